@@ -1,0 +1,33 @@
+# make run    the stack in the foreground, Ctrl-C stops it
+# make test   all tests
+# make lint   style and types
+#
+# Each makes the virtual environment first where it is missing or older than requirements.txt.
+# Another Python: make PYTHON=python3.12 run
+
+PYTHON ?= python3
+VENV := .venv
+
+.PHONY: run test lint
+
+run: $(VENV)/installed
+	$(VENV)/bin/python main.py
+
+test: $(VENV)/installed
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/installed
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
+
+# The file says that an installation came to its end; the directory alone does not.
+$(VENV)/installed: requirements.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "$(PYTHON) not found; Tradewire needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Tradewire needs Python 3.11 or newer, and $(PYTHON) is" \
+	        "$$($(PYTHON) -V 2>&1): make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@

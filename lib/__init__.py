@@ -1,0 +1,1 @@
+"""What the roles share. Imports run one way: from what does I/O to what is pure."""

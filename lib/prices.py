@@ -1,0 +1,114 @@
+"""Prices as exact integers: a price is a whole number of 10⁻⁸.
+
+Inside the stack a price is an `int` (or an int64 in an array): sums are exact, so a moving average
+over a flat tape is flat and a batch gives the same signals as a tick at a time. Text and floats
+appear at the edges only, and every conversion is here. Nothing in this module touches a float on
+the way from text to price.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Final
+
+PRICE_DECIMALS: Final = 8
+PRICE_SCALE: Final = 10**PRICE_DECIMALS
+"""Units in a price of one."""
+MAX_PRICE: Final = 9 * 10**9 * PRICE_SCALE
+"""The highest price, in units of 10⁻⁸. It fits an int64 ten times over."""
+
+MAX_JSON_NUMBER_CHARACTERS: Final = 64
+"""A longer number in an order is no price: whoever sends it wants us to do long arithmetic."""
+
+_WIRE_PRICE: Final = re.compile(rb"([0-9]{1,10})(?:\.([0-9]{1,8}))?")
+_JSON_NUMBER: Final = re.compile(rb"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+
+_HALF_A_UNIT: Final = Decimal(1) / (2 * PRICE_SCALE)
+_OUT_OF_RANGE: Final = f"must be above 0 and at most {MAX_PRICE // PRICE_SCALE}"
+
+
+def parse_price(text: bytes) -> int:
+    """Read the wire form: digits, and perhaps a point and one to eight more.
+
+    Raises ValueError (a short message without the text, which may be anything) if it is not that,
+    is zero, or is more than `MAX_PRICE`.
+    """
+    match = _WIRE_PRICE.fullmatch(text)
+    if match is None:
+        raise ValueError("a price is 1 to 10 digits, and perhaps a point and 1 to 8 more")
+    whole, fraction = match.groups(b"")
+    return _checked(int(whole + fraction.ljust(PRICE_DECIMALS, b"0")))
+
+
+def format_price(price: int) -> str:
+    """Write a price for people: two decimals, more where the price has more (`172.50`)."""
+    whole, fraction = divmod(price, PRICE_SCALE)
+    return f"{whole}.{f'{fraction:08d}'.rstrip('0'):0<2}"
+
+
+def to_fixed(price: float | Decimal) -> int:
+    """Convert a number (an int is one too) to a price, rounded half to even at 8 decimals.
+
+    The exact value of the number is rounded, once; an int or a Decimal of at most 8 decimals
+    comes through unchanged. Raises ValueError if it is not finite or the result is not above 0 and
+    at most `MAX_PRICE`.
+    """
+    if isinstance(price, Decimal) and price.is_nan():  # a Decimal NaN cannot even be compared
+        raise ValueError("a price must be a number, not NaN")
+    # Before the arithmetic, because 1e-999999 as a ratio is two numbers of a million digits. A
+    # float NaN passes no comparison; a half is rounded to even, which here is 0.
+    if not 0 < price < 10**10 or price <= _HALF_A_UNIT:
+        raise ValueError(f"a price {_OUT_OF_RANGE}, not {price!s:.40}")
+    numerator, denominator = price.as_integer_ratio()
+    units, remainder = divmod(numerator * PRICE_SCALE, denominator)
+    if 2 * remainder > denominator or (2 * remainder == denominator and units % 2 == 1):
+        units += 1
+    return _checked(units)
+
+
+def to_float(price: int) -> float:
+    """Convert a price to the nearest float. Exact to the last decimal below 90 million."""
+    return price / PRICE_SCALE
+
+
+def json_price(price: int) -> bytes:
+    """Write a price as the shortest JSON number without exponent: `173.2`, `173`, `0.00000001`."""
+    whole, fraction = divmod(price, PRICE_SCALE)
+    if fraction == 0:
+        return b"%d" % whole
+    return b"%d.%s" % (whole, (b"%08d" % fraction).rstrip(b"0"))
+
+
+def price_from_json(number: bytes) -> int:
+    """Read a raw JSON number, exactly.
+
+    It is the value that counts: `1.5e2` is 150, and zeros beyond the eighth decimal are no
+    decimals. Raises ValueError if it is no JSON number, has more than 64 characters, is not
+    positive, is more than `MAX_PRICE`, or has more than 8 decimals.
+    """
+    if len(number) > MAX_JSON_NUMBER_CHARACTERS:
+        raise ValueError(f"a price has at most {MAX_JSON_NUMBER_CHARACTERS} characters")
+    match = _JSON_NUMBER.fullmatch(number)
+    if match is None:
+        raise ValueError("a price must be a JSON number")
+    sign, whole, fraction, exponent = match.groups(b"")
+    digits = (whole + fraction).lstrip(b"0")
+    significant = digits.rstrip(b"0")
+    if sign or not significant:
+        raise ValueError(f"a price {_OUT_OF_RANGE}")
+    # The value is `significant` times ten to the power of `shift` units. The exponent may be
+    # sixty digits long, so sizes are compared before any power is computed.
+    trailing_zeros = len(digits) - len(significant)
+    shift = int(exponent or b"0") - len(fraction) + PRICE_DECIMALS + trailing_zeros
+    if shift < 0:
+        raise ValueError(f"a price has at most {PRICE_DECIMALS} decimals")
+    if len(significant) + shift > len(str(MAX_PRICE)):
+        raise ValueError(f"a price {_OUT_OF_RANGE}")
+    return _checked(int(significant) * 10**shift)
+
+
+def _checked(price: int) -> int:
+    if not 0 < price <= MAX_PRICE:
+        raise ValueError(f"a price {_OUT_OF_RANGE}")
+    return price

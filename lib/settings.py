@@ -1,0 +1,439 @@
+"""Every setting of the stack: read from one TOML file, checked whole, then never changed.
+
+The plan: the types below say which keys exist, of what type, with which default and within which
+bounds, and their descriptions are what an error tells the user to write instead. What concerns
+more than one key, or needs more than bounds and a pattern, is in `_impossibilities`. Reading
+either gives settings that are possible as a whole or raises SettingsError, so nobody behind this
+module checks a setting again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import keyword
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Annotated, Any, Final, get_args
+
+import msgspec
+from msgspec import Meta
+
+from lib.prices import PRICE_SCALE
+
+PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
+DEFAULT_FILE: Final = PROJECT_ROOT / "etc" / "trading.toml"
+
+EXIT_BAD_SETTINGS: Final = 78
+"""The exit code of a program whose settings are bad: EX_CONFIG of sysexits.h."""
+
+MAX_FILE_BYTES: Final = 1024 * 1024
+MAX_SYMBOLS: Final = 1000
+"""A logon_ack that names the position in every one of them fits the 64 KiB of a message."""
+MAX_SYMBOL_BYTES: Final = 16
+RESERVED_SYMBOLS: Final = frozenset({"HELLO", "BATCH"})
+"""They begin the control frames of a stream; a symbol of that name could not be told apart."""
+
+MAX_SECONDS: Final = 1_000_000.0
+"""Eleven days: poll(2) counts a wait's milliseconds in 31 bits, which end at 24 days."""
+MIN_RATE: Final = 1 / MAX_SECONDS
+MAX_RATE: Final = 10_000_000.0
+MAX_INTEGER: Final = 2**53 - 1
+"""The largest integer that every JSON reader takes exactly."""
+MAX_RING_CAPACITY: Final = 2**26
+"""Ticks; at some tens of bytes a tick, a few GB of shared memory."""
+MAX_WINDOW_PRICE: Final = 1_000_000
+"""The price up to which a window's sum is promised to fit a 63-bit word, which vectorised signals
+sum in. (A signal that meets higher prices sums in Python's integers.)"""
+MAX_LONG_WINDOW: Final = (2**63 - 1) // (MAX_WINDOW_PRICE * PRICE_SCALE)
+"""92,233 ticks: that many prices of MAX_WINDOW_PRICE, in fixed point, still fit."""
+
+_FILE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,4096}")
+"""No control characters, nor the surrogates that stand for what is not UTF-8 in the environment."""
+
+_LONGEST_SHOWN: Final = 60
+"""Characters of a bad value that an error shows."""
+
+
+class SettingsError(Exception):
+    """A setting is impossible. `str()` is the one line for people: file, key, what is wanted."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        line = f"{place}: {problem}"
+        # Values come from the file as they are: a line break in one must not break the line.
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+
+
+Text = Annotated[str, Meta(description="a string")]
+Host = Annotated[
+    str, Meta(description='a loopback address (127.0.0.0/8, "::1" or "localhost"); tunnel with SSH')
+]
+Port = Annotated[int, Meta(ge=1, le=65535, description="a port, an integer from 1 to 65535")]
+OptionalFile = Annotated[
+    Path | None, Meta(description='a file\'s name without control characters, or "" for none')
+]
+Directory = Annotated[
+    Path, Meta(description="a directory's name, not empty, without control characters")
+]
+Source = Annotated[str, Meta(pattern=r"^(random-walk|csv)\Z", description='"random-walk" or "csv"')]
+Rate = Annotated[
+    float,
+    Meta(ge=0, le=MAX_RATE, description="ticks a second, 0 or a number up to 10,000,000"),
+]
+Seconds = Annotated[
+    float,
+    Meta(gt=0, le=MAX_SECONDS, description="a number of seconds, above 0 and at most 1,000,000"),
+]
+Interval = Annotated[
+    float,
+    Meta(ge=0.0001, le=MAX_SECONDS, description="a number of seconds from 0.0001 to 1,000,000"),
+]
+SecondsOrOff = Annotated[
+    float,
+    Meta(ge=0, le=MAX_SECONDS, description="a number of seconds from 0 (off) to 1,000,000"),
+]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1, description="an integer from 0 to 2**63-1")]
+PriceBookName = Annotated[
+    str,
+    Meta(pattern=r"^[A-Za-z0-9_-]{1,100}\Z", description="1 to 100 of the characters A-Za-z0-9_-"),
+]
+RingCapacity = Annotated[
+    int,
+    Meta(ge=1, le=MAX_RING_CAPACITY, description=f"a number of ticks, 1 to {MAX_RING_CAPACITY}"),
+]
+ClientId = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!\.{1,2}\Z)(?!anonymous-)[A-Za-z0-9._-]{1,64}\Z",
+        description='1 to 64 of the characters A-Za-z0-9._- and not ".", ".." or "anonymous-…"',
+    ),
+]
+SignalClass = Annotated[
+    str, Meta(description='of the form "module:Name", such as "lib.signals:MovingAverageAndNews"')
+]
+Window = Annotated[
+    int, Meta(ge=1, le=MAX_LONG_WINDOW, description=f"a number of ticks, 1 to {MAX_LONG_WINDOW}")
+]
+Threshold = Annotated[int, Meta(ge=0, le=100, description="an integer from 0 to 100")]
+# A reversal orders twice the quantity, and an order's quantity is at most MAX_INTEGER.
+Quantity = Annotated[
+    int, Meta(ge=1, le=MAX_INTEGER // 2, description="an integer from 1 to (2**53-1)/2")
+]
+LedgerName = Annotated[
+    str,
+    Meta(
+        # SQLite puts "-journal" behind it, and a file's name has at most 255 bytes.
+        pattern=r"^(?!\.{1,2}\Z)[^/\x00-\x1f\x7f]{1,60}\Z",
+        description="a plain file name of 1 to 60 characters, without a directory",
+    ),
+]
+LimitOrOff = Annotated[
+    int, Meta(ge=0, le=MAX_INTEGER, description="an integer from 0 (off) to 2**53-1")
+]
+PercentOrOff = Annotated[
+    float, Meta(ge=0, le=1_000_000, description="a percentage from 0 (off) to 1,000,000")
+]
+Symbols = Annotated[
+    tuple[str, ...],
+    Meta(
+        min_length=1,
+        max_length=MAX_SYMBOLS,
+        description=f"a list of 1 to {MAX_SYMBOLS} strings, the symbols",
+    ),
+]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the settings file. The meaning of each key is told in `etc/trading.toml`."""
+
+
+class GatewaySettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[gateway]: `rate` in ticks a second, `news_interval` in seconds; paths are absolute."""
+
+    host: Host = "127.0.0.1"
+    price_port: Port = 5001
+    news_port: Port = 5002
+    source: Source = "random-walk"
+    csv_path: OptionalFile = None
+    csv_symbol: Text = ""
+    rate: Rate = 200.0
+    news_interval: Interval = 0.5
+    news_csv: OptionalFile = None
+    seed: Seed = 7
+
+
+class PriceBookSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[price_book]: `name` begins the name of every segment, `ring_capacity` is in ticks."""
+
+    name: PriceBookName = "tradewire-price-book"
+    ring_capacity: RingCapacity = 262_144
+
+
+class StrategySettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[strategy]: windows in ticks, thresholds in sentiment (0 to 100), times in seconds."""
+
+    client_id: ClientId = "strategy"
+    signal_class: SignalClass = msgspec.field(
+        default="lib.signals:MovingAverageAndNews", name="class"
+    )
+    short_window: Window = 20
+    long_window: Window = 50
+    bullish_threshold: Threshold = 60
+    bearish_threshold: Threshold = 40
+    quantity: Quantity = 10
+    news_timeout: Seconds = 5.0
+    max_tick_age: Seconds = 2.0
+
+
+class OrderManagerSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[order_manager]: `ledger` is a file name inside var_dir, `order_ttl` in seconds."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 5003
+    ledger: LedgerName = "orders.sqlite"
+    order_ttl: Seconds = 5.0
+
+
+class RiskSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[risk]: 0 switches a limit off."""
+
+    max_order_quantity: LimitOrOff = 1000
+    max_position: LimitOrOff = 10_000
+    price_collar_percent: PercentOrOff = 50.0
+    max_orders_per_second: LimitOrOff = 100_000
+
+
+class WatchdogSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[watchdog]: `hang_after` in seconds; 0 turns it off."""
+
+    hang_after: SecondsOrOff = 2.0
+
+
+class DashboardSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[dashboard]: where it is served."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8080
+
+
+class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings. Paths are absolute. Made by `load_settings`, which is what checks them."""
+
+    symbols: Symbols = ("AAPL", "MSFT", "GOOG", "AMZN")
+    var_dir: Directory = PROJECT_ROOT / "var"
+    gateway: GatewaySettings = GatewaySettings()
+    price_book: PriceBookSettings = PriceBookSettings()
+    strategy: StrategySettings = StrategySettings()
+    order_manager: OrderManagerSettings = OrderManagerSettings()
+    risk: RiskSettings = RiskSettings()
+    watchdog: WatchdogSettings = WatchdogSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read and check the settings.
+
+    The file is `path`, else what the environment variable TRADING_CONFIG names (set but empty
+    counts as unset), else `etc/trading.toml`. TRADING_VAR_DIR, which `main.py --var-dir` sets,
+    wins over the file's `var_dir`. Relative paths in the file are under the project's root.
+
+    Raises SettingsError, whose text is one line that names the file and the key.
+    """
+    if path is None:
+        path = Path(os.environ.get("TRADING_CONFIG") or DEFAULT_FILE)
+    place = _display_name(path)
+    settings: Settings = _table(place, "", _read_toml(path, place), Settings)
+    for key, problem in _impossibilities(settings):
+        raise SettingsError(place, f"{key}: {problem}")
+    if "TRADING_VAR_DIR" in os.environ:
+        var_dir = _value("environment", "TRADING_VAR_DIR", os.environ["TRADING_VAR_DIR"], Directory)
+        settings = msgspec.structs.replace(settings, var_dir=var_dir)
+    return settings
+
+
+def _display_name(path: Path) -> str:
+    """Name the file as a reader would: from the project's root where it lies in the project."""
+    absolute = path.absolute()
+    if absolute.is_relative_to(PROJECT_ROOT):
+        return str(absolute.relative_to(PROJECT_ROOT))
+    return str(path)
+
+
+def _read_toml(path: Path, place: str) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SettingsError(place, f"cannot be read: {reason}") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise SettingsError(place, f"longer than {MAX_FILE_BYTES} bytes: no settings file")
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SettingsError(place, f"not UTF-8 text (line {line})") from None
+    except RecursionError:
+        raise SettingsError(place, "not TOML: nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, and integers of thousands of digits
+        raise SettingsError(place, f"not TOML: {error}") from None
+
+
+def _table(place: str, prefix: str, table: Any, kind: type[Any]) -> Any:
+    """Turn one TOML table into its Struct: `prefix` is "" or the section's name with a dot."""
+    if not isinstance(table, Mapping):
+        key = prefix.removesuffix(".")
+        raise SettingsError(place, f"{key}: must be a table ([{key}]), got {_shown(table)}")
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    values = {}
+    for key, value in table.items():
+        if key not in fields:
+            raise SettingsError(place, f"{prefix}{key}: {_unknown_key(key, list(fields))}")
+        field = fields[key]
+        if isinstance(field.type, type) and issubclass(field.type, _Section):
+            values[field.name] = _table(place, f"{key}.", value, field.type)
+        else:
+            values[field.name] = _value(place, prefix + key, value, field.type)
+    return kind(**values)
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    return f"unknown key; {hint}Known here: {', '.join(known)}"
+
+
+def _value(place: str, key: str, value: Any, kind: Any) -> Any:
+    """Turn one TOML value into the type of its setting, within that type's bounds."""
+    if kind is OptionalFile and value == "":
+        return None
+    try:
+        return msgspec.convert(value, kind, dec_hook=_path)
+    except msgspec.ValidationError:
+        wanted = _description(kind)
+        raise SettingsError(place, f"{key}: must be {wanted}, got {_shown(value)}") from None
+
+
+def _path(kind: type[Any], value: Any) -> Any:
+    """Make a path of a string: what msgspec asks for types that it does not know."""
+    if kind is not Path or not isinstance(value, str) or not _FILE_NAME.fullmatch(value):
+        raise ValueError(value)
+    return PROJECT_ROOT / value
+
+
+def _description(kind: Any) -> str:
+    return next(meta.description for meta in get_args(kind) if isinstance(meta, Meta)) or ""
+
+
+def _shown(value: Any) -> str:
+    """Show a bad value as TOML would write it, where it is short enough to be shown."""
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+
+
+def _impossibilities(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Tell (key, problem) of what the types cannot say, most of it about keys together."""
+    yield from _symbol_problems(settings)
+    gateway, strategy = settings.gateway, settings.strategy
+    if 0 < gateway.rate < MIN_RATE:
+        yield "gateway.rate", f"must be 0 or at least {MIN_RATE:f}, got {gateway.rate}"
+    if gateway.source == "csv" and gateway.csv_path is None:
+        yield "gateway.csv_path", 'must name a file because source is "csv", got ""'
+    if strategy.short_window >= strategy.long_window:
+        yield (
+            "strategy.short_window",
+            f"must be smaller than long_window ({strategy.long_window}), "
+            f"got {strategy.short_window}",
+        )
+    if strategy.bearish_threshold > strategy.bullish_threshold:
+        yield (
+            "strategy.bearish_threshold",
+            f"must be at most bullish_threshold ({strategy.bullish_threshold}), "
+            f"got {strategy.bearish_threshold}",
+        )
+    if not _is_signal_class(strategy.signal_class):
+        wanted = _description(SignalClass)
+        yield "strategy.class", f"must be {wanted}, got {_shown(strategy.signal_class)}"
+    # A restarted strategy refills the windows of all symbols from the ring.
+    least = len(settings.symbols) * strategy.long_window
+    if settings.price_book.ring_capacity < least:
+        yield (
+            "price_book.ring_capacity",
+            f"must be at least symbols x long_window ({least}), "
+            f"got {settings.price_book.ring_capacity}",
+        )
+    yield from _address_problems(settings)
+
+
+def _symbol_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    seen = set()
+    for symbol in settings.symbols:
+        if problem := _symbol_problem(symbol):
+            yield "symbols", f"{problem}, got {_shown(symbol)}"
+        if symbol in seen:
+            yield "symbols", f"must be distinct, got {_shown(symbol)} twice"
+        seen.add(symbol)
+    csv_symbol = settings.gateway.csv_symbol
+    if csv_symbol and (problem := _symbol_problem(csv_symbol)):
+        yield "gateway.csv_symbol", f"{problem}, got {_shown(csv_symbol)}"
+
+
+def _symbol_problem(symbol: str) -> str | None:
+    if not 1 <= len(symbol.encode()) <= MAX_SYMBOL_BYTES:
+        return f"a symbol must have 1 to {MAX_SYMBOL_BYTES} bytes of UTF-8"
+    if symbol in RESERVED_SYMBOLS:
+        return (
+            f"a symbol must not be one of the reserved words {', '.join(sorted(RESERVED_SYMBOLS))}"
+        )
+    if not symbol.isprintable() or re.search(r"[,*\s]", symbol):
+        return "a symbol must not contain a comma, an asterisk, whitespace or control characters"
+    return None
+
+
+def _is_signal_class(text: str) -> bool:
+    module, colon, name = text.partition(":")
+    return bool(colon) and all(
+        part.isidentifier() and not keyword.iskeyword(part) for part in (*module.split("."), name)
+    )
+
+
+def _address_problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Check that hosts are loopback and that no two servers want one address."""
+    servers = [
+        ("gateway.price_port", settings.gateway.host, settings.gateway.price_port),
+        ("gateway.news_port", settings.gateway.host, settings.gateway.news_port),
+        ("order_manager.port", settings.order_manager.host, settings.order_manager.port),
+        ("dashboard.port", settings.dashboard.host, settings.dashboard.port),
+    ]
+    for key, host, _ in servers:
+        if not _is_loopback(host):
+            section = key.partition(".")[0]
+            yield f"{section}.host", f"must be {_description(Host)}, got {_shown(host)}"
+    for index, (key, host, port) in enumerate(servers):
+        for other_key, other_host, other_port in servers[:index]:
+            # "localhost" may stand for any of the others.
+            if port == other_port and (host == other_host or "localhost" in (host, other_host)):
+                yield key, f"must differ from {other_key} on the same host, got {port} for both"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return IPv4Address(host).is_loopback
+    except AddressValueError:
+        pass
+    try:
+        return IPv6Address(host) == IPv6Address("::1")
+    except AddressValueError:
+        return False

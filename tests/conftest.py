@@ -1,0 +1,22 @@
+"""What tests of every kind share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+REAL_TAPE = PROJECT_ROOT.parent / "shared" / "data" / "bars_2025-11.csv"
+
+
+@pytest.fixture(scope="session")
+def real_tape_path() -> Path:
+    """One-minute bars of nine stocks, 28,076 rows. In CI a test never goes without it."""
+    if not REAL_TAPE.is_file():
+        message = f"the real tape is not there: {REAL_TAPE}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return REAL_TAPE

@@ -1,0 +1,26 @@
+"""What tests of every kind use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+DEADLINE_S = 60.0
+"""Generous: a test that fails may take this long; one that passes never does."""
+
+_Result = TypeVar("_Result")
+
+
+def wait_until(
+    condition: Callable[[], _Result], what: str, deadline_s: float = DEADLINE_S
+) -> _Result:
+    """Poll until `condition()` is true, and return what it gave; fail after the deadline."""
+    give_up = time.monotonic() + deadline_s
+    while not (result := condition()):
+        if time.monotonic() > give_up:
+            raise AssertionError(f"waited {deadline_s:g} s in vain until {what}")
+        time.sleep(0.01)
+    return result

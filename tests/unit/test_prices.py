@@ -1,0 +1,181 @@
+"""Prices: every conversion is exact, and what is no price is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.prices import (
+    MAX_PRICE,
+    PRICE_SCALE,
+    format_price,
+    json_price,
+    parse_price,
+    price_from_json,
+    to_fixed,
+    to_float,
+)
+
+prices = st.integers(1, MAX_PRICE)
+
+
+@pytest.mark.parametrize(
+    ("text", "price"),
+    [
+        (b"172.53", 17_253_000_000),
+        (b"1", PRICE_SCALE),
+        (b"0.00000001", 1),
+        (b"007.5", 750_000_000),
+        (b"9000000000", MAX_PRICE),
+        (b"9000000000.00000000", MAX_PRICE),
+    ],
+)
+def test_the_wire_form_is_read_exactly(text, price):
+    assert parse_price(text) == price
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *b"-1 +1 nan inf 1e5 1. .5 1,5 1_0 0 0.00000000 1.123456789 12345678901".split(),
+        *b"9000000000.00000001 9999999999".split(),
+        *[b"", b" 1", b"1\n", b"\xff", "\N{ARABIC-INDIC DIGIT ONE}".encode(), b"1" * 5000],
+    ],
+)
+def test_text_that_is_no_price_is_refused(text):
+    with pytest.raises(ValueError, match="a price") as refusal:
+        parse_price(text)
+    assert len(str(refusal.value)) < 100
+
+
+@pytest.mark.parametrize(
+    ("price", "text"),
+    [
+        (17_250_000_000, "172.50"),
+        (17_300_000_000, "173.00"),
+        (17_320_000_000, "173.20"),
+        (17_312_300_000, "173.123"),
+        (1, "0.00000001"),
+        (MAX_PRICE, "9000000000.00"),
+    ],
+)
+def test_people_see_two_decimals_and_more_where_the_price_has_more(price, text):
+    assert format_price(price) == text
+
+
+@given(prices)
+def test_a_price_written_for_people_or_as_json_reads_back_as_itself(price):
+    assert parse_price(format_price(price).encode()) == price
+    assert parse_price(json_price(price)) == price
+    assert price_from_json(json_price(price)) == price
+
+
+@given(prices)
+def test_a_json_price_is_a_json_number_without_exponent_or_needless_zeros(price):
+    text = json_price(price).decode()
+    assert json.loads(text, parse_float=Decimal) * PRICE_SCALE == price
+    assert set(text) <= set("0123456789.")
+    assert text[-1] not in ".0" or "." not in text
+
+
+def test_json_prices_are_as_short_as_they_can_be():
+    assert json_price(17_320_000_000) == b"173.2"
+    assert json_price(17_300_000_000) == b"173"
+    assert json_price(1) == b"0.00000001"
+
+
+@given(st.floats(min_value=6e-9, max_value=9e9))
+def test_a_float_is_rounded_once_from_its_exact_value(number):
+    assert to_fixed(number) == round(Fraction(number) * PRICE_SCALE)
+
+
+@given(st.decimals(min_value=Decimal("6e-9"), max_value=9 * 10**9, allow_nan=False, places=10))
+def test_a_decimal_is_rounded_half_to_even(number):
+    expected = number.quantize(Decimal("1e-8"), rounding=ROUND_HALF_EVEN)
+    assert to_fixed(number) == int(expected.scaleb(8))
+
+
+def test_halves_go_to_the_even_neighbour():
+    assert to_fixed(Decimal("0.000000015")) == 2
+    assert to_fixed(Decimal("0.000000025")) == 2
+    assert to_fixed(Decimal("9000000000.000000005")) == MAX_PRICE
+
+
+@given(st.integers(1, 9 * 10**9))
+def test_an_int_is_exact(number):
+    assert to_fixed(number) == number * PRICE_SCALE
+
+
+@given(st.integers(1, 90_000_000 * PRICE_SCALE))
+def test_prices_below_90_million_survive_the_way_through_a_float(price):
+    assert to_fixed(to_float(price)) == price
+
+
+@given(prices)
+def test_a_float_is_the_nearest_to_the_price(price):
+    exact, number = Fraction(price, PRICE_SCALE), to_float(price)
+    error = abs(Fraction(number) - exact)
+    assert error <= abs(Fraction(math.nextafter(number, math.inf)) - exact)
+    assert error <= abs(Fraction(math.nextafter(number, 0)) - exact)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *[0, 0.0, -0.0, -1, -1.5, math.nan, math.inf, -math.inf, 4e-9, 1e-300, 9.1e9, 1e300],
+        *[10**400, -(10**400), 9 * 10**9 + 1],
+        *map(Decimal, ["NaN", "sNaN", "Infinity", "-1", "0", "5e-9", "9000000000.000000006"]),
+        *map(Decimal, ["1e-999999999", "1e999999999"]),
+    ],
+)
+def test_a_number_that_is_no_price_is_refused(number):
+    with pytest.raises(ValueError, match="a price"):
+        to_fixed(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "price"),
+    [
+        (b"173.2", 17_320_000_000),
+        (b"1.5e2", 150 * PRICE_SCALE),
+        (b"15E+1", 150 * PRICE_SCALE),
+        (b"0.1e-7", 1),
+        (b"10e-9", 1),
+        (b"1.000000000000", PRICE_SCALE),
+        (b"0.00000000000000000001e20", PRICE_SCALE),
+        (b"9e9", MAX_PRICE),
+        (b"9e000000000000000000009", MAX_PRICE),
+    ],
+)
+def test_a_json_number_may_have_an_exponent_and_is_read_exactly(number, price):
+    assert price_from_json(number) == price
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *b'01 1. .5 +1 NaN Infinity "1" 0 0.0 0e9 -1 -0 1e-9 0.000000001 123.123456789'.split(),
+        *b"9000000000.00000001 1e10 9.1e9".split(),
+        *[b"", b"1 ", b"1\n", b"\xff", b"1e" + b"9" * 60, b"1e-" + b"9" * 60, b"1." + b"0" * 63],
+    ],
+)
+def test_a_json_number_that_is_no_price_is_refused(number):
+    with pytest.raises(ValueError, match="a price"):
+        price_from_json(number)
+
+
+@given(st.integers(0, 10**20), st.integers(-25, 15))
+def test_a_json_number_is_accepted_exactly_if_its_value_is_a_price(digits, exponent):
+    value = Fraction(digits) * Fraction(10) ** exponent * PRICE_SCALE
+    number = b"%de%d" % (digits, exponent)
+    if value.denominator == 1 and 0 < value <= MAX_PRICE:
+        assert price_from_json(number) == value
+    else:
+        with pytest.raises(ValueError, match="a price"):
+            price_from_json(number)

@@ -1,0 +1,633 @@
+"""Tapes: any place can be read at any time, and files are understood or refused in one line."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from contextlib import suppress
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lib import tapes
+from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.tapes import (
+    CENT,
+    RandomSentiments,
+    RandomWalkTape,
+    TapeError,
+    load_csv_tape,
+    load_sentiments,
+)
+
+FOUR = ("AAPL", "MSFT", "GOOG", "AMZN")
+TWO = ("AAPL", "MSFT")
+
+
+@pytest.fixture
+def tape_file(tmp_path):
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "tape.csv"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+def ticks_of(tape, first=1, count=1_000_000):
+    """The ticks as people write them: [("AAPL", "172.5"), …] becomes [(0, 172.5), …]."""
+    indices, prices = tape.read(first, count)
+    return [
+        (int(i), float(Decimal(int(p)) / PRICE_SCALE)) for i, p in zip(indices, prices, strict=True)
+    ]
+
+
+# --- random walk -----------------------------------------------------------------------------
+
+
+def test_a_random_walk_is_reproduced_from_its_seed_alone():
+    _, prices = RandomWalkTape(TWO, 7).read(1, 100_000)
+    _, again = RandomWalkTape(TWO, 7).read(1, 100_000)
+    assert np.array_equal(prices, again)
+    # Written down once: with another NumPy, on another machine, it is still this walk.
+    assert (prices[:6] // CENT).tolist() == [19089, 27879, 19086, 27882, 19085, 27885]
+    far = RandomWalkTape(TWO, 7).read(10**9, 3)[1]
+    assert (far // CENT).tolist() == [27556, 17890, 27555]
+
+
+def test_another_seed_is_another_walk():
+    for seed in (8, -7, 2**64 - 1):
+        assert not np.array_equal(
+            RandomWalkTape(FOUR, 7).read(1, 1000)[1], RandomWalkTape(FOUR, seed).read(1, 1000)[1]
+        )
+
+
+def test_the_identity_changes_with_the_seed_and_the_symbols_and_only_then():
+    identities = {
+        RandomWalkTape(symbols, seed).identity
+        for symbols in (FOUR, TWO, ("A,B",), ("A", "B"), ("AB",))
+        for seed in (7, 8)
+    }
+    assert len(identities) == 10
+    assert RandomWalkTape(FOUR, 7).identity in identities
+    assert all(identity.replace("-", "").isalnum() for identity in identities)
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 200_000),
+    st.lists(st.integers(0, 20_000), min_size=1, max_size=8),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_way_of_slicing_a_random_walk_gives_the_same_ticks(symbol_count, first, counts):
+    symbols = FOUR[:1] * symbol_count
+    whole_indices, whole_prices = RandomWalkTape(symbols, 7).read(first, sum(counts))
+    tape = RandomWalkTape(symbols, 7)
+    pieces = []
+    position = first
+    for count in counts:
+        pieces.append(tape.read(position, count))
+        position += count
+    assert np.array_equal(np.concatenate([piece[0] for piece in pieces]), whole_indices)
+    assert np.array_equal(np.concatenate([piece[1] for piece in pieces]), whole_prices)
+    assert len(whole_prices) == sum(counts)
+
+
+def test_symbols_take_turns():
+    tape = RandomWalkTape(FOUR[:3], 7)
+    for first in (1, 2, 12_287, 10**9):
+        indices, _ = tape.read(first, 30_000)
+        assert np.array_equal(indices, (np.arange(first - 1, first + 29_999)) % 3)
+        assert indices.dtype == np.int32
+
+
+@pytest.mark.parametrize("symbol_count", [1, 4, 9, 700, 20_000])
+def test_prices_stay_positive_whole_cents_over_millions_of_ticks(symbol_count):
+    for seed in range(3):
+        tape = RandomWalkTape(tuple(map(str, range(symbol_count))), seed)
+        for first in (1, 10**9, 10**15):
+            _, prices = tape.read(first, 1_000_000)
+            assert prices.dtype == np.int64
+            assert np.all(prices >= CENT)
+            assert np.all(prices <= MAX_PRICE)
+            assert not np.any(prices % CENT)
+
+
+def test_a_walk_that_would_go_below_one_cent_stays_at_one_cent(monkeypatch):
+    monkeypatch.setattr(tapes, "LOWEST_START_CENTS", 1)
+    monkeypatch.setattr(tapes, "HIGHEST_START_CENTS", 1)
+    _, prices = RandomWalkTape(FOUR, 7).read(1, 1_000_000)
+    assert prices.min() == CENT
+    assert prices.max() > 100 * CENT
+
+
+@pytest.mark.parametrize("symbol_count", [1, 4, 100, 20_000])
+def test_steps_are_a_few_cents_whatever_the_number_of_symbols(symbol_count):
+    steps = steps_of(RandomWalkTape(tuple(map(str, range(symbol_count))), 7), 100)
+    assert 2 < steps.std() < 5
+    assert np.abs(steps).max() < 30
+
+
+@pytest.mark.parametrize("symbol_count", [1, 4, 100])
+def test_steps_are_no_larger_where_blocks_join(symbol_count):
+    tape = RandomWalkTape(tuple(map(str, range(symbol_count))), 7)
+    rows_per_block = tape._block_ticks // symbol_count
+    steps = steps_of(tape, 100 * rows_per_block)
+    joins = steps[rows_per_block - 1 :: rows_per_block]
+    inside = np.delete(steps, slice(rows_per_block - 1, None, rows_per_block), axis=0)
+    assert len(joins) == 99
+    assert np.abs(joins).max() <= np.abs(inside).max()
+    assert joins.std() < 1.2 * inside.std()
+
+
+def steps_of(tape, rows):
+    """The steps in cents, a column a symbol."""
+    indices, prices = tape.read(1, rows * tape._symbol_count)
+    assert indices[-1] == tape._symbol_count - 1
+    return np.diff(prices.reshape(rows, -1) // CENT, axis=0)
+
+
+def test_a_walk_starts_at_a_plausible_price_and_wanders():
+    tape = RandomWalkTape(tuple(map(str, range(100))), 7)
+    _, first_prices = tape.read(1, 100)
+    assert first_prices.min() >= 25_00 * CENT
+    assert first_prices.max() <= 525_00 * CENT
+    assert len(set(first_prices.tolist())) > 90
+    _, prices = RandomWalkTape(("AAPL",), 7).read(1, 1_000_000)
+    assert 500 * CENT < prices.max() - prices.min() < 70_00 * CENT
+
+
+def test_a_far_position_is_reached_without_walking_there(monkeypatch):
+    made = []
+    make_block = RandomWalkTape._make_block
+    monkeypatch.setattr(
+        RandomWalkTape,
+        "_make_block",
+        lambda self, block: made.append(block) or make_block(self, block),
+    )
+    draws = []
+    philox = tapes._philox
+    monkeypatch.setattr(tapes, "_philox", lambda *args: draws.append(args) or philox(*args))
+    RandomWalkTape(FOUR, 7).read(10**12, 100)
+    assert len(made) == 1
+    assert len(draws) < 50
+
+
+def test_a_live_reader_and_a_replaying_reader_do_not_make_blocks_again(monkeypatch):
+    made = []
+    make_block = RandomWalkTape._make_block
+    monkeypatch.setattr(
+        RandomWalkTape,
+        "_make_block",
+        lambda self, block: made.append(block) or make_block(self, block),
+    )
+    tape = RandomWalkTape(FOUR, 7)
+    for n in range(1, 40_000, 100):
+        tape.read(n, 100)
+        tape.read(10**6 + n, 3)
+    assert len(made) == len(set(made))
+
+
+def test_nobody_can_write_into_a_tape(tape_file):
+    random_walk = RandomWalkTape(FOUR, 7)
+    from_file = load_csv_tape(tape_file("price\n1\n"), TWO, "AAPL")
+    for arrays in (random_walk.read(1, 10), random_walk.read(1, 100_000), from_file.read(1, 1)):
+        for values in arrays:
+            with pytest.raises(ValueError, match="read-only"):
+                values[0] = 1
+
+
+def test_reading_nothing_gives_nothing_and_positions_count_from_1(tape_file):
+    file = load_csv_tape(tape_file("price\n1\n"), TWO, "AAPL")
+    news = load_sentiments(tape_file("50\n"))
+    for tape in (RandomWalkTape(FOUR, 7), file, RandomSentiments(7), news):
+        got = tape.read(1, 0)
+        assert len(got[0] if isinstance(got, tuple) else got) == 0
+        for first, count in ((0, 1), (-5, 10), (1, -1)):
+            with pytest.raises(ValueError, match="positions count from 1"):
+                tape.read(first, count)
+
+
+# --- files: which columns ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("price", ["price", "Close", "LAST", " mid "])
+@pytest.mark.parametrize("symbol", ["symbol", "Ticker", "SYMBOL "])
+def test_price_and_symbol_columns_have_many_names_in_any_case(tape_file, price, symbol):
+    path = tape_file(f"x,{price},{symbol}\nq,172.5,AAPL\nq,325.2,MSFT\n")
+    assert ticks_of(load_csv_tape(path, TWO, "")) == [(0, 172.5), (1, 325.2)]
+
+
+def test_price_goes_before_close_last_mid_and_the_middle_of_bid_and_ask(tape_file):
+    names, cells = ["price", "close", "last", "mid", "bid", "ask"], ["1", "2", "3", "4", "5", "6"]
+    for absent, expected in enumerate([1, 2, 3, 4, 5.5]):
+        header = ",".join(reversed([*names[absent:], "symbol"]))
+        row = ",".join(reversed([*cells[absent:], "AAPL"]))
+        tape = load_csv_tape(tape_file(f"{header}\n{row}\n"), TWO, "")
+        assert ticks_of(tape) == [(0, expected)]
+
+
+def test_symbol_goes_before_ticker(tape_file):
+    path = tape_file("ticker,symbol,price\nMSFT,AAPL,1\n")
+    assert ticks_of(load_csv_tape(path, TWO, "")) == [(0, 1)]
+
+
+def test_the_middle_of_bid_and_ask_is_exact_before_it_is_rounded(tape_file):
+    path = tape_file(
+        "ask,bid,symbol\n"
+        "100.02,100.01,AAPL\n"
+        "0.00000002,0.00000001,AAPL\n"  # 1.5 units: to the even 2
+        "0.00000003,0.00000002,AAPL\n"  # 2.5 units: to the even 2
+        "8999999999.99999999,9000000000,AAPL\n"
+    )
+    _, prices = load_csv_tape(path, TWO, "").read(1, 10)
+    assert prices.tolist() == [10_001_500_000, 2, 2, MAX_PRICE]
+
+
+def test_a_price_with_more_digits_than_a_float_holds_is_exact(tape_file):
+    path = tape_file("price\n8999999999.00000001\n8999999999.000000015000000000000000001\n")
+    _, prices = load_csv_tape(path, TWO, "AAPL").read(1, 2)
+    assert prices.tolist() == [899_999_999_900_000_001, 899_999_999_900_000_002]
+
+
+@given(st.tuples(*[st.integers(1, 10**26)] * 2), st.integers(8, 20))
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_prices_are_rounded_from_their_exact_text(tape_file, quote, decimals):
+    bid, ask = (1 + number % (10 ** (decimals + 9)) for number in quote)
+    bid += 10**decimals
+    ask += 10**decimals
+
+    def text(number):
+        return f"{number // 10**decimals}.{number % 10**decimals:0{decimals}d}"
+
+    exact = [Fraction(bid, 10**decimals), Fraction(bid + ask, 2 * 10**decimals)]
+    expected = [round(value * PRICE_SCALE) for value in exact]
+    price = load_csv_tape(tape_file(f"price\n{text(bid)}\n"), TWO, "AAPL").read(1, 1)[1]
+    middle = load_csv_tape(tape_file(f"bid,ask\n{text(bid)},{text(ask)}\n"), TWO, "AAPL")
+    assert [int(price[0]), int(middle.read(1, 1)[1][0])] == expected
+
+
+def test_csv_symbol_names_the_symbol_of_a_file_that_has_none(tape_file):
+    path = tape_file("date,close\n1,172.5\n2,172.6\n")
+    assert ticks_of(load_csv_tape(path, TWO, "MSFT")) == [(1, 172.5), (1, 172.6)]
+
+
+def test_a_symbol_column_counts_more_than_csv_symbol(tape_file):
+    path = tape_file("close,symbol\n172.5,AAPL\n")
+    assert ticks_of(load_csv_tape(path, TWO, "MSFT")) == [(0, 172.5)]
+
+
+@pytest.mark.parametrize("time", ["timestamp", "Datetime", "DATE", "time"])
+def test_a_row_of_a_wide_file_is_a_tick_of_each_symbol_in_the_order_of_columns(tape_file, time):
+    path = tape_file(f"{time},msft,AAPL\n1,325.2,172.5\n2,325.3,172.6\n")
+    tape = load_csv_tape(path, TWO, "")
+    assert ticks_of(tape) == [(1, 325.2), (0, 172.5), (1, 325.3), (0, 172.6)]
+    assert tape.skipped.count == 0
+
+
+def test_a_bad_cell_of_a_wide_file_is_skipped_alone(tape_file):
+    path = tape_file("date,AAPL,TSLA,MSFT\n1,172.5,1,\n2,x,1,325.3\n3\n4,172.7,1,325.4\n")
+    tape = load_csv_tape(path, TWO, "")
+    assert ticks_of(tape) == [(0, 172.5), (1, 325.3), (0, 172.7), (1, 325.4)]
+    assert [row.line for row in tape.skipped.rows] == [2, 3, 4, 4]
+    assert tape.skipped.rows[0].reason == "no MSFT"
+    assert tape.skipped.symbols == {"TSLA": 4}
+
+
+def test_of_symbols_that_differ_in_case_only_a_column_is_the_one_it_spells(tape_file):
+    path = tape_file("time,AAPL,aapl\n1,2,3\n")
+    assert ticks_of(load_csv_tape(path, ("AAPL", "aapl"), "")) == [(0, 2), (1, 3)]
+    assert ticks_of(load_csv_tape(path, ("aapl", "AAPL"), "")) == [(1, 2), (0, 3)]
+
+
+def test_rows_play_in_file_order_whatever_their_time(tape_file):
+    path = tape_file("date,price,symbol\n2025-02,2,AAPL\n2025-01,1,MSFT\nnonsense,3,AAPL\n")
+    assert ticks_of(load_csv_tape(path, TWO, "")) == [(0, 2), (1, 1), (0, 3)]
+
+
+def test_rows_of_other_symbols_are_no_bad_rows_and_are_counted_by_symbol(tape_file):
+    path = tape_file("price,symbol\n1,NVDA\nx,NVDA\n2,AAPL\n3,aapl\n4,\n")
+    tape = load_csv_tape(path, TWO, "")
+    assert ticks_of(tape) == [(0, 2)]
+    assert tape.skipped.symbols == {"NVDA": 2, "aapl": 1}
+    assert tape.skipped.rows == [(6, "no symbol")]
+
+
+def test_a_file_of_a_million_symbols_does_not_fill_the_memory(tape_file):
+    rows = "".join(f"1,{'x' * 1000}{n}\n1,S{n}\n" for n in range(500))
+    tape = load_csv_tape(tape_file(f"price,symbol\n{rows}1,AAPL\n"), TWO, "")
+    assert sum(tape.skipped.symbols.values()) == 1000
+    assert len(tape.skipped.symbols) == tapes.MAX_SKIPPED_SYMBOLS + 1
+    assert tapes.OTHER_SYMBOLS in tape.skipped.symbols
+    assert max(map(len, tape.skipped.symbols)) <= tapes.MAX_QUOTED_CHARACTERS + 1
+
+
+# --- files: which rows ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *["", " ", "x", "nan", "NaN", "inf", "-inf", "-1", "0", "0.0", "-0", "--1", ".", "1 2"],
+        *["9000000000.1", "1e10", "1e999", "1e99999999", "1e-9", "1e-999", "1" * 65, "1" * 5000],
+        *["1_000", '"1,000.5"', "$5", "1.2.3", "0x10", "\0", "1\0", "\N{ARABIC-INDIC DIGIT ONE}"],
+    ],
+)
+def test_a_row_with_a_missing_or_impossible_price_is_skipped_and_said_by_line(tape_file, cell):
+    path = tape_file(f"price,symbol\n1,AAPL\n{cell},AAPL\n2,AAPL\n")
+    tape = load_csv_tape(path, TWO, "")
+    assert ticks_of(tape) == [(0, 1), (0, 2)]
+    assert tape.skipped.count == 1
+    [(line, reason)] = tape.skipped.rows
+    assert line == 3
+    assert "price" in reason
+    assert len(reason) < 300
+    assert "\n" not in reason
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask"), [("", "2"), ("1", ""), ("0", "2"), ("1", "x"), ("-1", "3"), ("1", "1e10")]
+)
+def test_a_quote_with_one_bad_side_is_no_price(tape_file, bid, ask):
+    path = tape_file(f"bid,ask,symbol\n{bid},{ask},AAPL\n1,2,AAPL\n")
+    tape = load_csv_tape(path, TWO, "")
+    assert ticks_of(tape) == [(0, 1.5)]
+    assert [row.line for row in tape.skipped.rows] == [2]
+
+
+@pytest.mark.parametrize("cell", ["1", "1.", "+1", "1e0", "10E-1", " 1 ", '"1"', ' "1"', "0.1e1"])
+def test_a_number_may_be_written_in_any_usual_way(tape_file, cell):
+    tape = load_csv_tape(tape_file(f"symbol,price\nAAPL,{cell}\n"), TWO, "")
+    assert ticks_of(tape) == [(0, 1)]
+
+
+def test_rows_that_are_too_short_or_too_long_are_skipped(tape_file):
+    path = tape_file("symbol,price,x\nAAPL\nAAPL,1\nAAPL,1,234.5,7\nAAPL,2,x,,\n,,\n")
+    tape = load_csv_tape(path, TWO, "")
+    assert ticks_of(tape) == [(0, 1), (0, 2)]
+    assert tape.skipped.rows == [
+        (2, "no price"),
+        (4, "4 cells under a header of 3"),
+        (6, "no symbol"),
+    ]
+
+
+def test_blank_lines_are_no_rows_and_count_as_lines(tape_file):
+    tape = load_csv_tape(tape_file("\n \nsymbol,price\n\nAAPL,1\n\n\t\nAAPL,x\n\n"), TWO, "")
+    assert ticks_of(tape) == [(0, 1)]
+    assert [row.line for row in tape.skipped.rows] == [8]
+
+
+def test_a_byte_order_mark_windows_line_ends_and_quotes_are_understood(tape_file):
+    path = tape_file(b'\xef\xbb\xbf"Price","Symbol"\r\n"1.5","AAPL"\r\nx,AAPL\r\n2.5,"MSFT"\r\n')
+    tape = load_csv_tape(path, TWO, "")
+    assert ticks_of(tape) == [(0, 1.5), (1, 2.5)]
+    assert [row.line for row in tape.skipped.rows] == [3]
+
+
+def test_a_row_of_two_lines_is_said_by_its_first_and_the_next_by_its_own(tape_file):
+    path = tape_file('price,symbol,x\n1,AAPL,"a\nb"\nx,AAPL,"a\nb"\nx,AAPL,\n')
+    tape = load_csv_tape(path, TWO, "")
+    assert ticks_of(tape) == [(0, 1)]
+    assert [row.line for row in tape.skipped.rows] == [4, 6]
+
+
+@pytest.mark.parametrize("bad_row", ['1,"AAPL"x', f"1,{'x' * 200_000}", f'1,"{"x" * 200_000}"'])
+def test_a_row_that_is_no_csv_is_skipped_and_the_next_is_read(tape_file, bad_row):
+    tape = load_csv_tape(tape_file(f"price,symbol\n{bad_row}\n2,AAPL\n"), TWO, "")
+    assert ticks_of(tape) == [(0, 2)]
+    assert [row.line for row in tape.skipped.rows] == [2]
+
+
+def test_a_quote_that_is_never_closed_is_said_with_the_lines_that_it_swallowed(tape_file):
+    tape = load_csv_tape(tape_file('price,symbol\n1,AAPL\n2,"AAPL\n3,AAPL\n'), TWO, "")
+    assert ticks_of(tape) == [(0, 1)]
+    assert tape.skipped.rows == [(3, "unexpected end of data, up to line 4")]
+
+
+def test_of_many_bad_rows_all_are_counted_and_the_first_are_kept(tape_file):
+    tape = load_csv_tape(tape_file("price\n1\n" + "x\n" * 5000), TWO, "AAPL")
+    assert tape.skipped.count == 5000
+    assert [row.line for row in tape.skipped.rows] == [*range(3, 3 + tapes.MAX_SKIPPED_ROWS_KEPT)]
+
+
+# --- files that cannot be played --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "the file is empty"),
+        ("\n\n", "the file is empty"),
+        ("date,open,volume\n1,2,3\n", "found the columns date, open, volume; looked for a price"),
+        ("price\n1\n", "looked for a price (price, close, last, mid, or bid and ask) and a symbol"),
+        ("symbol,bid\nAAPL,1\n", "found the columns symbol, bid;"),
+        ("AAPL,MSFT\n1,2\n", "a time (timestamp, datetime, date, time) and columns named AAPL"),
+        ("date,NVDA\n1,2\n", "found the columns date, NVDA;"),
+        ("date;close;symbol\n1;2;AAPL\n", "found the columns date;close;symbol;"),
+        ("2025-11-11,172.5,AAPL\n", "found the columns 2025-11-11, 172.5, AAPL;"),
+        ("price,Price,symbol\n1,2,AAPL\n", "two columns named price"),
+        ("date,AAPL,aapl\n1,2,3\n", "two columns for one symbol"),
+        ("price,symbol\n", "no usable row for AAPL, MSFT; it has no bad rows"),
+        ("price,symbol\nx,AAPL\n\n-1,AAPL\n", "2 bad rows, the first in line 2: price is 'x'"),
+        ("price,symbol\n1,NVDA\n2,TSM\n", "other symbols: NVDA, TSM"),
+        (b"price,symbol\n1,AAPL\n2,\xff\xfe\n", "is not UTF-8"),
+        ("price,symbol\n1,AAPL\n".encode("utf-16"), "is not UTF-8"),
+        ("\0" * 100, "found the columns"),
+        ('"a\nb",c\n', "found the columns a b, c;"),
+        ("x" * 100_000, "found the columns xxx"),
+        ("x" * 1_000_000, "the file is empty"),
+    ],
+)
+def test_a_file_that_cannot_be_played_says_in_one_line_what_was_wanted(tape_file, content, said):
+    path = tape_file(content)
+    with pytest.raises(TapeError) as error:
+        load_csv_tape(path, TWO, "")
+    message = str(error.value)
+    assert said in message
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert len(message) < 1500
+
+
+def test_a_csv_symbol_that_is_not_traded_is_refused_by_name(tape_file):
+    with pytest.raises(TapeError, match=r"csv_symbol is TSLA.*not one of the symbols AAPL, MSFT"):
+        load_csv_tape(tape_file("price\n1\n"), TWO, "TSLA")
+
+
+@pytest.mark.parametrize("load", [lambda path: load_csv_tape(path, TWO, ""), load_sentiments])
+def test_a_path_that_is_no_readable_file_is_refused(tmp_path, load):
+    not_a_directory = tmp_path / "file"
+    not_a_directory.write_text("x")
+    with pytest.raises(TapeError, match="No such file"):
+        load(tmp_path / "missing.csv")
+    with pytest.raises(TapeError, match="is not a file"):
+        load(tmp_path)
+    with pytest.raises(TapeError, match="is not a file"):
+        load(Path("/dev/zero"))
+    for odd in (not_a_directory / "x", Path("a\0b"), Path("x" * 5000)):
+        with pytest.raises(TapeError, match="cannot be read"):
+            load(odd)
+
+
+def test_a_file_of_too_many_ticks_is_refused_before_it_fills_the_memory(tape_file, monkeypatch):
+    monkeypatch.setattr(tapes, "MAX_TAPE_ROWS", 10)
+    assert load_csv_tape(tape_file("price\n" + "1\n" * 10), TWO, "AAPL").length == 10
+    assert load_sentiments(tape_file("1\n" * 10)).length == 10
+    with pytest.raises(TapeError, match="more than 10 ticks"):
+        load_csv_tape(tape_file("price\n" + "1\n" * 11), TWO, "AAPL")
+    with pytest.raises(TapeError, match="more than 10 sentiments"):
+        load_sentiments(tape_file("1\n" * 11))
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_a_tape_or_a_tape_error(tape_file, noise):
+    for content in (noise, b"price,symbol\n1,AAPL\n" + noise):
+        # Any other exception fails the test.
+        with suppress(TapeError):
+            assert load_csv_tape(tape_file(content), TWO, "").length >= 1
+    for content in (noise, b"50\n" + noise):
+        with suppress(TapeError):
+            assert load_sentiments(tape_file(content)).length >= 1
+
+
+# --- files: reading and identity ---------------------------------------------------------------
+
+
+@given(st.integers(1, 30), st.integers(0, 30))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_slice_of_a_file_is_that_part_of_it_and_shorter_at_the_end(tape_file, first, count):
+    path = tape_file("price\n" + "".join(f"{n}\n" for n in range(1, 21)))
+    tape = load_csv_tape(path, TWO, "MSFT")
+    assert tape.length == 20
+    expected = [(1, n) for n in range(first, min(first + count, 21))]
+    assert ticks_of(tape, first, count) == expected
+
+
+def test_the_identity_changes_with_what_the_tape_plays_and_only_then(tape_file):
+    def identity(content, symbols=TWO):
+        return load_csv_tape(tape_file(content), symbols, "").identity
+
+    base = identity("price,symbol\n1,AAPL\n2,MSFT\n")
+    assert base == identity("symbol,Close\r\nAAPL,1.0\r\nMSFT,2.00\r\n")
+    assert base.replace("-", "").isalnum()
+    others = [
+        identity("price,symbol\n1,AAPL\n2.01,MSFT\n"),
+        identity("price,symbol\n1,MSFT\n2,AAPL\n"),
+        identity("price,symbol\n2,MSFT\n1,AAPL\n"),
+        identity("price,symbol\n1,AAPL\n"),
+        identity("price,symbol\n1,AAPL\n2,MSFT\n", (*TWO, "GOOG")),
+        identity("price,symbol\n1,AAPL\n2,MSFT\n", ("MSFT", "AAPL")),
+    ]
+    assert len({base, *others}) == 7
+
+
+def test_the_real_tape_plays_to_its_last_row(real_tape_path):
+    symbols = ("NVDA", "AMZN", "META", "TSM", "BRK-B", "AAPL", "AVGO", "GOOGL", "MSFT")
+    tape = load_csv_tape(real_tape_path, symbols, "")
+    with real_tape_path.open(newline="") as file:
+        expected = [
+            (symbols.index(row["Symbol"]), round(Fraction(row["Close"]) * PRICE_SCALE))
+            for row in csv.DictReader(file)
+        ]
+    indices, prices = tape.read(1, 100_000)
+    assert tape.length == len(expected) == 28_076
+    assert list(zip(indices.tolist(), prices.tolist(), strict=True)) == expected
+    assert tape.skipped.count == 0
+
+
+def test_the_real_tape_tells_which_of_its_symbols_are_not_traded(real_tape_path):
+    tape = load_csv_tape(real_tape_path, FOUR, "")
+    assert set(tape.skipped.symbols) == {"NVDA", "META", "TSM", "BRK-B", "AVGO", "GOOGL"}
+    assert tape.length + sum(tape.skipped.symbols.values()) == 28_076
+    assert tape.skipped.count == 0
+
+
+# --- sentiments --------------------------------------------------------------------------------
+
+
+@given(
+    st.integers(-(2**63), 2**63),
+    st.integers(1, 10**12),
+    st.lists(st.integers(0, 30), min_size=1, max_size=6),
+)
+def test_any_way_of_slicing_random_sentiments_gives_the_same(seed, first, counts):
+    sentiments = RandomSentiments(seed)
+    pieces = []
+    for count in counts:
+        pieces += sentiments.read(first + len(pieces), count)
+    assert pieces == RandomSentiments(seed).read(first, sum(counts))
+    assert len(pieces) == sum(counts)
+
+
+def test_random_sentiments_are_every_integer_from_0_to_100_about_as_often():
+    values = RandomSentiments(7).read(1, 101_000)
+    assert all(type(value) is int for value in values[:10])
+    times = Counter(values)
+    assert sorted(times) == list(range(101))
+    assert all(800 < count < 1200 for count in times.values())
+
+
+def test_other_seeds_give_other_sentiments_with_another_identity():
+    assert RandomSentiments(7).read(1, 20) != RandomSentiments(8).read(1, 20)
+    assert RandomSentiments(7).identity != RandomSentiments(8).identity
+    assert RandomSentiments(7).length is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "80\n0\n100\n",
+        "score\n80\n0\n100\n",
+        "Sentiment\r\n80\r\n\r\n0\r\n100",
+        "date,SENTIMENT\n1,80\n2,0\n3,100\n",
+        "news,date\n80,1\n0,2\n100,3\n",
+        "\ufeff80\n 0 \n100\n",
+    ],
+)
+def test_a_file_of_sentiments_may_have_a_header_and_other_columns(tape_file, content):
+    sentiments = load_sentiments(tape_file(content))
+    assert sentiments.read(1, 10) == [80, 0, 100]
+    assert sentiments.skipped.count == 0
+
+
+def test_sentiments_end_where_their_file_ends(tape_file):
+    sentiments = load_sentiments(tape_file("1\n2\n3\n"))
+    assert sentiments.length == 3
+    assert sentiments.read(2, 1) == [2]
+    assert sentiments.read(3, 5) == [3]
+    assert sentiments.read(4, 5) == []
+
+
+@pytest.mark.parametrize("cell", ["101", "-1", "50.5", "x", "nan", "5_0", "1e1", "9" * 5000])
+def test_a_row_without_a_sentiment_is_skipped_and_said_by_line(tape_file, cell):
+    sentiments = load_sentiments(tape_file(f"50\n{cell}\n60\n"))
+    assert sentiments.read(1, 10) == [50, 60]
+    assert sentiments.skipped.count == 1
+    assert sentiments.skipped.rows[0].line == 2
+    assert "integer from 0 to 100" in sentiments.skipped.rows[0].reason
+
+
+@pytest.mark.parametrize("number", ["101", "-1", "50.5", "1e1"])
+def test_a_first_row_with_an_impossible_number_is_a_bad_row_and_no_header(tape_file, number):
+    sentiments = load_sentiments(tape_file(f"{number}\n50\n"))
+    assert sentiments.read(1, 10) == [50]
+    assert [row.line for row in sentiments.skipped.rows] == [1]
+
+
+@pytest.mark.parametrize("content", ["", "sentiment\n", "sentiment\n101\nx\n", b"\xff\xfe5"])
+def test_a_file_without_a_sentiment_is_refused(tape_file, content):
+    with pytest.raises(TapeError, match=r"integer from 0 to 100|is not UTF-8"):
+        load_sentiments(tape_file(content))
+
+
+def test_the_identity_of_sentiments_changes_with_their_contents(tape_file):
+    identities = [load_sentiments(tape_file(text)).identity for text in ("1\n2", "2\n1", "x\n1\n2")]
+    assert identities[0] != identities[1]
+    assert identities[0] == identities[2]

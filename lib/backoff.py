@@ -1,0 +1,46 @@
+"""When to try a connection again: exponential backoff with full jitter.
+
+Full jitter (a wait drawn evenly from zero to the bound) keeps many clients of one server from
+coming back in step. Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
+2015. The bound is small at first, because a restarted daemon is back within a fraction of a
+second, and larger once the outage has lasted.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from lib.clock import MILLISECOND_NS, SECOND_NS
+
+FIRST_BOUND_NS: Final = 1 * MILLISECOND_NS
+EARLY_CAP_NS: Final = 50 * MILLISECOND_NS
+"""No wait is longer than this in the first `EARLY_NS` of an outage …"""
+EARLY_NS: Final = 5 * SECOND_NS
+LATE_CAP_NS: Final = 1 * SECOND_NS
+"""… nor longer than this after it."""
+
+
+class Backoff:
+    """The waits of one outage. Pure: times go in (monotonic ns), waits come out."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._outage_began_ns: int | None = None
+        self._failures = 0
+
+    def succeeded(self) -> None:
+        """The connection stands: the outage is over."""
+        self._outage_began_ns = None
+        self._failures = 0
+
+    def next_wait_ns(self, now_ns: int) -> int:
+        """How long to wait before the next try. The first try of an outage is at once."""
+        if self._outage_began_ns is None:
+            self._outage_began_ns = now_ns
+            return 0
+        cap_ns = EARLY_CAP_NS if now_ns - self._outage_began_ns < EARLY_NS else LATE_CAP_NS
+        # 2**20 ms is beyond either cap; the exponent is bounded so that the number is.
+        bound_ns = min(cap_ns, FIRST_BOUND_NS << min(self._failures, 20))
+        self._failures += 1
+        return self._random.randint(0, bound_ns)

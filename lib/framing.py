@@ -1,0 +1,70 @@
+"""Framing: every TCP message ends in `*`.
+
+TCP splits and joins as it likes, so a receiver keeps the unfinished tail of what it has got.
+`FrameBuffer` does that and nothing else. Each byte is searched once, however it arrives: a
+message that trickles in byte by byte costs linear time, and a peer that never sends a delimiter
+costs at most `MAX_MESSAGE_BYTES` of memory.
+"""
+
+from __future__ import annotations
+
+MESSAGE_DELIMITER = b"*"
+MAX_MESSAGE_BYTES = 64 * 1024
+"""The longest message, without its delimiter."""
+
+RECEIVE_BYTES = 64 * 1024
+"""What one read from a socket asks for. A message that lies whole inside one read cannot be
+longer than this, so only the message that began in an earlier read needs measuring."""
+
+
+class MessageTooLongError(Exception):
+    """A peer sent more than `MAX_MESSAGE_BYTES` without a delimiter: disconnect it."""
+
+    def __init__(self) -> None:
+        super().__init__(f"more than {MAX_MESSAGE_BYTES} bytes without a delimiter")
+
+
+class FrameBuffer:
+    """Turns received bytes into whole messages. One a connection; not shared between threads."""
+
+    __slots__ = ("_tail", "_tail_bytes")
+
+    def __init__(self) -> None:
+        self._tail: list[bytes] = []
+        self._tail_bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what arrived; return all messages that are complete now, delimiters included.
+
+        Returns b"" where no message is complete yet. The bytes come as one piece because the
+        fast decoders want them so; `split` makes single messages of them.
+
+        Raises MessageTooLongError, after which the connection must be closed.
+        """
+        end = data.rfind(MESSAGE_DELIMITER) + 1
+        if end == 0:
+            self._keep(data)
+            return b""
+        first_bytes = self._tail_bytes + data.find(MESSAGE_DELIMITER)
+        if first_bytes > MAX_MESSAGE_BYTES or (
+            len(data) > MAX_MESSAGE_BYTES and max(map(len, split(data[:end]))) > MAX_MESSAGE_BYTES
+        ):
+            raise MessageTooLongError
+        whole = b"".join((*self._tail, data[:end])) if self._tail else data[:end]
+        self._tail.clear()
+        self._tail_bytes = 0
+        self._keep(data[end:])
+        return whole
+
+    def _keep(self, tail: bytes) -> None:
+        if not tail:
+            return
+        self._tail_bytes += len(tail)
+        if self._tail_bytes > MAX_MESSAGE_BYTES:
+            raise MessageTooLongError
+        self._tail.append(tail)
+
+
+def split(messages: bytes) -> list[bytes]:
+    """Make single messages, without delimiters, of what `FrameBuffer.feed` returned."""
+    return messages.split(MESSAGE_DELIMITER)[:-1]

@@ -1,0 +1,241 @@
+"""The client's side of a price or news stream, without a socket.
+
+Bytes and times go in; events come out: `Joined`, `WentPlain`, `Frames`. One object lives as long
+as its daemon and goes through many connections, because what it must remember (the next sequence
+it needs, whether a server ever answered HELLO) outlives each of them.
+
+Frames are passed on as they come, also of a batch that is still under way: memory is bounded by
+one read from the socket, whatever a server claims a batch will hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.framing import MESSAGE_DELIMITER, FrameBuffer
+from lib.stream_messages import (
+    BATCH,
+    FROM_NOW_ON,
+    HELLO,
+    NEXT_BATCH,
+    BatchHeader,
+    ProtocolError,
+    encode_hello_request,
+    parse_batch_header,
+    parse_hello_answer,
+)
+
+PLAIN_AFTER_NS: Final = 1 * SECOND_NS
+"""Plain frames for this long without an answer to HELLO: the server speaks only plain frames."""
+SILENCE_LIMIT_NS: Final = 2500 * MILLISECOND_NS
+"""A numbered stream that says nothing for this long is dead: it beats at least once a second."""
+
+_NEXT_HELLO: Final = MESSAGE_DELIMITER + HELLO
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The server answered HELLO; frames from `first` on will follow."""
+
+    tape: str
+    first: int
+    new_tape: bool
+    """The tape is another one than the one this client had; sequences begin anew."""
+    missed: tuple[int, int] | None
+    """First and last sequence that this client still needed and the server no longer has."""
+
+
+@dataclass(frozen=True)
+class WentPlain:
+    """The server speaks only plain frames. They are numbered here, on from `first`."""
+
+    first: int
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Whole plain frames with consecutive sequence numbers from `first` on."""
+
+    first: int
+    count: int
+    frames: bytes
+    """With their delimiters."""
+    sent_ns: int
+
+
+Event = Joined | WentPlain | Frames
+
+
+class _State(Enum):
+    ASKED = auto()
+    NUMBERED = auto()
+    PLAIN = auto()
+
+
+class StreamClient:
+    """The protocol's state over all connections of one client. Not shared between threads."""
+
+    def __init__(
+        self, *, tape: str | None = None, next_sequence: int = FROM_NOW_ON, may_be_plain: bool
+    ) -> None:
+        """A client that knows `tape` and still needs its ticks from `next_sequence` on.
+
+        With FROM_NOW_ON it follows whatever is played, now and at each reconnection.
+        `may_be_plain`: no server has answered a HELLO yet, so it may be one that never will.
+        """
+        self.tape = tape
+        self.next_sequence = next_sequence
+        self._follows = next_sequence == FROM_NOW_ON
+        self._may_be_plain = may_be_plain
+        self._last_frame_ns: int | None = None
+        self._begin_connection(None)
+
+    @property
+    def joined(self) -> bool:
+        """Whether this connection has begun to deliver."""
+        return self._state is not _State.ASKED
+
+    def connected(self, now_ns: int) -> bytes:
+        """A new connection stands. Returns what to send first."""
+        self._begin_connection(now_ns)
+        if self._follows:
+            return encode_hello_request(FROM_NOW_ON, None)
+        return encode_hello_request(self.next_sequence, self.tape)
+
+    def disconnected(self) -> None:
+        """The connection is gone: there is nothing to wait for."""
+        self._begin_connection(None)
+
+    def receive(self, data: bytes, now_ns: int) -> Iterator[Event]:
+        """Bytes came. Handle each event before taking the next one.
+
+        Raises ProtocolError or MessageTooLongError: close the connection. Events before the
+        error have been given out and stand.
+        """
+        messages = self._buffer.feed(data)
+        if not messages:
+            return
+        self._last_frame_ns = now_ns
+        position = 0
+        if self._state is _State.ASKED:
+            position = yield from self._look_for_answer(messages, now_ns)
+        if self._state is _State.NUMBERED:
+            yield from self._numbered(messages, position)
+        elif self._state is _State.PLAIN:
+            yield from self._plain(messages, now_ns)
+
+    def next_deadline_ns(self) -> int | None:
+        """When silence becomes death, None where it never does."""
+        if self._last_frame_ns is None:
+            return None
+        if self._state is _State.NUMBERED:
+            return self._last_frame_ns + SILENCE_LIMIT_NS
+        if self._state is _State.ASKED and not self._may_be_plain:
+            return self._asked_ns + SILENCE_LIMIT_NS
+        return None
+
+    def silence_reason(self) -> str:
+        """What to log when the deadline has passed."""
+        awaited = "frame or heartbeat" if self._state is _State.NUMBERED else "answer to HELLO"
+        return f"no {awaited} for {SILENCE_LIMIT_NS / SECOND_NS} s"
+
+    def _begin_connection(self, now_ns: int | None) -> None:
+        self._buffer = FrameBuffer()
+        self._state = _State.ASKED
+        self._asked_ns = now_ns or 0
+        self._last_frame_ns = now_ns
+        self._first_plain_ns: int | None = None
+        self._batch = BatchHeader(first=0, count=0, sent_ns=0)
+        self._remaining = 0  # frames of the batch that are still to come
+        self._expected = 0  # the next sequence by the server's count
+
+    def _look_for_answer(self, messages: bytes, now_ns: int) -> Generator[Event, None, int]:
+        """Skip plain frames up to the answer. Returns where in `messages` to go on."""
+        begin = 0 if messages.startswith(HELLO) else messages.find(_NEXT_HELLO) + 1
+        if begin == 0 and not messages.startswith(HELLO):
+            yield from self._wait_for_answer(messages, now_ns)
+            return 0
+        end = messages.index(MESSAGE_DELIMITER, begin)
+        answer = parse_hello_answer(messages[begin:end])
+        new_tape = answer.tape != self.tape
+        if self._follows:
+            needed = answer.first
+        elif new_tape and self.tape is not None:
+            needed = 1
+        else:
+            needed = self.next_sequence
+        self._state = _State.NUMBERED
+        self._may_be_plain = False
+        self._expected = answer.first
+        self.tape = answer.tape
+        self.next_sequence = max(needed, answer.first)
+        missed = (needed, answer.first - 1) if answer.first > needed else None
+        yield Joined(answer.tape, answer.first, new_tape, missed)
+        return end + 1
+
+    def _wait_for_answer(self, messages: bytes, now_ns: int) -> Iterator[Event]:
+        if messages.startswith(BATCH) or NEXT_BATCH in messages:
+            raise ProtocolError("a batch came before the answer to HELLO")
+        if self._first_plain_ns is None:
+            self._first_plain_ns = now_ns
+        if self._may_be_plain and now_ns - self._first_plain_ns >= PLAIN_AFTER_NS:
+            self._state = _State.PLAIN
+            self.next_sequence = max(self.next_sequence, 1)
+            yield WentPlain(self.next_sequence)
+
+    def _plain(self, messages: bytes, now_ns: int) -> Iterator[Event]:
+        if messages.startswith(HELLO) or _NEXT_HELLO in messages:
+            self._may_be_plain = False
+            raise ProtocolError("the answer to HELLO came late")
+        yield self._frames(messages, messages.count(MESSAGE_DELIMITER), now_ns)
+
+    def _numbered(self, messages: bytes, position: int) -> Iterator[Event]:
+        while position < len(messages):
+            if self._remaining == 0:
+                position = self._begin_batch(messages, position)
+                continue
+            if messages.startswith(BATCH, position):
+                raise ProtocolError(
+                    f"a batch of {self._batch.count} frames ended {self._remaining} early"
+                )
+            end = messages.find(NEXT_BATCH, position) + 1 or len(messages)
+            frames = messages[position:end]
+            count = frames.count(MESSAGE_DELIMITER)
+            if count > self._remaining:
+                raise ProtocolError(
+                    f"{count - self._remaining} frames too many after a batch of "
+                    f"{self._batch.count}"
+                )
+            self._remaining -= count
+            position = end
+            first = self._expected
+            self._expected += count
+            yield from self._needed_part(first, count, frames)
+
+    def _begin_batch(self, messages: bytes, position: int) -> int:
+        """Read a batch's header. Returns where its frames begin."""
+        end = messages.index(MESSAGE_DELIMITER, position)
+        self._batch = parse_batch_header(messages[position:end])
+        if self._batch.first != self._expected:
+            raise ProtocolError(f"expected sequence {self._expected}, got {self._batch.first}")
+        self._remaining = self._batch.count
+        return end + 1
+
+    def _needed_part(self, first: int, count: int, frames: bytes) -> Iterator[Event]:
+        """Leave out what this client has already: a server may begin before what was asked."""
+        known = self.next_sequence - first
+        if known >= count:
+            return
+        if known > 0:
+            frames = frames.split(MESSAGE_DELIMITER, known)[known]
+            count -= known
+        yield self._frames(frames, count, self._batch.sent_ns)
+
+    def _frames(self, frames: bytes, count: int, sent_ns: int) -> Frames:
+        first = self.next_sequence
+        self.next_sequence += count
+        return Frames(first, count, frames, sent_ns)

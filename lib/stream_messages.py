@@ -1,0 +1,128 @@
+"""The words of the price and news streams: HELLO, its answer, and BATCH.
+
+```
+client → server   HELLO,1,NEXT[,TAPE]*         NEXT: first sequence still needed; 0: from now on
+server → client   HELLO,1,TAPE,FIRST*
+server → client   BATCH,FIRST,COUNT,SENT_NS*   then exactly COUNT plain frames; COUNT 0: heartbeat
+```
+
+Pure functions between these texts and small records. Frames come in without their delimiter and
+go out with it. Whatever does not read as it should raises ProtocolError.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+PROTOCOL_VERSION: Final = b"1"
+HELLO: Final = b"HELLO,"
+BATCH: Final = b"BATCH,"
+NEXT_BATCH: Final = b"*BATCH,"
+"""Where one batch ends and the next begins: no symbol may be called BATCH."""
+
+FROM_NOW_ON: Final = 0
+
+_TAPE = re.compile(rb"[!-)+\-.-~]{1,63}")
+"""Printable ASCII without space, `*` and `,`; as long as the price book can keep."""
+_MAX_NUMBER: Final = 2**63 - 1
+
+
+class ProtocolError(Exception):
+    """A peer broke the protocol: log the reason and close the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelloRequest:
+    """What a client asks for."""
+
+    next_sequence: int
+    tape: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HelloAnswer:
+    """What the server plays, and the first sequence it will send."""
+
+    tape: str
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHeader:
+    """COUNT frames follow, numbered from FIRST; sent at SENT_NS of the host's monotonic clock."""
+
+    first: int
+    count: int
+    sent_ns: int
+
+
+def encode_hello_request(next_sequence: int, tape: str | None) -> bytes:
+    """The client's first message. `tape` names the tape that `next_sequence` belongs to."""
+    if tape:
+        return b"HELLO,1,%d,%b*" % (next_sequence, tape.encode())
+    return b"HELLO,1,%d*" % next_sequence
+
+
+def encode_hello_answer(tape: str, first: int) -> bytes:
+    """The server's answer to HELLO."""
+    return b"HELLO,1,%b,%d*" % (tape.encode(), first)
+
+
+def encode_batch_header(first: int, count: int, sent_ns: int) -> bytes:
+    """The line before `count` plain frames; with a count of 0 it is a heartbeat."""
+    return b"BATCH,%d,%d,%d*" % (first, count, sent_ns)
+
+
+def parse_hello_request(frame: bytes) -> HelloRequest:
+    """Read a client's HELLO. Raises ProtocolError."""
+    fields = frame.split(b",")
+    if len(fields) not in (3, 4) or fields[0] != b"HELLO" or fields[1] != PROTOCOL_VERSION:
+        raise ProtocolError(f"expected HELLO,1,NEXT[,TAPE], got {excerpt(frame)}")
+    tape = _tape(fields[3]) if len(fields) == 4 else None
+    return HelloRequest(_number(fields[2], "NEXT"), tape)
+
+
+def parse_hello_answer(frame: bytes) -> HelloAnswer:
+    """Read a server's answer. Raises ProtocolError."""
+    fields = frame.split(b",")
+    if len(fields) != 4 or fields[0] != b"HELLO" or fields[1] != PROTOCOL_VERSION:
+        raise ProtocolError(f"expected HELLO,1,TAPE,FIRST, got {excerpt(frame)}")
+    first = _number(fields[3], "FIRST")
+    if first < 1:
+        raise ProtocolError("FIRST must be at least 1, got 0")
+    return HelloAnswer(_tape(fields[2]), first)
+
+
+def parse_batch_header(frame: bytes) -> BatchHeader:
+    """Read a batch's header. Raises ProtocolError."""
+    fields = frame.split(b",")
+    if len(fields) != 4 or fields[0] != b"BATCH":
+        raise ProtocolError(f"expected BATCH,FIRST,COUNT,SENT_NS, got {excerpt(frame)}")
+    header = BatchHeader(
+        _number(fields[1], "FIRST"), _number(fields[2], "COUNT"), _number(fields[3], "SENT_NS")
+    )
+    if header.first + header.count > _MAX_NUMBER:
+        raise ProtocolError(f"sequence numbers past 63 bits in {excerpt(frame)}")
+    return header
+
+
+def excerpt(data: bytes) -> str:
+    """The beginning of what a peer sent, safe to put into a log."""
+    return repr(data[:40])[1:] + ("…" if len(data) > 40 else "")
+
+
+def _number(text: bytes, name: str) -> int:
+    # isdigit() on bytes knows ASCII digits only; the length keeps int() cheap on hostile input.
+    if not text.isdigit() or len(text) > 19 or int(text) > _MAX_NUMBER:
+        raise ProtocolError(
+            f"{name} must be a whole number of 63 bits, got {excerpt(text)}"
+        )
+    return int(text)
+
+
+def _tape(text: bytes) -> str:
+    if not _TAPE.fullmatch(text):
+        raise ProtocolError(f"TAPE must be 1 to 63 printable characters, got {excerpt(text)}")
+    return text.decode("ascii")

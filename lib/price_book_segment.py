@@ -1,0 +1,371 @@
+"""The bytes of a price book: where each thing lies, how it is checked, how it is mapped.
+
+    offset            bytes         what
+    0                 8             magic b"TWPRICES"
+    8                 8             version of this layout
+    16                8             retired: not 0 once the segment has been replaced or removed
+    24                8             size of the segment
+    32                8             S, the number of symbols
+    40                8             C, the capacity of the ring in ticks
+    48                8             process number of the creator, for people
+    56                8             digest of all the above but `retired`, and of the symbols
+    64                8             published: the position of the newest tick that counts
+    128               64            one byte a wake-up slot: its reader is about to sleep
+    256               16 S          symbols, UTF-8, padded with NUL
+    256 + 16 S        64 x 80       epochs: number, tape (64 bytes, ASCII), digest
+    5376 + 16 S       2 S x 48      two records a symbol, one of them its latest tick
+    5376 + 112 S      48 C          the ring: the tick at position p lies in slot p mod C
+
+So the size is 5376 + 112 S + 48 C bytes; 12.6 MB for 4 symbols and 262,144 ticks. All words are
+in the byte order of the machine. A record is six words, the same in the ring and in the latest:
+
+    position, sequence, price (10⁻⁸), sent_ns (monotonic), symbol (int32) and epoch (int32), check
+
+Position counts the ticks of the segment from 1. Sequence is the number the tick has on its tape;
+it begins anew with each epoch. Epochs count from 1; 0 is what comes before the first.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import struct
+import sys
+import threading
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker, shared_memory
+from typing import Any, Final, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lib import wakeup
+from lib.segment_files import MAGIC, RETIRED_OFFSET, PriceBookError, PriceBookMismatch, explain
+
+VERSION: Final = 1
+
+MAX_SYMBOLS: Final = 65_536
+MAX_SYMBOL_BYTES: Final = 16
+MAX_RING_CAPACITY: Final = 1 << 26
+"""In ticks: 3.2 GB."""
+MAX_POSITION: Final = 1 << 62
+"""A ring at full speed does not get there within a thousand years; a larger one is damage."""
+MAX_TAPE_BYTES: Final = 63
+EPOCHS: Final = 64
+"""How many epochs back the name of the tape is still known."""
+
+RETIRED: Final = RETIRED_OFFSET // 8
+PUBLISHED: Final = 8
+"""Indices of header words."""
+RECORD_WORDS: Final = 6
+
+_HEADER: Final = struct.Struct("=8s7Q")
+_WAITING_OFFSET: Final = 128
+_SYMBOLS_OFFSET: Final = 256
+_EPOCH: Final = struct.Struct("=Q64sQ")
+_RECORD_BYTES: Final = 8 * RECORD_WORDS
+
+TICK: Final = np.dtype(
+    {
+        "names": ["position", "sequence", "price", "sent_ns", "symbol", "epoch"],
+        "formats": ["i8", "i8", "i8", "i8", "i4", "i4"],
+        "offsets": [0, 8, 16, 24, 32, 36],
+        "itemsize": _RECORD_BYTES,
+    }
+)
+"""A record as a structured array shows it; the check value is in none of its fields."""
+
+_WORD: Final = (1 << 64) - 1
+
+_NO_MEMORY_FILE: Final = frozenset(
+    (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
+)
+"""What opening or mapping says of a FIFO, a directory, a link, a device, a socket."""
+
+
+@overload
+def record_check(
+    position: int, sequence: int, price: int, sent_ns: int, symbol_epoch: int
+) -> int: ...
+@overload
+def record_check(
+    position: NDArray[np.uint64],
+    sequence: NDArray[np.uint64],
+    price: NDArray[np.uint64],
+    sent_ns: NDArray[np.uint64],
+    symbol_epoch: NDArray[np.uint64],
+) -> NDArray[np.uint64]: ...
+def record_check(position: Any, sequence: Any, price: Any, sent_ns: Any, symbol_epoch: Any) -> Any:
+    """Return the check value of one record (ints below 2**64) or of many (uint64 arrays).
+
+    Stores may become visible in any order, and a writer may be killed between any two, so a slot
+    may hold some words of one record and some of another. The sum of the bare words would let the
+    mixture pass wherever two differences cancel out. Here every word on its own decides the
+    result (each step is a bijection of each word, the factors being odd), and what it takes for
+    two or more to cancel is an accident of 64 bits. Folding the upper half down in between lets
+    upper bits act on lower ones, which a multiplication alone never does.
+
+    One function for both, so that the two cannot differ: NumPy wraps round where `& _WORD` cuts.
+    """
+    mixed = (position * 0x9E3779B97F4A7C15 + sequence * 0xC2B2AE3D27D4EB4F) & _WORD
+    mixed ^= mixed >> 32
+    mixed *= 0xD6E8FEB86659FD93
+    mixed = (mixed + price * 0xA0761D6478BD642F + sent_ns * 0xE7037ED1A0B428DB) & _WORD
+    return mixed ^ (mixed >> 32) ^ symbol_epoch
+
+
+def check_symbols(symbols: Sequence[str]) -> None:
+    """Raise ValueError unless these can be the symbols of a price book."""
+    if not 1 <= len(symbols) <= MAX_SYMBOLS:
+        raise ValueError(f"a price book has 1 to {MAX_SYMBOLS} symbols, not {len(symbols)}")
+    for symbol in symbols:
+        if not 1 <= len(symbol.encode()) <= MAX_SYMBOL_BYTES or set(symbol) & set(",*\0"):
+            raise ValueError(
+                f"a symbol is 1 to {MAX_SYMBOL_BYTES} bytes without ',' and '*', not {symbol!r}"
+            )
+    if len(set(symbols)) != len(symbols):
+        twice = next(symbol for i, symbol in enumerate(symbols) if symbol in symbols[:i])
+        raise ValueError(f"a price book has each symbol once, not {twice!r} twice")
+
+
+class Layout(NamedTuple):
+    """Where things lie in the segment: all of it follows from these two."""
+
+    symbols: tuple[str, ...]
+    ring_capacity: int
+
+    @classmethod
+    def of(cls, symbols: Sequence[str], ring_capacity: int) -> Layout:
+        """Raises ValueError if there can be no such price book."""
+        if isinstance(symbols, str):
+            raise ValueError(f"symbols are a list of names, not the text {symbols!r}")
+        check_symbols(symbols)
+        if not 1 <= ring_capacity <= MAX_RING_CAPACITY:
+            raise ValueError(
+                f"ring_capacity is 1 to {MAX_RING_CAPACITY} ticks, not {ring_capacity}"
+            )
+        return cls(tuple(symbols), ring_capacity)
+
+    @classmethod
+    def read(cls, segment: memoryview) -> Layout:
+        """Read it from a segment that anybody may have written.
+
+        Raises PriceBookMismatch unless the segment is a price book of this version, whole, and
+        as large as it says.
+        """
+        if len(segment) < _SYMBOLS_OFFSET:
+            raise PriceBookMismatch(f"of {len(segment)} bytes is no price book: it has no header")
+        header = bytes(segment[: _HEADER.size])
+        magic, version, _, total_bytes, symbol_count, ring_capacity, pid, digest = _HEADER.unpack(
+            header
+        )
+        if magic != MAGIC:
+            raise PriceBookMismatch("is no price book: it does not begin with TWPRICES")
+        if version != VERSION:
+            raise PriceBookMismatch(f"is of version {version}; this program reads {VERSION}")
+        # From here on each number is checked before it is used to find something.
+        if not (1 <= symbol_count <= MAX_SYMBOLS and 1 <= ring_capacity <= MAX_RING_CAPACITY):
+            raise PriceBookMismatch(
+                f"is damaged: it says {symbol_count} symbols and a ring of {ring_capacity} ticks"
+            )
+        published = int.from_bytes(segment[8 * PUBLISHED : 8 * PUBLISHED + 8], sys.byteorder)
+        if published > MAX_POSITION:
+            raise PriceBookMismatch(f"is damaged: it says that {published} ticks are published")
+        if not _total_bytes(symbol_count, ring_capacity) == total_bytes <= len(segment):
+            raise PriceBookMismatch(
+                f"is damaged: it has {len(segment):,} bytes, says {total_bytes:,}, and should have "
+                f"{_total_bytes(symbol_count, ring_capacity):,}"
+            )
+        table = bytes(segment[_SYMBOLS_OFFSET : _SYMBOLS_OFFSET + MAX_SYMBOL_BYTES * symbol_count])
+        if digest != _header_digest(total_bytes, symbol_count, ring_capacity, pid, table):
+            raise PriceBookMismatch("is damaged: its header does not have the digest it says")
+        try:
+            symbols = [
+                table[at : at + MAX_SYMBOL_BYTES].rstrip(b"\0").decode()
+                for at in range(0, len(table), MAX_SYMBOL_BYTES)
+            ]
+            return cls.of(symbols, ring_capacity)
+        except ValueError as error:
+            raise PriceBookMismatch(f"is damaged: {error}") from None
+
+    def beginning(self) -> bytes:
+        """Return the first bytes of a new segment: all that is not zero."""
+        table = b"".join(symbol.encode().ljust(MAX_SYMBOL_BYTES, b"\0") for symbol in self.symbols)
+        numbers = (self.total_bytes, len(self.symbols), self.ring_capacity, os.getpid())
+        header = _HEADER.pack(MAGIC, VERSION, 0, *numbers, _header_digest(*numbers, table))
+        return header.ljust(_SYMBOLS_OFFSET, b"\0") + table
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of the segment."""
+        return _total_bytes(len(self.symbols), self.ring_capacity)
+
+    @property
+    def epochs_offset(self) -> int:
+        """Bytes from the segment's start to the table of epochs; the others likewise."""
+        return _SYMBOLS_OFFSET + MAX_SYMBOL_BYTES * len(self.symbols)
+
+    @property
+    def latest_offset(self) -> int:  # noqa: D102
+        return self.epochs_offset + EPOCHS * _EPOCH.size
+
+    @property
+    def ring_offset(self) -> int:  # noqa: D102
+        return self.latest_offset + 2 * _RECORD_BYTES * len(self.symbols)
+
+
+def _total_bytes(symbol_count: int, ring_capacity: int) -> int:
+    return (
+        _SYMBOLS_OFFSET
+        + EPOCHS * _EPOCH.size
+        + (MAX_SYMBOL_BYTES + 2 * _RECORD_BYTES) * symbol_count
+        + _RECORD_BYTES * ring_capacity
+    )
+
+
+def _header_digest(
+    total_bytes: int, symbol_count: int, ring_capacity: int, creator_pid: int, symbols: bytes
+) -> int:
+    numbers = struct.pack("=5Q", VERSION, total_bytes, symbol_count, ring_capacity, creator_pid)
+    return _digest(numbers + symbols)
+
+
+def _digest(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+class Segment:
+    """A mapped segment and its parts. Nothing here waits, locks or checks a record.
+
+    Attributes:
+        name: what it was opened by.
+        layout: where things lie.
+        words: the whole segment as 64-bit words: quick for single ones (20 ns each).
+        waiting: one byte a wake-up slot.
+        latest: array (2 S, RECORD_WORDS) of words; rows 2 i and 2 i + 1 are of symbol i.
+        ring: array (C, RECORD_WORDS) of words.
+
+    """
+
+    def __init__(self, name: str) -> None:
+        """Map an existing segment.
+
+        Raises FileNotFoundError if there is none, PriceBookMismatch if it is no price book, and
+        PriceBookError if it cannot be opened, such as another user's.
+        """
+        try:
+            self._memory = _UntrackedSharedMemory(name)
+        except ValueError:  # mmap's word for it
+            raise PriceBookMismatch(f"segment {name} is no price book: it is empty") from None
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno in _NO_MEMORY_FILE:
+                raise PriceBookMismatch(f"segment {name} is no price book, nor a file") from None
+            raise PriceBookError(f"cannot open segment {name}: {explain(error)}") from error
+        memory = self._memory.buf
+        assert memory is not None  # it is until close()
+        try:
+            self.layout = Layout.read(memory)
+        except PriceBookMismatch as error:
+            memory.release()
+            self._memory.close()
+            raise PriceBookMismatch(f"segment {name} {error}") from None
+        layout = self.layout
+        self.name = name
+        self._bytes = memory[: layout.total_bytes]
+        self.words = self._bytes.cast("Q")
+        self.waiting = memory[_WAITING_OFFSET : _WAITING_OFFSET + wakeup.SLOTS]
+        self._views = (self.words, self._bytes, self.waiting)
+        array = np.frombuffer(self.words, np.uint64)
+        latest, ring = layout.latest_offset // 8, layout.ring_offset // 8
+        self.latest = array[latest:ring].reshape(-1, RECORD_WORDS)
+        self.ring = array[ring:].reshape(-1, RECORD_WORDS)
+
+    @property
+    def latest_word(self) -> int:
+        """The index in `words` at which `latest` begins."""
+        return self.layout.latest_offset // 8
+
+    @property
+    def ring_word(self) -> int:
+        """The index in `words` at which `ring` begins."""
+        return self.layout.ring_offset // 8
+
+    def epochs(self) -> dict[int, str]:
+        """Return the tapes of the newest epochs, by number. An entry half written is left out."""
+        at = self.layout.epochs_offset
+        table = bytes(self._bytes[at : at + EPOCHS * _EPOCH.size])  # may change under us, so first
+        epochs = {}
+        for i, (epoch, tape, digest) in enumerate(_EPOCH.iter_unpack(table)):
+            if epoch % EPOCHS == i and digest == _epoch_digest(epoch, tape):
+                epochs[epoch] = tape.rstrip(b"\0").decode("ascii", "replace")
+        return epochs
+
+    def write_epoch(self, epoch: int, tape: bytes) -> None:
+        """Enter an epoch; it takes the place of the one `EPOCHS` before it."""
+        at = self.layout.epochs_offset + epoch % EPOCHS * _EPOCH.size
+        tape = tape.ljust(MAX_TAPE_BYTES + 1, b"\0")
+        self._bytes[at : at + _EPOCH.size] = _EPOCH.pack(epoch, tape, _epoch_digest(epoch, tape))
+
+    def close(self) -> None:
+        """Unmap it. What uses its parts afterwards raises ValueError. May be called again."""
+        # An array cannot be told to let go of the memory. If somebody holds one that is no copy
+        # (a thread in the middle of a call), the memory goes when the array does.
+        self.latest = self.ring = np.empty((0, RECORD_WORDS), np.uint64)
+        for release in (*(view.release for view in self._views), self._memory.close):
+            with suppress(BufferError):
+                release()
+
+
+def _epoch_digest(epoch: int, tape: bytes) -> int:
+    return _digest(epoch.to_bytes(8, "little") + tape)
+
+
+class _UntrackedSharedMemory(shared_memory.SharedMemory):
+    """An attached segment that lives until somebody removes it, whoever comes and goes.
+
+    CPython's resource tracker would remove it when a process that attached to it ends (before
+    3.13), and `SharedMemory` itself when it cannot map it.
+    """
+
+    def __init__(self, name: str) -> None:
+        if sys.version_info >= (3, 13):
+            super().__init__(name, track=False)
+        else:
+            with _no_tracking_in_this_thread():
+                super().__init__(name)
+
+    def unlink(self) -> None:
+        """Do nothing: `SharedMemory` calls this when it fails to map what it has opened."""
+
+    def __del__(self) -> None:
+        # At the end of the process it may be in use still: see `Segment.close`.
+        with suppress(BufferError):
+            super().__del__()
+
+
+_patching = threading.Lock()
+
+
+@contextmanager
+def _no_tracking_in_this_thread() -> Iterator[None]:
+    """Keep `SharedMemory` from registering what this thread opens; other threads are not touched.
+
+    To unregister afterwards instead would start the tracker, one more process for each of ours.
+    """
+    this_thread = threading.get_ident()
+    with _patching:
+        register = resource_tracker.register
+
+        def register_for_others(name: Sized, rtype: str) -> None:
+            if threading.get_ident() != this_thread:
+                register(name, rtype)
+
+        resource_tracker.register = register_for_others
+        try:
+            yield
+        finally:
+            resource_tracker.register = register

@@ -1,0 +1,106 @@
+"""Which run a process belongs to, and facts about processes from /proc.
+
+A *run* is the life of one supervisord; a role started by hand is a run of its own. A process
+number alone does not name a run, because the kernel gives numbers again; together with the time
+the process started it does. Linux only. Source of the facts: proc(5), prctl(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from lib.errors import CannotStartError
+
+SUPERVISED_VARIABLE: Final = "SUPERVISOR_ENABLED"
+"""supervisord sets it in the environment of every process it starts."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_STATE: Final = 0
+_START_TICKS: Final = 19
+"""Where the two lie behind the name in /proc/PID/stat: fields 3 and 22 of proc(5)."""
+_DEAD_STATES: Final = frozenset({b"Z", b"X", b"x"})
+"""A zombie runs no more; it only waits for its parent to take note."""
+
+
+class Run(NamedTuple):
+    """The process whose life is the run."""
+
+    pid: int
+    start_ticks: int
+    """When it started, in clock ticks since the machine did: field 22 of /proc/PID/stat."""
+
+
+class OrphanedError(CannotStartError):
+    """The supervisord of this role has died, so the role has to end (one line for people)."""
+
+    def __init__(self) -> None:
+        super().__init__("the supervisord that started this role has died")
+
+
+def current_run() -> Run:
+    """Return the run this process belongs to: supervisord's if it was started by one, else its own.
+
+    Raises OrphanedError if it was started by a supervisord that has died since.
+    """
+    if not _is_supervised():
+        return _run_of(os.getpid())
+    parent = os.getppid()
+    try:
+        # A child of supervisord is in its session, and never leaves it; whoever adopts an orphan
+        # (init, a user's service manager) has a session of its own.
+        if os.getsid(parent) != os.getsid(0):
+            raise OrphanedError
+        return _run_of(parent)
+    except ProcessLookupError:
+        raise OrphanedError from None
+
+
+def is_alive(run: Run) -> bool:
+    """Tell whether the run goes on: the same process number and the same start, and no zombie."""
+    try:
+        fields = _stat_fields(run.pid)
+    except ProcessLookupError:
+        return False
+    return int(fields[_START_TICKS]) == run.start_ticks and fields[_STATE] not in _DEAD_STATES
+
+
+def end_with_parent() -> None:
+    """Let the kernel send SIGTERM to this process when its supervisord dies, however it dies.
+
+    Without effect in a role that was started by hand. Call it first thing, in the main thread.
+    Raises OrphanedError if supervisord died before the kernel knew what to do then.
+    """
+    if not _is_supervised():
+        return
+    parent = current_run()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl(PR_SET_PDEATHSIG): {os.strerror(error)}")
+    # The signal is sent for deaths after the call only; for one just before it we look ourselves.
+    if os.getppid() != parent.pid:
+        raise OrphanedError
+
+
+def _is_supervised() -> bool:
+    return SUPERVISED_VARIABLE in os.environ
+
+
+def _run_of(pid: int) -> Run:
+    """Raises ProcessLookupError if there is no such process."""
+    return Run(pid, int(_stat_fields(pid)[_START_TICKS]))
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    """Return the fields of /proc/PID/stat from the third on. Raises ProcessLookupError."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended while we read
+        raise ProcessLookupError(f"no process {pid}") from None
+    # The second field is the program's name in parentheses. It may itself hold spaces and
+    # parentheses, so only the last one tells where it ends.
+    return stat[stat.rindex(b")") + 1 :].split()

@@ -1,0 +1,263 @@
+"""The files of a price book in /dev/shm: their names, how they come to be and how they go.
+
+    NAME             the segment itself
+    NAME.lock        the writer's lock; holds the process number of the writer, for people
+    NAME.keeper      the lock of the process that removes all this when the run ends
+    NAME.reader-II   the wake-up FIFO of the reader in slot II
+    NAME.new-PID     a segment that process PID is still building
+
+A name has no dot in it, so no two price books share a file. Only the standard library is imported
+here: the keeper lives on this module alone and must be small.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from lib import wakeup
+
+SHM_DIR: Final = Path("/dev/shm")
+"""Where the C library's shm_open, and so `SharedMemory`, keeps its segments on Linux."""
+
+MAGIC: Final = b"TWPRICES"
+RETIRED_OFFSET: Final = 16
+"""Bytes from a segment's start to the word that is not 0 once it is retired. This and the magic in
+the first 8 bytes are the same in every version, so that any version can retire any other."""
+
+MAX_NAME_CHARACTERS: Final = 100
+LOCK_ATTEMPTS: Final = 100
+"""How often a lock file may vanish under us before we give up. Once is rare."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
+_building = threading.Lock()
+"""One NAME.new-PID at a time in this process: any other that bears our number is a leftover."""
+
+
+class PriceBookError(Exception):
+    """Something is wrong with a price book (one line for people)."""
+
+
+class PriceBookMismatch(PriceBookError):  # noqa: N818 - the name says what is wrong
+    """The segment is no price book, is damaged, or is another one than was asked for."""
+
+
+class PriceBookInUse(PriceBookError):  # noqa: N818
+    """Another live process holds what only one may hold.
+
+    Attributes:
+        pid: the holder's process number, None if it has not said yet.
+
+    """
+
+    def __init__(self, message: str, pid: int | None) -> None:
+        super().__init__(message)
+        self.pid = pid
+
+
+class LockHeldError(Exception):
+    """Somebody else holds a lock file. `note` is what the holder has written into it."""
+
+    def __init__(self, note: str) -> None:
+        super().__init__(note)
+        self.note = note
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless `name` can be the name of a price book."""
+    if len(name) > MAX_NAME_CHARACTERS or not _NAME.fullmatch(name):
+        raise ValueError(
+            f"a price book's name is 1 to {MAX_NAME_CHARACTERS} letters, digits, - and _, "
+            f"not {name[: MAX_NAME_CHARACTERS + 1]!r}"
+        )
+
+
+def explain(error: OSError) -> str:
+    """Return what went wrong, for the end of a line for people."""
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; it may be another user's"
+    return error.strerror or str(error)
+
+
+def segment_path(name: str) -> Path:
+    """Return the segment's file. It may not exist; `name` must be valid, here and below."""
+    return SHM_DIR / name
+
+
+def keeper_path(name: str) -> Path:
+    """Return the lock file of the price book's keeper."""
+    return SHM_DIR / f"{name}.keeper"
+
+
+def fifo_prefix(name: str) -> str:
+    """Return the path that all wake-up FIFOs of the price book begin with (see lib/wakeup.py)."""
+    return str(SHM_DIR / f"{name}.reader-")
+
+
+def lock_file(path: Path, note: str, *, shared: bool = False) -> int:
+    """Take the lock that is the file `path`, and write `note` into it; never waits.
+
+    Returns the descriptor that holds the lock: it is held until the descriptor and all its
+    duplicates are closed, by whatever means, so also when the holder is killed. A shared lock
+    excludes exclusive ones only. Raises LockHeldError if somebody else holds it, and
+    PriceBookError if the file cannot be opened.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    for _ in range(LOCK_ATTEMPTS):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise PriceBookError(f"cannot lock {path}: {explain(error)}") from error
+        try:
+            try:
+                fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockHeldError(os.pread(fd, 200, 0).decode("ascii", "replace")) from None
+            # The file may have been removed between open and flock. Then we hold a lock that
+            # nobody else will ever find.
+            if is_still_at(fd, path):
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, note.encode("ascii"), 0)
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+    raise PriceBookError(f"{path} was removed {LOCK_ATTEMPTS} times while it was being locked")
+
+
+def lock_writer(name: str, *, shared: bool = False) -> int:
+    """Take the writer's lock of a price book, as `lock_file` does.
+
+    Raises PriceBookInUse, which names the process that holds it.
+    """
+    try:
+        return lock_file(SHM_DIR / f"{name}.lock", str(os.getpid()), shared=shared)
+    except LockHeldError as held:
+        pid = int(held.note) if held.note.isdecimal() else None
+        raise PriceBookInUse(
+            f"price book {name} has a writer already: process {held.note or '(not known)'}; "
+            "a price book has one writer at a time",
+            pid,
+        ) from None
+
+
+def is_still_at(fd: int, path: Path) -> bool:
+    """Tell whether the open file `fd` is the one that `path` names."""
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(fd))
+
+
+def create_segment(name: str, beginning: bytes, total_bytes: int, *, replace: bool) -> None:
+    """Put a new segment into place: `beginning`, then zeros up to `total_bytes`. Mode 0600.
+
+    It is built under another name first, so whoever attaches finds a whole segment or none,
+    wherever this process is killed. An old one is retired before its place is taken, and its
+    readers are woken. Replace only while you hold the writer's lock.
+
+    Raises FileExistsError if there is a segment and `replace` is false, FileNotFoundError if it
+    was removed while it was being built, and PriceBookError if there is no room for it.
+    """
+    path = segment_path(name)
+    with _building:
+        _remove_leftovers(name)
+        new = SHM_DIR / f"{name}.new-{os.getpid()}"
+        try:
+            _write_segment(new, beginning, total_bytes)
+            if replace:
+                retire(name)
+                new.rename(path)
+                wakeup.wake_all(fifo_prefix(name))
+            else:
+                os.link(new, path)
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except OSError as error:
+            raise PriceBookError(
+                f"cannot create the price book {path} of {total_bytes:,} bytes: {explain(error)}"
+            ) from error
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def _write_segment(path: Path, beginning: bytes, total_bytes: int) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        # Memory that is only promised would be a SIGBUS later, in the middle of a tick.
+        os.posix_fallocate(fd, 0, total_bytes)
+        os.pwrite(fd, beginning, 0)
+    finally:
+        os.close(fd)
+
+
+def _remove_leftovers(name: str) -> None:
+    """Remove what creators left behind that were killed while they built."""
+    for path in SHM_DIR.glob(f"{name}.new-*"):
+        pid = path.name.rpartition("-")[2]
+        if pid == str(os.getpid()) or not Path("/proc", pid).exists():
+            path.unlink(missing_ok=True)
+
+
+def retire(name: str) -> None:
+    """Mark the segment retired, if there is one and it is a price book of any version.
+
+    Its readers see the mark when they are woken. The caller does that, when there is something
+    to see.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(segment_path(name), flags)
+    except OSError:  # not there, or nothing that a reader could have attached to
+        return
+    try:
+        status = os.fstat(fd)
+        # Writing through the descriptor never makes a segment longer than it is, nor a SIGBUS.
+        if (
+            stat.S_ISREG(status.st_mode)
+            and status.st_size >= RETIRED_OFFSET + 8
+            and os.pread(fd, len(MAGIC), 0) == MAGIC
+        ):
+            os.pwrite(fd, (1).to_bytes(8, "little"), RETIRED_OFFSET)
+    finally:
+        os.close(fd)
+
+
+def remove_segments(name: str) -> None:
+    """Remove the price book `name` and every file that belongs to it; readers are woken first.
+
+    The lock of a keeper stays, if one is at work: it is the keeper's to remove. Any process may
+    call this. Raises OSError if a file could not be removed, after trying all.
+    """
+    check_name(name)
+    retire(name)
+    errors = _unlink([segment_path(name)])
+    wakeup.wake_all(fifo_prefix(name))
+    keeper = keeper_path(name)
+    errors += _unlink(path for path in SHM_DIR.glob(f"{name}.*") if path != keeper)
+    if keeper.exists():
+        with suppress(LockHeldError):
+            fd = lock_file(keeper, "")
+            errors += _unlink([keeper])
+            os.close(fd)
+    if errors:
+        raise errors[0]
+
+
+def _unlink(paths: Iterable[Path]) -> list[OSError]:
+    errors = []
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            errors.append(error)
+    return errors

@@ -1,0 +1,164 @@
+"""One connected, non-blocking TCP socket with a bounded send queue.
+
+Both ends of the stack use it: servers for each client they accepted, `lib.reconnect` for the
+connection it keeps up. What is queued are references, so that one encoded batch can wait in the
+queues of many clients at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from lib.clock import SECOND_NS
+from lib.event_loop import EventLoop
+from lib.framing import RECEIVE_BYTES
+
+MAX_PIECES_A_SEND: Final = 64
+LINGER_NS: Final = 1 * SECOND_NS
+"""How long a connection that was told goodbye may take to hear it."""
+
+
+class Connection:
+    """A socket in an event loop. Owned by one process and used from its loop only.
+
+    `on_data` gets what arrived. `on_closed` gets the reason, once, and nothing comes after it.
+    `on_drained` is called when the send queue has become empty after having been full.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        sock: socket.socket,
+        *,
+        max_queued_bytes: int,
+        on_data: Callable[[bytes], None],
+        on_closed: Callable[[str], None],
+        on_drained: Callable[[], None] | None = None,
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._max_queued_bytes = max_queued_bytes
+        self._on_data = on_data
+        self._on_closed = on_closed
+        self._on_drained = on_drained
+        self._queue: deque[memoryview | bytes] = deque()
+        self._finishing: str | None = None
+        self._waits_to_write = False
+        self.open = True
+        self.queued_bytes = 0
+        self.last_progress_ns = time.monotonic_ns()
+        """When the peer last took something, or owed nothing."""
+        sock.setblocking(False)
+        # A tick must not wait for the one after it.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        loop.register(sock, selectors.EVENT_READ, self._on_events)
+
+    def send(self, *pieces: bytes) -> None:
+        """Send what the socket takes now and queue the rest.
+
+        A peer whose queue passes the bound is disconnected.
+        """
+        if not self.open or self._finishing:
+            return
+        if not self.queued_bytes:
+            self.last_progress_ns = time.monotonic_ns()
+        was_empty = not self._queue
+        # An empty piece could never be sent: it would stay at the head of the queue.
+        self._queue.extend(filter(None, pieces))
+        self.queued_bytes += sum(map(len, pieces))
+        if was_empty:
+            self._flush()
+        if self.queued_bytes > self._max_queued_bytes:
+            self.close(f"does not read: more than {self._max_queued_bytes} bytes wait for it")
+
+    def finish(self, reason: str, *last_pieces: bytes) -> None:
+        """Say something last, then close. What the peer still sends is discarded.
+
+        Closing a socket with unread input resets the connection, and a reset can overtake the
+        last words; so the peer has `LINGER_NS` to read them and to close first.
+        """
+        self.send(*last_pieces)
+        if not self.open:
+            return
+        self._finishing = reason
+        self.last_progress_ns = time.monotonic_ns()
+        self._end_sending_when_drained()
+
+    @property
+    def finishing(self) -> bool:
+        """Whether `finish` was called and the peer has not closed yet."""
+        return self._finishing is not None
+
+    def lingers_too_long(self, now_ns: int) -> bool:
+        """Whether a connection that is finishing has used up its time."""
+        return self._finishing is not None and now_ns - self.last_progress_ns > LINGER_NS
+
+    def close(self, reason: str) -> None:
+        """Close at once. `on_closed` is told why."""
+        if not self.open:
+            return
+        self.open = False
+        self._loop.unregister(self._sock)
+        self._sock.close()
+        self._queue.clear()
+        self.queued_bytes = 0
+        self._on_closed(self._finishing or reason)
+
+    def _on_events(self, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._flush()
+            if self.open and not self.queued_bytes and self._on_drained:
+                self._on_drained()
+        if self.open and events & selectors.EVENT_READ:
+            self._receive()
+
+    def _receive(self) -> None:
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.close(error.strerror or str(error))
+            return
+        if not data:
+            self.close("closed by peer")
+        elif not self._finishing:
+            self._on_data(data)
+
+    def _flush(self) -> None:
+        try:
+            while self._queue:
+                pieces = [self._queue[i] for i in range(min(len(self._queue), MAX_PIECES_A_SEND))]
+                self._forget(self._sock.sendmsg(pieces))
+                self.last_progress_ns = time.monotonic_ns()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.close(error.strerror or str(error))
+            return
+        if self._waits_to_write != bool(self._queue):
+            self._waits_to_write = not self._waits_to_write
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._queue else 0)
+            self._loop.modify(self._sock, events, self._on_events)
+        self._end_sending_when_drained()
+
+    def _forget(self, sent: int) -> None:
+        """Drop `sent` bytes from the head of the queue."""
+        self.queued_bytes -= sent
+        while sent:
+            piece = self._queue.popleft()
+            if len(piece) > sent:
+                self._queue.appendleft(memoryview(piece)[sent:])
+                return
+            sent -= len(piece)
+
+    def _end_sending_when_drained(self) -> None:
+        if self._finishing and not self._queue:
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)

@@ -1,0 +1,103 @@
+"""The loop of a daemon: wait for sockets and for the next deadline, then call whoever is due.
+
+Two refinements over a bare selector:
+
+- epoll counts in milliseconds and rounds up, which would send a tick up to a millisecond after
+  its time. An epoll object can itself be waited for, and `select` counts in microseconds.
+- SIGTERM and SIGINT end the loop through a wake-up descriptor, so that a signal that arrives
+  between the look at `running` and the wait is not slept through.
+"""
+
+from __future__ import annotations
+
+import select
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from lib.clock import SECOND_NS
+
+EventCallback = Callable[[int], None]
+"""Called with the selectors.EVENT_* mask that is ready."""
+
+LONGEST_SLEEP_NS: Final = 1 * SECOND_NS
+"""No wait is longer, so that a missed event of any kind costs a bounded delay."""
+
+
+class Timed(Protocol):
+    """Something that wants to be called at a time of its own."""
+
+    def next_deadline_ns(self) -> int | None:
+        """When to call `on_time` (monotonic ns), None for not at all. Asked once a pass."""
+
+    def on_time(self, now_ns: int) -> None:
+        """The deadline has come."""
+
+
+class EventLoop:
+    """One a process, used from its main thread."""
+
+    def __init__(self) -> None:
+        self.running = True
+        self._selector = selectors.EpollSelector()
+        self._timed: list[Timed] = []
+        self._waker, self._wakened = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wakened.setblocking(False)
+        self.register(self._wakened, selectors.EVENT_READ, self._drain_waker)
+
+    def stop_on_signals(self) -> None:
+        """SIGTERM and SIGINT set `running` to False and end the wait that is under way."""
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stop())
+
+    def stop(self) -> None:
+        """End the loop after this pass."""
+        self.running = False
+
+    def register(self, file: int | socket.socket, events: int, callback: EventCallback) -> None:
+        """Call back whenever `file` is ready for one of `events`."""
+        self._selector.register(file, events, callback)
+
+    def modify(self, file: int | socket.socket, events: int, callback: EventCallback) -> None:
+        """Change what a registered file is waited for."""
+        self._selector.modify(file, events, callback)
+
+    def unregister(self, file: int | socket.socket) -> None:
+        """Wait for `file` no longer. Call before closing it."""
+        self._selector.unregister(file)
+
+    def add_timed(self, timed: Timed) -> None:
+        """Ask `timed` for its deadline in each pass. For a handful of things, not one a client."""
+        self._timed.append(timed)
+
+    def poll(self, may_sleep: bool = True) -> None:
+        """One pass: wait, call back the files that are ready, then whoever's time has come."""
+        if may_sleep:
+            self._sleep()
+        for key, events in self._selector.select(0):
+            # A callback earlier in this pass may have closed this file.
+            if self._selector.get_map().get(key.fd) is key:
+                key.data(events)
+        now_ns = time.monotonic_ns()
+        for timed in self._timed:
+            deadline_ns = timed.next_deadline_ns()
+            if deadline_ns is not None and deadline_ns <= now_ns:
+                timed.on_time(now_ns)
+
+    def _sleep(self) -> None:
+        now_ns = time.monotonic_ns()
+        wake_ns = now_ns + LONGEST_SLEEP_NS
+        for timed in self._timed:
+            deadline_ns = timed.next_deadline_ns()
+            if deadline_ns is not None and deadline_ns < wake_ns:
+                wake_ns = deadline_ns
+        if wake_ns > now_ns:
+            select.select([self._selector], [], [], (wake_ns - now_ns) / SECOND_NS)
+
+    def _drain_waker(self, _events: int) -> None:
+        self._wakened.recv(4096)

@@ -1,0 +1,142 @@
+"""A client's connection that comes back: connect, notice the loss, wait, connect again.
+
+The owner sees three things: the connection opened, bytes came, the connection was lost. When to
+try again is decided by `lib.backoff`; that a connection is worth anything only its owner can tell
+(a server that accepts and closes at once is as good as none), so it says `proved()` when the
+first sensible answer has come.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from lib.backoff import Backoff
+from lib.clock import SECOND_NS
+from lib.connection import Connection
+from lib.event_loop import EventLoop
+
+CONNECT_TIMEOUT_NS: Final = 1 * SECOND_NS
+MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
+
+
+class ReconnectingConnection:
+    """Keeps one TCP connection to `host:port` up. Used from its loop only.
+
+    `on_open()`: connected. `on_data(data)`: bytes came. `on_lost(reason)`: an established
+    connection ended; the next try is already planned. Failed tries in between are silent.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        host: str,
+        port: int,
+        *,
+        on_open: Callable[[], None],
+        on_data: Callable[[bytes], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._host = host
+        self._port = port
+        self._on_open = on_open
+        self._on_data = on_data
+        self._on_lost = on_lost
+        self._backoff = Backoff(Random())
+        self._connecting: socket.socket | None = None
+        self._connection: Connection | None = None
+        self._next_try_ns: int | None = time.monotonic_ns()
+        self._give_up_ns: int | None = None
+        loop.add_timed(self)
+
+    @property
+    def peer(self) -> str:
+        """The server's address, as text for logs."""
+        return f"{self._host}:{self._port}"
+
+    def send(self, *pieces: bytes) -> None:
+        """Send, or queue up to `MAX_QUEUED_BYTES`. Without a connection nothing is sent."""
+        if self._connection:
+            self._connection.send(*pieces)
+
+    def proved(self) -> None:
+        """The server answered sensibly: the outage is over."""
+        self._backoff.succeeded()
+
+    def drop(self, reason: str, wait_ns: int = 0) -> None:
+        """Close the connection (it is dead, or the peer broke the protocol) and try again.
+
+        The next try is not before `wait_ns` from now.
+        """
+        if self._connection:
+            self._connection.close(reason)
+        if wait_ns:
+            self._next_try_ns = time.monotonic_ns() + wait_ns
+
+    def next_deadline_ns(self) -> int | None:
+        """When to try to connect, or when to give up a try."""
+        return self._next_try_ns if self._connecting is None else self._give_up_ns
+
+    def on_time(self, now_ns: int) -> None:
+        """Try to connect, or give up a try that takes too long."""
+        if self._connecting is None:
+            self._try(now_ns)
+        else:
+            self._failed()
+
+    def _try(self, now_ns: int) -> None:
+        self._next_try_ns = None
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            self._host, self._port, type=socket.SOCK_STREAM
+        )[0]
+        self._connecting = sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        self._give_up_ns = now_ns + CONNECT_TIMEOUT_NS
+        sock.connect_ex(address)  # the outcome is told by the socket's becoming writable
+        self._loop.register(sock, selectors.EVENT_WRITE, self._on_connected)
+
+    def _on_connected(self, _events: int) -> None:
+        sock = self._connecting
+        assert sock is not None
+        # A client that connects to a free port of its own range can meet itself.
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _is_self_connected(sock):
+            self._failed()
+            return
+        self._loop.unregister(sock)
+        self._connecting = None
+        self._connection = Connection(
+            self._loop,
+            sock,
+            max_queued_bytes=MAX_QUEUED_BYTES,
+            on_data=self._on_data,
+            on_closed=self._closed,
+        )
+        self._on_open()
+
+    def _failed(self) -> None:
+        assert self._connecting is not None
+        self._loop.unregister(self._connecting)
+        self._connecting.close()
+        self._connecting = None
+        self._plan_next_try()
+
+    def _closed(self, reason: str) -> None:
+        self._connection = None
+        self._plan_next_try()
+        self._on_lost(reason)
+
+    def _plan_next_try(self) -> None:
+        now_ns = time.monotonic_ns()
+        self._next_try_ns = now_ns + self._backoff.next_wait_ns(now_ns)
+
+
+def _is_self_connected(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.getsockname() == sock.getpeername())
+    except OSError:
+        return True

@@ -1,0 +1,77 @@
+"""What every role does around its own work: settings, logs, signals, a clean end.
+
+A role is a class: its constructor opens what it needs, `step` is one pass of its loop, `close`
+gives back what it holds. `run_role` does the rest, the same way for each.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import sys
+from collections.abc import Callable
+from typing import Final, NoReturn, Protocol
+
+import structlog
+
+from lib.errors import CannotStartError
+from lib.event_loop import EventLoop
+from lib.logs import configure_logging
+from lib.run import end_with_parent
+from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
+
+EXIT_CANNOT_START: Final = 1
+
+
+class Role(Protocol):
+    """One daemon's work."""
+
+    def step(self) -> None:
+        """One pass: wait for something to do, at most a second, and do it."""
+
+    def close(self) -> None:
+        """Give back what would outlive the process."""
+
+
+def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn:
+    """Run a role until SIGTERM, SIGINT or the death of its supervisord; end the process.
+
+    Exit codes: 0 after a clean end, 78 for impossible settings, 1 for anything else.
+    """
+    end_with_parent()
+    writer = configure_logging(name)
+    log = structlog.get_logger()
+    code = 0
+    try:
+        settings = load_settings()
+        _allow_many_descriptors()
+        loop = EventLoop()
+        loop.stop_on_signals()
+        loop.add_timed(writer)
+        role = make(settings, loop)
+        # What exists now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        log.info("started", pid=os.getpid())
+        while loop.running:
+            role.step()
+        role.close()
+        log.info("stopped", pid=os.getpid())
+    except SettingsError as error:
+        log.critical("settings_refused", reason=str(error))
+        code = EXIT_BAD_SETTINGS
+    except CannotStartError as error:
+        log.critical("cannot_start", reason=str(error))
+        code = EXIT_CANNOT_START
+    except Exception:
+        log.exception("crashed")
+        code = EXIT_CANNOT_START
+    writer.flush_at_end()
+    sys.exit(code)
+
+
+def _allow_many_descriptors() -> None:
+    """Raise the limit to what we may: hundreds of clients must not meet a default of 1,024."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,114 @@
+"""The client's side of order entry, without a socket.
+
+Bytes go in; what the order manager said comes out. An order stays in `unanswered` until its
+execution report has come, through any number of connections: after each logon, whatever is
+unanswered is sent again, unchanged. The order manager knows an order by its identity, so sending
+it twice cannot book it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.framing import FrameBuffer, split
+from lib.order_messages import (
+    ErrorMessage,
+    ExecutionReport,
+    Logon,
+    LogonAck,
+    Order,
+    decode_from_server,
+    encode,
+)
+
+MAX_UNANSWERED: Final = 1000
+"""With this many orders under way the client sends no more until answers come."""
+ANSWER_LIMIT_NS: Final = 2500 * MILLISECOND_NS
+"""An order manager that owes an answer and says nothing for this long is taken for dead."""
+RETRY_NS: Final = 1 * SECOND_NS
+"""An error is not final: unanswered orders are sent again after this long."""
+
+Event = LogonAck | ExecutionReport | ErrorMessage
+
+
+class OrderClient:
+    """The protocol's state over all connections of one client. Not shared between threads."""
+
+    def __init__(self, client_id: str) -> None:
+        self.client_id = client_id
+        self.unanswered: dict[int, Order] = {}
+        """By order_id, in the order of sending."""
+        self.logged_on = False
+        self._buffer = FrameBuffer()
+        self._heard_ns: int | None = None
+        self._retry_ns: int | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether no further order may be submitted for now."""
+        return len(self.unanswered) >= MAX_UNANSWERED
+
+    def connected(self, now_ns: int) -> bytes:
+        """A new connection stands. Returns what to send first."""
+        self.disconnected()
+        self._heard_ns = now_ns
+        return encode(Logon(self.client_id))
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        self.logged_on = False
+        self._buffer = FrameBuffer()
+        self._heard_ns = None
+        self._retry_ns = None
+
+    def submit(self, order: Order, now_ns: int) -> bytes:
+        """Take a new order. Returns what to send now: b"" while logged off, it goes out later."""
+        if self.logged_on and not self.unanswered:
+            self._heard_ns = now_ns  # until now there was nothing to answer
+        self.unanswered[order.order_id] = order
+        return encode(order) if self.logged_on else b""
+
+    def receive(self, data: bytes, now_ns: int) -> Iterator[Event]:
+        """Bytes came. Handle each event before taking the next; then send `resend()` if told to.
+
+        Raises MessageError or MessageTooLongError: close the connection.
+        """
+        for frame in split(self._buffer.feed(data)):
+            message = decode_from_server(frame)
+            self._heard_ns = now_ns
+            if isinstance(message, LogonAck):
+                self.logged_on = True
+            elif isinstance(message, ExecutionReport):
+                if self.unanswered.pop(message.order_id, None) is None:
+                    continue  # the answer to a sending that was repeated
+            elif self._retry_ns is None:
+                self._retry_ns = now_ns + RETRY_NS
+            yield message
+
+    def resend(self) -> bytes:
+        """All unanswered orders, as they were, in order."""
+        self._retry_ns = None
+        return b"".join(map(encode, self.unanswered.values()))
+
+    def retry_due(self, now_ns: int) -> bool:
+        """Whether it is time to send again what an error had answered."""
+        return self._retry_ns is not None and self._retry_ns <= now_ns
+
+    def is_dead(self, now_ns: int) -> bool:
+        """Whether an answer is owed for so long that the connection must be given up."""
+        return (
+            self._heard_ns is not None
+            and bool(self.unanswered or not self.logged_on)
+            and now_ns - self._heard_ns > ANSWER_LIMIT_NS
+        )
+
+    def next_deadline_ns(self) -> int | None:
+        """When `retry_due` or `is_dead` may become true."""
+        if self._heard_ns is None:
+            return None
+        deadlines = [] if self._retry_ns is None else [self._retry_ns]
+        if self.unanswered or not self.logged_on:
+            deadlines.append(self._heard_ns + ANSWER_LIMIT_NS + 1)
+        return min(deadlines, default=None)

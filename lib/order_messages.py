@@ -1,0 +1,168 @@
+"""The messages of order entry: JSON objects, one a frame.
+
+Typed by msgspec: a message that decodes has every field, of the right type and within its bounds.
+Prices are JSON numbers on the wire and fixed-point integers inside; they go from text to integer
+and back without passing through a float.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from lib.framing import MESSAGE_DELIMITER
+from lib.prices import format_price, json_price, price_from_json
+
+MAX_INTEGER: Final = 2**53 - 1
+"""The largest integer that every JSON reader takes exactly."""
+
+Side = Literal["BUY", "SELL"]
+Status = Literal["FILLED", "REJECTED"]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
+Position = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+ClientId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=16)]
+Tape = Annotated[str, msgspec.Meta(max_length=64)]
+
+ANONYMOUS: Final = "anonymous-"
+"""Begins the names that the order manager gives to clients without a logon; no logon may use it."""
+
+REPLACED: Final = "replaced by a newer logon of the same client_id"
+"""The reason in the last frame to a client whose logon was taken over."""
+
+
+class MessageError(Exception):
+    """A frame is no message of order entry. Has the order's id where it could be read."""
+
+    def __init__(self, reason: str, order_id: int | None = None) -> None:
+        super().__init__(reason)
+        self.order_id = order_id
+
+
+class Logon(msgspec.Struct, frozen=True, tag_field="type", tag="logon"):
+    """A client says who it is."""
+
+    client_id: ClientId
+
+
+class LogonAck(msgspec.Struct, frozen=True, tag_field="type", tag="logon_ack"):
+    """What the ledger knows of that client. Positions that are zero may be left out."""
+
+    client_id: str
+    last_order_id: Count
+    positions: dict[str, int]
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="order"):
+    """An order. `raw_price` is the number as it stands in the JSON text."""
+
+    order_id: Positive
+    symbol: Symbol
+    side: Side
+    quantity: Positive
+    raw_price: msgspec.Raw = msgspec.field(name="price")
+    client_id: ClientId | None = None
+    position: Position | None = None
+    """The position the client assumes before this order."""
+    tape: Tape | None = None
+    tick_sequence: Count | None = None
+    sent_ns: Nanoseconds | None = None
+    """Monotonic time of the first sending; a resend keeps it."""
+
+    @property
+    def price(self) -> int:
+        """The price in fixed point. Raises ValueError if the number is none."""
+        return price_from_json(bytes(self.raw_price))
+
+    @property
+    def signed_quantity(self) -> int:
+        """What a fill adds to the position."""
+        return self.quantity if self.side == "BUY" else -self.quantity
+
+    def describe(self) -> str:
+        """The order in words: `Order 12: BUY 10 AAPL @ 173.20`."""
+        price = format_price(self.price)
+        return f"Order {self.order_id}: {self.side} {self.quantity} {self.symbol} @ {price}"
+
+
+class ExecutionReport(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="execution_report"
+):
+    """The final answer to an order."""
+
+    client_id: str
+    order_id: Positive
+    status: Status
+    symbol: str
+    side: Side
+    quantity: Positive
+    raw_price: msgspec.Raw = msgspec.field(name="price")
+    trade_id: Positive | None = None
+    position: Position | None = None
+    """The position after the order, whether it was filled or not."""
+    reason: str | None = None
+
+
+class ErrorMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="error"):
+    """Something could not be taken. Not final: the order may be sent again."""
+
+    reason: str
+    order_id: int | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_from_client = msgspec.json.Decoder(Logon | Order)
+_from_server = msgspec.json.Decoder(LogonAck | ExecutionReport | ErrorMessage)
+_order_id_only = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """One frame, delimiter included. A `*` can only stand inside a JSON string: it is escaped."""
+    return _encoder.encode(message).replace(MESSAGE_DELIMITER, b"\\u002a") + MESSAGE_DELIMITER
+
+
+def make_order(*, price: int, **fields: Any) -> Order:
+    """An order at a fixed-point price."""
+    return Order(raw_price=msgspec.Raw(json_price(price)), **fields)
+
+
+def decode_from_client(frame: bytes) -> Logon | Order:
+    """Read what a client sent. Raises MessageError, with the reason for people."""
+    try:
+        message: Logon | Order = _from_client.decode(frame)
+        if isinstance(message, Order):
+            _ = message.price
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise MessageError(_reason(error), _order_id(frame)) from None
+    return message
+
+
+def decode_from_server(frame: bytes) -> LogonAck | ExecutionReport | ErrorMessage:
+    """Read what the order manager sent. Raises MessageError, with the reason for people."""
+    try:
+        message: LogonAck | ExecutionReport | ErrorMessage = _from_server.decode(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MessageError(_reason(error)) from None
+    return message
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "malformed: nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "malformed: not UTF-8"
+    return f"malformed: {error}"[:200]
+
+
+def _order_id(frame: bytes) -> int | None:
+    """The id of an order that is otherwise malformed, None if even that cannot be read."""
+    try:
+        fields = _order_id_only.decode(frame)
+        if bytes(fields.get("type", b"")) != b'"order"':
+            return None
+        return msgspec.json.decode(bytes(fields["order_id"]), type=Positive)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
+        return None

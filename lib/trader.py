@@ -1,0 +1,189 @@
+"""What the strategy decides, without a socket, a clock or a file.
+
+Ticks, news and answers go in; orders come out. The price signal and the news are the business of
+a signal class (`lib.signals`); here is what makes an order of a signal: the position per symbol,
+the size, the age of a tick, the numbering, and what to believe when the ledger disagrees.
+
+A decision moves the position at once, so that decisions depend on ticks and news alone and not on
+how quickly an answer comes back. The ledger has the last word: see `Trader.answered`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.clock import to_ns
+from lib.order_client import OrderClient
+from lib.order_messages import ExecutionReport, LogonAck, Order, make_order
+from lib.settings import StrategySettings
+from lib.signals import BatchSignal, ExplainedSignal, Side, Signal
+
+MIN_BATCH_TICKS: Final = 64
+"""From here on a signal that can take batches is given batches."""
+
+
+class News(NamedTuple):
+    """A sentiment and its number on its tape."""
+
+    sentiment: int
+    sequence: int
+    tape: str
+
+
+class Decision(NamedTuple):
+    """An order, and what led to it."""
+
+    order: Order
+    tick_sent_ns: int
+    sentiment: int | None
+    explanation: dict[str, float]
+
+
+class Trader:
+    """Turns ticks and news into orders. Pure; one a strategy."""
+
+    def __init__(
+        self,
+        symbols: tuple[str, ...],
+        settings: StrategySettings,
+        signal_class: type[Signal],
+        orders: OrderClient,
+    ) -> None:
+        self._symbols = symbols
+        self._settings = settings
+        self._signal_class = signal_class
+        self._orders = orders
+        self._max_tick_age_ns = to_ns(settings.max_tick_age)
+        self._news_timeout_ns = to_ns(settings.news_timeout)
+        self._signal = signal_class(settings)
+        self._news: News | None = None
+        self._news_heard_ns: int | None = None
+        self._next_order_id = 1
+        self._positions = dict.fromkeys(symbols, 0)
+        self._settled_before = dict.fromkeys(symbols, 0)
+        self.tape = ""
+
+    def begin_tape(self, tape: str) -> None:
+        """The ticks from here on are of another tape: forget the windows."""
+        self.tape = tape
+        self._signal = self._signal_class(self._settings)
+
+    def take_news(self, news: News) -> None:
+        """A sentiment came. It is in force while the news stream is heard."""
+        self._news = news
+
+    def heard_news(self, now_ns: int) -> None:
+        """The news stream said something, if only a heartbeat."""
+        self._news_heard_ns = now_ns
+
+    def news_in_force(self, now_ns: int) -> News | None:
+        """The last sentiment received, None if there is none or the stream has been silent."""
+        if self._news_heard_ns is None or now_ns - self._news_heard_ns > self._news_timeout_ns:
+            return None
+        return self._news
+
+    def logged_on(self, ack: LogonAck) -> None:
+        """Take what the ledger knows. With orders under way their answers will tell instead."""
+        self._next_order_id = max(self._next_order_id, ack.last_order_id + 1)
+        if not self._orders.unanswered:
+            for symbol in self._symbols:
+                self._positions[symbol] = ack.positions.get(symbol, 0)
+
+    def answered(self, report: ExecutionReport) -> None:
+        """Take an answer. After one that was not expected, the position is what the ledger says.
+
+        Orders that were under way at that moment were sized on a position that never came about.
+        The ledger will refuse them one by one for that reason; these refusals are no news. But
+        should one of them be filled all the same, that is.
+        """
+        symbol = report.symbol
+        if symbol not in self._positions or report.position is None:
+            return
+        settled = report.order_id < self._settled_before[symbol]
+        if settled == (report.status == "FILLED"):
+            self._positions[symbol] = report.position
+            self._settled_before[symbol] = self._next_order_id
+
+    def refill(self, ticks: NDArray[np.void]) -> None:
+        """Let the windows see ticks that are not to be traded on."""
+        signal = self._signal
+        if isinstance(signal, BatchSignal):
+            signal.on_batch(ticks["symbol"], ticks["price"], None, self._symbols)
+            return
+        for _, _, price, _, index, _ in ticks.tolist():
+            signal.on_tick(self._symbols[index], price, None)
+
+    def evaluate(self, ticks: NDArray[np.void], now_ns: int) -> Iterator[Decision]:
+        """Look at the next ticks, in order, and say what to do about them.
+
+        `ticks` is a structured array as the price book's reader gives it, of one tape. Submit
+        each order to the order client before taking the next decision.
+        """
+        news = self.news_in_force(now_ns)
+        sentiment = news.sentiment if news else None
+        oldest_ns = now_ns - self._max_tick_age_ns
+        signal = self._signal
+        if len(ticks) >= MIN_BATCH_TICKS and isinstance(signal, BatchSignal):
+            says = signal.on_batch(ticks["symbol"], ticks["price"], sentiment, self._symbols)
+            says[ticks["sent_ns"] < oldest_ns] = 0
+            for number in _turns(ticks["symbol"], says):
+                _, sequence, price, sent_ns, index, _ = ticks[number].tolist()
+                order = self._decide(index, _SIDES[int(says[number])], price, sequence, now_ns)
+                if order:
+                    yield Decision(order, sent_ns, sentiment, signal.explain_batch(number))
+            return
+        for _, sequence, price, sent_ns, index, _ in ticks.tolist():
+            side = signal.on_tick(self._symbols[index], price, sentiment)
+            if side and sent_ns >= oldest_ns:
+                order = self._decide(index, side, price, sequence, now_ns)
+                if order:
+                    yield Decision(order, sent_ns, sentiment, self._explain(order.symbol))
+
+    def _explain(self, symbol: str) -> dict[str, float]:
+        signal = self._signal
+        return signal.explain(symbol) if isinstance(signal, ExplainedSignal) else {}
+
+    def _decide(
+        self, index: int, side: Side, price: int, sequence: int, now_ns: int
+    ) -> Order | None:
+        """Make an order of a signal, unless it would not change the position's direction."""
+        symbol = self._symbols[index]
+        position = self._positions[symbol]
+        if (position > 0 if side == "BUY" else position < 0) or self._orders.full:
+            return None
+        target = self._settings.quantity if side == "BUY" else -self._settings.quantity
+        order = make_order(
+            order_id=self._next_order_id,
+            symbol=symbol,
+            side=side,
+            quantity=abs(target - position),
+            price=price,
+            position=position,
+            tape=self.tape,
+            tick_sequence=sequence,
+            sent_ns=now_ns,
+        )
+        self._next_order_id += 1
+        self._positions[symbol] = target
+        return order
+
+
+_SIDES: Final[dict[int, Side]] = {1: "BUY", -1: "SELL"}
+
+
+def _turns(symbols: NDArray[np.int32], says: NDArray[np.int8]) -> list[int]:
+    """The ticks, in order, at which a symbol's signal is another than it was before.
+
+    Only these can be decisions: after a BUY the position is long, and a further BUY says nothing.
+    """
+    speaking = np.flatnonzero(says)
+    by_symbol = speaking[np.argsort(symbols[speaking], kind="stable")]
+    symbol, say = symbols[by_symbol], says[by_symbol]
+    turned = np.ones(len(by_symbol), np.bool_)
+    turned[1:] = (symbol[1:] != symbol[:-1]) | (say[1:] != say[:-1])
+    turns: list[int] = np.sort(by_symbol[turned]).tolist()
+    return turns

@@ -1,0 +1,78 @@
+"""The story on standard output: a column for the role, colours on a terminal.
+
+A reader of standard output may be slow, stuck or gone. A slow one is waited for; none of them
+keeps the stack from stopping.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from lib.story import ERROR, NOTICE, WARNING, Line
+
+ATOMIC_BYTES: Final = 4096
+"""A pipe that poll(2) calls writable takes this much without blocking (PIPE_BUF of pipe(7))."""
+PATIENCE_MS: Final = 100
+"""How often a wait for a slow reader looks whether the stack shall stop."""
+
+_ROLE_COLUMNS: Final = len("order_manager")
+_ROLE_COLOURS: Final = {
+    "gateway": "36",
+    "orderbook": "34",
+    "strategy": "35",
+    "order_manager": "32",
+}
+_LEVEL_COLOURS: Final = {NOTICE: "0", WARNING: "33", ERROR: "31"}
+_GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
+
+
+def format_line(line: Line, *, colour: bool) -> str:
+    """Put the role into a column of its own, so that the eye can follow one role."""
+    role = f"{line.role:<{_ROLE_COLUMNS}} |"
+    if not colour:
+        level = "" if line.level == NOTICE else f"{line.level.upper()} "
+        return f"{role} {level}{line.text}"
+    role_colour = _ROLE_COLOURS.get(line.role, "37")
+    return f"\x1b[{role_colour}m{role}\x1b[{_LEVEL_COLOURS[line.level]}m {line.text}\x1b[0m"
+
+
+def wants_colour(fd: int) -> bool:
+    """Tell whether colours belong on this output: a terminal whose user did not say NO_COLOR."""
+    return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class Screen:
+    """Writes lines of the story to a descriptor. Used from one thread."""
+
+    def __init__(self, fd: int, shall_stop: Callable[[], bool]) -> None:
+        """Write to `fd`; from when `shall_stop()` is true, wait for no reader any more."""
+        self._fd = fd
+        self._shall_stop = shall_stop
+        self._colour = wants_colour(fd)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    def show(self, lines: Iterable[Line]) -> None:
+        """Write lines; wait for a reader that is slow. What cannot be written is lost."""
+        data = "".join(format_line(line, colour=self._colour) + "\n" for line in lines).encode()
+        while data and self._is_writable():
+            try:
+                written = os.write(self._fd, data[:ATOMIC_BYTES])
+            except OSError:  # a full disk, a reader that is gone: the stack outlives its story
+                return
+            data = data[written:]
+
+    def reader_is_gone(self) -> bool:
+        """Tell whether nobody reads any more: the other end of the pipe or terminal is closed."""
+        return any(events & _GONE for _, events in self._poll.poll(0))
+
+    def _is_writable(self) -> bool:
+        while True:
+            stopping = self._shall_stop()
+            if self._poll.poll(0 if stopping else PATIENCE_MS):
+                return True
+            if stopping:
+                return False

@@ -1,0 +1,96 @@
+"""main.py: what it refuses before it starts anything, each with one line and its exit code."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from lib.settings import PROJECT_ROOT
+
+ENVIRONMENT = {
+    key: value
+    for key, value in os.environ.items()
+    if key not in ("TRADING_CONFIG", "TRADING_VAR_DIR")
+}
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    """Run main.py in another directory; return its exit code and what it says on stderr."""
+
+    def _refusal(*arguments: str, **environment: str) -> tuple[int, str]:
+        ended = subprocess.run(
+            [sys.executable, PROJECT_ROOT / "main.py", *arguments],
+            cwd=tmp_path,
+            env={**ENVIRONMENT, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert ended.stdout == ""
+        return ended.returncode, ended.stderr
+
+    return _refusal
+
+
+def test_impossible_settings_end_it_with_78_and_one_line(refusal, tmp_path):
+    (tmp_path / "bad.toml").write_text("[strategy]\nshort_window = 60\n")
+    line = (
+        f"{tmp_path}/bad.toml: strategy.short_window: must be smaller than long_window (50), got 60"
+    )
+    assert refusal("--config", "bad.toml") == (78, f"{line}\n")
+    assert refusal(TRADING_CONFIG="bad.toml") == (78, f"{line}\n")
+
+
+def test_a_missing_settings_file_ends_it_with_78_and_one_line(refusal, tmp_path):
+    assert refusal("--config", "none.toml") == (
+        78,
+        f"{tmp_path}/none.toml: cannot be read: No such file or directory\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--duration", "0"),
+        ("--duration", "nan"),
+        ("--duration", "soon"),
+        ("--config", ""),
+        ("--var-dir", ""),
+        ("--dur", "1"),
+        ("gateway",),
+    ],
+)
+def test_a_wrong_command_line_ends_it_with_2(refusal, arguments):
+    code, said = refusal(*arguments)
+    assert code == 2
+    assert "Traceback" not in said
+
+
+def test_a_taken_port_ends_it_with_1_and_one_line_and_leaves_nothing(refusal, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (tmp_path / "mine.toml").write_text(f"[gateway]\nprice_port = {port}\n")
+        code, said = refusal("--config", "mine.toml", "--var-dir", "v")
+    assert code == 1
+    assert said == (
+        f"main.py: cannot serve 127.0.0.1:{port}: address already in use; "
+        "stop what uses it, or set gateway.price_port to another port\n"
+    )
+    assert not (tmp_path / "v").exists()
+
+
+def test_a_stack_in_the_same_directory_ends_it_with_1_and_one_line(refusal, tmp_path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "supervisor.sock"))
+        server.listen()
+        code, said = refusal("--var-dir", ".")
+    assert code == 1
+    assert said == (
+        f"main.py: another stack runs in {tmp_path}: "
+        "stop it, or choose another directory (--var-dir)\n"
+    )

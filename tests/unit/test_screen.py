@@ -1,0 +1,91 @@
+"""The screen: a column for the role, colours where they belong, readers that are slow or gone."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from lib.screen import Screen, format_line, wants_colour
+from lib.story import ERROR, NOTICE, WARNING, Line
+
+ORDER = Line("order_manager", "Received Order 12: BUY 10 AAPL @ 173.20", NOTICE)
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    ends = {"reader": reader, "writer": writer}
+    yield ends
+    for fd in ends.values():
+        os.close(fd)
+
+
+def test_without_colours_a_line_is_plain_text_and_levels_are_named():
+    assert format_line(ORDER, colour=False) == (
+        "order_manager | Received Order 12: BUY 10 AAPL @ 173.20"
+    )
+    assert format_line(Line("gateway", "slow", WARNING), colour=False) == (
+        "gateway       | WARNING slow"
+    )
+    assert format_line(Line("gateway", "gone", ERROR), colour=False) == "gateway       | ERROR gone"
+
+
+def test_with_colours_every_role_has_its_own():
+    roles = ["gateway", "orderbook", "strategy", "order_manager", "main.py"]
+    lines = [format_line(Line(role, "x", NOTICE), colour=True) for role in roles]
+    assert len({line[: line.index("m")] for line in lines}) == len(roles)
+    assert all(line.endswith("\x1b[0m") for line in lines)
+
+
+def test_colours_are_for_terminals_whose_users_want_them(pipe, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    controller, terminal = os.openpty()
+    try:
+        assert wants_colour(terminal)
+        assert not wants_colour(pipe["writer"])
+        monkeypatch.setenv("TERM", "dumb")
+        assert not wants_colour(terminal)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert not wants_colour(terminal)
+    finally:
+        os.close(controller)
+        os.close(terminal)
+
+
+def test_lines_arrive_in_order_at_a_reader_that_is_slower_than_the_story(pipe):
+    screen = Screen(pipe["writer"], lambda: False)
+    lines = [Line("gateway", f"{number} " + "x" * 100, NOTICE) for number in range(2000)]
+    expected = "".join(format_line(line, colour=False) + "\n" for line in lines).encode()
+    writing = threading.Thread(target=screen.show, args=(lines,))
+    writing.start()
+    received = b""
+    while len(received) < len(expected):
+        received += os.read(pipe["reader"], 1000)
+    writing.join()
+    assert received == expected
+
+
+def test_a_stuck_reader_does_not_keep_the_stack_from_stopping(pipe):
+    looks = iter([False, False, False])
+    screen = Screen(pipe["writer"], lambda: next(looks, True))
+    screen.show([Line("gateway", "x" * 200_000, NOTICE)])  # returns
+
+
+def test_a_reader_that_went_away_is_noticed_without_writing(pipe):
+    screen = Screen(pipe["writer"], lambda: False)
+    assert not screen.reader_is_gone()
+    os.close(pipe.pop("reader"))
+    assert screen.reader_is_gone()
+    screen.show([ORDER])  # neither raises nor waits
+
+
+def test_a_full_disk_costs_the_story_and_nothing_else():
+    full = os.open("/dev/full", os.O_WRONLY)
+    screen = Screen(full, lambda: False)
+    screen.show([ORDER])
+    assert not screen.reader_is_gone()
+    os.close(full)

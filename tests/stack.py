@@ -1,0 +1,169 @@
+"""A private stack for a test: real supervisord, real roles, its own ports, files and segments."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.helpers import PROJECT_ROOT, wait_until
+
+ROLES = ("gateway", "orderbook", "strategy", "order_manager")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses at the moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+class PrivateStack:
+    """Settings, var directory, ports and segment name that nobody else has.
+
+    `sections` are keys by section, "" for the top: `{"gateway": {"rate": 500.0}}`.
+    """
+
+    def __init__(self, sections: dict[str, dict[str, Any]] | None = None) -> None:
+        # A socket's path may have about 100 characters; pytest's tmp_path can be longer.
+        self.directory = Path(tempfile.mkdtemp(prefix="tw-"))
+        self.var_dir = self.directory / "var"
+        self.log_dir = self.var_dir / "log"
+        self.config = self.directory / "trading.toml"
+        self.price_port, self.news_port, self.order_port, dashboard_port = free_ports(4)
+        self.book_name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
+        self._main: subprocess.Popen[bytes] | None = None
+        self._by_hand: list[subprocess.Popen[bytes]] = []
+        settings: dict[str, dict[str, Any]] = {
+            "": {},
+            "gateway": {"price_port": self.price_port, "news_port": self.news_port},
+            "price_book": {"name": self.book_name},
+            "order_manager": {"port": self.order_port},
+            "dashboard": {"port": dashboard_port},
+        }
+        for section, keys in (sections or {}).items():
+            settings.setdefault(section, {}).update(keys)
+        self.write_config(settings)
+
+    def write_config(self, settings: dict[str, dict[str, Any]]) -> None:
+        """Write the settings file. JSON's strings, numbers and lists are TOML's too."""
+        self.settings = settings
+        lines = []
+        for section, keys in settings.items():
+            lines += [f"[{section}]"] if section else []
+            lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+        self.config.write_text("\n".join(lines) + "\n")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a role started by hand one of this stack's."""
+        return {
+            **os.environ,
+            "TRADING_CONFIG": str(self.config),
+            "TRADING_VAR_DIR": str(self.var_dir),
+            "PYTHONPATH": str(PROJECT_ROOT),
+        }
+
+    def start(self, *, wait: bool = True) -> subprocess.Popen[bytes]:
+        """Start `main.py`; wait until every role has started."""
+        self._main = subprocess.Popen(
+            [sys.executable, "main.py", "--config", self.config, "--var-dir", self.var_dir],
+            cwd=PROJECT_ROOT,
+            stdout=(self.directory / "main.out").open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+        if wait:
+            for role in ROLES:
+                self.wait_for_event(role, "started")
+        return self._main
+
+    def start_by_hand(self, role: str) -> subprocess.Popen[bytes]:
+        """Start one role without supervisord, its log and output where supervisord has them."""
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        with (
+            (self.log_dir / f"{role}.jsonl").open("ab") as errors,
+            (self.log_dir / f"{role}.out").open("ab") as output,
+        ):
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"daemons.{role}"],
+                cwd=PROJECT_ROOT,
+                env=self.environment,
+                stdout=output,
+                stderr=errors,
+            )
+        self._by_hand.append(process)
+        return process
+
+    def stop(self) -> int:
+        """Stop `main.py` as Ctrl-C does; return its exit code."""
+        assert self._main
+        self._main.send_signal(signal.SIGINT)
+        code = self._main.wait(timeout=60)
+        self._main = None
+        return code
+
+    def close(self) -> None:
+        """End whatever of this stack still runs, by its process id, and remove its files."""
+        for process in (self._main, *self._by_hand):
+            if process is not None and process.poll() is None:
+                process.terminate()
+        for process in (self._main, *self._by_hand):
+            if process is not None:
+                process.wait(timeout=60)
+        wait_until(lambda: not self.segments(), "the segments are gone")
+        shutil.rmtree(self.directory)
+
+    def supervisorctl(self, *arguments: str) -> str:
+        """Run supervisorctl against this stack; return what it prints."""
+        result = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisorctl", "-c",
+             self.var_dir / "supervisord.conf", *arguments],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return result.stdout + result.stderr
+
+    def pid(self, role: str) -> int:
+        """The process id of a role that supervisord runs."""
+        return int(self.supervisorctl("pid", role))
+
+    def events(self, role: str, event: str | None = None) -> list[dict[str, Any]]:
+        """What a role has logged so far, of one kind or all."""
+        path = self.log_dir / f"{role}.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_bytes().split(b"\n")[:-1]  # the last may be half written
+        logged = [json.loads(line) for line in lines]
+        return [entry for entry in logged if event in (None, entry["event"])]
+
+    def wait_for_event(self, role: str, event: str, **keys: Any) -> dict[str, Any]:
+        """The first event of that kind with these values, once it has been logged."""
+
+        def found() -> dict[str, Any] | None:
+            for entry in self.events(role, event):
+                if all(entry.get(key) == value for key, value in keys.items()):
+                    return entry
+            return None
+
+        return wait_until(found, f"{role} logs {event} {keys or ''}")
+
+    def output(self, role: str) -> list[str]:
+        """The lines that a role has printed."""
+        path = self.log_dir / f"{role}.out"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def segments(self) -> list[str]:
+        """What of this stack is in shared memory."""
+        return sorted(p.name for p in Path("/dev/shm").glob(f"{self.book_name}*"))

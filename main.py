@@ -27,6 +27,7 @@ from typing import Final
 from lib.errors import CannotStartError
 from lib.screen import Screen
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
+from lib.signals import load_signal_class
 from lib.stack import (
     check_paths,
     check_ports,
@@ -115,6 +116,7 @@ def _load_settings(config: Path | None, var_dir: Path | None) -> Settings:
     if var_dir is not None:
         os.environ["TRADING_VAR_DIR"] = str(var_dir)
     settings = load_settings()
+    load_signal_class(settings.strategy.signal_class)
     os.environ["TRADING_VAR_DIR"] = str(settings.var_dir)
     return settings
 

@@ -31,7 +31,7 @@ from lib.role import run_role
 from lib.run import current_run
 from lib.schedule import Schedule
 from lib.server import Server
-from lib.settings import Settings
+from lib.settings import GatewaySettings, Settings
 from lib.state_file import StateFile, create_state, open_state
 from lib.stream_messages import ProtocolError
 from lib.stream_server import (
@@ -82,39 +82,49 @@ class Gateway:
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
         self._log = structlog.get_logger()
-        gateway = settings.gateway
         self._tapes = _load_tapes(settings)
+        # The ports come first: who does not get them must not touch another gateway's state.
+        gateway = settings.gateway
+        for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
+            accept = partial(self._on_accept, name)
+            Server(loop, gateway.host, port, f"gateway.{name}_port", accept)
+            self._log.info("listening", stream=name, host=gateway.host, port=port)
         self._state = _continue_or_begin(settings, self._tapes)
-        tape = self._state.header["tape"]
-        ticks, sentiments = self._tapes
-        codec = TickCodec(settings.symbols)
-        prices = Stream(
-            tape,
-            EncodedTape(lambda first, count: codec.encode(*ticks.read(first, count))),
-            self._state.words[TICK_WORD],
-        )
-        news = NewsStream(
-            tape,
-            EncodedTape(
-                lambda first, count: list(map(encode_sentiment, sentiments.read(first, count)))
-            ),
-            self._state.words[NEWS_WORD],
-        )
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS
-        self._prices = StreamServer(
-            loop, "price", gateway.host, gateway.price_port, prices, stall_ns
-        )
-        self._news = StreamServer(
-            loop, "news", gateway.host, gateway.news_port, news, STALL_LIMIT_NS
-        )
-        now_ns = time.monotonic_ns()
-        if gateway.rate:
-            publish_ticks = partial(self._publish, self._prices, TICK_WORD, ticks.length)
-            loop.add_timed(Pacer("price", Schedule(gateway.rate, now_ns), publish_ticks))
-        publish_news = partial(self._publish, self._news, NEWS_WORD, sentiments.length)
-        loop.add_timed(Pacer("news", Schedule(1 / gateway.news_interval, now_ns), publish_news))
+        self._prices = StreamServer(loop, "price", self._price_stream(settings.symbols), stall_ns)
+        self._news = StreamServer(loop, "news", self._news_stream(), STALL_LIMIT_NS)
         self._paced = bool(gateway.rate)
         self._end_told = False
+        self._start_schedules(gateway)
+
+    def _price_stream(self, symbols: tuple[str, ...]) -> Stream:
+        codec = TickCodec(symbols)
+
+        def encode(first: int, count: int) -> list[bytes]:
+            return codec.encode(*self._tapes.ticks.read(first, count))
+
+        return Stream(self._state.header["tape"], EncodedTape(encode), self._state.words[TICK_WORD])
+
+    def _news_stream(self) -> Stream:
+        def encode(first: int, count: int) -> list[bytes]:
+            return [encode_sentiment(s) for s in self._tapes.sentiments.read(first, count)]
+
+        return NewsStream(
+            self._state.header["tape"], EncodedTape(encode), self._state.words[NEWS_WORD]
+        )
+
+    def _start_schedules(self, gateway: GatewaySettings) -> None:
+        now_ns = time.monotonic_ns()
+        ticks, sentiments = self._tapes
+        if self._paced:
+            publish_ticks = partial(self._publish, self._prices, TICK_WORD, ticks.length)
+            self._loop.add_timed(Pacer("price", Schedule(gateway.rate, now_ns), publish_ticks))
+        publish_news = partial(self._publish, self._news, NEWS_WORD, sentiments.length)
+        news_schedule = Schedule(1 / gateway.news_interval, now_ns)
+        self._loop.add_timed(Pacer("news", news_schedule, publish_news))
+
+    def _on_accept(self, name: str, sock: socket.socket, peer: str) -> None:
+        (self._prices if name == "price" else self._news).accept(sock, peer)
 
     def step(self) -> None:
         """One pass of the loop."""
@@ -160,16 +170,20 @@ class Gateway:
 
 
 class Pacer:
-    """Calls `publish(count)` when a schedule says so. Is a `Timed` for the event loop."""
+    """Calls `publish(count)` when a schedule says so. Is a `Timed` for the event loop.
+
+    `publish` returns how many there were: fewer than asked for, and the tape has ended.
+    """
 
     def __init__(self, name: str, schedule: Schedule, publish: Callable[[int], int]) -> None:
         self._name = name
         self._schedule = schedule
         self._publish = publish
+        self._ended = False
 
-    def next_deadline_ns(self) -> int:
-        """When the next frame is due."""
-        return self._schedule.next_ns()
+    def next_deadline_ns(self) -> int | None:
+        """When the next frame is due, None once the tape has ended."""
+        return None if self._ended else self._schedule.next_ns()
 
     def on_time(self, now_ns: int) -> None:
         """Publish what has become due."""
@@ -178,32 +192,41 @@ class Pacer:
             structlog.get_logger().warning(
                 "schedule_shifted", stream=self._name, late_s=round(shift_ns / SECOND_NS, 3)
             )
-        self._publish(self._schedule.take(now_ns))
+        count = self._schedule.take(now_ns)
+        self._ended = self._publish(count) < count
 
 
 class StreamServer:
-    """One port: accepts clients and keeps each of them supplied from the stream."""
+    """The clients of one stream: keeps each of them supplied."""
 
-    def __init__(
-        self,
-        loop: EventLoop,
-        name: str,
-        host: str,
-        port: int,
-        stream: Stream,
-        stall_limit_ns: int,
-    ) -> None:
+    def __init__(self, loop: EventLoop, name: str, stream: Stream, stall_limit_ns: int) -> None:
         self.stream = stream
         self._loop = loop
-        self._name = name
         self._stall_limit_ns = stall_limit_ns
         self._clients: dict[Subscriber, Connection] = {}
+        """In the order of their coming."""
         self._behind: set[Subscriber] = set()
         self._sweep_ns = time.monotonic_ns() + SWEEP_NS
         self._log = structlog.get_logger().bind(stream=name)
-        Server(loop, host, port, f"gateway.{name}_port", self._on_accept)
         loop.add_timed(self)
-        self._log.info("listening", host=host, port=port)
+
+    def accept(self, sock: socket.socket, peer: str) -> None:
+        """Take a new client, plain until it says HELLO."""
+        if len(self._clients) >= MAX_CLIENTS and not self._drop_half_closed():
+            sock.close()
+            self._log.warning("client_refused", peer=peer, reason=f"{MAX_CLIENTS} clients already")
+            return
+        subscriber = Subscriber(self.stream, time.monotonic_ns())
+        self._clients[subscriber] = Connection(
+            self._loop,
+            sock,
+            max_queued_bytes=MAX_QUEUED_BYTES,
+            on_data=partial(self._on_data, subscriber, peer),
+            on_closed=partial(self._on_closed, subscriber, peer),
+            on_drained=partial(self._on_drained, subscriber),
+            may_half_close=True,
+        )
+        self._log.info("client_connected", peer=peer, clients=len(self._clients))
 
     def slowest_numbered(self) -> int | None:
         """The lowest cursor of a numbered client, None if there is none."""
@@ -240,21 +263,13 @@ class StreamServer:
             else:
                 self._pump(subscriber, connection, now_ns)
 
-    def _on_accept(self, sock: socket.socket, peer: str) -> None:
-        if len(self._clients) >= MAX_CLIENTS:
-            sock.close()
-            self._log.warning("client_refused", peer=peer, reason=f"{MAX_CLIENTS} clients already")
-            return
-        subscriber = Subscriber(self.stream, time.monotonic_ns())
-        self._clients[subscriber] = Connection(
-            self._loop,
-            sock,
-            max_queued_bytes=MAX_QUEUED_BYTES,
-            on_data=partial(self._on_data, subscriber, peer),
-            on_closed=partial(self._on_closed, subscriber, peer),
-            on_drained=partial(self._on_drained, subscriber),
-        )
-        self._log.info("client_connected", peer=peer, clients=len(self._clients))
+    def _drop_half_closed(self) -> bool:
+        """Make room by disconnecting who may be gone altogether. False if there is nobody."""
+        for connection in self._clients.values():
+            if connection.half_closed:
+                connection.close("made room: ended its side")
+                return True
+        return False
 
     def _on_data(self, subscriber: Subscriber, peer: str, data: bytes) -> None:
         connection = self._clients[subscriber]
@@ -333,8 +348,12 @@ def _continue_or_begin(settings: Settings, tapes: Tapes) -> StateFile:
         log.info("tape_continued", tape=state.header["tape"], next_sequence=state.words[TICK_WORD])
         return state
     tape = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{os.getpid()}"
-    # The first sentiment is published from the start: there is news from the first tick on.
-    state = create_state(path, {"run": run, "contents": contents, "tape": tape}, [1, 2])
+    header = {"run": run, "contents": contents, "tape": tape}
+    try:
+        # The first sentiment is published from the start: there is news from the first tick on.
+        state = create_state(path, header, [1, 2])
+    except OSError as error:
+        raise CannotStartError(f"cannot write {path}: {error.strerror}") from None
     log.info("tape_started", tape=tape)
     return state
 

@@ -75,17 +75,18 @@ class OrderManager:
         self._sweep_ns = now_ns + SWEEP_NS if closing else None
 
     def _answer(self, outcome: Outcome) -> None:
+        frames: dict[Session, list[bytes]] = {}
+        for session, answer in outcome.answers:
+            frames.setdefault(session, []).append(answer)
         # A session that was replaced hears so before its successor is acknowledged.
         for session, goodbye in outcome.replaced:
             if session in self._connections:
-                self._connections[session].finish("replaced by a newer logon", goodbye)
+                last = (*frames.pop(session, ()), goodbye)
+                self._connections[session].finish("replaced by a newer logon", *last)
                 self._sweep_ns = self._sweep_ns or time.monotonic_ns() + SWEEP_NS
-        answers: dict[Session, list[bytes]] = {}
-        for session, answer in outcome.answers:
-            answers.setdefault(session, []).append(answer)
-        for session, frames in answers.items():
+        for session, answers in frames.items():
             if session in self._connections:
-                self._connections[session].send(b"".join(frames))
+                self._connections[session].send(b"".join(answers))
 
     def _tell(self, outcome: Outcome) -> None:
         for line in outcome.confirmations:

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import structlog
 
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
-from lib.framing import MessageTooLongError
-from lib.reconnect import ReconnectingConnection
 from lib.role import run_role
-from lib.run import current_run
+from lib.run import OrphanedError, current_run, is_alive
 from lib.segment_keeper import keep_until_run_ends
 from lib.settings import Settings
-from lib.shared_memory_utils import PriceBookError, SharedPriceBook
+from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
-from lib.stream_messages import ProtocolError
+from lib.stream_feed import StreamFeed
 from lib.tally import Tally
 from lib.tick_codec import TickCodec
 
@@ -39,23 +36,17 @@ class OrderBook:
         self._codec = TickCodec(settings.symbols)
         self._book = _open_book(settings)
         tape, next_sequence = self._book.resume_point()
-        self._client = StreamClient(
+        client = StreamClient(
             tape=tape or None,
             next_sequence=next_sequence,
             may_be_plain=tape is None or tape == PLAIN_TAPE,
         )
-        gateway = settings.gateway
-        self._connection = ReconnectingConnection(
-            loop,
-            gateway.host,
-            gateway.price_port,
-            on_open=self._on_open,
-            on_data=self._on_data,
-            on_lost=self._on_lost,
+        address = (settings.gateway.host, settings.gateway.price_port)
+        feed = StreamFeed(
+            loop, "price", address, client, on_begin=self._begin, on_frames=self._book_frames
         )
-        self._tally = Tally(stream="price", peer=self._connection.peer)
+        self._tally = Tally(stream="price", peer=feed.peer)
         loop.add_timed(self._tally)
-        loop.add_timed(self)
 
     def step(self) -> None:
         """One pass of the loop."""
@@ -65,91 +56,47 @@ class OrderBook:
         """Let go of the price book. It stays: the keeper removes it when the run ends."""
         self._book.close()
 
-    def next_deadline_ns(self) -> int | None:
-        """When silence on the stream becomes death."""
-        return self._client.next_deadline_ns()
-
-    def on_time(self, _now_ns: int) -> None:
-        """The stream is dead."""
-        self._connection.drop(self._client.silence_reason())
-
-    def _on_open(self) -> None:
-        self._connection.send(self._client.connected(time.monotonic_ns()))
-
-    def _on_lost(self, reason: str) -> None:
-        self._client.disconnected()
-        self._log.warning(
-            "disconnected",
-            stream="price",
-            peer=self._connection.peer,
-            reason=reason,
-            next_sequence=self._client.next_sequence,
-        )
-
-    def _on_data(self, data: bytes) -> None:
-        now_ns = time.monotonic_ns()
-        try:
-            for event in self._client.receive(data, now_ns):
-                if isinstance(event, Frames):
-                    self._book_frames(event, now_ns)
-                else:
-                    self._begin(event)
-        except (ProtocolError, MessageTooLongError) as error:
-            self._log.error(
-                "protocol_error", stream="price", peer=self._connection.peer, reason=str(error)
-            )
-            self._connection.drop(f"protocol error: {error}")
-
     def _begin(self, event: Joined | WentPlain) -> None:
         """The stream begins: perhaps of a new tape, perhaps with ticks gone that were needed."""
-        self._connection.proved()
-        if isinstance(event, Joined):
-            tape, new_tape, missed = event.tape, event.new_tape, event.missed
-        else:
-            tape, missed = PLAIN_TAPE, None
-            new_tape = self._book.resume_point()[0] != PLAIN_TAPE
-        if new_tape:
-            self._book.begin_epoch(tape)
-        self._log.info(
-            "connected",
-            stream="price",
-            peer=self._connection.peer,
-            tape=tape,
-            first=event.first,
-            missed=missed[1] - missed[0] + 1 if missed else 0,
-        )
-        if missed:
+        if isinstance(event, WentPlain):
+            if self._book.resume_point().tape != PLAIN_TAPE:
+                self._book.begin_epoch(PLAIN_TAPE)
+            return
+        if event.new_tape:
+            self._book.begin_epoch(event.tape)
+        if event.missed:
+            first, last = event.missed
             self._log.warning(
-                "ticks_missed", first=missed[0], last=missed[1], where="gateway", tape=tape
+                "ticks_missed", first=first, last=last, where="gateway", tape=event.tape
             )
 
-    def _book_frames(self, event: Frames, now_ns: int) -> None:
+    def _book_frames(self, event: Frames) -> None:
         ticks = self._codec.decode(event.frames)
         if len(ticks.offsets):
             self._book.update_batch(
-                ticks.symbols,
-                ticks.prices,
-                ticks.offsets + event.first,
-                np.full(len(ticks.offsets), event.sent_ns, np.int64),
+                ticks.symbols, ticks.prices, ticks.offsets + event.first, event.sent_ns
             )
-        if ticks.malformed:
-            self._tally.add(
-                "malformed_frames", now_ns, [event.first + offset for offset in ticks.malformed]
-            )
-        if ticks.unknown:
-            self._tally.add(
-                "unknown_symbols", now_ns, [event.first + offset for offset in ticks.unknown]
-            )
+        for what, offsets in (
+            ("malformed_frames", ticks.malformed),
+            ("unknown_symbols", ticks.unknown),
+        ):
+            if offsets:
+                numbers = [event.first + offset for offset in offsets]
+                self._tally.add(what, time.monotonic_ns(), numbers)
 
 
 def _open_book(settings: Settings) -> SharedPriceBook:
     name, capacity = settings.price_book.name, settings.price_book.ring_capacity
+    run = current_run()
     try:
-        keep_until_run_ends(name, current_run())
+        keep_until_run_ends(name, run)
         book = SharedPriceBook(settings.symbols, name, ring_capacity=capacity)
         book.become_writer()
     except PriceBookError as error:
         raise CannotStartError(f"price_book.name: {error}") from None
+    if not is_alive(run):  # its keeper may have been here before the segment was
+        remove_segments(name)
+        raise OrphanedError
     return book
 
 

@@ -21,6 +21,7 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
 from lib.framing import MessageTooLongError, split
 from lib.order_client import OrderClient
@@ -44,9 +45,9 @@ from lib.shared_memory_utils import (
     SharedPriceBook,
 )
 from lib.signals import load_signal_class
-from lib.state_file import StateFile, create_state, open_state
+from lib.state_file import create_state, open_state
 from lib.stream_client import Frames, StreamClient
-from lib.stream_messages import ProtocolError
+from lib.stream_feed import StreamFeed
 from lib.tally import Tally
 from lib.tick_codec import parse_sentiment
 from lib.trader import Decision, News, Trader
@@ -69,7 +70,17 @@ class Strategy:
         signal_class = load_signal_class(settings.strategy.signal_class)
         self._trader = Trader(settings.symbols, settings.strategy, signal_class, self._client)
         self._orders = OrderEntry(settings, loop, self._client, self._trader)
-        self._news = NewsFeed(settings, loop, self._trader)
+        self._news_client = StreamClient(may_be_plain=True)
+        self._news = StreamFeed(
+            loop,
+            "news",
+            (settings.gateway.host, settings.gateway.news_port),
+            self._news_client,
+            on_begin=lambda _: None,
+            on_frames=self._take_news,
+        )
+        self._tally = Tally(stream="news", peer=self._news.peer)
+        loop.add_timed(self._tally)
         self._evaluated = LastEvaluated(settings)
         self._book: SharedPriceBook | None = None
         self._reader: PriceBookReader | None = None
@@ -106,6 +117,16 @@ class Strategy:
             self._next_look_ns = now_ns + ATTACH_RETRY_NS
             if self._orders.knows_positions:
                 self._attach()
+
+    def _take_news(self, event: Frames) -> None:
+        """Only the last sentiment is in force, but each one is looked at."""
+        for sequence, frame in enumerate(split(event.frames), event.first):
+            try:
+                sentiment = parse_sentiment(frame)
+            except ValueError:
+                self._tally.add("malformed_frames", time.monotonic_ns(), [sequence])
+            else:
+                self._trader.take_news(News(sentiment, sequence, self._news_client.tape or ""))
 
     def _attach(self) -> None:
         """Attach to the price book and refill the windows from its ring."""
@@ -152,16 +173,23 @@ class Strategy:
             self._tell_lapped(batch)
         for tape, ticks in self._by_tape(batch.ticks):
             self._change_tape(tape)
-            # A book that was made anew may hold ticks that were evaluated from the old one.
-            known = int(np.searchsorted(ticks["sequence"], self._evaluated.last(tape), "right"))
+            known = self._known(tape, ticks)
             if known:
                 self._trader.refill(ticks[:known])
             if known < len(ticks):
                 self._evaluate(tape, ticks[known:])
 
+    def _known(self, tape: str, ticks: NDArray[np.void]) -> int:
+        """How many of the ticks were evaluated before, from a book that this one replaced."""
+        last = self._evaluated.last(tape)
+        if ticks["sequence"][0] > last:
+            return 0
+        return int(np.searchsorted(ticks["sequence"], last, "right"))
+
     def _evaluate(self, tape: str, ticks: NDArray[np.void]) -> None:
         now_ns = time.monotonic_ns()
         first, last = int(ticks["sequence"][0]), int(ticks["sequence"][-1])
+        self._trader.heard_news(self._news.heard_ns)
         self._tell_start(tape, first)
         self._tell_news(tape, first, now_ns)
         decisions = []
@@ -178,10 +206,12 @@ class Strategy:
     def _by_tape(self, ticks: NDArray[np.void]) -> Iterator[tuple[str, NDArray[np.void]]]:
         """Cut a batch where a new epoch, and so a new tape, begins."""
         assert self._book
-        cuts = (np.flatnonzero(np.diff(ticks["epoch"])) + 1).tolist()
+        if not len(ticks):
+            return
+        epochs = ticks["epoch"]
+        cuts = [] if epochs[0] == epochs[-1] else (np.flatnonzero(np.diff(epochs)) + 1).tolist()
         for begin, end in zip([0, *cuts], [*cuts, len(ticks)], strict=True):
-            if begin < end:
-                yield self._book.tape(int(ticks["epoch"][begin])), ticks[begin:end]
+            yield self._book.tape(int(epochs[begin])), ticks[begin:end]
 
     def _change_tape(self, tape: str) -> None:
         if tape != self._trader.tape:
@@ -265,82 +295,22 @@ class LastEvaluated:
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.var_dir / f"strategy-{settings.strategy.client_id}.state"
-        self._state: StateFile | None = open_state(self._path, word_count=1)
+        try:
+            state = open_state(self._path, word_count=1)
+            self._state = state or create_state(self._path, {"tape": ""}, [0])
+        except OSError as error:
+            raise CannotStartError(f"cannot write {self._path}: {error.strerror}") from None
 
     def last(self, tape: str) -> int:
         """The sequence of the last tick of `tape` that was evaluated, 0 if none was."""
-        if self._state and self._state.header.get("tape") == tape:
-            return int(self._state.words[0])
-        return 0
+        return self._state.words[0] if self._state.header.get("tape") == tape else 0
 
     def store(self, tape: str, sequence: int) -> None:
         """Remember a tick as evaluated."""
-        if self._state and self._state.header.get("tape") == tape:
+        if self._state.header.get("tape") == tape:
             self._state.words[0] = sequence
         else:
             self._state = create_state(self._path, {"tape": tape}, [sequence])
-
-
-class NewsFeed:
-    """The connection to the news stream; tells the trader what comes."""
-
-    def __init__(self, settings: Settings, loop: EventLoop, trader: Trader) -> None:
-        self._log = structlog.get_logger().bind(stream="news")
-        self._trader = trader
-        self._client = StreamClient(may_be_plain=True)
-        gateway = settings.gateway
-        self._connection = ReconnectingConnection(
-            loop,
-            gateway.host,
-            gateway.news_port,
-            on_open=self._on_open,
-            on_data=self._on_data,
-            on_lost=self._on_lost,
-        )
-        self._tally = Tally(stream="news", peer=self._connection.peer)
-        loop.add_timed(self._tally)
-        loop.add_timed(self)
-
-    def next_deadline_ns(self) -> int | None:
-        """When silence on the stream becomes death."""
-        return self._client.next_deadline_ns()
-
-    def on_time(self, _now_ns: int) -> None:
-        """The stream is dead."""
-        self._connection.drop(self._client.silence_reason())
-
-    def _on_open(self) -> None:
-        self._connection.send(self._client.connected(time.monotonic_ns()))
-
-    def _on_lost(self, reason: str) -> None:
-        self._client.disconnected()
-        self._log.warning("disconnected", peer=self._connection.peer, reason=reason)
-
-    def _on_data(self, data: bytes) -> None:
-        now_ns = time.monotonic_ns()
-        try:
-            for event in self._client.receive(data, now_ns):
-                if isinstance(event, Frames):
-                    self._take(event, now_ns)
-                else:
-                    self._connection.proved()
-                    self._log.info("connected", peer=self._connection.peer, first=event.first)
-            if self._client.joined:
-                self._trader.heard_news(now_ns)
-        except (ProtocolError, MessageTooLongError) as error:
-            self._log.error("protocol_error", peer=self._connection.peer, reason=str(error))
-            self._connection.drop(f"protocol error: {error}")
-
-    def _take(self, event: Frames, now_ns: int) -> None:
-        """Only the last sentiment is in force, but each one is looked at."""
-        for offset, frame in enumerate(split(event.frames)):
-            sequence = event.first + offset
-            try:
-                sentiment = parse_sentiment(frame)
-            except ValueError:
-                self._tally.add("malformed_frames", now_ns, [sequence])
-            else:
-                self._trader.take_news(News(sentiment, sequence, self._client.tape or ""))
 
 
 class OrderEntry:

@@ -19,6 +19,9 @@ EARLY_CAP_NS: Final = 50 * MILLISECOND_NS
 EARLY_NS: Final = 5 * SECOND_NS
 LATE_CAP_NS: Final = 1 * SECOND_NS
 """… nor longer than this after it."""
+FLAPPING_NS: Final = 100 * MILLISECOND_NS
+"""A connection that is lost this soon after it was tried for has not ended the outage: a server
+that answers and then breaks the protocol would otherwise be called in a busy loop."""
 
 
 class Backoff:
@@ -28,19 +31,26 @@ class Backoff:
         self._random = random
         self._outage_began_ns: int | None = None
         self._failures = 0
+        self._succeeded = False
+        self._last_try_ns = 0
 
     def succeeded(self) -> None:
-        """The connection stands: the outage is over."""
-        self._outage_began_ns = None
-        self._failures = 0
+        """The connection stands: the outage is over, unless it is lost again within FLAPPING_NS."""
+        self._succeeded = True
 
     def next_wait_ns(self, now_ns: int) -> int:
         """How long to wait before the next try. The first try of an outage is at once."""
-        if self._outage_began_ns is None:
+        stood = self._succeeded and now_ns - self._last_try_ns >= FLAPPING_NS
+        self._succeeded = False
+        if self._outage_began_ns is None or stood:
             self._outage_began_ns = now_ns
-            return 0
-        cap_ns = EARLY_CAP_NS if now_ns - self._outage_began_ns < EARLY_NS else LATE_CAP_NS
-        # 2**20 ms is beyond either cap; the exponent is bounded so that the number is.
-        bound_ns = min(cap_ns, FIRST_BOUND_NS << min(self._failures, 20))
-        self._failures += 1
-        return self._random.randint(0, bound_ns)
+            self._failures = 0
+            wait_ns = 0
+        else:
+            cap_ns = EARLY_CAP_NS if now_ns - self._outage_began_ns < EARLY_NS else LATE_CAP_NS
+            # 2**20 ms is beyond either cap; the exponent is bounded so that the number is.
+            bound_ns = min(cap_ns, FIRST_BOUND_NS << min(self._failures, 20))
+            self._failures += 1
+            wait_ns = self._random.randint(0, bound_ns)
+        self._last_try_ns = now_ns + wait_ns
+        return wait_ns

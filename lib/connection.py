@@ -13,6 +13,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from lib.clock import SECOND_NS
@@ -28,7 +29,9 @@ class Connection:
     """A socket in an event loop. Owned by one process and used from its loop only.
 
     `on_data` gets what arrived. `on_closed` gets the reason, once, and nothing comes after it.
-    `on_drained` is called when the send queue has become empty after having been full.
+    `on_drained` is called when the send queue has become empty after having been full. With
+    `may_half_close`, a peer that ends its own side (as some versions of nc do when their input
+    ends) is sent to all the same; that it is gone altogether shows when it is sent something.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Connection:
         on_data: Callable[[bytes], None],
         on_closed: Callable[[str], None],
         on_drained: Callable[[], None] | None = None,
+        may_half_close: bool = False,
     ) -> None:
         self._loop = loop
         self._sock = sock
@@ -47,17 +51,21 @@ class Connection:
         self._on_data = on_data
         self._on_closed = on_closed
         self._on_drained = on_drained
+        self._may_half_close = may_half_close
         self._queue: deque[memoryview | bytes] = deque()
         self._finishing: str | None = None
-        self._waits_to_write = False
+        self._finish_ns = 0
+        self._awaited = 0
         self.open = True
+        self.half_closed = False
+        """Whether the peer has ended its side, and will say nothing more."""
         self.queued_bytes = 0
         self.last_progress_ns = time.monotonic_ns()
         """When the peer last took something, or owed nothing."""
         sock.setblocking(False)
         # A tick must not wait for the one after it.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        loop.register(sock, selectors.EVENT_READ, self._on_events)
+        self._await_events()
 
     def send(self, *pieces: bytes) -> None:
         """Send what the socket takes now and queue the rest.
@@ -81,13 +89,14 @@ class Connection:
         """Say something last, then close. What the peer still sends is discarded.
 
         Closing a socket with unread input resets the connection, and a reset can overtake the
-        last words; so the peer has `LINGER_NS` to read them and to close first.
+        last words; so the peer has `LINGER_NS` to read them and to close first. The owner looks
+        after that with `lingers_too_long`. A second goodbye is ignored.
         """
         self.send(*last_pieces)
-        if not self.open:
+        if not self.open or self._finishing:
             return
         self._finishing = reason
-        self.last_progress_ns = time.monotonic_ns()
+        self._finish_ns = time.monotonic_ns()
         self._end_sending_when_drained()
 
     @property
@@ -97,14 +106,15 @@ class Connection:
 
     def lingers_too_long(self, now_ns: int) -> bool:
         """Whether a connection that is finishing has used up its time."""
-        return self._finishing is not None and now_ns - self.last_progress_ns > LINGER_NS
+        return self._finishing is not None and now_ns - self._finish_ns > LINGER_NS
 
     def close(self, reason: str) -> None:
         """Close at once. `on_closed` is told why."""
         if not self.open:
             return
         self.open = False
-        self._loop.unregister(self._sock)
+        if self._awaited:
+            self._loop.unregister(self._sock)
         self._sock.close()
         self._queue.clear()
         self.queued_bytes = 0
@@ -127,14 +137,36 @@ class Connection:
             self.close(error.strerror or str(error))
             return
         if not data:
-            self.close("closed by peer")
+            self._end_of_input()
         elif not self._finishing:
             self._on_data(data)
+
+    def _end_of_input(self) -> None:
+        if self._may_half_close and not self._finishing:
+            self.half_closed = True
+            self._await_events()
+        else:
+            self.close("closed by peer")
+
+    def _await_events(self) -> None:
+        """Have the loop wait for what is of interest now."""
+        awaited = 0 if self.half_closed else selectors.EVENT_READ
+        if self._queue:
+            awaited |= selectors.EVENT_WRITE
+        if awaited == self._awaited:
+            return
+        if not self._awaited:
+            self._loop.register(self._sock, awaited, self._on_events)
+        elif awaited:
+            self._loop.modify(self._sock, awaited, self._on_events)
+        else:
+            self._loop.unregister(self._sock)
+        self._awaited = awaited
 
     def _flush(self) -> None:
         try:
             while self._queue:
-                pieces = [self._queue[i] for i in range(min(len(self._queue), MAX_PIECES_A_SEND))]
+                pieces = list(islice(self._queue, MAX_PIECES_A_SEND))
                 self._forget(self._sock.sendmsg(pieces))
                 self.last_progress_ns = time.monotonic_ns()
         except BlockingIOError:
@@ -142,10 +174,7 @@ class Connection:
         except OSError as error:
             self.close(error.strerror or str(error))
             return
-        if self._waits_to_write != bool(self._queue):
-            self._waits_to_write = not self._waits_to_write
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._queue else 0)
-            self._loop.modify(self._sock, events, self._on_events)
+        self._await_events()
         self._end_sending_when_drained()
 
     def _forget(self, sent: int) -> None:

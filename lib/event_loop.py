@@ -3,7 +3,8 @@
 Two refinements over a bare selector:
 
 - epoll counts in milliseconds and rounds up, which would send a tick up to a millisecond after
-  its time. An epoll object can itself be waited for, and `select` counts in microseconds.
+  its time. An epoll object can itself be waited for, and `select` counts in microseconds. That
+  is one more system call, so it is made for short waits only.
 - SIGTERM and SIGINT end the loop through a wake-up descriptor, so that a signal that arrives
   between the look at `running` and the wait is not slept through.
 """
@@ -18,13 +19,15 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from lib.clock import SECOND_NS
+from lib.clock import MILLISECOND_NS, SECOND_NS
 
 EventCallback = Callable[[int], None]
 """Called with the selectors.EVENT_* mask that is ready."""
 
 LONGEST_SLEEP_NS: Final = 1 * SECOND_NS
 """No wait is longer, so that a missed event of any kind costs a bounded delay."""
+PRECISE_BELOW_NS: Final = 20 * MILLISECOND_NS
+"""A wait that is planned to be longer may end a millisecond late."""
 
 
 class Timed(Protocol):
@@ -77,9 +80,11 @@ class EventLoop:
 
     def poll(self, may_sleep: bool = True) -> None:
         """One pass: wait, call back the files that are ready, then whoever's time has come."""
-        if may_sleep:
-            self._sleep()
-        for key, events in self._selector.select(0):
+        sleep_ns = self._sleep_ns() if may_sleep else 0
+        if 0 < sleep_ns < PRECISE_BELOW_NS:
+            select.select([self._selector], [], [], sleep_ns / SECOND_NS)
+            sleep_ns = 0
+        for key, events in self._selector.select(sleep_ns / SECOND_NS):
             # A callback earlier in this pass may have closed this file.
             if self._selector.get_map().get(key.fd) is key:
                 key.data(events)
@@ -89,15 +94,15 @@ class EventLoop:
             if deadline_ns is not None and deadline_ns <= now_ns:
                 timed.on_time(now_ns)
 
-    def _sleep(self) -> None:
+    def _sleep_ns(self) -> int:
+        """How long nothing is due."""
         now_ns = time.monotonic_ns()
         wake_ns = now_ns + LONGEST_SLEEP_NS
         for timed in self._timed:
             deadline_ns = timed.next_deadline_ns()
             if deadline_ns is not None and deadline_ns < wake_ns:
                 wake_ns = deadline_ns
-        if wake_ns > now_ns:
-            select.select([self._selector], [], [], (wake_ns - now_ns) / SECOND_NS)
+        return max(0, wake_ns - now_ns)
 
     def _drain_waker(self, _events: int) -> None:
         self._wakened.recv(4096)

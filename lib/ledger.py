@@ -8,32 +8,26 @@ an answer go out.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import Final
 
-from lib.order_messages import ExecutionReport, Order
+from lib.order_messages import ExecutionReport
 
-MAX_REMEMBERED_ORDERS: Final = 200_000
-
-
-class Booking(NamedTuple):
-    """An order and its final answer."""
-
-    order: Order
-    report: ExecutionReport
+MAX_REMEMBERED_ORDERS: Final = 50_000
+"""At some 600 bytes each, 30 MB. The client keeps at most 1,000 orders that it may send again."""
 
 
 class Ledger:
     """Only the order manager writes it."""
 
     def __init__(self) -> None:
-        self._bookings: OrderedDict[tuple[str, int], Booking] = OrderedDict()
+        self._reports: OrderedDict[tuple[str, int], ExecutionReport] = OrderedDict()
         self._positions: dict[str, dict[str, int]] = {}
         self._last_order_id: dict[str, int] = {}
         self._last_trade_id = 0
 
-    def find(self, client_id: str, order_id: int) -> Booking | None:
-        """The booking of this identity, if there is one."""
-        return self._bookings.get((client_id, order_id))
+    def find(self, client_id: str, order_id: int) -> ExecutionReport | None:
+        """The final answer to the order of this identity, if it is booked."""
+        return self._reports.get((client_id, order_id))
 
     def position(self, client_id: str, symbol: str) -> int:
         """Net quantity that the client holds: above zero long, below zero short."""
@@ -52,15 +46,15 @@ class Ledger:
         self._last_trade_id += 1
         return self._last_trade_id
 
-    def record(self, order: Order, report: ExecutionReport) -> None:
-        """Book an order with its answer. It is in the ledger once `commit` has returned."""
+    def record(self, report: ExecutionReport) -> None:
+        """Book an order with its final answer. It is in the ledger once `commit` has returned."""
         client_id = report.client_id
-        self._bookings[client_id, order.order_id] = Booking(order, report)
-        if len(self._bookings) > MAX_REMEMBERED_ORDERS:
-            self._bookings.popitem(last=False)
-        self._last_order_id[client_id] = max(self.last_order_id(client_id), order.order_id)
+        self._reports[client_id, report.order_id] = report
+        if len(self._reports) > MAX_REMEMBERED_ORDERS:
+            self._reports.popitem(last=False)
+        self._last_order_id[client_id] = max(self.last_order_id(client_id), report.order_id)
         if report.status == "FILLED" and report.position is not None:
-            self._positions.setdefault(client_id, {})[order.symbol] = report.position
+            self._positions.setdefault(client_id, {})[report.symbol] = report.position
 
     def commit(self) -> None:
         """Make everything recorded final."""

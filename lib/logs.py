@@ -3,17 +3,18 @@
 A role's standard error and output are pipes to supervisord. If supervisord is stopped, or its
 disk is full, a pipe fills up and a blocking write would stop the role with it. `BoundedWriter`
 never blocks: what the pipe does not take waits in a bounded queue, and past the bound lines are
-dropped and counted; the count is logged when there is room again.
+lost and counted; the count is logged when there is room again.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -22,7 +23,8 @@ from structlog.typing import EventDict
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 
-MAX_WAITING_LINES: Final = 10_000
+MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
+"""Some ten thousand lines."""
 RETRY_NS: Final = 50 * MILLISECOND_NS
 FLUSH_AT_END_NS: Final = SECOND_NS // 2
 """How long a role that ends waits for its last lines to be taken."""
@@ -32,23 +34,25 @@ class BoundedWriter:
     """Writes whole lines to a descriptor without ever blocking. Used from one thread.
 
     Is a `Timed` for the event loop (it tries again while lines wait) and a file for structlog.
+    Lines that are lost are counted, and the log is told when all that waited is written.
     """
 
     def __init__(self, stream: TextIO) -> None:
         """Write to the descriptor under `stream`."""
+        self._name = stream.name
         self._fd = _non_blocking(stream.fileno())
         self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
         self._retry_ns: int | None = None
-        self._dropped = 0
-        self.on_dropped: Callable[[int], None] | None = None
-        """Told how many lines were lost, once there is room again."""
+        self._lost = 0
 
     def write(self, line: bytes) -> None:
         """Write one line, its newline included, now or later, or drop it at the bound."""
-        if len(self._waiting) >= MAX_WAITING_LINES:
-            self._dropped += 1
+        if self._waiting and self._waiting_bytes + len(line) > MAX_WAITING_BYTES:
+            self._lost += 1
             return
         self._waiting.append(line)
+        self._waiting_bytes += len(line)
         if len(self._waiting) == 1:
             self._write_what_waits()
 
@@ -58,9 +62,9 @@ class BoundedWriter:
     def flush_at_end(self) -> None:
         """Give the reader a bounded time to take what waits."""
         give_up_ns = time.monotonic_ns() + FLUSH_AT_END_NS
-        while self._waiting and time.monotonic_ns() < give_up_ns:
-            time.sleep(RETRY_NS / SECOND_NS)
-            self._write_what_waits()
+        while self._waiting and (now_ns := time.monotonic_ns()) < give_up_ns:
+            time.sleep(MILLISECOND_NS / SECOND_NS)
+            self.on_time(now_ns)
 
     def next_deadline_ns(self) -> int | None:
         """When to try again, if anything waits."""
@@ -69,36 +73,38 @@ class BoundedWriter:
     def on_time(self, _now_ns: int) -> None:
         """Try again, and tell of what was lost."""
         self._write_what_waits()
-        if not self._waiting and self._dropped and self.on_dropped:
-            dropped, self._dropped = self._dropped, 0
-            self.on_dropped(dropped)
+        if self._lost and not self._waiting:
+            lost, self._lost = self._lost, 0
+            structlog.get_logger().warning("lines_lost", stream=self._name, lines=lost)
 
     def _write_what_waits(self) -> None:
         while self._waiting:
             line = self._waiting[0]
             try:
                 written = os.write(self._fd, line)
-            except BlockingIOError:
+            except OSError:  # the pipe or the disk is full, or the reader is gone: perhaps later
                 break
-            except OSError:  # the reader is gone, or the disk is full: nothing to wait for
-                self._dropped += 1
-                written = len(line)
+            self._waiting_bytes -= written
             if written < len(line):  # a line longer than PIPE_BUF may be taken in part
                 self._waiting[0] = line[written:]
             else:
                 self._waiting.popleft()
-        self._retry_ns = time.monotonic_ns() + RETRY_NS if self._waiting or self._dropped else None
+        self._retry_ns = time.monotonic_ns() + RETRY_NS if self._waiting else None
 
 
 def _non_blocking(fd: int) -> int:
     """A descriptor of our own for the same pipe, so that O_NONBLOCK stays with us.
 
     The flag belongs to the open file, which a pipe's other users (a shell, a parent) may share.
-    A terminal or a regular file is used as it is: it does not fill up for good.
+    A terminal or a regular file is used as it is: it does not fill up for good. So is a pipe that
+    cannot be opened again: nobody reads it any more, or another user made it.
     """
     if not stat.S_ISFIFO(os.fstat(fd).st_mode):
         return fd
-    return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return fd
 
 
 def configure_logging(role: str) -> BoundedWriter:
@@ -108,24 +114,30 @@ def configure_logging(role: str) -> BoundedWriter:
     """
     writer = BoundedWriter(sys.stderr)
 
-    def add_role(_logger: Any, _method: str, event: EventDict) -> EventDict:
-        return {"timestamp": event.pop("timestamp"), "level": event.pop("level"), "role": role,
-                "event": event.pop("event"), **event}  # fmt: skip
+    def put_in_order(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        return {
+            "timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+            "level": event.pop("level"),
+            "role": role,
+            "event": event.pop("event"),
+            **event,
+        }
 
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            add_role,
+            put_in_order,
             structlog.processors.JSONRenderer(serializer=_to_json),
         ],
         logger_factory=structlog.BytesLoggerFactory(file=writer),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
-    writer.on_dropped = lambda lines: structlog.get_logger().warning("log_lines_lost", lines=lines)
     return writer
 
 
 def _to_json(event: dict[str, Any], **_: Any) -> bytes:
-    return msgspec.json.encode(event, enc_hook=str)
+    try:
+        return msgspec.json.encode(event, enc_hook=str)
+    except UnicodeEncodeError:  # a path that is no UTF-8, which os.fsdecode made surrogates of
+        return json.dumps(event, default=str).encode()

@@ -75,7 +75,10 @@ class OrderClient:
 
         Raises MessageError or MessageTooLongError: close the connection.
         """
-        for frame in split(self._buffer.feed(data)):
+        buffer = self._buffer
+        for frame in split(buffer.feed(data)):
+            if self._buffer is not buffer:
+                return  # an event was a reason to give the connection up
             message = decode_from_server(frame)
             self._heard_ns = now_ns
             if isinstance(message, LogonAck):
@@ -83,7 +86,8 @@ class OrderClient:
             elif isinstance(message, ExecutionReport):
                 if self.unanswered.pop(message.order_id, None) is None:
                     continue  # the answer to a sending that was repeated
-            elif self._retry_ns is None:
+            elif self.logged_on and self._retry_ns is None:
+                # An order sent without a logon would be booked as somebody else's.
                 self._retry_ns = now_ns + RETRY_NS
             yield message
 

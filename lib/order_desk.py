@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lib.framing import FrameBuffer, split
+from msgspec import Raw
+
+from lib.framing import MAX_MESSAGE_BYTES, MESSAGE_DELIMITER, FrameBuffer, split
 from lib.ledger import Ledger
 from lib.order_messages import (
     ANONYMOUS,
@@ -23,9 +25,10 @@ from lib.order_messages import (
     MessageError,
     Order,
     decode_from_client,
+    describe,
     encode,
 )
-from lib.prices import to_float
+from lib.prices import json_price, to_float
 
 _CONTENT: Final = ("symbol", "side", "quantity", "price")
 """What must be the same for an order to be the same order."""
@@ -85,7 +88,7 @@ class OrderDesk:
                     self._take_order(session, message)
             except MessageError as error:
                 self._outcome.malformed.append((session, str(error)))
-                self._answer(session, ErrorMessage(str(error), error.order_id))
+                self._answer(session, ErrorMessage(order_id=error.order_id, reason=str(error)))
 
     def closed(self, session: Session) -> None:
         """The connection is gone."""
@@ -110,14 +113,20 @@ class OrderDesk:
             raise MessageError(f"a client_id must not begin with {ANONYMOUS}")
         if session.client_id not in (None, client_id):
             raise MessageError(f"this connection is {session.client_id} already")
+        ledger = self._ledger
+        ack = LogonAck(client_id, ledger.last_order_id(client_id), ledger.positions(client_id))
+        ack_bytes = len(encode(ack)) - len(MESSAGE_DELIMITER)
+        if ack_bytes > MAX_MESSAGE_BYTES:
+            raise MessageError(
+                f"{client_id} holds positions in {len(ack.positions)} symbols; to name them takes "
+                f"{ack_bytes} bytes, and a message has at most {MAX_MESSAGE_BYTES}"
+            )
         earlier = self._sessions.get(client_id)
         if earlier is not None and earlier is not session:
-            self._outcome.replaced.append((earlier, encode(ErrorMessage(REPLACED))))
+            self._outcome.replaced.append((earlier, encode(ErrorMessage(reason=REPLACED))))
         self._sessions[client_id] = session
         session.client_id = client_id
         session.has_logged_on = True
-        ledger = self._ledger
-        ack = LogonAck(client_id, ledger.last_order_id(client_id), ledger.positions(client_id))
         self._answer(session, ack)
         self._outcome.events.append(
             (
@@ -133,21 +142,21 @@ class OrderDesk:
 
     def _take_order(self, session: Session, order: Order) -> None:
         client_id = self._client_id_for(session, order)
-        booking = self._ledger.find(client_id, order.order_id)
-        if booking is not None:
-            different = [n for n in _CONTENT if getattr(order, n) != getattr(booking.order, n)]
+        booked = self._ledger.find(client_id, order.order_id)
+        if booked is not None:
+            different = [n for n in _CONTENT if getattr(order, n) != getattr(booked, n)]
             if different:
                 raise MessageError(
-                    f"{', '.join(different)} differ: booked is {booking.order.describe()}, "
-                    f"sent was {order.describe()}",
+                    f"{', '.join(different)} differ: booked is {describe(booked)}, "
+                    f"sent was {describe(order)}",
                     order.order_id,
                 )
-            self._answer(session, booking.report)
+            self._answer(session, booked)
             return
         report = self._judge(client_id, order)
-        self._ledger.record(order, report)
+        self._ledger.record(report)
         self._answer(session, report)
-        self._tell(order, report)
+        self._tell(report)
 
     def _client_id_for(self, session: Session, order: Order) -> str:
         """Who sends the order. A client without logon gets a name that was never used."""
@@ -159,7 +168,7 @@ class OrderDesk:
             self._sessions[session.client_id] = session
         elif order.client_id not in (None, session.client_id):
             raise MessageError(
-                f"client_id {order.client_id} is not that of the logon, {session.client_id}",
+                f"client_id {order.client_id} is not this connection's, {session.client_id}",
                 order.order_id,
             )
         return session.client_id
@@ -176,7 +185,8 @@ class OrderDesk:
             symbol=order.symbol,
             side=order.side,
             quantity=order.quantity,
-            raw_price=order.raw_price,
+            # Not the client's own text, which would keep the whole frame in memory.
+            raw_price=Raw(json_price(order.price)),
             trade_id=self._ledger.next_trade_id() if filled else None,
             position=position + order.signed_quantity if filled else position,
             reason=reason,
@@ -195,18 +205,18 @@ class OrderDesk:
     def _answer(self, session: Session, message: LogonAck | ExecutionReport | ErrorMessage) -> None:
         self._outcome.answers.append((session, encode(message)))
 
-    def _tell(self, order: Order, report: ExecutionReport) -> None:
+    def _tell(self, report: ExecutionReport) -> None:
         facts = {
             "client_id": report.client_id,
-            "order_id": order.order_id,
-            "symbol": order.symbol,
-            "side": order.side,
-            "quantity": order.quantity,
-            "price": to_float(order.price),
+            "order_id": report.order_id,
+            "symbol": report.symbol,
+            "side": report.side,
+            "quantity": report.quantity,
+            "price": to_float(report.price),
             "position": report.position,
         }
         if report.status == "FILLED":
-            self._outcome.confirmations.append(f"Received {order.describe()}\n")
+            self._outcome.confirmations.append(f"Received {describe(report)}\n")
             facts["trade_id"] = report.trade_id
             self._outcome.events.append(("order_filled", facts))
         else:

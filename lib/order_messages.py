@@ -53,7 +53,7 @@ class LogonAck(msgspec.Struct, frozen=True, tag_field="type", tag="logon_ack"):
 
     client_id: str
     last_order_id: Count
-    positions: dict[str, int]
+    positions: dict[str, Position]
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="order"):
@@ -82,11 +82,6 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", t
         """What a fill adds to the position."""
         return self.quantity if self.side == "BUY" else -self.quantity
 
-    def describe(self) -> str:
-        """The order in words: `Order 12: BUY 10 AAPL @ 173.20`."""
-        price = format_price(self.price)
-        return f"Order {self.order_id}: {self.side} {self.quantity} {self.symbol} @ {price}"
-
 
 class ExecutionReport(
     msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="execution_report"
@@ -105,18 +100,32 @@ class ExecutionReport(
     """The position after the order, whether it was filled or not."""
     reason: str | None = None
 
+    @property
+    def price(self) -> int:
+        """The price in fixed point. Raises ValueError if the number is none."""
+        return price_from_json(bytes(self.raw_price))
 
-class ErrorMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="error"):
+
+class ErrorMessage(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="error"
+):
     """Something could not be taken. Not final: the order may be sent again."""
 
+    order_id: Positive | None = None
     reason: str
-    order_id: int | None = None
+
+
+class _OrderId(msgspec.Struct):
+    """As much of an order as an error about it needs."""
+
+    type: Literal["order"]
+    order_id: Positive
 
 
 _encoder = msgspec.json.Encoder()
 _from_client = msgspec.json.Decoder(Logon | Order)
 _from_server = msgspec.json.Decoder(LogonAck | ExecutionReport | ErrorMessage)
-_order_id_only = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_order_id_only = msgspec.json.Decoder(_OrderId)
 
 
 def encode(message: msgspec.Struct) -> bytes:
@@ -129,9 +138,16 @@ def make_order(*, price: int, **fields: Any) -> Order:
     return Order(raw_price=msgspec.Raw(json_price(price)), **fields)
 
 
+def describe(order: Order | ExecutionReport) -> str:
+    """An order in words: `Order 12: BUY 10 AAPL @ 173.20`."""
+    price = format_price(order.price)
+    return f"Order {order.order_id}: {order.side} {order.quantity} {order.symbol} @ {price}"
+
+
 def decode_from_client(frame: bytes) -> Logon | Order:
     """Read what a client sent. Raises MessageError, with the reason for people."""
     try:
+        frame.decode()  # msgspec does not look at the text of a field that it skips
         message: Logon | Order = _from_client.decode(frame)
         if isinstance(message, Order):
             _ = message.price
@@ -160,9 +176,6 @@ def _reason(error: Exception) -> str:
 def _order_id(frame: bytes) -> int | None:
     """The id of an order that is otherwise malformed, None if even that cannot be read."""
     try:
-        fields = _order_id_only.decode(frame)
-        if bytes(fields.get("type", b"")) != b'"order"':
-            return None
-        return msgspec.json.decode(bytes(fields["order_id"]), type=Positive)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
+        return _order_id_only.decode(frame).order_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

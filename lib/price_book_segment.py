@@ -299,8 +299,8 @@ class Segment:
         at = self.layout.epochs_offset
         table = bytes(self._bytes[at : at + EPOCHS * _EPOCH.size])  # may change under us, so first
         epochs = {}
-        for i, (epoch, tape, digest) in enumerate(_EPOCH.iter_unpack(table)):
-            if epoch % EPOCHS == i and digest == _epoch_digest(epoch, tape):
+        for epoch, tape, digest in _EPOCH.iter_unpack(table):
+            if digest == _epoch_digest(epoch, tape):
                 epochs[epoch] = tape.rstrip(b"\0").decode("ascii", "replace")
         return epochs
 

@@ -71,12 +71,12 @@ class ReconnectingConnection:
     def drop(self, reason: str, wait_ns: int = 0) -> None:
         """Close the connection (it is dead, or the peer broke the protocol) and try again.
 
-        The next try is not before `wait_ns` from now.
+        The next try is not before `wait_ns` from now. Without a connection nothing happens.
         """
         if self._connection:
             self._connection.close(reason)
-        if wait_ns:
-            self._next_try_ns = time.monotonic_ns() + wait_ns
+            if wait_ns:
+                self._next_try_ns = time.monotonic_ns() + wait_ns
 
     def next_deadline_ns(self) -> int | None:
         """When to try to connect, or when to give up a try."""
@@ -103,8 +103,7 @@ class ReconnectingConnection:
     def _on_connected(self, _events: int) -> None:
         sock = self._connecting
         assert sock is not None
-        # A client that connects to a free port of its own range can meet itself.
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _is_self_connected(sock):
+        if not _has_met_a_server(sock):
             self._failed()
             return
         self._loop.unregister(sock)
@@ -135,8 +134,9 @@ class ReconnectingConnection:
         self._next_try_ns = now_ns + self._backoff.next_wait_ns(now_ns)
 
 
-def _is_self_connected(sock: socket.socket) -> bool:
+def _has_met_a_server(sock: socket.socket) -> bool:
     try:
-        return bool(sock.getsockname() == sock.getpeername())
-    except OSError:
-        return True
+        # A client that connects to a free port of its own range can meet itself.
+        return bool(sock.getpeername() != sock.getsockname())
+    except OSError:  # refused, unreachable or already reset: there is no peer
+        return False

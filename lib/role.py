@@ -39,11 +39,11 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
 
     Exit codes: 0 after a clean end, 78 for impossible settings, 1 for anything else.
     """
-    end_with_parent()
     writer = configure_logging(name)
     log = structlog.get_logger()
     code = 0
     try:
+        end_with_parent()
         settings = load_settings()
         _allow_many_descriptors()
         loop = EventLoop()

@@ -69,7 +69,10 @@ def is_alive(run: Run) -> bool:
 
 
 def end_with_parent() -> None:
-    """Let the kernel send SIGTERM to this process when its supervisord dies, however it dies.
+    """Let the kernel send SIGKILL to this process when its supervisord dies, however it dies.
+
+    A role that hangs would ignore anything milder, and keep its port. Every role can be killed at
+    any moment, so nothing is lost by it.
 
     Without effect in a role that was started by hand. Call it first thing, in the main thread.
     Raises OrphanedError if supervisord died before the kernel knew what to do then.
@@ -78,7 +81,7 @@ def end_with_parent() -> None:
         return
     parent = current_run()
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0) != 0:
+    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"prctl(PR_SET_PDEATHSIG): {os.strerror(error)}")
     # The signal is sent for deaths after the call only; for one just before it we look ourselves.

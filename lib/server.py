@@ -72,20 +72,19 @@ class Server:
 
 
 def _listening_socket(host: str, port: int, setting: str) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    sock = socket.socket(family, kind, protocol)
-    sock.setblocking(False)
-    # A restarted role must not wait for its predecessor's connections in TIME_WAIT.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind(address)
-        sock.listen(BACKLOG)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # It sets SO_REUSEADDR, without which a restarted role would have to wait for its
+        # predecessor's connections in TIME_WAIT.
+        sock = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
-        sock.close()
         if error.errno == errno.EADDRINUSE:
             raise CannotStartError(
                 f"{setting}: port {port} on {host} is taken by another program "
                 "(another stack? stop it or choose another port)"
             ) from None
-        raise CannotStartError(f"{setting}: cannot listen on {host}:{port}: {error}") from None
+        raise CannotStartError(
+            f"{setting}: cannot listen on {host}:{port}: {error.strerror}"
+        ) from None
+    sock.setblocking(False)
     return sock

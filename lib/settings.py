@@ -32,8 +32,9 @@ EXIT_BAD_SETTINGS: Final = 78
 """The exit code of a program whose settings are bad: EX_CONFIG of sysexits.h."""
 
 MAX_FILE_BYTES: Final = 1024 * 1024
-MAX_SYMBOLS: Final = 1000
-"""A logon_ack that names the position in every one of them fits the 64 KiB of a message."""
+MAX_SYMBOLS: Final = 10_000
+"""A client that holds positions in more than some 3,000 of them cannot log on: its logon_ack would
+not fit the 64 KiB of a message, and the order manager says so."""
 MAX_SYMBOL_BYTES: Final = 16
 RESERVED_SYMBOLS: Final = frozenset({"HELLO", "BATCH"})
 """They begin the control frames of a stream; a symbol of that name could not be told apart."""
@@ -142,7 +143,7 @@ Symbols = Annotated[
     Meta(
         min_length=1,
         max_length=MAX_SYMBOLS,
-        description=f"a list of 1 to {MAX_SYMBOLS} strings, the symbols",
+        description=f"a list of 1 to {MAX_SYMBOLS:,} strings, the symbols",
     ),
 ]
 

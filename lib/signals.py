@@ -95,7 +95,8 @@ class MovingAverageAndNews:
     def __init__(self, settings: StrategySettings) -> None:
         self._settings = settings
         self._averages: dict[str, _Averages] = {}
-        self._batch: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        self._batch_symbols = np.zeros(0, np.int32)
+        self._batch: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         """Of each symbol in the last batch: the numbers of its ticks, and its prices up to there,
         beginning with those that its long window held before."""
 
@@ -119,24 +120,24 @@ class MovingAverageAndNews:
         trends = np.zeros(len(symbols), np.int8)
         by_symbol = np.argsort(symbols, kind="stable")
         present, begins = np.unique(symbols[by_symbol], return_index=True)
-        self._batch = []
-        for index, ticks in zip(
-            present.tolist(), np.split(by_symbol, begins[1:].tolist()), strict=True
-        ):
+        self._batch_symbols = symbols
+        self._batch = {}
+        pieces = np.split(by_symbol, begins.tolist())[1:]  # what is before the first is nothing
+        for index, ticks in zip(present.tolist(), pieces, strict=True):
             averages = self._averages_of(names[index])
             series = np.concatenate((np.array(averages.long.prices, np.int64), prices[ticks]))
             trends[ticks] = averages.add_batch(series, len(ticks))
-            self._batch.append((ticks, series))
+            self._batch[index] = ticks, series
         news = self._news(sentiment)
         return np.where(trends == news, trends, np.int8(0))
 
     def explain_batch(self, tick: int) -> dict[str, float]:
         """The two averages after the `tick`-th tick of the last batch, as prices."""
-        ticks, series = next(entry for entry in self._batch if tick in entry[0])
+        ticks, series = self._batch[int(self._batch_symbols[tick])]
         after = len(series) - len(ticks) + int(np.searchsorted(ticks, tick)) + 1
         averages = _Averages(self._settings.short_window, self._settings.long_window)
-        averages.short.add_batch(series[:after].tolist())
-        averages.long.add_batch(series[:after].tolist())
+        for price in series[max(0, after - averages.long.size) : after].tolist():
+            averages.add(price)
         return averages.means()
 
     def explain(self, symbol: str) -> dict[str, float]:
@@ -217,10 +218,12 @@ class _Averages:
         What comes before them in `series` is what the long window held.
         """
         prices = series[-count:].tolist()
-        # Prefix sums and cross products must fit 63 bits; where they might not, or where the
-        # arrays would cost more than they save, one tick after the other is as good.
-        largest = int(series.max()) * max(len(series), self.short.size * self.long.size)
-        if largest >= 2**63 or count < MIN_ARRAY_TICKS:
+        # Arrays count modulo 2**64, so sums and products may wrap around, as long as their
+        # difference at the end does not. Where it might, or where the arrays would cost more than
+        # they save, one tick after the other is as good.
+        spread = int(series.max()) - int(series.min())
+        largest_difference = spread * self.short.size * self.long.size
+        if largest_difference >= 2**63 or count < MIN_ARRAY_TICKS:
             return np.array([self._add_one(price) for price in prices], np.int8)
         sums = np.zeros(len(series) + 1, np.int64)
         np.cumsum(series, out=sums[1:])
@@ -249,7 +252,7 @@ def load_signal_class(name: str) -> type[Signal]:
     try:
         module = importlib.import_module(module_name)
         signal_class: Any = getattr(module, class_name)
-    except Exception as error:  # a user's module may fail in any way
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way
         raise SettingsError(
             "strategy.class", f"cannot load {name}: {type(error).__name__}: {error}"
         ) from None

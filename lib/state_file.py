@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import mmap
+from array import array
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ class StateFile:
     """
 
     def __init__(self, path: Path, word_count: int) -> None:
-        """Map an existing file. Raises OSError or ValueError if it is not one of ours."""
+        """Map an existing file. Raises OSError, ValueError or RecursionError if it is not ours."""
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
         if len(self._map) != _HEADER_BYTES + word_count * _WORD_BYTES:
@@ -39,7 +40,8 @@ class StateFile:
 
 def open_state(path: Path, word_count: int) -> StateFile | None:
     """The state that an earlier process left, None if there is none that can be read."""
-    with contextlib.suppress(OSError, ValueError):
+    # RecursionError: a kilobyte of brackets is no header either.
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         return StateFile(path, word_count)
     return None
 
@@ -56,6 +58,6 @@ def create_state(path: Path, header: dict[str, Any], words: list[int]) -> StateF
     temporary = path.with_name(f"{path.name}.new")
     with temporary.open("wb") as file:
         file.write(encoded.ljust(_HEADER_BYTES))
-        file.write(b"".join(word.to_bytes(_WORD_BYTES, "little", signed=True) for word in words))
+        file.write(array("q", words).tobytes())
     temporary.replace(path)
     return StateFile(path, len(words))

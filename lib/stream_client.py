@@ -34,8 +34,6 @@ PLAIN_AFTER_NS: Final = 1 * SECOND_NS
 SILENCE_LIMIT_NS: Final = 2500 * MILLISECOND_NS
 """A numbered stream that says nothing for this long is dead: it beats at least once a second."""
 
-_NEXT_HELLO: Final = MESSAGE_DELIMITER + HELLO
-
 
 @dataclass(frozen=True)
 class Joined:
@@ -84,7 +82,9 @@ class StreamClient:
     ) -> None:
         """A client that knows `tape` and still needs its ticks from `next_sequence` on.
 
-        With FROM_NOW_ON it follows whatever is played, now and at each reconnection.
+        Without a tape, `next_sequence` is where it goes on to number plain frames; a tape it needs
+        from the beginning. With FROM_NOW_ON it follows whatever is played, now and at each
+        reconnection.
         `may_be_plain`: no server has answered a HELLO yet, so it may be one that never will.
         """
         self.tape = tape
@@ -104,7 +104,9 @@ class StreamClient:
         self._begin_connection(now_ns)
         if self._follows:
             return encode_hello_request(FROM_NOW_ON, None)
-        return encode_hello_request(self.next_sequence, self.tape)
+        # Numbers that it gave to plain frames itself are none of any tape.
+        needed = 1 if self.tape is None else self.next_sequence
+        return encode_hello_request(needed, self.tape)
 
     def disconnected(self) -> None:
         """The connection is gone: there is nothing to wait for."""
@@ -155,16 +157,19 @@ class StreamClient:
 
     def _look_for_answer(self, messages: bytes, now_ns: int) -> Generator[Event, None, int]:
         """Skip plain frames up to the answer. Returns where in `messages` to go on."""
-        begin = 0 if messages.startswith(HELLO) else messages.find(_NEXT_HELLO) + 1
-        if begin == 0 and not messages.startswith(HELLO):
-            yield from self._wait_for_answer(messages, now_ns)
+        begin = _find_frame(messages, HELLO)
+        skipped = messages if begin < 0 else messages[:begin]
+        if _find_frame(skipped, BATCH) >= 0:
+            raise ProtocolError("a batch came before the answer to HELLO")
+        if begin < 0:
+            yield from self._wait_for_answer(now_ns)
             return 0
         end = messages.index(MESSAGE_DELIMITER, begin)
         answer = parse_hello_answer(messages[begin:end])
         new_tape = answer.tape != self.tape
         if self._follows:
             needed = answer.first
-        elif new_tape and self.tape is not None:
+        elif new_tape:
             needed = 1
         else:
             needed = self.next_sequence
@@ -177,9 +182,7 @@ class StreamClient:
         yield Joined(answer.tape, answer.first, new_tape, missed)
         return end + 1
 
-    def _wait_for_answer(self, messages: bytes, now_ns: int) -> Iterator[Event]:
-        if messages.startswith(BATCH) or NEXT_BATCH in messages:
-            raise ProtocolError("a batch came before the answer to HELLO")
+    def _wait_for_answer(self, now_ns: int) -> Iterator[Event]:
         if self._first_plain_ns is None:
             self._first_plain_ns = now_ns
         if self._may_be_plain and now_ns - self._first_plain_ns >= PLAIN_AFTER_NS:
@@ -188,7 +191,7 @@ class StreamClient:
             yield WentPlain(self.next_sequence)
 
     def _plain(self, messages: bytes, now_ns: int) -> Iterator[Event]:
-        if messages.startswith(HELLO) or _NEXT_HELLO in messages:
+        if _find_frame(messages, HELLO) >= 0:
             self._may_be_plain = False
             raise ProtocolError("the answer to HELLO came late")
         yield self._frames(messages, messages.count(MESSAGE_DELIMITER), now_ns)
@@ -239,3 +242,10 @@ class StreamClient:
         first = self.next_sequence
         self.next_sequence += count
         return Frames(first, count, frames, sent_ns)
+
+
+def _find_frame(messages: bytes, beginning: bytes) -> int:
+    """Return where the first frame that begins so begins, -1 if none does."""
+    if messages.startswith(beginning):
+        return 0
+    return messages.find(MESSAGE_DELIMITER + beginning) + 1 or -1

@@ -116,9 +116,7 @@ def excerpt(data: bytes) -> str:
 def _number(text: bytes, name: str) -> int:
     # isdigit() on bytes knows ASCII digits only; the length keeps int() cheap on hostile input.
     if not text.isdigit() or len(text) > 19 or int(text) > _MAX_NUMBER:
-        raise ProtocolError(
-            f"{name} must be a whole number of 63 bits, got {excerpt(text)}"
-        )
+        raise ProtocolError(f"{name} must be a whole number of 63 bits, got {excerpt(text)}")
     return int(text)
 
 

@@ -47,31 +47,28 @@ class EncodedTape:
         """`encode(first, count)` gives those frames, fewer where the tape ends. Pure."""
         self._encode = encode
         self._chunks: OrderedDict[int, tuple[bytes, array[int]]] = OrderedDict()
-        self._last_slice: tuple[int, int, bytes] = (0, 0, b"")
+        self._last: tuple[int, int, list[bytes]] = (0, 0, [])
 
     def pieces(self, first: int, count: int) -> list[bytes]:
         """Frames `first` to `first + count - 1`, which must exist, as pieces to send in order.
 
-        Clients at the same place get the same objects, so that a batch is in memory once.
+        Clients at the same place get the same objects, so that a batch is in memory once. The list
+        is not the caller's to change.
         """
+        if self._last[:2] != (first, count):
+            self._last = (first, count, self._cut(first, count))
+        return self._last[2]
+
+    def _cut(self, first: int, count: int) -> list[bytes]:
         pieces = []
         while count > 0:
-            chunk, offset = divmod(first - 1, CHUNK_FRAMES)
+            number, offset = divmod(first - 1, CHUNK_FRAMES)
             taken = min(count, CHUNK_FRAMES - offset)
-            pieces.append(self._slice(chunk, offset, taken))
+            frames, ends = self._chunk(number)
+            pieces.append(frames[ends[offset] : ends[offset + taken]])
             first += taken
             count -= taken
         return pieces
-
-    def _slice(self, chunk: int, offset: int, count: int) -> bytes:
-        frames, ends = self._chunk(chunk)
-        if count == CHUNK_FRAMES:
-            return frames
-        begin, end = ends[offset], ends[offset + count]
-        position = chunk * CHUNK_FRAMES + offset
-        if self._last_slice[:2] != (position, count):
-            self._last_slice = (position, count, frames[begin:end])
-        return self._last_slice[2]
 
     def _chunk(self, number: int) -> tuple[bytes, array[int]]:
         chunk = self._chunks.get(number)

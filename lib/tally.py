@@ -23,7 +23,7 @@ class Tally:
         self._counts: dict[str, int] = {}
         self._examples: dict[str, list[Any]] = {}
         self._log_ns: int | None = None
-        self._logged_ns = 0
+        self._not_before_ns = 0
 
     def add(self, event: str, now_ns: int, examples: list[Any]) -> None:
         """Count as many of `event` as there are `examples`; the first few will be in the log."""
@@ -31,7 +31,7 @@ class Tally:
         kept = self._examples.setdefault(event, [])
         kept.extend(examples[: MAX_EXAMPLES - len(kept)])
         if self._log_ns is None:
-            self._log_ns = max(now_ns, self._logged_ns + LOG_EVERY_NS)
+            self._log_ns = max(now_ns, self._not_before_ns)
 
     def next_deadline_ns(self) -> int | None:
         """When the next line is due, None if there is nothing to tell."""
@@ -45,4 +45,4 @@ class Tally:
         self._counts.clear()
         self._examples.clear()
         self._log_ns = None
-        self._logged_ns = now_ns
+        self._not_before_ns = now_ns + LOG_EVERY_NS

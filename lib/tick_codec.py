@@ -60,7 +60,7 @@ class TickCodec:
         unknown: list[int] = []
         messages = split(frames)
         for offset, message in enumerate(messages):
-            symbol, comma, text = message.partition(b",")
+            symbol, _, text = message.partition(b",")
             try:
                 price = parse_price(text)
             except ValueError:
@@ -71,7 +71,7 @@ class TickCodec:
                 symbols.append(index[symbol])
                 prices.append(price)
             else:
-                (unknown if _is_symbol(symbol) and comma else malformed).append(offset)
+                (unknown if _is_symbol(symbol) else malformed).append(offset)
         return DecodedTicks(
             np.array(offsets, np.int64),
             np.array(symbols, np.int32),
@@ -83,7 +83,11 @@ class TickCodec:
 
 
 def _is_symbol(text: bytes) -> bool:
-    return 1 <= len(text) <= 16 and text.isascii() and text.decode("ascii").isprintable()
+    try:
+        symbol = text.decode()
+    except UnicodeDecodeError:
+        return False
+    return symbol != "" and symbol.isprintable()
 
 
 def encode_sentiment(sentiment: int) -> bytes:

@@ -76,9 +76,9 @@ class Trader:
         """A sentiment came. It is in force while the news stream is heard."""
         self._news = news
 
-    def heard_news(self, now_ns: int) -> None:
-        """The news stream said something, if only a heartbeat."""
-        self._news_heard_ns = now_ns
+    def heard_news(self, heard_ns: int | None) -> None:
+        """When the news stream last said something, if only a heartbeat; None for never."""
+        self._news_heard_ns = heard_ns
 
     def news_in_force(self, now_ns: int) -> News | None:
         """The last sentiment received, None if there is none or the stream has been silent."""
@@ -87,10 +87,11 @@ class Trader:
         return self._news
 
     def logged_on(self, ack: LogonAck) -> None:
-        """Take what the ledger knows. With orders under way their answers will tell instead."""
+        """Take what the ledger knows. Where orders are under way, their answers will tell."""
         self._next_order_id = max(self._next_order_id, ack.last_order_id + 1)
-        if not self._orders.unanswered:
-            for symbol in self._symbols:
+        under_way = {order.symbol for order in self._orders.unanswered.values()}
+        for symbol in self._symbols:
+            if symbol not in under_way:
                 self._positions[symbol] = ack.positions.get(symbol, 0)
 
     def answered(self, report: ExecutionReport) -> None:
@@ -99,6 +100,10 @@ class Trader:
         Orders that were under way at that moment were sized on a position that never came about.
         The ledger will refuse them one by one for that reason; these refusals are no news. But
         should one of them be filled all the same, that is.
+
+        A report that is repeated after a reconnection tells the position of its time. Where an
+        error made the ledger take orders out of turn, that may be past; then the next order that
+        assumes it is refused, and what its report says is new.
         """
         symbol = report.symbol
         if symbol not in self._positions or report.position is None:
@@ -129,7 +134,7 @@ class Trader:
         signal = self._signal
         if len(ticks) >= MIN_BATCH_TICKS and isinstance(signal, BatchSignal):
             says = signal.on_batch(ticks["symbol"], ticks["price"], sentiment, self._symbols)
-            says[ticks["sent_ns"] < oldest_ns] = 0
+            says = np.where(ticks["sent_ns"] < oldest_ns, np.int8(0), says)
             for number in _turns(ticks["symbol"], says):
                 _, sequence, price, sent_ns, index, _ = ticks[number].tolist()
                 order = self._decide(index, _SIDES[int(says[number])], price, sequence, now_ns)
@@ -151,6 +156,9 @@ class Trader:
         self, index: int, side: Side, price: int, sequence: int, now_ns: int
     ) -> Order | None:
         """Make an order of a signal, unless it would not change the position's direction."""
+        if side not in _SIDES.values():
+            signal = type(self._signal).__name__
+            raise ValueError(f'{signal}.on_tick must say "BUY", "SELL" or None, not {side!r}')
         symbol = self._symbols[index]
         position = self._positions[symbol]
         if (position > 0 if side == "BUY" else position < 0) or self._orders.full:

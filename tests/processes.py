@@ -6,23 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
-DEADLINE_S = 30.0
-"""Generous: only a test that fails waits this long."""
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait until `condition` holds; fail the test if it never does."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_S:g} s in vain until {what}"
-        time.sleep(0.002)
+from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
 
 
 class Child:

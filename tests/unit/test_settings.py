@@ -220,7 +220,7 @@ def test_settings_cannot_be_changed():
         ('symbols = ["A\\u2028"]', "symbols"),
         ('symbols = ["HELLO"]', "symbols"),
         ('symbols = ["AAPL", "BATCH"]', "symbols"),
-        (f"symbols = {[f'S{n}' for n in range(1001)]}", "symbols"),
+        (f"symbols = {[f'S{n}' for n in range(10_001)]}", "symbols"),
         ('var_dir = ""', "var_dir"),
         ("var_dir = 1", "var_dir"),
         ('var_dir = "a\\u0000b"', "var_dir"),

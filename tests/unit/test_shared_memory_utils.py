@@ -15,7 +15,6 @@ import selectors
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -39,7 +38,8 @@ from lib.shared_memory_utils import (
     remove_segments,
 )
 from lib.wakeup import SLOTS
-from tests.processes import Child, forked, run_python, wait_until
+from tests.helpers import wait_until
+from tests.processes import Child, forked, run_python
 
 SYMBOLS = ("AAPL", "MSFT", "GOOG")
 RING = 64
@@ -124,6 +124,13 @@ class TestLatestPrice:
         assert (latest.sequence, latest.position, book.tape(latest.epoch)) == (2, 2, "tape-1")
         assert latest.sent_ns > 0
 
+    @pytest.mark.parametrize("count", [1, 20, 50])
+    def test_after_a_batch_is_numbered_on(self, book, count):
+        write(book, 1001, count)
+        book.update("AAPL", 2)
+        latest = book.latest("AAPL")
+        assert (latest.sequence, latest.position) == (1001 + count, count + 1)
+
     @pytest.mark.parametrize("count", [1, 5, 16, 17, 50, RING + 1, 5 * RING])
     def test_of_a_batch_is_that_of_the_last_tick_of_each_symbol(self, book, count):
         write(book, 1, count)
@@ -141,6 +148,9 @@ class TestLatestPrice:
         numbers = np.arange(1, 10 * RING + 1)
         book.update_batch(symbols, numbers, numbers, 5)
         assert book.latest("MSFT").price == 1
+        # What is written next must not overwrite it before it is published.
+        newest = book._segment.latest[:, 0].reshape(-1, 2).argmax(axis=1)
+        assert list(book._next_latest[:2]) == (1 - newest[:2]).tolist()
 
 
 class TestUpdateBatch:
@@ -201,6 +211,34 @@ class TestUpdateBatch:
         assert_true_ticks(batch.ticks[:3])
         for symbol in ("MSFT", "GOOG"):
             assert book.latest(symbol).sent_ns < 9 << 40
+
+
+class TestTakingOver:
+    def test_wipes_out_what_the_last_writer_stored_and_did_not_publish(self, name, book):
+        write(book, 1, 30)
+        write(book, 31, 10)
+        book._words[PUBLISHED] = 30  # as if it had been killed before the last store
+        book.close()
+        with open_by_name(name) as successor:
+            write(successor, 31, 1, writer=2)
+            assert positions(successor.reader(0).read()) == list(range(1, 32))
+            assert all(successor.latest(symbol).position <= 31 for symbol in SYMBOLS)
+            # Were the published position visible before the records that belong to it, nothing of
+            # the dead writer's must be there.
+            successor._words[PUBLISHED] = 40
+            batch = successor.reader(31).read()
+            assert positions(batch) == []
+            assert batch.missed == (32, 40)
+            assert all(successor.latest(symbol).position <= 31 for symbol in SYMBOLS)
+
+    def test_goes_on_from_the_last_price_whichever_of_the_two_records_holds_it(self, name, book):
+        for price in range(1, 6):
+            with open_by_name(name) as writer:
+                writer.update("AAPL", price)
+            assert book.read("AAPL") == price
+            at = 1 - int(np.argmax(book._segment.latest[:2, 0]))
+            book._segment.latest[at] = 0  # the older one: a killed writer may have been at it
+            assert book.read("AAPL") == price
 
 
 class TestEpochs:
@@ -319,6 +357,33 @@ class TestReader:
             read += positions(batch)
         assert missed == [damaged]
         assert read == [p for p in range(1, 31) if not damaged[0] <= p <= damaged[1]]
+
+    @pytest.mark.parametrize("count", [1, 30])
+    def test_looks_again_at_a_record_that_is_not_visible_yet(self, book, monkeypatch, count):
+        write(book, 1, count)
+        copy_of_ring = shared_memory_utils._copy_of_ring
+        looks = []
+
+        def late(ring, first, count):
+            looks.append(first)
+            copy = copy_of_ring(ring, first, count)
+            if len(looks) < 4:
+                copy[0, len(looks)] = 0
+            return copy
+
+        monkeypatch.setattr(shared_memory_utils, "_copy_of_ring", late)
+        batch = book.reader(0).read()
+        assert positions(batch) == list(range(1, count + 1))
+        assert batch.missed is None
+
+    @pytest.mark.parametrize("count", [1, 30])
+    def test_never_returns_a_symbol_that_the_book_does_not_have(self, book, count):
+        write(book, 1, count)
+        forged = [1, 1, 1, 1, len(SYMBOLS)]
+        book._segment.ring[1] = [*forged, shared_memory_utils.record_check(*forged)]
+        batch = book.reader(0).read()
+        assert batch.missed == (1, 1)
+        assert positions(batch) == list(range(2, count + 1))
 
     @given(
         capacity=st.integers(1, 40),
@@ -627,6 +692,17 @@ class TestProcesses:
         assert ticks["sequence"].tolist() == list(range(1, 301))
         book.close()
 
+    def test_a_relative_that_replaced_a_segment_lets_the_others_write(self, name, book):
+        lock = multiprocessing.Lock()
+        with (
+            SharedPriceBook(["TSLA"], name, lock=lock) as one,
+            SharedPriceBook(["TSLA"], name, lock=lock) as other,
+        ):
+            assert book.retired
+            one.update("TSLA", 1)
+            other.update("TSLA", 2)
+            assert one.latest("TSLA").position == 2
+
     def test_a_lock_that_is_never_released_is_a_timeout(self, name, monkeypatch):
         monkeypatch.setattr(shared_memory_utils, "LOCK_TIMEOUT_S", 0.01)
         lock = multiprocessing.Lock()
@@ -686,12 +762,21 @@ class TestWaking:
             assert not any(book._waiting)
 
     def test_a_lost_wake_up_costs_a_bounded_delay(self, book, monkeypatch):
-        monkeypatch.setattr(SharedPriceBook, "_publish", _publish_without_waking)
+        sleeps_ms = []
+
+        class Poll:
+            def register(self, *_):
+                pass
+
+            def poll(self, timeout_ms: float) -> None:  # nobody wakes us
+                sleeps_ms.append(timeout_ms)
+                if len(sleeps_ms) == 3:
+                    book.update("AAPL", 1)
+
+        monkeypatch.setattr(select, "poll", Poll)
         with book.reader() as reader:
-            thread = threading.Timer(2 * MAX_SLEEP_S, book.update, ("AAPL", 1))
-            thread.start()
             assert reader.wait(30)
-            thread.join()
+        assert sleeps_ms == [1000 * MAX_SLEEP_S] * 3
 
     def test_a_reader_is_woken_once_for_each_sleep(self, book):
         with book.reader() as reader:
@@ -765,11 +850,6 @@ class TestWaking:
         assert len(list(SHM_DIR.glob(f"{name}.reader-*"))) == 1
 
 
-def _publish_without_waking(book: SharedPriceBook, position: int) -> None:
-    book._words[PUBLISHED] = position
-    book._position = position
-
-
 class TestReplacing:
     def test_a_segment_that_does_not_match_retires_it_and_wakes_its_readers(self, name, book):
         def reader():
@@ -786,6 +866,13 @@ class TestReplacing:
                 assert book.retired
                 assert not replacement.retired
                 assert child.join() == 0
+
+    def test_a_replaced_reader_is_woken_and_does_not_just_wake_in_time(self, name, book):
+        with book.reader() as reader:
+            assert reader.arm()
+            SharedPriceBook(["TSLA"], name, ring_capacity=RING).close()
+            assert select.select([reader], [], [], 0)[0]
+            assert not reader.arm()
 
     @pytest.mark.parametrize(
         ("symbols", "ring"), [(SYMBOLS[::-1], RING), (SYMBOLS, RING + 1), (SYMBOLS[:2], RING)]
@@ -810,6 +897,15 @@ class TestReplacing:
             pass
         with pytest.raises(PriceBookError, match="open it again"):
             book.update("AAPL", 1)
+
+    def test_a_writer_whose_segment_was_removed_while_it_wrote_is_told(self, name, book):
+        book.update("AAPL", 1)
+        remove_segments(name)
+        for _ in range(2):
+            with pytest.raises(PriceBookError, match="open it again"):
+                book.update("AAPL", 2)
+        with open_by_name(name) as successor:
+            successor.update("AAPL", 3)
 
     def test_a_segment_left_retired_is_replaced_and_not_attached_to(self, name, book):
         book._words[RETIRED] = 1
@@ -939,6 +1035,7 @@ class TestForeignSegments:
             (overwrite(40, b"\0" * 8), "a ring of 0 ticks"),
             (overwrite(40, b"\x3f"), "damaged: it has"),
             (overwrite(56, b"12345678"), "digest"),
+            (overwrite(64, b"\xff" * 8), "damaged: it says that .* ticks are published"),
             (overwrite(256, b"B"), "digest"),
         ],
     )
@@ -985,7 +1082,11 @@ class TestForeignSegments:
 
     @pytest.mark.parametrize("published", [2**63 - 1, 2**63, 2**64 - 1, 2**62])
     def test_with_an_impossible_published_position_never_crash(self, book, published):
+        reader = book.reader()
         book._words[PUBLISHED] = published
+        with reader:
+            reader.read()
+            assert reader.arm(), "it would read and read, and never sleep"
         _use_as_reader(book)
         _use_as_writer(book)
 

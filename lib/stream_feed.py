@@ -1,0 +1,92 @@
+"""A price or news stream that is kept up: a `StreamClient` on a `ReconnectingConnection`.
+
+The owner sees the stream begin and its frames; losing the connection, silence, protocol errors and
+coming back happen here, each with a line in the log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from lib.event_loop import EventLoop
+from lib.framing import MessageTooLongError
+from lib.reconnect import ReconnectingConnection
+from lib.stream_client import Frames, Joined, StreamClient, WentPlain
+from lib.stream_messages import ProtocolError
+
+
+class StreamFeed:
+    """One stream from one server. Used from its loop only.
+
+    `on_begin(event)`: the stream begins, after each connection. `on_frames(event)`: frames came.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        stream: str,
+        address: tuple[str, int],
+        client: StreamClient,
+        *,
+        on_begin: Callable[[Joined | WentPlain], None],
+        on_frames: Callable[[Frames], None],
+    ) -> None:
+        self._client = client
+        self._on_begin = on_begin
+        self._on_frames = on_frames
+        self.heard_ns: int | None = None
+        """When the stream last said anything, if only a heartbeat; None before it ever did."""
+        self._connection = ReconnectingConnection(
+            loop,
+            *address,
+            on_open=self._on_open,
+            on_data=self._on_data,
+            on_lost=self._on_lost,
+        )
+        self.peer = self._connection.peer
+        self._log = structlog.get_logger().bind(stream=stream, peer=self.peer)
+        loop.add_timed(self)
+
+    def next_deadline_ns(self) -> int | None:
+        """When silence becomes death."""
+        return self._client.next_deadline_ns()
+
+    def on_time(self, _now_ns: int) -> None:
+        """The stream is dead."""
+        self._connection.drop(self._client.silence_reason())
+
+    def _on_open(self) -> None:
+        self._connection.send(self._client.connected(time.monotonic_ns()))
+
+    def _on_lost(self, reason: str) -> None:
+        self._client.disconnected()
+        self._log.warning("disconnected", reason=reason)
+
+    def _on_data(self, data: bytes) -> None:
+        now_ns = time.monotonic_ns()
+        try:
+            for event in self._client.receive(data, now_ns):
+                if isinstance(event, Frames):
+                    self._on_frames(event)
+                else:
+                    self._begin(event)
+        except (ProtocolError, MessageTooLongError) as error:
+            self._log.error("protocol_error", reason=str(error))
+            self._connection.drop(f"protocol error: {error}")
+            return
+        if self._client.joined:
+            self.heard_ns = now_ns
+
+    def _begin(self, event: Joined | WentPlain) -> None:
+        self._connection.proved()
+        missed = event.missed if isinstance(event, Joined) else None
+        self._log.info(
+            "connected",
+            tape=event.tape if isinstance(event, Joined) else None,
+            first=event.first,
+            missed=missed[1] - missed[0] + 1 if missed else 0,
+        )
+        self._on_begin(event)

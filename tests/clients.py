@@ -1,0 +1,194 @@
+"""Blocking peers for tests: what a user could write in an afternoon from the protocol's page alone.
+
+They are the ground truth of the integration tests, so they share no code with `lib`. Every wait
+has the deadline of `tests.helpers`; whatever breaks the protocol is an AssertionError.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import deque
+from contextlib import suppress
+from random import Random
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from tests.helpers import DEADLINE_S
+
+HOST = "127.0.0.1"
+
+NOISE = {
+    "binary noise": Random(5).randbytes(100_000),
+    "a megabyte without a delimiter": b"A" * 1_000_000,
+    "deeply nested lists": b"[" * 60_000 + b"*",
+    "deeply nested objects": b'{"type":' * 8000 + b"*",
+    "bad UTF-8": b'{"type":"\xff\xfe\xc0"}*',
+    "a number of 5,000 digits": b"9" * 5000 + b"*",
+    "empty frames": b"*" * 1000,
+    "zeros": b"\0" * 1000 + b"*",
+}
+"""Nobody's protocol: for every port."""
+
+
+class Peer:
+    """One end of a connection that carries frames ending in `*`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(DEADLINE_S)
+        self.sock = sock
+        self._frames: deque[bytes] = deque()
+        self._tail = b""
+
+    @classmethod
+    def connect(cls, port: int, receive_buffer: int | None = None) -> Self:
+        """Connect; a small `receive_buffer` (bytes) makes a client that does not read felt soon."""
+        sock = socket.socket()
+        sock.settimeout(DEADLINE_S)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.connect((HOST, port))
+        return cls(sock)
+
+    @property
+    def name(self) -> str:
+        """What the server's log calls this client."""
+        host, port = self.sock.getsockname()
+        return f"{host}:{port}"
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def send_to_whoever_may_hang_up(self, data: bytes) -> None:
+        """Send as much as the other end takes before it closes."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.sock.sendall(data)
+
+    def frame(self) -> bytes:
+        """The next frame, without its delimiter. Raises EOFError at the end of the connection."""
+        while not self._frames:
+            data = self.sock.recv(1 << 20)
+            if not data:
+                raise EOFError
+            *whole, self._tail = (self._tail + data).split(b"*")
+            self._frames.extend(whole)
+        return self._frames.popleft()
+
+    def frames(self, count: int) -> list[bytes]:
+        return [self.frame() for _ in range(count)]
+
+    def frames_until_the_end(self) -> list[bytes]:
+        """All frames up to the end of the connection, however it ends."""
+        frames = []
+        try:
+            while True:
+                frames.append(self.frame())
+        except (EOFError, ConnectionResetError):
+            return frames
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+
+class Batch(NamedTuple):
+    """What came under one BATCH line."""
+
+    first: int
+    sent_ns: int
+    frames: list[bytes]
+
+
+class NumberedClient(Peer):
+    """A client of a price or news stream that says HELLO. It insists on every number."""
+
+    tape: str
+    first: int
+    next: int
+    """The sequence that must come next."""
+
+    def hello(self, next_sequence: int, tape: str | None = None) -> int:
+        """Ask; return FIRST."""
+        self.send(b"HELLO,1,%d%b*" % (next_sequence, f",{tape}".encode() if tape else b""))
+        return self.take_answer()
+
+    def take_answer(self) -> int:
+        """Skip plain frames up to the answer; return FIRST."""
+        while not (answer := self.frame()).startswith(b"HELLO,"):
+            assert not answer.startswith(b"BATCH,"), "a batch came before the answer"
+        word, version, tape_bytes, first = answer.split(b",")
+        assert (word, version) == (b"HELLO", b"1")
+        self.tape = tape_bytes.decode()
+        self.first = self.next = int(first)
+        return self.first
+
+    def batch(self) -> Batch:
+        word, first, count, sent_ns = self.frame().split(b",")
+        assert word == b"BATCH"
+        assert int(first) == self.next, f"expected {self.next}, got {first!r}"
+        self.next += int(count)
+        return Batch(int(first), int(sent_ns), self.frames(int(count)))
+
+    def read_to(self, sequence: int) -> list[bytes]:
+        """All frames from where it is, at least to this number."""
+        frames: list[bytes] = []
+        while self.next <= sequence:
+            frames += self.batch().frames
+        return frames
+
+
+def joined(port: int, next_sequence: int = 0, tape: str | None = None) -> NumberedClient:
+    """A numbered client that has its answer."""
+    client = NumberedClient.connect(port)
+    client.hello(next_sequence, tape)
+    return client
+
+
+class OrderClient(Peer):
+    """A client of order entry."""
+
+    def tell(self, message: dict[str, Any]) -> None:
+        self.send(json.dumps(message).replace("*", "\\u002a").encode() + b"*")
+
+    def hear(self) -> dict[str, Any]:
+        heard = json.loads(self.frame())
+        assert isinstance(heard, dict)
+        return heard
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.tell(message)
+        return self.hear()
+
+    def log_on(self, client_id: str) -> dict[str, Any]:
+        return self.ask({"type": "logon", "client_id": client_id})
+
+
+def order(order_id: int, **changes: Any) -> dict[str, Any]:
+    """An order that can be filled, but for the changes."""
+    return {
+        "type": "order", "order_id": order_id, "symbol": "AAPL", "side": "BUY", "quantity": 10,
+        "price": 173.2, **changes,
+    }  # fmt: skip
+
+
+class FakeServer:
+    """A server that a test plays itself: it accepts one connection at a time, by hand."""
+
+    def __init__(self, port: int) -> None:
+        self._sock = socket.create_server((HOST, port), backlog=64)
+        self._sock.settimeout(DEADLINE_S)
+
+    def accept(self) -> OrderClient:
+        """The next connection: it can speak frames, and JSON."""
+        return OrderClient(self._sock.accept()[0])
+
+    def close(self) -> None:
+        self._sock.close()

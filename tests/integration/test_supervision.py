@@ -1,0 +1,302 @@
+"""The stack as a user runs it: main.py, supervisord, supervisorctl, and what is left afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from lib.shared_memory_utils import SharedPriceBook
+from tests.helpers import PROJECT_ROOT, wait_until
+from tests.stack import ROLES, PrivateStack
+
+QUICK = {"gateway": {"rate": 500.0, "news_interval": 0.1}}
+
+
+@pytest.fixture
+def stack() -> Iterator[PrivateStack]:
+    """A stack of 500 ticks and 10 sentiments a second; a test starts it."""
+    stack = PrivateStack(QUICK)
+    try:
+        yield stack
+    finally:
+        stack.close()
+
+
+def processes_of(stack: PrivateStack) -> list[int]:
+    """Processes that belong to this stack: its var directory is in their environment or command."""
+    mark = str(stack.directory).encode()
+    pids = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if mark in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+                pids.append(int(entry.name))
+        except OSError:
+            continue  # it has just ended, or is somebody else's
+    return pids
+
+
+def assert_nothing_is_left(stack: PrivateStack) -> None:
+    wait_until(lambda: processes_of(stack) == [], "all processes of the stack have ended")
+    wait_until(lambda: stack.segments() == [], "its segments are gone")
+
+
+def sequences_in_book(stack: PrivateStack) -> list[int]:
+    """The tick sequences in the ring, in order."""
+    with SharedPriceBook.attach(stack.book_name) as book, book.reader(0) as reader:
+        sequences = []
+        while len(ticks := reader.read().ticks):
+            sequences += ticks["sequence"].tolist()
+        return sequences
+
+
+def assert_no_tick_was_missed(stack: PrivateStack) -> None:
+    sequences = sequences_in_book(stack)
+    assert sequences == list(range(1, len(sequences) + 1))
+    assert stack.events("orderbook", "ticks_missed") == []
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_the_stack_trades_and_leaves_nothing_behind(stack: PrivateStack) -> None:
+    stack.start()
+    wait_until(lambda: len(stack.output("order_manager")) >= 5, "five orders are printed")
+
+    def running() -> list[str]:
+        return re.findall(r"^(\w+) +RUNNING", stack.supervisorctl("status"), re.MULTILINE)
+
+    wait_until(lambda: running() == sorted(ROLES), "supervisorctl shows every role running")
+    assert all(
+        re.fullmatch(r"Received Order \d+: (BUY|SELL) \d+ \w+ @ \d+\.\d\d+", line)
+        for line in stack.output("order_manager")
+    )
+    assert stack.stop() == 0
+    assert_nothing_is_left(stack)
+    told = (stack.directory / "main.out").read_text()
+    assert "Received Order 1: " in told
+    assert "\x1b[" not in told  # no colour where nobody looks at a terminal
+    # What was sent is what was booked is what was printed.
+    sent = [e["order_id"] for e in stack.events("strategy", "order_sent")]
+    filled = [e["order_id"] for e in stack.events("order_manager", "order_filled")]
+    printed = [int(line.split()[2][:-1]) for line in stack.output("order_manager")]
+    assert sent[: len(filled)] == filled == printed
+    assert filled == list(range(1, len(filled) + 1))
+
+
+def test_a_restarted_gateway_goes_on_with_the_same_tape_and_no_tick_is_missed(
+    stack: PrivateStack,
+) -> None:
+    stack.start()
+    stack.wait_for_event("strategy", "order_sent")
+    assert "gateway: started" in stack.supervisorctl("restart", "gateway")
+    continued = stack.wait_for_event("gateway", "tape_continued")
+    wait_until(lambda: len(stack.events("orderbook", "connected")) == 2, "the book is back")
+    first, second = stack.events("orderbook", "connected")
+    assert second["tape"] == first["tape"] == continued["tape"]
+    assert second["missed"] == 0
+    beyond = continued["next_sequence"] + 100
+    wait_until(lambda: sequences_in_book(stack)[-1] > beyond, "ticks flow again")
+    assert_no_tick_was_missed(stack)
+
+
+def test_a_killed_gateway_goes_on_with_the_same_tape_and_no_tick_is_missed(
+    stack: PrivateStack,
+) -> None:
+    stack.start()
+    for restarts in range(1, 4):
+        beyond = len(sequences_in_book(stack)) + 100
+        kill(stack.pid("gateway"))
+        wait_until(
+            lambda n=restarts: len(stack.events("gateway", "tape_continued")) == n,
+            "the gateway is back",
+        )
+        wait_until(lambda n=beyond: len(sequences_in_book(stack)) > n, "ticks flow again")
+    assert_no_tick_was_missed(stack)
+    assert {e["tape"] for e in stack.events("orderbook", "connected")} == {
+        e["tape"] for e in stack.events("gateway", "tape_started")
+    }
+
+
+def test_a_killed_orderbook_is_succeeded_by_one_that_goes_on_where_it_was(
+    stack: PrivateStack,
+) -> None:
+    stack.start()
+    for restarts in range(2, 5):
+        kill(stack.pid("orderbook"))
+        wait_until(
+            lambda n=restarts: len(stack.events("orderbook", "connected")) == n,
+            "the orderbook is back",
+        )
+    last = sequences_in_book(stack)[-1]
+    wait_until(lambda: sequences_in_book(stack)[-1] > last + 100, "ticks flow again")
+    assert_no_tick_was_missed(stack)
+    assert stack.events("strategy", "ticks_missed") == []
+    assert len(stack.events("strategy", "evaluation_started")) == 1
+
+
+def test_a_killed_strategy_reports_the_ticks_of_its_absence_and_trades_none_of_them(
+    stack: PrivateStack,
+) -> None:
+    stack.start()
+    wait_until(lambda: len(stack.events("strategy", "order_sent")) > 3, "some orders are sent")
+    kill(stack.pid("strategy"))
+    wait_until(
+        lambda: len(stack.events("strategy", "evaluation_started")) == 2, "it evaluates again"
+    )
+    _, started = stack.events("strategy", "evaluation_started")
+    missed = stack.wait_for_event("strategy", "ticks_missed")
+    assert (missed["first"], missed["last"]) == (
+        started["last_evaluated"] + 1,
+        started["first_evaluated"] - 1,
+    )
+    orders = len(stack.events("strategy", "order_sent"))
+    wait_until(lambda: len(stack.events("strategy", "order_sent")) > orders + 3, "it trades again")
+    sent = stack.events("strategy", "order_sent")
+    absent = range(missed["first"], missed["last"] + 1)
+    assert [e for e in sent if e["tick_sequence"] in absent] == []
+    # Order ids go on from the logon, and no position is bought or sold twice.
+    ids = [e["order_id"] for e in sent]
+    assert ids == list(range(1, len(ids) + 1))
+    for symbol in {e["symbol"] for e in sent}:
+        sides = [e["side"] for e in sent if e["symbol"] == symbol]
+        assert all(a != b for a, b in pairwise(sides))
+
+
+def test_a_killed_order_manager_is_found_again(stack: PrivateStack) -> None:
+    stack.start()
+    stack.wait_for_event("order_manager", "order_filled")
+    kill(stack.pid("order_manager"))
+    wait_until(
+        lambda: len(stack.events("order_manager", "client_logged_on")) == 2,
+        "the strategy has logged on again",
+    )
+    filled = len(stack.events("order_manager", "order_filled"))
+    wait_until(
+        lambda: len(stack.events("order_manager", "order_filled")) > filled, "it fills orders again"
+    )
+
+
+def test_the_segment_is_gone_after_shutdown_even_if_everything_was_stopped_by_hand(
+    stack: PrivateStack,
+) -> None:
+    main = stack.start()
+    stack.supervisorctl("stop", "orderbook")
+    assert stack.segments() != []  # it outlives the role
+    stack.supervisorctl("stop", "all")
+    assert stack.segments() != []
+    stack.supervisorctl("shutdown")
+    assert main.wait(timeout=60) == 0
+    assert_nothing_is_left(stack)
+
+
+@pytest.mark.parametrize("victim", ["main.py", "supervisord"])
+def test_nothing_is_left_after_sigkill_of(victim: str, stack: PrivateStack) -> None:
+    main = stack.start()
+    stack.wait_for_event("orderbook", "connected")
+    pid_file = stack.var_dir / "supervisord.pid"
+    kill(main.pid if victim == "main.py" else int(pid_file.read_text()))
+    main.wait(timeout=60)
+    assert_nothing_is_left(stack)
+
+
+def test_a_hung_role_does_not_outlive_its_supervisord(stack: PrivateStack) -> None:
+    main = stack.start()
+    os.kill(stack.pid("gateway"), signal.SIGSTOP)
+    kill(int((stack.var_dir / "supervisord.pid").read_text()))
+    main.wait(timeout=60)
+    assert_nothing_is_left(stack)
+
+
+def run_main(stack: PrivateStack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "main.py", "--config", stack.config, *arguments],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_second_stack_on_the_same_var_directory_ends_with_one_line(stack: PrivateStack) -> None:
+    stack.start()
+    pid = stack.pid("gateway")
+    second = run_main(stack, "--var-dir", str(stack.var_dir))
+    assert second.returncode == 1
+    assert re.fullmatch(r"main\.py: another stack runs in .*\n", second.stderr)
+    assert stack.pid("gateway") == pid
+
+
+def test_a_second_stack_on_the_same_ports_ends_with_one_line(stack: PrivateStack) -> None:
+    stack.start()
+    second = run_main(stack, "--var-dir", str(stack.directory / "var2"))
+    assert second.returncode == 1
+    assert re.fullmatch(rf"main\.py: .*:{stack.price_port}.*price_port.*\n", second.stderr)
+
+
+def test_a_second_stack_on_the_same_price_book_is_refused(stack: PrivateStack) -> None:
+    stack.start()
+    stack.wait_for_event("orderbook", "connected")
+    other = PrivateStack({"price_book": {"name": stack.book_name}})
+    try:
+        other.start(wait=False)
+        refused = other.wait_for_event("orderbook", "cannot_start")
+        assert stack.book_name in refused["reason"]
+        assert_no_tick_was_missed(stack)
+        other.stop()
+    finally:
+        stack.stop()
+        other.close()
+
+
+def test_impossible_settings_end_with_78_and_one_line(stack: PrivateStack) -> None:
+    stack.write_config({**stack.settings, "strategy": {"short_window": 60, "long_window": 50}})
+    result = run_main(stack, "--var-dir", str(stack.var_dir))
+    assert result.returncode == 78
+    assert re.fullmatch(r".*strategy\.short_window: .*long_window.*\n", result.stderr)
+    for role in ROLES:
+        process = stack.start_by_hand(role)
+        assert process.wait(timeout=60) == 78
+        [event] = stack.events(role)
+        assert event["event"] == "settings_refused"
+        assert "strategy.short_window" in event["reason"]
+
+
+def test_a_duration_ends_the_stack_with_exit_code_0(stack: PrivateStack) -> None:
+    result = run_main(stack, "--var-dir", str(stack.var_dir), "--duration", "2.5")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert_nothing_is_left(stack)
+
+
+def test_supervisord_runs_the_stack_without_main(stack: PrivateStack) -> None:
+    # The same programs, from a copy of the configuration whose var directory is this stack's.
+    etc = stack.directory / "etc"
+    etc.mkdir()
+    stack.log_dir.mkdir(parents=True)
+    text = (PROJECT_ROOT / "etc" / "supervisord.conf").read_text()
+    (etc / "supervisord.conf").write_text(
+        text.replace('"%(here)s/run-role"', f'"{PROJECT_ROOT}/etc/run-role"')
+    )
+    (stack.var_dir / "supervisord.conf").symlink_to(etc / "supervisord.conf")
+    subprocess.run(
+        [Path(sys.executable).with_name("supervisord"), "-c", etc / "supervisord.conf"],
+        env=stack.environment,
+        cwd="/",
+        check=True,
+        timeout=60,
+    )
+    stack.wait_for_event("strategy", "order_sent")
+    shutdown = [Path(sys.executable).with_name("supervisorctl"), "-c", etc / "supervisord.conf"]
+    subprocess.run([*shutdown, "shutdown"], check=True, timeout=60, capture_output=True)
+    assert_nothing_is_left(stack)

@@ -1,0 +1,393 @@
+"""One connection over a real loopback socket: its bounds, its order, its end."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+import struct
+import time
+import tracemalloc
+from contextlib import suppress
+
+import pytest
+
+from lib.connection import LINGER_NS, MAX_PIECES_A_SEND, Connection
+from lib.event_loop import EventLoop
+from tests.helpers import DEADLINE_S
+from tests.loops import run_until, tcp_pair
+
+PLENTY = 64 * 1024 * 1024
+BUFFER_BYTES = 64 * 1024
+TINY_BUFFER_BYTES = 4096
+BLOCKING_BYTES = 1024 * 1024
+"""Far more than the kernel takes for a peer that reads nothing."""
+
+
+class Owner:
+    """Owns one connection and writes down what it is told."""
+
+    def __init__(
+        self,
+        *,
+        max_queued_bytes: int = PLENTY,
+        buffer_bytes: int = BUFFER_BYTES,
+        may_half_close: bool = False,
+    ):
+        self.loop = EventLoop()
+        self.data = b""
+        self.closed: list[str] = []
+        self.drained = 0
+        self.react = lambda: None
+        self.sock, self.peer = tcp_pair(buffer_bytes)
+        self.connection = Connection(
+            self.loop,
+            self.sock,
+            max_queued_bytes=max_queued_bytes,
+            on_data=self.on_data,
+            on_closed=self.closed.append,
+            on_drained=self.on_drained,
+            may_half_close=may_half_close,
+        )
+
+    def on_data(self, data: bytes) -> None:
+        self.data += data
+        self.react()
+
+    def on_drained(self) -> None:
+        self.drained += 1
+        self.react()
+
+    def read_at_peer(self, count: int, at_a_time: int = 65536) -> bytes:
+        """Read so many bytes at the peer, fewer if the stream ends, while the loop runs."""
+        self.peer.setblocking(False)
+        received = bytearray()
+        give_up = time.monotonic() + DEADLINE_S
+        while len(received) < count:
+            assert time.monotonic() < give_up, f"got only {len(received)} of {count} bytes"
+            try:
+                part = self.peer.recv(min(at_a_time, count - len(received)))
+            except BlockingIOError:
+                self.loop.poll(may_sleep=False)
+                continue
+            if not part:
+                break
+            received += part
+        return bytes(received)
+
+    def read_until_end(self) -> bytes:
+        return self.read_at_peer(PLENTY)
+
+    def reset_by_peer(self) -> None:
+        """Close the peer so that it sends a reset."""
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.peer.close()
+
+
+@pytest.fixture
+def make_owner():
+    owners = []
+
+    def make(**options):
+        owners.append(Owner(**options))
+        return owners[-1]
+
+    yield make
+    for owner in owners:
+        owner.connection.close("the test is over")
+        owner.peer.close()
+
+
+@pytest.fixture
+def owner(make_owner):
+    return make_owner()
+
+
+def test_what_arrives_is_handed_over(owner):
+    owner.peer.send(b"AAPL,1")
+    run_until(owner.loop, lambda: owner.data, "the first bytes come")
+    owner.peer.send(b"72.53*")
+    run_until(owner.loop, lambda: owner.data == b"AAPL,172.53*", "the rest comes")
+
+
+def test_a_small_message_is_with_the_peer_when_send_returns(owner):
+    owner.connection.send(b"AAPL,", b"172.53*")
+    assert owner.connection.queued_bytes == 0
+    assert owner.peer.recv(100) == b"AAPL,172.53*"
+    assert owner.drained == 0
+
+
+def test_no_message_waits_for_the_one_after_it(owner):
+    assert owner.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_slow_reader_gets_everything_in_order(make_owner):
+    owner = make_owner(buffer_bytes=TINY_BUFFER_BYTES)
+    dice = random.Random(5)
+    # Pieces of every kind: many small ones (more than one sendmsg takes), a few huge ones.
+    pieces = [dice.randbytes(dice.choice([1, 7, 90, 500])) for _ in range(30 * MAX_PIECES_A_SEND)]
+    pieces[0] = dice.randbytes(BLOCKING_BYTES)
+    pieces[100] = dice.randbytes(500_000)
+    for begin in range(0, len(pieces), 37):
+        owner.connection.send(*pieces[begin : begin + 37])
+    assert owner.connection.queued_bytes > 0
+    expected = b"".join(pieces)
+    assert owner.read_at_peer(100_000, at_a_time=997) == expected[:100_000]
+    assert owner.read_at_peer(len(expected) - 100_000) == expected[100_000:]
+    assert owner.connection.queued_bytes == 0
+    assert owner.closed == []
+
+
+def test_a_peer_that_does_not_read_is_disconnected_at_the_bound_and_told_why(make_owner):
+    owner = make_owner(max_queued_bytes=1000)
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    assert not owner.connection.open
+    assert owner.closed == ["does not read: more than 1000 bytes wait for it"]
+    assert owner.connection.queued_bytes == 0
+
+
+def test_a_full_queue_within_the_bound_is_kept(make_owner):
+    owner = make_owner(max_queued_bytes=BLOCKING_BYTES)
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    free = BLOCKING_BYTES - owner.connection.queued_bytes
+    owner.connection.send(bytes(free))
+    assert owner.connection.queued_bytes == BLOCKING_BYTES
+    assert owner.connection.open
+    owner.connection.send(b"*")
+    assert len(owner.closed) == 1
+
+
+@pytest.mark.timeout(20)
+def test_empty_pieces_are_harmless(owner):
+    owner.connection.send(b"")
+    owner.connection.send()
+    owner.connection.send(b"", b"a", b"", b"b", b"")
+    assert owner.peer.recv(100) == b"ab"
+    assert owner.connection.queued_bytes == 0
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    owner.connection.send(b"", b"c", b"")
+    assert owner.read_at_peer(BLOCKING_BYTES + 1)[-1:] == b"c"
+
+
+def test_the_owner_hears_when_a_queue_that_was_full_has_drained(owner):
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    owner.loop.poll(may_sleep=False)
+    assert owner.drained == 0
+    owner.read_at_peer(BLOCKING_BYTES)
+    run_until(owner.loop, lambda: owner.drained, "the queue drains")
+    assert owner.drained == 1
+
+
+@pytest.mark.timeout(20)
+def test_an_idle_connection_does_not_wake_its_loop(owner):
+    """After the queue has drained, a socket that could be written to is no event any more."""
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    owner.read_at_peer(BLOCKING_BYTES)
+    run_until(owner.loop, lambda: owner.drained, "the queue drains")
+    for _ in range(20):
+        owner.loop.poll(may_sleep=False)
+    assert owner.drained == 1
+
+
+def test_progress_is_when_the_peer_last_took_something(owner):
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    stuck_ns = owner.connection.last_progress_ns
+    for _ in range(10):
+        owner.loop.poll(may_sleep=False)
+        owner.connection.send(b"more")
+    assert owner.connection.last_progress_ns == stuck_ns
+    owner.read_at_peer(BLOCKING_BYTES // 2)
+    run_until(owner.loop, lambda: owner.connection.last_progress_ns > stuck_ns, "it takes more")
+
+
+def test_a_peer_that_owed_nothing_has_its_time_from_the_sending_on(owner):
+    """An hour of silence before it must not make a client look stalled."""
+    with suppress(BlockingIOError):
+        while True:
+            owner.sock.send(bytes(BUFFER_BYTES))  # nothing waits with us, but the kernel is full
+    owner.connection.last_progress_ns = 0
+    before_ns = time.monotonic_ns()
+    owner.connection.send(b"x")
+    assert owner.connection.queued_bytes == 1
+    assert owner.connection.last_progress_ns >= before_ns
+
+
+def test_what_waits_for_many_peers_is_in_memory_once(make_owner):
+    owners = [make_owner() for _ in range(10)]
+    batch = bytes(BLOCKING_BYTES)
+    tracemalloc.start()
+    for owner in owners:
+        owner.connection.send(b"header", batch)
+    grown, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert all(owner.connection.queued_bytes for owner in owners)
+    assert max(grown, peak) < BLOCKING_BYTES // 2
+
+
+def test_finish_delivers_the_last_words_though_input_is_unread(owner):
+    """A plain close would reset the connection, and the reset would overtake the words."""
+    owner.peer.send(bytes(100_000))
+    owner.connection.finish("replaced", b"first,", b"last words*")
+    owner.peer.send(b"never read")
+    assert owner.read_until_end() == b"first,last words*"
+    assert owner.closed == []
+    owner.peer.close()
+    run_until(owner.loop, lambda: owner.closed, "the peer has closed")
+    assert owner.closed == ["replaced"]
+    assert owner.data == b""
+
+
+def test_finish_delivers_what_was_queued_before_the_last_words(owner):
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    owner.connection.finish("replaced", b"last words*")
+    assert owner.connection.finishing
+    received = owner.read_until_end()
+    assert len(received) == BLOCKING_BYTES + len(b"last words*")
+    assert received.endswith(b"last words*")
+
+
+def test_after_finish_nothing_more_is_sent_and_the_first_goodbye_stands(owner):
+    owner.connection.finish("replaced", b"last words*")
+    owner.connection.send(b"too late")
+    owner.connection.finish("another reason", b"too late as well")
+    assert owner.read_until_end() == b"last words*"
+    assert owner.closed == []
+    owner.connection.close("does not close")
+    assert owner.closed == ["replaced"]
+
+
+def test_after_finish_nothing_more_is_queued_either(owner):
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    owner.connection.finish("replaced", b"last words*")
+    owner.connection.send(b"too late")
+    assert owner.read_until_end().endswith(b"last words*")
+
+
+def test_a_peer_that_does_not_close_after_the_goodbye_has_a_bounded_time(owner):
+    assert not owner.connection.lingers_too_long(time.monotonic_ns() + 1000 * LINGER_NS)
+    before_ns = time.monotonic_ns()
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    owner.connection.finish("replaced", b"last words*")
+    after_ns = time.monotonic_ns()
+    assert not owner.connection.lingers_too_long(before_ns + LINGER_NS)
+    assert owner.connection.lingers_too_long(after_ns + LINGER_NS + 1)
+    # Taking a little now and then does not buy more time.
+    owner.read_at_peer(BLOCKING_BYTES // 2)
+    assert owner.connection.lingers_too_long(after_ns + LINGER_NS + 1)
+
+
+def test_a_peer_that_stays_too_far_behind_is_closed_when_told_goodbye(make_owner):
+    owner = make_owner(max_queued_bytes=BLOCKING_BYTES)
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    owner.connection.finish("replaced", bytes(BLOCKING_BYTES))
+    assert not owner.connection.finishing
+    assert owner.closed == [f"does not read: more than {BLOCKING_BYTES} bytes wait for it"]
+
+
+def test_the_end_is_told_once_however_often_it_comes(owner):
+    owner.peer.close()
+    run_until(owner.loop, lambda: owner.closed, "the peer has closed")
+    owner.connection.close("again")
+    owner.connection.finish("again", b"x")
+    owner.connection.send(b"nobody hears this")
+    assert owner.closed == ["closed by peer"]
+    assert owner.connection.queued_bytes == 0
+
+
+def test_what_was_sent_before_the_peer_closed_is_handed_over_first(owner):
+    owner.peer.send(b"order*")
+    owner.peer.close()
+    run_until(owner.loop, lambda: owner.closed, "the peer has closed")
+    assert owner.data == b"order*"
+
+
+def test_a_reset_is_told_with_its_reason(owner):
+    owner.reset_by_peer()
+    run_until(owner.loop, lambda: owner.closed, "the reset comes")
+    assert owner.closed == ["Connection reset by peer"]
+
+
+def test_sending_to_a_peer_that_is_gone_closes_and_does_not_raise(owner):
+    owner.reset_by_peer()
+    owner.connection.send(b"x")
+    owner.connection.send(b"x")
+    assert len(owner.closed) == 1
+    assert owner.closed[0] in {"Connection reset by peer", "Broken pipe"}
+
+
+def test_a_peer_that_is_lost_while_much_waits_for_it_is_told_once(owner):
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    owner.reset_by_peer()
+    run_until(owner.loop, lambda: owner.closed, "the reset comes")
+    assert len(owner.closed) == 1
+    assert owner.drained == 0
+
+
+def test_an_error_without_a_text_of_its_own_is_told_all_the_same(owner, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EHOSTUNREACH, None)
+
+    monkeypatch.setattr(socket.socket, "recv", fail)
+    owner.peer.send(b"x")
+    run_until(owner.loop, lambda: owner.closed, "the error is met")
+    assert len(owner.closed) == 1
+    assert owner.closed[0]
+
+
+def test_after_the_owner_closes_on_what_it_got_nothing_more_comes(owner):
+    owner.react = lambda: owner.connection.close("protocol error")
+    owner.peer.send(bytes(BUFFER_BYTES + 1))  # more than one read takes
+    run_until(owner.loop, lambda: owner.closed, "the owner closes")
+    got = len(owner.data)
+    for _ in range(5):
+        owner.loop.poll(may_sleep=False)
+    assert len(owner.data) == got
+    assert owner.closed == ["protocol error"]
+
+
+def test_the_owner_may_close_when_the_queue_has_drained(owner):
+    owner.react = lambda: owner.connection.close("enough")
+    owner.connection.send(bytes(BLOCKING_BYTES))
+    owner.read_at_peer(BLOCKING_BYTES)
+    run_until(owner.loop, lambda: owner.closed, "the owner closes")
+    assert owner.closed == ["enough"]
+
+
+def test_a_peer_that_ends_only_its_side_is_sent_to_all_the_same(make_owner):
+    owner = make_owner(may_half_close=True)
+    owner.peer.shutdown(socket.SHUT_WR)
+    run_until(owner.loop, lambda: owner.connection.half_closed, "the end of its side is seen")
+    owner.connection.send(b"AAPL,172.53*")
+    assert owner.read_at_peer(12) == b"AAPL,172.53*"
+    assert owner.closed == []
+
+
+def test_a_half_closed_peer_that_reads_slowly_gets_everything(make_owner):
+    owner = make_owner(may_half_close=True)
+    owner.peer.shutdown(socket.SHUT_WR)
+    run_until(owner.loop, lambda: owner.connection.half_closed, "the end of its side is seen")
+    data = random.Random(1).randbytes(BLOCKING_BYTES)
+    owner.connection.send(data)
+    assert owner.connection.queued_bytes > 0
+    assert owner.read_at_peer(len(data)) == data
+
+
+def test_a_half_closed_peer_that_is_gone_altogether_shows_when_it_is_sent_to(make_owner):
+    owner = make_owner(may_half_close=True)
+    owner.peer.close()
+    run_until(owner.loop, lambda: owner.connection.half_closed, "the end of its side is seen")
+
+    def is_closed() -> bool:
+        owner.connection.send(b"AAPL,172.53*")
+        return bool(owner.closed)
+
+    run_until(owner.loop, is_closed, "the reset is seen")
+    assert len(owner.closed) == 1
+
+
+def test_a_half_closed_connection_does_not_keep_the_loop_busy(make_owner):
+    owner = make_owner(may_half_close=True)
+    owner.peer.shutdown(socket.SHUT_WR)
+    run_until(owner.loop, lambda: owner.connection.half_closed, "the end of its side is seen")
+    with pytest.raises(KeyError):  # the loop does not wait for it at all
+        owner.loop.modify(owner.sock, 1, lambda _: None)

@@ -1,0 +1,279 @@
+"""The event loop, over real pipes and real signals: who is called, when, and what ends a wait."""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from lib import event_loop
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.event_loop import LONGEST_SLEEP_NS, EventLoop
+from tests.helpers import wait_until
+from tests.loops import run_until
+
+
+class Alarm:
+    """A Timed with one deadline that remembers when it was called."""
+
+    def __init__(self, deadline_ns: int | None) -> None:
+        self.deadline_ns = deadline_ns
+        self.called_ns: list[int] = []
+
+    def next_deadline_ns(self) -> int | None:
+        return self.deadline_ns
+
+    def on_time(self, now_ns: int) -> None:
+        self.called_ns.append(now_ns)
+        self.deadline_ns = None
+
+
+class Waits:
+    """What was waited for, and whether anything came."""
+
+    def __init__(self) -> None:
+        self.timeouts_s: list[float] = []
+        self.woken: list[bool] = []
+
+    def note(self, timeout_s, ready) -> None:
+        if timeout_s:
+            self.timeouts_s.append(timeout_s)
+            self.woken.append(bool(ready))
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Stands before both ways to wait, the precise one and epoll's own."""
+    recorder = Waits()
+    select_for_real, epoll_for_real = select.select, selectors.EpollSelector.select
+
+    def precise(read, write, error, timeout_s):
+        ready = select_for_real(read, write, error, timeout_s)
+        recorder.note(timeout_s, ready[0])
+        return ready
+
+    def epoll(selector, timeout_s):
+        ready = epoll_for_real(selector, timeout_s)
+        recorder.note(timeout_s, ready)
+        return ready
+
+    monkeypatch.setattr(event_loop.select, "select", precise)
+    monkeypatch.setattr(event_loop.selectors.EpollSelector, "select", epoll)
+    return recorder
+
+
+@pytest.fixture
+def ready_pairs():
+    """Three socket pairs; in each, the first end has a byte to read."""
+    pairs = [socket.socketpair() for _ in range(3)]
+    for _, other in pairs:
+        other.send(b"x")
+    yield pairs
+    for pair in pairs:
+        for end in pair:
+            end.close()
+
+
+@pytest.fixture
+def own_signals():
+    """Put back the signal handling that a test changes."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    signal.set_wakeup_fd(-1)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_a_file_that_is_ready_is_called_back_with_what_it_is_ready_for(ready_pairs):
+    loop = EventLoop()
+    (ours, _), (other, _), _ = ready_pairs
+    seen = []
+    loop.register(ours, selectors.EVENT_READ, lambda events: seen.append(("ours", events)))
+    loop.register(other, selectors.EVENT_WRITE, lambda events: seen.append(("other", events)))
+    loop.poll()
+    assert sorted(seen) == [("other", selectors.EVENT_WRITE), ("ours", selectors.EVENT_READ)]
+
+
+def test_a_modified_file_is_called_for_the_new_events_only(ready_pairs):
+    loop = EventLoop()
+    ours, _ = ready_pairs[0]
+    seen = []
+    loop.register(ours, selectors.EVENT_READ, lambda _: seen.append("read"))
+    loop.modify(ours, selectors.EVENT_WRITE, lambda _: seen.append("write"))
+    loop.poll()
+    assert seen == ["write"]
+
+
+def test_an_unregistered_file_is_called_no_more(ready_pairs):
+    loop = EventLoop()
+    ours, _ = ready_pairs[0]
+    seen = []
+    loop.register(ours, selectors.EVENT_READ, seen.append)
+    loop.unregister(ours)
+    loop.poll(may_sleep=False)
+    assert seen == []
+
+
+def test_a_callback_may_close_the_other_files_of_its_pass(ready_pairs):
+    loop = EventLoop()
+    ends = [ours for ours, _ in ready_pairs]
+    called = []
+
+    def close_the_others(me):
+        called.append(me)
+        for end in ends:
+            if end is not me:
+                loop.unregister(end)
+                end.close()
+
+    for end in ends:
+        loop.register(end, selectors.EVENT_READ, lambda _, me=end: close_the_others(me))
+    loop.poll()
+    assert len(called) == 1
+
+
+def test_a_new_file_with_the_number_of_a_closed_one_does_not_get_its_event(ready_pairs):
+    """The kernel gives the lowest free number, so an accept after a close meets this at once."""
+    loop = EventLoop()
+    ends = [ours for ours, _ in ready_pairs]
+    quiet, other = socket.socketpair()  # nothing to read in it
+    called, numbers = [], []
+
+    def replace_the_others(me):
+        called.append("old")
+        for end in ends:
+            if end is not me:
+                number = end.fileno()
+                loop.unregister(end)
+                end.close()
+                numbers.append(os.dup2(quiet.fileno(), number))
+                loop.register(number, selectors.EVENT_READ, lambda _: called.append("new"))
+
+    for end in ends:
+        loop.register(end, selectors.EVENT_READ, lambda _, me=end: replace_the_others(me))
+    loop.poll()
+    for number in numbers:
+        os.close(number)
+    quiet.close()
+    other.close()
+    assert len(numbers) == len(ends) - 1
+    assert called == ["old"]
+
+
+def test_a_timed_is_called_at_its_time_and_not_before():
+    loop = EventLoop()
+    deadline_ns = time.monotonic_ns() + 30 * MILLISECOND_NS
+    alarm = Alarm(deadline_ns)
+    loop.add_timed(alarm)
+    loop.poll(may_sleep=False)
+    assert alarm.called_ns == []
+    run_until(loop, lambda: alarm.called_ns, "the alarm rings")
+    assert alarm.called_ns[0] >= deadline_ns
+
+
+def test_a_wait_ends_with_the_earliest_deadline_even_below_a_millisecond(waits, monkeypatch):
+    now_ns = time.monotonic_ns()
+    loop = EventLoop()
+    for after_ns in (SECOND_NS // 2, 300_000, None, 2 * MILLISECOND_NS):
+        loop.add_timed(Alarm(after_ns and now_ns + after_ns))
+    monkeypatch.setattr(event_loop, "time", SimpleNamespace(monotonic_ns=lambda: now_ns))
+    loop.poll()
+    assert waits.timeouts_s == [0.0003]
+
+
+def test_a_deadline_in_the_past_is_served_without_sleeping(waits):
+    loop = EventLoop()
+    alarm = Alarm(time.monotonic_ns() - SECOND_NS)
+    loop.add_timed(alarm)
+    loop.poll()
+    assert waits.timeouts_s == []
+    assert len(alarm.called_ns) == 1
+
+
+def test_a_pass_that_may_not_sleep_does_not(waits):
+    EventLoop().poll(may_sleep=False)
+    assert waits.timeouts_s == []
+
+
+def test_no_wait_is_longer_than_the_bound(monkeypatch):
+    asked_s = []
+
+    def nothing_came(_selector, timeout_s):
+        asked_s.append(timeout_s)
+        return []
+
+    monkeypatch.setattr(event_loop.selectors.EpollSelector, "select", nothing_came)
+    loop = EventLoop()
+    loop.add_timed(Alarm(None))
+    loop.add_timed(Alarm(time.monotonic_ns() + 60 * SECOND_NS))
+    loop.poll()
+    assert asked_s == [LONGEST_SLEEP_NS / SECOND_NS]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_wait_ends_it_at_once(number, waits, monkeypatch, own_signals):
+    monkeypatch.setattr(event_loop, "LONGEST_SLEEP_NS", 60 * SECOND_NS)
+    loop = EventLoop()
+    loop.stop_on_signals()
+    main = threading.get_native_id()
+
+    def send_when_asleep():
+        stat = Path(f"/proc/self/task/{main}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", "the loop sleeps")
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send_when_asleep)
+    sender.start()
+    loop.poll()
+    sender.join()
+    assert not loop.running
+    assert waits.woken == [True], "the wait ran out instead of being ended by the signal"
+
+
+def test_a_signal_just_before_the_wait_is_not_slept_through(waits, own_signals):
+    loop = EventLoop()
+    loop.stop_on_signals()
+
+    class LastMoment(Alarm):
+        def next_deadline_ns(self):
+            if loop.running:  # asked after the owner looked at `running`, before the wait
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_timed(LastMoment(None))
+    loop.poll()
+    assert not loop.running
+    assert waits.woken == [True]
+
+
+def test_a_signal_that_was_heard_does_not_end_later_waits(waits, own_signals):
+    loop = EventLoop()
+    loop.stop_on_signals()
+    os.kill(os.getpid(), signal.SIGTERM)
+    loop.poll()
+    alarm = Alarm(time.monotonic_ns() + 5 * MILLISECOND_NS)
+    loop.add_timed(alarm)
+    loop.poll()
+    assert waits.woken == [True, False]
+
+
+def test_stop_ends_the_loop_after_the_pass_in_which_it_is_called(ready_pairs):
+    loop = EventLoop()
+    called = []
+
+    def stop(_events):
+        called.append(1)
+        loop.stop()
+
+    for ours, _ in ready_pairs:
+        loop.register(ours, selectors.EVENT_READ, stop)
+    while loop.running:
+        loop.poll()
+    assert len(called) == len(ready_pairs)

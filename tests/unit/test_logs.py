@@ -1,0 +1,364 @@
+"""Logs: whole JSON lines, and a writer that nothing on the other side can hold up."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import select
+import sys
+import threading
+import time
+from datetime import datetime
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from lib import logs
+from lib.logs import MAX_WAITING_BYTES, RETRY_NS, BoundedWriter, configure_logging
+
+pytestmark = pytest.mark.timeout(30)  # what blocks here would block for ever
+
+LINE = b"x" * 999 + b"\n"
+
+
+class Pipe:
+    """A pipe as supervisord gives it to a role: we hold the reading end."""
+
+    def __init__(self) -> None:
+        self.reader, writer = os.pipe()
+        self.stream = os.fdopen(writer, "w")
+
+    def read_what_is_there(self) -> bytes:
+        parts = []
+        while select.select([self.reader], [], [], 0)[0]:
+            part = os.read(self.reader, 65536)
+            if not part:
+                break
+            parts.append(part)
+        return b"".join(parts)
+
+    def read_all(self, writer: BoundedWriter) -> bytes:
+        """Read until nothing waits any more, retrying as the event loop would."""
+        parts = [self.read_what_is_there()]
+        while (now_ns := writer.next_deadline_ns()) is not None:
+            writer.on_time(now_ns)
+            parts.append(self.read_what_is_there())
+        return b"".join(parts)
+
+    def close_reader(self) -> None:
+        if self.reader >= 0:
+            os.close(self.reader)
+            self.reader = -1
+
+
+@pytest.fixture
+def pipe():
+    pipe = Pipe()
+    yield pipe
+    pipe.close_reader()
+    pipe.stream.close()
+
+
+@pytest.fixture
+def log(pipe, monkeypatch):
+    """The log of a role named gateway, whose standard error is the pipe."""
+    monkeypatch.setattr(sys, "stderr", pipe.stream)
+    configure_logging("gateway")
+    yield structlog.get_logger()
+    structlog.reset_defaults()
+
+
+def fill(writer: BoundedWriter, line: bytes = LINE) -> int:
+    """Write until lines have to wait. Returns how many went."""
+    count = 0
+    while writer.next_deadline_ns() is None:
+        writer.write(line)
+        count += 1
+    return count
+
+
+def test_a_line_is_with_the_reader_when_write_returns(pipe):
+    writer = BoundedWriter(pipe.stream)
+    writer.write(b"one\n")
+    writer.write(b"two\n")
+    assert pipe.read_what_is_there() == b"one\ntwo\n"
+    assert writer.next_deadline_ns() is None
+
+
+def test_a_pipe_that_nobody_reads_never_blocks_and_what_waits_is_bounded(pipe):
+    writer = BoundedWriter(pipe.stream)
+    in_the_pipe = fill(writer) - 1
+    written = 2 * MAX_WAITING_BYTES // len(LINE)
+    for _ in range(written):
+        writer.write(LINE)
+    with capture_logs() as told:
+        received = pipe.read_all(writer)
+    assert len(received) - in_the_pipe * len(LINE) <= MAX_WAITING_BYTES
+    assert received == LINE * (len(received) // len(LINE))
+    lost = in_the_pipe + 1 + written - len(received) // len(LINE)
+    assert lost > written // 3
+    assert [(line["event"], line["lines"]) for line in told] == [("lines_lost", lost)]
+
+
+def test_a_reader_that_falls_behind_and_catches_up_again_and_again_loses_nothing(pipe):
+    writer = BoundedWriter(pipe.stream)
+    line = b"x" * 65535 + b"\n"
+    count = MAX_WAITING_BYTES // len(line)
+    with capture_logs() as told:
+        for _ in range(3):
+            for _ in range(count):
+                writer.write(line)
+            assert pipe.read_all(writer) == line * count
+    assert told == []
+
+
+def test_what_was_lost_is_told_once_and_only_when_there_is_room(pipe):
+    writer = BoundedWriter(pipe.stream)
+    fill(writer)
+    big = b"y" * (MAX_WAITING_BYTES - len(LINE)) + b"\n"
+    writer.write(big)
+    writer.write(b"lost\n" * 1000)
+    with capture_logs() as told:
+        writer.on_time(0)
+        assert told == []
+        pipe.read_all(writer)
+        assert [line["lines"] for line in told] == [1]
+        fill(writer)
+        pipe.read_all(writer)
+    assert len(told) == 1
+
+
+def test_the_telling_goes_where_the_lines_were_lost(pipe, log):
+    writer = BoundedWriter(pipe.stream)  # of the same pipe: as much is in its way
+    fill(writer, b'{"event":"filler"}\n')
+    writer.write(b"y" * MAX_WAITING_BYTES)
+    lines = pipe.read_all(writer).splitlines()
+    last = json.loads(lines[-1])
+    assert last["event"] == "lines_lost"
+    assert last["level"] == "warning"
+    assert last["lines"] == 1
+    assert "stream" in last
+
+
+def test_a_line_longer_than_the_bound_is_written_if_nothing_else_waits(pipe):
+    writer = BoundedWriter(pipe.stream)
+    huge = b"z" * (2 * MAX_WAITING_BYTES) + b"\n"
+    writer.write(huge)
+    assert pipe.read_all(writer) == huge
+
+
+def test_lines_longer_than_a_pipe_takes_at_once_come_out_whole_and_in_order(pipe):
+    writer = BoundedWriter(pipe.stream)
+    lines = [bytes([65 + n]) * length + b"\n" for n, length in enumerate([300_000, 5, 70_000, 9])]
+    for line in lines:
+        writer.write(line)
+    assert writer.next_deadline_ns() is not None
+    assert pipe.read_all(writer) == b"".join(lines)
+
+
+def test_lines_that_come_while_others_wait_keep_their_place(pipe):
+    writer = BoundedWriter(pipe.stream)
+    count = fill(writer)
+    pipe.read_what_is_there()  # there is room now, but the first in line goes first
+    writer.write(b"last\n")
+    assert pipe.read_all(writer) == LINE + b"last\n"
+    assert count > 1
+
+
+def test_it_tries_again_soon_while_something_waits_and_not_otherwise(pipe):
+    writer = BoundedWriter(pipe.stream)
+    assert writer.next_deadline_ns() is None
+    before_ns = time.monotonic_ns()
+    fill(writer)
+    assert before_ns < writer.next_deadline_ns() <= time.monotonic_ns() + RETRY_NS
+    pipe.read_what_is_there()
+    writer.on_time(0)
+    assert writer.next_deadline_ns() is None
+
+
+def test_the_pipe_stays_blocking_for_those_who_share_it(pipe):
+    writer = BoundedWriter(pipe.stream)
+    fill(writer)
+    assert os.get_blocking(pipe.stream.fileno())
+
+
+def test_a_reader_that_is_gone_harms_nobody(pipe):
+    writer = BoundedWriter(pipe.stream)
+    writer.write(b"read\n")
+    pipe.close_reader()
+    for _ in range(3 * MAX_WAITING_BYTES // len(LINE)):
+        writer.write(LINE)
+    writer.on_time(0)
+    writer.flush_at_end()
+
+
+def test_a_reader_that_was_gone_from_the_start_harms_nobody(pipe, tmp_path):
+    pipe.close_reader()
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    with open(tmp_path / "fifo", "w") as named:
+        os.close(reader)  # such a one cannot even be opened again
+        for stream in (pipe.stream, named):
+            writer = BoundedWriter(stream)
+            writer.write(LINE)
+            writer.on_time(0)
+
+
+def test_a_full_disk_never_raises():
+    with open("/dev/full", "w") as full:
+        writer = BoundedWriter(full)
+        for _ in range(3 * MAX_WAITING_BYTES // len(LINE)):
+            writer.write(LINE)
+        writer.on_time(0)
+        writer.flush_at_end()
+
+
+def test_what_waited_for_a_full_disk_is_written_when_there_is_room(tmp_path, monkeypatch):
+    write_for_real = os.write
+    disk = {"full": True}
+
+    def write(fd, data):
+        if not disk["full"]:
+            return write_for_real(fd, data)
+        if len(data) > 3:  # a disk that fills up takes a part before it refuses
+            return write_for_real(fd, data[:3])
+        raise OSError(28, "No space left on device")
+
+    with open(tmp_path / "log", "w") as file:
+        writer = BoundedWriter(file)
+        monkeypatch.setattr(logs.os, "write", write)
+        writer.write(b"first\n")
+        writer.write(b"second\n")
+        disk["full"] = False
+        writer.on_time(0)
+    assert (tmp_path / "log").read_bytes() == b"first\nsecond\n"
+
+
+def test_at_the_end_the_reader_has_a_bounded_time(pipe):
+    writer = BoundedWriter(pipe.stream)
+    fill(writer)
+    writer.flush_at_end()  # nobody reads: returning at all is the proof
+    assert writer.next_deadline_ns() is not None
+
+
+def test_at_the_end_a_reader_that_reads_gets_the_last_lines(pipe, monkeypatch):
+    monkeypatch.setattr(logs, "FLUSH_AT_END_NS", 60 * 10**9)
+    writer = BoundedWriter(pipe.stream)
+    count = fill(writer)
+    expected = LINE * count + b"stopped\n"
+    writer.write(b"stopped\n")
+    received = bytearray()
+
+    def read() -> None:
+        while len(received) < len(expected):
+            received.extend(os.read(pipe.reader, 65536))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    writer.flush_at_end()
+    reader.join()
+    assert received == expected
+
+
+def test_at_the_end_nothing_is_waited_for_when_nothing_waits(pipe, monkeypatch):
+    monkeypatch.setattr(logs.time, "sleep", lambda _: pytest.fail("it slept"))
+    writer = BoundedWriter(pipe.stream)
+    writer.write(LINE)
+    writer.flush_at_end()
+
+
+def test_a_regular_file_is_written_as_it_is(tmp_path):
+    with open(tmp_path / "log", "w") as file:
+        os.write(file.fileno(), b"before\n")
+        BoundedWriter(file).write(b"one\n")
+        assert (tmp_path / "log").read_bytes() == b"before\none\n"
+
+
+def test_every_line_is_json_with_the_four_keys_first(log, pipe):
+    log.info("client_connected", peer="127.0.0.1:4711", stream="price")
+    log.bind(stream="news").warning("disconnected", reason='two\nlines and "quotes"')
+    first, second = map(json.loads, pipe.read_what_is_there().splitlines())
+    assert list(first) == ["timestamp", "level", "role", "event", "peer", "stream"]
+    assert first["level"] == "info"
+    assert first["role"] == "gateway"
+    assert first["event"] == "client_connected"
+    assert list(second)[:4] == ["timestamp", "level", "role", "event"]
+    assert second["level"] == "warning"
+    assert second["stream"] == "news"
+    assert second["reason"] == 'two\nlines and "quotes"'
+
+
+@pytest.fixture
+def far_from_greenwich(monkeypatch):
+    monkeypatch.setenv("TZ", "FAR-9")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_time_is_utc_with_six_digits_after_the_point(log, pipe, far_from_greenwich):
+    log.info("tick")
+    timestamp = json.loads(pipe.read_what_is_there())["timestamp"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", timestamp)
+    age = datetime.now().astimezone() - datetime.fromisoformat(timestamp)
+    assert abs(age.total_seconds()) < 60
+
+
+def test_a_time_on_the_full_second_has_six_digits_too(log, pipe, monkeypatch):
+    class FullSecond(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2025, 11, 3, 14, 30, 0, 0, tz)
+
+    monkeypatch.setattr(logs, "datetime", FullSecond)
+    log.info("tick")
+    assert json.loads(pipe.read_what_is_there())["timestamp"] == "2025-11-03T14:30:00.000000Z"
+
+
+def test_an_exception_is_one_line_with_its_traceback(log, pipe):
+    try:
+        raise ValueError("a price of\ntwo lines")
+    except ValueError:
+        log.exception("crashed")
+    (line,) = pipe.read_what_is_there().splitlines()
+    event = json.loads(line)
+    assert event["level"] == "error"
+    assert "Traceback" in event["exception"]
+    assert "ValueError: a price of\ntwo lines" in event["exception"]
+
+
+def test_whatever_a_key_holds_the_line_is_written(log, pipe):
+    log.info(
+        "odd",
+        number=10**30,
+        thing=io.BytesIO,
+        nothing=None,
+        by_number={1: {"a"}},
+        nan=float("nan"),
+    )
+    event = json.loads(pipe.read_what_is_there())
+    assert event["number"] == 10**30
+    assert "BytesIO" in event["thing"]
+
+
+def test_a_path_that_is_no_utf_8_does_not_break_the_line(log, pipe):
+    log.info("odd", path=os.fsdecode(b"/tmp/\xff"), thing=io.BytesIO)
+    event = json.loads(pipe.read_what_is_there())
+    assert event["path"] == "/tmp/\udcff"
+    assert "BytesIO" in event["thing"]
+
+
+def test_a_log_nobody_reads_does_not_hold_up_who_writes_it(log, pipe):
+    for number in range(3000):
+        log.info("order_filled", order_id=number)
+    numbers = [json.loads(line)["order_id"] for line in complete_lines(pipe.read_what_is_there())]
+    assert numbers == list(range(len(numbers)))
+    assert 0 < len(numbers) < 3000
+
+
+def complete_lines(data: bytes) -> list[bytes]:
+    return data[: data.rfind(b"\n")].splitlines()

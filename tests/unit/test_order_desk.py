@@ -1,0 +1,537 @@
+"""The order desk, sentence by sentence of the contract: bytes go in, an outcome comes out."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
+from lib.ledger import Ledger
+from lib.order_desk import OrderDesk, Outcome, Session
+from lib.order_messages import (
+    MAX_INTEGER,
+    REPLACED,
+    ErrorMessage,
+    ExecutionReport,
+    LogonAck,
+    decode_from_server,
+)
+
+SYMBOLS = ("AAPL", "MSFT")
+
+
+def logon(client_id: str = "strategy") -> bytes:
+    return b'{"type":"logon","client_id":"%b"}*' % client_id.encode()
+
+
+def order(order_id: int = 12, **changes: object) -> bytes:
+    fields = {
+        "type": "order",
+        "order_id": order_id,
+        "symbol": "AAPL",
+        "side": "BUY",
+        "quantity": 10,
+        "price": 173.2,
+    }
+    return json.dumps(fields | changes).encode() + b"*"
+
+
+class Counter:
+    """A desk, its ledger, and the clients in front of it."""
+
+    def __init__(self, symbols: tuple[str, ...] = SYMBOLS) -> None:
+        self.ledger = Ledger()
+        self.desk = OrderDesk(symbols, self.ledger)
+        self.printed: list[str] = []
+        self.events: list[tuple[str, dict]] = []
+
+    def client(self, client_id: str | None = None) -> Session:
+        session = Session("127.0.0.1:4711")
+        if client_id:
+            (ack,) = self.ask(session, logon(client_id))
+            assert isinstance(ack, LogonAck)
+        return session
+
+    def commit(self) -> Outcome:
+        outcome = self.desk.commit()
+        self.printed += outcome.confirmations
+        self.events += outcome.events
+        return outcome
+
+    def ask(self, session: Session, *frames: bytes) -> list:
+        """Let a client say something; return what it is answered."""
+        self.desk.receive(session, b"".join(frames))
+        outcome = self.commit()
+        assert all(to is session for to, _ in outcome.answers)
+        assert all(to is not session for to, _ in outcome.replaced)
+        return [decode_from_server(answer[:-1]) for _, answer in outcome.answers]
+
+
+@pytest.fixture
+def counter() -> Counter:
+    return Counter()
+
+
+# Logon.
+
+
+def test_a_logon_is_acknowledged_with_the_bytes_of_the_design(counter):
+    counter.ask(counter.client("strategy"), order(11))
+    session = Session("peer")
+    counter.desk.receive(session, logon("strategy"))
+    assert counter.commit().answers == [
+        (
+            session,
+            b'{"type":"logon_ack","client_id":"strategy","last_order_id":11,'
+            b'"positions":{"AAPL":10}}*',
+        )
+    ]
+
+
+def test_a_client_that_was_never_here_has_no_orders_and_no_positions(counter):
+    assert counter.ask(Session("peer"), logon("new")) == [LogonAck("new", 0, {})]
+    assert counter.events == [
+        (
+            "client_logged_on",
+            {"client_id": "new", "peer": "peer", "last_order_id": 0, "positions": {}},
+        )
+    ]
+
+
+def test_a_logon_replaces_the_earlier_connection_of_the_same_client(counter):
+    old, new = counter.client("strategy"), Session("new")
+    counter.desk.receive(new, logon("strategy"))
+    outcome = counter.commit()
+    (replaced,) = outcome.replaced
+    assert replaced[0] is old
+    assert decode_from_server(replaced[1][:-1]) == ErrorMessage(reason=REPLACED)
+    assert [to for to, _ in outcome.answers] == [new]
+
+
+def test_what_a_replaced_client_still_sends_is_discarded(counter):
+    old = counter.client("strategy")
+    counter.client("strategy")
+    assert counter.ask(old, order(1), logon("strategy"), b"noise*") == []
+    assert counter.printed == []
+    assert counter.ledger.last_order_id("strategy") == 0
+
+
+def test_the_end_of_a_replaced_connection_does_not_touch_its_successor(counter):
+    old = counter.client("strategy")
+    new = counter.client("strategy")
+    counter.desk.closed(old)
+    (answer,) = counter.ask(new, order(1))
+    assert answer.status == "FILLED"
+    third = Session("third")
+    counter.desk.receive(third, logon("strategy"))
+    assert [to for to, _ in counter.commit().replaced] == [new]
+
+
+def test_clients_of_different_names_do_not_replace_each_other(counter):
+    one, two = counter.client("one"), counter.client("two")
+    assert counter.ask(one, order(1))[0].client_id == "one"
+    assert counter.ask(two, order(1))[0].client_id == "two"
+    assert counter.ledger.positions("one") == counter.ledger.positions("two") == {"AAPL": 10}
+
+
+def test_a_second_logon_of_the_same_name_is_acknowledged_again(counter):
+    session = counter.client("strategy")
+    assert counter.ask(session, order(3), logon("strategy"))[1] == LogonAck(
+        "strategy", 3, {"AAPL": 10}
+    )
+
+
+@pytest.mark.parametrize("first", [logon("one"), order(1)])
+def test_a_connection_cannot_change_its_name(counter, first):
+    session = Session("peer")
+    counter.ask(session, first)
+    (error,) = counter.ask(session, logon("two"))
+    assert error == ErrorMessage(reason=f"this connection is {session.client_id} already")
+    assert counter.ask(session, order(2))[0].client_id == session.client_id
+
+
+def test_no_client_can_take_a_name_that_is_given_to_the_anonymous(counter):
+    session = Session("peer")
+    (error,) = counter.ask(session, logon("anonymous-1"))
+    assert isinstance(error, ErrorMessage)
+    assert "anonymous-" in error.reason
+    assert session.silent
+
+
+def test_a_client_keeps_its_positions_over_its_connections(counter):
+    session = counter.client("strategy")
+    counter.ask(session, order(1))
+    counter.desk.closed(session)
+    assert counter.ask(Session("again"), logon("strategy")) == [
+        LogonAck("strategy", 1, {"AAPL": 10})
+    ]
+
+
+def buy_one_of_each(counter: Counter, client_id: str, symbols: list[str]) -> Session:
+    session = counter.client(client_id)
+    for order_id, symbol in enumerate(symbols, 1):
+        counter.ask(session, order(order_id, symbol=symbol))
+    return session
+
+
+@pytest.mark.parametrize(("name_bytes", "answered"), [(16, LogonAck), (17, ErrorMessage)])
+def test_a_logon_ack_may_be_as_long_as_a_message_may_be_and_no_longer(name_bytes, answered):
+    symbols = [f"{n:016d}" for n in range(2975)]  # 65,520 bytes with a client_id of none
+    counter = Counter(tuple(symbols))
+    client_id = "x" * name_bytes
+    buy_one_of_each(counter, client_id, symbols)
+    counter.desk.receive(Session("again"), logon(client_id))
+    ((_, frame),) = counter.commit().answers
+    message = decode_from_server(frame[:-1])
+    assert isinstance(message, answered)
+    if isinstance(message, LogonAck):
+        assert len(frame) == MAX_MESSAGE_BYTES + 1
+        assert message.positions == dict.fromkeys(symbols, 10)
+    else:
+        assert f"takes {MAX_MESSAGE_BYTES + 1} bytes" in message.reason
+
+
+def test_a_client_whose_positions_do_not_fit_a_message_is_told_why_it_cannot_log_on():
+    symbols = [f"{n:016d}" for n in range(5000)]
+    counter = Counter(tuple(symbols))
+    trading = buy_one_of_each(counter, "strategy", symbols)
+    newcomer = Session("again")
+    counter.desk.receive(newcomer, logon("strategy"))
+    outcome = counter.commit()
+    ((_, frame),) = outcome.answers
+    error = decode_from_server(frame[:-1])
+    assert isinstance(error, ErrorMessage)
+    for part in ("strategy", "5000 symbols", "110078 bytes", str(MAX_MESSAGE_BYTES)):
+        assert part in error.reason
+    # Nobody was replaced by a client that could not come in.
+    assert newcomer.silent
+    assert outcome.replaced == []
+    assert counter.ask(trading, order(5001, symbol=symbols[0]))[0].status == "FILLED"
+
+
+# Orders and their answers.
+
+
+def test_an_order_is_filled_with_the_bytes_of_the_design(counter):
+    session = counter.client("strategy")
+    counter.desk.receive(session, order(12))
+    assert counter.commit().answers == [
+        (
+            session,
+            b'{"type":"execution_report","client_id":"strategy","order_id":12,"status":"FILLED",'
+            b'"symbol":"AAPL","side":"BUY","quantity":10,"price":173.2,"trade_id":1,'
+            b'"position":10}*',
+        )
+    ]
+
+
+def test_a_filled_order_is_printed_and_logged(counter):
+    counter.ask(counter.client("strategy"), order(12))
+    assert counter.printed == ["Received Order 12: BUY 10 AAPL @ 173.20\n"]
+    assert counter.events[-1] == (
+        "order_filled",
+        {
+            "client_id": "strategy",
+            "order_id": 12,
+            "symbol": "AAPL",
+            "side": "BUY",
+            "quantity": 10,
+            "price": 173.2,
+            "position": 10,
+            "trade_id": 1,
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("price", "printed"),
+    [("1", "1.00"), ("173.205", "173.205"), ("1e-8", "0.00000001"), ("9e9", "9000000000.00")],
+)
+def test_a_price_is_printed_with_two_decimals_and_more_where_it_has_more(counter, price, printed):
+    counter.ask(Session("peer"), order(1).replace(b"173.2", price.encode()))
+    assert counter.printed == [f"Received Order 1: BUY 10 AAPL @ {printed}\n"]
+
+
+def test_answers_come_in_the_order_of_receipt(counter):
+    session = counter.client("strategy")
+    answers = counter.ask(session, order(5), b"noise*", order(2, symbol="X"), order(9), order(5))
+    assert [getattr(answer, "order_id", None) for answer in answers] == [5, None, 2, 9, 5]
+
+
+def test_the_position_after_each_order_is_in_its_answer(counter):
+    session = counter.client("strategy")
+    answers = counter.ask(
+        session,
+        order(1),
+        order(2, side="SELL", quantity=25),
+        order(3, symbol="MSFT"),
+        order(4, quantity=1),
+    )
+    assert [answer.position for answer in answers] == [10, -15, 10, -14]
+    assert [answer.trade_id for answer in answers] == [1, 2, 3, 4]
+
+
+def test_nothing_is_said_of_an_order_before_it_is_committed(counter):
+    commits = []
+    counter.ledger.commit = lambda: commits.append(1)
+    session = Session("peer")
+    counter.desk.receive(session, logon("strategy") + order(1) + order(1) + b"noise*")
+    assert commits == []
+    outcome = counter.commit()
+    assert commits == [1]
+    assert (len(outcome.answers), len(outcome.confirmations), len(outcome.events)) == (4, 1, 2)
+    assert counter.commit() == Outcome()
+
+
+def test_a_commit_that_fails_says_nothing_until_one_succeeds(counter):
+    def full() -> None:
+        raise OSError("disk full")
+
+    counter.ledger.commit = full
+    counter.desk.receive(Session("peer"), order(1))
+    with pytest.raises(OSError, match="disk full"):
+        counter.commit()
+    assert counter.printed == []
+    counter.ledger.commit = lambda: None
+    assert len(counter.commit().answers) == len(counter.printed) == 1
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 1000])
+def test_messages_may_arrive_in_any_number_of_pieces(counter, pieces):
+    session = counter.client("strategy")
+    data = order(1) + order(2, side="SELL")
+    answers = []
+    for begin in range(0, len(data), pieces):
+        answers += counter.ask(session, data[begin : begin + pieces])
+    assert [answer.order_id for answer in answers] == [1, 2]
+
+
+def test_a_client_that_sends_too_much_without_a_delimiter_is_to_be_disconnected(counter):
+    with pytest.raises(MessageTooLongError):
+        counter.desk.receive(Session("peer"), b"x" * (MAX_MESSAGE_BYTES + 1))
+
+
+# Identity.
+
+
+@pytest.mark.parametrize("commits_between", [0, 1])
+def test_the_same_order_again_is_answered_with_the_same_report_and_printed_once(
+    counter, commits_between
+):
+    session = counter.client("strategy")
+    answers = []
+    for _ in range(2):
+        counter.desk.receive(session, order(12))
+        if commits_between:
+            answers += counter.commit().answers
+    answers += counter.commit().answers
+    assert len(answers) == 2
+    assert answers[0] == answers[1]
+    assert counter.printed == ["Received Order 12: BUY 10 AAPL @ 173.20\n"]
+    assert [event for event, _ in counter.events] == ["client_logged_on", "order_filled"]
+    assert counter.ledger.position("strategy", "AAPL") == 10
+
+
+def test_a_report_is_the_same_to_the_byte_over_connections_and_other_spellings(counter):
+    frames = []
+    for spelling in (b"173.2", b"173.20", b"1732e-1", b" 173.2000 "):
+        session = counter.client("strategy")
+        counter.desk.receive(session, order(12).replace(b"173.2", spelling))
+        ((_, frame),) = counter.commit().answers
+        frames.append(frame)
+        counter.ask(session, order(len(frames), symbol="MSFT"))
+    assert len(set(frames)) == 1
+    assert b'"price":173.2,' in frames[0]
+
+
+def test_a_rejected_order_again_is_rejected_again_even_if_it_could_be_filled_now(counter):
+    session = counter.client("strategy")
+    (first,) = counter.ask(session, order(1, position=10))
+    counter.ask(session, order(2))
+    (again,) = counter.ask(session, order(1, position=10))
+    assert first.status == again.status == "REJECTED"
+    assert (first.reason, first.position) == (again.reason, again.position)
+    assert counter.ledger.position("strategy", "AAPL") == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "shown"),
+    [
+        ({"symbol": "MSFT"}, "symbol", "BUY 10 MSFT @ 173.20"),
+        ({"side": "SELL"}, "side", "SELL 10 AAPL @ 173.20"),
+        ({"quantity": 11}, "quantity", "BUY 11 AAPL @ 173.20"),
+        ({"price": 173.21}, "price", "BUY 10 AAPL @ 173.21"),
+    ],
+)
+def test_the_same_identity_with_other_content_is_an_error_that_shows_both(
+    counter, change, field, shown
+):
+    session = counter.client("strategy")
+    counter.ask(session, order(12))
+    (error,) = counter.ask(session, order(12, **change))
+    assert isinstance(error, ErrorMessage)
+    assert error.order_id == 12
+    assert error.reason.startswith(f"{field} differ")
+    assert "booked is Order 12: BUY 10 AAPL @ 173.20" in error.reason
+    assert f"sent was Order 12: {shown}" in error.reason
+    assert len(counter.printed) == 1
+    assert counter.ledger.positions("strategy") == {"AAPL": 10}
+
+
+def test_the_same_number_from_another_client_is_another_order(counter):
+    counter.ask(counter.client("one"), order(1))
+    (answer,) = counter.ask(counter.client("two"), order(1, side="SELL"))
+    assert (answer.status, answer.trade_id, answer.position) == ("FILLED", 2, -10)
+
+
+# Clients without a logon.
+
+
+def test_a_client_without_logon_is_anonymous_and_never_the_same_twice(counter):
+    names = []
+    for _ in range(3):
+        session = Session("peer")
+        answers = counter.ask(session, order(1), order(2))
+        names.append({answer.client_id for answer in answers})
+        counter.desk.closed(session)
+    assert names == [{"anonymous-1"}, {"anonymous-2"}, {"anonymous-3"}]
+
+
+def test_the_identities_of_an_anonymous_client_end_with_its_connection(counter):
+    first = Session("peer")
+    counter.ask(first, order(1))
+    counter.desk.closed(first)
+    assert counter.ledger.positions("anonymous-1") == {}
+    (answer,) = counter.ask(Session("peer"), order(1, quantity=3))
+    assert (answer.status, answer.position) == ("FILLED", 3)
+
+
+def test_a_connection_is_silent_until_it_logs_on_or_sends_an_order(counter):
+    session = Session("peer")
+    counter.ask(session, b"noise*", logon("a b"), b'{"type":"order","order_id":1}*')
+    assert session.silent
+    counter.ask(session, order(1))
+    assert not session.silent
+    assert not counter.client("strategy").silent
+
+
+def test_a_client_id_in_an_order_must_be_the_logons(counter):
+    session = counter.client("strategy")
+    (filled,) = counter.ask(session, order(1, client_id="strategy"))
+    assert filled.status == "FILLED"
+    (error,) = counter.ask(session, order(2, client_id="other"))
+    assert isinstance(error, ErrorMessage)
+    assert error.order_id == 2
+    assert "other" in error.reason
+    assert "strategy" in error.reason
+    assert counter.ledger.find("strategy", 2) is counter.ledger.find("other", 2) is None
+
+
+def test_an_order_with_a_client_id_needs_a_logon(counter):
+    session = Session("peer")
+    (error,) = counter.ask(session, order(1, client_id="strategy"))
+    assert error == ErrorMessage(order_id=1, reason="an order with a client_id needs a logon first")
+    assert session.silent
+
+
+# Refusals.
+
+
+def test_an_unknown_symbol_is_rejected(counter):
+    (answer,) = counter.ask(counter.client("strategy"), order(1, symbol="TSLA"))
+    assert isinstance(answer, ExecutionReport)
+    assert (answer.status, answer.reason) == ("REJECTED", "unknown symbol TSLA")
+    assert (answer.trade_id, answer.position) == (None, 0)
+    assert counter.printed == []
+    assert counter.events[-1][0] == "order_rejected"
+    assert counter.events[-1][1]["reason"] == "unknown symbol TSLA"
+
+
+@pytest.mark.parametrize("assumed", [-10, 0, 9, 20])
+def test_an_order_that_assumes_another_position_is_rejected_with_a_reason_naming_both(
+    counter, assumed
+):
+    session = counter.client("strategy")
+    counter.ask(session, order(1))
+    (answer,) = counter.ask(session, order(2, side="SELL", quantity=20, position=assumed))
+    assert answer.status == "REJECTED"
+    assert answer.reason == f"the position is 10, and the order assumes {assumed}"
+    assert answer.position == 10
+    assert counter.ledger.position("strategy", "AAPL") == 10
+
+
+def test_an_order_that_assumes_the_right_position_is_filled(counter):
+    session = counter.client("strategy")
+    answers = counter.ask(
+        session, order(1, position=0), order(2, side="SELL", quantity=20, position=10)
+    )
+    assert [answer.status for answer in answers] == ["FILLED", "FILLED"]
+    assert answers[1].position == -10
+
+
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
+def test_a_position_that_a_message_could_not_carry_is_refused(counter, side):
+    session = counter.client("strategy")
+    answers = counter.ask(
+        session, order(1, side=side, quantity=MAX_INTEGER), order(2, side=side, quantity=1)
+    )
+    assert [answer.status for answer in answers] == ["FILLED", "REJECTED"]
+    assert str(MAX_INTEGER) in answers[1].reason
+    assert abs(answers[1].position) == MAX_INTEGER
+
+
+# Whatever else arrives.
+
+
+def test_a_malformed_order_gets_an_error_with_its_id_if_that_can_be_read(counter):
+    session = counter.client("strategy")
+    answers = counter.ask(
+        session, order(7, quantity=0), order(8, price="x"), order(0), order(2**53)
+    )
+    assert [answer.order_id for answer in answers] == [7, 8, None, None]
+    assert all(answer.reason.startswith("malformed: ") for answer in answers)
+
+
+def test_noise_is_counted_answered_and_survived(counter):
+    session = Session("peer")
+    noise = [b"", b"\xff\x00", b"[" * 50_000, b"AAPL,173.20", b"{}", b'{"type":"cancel"}']
+    for frame in noise:
+        counter.desk.receive(session, frame + b"*")
+    outcome = counter.commit()
+    assert len(outcome.answers) == len(outcome.malformed) == len(noise)
+    for _, answer in outcome.answers:
+        message = decode_from_server(answer[:-1])
+        assert isinstance(message, ErrorMessage)
+        assert message.order_id is None
+    assert counter.ask(session, order(1))[0].status == "FILLED"
+
+
+@given(st.lists(st.binary(max_size=50), max_size=20))
+def test_no_bytes_at_all_upset_the_desk(chunks):
+    counter = Counter()
+    session = Session("peer")
+    for chunk in chunks:
+        counter.desk.receive(session, chunk)
+    frames = b"".join(chunks).count(b"*")
+    outcome = counter.commit()
+    assert len(outcome.answers) == frames
+    for _, answer in outcome.answers:
+        decode_from_server(answer[:-1])
+
+
+def test_a_booked_order_does_not_keep_its_frame_in_memory(counter):
+    session = counter.client("strategy")
+    frames = [order(order_id, padding="x" * 60_000) for order_id in range(1, 21)]
+    tracemalloc.start()
+    try:
+        for frame in frames:
+            counter.ask(session, frame)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(counter.printed) == 20
+    assert kept < 3 * 60_000

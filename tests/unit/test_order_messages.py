@@ -1,0 +1,418 @@
+"""Order entry's messages: the exact bytes of each, and an honest refusal of everything else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.order_messages import (
+    MAX_INTEGER,
+    REPLACED,
+    ErrorMessage,
+    ExecutionReport,
+    Logon,
+    LogonAck,
+    MessageError,
+    Order,
+    decode_from_client,
+    decode_from_server,
+    describe,
+    encode,
+    make_order,
+)
+from lib.prices import MAX_PRICE, PRICE_SCALE
+
+ORDER = {
+    "type": "order",
+    "order_id": 12,
+    "symbol": "AAPL",
+    "side": "BUY",
+    "quantity": 10,
+    "price": 173.2,
+}
+REPORT = {
+    "type": "execution_report",
+    "client_id": "strategy",
+    "order_id": 12,
+    "status": "FILLED",
+    "symbol": "AAPL",
+    "side": "BUY",
+    "quantity": 10,
+    "price": 173.2,
+    "trade_id": 40,
+    "position": 10,
+}
+
+
+def order_frame(**changes: object) -> bytes:
+    """The design's order with some fields changed, as a frame without its delimiter."""
+    return json.dumps(ORDER | changes).encode()
+
+
+def raw_order_frame(field: str, text: bytes) -> bytes:
+    """The design's order with one field's value replaced by a text that json would not write."""
+    placeholder = "here it goes"
+    return order_frame(**{field: placeholder}).replace(json.dumps(placeholder).encode(), text)
+
+
+def report(**changes: object) -> ExecutionReport:
+    message = decode_from_server(json.dumps(REPORT | changes).encode())
+    assert isinstance(message, ExecutionReport)
+    return message
+
+
+def refusal(frame: bytes) -> MessageError:
+    with pytest.raises(MessageError) as caught:
+        decode_from_client(frame)
+    return caught.value
+
+
+# What goes out.
+
+
+def an_order(price: int = 173_20000000, **changes: object) -> Order:
+    fields = {"order_id": 12, "symbol": "AAPL", "side": "BUY", "quantity": 10}
+    return make_order(price=price, **(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("message", "wire"),
+    [
+        (Logon("strategy"), b'{"type":"logon","client_id":"strategy"}*'),
+        (
+            LogonAck("strategy", 11, {"AAPL": 10}),
+            b'{"type":"logon_ack","client_id":"strategy","last_order_id":11,'
+            b'"positions":{"AAPL":10}}*',
+        ),
+        (
+            an_order(),
+            b'{"type":"order","order_id":12,"symbol":"AAPL","side":"BUY","quantity":10,'
+            b'"price":173.2}*',
+        ),
+        (
+            an_order(position=0, tape="csv-1", tick_sequence=7, sent_ns=5, client_id="strategy"),
+            b'{"type":"order","order_id":12,"symbol":"AAPL","side":"BUY","quantity":10,'
+            b'"price":173.2,"client_id":"strategy","position":0,"tape":"csv-1",'
+            b'"tick_sequence":7,"sent_ns":5}*',
+        ),
+        (
+            report(),
+            b'{"type":"execution_report","client_id":"strategy","order_id":12,"status":"FILLED",'
+            b'"symbol":"AAPL","side":"BUY","quantity":10,"price":173.2,"trade_id":40,'
+            b'"position":10}*',
+        ),
+        (
+            report(status="REJECTED", trade_id=None, position=0, reason="unknown symbol AAPL"),
+            b'{"type":"execution_report","client_id":"strategy","order_id":12,'
+            b'"status":"REJECTED","symbol":"AAPL","side":"BUY","quantity":10,"price":173.2,'
+            b'"position":0,"reason":"unknown symbol AAPL"}*',
+        ),
+        (
+            ErrorMessage(order_id=12, reason="full"),
+            b'{"type":"error","order_id":12,"reason":"full"}*',
+        ),
+        (ErrorMessage(reason="full"), b'{"type":"error","reason":"full"}*'),
+    ],
+)
+def test_each_message_has_exactly_the_bytes_of_the_design(message, wire):
+    assert encode(message) == wire
+
+
+@pytest.mark.parametrize(
+    ("message", "decode"),
+    [
+        (ErrorMessage(reason="a*b**"), decode_from_server),
+        (LogonAck("x", 0, {"A*": 1, "*": -1}), decode_from_server),
+        (report(symbol="*", reason="*"), decode_from_server),
+        (an_order(symbol="A*", tape="*"), decode_from_client),
+    ],
+)
+def test_an_asterisk_in_a_string_is_escaped_and_comes_back(message, decode):
+    wire = encode(message)
+    assert b"\\u002a" in wire
+    assert wire.index(b"*") == len(wire) - 1
+    assert decode(wire[:-1]) == message or encode(decode(wire[:-1])) == wire
+
+
+@pytest.mark.parametrize(
+    ("price", "text"),
+    [
+        (1, b"0.00000001"),
+        (173 * PRICE_SCALE, b"173"),
+        (173_53000000, b"173.53"),
+        (MAX_PRICE, b"9000000000"),
+        (MAX_PRICE - 1, b"8999999999.99999999"),
+    ],
+)
+def test_a_price_goes_over_the_wire_without_passing_through_a_float(price, text):
+    wire = encode(an_order(price=price))
+    assert b'"price":' + text + b"}" in wire
+    back = decode_from_client(wire[:-1])
+    assert isinstance(back, Order)
+    assert back.price == price
+
+
+def test_an_order_is_described_with_two_decimals_and_more_where_the_price_has_more():
+    assert describe(an_order()) == "Order 12: BUY 10 AAPL @ 173.20"
+    assert describe(an_order(price=1, side="SELL")) == "Order 12: SELL 10 AAPL @ 0.00000001"
+    assert describe(report()) == describe(an_order())
+
+
+def test_a_fill_adds_what_was_bought_and_takes_away_what_was_sold():
+    assert an_order().signed_quantity == 10
+    assert an_order(side="SELL").signed_quantity == -10
+
+
+# What comes in from a client.
+
+
+def test_the_messages_of_the_design_are_understood():
+    assert decode_from_client(b'{"type":"logon","client_id":"strategy"}') == Logon("strategy")
+    order = decode_from_client(order_frame(position=-10, tape="t", tick_sequence=0, sent_ns=1))
+    assert isinstance(order, Order)
+    assert (order.order_id, order.symbol, order.side, order.quantity) == (12, "AAPL", "BUY", 10)
+    assert (order.price, order.position, order.tape) == (173_20000000, -10, "t")
+    assert (order.tick_sequence, order.sent_ns, order.client_id) == (0, 1, None)
+
+
+def test_order_of_fields_whitespace_and_unknown_fields_do_not_matter():
+    frame = b' { "price" : 1732e-1, "note" : [{}], "quantity":10, "side":"BUY", "symbol":"AAPL" '
+    order = decode_from_client(frame + b', "order_id":12,\n"type":"order"} ')
+    assert isinstance(order, Order)
+    assert describe(order) == "Order 12: BUY 10 AAPL @ 173.20"
+
+
+@pytest.mark.parametrize("field", ["order_id", "quantity"])
+@pytest.mark.parametrize("value", [1, MAX_INTEGER])
+def test_the_least_and_the_largest_integer_are_taken(field, value):
+    assert getattr(decode_from_client(order_frame(**{field: value})), field) == value
+
+
+NO_COUNTS = [
+    *(b"0", b"-1", b"9007199254740992", b"9007199254740993", b"18446744073709551617"),
+    *(b"1.0", b"1e1", b"1.5", b"1e400", b"true", b"null", b'"1"', b"[1]", b"{}"),
+    *(b"9" * 25, b"9" * 4000, b"9" * 5000, b"-" + b"9" * 5000, b"1." + b"0" * 5000),
+]
+
+
+@pytest.mark.parametrize("text", NO_COUNTS, ids=lambda text: text[:24].decode())
+def test_an_order_id_that_is_no_integer_in_bounds_is_refused_without_an_id(text):
+    error = refusal(raw_order_frame("order_id", text))
+    assert "order_id" in str(error)
+    assert error.order_id is None
+
+
+@pytest.mark.parametrize("text", NO_COUNTS, ids=lambda text: text[:24].decode())
+def test_a_quantity_that_is_no_integer_in_bounds_is_refused_with_the_orders_id(text):
+    error = refusal(raw_order_frame("quantity", text))
+    assert "quantity" in str(error)
+    assert error.order_id == 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"0", b"-1", b"-0", b"0.000000001", b"173.123456789", b"9000000000.00000001"),
+        *(b"1e999", b"1e-9", b"1e" + b"9" * 60, b"9" * 5000, b"1." + b"0" * 5000),
+        *(b'"173.2"', b"true", b"null", b"[173.2]", b'{"a":1}'),
+    ],
+    ids=lambda text: text[:24].decode(),
+)
+def test_an_impossible_price_is_refused_with_the_orders_id(text):
+    error = refusal(raw_order_frame("price", text))
+    assert "price" in str(error)
+    assert error.order_id == 12
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("symbol", value) for value in (None, 1, True, ["AAPL"], "", "A" * 17)),
+        *(("side", value) for value in (None, 1, "buy", "HOLD", "", ["BUY"])),
+        *(("client_id", value) for value in (1, "", "a b", "a\n", "é", "a*", "a" * 65)),
+        *(("position", value) for value in (1.0, True, "0", 2**53, -(2**53), 10**24)),
+        *(("tape", value) for value in (1, "t" * 65)),
+        *(("tick_sequence", value) for value in (-1, 1.0, False, "1", 2**53)),
+        *(("sent_ns", value) for value in (-1, 1.0, False, "1", 2**63)),
+    ],
+)
+def test_any_other_field_of_a_wrong_type_is_refused_with_the_orders_id(field, value):
+    error = refusal(order_frame(**{field: value}))
+    assert f"$.{field}" in str(error)
+    assert error.order_id == 12
+
+
+@pytest.mark.parametrize("field", ["symbol", "side", "quantity", "price"])
+def test_an_order_without_one_of_its_fields_is_refused_with_its_id(field):
+    fields = {name: value for name, value in ORDER.items() if name != field}
+    error = refusal(json.dumps(fields).encode())
+    assert str(error) == f"malformed: Object missing required field `{field}`"
+    assert error.order_id == 12
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *(b"", b" ", b"null", b"true", b"12", b'"order"', b"[]", b"{}", b"{", b"\x00", b"\xff\xfe"),
+        *(b"AAPL,173.20", b"HELLO,1,0", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        *(b'{"order_id":12}', b'{"type":7,"order_id":12}', b'{"type":"cancel","order_id":12}'),
+        *(b'{"type":"logon","order_id":12}', b'{"type":"execution_report","order_id":12}'),
+        b'{"type":"order","order_id":12} {"type":"order","order_id":12}',
+        b'{"type":"order","order_id":12',
+        b'{"type":"\xff","order_id":12}',
+        b'{"type":"\\ud800","order_id":12}',
+        json.dumps(ORDER).encode("utf-16"),
+        *(b"[" * 60_000, b'{"a":' * 10_000, b'{"type":"order","order_id":12,"a":' + b"[" * 60_000),
+        b"[" * 30_000 + b"]" * 30_000,
+    ],
+    ids=lambda frame: repr(frame[:40]),
+)
+def test_a_frame_that_is_no_order_is_refused_without_an_id(frame):
+    assert refusal(frame).order_id is None
+
+
+def test_a_type_written_with_escapes_is_the_same_type():
+    frame = b'{"type":"\\u006frder","order_id":12,"symbol":7}'
+    assert refusal(frame).order_id == 12
+
+
+@pytest.mark.parametrize("field", ["symbol", "tape", "note"])
+def test_text_that_is_not_utf8_is_refused_even_in_a_field_that_nobody_reads(field):
+    error = refusal(raw_order_frame(field, b'"\xff"'))
+    assert str(error) == "malformed: not UTF-8"
+    assert error.order_id == 12
+
+
+def test_a_field_that_nests_too_deeply_is_refused():
+    nested = b"[" * 20_000 + b"]" * 20_000
+    for field in ("price", "note"):
+        assert str(refusal(raw_order_frame(field, nested))) == "malformed: nested too deeply"
+
+
+@pytest.mark.parametrize(
+    "client_id", [1, None, "", "a b", "a/b", "a*b", "a\n", "é", "\x00", "a" * 65, ["a"], {}]
+)
+def test_a_logon_with_an_impossible_client_id_is_refused(client_id):
+    frame = json.dumps({"type": "logon", "client_id": client_id}).encode()
+    assert "client_id" in str(refusal(frame))
+
+
+def test_a_reason_is_short_however_long_the_frame():
+    assert len(str(refusal(json.dumps({"type": "x" * 60_000}).encode()))) <= 200
+
+
+# What comes in from the order manager.
+
+
+def test_the_answers_of_the_design_are_understood():
+    assert decode_from_server(
+        b'{"type":"logon_ack","client_id":"strategy","last_order_id":11,"positions":{"AAPL":10}}'
+    ) == LogonAck("strategy", 11, {"AAPL": 10})
+    assert report().price == 173_20000000
+    assert report().position == 10
+    assert decode_from_server(b'{"type":"error","reason":"full"}') == ErrorMessage(reason="full")
+    assert decode_from_server(encode(ErrorMessage(reason=REPLACED))[:-1]) == ErrorMessage(
+        reason=REPLACED
+    )
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *(b"", b"null", b"[]", b"{}", b"\xff", b"[" * 60_000, b'{"type":"order","order_id":1}'),
+        *(b'{"type":"error"}', b'{"type":"error","reason":1}', b'{"type":"error","reason":"\xff"}'),
+        *(b'{"type":"error","reason":"","order_id":' + n + b"}" for n in (b"0", b"9" * 4000)),
+        *(
+            b'{"type":"logon_ack","client_id":"x","last_order_id":%b,"positions":{"A":%b}}' % pair
+            for pair in ((b"-1", b"1"), (b"1.0", b"1"), (b"1", b"1.0"), (b"1", b"true"))
+        ),
+        b'{"type":"logon_ack","client_id":"x","last_order_id":1,"positions":{"A":9007199254740992}}',
+        json.dumps(REPORT | {"status": "PENDING"}).encode(),
+        json.dumps(REPORT | {"position": 2**53}).encode(),
+        json.dumps(REPORT | {"order_id": "12"}).encode(),
+        json.dumps({n: v for n, v in REPORT.items() if n != "symbol"}).encode(),
+    ],
+    ids=lambda frame: repr(frame[:60]),
+)
+def test_what_is_no_answer_is_refused(frame):
+    with pytest.raises(MessageError, match=r"^malformed: "):
+        decode_from_server(frame)
+
+
+# Properties.
+
+noise = st.binary(max_size=200)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+integers = st.integers(1, MAX_INTEGER)
+orders = st.builds(
+    make_order,
+    price=st.integers(1, MAX_PRICE),
+    order_id=integers,
+    symbol=st.text(min_size=1, max_size=16),
+    side=st.sampled_from(["BUY", "SELL"]),
+    quantity=integers,
+    client_id=st.none() | st.from_regex(r"\A[A-Za-z0-9._-]{1,64}\Z"),
+    position=st.none() | st.integers(-MAX_INTEGER, MAX_INTEGER),
+    tape=st.none() | st.text(max_size=64),
+    tick_sequence=st.none() | st.integers(0, MAX_INTEGER),
+    sent_ns=st.none() | st.integers(0, 2**63 - 1),
+)
+
+
+@st.composite
+def damaged_orders(draw: st.DrawFn) -> bytes:
+    """A valid order in which a few bytes were cut out, put in or replaced."""
+    frame = encode(draw(orders))[:-1]
+    for _ in range(draw(st.integers(1, 3))):
+        begin = draw(st.integers(0, len(frame)))
+        end = min(len(frame), begin + draw(st.integers(0, 3)))
+        frame = frame[:begin] + draw(st.binary(max_size=3)) + frame[end:]
+    return frame
+
+
+def check_that_it_is_understood_or_refused(frame: bytes) -> None:
+    """Neither decoder raises anything but MessageError, and the refusal itself can be sent."""
+    for decode in (decode_from_client, decode_from_server):
+        try:
+            message = decode(frame)
+        except MessageError as error:
+            answer = ErrorMessage(order_id=error.order_id, reason=str(error))
+            assert decode_from_server(encode(answer)[:-1]) == answer
+        else:
+            assert encode(message).count(b"*") == 1
+
+
+@given(noise)
+def test_noise_is_understood_or_refused(frame):
+    check_that_it_is_understood_or_refused(frame)
+
+
+@given(damaged_orders())
+@settings(max_examples=300)
+def test_a_damaged_order_is_understood_or_refused(frame):
+    check_that_it_is_understood_or_refused(frame)
+
+
+@given(st.dictionaries(st.sampled_from([*ORDER, "position", "sent_ns"]), json_values))
+def test_an_order_with_any_json_in_its_fields_is_understood_or_refused(changes):
+    check_that_it_is_understood_or_refused(order_frame(**changes))
+
+
+@given(orders)
+def test_every_order_comes_back_as_it_was_sent(order):
+    wire = encode(order)
+    assert wire.index(b"*") == len(wire) - 1
+    back = decode_from_client(wire[:-1])
+    assert isinstance(back, Order)
+    assert back.price == order.price
+    for field in Order.__struct_fields__:
+        if field != "raw_price":
+            assert getattr(back, field) == getattr(order, field)
+    assert encode(back) == wire

@@ -1,0 +1,130 @@
+"""The layout of a segment and the check value of a record."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import re
+import secrets
+import threading
+from multiprocessing import resource_tracker
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib import price_book_segment
+from lib.price_book_segment import (
+    EPOCHS,
+    RECORD_WORDS,
+    TICK,
+    Layout,
+    Segment,
+    record_check,
+)
+from lib.segment_files import (
+    MAGIC,
+    RETIRED_OFFSET,
+    PriceBookError,
+    create_segment,
+    remove_segments,
+)
+
+word = st.integers(0, 2**64 - 1)
+words = st.tuples(word, word, word, word, word)
+
+
+class TestRecordCheck:
+    @given(st.lists(words, min_size=1, max_size=20))
+    def test_is_the_same_for_one_record_and_for_many(self, records):
+        many = record_check(*np.array(records, np.uint64).T)
+        assert many.tolist() == [record_check(*record) for record in records]
+
+    @given(words, st.integers(0, 4), word)
+    def test_differs_wherever_a_single_word_does(self, record, which, other):
+        changed = tuple(other if i == which else value for i, value in enumerate(record))
+        assert (record_check(*changed) == record_check(*record)) == (changed == record)
+
+    @given(words)
+    def test_is_a_word(self, record):
+        assert 0 <= record_check(*record) < 2**64
+
+
+class TestLayout:
+    @pytest.mark.parametrize("symbols", [1, 3, 4, 100])
+    @pytest.mark.parametrize("ring_capacity", [1, 1_000, 262_144])
+    def test_is_as_large_as_the_documentation_says(self, symbols, ring_capacity):
+        layout = Layout.of([f"S{i}" for i in range(symbols)], ring_capacity)
+        formula = re.search(r"(\d+) \+ (\d+) S \+ (\d+) C bytes", price_book_segment.__doc__)
+        fixed, per_symbol, per_tick = map(int, formula.groups())
+        assert layout.total_bytes == fixed + per_symbol * symbols + per_tick * ring_capacity
+        assert layout.epochs_offset == 256 + 16 * symbols
+        assert layout.latest_offset == fixed + 16 * symbols == layout.epochs_offset + EPOCHS * 80
+        assert layout.ring_offset == fixed + per_symbol * symbols
+
+    def test_puts_every_word_where_a_word_may_lie(self):
+        layout = Layout.of(["A", "B", "C"], 7)
+        for offset in (layout.epochs_offset, layout.latest_offset, layout.ring_offset):
+            assert offset % 8 == 0
+
+    @given(
+        st.lists(
+            st.text(
+                st.characters(exclude_characters=",*\0", exclude_categories=["Cs"]),
+                min_size=1,
+                max_size=4,
+            ),
+            min_size=1,
+            max_size=20,
+            unique=True,
+        ),
+        st.integers(1, 50),
+    )
+    def test_is_read_from_what_it_has_written(self, symbols, ring_capacity):
+        layout = Layout.of(symbols, ring_capacity)
+        beginning = layout.beginning()
+        assert beginning[:8] == MAGIC
+        assert beginning[RETIRED_OFFSET : RETIRED_OFFSET + 8] == bytes(8)
+        segment = beginning.ljust(layout.total_bytes, b"\0")
+        assert Layout.read(memoryview(segment)) == layout
+
+    def test_shows_each_word_of_a_record_in_the_right_field(self):
+        record = np.array([[1, 2, 3, 4, 5 | 6 << 32, 7]], np.uint64)
+        assert record.shape == (1, RECORD_WORDS)
+        assert record.view(TICK)[0, 0].item() == (1, 2, 3, 4, 5, 6)
+
+
+class TestSegment:
+    @pytest.fixture
+    def name(self):
+        name = f"test-{os.getpid()}-{secrets.token_hex(6)}"
+        layout = Layout.of(["A"], 1)
+        create_segment(name, layout.beginning(), layout.total_bytes, replace=False)
+        yield name
+        remove_segments(name)
+
+    def test_that_cannot_be_mapped_is_not_removed(self, name, monkeypatch):
+        def no_memory(*_):
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(mmap, "mmap", no_memory)
+            with pytest.raises(PriceBookError, match=f"{name}: Cannot allocate memory$"):
+                Segment(name)
+        Segment(name).close()
+
+    def test_hides_from_the_tracker_only_what_its_own_thread_opens(self, monkeypatch):
+        registered = []
+        monkeypatch.setattr(resource_tracker, "register", lambda *what: registered.append(what))
+        register = resource_tracker.register
+        with price_book_segment._no_tracking_in_this_thread():
+            resource_tracker.register("ours", "shared_memory")
+            other = threading.Thread(
+                target=lambda: resource_tracker.register("theirs", "semaphore")
+            )
+            other.start()
+            other.join()
+        assert registered == [("theirs", "semaphore")]
+        assert resource_tracker.register is register

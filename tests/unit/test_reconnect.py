@@ -1,0 +1,356 @@
+"""A connection that comes back, against real listening sockets that come and go."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import struct
+import time
+
+import pytest
+
+from lib import backoff, reconnect
+from lib.backoff import Backoff
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.event_loop import EventLoop
+from lib.reconnect import CONNECT_TIMEOUT_NS, MAX_QUEUED_BYTES, ReconnectingConnection
+from tests.loops import run_until
+
+
+class FakeServer:
+    """A port of its own that listens when told to, so that no other program can take it between."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self.clients: list[socket.socket] = []
+        self.accepted = 0
+        self.hangs_up_at_once = False
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._sock = socket.socket()
+        self._sock.setblocking(False)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # A port that was named, unlike one that was chosen, is kept through `stop`.
+        self._sock.bind(("127.0.0.1", self.port))
+
+    def start(self) -> None:
+        self._sock.listen()
+        self._loop.register(self._sock, selectors.EVENT_READ, self._accept)
+
+    def stop(self) -> None:
+        """Close every connection and refuse new ones."""
+        self._loop.unregister(self._sock)
+        self._sock.shutdown(socket.SHUT_RDWR)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        for client in self.clients:
+            client.close()
+        self.clients.clear()
+
+    def close(self) -> None:
+        self.hang_up()
+        self._sock.close()
+
+    def _accept(self, _events: int) -> None:
+        client, _ = self._sock.accept()
+        self.accepted += 1
+        if self.hangs_up_at_once:
+            client.close()
+        else:
+            self.clients.append(client)
+
+
+class Owner:
+    """Owns one reconnecting connection and writes down what it is told, in order."""
+
+    def __init__(self, loop: EventLoop, port: int, host: str = "127.0.0.1") -> None:
+        self.events: list[str] = []
+        self.data = b""
+        self.on_data = lambda: None
+        self.next_try_ns: int | None = None
+        """What was planned when the loss was told."""
+        self.connection = ReconnectingConnection(
+            loop,
+            host,
+            port,
+            on_open=lambda: self.events.append("open"),
+            on_data=self._on_data,
+            on_lost=self._on_lost,
+        )
+
+    @property
+    def opened(self) -> int:
+        return self.events.count("open")
+
+    def _on_lost(self, reason: str) -> None:
+        self.events.append(f"lost: {reason}")
+        self.next_try_ns = self.connection.next_deadline_ns()
+
+    def _on_data(self, data: bytes) -> None:
+        self.data += data
+        self.on_data()
+
+
+class NotedBackoff(Backoff):
+    """The real backoff without its luck (every wait is the longest it may be), and its log."""
+
+    planned: list[tuple[int, int]]
+
+    def next_wait_ns(self, now_ns: int) -> int:
+        wait_ns = super().next_wait_ns(now_ns)
+        self.planned.append((now_ns, wait_ns))
+        return wait_ns
+
+
+class LongestWait:
+    def randint(self, _low: int, high: int) -> int:
+        return high
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """When each wait was planned, and how long it was to be."""
+    planned: list[tuple[int, int]] = []
+    monkeypatch.setattr(NotedBackoff, "planned", planned, raising=False)
+    monkeypatch.setattr(reconnect, "Backoff", NotedBackoff)
+    monkeypatch.setattr(reconnect, "Random", LongestWait)
+    # What ends an outage is here `proved` alone, however briefly a connection stood.
+    monkeypatch.setattr(backoff, "FLAPPING_NS", 0)
+    return planned
+
+
+@pytest.fixture
+def loop():
+    return EventLoop()
+
+
+@pytest.fixture
+def server(loop):
+    server = FakeServer(loop)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def owner(loop, server):
+    owner = Owner(loop, server.port)
+    yield owner
+    owner.connection.drop("the test is over")
+
+
+@pytest.fixture
+def connected(loop, server, owner):
+    """An owner whose server is up and has accepted it."""
+    server.start()
+    run_until(loop, lambda: owner.opened and server.clients, "the connection stands")
+    return owner
+
+
+def test_it_connects_and_bytes_go_both_ways(loop, server, connected):
+    connected.connection.send(b"HELLO,", b"1,0*")
+    assert server.clients[0].recv(100) == b"HELLO,1,0*"
+    server.clients[0].send(b"HELLO,1,tape,1*")
+    run_until(loop, lambda: connected.data == b"HELLO,1,tape,1*", "the answer comes")
+    assert connected.events == ["open"]
+
+
+def test_it_tries_at_once(owner):
+    assert owner.connection.next_deadline_ns() <= time.monotonic_ns()
+
+
+def test_its_peer_is_named_for_logs(server, owner):
+    assert owner.connection.peer == f"127.0.0.1:{server.port}"
+
+
+def test_it_waits_in_silence_for_a_server_that_is_not_there_yet(loop, server, owner, planned):
+    owner = Owner(loop, server.port)
+    run_until(loop, lambda: len(planned) >= 4, "four tries have failed")
+    assert owner.events == []
+    server.start()
+    run_until(loop, lambda: owner.opened, "it has found the server")
+    assert owner.events == ["open"]
+
+
+def test_it_comes_back_each_time_the_server_restarts(loop, server, connected):
+    for round_ in range(1, 4):
+        connected.connection.proved()
+        server.stop()
+        run_until(loop, lambda n=round_: len(connected.events) == 2 * n, "the loss is noticed")
+        server.start()
+        run_until(loop, lambda n=round_: connected.opened == n + 1, "it is back")
+        run_until(loop, lambda: server.clients, "the server has it")
+        connected.data = b""
+        server.clients[0].send(b"tick*")
+        run_until(loop, lambda: connected.data == b"tick*", "a tick comes")
+    assert connected.events == ["open", *["lost: closed by peer", "open"] * 3]
+
+
+def test_after_a_loss_the_first_try_is_at_once(loop, server, planned):
+    owner = Owner(loop, server.port)
+    server.start()
+    run_until(loop, lambda: owner.opened and server.clients, "the connection stands")
+    server.hang_up()
+    run_until(loop, lambda: owner.next_try_ns, "the loss is noticed")
+    lost_ns, _wait_ns = planned[0]
+    assert owner.next_try_ns == lost_ns
+    run_until(loop, lambda: owner.opened == 2, "it is back")
+
+
+def test_a_server_that_accepts_and_closes_at_once_is_not_hammered(loop, server, planned):
+    owner = Owner(loop, server.port)
+    server.hangs_up_at_once = True
+    server.start()
+    tries_ns = []
+    while len(planned) < 9:
+        before = owner.opened
+        run_until(loop, lambda n=before: owner.opened > n, "it is accepted again")
+        tries_ns.append(time.monotonic_ns())
+        run_until(loop, lambda n=before: len(planned) > n, "and sent away again")
+    waits_ms = [wait_ns / MILLISECOND_NS for _, wait_ns in planned]
+    assert waits_ms == [0, 1, 2, 4, 8, 16, 32, 50, 50]
+    for (lost_ns, wait_ns), next_ns in zip(planned, tries_ns[1:], strict=False):
+        assert next_ns >= lost_ns + wait_ns
+
+
+def test_a_server_that_answered_sensibly_ends_the_outage(loop, server, planned):
+    owner = Owner(loop, server.port)
+    server.hangs_up_at_once = True
+    server.start()
+    run_until(loop, lambda: len(planned) == 5, "the waits have grown")
+    server.hangs_up_at_once = False
+    run_until(loop, lambda: server.clients, "it is accepted for good")
+    owner.connection.proved()
+    server.hang_up()
+    run_until(loop, lambda: len(planned) == 6, "that is lost as well")
+    assert planned[-1][1] == 0
+
+
+def test_drop_tells_the_reason_and_connects_again(loop, server, connected):
+    connected.connection.drop("no heartbeat")
+    assert connected.events == ["open", "lost: no heartbeat"]
+    run_until(loop, lambda: connected.opened == 2, "it is back")
+    first = server.clients[0]
+    first.settimeout(10)
+    assert first.recv(100) == b"", "the dropped connection is still there"
+
+
+def test_drop_can_leave_the_server_alone_for_a_while(loop, server, connected):
+    before_ns = time.monotonic_ns()
+    connected.connection.drop("replaced", 80 * MILLISECOND_NS)
+    run_until(loop, lambda: connected.opened == 2, "it is back")
+    assert time.monotonic_ns() - before_ns >= 80 * MILLISECOND_NS
+
+
+def test_drop_without_a_connection_disturbs_nothing(loop, server, owner):
+    """Once a second connection was begun beside the first when this was done during a try."""
+    server.start()
+    owner.connection.on_time(time.monotonic_ns())  # a try is under way
+    owner.connection.drop("nothing to drop", 1)
+    run_until(loop, lambda: owner.opened and server.accepted, "the connection stands")
+    for _ in range(20):
+        loop.poll(may_sleep=False)
+    assert owner.events == ["open"]
+    assert server.accepted == 1
+
+
+def test_after_the_loss_nothing_more_comes_of_what_had_arrived(loop, server, connected):
+    connected.on_data = lambda: connected.connection.drop("protocol error", 3600 * SECOND_NS)
+    server.clients[0].send(bytes(100_000))  # more than one read takes
+    run_until(loop, lambda: len(connected.events) == 2, "the owner drops it")
+    got = len(connected.data)
+    for _ in range(10):
+        loop.poll(may_sleep=False)
+    assert len(connected.data) == got
+    assert connected.events == ["open", "lost: protocol error"]
+
+
+def test_what_is_sent_without_a_connection_is_not_sent_later(loop, server, owner):
+    owner.connection.send(b"into the void")
+    server.start()
+    run_until(loop, lambda: owner.opened and server.clients, "the connection stands")
+    owner.connection.send(b"heard*")
+    assert server.clients[0].recv(100) == b"heard*"
+
+
+def test_a_server_that_does_not_read_is_lost_with_a_reason(server, connected):
+    connected.connection.send(bytes(64 * 1024 * 1024))
+    assert connected.events == [
+        "open",
+        f"lost: does not read: more than {MAX_QUEUED_BYTES} bytes wait for it",
+    ]
+
+
+def test_a_try_that_hangs_is_given_up_and_begun_anew(loop):
+    """A listener with a full backlog ignores the handshake, as a frozen machine would."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        fillers = []
+        for _ in range(8):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+            fillers.append(filler)
+        owner = Owner(loop, deaf.getsockname()[1])
+        before_ns = time.monotonic_ns()
+        owner.connection.on_time(before_ns)
+        give_up_ns = owner.connection.next_deadline_ns()
+        assert give_up_ns == before_ns + CONNECT_TIMEOUT_NS
+        hanging = owner.connection._connecting
+        owner.connection.on_time(give_up_ns)
+        assert hanging.fileno() == -1, "the try was not given up"
+        next_try_ns = owner.connection.next_deadline_ns()
+        assert next_try_ns <= time.monotonic_ns()
+        assert owner.events == []
+        # When the server lives again the next try gets through.
+        for filler in fillers:
+            filler.close()
+        deaf.settimeout(0)
+        _accept_all(deaf)
+        run_until(loop, lambda: _accept_all(deaf) and owner.opened, "it gets through")
+
+
+def _accept_all(server: socket.socket) -> bool:
+    """Accept whoever is waiting, and let them go."""
+    while True:
+        try:
+            server.accept()
+        except BlockingIOError:
+            return True
+
+
+def test_a_connection_to_itself_is_no_connection(loop, server, monkeypatch, planned):
+    """A port nobody listens on may be given to the client itself, and it would meet itself."""
+    socket_for_real = socket.socket
+    port = server.port
+    server.close()
+    made = []
+
+    def bound_to_the_servers_port(*arguments):
+        sock = socket_for_real(*arguments)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+        made.append(sock)
+        return sock
+
+    # The trap is real: the kernel does connect such a socket to itself.
+    trapped = bound_to_the_servers_port()
+    trapped.connect(("127.0.0.1", port))
+    assert trapped.getpeername() == trapped.getsockname()
+    trapped.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    trapped.close()
+
+    owner = Owner(loop, port)
+    with monkeypatch.context() as patch:
+        patch.setattr(reconnect.socket, "socket", bound_to_the_servers_port)
+        run_until(loop, lambda: len(planned) >= 2, "two tries have met themselves")
+    assert owner.events == []
+    assert all(sock.fileno() == -1 for sock in made[1:3])
+
+
+def test_an_address_that_cannot_be_reached_at_all_is_a_failed_try(loop, planned):
+    """Such a connect fails at once, and no error is left on the socket for later."""
+    owner = Owner(loop, 9, host="255.255.255.255")
+    run_until(loop, lambda: len(planned) >= 3, "three tries have failed")
+    assert owner.events == []

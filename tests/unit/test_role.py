@@ -1,0 +1,236 @@
+"""A role from outside: a process with a tiny role in it, its exit code and what it logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import DEADLINE_S, PROJECT_ROOT
+
+TINY_ROLE = """
+import resource, sys
+import structlog
+from lib import logs
+from lib.errors import CannotStartError
+from lib.role import run_role
+
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
+
+class Tiny:
+    def __init__(self, settings, loop):
+        self.loop = loop
+        {constructor}
+
+    def step(self):
+        {step}
+        self.loop.poll()
+
+    def close(self):
+        print("closed", flush=True)
+        {close}
+
+run_role("tiny", Tiny)
+"""
+
+
+BIG = "'x' * 200_000"
+"""More than a pipe holds."""
+
+
+class RoleProcess:
+    """The tiny role in a process of its own, with settings of its own."""
+
+    def __init__(
+        self,
+        config: Path,
+        *,
+        constructor: str = "pass",
+        step: str = "pass",
+        close: str = "pass",
+        supervised: bool = False,
+    ) -> None:
+        code = TINY_ROLE.format(constructor=constructor, step=step, close=close)
+        environment = {
+            key: value for key, value in os.environ.items() if key != "SUPERVISOR_ENABLED"
+        }
+        environment["TRADING_CONFIG"] = str(config)
+        if supervised:
+            environment["SUPERVISOR_ENABLED"] = "1"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=PROJECT_ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # supervisord's children are in its session; this one looks like an orphan.
+            start_new_session=supervised,
+        )
+        self.log: list[dict] = []
+
+    def wait_for(self, event: str) -> None:
+        """Read the log up to this event."""
+        for line in self.process.stderr:
+            self.log.append(json.loads(line))
+            if self.log[-1]["event"] == event:
+                return
+        pytest.fail(f"no {event} in {self.log}")
+
+    def end(self) -> int:
+        """Wait for its end, read the rest, return the exit code."""
+        self.out, rest = self.process.communicate(timeout=DEADLINE_S)
+        self.log += [json.loads(line) for line in rest.splitlines()]
+        return self.process.returncode
+
+    @property
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.log]
+
+
+@pytest.fixture
+def start(tmp_path):
+    roles = []
+    config = tmp_path / "trading.toml"
+
+    def start(settings: str = "", **options) -> RoleProcess:
+        config.write_text(f'var_dir = "{tmp_path}"\n{settings}')
+        roles.append(RoleProcess(config, **options))
+        return roles[-1]
+
+    yield start
+    for role in roles:
+        role.process.kill()
+        role.process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_role_cleanly(start, number):
+    role = start()
+    role.wait_for("started")
+    role.process.send_signal(number)
+    assert role.end() == 0
+    assert role.events == ["started", "stopped"]
+    assert role.out == "closed\n"
+    assert {line["role"] for line in role.log} == {"tiny"}
+    assert {line["pid"] for line in role.log} == {role.process.pid}
+
+
+def test_a_signal_while_the_role_is_being_built_ends_it_as_cleanly(start):
+    role = start(constructor="print('building', flush=True); sys.stdin.read()", step="1 / 0")
+    assert role.process.stdout.readline() == "building\n"
+    role.process.send_signal(signal.SIGTERM)
+    # `end` closes standard input, for which the constructor waits.
+    assert role.end() == 0
+    assert role.out == "closed\n"
+    assert role.events == ["started", "stopped"]
+
+
+def test_bad_settings_are_exit_78_and_one_line_that_names_the_key(start):
+    role = start(settings="[gateway]\nrate = -1\n")
+    assert role.end() == 78
+    (line,) = role.log
+    assert line["event"] == "settings_refused"
+    assert line["level"] == "critical"
+    assert "gateway.rate" in line["reason"]
+    assert "\n" not in line["reason"]
+    assert role.out == ""
+
+
+def test_settings_that_are_not_there_are_exit_78_too(start, tmp_path):
+    role = RoleProcess(tmp_path / "nowhere.toml")
+    assert role.end() == 78
+    (line,) = role.log
+    assert "nowhere.toml" in line["reason"]
+
+
+def test_a_settings_path_that_is_no_utf_8_is_one_line_too(tmp_path):
+    role = RoleProcess(Path(os.fsdecode(bytes(tmp_path) + b"/\xff.toml")))
+    assert role.end() == 78
+    assert role.events == ["settings_refused"]
+
+
+def test_a_role_that_cannot_start_is_exit_1_and_one_line_with_the_reason(start):
+    role = start(constructor="raise CannotStartError('gateway.price_port: port 5001 is taken')")
+    assert role.end() == 1
+    (line,) = role.log
+    assert line["event"] == "cannot_start"
+    assert line["level"] == "critical"
+    assert line["reason"] == "gateway.price_port: port 5001 is taken"
+    assert "exception" not in line
+
+
+@pytest.mark.parametrize("where", ["constructor", "step", "close"])
+def test_a_crash_is_exit_1_and_its_traceback_one_line(start, where):
+    role = start(
+        **{"step": "self.loop.stop(); return", where: "raise ValueError('no such\\nprice')"}
+    )
+    assert role.end() == 1
+    assert role.events == ([] if where == "constructor" else ["started"]) + ["crashed"]
+    exception = role.log[-1]["exception"]
+    assert exception.startswith("Traceback")
+    assert exception.endswith("ValueError: no such\nprice")
+
+
+def test_a_role_whose_supervisord_is_gone_says_so_in_one_line_and_ends(start):
+    role = start(supervised=True)
+    assert role.end() == 1
+    (line,) = role.log
+    assert line["event"] == "cannot_start"
+    assert "supervisord" in line["reason"]
+
+
+def test_every_line_of_a_role_has_the_four_keys_first(start):
+    role = start(step="self.loop.stop(); return")
+    assert role.end() == 0
+    for line in role.log:
+        assert list(line)[:4] == ["timestamp", "level", "role", "event"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["timestamp"])
+
+
+def test_a_role_may_have_as_many_descriptors_as_the_system_allows(start):
+    role = start(
+        constructor="print(*resource.getrlimit(resource.RLIMIT_NOFILE))",
+        step="self.loop.stop(); return",
+    )
+    assert role.end() == 0
+    soft, hard = role.out.splitlines()[0].split()
+    assert soft == hard
+
+
+def test_a_role_whose_log_nobody_reads_goes_on_and_ends_all_the_same(start):
+    role = start(step=f"structlog.get_logger().info('tick', filler={BIG}); print('on', flush=True)")
+    for _ in range(3):
+        assert role.process.stdout.readline() == "on\n"
+    role.process.send_signal(signal.SIGTERM)
+    assert role.process.wait(DEADLINE_S) == 0
+
+
+def test_a_line_that_had_to_wait_comes_as_soon_as_somebody_reads(start):
+    role = start(
+        constructor=f"structlog.get_logger().info('tick', filler={BIG})",
+        step="print('on', flush=True)",
+    )
+    assert role.process.stdout.readline() == "on\n"
+    role.wait_for("started")  # while the role runs and logs nothing further
+    assert role.events == ["tick", "started"]
+
+
+def test_the_last_lines_are_waited_for(start):
+    role = start(
+        constructor=(
+            f"logs.FLUSH_AT_END_NS = 60 * 10**9; structlog.get_logger().info('tick', filler={BIG})"
+        ),
+        step="self.loop.stop(); return",
+    )
+    assert role.process.stdout.readline() == "closed\n"
+    assert role.end() == 0
+    assert role.events == ["tick", "started", "stopped"]

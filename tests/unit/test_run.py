@@ -1,0 +1,152 @@
+"""Which run a process belongs to: asked by real processes of real parents."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib import run
+from lib.run import OrphanedError, Run, current_run, end_with_parent, is_alive
+from tests.helpers import PROJECT_ROOT, wait_until
+from tests.processes import forked, run_python
+
+
+def test_a_role_started_by_hand_is_a_run_of_its_own(monkeypatch):
+    monkeypatch.delenv("SUPERVISOR_ENABLED", raising=False)
+    ours = current_run()
+    assert ours.pid == os.getpid()
+    assert is_alive(ours)
+
+
+def test_a_supervised_role_belongs_to_the_run_of_its_parent(monkeypatch):
+    monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
+    ours = Run(os.getpid(), int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]))
+
+    def child():
+        assert current_run() == ours
+
+    with forked(child) as process:
+        assert process.join() == 0
+
+
+def test_a_run_ends_with_its_process_even_if_nobody_took_note():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        its_run = _run_of(process)
+        assert is_alive(its_run)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
+        assert not is_alive(its_run)
+    assert not is_alive(its_run)
+
+
+def test_another_process_of_the_same_number_is_another_run():
+    ours = current_run()
+    assert not is_alive(ours._replace(start_ticks=ours.start_ticks - 1))
+
+
+@pytest.mark.parametrize("name", ["a b", "x) S 1 (y", "(((", ")", "a\nb"])
+def test_a_process_may_have_any_name(tmp_path, name):
+    program = tmp_path / name
+    shutil.copy(shutil.which("sleep"), program)
+    with subprocess.Popen([program, "60"]) as process:
+        its_run = _run_of(process)
+        assert its_run.start_ticks >= current_run().start_ticks
+        assert is_alive(its_run)
+        process.kill()
+
+
+def _run_of(process: subprocess.Popen[bytes]) -> Run:
+    """The run of a process once it has become the program it is to run."""
+    wait_until(
+        lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes().endswith(b"60\0"), "it runs"
+    )
+    return run._run_of(process.pid)
+
+
+ROLE = """
+import os, signal, sys
+from lib.run import end_with_parent
+end_with_parent()
+print(os.getpid(), flush=True)
+signal.pause()
+"""
+
+
+def test_a_role_ends_when_its_supervisord_is_killed():
+    ours, theirs = socket.socketpair()
+
+    def supervisord():
+        environment = os.environ | {"SUPERVISOR_ENABLED": "1"}
+        with subprocess.Popen(
+            [sys.executable, "-c", ROLE], cwd=PROJECT_ROOT, env=environment, stdout=subprocess.PIPE
+        ) as role:
+            theirs.send(role.stdout.readline())
+            signal.pause()
+
+    with ours, theirs, forked(supervisord) as process:
+        role = int(ours.recv(100))
+        pidfd = os.pidfd_open(role)
+        process.kill()
+        wait_until(lambda: select.select([pidfd], [], [], 0)[0], "the role ends")
+        os.close(pidfd)
+
+
+def test_a_role_started_by_hand_does_not_end_with_its_parent():
+    environment = {key: value for key, value in os.environ.items() if key != "SUPERVISOR_ENABLED"}
+    code = (
+        "import ctypes\n"
+        "from lib.run import end_with_parent\n"
+        "end_with_parent()\n"
+        "number = ctypes.c_int(-1)\n"
+        "ctypes.CDLL(None).prctl(2, ctypes.byref(number))\n"  # PR_GET_PDEATHSIG
+        "print(number.value)\n"
+    )
+    assert run_python(code, env=environment).stdout == "0\n"
+    environment["SUPERVISOR_ENABLED"] = "1"
+    assert run_python(code, env=environment).stdout == f"{int(signal.SIGKILL)}\n"
+
+
+def test_an_orphan_notices_that_its_supervisord_has_died_before_it_could_look(monkeypatch):
+    monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
+    ours, theirs = socket.socketpair()
+
+    def supervisord():
+        os.setsid()  # whoever adopts the orphan is in another session
+        supervisord_pid = os.getpid()
+        if os.fork() == 0:
+            wait_until(lambda: os.getppid() != supervisord_pid, "supervisord has died")
+            for look in (current_run, end_with_parent):
+                try:
+                    look()
+                except OrphanedError as error:
+                    theirs.send(str(error).encode() + b"\n")
+            os._exit(0)
+
+    with ours, theirs, forked(supervisord) as process:
+        assert process.join() == 0
+        theirs.close()
+        lines = b""
+        while data := ours.recv(1000):
+            lines += data
+    assert lines == 2 * b"the supervisord that started this role has died\n"
+
+
+def test_a_supervisord_that_dies_while_the_kernel_is_told_is_noticed(monkeypatch):
+    monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
+
+    def role():
+        parents = iter([os.getppid(), 1])
+        monkeypatch.setattr(os, "getppid", lambda: next(parents))
+        with pytest.raises(OrphanedError):
+            end_with_parent()
+
+    with forked(role) as process:
+        assert process.join() == 0

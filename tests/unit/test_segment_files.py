@@ -1,0 +1,198 @@
+"""Locks, creation and removal of the files in /dev/shm."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib import segment_files
+from lib.segment_files import (
+    MAGIC,
+    RETIRED_OFFSET,
+    SHM_DIR,
+    LockHeldError,
+    PriceBookError,
+    PriceBookInUse,
+    create_segment,
+    keeper_path,
+    lock_file,
+    lock_writer,
+    remove_segments,
+    retire,
+    segment_path,
+)
+from tests.helpers import wait_until
+from tests.processes import forked
+
+BEGINNING = MAGIC + bytes(24)
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    name = f"test-{os.getpid()}-{secrets.token_hex(6)}"
+    yield name
+    remove_segments(name)
+
+
+def files_of(name: str) -> list[str]:
+    return sorted(path.name for path in SHM_DIR.glob(f"{name}*"))
+
+
+class TestLockFile:
+    def test_is_held_by_one_who_says_who_he_is(self, tmp_path):
+        held = lock_file(tmp_path / "lock", "me")
+        with pytest.raises(LockHeldError) as refusal:
+            lock_file(tmp_path / "lock", "you")
+        assert refusal.value.note == "me"
+        os.close(held)
+        os.close(lock_file(tmp_path / "lock", "you"))
+        assert (tmp_path / "lock").read_text() == "you"
+
+    def test_is_released_when_its_holder_is_killed(self, tmp_path):
+        path = tmp_path / "lock"
+
+        def holder():
+            lock_file(path, "child")
+            signal.pause()
+
+        with forked(holder) as child:
+            wait_until(lambda: path.exists() and path.read_text() == "child", "the child has it")
+            with pytest.raises(LockHeldError):
+                lock_file(path, "me")
+            child.kill()
+            child.join()
+            os.close(lock_file(path, "me"))
+
+    def test_can_be_shared_against_those_who_want_it_alone(self, tmp_path):
+        path = tmp_path / "lock"
+        first, second = (lock_file(path, note, shared=True) for note in "ab")
+        with pytest.raises(LockHeldError):
+            lock_file(path, "c")
+        os.close(first)
+        os.close(second)
+        os.close(lock_file(path, "c"))
+
+    def test_that_was_removed_meanwhile_is_no_lock(self, tmp_path, monkeypatch):
+        path = tmp_path / "lock"
+        flock, removals = segment_files.fcntl.flock, [1, 2]
+
+        def remove_first(fd: int, kind: int) -> None:
+            if removals:
+                removals.pop()
+                path.unlink()
+            flock(fd, kind)
+
+        monkeypatch.setattr(segment_files.fcntl, "flock", remove_first)
+        held = lock_file(path, "me")
+        assert path.read_text() == "me"
+        assert os.path.sameopenfile(held, os.open(path, os.O_RDONLY))
+
+    def test_that_cannot_be_opened_is_one_line(self, tmp_path):
+        (tmp_path / "elsewhere").touch()
+        (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+        for path in (tmp_path, tmp_path / "link", tmp_path / "no" / "lock"):
+            with pytest.raises(PriceBookError, match=f"^cannot lock {path}: [^\n]+$"):
+                lock_file(path, "me")
+
+    def test_of_a_writer_names_the_process(self, name):
+        held = lock_writer(name)
+        with pytest.raises(PriceBookInUse, match=f"{name} .*process {os.getpid()};") as refusal:
+            lock_writer(name)
+        assert refusal.value.pid == os.getpid()
+        os.ftruncate(held, 0)
+        with pytest.raises(PriceBookInUse, match="not known") as refusal:
+            lock_writer(name)
+        assert refusal.value.pid is None
+
+
+class TestCreateSegment:
+    def test_makes_a_whole_one_at_once(self, name):
+        create_segment(name, BEGINNING, 5_000, replace=False)
+        assert segment_path(name).read_bytes() == BEGINNING.ljust(5_000, b"\0")
+        assert segment_path(name).stat().st_mode & 0o777 == 0o600
+        assert segment_path(name).stat().st_blocks * 512 >= 5_000  # no promise, but memory
+        assert files_of(name) == [name]
+
+    def test_does_not_touch_one_that_is_there(self, name):
+        segment_path(name).write_text("there")
+        with pytest.raises(FileExistsError):
+            create_segment(name, BEGINNING, 5_000, replace=False)
+        assert segment_path(name).read_text() == "there"
+        assert files_of(name) == [name]
+
+    def test_retires_the_one_it_replaces(self, name):
+        create_segment(name, BEGINNING, 5_000, replace=False)
+        with segment_path(name).open("rb") as old:
+            create_segment(name, BEGINNING, 6_000, replace=True)
+            assert old.read(RETIRED_OFFSET + 8)[RETIRED_OFFSET:] != bytes(8)
+        assert segment_path(name).stat().st_size == 6_000
+        assert segment_path(name).read_bytes()[RETIRED_OFFSET:] == bytes(6_000 - RETIRED_OFFSET)
+
+    def test_killed_at_any_moment_leaves_a_whole_one_or_none(self, name):
+        def creator():
+            while True:
+                create_segment(name, BEGINNING, 100_000, replace=True)
+
+        for _ in range(30):
+            with forked(creator) as child:
+                wait_until(lambda: files_of(name), "it has begun")
+                child.kill()
+                child.join()
+            if segment_path(name).exists():
+                assert segment_path(name).stat().st_size == 100_000
+                assert segment_path(name).read_bytes()[:8] == MAGIC
+        create_segment(name, BEGINNING, 100_000, replace=True)
+        assert files_of(name) == [name]
+
+
+class TestRetire:
+    @pytest.mark.parametrize("content", [b"", MAGIC, MAGIC + bytes(15), b"x" * 5_000])
+    def test_leaves_what_is_no_price_book_alone(self, name, content):
+        segment_path(name).write_bytes(content)
+        retire(name)
+        assert segment_path(name).read_bytes() == content
+
+    def test_does_not_wait_for_what_is_no_file(self, name):
+        retire(name)
+        os.mkfifo(segment_path(name))
+        retire(name)
+
+
+class TestRemoveSegments:
+    def test_removes_what_belongs_to_the_name_and_nothing_else(self, name):
+        companions = [f"{name}{end}" for end in ("", ".lock", ".reader-00", ".new-1", ".keeper")]
+        others = [f"{name}{end}" for end in ("2", "2.lock", "-3")]
+        for file in companions + others:
+            (SHM_DIR / file).touch()
+        remove_segments(name)
+        assert files_of(name) == sorted(others)
+        for file in others:
+            (SHM_DIR / file).unlink()
+        remove_segments(name)
+
+    def test_leaves_the_lock_of_a_keeper_at_work(self, name):
+        held = lock_file(keeper_path(name), "1 2")
+        (SHM_DIR / f"{name}.lock").touch()
+        remove_segments(name)
+        assert files_of(name) == [f"{name}.keeper"]
+        assert keeper_path(name).read_text() == "1 2"
+        os.close(held)
+
+    def test_removes_all_it_can_before_it_complains(self, name):
+        Path(SHM_DIR / f"{name}.a").mkdir()
+        (SHM_DIR / f"{name}.lock").touch()
+        segment_path(name).touch()
+        with pytest.raises(OSError, match=rf"{name}\.a"):
+            remove_segments(name)
+        assert files_of(name) == [f"{name}.a"]
+        Path(SHM_DIR / f"{name}.a").rmdir()
+
+    @pytest.mark.parametrize("name", ["", "*", "..", "a/b"])
+    def test_takes_no_pattern_and_no_path(self, name):
+        with pytest.raises(ValueError, match="name"):
+            remove_segments(name)

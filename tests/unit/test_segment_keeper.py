@@ -1,0 +1,243 @@
+"""The keeper: a real process that outlives the role, and not the run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib import run as run_module
+from lib import segment_keeper
+from lib.run import Run, is_alive
+from lib.segment_files import (
+    SHM_DIR,
+    PriceBookError,
+    PriceBookInUse,
+    keeper_path,
+    lock_file,
+    remove_segments,
+    segment_path,
+)
+from lib.segment_keeper import keep_until_run_ends, wait_for_end
+from lib.shared_memory_utils import SharedPriceBook
+from tests.helpers import wait_until
+from tests.processes import forked, run_python
+
+
+class Supervisord:
+    """A process whose life is a run."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(["sleep", "300"])
+        self.run = run_module._run_of(self._process.pid)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def supervisord() -> Iterator[Supervisord]:
+    supervisord = Supervisord()
+    yield supervisord
+    supervisord.end()
+
+
+@pytest.fixture
+def name(supervisord: Supervisord) -> Iterator[str]:
+    name = f"test-{os.getpid()}-{secrets.token_hex(6)}"
+    yield name
+    supervisord.end()
+    wait_until(lambda: not keepers_of(name), "the keeper ends")
+    remove_segments(name)
+
+
+def files_of(name: str) -> list[str]:
+    return sorted(path.name for path in SHM_DIR.glob(f"{name}*"))
+
+
+def keepers_of(name: str) -> list[int]:
+    """Process numbers of the keepers of a price book."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"lib.segment_keeper" in arguments and name.encode() in arguments:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_all_files_are_gone_when_the_run_has_ended(name, supervisord):
+    keep_until_run_ends(name, supervisord.run)
+    with SharedPriceBook(["AAPL"], name, ring_capacity=10) as book, book.reader() as reader:
+        book.update("AAPL", 1)
+        reader.read()
+        reader.arm()
+        assert files_of(name) == [
+            name,
+            *(f"{name}.{end}" for end in ("keeper", "lock", "reader-00")),
+        ]
+        supervisord.end()
+        assert reader.wait(30)
+        assert reader.retired
+        wait_until(lambda: not files_of(name), "all files are gone")
+
+
+def test_one_keeper_is_enough_for_a_run(name, supervisord):
+    for _ in range(3):
+        keep_until_run_ends(name, supervisord.run)
+    assert len(keepers_of(name)) == 1
+    assert str(keeper_path(name)) not in open_files("self")
+
+
+def open_files(pid: int | str) -> set[str]:
+    paths = Path(f"/proc/{pid}/fd").iterdir()
+    return {str(path.readlink()) for path in paths if path.is_symlink()}
+
+
+def test_roles_that_start_at_the_same_time_start_one_keeper(name, supervisord):
+    def role():
+        keep_until_run_ends(name, supervisord.run)
+
+    with forked(role) as a, forked(role) as b, forked(role) as c:
+        assert {a.join(), b.join(), c.join()} == {0}
+    assert len(keepers_of(name)) == 1
+
+
+def test_a_keeper_outlives_the_role_that_started_it_and_its_process_group(name, supervisord):
+    def role():
+        os.setsid()
+        keep_until_run_ends(name, supervisord.run)
+        with SharedPriceBook(["AAPL"], name, ring_capacity=10) as book:
+            book.update("AAPL", 1)
+            os.killpg(0, signal.SIGKILL)
+
+    with forked(role) as child:
+        assert child.join() == -signal.SIGKILL
+    (keeper,) = keepers_of(name)
+    assert segment_path(name).exists()
+    supervisord.end()
+    wait_until(lambda: not files_of(name), "all files are gone")
+    wait_until(lambda: keeper not in keepers_of(name), "the keeper ends")
+
+
+def test_a_keeper_is_nobodys_child_and_holds_nothing_that_is_not_its_own(name, supervisord):
+    ours, theirs = os.pipe()
+    os.set_inheritable(theirs, True)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        keep_until_run_ends(name, supervisord.run)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    (keeper,) = keepers_of(name)
+    status = _status(keeper)
+    assert int(status["PPid"]) != os.getpid()
+    assert os.getsid(keeper) != os.getsid(0)
+    assert int(status["VmRSS"].split()[0]) < 32_000  # kB
+    wait_until(
+        lambda: int(_status(keeper)["SigBlk"], 16) == 0, "the keeper can be ended by a signal"
+    )
+    assert open_files(keeper) - {"anon_inode:[pidfd]"} == {"/dev/null", str(keeper_path(name))}
+    os.close(theirs)
+    assert os.read(ours, 1) == b""
+    os.close(ours)
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines)
+
+
+def test_a_run_that_has_ended_already_is_cleaned_up_at_once(name, supervisord):
+    supervisord.end()
+    keep_until_run_ends(name, supervisord.run)
+    wait_until(lambda: not files_of(name), "all files are gone")
+
+
+def test_a_process_that_got_the_number_of_the_run_is_not_waited_for():
+    ours = run_module.current_run()
+    wait_for_end(Run(ours.pid, ours.start_ticks - 1))
+
+
+def test_a_kernel_without_pidfd_is_asked_again_and_again(supervisord, monkeypatch):
+    def not_there(_pid: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    looks = []
+
+    def look(run: Run) -> bool:
+        looks.append(run)
+        if len(looks) == 3:
+            supervisord.end()
+        return is_alive(run)
+
+    monkeypatch.setattr(os, "pidfd_open", not_there)
+    monkeypatch.setattr(segment_keeper, "_RUN_POLL_S", 0.001)
+    monkeypatch.setattr(segment_keeper, "is_alive", look)
+    wait_for_end(supervisord.run)
+    assert looks == [supervisord.run] * 3
+
+
+def test_a_second_stack_on_the_same_price_book_is_refused(name, supervisord):
+    keep_until_run_ends(name, supervisord.run)
+    with pytest.raises(PriceBookInUse, match=f"process {supervisord.run.pid};") as refusal:
+        keep_until_run_ends(name, run_module.current_run())
+    assert refusal.value.pid == supervisord.run.pid
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_new_run_waits_until_the_old_keeper_has_cleaned_up(name, supervisord, monkeypatch):
+    old = Supervisord()
+    keep_until_run_ends(name, old.run)
+    (old_keeper,) = keepers_of(name)
+    os.kill(old_keeper, signal.SIGSTOP)
+    SharedPriceBook(["AAPL"], name, ring_capacity=10).close()
+    old.end()
+    seen_while_waiting = []
+
+    def sleep(seconds: float) -> None:
+        seen_while_waiting.append(segment_path(name).exists())
+        os.kill(old_keeper, signal.SIGCONT)
+        time_sleep(seconds)
+
+    time_sleep = time.sleep
+    monkeypatch.setattr(segment_keeper.time, "sleep", sleep)
+    keep_until_run_ends(name, supervisord.run)
+    monkeypatch.undo()
+    assert seen_while_waiting[0]
+    assert files_of(name) == [f"{name}.keeper"]
+    wait_until(lambda: old_keeper not in keepers_of(name), "the old keeper ends")
+    assert len(keepers_of(name)) == 1
+
+
+def test_an_old_keeper_that_never_ends_is_one_clear_line(name, supervisord, monkeypatch):
+    monkeypatch.setattr(segment_keeper, "TAKE_OVER_TIMEOUT_S", 0.02)
+    held = lock_file(keeper_path(name), "1 2")
+    with pytest.raises(PriceBookError, match=rf"^[^\n]*{name}\.keeper is locked$"):
+        keep_until_run_ends(name, supervisord.run)
+    os.close(held)
+
+
+@pytest.mark.parametrize("interpreter", ["/nonexistent/python", "/bin/false"])
+def test_a_keeper_that_does_not_start_is_one_clear_line(
+    name, supervisord, monkeypatch, interpreter
+):
+    monkeypatch.setattr(sys, "executable", interpreter)
+    with pytest.raises(PriceBookError, match=r"^[^\n]*its keeper [^\n]*$"):
+        keep_until_run_ends(name, supervisord.run)
+    monkeypatch.undo()
+    keep_until_run_ends(name, supervisord.run)
+
+
+def test_the_keeper_imports_nothing_large():
+    done = run_python("import sys, lib.segment_keeper; print('numpy' in sys.modules)")
+    assert (done.stdout, done.stderr) == ("False\n", "")

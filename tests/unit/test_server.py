@@ -1,0 +1,164 @@
+"""The listening socket: what a person reads when it cannot listen, and what it survives."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import pytest
+from structlog.testing import capture_logs
+
+from lib import server
+from lib.errors import CannotStartError
+from lib.event_loop import EventLoop
+from lib.server import MAX_ACCEPTS_A_PASS, Server
+from tests.loops import run_until
+
+
+class Door:
+    """A server on a free port, and those who came in."""
+
+    def __init__(self) -> None:
+        self.loop = EventLoop()
+        self.came: list[tuple[socket.socket, str]] = []
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.port = taken.getsockname()[1]
+        self.server = Server(
+            self.loop,
+            "127.0.0.1",
+            self.port,
+            "gateway.price_port",
+            lambda sock, peer: self.came.append((sock, peer)),
+        )
+
+    def knock(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port))
+
+
+@pytest.fixture
+def door():
+    door = Door()
+    yield door
+    for sock, _ in door.came:
+        sock.close()
+
+
+def test_a_client_is_handed_over_with_its_address(door):
+    with door.knock() as client:
+        run_until(door.loop, lambda: door.came, "the client is accepted")
+        sock, peer = door.came[0]
+        assert peer == "{}:{}".format(*client.getsockname())
+        sock.send(b"AAPL,172.53*")
+        assert client.recv(100) == b"AAPL,172.53*"
+
+
+def test_a_crowd_comes_in_a_part_at_a_time(door):
+    crowd = [door.knock() for _ in range(MAX_ACCEPTS_A_PASS + 5)]
+    door.loop.poll()
+    assert len(door.came) == MAX_ACCEPTS_A_PASS
+    run_until(door.loop, lambda: len(door.came) == len(crowd), "all are in")
+    for client in crowd:
+        client.close()
+
+
+def test_a_port_that_is_taken_is_one_line_with_setting_host_and_port():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(CannotStartError) as caught:
+            Server(EventLoop(), "127.0.0.1", port, "gateway.price_port", lambda *_: None)
+    message = str(caught.value)
+    assert message.startswith(f"gateway.price_port: port {port} on 127.0.0.1 is taken")
+    assert "\n" not in message
+
+
+def test_any_other_reason_is_one_line_too():
+    with pytest.raises(CannotStartError) as caught:
+        Server(EventLoop(), "192.0.2.1", 5003, "order_manager.port", lambda *_: None)
+    message = str(caught.value)
+    assert message.startswith("order_manager.port: cannot listen on 192.0.2.1:5003: Cannot assign")
+    assert "\n" not in message
+
+
+def test_a_host_that_has_no_address_is_one_line_too(monkeypatch):
+    def unknown(*_arguments, **_options):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(CannotStartError) as caught:
+        Server(EventLoop(), "localhost", 5003, "order_manager.port", lambda *_: None)
+    assert str(caught.value) == (
+        "order_manager.port: cannot listen on localhost:5003: Name or service not known"
+    )
+
+
+def test_it_binds_though_connections_of_its_predecessor_are_in_time_wait():
+    predecessor = socket.create_server(("127.0.0.1", 0))
+    port = predecessor.getsockname()[1]
+    client = socket.create_connection(("127.0.0.1", port))
+    accepted, _ = predecessor.accept()
+    accepted.close()  # who closes first has to wait
+    assert client.recv(1) == b""
+    client.close()
+    predecessor.close()
+    with pytest.raises(OSError, match="in use"), socket.socket() as plain:
+        plain.bind(("127.0.0.1", port))
+    Server(EventLoop(), "127.0.0.1", port, "gateway.price_port", lambda *_: None)
+
+
+def test_it_listens_where_localhost_is_and_on_ipv6():
+    for host in ("localhost", "::1"):
+        try:
+            free = socket.create_server((host, 0), family=socket.getaddrinfo(host, 0)[0][0])
+        except OSError:
+            continue  # no IPv6 here
+        port = free.getsockname()[1]
+        free.close()
+        loop, came = EventLoop(), []
+        Server(loop, host, port, "gateway.price_port", lambda sock, _, c=came: c.append(sock))
+        with socket.create_connection((host, port)):
+            run_until(loop, lambda c=came: c, "the client is accepted")
+
+
+class RefusedAccepts:
+    """Stands before the real accept and refuses it so many times."""
+
+    def __init__(self, monkeypatch, error: OSError, times: int) -> None:
+        self.calls = 0
+        accept_for_real = socket.socket.accept
+
+        def accept(sock):
+            self.calls += 1
+            if self.calls <= times:
+                raise error
+            return accept_for_real(sock)
+
+        monkeypatch.setattr(socket.socket, "accept", accept)
+
+
+def test_when_descriptors_run_out_it_pauses_and_comes_back(door, monkeypatch):
+    accepts = RefusedAccepts(monkeypatch, OSError(errno.EMFILE, "Too many open files"), times=2)
+    with door.knock(), capture_logs() as logs:
+        run_until(door.loop, lambda: door.came, "the client is accepted after all")
+    assert accepts.calls >= 3
+    refusals = [(log["event"], log["reason"]) for log in logs]
+    assert refusals == [("accept_failed", "Too many open files")] * 2
+
+
+def test_a_pause_lasts_its_time_however_often_the_loop_runs(door, monkeypatch):
+    monkeypatch.setattr(server, "ACCEPT_PAUSE_NS", 3600 * 10**9)
+    accepts = RefusedAccepts(monkeypatch, OSError(errno.EMFILE, "Too many open files"), times=1)
+    with door.knock(), capture_logs():
+        run_until(door.loop, lambda: accepts.calls, "the accept is refused")
+        for _ in range(100):
+            door.loop.poll(may_sleep=False)
+    assert accepts.calls == 1
+    assert door.came == []
+
+
+def test_a_client_that_left_before_it_was_accepted_delays_nobody(door, monkeypatch):
+    accepts = RefusedAccepts(monkeypatch, ConnectionAbortedError(), times=1)
+    with door.knock(), capture_logs() as logs:
+        run_until(door.loop, lambda: door.came, "the next one is accepted")
+    assert accepts.calls >= 2
+    assert door.server.next_deadline_ns() is None
+    assert logs == []

@@ -1,0 +1,621 @@
+"""The client's side of a stream, sentence by sentence of the protocol, then wired to the server.
+
+The last part is the promise of it all: whatever is published, cut, lost and restarted in between,
+and however the bytes are split, a client gets every tick exactly once, in order, by its number.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from lib import stream_server
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
+from lib.stream_client import (
+    PLAIN_AFTER_NS,
+    SILENCE_LIMIT_NS,
+    Frames,
+    Joined,
+    StreamClient,
+    WentPlain,
+)
+from lib.stream_messages import ProtocolError
+from lib.stream_server import EncodedTape, Stream, Subscriber
+
+NOW = 1000 * SECOND_NS
+
+
+def received(client: StreamClient, data: bytes, now_ns: int = NOW) -> list:
+    return list(client.receive(data, now_ns))
+
+
+def received_until_error(client: StreamClient, pieces: list[bytes]) -> tuple[list, bool]:
+    """The events, and whether an error ended them."""
+    events: list = []
+    try:
+        for piece in pieces:
+            events.extend(client.receive(piece, NOW))  # keeps those before an error
+    except (ProtocolError, MessageTooLongError):
+        return events, True
+    return events, False
+
+
+def joined_client(answer: bytes = b"HELLO,1,T,10*", **known) -> StreamClient:
+    """A client that is connected and has had its answer."""
+    client = StreamClient(**{"may_be_plain": False, **known})
+    client.connected(NOW)
+    received(client, answer)
+    return client
+
+
+def fresh(may_be_plain: bool = True) -> StreamClient:
+    """The connected client of a book that is empty."""
+    client = StreamClient(next_sequence=1, may_be_plain=may_be_plain)
+    client.connected(NOW)
+    return client
+
+
+# HELLO and its answer
+
+
+@pytest.mark.parametrize(
+    ("known", "hello"),
+    [
+        ({}, b"HELLO,1,0*"),
+        ({"next_sequence": 1}, b"HELLO,1,1*"),
+        ({"next_sequence": 700, "tape": "T"}, b"HELLO,1,700,T*"),
+    ],
+)
+def test_a_client_asks_for_the_first_sequence_that_it_still_needs(known, hello):
+    assert StreamClient(may_be_plain=True, **known).connected(NOW) == hello
+
+
+def test_the_answer_begins_the_stream():
+    client = fresh()
+    assert not client.joined
+    assert received(client, b"HELLO,1,T,1*") == [Joined("T", 1, new_tape=True, missed=None)]
+    assert client.joined
+    assert client.tape == "T"
+
+
+def test_plain_frames_before_the_answer_are_skipped():
+    client = fresh()
+    assert received(client, b"AAPL,1*AAPL,2*") == []
+    assert received(client, b"AAPL,3*HELLO,1,T,1*BATCH,1,1,5*AAPL,4*") == [
+        Joined("T", 1, new_tape=True, missed=None),
+        Frames(1, 1, b"AAPL,4*", 5),
+    ]
+
+
+def test_a_reconnected_client_asks_for_what_it_missed_and_goes_on_there():
+    client = joined_client(b"HELLO,1,T,10*BATCH,10,2,5*A,1*B,2*", tape="T", next_sequence=10)
+    client.disconnected()
+    assert client.connected(NOW) == b"HELLO,1,12,T*"
+    assert received(client, b"HELLO,1,T,12*BATCH,12,1,6*C,3*") == [
+        Joined("T", 12, new_tape=False, missed=None),
+        Frames(12, 1, b"C,3*", 6),
+    ]
+
+
+def test_what_the_server_no_longer_has_is_told_by_number():
+    client = StreamClient(tape="T", next_sequence=10, may_be_plain=False)
+    client.connected(NOW)
+    assert received(client, b"HELLO,1,T,15*BATCH,15,1,5*A,1*") == [
+        Joined("T", 15, new_tape=False, missed=(10, 14)),
+        Frames(15, 1, b"A,1*", 5),
+    ]
+
+
+def test_another_tape_is_needed_from_its_beginning():
+    client = StreamClient(tape="T", next_sequence=10, may_be_plain=False)
+    client.connected(NOW)
+    assert received(client, b"HELLO,1,U,1*BATCH,1,1,5*A,1*") == [
+        Joined("U", 1, new_tape=True, missed=None),
+        Frames(1, 1, b"A,1*", 5),
+    ]
+    client.disconnected()
+    assert client.connected(NOW) == b"HELLO,1,2,U*"
+
+
+def test_of_another_tape_too_what_is_gone_is_told_by_number():
+    for client in (StreamClient(tape="T", next_sequence=10, may_be_plain=False), fresh()):
+        client.connected(NOW)
+        assert received(client, b"HELLO,1,U,4*") == [Joined("U", 4, new_tape=True, missed=(1, 3))]
+
+
+def test_a_client_that_follows_misses_nothing_by_being_away():
+    client = StreamClient(may_be_plain=True)
+    for first in (50, 90):
+        assert client.connected(NOW) == b"HELLO,1,0*"
+        joined, frames = received(client, b"HELLO,1,T,%d*BATCH,%d,1,5*64*" % (first, first))
+        assert joined == Joined("T", first, new_tape=first == 50, missed=None)
+        assert frames.first == first
+        client.disconnected()
+
+
+def test_the_latest_news_comes_again_when_a_client_that_follows_rejoins():
+    client = joined_client(b"HELLO,1,T,50*BATCH,50,1,5*64*")
+    client.disconnected()
+    client.connected(NOW)
+    assert received(client, b"HELLO,1,T,50*BATCH,50,1,6*64*")[1] == Frames(50, 1, b"64*", 6)
+
+
+@pytest.mark.parametrize("needed", range(10, 17))
+def test_frames_that_a_client_has_already_are_left_out(needed):
+    client = StreamClient(tape="T", next_sequence=needed, may_be_plain=False)
+    client.connected(NOW)
+    data = (
+        b"HELLO,1,T,10*BATCH,10,2,5*J,10*K,11*BATCH,12,3,6*L,12*M,13*N,14*BATCH,15,2,7*O,15*P,16*"
+    )
+    joined, *batches = received(client, data)
+    assert joined == Joined("T", 10, new_tape=False, missed=None)
+    assert batches[0].first == needed
+    assert all(batch.count == batch.frames.count(b"*") > 0 for batch in batches)
+    frames = b"".join(batch.frames for batch in batches).split(b"*")[:-1]
+    assert [int(frame.partition(b",")[2]) for frame in frames] == list(range(needed, 17))
+
+
+@pytest.mark.parametrize("answer", [b"HELLO,2,T,1*", b"HELLO,1,T*", b"HELLO,1,T,0*", b"HELLO,*"])
+def test_an_answer_that_cannot_be_read_is_a_protocol_error(answer):
+    for skipped in (b"", b"AAPL,1*"):
+        with pytest.raises(ProtocolError):
+            received(fresh(), skipped + answer)
+
+
+@pytest.mark.parametrize("after", [b"", b"HELLO,1,T,1*"])
+@pytest.mark.parametrize("before", [b"", b"AAPL,1*"])
+def test_a_batch_before_the_answer_is_a_protocol_error(before, after):
+    with pytest.raises(ProtocolError, match="before the answer"):
+        received(fresh(), before + b"BATCH,1,0,5*" + after)
+
+
+# Batches
+
+
+def test_a_batch_may_come_in_any_number_of_pieces():
+    client = joined_client()
+    assert received(client, b"BATCH,10,3,") == []
+    assert received(client, b"5*AA") == []
+    assert received(client, b"PL,1*MSFT,2*X") == [Frames(10, 2, b"AAPL,1*MSFT,2*", 5)]
+    assert received(client, b"Y,3*") == [Frames(12, 1, b"XY,3*", 5)]
+
+
+def test_each_frame_carries_the_time_of_its_own_batch():
+    client = joined_client()
+    assert received(client, b"BATCH,10,1,5*A,1*BATCH,11,2,6*B,1*C,1*") == [
+        Frames(10, 1, b"A,1*", 5),
+        Frames(11, 2, b"B,1*C,1*", 6),
+    ]
+
+
+def test_a_heartbeat_is_no_event():
+    client = joined_client()
+    assert received(client, b"BATCH,10,0,5*") == []
+    assert received(client, b"BATCH,10,0,6*BATCH,10,1,7*A,1*BATCH,11,0,8*") == [
+        Frames(10, 1, b"A,1*", 7)
+    ]
+
+
+def test_a_frame_that_cannot_be_parsed_keeps_its_number_and_its_batch_stands():
+    client = joined_client()
+    assert received(client, b"BATCH,10,3,5*A,1*\xff\xfe*B,1*") == [
+        Frames(10, 3, b"A,1*\xff\xfe*B,1*", 5)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("batches", "reason"),
+    [
+        (b"BATCH,10,2,5*A,1*BATCH,11,0,6*", "a batch of 2 frames ended 1 early"),
+        (b"BATCH,10,2,5*BATCH,10,0,6*", "a batch of 2 frames ended 2 early"),
+        (b"BATCH,10,1,5*A,1*B,1*BATCH,12,0,6*", "1 frames too many after a batch of 1"),
+        (b"BATCH,10,0,5*A,1*", "expected BATCH,FIRST,COUNT,SENT_NS, got 'A,1'"),
+        (b"A,1*", "expected BATCH,FIRST,COUNT,SENT_NS, got 'A,1'"),
+        (b"BATCH,11,0,5*", "expected sequence 10, got 11"),
+        (b"BATCH,9,1,5*A,1*", "expected sequence 10, got 9"),
+        (b"BATCH,10,1,5*A,1*BATCH,10,1,6*A,1*", "expected sequence 11, got 10"),
+        (b"BATCH,10,1,5*A,1*BATCH,12,1,6*A,1*", "expected sequence 11, got 12"),
+        (b"BATCH,10,-1,5*", "COUNT must be a whole number of 63 bits, got '-1'"),
+        (b"BATCH,10,1*", "expected BATCH,FIRST,COUNT,SENT_NS, got 'BATCH,10,1'"),
+        (b"HELLO,1,T,10*", "expected BATCH,FIRST,COUNT,SENT_NS, got 'HELLO,1,T,10'"),
+        (b"BATCH,10,9223372036854775807,5*", "sequence numbers past 63 bits"),
+    ],
+)
+def test_a_batch_that_does_not_add_up_or_a_number_out_of_turn_is_a_protocol_error(batches, reason):
+    with pytest.raises(ProtocolError) as error:
+        received(joined_client(), batches)
+    assert reason in str(error.value)
+    byte_by_byte = [bytes([byte]) for byte in batches]
+    assert received_until_error(joined_client(), byte_by_byte)[1]
+
+
+def test_after_a_protocol_error_the_client_asks_for_what_it_has_not_given_out():
+    client = joined_client(tape="T", next_sequence=10)
+    data = b"BATCH,10,1,5*A,1*BATCH,99,1,6*B,1*"
+    assert received_until_error(client, [data]) == ([Frames(10, 1, b"A,1*", 5)], True)
+    assert client.connected(NOW) == b"HELLO,1,11,T*"
+    assert received(client, b"HELLO,1,T,11*BATCH,11,1,7*B,1*")[1] == Frames(11, 1, b"B,1*", 7)
+
+
+def test_half_a_message_of_the_old_connection_does_not_reach_the_new_one():
+    client = joined_client(b"HELLO,1,T,10*BATCH,10,2,5*A,1*B", tape="T", next_sequence=10)
+    client.disconnected()
+    assert client.connected(NOW) == b"HELLO,1,11,T*"
+    assert received(client, b"HELLO,1,T,11*BATCH,11,1,6*B,1*")[1] == Frames(11, 1, b"B,1*", 6)
+
+
+def test_more_than_64_kib_without_a_delimiter_are_refused():
+    with pytest.raises(MessageTooLongError):
+        received(joined_client(), b"x" * (MAX_MESSAGE_BYTES + 1))
+
+
+# Servers that speak only plain frames
+
+
+def test_after_1_s_of_plain_frames_without_an_answer_the_client_numbers_them_itself():
+    client = fresh()
+    began_ns = NOW + 5 * SECOND_NS  # a quiet market: the time counts from the first frame
+    assert received(client, b"A,1*", began_ns) == []
+    assert received(client, b"B,1*", began_ns + PLAIN_AFTER_NS - 1) == []
+    assert not client.joined
+    assert received(client, b"C,1*D,1*", began_ns + PLAIN_AFTER_NS) == [
+        WentPlain(1),
+        Frames(1, 2, b"C,1*D,1*", began_ns + PLAIN_AFTER_NS),
+    ]
+    assert client.joined
+    assert received(client, b"E,1*", began_ns + SECOND_NS * 2)[0].first == 3
+
+
+def test_a_client_whose_book_once_had_an_answer_never_goes_plain():
+    never = fresh(may_be_plain=False)
+    once = joined_client(b"HELLO,1,T,1*", next_sequence=1, may_be_plain=True)
+    once.disconnected()
+    once.connected(NOW)
+    for client in (never, once):
+        for second in range(10):
+            assert received(client, b"A,1*", NOW + second * SECOND_NS) == []
+        assert not client.joined
+
+
+def test_one_second_of_frames_is_counted_anew_on_each_connection():
+    client = fresh()
+    received(client, b"A,1*")
+    client.disconnected()
+    client.connected(NOW + SECOND_NS)
+    assert received(client, b"A,1*", NOW + SECOND_NS) == []
+    assert received(client, b"A,1*", NOW + 2 * SECOND_NS)[0] == WentPlain(1)
+
+
+def plain_client() -> StreamClient:
+    """A client that has numbered three plain frames."""
+    client = fresh()
+    received(client, b"A,1*")
+    assert received(client, b"A,1*B,1*C,1*", NOW + PLAIN_AFTER_NS)[1].count == 3
+    return client
+
+
+def test_a_plain_stream_that_reconnects_is_numbered_on():
+    client = plain_client()
+    client.disconnected()
+    client.connected(NOW)
+    received(client, b"D,1*")
+    later = NOW + PLAIN_AFTER_NS
+    assert received(client, b"E,1*", later) == [WentPlain(4), Frames(4, 1, b"E,1*", later)]
+
+
+def test_so_is_one_that_an_earlier_process_numbered():
+    client = StreamClient(next_sequence=4, may_be_plain=True)
+    client.connected(NOW)
+    received(client, b"D,1*")
+    assert received(client, b"E,1*", NOW + PLAIN_AFTER_NS)[0] == WentPlain(4)
+
+
+@pytest.mark.parametrize("before", [b"", b"D,1*"])
+def test_a_late_answer_means_reconnect_and_then_the_stream_is_numbered(before):
+    client = plain_client()
+    with pytest.raises(ProtocolError, match="came late"):
+        received(client, before + b"HELLO,1,T,1*")
+    client.connected(NOW)
+    for second in range(3):
+        assert received(client, b"A,1*", NOW + second * SECOND_NS) == []
+    assert received(client, b"HELLO,1,T,1*")[0].tape == "T"
+
+
+def test_numbers_of_its_own_are_never_taken_for_those_of_a_tape():
+    after_plain = plain_client()
+    successor = StreamClient(next_sequence=4, may_be_plain=True)
+    for client in (after_plain, successor):
+        # Were it to ask for 4, the ticks 1 to 3 of the tape would be lost unseen.
+        assert client.connected(NOW) == b"HELLO,1,1*"
+        assert received(client, b"HELLO,1,T,1*BATCH,1,1,5*A,1*") == [
+            Joined("T", 1, new_tape=True, missed=None),
+            Frames(1, 1, b"A,1*", 5),
+        ]
+
+
+# Silence
+
+
+def test_silence_of_2500_ms_is_death_on_a_numbered_stream():
+    client = joined_client()
+    assert SILENCE_LIMIT_NS == 2500 * MILLISECOND_NS
+    assert client.next_deadline_ns() == NOW + SILENCE_LIMIT_NS
+    received(client, b"BATCH,10,0,5*", NOW + SECOND_NS)
+    assert client.next_deadline_ns() == NOW + SECOND_NS + SILENCE_LIMIT_NS
+    assert client.silence_reason() == "no frame or heartbeat for 2.5 s"
+
+
+def test_half_a_message_does_not_break_the_silence():
+    client = joined_client()
+    received(client, b"BATCH,10,0", NOW + SECOND_NS)
+    assert client.next_deadline_ns() == NOW + SILENCE_LIMIT_NS
+
+
+def test_silence_is_no_death_on_a_plain_stream_or_one_that_may_be_plain():
+    assert fresh().next_deadline_ns() is None
+    assert plain_client().next_deadline_ns() is None
+    client = fresh()
+    received(client, b"A,1*")
+    assert client.next_deadline_ns() is None
+
+
+def test_a_server_that_once_answered_and_does_not_now_is_dead_whatever_else_it_says():
+    client = fresh(may_be_plain=False)
+    received(client, b"A,1*", NOW + SECOND_NS)
+    assert client.next_deadline_ns() == NOW + SILENCE_LIMIT_NS
+    assert client.silence_reason() == "no answer to HELLO for 2.5 s"
+
+
+def test_without_a_connection_there_is_no_silence():
+    assert StreamClient(may_be_plain=False).next_deadline_ns() is None
+    client = joined_client()
+    client.disconnected()
+    assert client.next_deadline_ns() is None
+    assert not client.joined
+
+
+# Hostile servers
+
+fragments = st.one_of(
+    st.sampled_from(
+        [
+            *[b"HELLO,1,T,1*", b"HELLO,1,U,7*", b"HELLO,", b"BATCH,", b"*BATCH,", b"*", b"*"],
+            *[b"BATCH,1,2,5*", b"BATCH,3,0,5*", b"BATCH,3,1,5*", b"BATCH,1,0,5*", b"BATCH,7,1,5*"],
+            *[b"BATCH,1,9223372036854775806,5*", b"A,1*", b"A,1*B,1*", b"A,1*B,1*C,1", b"1,", b"9"],
+        ]
+    ),
+    st.binary(max_size=5),
+)
+# Beginnings that get somewhere: noise alone would end at the first check.
+beginnings = st.sampled_from(
+    [b"", b"A,1*", b"HELLO,1,T,1*", b"HELLO,1,T,1*BATCH,1,2,5*", b"A,1*HELLO,1,T,5*BATCH,5,0,1*"]
+)
+streams = st.builds(lambda a, b: a + b"".join(b), beginnings, st.lists(fragments))
+clients = st.builds(
+    StreamClient,
+    tape=st.sampled_from([None, "T"]),
+    next_sequence=st.integers(0, 8),
+    may_be_plain=st.booleans(),
+)
+
+
+def cut(data: bytes, at: list[int]) -> list[bytes]:
+    places = sorted(place % (len(data) + 1) for place in at)
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+@given(clients, streams, st.lists(st.integers(0, 200)), st.sampled_from([0, SECOND_NS // 2]))
+def test_any_bytes_give_well_formed_events_or_a_protocol_error(client, data, at, step_ns):
+    client.connected(NOW)
+    fed = given_out = 0
+    expected = None
+    try:
+        for i, piece in enumerate(cut(data, at)):
+            fed += len(piece)
+            for event in client.receive(piece, NOW + i * step_ns):
+                if isinstance(event, Frames):
+                    assert event.first == expected
+                    assert event.count == event.frames.count(b"*") > 0
+                    assert event.frames.endswith(b"*")
+                    assert 0 <= event.sent_ns < 2**63
+                    given_out += len(event.frames)
+                    expected += event.count
+                else:
+                    assert expected is None  # a connection begins once
+                    expected = client.next_sequence
+                    if isinstance(event, Joined) and event.missed:
+                        assert 1 <= event.missed[0] <= event.missed[1] == event.first - 1
+                assert client.next_sequence == expected >= 1
+                assert client.joined
+            assert given_out <= fed
+    except (ProtocolError, MessageTooLongError) as error:
+        assert str(error).isprintable()  # noqa: PT017
+
+
+def joined_up(events: list) -> list:
+    """Make one of neighbours that differ only in where a read ended."""
+    joined: list = []
+    for event in events:
+        last = joined[-1] if joined else None
+        if isinstance(event, Frames) and isinstance(last, Frames) and event.sent_ns == last.sent_ns:
+            joined[-1] = replace(
+                last, count=last.count + event.count, frames=last.frames + event.frames
+            )
+        else:
+            joined.append(event)
+    return joined
+
+
+@given(streams, st.lists(st.integers(0, 200)), st.integers(0, 8), st.sampled_from([None, "T"]))
+def test_any_cut_of_any_bytes_gives_the_same_events(data, at, next_sequence, tape):
+    clients = [
+        StreamClient(tape=tape, next_sequence=next_sequence, may_be_plain=True) for _ in range(2)
+    ]
+    for client in clients:
+        client.connected(NOW)
+    whole, failed = received_until_error(clients[0], [data])
+    in_pieces, failed_in_pieces = received_until_error(clients[1], cut(data, at))
+    assert failed == failed_in_pieces
+    if not failed:
+        assert joined_up(in_pieces) == joined_up(whole)
+
+
+def test_a_batch_that_claims_to_be_endless_takes_no_memory():
+    client = joined_client()
+    piece = b"A,1*" * (RECEIVE_BYTES // 4)
+    received(client, b"BATCH,10,9223372036854770000,5*")
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            for event in client.receive(piece, NOW):
+                assert event.count == RECEIVE_BYTES // 4
+        _held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * RECEIVE_BYTES
+
+
+# Wired to the server
+
+REPLAY = 60
+"""Ticks that the small server below keeps for replay."""
+
+
+def frame(tape: str, sequence: int) -> bytes:
+    return f"{tape},{sequence}*".encode()
+
+
+class Wire(RuleBasedStateMachine):
+    """A gateway, a network that splits, delays and cuts, and a client: what it gets is right."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        # Everything small, so that every boundary is met often.
+        self.patch.setattr(stream_server, "CHUNK_FRAMES", 7)
+        self.patch.setattr(stream_server, "REPLAY_TICKS", REPLAY)
+        self.patch.setattr(stream_server, "MAX_BATCH_FRAMES", 10)
+        self.patch.setattr(stream_server, "MAX_CACHED_CHUNKS", 4)
+        self.now_ns = NOW
+        self.tapes = 0
+        self.to_client = b""
+        self.to_server = b""
+        self.subscriber: Subscriber | None = None
+        self.next: int | None = None
+        """The sequence that must come next; None: whatever this client joins at."""
+        self.tape: str | None = None
+
+    def teardown(self):
+        self.patch.undo()
+
+    @initialize(follows=st.booleans())
+    def begin(self, follows):
+        self.follows = follows
+        self.client = StreamClient(next_sequence=0 if follows else 1, may_be_plain=True)
+        self.new_tape()
+        self.connect()
+
+    def new_tape(self):
+        self.tapes += 1
+        self.load_tape(next_sequence=1)
+
+    def load_tape(self, next_sequence):
+        tape = f"T{self.tapes}"
+        encoded = EncodedTape(lambda f, count: [frame(tape, n) for n in range(f, f + count)])
+        self.stream = Stream(tape, encoded, next_sequence)
+
+    def connect(self):
+        self.subscriber = Subscriber(self.stream, self.now_ns)
+        self.to_client = b""
+        self.to_server = self.client.connected(self.now_ns)
+        if self.follows:
+            self.next = None
+
+    @rule(count=st.integers(1, 40))
+    def the_gateway_publishes(self, count):
+        self.stream.next_sequence += count
+
+    @precondition(lambda self: self.subscriber)
+    @rule(batches=st.integers(1, 5))
+    def the_gateway_sends(self, batches):
+        for _ in range(batches):
+            self.to_client += b"".join(self.subscriber.take(self.now_ns))
+
+    @precondition(lambda self: self.subscriber and self.to_server)
+    @rule(size=st.integers(1, 20))
+    def bytes_reach_the_gateway(self, size):
+        piece, self.to_server = self.to_server[:size], self.to_server[size:]
+        self.to_client += self.subscriber.receive(piece)
+
+    @precondition(lambda self: self.subscriber and self.to_client)
+    @rule(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=10))
+    def bytes_reach_the_client(self, sizes):
+        for size in sizes:
+            piece, self.to_client = self.to_client[:size], self.to_client[size:]
+            for event in self.client.receive(piece, self.now_ns):
+                self.check(event)
+
+    def check(self, event):
+        assert not isinstance(event, WentPlain)
+        if isinstance(event, Joined):
+            assert event.tape == self.stream.tape
+            assert event.new_tape == (self.tape != event.tape)
+            if event.new_tape:
+                self.tape = event.tape
+                self.next = None if self.follows else 1
+            if self.follows:
+                self.next = event.first
+            assert event.missed == (
+                (self.next, event.first - 1) if event.first > self.next else None
+            )
+            if event.missed:  # then they really are gone
+                assert self.stream.next_sequence - event.missed[1] > REPLAY
+            self.next = max(self.next, event.first)
+            return
+        assert event.first == self.next
+        expected = [frame(self.tape, self.next + i) for i in range(event.count)]
+        assert event.frames == b"".join(expected)
+        self.next += event.count
+
+    @rule()
+    def the_connection_is_cut_and_made_again(self):
+        self.client.disconnected()
+        self.connect()
+
+    @rule(published=st.integers(0, 40))
+    def the_gateway_is_killed_and_goes_on_with_the_tape(self, published):
+        self.client.disconnected()
+        self.load_tape(self.stream.next_sequence + published)
+        self.connect()
+
+    @rule()
+    def a_new_run_begins_a_new_tape(self):
+        self.client.disconnected()
+        self.new_tape()
+        self.connect()
+
+    @rule(ms=st.integers(1, 400))
+    def time_goes_by(self, ms):
+        # Not so much that a connection without an answer would count as one of a plain server.
+        if self.client.joined:
+            self.now_ns += ms * MILLISECOND_NS
+
+    @rule()
+    def everything_arrives(self):
+        """In the end, the client has every tick that was published, to the last."""
+        while self.to_server:
+            self.bytes_reach_the_gateway(7)
+        while self.to_client or self.subscriber.lag:
+            self.the_gateway_sends(3)
+            self.bytes_reach_the_client([1, 5, 50])
+        assert self.next == self.client.next_sequence == self.stream.next_sequence
+
+
+Wire.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestEveryTickComesExactlyOnceAndInOrder = Wire.TestCase

@@ -1,0 +1,146 @@
+"""A stream that is kept up, against a server of the test's own on loopback."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from lib.event_loop import EventLoop
+from lib.stream_client import Frames, Joined, StreamClient, WentPlain
+from lib.stream_feed import StreamFeed
+from tests.helpers import DEADLINE_S
+from tests.loops import run_until
+
+
+class Server:
+    """Accepts one client at a time and says what the test wants."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        self.loop = loop
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.client = socket.socket()
+        self.heard = b""
+
+    def accept(self) -> None:
+        """Take the next connection and its HELLO."""
+
+        def came() -> bool:
+            try:
+                self.client.close()
+                self.client, _ = self.listener.accept()
+            except BlockingIOError:
+                return False
+            return True
+
+        run_until(self.loop, came, "the feed connects")
+        self.client.settimeout(DEADLINE_S)
+        run_until(self.loop, self._has_said_hello, "the feed says HELLO")
+
+    def _has_said_hello(self) -> bool:
+        self.client.setblocking(False)
+        try:
+            self.heard = self.client.recv(1000)
+        except BlockingIOError:
+            return False
+        return self.heard.endswith(b"*")
+
+
+class Owner:
+    """Owns a feed and writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.loop = EventLoop()
+        self.server = Server(self.loop)
+        self.began: list[Joined | WentPlain] = []
+        self.frames: list[Frames] = []
+        self.feed = StreamFeed(
+            self.loop,
+            "price",
+            self.server.listener.getsockname(),
+            StreamClient(next_sequence=1, may_be_plain=False),
+            on_begin=self.began.append,
+            on_frames=self.frames.append,
+        )
+
+    def run_until_told(self, told: list, count: int = 1) -> None:
+        run_until(self.loop, lambda: len(told) >= count, "the owner is told")
+
+
+@pytest.fixture
+def owner() -> Iterator[Owner]:
+    owner = Owner()
+    yield owner
+    owner.server.listener.close()
+    owner.server.client.close()
+
+
+def test_the_stream_begins_and_its_frames_come(owner):
+    owner.server.accept()
+    assert owner.server.heard == b"HELLO,1,1*"
+    with capture_logs() as logs:
+        owner.server.client.send(b"HELLO,1,tape,1*BATCH,1,2,5*A,1*B,2*")
+        owner.run_until_told(owner.frames)
+    assert owner.began == [Joined("tape", 1, new_tape=True, missed=None)]
+    assert owner.frames == [Frames(1, 2, b"A,1*B,2*", 5)]
+    assert [(e["event"], e["stream"], e["peer"], e["missed"]) for e in logs] == [
+        ("connected", "price", owner.feed.peer, 0)
+    ]
+
+
+def test_after_a_cut_it_comes_back_and_asks_for_what_it_missed(owner):
+    owner.server.accept()
+    owner.server.client.send(b"HELLO,1,tape,1*BATCH,1,2,5*A,1*B,2*BATCH,3,1,5*A,")
+    owner.run_until_told(owner.frames)
+    with capture_logs() as logs:
+        owner.server.accept()
+    assert owner.server.heard == b"HELLO,1,3,tape*"
+    assert [e["event"] for e in logs] == ["disconnected"]
+
+
+def test_ticks_that_the_server_no_longer_has_are_counted_in_the_log(owner):
+    owner.server.accept()
+    with capture_logs() as logs:
+        owner.server.client.send(b"HELLO,1,tape,11*")
+        owner.run_until_told(owner.began)
+    assert owner.began[0].missed == (1, 10)
+    assert logs[0]["missed"] == 10
+
+
+def test_a_protocol_error_is_logged_and_the_server_called_again(owner):
+    owner.server.accept()
+    owner.server.client.send(b"HELLO,1,tape,1*")
+    owner.run_until_told(owner.began)
+    with capture_logs() as logs:
+        owner.server.client.send(b"BATCH,7,1,5*A,1*")
+        run_until(owner.loop, lambda: len(logs) >= 2, "the error is logged")
+    assert [e["event"] for e in logs] == ["protocol_error", "disconnected"]
+    assert logs[0]["reason"] == "expected sequence 1, got 7"
+    owner.server.accept()
+    assert owner.frames == []
+
+
+def test_a_heartbeat_is_heard_and_a_frame_before_the_answer_is_not(owner):
+    owner.server.accept()
+    owner.server.client.send(b"A,1*")
+    for _ in range(3):
+        owner.loop.poll(may_sleep=False)
+    assert owner.feed.heard_ns is None
+    owner.server.client.send(b"HELLO,1,tape,1*BATCH,1,0,5*")
+    run_until(owner.loop, lambda: owner.feed.heard_ns is not None, "the heartbeat is heard")
+    assert owner.frames == []
+
+
+def test_silence_ends_the_connection(owner):
+    owner.server.accept()
+    owner.server.client.send(b"HELLO,1,tape,1*")
+    owner.run_until_told(owner.began)
+    assert owner.feed.next_deadline_ns() is not None
+    with capture_logs() as logs:
+        owner.feed.on_time(0)  # as the loop does when the deadline has come
+    assert [e["event"] for e in logs] == ["disconnected"]
+    assert "2.5 s" in logs[0]["reason"]
+    assert owner.feed.next_deadline_ns() is None

@@ -1,0 +1,135 @@
+"""The words of the streams: written as the protocol says, read strictly, refused in one line."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.stream_messages import (
+    BatchHeader,
+    HelloAnswer,
+    HelloRequest,
+    ProtocolError,
+    encode_batch_header,
+    encode_hello_answer,
+    encode_hello_request,
+    excerpt,
+    parse_batch_header,
+    parse_hello_answer,
+    parse_hello_request,
+)
+
+LARGEST = 2**63 - 1
+
+numbers = st.integers(0, LARGEST)
+tapes = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=",*"),
+    min_size=1,
+    max_size=63,
+)
+
+
+def test_the_words_stand_on_the_wire_as_the_protocol_says():
+    assert encode_hello_request(0, None) == b"HELLO,1,0*"
+    assert encode_hello_request(17, "tape-7") == b"HELLO,1,17,tape-7*"
+    assert encode_hello_answer("tape-7", 17) == b"HELLO,1,tape-7,17*"
+    assert encode_batch_header(17, 3, 123456789) == b"BATCH,17,3,123456789*"
+
+
+@given(numbers, st.none() | tapes)
+def test_a_request_reads_back_as_what_was_asked(next_sequence, tape):
+    frame = encode_hello_request(next_sequence, tape).removesuffix(b"*")
+    assert parse_hello_request(frame) == HelloRequest(next_sequence, tape)
+
+
+@given(tapes, st.integers(1, LARGEST))
+def test_an_answer_reads_back_as_what_was_answered(tape, first):
+    frame = encode_hello_answer(tape, first).removesuffix(b"*")
+    assert parse_hello_answer(frame) == HelloAnswer(tape, first)
+
+
+@given(st.integers(0, 2**62), st.integers(0, 2**62 - 1), numbers)
+def test_a_batch_header_reads_back_as_it_was(first, count, sent_ns):
+    frame = encode_batch_header(first, count, sent_ns).removesuffix(b"*")
+    assert parse_batch_header(frame) == BatchHeader(first, count, sent_ns)
+
+
+bad_numbers = [
+    *[b"", b"-1", b"+1", b" 1", b"1 ", b"1_0", b"1.0", b"1e3", b"0x1", b"x", b"\xff"],
+    *["\N{ARABIC-INDIC DIGIT ONE}".encode(), b"9223372036854775808", b"9" * 5000],
+]
+bad_tapes = [b"", b"a b", b"a\n", b"\x7f", b"\xc3\xa9", b"\0", b"x" * 64]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *[b"", b"HELLO", b"HELLO,1", b"HELLO,2,0", b"hello,1,0", b"HELLO,1,0,t,", b"HELLO ,1,0"],
+        *[b"GET / HTTP/1.1\r\n", b"BATCH,1,0,0", b"AAPL,172.53", b"\xff" * 300],
+        *[b"HELLO,1," + number for number in bad_numbers],
+        *[b"HELLO,1,0," + tape for tape in bad_tapes],
+    ],
+)
+def test_what_is_no_request_is_refused(frame):
+    assert_refused_in_one_line(parse_hello_request, frame)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *[
+            b"",
+            b"HELLO",
+            b"HELLO,1,1",
+            b"HELLO,2,t,1",
+            b"HELLO,1,t,0",
+            b"HELLO,1,t,1,",
+            b"HELL,1,t,1",
+        ],
+        *[b"HELLO,1,t," + number for number in bad_numbers],
+        *[b"HELLO,1,%b,1" % tape for tape in bad_tapes],
+    ],
+)
+def test_what_is_no_answer_is_refused(frame):
+    assert_refused_in_one_line(parse_hello_answer, frame)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *[b"", b"BATCH", b"BATCH,1,1", b"BATCH,1,1,1,", b"batch,1,1,1", b"AAPL,1"],
+        *[b"BATCH,%b,1,1" % number for number in bad_numbers],
+        *[b"BATCH,1,%b,1" % number for number in bad_numbers],
+        *[b"BATCH,1,1," + number for number in bad_numbers],
+        b"BATCH,%d,1,1" % LARGEST,
+    ],
+)
+def test_what_is_no_batch_header_is_refused(frame):
+    assert_refused_in_one_line(parse_batch_header, frame)
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(frame):
+    for parse in (parse_hello_request, parse_hello_answer, parse_batch_header):
+        for beginning in (b"", b"HELLO,1,", b"HELLO,1,t,", b"BATCH,1,"):
+            with contextlib.suppress(ProtocolError):
+                parse(beginning + frame)
+
+
+@given(st.binary())
+def test_an_excerpt_is_short_and_safe_to_log(data):
+    text = excerpt(data)
+    assert text.isascii() or text[:-1].isascii()
+    assert text.isprintable()
+    assert len(text) <= 4 * 40 + 3
+    assert text.endswith("…") == (len(data) > 40)
+
+
+def assert_refused_in_one_line(parse, frame):
+    with pytest.raises(ProtocolError) as refusal:
+        parse(frame)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 250

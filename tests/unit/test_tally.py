@@ -1,0 +1,87 @@
+"""The tally: what is wrong is counted to the last one and told once a second, not a line each."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from structlog.testing import capture_logs
+
+from lib.clock import SECOND_NS
+from lib.tally import LOG_EVERY_NS, MAX_EXAMPLES, Tally
+
+
+def run_until(tally: Tally, now_ns: int) -> list[int]:
+    """Do as the event loop does. Returns when the tally had its say."""
+    times = []
+    while (deadline_ns := tally.next_deadline_ns()) is not None and deadline_ns <= now_ns:
+        times.append(deadline_ns)
+        tally.on_time(deadline_ns)
+    return times
+
+
+def test_the_first_fault_is_told_at_once_with_its_context():
+    tally = Tally(stream="price", peer="127.0.0.1:5001")
+    tally.add("malformed_frames", 10 * SECOND_NS, [17, 19])
+    assert tally.next_deadline_ns() == 10 * SECOND_NS
+    with capture_logs() as lines:
+        run_until(tally, 10 * SECOND_NS)
+    assert lines == [
+        {
+            "event": "malformed_frames",
+            "log_level": "warning",
+            "count": 2,
+            "examples": [17, 19],
+            "stream": "price",
+            "peer": "127.0.0.1:5001",
+        }
+    ]
+
+
+def test_without_a_fault_there_is_nothing_to_wait_for():
+    tally = Tally()
+    assert tally.next_deadline_ns() is None
+    tally.add("malformed_frames", 0, [1])
+    with capture_logs() as lines:
+        assert run_until(tally, 5 * SECOND_NS) == [0]
+    assert tally.next_deadline_ns() is None
+    assert len(lines) == 1
+
+
+def test_a_flood_is_one_line_a_second_that_counts_every_fault():
+    tally = Tally()
+    told_ns = []
+    with capture_logs() as lines:
+        for fault in range(5000):
+            now_ns = SECOND_NS + fault * SECOND_NS // 1000
+            tally.add("unknown_symbols", now_ns, [fault])
+            told_ns += run_until(tally, now_ns)
+        told_ns += run_until(tally, 100 * SECOND_NS)
+    assert sum(line["count"] for line in lines) == 5000
+    assert len(lines) == 6
+    assert {later - earlier for earlier, later in pairwise(told_ns)} == {LOG_EVERY_NS}
+
+
+def test_only_the_first_examples_are_kept():
+    tally = Tally()
+    tally.add("malformed_frames", 0, list(range(15)))
+    tally.add("malformed_frames", 0, list(range(15, 5000)))
+    tally.add("malformed_frames", 0, [5000])
+    with capture_logs() as lines:
+        run_until(tally, 0)
+    assert lines[0]["count"] == 5001
+    assert lines[0]["examples"] == list(range(MAX_EXAMPLES))
+
+
+def test_kinds_are_counted_apart_and_a_line_tells_only_what_is_new():
+    tally = Tally()
+    with capture_logs() as lines:
+        tally.add("malformed_frames", 0, [1])
+        tally.add("unknown_symbols", 0, [2, 3])
+        run_until(tally, 0)
+        tally.add("malformed_frames", 1, [4])
+        run_until(tally, 2 * SECOND_NS)
+    assert [(line["event"], line["count"], line["examples"]) for line in lines] == [
+        ("malformed_frames", 1, [1]),
+        ("unknown_symbols", 2, [2, 3]),
+        ("malformed_frames", 1, [4]),
+    ]

@@ -1,0 +1,120 @@
+"""The tick codec: what is written reads back, and no bytes from outside can do harm."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.prices import MAX_PRICE, PRICE_SCALE, parse_price
+from lib.tick_codec import TickCodec, encode_sentiment, parse_sentiment
+
+SYMBOLS = ("AAPL", "BRK-B", "ÖMV", "X")
+
+ticks = st.lists(st.tuples(st.integers(0, len(SYMBOLS) - 1), st.integers(1, MAX_PRICE)))
+frames = st.binary() | st.lists(
+    st.sampled_from([*SYMBOLS, "NVDA", ",", ",", "*", "*", "*", "172.53", "1", "-", "nan", "\n"])
+).map(lambda parts: "".join(parts).encode())
+
+
+def encoded(pairs: list[tuple[int, int]]) -> list[bytes]:
+    symbols, prices = np.array(pairs or np.empty((0, 2)), np.int64).T
+    return TickCodec(SYMBOLS).encode(symbols.astype(np.int32), prices)
+
+
+def test_a_tick_stands_on_the_wire_as_symbol_and_price():
+    assert encoded([(0, 17_253_000_000), (1, 32_520_000_000), (0, 1)]) == [
+        b"AAPL,172.53*",
+        b"BRK-B,325.20*",
+        b"AAPL,0.00000001*",
+    ]
+
+
+@given(ticks)
+def test_ticks_read_back_as_they_were_written(pairs):
+    decoded = TickCodec(SYMBOLS).decode(b"".join(encoded(pairs)))
+    assert list(zip(decoded.symbols.tolist(), decoded.prices.tolist(), strict=True)) == pairs
+    assert decoded.offsets.tolist() == list(range(len(pairs)))
+    assert decoded.frames == len(pairs)
+    assert decoded.malformed == decoded.unknown == []
+
+
+@given(frames)
+def test_any_bytes_are_told_apart_frame_by_frame(data):
+    decoded = TickCodec(SYMBOLS).decode(data)
+    messages = data.split(b"*")[:-1]
+    assert decoded.frames == len(messages)
+    told = [*decoded.offsets.tolist(), *decoded.malformed, *decoded.unknown]
+    assert sorted(told) == list(range(len(messages)))
+    for kind in (decoded.offsets.tolist(), decoded.malformed, decoded.unknown):
+        assert kind == sorted(kind)
+    for offset, symbol, price in zip(
+        decoded.offsets, decoded.symbols.tolist(), decoded.prices.tolist(), strict=True
+    ):
+        name, _, text = messages[offset].partition(b",")
+        assert (SYMBOLS[symbol].encode(), price) == (name, parse_price(text))
+    for offset in decoded.unknown:
+        name, _, text = messages[offset].partition(b",")
+        assert name.decode() not in SYMBOLS
+        assert parse_price(text) > 0
+
+
+@given(frames)
+def test_the_arrays_have_the_types_that_the_price_book_takes(data):
+    decoded = TickCodec(SYMBOLS).decode(data)
+    assert decoded.offsets.dtype == decoded.prices.dtype == np.int64
+    assert decoded.symbols.dtype == np.int32
+    assert decoded.offsets.shape == decoded.symbols.shape == decoded.prices.shape
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *[b"", b",", b"AAPL", b"AAPL,", b",172.53", b"AAPL,-1", b"AAPL,nan", b"AAPL,inf"],
+        *[b"AAPL,1e999", b"AAPL,0", b"AAPL,0.000000001", b"AAPL,9000000000.1", b"AAPL,1,2"],
+        *[b"AAPL, 1", b"AAPL,1\n", b"NVDA,-1", b"\nAAPL,1", b"\x1b[2J,1", b"\xff,1", b"AAPL;1"],
+        *[b"AAPL," + b"1" * 5000, b"HELLO,1,tape,5", b"NVDA,1,2"],
+    ],
+)
+def test_a_frame_that_is_no_tick_is_malformed_and_the_rest_stands(frame):
+    decoded = TickCodec(SYMBOLS).decode(b"AAPL,1*%b*X,2*" % frame)
+    assert decoded.malformed == [1]
+    assert decoded.unknown == []
+    assert decoded.offsets.tolist() == [0, 2]
+    assert decoded.symbols.tolist() == [0, 3]
+    assert decoded.prices.tolist() == [PRICE_SCALE, 2 * PRICE_SCALE]
+
+
+@pytest.mark.parametrize("symbol", ["NVDA", "aapl", "AAPL ", "Ä", "A" * 17])
+def test_a_symbol_that_is_not_traded_is_unknown_and_the_rest_stands(symbol):
+    decoded = TickCodec(SYMBOLS).decode(f"AAPL,1*{symbol},1*X,2*".encode())
+    assert decoded.unknown == [1]
+    assert decoded.malformed == []
+    assert decoded.offsets.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("sentiment", [0, 1, 50, 99, 100])
+def test_a_sentiment_reads_back_as_it_was_written(sentiment):
+    assert encode_sentiment(sentiment) == b"%d*" % sentiment
+    assert parse_sentiment(encode_sentiment(sentiment).removesuffix(b"*")) == sentiment
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *[b"", b"101", b"-1", b"+5", b"5.0", b" 5", b"5\n", b"1_0", b"x", b"\xff", b"1" * 5000],
+        "\N{ARABIC-INDIC DIGIT FIVE}".encode(),
+    ],
+)
+def test_what_is_no_sentiment_is_refused(frame):
+    with pytest.raises(ValueError, match="a sentiment is a whole number from 0 to 100"):
+        parse_sentiment(frame)
+
+
+@given(st.binary())
+def test_any_bytes_are_a_sentiment_from_0_to_100_or_refused(frame):
+    with contextlib.suppress(ValueError):
+        assert 0 <= parse_sentiment(frame) <= 100

@@ -1,0 +1,119 @@
+"""Sleepers and wakers, in one process: both ends of the FIFOs are descriptors."""
+
+from __future__ import annotations
+
+import os
+import select
+from pathlib import Path
+
+import pytest
+
+from lib.wakeup import SLOTS, Sleeper, Waker, wake_all
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> str:
+    return str(tmp_path / "book.reader-")
+
+
+def is_awake(sleeper: Sleeper) -> bool:
+    return bool(select.select([sleeper], [], [], 0)[0])
+
+
+def test_a_sleeper_is_woken_by_the_number_of_its_slot(prefix):
+    first, second = Sleeper.claim(prefix), Sleeper.claim(prefix)
+    waker = Waker(prefix)
+    waker.wake(second.slot)
+    assert (is_awake(first), is_awake(second)) == (False, True)
+    second.drain()
+    assert not is_awake(second)
+
+
+def test_all_are_woken_at_once(prefix):
+    sleepers = [Sleeper.claim(prefix) for _ in range(3)]
+    wake_all(prefix)
+    assert all(map(is_awake, sleepers))
+
+
+def test_there_are_as_many_slots_as_it_says_and_a_closed_one_is_free_again(prefix):
+    sleepers = [Sleeper.claim(prefix) for _ in range(SLOTS)]
+    assert [sleeper.slot for sleeper in sleepers] == list(range(SLOTS))
+    assert Sleeper.claim(prefix) is None
+    sleepers[7].close()
+    sleepers[7].close()
+    assert Sleeper.claim(prefix).slot == 7
+
+
+def test_a_new_owner_of_a_slot_does_not_get_the_wake_up_of_the_old_one(prefix):
+    waker = Waker(prefix)
+    first = Sleeper.claim(prefix)
+    waker.wake(0)  # opens the FIFO, which keeps the byte beyond the life of its owner
+    first.close()
+    second = Sleeper.claim(prefix)
+    assert not is_awake(second)
+    waker.wake(0)
+    assert is_awake(second)
+
+
+def test_a_slot_of_nobody_is_woken_in_vain_and_without_waiting(prefix):
+    waker = Waker(prefix)
+    waker.wake(0)
+    Sleeper.claim(prefix).close()
+    waker.wake(0)
+    Sleeper.claim(prefix)
+    wake_all(prefix)
+
+
+def test_a_fifo_that_was_removed_and_made_again_is_found(prefix):
+    waker = Waker(prefix)
+    first = Sleeper.claim(prefix)
+    waker.wake(0)
+    Path(f"{prefix}00").unlink()
+    first.close()
+    second = Sleeper.claim(prefix)
+    waker.wake(0)
+    assert is_awake(second)
+
+
+def test_a_full_fifo_is_no_error(prefix):
+    sleeper, waker = Sleeper.claim(prefix), Waker(prefix)
+    while select.select([], [sleeper], [], 0)[1]:
+        os.write(sleeper.fileno(), bytes(4096))
+    waker.wake(0)
+    assert is_awake(sleeper)
+
+
+def test_what_is_no_fifo_is_left_alone(prefix, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    Path(f"{prefix}00").symlink_to(precious)
+    Path(f"{prefix}01").write_text("data")
+    Path(f"{prefix}02").mkdir()
+    wake_all(prefix)
+    assert Sleeper.claim(prefix).slot == 3
+    assert precious.read_text() == Path(f"{prefix}01").read_text() == "data"
+
+
+def test_only_its_user_may_open_a_fifo(prefix):
+    Sleeper.claim(prefix)
+    assert Path(f"{prefix}00").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_waker_leaves_no_descriptor_behind(prefix):
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    sleepers = [Sleeper.claim(prefix) for _ in range(3)]
+    before = open_files()
+    waker = Waker(prefix)
+    for slot in (0, 1, 2, 2, 5):
+        waker.wake(slot)
+    assert open_files() == before + 3
+    sleepers.pop().close()
+    waker.wake(2)
+    assert open_files() == before + 1
+    waker.close()
+    waker.close()
+    wake_all(prefix)
+    assert open_files() == before - 1
+    assert all(map(is_awake, sleepers))

@@ -59,7 +59,8 @@ class OrderManager:
         self._tell(outcome)
 
     def close(self) -> None:
-        """Let the last confirmations out."""
+        """Let the last confirmations and counts out."""
+        self._tally.on_time(time.monotonic_ns())
         self._out.flush_at_end()
 
     def next_deadline_ns(self) -> int | None:

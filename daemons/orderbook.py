@@ -54,6 +54,7 @@ class OrderBook:
 
     def close(self) -> None:
         """Let go of the price book. It stays: the keeper removes it when the run ends."""
+        self._tally.on_time(time.monotonic_ns())
         self._book.close()
 
     def _begin(self, event: Joined | WentPlain) -> None:

@@ -101,7 +101,8 @@ class Strategy:
             self._detach()
 
     def close(self) -> None:
-        """Give the wake-up slot back."""
+        """Give the wake-up slot back, and let the last counts out."""
+        self._tally.on_time(time.monotonic_ns())
         if self._reader:
             self._detach()
 

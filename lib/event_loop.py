@@ -46,6 +46,7 @@ class EventLoop:
     def __init__(self) -> None:
         self.running = True
         self._selector = selectors.EpollSelector()
+        self._keys: dict[int, selectors.SelectorKey] = {}  # its own map takes 2 µs to look into
         self._timed: list[Timed] = []
         self._waker, self._wakened = socket.socketpair()
         self._waker.setblocking(False)
@@ -64,15 +65,17 @@ class EventLoop:
 
     def register(self, file: int | socket.socket, events: int, callback: EventCallback) -> None:
         """Call back whenever `file` is ready for one of `events`."""
-        self._selector.register(file, events, callback)
+        key = self._selector.register(file, events, callback)
+        self._keys[key.fd] = key
 
     def modify(self, file: int | socket.socket, events: int, callback: EventCallback) -> None:
         """Change what a registered file is waited for."""
-        self._selector.modify(file, events, callback)
+        key = self._selector.modify(file, events, callback)
+        self._keys[key.fd] = key
 
     def unregister(self, file: int | socket.socket) -> None:
         """Wait for `file` no longer. Call before closing it."""
-        self._selector.unregister(file)
+        del self._keys[self._selector.unregister(file).fd]
 
     def add_timed(self, timed: Timed) -> None:
         """Ask `timed` for its deadline in each pass. For a handful of things, not one a client."""
@@ -86,7 +89,7 @@ class EventLoop:
             sleep_ns = 0
         for key, events in self._selector.select(sleep_ns / SECOND_NS):
             # A callback earlier in this pass may have closed this file.
-            if self._selector.get_map().get(key.fd) is key:
+            if self._keys.get(key.fd) is key:
                 key.data(events)
         now_ns = time.monotonic_ns()
         for timed in self._timed:

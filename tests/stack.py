@@ -159,6 +159,24 @@ class PrivateStack:
 
         return wait_until(found, f"{role} logs {event} {keys or ''}")
 
+    def client_events(self, role: str, peer: str) -> list[dict[str, Any]]:
+        """What a server has logged of a client that it has accepted.
+
+        A port number comes again: only what followed the last acceptance is of this client.
+        """
+        events = [entry for entry in self.events(role) if entry.get("peer") == peer]
+        accepted = [i for i, entry in enumerate(events) if entry["event"] == "client_connected"]
+        return events[accepted[-1] :]
+
+    def wait_for_end_of_client(self, role: str, peer: str) -> dict[str, Any]:
+        """The `client_disconnected` of a client that has been accepted."""
+
+        def ended() -> dict[str, Any] | None:
+            last = self.client_events(role, peer)[-1]
+            return last if last["event"] == "client_disconnected" else None
+
+        return wait_until(ended, f"{role} logs the end of {peer}")
+
     def output(self, role: str) -> list[str]:
         """The lines that a role has printed."""
         path = self.log_dir / f"{role}.out"

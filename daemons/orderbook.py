@@ -21,7 +21,7 @@ from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segm
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
 from lib.stream_feed import StreamFeed
 from lib.tally import Tally
-from lib.tick_codec import TickCodec
+from lib.tick_codec import DecodedTicks, TickCodec
 
 PLAIN_TAPE = ""
 """The epoch of a stream whose server does not number its ticks."""
@@ -74,9 +74,7 @@ class OrderBook:
     def _book_frames(self, event: Frames) -> None:
         ticks = self._codec.decode(event.frames)
         if len(ticks.offsets):
-            self._book.update_batch(
-                ticks.symbols, ticks.prices, ticks.offsets + event.first, event.sent_ns
-            )
+            self._write(event, ticks)
         for what, offsets in (
             ("malformed_frames", ticks.malformed),
             ("unknown_symbols", ticks.unknown),
@@ -84,6 +82,14 @@ class OrderBook:
             if offsets:
                 numbers = [event.first + offset for offset in offsets]
                 self._tally.add(what, time.monotonic_ns(), numbers)
+
+    def _write(self, event: Frames, ticks: DecodedTicks) -> None:
+        try:
+            self._book.update_batch(
+                ticks.symbols, ticks.prices, ticks.offsets + event.first, event.sent_ns
+            )
+        except PriceBookError as error:  # somebody removed the segment: a successor makes it anew
+            raise CannotStartError(str(error)) from None
 
 
 def _open_book(settings: Settings) -> SharedPriceBook:

@@ -40,7 +40,7 @@ from lib.shared_memory_utils import (
     MAX_SLEEP_S,
     READ_TICKS,
     Batch,
-    PriceBookMismatch,
+    PriceBookError,
     PriceBookReader,
     SharedPriceBook,
 )
@@ -135,7 +135,7 @@ class Strategy:
             book = SharedPriceBook.attach(self._book_name)
         except FileNotFoundError:
             return
-        except PriceBookMismatch as error:
+        except PriceBookError as error:
             self._tell_mismatch(str(error))
             return
         if book.symbols != self._symbols:
@@ -148,8 +148,10 @@ class Strategy:
         attached_at = book.reader().position
         refilled = 0
         self._trader.begin_tape("")
-        while self._reader.position < attached_at:
-            batch = self._reader.read(min(READ_TICKS, attached_at - self._reader.position))
+        while (left := attached_at - self._reader.position) > 0:
+            batch = self._reader.read(min(READ_TICKS, left))
+            if self._reader.position == attached_at - left:
+                break  # a damaged header: nothing can be read
             for tape, ticks in self._by_tape(batch.ticks):
                 self._change_tape(tape)
                 self._trader.refill(ticks)

@@ -1,8 +1,8 @@
 """What the order manager has booked: orders, trades, positions.
 
 Kept in memory for now, so a restarted order manager begins anew; the number of orders remembered
-is bounded. Whatever replaces this keeps the interface: look up, record, commit, and only then may
-an answer go out.
+of a client is bounded. Whatever replaces this keeps the interface: look up, record, commit, and
+only then may an answer go out.
 """
 
 from __future__ import annotations
@@ -12,22 +12,29 @@ from typing import Final
 
 from lib.order_messages import ExecutionReport
 
-MAX_REMEMBERED_ORDERS: Final = 50_000
-"""At some 600 bytes each, 30 MB. The client keeps at most 1,000 orders that it may send again."""
+MAX_REMEMBERED_ORDERS: Final = 2_000
+"""Of each client, the latest. A client sends at most its unanswered orders again, which are 1,000
+(`lib.order_client`). At some 600 bytes each, 1.2 MB a client."""
 
 
 class Ledger:
     """Only the order manager writes it."""
 
     def __init__(self) -> None:
-        self._reports: OrderedDict[tuple[str, int], ExecutionReport] = OrderedDict()
+        self._reports: dict[str, OrderedDict[int, ExecutionReport]] = {}
+        self._forgotten: dict[str, int] = {}  # the highest order_id no longer remembered
         self._positions: dict[str, dict[str, int]] = {}
         self._last_order_id: dict[str, int] = {}
         self._last_trade_id = 0
 
     def find(self, client_id: str, order_id: int) -> ExecutionReport | None:
         """The final answer to the order of this identity, if it is booked."""
-        return self._reports.get((client_id, order_id))
+        reports = self._reports.get(client_id)
+        return reports.get(order_id) if reports else None
+
+    def is_forgotten(self, client_id: str, order_id: int) -> bool:
+        """Whether this identity may have been booked so long ago that it is remembered no more."""
+        return order_id <= self._forgotten.get(client_id, 0)
 
     def position(self, client_id: str, symbol: str) -> int:
         """Net quantity that the client holds: above zero long, below zero short."""
@@ -49,9 +56,11 @@ class Ledger:
     def record(self, report: ExecutionReport) -> None:
         """Book an order with its final answer. It is in the ledger once `commit` has returned."""
         client_id = report.client_id
-        self._reports[client_id, report.order_id] = report
-        if len(self._reports) > MAX_REMEMBERED_ORDERS:
-            self._reports.popitem(last=False)
+        reports = self._reports.setdefault(client_id, OrderedDict())
+        reports[report.order_id] = report
+        if len(reports) > MAX_REMEMBERED_ORDERS:
+            forgotten, _ = reports.popitem(last=False)
+            self._forgotten[client_id] = max(self._forgotten.get(client_id, 0), forgotten)
         self._last_order_id[client_id] = max(self.last_order_id(client_id), report.order_id)
         if report.status == "FILLED" and report.position is not None:
             self._positions.setdefault(client_id, {})[report.symbol] = report.position
@@ -61,5 +70,7 @@ class Ledger:
 
     def forget(self, client_id: str) -> None:
         """Drop an anonymous client: its identities end with its connection."""
+        self._reports.pop(client_id, None)
+        self._forgotten.pop(client_id, None)
         self._positions.pop(client_id, None)
         self._last_order_id.pop(client_id, None)

@@ -153,6 +153,11 @@ class OrderDesk:
                 )
             self._answer(session, booked)
             return
+        if self._ledger.is_forgotten(client_id, order.order_id):
+            raise MessageError(
+                f"order_id {order.order_id} is older than what is remembered of {client_id}",
+                order.order_id,
+            )
         report = self._judge(client_id, order)
         self._ledger.record(report)
         self._answer(session, report)

@@ -68,7 +68,7 @@ def to_fixed(price: float | Decimal) -> int:
 
 
 def to_float(price: int) -> float:
-    """Convert a price to the nearest float. Exact to the last decimal below 90 million."""
+    """Convert a price to the nearest float. Exact to the last decimal below 2**26, 67 million."""
     return price / PRICE_SCALE
 
 

@@ -97,6 +97,9 @@ _BLOCK_TICKS: Final = 4_096
 """Large batches go in blocks that stay in the processor's cache: three times as fast."""
 _OPEN_ATTEMPTS: Final = 100
 """How often the segment may be replaced or removed while we open it."""
+_IN_USE_ATTEMPTS: Final = 40
+_IN_USE_PAUSE_S: Final = 0.005
+"""How often we look again, and after how long, before we believe that a writer is at work."""
 _LATEST_ATTEMPTS: Final = 100
 """How often both records of a symbol may change while we read them. Once is rare."""
 _READ_ATTEMPTS: Final = 8
@@ -797,7 +800,7 @@ def _open_or_create(name: str, layout: Layout) -> tuple[Segment, int | None]:
     beginning, total_bytes = layout.beginning(), layout.total_bytes
     writer_lock: int | None = None
     try:
-        for _ in range(_OPEN_ATTEMPTS):
+        for attempt in range(_OPEN_ATTEMPTS):
             try:
                 segment = Segment(name)
             except FileNotFoundError:
@@ -812,7 +815,13 @@ def _open_or_create(name: str, layout: Layout) -> tuple[Segment, int | None]:
                     return segment, writer_lock
                 segment.close()
             if writer_lock is None:
-                writer_lock = lock_writer(name)  # and look again, now that nobody else replaces it
+                try:
+                    writer_lock = lock_writer(name)  # and look again: nobody else replaces it now
+                except PriceBookInUse:
+                    # Perhaps by one who holds it for a moment only, to replace the segment.
+                    if attempt >= _IN_USE_ATTEMPTS:
+                        raise
+                    time.sleep(_IN_USE_PAUSE_S)
                 continue
             with suppress(FileNotFoundError):
                 create_segment(name, beginning, total_bytes, replace=True)

@@ -243,6 +243,19 @@ class _Averages:
         return self.trend()
 
 
+def takes_batches(signal_class: type[Signal]) -> bool:
+    """Whether its `on_batch` belongs to its `on_tick`: both are of the same class.
+
+    A class that is derived from another and overrides `on_tick` alone has inherited an `on_batch`
+    that says something else.
+    """
+
+    def home(method: str) -> type | None:
+        return next((c for c in signal_class.__mro__ if method in vars(c)), None)
+
+    return home("on_batch") is not None and home("on_batch") is home("on_tick")
+
+
 def load_signal_class(name: str) -> type[Signal]:
     """The class that `[strategy] class` names as "module:Name".
 

@@ -92,6 +92,8 @@ class StreamClient:
         self._follows = next_sequence == FROM_NOW_ON
         self._may_be_plain = may_be_plain
         self._last_frame_ns: int | None = None
+        self.heard_ns: int | None = None
+        """When a whole frame, if only a heartbeat, last came of the stream itself."""
         self._begin_connection(None)
 
     @property
@@ -129,6 +131,8 @@ class StreamClient:
             yield from self._numbered(messages, position)
         elif self._state is _State.PLAIN:
             yield from self._plain(messages, now_ns)
+        if self.joined:
+            self.heard_ns = now_ns
 
     def next_deadline_ns(self) -> int | None:
         """When silence becomes death, None where it never does."""

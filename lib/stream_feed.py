@@ -37,8 +37,6 @@ class StreamFeed:
         self._client = client
         self._on_begin = on_begin
         self._on_frames = on_frames
-        self.heard_ns: int | None = None
-        """When the stream last said anything, if only a heartbeat; None before it ever did."""
         self._connection = ReconnectingConnection(
             loop,
             *address,
@@ -49,6 +47,11 @@ class StreamFeed:
         self.peer = self._connection.peer
         self._log = structlog.get_logger().bind(stream=stream, peer=self.peer)
         loop.add_timed(self)
+
+    @property
+    def heard_ns(self) -> int | None:
+        """When the stream last said anything, if only a heartbeat; None before it ever did."""
+        return self._client.heard_ns
 
     def next_deadline_ns(self) -> int | None:
         """When silence becomes death."""
@@ -76,9 +79,6 @@ class StreamFeed:
         except (ProtocolError, MessageTooLongError) as error:
             self._log.error("protocol_error", reason=str(error))
             self._connection.drop(f"protocol error: {error}")
-            return
-        if self._client.joined:
-            self.heard_ns = now_ns
 
     def _begin(self, event: Joined | WentPlain) -> None:
         self._connection.proved()

@@ -20,7 +20,7 @@ from lib.clock import to_ns
 from lib.order_client import OrderClient
 from lib.order_messages import ExecutionReport, LogonAck, Order, make_order
 from lib.settings import StrategySettings
-from lib.signals import BatchSignal, ExplainedSignal, Side, Signal
+from lib.signals import BatchSignal, ExplainedSignal, Side, Signal, takes_batches
 
 MIN_BATCH_TICKS: Final = 64
 """From here on a signal that can take batches is given batches."""
@@ -59,6 +59,7 @@ class Trader:
         self._orders = orders
         self._max_tick_age_ns = to_ns(settings.max_tick_age)
         self._news_timeout_ns = to_ns(settings.news_timeout)
+        self._takes_batches = takes_batches(signal_class)
         self._signal = signal_class(settings)
         self._news: News | None = None
         self._news_heard_ns: int | None = None
@@ -116,7 +117,7 @@ class Trader:
     def refill(self, ticks: NDArray[np.void]) -> None:
         """Let the windows see ticks that are not to be traded on."""
         signal = self._signal
-        if isinstance(signal, BatchSignal):
+        if self._takes_batches and isinstance(signal, BatchSignal):
             signal.on_batch(ticks["symbol"], ticks["price"], None, self._symbols)
             return
         for _, _, price, _, index, _ in ticks.tolist():
@@ -132,7 +133,8 @@ class Trader:
         sentiment = news.sentiment if news else None
         oldest_ns = now_ns - self._max_tick_age_ns
         signal = self._signal
-        if len(ticks) >= MIN_BATCH_TICKS and isinstance(signal, BatchSignal):
+        many = self._takes_batches and len(ticks) >= MIN_BATCH_TICKS
+        if many and isinstance(signal, BatchSignal):
             says = signal.on_batch(ticks["symbol"], ticks["price"], sentiment, self._symbols)
             says = np.where(ticks["sent_ns"] < oldest_ns, np.int8(0), says)
             for number in _turns(ticks["symbol"], says):

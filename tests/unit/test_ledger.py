@@ -81,6 +81,7 @@ def test_a_forgotten_client_holds_nothing(ledger):
     ledger.forget("nobody")
     assert ledger.positions("anonymous-1") == {}
     assert ledger.last_order_id("anonymous-1") == 0
+    assert ledger.find("anonymous-1", 5) is None
     assert ledger.positions("x") == {"AAPL": 10}
 
 
@@ -91,3 +92,15 @@ def test_only_the_latest_orders_are_remembered_but_every_position_is(ledger, mon
     assert [n for n in range(1, 6) if ledger.find("x", n)] == [3, 4, 5]
     assert ledger.position("x", "AAPL") == 50
     assert ledger.last_order_id("x") == 5
+
+
+def test_one_client_cannot_make_another_forgotten(ledger, monkeypatch):
+    monkeypatch.setattr(ledger_module, "MAX_REMEMBERED_ORDERS", 3)
+    ledger.record(report("x", 1))
+    for order_id in range(1, 10):
+        ledger.record(report("y", order_id))
+    assert ledger.find("x", 1) is not None
+    assert ledger.is_forgotten("y", 6)
+    assert not ledger.is_forgotten("y", 7)
+    assert not ledger.is_forgotten("y", 10)
+    assert not ledger.is_forgotten("x", 1)

@@ -20,6 +20,7 @@ from lib.signals import (
     ExplainedSignal,
     MovingAverageAndNews,
     load_signal_class,
+    takes_batches,
 )
 
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")
@@ -278,3 +279,24 @@ def test_a_module_that_cannot_be_imported_is_told_in_one_line(module, text, told
 def test_a_class_of_the_users_own_can_be_loaded(module):
     name = module("class Mine:\n    def on_tick(self, symbol, price, sentiment):\n        pass\n")
     assert load_signal_class(f"{name}:Mine").__name__ == "Mine"
+
+
+def test_a_derived_signal_that_changes_on_tick_alone_is_given_no_batches():
+    class Derived(MovingAverageAndNews):
+        def on_tick(self, symbol, price, sentiment):
+            return None
+
+    class DerivedBoth(Derived):
+        def on_tick(self, symbol, price, sentiment):
+            return None
+
+        def on_batch(self, symbols, prices, sentiment, names):
+            return np.zeros(len(symbols), np.int8)
+
+    class Renamed(MovingAverageAndNews):
+        pass
+
+    assert takes_batches(MovingAverageAndNews)
+    assert takes_batches(Renamed)
+    assert takes_batches(DerivedBoth)
+    assert not takes_batches(Derived)

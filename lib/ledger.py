@@ -12,9 +12,9 @@ from typing import Final
 
 from lib.order_messages import ExecutionReport
 
-MAX_REMEMBERED_ORDERS: Final = 2_000
+MAX_REMEMBERED_ORDERS: Final = 5_000
 """Of each client, the latest. A client sends at most its unanswered orders again, which are 1,000
-(`lib.order_client`). At some 600 bytes each, 1.2 MB a client."""
+(`lib.order_client`). At some 600 bytes each, 3 MB a client."""
 
 
 class Ledger:

@@ -12,7 +12,6 @@ here: the keeper lives on this module alone and must be small.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import stat
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from lib import wakeup
+from lib.file_lock import LockHeldError, lock_file
 
 SHM_DIR: Final = Path("/dev/shm")
 """Where the C library's shm_open, and so `SharedMemory`, keeps its segments on Linux."""
@@ -33,9 +33,6 @@ RETIRED_OFFSET: Final = 16
 the first 8 bytes are the same in every version, so that any version can retire any other."""
 
 MAX_NAME_CHARACTERS: Final = 100
-LOCK_ATTEMPTS: Final = 100
-"""How often a lock file may vanish under us before we give up. Once is rare."""
-
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _building = threading.Lock()
 """One NAME.new-PID at a time in this process: any other that bears our number is a leftover."""
@@ -62,14 +59,6 @@ class PriceBookInUse(PriceBookError):  # noqa: N818
         self.pid = pid
 
 
-class LockHeldError(Exception):
-    """Somebody else holds a lock file. `note` is what the holder has written into it."""
-
-    def __init__(self, note: str) -> None:
-        super().__init__(note)
-        self.note = note
-
-
 def check_name(name: str) -> None:
     """Raise ValueError unless `name` can be the name of a price book."""
     if len(name) > MAX_NAME_CHARACTERS or not _NAME.fullmatch(name):
@@ -84,6 +73,11 @@ def explain(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return f"{error.strerror}; it may be another user's"
     return error.strerror or str(error)
+
+
+def cannot_lock(path: Path, error: OSError) -> PriceBookError:
+    """Return the error for a lock file that cannot be opened."""
+    return PriceBookError(f"cannot lock {path}: {explain(error)}")
 
 
 def segment_path(name: str) -> Path:
@@ -101,45 +95,17 @@ def fifo_prefix(name: str) -> str:
     return str(SHM_DIR / f"{name}.reader-")
 
 
-def lock_file(path: Path, note: str, *, shared: bool = False) -> int:
-    """Take the lock that is the file `path`, and write `note` into it; never waits.
-
-    Returns the descriptor that holds the lock: it is held until the descriptor and all its
-    duplicates are closed, by whatever means, so also when the holder is killed. A shared lock
-    excludes exclusive ones only. Raises LockHeldError if somebody else holds it, and
-    PriceBookError if the file cannot be opened.
-    """
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    for _ in range(LOCK_ATTEMPTS):
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise PriceBookError(f"cannot lock {path}: {explain(error)}") from error
-        try:
-            try:
-                fcntl.flock(fd, kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LockHeldError(os.pread(fd, 200, 0).decode("ascii", "replace")) from None
-            # The file may have been removed between open and flock. Then we hold a lock that
-            # nobody else will ever find.
-            if is_still_at(fd, path):
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, note.encode("ascii"), 0)
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
-    raise PriceBookError(f"{path} was removed {LOCK_ATTEMPTS} times while it was being locked")
-
-
 def lock_writer(name: str, *, shared: bool = False) -> int:
     """Take the writer's lock of a price book, as `lock_file` does.
 
-    Raises PriceBookInUse, which names the process that holds it.
+    Raises PriceBookInUse, which names the process that holds it, and PriceBookError if the lock
+    file cannot be opened.
     """
+    path = SHM_DIR / f"{name}.lock"
     try:
-        return lock_file(SHM_DIR / f"{name}.lock", str(os.getpid()), shared=shared)
+        return lock_file(path, str(os.getpid()), shared=shared)
+    except OSError as error:
+        raise cannot_lock(path, error) from error
     except LockHeldError as held:
         pid = int(held.note) if held.note.isdecimal() else None
         raise PriceBookInUse(
@@ -147,15 +113,6 @@ def lock_writer(name: str, *, shared: bool = False) -> int:
             "a price book has one writer at a time",
             pid,
         ) from None
-
-
-def is_still_at(fd: int, path: Path) -> bool:
-    """Tell whether the open file `fd` is the one that `path` names."""
-    try:
-        there = path.lstat()
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(there, os.fstat(fd))
 
 
 def create_segment(name: str, beginning: bytes, total_bytes: int, *, replace: bool) -> None:

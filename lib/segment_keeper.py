@@ -24,15 +24,14 @@ import time
 from pathlib import Path
 from typing import Final
 
+from lib.file_lock import LockHeldError, is_still_at, lock_file
 from lib.run import Run, is_alive
 from lib.segment_files import (
-    LockHeldError,
     PriceBookError,
     PriceBookInUse,
+    cannot_lock,
     check_name,
-    is_still_at,
     keeper_path,
-    lock_file,
     remove_segments,
 )
 
@@ -63,6 +62,8 @@ def keep_until_run_ends(name: str, run: Run) -> None:
     while True:
         try:
             lock = lock_file(keeper_path(name), note)
+        except OSError as error:
+            raise cannot_lock(keeper_path(name), error) from error
         except LockHeldError as held:
             if held.note == note:
                 return

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lib import segment_files
+from lib.file_lock import lock_file
 from lib.segment_files import (
     MAGIC,
     RETIRED_OFFSET,
     SHM_DIR,
-    LockHeldError,
     PriceBookError,
     PriceBookInUse,
     create_segment,
     keeper_path,
-    lock_file,
     lock_writer,
     remove_segments,
     retire,
@@ -43,63 +40,8 @@ def files_of(name: str) -> list[str]:
     return sorted(path.name for path in SHM_DIR.glob(f"{name}*"))
 
 
-class TestLockFile:
-    def test_is_held_by_one_who_says_who_he_is(self, tmp_path):
-        held = lock_file(tmp_path / "lock", "me")
-        with pytest.raises(LockHeldError) as refusal:
-            lock_file(tmp_path / "lock", "you")
-        assert refusal.value.note == "me"
-        os.close(held)
-        os.close(lock_file(tmp_path / "lock", "you"))
-        assert (tmp_path / "lock").read_text() == "you"
-
-    def test_is_released_when_its_holder_is_killed(self, tmp_path):
-        path = tmp_path / "lock"
-
-        def holder():
-            lock_file(path, "child")
-            signal.pause()
-
-        with forked(holder) as child:
-            wait_until(lambda: path.exists() and path.read_text() == "child", "the child has it")
-            with pytest.raises(LockHeldError):
-                lock_file(path, "me")
-            child.kill()
-            child.join()
-            os.close(lock_file(path, "me"))
-
-    def test_can_be_shared_against_those_who_want_it_alone(self, tmp_path):
-        path = tmp_path / "lock"
-        first, second = (lock_file(path, note, shared=True) for note in "ab")
-        with pytest.raises(LockHeldError):
-            lock_file(path, "c")
-        os.close(first)
-        os.close(second)
-        os.close(lock_file(path, "c"))
-
-    def test_that_was_removed_meanwhile_is_no_lock(self, tmp_path, monkeypatch):
-        path = tmp_path / "lock"
-        flock, removals = segment_files.fcntl.flock, [1, 2]
-
-        def remove_first(fd: int, kind: int) -> None:
-            if removals:
-                removals.pop()
-                path.unlink()
-            flock(fd, kind)
-
-        monkeypatch.setattr(segment_files.fcntl, "flock", remove_first)
-        held = lock_file(path, "me")
-        assert path.read_text() == "me"
-        assert os.path.sameopenfile(held, os.open(path, os.O_RDONLY))
-
-    def test_that_cannot_be_opened_is_one_line(self, tmp_path):
-        (tmp_path / "elsewhere").touch()
-        (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-        for path in (tmp_path, tmp_path / "link", tmp_path / "no" / "lock"):
-            with pytest.raises(PriceBookError, match=f"^cannot lock {path}: [^\n]+$"):
-                lock_file(path, "me")
-
-    def test_of_a_writer_names_the_process(self, name):
+class TestLockWriter:
+    def test_names_the_process_that_holds_it(self, name):
         held = lock_writer(name)
         with pytest.raises(PriceBookInUse, match=f"{name} .*process {os.getpid()};") as refusal:
             lock_writer(name)
@@ -108,6 +50,13 @@ class TestLockFile:
         with pytest.raises(PriceBookInUse, match="not known") as refusal:
             lock_writer(name)
         assert refusal.value.pid is None
+
+    def test_that_cannot_be_taken_is_one_line(self, name):
+        lock = SHM_DIR / f"{name}.lock"
+        lock.mkdir()
+        with pytest.raises(PriceBookError, match=f"^cannot lock {lock}: [^\n]+$"):
+            lock_writer(name)
+        lock.rmdir()
 
 
 class TestCreateSegment:

@@ -1,0 +1,61 @@
+"""Locks that the kernel releases when their holder dies, however it dies: flock on a file.
+
+Only the standard library is imported here: the price book's keeper must stay small.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+LOCK_ATTEMPTS: Final = 100
+"""How often a lock file may vanish under us before we give up. Once is rare."""
+
+
+class LockHeldError(Exception):
+    """Somebody else holds a lock file. `note` is what the holder has written into it."""
+
+    def __init__(self, note: str) -> None:
+        super().__init__(note)
+        self.note = note
+
+
+def lock_file(path: Path, note: str, *, shared: bool = False) -> int:
+    """Take the lock that is the file `path`, and write `note` into it; never waits.
+
+    Returns the descriptor that holds the lock: it is held until the descriptor and all its
+    duplicates are closed, by whatever means, so also when the holder is killed. A shared lock
+    excludes exclusive ones only. Raises LockHeldError if somebody else holds it, and OSError if
+    the file cannot be opened or written.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    for _ in range(LOCK_ATTEMPTS):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockHeldError(os.pread(fd, 200, 0).decode("ascii", "replace")) from None
+            # The file may have been removed between open and flock. Then we hold a lock that
+            # nobody else will ever find.
+            if is_still_at(fd, path):
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, note.encode("ascii"), 0)
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+    raise OSError(errno.EAGAIN, f"removed {LOCK_ATTEMPTS} times while it was being locked")
+
+
+def is_still_at(fd: int, path: Path) -> bool:
+    """Tell whether the open file `fd` is the one that `path` names."""
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(fd))

@@ -1,0 +1,159 @@
+"""Why an order must not be filled: every limit of `[risk]`, the age of an order, and the halt.
+
+The plan: `refusal` goes through the checks from the cheapest and broadest to the dearest, and the
+first that fails names the reason. All arithmetic is exact, so a limit means precisely its figure:
+exactly at a limit is allowed, one beyond it is not. Nothing here reads a clock, a file or the
+ledger; what a decision depends on comes in with the order, apart from the price book's latest
+price, which is asked for last because it is looked up in shared memory.
+
+An order that passes costs about a microsecond and makes no object that stays, but for two numbers
+in the rate window for each pass of the order manager. A window holds at most one second of passes,
+and at most as many as orders are allowed in a second.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from fractions import Fraction
+
+from lib.clock import SECOND_NS
+from lib.order_messages import MAX_INTEGER, Order
+from lib.prices import format_price
+from lib.settings import RiskSettings
+
+
+class Risk:
+    """Why an order must not be filled. Pure; one an order manager.
+
+    `order_ttl_ns` is the age up to which an order is taken. `latest_price` gives the price book's
+    latest price of a symbol in fixed point, or None if there is none: then there is no collar.
+    """
+
+    def __init__(
+        self,
+        settings: RiskSettings,
+        order_ttl_ns: int,
+        symbols: tuple[str, ...],
+        latest_price: Callable[[str], int | None],
+    ) -> None:
+        self._order_ttl_ns = order_ttl_ns
+        self._symbols = frozenset(symbols)
+        self._latest_price = latest_price
+        # No order and no position is beyond MAX_INTEGER, so that is as good as no limit.
+        self._max_order_quantity = settings.max_order_quantity or MAX_INTEGER
+        self._max_position = settings.max_position or MAX_INTEGER
+        self._max_orders_per_second = settings.max_orders_per_second
+        self._windows: dict[str, _RateWindow] = {}  # by client_id; none of them is empty
+        self._price_collar_percent = settings.price_collar_percent
+        # By way of its text, because 0.1 in the settings means a tenth, which no float is.
+        collar = Fraction(str(settings.price_collar_percent)) / 100
+        self._collar_numerator, self._collar_denominator = collar.as_integer_ratio()
+
+    def refusal(
+        self, client_id: str, order: Order, price: int, position: int, *, now_ns: int, halted: bool
+    ) -> str | None:
+        """Say why the order must not be filled, in one line for people; None if it may be.
+
+        Call it once for each new order, in order of receipt, and not for a repeated one: it counts
+        towards the client's rate. `price` is the order's, already parsed; `position` is what the
+        client holds of the symbol now; `now_ns` is the monotonic time of receipt, which never goes
+        back; `halted` says whether trading is.
+        """
+        if halted:
+            return "halted"
+        if order.sent_ns is not None and now_ns - order.sent_ns > self._order_ttl_ns:
+            return (
+                f"expired: first sent {(now_ns - order.sent_ns) / SECOND_NS:.3f} s before its "
+                f"receipt, and the limit is {self._order_ttl_ns / SECOND_NS:.3f} s"
+            )
+        if self._max_orders_per_second and not self._count(client_id, now_ns):
+            return (
+                f"{client_id} has sent {self._max_orders_per_second} orders within a second, "
+                "which is the limit"
+            )
+        symbol = order.symbol
+        if symbol not in self._symbols:
+            return f"unknown symbol {symbol}"
+        if order.quantity > self._max_order_quantity:
+            return f"the quantity is {order.quantity}, and the limit is {self._max_order_quantity}"
+        if order.position is not None and order.position != position:
+            return f"the position is {position}, and the order assumes {order.position}"
+        new_position = position + order.signed_quantity
+        if abs(new_position) > MAX_INTEGER:
+            return f"the position would pass {MAX_INTEGER}"
+        if abs(new_position) > self._max_position and not _only_reduces(position, new_position):
+            return (
+                f"the position would be {new_position}, "
+                f"and the limit is {self._max_position} long or short"
+            )
+        if self._price_collar_percent:
+            latest = self._latest_price(symbol)
+            if latest is not None and self._is_outside_collar(price, latest):
+                return (
+                    f"the price {format_price(price)} is more than "
+                    f"{self._price_collar_percent:.15g}% from the latest, "
+                    f"{format_price(latest)}"
+                )
+        return None
+
+    def forget_idle(self, now_ns: int) -> None:
+        """Drop what is kept of clients that have sent nothing for a second; changes no decision.
+
+        Call it now and then: until then a client that has gone is remembered.
+        """
+        self._windows = {
+            client_id: window
+            for client_id, window in self._windows.items()
+            if window.times_ns[-1] > now_ns - SECOND_NS
+        }
+
+    def _count(self, client_id: str, now_ns: int) -> bool:
+        """Count an order towards the client's rate, unless that is at its limit already."""
+        window = self._windows.get(client_id)
+        if window is None:
+            window = self._windows[client_id] = _RateWindow()
+        return window.count(now_ns, self._max_orders_per_second)
+
+    def _is_outside_collar(self, price: int, latest: int) -> bool:
+        # |price - latest| / latest > collar, multiplied out: integers only.
+        return abs(price - latest) * self._collar_denominator > latest * self._collar_numerator
+
+
+class _RateWindow:
+    """The orders that a client has sent within the last second.
+
+    They are kept by pass of the order manager, because all orders of one pass have the same time.
+    Plain integers in two deques, not pairs in one: the garbage collector need not look at them.
+    """
+
+    __slots__ = ("counts", "times_ns", "total")
+
+    def __init__(self) -> None:
+        self.times_ns: deque[int] = deque()
+        self.counts: deque[int] = deque()
+        self.total = 0
+
+    def count(self, now_ns: int, limit: int) -> bool:
+        """Count an order, unless there are `limit` already: then it is not counted.
+
+        An order that is exactly a second old is out of the window.
+        """
+        times_ns = self.times_ns
+        while times_ns and times_ns[0] <= now_ns - SECOND_NS:
+            times_ns.popleft()
+            self.total -= self.counts.popleft()
+        if self.total >= limit:
+            return False
+        if times_ns and times_ns[-1] == now_ns:
+            self.counts[-1] += 1
+        else:
+            times_ns.append(now_ns)
+            self.counts.append(1)
+        self.total += 1
+        return True
+
+
+def _only_reduces(position: int, new_position: int) -> bool:
+    """Whether a position comes nearer to zero and does not change sides."""
+    return 0 <= new_position < position or position < new_position <= 0

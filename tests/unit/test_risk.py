@@ -1,0 +1,443 @@
+"""Risk: a limit means its figure exactly, 0 switches it off, and the first to fail speaks."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lib.clock import SECOND_NS
+from lib.order_messages import MAX_INTEGER, Order, make_order
+from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.risk import Risk
+from lib.settings import RiskSettings
+
+SYMBOLS = ("AAPL", "MSFT")
+TTL_NS = 5 * SECOND_NS
+NOW_NS = 1_000 * SECOND_NS
+LATEST = 100 * PRICE_SCALE
+
+
+def make_risk(latest: int | None = LATEST, **limits: float) -> Risk:
+    """Limits that are not named are off."""
+    off = dict.fromkeys(RiskSettings.__struct_fields__, 0)
+    return Risk(RiskSettings(**off | limits), TTL_NS, SYMBOLS, lambda symbol: latest)
+
+
+def make(**changes: object) -> Order:
+    fields = {
+        "order_id": 1,
+        "symbol": "AAPL",
+        "side": "BUY",
+        "quantity": 10,
+        "price": LATEST,
+    }
+    return make_order(**fields | changes)
+
+
+def judge(
+    risk: Risk,
+    order: Order | None = None,
+    *,
+    client_id: str = "strategy",
+    position: int = 0,
+    now_ns: int = NOW_NS,
+    halted: bool = False,
+) -> str | None:
+    order = order or make()
+    return risk.refusal(client_id, order, order.price, position, now_ns=now_ns, halted=halted)
+
+
+# Halt and age.
+
+
+def test_a_plain_order_passes_the_default_limits():
+    assert judge(Risk(RiskSettings(), TTL_NS, SYMBOLS, lambda symbol: LATEST)) is None
+
+
+def test_while_trading_is_halted_every_order_is_refused_as_halted():
+    risk = make_risk()
+    assert judge(risk, halted=True) == "halted"
+    assert judge(risk, halted=False) is None
+
+
+def test_an_order_is_taken_up_to_its_time_to_live_and_not_a_nanosecond_later():
+    risk = make_risk()
+    assert judge(risk, make(sent_ns=NOW_NS - TTL_NS)) is None
+    reason = judge(risk, make(sent_ns=NOW_NS - TTL_NS - 1))
+    assert reason == "expired: first sent 5.000 s before its receipt, and the limit is 5.000 s"
+
+
+def test_a_sending_time_of_zero_is_a_time():
+    assert judge(make_risk(), make(sent_ns=0)).startswith("expired")
+
+
+def test_an_order_without_a_sending_time_or_with_one_in_the_future_has_not_expired():
+    risk = make_risk()
+    assert judge(risk, make()) is None
+    assert judge(risk, make(sent_ns=2**63 - 1)) is None
+
+
+# Orders per second.
+
+
+def test_the_rate_is_limited_exactly_and_the_reason_says_whose():
+    risk = make_risk(max_orders_per_second=3)
+    assert [judge(risk) for _ in range(3)] == [None] * 3
+    assert judge(risk) == "strategy has sent 3 orders within a second, which is the limit"
+
+
+def test_an_order_is_out_of_the_window_when_it_is_exactly_a_second_old():
+    risk = make_risk(max_orders_per_second=1)
+    assert judge(risk, now_ns=NOW_NS) is None
+    assert judge(risk, now_ns=NOW_NS + SECOND_NS - 1) is not None
+    assert judge(risk, now_ns=NOW_NS + SECOND_NS) is None
+
+
+def test_an_order_refused_by_a_later_check_counts_towards_the_rate():
+    risk = make_risk(max_orders_per_second=1)
+    assert judge(risk, make(symbol="TSLA")) == "unknown symbol TSLA"
+    assert "within a second" in judge(risk)
+
+
+def test_an_order_refused_for_the_rate_does_not_count_towards_it():
+    risk = make_risk(max_orders_per_second=2)
+    tenths = [0, 6, 9, 9, 10, 10, 16]
+    reasons = [judge(risk, now_ns=NOW_NS + tenth * SECOND_NS // 10) for tenth in tenths]
+    assert [reason is None for reason in reasons] == [True, True, False, False, True, False, True]
+
+
+def test_an_order_refused_as_halted_or_expired_does_not_count_towards_the_rate():
+    risk = make_risk(max_orders_per_second=1)
+    assert judge(risk, halted=True) == "halted"
+    assert judge(risk, make(sent_ns=0)).startswith("expired")
+    assert judge(risk) is None
+
+
+def test_the_rate_of_one_client_does_not_touch_another():
+    risk = make_risk(max_orders_per_second=1)
+    assert judge(risk, client_id="one") is None
+    assert judge(risk, client_id="two") is None
+    assert judge(risk, client_id="one").startswith("one has sent")
+    assert judge(risk, client_id="two").startswith("two has sent")
+
+
+class PlainRate:
+    """The rate limit as one would say it, at any cost: the times of all orders that counted."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.times_ns: list[int] = []
+
+    def takes(self, now_ns: int) -> bool:
+        within_a_second = [t for t in self.times_ns if now_ns - t < SECOND_NS]
+        if len(within_a_second) >= self.limit:
+            return False
+        self.times_ns.append(now_ns)
+        return True
+
+
+gaps_ns = st.one_of(
+    st.just(0),
+    st.integers(0, 2 * SECOND_NS),
+    st.sampled_from([1, SECOND_NS // 3, SECOND_NS // 2, SECOND_NS - 1, SECOND_NS, SECOND_NS + 1]),
+)
+
+
+@given(
+    limit=st.integers(1, 5),
+    steps=st.lists(st.tuples(gaps_ns, st.sampled_from("ab"), st.booleans()), max_size=60),
+)
+@example(2, [(0, "a", False), (0, "a", False), (SECOND_NS, "a", False), (0, "a", False)])
+def test_the_rate_window_decides_as_a_plain_list_of_times_does(limit, steps):
+    """Whether or not idle clients are forgotten at any time."""
+    risk, forgetful = (make_risk(max_orders_per_second=limit) for _ in range(2))
+    plain = {client_id: PlainRate(limit) for client_id in "ab"}
+    now_ns = NOW_NS
+    for gap_ns, client_id, forget in steps:
+        now_ns += gap_ns
+        if forget:
+            forgetful.forget_idle(now_ns)
+        takes = plain[client_id].takes(now_ns)
+        assert (judge(risk, client_id=client_id, now_ns=now_ns) is None) == takes
+        assert (judge(forgetful, client_id=client_id, now_ns=now_ns) is None) == takes
+
+
+@given(limit=st.integers(1, 5), gaps_ns=st.lists(gaps_ns, max_size=60))
+def test_no_second_has_more_orders_than_the_limit(limit, gaps_ns):
+    risk = make_risk(max_orders_per_second=limit)
+    times_ns = itertools.accumulate(gaps_ns, initial=NOW_NS)
+    taken_ns = [t for t in times_ns if judge(risk, now_ns=t) is None]
+    assert all(later - t >= SECOND_NS for t, later in zip(taken_ns, taken_ns[limit:], strict=False))
+
+
+# Symbol, quantity, position.
+
+
+def test_a_symbol_that_is_not_in_the_settings_is_refused():
+    risk = make_risk()
+    assert judge(risk, make(symbol="MSFT")) is None
+    assert judge(risk, make(symbol="TSLA")) == "unknown symbol TSLA"
+
+
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
+def test_a_quantity_is_taken_up_to_the_limit_and_not_one_share_more(side):
+    risk = make_risk(max_order_quantity=1000)
+    assert judge(risk, make(side=side, quantity=1000)) is None
+    reason = judge(risk, make(side=side, quantity=1001))
+    assert reason == "the quantity is 1001, and the limit is 1000"
+
+
+def test_an_order_that_assumes_another_position_is_refused():
+    risk = make_risk()
+    assert judge(risk, make(position=10), position=10) is None
+    reason = judge(risk, make(position=0), position=10)
+    assert reason == "the position is 10, and the order assumes 0"
+
+
+@pytest.mark.parametrize(("side", "sign"), [("BUY", 1), ("SELL", -1)])
+def test_no_position_passes_the_largest_integer_even_without_limits(side, sign):
+    risk = make_risk()
+    at_most = make(side=side, quantity=MAX_INTEGER)
+    assert judge(risk, at_most) is None
+    assert judge(risk, at_most, position=sign) == f"the position would pass {MAX_INTEGER}"
+
+
+@pytest.mark.parametrize(("side", "sign"), [("BUY", 1), ("SELL", -1)])
+def test_a_position_is_allowed_up_to_the_limit_and_not_one_share_more(side, sign):
+    risk = make_risk(max_position=100)
+    assert judge(risk, make(side=side, quantity=10), position=sign * 90) is None
+    reason = judge(risk, make(side=side, quantity=11), position=sign * 90)
+    assert reason == f"the position would be {sign * 101}, and the limit is 100 long or short"
+
+
+@pytest.mark.parametrize(("side", "sign"), [("SELL", 1), ("BUY", -1)])
+@pytest.mark.parametrize(
+    ("position", "quantity", "allowed"),
+    [
+        (500, 1, True),
+        (500, 399, True),
+        (500, 400, True),
+        (500, 500, True),
+        (500, 600, True),  # through zero, and within the limit on the other side
+        (500, 601, False),  # beyond it on the other side
+        (500, 999, False),
+        (500, 1000, False),
+    ],
+)
+def test_a_position_beyond_the_limit_may_be_reduced(side, sign, position, quantity, allowed):
+    """As after the limit has been lowered."""
+    risk = make_risk(max_position=100)
+    order = make(side=side, quantity=quantity)
+    assert (judge(risk, order, position=sign * position) is None) == allowed
+
+
+@pytest.mark.parametrize(("side", "sign"), [("BUY", 1), ("SELL", -1)])
+def test_a_position_beyond_the_limit_must_not_grow(side, sign):
+    risk = make_risk(max_position=100)
+    assert judge(risk, make(side=side, quantity=1), position=sign * 500) is not None
+
+
+# The price collar.
+
+
+def test_the_collar_names_both_prices_and_its_width():
+    risk = make_risk(latest=17_300_000_000, price_collar_percent=12.5)
+    reason = judge(risk, make(price=20_000_000_000))
+    assert reason == "the price 200.00 is more than 12.5% from the latest, 173.00"
+
+
+@pytest.mark.parametrize("latest", [100 * PRICE_SCALE, 2, MAX_PRICE // 3 * 2 - 2])
+def test_a_price_is_taken_up_to_the_collar_and_not_a_unit_beyond(latest):
+    risk = make_risk(latest, price_collar_percent=50.0)
+    half = latest // 2
+    assert judge(risk, make(price=latest + half)) is None
+    assert judge(risk, make(price=latest - half)) is None
+    assert "more than 50% from" in judge(risk, make(price=latest + half + 1))
+    if latest > 2:  # there is no price below one unit
+        assert "more than 50% from" in judge(risk, make(price=latest - half - 1))
+
+
+@given(st.integers(1, 10**6), st.integers(1, MAX_PRICE // 10**4 // 3))
+@example(29, 1)  # 0.29 as a float is a little less than that
+@example(1, MAX_PRICE // 10**4 // 3)
+def test_the_collar_is_the_decimal_number_of_the_settings_and_not_a_float(hundredths, scale):
+    """A collar of as many hundredths of a percent is as many units, times scale, of 10,000."""
+    latest = 10**4 * scale
+    width = hundredths * scale
+    risk = make_risk(latest, price_collar_percent=hundredths / 100)
+    for price, outside in [
+        (latest + width, False),
+        (latest + width + 1, True),
+        (latest - width, False),
+        (latest - width - 1, True),
+    ]:
+        if 0 < price <= MAX_PRICE:
+            assert (judge(risk, make(price=price)) is not None) == outside
+
+
+@pytest.mark.parametrize("percent", [5e-324, 1e-8, 100.0, 1_000_000.0])
+def test_the_latest_price_itself_is_inside_every_collar(percent):
+    for latest in (1, MAX_PRICE):
+        assert judge(make_risk(latest, price_collar_percent=percent), make(price=latest)) is None
+
+
+def test_the_smallest_collar_refuses_the_next_price():
+    risk = make_risk(MAX_PRICE, price_collar_percent=5e-324)
+    assert judge(risk, make(price=MAX_PRICE - 1)) is not None
+
+
+def test_the_largest_and_the_smallest_price_are_far_apart():
+    assert judge(make_risk(1, price_collar_percent=1e6), make(price=MAX_PRICE)) is not None
+    assert judge(make_risk(MAX_PRICE, price_collar_percent=99.9), make(price=1)) is not None
+    assert judge(make_risk(MAX_PRICE, price_collar_percent=100.0), make(price=1)) is None
+
+
+def test_without_a_latest_price_there_is_no_collar():
+    assert judge(make_risk(latest=None, price_collar_percent=1.0), make(price=1)) is None
+
+
+def test_the_collar_asks_for_the_price_of_the_orders_symbol():
+    latest = {"AAPL": LATEST, "MSFT": 4 * LATEST}
+    settings = RiskSettings(price_collar_percent=10.0)
+    risk = Risk(settings, TTL_NS, SYMBOLS, latest.get)
+    assert judge(risk, make(symbol="MSFT", price=4 * LATEST)) is None
+    assert judge(risk, make(symbol="AAPL", price=4 * LATEST)) is not None
+
+
+# All of them.
+
+
+def test_zero_switches_every_limit_off():
+    risk = make_risk()
+    far_beyond = make(quantity=MAX_INTEGER, price=MAX_PRICE)
+    for _ in range(200):
+        assert judge(risk, far_beyond) is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("max_order_quantity", "the quantity is"),
+        ("max_position", "the position would be"),
+        ("price_collar_percent", "the price"),
+        ("max_orders_per_second", "has sent"),
+    ],
+)
+def test_zero_switches_off_one_limit_and_no_other(limit, words):
+    limits = {
+        "max_order_quantity": 1,
+        "max_position": 1,
+        "price_collar_percent": 1.0,
+        "max_orders_per_second": 1,
+    }
+    far_beyond = make(quantity=MAX_INTEGER, price=MAX_PRICE)
+
+    def second_reason(**limits: float) -> str | None:
+        risk = make_risk(**limits)
+        judge(risk)
+        return judge(risk, far_beyond)
+
+    off = dict.fromkeys(limits, 0)
+    assert words in second_reason(**off | {limit: limits[limit]})
+    assert words not in second_reason(**limits | {limit: 0})
+
+
+REASONS = {
+    "halted": "halted",
+    "expired": "expired",
+    "rate": "strategy has sent",
+    "symbol": "unknown symbol",
+    "quantity": "the quantity is",
+    "assumption": "the position is",
+    "largest integer": "the position would pass",
+    "position": "the position would be",
+    "collar": "the price",
+}
+"""What can be wrong with an order, in the order in which it is looked for."""
+
+
+@pytest.mark.parametrize("wrong", [*itertools.combinations(REASONS, 2)], ids=" and ".join)
+def test_of_two_things_that_are_wrong_the_first_is_the_reason(wrong):
+    risk = make_risk(
+        max_order_quantity=10,
+        max_position=100,
+        price_collar_percent=50.0,
+        max_orders_per_second=2,
+    )
+    for _ in range(2 if "rate" in wrong else 1):
+        assert judge(risk) is None
+    position = 0
+    if "position" in wrong:
+        position = 100
+    if "largest integer" in wrong:
+        position = MAX_INTEGER
+    order = make(
+        symbol="TSLA" if "symbol" in wrong else "AAPL",
+        quantity=11 if "quantity" in wrong else 10,
+        position=position - 1 if "assumption" in wrong else position,
+        price=2 * LATEST if "collar" in wrong else LATEST,
+        sent_ns=0 if "expired" in wrong else NOW_NS,
+    )
+    reason = judge(risk, order, position=position, halted="halted" in wrong)
+    assert reason is not None
+    assert reason.startswith(REASONS[wrong[0]])
+
+
+# Memory.
+
+LITTLE_BYTES = 50_000
+"""An empty deque keeps some 8 KB of blocks for later."""
+
+
+def traced_growth(risk: Risk, orders: list[tuple[str, int]], forget_ns: int | None = None) -> int:
+    """By how many bytes memory has grown after orders of (client, time) and the forgetting."""
+    order = make()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for client_id, now_ns in orders:
+            judge(risk, order, client_id=client_id, now_ns=now_ns)
+        if forget_ns is not None:
+            risk.forget_idle(forget_ns)
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+CLIENTS = [(f"client-{number}", NOW_NS) for number in range(1000)]
+
+
+def test_clients_that_sent_nothing_for_a_second_are_forgotten_and_not_before():
+    kept = traced_growth(make_risk(max_orders_per_second=1), CLIENTS, NOW_NS + SECOND_NS - 1)
+    gone = traced_growth(make_risk(max_orders_per_second=1), CLIENTS, NOW_NS + SECOND_NS)
+    assert kept > 10 * LITTLE_BYTES
+    assert gone < LITTLE_BYTES
+
+
+def test_a_client_with_one_recent_order_is_not_forgotten():
+    risk = make_risk(max_orders_per_second=2)
+    judge(risk, now_ns=NOW_NS)
+    judge(risk, now_ns=NOW_NS + SECOND_NS // 2)
+    risk.forget_idle(NOW_NS + SECOND_NS)
+    judge(risk, now_ns=NOW_NS + SECOND_NS)
+    assert judge(risk, now_ns=NOW_NS + SECOND_NS) is not None
+
+
+def test_many_orders_of_one_pass_take_no_more_memory_than_one():
+    orders = [("strategy", NOW_NS)] * 10_000
+    assert traced_growth(make_risk(max_orders_per_second=MAX_INTEGER), orders) < LITTLE_BYTES
+
+
+def test_a_client_that_never_pauses_is_remembered_for_a_second_only():
+    burst = [("strategy", NOW_NS + number) for number in range(10_000)]
+    trickle = [("strategy", NOW_NS + number * SECOND_NS // 2) for number in range(2, 1000)]
+    risk = make_risk(max_orders_per_second=MAX_INTEGER)
+    assert traced_growth(risk, burst + trickle) < LITTLE_BYTES
+
+
+def test_without_a_rate_limit_nothing_is_kept():
+    assert traced_growth(make_risk(), CLIENTS) < LITTLE_BYTES

@@ -1,7 +1,8 @@
 """OrderManager: takes orders from any number of clients, books, answers and prints them.
 
 What it decides is `lib.order_desk`'s. Here is the order in which things happen: all that has
-arrived is taken, committed as one, answered, and only then printed and logged.
+arrived is taken, under one look at the clock and at the halt switch; committed as one; answered;
+and only then printed and logged.
 """
 
 from __future__ import annotations
@@ -14,16 +15,20 @@ from typing import Final
 
 import structlog
 
-from lib.clock import SECOND_NS
+from lib.clock import SECOND_NS, to_ns, utc_stamp
 from lib.connection import Connection
+from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
 from lib.framing import MessageTooLongError
-from lib.ledger import Ledger
+from lib.ledger.schema import ForeignLedgerError, LedgerError
+from lib.ledger.writer import Ledger
 from lib.logs import BoundedWriter
-from lib.order_desk import OrderDesk, Outcome, Session
+from lib.order_desk import OrderDesk, Outcome, Receipt, Session
+from lib.risk import Risk
 from lib.role import run_role
 from lib.server import Server
 from lib.settings import Settings
+from lib.shared_memory_utils import PriceBookError, SharedPriceBook
 from lib.tally import Tally
 
 MAX_CLIENTS: Final = 512
@@ -31,6 +36,12 @@ MAX_QUEUED_BYTES: Final = 1024 * 1024
 """A client that does not read its answers is disconnected when this much waits for it."""
 SWEEP_NS: Final = SECOND_NS // 4
 """How often to look for connections that take too long to say goodbye."""
+LINES_A_WRITE: Final = 64
+"""Confirmations that are printed with one system call: 4 KB, which a pipe takes whole or not."""
+HALT_FILE: Final = "HALT"
+"""While it exists in the var directory, every order is rejected."""
+ATTACH_RETRY_NS: Final = SECOND_NS // 4
+"""How often to look for a price book while there is none."""
 
 
 class OrderManager:
@@ -40,11 +51,26 @@ class OrderManager:
         self._loop = loop
         self._log = structlog.get_logger()
         self._out = BoundedWriter(sys.stdout)
-        self._desk = OrderDesk(settings.symbols, Ledger())
+        self._halt_file = settings.var_dir / HALT_FILE
+        self._halted = False
+        self._latest_prices = LatestPrices(settings.price_book.name)
+        ttl_ns = to_ns(settings.order_manager.order_ttl)
+        risk = Risk(settings.risk, ttl_ns, settings.symbols, self._latest_prices.get)
+        self._ledger = Ledger(settings.var_dir / settings.order_manager.ledger)
+        self._ledger_failure: str | None = None
+        self._desk = OrderDesk(self._ledger, risk)
         self._connections: dict[Session, Connection] = {}
         """In the order of their coming."""
+        self._arrived: list[tuple[Session, bytes]] = []
         self._tally = Tally(stream="orders")
         self._sweep_ns: int | None = None
+        try:
+            self._ledger.open()
+        except ForeignLedgerError as error:
+            raise CannotStartError(str(error)) from None
+        except LedgerError as error:
+            # It is tried again with each order; until then orders are answered with this reason.
+            self._tell_failure(str(error))
         manager = settings.order_manager
         Server(loop, manager.host, manager.port, "order_manager.port", self._on_accept)
         for timed in (self._out, self._tally, self):
@@ -54,12 +80,14 @@ class OrderManager:
     def step(self) -> None:
         """One pass: take all that has arrived, make it final, say so."""
         self._loop.poll()
+        self._take_arrived()
         outcome = self._desk.commit()
         self._answer(outcome)
         self._tell(outcome)
 
     def close(self) -> None:
-        """Let the last confirmations and counts out."""
+        """Close the ledger, let the last confirmations and counts out."""
+        self._ledger.close()
         self._tally.on_time(time.monotonic_ns())
         self._out.flush_at_end()
 
@@ -74,6 +102,25 @@ class OrderManager:
                 connection.close("does not close")
         closing = any(connection.finishing for connection in self._connections.values())
         self._sweep_ns = now_ns + SWEEP_NS if closing else None
+
+    def _take_arrived(self) -> None:
+        halted = self._halt_file.exists()
+        if halted != self._halted:
+            self._halted = halted
+            self._log.warning("trading_halted" if halted else "trading_resumed")
+        if not self._arrived:
+            return
+        receipt = Receipt(time.monotonic_ns(), utc_stamp(), halted)
+        self._latest_prices.begin_pass(receipt.now_ns)
+        arrived, self._arrived = self._arrived, []
+        for session, data in arrived:
+            if session not in self._connections:
+                continue  # closed in this very pass, and nobody is there to be answered
+            try:
+                self._desk.receive(session, data, receipt)
+            except MessageTooLongError as error:
+                self._log.warning("protocol_error", peer=session.peer, reason=str(error))
+                self._connections[session].close(f"protocol error: {error}")
 
     def _answer(self, outcome: Outcome) -> None:
         frames: dict[Session, list[bytes]] = {}
@@ -90,8 +137,9 @@ class OrderManager:
                 self._connections[session].send(b"".join(answers))
 
     def _tell(self, outcome: Outcome) -> None:
-        for line in outcome.confirmations:
-            self._out.write(line.encode())
+        lines = outcome.confirmations
+        for begin in range(0, len(lines), LINES_A_WRITE):
+            self._out.write("".join(lines[begin : begin + LINES_A_WRITE]).encode())
         for event, facts in outcome.events:
             if event == "order_rejected":
                 self._log.warning(event, **facts)
@@ -101,6 +149,18 @@ class OrderManager:
             self._tally.add(
                 "malformed_frames", time.monotonic_ns(), [{"peer": session.peer, "reason": reason}]
             )
+        if outcome.failure:
+            self._tell_failure(outcome.failure)
+            self._tally.add("orders_not_booked", time.monotonic_ns(), outcome.not_booked)
+        elif outcome.booked and self._ledger_failure:
+            self._ledger_failure = None
+            self._log.warning("ledger_recovered", ledger=str(self._ledger.path))
+
+    def _tell_failure(self, reason: str) -> None:
+        """Log why orders are not booked, once until that changes."""
+        if reason != self._ledger_failure:
+            self._ledger_failure = reason
+            self._log.error("ledger_failed", reason=reason)
 
     def _on_accept(self, sock: socket.socket, peer: str) -> None:
         if len(self._connections) >= MAX_CLIENTS and not self._drop_oldest_silent():
@@ -118,7 +178,7 @@ class OrderManager:
         self._log.info("client_connected", peer=peer, clients=len(self._connections))
 
     def _drop_oldest_silent(self) -> bool:
-        """Make room by disconnecting who has been idle the longest. False if nobody was."""
+        """Make room by disconnecting who came first and has said nothing. False if nobody is so."""
         for session, connection in self._connections.items():
             if session.silent:
                 connection.close("made room: neither logon nor order")
@@ -126,15 +186,11 @@ class OrderManager:
         return False
 
     def _on_data(self, session: Session, data: bytes) -> None:
-        try:
-            self._desk.receive(session, data)
-        except MessageTooLongError as error:
-            self._log.warning("protocol_error", peer=session.peer, reason=str(error))
-            self._connections[session].close(f"protocol error: {error}")
+        self._arrived.append((session, data))
 
     def _on_closed(self, session: Session, reason: str) -> None:
         del self._connections[session]
-        self._desk.closed(session)
+        self._desk.closed(session, time.monotonic_ns())
         self._log.info(
             "client_disconnected",
             peer=session.peer,
@@ -142,6 +198,61 @@ class OrderManager:
             reason=reason,
             clients=len(self._connections),
         )
+
+
+class LatestPrices:
+    """The price book as the price collar sees it: looked at once a symbol a pass."""
+
+    def __init__(self, book_name: str) -> None:
+        self._log = structlog.get_logger().bind(price_book=book_name)
+        self._book_name = book_name
+        self._book: SharedPriceBook | None = None
+        self._next_look_ns = 0
+        self._told_unusable = ""
+        self._prices: dict[str, int | None] = {}
+
+    def begin_pass(self, now_ns: int) -> None:
+        """Forget the prices of the last pass; look for a price book while there is none."""
+        self._prices.clear()
+        if self._book is not None and self._book.retired:
+            self._book.close()
+            self._book = None
+            self._log.info("detached")
+        if self._book is None and now_ns >= self._next_look_ns:
+            self._next_look_ns = now_ns + ATTACH_RETRY_NS
+            self._attach()
+
+    def get(self, symbol: str) -> int | None:
+        """Return the latest price in fixed point; None if there is none, or no price book."""
+        if symbol not in self._prices:
+            self._prices[symbol] = self._look_up(symbol)
+        return self._prices[symbol]
+
+    def _attach(self) -> None:
+        try:
+            self._book = SharedPriceBook.attach(self._book_name)
+        except FileNotFoundError:
+            return
+        except PriceBookError as error:
+            self._tell_unusable(str(error))
+            return
+        self._told_unusable = ""
+        self._log.info("attached")
+
+    def _look_up(self, symbol: str) -> int | None:
+        if self._book is None or symbol not in self._book.symbols:
+            return None
+        try:
+            tick = self._book.latest(symbol)
+        except PriceBookError as error:
+            self._tell_unusable(str(error))
+            return None
+        return tick.price if tick else None
+
+    def _tell_unusable(self, reason: str) -> None:
+        if reason != self._told_unusable:
+            self._told_unusable = reason
+            self._log.warning("price_book_unusable", reason=reason)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
-"""Units of time. All times in the stack are monotonic nanoseconds: wall clocks jump."""
+"""Units of time. All times in the stack are monotonic nanoseconds: wall clocks jump.
+
+The wall clock is for people to read, and nothing is decided by it.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 MILLISECOND_NS: Final = 1_000_000
@@ -11,3 +15,8 @@ SECOND_NS: Final = 1_000_000_000
 def to_ns(seconds: float) -> int:
     """Convert a setting in seconds to nanoseconds."""
     return round(seconds * SECOND_NS)
+
+
+def utc_stamp() -> str:
+    """Return what the wall clock says: UTC, ISO 8601, microseconds."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -14,14 +14,13 @@ import stat
 import sys
 import time
 from collections import deque
-from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
 from structlog.typing import EventDict
 
-from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.clock import MILLISECOND_NS, SECOND_NS, utc_stamp
 
 MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
 """Some ten thousand lines."""
@@ -116,7 +115,7 @@ def configure_logging(role: str) -> BoundedWriter:
 
     def put_in_order(_logger: Any, _method: str, event: EventDict) -> EventDict:
         return {
-            "timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+            "timestamp": utc_stamp(),
             "level": event.pop("level"),
             "role": role,
             "event": event.pop("event"),

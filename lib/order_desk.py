@@ -2,21 +2,23 @@
 
 Frames of any number of sessions go in; `commit` makes what they asked for final, all at once, and
 gives out what is to be said: answers, confirmations to print, events to log. Nothing is said of an
-order before it is committed.
+order before it is committed. If the commit fails, every order of it is answered with an error, and
+everything that was said about the client's orders and positions is said anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Raw
 
 from lib.framing import MAX_MESSAGE_BYTES, MESSAGE_DELIMITER, FrameBuffer, split
-from lib.ledger import Ledger
+from lib.ledger.schema import LedgerError
+from lib.ledger.writer import Ledger
 from lib.order_messages import (
     ANONYMOUS,
-    MAX_INTEGER,
     REPLACED,
     ErrorMessage,
     ExecutionReport,
@@ -29,9 +31,24 @@ from lib.order_messages import (
     encode,
 )
 from lib.prices import json_price, to_float
+from lib.risk import Risk
+
+MAX_ORDER_EVENTS: Final = 100
+"""Of one commit. An event costs as much as booking an order, so of more orders there is one event
+that counts them."""
 
 _CONTENT: Final = ("symbol", "side", "quantity", "price")
 """What must be the same for an order to be the same order."""
+
+
+class Receipt(NamedTuple):
+    """When and under which circumstances the order manager took what had arrived."""
+
+    now_ns: int
+    """Monotonic."""
+    utc: str
+    halted: bool
+    """Whether every order is to be rejected."""
 
 
 class Session:
@@ -42,7 +59,6 @@ class Session:
         self.buffer = FrameBuffer()
         self.client_id: str | None = None
         """Known from its logon, or given at its first order."""
-        self.has_logged_on = False
 
     @property
     def silent(self) -> bool:
@@ -63,46 +79,97 @@ class Outcome:
     """For the log: the event and its keys."""
     malformed: list[tuple[Session, str]] = field(default_factory=list)
     """Frames that were no message, and why."""
+    booked: int = 0
+    """Orders that this commit has brought to disk."""
+    failure: str | None = None
+    """Why the ledger could not be used."""
+    not_booked: list[int] = field(default_factory=list)
+    """The order_ids that were answered with that failure."""
+
+
+class _Answer(NamedTuple):
+    session: Session
+    message: LogonAck | ExecutionReport | ErrorMessage
+    is_new: bool = False
+    """Whether it is the report of an order that waits for the commit."""
 
 
 class OrderDesk:
     """Judges, books and answers orders. Pure but for the ledger; used from one thread."""
 
-    def __init__(self, symbols: tuple[str, ...], ledger: Ledger) -> None:
-        self._symbols = frozenset(symbols)
+    def __init__(self, ledger: Ledger, risk: Risk) -> None:
         self._ledger = ledger
+        self._risk = risk
         self._sessions: dict[str, Session] = {}  # by client_id
-        self._anonymous = 0
+        self._answers: list[_Answer] = []
         self._outcome = Outcome()
 
-    def receive(self, session: Session, data: bytes) -> None:
+    def receive(self, session: Session, data: bytes, receipt: Receipt) -> None:
         """Take what a client sent. Raises MessageTooLongError: close the connection."""
         for frame in split(session.buffer.feed(data)):
             if self._is_replaced(session):
                 return
+            order_id = None
             try:
                 message = decode_from_client(frame)
                 if isinstance(message, Logon):
                     self._log_on(session, message)
                 else:
-                    self._take_order(session, message)
+                    order_id = message.order_id
+                    self._take_order(session, message, receipt)
             except MessageError as error:
                 self._outcome.malformed.append((session, str(error)))
                 self._answer(session, ErrorMessage(order_id=error.order_id, reason=str(error)))
+            except LedgerError as error:
+                self._fail(session, order_id, error)
 
-    def closed(self, session: Session) -> None:
+    def closed(self, session: Session, now_ns: int) -> None:
         """The connection is gone."""
         client_id = session.client_id
         if client_id and self._sessions.get(client_id) is session:
             del self._sessions[client_id]
-            if not session.has_logged_on:
-                self._ledger.forget(client_id)
+        self._risk.forget_idle(now_ns)
 
     def commit(self) -> Outcome:
         """Make final what was taken since the last commit, and tell what to say about it."""
-        self._ledger.commit()
+        answers, self._answers = self._answers, []
+        try:
+            self._ledger.commit()
+        except LedgerError as error:
+            for answer in answers:
+                self._take_back(answer, error)
+            answers, self._answers = self._answers, []
+            # A ledger that could not even be read for that is to be tried anew.
+            with contextlib.suppress(LedgerError):
+                self._ledger.commit()
         outcome, self._outcome = self._outcome, Outcome()
+        outcome.answers = [(answer.session, encode(answer.message)) for answer in answers]
+        _tell(outcome, answers)
         return outcome
+
+    def _take_back(self, answer: _Answer, failure: LedgerError) -> None:
+        """Say of a commit that failed what is true without it."""
+        session, message, is_new = answer
+        try:
+            if isinstance(message, LogonAck):
+                self._answer(session, self._ack(message.client_id))
+            elif isinstance(message, ExecutionReport):
+                booked = self._ledger.find(message.client_id, message.order_id)
+                if is_new or booked is None:
+                    raise failure
+                self._answer(session, booked)
+            else:
+                self._answer(session, message)
+        except LedgerError as error:
+            order_id = None if isinstance(message, LogonAck) else message.order_id
+            self._fail(session, order_id, error)
+
+    def _fail(self, session: Session, order_id: int | None, error: LedgerError) -> None:
+        """Answer that the ledger cannot be used."""
+        self._outcome.failure = str(error)
+        if order_id is not None:
+            self._outcome.not_booked.append(order_id)
+        self._answer(session, ErrorMessage(order_id=order_id, reason=str(error)))
 
     def _is_replaced(self, session: Session) -> bool:
         return not session.silent and self._sessions.get(session.client_id or "") is not session
@@ -113,8 +180,7 @@ class OrderDesk:
             raise MessageError(f"a client_id must not begin with {ANONYMOUS}")
         if session.client_id not in (None, client_id):
             raise MessageError(f"this connection is {session.client_id} already")
-        ledger = self._ledger
-        ack = LogonAck(client_id, ledger.last_order_id(client_id), ledger.positions(client_id))
+        ack = self._ack(client_id)
         ack_bytes = len(encode(ack)) - len(MESSAGE_DELIMITER)
         if ack_bytes > MAX_MESSAGE_BYTES:
             raise MessageError(
@@ -126,50 +192,35 @@ class OrderDesk:
             self._outcome.replaced.append((earlier, encode(ErrorMessage(reason=REPLACED))))
         self._sessions[client_id] = session
         session.client_id = client_id
-        session.has_logged_on = True
         self._answer(session, ack)
-        self._outcome.events.append(
-            (
-                "client_logged_on",
-                {
-                    "client_id": client_id,
-                    "peer": session.peer,
-                    "last_order_id": ack.last_order_id,
-                    "positions": ack.positions,
-                },
-            )
-        )
 
-    def _take_order(self, session: Session, order: Order) -> None:
+    def _ack(self, client_id: str) -> LogonAck:
+        ledger = self._ledger
+        return LogonAck(client_id, ledger.last_order_id(client_id), ledger.positions(client_id))
+
+    def _take_order(self, session: Session, order: Order, receipt: Receipt) -> None:
         client_id = self._client_id_for(session, order)
         booked = self._ledger.find(client_id, order.order_id)
-        if booked is not None:
-            different = [n for n in _CONTENT if getattr(order, n) != getattr(booked, n)]
-            if different:
-                raise MessageError(
-                    f"{', '.join(different)} differ: booked is {describe(booked)}, "
-                    f"sent was {describe(order)}",
-                    order.order_id,
-                )
-            self._answer(session, booked)
+        if booked is None:
+            report = self._judge(client_id, order, receipt)
+            self._ledger.record(order, report, receipt.now_ns, receipt.utc)
+            self._answer(session, report, is_new=True)
             return
-        if self._ledger.is_forgotten(client_id, order.order_id):
+        different = [name for name in _CONTENT if getattr(order, name) != getattr(booked, name)]
+        if different:
             raise MessageError(
-                f"order_id {order.order_id} is older than what is remembered of {client_id}",
+                f"{', '.join(different)} differ: booked is {describe(booked)}, "
+                f"sent was {describe(order)}",
                 order.order_id,
             )
-        report = self._judge(client_id, order)
-        self._ledger.record(report)
-        self._answer(session, report)
-        self._tell(report)
+        self._answer(session, booked)
 
     def _client_id_for(self, session: Session, order: Order) -> str:
         """Who sends the order. A client without logon gets a name that was never used."""
         if session.client_id is None:
             if order.client_id is not None:
                 raise MessageError("an order with a client_id needs a logon first", order.order_id)
-            self._anonymous += 1
-            session.client_id = f"{ANONYMOUS}{self._anonymous}"
+            session.client_id = f"{ANONYMOUS}{self._ledger.next_anonymous_client()}"
             self._sessions[session.client_id] = session
         elif order.client_id not in (None, session.client_id):
             raise MessageError(
@@ -178,10 +229,13 @@ class OrderDesk:
             )
         return session.client_id
 
-    def _judge(self, client_id: str, order: Order) -> ExecutionReport:
+    def _judge(self, client_id: str, order: Order, receipt: Receipt) -> ExecutionReport:
         """Fill the order, or refuse it with a reason."""
+        price = order.price
         position = self._ledger.position(client_id, order.symbol)
-        reason = self._refusal(order, position)
+        reason = self._risk.refusal(
+            client_id, order, price, position, now_ns=receipt.now_ns, halted=receipt.halted
+        )
         filled = reason is None
         return ExecutionReport(
             client_id=client_id,
@@ -190,40 +244,66 @@ class OrderDesk:
             symbol=order.symbol,
             side=order.side,
             quantity=order.quantity,
-            # Not the client's own text, which would keep the whole frame in memory.
-            raw_price=Raw(json_price(order.price)),
+            # Not the client's own text: the same price has many.
+            raw_price=Raw(json_price(price)),
             trade_id=self._ledger.next_trade_id() if filled else None,
             position=position + order.signed_quantity if filled else position,
             reason=reason,
         )
 
-    def _refusal(self, order: Order, position: int) -> str | None:
-        """Why an order cannot be filled, None if it can."""
-        if order.symbol not in self._symbols:
-            return f"unknown symbol {order.symbol}"
-        if order.position is not None and order.position != position:
-            return f"the position is {position}, and the order assumes {order.position}"
-        if abs(position + order.signed_quantity) > MAX_INTEGER:
-            return f"the position would pass {MAX_INTEGER}"
-        return None
+    def _answer(
+        self,
+        session: Session,
+        message: LogonAck | ExecutionReport | ErrorMessage,
+        *,
+        is_new: bool = False,
+    ) -> None:
+        self._answers.append(_Answer(session, message, is_new))
 
-    def _answer(self, session: Session, message: LogonAck | ExecutionReport | ErrorMessage) -> None:
-        self._outcome.answers.append((session, encode(message)))
 
-    def _tell(self, report: ExecutionReport) -> None:
-        facts = {
-            "client_id": report.client_id,
-            "order_id": report.order_id,
-            "symbol": report.symbol,
-            "side": report.side,
-            "quantity": report.quantity,
-            "price": to_float(report.price),
-            "position": report.position,
-        }
-        if report.status == "FILLED":
-            self._outcome.confirmations.append(f"Received {describe(report)}\n")
-            facts["trade_id"] = report.trade_id
-            self._outcome.events.append(("order_filled", facts))
-        else:
-            facts["reason"] = report.reason
-            self._outcome.events.append(("order_rejected", facts))
+def _tell(outcome: Outcome, answers: list[_Answer]) -> None:
+    """Fill in what is printed and logged of the answers."""
+    booked = []
+    for session, message, is_new in answers:
+        if isinstance(message, LogonAck):
+            outcome.events.append(
+                (
+                    "client_logged_on",
+                    {
+                        "client_id": message.client_id,
+                        "peer": session.peer,
+                        "last_order_id": message.last_order_id,
+                        "positions": message.positions,
+                    },
+                )
+            )
+        elif is_new and isinstance(message, ExecutionReport):
+            booked.append(message)
+    filled = [report for report in booked if report.status == "FILLED"]
+    outcome.booked = len(booked)
+    outcome.confirmations = [f"Received {describe(report)}\n" for report in filled]
+    if len(booked) <= MAX_ORDER_EVENTS:
+        outcome.events += map(_event, booked)
+    else:
+        rejected = [report for report in booked if report.status == "REJECTED"]
+        facts: dict[str, Any] = {"filled": len(filled), "rejected": len(rejected)}
+        if filled:
+            facts |= {"first_trade_id": filled[0].trade_id, "last_trade_id": filled[-1].trade_id}
+        if rejected:
+            facts["first_rejection"] = rejected[0].reason
+        outcome.events.append(("orders_booked", facts))
+
+
+def _event(report: ExecutionReport) -> tuple[str, dict[str, Any]]:
+    facts = {
+        "client_id": report.client_id,
+        "order_id": report.order_id,
+        "symbol": report.symbol,
+        "side": report.side,
+        "quantity": report.quantity,
+        "price": to_float(report.price),
+        "position": report.position,
+    }
+    if report.status == "FILLED":
+        return "order_filled", facts | {"trade_id": report.trade_id}
+    return "order_rejected", facts | {"reason": report.reason}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 PRICE_DECIMALS: Final = 8
@@ -21,8 +22,14 @@ MAX_PRICE: Final = 9 * 10**9 * PRICE_SCALE
 MAX_JSON_NUMBER_CHARACTERS: Final = 64
 """A longer number in an order is no price: whoever sends it wants us to do long arithmetic."""
 
+MAX_DECIMAL_CHARACTERS: Final = 64
+"""A longer text is no amount of money either."""
+
 _WIRE_PRICE: Final = re.compile(rb"([0-9]{1,10})(?:\.([0-9]{1,8}))?")
 _JSON_NUMBER: Final = re.compile(rb"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+
+# One text a number: no needless zeros, and no minus before a zero.
+_DECIMAL: Final = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]{0,7}[1-9]))?", re.ASCII)
 
 _HALF_A_UNIT: Final = Decimal(1) / (2 * PRICE_SCALE)
 _OUT_OF_RANGE: Final = f"must be above 0 and at most {MAX_PRICE // PRICE_SCALE}"
@@ -74,10 +81,25 @@ def to_float(price: int) -> float:
 
 def json_price(price: int) -> bytes:
     """Write a price as the shortest JSON number without exponent: `173.2`, `173`, `0.00000001`."""
-    whole, fraction = divmod(price, PRICE_SCALE)
+    return decimal_text(price).encode()
+
+
+def decimal_text(units: int) -> str:
+    """Write units of 1e-8 as the shortest exact decimal: `-12.5`, `0`, `0.00000001`, `173.2`."""
+    sign = "-" if units < 0 else ""
+    whole, fraction = divmod(abs(units), PRICE_SCALE)
     if fraction == 0:
-        return b"%d" % whole
-    return b"%d.%s" % (whole, (b"%08d" % fraction).rstrip(b"0"))
+        return f"{sign}{whole}"
+    return f"{sign}{whole}.{f'{fraction:08d}'.rstrip('0')}"
+
+
+def units_of(text: str) -> int:
+    """Read what `decimal_text` has written. Raises ValueError for any other text."""
+    match = _DECIMAL.fullmatch(text) if len(text) <= MAX_DECIMAL_CHARACTERS else None
+    if match is None or text == "-0":
+        raise ValueError("not a decimal as the ledger writes it: 173.2, or -12.5")
+    sign, whole, fraction = match.groups("")
+    return int(sign + whole + fraction.ljust(PRICE_DECIMALS, "0"))
 
 
 def price_from_json(number: bytes) -> int:
@@ -89,6 +111,12 @@ def price_from_json(number: bytes) -> int:
     """
     if len(number) > MAX_JSON_NUMBER_CHARACTERS:
         raise ValueError(f"a price has at most {MAX_JSON_NUMBER_CHARACTERS} characters")
+    return _price_from_short_json(number)
+
+
+# An order keeps its price as the text that came, and is asked for it several times on its way.
+@lru_cache(maxsize=4096)
+def _price_from_short_json(number: bytes) -> int:
     match = _JSON_NUMBER.fullmatch(number)
     if match is None:
         raise ValueError("a price must be a JSON number")

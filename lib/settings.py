@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from lib.prices import PRICE_SCALE
+from lib.text import printable
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
 DEFAULT_FILE: Final = PROJECT_ROOT / "etc" / "trading.toml"
@@ -66,7 +67,7 @@ class SettingsError(Exception):
     def __init__(self, place: str, problem: str) -> None:
         line = f"{place}: {problem}"
         # Values come from the file as they are: a line break in one must not break the line.
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+        super().__init__(printable(line))
 
 
 Text = Annotated[str, Meta(description="a string")]

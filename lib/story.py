@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from lib.text import printable
+
 READ_BYTES: Final = 1024 * 1024
 MAX_LINE_BYTES: Final = 64 * 1024
 """A longer line is told in pieces."""
@@ -157,7 +159,7 @@ class Story:
 def _tell(path: Path, raw: bytes) -> Line | None:
     if path.suffix == ".jsonl":
         return tell_event(path.stem, raw)
-    text = _printable(raw.decode(errors="replace"))
+    text = printable(raw.decode(errors="replace"))
     if path.suffix == ".out":
         return Line(path.stem, text, NOTICE)
     return tell_supervisor(text)
@@ -172,14 +174,14 @@ def tell_event(role: str, raw: bytes) -> Line | None:
         event = msgspec.json.decode(raw)
         name, level = event["event"], _LEVELS.get(event["level"], NOTICE)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
-        text = _printable(raw.decode(errors="replace"))
+        text = printable(raw.decode(errors="replace"))
         return Line(role, text, WARNING) if text.strip() else None
     if level == NOTICE and name not in STORY_EVENTS:
         return None
     details = (
         f"{key}={_short(key, value)}" for key, value in event.items() if key not in _ENVELOPE
     )
-    return Line(role, _printable(" ".join((str(name), *details))), level)
+    return Line(role, printable(" ".join((str(name), *details))), level)
 
 
 def tell_supervisor(text: str) -> Line | None:
@@ -200,10 +202,3 @@ def _short(key: str, value: Any) -> str:
     plain = isinstance(value, str) and re.fullmatch(r"[^\s\"=]+", value)
     text = value if plain else msgspec.json.encode(value).decode()
     return text if len(text) <= MAX_VALUE_CHARACTERS else text[:MAX_VALUE_CHARACTERS] + "…"
-
-
-def _printable(text: str) -> str:
-    """Show control characters instead of sending them to the terminal: peers choose some texts."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+
+from lib.ledger.writer import Ledger
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 60.0
@@ -24,3 +28,14 @@ def wait_until(
             raise AssertionError(f"waited {deadline_s:g} s in vain until {what}")
         time.sleep(0.01)
     return result
+
+
+@contextmanager
+def fresh_ledger() -> Iterator[Ledger]:
+    """A ledger of its own, where a commit to disk costs nothing."""
+    with tempfile.TemporaryDirectory(prefix="tw-test-ledger-", dir="/dev/shm") as directory:
+        ledger = Ledger(Path(directory) / "orders.sqlite")
+        try:
+            yield ledger
+        finally:
+            ledger.close()

@@ -73,7 +73,11 @@ class Manager:
 
 @contextmanager
 def running_manager() -> Iterator[Manager]:
-    stack = PrivateStack({"": {"symbols": ["AAPL", "MSFT"]}})
+    no_limits = {
+        "max_order_quantity": 0, "max_position": 0,
+        "price_collar_percent": 0, "max_orders_per_second": 0,
+    }  # fmt: skip
+    stack = PrivateStack({"": {"symbols": ["AAPL", "MSFT"]}, "risk": no_limits})
     try:
         process = stack.start_by_hand("order_manager")
         stack.wait_for_event("order_manager", "started")
@@ -133,7 +137,14 @@ def test_an_order_is_filled_answered_and_printed(manager: Manager) -> None:
 def test_the_optional_fields_of_an_order_are_taken(manager: Manager) -> None:
     with manager.logged_on("optional") as client:
         report = client.ask(
-            order(1, client_id="optional", position=0, tape="t", tick_sequence=5, sent_ns=6)
+            order(
+                1,
+                client_id="optional",
+                position=0,
+                tape="t",
+                tick_sequence=5,
+                sent_ns=time.monotonic_ns(),
+            )
         )
         assert report["status"] == "FILLED"
 

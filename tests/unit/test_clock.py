@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
-from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
+from lib import clock
+from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
 
 
 @pytest.mark.parametrize(
@@ -14,3 +17,13 @@ from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 )
 def test_seconds_become_the_nearest_nanosecond(seconds, ns):
     assert to_ns(seconds) == ns
+
+
+def test_a_stamp_on_the_full_second_has_six_digits_too(monkeypatch):
+    class FullSecond(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2025, 11, 3, 14, 30, 0, 0, tz)
+
+    monkeypatch.setattr(clock, "datetime", FullSecond)
+    assert utc_stamp() == "2025-11-03T14:30:00.000000Z"

@@ -308,17 +308,6 @@ def test_the_time_is_utc_with_six_digits_after_the_point(log, pipe, far_from_gre
     assert abs(age.total_seconds()) < 60
 
 
-def test_a_time_on_the_full_second_has_six_digits_too(log, pipe, monkeypatch):
-    class FullSecond(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime(2025, 11, 3, 14, 30, 0, 0, tz)
-
-    monkeypatch.setattr(logs, "datetime", FullSecond)
-    log.info("tick")
-    assert json.loads(pipe.read_what_is_there())["timestamp"] == "2025-11-03T14:30:00.000000Z"
-
-
 def test_an_exception_is_one_line_with_its_traceback(log, pipe):
     try:
         raise ValueError("a price of\ntwo lines")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
-from lib.ledger import Ledger
-from lib.order_desk import OrderDesk, Outcome, Session
+from lib.ledger.writer import Ledger
+from lib.order_desk import MAX_ORDER_EVENTS, OrderDesk, Outcome, Receipt, Session
 from lib.order_messages import (
     MAX_INTEGER,
     REPLACED,
@@ -20,8 +23,16 @@ from lib.order_messages import (
     LogonAck,
     decode_from_server,
 )
+from lib.risk import Risk
+from lib.settings import RiskSettings
+from tests.helpers import fresh_ledger
 
 SYMBOLS = ("AAPL", "MSFT")
+NO_LIMITS = RiskSettings(
+    max_order_quantity=0, max_position=0, price_collar_percent=0.0, max_orders_per_second=0
+)
+NOW = Receipt(now_ns=10**15, utc="2026-11-22T10:00:00.000000Z", halted=False)
+TTL_NS = 5 * 10**9
 
 
 def logon(client_id: str = "strategy") -> bytes:
@@ -43,9 +54,10 @@ def order(order_id: int = 12, **changes: object) -> bytes:
 class Counter:
     """A desk, its ledger, and the clients in front of it."""
 
-    def __init__(self, symbols: tuple[str, ...] = SYMBOLS) -> None:
-        self.ledger = Ledger()
-        self.desk = OrderDesk(symbols, self.ledger)
+    def __init__(self, ledger: Ledger, symbols: tuple[str, ...] = SYMBOLS) -> None:
+        self.ledger = ledger
+        risk = Risk(NO_LIMITS, TTL_NS, symbols, {"AAPL": 17_000_000_000}.get)
+        self.desk = OrderDesk(ledger, risk)
         self.printed: list[str] = []
         self.events: list[tuple[str, dict]] = []
 
@@ -64,7 +76,7 @@ class Counter:
 
     def ask(self, session: Session, *frames: bytes) -> list:
         """Let a client say something; return what it is answered."""
-        self.desk.receive(session, b"".join(frames))
+        self.desk.receive(session, b"".join(frames), NOW)
         outcome = self.commit()
         assert all(to is session for to, _ in outcome.answers)
         assert all(to is not session for to, _ in outcome.replaced)
@@ -72,8 +84,14 @@ class Counter:
 
 
 @pytest.fixture
-def counter() -> Counter:
-    return Counter()
+def ledger() -> Iterator[Ledger]:
+    with fresh_ledger() as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def counter(ledger: Ledger) -> Counter:
+    return Counter(ledger)
 
 
 # Logon.
@@ -82,7 +100,7 @@ def counter() -> Counter:
 def test_a_logon_is_acknowledged_with_the_bytes_of_the_design(counter):
     counter.ask(counter.client("strategy"), order(11))
     session = Session("peer")
-    counter.desk.receive(session, logon("strategy"))
+    counter.desk.receive(session, logon("strategy"), NOW)
     assert counter.commit().answers == [
         (
             session,
@@ -104,7 +122,7 @@ def test_a_client_that_was_never_here_has_no_orders_and_no_positions(counter):
 
 def test_a_logon_replaces_the_earlier_connection_of_the_same_client(counter):
     old, new = counter.client("strategy"), Session("new")
-    counter.desk.receive(new, logon("strategy"))
+    counter.desk.receive(new, logon("strategy"), NOW)
     outcome = counter.commit()
     (replaced,) = outcome.replaced
     assert replaced[0] is old
@@ -123,11 +141,11 @@ def test_what_a_replaced_client_still_sends_is_discarded(counter):
 def test_the_end_of_a_replaced_connection_does_not_touch_its_successor(counter):
     old = counter.client("strategy")
     new = counter.client("strategy")
-    counter.desk.closed(old)
+    counter.desk.closed(old, NOW.now_ns)
     (answer,) = counter.ask(new, order(1))
     assert answer.status == "FILLED"
     third = Session("third")
-    counter.desk.receive(third, logon("strategy"))
+    counter.desk.receive(third, logon("strategy"), NOW)
     assert [to for to, _ in counter.commit().replaced] == [new]
 
 
@@ -165,7 +183,7 @@ def test_no_client_can_take_a_name_that_is_given_to_the_anonymous(counter):
 def test_a_client_keeps_its_positions_over_its_connections(counter):
     session = counter.client("strategy")
     counter.ask(session, order(1))
-    counter.desk.closed(session)
+    counter.desk.closed(session, NOW.now_ns)
     assert counter.ask(Session("again"), logon("strategy")) == [
         LogonAck("strategy", 1, {"AAPL": 10})
     ]
@@ -179,12 +197,12 @@ def buy_one_of_each(counter: Counter, client_id: str, symbols: list[str]) -> Ses
 
 
 @pytest.mark.parametrize(("name_bytes", "answered"), [(16, LogonAck), (17, ErrorMessage)])
-def test_a_logon_ack_may_be_as_long_as_a_message_may_be_and_no_longer(name_bytes, answered):
+def test_a_logon_ack_may_be_as_long_as_a_message_may_be_and_no_longer(ledger, name_bytes, answered):
     symbols = [f"{n:016d}" for n in range(2975)]  # 65,520 bytes with a client_id of none
-    counter = Counter(tuple(symbols))
+    counter = Counter(ledger, tuple(symbols))
     client_id = "x" * name_bytes
     buy_one_of_each(counter, client_id, symbols)
-    counter.desk.receive(Session("again"), logon(client_id))
+    counter.desk.receive(Session("again"), logon(client_id), NOW)
     ((_, frame),) = counter.commit().answers
     message = decode_from_server(frame[:-1])
     assert isinstance(message, answered)
@@ -195,12 +213,12 @@ def test_a_logon_ack_may_be_as_long_as_a_message_may_be_and_no_longer(name_bytes
         assert f"takes {MAX_MESSAGE_BYTES + 1} bytes" in message.reason
 
 
-def test_a_client_whose_positions_do_not_fit_a_message_is_told_why_it_cannot_log_on():
+def test_a_client_whose_positions_do_not_fit_a_message_is_told_why_it_cannot_log_on(ledger):
     symbols = [f"{n:016d}" for n in range(5000)]
-    counter = Counter(tuple(symbols))
+    counter = Counter(ledger, tuple(symbols))
     trading = buy_one_of_each(counter, "strategy", symbols)
     newcomer = Session("again")
-    counter.desk.receive(newcomer, logon("strategy"))
+    counter.desk.receive(newcomer, logon("strategy"), NOW)
     outcome = counter.commit()
     ((_, frame),) = outcome.answers
     error = decode_from_server(frame[:-1])
@@ -218,7 +236,7 @@ def test_a_client_whose_positions_do_not_fit_a_message_is_told_why_it_cannot_log
 
 def test_an_order_is_filled_with_the_bytes_of_the_design(counter):
     session = counter.client("strategy")
-    counter.desk.receive(session, order(12))
+    counter.desk.receive(session, order(12), NOW)
     assert counter.commit().answers == [
         (
             session,
@@ -279,7 +297,7 @@ def test_nothing_is_said_of_an_order_before_it_is_committed(counter):
     commits = []
     counter.ledger.commit = lambda: commits.append(1)
     session = Session("peer")
-    counter.desk.receive(session, logon("strategy") + order(1) + order(1) + b"noise*")
+    counter.desk.receive(session, logon("strategy") + order(1) + order(1) + b"noise*", NOW)
     assert commits == []
     outcome = counter.commit()
     assert commits == [1]
@@ -287,17 +305,93 @@ def test_nothing_is_said_of_an_order_before_it_is_committed(counter):
     assert counter.commit() == Outcome()
 
 
-def test_a_commit_that_fails_says_nothing_until_one_succeeds(counter):
-    def full() -> None:
-        raise OSError("disk full")
+@contextmanager
+def locked(ledger: Ledger) -> Iterator[None]:
+    """A time in which somebody else writes to the file."""
+    other = sqlite3.connect(ledger.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
 
-    counter.ledger.commit = full
-    counter.desk.receive(Session("peer"), order(1))
-    with pytest.raises(OSError, match="disk full"):
-        counter.commit()
-    assert counter.printed == []
-    counter.ledger.commit = lambda: None
-    assert len(counter.commit().answers) == len(counter.printed) == 1
+
+def test_orders_of_a_commit_that_failed_are_answered_with_its_reason_and_not_booked(counter):
+    session = counter.client("strategy")
+    counter.ask(session, order(1))
+    before = list(counter.events)
+    with locked(counter.ledger):
+        counter.desk.receive(session, order(2) + order(3, symbol="X") + order(2), NOW)
+        outcome = counter.commit()
+    answers = [decode_from_server(frame[:-1]) for _, frame in outcome.answers]
+    assert [type(answer) for answer in answers] == [ErrorMessage] * 3
+    assert [answer.order_id for answer in answers] == outcome.not_booked == [2, 3, 2]
+    assert {answer.reason for answer in answers} == {outcome.failure}
+    assert "locked" in outcome.failure
+    assert (counter.events, outcome.confirmations, outcome.booked) == (before, [], 0)
+    # None of it is remembered: the same numbers may carry other orders, and go on from trade 1.
+    answers = counter.ask(session, order(2, side="SELL"), order(3))
+    assert [(answer.trade_id, answer.position) for answer in answers] == [(2, 0), (3, 10)]
+    assert counter.ledger.positions("strategy") == {"AAPL": 10}
+
+
+def test_what_was_true_before_a_commit_that_failed_is_still_said(counter):
+    session = counter.client("strategy")
+    (report,) = counter.ask(session, order(1))
+    newcomer = Session("newcomer")
+    with locked(counter.ledger):
+        counter.desk.receive(session, order(1) + b"noise*" + order(2), NOW)
+        counter.desk.receive(newcomer, logon("strategy"), NOW)
+        outcome = counter.commit()
+    answers = [(to, decode_from_server(frame[:-1])) for to, frame in outcome.answers]
+    repeated, noise, failed, ack = [message for _, message in answers]
+    assert repeated == report
+    assert noise.reason.startswith("malformed")
+    assert failed.order_id == 2
+    # Not the order that it saw, and that did not come about.
+    assert (answers[-1][0], ack) == (newcomer, LogonAck("strategy", 1, {"AAPL": 10}))
+    assert counter.events[-1][1]["last_order_id"] == 1
+
+
+def test_a_ledger_that_cannot_be_read_is_said_to_each_and_to_the_logon_too(counter):
+    counter.ledger.close()
+    counter.ledger.path.write_bytes(b"no ledger " * 1000)
+    session = Session("peer")
+    counter.desk.receive(session, logon("strategy") + order(1) + order(2), NOW)
+    outcome = counter.commit()
+    messages = [decode_from_server(frame[:-1]) for _, frame in outcome.answers]
+    assert [message.order_id for message in messages] == [None, 1, 2]
+    assert {message.reason for message in messages} == {outcome.failure}
+    assert "damaged" in outcome.failure
+    assert session.silent
+    counter.ledger.path.unlink()
+    assert counter.ask(session, logon("strategy")) == [LogonAck("strategy", 0, {})]
+
+
+def test_many_orders_of_one_commit_are_logged_as_one(counter):
+    session = counter.client("strategy")
+    counter.ask(session, *(order(n) for n in range(1, MAX_ORDER_EVENTS + 1)))
+    assert [event for event, _ in counter.events[1:]] == ["order_filled"] * MAX_ORDER_EVENTS
+    first = MAX_ORDER_EVENTS + 1
+    counter.ask(
+        session,
+        *(order(n) for n in range(first, first + MAX_ORDER_EVENTS)),
+        order(first + MAX_ORDER_EVENTS, symbol="X"),
+        order(first + MAX_ORDER_EVENTS + 1, symbol="Y"),
+    )
+    assert counter.events[1 + MAX_ORDER_EVENTS :] == [
+        (
+            "orders_booked",
+            {
+                "filled": MAX_ORDER_EVENTS,
+                "rejected": 2,
+                "first_trade_id": first,
+                "last_trade_id": first + MAX_ORDER_EVENTS - 1,
+                "first_rejection": "unknown symbol X",
+            },
+        )
+    ]
+    assert len(counter.printed) == 2 * MAX_ORDER_EVENTS
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 1000])
@@ -312,7 +406,7 @@ def test_messages_may_arrive_in_any_number_of_pieces(counter, pieces):
 
 def test_a_client_that_sends_too_much_without_a_delimiter_is_to_be_disconnected(counter):
     with pytest.raises(MessageTooLongError):
-        counter.desk.receive(Session("peer"), b"x" * (MAX_MESSAGE_BYTES + 1))
+        counter.desk.receive(Session("peer"), b"x" * (MAX_MESSAGE_BYTES + 1), NOW)
 
 
 # Identity.
@@ -325,7 +419,7 @@ def test_the_same_order_again_is_answered_with_the_same_report_and_printed_once(
     session = counter.client("strategy")
     answers = []
     for _ in range(2):
-        counter.desk.receive(session, order(12))
+        counter.desk.receive(session, order(12), NOW)
         if commits_between:
             answers += counter.commit().answers
     answers += counter.commit().answers
@@ -340,7 +434,7 @@ def test_a_report_is_the_same_to_the_byte_over_connections_and_other_spellings(c
     frames = []
     for spelling in (b"173.2", b"173.20", b"1732e-1", b" 173.2000 "):
         session = counter.client("strategy")
-        counter.desk.receive(session, order(12).replace(b"173.2", spelling))
+        counter.desk.receive(session, order(12).replace(b"173.2", spelling), NOW)
         ((_, frame),) = counter.commit().answers
         frames.append(frame)
         counter.ask(session, order(len(frames), symbol="MSFT"))
@@ -397,15 +491,14 @@ def test_a_client_without_logon_is_anonymous_and_never_the_same_twice(counter):
         session = Session("peer")
         answers = counter.ask(session, order(1), order(2))
         names.append({answer.client_id for answer in answers})
-        counter.desk.closed(session)
+        counter.desk.closed(session, NOW.now_ns)
     assert names == [{"anonymous-1"}, {"anonymous-2"}, {"anonymous-3"}]
 
 
 def test_the_identities_of_an_anonymous_client_end_with_its_connection(counter):
     first = Session("peer")
     counter.ask(first, order(1))
-    counter.desk.closed(first)
-    assert counter.ledger.positions("anonymous-1") == {}
+    counter.desk.closed(first, NOW.now_ns)
     (answer,) = counter.ask(Session("peer"), order(1, quantity=3))
     assert (answer.status, answer.position) == ("FILLED", 3)
 
@@ -428,7 +521,8 @@ def test_a_client_id_in_an_order_must_be_the_logons(counter):
     assert error.order_id == 2
     assert "other" in error.reason
     assert "strategy" in error.reason
-    assert counter.ledger.find("strategy", 2) is counter.ledger.find("other", 2) is None
+    assert counter.ledger.find("strategy", 2) is None
+    assert counter.ledger.find("other", 2) is None
 
 
 def test_an_order_with_a_client_id_needs_a_logon(counter):
@@ -484,6 +578,34 @@ def test_a_position_that_a_message_could_not_carry_is_refused(counter, side):
     assert abs(answers[1].position) == MAX_INTEGER
 
 
+def test_what_was_halted_is_rejected_for_good(counter):
+    session = counter.client("strategy")
+    counter.desk.receive(session, order(1), NOW._replace(halted=True))
+    outcome = counter.commit()
+    (answer,) = [decode_from_server(frame[:-1]) for _, frame in outcome.answers]
+    assert (answer.status, answer.reason, answer.position) == ("REJECTED", "halted", 0)
+    assert counter.ask(session, order(1)) == [answer]
+    assert counter.ask(session, order(2))[0].status == "FILLED"
+
+
+def test_an_order_that_was_sent_too_long_ago_is_rejected_and_stays_so(counter):
+    session = counter.client("strategy")
+    young, old = NOW.now_ns - TTL_NS, NOW.now_ns - TTL_NS - 1
+    answers = counter.ask(session, order(1, sent_ns=young), order(2, sent_ns=old))
+    assert [answer.status for answer in answers] == ["FILLED", "REJECTED"]
+    assert answers[1].reason.startswith("expired")
+    assert counter.ask(session, order(2, sent_ns=young)) == answers[1:]
+
+
+def test_an_order_that_was_booked_in_time_does_not_expire_when_it_is_sent_again(counter):
+    session = counter.client("strategy")
+    (report,) = counter.ask(session, order(1, sent_ns=NOW.now_ns))
+    later = NOW._replace(now_ns=NOW.now_ns + 2 * TTL_NS)
+    counter.desk.receive(session, order(1, sent_ns=NOW.now_ns), later)
+    ((_, frame),) = counter.commit().answers
+    assert decode_from_server(frame[:-1]) == report
+
+
 # Whatever else arrives.
 
 
@@ -500,7 +622,7 @@ def test_noise_is_counted_answered_and_survived(counter):
     session = Session("peer")
     noise = [b"", b"\xff\x00", b"[" * 50_000, b"AAPL,173.20", b"{}", b'{"type":"cancel"}']
     for frame in noise:
-        counter.desk.receive(session, frame + b"*")
+        counter.desk.receive(session, frame + b"*", NOW)
     outcome = counter.commit()
     assert len(outcome.answers) == len(outcome.malformed) == len(noise)
     for _, answer in outcome.answers:
@@ -512,15 +634,16 @@ def test_noise_is_counted_answered_and_survived(counter):
 
 @given(st.lists(st.binary(max_size=50), max_size=20))
 def test_no_bytes_at_all_upset_the_desk(chunks):
-    counter = Counter()
-    session = Session("peer")
-    for chunk in chunks:
-        counter.desk.receive(session, chunk)
-    frames = b"".join(chunks).count(b"*")
-    outcome = counter.commit()
-    assert len(outcome.answers) == frames
-    for _, answer in outcome.answers:
-        decode_from_server(answer[:-1])
+    with fresh_ledger() as ledger:
+        counter = Counter(ledger)
+        session = Session("peer")
+        for chunk in chunks:
+            counter.desk.receive(session, chunk, NOW)
+        frames = b"".join(chunks).count(b"*")
+        outcome = counter.commit()
+        assert len(outcome.answers) == frames
+        for _, answer in outcome.answers:
+            decode_from_server(answer[:-1])
 
 
 def test_a_booked_order_does_not_keep_its_frame_in_memory(counter):

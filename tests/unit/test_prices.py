@@ -12,14 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.prices import (
+    MAX_DECIMAL_CHARACTERS,
     MAX_PRICE,
     PRICE_SCALE,
+    decimal_text,
     format_price,
     json_price,
     parse_price,
     price_from_json,
     to_fixed,
     to_float,
+    units_of,
 )
 
 prices = st.integers(1, MAX_PRICE)
@@ -179,3 +182,44 @@ def test_a_json_number_is_accepted_exactly_if_its_value_is_a_price(digits, expon
     else:
         with pytest.raises(ValueError, match="a price"):
             price_from_json(number)
+
+
+units = st.one_of(st.integers(), st.integers(-(10**35), 10**35))
+
+
+@given(units)
+def test_money_as_text_is_exact_as_short_as_can_be_and_comes_back(amount):
+    text = decimal_text(amount)
+    assert Fraction(text) == Fraction(amount, 10**8)
+    assert set(text) <= set("-0123456789.")
+    assert "." not in text or text[-1] not in "0."
+    assert text.lstrip("-")[0] != "0" or text.lstrip("-")[:2] in ("0", "0.")
+    assert units_of(text) == amount
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (-1_250_000_000, "-12.5"),
+        (0, "0"),
+        (1, "0.00000001"),
+        (-1, "-0.00000001"),
+        (17_320_000_000, "173.2"),
+        (10**34 + 1, "100000000000000000000000000.00000001"),
+    ],
+)
+def test_money_in_text(amount, text):
+    assert decimal_text(amount) == text
+    assert units_of(text) == amount
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["", "-", "-0", "+1", "1.", ".5", "01", "-01", "0.10", "1.0", "1e3", "1 ", " 1", "1\n"],
+        *["0.000000001", "NaN", "1,5", "1_0", "\u0663", "--1", "9" * (MAX_DECIMAL_CHARACTERS + 1)],
+    ],
+)
+def test_a_text_that_is_no_money_is_refused(text):
+    with pytest.raises(ValueError, match="not a decimal"):
+        units_of(text)

@@ -8,7 +8,9 @@ lose things and break, and refuses orders at random: in the end both sides must 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +21,9 @@ from hypothesis import strategies as st
 from lib import order_client as order_client_module
 from lib import signals as signals_module
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.ledger import Ledger
+from lib.ledger.writer import Ledger
 from lib.order_client import RETRY_NS, OrderClient
-from lib.order_desk import OrderDesk, Session
+from lib.order_desk import OrderDesk, Receipt, Session
 from lib.order_messages import (
     ErrorMessage,
     ExecutionReport,
@@ -32,14 +34,17 @@ from lib.order_messages import (
 )
 from lib.price_book_segment import TICK
 from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.settings import StrategySettings
+from lib.risk import Risk
+from lib.settings import RiskSettings, StrategySettings
 from lib.signals import BatchSignal, MovingAverageAndNews, Side, load_signal_class
 from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
+from tests.helpers import fresh_ledger
 
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")
 AAPL, MSFT = 0, 1
 NOW = 10**15
 SETTINGS = StrategySettings()
+TTL_NS = 5 * SECOND_NS
 BUY, SELL, NONE = 300_000_001, 300_000_002, 300_000_000
 """Prices at which `Scripted` says so."""
 
@@ -563,17 +568,29 @@ def test_an_answer_about_a_symbol_that_is_not_traded_is_ignored(desk):
     assert summary(desk.tick(SELL)) == [("SELL", 20, 10)]
 
 
+class MoodyRisk(Risk):
+    """Refuses so many of the next new orders for no good reason."""
+
+    refusals = 0
+
+    def refusal(self, *order: Any, **circumstances: Any) -> str | None:
+        if self.refusals:
+            self.refusals -= 1
+            return "because"
+        return super().refusal(*order, **circumstances)
+
+
 class World:
     """A trader, its order client, and a desk, with connections between them that may be cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self.now_ns = NOW
-        self.ledger = Ledger()
-        self.desk = OrderDesk(SYMBOLS, self.ledger)
+        self.ledger = ledger
+        self.risk = MoodyRisk(RiskSettings(), TTL_NS, SYMBOLS, {}.get)
+        self.desk = OrderDesk(ledger, self.risk)
         self.client = OrderClient("strategy")
         self.trader = Trader(SYMBOLS, SETTINGS, Scripted, self.client)
         self.sequence = 0
-        self.refusals = 0  # so many of the next new orders are refused for no good reason
         self.errors = 0  # so many of the next orders are answered "disk full"
         self.booked: list[ExecutionReport] = []
         self.printed: list[str] = []
@@ -586,23 +603,16 @@ class World:
         assert self.client.logged_on
 
     def _watch_the_books(self) -> None:
-        record, refusal = self.ledger.record, self.desk._refusal
+        record = self.ledger.record
 
-        def watched_record(report: ExecutionReport) -> None:
+        def watched_record(order: Order, report: ExecutionReport, *receipt: Any) -> None:
             self.booked.append(report)
-            record(report)
-
-        def moody_refusal(order: Order, position: int) -> str | None:
-            if self.refusals:
-                self.refusals -= 1
-                return "because"
-            return refusal(order, position)
+            record(order, report, *receipt)
 
         self.ledger.record = watched_record
-        self.desk._refusal = moody_refusal
 
     def refuse(self) -> None:
-        self.refusals += 1
+        self.risk.refusals += 1
 
     def err(self) -> None:
         self.errors += 1
@@ -624,7 +634,7 @@ class World:
         if self.session:
             self.client.disconnected()
             if desk_notices:
-                self.desk.closed(self.session)
+                self.desk.closed(self.session, self.now_ns)
             else:
                 self.old += [(self.session, frame) for frame in self.upward]
             self.session = None
@@ -658,7 +668,7 @@ class World:
             if session is self.session:
                 self.downward.append(encode(error))
         else:
-            self.desk.receive(session, frame)
+            self.desk.receive(session, frame, Receipt(self.now_ns, "now", halted=False))
 
     def _commit(self) -> None:
         outcome = self.desk.commit()
@@ -686,7 +696,7 @@ class World:
 
     def settle(self) -> None:
         """Let everything be answered: no more moods, no more cuts."""
-        self.refusals = self.errors = 0
+        self.risk.refusals = self.errors = 0
         for _ in range(20):
             self.connect()
             self.manager(10_000)
@@ -725,28 +735,32 @@ class World:
             assert self.booked[-1].status == "FILLED"
 
 
+@pytest.fixture
+def world() -> Iterator[World]:
+    with fresh_ledger() as ledger:
+        yield World(ledger)
+
+
 @pytest.mark.parametrize("refused", range(4))
 @pytest.mark.parametrize("answered_at_once", [True, False])
 def test_when_one_of_a_chain_of_reversals_is_refused_both_sides_agree_in_the_end(
-    refused, answered_at_once
+    world, refused, answered_at_once
 ):
-    world = World()
     for number, price in enumerate((BUY, SELL, BUY, SELL)):
         world.tick(AAPL, price)
         if answered_at_once:
-            world.refusals = int(number == refused)
+            world.risk.refusals = int(number == refused)
             world.manager(1)
     if not answered_at_once:
         world.manager(refused)
-        world.refusals = 1
+        world.risk.refusals = 1
         world.manager(1)
     world.settle()
     assert [report.status for report in world.booked].count("REJECTED") >= 1
     world.check_that_both_sides_agree()
 
 
-def test_an_order_that_was_booked_and_whose_answer_was_lost_is_not_booked_again():
-    world = World()
+def test_an_order_that_was_booked_and_whose_answer_was_lost_is_not_booked_again(world):
     world.tick(AAPL, BUY)
     world.manager(1)
     world.cut(desk_notices=False)
@@ -756,8 +770,7 @@ def test_an_order_that_was_booked_and_whose_answer_was_lost_is_not_booked_again(
     world.check_that_both_sides_agree()
 
 
-def test_a_repeated_report_may_be_of_the_past_but_the_next_one_is_not():
-    world = World()
+def test_a_repeated_report_may_be_of_the_past_but_the_next_one_is_not(world):
     world.tick(AAPL, BUY)
     world.manager(1)
     world.strategy(1)  # both sides at 10
@@ -787,18 +800,21 @@ steps = [
 ]
 
 
-def world_after(script: list[tuple]) -> World:
-    world = World()
-    for step, *arguments in script:
-        getattr(world, step)(*arguments)
-    world.settle()
-    return world
+@contextmanager
+def world_after(script: list[tuple]) -> Iterator[World]:
+    with fresh_ledger() as ledger:
+        world = World(ledger)
+        for step, *arguments in script:
+            getattr(world, step)(*arguments)
+        world.settle()
+        yield world
 
 
 @given(st.lists(st.one_of(steps), max_size=80))
 @hypothesis_settings(max_examples=500, deadline=None)
 def test_whatever_is_refused_delayed_lost_or_cut_both_sides_agree_in_the_end(script):
-    world_after(script).check_that_both_sides_agree()
+    with world_after(script) as world:
+        world.check_that_both_sides_agree()
 
 
 @given(st.lists(st.one_of(*steps, st.tuples(st.just("err"))), max_size=80))
@@ -806,13 +822,13 @@ def test_whatever_is_refused_delayed_lost_or_cut_both_sides_agree_in_the_end(scr
 def test_with_errors_as_well_one_more_rejection_is_enough_for_both_sides_to_agree(script):
     # An order that was answered with an error is judged again after later ones. If the answers to
     # those were lost, they are repeated, and tell of a position that is no longer the ledger's.
-    world = world_after(script)
-    world.check_the_books()
-    for symbol in range(len(SYMBOLS)):
-        orders_before = len(world.booked)
-        for price in (BUY, SELL, BUY):
-            world.tick(symbol, price)
-            world.settle()
-        statuses = [report.status for report in world.booked[orders_before:]]
-        assert statuses.count("REJECTED") <= 1
-    world.check_that_both_sides_agree()
+    with world_after(script) as world:
+        world.check_the_books()
+        for symbol in range(len(SYMBOLS)):
+            orders_before = len(world.booked)
+            for price in (BUY, SELL, BUY):
+                world.tick(symbol, price)
+                world.settle()
+            statuses = [report.status for report in world.booked[orders_before:]]
+            assert statuses.count("REJECTED") <= 1
+        world.check_that_both_sides_agree()

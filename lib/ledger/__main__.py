@@ -1,0 +1,202 @@
+"""Print the ledger, or check it: python -m lib.ledger. An order manager may be at work meanwhile.
+
+Nothing is printed before the ledger is closed: while somebody looks at an old state of it, its WAL
+grows, and whoever reads our output may take all day.
+
+Exit codes: 0, 1 if a check finds differences, 78 for impossible settings, 2 for anything else,
+each with a line that says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from lib.ledger.check import Verdict, check
+from lib.ledger.reader import Snapshot, read_ledger
+from lib.ledger.rows import BookedOrder, BookedPosition
+from lib.ledger.schema import LedgerError
+from lib.ledger.tables import order_lines, position_lines
+from lib.ledger.told import LOG, Told, read_told
+from lib.prices import decimal_text
+from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
+from lib.text import printable
+
+LATEST_ORDERS: Final = 20
+"""How many orders are printed for people."""
+MAX_BYTES_IN_MEMORY: Final = 16 * 1024 * 1024
+"""A longer text waits in a temporary file until the ledger is closed."""
+
+EXIT_DIFFERENCES: Final = 1
+EXIT_CANNOT_READ: Final = 2
+
+
+def main() -> int:
+    """Do what the command line says. Returns the exit code."""
+    # As other tools do: end without a word when nobody reads on (`| head`), and on Ctrl-C.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    arguments = _parse_command_line()
+    try:
+        if arguments.var_dir is not None:
+            os.environ["TRADING_VAR_DIR"] = str(arguments.var_dir.absolute())
+        settings = load_settings(arguments.config)
+        ledger = settings.var_dir / settings.order_manager.ledger
+        if arguments.check:
+            return _check(ledger, settings.var_dir / "log", as_json=arguments.json)
+        return _print(ledger, as_json=arguments.json)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_SETTINGS
+    except (LedgerError, OSError) as error:
+        print(printable(str(error)), file=sys.stderr)
+        return EXIT_CANNOT_READ
+
+
+def _parse_command_line() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.ledger",
+        description="Print the ledger's positions and latest orders, or check it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="the settings (default: $TRADING_CONFIG, else etc/trading.toml)",
+    )
+    parser.add_argument(
+        "--var-dir",
+        metavar="DIR",
+        type=Path,
+        help="where the ledger and the logs are (default: var_dir of the settings)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="for programs: all orders and positions, or the verdict"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="compare the ledger with itself and with the fills in the strategy's logs; "
+        "exit with 1 if something differs",
+    )
+    return parser.parse_args()
+
+
+def _print(path: Path, *, as_json: bool) -> int:
+    with tempfile.SpooledTemporaryFile(MAX_BYTES_IN_MEMORY) as output:
+        with read_ledger(path) as snapshot:
+            for line in _json_lines(snapshot) if as_json else _lines(snapshot):
+                output.write(line.encode() + b"\n")
+        output.seek(0)
+        _show(output)
+    return 0
+
+
+def _show(text: IO[bytes]) -> None:
+    """Copy to standard output. Raises OSError here, not when Python flushes at the end."""
+    with open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
+        shutil.copyfileobj(text, stdout)
+
+
+def _lines(snapshot: Snapshot) -> Iterator[str]:
+    count = snapshot.order_count()
+    yield from position_lines(snapshot.positions())
+    yield ""
+    yield from order_lines(snapshot.latest_orders(LATEST_ORDERS))
+    yield ""
+    left_out = max(0, count - LATEST_ORDERS)
+    yield f"{count:,} orders since {snapshot.created_utc:%Y-%m-%d %H:%M:%S} UTC" + (
+        f"; {left_out:,} older ones are not shown, --json gives all" if left_out else ""
+    )
+
+
+def _json_lines(snapshot: Snapshot) -> Iterator[str]:
+    """One JSON object, an order or a position on each line."""
+    yield f'{{"created_utc":{_json(snapshot.created_utc)},"orders":['
+    yield from _with_commas(_json(_order_columns(order)) for order in snapshot.orders())
+    yield '],"positions":['
+    yield from _with_commas(_json(_position_columns(booked)) for booked in snapshot.positions())
+    yield "]}"
+
+
+def _with_commas(lines: Iterator[str]) -> Iterator[str]:
+    last = next(lines, None)
+    for line in lines:
+        yield f"{last},"
+        last = line
+    if last is not None:
+        yield last
+
+
+def _order_columns(order: BookedOrder) -> dict[str, Any]:
+    return order._asdict() | {"price": _number(order.price)}
+
+
+def _position_columns(booked: BookedPosition) -> dict[str, Any]:
+    return booked._asdict() | {
+        "cost": _number(booked.cost),
+        "average_price": _number(booked.average_price),
+        "realised_profit": _number(booked.realised_profit),
+    }
+
+
+def _number(units: int | None) -> msgspec.Raw | None:
+    """An exact JSON number, which may have more digits than a float."""
+    return None if units is None else msgspec.Raw(decimal_text(units).encode())
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _check(path: Path, log_dir: Path, *, as_json: bool) -> int:
+    told = read_told(log_dir)  # before the ledger: who is told a fill finds it there
+    with read_ledger(path) as snapshot:
+        verdict = _verdict(snapshot, told)
+    lines = (
+        [_json({"ok": not verdict.differences} | verdict._asdict())]
+        if as_json
+        else _verdict_lines(verdict)
+    )
+    _show(io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
+    return EXIT_DIFFERENCES if verdict.differences else 0
+
+
+def _verdict(snapshot: Snapshot, told: Told) -> Verdict:
+    damages = snapshot.damages()
+    if damages:  # nothing else that is read from it can be relied on
+        return Verdict([f"damaged: {damage}" for damage in damages], [])
+    fills = [fill for fill, told_at in told.fills.items() if told_at >= snapshot.created_utc]
+    verdict = check(snapshot.fills(), snapshot.positions(), snapshot.orders(), fills)
+    if earlier := len(told.fills) - len(fills):
+        verdict.notes.append(
+            f"{earlier:,} fills were told before this ledger was created: left out"
+        )
+    if told.unreadable_lines:
+        verdict.notes.append(f"{told.unreadable_lines:,} lines of {LOG} are no events: skipped")
+    return verdict
+
+
+def _verdict_lines(verdict: Verdict) -> Iterator[str]:
+    for line in (*verdict.differences, *(f"note: {note}" for note in verdict.notes)):
+        yield printable(line)
+    what = (
+        f"{verdict.orders:,} orders, {verdict.fills:,} fills, {verdict.positions:,} positions; "
+        f"{verdict.told:,} fills told to strategies"
+    )
+    yield f"NOT ok: {what}" if verdict.differences else f"ok: {what} are there"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""A consistent look into a ledger, whether an order manager is at work or not.
+
+Everything is read within one transaction, so orders and positions agree. Rows are read as they
+are asked for: a ledger of any size takes the memory of one row, unless somebody collects them.
+The writer never waits for a reader; but its WAL grows while somebody looks at an old state, so look
+briefly, and wait for nothing meanwhile.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from lib.ledger.rows import BookedOrder, BookedPosition
+from lib.ledger.schema import LedgerError, ledger_error, open_for_reading
+from lib.prices import units_of
+
+MAX_DAMAGES: Final = 10
+"""How many damages of a file are told."""
+
+_ORDERS: Final = f"SELECT {', '.join(BookedOrder._fields)} FROM orders"
+_POSITIONS: Final = f"SELECT {', '.join(BookedPosition._fields)} FROM positions"
+_NOT_AS_BOOKED: Final = (ValueError, TypeError, msgspec.ValidationError)
+_Utc = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+@contextmanager
+def read_ledger(path: Path) -> Iterator[Snapshot]:
+    """Look into the ledger at `path`. What is read of it has to be read inside the `with` block.
+
+    Raises FileNotFoundError, and LedgerError for what cannot be read, from the block too; the
+    text is one line for people.
+    """
+    try:
+        connection = open_for_reading(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"ledger {path}: not there; the order manager makes one when it starts"
+        ) from None
+    try:
+        connection.execute("BEGIN")
+        yield Snapshot(path, connection)
+    except sqlite3.Error as error:
+        raise ledger_error(path, error) from error
+    finally:
+        connection.close()
+
+
+class Snapshot:
+    """A ledger at one moment. Made by `read_ledger`, which tells the errors."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        value = self._one("SELECT max(value) FROM facts WHERE name = 'created_utc'")
+        try:
+            self.created_utc: datetime = msgspec.convert(value, _Utc)
+        except msgspec.ValidationError:
+            raise LedgerError(f"ledger {path}: does not say when it was created") from None
+
+    def order_count(self) -> int:
+        """How many orders there are."""
+        count: int = self._one("SELECT count(*) FROM orders")
+        return count
+
+    def orders(self) -> Iterator[BookedOrder]:
+        """All orders, by client_id and order_id."""
+        return self._orders("ORDER BY client_id, order_id")
+
+    def fills(self) -> Iterator[BookedOrder]:
+        """The filled orders, by trade_id."""
+        return self._orders("WHERE status = 'FILLED' ORDER BY trade_id")
+
+    def latest_orders(self, count: int) -> list[BookedOrder]:
+        """The `count` orders received last, the very last one last."""
+        latest = self._orders(f"ORDER BY received_utc DESC, order_id DESC LIMIT {count}")
+        return list(latest)[::-1]
+
+    def positions(self) -> Iterator[BookedPosition]:
+        """All positions, by client_id and symbol."""
+        for row in self._connection.execute(f"{_POSITIONS} ORDER BY client_id, symbol"):
+            client_id, symbol, position, cost, average, realised = row
+            try:
+                average = None if average is None else units_of(average)
+                values = (client_id, symbol, position, units_of(cost), average, units_of(realised))
+                booked = msgspec.convert(values, BookedPosition)
+            except _NOT_AS_BOOKED as error:
+                what = f"the position of {client_id!r} in {symbol!r}"
+                raise self._unreadable(what, error) from None
+            yield booked
+
+    def damages(self) -> list[str]:
+        """What is wrong with the file, its pages and indices, as SQLite says it."""
+        rows = self._connection.execute(f"PRAGMA integrity_check({MAX_DAMAGES})")
+        lines = (line for (text,) in rows for line in text.splitlines())
+        told = [line for line in lines if line not in ("ok", "*** in database main ***")]
+        return told[:MAX_DAMAGES]
+
+    def _orders(self, which: str) -> Iterator[BookedOrder]:
+        for row in self._connection.execute(f"{_ORDERS} {which}"):
+            try:
+                order = msgspec.convert((*row[:5], units_of(row[5]), *row[6:]), BookedOrder)
+            except _NOT_AS_BOOKED as error:
+                raise self._unreadable(f"order {row[1]!r} of {row[0]!r}", error) from None
+            yield order
+
+    def _unreadable(self, what: str, error: Exception) -> LedgerError:
+        reason, _, _ = str(error).partition(" - at ")  # a column's number says nothing to people
+        return LedgerError(
+            f"ledger {self._path}: {what} is not as an order manager books: {reason}"
+        )
+
+    def _one(self, query: str) -> Any:
+        (value,) = self._connection.execute(query).fetchone()
+        return value

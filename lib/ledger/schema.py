@@ -1,0 +1,160 @@
+"""What a ledger file is: its tables, its version, and how it is opened.
+
+SQLite in WAL mode: readers never wait for the writer, nor it for them. With synchronous=FULL a
+transaction is on disk when its commit returns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from lib.clock import utc_stamp
+from lib.text import printable
+
+APPLICATION_ID: Final = 0x54574C47
+"""Says in a file's header that it is one of ours ("TWLG"; SQLite: PRAGMA application_id)."""
+VERSION: Final = 1
+"""Of the tables below (SQLite: PRAGMA user_version)."""
+
+LOCK_WAIT_S: Final = 0.05
+"""How long to wait for somebody else who writes. The order manager stands still meanwhile."""
+MAX_IDLE_WAL_BYTES: Final = 4 * 1024 * 1024
+"""What is left of a WAL that has grown beyond it, once its pages are in the ledger itself."""
+
+TABLES: Final = """
+CREATE TABLE orders (
+    client_id TEXT NOT NULL,
+    order_id INTEGER NOT NULL,
+    symbol TEXT NOT NULL,
+    side TEXT NOT NULL CHECK (side IN ('BUY', 'SELL')),
+    quantity INTEGER NOT NULL,
+    price TEXT NOT NULL,           -- an exact decimal, as in the messages: 173.2
+    status TEXT NOT NULL CHECK (status IN ('FILLED', 'REJECTED')),
+    reason TEXT,                   -- of a rejection
+    trade_id INTEGER UNIQUE,       -- of a fill; counts from 1 over all clients
+    position INTEGER NOT NULL,     -- of the client in the symbol, after this order
+    tape TEXT,                     -- what the client said it decided on
+    tick_sequence INTEGER,
+    sent_ns INTEGER,               -- first sending, monotonic clock of the host
+    received_ns INTEGER NOT NULL,  -- receipt, monotonic clock of the host
+    received_utc TEXT NOT NULL,    -- receipt, ISO 8601
+    PRIMARY KEY (client_id, order_id)
+) WITHOUT ROWID;
+
+CREATE TABLE positions (
+    client_id TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    position INTEGER NOT NULL,      -- above zero long, below zero short
+    cost TEXT NOT NULL,             -- what was paid for the open position, an exact decimal; below
+                                    -- zero for a short one: what was received for it
+    average_price TEXT,             -- cost / position to 8 decimals; NULL where position is 0
+    realised_profit TEXT NOT NULL,  -- an exact decimal
+    PRIMARY KEY (client_id, symbol)
+) WITHOUT ROWID;
+
+CREATE TABLE facts (               -- about the ledger as a whole
+    name TEXT PRIMARY KEY,         -- created_utc, anonymous_clients
+    value NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class LedgerError(Exception):
+    """The ledger cannot be read or written for now. The text says why, on one line."""
+
+
+class ForeignLedgerError(LedgerError):
+    """The file is not a ledger, or one of a later version: only a person can help."""
+
+
+_REASONS: Final = {
+    sqlite3.SQLITE_FULL: "disk full",
+    sqlite3.SQLITE_READONLY: "read-only",
+    sqlite3.SQLITE_BUSY: "locked by another writer",
+    sqlite3.SQLITE_CORRUPT: "damaged",
+    sqlite3.SQLITE_NOTADB: "damaged",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
+    sqlite3.SQLITE_IOERR: "disk error",
+}
+
+
+def ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
+    """Say what SQLite has met, in words for people."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits tell it finer
+    reason = _REASONS.get(code)
+    text = f"{reason} ({error})" if reason else str(error)
+    # A damaged file may have put anything into SQLite's words.
+    return LedgerError(printable(f"ledger {path}: {text}"))
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """Open a ledger to write to it; create it where there is none. Transactions are the caller's.
+
+    Raises LedgerError, and ForeignLedgerError for a file that is something else.
+    """
+    try:
+        connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)
+        try:
+            if _is_new(path, connection):
+                _create(connection)
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise LedgerError(f"ledger {path}: the file system cannot do WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_WAL_BYTES}")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise ledger_error(path, error) from error
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open a ledger to read it, whether an order manager is at work or not.
+
+    Raises FileNotFoundError, LedgerError, and ForeignLedgerError for a file that is something else.
+    """
+    if not path.exists():
+        raise FileNotFoundError(path)
+    try:
+        uri = f"file:{quote(str(path))}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        try:
+            if _is_new(path, connection):
+                raise ForeignLedgerError(f"ledger {path}: empty")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise ledger_error(path, error) from error
+    return connection
+
+
+def _is_new(path: Path, connection: sqlite3.Connection) -> bool:
+    """Tell an empty file from a ledger. Raises ForeignLedgerError if it is neither."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application == version == tables == 0:
+        return True
+    if application != APPLICATION_ID:
+        raise ForeignLedgerError(f"ledger {path}: an SQLite file of another program")
+    if version > VERSION:
+        raise ForeignLedgerError(
+            f"ledger {path}: of version {version}, and this program knows versions up to {VERSION}"
+        )
+    return False
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    """Make the tables, all or none."""
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {TABLES}"
+        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+    )
+    connection.execute("INSERT INTO facts VALUES ('created_utc', ?)", (utc_stamp(),))
+    connection.execute("COMMIT")

@@ -1,0 +1,330 @@
+"""What the order manager books with: look up, record, commit.
+
+Recording is in memory; `commit` writes everything recorded as one transaction, and when it returns
+that is on disk. Of each client the positions and the last order_id are kept in memory once they
+have been read, so that booking a new order reads nothing. A number above the last one is new; only
+one that is not is looked up in the file.
+
+Whatever goes wrong with the file ends in one LedgerError, and nothing recorded since the last
+commit is booked: what is in memory is dropped, the file is closed, and the next use opens and reads
+it anew. So it does not matter what went wrong, and it works again as soon as the cause is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NoReturn
+
+from msgspec import Raw
+
+from lib.file_lock import LockHeldError, lock_file
+from lib.ledger.positions import Position
+from lib.ledger.schema import LedgerError, ledger_error, open_for_writing
+from lib.order_messages import ExecutionReport, Order, Side, Status
+from lib.prices import decimal_text, units_of
+
+MAX_ACCOUNTS: Final = 1024
+"""Clients that are kept in memory. One more costs two look-ups when it is back."""
+MAX_WAL_BYTES: Final = 256 * 1024 * 1024
+"""While somebody reads one state of the ledger for very long, the WAL cannot begin anew. SQLite
+puts it back to its start at 1,000 pages, 4 MB, when nobody does."""
+
+_INSERT_ORDER: Final = f"INSERT INTO orders VALUES ({', '.join('?' * 15)})"
+_UPSERT_POSITION: Final = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?)"
+_SELECT_REPORT: Final = """
+    SELECT client_id, order_id, status, symbol, side, quantity, price, trade_id, position, reason
+    FROM orders WHERE client_id = ? AND order_id = ?"""
+
+
+class _Account:
+    """What is booked of one client, what is recorded and not committed included."""
+
+    def __init__(self, last_order_id: int, positions: dict[str, Position]) -> None:
+        self.last_order_id = last_order_id
+        self.positions = positions
+
+
+class Ledger:
+    """One a process, used from one thread; of all processes one at a time can have the file open.
+
+    Every method may raise LedgerError. After that all others but `commit` do too, until `commit`
+    has raised it as well: what was recorded is not booked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name the file. It is opened, and created, at its first use or by `open`."""
+        self.path = path
+        self._wal = path.with_name(f"{path.name}-wal")
+        self._lock: int | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._file: os.stat_result | None = None
+        self._failure: LedgerError | None = None
+        self._accounts: dict[str, _Account] = {}
+        self._reports: dict[tuple[str, int], ExecutionReport] = {}
+        """Recorded and not committed, by identity."""
+        self._rows: list[tuple[object, ...]] = []
+        self._moved: dict[tuple[str, str], Position] = {}
+        """Positions that are not written yet, by client_id and symbol."""
+        self._last_trade_id = 0
+        self._anonymous_clients = 0
+        self._anonymous_clients_written = 0
+
+    def open(self) -> None:
+        """Open the file if it is not open. Raises ForeignLedgerError if it is something else."""
+        if self._connection is None:
+            with self._failing():
+                self._opened()
+
+    def close(self) -> None:
+        """Close the file, and let another order manager have it. What is not committed is lost."""
+        self._disconnect()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def find(self, client_id: str, order_id: int) -> ExecutionReport | None:
+        """Return the final answer to the order of this identity, if it is booked or recorded."""
+        if order_id > self._account(client_id).last_order_id:
+            return None
+        report = self._reports.get((client_id, order_id))
+        if report is not None:
+            return report
+        with self._failing():
+            row = self._opened().execute(_SELECT_REPORT, (client_id, order_id)).fetchone()
+        return _report(row) if row else None
+
+    def position(self, client_id: str, symbol: str) -> int:
+        """Return the net quantity the client holds: above zero long, below zero short."""
+        position = self._account(client_id).positions.get(symbol)
+        return position.quantity if position else 0
+
+    def positions(self, client_id: str) -> dict[str, int]:
+        """Return all positions of a client that are not zero."""
+        held = self._account(client_id).positions
+        return {symbol: p.quantity for symbol, p in held.items() if p.quantity}
+
+    def last_order_id(self, client_id: str) -> int:
+        """Return the highest order_id that the client has used, 0 for none."""
+        return self._account(client_id).last_order_id
+
+    def next_trade_id(self) -> int:
+        """Return the number for a fill that is about to be recorded."""
+        self.open()
+        return self._last_trade_id + 1
+
+    def next_anonymous_client(self) -> int:
+        """Return a number for a client without a name. It is never given again."""
+        self.open()
+        self._anonymous_clients += 1
+        return self._anonymous_clients
+
+    def record(
+        self, order: Order, report: ExecutionReport, received_ns: int, received_utc: str
+    ) -> None:
+        """Book an order that `find` does not know, with its final answer, at the next commit.
+
+        A fill has the number of `next_trade_id`.
+        """
+        client_id, order_id, symbol = report.client_id, report.order_id, report.symbol
+        account = self._account(client_id)
+        account.last_order_id = max(account.last_order_id, order_id)
+        if report.trade_id is not None:
+            self._last_trade_id = report.trade_id
+            held = account.positions.get(symbol) or Position()
+            position = held.after(order.signed_quantity, order.price)
+            account.positions[symbol] = self._moved[client_id, symbol] = position
+        self._reports[client_id, order_id] = report
+        self._rows.append(
+            (
+                client_id,
+                order_id,
+                symbol,
+                report.side,
+                report.quantity,
+                bytes(report.raw_price).decode(),
+                report.status,
+                report.reason,
+                report.trade_id,
+                report.position,
+                order.tape,
+                order.tick_sequence,
+                order.sent_ns,
+                received_ns,
+                received_utc,
+            )
+        )
+
+    def commit(self) -> None:
+        """Write what was recorded. When it returns, all of it is on disk; if it raises, none is.
+
+        (Of a disk that fails in the very moment of a commit, that cannot be known. Then the order
+        is found when it is sent again.)
+        """
+        failure, self._failure = self._failure, None
+        if failure:
+            self._forget_everything()
+            raise failure
+        if not self._rows:
+            return
+        try:
+            with self._failing():
+                self._write(self._opened())
+        except LedgerError:
+            self._failure = None
+            self._forget_everything()
+            raise
+        self._forget_recorded()
+        # Only now: while something is recorded, the accounts know more than the file.
+        while len(self._accounts) > MAX_ACCOUNTS:
+            del self._accounts[next(iter(self._accounts))]
+
+    def _write(self, connection: sqlite3.Connection) -> None:
+        self._check_file(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(_INSERT_ORDER, self._rows)
+        connection.executemany(
+            _UPSERT_POSITION,
+            ((*identity, *_columns(position)) for identity, position in self._moved.items()),
+        )
+        if self._anonymous_clients != self._anonymous_clients_written:
+            connection.execute(
+                "INSERT OR REPLACE INTO facts VALUES ('anonymous_clients', ?)",
+                (self._anonymous_clients,),
+            )
+        connection.execute("COMMIT")
+        self._anonymous_clients_written = self._anonymous_clients
+
+    def _check_file(self, connection: sqlite3.Connection) -> None:
+        """Make sure that the file is where it was, and that its WAL has room."""
+        assert self._file
+        try:
+            if not os.path.samestat(self.path.stat(), self._file):
+                raise LedgerError(f"ledger {self.path}: replaced by another file")
+            wal_bytes = self._wal.stat().st_size
+        except FileNotFoundError as error:
+            raise LedgerError(f"ledger {self.path}: {error.filename} was removed") from None
+        if wal_bytes > MAX_WAL_BYTES:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise LedgerError(
+                    f"ledger {self.path}: the WAL has reached {MAX_WAL_BYTES:,} bytes, because "
+                    "somebody has been reading one state of the ledger ever since"
+                )
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._failure:
+            raise self._failure
+        if self._connection is None:
+            self._take_lock()
+            connection = open_for_writing(self.path)
+            self._connection = connection
+            self._file = self.path.stat()
+            (trade_id,) = connection.execute("SELECT max(trade_id) FROM orders").fetchone()
+            self._last_trade_id = trade_id or 0
+            row = connection.execute(
+                "SELECT value FROM facts WHERE name = 'anonymous_clients'"
+            ).fetchone()
+            # Numbers that were given and never written were never told to anybody either; but
+            # those that this process has given may be in use.
+            self._anonymous_clients_written = row[0] if row else 0
+            self._anonymous_clients = max(self._anonymous_clients, self._anonymous_clients_written)
+        return self._connection
+
+    def _take_lock(self) -> None:
+        """Keep every other order manager out."""
+        if self._lock is not None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_file(self.path.with_name(f"{self.path.name}.lock"), str(os.getpid()))
+        except LockHeldError as held:
+            raise LedgerError(
+                f"ledger {self.path}: another order manager writes it, process {held.note}"
+            ) from None
+
+    def _account(self, client_id: str) -> _Account:
+        account = self._accounts.get(client_id)
+        if account is None or self._failure:
+            with self._failing():
+                account = self._accounts[client_id] = self._read_account(client_id)
+        return account
+
+    def _read_account(self, client_id: str) -> _Account:
+        connection = self._opened()
+        (last,) = connection.execute(
+            "SELECT max(order_id) FROM orders WHERE client_id = ?", (client_id,)
+        ).fetchone()
+        rows = connection.execute(
+            "SELECT symbol, position, cost, realised_profit FROM positions WHERE client_id = ?",
+            (client_id,),
+        )
+        return _Account(
+            last or 0,
+            {
+                symbol: Position(quantity, units_of(cost), units_of(realised))
+                for symbol, quantity, cost, realised in rows
+            },
+        )
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Make a failure of the file one of the ledger, to last until the next commit."""
+        try:
+            yield
+        except LedgerError as error:
+            self._fail(error)
+        except sqlite3.Error as error:
+            self._fail(ledger_error(self.path, error))
+        except OSError as error:
+            self._fail(LedgerError(f"ledger {self.path}: {error.strerror or error}"))
+
+    def _fail(self, failure: LedgerError) -> NoReturn:
+        self._failure = failure
+        self._disconnect()
+        raise failure
+
+    def _disconnect(self) -> None:
+        """Close the file, which rolls back what is not committed."""
+        connection, self._connection = self._connection, None
+        if connection:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _forget_everything(self) -> None:
+        self._accounts.clear()
+        self._forget_recorded()
+
+    def _forget_recorded(self) -> None:
+        self._rows.clear()
+        self._reports.clear()
+        self._moved.clear()
+
+
+def _columns(position: Position) -> tuple[int, str, str | None, str]:
+    average = position.average_price
+    return (
+        position.quantity,
+        decimal_text(position.cost),
+        None if average is None else decimal_text(average),
+        decimal_text(position.realised),
+    )
+
+
+def _report(row: tuple[str, int, Status, str, Side, int, str, int, int, str]) -> ExecutionReport:
+    client_id, order_id, status, symbol, side, quantity, price, trade_id, position, reason = row
+    return ExecutionReport(
+        client_id=client_id,
+        order_id=order_id,
+        status=status,
+        symbol=symbol,
+        side=side,
+        quantity=quantity,
+        raw_price=Raw(price.encode()),
+        trade_id=trade_id,
+        position=position,
+        reason=reason,
+    )

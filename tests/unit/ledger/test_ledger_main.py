@@ -1,0 +1,322 @@
+"""python -m lib.ledger: what it prints, its exit codes, and one line for all that goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from lib.ledger.__main__ import LATEST_ORDERS
+from lib.ledger.check import ToldFill
+from lib.ledger.schema import open_for_writing
+from lib.settings import PROJECT_ROOT
+from tests.ledgers import make_an_index_lie, write_ledger
+
+COMMAND = [sys.executable, "-m", "lib.ledger"]
+ENVIRONMENT = {
+    key: value
+    for key, value in os.environ.items()
+    if key not in ("TRADING_CONFIG", "TRADING_VAR_DIR", "PYTHONUNBUFFERED")
+}
+ALICES_FIRST = ToldFill("alice", 1, "AAPL", "BUY", 1, 10)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_ledger(tmp_path / "orders.sqlite")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run it on the var directory `tmp_path`; return its exit code, output and errors."""
+
+    def _run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+        ended = subprocess.run(
+            [*COMMAND, "--var-dir", tmp_path, *arguments],
+            cwd=PROJECT_ROOT,
+            env={**ENVIRONMENT, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return ended.returncode, ended.stdout, ended.stderr
+
+    return _run
+
+
+def tell(tmp_path, *fills: ToldFill, timestamp: str = "2025-11-03T14:31:00.000000Z") -> None:
+    """Write fills into the strategy's log."""
+    (tmp_path / "log").mkdir(exist_ok=True)
+    with (tmp_path / "log" / "strategy.jsonl").open("a") as log:
+        for fill in fills:
+            event = {"timestamp": timestamp, "event": "order_filled", **fill._asdict()}
+            log.write(f"{json.dumps(event)}\n")
+
+
+def change(path, statements: str) -> None:
+    connection = open_for_writing(path)
+    connection.executescript(statements)
+    connection.close()
+
+
+def test_people_get_tables_of_positions_and_of_the_latest_orders(path, run):
+    code, output, errors = run()
+    assert (code, errors) == (0, "")
+    positions, orders, end = output.split("\n\n")
+    assert positions.splitlines()[1].split() == ["alice", "AAPL", "-19", "171.50", "4.50000004"]
+    assert positions.splitlines()[-1].split() == ["total", "40.97000004"]
+    assert [line.split()[1:3] for line in orders.splitlines()[1:]] == [
+        *[["alice", "1"], ["bob", "1"], ["alice", "2"], ["alice", "3"], ["alice", "4"]],
+        *[["bob", "2"], ["carol", "1"], ["alice", "5"]],
+    ]
+    assert end == "8 orders since 2025-11-03 14:30:00 UTC\n"
+
+
+def test_older_orders_are_counted_for_people_and_given_to_programs(tmp_path, run):
+    count = LATEST_ORDERS + 1234
+    history = "\n".join(f"x {n} BUY 1 AAPL @ 1" for n in range(1, count + 1))
+    write_ledger(tmp_path / "orders.sqlite", history)
+    _, output, _ = run()
+    assert output.split("\n\n")[1].count("\n") == LATEST_ORDERS
+    assert output.endswith(
+        "1,254 orders since 2025-11-03 14:30:00 UTC; "
+        "1,234 older ones are not shown, --json gives all\n"
+    )
+    _, output, _ = run("--json")
+    assert [order["order_id"] for order in json.loads(output)["orders"]] == list(
+        range(1, count + 1)
+    )
+
+
+def test_programs_get_all_columns_with_exact_numbers(path, run):
+    change(path, "UPDATE positions SET realised_profit = '-12345678901234567890.00000001'")
+    code, output, errors = run("--json")
+    assert (code, errors) == (0, "")
+    ledger = json.loads(output, parse_float=Decimal)
+    assert ledger["created_utc"] == "2025-11-03T14:30:00.000001Z"
+    assert ledger["orders"][1] == {
+        "client_id": "alice",
+        "order_id": 2,
+        "symbol": "AAPL",
+        "side": "BUY",
+        "quantity": 5,
+        "price": 174,
+        "status": "FILLED",
+        "reason": None,
+        "trade_id": 3,
+        "position": 15,
+        "tape": None,
+        "tick_sequence": None,
+        "sent_ns": None,
+        "received_ns": 2002,
+        "received_utc": "2025-11-03T14:31:00.002000Z",
+    }
+    assert ledger["orders"][3]["price"] == Decimal("180.00000001")
+    assert ledger["positions"] == [
+        {
+            "client_id": client_id,
+            "symbol": symbol,
+            "position": position,
+            "cost": cost,
+            "average_price": average_price,
+            "realised_profit": Decimal("-12345678901234567890.00000001"),
+        }
+        for client_id, symbol, position, cost, average_price in [
+            ("alice", "AAPL", -19, Decimal("-3258.5"), Decimal("171.5")),
+            ("bob", "MSFT", 0, 0, None),
+        ]
+    ]
+
+
+def test_an_empty_ledger_is_printed_too(tmp_path, run):
+    open_for_writing(tmp_path / "orders.sqlite").close()
+    code, output, _ = run("--json")
+    assert code == 0
+    assert json.loads(output).keys() == {"created_utc", "orders", "positions"}
+    code, output, _ = run()
+    assert code == 0
+    assert "\n0 orders since " in output
+
+
+def test_a_good_ledger_is_ok(path, tmp_path, run):
+    tell(tmp_path, ALICES_FIRST)
+    assert run("--check") == (
+        0,
+        "ok: 8 orders, 6 fills, 2 positions; 1 fills told to strategies are there\n",
+        "",
+    )
+    code, output, _ = run("--check", "--json")
+    assert code == 0
+    assert json.loads(output) == {
+        "ok": True,
+        "differences": [],
+        "notes": [],
+        "orders": 8,
+        "fills": 6,
+        "positions": 2,
+        "told": 1,
+    }
+
+
+def test_differences_are_told_and_end_it_with_1(path, tmp_path, run):
+    tell(tmp_path, ALICES_FIRST._replace(order_id=9, symbol="\x1b"))
+    difference = "order 9 of alice: not in the ledger, and the strategy was told FILLED BUY "
+    rest = ", trade_id 1, position 10"
+    assert run("--check") == (
+        1,
+        f"{difference}\\x1b{rest}\n"
+        "NOT ok: 8 orders, 6 fills, 2 positions; 1 fills told to strategies\n",
+        "",
+    )
+    code, output, _ = run("--check", "--json")
+    assert code == 1
+    verdict = json.loads(output)
+    assert (verdict["ok"], verdict["differences"]) == (False, [f"{difference}\x1b{rest}"])
+
+
+def test_gaps_fills_of_an_earlier_ledger_and_unreadable_lines_are_notes(path, tmp_path, run):
+    change(path, "UPDATE orders SET order_id = 7 WHERE client_id = 'carol'")
+    tell(tmp_path, ALICES_FIRST._replace(order_id=9), timestamp="2025-11-03T14:30:00Z")
+    tell(tmp_path, ALICES_FIRST, timestamp="2025-11-03T14:30:00.000001Z")
+    with (tmp_path / "log" / "strategy.jsonl").open("a") as log:
+        log.write("Traceback\n")
+    code, output, _ = run("--check")
+    assert code == 0
+    assert output.splitlines() == [
+        "note: carol: order_ids 1 to 6 are not in the ledger",
+        "note: 1 fills were told before this ledger was created: left out",
+        "note: 1 lines of strategy.jsonl are no events: skipped",
+        "ok: 8 orders, 6 fills, 2 positions; 1 fills told to strategies are there",
+    ]
+
+
+def test_a_damage_that_only_a_look_at_the_whole_file_shows_is_a_difference(path, run):
+    make_an_index_lie(path)
+    code, output, errors = run("--check")
+    assert (code, errors) == (1, "")
+    assert output.startswith("damaged: ")
+    assert "missing from index" in output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--check",), ("--check", "--json")])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"what a day\n" * 1000),
+        lambda path: path.write_bytes(path.read_bytes()[:4096] + b"\xa5" * 40_000),
+        lambda path: change(path, "PRAGMA user_version = 99"),
+        lambda path: change(path, "PRAGMA application_id = 99"),
+        lambda path: change(path, "UPDATE orders SET price = 'a lot'"),
+        lambda path: change(
+            path,
+            "PRAGMA writable_schema = ON;"
+            "UPDATE sqlite_master SET sql = 'CREATE TABLE \x1b[2J' WHERE name = 'facts'",
+        ),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+    ids=[
+        "missing",
+        "empty",
+        "text",
+        "damaged",
+        "version",
+        "foreign",
+        "price",
+        "schema",
+        "directory",
+    ],
+)
+def test_a_ledger_that_cannot_be_read_ends_it_with_2_and_one_line(path, run, spoil, arguments):
+    spoil(path)
+    code, output, errors = run(*arguments)
+    assert (code, output) == (2, "")
+    assert errors.startswith(f"ledger {path}: ")
+    assert errors.removesuffix("\n").isprintable()
+
+
+def test_impossible_settings_end_it_with_78_and_one_line(tmp_path, run):
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[order_manager]\nledger = 7\n")
+    line = (
+        f"{bad}: order_manager.ledger: must be a plain file name of 1 to 60 characters, "
+        "without a directory, got 7\n"
+    )
+    assert run("--config", str(bad)) == (78, "", line)
+    assert run(TRADING_CONFIG=str(bad)) == (78, "", line)
+
+
+def test_the_settings_say_where_the_ledger_is(tmp_path, run):
+    write_ledger(tmp_path / "mine.sqlite")
+    settings = tmp_path / "mine.toml"
+    settings.write_text('[order_manager]\nledger = "mine.sqlite"\n')
+    assert run("--config", str(settings), "--check")[0] == 0
+
+
+def test_directories_are_those_of_whoever_asks(path, tmp_path):
+    ended = subprocess.run(
+        [*COMMAND, "--var-dir", tmp_path.name, "--check"],
+        cwd=tmp_path.parent,
+        env={**ENVIRONMENT, "PYTHONPATH": str(PROJECT_ROOT)},
+        timeout=60,
+    )
+    assert ended.returncode == 0
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    history = "\n".join(f"x {n} BUY 1 AAPL @ 1" for n in range(1, 2001))
+    write_ledger(tmp_path / "orders.sqlite", history)
+    process = subprocess.Popen(
+        [*COMMAND, "--var-dir", tmp_path, "--json"],
+        cwd=PROJECT_ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stdout.readline().startswith(b'{"created_utc":')
+    process.stdout.close()
+    assert process.stderr
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    process.wait(timeout=60)
+
+
+def test_output_that_cannot_be_written_is_told(path, run):
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*COMMAND, "--var-dir", path.parent, "--check"],
+            cwd=PROJECT_ROOT,
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert ended.returncode == 2
+    assert ended.stderr == "[Errno 28] No space left on device\n"
+
+
+def test_the_ledger_is_closed_before_anything_is_printed(tmp_path):
+    """Whoever does not read on must not make the WAL grow."""
+    history = "\n".join(f"x {n} BUY 1 AAPL @ 1" for n in range(1, 2001))
+    path = write_ledger(tmp_path / "orders.sqlite", history)
+    process = subprocess.Popen(
+        [*COMMAND, "--var-dir", tmp_path, "--json"],
+        cwd=PROJECT_ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stdout.read(1) == b"{"
+    links = [fd.readlink() for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
+    assert not [link for link in links if str(link).startswith(str(path))]
+    process.stdout.read()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0

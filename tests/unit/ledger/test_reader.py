@@ -1,0 +1,190 @@
+"""Reading a ledger: all of it as it was written, at one moment, and one line if it cannot be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from datetime import UTC, datetime
+
+import pytest
+
+from lib.ledger.reader import MAX_DAMAGES, read_ledger
+from lib.ledger.schema import LedgerError, open_for_writing
+from tests.ledgers import insert, make_an_index_lie, orders, positions, write_ledger
+
+DAVES_ORDER = orders("dave 1 BUY 1 AAPL @ 1", first_trade_id=99)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_ledger(tmp_path / "orders.sqlite")
+
+
+@pytest.fixture
+def writer(path):
+    connection = open_for_writing(path)
+    yield connection
+    connection.close()
+
+
+def read_everything(path) -> None:
+    with read_ledger(path) as snapshot:
+        for read in (snapshot.orders, snapshot.fills, snapshot.positions):
+            list(read())
+
+
+def refusal(path) -> str:
+    """What is said of a ledger that cannot be read."""
+    with pytest.raises((LedgerError, FileNotFoundError)) as caught:
+        read_everything(path)
+    text = str(caught.value)
+    assert text.startswith(f"ledger {path}: ")
+    assert text.isprintable()
+    return text.removeprefix(f"ledger {path}: ")
+
+
+def test_everything_is_read_as_it_was_written(path):
+    with read_ledger(path) as snapshot:
+        assert snapshot.created_utc == datetime(2025, 11, 3, 14, 30, 0, 1, tzinfo=UTC)
+        assert snapshot.order_count() == 8
+        assert list(snapshot.orders()) == sorted(orders())
+        assert list(snapshot.positions()) == positions(orders())
+        assert snapshot.damages() == []
+
+
+def test_fills_come_in_the_order_they_were_made(path):
+    with read_ledger(path) as snapshot:
+        assert list(snapshot.fills()) == [o for o in orders() if o.status == "FILLED"]
+
+
+def test_the_latest_orders_are_those_received_last(path):
+    with read_ledger(path) as snapshot:
+        assert snapshot.latest_orders(3) == orders()[-3:]
+        assert snapshot.latest_orders(100) == orders()
+
+
+def test_a_new_ledger_is_empty(tmp_path):
+    open_for_writing(tmp_path / "new.sqlite").close()
+    with read_ledger(tmp_path / "new.sqlite") as snapshot:
+        assert snapshot.order_count() == 0
+        assert [*snapshot.orders(), *snapshot.positions(), *snapshot.latest_orders(5)] == []
+
+
+def test_a_transaction_that_is_under_way_is_not_seen_and_does_not_wait(path, writer):
+    writer.execute("BEGIN IMMEDIATE")
+    insert(writer, DAVES_ORDER)
+    with read_ledger(path) as snapshot:
+        assert "dave" not in {order.client_id for order in snapshot.orders()}
+    writer.execute("ROLLBACK")
+
+
+def test_orders_and_positions_are_of_one_moment(path, writer):
+    with read_ledger(path) as snapshot:
+        writer.execute("BEGIN IMMEDIATE")
+        insert(writer, DAVES_ORDER)
+        writer.execute("DELETE FROM positions")
+        writer.execute("COMMIT")
+        assert list(snapshot.orders()) == sorted(orders())
+        assert list(snapshot.positions()) == positions(orders())
+    with read_ledger(path) as snapshot:
+        assert snapshot.order_count() == 9
+        assert list(snapshot.positions()) == []
+
+
+def test_what_a_killed_writer_has_committed_is_read(path):
+    child = os.fork()
+    if not child:
+        connection = open_for_writing(path)
+        insert(connection, DAVES_ORDER)
+        connection.execute("BEGIN")
+        insert(connection, orders("dave 2 BUY 1 AAPL @ 1", first_trade_id=100))
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert path.with_name("orders.sqlite-wal").stat().st_size > 0
+    with read_ledger(path) as snapshot:
+        assert [o.order_id for o in snapshot.orders() if o.client_id == "dave"] == [1]
+
+
+def test_reading_changes_nothing(path):
+    before = path.read_bytes()
+    with read_ledger(path) as snapshot:
+        list(snapshot.orders())
+    assert path.read_bytes() == before
+
+
+def test_a_missing_ledger_says_how_one_comes_to_be(tmp_path):
+    path = tmp_path / "none.sqlite"
+    assert refusal(path) == "not there; the order manager makes one when it starts"
+    assert not path.exists()
+
+
+def test_an_empty_file_is_no_ledger(tmp_path):
+    path = tmp_path / "empty"
+    path.touch()
+    assert refusal(path) == "empty"
+
+
+def test_a_file_of_another_kind_is_no_ledger(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("what a day\n" * 1000)
+    assert refusal(path) == "damaged (file is not a database)"
+    assert path.read_text().startswith("what a day")
+
+
+def test_a_database_of_another_program_is_no_ledger(tmp_path):
+    path = tmp_path / "other.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE orders (x)")
+    connection.close()
+    assert refusal(path) == "an SQLite file of another program"
+
+
+def test_a_ledger_of_a_later_version_is_not_read(path, writer):
+    writer.execute("PRAGMA user_version = 99")
+    assert "of version 99" in refusal(path)
+
+
+def test_a_ledger_that_is_overwritten_in_the_middle_is_damaged(path):
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)  # all pages but the first, which says that it is a ledger
+        file.write(b"\xa5" * (size - 4096))
+    assert refusal(path) == "damaged (database disk image is malformed)"
+
+
+def test_an_index_that_lies_is_a_damage(path):
+    make_an_index_lie(path)
+    with read_ledger(path) as snapshot:
+        damages = snapshot.damages()
+    assert any("missing from index" in damage for damage in damages)
+    assert len(damages) <= MAX_DAMAGES
+    assert all(damage.isprintable() for damage in damages)
+
+
+def test_a_row_that_no_order_manager_writes_is_named(path, writer):
+    writer.execute("UPDATE orders SET quantity = 'a lot' WHERE client_id = 'bob' AND order_id = 2")
+    assert refusal(path) == (
+        "order 2 of 'bob' is not as an order manager books: Expected `int`, got `str`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE facts SET value = 'once'", "does not say when it was created"),
+        ("UPDATE facts SET value = '2025-11-03T14:30:00'", "does not say when it was created"),
+        ("DELETE FROM facts", "does not say when it was created"),
+        ("UPDATE orders SET price = '1e3' WHERE client_id = 'bob'", "order 1 of 'bob' "),
+        ("UPDATE orders SET quantity = 'a\nlot' WHERE client_id = 'bob'", "order 1 of 'bob' "),
+        ("UPDATE orders SET price = x'00' WHERE client_id = 'carol'", "order 1 of 'carol' "),
+        ("UPDATE positions SET cost = 'a lot'", "the position of 'alice' in 'AAPL' "),
+        ("UPDATE positions SET cost = x'00'", "the position of 'alice' in 'AAPL' "),
+        ("UPDATE positions SET position = 0.5", "the position of 'alice' in 'AAPL' "),
+        ("UPDATE orders SET symbol = CAST(x'ff' AS TEXT)", "Could not decode to UTF-8"),
+        ("DROP TABLE positions", "no such table: positions"),
+    ],
+)
+def test_what_no_order_manager_writes_is_told_in_one_line(path, writer, change, said):
+    writer.execute(change)
+    assert refusal(path).startswith(said)

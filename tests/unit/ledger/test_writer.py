@@ -1,0 +1,396 @@
+"""Booking: what was recorded is found again, by every process, once it is committed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lib.ledger import writer as writer_module
+from lib.ledger.schema import (
+    ForeignLedgerError,
+    LedgerError,
+    open_for_reading,
+    open_for_writing,
+)
+from lib.ledger.writer import Ledger
+from lib.order_messages import ExecutionReport, Order, encode, make_order
+from lib.prices import parse_price
+from tests.helpers import fresh_ledger, wait_until
+from tests.processes import forked
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    with fresh_ledger() as ledger:
+        yield ledger
+
+
+def order_and_report(
+    ledger: Ledger,
+    client_id: str,
+    order_id: int,
+    reason: str | None = None,
+    *,
+    side: str = "BUY",
+    quantity: int = 10,
+    price: bytes = b"173.2",
+    symbol: str = "AAPL",
+    **more: object,
+) -> tuple[Order, ExecutionReport]:
+    """An order that the ledger does not know, and what it is answered."""
+    order = make_order(
+        price=parse_price(price), order_id=order_id, symbol=symbol, side=side, quantity=quantity,
+        **more,
+    )  # fmt: skip
+    position = ledger.position(client_id, symbol)
+    report = ExecutionReport(
+        client_id=client_id,
+        order_id=order_id,
+        status="REJECTED" if reason else "FILLED",
+        symbol=symbol,
+        side=side,
+        quantity=quantity,
+        raw_price=order.raw_price,
+        trade_id=None if reason else ledger.next_trade_id(),
+        position=position if reason else position + order.signed_quantity,
+        reason=reason,
+    )
+    return order, report
+
+
+def book(ledger: Ledger, client_id: str, order_id: int, *args: object, **kwargs: object):
+    """Record an order; return its report."""
+    order, report = order_and_report(ledger, client_id, order_id, *args, **kwargs)
+    ledger.record(order, report, 5_000, "2026-11-22T10:00:00.000000Z")
+    return report
+
+
+def again(ledger: Ledger) -> Ledger:
+    """What a restarted order manager has."""
+    ledger.close()
+    return Ledger(ledger.path)
+
+
+def seen_by_others(ledger: Ledger, query: str = "SELECT order_id FROM orders") -> list[tuple]:
+    with closing(open_for_reading(ledger.path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+# What is looked up.
+
+
+def test_a_new_ledger_knows_nobody(ledger):
+    assert not ledger.path.exists()
+    assert ledger.find("x", 1) is None
+    assert ledger.position("x", "AAPL") == 0
+    assert ledger.positions("x") == {}
+    assert ledger.last_order_id("x") == 0
+    assert ledger.next_trade_id() == 1
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_order_is_found_by_client_and_number_and_by_nothing_less(ledger, restarted):
+    filled, rejected = book(ledger, "x", 7), book(ledger, "x", 9, "unknown symbol X", symbol="X")
+    assert ledger.find("x", 7) is filled
+    ledger.commit()
+    with closing(again(ledger) if restarted else ledger) as ledger:
+        for report in (filled, rejected):
+            found = ledger.find("x", report.order_id)
+            assert encode(found) == encode(report)
+        for client_id, order_id in (("x", 8), ("x", 10), ("x", 1), ("y", 7), ("", 7)):
+            assert ledger.find(client_id, order_id) is None
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_positions_and_numbers_are_as_they_were(ledger, restarted):
+    book(ledger, "x", 9)
+    book(ledger, "x", 4, side="SELL", quantity=25)
+    book(ledger, "x", 10, symbol="MSFT")
+    book(ledger, "x", 11, symbol="MSFT", side="SELL")
+    book(ledger, "y", 2, "halted")
+    first, second = ledger.next_anonymous_client(), ledger.next_anonymous_client()
+    ledger.commit()
+    with closing(again(ledger) if restarted else ledger) as ledger:
+        assert ledger.position("x", "AAPL") == -15
+        assert ledger.position("x", "MSFT") == ledger.position("x", "GOOG") == 0
+        assert ledger.positions("x") == {"AAPL": -15}
+        assert ledger.positions("y") == {}
+        assert (ledger.last_order_id("x"), ledger.last_order_id("y")) == (11, 2)
+        assert ledger.next_trade_id() == 5
+        assert (first, second, ledger.next_anonymous_client()) == (1, 2, 3)
+
+
+def test_a_number_of_an_anonymous_client_is_never_given_again_in_one_life(ledger):
+    given = [ledger.next_anonymous_client()]
+    book(ledger, "x", 1)
+    with locked(ledger), pytest.raises(LedgerError):
+        ledger.commit()
+    given += [ledger.next_anonymous_client(), ledger.next_anonymous_client()]
+    assert given == [1, 2, 3]
+
+
+def test_clients_that_have_left_memory_are_read_again(ledger, monkeypatch):
+    monkeypatch.setattr(writer_module, "MAX_ACCOUNTS", 2)
+    for number in range(1, 11):
+        for client in "abcde":
+            assert ledger.last_order_id(client) == number - 1
+            book(ledger, client, number)
+            ledger.commit()
+            assert len(ledger._accounts) <= 2
+    assert [ledger.position(client, "AAPL") for client in "abcde"] == [100] * 5
+
+
+def test_a_client_with_an_order_that_is_not_committed_does_not_leave_memory(ledger, monkeypatch):
+    monkeypatch.setattr(writer_module, "MAX_ACCOUNTS", 2)
+    for client in "abcde":
+        book(ledger, client, 1)
+    for client in "abcde":
+        assert ledger.position(client, "AAPL") == 10
+        assert ledger.find(client, 1) is not None
+
+
+# What is written.
+
+
+def test_an_order_is_written_with_everything_that_is_known_of_it(ledger):
+    book(ledger, "x", 7, tape="walk-1", tick_sequence=12, sent_ns=4_000, price=b"0.00000001")
+    book(ledger, "x", 8, "halted", side="SELL", symbol="a\x00*")
+    ledger.commit()
+    assert seen_by_others(ledger, "SELECT * FROM orders") == [
+        ("x", 7, "AAPL", "BUY", 10, "0.00000001", "FILLED", None, 1, 10, "walk-1", 12, 4_000, 5_000,
+         "2026-11-22T10:00:00.000000Z"),
+        ("x", 8, "a\x00*", "SELL", 10, "173.2", "REJECTED", "halted", None, 0, None, None, None,
+         5_000, "2026-11-22T10:00:00.000000Z"),
+    ]  # fmt: skip
+
+
+def test_a_position_is_written_with_its_cost_and_its_profit(ledger):
+    book(ledger, "x", 1, price=b"100")
+    ledger.commit()
+    book(ledger, "x", 2, price=b"101", quantity=20)
+    book(ledger, "x", 3, price=b"110.5", quantity=15, side="SELL")
+    book(ledger, "y", 1, symbol="MSFT")
+    book(ledger, "y", 2, symbol="MSFT", side="SELL")
+    ledger.commit()
+    assert seen_by_others(ledger, "SELECT * FROM positions") == [
+        ("x", "AAPL", 15, "1510", "100.66666667", "147.5"),
+        ("y", "MSFT", 0, "0", None, "0"),
+    ]
+
+
+def test_the_cost_of_a_position_survives_a_restart_to_the_last_digit(ledger):
+    book(ledger, "x", 1, price=b"0.00000001", quantity=3)
+    book(ledger, "x", 2, price=b"9000000000", quantity=2**53 - 10)
+    ledger.commit()
+    with closing(again(ledger)) as ledger:
+        book(ledger, "x", 3, price=b"9000000000", quantity=2**53 - 7, side="SELL")
+        ledger.commit()
+        ((profit,),) = seen_by_others(ledger, "SELECT realised_profit FROM positions")
+    assert profit == "26999999999.99999997"
+
+
+def test_a_commit_is_one_transaction(ledger):
+    ledger.open()
+    for number in range(1, 101):
+        book(ledger, "x", number)
+    assert seen_by_others(ledger) == []
+    ledger.commit()
+    assert len(seen_by_others(ledger)) == 100
+    ledger.commit()  # of nothing
+
+
+def test_a_commit_returns_when_it_is_on_disk(ledger):
+    with closing(open_for_writing(ledger.path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
+        assert synchronous == 2  # FULL: the WAL is synchronised at each commit
+
+
+def test_what_was_committed_survives_a_sigkill_and_what_was_recorded_does_not(ledger):
+    def order_manager() -> None:
+        book(ledger, "x", 1)
+        ledger.commit()
+        book(ledger, "x", 2)
+        Path(f"{ledger.path}.ready").touch()
+        signal.pause()
+
+    with forked(order_manager) as child:
+        wait_until(Path(f"{ledger.path}.ready").exists, "it has recorded")
+        child.kill()
+        child.join()
+    assert ledger.last_order_id("x") == 1
+    assert ledger.positions("x") == {"AAPL": 10}
+    assert ledger.next_trade_id() == 2
+
+
+# One writer, many readers.
+
+
+def test_a_second_order_manager_is_refused_and_told_who_has_it(ledger):
+    book(ledger, "x", 1)
+    ledger.commit()
+    with closing(Ledger(ledger.path)) as second:
+        with pytest.raises(LedgerError, match=f"another order manager .* process {os.getpid()}$"):
+            second.open()
+        ledger.close()
+        with pytest.raises(LedgerError, match="another order manager"):
+            second.commit()  # the failure is told once more to whoever had recorded something
+        assert second.last_order_id("x") == 1
+
+
+def test_a_reader_holds_nobody_up_and_sees_one_moment(ledger):
+    book(ledger, "x", 1)
+    ledger.commit()
+    with closing(open_for_reading(ledger.path)) as reader:
+        reader.execute("BEGIN")
+        assert len(reader.execute("SELECT * FROM orders").fetchall()) == 1
+        for number in range(2, 50):
+            book(ledger, "x", number)
+            ledger.commit()
+        assert len(reader.execute("SELECT * FROM orders").fetchall()) == 1
+        reader.execute("COMMIT")
+        assert len(reader.execute("SELECT * FROM orders").fetchall()) == 49
+
+
+def wal_bytes(ledger: Ledger) -> int:
+    return Path(f"{ledger.path}-wal").stat().st_size
+
+
+def book_many(ledger: Ledger, commits: int) -> int:
+    """Book so many times a hundred orders; return how large the WAL has become at most."""
+    largest = 0
+    for _ in range(commits):
+        last = ledger.last_order_id("x")
+        for number in range(last + 1, last + 101):
+            book(ledger, "x", number)
+        ledger.commit()
+        largest = max(largest, wal_bytes(ledger))
+    return largest
+
+
+def test_the_wal_begins_anew_by_itself(ledger):
+    bound = 6 * 1024 * 1024
+    assert book_many(ledger, 1000) < bound
+    assert ledger.path.stat().st_size > bound
+
+
+def test_a_reader_that_stays_can_make_the_wal_grow_to_its_bound_and_no_further(ledger, monkeypatch):
+    bound = 1024 * 1024
+    monkeypatch.setattr(writer_module, "MAX_WAL_BYTES", bound)
+    book_many(ledger, 1)
+    with closing(open_for_reading(ledger.path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM orders").fetchall()
+        with pytest.raises(LedgerError, match="1,048,576 bytes, because somebody"):
+            book_many(ledger, 1000)
+        booked = ledger.last_order_id("x")
+        for _ in range(3):
+            book(ledger, "x", booked + 1)
+            with pytest.raises(LedgerError, match="1,048,576 bytes"):
+                ledger.commit()
+        assert bound < wal_bytes(ledger) < 2 * bound
+    book_many(ledger, 1)
+    assert ledger.last_order_id("x") == booked + 100
+    assert len(seen_by_others(ledger)) == booked + 100
+
+
+# What goes wrong.
+
+
+class locked:  # noqa: N801 - reads as a word of the sentence
+    """A time in which somebody else writes to the file."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._connection = sqlite3.connect(ledger.path, isolation_level=None)
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+
+def test_a_commit_that_fails_books_nothing_and_the_next_one_works(ledger):
+    book(ledger, "x", 1)
+    ledger.commit()
+    book(ledger, "x", 2)
+    book(ledger, "y", 1)
+    with locked(ledger), pytest.raises(LedgerError, match="locked by another writer"):
+        ledger.commit()
+    assert ledger.last_order_id("x") == 1
+    assert ledger.position("y", "AAPL") == 0
+    assert ledger.find("x", 2) is None
+    assert book(ledger, "x", 2, side="SELL").trade_id == 2
+    ledger.commit()
+    assert seen_by_others(ledger, "SELECT client_id, order_id, side FROM orders") == [
+        ("x", 1, "BUY"), ("x", 2, "SELL"),
+    ]  # fmt: skip
+
+
+def test_after_a_failure_nothing_works_until_the_commit_has_failed_too(ledger):
+    """So nobody records half of something and commits it."""
+    book(ledger, "x", 1)
+    ledger.commit()
+    book(ledger, "x", 2)
+    ledger._connection.close()  # as if the file had failed at the next look
+    with pytest.raises(LedgerError):
+        ledger.last_order_id("y")
+    for use in (
+        lambda: ledger.find("x", 1),
+        lambda: ledger.position("x", "AAPL"),
+        ledger.next_trade_id,
+        ledger.next_anonymous_client,
+        ledger.commit,
+    ):
+        with pytest.raises(LedgerError):
+            use()
+    assert ledger.last_order_id("x") == 1
+    assert ledger.find("x", 1) is not None
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_booked_in_a_file_that_was_removed(ledger, replaced):
+    book(ledger, "x", 1)
+    ledger.commit()
+    for path in ledger.path.parent.glob("orders.sqlite*"):
+        if path.suffix != ".lock":
+            path.unlink()
+    if replaced:
+        open_for_writing(ledger.path).close()
+    book(ledger, "x", 2)
+    with pytest.raises(LedgerError, match="replaced by another file" if replaced else "removed"):
+        ledger.commit()
+    assert ledger.last_order_id("x") == 0
+    assert book(ledger, "x", 2).trade_id == 1
+    ledger.commit()
+    assert seen_by_others(ledger) == [(2,)]
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with closing(Ledger(tmp_path / "file" / "orders.sqlite")) as ledger:
+        with pytest.raises(LedgerError, match=r"^ledger .*: [^\n]+$"):
+            ledger.open()
+        with pytest.raises(LedgerError):
+            ledger.commit()
+
+
+@pytest.mark.parametrize("what", ["another program's", "a later version"])
+def test_a_file_that_is_something_else_is_refused_and_not_touched(ledger, what):
+    with closing(sqlite3.connect(ledger.path)) as connection:
+        if what == "a later version":
+            connection.execute("PRAGMA application_id = 0x54574C47")
+            connection.execute("PRAGMA user_version = 2")
+        connection.execute("CREATE TABLE things (name)")
+        connection.commit()
+    before = ledger.path.read_bytes()
+    expected = "versions up to 1" if what == "a later version" else "of another program"
+    with pytest.raises(ForeignLedgerError, match=expected):
+        ledger.open()
+    assert ledger.path.read_bytes() == before

@@ -304,16 +304,33 @@ class LastEvaluated:
         except OSError as error:
             raise CannotStartError(f"cannot write {self._path}: {error.strerror}") from None
 
+        self._last = (self._state.header.get("tape"), self._state.words[0])
+        self._told_failure = ""
+
     def last(self, tape: str) -> int:
         """The sequence of the last tick of `tape` that was evaluated, 0 if none was."""
-        return self._state.words[0] if self._state.header.get("tape") == tape else 0
+        last_tape, sequence = self._last
+        return sequence if last_tape == tape else 0
 
     def store(self, tape: str, sequence: int) -> None:
-        """Remember a tick as evaluated."""
+        """Remember a tick as evaluated.
+
+        The first one of a tape needs a new file. While that cannot be written, trading goes on and
+        the log says what is lacking: a successor will not know which ticks it has not seen.
+        """
+        self._last = (tape, sequence)
         if self._state.header.get("tape") == tape:
             self._state.words[0] = sequence
-        else:
+            return
+        try:
             self._state = create_state(self._path, {"tape": tape}, [sequence])
+            self._told_failure = ""
+        except OSError as error:
+            if error.strerror != self._told_failure:
+                self._told_failure = str(error.strerror)
+                structlog.get_logger().error(
+                    "state_not_written", path=str(self._path), reason=error.strerror
+                )
 
 
 class OrderEntry:
@@ -325,6 +342,7 @@ class OrderEntry:
         self._log = structlog.get_logger().bind(stream="orders")
         self._client = client
         self._trader = trader
+        self._told_errors: dict[int | None, str] = {}  # by order_id; of unanswered orders only
         self.knows_positions = False
         """Whether a logon has ever been acknowledged: before that nothing is traded."""
         manager = settings.order_manager
@@ -393,7 +411,13 @@ class OrderEntry:
 
     def _take_report(self, report: ExecutionReport) -> None:
         self._trader.answered(report)
-        order = {"order_id": report.order_id, "symbol": report.symbol, "side": report.side}
+        self._told_errors.pop(report.order_id, None)
+        order = {
+            "client_id": report.client_id,
+            "order_id": report.order_id,
+            "symbol": report.symbol,
+            "side": report.side,
+        }
         if report.status == "FILLED":
             self._log.info(
                 "order_filled", **order, trade_id=report.trade_id, position=report.position
@@ -404,7 +428,11 @@ class OrderEntry:
             )
 
     def _take_error(self, error: ErrorMessage) -> None:
-        self._log.error("order_error", order_id=error.order_id, reason=error.reason)
+        # An order is sent again and again until it is answered otherwise: tell only what is new.
+        if self._told_errors.get(error.order_id) != error.reason:
+            self._log.error("order_error", order_id=error.order_id, reason=error.reason)
+        if error.order_id in self._client.unanswered:
+            self._told_errors[error.order_id] = error.reason
         if error.reason == REPLACED:
             self._connection.drop(REPLACED, REPLACED_WAIT_NS)
 

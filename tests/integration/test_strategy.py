@@ -7,6 +7,7 @@ from what is done next: every tick is evaluated in order, and orders are numbere
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,12 +31,14 @@ class World:
 
     book: SharedPriceBook | None = None
 
-    def __init__(self, **keys: Any) -> None:
+    def __init__(self, sections: dict[str, dict[str, Any]] | None = None, **keys: Any) -> None:
         strategy = {
             "client_id": "trader", "short_window": 2, "long_window": 4,
             "news_timeout": 1000.0, "max_tick_age": 1000.0, **keys,
         }  # fmt: skip
-        self.stack = PrivateStack({"": {"symbols": SYMBOLS}, "strategy": strategy})
+        self.stack = PrivateStack(
+            {"": {"symbols": SYMBOLS}, "strategy": strategy, **(sections or {})}
+        )
         self.make_book(SYMBOLS)
         self.news = FakeServer(self.stack.news_port)
         self.manager = FakeServer(self.stack.order_port)
@@ -144,8 +147,8 @@ class World:
 
 
 @contextmanager
-def a_world(**keys: Any) -> Iterator[World]:
-    world = World(**keys)
+def a_world(sections: dict[str, dict[str, Any]] | None = None, **keys: Any) -> Iterator[World]:
+    world = World(sections, **keys)
     try:
         yield world
     finally:
@@ -553,3 +556,49 @@ def test_an_answer_to_an_order_it_never_sent_changes_nothing(
     world.publish_news(BAD)
     world.tick("AAPL", 0.5)
     assert brief(world.order()) == (2, "SELL", 20, "AAPL", 0.5)
+
+
+# --- with a real order manager
+
+
+@pytest.mark.parametrize("is_first_rejected", [True, False])
+def test_a_chain_of_orders_under_way_ends_at_a_position_of_the_rules(
+    is_first_rejected: bool,
+) -> None:
+    """A BUY and a SELL that is sized on it are under way together; the BUY may be too old."""
+    ttl_s = 1.0 if is_first_rejected else 1000.0
+    sections = {"order_manager": {"order_ttl": ttl_s}, "risk": {"price_collar_percent": 0}}
+    with a_world(sections) as world:
+        world.manager.close()
+        sections["order_manager"]["port"] = world.stack.order_port
+        manager = world.stack.start_by_hand("order_manager")
+        world.stack.wait_for_event("order_manager", "started")
+        world.process = world.stack.start_by_hand("strategy")
+        world.join_news()
+        world.wait_for("attached")
+        world.publish_news(GOOD)
+        manager.send_signal(signal.SIGSTOP)
+        try:
+            world.tick("AAPL", 1, 2, 3, 4)
+            world.wait_for("order_sent", order_id=1, side="BUY", quantity=10)
+            sent = time.monotonic()
+            world.publish_news(BAD)
+            if is_first_rejected:
+                wait_until(lambda: time.monotonic() > sent + ttl_s, "the first order is too old")
+            world.tick("AAPL", 0.5)
+            world.wait_for("order_sent", order_id=2, side="SELL", quantity=20)
+            assert world.events("order_filled") == world.events("order_rejected") == []
+        finally:
+            manager.send_signal(signal.SIGCONT)
+        if is_first_rejected:
+            world.wait_for("order_rejected", order_id=1, position=0)
+            world.wait_for("order_rejected", order_id=2, position=0)
+        else:
+            world.wait_for("order_filled", order_id=1, position=10)
+            world.wait_for("order_filled", order_id=2, position=-10)
+        # And the strategy believes what the ledger says: the next order fits.
+        world.publish_news(GOOD)
+        world.tick("AAPL", 5, 6, 7, 8)
+        size = 10 if is_first_rejected else 20
+        world.wait_for("order_sent", order_id=3, side="BUY", quantity=size)
+        world.wait_for("order_filled", order_id=3, position=10)

@@ -7,6 +7,7 @@ and only then printed and logged.
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -104,7 +105,7 @@ class OrderManager:
         self._sweep_ns = now_ns + SWEEP_NS if closing else None
 
     def _take_arrived(self) -> None:
-        halted = self._halt_file.exists()
+        halted = os.path.lexists(self._halt_file)
         if halted != self._halted:
             self._halted = halted
             self._log.warning("trading_halted" if halted else "trading_resumed")

@@ -258,6 +258,23 @@ def test_a_reader_holds_nobody_up_and_sees_one_moment(ledger):
         assert len(reader.execute("SELECT * FROM orders").fetchall()) == 49
 
 
+def test_a_backup_that_is_made_meanwhile_is_a_ledger_like_any_other(ledger):
+    copy = ledger.path.with_name("copy.sqlite")
+    for number in range(1, 4):
+        book(ledger, "x", number)
+        ledger.commit()
+        if number == 2:
+            with (
+                closing(sqlite3.connect(ledger.path)) as source,
+                closing(sqlite3.connect(copy)) as target,
+            ):
+                source.backup(target)
+    with closing(Ledger(copy)) as restored:
+        assert restored.positions("x") == {"AAPL": 20}
+        assert book(restored, "x", 3).trade_id == 3
+        restored.commit()
+
+
 def wal_bytes(ledger: Ledger) -> int:
     return Path(f"{ledger.path}-wal").stat().st_size
 

@@ -1,0 +1,302 @@
+"""A client of order entry that sends numbered orders as fast as they are answered, whatever dies.
+
+It insists on everything it is told: each answer is the one that the orders before it lead to, and
+the same each time it is given; each logon tells exactly what was booked. It shares no code with
+`lib`.
+
+After a reconnection it sends again, unchanged, what is unanswered, and some of what was answered.
+Now and then it *restarts*: it forgets what is unanswered, and goes on from what the logon tells
+with other orders under the numbers that are free. Its old connection may still be there then, and
+even go on sending until the new one is acknowledged: what was not read by then must never be
+booked.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from random import Random
+from typing import Any, NamedTuple
+
+from tests.clients import HOST
+from tests.helpers import DEADLINE_S
+
+SYMBOLS = ("AAPL", "MSFT", "GOOG")
+UNKNOWN_SYMBOL = "NONE"
+UNKNOWN_SHARE = 0.05
+MAX_WINDOW = 150
+"""Orders under way. How many it is differs from connection to connection."""
+MAX_REPEATED = 20
+"""Answered orders that are sent again after a reconnection."""
+RESTART_SHARE = 0.1
+"""Of the times that something was received."""
+QUEUE = 1_000_000
+"""Bytes that a socket takes at once."""
+
+
+class Order(NamedTuple):
+    """What was sent, and what has to come of it."""
+
+    client_id: str
+    order_id: int
+    symbol: str
+    side: str
+    quantity: int
+    price: str
+    """Two decimals, the last of them no zero: the same text everywhere."""
+    position: int
+    """Before it, in its symbol."""
+    sent_ns: int
+    held: tuple[int, ...]
+    """After it, in all SYMBOLS."""
+
+    @property
+    def status(self) -> str:
+        return "FILLED" if self.symbol in SYMBOLS else "REJECTED"
+
+    @property
+    def reason(self) -> str | None:
+        return None if self.symbol in SYMBOLS else f"unknown symbol {self.symbol}"
+
+    @property
+    def signed_quantity(self) -> int:
+        """What it adds to the position: nothing if it is rejected."""
+        if self.symbol not in SYMBOLS:
+            return 0
+        return self.quantity if self.side == "BUY" else -self.quantity
+
+    @property
+    def position_after(self) -> int:
+        return self.position + self.signed_quantity
+
+    @property
+    def frame(self) -> bytes:
+        return (
+            f'{{"type":"order","order_id":{self.order_id},"symbol":"{self.symbol}",'
+            f'"side":"{self.side}","quantity":{self.quantity},"price":{self.price},'
+            f'"position":{self.position},"sent_ns":{self.sent_ns}}}*'
+        ).encode()
+
+    def report(self, trade_id: int | None) -> dict[str, Any]:
+        """The execution report that it has to be answered with."""
+        report = {
+            "type": "execution_report", "client_id": self.client_id, "order_id": self.order_id,
+            "status": self.status, "symbol": self.symbol, "side": self.side,
+            "quantity": self.quantity, "price": float(self.price), "position": self.position_after,
+        }  # fmt: skip
+        if self.reason:
+            return report | {"reason": self.reason}
+        return report | {"trade_id": trade_id}
+
+
+class Told(NamedTuple):
+    """What a client was told of an order, for the first time."""
+
+    order: Order
+    trade_id: int | None
+    frame: bytes
+
+
+class Line:
+    """One connection, for as long as anything may come on it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.port: int = sock.getsockname()[1]
+        self.logged_on = False
+        self.heard = 0
+        """Reports that have come on it."""
+        self.sent_bytes = 0
+        self.awaited: deque[tuple[Order, int]] = deque()
+        """Orders whose report has to come on it, each with the bytes sent up to its end."""
+        self.tail = b""
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def send(self, data: bytes) -> None:
+        self.sent_bytes += len(data)
+        with suppress(BrokenPipeError, ConnectionResetError):  # receiving will tell
+            self.sock.sendall(data)
+
+    def send_orders(self, orders: list[Order]) -> None:
+        frames = [order.frame for order in orders]
+        end = self.sent_bytes
+        for order, frame in zip(orders, frames, strict=True):
+            end += len(frame)
+            self.awaited.append((order, end))
+        self.send(b"".join(frames))
+
+    def receive(self) -> list[bytes] | None:
+        """The frames that have come whole; None at the end of the connection."""
+        try:
+            data = self.sock.recv(QUEUE)
+        except ConnectionResetError:
+            return None
+        if not data:
+            return None
+        *frames, self.tail = (self.tail + data).split(b"*")
+        return frames
+
+
+class InsistentClient:
+    """Never waits for anything but a socket that is ready. Its prices begin at `base_price`."""
+
+    def __init__(self, client_id: str, port: int, base_price: int, random: Random) -> None:
+        self.client_id = client_id
+        self.orders: list[Order] = []
+        """What it holds to have sent, by order_id from 1 on."""
+        self.answered = 0
+        """The orders up to this order_id need not be sent again."""
+        self.told: dict[int, Told] = {}
+        self.repeated = 0
+        """Answers that had been given before."""
+        self.restarts = 0
+        self.forgotten = 0
+        """Orders that were unanswered at a restart, and turned out not to be booked."""
+        self.stopping = False
+        """Whether to send no new orders."""
+        self.line: Line | None = None
+        self.old_lines: list[Line] = []
+        self._port = port
+        self._base_price = base_price
+        self._random = random
+        self._restarted = False
+        self._window = 0
+
+    def connect(self) -> None:
+        """Make sure that there is a connection, if anybody listens."""
+        if self.line is None:
+            sock = socket.socket()
+            sock.settimeout(DEADLINE_S)
+            try:
+                sock.connect((HOST, self._port))
+            except (ConnectionRefusedError, ConnectionResetError):
+                sock.close()
+                return
+            self.line = Line(sock)
+            self.line.send(f'{{"type":"logon","client_id":"{self.client_id}"}}*'.encode())
+
+    def lines(self) -> list[Line]:
+        return [*self.old_lines, *([self.line] if self.line else [])]
+
+    def on_readable(self, line: Line) -> None:
+        """Take what has come, and send what may be sent then."""
+        frames = line.receive()
+        if frames is None:
+            self._end(line)
+            return
+        for frame in frames:
+            self._take(line, frame)
+        if self.stopping or not line.logged_on:
+            return
+        if line is self.line and self._random.random() < RESTART_SHARE:
+            self._restart()
+        elif line is self.line or self._restarted:
+            line.send_orders(list(self._decide()))
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether all that it has sent is answered."""
+        return (
+            not self.old_lines
+            and self.line is not None
+            and self.line.logged_on
+            and not self.line.awaited
+        )
+
+    def close(self) -> None:
+        for line in self.lines():
+            line.sock.close()
+
+    def _end(self, line: Line) -> None:
+        line.sock.close()
+        if line is self.line:
+            self.line = None
+        else:
+            self.old_lines.remove(line)
+
+    def _restart(self) -> None:
+        assert self.line
+        self.restarts += 1
+        self._restarted = True
+        old, self.line = self.line, None
+        self.connect()
+        if self._random.random() < 0.5:
+            old.sock.close()
+        else:
+            self.old_lines.append(old)
+            old.send_orders(list(self._decide()))
+
+    def _take(self, line: Line, frame: bytes) -> None:
+        message = json.loads(frame)
+        if message["type"] == "execution_report":
+            self._take_report(line, message, frame)
+        elif message["type"] == "logon_ack":
+            assert line is self.line
+            self._take_ack(line, message)
+        else:
+            assert line is not self.line, f"{self.client_id} was told {message}"
+            assert "replaced" in message["reason"], message
+
+    def _take_report(self, line: Line, report: dict[str, Any], frame: bytes) -> None:
+        order, _ = line.awaited.popleft()
+        trade_id = report.get("trade_id")
+        expected = order.report(trade_id)
+        assert report == expected, f"{self.client_id} was told {report} and not {expected}"
+        assert (trade_id is not None) == (order.status == "FILLED"), report
+        told = Told(order, trade_id, frame)
+        first = self.told.setdefault(order.order_id, told)
+        assert first == told, f"{self.client_id} was told {told} and before {first}"
+        self.repeated += first is not told
+        self.answered = max(self.answered, order.order_id)
+        line.heard += 1
+
+    def _take_ack(self, line: Line, ack: dict[str, Any]) -> None:
+        booked = ack["last_order_id"]
+        assert self.answered <= booked <= len(self.orders), (
+            f"{self.client_id} was told {ack}, has sent {len(self.orders)} orders "
+            f"and had {self.answered} answered"
+        )
+        held = zip(SYMBOLS, self._held(booked), strict=True)
+        positions = {symbol: quantity for symbol, quantity in held if quantity}
+        assert ack["positions"] == positions, f"{self.client_id} was told {ack}, not {positions}"
+        if self._restarted:
+            self._restarted = False
+            self.forgotten += len(self.orders) - booked
+            del self.orders[booked:]
+            self.answered = booked
+        line.logged_on = True
+        self._window = self._random.randint(1, MAX_WINDOW)
+        first = max(0, self.answered - self._random.randint(0, MAX_REPEATED))
+        line.send_orders(self.orders[first:])
+
+    def _held(self, order_id: int) -> tuple[int, ...]:
+        """Positions after this order."""
+        return self.orders[order_id - 1].held if order_id else (0,) * len(SYMBOLS)
+
+    def _decide(self) -> Iterator[Order]:
+        """New orders, as many as may be under way."""
+        random = self._random
+        while len(self.orders) - self.answered < self._window:
+            order_id = len(self.orders) + 1
+            held = list(self._held(order_id - 1))
+            side = random.choice(("BUY", "SELL"))
+            quantity = random.randint(1, 1000)
+            symbol, position = UNKNOWN_SYMBOL, 0
+            if random.random() >= UNKNOWN_SHARE:
+                chosen = random.randrange(len(SYMBOLS))
+                symbol, position = SYMBOLS[chosen], held[chosen]
+                held[chosen] += quantity if side == "BUY" else -quantity
+            price = self._base_price + random.randrange(1000)
+            order = Order(
+                self.client_id, order_id, symbol, side, quantity,
+                f"{price}.{random.randint(0, 9)}{random.randint(1, 9)}", position,
+                time.monotonic_ns(), tuple(held),
+            )  # fmt: skip
+            self.orders.append(order)
+            yield order

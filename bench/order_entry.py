@@ -1,9 +1,9 @@
 """How fast an order manager books. To be run: python bench/order_entry.py.
 
-An order manager of its own, with the default limits and a fresh ledger in the project's var
-directory (so the disk is the one that counts), and two loads: one client that waits for each
-answer before it sends the next order, and four clients that keep many orders under way. Every
-answer is waited for, and in the end all orders must be filled in the ledger.
+An order manager of its own, with the default limits, a price book for the price collar, and a fresh
+ledger in the project's var directory (so the disk is the one that counts). Two loads: one client
+that waits for each answer before it sends the next order, and four clients that keep many orders
+under way. Every answer is waited for, and in the end all orders must be filled in the ledger.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ sys.path.insert(0, str(PROJECT_ROOT))
 
 from lib.ledger.schema import open_for_reading  # noqa: E402
 from lib.settings import load_settings  # noqa: E402
+from lib.shared_memory_utils import SharedPriceBook, remove_segments  # noqa: E402
 
 LONELY_ORDERS: Final = 2_000
 CLIENTS: Final = 4
@@ -39,6 +40,9 @@ UNDER_WAY: Final = 2_000
 """Of each client."""
 START_S: Final = 10.0
 END_S: Final = 5.0
+LONGEST_S: Final = 120.0
+"""Of each load, and of each wait for an answer."""
+SYMBOLS: Final = ("AAPL", "MSFT", "GOOG", "AMZN")
 
 
 def main() -> None:
@@ -68,7 +72,11 @@ def order_manager() -> Iterator[tuple[int, Path]]:
     with closing(socket.create_server(("127.0.0.1", 0))) as sock:
         port = sock.getsockname()[1]
     config = directory / "trading.toml"
-    config.write_text(f'[order_manager]\nport = {port}\n[price_book]\nname = "bench-{port}"\n')
+    book_name = f"bench-{port}"
+    config.write_text(f'[order_manager]\nport = {port}\n[price_book]\nname = "{book_name}"\n')
+    with SharedPriceBook(SYMBOLS, book_name, ring_capacity=len(SYMBOLS)) as book:
+        for symbol in SYMBOLS:
+            book.update(symbol, 172.5)
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "daemons.order_manager"],
@@ -82,7 +90,12 @@ def order_manager() -> Iterator[tuple[int, Path]]:
         yield port, directory / load_settings(config).order_manager.ledger
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(END_S)
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        remove_segments(book_name)
         shutil.rmtree(directory)
 
 
@@ -117,16 +130,21 @@ def lonely_client(port: int) -> list[float]:
 def four_clients(port: int) -> float:
     """Let all of them send what they have; return the seconds until the last answer."""
     context = get_context("forkserver")
-    start = context.Barrier(CLIENTS + 1)
+    start = context.Barrier(CLIENTS + 1, timeout=START_S)
     clients = [context.Process(target=busy_client, args=(port, n, start)) for n in range(CLIENTS)]
     for client in clients:
         client.start()
-    start.wait()
-    begin = time.perf_counter()
-    for client in clients:
-        client.join()
-    assert all(client.exitcode == 0 for client in clients)
-    return time.perf_counter() - begin
+    try:
+        start.wait()
+        begin = time.perf_counter()
+        for client in clients:
+            client.join(LONGEST_S)
+        seconds = time.perf_counter() - begin
+        assert all(client.exitcode == 0 for client in clients), "not all orders were answered"
+        return seconds
+    finally:
+        for client in clients:
+            client.kill()
 
 
 def busy_client(port: int, number: int, start: Barrier) -> None:
@@ -150,7 +168,7 @@ def busy_client(port: int, number: int, start: Barrier) -> None:
 
 def log_on(port: int, client_id: str) -> socket.socket:
     """Connect as a client of that name."""
-    sock = socket.create_connection(("127.0.0.1", port))
+    sock = socket.create_connection(("127.0.0.1", port), timeout=LONGEST_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(json.dumps({"type": "logon", "client_id": client_id}).encode() + b"*")
     assert b"logon_ack" in sock.recv(65536)
@@ -159,7 +177,7 @@ def log_on(port: int, client_id: str) -> socket.socket:
 
 def order(order_id: int) -> bytes:
     """One frame; buys and sells in turn, so that positions stay small."""
-    symbol = ("AAPL", "MSFT", "GOOG", "AMZN")[order_id // 2 % 4]
+    symbol = SYMBOLS[order_id // 2 % len(SYMBOLS)]
     side = "BUY" if order_id % 2 else "SELL"
     price = f"{170 + order_id % 7}.{order_id % 89 + 10}"
     return (

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import time
+from collections import deque
 from functools import partial
 from typing import Final
 
@@ -33,12 +34,16 @@ from lib.shared_memory_utils import PriceBookError, SharedPriceBook
 from lib.tally import Tally
 
 MAX_CLIENTS: Final = 512
+RECEIVE_BYTES: Final = 16 * 1024
+"""Taken of one client in one pass, some 130 orders: so nobody waits long for the others."""
+MAX_COMMIT_BYTES: Final = 256 * 1024
+"""Messages of one transaction, some 2,000 orders: so a halt takes effect soon."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
 """A client that does not read its answers is disconnected when this much waits for it."""
 SWEEP_NS: Final = SECOND_NS // 4
 """How often to look for connections that take too long to say goodbye."""
 LINES_A_WRITE: Final = 64
-"""Confirmations that are printed with one system call: 4 KB, which a pipe takes whole or not."""
+"""Confirmations that are printed with one system call."""
 HALT_FILE: Final = "HALT"
 """While it exists in the var directory, every order is rejected."""
 ATTACH_RETRY_NS: Final = SECOND_NS // 4
@@ -62,7 +67,7 @@ class OrderManager:
         self._desk = OrderDesk(self._ledger, risk)
         self._connections: dict[Session, Connection] = {}
         """In the order of their coming."""
-        self._arrived: list[tuple[Session, bytes]] = []
+        self._arrived: deque[tuple[Session, bytes]] = deque()
         self._tally = Tally(stream="orders")
         self._sweep_ns: int | None = None
         try:
@@ -79,12 +84,16 @@ class OrderManager:
         self._log.info("listening", stream="orders", host=manager.host, port=manager.port)
 
     def step(self) -> None:
-        """One pass: take all that has arrived, make it final, say so."""
+        """One pass: take all that has arrived, make it final, say so (much of it in parts)."""
         self._loop.poll()
-        self._take_arrived()
-        outcome = self._desk.commit()
-        self._answer(outcome)
-        self._tell(outcome)
+        while True:
+            self._look_for_halt()
+            self._take_arrived()
+            outcome = self._desk.commit()
+            self._answer(outcome)
+            self._tell(outcome)
+            if not self._arrived:
+                break
 
     def close(self) -> None:
         """Close the ledger, let the last confirmations and counts out."""
@@ -104,17 +113,22 @@ class OrderManager:
         closing = any(connection.finishing for connection in self._connections.values())
         self._sweep_ns = now_ns + SWEEP_NS if closing else None
 
-    def _take_arrived(self) -> None:
+    def _look_for_halt(self) -> None:
         halted = os.path.lexists(self._halt_file)
         if halted != self._halted:
             self._halted = halted
             self._log.warning("trading_halted" if halted else "trading_resumed")
+
+    def _take_arrived(self) -> None:
+        """Give the desk what has arrived, in order, up to the bound of a transaction."""
         if not self._arrived:
             return
-        receipt = Receipt(time.monotonic_ns(), utc_stamp(), halted)
+        receipt = Receipt(time.monotonic_ns(), utc_stamp(), self._halted)
         self._latest_prices.begin_pass(receipt.now_ns)
-        arrived, self._arrived = self._arrived, []
-        for session, data in arrived:
+        taken_bytes = 0
+        while self._arrived and taken_bytes < MAX_COMMIT_BYTES:
+            session, data = self._arrived.popleft()
+            taken_bytes += len(data)
             if session not in self._connections:
                 continue  # closed in this very pass, and nobody is there to be answered
             try:
@@ -152,7 +166,8 @@ class OrderManager:
             )
         if outcome.failure:
             self._tell_failure(outcome.failure)
-            self._tally.add("orders_not_booked", time.monotonic_ns(), outcome.not_booked)
+            if outcome.failed:
+                self._tally.add("orders_not_booked", time.monotonic_ns(), outcome.failed)
         elif outcome.booked and self._ledger_failure:
             self._ledger_failure = None
             self._log.warning("ledger_recovered", ledger=str(self._ledger.path))
@@ -173,6 +188,7 @@ class OrderManager:
             self._loop,
             sock,
             max_queued_bytes=MAX_QUEUED_BYTES,
+            receive_bytes=RECEIVE_BYTES,
             on_data=partial(self._on_data, session),
             on_closed=partial(self._on_closed, session),
         )

@@ -31,7 +31,8 @@ class Connection:
     `on_data` gets what arrived. `on_closed` gets the reason, once, and nothing comes after it.
     `on_drained` is called when the send queue has become empty after having been full. With
     `may_half_close`, a peer that ends its own side (as some versions of nc do when their input
-    ends) is sent to all the same; that it is gone altogether shows when it is sent something.
+    ends) is sent to all the same; that it is gone altogether shows when it is sent something. No
+    more than `receive_bytes` are received in one pass of the loop.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Connection:
         on_closed: Callable[[str], None],
         on_drained: Callable[[], None] | None = None,
         may_half_close: bool = False,
+        receive_bytes: int = RECEIVE_BYTES,
     ) -> None:
         self._loop = loop
         self._sock = sock
@@ -52,6 +54,7 @@ class Connection:
         self._on_closed = on_closed
         self._on_drained = on_drained
         self._may_half_close = may_half_close
+        self._receive_bytes = receive_bytes
         self._queue: deque[memoryview | bytes] = deque()
         self._finishing: str | None = None
         self._finish_ns = 0
@@ -130,7 +133,7 @@ class Connection:
 
     def _receive(self) -> None:
         try:
-            data = self._sock.recv(RECEIVE_BYTES)
+            data = self._sock.recv(self._receive_bytes)
         except BlockingIOError:
             return
         except OSError as error:

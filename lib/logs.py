@@ -45,13 +45,13 @@ class BoundedWriter:
         self._retry_ns: int | None = None
         self._lost = 0
 
-    def write(self, line: bytes) -> None:
-        """Write one line, its newline included, now or later, or drop it at the bound."""
-        if self._waiting and self._waiting_bytes + len(line) > MAX_WAITING_BYTES:
-            self._lost += 1
+    def write(self, lines: bytes) -> None:
+        """Write whole lines, newlines included, now or later, or drop them at the bound."""
+        if self._waiting and self._waiting_bytes + len(lines) > MAX_WAITING_BYTES:
+            self._lost += lines.count(b"\n")
             return
-        self._waiting.append(line)
-        self._waiting_bytes += len(line)
+        self._waiting.append(lines)
+        self._waiting_bytes += len(lines)
         if len(self._waiting) == 1:
             self._write_what_waits()
 

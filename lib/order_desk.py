@@ -83,7 +83,7 @@ class Outcome:
     """Orders that this commit has brought to disk."""
     failure: str | None = None
     """Why the ledger could not be used."""
-    not_booked: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
     """The order_ids that were answered with that failure."""
 
 
@@ -158,8 +158,10 @@ class OrderDesk:
                 if is_new or booked is None:
                     raise failure
                 self._answer(session, booked)
-            else:
+            elif message.order_id is None:
                 self._answer(session, message)
+            else:  # it may say that its number is booked
+                raise failure
         except LedgerError as error:
             order_id = None if isinstance(message, LogonAck) else message.order_id
             self._fail(session, order_id, error)
@@ -168,7 +170,7 @@ class OrderDesk:
         """Answer that the ledger cannot be used."""
         self._outcome.failure = str(error)
         if order_id is not None:
-            self._outcome.not_booked.append(order_id)
+            self._outcome.failed.append(order_id)
         self._answer(session, ErrorMessage(order_id=order_id, reason=str(error)))
 
     def _is_replaced(self, session: Session) -> bool:

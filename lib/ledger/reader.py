@@ -17,16 +17,20 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from lib.ledger.rows import BookedOrder, BookedPosition
+from lib.ledger.rows import (
+    SELECT_ORDERS,
+    SELECT_POSITIONS,
+    BookedOrder,
+    BookedPosition,
+    DamagedRowError,
+    booked_order,
+    booked_position,
+)
 from lib.ledger.schema import LedgerError, ledger_error, open_for_reading
-from lib.prices import units_of
 
 MAX_DAMAGES: Final = 10
 """How many damages of a file are told."""
 
-_ORDERS: Final = f"SELECT {', '.join(BookedOrder._fields)} FROM orders"
-_POSITIONS: Final = f"SELECT {', '.join(BookedPosition._fields)} FROM positions"
-_NOT_AS_BOOKED: Final = (ValueError, TypeError, msgspec.ValidationError)
 _Utc = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -48,6 +52,8 @@ def read_ledger(path: Path) -> Iterator[Snapshot]:
         yield Snapshot(path, connection)
     except sqlite3.Error as error:
         raise ledger_error(path, error) from error
+    except DamagedRowError as error:
+        raise LedgerError(f"ledger {path}: {error}") from None
     finally:
         connection.close()
 
@@ -84,16 +90,8 @@ class Snapshot:
 
     def positions(self) -> Iterator[BookedPosition]:
         """All positions, by client_id and symbol."""
-        for row in self._connection.execute(f"{_POSITIONS} ORDER BY client_id, symbol"):
-            client_id, symbol, position, cost, average, realised = row
-            try:
-                average = None if average is None else units_of(average)
-                values = (client_id, symbol, position, units_of(cost), average, units_of(realised))
-                booked = msgspec.convert(values, BookedPosition)
-            except _NOT_AS_BOOKED as error:
-                what = f"the position of {client_id!r} in {symbol!r}"
-                raise self._unreadable(what, error) from None
-            yield booked
+        rows = self._connection.execute(f"{SELECT_POSITIONS} ORDER BY client_id, symbol")
+        return map(booked_position, rows)
 
     def damages(self) -> list[str]:
         """What is wrong with the file, its pages and indices, as SQLite says it."""
@@ -103,18 +101,7 @@ class Snapshot:
         return told[:MAX_DAMAGES]
 
     def _orders(self, which: str) -> Iterator[BookedOrder]:
-        for row in self._connection.execute(f"{_ORDERS} {which}"):
-            try:
-                order = msgspec.convert((*row[:5], units_of(row[5]), *row[6:]), BookedOrder)
-            except _NOT_AS_BOOKED as error:
-                raise self._unreadable(f"order {row[1]!r} of {row[0]!r}", error) from None
-            yield order
-
-    def _unreadable(self, what: str, error: Exception) -> LedgerError:
-        reason, _, _ = str(error).partition(" - at ")  # a column's number says nothing to people
-        return LedgerError(
-            f"ledger {self._path}: {what} is not as an order manager books: {reason}"
-        )
+        return map(booked_order, self._connection.execute(f"{SELECT_ORDERS} {which}"))
 
     def _one(self, query: str) -> Any:
         (value,) = self._connection.execute(query).fetchone()

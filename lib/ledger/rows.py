@@ -5,9 +5,12 @@ Money is in units of 1e-8 here; in the tables it is an exact decimal.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from lib.order_messages import Side, Status
+from lib.prices import units_of
 
 
 class BookedOrder(NamedTuple):
@@ -44,3 +47,46 @@ class BookedPosition(NamedTuple):
     cost: int
     average_price: int | None
     realised_profit: int
+
+
+SELECT_ORDERS: Final = f"SELECT {', '.join(BookedOrder._fields)} FROM orders"
+SELECT_POSITIONS: Final = f"SELECT {', '.join(BookedPosition._fields)} FROM positions"
+
+_NOT_AS_BOOKED: Final = (ValueError, TypeError, msgspec.ValidationError)
+
+
+class DamagedRowError(Exception):
+    """A row is not as an order manager writes it. The text names it, on one line."""
+
+
+def booked_order(row: tuple[Any, ...]) -> BookedOrder:
+    """Make an order of a row of SELECT_ORDERS. Raises DamagedRowError."""
+    try:
+        return msgspec.convert((*row[:5], units_of(row[5]), *row[6:]), BookedOrder)
+    except _NOT_AS_BOOKED as error:
+        raise _damaged(f"order {row[1]!r} of {row[0]!r}", error) from None
+
+
+def booked_position(row: tuple[Any, ...]) -> BookedPosition:
+    """Make a position of a row of SELECT_POSITIONS. Raises DamagedRowError."""
+    client_id, symbol, position, cost, average, realised = row
+    try:
+        average = None if average is None else units_of(average)
+        values = (client_id, symbol, position, units_of(cost), average, units_of(realised))
+        return msgspec.convert(values, BookedPosition)
+    except _NOT_AS_BOOKED as error:
+        raise _damaged(f"the position of {client_id!r} in {symbol!r}", error) from None
+
+
+def booked_count(value: Any, what: str) -> int:
+    """Make a count of one value, NULL being 0. Raises DamagedRowError."""
+    if value is None:
+        return 0
+    if not isinstance(value, int):
+        raise DamagedRowError(f"{what} is not as an order manager books: {value!r:.40}")
+    return value
+
+
+def _damaged(what: str, error: Exception) -> DamagedRowError:
+    reason, _, _ = str(error).partition(" - at ")  # a column's number says nothing to people
+    return DamagedRowError(f"{what} is not as an order manager books: {reason}")

@@ -95,6 +95,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
     Raises LedgerError, and ForeignLedgerError for a file that is something else.
     """
+    _refuse_to_lose_a_wal(path)
     try:
         connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)
         try:
@@ -120,6 +121,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     """
     if not path.exists():
         raise FileNotFoundError(path)
+    if not path.is_file():
+        raise LedgerError(f"ledger {path}: no file")
     try:
         uri = f"file:{quote(str(path))}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None)
@@ -148,6 +151,20 @@ def _is_new(path: Path, connection: sqlite3.Connection) -> bool:
             f"ledger {path}: of version {version}, and this program knows versions up to {VERSION}"
         )
     return False
+
+
+def _refuse_to_lose_a_wal(path: Path) -> None:
+    """Create no ledger beside the WAL of one that was moved away: SQLite would throw it out."""
+    wal = path.with_name(f"{path.name}-wal")
+    if _size(path) == 0 and _size(wal) > 0:
+        raise LedgerError(
+            f"ledger {path}: not there, but {wal.name} is, with orders in it; put it beside the "
+            "ledger that it belongs to, under that one's name, or remove it"
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _create(connection: sqlite3.Connection) -> None:

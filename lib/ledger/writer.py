@@ -21,23 +21,30 @@ from typing import Final, NoReturn
 
 from msgspec import Raw
 
-from lib.file_lock import LockHeldError, lock_file
+from lib.file_lock import LockHeldError, is_still_at, lock_file
 from lib.ledger.positions import Position
+from lib.ledger.rows import (
+    SELECT_ORDERS,
+    SELECT_POSITIONS,
+    BookedOrder,
+    DamagedRowError,
+    booked_count,
+    booked_order,
+    booked_position,
+)
 from lib.ledger.schema import LedgerError, ledger_error, open_for_writing
-from lib.order_messages import ExecutionReport, Order, Side, Status
-from lib.prices import decimal_text, units_of
+from lib.order_messages import ExecutionReport, Order
+from lib.prices import decimal_text, json_price
 
 MAX_ACCOUNTS: Final = 1024
 """Clients that are kept in memory. One more costs two look-ups when it is back."""
 MAX_WAL_BYTES: Final = 256 * 1024 * 1024
-"""While somebody reads one state of the ledger for very long, the WAL cannot begin anew. SQLite
-puts it back to its start at 1,000 pages, 4 MB, when nobody does."""
+"""While somebody reads one state of the ledger, its WAL cannot begin anew. SQLite puts it back to
+its start at 1,000 pages, 4 MB, when nobody does."""
 
 _INSERT_ORDER: Final = f"INSERT INTO orders VALUES ({', '.join('?' * 15)})"
+_SELECT_ORDER: Final = f"{SELECT_ORDERS} WHERE client_id = ? AND order_id = ?"
 _UPSERT_POSITION: Final = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?)"
-_SELECT_REPORT: Final = """
-    SELECT client_id, order_id, status, symbol, side, quantity, price, trade_id, position, reason
-    FROM orders WHERE client_id = ? AND order_id = ?"""
 
 
 class _Account:
@@ -59,9 +66,13 @@ class Ledger:
         """Name the file. It is opened, and created, at its first use or by `open`."""
         self.path = path
         self._wal = path.with_name(f"{path.name}-wal")
+        self._lock_path = path.with_name(f"{path.name}.lock")
         self._lock: int | None = None
         self._connection: sqlite3.Connection | None = None
-        self._file: os.stat_result | None = None
+        self._files: dict[Path, os.stat_result] = {}
+        """What must still be where it was: somebody might tidy up."""
+        self._is_used = False
+        """Whether anything was asked since the last commit."""
         self._failure: LedgerError | None = None
         self._accounts: dict[str, _Account] = {}
         self._reports: dict[tuple[str, int], ExecutionReport] = {}
@@ -94,8 +105,8 @@ class Ledger:
         if report is not None:
             return report
         with self._failing():
-            row = self._opened().execute(_SELECT_REPORT, (client_id, order_id)).fetchone()
-        return _report(row) if row else None
+            row = self._opened().execute(_SELECT_ORDER, (client_id, order_id)).fetchone()
+            return _report(booked_order(row)) if row else None
 
     def position(self, client_id: str, symbol: str) -> int:
         """Return the net quantity the client holds: above zero long, below zero short."""
@@ -162,17 +173,22 @@ class Ledger:
         """Write what was recorded. When it returns, all of it is on disk; if it raises, none is.
 
         (Of a disk that fails in the very moment of a commit, that cannot be known. Then the order
-        is found when it is sent again.)
+        is found when it is sent again.) It also makes sure that whatever was looked up since the
+        last commit is of the ledger that is there.
         """
         failure, self._failure = self._failure, None
         if failure:
             self._forget_everything()
             raise failure
-        if not self._rows:
+        if not self._is_used:
             return
+        self._is_used = False
         try:
             with self._failing():
-                self._write(self._opened())
+                connection = self._opened()
+                self._check_files(connection)
+                if self._rows:
+                    self._write(connection)
         except LedgerError:
             self._failure = None
             self._forget_everything()
@@ -183,7 +199,6 @@ class Ledger:
             del self._accounts[next(iter(self._accounts))]
 
     def _write(self, connection: sqlite3.Connection) -> None:
-        self._check_file(connection)
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(_INSERT_ORDER, self._rows)
         connection.executemany(
@@ -198,55 +213,75 @@ class Ledger:
         connection.execute("COMMIT")
         self._anonymous_clients_written = self._anonymous_clients
 
-    def _check_file(self, connection: sqlite3.Connection) -> None:
-        """Make sure that the file is where it was, and that its WAL has room."""
-        assert self._file
-        try:
-            if not os.path.samestat(self.path.stat(), self._file):
-                raise LedgerError(f"ledger {self.path}: replaced by another file")
-            wal_bytes = self._wal.stat().st_size
-        except FileNotFoundError as error:
-            raise LedgerError(f"ledger {self.path}: {error.filename} was removed") from None
-        if wal_bytes > MAX_WAL_BYTES:
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if busy:
-                raise LedgerError(
-                    f"ledger {self.path}: the WAL has reached {MAX_WAL_BYTES:,} bytes, because "
-                    "somebody has been reading one state of the ledger ever since"
-                )
+    def _check_files(self, connection: sqlite3.Connection) -> None:
+        """Make sure that all files are what they were when they were opened; bound the WAL."""
+        for path, opened in self._files.items():
+            try:
+                there = path.stat()
+            except FileNotFoundError:
+                self._rescue(connection)
+                raise LedgerError(f"ledger {self.path}: {path.name} was removed") from None
+            if not os.path.samestat(there, opened):
+                self._rescue(connection)
+                raise LedgerError(f"ledger {self.path}: {path.name} is another file now")
+            if path == self._wal and there.st_size > MAX_WAL_BYTES:
+                self._empty_wal(connection)
+
+    def _rescue(self, connection: sqlite3.Connection) -> None:
+        """Bring what is in the WAL only into the ledger that it belongs to, wherever that is."""
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _empty_wal(self, connection: sqlite3.Connection) -> None:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise LedgerError(
+                f"ledger {self.path}: its WAL has reached {MAX_WAL_BYTES:,} bytes, because it is "
+                "being read all the time"
+            )
 
     def _opened(self) -> sqlite3.Connection:
+        self._is_used = True
         if self._failure:
             raise self._failure
         if self._connection is None:
             self._take_lock()
-            connection = open_for_writing(self.path)
-            self._connection = connection
-            self._file = self.path.stat()
-            (trade_id,) = connection.execute("SELECT max(trade_id) FROM orders").fetchone()
-            self._last_trade_id = trade_id or 0
-            row = connection.execute(
-                "SELECT value FROM facts WHERE name = 'anonymous_clients'"
-            ).fetchone()
-            # Numbers that were given and never written were never told to anybody either; but
-            # those that this process has given may be in use.
-            self._anonymous_clients_written = row[0] if row else 0
-            self._anonymous_clients = max(self._anonymous_clients, self._anonymous_clients_written)
+            self._connection = open_for_writing(self.path)
+            self._read_counts(self._connection)
+            shm = self.path.with_name(f"{self.path.name}-shm")
+            self._files = {
+                path: path.stat() for path in (self.path, self._wal, shm, self._lock_path)
+            }
         return self._connection
+
+    def _read_counts(self, connection: sqlite3.Connection) -> None:
+        (trade_id,) = connection.execute("SELECT max(trade_id) FROM orders").fetchone()
+        self._last_trade_id = booked_count(trade_id, "trade_id")
+        (anonymous_clients,) = connection.execute(
+            "SELECT max(value) FROM facts WHERE name = 'anonymous_clients'"
+        ).fetchone()
+        # Numbers that were given and never written were never told to anybody either; but those
+        # that this process has given may be in use.
+        self._anonymous_clients_written = booked_count(anonymous_clients, "anonymous_clients")
+        self._anonymous_clients = max(self._anonymous_clients, self._anonymous_clients_written)
 
     def _take_lock(self) -> None:
         """Keep every other order manager out."""
         if self._lock is not None:
-            return
+            if is_still_at(self._lock, self._lock_path):
+                return
+            os.close(self._lock)
+            self._lock = None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_file(self.path.with_name(f"{self.path.name}.lock"), str(os.getpid()))
+            self._lock = lock_file(self._lock_path, str(os.getpid()))
         except LockHeldError as held:
             raise LedgerError(
                 f"ledger {self.path}: another order manager writes it, process {held.note}"
             ) from None
 
     def _account(self, client_id: str) -> _Account:
+        self._is_used = True
         account = self._accounts.get(client_id)
         if account is None or self._failure:
             with self._failing():
@@ -258,15 +293,12 @@ class Ledger:
         (last,) = connection.execute(
             "SELECT max(order_id) FROM orders WHERE client_id = ?", (client_id,)
         ).fetchone()
-        rows = connection.execute(
-            "SELECT symbol, position, cost, realised_profit FROM positions WHERE client_id = ?",
-            (client_id,),
-        )
+        rows = connection.execute(f"{SELECT_POSITIONS} WHERE client_id = ?", (client_id,))
         return _Account(
-            last or 0,
+            booked_count(last, f"the last order_id of {client_id}"),
             {
-                symbol: Position(quantity, units_of(cost), units_of(realised))
-                for symbol, quantity, cost, realised in rows
+                booked.symbol: Position(booked.position, booked.cost, booked.realised_profit)
+                for booked in map(booked_position, rows)
             },
         )
 
@@ -279,6 +311,8 @@ class Ledger:
             self._fail(error)
         except sqlite3.Error as error:
             self._fail(ledger_error(self.path, error))
+        except DamagedRowError as error:
+            self._fail(LedgerError(f"ledger {self.path}: damaged: {error}"))
         except OSError as error:
             self._fail(LedgerError(f"ledger {self.path}: {error.strerror or error}"))
 
@@ -314,17 +348,16 @@ def _columns(position: Position) -> tuple[int, str, str | None, str]:
     )
 
 
-def _report(row: tuple[str, int, Status, str, Side, int, str, int, int, str]) -> ExecutionReport:
-    client_id, order_id, status, symbol, side, quantity, price, trade_id, position, reason = row
+def _report(order: BookedOrder) -> ExecutionReport:
     return ExecutionReport(
-        client_id=client_id,
-        order_id=order_id,
-        status=status,
-        symbol=symbol,
-        side=side,
-        quantity=quantity,
-        raw_price=Raw(price.encode()),
-        trade_id=trade_id,
-        position=position,
-        reason=reason,
+        client_id=order.client_id,
+        order_id=order.order_id,
+        status=order.status,
+        symbol=order.symbol,
+        side=order.side,
+        quantity=order.quantity,
+        raw_price=Raw(json_price(order.price)),
+        trade_id=order.trade_id,
+        position=order.position,
+        reason=order.reason,
     )

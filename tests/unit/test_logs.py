@@ -134,7 +134,7 @@ def test_what_was_lost_is_told_once_and_only_when_there_is_room(pipe):
 def test_the_telling_goes_where_the_lines_were_lost(pipe, log):
     writer = BoundedWriter(pipe.stream)  # of the same pipe: as much is in its way
     fill(writer, b'{"event":"filler"}\n')
-    writer.write(b"y" * MAX_WAITING_BYTES)
+    writer.write(b"y" * MAX_WAITING_BYTES + b"\n")
     lines = pipe.read_all(writer).splitlines()
     last = json.loads(lines[-1])
     assert last["event"] == "lines_lost"

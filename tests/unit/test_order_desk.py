@@ -321,11 +321,12 @@ def test_orders_of_a_commit_that_failed_are_answered_with_its_reason_and_not_boo
     counter.ask(session, order(1))
     before = list(counter.events)
     with locked(counter.ledger):
-        counter.desk.receive(session, order(2) + order(3, symbol="X") + order(2), NOW)
+        orders = (order(2), order(3, symbol="X"), order(2), order(2, side="SELL"))
+        counter.desk.receive(session, b"".join(orders), NOW)
         outcome = counter.commit()
     answers = [decode_from_server(frame[:-1]) for _, frame in outcome.answers]
-    assert [type(answer) for answer in answers] == [ErrorMessage] * 3
-    assert [answer.order_id for answer in answers] == outcome.not_booked == [2, 3, 2]
+    assert [type(answer) for answer in answers] == [ErrorMessage] * 4
+    assert [answer.order_id for answer in answers] == outcome.failed == [2, 3, 2, 2]
     assert {answer.reason for answer in answers} == {outcome.failure}
     assert "locked" in outcome.failure
     assert (counter.events, outcome.confirmations, outcome.booked) == (before, [], 0)

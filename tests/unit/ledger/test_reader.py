@@ -188,3 +188,8 @@ def test_a_row_that_no_order_manager_writes_is_named(path, writer):
 def test_what_no_order_manager_writes_is_told_in_one_line(path, writer, change, said):
     writer.execute(change)
     assert refusal(path).startswith(said)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "orders.sqlite")
+    assert refusal(tmp_path / "orders.sqlite") == "no file"

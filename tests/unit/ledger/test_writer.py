@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from lib.ledger.writer import Ledger
 from lib.order_messages import ExecutionReport, Order, encode, make_order
 from lib.prices import parse_price
 from tests.helpers import fresh_ledger, wait_until
-from tests.processes import forked
+from tests.processes import forked, run_python
 
 
 @pytest.fixture
@@ -146,6 +147,14 @@ def test_clients_that_have_left_memory_are_read_again(ledger, monkeypatch):
     assert [ledger.position(client, "AAPL") for client in "abcde"] == [100] * 5
 
 
+def test_clients_that_only_look_do_not_stay_in_memory(ledger, monkeypatch):
+    monkeypatch.setattr(writer_module, "MAX_ACCOUNTS", 2)
+    for client in "abcde":
+        assert ledger.positions(client) == {}
+        ledger.commit()
+        assert len(ledger._accounts) <= 2
+
+
 def test_a_client_with_an_order_that_is_not_committed_does_not_leave_memory(ledger, monkeypatch):
     monkeypatch.setattr(writer_module, "MAX_ACCOUNTS", 2)
     for client in "abcde":
@@ -264,11 +273,8 @@ def test_a_backup_that_is_made_meanwhile_is_a_ledger_like_any_other(ledger):
         book(ledger, "x", number)
         ledger.commit()
         if number == 2:
-            with (
-                closing(sqlite3.connect(ledger.path)) as source,
-                closing(sqlite3.connect(copy)) as target,
-            ):
-                source.backup(target)
+            with closing(sqlite3.connect(ledger.path)) as connection:
+                connection.execute("VACUUM INTO ?", (str(copy),))
     with closing(Ledger(copy)) as restored:
         assert restored.positions("x") == {"AAPL": 20}
         assert book(restored, "x", 3).trade_id == 3
@@ -304,7 +310,7 @@ def test_a_reader_that_stays_can_make_the_wal_grow_to_its_bound_and_no_further(l
     with closing(open_for_reading(ledger.path)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM orders").fetchall()
-        with pytest.raises(LedgerError, match="1,048,576 bytes, because somebody"):
+        with pytest.raises(LedgerError, match="1,048,576 bytes, because it is being read"):
             book_many(ledger, 1000)
         booked = ledger.last_order_id("x")
         for _ in range(3):
@@ -381,12 +387,123 @@ def test_nothing_is_booked_in_a_file_that_was_removed(ledger, replaced):
     if replaced:
         open_for_writing(ledger.path).close()
     book(ledger, "x", 2)
-    with pytest.raises(LedgerError, match="replaced by another file" if replaced else "removed"):
+    with pytest.raises(LedgerError, match="is another file now" if replaced else "was removed"):
         ledger.commit()
     assert ledger.last_order_id("x") == 0
     assert book(ledger, "x", 2).trade_id == 1
     ledger.commit()
     assert seen_by_others(ledger) == [(2,)]
+
+
+def test_a_ledger_that_is_moved_away_takes_all_its_orders_with_it(ledger):
+    moved = ledger.path.with_name("moved.sqlite")
+    for number in range(1, 4):
+        book(ledger, "x", number)
+        ledger.commit()
+    ledger.path.rename(moved)
+    book(ledger, "x", 4)
+    with pytest.raises(LedgerError, match="was removed"):
+        ledger.commit()
+    assert ledger.last_order_id("x") == 0
+    with closing(Ledger(moved)) as found:
+        assert found.last_order_id("x") == 3
+
+
+@pytest.mark.parametrize("suffixes", [("-wal", "-shm"), ("-shm",), (".lock",)])
+def test_no_file_of_the_ledger_can_be_exchanged_unnoticed(ledger, suffixes):
+    for number in range(1, 4):
+        book(ledger, "x", number)
+        ledger.commit()
+    for suffix in suffixes:
+        Path(f"{ledger.path}{suffix}").unlink()
+    if suffixes != (".lock",):
+        # Another process makes them anew. (In this one, SQLite still has the old ones.)
+        read = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM orders')"
+        assert run_python(read, str(ledger.path)).returncode == 0
+    book(ledger, "x", 4)
+    with pytest.raises(LedgerError, match=f"orders.sqlite{suffixes[0]} "):
+        ledger.commit()
+    assert book(ledger, "x", 4).trade_id == 4
+    ledger.commit()
+    assert [number for (number,) in seen_by_others(ledger)] == [1, 2, 3, 4]
+    with closing(Ledger(ledger.path)) as second, pytest.raises(LedgerError, match="another order"):
+        second.open()
+
+
+def test_what_was_looked_up_in_a_ledger_that_is_gone_does_not_stand(ledger):
+    book(ledger, "x", 1)
+    ledger.commit()
+    ledger.path.unlink()
+    assert ledger.positions("x") == {"AAPL": 10}
+    with pytest.raises(LedgerError, match="was removed"):
+        ledger.commit()
+    assert ledger.positions("x") == {}
+
+
+def test_a_ledger_whose_directory_was_removed_begins_anew(ledger):
+    book(ledger, "x", 1)
+    ledger.commit()
+    directory = ledger.path.parent
+    moved = directory.rename(directory.with_name(f"{directory.name}-moved"))
+    assert ledger.last_order_id("x") == 1
+    with pytest.raises(LedgerError, match="was removed"):
+        ledger.commit()
+    book(ledger, "x", 1)
+    ledger.commit()
+    assert seen_by_others(ledger) == [(1,)]
+    shutil.rmtree(moved)
+
+
+def test_no_ledger_is_made_beside_the_wal_of_one_that_was_moved_away(ledger):
+    book(ledger, "x", 1)
+    ledger.commit()
+    wal = Path(f"{ledger.path}-wal")
+    orphan = wal.read_bytes()
+    ledger.close()
+    moved = ledger.path.rename(ledger.path.with_name("moved.sqlite"))
+    wal.write_bytes(orphan)
+    with pytest.raises(
+        LedgerError, match=r"not there, but orders\.sqlite-wal is, with orders in it"
+    ):
+        ledger.open()
+    with pytest.raises(LedgerError):
+        ledger.commit()
+    assert wal.read_bytes() == orphan
+    moved.rename(ledger.path)
+    assert ledger.last_order_id("x") == 1
+
+
+DAMAGES = {
+    "UPDATE positions SET cost = '1O'": "the position of 'x' in 'AAPL'",
+    "UPDATE positions SET realised_profit = x'00'": "the position of 'x' in 'AAPL'",
+    "UPDATE positions SET position = 'ten'": "the position of 'x' in 'AAPL'",
+    "UPDATE orders SET price = '-173.2.1'": "order 1 of 'x'",
+    "UPDATE orders SET position = 'ten'": "order 1 of 'x'",
+    "UPDATE orders SET trade_id = 'one'": "trade_id",
+    "UPDATE orders SET order_id = 'one'": "the last order_id of x",
+    "INSERT INTO facts VALUES ('anonymous_clients', 'x')": "anonymous_clients",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_value_that_no_order_manager_wrote_is_named(ledger, damage):
+    def look() -> None:
+        ledger.positions("x")
+        ledger.find("x", 1)
+
+    book(ledger, "x", 1)
+    ledger.commit()
+    ledger.close()
+    with closing(sqlite3.connect(ledger.path)) as connection:
+        connection.execute(damage)
+        connection.commit()
+    ledger = Ledger(ledger.path)
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=f"damaged: {DAMAGES[damage]}.*not as an order"):
+            look()
+        with pytest.raises(LedgerError, match=f"damaged: {DAMAGES[damage]}"):
+            ledger.commit()
+    ledger.close()
 
 
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path):

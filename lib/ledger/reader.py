@@ -50,7 +50,7 @@ def read_ledger(path: Path) -> Iterator[Snapshot]:
     try:
         connection.execute("BEGIN")
         yield Snapshot(path, connection)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise ledger_error(path, error) from error
     except DamagedRowError as error:
         raise LedgerError(f"ledger {path}: {error}") from None

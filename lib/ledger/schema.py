@@ -6,6 +6,7 @@ transaction is on disk when its commit returns.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -70,7 +71,11 @@ class ForeignLedgerError(LedgerError):
     """The file is not a ledger, or one of a later version: only a person can help."""
 
 
-_REASONS: Final = {
+FILE_ERRORS: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
+"""What working with a ledger's file may raise. (SQLite quotes a damaged file in its messages, and
+Python cannot always decode them.)"""
+
+_SQLITE_REASONS: Final = {
     sqlite3.SQLITE_FULL: "disk full",
     sqlite3.SQLITE_READONLY: "read-only",
     sqlite3.SQLITE_BUSY: "locked by another writer",
@@ -78,16 +83,30 @@ _REASONS: Final = {
     sqlite3.SQLITE_NOTADB: "damaged",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened",
     sqlite3.SQLITE_IOERR: "disk error",
+    # No room for the file that readers and the writer share.
+    sqlite3.SQLITE_IOERR_SHMSIZE: "disk full",
+}
+_SYSTEM_REASONS: Final = {
+    errno.ENOSPC: "disk full",
+    errno.EDQUOT: "disk full",
+    errno.EROFS: "read-only",
+    errno.EACCES: "read-only",
 }
 
 
-def ledger_error(path: Path, error: sqlite3.Error) -> LedgerError:
-    """Say what SQLite has met, in words for people."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits tell it finer
-    reason = _REASONS.get(code)
-    text = f"{reason} ({error})" if reason else str(error)
+def ledger_error(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError) -> LedgerError:
+    """Say what one of FILE_ERRORS is, in words for people."""
+    words = str(error)
+    if isinstance(error, OSError):
+        reason = _SYSTEM_REASONS.get(error.errno or 0)
+        words = error.strerror or words
+    elif isinstance(error, UnicodeDecodeError):
+        reason, words = "damaged", "not UTF-8"
+    else:
+        code = getattr(error, "sqlite_errorcode", 0)
+        reason = _SQLITE_REASONS.get(code, _SQLITE_REASONS.get(code & 0xFF))
     # A damaged file may have put anything into SQLite's words.
-    return LedgerError(printable(f"ledger {path}: {text}"))
+    return LedgerError(printable(f"ledger {path}: {f'{reason} ({words})' if reason else words}"))
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
@@ -109,7 +128,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except FILE_ERRORS as error:
         raise ledger_error(path, error) from error
     return connection
 
@@ -132,7 +151,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except FILE_ERRORS as error:
         raise ledger_error(path, error) from error
     return connection
 

@@ -32,9 +32,9 @@ from lib.ledger.rows import (
     booked_order,
     booked_position,
 )
-from lib.ledger.schema import LedgerError, ledger_error, open_for_writing
+from lib.ledger.schema import FILE_ERRORS, LedgerError, ledger_error, open_for_writing
 from lib.order_messages import ExecutionReport, Order
-from lib.prices import decimal_text, json_price
+from lib.prices import MAX_PRICE, decimal_text, json_price
 
 MAX_ACCOUNTS: Final = 1024
 """Clients that are kept in memory. One more costs two look-ups when it is back."""
@@ -309,12 +309,10 @@ class Ledger:
             yield
         except LedgerError as error:
             self._fail(error)
-        except sqlite3.Error as error:
+        except FILE_ERRORS as error:
             self._fail(ledger_error(self.path, error))
         except DamagedRowError as error:
             self._fail(LedgerError(f"ledger {self.path}: damaged: {error}"))
-        except OSError as error:
-            self._fail(LedgerError(f"ledger {self.path}: {error.strerror or error}"))
 
     def _fail(self, failure: LedgerError) -> NoReturn:
         self._failure = failure
@@ -349,6 +347,8 @@ def _columns(position: Position) -> tuple[int, str, str | None, str]:
 
 
 def _report(order: BookedOrder) -> ExecutionReport:
+    if not 0 < order.price <= MAX_PRICE:
+        raise DamagedRowError(f"order {order.order_id} of {order.client_id!r} has no price")
     return ExecutionReport(
         client_id=order.client_id,
         order_id=order.order_id,

@@ -477,7 +477,8 @@ DAMAGES = {
     "UPDATE positions SET cost = '1O'": "the position of 'x' in 'AAPL'",
     "UPDATE positions SET realised_profit = x'00'": "the position of 'x' in 'AAPL'",
     "UPDATE positions SET position = 'ten'": "the position of 'x' in 'AAPL'",
-    "UPDATE orders SET price = '-173.2.1'": "order 1 of 'x'",
+    "UPDATE orders SET price = '173.2.1'": "order 1 of 'x'",
+    "UPDATE orders SET price = '-173.2'": "order 1 of 'x'",
     "UPDATE orders SET position = 'ten'": "order 1 of 'x'",
     "UPDATE orders SET trade_id = 'one'": "trade_id",
     "UPDATE orders SET order_id = 'one'": "the last order_id of x",
@@ -499,7 +500,7 @@ def test_a_value_that_no_order_manager_wrote_is_named(ledger, damage):
         connection.commit()
     ledger = Ledger(ledger.path)
     for _ in range(2):
-        with pytest.raises(LedgerError, match=f"damaged: {DAMAGES[damage]}.*not as an order"):
+        with pytest.raises(LedgerError, match=f"damaged: {DAMAGES[damage]}"):
             look()
         with pytest.raises(LedgerError, match=f"damaged: {DAMAGES[damage]}"):
             ledger.commit()

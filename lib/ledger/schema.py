@@ -7,6 +7,7 @@ transaction is on disk when its commit returns.
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -115,6 +116,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     Raises LedgerError, and ForeignLedgerError for a file that is something else.
     """
     _refuse_to_lose_a_wal(path)
+    # SQLite would open it all the same, and leave a WAL that nobody may write either.
+    if path.exists() and not os.access(path, os.W_OK):
+        raise LedgerError(f"ledger {path}: read-only")
     try:
         connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)
         try:

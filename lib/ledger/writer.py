@@ -7,7 +7,8 @@ one that is not is looked up in the file.
 
 Whatever goes wrong with the file ends in one LedgerError, and nothing recorded since the last
 commit is booked: what is in memory is dropped, the file is closed, and the next use opens and reads
-it anew. So it does not matter what went wrong, and it works again as soon as the cause is gone.
+it anew. (Only on a full disk it stays open, to keep the room that it has.) So it does not matter
+what went wrong, and it works again as soon as the cause is gone.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Ledger:
         self._moved: dict[tuple[str, str], Position] = {}
         """Positions that are not written yet, by client_id and symbol."""
         self._last_trade_id = 0
+        self._last_trade_id_written = 0
         self._anonymous_clients = 0
         self._anonymous_clients_written = 0
 
@@ -211,6 +213,7 @@ class Ledger:
                 (self._anonymous_clients,),
             )
         connection.execute("COMMIT")
+        self._last_trade_id_written = self._last_trade_id
         self._anonymous_clients_written = self._anonymous_clients
 
     def _check_files(self, connection: sqlite3.Connection) -> None:
@@ -256,7 +259,7 @@ class Ledger:
 
     def _read_counts(self, connection: sqlite3.Connection) -> None:
         (trade_id,) = connection.execute("SELECT max(trade_id) FROM orders").fetchone()
-        self._last_trade_id = booked_count(trade_id, "trade_id")
+        self._last_trade_id = self._last_trade_id_written = booked_count(trade_id, "trade_id")
         (anonymous_clients,) = connection.execute(
             "SELECT max(value) FROM facts WHERE name = 'anonymous_clients'"
         ).fetchone()
@@ -308,16 +311,31 @@ class Ledger:
         try:
             yield
         except LedgerError as error:
+            self._disconnect()
             self._fail(error)
         except FILE_ERRORS as error:
+            # Closing would give back the room of the WAL and of its index. On a full disk
+            # somebody else takes it, and then the ledger could not even be read.
+            is_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+            if not is_full or not self._rolled_back():
+                self._disconnect()
             self._fail(ledger_error(self.path, error))
         except DamagedRowError as error:
+            self._disconnect()
             self._fail(LedgerError(f"ledger {self.path}: damaged: {error}"))
 
     def _fail(self, failure: LedgerError) -> NoReturn:
         self._failure = failure
-        self._disconnect()
         raise failure
+
+    def _rolled_back(self) -> bool:
+        """Undo what is not committed, and stay open if that works."""
+        try:
+            if self._connection:
+                self._connection.rollback()
+        except sqlite3.Error:
+            return False
+        return True
 
     def _disconnect(self) -> None:
         """Close the file, which rolls back what is not committed."""
@@ -328,6 +346,7 @@ class Ledger:
 
     def _forget_everything(self) -> None:
         self._accounts.clear()
+        self._last_trade_id = self._last_trade_id_written
         self._forget_recorded()
 
     def _forget_recorded(self) -> None:

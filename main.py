@@ -42,9 +42,9 @@ from lib.story import NOTICE, Line, Story
 
 LOOK_S: Final = 0.1
 """How often the logs are looked at."""
-STOP_S: Final = 15.0
-"""How long supervisord has to stop the stack: four roles, one after the other, at most 3 s each
-(stopwaitsecs), and some more. It takes about a second where no role hangs."""
+STOP_S: Final = 18.0
+"""How long supervisord has to stop the stack: five programs, one after the other, at most 3 s
+each (stopwaitsecs), and some more. It takes about a second where no role hangs."""
 
 
 def main() -> int:

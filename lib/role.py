@@ -1,4 +1,4 @@
-"""What every role does around its own work: settings, logs, signals, a clean end.
+"""What every role does around its own work: settings, logs, signals, signs of life, a clean end.
 
 A role is a class: its constructor opens what it needs, `step` is one pass of its loop, `close`
 gives back what it holds. `run_role` does the rest, the same way for each.
@@ -15,8 +15,10 @@ from typing import Final, NoReturn, Protocol
 
 import structlog
 
+from lib.clock import to_ns
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
+from lib.heartbeat import PROGRAM_VARIABLE, Heartbeat
 from lib.logs import configure_logging
 from lib.run import end_with_parent
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
@@ -53,6 +55,7 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        _beat(settings, loop)
         log.info("started", pid=os.getpid())
         while loop.running:
             role.step()
@@ -69,6 +72,20 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
         code = EXIT_CANNOT_START
     writer.flush_at_end()
     sys.exit(code)
+
+
+def _beat(settings: Settings, loop: EventLoop) -> None:
+    """Let the loop give signs of life, for a watchdog of the same supervisord."""
+    program = os.environ.get(PROGRAM_VARIABLE)
+    hang_after_ns = to_ns(settings.watchdog.hang_after)
+    if not program or not hang_after_ns:
+        return
+    try:
+        loop.add_timed(Heartbeat(settings.var_dir, program, hang_after_ns))
+    except OSError as error:
+        # The watchdog spares who has never beaten.
+        reason = error.strerror or str(error)
+        structlog.get_logger().warning("heartbeat_failed", file=error.filename, reason=reason)
 
 
 def _allow_many_descriptors() -> None:

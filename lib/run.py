@@ -47,16 +47,21 @@ def current_run() -> Run:
     Raises OrphanedError if it was started by a supervisord that has died since.
     """
     if not _is_supervised():
-        return _run_of(os.getpid())
+        return run_of(os.getpid())
     parent = os.getppid()
     try:
         # A child of supervisord is in its session, and never leaves it; whoever adopts an orphan
         # (init, a user's service manager) has a session of its own.
         if os.getsid(parent) != os.getsid(0):
             raise OrphanedError
-        return _run_of(parent)
+        return run_of(parent)
     except ProcessLookupError:
         raise OrphanedError from None
+
+
+def run_of(pid: int) -> Run:
+    """Name a process for good. Raises ProcessLookupError if there is none of that number."""
+    return Run(pid, int(_stat_fields(pid)[_START_TICKS]))
 
 
 def is_alive(run: Run) -> bool:
@@ -91,11 +96,6 @@ def end_with_parent() -> None:
 
 def _is_supervised() -> bool:
     return SUPERVISED_VARIABLE in os.environ
-
-
-def _run_of(pid: int) -> Run:
-    """Raises ProcessLookupError if there is no such process."""
-    return Run(pid, int(_stat_fields(pid)[_START_TICKS]))
 
 
 def _stat_fields(pid: int) -> list[bytes]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.helpers import PROJECT_ROOT, wait_until
 
-ROLES = ("gateway", "orderbook", "strategy", "order_manager")
+ROLES = ("gateway", "orderbook", "strategy", "order_manager", "watchdog")
 
 
 def free_ports(count: int) -> list[int]:

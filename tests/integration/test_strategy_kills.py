@@ -34,6 +34,8 @@ def stack() -> Iterator[PrivateStack]:
             "strategy": {"short_window": 2, "long_window": 4, "client_id": CLIENT_ID},
             # On a machine that is very busy, no order shall be too old.
             "order_manager": {"order_ttl": 1000.0},
+            # The test freezes the order manager for as long as it likes.
+            "watchdog": {"hang_after": 0},
         }
     )
     try:

@@ -8,11 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import DEADLINE_S, PROJECT_ROOT
+from lib.heartbeat import find_pulse
+from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
 
 TINY_ROLE = """
 import resource, sys
@@ -56,6 +58,7 @@ class RoleProcess:
         step: str = "pass",
         close: str = "pass",
         supervised: bool = False,
+        program: str | None = None,
     ) -> None:
         code = TINY_ROLE.format(constructor=constructor, step=step, close=close)
         environment = {
@@ -64,6 +67,8 @@ class RoleProcess:
         environment["TRADING_CONFIG"] = str(config)
         if supervised:
             environment["SUPERVISOR_ENABLED"] = "1"
+        if program:
+            environment["SUPERVISOR_PROCESS_NAME"] = program
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=PROJECT_ROOT,
@@ -234,3 +239,58 @@ def test_the_last_lines_are_waited_for(start):
     assert role.process.stdout.readline() == "closed\n"
     assert role.end() == 0
     assert role.events == ["tick", "started", "stopped"]
+
+
+def has_pulse(role: RoleProcess, tmp_path: Path) -> bool:
+    return find_pulse(tmp_path, "second", role.process.pid) is not None
+
+
+def test_a_program_of_supervisord_beats_under_the_name_that_supervisord_gave_it(start, tmp_path):
+    role = start(program="second")
+    role.wait_for("started")
+    assert has_pulse(role, tmp_path)
+    pulse = find_pulse(tmp_path, "second", role.process.pid)
+    first_ns = pulse.last_ns()
+    wait_until(lambda: pulse.last_ns() > first_ns, "it beats again")
+
+
+def test_a_role_that_is_being_built_has_not_beaten(start, tmp_path):
+    role = start(program="second", constructor="print('building', flush=True); sys.stdin.read()")
+    assert role.process.stdout.readline() == "building\n"
+    assert not has_pulse(role, tmp_path)
+
+
+def test_a_role_started_by_hand_does_not_beat(start, tmp_path):
+    role = start()
+    role.wait_for("started")
+    assert list(tmp_path.glob("*.heartbeat")) == []
+
+
+def test_with_hang_after_0_a_role_does_not_beat(start, tmp_path):
+    role = start(program="second", settings="[watchdog]\nhang_after = 0\n")
+    role.wait_for("started")
+    assert not has_pulse(role, tmp_path)
+
+
+def test_a_role_that_cannot_write_its_heartbeat_says_so_once_and_lives_without(start, tmp_path):
+    (tmp_path / "second.heartbeat.new").mkdir()
+    role = start(program="second")
+    role.wait_for("started")
+    assert role.events == ["heartbeat_failed", "started"]
+    assert role.log[0]["file"].endswith("second.heartbeat.new")
+    role.process.send_signal(signal.SIGTERM)
+    assert role.end() == 0
+    assert role.events == ["heartbeat_failed", "started", "stopped"]
+
+
+def test_a_loop_that_is_stuck_does_not_beat(start, tmp_path):
+    role = start(
+        program="second",
+        settings="[watchdog]\nhang_after = 0.05\n",
+        step="print('stuck', flush=True); sys.stdin.read(); self.loop.stop(); return",
+    )
+    assert role.process.stdout.readline() == "stuck\n"
+    pulse = find_pulse(tmp_path, "second", role.process.pid)
+    last_ns = pulse.last_ns()
+    wait_until(lambda: time.monotonic_ns() > last_ns + 100_000_000, "a beat is overdue")
+    assert pulse.last_ns() == last_ns

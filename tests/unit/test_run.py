@@ -68,7 +68,7 @@ def _run_of(process: subprocess.Popen[bytes]) -> Run:
     wait_until(
         lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes().endswith(b"60\0"), "it runs"
     )
-    return run._run_of(process.pid)
+    return run.run_of(process.pid)
 
 
 ROLE = """

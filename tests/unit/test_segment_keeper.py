@@ -36,7 +36,7 @@ class Supervisord:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(["sleep", "300"])
-        self.run = run_module._run_of(self._process.pid)
+        self.run = run_module.run_of(self._process.pid)
 
     def end(self) -> None:
         self._process.kill()

@@ -1,0 +1,159 @@
+"""Watchdog: wakes supervisord when a process of the stack ends, and kills one that hangs.
+
+supervisord alone notices the end of a child up to a second later, and never that it hangs. What is
+decided is `lib.watch`'s business. Here are the descriptors that tell of an end, the files that the
+roles beat in, the questions to supervisord, and SIGKILL.
+
+It is a program of the same supervisord, and nothing depends on it: without it, the stack recovers
+as slowly as supervisord does.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from functools import partial
+
+import structlog
+
+from lib.clock import SECOND_NS, to_ns
+from lib.errors import CannotStartError
+from lib.event_loop import EventLoop
+from lib.heartbeat import Pulse, find_pulse
+from lib.process_handle import LOOK_NS, ProcessHandle
+from lib.role import run_role
+from lib.settings import Settings
+from lib.supervisor import (
+    SERVER_VARIABLE,
+    Supervisor,
+    SupervisorEndingError,
+    SupervisorSilentError,
+    control_socket,
+)
+from lib.watch import Hang, Watch
+
+
+class Watchdog:
+    """The role."""
+
+    def __init__(self, settings: Settings, loop: EventLoop) -> None:
+        self._loop = loop
+        self._log = structlog.get_logger()
+        socket_path = control_socket(os.environ.get(SERVER_VARIABLE, ""))
+        if socket_path is None:
+            raise CannotStartError(
+                "the watchdog works for a supervisord with a Unix socket: "
+                "start it as a program of etc/supervisord.conf"
+            )
+        self._supervisor = Supervisor(socket_path)
+        self._silence_told = False
+        self._var_dir = settings.var_dir
+        hang_after_ns = to_ns(settings.watchdog.hang_after)
+        self._judges = bool(hang_after_ns)
+        self._watch = Watch(os.getpid(), hang_after_ns, time.monotonic_ns())
+        self._handles: dict[int, ProcessHandle] = {}
+        """By pid, also of who has ended, until supervisord names it no longer."""
+        self._awaited: set[int] = set()
+        """Those of them that have not ended."""
+        self._pulses: dict[int, Pulse] = {}
+        """Those of them that have beaten."""
+        loop.add_timed(self)
+
+    def step(self) -> None:
+        """One pass: sleep until a process ends or it is time to look."""
+        self._loop.poll()
+        for pid in self._without_pidfd():
+            if self._handles[pid].has_ended():
+                self._on_end(pid)
+
+    def close(self) -> None:
+        """Nothing outlives the process."""
+
+    def next_deadline_ns(self) -> int:
+        """When to look at the beats or to ask supervisord."""
+        deadline_ns = self._watch.next_deadline_ns()
+        if self._without_pidfd():
+            return min(deadline_ns, time.monotonic_ns() + LOOK_NS)
+        return deadline_ns
+
+    def on_time(self, now_ns: int) -> None:
+        """Look at the beats, and ask supervisord if something is the matter or it is time to."""
+        if self._watch.look(self._beats(), now_ns):
+            self._ask()
+
+    def _ask(self) -> None:
+        try:
+            processes = self._supervisor.processes()
+        except SupervisorEndingError:
+            self._watch.unanswered(time.monotonic_ns())
+            return
+        except SupervisorSilentError as error:
+            self._watch.unanswered(time.monotonic_ns())
+            if not self._silence_told:
+                self._silence_told = True
+                self._log.warning("supervisord_silent", reason=str(error))
+            return
+        self._silence_told = False
+        for process in self._watch.answered(processes, time.monotonic_ns()):
+            self._log.error("role_gave_up", program=process.program, reason=process.problem)
+        self._update_handles()
+        for hang in self._watch.hung(self._beats()):
+            self._kill(hang)
+
+    def _kill(self, hang: Hang) -> None:
+        self._log.error(
+            "role_hung",
+            program=hang.process.program,
+            pid=hang.process.pid,
+            silent_s=round(hang.silent_ns / SECOND_NS, 3),
+        )
+        self._handles[hang.process.pid].kill()
+
+    def _update_handles(self) -> None:
+        """Keep an eye on exactly the processes that supervisord names."""
+        for pid in self._handles.keys() - self._watch.processes.keys():
+            if pid in self._awaited:
+                self._await_no_more(pid)
+            self._pulses.pop(pid, None)
+            self._handles.pop(pid).close()
+        for pid in self._watch.processes.keys() - self._handles.keys():
+            try:
+                handle = ProcessHandle(pid)
+            except ProcessLookupError:  # it has ended and been reaped since the answer
+                self._watch.ended(pid, time.monotonic_ns())
+                continue
+            self._handles[pid] = handle
+            self._awaited.add(pid)
+            if handle.pidfd is not None:
+                on_end = partial(self._on_end, pid)
+                self._loop.register(handle.pidfd, selectors.EVENT_READ, on_end)
+
+    def _on_end(self, pid: int, _events: int = 0) -> None:
+        self._log.info("role_ended", program=self._watch.processes[pid].program, pid=pid)
+        self._await_no_more(pid)
+        self._watch.ended(pid, time.monotonic_ns())
+
+    def _await_no_more(self, pid: int) -> None:
+        self._awaited.remove(pid)
+        pidfd = self._handles[pid].pidfd
+        if pidfd is not None:
+            self._loop.unregister(pidfd)
+
+    def _without_pidfd(self) -> list[int]:
+        """The processes whose end has to be looked for."""
+        return [pid for pid in self._awaited if self._handles[pid].pidfd is None]
+
+    def _beats(self) -> dict[int, int]:
+        """When each process that has beaten did so last."""
+        if not self._judges:
+            return {}
+        for pid in self._awaited - self._pulses.keys():
+            pulse = find_pulse(self._var_dir, self._watch.processes[pid].program, pid)
+            if pulse is not None:
+                self._pulses[pid] = pulse
+        return {pid: pulse.last_ns() for pid, pulse in self._pulses.items()}
+
+
+if __name__ == "__main__":
+    run_role("watchdog", Watchdog)

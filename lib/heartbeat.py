@@ -1,0 +1,81 @@
+"""Signs of life: a role beats from its main loop, the watchdog sees when it no longer does.
+
+A beat is a store into a small mapped file, `PROGRAM.heartbeat` in the var directory (named as in
+supervisord's configuration, which may run one role twice): it costs no system call, and whoever
+looks at it costs the role nothing. It is made by the loop itself, so a
+callback that never returns stops it. The file names its process by number and start, so that what
+a dead process left is never taken for the silence of its successor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from lib.clock import SECOND_NS
+from lib.run import Run, is_alive, run_of
+from lib.state_file import StateFile, create_state, open_state
+
+PROGRAM_VARIABLE: Final = "SUPERVISOR_PROCESS_NAME"
+"""supervisord sets it in the environment of every process it starts: who that is to it."""
+LONGEST_INTERVAL_NS: Final = SECOND_NS // 2
+BEATS_PER_LIMIT: Final = 4
+"""A role that is merely late by a beat or two is not taken for one that hangs."""
+
+_BEAT: Final = 0
+
+
+def beat_interval_ns(hang_after_ns: int) -> int:
+    """How far apart the beats of an idle role are, where it may be silent for `hang_after_ns`."""
+    return min(LONGEST_INTERVAL_NS, hang_after_ns // BEATS_PER_LIMIT)
+
+
+class Heartbeat:
+    """The beats of this process. Is a `Timed` for the event loop."""
+
+    def __init__(self, var_dir: Path, program: str, hang_after_ns: int) -> None:
+        """Beat for the first time. Raises OSError if the file cannot be written."""
+        self._interval_ns = beat_interval_ns(hang_after_ns)
+        now_ns = time.monotonic_ns()
+        header = run_of(os.getpid())._asdict()
+        self._words = create_state(_path(var_dir, program), header, [now_ns]).words
+        self._due_ns = now_ns + self._interval_ns
+
+    def next_deadline_ns(self) -> int:
+        """When the next beat is due."""
+        return self._due_ns
+
+    def on_time(self, now_ns: int) -> None:
+        """Beat."""
+        self._words[_BEAT] = now_ns
+        self._due_ns = now_ns + self._interval_ns
+
+
+class Pulse:
+    """The beats of another process, as the watchdog sees them."""
+
+    def __init__(self, state: StateFile) -> None:
+        self._words = state.words
+
+    def last_ns(self) -> int:
+        """When it last beat (monotonic ns)."""
+        return self._words[_BEAT]
+
+
+def find_pulse(var_dir: Path, program: str, pid: int) -> Pulse | None:
+    """The beats of this very process; None as long as it has not beaten."""
+    state = open_state(_path(var_dir, program), word_count=1)
+    if state is None:
+        return None
+    with contextlib.suppress(TypeError):  # a header of other keys is not ours
+        run = Run(**state.header)
+        if run.pid == pid and is_alive(run):
+            return Pulse(state)
+    return None
+
+
+def _path(var_dir: Path, program: str) -> Path:
+    return var_dir / f"{program}.heartbeat"

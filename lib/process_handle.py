@@ -1,0 +1,61 @@
+"""A handle on one process that can never be mistaken for a later one of the same number.
+
+On Linux 5.3 and later it is a pidfd (pidfd_open(2)): it becomes readable when the process ends,
+and a signal sent through it reaches this process or nobody. Where there is none, number and start
+time stand for it, and its end has to be looked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from typing import Final
+
+from lib.clock import MILLISECOND_NS
+from lib.run import is_alive, run_of
+
+LOOK_NS: Final = 20 * MILLISECOND_NS
+"""How often to look whether a process has ended, where no pidfd tells."""
+
+
+class ProcessHandle:
+    """Somebody else's process. Close it after use."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError if there is no such process."""
+        self._run = run_of(pid)
+        self.pidfd = _open_pidfd(pid)
+        """Readable once the process has ended; None where the system has no such thing."""
+
+    def has_ended(self) -> bool:
+        """Tell whether it runs no more, reaped or not."""
+        if self.pidfd is None:
+            return not is_alive(self._run)
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.pidfd is not None:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            elif is_alive(self._run):
+                os.kill(self._run.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give back the descriptor."""
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+
+
+def _open_pidfd(pid: int) -> int | None:
+    """Raises ProcessLookupError if there is no such process."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except (AttributeError, OSError):  # a Python or a kernel without it, or a sandbox
+        return None

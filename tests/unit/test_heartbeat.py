@@ -1,0 +1,92 @@
+"""Signs of life: whose they are, how often they come, and what stops them."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.event_loop import EventLoop
+from lib.heartbeat import Heartbeat, beat_interval_ns, find_pulse
+from lib.run import run_of
+from lib.state_file import create_state
+from tests.loops import run_until
+
+HANG_AFTER_NS = 2 * SECOND_NS
+
+
+@pytest.mark.parametrize(
+    ("hang_after_s", "interval_ms"), [(0.1, 25), (1, 250), (2, 500), (60, 500)]
+)
+def test_an_idle_role_beats_four_times_before_it_would_hang_and_twice_a_second(
+    hang_after_s, interval_ms
+):
+    assert beat_interval_ns(int(hang_after_s * SECOND_NS)) == interval_ms * MILLISECOND_NS
+
+
+def test_a_role_beats_as_soon_as_it_has_a_heartbeat(tmp_path):
+    before_ns = time.monotonic_ns()
+    Heartbeat(tmp_path, "gateway", HANG_AFTER_NS)
+    pulse = find_pulse(tmp_path, "gateway", os.getpid())
+    assert before_ns <= pulse.last_ns() <= time.monotonic_ns()
+
+
+def test_each_beat_is_seen_and_the_next_is_due_an_interval_later(tmp_path):
+    heartbeat = Heartbeat(tmp_path, "gateway", HANG_AFTER_NS)
+    pulse = find_pulse(tmp_path, "gateway", os.getpid())
+    now_ns = heartbeat.next_deadline_ns() + 7
+    heartbeat.on_time(now_ns)
+    assert pulse.last_ns() == now_ns
+    assert heartbeat.next_deadline_ns() == now_ns + beat_interval_ns(HANG_AFTER_NS)
+
+
+def test_an_idle_loop_beats_by_itself(tmp_path):
+    loop = EventLoop()
+    loop.add_timed(Heartbeat(tmp_path, "gateway", 20 * MILLISECOND_NS))
+    pulse = find_pulse(tmp_path, "gateway", os.getpid())
+    seen = {pulse.last_ns()}
+    run_until(loop, lambda: seen.add(pulse.last_ns()) or len(seen) == 4, "it beats")
+
+
+def test_who_has_never_beaten_has_no_pulse(tmp_path):
+    assert find_pulse(tmp_path, "gateway", os.getpid()) is None
+    Heartbeat(tmp_path, "orderbook", HANG_AFTER_NS)
+    assert find_pulse(tmp_path, "gateway", os.getpid()) is None
+
+
+def test_the_last_beat_of_a_predecessor_is_not_a_pulse(tmp_path):
+    Heartbeat(tmp_path, "gateway", HANG_AFTER_NS)
+    assert find_pulse(tmp_path, "gateway", os.getppid()) is None
+
+
+def test_the_last_beat_of_an_earlier_process_of_the_same_number_is_not_a_pulse(tmp_path):
+    pid, start_ticks = run_of(os.getpid())
+    path = tmp_path / "gateway.heartbeat"
+    create_state(path, {"pid": pid, "start_ticks": start_ticks - 1}, [1])
+    assert find_pulse(tmp_path, "gateway", pid) is None
+    create_state(path, {"pid": pid, "start_ticks": start_ticks}, [1])
+    assert find_pulse(tmp_path, "gateway", pid).last_ns() == 1
+
+
+@pytest.mark.parametrize("header", [{}, {"tape": "t"}, {"pid": "x", "start_ticks": None}])
+def test_a_file_that_is_no_heartbeat_is_no_pulse(tmp_path, header):
+    create_state(tmp_path / "gateway.heartbeat", header, [1])
+    assert find_pulse(tmp_path, "gateway", os.getpid()) is None
+
+
+def test_a_pulse_stays_with_its_process_when_a_successor_beats(tmp_path):
+    heartbeat = Heartbeat(tmp_path, "gateway", HANG_AFTER_NS)
+    pulse = find_pulse(tmp_path, "gateway", os.getpid())
+    last_ns = pulse.last_ns()
+    Heartbeat(tmp_path, "gateway", HANG_AFTER_NS).on_time(last_ns + SECOND_NS)
+    assert pulse.last_ns() == last_ns
+    heartbeat.on_time(last_ns + 1)
+    assert pulse.last_ns() == last_ns + 1
+
+
+def test_a_file_that_cannot_be_written_is_an_os_error(tmp_path):
+    (tmp_path / "var").touch()
+    with pytest.raises(OSError, match="var"):
+        Heartbeat(tmp_path / "var", "gateway", HANG_AFTER_NS)

@@ -1,0 +1,101 @@
+"""A handle on a process: it tells of the end, and kills this process or nobody."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import time
+
+import pytest
+
+from lib.process_handle import ProcessHandle
+from lib.run import Run
+from tests.helpers import wait_until
+from tests.processes import forked
+
+
+def no_such_call(pid):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+
+@pytest.fixture(params=["pidfd", "a kernel without", "a Python without"])
+def system(request, monkeypatch):
+    """Systems with and without pidfd."""
+    if request.param == "a kernel without":
+        monkeypatch.setattr(os, "pidfd_open", no_such_call)
+    elif request.param == "a Python without":
+        monkeypatch.delattr(os, "pidfd_open")
+    return request.param
+
+
+def sleep_long() -> None:
+    time.sleep(600)
+
+
+def test_a_process_that_runs_has_not_ended_and_one_that_was_killed_has(system):
+    with forked(sleep_long) as child:
+        handle = ProcessHandle(child.pid)
+        assert (handle.pidfd is not None) == (system == "pidfd")
+        assert not handle.has_ended()
+        handle.kill()
+        wait_until(handle.has_ended, "the end is seen")  # before its parent has taken note
+        assert child.join() == -signal.SIGKILL
+        assert handle.has_ended()
+        handle.kill()  # nobody is hit, and nothing is wrong
+        handle.close()
+
+
+def test_a_frozen_process_is_killed_as_well(system):
+    with forked(sleep_long) as child:
+        child.kill(signal.SIGSTOP)
+        handle = ProcessHandle(child.pid)
+        handle.kill()
+        assert child.join() == -signal.SIGKILL
+        handle.close()
+
+
+def test_a_later_process_of_the_same_number_is_not_hit(system, monkeypatch):
+    with forked(sleep_long) as earlier:
+        handle = ProcessHandle(earlier.pid)
+        earlier.kill()
+        earlier.join()
+    with forked(sleep_long) as later:
+        # The kernel would give the same number after some 30,000 others.
+        handle._run = Run(later.pid, handle._run.start_ticks - 1)
+        hit: list[int] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "kill", lambda pid, _: hit.append(pid))
+            handle.kill()
+        assert handle.has_ended()
+        assert hit == []
+    handle.close()
+
+
+def test_there_is_no_handle_on_a_process_that_does_not_exist(system):
+    with forked(sleep_long) as child:
+        child.kill()
+        child.join()
+    with pytest.raises(ProcessLookupError):
+        ProcessHandle(child.pid)
+
+
+def test_a_process_that_ends_between_two_looks_at_it_is_no_process(monkeypatch):
+    def gone(pid):
+        raise ProcessLookupError(errno.ESRCH, "No such process")
+
+    monkeypatch.setattr(os, "pidfd_open", gone)
+    with pytest.raises(ProcessLookupError):
+        ProcessHandle(os.getpid())
+
+
+def test_the_descriptor_becomes_readable_at_the_end_and_is_given_back():
+    with forked(sleep_long) as child:
+        handle = ProcessHandle(child.pid)
+        assert select.select([handle.pidfd], [], [], 0)[0] == []
+        child.kill()
+        assert select.select([handle.pidfd], [], [], 60)[0] == [handle.pidfd]
+        handle.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(handle.pidfd)

@@ -1,0 +1,315 @@
+"""The watchdog's decisions, without a clock, a process or a supervisord."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.supervisor import Process
+from lib.watch import ASK_NS, WAKE_DELAYS_NS, Watch
+
+OWN_PID = 1
+START_NS = 1000 * SECOND_NS
+HANG_AFTER_NS = 2 * SECOND_NS
+INTERVAL_NS = SECOND_NS // 2
+WATCHDOG = Process("watchdog", "RUNNING", OWN_PID)
+
+
+def running(program: str, pid: int, state: str = "RUNNING") -> Process:
+    return Process(program, state, pid)
+
+
+class Scene:
+    """A watch under a clock of its own, with processes that beat or do not."""
+
+    def __init__(self, *processes: Process, hang_after_ns: int = HANG_AFTER_NS) -> None:
+        self.now_ns = START_NS
+        self.watch = Watch(OWN_PID, hang_after_ns, self.now_ns)
+        self.processes = [WATCHDOG, *processes]
+        self.answers = True
+        self.silent: set[int] = set()
+        """Those that no longer beat."""
+        self.unborn: set[int] = set()
+        """Those that have not beaten yet."""
+        self.beats: dict[int, int] = {}
+        self.asked_ns: list[int] = []
+        self.killed: list[tuple[int, int]] = []
+        """Who, and when."""
+        self.given_up: list[str] = []
+
+    def beat(self) -> None:
+        for process in self.processes:
+            if process.pid not in (0, OWN_PID) and process.pid not in self.silent | self.unborn:
+                self.beats[process.pid] = self.now_ns
+
+    def run(self, duration_ns: int) -> None:
+        """Let time go by; the watchdog looks when it is due, and never late."""
+        end_ns = self.now_ns + duration_ns
+        while (deadline_ns := self.watch.next_deadline_ns()) <= end_ns:
+            self.now_ns = max(self.now_ns, deadline_ns)
+            self.beat()
+            self.look()
+            assert self.watch.next_deadline_ns() > self.now_ns, "it would spin"
+        self.now_ns = end_ns
+        self.beat()
+
+    def look(self) -> None:
+        if self.watch.look(dict(self.beats), self.now_ns):
+            self.asked_ns.append(self.now_ns)
+            if self.answers:
+                given_up = self.watch.answered(self.processes, self.now_ns)
+                self.given_up += [process.program for process in given_up]
+                hangs = self.watch.hung(dict(self.beats))
+                self.killed += [(hang.process.pid, self.now_ns) for hang in hangs]
+            else:
+                self.watch.unanswered(self.now_ns)
+
+    def replace(self, old: Process, new: Process) -> None:
+        self.processes[self.processes.index(old)] = new
+
+    def asked_after_ms(self, since_ns: int) -> list[float]:
+        return [(ns - since_ns) / MILLISECOND_NS for ns in self.asked_ns if ns >= since_ns]
+
+
+GATEWAY = running("gateway", 10)
+STRATEGY = running("strategy", 20)
+
+
+def test_supervisord_is_asked_at_once_and_then_once_a_second():
+    scene = Scene(GATEWAY)
+    scene.run(3 * SECOND_NS)
+    assert scene.asked_ns == [START_NS + n * ASK_NS for n in range(4)]
+    assert set(scene.watch.processes) == {10}
+
+
+# A role hangs
+
+
+def test_a_role_that_stops_beating_is_killed_hang_after_its_last_beat_and_no_other():
+    scene = Scene(GATEWAY, STRATEGY)
+    scene.run(5 * SECOND_NS)
+    last_ns = scene.beats[10]
+    scene.silent.add(10)
+    scene.run(10 * SECOND_NS)
+    assert scene.killed == [(10, last_ns + HANG_AFTER_NS)]
+
+
+def test_the_verdict_names_the_role_and_how_long_it_was_silent():
+    scene = Scene(GATEWAY)
+    scene.run(SECOND_NS)
+    scene.now_ns = scene.beats[10] + HANG_AFTER_NS
+    scene.watch.look(scene.beats, scene.now_ns - SECOND_NS)  # not late
+    assert scene.watch.look(scene.beats, scene.now_ns)
+    scene.watch.answered(scene.processes, scene.now_ns)
+    [hang] = scene.watch.hung(scene.beats)
+    assert (hang.process, hang.silent_ns) == (GATEWAY, HANG_AFTER_NS)
+
+
+def test_roles_that_beat_are_never_killed():
+    scene = Scene(GATEWAY, STRATEGY)
+    scene.run(100 * SECOND_NS)
+    assert scene.killed == []
+
+
+def test_a_role_that_is_starting_is_never_killed_however_long_it_takes():
+    scene = Scene(GATEWAY)
+    scene.unborn.add(10)
+    scene.run(100 * SECOND_NS)
+    assert scene.killed == []
+
+
+def test_the_beats_of_a_predecessor_do_not_count_against_its_successor():
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS)
+    scene.silent.add(10)
+    scene.unborn.add(11)
+    scene.replace(GATEWAY, running("gateway", 11))
+    scene.run(100 * SECOND_NS)
+    assert scene.killed == []
+
+
+@pytest.mark.parametrize("state", ["STOPPING", "STOPPED", "BACKOFF", "EXITED", "FATAL", "UNKNOWN"])
+def test_a_role_that_should_not_run_is_never_killed(state):
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS)
+    scene.silent.add(10)
+    scene.replace(GATEWAY, running("gateway", 10, state))
+    scene.run(100 * SECOND_NS)
+    assert scene.killed == []
+
+
+def test_a_role_is_not_killed_on_old_knowledge():
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS)
+    scene.silent.add(10)
+    scene.answers = False  # as in a shutdown: supervisord says nothing of its programs any more
+    scene.run(100 * SECOND_NS)
+    assert scene.killed == []
+
+
+def test_a_role_that_has_beaten_while_supervisord_was_asked_lives():
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS)
+    scene.silent.add(10)
+    scene.run(HANG_AFTER_NS - SECOND_NS)
+    scene.now_ns = scene.beats[10] + HANG_AFTER_NS
+    assert scene.watch.look(scene.beats, scene.now_ns)
+    scene.watch.answered(scene.processes, scene.now_ns + SECOND_NS)
+    assert scene.watch.hung({10: scene.now_ns + 1}) == []
+
+
+def test_the_watchdog_never_judges_itself():
+    scene = Scene()
+    scene.beats[OWN_PID] = START_NS
+    scene.run(100 * SECOND_NS)
+    assert scene.killed == []
+    assert OWN_PID not in scene.watch.processes
+
+
+@pytest.mark.parametrize("late_s", [1.6, 2.5, 60])
+def test_when_everything_stood_still_nobody_is_killed(late_s):
+    scene = Scene(GATEWAY, STRATEGY)
+    scene.run(5 * SECOND_NS)
+    scene.now_ns += int(late_s * SECOND_NS)
+    scene.look()  # the watchdog is the first to go on
+    scene.run(1)
+    scene.run(100 * SECOND_NS)
+    assert scene.killed == []
+
+
+def test_a_role_that_hangs_when_a_late_watchdog_goes_on_is_killed_hang_after_later():
+    scene = Scene(GATEWAY, STRATEGY)
+    scene.run(5 * SECOND_NS)
+    scene.silent.add(10)
+    scene.now_ns += 60 * SECOND_NS
+    scene.beat()
+    resumed_ns = scene.now_ns
+    scene.look()
+    scene.run(100 * SECOND_NS)
+    assert scene.killed == [(10, resumed_ns + HANG_AFTER_NS)]
+
+
+def test_a_watchdog_that_has_just_started_gives_everybody_the_whole_time():
+    scene = Scene(GATEWAY)
+    scene.silent.add(10)
+    scene.beats[10] = START_NS - 100 * SECOND_NS
+    scene.run(100 * SECOND_NS)
+    assert scene.killed == [(10, START_NS + HANG_AFTER_NS)]
+
+
+def test_hang_after_0_turns_it_off():
+    scene = Scene(GATEWAY, hang_after_ns=0)
+    scene.run(5 * SECOND_NS)
+    scene.silent.add(10)
+    scene.run(100 * SECOND_NS)
+    assert scene.killed == []
+    assert len(scene.asked_ns) == 106  # and it is no busier than otherwise
+
+
+def test_a_successor_that_hangs_is_killed_as_well():
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS)
+    scene.silent.add(10)
+    scene.run(3 * SECOND_NS)
+    scene.replace(GATEWAY, running("gateway", 11))
+    scene.run(3 * SECOND_NS)
+    scene.silent.add(11)
+    scene.run(3 * SECOND_NS)
+    assert [pid for pid, _ in scene.killed] == [10, 11]
+
+
+def test_a_successor_of_the_same_number_is_judged_anew():
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS)
+    scene.silent.add(10)
+    scene.run(3 * SECOND_NS)
+    scene.replace(GATEWAY, exited := running("gateway", 0, "EXITED"))
+    scene.run(3 * SECOND_NS)
+    scene.replace(exited, GATEWAY)
+    scene.run(3 * SECOND_NS)
+    assert [pid for pid, _ in scene.killed] == [10, 10]
+
+
+# A process ends
+
+
+def test_after_an_end_supervisord_is_asked_until_there_is_a_successor():
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS + 1)
+    scene.watch.ended(10, scene.now_ns)
+    ended_ns = scene.now_ns
+    scene.replace(GATEWAY, exited := running("gateway", 0, "EXITED"))
+    scene.run(3 * MILLISECOND_NS)
+    scene.replace(exited, running("gateway", 11, "STARTING"))
+    scene.run(SECOND_NS)
+    assert scene.asked_after_ms(ended_ns) == [0, 2, 4]
+
+
+@pytest.mark.parametrize("state", ["BACKOFF", "STOPPED", "FATAL"])
+def test_what_waits_for_a_person_or_a_backoff_is_not_hurried(state):
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS + 1)
+    scene.watch.ended(10, scene.now_ns)
+    ended_ns = scene.now_ns
+    scene.replace(GATEWAY, running("gateway", 0, state))
+    scene.run(SECOND_NS // 2)
+    assert scene.asked_after_ms(ended_ns) == [0]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_without_a_successor_the_questions_end(answers):
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS + 1)
+    scene.watch.ended(10, scene.now_ns)
+    ended_ns = scene.now_ns
+    scene.replace(GATEWAY, running("gateway", 0, "EXITED"))  # autorestart=false
+    scene.answers = answers
+    scene.run(3 * SECOND_NS)
+    asked = scene.asked_after_ms(ended_ns)
+    hurried_ms = sum(WAKE_DELAYS_NS) / MILLISECOND_NS
+    assert len([ms for ms in asked if ms <= hurried_ms]) == 1 + len(WAKE_DELAYS_NS)
+    assert len([ms for ms in asked if ms > hurried_ms]) == 2
+
+
+def test_a_dead_process_that_supervisord_has_not_reaped_yet_does_not_count_as_a_successor():
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS + 1)
+    scene.watch.ended(10, scene.now_ns)
+    ended_ns = scene.now_ns
+    scene.run(3 * MILLISECOND_NS)
+    assert scene.asked_after_ms(ended_ns) == [0, 2]
+
+
+def test_a_program_that_is_removed_is_not_asked_for():
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS + 1)
+    scene.watch.ended(10, scene.now_ns)
+    ended_ns = scene.now_ns
+    scene.processes.remove(GATEWAY)
+    scene.run(SECOND_NS // 2)
+    assert scene.asked_after_ms(ended_ns) == [0]
+
+
+def test_an_end_that_supervisord_told_first_is_followed_up_too():
+    scene = Scene(GATEWAY)
+    scene.run(5 * SECOND_NS + 1)
+    scene.replace(GATEWAY, running("gateway", 0, "EXITED"))
+    scene.run(2 * SECOND_NS)
+    told_ns = START_NS + 6 * SECOND_NS
+    assert scene.asked_after_ms(told_ns)[:3] == [0, 2, 4]
+
+
+# A role is given up
+
+
+def test_a_role_that_is_given_up_is_told_once():
+    scene = Scene(GATEWAY, STRATEGY)
+    scene.run(SECOND_NS)
+    scene.replace(GATEWAY, fatal := running("gateway", 0, "FATAL"))
+    scene.run(10 * SECOND_NS)
+    assert scene.given_up == ["gateway"]
+    scene.replace(fatal, again := running("gateway", 30))
+    scene.run(2 * SECOND_NS)
+    scene.replace(again, running("gateway", 0, "FATAL"))
+    scene.run(2 * SECOND_NS)
+    assert scene.given_up == ["gateway", "gateway"]

@@ -1,9 +1,7 @@
 """Gateway: streams prices and news to any number of clients.
 
 A tape can be read at any position, so the gateway keeps two numbers, how far prices and news have
-been published, and every client is a cursor behind them (`lib.stream_server`). The numbers live in
-a mapped file and are stored *before* anything is sent: a gateway that was killed goes on with the
-same tape, and no tick is ever sent under two prices.
+been published (`lib.publication`), and every client is a cursor behind them (`lib.stream_server`).
 
 A slow client only falls behind in the tape. What may wait for it is one batch; when it takes
 nothing for too long, or falls out of what is kept for replay, it is disconnected.
@@ -14,11 +12,10 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
@@ -27,21 +24,21 @@ from lib.connection import Connection
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
 from lib.framing import MessageTooLongError
+from lib.publication import (
+    Pacer,
+    Tapes,
+    continue_or_begin,
+    news_publication,
+    price_publication,
+)
 from lib.role import run_role
 from lib.run import current_run
 from lib.schedule import Schedule
 from lib.server import Server
 from lib.settings import GatewaySettings, Settings
-from lib.state_file import StateFile, create_state, open_state
+from lib.state_file import StateFile
 from lib.stream_messages import ProtocolError
-from lib.stream_server import (
-    MAX_BATCH_FRAMES,
-    MAX_LAG_TICKS,
-    EncodedTape,
-    NewsStream,
-    Stream,
-    Subscriber,
-)
+from lib.stream_server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
 from lib.tapes import (
     RandomSentiments,
     RandomWalkTape,
@@ -52,7 +49,6 @@ from lib.tapes import (
     load_csv_tape,
     load_sentiments,
 )
-from lib.tick_codec import TickCodec, encode_sentiment
 
 MAX_CLIENTS: Final = 400
 """On each of the two ports."""
@@ -65,16 +61,6 @@ UNPACED_STALL_LIMIT_NS: Final = 1 * SECOND_NS
 SWEEP_NS: Final = SECOND_NS // 4
 """How often to look for stalled clients and due heartbeats."""
 
-TICK_WORD: Final = 0
-NEWS_WORD: Final = 1
-
-
-class Tapes(NamedTuple):
-    """What this gateway plays."""
-
-    ticks: Tape
-    sentiments: Sentiments
-
 
 class Gateway:
     """The role: two servers, paced by one schedule each."""
@@ -82,46 +68,30 @@ class Gateway:
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
         self._log = structlog.get_logger()
-        self._tapes = _load_tapes(settings)
+        tapes = _load_tapes(settings)
         # The ports come first: who does not get them must not touch another gateway's state.
         gateway = settings.gateway
         for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
             accept = partial(self._on_accept, name)
             Server(loop, gateway.host, port, f"gateway.{name}_port", accept)
             self._log.info("listening", stream=name, host=gateway.host, port=port)
-        self._state = _continue_or_begin(settings, self._tapes)
+        state = _continue_or_begin(settings, tapes)
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS
-        self._prices = StreamServer(loop, "price", self._price_stream(settings.symbols), stall_ns)
-        self._news = StreamServer(loop, "news", self._news_stream(), STALL_LIMIT_NS)
+        self._price_publication = price_publication(state, tapes, settings.symbols)
+        self._news_publication = news_publication(state, tapes)
+        self._prices = StreamServer(loop, "price", self._price_publication.stream, stall_ns)
+        self._news = StreamServer(loop, "news", self._news_publication.stream, STALL_LIMIT_NS)
         self._paced = bool(gateway.rate)
         self._end_told = False
         self._start_schedules(gateway)
 
-    def _price_stream(self, symbols: tuple[str, ...]) -> Stream:
-        codec = TickCodec(symbols)
-
-        def encode(first: int, count: int) -> list[bytes]:
-            return codec.encode(*self._tapes.ticks.read(first, count))
-
-        return Stream(self._state.header["tape"], EncodedTape(encode), self._state.words[TICK_WORD])
-
-    def _news_stream(self) -> Stream:
-        def encode(first: int, count: int) -> list[bytes]:
-            return [encode_sentiment(s) for s in self._tapes.sentiments.read(first, count)]
-
-        return NewsStream(
-            self._state.header["tape"], EncodedTape(encode), self._state.words[NEWS_WORD]
-        )
-
     def _start_schedules(self, gateway: GatewaySettings) -> None:
         now_ns = time.monotonic_ns()
-        ticks, sentiments = self._tapes
         if self._paced:
-            publish_ticks = partial(self._publish, self._prices, TICK_WORD, ticks.length)
-            self._loop.add_timed(Pacer("price", Schedule(gateway.rate, now_ns), publish_ticks))
-        publish_news = partial(self._publish, self._news, NEWS_WORD, sentiments.length)
+            price_schedule = Schedule(gateway.rate, now_ns)
+            self._loop.add_timed(Pacer("price", price_schedule, self._publish_prices))
         news_schedule = Schedule(1 / gateway.news_interval, now_ns)
-        self._loop.add_timed(Pacer("news", news_schedule, publish_news))
+        self._loop.add_timed(Pacer("news", news_schedule, self._publish_news))
 
     def _on_accept(self, name: str, sock: socket.socket, peer: str) -> None:
         (self._prices if name == "price" else self._news).accept(sock, peer)
@@ -143,57 +113,26 @@ class Gateway:
         if slowest is None:
             return False
         ahead = self._prices.stream.next_sequence - slowest
-        published = self._publish(
-            self._prices, TICK_WORD, self._tapes.ticks.length, MAX_BATCH_FRAMES - ahead
-        )
-        return published > 0
+        return self._publish_prices(MAX_BATCH_FRAMES - ahead) > 0
 
-    def _publish(self, server: StreamServer, word: int, length: int | None, count: int) -> int:
-        """Publish the next `count` frames, fewer at the tape's end. Returns how many."""
-        next_sequence = server.stream.next_sequence
-        if length is not None:
-            count = min(count, length + 1 - next_sequence)
-        if count <= 0:
-            return 0
-        # First the state, then the wire: a successor must not know less than any client.
-        self._state.words[word] = next_sequence + count
-        server.stream.next_sequence = next_sequence + count
-        server.pump_all()
-        return count
+    def _publish_prices(self, count: int) -> int:
+        published = self._price_publication.publish(count)
+        if published:
+            self._prices.pump_all()
+        return published
+
+    def _publish_news(self, count: int) -> int:
+        published = self._news_publication.publish(count)
+        if published:
+            self._news.pump_all()
+        return published
 
     def _tell_the_end(self) -> None:
-        length = self._tapes.ticks.length
-        if length is None or self._end_told or self._prices.stream.next_sequence <= length:
+        if self._end_told or not self._price_publication.ended:
             return
         self._end_told = True
-        self._log.info("tape_ended", tape=self._prices.stream.tape, ticks=length)
-
-
-class Pacer:
-    """Calls `publish(count)` when a schedule says so. Is a `Timed` for the event loop.
-
-    `publish` returns how many there were: fewer than asked for, and the tape has ended.
-    """
-
-    def __init__(self, name: str, schedule: Schedule, publish: Callable[[int], int]) -> None:
-        self._name = name
-        self._schedule = schedule
-        self._publish = publish
-        self._ended = False
-
-    def next_deadline_ns(self) -> int | None:
-        """When the next frame is due, None once the tape has ended."""
-        return None if self._ended else self._schedule.next_ns()
-
-    def on_time(self, now_ns: int) -> None:
-        """Publish what has become due."""
-        shift_ns = self._schedule.skip_lateness(now_ns)
-        if shift_ns:
-            structlog.get_logger().warning(
-                "schedule_shifted", stream=self._name, late_s=round(shift_ns / SECOND_NS, 3)
-            )
-        count = self._schedule.take(now_ns)
-        self._ended = self._publish(count) < count
+        stream = self._prices.stream
+        self._log.info("tape_ended", tape=stream.tape, ticks=stream.next_sequence - 1)
 
 
 class StreamServer:
@@ -338,24 +277,15 @@ def _log_skipped(kind: str, path: Path, skipped: Skipped) -> None:
 
 
 def _continue_or_begin(settings: Settings, tapes: Tapes) -> StateFile:
-    """The state of this run's tape, if it is still the same tape, else that of a new one."""
     path = settings.var_dir / "gateway.state"
-    run = list(current_run())
-    contents = [tapes.ticks.identity, tapes.sentiments.identity]
-    log = structlog.get_logger()
-    state = open_state(path, word_count=2)
-    if state and state.header.get("run") == run and state.header.get("contents") == contents:
-        log.info("tape_continued", tape=state.header["tape"], next_sequence=state.words[TICK_WORD])
-        return state
-    tape = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{os.getpid()}"
-    header = {"run": run, "contents": contents, "tape": tape}
     try:
-        # The first sentiment is published from the start: there is news from the first tick on.
-        state = create_state(path, header, [1, 2])
+        return continue_or_begin(path, current_run(), tapes, _name_tape)
     except OSError as error:
         raise CannotStartError(f"cannot write {path}: {error.strerror}") from None
-    log.info("tape_started", tape=tape)
-    return state
+
+
+def _name_tape() -> str:
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{os.getpid()}"
 
 
 if __name__ == "__main__":

@@ -5,8 +5,12 @@ The wall clock is for people to read, and nothing is decided by it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
+
+Clock = Callable[[], int]
+"""Says what time it is, in monotonic nanoseconds."""
 
 MILLISECOND_NS: Final = 1_000_000
 SECOND_NS: Final = 1_000_000_000

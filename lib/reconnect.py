@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from lib.backoff import Backoff
 from lib.clock import SECOND_NS
@@ -22,6 +22,36 @@ from lib.event_loop import EventLoop
 
 CONNECT_TIMEOUT_NS: Final = 1 * SECOND_NS
 MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
+
+
+class Link(Protocol):
+    """What an owner sees of a `ReconnectingConnection`."""
+
+    @property
+    def peer(self) -> str:
+        """The server's address, as text for logs."""
+
+    def send(self, *pieces: bytes) -> None:
+        """Send; without a connection nothing is sent."""
+
+    def proved(self) -> None:
+        """The server answered sensibly."""
+
+    def drop(self, reason: str, wait_ns: int = 0) -> None:
+        """Close the connection and try again, not before `wait_ns` from now."""
+
+
+class Connect(Protocol):
+    """Makes a link that calls back its owner: `ReconnectingConnection` with all else given."""
+
+    def __call__(
+        self,
+        *,
+        on_open: Callable[[], None],
+        on_data: Callable[[bytes], None],
+        on_lost: Callable[[str], None],
+    ) -> Link:
+        """Begin to connect."""
 
 
 class ReconnectingConnection:

@@ -1,4 +1,4 @@
-"""A price or news stream that is kept up: a `StreamClient` on a `ReconnectingConnection`.
+"""A price or news stream that is kept up: a `StreamClient` on a connection that comes back.
 
 The owner sees the stream begin and its frames; losing the connection, silence, protocol errors and
 coming back happen here, each with a line in the log.
@@ -11,47 +11,38 @@ from collections.abc import Callable
 
 import structlog
 
-from lib.event_loop import EventLoop
+from lib.clock import Clock
 from lib.framing import MessageTooLongError
-from lib.reconnect import ReconnectingConnection
+from lib.reconnect import Connect
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
 from lib.stream_messages import ProtocolError
 
 
 class StreamFeed:
-    """One stream from one server. Used from its loop only.
+    """One stream from one server. Is a `Timed` for the event loop; used from there only.
 
     `on_begin(event)`: the stream begins, after each connection. `on_frames(event)`: frames came.
     """
 
     def __init__(
         self,
-        loop: EventLoop,
         stream: str,
-        address: tuple[str, int],
         client: StreamClient,
+        connect: Connect,
         *,
         on_begin: Callable[[Joined | WentPlain], None],
         on_frames: Callable[[Frames], None],
+        clock: Clock = time.monotonic_ns,
     ) -> None:
         self._client = client
         self._on_begin = on_begin
         self._on_frames = on_frames
-        self._connection = ReconnectingConnection(
-            loop,
-            *address,
-            on_open=self._on_open,
-            on_data=self._on_data,
-            on_lost=self._on_lost,
+        self._clock = clock
+        self._connection = connect(
+            on_open=self._on_open, on_data=self._on_data, on_lost=self._on_lost
         )
         self.peer = self._connection.peer
         self._log = structlog.get_logger().bind(stream=stream, peer=self.peer)
-        loop.add_timed(self)
-
-    @property
-    def heard_ns(self) -> int | None:
-        """When the stream last said anything, if only a heartbeat; None before it ever did."""
-        return self._client.heard_ns
 
     def next_deadline_ns(self) -> int | None:
         """When silence becomes death."""
@@ -62,14 +53,14 @@ class StreamFeed:
         self._connection.drop(self._client.silence_reason())
 
     def _on_open(self) -> None:
-        self._connection.send(self._client.connected(time.monotonic_ns()))
+        self._connection.send(self._client.connected(self._clock()))
 
     def _on_lost(self, reason: str) -> None:
         self._client.disconnected()
         self._log.warning("disconnected", reason=reason)
 
     def _on_data(self, data: bytes) -> None:
-        now_ns = time.monotonic_ns()
+        now_ns = self._clock()
         try:
             for event in self._client.receive(data, now_ns):
                 if isinstance(event, Frames):

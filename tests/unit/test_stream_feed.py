@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
 from lib.event_loop import EventLoop
+from lib.reconnect import ReconnectingConnection
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
 from lib.stream_feed import StreamFeed
 from tests.helpers import DEADLINE_S
@@ -57,14 +59,15 @@ class Owner:
         self.server = Server(self.loop)
         self.began: list[Joined | WentPlain] = []
         self.frames: list[Frames] = []
+        self.client = StreamClient(next_sequence=1, may_be_plain=False)
         self.feed = StreamFeed(
-            self.loop,
             "price",
-            self.server.listener.getsockname(),
-            StreamClient(next_sequence=1, may_be_plain=False),
+            self.client,
+            partial(ReconnectingConnection, self.loop, *self.server.listener.getsockname()),
             on_begin=self.began.append,
             on_frames=self.frames.append,
         )
+        self.loop.add_timed(self.feed)
 
     def run_until_told(self, told: list, count: int = 1) -> None:
         run_until(self.loop, lambda: len(told) >= count, "the owner is told")
@@ -128,9 +131,9 @@ def test_a_heartbeat_is_heard_and_a_frame_before_the_answer_is_not(owner):
     owner.server.client.send(b"A,1*")
     for _ in range(3):
         owner.loop.poll(may_sleep=False)
-    assert owner.feed.heard_ns is None
+    assert owner.client.heard_ns is None
     owner.server.client.send(b"HELLO,1,tape,1*BATCH,1,0,5*")
-    run_until(owner.loop, lambda: owner.feed.heard_ns is not None, "the heartbeat is heard")
+    run_until(owner.loop, lambda: owner.client.heard_ns is not None, "the heartbeat is heard")
     assert owner.frames == []
 
 

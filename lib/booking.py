@@ -1,0 +1,76 @@
+"""The booking of ticks: from the price stream into the price book.
+
+It has no state of its own: which tick is needed next stands in the price book, so a successor goes
+on where its predecessor ended, wherever that was.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import structlog
+
+from lib.clock import Clock
+from lib.shared_memory_utils import SharedPriceBook
+from lib.stream_client import Frames, Joined, StreamClient, WentPlain
+from lib.tally import Tally
+from lib.tick_codec import TickCodec
+
+PLAIN_TAPE: Final = ""
+"""The epoch of a stream whose server does not number its ticks."""
+
+
+def client_for(book: SharedPriceBook) -> StreamClient:
+    """Make the client of a price stream that goes on where the book ends."""
+    tape, next_sequence = book.resume_point()
+    return StreamClient(
+        tape=tape or None,
+        next_sequence=next_sequence,
+        may_be_plain=tape is None or tape == PLAIN_TAPE,
+    )
+
+
+class Booking:
+    """Takes the events of a `StreamClient` made by `client_for`, and writes them into its book.
+
+    `tally` counts what is no tick. Both methods raise what `SharedPriceBook.update_batch` does.
+    """
+
+    def __init__(
+        self, book: SharedPriceBook, tally: Tally, *, clock: Clock = time.monotonic_ns
+    ) -> None:
+        self._book = book
+        self._codec = TickCodec(book.symbols)
+        self._tally = tally
+        self._clock = clock
+        self._log = structlog.get_logger()
+
+    def begin(self, event: Joined | WentPlain) -> None:
+        """The stream begins: perhaps of a new tape, perhaps with ticks gone that were needed."""
+        if isinstance(event, WentPlain):
+            if self._book.resume_point().tape != PLAIN_TAPE:
+                self._book.begin_epoch(PLAIN_TAPE)
+            return
+        if event.new_tape:
+            self._book.begin_epoch(event.tape)
+        if event.missed:
+            first, last = event.missed
+            self._log.warning(
+                "ticks_missed", first=first, last=last, where="gateway", tape=event.tape
+            )
+
+    def book_frames(self, event: Frames) -> None:
+        """Ticks came."""
+        ticks = self._codec.decode(event.frames)
+        if len(ticks.offsets):
+            self._book.update_batch(
+                ticks.symbols, ticks.prices, ticks.offsets + event.first, event.sent_ns
+            )
+        for what, offsets in (
+            ("malformed_frames", ticks.malformed),
+            ("unknown_symbols", ticks.unknown),
+        ):
+            if offsets:
+                numbers = [event.first + offset for offset in offsets]
+                self._tally.add(what, self._clock(), numbers)

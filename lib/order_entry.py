@@ -1,0 +1,135 @@
+"""A client's order entry: an `OrderClient` on a connection that comes back.
+
+The order client knows the protocol and the trader what to make of the answers; here is what lies
+between them and the connection: the logon, the repetition of what is unanswered, giving up a
+connection that is dead, and a line in the log for each of these.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import structlog
+
+from lib.clock import SECOND_NS, Clock
+from lib.framing import MessageTooLongError
+from lib.order_client import OrderClient
+from lib.order_messages import (
+    REPLACED,
+    ErrorMessage,
+    ExecutionReport,
+    LogonAck,
+    MessageError,
+)
+from lib.reconnect import Connect
+from lib.trader import Trader
+
+REPLACED_WAIT_NS: Final = 1 * SECOND_NS
+"""How long to leave the field to whoever logged on under our name."""
+
+
+class OrderEntry:
+    """The connection to the order manager; tells the trader what it answers.
+
+    Is a `Timed` for the event loop; used from there only.
+    """
+
+    def __init__(
+        self,
+        client: OrderClient,
+        trader: Trader,
+        connect: Connect,
+        *,
+        clock: Clock = time.monotonic_ns,
+    ) -> None:
+        self._log = structlog.get_logger().bind(stream="orders")
+        self._client = client
+        self._trader = trader
+        self._told_errors: dict[int | None, str] = {}  # by order_id; of unanswered orders only
+        self.knows_positions = False
+        """Whether a logon has ever been acknowledged: before that nothing is traded."""
+        self._clock = clock
+        self._connection = connect(
+            on_open=self._on_open, on_data=self._on_data, on_lost=self._on_lost
+        )
+
+    def send(self, frames: list[bytes]) -> None:
+        """Send what the client made of new orders."""
+        self._connection.send(b"".join(frames))
+
+    def next_deadline_ns(self) -> int | None:
+        """When an unanswered order becomes a reason to act."""
+        return self._client.next_deadline_ns()
+
+    def on_time(self, now_ns: int) -> None:
+        """Send again what was answered with an error, or give up a connection that is dead."""
+        if self._client.is_dead(now_ns):
+            self._connection.drop("no answer from the order manager")
+        elif self._client.retry_due(now_ns):
+            self._connection.send(self._client.resend())
+
+    def _on_open(self) -> None:
+        self._connection.send(self._client.connected(self._clock()))
+
+    def _on_lost(self, reason: str) -> None:
+        self._client.disconnected()
+        self._log.warning(
+            "disconnected",
+            peer=self._connection.peer,
+            reason=reason,
+            unanswered=len(self._client.unanswered),
+        )
+
+    def _on_data(self, data: bytes) -> None:
+        try:
+            for message in self._client.receive(data, self._clock()):
+                if isinstance(message, ExecutionReport):
+                    self._take_report(message)
+                elif isinstance(message, LogonAck):
+                    self._take_logon(message)
+                else:
+                    self._take_error(message)
+        except (MessageError, MessageTooLongError) as error:
+            self._log.error("protocol_error", peer=self._connection.peer, reason=str(error))
+            self._connection.drop(f"protocol error: {error}")
+
+    def _take_logon(self, ack: LogonAck) -> None:
+        self._connection.proved()
+        self._trader.logged_on(ack)
+        self.knows_positions = True
+        self._log.info(
+            "connected",
+            peer=self._connection.peer,
+            last_order_id=ack.last_order_id,
+            positions=ack.positions,
+            resent=len(self._client.unanswered),
+        )
+        self._connection.send(self._client.resend())
+
+    def _take_report(self, report: ExecutionReport) -> None:
+        self._trader.answered(report)
+        self._told_errors.pop(report.order_id, None)
+        order = {
+            "client_id": report.client_id,
+            "order_id": report.order_id,
+            "symbol": report.symbol,
+            "side": report.side,
+        }
+        if report.status == "FILLED":
+            self._log.info(
+                "order_filled", **order, trade_id=report.trade_id, position=report.position
+            )
+        else:
+            self._log.warning(
+                "order_rejected", **order, reason=report.reason, position=report.position
+            )
+
+    def _take_error(self, error: ErrorMessage) -> None:
+        # An order is sent again and again until it is answered otherwise: tell only what is new.
+        if self._told_errors.get(error.order_id) != error.reason:
+            self._log.error("order_error", order_id=error.order_id, reason=error.reason)
+        if error.order_id in self._client.unanswered:
+            self._told_errors[error.order_id] = error.reason
+        if error.reason == REPLACED:
+            self._connection.drop(REPLACED, REPLACED_WAIT_NS)

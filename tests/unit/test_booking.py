@@ -1,0 +1,91 @@
+"""Booking: what the price stream brings is in the book under its numbers, or is told."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from lib.booking import Booking, client_for
+from lib.clock import SECOND_NS
+from lib.shared_memory_utils import SharedPriceBook
+from lib.stream_client import Frames, Joined, WentPlain
+from lib.tally import Tally
+
+SYMBOLS = ("AAPL", "MSFT")
+
+
+@pytest.fixture
+def book() -> Iterator[SharedPriceBook]:
+    with SharedPriceBook(SYMBOLS, f"test-booking-{uuid.uuid4().hex}", ring_capacity=64) as book:
+        yield book
+        book.unlink()
+
+
+@pytest.fixture
+def tally() -> Tally:
+    return Tally(stream="price")
+
+
+@pytest.fixture
+def booking(book, tally) -> Booking:
+    return Booking(book, tally, clock=lambda: 5 * SECOND_NS)
+
+
+def test_ticks_are_booked_under_their_numbers_and_times(book, booking):
+    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
+    booking.book_frames(Frames(41, 2, b"AAPL,1.5*MSFT,2*", 77))
+    tick = book.latest("MSFT")
+    assert (tick.price, tick.sequence, tick.sent_ns) == (200_000_000, 42, 77)
+    assert book.tape(tick.epoch) == "tape"
+
+
+def test_the_client_of_a_book_goes_on_where_the_book_ends(book, booking):
+    assert client_for(book).connected(0) == b"HELLO,1,1*"
+    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
+    booking.book_frames(Frames(1, 3, b"AAPL,1*AAPL,2*AAPL,3*", 77))
+    assert client_for(book).connected(0) == b"HELLO,1,4,tape*"
+
+
+def test_the_same_tape_again_is_no_new_epoch(book, booking):
+    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
+    booking.book_frames(Frames(1, 1, b"AAPL,1*", 77))
+    booking.begin(Joined("tape", 2, new_tape=False, missed=None))
+    assert book.resume_point() == ("tape", 2)
+
+
+def test_ticks_that_the_gateway_no_longer_has_are_told_by_number(booking):
+    with capture_logs() as logs:
+        booking.begin(Joined("tape", 7, new_tape=True, missed=(1, 6)))
+    assert logs == [
+        {
+            "event": "ticks_missed",
+            "log_level": "warning",
+            "first": 1,
+            "last": 6,
+            "where": "gateway",
+            "tape": "tape",
+        }
+    ]
+
+
+def test_a_plain_stream_has_one_epoch_however_often_it_begins(book, booking):
+    for _ in range(2):
+        booking.begin(WentPlain(1))
+    booking.book_frames(Frames(1, 1, b"AAPL,1*", 77))
+    assert book.latest("AAPL").epoch == 1
+    assert book.resume_point() == ("", 2)
+
+
+def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, booking, tally):
+    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
+    booking.book_frames(Frames(11, 4, b"AAPL,1*nonsense*IBM,3*MSFT,4*", 77))
+    with capture_logs() as logs:
+        tally.on_time(0)
+    assert {log["event"]: log["examples"] for log in logs} == {
+        "malformed_frames": [12],
+        "unknown_symbols": [13],
+    }
+    assert book.latest("MSFT").sequence == 14

@@ -1,8 +1,8 @@
 """The oracle: an independent, slow re-computation of the trading rules, order by order.
 
 A running stack plays the real tape. Then everything it should have done is computed anew, here,
-from the CSV file and the `news_applied` events alone: no code of the project, plain lists, exact
-fractions, one tick after the other. The two must agree to the last order.
+from the CSV file and the `news_applied` events alone: no code of what is judged, plain lists,
+exact integers, one tick after the other. The two must agree to the last order.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
-from fractions import Fraction
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 import pytest
 
+from chaos.rules import Rules, Side
 from tests.helpers import wait_until
 from tests.stack import PrivateStack
 
@@ -48,49 +48,59 @@ class Order(NamedTuple):
     sentiment: int
 
 
-@dataclass
-class Rules:
-    """The trading rules. A test changes one to see that the comparison notices."""
+RULES = Rules(SHORT, LONG, BULLISH, BEARISH, QUANTITY)
 
-    short: int = SHORT
-    long: int = LONG
-    bullish: int = BULLISH
-    bearish: int = BEARISH
-    equal_means_buy: bool = False
-    reversal: int = 2
-    second_buy: bool = False
-    news_late: int = 0
 
-    def orders(
-        self, tape: list[Tick], news: dict[int, int], first_evaluated: int
-    ) -> Iterator[Order]:
-        """All orders over `tape`; `news` is by the first tick evaluated with it."""
-        prices: dict[str, list[Decimal]] = {symbol: [] for symbol in SYMBOLS}
-        positions = dict.fromkeys(SYMBOLS, 0)
-        sentiment = None
-        order_id = 0
-        for sequence, (symbol, price) in enumerate(tape, 1):
-            window = prices[symbol]
-            window.append(price)
-            del window[: -self.long]
-            sentiment = news.get(sequence - self.news_late, sentiment)
-            if sequence < first_evaluated or len(window) < self.long or sentiment is None:
-                continue
-            short_mean = Fraction(sum(window[-self.short :])) / self.short
-            long_mean = Fraction(sum(window)) / self.long
-            up = short_mean >= long_mean if self.equal_means_buy else short_mean > long_mean
-            if up and sentiment > self.bullish:
-                side, sign = "BUY", 1
-            elif short_mean < long_mean and sentiment < self.bearish:
-                side, sign = "SELL", -1
-            else:
-                continue
-            if positions[symbol] * sign > 0 and not (self.second_buy and sign > 0):
-                continue
-            quantity = QUANTITY * (self.reversal if positions[symbol] else 1)
-            positions[symbol] = sign * QUANTITY
-            order_id += 1
-            yield Order(order_id, symbol, side, quantity, price, sequence, sentiment)
+class EqualMeansBuy(Rules):
+    """Equal averages are taken for rising ones."""
+
+    def trend(self, prices: Sequence[int]) -> Side | None:
+        return super().trend(prices) or ("BUY" if len(prices) == self.long_window else None)
+
+
+class ReversalOfOnce(Rules):
+    """A reversal only closes the position."""
+
+    def order_quantity(self, side: Side, position: int) -> int | None:
+        return self.quantity if super().order_quantity(side, position) else None
+
+
+class SecondBuy(Rules):
+    """Who is long buys again."""
+
+    def order_quantity(self, side: Side, position: int) -> int | None:
+        if side == "BUY" and position > 0:
+            return 2 * self.quantity
+        return super().order_quantity(side, position)
+
+
+def orders_of(
+    rules: Rules,
+    tape: list[Tick],
+    news: dict[int, int],
+    first_evaluated: int,
+    *,
+    news_late: int = 0,
+) -> Iterator[Order]:
+    """All orders over `tape`; `news` is by the first tick evaluated with it."""
+    prices: dict[str, list[int]] = {symbol: [] for symbol in SYMBOLS}
+    positions = dict.fromkeys(SYMBOLS, 0)
+    sentiment = None
+    order_id = 0
+    for sequence, (symbol, price) in enumerate(tape, 1):
+        window = prices[symbol]
+        window.append(int(price.scaleb(8)))
+        del window[: -rules.long_window]
+        sentiment = news.get(sequence - news_late, sentiment)
+        side = rules.signal(window, sentiment) if sequence >= first_evaluated else None
+        if side is None or sentiment is None:
+            continue
+        quantity = rules.order_quantity(side, positions[symbol])
+        if quantity is None:
+            continue
+        positions[symbol] = rules.position_after(side)
+        order_id += 1
+        yield Order(order_id, symbol, side, quantity, price, sequence, sentiment)
 
 
 @dataclass
@@ -105,9 +115,11 @@ class Run:
     filled: list[dict[str, Any]]
     printed: list[str]
 
-    def expected(self, rules: Rules) -> list[Order]:
+    def expected(self, rules: Rules = RULES, *, news_late: int = 0) -> list[Order]:
         """What the rules give over the same tape and news."""
-        return list(rules.orders(self.tape, self.news, self.first_evaluated))
+        return list(
+            orders_of(rules, self.tape, self.news, self.first_evaluated, news_late=news_late)
+        )
 
 
 def read_tape(path: Path) -> list[Tick]:
@@ -232,7 +244,7 @@ def last_evaluated(stack: PrivateStack) -> int:
 
 
 def test_the_stack_sends_the_orders_of_the_rules_and_no_others(run: Run) -> None:
-    expected = run.expected(Rules())
+    expected = run.expected()
     assert run.sent == expected
     assert len(run.tape) >= 20_000
     assert len(run.news) >= 50
@@ -249,7 +261,7 @@ def test_the_coarse_tape_shows_what_equal_averages_mean(
     run: Run, request: pytest.FixtureRequest
 ) -> None:
     if "coarse" in request.node.callspec.id:
-        assert run.sent != run.expected(Rules(equal_means_buy=True))
+        assert run.sent != run.expected(EqualMeansBuy(SHORT, LONG, BULLISH, BEARISH, QUANTITY))
 
 
 def test_no_tick_was_missed_on_the_way(run: Run) -> None:
@@ -272,17 +284,18 @@ def for_people(price: Decimal) -> str:
 @pytest.mark.parametrize(
     "changed",
     [
-        Rules(short=SHORT - 1),
-        Rules(long=LONG + 1),
-        Rules(bullish=BULLISH + 1),
-        Rules(bearish=BEARISH - 1),
-        Rules(reversal=1),
-        Rules(second_buy=True),
-        Rules(news_late=1),
+        Rules(SHORT - 1, LONG, BULLISH, BEARISH, QUANTITY),
+        Rules(SHORT, LONG + 1, BULLISH, BEARISH, QUANTITY),
+        Rules(SHORT, LONG, BULLISH + 1, BEARISH, QUANTITY),
+        Rules(SHORT, LONG, BULLISH, BEARISH - 1, QUANTITY),
+        ReversalOfOnce(SHORT, LONG, BULLISH, BEARISH, QUANTITY),
+        SecondBuy(SHORT, LONG, BULLISH, BEARISH, QUANTITY),
     ],
-    ids=lambda rules: ",".join(
-        f"{key}={value}" for key, value in vars(rules).items() if value != getattr(Rules(), key)
-    ),
+    ids=["short window", "long window", "bullish", "bearish", "reversal", "second buy"],
 )
 def test_the_comparison_notices_when_one_rule_is_another(run: Run, changed: Rules) -> None:
     assert run.sent != run.expected(changed)
+
+
+def test_the_comparison_notices_when_news_is_late(run: Run) -> None:
+    assert run.sent != run.expected(news_late=1)

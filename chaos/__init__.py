@@ -1,0 +1,1 @@
+"""Experiments that break the running stack, measure, and judge."""

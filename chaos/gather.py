@@ -1,0 +1,241 @@
+"""Fills the judge's records from what a stack left: its logs, its ledger, and the lab's recording.
+
+The order of reading matters while the stack is at work. The ledger comes first and the logs after
+it, so that what the ledger has was logged by then; an answer to an order that the ledger did not
+have yet is left out. The file in which the strategy keeps the last tick it evaluated comes last.
+Better is a stack that had time to settle (`settled`), of which everything is required.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from chaos.records import (
+    AppliedNews,
+    BookedTick,
+    Evaluation,
+    Gap,
+    LedgerOrder,
+    Records,
+    SentOrder,
+    Tick,
+    ToldOrder,
+)
+from chaos.target import strategy_state
+from lib.ledger.reader import read_ledger
+from lib.prices import to_fixed
+from lib.settings import Settings
+from lib.state_file import open_state
+
+_NO_LAST: Final = (1 << 63) - 1
+"""The last sequence of what has no end that is known."""
+
+Event = dict[str, Any]
+
+
+def gather(
+    settings: Settings,
+    tapes: dict[str, dict[int, Tick]],
+    booked: list[BookedTick],
+    *,
+    evaluated: Mapping[str, int] | None = None,
+    tail_begins: dict[str, int] | None = None,
+    held_back: Sequence[Gap] = (),
+    left_behind: Sequence[str] = (),
+    settled: bool = True,
+) -> Records:
+    """Make records of the stack in `settings.var_dir`.
+
+    `tapes` and `booked` are what the lab recorded, from the beginning of the run; `evaluated` is
+    the last tick of each tape that it saw evaluated. For the others see `Records`. Raises OSError,
+    FileNotFoundError and LedgerError if there is no ledger or it cannot be read.
+    """
+    records = Records(
+        symbols=settings.symbols,
+        short_window=settings.strategy.short_window,
+        long_window=settings.strategy.long_window,
+        bullish_threshold=settings.strategy.bullish_threshold,
+        bearish_threshold=settings.strategy.bearish_threshold,
+        quantity=settings.strategy.quantity,
+        tapes=tapes,
+        booked=booked,
+        tail_begins=tail_begins or {},
+        held_back=list(held_back),
+        left_behind=list(left_behind),
+        settled=settled,
+    )
+    _read_ledger(settings, records)
+    log_dir = settings.var_dir / "log"
+    take_orderbook_log(read_log(log_dir / "orderbook.jsonl"), records)
+    take_strategy_log(read_log(log_dir / "strategy.jsonl"), records)
+    if not settled:
+        there = {row.order_id for row in records.ledger}
+        newest = max(there, default=0)
+        records.told = [t for t in records.told if t.order_id in there or t.order_id <= newest]
+    known = dict(evaluated or {})
+    if state := open_state(strategy_state(settings), word_count=1):
+        tape = str(state.header.get("tape"))
+        known[tape] = max(known.get(tape, 0), state.words[0])
+    extend_evaluations(records, known)
+    return records
+
+
+def read_log(path: Path) -> list[Event]:
+    """All events of a role, from its log and the older parts of it, the oldest first.
+
+    Parts are read from the latest on, so that one that is moved on meanwhile is not missed; the
+    second time it is known by its inode. Lines that are no event are skipped.
+    """
+    older = [part for part in path.parent.glob(f"{path.name}.*") if part.suffix[1:].isdecimal()]
+    parts: list[list[Event]] = []
+    seen: set[int] = set()
+    for part in (path, *sorted(older, key=lambda part: int(part.suffix[1:]))):
+        try:
+            file = part.open("rb")
+        except FileNotFoundError:  # a rotation is under way
+            continue
+        with file:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode not in seen:
+                seen.add(inode)
+                parts.insert(0, [event for line in file if (event := _event(line))])
+    return [event for events in parts for event in events]
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        event = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def take_orderbook_log(events: list[Event], records: Records) -> None:
+    """Take what the orderbook reported as missed, or as malformed, as far as it gave numbers."""
+    tape = ""
+    for event in events:
+        name = event["event"]
+        if name == "ticks_missed":
+            records.book_gaps.append(Gap(event["tape"], event["first"], event["last"]))
+        elif name == "connected" and event["stream"] == "price":
+            tape = event["tape"] or ""
+        elif name == "malformed_frames":
+            records.book_gaps += [Gap(tape, number, number) for number in event["examples"]]
+
+
+def take_strategy_log(events: list[Event], records: Records) -> None:
+    """Take what the strategy did, life after life."""
+    evaluations = records.evaluations
+    is_new_life = is_new_book = True
+    held_back: tuple[str, int] | None = None  # since this tick
+    is_resumed = False
+    for event in events:
+        name = event["event"]
+        if name == "started":
+            is_new_life = True
+            held_back = None
+        elif name == "attached":
+            is_new_book = True
+        elif name == "evaluation_started":
+            tape, first = event["tape"], event["first_evaluated"]
+            _end_evaluation(evaluations, tape, event["last_evaluated"])
+            evaluations.append(
+                Evaluation(
+                    tape, first, first, "life" if is_new_life else "book" if is_new_book else "tape"
+                )
+            )
+            is_new_life = is_new_book = False
+        elif name == "ticks_missed" and event["last"] is not None:
+            tape, first, last = event["tape"], event["first"], event["last"]
+            records.strategy_gaps.append(Gap(tape, first, last))
+            if event["where"] == "ring" and evaluations:
+                _end_evaluation(evaluations, tape, first - 1)
+                evaluations.append(Evaluation(tape, last + 1, last + 1, "lap"))
+        elif name == "news_applied":
+            news = AppliedNews(event["tape"], event["first_tick_sequence"], event["sentiment"])
+            records.news.append(news)
+        elif name == "news_silent":
+            records.news.append(AppliedNews(event["tape"], event["first_tick_sequence"], None))
+        elif name == "order_sent":
+            sent = _sent(event)
+            if held_back and is_resumed:
+                last = sent.tick_sequence - 1 if sent.tape == held_back[0] else _NO_LAST
+                records.held_back.append(Gap(*held_back, last))
+                held_back = None
+            records.sent.append(sent)
+        elif name in ("order_filled", "order_rejected"):
+            records.told.append(_told(event, len(records.sent)))
+        elif name == "order_error" and event["order_id"] is not None:
+            records.answered_with_error.add(event["order_id"])
+        elif name == "deciding_stopped" and records.sent:
+            held_back = records.sent[-1].tape, records.sent[-1].tick_sequence + 1
+            is_resumed = False
+        elif name == "deciding_resumed":
+            is_resumed = True
+    if held_back:
+        records.held_back.append(Gap(*held_back, _NO_LAST))
+
+
+def _end_evaluation(evaluations: list[Evaluation], tape: str, last: int) -> None:
+    """The latest evaluation of a tape ended there, as is known now."""
+    for index in range(len(evaluations) - 1, -1, -1):
+        if evaluations[index].tape == tape:
+            if last >= evaluations[index].first:
+                evaluations[index] = evaluations[index]._replace(last=last)
+            return
+
+
+def extend_evaluations(records: Records, evaluated: Mapping[str, int]) -> None:
+    """Say of each tape's latest evaluation how far it came.
+
+    That is as far as `evaluated` says, or an order or news that is known of; to the end of the
+    tape, where the same life went on into the next one.
+    """
+    latest = {evaluation.tape: i for i, evaluation in enumerate(records.evaluations)}
+    for tape, index in latest.items():
+        evaluation = records.evaluations[index]
+        known = [evaluation.last, evaluated.get(tape, 0)]
+        known += [sent.tick_sequence for sent in records.sent if sent.tape == tape]
+        known += [news.first_tick_sequence for news in records.news if news.tape == tape]
+        known += [row.tick_sequence or 0 for row in records.ledger if row.tape == tape]
+        following = records.evaluations[index + 1 : index + 2]
+        if following and following[0].begun_by == "tape":
+            known += [tick.sequence for tick in records.booked if tick.tape == tape]
+        records.evaluations[index] = evaluation._replace(last=max(known))
+
+
+def _sent(event: Event) -> SentOrder:
+    values = {name: event[name] for name in SentOrder._fields}
+    return SentOrder(**values | {"price": to_fixed(event["price"])})
+
+
+def _told(event: Event, sent_before: int) -> ToldOrder:
+    return ToldOrder(
+        order_id=event["order_id"],
+        status="FILLED" if event["event"] == "order_filled" else "REJECTED",
+        symbol=event["symbol"],
+        side=event["side"],
+        trade_id=event.get("trade_id"),
+        position=event["position"],
+        sent_before=sent_before,
+    )
+
+
+def _read_ledger(settings: Settings, records: Records) -> None:
+    client_id = settings.strategy.client_id
+    with read_ledger(settings.var_dir / settings.order_manager.ledger) as ledger:
+        rows = [row for row in ledger.orders() if row.client_id == client_id]
+        records.positions = {
+            position.symbol: position.position
+            for position in ledger.positions()
+            if position.client_id == client_id
+        }
+    rows.sort(key=lambda row: (row.received_utc, row.order_id))
+    records.ledger = [
+        LedgerOrder(*(getattr(row, name) for name in LedgerOrder._fields)) for row in rows
+    ]

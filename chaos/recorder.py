@@ -1,0 +1,319 @@
+"""The lab's own eyes: an independent observer of a running stack, in a thread of the experiment.
+
+It records, each with the monotonic time at which it was seen,
+
+- the tape, as a numbered client of the price stream with its own simple code: the ground truth;
+- every tick that becomes visible in the price book, as one more reader of it;
+- the last tick that the strategy has evaluated, as it stands in the file that the strategy keeps
+  for its own successor;
+- what the roles log, and what supervisord logs of them.
+
+The first two are noticed when they come, the other two within `LOOK_S`. It never asks supervisord
+anything: any question would wake it, and so change what is measured.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import msgspec
+
+from chaos.records import BookedTick, Tick
+from chaos.target import known_roles, strategy_state
+from lib.prices import parse_price
+from lib.settings import Settings
+from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
+from lib.state_file import StateFile, open_state
+from lib.story import Follower, tell_supervisor
+
+LOOK_S: Final = 0.002
+"""How often the logs and the strategy's file are looked at, and a lost connection is tried."""
+ATTACH_RETRY_S: Final = 0.05
+"""How often to look for the price book while there is none."""
+RECEIVE_BYTES: Final = 1 << 20
+SUPERVISORD: Final = "supervisord"
+
+_SUPERVISOR_EVENTS: Final = {"spawned": "spawned", "ended": "ended", "given": "given_up"}
+"""The first word of what `lib.story` tells of a role, and the event that it is here."""
+
+
+class Event(NamedTuple):
+    """Something that was logged."""
+
+    at_ns: int
+    """When it was seen, monotonic."""
+    source: str
+    """The role that logged it; SUPERVISORD for what supervisord says of a role."""
+    name: str
+    details: dict[str, Any]
+    """Of supervisord: only `role`."""
+
+
+class Evaluated(NamedTuple):
+    """The strategy has evaluated the ticks of a tape up to this one."""
+
+    at_ns: int
+    tape: str
+    sequence: int
+
+
+@dataclass
+class Recording:
+    """All that was seen, in the order of seeing it. Lists only grow while the recorder is at it."""
+
+    tapes: dict[str, dict[int, Tick]] = field(default_factory=dict)
+    """What was played, by tape and sequence."""
+    heard_ns: dict[str, dict[int, int]] = field(default_factory=dict)
+    """When each tick of `tapes` was heard first."""
+    playing: str = ""
+    """The tape that is played now."""
+    booked: list[BookedTick] = field(default_factory=list)
+    booked_ns: list[int] = field(default_factory=list)
+    """When each of `booked` became visible."""
+    evaluated: list[Evaluated] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    """What the observer itself met and should not have, a line each."""
+
+
+class TapeListener:
+    """The tape as a numbered client hears it: bytes in, ticks into a recording. No socket."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._tail = b""
+        self._next = 0  # 0: there was no answer to HELLO yet
+
+    def connected(self) -> bytes:
+        """Return what to send first on a new connection: go on where we were, or from the start."""
+        tape = self._recording.playing
+        heard = max(self._recording.tapes.get(tape, ()), default=0)
+        self._tail = b""
+        self._next = 0
+        return b"HELLO,1,%d%b*" % (heard + 1, f",{tape}".encode() if tape else b"")
+
+    def receive(self, data: bytes, now_ns: int) -> None:
+        """Take bytes of the stream that came at `now_ns`."""
+        *frames, self._tail = (self._tail + data).split(b"*")
+        for frame in frames:
+            word, *rest = frame.split(b",")
+            if word == b"HELLO":
+                self._recording.playing = rest[1].decode()
+                self._recording.tapes.setdefault(self._recording.playing, {})
+                self._recording.heard_ns.setdefault(self._recording.playing, {})
+                self._next = int(rest[2])
+            elif not self._next:
+                continue  # a plain frame that came before the answer
+            elif word == b"BATCH":
+                if int(rest[0]) != self._next:
+                    self._trouble(f"expected sequence {self._next}, got {int(rest[0])}")
+                self._next = int(rest[0])
+            else:
+                self._take(Tick(word.decode(), parse_price(rest[0])), now_ns)
+
+    def _take(self, tick: Tick, now_ns: int) -> None:
+        self._recording.heard_ns[self._recording.playing].setdefault(self._next, now_ns)
+        known = self._recording.tapes[self._recording.playing].setdefault(self._next, tick)
+        if known != tick:
+            self._trouble(f"tick {self._next} was sent as {known} and as {tick}")
+        self._next += 1
+
+    def _trouble(self, what: str) -> None:
+        self._recording.troubles.append(f"price stream: {what}")
+
+
+class Recorder:
+    """Records from the beginning of the `with` block to its end, in a thread of its own.
+
+    The tape and the price book are recorded from as far back as gateway and ring still have them,
+    the logs from now on. `recording` may be looked at any time, from any thread.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.recording = Recording()
+        self._gateway = (settings.gateway.host, settings.gateway.price_port)
+        self._listener = TapeListener(self.recording)
+        self._sock: socket.socket | None = None
+        self._hello = b""  # what is still to be sent
+        self._book_name = settings.price_book.name
+        self._book: SharedPriceBook | None = None
+        self._reader: PriceBookReader | None = None
+        self._next_attach_s = 0.0
+        self._state_path = strategy_state(settings)
+        self._state: StateFile | None = None
+        self._state_inode = 0
+        log = settings.var_dir / "log"
+        self._logs = {r: Follower(log / f"{r}.jsonl", from_end=True) for r in known_roles()}
+        self._supervisor_log = Follower(settings.var_dir / "supervisord.log", from_end=True)
+        self._selector = selectors.DefaultSelector()
+        self._next_look_s = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def note(self, source: str, name: str, **details: Any) -> None:
+        """Put an event of the lab's own among the others."""
+        self.recording.events.append(Event(time.monotonic_ns(), source, name, details))
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._pass()
+        except Exception as error:
+            self.recording.troubles.append(f"the recorder ended early: {error!r}")
+        finally:
+            self._disconnect()
+            self._detach()
+            for follower in (*self._logs.values(), self._supervisor_log):
+                follower.close()
+            self._selector.close()
+
+    def _pass(self) -> None:
+        may_sleep = self._reader is None or self._reader.arm()
+        left_s = max(0.0, self._next_look_s - time.monotonic())
+        for key, _ in self._selector.select(left_s if may_sleep else 0):
+            if key.fileobj is self._sock:
+                self._receive()
+        if self._reader:
+            self._read_book(self._reader)
+        if time.monotonic() >= self._next_look_s:
+            self._next_look_s = time.monotonic() + LOOK_S
+            self._look_at_strategy()
+            self._look_at_logs()
+            self._connect()
+            self._attach()
+
+    def _connect(self) -> None:
+        """Connect if there is no connection; say HELLO as soon as there is one."""
+        if self._sock is None:
+            self._sock = socket.socket()
+            self._sock.setblocking(False)
+            self._sock.connect_ex(self._gateway)  # what became of it is told by sending
+            self._hello = self._listener.connected()
+        if self._hello:
+            try:
+                self._sock.send(self._hello)
+            except BlockingIOError:
+                return
+            except OSError:  # refused
+                self._disconnect()
+                return
+            self._hello = b""
+            self._selector.register(self._sock, selectors.EVENT_READ)
+
+    def _disconnect(self) -> None:
+        if self._sock is not None:
+            with suppress(KeyError):
+                self._selector.unregister(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    def _receive(self) -> None:
+        assert self._sock
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._listener.receive(data, time.monotonic_ns())
+        else:
+            self._disconnect()
+
+    def _attach(self) -> None:
+        if self._reader is not None or time.monotonic() < self._next_attach_s:
+            return
+        self._next_attach_s = time.monotonic() + ATTACH_RETRY_S
+        with suppress(FileNotFoundError, PriceBookError):
+            self._book = SharedPriceBook.attach(self._book_name)
+            self._reader = self._book.reader(0)
+            self._selector.register(self._reader.fileno(), selectors.EVENT_READ)
+
+    def _detach(self) -> None:
+        if self._book is not None and self._reader is not None:
+            self._selector.unregister(self._reader.fileno())
+            self._reader.close()
+            self._book.close()
+            self._book = self._reader = None
+
+    def _read_book(self, reader: PriceBookReader) -> None:
+        assert self._book
+        batch = reader.read()
+        now_ns = time.monotonic_ns()
+        if batch.missed:
+            self.recording.troubles.append(f"the recorder was lapped in the ring: {batch.missed}")
+        symbols = self._book.symbols
+        ticks = batch.ticks
+        for epoch, sequence, symbol, price in zip(
+            *(ticks[name].tolist() for name in ("epoch", "sequence", "symbol", "price")),
+            strict=True,
+        ):
+            tick = BookedTick(self._book.tape(epoch), sequence, symbols[symbol], price)
+            self.recording.booked_ns.append(now_ns)
+            self.recording.booked.append(tick)
+        if not len(ticks) and reader.retired:
+            self._detach()
+
+    def _look_at_strategy(self) -> None:
+        try:
+            inode = self._state_path.stat().st_ino
+        except OSError:
+            return
+        if self._state is None or inode != self._state_inode:  # a new tape has a new file
+            self._state = open_state(self._state_path, word_count=1)
+            self._state_inode = inode
+        if self._state is None:
+            return
+        tape, sequence = self._state.header.get("tape", ""), self._state.words[0]
+        seen = self.recording.evaluated
+        if not seen or seen[-1][1:] != (tape, sequence):
+            seen.append(Evaluated(time.monotonic_ns(), tape, sequence))
+
+    def _look_at_logs(self) -> None:
+        for role, follower in self._logs.items():
+            for line in follower.read():
+                self._add(parse_event(time.monotonic_ns(), role, line))
+        for line in self._supervisor_log.read():
+            self._add(parse_supervisor_line(time.monotonic_ns(), line))
+
+    def _add(self, event: Event | None) -> None:
+        if event:
+            self.recording.events.append(event)
+
+
+def parse_event(at_ns: int, role: str, line: bytes) -> Event | None:
+    """Read a role's log line; None where it is no event, such as a line of a traceback."""
+    try:
+        details = msgspec.json.decode(line)
+        return Event(at_ns, role, details.pop("event"), details)
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+        return None
+
+
+def parse_supervisor_line(at_ns: int, line: bytes) -> Event | None:
+    """Read a line of supervisord's log; None where it says nothing of a role's life."""
+    told = tell_supervisor(line.decode(errors="replace"))
+    if told is None:
+        return None
+    name = _SUPERVISOR_EVENTS.get(told.text.split()[0])
+    return Event(at_ns, SUPERVISORD, name, {"role": told.role}) if name else None

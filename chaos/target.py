@@ -1,0 +1,336 @@
+"""The stack that an experiment acts on: one that runs already, or a private one of its own.
+
+A running stack is found by the control socket of its supervisord in the var directory of its
+settings. Where nobody listens there, a private stack is started by `main.py`, with the same
+settings but for free ports, a price book and a var directory of its own, and ended afterwards.
+
+Everything that is wrong is a `TargetError`, one line for people.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from xmlrpc.client import Fault, ServerProxy
+
+import msgspec
+from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
+
+from lib.segment_files import SHM_DIR
+from lib.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+from lib.stack import wake_supervisord
+from lib.state_file import open_state
+from lib.supervisor import (
+    Process,
+    Supervisor,
+    SupervisorEndingError,
+    SupervisorSilentError,
+)
+
+YOUNG_S: Final = 2.0
+"""A role younger than this is not hit: supervisord would call it one that could not start."""
+STEADY_S: Final = 20.0
+"""How long a stack may take until it is healthy: a role that failed to start is tried again after
+1, 2, 3 s."""
+START_S: Final = 20.0
+"""How long a private stack's supervisord may take to listen."""
+STOP_S: Final = 30.0
+"""How long a private stack may take to end: `main.py` allows supervisord 15 s."""
+LEFT_S: Final = 3.0
+"""How long what is left of an ended stack may take to go."""
+LOOK_S: Final = 0.05
+OUTPUT: Final = "main.out"
+"""Where a private stack's `main.py` tells its story."""
+
+_HOPELESS_STATES: Final = frozenset({"FATAL", "STOPPED", "EXITED", "UNKNOWN"})
+"""States that a role does not leave by itself (supervisor 4.3: states.py)."""
+_START_TICKS: Final = 19
+"""Where field 22 of /proc/PID/stat, the time of its start, lies behind the program's name."""
+
+
+class TargetError(Exception):
+    """There is no stack to experiment on, or it is not fit for it (one line for people)."""
+
+
+def known_roles() -> tuple[str, ...]:
+    """Return the names of the programs in `etc/supervisord.conf`."""
+    parser = configparser.RawConfigParser(strict=False)
+    parser.read(PROJECT_ROOT / "etc" / "supervisord.conf", encoding="utf-8")
+    return tuple(s.partition(":")[2] for s in parser.sections() if s.startswith("program:"))
+
+
+class Target:
+    """A stack under a supervisord. Leaving the `with` block ends it if it is a private one.
+
+    Its files stay, for whoever wants to know what was wrong with it, unless `remove_files` was
+    called, or the block was left by something that is not its fault, such as Ctrl-C.
+    """
+
+    def __init__(self, settings: Settings, main: subprocess.Popen[bytes] | None = None) -> None:
+        self.settings = settings
+        self.var_dir = settings.var_dir
+        self._main = main
+        self._control_socket = settings.var_dir / "supervisor.sock"
+
+    @property
+    def private(self) -> bool:
+        """Whether the stack is ours, to be ended by us."""
+        return self._main is not None
+
+    def processes(self) -> dict[str, Process]:
+        """All roles as supervisord sees them. Asking wakes supervisord: not while time is taken."""
+        try:
+            processes = Supervisor(self._control_socket).processes()
+        except (SupervisorSilentError, SupervisorEndingError) as error:
+            raise TargetError(
+                f"the supervisord in {self.var_dir} does not answer: {error or 'it is ending'}"
+            ) from None
+        return {process.program: process for process in processes}
+
+    def restart(self, role: str) -> None:
+        """Stop a role and start it again, as `supervisorctl restart` does."""
+        self._command("stopProcess", role)
+        self._command("startProcess", role)
+
+    def stop(self, role: str) -> None:
+        """Stop a role, as `supervisorctl stop` does."""
+        self._command("stopProcess", role)
+
+    def _command(self, method: str, role: str) -> None:
+        transport = SupervisorTransport(None, None, f"unix://{self._control_socket}")
+        try:
+            with ServerProxy("http://supervisord", transport=transport) as proxy:
+                getattr(proxy.supervisor, method)(role)
+        except (OSError, Fault) as error:
+            raise TargetError(f"supervisord cannot {method} {role}: {error}") from None
+
+    def wait_until_steady(self) -> dict[str, Process]:
+        """Wait until every role runs, none of them young, and ticks arrive at the strategy.
+
+        Raises TargetError after `STEADY_S`, or at once where waiting does not help.
+        """
+        deadline_s = time.monotonic() + STEADY_S
+        while True:
+            processes = self.processes()
+            hopeless = [p for p in processes.values() if p.state in _HOPELESS_STATES]
+            trouble = why_not_steady(hopeless or processes.values())
+            if not trouble:
+                break
+            if hopeless or time.monotonic() > deadline_s:
+                raise TargetError(f"the stack in {self.var_dir} is not healthy: {trouble}")
+            time.sleep(LOOK_S)
+        before = self.last_evaluated()
+        while self.last_evaluated() == before:
+            if time.monotonic() > deadline_s:
+                raise TargetError(
+                    f"the stack in {self.var_dir} is not healthy: no tick arrives at the strategy"
+                )
+            time.sleep(LOOK_S)
+        return processes
+
+    def last_evaluated(self) -> tuple[str, int]:
+        """Tape and sequence of the last tick that the strategy evaluated, as it remembers them."""
+        state = open_state(strategy_state(self.settings), word_count=1)
+        return (str(state.header.get("tape")), state.words[0]) if state else ("", 0)
+
+    def left_behind(self) -> list[str]:
+        """Segments and processes of a stack that has ended, once they had time to go."""
+        deadline_s = time.monotonic() + LEFT_S
+        while left := [*_segments(self.settings.price_book.name), *_processes_of(self.var_dir)]:
+            if time.monotonic() > deadline_s:
+                break
+            time.sleep(LOOK_S)
+        return left
+
+    def end(self) -> None:
+        """End a private stack; another one is left alone. May be called again."""
+        if self._main is None or self._main.poll() is not None:
+            return
+        self._main.send_signal(signal.SIGINT)
+        try:
+            self._main.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._main.kill()  # supervisord is told by the kernel, and the roles after it
+            self._main.wait()
+
+    def remove_files(self) -> None:
+        """Remove the files of a private stack that has ended; those of another one stay."""
+        if self._main is not None:
+            shutil.rmtree(self.var_dir.parent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
+        if error is not None and not isinstance(error, TargetError):
+            self.remove_files()
+
+
+def strategy_state(settings: Settings) -> Path:
+    """Return the file in which the strategy keeps the last tick that it evaluated."""
+    return settings.var_dir / f"strategy-{settings.strategy.client_id}.state"
+
+
+def find_target(config: Path | None, var_dir: Path | None) -> Target:
+    """Find the running stack of these settings, or start a private one.
+
+    Raises TargetError.
+    """
+    if var_dir is not None:
+        os.environ["TRADING_VAR_DIR"] = str(var_dir.absolute())
+    try:
+        settings = load_settings(config)
+    except SettingsError as error:
+        raise TargetError(str(error)) from None
+    if wake_supervisord(settings.var_dir):
+        return Target(settings)
+    return _start_private(settings)
+
+
+def private_settings(settings: Settings, directory: Path) -> Settings:
+    """Return the same settings with ports, names and directories that nobody else has."""
+    price_port, news_port, order_port, dashboard_port = _free_ports(4)
+    replace = msgspec.structs.replace
+    return replace(
+        settings,
+        var_dir=directory / "var",
+        gateway=replace(settings.gateway, price_port=price_port, news_port=news_port),
+        price_book=replace(settings.price_book, name=f"chaos-{os.getpid()}"),
+        order_manager=replace(settings.order_manager, port=order_port),
+        dashboard=replace(settings.dashboard, port=dashboard_port),
+    )
+
+
+def to_toml(settings: Settings) -> str:
+    """Write settings as a settings file. JSON's strings, numbers and lists are TOML's too."""
+    tables = msgspec.to_builtins(settings, enc_hook=str)
+    sections = {key: value for key, value in tables.items() if isinstance(value, dict)}
+    top = {key: value for key, value in tables.items() if key not in sections}
+    lines = []
+    for section, keys in {"": top, **sections}.items():
+        lines += [f"[{section}]"] if section else []
+        lines += [f"{key} = {json.dumps('' if v is None else v)}" for key, v in keys.items()]
+    return "\n".join(lines) + "\n"
+
+
+def why_not_steady(processes: Iterable[Process]) -> str:
+    """Say what keeps a stack from being steady; "" if nothing does."""
+    for process in processes:
+        if process.state != "RUNNING":
+            return f"{process.program} is {process.state}"
+        if _age_s(process.pid) < YOUNG_S:
+            return f"{process.program} has just started"
+    return ""
+
+
+def _age_s(pid: int) -> float:
+    """How long a process has lived; 0 if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return 0.0
+    started_ticks = int(stat[stat.rindex(b")") + 1 :].split()[_START_TICKS])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _start_private(settings: Settings) -> Target:
+    directory = settings.var_dir / "chaos" / f"private-{os.getpid()}"
+    settings = private_settings(settings, directory)
+    config = directory / "trading.toml"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        config.write_text(to_toml(settings), encoding="utf-8")
+    except OSError as error:
+        raise TargetError(
+            f"no stack runs, and none can be started: {error.filename}: {error.strerror}"
+        ) from None
+    environment = {key: value for key, value in os.environ.items() if key != "TRADING_VAR_DIR"}
+    main = subprocess.Popen(
+        [sys.executable, PROJECT_ROOT / "main.py", "--config", config],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is for us, and we end it in our own time
+    )
+    target = Target(settings, main)
+    try:
+        # It ends when nobody reads its output any more: so it does not outlive us, however we end.
+        threading.Thread(target=_copy_output, args=(main, directory), daemon=True).start()
+        _wait_for_supervisord(target, main, directory)
+    except BaseException:
+        target.end()
+        shutil.rmtree(directory)
+        raise
+    return target
+
+
+def _copy_output(main: subprocess.Popen[bytes], directory: Path) -> None:
+    assert main.stdout
+    with (directory / OUTPUT).open("wb", buffering=0) as file:
+        while data := os.read(main.stdout.fileno(), 4096):
+            file.write(data)
+
+
+def _wait_for_supervisord(target: Target, main: subprocess.Popen[bytes], directory: Path) -> None:
+    deadline_s = time.monotonic() + START_S
+    while not wake_supervisord(target.var_dir):
+        if main.poll() is not None or time.monotonic() > deadline_s:
+            time.sleep(LOOK_S)  # for its last words to be written
+            said = (directory / OUTPUT).read_text(errors="replace").strip().splitlines()
+            reason = said[-1] if said else "main.py says nothing"
+            raise TargetError(f"no stack runs, and none can be started: {reason}")
+        time.sleep(LOOK_S)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def _segments(name: str) -> list[str]:
+    return [
+        f"/dev/shm/{path.name}"
+        for path in SHM_DIR.glob(f"{name}*")
+        if path.name == name or path.name.startswith(f"{name}.")
+    ]
+
+
+def _processes_of(var_dir: Path) -> list[str]:
+    """Processes that have this var directory in their command line or environment, but for us."""
+    mark = str(var_dir).encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+            if mark in command + (entry / "environ").read_bytes():
+                found.append(f"process {entry.name}: {command.replace(bytes(1), b' ').decode()}")
+        except OSError:
+            continue  # it has just ended, or is somebody else's
+    return found

@@ -1,0 +1,248 @@
+"""A small run for the judge: the real trader over a random walk, with everything else made up.
+
+Two tapes; a gap in the book; a strategy that is killed with orders under way, and lapped once;
+answers that come late; a ledger that refuses some orders. `play` gives the records of it, in which
+there is no fault.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from random import Random
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+
+from chaos.records import (
+    AppliedNews,
+    BookedTick,
+    Evaluation,
+    Gap,
+    LedgerOrder,
+    Records,
+    SentOrder,
+    Tick,
+    ToldOrder,
+)
+from lib.order_client import OrderClient
+from lib.order_messages import ExecutionReport, LogonAck, Order
+from lib.price_book_segment import TICK
+from lib.settings import StrategySettings
+from lib.signals import MovingAverageAndNews
+from lib.trader import Decision, News, Trader
+
+SYMBOLS: Final = ("AAPL", "MSFT")
+SETTINGS: Final = StrategySettings(short_window=3, long_window=6)
+TAPES: Final = {"A": 600, "B": 400}
+"""Tapes and how many ticks they have."""
+FIRST_PRICES: Final = {"A": 100, "B": 200}
+"""So far apart that windows which hold prices of both say something."""
+BOOK_GAP: Final = Gap("A", 100, 104)
+KILL: Final = 300
+"""The tick of tape A after which the strategy is killed."""
+ABSENCE: Final = Gap("A", 301, 320)
+LAP: Final = Gap("B", 200, 215)
+"""Ticks that were overwritten in the ring before the strategy read them."""
+MAX_BATCH: Final = 4
+MAX_DELAY: Final = 12
+"""So many batches an order or an answer is at most under way."""
+NEWS: Final = 0.2
+"""The share of batches with which news comes."""
+HALTED: Final = 0.1
+"""The share of orders that the ledger refuses for a reason of its own."""
+
+Fault = Literal["", "windows not cleared", "news a batch late", "rejections ignored"]
+
+
+def play(seed: int = 3, fault: Fault = "") -> Records:
+    """Let the run happen; `fault` is one of the strategy's."""
+    return _Run(seed, fault).play()
+
+
+class _Run:
+    def __init__(self, seed: int, fault: Fault) -> None:
+        self.random = Random(seed)
+        self.fault = fault
+        self.records = Records(
+            SYMBOLS,
+            SETTINGS.short_window,
+            SETTINGS.long_window,
+            SETTINGS.bullish_threshold,
+            SETTINGS.bearish_threshold,
+            SETTINGS.quantity,
+            book_gaps=[BOOK_GAP],
+            strategy_gaps=[ABSENCE, LAP],
+            positions=dict.fromkeys(SYMBOLS, 0),
+        )
+        self.now = 0  # batches since the beginning
+        self.trade_id = 0
+        self.begin_life()
+
+    def begin_life(self) -> None:
+        self.client = OrderClient("strategy")
+        self.trader = Trader(SYMBOLS, SETTINGS, MovingAverageAndNews, self.client)
+        last = max((row.order_id for row in self.records.ledger), default=0)
+        self.trader.logged_on(LogonAck("strategy", last, dict(self.records.positions)))
+        self.orders: deque[tuple[int, Order]] = deque()
+        self.reports: deque[tuple[int, ExecutionReport]] = deque()
+        self.applied: int | None = None
+        self.sentiment: int | None = None
+
+    def play(self) -> Records:
+        for tape, count in TAPES.items():
+            self.play_tape(tape, count)
+        while self.orders or self.reports:
+            self.deliver()
+        return self.records
+
+    def play_tape(self, tape: str, count: int) -> None:
+        records, random = self.records, self.random
+        prices = dict.fromkeys(SYMBOLS, FIRST_PRICES[tape])
+        played = records.tapes[tape] = {}
+        for sequence in range(1, count + 1):
+            symbol = random.choice(SYMBOLS)
+            prices[symbol] = max(1, prices[symbol] + random.randint(-2, 2))
+            played[sequence] = Tick(symbol, prices[symbol])
+        booked = [
+            BookedTick(tape, sequence, *tick)
+            for sequence, tick in played.items()
+            if not (tape == BOOK_GAP.tape and BOOK_GAP.first <= sequence <= BOOK_GAP.last)
+        ]
+        records.booked += booked
+        self.begin_tape(tape)
+        if tape != ABSENCE.tape:
+            self.evaluate_all([tick for tick in booked if tick.sequence < LAP.first], "tape")
+            self.evaluate_all([tick for tick in booked if tick.sequence > LAP.last], "lap")
+            return
+        self.evaluate_all([tick for tick in booked if tick.sequence <= KILL], "life")
+        self.begin_life()
+        self.begin_tape(tape)
+        self.trader.refill(array([tick for tick in booked if tick.sequence <= ABSENCE.last]))
+        self.evaluate_all([tick for tick in booked if tick.sequence > ABSENCE.last], "life")
+
+    def begin_tape(self, tape: str) -> None:
+        if self.fault == "windows not cleared" and self.trader.tape:
+            self.trader.tape = tape
+        else:
+            self.trader.begin_tape(tape)
+
+    def evaluate_all(
+        self, ticks: list[BookedTick], begun_by: Literal["life", "tape", "lap"]
+    ) -> None:
+        first, last = ticks[0], ticks[-1]
+        self.records.evaluations.append(
+            Evaluation(first.tape, first.sequence, last.sequence, begun_by)
+        )
+        while ticks:
+            size = self.random.randint(1, MAX_BATCH)
+            self.evaluate(ticks[:size])
+            ticks = ticks[size:]
+
+    def evaluate(self, ticks: list[BookedTick]) -> None:
+        self.deliver()
+        before = self.sentiment
+        if self.random.random() < NEWS:
+            self.sentiment = self.random.choice([20, 39, 40, 60, 61, 80])
+        in_force = before if self.fault == "news a batch late" else self.sentiment
+        if in_force is not None:
+            self.trader.take_news(News(in_force, 1, ticks[0].tape))
+        self.trader.heard_news(0)
+        if self.applied != self.sentiment:
+            self.applied = self.sentiment
+            self.records.news.append(AppliedNews(ticks[0].tape, ticks[0].sequence, self.sentiment))
+        for decision in self.trader.evaluate(array(ticks), 0):
+            self.submit(decision)
+
+    def submit(self, decision: Decision) -> None:
+        order = decision.order
+        self.client.submit(order, 0)
+        self.orders.append((self.now + self.random.randint(0, MAX_DELAY), order))
+        assert order.tape is not None
+        assert order.tick_sequence is not None
+        self.records.sent.append(
+            SentOrder(
+                order.order_id,
+                order.symbol,
+                order.side,
+                order.quantity,
+                order.price,
+                order.tape,
+                order.tick_sequence,
+                decision.sentiment,
+            )
+        )
+
+    def deliver(self) -> None:
+        """Let what is due arrive, in order: orders at the ledger, answers at the strategy."""
+        self.now += 1
+        while self.orders and self.orders[0][0] <= self.now:
+            _, order = self.orders.popleft()
+            self.reports.append((self.now + self.random.randint(0, MAX_DELAY), self.book(order)))
+        while self.reports and self.reports[0][0] <= self.now:
+            _, report = self.reports.popleft()
+            del self.client.unanswered[report.order_id]
+            if not (self.fault == "rejections ignored" and report.status == "REJECTED"):
+                self.trader.answered(report)
+            assert report.position is not None
+            self.records.told.append(
+                ToldOrder(
+                    report.order_id,
+                    report.status,
+                    report.symbol,
+                    report.side,
+                    report.trade_id,
+                    report.position,
+                    len(self.records.sent),
+                )
+            )
+
+    def book(self, order: Order) -> ExecutionReport:
+        position = self.records.positions[order.symbol]
+        reason = None
+        if order.position != position:
+            reason = f"the position is {position}, and the order assumes {order.position}"
+        elif self.random.random() < HALTED:
+            reason = "halted"
+        else:
+            self.trade_id += 1
+            position += order.signed_quantity
+            self.records.positions[order.symbol] = position
+        report = ExecutionReport(
+            client_id="strategy",
+            order_id=order.order_id,
+            status="REJECTED" if reason else "FILLED",
+            symbol=order.symbol,
+            side=order.side,
+            quantity=order.quantity,
+            raw_price=msgspec.Raw(b"1"),
+            trade_id=None if reason else self.trade_id,
+            position=position,
+            reason=reason,
+        )
+        self.records.ledger.append(
+            LedgerOrder(
+                order.order_id,
+                order.symbol,
+                order.side,
+                order.quantity,
+                order.price,
+                report.status,
+                reason,
+                report.trade_id,
+                position,
+                order.tape,
+                order.tick_sequence,
+            )
+        )
+        return report
+
+
+def array(ticks: list[BookedTick]) -> np.ndarray:
+    """Ticks as the price book's reader gives them."""
+    given = np.zeros(len(ticks), TICK)
+    for index, tick in enumerate(ticks):
+        given[index]["sequence"] = tick.sequence
+        given[index]["symbol"] = SYMBOLS.index(tick.symbol)
+        given[index]["price"] = tick.price
+    return given

@@ -1,0 +1,151 @@
+"""Gathering: logs in several parts, and what a strategy's events say of its lives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from chaos.gather import extend_evaluations, read_log, take_orderbook_log, take_strategy_log
+from chaos.records import AppliedNews, BookedTick, Evaluation, Gap, Records, SentOrder, ToldOrder
+
+ORDER = {"order_id": 1, "symbol": "AAPL", "side": "BUY"}
+
+
+def records() -> Records:
+    return Records(("AAPL",), 2, 4, 60, 40, 10)
+
+
+def event(name: str, **keys: Any) -> dict[str, Any]:
+    return {"event": name, **keys}
+
+
+def begun(tape: str, first: int, last_evaluated: int = 0) -> dict[str, Any]:
+    return event(
+        "evaluation_started", tape=tape, last_evaluated=last_evaluated, first_evaluated=first
+    )
+
+
+def sent(order_id: int, sequence: int, price: float = 172.53) -> dict[str, Any]:
+    return event(
+        "order_sent", **ORDER | {"order_id": order_id}, quantity=10, price=price, tape="A",
+        tick_sequence=sequence, sentiment=70, latency_us=5,
+    )  # fmt: skip
+
+
+def strategy(*events: dict[str, Any]) -> Records:
+    gathered = records()
+    take_strategy_log([event("started"), event("attached"), *events], gathered)
+    return gathered
+
+
+def test_a_log_is_read_with_its_older_parts_the_oldest_first(tmp_path: Path) -> None:
+    for number, suffix in enumerate(["10", "2", "1", ""]):
+        path = tmp_path / f"strategy.jsonl.{suffix}".rstrip(".")
+        path.write_text(json.dumps(event("news", number=number)) + "\n")
+    (tmp_path / "strategy.jsonl.old").write_text('{"event": "not a part"}\n')
+    log = read_log(tmp_path / "strategy.jsonl")
+    assert [entry["number"] for entry in log] == [0, 1, 2, 3]
+
+
+def test_a_part_that_is_moved_on_while_it_is_read_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "strategy.jsonl"
+    path.write_text('{"event": "started"}\n')
+    (tmp_path / "strategy.jsonl.1").hardlink_to(path)
+    assert read_log(path) == [event("started")]
+
+
+def test_lines_that_are_no_events_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "strategy.jsonl"
+    path.write_bytes(b'Traceback\n\xff\n[1]\n{"level": 1}\n{"event": "started"}\n{"eve')
+    assert read_log(path) == [event("started")]
+
+
+def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert read_log(tmp_path / "strategy.jsonl") == []
+
+
+def test_a_successor_says_how_far_the_life_before_it_came() -> None:
+    gathered = strategy(
+        begun("A", 5),
+        event("started"),
+        event("attached"),
+        begun("A", 20, last_evaluated=11),
+        event("ticks_missed", first=12, last=19, where="strategy", tape="A"),
+    )
+    assert gathered.evaluations == [Evaluation("A", 5, 11), Evaluation("A", 20, 20)]
+    assert gathered.strategy_gaps == [Gap("A", 12, 19)]
+
+
+def test_a_new_tape_and_a_new_book_go_on_with_the_same_life() -> None:
+    gathered = strategy(begun("A", 5), begun("B", 1), event("attached"), begun("B", 9, 6))
+    assert gathered.evaluations == [
+        Evaluation("A", 5, 5),
+        Evaluation("B", 1, 6, "tape"),
+        Evaluation("B", 9, 9, "book"),
+    ]
+
+
+def test_a_ring_that_was_lapped_cuts_the_evaluation() -> None:
+    missed = event("ticks_missed", first=50, last=60, where="ring", tape="A", ticks=11)
+    gathered = strategy(begun("A", 5), missed)
+    assert gathered.evaluations == [Evaluation("A", 5, 49), Evaluation("A", 61, 61, "lap")]
+    assert gathered.strategy_gaps == [Gap("A", 50, 60)]
+
+
+def test_silent_news_are_no_news() -> None:
+    gathered = strategy(
+        event("news_applied", sentiment=70, sequence=1, first_tick_sequence=5, tape="A"),
+        event("news_silent", first_tick_sequence=9, tape="A"),
+    )
+    assert gathered.news == [AppliedNews("A", 5, 70), AppliedNews("A", 9, None)]
+
+
+def test_an_answer_knows_which_orders_were_sent_before_it() -> None:
+    gathered = strategy(
+        sent(1, 5),
+        event("order_filled", **ORDER, client_id="strategy", trade_id=7, position=10),
+        sent(2, 6),
+        event("order_rejected", **ORDER | {"order_id": 2}, reason="halted", position=10),
+        event("order_error", order_id=2, reason="disk full"),
+        event("order_error", order_id=None, reason="malformed"),
+    )
+    assert gathered.sent[0] == SentOrder(1, "AAPL", "BUY", 10, 17_253_000_000, "A", 5, 70)
+    assert gathered.told == [
+        ToldOrder(1, "FILLED", "AAPL", "BUY", 7, 10, 1),
+        ToldOrder(2, "REJECTED", "AAPL", "BUY", None, 10, 2),
+    ]
+    assert gathered.answered_with_error == {2}
+
+
+def test_orders_are_held_back_from_the_last_one_to_the_first_one_after_that_is_over() -> None:
+    stopped, resumed = event("deciding_stopped"), event("deciding_resumed")
+    gathered = strategy(sent(1, 5), stopped, sent(2, 8), resumed, sent(3, 20), sent(4, 30))
+    assert gathered.held_back == [Gap("A", 6, 19)]
+
+
+def test_the_orderbook_says_what_it_missed_and_what_it_could_not_read() -> None:
+    gathered = records()
+    take_orderbook_log(
+        [
+            event("connected", stream="price", tape="A"),
+            event("ticks_missed", first=3, last=5, where="gateway", tape="A"),
+            event("malformed_frames", count=2, examples=[8, 11], stream="price"),
+        ],
+        gathered,
+    )
+    assert gathered.book_gaps == [Gap("A", 3, 5), Gap("A", 8, 8), Gap("A", 11, 11)]
+
+
+def test_an_evaluation_is_as_long_as_anything_tells() -> None:
+    gathered = strategy(begun("A", 5), sent(1, 8), begun("B", 1))
+    gathered.booked = [BookedTick("A", 12, "AAPL", 1), BookedTick("B", 30, "AAPL", 1)]
+    extend_evaluations(gathered, {"B": 25})
+    assert gathered.evaluations == [Evaluation("A", 5, 12), Evaluation("B", 1, 25, "tape")]
+
+
+def test_a_life_that_ended_saw_no_more_than_is_known() -> None:
+    gathered = strategy(begun("A", 5), sent(1, 8), event("started"), begun("B", 1))
+    gathered.booked = [BookedTick("A", 12, "AAPL", 1)]
+    extend_evaluations(gathered, {})
+    assert gathered.evaluations[0] == Evaluation("A", 5, 8)

@@ -1,0 +1,508 @@
+"""The judge: it says nothing of good records, and names each fault that is planted in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chaos.judge import MAX_FINDINGS, judge
+from chaos.records import AppliedNews, BookedTick, Gap, Records, Tick
+from lib.prices import format_price
+from tests.small_run import ABSENCE, BOOK_GAP, KILL, Fault, play
+
+Plant = Callable[[Records], None]
+PLANTS: dict[str, tuple[Plant, str]] = {}
+"""A fault by name: what plants it, and a pattern for the line that must name it."""
+
+
+def names(pattern: str) -> Callable[[Plant], Plant]:
+    """The judge must name the fault that the function plants with a line like this."""
+
+    def register(plant: Plant) -> Plant:
+        PLANTS[plant.__name__.replace("_", " ")] = (plant, pattern)
+        return plant
+
+    return register
+
+
+def change(rows: list[Any], index: int, **values: Any) -> None:
+    rows[index] = rows[index]._replace(**values)
+
+
+def index_of(records: Records, tape: str, sequence: int) -> int:
+    """Where a tick is in the book."""
+    return next(i for i, t in enumerate(records.booked) if t[:2] == (tape, sequence))
+
+
+def filled(records: Records) -> int:
+    """A filled order in the middle, as an index of the ledger."""
+    middle = len(records.ledger) // 2
+    return next(i for i in range(middle, 0, -1) if records.ledger[i].status == "FILLED")
+
+
+def forget(records: Records, order_id: int, *, sent: bool) -> None:
+    """Take an order out of the ledger, and what was told of it; perhaps the order itself."""
+    records.ledger = [row for row in records.ledger if row.order_id != order_id]
+    records.told = [told for told in records.told if told.order_id != order_id]
+    if sent:
+        records.sent = [order for order in records.sent if order.order_id != order_id]
+
+
+@names(r"tape \w, tick \d+, order (\d+): sent, and not in the ledger")
+def an_order_that_is_lost(records: Records) -> None:
+    forget(records, records.ledger[filled(records)].order_id, sent=False)
+
+
+@names(r"order \d+: in the ledger twice")
+def an_order_that_is_doubled(records: Records) -> None:
+    index = filled(records)
+    records.ledger.insert(index, records.ledger[index])
+
+
+@names(r"order \d+: told FILLED .*, and not in the ledger")
+def a_fill_that_was_told_and_never_booked(records: Records) -> None:
+    del records.ledger[filled(records)]
+
+
+@names(r"order \d+: told FILLED .*, and the ledger has REJECTED")
+def a_fill_that_was_told_and_booked_as_rejected(records: Records) -> None:
+    change(records.ledger, filled(records), status="REJECTED", trade_id=None, reason="halted")
+
+
+@names(r"order \d+: told REJECTED .*, and the ledger has FILLED")
+def a_rejection_that_was_told_and_booked_as_filled(records: Records) -> None:
+    order_id = records.ledger[filled(records)].order_id
+    [index] = [i for i, told in enumerate(records.told) if told.order_id == order_id]
+    change(records.told, index, status="REJECTED", trade_id=None)
+
+
+@names(r"order \d+: told .* trade_id 9999, .*, and the ledger has .* trade_id \d+")
+def another_trade_id_told_than_booked(records: Records) -> None:
+    order_id = records.ledger[filled(records)].order_id
+    [index] = [i for i, told in enumerate(records.told) if told.order_id == order_id]
+    change(records.told, index, trade_id=9999)
+
+
+@names(r"order \d+: its trade_id \d+ is order \d+'s, too")
+def a_trade_id_that_is_there_twice(records: Records) -> None:
+    change(records.ledger, filled(records), trade_id=1)
+
+
+@names(r"order \d+: FILLED in the ledger without a trade_id")
+def a_fill_without_a_trade_id(records: Records) -> None:
+    change(records.ledger, filled(records), trade_id=None)
+
+
+@names(r"position in AAPL: the ledger's table says 999, and the fills make it -?10")
+def a_position_that_is_wrong_in_the_table(records: Records) -> None:
+    records.positions["AAPL"] = 999
+
+
+@names(r"order \d+: FILLED with the position 999 in \w+, and the fills make it -?10")
+def a_position_that_is_wrong_in_an_order(records: Records) -> None:
+    change(records.ledger, filled(records), position=999)
+
+
+@names(r"order \d+: told .* position 999, and the ledger has .* position -?\d+")
+def a_position_that_was_told_wrong(records: Records) -> None:
+    change(records.told, -1, position=999)
+
+
+@names(r"tape A, tick 200: not in the book, and not reported as missed")
+def a_tick_that_is_lost(records: Records) -> None:
+    del records.booked[index_of(records, "A", 200)]
+
+
+@names(r"tape B, tick 400: not in the book, and not reported as missed")
+def the_last_tick_that_is_lost(records: Records) -> None:
+    del records.booked[-1]
+
+
+@names(r"tape C, ticks 1 to 3: not in the book, and not reported as missed")
+def a_tape_that_never_reached_the_book(records: Records) -> None:
+    records.tapes["C"] = dict.fromkeys((1, 2, 3), Tick("AAPL", 100))
+
+
+@names(r"tape A, tick 200: in the book twice")
+def a_tick_that_is_there_twice(records: Records) -> None:
+    index = index_of(records, "A", 200)
+    records.booked.insert(index, records.booked[index])
+
+
+@names(r"tape A, tick 200: in the book behind tick 201")
+def ticks_that_are_swapped(records: Records) -> None:
+    one, other = index_of(records, "A", 200), index_of(records, "A", 201)
+    booked = records.booked
+    booked[one], booked[other] = booked[other], booked[one]
+
+
+@names(r"tape A, tick 200: \w+ at 0.00000007 in the book, and played was \w+ at [\d.]+")
+def a_price_that_is_wrong(records: Records) -> None:
+    change(records.booked, index_of(records, "A", 200), price=7)
+
+
+@names(r"tape A, tick 200: GOOG at [\d.]+ in the book, and played was \w+ at [\d.]+")
+def a_symbol_that_is_wrong(records: Records) -> None:
+    change(records.booked, index_of(records, "A", 200), symbol="GOOG")
+
+
+@names(r"tape B, tick 401: in the book, and never played")
+def a_tick_that_was_never_played(records: Records) -> None:
+    records.booked.append(BookedTick("B", 401, "AAPL", 100))
+
+
+@names(r"tape A, ticks 100 to 104: not in the book, and not reported as missed")
+def a_gap_in_the_book_that_is_not_reported(records: Records) -> None:
+    records.book_gaps.remove(BOOK_GAP)
+
+
+@names(r"tape A, tick 104: not in the book, and not reported as missed")
+def a_gap_in_the_book_that_is_reported_too_short(records: Records) -> None:
+    change(records.book_gaps, 0, last=103)
+
+
+@names(r"tape A, tick 105: reported as missed by the orderbook, and in the book")
+def a_gap_in_the_book_that_is_reported_too_long(records: Records) -> None:
+    change(records.book_gaps, 0, last=105)
+
+
+@names(r"tape B, ticks 7 to 9: reported as missed by the orderbook, and in the book")
+def a_reported_gap_in_the_book_that_is_none(records: Records) -> None:
+    records.book_gaps.append(Gap("B", 7, 9))
+
+
+@names(r"tape A, tick 300: evaluated twice")
+def a_tick_that_is_evaluated_twice(records: Records) -> None:
+    change(records.evaluations, 1, first=KILL)
+    records.strategy_gaps.clear()
+
+
+@names(r"tape A, ticks 301 to 320: in the book, not evaluated, and not reported as missed")
+def an_absence_that_is_not_reported(records: Records) -> None:
+    del records.strategy_gaps[0]
+
+
+@names(r"tape A, ticks 301 to 320: in the book, not evaluated, and not reported as missed")
+def an_absence_that_is_reported_of_another_tape(records: Records) -> None:
+    change(records.strategy_gaps, 0, tape="B")
+
+
+@names(r"tape \w, tick \d+, order (\d+): sent, and not in the ledger")
+def the_last_order_that_is_lost(records: Records) -> None:
+    forget(records, records.sent[-1].order_id, sent=False)
+
+
+@names(r"tape A, tick 300: in the book, not evaluated, and not reported as missed")
+def a_tick_that_is_not_evaluated(records: Records) -> None:
+    change(records.evaluations, 0, last=KILL - 1)
+
+
+@names(r"tape A, ticks 599 to 600: in the book, not evaluated, and not reported as missed")
+def the_end_of_a_tape_that_is_not_evaluated(records: Records) -> None:
+    change(records.evaluations, 1, last=598)
+
+
+@names(r"tape B, tick 1: in the book, not evaluated, and not reported as missed")
+def the_beginning_of_a_tape_that_is_not_evaluated(records: Records) -> None:
+    change(records.evaluations, 2, first=2)
+
+
+@names(r"tape B, tick 400: in the book, not evaluated, and not reported as missed")
+def the_end_of_the_run_that_is_not_evaluated(records: Records) -> None:
+    change(records.evaluations, -1, last=399)
+
+
+@names(r"tape A, tick 300: reported as missed by the strategy, and evaluated")
+def a_reported_absence_that_was_none(records: Records) -> None:
+    records.strategy_gaps[0] = Gap("A", KILL, ABSENCE.last)
+
+
+@names(r"tape \w, tick \d+, order \d+: missing, the rules give (BUY|SELL) \d+ \w+")
+def an_order_that_is_missing(records: Records) -> None:
+    forget(records, records.ledger[filled(records)].order_id, sent=True)
+
+
+@names(r"tape \w, tick \d+, order \d+: missing, the rules give (BUY|SELL) \d+ \w+")
+def the_last_order_that_is_missing(records: Records) -> None:
+    forget(records, records.sent[-1].order_id, sent=True)
+
+
+@names(r"tape B, tick \d+, order 999: .*, and the rules give no order")
+def an_order_too_many(records: Records) -> None:
+    sequences = {sent.tick_sequence for sent in records.sent if sent.tape == "B"}
+    sequence = next(s for s in range(100, 400) if s not in sequences)
+    tick = records.tapes["B"][sequence]
+    order = records.sent[-1]._replace(
+        order_id=999, symbol=tick.symbol, price=tick.price, tick_sequence=sequence
+    )
+    after = sum(s.tape == "A" or s.tick_sequence < sequence for s in records.sent)
+    records.sent.insert(after, order)
+
+
+@names(r"tape B, tick \d+, order 999: a second order at this tick, after order \d+")
+def a_second_order_at_a_tick(records: Records) -> None:
+    last = records.sent[-1]
+    records.sent.append(last._replace(order_id=999))
+
+
+@names(r"tape A, tick 310, order 999: no strategy evaluated that tick of the book")
+def an_order_of_a_tick_that_nobody_evaluated(records: Records) -> None:
+    records.sent.append(records.sent[-1]._replace(order_id=999, tape="A", tick_sequence=310))
+
+
+@names(r"tape X, tick 1, order 999: booked among those of this run, and nobody knows that tape")
+def an_order_of_a_tape_that_nobody_knows(records: Records) -> None:
+    row = records.ledger[-1]
+    records.ledger.append(
+        row._replace(
+            order_id=999, tape="X", tick_sequence=1, status="REJECTED", reason="halted",
+            trade_id=None,
+        )
+    )  # fmt: skip
+
+
+def change_order(records: Records, **values: Any) -> None:
+    """Change an order in the log and in the ledger."""
+    row = records.ledger[filled(records)]
+    [index] = [
+        i
+        for i, s in enumerate(records.sent)
+        if (s.order_id, s.tick_sequence) == (row.order_id, row.tick_sequence)
+    ]
+    change(records.sent, index, **values)
+    change(records.ledger, records.ledger.index(row), **values)
+
+
+@names(r"tape \w, tick \d+, order \d+: side is HOLD, and the rules give (BUY|SELL)")
+def a_side_that_is_wrong(records: Records) -> None:
+    change_order(records, side="HOLD")
+
+
+@names(r"tape \w, tick \d+, order \d+: quantity is 21, and the rules give [12]0")
+def a_quantity_that_is_wrong(records: Records) -> None:
+    change_order(records, quantity=21)
+
+
+@names(r"tape \w, tick \d+, order \d+: price is 0.00000007, and the rules give [\d.]+")
+def an_order_at_a_wrong_price(records: Records) -> None:
+    change_order(records, price=7)
+
+
+@names(r"tape \w, tick \d+, order \d+: order_id is 1, and the rules give \d+")
+def an_order_id_that_is_used_again(records: Records) -> None:
+    change(records.sent, -1, order_id=1)
+
+
+@names(r"sent was (BUY|SELL) 10 \w+ at [\d.]+, and booked is (BUY|SELL) 11 \w+ at [\d.]+")
+def an_order_that_is_booked_with_another_quantity(records: Records) -> None:
+    row = next(i for i, row in enumerate(records.ledger) if row.quantity == 10)
+    change(records.ledger, row, quantity=11)
+
+
+@names(r"tape \w, tick \d+, order \d+: sentiment is 55, and the rules give \d+")
+def news_that_was_not_in_force(records: Records) -> None:
+    change(records.sent, -1, sentiment=55)
+
+
+@names(r"tape A, tick \d+, order \d+: .*, and the rules give no order: .* the sentiment None")
+def an_order_while_the_news_were_silent(records: Records) -> None:
+    sequence = records.sent[0].tick_sequence
+    records.news = [n for n in records.news if n[:2] != ("A", sequence)]
+    records.news.append(AppliedNews("A", sequence, None))
+
+
+@names(r"rejected at a position of -?\d+, and this does not account for it: bad mood")
+def a_rejection_for_no_reason(records: Records) -> None:
+    index = next(i for i, row in enumerate(records.ledger) if row.status == "REJECTED")
+    change(records.ledger, index, reason="bad mood")
+
+
+@names(r"rejected at a position of .*: the position is 10, and the order assumes 10")
+def a_rejection_for_a_reason_that_is_not_true(records: Records) -> None:
+    index = next(i for i, row in enumerate(records.ledger) if row.status == "REJECTED")
+    change(records.ledger, index, reason="the position is 10, and the order assumes 10")
+
+
+@names(r"REJECTED in the ledger with the trade_id 5000 and the reason 'halted'")
+def a_rejection_with_a_trade_id(records: Records) -> None:
+    index = next(i for i, row in enumerate(records.ledger) if row.reason == "halted")
+    change(records.ledger, index, trade_id=5000)
+
+
+@names(r"left behind: /dev/shm/tradewire")
+def a_file_that_is_left(records: Records) -> None:
+    records.left_behind.append("/dev/shm/tradewire")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nothing_is_said_of_good_records(seed: int) -> None:
+    assert judge(play(seed)) == []
+
+
+def test_good_records_have_what_could_be_judged() -> None:
+    records = play()
+    refused = [row.reason or "" for row in records.ledger if row.status == "REJECTED"]
+    assert "halted" in refused
+    assert any("assumes" in reason for reason in refused)
+    assert len(records.sent) > len(records.ledger)  # some were under way when it was killed
+    assert {sent.tape for sent in records.sent} == {"A", "B"}
+
+
+@pytest.mark.parametrize("fault", PLANTS)
+def test_a_planted_fault_is_named(fault: str) -> None:
+    plant, pattern = PLANTS[fault]
+    records = play()
+    plant(records)
+    findings = judge(records)
+    assert any(re.search(pattern, finding) for finding in findings), findings
+
+
+@pytest.mark.parametrize(
+    "fault", ["windows not cleared", "news a batch late", "rejections ignored"]
+)
+def test_a_strategy_that_has_a_fault_is_found_out(fault: Fault) -> None:
+    findings = [finding for seed in range(20) for finding in judge(play(seed, fault))]
+    assert any("the rules give" in finding for finding in findings)
+
+
+def test_a_fill_of_an_order_that_assumes_another_position_is_named() -> None:
+    records = play()
+    index = next(i for i, r in enumerate(records.ledger) if "assumes" in (r.reason or ""))
+    change(records.ledger, index, status="FILLED", reason=None, trade_id=5000)
+    assert any("and decided at" in finding for finding in judge(records))
+
+
+def test_what_was_under_way_at_the_end_may_be_missing() -> None:
+    records = play()
+    records.tail_begins = {"B": 396}
+    records.settled = False
+    records.booked = [tick for tick in records.booked if tick[:2] < ("B", 398)]
+    change(records.evaluations, -1, last=395)
+    order_id = records.sent[-1].order_id
+    forget(records, order_id, sent=False)
+    records.positions = {
+        symbol: next(row.position for row in records.ledger[::-1] if row.symbol == symbol)
+        for symbol in records.positions
+    }
+    assert records.sent[-1].tick_sequence <= 395
+    assert judge(records) == []
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_an_order_of_the_tail_may_be_missing_though_all_else_was_settled(sent: bool) -> None:
+    records = play()
+    last = records.sent[-1]
+    forget(records, last.order_id, sent=sent)
+    assert any(f"order {last.order_id}:" in finding for finding in judge(records))
+    records.tail_begins = {last.tape: last.tick_sequence}
+    assert not any(f"order {last.order_id}:" in finding for finding in judge(records))
+
+
+def test_an_order_whose_line_in_the_log_was_lost_is_known_from_the_ledger() -> None:
+    records = play()
+    order_id = records.sent[-1].order_id
+    records.sent.pop()
+    records.told = [told for told in records.told if told.order_id != order_id]
+    assert records.ledger[-1].order_id == order_id
+    assert judge(records) == []
+
+
+def test_an_order_may_be_held_back() -> None:
+    records = play()
+    last = records.sent[-1]
+    records.held_back = [Gap(last.tape, last.tick_sequence, 400)]
+    forget(records, last.order_id, sent=True)
+    records.positions[last.symbol] = next(
+        row.position for row in records.ledger[::-1] if row.symbol == last.symbol
+    )
+    assert judge(records) == []
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_only_an_order_answered_with_an_error_may_be_missing_before_others(error: bool) -> None:
+    records = play()
+    first, second = records.ledger[:2]
+    assert (second.tape or "", second.tick_sequence or 0) <= ("A", KILL)  # of the same life
+    forget(records, first.order_id, sent=False)
+    if error:
+        records.answered_with_error.add(first.order_id)
+    lost = [finding for finding in judge(records) if "not in the ledger" in finding]
+    assert bool(lost) != error
+
+
+def test_only_the_first_findings_are_told() -> None:
+    records = play()
+    for index in range(0, 600, 2):
+        change(records.booked, index, price=7)
+    findings = judge(records)
+    assert len(findings) == MAX_FINDINGS + 1
+    assert re.fullmatch(r"and \d+ more findings", findings[-1])
+
+
+def test_a_symbol_that_is_not_traded_need_not_be_in_the_book() -> None:
+    records = play()
+    records.tapes["B"][401] = Tick("GOOG", 100)
+    assert judge(records) == []
+
+
+def test_what_is_in_the_book_from_before_the_recording_is_not_judged() -> None:
+    records = play()
+    for sequence in range(1, 50):
+        del records.tapes["A"][sequence]
+    assert judge(records) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_orders_from_before_the_first_tick_in_the_records_are_taken_as_they_are(seed: int) -> None:
+    records = play(seed)
+    del records.booked[: index_of(records, "A", 200)]
+    records.book_gaps.clear()
+    assert any(sent.tick_sequence < 200 for sent in records.sent)
+    assert judge(records) == []
+
+
+def test_a_strategy_that_did_not_run_to_the_end_need_not_have_seen_the_end() -> None:
+    records = play()
+    records.settled = False
+    change(records.evaluations, -1, last=records.sent[-1].tick_sequence)
+    assert judge(records) == []
+    records.settled = True
+    assert judge(records)
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_true"),
+    [
+        ("expired: first sent 5.001 s before its receipt, and the limit is 5.000 s", True),
+        ("expired: first sent 4.999 s before its receipt, and the limit is 5.000 s", False),
+        ("strategy has sent 7 orders within a second, which is the limit", True),
+        ("unknown symbol AAPL", False),
+        ("unknown symbol GOOG", True),
+        ("the quantity is {quantity}, and the limit is 9", True),
+        ("the quantity is {quantity}, and the limit is {quantity}", False),
+        ("the quantity is 5, and the limit is 4", False),
+        ("the position would be {after}, and the limit is 9 long or short", True),
+        ("the position would be {after}, and the limit is 10 long or short", False),
+        ("the position would be 99, and the limit is 10 long or short", False),
+        ("the price {price} is more than 50% from the latest, 0.00000001", True),
+        ("the price {price} is more than 50% from the latest, {price}", False),
+        ("the price 1 is more than 50% from the latest, 0.5", False),
+        ("the position is {before}, and the order assumes 99", False),
+        ("", False),
+    ],
+)
+def test_a_rejection_needs_a_reason_that_is_true(reason: str, is_true: bool) -> None:
+    records = play()
+    index, row = next((i, row) for i, row in enumerate(records.ledger) if row.reason == "halted")
+    text = reason.format(
+        quantity=row.quantity,
+        before=row.position,
+        after=row.position + (row.quantity if row.side == "BUY" else -row.quantity),
+        price=format_price(row.price),
+    )
+    change(records.ledger, index, reason=text)
+    findings = [finding for finding in judge(records) if "does not account" in finding]
+    assert findings == [] if is_true else len(findings) == 1

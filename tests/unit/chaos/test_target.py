@@ -1,0 +1,84 @@
+"""A private stack's settings, when a stack is steady, what an ended one has left behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chaos.target import Target, known_roles, private_settings, to_toml, why_not_steady
+from lib.segment_files import SHM_DIR
+from lib.settings import Settings, load_settings
+from lib.supervisor import Process
+from tests.helpers import wait_until
+from tests.processes import forked
+
+
+def test_settings_written_as_a_file_are_read_as_the_same(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(Settings(), symbols=("A", 'B"\\'), var_dir=tmp_path / "var")
+    (tmp_path / "trading.toml").write_text(to_toml(settings))
+    assert load_settings(tmp_path / "trading.toml") == settings
+
+
+def test_a_tape_stays_the_tape(tmp_path: Path) -> None:
+    gateway = msgspec.structs.replace(
+        Settings().gateway, source="csv", csv_path=tmp_path / "tape.csv"
+    )
+    (tmp_path / "tape.csv").touch()
+    settings = msgspec.structs.replace(Settings(), gateway=gateway)
+    (tmp_path / "trading.toml").write_text(to_toml(settings))
+    assert load_settings(tmp_path / "trading.toml").gateway == gateway
+
+
+def test_a_private_stack_shares_no_port_name_or_directory(tmp_path: Path) -> None:
+    public = Settings()
+    private = private_settings(public, tmp_path)
+    ports = [
+        (s.gateway.price_port, s.gateway.news_port, s.order_manager.port, s.dashboard.port)
+        for s in (public, private)
+    ]
+    assert len({*ports[0], *ports[1]}) == 8
+    assert private.price_book.name != public.price_book.name
+    assert private.var_dir.parent == tmp_path
+    assert private.strategy == public.strategy
+    assert private.gateway.rate == public.gateway.rate
+
+
+@pytest.mark.parametrize("role", ["gateway", "orderbook", "strategy", "order_manager"])
+def test_the_roles_are_those_that_supervisord_runs(role: str) -> None:
+    assert role in known_roles()
+
+
+def test_a_stack_is_steady_once_none_of_its_roles_is_young() -> None:
+    with forked(lambda: time.sleep(60)) as child:
+        young = Process("gateway", "RUNNING", child.pid)
+        assert why_not_steady([young]) == "gateway has just started"
+        wait_until(lambda: why_not_steady([young]) == "", "it is no longer young")
+
+
+def test_a_role_that_does_not_run_is_named() -> None:
+    assert why_not_steady([Process("gateway", "BACKOFF", 0)]) == "gateway is BACKOFF"
+
+
+def test_segments_and_processes_that_are_left_are_found(tmp_path: Path) -> None:
+    name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
+    book = msgspec.structs.replace(Settings().price_book, name=name)
+    target = Target(msgspec.structs.replace(Settings(), var_dir=tmp_path, price_book=book))
+    assert target.left_behind() == []
+    segment = SHM_DIR / f"{name}.lock"
+    segment.touch()
+    process = subprocess.Popen([sys.executable, "-c", "input()", tmp_path], stdin=subprocess.PIPE)
+    try:
+        [first, second] = target.left_behind()
+    finally:
+        segment.unlink()
+        process.kill()
+        process.communicate()
+    assert first == str(segment)
+    assert second.startswith(f"process {process.pid}: ")

@@ -1,20 +1,26 @@
-# make run    the stack in the foreground, Ctrl-C stops it
-# make test   all tests
-# make lint   style and types
+# make run        the stack in the foreground, Ctrl-C stops it
+# make test       all tests
+# make simulate   SEEDS=10000 simulated stacks under seeded faults, on all cores; FIRST=0 the first
+# make lint       style and types
 #
 # Each makes the virtual environment first where it is missing or older than requirements.txt.
 # Another Python: make PYTHON=python3.12 run
 
 PYTHON ?= python3
 VENV := .venv
+SEEDS ?= 10000
+FIRST ?= 0
 
-.PHONY: run test lint
+.PHONY: run test simulate lint
 
 run: $(VENV)/installed
 	$(VENV)/bin/python main.py
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest
+
+simulate: $(VENV)/installed
+	$(VENV)/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
 
 lint: $(VENV)/installed
 	$(VENV)/bin/python -m ruff check .

@@ -1,0 +1,1 @@
+"""All four roles in one process, under virtual time, with seeded faults."""

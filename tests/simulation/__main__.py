@@ -1,0 +1,33 @@
+"""`python -m tests.simulation --seed N` replays one seed, `--seeds N` runs many on all cores."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulation.campaign import run_seeds
+
+
+def main() -> int:
+    """Run what was asked for. Returns the exit code: 0 if nothing was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--seed", type=int, help="replay this one")
+    what.add_argument("--seeds", type=int, help="run so many")
+    parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
+    arguments = parser.parse_args()
+    if arguments.seed is not None:
+        seeds = range(arguments.seed, arguments.seed + 1)
+    else:
+        seeds = range(arguments.first, arguments.first + arguments.seeds)
+    began_s = time.monotonic()
+    campaign = run_seeds(seeds)
+    elapsed_s = time.monotonic() - began_s
+    print(campaign)
+    print(f"{campaign.seeds / elapsed_s:.1f} seeds a second")
+    return 1 if campaign.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

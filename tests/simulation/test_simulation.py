@@ -1,0 +1,38 @@
+"""The whole stack under seeded faults: thousands of worlds without a finding, and bugs that show.
+
+To replay a seed: `.venv/bin/python -m tests.simulation --seed N`; to run more of them:
+`make simulate SEEDS=100000`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.bugs import BUGS
+from tests.simulation.campaign import run_seeds
+from tests.simulation.world import FAULTS, run_seed
+
+SEEDS = 2_000
+SEEDS_FOR_A_BUG = 60
+"""Within so many seeds each deliberate bug must show."""
+
+
+def test_no_fault_loses_doubles_or_misjudges_anything(capsys):
+    campaign = run_seeds(range(SEEDS))
+    with capsys.disabled():
+        print(f"\n{campaign}")
+    assert not campaign.failed, str(campaign)
+    assert campaign.seeds == SEEDS
+    assert campaign.fewest_ticks >= 500
+    assert campaign.fewest_orders >= 20
+    assert campaign.fewest_faults >= 5
+    assert min(campaign.faults[kind] for kind in FAULTS) >= 100
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_deliberate_bug_is_caught_within_a_bounded_number_of_seeds(bug):
+    assert any(run_seed(seed, bug).findings for seed in range(SEEDS_FOR_A_BUG))
+
+
+def test_a_seed_is_a_history_that_can_be_replayed():
+    assert run_seed(1) == run_seed(1)

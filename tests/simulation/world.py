@@ -1,0 +1,515 @@
+"""One world: four roles, a clock, a network, a disk, and a script of faults drawn from a seed.
+
+Time goes on in small steps of random length. In each step every role that is up takes one pass, in
+random order, and faults begin when their time has come. After the last fault the tape stops, all
+faults end, and the world must come to rest: every tick in the book, every tick evaluated, every
+order answered. Then the judge looks at what happened.
+
+What happened is written down by the world itself, from what goes in and out of the cores, and from
+the durable files at the end; only the ticks that a role reports as missed are taken from its log.
+Nothing here reads a clock or any random number but the seed's, so a seed is a history.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import structlog
+
+from chaos.judge import judge
+from chaos.records import BookedTick, Gap, LedgerOrder, Records, Tick
+from lib import stream_server
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.ledger.reader import read_ledger
+from lib.publication import Tapes
+from lib.settings import StrategySettings
+from lib.shared_memory_utils import SharedPriceBook
+from lib.tapes import RandomSentiments, RandomWalkTape
+from tests.simulation.bugs import BUGS
+from tests.simulation.network import End, Network
+from tests.simulation.roles import Crashed, Gateway, OrderBook, OrderManager, Role, Strategy
+
+SYMBOLS = ("AAPL", "MSFT", "BRK-B")
+LEAST_TICKS = 520
+"""Published before the tape stops …"""
+LEAST_ORDERS = 22
+"""… and so many sent."""
+LONGEST_LIFE_NS = 120 * SECOND_NS
+"""A world in which so little happens in this time is a fault of its own."""
+FEWEST_FAULTS, MOST_FAULTS = 6, 10
+LONGEST_STEP_NS = 40 * MILLISECOND_NS
+REST_NS = 40 * SECOND_NS
+"""A world that has not come to rest this long after its last fault never will."""
+LONGEST_FAULT_NS = 3 * SECOND_NS
+NO_LAST = 2**63 - 1
+"""A gap that reaches to the end of its tape, which nobody knows."""
+LATE_ANSWER = "the answer to HELLO came late"
+"""The one protocol error that a slow network alone brings about."""
+TAPE_SEEDS = 8
+"""Tapes are costly to make, so worlds share a few."""
+PLACES = ("price", "news", "orders")
+
+
+class Result(NamedTuple):
+    """What one seed showed."""
+
+    seed: int
+    findings: list[str]
+    faults: Counter[str]
+    ticks: int
+    orders: int
+    events: Counter[str]
+
+
+@cache
+def _tapes(seed: int) -> Tapes:
+    return Tapes(RandomWalkTape(SYMBOLS, seed), RandomSentiments(seed))
+
+
+class World:
+    """One seed's world."""
+
+    symbols = SYMBOLS
+    book_name: str
+
+    def __init__(self, seed: int, path: Path) -> None:
+        self.random = random = Random(seed)
+        self.path = path
+        self.book_name = f"{path.name}-book"
+        self._now_ns = 10**12
+        self._wall_clock_s = 0
+        self.settings = StrategySettings(
+            short_window=random.randint(1, 3),
+            long_window=random.randint(4, 9),
+            quantity=random.randint(1, 10),
+            news_timeout=random.choice([0.8, 1.5, 5.0]),
+            max_tick_age=3600.0,  # the judge does not know how old a tick was
+        )
+        self.rate = random.choice([50.0, 100.0, 200.0])
+        self.news_rate = random.choice([5.0, 20.0])
+        self.order_ttl = random.choice([0.5, 1.0, 5.0])
+        self.ring_capacity = random.choice([128, 4096, 4096])
+        self.replay_ticks = random.choice([100, 262_144, 262_144])
+        self.run = 1
+        self._tape_seed = random.randrange(TAPE_SEEDS)
+        self._tape_names = (f"tape-{number}" for number in count(1))
+        self.tape_is_stopped = False
+        self.news_is_silent = False
+        self.disk_refuses = False
+        self.protocol_errors: list[str] = []
+        self.confirmations: list[str] = []
+        self.failed_commits = 0
+        self._booked: list[int] = []
+        self.events: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        settings = self.settings
+        self.records = Records(
+            SYMBOLS,
+            settings.short_window,
+            settings.long_window,
+            settings.bullish_threshold,
+            settings.bearish_threshold,
+            settings.quantity,
+        )
+        self.network = Network(random, self.clock)
+        self.lives: dict[str, Role | None] = dict.fromkeys(MAKE_ROLE)
+        self._starts_ns = dict.fromkeys(MAKE_ROLE, 0)
+        self._wakes_ns = dict.fromkeys(MAKE_ROLE, 0)
+        self._doomed: dict[str, int] = {}
+        """By role: at which of its next crash points it dies."""
+        self._ends: list[tuple[int, Callable[[], None]]] = []
+        """When faults that last are over, and how."""
+        self.book = SharedPriceBook(SYMBOLS, self.book_name, ring_capacity=self.ring_capacity)
+        self._book_reader = self.book.reader(0)
+        self._played: dict[str, tuple[Tapes, int]] = {}
+
+    # What the roles ask for.
+
+    def clock(self) -> int:
+        """Return the time, monotonic."""
+        return self._now_ns
+
+    def utc(self) -> str:
+        """Return what the wall clock says; it jumps."""
+        seconds = self._now_ns // SECOND_NS + self._wall_clock_s
+        return f"2025-11-03T{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}Z"
+
+    def tapes_of(self, run: int) -> Tapes:
+        """Return what the gateway plays in this run."""
+        return _tapes((self._tape_seed + run) % TAPE_SEEDS)
+
+    def name_tape(self) -> str:
+        """Return a name that no tape has had."""
+        return next(self._tape_names)
+
+    def latest(self, symbol: str) -> int | None:
+        """Return the price book's latest price."""
+        tick = self.book.latest(symbol)
+        return tick.price if tick else None
+
+    def crash_point(self, role: str) -> None:
+        """Die here, if that has been decided."""
+        left = self._doomed.get(role)
+        if left is not None:
+            self._doomed[role] = left - 1
+            if left == 0:
+                raise Crashed
+
+    def note_booking(self, order_id: int) -> None:
+        """An order is recorded. If the commit fails, its place is where it is recorded at last."""
+        if order_id in self._booked:
+            self._booked.remove(order_id)
+        self._booked.append(order_id)
+
+    def abandon(self, end: End | None) -> None:
+        """The process that held this end is dead; perhaps not all that it sent arrives."""
+        if end and end.open:
+            if self.random.random() < 0.5:
+                end.sends.cut(self.random)
+            end.vanish()
+
+    def hear(self, _logger: Any, level: str, event: MutableMapping[str, Any]) -> Any:
+        """Take a line of a role's log. Is a structlog processor."""
+        name = event["event"]
+        self.events[name] += 1
+        if name == "ticks_missed":
+            where, tape = event["where"], event["tape"]
+            self.events[f"ticks_missed {where}"] += 1
+            gaps = self.records.book_gaps if where == "gateway" else self.records.strategy_gaps
+            gaps.append(Gap(tape, event["first"], event["last"] or NO_LAST))
+        elif name == "order_error" and event["order_id"] is not None:
+            self.records.answered_with_error.add(event["order_id"])
+        elif name == "protocol_error" and event["reason"] != LATE_ANSWER:
+            self.protocol_errors.append(f"{event}")
+        raise structlog.DropEvent
+
+    # The faults.
+
+    def crash(self, role: str) -> None:
+        """Kill it soon, in the middle of something, and start it again a while later."""
+        if self.lives[role] is not None and role not in self._doomed:
+            self._doomed[role] = self.random.randrange(12)
+            self._after(300 * MILLISECOND_NS, lambda: self._kill_doomed(role))
+
+    def freeze(self) -> None:
+        """Stop a process that stays alive."""
+        role = self.random.choice(list(MAKE_ROLE))
+        self._wakes_ns[role] = self._now_ns + self.random.randrange(LONGEST_FAULT_NS)
+
+    def cut(self) -> None:
+        """Reset a connection."""
+        self.network.reset(self.random.choice(self._connections()))
+
+    def blackhole(self) -> None:
+        """Let a connection die without a word, but for one whose client has heard nothing yet.
+
+        A strategy that was never answered waits for ever then: it takes the silence for that of a
+        server which speaks only plain frames and has no news.
+        """
+        heard = [c for c in self._connections() if c[1].has_heard]
+        self.network.blackhole(self.random.choice(heard or self._connections()))
+
+    def slow(self) -> None:
+        """Make everything late on its way to or from one server."""
+        until_ns = self._now_ns + self.random.randrange(LONGEST_FAULT_NS)
+        late_ns = self.random.randrange(1500 * MILLISECOND_NS)
+        self.network.slow[self.random.choice(PLACES)] = (until_ns, late_ns)
+
+    def dribble(self) -> None:
+        """Let everything arrive byte by byte."""
+        until_ns = self._now_ns + self.random.randrange(SECOND_NS // 4)
+        self.network.dribbling[self.random.choice(PLACES)] = until_ns
+
+    def refuse_commits(self) -> None:
+        """Let the disk of the ledger refuse to write."""
+        self.disk_refuses = True
+        self._last(lambda: setattr(self, "disk_refuses", False))
+
+    def jump(self) -> None:
+        """Put the wall clock forward or back."""
+        self._wall_clock_s += self.random.randint(-5000, 5000)
+
+    def silence_news(self) -> None:
+        """Let the gateway say nothing about the news, not even that there is none."""
+        self.news_is_silent = True
+        self._last(lambda: setattr(self, "news_is_silent", False))
+
+    def begin_run(self) -> None:
+        """Let the next gateway be one of another run, so that it plays another tape."""
+        self.kill("gateway")
+        self._note_tail()
+        self.run += 1
+
+    def _connections(self) -> list[tuple[str, End, End]]:
+        """Those that have something to lose, if there are any."""
+        return [c for c in self.network.connections if c[1].open] or self.network.connections
+
+    def _after(self, wait_ns: int, end: Callable[[], None]) -> None:
+        self._ends.append((self._now_ns + wait_ns, end))
+
+    def _last(self, end: Callable[[], None]) -> None:
+        self._after(self.random.randrange(LONGEST_FAULT_NS), end)
+
+    def _kill_doomed(self, role: str) -> None:
+        if role in self._doomed:
+            self.kill(role)
+
+    def kill(self, role: str) -> None:
+        """Let a role die where it stands."""
+        self._doomed.pop(role, None)
+        life, self.lives[role] = self.lives[role], None
+        if life:
+            if isinstance(life, Gateway):
+                stream = life.prices.stream
+                self._played[stream.tape] = (self.tapes_of(self.run), stream.next_sequence - 1)
+            life.die()
+            self._wakes_ns[role] = 0
+            down_ns = self.random.choice([30 * MILLISECOND_NS, SECOND_NS, 2 * SECOND_NS])
+            self._starts_ns[role] = self._now_ns + self.random.randrange(down_ns)
+
+    # Time.
+
+    def step(self, longest_ns: int) -> None:
+        """Let a little time pass, and every role that is up take a pass."""
+        self._now_ns += self.random.randrange(longest_ns)
+        for due in [end for end in self._ends if end[0] <= self._now_ns]:
+            self._ends.remove(due)
+            due[1]()
+        roles = list(MAKE_ROLE)
+        self.random.shuffle(roles)
+        for role in roles:
+            if self._wakes_ns[role] <= self._now_ns:
+                self._step_role(role)
+
+    def _step_role(self, role: str) -> None:
+        life = self.lives[role]
+        try:
+            if life is None:
+                if self._starts_ns[role] <= self._now_ns:
+                    self.lives[role] = MAKE_ROLE[role](self)
+            else:
+                life.step()
+        except Crashed:
+            self.kill(role)
+
+    @property
+    def book_position(self) -> int:
+        """How many ticks have ever been booked."""
+        return self._book_reader.position
+
+    def read_book(self) -> None:
+        """What an independent reader sees."""
+        batch = self._book_reader.read()
+        assert not batch.missed, "the world itself reads the book after every write"
+        for _, sequence, price, _, symbol, epoch in batch.ticks.tolist():
+            tape = self.book.tape(epoch)
+            self.records.booked.append(BookedTick(tape, sequence, SYMBOLS[symbol], price))
+
+    def live(self) -> None:
+        """Play the script of faults."""
+        kinds = list(FAULTS)
+        faults = self.random.randint(FEWEST_FAULTS, MOST_FAULTS)
+        duration_ns = int(LEAST_TICKS / self.rate * SECOND_NS) + SECOND_NS
+        begin_ns = self._now_ns + 300 * MILLISECOND_NS
+        times = sorted(begin_ns + self.random.randrange(duration_ns) for _ in range(faults))
+        end_ns = self._now_ns + duration_ns
+        give_up_ns = self._now_ns + LONGEST_LIFE_NS
+        while self._now_ns < give_up_ns and (times or self._now_ns < end_ns or self._is_troubled()):
+            self.step(LONGEST_STEP_NS)
+            if times and times[0] <= self._now_ns:
+                times.pop(0)
+                kind = self.random.choice(kinds)
+                self.faults[kind] += 1
+                FAULTS[kind](self)
+
+    def come_to_rest(self) -> list[str]:
+        """End all faults, and wait until nothing is left to do. Returns what never came about."""
+        self.tape_is_stopped = True
+        end_ns = self._now_ns + LONGEST_FAULT_NS
+        give_up_ns = self._now_ns + REST_NS
+        while self._now_ns < give_up_ns:
+            self.step(5 * LONGEST_STEP_NS)
+            if self._now_ns > end_ns and not self._unfinished():
+                return []
+        return [f"did not come to rest: {what}" for what in self._unfinished()]
+
+    @property
+    def published(self) -> int:
+        """Ticks, of all tapes."""
+        played = {tape: last for tape, (_, last) in self._played.items()}
+        gateway = self.lives["gateway"]
+        if isinstance(gateway, Gateway):
+            played[gateway.prices.stream.tape] = gateway.prices.stream.next_sequence - 1
+        return sum(played.values())
+
+    def _is_troubled(self) -> bool:
+        """Whether ticks must still come, so that the last strategy has some to evaluate."""
+        gateway, strategy = self.lives["gateway"], self.lives["strategy"]
+        if not isinstance(gateway, Gateway) or not isinstance(strategy, Strategy):
+            return True
+        return (
+            bool(self._doomed)
+            or strategy.is_new
+            or self.published < LEAST_TICKS
+            or len(self.records.sent) < LEAST_ORDERS
+        )
+
+    def _note_tail(self) -> None:
+        """The last ticks of a tape that ends in mid-air may be in the book or not."""
+        tape, next_sequence = self.book.resume_point()
+        played = next(reversed(self._played))
+        self.records.tail_begins[played] = next_sequence if played == tape else 1
+
+    def _unfinished(self) -> list[str]:
+        unfinished = [f"{role} is down" for role, life in self.lives.items() if life is None]
+        gateway, orderbook = self.lives["gateway"], self.lives["orderbook"]
+        strategy = self.lives["strategy"]
+        if isinstance(gateway, Gateway) and isinstance(orderbook, OrderBook):
+            stream, client = gateway.prices.stream, orderbook.client
+            if (client.tape, client.next_sequence) != (stream.tape, stream.next_sequence):
+                unfinished.append(f"the book is before {client.next_sequence} of {client.tape}")
+        if isinstance(strategy, Strategy):
+            if strategy.position != self.book_position:
+                unfinished.append(f"the strategy has read up to {strategy.position}")
+            if strategy.client.unanswered:
+                unfinished.append(f"unanswered: {sorted(strategy.client.unanswered)}")
+        return unfinished
+
+    # The end.
+
+    def findings(self) -> list[str]:
+        """Let it happen, and judge it."""
+        self.live()
+        too_little = ["too little has happened"] if self._is_troubled() else []
+        unfinished = self.come_to_rest()
+        self.records.settled = not unfinished
+        for role in MAKE_ROLE:
+            self.kill(role)
+        self._complete_records()
+        return too_little + unfinished + self._check() + judge(self.records)
+
+    def _complete_records(self) -> None:
+        for tape, (tapes, published) in self._played.items():
+            symbols, prices = tapes.ticks.read(1, published)
+            ticks = zip(symbols.tolist(), prices.tolist(), strict=True)
+            self.records.tapes[tape] = {
+                sequence: Tick(SYMBOLS[symbol], price)
+                for sequence, (symbol, price) in enumerate(ticks, 1)
+            }
+        client_id = self.settings.client_id
+        with read_ledger(self.path / "orders.sqlite") as ledger:
+            self.records.ledger = [
+                LedgerOrder(
+                    order.order_id,
+                    order.symbol,
+                    order.side,
+                    order.quantity,
+                    order.price,
+                    order.status,
+                    order.reason,
+                    order.trade_id,
+                    order.position,
+                    order.tape,
+                    order.tick_sequence,
+                )
+                for order in sorted(
+                    ledger.orders(), key=lambda order: self._booked.index(order.order_id)
+                )
+                if order.client_id == client_id
+            ]
+            self.records.positions = {
+                held.symbol: held.position
+                for held in ledger.positions()
+                if held.client_id == client_id
+            }
+
+    def _check(self) -> list[str]:
+        """What the judge cannot know: what is printed, and whose fault a lost tick is."""
+        findings = [f"protocol error: {error}" for error in self.protocol_errors]
+        for line, times in Counter(self.confirmations).items():
+            if times > 1:
+                findings.append(f"printed {times} times: {line.strip()}")
+        for tape, first, last in (*self.records.book_gaps, *self.records.strategy_gaps):
+            if last < first:
+                findings.append(f"{first} to {last} of {tape} were reported as missed")
+        for tape, first, last in self.records.book_gaps:
+            _, published = self._played.get(tape, (None, 0))
+            if self.run == 1 and published - first < self.replay_ticks:
+                findings.append(f"{first} to {last} of {tape} were missed and could be replayed")
+        return findings
+
+    def close(self) -> None:
+        """Remove what the world has made."""
+        for role in MAKE_ROLE:
+            self.kill(role)
+        self.book.unlink()
+        self.book.close()
+
+
+MAKE_ROLE: dict[str, Callable[[World], Role]] = {
+    "gateway": Gateway,
+    "orderbook": OrderBook,
+    "strategy": Strategy,
+    "order_manager": OrderManager,
+}
+FAULTS: dict[str, Callable[[World], None]] = {
+    "gateway crashes": lambda world: world.crash("gateway"),
+    "orderbook crashes": lambda world: world.crash("orderbook"),
+    "strategy crashes": lambda world: world.crash("strategy"),
+    "order manager crashes": lambda world: world.crash("order_manager"),
+    "process stands still": World.freeze,
+    "connection cut": World.cut,
+    "connection dead, nobody told": World.blackhole,
+    "network slow": World.slow,
+    "network byte by byte": World.dribble,
+    "disk refuses": World.refuse_commits,
+    "wall clock jumps": World.jump,
+    "news silent": World.silence_news,
+    "new tape": World.begin_run,
+}
+
+
+@contextmanager
+def world_of(seed: int) -> Iterator[World]:
+    """Make a seed's world, with its log and its files, and clear it all away."""
+    path = Path(tempfile.mkdtemp(prefix="tw-simulation-", dir="/dev/shm"))
+    world = World(seed, path)
+    saved = structlog.get_config()
+    structlog.configure(processors=[world.hear])
+    try:
+        with patch.object(stream_server, "REPLAY_TICKS", world.replay_ticks):
+            yield world
+    finally:
+        structlog.configure(**saved)
+        world.close()
+        shutil.rmtree(path)
+
+
+def run_seed(seed: int, bug: str | None = None) -> Result:
+    """Let one seed happen, perhaps with one of `tests.simulation.bugs` in the product."""
+    with BUGS[bug]() if bug else nullcontext(), world_of(seed) as world:
+        try:
+            findings = world.findings()
+        except Exception as error:  # a role would have ended so
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            findings = [f"{type(error).__name__} at {where}: {error}"]
+        return Result(
+            seed,
+            findings,
+            world.faults,
+            world.published,
+            len(world.records.sent),
+            world.events,
+        )

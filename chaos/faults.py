@@ -10,6 +10,7 @@ A new fault is a new class here and a change nowhere else. Model: Toxiproxy's to
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from random import Random
@@ -142,7 +143,7 @@ class Blackhole(Fault):
 
 
 @dataclass(kw_only=True)
-class Cut(Fault):
+class Cut(Fault, ABC):
     """Base of the faults that end a connection, after `after_bytes` more of their direction."""
 
     after_bytes: int = 0
@@ -160,9 +161,9 @@ class Cut(Fault):
         if self.after_bytes == 0:
             self.cut(flow)
 
+    @abstractmethod
     def cut(self, flow: Flow) -> None:
         """End it."""
-        raise NotImplementedError
 
 
 @dataclass(kw_only=True)

@@ -207,7 +207,7 @@ def find_target(config: Path | None, var_dir: Path | None) -> Target:
 
 def private_settings(settings: Settings, directory: Path) -> Settings:
     """Return the same settings with ports, names and directories that nobody else has."""
-    price_port, news_port, order_port, dashboard_port = _free_ports(4)
+    price_port, news_port, order_port, dashboard_port = free_ports(4)
     replace = msgspec.structs.replace
     return replace(
         settings,
@@ -301,7 +301,8 @@ def _wait_for_supervisord(target: Target, main: subprocess.Popen[bytes], directo
         time.sleep(LOOK_S)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses at the moment."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for sock in sockets:

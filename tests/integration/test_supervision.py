@@ -185,6 +185,10 @@ def test_a_killed_order_manager_is_found_again(stack: PrivateStack) -> None:
     wait_until(
         lambda: len(stack.events("order_manager", "order_filled")) > filled, "it fills orders again"
     )
+    # It knows what it has booked, and books nothing twice.
+    assert stack.events("order_manager", "client_logged_on")[1]["last_order_id"] >= 1
+    trade_ids = [e["trade_id"] for e in stack.events("order_manager", "order_filled")]
+    assert trade_ids == sorted(set(trade_ids))
 
 
 def test_the_segment_is_gone_after_shutdown_even_if_everything_was_stopped_by_hand(

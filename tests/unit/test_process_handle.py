@@ -6,7 +6,6 @@ import errno
 import os
 import select
 import signal
-import time
 
 import pytest
 
@@ -30,12 +29,8 @@ def system(request, monkeypatch):
     return request.param
 
 
-def sleep_long() -> None:
-    time.sleep(600)
-
-
 def test_a_process_that_runs_has_not_ended_and_one_that_was_killed_has(system):
-    with forked(sleep_long) as child:
+    with forked(signal.pause) as child:
         handle = ProcessHandle(child.pid)
         assert (handle.pidfd is not None) == (system == "pidfd")
         assert not handle.has_ended()
@@ -48,7 +43,7 @@ def test_a_process_that_runs_has_not_ended_and_one_that_was_killed_has(system):
 
 
 def test_a_frozen_process_is_killed_as_well(system):
-    with forked(sleep_long) as child:
+    with forked(signal.pause) as child:
         child.kill(signal.SIGSTOP)
         handle = ProcessHandle(child.pid)
         handle.kill()
@@ -57,11 +52,11 @@ def test_a_frozen_process_is_killed_as_well(system):
 
 
 def test_a_later_process_of_the_same_number_is_not_hit(system, monkeypatch):
-    with forked(sleep_long) as earlier:
+    with forked(signal.pause) as earlier:
         handle = ProcessHandle(earlier.pid)
         earlier.kill()
         earlier.join()
-    with forked(sleep_long) as later:
+    with forked(signal.pause) as later:
         # The kernel would give the same number after some 30,000 others.
         handle._run = Run(later.pid, handle._run.start_ticks - 1)
         hit: list[int] = []
@@ -74,7 +69,7 @@ def test_a_later_process_of_the_same_number_is_not_hit(system, monkeypatch):
 
 
 def test_there_is_no_handle_on_a_process_that_does_not_exist(system):
-    with forked(sleep_long) as child:
+    with forked(signal.pause) as child:
         child.kill()
         child.join()
     with pytest.raises(ProcessLookupError):
@@ -91,7 +86,7 @@ def test_a_process_that_ends_between_two_looks_at_it_is_no_process(monkeypatch):
 
 
 def test_the_descriptor_becomes_readable_at_the_end_and_is_given_back():
-    with forked(sleep_long) as child:
+    with forked(signal.pause) as child:
         handle = ProcessHandle(child.pid)
         assert select.select([handle.pidfd], [], [], 0)[0] == []
         child.kill()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -56,7 +56,7 @@ def test_the_roles_are_those_that_supervisord_runs(role: str) -> None:
 
 
 def test_a_stack_is_steady_once_none_of_its_roles_is_young() -> None:
-    with forked(lambda: time.sleep(60)) as child:
+    with forked(signal.pause) as child:
         young = Process("gateway", "RUNNING", child.pid)
         assert why_not_steady([young]) == "gateway has just started"
         wait_until(lambda: why_not_steady([young]) == "", "it is no longer young")

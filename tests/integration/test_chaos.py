@@ -80,7 +80,7 @@ def test_an_experiment_without_a_stack_starts_its_own_and_leaves_nothing(
 ) -> None:
     figures = stack.directory / "figures.json"
     result = run(stack, name, *arguments, "--times", "1", "--json", figures)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert "started a private one" in result.stdout
     assert re.search(r"^respawn +1( +\d+\.\d){3}$", result.stdout, re.MULTILINE)
     told = raw_figures(figures)
@@ -98,7 +98,7 @@ def test_an_experiment_acts_on_the_stack_that_runs(stack: PrivateStack) -> None:
     main = stack.start()
     before = stack.pid("order_manager")
     result = run(stack, "drop_order_manager", "--times", "1", "--restart")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert f"a stack runs in {stack.var_dir}" in result.stdout
     assert main.poll() is None
     assert stack.pid("order_manager") != before

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.role_faults import drop
+from chaos.role_experiment import drop
 
 if __name__ == "__main__":
     sys.exit(drop("gateway", __doc__))

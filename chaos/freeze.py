@@ -9,7 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.lab import EXIT_NO_TARGET, command_line, run_experiment
+from chaos.lab import EXIT_NO_TARGET, command_line, run
+from chaos.role_experiment import RoleExperiment
 from chaos.role_faults import Freeze
 from chaos.target import known_roles
 
@@ -25,7 +26,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return EXIT_NO_TARGET
-    return run_experiment("freeze", Freeze(arguments.role), arguments)
+    return run(RoleExperiment("freeze", Freeze(arguments.role), arguments.times), arguments)
 
 
 if __name__ == "__main__":

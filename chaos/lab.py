@@ -1,11 +1,9 @@
 """The frame of every experiment: steady state, hypothesis, inject, recover, measure, verdict.
 
-An experiment brings a `Fault`; `run_experiment` does the rest. Before each fault the stack must be
-in its steady state: every role running, none younger than 2 s, ticks arriving at the strategy. The
-hypothesis of every fault is that afterwards it is in that state again, within `RECOVERY_S`, and
-that nothing was lost or done twice on the way. When the moment comes is random, by `--seed`.
-
-How each figure is taken is told in `chaos.figures`, what the verdict rests on in `verdict`.
+An experiment brings an `Experiment`; `run` does the rest. Before the first round the stack must be
+in its steady state: every role running, none younger than 2 s, ticks arriving at the strategy. A
+round breaks something, waits for the recovery and measures it. In the end the whole recording is
+judged (`chaos.verdict`): nothing may be lost or done twice, whatever was broken.
 
 Exit codes: 0 the hypothesis holds, 1 it does not, 2 there was nothing to experiment on (or a wrong
 command line), 130 after Ctrl-C. What was broken is put back in every case.
@@ -15,96 +13,109 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
+import shutil
 import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from statistics import median
 from types import FrameType
 from typing import Any, Final, Protocol
 
-from chaos import figures
-from chaos.figures import FaultFigures, OrderCounts, TickCounts
-from chaos.gather import gather
-from chaos.judge import judge
-from chaos.recorder import Recorder, Recording
+from chaos.recorder import Recorder
 from chaos.target import Target, TargetError, find_target
-from lib.clock import MILLISECOND_NS, to_ns, utc_stamp
-from lib.ledger.reader import read_ledger
-from lib.ledger.schema import LedgerError
+from chaos.verdict import Totals, findings_about, losses, settle, take_totals
+from lib.clock import MILLISECOND_NS, utc_stamp
 
 RECOVERY_S: Final = 15.0
-"""How long a recovery may take, beyond `hang_after`."""
-SETTLE_S: Final = 5.0
-"""How long what is under way at the end may take to arrive."""
-MAX_WAIT_S: Final = 1.0
-"""A fault comes at a random moment of so long: supervisord's loop has a period of a second."""
-LOOK_S: Final = 0.02
+"""How long a recovery may take, beyond what it takes to notice."""
+GOAL_ROUNDS: Final = 20
+"""A goal for a median is judged when there are so many; with fewer the table still shows it."""
 MAX_TIMES: Final = 10_000
-BAR_CHARACTERS: Final = 30
+BAR_CHARACTERS: Final = 24
 
 EXIT_HOLDS: Final = 0
 EXIT_DOES_NOT_HOLD: Final = 1
 EXIT_NO_TARGET: Final = 2
 EXIT_INTERRUPTED: Final = 130
 
-_TIMES: Final = (
-    ("detection", "detection_ns"),
-    ("respawn", "respawn_ns"),
-    ("reconnection", "reconnection_ns"),
-    ("first fresh tick at the strategy", "fresh_tick_ns"),
-    ("first order possible", "order_possible_ns"),
-    ("longest stale time", "stale_ns"),
-)
-
-
-class Fault(Protocol):
-    """Something that is done to a role. Made anew for each experiment, used many times."""
-
-    title: str
-    """What is done, in a few words: "SIGKILL of gateway"."""
-    role: str
-    hypothesis: str
-    """One sentence."""
-    undo_after_s: float | None
-    """From when on the lab itself puts the role back; None: somebody else has to."""
-
-    def inject(self, target: Target, pid: int) -> None:
-        """Do it. `pid` is the role's process. Raises TargetError."""
-
-    def undo(self) -> bool:
-        """Put back what is still broken; tell whether anything was. May be called at any time."""
-
 
 class Interrupted(Exception):  # noqa: N818 - nobody erred
     """Ctrl-C, or SIGTERM."""
 
 
-@dataclass(frozen=True)
-class Totals:
-    """What the whole recording amounts to."""
+class Tell(Protocol):
+    """Says what is being waited for."""
 
-    book: TickCounts
-    strategy: TickCounts
-    orders: OrderCounts
+    def __call__(self, what: str) -> None:
+        """Show it."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a round has at hand."""
+
+    target: Target
+    recorder: Recorder
+    random: Random
+    """By `--seed`."""
+    tell: Tell
+
+
+class Experiment(ABC):
+    """What is done to a stack, and what came of it. Made for one run of the frame."""
+
+    name: str
+    """Of its file: "drop_gateway"."""
+    title: str
+    """What is done, in a few words: "SIGKILL of gateway"."""
+    hypothesis: str
+    """One sentence."""
+    rounds: int
+    roles: Collection[str] = ()
+    """The roles that something is done to; the stack must have them."""
+    needs_private: bool = False
+    """Whether it cannot be done to a stack that runs already, but only to one made for it."""
+
+    def prepared(self, target: Target) -> AbstractContextManager[None]:
+        """Give what must stand as long as rounds go on, such as proxies. Raises TargetError."""
+        return nullcontext()
+
+    @abstractmethod
+    def round(self, stage: Stage, number: int) -> None:
+        """Break something, wait for the recovery, measure it; put back what was broken.
+
+        `number` counts from 0. Also when it ends by an exception, nothing may stay broken. Raises
+        TargetError where the stack is not fit for a round.
+        """
+
+    @abstractmethod
+    def table(self) -> list[str]:
+        """Return the lines of the table, for people."""
+
+    @abstractmethod
+    def reasons(self) -> list[str]:
+        """Say why the hypothesis does not hold, a line each; what is lost, the frame looks at."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, Any]:
+        """Return all raw figures, for programs. Times are in ns."""
 
 
 @dataclass(frozen=True)
 class Result:
     """What an experiment found."""
 
-    rounds: list[FaultFigures]
     totals: Totals
     reasons: list[str]
     """Why the hypothesis does not hold, a line each; [] if it does."""
 
 
-def command_line(name: str, description: str) -> argparse.ArgumentParser:
+def command_line(name: str, description: str | None, times: int = 5) -> argparse.ArgumentParser:
     """Return a parser of the options that all experiments have in common."""
     parser = argparse.ArgumentParser(
         prog=f"chaos/{name}.py",
@@ -113,7 +124,7 @@ def command_line(name: str, description: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--times", metavar="N", type=_times, default=5, help="how often (default: 5)"
+        "--times", metavar="N", type=_times, default=times, help=f"how often (default: {times})"
     )
     parser.add_argument(
         "--seed", metavar="N", type=int, default=1, help="of the random moments (default: 1)"
@@ -136,213 +147,74 @@ def command_line(name: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run_experiment(name: str, fault: Fault, arguments: argparse.Namespace) -> int:
+def run(experiment: Experiment, arguments: argparse.Namespace) -> int:
     """Run an experiment from its beginning to its table; return the exit code."""
+    program = f"chaos/{experiment.name}.py"
     with signals_as_interruption():
         try:
-            with find_target(arguments.config, arguments.var_dir) as target:
-                result = _experiment(fault, target, arguments.times, Random(arguments.seed))
+            with find_target(
+                arguments.config, arguments.var_dir, needs_private=experiment.needs_private
+            ) as target:
+                result = _run(experiment, target, Random(arguments.seed))
             if not result.reasons:
                 target.remove_files()
             elif target.private:
                 print(f"its logs and its ledger stay in {target.var_dir}")
         except TargetError as error:
-            print(f"chaos/{name}.py: {error}", file=sys.stderr)
+            print(f"{program}: {error}", file=sys.stderr)
             return EXIT_NO_TARGET
         except Interrupted:
-            print(f"chaos/{name}.py: interrupted, what was broken is put back", file=sys.stderr)
+            print(f"{program}: interrupted, what was broken is put back", file=sys.stderr)
             return EXIT_INTERRUPTED
-        print(report(fault.title, result))
+        print(report(experiment, result))
         if arguments.json:
-            text = json.dumps(to_json(name, fault, arguments.seed, result), indent=1)
+            text = json.dumps(to_json(experiment, arguments.seed, result), indent=1)
             arguments.json.write_text(text + "\n", encoding="utf-8")
     return EXIT_DOES_NOT_HOLD if result.reasons else EXIT_HOLDS
 
 
-def _experiment(fault: Fault, target: Target, times: int, random: Random) -> Result:
-    where = "no stack runs: started a private one" if target.private else "a stack runs"
-    print(f"{where} in {target.var_dir}", f"hypothesis: {fault.hypothesis}", sep="\n", flush=True)
-    if fault.role not in target.wait_until_steady():
-        raise TargetError(f"the stack in {target.var_dir} has no role {fault.role}")
-    progress = Progress(times)
-    rounds = []
-    with Recorder(target.settings) as recorder:
-        troubles = recorder.recording.troubles
-        try:
-            for done in range(times):
-                rounds.append(_round(fault, target, recorder, random, progress.at(done)))
-            progress.at(times)("what is under way arrives")
-        except TargetError as error:  # it was healthy, and is not any more
-            troubles.append(f"after {len(rounds)} faults: {error}")
-        finally:
-            _undo(fault, recorder)
-            progress.clear()
-        complete_to = settle(target, recorder.recording)
-    totals = take_totals(target, recorder.recording, complete_to)
-    target.end()
+def _run(experiment: Experiment, target: Target, random: Random) -> Result:
+    print(_where(experiment, target), f"hypothesis: {experiment.hypothesis}", sep="\n", flush=True)
+    missing = set(experiment.roles) - target.wait_until_steady().keys()
+    if missing:
+        raise TargetError(f"the stack in {target.var_dir} has no role {', '.join(sorted(missing))}")
+    with experiment.prepared(target):
+        target.wait_until_steady()
+        progress = Progress(experiment.rounds)
+        with Recorder(target.settings) as recorder:
+            troubles = recorder.recording.troubles
+            number = 0
+            try:
+                for number in range(experiment.rounds):
+                    experiment.round(Stage(target, recorder, random, progress.at(number)), number)
+                progress.at(experiment.rounds)("what is under way arrives")
+            except TargetError as error:  # it was healthy, and is not any more
+                troubles.append(f"round {number + 1}: {error}")
+            finally:
+                progress.clear()
+            complete_to = settle(target, recorder.recording)
+        totals = take_totals(target, recorder.recording, complete_to)
+        target.end()
     findings = findings_about(target, recorder.recording, complete_to)
-    reasons = verdict(fault.role, rounds, totals, [*troubles, *findings])
-    return Result(rounds, totals, reasons)
+    reasons = [*experiment.reasons(), *losses(totals, experiment.roles), *troubles, *findings]
+    return Result(totals, reasons)
 
 
-def _round(
-    fault: Fault, target: Target, recorder: Recorder, random: Random, tell: Progress.Tell
-) -> FaultFigures:
-    """One fault and its recovery."""
-    tell("waiting for the steady state")
-    process = target.wait_until_steady()[fault.role]
-    time.sleep(random.uniform(0, MAX_WAIT_S))
-    tell("recovering")
-    recording = recorder.recording
-    seen_events, seen_evaluated = len(recording.events), len(recording.evaluated)
-    injected_ns = time.monotonic_ns()
-    fault.inject(target, process.pid)
-
-    def measured() -> FaultFigures:
-        return figures.measure(
-            fault.role,
-            injected_ns,
-            time.monotonic_ns(),
-            recording.events[seen_events:],
-            recording.evaluated[max(0, seen_evaluated - 1) :],
-        )
-
-    begun_s = time.monotonic()
-    undo_s = begun_s + (fault.undo_after_s or math.inf)
-    deadline_s = begun_s + target.settings.watchdog.hang_after + RECOVERY_S
-    while (found := measured()).pending and time.monotonic() < deadline_s:
-        if time.monotonic() >= undo_s:
-            _undo(fault, recorder)
-        time.sleep(LOOK_S)
-    if found.pending:
-        _undo(fault, recorder)
-    return found
+def _where(experiment: Experiment, target: Target) -> str:
+    if not target.private:
+        return f"a stack runs in {target.var_dir}"
+    why = "always done to a stack of its own" if experiment.needs_private else "no stack runs"
+    return f"{why}: started a private one in {target.var_dir}"
 
 
-def _undo(fault: Fault, recorder: Recorder) -> None:
-    if fault.undo():
-        recorder.note(figures.LAB, figures.CONTINUED, role=fault.role)
-
-
-def settle(target: Target, recording: Recording) -> dict[str, int]:
-    """Wait until what has been played and sent has arrived, for a bounded time.
-
-    The gateway of a private stack is stopped first, so that at the end nothing is under way.
-    Returns the last number of each tape that has had the time to arrive.
-    """
-    complete_to = {tape: max(ticks, default=0) for tape, ticks in recording.tapes.items()}
-    last = (recording.playing, complete_to.get(recording.playing, 0))
-    if target.private:
-        with suppress(TargetError):  # its supervisord is gone: that is in the verdict already
-            target.stop("gateway")
-    deadline_s = time.monotonic() + SETTLE_S
-    while time.monotonic() < deadline_s:
-        booked = recording.booked[-1][:2] if recording.booked else ("", 0)
-        if booked >= last and target.last_evaluated() >= last:
-            break
-        time.sleep(LOOK_S)
-    while time.monotonic() < deadline_s and not _all_answered(target, recording):
-        time.sleep(LOOK_S)
-    return complete_to
-
-
-def _all_answered(target: Target, recording: Recording) -> bool:
-    """Whether every order is in the ledger, and the last one's answer has come back."""
-    sent = figures.sent_orders(recording.events)
-    answered = figures.answered_orders(recording.events)
-    client_id = target.settings.strategy.client_id
-    booked = {order.order_id for order in _ledger_orders(target) if order.client_id == client_id}
-    return sent <= booked and (not sent or max(sent) in answered)
-
-
-def _ledger_orders(target: Target) -> Iterator[Any]:
-    """The orders in the ledger. Raises TargetError."""
-    path = target.var_dir / target.settings.order_manager.ledger
-    try:
-        with read_ledger(path) as ledger:
-            yield from ledger.orders()
-    except (FileNotFoundError, LedgerError) as error:
-        raise TargetError(str(error)) from None
-
-
-def take_totals(target: Target, recording: Recording, complete_to: dict[str, int]) -> Totals:
-    """Count ticks and orders over the whole recording. Raises TargetError without a ledger."""
-    settings = target.settings
-    return Totals(
-        figures.ticks_at_book(recording.tapes, recording.booked, complete_to),
-        figures.ticks_at_strategy(recording.events, recording.evaluated),
-        figures.orders(
-            recording.events,
-            list(_ledger_orders(target)),
-            settings.strategy.client_id,
-            to_ns(settings.order_manager.order_ttl),
-        ),
-    )
-
-
-def findings_about(target: Target, recording: Recording, complete_to: dict[str, int]) -> list[str]:
-    """Ask the judge, after the end of a private stack, or while another one goes on.
-
-    Raises TargetError if there is no ledger.
-    """
-    settings = target.settings
-    max_age_ns = to_ns(settings.strategy.max_tick_age) * 9 // 10
-    try:
-        records = gather(
-            settings,
-            recording.tapes,
-            recording.booked,
-            evaluated={tape: sequence for _, tape, sequence in recording.evaluated},
-            tail_begins={tape: last + 1 for tape, last in complete_to.items()},
-            held_back=figures.held_back(recording.evaluated, recording.heard_ns, max_age_ns),
-            left_behind=target.left_behind() if target.private else [],
-            settled=target.private,
-        )
-    except (OSError, LedgerError) as error:
-        raise TargetError(f"nothing to judge: {error}") from None
-    return judge(records)
-
-
-def verdict(
-    role: str, rounds: Sequence[FaultFigures], totals: Totals, findings: Sequence[str]
-) -> list[str]:
-    """Say why the hypothesis does not hold, a line each; [] if it does.
-
-    Every fault was recovered from in time; no tick was missed, repeated or out of order at the
-    book or at the strategy (except that a strategy that was hit itself may report the ticks of its
-    absence); no order was lost or doubled; nothing was found by recorder and judge.
-    """
-    reasons = [
-        f"fault {number}: waited in vain until {' and until '.join(found.pending)}"
-        for number, found in enumerate(rounds, 1)
-        if found.pending
-    ]
-    for where, counts in (("the book", totals.book), ("the strategy", totals.strategy)):
-        for what, count in counts._asdict().items():
-            own_absence = (where, what, role) == ("the strategy", "missed", "strategy")
-            if count and not own_absence:
-                reasons.append(f"{count} ticks {what.replace('_', ' ')} at {where}")
-    for what in ("lost", "doubled"):
-        if count := getattr(totals.orders, what):
-            reasons.append(f"{count} orders {what}")
-    return [*reasons, *findings]
-
-
-def report(title: str, result: Result) -> str:
+def report(experiment: Experiment, result: Result) -> str:
     """Return the table of an experiment, for people."""
-    lines = [f"{title}, {len(result.rounds)} times", ""]
-    lines.append(f"{'time to (ms)':<34}{'n':>5}{'median':>9}{'p90':>9}{'max':>9}")
-    for label, key in _TIMES:
-        values = sorted(v for found in result.rounds if (v := getattr(found, key)) is not None)
-        cells = (
-            [f"{value / MILLISECOND_NS:.1f}" for value in _summary(values)] if values else ["-"] * 3
-        )
-        lines.append(f"{label:<34}{len(values):>5}" + "".join(f"{cell:>9}" for cell in cells))
-    lines += ["", f"{'ticks':<34}{'missed':>9}{'repeated':>10}{'out of order':>14}"]
-    for label, counts in (("at the book", result.totals.book),
-                          ("at the strategy", result.totals.strategy)):  # fmt: skip
+    totals = result.totals
+    lines = [experiment.title, "", *experiment.table(), ""]
+    lines.append(f"{'ticks':<34}{'missed':>9}{'repeated':>10}{'out of order':>14}")
+    for label, counts in (("at the book", totals.book), ("at the strategy", totals.strategy)):
         lines.append(f"{label:<34}{counts[0]:>9}{counts[1]:>10}{counts[2]:>14}")
-    orders = result.totals.orders
+    orders = totals.orders
     lines += [
         "",
         f"orders: {orders.sent} sent, {orders.lost} lost, {orders.doubled} doubled, "
@@ -354,16 +226,15 @@ def report(title: str, result: Result) -> str:
     return "\n".join(lines)
 
 
-def to_json(name: str, fault: Fault, seed: int, result: Result) -> dict[str, Any]:
+def to_json(experiment: Experiment, seed: int, result: Result) -> dict[str, Any]:
     """Return all raw figures, for programs. Times are in ns."""
     return {
-        "experiment": name,
-        "fault": fault.title,
-        "role": fault.role,
-        "hypothesis": fault.hypothesis,
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "hypothesis": experiment.hypothesis,
         "seed": seed,
         "ended_utc": utc_stamp(),
-        "rounds": [asdict(found) for found in result.rounds],
+        **experiment.figures(),
         "ticks_at_book": result.totals.book._asdict(),
         "ticks_at_strategy": result.totals.strategy._asdict(),
         "orders": result.totals.orders._asdict(),
@@ -372,45 +243,53 @@ def to_json(name: str, fault: Fault, seed: int, result: Result) -> dict[str, Any
     }
 
 
-def _summary(values: Sequence[int]) -> tuple[float, float, float]:
-    """Median, 90th percentile (the nearest rank) and maximum of sorted values."""
-    rank = -(-len(values) * 9 // 10)
-    return median(values), values[rank - 1], values[-1]
+def cells(times_ns: Sequence[int]) -> tuple[str, str, str]:
+    """Return median, 90th percentile (the nearest rank) and maximum in ms, for a table."""
+    if not times_ns:
+        return "-", "-", "-"
+    ordered = sorted(times_ns)
+    rank = -(-len(ordered) * 9 // 10)
+    summary = median(ordered), ordered[rank - 1], ordered[-1]
+    first, second, third = (f"{value / MILLISECOND_NS:.1f}" for value in summary)
+    return first, second, third
+
+
+def missed_goal(what: str, times_ns: Sequence[int], goal_ns: int) -> list[str]:
+    """Say that a median is above its goal; [] where it is not, or there are too few to judge."""
+    if len(times_ns) < GOAL_ROUNDS or median(times_ns) <= goal_ns:
+        return []
+    return [
+        f"{what}: {median(times_ns) / MILLISECOND_NS:.1f} ms is the median of {len(times_ns)}, "
+        f"the goal is {goal_ns / MILLISECOND_NS:g} ms"
+    ]
 
 
 class Progress:
     """A bar on standard error, if that is a terminal."""
 
-    class Tell(Protocol):
-        """Says what is being waited for."""
-
-        def __call__(self, what: str) -> None:
-            """Show it."""
-
-    def __init__(self, times: int) -> None:
-        self._times = times
+    def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
         self._shown = sys.stderr.isatty()
+        self._columns = shutil.get_terminal_size().columns - 1
 
     def at(self, done: int) -> Tell:
-        """Return what shows the bar after `done` faults."""
+        """Return what shows the bar after `done` rounds."""
 
         def tell(what: str) -> None:
-            if self._shown:
-                filled = BAR_CHARACTERS * done // self._times
-                bar = f"[{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}]"
-                print(
-                    f"\r{bar} {done}/{self._times} {what:<30}", end="", file=sys.stderr, flush=True
-                )
+            filled = BAR_CHARACTERS * done // self._rounds
+            bar = f"[{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}]"
+            self._write(f"{bar} {done}/{self._rounds} {what}")
 
         return tell
 
     def clear(self) -> None:
         """Take the bar away."""
-        if self._shown:
-            self._write("\r" + " " * (BAR_CHARACTERS + 50) + "\r")
+        self._write("")
 
     def _write(self, text: str) -> None:
-        print(text, end="", file=sys.stderr, flush=True)
+        if self._shown:
+            columns = self._columns
+            print(f"\r{text[:columns]:<{columns}}\r", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -4,15 +4,57 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
-from chaos.figures import WATCHDOG
-from chaos.lab import Fault, command_line, run_experiment
+from chaos.figures import STRATEGY, WATCHDOG
 from chaos.target import Target, TargetError
+from lib.clock import MILLISECOND_NS, to_ns
+from lib.settings import Settings
 
 UNWATCHED_S: Final = 3.0
 """How long a role stays frozen that no watchdog looks after: longer than any silence is taken for
 life."""
+FRESH_TICK_NS: Final = 400 * MILLISECOND_NS
+"""From SIGKILL of a role that ticks come through to the first fresh one at the strategy."""
+DECIDING_NS: Final = 500 * MILLISECOND_NS
+"""From SIGKILL of the strategy to deciding again."""
+THAW_NS: Final = 600 * MILLISECOND_NS
+"""From the end of `hang_after` to the recovery from a freeze."""
+
+
+class Goal(NamedTuple):
+    """What the median of a figure (a field of `FaultFigures`) should not exceed."""
+
+    figure: str
+    limit_ns: int
+
+
+class Fault(Protocol):
+    """Something that is done to a role. Made anew for each experiment, used many times."""
+
+    title: str
+    """What is done, in a few words: "SIGKILL of gateway"."""
+    role: str
+    hypothesis: str
+    """One sentence."""
+    undo_after_s: float | None
+    """From when on the lab itself puts the role back; None: somebody else has to."""
+
+    def goal(self, settings: Settings) -> Goal | None:
+        """Return how fast the recovery should be; None where there is no goal."""
+
+    def inject(self, target: Target, pid: int) -> None:
+        """Do it. `pid` is the role's process. Raises TargetError."""
+
+    def undo(self) -> bool:
+        """Put back what is still broken; tell whether anything was. May be called at any time."""
+
+
+_KILL_GOALS: Final = {
+    "gateway": Goal("fresh_tick_ns", FRESH_TICK_NS),
+    "orderbook": Goal("fresh_tick_ns", FRESH_TICK_NS),
+    STRATEGY: Goal("order_possible_ns", DECIDING_NS),
+}
 
 
 class Signal:
@@ -28,6 +70,12 @@ class Signal:
             "or handled twice"
         )
         self._number = number
+
+    def goal(self, settings: Settings) -> Goal | None:
+        """The goals are SIGKILL's."""
+        if self._number != signal.SIGKILL:
+            return None
+        return _KILL_GOALS.get(self.role)
 
     def inject(self, target: Target, pid: int) -> None:
         """Send the signal."""
@@ -54,6 +102,10 @@ class Restart:
             "twice"
         )
 
+    def goal(self, settings: Settings) -> Goal | None:
+        """A restart takes supervisord its second."""
+        return None
+
     def inject(self, target: Target, pid: int) -> None:
         """Ask supervisord; returns when the new process has been running for a second."""
         target.restart(self.role)
@@ -78,9 +130,15 @@ class Freeze:
         self.undo_after_s: float | None = None  # known when there is a target
         self._frozen: int | None = None  # a pidfd: a process number could be somebody else's by now
 
+    def goal(self, settings: Settings) -> Goal | None:
+        """The watchdog's time, and then as long as it takes to start a role."""
+        if not _is_watched(self.role, settings):
+            return None
+        return Goal("order_possible_ns", to_ns(settings.watchdog.hang_after) + THAW_NS)
+
     def inject(self, target: Target, pid: int) -> None:
         """Stop the process."""
-        watched = self.role != WATCHDOG and target.settings.watchdog.hang_after > 0
+        watched = _is_watched(self.role, target.settings)
         self.undo_after_s = None if watched else UNWATCHED_S
         self._close()
         try:
@@ -107,24 +165,5 @@ class Freeze:
             self._frozen = None
 
 
-def drop(role: str, description: str) -> int:
-    """Run `drop_ROLE.py`: end the role the way the command line says."""
-    name = f"drop_{role}"
-    parser = command_line(name, description)
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument(
-        "--signal",
-        choices=("KILL", "TERM", "INT"),
-        default="KILL",
-        help="what the role's process gets (default: KILL); TERM asks it to end cleanly",
-    )
-    how.add_argument(
-        "--restart", action="store_true", help="as supervisorctl restart does it, without a signal"
-    )
-    arguments = parser.parse_args()
-    fault: Fault
-    if arguments.restart:
-        fault = Restart(role)
-    else:
-        fault = Signal(role, signal.Signals[f"SIG{arguments.signal}"])
-    return run_experiment(name, fault, arguments)
+def _is_watched(role: str, settings: Settings) -> bool:
+    return role != WATCHDOG and settings.watchdog.hang_after > 0

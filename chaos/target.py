@@ -189,10 +189,12 @@ def strategy_state(settings: Settings) -> Path:
     return settings.var_dir / f"strategy-{settings.strategy.client_id}.state"
 
 
-def find_target(config: Path | None, var_dir: Path | None) -> Target:
+def find_target(
+    config: Path | None, var_dir: Path | None, *, needs_private: bool = False
+) -> Target:
     """Find the running stack of these settings, or start a private one.
 
-    Raises TargetError.
+    `needs_private`: a private one in any case, also beside one that runs. Raises TargetError.
     """
     if var_dir is not None:
         os.environ["TRADING_VAR_DIR"] = str(var_dir.absolute())
@@ -200,7 +202,7 @@ def find_target(config: Path | None, var_dir: Path | None) -> Target:
         settings = load_settings(config)
     except SettingsError as error:
         raise TargetError(str(error)) from None
-    if wake_supervisord(settings.var_dir):
+    if not needs_private and wake_supervisord(settings.var_dir):
         return Target(settings)
     return _start_private(settings)
 
@@ -260,7 +262,7 @@ def _start_private(settings: Settings) -> Target:
         config.write_text(to_toml(settings), encoding="utf-8")
     except OSError as error:
         raise TargetError(
-            f"no stack runs, and none can be started: {error.filename}: {error.strerror}"
+            f"no private stack can be started: {error.filename}: {error.strerror}"
         ) from None
     environment = {key: value for key, value in os.environ.items() if key != "TRADING_VAR_DIR"}
     main = subprocess.Popen(
@@ -297,7 +299,7 @@ def _wait_for_supervisord(target: Target, main: subprocess.Popen[bytes], directo
             time.sleep(LOOK_S)  # for its last words to be written
             said = (directory / OUTPUT).read_text(errors="replace").strip().splitlines()
             reason = said[-1] if said else "main.py says nothing"
-            raise TargetError(f"no stack runs, and none can be started: {reason}")
+            raise TargetError(f"no private stack can be started: {reason}")
         time.sleep(LOOK_S)
 
 

@@ -1,100 +1,82 @@
-"""The frame's pure parts: the verdict, the table, the JSON, the command line."""
+"""The frame's pure parts: the table, the JSON, goals, the command line."""
 
 from __future__ import annotations
 
 import json
-import re
-import signal
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from chaos.figures import FaultFigures, OrderCounts, TickCounts
-from chaos.lab import Result, Totals, command_line, report, to_json, verdict
-from chaos.role_faults import Signal
+from chaos.figures import OrderCounts, TickCounts
+from chaos.lab import (
+    GOAL_ROUNDS,
+    Experiment,
+    Result,
+    Stage,
+    cells,
+    command_line,
+    missed_goal,
+    report,
+    to_json,
+)
+from chaos.verdict import Totals
 from lib.clock import MILLISECOND_NS
 
 FINE = TickCounts(0, 0, 0)
 NOTHING_WRONG = Totals(FINE, FINE, OrderCounts(sent=7, lost=0, doubled=0, expired=0))
 
 
-def recovered(milliseconds: int) -> FaultFigures:
-    ns = milliseconds * MILLISECOND_NS
-    return FaultFigures(ns, ns, ns, None, ns, ns, ())
+class Nothing(Experiment):
+    name = "nothing"
+    title = "nothing, once"
+    hypothesis = "nothing comes of nothing"
+    rounds = 1
+
+    def round(self, stage: Stage, number: int) -> None:
+        pass
+
+    def table(self) -> list[str]:
+        return ["a table"]
+
+    def reasons(self) -> list[str]:
+        return []
+
+    def figures(self) -> dict[str, Any]:
+        return {"figure": 3}
 
 
-def test_a_recovery_without_losses_holds() -> None:
-    assert verdict("gateway", [recovered(1)], NOTHING_WRONG, []) == []
+def test_the_report_has_title_table_totals_and_verdict() -> None:
+    text = report(Nothing(), Result(NOTHING_WRONG, []))
+    assert text.startswith("nothing, once\n\na table\n\n")
+    assert "orders: 7 sent, 0 lost, 0 doubled, 0 expired" in text
+    assert text.endswith("the hypothesis holds")
 
 
-def test_an_order_that_expired_is_told_and_no_reason() -> None:
-    totals = replace(NOTHING_WRONG, orders=OrderCounts(sent=7, lost=0, doubled=0, expired=3))
-    assert verdict("gateway", [recovered(1)], totals, []) == []
+def test_the_report_ends_with_the_reasons() -> None:
+    text = report(Nothing(), Result(NOTHING_WRONG, ["this", "that"]))
+    assert text.endswith("the hypothesis does not hold:\n  this\n  that")
 
 
-@pytest.mark.parametrize(
-    ("totals", "reason"),
-    [
-        (replace(NOTHING_WRONG, book=TickCounts(3, 0, 0)), "3 ticks missed at the book"),
-        (replace(NOTHING_WRONG, book=TickCounts(0, 3, 0)), "3 ticks repeated at the book"),
-        (replace(NOTHING_WRONG, strategy=TickCounts(3, 0, 0)), "3 ticks missed at the strategy"),
-        (
-            replace(NOTHING_WRONG, strategy=TickCounts(0, 0, 3)),
-            "3 ticks out of order at the strategy",
-        ),
-        (replace(NOTHING_WRONG, orders=OrderCounts(7, 1, 0, 0)), "1 orders lost"),
-        (replace(NOTHING_WRONG, orders=OrderCounts(7, 0, 2, 0)), "2 orders doubled"),
-    ],
-)
-def test_what_is_lost_or_done_twice_is_a_reason(totals: Totals, reason: str) -> None:
-    assert verdict("gateway", [recovered(1)], totals, []) == [reason]
-
-
-def test_a_strategy_that_was_hit_itself_may_report_the_ticks_of_its_absence() -> None:
-    absent = replace(NOTHING_WRONG, strategy=TickCounts(40, 0, 0))
-    assert verdict("strategy", [recovered(1)], absent, []) == []
-    twice = replace(NOTHING_WRONG, strategy=TickCounts(0, 1, 0))
-    assert verdict("strategy", [recovered(1)], twice, []) == ["1 ticks repeated at the strategy"]
-
-
-def test_a_fault_without_recovery_is_named_with_what_is_missing() -> None:
-    stuck = replace(recovered(1), pending=("gateway is back",))
-    assert verdict("gateway", [recovered(1), stuck], NOTHING_WRONG, []) == [
-        "fault 2: waited in vain until gateway is back"
-    ]
-
-
-def test_findings_are_reasons() -> None:
-    assert verdict("gateway", [recovered(1)], NOTHING_WRONG, ["left behind: x"]) == [
-        "left behind: x"
-    ]
-
-
-def result_of(*milliseconds: int, reasons: tuple[str, ...] = ()) -> Result:
-    return Result([recovered(ms) for ms in milliseconds], NOTHING_WRONG, list(reasons))
-
-
-def test_the_table_shows_median_p90_and_maximum_in_milliseconds() -> None:
-    table = report("SIGKILL of gateway", result_of(*range(10, 101, 10)))
-    assert "SIGKILL of gateway, 10 times" in table
-    assert re.search(r"^respawn +10 +55\.0 +90\.0 +100\.0$", table, re.MULTILINE)
-    assert re.search(r"^first fresh tick at the strategy +0 +- +- +-$", table, re.MULTILINE)
-    assert "orders: 7 sent, 0 lost, 0 doubled, 0 expired" in table
-    assert table.endswith("the hypothesis holds")
-
-
-def test_the_table_ends_with_the_reasons() -> None:
-    table = report("SIGKILL of gateway", result_of(1, reasons=("this", "that")))
-    assert table.endswith("the hypothesis does not hold:\n  this\n  that")
-
-
-def test_the_json_has_every_fault_and_the_verdict() -> None:
-    fault = Signal("gateway", signal.Signals.SIGKILL)
-    told = json.loads(json.dumps(to_json("drop_gateway", fault, 3, result_of(5, reasons=("x",)))))
-    assert told["rounds"][0]["respawn_ns"] == 5 * MILLISECOND_NS
-    assert (told["experiment"], told["seed"], told["holds"]) == ("drop_gateway", 3, False)
+def test_the_json_has_the_figures_and_the_verdict() -> None:
+    told = json.loads(json.dumps(to_json(Nothing(), 3, Result(NOTHING_WRONG, ["x"]))))
+    assert told["figure"] == 3
+    assert (told["experiment"], told["seed"], told["holds"]) == ("nothing", 3, False)
     assert told["orders"]["sent"] == 7
+
+
+def test_cells_are_median_p90_and_maximum_in_milliseconds() -> None:
+    times_ns = [n * MILLISECOND_NS for n in (100, 10, 20, 30, 40, 50, 60, 70, 80, 90)]
+    assert cells(times_ns) == ("55.0", "90.0", "100.0")
+    assert cells([]) == ("-", "-", "-")
+
+
+def test_a_median_at_its_goal_has_reached_it_and_few_values_say_nothing() -> None:
+    goal_ns = 5 * MILLISECOND_NS
+    assert missed_goal("respawn", [goal_ns] * GOAL_ROUNDS, goal_ns) == []
+    assert missed_goal("respawn", [goal_ns + 1] * (GOAL_ROUNDS - 1), goal_ns) == []
+    [reason] = missed_goal("respawn", [goal_ns + 100_000] * GOAL_ROUNDS, goal_ns)
+    assert reason == "respawn: 5.1 ms is the median of 20, the goal is 5 ms"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,134 @@
+"""What is required after every experiment, and the evidence for it.
+
+Nothing may have been lost or done twice, whatever was broken: no tick missed, repeated or out of
+order at the book or at the strategy, no order lost or doubled, and nothing found by the judge. How
+each number is taken is told in `chaos.figures`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chaos import figures
+from chaos.figures import STRATEGY, OrderCounts, TickCounts
+from chaos.gather import gather
+from chaos.judge import judge
+from chaos.recorder import Recording
+from chaos.target import Target, TargetError
+from lib.clock import to_ns
+from lib.ledger.reader import read_ledger
+from lib.ledger.schema import LedgerError
+
+SETTLE_S: Final = 5.0
+"""How long what is under way at the end may take to arrive."""
+LOOK_S: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the whole recording amounts to."""
+
+    book: TickCounts
+    strategy: TickCounts
+    orders: OrderCounts
+
+
+def settle(target: Target, recording: Recording) -> dict[str, int]:
+    """Wait until what has been played and sent has arrived, for a bounded time.
+
+    The gateway of a private stack is stopped first, so that at the end nothing is under way.
+    Returns the last number of each tape that has had the time to arrive.
+    """
+    complete_to = {tape: max(ticks, default=0) for tape, ticks in recording.tapes.items()}
+    last = (recording.playing, complete_to.get(recording.playing, 0))
+    if target.private:
+        with suppress(TargetError):  # its supervisord is gone: that is in the verdict already
+            target.stop("gateway")
+    deadline_s = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline_s:
+        booked = recording.booked[-1][:2] if recording.booked else ("", 0)
+        if booked >= last and target.last_evaluated() >= last:
+            break
+        time.sleep(LOOK_S)
+    while time.monotonic() < deadline_s and not _all_answered(target, recording):
+        time.sleep(LOOK_S)
+    return complete_to
+
+
+def _all_answered(target: Target, recording: Recording) -> bool:
+    """Whether every order is in the ledger, and the last one's answer has come back."""
+    sent = figures.sent_orders(recording.events)
+    answered = figures.answered_orders(recording.events)
+    client_id = target.settings.strategy.client_id
+    booked = {order.order_id for order in _ledger_orders(target) if order.client_id == client_id}
+    return sent <= booked and (not sent or max(sent) in answered)
+
+
+def _ledger_orders(target: Target) -> Iterator[Any]:
+    """The orders in the ledger. Raises TargetError."""
+    path = target.var_dir / target.settings.order_manager.ledger
+    try:
+        with read_ledger(path) as ledger:
+            yield from ledger.orders()
+    except (FileNotFoundError, LedgerError) as error:
+        raise TargetError(str(error)) from None
+
+
+def take_totals(target: Target, recording: Recording, complete_to: dict[str, int]) -> Totals:
+    """Count ticks and orders over the whole recording. Raises TargetError without a ledger."""
+    settings = target.settings
+    return Totals(
+        figures.ticks_at_book(recording.tapes, recording.booked, complete_to),
+        figures.ticks_at_strategy(recording.events, recording.evaluated),
+        figures.orders(
+            recording.events,
+            list(_ledger_orders(target)),
+            settings.strategy.client_id,
+            to_ns(settings.order_manager.order_ttl),
+        ),
+    )
+
+
+def findings_about(target: Target, recording: Recording, complete_to: dict[str, int]) -> list[str]:
+    """Ask the judge, after the end of a private stack, or while another one goes on.
+
+    Raises TargetError if there is no ledger.
+    """
+    settings = target.settings
+    max_age_ns = to_ns(settings.strategy.max_tick_age) * 9 // 10
+    try:
+        records = gather(
+            settings,
+            recording.tapes,
+            recording.booked,
+            evaluated={tape: sequence for _, tape, sequence in recording.evaluated},
+            tail_begins={tape: last + 1 for tape, last in complete_to.items()},
+            held_back=figures.held_back(recording.evaluated, recording.heard_ns, max_age_ns),
+            left_behind=target.left_behind() if target.private else [],
+            settled=target.private,
+        )
+    except (OSError, LedgerError) as error:
+        raise TargetError(f"nothing to judge: {error}") from None
+    return judge(records)
+
+
+def losses(totals: Totals, hit: Collection[str]) -> list[str]:
+    """Say what was lost or done twice, a line each.
+
+    `hit` are the roles that something was done to: a strategy that was hit itself may report the
+    ticks of its absence.
+    """
+    reasons = []
+    for where, counts in (("the book", totals.book), ("the strategy", totals.strategy)):
+        for what, count in counts._asdict().items():
+            own_absence = (where, what) == ("the strategy", "missed") and STRATEGY in hit
+            if count and not own_absence:
+                reasons.append(f"{count} ticks {what.replace('_', ' ')} at {where}")
+    for what in ("lost", "doubled"):
+        if count := getattr(totals.orders, what):
+            reasons.append(f"{count} orders {what}")
+    return reasons

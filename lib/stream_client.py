@@ -33,6 +33,10 @@ PLAIN_AFTER_NS: Final = 1 * SECOND_NS
 """Plain frames for this long without an answer to HELLO: the server speaks only plain frames."""
 SILENCE_LIMIT_NS: Final = 2500 * MILLISECOND_NS
 """A numbered stream that says nothing for this long is dead: it beats at least once a second."""
+FIRST_WORD_LIMIT_NS: Final = 10 * SECOND_NS
+"""A server of which nothing has come for this long since connecting is called again. One that
+speaks only plain frames may be silent, but so is a connection that leads nowhere: before the first
+frame they cannot be told apart, and there is nothing yet that a new connection would lose."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +146,17 @@ class StreamClient:
             return self._last_frame_ns + SILENCE_LIMIT_NS
         if self._state is _State.ASKED and not self._may_be_plain:
             return self._asked_ns + SILENCE_LIMIT_NS
+        if self._state is _State.ASKED and self._first_plain_ns is None:
+            return self._asked_ns + FIRST_WORD_LIMIT_NS
         return None
 
     def silence_reason(self) -> str:
         """What to log when the deadline has passed."""
-        awaited = "frame or heartbeat" if self._state is _State.NUMBERED else "answer to HELLO"
-        return f"no {awaited} for {SILENCE_LIMIT_NS / SECOND_NS} s"
+        if self._state is _State.NUMBERED:
+            return f"no frame or heartbeat for {SILENCE_LIMIT_NS / SECOND_NS} s"
+        if self._may_be_plain:
+            return f"not a single frame within {FIRST_WORD_LIMIT_NS / SECOND_NS} s"
+        return f"no answer to HELLO for {SILENCE_LIMIT_NS / SECOND_NS} s"
 
     def _begin_connection(self, now_ns: int | None) -> None:
         self._buffer = FrameBuffer()

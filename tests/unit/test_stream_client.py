@@ -18,6 +18,7 @@ from lib import stream_server
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
 from lib.stream_client import (
+    FIRST_WORD_LIMIT_NS,
     PLAIN_AFTER_NS,
     SILENCE_LIMIT_NS,
     Frames,
@@ -358,11 +359,40 @@ def test_half_a_message_does_not_break_the_silence():
 
 
 def test_silence_is_no_death_on_a_plain_stream_or_one_that_may_be_plain():
-    assert fresh().next_deadline_ns() is None
     assert plain_client().next_deadline_ns() is None
     client = fresh()
     received(client, b"A,1*")
     assert client.next_deadline_ns() is None
+
+
+@pytest.mark.parametrize("data", [b"", b"AAPL,1", b"HELLO,1,T"])
+def test_a_server_that_has_not_said_a_word_is_called_again_after_a_while(data):
+    client = fresh()
+    received(client, data, NOW + SECOND_NS)
+    assert client.next_deadline_ns() == NOW + FIRST_WORD_LIMIT_NS
+    assert client.silence_reason() == "not a single frame within 10.0 s"
+    client.disconnected()
+    client.connected(NOW + 20 * SECOND_NS)
+    assert client.next_deadline_ns() == NOW + 20 * SECOND_NS + FIRST_WORD_LIMIT_NS
+
+
+def test_a_plain_feed_with_a_tick_every_10_s_is_never_cut_and_becomes_plain():
+    client = fresh()
+    received(client, b"A,1*", NOW + FIRST_WORD_LIMIT_NS - 1)
+    assert client.next_deadline_ns() is None
+    second_ns = NOW + 2 * FIRST_WORD_LIMIT_NS
+    assert received(client, b"B,1*", second_ns) == [WentPlain(1), Frames(1, 1, b"B,1*", second_ns)]
+    assert client.next_deadline_ns() is None
+
+
+def test_a_plain_feed_that_was_called_twice_is_numbered_on():
+    client = plain_client()
+    for _ in range(2):
+        client.disconnected()
+        client.connected(NOW)
+        assert client.next_deadline_ns() == NOW + FIRST_WORD_LIMIT_NS
+    received(client, b"D,1*")
+    assert received(client, b"E,1*", NOW + PLAIN_AFTER_NS)[0] == WentPlain(4)
 
 
 def test_a_server_that_once_answered_and_does_not_now_is_dead_whatever_else_it_says():

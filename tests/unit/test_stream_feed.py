@@ -54,12 +54,12 @@ class Server:
 class Owner:
     """Owns a feed and writes down what it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_be_plain: bool = False) -> None:
         self.loop = EventLoop()
         self.server = Server(self.loop)
         self.began: list[Joined | WentPlain] = []
         self.frames: list[Frames] = []
-        self.client = StreamClient(next_sequence=1, may_be_plain=False)
+        self.client = StreamClient(next_sequence=1, may_be_plain=may_be_plain)
         self.feed = StreamFeed(
             "price",
             self.client,
@@ -74,8 +74,8 @@ class Owner:
 
 
 @pytest.fixture
-def owner() -> Iterator[Owner]:
-    owner = Owner()
+def owner(request: pytest.FixtureRequest) -> Iterator[Owner]:
+    owner = Owner(may_be_plain=getattr(request, "param", False))
     yield owner
     owner.server.listener.close()
     owner.server.client.close()
@@ -147,3 +147,15 @@ def test_silence_ends_the_connection(owner):
     assert [e["event"] for e in logs] == ["disconnected"]
     assert "2.5 s" in logs[0]["reason"]
     assert owner.feed.next_deadline_ns() is None
+
+
+@pytest.mark.parametrize("owner", [True], indirect=True)
+def test_a_first_connection_that_leads_nowhere_is_made_again(owner):
+    owner.server.accept()
+    assert owner.feed.next_deadline_ns() is not None
+    with capture_logs() as logs:
+        owner.feed.on_time(0)  # as the loop does when the deadline has come
+    assert "not a single frame" in logs[0]["reason"]
+    owner.server.accept()
+    owner.server.client.send(b"HELLO,1,tape,1*")
+    owner.run_until_told(owner.began)

@@ -107,7 +107,7 @@ class Strategy:
                 self._attach()
 
     def _attach(self) -> None:
-        """Attach to the price book and refill the windows from its ring."""
+        """Attach to the price book."""
         try:
             book = SharedPriceBook.attach(self._book_name)
         except FileNotFoundError:
@@ -121,11 +121,8 @@ class Strategy:
             return
         self._told_mismatch = ""
         self._book = book
-        self._reader = book.reader(0)
-        attached_at = book.reader().position
-        refilled = self._evaluator.refill(self._reader, attached_at)
+        self._reader = self._evaluator.attach(book)
         self._loop.register(self._reader.fileno(), selectors.EVENT_READ, lambda _: None)
-        self._log.info("attached", price_book=self._book_name, refilled=refilled)
 
     def _detach(self) -> None:
         assert self._reader

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from lib import evaluation
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.order_client import OrderClient
 from lib.settings import StrategySettings
@@ -61,8 +62,15 @@ class Desk:
             send=self._send,
             clock=lambda: 1000,
         )
-        self.reader: PriceBookReader = self.book.reader(0)
-        self.refilled = self.evaluator.refill(self.reader, self.book.reader().position)
+        self.reader: PriceBookReader = self.evaluator.attach(self.book)
+        self.refilled = self.run_until_attached()
+
+    def run_until_attached(self) -> int:
+        """Refill the windows, pass after pass. Returns with how many ticks."""
+        with capture_logs() as logs:
+            while not (attached := [log for log in logs if log["event"] == "attached"]):
+                self.evaluator.evaluate_all(self.reader)
+        return attached[0]["refilled"]
 
     def _send(self, frames: list[bytes]) -> None:
         # No order may leave before its tick is known as evaluated.
@@ -141,6 +149,65 @@ def test_a_lapped_strategy_says_which_ticks_it_missed(desk):
     desk.book_ticks(RING + 3)
     assert missed(desk.evaluate()) == [("ring", "one", 3, 5)]
     assert prices_seen() == [1, 2, *range(6, RING + 6)]
+
+
+def test_a_strategy_that_is_lapped_before_its_first_tick_refills_anew_and_tells_it_once(desk):
+    desk.book_ticks(3)
+    desk.evaluate()
+    desk.book_ticks(2)
+    desk.restart()
+    desk.book_ticks(RING + 4)
+    with capture_logs() as logs:
+        desk.evaluator.evaluate_all(desk.reader)
+    assert [(log["event"], log["lapped_by"]) for log in logs] == [("refill_begun_anew", 4)]
+    assert desk.run_until_attached() == RING
+    desk.book_ticks(2)
+    assert missed(desk.evaluate()) == [("strategy", "one", 4, RING + 9)]
+    # What the signal saw has no hole: the windows of before the lap are gone.
+    assert prices_seen() == [*range(10, RING + 12)]
+    assert len(desk.sent) == 2
+
+
+def test_a_strategy_that_is_lapped_while_it_refills_begins_anew(desk, monkeypatch):
+    monkeypatch.setattr(evaluation, "TICKS_A_PASS", 2)
+    desk.book_ticks(RING)
+    desk.refilled = 0
+    desk.reader = desk.evaluator.attach(desk.book)
+    desk.evaluator.evaluate_all(desk.reader)
+    assert prices_seen() == [1, 2]
+    desk.book_ticks(4)
+    assert desk.run_until_attached() == RING
+    assert prices_seen() == [*range(5, RING + 5)]
+
+
+def test_the_windows_are_refilled_in_slices_so_that_the_loop_comes_round(desk, monkeypatch):
+    monkeypatch.setattr(evaluation, "TICKS_A_PASS", 3)
+    desk.book_ticks(RING)
+    desk.reader = desk.evaluator.attach(desk.book)
+    passes = []
+    for _ in range(3):
+        desk.evaluator.evaluate_all(desk.reader)
+        passes.append(len(Noting.seen))
+    assert passes == [3, 6, RING]
+    desk.book_ticks(5)
+    assert desk.evaluate()[0]["first_evaluated"] == RING + 1
+    assert prices_seen()[RING:] == [RING + 1, RING + 2, RING + 3]
+    assert desk.evaluate() == []
+    assert prices_seen()[RING:] == [RING + number for number in range(1, 6)]
+
+
+def test_a_tape_that_came_and_went_in_a_lap_is_told_too(desk):
+    desk.book_ticks(4)
+    desk.evaluate()
+    desk.begin_tape("two")
+    desk.book_ticks(2)
+    desk.begin_tape("three")
+    desk.book_ticks(RING + 1)
+    assert missed(desk.evaluate()) == [
+        ("ring", "one", 5, None),
+        ("ring", "two", 1, None),
+        ("ring", "three", 1, 1),
+    ]
 
 
 def test_where_a_tape_began_in_a_lap_the_gap_is_told_of_both_tapes(desk):

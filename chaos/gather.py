@@ -9,7 +9,7 @@ Better is a stack that had time to settle (`settled`), of which everything is re
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +17,12 @@ import msgspec
 
 from chaos.records import (
     AppliedNews,
+    BegunBy,
     BookedTick,
     Evaluation,
     Gap,
     LedgerOrder,
+    LoggedOn,
     Records,
     SentOrder,
     Tick,
@@ -47,6 +49,7 @@ def gather(
     tail_begins: dict[str, int] | None = None,
     held_back: Sequence[Gap] = (),
     left_behind: Sequence[str] = (),
+    cut_off: Collection[str] = (),
     settled: bool = True,
 ) -> Records:
     """Make records of the stack in `settings.var_dir`.
@@ -67,6 +70,7 @@ def gather(
         tail_begins=tail_begins or {},
         held_back=list(held_back),
         left_behind=list(left_behind),
+        cut_off=set(cut_off),
         settled=settled,
     )
     _read_ledger(settings, records)
@@ -74,9 +78,7 @@ def gather(
     take_orderbook_log(read_log(log_dir / "orderbook.jsonl"), records)
     take_strategy_log(read_log(log_dir / "strategy.jsonl"), records)
     if not settled:
-        there = {row.order_id for row in records.ledger}
-        newest = max(there, default=0)
-        records.told = [t for t in records.told if t.order_id in there or t.order_id <= newest]
+        leave_out_what_came_after_the_ledger(records)
     known = dict(evaluated or {})
     if state := open_state(strategy_state(settings), word_count=1):
         tape = str(state.header.get("tape"))
@@ -132,6 +134,7 @@ def take_strategy_log(events: list[Event], records: Records) -> None:
     """Take what the strategy did, life after life."""
     evaluations = records.evaluations
     is_new_life = is_new_book = True
+    is_lapped = False  # and another tape begins there
     held_back: tuple[str, int] | None = None  # since this tick
     is_resumed = False
     for event in events:
@@ -144,18 +147,34 @@ def take_strategy_log(events: list[Event], records: Records) -> None:
         elif name == "evaluation_started":
             tape, first = event["tape"], event["first_evaluated"]
             _end_evaluation(evaluations, tape, event["last_evaluated"])
-            evaluations.append(
-                Evaluation(
-                    tape, first, first, "life" if is_new_life else "book" if is_new_book else "tape"
-                )
-            )
-            is_new_life = is_new_book = False
-        elif name == "ticks_missed" and event["last"] is not None:
-            tape, first, last = event["tape"], event["first"], event["last"]
+            begun_by: BegunBy = "tape"
+            if is_new_life:
+                begun_by = "life"
+            elif is_new_book:
+                begun_by = "book"
+            elif is_lapped:
+                begun_by = "lap"
+            evaluations.append(Evaluation(tape, first, first, begun_by))
+            is_new_life = is_new_book = is_lapped = False
+        elif name == "ticks_missed":
+            tape, first = event["tape"], event["first"]
+            last = event["last"] or _NO_LAST
             records.strategy_gaps.append(Gap(tape, first, last))
-            if event["where"] == "ring" and evaluations:
+            if event["where"] == "ring" and last == _NO_LAST:
+                _end_evaluation(evaluations, tape, first - 1)
+                is_lapped = True
+            elif event["where"] == "ring" and evaluations and not is_lapped:
                 _end_evaluation(evaluations, tape, first - 1)
                 evaluations.append(Evaluation(tape, last + 1, last + 1, "lap"))
+        elif name == "connected" and event["stream"] == "orders" and not is_new_life:
+            records.logons.append(
+                LoggedOn(
+                    event["last_order_id"],
+                    event["positions"],
+                    len(records.sent),
+                    len(records.told),
+                )
+            )
         elif name == "news_applied":
             news = AppliedNews(event["tape"], event["first_tick_sequence"], event["sentiment"])
             records.news.append(news)
@@ -207,6 +226,18 @@ def extend_evaluations(records: Records, evaluated: Mapping[str, int]) -> None:
         if following and following[0].begun_by == "tape":
             known += [tick.sequence for tick in records.booked if tick.tape == tape]
         records.evaluations[index] = evaluation._replace(last=max(known))
+
+
+def leave_out_what_came_after_the_ledger(records: Records) -> None:
+    """Forget the answers and logons that tell of orders which the ledger did not have yet."""
+    newest = max((row.order_id for row in records.ledger), default=0)
+    is_known = [told.order_id <= newest for told in records.told]
+    records.told = [told for told, known in zip(records.told, is_known, strict=True) if known]
+    records.logons = [
+        logon._replace(told_before=sum(is_known[: logon.told_before]))
+        for logon in records.logons
+        if logon.last_order_id <= newest
+    ]
 
 
 def _sent(event: Event) -> SentOrder:

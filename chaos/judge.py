@@ -11,16 +11,16 @@ book. A tick of the book that lies outside the recording of the tape is a fault,
 the recording began, of which nothing is known. Symbols that the stack does not trade are no ticks.
 
 What is required of the evaluations. No tick twice; nothing between two evaluations of a tape that
-was not reported; a life that goes on into a new tape has seen the old one to its end and the new
-one from its beginning; with `Records.settled`, nothing is left unseen before the tail. What came
-before the first evaluation of a tape, and after the last one of a strategy that was killed, nobody
-could evaluate.
+was not reported; a life that goes on into a new tape has seen the old one to its end, the new one
+from its beginning and all of those between; with `Records.settled`, nothing is left unseen before
+the tail. What came before the first evaluation of a tape, and after the last one of a strategy that
+was killed, nobody could evaluate.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
@@ -37,6 +37,7 @@ def judge(records: Records) -> list[str]:
     findings = [
         *_ledger_findings(records),
         *_told_findings(records),
+        *_logon_findings(records),
         *_position_findings(records),
         *_book_findings(records),
         *_evaluation_findings(records),
@@ -81,6 +82,37 @@ def _told_findings(records: Records) -> Iterator[str]:
             yield f"order {told.order_id}: told {_answer(told)}, and not in the ledger"
         elif _answer(told) != _answer(row):
             yield f"order {told.order_id}: told {_answer(told)}, and the ledger has {_answer(row)}"
+
+
+def _logon_findings(records: Records) -> Iterator[str]:
+    """Each logon told the positions as they were after some order, and after all told before it.
+
+    While a stack is at work, the ledger may have been read before them.
+    """
+    if not records.settled:
+        return
+    booked_as = {row.order_id: number for number, row in enumerate(records.ledger, 1)}
+    states: list[tuple[int, dict[str, int]]] = [(0, {})]
+    for row in records.ledger:
+        last_id, positions = states[-1]
+        held = {symbol: p for symbol, p in positions.items() if symbol != row.symbol}
+        if row.position:
+            held[row.symbol] = row.position
+        states.append((max(last_id, row.order_id), held))
+    least = known = 0
+    for logon in records.logons:
+        answers = records.told[known : logon.told_before]
+        least = max([least, *(booked_as.get(told.order_id, 0) for told in answers)])
+        known = logon.told_before
+        told = logon.last_order_id, {symbol: p for symbol, p in logon.positions.items() if p}
+        number = next((n for n in range(least, len(states)) if states[n] == told), None)
+        if number is None:
+            yield (
+                f"logon after {logon.sent_before} orders: told order {told[0]} as the last one and "
+                f"the positions {told[1]}, and the ledger never was so after what was told before"
+            )
+        else:
+            least = number
 
 
 def _answer(order: ToldOrder | LedgerOrder) -> str:
@@ -160,6 +192,10 @@ def _evaluation_findings(records: Records) -> Iterator[str]:
     evaluations: dict[str, list[Evaluation]] = {}
     for evaluation in records.evaluations:
         evaluations.setdefault(evaluation.tape, []).append(evaluation)
+    for tape in _passed_over(records, evaluations.keys()):
+        ticks = sorted(set(booked[tape]))
+        for text in _ranges(_outside(ticks, records.strategy_gaps, tape)):
+            yield f"tape {tape}, {text}: in the book, not evaluated, and not reported as missed"
     for tape, of_tape in evaluations.items():
         ticks = sorted(set(booked.get(tape, ())))
         of_tape.sort(key=lambda evaluation: evaluation.first)
@@ -187,7 +223,7 @@ def _required(
     records: Records, tape: str, evaluations: list[Evaluation]
 ) -> Iterator[tuple[int, int]]:
     """From where to where no tick of a tape may be unseen: between evaluations, or at the ends."""
-    if evaluations[0].begun_by == "tape":
+    if evaluations[0].begun_by in _GOES_ON:
         yield 0, evaluations[0].first - 1
     last = 0
     for one, other in pairwise(evaluations):
@@ -198,10 +234,21 @@ def _required(
     if behind == len(records.evaluations):
         if records.settled:
             yield last + 1, _tail(records, tape) - 1
-    elif records.evaluations[behind].begun_by == "tape":
+    elif records.evaluations[behind].begun_by in _GOES_ON:
         yield last + 1, _NEVER
 
 
+def _passed_over(records: Records, evaluated: Collection[str]) -> Iterator[str]:
+    """The tapes of which a life has seen no tick, though it saw those before and after."""
+    order = list(dict.fromkeys(tick.tape for tick in records.booked))
+    for one, other in pairwise(records.evaluations):
+        if other.begun_by in _GOES_ON and one.tape in order and other.tape in order:
+            between = order[order.index(one.tape) + 1 : order.index(other.tape)]
+            yield from (tape for tape in between if tape not in evaluated)
+
+
+_GOES_ON: Final = ("tape", "lap")
+"""What an evaluation may be begun by that follows on the one before it, but for reported gaps."""
 _NEVER: Final = 1 << 63
 """No sequence is as high."""
 

@@ -34,18 +34,22 @@ class Gap(NamedTuple):
     last: int
 
 
+BegunBy = Literal["life", "tape", "book", "lap"]
+
+
 class Evaluation(NamedTuple):
     """A strategy evaluated these ticks of one tape, in order, both ends included.
 
     `last` is as far as is known. `begun_by` says what made it begin: the life of a strategy; or in
     a life that goes on, with its news and positions, a new tape, another price book, or the next
-    tick after a ring that was lapped (then the windows go on, too).
+    tick after a ring that was lapped. Then the windows go on, too; where another tape had begun
+    meanwhile, they begin empty with this tick, and all that was lost is reported, of each tape.
     """
 
     tape: str
     first: int
     last: int
-    begun_by: Literal["life", "tape", "book", "lap"] = "life"
+    begun_by: BegunBy = "life"
 
 
 class AppliedNews(NamedTuple):
@@ -83,6 +87,18 @@ class ToldOrder(NamedTuple):
     trade_id: int | None
     position: int
     sent_before: int
+
+
+class LoggedOn(NamedTuple):
+    """A later logon in the life of a strategy that had evaluated something: what it was told then.
+
+    `told_before`: how many of `Records.told` came before it; `sent_before` as in `ToldOrder`.
+    """
+
+    last_order_id: int
+    positions: dict[str, int]
+    sent_before: int
+    told_before: int
 
 
 class LedgerOrder(NamedTuple):
@@ -125,6 +141,7 @@ class Records:
     news: list[AppliedNews] = field(default_factory=list)
     sent: list[SentOrder] = field(default_factory=list)
     told: list[ToldOrder] = field(default_factory=list)
+    logons: list[LoggedOn] = field(default_factory=list)
     ledger: list[LedgerOrder] = field(default_factory=list)
     """In the order of booking."""
     positions: dict[str, int] = field(default_factory=dict)
@@ -140,6 +157,8 @@ class Records:
     answered_with_error: set[int] = field(default_factory=set)
     """order_ids that were answered with an error at some time. An error is not final: the order is
     sent again, out of turn; if the strategy dies before that, it is never booked."""
+    cut_off: set[str] = field(default_factory=set)
+    """Tapes that ended with their supervisord. The last lines of all logs were lost with it."""
     settled: bool = True
     """Whether the last life of the strategy was still running at the end, with every tick before
     the tail evaluated and the orders of these ticks answered."""

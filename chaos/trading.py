@@ -3,9 +3,9 @@
 Each life of a strategy is lived once more: over the ticks of the book that it evaluated, in order,
 with the news as it was applied, windows refilled from the book, and positions as the ledger had
 them when the life began. What the strategy was told is learned when it was told: an order is
-decided in the knowledge of all answers logged before it. When exactly an answer came between two
-orders the records do not say; so a decision that was not made is a fault only if no answer that
-may have been known by then explains it.
+decided in the knowledge of all answers and later logons logged before it. When exactly an answer
+came between two orders the records do not say; so a decision that was not made is a fault only if
+no answer that may have been known by then explains it.
 
 Exactly required:
 - An order of a life has the number, side, quantity, price, tick and sentiment of the rules.
@@ -19,10 +19,13 @@ Only within bounds:
   the last lines of its log: at the end of a life at most `MAX_LOST_ORDERS` decisions may have no
   order, and its last orders may not be in the ledger. Those that were answered with an error are
   sent again out of turn, so that they may be missing before others that are there.
+- Where supervisord was killed (`Records.cut_off`), the lines that were on their way to the logs are
+  lost, those of news too: an order that only the ledger knows is taken as it is.
 - Ticks of `Records.held_back` need not have an order.
 - Where the book's records begin in the middle of a tape, what came before is unknown: an order is
   taken as it is until the windows are full. So are orders on tapes that nobody recorded, which are
-  of earlier runs.
+  of earlier runs. Of a stack that goes on (without `Records.settled`) the logs and the ledger end
+  after the book's records: orders at ticks of the tail behind these are not looked at.
 """
 
 from __future__ import annotations
@@ -33,7 +36,15 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from chaos.records import BookedTick, Evaluation, LedgerOrder, Records, SentOrder, ToldOrder
+from chaos.records import (
+    BookedTick,
+    Evaluation,
+    LedgerOrder,
+    LoggedOn,
+    Records,
+    SentOrder,
+    ToldOrder,
+)
 from chaos.rules import Rules, Side
 from lib.prices import format_price
 
@@ -93,7 +104,11 @@ class _Life:
     """What one life of a strategy knows and believes."""
 
     def __init__(
-        self, positions: dict[str, int], next_id: int, told: list[ToldOrder], sent: list[int]
+        self,
+        positions: dict[str, int],
+        next_id: int,
+        told: list[ToldOrder | LoggedOn],
+        sent: list[int],
     ) -> None:
         self.positions = positions
         self.next_id = next_id
@@ -101,6 +116,7 @@ class _Life:
         self.missing: list[tuple[BookedTick, str]] = []
         """Decisions without an order since the last order; at the end of a life they may be."""
         self._settled_before: dict[str, int] = {}
+        self._answered: set[int] = set()
         self._told = deque(told)
         self._sent = deque(sent)
 
@@ -121,9 +137,16 @@ class _Life:
         """Take the next answer, as the trading rules say.
 
         After a rejection the position is what the ledger says. Of orders that were under way then,
-        only a fill is news.
+        only a fill is news. At a logon, it is what the ledger says where nothing is under way.
         """
         told = self._told.popleft()
+        if isinstance(told, LoggedOn):
+            under_way = {o.symbol for o in self.orders if o.order_id not in self._answered}
+            for symbol in (self.positions.keys() | told.positions.keys()) - under_way:
+                self.positions[symbol] = told.positions.get(symbol, 0)
+            self.next_id = max(self.next_id, told.last_order_id + 1)
+            return
+        self._answered.add(told.order_id)
         was_under_way = told.order_id < self._settled_before.get(told.symbol, 0)
         if was_under_way == (told.status == "FILLED"):
             self.positions[told.symbol] = told.position
@@ -147,6 +170,9 @@ class _Trading:
         self._news = {
             (news.tape, news.first_tick_sequence): news.sentiment for news in records.news
         }
+        self._told: list[ToldOrder | LoggedOn] = list(records.told)
+        for logon in reversed(records.logons):
+            self._told.insert(logon.told_before, logon)
         self._assumed: dict[int, int] = {}  # by order_id, where it is known
         self._positions: dict[str, int] = {}  # what the ledger said when the last life ended
         self._last_id = 0  # of the orders that were booked in the lives before
@@ -175,7 +201,8 @@ class _Trading:
             self._live(life, sent, min(later, default=None), is_last=number + 1 == len(lives))
         for orders in self._orders.values():
             for order in orders:
-                self._find(order, "no strategy evaluated that tick of the book")
+                if not self._is_behind_records(order):
+                    self._find(order, "no strategy evaluated that tick of the book")
         self._judge_answers()
         return self._found
 
@@ -230,7 +257,7 @@ class _Trading:
         """Live a life again. `until` is the index of the first order of the next one."""
         told = [
             told
-            for told in self._records.told
+            for told in self._told
             if sent and sent[0] < told.sent_before and (until is None or told.sent_before <= until)
         ]
         life = _Life(dict(self._positions), self._last_id + 1, told, sent)
@@ -289,6 +316,13 @@ class _Trading:
         tail = self._records.tail_begins.get(tape)
         return tail is None or sequence < tail
 
+    def _is_behind_records(self, order: _Order) -> bool:
+        """Whether it is of a stack that went on when the book was recorded no longer."""
+        if self._records.settled or self._is_before_tail(order.tape, order.tick_sequence):
+            return False
+        index = self._last_index.get(order.tape)
+        return index is None or order.tick_sequence > self._records.booked[index].sequence
+
     def _take_unrecorded(self, life: _Life, evaluation: Evaluation) -> None:
         """Take the orders and the news of an evaluation before the first tick in the records."""
         end = self._first_booked.get(evaluation.tape, evaluation.last + 1)
@@ -324,7 +358,11 @@ class _Trading:
             if side:
                 self._miss(life, tick, side)
             return
-        self._compare(life, tick, side, orders[0])
+        if orders[0].sent_index is None and tick.tape in self._records.cut_off:
+            life.missing.clear()  # the line of the news that explains it may be lost as well
+            self._take_as_it_is(life, orders[0])
+        else:
+            self._compare(life, tick, side, orders[0])
         for order in orders[1:]:
             self._find(order, f"a second order at this tick, after order {orders[0].order_id}")
 

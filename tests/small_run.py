@@ -2,7 +2,8 @@
 
 Two tapes; a gap in the book; a strategy that is killed with orders under way, and lapped once;
 answers that come late; a ledger that refuses some orders. `play` gives the records of it, in which
-there is no fault.
+there is no fault. In `play_storm` some orders are answered with an error first, so that they are
+booked out of turn, and the connection to the ledger is lost again and again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import numpy as np
 
 from chaos.records import (
     AppliedNews,
+    BegunBy,
     BookedTick,
     Evaluation,
     Gap,
     LedgerOrder,
+    LoggedOn,
     Records,
     SentOrder,
     Tick,
@@ -51,18 +54,32 @@ NEWS: Final = 0.2
 """The share of batches with which news comes."""
 HALTED: Final = 0.1
 """The share of orders that the ledger refuses for a reason of its own."""
+ERRORS: Final = 0.3
+"""In a storm: the share of orders that are answered with an error before they are booked."""
+CUTS: Final = 0.15
+"""In a storm: the share of batches before which the connection to the order manager is lost."""
 
-Fault = Literal["", "windows not cleared", "news a batch late", "rejections ignored"]
+Fault = Literal[
+    "", "windows not cleared", "news a batch late", "rejections ignored", "logons ignored"
+]
 
 
 def play(seed: int = 3, fault: Fault = "") -> Records:
     """Let the run happen; `fault` is one of the strategy's."""
-    return _Run(seed, fault).play()
+    return _Run(seed, fault, errors=0, cuts=0).play()
+
+
+def play_storm(seed: int, fault: Fault = "") -> Records:
+    """Let the run happen in the worst of conditions."""
+    return _Run(seed, fault, errors=ERRORS, cuts=CUTS).play()
 
 
 class _Run:
-    def __init__(self, seed: int, fault: Fault) -> None:
+    def __init__(self, seed: int, fault: Fault, *, errors: float, cuts: float) -> None:
         self.random = Random(seed)
+        self.storm = Random(seed)
+        self.errors = errors
+        self.cuts = cuts
         self.fault = fault
         self.records = Records(
             SYMBOLS,
@@ -77,6 +94,7 @@ class _Run:
         )
         self.now = 0  # batches since the beginning
         self.trade_id = 0
+        self.reported: dict[int, ExecutionReport] = {}
         self.begin_life()
 
     def begin_life(self) -> None:
@@ -86,6 +104,7 @@ class _Run:
         self.trader.logged_on(LogonAck("strategy", last, dict(self.records.positions)))
         self.orders: deque[tuple[int, Order]] = deque()
         self.reports: deque[tuple[int, ExecutionReport]] = deque()
+        self.is_new = True
         self.applied: int | None = None
         self.sentiment: int | None = None
 
@@ -127,9 +146,7 @@ class _Run:
         else:
             self.trader.begin_tape(tape)
 
-    def evaluate_all(
-        self, ticks: list[BookedTick], begun_by: Literal["life", "tape", "lap"]
-    ) -> None:
+    def evaluate_all(self, ticks: list[BookedTick], begun_by: BegunBy) -> None:
         first, last = ticks[0], ticks[-1]
         self.records.evaluations.append(
             Evaluation(first.tape, first.sequence, last.sequence, begun_by)
@@ -140,6 +157,9 @@ class _Run:
             ticks = ticks[size:]
 
     def evaluate(self, ticks: list[BookedTick]) -> None:
+        if not self.is_new and self.storm.random() < self.cuts:
+            self.log_on_again()
+        self.is_new = False
         self.deliver()
         before = self.sentiment
         if self.random.random() < NEWS:
@@ -173,11 +193,27 @@ class _Run:
             )
         )
 
+    def log_on_again(self) -> None:
+        """All that was under way is lost; what is unanswered is sent again."""
+        records = self.records
+        last = max((row.order_id for row in records.ledger), default=0)
+        ack = LogonAck("strategy", last, dict(records.positions))
+        if self.fault != "logons ignored":
+            self.trader.logged_on(ack)
+        records.logons.append(LoggedOn(last, ack.positions, len(records.sent), len(records.told)))
+        self.reports.clear()
+        self.orders = deque((self.now, order) for order in self.client.unanswered.values())
+
     def deliver(self) -> None:
         """Let what is due arrive, in order: orders at the ledger, answers at the strategy."""
         self.now += 1
         while self.orders and self.orders[0][0] <= self.now:
             _, order = self.orders.popleft()
+            errors = self.records.answered_with_error
+            if order.order_id not in errors and self.storm.random() < self.errors:
+                errors.add(order.order_id)
+                self.orders.append((self.now + MAX_DELAY, order))
+                continue
             self.reports.append((self.now + self.random.randint(0, MAX_DELAY), self.book(order)))
         while self.reports and self.reports[0][0] <= self.now:
             _, report = self.reports.popleft()
@@ -198,6 +234,12 @@ class _Run:
             )
 
     def book(self, order: Order) -> ExecutionReport:
+        """Book an order, or find the report of one that is booked."""
+        if order.order_id not in self.reported:
+            self.reported[order.order_id] = self.judge(order)
+        return self.reported[order.order_id]
+
+    def judge(self, order: Order) -> ExecutionReport:
         position = self.records.positions[order.symbol]
         reason = None
         if order.position != position:

@@ -65,7 +65,6 @@ class End:
         self.sends = sends
         self.receives = receives
         self.open = True
-        self.has_heard = False
         self.on_data: Callable[[bytes], None] = lambda _: None
         self.on_closed: Callable[[str], None] = lambda _: None
 
@@ -91,7 +90,6 @@ class End:
         """Take what has arrived, in pieces."""
         now_ns = self.network.clock()
         data = self.receives.take(now_ns)
-        self.has_heard |= bool(data)
         for piece in self.network.pieces(self.peer, data) if data else ():
             if not self.open:
                 return

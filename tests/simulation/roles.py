@@ -12,12 +12,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chaos.records import AppliedNews, Evaluation, SentOrder, ToldOrder
+from chaos.records import AppliedNews, BegunBy, Evaluation, LoggedOn, SentOrder, ToldOrder
 from lib.booking import Booking, client_for
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.evaluation import Evaluator, LastEvaluated
@@ -51,7 +51,6 @@ from tests.simulation.network import Connector, End
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-Begun = Literal["life", "tape", "lap"]
 ATTACH_RETRY_NS = 50 * MILLISECOND_NS
 
 
@@ -225,9 +224,14 @@ class WatchedTrader(Trader):
     def logged_on(self, ack: LogonAck) -> None:
         before = dict(self._positions)
         super().logged_on(ack)
-        # No record tells the judge that a logon has corrected a position. Such a life ends.
-        if before != self._positions and not self.strategy.is_new:
-            raise Crashed
+        if self.strategy.is_new:
+            return
+        records = self.strategy.world.records
+        records.logons.append(
+            LoggedOn(ack.last_order_id, ack.positions, len(records.sent), len(records.told))
+        )
+        if before != self._positions:
+            self.strategy.world.events["logon corrects a position"] += 1
 
     def answered(self, report: ExecutionReport) -> None:
         super().answered(report)
@@ -317,7 +321,7 @@ class Strategy:
             records.evaluations[-1] = latest._replace(last=last)
         else:
             # A ring that was lapped where a tape began: the windows are empty and not refilled.
-            begun_by: Begun = "life" if not latest else "tape" if follows_on else "lap"
+            begun_by: BegunBy = "life" if not latest else "tape" if follows_on else "lap"
             records.evaluations.append(Evaluation(tape, first, last, begun_by))
         self._latest = records.evaluations[-1]
         self._read_up_to = int(positions[-1])
@@ -347,17 +351,12 @@ class Strategy:
             self._next_look_ns = now_ns + ATTACH_RETRY_NS
             self._attach()
         if self._reader is not None:
-            # Lapped between its refill and its first tick, it would have windows with a hole that
-            # no record tells the judge of. Such a life ends.
-            if self.is_new and world.book_position - self._reader.position > world.ring_capacity:
-                raise Crashed
             self._evaluator.evaluate_all(self._reader)
 
     def _attach(self) -> None:
         with suppress(FileNotFoundError):
             self._book = SharedPriceBook.attach(self.world.book_name)
-            self._reader = self._book.reader(0)
-            self._evaluator.refill(self._reader, self._book.reader().position)
+            self._reader = self._evaluator.attach(self._book)
 
     def die(self) -> None:
         for connector in (self._to_orders, self._to_news):
@@ -373,7 +372,7 @@ class DoomedLedger(Ledger):
 
     def record(self, order: Order, report: ExecutionReport, *receipt: Any) -> None:
         super().record(order, report, *receipt)
-        self.world.note_booking(report.order_id)
+        self.world.note_booking(report)
 
     def _write(self, connection: sqlite3.Connection) -> None:
         world = self.world
@@ -417,12 +416,14 @@ class OrderManager:
             end.on_closed = partial(self._on_closed, session)
         for end in list(self._connections.values()):
             end.deliver()
-        receipt = Receipt(world.clock(), world.utc(), halted=False)
+        receipt = Receipt(world.clock(), world.utc(), halted=world.is_halted)
         for session, data in self._arrived:
             if session in self._connections:
                 self._desk.receive(session, data, receipt)
         self._arrived.clear()
         outcome = self._desk.commit()
+        # The strategy may die before it hears of them.
+        world.records.answered_with_error.update(outcome.failed)
         world.crash_point("order_manager")
         goodbyes = {session for session, _ in outcome.replaced}
         for session, answer in (*outcome.answers, *outcome.replaced):

@@ -32,6 +32,7 @@ from chaos.records import BookedTick, Gap, LedgerOrder, Records, Tick
 from lib import stream_server
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.ledger.reader import read_ledger
+from lib.order_messages import ExecutionReport
 from lib.publication import Tapes
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import SharedPriceBook
@@ -107,6 +108,8 @@ class World:
         self.tape_is_stopped = False
         self.news_is_silent = False
         self.disk_refuses = False
+        self.is_halted = False
+        self.misjudged: list[str] = []
         self.protocol_errors: list[str] = []
         self.confirmations: list[str] = []
         self.failed_commits = 0
@@ -166,8 +169,15 @@ class World:
             if left == 0:
                 raise Crashed
 
-    def note_booking(self, order_id: int) -> None:
+    def note_booking(self, report: ExecutionReport) -> None:
         """An order is recorded. If the commit fails, its place is where it is recorded at last."""
+        order_id = report.order_id
+        if (report.reason == "halted") != self.is_halted:
+            state = "is" if self.is_halted else "is not"
+            self.misjudged.append(
+                f"order {order_id}: {report.status} ({report.reason}) while trading {state} halted"
+            )
+        self.events["order rejected as halted"] += self.is_halted
         if order_id in self._booked:
             self._booked.remove(order_id)
         self._booked.append(order_id)
@@ -212,13 +222,8 @@ class World:
         self.network.reset(self.random.choice(self._connections()))
 
     def blackhole(self) -> None:
-        """Let a connection die without a word, but for one whose client has heard nothing yet.
-
-        A strategy that was never answered waits for ever then: it takes the silence for that of a
-        server which speaks only plain frames and has no news.
-        """
-        heard = [c for c in self._connections() if c[1].has_heard]
-        self.network.blackhole(self.random.choice(heard or self._connections()))
+        """Let a connection die without a word."""
+        self.network.blackhole(self.random.choice(self._connections()))
 
     def slow(self) -> None:
         """Make everything late on its way to or from one server."""
@@ -235,6 +240,11 @@ class World:
         """Let the disk of the ledger refuse to write."""
         self.disk_refuses = True
         self._last(lambda: setattr(self, "disk_refuses", False))
+
+    def halt(self) -> None:
+        """Let a person halt trading for a while."""
+        self.is_halted = True
+        self._last(lambda: setattr(self, "is_halted", False))
 
     def jump(self) -> None:
         """Put the wall clock forward or back."""
@@ -435,8 +445,9 @@ class World:
             }
 
     def _check(self) -> list[str]:
-        """What the judge cannot know: what is printed, and whose fault a lost tick is."""
+        """What the judge cannot know: what is printed, who was halted, whose fault a gap is."""
         findings = [f"protocol error: {error}" for error in self.protocol_errors]
+        findings += self.misjudged
         for line, times in Counter(self.confirmations).items():
             if times > 1:
                 findings.append(f"printed {times} times: {line.strip()}")
@@ -474,6 +485,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "network slow": World.slow,
     "network byte by byte": World.dribble,
     "disk refuses": World.refuse_commits,
+    "trading halted": World.halt,
     "wall clock jumps": World.jump,
     "news silent": World.silence_news,
     "new tape": World.begin_run,

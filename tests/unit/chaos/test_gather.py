@@ -6,9 +6,27 @@ import json
 from pathlib import Path
 from typing import Any
 
-from chaos.gather import extend_evaluations, read_log, take_orderbook_log, take_strategy_log
-from chaos.records import AppliedNews, BookedTick, Evaluation, Gap, Records, SentOrder, ToldOrder
+from chaos.gather import (
+    extend_evaluations,
+    leave_out_what_came_after_the_ledger,
+    read_log,
+    take_orderbook_log,
+    take_strategy_log,
+)
+from chaos.records import (
+    AppliedNews,
+    BookedTick,
+    Evaluation,
+    Gap,
+    LedgerOrder,
+    LoggedOn,
+    Records,
+    SentOrder,
+    ToldOrder,
+)
 
+END = 2**63 - 1
+"""The last tick of a gap that reaches to the end of its tape."""
 ORDER = {"order_id": 1, "symbol": "AAPL", "side": "BUY"}
 
 
@@ -91,6 +109,56 @@ def test_a_ring_that_was_lapped_cuts_the_evaluation() -> None:
     gathered = strategy(begun("A", 5), missed)
     assert gathered.evaluations == [Evaluation("A", 5, 49), Evaluation("A", 61, 61, "lap")]
     assert gathered.strategy_gaps == [Gap("A", 50, 60)]
+
+
+def lapped(tape: str, first: int, last: int | None) -> dict[str, Any]:
+    return event("ticks_missed", first=first, last=last, where="ring", tape=tape, ticks=99)
+
+
+def test_a_lap_in_which_tapes_changed_begins_one_evaluation_of_the_new_tape() -> None:
+    gathered = strategy(
+        begun("A", 5), lapped("A", 50, None), lapped("B", 1, None), lapped("C", 1, 8),
+        begun("C", 9), begun("D", 1),
+    )  # fmt: skip
+    assert gathered.evaluations == [
+        Evaluation("A", 5, 49),
+        Evaluation("C", 9, 9, "lap"),
+        Evaluation("D", 1, 1, "tape"),
+    ]
+    assert gathered.strategy_gaps == [Gap("A", 50, END), Gap("B", 1, END), Gap("C", 1, 8)]
+
+
+def test_a_lap_in_which_only_the_old_tape_lost_ticks_begins_the_new_one_at_its_first() -> None:
+    gathered = strategy(begun("A", 5), lapped("A", 50, None), begun("B", 1))
+    assert gathered.evaluations == [Evaluation("A", 5, 49), Evaluation("B", 1, 1, "lap")]
+    assert gathered.strategy_gaps == [Gap("A", 50, END)]
+
+
+def logged_on(last_order_id: int, position: int) -> dict[str, Any]:
+    return event(
+        "connected", stream="orders", last_order_id=last_order_id, positions={"AAPL": position}
+    )
+
+
+def test_a_logon_counts_once_the_life_has_evaluated_something() -> None:
+    filled = event("order_filled", **ORDER, client_id="strategy", trade_id=7, position=10)
+    gathered = strategy(
+        logged_on(0, 0), begun("A", 5), event("connected", stream="news"), sent(1, 5), filled,
+        sent(2, 6), logged_on(1, 10), event("started"), logged_on(2, -10), begun("A", 20, 19),
+    )  # fmt: skip
+    assert gathered.logons == [LoggedOn(1, {"AAPL": 10}, 2, 1)]
+
+
+def test_of_a_ledger_that_was_read_too_early_later_answers_and_logons_are_left_out() -> None:
+    gathered = records()
+    gathered.ledger = [LedgerOrder(2, "AAPL", "BUY", 10, 1, "FILLED", None, 7, 10, "A", 5)]
+    gathered.told = [
+        ToldOrder(order_id, "FILLED", "AAPL", "BUY", 7, 10, 3) for order_id in (3, 1, 2)
+    ]
+    gathered.logons = [LoggedOn(last, {}, 3, 3) for last in (2, 3)]
+    leave_out_what_came_after_the_ledger(gathered)
+    assert [told.order_id for told in gathered.told] == [1, 2]
+    assert gathered.logons == [LoggedOn(2, {}, 3, 2)]
 
 
 def test_silent_news_are_no_news() -> None:

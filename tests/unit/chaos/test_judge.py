@@ -9,9 +9,19 @@ from typing import Any
 import pytest
 
 from chaos.judge import MAX_FINDINGS, judge
-from chaos.records import AppliedNews, BookedTick, Gap, Records, Tick
+from chaos.records import (
+    AppliedNews,
+    BookedTick,
+    Evaluation,
+    Gap,
+    LedgerOrder,
+    Records,
+    SentOrder,
+    Tick,
+    ToldOrder,
+)
 from lib.prices import format_price
-from tests.small_run import ABSENCE, BOOK_GAP, KILL, Fault, play
+from tests.small_run import ABSENCE, BOOK_GAP, KILL, Fault, play, play_storm
 
 Plant = Callable[[Records], None]
 PLANTS: dict[str, tuple[Plant, str]] = {}
@@ -368,6 +378,43 @@ def test_a_strategy_that_has_a_fault_is_found_out(fault: Fault) -> None:
     assert any("the rules give" in finding for finding in findings)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_nothing_is_said_of_good_records_of_a_storm(seed: int) -> None:
+    records = play_storm(seed)
+    assert len(records.logons) > 20
+    assert judge(records) == []
+
+
+def test_what_a_later_logon_told_is_needed_and_is_required() -> None:
+    corrected = ignored = 0
+    for seed in range(40):
+        records = play_storm(seed)
+        records.logons.clear()
+        corrected += any("the rules give" in finding for finding in judge(records))
+        findings = judge(play_storm(seed, "logons ignored"))
+        ignored += any("the rules give" in finding for finding in findings)
+    assert corrected
+    assert ignored
+
+
+@pytest.mark.parametrize("change_of", ["positions", "last_order_id", "told_before"])
+def test_a_logon_that_told_what_the_ledger_never_was_is_named(change_of: str) -> None:
+    records = play_storm(3)
+    index, logon = len(records.logons) // 2, records.logons[len(records.logons) // 2]
+    wrong = {
+        "positions": {**logon.positions, "AAPL": 999},
+        "last_order_id": logon.last_order_id + 1000,
+        # As if all answers had come before: the ledger was so, but not any more.
+        "told_before": len(records.told),
+    }
+    change(records.logons, index, **{change_of: wrong[change_of]})
+    findings = judge(records)
+    pattern = r"logon after \d+ orders: told order \d+ as the last one and the positions"
+    assert any(re.match(pattern, finding) for finding in findings), findings
+    records.settled = False
+    assert not any(finding.startswith("logon") for finding in judge(records))
+
+
 def test_a_fill_of_an_order_that_assumes_another_position_is_named() -> None:
     records = play()
     index = next(i for i, r in enumerate(records.ledger) if "assumes" in (r.reason or ""))
@@ -389,6 +436,28 @@ def test_what_was_under_way_at_the_end_may_be_missing() -> None:
     }
     assert records.sent[-1].tick_sequence <= 395
     assert judge(records) == []
+
+
+@pytest.mark.parametrize("booked", [True, False])
+def test_an_order_after_the_end_of_the_recording_is_no_fault_of_a_stack_that_goes_on(
+    booked: bool,
+) -> None:
+    records = play()
+    last = records.sent[-1]
+    del records.booked[index_of(records, last.tape, last.tick_sequence) :]
+    if not booked:
+        forget(records, last.order_id, sent=False)
+        records.positions[last.symbol] = next(
+            row.position for row in records.ledger[::-1] if row.symbol == last.symbol
+        )
+    records.settled = False
+    records.tail_begins = {last.tape: last.tick_sequence}
+    assert judge(records) == []
+    records.settled = True
+    assert any("no strategy evaluated that tick" in finding for finding in judge(records))
+    records.settled = False
+    records.tail_begins = {last.tape: last.tick_sequence + 1}  # that tick should be in the book
+    assert any("no strategy evaluated that tick" in finding for finding in judge(records))
 
 
 @pytest.mark.parametrize("sent", [True, False])
@@ -506,3 +575,68 @@ def test_a_rejection_needs_a_reason_that_is_true(reason: str, is_true: bool) -> 
     change(records.ledger, index, reason=text)
     findings = [finding for finding in judge(records) if "does not account" in finding]
     assert findings == [] if is_true else len(findings) == 1
+
+
+END = 2**63 - 1
+"""The last tick of a gap that reaches to the end of its tape."""
+
+
+def lapped_across_tapes() -> Records:
+    """A life that was lapped in tape A, over all of tape B, into tape C at its tick 4.
+
+    The news say BUY all the time, A and B are flat and C rises: with windows that begin empty at
+    tick 4, the first averages that say BUY are those of tick 5.
+    """
+    records = Records(("AAPL",), 1, 2, 60, 40, 10)
+    for tape, last, rise in (("A", 10, 0), ("B", 5, 0), ("C", 10, 1)):
+        prices = {sequence: 100 + rise * sequence for sequence in range(1, last + 1)}
+        records.tapes[tape] = {s: Tick("AAPL", price) for s, price in prices.items()}
+        records.booked += [BookedTick(tape, s, "AAPL", price) for s, price in prices.items()]
+    records.evaluations = [Evaluation("A", 1, 6), Evaluation("C", 4, 10, "lap")]
+    records.strategy_gaps = [Gap("A", 7, END), Gap("B", 1, END), Gap("C", 1, 3)]
+    records.news = [AppliedNews("A", 1, 80)]
+    records.sent = [SentOrder(1, "AAPL", "BUY", 10, 105, "C", 5, 80)]
+    records.told = [ToldOrder(1, "FILLED", "AAPL", "BUY", 1, 10, 1)]
+    records.ledger = [LedgerOrder(1, "AAPL", "BUY", 10, 105, "FILLED", None, 1, 10, "C", 5)]
+    records.positions = {"AAPL": 10}
+    return records
+
+
+def test_a_lap_into_another_tape_begins_with_empty_windows() -> None:
+    assert judge(lapped_across_tapes()) == []
+    records = lapped_across_tapes()
+    change(records.evaluations, 1, begun_by="book")  # which would have refilled them
+    assert any("tick 4, order 1: missing" in finding for finding in judge(records))
+
+
+@pytest.mark.parametrize(
+    ("gap", "unseen"),
+    [
+        (0, "tape A, ticks 7 to 10"),
+        (1, "tape B, ticks 1 to 5"),
+        (2, "tape C, ticks 1 to 3"),
+    ],
+)
+def test_what_a_lap_into_another_tape_lost_must_be_reported_of_each_tape(
+    gap: int, unseen: str
+) -> None:
+    records = lapped_across_tapes()
+    del records.strategy_gaps[gap]
+    assert judge(records) == [f"{unseen}: in the book, not evaluated, and not reported as missed"]
+
+
+def test_news_that_explains_an_order_may_be_lost_with_supervisord_as_its_line_is() -> None:
+    records = play()
+    last = records.sent[-1]
+    while records.news[-1][:2] > (last.tape, last.tick_sequence):
+        records.news.pop()
+    since = records.news[-1][:2]
+    lost = {sent.order_id for sent in records.sent if (sent.tape, sent.tick_sequence) >= since}
+    change(records.news, -1, sentiment=50)
+    records.sent = [sent for sent in records.sent if sent.order_id not in lost]
+    records.told = [told for told in records.told if told.order_id not in lost]
+    records.settled = False
+    findings = judge(records)
+    assert any("the rules give no order" in finding for finding in findings), findings
+    records.cut_off = {last.tape}
+    assert judge(records) == []

@@ -29,7 +29,9 @@ ticks at the strategy   reported as missed (`ticks_missed`); evaluated again (`e
                         same tape (the strategy's file)
 orders                  lost: logged as sent, or answered with FILLED, and not so in the ledger;
                         doubled: filled twice, as the order manager logs it; expired: rejected in
-                        the ledger with a receipt later than `order_ttl` after the sending
+                        the ledger with a receipt later than `order_ttl` after the sending;
+                        discarded: logged as sent by a strategy that has ended since, never answered
+                        and not in the ledger. Nobody has read them, and its successor decides anew
 """
 
 from __future__ import annotations
@@ -168,7 +170,8 @@ def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event
         lost_ns = max((e.at_ns for e in mine if e.name == "disconnected"), default=None)
         if not respawned and lost_ns is None:
             continue
-        since_ns = max(back_ns, lost_ns or 0)
+        # Both are of the client's log, in whose order there is no doubt, as late as it may be read.
+        since_ns = lost_ns or back_ns
         times_ns.append(
             next((e.at_ns for e in mine if e.name == "connected" and e.at_ns >= since_ns), 0)
         )
@@ -236,11 +239,39 @@ class OrderCounts(NamedTuple):
     lost: int
     doubled: int
     expired: int
+    discarded: int
 
 
-def sent_orders(events: Iterable[Event]) -> set[int]:
-    """Return the order_ids that the strategy has logged as sent."""
-    return _order_ids(events, "order_sent")
+class Decision(NamedTuple):
+    """What makes an order that was sent the one it is.
+
+    A successor uses the order_ids of its predecessor again that never reached the ledger.
+    """
+
+    order_id: int
+    tape: str
+    tick_sequence: int
+
+
+class Sent(NamedTuple):
+    """The orders that a strategy has logged as sent."""
+
+    by_this_life: set[Decision]
+    by_earlier_lives: set[Decision]
+
+
+def sent_orders(events: Iterable[Event]) -> Sent:
+    """Return the orders that the strategy has logged as sent, those of ended lives apart."""
+    sent = Sent(set(), set())
+    for event in events:
+        if event.source != STRATEGY:
+            continue
+        if event.name == "started":
+            sent.by_earlier_lives.update(sent.by_this_life)
+            sent.by_this_life.clear()
+        elif event.name == "order_sent":
+            sent.by_this_life.add(Decision(*(event.details[name] for name in Decision._fields)))
+    return sent
 
 
 def answered_orders(events: Iterable[Event]) -> set[int]:
@@ -252,16 +283,24 @@ def _order_ids(events: Iterable[Event], name: str) -> set[int]:
     return {e.details["order_id"] for e in events if (e.source, e.name) == (STRATEGY, name)}
 
 
+def booked_orders(ledger: Iterable[BookedOrder], client_id: str) -> dict[Decision, BookedOrder]:
+    """Return a client's orders in the ledger by what made them."""
+    return {
+        Decision(order.order_id, order.tape or "", order.tick_sequence or 0): order
+        for order in ledger
+        if order.client_id == client_id
+    }
+
+
 def orders(
     events: Sequence[Event], ledger: Iterable[BookedOrder], client_id: str, order_ttl_ns: int
 ) -> OrderCounts:
     """Compare what was sent and answered with the ledger."""
-    booked = {order.order_id: order for order in ledger if order.client_id == client_id}
-    filled = {order_id for order_id, order in booked.items() if order.status == "FILLED"}
+    booked = booked_orders(ledger, client_id)
+    filled = {order.order_id for order in booked.values() if order.status == "FILLED"}
     sent = sent_orders(events)
-    told = {
-        e.details["order_id"] for e in events if (e.source, e.name) == (STRATEGY, "order_filled")
-    }
+    all_sent = sent.by_this_life | sent.by_earlier_lives
+    told_in_vain = _order_ids(events, "order_filled") - filled
     fills = Counter(
         e.details["order_id"]
         for e in events
@@ -270,37 +309,38 @@ def orders(
     )
     expired = [
         order
-        for order_id, order in booked.items()
-        if order_id in sent
+        for decision, order in booked.items()
+        if decision in all_sent
         and order.status == "REJECTED"
         and order.sent_ns is not None
         and order.received_ns - order.sent_ns > order_ttl_ns
     ]
     return OrderCounts(
-        len(sent),
-        len((sent - booked.keys()) | (told - filled)),
+        len(all_sent),
+        len({sent.order_id for sent in sent.by_this_life - booked.keys()} | told_in_vain),
         sum(count - 1 for count in fills.values()),
         len(expired),
+        len(sent.by_earlier_lives - booked.keys()),
     )
 
 
 def held_back(
-    evaluated: Sequence[Evaluated], heard_ns: dict[str, dict[int, int]], max_age_ns: int
+    evaluated: Sequence[Evaluated], sent_ns: dict[str, dict[int, int]], max_age_ns: int
 ) -> list[Gap]:
     """Return the ticks that may have been too old for an order when they were evaluated.
 
-    A tick is at most as old as the recorder heard it ago. It is evaluated between two looks at the
-    strategy's file, so `max_age_ns` should be a little less than what the strategy allows.
+    `sent_ns` is when the gateway sent each tick, by tape and sequence, as the book has it. The
+    strategy's file is looked at after the evaluation, so that a tick was not older than it seems.
     """
     gaps = []
     for before, now in pairwise(evaluated):
         if before.tape != now.tape:
             continue
-        heard = heard_ns.get(now.tape, {})
+        sent = sent_ns.get(now.tape, {})
         old = [
             sequence
             for sequence in range(before.sequence + 1, now.sequence + 1)
-            if now.at_ns - heard.get(sequence, now.at_ns) > max_age_ns
+            if now.at_ns - sent.get(sequence, now.at_ns) > max_age_ns
         ]
         if old:
             gaps.append(Gap(now.tape, old[0], old[-1]))

@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,13 @@ class Experiment(ABC):
         `number` counts from 0. Also when it ends by an exception, nothing may stay broken. Raises
         TargetError where the stack is not fit for a round.
         """
+
+    def withheld(self) -> Mapping[str, Collection[int]]:
+        """Return the ticks that were kept from the book on purpose and for good, by tape.
+
+        Nothing requires them of the stack. That it told of them, `reasons` has to look at.
+        """
+        return {}
 
     @abstractmethod
     def table(self) -> list[str]:
@@ -182,6 +189,7 @@ def _run(experiment: Experiment, target: Target, random: Random) -> Result:
         target.wait_until_steady()
         progress = Progress(experiment.rounds)
         with Recorder(target.settings) as recorder:
+            recorder.wait_until_caught_up()
             troubles = recorder.recording.troubles
             number = 0
             try:
@@ -193,6 +201,9 @@ def _run(experiment: Experiment, target: Target, random: Random) -> Result:
             finally:
                 progress.clear()
             complete_to = settle(target, recorder.recording)
+        for tape, sequences in experiment.withheld().items():
+            for sequence in sequences:
+                recorder.recording.tapes[tape].pop(sequence, None)
         totals = take_totals(target, recorder.recording, complete_to)
         target.end()
     findings = findings_about(target, recorder.recording, complete_to)
@@ -218,7 +229,7 @@ def report(experiment: Experiment, result: Result) -> str:
     lines += [
         "",
         f"orders: {orders.sent} sent, {orders.lost} lost, {orders.doubled} doubled, "
-        f"{orders.expired} expired",
+        f"{orders.expired} expired, {orders.discarded} discarded",
         "",
         "the hypothesis holds" if not result.reasons else "the hypothesis does not hold:",
         *(f"  {reason}" for reason in result.reasons),

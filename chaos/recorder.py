@@ -18,6 +18,7 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -35,11 +36,15 @@ from lib.story import Follower, tell_supervisor
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's file are looked at, and a lost connection is tried."""
+CATCH_UP_S: Final = 60.0
+"""How long it may take to read what was there before the recording."""
 ATTACH_RETRY_S: Final = 0.05
 """How often to look for the price book while there is none."""
 RECEIVE_BYTES: Final = 1 << 20
 SUPERVISORD: Final = "supervisord"
 
+_FIELDS: Final = ("epoch", "sequence", "symbol", "price", "sent_ns")
+"""What is recorded of a tick of the book."""
 _SUPERVISOR_EVENTS: Final = {"spawned": "spawned", "ended": "ended", "given": "given_up"}
 """The first word of what `lib.story` tells of a role, and the event that it is here."""
 
@@ -74,13 +79,43 @@ class Recording:
     """When each tick of `tapes` was heard first."""
     playing: str = ""
     """The tape that is played now."""
+    cut_off: set[str] = field(default_factory=set)
+    """Tapes that an experiment has ended together with their book, under way as they were."""
     booked: list[BookedTick] = field(default_factory=list)
     booked_ns: list[int] = field(default_factory=list)
     """When each of `booked` became visible."""
+    sent_ns: dict[str, dict[int, int]] = field(default_factory=dict)
+    """When the gateway sent each of `booked`, by tape and sequence, as the book has it."""
     evaluated: list[Evaluated] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     """What the observer itself met and should not have, a line each."""
+
+    def tape_reaches_book(self) -> bool:
+        """Whether the latest tick of the book was heard, too."""
+        return bool(self.booked) and self.booked[-1].sequence in self.tapes.get(
+            self.booked[-1].tape, ()
+        )
+
+    def add_booked(
+        self,
+        ticks: Iterable[tuple[BookedTick, int]],
+        missed: tuple[int, int] | None,
+        now_ns: int,
+    ) -> None:
+        """Take what was read of the book at `now_ns`: ticks, each with when it was sent.
+
+        `missed` are the positions that were not to be had.
+
+        A full ring loses its oldest ticks while it is read for the first time: the recording
+        begins later then.
+        """
+        if missed and self.booked:
+            self.troubles.append(f"the recorder was lapped in the ring: {missed}")
+        for tick, sent_ns in ticks:
+            self.sent_ns.setdefault(tick.tape, {})[tick.sequence] = sent_ns
+            self.booked_ns.append(now_ns)
+            self.booked.append(tick)
 
 
 class TapeListener:
@@ -92,12 +127,17 @@ class TapeListener:
         self._next = 0  # 0: there was no answer to HELLO yet
 
     def connected(self) -> bytes:
-        """Return what to send first on a new connection: go on where we were, or from the start."""
+        """Return what to send first on a new connection.
+
+        We go on where we were; at first, from where the book's record begins, or from the start.
+        """
         tape = self._recording.playing
-        heard = max(self._recording.tapes.get(tape, ()), default=0)
+        first = max(self._recording.tapes.get(tape, ()), default=0) + 1
+        if not tape and self._recording.booked:
+            tape, first = self._recording.booked[0][:2]
         self._tail = b""
         self._next = 0
-        return b"HELLO,1,%d%b*" % (heard + 1, f",{tape}".encode() if tape else b"")
+        return b"HELLO,1,%d%b*" % (first, f",{tape}".encode() if tape else b"")
 
     def receive(self, data: bytes, now_ns: int) -> None:
         """Take bytes of the stream that came at `now_ns`."""
@@ -132,7 +172,7 @@ class TapeListener:
 class Recorder:
     """Records from the beginning of the `with` block to its end, in a thread of its own.
 
-    The tape and the price book are recorded from as far back as gateway and ring still have them,
+    The price book is recorded from as far back as its ring has it, the tape from the same tick on,
     the logs from now on. `recording` may be looked at any time, from any thread.
     """
 
@@ -154,6 +194,7 @@ class Recorder:
         self._supervisor_log = Follower(settings.var_dir / "supervisord.log", from_end=True)
         self._selector = selectors.DefaultSelector()
         self._next_look_s = 0.0
+        self._caught_up = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
@@ -170,6 +211,13 @@ class Recorder:
         self._stop.set()
         self._thread.join()
 
+    def wait_until_caught_up(self) -> None:
+        """Wait until what was there before has been read: then all is seen when it comes."""
+        if not self._caught_up.wait(CATCH_UP_S):
+            self.recording.troubles.append(
+                f"the recorder has not read all that was there before within {CATCH_UP_S:g} s"
+            )
+
     def note(self, source: str, name: str, **details: Any) -> None:
         """Put an event of the lab's own among the others."""
         self.recording.events.append(Event(time.monotonic_ns(), source, name, details))
@@ -181,6 +229,7 @@ class Recorder:
         except Exception as error:
             self.recording.troubles.append(f"the recorder ended early: {error!r}")
         finally:
+            self._caught_up.set()  # nobody has to wait any more
             self._disconnect()
             self._detach()
             for follower in (*self._logs.values(), self._supervisor_log):
@@ -189,6 +238,8 @@ class Recorder:
 
     def _pass(self) -> None:
         may_sleep = self._reader is None or self._reader.arm()
+        if self._reader and may_sleep and self.recording.tape_reaches_book():
+            self._caught_up.set()
         left_s = max(0.0, self._next_look_s - time.monotonic())
         for key, _ in self._selector.select(left_s if may_sleep else 0):
             if key.fileobj is self._sock:
@@ -198,12 +249,17 @@ class Recorder:
         if time.monotonic() >= self._next_look_s:
             self._next_look_s = time.monotonic() + LOOK_S
             self._look_at_strategy()
-            self._look_at_logs()
+            self.look_at_logs()
             self._connect()
             self._attach()
 
     def _connect(self) -> None:
-        """Connect if there is no connection; say HELLO as soon as there is one."""
+        """Connect if there is no connection; say HELLO as soon as there is one.
+
+        The book comes first: of a tape that is played for hours, only what it has is wanted.
+        """
+        if not self.recording.booked:
+            return
         if self._sock is None:
             self._sock = socket.socket()
             self._sock.setblocking(False)
@@ -260,17 +316,15 @@ class Recorder:
         assert self._book
         batch = reader.read()
         now_ns = time.monotonic_ns()
-        if batch.missed:
-            self.recording.troubles.append(f"the recorder was lapped in the ring: {batch.missed}")
-        symbols = self._book.symbols
+        tape, symbols = self._book.tape, self._book.symbols
         ticks = batch.ticks
-        for epoch, sequence, symbol, price in zip(
-            *(ticks[name].tolist() for name in ("epoch", "sequence", "symbol", "price")),
-            strict=True,
-        ):
-            tick = BookedTick(self._book.tape(epoch), sequence, symbols[symbol], price)
-            self.recording.booked_ns.append(now_ns)
-            self.recording.booked.append(tick)
+        booked = (
+            (BookedTick(tape(epoch), sequence, symbols[symbol], price), sent_ns)
+            for epoch, sequence, symbol, price, sent_ns in zip(
+                *(ticks[name].tolist() for name in _FIELDS), strict=True
+            )
+        )
+        self.recording.add_booked(booked, batch.missed, now_ns)
         if not len(ticks) and reader.retired:
             self._detach()
 
@@ -289,12 +343,15 @@ class Recorder:
         if not seen or seen[-1][1:] != (tape, sequence):
             seen.append(Evaluated(time.monotonic_ns(), tape, sequence))
 
-    def _look_at_logs(self) -> None:
+    def look_at_logs(self) -> None:
+        """Take what was logged since the last look. For the recorder's own thread."""
+        # supervisord first: what a role that it has started says comes after its start, also where
+        # a look was late.
+        for line in self._supervisor_log.read():
+            self._add(parse_supervisor_line(time.monotonic_ns(), line))
         for role, follower in self._logs.items():
             for line in follower.read():
                 self._add(parse_event(time.monotonic_ns(), role, line))
-        for line in self._supervisor_log.read():
-            self._add(parse_supervisor_line(time.monotonic_ns(), line))
 
     def _add(self, event: Event | None) -> None:
         if event:

@@ -24,7 +24,7 @@ MAX_WAIT_S: Final = 1.0
 """A fault comes at a random moment of so long: supervisord's loop has a period of a second."""
 LOOK_S: Final = 0.02
 
-_TIMES: Final = (
+STEPS: Final = (
     ("detection", "detection_ns"),
     ("respawn", "respawn_ns"),
     ("reconnection", "reconnection_ns"),
@@ -32,6 +32,7 @@ _TIMES: Final = (
     ("first order possible", "order_possible_ns"),
     ("longest stale time", "stale_ns"),
 )
+"""The times that are taken, and their fields in `FaultFigures`."""
 
 
 class RoleExperiment(Experiment):
@@ -90,7 +91,7 @@ class RoleExperiment(Experiment):
     def table(self) -> list[str]:
         """Each time with its median, p90 and maximum."""
         lines = [f"{'time to (ms)':<34}{'n':>5}{'median':>9}{'p90':>9}{'max':>9}{'goal':>9}"]
-        for label, figure in _TIMES:
+        for label, figure in STEPS:
             values = self._values(figure)
             goal = ""
             if self._goal and self._goal.figure == figure:
@@ -110,7 +111,7 @@ class RoleExperiment(Experiment):
             if found.pending
         ]
         if self._goal:
-            label = next(label for label, figure in _TIMES if figure == self._goal.figure)
+            label = next(label for label, figure in STEPS if figure == self._goal.figure)
             reasons += missed_goal(label, self._values(self._goal.figure), self._goal.limit_ns)
         return reasons
 

@@ -22,12 +22,13 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 from xmlrpc.client import Fault, ServerProxy
 
 import msgspec
 from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
+from lib.process_handle import ProcessHandle
 from lib.segment_files import SHM_DIR
 from lib.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
 from lib.stack import wake_supervisord
@@ -51,6 +52,8 @@ STOP_S: Final = 30.0
 LEFT_S: Final = 3.0
 """How long what is left of an ended stack may take to go."""
 LOOK_S: Final = 0.05
+CONFIG: Final = "trading.toml"
+"""The settings of a private stack, in its directory."""
 OUTPUT: Final = "main.out"
 """Where a private stack's `main.py` tells its story."""
 
@@ -71,6 +74,48 @@ def known_roles() -> tuple[str, ...]:
     return tuple(s.partition(":")[2] for s in parser.sections() if s.startswith("program:"))
 
 
+class Supervisord:
+    """A supervisord as it runs now: its process, and how it was started."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises OSError if there is no such process, or it is somebody else's."""
+        process = Path(f"/proc/{pid}")
+        self._command = (process / "cmdline").read_bytes().split(b"\0")[:-1]
+        self._directory = (process / "cwd").readlink()
+        pairs = (process / "environ").read_bytes().split(b"\0")
+        self._environment = dict(pair.split(b"=", 1) for pair in pairs if b"=" in pair)
+        self._handle = ProcessHandle(pid)
+
+    @property
+    def in_foreground(self) -> bool:
+        """Whether it was told not to become a daemon."""
+        return b"-n" in self._command or b"--nodaemon" in self._command
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless it has ended."""
+        self._handle.kill()
+
+    def has_ended(self) -> bool:
+        """Tell whether it runs no more."""
+        return self._handle.has_ended()
+
+    def start_again(self) -> subprocess.Popen[bytes]:
+        """Run the same command in the same directory and environment, with nobody's terminal."""
+        return subprocess.Popen(
+            self._command,
+            cwd=self._directory,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """Give back the descriptor."""
+        self._handle.close()
+
+
 class Target:
     """A stack under a supervisord. Leaving the `with` block ends it if it is a private one.
 
@@ -82,6 +127,7 @@ class Target:
         self.settings = settings
         self.var_dir = settings.var_dir
         self._main = main
+        self._starter: subprocess.Popen[bytes] | None = None  # of a stack that is not ours
         self._control_socket = settings.var_dir / "supervisor.sock"
 
     @property
@@ -104,17 +150,62 @@ class Target:
         self._command("stopProcess", role)
         self._command("startProcess", role)
 
+    def start(self, role: str) -> None:
+        """Start a role that does not run, as `supervisorctl start` does: until it has started."""
+        self._command("startProcess", role)
+
     def stop(self, role: str) -> None:
         """Stop a role, as `supervisorctl stop` does."""
         self._command("stopProcess", role)
 
-    def _command(self, method: str, role: str) -> None:
+    def supervisord(self) -> Supervisord:
+        """Return the supervisord that runs now. Close it after use. Raises TargetError."""
+        pid = self._command("getPID")
+        try:
+            return Supervisord(pid)
+        except OSError as error:
+            raise TargetError(f"supervisord's process {pid} cannot be seen: {error}") from None
+
+    def start_again(self, killed: Supervisord) -> int:
+        """Start a supervisord the way the killed one was started; return when that was.
+
+        Monotonic, in ns. One that lives, because we were interrupted, is killed first. Returns when
+        the new one listens. Raises TargetError where it does not.
+        """
+        killed.kill()
+        deadline_s = time.monotonic() + STOP_S
+        while not killed.has_ended() and time.monotonic() < deadline_s:
+            time.sleep(LOOK_S)
+        try:
+            for child in (self._starter, self._main):  # main.py ends when its supervisord has
+                if child is not None:
+                    child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            raise TargetError(f"what started the supervisord in {self.var_dir} lives on") from None
+        if self._main is not None:
+            started_ns = time.monotonic_ns()
+            starter = self._main = _start_main(self.var_dir.parent)
+        else:
+            started_ns = time.monotonic_ns()
+            starter = killed.start_again()
+            if self._starter is None and killed.in_foreground:
+                print(
+                    "supervisord was in the foreground of what started it, such as main.py, which "
+                    "has lost it; it goes on in the background: supervisorctl shutdown ends it"
+                )
+            self._starter = starter
+        if not _comes_to_listen(self.var_dir, starter):
+            raise TargetError(f"supervisord in {self.var_dir} does not start again")
+        return started_ns
+
+    def _command(self, method: str, *arguments: str) -> Any:
         transport = SupervisorTransport(None, None, f"unix://{self._control_socket}")
         try:
             with ServerProxy("http://supervisord", transport=transport) as proxy:
-                getattr(proxy.supervisor, method)(role)
+                return getattr(proxy.supervisor, method)(*arguments)
         except (OSError, Fault) as error:
-            raise TargetError(f"supervisord cannot {method} {role}: {error}") from None
+            what = " ".join((method, *arguments))
+            raise TargetError(f"supervisord cannot {what}: {error}") from None
 
     def wait_until_steady(self) -> dict[str, Process]:
         """Wait until every role runs, none of them young, and ticks arrive at the strategy.
@@ -145,10 +236,14 @@ class Target:
         state = open_state(strategy_state(self.settings), word_count=1)
         return (str(state.header.get("tape")), state.words[0]) if state else ("", 0)
 
+    def segments(self) -> list[str]:
+        """Return the files of the price book that are there."""
+        return _segments(self.settings.price_book.name)
+
     def left_behind(self) -> list[str]:
         """Segments and processes of a stack that has ended, once they had time to go."""
         deadline_s = time.monotonic() + LEFT_S
-        while left := [*_segments(self.settings.price_book.name), *_processes_of(self.var_dir)]:
+        while left := [*self.segments(), *_processes_of(self.var_dir)]:
             if time.monotonic() > deadline_s:
                 break
             time.sleep(LOOK_S)
@@ -256,28 +351,21 @@ def _age_s(pid: int) -> float:
 def _start_private(settings: Settings) -> Target:
     directory = settings.var_dir / "chaos" / f"private-{os.getpid()}"
     settings = private_settings(settings, directory)
-    config = directory / "trading.toml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        config.write_text(to_toml(settings), encoding="utf-8")
+        (directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
     except OSError as error:
         raise TargetError(
             f"no private stack can be started: {error.filename}: {error.strerror}"
         ) from None
-    environment = {key: value for key, value in os.environ.items() if key != "TRADING_VAR_DIR"}
-    main = subprocess.Popen(
-        [sys.executable, PROJECT_ROOT / "main.py", "--config", config],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C is for us, and we end it in our own time
-    )
+    main = _start_main(directory)
     target = Target(settings, main)
     try:
-        # It ends when nobody reads its output any more: so it does not outlive us, however we end.
-        threading.Thread(target=_copy_output, args=(main, directory), daemon=True).start()
-        _wait_for_supervisord(target, main, directory)
+        if not _comes_to_listen(target.var_dir, main):
+            time.sleep(LOOK_S)  # for its last words to be written
+            said = (directory / OUTPUT).read_text(errors="replace").strip().splitlines()
+            reason = said[-1] if said else "main.py says nothing"
+            raise TargetError(f"no private stack can be started: {reason}")
     except BaseException:
         target.end()
         shutil.rmtree(directory)
@@ -285,22 +373,37 @@ def _start_private(settings: Settings) -> Target:
     return target
 
 
-def _copy_output(main: subprocess.Popen[bytes], directory: Path) -> None:
+def _start_main(directory: Path) -> subprocess.Popen[bytes]:
+    """Start `main.py` with the settings in a private stack's directory."""
+    environment = {key: value for key, value in os.environ.items() if key != "TRADING_VAR_DIR"}
+    main = subprocess.Popen(
+        [sys.executable, PROJECT_ROOT / "main.py", "--config", directory / CONFIG],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is for us, and we end it in our own time
+    )
+    # It ends when nobody reads its output any more: so it does not outlive us, however we end.
+    threading.Thread(target=_copy_output, args=(main, directory / OUTPUT), daemon=True).start()
+    return main
+
+
+def _copy_output(main: subprocess.Popen[bytes], path: Path) -> None:
     assert main.stdout
-    with (directory / OUTPUT).open("wb", buffering=0) as file:
+    with path.open("ab", buffering=0) as file:
         while data := os.read(main.stdout.fileno(), 4096):
             file.write(data)
 
 
-def _wait_for_supervisord(target: Target, main: subprocess.Popen[bytes], directory: Path) -> None:
+def _comes_to_listen(var_dir: Path, starter: subprocess.Popen[bytes]) -> bool:
+    """Wait for a supervisord; False if what starts it fails, or takes longer than `START_S`."""
     deadline_s = time.monotonic() + START_S
-    while not wake_supervisord(target.var_dir):
-        if main.poll() is not None or time.monotonic() > deadline_s:
-            time.sleep(LOOK_S)  # for its last words to be written
-            said = (directory / OUTPUT).read_text(errors="replace").strip().splitlines()
-            reason = said[-1] if said else "main.py says nothing"
-            raise TargetError(f"no private stack can be started: {reason}")
+    while not wake_supervisord(var_dir):
+        if starter.poll() or time.monotonic() > deadline_s:
+            return False
         time.sleep(LOOK_S)
+    return True
 
 
 def free_ports(count: int) -> list[int]:

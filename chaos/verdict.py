@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from chaos import figures
 from chaos.figures import STRATEGY, OrderCounts, TickCounts
@@ -21,6 +21,7 @@ from chaos.recorder import Recording
 from chaos.target import Target, TargetError
 from lib.clock import to_ns
 from lib.ledger.reader import read_ledger
+from lib.ledger.rows import BookedOrder
 from lib.ledger.schema import LedgerError
 
 SETTLE_S: Final = 5.0
@@ -43,7 +44,7 @@ def settle(target: Target, recording: Recording) -> dict[str, int]:
     The gateway of a private stack is stopped first, so that at the end nothing is under way.
     Returns the last number of each tape that has had the time to arrive.
     """
-    complete_to = {tape: max(ticks, default=0) for tape, ticks in recording.tapes.items()}
+    complete_to = {tape: last_to_arrive(recording, tape) for tape in recording.tapes}
     last = (recording.playing, complete_to.get(recording.playing, 0))
     if target.private:
         with suppress(TargetError):  # its supervisord is gone: that is in the verdict already
@@ -59,16 +60,25 @@ def settle(target: Target, recording: Recording) -> dict[str, int]:
     return complete_to
 
 
+def last_to_arrive(recording: Recording, tape: str) -> int:
+    """The last number of a tape; of one that was cut off, the last that reached its book."""
+    last = max(recording.tapes[tape], default=0)
+    if tape not in recording.cut_off:
+        return last
+    return min(
+        last, max((tick.sequence for tick in recording.booked if tick.tape == tape), default=0)
+    )
+
+
 def _all_answered(target: Target, recording: Recording) -> bool:
     """Whether every order is in the ledger, and the last one's answer has come back."""
-    sent = figures.sent_orders(recording.events)
+    sent = figures.sent_orders(recording.events).by_this_life
     answered = figures.answered_orders(recording.events)
-    client_id = target.settings.strategy.client_id
-    booked = {order.order_id for order in _ledger_orders(target) if order.client_id == client_id}
-    return sent <= booked and (not sent or max(sent) in answered)
+    booked = figures.booked_orders(_ledger_orders(target), target.settings.strategy.client_id)
+    return sent <= booked.keys() and (not sent or max(sent).order_id in answered)
 
 
-def _ledger_orders(target: Target) -> Iterator[Any]:
+def _ledger_orders(target: Target) -> Iterator[BookedOrder]:
     """The orders in the ledger. Raises TargetError."""
     path = target.var_dir / target.settings.order_manager.ledger
     try:
@@ -78,15 +88,30 @@ def _ledger_orders(target: Target) -> Iterator[Any]:
         raise TargetError(str(error)) from None
 
 
+def _ledger_orders_with(target: Target, sent: set[figures.Decision]) -> list[BookedOrder]:
+    """The orders in the ledger, once all that were sent are there, or have had the time for it."""
+    client_id = target.settings.strategy.client_id
+    deadline_s = time.monotonic() + SETTLE_S
+    while True:
+        orders = list(_ledger_orders(target))
+        booked = figures.booked_orders(orders, client_id)
+        if sent <= booked.keys() or time.monotonic() >= deadline_s:
+            return orders
+        time.sleep(LOOK_S)
+
+
 def take_totals(target: Target, recording: Recording, complete_to: dict[str, int]) -> Totals:
-    """Count ticks and orders over the whole recording. Raises TargetError without a ledger."""
+    """Count ticks and orders over the whole recording. Raises TargetError without a ledger.
+
+    What was sent just before the recording ended has a bounded time to be booked.
+    """
     settings = target.settings
     return Totals(
         figures.ticks_at_book(recording.tapes, recording.booked, complete_to),
         figures.ticks_at_strategy(recording.events, recording.evaluated),
         figures.orders(
             recording.events,
-            list(_ledger_orders(target)),
+            _ledger_orders_with(target, figures.sent_orders(recording.events).by_this_life),
             settings.strategy.client_id,
             to_ns(settings.order_manager.order_ttl),
         ),
@@ -99,7 +124,7 @@ def findings_about(target: Target, recording: Recording, complete_to: dict[str, 
     Raises TargetError if there is no ledger.
     """
     settings = target.settings
-    max_age_ns = to_ns(settings.strategy.max_tick_age) * 9 // 10
+    max_age_ns = to_ns(settings.strategy.max_tick_age)
     try:
         records = gather(
             settings,
@@ -107,8 +132,9 @@ def findings_about(target: Target, recording: Recording, complete_to: dict[str, 
             recording.booked,
             evaluated={tape: sequence for _, tape, sequence in recording.evaluated},
             tail_begins={tape: last + 1 for tape, last in complete_to.items()},
-            held_back=figures.held_back(recording.evaluated, recording.heard_ns, max_age_ns),
+            held_back=figures.held_back(recording.evaluated, recording.sent_ns, max_age_ns),
             left_behind=target.left_behind() if target.private else [],
+            cut_off=recording.cut_off,
             settled=target.private,
         )
     except (OSError, LedgerError) as error:

@@ -93,6 +93,14 @@ def test_a_connection_that_was_lost_again_after_the_respawn_does_not_stand() -> 
     )
 
 
+def test_a_connection_counts_though_the_respawn_was_seen_late() -> None:
+    late = [event._replace(at_ns=1240) if event.name == "spawned" else event
+            for event in KILLED_GATEWAY]  # fmt: skip
+    found = measure("gateway", INJECTED_NS, NOW_NS, late, evaluated((990, 10), (1250, 12)))
+    assert found.pending == ()
+    assert found.reconnection_ns == 200
+
+
 def test_a_killed_strategy_can_order_once_it_has_applied_news() -> None:
     events = [
         supervisor(1010, "ended", "strategy"),
@@ -175,8 +183,9 @@ def booked_order(order_id: int, **changes: Any) -> BookedOrder:
     return order._replace(**changes)
 
 
-def strategy_event(name: str, order_id: int) -> Event:
-    return Event(1, "strategy", name, {"order_id": order_id})
+def strategy_event(name: str, order_id: int, tick_sequence: int = 1) -> Event:
+    details = {"order_id": order_id, "tape": "T", "tick_sequence": tick_sequence}
+    return Event(1, "strategy", name, details)
 
 
 def fill(order_id: int, client_id: str = "strategy") -> Event:
@@ -200,11 +209,27 @@ def test_orders_are_lost_doubled_or_expired() -> None:
         booked_order(2, client_id="another client"),
     ]
     found = orders(events, ledger, "strategy", order_ttl_ns=100)
-    assert found == OrderCounts(sent=4, lost=2, doubled=1, expired=1)
+    assert found == OrderCounts(sent=4, lost=2, doubled=1, expired=1, discarded=0)
 
 
-def test_ticks_that_were_evaluated_long_after_they_were_heard_may_have_been_held_back() -> None:
-    heard = {"T": {10: 0, 11: 100, 12: 5000, 13: 5100}}
+def test_what_an_ended_strategy_sent_in_vain_is_discarded_though_its_number_is_used_again() -> None:
+    events = [
+        strategy_event("order_sent", 1, 10),
+        strategy_event("order_sent", 2, 20),
+        strategy_event("order_sent", 3, 30),
+        Event(1, "gateway", "started", {}),
+        Event(1, "strategy", "started", {}),
+        strategy_event("order_sent", 2, 50),
+    ]
+    ledger = [booked_order(1, tick_sequence=10), booked_order(2, tick_sequence=50)]
+    assert orders(events, ledger, "strategy", 100) == OrderCounts(4, 0, 0, 0, discarded=2)
+    assert orders(events, ledger[:1], "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
+    told = [*events, strategy_event("order_filled", 3)]
+    assert orders(told, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
+
+
+def test_ticks_that_were_evaluated_long_after_they_were_sent_may_have_been_held_back() -> None:
+    sent = {"T": {10: 0, 11: 100, 12: 5000, 13: 5100}}
     samples = evaluated((50, 10), (5150, 12), (5151, 13))
-    assert held_back(samples, heard, 1000) == [Gap("T", 11, 11)]
-    assert held_back(samples, heard, 6000) == []
+    assert held_back(samples, sent, 1000) == [Gap("T", 11, 11)]
+    assert held_back(samples, sent, 6000) == []

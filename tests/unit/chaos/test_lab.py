@@ -24,7 +24,7 @@ from chaos.verdict import Totals
 from lib.clock import MILLISECOND_NS
 
 FINE = TickCounts(0, 0, 0)
-NOTHING_WRONG = Totals(FINE, FINE, OrderCounts(sent=7, lost=0, doubled=0, expired=0))
+NOTHING_WRONG = Totals(FINE, FINE, OrderCounts(sent=7, lost=0, doubled=0, expired=0, discarded=0))
 
 
 class Nothing(Experiment):
@@ -49,7 +49,7 @@ class Nothing(Experiment):
 def test_the_report_has_title_table_totals_and_verdict() -> None:
     text = report(Nothing(), Result(NOTHING_WRONG, []))
     assert text.startswith("nothing, once\n\na table\n\n")
-    assert "orders: 7 sent, 0 lost, 0 doubled, 0 expired" in text
+    assert "orders: 7 sent, 0 lost, 0 doubled, 0 expired, 0 discarded" in text
     assert text.endswith("the hypothesis holds")
 
 

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from chaos.recorder import SUPERVISORD, Recording, TapeListener, parse_event, parse_supervisor_line
-from chaos.records import Tick
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from chaos.recorder import (
+    SUPERVISORD,
+    Recorder,
+    Recording,
+    TapeListener,
+    parse_event,
+    parse_supervisor_line,
+)
+from chaos.records import BookedTick, Tick
 from lib.prices import to_fixed
+from lib.settings import Settings
+from lib.shared_memory_utils import SharedPriceBook, remove_segments
+from tests.helpers import wait_until
 
 
 def listen(*pieces: bytes) -> Recording:
@@ -57,9 +73,47 @@ def test_the_first_hello_asks_for_all_there_is() -> None:
     assert TapeListener(Recording()).connected() == b"HELLO,1,1*"
 
 
+def test_of_a_long_tape_the_first_hello_asks_for_what_the_book_has() -> None:
+    recording = Recording()
+    recording.add_booked([(BookedTick("T", 9_000_000, "AAPL", 1), 5)], None, 77)
+    assert TapeListener(recording).connected() == b"HELLO,1,9000000,T*"
+
+
+def test_a_full_ring_may_lose_its_oldest_ticks_before_they_are_recorded() -> None:
+    recording = Recording()
+    recording.add_booked([(BookedTick("T", 9, "AAPL", 1), 5)], (0, 7), 77)
+    assert recording.troubles == []
+    recording.add_booked([(BookedTick("T", 20, "AAPL", 1), 5)], (9, 18), 78)
+    assert recording.troubles == ["the recorder was lapped in the ring: (9, 18)"]
+    assert (len(recording.booked), recording.booked_ns) == (2, [77, 78])
+    assert recording.sent_ns == {"T": {9: 5, 20: 5}}
+
+
+def test_the_tape_is_heard_as_far_as_the_book_was_read() -> None:
+    recording = listen(ANSWER + BATCH)
+    assert not recording.tape_reaches_book()  # there is no book yet
+    recording.add_booked([(BookedTick("T", 6, "MSFT", 1), 5)], None, 77)
+    assert recording.tape_reaches_book()
+    recording.add_booked([(BookedTick("T", 7, "MSFT", 1), 5)], None, 77)
+    assert not recording.tape_reaches_book()
+
+
 def test_a_log_line_becomes_an_event() -> None:
     event = parse_event(7, "gateway", b'{"event":"started","role":"gateway","pid":3}')
     assert event == (7, "gateway", "started", {"role": "gateway", "pid": 3})
+
+
+def test_what_a_role_says_comes_after_its_start_where_both_are_seen_late(
+    tmp_path: Path,
+) -> None:
+    recorder = Recorder(msgspec.structs.replace(Settings(), var_dir=tmp_path))
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "strategy.jsonl").write_bytes(b'{"event": "started"}\n')
+    (tmp_path / "supervisord.log").write_bytes(
+        b"2026-01-01 00:00:00,000 INFO spawned: 'strategy' with pid 7\n"
+    )
+    recorder.look_at_logs()
+    assert [event.name for event in recorder.recording.events] == ["spawned", "started"]
 
 
 def test_what_is_no_event_is_skipped() -> None:
@@ -76,3 +130,25 @@ def test_supervisord_tells_of_the_life_of_a_role() -> None:
     for line, name in told.items():
         assert parse_supervisor_line(7, line) == (7, SUPERVISORD, name, {"role": "gateway"})
     assert parse_supervisor_line(7, b"2026-01-01 00:00:00 INFO supervisord started") is None
+
+
+def test_a_book_that_is_removed_and_made_anew_is_read_on(tmp_path: Path) -> None:
+    name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
+    settings = msgspec.structs.replace(
+        Settings(),
+        var_dir=tmp_path,
+        price_book=msgspec.structs.replace(Settings().price_book, name=name),
+    )
+    try:
+        with Recorder(settings) as recorder:
+            booked = recorder.recording.booked
+            for tape in ("old", "new"):
+                with SharedPriceBook(("AAPL",), name, ring_capacity=64) as book:
+                    book.begin_epoch(tape)
+                    book.update("AAPL", 1.0)
+                    wait_until(lambda: booked and booked[-1].tape == tape, "it is read")  # noqa: B023
+                remove_segments(name)  # as the keeper does when supervisord was killed
+        assert [tick.tape for tick in booked] == ["old", "new"]
+        assert recorder.recording.troubles == []
+    finally:
+        remove_segments(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.target import Target, known_roles, private_settings, to_toml, why_not_steady
+from chaos.target import Supervisord, Target, known_roles, private_settings, to_toml, why_not_steady
 from lib.segment_files import SHM_DIR
 from lib.settings import Settings, load_settings
 from lib.supervisor import Process
@@ -82,3 +82,33 @@ def test_segments_and_processes_that_are_left_are_found(tmp_path: Path) -> None:
         process.communicate()
     assert first == str(segment)
     assert second.startswith(f"process {process.pid}: ")
+
+
+def test_what_was_killed_starts_again_as_it_was_started(tmp_path: Path) -> None:
+    script = "import os, time; open('told', 'a').write(os.environ['WHO'] + ' '); time.sleep(60)"
+    told = tmp_path / "told"
+    before = subprocess.Popen(
+        [sys.executable, "-c", script, "-n"], cwd=tmp_path, env={"WHO": "me=you"}
+    )
+    again = None
+    try:
+        wait_until(told.exists, "it runs")
+        killed = Supervisord(before.pid)
+        killed.kill()
+        wait_until(killed.has_ended, "it has ended")
+        again = killed.start_again()
+        wait_until(lambda: told.read_text() == "me=you me=you ", "it runs again")
+        assert killed.in_foreground
+        assert os.getsid(again.pid) == again.pid
+        killed.close()
+    finally:
+        for process in filter(None, (before, again)):
+            process.kill()
+            process.wait()
+
+
+def test_a_process_that_is_not_there_cannot_be_started_again() -> None:
+    with forked(signal.pause) as child:
+        pid = child.pid
+    with pytest.raises(OSError, match=str(pid)):
+        Supervisord(pid)

@@ -1,0 +1,392 @@
+"""Clients that stop reading, on all three ports: plain and numbered prices, news, orders.
+
+Each stays connected and takes nothing any more, until the servers are left with what is for it.
+Expected: nobody else notices. No role loses a connection or its process; ticks reach the strategy
+and another client, and answers the strategy, as soon as before; neither gateway nor order manager
+grows. A numbered client that reads on gets every tick, and one that does not for 10 s is
+disconnected by the gateway. The order client sends messages that are none, so nothing is booked.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from chaos.figures import LINKS, STRATEGY
+from chaos.lab import Experiment, Stage, command_line, run
+from chaos.recorder import SUPERVISORD, Event, Recording, TapeListener
+from chaos.stalled import StalledClient, waiting_bytes
+from chaos.target import Target, TargetError
+from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
+
+WINDOW_S: Final = 3.0
+"""How long the stack is looked at without them, and then with them."""
+LOOK_S: Final = 0.1
+QUEUE_LOOK_S: Final = 0.5
+CLIENTS: Final = 3
+"""Of each kind."""
+NOTICED_NS: Final = 100 * MILLISECOND_NS
+"""Not longer than this, nobody has waited; what is longer is compared with …"""
+NOTICED_RATIO: Final = 3
+"""… so many times what it was without them."""
+GROWTH_BYTES: Final = 8 << 20
+"""What gateway and order manager may take more. A replay from the first tick alone keeps 5 MB."""
+READ_ON_S: Final = 10.0
+"""How long a client that reads on may take to be up to date."""
+HANG_UP_S: Final = 12.0
+"""How long the gateway may take to disconnect who takes nothing; it allows 10 s."""
+FILL_S: Final = 12.0
+"""How long it is waited for that the kernel takes nothing more for a numbered client."""
+NONSENSE: Final = b"?*" * 100
+"""Sent at each look: a client sends at most 3,000 in a window, and gets an error of 90 bytes for
+each."""
+
+PLAIN, NUMBERED, NEWS, ORDERS = "plain prices", "numbered prices", "news", "orders"
+KINDS: Final = (PLAIN, NUMBERED, NEWS, ORDERS)
+MUST_BE_STUCK: Final = (PLAIN, NUMBERED, ORDERS)
+"""Of news there is so little that it takes minutes until any of it waits."""
+SERVERS: Final = ("gateway", "order_manager")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class Waits(NamedTuple):
+    """The longest that anybody waited in a window, in ns."""
+
+    strategy_ns: int
+    """Between two ticks or batches that the strategy evaluated."""
+    client_ns: int
+    """Between two ticks that the recorder's price client heard."""
+    answer_ns: int
+    """From an order of the strategy to its answer; 0 if it sent none."""
+
+
+LABELS: Final = {
+    "strategy_ns": "between two ticks at the strategy",
+    "client_ns": "between two ticks at another client",
+    "answer_ns": "from an order to its answer",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One round."""
+
+    without: Waits
+    beside: Waits
+    """With the clients that do not read."""
+    waiting_bytes: dict[str, list[int]]
+    """By kind, of each client: what lay with the server's kernel at the end."""
+    hung_up: dict[str, int]
+    """By kind: how many the server has disconnected."""
+    grown_bytes: dict[str, int]
+    """By server: how much more of it is resident."""
+    ticks_read_on: int
+    troubles: tuple[str, ...]
+    """What went wrong with a client that read on, or a role, a line each."""
+
+
+class SlowConsumer(Experiment):
+    """Without them, with them, then one reads on and the others are disconnected."""
+
+    name = "slow_consumer"
+    hypothesis = (
+        "nobody notices clients that do not read: no role is disconnected, ticks and answers come "
+        "as soon as before, gateway and order manager do not grow; who reads on misses nothing"
+    )
+    roles = SERVERS
+
+    def __init__(self, times: int) -> None:
+        self.title = f"{CLIENTS} clients of each kind that stop reading, {times} times"
+        self.rounds = times
+        self.found: list[Outcome] = []
+
+    @contextmanager
+    def prepared(self, target: Target) -> Iterator[None]:
+        """Refuse a stack in which a client that does not read is felt by design."""
+        if not target.settings.gateway.rate:
+            raise TargetError(
+                "with gateway.rate = 0 the slowest numbered client sets the pace of all: "
+                "choose a rate above 0"
+            )
+        yield
+
+    def round(self, stage: Stage, number: int) -> None:
+        """One round."""
+        stage.tell("waiting for the steady state")
+        pids = {name: p.pid for name, p in stage.target.wait_until_steady().items()}
+        recording = stage.recorder.recording
+        seen_events = len(recording.events)
+        stage.tell("without them")
+        begun_ns = time.monotonic_ns()
+        time.sleep(WINDOW_S)
+        without = longest_waits(recording, begun_ns, time.monotonic_ns())
+        before = {server: resident_bytes(pids[server]) for server in SERVERS}
+        with ExitStack() as stack:
+            stage.tell("with them")
+            begun_ns = time.monotonic_ns()
+            own = Recording()
+            listener = TapeListener(own)
+            clients = stalled_clients(stage.target, listener.connected(), stack)
+            waiting = stay_stuck(clients)
+            beside = longest_waits(recording, begun_ns, time.monotonic_ns())
+            grown = {s: resident_bytes(pids[s]) - before[s] for s in SERVERS}
+            reader = clients[NUMBERED].pop()
+            stage.tell("one reads on")
+            up_to = read_on(reader, listener, own, recording)
+            troubles = differences(own, recording, up_to)
+            reader.close()
+            stage.tell("the others are disconnected")
+            gone, overdue = wait_for_hang_up(clients, recording, seen_events)
+        troubles += overdue + disturbances(recording.events[seen_events:])
+        ticks = len(own.tapes.get(recording.playing, ()))
+        self.found.append(Outcome(without, beside, waiting, gone, grown, ticks, tuple(troubles)))
+
+    def table(self) -> list[str]:
+        """What each kind of client was left with, and what the others noticed."""
+        lines = [f"{'bytes that waited for a client':<36}{'least':>10}{'most':>10}{'hung up':>12}"]
+        for kind in KINDS:
+            most = [count for outcome in self.found for count in outcome.waiting_bytes[kind]]
+            gone = sum(outcome.hung_up[kind] for outcome in self.found)
+            of = len(most) - (len(self.found) if kind == NUMBERED else 0)  # one of them read on
+            lines.append(
+                f"{kind:<36}{min(most, default=0):>10}{max(most, default=0):>10}"
+                f"{f'{gone} of {of}':>12}"
+            )
+        lines += ["", f"{'longest time (ms)':<36}{'without':>16}{'with them':>16}"]
+        for figure, label in LABELS.items():
+            spans = (
+                span([getattr(waits, figure) for waits in column])
+                for column in ([o.without for o in self.found], [o.beside for o in self.found])
+            )
+            lines.append(f"{label:<36}" + "".join(f"{text:>16}" for text in spans))
+        lines.append("")
+        for server in SERVERS:
+            grown = max((outcome.grown_bytes[server] for outcome in self.found), default=0)
+            lines.append(f"{f'{server} grew by (kB)':<36}{grown / 1024:>10.0f}")
+        ticks = [str(outcome.ticks_read_on) for outcome in self.found]
+        lines.append(f"{'ticks of the one that read on':<36}{', '.join(ticks) or '-':>10}")
+        return lines
+
+    def reasons(self) -> list[str]:
+        """They were stuck, and nobody noticed."""
+        return [
+            *(
+                f"round {number}: {reason}"
+                for number, outcome in enumerate(self.found, 1)
+                for reason in unfulfilled(outcome)
+            ),
+            *noticed(self.found),
+        ]
+
+    def figures(self) -> dict[str, Any]:
+        """Return all figures of all rounds."""
+        return {
+            "rounds": [
+                {
+                    **asdict(outcome),
+                    "without": outcome.without._asdict(),
+                    "beside": outcome.beside._asdict(),
+                }
+                for outcome in self.found
+            ]
+        }
+
+
+Clients = dict[str, list[StalledClient]]
+"""By kind."""
+
+
+def stalled_clients(target: Target, hello: bytes, stack: ExitStack) -> Clients:
+    """Connect them all; the stack closes them. Raises TargetError.
+
+    `hello` makes a client a numbered one of the price stream.
+    """
+    gateway, manager = target.settings.gateway, target.settings.order_manager
+    doors = {
+        PLAIN: (gateway.host, gateway.price_port, b""),
+        NUMBERED: (gateway.host, gateway.price_port, hello),
+        NEWS: (gateway.host, gateway.news_port, b""),
+        ORDERS: (manager.host, manager.port, b""),
+    }
+    return {
+        kind: [stack.enter_context(StalledClient(*doors[kind])) for _ in range(CLIENTS)]
+        for kind in KINDS
+    }
+
+
+def stay_stuck(clients: Clients) -> dict[str, list[int]]:
+    """Let a window pass in which nobody reads; return what waits for each at its end."""
+    deadline_s = time.monotonic() + WINDOW_S
+    while time.monotonic() < deadline_s:
+        for client in clients[ORDERS]:
+            client.say(NONSENSE)
+        time.sleep(LOOK_S)
+    return {kind: waiting_bytes(them) for kind, them in clients.items()}
+
+
+def read_on(
+    client: StalledClient, listener: TapeListener, own: Recording, recording: Recording
+) -> int:
+    """Read until the client has the latest tick that `recording` has now; return its number."""
+    tape = recording.playing
+    up_to = max(recording.tapes[tape])
+    deadline_s = time.monotonic() + READ_ON_S
+    while max(own.tapes.get(tape, ()), default=0) < up_to and (data := client.drain(deadline_s)):
+        listener.receive(data, time.monotonic_ns())
+    return up_to
+
+
+def differences(own: Recording, recording: Recording, up_to: int) -> list[str]:
+    """Say how the tape that one client got differs from what another one got. Pure."""
+    got = own.tapes.get(recording.playing, {})
+    played = recording.tapes[recording.playing].copy()  # it goes on growing
+    first = min(got, default=1)  # the very first are not kept for ever
+    troubles = list(own.troubles)
+    if missing := sum(first <= n <= up_to and n not in got for n in played):
+        troubles.append(f"{missing} ticks up to {up_to} were missing")
+    if other := sum(n in played and tick != played[n] for n, tick in got.items()):
+        troubles.append(f"{other} ticks were not those that were played")
+    return [f"the client that read on: {trouble}" for trouble in troubles]
+
+
+def wait_for_hang_up(
+    clients: Clients, recording: Recording, seen_events: int
+) -> tuple[dict[str, int], list[str]]:
+    """Wait until the gateway has disconnected the numbered clients, for a bounded time.
+
+    Returns how many of each kind a server has disconnected, and who should have been. Ticks go on:
+    when the kernel holds no more for a client than before, the gateway itself is left with them.
+    """
+    waiting = {client: (0, time.monotonic_ns()) for client in clients[NUMBERED]}
+    deadline_s = time.monotonic() + FILL_S + HANG_UP_S
+    while True:
+        gone = hung_up(recording.events[seen_events:])
+        now_ns = time.monotonic_ns()
+        for client in [client for client in waiting if client.name in gone]:
+            del waiting[client]
+        for client, now in zip(waiting, waiting_bytes(waiting), strict=True):
+            if now != waiting[client][0]:
+                waiting[client] = now, now_ns
+        if not waiting or time.monotonic() > deadline_s:
+            break
+        time.sleep(QUEUE_LOOK_S)
+    counts = {kind: sum(c.name in gone for c in them) for kind, them in clients.items()}
+    overdue = [
+        f"{client.name} took nothing for {(now_ns - since_ns) / SECOND_NS:.1f} s and was not "
+        "disconnected"
+        for client, (_, since_ns) in waiting.items()
+        if now_ns - since_ns > to_ns(HANG_UP_S)
+    ]
+    return counts, overdue
+
+
+def hung_up(events: Iterable[Event]) -> set[str]:
+    """Return the clients, by address, that a server has disconnected. Pure."""
+    return {
+        event.details["peer"]
+        for event in events
+        if event.source in SERVERS and event.name == "client_disconnected"
+    }
+
+
+def resident_bytes(pid: int) -> int:
+    """How much of a process is in memory (proc(5): statm). Raises TargetError if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except OSError:
+        raise TargetError(f"process {pid} has ended: nothing was done to it") from None
+
+
+def longest_waits(recording: Recording, begun_ns: int, ended_ns: int) -> Waits:
+    """Take the figures of a window from what was recorded. Pure."""
+    heard = recording.heard_ns.get(recording.playing, {})
+    return Waits(
+        longest_gap_ns((e.at_ns for e in recording.evaluated), begun_ns, ended_ns),
+        longest_gap_ns(list(heard.values()), begun_ns, ended_ns),
+        longest_answer_ns(recording.events, begun_ns, ended_ns),
+    )
+
+
+def span(times_ns: Sequence[int]) -> str:
+    """The least and the most of all rounds in ms, for a table. Pure."""
+    if not times_ns:
+        return "-"
+    return f"{min(times_ns) / MILLISECOND_NS:.1f} to {max(times_ns) / MILLISECOND_NS:.1f}"
+
+
+def longest_gap_ns(times_ns: Iterable[int], begun_ns: int, ended_ns: int) -> int:
+    """The longest time in a window without any of these, which are in order. Pure."""
+    inside = (at_ns for at_ns in times_ns if begun_ns < at_ns < ended_ns)
+    return max(b - a for a, b in pairwise([begun_ns, *inside, ended_ns]))
+
+
+def longest_answer_ns(events: Iterable[Event], begun_ns: int, ended_ns: int) -> int:
+    """The longest that an order of the window waited for its answer, or waits still. Pure."""
+    sent: dict[int, int] = {}
+    longest_ns = 0
+    for at_ns, source, name, details in events:
+        if source != STRATEGY or not begun_ns < at_ns < ended_ns:
+            continue
+        if name == "order_sent":
+            sent[details["order_id"]] = at_ns
+        elif name in ("order_filled", "order_rejected"):
+            longest_ns = max(longest_ns, at_ns - sent.pop(details["order_id"], at_ns))
+    return max([longest_ns, *(ended_ns - at_ns for at_ns in sent.values())])
+
+
+def disturbances(events: Iterable[Event]) -> list[str]:
+    """Say which role lost a connection or its process, a line each. Pure."""
+    links = {(link.client, link.stream) for link in LINKS}
+    troubles = []
+    for event in events:
+        stream = event.details.get("stream")
+        if event.name == "disconnected" and (event.source, stream) in links:
+            troubles.append(f"{event.source} lost its connection for {stream}")
+        elif (event.source, event.name) == (SUPERVISORD, "ended"):
+            troubles.append(f"{event.details['role']} ended")
+    return troubles
+
+
+def unfulfilled(outcome: Outcome) -> list[str]:
+    """Say what was not as expected of one round, a line each. Pure."""
+    reasons = list(outcome.troubles)
+    for kind in MUST_BE_STUCK:
+        if not any(outcome.waiting_bytes[kind]):
+            reasons.append(f"proves nothing: nothing ever waited for a client of {kind}")
+    for server, grown in outcome.grown_bytes.items():
+        if grown > GROWTH_BYTES:
+            reasons.append(f"{server} grew by {grown} bytes, {GROWTH_BYTES} are allowed")
+    return reasons
+
+
+def noticed(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say who waited longer because of the clients, a line each. Pure.
+
+    What they cause, they cause in every round; what else the machine does, it does in some, and
+    without them as well. So the best round with them is compared with the worst without.
+    """
+    reasons = []
+    for figure, label in LABELS.items():
+        without = max((getattr(outcome.without, figure) for outcome in outcomes), default=0)
+        beside = min((getattr(outcome.beside, figure) for outcome in outcomes), default=0)
+        limit = max(NOTICED_NS, NOTICED_RATIO * without)
+        if beside > limit:
+            reasons.append(
+                f"longest time {label}: {beside / MILLISECOND_NS:.1f} ms or more in every round "
+                f"with them, {limit / MILLISECOND_NS:.1f} ms is the limit"
+            )
+    return reasons
+
+
+if __name__ == "__main__":
+    arguments = command_line(SlowConsumer.name, __doc__, times=3).parse_args()
+    sys.exit(run(SlowConsumer(arguments.times), arguments))

@@ -1,0 +1,60 @@
+"""Clients that do not read, against a whole stack, as a user runs the experiment."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import DEADLINE_S, PROJECT_ROOT
+from tests.stack import PrivateStack
+
+
+@pytest.fixture
+def stack() -> Iterator[PrivateStack]:
+    """A stack's settings and var directory, with many ticks: buffers are full soon."""
+    stack = PrivateStack({"gateway": {"rate": 2000.0, "news_interval": 0.1}})
+    try:
+        yield stack
+    finally:
+        stack.close()
+
+
+def run(stack: PrivateStack, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    target = ("--config", stack.config, "--var-dir", stack.var_dir)
+    return subprocess.run(
+        [sys.executable, PROJECT_ROOT / "chaos" / "slow_consumer.py", *target, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=2 * DEADLINE_S,
+        check=False,
+    )
+
+
+def test_nobody_notices_clients_that_do_not_read_and_one_that_reads_on_misses_nothing(
+    stack: PrivateStack,
+) -> None:
+    path = stack.directory / "figures.json"
+    result = run(stack, "--times", "1", "--json", path)
+    told = json.loads(path.read_text())
+    [found] = told["rounds"]
+    # How long somebody waits is a matter of the machine as well.
+    assert [r for r in told["reasons"] if not r.startswith("longest time")] == [], result.stdout
+    assert result.returncode == (0 if told["holds"] else 1)
+    assert found["troubles"] == []
+    assert all(found["waiting_bytes"]["numbered prices"])
+    assert any(found["waiting_bytes"]["orders"])
+    assert found["hung_up"]["numbered prices"] == 2  # of three; the third has read on
+    assert found["ticks_read_on"] > 3 * 1000  # of a window, at least
+
+
+def test_a_gateway_that_waits_for_its_slowest_client_is_not_for_this(stack: PrivateStack) -> None:
+    stack.write_config({**stack.settings, "gateway": {**stack.settings["gateway"], "rate": 0.0}})
+    result = run(stack)
+    assert result.returncode == 2
+    assert re.fullmatch(r"chaos/slow_consumer\.py: with gateway\.rate = 0 .*\n", result.stderr)

@@ -1,0 +1,168 @@
+"""What is made of a window of a recording, and what counts as noticed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from chaos.recorder import SUPERVISORD, Evaluated, Event, Recording
+from chaos.records import Tick
+from chaos.slow_consumer import (
+    GROWTH_BYTES,
+    KINDS,
+    NEWS,
+    NOTICED_NS,
+    NOTICED_RATIO,
+    NUMBERED,
+    ORDERS,
+    PLAIN,
+    SERVERS,
+    Outcome,
+    SlowConsumer,
+    Waits,
+    differences,
+    disturbances,
+    hung_up,
+    longest_answer_ns,
+    longest_gap_ns,
+    longest_waits,
+    noticed,
+    unfulfilled,
+)
+
+SHORT = Waits(1000, 1000, 1000)
+GOOD = Outcome(
+    without=SHORT,
+    beside=SHORT,
+    waiting_bytes={PLAIN: [1, 2], NUMBERED: [1, 0], NEWS: [0, 0], ORDERS: [5, 0]},
+    hung_up=dict.fromkeys(KINDS, 0),
+    grown_bytes=dict.fromkeys(SERVERS, GROWTH_BYTES),
+    ticks_read_on=100,
+    troubles=(),
+)
+
+
+def order(at_ns: int, name: str, order_id: int) -> Event:
+    return Event(at_ns, "strategy", name, {"order_id": order_id})
+
+
+def tape(*prices: int, first: int = 1) -> dict[int, Tick]:
+    return {number: Tick("AAPL", price) for number, price in enumerate(prices, first)}
+
+
+def playing(ticks: dict[int, Tick], troubles: tuple[str, ...] = ()) -> Recording:
+    return Recording(tapes={"T": ticks}, playing="T", troubles=list(troubles))
+
+
+def test_a_gap_counts_within_the_window_and_to_both_its_ends() -> None:
+    assert longest_gap_ns([5, 12, 14, 19, 40], 10, 20) == 5
+    assert longest_gap_ns([17], 10, 20) == 7
+    assert longest_gap_ns([12], 10, 20) == 8
+    assert longest_gap_ns([], 10, 20) == 10
+
+
+def test_an_order_waits_for_its_answer_or_until_the_window_ends() -> None:
+    answered = [
+        order(11, "order_sent", 1),
+        order(12, "order_sent", 2),
+        order(14, "order_filled", 1),
+    ]
+    assert longest_answer_ns([*answered, order(15, "order_rejected", 2)], 10, 20) == 3
+    assert longest_answer_ns(answered, 10, 20) == 8
+    assert longest_answer_ns([order(5, "order_sent", 1), order(12, "order_filled", 1)], 10, 20) == 0
+
+
+def test_a_window_is_taken_from_strategy_client_and_orders() -> None:
+    recording = playing({})
+    recording.evaluated = [Evaluated(at_ns, "T", at_ns) for at_ns in (11, 13, 15, 19)]
+    recording.heard_ns = {"T": {1: 11, 2: 14, 3: 19}, "earlier": {1: 12}}
+    recording.events = [order(11, "order_sent", 1), order(12, "order_filled", 1)]
+    assert longest_waits(recording, 10, 20) == Waits(4, 5, 1)
+
+
+def test_a_client_that_got_what_was_played_has_nothing_to_complain_of() -> None:
+    assert differences(playing(tape(1, 2, 3, 4)), playing(tape(1, 2, 3)), up_to=3) == []
+    assert differences(playing(tape(2, 3, first=2)), playing(tape(1, 2, 3)), up_to=3) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "complaint"),
+    [
+        (playing(tape(1, 2)), "1 ticks up to 3 were missing"),
+        (playing({1: Tick("AAPL", 1), 3: Tick("AAPL", 3)}), "1 ticks up to 3 were missing"),
+        (playing({}), "3 ticks up to 3 were missing"),
+        (playing(tape(1, 9, 3)), "1 ticks were not those that were played"),
+        (playing(tape(1, 2, 3), ("out of turn",)), "out of turn"),
+    ],
+)
+def test_a_client_that_lost_something_says_so(own: Recording, complaint: str) -> None:
+    [reason] = differences(own, playing(tape(1, 2, 3)), up_to=3)
+    assert reason == f"the client that read on: {complaint}"
+
+
+def test_a_role_that_lost_its_connection_or_its_process_was_disturbed() -> None:
+    events = [
+        Event(1, "strategy", "disconnected", {"stream": "orders"}),
+        Event(2, "gateway", "client_disconnected", {"stream": "price", "peer": "127.0.0.1:9"}),
+        Event(3, SUPERVISORD, "ended", {"role": "gateway"}),
+        Event(4, SUPERVISORD, "spawned", {"role": "gateway"}),
+        Event(5, "strategy", "connected", {"stream": "orders"}),
+    ]
+    assert disturbances(events) == ["strategy lost its connection for orders", "gateway ended"]
+
+
+def test_who_was_disconnected_by_a_server_is_known_by_its_address() -> None:
+    events = [
+        Event(1, "gateway", "client_connected", {"peer": "127.0.0.1:7"}),
+        Event(2, "gateway", "client_disconnected", {"peer": "127.0.0.1:8"}),
+        Event(3, "order_manager", "client_disconnected", {"peer": "127.0.0.1:9"}),
+        Event(4, "strategy", "disconnected", {"peer": "127.0.0.1:5003"}),
+    ]
+    assert hung_up(events) == {"127.0.0.1:8", "127.0.0.1:9"}
+
+
+def test_a_round_in_which_all_were_stuck_and_nobody_noticed_is_good() -> None:
+    assert unfulfilled(GOOD) == []
+
+
+@pytest.mark.parametrize("kind", [PLAIN, NUMBERED, ORDERS])
+def test_a_round_in_which_nobody_was_stuck_proves_nothing(kind: str) -> None:
+    outcome = replace(GOOD, waiting_bytes={**GOOD.waiting_bytes, kind: [0, 0]})
+    assert unfulfilled(outcome) == [f"proves nothing: nothing ever waited for a client of {kind}"]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_that_grew_too_much_is_named(server: str) -> None:
+    outcome = replace(GOOD, grown_bytes={**GOOD.grown_bytes, server: GROWTH_BYTES + 1})
+    [reason] = unfulfilled(outcome)
+    assert reason.startswith(f"{server} grew by {GROWTH_BYTES + 1} bytes")
+
+
+def test_what_went_wrong_is_told_with_its_round() -> None:
+    experiment = SlowConsumer(2)
+    experiment.found = [GOOD, replace(GOOD, troubles=("gateway ended",))]
+    assert experiment.reasons() == ["round 2: gateway ended"]
+
+
+def test_a_wait_in_every_round_was_caused_by_the_clients() -> None:
+    slow = replace(GOOD, beside=SHORT._replace(client_ns=NOTICED_NS + 1))
+    [reason] = noticed([slow, slow])
+    assert reason.startswith("longest time between two ticks at another client: 100.0 ms or more")
+
+
+def test_a_wait_that_also_came_without_the_clients_was_not() -> None:
+    beside = SHORT._replace(strategy_ns=3 * NOTICED_NS)
+    without = SHORT._replace(strategy_ns=beside.strategy_ns // NOTICED_RATIO)
+    noisy = replace(GOOD, beside=beside, without=without)
+    assert noticed([replace(GOOD, beside=beside), noisy]) == []
+    assert noticed([replace(GOOD, beside=beside), GOOD]) == []
+    assert noticed([]) == []
+
+
+def test_the_table_says_how_many_bytes_waited_and_for_whom() -> None:
+    experiment = SlowConsumer(1)
+    experiment.found = [replace(GOOD, hung_up={**GOOD.hung_up, NUMBERED: 1})]
+    table = [line.split() for line in experiment.table()]
+    assert ["plain", "prices", "1", "2", "0", "of", "2"] in table
+    assert ["numbered", "prices", "0", "1", "1", "of", "1"] in table

@@ -1,0 +1,186 @@
+"""Who is killed, when it ends, and what counts as an orderly end of a crash loop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from chaos.crash_loop import (
+    CrashLoop,
+    Outcome,
+    gave_up_ns,
+    kill,
+    kill_until_given_up,
+    others_disturbed,
+    revive,
+    start_retries,
+    unfulfilled,
+)
+from chaos.figures import WATCHDOG, FaultFigures
+from chaos.recorder import SUPERVISORD, Event
+from chaos.target import Target, TargetError, known_roles
+from lib.supervisor import Process
+from tests.helpers import DEADLINE_S
+
+ROLE = "order_manager"
+RECOVERED = FaultFigures(None, 5, 6, 7, 8, 9, ())
+GOOD = Outcome(starts=11, fatal_ns=55, told_ns=1, disturbed=(), recovery=RECOVERED)
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+
+class Supervisord(threading.Thread):
+    """Starts a process so many times, as soon as the one before has ended, and then gives up."""
+
+    def __init__(self, log: Path, first: subprocess.Popen[bytes], starts: int) -> None:
+        super().__init__(daemon=True)
+        self._log = log
+        self._process = first
+        self._starts = starts
+        self.codes: list[int] = []
+
+    def run(self) -> None:
+        for _ in range(self._starts):
+            self.codes.append(self._process.wait(DEADLINE_S))
+            self._process = sleeper()
+            self._say(f"INFO spawned: '{ROLE}' with pid {self._process.pid}")
+        self.codes.append(self._process.wait(DEADLINE_S))
+        self._say(f"INFO gave up: {ROLE} entered FATAL state, too many start retries too quickly")
+
+    def _say(self, text: str) -> None:
+        with self._log.open("a") as file:
+            file.write(f"2026-11-22 17:04:04,100 {text}\n")
+
+
+def test_every_new_process_is_killed_until_the_role_is_given_up(tmp_path: Path) -> None:
+    log = tmp_path / "supervisord.log"
+    log.write_text(f"2026-11-22 17:04:04,000 INFO spawned: '{ROLE}' with pid 1\n")  # long ago
+    first = sleeper()
+    supervisord = Supervisord(log, first, starts=3)
+    supervisord.start()
+    told: list[str] = []
+    assert kill_until_given_up(log, ROLE, first.pid, told.append) == 3
+    supervisord.join(DEADLINE_S)
+    assert supervisord.codes == [-9] * 4
+    assert told[-1] == "start 3 was killed"
+
+
+def test_a_process_that_has_ended_by_itself_need_not_be_killed() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(DEADLINE_S)
+    kill(process.pid)
+
+
+@pytest.mark.parametrize("role", known_roles())
+def test_every_role_is_tried_again(role: str) -> None:
+    assert start_retries(role) > 0
+
+
+def test_the_watchdog_is_heard_when_it_speaks_of_this_role() -> None:
+    events = [
+        Event(1, WATCHDOG, "role_ended", {"program": ROLE}),
+        Event(2, WATCHDOG, "role_gave_up", {"program": "gateway"}),
+        Event(3, WATCHDOG, "role_gave_up", {"program": ROLE}),
+    ]
+    assert gave_up_ns(ROLE, events) == 3
+    assert gave_up_ns(ROLE, events[:2]) is None
+
+
+def processes(**pids: int) -> dict[str, Process]:
+    return {name: Process(name, "RUNNING", pid) for name, pid in pids.items()}
+
+
+def test_others_are_disturbed_if_they_ended_or_are_not_who_they_were() -> None:
+    before = processes(order_manager=1, gateway=2, strategy=3)
+    after = processes(order_manager=9, gateway=2, strategy=3)
+    ended = [Event(1, SUPERVISORD, "ended", {"role": ROLE})]
+    assert others_disturbed(ROLE, ended, before, after) == ()
+    ended.append(Event(2, SUPERVISORD, "ended", {"role": "gateway"}))
+    after = processes(order_manager=9, gateway=2, strategy=4)
+    assert others_disturbed(ROLE, ended, before, after) == ("gateway", "strategy")
+
+
+def test_an_orderly_crash_loop_is_as_expected() -> None:
+    assert unfulfilled(ROLE, GOOD, retries=10) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (replace(GOOD, fatal_ns=None), "supervisord did not give order_manager up within 120 s"),
+        (replace(GOOD, starts=10), "given up after 10 starts, with 10 retries 11 were due"),
+        (replace(GOOD, starts=12), "given up after 12 starts, with 10 retries 11 were due"),
+        (replace(GOOD, told_ns=None), "the watchdog did not log role_gave_up within 5 s"),
+        (
+            replace(GOOD, disturbed=("gateway", "strategy")),
+            "also ended meanwhile: gateway, strategy",
+        ),
+        (
+            replace(GOOD, recovery=replace(RECOVERED, pending=("it is back", "a tick comes"))),
+            "waited in vain until it is back and until a tick comes",
+        ),
+    ],
+)
+def test_what_was_not_as_expected_is_told(outcome: Outcome, reason: str) -> None:
+    assert unfulfilled(ROLE, outcome, retries=10) == [reason]
+
+
+def test_nobody_is_there_to_say_that_the_watchdog_was_given_up() -> None:
+    assert unfulfilled(WATCHDOG, replace(GOOD, told_ns=None), retries=10) == []
+
+
+def test_reasons_name_the_crash_loop_they_are_about() -> None:
+    experiment = CrashLoop(ROLE, 2)
+    experiment.found = [GOOD, replace(GOOD, disturbed=("gateway",))]
+    assert experiment.reasons() == ["crash loop 2: also ended meanwhile: gateway"]
+
+
+class FakeTarget:
+    """A role that goes through these states, one a question; starting it takes it to RUNNING."""
+
+    def __init__(self, *states: str) -> None:
+        self._states = list(states)
+        self.commands: list[str] = []
+
+    def processes(self) -> dict[str, Process]:
+        state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
+        return {ROLE: Process(ROLE, state, 1)}
+
+    def start(self, role: str) -> None:
+        self.commands.append("start")
+
+    def restart(self, role: str) -> None:
+        self.commands.append("restart")
+        raise TargetError("supervisord was faster")
+
+
+@pytest.mark.parametrize(
+    ("states", "commands"),
+    [
+        (("RUNNING",), []),
+        (("STARTING", "RUNNING"), []),
+        (("FATAL", "RUNNING"), ["start"]),
+        (("STARTING", "EXITED", "RUNNING"), ["start"]),
+        (("BACKOFF", "STOPPED", "RUNNING"), ["restart", "start"]),
+    ],
+)
+def test_a_role_is_started_where_it_does_not_come_by_itself_at_once(
+    states: tuple[str, ...], commands: list[str]
+) -> None:
+    target = FakeTarget(*states)
+    revive(cast(Target, target), ROLE)
+    assert target.commands == commands
+
+
+def test_a_role_that_does_not_come_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaos.crash_loop.REVIVE_S", 0.0)
+    with pytest.raises(TargetError, match=f"{ROLE} does not run again, it is FATAL"):
+        revive(cast(Target, FakeTarget("FATAL")), ROLE)

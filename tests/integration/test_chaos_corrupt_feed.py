@@ -1,0 +1,45 @@
+"""The experiment with a hostile gateway against real processes, with a few of its harms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from chaos import corrupt_feed
+from chaos.corrupt_feed import CorruptFeed
+from chaos.hostile import Lost, Noise, Withheld
+from chaos.lab import command_line, run
+from tests.stack import PrivateStack
+
+
+@pytest.fixture
+def stack() -> Iterator[PrivateStack]:
+    """Settings and a var directory for the experiment's own stack."""
+    stack = PrivateStack()
+    try:
+        yield stack
+    finally:
+        stack.close()
+
+
+def test_what_a_hostile_gateway_does_is_counted_as_what_it_was(
+    stack: PrivateStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRADING_VAR_DIR", str(stack.var_dir))  # the frame sets it; put it back
+    monkeypatch.setattr(corrupt_feed, "HARMS", (Noise, Withheld, Lost))
+    figures = stack.directory / "figures.json"
+    target = ["--config", str(stack.config), "--var-dir", str(stack.var_dir)]
+    arguments = command_line("corrupt_feed", "").parse_args([*target, "--json", str(figures)])
+    code = run(CorruptFeed(1), arguments)
+    told = json.loads(figures.read_text())
+    assert (code, told["reasons"]) == (0, []), capsys.readouterr().out
+    noise, withheld, lost = told["harms"]
+    for harm in (noise, withheld, lost):
+        assert harm["sent"] == harm["counted"]
+    assert noise["counted"]["counts"] == {"malformed_frames": 20}
+    assert withheld["counted"]["counts"]["ticks_missed"] >= 20
+    assert lost["counted"]["counts"] == {"protocol_error": 20, "disconnected": 20}
+    assert told["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
+    assert list((stack.var_dir / "chaos").iterdir()) == []

@@ -1,0 +1,319 @@
+"""Kill everything: all roles at the same moment, and then supervisord itself.
+
+Each time, two rounds. First every role gets SIGKILL at once, the watchdog too, so that nobody tells
+supervisord: a role that it does not happen to notice at once is started a second later. Expected:
+all come back, the tape goes on where it was, and nothing is lost or handled twice.
+
+Then supervisord gets SIGKILL. Expected: every role ends with it, no port stays in use, the price
+book is removed; started again the way it was started, it plays a new tape, and the ledger goes on:
+every order that was there is there unchanged, and new ones follow on. What was on its way when it
+ended is lost with its tape: nobody was left to take it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from chaos import figures
+from chaos.figures import FaultFigures
+from chaos.lab import Experiment, Stage, cells, command_line, run
+from chaos.recorder import Recorder
+from chaos.target import Supervisord, Target, TargetError, known_roles
+from lib.errors import CannotStartError
+from lib.ledger.reader import read_ledger
+from lib.ledger.rows import BookedOrder
+from lib.ledger.schema import LedgerError
+from lib.process_handle import ProcessHandle
+from lib.stack import check_ports, wake_supervisord
+
+MAX_WAIT_S: Final = 1.0
+"""A kill comes at a random moment of so long: supervisord's loop has a period of a second."""
+ALL_BACK_S: Final = 30.0
+"""How long everything may take to come back: five processes start at once, on few cores."""
+LEFT_S: Final = 3.0
+"""How long what belongs to a killed supervisord may take to go."""
+NEW_ORDER_S: Final = 5.0
+"""How long to wait for an order that goes on in the ledger; there need not be any."""
+LOOK_S: Final = 0.02
+LEFT_LOOK_S: Final = 0.002
+
+_RECOVERY: Final = (
+    ("detection of the last", "detection_ns"),
+    ("respawn of the last", "respawn_ns"),
+    ("reconnection of the last", "reconnection_ns"),
+    ("first fresh tick at the strategy", "fresh_tick_ns"),
+    ("first order possible", "order_possible_ns"),
+    ("longest stale time", "stale_ns"),
+)
+
+
+@dataclass(frozen=True)
+class Departure:
+    """How long after the end of supervisord its things were gone, in ns; None: they stayed."""
+
+    roles_ns: int | None
+    """Every role has ended."""
+    ports_ns: int | None
+    """Prices, news and orders can be served by somebody else."""
+    socket_ns: int | None
+    """Nobody listens at the control socket."""
+    price_book_ns: int | None
+    """No file of it is left."""
+
+
+_DEPARTURE: Final = (
+    ("every role has ended", "roles_ns"),
+    ("no port is in use", "ports_ns"),
+    ("control socket is dead", "socket_ns"),
+    ("price book is removed", "price_book_ns"),
+)
+
+
+class KillEverything(Experiment):
+    """Both kills, one after the other, so many times."""
+
+    name = "kill_everything"
+    hypothesis = (
+        "after SIGKILL of all roles at once everything comes back and goes on where it was; "
+        "supervisord takes everything with it, and started again it goes on with its ledger"
+    )
+
+    def __init__(self, times: int) -> None:
+        self.title = f"SIGKILL of all roles at once, and of supervisord, {times} times each"
+        self.rounds = 2 * times
+        self.roles = known_roles()
+        self.roles_killed: list[FaultFigures] = []
+        self.departures: list[Departure] = []
+        self.started_again: list[FaultFigures] = []
+        """Counted from the start."""
+        self.new_orders: list[int] = []
+        """Booked since a start, when it was looked at."""
+        self._troubles: list[str] = []
+
+    def round(self, stage: Stage, number: int) -> None:
+        """Kill the roles, or supervisord, in turn."""
+        stage.tell("waiting for the steady state")
+        processes = stage.target.wait_until_steady()
+        time.sleep(stage.random.uniform(0, MAX_WAIT_S))
+        with ExitStack() as handles:
+            try:
+                roles = [
+                    handles.enter_context(closing(ProcessHandle(process.pid)))
+                    for process in processes.values()
+                ]
+            except ProcessLookupError as error:
+                raise TargetError(f"a role ended by itself before it was hit: {error}") from None
+            if number % 2 == 0:
+                self._kill_roles(stage, roles)
+            else:
+                supervisord = handles.enter_context(closing(stage.target.supervisord()))
+                self._kill_supervisord(stage, supervisord, roles)
+
+    def _kill_roles(self, stage: Stage, roles: Sequence[ProcessHandle]) -> None:
+        stage.tell("all roles are killed: recovering")
+        watch = _Watch(stage.recorder, time.monotonic_ns())
+        for role in roles:
+            role.kill()
+        self.roles_killed.append(watch.until_recovered())
+
+    def _kill_supervisord(
+        self, stage: Stage, supervisord: Supervisord, roles: Sequence[ProcessHandle]
+    ) -> None:
+        stage.tell("supervisord is killed: everything goes")
+        target, recording = stage.target, stage.recorder.recording
+        tape = recording.playing
+        watch = _Watch(stage.recorder, time.monotonic_ns())
+        try:
+            recording.cut_off.add(tape)
+            supervisord.kill()
+            self.departures.append(departure(_signs(target, supervisord, roles)))
+            before = _orders(target)
+        finally:
+            watch.begun_ns = target.start_again(supervisord)
+        stage.tell("started again: recovering")
+        # What is noticed of a start is no detection of a fault.
+        self.started_again.append(replace(watch.until_recovered(), detection_ns=None))
+        where = f"start {len(self.started_again)}"
+        if recording.playing == tape and not self.started_again[-1].pending:
+            self._troubles.append(f"{where}: the tape of before is played on")
+        deadline_s = time.monotonic() + NEW_ORDER_S
+        while len(after := _orders(target)) <= len(before) and time.monotonic() < deadline_s:
+            time.sleep(LOOK_S)
+        self.new_orders.append(len(after) - len(before))
+        self._troubles += [f"{where}: {what}" for what in broken_off(before, after)]
+
+    def table(self) -> list[str]:
+        """Each time with its median, p90 and maximum."""
+        return [
+            f"{'time to (ms)':<34}{'n':>5}{'median':>9}{'p90':>9}{'max':>9}",
+            "all roles killed",
+            *_rows(self.roles_killed, _RECOVERY),
+            "supervisord killed",
+            *_rows(self.departures, _DEPARTURE),
+            "supervisord started again",
+            *_rows(self.started_again, _RECOVERY[1:]),
+            f"  orders booked since: {', '.join(map(str, self.new_orders)) or '-'}",
+        ]
+
+    def reasons(self) -> list[str]:
+        """Everything went, came back, and went on."""
+        reasons = [
+            f"{what} {number}: waited in vain until {' and until '.join(found.pending)}"
+            for what, all_found in (("kill", self.roles_killed), ("start", self.started_again))
+            for number, found in enumerate(all_found, 1)
+            if found.pending
+        ]
+        reasons += [
+            f"end {number} of supervisord: not so within {LEFT_S:g} s: {label}"
+            for number, found in enumerate(self.departures, 1)
+            for label, field in _DEPARTURE
+            if getattr(found, field) is None
+        ]
+        return reasons + self._troubles
+
+    def figures(self) -> dict[str, Any]:
+        """Return all figures of both kinds of kills."""
+        return {
+            "roles_killed": [asdict(found) for found in self.roles_killed],
+            "supervisord_killed": [
+                {"departure": asdict(left), "started_again": asdict(found), "new_orders": orders}
+                for left, found, orders in zip(
+                    self.departures, self.started_again, self.new_orders, strict=False
+                )
+            ],
+        }
+
+
+class _Watch:
+    """Takes the figures of everything that was killed or started at once."""
+
+    def __init__(self, recorder: Recorder, begun_ns: int) -> None:
+        self.begun_ns = begun_ns
+        self._recording = recorder.recording
+        self._seen_events = len(self._recording.events)
+        self._seen_evaluated = len(self._recording.evaluated)
+
+    def until_recovered(self) -> FaultFigures:
+        """Wait until every role has recovered, for a bounded time."""
+        deadline_s = time.monotonic() + ALL_BACK_S
+        while (found := self._measured()).pending and time.monotonic() < deadline_s:
+            time.sleep(LOOK_S)
+        return found
+
+    def _measured(self) -> FaultFigures:
+        now_ns = time.monotonic_ns()
+        events = self._recording.events[self._seen_events :]
+        evaluated = self._recording.evaluated[max(0, self._seen_evaluated - 1) :]
+        return slowest(
+            [
+                figures.measure(role, self.begun_ns, now_ns, events, evaluated)
+                for role in known_roles()
+            ]
+        )
+
+
+def slowest(found: Sequence[FaultFigures]) -> FaultFigures:
+    """Return the worst of each figure; where some role is still waited for, all is."""
+    pending = tuple(dict.fromkeys(what for one in found for what in one.pending))
+    worst: dict[str, int | None] = {}
+    for field in fields(FaultFigures):
+        values = [getattr(one, field.name) for one in found]
+        if field.name != "pending":
+            worst[field.name] = max((v for v in values if v is not None), default=None)
+    if pending:
+        worst["order_possible_ns"] = None
+    return FaultFigures(**worst, pending=pending)  # type: ignore[arg-type]
+
+
+def departure(signs: dict[str, Callable[[], bool]]) -> Departure:
+    """Wait until each field of a departure has its sign, for a bounded time."""
+    killed_ns = time.monotonic_ns()
+    deadline_s = time.monotonic() + LEFT_S
+    seen_ns: dict[str, int | None] = dict.fromkeys(signs)
+    while True:
+        for field, is_gone in signs.items():
+            if seen_ns[field] is None and is_gone():
+                seen_ns[field] = time.monotonic_ns() - killed_ns
+        if None not in seen_ns.values() or time.monotonic() > deadline_s:
+            break
+        time.sleep(LEFT_LOOK_S)
+    return Departure(**seen_ns)
+
+
+def _signs(
+    target: Target, supervisord: Supervisord, roles: Iterable[ProcessHandle]
+) -> dict[str, Callable[[], bool]]:
+    return {
+        "roles_ns": lambda: all(role.has_ended() for role in roles),
+        "ports_ns": lambda: _ports_are_free(target),
+        "socket_ns": lambda: supervisord.has_ended() and not wake_supervisord(target.var_dir),
+        "price_book_ns": lambda: not target.segments(),
+    }
+
+
+def _ports_are_free(target: Target) -> bool:
+    try:
+        check_ports(target.settings)
+    except CannotStartError:
+        return False
+    return True
+
+
+def _orders(target: Target) -> list[BookedOrder]:
+    try:
+        with read_ledger(target.var_dir / target.settings.order_manager.ledger) as ledger:
+            return list(ledger.orders())
+    except (FileNotFoundError, LedgerError) as error:
+        raise TargetError(str(error)) from None
+
+
+def broken_off(before: Iterable[BookedOrder], after: Iterable[BookedOrder]) -> list[str]:
+    """Say where a ledger does not go on from what it was, a line each. Pure."""
+    known = {(order.client_id, order.order_id): order for order in before}
+    now = {(order.client_id, order.order_id): order for order in after}
+    found = [
+        f"order {number} of {client} is {'changed' if (client, number) in now else 'gone'}"
+        for (client, number), order in known.items()
+        if now.get((client, number)) != order
+    ]
+    newest: dict[str, int] = {}
+    for client, number in known:
+        newest[client] = max(number, newest.get(client, 0))
+    found += [
+        f"order {number} of {client} is new, and {newest[client]} was its last one"
+        for client, number in now.keys() - known.keys()
+        if number <= newest.get(client, 0)
+    ]
+    traded: dict[int, BookedOrder] = {}
+    for order in now.values():
+        if order.trade_id is not None:
+            other = traded.setdefault(order.trade_id, order)
+            if other is not order:
+                found.append(
+                    f"trade_id {order.trade_id} is that of order {other.order_id} of "
+                    f"{other.client_id} and of order {order.order_id} of {order.client_id}"
+                )
+    return found
+
+
+def _rows(found: Sequence[object], times: Iterable[tuple[str, str]]) -> list[str]:
+    lines = []
+    for label, field in times:
+        values = [value for one in found if (value := getattr(one, field)) is not None]
+        cell = "".join(f"{text:>9}" for text in cells(values))
+        lines.append(f"  {label:<32}{len(values):>5}{cell}")
+    return lines
+
+
+if __name__ == "__main__":
+    parser = command_line(KillEverything.name, __doc__)
+    arguments = parser.parse_args()
+    sys.exit(run(KillEverything(arguments.times), arguments))

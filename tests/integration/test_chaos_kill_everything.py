@@ -1,0 +1,84 @@
+"""Everything is killed, supervisord too, as a user does it: private, and a stack that runs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib.supervisor import Supervisor
+from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
+from tests.stack import PrivateStack
+
+
+@pytest.fixture
+def stack() -> Iterator[PrivateStack]:
+    """A stack's settings and var directory; a test starts it, or lets the experiment start one."""
+    stack = PrivateStack({"gateway": {"news_interval": 0.1}})
+    try:
+        yield stack
+    finally:
+        stack.close()
+
+
+def command(stack: PrivateStack, *arguments: str | Path) -> list[str | Path]:
+    script = PROJECT_ROOT / "chaos" / "kill_everything.py"
+    target = ("--config", stack.config, "--var-dir", stack.var_dir)
+    return [sys.executable, script, *target, *arguments]
+
+
+def run(stack: PrivateStack, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(stack, *arguments),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=4 * DEADLINE_S,
+        check=False,
+    )
+
+
+def test_everything_is_killed_twice_and_comes_back(stack: PrivateStack) -> None:
+    figures = stack.directory / "figures.json"
+    result = run(stack, "--times", "2", "--json", figures)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    told = json.loads(figures.read_text())
+    assert len(told["roles_killed"]) == len(told["supervisord_killed"]) == 2
+    for found in told["roles_killed"]:
+        assert 0 < found["detection_ns"] <= found["respawn_ns"] < found["reconnection_ns"]
+        assert found["fresh_tick_ns"] <= found["order_possible_ns"]
+    for found in told["supervisord_killed"]:
+        assert all(time_ns > 0 for time_ns in found["departure"].values())
+        assert found["started_again"]["respawn_ns"] < found["started_again"]["order_possible_ns"]
+    assert told["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
+    assert list((stack.var_dir / "chaos").iterdir()) == []
+
+
+def test_a_supervisord_that_was_killed_runs_again_after_an_interruption(
+    stack: PrivateStack,
+) -> None:
+    main = stack.start()
+    pid_file, log = stack.var_dir / "supervisord.pid", stack.var_dir / "supervisord.log"
+    killed = pid_file.read_text().strip()
+    with (stack.directory / "experiment.out").open("wb") as output:
+        experiment = subprocess.Popen(command(stack), stdout=output, stderr=output)
+    try:
+        main.wait(timeout=DEADLINE_S)  # it ends with its supervisord
+        experiment.send_signal(signal.SIGINT)
+        assert experiment.wait(timeout=DEADLINE_S) == 130
+        assert "it goes on in the background" in (stack.directory / "experiment.out").read_text()
+        again = wait_until(
+            lambda: pid_file.read_text().strip().replace(killed, ""), "supervisord runs again"
+        )
+        assert f"supervisord started with pid {again}" in log.read_text()
+        roles = Supervisor(stack.var_dir / "supervisor.sock").processes()
+        assert {role.state for role in roles} <= {"STARTING", "RUNNING"}
+    finally:
+        experiment.kill()
+        experiment.wait()
+        stack.supervisorctl("shutdown")

@@ -1,0 +1,122 @@
+"""What is made of a kill of everything: the slowest counts, what stays, how a ledger goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from chaos import kill_everything
+from chaos.figures import FaultFigures
+from chaos.kill_everything import Departure, broken_off, departure, slowest
+from lib.ledger.rows import BookedOrder
+
+
+def figures(
+    respawn_ns: int | None, possible_ns: int | None = None, *pending: str, stale_ns: int = 0
+) -> FaultFigures:
+    return FaultFigures(1, respawn_ns, None, None, possible_ns, stale_ns, pending)
+
+
+def order(order_id: int, trade_id: int | None, client_id: str = "strategy") -> BookedOrder:
+    return BookedOrder(
+        client_id,
+        order_id,
+        "AAPL",
+        "BUY",
+        10,
+        100,
+        "REJECTED" if trade_id is None else "FILLED",
+        "halted" if trade_id is None else None,
+        trade_id,
+        10,
+        "T",
+        order_id,
+        1,
+        2,
+        "2026-01-01T00:00:00Z",
+    )
+
+
+def test_everything_is_back_when_the_slowest_is() -> None:
+    found = slowest([figures(30, 90), figures(50, 70), figures(20, None)])
+    assert (found.respawn_ns, found.order_possible_ns, found.pending) == (50, 90, ())
+
+
+def test_what_happened_to_no_role_did_not_happen() -> None:
+    assert slowest([figures(30), figures(50)]).reconnection_ns is None
+
+
+def test_no_order_is_possible_while_one_role_is_waited_for() -> None:
+    found = slowest([figures(30, 90), figures(None, None, "strategy is back")])
+    assert (found.order_possible_ns, found.pending) == (None, ("strategy is back",))
+
+
+def test_what_two_roles_wait_for_is_told_once() -> None:
+    waiting = figures(30, None, "the strategy evaluates a tick")
+    assert slowest([waiting, waiting]).pending == ("the strategy evaluates a tick",)
+
+
+def test_what_stays_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kill_everything, "LEFT_S", 0.0)
+    found = departure(
+        {
+            "roles_ns": lambda: True,
+            "ports_ns": lambda: False,
+            "socket_ns": lambda: True,
+            "price_book_ns": lambda: True,
+        }
+    )
+    assert found.ports_ns is None
+    assert None not in (found.roles_ns, found.socket_ns, found.price_book_ns)
+
+
+def test_what_goes_a_moment_later_is_waited_for() -> None:
+    looks = iter((False, False, True))
+    signs: dict[str, Callable[[], bool]] = dict.fromkeys(
+        ("ports_ns", "socket_ns", "price_book_ns"), lambda: True
+    )
+    found = departure({"roles_ns": lambda: next(looks), **signs})
+    assert found.roles_ns is not None
+    assert found.ports_ns is not None
+    assert found.roles_ns > found.ports_ns
+
+
+def test_a_departure_that_was_not_complete_is_told() -> None:
+    experiment = kill_everything.KillEverything(1)
+    experiment.departures.append(Departure(1, None, 1, 1))
+    assert experiment.reasons() == [
+        "end 1 of supervisord: not so within 3 s: no port is in use",
+    ]
+
+
+def test_a_recovery_that_did_not_come_is_told() -> None:
+    experiment = kill_everything.KillEverything(1)
+    experiment.started_again += [figures(1, 2), figures(1, None, "strategy is back")]
+    assert experiment.reasons() == ["start 2: waited in vain until strategy is back"]
+
+
+BEFORE = [order(1, 1), order(2, None), order(3, 2), order(9, 3, "somebody")]
+
+
+def test_a_ledger_that_goes_on_is_fine() -> None:
+    assert broken_off(BEFORE, [*BEFORE, order(4, 4), order(5, None), order(1, 5, "new")]) == []
+
+
+@pytest.mark.parametrize(
+    ("after", "finding"),
+    [
+        (BEFORE[1:], "order 1 of strategy is gone"),
+        ([order(1, 7), *BEFORE[1:]], "order 1 of strategy is changed"),
+        (
+            [*BEFORE, order(8, 4, "somebody")],
+            "order 8 of somebody is new, and 9 was its last one",
+        ),
+        (
+            [*BEFORE, order(4, 2)],
+            "trade_id 2 is that of order 3 of strategy and of order 4 of strategy",
+        ),
+    ],
+)
+def test_a_ledger_that_does_not_go_on_is_told(after: list[BookedOrder], finding: str) -> None:
+    assert broken_off(BEFORE, after) == [finding]

@@ -1,0 +1,74 @@
+"""A short storm as a user runs it, over a stack of its own and over one that runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.gusts import PLAIN_KINDS, PROXY_KINDS
+from tests.helpers import DEADLINE_S, PROJECT_ROOT
+from tests.stack import PrivateStack
+
+
+@pytest.fixture
+def stack() -> Iterator[PrivateStack]:
+    """A stack's settings and var directory."""
+    stack = PrivateStack({"gateway": {"news_interval": 0.1}})
+    try:
+        yield stack
+    finally:
+        stack.close()
+
+
+def run_storm(stack: PrivateStack, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    target = ("--config", stack.config, "--var-dir", stack.var_dir)
+    return subprocess.run(
+        [sys.executable, PROJECT_ROOT / "chaos" / "storm.py", *target, *arguments],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=2 * DEADLINE_S,
+        check=False,
+    )
+
+
+def test_a_storm_loses_nothing_and_tells_every_gust(stack: PrivateStack) -> None:
+    path = stack.directory / "figures.json"
+    result = run_storm(stack, "--minutes", "0.2", "--seed", "1", "--json", path)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    told: dict[str, Any] = json.loads(path.read_text())
+    assert told["holds"]
+    assert told["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
+    [storm] = told["storms"]
+    assert storm["gusts"]
+    for gust in storm["gusts"]:
+        assert 0 <= gust["begin_ns"] <= gust["end_ns"] <= storm["steady_ns"]
+    assert {gust["kind"] for gust in storm["gusts"]} & {kind.name.lower() for kind in PROXY_KINDS}
+    assert sum(storm["evaluated_per_s"]) > 0
+    assert len(storm["evaluated_per_s"]) == len(storm["orders_per_s"])
+
+
+def test_a_stack_that_runs_is_spared_the_faults_that_need_a_proxy(stack: PrivateStack) -> None:
+    stack.start()
+    path = stack.directory / "figures.json"
+    result = run_storm(stack, "--minutes", "0.1", "--seed", "2", "--json", path)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+    assert "no proxy is in its connections" in result.stdout
+    [storm] = json.loads(path.read_text())["storms"]
+    kinds = {gust["kind"] for gust in storm["gusts"]}
+    assert kinds
+    assert kinds <= {kind.name.lower() for kind in PLAIN_KINDS}
+    assert stack.stop() == 0
+
+
+@pytest.mark.parametrize("text", ["0", "soon"])
+def test_a_storm_of_no_length_is_one_line(stack: PrivateStack, text: str) -> None:
+    result = run_storm(stack, "--minutes", text)
+    assert result.returncode == 2
+    assert "must be a number above 0" in result.stderr.splitlines()[-1]

@@ -1,5 +1,7 @@
 # make run        the stack in the foreground, Ctrl-C stops it
 # make test       all tests
+# make chaos      breaks private stacks in every way, in under 15 minutes, and writes what came of it
+#                 into report/chaos and performance_report.md; fails if a hypothesis does not hold
 # make simulate   SEEDS=10000 simulated stacks under seeded faults, on all cores; FIRST=0 the first
 # make lint       style and types
 #
@@ -11,13 +13,18 @@ VENV := .venv
 SEEDS ?= 10000
 FIRST ?= 0
 
-.PHONY: run test simulate lint
+.PHONY: run test chaos simulate lint
 
 run: $(VENV)/installed
 	$(VENV)/bin/python main.py
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest
+
+# What does not hold belongs into the report too; an interrupted recording does not.
+chaos: $(VENV)/installed-bench
+	@$(VENV)/bin/python -m chaos.standard_set; held=$$?; \
+	    [ $$held -gt 1 ] || $(VENV)/bin/python -m chaos.report || exit; exit $$held
 
 simulate: $(VENV)/installed
 	$(VENV)/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
@@ -36,4 +43,8 @@ $(VENV)/installed: requirements.txt
 	        "$$($(PYTHON) -V 2>&1): make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-bench: requirements-bench.txt $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@

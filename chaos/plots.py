@@ -1,0 +1,160 @@
+"""Draw the plots of the reliability section, from the recorded figures.
+
+The same figures give the same bytes, so that a plot which changes in the repository means figures
+that changed: no date, no random ids, and text as outlines, which also looks the same everywhere.
+The background is white because a page may be dark. This is the one module that needs matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib
+
+matplotlib.use("svg")
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from chaos.gusts import Kind
+from chaos.report import Series
+from lib.clock import MILLISECOND_NS, SECOND_NS
+
+STYLE: Final[Any] = {
+    "svg.hashsalt": "tradewire",  # else ids are random
+    "svg.fonttype": "path",
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+}
+WIDTH_INCHES: Final = 9.0
+ROW_INCHES: Final = 0.34
+DOTS: Final = "#2a6fb0"
+GOAL: Final = "#c0392b"
+MEDIAN: Final = "#111111"
+STALE: Final = "#f6d5d0"
+LEAST_MS: Final = 1.0
+"""A client whose order was due just when it noticed the cut has recovered within microseconds."""
+SHORTEST_SHOWN_S: Final = 0.25
+"""As long is the bar of a fault that is over at once."""
+SPREAD: Final = 0.22
+"""How far from the middle of its row a dot or a word may lie, so as not to cover another one."""
+
+
+def draw_recovery(series: Sequence[Series], file: Path) -> None:
+    """Draw a row of dots for each series, over a logarithmic scale in ms."""
+    shown = [one for one in series if one.times_ns]
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(
+            figsize=(WIDTH_INCHES, 1.2 + ROW_INCHES * len(shown)), layout="constrained"
+        )
+        for row, one in enumerate(shown):
+            _draw_row(axes, row, one)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_xlabel(f"milliseconds from the fault ({LEAST_MS:g}: or less)")
+        axes.set_yticks(range(len(shown)), [f"{s.what}: {s.step}" for s in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)  # the first row is at the top
+        axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+        _save(figure, file)
+
+
+def _draw_row(axes: Axes, row: int, series: Series) -> None:
+    times_ms = sorted(max(time_ns / MILLISECOND_NS, LEAST_MS) for time_ns in series.times_ns)
+    # Neighbours in time lie in different places of the row, without chance.
+    heights = [row + SPREAD * ((n * 3) % 5 - 2) / 2 for n in range(len(times_ms))]
+    first = row == 0
+    axes.plot(
+        times_ms,
+        heights,
+        "o",
+        color=DOTS,
+        alpha=0.6,
+        markersize=4,
+        markeredgewidth=0,
+        label="one recovery" if first else None,
+    )
+    middle = len(times_ms) // 2
+    median = (times_ms[middle] + times_ms[~middle]) / 2
+    axes.plot(
+        [median] * 2,
+        [row - 0.36, row + 0.36],
+        color=MEDIAN,
+        linewidth=1.6,
+        label="median" if first else None,
+    )
+    if series.goal_ns is not None:
+        axes.plot(
+            [series.goal_ns / MILLISECOND_NS] * 2,
+            [row - 0.36, row + 0.36],
+            color=GOAL,
+            linewidth=2.2,
+            label="goal for the median" if first else None,
+        )
+
+
+def draw_storm(storm: dict[str, Any], file: Path) -> None:
+    """Draw the timeline of a storm: its faults by kind, and how ticks and orders went on."""
+    kinds = [kind for kind in Kind if any(_kind(gust) is kind for gust in storm["gusts"])]
+    with pyplot.rc_context(STYLE):
+        figure, (faults, ticks, orders) = pyplot.subplots(
+            3,
+            figsize=(WIDTH_INCHES, 3.2 + ROW_INCHES * len(kinds)),
+            sharex=True,
+            height_ratios=(ROW_INCHES * len(kinds), 1.1, 0.8),
+            layout="constrained",
+        )
+        for row, kind in enumerate(kinds):
+            gusts = [gust for gust in storm["gusts"] if _kind(gust) is kind]
+            for number, gust in enumerate(gusts):
+                _draw_gust(faults, row, number, gust)
+        faults.set_yticks(range(len(kinds)), kinds)
+        faults.set_ylim(len(kinds) - 0.5, -0.5)
+        faults.grid(axis="y", color="#eeeeee", linewidth=0.6)
+        for axes, key, label in (
+            (ticks, "evaluated_per_s", "ticks evaluated\nin a second"),
+            (orders, "orders_per_s", "orders sent\nin a second"),
+        ):
+            counts = storm[key]
+            axes.stairs(counts, range(len(counts) + 1), fill=True, color=DOTS, alpha=0.8)
+            axes.set_ylabel(label)
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        for axes in (faults, ticks, orders):
+            axes.set_axisbelow(True)
+            for stretch in storm["stale"]:
+                begin_s, length_s = _s(stretch["begin_ns"]), _s(stretch["length_ns"])
+                axes.axvspan(begin_s, begin_s + length_s, color=STALE, linewidth=0, zorder=0)
+        orders.set_xlim(0, _s(storm["steady_ns"]) * 1.04)  # room for what is said of the last one
+        orders.set_xlabel("seconds from the beginning (shaded: no tick reaches the strategy)")
+        _save(figure, file)
+
+
+def _draw_gust(axes: Axes, row: int, number: int, gust: dict[str, Any]) -> None:
+    begin_s = _s(gust["begin_ns"])
+    length_s = max(SHORTEST_SHOWN_S, _s(gust["end_ns"]) - begin_s)
+    axes.barh(row, length_s, left=begin_s, height=0.55, color=DOTS, alpha=0.75, linewidth=0)
+    height = row + SPREAD * (1 if number % 2 else -1)  # so that neighbours can both be read
+    axes.text(begin_s + length_s + 0.15, height, gust["victim"], va="center", fontsize=6.5)
+
+
+def _kind(gust: dict[str, Any]) -> Kind:
+    return Kind[gust["kind"].upper()]
+
+
+def _s(time_ns: int) -> float:
+    return time_ns / SECOND_NS
+
+
+def _save(figure: Figure, file: Path) -> None:
+    metadata: dict[str, Any] = {"Date": None}
+    figure.savefig(file, format=file.suffix.removeprefix("."), facecolor="white", metadata=metadata)
+    pyplot.close(figure)

@@ -1,0 +1,515 @@
+"""Write the reliability section of performance_report.md from the recorded figures.
+
+`chaos.standard_set` records: the figures of each experiment, and of what they were taken on, as
+JSON in report/chaos. From these files alone come the tables here and the plots (`chaos.plots`).
+The section lies between two marks, and what is outside of them stays as it is. Pure but for `main`
+and `load`: JSON in, text out, the same for the same JSON, so that a test can compare them.
+
+Numbers never stand in the text here: what has no figure in the JSON is not said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from chaos.figures import OrderCounts
+from chaos.gusts import Kind
+from chaos.hostile import HARMS
+from chaos.lab import EXIT_HOLDS, EXIT_NO_TARGET, GOAL_ROUNDS, cells, missed_goal
+from chaos.role_experiment import STEPS
+from chaos.slow_consumer import LABELS
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.settings import PROJECT_ROOT
+
+REPORT: Final = PROJECT_ROOT / "performance_report.md"
+RECORDED: Final = PROJECT_ROOT / "report" / "chaos"
+"""The recorded figures, and the plots that come from them."""
+RECORDING: Final = "recording.json"
+"""What was recorded when, how and on what; beside it a file NAME.json for each experiment."""
+SECTION: Final = "reliability"
+RECOVERY_PLOT: Final = "recovery.svg"
+STORM_PLOT: Final = "storm.svg"
+
+Figures = dict[str, Any]
+"""The JSON of one experiment (`chaos.lab.to_json`)."""
+STEP_LABELS: Final = {figure: label for label, figure in STEPS}
+REACHED: Final = "yes"
+WINDOWS: Final = ("without", "beside")
+"""When `chaos.slow_consumer` looks: before its clients are there, and then beside them."""
+
+
+class ReportError(Exception):
+    """The report cannot be written (one line for people)."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """All that the report is made of."""
+
+    recording: dict[str, Any]
+    figures: dict[str, Figures]
+    """By the name of the run; a run that failed before its end has none."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Times of one kind, with the goal for their median if there is one. A row, a line of dots."""
+
+    what: str
+    step: str
+    """What they are times to."""
+    times_ns: list[int]
+    goal_ns: int | None
+
+    @property
+    def judgement(self) -> str:
+        """Whether the goal is reached, in a word or two."""
+        if self.goal_ns is None:
+            return "no goal"
+        if len(self.times_ns) < GOAL_ROUNDS:
+            return f"fewer than {GOAL_ROUNDS}: not judged"
+        return "**no**" if missed_goal("", self.times_ns, self.goal_ns) else REACHED
+
+
+def main() -> int:
+    """Write section and plots; return the exit code."""
+    argparse.ArgumentParser(
+        prog="python -m chaos.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+    try:
+        recorded = load(RECORDED)
+        text = replace_section(REPORT.read_text(encoding="utf-8"), SECTION, section(recorded))
+    except (OSError, ReportError) as error:
+        print(f"no report: {error}", file=sys.stderr)
+        return EXIT_NO_TARGET
+    try:
+        from chaos import plots  # where only the tables are looked at, matplotlib is not needed
+    except ModuleNotFoundError as error:
+        print(f"no plots: {error}; it is in requirements-bench.txt", file=sys.stderr)
+        return EXIT_NO_TARGET
+    plots.draw_recovery(all_series(recorded.figures), RECORDED / RECOVERY_PLOT)
+    if storm := first_storm(recorded.figures):
+        plots.draw_storm(storm, RECORDED / STORM_PLOT)
+    REPORT.write_text(text, encoding="utf-8")
+    return EXIT_HOLDS
+
+
+def load(directory: Path) -> Recorded:
+    """Read what was recorded. Raises ReportError."""
+    recording = _read_json(directory / RECORDING)
+    names = [entry["name"] for entry in recording["experiments"]]
+    files = {name: directory / f"{name}.json" for name in names}
+    return Recorded(
+        recording, {name: _read_json(file) for name, file in files.items() if file.exists()}
+    )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise ReportError(f"{file} is missing; `make chaos` records it") from None
+    except ValueError as error:
+        raise ReportError(f"{file} is no JSON: {error}") from None
+    return content
+
+
+def replace_section(text: str, name: str, body: str) -> str:
+    """Put `body` between the two marks of a section. Raises ReportError if they are not there.
+
+    The marks are the lines that begin with `<!-- NAME: begin` and `<!-- NAME: end`; they stay.
+    """
+    lines = text.splitlines(keepends=True)
+    marks = [
+        [i for i, line in enumerate(lines) if line.startswith(f"<!-- {name}: {which}")]
+        for which in ("begin", "end")
+    ]
+    if [len(found) for found in marks] != [1, 1] or marks[0] > marks[1]:
+        raise ReportError(
+            f"one line `<!-- {name}: begin -->` and one `<!-- {name}: end -->` after it must say "
+            "where the section goes"
+        )
+    begin, end = marks[0][0], marks[1][0]
+    return "".join([*lines[: begin + 1], "\n", body.strip("\n"), "\n\n", *lines[end:]])
+
+
+def section(recorded: Recorded) -> str:
+    """Return the whole section in Markdown."""
+    figures = recorded.figures
+    blocks = [
+        "## Reliability",
+        _summary(recorded),
+        "### What was broken, and what was lost",
+        _losses(recorded),
+        *_reasons(recorded),
+        "### Goals",
+        _goals(figures),
+        "### Recovery, step by step",
+        _steps(figures),
+        _connections(figures),
+        _ends(figures),
+        f"![Recovery times after every fault, a dot each, with medians and goals]"
+        f"(report/chaos/{RECOVERY_PLOT})",
+        *_storm(figures),
+        *_hostile_feed(figures),
+        *_slow_consumers(figures),
+        "### How, and on what",
+        _method(recorded.recording),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _summary(recorded: Recorded) -> str:
+    experiments = recorded.recording["experiments"]
+    holding = sum(entry["exit_code"] == EXIT_HOLDS for entry in experiments)
+    goals = goal_series(recorded.figures)
+    reached = sum(series.judgement == REACHED for series in goals)
+    return (
+        f"The hypothesis of **{holding} of {len(experiments)}** experiments holds, and **{reached} "
+        f"of {len(goals)}** goals for recovery times are reached. Each experiment breaks a "
+        "running stack again and again, waits for the recovery, and has a judge look at "
+        "everything that is left: the tape as an independent client heard it, the price book, "
+        "the ledger and the logs. Recorded "
+        f"on {recorded.recording['began_utc'][:10]}; every number in this section comes from "
+        "[report/chaos](report/chaos)."
+    )
+
+
+def _losses(recorded: Recorded) -> str:
+    rows = []
+    for entry in recorded.recording["experiments"]:
+        name, command = entry["name"], f"`{entry['command']}`"
+        figures = recorded.figures.get(name)
+        if figures is None:
+            rows.append([command, f"no figures: exit code {entry['exit_code']}", "**no**"])
+            continue
+        orders = figures["orders"]
+        rows.append(
+            [
+                command,
+                figures["title"],
+                "yes" if figures["holds"] else "**no**",
+                *(_triple(figures[where]) for where in ("ticks_at_book", "ticks_at_strategy")),
+                *(str(orders[what]) for what in OrderCounts._fields),
+            ]
+        )
+    heading = [
+        "experiment", "what is done", "holds", "ticks at the book", "ticks at the strategy",
+        "orders sent", *OrderCounts._fields[1:],
+    ]  # fmt: skip
+    return (
+        _table(heading, rows, right_from=3)
+        + "\n\nTicks: missed / repeated / out of order. A strategy that was itself ended reports "
+        "the ticks of its absence as missed, by number; it does not trade them late. An order that "
+        "reaches the order manager too late is rejected as expired: it is neither lost nor filled. "
+        "What a strategy that was ended had sent and nobody has read is discarded: its successor "
+        "decides anew."
+    )
+
+
+def _triple(ticks: dict[str, int]) -> str:
+    return " / ".join(str(ticks[what]) for what in ("missed", "repeated", "out_of_order"))
+
+
+def _reasons(recorded: Recorded) -> Iterable[str]:
+    lines = [
+        f"- `{name}`: {reason}"
+        for name, figures in recorded.figures.items()
+        for reason in figures["reasons"]
+    ]
+    if lines:
+        yield "What does not hold:\n\n" + "\n".join(lines)
+
+
+def recoveries(figures: dict[str, Figures]) -> list[tuple[str, list[Figures]]]:
+    """Return what was done, and the figures of each recovery from it (`FaultFigures`)."""
+    found = [(one["fault"], one["rounds"]) for one in figures.values() if "fault" in one]
+    if everything := figures.get("kill_everything"):
+        starts = [killed["started_again"] for killed in everything["supervisord_killed"]]
+        found.append(("SIGKILL of all roles at once", everything["roles_killed"]))
+        found.append(("supervisord started again after SIGKILL", starts))
+    if loop := figures.get("crash_loop"):
+        starts = [one["recovery"] for one in loop["rounds"] if one["recovery"]]
+        found.append((f"{loop['role']} started by hand after a crash loop", starts))
+    return found
+
+
+def recovery_series(figures: dict[str, Figures]) -> list[Series]:
+    """Return, for everything that was done to processes, the time that its goal is about.
+
+    Where there is no goal it is the time to the first order possible.
+    """
+    goals = {one["fault"]: one["goal"] for one in figures.values() if one.get("goal")}
+    series = []
+    for what, rounds in recoveries(figures):
+        goal = goals.get(what, {"figure": "order_possible_ns", "limit_ns": None})
+        figure, goal_ns = goal["figure"], goal["limit_ns"]
+        series.append(Series(what, STEP_LABELS[figure], _times(rounds, figure), goal_ns))
+    return series
+
+
+def connection_series(figures: dict[str, Figures]) -> list[Series]:
+    """Return the time to reconnection by what the client is told, and by connection."""
+    series = []
+    cases = figures.get("cut_connection", {}).get("cases", [])
+    for goal_ns, told in _classes(cases):
+        for stream in dict.fromkeys(case["stream"] for case in cases):
+            cuts = _cuts(cases, goal_ns, stream)
+            what = f"{stream} connection, {told}"
+            times_ns = _times(cuts, "reconnection_ns")
+            series.append(Series(what, "reconnection", times_ns, goal_ns))
+    return series
+
+
+def all_series(figures: dict[str, Figures]) -> list[Series]:
+    """Return what the plot of recovery times shows, a line of dots each."""
+    return [*recovery_series(figures), *connection_series(figures)]
+
+
+def goal_series(figures: dict[str, Figures]) -> list[Series]:
+    """Return the times that are judged: a goal is for a median of `GOAL_ROUNDS`.
+
+    The roles are frozen less often than that each, so freezes are judged together.
+    """
+    pooled: dict[tuple[str, str, int], list[int]] = {}
+    for series in recovery_series(figures):
+        if series.goal_ns is not None:
+            fault, _, role = series.what.partition(" of ")
+            what = f"{fault} of any role" if fault == "SIGSTOP" else f"{fault} of {role}"
+            key = what, series.step, series.goal_ns
+            pooled[key] = [*pooled.get(key, []), *series.times_ns]
+    for goal_ns, told in _classes(figures.get("cut_connection", {}).get("cases", [])):
+        cuts = _cuts(figures["cut_connection"]["cases"], goal_ns)
+        pooled[f"a cut connection, {told}", "reconnection", goal_ns] = _times(
+            cuts, "reconnection_ns"
+        )
+    return [Series(what, step, times, goal) for (what, step, goal), times in pooled.items()]
+
+
+def _classes(cases: Sequence[dict[str, Any]]) -> list[tuple[int, str]]:
+    """Return the goals for a cut connection, the smallest first, and when that one applies."""
+    goals_ns = sorted({case["goal_ns"] for case in cases if case["goal_ns"] is not None})
+    return [
+        (goal_ns, "told at once" if goal_ns == goals_ns[0] else "silent") for goal_ns in goals_ns
+    ]
+
+
+def _cuts(cases: Iterable[dict[str, Any]], goal_ns: int | None, stream: str = "") -> list[Figures]:
+    return [
+        cut
+        for case in cases
+        if case["goal_ns"] == goal_ns and stream in ("", case["stream"])
+        for cut in case["cuts"]
+    ]
+
+
+def _goals(figures: dict[str, Figures]) -> str:
+    rows = [
+        [
+            series.what,
+            series.step,
+            str(len(series.times_ns)),
+            *cells(series.times_ns),
+            _ms(series.goal_ns),
+            series.judgement,
+        ]
+        for series in goal_series(figures)
+    ]
+    heading = ["after", "time (ms) to", "n", "median", "p90", "max", "goal", "reached"]
+    return (
+        _table(heading, rows, right_from=2)
+        + "\n\nA goal is for the median. p90 is the nearest rank."
+    )
+
+
+def _steps(figures: dict[str, Figures]) -> str:
+    rows = [
+        [what, str(len(rounds)), *(_spread(rounds, step) for _, step in STEPS)]
+        for what, rounds in recoveries(figures)
+    ]
+    heading = ["after", "n", *(label for label, _ in STEPS)]
+    return (
+        "Milliseconds since the fault: median / p90 / max, and of how many where a step does not "
+        "belong to every recovery. What each step is, and how it is measured, is told in "
+        "`chaos/figures.py`.\n\n" + _table(heading, rows, right_from=1)
+    )
+
+
+def _spread(rounds: Sequence[Figures], figure: str) -> str:
+    times_ns = _times(rounds, figure)
+    if not times_ns:
+        return "-"
+    of = "" if len(times_ns) == len(rounds) else f" ({len(times_ns)})"
+    return " / ".join(cells(times_ns)) + of
+
+
+def _connections(figures: dict[str, Figures]) -> str:
+    cases = figures.get("cut_connection", {}).get("cases", [])
+    rows = []
+    for goal_ns, told in [*_classes(cases), (None, "need not notice")]:
+        for stream in dict.fromkeys(case["stream"] for case in cases):
+            cuts = _cuts(cases, goal_ns, stream)
+            if not cuts:
+                continue
+            spreads = [_spread(cuts, figure) for figure in ("detection_ns", "reconnection_ns")]
+            rows.append([stream, told, str(len(cuts)), *spreads, _ms(goal_ns)])
+    if not rows:
+        return ""
+    heading = ["connection", "its client is", "n", "detection", "reconnection", "goal"]
+    return (
+        "A connection that is cut, in the same way; where the client is told nothing, since it was "
+        "owed something:\n\n" + _table(heading, rows, right_from=2)
+    )
+
+
+def _ends(figures: dict[str, Figures]) -> str:
+    """What is timed besides recoveries: how supervisord's things go, how a role is given up."""
+    times: list[tuple[str, str, list[int]]] = []
+    if everything := figures.get("kill_everything"):
+        departures = [killed["departure"] for killed in everything["supervisord_killed"]]
+        for figure in dict.fromkeys(figure for departure in departures for figure in departure):
+            label = f"{figure.removesuffix('_ns').replace('_', ' ')} gone"
+            times.append(("SIGKILL of supervisord", label, _times(departures, figure)))
+    if loop := figures.get("crash_loop"):
+        for label, figure in (
+            ("supervisord gives it up", "fatal_ns"),
+            ("the watchdog says so, from then on", "told_ns"),
+        ):
+            what = f"{loop['role']} that dies at every start"
+            times.append((what, label, _times(loop["rounds"], figure)))
+    if not times:
+        return ""
+    rows = [[what, label, str(len(ns)), *cells(ns)] for what, label, ns in times]
+    heading = ["after", "time (ms) until", "n", "median", "p90", "max"]
+    return _table(heading, rows, right_from=2)
+
+
+def first_storm(figures: dict[str, Figures]) -> Figures | None:
+    """Return the storm that is shown: the first one."""
+    storms = figures.get("storm", {}).get("storms", [])
+    return storms[0] if storms else None
+
+
+def _storm(figures: dict[str, Figures]) -> Iterable[str]:
+    storm = first_storm(figures)
+    if storm is None:
+        return
+    yield "### A storm"
+    stale_ns = [stretch["length_ns"] for stretch in storm["stale"]]
+    steady_ns = storm["steady_ns"] - storm["last_gust_ns"]
+    minutes, seed = figures["storm"]["minutes"], figures["storm"]["seed"]
+    yield (
+        f"Random faults for {minutes:g} min, by seed {seed}, one after another and overlapping. "
+        f"Meanwhile the strategy evaluated {sum(storm['evaluated_per_s'])} ticks and sent "
+        f"{sum(storm['orders_per_s'])} orders; the longest time without a tick was "
+        f"{max(stale_ns, default=0) / SECOND_NS:.1f} s, and the stack was steady "
+        f"{steady_ns / SECOND_NS:.1f} s after the last fault. A fault is skipped where the role is "
+        "down or has just started."
+    )
+    yield f"![The faults of the storm, ticks and orders over time](report/chaos/{STORM_PLOT})"
+    victims: dict[str, Counter[str]] = {kind: Counter() for kind in storm["skipped"]}
+    for gust in storm["gusts"]:
+        victims.setdefault(gust["kind"], Counter())[gust["victim"]] += 1
+    rows = [
+        [
+            Kind[kind.upper()],
+            str(victims[kind].total()),
+            str(storm["skipped"].get(kind, 0)),
+            ", ".join(f"{victim} {times}" for victim, times in sorted(victims[kind].items())),
+        ]
+        for kind in sorted(victims, key=lambda kind: list(Kind).index(Kind[kind.upper()]))
+    ]
+    yield _table(["fault", "done", "skipped", "to"], rows, right_from=4)
+
+
+def _hostile_feed(figures: dict[str, Figures]) -> Iterable[str]:
+    harms = figures.get("corrupt_feed", {}).get("harms", [])
+    if not harms:
+        return
+    titles = {kind.__name__: kind.title for kind in HARMS}
+    rows = []
+    for harm in dict.fromkeys(one["harm"] for one in harms):
+        found = [one for one in harms if one["harm"] == harm]
+        counted_as = found[0]["counted_as"]
+        counts = [
+            str(sum(one[whose]["counts"].get(counted_as, 0) for one in found))
+            for whose in ("sent", "counted")
+        ]
+        rows.append(
+            [
+                titles.get(harm, harm),
+                str(sum(one["done"] for one in found)),
+                *([f"`{counted_as}`", *counts] if counted_as else ["nothing", "-", "-"]),
+                cells(_times(found, "recovery_ns"))[2],
+            ]
+        )
+    yield "### A feed that lies"
+    yield "What a hostile gateway does to the price stream, and what the orderbook counts it as."
+    heading = ["harm", "done", "counted as", "due", "counted", "longest recovery (ms)"]
+    yield _table(heading, rows, right_from=3)
+
+
+def _slow_consumers(figures: dict[str, Figures]) -> Iterable[str]:
+    rounds = figures.get("slow_consumer", {}).get("rounds", [])
+    if not rounds:
+        return
+    rows = [
+        [label, *(cells(_times([one[when] for one in rounds], wait))[2] for when in WINDOWS)]
+        for wait, label in LABELS.items()
+    ]
+    yield "### Clients that stop reading"
+    yield "What others notice of them: the longest time in any round, in milliseconds."
+    yield _table(["longest time", "without them", "with them"], rows, right_from=1)
+
+
+def _method(recording: dict[str, Any]) -> str:
+    machine, software = recording["machine"], recording["software"]
+    cores = f"{machine['cores']} {'virtual ' if machine['virtual'] else ''}cores"
+    took_s = sum(entry["took_s"] for entry in recording["experiments"])
+    rows = [
+        ["recorded", f"{recording['began_utc'][:19]} to {recording['ended_utc'][:19]} UTC"],
+        ["with", f"`make chaos` ({took_s / 60:.1f} minutes)"],
+        ["processor", f"{machine['cpu']}, {cores}, {machine['memory_gib']} GiB of memory"],
+        ["system", machine["kernel"]],
+        ["load before", f"{machine['load_average']}"],
+        ["software", ", ".join(f"{name} {version}" for name, version in software.items())],
+    ]
+    return (
+        _table(["", ""], rows, right_from=2)
+        + "\n\nEvery experiment runs on a private stack with the settings of `etc/trading.toml`, "
+        "one after the other. Times come from what an independent observer sees: logs and the "
+        "strategy's file, at which it looks every few milliseconds, so that a time may be late by "
+        "as much. Observer and judge share the cores with the stack.\n\n"
+        "What these figures do not tell: virtual cores are shared with other machines, and the "
+        "longest times may be theirs. SIGKILL ends a process, not a machine: what was written and "
+        "not yet synced survives it, so nothing here speaks of a loss of power. All connections "
+        "are on the loopback: there is no network that loses or delays."
+    )
+
+
+def _times(rounds: Iterable[Figures], figure: str) -> list[int]:
+    return [found[figure] for found in rounds if found[figure] is not None]
+
+
+def _ms(time_ns: int | None) -> str:
+    return "none" if time_ns is None else f"{time_ns / MILLISECOND_NS:g}"
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]], *, right_from: int) -> str:
+    """Return a table in Markdown; columns from `right_from` on are aligned to the right."""
+    rules = ["---" if n < right_from else "---:" for n in range(len(heading))]
+    lines = [heading, rules, *([*row, *[""] * (len(heading) - len(row))] for row in rows)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in c)} |" for c in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

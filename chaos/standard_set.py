@@ -1,0 +1,188 @@
+"""Record the standard set: every experiment once, one after the other, in under 15 minutes.
+
+Always on private stacks with the settings of etc/trading.toml: a stack that runs already has
+settings, an age and a ledger of its own, and the figures would not be comparable. What an
+experiment prints and its figures go to var/chaos; when all have been tried, the figures go to
+report/chaos, from where `python -m chaos.report` writes the report.
+
+Exit codes: 0 every hypothesis holds, 1 one does not (the others have still been tried), 130 after
+Ctrl-C (nothing goes to report/chaos).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from chaos.lab import (
+    EXIT_DOES_NOT_HOLD,
+    EXIT_HOLDS,
+    EXIT_INTERRUPTED,
+    EXIT_NO_TARGET,
+    Interrupted,
+    signals_as_interruption,
+)
+from chaos.machine import machine_facts, software_facts
+from chaos.report import RECORDED, RECORDING
+from lib.clock import utc_stamp
+from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
+from lib.stack import wake_supervisord
+
+OUTPUT: Final = PROJECT_ROOT / "var" / "chaos"
+"""Figures and outputs of this run, and as `var_dir` also where the private stacks lie: no deeper,
+because a socket's path has only some 100 characters."""
+LIMIT_FACTOR: Final = 3
+"""An experiment is interrupted when it takes so many times as long as expected."""
+PUT_BACK_S: Final = 60.0
+"""How long an interrupted experiment may take to put back what it broke and to end its stack."""
+MINUTE_S: Final = 60
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment of the set."""
+
+    name: str
+    """Of its figures' file."""
+    arguments: tuple[str, ...]
+    expected_s: int
+    """How long it takes, as measured on two cores."""
+
+    @property
+    def command(self) -> str:
+        """What does the same by hand."""
+        return f"python chaos/{' '.join(self.arguments)}"
+
+
+STANDARD_SET: Final = (
+    Run("drop_gateway", ("drop_gateway.py", "--times", "20"), 53),
+    Run("drop_orderbook", ("drop_orderbook.py", "--times", "20"), 53),
+    Run("drop_strategy", ("drop_strategy.py", "--times", "20"), 53),
+    Run("drop_order_manager", ("drop_order_manager.py", "--times", "20"), 53),
+    Run("freeze_gateway", ("freeze.py", "gateway", "--times", "5"), 24),
+    Run("freeze_orderbook", ("freeze.py", "orderbook", "--times", "5"), 24),
+    Run("freeze_strategy", ("freeze.py", "strategy", "--times", "5"), 24),
+    Run("freeze_order_manager", ("freeze.py", "order_manager", "--times", "5"), 24),
+    Run("cut_connection", ("cut_connection.py", "--times", "2"), 181),
+    Run("slow_consumer", ("slow_consumer.py", "--times", "2"), 47),
+    Run("corrupt_feed", ("corrupt_feed.py", "--times", "1"), 30),
+    Run("kill_everything", ("kill_everything.py", "--times", "2"), 15),
+    Run("crash_loop", ("crash_loop.py", "--times", "1"), 60),
+    Run("storm", ("storm.py", "--minutes", "1", "--seed", "1"), 65),
+)
+
+
+def main() -> int:
+    """Record the set; return the exit code."""
+    argparse.ArgumentParser(
+        prog="python -m chaos.standard_set",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    if wake_supervisord(load_settings(DEFAULT_FILE).var_dir):
+        print("a stack runs beside this and takes its share of the cores: the times will be longer")
+    recording: dict[str, Any] = {
+        "began_utc": utc_stamp(),
+        "machine": machine_facts(),
+        "software": software_facts(),
+    }
+    with signals_as_interruption():
+        try:
+            recording["experiments"] = record(STANDARD_SET, OUTPUT)
+        except Interrupted:
+            print("\ninterrupted: report/chaos stays as it was", file=sys.stderr)
+            return EXIT_INTERRUPTED
+    recording["ended_utc"] = utc_stamp()
+    publish(recording, OUTPUT, RECORDED)
+    held = all(entry["exit_code"] == EXIT_HOLDS for entry in recording["experiments"])
+    return EXIT_HOLDS if held else EXIT_DOES_NOT_HOLD
+
+
+def record(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
+    """Do the runs one after the other; return what to record of each. Raises Interrupted."""
+    entries = []
+    for number, run in enumerate(runs, 1):
+        left_s = sum(later.expected_s for later in runs[number - 1 :])
+        left = f"about {-(-left_s // MINUTE_S)} min left"
+        print(f"[{number}/{len(runs)}] {left}: {run.command} ... ", end="", flush=True)
+        begun_s = time.monotonic()
+        exit_code = perform(run, output)
+        took_s = round(time.monotonic() - begun_s, 1)
+        print(f"{_in_words(exit_code)} ({took_s:.0f} s)", flush=True)
+        if exit_code != EXIT_HOLDS:
+            print(f"    see {output / run.name}.txt")
+        entries.append(
+            {"name": run.name, "command": run.command, "exit_code": exit_code, "took_s": took_s}
+        )
+    return entries
+
+
+def perform(run: Run, output: Path) -> int:
+    """Do one run; return its exit code, `EXIT_INTERRUPTED` if it did not end in time.
+
+    Raises Interrupted, when what the experiment broke is put back.
+    """
+    figures = output / f"{run.name}.json"
+    figures.unlink(missing_ok=True)  # an experiment that fails must not show those of another day
+    script, *arguments = run.arguments
+    command: list[str | Path] = [sys.executable, PROJECT_ROOT / "chaos" / script, *arguments]
+    command += ["--config", DEFAULT_FILE, "--var-dir", output, "--json", figures]
+    with (output / f"{run.name}.txt").open("wb") as said:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for us, and we hand it on
+        )
+        try:
+            return process.wait(run.expected_s * LIMIT_FACTOR)
+        except subprocess.TimeoutExpired:
+            return EXIT_INTERRUPTED
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt an experiment that is still there, and wait until it has put everything back."""
+    process.terminate()
+    try:
+        process.wait(PUT_BACK_S)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its stack ends when nobody reads its output any more
+        process.wait()
+
+
+def publish(recording: dict[str, Any], output: Path, recorded: Path) -> None:
+    """Replace the recorded figures by those of this run; the plots of the old ones go, too."""
+    recorded.mkdir(parents=True, exist_ok=True)
+    for old in recorded.iterdir():
+        old.unlink()
+    for entry in recording["experiments"]:
+        figures = output / f"{entry['name']}.json"
+        if figures.exists():
+            shutil.copyfile(figures, recorded / figures.name)
+    text = json.dumps(recording, indent=1) + "\n"
+    (recorded / RECORDING).write_text(text, encoding="utf-8")
+
+
+def _in_words(exit_code: int) -> str:
+    return {
+        EXIT_HOLDS: "holds",
+        EXIT_DOES_NOT_HOLD: "does not hold",
+        EXIT_NO_TARGET: "could not be done",
+        EXIT_INTERRUPTED: "took too long",
+    }.get(exit_code, f"ended with exit code {exit_code}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Recording a set of experiments: each is tried, and what they left is what is published."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from chaos import standard_set
+from chaos.lab import EXIT_INTERRUPTED
+from chaos.report import RECORDING
+from chaos.standard_set import STANDARD_SET, Run, perform, publish, record
+from lib.settings import PROJECT_ROOT
+from tests.helpers import wait_until
+
+FIFTEEN_MINUTES_S = 15 * 60
+HOLDS = """
+import json, sys
+with open(sys.argv[sys.argv.index("--json") + 1], "w") as file:
+    json.dump({"said": sys.argv[1]}, file)
+print("it holds")
+"""
+
+
+def test_the_standard_set_is_expected_to_end_in_less_than_fifteen_minutes():
+    assert sum(run.expected_s for run in STANDARD_SET) < FIFTEEN_MINUTES_S
+
+
+def test_the_standard_set_runs_experiments_that_exist_each_under_a_name_of_its_own():
+    assert all((PROJECT_ROOT / "chaos" / run.arguments[0]).is_file() for run in STANDARD_SET)
+    assert len({run.name for run in STANDARD_SET}) == len(STANDARD_SET)
+
+
+def test_every_experiment_is_in_the_standard_set():
+    experiments = {
+        path.name
+        for path in (PROJECT_ROOT / "chaos").glob("*.py")
+        if "sys.path.insert" in path.read_text(encoding="utf-8")
+    }
+
+    assert {run.arguments[0] for run in STANDARD_SET} == experiments
+
+
+def test_a_run_leaves_its_figures_and_what_it_said(scripts, tmp_path):
+    scripts("holds.py", HOLDS)
+
+    assert perform(Run("one", ("holds.py", "twice"), 10), tmp_path) == 0
+    assert json.loads((tmp_path / "one.json").read_text()) == {"said": "twice"}
+    assert (tmp_path / "one.txt").read_text() == "it holds\n"
+
+
+def test_the_runs_after_one_that_fails_are_still_done(scripts, tmp_path, capsys):
+    scripts("fails.py", "import sys; sys.exit('no stack')")
+    scripts("holds.py", HOLDS)
+
+    entries = record([Run("one", ("fails.py",), 10), Run("two", ("holds.py",), 10)], tmp_path)
+
+    assert [(entry["name"], entry["exit_code"]) for entry in entries] == [("one", 1), ("two", 0)]
+    assert entries[1]["command"] == "python chaos/holds.py"
+    assert "no stack" in (tmp_path / "one.txt").read_text()
+    said = capsys.readouterr().out
+    assert "one.txt" in said
+    assert "two.txt" not in said
+
+
+def test_figures_of_another_day_do_not_pass_for_those_of_a_run_that_fails(scripts, tmp_path):
+    scripts("fails.py", "import sys; sys.exit(2)")
+    (tmp_path / "one.json").write_text("{}")
+
+    assert perform(Run("one", ("fails.py",), 10), tmp_path) == 2
+    assert not (tmp_path / "one.json").exists()
+
+
+def test_a_run_that_takes_far_too_long_is_ended(scripts, tmp_path):
+    scripts("hangs.py", "import time; time.sleep(600)")
+
+    assert perform(Run("one", ("hangs.py",), 1), tmp_path) == EXIT_INTERRUPTED
+
+
+def test_after_ctrl_c_nothing_is_published_and_the_run_has_put_back_what_it_broke(tmp_path):
+    (tmp_path / "chaos").mkdir()
+    (tmp_path / "chaos" / "long.py").write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('put back')))\n"
+        "print('under way', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    program = (
+        "import sys; from pathlib import Path; from chaos import standard_set as s\n"
+        f"s.PROJECT_ROOT = Path({str(tmp_path)!r}); s.OUTPUT = s.RECORDED = s.PROJECT_ROOT\n"
+        "s.STANDARD_SET = [s.Run('one', ('long.py',), 60)]; sys.argv[1:] = []\n"
+        "sys.exit(s.main())\n"
+    )
+    said = tmp_path / "one.txt"
+    with subprocess.Popen([sys.executable, "-c", program], cwd=PROJECT_ROOT) as process:
+        wait_until(lambda: said.exists() and said.read_text(), "the experiment is under way")
+        process.send_signal(signal.SIGINT)
+
+    assert process.returncode == EXIT_INTERRUPTED
+    assert "put back" in said.read_text()
+    assert not (tmp_path / RECORDING).exists()
+
+
+def test_publishing_replaces_what_was_recorded_before_and_the_plots_of_it(tmp_path):
+    output, recorded = tmp_path / "output", tmp_path / "report"
+    for directory in (output, recorded):
+        directory.mkdir()
+    (output / "one.json").write_text('{"new": 1}')
+    (output / "other.json").write_text("{}")
+    (recorded / "two.json").write_text('{"old": 1}')
+    (recorded / "recovery.svg").write_text("<svg/>")
+    recording = {"experiments": [{"name": "one"}, {"name": "two"}]}
+
+    publish(recording, output, recorded)
+
+    assert (recorded / "one.json").read_text() == '{"new": 1}'
+    assert json.loads((recorded / RECORDING).read_text()) == recording
+    assert {path.name for path in recorded.iterdir()} == {"one.json", RECORDING}
+
+
+@pytest.fixture
+def scripts(monkeypatch, tmp_path):
+    """Give what makes an experiment's file."""
+    (tmp_path / "chaos").mkdir()
+    monkeypatch.setattr(standard_set, "PROJECT_ROOT", tmp_path)
+
+    def make(name: str, program: str) -> None:
+        (tmp_path / "chaos" / name).write_text(program)
+
+    return make

@@ -115,7 +115,9 @@ def test_no_stack_and_no_way_to_start_one_is_one_line(stack: PrivateStack) -> No
     deep = stack.directory / ("x" * 90)
     result = run(stack, "drop_gateway", "--var-dir", deep)
     assert result.returncode == 2
-    assert re.fullmatch(r"chaos/drop_gateway\.py: no private stack can be started: .*path.*\n", result.stderr)
+    assert re.fullmatch(
+        r"chaos/drop_gateway\.py: no private stack can be started: .*path.*\n", result.stderr
+    )
 
 
 def test_impossible_settings_are_one_line(stack: PrivateStack) -> None:

@@ -1,4 +1,4 @@
-"""What supervisord says of its programs: XML-RPC over its control socket, as supervisorctl does it.
+"""Talks to supervisord of its programs: XML-RPC over its control socket, as supervisorctl does it.
 
 Whoever asks also wakes supervisord: it starts and reaps its children when its loop comes round,
 which is once a second unless something like a connection wakes it (`lib.stack.wake_supervisord`).
@@ -10,7 +10,8 @@ Reaping and starting take a turn each, and a question with its answer takes abou
 from __future__ import annotations
 
 import socket
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -21,6 +22,8 @@ SERVER_VARIABLE: Final = "SUPERVISOR_SERVER_URL"
 """supervisord sets it in the environment of every process it starts."""
 ANSWER_S: Final = 1.0
 """The longest wait for each piece of an answer."""
+ACT_S: Final = 10.0
+"""The longest wait for a program to start or to stop: stopwaitsecs is 3 s, startsecs 1 s."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """Some thousand programs."""
 
@@ -59,26 +62,48 @@ class Supervisor:
 
     def processes(self) -> list[Process]:
         """All programs. Raises SupervisorSilentError or SupervisorEndingError."""
-        try:
-            infos = self._ask("supervisor.getAllProcessInfo")
+        with _told_in_words():
             return [
                 Process(info["name"], info["statename"], info["pid"], info["spawnerr"])
-                for info in infos
+                for info in self._ask("supervisor.getAllProcessInfo", limit_s=ANSWER_S)
             ]
-        except Fault as fault:
-            if fault.faultCode == _SHUTDOWN_STATE:
-                raise SupervisorEndingError from None
-            raise SupervisorSilentError(fault.faultString) from None
-        except OSError as error:
-            raise SupervisorSilentError(error.strerror or str(error)) from None
-        except _OTHER_KIND as error:
-            raise SupervisorSilentError(f"its answer is of another kind: {error!r}") from None
 
-    def _ask(self, method: str) -> Any:
-        with closing(_UnixConnection(self._control_socket)) as connection:
-            connection.request("POST", "/RPC2", dumps((), method), {"Content-Type": "text/xml"})
+    def pid(self) -> int:
+        """Its own process id. Raises as `processes` does."""
+        with _told_in_words():
+            return int(self._ask("supervisor.getPID", limit_s=ANSWER_S))
+
+    def start(self, program: str) -> None:
+        """Start a program that does not run; returns when it has started. Raises as above."""
+        with _told_in_words():
+            self._ask("supervisor.startProcess", program, limit_s=ACT_S)
+
+    def stop(self, program: str) -> None:
+        """Stop a program that runs; returns when it has ended. Raises as above."""
+        with _told_in_words():
+            self._ask("supervisor.stopProcess", program, limit_s=ACT_S)
+
+    def _ask(self, method: str, *arguments: str, limit_s: float) -> Any:
+        with closing(_UnixConnection(self._control_socket, limit_s)) as connection:
+            question = dumps(arguments, method)
+            connection.request("POST", "/RPC2", question, {"Content-Type": "text/xml"})
             (answer,), _ = loads(connection.getresponse().read(MAX_ANSWER_BYTES))
         return answer
+
+
+@contextmanager
+def _told_in_words() -> Iterator[None]:
+    """Make of what can go wrong with a question one of the two errors."""
+    try:
+        yield
+    except Fault as fault:
+        if fault.faultCode == _SHUTDOWN_STATE:
+            raise SupervisorEndingError from None
+        raise SupervisorSilentError(fault.faultString) from None
+    except OSError as error:
+        raise SupervisorSilentError(error.strerror or str(error)) from None
+    except _OTHER_KIND as error:
+        raise SupervisorSilentError(f"its answer is of another kind: {error!r}") from None
 
 
 def control_socket(server_url: str) -> Path | None:
@@ -89,11 +114,12 @@ def control_socket(server_url: str) -> Path | None:
 class _UnixConnection(HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit_s: float) -> None:
         super().__init__("supervisord")
         self._path = path
+        self._limit_s = limit_s
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(ANSWER_S)
+        self.sock.settimeout(self._limit_s)
         self.sock.connect(str(self._path))

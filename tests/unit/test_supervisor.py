@@ -115,6 +115,27 @@ def test_a_few_questions_are_enough_for_a_dead_process_to_have_a_successor(super
     supervisord.sleeper = pids[-1]
 
 
+def test_a_program_is_started_and_stopped_as_asked(supervisord):
+    def resting() -> Process:
+        return supervisord.supervisor.processes()[1]
+
+    supervisord.supervisor.start("resting")
+    assert resting().state == "RUNNING"
+    assert Path(f"/proc/{resting().pid}/cmdline").read_bytes() == b"sleep\x00600\x00"
+    supervisord.supervisor.stop("resting")
+    assert resting().state == "STOPPED"
+
+
+def test_its_own_process_is_told(supervisord):
+    name = Path(f"/proc/{supervisord.supervisor.pid()}/cmdline").read_bytes()
+    assert b"supervisor.supervisord" in name
+
+
+def test_what_cannot_be_done_is_said_in_its_words(supervisord):
+    with pytest.raises(SupervisorSilentError, match="BAD_NAME: nobody"):
+        supervisord.supervisor.start("nobody")
+
+
 def test_a_supervisord_that_stops_everything_says_only_that(supervisord):
     supervisord.process.terminate()
 

@@ -83,8 +83,9 @@ class Strategy:
         self._loop.poll(may_sleep=self._reader is None or self._reader.arm())
         if self._reader is None:
             return
-        self._evaluator.evaluate_all(self._reader)
-        if self._reader.retired:
+        is_retired = self._reader.retired  # asked first: behind this nothing is written any more
+        has_read_all = self._evaluator.evaluate_all(self._reader)
+        if is_retired and has_read_all:
             self._detach()
 
     def close(self) -> None:

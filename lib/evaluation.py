@@ -34,6 +34,12 @@ TICKS_A_PASS: Final = 16_384
 """No call takes more, so that the loop comes round and the process gives its signs of life, also
 when a signal that needs 50 µs for a tick has a whole ring to see. (In smaller slices, a signal that
 takes batches would pay for it: a tenth of its speed at a quarter of this.)"""
+REFILL_MARGIN: Final = 8
+"""Of a ring that has come round, the oldest eighth is not refilled from: the writer is there."""
+
+
+_Place = tuple[str, int]
+"""A tape, and the sequence of one of its ticks; 0 before the first."""
 
 
 class Evaluator:
@@ -64,10 +70,15 @@ class Evaluator:
         self._book: SharedPriceBook | None = None
         self._refilling = False
         self._refilled = 0
-        self._attached_at = 0  # up to this position of the book, ticks only fill the windows
+        self._refill_from = 0  # up to this position of the book, ticks are passed over
+        self._attached_at = 0  # from there up to this one, they only fill the windows
+        self._held: _Place = ("", 0)  # the newest tick that the book had then
+        self._laps = 0  # of the ring, since it attached, before anything was evaluated
         self._evaluating = False  # of this tape, a tick has been evaluated
         self._epoch = 0  # of the last tick that was read
         self._missed = 0  # ticks that the ring no longer had, and that are not told yet
+        self._missed_after: _Place = ("", 0)
+        self._unseen_behind: int | None = None  # this position; None if all are in `_missed`
         self._applied: News | None = None
         self._said_full = False
 
@@ -87,63 +98,93 @@ class Evaluator:
         Returns the reader to give to `evaluate_all`, and to wait on.
         """
         self._book = book
+        self._laps = 0
+        self._held = ("", 0)
         self._begin_refill()
-        return book.reader(0)
+        return book.reader(self._refill_from)
 
     def _begin_refill(self) -> None:
+        """Refill from what the ring has now: from half as much with each lap.
+
+        A writer that is N times as fast as the refill does not lap it where it takes an Nth of
+        the ring. So it ends, at the latest when there is nothing left to refill from.
+        """
         assert self._book
+        oldest, newest = self._book.reader(0).position, self._book.reader().position
+        count = newest - oldest
+        if oldest:
+            count -= count // REFILL_MARGIN
+        self._refill_from = newest - (count >> self._laps)
+        self._attached_at = newest
         self._refilling = True
         self._refilled = 0
-        self._attached_at = self._book.reader().position
         self._evaluating = False
-        self._missed = 0
         self._trader.begin_tape("")
 
-    def evaluate_all(self, reader: PriceBookReader) -> None:
+    def evaluate_all(self, reader: PriceBookReader) -> bool:
         """Evaluate what has come, as one batch: many ticks, one look at the news.
 
-        Before that, the windows are refilled, by as many ticks a call.
+        Before that, the windows are refilled, by as many ticks a call. Returns whether there was
+        nothing left to read.
         """
-        if self._refilling:
-            self._refill(reader)
-        else:
-            self._evaluate_new(reader)
+        if not self._refilling:
+            return self._evaluate_new(reader)
+        before = reader.position
+        self._refill(reader)
+        return self._refilling and reader.position == before  # as in a book that is damaged
 
     def _refill(self, reader: PriceBookReader) -> None:
         assert self._book
-        left = self._attached_at - reader.position
+        is_passing_over = reader.position < self._refill_from
+        left = (self._refill_from if is_passing_over else self._attached_at) - reader.position
         if left > 0:
             batch = reader.read(min(TICKS_A_PASS, left))
-            if batch.missed:
+            if batch.missed and not is_passing_over:
                 self._refill_anew(batch.missed)
             self._fill(reader, batch)
         if reader.position >= self._attached_at:
             self._refilling = False
-            self._log.info("attached", price_book=self._book.name, refilled=self._refilled)
+            tape, sequence = self._held
+            self._log.info(
+                "attached",
+                price_book=self._book.name,
+                refilled=self._refilled,
+                tape=tape,
+                sequence=sequence,
+            )
 
     def _refill_anew(self, missed: tuple[int, int]) -> None:
         """Lapped before anything was evaluated: the windows shall have no hole.
 
         Which ticks nobody evaluated is told with the first one that is.
         """
-        self._log.warning("refill_begun_anew", lapped_by=missed[1] - missed[0] + 1)
+        if not self._laps:
+            self._log.warning("refill_begun_anew", lapped_by=missed[1] - missed[0] + 1)
+        self._laps += 1
         self._begin_refill()
 
     def _fill(self, reader: PriceBookReader, batch: Batch) -> None:
-        for tape, ticks in _by_tape(reader, batch.ticks):
+        if not len(batch.ticks):
+            return
+        to_fill = batch.ticks[batch.ticks["position"] > self._refill_from]
+        for tape, ticks in _by_tape(reader, to_fill):
             self._change_tape(tape)
             self._trader.refill(ticks)
-        self._refilled += len(batch.ticks)
+        self._refilled += len(to_fill)
+        newest = batch.ticks[-1]
+        self._held = reader.tape(int(newest["epoch"])), int(newest["sequence"])
 
-    def _evaluate_new(self, reader: PriceBookReader) -> None:
+    def _evaluate_new(self, reader: PriceBookReader) -> bool:
         batch = reader.read(TICKS_A_PASS)
-        if batch.missed and not self._evaluating:
-            self._refill_anew(batch.missed)
-            self._fill(reader, batch)
-            return
         if batch.missed:
-            self._missed += batch.missed[1] - batch.missed[0] + 1
-        if self._missed and len(batch.ticks):
+            self._note_missed(batch.missed)
+            if not self._evaluating:
+                self._refill_anew(batch.missed)
+                if self._refill_from < self._attached_at:
+                    self._fill(reader, batch)
+                    return False
+                self._refilling = False  # there is nothing to refill from: the windows begin empty
+        if self._missed and self._evaluating and len(batch.ticks):
             self._tell_lapped(reader, batch)
         for tape, ticks in _by_tape(reader, batch.ticks):
             self._change_tape(tape)
@@ -154,6 +195,16 @@ class Evaluator:
                 self._evaluate(tape, ticks[known:])
         if len(batch.ticks):
             self._epoch = int(batch.ticks["epoch"][-1])
+        return not len(batch.ticks) and not batch.missed
+
+    def _note_missed(self, missed: tuple[int, int]) -> None:
+        """Remember what is to be told with the next tick that is evaluated."""
+        if not self._missed:
+            tape = self._trader.tape
+            last = (tape, self._evaluated.last(tape))
+            self._missed_after = last if self._evaluating else self._held
+            self._unseen_behind = None if self._evaluating else self._attached_at
+        self._missed += missed[1] - missed[0] + 1
 
     def _known(self, tape: str, ticks: NDArray[np.void]) -> int:
         """How many of the ticks were evaluated before, from a book that this one replaced."""
@@ -166,7 +217,7 @@ class Evaluator:
         now_ns = self._clock()
         first, last = int(ticks["sequence"][0]), int(ticks["sequence"][-1])
         self._trader.heard_news(self._news.heard_ns)
-        self._tell_start(tape, first)
+        self._tell_start(tape, first, int(ticks["position"][0]))
         self._tell_news(tape, first, now_ns)
         decisions = []
         frames = []
@@ -184,36 +235,53 @@ class Evaluator:
             self._trader.begin_tape(tape)
             self._evaluating = False
 
-    def _tell_start(self, tape: str, first: int) -> None:
+    def _tell_start(self, tape: str, first: int, position: int) -> None:
         """Log the first tick of a tape that is evaluated, and which it does not follow on."""
         if self._evaluating:
             return
         self._evaluating = True
         last = self._evaluated.last(tape)
         self._log.info("evaluation_started", tape=tape, last_evaluated=last, first_evaluated=first)
-        if 0 < last < first - 1:
+        unseen_from = last + 1 if last else first
+        if self._missed:
+            # Behind the tick that the book held when we attached, everything was to be evaluated.
+            missed_tape, missed_after = self._missed_after
+            ended = self._missed
+            if self._unseen_behind is not None:
+                ended = position - 1 - self._unseen_behind - (first - 1)
+            if missed_tape != tape and missed_after and ended:
+                self._tell_missed_in_ring(missed_tape, missed_after + 1, None, max(0, ended))
+            if not last:
+                unseen_from = missed_after + 1 if missed_tape == tape else 1
+            self._missed = 0
+        if unseen_from < first:
             self._log.warning(
-                "ticks_missed", first=last + 1, last=first - 1, where="strategy", tape=tape
+                "ticks_missed", first=unseen_from, last=first - 1, where="strategy", tape=tape
             )
 
     def _tell_lapped(self, reader: PriceBookReader, batch: Batch) -> None:
-        """Log which ticks the ring no longer had: of each tape there was meanwhile."""
+        """Log which ticks the ring no longer had: of each tape there was meanwhile.
+
+        How many of a tape that ended is not known of each; the first such line has them all. But
+        where the last tape has lost as many as there were, the others lack nothing.
+        """
         _, sequence, *_, epoch = batch.ticks[0].tolist()
-        tapes = [self._trader.tape, *map(reader.tape, range(self._epoch + 1, epoch + 1))]
-        first = self._evaluated.last(self._trader.tape) + 1
-        for number, tape in enumerate(tapes, 1):
-            last = sequence - 1 if number == len(tapes) else None
-            if last is None or first <= last:
-                self._log.error(
-                    "ticks_missed",
-                    first=first,
-                    last=last,
-                    where="ring",
-                    tape=tape,
-                    ticks=self._missed,
-                )
-            first = 1
+        tape, evaluated = self._missed_after
+        first = evaluated + 1
+        later = [reader.tape(number) for number in range(self._epoch + 1, epoch + 1)]
+        ended = rest = self._missed - (sequence - 1)
+        for next_tape in later:
+            if ended:
+                self._tell_missed_in_ring(tape, first, None, max(0, rest))
+            tape, first, rest = next_tape, 1, 0
+        if first < sequence:
+            self._tell_missed_in_ring(tape, first, sequence - 1, sequence - first)
         self._missed = 0
+
+    def _tell_missed_in_ring(self, tape: str, first: int, last: int | None, ticks: int) -> None:
+        self._log.error(
+            "ticks_missed", first=first, last=last, where="ring", tape=tape, ticks=ticks
+        )
 
     def _tell_news(self, tape: str, first: int, now_ns: int) -> None:
         """Log the news once it has met a tick."""

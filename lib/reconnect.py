@@ -22,6 +22,12 @@ from lib.event_loop import EventLoop
 
 CONNECT_TIMEOUT_NS: Final = 1 * SECOND_NS
 MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
+KEEPALIVE_IDLE_S: Final = 10
+KEEPALIVE_INTERVAL_S: Final = 5
+KEEPALIVE_PROBES: Final = 3
+"""A peer whose machine or network is gone is found dead after 25 s, also where the protocol lets it
+be silent for ever. Only the kernels speak here: a peer that hangs, or a proxy in between that
+forwards nothing, still answers."""
 
 
 class Link(Protocol):
@@ -126,6 +132,7 @@ class ReconnectingConnection:
         )[0]
         self._connecting = sock = socket.socket(family, kind, protocol)
         sock.setblocking(False)
+        _keep_alive(sock)
         self._give_up_ns = now_ns + CONNECT_TIMEOUT_NS
         sock.connect_ex(address)  # the outcome is told by the socket's becoming writable
         self._loop.register(sock, selectors.EVENT_WRITE, self._on_connected)
@@ -162,6 +169,13 @@ class ReconnectingConnection:
     def _plan_next_try(self) -> None:
         now_ns = time.monotonic_ns()
         self._next_try_ns = now_ns + self._backoff.next_wait_ns(now_ns)
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
 
 
 def _has_met_a_server(sock: socket.socket) -> bool:

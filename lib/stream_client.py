@@ -36,7 +36,12 @@ SILENCE_LIMIT_NS: Final = 2500 * MILLISECOND_NS
 FIRST_WORD_LIMIT_NS: Final = 10 * SECOND_NS
 """A server of which nothing has come for this long since connecting is called again. One that
 speaks only plain frames may be silent, but so is a connection that leads nowhere: before the first
-frame they cannot be told apart, and there is nothing yet that a new connection would lose."""
+frame they cannot be told apart. A feed that is slow to begin must not be cut off each time before
+it does: the limit doubles with each such call, up to `LONGEST_WAIT_NS`, until a frame comes."""
+LONGEST_WAIT_NS: Final = 300 * SECOND_NS
+"""Nor is a server waited for longer than this that sent plain frames, too few to tell whether it
+speaks only those: our own gateway may send some before its answer, and then be cut off. A plain
+feed that is slower still is not served."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ class StreamClient:
         self._follows = next_sequence == FROM_NOW_ON
         self._may_be_plain = may_be_plain
         self._last_frame_ns: int | None = None
+        self._first_word_limit_ns = FIRST_WORD_LIMIT_NS
+        self._first_word_due_ns: int | None = None
         self.heard_ns: int | None = None
         """When a whole frame, if only a heartbeat, last came of the stream itself."""
         self._begin_connection(None)
@@ -107,6 +114,9 @@ class StreamClient:
 
     def connected(self, now_ns: int) -> bytes:
         """A new connection stands. Returns what to send first."""
+        if self._first_word_due_ns is not None and now_ns >= self._first_word_due_ns:
+            self._first_word_limit_ns = min(2 * self._first_word_limit_ns, LONGEST_WAIT_NS)
+        self._first_word_due_ns = now_ns + self._first_word_limit_ns
         self._begin_connection(now_ns)
         if self._follows:
             return encode_hello_request(FROM_NOW_ON, None)
@@ -128,6 +138,8 @@ class StreamClient:
         if not messages:
             return
         self._last_frame_ns = now_ns
+        self._first_word_due_ns = None
+        self._first_word_limit_ns = FIRST_WORD_LIMIT_NS
         position = 0
         if self._state is _State.ASKED:
             position = yield from self._look_for_answer(messages, now_ns)
@@ -144,19 +156,21 @@ class StreamClient:
             return None
         if self._state is _State.NUMBERED:
             return self._last_frame_ns + SILENCE_LIMIT_NS
-        if self._state is _State.ASKED and not self._may_be_plain:
+        if self._state is _State.PLAIN:
+            return None
+        if not self._may_be_plain:
             return self._asked_ns + SILENCE_LIMIT_NS
-        if self._state is _State.ASKED and self._first_plain_ns is None:
-            return self._asked_ns + FIRST_WORD_LIMIT_NS
-        return None
+        return self._first_word_due_ns or self._last_frame_ns + LONGEST_WAIT_NS
 
     def silence_reason(self) -> str:
         """What to log when the deadline has passed."""
         if self._state is _State.NUMBERED:
             return f"no frame or heartbeat for {SILENCE_LIMIT_NS / SECOND_NS} s"
-        if self._may_be_plain:
-            return f"not a single frame within {FIRST_WORD_LIMIT_NS / SECOND_NS} s"
-        return f"no answer to HELLO for {SILENCE_LIMIT_NS / SECOND_NS} s"
+        if not self._may_be_plain:
+            return f"no answer to HELLO for {SILENCE_LIMIT_NS / SECOND_NS} s"
+        if self._first_word_due_ns:
+            return f"not a single frame within {self._first_word_limit_ns / SECOND_NS} s"
+        return f"no answer to HELLO, and no further frame for {LONGEST_WAIT_NS / SECOND_NS} s"
 
     def _begin_connection(self, now_ns: int | None) -> None:
         self._buffer = FrameBuffer()

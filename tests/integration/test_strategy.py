@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lib.evaluation import TICKS_A_PASS, LastEvaluated
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
 from tests.clients import FakeServer, OrderClient, Peer
 from tests.helpers import wait_until
@@ -48,11 +49,11 @@ class World:
         self._news_sequence = 0
         self._sentiment = NEUTRAL
 
-    def make_book(self, symbols: list[str]) -> None:
-        """Make a price book; one that was there with other symbols is retired."""
+    def make_book(self, symbols: list[str], ring_capacity: int = 4096) -> None:
+        """Make a price book; one that was there with other symbols or capacity is retired."""
         if self.book is not None:
             self.book.close()
-        self.book = SharedPriceBook(symbols, self.stack.book_name, ring_capacity=4096)
+        self.book = SharedPriceBook(symbols, self.stack.book_name, ring_capacity=ring_capacity)
         self.book.begin_epoch("tape-1")
 
     def start(self, last_order_id: int = 0, positions: dict[str, int] | None = None) -> None:
@@ -374,7 +375,8 @@ def test_nothing_is_evaluated_before_the_positions_are_known(world: World) -> No
         {"type": "logon_ack", "client_id": "trader", "last_order_id": 0, "positions": {"AAPL": 10}}
     )
     world.orders = client
-    assert world.wait_for("attached")["refilled"] == 4
+    attached = world.wait_for("attached")
+    assert (attached["refilled"], attached["tape"], attached["sequence"]) == (4, "tape-1", 4)
 
 
 def test_it_waits_for_a_price_book_and_follows_one_that_is_made_anew(world: World) -> None:
@@ -397,6 +399,21 @@ def test_it_waits_for_a_price_book_and_follows_one_that_is_made_anew(world: Worl
     world.tick("AAPL", 1, 2, 3, 4)
     assert brief(world.order()) == (1, "BUY", 10, "AAPL", 4)
     assert len(world.events("price_book_unusable")) == 1
+
+
+def test_a_book_that_is_replaced_is_read_to_its_end_before_it_is_let_go(world: World) -> None:
+    count = 2 * TICKS_A_PASS + 1
+    world.make_book(SYMBOLS, ring_capacity=2 * count)
+    world.start()
+    world.process.send_signal(signal.SIGSTOP)
+    try:
+        world.tick("FLAT", *[100.0] * count)
+        world.make_book(["TSLA"])
+    finally:
+        world.process.send_signal(signal.SIGCONT)
+    world.wait_for("detached")
+    state = world.stack.var_dir / "strategy-trader.state"
+    assert LastEvaluated(state).last("tape-1") == count
 
 
 # --- the ledger has the last word

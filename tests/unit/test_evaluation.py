@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +14,31 @@ from structlog.testing import capture_logs
 from lib import evaluation
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.order_client import OrderClient
+from lib.price_book_segment import TICK
 from lib.settings import StrategySettings
-from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
+from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
 from lib.trader import Trader
 
 SYMBOLS = ("AAPL", "MSFT")
 RING = 8
+MAX_PASSES = 1000
 
 
 class Noting:
     """A signal that notes what it sees and always buys."""
 
     seen: list[tuple[int, int | None]]
+    on_seen: Callable[[], None] = staticmethod(lambda: None)
+    """What happens while it looks at a tick."""
 
     def __init__(self, settings: StrategySettings) -> None:
         Noting.seen = []
 
     def on_tick(self, symbol: str, price: int, sentiment: int | None) -> str:
         Noting.seen.append((price, sentiment))
+        Noting.on_seen()
         return "BUY"
 
 
@@ -62,15 +68,25 @@ class Desk:
             send=self._send,
             clock=lambda: 1000,
         )
-        self.reader: PriceBookReader = self.evaluator.attach(self.book)
-        self.refilled = self.run_until_attached()
+        self.attach(self.book)
+        self.run_until_attached()
+
+    def attach(self, book: SharedPriceBook) -> None:
+        self.book = book
+        self.reader: PriceBookReader = self.evaluator.attach(book)
 
     def run_until_attached(self) -> int:
         """Refill the windows, pass after pass. Returns with how many ticks."""
         with capture_logs() as logs:
-            while not (attached := [log for log in logs if log["event"] == "attached"]):
+            for _ in range(MAX_PASSES):
                 self.evaluator.evaluate_all(self.reader)
-        return attached[0]["refilled"]
+                if any(log["event"] == "attached" for log in logs):
+                    break
+        *self.begun_anew, attached = logs
+        assert attached["event"] == "attached"
+        self.attached = attached["tape"], attached["sequence"]
+        self.refilled = attached["refilled"]
+        return self.refilled
 
     def _send(self, frames: list[bytes]) -> None:
         # No order may leave before its tick is known as evaluated.
@@ -85,6 +101,11 @@ class Desk:
         self.book.begin_epoch(tape)
         self.sequence = 0
 
+    def damage_newest(self) -> None:
+        """The newest tick is unreadable, as if its writer had been killed while it stored."""
+        ring = self.book._segment.ring
+        ring[self.book.reader().position % len(ring), 5] ^= np.uint64(1)
+
     def evaluate(self) -> list[dict]:
         """One batch. Returns what was logged, orders aside."""
         with capture_logs() as logs:
@@ -93,14 +114,26 @@ class Desk:
         return [log for log in logs if log["event"] in kept]
 
 
-@pytest.fixture
-def desk(tmp_path) -> Iterator[Desk]:
+@contextmanager
+def a_book(ring_capacity: int = RING) -> Iterator[SharedPriceBook]:
     name = f"test-evaluation-{uuid.uuid4().hex}"
-    with SharedPriceBook(SYMBOLS, name, ring_capacity=RING) as book:
+    with SharedPriceBook(SYMBOLS, name, ring_capacity=ring_capacity) as book:
         try:
-            yield Desk(book, tmp_path / "strategy.state")
+            yield book
         finally:
             book.unlink()
+
+
+@pytest.fixture
+def desk(tmp_path) -> Iterator[Desk]:
+    with a_book() as book:
+        yield Desk(book, tmp_path / "strategy.state")
+
+
+@pytest.fixture
+def other_book() -> Iterator[SharedPriceBook]:
+    with a_book() as book:
+        yield book
 
 
 def missed(logs: list[dict]) -> list[tuple]:
@@ -160,30 +193,183 @@ def test_a_strategy_that_is_lapped_before_its_first_tick_refills_anew_and_tells_
     with capture_logs() as logs:
         desk.evaluator.evaluate_all(desk.reader)
     assert [(log["event"], log["lapped_by"]) for log in logs] == [("refill_begun_anew", 4)]
-    assert desk.run_until_attached() == RING
+    assert desk.run_until_attached() == 3
     desk.book_ticks(2)
     assert missed(desk.evaluate()) == [("strategy", "one", 4, RING + 9)]
     # What the signal saw has no hole: the windows of before the lap are gone.
-    assert prices_seen() == [*range(10, RING + 12)]
+    assert prices_seen() == [*range(RING + 7, RING + 12)]
     assert len(desk.sent) == 2
 
 
 def test_a_strategy_that_is_lapped_while_it_refills_begins_anew(desk, monkeypatch):
     monkeypatch.setattr(evaluation, "TICKS_A_PASS", 2)
     desk.book_ticks(RING)
-    desk.refilled = 0
-    desk.reader = desk.evaluator.attach(desk.book)
+    desk.attach(desk.book)
     desk.evaluator.evaluate_all(desk.reader)
     assert prices_seen() == [1, 2]
     desk.book_ticks(4)
-    assert desk.run_until_attached() == RING
-    assert prices_seen() == [*range(5, RING + 5)]
+    assert desk.run_until_attached() == 3
+    assert prices_seen() == [*range(RING + 2, RING + 5)]
+    assert desk.attached == ("one", RING + 4)
+
+
+def test_a_tick_that_comes_while_it_attaches_to_a_full_ring_laps_nobody(desk):
+    desk.book_ticks(RING + 5)
+    desk.attach(desk.book)
+    desk.book_ticks(1)
+    assert desk.run_until_attached() == RING - 1
+    assert desk.begun_anew == []
+
+
+@pytest.mark.parametrize("speed", [1, 2, 3, 10, 1000])
+def test_however_quick_the_writer_is_the_refill_ends(tmp_path, monkeypatch, speed):
+    """`speed` ticks come while the signal looks at one."""
+    monkeypatch.setattr(evaluation, "TICKS_A_PASS", 4)
+    ring = 256
+    with a_book(ring) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        desk.book_ticks(2 * ring)
+        desk.attach(book)
+        monkeypatch.setattr(Noting, "on_seen", lambda: desk.book_ticks(speed))
+        with capture_logs() as logs:
+            for _ in range(MAX_PASSES):
+                desk.evaluator.evaluate_all(desk.reader)
+                if desk.evaluated.last("one"):
+                    break
+    by_event: dict[str, list[dict]] = {}
+    for log in logs:
+        by_event.setdefault(log["event"], []).append(log)
+    first, last = by_event["evaluation_started"][0]["first_evaluated"], desk.evaluated.last("one")
+    # One that is twice as fast laps it once at most, and has not half of the ring then.
+    assert len(by_event.get("refill_begun_anew", ())) == (speed > 1)
+    refilled = [log["refilled"] for log in by_event["attached"]]
+    if speed <= 2:
+        assert refilled == [ring * 7 // (8 * speed)]
+    # The windows have no hole, and what was not evaluated since it attached is told, once.
+    seen = prices_seen()
+    assert seen == [*range(seen[0], last + 1)]
+    assert seen[0] == first - (refilled[-1] if speed < 1000 else 0)
+    unseen = by_event["attached"][0]["sequence"] + 1
+    assert missed(logs) == ([("strategy", "one", unseen, first - 1)] if unseen < first else [])
+
+
+@pytest.mark.parametrize("ticks_a_pass", [2, RING])
+def test_one_that_is_lapped_in_every_pass_evaluates_all_the_same_and_tells_the_rest(
+    desk, monkeypatch, ticks_a_pass
+):
+    monkeypatch.setattr(evaluation, "TICKS_A_PASS", ticks_a_pass)
+    logs = []
+    while not desk.sent and desk.sequence < 10 * RING:
+        desk.book_ticks(RING + 3)
+        logs += desk.evaluate()
+    oldest = desk.sequence - RING + 1
+    assert prices_seen() == [*range(oldest, oldest + ticks_a_pass)]
+    assert missed(logs) == [("strategy", "one", 1, oldest - 1)]
+
+
+def test_without_a_predecessor_too_it_tells_what_came_after_it_had_attached_and_was_lapped(desk):
+    desk.book_ticks(2)
+    desk.restart()
+    assert desk.attached == ("one", 2)
+    desk.book_ticks(RING + 3)
+    desk.evaluate()
+    desk.run_until_attached()
+    desk.book_ticks(1)
+    assert missed(desk.evaluate()) == [("strategy", "one", 3, RING + 5)]
+    desk.book_ticks(1)
+    assert desk.evaluate() == []
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_of_a_tape_that_ended_in_such_a_lap_too(desk, more):
+    desk.book_ticks(2)
+    desk.restart()
+    desk.book_ticks(more)
+    desk.begin_tape("two")
+    desk.book_ticks(RING + 3)
+    desk.evaluate()
+    desk.run_until_attached()
+    desk.book_ticks(1)
+    logs = desk.evaluate()
+    assert missed(logs)[-1:] == [("strategy", "two", 1, RING + 3)]
+    assert missed(logs)[:-1] == ([("ring", "one", 3, None)] if more else [])
+    assert [log["ticks"] for log in logs if "ticks" in log] == ([more] if more else [])
+
+
+def test_when_it_attaches_it_says_up_to_which_tick_it_evaluates_nothing(desk, other_book):
+    assert desk.attached == ("", 0)
+    desk.book_ticks(3)
+    desk.begin_tape("two")
+    desk.restart()
+    assert desk.attached == ("one", 3)
+    desk.book_ticks(2)
+    desk.restart()
+    assert desk.attached == ("two", 2)
+    desk.attach(other_book)
+    desk.run_until_attached()
+    assert desk.attached == ("", 0)
+
+
+def test_of_a_book_that_replaces_another_only_the_ticks_that_are_new_are_evaluated(
+    desk, other_book
+):
+    desk.book_ticks(5)
+    desk.evaluate()
+    desk.attach(other_book)
+    desk.run_until_attached()
+    desk.begin_tape("one")
+    desk.book_ticks(3)
+    assert desk.evaluate() == []
+    desk.book_ticks(5)
+    (started,) = desk.evaluate()
+    assert (started["last_evaluated"], started["first_evaluated"]) == (5, 6)
+    assert desk.evaluated.last("one") == 8
+    # The others are in the windows all the same.
+    assert prices_seen() == [*range(1, 9)]
+
+
+def test_ticks_that_were_destroyed_are_told_with_the_next_that_can_be_read(desk):
+    desk.book_ticks(2)
+    desk.evaluate()
+    for _ in range(2):
+        desk.book_ticks(1)
+        desk.damage_newest()
+        assert desk.evaluate() == []
+    desk.begin_tape("two")
+    desk.book_ticks(1)
+    lapped, started = desk.evaluate()
+    assert missed([lapped]) == [("ring", "one", 3, None)]
+    assert lapped["ticks"] == 2
+    assert (started["tape"], started["first_evaluated"]) == ("two", 1)
+    desk.book_ticks(1)
+    assert desk.evaluate() == []
+
+
+@pytest.mark.parametrize("tape", ["one", "two"])
+def test_so_are_those_of_a_book_that_was_replaced_before_there_was_a_next_one(
+    desk, other_book, tape
+):
+    desk.book_ticks(2)
+    desk.evaluate()
+    desk.book_ticks(1)
+    desk.damage_newest()
+    desk.evaluate()
+    desk.attach(other_book)
+    desk.run_until_attached()
+    # As long as its tape is played, the new book may have it still.
+    first = 3 if tape == "one" else 1
+    desk.begin_tape(tape)
+    desk.sequence = first - 1
+    desk.book_ticks(2)
+    ended = [("ring", "one", 3, None)] if tape == "two" else []
+    assert missed(desk.evaluate()) == ended
+    assert desk.evaluated.last(tape) == first + 1
 
 
 def test_the_windows_are_refilled_in_slices_so_that_the_loop_comes_round(desk, monkeypatch):
     monkeypatch.setattr(evaluation, "TICKS_A_PASS", 3)
     desk.book_ticks(RING)
-    desk.reader = desk.evaluator.attach(desk.book)
+    desk.attach(desk.book)
     passes = []
     for _ in range(3):
         desk.evaluator.evaluate_all(desk.reader)
@@ -196,18 +382,20 @@ def test_the_windows_are_refilled_in_slices_so_that_the_loop_comes_round(desk, m
     assert prices_seen()[RING:] == [RING + number for number in range(1, 6)]
 
 
-def test_a_tape_that_came_and_went_in_a_lap_is_told_too(desk):
+def test_a_tape_that_came_and_went_in_a_lap_is_told_too_and_each_lost_tick_counted_once(desk):
     desk.book_ticks(4)
     desk.evaluate()
     desk.begin_tape("two")
     desk.book_ticks(2)
     desk.begin_tape("three")
     desk.book_ticks(RING + 1)
-    assert missed(desk.evaluate()) == [
+    logs = desk.evaluate()
+    assert missed(logs) == [
         ("ring", "one", 5, None),
         ("ring", "two", 1, None),
         ("ring", "three", 1, 1),
     ]
+    assert [log["ticks"] for log in logs[:3]] == [2, 0, 1]
 
 
 def test_where_a_tape_began_in_a_lap_the_gap_is_told_of_both_tapes(desk):
@@ -216,7 +404,9 @@ def test_where_a_tape_began_in_a_lap_the_gap_is_told_of_both_tapes(desk):
     desk.book_ticks(2)
     desk.begin_tape("two")
     desk.book_ticks(RING + 3)
-    assert missed(desk.evaluate()) == [("ring", "one", 5, None), ("ring", "two", 1, 3)]
+    logs = desk.evaluate()
+    assert missed(logs) == [("ring", "one", 5, None), ("ring", "two", 1, 3)]
+    assert [log["ticks"] for log in logs[:2]] == [2, 3]
     assert prices_seen() == list(range(4, RING + 4))
 
 
@@ -227,6 +417,14 @@ def test_where_only_the_old_tape_was_lapped_the_new_one_lacks_nothing(desk):
     desk.begin_tape("two")
     desk.book_ticks(RING)
     assert missed(desk.evaluate()) == [("ring", "one", 5, None)]
+
+
+def test_where_only_the_new_tape_was_lapped_the_old_one_lacks_nothing(desk):
+    desk.book_ticks(4)
+    desk.evaluate()
+    desk.begin_tape("two")
+    desk.book_ticks(RING + 3)
+    assert missed(desk.evaluate()) == [("ring", "two", 1, 3)]
 
 
 def test_a_new_tape_in_the_middle_of_a_batch_begins_with_empty_windows(desk):
@@ -245,3 +443,13 @@ def test_the_last_sentiment_counts_and_one_that_is_none_does_not(desk):
     desk.book_ticks(1)
     desk.evaluate()
     assert Noting.seen == [(100, 70)]
+
+
+def test_a_refill_that_cannot_go_on_has_read_all_there_is_to_read(desk, monkeypatch):
+    desk.book_ticks(5)
+    desk.attach(desk.book)
+    with monkeypatch.context() as damaged:  # as behind a header that makes no sense
+        damaged.setattr(desk.reader, "read", lambda _count: Batch(np.zeros(0, TICK), None))
+        assert desk.evaluator.evaluate_all(desk.reader)
+    assert not desk.evaluator.evaluate_all(desk.reader)
+    assert desk.evaluator.evaluate_all(desk.reader)

@@ -13,7 +13,14 @@ from lib import backoff, reconnect
 from lib.backoff import Backoff
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.event_loop import EventLoop
-from lib.reconnect import CONNECT_TIMEOUT_NS, MAX_QUEUED_BYTES, ReconnectingConnection
+from lib.reconnect import (
+    CONNECT_TIMEOUT_NS,
+    KEEPALIVE_IDLE_S,
+    KEEPALIVE_INTERVAL_S,
+    KEEPALIVE_PROBES,
+    MAX_QUEUED_BYTES,
+    ReconnectingConnection,
+)
 from tests.loops import run_until
 
 
@@ -153,6 +160,14 @@ def test_it_connects_and_bytes_go_both_ways(loop, server, connected):
     server.clients[0].send(b"HELLO,1,tape,1*")
     run_until(loop, lambda: connected.data == b"HELLO,1,tape,1*", "the answer comes")
     assert connected.events == ["open"]
+
+
+def test_the_kernel_looks_after_a_peer_that_may_be_silent_for_ever(connected):
+    sock = connected.connection._connection._sock
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    values = [sock.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+    assert values == [KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES]
 
 
 def test_it_tries_at_once(owner):

@@ -19,6 +19,7 @@ from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
 from lib.stream_client import (
     FIRST_WORD_LIMIT_NS,
+    LONGEST_WAIT_NS,
     PLAIN_AFTER_NS,
     SILENCE_LIMIT_NS,
     Frames,
@@ -358,11 +359,15 @@ def test_half_a_message_does_not_break_the_silence():
     assert client.next_deadline_ns() == NOW + SILENCE_LIMIT_NS
 
 
-def test_silence_is_no_death_on_a_plain_stream_or_one_that_may_be_plain():
+def test_silence_is_no_death_on_a_plain_stream():
     assert plain_client().next_deadline_ns() is None
+
+
+def test_a_server_that_said_too_little_to_be_plain_is_called_again_at_last():
     client = fresh()
-    received(client, b"A,1*")
-    assert client.next_deadline_ns() is None
+    received(client, b"A,1*", NOW + SECOND_NS)
+    assert client.next_deadline_ns() == NOW + SECOND_NS + LONGEST_WAIT_NS
+    assert client.silence_reason() == "no answer to HELLO, and no further frame for 300.0 s"
 
 
 @pytest.mark.parametrize("data", [b"", b"AAPL,1", b"HELLO,1,T"])
@@ -372,15 +377,46 @@ def test_a_server_that_has_not_said_a_word_is_called_again_after_a_while(data):
     assert client.next_deadline_ns() == NOW + FIRST_WORD_LIMIT_NS
     assert client.silence_reason() == "not a single frame within 10.0 s"
     client.disconnected()
-    client.connected(NOW + 20 * SECOND_NS)
-    assert client.next_deadline_ns() == NOW + 20 * SECOND_NS + FIRST_WORD_LIMIT_NS
+    client.connected(NOW + 5 * SECOND_NS)  # lost before its time was up: that says nothing
+    assert client.next_deadline_ns() == NOW + 5 * SECOND_NS + FIRST_WORD_LIMIT_NS
+
+
+def call_again(client: StreamClient) -> int:
+    """Let the deadline pass and connect anew. Returns how long that was waited for."""
+    began_ns, deadline_ns = client._asked_ns, client.next_deadline_ns()
+    client.disconnected()
+    client.connected(deadline_ns)
+    return deadline_ns - began_ns
+
+
+def test_it_is_waited_for_twice_as_long_with_each_call_up_to_a_bound():
+    client = fresh()
+    waits = [call_again(client) for _ in range(8)]
+    assert waits == [n * SECOND_NS for n in (10, 20, 40, 80, 160, 300, 300, 300)]
+    assert client.silence_reason() == "not a single frame within 300.0 s"
+    received(client, b"A,1*", client.next_deadline_ns() - 1)
+    client.disconnected()
+    client.connected(NOW)
+    assert client.next_deadline_ns() == NOW + FIRST_WORD_LIMIT_NS
+
+
+@pytest.mark.parametrize("every_s", [5, 15, 60, 299])
+def test_a_plain_feed_is_heard_that_begins_late_on_each_connection(every_s):
+    client = fresh()
+    every_ns = every_s * SECOND_NS
+    while client.next_deadline_ns() < client._asked_ns + every_ns:
+        call_again(client)
+    first_ns = client._asked_ns + every_ns
+    assert received(client, b"A,1*", first_ns) == []
+    assert client.next_deadline_ns() > first_ns + every_ns
+    assert received(client, b"B,1*", first_ns + every_ns)[0] == WentPlain(1)
 
 
 def test_a_plain_feed_with_a_tick_every_10_s_is_never_cut_and_becomes_plain():
     client = fresh()
     received(client, b"A,1*", NOW + FIRST_WORD_LIMIT_NS - 1)
-    assert client.next_deadline_ns() is None
     second_ns = NOW + 2 * FIRST_WORD_LIMIT_NS
+    assert client.next_deadline_ns() > second_ns
     assert received(client, b"B,1*", second_ns) == [WentPlain(1), Frames(1, 1, b"B,1*", second_ns)]
     assert client.next_deadline_ns() is None
 

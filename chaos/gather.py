@@ -4,19 +4,27 @@ The order of reading matters while the stack is at work. The ledger comes first 
 it, so that what the ledger has was logged by then; an answer to an order that the ledger did not
 have yet is left out. The file in which the strategy keeps the last tick it evaluated comes last.
 Better is a stack that had time to settle (`settled`), of which everything is required.
+
+Logs are bounded: the oldest part of a long run's is gone. What the lab has seen of it stands in;
+where that does not reach back to the first life of the strategy, what it did is taken from the
+first moment on at which all is known that its orders depend on (`known_beginning`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from chaos import recorder
 from chaos.records import (
+    NO_LAST,
     AppliedNews,
+    Attached,
     BegunBy,
     BookedTick,
     Evaluation,
@@ -29,13 +37,14 @@ from chaos.records import (
     ToldOrder,
 )
 from chaos.target import strategy_state
+from lib.clock import to_ns
 from lib.ledger.reader import read_ledger
+from lib.ledger.rows import BookedOrder
 from lib.prices import to_fixed
 from lib.settings import Settings
 from lib.state_file import open_state
 
-_NO_LAST: Final = (1 << 63) - 1
-"""The last sequence of what has no end that is known."""
+_ANSWERS: Final = ("order_filled", "order_rejected")
 
 Event = dict[str, Any]
 
@@ -50,13 +59,15 @@ def gather(
     held_back: Sequence[Gap] = (),
     left_behind: Sequence[str] = (),
     cut_off: Collection[str] = (),
+    logged: Sequence[recorder.Event] = (),
     settled: bool = True,
 ) -> Records:
     """Make records of the stack in `settings.var_dir`.
 
     `tapes` and `booked` are what the lab recorded, from the beginning of the run; `evaluated` is
-    the last tick of each tape that it saw evaluated. For the others see `Records`. Raises OSError,
-    FileNotFoundError and LedgerError if there is no ledger or it cannot be read.
+    the last tick of each tape that it saw evaluated, `logged` what it saw logged. For the others
+    see `Records`. Raises OSError, FileNotFoundError and LedgerError if there is no ledger or it
+    cannot be read.
     """
     records = Records(
         symbols=settings.symbols,
@@ -65,6 +76,9 @@ def gather(
         bullish_threshold=settings.strategy.bullish_threshold,
         bearish_threshold=settings.strategy.bearish_threshold,
         quantity=settings.strategy.quantity,
+        client_id=settings.strategy.client_id,
+        risk=settings.risk,
+        order_ttl_ns=to_ns(settings.order_manager.order_ttl),
         tapes=tapes,
         booked=booked,
         tail_begins=tail_begins or {},
@@ -75,8 +89,12 @@ def gather(
     )
     _read_ledger(settings, records)
     log_dir = settings.var_dir / "log"
-    take_orderbook_log(read_log(log_dir / "orderbook.jsonl"), records)
-    take_strategy_log(read_log(log_dir / "strategy.jsonl"), records)
+    orderbook, strategy = (
+        with_what_was_seen(read_log(log_dir / f"{role}.jsonl"), role, logged)
+        for role in ("orderbook", "strategy")
+    )
+    take_orderbook_log(orderbook, records)
+    take_strategy_log(strategy, records)
     if not settled:
         leave_out_what_came_after_the_ledger(records)
     known = dict(evaluated or {})
@@ -117,6 +135,36 @@ def _event(line: bytes) -> Event | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
+def with_what_was_seen(
+    kept: list[Event], role: str, logged: Sequence[recorder.Event]
+) -> list[Event]:
+    """Return what is kept of a role's log, and before it what was seen logged before that."""
+    seen = [{"event": e.name, **e.details} for e in logged if e.source == role]
+    older = seen.index(kept[0]) if kept and kept[0] in seen else 0
+    return [*seen[:older], *kept]
+
+
+def known_beginning(events: list[Event]) -> int | None:
+    """Return the index from which on all is known that the strategy's orders depend on.
+
+    0 where its log begins with its first life. Else the next life, or the first order at which no
+    other one is under way, whichever comes first: it tells the news in force, and the ledger has
+    the positions. None if there is no such moment.
+    """
+    next_life = next((i for i, e in enumerate(events) if e["event"] == "started"), len(events))
+    rest_of_life = events[:next_life]
+    answered = {e["order_id"] for e in rest_of_life if e["event"] in _ANSWERS}
+    under_way = answered - {e["order_id"] for e in rest_of_life if e["event"] == "order_sent"}
+    for index, event in enumerate(rest_of_life):
+        if event["event"] == "order_sent":
+            if not under_way:
+                return index
+            under_way.add(event["order_id"])
+        elif event["event"] in _ANSWERS:
+            under_way.discard(event["order_id"])
+    return next_life if next_life < len(events) else None
+
+
 def take_orderbook_log(events: list[Event], records: Records) -> None:
     """Take what the orderbook reported as missed, or as malformed, as far as it gave numbers."""
     tape = ""
@@ -131,10 +179,17 @@ def take_orderbook_log(events: list[Event], records: Records) -> None:
 
 
 def take_strategy_log(events: list[Event], records: Records) -> None:
-    """Take what the strategy did, life after life."""
+    """Take what the strategy did, life after life, as far back as it is known."""
     evaluations = records.evaluations
     is_new_life = is_new_book = True
     is_lapped = False  # and another tape begins there
+    events = _known_part(events, records)
+    if events and events[0]["event"] == "order_sent":
+        sent = _sent(events[0])
+        first = sent.tick_sequence
+        evaluations.append(Evaluation(sent.tape, first, first, "unknown"))
+        records.news.append(AppliedNews(sent.tape, first, sent.sentiment))
+        is_new_life = is_new_book = False
     held_back: tuple[str, int] | None = None  # since this tick
     is_resumed = False
     for event in events:
@@ -143,7 +198,10 @@ def take_strategy_log(events: list[Event], records: Records) -> None:
             is_new_life = True
             held_back = None
         elif name == "attached":
+            records.attached.append(Attached(event["tape"], event["sequence"], len(evaluations)))
             is_new_book = True
+        elif name == "refill_begun_anew":
+            records.lapped_at_first.add(len(evaluations))
         elif name == "evaluation_started":
             tape, first = event["tape"], event["first_evaluated"]
             _end_evaluation(evaluations, tape, event["last_evaluated"])
@@ -158,9 +216,9 @@ def take_strategy_log(events: list[Event], records: Records) -> None:
             is_new_life = is_new_book = is_lapped = False
         elif name == "ticks_missed":
             tape, first = event["tape"], event["first"]
-            last = event["last"] or _NO_LAST
+            last = event["last"] or NO_LAST
             records.strategy_gaps.append(Gap(tape, first, last))
-            if event["where"] == "ring" and last == _NO_LAST:
+            if event["where"] == "ring" and last == NO_LAST:
                 _end_evaluation(evaluations, tape, first - 1)
                 is_lapped = True
             elif event["where"] == "ring" and evaluations and not is_lapped:
@@ -183,7 +241,7 @@ def take_strategy_log(events: list[Event], records: Records) -> None:
         elif name == "order_sent":
             sent = _sent(event)
             if held_back and is_resumed:
-                last = sent.tick_sequence - 1 if sent.tape == held_back[0] else _NO_LAST
+                last = sent.tick_sequence - 1 if sent.tape == held_back[0] else NO_LAST
                 records.held_back.append(Gap(*held_back, last))
                 held_back = None
             records.sent.append(sent)
@@ -197,7 +255,25 @@ def take_strategy_log(events: list[Event], records: Records) -> None:
         elif name == "deciding_resumed":
             is_resumed = True
     if held_back:
-        records.held_back.append(Gap(*held_back, _NO_LAST))
+        records.held_back.append(Gap(*held_back, NO_LAST))
+
+
+def _known_part(events: list[Event], records: Records) -> list[Event]:
+    """Return the events from the known beginning on; note it, unless it is that of a first life.
+
+    The first life of a tape has no predecessor that evaluated anything of it.
+    """
+    begin = known_beginning(events)
+    known = events[begin:] if begin is not None else []
+    if known and known[0]["event"] == "order_sent":
+        records.known_from = known[0]["tape"], known[0]["tick_sequence"]
+        return known
+    first = next((event for event in known if event["event"] == "evaluation_started"), None)
+    if first and (begin or first["last_evaluated"]):
+        records.known_from = first["tape"], first["first_evaluated"]
+    elif not first and begin != 0 and events and records.booked:
+        records.known_from = records.booked[-1].tape, NO_LAST
+    return known
 
 
 def _end_evaluation(evaluations: list[Evaluation], tape: str, last: int) -> None:
@@ -266,7 +342,63 @@ def _read_ledger(settings: Settings, records: Records) -> None:
             for position in ledger.positions()
             if position.client_id == client_id
         }
-    rows.sort(key=lambda row: (row.received_utc, row.order_id))
-    records.ledger = [
-        LedgerOrder(*(getattr(row, name) for name in LedgerOrder._fields)) for row in rows
-    ]
+    records.ledger = in_order_of_booking(rows)
+
+
+def in_order_of_booking(rows: list[BookedOrder]) -> list[LedgerOrder]:
+    """Put the rows of a ledger in the order in which they were booked.
+
+    That is the order of receipt, by the monotonic clock: the wall clock may have been set back.
+    But where trade_ids contradict it, the machine was started anew, and its monotonic clock, too.
+    """
+    ordered = _by_receipt(sorted(rows, key=lambda row: row.received_ns))
+    trade_ids = [row.trade_id for row in ordered if row.trade_id is not None]
+    if any(other < one for one, other in pairwise(trade_ids)):
+        ordered = _by_receipt(sorted(rows, key=lambda row: (row.received_utc, row.received_ns)))
+    return [LedgerOrder(*(getattr(row, name) for name in LedgerOrder._fields)) for row in ordered]
+
+
+def _by_receipt(rows: list[BookedOrder]) -> list[BookedOrder]:
+    """Put those of one receipt in order, too: as they were numbered, but for what says otherwise.
+
+    Fills do by their trade_ids. A rejection does by the position that it states: where orders were
+    sent again out of turn, it comes as early as that is the position.
+    """
+    ordered: list[BookedOrder] = []
+    positions: dict[str, int] = {}
+    for _, receipt in groupby(rows, key=lambda row: row.received_ns):
+        orders = sorted(receipt, key=lambda row: row.order_id)
+        fills = iter(sorted(filter(_trade_id, orders), key=_trade_id))
+        orders = [next(fills) if _trade_id(row) else row for row in orders]
+        if not _fits(orders, positions):
+            orders = _rejections_first(orders, positions)
+        positions.update((row.symbol, row.position) for row in orders)
+        ordered += orders
+    return ordered
+
+
+def _rejections_first(orders: list[BookedOrder], positions: dict[str, int]) -> list[BookedOrder]:
+    """Put each rejection before the first fill before which its position is true."""
+    ordered: list[BookedOrder] = []
+    held = dict(positions)
+    rejected = [row for row in orders if not _trade_id(row)]
+    for fill in filter(_trade_id, orders):
+        ordered += [row for row in rejected if _fits([row], held)]
+        rejected = [row for row in rejected if not _fits([row], held)]
+        ordered.append(fill)
+        held[fill.symbol] = fill.position
+    return ordered + rejected
+
+
+def _fits(rows: list[BookedOrder], positions: dict[str, int]) -> bool:
+    """Whether each rejection states the position that there is when it is its turn."""
+    held = dict(positions)
+    for row in rows:
+        if not row.trade_id and row.position != held.get(row.symbol, 0):
+            return False
+        held[row.symbol] = row.position
+    return True
+
+
+def _trade_id(row: BookedOrder) -> int:
+    return row.trade_id or 0

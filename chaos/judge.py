@@ -4,17 +4,18 @@ Everything is computed anew from the records: no code is used that the stack dec
 trading rules are in `chaos.rules`, and what they give over the ticks in `chaos.trading`; there it
 says, too, what can be required exactly of the orders and what only within bounds.
 
-What is required of the ticks. Of each tape, everything from the first tick in the book up to the
-tail (`Records.tail_begins`) is in the book once, in order, with symbol and price as played, or in a
-gap that the orderbook reported; what the tape has before is not known to have been meant for this
-book. A tick of the book that lies outside the recording of the tape is a fault, but for one before
-the recording began, of which nothing is known. Symbols that the stack does not trade are no ticks.
+What is required of the ticks. Of each tape, everything up to the tail (`Records.tail_begins`) is in
+the book once, in order, with symbol and price as played, or in a gap that the orderbook reported.
+Only of the first tape in the book what comes before its first tick there is not known to have been
+meant for this book. A tape follows on another as a whole. A tick of the book that lies outside the
+recording of the tape is a fault, but for one before the recording began, of which nothing is known.
+Symbols that the stack does not trade are no ticks.
 
 What is required of the evaluations. No tick twice; nothing between two evaluations of a tape that
-was not reported; a life that goes on into a new tape has seen the old one to its end, the new one
-from its beginning and all of those between; with `Records.settled`, nothing is left unseen before
-the tail. What came before the first evaluation of a tape, and after the last one of a strategy that
-was killed, nobody could evaluate.
+was not reported; everything that came into the book after the strategy had attached to it; a life
+that goes on into a new tape has seen the old one to its end, the new one from its beginning and all
+of those between; with `Records.settled`, nothing is left unseen before the tail. What came before a
+strategy had attached, and after the last evaluation of one that was killed, nobody could evaluate.
 """
 
 from __future__ import annotations
@@ -24,7 +25,15 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
-from chaos.records import Evaluation, Gap, LedgerOrder, Records, ToldOrder
+from chaos.records import (
+    NO_LAST,
+    Attached,
+    Evaluation,
+    Gap,
+    LedgerOrder,
+    Records,
+    ToldOrder,
+)
 from chaos.trading import trading_findings
 from lib.prices import format_price
 
@@ -40,7 +49,9 @@ def judge(records: Records) -> list[str]:
         *_logon_findings(records),
         *_position_findings(records),
         *_book_findings(records),
+        *_gap_findings(records),
         *_evaluation_findings(records),
+        *_attachment_findings(records),
         *trading_findings(records),
         *(f"left behind: {what}" for what in records.left_behind),
     ]
@@ -74,9 +85,13 @@ def _ledger_findings(records: Records) -> Iterator[str]:
 
 
 def _told_findings(records: Records) -> Iterator[str]:
-    """What the strategy was told is what the ledger has."""
+    """What the strategy was told is what the ledger has, and it was told once."""
     rows = {row.order_id: row for row in records.ledger}
+    told_ids: set[int] = set()
     for told in records.told:
+        if told.order_id in told_ids:
+            yield f"order {told.order_id}: told twice"
+        told_ids.add(told.order_id)
         row = rows.get(told.order_id)
         if row is None:
             yield f"order {told.order_id}: told {_answer(told)}, and not in the ledger"
@@ -148,8 +163,12 @@ def _book_findings(records: Records) -> Iterator[str]:
     """The book is what was played, but for reported gaps that are gaps."""
     booked: dict[str, set[int]] = {tape: set() for tape in records.tapes}
     newest: dict[str, int] = {}
+    begins = current = records.booked[0].tape if records.booked else ""
     for tape, sequence, symbol, price in records.booked:
         where = f"tape {tape}, tick {sequence}"
+        if tape != current and tape in newest:
+            yield f"{where}: in the book behind tape {current}, which followed on this one"
+        current = tape
         seen = booked.setdefault(tape, set())
         if sequence in seen:
             yield f"{where}: in the book twice"
@@ -168,7 +187,7 @@ def _book_findings(records: Records) -> Iterator[str]:
                 f"{tick.symbol} at {format_price(tick.price)}"
             )
     for tape, played in records.tapes.items():
-        first = min(booked[tape], default=0)
+        first = min(booked[tape]) if tape == begins else 0
         gone = (
             sequence
             for sequence in sorted(played)
@@ -182,6 +201,30 @@ def _book_findings(records: Records) -> Iterator[str]:
         there = _between(sorted(booked.get(gap.tape, ())), gap.first, gap.last)
         for text in _ranges(there):
             yield f"tape {gap.tape}, {text}: reported as missed by the orderbook, and in the book"
+
+
+def _gap_findings(records: Records) -> Iterator[str]:
+    """What was reported as missed was played.
+
+    The logs of a stack that goes on have gaps of earlier runs, too, and of ticks yet to be heard.
+    """
+    if not records.settled:
+        return
+    ends = {tape: max(played, default=0) for tape, played in records.tapes.items()}
+    for tick in records.booked:
+        ends[tick.tape] = max(tick.sequence, ends.get(tick.tape, 0))
+    for role, gaps in (("orderbook", records.book_gaps), ("strategy", records.strategy_gaps)):
+        for tape, first, last in gaps:
+            end = ends.get(tape, 0)
+            if last == NO_LAST:
+                was_played = tape in ends and 1 <= first <= end + 1  # perhaps nothing was left
+            else:
+                was_played = 1 <= first <= last <= end
+            if not was_played:
+                yield (
+                    f"tape {tape}, ticks {first} to {last}: reported as missed by the {role}, and "
+                    f"the tape has ticks 1 to {end}"
+                )
 
 
 def _evaluation_findings(records: Records) -> Iterator[str]:
@@ -235,7 +278,57 @@ def _required(
         if records.settled:
             yield last + 1, _tail(records, tape) - 1
     elif records.evaluations[behind].begun_by in _GOES_ON:
-        yield last + 1, _NEVER
+        yield last + 1, NO_LAST
+
+
+def _attachment_findings(records: Records) -> Iterator[str]:
+    """Every tick that came after a strategy had attached to the book was evaluated.
+
+    No gap excuses that, but where it was lapped in the ring before it evaluated anything. Without
+    any attachment there should have been one from the beginning.
+    """
+    booked = records.booked
+    places = {(tick.tape, tick.sequence): index for index, tick in enumerate(booked)}
+    attachments = {a.evaluations_before: a for a in records.attached}  # the last one counts
+    if not attachments and records.known_from is None:
+        attachments[0] = Attached("", 0, 0)
+    for number, attached in attachments.items():
+        if number < len(records.evaluations):
+            first = records.evaluations[number]
+            end = places.get((first.tape, first.first), 0)
+            is_excused = number in records.lapped_at_first
+        else:
+            end = len(booked)
+            is_excused = not records.settled
+        if is_excused:
+            continue
+        unseen: dict[str, list[int]] = {}
+        for tape, sequence, *_ in booked[_behind(records, attached, places, end) : end]:
+            is_evaluated = any(
+                evaluation.tape == tape and evaluation.first <= sequence <= evaluation.last
+                for evaluation in records.evaluations
+            )
+            if sequence < _tail(records, tape) and not is_evaluated:
+                unseen.setdefault(tape, []).append(sequence)
+        for tape, sequences in unseen.items():
+            for text in _ranges(sequences):
+                yield f"tape {tape}, {text}: not evaluated, though a strategy had attached before"
+
+
+def _behind(
+    records: Records, attached: Attached, places: dict[tuple[str, int], int], end: int
+) -> int:
+    """Where in the book begins what came after an attachment, and before `end`.
+
+    A book that was empty, or held a tape that nobody recorded, begins behind the latest tape that
+    ended with its supervisord, and the book with it.
+    """
+    last = places.get((attached.tape, attached.sequence))
+    if last is not None:
+        return last + 1
+    booked = records.booked
+    ended = records.cut_off - {tick.tape for tick in (booked[end:] or booked)[:1]}
+    return next((i + 1 for i in range(end - 1, -1, -1) if booked[i].tape in ended), 0)
 
 
 def _passed_over(records: Records, evaluated: Collection[str]) -> Iterator[str]:
@@ -249,13 +342,11 @@ def _passed_over(records: Records, evaluated: Collection[str]) -> Iterator[str]:
 
 _GOES_ON: Final = ("tape", "lap")
 """What an evaluation may be begun by that follows on the one before it, but for reported gaps."""
-_NEVER: Final = 1 << 63
-"""No sequence is as high."""
 
 
 def _tail(records: Records, tape: str) -> int:
     """The first sequence of a tape that may still have been under way at the end."""
-    return records.tail_begins.get(tape, _NEVER)
+    return records.tail_begins.get(tape, NO_LAST)
 
 
 def _outside(sequences: Iterable[int], gaps: Iterable[Gap], tape: str) -> list[int]:

@@ -7,7 +7,13 @@ memory; `chaos.judge` looks at them. Prices are whole numbers of 1e-8, as everyw
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+from lib.clock import to_ns
+from lib.settings import OrderManagerSettings, RiskSettings, StrategySettings
+
+NO_LAST: Final = (1 << 63) - 1
+"""The last sequence of what goes on to an end that is not known."""
 
 
 class Tick(NamedTuple):
@@ -27,14 +33,17 @@ class BookedTick(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Ticks that a role reported as missed: from `first` to `last`, both included."""
+    """Ticks that a role reported as missed: from `first` to `last`, both included.
+
+    `last` is NO_LAST for what was missed up to the end of a tape.
+    """
 
     tape: str
     first: int
     last: int
 
 
-BegunBy = Literal["life", "tape", "book", "lap"]
+BegunBy = Literal["life", "tape", "book", "lap", "unknown"]
 
 
 class Evaluation(NamedTuple):
@@ -44,12 +53,24 @@ class Evaluation(NamedTuple):
     a life that goes on, with its news and positions, a new tape, another price book, or the next
     tick after a ring that was lapped. Then the windows go on, too; where another tape had begun
     meanwhile, they begin empty with this tick, and all that was lost is reported, of each tape.
+    "unknown": it began earlier, and what is in the windows nobody knows.
     """
 
     tape: str
     first: int
     last: int
     begun_by: BegunBy = "life"
+
+
+class Attached(NamedTuple):
+    """A strategy attached to a price book whose last tick was this one; "" and 0 of an empty one.
+
+    `evaluations_before`: how many of `Records.evaluations` came before it.
+    """
+
+    tape: str
+    sequence: int
+    evaluations_before: int
 
 
 class AppliedNews(NamedTuple):
@@ -104,7 +125,8 @@ class LoggedOn(NamedTuple):
 class LedgerOrder(NamedTuple):
     """An order as the ledger has it, of the strategy's client_id; `position` is that after it.
 
-    `tape` and `tick_sequence` are what the order named as the tick it was decided at.
+    `tape` and `tick_sequence` are what the order named as the tick it was decided at; `sent_ns` is
+    when it was sent, as the order said, and `received_ns` when it was received (both monotonic).
     """
 
     order_id: int
@@ -118,6 +140,8 @@ class LedgerOrder(NamedTuple):
     position: int
     tape: str | None
     tick_sequence: int | None
+    sent_ns: int | None
+    received_ns: int
 
 
 @dataclass
@@ -130,11 +154,17 @@ class Records:
     bullish_threshold: int
     bearish_threshold: int
     quantity: int
+    client_id: str = StrategySettings().client_id
+    risk: RiskSettings = field(default_factory=RiskSettings)
+    order_ttl_ns: int = to_ns(OrderManagerSettings().order_ttl)
     tapes: dict[str, dict[int, Tick]] = field(default_factory=dict)
     """What was played, by tape and sequence, as the lab's own client heard it."""
     booked: list[BookedTick] = field(default_factory=list)
     book_gaps: list[Gap] = field(default_factory=list)
     """What the orderbook reported as missed."""
+    attached: list[Attached] = field(default_factory=list)
+    lapped_at_first: set[int] = field(default_factory=set)
+    """Indices of evaluations before which the strategy, though attached, was lapped in the ring."""
     evaluations: list[Evaluation] = field(default_factory=list)
     strategy_gaps: list[Gap] = field(default_factory=list)
     """What the strategy reported as missed."""
@@ -159,6 +189,9 @@ class Records:
     sent again, out of turn; if the strategy dies before that, it is never booked."""
     cut_off: set[str] = field(default_factory=set)
     """Tapes that ended with their supervisord. The last lines of all logs were lost with it."""
+    known_from: tuple[str, int] | None = None
+    """Where the strategy's log no longer begins with its first life: tape and tick of the first
+    evaluation that is known of. Orders at ticks before it are history. None: all is known."""
     settled: bool = True
     """Whether the last life of the strategy was still running at the end, with every tick before
     the tail evaluated and the orders of these ticks answered."""

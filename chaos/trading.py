@@ -11,28 +11,32 @@ Exactly required:
 - An order of a life has the number, side, quantity, price, tick and sentiment of the rules.
 - A decision of the rules has an order, and an order is in the ledger, if any later order of the
   same life is; or, with `Records.settled`, if its tick is before the tail of the last life's tape.
-- The ledger fills an order only if it was sized on the position that it has; one that it rejects
-  has a reason that is true as far as the records tell.
+  Then it was answered, too.
+- The ledger fills an order only if nothing in the records is a reason to refuse it; one that it
+  rejects has a reason that is true as far as the records tell, with the limits of the settings.
 
 Only within bounds:
-- A strategy that is killed may have decided and not sent, or sent what nobody read, or have lost
-  the last lines of its log: at the end of a life at most `MAX_LOST_ORDERS` decisions may have no
-  order, and its last orders may not be in the ledger. Those that were answered with an error are
-  sent again out of turn, so that they may be missing before others that are there.
+- A strategy that is killed may have decided and not sent, or sent what nobody read. It logs an
+  order in the pass in which it decides it: decisions of the last `MAX_LOST_TICKS` of a life may
+  have no order, and its last orders may not be in the ledger. Those that were answered with an
+  error are sent again out of turn, so that they may be missing before others that are there.
 - Where supervisord was killed (`Records.cut_off`), the lines that were on their way to the logs are
-  lost, those of news too: an order that only the ledger knows is taken as it is.
+  lost, those of news too: an order that only the ledger knows is taken as it is, and decisions
+  after the last one need not have an order.
 - Ticks of `Records.held_back` need not have an order.
-- Where the book's records begin in the middle of a tape, what came before is unknown: an order is
-  taken as it is until the windows are full. So are orders on tapes that nobody recorded, which are
-  of earlier runs. Of a stack that goes on (without `Records.settled`) the logs and the ledger end
-  after the book's records: orders at ticks of the tail behind these are not looked at.
+- Where the book's records begin in the middle of a tape, or what is known of the strategy in the
+  middle of its life, what came before is unknown: an order is taken as it is until the windows are
+  full. So are orders on tapes that nobody recorded, which are of earlier runs, and orders at ticks
+  before `Records.known_from`: they are history, of which only the positions in the ledger count. Of
+  a stack that goes on (without `Records.settled`) the logs and the ledger end after the book's
+  records: orders at ticks of the tail behind these are not looked at.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -46,10 +50,11 @@ from chaos.records import (
     ToldOrder,
 )
 from chaos.rules import Rules, Side
+from lib.clock import SECOND_NS
 from lib.prices import format_price
 
-MAX_LOST_ORDERS: Final = 1000
-"""So many decisions of a life that was ended may be unknown: no strategy has more under way."""
+MAX_LOST_TICKS: Final = 100
+"""A pass of a strategy that keeps up has fewer: those of half a second, at 200 a second."""
 
 
 def trading_findings(records: Records) -> list[str]:
@@ -113,8 +118,10 @@ class _Life:
         self.positions = positions
         self.next_id = next_id
         self.orders: list[_Order] = []
-        self.missing: list[tuple[BookedTick, str]] = []
-        """Decisions without an order since the last order; at the end of a life they may be."""
+        self.ticks = 0
+        """Evaluated so far."""
+        self.missing: list[tuple[int, BookedTick, str]] = []
+        """Decisions without an order since the last order, each with `ticks` at that time."""
         self._settled_before: dict[str, int] = {}
         self._answered: set[int] = set()
         self._told = deque(told)
@@ -181,6 +188,9 @@ class _Trading:
         for index, tick in enumerate(records.booked):
             self._first_booked.setdefault(tick.tape, tick.sequence)
             self._last_index[tick.tape] = index
+        self._known_tapes = {*self._first_booked, *records.tapes}
+        self._known_tapes.update(evaluation.tape for evaluation in records.evaluations)
+        self._last_of_tape = {evaluation.tape: evaluation for evaluation in records.evaluations}
         self._next_index = 0  # of the book
         self._seen = _Windows(records.long_window, whole=False)
         """What windows hold that see every tick of the book."""
@@ -226,14 +236,19 @@ class _Trading:
             self._orders.setdefault(key, []).append(_Order(*row[:5], *key, None, None, row))
 
     def _take_history(self) -> None:
-        """Take what runs before the recorded one left in the ledger."""
-        known = {*self._first_booked, *self._records.tapes}
-        known.update(evaluation.tape for evaluation in self._records.evaluations)
-        self._orders = {key: orders for key, orders in self._orders.items() if key[0] in known}
+        """Take what runs before the recorded one left in the ledger, or lives of unknown doings."""
+        known = self._known_tapes
+        self._orders = {
+            key: orders
+            for key, orders in self._orders.items()
+            if key[0] in known and not self._is_before_known(*key)
+        }
         is_over = False
         for row in self._records.ledger:
-            if row.tape in known:
+            if row.tape in known and not self._is_before_known(row.tape, row.tick_sequence or 0):
                 is_over = True
+            elif is_over and row.tape in known:
+                continue  # it was sent again, out of turn
             elif is_over and row.tape is not None:
                 self._found.append(
                     f"tape {row.tape}, tick {row.tick_sequence}, order {row.order_id}: booked "
@@ -242,6 +257,18 @@ class _Trading:
             else:
                 self._positions[row.symbol] = row.position
                 self._last_id = max(self._last_id, row.order_id)
+
+    def _is_before_known(self, tape: str, sequence: int) -> bool:
+        """Whether a tick comes before all that is known of the strategy (`Records.known_from`)."""
+        if self._records.known_from is None:
+            return False
+        known_tape, known_sequence = self._records.known_from
+        if tape == known_tape:
+            return sequence < known_sequence
+        tapes = list(self._first_booked)
+        return {tape, known_tape} <= self._first_booked.keys() and (
+            tapes.index(tape) < tapes.index(known_tape)
+        )
 
     def _sent_of(self, life: list[Evaluation]) -> list[int]:
         """The indices of what a life sent, in order."""
@@ -265,14 +292,23 @@ class _Trading:
         for evaluation in evaluations:
             self._evaluate(life, evaluation)
         must_be_there = self._is_before_tail if is_last and self._records.settled else _never
-        too_many = len(life.missing) > MAX_LOST_ORDERS
-        for tick, what in life.missing:
-            if too_many or must_be_there(tick.tape, tick.sequence):
+        for ticks, tick, what in life.missing:
+            is_cut_off = self._last_of_tape.get(tick.tape) in evaluations and (
+                tick.tape in self._records.cut_off
+            )
+            if not is_cut_off and not self._may_be_lost(tick, life.ticks - ticks, is_last=is_last):
                 self._found.append(what)
+        answered = {told.order_id for told in self._records.told}
         is_before_another = False
         for order in reversed(life.orders):
             if order.row:
                 is_before_another = True
+                if (
+                    must_be_there(order.tape, order.tick_sequence)
+                    and order.sent_index is not None
+                    and order.order_id not in answered
+                ):
+                    self._find(order, "in the ledger, and the strategy was never told")
             elif must_be_there(order.tape, order.tick_sequence) or (
                 is_before_another and order.order_id not in self._records.answered_with_error
             ):
@@ -282,6 +318,14 @@ class _Trading:
             if row in of_life:
                 self._positions[row.symbol] = row.position
                 self._last_id = max(self._last_id, row.order_id)
+
+    def _may_be_lost(self, tick: BookedTick, ticks_after: int, *, is_last: bool) -> bool:
+        """Whether a decision may have no order, so many ticks before the end of what is known."""
+        if is_last and not self._is_before_tail(tick.tape, tick.sequence):
+            return True
+        if is_last and self._records.settled:
+            return False
+        return ticks_after < MAX_LOST_TICKS
 
     def _evaluate(self, life: _Life, evaluation: Evaluation) -> None:
         """Go through the ticks of one evaluation."""
@@ -300,6 +344,8 @@ class _Trading:
             is_evaluated = tick.tape == tape and tick.sequence >= evaluation.first
             if is_evaluated and not begun:
                 self._windows = self._seen.copy()
+                if evaluation.begun_by == "unknown":
+                    self._windows = _Windows(self._records.long_window, whole=False)
                 begun = True
             self._seen.add(tick)
             self._next_index += 1
@@ -344,6 +390,7 @@ class _Trading:
 
     def _take_tick(self, life: _Life, tick: BookedTick) -> None:
         """Compare what the rules say of a tick with what was sent."""
+        life.ticks += 1
         key = tick.tape, tick.sequence
         if key in self._news:
             self._sentiment = self._news[key]
@@ -376,7 +423,7 @@ class _Trading:
             f"tape {tick.tape}, tick {tick.sequence}, order {life.next_id}: missing, the rules "
             f"give {side} {quantity} {tick.symbol}"
         )
-        life.missing.append((tick, what))
+        life.missing.append((life.ticks, tick, what))
         life.positions[tick.symbol] = self._rules.position_after(side)
         life.next_id += 1
 
@@ -424,7 +471,7 @@ class _Trading:
     def _take_as_it_is(self, life: _Life, order: _Order) -> None:
         """Whatever the rules say: this was decided, so the decisions after it follow from it."""
         life.learn_before(order)
-        self._found += [what for _, what in life.missing]
+        self._found += [what for *_, what in life.missing]
         life.missing.clear()
         life.orders.append(order)
         life.next_id = order.order_id + 1
@@ -432,19 +479,19 @@ class _Trading:
         life.positions[order.symbol] = self._rules.position_after(side)
 
     def _judge_answers(self) -> None:
-        """The ledger filled what was sized on its position, and rejected with a true reason."""
+        """The ledger filled what nothing spoke against, and rejected with a true reason."""
         positions: dict[str, int] = {}
         for row in self._records.ledger:
             before = positions.get(row.symbol, 0)
             positions[row.symbol] = row.position
-            assumed = self._assumed.get(row.order_id)
+            if row.tape not in self._known_tapes:
+                continue  # of an earlier run, which may have had other settings
+            receipt = _Receipt(row, before, self._assumed.get(row.order_id), self._records)
             where = f"tape {row.tape}, tick {row.tick_sequence}, order {row.order_id}"
             if row.status == "FILLED":
-                if assumed is not None and assumed != before:
-                    self._found.append(
-                        f"{where}: FILLED at a position of {before}, and decided at {assumed}"
-                    )
-            elif not _accounts_for(row, before, assumed, self._records.symbols):
+                for reason in receipt.refusals():
+                    self._found.append(f"{where}: FILLED, and not refused: {reason}")
+            elif not receipt.accounts_for(row.reason or ""):
                 self._found.append(
                     f"{where}: rejected at a position of {before}, and this does not account for "
                     f"it: {row.reason}"
@@ -455,62 +502,84 @@ def _never(_tape: str, _sequence: int) -> bool:
     return False
 
 
-def _accounts_for(
-    row: LedgerOrder, before: int, assumed: int | None, symbols: tuple[str, ...]
-) -> bool:
-    """Whether the reason of a rejection is one that there is, and true as far as can be told."""
-    for pattern, is_true in _REASONS:
-        if match := re.fullmatch(pattern, row.reason or ""):
-            return is_true(_Rejection(row, before, assumed, symbols), match)
-    return False
+class _Receipt(NamedTuple):
+    """The order manager takes an order, with the position that it has of the symbol."""
 
-
-class _Rejection(NamedTuple):
     row: LedgerOrder
-    before: int
+    position: int
     assumed: int | None
-    symbols: tuple[str, ...]
+    """The position that the order was sized on, if that is known."""
+    records: Records
 
-    @property
-    def position_if_filled(self) -> int:
-        return self.before + self.row.quantity * (1 if self.row.side == "BUY" else -1)
+    def refusals(self) -> Iterator[str]:
+        """Every reason to refuse the order that is certain, as the order manager puts it."""
+        row, risk = self.row, self.records.risk
+        age_ns = row.received_ns - (row.received_ns if row.sent_ns is None else row.sent_ns)
+        if age_ns > self.records.order_ttl_ns:
+            yield (
+                f"expired: first sent {_seconds(age_ns)} s before its receipt, and the limit is "
+                f"{_seconds(self.records.order_ttl_ns)} s"
+            )
+        if row.symbol not in self.records.symbols:
+            yield f"unknown symbol {row.symbol}"
+        if 0 < risk.max_order_quantity < row.quantity:
+            yield f"the quantity is {row.quantity}, and the limit is {risk.max_order_quantity}"
+        if self.assumed not in (None, self.position):
+            yield f"the position is {self.position}, and the order assumes {self.assumed}"
+        after = self.position + (row.quantity if row.side == "BUY" else -row.quantity)
+        only_reduces = after * self.position >= 0 and abs(after) < abs(self.position)
+        if 0 < risk.max_position < abs(after) and not only_reduces:
+            yield (
+                f"the position would be {after}, and the limit is {risk.max_position} long or short"
+            )
+
+    def accounts_for(self, reason: str) -> bool:
+        """Whether a reason is one that there is, and true as far as can be told."""
+        return (
+            reason == "halted"
+            or reason in self.refusals()
+            or self._is_too_many(reason)
+            or self._is_other_position(reason)
+            or self._is_beyond_collar(reason)
+        )
+
+    def _is_too_many(self, reason: str) -> bool:
+        """So many were booked within that second; or may have been counted, but for errors."""
+        records, limit = self.records, self.records.risk.max_orders_per_second
+        said = f"{records.client_id} has sent {limit} orders within a second, which is the limit"
+        if reason != said or not limit:
+            return False
+        to_ns = self.row.received_ns
+        others = sum(to_ns - SECOND_NS < row.received_ns <= to_ns for row in records.ledger) - 1
+        return others >= limit or bool(records.answered_with_error)
+
+    def _is_other_position(self, reason: str) -> bool:
+        """The position that an order assumes is known from the reason alone, if its life is not."""
+        said = re.fullmatch(r"the position is (-?\d+), and the order assumes (-?\d+)", reason)
+        return (
+            said is not None
+            and self.assumed is None
+            and self.position == int(said[1]) != int(said[2])
+        )
+
+    def _is_beyond_collar(self, reason: str) -> bool:
+        """The latest price was a price of the symbol in the book, at some time."""
+        percent = self.records.risk.price_collar_percent
+        said = re.fullmatch(
+            rf"the price {re.escape(format_price(self.row.price))} is more than "
+            rf"{re.escape(f'{percent:.15g}')}% from the latest, ([\d.]+)",
+            reason,
+        )
+        if said is None or not percent:
+            return False
+        latest = int(Decimal(said[1]).scaleb(8))
+        is_beyond = abs(self.row.price - latest) * 100 > latest * Decimal(str(percent))
+        booked = self.records.booked
+        return is_beyond and any(tick[2:] == (self.row.symbol, latest) for tick in booked)
 
 
-def _is_other_position(rejection: _Rejection, said: re.Match[str]) -> bool:
-    position, assumed = int(said[1]), int(said[2])
-    return position == rejection.before != assumed and rejection.assumed in (None, assumed)
-
-
-def _is_beyond_collar(rejection: _Rejection, said: re.Match[str]) -> bool:
-    price, percent, latest = (Decimal(text) for text in said.groups())
-    return price.scaleb(8) == rejection.row.price and abs(price - latest) * 100 > latest * percent
-
-
-_REASONS: Final[list[tuple[str, Callable[[_Rejection, re.Match[str]], bool]]]] = [
-    (r"the position is (-?\d+), and the order assumes (-?\d+)", _is_other_position),
-    (
-        r"expired: first sent (\d+\.\d+) s before its receipt, and the limit is (\d+\.\d+) s",
-        # Both are rounded to the millisecond.
-        lambda _, said: Decimal(said[1]) >= Decimal(said[2]),
-    ),
-    (r"halted", lambda *_: True),
-    (r".+ has sent \d+ orders within a second, which is the limit", lambda *_: True),
-    (r"unknown symbol (.+)", lambda rejection, said: said[1] not in rejection.symbols),
-    (
-        r"the quantity is (\d+), and the limit is (\d+)",
-        lambda rejection, said: rejection.row.quantity == int(said[1]) > int(said[2]),
-    ),
-    (
-        r"the position would be (-?\d+), and the limit is (\d+) long or short",
-        lambda rejection, said: (
-            rejection.position_if_filled == int(said[1]) and abs(int(said[1])) > int(said[2])
-        ),
-    ),
-    (
-        r"the price ([\d.]+) is more than ([\d.]+)% from the latest, ([\d.]+)",
-        _is_beyond_collar,
-    ),
-]
+def _seconds(duration_ns: int) -> str:
+    return f"{duration_ns / SECOND_NS:.3f}"
 
 
 def _text(order: _Order | SentOrder | LedgerOrder) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from chaos.records import (
     AppliedNews,
+    Attached,
     BegunBy,
     BookedTick,
     Evaluation,
@@ -66,16 +67,18 @@ Fault = Literal[
 
 def play(seed: int = 3, fault: Fault = "") -> Records:
     """Let the run happen; `fault` is one of the strategy's."""
-    return _Run(seed, fault, errors=0, cuts=0).play()
+    return Run(seed, fault).play()
 
 
 def play_storm(seed: int, fault: Fault = "") -> Records:
     """Let the run happen in the worst of conditions."""
-    return _Run(seed, fault, errors=ERRORS, cuts=CUTS).play()
+    return Run(seed, fault, errors=ERRORS, cuts=CUTS).play()
 
 
-class _Run:
-    def __init__(self, seed: int, fault: Fault, *, errors: float, cuts: float) -> None:
+class Run:
+    """One run. A test may override what a part of it does."""
+
+    def __init__(self, seed: int, fault: Fault = "", *, errors: float = 0, cuts: float = 0) -> None:
         self.random = Random(seed)
         self.storm = Random(seed)
         self.errors = errors
@@ -89,6 +92,7 @@ class _Run:
             SETTINGS.bearish_threshold,
             SETTINGS.quantity,
             book_gaps=[BOOK_GAP],
+            attached=[Attached("", 0, 0)],
             strategy_gaps=[ABSENCE, LAP],
             positions=dict.fromkeys(SYMBOLS, 0),
         )
@@ -136,6 +140,7 @@ class _Run:
             return
         self.evaluate_all([tick for tick in booked if tick.sequence <= KILL], "life")
         self.begin_life()
+        records.attached.append(Attached(tape, ABSENCE.last, len(records.evaluations)))
         self.begin_tape(tape)
         self.trader.refill(array([tick for tick in booked if tick.sequence <= ABSENCE.last]))
         self.evaluate_all([tick for tick in booked if tick.sequence > ABSENCE.last], "life")
@@ -275,6 +280,8 @@ class _Run:
                 position,
                 order.tape,
                 order.tick_sequence,
+                order.sent_ns,
+                self.now,
             )
         )
         return report

@@ -1,6 +1,7 @@
 """Deliberate bugs: the product with one thing wrong, to see that the simulation bites.
 
-Each is a small variant of one method, as a programmer might have got it wrong.
+Each is a small variant of one method, as a programmer might have got it wrong, with a pattern for
+the finding that must name it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from lib.booking import Booking
+from lib.evaluation import Evaluator
 from lib.ledger.schema import LedgerError
 from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Outcome, _tell
 from lib.order_messages import LogonAck, encode
-from lib.stream_client import Joined, WentPlain
+from lib.shared_memory_utils import PriceBookReader
+from lib.stream_client import Joined, StreamClient, WentPlain
 from lib.stream_messages import HelloRequest
 from lib.stream_server import FROM_NOW_ON, Stream
 from lib.trader import Trader
@@ -62,17 +65,102 @@ def _says_nothing_of_a_gap(booking: Booking, event: Joined | WentPlain) -> None:
         booking._book.begin_epoch(event.tape)
 
 
-def _variant(cls: type, method: str, variant: Any) -> Callable[[], AbstractContextManager[Any]]:
-    return partial(patch.object, cls, method, variant)
+def _waits_for_ever_for_the_first_word(client: StreamClient) -> int | None:
+    return _next_deadline_ns(client) if client.joined or client.tape else None
 
 
-BUGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "answer before commit": _variant(OrderDesk, "commit", _answers_whatever_the_commit_says),
-    "forget one unanswered order at reconnection": _variant(
-        OrderClient, "resend", _forgets_the_newest_unanswered_order
+_next_deadline_ns = StreamClient.next_deadline_ns
+
+
+def _joins_a_new_tape_from_now_on(stream: Stream, request: HelloRequest) -> int:
+    is_new = request.tape not in (None, stream.tape)
+    return stream.next_sequence if is_new else _first_for(stream, request)
+
+
+def _refills_with_what_comes_next(evaluator: Evaluator) -> None:
+    _begin_refill(evaluator)
+    evaluator._attached_at += 50
+
+
+_begin_refill = Evaluator._begin_refill
+
+
+def _throws_ticks_away_as_lapped(evaluator: Evaluator, reader: PriceBookReader) -> bool:
+    if evaluator._evaluating and reader.position % 97 == 0:
+        ticks = reader.read(5).ticks
+        if len(ticks):
+            evaluator._note_missed((int(ticks["position"][0]), int(ticks["position"][-1])))
+    return _evaluate_new(evaluator, reader)
+
+
+_evaluate_new = Evaluator._evaluate_new
+
+
+class Bug(NamedTuple):
+    """`put_in()` is in the product within its block."""
+
+    put_in: Callable[[], AbstractContextManager[Any]]
+    named: str
+    """A pattern: at least one finding must match."""
+
+
+def _bug(cls: type, method: str, variant: Any, named: str) -> Bug:
+    return Bug(partial(patch.object, cls, method, variant), named)
+
+
+BUGS: dict[str, Bug] = {
+    "answer before commit": _bug(
+        OrderDesk,
+        "commit",
+        _answers_whatever_the_commit_says,
+        r"told (FILLED|REJECTED) .*, and not in the ledger",
     ),
-    "off by one in the replay": _variant(Stream, "first_for", _replays_from_one_too_late),
-    "order_id used again after a restart": _variant(Trader, "logged_on", _begins_again_at_order_1),
-    "window not cleared on a new tape": _variant(Trader, "begin_tape", _keeps_the_windows),
-    "sequence gap ignored": _variant(Booking, "begin", _says_nothing_of_a_gap),
+    "forget one unanswered order at reconnection": _bug(
+        OrderClient,
+        "resend",
+        _forgets_the_newest_unanswered_order,
+        r"did not come to rest: unanswered: \[\d+\]",
+    ),
+    "off by one in the replay": _bug(
+        Stream, "first_for", _replays_from_one_too_late, r"were missed and could be replayed"
+    ),
+    "new tape joined from now on": _bug(
+        Stream, "first_for", _joins_a_new_tape_from_now_on, r"were missed and could be replayed"
+    ),
+    "order_id used again after a restart": _bug(
+        Trader,
+        "logged_on",
+        _begins_again_at_order_1,
+        r"order_id is \d+, and the rules give \d+",
+    ),
+    "window not cleared on a new tape": _bug(
+        Trader,
+        "begin_tape",
+        _keeps_the_windows,
+        r"the rules give no order: the signal is none, the sentiment \d+",
+    ),
+    "sequence gap ignored": _bug(
+        Booking,
+        "begin",
+        _says_nothing_of_a_gap,
+        r"ticks? \d+.*: not in the book, and not reported as missed",
+    ),
+    "news awaited for ever": _bug(
+        StreamClient,
+        "next_deadline_ns",
+        _waits_for_ever_for_the_first_word,
+        r"did not come to rest: the strategy does not hear the news",
+    ),
+    "refill takes what is to be evaluated": _bug(
+        Evaluator,
+        "_begin_refill",
+        _refills_with_what_comes_next,
+        r"not evaluated, though a strategy had attached before",
+    ),
+    "ticks thrown away and called lapped": _bug(
+        Evaluator,
+        "_evaluate_new",
+        _throws_ticks_away_as_lapped,
+        r"was reported as lost in the ring, and is there",
+    ),
 }

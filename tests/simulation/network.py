@@ -112,6 +112,8 @@ class Network:
         """By place: until when, and by how much everything is late."""
         self.dribbling: dict[str, int] = {}
         """By place: until when everything arrives byte by byte."""
+        self.stillborn: set[str] = set()
+        """Places to which the next connection leads nowhere."""
 
     def connect(self, place: str) -> End | None:
         """Return the client's end of a new connection, None if nobody listens."""
@@ -122,6 +124,9 @@ class Network:
         self.listening[place].append(server)
         self.connections = [c for c in self.connections if c[1].open or c[2].open]
         self.connections.append((place, client, server))
+        if place in self.stillborn:
+            self.stillborn.remove(place)
+            self.blackhole(self.connections[-1])
         return client
 
     def arrival_ns(self, place: str) -> int:

@@ -160,6 +160,7 @@ class DoomedBook(SharedPriceBook):
     world: World
 
     def _publish(self, position: int) -> None:
+        self.world.stored_to = position
         self.world.crash_point("orderbook")
         super()._publish(position)
         self.world.read_book()
@@ -214,6 +215,11 @@ class WatchedTrader(Trader):
 
     strategy: Strategy
 
+    def refill(self, ticks: NDArray[np.void]) -> None:
+        self.strategy.world.crash_point("strategy")
+        super().refill(ticks)
+        self.strategy.world.crash_point("strategy")
+
     def evaluate(self, ticks: NDArray[np.void], now_ns: int) -> Iterator[Decision]:
         news = self.news_in_force(now_ns)
         self.strategy.evaluating = (self.tape, ticks, news.sentiment if news else None)
@@ -266,12 +272,12 @@ class Strategy:
         self._evaluated.strategy = self
         to_orders = self._to_orders = Connector(world.network, "orders")
         self._orders = OrderEntry(self.client, trader, to_orders, clock=world.clock)
-        news = StreamClient(may_be_plain=True)
+        self.news = StreamClient(may_be_plain=True)
         tally = Tally(stream="news", peer="news")
         self._evaluator = Evaluator(
             trader,
             self.client,
-            news,
+            self.news,
             self._evaluated,
             tally,
             send=self._send,
@@ -280,7 +286,7 @@ class Strategy:
         to_news = self._to_news = Connector(world.network, "news")
         feed = StreamFeed(
             "news",
-            news,
+            self.news,
             to_news,
             on_begin=lambda _: None,
             on_frames=self._evaluator.take_news,
@@ -356,6 +362,7 @@ class Strategy:
     def _attach(self) -> None:
         with suppress(FileNotFoundError):
             self._book = SharedPriceBook.attach(self.world.book_name)
+            self.world.note_attached()
             self._reader = self._evaluator.attach(self._book)
 
     def die(self) -> None:

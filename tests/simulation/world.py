@@ -6,7 +6,8 @@ faults end, and the world must come to rest: every tick in the book, every tick 
 order answered. Then the judge looks at what happened.
 
 What happened is written down by the world itself, from what goes in and out of the cores, and from
-the durable files at the end; only the ticks that a role reports as missed are taken from its log.
+the durable files at the end; only the ticks that a role reports as missed are taken from its
+log, and the world sees whether a lap was one.
 Nothing here reads a clock or any random number but the seed's, so a seed is a history.
 """
 
@@ -27,15 +28,17 @@ from unittest.mock import patch
 
 import structlog
 
+from chaos.gather import in_order_of_booking
 from chaos.judge import judge
-from chaos.records import BookedTick, Gap, LedgerOrder, Records, Tick
-from lib import stream_server
-from lib.clock import MILLISECOND_NS, SECOND_NS
+from chaos.records import NO_LAST, Attached, BookedTick, Gap, Records, Tick
+from lib import evaluation, stream_server
+from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.ledger.reader import read_ledger
 from lib.order_messages import ExecutionReport
 from lib.publication import Tapes
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import SharedPriceBook
+from lib.stream_client import SILENCE_LIMIT_NS
 from lib.tapes import RandomSentiments, RandomWalkTape
 from tests.simulation.bugs import BUGS
 from tests.simulation.network import End, Network
@@ -53,8 +56,6 @@ LONGEST_STEP_NS = 40 * MILLISECOND_NS
 REST_NS = 40 * SECOND_NS
 """A world that has not come to rest this long after its last fault never will."""
 LONGEST_FAULT_NS = 3 * SECOND_NS
-NO_LAST = 2**63 - 1
-"""A gap that reaches to the end of its tape, which nobody knows."""
 LATE_ANSWER = "the answer to HELLO came late"
 """The one protocol error that a slow network alone brings about."""
 TAPE_SEEDS = 8
@@ -101,7 +102,10 @@ class World:
         self.news_rate = random.choice([5.0, 20.0])
         self.order_ttl = random.choice([0.5, 1.0, 5.0])
         self.ring_capacity = random.choice([128, 4096, 4096])
+        self.stored_to = 0
+        """The position in the book up to which ticks were stored, if only by a writer that died."""
         self.replay_ticks = random.choice([100, 262_144, 262_144])
+        self.ticks_a_pass = random.randint(5, 100)
         self.run = 1
         self._tape_seed = random.randrange(TAPE_SEEDS)
         self._tape_names = (f"tape-{number}" for number in count(1))
@@ -113,7 +117,6 @@ class World:
         self.protocol_errors: list[str] = []
         self.confirmations: list[str] = []
         self.failed_commits = 0
-        self._booked: list[int] = []
         self.events: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         settings = self.settings
@@ -124,6 +127,7 @@ class World:
             settings.bullish_threshold,
             settings.bearish_threshold,
             settings.quantity,
+            order_ttl_ns=to_ns(self.order_ttl),
         )
         self.network = Network(random, self.clock)
         self.lives: dict[str, Role | None] = dict.fromkeys(MAKE_ROLE)
@@ -170,17 +174,14 @@ class World:
                 raise Crashed
 
     def note_booking(self, report: ExecutionReport) -> None:
-        """An order is recorded. If the commit fails, its place is where it is recorded at last."""
-        order_id = report.order_id
+        """An order is recorded, under a halt or not."""
         if (report.reason == "halted") != self.is_halted:
             state = "is" if self.is_halted else "is not"
             self.misjudged.append(
-                f"order {order_id}: {report.status} ({report.reason}) while trading {state} halted"
+                f"order {report.order_id}: {report.status} ({report.reason}) while trading "
+                f"{state} halted"
             )
         self.events["order rejected as halted"] += self.is_halted
-        if order_id in self._booked:
-            self._booked.remove(order_id)
-        self._booked.append(order_id)
 
     def abandon(self, end: End | None) -> None:
         """The process that held this end is dead; perhaps not all that it sent arrives."""
@@ -194,15 +195,45 @@ class World:
         name = event["event"]
         self.events[name] += 1
         if name == "ticks_missed":
-            where, tape = event["where"], event["tape"]
+            where = event["where"]
             self.events[f"ticks_missed {where}"] += 1
+            gap = Gap(event["tape"], event["first"], event["last"] or NO_LAST)
             gaps = self.records.book_gaps if where == "gateway" else self.records.strategy_gaps
-            gaps.append(Gap(tape, event["first"], event["last"] or NO_LAST))
+            gaps.append(gap)
+            if where == "ring":
+                self._check_lap(gap)
+        elif name == "attached":
+            self._check_attachment(event["tape"], event["sequence"])
+        elif name == "refill_begun_anew":
+            self.records.lapped_at_first.add(len(self.records.evaluations))
         elif name == "order_error" and event["order_id"] is not None:
             self.records.answered_with_error.add(event["order_id"])
         elif name == "protocol_error" and event["reason"] != LATE_ANSWER:
             self.protocol_errors.append(f"{event}")
         raise structlog.DropEvent
+
+    def note_attached(self) -> None:
+        """The strategy begins with what the book holds now."""
+        tape, sequence = self.records.booked[-1][:2] if self.records.booked else ("", 0)
+        attached = Attached(tape, sequence, len(self.records.evaluations))
+        self.records.attached.append(attached)
+
+    def _check_attachment(self, tape: str, sequence: int) -> None:
+        """What the strategy says of where it attached is so, unless it was lapped meanwhile."""
+        attached = self.records.attached[-1]
+        lapped = self.records.lapped_at_first
+        if attached[:2] != (tape, sequence) and attached.evaluations_before not in lapped:
+            self.misjudged.append(f"{attached}, and the log says {sequence} of {tape}")
+
+    def _check_lap(self, gap: Gap) -> None:
+        """What the ring has lost is no longer in the ring."""
+        positions = (
+            position
+            for position, tick in enumerate(self.records.booked, 1)
+            if tick.tape == gap.tape and gap.first <= tick.sequence <= gap.last
+        )
+        if max(positions, default=0) > self.stored_to - self.ring_capacity:
+            self.misjudged.append(f"{gap} was reported as lost in the ring, and is there")
 
     # The faults.
 
@@ -222,8 +253,11 @@ class World:
         self.network.reset(self.random.choice(self._connections()))
 
     def blackhole(self) -> None:
-        """Let a connection die without a word."""
-        self.network.blackhole(self.random.choice(self._connections()))
+        """Let a connection die without a word, or the next ones be dead from their birth."""
+        if self.random.random() < 0.5:
+            self.network.stillborn.update(PLACES)
+        else:
+            self.network.blackhole(self.random.choice(self._connections()))
 
     def slow(self) -> None:
         """Make everything late on its way to or from one server."""
@@ -392,6 +426,9 @@ class World:
         if isinstance(strategy, Strategy):
             if strategy.position != self.book_position:
                 unfinished.append(f"the strategy has read up to {strategy.position}")
+            heard_ns = strategy.news.heard_ns or 0
+            if not strategy.news.joined or self._now_ns - heard_ns > SILENCE_LIMIT_NS:
+                unfinished.append("the strategy does not hear the news")
             if strategy.client.unanswered:
                 unfinished.append(f"unanswered: {sorted(strategy.client.unanswered)}")
         return unfinished
@@ -419,25 +456,9 @@ class World:
             }
         client_id = self.settings.client_id
         with read_ledger(self.path / "orders.sqlite") as ledger:
-            self.records.ledger = [
-                LedgerOrder(
-                    order.order_id,
-                    order.symbol,
-                    order.side,
-                    order.quantity,
-                    order.price,
-                    order.status,
-                    order.reason,
-                    order.trade_id,
-                    order.position,
-                    order.tape,
-                    order.tick_sequence,
-                )
-                for order in sorted(
-                    ledger.orders(), key=lambda order: self._booked.index(order.order_id)
-                )
-                if order.client_id == client_id
-            ]
+            self.records.ledger = in_order_of_booking(
+                [order for order in ledger.orders() if order.client_id == client_id]
+            )
             self.records.positions = {
                 held.symbol: held.position
                 for held in ledger.positions()
@@ -451,12 +472,9 @@ class World:
         for line, times in Counter(self.confirmations).items():
             if times > 1:
                 findings.append(f"printed {times} times: {line.strip()}")
-        for tape, first, last in (*self.records.book_gaps, *self.records.strategy_gaps):
-            if last < first:
-                findings.append(f"{first} to {last} of {tape} were reported as missed")
         for tape, first, last in self.records.book_gaps:
             _, published = self._played.get(tape, (None, 0))
-            if self.run == 1 and published - first < self.replay_ticks:
+            if published - first < self.replay_ticks:
                 findings.append(f"{first} to {last} of {tape} were missed and could be replayed")
         return findings
 
@@ -500,7 +518,10 @@ def world_of(seed: int) -> Iterator[World]:
     saved = structlog.get_config()
     structlog.configure(processors=[world.hear])
     try:
-        with patch.object(stream_server, "REPLAY_TICKS", world.replay_ticks):
+        with (
+            patch.object(stream_server, "REPLAY_TICKS", world.replay_ticks),
+            patch.object(evaluation, "TICKS_A_PASS", world.ticks_a_pass),
+        ):
             yield world
     finally:
         structlog.configure(**saved)
@@ -510,7 +531,7 @@ def world_of(seed: int) -> Iterator[World]:
 
 def run_seed(seed: int, bug: str | None = None) -> Result:
     """Let one seed happen, perhaps with one of `tests.simulation.bugs` in the product."""
-    with BUGS[bug]() if bug else nullcontext(), world_of(seed) as world:
+    with BUGS[bug].put_in() if bug else nullcontext(), world_of(seed) as world:
         try:
             findings = world.findings()
         except Exception as error:  # a role would have ended so

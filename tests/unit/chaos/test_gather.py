@@ -6,15 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from chaos import recorder
 from chaos.gather import (
     extend_evaluations,
+    in_order_of_booking,
+    known_beginning,
     leave_out_what_came_after_the_ledger,
     read_log,
     take_orderbook_log,
     take_strategy_log,
+    with_what_was_seen,
 )
+from chaos.judge import judge
 from chaos.records import (
     AppliedNews,
+    Attached,
     BookedTick,
     Evaluation,
     Gap,
@@ -24,6 +32,10 @@ from chaos.records import (
     SentOrder,
     ToldOrder,
 )
+from lib.ledger.rows import BookedOrder
+from lib.order_messages import Status
+from lib.prices import format_price
+from tests.small_run import play
 
 END = 2**63 - 1
 """The last tick of a gap that reaches to the end of its tape."""
@@ -36,6 +48,10 @@ def records() -> Records:
 
 def event(name: str, **keys: Any) -> dict[str, Any]:
     return {"event": name, **keys}
+
+
+def attached(tape: str = "", sequence: int = 0) -> dict[str, Any]:
+    return event("attached", price_book="book", refilled=sequence, tape=tape, sequence=sequence)
 
 
 def begun(tape: str, first: int, last_evaluated: int = 0) -> dict[str, Any]:
@@ -53,7 +69,7 @@ def sent(order_id: int, sequence: int, price: float = 172.53) -> dict[str, Any]:
 
 def strategy(*events: dict[str, Any]) -> Records:
     gathered = records()
-    take_strategy_log([event("started"), event("attached"), *events], gathered)
+    take_strategy_log([event("started"), attached(), *events], gathered)
     return gathered
 
 
@@ -87,7 +103,7 @@ def test_a_successor_says_how_far_the_life_before_it_came() -> None:
     gathered = strategy(
         begun("A", 5),
         event("started"),
-        event("attached"),
+        attached(),
         begun("A", 20, last_evaluated=11),
         event("ticks_missed", first=12, last=19, where="strategy", tape="A"),
     )
@@ -96,12 +112,64 @@ def test_a_successor_says_how_far_the_life_before_it_came() -> None:
 
 
 def test_a_new_tape_and_a_new_book_go_on_with_the_same_life() -> None:
-    gathered = strategy(begun("A", 5), begun("B", 1), event("attached"), begun("B", 9, 6))
+    gathered = strategy(begun("A", 5), begun("B", 1), attached(), begun("B", 9, 6))
     assert gathered.evaluations == [
         Evaluation("A", 5, 5),
         Evaluation("B", 1, 6, "tape"),
         Evaluation("B", 9, 9, "book"),
     ]
+
+
+def test_an_attachment_knows_which_evaluation_comes_after_it() -> None:
+    gathered = strategy(
+        begun("A", 1), event("started"), attached("A", 7), event("refill_begun_anew", lapped_by=9),
+        attached("A", 30), begun("A", 41, 6), event("started"), attached("A", 50),
+    )  # fmt: skip
+    assert gathered.attached == [
+        Attached("", 0, 0), Attached("A", 7, 1), Attached("A", 30, 1), Attached("A", 50, 2),
+    ]  # fmt: skip
+    assert gathered.lapped_at_first == {1}
+
+
+def booked(
+    order_id: int, received: int, utc: str = "", trade_id: int | None = None, position: int = 0
+) -> BookedOrder:
+    status: Status = "FILLED" if trade_id else "REJECTED"
+    return BookedOrder(
+        "strategy", order_id, "AAPL", "BUY", 10, 1, status, None, trade_id, position, "A", 5, 0,
+        received, utc,
+    )  # fmt: skip
+
+
+def order_ids(*rows: BookedOrder) -> list[int]:
+    return [row.order_id for row in in_order_of_booking(list(rows))]
+
+
+def test_orders_are_in_the_order_of_receipt_though_the_wall_clock_was_set_back() -> None:
+    first, second, third = (
+        booked(2, 10, "12:00", 7),
+        booked(1, 20, "11:00", 8),
+        booked(3, 30, "11:01"),
+    )
+    assert order_ids(first, second, third) == [2, 1, 3]
+    assert order_ids(third, second, first) == [2, 1, 3]
+
+
+def test_orders_of_one_receipt_are_in_the_order_of_their_fills() -> None:
+    assert order_ids(booked(1, 10, "", 9), booked(2, 10), booked(3, 10, "", 8)) == [3, 2, 1]
+    assert order_ids(booked(1, 10), booked(2, 10, "", 8), booked(3, 10)) == [1, 2, 3]
+
+
+def test_a_rejection_comes_where_its_position_is_true() -> None:
+    late = booked(1, 10, position=30)  # sent again, after the others
+    fills = [booked(2, 10, "", 5, position=10), booked(4, 10, "", 6, position=30)]
+    assert order_ids(late, fills[0], booked(3, 10, position=10), fills[1]) == [2, 3, 4, 1]
+
+
+def test_orders_from_before_a_restart_of_the_machine_come_first() -> None:
+    before = [booked(1, 900, "11:00", 1), booked(2, 950, "11:01")]
+    after = [booked(3, 10, "12:00", 2), booked(4, 20, "12:01", 3)]
+    assert order_ids(*after, *before) == [1, 2, 3, 4]
 
 
 def test_a_ring_that_was_lapped_cuts_the_evaluation() -> None:
@@ -151,7 +219,7 @@ def test_a_logon_counts_once_the_life_has_evaluated_something() -> None:
 
 def test_of_a_ledger_that_was_read_too_early_later_answers_and_logons_are_left_out() -> None:
     gathered = records()
-    gathered.ledger = [LedgerOrder(2, "AAPL", "BUY", 10, 1, "FILLED", None, 7, 10, "A", 5)]
+    gathered.ledger = [LedgerOrder(2, "AAPL", "BUY", 10, 1, "FILLED", None, 7, 10, "A", 5, 0, 0)]
     gathered.told = [
         ToldOrder(order_id, "FILLED", "AAPL", "BUY", 7, 10, 3) for order_id in (3, 1, 2)
     ]
@@ -217,3 +285,118 @@ def test_a_life_that_ended_saw_no_more_than_is_known() -> None:
     gathered.booked = [BookedTick("A", 12, "AAPL", 1)]
     extend_evaluations(gathered, {})
     assert gathered.evaluations[0] == Evaluation("A", 5, 8)
+
+
+def answer(order_id: int) -> dict[str, Any]:
+    return event("order_filled", **ORDER | {"order_id": order_id}, trade_id=order_id, position=10)
+
+
+def cut(*events: dict[str, Any]) -> Records:
+    """Of a log whose beginning is gone."""
+    gathered = records()
+    gathered.booked = [BookedTick("A", 90, "AAPL", 1)]
+    take_strategy_log(list(events), gathered)
+    return gathered
+
+
+def test_a_log_without_its_beginning_is_known_from_an_order_with_no_other_under_way() -> None:
+    before = [answer(4), sent(6, 10), answer(5), answer(6)]
+    gathered = cut(*before, sent(7, 20), answer(7), sent(8, 30))
+    assert gathered.known_from == ("A", 20)
+    assert gathered.evaluations == [Evaluation("A", 20, 20, "unknown")]
+    assert gathered.news == [AppliedNews("A", 20, 70)]
+    assert [order.order_id for order in gathered.sent] == [7, 8]
+    assert [(told.order_id, told.sent_before) for told in gathered.told] == [(7, 1)]
+
+
+def test_a_log_without_its_beginning_is_known_from_the_next_life() -> None:
+    life = [event("started"), attached(), begun("A", 20, last_evaluated=15)]
+    gathered = cut(answer(6), sent(7, 10), *life, sent(7, 30))
+    assert gathered.known_from == ("A", 10)  # none was under way
+    gathered = cut(sent(6, 10), sent(7, 11), answer(5), *life, sent(7, 30))
+    assert gathered.known_from == ("A", 20)
+    assert gathered.evaluations == [Evaluation("A", 20, 20)]
+    assert [order.tick_sequence for order in gathered.sent] == [30]
+
+
+def test_of_a_log_in_which_something_is_always_under_way_nothing_is_known() -> None:
+    gathered = cut(sent(6, 10), sent(7, 11), answer(6), sent(8, 12), answer(5), answer(7))
+    assert (gathered.known_from, gathered.evaluations, gathered.sent) == (("A", END), [], [])
+
+
+def test_a_log_that_begins_with_the_first_life_is_known_from_there() -> None:
+    gathered = strategy(begun("A", 5), sent(1, 8))
+    assert (gathered.known_from, gathered.evaluations[0]) == (None, Evaluation("A", 5, 5))
+    assert known_beginning([event("started")]) == 0
+    assert strategy(begun("A", 5, last_evaluated=3)).known_from == ("A", 5)
+
+
+def test_what_was_seen_logged_stands_in_for_what_is_gone() -> None:
+    seen = [recorder.Event(1, role, "news", {"number": n})
+            for n in (3, 4, 5) for role in ("strategy", "orderbook")]  # fmt: skip
+    kept = [event("news", number=n) for n in (4, 5, 6)]
+    assert [e["number"] for e in with_what_was_seen(kept, "strategy", seen)] == [3, 4, 5, 6]
+    assert with_what_was_seen(kept[2:], "strategy", seen) == kept[2:]
+    assert with_what_was_seen([], "strategy", seen) == []
+
+
+def strategy_log(played: Records) -> list[dict[str, Any]]:
+    """What the strategy of a small run would have logged, in order."""
+    log: list[tuple[Any, ...]] = []
+    tapes = list(played.tapes)
+    for number, evaluation in enumerate(played.evaluations):
+        where = tapes.index(evaluation.tape), evaluation.first, 0
+        last = played.evaluations[number - 1].last if number else 0
+        if evaluation.begun_by == "life":
+            tape, sequence, _ = next(a for a in played.attached if a.evaluations_before == number)
+            log += [(where, event("started")), (where, attached(tape, sequence))]
+        if evaluation.begun_by == "lap":
+            gap = played.strategy_gaps[-1]
+            log.append((where, event("ticks_missed", **gap._asdict(), where="ring", ticks=1)))
+        else:
+            last = last if number and played.evaluations[number - 1].tape == evaluation.tape else 0
+            log.append((where, begun(evaluation.tape, evaluation.first, last)))
+            if last:
+                gap = played.strategy_gaps[0]
+                log.append((where, event("ticks_missed", **gap._asdict(), where="strategy")))
+    for news in played.news:
+        where = tapes.index(news.tape), news.first_tick_sequence, 1
+        name = "news_applied" if news.sentiment is not None else "news_silent"
+        log.append((where, event(name, **news._asdict())))
+    for index, order in enumerate(played.sent):
+        where = tapes.index(order.tape), order.tick_sequence, 2
+        price = float(format_price(order.price))
+        log.append((where, event("order_sent", **order._asdict() | {"price": price})))
+        for told in played.told:
+            if told.sent_before == index + 1:
+                name = "order_filled" if told.status == "FILLED" else "order_rejected"
+                log.append(((*where[:2], 3), event(name, **told._asdict())))
+    log.sort(key=lambda entry: entry[0])
+    return [entry for _, entry in log]
+
+
+def without(lines: int, played: Records) -> Records:
+    """The same records, with what is gathered from a log of which the first lines are gone."""
+    log = strategy_log(played)
+    last = played.evaluations[-1]
+    for of_log in ("attached", "evaluations", "strategy_gaps", "news", "sent", "told", "logons"):
+        getattr(played, of_log).clear()
+    take_strategy_log(log[lines:], played)
+    extend_evaluations(played, {last.tape: last.last})
+    return played
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_nothing_is_said_of_good_records_whatever_is_gone_of_the_log(seed: int) -> None:
+    for lines in range(0, len(strategy_log(play(seed))), 2):
+        assert judge(without(lines, play(seed))) == [], f"the first {lines} lines are gone"
+
+
+def test_what_follows_on_a_known_beginning_is_judged() -> None:
+    lines = len(strategy_log(play())) // 2
+    faulty = play()
+    faulty.ledger[-5] = faulty.ledger[-5]._replace(quantity=77)
+    [*findings] = judge(without(lines, faulty))
+    assert any("booked is" in finding for finding in findings)
+    late = play(fault="news a batch late")
+    assert judge(without(len(strategy_log(late)) // 2, late))

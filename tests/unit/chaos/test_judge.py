@@ -11,6 +11,8 @@ import pytest
 from chaos.judge import MAX_FINDINGS, judge
 from chaos.records import (
     AppliedNews,
+    Attached,
+    BegunBy,
     BookedTick,
     Evaluation,
     Gap,
@@ -20,8 +22,11 @@ from chaos.records import (
     Tick,
     ToldOrder,
 )
+from chaos.trading import MAX_LOST_TICKS
 from lib.prices import format_price
-from tests.small_run import ABSENCE, BOOK_GAP, KILL, Fault, play, play_storm
+from lib.settings import RiskSettings
+from lib.trader import Decision
+from tests.small_run import ABSENCE, BOOK_GAP, KILL, Fault, Run, array, play, play_storm
 
 Plant = Callable[[Records], None]
 PLANTS: dict[str, tuple[Plant, str]] = {}
@@ -134,6 +139,48 @@ def the_last_tick_that_is_lost(records: Records) -> None:
 @names(r"tape C, ticks 1 to 3: not in the book, and not reported as missed")
 def a_tape_that_never_reached_the_book(records: Records) -> None:
     records.tapes["C"] = dict.fromkeys((1, 2, 3), Tick("AAPL", 100))
+
+
+@names(r"tape B, tick 1: not in the book, and not reported as missed")
+def the_first_tick_of_a_later_tape_that_is_lost(records: Records) -> None:
+    del records.booked[index_of(records, "B", 1)]
+    change(records.evaluations, 2, first=2)
+
+
+@names(r"tape A, tick 600: in the book behind tape B, which followed on this one")
+def a_tape_that_comes_back(records: Records) -> None:
+    place = index_of(records, "A", 600)
+    records.booked.insert(place + 3, records.booked.pop(place))
+
+
+@names(r"tape B, ticks 500 to 600: reported as missed by the orderbook, and .* has ticks 1 to 400")
+def a_gap_in_the_book_that_was_never_played(records: Records) -> None:
+    records.book_gaps.append(Gap("B", 500, 600))
+
+
+@names(r"tape B, ticks 390 to 401: reported as missed by the strategy, and .* has ticks 1 to 400")
+def an_absence_beyond_the_tape(records: Records) -> None:
+    records.strategy_gaps.append(Gap("B", 390, 401))
+
+
+@names(r"tape Z, ticks 1 to 9: reported as missed by the strategy, and .* has ticks 1 to 0")
+def an_absence_on_a_tape_that_nobody_knows(records: Records) -> None:
+    records.strategy_gaps.append(Gap("Z", 1, 9))
+
+
+@names(r"tape A, ticks 9 to 8: reported as missed by the strategy")
+def an_absence_that_ends_before_it_begins(records: Records) -> None:
+    records.strategy_gaps.append(Gap("A", 9, 8))
+
+
+@names(r"tape \w, tick \d+, order \d+: in the ledger, and the strategy was never told")
+def an_order_that_was_never_answered(records: Records) -> None:
+    del records.told[-1]
+
+
+@names(r"order \d+: told twice")
+def an_answer_that_was_told_twice(records: Records) -> None:
+    records.told.append(records.told[-1])
 
 
 @names(r"tape A, tick 200: in the book twice")
@@ -419,7 +466,8 @@ def test_a_fill_of_an_order_that_assumes_another_position_is_named() -> None:
     records = play()
     index = next(i for i, r in enumerate(records.ledger) if "assumes" in (r.reason or ""))
     change(records.ledger, index, status="FILLED", reason=None, trade_id=5000)
-    assert any("and decided at" in finding for finding in judge(records))
+    pattern = "FILLED, and not refused: the position is -?\\d+, and the order assumes"
+    assert any(re.search(pattern, finding) for finding in judge(records))
 
 
 def test_what_was_under_way_at_the_end_may_be_missing() -> None:
@@ -542,23 +590,33 @@ def test_a_strategy_that_did_not_run_to_the_end_need_not_have_seen_the_end() -> 
     assert judge(records)
 
 
+RISK = RiskSettings(
+    max_order_quantity=9, max_position=9, price_collar_percent=12.5, max_orders_per_second=2
+)
+
+
 @pytest.mark.parametrize(
     ("reason", "is_true"),
     [
         ("expired: first sent 5.001 s before its receipt, and the limit is 5.000 s", True),
-        ("expired: first sent 4.999 s before its receipt, and the limit is 5.000 s", False),
-        ("strategy has sent 7 orders within a second, which is the limit", True),
-        ("unknown symbol AAPL", False),
-        ("unknown symbol GOOG", True),
+        ("expired: first sent 5.002 s before its receipt, and the limit is 5.000 s", False),
+        ("expired: first sent 5.001 s before its receipt, and the limit is 0.001 s", False),
+        ("strategy has sent 2 orders within a second, which is the limit", True),
+        ("strategy has sent 3 orders within a second, which is the limit", False),
+        ("somebody has sent 2 orders within a second, which is the limit", False),
+        ("unknown symbol {symbol}", False),
+        ("unknown symbol GOOG", False),
         ("the quantity is {quantity}, and the limit is 9", True),
-        ("the quantity is {quantity}, and the limit is {quantity}", False),
-        ("the quantity is 5, and the limit is 4", False),
+        ("the quantity is {quantity}, and the limit is 8", False),
+        ("the quantity is 5, and the limit is 9", False),
         ("the position would be {after}, and the limit is 9 long or short", True),
-        ("the position would be {after}, and the limit is 10 long or short", False),
-        ("the position would be 99, and the limit is 10 long or short", False),
-        ("the price {price} is more than 50% from the latest, 0.00000001", True),
-        ("the price {price} is more than 50% from the latest, {price}", False),
-        ("the price 1 is more than 50% from the latest, 0.5", False),
+        ("the position would be {after}, and the limit is 8 long or short", False),
+        ("the position would be 99, and the limit is 9 long or short", False),
+        ("the price {price} is more than 12.5% from the latest, {far}", True),
+        ("the price {price} is more than 12.5% from the latest, {near}", False),
+        ("the price {price} is more than 0.1% from the latest, {far}", False),
+        ("the price {price} is more than 12.5% from the latest, 0.00000001", False),
+        ("the price 1 is more than 12.5% from the latest, {far}", False),
         ("the position is {before}, and the order assumes 99", False),
         ("", False),
     ],
@@ -566,15 +624,124 @@ def test_a_strategy_that_did_not_run_to_the_end_need_not_have_seen_the_end() -> 
 def test_a_rejection_needs_a_reason_that_is_true(reason: str, is_true: bool) -> None:
     records = play()
     index, row = next((i, row) for i, row in enumerate(records.ledger) if row.reason == "halted")
+    records.risk = RISK
     text = reason.format(
+        symbol=row.symbol,
         quantity=row.quantity,
         before=row.position,
         after=row.position + (row.quantity if row.side == "BUY" else -row.quantity),
         price=format_price(row.price),
+        near=format_price(next(t.price for t in records.booked if t.symbol == row.symbol)),
+        far=format_price(max(t.price for t in records.booked if t.symbol == row.symbol)),
     )
-    change(records.ledger, index, reason=text)
+    sent_ns = row.received_ns - 5_001_000_000
+    change(records.ledger, index, reason=text, sent_ns=sent_ns)
     findings = [finding for finding in judge(records) if "does not account" in finding]
+    findings = [finding for finding in findings if f"order {row.order_id}:" in finding]
     assert findings == [] if is_true else len(findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("max_order_quantity", r"the quantity is \d+, and the limit is 9"),
+        ("max_position", r"the position would be -?\d+, and the limit is 9 long or short"),
+    ],
+)
+def test_a_fill_beyond_a_limit_is_named(setting: str, reason: str) -> None:
+    records = play()
+    records.risk = RiskSettings(**{setting: 9})
+    pattern = f"FILLED, and not refused: {reason}"
+    assert any(re.search(pattern, finding) for finding in judge(records))
+    records.risk = RiskSettings(**{setting: 0})
+    assert judge(records) == []
+
+
+def test_a_fill_of_an_order_that_had_expired_is_named() -> None:
+    records = play()
+    records.order_ttl_ns = 1
+    assert any("not refused: expired: first sent" in finding for finding in judge(records))
+
+
+def test_a_rejection_of_too_many_orders_needs_so_many() -> None:
+    records = play()
+    index = next(i for i, row in enumerate(records.ledger) if row.reason == "halted")
+    reason = "strategy has sent 1000 orders within a second, which is the limit"
+    change(records.ledger, index, reason=reason)
+    records.risk = RiskSettings(max_orders_per_second=1000)
+    assert any("does not account" in finding for finding in judge(records))
+    records.answered_with_error.add(1)  # those that were not booked counted, too
+    assert judge(records) == []
+
+
+class Silent(Run):
+    """Before the strategy is killed, its last decisions go nowhere."""
+
+    since: int
+
+    def submit(self, decision: Decision) -> None:
+        order = decision.order
+        if order.tape == "B" or order.tick_sequence not in range(self.since, KILL + 1):
+            super().submit(decision)
+
+
+def test_only_the_last_decisions_of_a_life_that_was_killed_may_have_no_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(20):
+        monkeypatch.setattr(Silent, "since", 60, raising=False)
+        records = Silent(seed).play()
+        records.cut_off = {"A", "B"}  # no excuse: on tape A, another life came after this one
+        assert any("missing, the rules give" in finding for finding in judge(records))
+        monkeypatch.setattr(Silent, "since", KILL - MAX_LOST_TICKS + 1)
+        assert judge(Silent(seed).play()) == []
+
+
+class Idle(Run):
+    """Each life on tape A refills its windows with its first 100 ticks instead of evaluating."""
+
+    def evaluate_all(self, ticks: list[BookedTick], begun_by: BegunBy) -> None:
+        if begun_by == "life":
+            self.trader.refill(array(ticks[:100]))
+            ticks = ticks[100:]
+        super().evaluate_all(ticks, begun_by)
+
+
+def test_a_life_must_evaluate_everything_from_where_it_attached() -> None:
+    records = Idle(3).play()
+    # The second life calls it its absence; of the first life there is no one to ask.
+    records.strategy_gaps[0] = Gap("A", ABSENCE.first, ABSENCE.last + 100)
+    assert judge(records) == [
+        f"tape A, {text}: not evaluated, though a strategy had attached before"
+        for text in ("ticks 1 to 99", "tick 105", "ticks 321 to 420")
+    ]
+    records.lapped_at_first = {0, 1}
+    assert judge(records) == []
+
+
+def test_a_strategy_that_never_evaluates_is_named() -> None:
+    records = play()
+    for of_strategy in ("evaluations", "sent", "told", "ledger", "news", "strategy_gaps"):
+        getattr(records, of_strategy).clear()
+    records.positions = dict.fromkeys(records.positions, 0)
+    unseen = "not evaluated, though a strategy had attached before"
+    assert judge(records)[-1] == f"tape B, ticks 1 to 400: {unseen}"
+    records.attached.clear()
+    assert judge(records)[-1] == f"tape B, ticks 1 to 400: {unseen}"
+    records.settled = False
+    assert judge(records) == []
+
+
+def test_an_empty_book_begins_behind_the_tape_that_ended_with_its_supervisord() -> None:
+    records = play()
+    records.cut_off = {"A"}
+    change(records.evaluations, 2, begun_by="life")
+    records.attached.append(Attached("", 0, 2))
+    unseen = [finding for finding in judge(records) if "had attached before" in finding]
+    assert unseen == []
+    change(records.evaluations, 2, first=3)
+    unseen = [finding for finding in judge(records) if "had attached before" in finding]
+    assert unseen == ["tape B, ticks 1 to 2: not evaluated, though a strategy had attached before"]
 
 
 END = 2**63 - 1
@@ -597,7 +764,7 @@ def lapped_across_tapes() -> Records:
     records.news = [AppliedNews("A", 1, 80)]
     records.sent = [SentOrder(1, "AAPL", "BUY", 10, 105, "C", 5, 80)]
     records.told = [ToldOrder(1, "FILLED", "AAPL", "BUY", 1, 10, 1)]
-    records.ledger = [LedgerOrder(1, "AAPL", "BUY", 10, 105, "FILLED", None, 1, 10, "C", 5)]
+    records.ledger = [LedgerOrder(1, "AAPL", "BUY", 10, 105, "FILLED", None, 1, 10, "C", 5, 0, 0)]
     records.positions = {"AAPL": 10}
     return records
 

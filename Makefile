@@ -1,7 +1,8 @@
 # make run        the stack in the foreground, Ctrl-C stops it
 # make test       all tests
 # make chaos      breaks private stacks in every way, in under 15 minutes, and writes what came of it
-#                 into report/chaos and performance_report.md; fails if a hypothesis does not hold
+#                 into report/chaos and performance_report.md; fails if a hypothesis does not hold,
+#                 or a goal is missed
 # make simulate   SEEDS=10000 simulated stacks under seeded faults, on all cores; FIRST=0 the first
 # make lint       style and types
 #

@@ -19,11 +19,11 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos import figures
 from chaos.figures import WATCHDOG, FaultFigures
-from chaos.lab import EXIT_NO_TARGET, RECOVERY_S, Experiment, Stage, Tell, cells, command_line, run
+from chaos.lab import RECOVERY_S, Experiment, Stage, Tell, command_line, role_argument, run
 from chaos.recorder import SUPERVISORD, Event
-from chaos.target import Target, TargetError, known_roles
+from chaos.recovery import HEADING, STEPS, Watch, row, times
+from chaos.target import Target, known_roles
 from lib.process_handle import ProcessHandle
 from lib.settings import PROJECT_ROOT
 from lib.story import Follower, tell_supervisor
@@ -33,8 +33,6 @@ GIVE_UP_S: Final = 120.0
 """How long supervisord may take until it gives up: with 10 retries it waits 55 s in all."""
 TOLD_S: Final = 5.0
 """How long the watchdog may take to say so: it asks supervisord once a second."""
-REVIVE_S: Final = 20.0
-"""How long a role that is killed no more may take to run."""
 LOOK_S: Final = 0.005
 """Much less than the second after which supervisord takes a new process for a good one."""
 SUPERVISORD_LOG: Final = "supervisord.log"
@@ -75,54 +73,47 @@ class CrashLoop(Experiment):
         self.roles = (role,)
         self.found: list[Outcome] = []
         self._role = role
+        self._broken_in: Target | None = None
 
     def round(self, stage: Stage, number: int) -> None:
         """Kill it until it is given up, start it, wait for the recovery."""
         stage.tell("waiting for the steady state")
         before = stage.target.wait_until_steady()
-        try:
-            self.found.append(self._crash(stage, before))
-        finally:
-            revive(stage.target, self._role)
+        self._broken_in = stage.target
+        self.found.append(self._crash(stage, before))
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Start it where it does not run."""
+        if self._broken_in:
+            self._broken_in.revive(self._role)
+            self._broken_in = None
 
     def _crash(self, stage: Stage, before: Mapping[str, Process]) -> Outcome:
         recording, role = stage.recorder.recording, self._role
-        seen_events, seen_evaluated = len(recording.events), len(recording.evaluated)
+        seen_events = len(recording.events)
         injected_ns = time.monotonic_ns()
         log = stage.target.var_dir / SUPERVISORD_LOG
         starts = kill_until_given_up(log, role, before[role].pid, stage.tell)
         fatal_ns = None if starts is None else time.monotonic_ns()
-
-        def events() -> list[Event]:
-            return recording.events[seen_events:]
-
-        # The recorder looks at the logs by itself, and may be a little late.
+        told_ns = None
         deadline_s = time.monotonic() + TOLD_S
-        while not (told_ns := gave_up_ns(role, events())) and time.monotonic() < deadline_s:
-            if role == WATCHDOG:
-                break  # nobody else would say it
+        while role != WATCHDOG and not told_ns and time.monotonic() < deadline_s:
             time.sleep(LOOK_S)
-        disturbed = others_disturbed(role, events(), before, stage.target.processes())
+            told_ns = gave_up_ns(role, recording.events[seen_events:])
+        disturbed = others_disturbed(
+            role, recording.events[seen_events:], before, stage.target.processes()
+        )
         recovery = None
         if fatal_ns is not None:
             stage.tell("recovering")
-            started_ns = time.monotonic_ns()
+            watch = Watch(stage.recorder, self.roles)
             stage.target.start(role)
-            deadline_s = time.monotonic() + RECOVERY_S
-            while True:
-                recovery = figures.measure(
-                    role,
-                    started_ns,
-                    time.monotonic_ns(),
-                    events(),
-                    recording.evaluated[max(0, seen_evaluated - 1) :],
-                )
-                if not recovery.pending or time.monotonic() > deadline_s:
-                    break
-                time.sleep(LOOK_S)
+            recovery = watch.until_recovered(RECOVERY_S)
         return Outcome(
             starts or 0,
             fatal_ns and fatal_ns - injected_ns,
+            # The recorder looks at the logs by itself, and may be a little late.
             fatal_ns and told_ns and max(0, told_ns - fatal_ns),
             disturbed,
             recovery,
@@ -130,23 +121,16 @@ class CrashLoop(Experiment):
 
     def table(self) -> list[str]:
         """Each time with its median, p90 and maximum."""
-        rows = (
-            ("until supervisord gives up", [o.fatal_ns for o in self.found]),
-            ("from then until watchdog says so", [o.told_ns for o in self.found]),
-            ("start by hand to reconnection", self._recoveries("reconnection_ns")),
-            ("start by hand to first fresh tick", self._recoveries("fresh_tick_ns")),
-            ("start by hand to order possible", self._recoveries("order_possible_ns")),
-        )
+        recoveries = [outcome.recovery for outcome in self.found if outcome.recovery]
         starts = ", ".join(str(outcome.starts) for outcome in self.found) or "-"
-        lines = [
+        return [
             f"starts until it was given up: {starts}",
-            f"{'time (ms)':<34}{'n':>5}{'median':>10}{'p90':>10}{'max':>10}",
+            HEADING,
+            row("until supervisord gives it up", times(self.found, "fatal_ns")),
+            row("from then until watchdog says so", times(self.found, "told_ns")),
+            "started by hand",
+            *(row(f"  {label}", times(recoveries, figure)) for label, figure in STEPS[1:]),
         ]
-        for label, times_ns in rows:
-            known_ns = [time_ns for time_ns in times_ns if time_ns is not None]
-            shown = "".join(f"{cell:>10}" for cell in cells(known_ns))
-            lines.append(f"{label:<34}{len(known_ns):>5}{shown}")
-        return lines
 
     def reasons(self) -> list[str]:
         """Given up in time, told, nobody else disturbed, recovered."""
@@ -160,9 +144,6 @@ class CrashLoop(Experiment):
     def figures(self) -> dict[str, Any]:
         """Return all figures of all crash loops."""
         return {"role": self._role, "rounds": [asdict(outcome) for outcome in self.found]}
-
-    def _recoveries(self, figure: str) -> list[int | None]:
-        return [getattr(o.recovery, figure) for o in self.found if o.recovery]
 
 
 def start_retries(role: str) -> int:
@@ -261,43 +242,15 @@ def unfulfilled(role: str, outcome: Outcome, retries: int) -> list[str]:
     return reasons
 
 
-def revive(target: Target, role: str) -> None:
-    """See to it that the role runs, at once and not after supervisord's next wait.
-
-    Raises TargetError if it does not.
-    """
-    deadline_s = time.monotonic() + REVIVE_S
-    while (state := target.processes()[role].state) != "RUNNING":
-        if time.monotonic() > deadline_s:
-            raise TargetError(f"{role} does not run again, it is {state}")
-        with suppress(TargetError):  # it was killed at the last moment, or was faster than we
-            if state == "BACKOFF":  # there is no other way to shorten it
-                target.restart(role)
-            elif state in ("FATAL", "EXITED", "STOPPED"):
-                target.start(role)
-        time.sleep(LOOK_S)
-
-
-def main() -> int:
-    """Run the experiment; return the exit code."""
+if __name__ == "__main__":
     parser = command_line(CrashLoop.name, __doc__, times=1)
     parser.add_argument(
         "role",
         metavar="ROLE",
         nargs="?",
+        type=role_argument,
         default="order_manager",
         help=f"{', '.join(known_roles())} (default: order_manager)",
     )
     arguments = parser.parse_args()
-    if arguments.role not in known_roles():
-        print(
-            f"chaos/crash_loop.py: no role {arguments.role!r}; "
-            f"there are {', '.join(known_roles())}",
-            file=sys.stderr,
-        )
-        return EXIT_NO_TARGET
-    return run(CrashLoop(arguments.role, arguments.times), arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(CrashLoop(arguments.role, arguments.times), arguments))

@@ -3,8 +3,10 @@
 A proxy of the lab's own stands in each connection (price, news, orders) and hits both directions,
 or one. Expected: a client that is told (RST, FIN) is connected again at once; one that is not
 notices the silence after 2.5 s (on the order connection: 2.5 s after it was owed an answer); no
-tick is missed, no order lost or doubled. A client that only listens need not notice that nobody
-hears it. A proxy has to be there from the start, so this is always done to a private stack.
+tick is missed, no order lost or doubled. Where the lab may let its end vanish (CAP_NET_ADMIN), an
+order into such a connection is answered by RST, and that tells the client. A client that only
+listens need not notice that nobody hears it. A proxy has to be there from the start, so this is
+always done to a private stack.
 """
 
 from __future__ import annotations
@@ -32,10 +34,11 @@ from chaos.lab import (
     run,
 )
 from chaos.proxied import proxied
-from chaos.proxy import Proxy
+from chaos.proxy import Proxy, can_vanish
+from chaos.recorder import LOOK_S as RECORDER_LOOK_S
 from chaos.recorder import Event, Recorder
 from chaos.target import Target, TargetError
-from lib.clock import MILLISECOND_NS
+from lib.clock import MILLISECOND_NS, to_ns
 from lib.stream_client import SILENCE_LIMIT_NS
 
 AT_ONCE_NS: Final = 50 * MILLISECOND_NS
@@ -51,6 +54,10 @@ REST_S: Final = 0.3
 MAX_WAIT_S: Final = 0.5
 """A fault comes at a random moment of so long after that."""
 LOOK_S: Final = 0.005
+LEAST_NS: Final = to_ns(RECORDER_LOOK_S)
+"""What lies between two looks the recorder sees at the same time: a shorter time is this long."""
+NO_BYTE: Final = "the cut never took effect: no byte came"
+NO_ORDER: Final = "no order came: it proves nothing"
 
 FAULTS: Final = (Reset, Close, Blackhole, HalfOpen)
 DIRECTIONS: Final = (Direction.BOTH, Direction.TO_CLIENT, Direction.TO_SERVER)
@@ -63,6 +70,8 @@ class Case:
     link: Link
     kind: type[Fault]
     to: Direction
+    vanishes: bool = False
+    """Whether HalfOpen really takes away our ends, so that who sends into one is told."""
 
     @property
     def title(self) -> str:
@@ -74,6 +83,8 @@ class Case:
     def limit_ns(self) -> int | None:
         """How long the client may take to be connected again; None: it need not notice."""
         speaks = self.link.stream == "orders"
+        if self.told_by_order:
+            return AT_ONCE_NS
         if self.to is Direction.TO_SERVER and not speaks and self.kind in (Blackhole, Close):
             return None  # it says nothing after HELLO, so nothing is missing
         if self.kind is Close and speaks:
@@ -82,6 +93,17 @@ class Case:
             return AT_ONCE_NS
         return SILENCE_NS
 
+    @property
+    def told_by_order(self) -> bool:
+        """Whether it is the next order that is answered by RST."""
+        gone = self.kind is HalfOpen and self.vanishes and Direction.TO_CLIENT in self.to
+        return gone and self.link.stream == "orders"
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether nothing is to be noticed before an order is sent."""
+        return self.told_by_order or (self.link.stream == "orders" and self.limit_ns == SILENCE_NS)
+
     def fault(self, random: Random) -> Fault:
         """Make the fault. A direction in which nothing is said cannot be cut after some bytes."""
         if self.kind is Close and self.limit_ns is not None:
@@ -89,12 +111,16 @@ class Case:
         return self.kind(to=self.to)
 
 
-CASES: Final = tuple(Case(link, kind, to) for link in LINKS for kind in FAULTS for to in DIRECTIONS)
+def cases(*, vanishes: bool) -> tuple[Case, ...]:
+    """Return every case there is."""
+    return tuple(
+        Case(link, kind, to, vanishes) for link in LINKS for kind in FAULTS for to in DIRECTIONS
+    )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one cut cost, in ns; None where it did not happen."""
+    """What one cut cost, in ns, at least `LEAST_NS`; None where it did not happen."""
 
     detection_ns: int | None
     """From the cut to `disconnected`."""
@@ -103,6 +129,8 @@ class Outcome:
     unnoticeable_ns: int
     """How long after the cut the client was first owed something that did not come. Not counted in
     the two others."""
+    in_vain: str = ""
+    """Why the cut shows nothing."""
 
 
 class CutConnection(Experiment):
@@ -116,9 +144,11 @@ class CutConnection(Experiment):
     needs_private = True
 
     def __init__(self, times: int) -> None:
-        self.title = f"{len(CASES)} ways to cut a connection, {times} times"
-        self.rounds = times * len(CASES)
-        self.outcomes: dict[Case, list[Outcome]] = {case: [] for case in CASES}
+        self.outcomes: dict[Case, list[Outcome]] = {
+            case: [] for case in cases(vanishes=can_vanish())
+        }
+        self.title = f"{len(self.outcomes)} ways to cut a connection, {times} times"
+        self.rounds = times * len(self.outcomes)
         self._proxies: dict[str, Proxy] = {}
 
     @contextmanager
@@ -129,7 +159,7 @@ class CutConnection(Experiment):
 
     def round(self, stage: Stage, number: int) -> None:
         """One cut."""
-        case = CASES[number % len(CASES)]
+        case = list(self.outcomes)[number % len(self.outcomes)]
         stage.tell(case.title)
         time.sleep(REST_S + stage.random.uniform(0, MAX_WAIT_S))
         proxy = self._proxies[case.link.stream]
@@ -157,13 +187,20 @@ class CutConnection(Experiment):
 
     def reasons(self) -> list[str]:
         """Every connection came back, but for those that need not; the goals, over all cases."""
-        reasons = [text for case in CASES for text in unfulfilled(case, self.outcomes[case])]
+        reasons = [
+            text for case, found in self.outcomes.items() for text in unfulfilled(case, found)
+        ]
         for what, goal_ns in (
             ("reconnection after RST or FIN", AT_ONCE_NS),
             ("reconnection after silence", SILENCE_NS),
         ):
-            found = [o for case in CASES if case.limit_ns == goal_ns for o in self.outcomes[case]]
-            reasons += missed_goal(what, _reconnections(found), goal_ns)
+            times_ns = [
+                time_ns
+                for case, found in self.outcomes.items()
+                if case.limit_ns == goal_ns
+                for time_ns in _reconnections(found)
+            ]
+            reasons += missed_goal(what, times_ns, goal_ns)
         return reasons
 
     def figures(self) -> dict[str, Any]:
@@ -198,6 +235,7 @@ def cut(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> Outcome
     injected_ns = time.monotonic_ns()
     proxy.cut(case.fault(random))
     deadline_s = time.monotonic() + RECOVERY_S
+    cut_ns = None
     while time.monotonic() < deadline_s:
         time.sleep(LOOK_S)
         now_ns = time.monotonic_ns()
@@ -208,7 +246,21 @@ def cut(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> Outcome
         never = case.limit_ns is None and now_ns - cut_ns > NEVER_NS
         if outcome.reconnection_ns is not None or never:
             return outcome
-    return Outcome(None, None, 0)
+    took_effect = cut_ns is not None and cut_ns >= injected_ns
+    return given_up(case, cut_ns if took_effect else None, events[seen:])
+
+
+def given_up(case: Case, cut_ns: int | None, events: Sequence[Event]) -> Outcome:
+    """Return the outcome of a cut after which the client was not connected again. Pure.
+
+    `cut_ns`: when the cut took effect, if it did.
+    """
+    if cut_ns is None:
+        return Outcome(None, None, 0, NO_BYTE)
+    outcome = measure(case, cut_ns, events)
+    if outcome.detection_ns is None and case.needs_order and _first_order_ns(case, events) is None:
+        return Outcome(None, None, 0, NO_ORDER)
+    return outcome
 
 
 def measure(case: Case, cut_ns: int, events: Sequence[Event]) -> Outcome:
@@ -220,13 +272,19 @@ def measure(case: Case, cut_ns: int, events: Sequence[Event]) -> Outcome:
         return Outcome(None, None, 0)
     back_ns = next((e.at_ns for e in told if e.name == "connected" and e.at_ns >= lost_ns), None)
     owed_ns = cut_ns
-    if case.link.stream == "orders" and case.limit_ns == SILENCE_NS:
-        owed_ns = min((e.at_ns for e in mine if e.name == "order_sent"), default=cut_ns)
-    # An order that was on its way when the connection was cut was owed an answer all along.
-    owed_ns = min(owed_ns, lost_ns)
+    if case.needs_order and (order_ns := _first_order_ns(case, mine)) is not None:
+        # An order that was on its way when the connection was cut was owed an answer all along.
+        owed_ns = min(order_ns, lost_ns)
     return Outcome(
-        lost_ns - owed_ns, None if back_ns is None else back_ns - owed_ns, owed_ns - cut_ns
+        max(LEAST_NS, lost_ns - owed_ns),
+        None if back_ns is None else max(LEAST_NS, back_ns - owed_ns),
+        owed_ns - cut_ns,
     )
+
+
+def _first_order_ns(case: Case, events: Sequence[Event]) -> int | None:
+    sent = ("order_sent", case.link.client)
+    return next((e.at_ns for e in events if (e.name, e.source) == sent), None)
 
 
 def unfulfilled(case: Case, outcomes: Sequence[Outcome]) -> list[str]:
@@ -234,7 +292,9 @@ def unfulfilled(case: Case, outcomes: Sequence[Outcome]) -> list[str]:
     reasons = []
     for number, outcome in enumerate(outcomes, 1):
         where = f"{' '.join(case.title.split())}, cut {number}"
-        if case.limit_ns is None:
+        if outcome.in_vain:
+            reasons.append(f"{where}: {outcome.in_vain}")
+        elif case.limit_ns is None:
             if outcome.detection_ns is not None:
                 reasons.append(f"{where}: the connection was given up for no reason")
         elif outcome.reconnection_ns is None:

@@ -193,7 +193,8 @@ class HalfOpen(Cut):
 
     In one direction only, the other end hears nothing any more either, but still has a peer.
     With the right to repair connections (CAP_NET_ADMIN) the connection is really gone on our side,
-    and whoever sends into it gets RST. Without that right we only fall silent.
+    and whoever sends into it gets RST (`chaos.proxy.can_vanish`). Without that right we only fall
+    silent.
     """
 
     def cut(self, flow: Flow) -> None:

@@ -24,20 +24,23 @@ Over the whole recording:
 
 ticks at the book       of the tape as the recorder heard it, between the first and the last number
                         to be judged: missing in the book, there a second time, behind a later one
-ticks at the strategy   reported as missed (`ticks_missed`); evaluated again (`evaluation_started`
-                        at or before the last evaluated one); evaluated up to an earlier one of the
-                        same tape (the strategy's file)
+ticks at the strategy   reported as missed (`ticks_missed`), in its absence or because it was lapped
+                        in the ring; evaluated again (`evaluation_started` at or before the last
+                        evaluated one); evaluated up to an earlier one of the same tape (the
+                        strategy's file)
 orders                  lost: logged as sent, or answered with FILLED, and not so in the ledger;
                         doubled: filled twice, as the order manager logs it; expired: rejected in
                         the ledger with a receipt later than `order_ttl` after the sending;
-                        discarded: logged as sent by a strategy that has ended since, never answered
-                        and not in the ledger. Nobody has read them, and its successor decides anew
+                        discarded: the last ones that a strategy, which has ended since, has logged
+                        as sent, neither answered nor in the ledger. Nobody has read them, and its
+                        successor decides anew. One that was answered with an error waits to be sent
+                        again, out of turn: it may be discarded before others that are in the ledger
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -219,17 +222,33 @@ def ticks_at_book(
 
 def ticks_at_strategy(events: Iterable[Event], evaluated: Sequence[Evaluated]) -> TickCounts:
     """Count what the strategy says of itself, and what its file shows."""
-    missed = repeated = 0
-    for event in events:
-        if event.source != STRATEGY:
-            continue
-        details = event.details
-        if event.name == "ticks_missed":
-            missed += details.get("ticks") or details["last"] - details["first"] + 1
-        elif event.name == "evaluation_started":
-            repeated += max(0, details["last_evaluated"] - details["first_evaluated"] + 1)
+    of_strategy = [event for event in events if event.source == STRATEGY]
+    repeated = sum(
+        max(0, e.details["last_evaluated"] - e.details["first_evaluated"] + 1)
+        for e in of_strategy
+        if e.name == "evaluation_started"
+    )
     backwards = sum(b.tape == a.tape and b.sequence < a.sequence for a, b in pairwise(evaluated))
+    missed = ticks_of_absence(of_strategy) + _lapped_ticks(of_strategy)
     return TickCounts(missed, repeated, backwards)
+
+
+def ticks_of_absence(events: Iterable[Event]) -> int:
+    """Count the ticks that the strategy reports of a time in which it was not attached."""
+    return sum(
+        e.details["last"] - e.details["first"] + 1
+        for e in events
+        if (e.source, e.name) == (STRATEGY, "ticks_missed") and e.details["where"] == "strategy"
+    )
+
+
+def _lapped_ticks(of_strategy: Iterable[Event]) -> int:
+    """Count what the strategy reports of a ring that was lapped: each line has its own number."""
+    return sum(
+        e.details["ticks"]
+        for e in of_strategy
+        if e.name == "ticks_missed" and e.details["where"] == "ring"
+    )
 
 
 class OrderCounts(NamedTuple):
@@ -253,34 +272,34 @@ class Decision(NamedTuple):
     tick_sequence: int
 
 
-class Sent(NamedTuple):
-    """The orders that a strategy has logged as sent."""
+class Life(NamedTuple):
+    """What a life of the strategy has logged of its orders."""
 
-    by_this_life: set[Decision]
-    by_earlier_lives: set[Decision]
+    sent: set[Decision]
+    filled: set[int]
+    """order_ids."""
+    rejected: set[int]
+    answered_with_error: set[int]
+    """That is not final."""
 
 
-def sent_orders(events: Iterable[Event]) -> Sent:
-    """Return the orders that the strategy has logged as sent, those of ended lives apart."""
-    sent = Sent(set(), set())
+def lives(events: Iterable[Event]) -> list[Life]:
+    """Return the lives of the strategy, at least one; the last one may still go on."""
+    found = [Life(set(), set(), set(), set())]
     for event in events:
         if event.source != STRATEGY:
             continue
         if event.name == "started":
-            sent.by_earlier_lives.update(sent.by_this_life)
-            sent.by_this_life.clear()
+            found.append(Life(set(), set(), set(), set()))
         elif event.name == "order_sent":
-            sent.by_this_life.add(Decision(*(event.details[name] for name in Decision._fields)))
-    return sent
-
-
-def answered_orders(events: Iterable[Event]) -> set[int]:
-    """Return the order_ids of which the strategy has logged an answer."""
-    return _order_ids(events, "order_filled") | _order_ids(events, "order_rejected")
-
-
-def _order_ids(events: Iterable[Event], name: str) -> set[int]:
-    return {e.details["order_id"] for e in events if (e.source, e.name) == (STRATEGY, name)}
+            found[-1].sent.add(Decision(*(event.details[name] for name in Decision._fields)))
+        elif event.name == "order_filled":
+            found[-1].filled.add(event.details["order_id"])
+        elif event.name == "order_rejected":
+            found[-1].rejected.add(event.details["order_id"])
+        elif event.name == "order_error" and event.details["order_id"] is not None:
+            found[-1].answered_with_error.add(event.details["order_id"])
+    return found
 
 
 def booked_orders(ledger: Iterable[BookedOrder], client_id: str) -> dict[Decision, BookedOrder]:
@@ -298,9 +317,11 @@ def orders(
     """Compare what was sent and answered with the ledger."""
     booked = booked_orders(ledger, client_id)
     filled = {order.order_id for order in booked.values() if order.status == "FILLED"}
-    sent = sent_orders(events)
-    all_sent = sent.by_this_life | sent.by_earlier_lives
-    told_in_vain = _order_ids(events, "order_filled") - filled
+    all_lives = lives(events)
+    all_sent = {decision for life in all_lives for decision in life.sent}
+    told_in_vain = {order_id for life in all_lives for order_id in life.filled - filled}
+    discarded = {d for life in all_lives[:-1] for d in _discarded(life, booked.keys())}
+    lost = {decision.order_id for decision in all_sent - booked.keys() - discarded}
     fills = Counter(
         e.details["order_id"]
         for e in events
@@ -317,11 +338,22 @@ def orders(
     ]
     return OrderCounts(
         len(all_sent),
-        len({sent.order_id for sent in sent.by_this_life - booked.keys()} | told_in_vain),
+        len(lost | told_in_vain),
         sum(count - 1 for count in fills.values()),
         len(expired),
-        len(sent.by_earlier_lives - booked.keys()),
+        len(discarded),
     )
+
+
+def _discarded(life: Life, booked: Set[Decision]) -> set[Decision]:
+    """Return what nobody has read of a life that has ended: orders are read and booked in order."""
+    last = max((decision.order_id for decision in life.sent & booked), default=0)
+    return {
+        decision
+        for decision in life.sent - booked
+        if decision.order_id not in life.filled | life.rejected
+        and (decision.order_id > last or decision.order_id in life.answered_with_error)
+    }
 
 
 def held_back(

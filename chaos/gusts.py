@@ -38,7 +38,8 @@ LONGEST_S: Final = 5.0
 """How long a gust lasts that has to be ended."""
 SHORTEST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 1.0
-"""Of a role: half of what the watchdog allows."""
+"""Of a role: half of what the default hang_after allows. Under a shorter one the watchdog may end
+the role, which is then hit harder than planned."""
 LULL_S: Final = 5.0
 """No gust begins so long before all roles are hit at once: each of them must have come to age."""
 MOST_BYTES: Final = 200
@@ -97,6 +98,8 @@ class Gust(NamedTuple):
     """0: it is over at once, or others have to see to its end."""
     fault: Fault | None = None
     """What a proxy does."""
+    seed: int = 0
+    """Of the garbage that is sent."""
 
 
 _Card = TypeVar("_Card")
@@ -133,7 +136,8 @@ def plan(random: Random, minutes: float, kinds: Sequence[Kind], roles: Sequence[
         others = [other for other in _victims(kind, roles) if other != victim]
         victims = (victim, *random.sample(others, len(others)))
         fault = _PROXY_FAULTS[kind](random, to) if kind in PROXY_KINDS else None
-        gusts.append(Gust(at_s, kind, victims, _duration_s(random, kind), fault))
+        seed = random.getrandbits(32) if kind is Kind.NOISE else 0
+        gusts.append(Gust(at_s, kind, victims, _duration_s(random, kind), fault, seed))
 
 
 def _cards(kind: Kind, roles: Sequence[str]) -> list[tuple[str, Direction]]:

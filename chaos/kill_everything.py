@@ -16,21 +16,19 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos import figures
 from chaos.figures import FaultFigures
-from chaos.lab import Experiment, Stage, cells, command_line, run
-from chaos.recorder import Recorder
+from chaos.lab import Experiment, Stage, command_line, run
+from chaos.recovery import HEADING, STEPS, Watch, row, times, unrecovered
 from chaos.target import Supervisord, Target, TargetError, known_roles
+from chaos.verdict import ledger_orders
 from lib.errors import CannotStartError
-from lib.ledger.reader import read_ledger
 from lib.ledger.rows import BookedOrder
-from lib.ledger.schema import LedgerError
 from lib.process_handle import ProcessHandle
 from lib.stack import check_ports, wake_supervisord
 
@@ -44,15 +42,6 @@ NEW_ORDER_S: Final = 5.0
 """How long to wait for an order that goes on in the ledger; there need not be any."""
 LOOK_S: Final = 0.02
 LEFT_LOOK_S: Final = 0.002
-
-_RECOVERY: Final = (
-    ("detection of the last", "detection_ns"),
-    ("respawn of the last", "respawn_ns"),
-    ("reconnection of the last", "reconnection_ns"),
-    ("first fresh tick at the strategy", "fresh_tick_ns"),
-    ("first order possible", "order_possible_ns"),
-    ("longest stale time", "stale_ns"),
-)
 
 
 @dataclass(frozen=True)
@@ -97,6 +86,7 @@ class KillEverything(Experiment):
         self.new_orders: list[int] = []
         """Booked since a start, when it was looked at."""
         self._troubles: list[str] = []
+        self._killed: tuple[Target, Supervisord] | None = None  # and not started again yet
 
     def round(self, stage: Stage, number: int) -> None:
         """Kill the roles, or supervisord, in turn."""
@@ -114,63 +104,70 @@ class KillEverything(Experiment):
             if number % 2 == 0:
                 self._kill_roles(stage, roles)
             else:
-                supervisord = handles.enter_context(closing(stage.target.supervisord()))
-                self._kill_supervisord(stage, supervisord, roles)
+                self._kill_supervisord(stage, roles)
 
     def _kill_roles(self, stage: Stage, roles: Sequence[ProcessHandle]) -> None:
         stage.tell("all roles are killed: recovering")
-        watch = _Watch(stage.recorder, time.monotonic_ns())
+        watch = Watch(stage.recorder, self.roles)
         for role in roles:
             role.kill()
-        self.roles_killed.append(watch.until_recovered())
+        self.roles_killed.append(watch.until_recovered(ALL_BACK_S))
 
-    def _kill_supervisord(
-        self, stage: Stage, supervisord: Supervisord, roles: Sequence[ProcessHandle]
-    ) -> None:
+    def _kill_supervisord(self, stage: Stage, roles: Sequence[ProcessHandle]) -> None:
         stage.tell("supervisord is killed: everything goes")
         target, recording = stage.target, stage.recorder.recording
         tape = recording.playing
-        watch = _Watch(stage.recorder, time.monotonic_ns())
-        try:
-            recording.cut_off.add(tape)
-            supervisord.kill()
-            self.departures.append(departure(_signs(target, supervisord, roles)))
-            before = _orders(target)
-        finally:
-            watch.begun_ns = target.start_again(supervisord)
+        watch = Watch(stage.recorder, self.roles)
+        supervisord = target.supervisord()
+        recording.cut_off.add(tape)
+        self._killed = target, supervisord
+        supervisord.kill()
+        self.departures.append(departure(_signs(target, supervisord, roles)))
+        before = ledger_orders(target)
+        watch.begun_ns = self._start_again()
         stage.tell("started again: recovering")
         # What is noticed of a start is no detection of a fault.
-        self.started_again.append(replace(watch.until_recovered(), detection_ns=None))
+        self.started_again.append(replace(watch.until_recovered(ALL_BACK_S), detection_ns=None))
         where = f"start {len(self.started_again)}"
         if recording.playing == tape and not self.started_again[-1].pending:
             self._troubles.append(f"{where}: the tape of before is played on")
         deadline_s = time.monotonic() + NEW_ORDER_S
-        while len(after := _orders(target)) <= len(before) and time.monotonic() < deadline_s:
+        while len(after := ledger_orders(target)) <= len(before) and time.monotonic() < deadline_s:
             time.sleep(LOOK_S)
         self.new_orders.append(len(after) - len(before))
         self._troubles += [f"{where}: {what}" for what in broken_off(before, after)]
 
+    def _start_again(self) -> int:
+        """Start what was killed; return when that was (monotonic ns). Raises TargetError."""
+        assert self._killed
+        target, supervisord = self._killed
+        started_ns = target.start_again(supervisord)
+        self._killed = None
+        supervisord.close()
+        return started_ns
+
+    def put_back(self) -> None:
+        """Start again what was killed and is not a private stack's, which ends anyway."""
+        if self._killed and not self._killed[0].private:
+            self._start_again()
+
     def table(self) -> list[str]:
         """Each time with its median, p90 and maximum."""
         return [
-            f"{'time to (ms)':<34}{'n':>5}{'median':>9}{'p90':>9}{'max':>9}",
+            HEADING,
             "all roles killed",
-            *_rows(self.roles_killed, _RECOVERY),
+            *_rows(self.roles_killed, STEPS),
             "supervisord killed",
             *_rows(self.departures, _DEPARTURE),
             "supervisord started again",
-            *_rows(self.started_again, _RECOVERY[1:]),
+            *_rows(self.started_again, STEPS[1:]),
             f"  orders booked since: {', '.join(map(str, self.new_orders)) or '-'}",
         ]
 
     def reasons(self) -> list[str]:
         """Everything went, came back, and went on."""
-        reasons = [
-            f"{what} {number}: waited in vain until {' and until '.join(found.pending)}"
-            for what, all_found in (("kill", self.roles_killed), ("start", self.started_again))
-            for number, found in enumerate(all_found, 1)
-            if found.pending
-        ]
+        reasons = unrecovered("kill", self.roles_killed)
+        reasons += unrecovered("start", self.started_again)
         reasons += [
             f"end {number} of supervisord: not so within {LEFT_S:g} s: {label}"
             for number, found in enumerate(self.departures, 1)
@@ -190,47 +187,6 @@ class KillEverything(Experiment):
                 )
             ],
         }
-
-
-class _Watch:
-    """Takes the figures of everything that was killed or started at once."""
-
-    def __init__(self, recorder: Recorder, begun_ns: int) -> None:
-        self.begun_ns = begun_ns
-        self._recording = recorder.recording
-        self._seen_events = len(self._recording.events)
-        self._seen_evaluated = len(self._recording.evaluated)
-
-    def until_recovered(self) -> FaultFigures:
-        """Wait until every role has recovered, for a bounded time."""
-        deadline_s = time.monotonic() + ALL_BACK_S
-        while (found := self._measured()).pending and time.monotonic() < deadline_s:
-            time.sleep(LOOK_S)
-        return found
-
-    def _measured(self) -> FaultFigures:
-        now_ns = time.monotonic_ns()
-        events = self._recording.events[self._seen_events :]
-        evaluated = self._recording.evaluated[max(0, self._seen_evaluated - 1) :]
-        return slowest(
-            [
-                figures.measure(role, self.begun_ns, now_ns, events, evaluated)
-                for role in known_roles()
-            ]
-        )
-
-
-def slowest(found: Sequence[FaultFigures]) -> FaultFigures:
-    """Return the worst of each figure; where some role is still waited for, all is."""
-    pending = tuple(dict.fromkeys(what for one in found for what in one.pending))
-    worst: dict[str, int | None] = {}
-    for field in fields(FaultFigures):
-        values = [getattr(one, field.name) for one in found]
-        if field.name != "pending":
-            worst[field.name] = max((v for v in values if v is not None), default=None)
-    if pending:
-        worst["order_possible_ns"] = None
-    return FaultFigures(**worst, pending=pending)  # type: ignore[arg-type]
 
 
 def departure(signs: dict[str, Callable[[], bool]]) -> Departure:
@@ -267,14 +223,6 @@ def _ports_are_free(target: Target) -> bool:
     return True
 
 
-def _orders(target: Target) -> list[BookedOrder]:
-    try:
-        with read_ledger(target.var_dir / target.settings.order_manager.ledger) as ledger:
-            return list(ledger.orders())
-    except (FileNotFoundError, LedgerError) as error:
-        raise TargetError(str(error)) from None
-
-
 def broken_off(before: Iterable[BookedOrder], after: Iterable[BookedOrder]) -> list[str]:
     """Say where a ledger does not go on from what it was, a line each. Pure."""
     known = {(order.client_id, order.order_id): order for order in before}
@@ -304,13 +252,8 @@ def broken_off(before: Iterable[BookedOrder], after: Iterable[BookedOrder]) -> l
     return found
 
 
-def _rows(found: Sequence[object], times: Iterable[tuple[str, str]]) -> list[str]:
-    lines = []
-    for label, field in times:
-        values = [value for one in found if (value := getattr(one, field)) is not None]
-        cell = "".join(f"{text:>9}" for text in cells(values))
-        lines.append(f"  {label:<32}{len(values):>5}{cell}")
-    return lines
+def _rows(found: Sequence[object], steps: Iterable[tuple[str, str]]) -> list[str]:
+    return [row(f"  {label}", times(found, figure)) for label, figure in steps]
 
 
 if __name__ == "__main__":

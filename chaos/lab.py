@@ -24,10 +24,10 @@ from pathlib import Path
 from random import Random
 from statistics import median
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from chaos.recorder import Recorder
-from chaos.target import Target, TargetError, find_target
+from chaos.target import Target, TargetError, find_target, known_roles
 from chaos.verdict import Totals, findings_about, losses, settle, take_totals
 from lib.clock import MILLISECOND_NS, utc_stamp
 
@@ -45,14 +45,14 @@ EXIT_INTERRUPTED: Final = 130
 
 
 class Interrupted(Exception):  # noqa: N818 - nobody erred
-    """Ctrl-C, or SIGTERM."""
+    """Ctrl-C, SIGTERM, or the end of the terminal."""
 
 
 class Tell(Protocol):
     """Says what is being waited for."""
 
-    def __call__(self, what: str) -> None:
-        """Show it."""
+    def __call__(self, what: str, part: float = 0.0) -> None:
+        """Show it. `part`: how much of the round is done, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,14 @@ class Experiment(ABC):
     def round(self, stage: Stage, number: int) -> None:
         """Break something, wait for the recovery, measure it; put back what was broken.
 
-        `number` counts from 0. Also when it ends by an exception, nothing may stay broken. Raises
-        TargetError where the stack is not fit for a round.
+        `number` counts from 0. Raises TargetError where the stack is not fit for a round.
+        """
+
+    def put_back(self) -> None:  # noqa: B027 - there may be nothing to put back
+        """Put back whatever a round that did not come to its end has left broken.
+
+        Ctrl-C may have come at any moment, also in the middle of this: then it is called again.
+        Raises TargetError.
         """
 
     def withheld(self) -> Mapping[str, Collection[int]]:
@@ -122,9 +128,16 @@ class Result:
     """Why the hypothesis does not hold, a line each; [] if it does."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong command line is one line: --help tells the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_NO_TARGET, f"{self.prog}: {message}\n")
+
+
 def command_line(name: str, description: str | None, times: int = 5) -> argparse.ArgumentParser:
     """Return a parser of the options that all experiments have in common."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"chaos/{name}.py",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -162,21 +175,30 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> int:
             with find_target(
                 arguments.config, arguments.var_dir, needs_private=experiment.needs_private
             ) as target:
-                result = _run(experiment, target, Random(arguments.seed))
+                try:
+                    result = _run(experiment, target, Random(arguments.seed))
+                except Interrupted:
+                    target.end()
+                    target.remove_files()
+                    raise
+            print(report(experiment, result))
             if not result.reasons:
                 target.remove_files()
             elif target.private:
                 print(f"its logs and its ledger stay in {target.var_dir}")
+            if arguments.json:
+                text = json.dumps(to_json(experiment, arguments.seed, result), indent=1)
+                arguments.json.write_text(text + "\n", encoding="utf-8")
         except TargetError as error:
             print(f"{program}: {error}", file=sys.stderr)
             return EXIT_NO_TARGET
-        except Interrupted:
-            print(f"{program}: interrupted, what was broken is put back", file=sys.stderr)
+        except Interrupted as error:
+            if not isinstance(error.__cause__, TargetError):
+                print(f"{program}: interrupted, what was broken is put back", file=sys.stderr)
             return EXIT_INTERRUPTED
-        print(report(experiment, result))
-        if arguments.json:
-            text = json.dumps(to_json(experiment, arguments.seed, result), indent=1)
-            arguments.json.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            print(f"{program}: cannot write {arguments.json}: {error.strerror}", file=sys.stderr)
+            return EXIT_NO_TARGET
     return EXIT_DOES_NOT_HOLD if result.reasons else EXIT_HOLDS
 
 
@@ -187,28 +209,77 @@ def _run(experiment: Experiment, target: Target, random: Random) -> Result:
         raise TargetError(f"the stack in {target.var_dir} has no role {', '.join(sorted(missing))}")
     with experiment.prepared(target):
         target.wait_until_steady()
-        progress = Progress(experiment.rounds)
         with Recorder(target.settings) as recorder:
             recorder.wait_until_caught_up()
-            troubles = recorder.recording.troubles
-            number = 0
+            recording = recorder.recording
+            troubles = recording.troubles
             try:
-                for number in range(experiment.rounds):
-                    experiment.round(Stage(target, recorder, random, progress.at(number)), number)
-                progress.at(experiment.rounds)("what is under way arrives")
-            except TargetError as error:  # it was healthy, and is not any more
-                troubles.append(f"round {number + 1}: {error}")
-            finally:
-                progress.clear()
-            complete_to = settle(target, recorder.recording)
+                with putting_back(experiment):
+                    troubles += _rounds(experiment, target, recorder, random)
+            except TargetError as error:
+                troubles.append(f"could not be put back: {error}")
+            tape_ended = recording.tape_ended
+            complete_to = settle(target, recording)
         for tape, sequences in experiment.withheld().items():
             for sequence in sequences:
-                recorder.recording.tapes[tape].pop(sequence, None)
-        totals = take_totals(target, recorder.recording, complete_to)
+                recording.tapes[tape].pop(sequence, None)
+        totals = take_totals(target, recording, complete_to)
         target.end()
-    findings = findings_about(target, recorder.recording, complete_to)
-    reasons = [*experiment.reasons(), *losses(totals, experiment.roles), *troubles, *findings]
+    if recording.ended_early:  # whoever is blind must not accuse anybody
+        return Result(totals, [recording.ended_early])
+    findings = findings_about(target, recording, complete_to)
+    # Where there were no ticks, it was waited for them in vain.
+    own_reasons = [] if tape_ended else experiment.reasons()
+    reasons = [*own_reasons, *losses(totals, experiment.roles), *troubles, *findings]
     return Result(totals, reasons)
+
+
+def _rounds(
+    experiment: Experiment, target: Target, recorder: Recorder, random: Random
+) -> list[str]:
+    """Do all rounds; return why it came to an end before the last one, if it did."""
+    progress = Progress(experiment.rounds)
+    number = 0
+    try:
+        for number in range(experiment.rounds):
+            recorder.require_sight()
+            experiment.round(Stage(target, recorder, random, progress.at(number)), number)
+        progress.at(experiment.rounds)("what is under way arrives")
+    except TargetError as error:  # it was healthy, and is not any more
+        if not recorder.recording.tape_ended:
+            return [f"round {number + 1}: {error}"]
+    finally:
+        progress.clear()
+    if recorder.recording.tape_ended:
+        return [f"the tape has ended in round {number + 1}: choose a longer one"]
+    return []
+
+
+@contextmanager
+def putting_back(experiment: Experiment) -> Iterator[None]:
+    """Put back what is broken when the block ends, also when Ctrl-C comes while that is done."""
+    try:
+        try:
+            yield
+        finally:
+            experiment.put_back()
+    except Interrupted:
+        experiment.put_back()  # no signal disturbs this: after the first one they are ignored
+        raise
+    except TargetError as error:
+        if not _came_of_interruption(error):
+            raise
+        print(f"chaos/{experiment.name}.py: could not be put back: {error}", file=sys.stderr)
+        raise Interrupted from error
+
+
+def _came_of_interruption(error: BaseException | None) -> bool:
+    """Whether it was raised while an interruption was under way."""
+    while error is not None:
+        if isinstance(error, Interrupted):
+            return True
+        error = error.__context__
+    return False
 
 
 def _where(experiment: Experiment, target: Target) -> str:
@@ -286,8 +357,8 @@ class Progress:
     def at(self, done: int) -> Tell:
         """Return what shows the bar after `done` rounds."""
 
-        def tell(what: str) -> None:
-            filled = BAR_CHARACTERS * done // self._rounds
+        def tell(what: str, part: float = 0.0) -> None:
+            filled = int(BAR_CHARACTERS * (done + part) / self._rounds)
             bar = f"[{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}]"
             self._write(f"{bar} {done}/{self._rounds} {what}")
 
@@ -305,19 +376,27 @@ class Progress:
 
 @contextmanager
 def signals_as_interruption() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise Interrupted, once: a second must not disturb the cleaning."""
+    """Let these signals raise Interrupted, once: a second must not disturb the cleaning."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         raise Interrupted
 
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def role_argument(text: str) -> str:
+    """Read the name of a role, for a parser. Raises ArgumentTypeError."""
+    if text not in known_roles():
+        raise argparse.ArgumentTypeError(f"no role {text!r}; there are {', '.join(known_roles())}")
+    return text
 
 
 def _output_file(text: str) -> Path:

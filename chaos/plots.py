@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from chaos.gusts import Kind
+from chaos.recorder import LOOK_S
 from chaos.report import Series
 from lib.clock import MILLISECOND_NS, SECOND_NS
 
@@ -38,8 +39,8 @@ DOTS: Final = "#2a6fb0"
 GOAL: Final = "#c0392b"
 MEDIAN: Final = "#111111"
 STALE: Final = "#f6d5d0"
-LEAST_MS: Final = 1.0
-"""A client whose order was due just when it noticed the cut has recovered within microseconds."""
+LEAST_MS: Final = LOOK_S * 1000
+"""The recorder cannot tell shorter times from each other."""
 SHORTEST_SHOWN_S: Final = 0.25
 """As long is the bar of a fault that is over at once."""
 SPREAD: Final = 0.22

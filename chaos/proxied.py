@@ -81,12 +81,15 @@ def with_client_settings(configuration: str, clients_file: Path) -> str:
 
 def _update(configuration: Path) -> None:
     """Have supervisord restart the programs whose configuration has changed."""
-    result = subprocess.run(
-        [sys.executable, "-m", "supervisor.supervisorctl", "-c", configuration, "update"],
-        capture_output=True,
-        text=True,
-        timeout=UPDATE_S,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisorctl", "-c", configuration, "update"],
+            capture_output=True,
+            text=True,
+            timeout=UPDATE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TargetError(f"supervisorctl update takes over {UPDATE_S:g} s") from None
     if result.returncode != 0:
         raise TargetError(f"supervisorctl update: {(result.stdout + result.stderr).strip()}")

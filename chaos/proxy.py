@@ -431,11 +431,23 @@ def reset(sock: socket.socket) -> bool:
     return True
 
 
+def can_vanish() -> bool:
+    """Whether `vanish` would do anything here."""
+    with socket.socket() as sock:
+        return _repair(sock)
+
+
 def vanish(sock: socket.socket) -> bool:
     """Close a connection without a word to its peer; False, and nothing done, without the right."""
+    if not _repair(sock):
+        return False
+    sock.close()
+    return True
+
+
+def _repair(sock: socket.socket) -> bool:
     try:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
     except OSError:  # not permitted, or a kernel without it
         return False
-    sock.close()
     return True

@@ -10,6 +10,10 @@ It records, each with the monotonic time at which it was seen,
 
 The first two are noticed when they come, the other two within `LOOK_S`. It never asks supervisord
 anything: any question would wake it, and so change what is measured.
+
+A recorder that sees nothing must not accuse the stack: before the first round it has to see all of
+one stack, or there is no experiment; one that ends early, by an error or at `MAX_TICKS`, says so
+(`Recording.ended_early`), and nothing that is missing from then on says anything of the stack.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from typing import Any, Final, NamedTuple, Self
 import msgspec
 
 from chaos.records import BookedTick, Tick
-from chaos.target import known_roles, strategy_state
+from chaos.target import TargetError, known_roles, strategy_state
 from lib.prices import parse_price
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
@@ -35,11 +39,15 @@ from lib.state_file import StateFile, open_state
 from lib.story import Follower, tell_supervisor
 
 LOOK_S: Final = 0.002
-"""How often the logs and the strategy's file are looked at, and a lost connection is tried."""
-CATCH_UP_S: Final = 60.0
+"""How often the logs and the strategy's file are looked at."""
+CONNECT_RETRY_S: Final = 0.02
+"""How often a refused connection is tried again."""
+CATCH_UP_S: Final = 30.0
 """How long it may take to read what was there before the recording."""
 ATTACH_RETRY_S: Final = 0.05
 """How often to look for the price book while there is none."""
+MAX_TICKS: Final = 2_000_000
+"""So many ticks are recorded: more than a gigabyte, almost three hours at 200 ticks a second."""
 RECEIVE_BYTES: Final = 1 << 20
 SUPERVISORD: Final = "supervisord"
 
@@ -90,12 +98,39 @@ class Recording:
     events: list[Event] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     """What the observer itself met and should not have, a line each."""
+    ended_tape: str = ""
+    """The last tape of which the gateway has said that it has ended."""
+    ended_early: str = ""
+    """Why nothing was seen any more before the recording was over, for people; "" if all was."""
+
+    @property
+    def tape_ended(self) -> bool:
+        """Whether there is nothing more to come of the tape that is played."""
+        return bool(self.ended_tape) and self.ended_tape == self.playing
 
     def tape_reaches_book(self) -> bool:
         """Whether the latest tick of the book was heard, too."""
         return bool(self.booked) and self.booked[-1].sequence in self.tapes.get(
             self.booked[-1].tape, ()
         )
+
+    def missing_sight(self) -> str:
+        """Say what of one stack, its tape, book and strategy, cannot be seen; "" if all can.
+
+        A tape has a name that no other one has.
+        """
+        if not self.booked:
+            return "the price book of these settings shows no tick"
+        if not self.tape_reaches_book():
+            return "the gateway of these settings does not play the ticks of their price book"
+        if not self.evaluated or self.evaluated[-1].tape != self.booked[-1].tape:
+            return "the strategy evaluates other ticks than the price book of these settings has"
+        return ""
+
+    def is_full(self) -> bool:
+        """Whether as much is recorded as may be."""
+        heard = sum(len(ticks) for ticks in self.tapes.values())
+        return max(len(self.booked), heard) >= MAX_TICKS
 
     def add_booked(
         self,
@@ -124,19 +159,19 @@ class TapeListener:
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
         self._tail = b""
-        self._next = 0  # 0: there was no answer to HELLO yet
+        self._is_answered = False
+        self._next = max(recording.tapes.get(recording.playing, ()), default=0) + 1
 
     def connected(self) -> bytes:
         """Return what to send first on a new connection.
 
         We go on where we were; at first, from where the book's record begins, or from the start.
         """
-        tape = self._recording.playing
-        first = max(self._recording.tapes.get(tape, ()), default=0) + 1
+        tape, first = self._recording.playing, self._next
         if not tape and self._recording.booked:
             tape, first = self._recording.booked[0][:2]
         self._tail = b""
-        self._next = 0
+        self._is_answered = False
         return b"HELLO,1,%d%b*" % (first, f",{tape}".encode() if tape else b"")
 
     def receive(self, data: bytes, now_ns: int) -> None:
@@ -149,7 +184,8 @@ class TapeListener:
                 self._recording.tapes.setdefault(self._recording.playing, {})
                 self._recording.heard_ns.setdefault(self._recording.playing, {})
                 self._next = int(rest[2])
-            elif not self._next:
+                self._is_answered = True
+            elif not self._is_answered:
                 continue  # a plain frame that came before the answer
             elif word == b"BATCH":
                 if int(rest[0]) != self._next:
@@ -177,11 +213,17 @@ class Recorder:
     """
 
     def __init__(self, settings: Settings) -> None:
+        """Raises TargetError where the tape is too fast to be recorded."""
+        if not settings.gateway.rate:
+            raise TargetError(
+                "with gateway.rate = 0 the tape runs too fast to be recorded: choose a rate above 0"
+            )
         self.recording = Recording()
         self._gateway = (settings.gateway.host, settings.gateway.price_port)
         self._listener = TapeListener(self.recording)
         self._sock: socket.socket | None = None
-        self._hello = b""  # what is still to be sent
+        self._is_connected = False
+        self._next_connect_s = 0.0
         self._book_name = settings.price_book.name
         self._book: SharedPriceBook | None = None
         self._reader: PriceBookReader | None = None
@@ -212,11 +254,23 @@ class Recorder:
         self._thread.join()
 
     def wait_until_caught_up(self) -> None:
-        """Wait until what was there before has been read: then all is seen when it comes."""
-        if not self._caught_up.wait(CATCH_UP_S):
-            self.recording.troubles.append(
-                f"the recorder has not read all that was there before within {CATCH_UP_S:g} s"
+        """Wait until what was there before has been read: then all is seen when it comes.
+
+        Raises TargetError where it cannot be seen.
+        """
+        is_in_time = self._caught_up.wait(CATCH_UP_S)
+        self.require_sight()
+        if not is_in_time:
+            missing = self.recording.missing_sight() or "ticks come faster than they are read"
+            raise TargetError(
+                f"the stack could not be observed within {CATCH_UP_S:g} s: {missing} (was it "
+                "started with another --config?)"
             )
+
+    def require_sight(self) -> None:
+        """Raise TargetError if the recorder has ended early: a round would not be seen."""
+        if self.recording.ended_early:
+            raise TargetError(self.recording.ended_early)
 
     def note(self, source: str, name: str, **details: Any) -> None:
         """Put an event of the lab's own among the others."""
@@ -226,8 +280,14 @@ class Recorder:
         try:
             while not self._stop.is_set():
                 self._pass()
+                if self.recording.is_full():
+                    self.recording.ended_early = (
+                        f"the recorder ended early: it keeps {MAX_TICKS:,} ticks, and there were "
+                        "more (take fewer rounds, or a lower gateway.rate)"
+                    )
+                    break
         except Exception as error:
-            self.recording.troubles.append(f"the recorder ended early: {error!r}")
+            self.recording.ended_early = f"the recorder ended early: {error!r}"
         finally:
             self._caught_up.set()  # nobody has to wait any more
             self._disconnect()
@@ -238,7 +298,7 @@ class Recorder:
 
     def _pass(self) -> None:
         may_sleep = self._reader is None or self._reader.arm()
-        if self._reader and may_sleep and self.recording.tape_reaches_book():
+        if may_sleep and not self._caught_up.is_set() and not self.recording.missing_sight():
             self._caught_up.set()
         left_s = max(0.0, self._next_look_s - time.monotonic())
         for key, _ in self._selector.select(left_s if may_sleep else 0):
@@ -258,23 +318,28 @@ class Recorder:
 
         The book comes first: of a tape that is played for hours, only what it has is wanted.
         """
-        if not self.recording.booked:
+        if self._is_connected or not self.recording.booked:
             return
-        if self._sock is None:
-            self._sock = socket.socket()
-            self._sock.setblocking(False)
-            self._sock.connect_ex(self._gateway)  # what became of it is told by sending
-            self._hello = self._listener.connected()
-        if self._hello:
-            try:
-                self._sock.send(self._hello)
-            except BlockingIOError:
-                return
-            except OSError:  # refused
-                self._disconnect()
-                return
-            self._hello = b""
-            self._selector.register(self._sock, selectors.EVENT_READ)
+        try:
+            if self._sock is None:
+                if time.monotonic() < self._next_connect_s:
+                    return
+                self._next_connect_s = time.monotonic() + CONNECT_RETRY_S
+                family, _, _, _, address = socket.getaddrinfo(
+                    *self._gateway, type=socket.SOCK_STREAM
+                )[0]
+                self._sock = socket.socket(family)
+                self._sock.setblocking(False)
+                self._sock.connect_ex(address)
+            self._sock.send(b"")  # nothing: but it tells what became of the connection
+            self._sock.send(self._listener.connected())
+        except BlockingIOError:  # under way
+            return
+        except OSError:  # refused
+            self._disconnect()
+            return
+        self._is_connected = True
+        self._selector.register(self._sock, selectors.EVENT_READ)
 
     def _disconnect(self) -> None:
         if self._sock is not None:
@@ -282,6 +347,7 @@ class Recorder:
                 self._selector.unregister(self._sock)
             self._sock.close()
             self._sock = None
+            self._is_connected = False
 
     def _receive(self) -> None:
         assert self._sock
@@ -356,6 +422,8 @@ class Recorder:
     def _add(self, event: Event | None) -> None:
         if event:
             self.recording.events.append(event)
+            if (event.source, event.name) == ("gateway", "tape_ended"):
+                self.recording.ended_tape = event.details["tape"]
 
 
 def parse_event(at_ns: int, role: str, line: bytes) -> Event | None:

@@ -15,24 +15,14 @@ from typing import Any, Final
 
 from chaos import figures
 from chaos.figures import FaultFigures
-from chaos.lab import RECOVERY_S, Experiment, Stage, cells, command_line, missed_goal, run
+from chaos.lab import RECOVERY_S, Experiment, Stage, command_line, missed_goal, run
 from chaos.recorder import Recorder
+from chaos.recovery import HEADING, STEPS, Watch, row, times, unrecovered
 from chaos.role_faults import Fault, Goal, Restart, Signal
 from lib.clock import MILLISECOND_NS
 
 MAX_WAIT_S: Final = 1.0
 """A fault comes at a random moment of so long: supervisord's loop has a period of a second."""
-LOOK_S: Final = 0.02
-
-STEPS: Final = (
-    ("detection", "detection_ns"),
-    ("respawn", "respawn_ns"),
-    ("reconnection", "reconnection_ns"),
-    ("first fresh tick at the strategy", "fresh_tick_ns"),
-    ("first order possible", "order_possible_ns"),
-    ("longest stale time", "stale_ns"),
-)
-"""The times that are taken, and their fields in `FaultFigures`."""
 
 
 class RoleExperiment(Experiment):
@@ -47,72 +37,50 @@ class RoleExperiment(Experiment):
         self.found: list[FaultFigures] = []
         self._fault = fault
         self._goal: Goal | None = None
+        self._recorder: Recorder | None = None
 
     def round(self, stage: Stage, number: int) -> None:
         """One fault and its recovery."""
         stage.tell("waiting for the steady state")
         process = stage.target.wait_until_steady()[self._fault.role]
+        self._recorder = stage.recorder
         self._goal = self._fault.goal(stage.target.settings)
         time.sleep(stage.random.uniform(0, MAX_WAIT_S))
         stage.tell("recovering")
-        try:
-            self.found.append(self._hit(stage, process.pid))
-        finally:
-            self._undo(stage.recorder)
+        watch = Watch(stage.recorder, self.roles)
+        self._fault.inject(stage.target, process.pid)
+        undo_s = time.monotonic() + (self._fault.undo_after_s or math.inf)
 
-    def _hit(self, stage: Stage, pid: int) -> FaultFigures:
-        recording, fault = stage.recorder.recording, self._fault
-        seen_events, seen_evaluated = len(recording.events), len(recording.evaluated)
-        injected_ns = time.monotonic_ns()
-        fault.inject(stage.target, pid)
-
-        def measured() -> FaultFigures:
-            return figures.measure(
-                fault.role,
-                injected_ns,
-                time.monotonic_ns(),
-                recording.events[seen_events:],
-                recording.evaluated[max(0, seen_evaluated - 1) :],
-            )
-
-        begun_s = time.monotonic()
-        undo_s = begun_s + (fault.undo_after_s or math.inf)
-        deadline_s = begun_s + stage.target.settings.watchdog.hang_after + RECOVERY_S
-        while (found := measured()).pending and time.monotonic() < deadline_s:
+        def undo_in_time() -> None:
             if time.monotonic() >= undo_s:
-                self._undo(stage.recorder)
-            time.sleep(LOOK_S)
-        return found
+                self.put_back()
 
-    def _undo(self, recorder: Recorder) -> None:
-        if self._fault.undo():
-            recorder.note(figures.LAB, figures.CONTINUED, role=self._fault.role)
+        limit_s = stage.target.settings.watchdog.hang_after + RECOVERY_S
+        self.found.append(watch.until_recovered(limit_s, undo_in_time))
+        self.put_back()
+
+    def put_back(self) -> None:
+        """Undo what nobody else did."""
+        if self._fault.undo() and self._recorder:
+            self._recorder.note(figures.LAB, figures.CONTINUED, role=self._fault.role)
 
     def table(self) -> list[str]:
         """Each time with its median, p90 and maximum."""
-        lines = [f"{'time to (ms)':<34}{'n':>5}{'median':>9}{'p90':>9}{'max':>9}{'goal':>9}"]
+        lines = [f"{HEADING}{'goal':>9}"]
         for label, figure in STEPS:
-            values = self._values(figure)
-            goal = ""
+            line = row(label, times(self.found, figure))
             if self._goal and self._goal.figure == figure:
-                goal = f"{self._goal.limit_ns / MILLISECOND_NS:g}"
-            lines.append(
-                f"{label:<34}{len(values):>5}"
-                + "".join(f"{cell:>9}" for cell in cells(values))
-                + f"{goal:>9}"
-            )
-        return [line.rstrip() for line in lines]
+                line += f"{self._goal.limit_ns / MILLISECOND_NS:>9g}"
+            lines.append(line)
+        return lines
 
     def reasons(self) -> list[str]:
         """Every fault was recovered from in time, and the median reached its goal."""
-        reasons = [
-            f"fault {number}: waited in vain until {' and until '.join(found.pending)}"
-            for number, found in enumerate(self.found, 1)
-            if found.pending
-        ]
+        reasons = unrecovered("fault", self.found)
         if self._goal:
             label = next(label for label, figure in STEPS if figure == self._goal.figure)
-            reasons += missed_goal(label, self._values(self._goal.figure), self._goal.limit_ns)
+            found = times(self.found, self._goal.figure)
+            reasons += missed_goal(label, found, self._goal.limit_ns)
         return reasons
 
     def figures(self) -> dict[str, Any]:
@@ -123,9 +91,6 @@ class RoleExperiment(Experiment):
             "goal": self._goal._asdict() if self._goal else None,
             "rounds": [asdict(found) for found in self.found],
         }
-
-    def _values(self, figure: str) -> list[int]:
-        return [value for found in self.found if (value := getattr(found, figure)) is not None]
 
 
 def drop(role: str, description: str) -> int:

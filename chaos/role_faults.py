@@ -47,7 +47,11 @@ class Fault(Protocol):
         """Do it. `pid` is the role's process. Raises TargetError."""
 
     def undo(self) -> bool:
-        """Put back what is still broken; tell whether anything was. May be called at any time."""
+        """Put back what is still broken; tell whether a process goes on that stood still.
+
+        May be called at any time, and again where an interruption came in the middle of it. Raises
+        TargetError.
+        """
 
 
 _KILL_GOALS: Final = {
@@ -101,6 +105,7 @@ class Restart:
             f"a restart of the {role} by supervisord loses no tick and no order, and handles none "
             "twice"
         )
+        self._stopped_in: Target | None = None
 
     def goal(self, settings: Settings) -> Goal | None:
         """A restart takes supervisord its second."""
@@ -108,10 +113,15 @@ class Restart:
 
     def inject(self, target: Target, pid: int) -> None:
         """Ask supervisord; returns when the new process has been running for a second."""
+        self._stopped_in = target
         target.restart(self.role)
+        self._stopped_in = None
 
     def undo(self) -> bool:
-        """Nothing is to be put back."""
+        """Start it where it was only stopped. Raises TargetError."""
+        if self._stopped_in is not None:
+            self._stopped_in.revive(self.role)
+            self._stopped_in = None
         return False
 
 
@@ -153,11 +163,11 @@ class Freeze:
             return False
         try:
             signal.pidfd_send_signal(self._frozen, signal.SIGCONT)
+            goes_on = True
         except ProcessLookupError:
-            return False
-        finally:
-            self._close()
-        return True
+            goes_on = False
+        self._close()
+        return goes_on
 
     def _close(self) -> None:
         if self._frozen is not None:

@@ -65,14 +65,6 @@ class StalledClient:
             return False
         return True
 
-    def waiting_bytes(self) -> int:
-        """How many bytes the server's kernel holds that this client has not taken.
-
-        0: it is not stuck, or the server has closed the connection. What the client's own kernel
-        has taken is not counted. Of several clients `waiting_bytes` asks at once.
-        """
-        return waiting_bytes([self])[0]
-
     def drain(self, until_s: float) -> bytes:
         """Return what comes now, at least something, b"" at the end of the connection or in vain.
 
@@ -101,8 +93,10 @@ class StalledClient:
 
 
 def waiting_bytes(clients: Iterable[StalledClient]) -> list[int]:
-    """Return what waits for each, after one look at the tables.
+    """Return how many bytes the server's kernel holds for each, after one look at the tables.
 
+    0: it is not stuck, or the server has closed the connection. What the client's own kernel has
+    taken is not counted.
     A look takes the kernel some 10 ms, whatever is in them: not to be taken often.
     """
     queues: dict[tuple[int, int], int] = {}

@@ -5,8 +5,8 @@ settings, an age and a ledger of its own, and the figures would not be comparabl
 experiment prints and its figures go to var/chaos; when all have been tried, the figures go to
 report/chaos, from where `python -m chaos.report` writes the report.
 
-Exit codes: 0 every hypothesis holds, 1 one does not (the others have still been tried), 130 after
-Ctrl-C (nothing goes to report/chaos).
+Exit codes: 0 every hypothesis holds and every goal in the report is reached, 1 one does not or is
+not (all have still been tried), 130 after Ctrl-C (nothing goes to report/chaos).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from chaos.lab import (
     signals_as_interruption,
 )
 from chaos.machine import machine_facts, software_facts
-from chaos.report import RECORDED, RECORDING
+from chaos.report import RECORDED, RECORDING, ReportError, complete, load, missed_goals
 from lib.clock import utc_stamp
 from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
 from lib.stack import wake_supervisord
@@ -72,7 +72,7 @@ STANDARD_SET: Final = (
     Run("freeze_strategy", ("freeze.py", "strategy", "--times", "5"), 24),
     Run("freeze_order_manager", ("freeze.py", "order_manager", "--times", "5"), 24),
     Run("cut_connection", ("cut_connection.py", "--times", "2"), 181),
-    Run("slow_consumer", ("slow_consumer.py", "--times", "2"), 47),
+    Run("slow_consumer", ("slow_consumer.py", "--times", "3"), 71),
     Run("corrupt_feed", ("corrupt_feed.py", "--times", "1"), 30),
     Run("kill_everything", ("kill_everything.py", "--times", "2"), 15),
     Run("crash_loop", ("crash_loop.py", "--times", "1"), 60),
@@ -98,13 +98,27 @@ def main() -> int:
     with signals_as_interruption():
         try:
             recording["experiments"] = record(STANDARD_SET, OUTPUT)
+            recording["ended_utc"] = utc_stamp()
+            publish(recording, OUTPUT, RECORDED)
         except Interrupted:
             print("\ninterrupted: report/chaos stays as it was", file=sys.stderr)
             return EXIT_INTERRUPTED
-    recording["ended_utc"] = utc_stamp()
-    publish(recording, OUTPUT, RECORDED)
-    held = all(entry["exit_code"] == EXIT_HOLDS for entry in recording["experiments"])
-    return EXIT_HOLDS if held else EXIT_DOES_NOT_HOLD
+    return judge(RECORDED)
+
+
+def judge(recorded: Path) -> int:
+    """Say which goals are missed; return the exit code for what was recorded."""
+    try:
+        with complete():
+            found = load(recorded)
+            missed = missed_goals(found.figures)
+    except ReportError as error:
+        print(error, file=sys.stderr)
+        return EXIT_DOES_NOT_HOLD
+    for reason in missed:
+        print(f"missed: {reason}")
+    held = all(entry["exit_code"] == EXIT_HOLDS for entry in found.recording["experiments"])
+    return EXIT_HOLDS if held and not missed else EXIT_DOES_NOT_HOLD
 
 
 def record(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
@@ -163,16 +177,28 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def publish(recording: dict[str, Any], output: Path, recorded: Path) -> None:
-    """Replace the recorded figures by those of this run; the plots of the old ones go, too."""
-    recorded.mkdir(parents=True, exist_ok=True)
-    for old in recorded.iterdir():
-        old.unlink()
-    for entry in recording["experiments"]:
-        figures = output / f"{entry['name']}.json"
-        if figures.exists():
-            shutil.copyfile(figures, recorded / figures.name)
-    text = json.dumps(recording, indent=1) + "\n"
-    (recorded / RECORDING).write_text(text, encoding="utf-8")
+    """Replace the recorded figures by those of this run; the plots of the old ones go, too.
+
+    They are written beside it first: whatever happens, one or the other is there, whole.
+    """
+    new, old = (recorded.with_name(f"{recorded.name}.{suffix}") for suffix in ("new", "old"))
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        for entry in recording["experiments"]:
+            figures = output / f"{entry['name']}.json"
+            if figures.exists():
+                shutil.copyfile(figures, new / figures.name)
+        text = json.dumps(recording, indent=1) + "\n"
+        (new / RECORDING).write_text(text, encoding="utf-8")
+        if recorded.exists():
+            recorded.rename(old)
+        new.rename(recorded)
+    finally:
+        if old.exists() and not recorded.exists():
+            old.rename(recorded)
+        for rest in (new, old):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def _in_words(exit_code: int) -> str:

@@ -17,16 +17,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
-from xmlrpc.client import Fault, ServerProxy
+from typing import Final, Self
 
 import msgspec
-from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped]
 
 from lib.process_handle import ProcessHandle
 from lib.segment_files import SHM_DIR
@@ -51,7 +51,11 @@ STOP_S: Final = 30.0
 """How long a private stack may take to end: `main.py` allows supervisord 15 s."""
 LEFT_S: Final = 3.0
 """How long what is left of an ended stack may take to go."""
+REVIVE_S: Final = 20.0
+"""How long a role that the lab has brought down may take to run again."""
 LOOK_S: Final = 0.05
+PRIVATE: Final = "private-"
+"""How the directory of a private stack begins."""
 CONFIG: Final = "trading.toml"
 """The settings of a private stack, in its directory."""
 OUTPUT: Final = "main.out"
@@ -85,6 +89,8 @@ class Supervisord:
         pairs = (process / "environ").read_bytes().split(b"\0")
         self._environment = dict(pair.split(b"=", 1) for pair in pairs if b"=" in pair)
         self._handle = ProcessHandle(pid)
+        self.successor: subprocess.Popen[bytes] | None = None
+        """What was started in its place."""
 
     @property
     def in_foreground(self) -> bool:
@@ -120,7 +126,7 @@ class Target:
     """A stack under a supervisord. Leaving the `with` block ends it if it is a private one.
 
     Its files stay, for whoever wants to know what was wrong with it, unless `remove_files` was
-    called, or the block was left by something that is not its fault, such as Ctrl-C.
+    called.
     """
 
     def __init__(self, settings: Settings, main: subprocess.Popen[bytes] | None = None) -> None:
@@ -137,30 +143,44 @@ class Target:
 
     def processes(self) -> dict[str, Process]:
         """All roles as supervisord sees them. Asking wakes supervisord: not while time is taken."""
-        try:
-            processes = Supervisor(self._control_socket).processes()
-        except (SupervisorSilentError, SupervisorEndingError) as error:
-            raise TargetError(
-                f"the supervisord in {self.var_dir} does not answer: {error or 'it is ending'}"
-            ) from None
-        return {process.program: process for process in processes}
+        with self._supervisor() as supervisor:
+            return {process.program: process for process in supervisor.processes()}
 
     def restart(self, role: str) -> None:
         """Stop a role and start it again, as `supervisorctl restart` does."""
-        self._command("stopProcess", role)
-        self._command("startProcess", role)
+        self.stop(role)
+        self.start(role)
 
     def start(self, role: str) -> None:
         """Start a role that does not run, as `supervisorctl start` does: until it has started."""
-        self._command("startProcess", role)
+        with self._supervisor(f"cannot start {role}") as supervisor:
+            supervisor.start(role)
 
     def stop(self, role: str) -> None:
         """Stop a role, as `supervisorctl stop` does."""
-        self._command("stopProcess", role)
+        with self._supervisor(f"cannot stop {role}") as supervisor:
+            supervisor.stop(role)
+
+    def revive(self, role: str) -> None:
+        """See to it that a role runs, at once and not after supervisord's next wait.
+
+        Raises TargetError if it does not within `REVIVE_S`.
+        """
+        deadline_s = time.monotonic() + REVIVE_S
+        while (state := self.processes()[role].state) != "RUNNING":
+            if time.monotonic() > deadline_s:
+                raise TargetError(f"{role} does not run again, it is {state}")
+            with suppress(TargetError):  # it was faster than we, or failed once more
+                if state == "BACKOFF":  # there is no other way to shorten it
+                    self.restart(role)
+                elif state in _HOPELESS_STATES:
+                    self.start(role)
+            time.sleep(LOOK_S)
 
     def supervisord(self) -> Supervisord:
         """Return the supervisord that runs now. Close it after use. Raises TargetError."""
-        pid = self._command("getPID")
+        with self._supervisor() as supervisor:
+            pid = supervisor.pid()
         try:
             return Supervisord(pid)
         except OSError as error:
@@ -169,9 +189,21 @@ class Target:
     def start_again(self, killed: Supervisord) -> int:
         """Start a supervisord the way the killed one was started; return when that was.
 
-        Monotonic, in ns. One that lives, because we were interrupted, is killed first. Returns when
-        the new one listens. Raises TargetError where it does not.
+        Monotonic, in ns. Returns when the new one listens. Called again after an interruption, it
+        goes on where it was: one that lives is killed first, one that was started is waited for.
+        Raises TargetError where it does not come.
         """
+        started_ns = time.monotonic_ns()
+        if killed.successor is None:
+            self._wait_for_end(killed)
+            started_ns = time.monotonic_ns()
+            killed.successor = self._start_like(killed)
+        if not _comes_to_listen(self.var_dir, killed.successor):
+            raise TargetError(f"supervisord in {self.var_dir} does not start again")
+        return started_ns
+
+    def _wait_for_end(self, killed: Supervisord) -> None:
+        """See to it that a supervisord has ended, and what we had started it with."""
         killed.kill()
         deadline_s = time.monotonic() + STOP_S
         while not killed.has_ended() and time.monotonic() < deadline_s:
@@ -182,30 +214,28 @@ class Target:
                     child.wait(STOP_S)
         except subprocess.TimeoutExpired:
             raise TargetError(f"what started the supervisord in {self.var_dir} lives on") from None
-        if self._main is not None:
-            started_ns = time.monotonic_ns()
-            starter = self._main = _start_main(self.var_dir.parent)
-        else:
-            started_ns = time.monotonic_ns()
-            starter = killed.start_again()
-            if self._starter is None and killed.in_foreground:
-                print(
-                    "supervisord was in the foreground of what started it, such as main.py, which "
-                    "has lost it; it goes on in the background: supervisorctl shutdown ends it"
-                )
-            self._starter = starter
-        if not _comes_to_listen(self.var_dir, starter):
-            raise TargetError(f"supervisord in {self.var_dir} does not start again")
-        return started_ns
 
-    def _command(self, method: str, *arguments: str) -> Any:
-        transport = SupervisorTransport(None, None, f"unix://{self._control_socket}")
+    def _start_like(self, killed: Supervisord) -> subprocess.Popen[bytes]:
+        if self._main is not None:
+            self._main = _start_main(self.var_dir.parent)
+            return self._main
+        if self._starter is None and killed.in_foreground:
+            print(
+                "supervisord was in the foreground of what started it, such as main.py, which has "
+                "lost it; it goes on in the background: supervisorctl shutdown ends it"
+            )
+        self._starter = killed.start_again()
+        return self._starter
+
+    @contextmanager
+    def _supervisor(self, failure: str = "does not answer") -> Iterator[Supervisor]:
+        """Give somebody to ask. Raises TargetError where the answer is an error."""
         try:
-            with ServerProxy("http://supervisord", transport=transport) as proxy:
-                return getattr(proxy.supervisor, method)(*arguments)
-        except (OSError, Fault) as error:
-            what = " ".join((method, *arguments))
-            raise TargetError(f"supervisord cannot {what}: {error}") from None
+            yield Supervisor(self._control_socket)
+        except SupervisorEndingError:
+            raise TargetError(f"the supervisord in {self.var_dir} is ending") from None
+        except SupervisorSilentError as error:
+            raise TargetError(f"the supervisord in {self.var_dir} {failure}: {error}") from None
 
     def wait_until_steady(self) -> dict[str, Process]:
         """Wait until every role runs, none of them young, and ticks arrive at the strategy.
@@ -263,7 +293,7 @@ class Target:
     def remove_files(self) -> None:
         """Remove the files of a private stack that has ended; those of another one stay."""
         if self._main is not None:
-            shutil.rmtree(self.var_dir.parent)
+            shutil.rmtree(self.var_dir.parent, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -275,8 +305,6 @@ class Target:
         traceback: TracebackType | None,
     ) -> None:
         self.end()
-        if error is not None and not isinstance(error, TargetError):
-            self.remove_files()
 
 
 def strategy_state(settings: Settings) -> Path:
@@ -310,7 +338,7 @@ def private_settings(settings: Settings, directory: Path) -> Settings:
         settings,
         var_dir=directory / "var",
         gateway=replace(settings.gateway, price_port=price_port, news_port=news_port),
-        price_book=replace(settings.price_book, name=f"chaos-{os.getpid()}"),
+        price_book=replace(settings.price_book, name=f"chaos-{directory.name}"),
         order_manager=replace(settings.order_manager, port=order_port),
         dashboard=replace(settings.dashboard, port=dashboard_port),
     )
@@ -349,10 +377,11 @@ def _age_s(pid: int) -> float:
 
 
 def _start_private(settings: Settings) -> Target:
-    directory = settings.var_dir / "chaos" / f"private-{os.getpid()}"
-    settings = private_settings(settings, directory)
+    parent = settings.var_dir / "chaos"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix=PRIVATE, dir=parent))  # what stays of others stays
+        settings = private_settings(settings, directory)
         (directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
     except OSError as error:
         raise TargetError(
@@ -427,16 +456,16 @@ def _segments(name: str) -> list[str]:
 
 
 def _processes_of(var_dir: Path) -> list[str]:
-    """Processes that have this var directory in their command line or environment, but for us."""
-    mark = str(var_dir).encode()
+    """Processes that were started for this var directory; whoever just looks at it is none."""
+    mark = f"TRADING_VAR_DIR={var_dir}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            command = (entry / "cmdline").read_bytes()
-            if mark in command + (entry / "environ").read_bytes():
-                found.append(f"process {entry.name}: {command.replace(bytes(1), b' ').decode()}")
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                found.append(f"process {entry.name}: {command.decode(errors='replace')}")
         except OSError:
             continue  # it has just ended, or is somebody else's
     return found

@@ -8,7 +8,7 @@ each number is taken is told in `chaos.figures`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -36,6 +36,8 @@ class Totals:
     book: TickCounts
     strategy: TickCounts
     orders: OrderCounts
+    absence: int = 0
+    """So many of the ticks missed at the strategy are those of its absence."""
 
 
 def settle(target: Target, recording: Recording) -> dict[str, int]:
@@ -72,18 +74,17 @@ def last_to_arrive(recording: Recording, tape: str) -> int:
 
 def _all_answered(target: Target, recording: Recording) -> bool:
     """Whether every order is in the ledger, and the last one's answer has come back."""
-    sent = figures.sent_orders(recording.events).by_this_life
-    answered = figures.answered_orders(recording.events)
-    booked = figures.booked_orders(_ledger_orders(target), target.settings.strategy.client_id)
-    return sent <= booked.keys() and (not sent or max(sent).order_id in answered)
+    sent, filled, rejected, _ = figures.lives(recording.events)[-1]
+    booked = figures.booked_orders(ledger_orders(target), target.settings.strategy.client_id)
+    return sent <= booked.keys() and (not sent or max(sent).order_id in filled | rejected)
 
 
-def _ledger_orders(target: Target) -> Iterator[BookedOrder]:
-    """The orders in the ledger. Raises TargetError."""
+def ledger_orders(target: Target) -> list[BookedOrder]:
+    """Return the orders in the ledger. Raises TargetError if there is none to be read."""
     path = target.var_dir / target.settings.order_manager.ledger
     try:
         with read_ledger(path) as ledger:
-            yield from ledger.orders()
+            return list(ledger.orders())
     except (FileNotFoundError, LedgerError) as error:
         raise TargetError(str(error)) from None
 
@@ -93,7 +94,7 @@ def _ledger_orders_with(target: Target, sent: set[figures.Decision]) -> list[Boo
     client_id = target.settings.strategy.client_id
     deadline_s = time.monotonic() + SETTLE_S
     while True:
-        orders = list(_ledger_orders(target))
+        orders = ledger_orders(target)
         booked = figures.booked_orders(orders, client_id)
         if sent <= booked.keys() or time.monotonic() >= deadline_s:
             return orders
@@ -111,10 +112,11 @@ def take_totals(target: Target, recording: Recording, complete_to: dict[str, int
         figures.ticks_at_strategy(recording.events, recording.evaluated),
         figures.orders(
             recording.events,
-            _ledger_orders_with(target, figures.sent_orders(recording.events).by_this_life),
+            _ledger_orders_with(target, figures.lives(recording.events)[-1].sent),
             settings.strategy.client_id,
             to_ns(settings.order_manager.order_ttl),
         ),
+        figures.ticks_of_absence(recording.events),
     )
 
 
@@ -135,6 +137,7 @@ def findings_about(target: Target, recording: Recording, complete_to: dict[str, 
             held_back=figures.held_back(recording.evaluated, recording.sent_ns, max_age_ns),
             left_behind=target.left_behind() if target.private else [],
             cut_off=recording.cut_off,
+            logged=recording.events,
             settled=target.private,
         )
     except (OSError, LedgerError) as error:
@@ -146,13 +149,15 @@ def losses(totals: Totals, hit: Collection[str]) -> list[str]:
     """Say what was lost or done twice, a line each.
 
     `hit` are the roles that something was done to: a strategy that was hit itself may report the
-    ticks of its absence.
+    ticks of its absence, but not that it was lapped.
     """
+    strategy = totals.strategy
+    if STRATEGY in hit:
+        strategy = strategy._replace(missed=strategy.missed - totals.absence)
     reasons = []
-    for where, counts in (("the book", totals.book), ("the strategy", totals.strategy)):
+    for where, counts in (("the book", totals.book), ("the strategy", strategy)):
         for what, count in counts._asdict().items():
-            own_absence = (where, what) == ("the strategy", "missed") and STRATEGY in hit
-            if count and not own_absence:
+            if count:
                 reasons.append(f"{count} ticks {what.replace('_', ' ')} at {where}")
     for what in ("lost", "doubled"):
         if count := getattr(totals.orders, what):

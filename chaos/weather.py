@@ -3,30 +3,33 @@
 One thread, one loop: it begins the gusts that are due, keeps those going that need it, and ends
 those that have lasted long enough. Kills, and freezes that the watchdog sees to, are over when the
 role has been started again. Who may be hit is known from the logs (`chaos.gusts.Lives`): a question
-to supervisord would wake it, and so help it.
+to supervisord would wake it, and so help it. A process is held from when its number is told, and
+hit through that hold alone: by now its number could be somebody else's.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Final
 
 from chaos.faults import Clear
+from chaos.figures import WATCHDOG
 from chaos.gusts import CUT_KINDS, PROXY_KINDS, Gust, Kind, Lives, may_hit
 from chaos.lab import Stage
 from chaos.proxy import Proxy
-from chaos.role_faults import Freeze, Signal
+from chaos.role_faults import UNWATCHED_S
 from chaos.stalled import StalledClient
 from chaos.target import TargetError
 from lib.clock import SECOND_NS
+from lib.process_handle import ProcessHandle
 
 LOOK_S: Final = 0.01
 NOISE_INTERVAL_S: Final = 0.1
@@ -86,6 +89,64 @@ class Noise:
             self._sock = None
 
 
+class Hold:
+    """One process, which is held so that nobody else can be meant by it."""
+
+    def __init__(self, pid: int) -> None:
+        """Take it while its number is fresh. There may be no such process any more."""
+        self.pid = pid
+        self._handle: ProcessHandle | None = None
+        with suppress(ProcessLookupError):
+            self._handle = ProcessHandle(pid)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._handle is not None and not self._handle.has_ended()
+
+    def send(self, number: signal.Signals) -> bool:
+        """Send a signal; False if the process has ended."""
+        return self._handle is not None and _send(self._handle.pidfd, number)
+
+    def stop(self, undo: list[Callable[[], object]]) -> bool:
+        """Stop it in its tracks; False if it has ended. What continues it goes to `undo` first."""
+        if self._handle is None:
+            return False
+        stopped = Stopped(self._handle.pidfd)
+        undo.append(stopped.go_on)
+        return self.send(signal.SIGSTOP)
+
+    def close(self) -> None:
+        """Let it go. May be called again."""
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            handle.close()
+
+
+class Stopped:
+    """A process that is to be continued, whoever has been started in its place since."""
+
+    def __init__(self, pidfd: int | None) -> None:
+        self._pidfd = None if pidfd is None else os.dup(pidfd)
+
+    def go_on(self) -> None:
+        """Continue it. May be called again, and also after an interruption of itself."""
+        if self._pidfd is not None:
+            _send(self._pidfd, signal.SIGCONT)
+            pidfd, self._pidfd = self._pidfd, None
+            os.close(pidfd)
+
+
+def _send(pidfd: int | None, number: signal.Signals) -> bool:
+    if pidfd is None:
+        raise TargetError("this system cannot hold a process (pidfd_open): none can be hit safely")
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @dataclass
 class Hit:
     """A gust that was done. Times are monotonic."""
@@ -109,8 +170,14 @@ class UnderWay:
     proxy: Proxy | None = None
     """Whose connections it acts on, as long as it lasts."""
     noise: Noise | None = None
-    undo: ExitStack = field(default_factory=ExitStack)
-    """Puts back what the lab has to put back."""
+    undo: list[Callable[[], object]] = field(default_factory=list)
+    """What puts back what the lab has to put back; each may be called again."""
+
+    def put_back(self) -> None:
+        """Put it back, the last first. May be called again, also after an interruption."""
+        while self.undo:
+            self.undo[-1]()
+            self.undo.pop()
 
     def is_over(self, lives: Lives) -> bool:
         """Whether its time is over, or all its roles have been started again since it began."""
@@ -135,6 +202,8 @@ class Weather:
             "news": (settings.gateway.host, settings.gateway.news_port),
             "orders": (settings.order_manager.host, settings.order_manager.port),
         }
+        self._holds: dict[str, Hold] = {}
+        self._take_hold()
         self._seen_events = len(stage.recorder.recording.events)
         self._under_way: list[UnderWay] = []
         self.hits: list[Hit] = []
@@ -150,14 +219,15 @@ class Weather:
         for number, gust in enumerate(planned, 1):
             while time.monotonic() < begin_s + gust.at_s:
                 self._pass()
-            self._stage.tell(f"gust {number} of {len(planned)}: {gust.kind}")
+            part = (number - 1) / len(planned)
+            self._stage.tell(f"gust {number} of {len(planned)}: {gust.kind}", part)
             self._begin(gust)
         while any(math.isfinite(u.until_s) for u in self._under_way):
             self._pass()
 
     def calm_down(self, limit_ns: int) -> None:
         """Wait until everything is over and all roles are of age, for at most `limit_ns`."""
-        self._stage.tell("the storm is over: waiting for the steady state")
+        self._stage.tell("the storm is over: waiting for the steady state", 1.0)
         deadline_ns = time.monotonic_ns() + limit_ns
         while time.monotonic_ns() < deadline_ns:
             if not self._under_way and self._may_hit(self._lives.roles):
@@ -165,10 +235,12 @@ class Weather:
             self._pass()
 
     def undo(self) -> None:
-        """Put back whatever is still broken."""
+        """Put back whatever is still broken, and let all processes go. May be called again."""
         with ExitStack() as all_undone:
+            for hold in self._holds.values():
+                all_undone.callback(hold.close)
             for under_way in self._under_way:
-                all_undone.callback(under_way.undo.close)
+                all_undone.callback(under_way.put_back)
         self._under_way.clear()
 
     def _pass(self) -> None:
@@ -176,11 +248,21 @@ class Weather:
         events = self._stage.recorder.recording.events
         seen, self._seen_events = self._seen_events, len(events)
         self._lives.take(events[seen : self._seen_events])
+        self._take_hold()
         for under_way in list(self._under_way):
             if under_way.is_over(self._lives):
                 self._end(under_way)
             elif under_way.noise:
                 under_way.noise.step()
+
+    def _take_hold(self) -> None:
+        """Hold the processes that were told of since the last time."""
+        for role in self._lives.roles:
+            pid, held = self._lives.of(role).pid, self._holds.get(role)
+            if held is None or held.pid != pid:
+                self._holds[role] = Hold(pid)
+                if held:
+                    held.close()
 
     def _begin(self, gust: Gust) -> None:
         """Hit the first victim that is fit for it now."""
@@ -191,7 +273,7 @@ class Weather:
             try:
                 self._do(under_way)
             except TargetError:
-                under_way.undo.close()
+                under_way.put_back()
                 self._under_way.remove(under_way)
             else:
                 self.hits.append(under_way.hit)
@@ -200,7 +282,7 @@ class Weather:
         self.skipped.append(gust)
 
     def _end(self, under_way: UnderWay) -> None:
-        under_way.undo.close()
+        under_way.put_back()
         now_ns = under_way.hit.end_ns = time.monotonic_ns()
         self._under_way.remove(under_way)
         if math.isfinite(under_way.until_s):
@@ -213,10 +295,10 @@ class Weather:
             self._harm_connection(under_way)
         elif kind is Kind.STALLED:
             client = StalledClient(*self._addresses[victim], UNREAD_HELLO[victim])
-            under_way.undo.enter_context(client)
+            under_way.undo.append(client.close)
         elif kind is Kind.NOISE:
-            under_way.noise = Noise(self._addresses[victim], self._stage.random)
-            under_way.undo.callback(under_way.noise.close)
+            under_way.noise = Noise(self._addresses[victim], Random(under_way.hit.gust.seed))
+            under_way.undo.append(under_way.noise.close)
         else:
             self._hit_roles(under_way)
 
@@ -231,7 +313,7 @@ class Weather:
         if any(other.proxy is proxy for other in self._under_way):
             raise TargetError(f"{victim} is under another fault that lasts")
         under_way.proxy = proxy
-        under_way.undo.callback(setattr, proxy, "fault", Clear())
+        under_way.undo.append(lambda: setattr(proxy, "fault", Clear()))
         proxy.fault = gust.fault
 
     def _hit_roles(self, under_way: UnderWay) -> None:
@@ -240,29 +322,28 @@ class Weather:
         if not self._may_hit(roles):
             raise TargetError(f"{victim} is not fit to be hit")
         under_way.roles = roles
-        target = self._stage.target
         if kind in (Kind.FREEZE, Kind.PAUSE):
-            freeze = Freeze(victim)
-            under_way.undo.callback(freeze.undo)
-            freeze.inject(target, self._lives.of(victim).pid)
             if kind is Kind.FREEZE:
-                under_way.until_s = time.monotonic() + (freeze.undo_after_s or math.inf)
-            return
-        under_way.until_s = math.inf
-        number = signal.SIGTERM if kind is Kind.TERM else signal.SIGKILL
-        for role in roles:
-            Signal(role, number).inject(target, self._lives.of(role).pid)
+                under_way.until_s = time.monotonic() + self._longest_freeze_s(victim)
+            hit = self._holds[victim].stop(under_way.undo)
+        else:
+            under_way.until_s = math.inf
+            number = signal.SIGTERM if kind is Kind.TERM else signal.SIGKILL
+            # All of them, also when one has just ended by itself: then it is done to the others.
+            hit = sum(self._holds[role].send(number) for role in roles) > 0
+        if not hit:
+            raise TargetError(f"{victim} ended by itself before it was hit")
+
+    def _longest_freeze_s(self, role: str) -> float:
+        """From when on the lab has to continue a role: never, where the watchdog looks after it."""
+        watched = role != WATCHDOG and self._stage.target.settings.watchdog.hang_after > 0
+        return math.inf if watched else UNWATCHED_S
 
     def _may_hit(self, roles: Sequence[str]) -> bool:
         now_ns = time.monotonic_ns()
         busy = {role for under_way in self._under_way for role in under_way.roles}
         lives = {role: self._lives.of(role) for role in roles}
         return all(
-            role not in busy and may_hit(life, now_ns) and _exists(life.pid)
+            role not in busy and may_hit(life, now_ns) and self._holds[role].alive
             for role, life in lives.items()
         )
-
-
-def _exists(pid: int) -> bool:
-    """Whether there is such a process. A role that is slow to start has not told its own yet."""
-    return Path(f"/proc/{pid}").exists()

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from chaos.target import free_ports
 from tests.helpers import PROJECT_ROOT, wait_until
@@ -113,6 +114,17 @@ class PrivateStack:
                 process.wait(timeout=60)
         wait_until(lambda: not self.segments(), "the segments are gone")
         shutil.rmtree(self.directory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def supervisorctl(self, *arguments: str) -> str:
         """Run supervisorctl against this stack; return what it prints."""

@@ -7,43 +7,22 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
+from tests.experiments import command, run
+from tests.helpers import DEADLINE_S, wait_until
 from tests.stack import PrivateStack
-
-CHAOS = PROJECT_ROOT / "chaos"
 
 
 @pytest.fixture
 def stack() -> Iterator[PrivateStack]:
     """A stack's settings and var directory; a test starts it, or lets an experiment start one."""
-    stack = PrivateStack({"gateway": {"news_interval": 0.1}})
-    try:
+    with PrivateStack({"gateway": {"news_interval": 0.1}}) as stack:
         yield stack
-    finally:
-        stack.close()
-
-
-def command(stack: PrivateStack, name: str, *arguments: str | Path) -> list[str | Path]:
-    target = ("--config", stack.config, "--var-dir", stack.var_dir)
-    return [sys.executable, CHAOS / f"{name}.py", *target, *arguments]
-
-
-def run(stack: PrivateStack, name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(stack, name, *arguments),
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
 
 
 def raw_figures(path: Path) -> dict[str, Any]:
@@ -108,7 +87,9 @@ def test_an_experiment_acts_on_the_stack_that_runs(stack: PrivateStack) -> None:
 def test_a_role_that_does_not_exist_is_one_line(stack: PrivateStack) -> None:
     result = run(stack, "freeze", "gatewya")
     assert result.returncode == 2
-    assert re.fullmatch(r"chaos/freeze\.py: no role 'gatewya'; .*gateway.*\n", result.stderr)
+    assert re.fullmatch(
+        r"chaos/freeze\.py: argument ROLE: no role 'gatewya'; .*gateway.*\n", result.stderr
+    )
 
 
 def test_no_stack_and_no_way_to_start_one_is_one_line(stack: PrivateStack) -> None:

@@ -17,11 +17,8 @@ from tests.stack import PrivateStack
 @pytest.fixture
 def stack() -> Iterator[PrivateStack]:
     """Settings and a var directory for the experiment's own stack."""
-    stack = PrivateStack()
-    try:
+    with PrivateStack() as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 def test_what_a_hostile_gateway_does_is_counted_as_what_it_was(

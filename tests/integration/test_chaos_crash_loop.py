@@ -5,37 +5,28 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
+from tests.experiments import command, run
+from tests.helpers import DEADLINE_S, wait_until
 from tests.stack import PrivateStack
 
 
 @pytest.fixture
 def stack() -> Iterator[PrivateStack]:
     """A stack's settings and var directory; a test starts it."""
-    stack = PrivateStack()
-    try:
+    with PrivateStack() as stack:
         yield stack
-    finally:
-        stack.close()
-
-
-def command(stack: PrivateStack, *arguments: str) -> list[str | Path]:
-    target = ("--config", stack.config, "--var-dir", stack.var_dir)
-    return [sys.executable, PROJECT_ROOT / "chaos" / "crash_loop.py", *target, *arguments]
 
 
 def test_a_role_that_does_not_exist_is_one_line(stack: PrivateStack) -> None:
-    result = subprocess.run(
-        command(stack, "gatewya"), capture_output=True, text=True, timeout=DEADLINE_S, check=False
-    )
+    result = run(stack, "crash_loop", "gatewya")
     assert result.returncode == 2
-    assert re.fullmatch(r"chaos/crash_loop\.py: no role 'gatewya'; .*gateway.*\n", result.stderr)
+    assert re.fullmatch(
+        r"chaos/crash_loop\.py: argument ROLE: no role 'gatewya'; .*gateway.*\n", result.stderr
+    )
 
 
 def test_an_interruption_ends_the_killing_and_the_role_runs_again(stack: PrivateStack) -> None:
@@ -45,7 +36,7 @@ def test_an_interruption_ends_the_killing_and_the_role_runs_again(stack: Private
     log = stack.var_dir / "supervisord.log"
     spawned = "spawned: 'order_manager'"
     experiment = subprocess.Popen(
-        command(stack), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(stack, "crash_loop"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         # The first start is of the stack; after the third the next wait is one of 2 s.

@@ -5,47 +5,28 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lib.supervisor import Supervisor
-from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
+from tests.experiments import command, run
+from tests.helpers import DEADLINE_S, wait_until
 from tests.stack import PrivateStack
 
 
 @pytest.fixture
 def stack() -> Iterator[PrivateStack]:
     """A stack's settings and var directory; a test starts it, or lets the experiment start one."""
-    stack = PrivateStack({"gateway": {"news_interval": 0.1}})
-    try:
+    with PrivateStack({"gateway": {"news_interval": 0.1}}) as stack:
         yield stack
-    finally:
-        stack.close()
-
-
-def command(stack: PrivateStack, *arguments: str | Path) -> list[str | Path]:
-    script = PROJECT_ROOT / "chaos" / "kill_everything.py"
-    target = ("--config", stack.config, "--var-dir", stack.var_dir)
-    return [sys.executable, script, *target, *arguments]
-
-
-def run(stack: PrivateStack, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(stack, *arguments),
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=4 * DEADLINE_S,
-        check=False,
-    )
 
 
 def test_everything_is_killed_twice_and_comes_back(stack: PrivateStack) -> None:
     figures = stack.directory / "figures.json"
-    result = run(stack, "--times", "2", "--json", figures)
+    result = run(
+        stack, "kill_everything", "--times", "2", "--json", figures, limit_s=4 * DEADLINE_S
+    )
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     told = json.loads(figures.read_text())
     assert len(told["roles_killed"]) == len(told["supervisord_killed"]) == 2
@@ -66,7 +47,9 @@ def test_a_supervisord_that_was_killed_runs_again_after_an_interruption(
     pid_file, log = stack.var_dir / "supervisord.pid", stack.var_dir / "supervisord.log"
     killed = pid_file.read_text().strip()
     with (stack.directory / "experiment.out").open("wb") as output:
-        experiment = subprocess.Popen(command(stack), stdout=output, stderr=output)
+        experiment = subprocess.Popen(
+            command(stack, "kill_everything"), stdout=output, stderr=output
+        )
     try:
         main.wait(timeout=DEADLINE_S)  # it ends with its supervisord
         experiment.send_signal(signal.SIGINT)

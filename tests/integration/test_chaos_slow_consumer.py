@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from daemons.order_manager import MAX_QUEUED_BYTES
 from tests.helpers import DEADLINE_S, PROJECT_ROOT
 from tests.stack import PrivateStack
 
@@ -48,8 +49,10 @@ def test_nobody_notices_clients_that_do_not_read_and_one_that_reads_on_misses_no
     assert result.returncode == (0 if told["holds"] else 1)
     assert found["troubles"] == []
     assert all(found["waiting_bytes"]["numbered prices"])
-    assert any(found["waiting_bytes"]["orders"])
+    assert all(found["waiting_bytes"]["orders"])
     assert found["hung_up"]["numbered prices"] == 2  # of three; the third has read on
+    assert found["hung_up"]["orders"] == 3
+    assert found["owed_bytes"]["order_manager"] > 3 * MAX_QUEUED_BYTES
     assert found["ticks_read_on"] > 3 * 1000  # of a window, at least
 
 

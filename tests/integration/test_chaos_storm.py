@@ -57,7 +57,7 @@ def test_a_storm_loses_nothing_and_tells_every_gust(stack: PrivateStack) -> None
 def test_a_stack_that_runs_is_spared_the_faults_that_need_a_proxy(stack: PrivateStack) -> None:
     stack.start()
     path = stack.directory / "figures.json"
-    result = run_storm(stack, "--minutes", "0.1", "--seed", "2", "--json", path)
+    result = run_storm(stack, "--minutes", "0.2", "--seed", "2", "--json", path)
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert "no proxy is in its connections" in result.stdout
     [storm] = json.loads(path.read_text())["storms"]
@@ -67,8 +67,8 @@ def test_a_stack_that_runs_is_spared_the_faults_that_need_a_proxy(stack: Private
     assert stack.stop() == 0
 
 
-@pytest.mark.parametrize("text", ["0", "soon"])
+@pytest.mark.parametrize("text", ["0", "0.01", "soon"])
 def test_a_storm_of_no_length_is_one_line(stack: PrivateStack, text: str) -> None:
     result = run_storm(stack, "--minutes", text)
     assert result.returncode == 2
-    assert "must be a number above 0" in result.stderr.splitlines()[-1]
+    assert "must be a number from 0.2 to" in result.stderr.splitlines()[-1]

@@ -23,11 +23,8 @@ QUICK = {"gateway": {"rate": 500.0, "news_interval": 0.1}}
 @pytest.fixture
 def stack() -> Iterator[PrivateStack]:
     """A stack of 500 ticks and 10 sentiments a second; a test starts it."""
-    stack = PrivateStack(QUICK)
-    try:
+    with PrivateStack(QUICK) as stack:
         yield stack
-    finally:
-        stack.close()
 
 
 def processes_of(stack: PrivateStack) -> list[int]:

@@ -7,7 +7,6 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -18,13 +17,12 @@ from chaos.crash_loop import (
     kill,
     kill_until_given_up,
     others_disturbed,
-    revive,
     start_retries,
     unfulfilled,
 )
 from chaos.figures import WATCHDOG, FaultFigures
 from chaos.recorder import SUPERVISORD, Event
-from chaos.target import Target, TargetError, known_roles
+from chaos.target import known_roles
 from lib.supervisor import Process
 from tests.helpers import DEADLINE_S
 
@@ -141,46 +139,3 @@ def test_reasons_name_the_crash_loop_they_are_about() -> None:
     experiment = CrashLoop(ROLE, 2)
     experiment.found = [GOOD, replace(GOOD, disturbed=("gateway",))]
     assert experiment.reasons() == ["crash loop 2: also ended meanwhile: gateway"]
-
-
-class FakeTarget:
-    """A role that goes through these states, one a question; starting it takes it to RUNNING."""
-
-    def __init__(self, *states: str) -> None:
-        self._states = list(states)
-        self.commands: list[str] = []
-
-    def processes(self) -> dict[str, Process]:
-        state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
-        return {ROLE: Process(ROLE, state, 1)}
-
-    def start(self, role: str) -> None:
-        self.commands.append("start")
-
-    def restart(self, role: str) -> None:
-        self.commands.append("restart")
-        raise TargetError("supervisord was faster")
-
-
-@pytest.mark.parametrize(
-    ("states", "commands"),
-    [
-        (("RUNNING",), []),
-        (("STARTING", "RUNNING"), []),
-        (("FATAL", "RUNNING"), ["start"]),
-        (("STARTING", "EXITED", "RUNNING"), ["start"]),
-        (("BACKOFF", "STOPPED", "RUNNING"), ["restart", "start"]),
-    ],
-)
-def test_a_role_is_started_where_it_does_not_come_by_itself_at_once(
-    states: tuple[str, ...], commands: list[str]
-) -> None:
-    target = FakeTarget(*states)
-    revive(cast(Target, target), ROLE)
-    assert target.commands == commands
-
-
-def test_a_role_that_does_not_come_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chaos.crash_loop.REVIVE_S", 0.0)
-    with pytest.raises(TargetError, match=f"{ROLE} does not run again, it is FATAL"):
-        revive(cast(Target, FakeTarget("FATAL")), ROLE)

@@ -8,30 +8,48 @@ import pytest
 
 from chaos.cut_connection import (
     AT_ONCE_NS,
-    CASES,
+    LEAST_NS,
     MOST_BYTES,
+    NO_BYTE,
+    NO_ORDER,
     SILENCE_NS,
     Case,
     CutConnection,
     Outcome,
+    cases,
+    given_up,
     measure,
     unfulfilled,
 )
 from chaos.faults import Blackhole, Close, Direction, HalfOpen, Reset
-from chaos.figures import LINKS
+from chaos.figures import LINKS, Link
 from chaos.lab import GOAL_ROUNDS
+from chaos.proxy import can_vanish
 from chaos.recorder import Event
 
 PRICE, NEWS, ORDERS = LINKS
-CUT_NS = 1000
+CUT_NS = 1000 * LEAST_NS
 
 
 def logged(at_ns: int, role: str, name: str, stream: str | None = None) -> Event:
     return Event(at_ns, role, name, {"stream": stream} if stream else {})
 
 
+def after(looks: float) -> int:
+    """When so many looks of the recorder had passed since the cut."""
+    return CUT_NS + round(looks * LEAST_NS)
+
+
+def outcome(detection: int, reconnection: int | None, unnoticeable: int) -> Outcome:
+    """In looks of the recorder."""
+    back_ns = None if reconnection is None else reconnection * LEAST_NS
+    return Outcome(detection * LEAST_NS, back_ns, unnoticeable * LEAST_NS)
+
+
 def test_every_fault_meets_every_connection_in_every_direction() -> None:
-    assert len(set(CASES)) == len(CASES) == 3 * 4 * 3
+    for vanishes in (True, False):
+        every = cases(vanishes=vanishes)
+        assert len(set(every)) == len(every) == 3 * 4 * 3
 
 
 @pytest.mark.parametrize(
@@ -64,31 +82,82 @@ def test_close_cuts_after_some_bytes_where_bytes_flow_and_at_once_where_none_do(
 def test_times_count_from_the_cut_and_only_of_the_connection_that_was_cut() -> None:
     events = [
         logged(CUT_NS - 1, "orderbook", "disconnected", "price"),
-        logged(CUT_NS + 5, "strategy", "disconnected", "news"),
-        logged(CUT_NS + 6, "orderbook", "connected", "price"),
-        logged(CUT_NS + 10, "orderbook", "disconnected", "price"),
-        logged(CUT_NS + 30, "orderbook", "connected", "price"),
+        logged(after(5), "strategy", "disconnected", "news"),
+        logged(after(6), "orderbook", "connected", "price"),
+        logged(after(10), "orderbook", "disconnected", "price"),
+        logged(after(30), "orderbook", "connected", "price"),
     ]
     case = Case(PRICE, Reset, Direction.BOTH)
-    assert measure(case, CUT_NS, events) == Outcome(10, 30, 0)
-    assert measure(case, CUT_NS, events[:-1]) == Outcome(10, None, 0)
+    assert measure(case, CUT_NS, events) == outcome(10, 30, 0)
+    assert measure(case, CUT_NS, events[:-1]) == outcome(10, None, 0)
     assert measure(case, CUT_NS, events[:3]) == Outcome(None, None, 0)
+
+
+ORDERS_LOST = [
+    logged(after(100), "strategy", "order_sent"),
+    logged(after(150), "strategy", "order_sent"),
+    logged(after(400), "strategy", "disconnected", "orders"),
+    logged(after(410), "strategy", "connected", "orders"),
+]
 
 
 def test_silence_on_the_order_connection_counts_from_the_first_order_that_is_owed_an_answer() -> (
     None
 ):
-    events = [
-        logged(CUT_NS + 100, "strategy", "order_sent"),
-        logged(CUT_NS + 150, "strategy", "order_sent"),
-        logged(CUT_NS + 400, "strategy", "disconnected", "orders"),
-        logged(CUT_NS + 410, "strategy", "connected", "orders"),
-    ]
-    assert measure(Case(ORDERS, Blackhole, Direction.BOTH), CUT_NS, events) == Outcome(
-        300, 310, 100
-    )
+    silent = Case(ORDERS, Blackhole, Direction.BOTH)
+    assert measure(silent, CUT_NS, ORDERS_LOST) == outcome(300, 310, 100)
     # Who is told of the end needs no order to notice it.
-    assert measure(Case(ORDERS, Reset, Direction.BOTH), CUT_NS, events) == Outcome(400, 410, 0)
+    told = Case(ORDERS, Reset, Direction.BOTH)
+    assert measure(told, CUT_NS, ORDERS_LOST) == outcome(400, 410, 0)
+
+
+@pytest.mark.parametrize("to", [Direction.BOTH, Direction.TO_CLIENT])
+def test_a_peer_that_really_vanished_tells_the_client_when_it_sends_its_next_order(
+    to: Direction,
+) -> None:
+    gone, quiet = Case(ORDERS, HalfOpen, to, vanishes=True), Case(ORDERS, HalfOpen, to)
+    assert (gone.limit_ns, quiet.limit_ns) == (AT_ONCE_NS, SILENCE_NS)
+    assert measure(gone, CUT_NS, ORDERS_LOST) == outcome(300, 310, 100)
+
+
+@pytest.mark.parametrize(("link", "to"), [(PRICE, Direction.BOTH), (ORDERS, Direction.TO_SERVER)])
+def test_a_client_that_sends_nothing_or_still_has_a_peer_is_not_told(
+    link: Link, to: Direction
+) -> None:
+    assert Case(link, HalfOpen, to, vanishes=True).limit_ns == SILENCE_NS
+
+
+def test_a_time_that_the_recorder_cannot_tell_is_as_long_as_one_of_its_looks() -> None:
+    events = [
+        logged(after(100), "strategy", "order_sent"),
+        logged(after(100.001), "strategy", "disconnected", "orders"),
+        logged(after(100.002), "strategy", "connected", "orders"),
+    ]
+    case = Case(ORDERS, HalfOpen, Direction.BOTH, vanishes=True)
+    assert measure(case, CUT_NS, events) == outcome(1, 1, 100)
+
+
+def test_a_cut_that_waited_for_a_byte_in_vain_says_so() -> None:
+    case = Case(ORDERS, Close, Direction.BOTH)
+    found = given_up(case, None, [])
+    assert unfulfilled(case, [found]) == [f"orders close both, cut 1: {NO_BYTE}"]
+
+
+@pytest.mark.parametrize("vanishes", [True, False])
+def test_a_cut_that_nobody_could_notice_for_want_of_an_order_says_so(vanishes: bool) -> None:
+    case = Case(ORDERS, HalfOpen, Direction.BOTH, vanishes)
+    found = given_up(case, CUT_NS, [])
+    assert unfulfilled(case, [found]) == [f"orders halfopen both, cut 1: {NO_ORDER}"]
+    unanswered = given_up(case, CUT_NS, [logged(after(1), "strategy", "order_sent")])
+    assert unfulfilled(case, [unanswered]) == [
+        "orders halfopen both, cut 1: not connected again within 15 s"
+    ]
+
+
+def test_who_should_have_noticed_without_an_order_has_no_excuse() -> None:
+    for case in (Case(ORDERS, Reset, Direction.BOTH), Case(PRICE, Blackhole, Direction.BOTH)):
+        [reason] = unfulfilled(case, [given_up(case, CUT_NS, [])])
+        assert reason.endswith("not connected again within 15 s")
 
 
 def test_a_connection_that_does_not_come_back_is_named() -> None:
@@ -101,7 +170,8 @@ def test_a_connection_that_does_not_come_back_is_named() -> None:
 
 def test_goals_are_judged_over_all_cuts_that_have_the_same() -> None:
     experiment = CutConnection(GOAL_ROUNDS)
-    told, silent = Case(PRICE, Reset, Direction.BOTH), Case(NEWS, HalfOpen, Direction.BOTH)
+    told = Case(PRICE, Reset, Direction.BOTH, can_vanish())
+    silent = Case(NEWS, HalfOpen, Direction.BOTH, can_vanish())
     experiment.outcomes[told] += [Outcome(1, AT_ONCE_NS, 0)] * GOAL_ROUNDS
     experiment.outcomes[silent] += [Outcome(1, SILENCE_NS, 0)] * GOAL_ROUNDS
     assert experiment.reasons() == []

@@ -176,6 +176,15 @@ def test_ticks_at_the_strategy_are_told_apart() -> None:
     assert ticks_at_strategy(events, samples) == TickCounts(5, 3, 1)
 
 
+def lapped(ticks: int, last: int | None) -> Event:
+    details = {"first": 1, "last": last, "where": "ring", "ticks": ticks}
+    return Event(1, "strategy", "ticks_missed", details)
+
+
+def test_the_ticks_of_a_lap_are_those_of_its_lines() -> None:
+    assert ticks_at_strategy([lapped(4990, None), lapped(10, 40)], []).missed == 5000
+
+
 def booked_order(order_id: int, **changes: Any) -> BookedOrder:
     order = BookedOrder(
         "strategy", order_id, "AAPL", "BUY", 10, 1, "FILLED", None, order_id, 10, "T", 1, 0, 1, ""
@@ -226,6 +235,35 @@ def test_what_an_ended_strategy_sent_in_vain_is_discarded_though_its_number_is_u
     assert orders(events, ledger[:1], "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
     told = [*events, strategy_event("order_filled", 3)]
     assert orders(told, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
+
+
+def test_what_a_later_order_of_its_life_overtook_was_read_and_is_lost() -> None:
+    events = [
+        *(strategy_event("order_sent", n, 10 * n) for n in (1, 2, 3, 4)),
+        Event(1, "strategy", "started", {}),
+    ]
+    ledger = [booked_order(n, tick_sequence=10 * n) for n in (2, 3)]
+    assert orders(events, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=1)
+
+
+def test_an_order_that_waited_to_be_sent_again_may_be_discarded_before_others() -> None:
+    events = [
+        *(strategy_event("order_sent", n, 10 * n) for n in (1, 2)),
+        strategy_event("order_error", 1),
+        Event(1, "strategy", "started", {}),
+    ]
+    ledger = [booked_order(2, tick_sequence=20)]
+    assert orders(events, ledger, "strategy", 100) == OrderCounts(2, 0, 0, 0, discarded=1)
+
+
+@pytest.mark.parametrize("answer", ["order_filled", "order_rejected"])
+def test_what_was_answered_was_read_and_is_lost(answer: str) -> None:
+    events = [
+        strategy_event("order_sent", 1, 10),
+        strategy_event(answer, 1),
+        Event(1, "strategy", "started", {}),
+    ]
+    assert orders(events, [], "strategy", 100) == OrderCounts(1, 1, 0, 0, discarded=0)
 
 
 def test_ticks_that_were_evaluated_long_after_they_were_sent_may_have_been_held_back() -> None:

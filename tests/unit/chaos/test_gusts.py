@@ -47,6 +47,11 @@ def test_the_same_seed_plans_the_same_storm_and_another_one_another() -> None:
     assert planned(1) != planned(2)
 
 
+def test_garbage_has_a_seed_of_its_own() -> None:
+    seeds = [gust.seed for gust in planned(1) if gust.kind is Kind.NOISE]
+    assert len(set(seeds)) == len(seeds) > 10
+
+
 def test_there_is_no_kind_that_is_neither_plain_nor_a_proxys() -> None:
     assert sorted(KINDS) == sorted(Kind)
 

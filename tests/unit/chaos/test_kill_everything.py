@@ -8,7 +8,7 @@ import pytest
 
 from chaos import kill_everything
 from chaos.figures import FaultFigures
-from chaos.kill_everything import Departure, broken_off, departure, slowest
+from chaos.kill_everything import Departure, broken_off, departure
 from lib.ledger.rows import BookedOrder
 
 
@@ -36,25 +36,6 @@ def order(order_id: int, trade_id: int | None, client_id: str = "strategy") -> B
         2,
         "2026-01-01T00:00:00Z",
     )
-
-
-def test_everything_is_back_when_the_slowest_is() -> None:
-    found = slowest([figures(30, 90), figures(50, 70), figures(20, None)])
-    assert (found.respawn_ns, found.order_possible_ns, found.pending) == (50, 90, ())
-
-
-def test_what_happened_to_no_role_did_not_happen() -> None:
-    assert slowest([figures(30), figures(50)]).reconnection_ns is None
-
-
-def test_no_order_is_possible_while_one_role_is_waited_for() -> None:
-    found = slowest([figures(30, 90), figures(None, None, "strategy is back")])
-    assert (found.order_possible_ns, found.pending) == (None, ("strategy is back",))
-
-
-def test_what_two_roles_wait_for_is_told_once() -> None:
-    waiting = figures(30, None, "the strategy evaluates a tick")
-    assert slowest([waiting, waiting]).pending == ("the strategy evaluates a tick",)
 
 
 def test_what_stays_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:

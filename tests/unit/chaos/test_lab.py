@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ from chaos.figures import OrderCounts, TickCounts
 from chaos.lab import (
     GOAL_ROUNDS,
     Experiment,
+    Interrupted,
     Result,
     Stage,
     cells,
     command_line,
     missed_goal,
+    putting_back,
     report,
+    signals_as_interruption,
     to_json,
 )
+from chaos.target import TargetError
 from chaos.verdict import Totals
 from lib.clock import MILLISECOND_NS
 
@@ -102,3 +107,57 @@ def test_the_common_options_are_understood(tmp_path: Path) -> None:
         ["--times", "3", "--seed", "4", "--json", str(tmp_path / "x.json")]
     )
     assert (arguments.times, arguments.seed, arguments.json) == (3, 4, tmp_path / "x.json")
+
+
+class Breaking(Nothing):
+    """Remembers what is broken; may be interrupted while it puts it back, or fail to."""
+
+    def __init__(self, *disturbances: BaseException) -> None:
+        self.broken = True
+        self._disturbances = list(disturbances)
+
+    def put_back(self) -> None:
+        if self._disturbances:
+            raise self._disturbances.pop(0)
+        self.broken = False
+
+
+def test_what_is_broken_is_put_back_at_the_end_and_after_an_interruption() -> None:
+    experiment = Breaking()
+    with putting_back(experiment):
+        assert experiment.broken
+    assert not experiment.broken
+    experiment = Breaking()
+    with pytest.raises(Interrupted), putting_back(experiment):
+        raise Interrupted
+    assert not experiment.broken
+
+
+def test_an_interruption_of_the_putting_back_does_not_end_it() -> None:
+    experiment = Breaking(Interrupted())
+    with pytest.raises(Interrupted), putting_back(experiment):
+        pass
+    assert not experiment.broken
+
+
+def test_an_interruption_stays_one_where_nothing_could_be_put_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    experiment = Breaking(TargetError("supervisord is gone"))
+    with pytest.raises(Interrupted), putting_back(experiment):
+        raise Interrupted
+    assert (
+        capsys.readouterr().err == "chaos/nothing.py: could not be put back: supervisord is gone\n"
+    )
+    with pytest.raises(TargetError), putting_back(Breaking(TargetError("gone"))):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_interrupts_once(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with signals_as_interruption():
+        with pytest.raises(Interrupted):
+            signal.raise_signal(number)
+        signal.raise_signal(number)  # a second one must not disturb the cleaning
+    assert signal.getsignal(number) is before

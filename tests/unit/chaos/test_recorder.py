@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from chaos import recorder as recorder_module
 from chaos.recorder import (
     SUPERVISORD,
+    Evaluated,
     Recorder,
     Recording,
     TapeListener,
@@ -17,9 +23,11 @@ from chaos.recorder import (
     parse_supervisor_line,
 )
 from chaos.records import BookedTick, Tick
+from chaos.target import TargetError, free_ports, strategy_state
 from lib.prices import to_fixed
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
+from lib.state_file import create_state
 from tests.helpers import wait_until
 
 
@@ -132,23 +140,169 @@ def test_supervisord_tells_of_the_life_of_a_role() -> None:
     assert parse_supervisor_line(7, b"2026-01-01 00:00:00 INFO supervisord started") is None
 
 
-def test_a_book_that_is_removed_and_made_anew_is_read_on(tmp_path: Path) -> None:
+def test_on_every_new_connection_it_goes_on_where_it_was() -> None:
+    recording = listen()
+    listener = TapeListener(recording)
+    listener.connected()
+    listener.receive(ANSWER + BATCH, 77)
+    recording.tapes["T"].clear()  # it does not look through what may be millions of ticks
+    assert listener.connected() == b"HELLO,1,7,T*"
+    assert listener.connected() == b"HELLO,1,7,T*"
+
+
+def test_all_of_one_stack_must_be_seen() -> None:
+    recording = Recording()
+    assert "price book of these settings shows no tick" in recording.missing_sight()
+    recording.add_booked([(BookedTick("T", 6, "MSFT", 1), 5)], None, 77)
+    assert "does not play the ticks of their price book" in recording.missing_sight()
+    recording.tapes["T"] = {6: Tick("MSFT", 1)}
+    assert "strategy evaluates other ticks" in recording.missing_sight()
+    recording.evaluated.append(Evaluated(78, "another", 6))
+    assert "strategy evaluates other ticks" in recording.missing_sight()
+    recording.evaluated.append(Evaluated(79, "T", 5))
+    assert recording.missing_sight() == ""
+
+
+@pytest.mark.parametrize(("tape", "is_over"), [("T", True), ("another", False)])
+def test_the_gateway_says_that_the_tape_has_ended(tmp_path: Path, tape: str, is_over: bool) -> None:
+    recorder = Recorder(msgspec.structs.replace(Settings(), var_dir=tmp_path))
+    recorder.recording.playing = "T"
+    assert not recorder.recording.tape_ended
+    (tmp_path / "log").mkdir()
+    line = msgspec.json.encode({"event": "tape_ended", "tape": tape, "ticks": 9})
+    (tmp_path / "log" / "gateway.jsonl").write_bytes(line + b"\n")
+    recorder.look_at_logs()
+    assert recorder.recording.tape_ended == is_over
+
+
+def test_a_tape_that_runs_as_fast_as_it_can_is_refused() -> None:
+    gateway = msgspec.structs.replace(Settings().gateway, rate=0.0)
+    with pytest.raises(TargetError, match=r"with gateway.rate = 0 the tape runs too fast"):
+        Recorder(msgspec.structs.replace(Settings(), gateway=gateway))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """Of a stack of which nothing is there yet."""
+    replace = msgspec.structs.replace
     name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
-    settings = msgspec.structs.replace(
+    [port] = free_ports(1)
+    yield replace(
         Settings(),
         var_dir=tmp_path,
-        price_book=msgspec.structs.replace(Settings().price_book, name=name),
+        price_book=replace(Settings().price_book, name=name),
+        gateway=replace(Settings().gateway, price_port=port),
     )
-    try:
-        with Recorder(settings) as recorder:
-            booked = recorder.recording.booked
-            for tape in ("old", "new"):
-                with SharedPriceBook(("AAPL",), name, ring_capacity=64) as book:
-                    book.begin_epoch(tape)
-                    book.update("AAPL", 1.0)
-                    wait_until(lambda: booked and booked[-1].tape == tape, "it is read")  # noqa: B023
-                remove_segments(name)  # as the keeper does when supervisord was killed
-        assert [tick.tape for tick in booked] == ["old", "new"]
-        assert recorder.recording.troubles == []
-    finally:
-        remove_segments(name)
+    remove_segments(name)
+
+
+def book_of(settings: Settings, tape: str = "T", ticks: int = 1) -> SharedPriceBook:
+    book = SharedPriceBook(("AAPL",), settings.price_book.name, ring_capacity=64)
+    book.begin_epoch(tape)
+    for _ in range(ticks):
+        book.update("AAPL", 1.0)
+    return book
+
+
+def test_a_book_that_is_removed_and_made_anew_is_read_on(settings: Settings) -> None:
+    with Recorder(settings) as recorder:
+        booked = recorder.recording.booked
+        for tape in ("old", "new"):
+            with book_of(settings, tape):
+                wait_until(lambda: booked and booked[-1].tape == tape, "it is read")  # noqa: B023
+            remove_segments(settings.price_book.name)  # as when supervisord was killed
+    assert [tick.tape for tick in booked] == ["old", "new"]
+    assert recorder.recording.troubles == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_gateway_that_comes_late_is_heard_wherever_it_listens(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    gateway = msgspec.structs.replace(settings.gateway, host=host)
+    settings = msgspec.structs.replace(settings, gateway=gateway)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    hellos = []
+    connected = TapeListener.connected
+
+    def noting(listener: TapeListener) -> bytes:
+        hellos.append(connected(listener))
+        return hellos[-1]
+
+    monkeypatch.setattr(TapeListener, "connected", noting)
+    with book_of(settings), Recorder(settings) as recorder:
+        create_state(strategy_state(settings), {"tape": "T"}, [1])
+        tries = []
+        connect_ex = socket.socket.connect_ex
+        monkeypatch.setattr(
+            socket.socket, "connect_ex", lambda *args: (tries.append(1), connect_ex(*args))[1]
+        )
+        wait_until(lambda: len(tries) > 3, "it has tried in vain")
+        assert hellos == []  # nobody would have heard them
+        with closing(socket.create_server((host, gateway.price_port), family=family)) as server:
+            peer, _ = server.accept()
+            with closing(peer):
+                assert peer.recv(100) == b"HELLO,1,1,T*"
+                peer.sendall(b"HELLO,1,T,1*BATCH,1,1,99*AAPL,1*")
+                recorder.wait_until_caught_up()
+    assert len(hellos) == 1
+
+
+def test_a_refused_connection_is_not_tried_at_every_look(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "CONNECT_RETRY_S", 1e9)
+    tries = []
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda *_: tries.append(1))
+    looks = []
+    monkeypatch.setattr(Recorder, "_look_at_strategy", lambda _: looks.append(1))
+    with book_of(settings), Recorder(settings):
+        wait_until(lambda: tries, "it tries")
+        seen = len(looks)
+        wait_until(lambda: len(looks) > seen + 9, "it has looked many times")
+    assert len(tries) == 1
+
+
+def test_where_nothing_can_be_seen_there_is_nothing_to_experiment_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "CATCH_UP_S", 0.0)
+    refused = pytest.raises(TargetError, match=r"price book of these settings .* --config")
+    with Recorder(settings) as recorder, refused:
+        recorder.wait_until_caught_up()
+    assert recorder.recording.troubles == []
+
+
+def test_a_recorder_that_ended_by_an_error_says_so_instead_of_accusing_the_stack(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_recorder: Recorder) -> None:
+        raise ValueError("of its own")
+
+    monkeypatch.setattr(Recorder, "_look_at_strategy", fail)
+    refused = pytest.raises(TargetError, match=r"the recorder ended early: .*of its own")
+    with Recorder(settings) as recorder, refused:
+        recorder.wait_until_caught_up()
+    assert recorder.recording.troubles == []
+    with pytest.raises(TargetError, match="the recorder ended early"):
+        recorder.require_sight()
+
+
+def test_a_recorder_that_has_as_many_ticks_as_it_keeps_ends(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "MAX_TICKS", 5)
+    with book_of(settings, ticks=4) as book, Recorder(settings) as recorder:
+        wait_until(lambda: len(recorder.recording.booked) == 4, "four are read")
+        recorder.require_sight()
+        book.update("AAPL", 1.0)
+        wait_until(lambda: recorder.recording.ended_early, "it ends")
+        with pytest.raises(TargetError, match="it keeps 5 ticks"):
+            recorder.require_sight()
+
+
+def test_ticks_that_are_only_heard_count_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = listen(ANSWER + BATCH)
+    assert not recording.is_full()
+    monkeypatch.setattr(recorder_module, "MAX_TICKS", 2)
+    assert recording.is_full()

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from chaos.hostile import Known, Withheld
-from chaos.lab import GOAL_ROUNDS
+from chaos.lab import EXIT_NO_TARGET, GOAL_ROUNDS
+from chaos.recovery import STEPS
 from chaos.report import (
+    ENOUGH_MISSES,
     RECORDED,
     RECORDING,
     REPORT,
@@ -18,10 +20,11 @@ from chaos.report import (
     Recorded,
     ReportError,
     load,
+    main,
+    missed_goals,
     replace_section,
     section,
 )
-from chaos.role_experiment import STEPS
 from chaos.slow_consumer import LABELS
 from lib.clock import MILLISECOND_NS
 
@@ -70,6 +73,22 @@ def test_figures_that_are_no_json_are_named(tmp_path):
 
     with pytest.raises(ReportError, match=r"storm\.json is no JSON"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("recorded", [{}, {"experiments": [{"name": "storm"}]}])
+def test_figures_that_lack_something_are_one_line(recorded, monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    (tmp_path / RECORDING).write_text(json.dumps(recorded))
+    (tmp_path / "storm.json").write_text("{}")
+    monkeypatch.setattr("chaos.report.RECORDED", tmp_path)
+    monkeypatch.setattr("sys.argv", ["report"])
+    before = REPORT.read_bytes()
+
+    assert main() == EXIT_NO_TARGET
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"no report: the figures in .* lack '.*'; `make chaos` records .*", line)
+    assert REPORT.read_bytes() == before
 
 
 def test_what_was_lost_is_in_the_row_of_its_experiment():
@@ -124,7 +143,9 @@ def test_a_step_that_some_recoveries_do_not_have_says_how_many_have_it():
     [
         ([400] * GOAL_ROUNDS, "yes"),
         ([401] * GOAL_ROUNDS, "**no**"),
-        ([401] * (GOAL_ROUNDS - 1), f"fewer than {GOAL_ROUNDS}: not judged"),
+        ([400] + [401] * (GOAL_ROUNDS - 2), f"fewer than {GOAL_ROUNDS}: not judged"),
+        ([401] * (ENOUGH_MISSES - 1), f"fewer than {GOAL_ROUNDS}: not judged"),
+        ([401] * ENOUGH_MISSES, "**no**"),
     ],
 )
 def test_a_median_is_held_against_its_goal_when_there_are_enough(times_ms, judgement):
@@ -142,8 +163,26 @@ def test_freezes_of_all_roles_are_judged_together():
         for role, time_ms in (("gateway", 300), ("strategy", 900))
     }
 
-    [row] = rows_of(made(frozen), "SIGSTOP of any role")
+    [row] = rows_of(made(frozen), "SIGSTOP, all roles together")
     assert row[2:] == [str(GOAL_ROUNDS), "600.0", "900.0", "900.0", "400", "**no**"]
+
+
+def test_a_role_that_always_misses_its_goal_is_not_hidden_by_the_others():
+    frozen = {
+        f"freeze_{role}": killed(role, [time_ms] * 5, "SIGSTOP", "order_possible_ns")
+        for role, time_ms in (("gateway", 401), ("orderbook", 300), ("strategy", 300), ("x", 300))
+    }
+
+    text = made(frozen)
+
+    assert rows_of(text, "SIGSTOP, all roles together")[0][-1] == "yes"
+    assert rows_of(text, "SIGSTOP of gateway")[0][-1] == "**no**"
+    assert rows_of(text, "SIGSTOP of strategy")[0][-1].endswith("not judged")
+    assert "**1 of 2** goals" in text
+    assert missed_goals(frozen) == [
+        "SIGSTOP of gateway: the median time to first order possible is 401.0 ms, "
+        "the goal is 400 ms"
+    ]
 
 
 def test_the_goals_that_are_reached_are_counted():

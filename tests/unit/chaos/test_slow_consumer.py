@@ -9,15 +9,22 @@ import pytest
 from chaos.recorder import SUPERVISORD, Evaluated, Event, Recording
 from chaos.records import Tick
 from chaos.slow_consumer import (
+    ANSWER_BYTES,
+    CLIENTS,
     GROWTH_BYTES,
     KINDS,
+    LOOK_S,
+    MUST_BE_GIVEN_UP,
     NEWS,
+    NONSENSE,
     NOTICED_NS,
     NOTICED_RATIO,
     NUMBERED,
+    ONE_NONSENSE,
     ORDERS,
     PLAIN,
     SERVERS,
+    WINDOW_S,
     Outcome,
     SlowConsumer,
     Waits,
@@ -30,14 +37,18 @@ from chaos.slow_consumer import (
     noticed,
     unfulfilled,
 )
+from daemons.order_manager import MAX_QUEUED_BYTES
+from lib.framing import MESSAGE_DELIMITER
+from lib.order_messages import ErrorMessage, MessageError, decode_from_client, encode
 
 SHORT = Waits(1000, 1000, 1000)
 GOOD = Outcome(
     without=SHORT,
     beside=SHORT,
     waiting_bytes={PLAIN: [1, 2], NUMBERED: [1, 0], NEWS: [0, 0], ORDERS: [5, 0]},
-    hung_up=dict.fromkeys(KINDS, 0),
-    grown_bytes=dict.fromkeys(SERVERS, GROWTH_BYTES),
+    hung_up=dict.fromkeys(KINDS, 0) | MUST_BE_GIVEN_UP,
+    grown_bytes=GROWTH_BYTES,
+    owed_bytes=dict.fromkeys(SERVERS, 4096),
     ticks_read_on=100,
     troubles=(),
 )
@@ -134,9 +145,35 @@ def test_a_round_in_which_nobody_was_stuck_proves_nothing(kind: str) -> None:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_that_grew_too_much_is_named(server: str) -> None:
-    outcome = replace(GOOD, grown_bytes={**GOOD.grown_bytes, server: GROWTH_BYTES + 1})
-    [reason] = unfulfilled(outcome)
-    assert reason.startswith(f"{server} grew by {GROWTH_BYTES + 1} bytes")
+    too_much = GROWTH_BYTES[server] + 1
+    [reason] = unfulfilled(replace(GOOD, grown_bytes={**GOOD.grown_bytes, server: too_much}))
+    assert reason.startswith(f"{server} grew by {too_much} bytes")
+
+
+def test_an_order_manager_that_kept_every_answer_would_grow_too_much() -> None:
+    looks = WINDOW_S / LOOK_S / 1.5  # a slow machine has fewer of them
+    with pytest.raises(MessageError) as refused:
+        decode_from_client(ONE_NONSENSE.removesuffix(MESSAGE_DELIMITER))
+    answer = encode(ErrorMessage(reason=str(refused.value)))
+    assert ANSWER_BYTES <= len(answer) < 1.2 * ANSWER_BYTES
+    owed = looks * NONSENSE.count(ONE_NONSENSE) * ANSWER_BYTES
+    assert owed > 1.2 * MAX_QUEUED_BYTES
+    assert CLIENTS * owed > 1.3 * GROWTH_BYTES["order_manager"]
+    assert GROWTH_BYTES["order_manager"] > CLIENTS * MAX_QUEUED_BYTES
+
+
+@pytest.mark.parametrize(("kind", "count"), MUST_BE_GIVEN_UP.items())
+def test_a_stuck_client_that_stayed_connected_is_a_reason(kind: str, count: int) -> None:
+    outcome = replace(GOOD, hung_up={**GOOD.hung_up, kind: count - 1})
+    assert unfulfilled(outcome) == [
+        f"{count - 1} of {count} clients of {kind} were disconnected in time"
+    ]
+
+
+def test_a_client_that_read_on_and_got_nothing_proves_nothing() -> None:
+    assert unfulfilled(replace(GOOD, ticks_read_on=0)) == [
+        "proves nothing: the client that read on got no tick"
+    ]
 
 
 def test_what_went_wrong_is_told_with_its_round() -> None:
@@ -145,18 +182,19 @@ def test_what_went_wrong_is_told_with_its_round() -> None:
     assert experiment.reasons() == ["round 2: gateway ended"]
 
 
-def test_a_wait_in_every_round_was_caused_by_the_clients() -> None:
-    slow = replace(GOOD, beside=SHORT._replace(client_ns=NOTICED_NS + 1))
-    [reason] = noticed([slow, slow])
-    assert reason.startswith("longest time between two ticks at another client: 100.0 ms or more")
+def test_a_wait_in_most_rounds_was_caused_by_the_clients() -> None:
+    slow = replace(GOOD, beside=SHORT._replace(client_ns=50 * NOTICED_NS))
+    [reason] = noticed([slow, GOOD, slow])
+    assert reason.startswith("longest time between two ticks at another client: 5000.0 ms is the")
+    assert noticed([GOOD, slow, GOOD]) == []
 
 
 def test_a_wait_that_also_came_without_the_clients_was_not() -> None:
     beside = SHORT._replace(strategy_ns=3 * NOTICED_NS)
     without = SHORT._replace(strategy_ns=beside.strategy_ns // NOTICED_RATIO)
     noisy = replace(GOOD, beside=beside, without=without)
-    assert noticed([replace(GOOD, beside=beside), noisy]) == []
-    assert noticed([replace(GOOD, beside=beside), GOOD]) == []
+    assert noticed([replace(GOOD, beside=beside), noisy, noisy]) == []
+    assert noticed([replace(GOOD, beside=beside), noisy, GOOD, replace(GOOD, beside=beside)])
     assert noticed([]) == []
 
 

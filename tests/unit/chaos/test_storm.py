@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from chaos.faults import Direction, Reset
-from chaos.gusts import Gust, Kind
+from chaos.gusts import LONGEST_GAP_S, LULL_S, Gust, Kind
 from chaos.recorder import Evaluated, Event
 from chaos.storm import (
     ENOUGH_GUSTS,
+    MIN_MINUTES,
     STALE_NS,
     Outcome,
     Storm,
@@ -21,9 +24,10 @@ from chaos.storm import (
     stale_stretches,
     whom,
 )
-from chaos.weather import Hit
+from chaos.weather import Hit, Weather
 from lib.clock import SECOND_NS
 
+DONE = Hit(Gust(1.0, Kind.KILL, ("gateway",)), "gateway", 0)
 BEGIN_NS = 100 * SECOND_NS
 
 
@@ -82,7 +86,7 @@ def storm_with(outcome: Outcome) -> Storm:
 
 
 def test_a_storm_after_which_the_stack_is_steady_in_time_holds() -> None:
-    storm = storm_with(Outcome([], 0))
+    storm = storm_with(Outcome([DONE.gust], 0, hits=[DONE]))
     limit_ns = storm.recovery_limit_ns
     storm.outcomes[0].end_ns = limit_ns
     assert storm.reasons() == []
@@ -91,7 +95,7 @@ def test_a_storm_after_which_the_stack_is_steady_in_time_holds() -> None:
 
 
 def test_a_strategy_that_stands_still_for_too_long_is_named() -> None:
-    storm = storm_with(Outcome([], 0))
+    storm = storm_with(Outcome([DONE.gust], 0, hits=[DONE]))
     storm.outcomes[0].stale = [Stretch(SECOND_NS, storm.stale_limit_ns)]
     assert storm.reasons() == []
     storm.outcomes[0].stale.append(Stretch(9 * SECOND_NS, 30 * SECOND_NS))
@@ -102,17 +106,41 @@ def test_a_strategy_that_stands_still_for_too_long_is_named() -> None:
 
 def test_skipped_gusts_are_counted_and_a_kind_that_was_never_done_is_named() -> None:
     gust = Gust(1.0, Kind.FREEZE, ("gateway",))
-    outcome = Outcome([gust] * (ENOUGH_GUSTS - 1), 0, skipped=[gust] * (ENOUGH_GUSTS - 1))
+    some = ENOUGH_GUSTS - 1
+    outcome = Outcome([gust] * some, 0, hits=[DONE] * 9, skipped=[gust] * some)
     storm = storm_with(outcome)
     assert storm.reasons() == []
     outcome.planned.append(gust)
     outcome.skipped.append(gust)
-    assert storm.reasons() == ["freeze: planned 5 times, and never done"]
-    assert storm.figures()["storms"][0]["skipped"] == {"freeze": 5}
-    assert storm.table()[1].split() == ["freeze", "0", "5"]
+    assert storm.reasons() == [f"freeze: planned {ENOUGH_GUSTS} times, and never done"]
+    assert storm.figures()["storms"][0]["skipped"] == {"freeze": ENOUGH_GUSTS}
+    assert storm.table()[1].split() == ["freeze", "0", str(ENOUGH_GUSTS)]
     outcome.skipped.pop()
     outcome.hits.append(Hit(gust, "gateway", 0))
     assert storm.reasons() == []
+
+
+@pytest.mark.parametrize(("done", "skipped"), [(0, 0), (0, 1), (2, 3)])
+def test_a_storm_that_did_nothing_or_little_of_its_plan_proves_little(
+    done: int, skipped: int
+) -> None:
+    outcome = Outcome([DONE.gust], 0, hits=[DONE] * done, skipped=[DONE.gust] * skipped)
+    assert storm_with(outcome).reasons() == [
+        f"storm 1: proves little: {done} faults were done, {skipped} skipped"
+    ]
+
+
+def test_a_storm_of_which_as_much_was_done_as_was_skipped_holds() -> None:
+    assert storm_with(Outcome([], 0, hits=[DONE], skipped=[DONE.gust])).reasons() == []
+
+
+def test_what_is_still_broken_is_put_back_and_without_a_storm_nothing_is() -> None:
+    storm = Storm(minutes=1, times=1)
+    storm.put_back()
+    undone: list[str] = []
+    storm._weather = cast("Weather", SimpleNamespace(undo=lambda: undone.append("undone")))
+    storm.put_back()
+    assert undone == ["undone"]
 
 
 def test_every_gust_is_told_with_its_time_and_one_that_is_not_over_lasts_to_the_end() -> None:
@@ -130,6 +158,10 @@ def test_every_gust_is_told_with_its_time_and_one_that_is_not_over_lasts_to_the_
 
 def test_minutes_are_a_number_within_reason() -> None:
     assert minutes("0.5") == 0.5
-    for text in ("0", "-1", "nan", "inf", "many", "1e9"):
-        with pytest.raises(argparse.ArgumentTypeError, match="above 0"):
+    for text in ("0", "-1", "0.01", "nan", "inf", "many", "1e9"):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"from 0\.2 to 1440"):
             minutes(text)
+
+
+def test_the_shortest_storm_is_longer_than_it_can_take_until_the_first_gust() -> None:
+    assert MIN_MINUTES * 60 > LONGEST_GAP_S + LULL_S

@@ -12,7 +12,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.target import Supervisord, Target, known_roles, private_settings, to_toml, why_not_steady
+from chaos.target import (
+    Supervisord,
+    Target,
+    TargetError,
+    known_roles,
+    private_settings,
+    to_toml,
+    why_not_steady,
+)
 from lib.segment_files import SHM_DIR
 from lib.settings import Settings, load_settings
 from lib.supervisor import Process
@@ -66,20 +74,26 @@ def test_a_role_that_does_not_run_is_named() -> None:
     assert why_not_steady([Process("gateway", "BACKOFF", 0)]) == "gateway is BACKOFF"
 
 
-def test_segments_and_processes_that_are_left_are_found(tmp_path: Path) -> None:
+def test_segments_and_processes_that_are_left_are_found_and_nobody_who_just_watches(
+    tmp_path: Path,
+) -> None:
     name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
     book = msgspec.structs.replace(Settings().price_book, name=name)
     target = Target(msgspec.structs.replace(Settings(), var_dir=tmp_path, price_book=book))
     assert target.left_behind() == []
     segment = SHM_DIR / f"{name}.lock"
     segment.touch()
-    process = subprocess.Popen([sys.executable, "-c", "input()", tmp_path], stdin=subprocess.PIPE)
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    process = subprocess.Popen(sleeper, env={"TRADING_VAR_DIR": str(tmp_path)})
+    beside = subprocess.Popen(sleeper, env={"TRADING_VAR_DIR": f"{tmp_path}/deeper"})
+    watching = subprocess.Popen([*sleeper, tmp_path / "log" / "strategy.jsonl"])
     try:
         [first, second] = target.left_behind()
     finally:
         segment.unlink()
-        process.kill()
-        process.communicate()
+        for started in (process, beside, watching):
+            started.kill()
+            started.wait()
     assert first == str(segment)
     assert second.startswith(f"process {process.pid}: ")
 
@@ -112,3 +126,47 @@ def test_a_process_that_is_not_there_cannot_be_started_again() -> None:
         pid = child.pid
     with pytest.raises(OSError, match=str(pid)):
         Supervisord(pid)
+
+
+class FakeTarget(Target):
+    """A role that goes through these states, one a question; starting it takes it to RUNNING."""
+
+    def __init__(self, *states: str) -> None:
+        super().__init__(Settings())
+        self._states = list(states)
+        self.commands: list[str] = []
+
+    def processes(self) -> dict[str, Process]:
+        state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
+        return {"gateway": Process("gateway", state, 1)}
+
+    def start(self, role: str) -> None:
+        self.commands.append("start")
+
+    def restart(self, role: str) -> None:
+        self.commands.append("restart")
+        raise TargetError("supervisord was faster")
+
+
+@pytest.mark.parametrize(
+    ("states", "commands"),
+    [
+        (("RUNNING",), []),
+        (("STARTING", "RUNNING"), []),
+        (("FATAL", "RUNNING"), ["start"]),
+        (("STARTING", "EXITED", "RUNNING"), ["start"]),
+        (("BACKOFF", "STOPPED", "RUNNING"), ["restart", "start"]),
+    ],
+)
+def test_a_role_is_started_where_it_does_not_come_by_itself_at_once(
+    states: tuple[str, ...], commands: list[str]
+) -> None:
+    target = FakeTarget(*states)
+    target.revive("gateway")
+    assert target.commands == commands
+
+
+def test_a_role_that_does_not_come_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaos.target.REVIVE_S", 0.0)
+    with pytest.raises(TargetError, match="gateway does not run again, it is FATAL"):
+        FakeTarget("FATAL").revive("gateway")

@@ -74,9 +74,22 @@ def test_an_order_that_was_sent_last_has_a_bounded_time_to_be_booked(
     assert take_totals(target, recording, {}).orders == OrderCounts(1, lost, 0, 0, 0)
 
 
+def test_ticks_of_an_absence_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "ledger_orders", lambda _: [])
+    missed = [
+        Event(1, "strategy", "ticks_missed", {"first": 1, "last": 4, "where": "strategy"}),
+        Event(2, "strategy", "ticks_missed", {"first": 9, "last": 9, "where": "ring", "ticks": 1}),
+    ]
+    totals = take_totals(Target(load_settings()), Recording(events=missed), {})
+    assert (totals.strategy.missed, totals.absence) == (5, 4)
+
+
 def test_a_strategy_that_was_hit_itself_may_report_the_ticks_of_its_absence() -> None:
-    absent = replace(NOTHING_WRONG, strategy=TickCounts(40, 0, 0))
+    absent = replace(NOTHING_WRONG, strategy=TickCounts(40, 0, 0), absence=40)
     assert losses(absent, ["strategy"]) == []
+    assert losses(absent, ["gateway"]) == ["40 ticks missed at the strategy"]
+    lapped_too = replace(NOTHING_WRONG, strategy=TickCounts(45, 0, 0), absence=40)
+    assert losses(lapped_too, ["strategy"]) == ["5 ticks missed at the strategy"]
     twice = replace(NOTHING_WRONG, strategy=TickCounts(0, 1, 0))
     assert losses(twice, ["strategy"]) == ["1 ticks repeated at the strategy"]
 

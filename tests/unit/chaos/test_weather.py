@@ -20,8 +20,8 @@ from chaos.lab import Stage
 from chaos.proxy import Proxy
 from chaos.recorder import SUPERVISORD, Event, Recording
 from chaos.target import Target
-from chaos.weather import Noise, Weather
-from lib.settings import Settings
+from chaos.weather import Hold, Noise, Weather
+from lib.settings import GatewaySettings, Settings
 from tests.helpers import wait_until
 
 Sleepers = dict[str, "subprocess.Popen[bytes]"]
@@ -44,7 +44,7 @@ def weather_over(
 ) -> tuple[Weather, Recording]:
     recording = Recording()
     recorder = cast("Any", SimpleNamespace(recording=recording))
-    stage = Stage(Target(settings or Settings()), recorder, Random(1), lambda what: None)
+    stage = Stage(Target(settings or Settings()), recorder, Random(1), lambda what, part=0.0: None)
     lives = Lives({role: process.pid for role, process in sleepers.items()})
     return Weather(stage, proxies or {}, lives), recording
 
@@ -128,6 +128,82 @@ def test_a_role_that_has_not_told_its_new_process_yet_is_not_hit(sleepers: Sleep
     assert sleepers["gateway"].poll() is None
 
 
+def test_a_process_is_hit_through_what_is_held_and_never_by_a_number_that_was_given_again(
+    sleepers: Sleepers,
+) -> None:
+    weather, _ = weather_over(sleepers)
+    gateway, watchdog = sleepers["gateway"], sleepers["watchdog"]
+    gateway.kill()
+    gateway.wait()
+    # As if the kernel had given the number of the one that ended to the other one.
+    weather._holds["gateway"].pid = watchdog.pid
+    weather._lives.of("gateway").pid = watchdog.pid
+    gusts = [Gust(0.0, kind, ("gateway",)) for kind in (Kind.KILL, Kind.TERM, Kind.FREEZE)]
+    weather.blow(gusts)
+    assert weather.skipped == gusts
+    assert watchdog.poll() is None
+    assert state_of(watchdog) != "T"
+
+
+def test_a_new_process_of_a_role_is_held_when_it_is_told_of(sleepers: Sleepers) -> None:
+    weather, recording = weather_over(sleepers)
+    sleepers["gateway"].kill()
+    sleepers["gateway"].wait()
+    with subprocess.Popen(["sleep", "1000"]) as successor:
+        try:
+            told = {"pid": successor.pid}
+            recording.events.append(Event(time.monotonic_ns(), "gateway", "started", told))
+            weather.blow([Gust(0.05, Kind.TERM, ("gateway",))])
+            assert successor.wait(timeout=10) == -signal.SIGTERM
+        finally:
+            successor.kill()
+    assert [hit.victim for hit in weather.hits] == ["gateway"]
+
+
+def test_all_at_once_is_done_also_where_one_ends_by_itself_meanwhile(
+    sleepers: Sleepers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weather, _ = weather_over(sleepers)
+    sleepers["gateway"].kill()
+    sleepers["gateway"].wait()
+    monkeypatch.setattr(Hold, "alive", True)  # it was, when it was looked at
+    weather.blow([Gust(0.0, Kind.EVERYTHING, (EVERYBODY,))])
+    assert ([hit.victim for hit in weather.hits], weather.skipped) == ([EVERYBODY], [])
+    assert sleepers["watchdog"].wait(timeout=10) == -signal.SIGKILL
+
+
+def test_a_role_that_ends_by_itself_before_it_is_hit_is_skipped(
+    sleepers: Sleepers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weather, _ = weather_over(sleepers)
+    sleepers["gateway"].kill()
+    sleepers["gateway"].wait()
+    monkeypatch.setattr(Hold, "alive", True)
+    gusts = [Gust(0.0, kind, ("gateway",)) for kind in (Kind.KILL, Kind.FREEZE)]
+    weather.blow(gusts)
+    assert (weather.hits, weather.skipped) == ([], gusts)
+
+
+def test_an_interruption_of_undo_is_made_good_by_another_one(sleepers: Sleepers) -> None:
+    weather, _ = weather_over(sleepers)
+    weather.blow([Gust(0.0, Kind.FREEZE, ("gateway",))])
+    [under_way] = weather._under_way
+    [go_on] = under_way.undo
+    interruptions = iter([KeyboardInterrupt])
+
+    def interrupted_once() -> None:
+        for kind in interruptions:
+            raise kind
+        go_on()
+
+    under_way.undo[0] = interrupted_once
+    with pytest.raises(KeyboardInterrupt):
+        weather.undo()
+    wait_until(lambda: state_of(sleepers["gateway"]) == "T", "it stands still")
+    weather.undo()
+    wait_until(lambda: state_of(sleepers["gateway"]) != "T", "it goes on")
+
+
 def test_a_kill_is_over_when_the_role_has_been_started_again(sleepers: Sleepers) -> None:
     weather, recording = weather_over(sleepers)
     weather.blow([Gust(0.0, Kind.TERM, ("gateway",))])
@@ -160,6 +236,24 @@ def test_what_is_not_connected_cannot_be_cut(sleepers: Sleepers) -> None:
             assert len(weather.hits) == 1
             with pytest.raises(ConnectionResetError):
                 client.recv(1)
+
+
+def test_garbage_is_the_same_for_the_same_gust_and_leaves_the_storms_chance_alone(
+    sleepers: Sleepers,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        host, port = server.getsockname()
+        gateway = GatewaySettings(host=host, price_port=port)
+        said = []
+        for _ in range(2):
+            weather, _ = weather_over(sleepers, settings=Settings(gateway=gateway))
+            weather.blow([Gust(0.0, Kind.NOISE, ("price",), 0.1, seed=5)])
+            with server.accept()[0] as peer:
+                peer.settimeout(10)
+                said.append(peer.recv(1 << 16)[:10])
+            assert weather._stage.random.getstate() == Random(1).getstate()
+    assert said[0] == said[1] != b""
 
 
 def test_noise_connects_again_after_the_server_has_hung_up() -> None:

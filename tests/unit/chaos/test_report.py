@@ -77,7 +77,7 @@ def test_figures_that_are_no_json_are_named(tmp_path):
 
 @pytest.mark.parametrize("recorded", [{}, {"experiments": [{"name": "storm"}]}])
 def test_figures_that_lack_something_are_one_line(recorded, monkeypatch, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="plots need matplotlib: requirements-bench.txt")
     (tmp_path / RECORDING).write_text(json.dumps(recorded))
     (tmp_path / "storm.json").write_text("{}")
     monkeypatch.setattr("chaos.report.RECORDED", tmp_path)

@@ -190,13 +190,10 @@ def take_strategy_log(events: list[Event], records: Records) -> None:
         evaluations.append(Evaluation(sent.tape, first, first, "unknown"))
         records.news.append(AppliedNews(sent.tape, first, sent.sentiment))
         is_new_life = is_new_book = False
-    held_back: tuple[str, int] | None = None  # since this tick
-    is_resumed = False
     for event in events:
         name = event["event"]
         if name == "started":
             is_new_life = True
-            held_back = None
         elif name == "attached":
             records.attached.append(Attached(event["tape"], event["sequence"], len(evaluations)))
             is_new_book = True
@@ -239,23 +236,36 @@ def take_strategy_log(events: list[Event], records: Records) -> None:
         elif name == "news_silent":
             records.news.append(AppliedNews(event["tape"], event["first_tick_sequence"], None))
         elif name == "order_sent":
-            sent = _sent(event)
-            if held_back and is_resumed:
-                last = sent.tick_sequence - 1 if sent.tape == held_back[0] else NO_LAST
-                records.held_back.append(Gap(*held_back, last))
-                held_back = None
-            records.sent.append(sent)
+            records.sent.append(_sent(event))
         elif name in ("order_filled", "order_rejected"):
             records.told.append(_told(event, len(records.sent)))
         elif name == "order_error" and event["order_id"] is not None:
             records.answered_with_error.add(event["order_id"])
-        elif name == "deciding_stopped" and records.sent:
-            held_back = records.sent[-1].tape, records.sent[-1].tick_sequence + 1
+    _take_held_back(events, records)
+
+
+def _take_held_back(events: list[Event], records: Records) -> None:
+    """Take when the strategy had stopped deciding, from the last order before to the next one."""
+    last: SentOrder | None = None
+    since: tuple[str, int] | None = None
+    is_resumed = False
+    for event in events:
+        name = event["event"]
+        if name == "started":
+            since = None
+        elif name == "deciding_stopped" and last:
+            since = last.tape, last.tick_sequence + 1
             is_resumed = False
         elif name == "deciding_resumed":
             is_resumed = True
-    if held_back:
-        records.held_back.append(Gap(*held_back, NO_LAST))
+        elif name == "order_sent":
+            last = _sent(event)
+            if since and is_resumed:
+                until = last.tick_sequence - 1 if last.tape == since[0] else NO_LAST
+                records.held_back.append(Gap(*since, until))
+                since = None
+    if since:
+        records.held_back.append(Gap(*since, NO_LAST))
 
 
 def _known_part(events: list[Event], records: Records) -> list[Event]:

@@ -65,7 +65,7 @@ def price_publication(state: StateFile, tapes: Tapes, symbols: tuple[str, ...]) 
     """Go on with the ticks where `state` says."""
     codec = TickCodec(symbols)
 
-    def encode(first: int, count: int) -> list[bytes]:
+    def encode(first: int, count: int) -> bytes:
         return codec.encode(*tapes.ticks.read(first, count))
 
     stream = Stream(state.header["tape"], EncodedTape(encode), state.words[TICK_WORD])
@@ -75,8 +75,8 @@ def price_publication(state: StateFile, tapes: Tapes, symbols: tuple[str, ...]) 
 def news_publication(state: StateFile, tapes: Tapes) -> Publication:
     """Go on with the sentiments where `state` says."""
 
-    def encode(first: int, count: int) -> list[bytes]:
-        return [encode_sentiment(s) for s in tapes.sentiments.read(first, count)]
+    def encode(first: int, count: int) -> bytes:
+        return b"".join(encode_sentiment(s) for s in tapes.sentiments.read(first, count))
 
     stream = NewsStream(state.header["tape"], EncodedTape(encode), state.words[NEWS_WORD])
     return Publication(stream, state, NEWS_WORD, tapes.sentiments.length)

@@ -593,7 +593,9 @@ class Wire(RuleBasedStateMachine):
 
     def load_tape(self, next_sequence):
         tape = f"T{self.tapes}"
-        encoded = EncodedTape(lambda f, count: [frame(tape, n) for n in range(f, f + count)])
+        encoded = EncodedTape(
+            lambda f, count: b"".join(frame(tape, n) for n in range(f, f + count))
+        )
         self.stream = Stream(tape, encoded, next_sequence)
 
     def connect(self):

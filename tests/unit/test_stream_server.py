@@ -42,9 +42,9 @@ class Tape:
         self.length = length
         self.asked = 0
 
-    def encode(self, first: int, count: int) -> list[bytes]:
+    def encode(self, first: int, count: int) -> bytes:
         self.asked += 1
-        return [frame(n) for n in range(first, min(first + count, self.length + 1))]
+        return frames(first, max(0, min(count, self.length + 1 - first)))
 
 
 def stream(next_sequence: int = 1) -> Stream:

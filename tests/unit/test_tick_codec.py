@@ -9,33 +9,55 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.prices import MAX_PRICE, PRICE_SCALE, parse_price
+from lib import tick_codec
+from lib.prices import MAX_PRICE, PRICE_SCALE, format_price, parse_price
 from lib.tick_codec import TickCodec, encode_sentiment, parse_sentiment
 
-SYMBOLS = ("AAPL", "BRK-B", "ÖMV", "X")
+SYMBOLS = ("AAPL", "BRK.B", "ÖMV", "X", "EIGHT-80", "NINE-CHAR", "SIXTEEN-SIXTEENS")
 
-ticks = st.lists(st.tuples(st.integers(0, len(SYMBOLS) - 1), st.integers(1, MAX_PRICE)))
-frames = st.binary() | st.lists(
-    st.sampled_from([*SYMBOLS, "NVDA", ",", ",", "*", "*", "*", "172.53", "1", "-", "nan", "\n"])
-).map(lambda parts: "".join(parts).encode())
+prices = st.integers(1, MAX_PRICE) | st.builds(
+    lambda number, unit: min(number * unit, MAX_PRICE),
+    st.integers(1, 10**6),
+    st.sampled_from([1, 10**3, 10**6, 10**8, 10**11]),
+)
+"""Also short ones: of few digits, few decimals, none."""
+ticks = st.lists(st.tuples(st.integers(0, len(SYMBOLS) - 1), prices))
+oddities = st.sampled_from(
+    [*SYMBOLS, "NVDA", "SEVENTEEN-80SIXTEENS", ",", ".", "*", "172.53", "1", "-", "nan", "\n", "\0"]
+)
+whole_frames = st.builds(
+    "{},{}*".format,
+    oddities | st.sampled_from(SYMBOLS),
+    oddities
+    | prices.map(format_price)
+    | st.from_regex(r"[0-9]{0,11}\.?[0-9]{0,10}", fullmatch=True),
+)
+frames = st.binary() | st.lists(oddities | whole_frames).map(lambda parts: "".join(parts).encode())
 
 
-def encoded(pairs: list[tuple[int, int]]) -> list[bytes]:
+def encoded(pairs: list[tuple[int, int]]) -> bytes:
     symbols, prices = np.array(pairs or np.empty((0, 2)), np.int64).T
     return TickCodec(SYMBOLS).encode(symbols.astype(np.int32), prices)
 
 
+@pytest.fixture(params=["whichever is quicker", "a tick at a time", "arrays"], autouse=True)
+def way(request, monkeypatch):
+    """Every test of this module is made three times: the two ways must not differ."""
+    if request.param != "whichever is quicker":
+        least = 1 if request.param == "arrays" else 2**62
+        monkeypatch.setattr(tick_codec, "MIN_ARRAY_TICKS", least)
+        monkeypatch.setattr(tick_codec, "MIN_ARRAY_BYTES", least)
+
+
 def test_a_tick_stands_on_the_wire_as_symbol_and_price():
-    assert encoded([(0, 17_253_000_000), (1, 32_520_000_000), (0, 1)]) == [
-        b"AAPL,172.53*",
-        b"BRK-B,325.20*",
-        b"AAPL,0.00000001*",
-    ]
+    assert encoded([(0, 17_253_000_000), (1, 32_520_000_000), (0, 1)]) == (
+        b"AAPL,172.53*BRK.B,325.20*AAPL,0.00000001*"
+    )
 
 
 @given(ticks)
 def test_ticks_read_back_as_they_were_written(pairs):
-    decoded = TickCodec(SYMBOLS).decode(b"".join(encoded(pairs)))
+    decoded = TickCodec(SYMBOLS).decode(encoded(pairs))
     assert list(zip(decoded.symbols.tolist(), decoded.prices.tolist(), strict=True)) == pairs
     assert decoded.offsets.tolist() == list(range(len(pairs)))
     assert decoded.frames == len(pairs)
@@ -80,7 +102,7 @@ def test_the_arrays_have_the_types_that_the_price_book_takes(data):
     ],
 )
 def test_a_frame_that_is_no_tick_is_malformed_and_the_rest_stands(frame):
-    decoded = TickCodec(SYMBOLS).decode(b"AAPL,1*%b*X,2*" % frame)
+    decoded = TickCodec(SYMBOLS).decode(b"AAPL,1*%b*X,2.0*" % frame)
     assert decoded.malformed == [1]
     assert decoded.unknown == []
     assert decoded.offsets.tolist() == [0, 2]
@@ -88,12 +110,25 @@ def test_a_frame_that_is_no_tick_is_malformed_and_the_rest_stands(frame):
     assert decoded.prices.tolist() == [PRICE_SCALE, 2 * PRICE_SCALE]
 
 
-@pytest.mark.parametrize("symbol", ["NVDA", "aapl", "AAPL ", "Ä", "A" * 17])
+@pytest.mark.parametrize(
+    "symbol", ["NVDA", "aapl", "AAPL ", "Ä", "A" * 17, "AAPLAAPL", "123456789EIGHT-80", "INE-CHAR"]
+)
 def test_a_symbol_that_is_not_traded_is_unknown_and_the_rest_stands(symbol):
     decoded = TickCodec(SYMBOLS).decode(f"AAPL,1*{symbol},1*X,2*".encode())
     assert decoded.unknown == [1]
     assert decoded.malformed == []
     assert decoded.offsets.tolist() == [0, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, len(SYMBOLS) - 1), prices), min_size=1), st.data())
+def test_frames_of_the_usual_form_are_read_whatever_lies_between_them(pairs, data):
+    wire = encoded(pairs).split(b"*")[:-1]
+    at = data.draw(st.integers(0, len(wire)))
+    wire[at:at] = [b"\xff,.", b"AAPL,1"]
+    decoded = TickCodec(SYMBOLS).decode(b"".join(frame + b"*" for frame in wire))
+    read = list(zip(decoded.symbols.tolist(), decoded.prices.tolist(), strict=True))
+    assert read == [*pairs[:at], (0, PRICE_SCALE), *pairs[at:]]
+    assert decoded.malformed == [at]
 
 
 @pytest.mark.parametrize("sentiment", [0, 1, 50, 99, 100])

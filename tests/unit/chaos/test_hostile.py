@@ -66,7 +66,9 @@ class World:
 
     def __init__(self, harm: Harm) -> None:
         tape = EncodedTape(
-            lambda first, n: [b"AAPL,%d.%02d*" % divmod(s, 100) for s in range(first, first + n)]
+            lambda first, n: b"".join(
+                b"AAPL,%d.%02d*" % divmod(s, 100) for s in range(first, first + n)
+            )
         )
         self.stream = Stream("tape", tape, 1)
         self.client = StreamClient(next_sequence=1, may_be_plain=False)

@@ -52,9 +52,9 @@ class OrderBook:
         self._tally.on_time(time.monotonic_ns())
         self._book.close()
 
-    def _book_frames(self, event: Frames) -> None:
+    def _book_frames(self, batches: list[Frames]) -> None:
         try:
-            self._booking.book_frames(event)
+            self._booking.book_frames(batches)
         except PriceBookError as error:  # somebody removed the segment: a successor makes it anew
             raise CannotStartError(str(error)) from None
 

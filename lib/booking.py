@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from typing import Final
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from lib.clock import Clock
 from lib.shared_memory_utils import SharedPriceBook
@@ -60,17 +62,26 @@ class Booking:
                 "ticks_missed", first=first, last=last, where="gateway", tape=event.tape
             )
 
-    def book_frames(self, event: Frames) -> None:
-        """Ticks came."""
-        ticks = self._codec.decode(event.frames)
+    def book_frames(self, batches: list[Frames]) -> None:
+        """Ticks came: batches whose numbers follow each other, booked as one."""
+        first = batches[0].first
+        ticks = self._codec.decode(b"".join(batch.frames for batch in batches))
         if len(ticks.offsets):
             self._book.update_batch(
-                ticks.symbols, ticks.prices, ticks.offsets + event.first, event.sent_ns
+                ticks.symbols, ticks.prices, ticks.offsets + first, _sent_ns(batches, ticks.offsets)
             )
         for what, offsets in (
             ("malformed_frames", ticks.malformed),
             ("unknown_symbols", ticks.unknown),
         ):
             if offsets:
-                numbers = [event.first + offset for offset in offsets]
+                numbers = [first + offset for offset in offsets]
                 self._tally.add(what, self._clock(), numbers)
+
+
+def _sent_ns(batches: list[Frames], offsets: NDArray[np.int64]) -> NDArray[np.int64] | int:
+    """When each of the ticks was sent, or all of them."""
+    if len(batches) == 1:
+        return batches[0].sent_ns
+    of_all = np.repeat([batch.sent_ns for batch in batches], [batch.count for batch in batches])
+    return of_all[offsets]

@@ -82,9 +82,10 @@ class Evaluator:
         self._applied: News | None = None
         self._said_full = False
 
-    def take_news(self, event: Frames) -> None:
+    def take_news(self, batches: list[Frames]) -> None:
         """Only the last sentiment is in force, but each one is looked at."""
-        for sequence, frame in enumerate(split(event.frames), event.first):
+        frames = b"".join(batch.frames for batch in batches)
+        for sequence, frame in enumerate(split(frames), batches[0].first):
             try:
                 sentiment = parse_sentiment(frame)
             except ValueError:

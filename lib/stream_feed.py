@@ -21,7 +21,8 @@ from lib.stream_messages import ProtocolError
 class StreamFeed:
     """One stream from one server. Is a `Timed` for the event loop; used from there only.
 
-    `on_begin(event)`: the stream begins, after each connection. `on_frames(event)`: frames came.
+    `on_begin(event)`: the stream begins, after each connection. `on_frames(batches)`: frames came,
+    all that one read has brought: a reader that is behind gets many batches at once.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class StreamFeed:
         connect: Connect,
         *,
         on_begin: Callable[[Joined | WentPlain], None],
-        on_frames: Callable[[Frames], None],
+        on_frames: Callable[[list[Frames]], None],
         clock: Clock = time.monotonic_ns,
     ) -> None:
         self._client = client
@@ -60,14 +61,19 @@ class StreamFeed:
         self._log.warning("disconnected", reason=reason)
 
     def _on_data(self, data: bytes) -> None:
-        now_ns = self._clock()
+        batches: list[Frames] = []
+        error: ProtocolError | MessageTooLongError | None = None
         try:
-            for event in self._client.receive(data, now_ns):
+            for event in self._client.receive(data, self._clock()):
                 if isinstance(event, Frames):
-                    self._on_frames(event)
-                else:
+                    batches.append(event)
+                else:  # before the first frame of its connection
                     self._begin(event)
-        except (ProtocolError, MessageTooLongError) as error:
+        except (ProtocolError, MessageTooLongError) as protocol_error:
+            error = protocol_error
+        if batches:  # what came before an error stands
+            self._on_frames(batches)
+        if error:
             self._log.error("protocol_error", reason=str(error))
             self._connection.drop(f"protocol error: {error}")
 

@@ -36,22 +36,40 @@ def booking(book, tally) -> Booking:
 
 def test_ticks_are_booked_under_their_numbers_and_times(book, booking):
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames(Frames(41, 2, b"AAPL,1.5*MSFT,2*", 77))
+    booking.book_frames([Frames(41, 2, b"AAPL,1.5*MSFT,2*", 77)])
     tick = book.latest("MSFT")
     assert (tick.price, tick.sequence, tick.sent_ns) == (200_000_000, 42, 77)
     assert book.tape(tick.epoch) == "tape"
 
 
+def test_batches_that_came_together_are_booked_as_one_and_keep_their_times(book, booking, tally):
+    reader = book.reader()
+    booking.begin(Joined("tape", 41, new_tape=True, missed=None))
+    booking.book_frames(
+        [
+            Frames(41, 2, b"AAPL,1.5*MSFT,2*", 77),
+            Frames(43, 2, b"nonsense*MSFT,3*", 78),
+            Frames(45, 1, b"AAPL,4*", 79),
+        ]
+    )
+    ticks = reader.read().ticks
+    assert ticks["sequence"].tolist() == [41, 42, 44, 45]
+    assert ticks["sent_ns"].tolist() == [77, 77, 78, 79]
+    with capture_logs() as logs:
+        tally.on_time(0)
+    assert [log["examples"] for log in logs] == [[43]]
+
+
 def test_the_client_of_a_book_goes_on_where_the_book_ends(book, booking):
     assert client_for(book).connected(0) == b"HELLO,1,1*"
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames(Frames(1, 3, b"AAPL,1*AAPL,2*AAPL,3*", 77))
+    booking.book_frames([Frames(1, 3, b"AAPL,1*AAPL,2*AAPL,3*", 77)])
     assert client_for(book).connected(0) == b"HELLO,1,4,tape*"
 
 
 def test_the_same_tape_again_is_no_new_epoch(book, booking):
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames(Frames(1, 1, b"AAPL,1*", 77))
+    booking.book_frames([Frames(1, 1, b"AAPL,1*", 77)])
     booking.begin(Joined("tape", 2, new_tape=False, missed=None))
     assert book.resume_point() == ("tape", 2)
 
@@ -74,14 +92,14 @@ def test_ticks_that_the_gateway_no_longer_has_are_told_by_number(booking):
 def test_a_plain_stream_has_one_epoch_however_often_it_begins(book, booking):
     for _ in range(2):
         booking.begin(WentPlain(1))
-    booking.book_frames(Frames(1, 1, b"AAPL,1*", 77))
+    booking.book_frames([Frames(1, 1, b"AAPL,1*", 77)])
     assert book.latest("AAPL").epoch == 1
     assert book.resume_point() == ("", 2)
 
 
 def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, booking, tally):
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames(Frames(11, 4, b"AAPL,1*nonsense*IBM,3*MSFT,4*", 77))
+    booking.book_frames([Frames(11, 4, b"AAPL,1*nonsense*IBM,3*MSFT,4*", 77)])
     with capture_logs() as logs:
         tally.on_time(0)
     assert {log["event"]: log["examples"] for log in logs} == {

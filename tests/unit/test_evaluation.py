@@ -439,7 +439,7 @@ def test_a_new_tape_in_the_middle_of_a_batch_begins_with_empty_windows(desk):
 
 def test_the_last_sentiment_counts_and_one_that_is_none_does_not(desk):
     desk.news.heard_ns = 1000
-    desk.evaluator.take_news(Frames(1, 3, b"30*70*101*", 1000))
+    desk.evaluator.take_news([Frames(1, 2, b"30*70*", 1000), Frames(3, 1, b"101*", 1001)])
     desk.book_ticks(1)
     desk.evaluate()
     assert Noting.seen == [(100, 70)]

@@ -65,7 +65,7 @@ class Owner:
             self.client,
             partial(ReconnectingConnection, self.loop, *self.server.listener.getsockname()),
             on_begin=self.began.append,
-            on_frames=self.frames.append,
+            on_frames=self.frames.extend,
         )
         self.loop.add_timed(self.feed)
 
@@ -118,12 +118,12 @@ def test_a_protocol_error_is_logged_and_the_server_called_again(owner):
     owner.server.client.send(b"HELLO,1,tape,1*")
     owner.run_until_told(owner.began)
     with capture_logs() as logs:
-        owner.server.client.send(b"BATCH,7,1,5*A,1*")
+        owner.server.client.send(b"BATCH,1,1,5*B,1*BATCH,7,1,5*A,1*")
         run_until(owner.loop, lambda: len(logs) >= 2, "the error is logged")
     assert [e["event"] for e in logs] == ["protocol_error", "disconnected"]
-    assert logs[0]["reason"] == "expected sequence 1, got 7"
+    assert logs[0]["reason"] == "expected sequence 2, got 7"
     owner.server.accept()
-    assert owner.frames == []
+    assert owner.frames == [Frames(1, 1, b"B,1*", 5)]  # what came before the error stands
 
 
 def test_a_heartbeat_is_heard_and_a_frame_before_the_answer_is_not(owner):

@@ -173,16 +173,14 @@ class StreamServer:
 
     def pump_behind(self) -> bool:
         """Give those a further batch that could take one. Returns whether there still are some."""
-        now_ns = time.monotonic_ns()
         for subscriber in list(self._behind):
-            self._pump(subscriber, self._clients[subscriber], now_ns)
+            self._pump(subscriber, self._clients[subscriber])
         return bool(self._behind)
 
     def pump_all(self) -> None:
         """Send every client what it has not had yet, as far as it takes it."""
-        now_ns = time.monotonic_ns()
         for subscriber, connection in list(self._clients.items()):
-            self._pump(subscriber, connection, now_ns)
+            self._pump(subscriber, connection)
 
     def next_deadline_ns(self) -> int:
         """When to look after the clients again."""
@@ -200,7 +198,7 @@ class StreamServer:
             ):
                 connection.close(f"took nothing for {self._stall_limit_ns / SECOND_NS:g} s")
             else:
-                self._pump(subscriber, connection, now_ns)
+                self._pump(subscriber, connection)
 
     def _drop_half_closed(self) -> bool:
         """Make room by disconnecting who may be gone altogether. False if there is nobody."""
@@ -220,23 +218,24 @@ class StreamServer:
             return
         if answer:
             connection.send(answer)
-            self._pump(subscriber, connection, time.monotonic_ns())
+            self._pump(subscriber, connection)
 
     def _on_drained(self, subscriber: Subscriber) -> None:
-        self._pump(subscriber, self._clients[subscriber], time.monotonic_ns())
+        self._pump(subscriber, self._clients[subscriber])
 
     def _on_closed(self, subscriber: Subscriber, peer: str, reason: str) -> None:
         del self._clients[subscriber]
         self._behind.discard(subscriber)
         self._log.info("client_disconnected", peer=peer, reason=reason, clients=len(self._clients))
 
-    def _pump(self, subscriber: Subscriber, connection: Connection, now_ns: int) -> None:
+    def _pump(self, subscriber: Subscriber, connection: Connection) -> None:
         """Send one batch, if the client has taken the one before.
 
         A client that is further behind gets one batch a turn, so that it never delays the others.
         """
         if connection.open and not connection.queued_bytes:
-            pieces = subscriber.take(now_ns)
+            subscriber.prepare()
+            pieces = subscriber.take(time.monotonic_ns())
             if pieces:
                 connection.send(*pieces)
         if subscriber.lag and connection.open and not connection.queued_bytes:

@@ -14,13 +14,21 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import Clock
+from lib.framing import split
 from lib.shared_memory_utils import SharedPriceBook
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
 from lib.tally import Tally
-from lib.tick_codec import TickCodec
+from lib.tick_codec import MALFORMED, UNKNOWN, TickCodec
+
+MIN_ARRAY_BYTES: Final = 640
+"""So many bytes of frames are booked as arrays, which has a fixed cost of 50 µs; fewer, some 50
+ticks, are booked one by one, which takes 1 µs for each."""
 
 PLAIN_TAPE: Final = ""
 """The epoch of a stream whose server does not number its ticks."""
+
+_ODDITIES: Final = {MALFORMED: "malformed_frames", UNKNOWN: "unknown_symbols"}
+"""Events in the log."""
 
 
 def client_for(book: SharedPriceBook) -> StreamClient:
@@ -64,19 +72,34 @@ class Booking:
 
     def book_frames(self, batches: list[Frames]) -> None:
         """Ticks came: batches whose numbers follow each other, booked as one."""
+        frames = b"".join([batch.frames for batch in batches])
+        if len(frames) < MIN_ARRAY_BYTES:
+            self._book_few(batches)
+        else:
+            self._book_many(batches, frames)
+
+    def _book_few(self, batches: list[Frames]) -> None:
+        ticks = []
+        for batch in batches:
+            for sequence, message in enumerate(split(batch.frames), batch.first):
+                symbol, price = self._codec.read(message)
+                if symbol >= 0:
+                    ticks.append((symbol, price, sequence, batch.sent_ns))
+                else:
+                    self._tally.add(_ODDITIES[symbol], self._clock(), [sequence])
+        self._book.update_few(ticks)
+
+    def _book_many(self, batches: list[Frames], frames: bytes) -> None:
         first = batches[0].first
-        ticks = self._codec.decode(b"".join(batch.frames for batch in batches))
+        ticks = self._codec.decode(frames)
         if len(ticks.offsets):
             self._book.update_batch(
                 ticks.symbols, ticks.prices, ticks.offsets + first, _sent_ns(batches, ticks.offsets)
             )
-        for what, offsets in (
-            ("malformed_frames", ticks.malformed),
-            ("unknown_symbols", ticks.unknown),
-        ):
+        for what, offsets in ((MALFORMED, ticks.malformed), (UNKNOWN, ticks.unknown)):
             if offsets:
                 numbers = [first + offset for offset in offsets]
-                self._tally.add(what, self._clock(), numbers)
+                self._tally.add(_ODDITIES[what], self._clock(), numbers)
 
 
 def _sent_ns(batches: list[Frames], offsets: NDArray[np.int64]) -> NDArray[np.int64] | int:

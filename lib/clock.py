@@ -12,6 +12,7 @@ from typing import Final
 Clock = Callable[[], int]
 """Says what time it is, in monotonic nanoseconds."""
 
+MICROSECOND_NS: Final = 1_000
 MILLISECOND_NS: Final = 1_000_000
 SECOND_NS: Final = 1_000_000_000
 

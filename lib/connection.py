@@ -182,6 +182,10 @@ class Connection:
 
     def _forget(self, sent: int) -> None:
         """Drop `sent` bytes from the head of the queue."""
+        if sent == self.queued_bytes:  # the usual case
+            self._queue.clear()
+            self.queued_bytes = 0
+            return
         self.queued_bytes -= sent
         while sent:
             piece = self._queue.popleft()

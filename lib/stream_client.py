@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from msgspec import Struct
+
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.framing import MESSAGE_DELIMITER, FrameBuffer
 from lib.stream_messages import (
@@ -63,8 +65,7 @@ class WentPlain:
     first: int
 
 
-@dataclass(frozen=True)
-class Frames:
+class Frames(Struct, frozen=True, gc=False):
     """Whole plain frames with consecutive sequence numbers from `first` on."""
 
     first: int
@@ -242,9 +243,13 @@ class StreamClient:
                 )
             self._remaining -= count
             position = end
-            first = self._expected
+            known = self.next_sequence - self._expected
             self._expected += count
-            yield from self._needed_part(first, count, frames)
+            if known > 0:
+                frames = _without_the_first(known, frames)
+                count -= known
+            if count > 0:
+                yield self._frames(frames, count, self._batch.sent_ns)
 
     def _begin_batch(self, messages: bytes, position: int) -> int:
         """Read a batch's header. Returns where its frames begin."""
@@ -255,20 +260,15 @@ class StreamClient:
         self._remaining = self._batch.count
         return end + 1
 
-    def _needed_part(self, first: int, count: int, frames: bytes) -> Iterator[Event]:
-        """Leave out what this client has already: a server may begin before what was asked."""
-        known = self.next_sequence - first
-        if known >= count:
-            return
-        if known > 0:
-            frames = frames.split(MESSAGE_DELIMITER, known)[known]
-            count -= known
-        yield self._frames(frames, count, self._batch.sent_ns)
-
     def _frames(self, frames: bytes, count: int, sent_ns: int) -> Frames:
         first = self.next_sequence
         self.next_sequence += count
         return Frames(first, count, frames, sent_ns)
+
+
+def _without_the_first(count: int, frames: bytes) -> bytes:
+    """Leave out what the client has already: a server may begin before what was asked."""
+    return frames.split(MESSAGE_DELIMITER, count)[-1]
 
 
 def _find_frame(messages: bytes, beginning: bytes) -> int:

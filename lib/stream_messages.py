@@ -16,6 +16,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 PROTOCOL_VERSION: Final = b"1"
 HELLO: Final = b"HELLO,"
 BATCH: Final = b"BATCH,"
@@ -26,6 +28,8 @@ FROM_NOW_ON: Final = 0
 
 _TAPE = re.compile(rb"[!-)+\-.-~]{1,63}")
 """Printable ASCII without space, `*` and `,`; as long as the price book can keep."""
+_SURE_NUMBERS = re.compile(rb"BATCH(?:,[0-9]{1,18}){3}")
+"""So many digits are below 2**63, and so is the sum of two such numbers."""
 _MAX_NUMBER: Final = 2**63 - 1
 
 
@@ -49,8 +53,7 @@ class HelloAnswer:
     first: int
 
 
-@dataclass(frozen=True, slots=True)
-class BatchHeader:
+class BatchHeader(Struct, frozen=True, gc=False):
     """COUNT frames follow, numbered from FIRST; sent at SENT_NS of the host's monotonic clock."""
 
     first: int
@@ -100,6 +103,8 @@ def parse_batch_header(frame: bytes) -> BatchHeader:
     fields = frame.split(b",")
     if len(fields) != 4 or fields[0] != b"BATCH":
         raise ProtocolError(f"expected BATCH,FIRST,COUNT,SENT_NS, got {excerpt(frame)}")
+    if _SURE_NUMBERS.fullmatch(frame):  # the usual case, in half the time
+        return BatchHeader(int(fields[1]), int(fields[2]), int(fields[3]))
     header = BatchHeader(
         _number(fields[1], "FIRST"), _number(fields[2], "COUNT"), _number(fields[3], "SENT_NS")
     )

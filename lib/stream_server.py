@@ -149,6 +149,10 @@ class Subscriber:
             answer = encode_hello_answer(self._stream.tape, self.next_sequence)
         return answer
 
+    def prepare(self) -> None:
+        """Have at hand what `take` will give, so that the time it is given is when it is sent."""
+        self._stream.pieces(self.next_sequence, min(self.lag, MAX_BATCH_FRAMES))
+
     def take(self, now_ns: int) -> list[bytes]:
         """What to send next, [] if nothing is due. Call again only when it has been sent."""
         count = min(self.lag, MAX_BATCH_FRAMES)

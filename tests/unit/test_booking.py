@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
+import lib.booking
 from lib.booking import Booking, client_for
 from lib.clock import SECOND_NS
 from lib.shared_memory_utils import SharedPriceBook
@@ -22,6 +23,12 @@ def book() -> Iterator[SharedPriceBook]:
     with SharedPriceBook(SYMBOLS, f"test-booking-{uuid.uuid4().hex}", ring_capacity=64) as book:
         yield book
         book.unlink()
+
+
+@pytest.fixture(params=[1, 2**62], ids=["as arrays", "one by one"], autouse=True)
+def min_array_bytes(request, monkeypatch):
+    """Everything is booked in both ways: they must not differ."""
+    monkeypatch.setattr(lib.booking, "MIN_ARRAY_BYTES", request.param)
 
 
 @pytest.fixture

@@ -389,5 +389,5 @@ def test_a_half_closed_connection_does_not_keep_the_loop_busy(make_owner):
     owner = make_owner(may_half_close=True)
     owner.peer.shutdown(socket.SHUT_WR)
     run_until(owner.loop, lambda: owner.connection.half_closed, "the end of its side is seen")
-    with pytest.raises(KeyError):  # the loop does not wait for it at all
+    with pytest.raises(FileNotFoundError):  # the loop does not wait for it at all
         owner.loop.modify(owner.sock, 1, lambda _: None)

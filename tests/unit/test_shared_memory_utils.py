@@ -153,6 +153,36 @@ class TestLatestPrice:
         assert list(book._next_latest[:2]) == (1 - newest[:2]).tolist()
 
 
+class TestUpdateFew:
+    @pytest.mark.parametrize("count", [1, 3, 20, 2 * RING])
+    def test_publishes_what_update_batch_does(self, book, count):
+        columns = ticks_of(np.arange(1, count + 1))
+        reader = book.reader()
+        book.update_few(list(zip(*(column.tolist() for column in columns), strict=True)))
+        few = reader.read().ticks
+        book.update_batch(*columns)
+        many = reader.read().ticks
+        for field in ("sequence", "price", "sent_ns", "symbol"):
+            assert few[field].tolist() == many[field].tolist()
+        assert_true_ticks(few)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            *[(3, 1, 1, 1), (-1, 1, 1, 1), (0, 0, 1, 1), (0, MAX_PRICE + 1, 1, 1), (0, 1, 0, 1)],
+            *[(0, 1, 2**63, 1), (0, 1, 1, -1), (0, 1, 1, 2**63)],
+        ],
+    )
+    def test_refuses_what_cannot_be_ticks_and_publishes_nothing(self, book, wrong):
+        with pytest.raises(ValueError, match="out of range"):
+            book.update_few([(0, 1, 1, 1), wrong])
+        assert len(book.reader(0).read().ticks) == 0
+
+    def test_of_nothing_changes_nothing(self, book):
+        book.update_few([])
+        assert book._words[PUBLISHED] == 0
+
+
 class TestUpdateBatch:
     def columns(self, **changed: np.ndarray) -> dict[str, np.ndarray]:
         columns = dict.fromkeys(("prices", "sequences", "sent_ns"), np.arange(1, 4))

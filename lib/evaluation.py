@@ -28,6 +28,7 @@ from lib.state_file import create_state, open_state
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
 from lib.tick_codec import parse_sentiment
+from lib.ticks import TICK, PlainTick, Ticks
 from lib.trader import Decision, News, Trader
 
 TICKS_A_PASS: Final = 16_384
@@ -176,7 +177,11 @@ class Evaluator:
         self._held = reader.tape(int(newest["epoch"])), int(newest["sequence"])
 
     def _evaluate_new(self, reader: PriceBookReader) -> bool:
-        batch = reader.read(TICKS_A_PASS)
+        few = reader.read_few() if self._evaluating and not self._missed else []
+        if few and self._follow_on(few):
+            self._evaluate(self._trader.tape, few)
+            return False
+        batch = Batch(np.array(few, TICK), None) if few else reader.read(TICKS_A_PASS)
         if batch.missed:
             self._note_missed(batch.missed)
             if not self._evaluating:
@@ -207,6 +212,13 @@ class Evaluator:
             self._unseen_behind = None if self._evaluating else self._attached_at
         self._missed += missed[1] - missed[0] + 1
 
+    def _follow_on(self, few: list[PlainTick]) -> bool:
+        """Whether they are of the epoch that is being evaluated, and none was evaluated before."""
+        (_, first, *_, first_epoch), (*_, last_epoch) = few[0], few[-1]
+        return first_epoch == last_epoch == self._epoch and first > self._evaluated.last(
+            self._trader.tape
+        )
+
     def _known(self, tape: str, ticks: NDArray[np.void]) -> int:
         """How many of the ticks were evaluated before, from a book that this one replaced."""
         last = self._evaluated.last(tape)
@@ -214,11 +226,15 @@ class Evaluator:
             return 0
         return int(np.searchsorted(ticks["sequence"], last, "right"))
 
-    def _evaluate(self, tape: str, ticks: NDArray[np.void]) -> None:
+    def _evaluate(self, tape: str, ticks: Ticks) -> None:
         now_ns = self._clock()
-        first, last = int(ticks["sequence"][0]), int(ticks["sequence"][-1])
+        (position, first, *_), (_, last, *_) = (
+            (ticks[0], ticks[-1])
+            if isinstance(ticks, list)
+            else (ticks[0].tolist(), ticks[-1].tolist())
+        )
         self._trader.heard_news(self._news.heard_ns)
-        self._tell_start(tape, first, int(ticks["position"][0]))
+        self._tell_start(tape, first, position)
         self._tell_news(tape, first, now_ns)
         decisions = []
         frames = []

@@ -67,16 +67,6 @@ _SYMBOLS_OFFSET: Final = 256
 _EPOCH: Final = struct.Struct("=Q64sQ")
 _RECORD_BYTES: Final = 8 * RECORD_WORDS
 
-TICK: Final = np.dtype(
-    {
-        "names": ["position", "sequence", "price", "sent_ns", "symbol", "epoch"],
-        "formats": ["i8", "i8", "i8", "i8", "i4", "i4"],
-        "offsets": [0, 8, 16, 24, 32, 36],
-        "itemsize": _RECORD_BYTES,
-    }
-)
-"""A record as a structured array shows it; the check value is in none of its fields."""
-
 _WORD: Final = (1 << 64) - 1
 
 _NO_MEMORY_FILE: Final = frozenset(

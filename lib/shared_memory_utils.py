@@ -53,7 +53,6 @@ from lib.price_book_segment import (
     PUBLISHED,
     RECORD_WORDS,
     RETIRED,
-    TICK,
     Layout,
     Segment,
     record_check,
@@ -69,6 +68,7 @@ from lib.segment_files import (
     lock_writer,
     remove_segments,
 )
+from lib.ticks import TICK, PlainTick
 from lib.wakeup import MAX_SLEEP_S, SLOTS, Sleeper, Waker
 
 __all__ = [
@@ -734,6 +734,37 @@ class PriceBookReader:
             records[begin:end].view(TICK)[:, 0],
             (lost_from, first - 1 + begin) if first + begin > lost_from else None,
         )
+
+    def read_few(self) -> list[PlainTick]:
+        """Return the next ticks if they are few, all there and whole; without an array.
+
+        For one it takes a third of the time of `read`. An empty list says nothing: call `read`,
+        which says whether there are none, or many, or some were lost. Ends a wait as `read` does.
+        """
+        if self._armed:
+            self.disarm()
+        book = self._book
+        words, capacity = book._words, book._capacity
+        first, published = self._position + 1, words[PUBLISHED]
+        if published - self._position > min(_SMALL_BATCH, capacity):
+            return []
+        ticks = []
+        for position in range(first, published + 1):
+            at = book._ring_word + position % capacity * RECORD_WORDS
+            # A copy, as in `read`: what is looked at afterwards does not change any more.
+            found, sequence, price, sent_ns, symbol_epoch, check = words[
+                at : at + RECORD_WORDS
+            ].tolist()
+            symbol = symbol_epoch & 0xFFFFFFFF
+            if (
+                found != position
+                or check != record_check(found, sequence, price, sent_ns, symbol_epoch)
+                or symbol >= len(book._index)
+            ):
+                return []
+            ticks.append((position, sequence, price, sent_ns, symbol, symbol_epoch >> 32))
+        self._position += len(ticks)
+        return ticks
 
     def arm(self) -> bool:
         """Announce that we are about to sleep, on `fileno`.

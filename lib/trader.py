@@ -21,6 +21,7 @@ from lib.order_client import OrderClient
 from lib.order_messages import ExecutionReport, LogonAck, Order, make_order
 from lib.settings import StrategySettings
 from lib.signals import BatchSignal, ExplainedSignal, Side, Signal, takes_batches
+from lib.ticks import Ticks
 
 MIN_BATCH_TICKS: Final = 64
 """From here on a signal that can take batches is given batches."""
@@ -123,18 +124,23 @@ class Trader:
         for _, _, price, _, index, _ in ticks.tolist():
             signal.on_tick(self._symbols[index], price, None)
 
-    def evaluate(self, ticks: NDArray[np.void], now_ns: int) -> Iterator[Decision]:
+    def evaluate(self, ticks: Ticks, now_ns: int) -> Iterator[Decision]:
         """Look at the next ticks, in order, and say what to do about them.
 
-        `ticks` is a structured array as the price book's reader gives it, of one tape. Submit
-        each order to the order client before taking the next decision.
+        `ticks` are as the price book's reader gives them, of one tape. Submit each order to the
+        order client before taking the next decision.
         """
         news = self.news_in_force(now_ns)
         sentiment = news.sentiment if news else None
         oldest_ns = now_ns - self._max_tick_age_ns
         signal = self._signal
-        many = self._takes_batches and len(ticks) >= MIN_BATCH_TICKS
-        if many and isinstance(signal, BatchSignal):
+        if isinstance(ticks, list):
+            plain_ticks = ticks
+        elif len(ticks) < MIN_BATCH_TICKS or not (
+            self._takes_batches and isinstance(signal, BatchSignal)
+        ):
+            plain_ticks = ticks.tolist()
+        else:
             says = signal.on_batch(ticks["symbol"], ticks["price"], sentiment, self._symbols)
             says = np.where(ticks["sent_ns"] < oldest_ns, np.int8(0), says)
             for number in _turns(ticks["symbol"], says):
@@ -143,7 +149,7 @@ class Trader:
                 if order:
                     yield Decision(order, sent_ns, sentiment, signal.explain_batch(number))
             return
-        for _, sequence, price, sent_ns, index, _ in ticks.tolist():
+        for _, sequence, price, sent_ns, index, _ in plain_ticks:
             side = signal.on_tick(self._symbols[index], price, sentiment)
             if side and sent_ns >= oldest_ns:
                 order = self._decide(index, side, price, sequence, now_ns)

@@ -31,9 +31,9 @@ from chaos.records import (
 )
 from lib.order_client import OrderClient
 from lib.order_messages import ExecutionReport, LogonAck, Order
-from lib.price_book_segment import TICK
 from lib.settings import StrategySettings
 from lib.signals import MovingAverageAndNews
+from lib.ticks import TICK
 from lib.trader import Decision, News, Trader
 
 SYMBOLS: Final = ("AAPL", "MSFT")

@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chaos.records import AppliedNews, BegunBy, Evaluation, LoggedOn, SentOrder, ToldOrder
 from lib.booking import Booking, client_for
@@ -27,7 +26,6 @@ from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
 from lib.order_entry import OrderEntry
 from lib.order_messages import ExecutionReport, LogonAck, Order
-from lib.price_book_segment import TICK
 from lib.publication import (
     Pacer,
     Publication,
@@ -45,6 +43,7 @@ from lib.stream_feed import StreamFeed
 from lib.stream_messages import ProtocolError
 from lib.stream_server import Subscriber
 from lib.tally import Tally
+from lib.ticks import TICK, Ticks
 from lib.trader import Decision, Trader
 from tests.simulation.network import Connector, End
 
@@ -215,12 +214,12 @@ class WatchedTrader(Trader):
 
     strategy: Strategy
 
-    def refill(self, ticks: NDArray[np.void]) -> None:
+    def refill(self, ticks: Ticks) -> None:
         self.strategy.world.crash_point("strategy")
         super().refill(ticks)
         self.strategy.world.crash_point("strategy")
 
-    def evaluate(self, ticks: NDArray[np.void], now_ns: int) -> Iterator[Decision]:
+    def evaluate(self, ticks: Ticks, now_ns: int) -> Iterator[Decision]:
         news = self.news_in_force(now_ns)
         self.strategy.evaluating = (self.tape, ticks, news.sentiment if news else None)
         for decision in super().evaluate(ticks, now_ns):
@@ -260,7 +259,7 @@ class Strategy:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.evaluating: tuple[str, NDArray[np.void], int | None] = ("", np.empty(0, TICK), None)
+        self.evaluating: tuple[str, Ticks, int | None] = ("", np.empty(0, TICK), None)
         self.decided: list[Decision] = []
         self._latest: Evaluation | None = None
         self._read_up_to = 0
@@ -315,14 +314,15 @@ class Strategy:
     def count_as_evaluated(self) -> None:
         """The last batch is evaluated, whatever happens from here on."""
         tape, ticks, sentiment = self.evaluating
-        sequences, positions = ticks["sequence"], ticks["position"]
+        (first_position, first), (last_position, last) = (
+            (int(tick[0]), int(tick[1])) for tick in (ticks[0], ticks[-1])
+        )
         records = self.world.records
         if self._sentiment != (tape, sentiment):
             self._sentiment = (tape, sentiment)
-            records.news.append(AppliedNews(tape, int(sequences[0]), sentiment))
-        first, last = int(sequences[0]), int(sequences[-1])
+            records.news.append(AppliedNews(tape, first, sentiment))
         latest = self._latest
-        follows_on = self._read_up_to + 1 == int(positions[0])
+        follows_on = self._read_up_to + 1 == first_position
         if latest and latest.tape == tape and follows_on:
             records.evaluations[-1] = latest._replace(last=last)
         else:
@@ -330,7 +330,7 @@ class Strategy:
             begun_by: BegunBy = "life" if not latest else "tape" if follows_on else "lap"
             records.evaluations.append(Evaluation(tape, first, last, begun_by))
         self._latest = records.evaluations[-1]
-        self._read_up_to = int(positions[-1])
+        self._read_up_to = last_position
         for order, _, told_sentiment, _ in self.decided:
             assert order.tick_sequence is not None
             records.sent.append(

@@ -14,11 +14,11 @@ from structlog.testing import capture_logs
 from lib import evaluation
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.order_client import OrderClient
-from lib.price_book_segment import TICK
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
+from lib.ticks import TICK
 from lib.trader import Trader
 
 SYMBOLS = ("AAPL", "MSFT")
@@ -122,6 +122,13 @@ def a_book(ring_capacity: int = RING) -> Iterator[SharedPriceBook]:
             yield book
         finally:
             book.unlink()
+
+
+@pytest.fixture(params=["plain", "in arrays"], autouse=True)
+def few_ticks(request, monkeypatch):
+    """Whether a few ticks come plain or in an array must make no difference."""
+    if request.param == "in arrays":
+        monkeypatch.setattr(PriceBookReader, "read_few", lambda _reader: [])
 
 
 @pytest.fixture

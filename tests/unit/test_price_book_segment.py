@@ -19,7 +19,6 @@ from lib import price_book_segment
 from lib.price_book_segment import (
     EPOCHS,
     RECORD_WORDS,
-    TICK,
     Layout,
     Segment,
     record_check,
@@ -31,6 +30,7 @@ from lib.segment_files import (
     create_segment,
     remove_segments,
 )
+from lib.ticks import TICK
 
 word = st.integers(0, 2**64 - 1)
 words = st.tuples(word, word, word, word, word)

@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib import shared_memory_utils
-from lib.price_book_segment import EPOCHS, PUBLISHED, RECORD_WORDS, RETIRED, TICK
+from lib.price_book_segment import EPOCHS, PUBLISHED, RECORD_WORDS, RETIRED
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.segment_files import SHM_DIR
 from lib.shared_memory_utils import (
@@ -37,6 +37,7 @@ from lib.shared_memory_utils import (
     SharedPriceBook,
     remove_segments,
 )
+from lib.ticks import TICK
 from lib.wakeup import SLOTS
 from tests.helpers import wait_until
 from tests.processes import Child, forked, run_python
@@ -445,6 +446,52 @@ def mixtures(old: list[int], new: list[int]) -> Iterator[list[int]]:
         yield [n if stored else o for stored, o, n in zip(which, old, new, strict=True)]
 
 
+class TestReadFew:
+    @pytest.mark.parametrize("count", [1, 24])
+    def test_returns_what_read_does_as_plain_integers(self, book, count):
+        book.begin_epoch("tape")
+        write(book, 1001, count)
+        few = book.reader(0)
+        assert few.read_few() == book.reader(0).read().ticks.tolist()
+        assert few.position == count
+        assert few.read_few() == []
+
+    def test_leaves_to_read_what_is_not_a_few_whole_ticks(self, book):
+        reader = book.reader()
+        assert reader.read_few() == []
+        write(book, 1, 25)  # many
+        assert reader.read_few() == []
+        assert positions(reader.read(23)) == list(range(1, 24))
+        write(book, 26, RING)  # lapped
+        assert reader.read_few() == []
+        assert reader.read().missed == (24, 25)
+        write(book, 26 + RING, 3)
+        book._segment.ring[reader.position % RING + 2, 2] ^= 4  # damaged
+        assert reader.read_few() == []
+        assert reader.read().missed is None
+
+    def test_of_a_small_ring_that_lapped_it_returns_nothing(self):
+        with SharedPriceBook(SYMBOLS, ring_capacity=4) as book:
+            reader = book.reader()
+            write(book, 1, 5)
+            assert reader.read_few() == []
+            assert reader.read().missed == (1, 1)
+
+    def test_never_returns_a_symbol_that_the_book_does_not_have(self, book):
+        reader = book.reader()
+        write(book, 1, 1)
+        forged = [1, 1, 1, 1, len(SYMBOLS)]
+        book._segment.ring[1] = [*forged, shared_memory_utils.record_check(*forged)]
+        assert reader.read_few() == []
+
+    def test_ends_a_wait(self, book):
+        with book.reader() as reader:
+            assert reader.arm()
+            write(book, 1, 1)
+            assert len(reader.read_few()) == 1
+            assert not select.select([reader], [], [], 0)[0]
+
+
 class TestTheStoresOfOneRecordInEveryOrder:
     """A reader looks after each store; what is stored by then is any subset of the six words."""
 
@@ -462,6 +509,8 @@ class TestTheStoresOfOneRecordInEveryOrder:
             ring[position % RING] = words
             # A reader that waits for the new record, published because stores may be reordered …
             book._words[PUBLISHED] = position
+            few = book.reader(position - 1).read_few()
+            assert [tick[0] for tick in few] == ([position] if words == new else [])
             batch = book.reader(position - count).read()
             missed = book.reader(position - 1).read().missed
             assert positions(batch) == list(range(position - count + 1, position + (words == new)))
@@ -574,7 +623,8 @@ def follow(name: str, sleeps: bool) -> None:
         newest = dict.fromkeys(SYMBOLS, 0)
         while True:
             retired = reader.retired
-            batch = reader.read()
+            few = reader.read_few()
+            batch = Batch(np.array(few, TICK), None) if few else reader.read()
             assert_true_ticks(batch.ticks)
             got = positions(batch)
             if batch.missed is not None:

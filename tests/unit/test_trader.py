@@ -32,11 +32,11 @@ from lib.order_messages import (
     decode_from_client,
     encode,
 )
-from lib.price_book_segment import TICK
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.risk import Risk
 from lib.settings import RiskSettings, StrategySettings
 from lib.signals import BatchSignal, MovingAverageAndNews, Side, load_signal_class
+from lib.ticks import TICK
 from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
 from tests.helpers import fresh_ledger
 

@@ -1,0 +1,27 @@
+"""What a tick is to those who handle many: a row of numbers, in an array or plain. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+TICK: Final = np.dtype(
+    {
+        "names": ["position", "sequence", "price", "sent_ns", "symbol", "epoch"],
+        "formats": ["i8", "i8", "i8", "i8", "i4", "i4"],
+        "offsets": [0, 8, 16, 24, 32, 36],
+        "itemsize": 48,
+    }
+)
+"""A tick in a structured array: a record of the price book without its check value.
+
+Its position counts the ticks of the book, its sequence those of its tape; the price is in units of
+10⁻⁸, `sent_ns` on the monotonic clock; `symbol` is an index, `epoch` says which tape it is of."""
+
+PlainTick: TypeAlias = tuple[int, int, int, int, int, int]
+"""The same six numbers in the same order. An array costs more than it saves for a few ticks."""
+
+Ticks: TypeAlias = NDArray[np.void] | list[PlainTick]
+"""Of `TICK`; or, if they are few, plain ones."""

@@ -27,19 +27,15 @@ Optional are `explain` (figures for the log of an order), and for speed `on_batc
 from __future__ import annotations
 
 import importlib
-from collections import deque
-from typing import Any, Final, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.prices import to_float
+from lib.moving_averages import Means, MovingAverages
 from lib.settings import SettingsError, StrategySettings
 
 Side = Literal["BUY", "SELL"]
-
-MIN_ARRAY_TICKS: Final = 16
-"""Ticks of one symbol from which array arithmetic is quicker than a loop."""
 
 
 class Signal(Protocol):
@@ -94,17 +90,16 @@ class MovingAverageAndNews:
 
     def __init__(self, settings: StrategySettings) -> None:
         self._settings = settings
-        self._averages: dict[str, _Averages] = {}
-        self._batch_symbols = np.zeros(0, np.int32)
-        self._batch: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
-        """Of each symbol in the last batch: the numbers of its ticks, and its prices up to there,
-        beginning with those that its long window held before."""
+        self._averages = MovingAverages(settings.short_window, settings.long_window)
+        self._numbers: dict[str, int] = {}
+        """Of the symbols, as the averages know them."""
+        self._names: tuple[str, ...] = ()
+        self._numbers_of_names = np.zeros(0, np.int32)
+        """Of the symbols of the last batch's `names`."""
 
     def on_tick(self, symbol: str, price: int, sentiment: int | None) -> Side | None:
         """Say "BUY" or "SELL" when the averages and the news agree, None otherwise."""
-        averages = self._averages_of(symbol)
-        averages.add(price)
-        trend = averages.trend()
+        trend = self._averages.add(self._number(symbol), price)
         if trend == self._news(sentiment):
             return _SIDES[trend]
         return None
@@ -116,41 +111,24 @@ class MovingAverageAndNews:
         sentiment: int | None,
         names: tuple[str, ...],
     ) -> NDArray[np.int8]:
-        """Do what `on_tick` does for many ticks, with one pass of array arithmetic a symbol."""
-        trends = np.zeros(len(symbols), np.int8)
-        by_symbol = np.argsort(symbols, kind="stable")
-        present, begins = np.unique(symbols[by_symbol], return_index=True)
-        self._batch_symbols = symbols
-        self._batch = {}
-        pieces = np.split(by_symbol, begins.tolist())[1:]  # what is before the first is nothing
-        for index, ticks in zip(present.tolist(), pieces, strict=True):
-            averages = self._averages_of(names[index])
-            series = np.concatenate((np.array(averages.long.prices, np.int64), prices[ticks]))
-            trends[ticks] = averages.add_batch(series, len(ticks))
-            self._batch[index] = ticks, series
+        """Do what `on_tick` does for many ticks."""
+        if names is not self._names:
+            self._names = names
+            self._numbers_of_names = np.array([self._number(name) for name in names], np.int32)
+        trends = self._averages.add_batch(self._numbers_of_names[symbols], prices)
         news = self._news(sentiment)
         return np.where(trends == news, trends, np.int8(0))
 
-    def explain_batch(self, tick: int) -> dict[str, float]:
-        """The two averages after the `tick`-th tick of the last batch, as prices."""
-        ticks, series = self._batch[int(self._batch_symbols[tick])]
-        after = len(series) - len(ticks) + int(np.searchsorted(ticks, tick)) + 1
-        averages = _Averages(self._settings.short_window, self._settings.long_window)
-        for price in series[max(0, after - averages.long.size) : after].tolist():
-            averages.add(price)
-        return averages.means()
-
     def explain(self, symbol: str) -> dict[str, float]:
         """The two averages after the last tick of `symbol`, as prices."""
-        return self._averages_of(symbol).means()
+        return _explanation(self._averages.means(self._number(symbol)))
 
-    def _averages_of(self, symbol: str) -> _Averages:
-        averages = self._averages.get(symbol)
-        if averages is None:
-            settings = self._settings
-            averages = _Averages(settings.short_window, settings.long_window)
-            self._averages[symbol] = averages
-        return averages
+    def explain_batch(self, tick: int) -> dict[str, float]:
+        """The two averages after the `tick`-th tick of the last batch, as prices."""
+        return _explanation(self._averages.batch_means(tick))
+
+    def _number(self, symbol: str) -> int:
+        return self._numbers.setdefault(symbol, len(self._numbers))
 
     def _news(self, sentiment: int | None) -> int:
         """1 for good news, -1 for bad, 0 for neither, and for none."""
@@ -164,83 +142,8 @@ class MovingAverageAndNews:
 _SIDES: dict[int, Side | None] = {1: "BUY", -1: "SELL", 0: None}
 
 
-class _MovingSum:
-    """The exact sum of the last `size` prices."""
-
-    def __init__(self, size: int) -> None:
-        self.prices: deque[int] = deque(maxlen=size)
-        self.size = size
-        self.total = 0
-
-    def add(self, price: int) -> None:
-        if len(self.prices) == self.size:
-            self.total -= self.prices[0]
-        self.prices.append(price)
-        self.total += price
-
-    def add_batch(self, prices: list[int]) -> None:
-        self.prices.extend(prices)
-        self.total = sum(self.prices)
-
-    def mean(self) -> float:
-        return to_float(self.total) / len(self.prices)
-
-
-class _Averages:
-    """The short and the long window of one symbol.
-
-    The averages themselves are never divided out: `short.total / short.size > long.total /
-    long.size` is compared by cross-multiplication of integers, so that a flat tape is flat.
-    """
-
-    def __init__(self, short: int, long: int) -> None:
-        self.short = _MovingSum(short)
-        self.long = _MovingSum(long)
-
-    def add(self, price: int) -> None:
-        self.short.add(price)
-        self.long.add(price)
-
-    def trend(self) -> int:
-        """1 where short is above long, -1 where below, 0 where equal or not yet known."""
-        if len(self.long.prices) < self.long.size:
-            return 0
-        short = self.short.total * self.long.size
-        long = self.long.total * self.short.size
-        return (short > long) - (short < long)
-
-    def means(self) -> dict[str, float]:
-        return {"short_mean": self.short.mean(), "long_mean": self.long.mean()}
-
-    def add_batch(self, series: NDArray[np.int64], count: int) -> NDArray[np.int8]:
-        """Add the last `count` prices of `series`; return the trend after each.
-
-        What comes before them in `series` is what the long window held.
-        """
-        prices = series[-count:].tolist()
-        # Arrays count modulo 2**64, so sums and products may wrap around, as long as their
-        # difference at the end does not. Where it might, or where the arrays would cost more than
-        # they save, one tick after the other is as good.
-        spread = int(series.max()) - int(series.min())
-        largest_difference = spread * self.short.size * self.long.size
-        if largest_difference >= 2**63 or count < MIN_ARRAY_TICKS:
-            return np.array([self._add_one(price) for price in prices], np.int8)
-        sums = np.zeros(len(series) + 1, np.int64)
-        np.cumsum(series, out=sums[1:])
-        trends = np.zeros(count, np.int8)
-        known = len(series) - count
-        unfilled = max(0, self.long.size - known - 1)  # ticks before the long window is full
-        ends = np.arange(known + 1 + unfilled, len(sums))
-        short = (sums[ends] - sums[ends - self.short.size]) * self.long.size
-        long = (sums[ends] - sums[ends - self.long.size]) * self.short.size
-        trends[unfilled:] = np.sign(short - long)
-        self.short.add_batch(prices)
-        self.long.add_batch(prices)
-        return trends
-
-    def _add_one(self, price: int) -> int:
-        self.add(price)
-        return self.trend()
+def _explanation(means: Means) -> dict[str, float]:
+    return {"short_mean": means.short, "long_mean": means.long}
 
 
 def takes_batches(signal_class: type[Signal]) -> bool:

@@ -23,7 +23,7 @@ from lib.settings import StrategySettings
 from lib.signals import BatchSignal, ExplainedSignal, Side, Signal, takes_batches
 from lib.ticks import Ticks
 
-MIN_BATCH_TICKS: Final = 64
+MIN_BATCH_TICKS: Final = 40
 """From here on a signal that can take batches is given batches."""
 
 

@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lib import signals
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.settings import SettingsError, StrategySettings
 from lib.signals import (
-    MIN_ARRAY_TICKS,
     BatchSignal,
     ExplainedSignal,
     MovingAverageAndNews,
@@ -185,21 +183,6 @@ def test_a_batch_says_exactly_what_single_ticks_say(seed, kinds, windows, cuts, 
             assert batched.explain_batch(tick) == single.explain(SYMBOLS[symbol])
 
 
-def test_arrays_are_used_for_ordinary_prices_and_not_where_they_would_overflow(monkeypatch):
-    calls = []
-    monkeypatch.setattr(signals._Averages, "_add_one", lambda *_: calls.append(1) or 0)
-    symbols = np.zeros(1000, np.int32)
-    prices = np.full(1000, MAX_PRICE)
-    make(20, 50).on_batch(symbols, prices, GOOD, SYMBOLS)
-    assert calls == []
-    prices[500] = 1
-    make(20, 50).on_batch(symbols, prices, GOOD, SYMBOLS)
-    assert len(calls) == 1000
-    few = MIN_ARRAY_TICKS - 1
-    make(20, 50).on_batch(symbols[:few], np.full(few, PRICE_SCALE), GOOD, SYMBOLS)
-    assert len(calls) == 1000 + few
-
-
 def test_the_signal_of_the_house_can_do_everything_that_is_optional():
     assert isinstance(make(), BatchSignal)
     assert isinstance(make(), ExplainedSignal)
@@ -247,7 +230,7 @@ def test_a_class_that_does_not_exist_is_told():
     assert "has no attribute 'Nothing'" in refusal("lib.signals:Nothing")
 
 
-@pytest.mark.parametrize("name", ["MIN_ARRAY_TICKS", "load_signal_class", "Any", "SettingsError"])
+@pytest.mark.parametrize("name", ["annotations", "load_signal_class", "Any", "SettingsError"])
 def test_what_is_no_class_with_on_tick_is_told(name):
     assert refusal(f"lib.signals:{name}").endswith("must be a class with an on_tick method")
 

@@ -1,0 +1,116 @@
+"""Moving averages: what fractions say, tick by tick and as arrays, however the ticks are cut."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib import moving_averages
+from lib.moving_averages import BLOCK_TICKS, Means, MovingAverages
+from lib.prices import MAX_PRICE, PRICE_SCALE
+
+DOLLAR = PRICE_SCALE
+
+
+class Oracle:
+    """The same by lists and fractions."""
+
+    def __init__(self, short: int, long: int) -> None:
+        self.short, self.long = short, long
+        self.prices: dict[int, list[int]] = defaultdict(list)
+
+    def add(self, symbol: int, price: int) -> int:
+        self.prices[symbol].append(price)
+        short, long = (Fraction(sum(window), len(window)) for window in self.windows(symbol))
+        if len(self.prices[symbol]) < self.long:
+            return 0
+        return (short > long) - (short < long)
+
+    def windows(self, symbol: int) -> tuple[list[int], list[int]]:
+        return self.prices[symbol][-self.short :], self.prices[symbol][-self.long :]
+
+    def means(self, symbol: int) -> Means:
+        return Means(*(sum(window) / PRICE_SCALE / len(window) for window in self.windows(symbol)))
+
+
+def add_batch(averages: MovingAverages, ticks: list[tuple[int, int]]) -> list[int]:
+    symbols, prices = np.array(ticks or np.empty((0, 2)), np.int64).T
+    return averages.add_batch(symbols.astype(np.int32), prices).tolist()
+
+
+prices = st.integers(1, 5) | st.integers(170 * DOLLAR, 171 * DOLLAR) | st.integers(1, MAX_PRICE)
+windows = st.tuples(st.integers(1, 9), st.integers(1, 60)).map(lambda w: (w[0], w[0] + w[1]))
+
+
+@given(
+    windows,
+    st.lists(st.tuples(st.integers(0, 40), prices), max_size=300),
+    st.lists(st.tuples(st.booleans(), st.integers(0, 80))),
+    st.integers(1, 50),
+)
+@settings(deadline=None)
+def test_each_tick_gets_what_fractions_say_however_the_ticks_are_cut(windows, ticks, cuts, block):
+    averages, oracle = MovingAverages(*windows), Oracle(*windows)
+    begin = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving_averages, "BLOCK_TICKS", block)
+        for as_batch, size in [*cuts, (True, 300)]:
+            part = ticks[begin : begin + size]
+            begin += size
+            if as_batch:
+                trends = add_batch(averages, part)
+                expected = []
+                for number, (symbol, price) in enumerate(part):
+                    expected.append(oracle.add(symbol, price))
+                    assert averages.batch_means(number) == oracle.means(symbol)
+                assert trends == expected
+            else:
+                for symbol, price in part:
+                    assert averages.add(symbol, price) == oracle.add(symbol, price)
+                    assert averages.means(symbol) == oracle.means(symbol)
+
+
+@pytest.mark.parametrize("symbol_count", [1, 3, 5000, 70_000])
+def test_of_many_ticks_in_many_blocks_every_trend_is_right(symbol_count):
+    random = np.random.default_rng(7)
+    count = 3 * BLOCK_TICKS + 5
+    symbols = random.integers(max(0, symbol_count - 50), symbol_count, count)
+    ticks = list(
+        zip(symbols.tolist(), (170 * DOLLAR + random.integers(0, 99, count)).tolist(), strict=True)
+    )
+    oracle = Oracle(20, 50)
+    assert add_batch(MovingAverages(20, 50), ticks) == [oracle.add(*tick) for tick in ticks]
+
+
+@pytest.mark.parametrize("as_batch", [False, True])
+def test_running_sums_may_wrap_round(as_batch):
+    averages, oracle = MovingAverages(2, 5), Oracle(2, 5)
+    averages._sums[:] = averages._rings[:] = 2**63 - 10  # as after a very long time
+    ticks = [(0, DOLLAR + distance) for distance in (0, 7, 9, 4, 3, 8, 1, 7, 7, 5)]
+    add_all = add_batch if as_batch else lambda of, ticks: [of.add(*tick) for tick in ticks]
+    assert add_all(averages, ticks) == [oracle.add(*tick) for tick in ticks]
+    assert averages._sums[0] < 0
+    assert averages.means(0) == oracle.means(0)
+
+
+def test_whole_numbers_are_used_only_where_words_might_not_do(monkeypatch):
+    calls = []
+    add = MovingAverages.add
+    monkeypatch.setattr(MovingAverages, "add", lambda *tick: calls.append(1) or add(*tick))
+    averages = MovingAverages(20, 50)
+    near = [(0, MAX_PRICE - n % 7) for n in range(100)]
+    add_batch(averages, near)
+    assert not calls
+    add_batch(averages, [*near, (0, 1)])
+    assert len(calls) == 101
+    add_batch(averages, near)  # what was far may still be in a window
+    assert len(calls) == 201
+
+
+def test_a_batch_of_nothing_is_nothing():
+    assert add_batch(MovingAverages(2, 5), []) == []

@@ -31,6 +31,11 @@ _JSON_NUMBER: Final = re.compile(rb"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+
 # One text a number: no needless zeros, and no minus before a zero.
 _DECIMAL: Final = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]{0,7}[1-9]))?", re.ASCII)
 
+_SURE_BELOW: Final = 5e6
+_SURELY: Final = 0.4
+"""A float below 5 million times 10⁸ is off by less than a sixteenth. Where the product is nearer
+than this to a whole number, so is the exact value; only the others need long arithmetic."""
+
 _HALF_A_UNIT: Final = Decimal(1) / (2 * PRICE_SCALE)
 _OUT_OF_RANGE: Final = f"must be above 0 and at most {MAX_PRICE // PRICE_SCALE}"
 
@@ -61,6 +66,11 @@ def to_fixed(price: float | Decimal) -> int:
     comes through unchanged. Raises ValueError if it is not finite or the result is not above 0 and
     at most `MAX_PRICE`.
     """
+    if type(price) is float and 0 < price < _SURE_BELOW:
+        scaled = price * PRICE_SCALE
+        units = round(scaled)
+        if units and -_SURELY < scaled - units < _SURELY:
+            return units
     if isinstance(price, Decimal) and price.is_nan():  # a Decimal NaN cannot even be compared
         raise ValueError("a price must be a number, not NaN")
     # Before the arithmetic, because 1e-999999 as a ratio is two numbers of a million digits. A

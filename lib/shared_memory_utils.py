@@ -18,9 +18,9 @@ One process writes, any number read, in other processes, and nobody waits for an
   sleep is longer than `MAX_SLEEP_S` and a lost wake-up is a bounded delay.
 
 A tick at a time goes through plain integers, because a NumPy call costs a microsecond even for one
-element; many ticks go through arrays. Measured on two noisy cores: `read` 0.9 µs, `update` 2.5 µs
-(0.9 of them to convert the price), `update_few` 2.3 µs for one tick, `update_batch` 15 ns a tick
-for thousands, `PriceBookReader.read` 4.4 µs and 10 ns.
+element; many ticks go through arrays. Measured on two noisy cores: `read` 0.8 µs, `update` 1.6 µs,
+`update_few` 2.3 µs and `PriceBookReader.read_few` 1.6 µs for one tick, `update_batch` 15 ns and
+`PriceBookReader.read` 10 ns a tick for thousands.
 
 What lies where: lib/price_book_segment.py. The files: lib/segment_files.py. Any process of the
 same user can attach, and also write nonsense: nothing read from the segment is used to find

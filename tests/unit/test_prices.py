@@ -104,6 +104,14 @@ def test_a_decimal_is_rounded_half_to_even(number):
     assert to_fixed(number) == int(expected.scaleb(8))
 
 
+@given(st.integers(1, 10**15), st.integers(-3, 3))
+def test_a_float_next_to_a_half_is_rounded_by_its_exact_value(units, steps):
+    number = (units + 0.5) / PRICE_SCALE
+    for _ in range(abs(steps)):
+        number = math.nextafter(number, math.copysign(math.inf, steps))
+    assert to_fixed(number) == round(Fraction(number) * PRICE_SCALE)
+
+
 def test_halves_go_to_the_even_neighbour():
     assert to_fixed(Decimal("0.000000015")) == 2
     assert to_fixed(Decimal("0.000000025")) == 2

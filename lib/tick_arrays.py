@@ -153,6 +153,8 @@ def read_frames(frames: bytes, table: SymbolTable) -> ReadFrames:
 
     symbols = _find_symbols(words, begins, commas, table)
     is_read &= symbols != NOT_FOUND
+    if b"\0" in frames:  # to the table, it would be no part of a symbol
+        is_read[np.searchsorted(stars, np.flatnonzero(data[: stars[-1]] == 0))] = False
     digits = np.empty((2, len(stars)), np.uint64)
     whole, decimals = digits
     np.bitwise_xor(words[points - WORD_BYTES], _ZEROS, out=whole)

@@ -7,12 +7,12 @@ and however the bytes are split, a client gets every tick exactly once, in order
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from msgspec.structs import replace
 
 from lib import stream_server
 from lib.clock import MILLISECOND_NS, SECOND_NS

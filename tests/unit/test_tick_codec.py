@@ -119,6 +119,7 @@ def test_the_arrays_have_the_types_that_the_price_book_takes(data):
         *[b"AAPL,1e999", b"AAPL,0", b"AAPL,0.000000001", b"AAPL,9000000000.1", b"AAPL,1,2"],
         *[b"AAPL, 1", b"AAPL,1\n", b"NVDA,-1", b"\nAAPL,1", b"\x1b[2J,1", b"\xff,1", b"AAPL;1"],
         *[b"AAPL," + b"1" * 5000, b"HELLO,1,tape,5", b"NVDA,1,2"],
+        *[b"AAPL\0,1.0", b"\0AAPL,1.0", b"\0EIGHT-80,1.0", b"AA\0PL,1.0"],
     ],
 )
 def test_a_frame_that_is_no_tick_is_malformed_and_the_rest_stands(frame):

@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lib.framing import split
+from lib.settings import GatewaySettings
+from lib.tapes import RandomWalkTape
+from lib.tick_codec import TickCodec
 from tests.clients import NOISE, NumberedClient, Peer, joined
 from tests.helpers import DEADLINE_S
 from tests.stack import PrivateStack
@@ -68,6 +72,12 @@ def unpaced() -> Iterator[PrivateStack]:
     """As fast as the slowest numbered client."""
     with started_gateway(rate=0.0) as stack:
         yield stack
+
+
+def played(first: int, count: int) -> list[bytes]:
+    """These frames of the tape that the gateways here play."""
+    tape = RandomWalkTape(tuple(SYMBOLS), GatewaySettings().seed)
+    return split(TickCodec(SYMBOLS).encode(*tape.read(first, count)))
 
 
 PortOf = Callable[[PrivateStack], int]
@@ -401,12 +411,12 @@ def test_what_is_gone_from_the_replay_is_told_by_first(unpaced: PrivateStack) ->
         with joined(unpaced.price_port) as after:
             pass
         assert 1 < before.first - REPLAY_TICKS <= client.first <= after.first - REPLAY_TICKS
-        frames = client.read_to(after.first)
-    with joined(unpaced.price_port, after.first - 1000, tape) as again:
-        assert (
-            again.read_to(after.first - 1)[:1000]
-            == frames[after.first - 1000 - client.first :][:1000]
-        )
+        assert client.read_to(client.first + 999)[:1000] == played(client.first, 1000)
+    with joined(unpaced.price_port) as now:
+        pass
+    with joined(unpaced.price_port, now.first - 1000, tape) as again:
+        assert again.first == now.first - 1000
+        assert again.read_to(now.first)[:1000] == played(again.first, 1000)
 
 
 # --- clients that send what they should not

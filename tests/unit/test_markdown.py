@@ -1,0 +1,37 @@
+"""Tables, and a section that is replaced without touching what is around it."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.markdown import MarksMissingError, replace_section, table
+
+MARKED = (
+    "# Title\n\nbefore\n<!-- numbers: begin (generated) -->\nold\n<!-- numbers: end -->\nafter\n"
+)
+
+
+def test_a_section_is_replaced_between_its_marks_and_nowhere_else():
+    assert replace_section(MARKED, "numbers", "new") == MARKED.replace("old", "\nnew\n")
+
+
+def test_replacing_a_section_twice_changes_nothing_more():
+    once = replace_section(MARKED, "numbers", "new\n")
+
+    assert replace_section(once, "numbers", "new\n") == once
+
+
+@pytest.mark.parametrize("text", ["", MARKED.replace("end", "fin"), MARKED + MARKED])
+def test_a_report_without_its_two_marks_is_refused(text: str):
+    with pytest.raises(MarksMissingError, match="<!-- numbers: begin -->"):
+        replace_section(text, "numbers", "new")
+
+
+def test_numbers_are_aligned_to_the_right_and_a_short_row_is_filled_up():
+    assert table(["what", "n"], [["ticks", "4"], ["none"]], right_from=1) == (
+        "| what | n |\n| --- | ---: |\n| ticks | 4 |\n| none |  |"
+    )
+
+
+def test_a_bar_in_a_cell_does_not_end_it():
+    assert table(["a"], [["x|y"]], right_from=1).endswith("| x&#124;y |")

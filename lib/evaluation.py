@@ -20,6 +20,7 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import Clock
+from lib.decision_log import DecisionLog
 from lib.framing import split
 from lib.order_client import OrderClient
 from lib.prices import to_float
@@ -55,6 +56,7 @@ class Evaluator:
         client: OrderClient,
         news: StreamClient,
         evaluated: LastEvaluated,
+        decisions: DecisionLog,
         tally: Tally,
         *,
         send: Callable[[list[bytes]], None],
@@ -64,6 +66,7 @@ class Evaluator:
         self._client = client
         self._news = news
         self._evaluated = evaluated
+        self._decisions = decisions
         self._tally = tally
         self._send = send
         self._clock = clock
@@ -241,10 +244,12 @@ class Evaluator:
         for decision in self._trader.evaluate(ticks, now_ns):
             decisions.append(decision)
             frames.append(self._client.submit(decision.order, now_ns))
+        decided_ns = self._clock()
         self._evaluated.store(tape, last)
         if decisions:
             self._send(frames)
             self._tell_orders(decisions)
+        self._decisions.add(tape, first, last, decided_ns)  # the orders need not wait for it
         self._tell_full()
 
     def _change_tape(self, tape: str) -> None:

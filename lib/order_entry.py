@@ -83,9 +83,10 @@ class OrderEntry:
 
     def _on_data(self, data: bytes) -> None:
         try:
-            for message in self._client.receive(data, self._clock()):
+            now_ns = self._clock()
+            for message in self._client.receive(data, now_ns):
                 if isinstance(message, ExecutionReport):
-                    self._take_report(message)
+                    self._take_report(message, now_ns)
                 elif isinstance(message, LogonAck):
                     self._take_logon(message)
                 else:
@@ -107,7 +108,7 @@ class OrderEntry:
         )
         self._connection.send(self._client.resend())
 
-    def _take_report(self, report: ExecutionReport) -> None:
+    def _take_report(self, report: ExecutionReport, answered_ns: int) -> None:
         self._trader.answered(report)
         self._told_errors.pop(report.order_id, None)
         order = {
@@ -115,6 +116,7 @@ class OrderEntry:
             "order_id": report.order_id,
             "symbol": report.symbol,
             "side": report.side,
+            "answered_ns": answered_ns,
         }
         if report.status == "FILLED":
             self._log.info(

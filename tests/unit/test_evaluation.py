@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib import evaluation
+from lib.decision_log import DecisionReader, open_decision_log, tape_mark
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.order_client import OrderClient
 from lib.settings import StrategySettings
@@ -64,12 +65,17 @@ class Desk:
             client,
             self.news,
             self.evaluated,
+            open_decision_log(self.path.with_suffix(".decisions")),
             Tally(stream="news"),
             send=self._send,
-            clock=lambda: 1000,
+            clock=self._clock,
         )
         self.attach(self.book)
         self.run_until_attached()
+
+    def _clock(self) -> int:
+        """Noting looks at ticks for a nanosecond each."""
+        return 1000 + len(Noting.seen)
 
     def attach(self, book: SharedPriceBook) -> None:
         self.book = book
@@ -169,6 +175,27 @@ def test_the_ticks_are_stored_as_evaluated_before_their_orders_leave(desk):
     desk.book_ticks(3)
     desk.evaluate()
     assert desk.sent == [(3).to_bytes(2)]
+
+
+def test_each_batch_is_in_the_decision_log_with_the_time_at_which_it_was_decided(desk):
+    reader = DecisionReader(desk.path.with_suffix(".decisions"))
+    desk.book_ticks(3)
+    desk.evaluate()
+    desk.book_ticks(1)
+    desk.evaluate()
+    records, missed_records = reader.read()
+    assert missed_records == 0
+    mark = tape_mark("one")
+    assert [record[:4] for record in records.tolist()] == [(mark, 1, 3, 1003), (mark, 4, 4, 1004)]
+
+
+def test_what_only_refills_the_windows_is_no_decision(desk):
+    desk.book_ticks(3)
+    desk.evaluate()
+    reader = DecisionReader(desk.path.with_suffix(".decisions"))
+    desk.restart()
+    assert desk.refilled == 3
+    assert len(reader.read().records) == 0
 
 
 def test_a_restarted_strategy_refills_its_windows_and_reports_what_it_was_not_there_for(desk):

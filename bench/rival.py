@@ -52,10 +52,14 @@ LONG_WINDOW: Final = 50
 """Ticks, as in the stack's default settings."""
 
 HOST: Final = "127.0.0.1"
+MEMORY: Final = "tradewire-bench-"
+"""What everything of a rival in /dev/shm is called, and then the number of the bench's process."""
 START_S: Final = 30.0
 """How long the processes may take to start and to find each other."""
 END_S: Final = 30.0
 """How long after the load's own seconds all must have arrived, and how long an end may take."""
+SETTLE_S: Final = 0.2
+"""How long after a failure to wait for each other process to complain too."""
 
 TAPE_TICKS: Final = 65_536
 """About how many ticks are written beforehand; then they come again, under further numbers."""
@@ -463,6 +467,16 @@ class _Child:
         with closing(theirs):
             self.process.start()
 
+    def hear(self) -> Any:
+        """Return what it says next; that it is dead counts as that it failed."""
+        try:
+            message = self.bench.recv()
+        except EOFError:
+            return _Failed(f"the {self.name} has ended without a word")
+        if isinstance(message, _Failed):
+            return _Failed(f"the {self.name} failed: {message.reason}")
+        return message
+
     def end(self) -> None:
         """Kill it if it still runs. It owns nothing that would be left behind."""
         self.process.kill()
@@ -489,18 +503,17 @@ def run(load: Load, *roles: Role, link: Any = None) -> Outcome:
             child.process.join(END_S)
             if child.process.exitcode != 0:
                 raise RivalError(f"the {child.name} ended with {child.process.exitcode}")
+    except BrokenPipeError:
+        raise RivalError("a process has ended before it was to start") from None
     finally:
         for child in children:
             child.end()
-    return outcome(done[0].answer, done[-1].answer, done[0].started_ns)
-
-
-def outcome(sent: int, decided: Decided, started_ns: int) -> Outcome:
-    """Put together what the producer and the consumer know."""
+    sent: int = done[0].answer
+    decided: Decided = done[-1].answer
     return Outcome(
         decided.ticks,
         sent - decided.ticks,
-        (decided.ended_ns - started_ns) / SECOND_NS,
+        (decided.ended_ns - done[0].started_ns) / SECOND_NS,
         np.array(decided.latencies_ns, np.int64),
         decided.above,
     )
@@ -511,7 +524,7 @@ def _introduce(children: list[_Child]) -> None:
     deadline = time.monotonic() + START_S
     starting = list(children)
     while starting:
-        child, message = _hear(starting, deadline, "is not ready")
+        child, message = _hear(starting, deadline, "not ready in time")
         if isinstance(message, _Listening):
             children[children.index(child) - 1].bench.send(message.address)
         else:
@@ -522,7 +535,7 @@ def _collect(children: list[_Child], deadline: float) -> list[_Done]:
     done: dict[str, _Done] = {}
     running = list(children)
     while running:
-        child, message = _hear(running, deadline, "has not come to its end")
+        child, message = _hear(running, deadline, "not at the end in time")
         running.remove(child)
         done[child.name] = message
         if child is children[-1]:
@@ -533,18 +546,22 @@ def _collect(children: list[_Child], deadline: float) -> list[_Done]:
 
 
 def _hear(children: list[_Child], deadline: float, trouble: str) -> tuple[_Child, Any]:
-    """Return the next thing that one of them says."""
-    by_bench = {child.bench: child for child in children}
-    for bench in wait(list(by_bench), max(0.0, deadline - time.monotonic())):
-        child = by_bench[bench]  # type: ignore[index]
-        try:
-            message = child.bench.recv()
-        except EOFError:
-            raise RivalError(f"the {child.name} has ended without a word") from None
-        if isinstance(message, _Failed):
-            raise RivalError(f"the {child.name} failed: {message.reason}")
-        return child, message
-    raise RivalError(f"in time: the {' and the '.join(child.name for child in children)} {trouble}")
+    """Return the next thing that one of them says. Raises RivalError if it is a failure."""
+    ready = wait([child.bench for child in children], max(0.0, deadline - time.monotonic()))
+    for child in children:
+        if child.bench in ready:
+            message = child.hear()
+            if isinstance(message, _Failed):
+                raise RivalError("; ".join([message.reason, *_further_failures(child, children)]))
+            return child, message
+    raise RivalError(f"the {' and the '.join(child.name for child in children)}: {trouble}")
+
+
+def _further_failures(failed: _Child, children: list[_Child]) -> list[str]:
+    """What the others have to say: who complains first is not always who began it."""
+    others = [child for child in children if child is not failed and child.bench.poll(SETTLE_S)]
+    heard = [child.hear() for child in others]
+    return [message.reason for message in heard if isinstance(message, _Failed)]
 
 
 def _play(role: Role, load: Load, link: Any, bench: Connection, parent_pid: int) -> None:
@@ -561,8 +578,8 @@ def _play(role: Role, load: Load, link: Any, bench: Connection, parent_pid: int)
             answer = role(part)
         except Exception:
             bench.send(_Failed(traceback.format_exc().strip()))
-            raise
-        bench.send(_Done(part.started_ns, answer))
+        else:
+            bench.send(_Done(part.started_ns, answer))
 
 
 # --- By hand ---------------------------------------------------------------------------------

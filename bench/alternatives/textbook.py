@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import secrets
 from contextlib import closing
 from functools import partial
 from multiprocessing.shared_memory import SharedMemory
@@ -28,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.rival import (
+    MEMORY,
     Averages,
     Decided,
     Decisions,
@@ -203,7 +206,8 @@ def measure(load: Load) -> Outcome:
     if load.ticks_a_message > CAPACITY:
         raise ValueError(f"at most {CAPACITY} ticks fit into the ring")
     context = multiprocessing.get_context("spawn")  # as the processes are started; see `run`
-    segment = SharedMemory(create=True, size=Shared.size(load.symbols))
+    name = f"{MEMORY}{os.getpid()}-{secrets.token_hex(4)}"
+    segment = SharedMemory(name, create=True, size=Shared.size(load.symbols))
     try:
         link = Link(segment.name, context.Condition(context.Lock()))
         return run(load, _producer, _relay, _consumer, link=link)

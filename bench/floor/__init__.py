@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from bench.rival import Load, Outcome, Role, run
+from bench.rival import MEMORY, Load, Outcome, Role, run
 
 WORDS: Final = "words"
 FIFO: Final = "fifo"
@@ -40,7 +40,7 @@ def meeting_place(load: Load) -> Iterator[str]:
 
     The file has a word for the SENT_NS of each tick, zero before it came, and one word more.
     """
-    with TemporaryDirectory(prefix="tradewire-floor-", dir="/dev/shm") as directory:
+    with TemporaryDirectory(prefix=f"{MEMORY}{os.getpid()}-", dir="/dev/shm") as directory:
         Path(directory, WORDS).write_bytes(bytes(8 * (load.messages + 1)))
         os.mkfifo(Path(directory, FIFO), 0o600)
         yield directory

@@ -6,15 +6,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
-from array import array
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.floor import check, meeting_place
-from bench.rival import END_S, Decided, Load, Outcome, RivalError, RivalUnavailable, outcome
-from lib.clock import to_ns
+from bench.rival import END_S, Load, Outcome, RivalError, RivalUnavailable
 from lib.run import end_with
 
 SOURCE: Final = Path(__file__).with_name("hops.c")
@@ -32,10 +32,9 @@ def run_hops(which: Literal["two", "three"], load: Load) -> Outcome:
     program = compile_hops()
     with meeting_place(load) as directory:
         latencies_ns = _output(program, which, str(load.rate), str(load.seconds), directory)
-    # The program does not say when it began; it sends for as long as the load says.
-    started_ns = time.monotonic_ns()
-    decided = Decided(len(latencies_ns), latencies_ns, started_ns + to_ns(load.seconds))
-    return outcome(load.messages, decided, started_ns)
+    # The program does not say when it began and ended; it sends for as long as the load says.
+    ticks = len(latencies_ns)
+    return Outcome(ticks, load.messages - ticks, load.seconds, latencies_ns)
 
 
 def compile_hops(directory: Path = VAR_DIR / "bench") -> Path:
@@ -60,7 +59,9 @@ def compile_hops(directory: Path = VAR_DIR / "bench") -> Path:
     return program
 
 
-def _output(program: Path, which: str, rate: str, seconds: str, directory: str) -> array[int]:
+def _output(
+    program: Path, which: str, rate: str, seconds: str, directory: str
+) -> NDArray[np.int64]:
     """Run it to its end. Its children die with it, and it with us."""
     with subprocess.Popen(
         [program, which, rate, seconds, directory],
@@ -76,4 +77,4 @@ def _output(program: Path, which: str, rate: str, seconds: str, directory: str) 
             process.kill()
     if process.returncode != 0:
         raise RivalError(f"hops failed: {complaint.decode(errors='replace').strip()}")
-    return array("q", words)
+    return np.frombuffer(words, np.int64)

@@ -200,8 +200,15 @@ def fails_before_it_starts(part: Part) -> Decided:
     raise RuntimeError("no way")
 
 
-def measure_for_ever(load: Load) -> Outcome:
-    return run(load, sends, receives)
+def sleeps(part: Part) -> int:
+    part.start()
+    print("asleep", flush=True)
+    time.sleep(600)
+    raise AssertionError
+
+
+def measure_sleep() -> Outcome:
+    return run(LOAD, sleeps, sleeps)
 
 
 class TestRun:
@@ -233,16 +240,19 @@ class TestRun:
 
     def test_the_processes_die_with_the_bench(self):
         mark = f"{os.getpid()}-{time.monotonic_ns()}"
-        code = "import test_rival; test_rival.measure_for_ever(test_rival.Load(100, 600))"
+        code = "import test_rival; test_rival.measure_sleep()"
         path = f"{PROJECT_ROOT}:{Path(__file__).parent}"
         bench = subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=PROJECT_ROOT,
             env=os.environ | {MARK: mark, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
         )
-        try:
-            wait_until(lambda: len(marked(mark)) == 3, "the bench and two processes run")
-        finally:
-            bench.kill()
-            bench.wait()
-        wait_until(lambda: not marked(mark), "nobody is left")
+        with bench:
+            try:
+                assert bench.stdout
+                assert [bench.stdout.readline() for _ in range(2)] == [b"asleep\n"] * 2
+                assert len(marked(mark)) == 3
+            finally:
+                bench.kill()
+        wait_until(lambda: not marked(mark), "nobody is left", deadline_s=10.0)

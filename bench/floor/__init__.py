@@ -2,8 +2,9 @@
 
 Both programs exist in Python and in C. They keep the stack's pace and wait as the stack waits
 (non-blocking sockets, epoll, then recv), and carry nothing but SENT_NS; what is due together is
-sent together, as the stack's gateway does. Each has at most 40 lines, so that a reader sees at a
-glance that nothing is hidden in them. Here is what they need before and after.
+sent together, as the stack's gateway does. The two in Python have at most 40 lines, blank ones not
+counted, so that a reader sees at a glance that nothing is hidden in them; C says the same in more
+words. Here is what they need before and after.
 """
 
 from __future__ import annotations

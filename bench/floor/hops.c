@@ -139,7 +139,8 @@ int main(int count, char **arguments) {
     }
     if (child() == 0) {
         close(sock);
-        three ? consume_words(words, fifo) : consume(sock_in);
+        if (three) consume_words(words, fifo);
+        else consume(sock_in);
         return 0;
     }
     if (three && child() == 0) {

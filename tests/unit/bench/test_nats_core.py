@@ -18,5 +18,5 @@ def test_as_fast_as_it_goes_nothing_is_lost():
     check_unpaced(nats_core.measure)
 
 
-def test_nor_in_large_messages():
-    check_unpaced(nats_core.measure, ticks_a_message=1000)
+def test_nor_in_messages_of_the_best_size():
+    check_unpaced(nats_core.measure, nats_core.BEST_BATCH)

@@ -25,8 +25,8 @@ def test_as_fast_as_it_goes_nothing_is_lost():
     check_unpaced(textbook.measure)
 
 
-def test_nor_in_large_messages():
-    check_unpaced(textbook.measure, ticks_a_message=1000)
+def test_nor_in_messages_of_the_best_size():
+    check_unpaced(textbook.measure, textbook.BEST_BATCH)
 
 
 def test_a_ring_that_a_message_does_not_fit_into_is_refused():

@@ -18,5 +18,5 @@ def test_as_fast_as_it_goes_nothing_is_lost():
     check_unpaced(zeromq.measure)
 
 
-def test_nor_in_large_messages():
-    check_unpaced(zeromq.measure, ticks_a_message=1000)
+def test_nor_in_messages_of_the_best_size():
+    check_unpaced(zeromq.measure, zeromq.BEST_BATCH)

@@ -136,6 +136,11 @@ class DecisionReader:
         self.count = self._words[_COUNT]
         """How many records have been read or missed."""
 
+    @property
+    def newest(self) -> int:
+        """How many records there have been in all."""
+        return self._words[_COUNT]
+
     def read(self) -> Decisions:
         """Return what has been added since the last call. Never waits."""
         capacity = len(self._ring)

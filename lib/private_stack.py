@@ -58,6 +58,11 @@ class PrivateStack:
         self.main = _start_main(directory)
         """The process of `main.py`."""
 
+    def write_settings(self, settings: Settings) -> None:
+        """Change the settings. A role goes by them from its next start on."""
+        self.settings = settings
+        (self.directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
+
     def start_again(self) -> None:
         """Start `main.py` once more, which must have ended; the var directory is the same."""
         self.main = _start_main(self.directory)

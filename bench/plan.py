@@ -91,12 +91,12 @@ FULL: Final = Plan(
 )
 
 QUICK: Final = Plan(
-    latency=(LatencyRun(2_000.0, 2.0), LatencyRun(200_000.0, 2.0)),
-    throughput=(ThroughputRun(100, 1, 1.0, 3),),
+    latency=(LatencyRun(2_000.0, 1.5), LatencyRun(200_000.0, 1.5)),
+    throughput=(ThroughputRun(100, 1, 1.0, 2),),
     stage_symbols=(100,),
     stage_s=0.1,
-    orders=(OrdersRun(1, 1, 200), OrdersRun(4, 2_000, 10_000)),
-    rest_s=2.0,
+    orders=(OrdersRun(1, 1, 200), OrdersRun(4, 2_000, 5_000)),
+    rest_s=1.0,
     segment_symbols=(4, 5_000),
-    side_by_side=SideBySide(rounds=1, seconds=0.4, rate=2_000.0, symbols=100),
+    side_by_side=SideBySide(rounds=1, seconds=0.3, rate=2_000.0, symbols=100),
 )

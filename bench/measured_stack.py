@@ -81,8 +81,11 @@ class MeasuredStack:
         var_dir = self._stack.var_dir
         try:
             return [DecisionReader(decision_log_path(var_dir, name)) for name in self.client_ids]
-        except (OSError, ValueError) as error:
-            raise BenchError(f"no decisions to read: {error}") from None
+        except OSError as error:
+            file = Path(str(error.filename)).name
+            raise BenchError(f"{file} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise BenchError(str(error)) from None
 
     def set_rate(self, rate: float) -> None:
         """Let the gateway go on with its tape at another rate."""
@@ -105,7 +108,12 @@ class MeasuredStack:
             with self._told_as_bench_error("its programs are not known"):
                 return all(p.state == "RUNNING" for p in self._supervisor.processes())
 
+        def has_begun() -> bool:
+            # supervisord says RUNNING after a second, whatever the program has done in it.
+            return all(decision_log_path(self._stack.var_dir, n).exists() for n in self.client_ids)
+
         _wait(is_running, deadline_s, "not every program runs")
+        _wait(has_begun, deadline_s, "not every strategy has begun")
         readers = self.decision_readers()
         counts = [reader.count for reader in readers]
         _wait(

@@ -42,8 +42,10 @@ class SideBySide(NamedTuple):
     """The stack, the floor and the alternatives, round by round."""
 
     rounds: int
-    seconds: float
-    """Of each load of each program."""
+    paced_s: float
+    """Seconds of the load that is paced, for each program in each round."""
+    unpaced_s: float
+    """Of each load that goes as fast as it can; 0 leaves these out."""
     rate: float
     """Of the load that is paced, in ticks a second."""
     symbols: int
@@ -87,16 +89,16 @@ FULL: Final = Plan(
     ),
     rest_s=15.0,
     segment_symbols=(4, 100, 1_000, 5_000, 10_000),
-    side_by_side=SideBySide(rounds=5, seconds=1.5, rate=2_000.0, symbols=100),
+    side_by_side=SideBySide(rounds=5, paced_s=1.5, unpaced_s=1.5, rate=2_000.0, symbols=100),
 )
 
 QUICK: Final = Plan(
-    latency=(LatencyRun(2_000.0, 1.5), LatencyRun(200_000.0, 1.5)),
+    latency=(LatencyRun(2_000.0, 1.0), LatencyRun(200_000.0, 1.0)),
     throughput=(ThroughputRun(100, 1, 1.0, 2),),
     stage_symbols=(100,),
     stage_s=0.1,
     orders=(OrdersRun(1, 1, 200), OrdersRun(4, 2_000, 5_000)),
     rest_s=1.0,
     segment_symbols=(4, 5_000),
-    side_by_side=SideBySide(rounds=1, seconds=0.3, rate=2_000.0, symbols=100),
+    side_by_side=SideBySide(rounds=1, paced_s=0.3, unpaced_s=0.0, rate=2_000.0, symbols=100),
 )

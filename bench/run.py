@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.footprint import measure_at_rest, measure_segment
 from bench.latency import NEWS_INTERVAL_S, measure_latency
 from bench.orders import NO_NEWS_S, measure_orders
-from bench.plan import LatencyRun, OrdersRun, Plan, ThroughputRun
+from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
 from bench.progress import Progress
 from bench.results import (
     Call,
@@ -30,22 +30,37 @@ from bench.results import (
     Usage,
 )
 from bench.rival import RivalError, RivalUnavailable
-from bench.side_by_side import STACK, Turn, turns
+from bench.side_by_side import (
+    RIVALS,
+    STACK,
+    Rival,
+    loads_of,
+    lossless_rate,
+    rival_hops,
+    stack_hops,
+)
 from bench.stages import measure_alone
 from bench.throughput import measure_throughput
 from lib.clock import utc_stamp
 from lib.machine import machine_facts, software_facts
 
-STACK_S: Final = 5.0
-"""What a private stack takes to start, to warm up and to end. This and the following make the
-progress bar: nothing depends on them."""
-TRIAL_S: Final = 3.0
-"""What a trial takes on top of its seconds; and all of one that does not hold."""
-RIVAL_S: Final = 1.3
-"""What a rival takes on top of its seconds, for each load."""
+# What is expected to take how long on two cores. These make the progress bar: nothing else depends
+# on them.
+STACK_S: Final = 3.5
+"""A private stack: to start, to warm up and to end."""
+GUESS_S: Final = 2.0
+"""To find the first rate for a search."""
+TRIAL_S: Final = 2.5
+"""A trial on top of its seconds. Of these it takes 60 %: one that does not hold ends early."""
+FILL_S: Final = 5.0
+"""To have the ring gone round, and the gateway restarted and at rest."""
+RIVAL_S: Final = 1.2
+"""A rival on top of its seconds, for each load."""
 ALONE: Final = 8
 """Stages and calls."""
-ORDERS_A_SECOND: Final = 30_000
+CLIENT_S: Final = 0.15
+"""A client that sends orders: to start."""
+ORDERS_A_SECOND: Final = 50_000
 
 
 SETTINGS: Final[dict[str, Any]] = {
@@ -128,24 +143,25 @@ def steps(plan: Plan) -> Iterator[Step]:
         what = f"tick to decision at {one.rate:,.0f} ticks/s with {_scale(one)}"
         yield Step(what, STACK_S + one.seconds, partial(_latency, one))
     for search in plan.throughput:
-        expected_s = STACK_S + search.trials * (TRIAL_S + search.seconds / 2)
+        expected_s = STACK_S + GUESS_S + search.trials * (TRIAL_S + 0.6 * search.seconds)
         yield Step(f"throughput with {_scale(search)}", expected_s, partial(_throughput, search))
-    yield Step("daemons at rest", 2 * STACK_S + plan.rest_s, partial(_at_rest, plan.rest_s))
+    yield Step("daemons at rest", STACK_S + FILL_S + plan.rest_s, partial(_at_rest, plan.rest_s))
     for symbols in plan.stage_symbols:
         expected_s = 1 + ALONE * plan.stage_s
         do = partial(_alone, symbols, plan.stage_s)
         yield Step(f"each stage alone with {symbols:,} symbols", expected_s, do)
     yield Step("shared memory", 1.0, partial(_segments, plan.segment_symbols))
-    orders_s = sum(1 + one.clients * (0.2 + one.orders / ORDERS_A_SECOND) for one in plan.orders)
+    orders_s = sum(one.clients * (CLIENT_S + one.orders / ORDERS_A_SECOND) for one in plan.orders)
     yield Step("orders", STACK_S + orders_s, partial(_orders, plan.orders))
     side = plan.side_by_side
     for number in range(side.rounds):
-        for turn in turns(side, number):
-            what = f"side by side, round {number + 1} of {side.rounds}: {turn.name}"
-            expected_s = turn.loads * (side.seconds + RIVAL_S)
-            if turn.name == STACK:
-                expected_s += STACK_S
-            yield Step(what, expected_s, partial(_hops, turn), turn.name)
+        which = f"side by side, round {number + 1} of {side.rounds}"
+        expected_s = STACK_S + side.paced_s + (side.unpaced_s and TRIAL_S + side.unpaced_s)
+        yield Step(f"{which}: {STACK}", expected_s, partial(_stack_hops, side, number), STACK)
+        for rival in RIVALS:
+            expected_s = sum(RIVAL_S + load.seconds for load in loads_of(rival, side))
+            do = partial(_rival_hops, rival, side, number)
+            yield Step(f"{which}: {rival.name}", expected_s, do, rival.name)
 
 
 def _scale(one: LatencyRun | ThroughputRun) -> str:
@@ -183,6 +199,11 @@ def _orders(runs: Sequence[OrdersRun], found: Found, progress: Progress) -> None
     found.orders += measure_orders(runs, progress.say)
 
 
-def _hops(turn: Turn, found: Found, _: Progress) -> None:
-    for hops in turn.run():
+def _stack_hops(side: SideBySide, number: int, found: Found, _: Progress) -> None:
+    for hops in stack_hops(side, number, lossless_rate(found.throughput, side.symbols)):
+        found.hops.append(hops)
+
+
+def _rival_hops(rival: Rival, side: SideBySide, number: int, found: Found, _: Progress) -> None:
+    for hops in rival_hops(rival, side, number):
         found.hops.append(hops)

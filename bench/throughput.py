@@ -44,7 +44,7 @@ STEP: Final = 1.2
 """How far it goes up or down where it knows no bound on that side."""
 UNPACED_S: Final = 2.0
 """How long `rate = 0` is looked at for the first guess."""
-FIRST_SHARE: Final = 0.9
+FIRST_SHARE: Final = 0.85
 """The first guess, of what `rate = 0` delivers: a schedule leaves no room for a pause."""
 
 Try = Callable[[float], "Attempt"]
@@ -122,7 +122,7 @@ def measure_throughput(
     gaps: list[str] = []
     with measured_stack(settings, run.strategies) as stack:
         time.sleep(WARM_UP_S)
-        guess = unpaced(stack, UNPACED_S).ticks_per_s
+        guess = watch(stack, UNPACED_S).ticks_per_s
 
         def try_rate(rate: float) -> Attempt:
             say(f"{rate:,.0f} ticks/s")
@@ -168,8 +168,8 @@ def best_of(attempts: list[Attempt]) -> Attempt | None:
     return max(holding, key=lambda attempt: attempt.trial.rate, default=None)
 
 
-class Unpaced(NamedTuple):
-    """What came of a stack that goes as fast as it can."""
+class Delivered(NamedTuple):
+    """What the slowest strategy of a stack evaluated."""
 
     evaluated: int
     gaps: int
@@ -177,12 +177,12 @@ class Unpaced(NamedTuple):
 
     @property
     def ticks_per_s(self) -> float:
-        """At the slowest strategy."""
+        """Over the time from its first to its last decision."""
         return self.evaluated / self.seconds
 
 
-def unpaced(stack: MeasuredStack, seconds: float) -> Unpaced:
-    """Watch a stack whose rate is 0. Raises BenchError if nothing is evaluated."""
+def watch(stack: MeasuredStack, seconds: float) -> Delivered:
+    """Watch a stack as it runs, for so long. Raises BenchError if nothing is evaluated."""
     tape, after = stack.published()
     counts = [Evaluated(reader, tape, after) for reader in stack.decision_readers()]
     end_s = time.monotonic() + seconds
@@ -191,8 +191,8 @@ def unpaced(stack: MeasuredStack, seconds: float) -> Unpaced:
         progress = [count.read() for count in counts]
     slowest = min(progress, key=lambda one: one.evaluated)
     if slowest.seconds <= 0:
-        raise BenchError("nothing is evaluated with rate = 0")
-    return Unpaced(slowest.evaluated, slowest.gaps, slowest.seconds)
+        raise BenchError("nothing is evaluated")
+    return Delivered(slowest.evaluated, slowest.gaps, slowest.seconds)
 
 
 def attempt(stack: MeasuredStack, rate: float, seconds: float, gaps: list[str]) -> Attempt:

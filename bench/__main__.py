@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from bench.measured_stack import PARENT
+from bench.measured_stack import bench_dir
 from bench.plan import FULL, QUICK
 from bench.progress import Progress
 from bench.results import Recording
@@ -30,7 +30,7 @@ from bench.run import run
 from lib.settings import DEFAULT_FILE, load_settings
 from lib.stack import wake_supervisord
 
-RESULTS: Final = PARENT / "results.json"
+RESULTS: Final = "results.json"
 EXIT_GAPS: Final = 1
 EXIT_INTERRUPTED: Final = 130
 
@@ -58,7 +58,7 @@ def main() -> int:
     except Interrupted:
         print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
         return EXIT_INTERRUPTED
-    files = [RESULTS, *([arguments.json] if arguments.json else [])]
+    files = [bench_dir() / RESULTS, *([arguments.json] if arguments.json else [])]
     try:
         for file in files:
             write(recording, file)

@@ -23,12 +23,10 @@ from lib.clock import SECOND_NS
 from lib.decision_log import DecisionReader, decision_log_path
 from lib.private_stack import PrivateStack, PrivateStackError, start_private_stack, to_toml
 from lib.publication import TICK_WORD
-from lib.settings import PROJECT_ROOT, Settings
+from lib.settings import DEFAULT_FILE, Settings, load_settings
 from lib.state_file import StateFile, open_state
 from lib.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
 
-PARENT: Final = PROJECT_ROOT / "var" / "bench"
-"""Where the directories of the stacks are made: no deeper, for the sake of the sockets in them."""
 STEADY_S: Final = 30.0
 """How long a stack may take until all of it runs and its strategies evaluate."""
 LOOK_S: Final = 0.05
@@ -140,6 +138,14 @@ class MeasuredStack:
             raise BenchError(f"{what}: {error or 'the stack is ending'}") from None
 
 
+def bench_dir() -> Path:
+    """Return where the bench puts everything: in the var directory of the default settings.
+
+    The directories of the stacks are right in it, no deeper, for the sake of the sockets in them.
+    """
+    return load_settings(DEFAULT_FILE).var_dir / "bench"
+
+
 @contextmanager
 def measured_stack(settings: Settings, strategies: int = 1) -> Iterator[MeasuredStack]:
     """Run a stack with these settings; it trades when it is given. Raises BenchError.
@@ -147,7 +153,7 @@ def measured_stack(settings: Settings, strategies: int = 1) -> Iterator[Measured
     When the block ends it is ended and its files are removed, however that comes about.
     """
     try:
-        private = start_private_stack(settings, PARENT, "bench-")
+        private = start_private_stack(settings, bench_dir(), "bench-")
         try:
             with private:
                 stack = MeasuredStack(private, strategies)

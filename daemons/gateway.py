@@ -87,11 +87,19 @@ class Gateway:
 
     def _start_schedules(self, gateway: GatewaySettings) -> None:
         now_ns = time.monotonic_ns()
+        schedules = [("news", 1 / gateway.news_interval, self._publish_news, self._news.stream)]
         if self._paced:
-            price_schedule = Schedule(gateway.rate, now_ns)
-            self._loop.add_timed(Pacer("price", price_schedule, self._publish_prices))
-        news_schedule = Schedule(1 / gateway.news_interval, now_ns)
-        self._loop.add_timed(Pacer("news", news_schedule, self._publish_news))
+            schedules.append(("price", gateway.rate, self._publish_prices, self._prices.stream))
+        for name, rate, publish, stream in schedules:
+            self._loop.add_timed(Pacer(name, Schedule(rate, now_ns), publish))
+            # The first frame is due one period after the start.
+            self._log.info(
+                "schedule_started",
+                stream=name,
+                rate=rate,
+                start_ns=now_ns,
+                first=stream.next_sequence,
+            )
 
     def _on_accept(self, name: str, sock: socket.socket, peer: str) -> None:
         (self._prices if name == "price" else self._news).accept(sock, peer)

@@ -46,7 +46,8 @@ _Place = tuple[str, int]
 class Evaluator:
     """Leads ticks and news to the trader, and its decisions to `send`. One a strategy.
 
-    `send(frames)` takes what the order client made of new orders.
+    `send(frames)` takes what the order client made of new orders. Before that,
+    `on_decided(tape, first, last, decided_ns)` is told which ticks have been evaluated.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Evaluator:
         tally: Tally,
         *,
         send: Callable[[list[bytes]], None],
+        on_decided: Callable[[str, int, int, int], None],
         clock: Clock = time.monotonic_ns,
     ) -> None:
         self._trader = trader
@@ -66,6 +68,7 @@ class Evaluator:
         self._evaluated = evaluated
         self._tally = tally
         self._send = send
+        self._on_decided = on_decided
         self._clock = clock
         self._log = structlog.get_logger()
         self._book: SharedPriceBook | None = None
@@ -242,6 +245,7 @@ class Evaluator:
             decisions.append(decision)
             frames.append(self._client.submit(decision.order, now_ns))
         self._evaluated.store(tape, last)
+        self._on_decided(tape, first, last, self._clock())
         if decisions:
             self._send(frames)
             self._tell_orders(decisions)

@@ -111,6 +111,7 @@ class OrderEntry:
         self._trader.answered(report)
         self._told_errors.pop(report.order_id, None)
         order = {
+            "answered_ns": self._clock(),
             "client_id": report.client_id,
             "order_id": report.order_id,
             "symbol": report.symbol,

@@ -129,7 +129,10 @@ class Pacer:
         shift_ns = self._schedule.skip_lateness(now_ns)
         if shift_ns:
             structlog.get_logger().warning(
-                "schedule_shifted", stream=self._name, late_s=round(shift_ns / SECOND_NS, 3)
+                "schedule_shifted",
+                stream=self._name,
+                late_s=round(shift_ns / SECOND_NS, 3),
+                shift_ns=shift_ns,
             )
         count = self._schedule.take(now_ns)
         self._ended = self._publish(count) < count

@@ -280,6 +280,7 @@ class Strategy:
             self._evaluated,
             tally,
             send=self._send,
+            on_decided=lambda *_: None,
             clock=world.clock,
         )
         to_news = self._to_news = Connector(world.network, "news")

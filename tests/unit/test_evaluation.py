@@ -49,6 +49,7 @@ class Desk:
         self.book = book
         self.path = path
         self.sent: list[bytes] = []
+        self.decided: list[tuple[str, int, int, int]] = []
         self.sequence = 0
         self.book.begin_epoch("one")
         self.restart()
@@ -66,6 +67,7 @@ class Desk:
             self.evaluated,
             Tally(stream="news"),
             send=self._send,
+            on_decided=lambda *decided: self.decided.append(decided),
             clock=lambda: 1000,
         )
         self.attach(self.book)
@@ -460,3 +462,11 @@ def test_a_refill_that_cannot_go_on_has_read_all_there_is_to_read(desk, monkeypa
         assert desk.evaluator.evaluate_all(desk.reader)
     assert not desk.evaluator.evaluate_all(desk.reader)
     assert desk.evaluator.evaluate_all(desk.reader)
+
+
+def test_it_is_told_which_ticks_have_been_decided_on(desk):
+    desk.book_ticks(2)
+    desk.evaluate()
+    desk.book_ticks(30)
+    desk.evaluate()
+    assert desk.decided == [("one", 1, 2, 1000), ("one", 3, 32, 1000)]

@@ -1,0 +1,97 @@
+"""The decision log: what was decided when, for a reader who may be late."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from lib import decision_log
+from lib.decision_log import RING_RECORDS, DecisionLog, DecisionReader, decision_log_path
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return decision_log_path(tmp_path, "strategy")
+
+
+def add(log: DecisionLog, first: int, count: int, tape: str = "tape") -> None:
+    """Records of ten ticks each, decided at a hundred times their first."""
+    for number in range(first, first + count):
+        log.add(tape, 10 * number, 10 * number + 9, 1000 * number)
+
+
+def firsts(reader: DecisionReader) -> tuple[list[int], int]:
+    decided = reader.read()
+    assert (decided.last - decided.first == 9).all()
+    assert (decided.decided_ns == 100 * decided.first).all()
+    return (decided.first // 10).tolist(), decided.missed
+
+
+def test_a_reader_gets_every_record_once(path):
+    log = DecisionLog(path)
+    add(log, 1, 2)
+    reader = DecisionReader.open(path)
+    assert reader.tape == "tape"
+    assert firsts(reader) == ([1, 2], 0)
+    assert firsts(reader) == ([], 0)
+    add(log, 3, 1)
+    assert firsts(reader) == ([3], 0)
+
+
+def test_a_late_reader_knows_how_many_records_it_missed(path):
+    log = DecisionLog(path)
+    add(log, 1, 5)
+    reader = DecisionReader.open(path)
+    assert firsts(reader) == ([1, 2, 3, 4, 5], 0)
+    add(log, 6, RING_RECORDS + 3)
+    # The oldest record still there could be being overwritten: it counts as missed.
+    records, missed = firsts(reader)
+    assert missed == 4
+    assert records == list(range(10, RING_RECORDS + 9))
+
+
+def test_what_is_overwritten_during_the_copy_is_not_taken_for_true(path, monkeypatch):
+    log = DecisionLog(path)
+    add(log, 1, RING_RECORDS)
+    reader = DecisionReader.open(path)
+    arange = decision_log.np.arange
+
+    def late(*span):
+        add(log, RING_RECORDS + 1, 7)  # the writer goes on before the copy is made
+        return arange(*span)
+
+    monkeypatch.setattr(decision_log.np, "arange", late)
+    records, missed = firsts(reader)
+    assert missed == 8
+    assert records == list(range(9, RING_RECORDS + 1))
+    monkeypatch.undo()
+    assert firsts(reader) == (list(range(RING_RECORDS + 1, RING_RECORDS + 8)), 0)
+
+
+def test_a_new_tape_is_a_new_file(path):
+    log = DecisionLog(path)
+    add(log, 1, 3)
+    old = DecisionReader.open(path)
+    add(log, 1, 1, tape="another")
+    assert firsts(old) == ([1, 2, 3], 0)
+    new = DecisionReader.open(path)
+    assert new.tape == "another"
+    assert firsts(new) == ([1], 0)
+
+
+def test_without_its_file_nothing_is_recorded_and_it_is_told_once(tmp_path):
+    (tmp_path / "file").touch()
+    log = DecisionLog(tmp_path / "file" / "decisions")
+    with capture_logs() as logs:
+        add(log, 1, 3)
+        add(log, 1, 1, tape="another")
+    assert [entry["event"] for entry in logs] == ["decisions_not_recorded"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}" + b" " * 2000])
+def test_what_is_no_decision_log_is_none(path, content):
+    if content is not None:
+        path.write_bytes(content)
+    assert DecisionReader.open(path) is None

@@ -84,14 +84,23 @@ def end_with_parent() -> None:
     """
     if not _is_supervised():
         return
-    parent = current_run()
+    if not end_with(current_run().pid):
+        raise OrphanedError
+
+
+def end_with(parent_pid: int) -> bool:
+    """Let the kernel send SIGKILL to this process when its parent dies, however it dies.
+
+    Returns False if the parent died before the kernel knew what to do then. Holds for the thread
+    of the parent that started this process: it counts as dead when that thread ends. Outlasts
+    exec, but not a fork. Source: prctl(2).
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"prctl(PR_SET_PDEATHSIG): {os.strerror(error)}")
     # The signal is sent for deaths after the call only; for one just before it we look ourselves.
-    if os.getppid() != parent.pid:
-        raise OrphanedError
+    return os.getppid() == parent_pid
 
 
 def _is_supervised() -> bool:

@@ -1,0 +1,606 @@
+"""The common frame of everything the stack is measured beside: the floor and the alternatives.
+
+A rival is a chain of processes, each an interpreter of its own: a producer, mostly a relay, and a
+consumer. What they do is the same in each, and is here:
+
+- The producer sends the ticks of a `Tape`, a random walk written as text beforehand. A message is
+  the number of its first tick, SENT_NS (the monotonic clock just before the sending), and the
+  frames `SYMBOL,PRICE` of its ticks. It keeps the pace of the stack's gateway: an absolute
+  schedule, waited for with `select`, which counts in microseconds (lib/event_loop.py).
+- The relay reads the text (`PriceBook`), keeps the latest price of every symbol, and hands on what
+  it has read.
+- The consumer computes two moving averages a symbol, one tick at a time (`Averages`), and notes
+  when it had decided (`Decisions`).
+
+What differs is the way between them, and that is all a rival's own module has: `NAME` (for people),
+`measure(load)`, and one function a process. `run` starts the processes, lets them find each other,
+collects the outcome, and leaves nothing running, whatever happens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import importlib.util
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import struct
+import time
+import traceback
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing.connection import Connection, wait
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.clock import SECOND_NS, to_ns
+from lib.run import end_with
+from lib.schedule import Schedule
+
+SHORT_WINDOW: Final = 20
+LONG_WINDOW: Final = 50
+"""Ticks, as in the stack's default settings."""
+
+HOST: Final = "127.0.0.1"
+MEMORY: Final = "tradewire-bench-"
+"""What everything of a rival in /dev/shm is called, and then the number of the bench's process."""
+START_S: Final = 30.0
+"""How long the processes may take to start and to find each other."""
+END_S: Final = 30.0
+"""How long after the load's own seconds all must have arrived, and how long an end may take."""
+SETTLE_S: Final = 0.2
+"""How long after a failure to wait for each other process to complain too."""
+
+TAPE_TICKS: Final = 65_536
+"""About how many ticks are written beforehand; then they come again, under further numbers."""
+SEED: Final = 7
+IN_FLIGHT_TICKS: Final = 65_536
+"""About how many ticks may wait in one place, where that can be chosen: deeper queues only let
+everything wait longer and memory run full."""
+UNPACED_TICKS: Final = 256
+"""About how many ticks are sent between two looks at the clock, where there is no pace to keep."""
+
+_STAMP_BYTES: Final = 16
+_TICK_BYTES: Final = 12
+"""As `pack` writes them."""
+
+
+class RivalUnavailable(Exception):  # noqa: N818 - it is no error of a run, but a gap in it
+    """A rival cannot run here: a line that says what is missing."""
+
+
+class RivalError(Exception):
+    """A rival failed while it ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What goes through a rival."""
+
+    rate: float
+    """Ticks a second; 0: as fast as it goes without loss."""
+    seconds: float
+    ticks_a_message: int = 1
+    symbols: int = 4
+
+    def __post_init__(self) -> None:
+        if self.rate < 0 or self.seconds <= 0 or self.ticks_a_message < 1 or self.symbols < 1:
+            raise ValueError(f"a load that cannot be: {self}")
+
+    @property
+    def messages(self) -> int:
+        """How many messages a paced load has in all."""
+        return max(1, round(self.rate * self.seconds / self.ticks_a_message))
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages may wait in one place."""
+        return max(2, IN_FLIGHT_TICKS // self.ticks_a_message)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it."""
+
+    ticks: int
+    """That the consumer decided, in order, each once."""
+    missing: int
+    """That were sent and did not arrive."""
+    seconds: float
+    """From the start of the sending to the end of the last decision."""
+    latencies_ns: NDArray[np.int64]
+    """SENT_NS to decision: one for each message, whose ticks are sent and decided together."""
+    above: int = 0
+    """Ticks with the short average above the long one: for the same ticks the same in each rival
+    that does the work, so that it can be checked that it is done."""
+
+
+def require(module: str, package: str) -> None:
+    """Raise RivalUnavailable unless `module` can be imported."""
+    if importlib.util.find_spec(module) is None:
+        raise RivalUnavailable(
+            f"{package} is not installed (pip install -r requirements-bench.txt)"
+        )
+
+
+# --- The ticks -------------------------------------------------------------------------------
+
+
+class Tape:
+    """The ticks of a load: a random walk for each symbol, the same for the same load.
+
+    It is `length` ticks long, a whole number of messages, and then begins again.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self.ticks_a_message = load.ticks_a_message
+        self.length = -(-TAPE_TICKS // load.ticks_a_message) * load.ticks_a_message
+        generator = np.random.default_rng(SEED)
+        self.names = [f"S{number:04d}" for number in range(load.symbols)]
+        self.symbols = generator.integers(load.symbols, size=self.length, dtype=np.int32)
+        self.cents = np.empty(self.length, np.int64)
+        steps = generator.integers(-5, 6, size=self.length)
+        for symbol in range(load.symbols):
+            mine = self.symbols == symbol
+            # Reflected at zero: a walk of cents that always is a price.
+            self.cents[mine] = 1 + np.abs(17_253 + np.cumsum(steps[mine]))
+
+    @property
+    def prices(self) -> list[float]:
+        """What a reader makes of the text."""
+        return [float(text) for text in self._price_texts()]
+
+    def bodies(self) -> list[bytes]:
+        """The frames of each message: `AAPL,172.53*MSFT,325.20`."""
+        frames = [
+            f"{self.names[symbol]},{price}".encode()
+            for symbol, price in zip(self.symbols.tolist(), self._price_texts(), strict=True)
+        ]
+        return [b"*".join(part) for part in self.split(frames)]
+
+    def split(self, ticks: Any) -> list[Any]:
+        """Cut something that has an item for each tick into messages."""
+        size = self.ticks_a_message
+        return [ticks[first : first + size] for first in range(0, self.length, size)]
+
+    def _price_texts(self) -> list[str]:
+        return [f"{cents // 100}.{cents % 100:02d}" for cents in self.cents.tolist()]
+
+
+class Feed:
+    """The producer's messages as text, by their number, which counts from 0."""
+
+    def __init__(self, load: Load) -> None:
+        self._ticks_a_message = load.ticks_a_message
+        self._bodies = Tape(load).bodies()
+
+    def message(self, number: int) -> bytes:
+        """Stamp the message with the number of its first tick, and with the time: send it now."""
+        body = self._bodies[number % len(self._bodies)]
+        return b"%d,%d,%b" % (1 + number * self._ticks_a_message, time.monotonic_ns(), body)
+
+    def end(self, messages: int) -> bytes:
+        """The message that ends a stream of so many: one without ticks."""
+        return b"%d,%d," % (1 + messages * self._ticks_a_message, time.monotonic_ns())
+
+
+class Pace:
+    """When the producer sends which of its messages. Starts when it is made."""
+
+    def __init__(self, load: Load) -> None:
+        self.sent = 0
+        """Messages."""
+        now_ns = time.monotonic_ns()
+        self._end_ns = now_ns + to_ns(load.seconds)
+        self._messages = load.messages
+        self._schedule: Schedule | None = None
+        self._chunk = max(1, UNPACED_TICKS // load.ticks_a_message)
+        if load.rate:
+            self._schedule = Schedule(load.rate / load.ticks_a_message, now_ns)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to send."""
+        if self._schedule:
+            return self.sent >= self._messages
+        return time.monotonic_ns() >= self._end_ns
+
+    def wait_s(self) -> float:
+        """How long until the next message is due."""
+        if not self._schedule:
+            return 0.0
+        return max(0, self._schedule.next_ns() - time.monotonic_ns()) / SECOND_NS
+
+    def take(self) -> range:
+        """Return the numbers of the messages to send now; they count as sent."""
+        if self._schedule:
+            now_ns = time.monotonic_ns()
+            self._schedule.skip_lateness(now_ns)
+            count = min(self._schedule.take(now_ns), self._messages - self.sent)
+        else:
+            count = self._chunk
+        first, self.sent = self.sent, self.sent + count
+        return range(first, self.sent)
+
+
+def due(pace: Pace) -> Iterator[range]:
+    """Wait, and yield the messages that are due together, until there are no more."""
+    with select.epoll() as epoll:  # as in lib/event_loop.py: select on an epoll object
+        while not pace.over:
+            wait_s = pace.wait_s()
+            if wait_s:
+                select.select([epoll], [], [], wait_s)
+            yield pace.take()
+
+
+def one_by_one(pace: Pace) -> Iterator[int]:
+    """Wait, and yield the messages that are due, one by one, until there are no more."""
+    return chain.from_iterable(due(pace))
+
+
+# --- The work of the relay and the consumer --------------------------------------------------
+
+
+class Ticks(NamedTuple):
+    """A message, read. One without ticks is the last; `first` is then one beyond the last tick."""
+
+    first: int
+    """The number of its first tick; ticks count from 1."""
+    sent_ns: int
+    symbols: Sequence[int]
+    prices: Sequence[float]
+
+
+class PriceBook:
+    """What the relay does: reads the text, and keeps the latest price of every symbol."""
+
+    def __init__(self, load: Load) -> None:
+        self._index = {name.encode(): index for index, name in enumerate(Tape(load).names)}
+        self.latest = [float("nan")] * load.symbols
+
+    def read(self, message: bytes) -> Ticks:
+        """Take a message as `Feed` writes it."""
+        first, sent_ns, body = message.split(b",", 2)
+        symbols, prices = self.read_body(body)
+        return Ticks(int(first), int(sent_ns), symbols, prices)
+
+    def read_body(self, body: bytes) -> tuple[list[int], list[float]]:
+        """Take the frames of a message, in the quickest way there is without NumPy."""
+        if not body:
+            return [], []
+        texts = body.replace(b",", b"*").split(b"*")
+        symbols = [self._index[text] for text in texts[::2]]
+        prices = [float(text) for text in texts[1::2]]
+        for symbol, price in zip(symbols, prices, strict=True):
+            self.latest[symbol] = price
+        return symbols, prices
+
+
+def pack(ticks: Ticks) -> bytes:
+    """Write a message in binary, for those that carry bytes from the relay to the consumer."""
+    first, sent_ns, symbols, prices = ticks
+    return _packing(len(symbols)).pack(first, sent_ns, *symbols, *prices)
+
+
+def unpack(message: bytes) -> tuple[int, int, Sequence[int], Sequence[float]]:
+    """Read what `pack` wrote: the fields of `Ticks`."""
+    count = (len(message) - _STAMP_BYTES) // _TICK_BYTES
+    values = _packing(count).unpack(message)
+    return values[0], values[1], values[2 : 2 + count], values[2 + count :]
+
+
+@functools.cache
+def _packing(count: int) -> struct.Struct:
+    return struct.Struct(f"<qq{count}i{count}d")
+
+
+class _Windows:
+    """The latest prices of one symbol. Filled with zeros at first, so that it is always full."""
+
+    __slots__ = ("long", "long_sum", "seen", "short", "short_sum")
+
+    def __init__(self) -> None:
+        self.short = deque([0.0] * SHORT_WINDOW, SHORT_WINDOW)
+        self.long = deque([0.0] * LONG_WINDOW, LONG_WINDOW)
+        self.short_sum = self.long_sum = 0.0
+        self.seen = 0
+
+
+class Averages:
+    """Two moving averages a symbol as textbooks have them: a deque and its running sum."""
+
+    def __init__(self, symbols: int) -> None:
+        self._windows = [_Windows() for _ in range(symbols)]
+
+    def decide(self, symbols: Iterable[int], prices: Iterable[float]) -> int:
+        """Take ticks one at a time; return after how many the short average was above the long.
+
+        A symbol that has not had as many ticks as the long window counts as not above.
+        """
+        above = 0
+        for symbol, price in zip(symbols, prices, strict=True):
+            windows = self._windows[symbol]
+            windows.short_sum += price - windows.short[0]
+            windows.short.append(price)
+            windows.long_sum += price - windows.long[0]
+            windows.long.append(price)
+            windows.seen += 1
+            if (
+                windows.seen >= LONG_WINDOW
+                and windows.short_sum / SHORT_WINDOW > windows.long_sum / LONG_WINDOW
+            ):
+                above += 1
+        return above
+
+
+class Decided(NamedTuple):
+    """What a consumer has to say in the end."""
+
+    ticks: int
+    latencies_ns: array[int]
+    ended_ns: int
+    above: int = 0
+
+
+class Decisions:
+    """What the consumer does: decides each tick, and notes when. `decide` as `Averages.decide`."""
+
+    def __init__(self, decide: Callable[[Any, Any], int]) -> None:
+        self._decide = decide
+        self._next = 1
+        self._ticks = 0
+        self._above = 0
+        self._latencies_ns = array("q")
+        self._ended_ns = 0
+
+    def take(self, first: int, sent_ns: int, symbols: Any, prices: Any) -> bool:
+        """Decide the ticks of a message. Returns False at the message that is the end.
+
+        Raises RivalError for a tick that comes again, or after a later one.
+        """
+        if first < self._next:
+            raise RivalError(f"tick {first} came when {self._next} was the next")
+        count = len(symbols)
+        if not count:
+            self._ended_ns = time.monotonic_ns()
+            return False
+        self._above += self._decide(symbols, prices)
+        self._latencies_ns.append(time.monotonic_ns() - sent_ns)
+        self._ticks += count
+        self._next = first + count
+        return True
+
+    def decided(self) -> Decided:
+        """Everything, once the end has come."""
+        return Decided(self._ticks, self._latencies_ns, self._ended_ns, self._above)
+
+
+# --- The processes ---------------------------------------------------------------------------
+
+
+class _Listening(NamedTuple):
+    """To the process before: here I am."""
+
+    address: Any
+
+
+class _Ready(NamedTuple):
+    """All connections stand."""
+
+
+class _Done(NamedTuple):
+    started_ns: int
+    answer: Any
+
+
+class _Failed(NamedTuple):
+    reason: str
+
+
+class Part:
+    """What one process of a rival holds: the load, and the way to its neighbours."""
+
+    def __init__(self, load: Load, link: Any, bench: Connection) -> None:
+        self.load = load
+        self.link = link
+        """Whatever `run` was given for all processes: a queue, the name of a segment."""
+        self.started_ns = 0
+        self._bench = bench
+
+    def listening(self, address: Any) -> None:
+        """Let the process before this one know where to connect."""
+        self._bench.send(_Listening(address))
+
+    def next_address(self) -> Any:
+        """Wait for the next process; return what it gave to `listening`."""
+        return self._bench.recv()
+
+    def accept(self) -> socket.socket:
+        """Wait for the process before this one to `connect`."""
+        with closing(socket.create_server((HOST, 0))) as server:
+            self.listening(server.getsockname())
+            sock, _ = server.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def connect(self) -> socket.socket:
+        """Connect to the next process, which does `accept`."""
+        sock = socket.create_connection(self.next_address())
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def start(self) -> None:
+        """Say that this process is ready, and wait until all are. To be called by each."""
+        self._bench.send(_Ready())
+        self._bench.recv()
+        self.started_ns = time.monotonic_ns()
+
+    def stay(self) -> None:
+        """Wait until the consumer has everything: for those whose going would lose something."""
+        self._bench.recv()
+
+
+Role = Callable[[Part], Any]
+"""One process. The producer returns how many ticks it has sent, the consumer `Decided`."""
+
+
+class _Child:
+    """A process that plays one role, in an interpreter of its own (that is what spawn means)."""
+
+    def __init__(self, role: Role, load: Load, link: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.name = role.__name__.strip("_")
+        self.bench, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_play, args=(role, load, link, theirs, os.getpid()), daemon=True
+        )
+        with closing(theirs):
+            self.process.start()
+
+    def hear(self) -> Any:
+        """Return what it says next; that it is dead counts as that it failed."""
+        try:
+            message = self.bench.recv()
+        except EOFError:
+            return _Failed(f"the {self.name} has ended without a word")
+        if isinstance(message, _Failed):
+            return _Failed(f"the {self.name} failed: {message.reason}")
+        return message
+
+    def end(self) -> None:
+        """Kill it if it still runs. It owns nothing that would be left behind."""
+        self.process.kill()
+        self.process.join(END_S)
+        self.bench.close()
+        self.process.close()
+
+
+def run(load: Load, *roles: Role, link: Any = None) -> Outcome:
+    """Play the roles, from the producer to the consumer, each in a process of its own.
+
+    Call it from the main thread: the processes die with the thread that started them. Raises
+    RivalError if one of them fails, or does not come to its end in time.
+    """
+    children: list[_Child] = []
+    try:
+        for role in roles:
+            children.append(_Child(role, load, link))
+        _introduce(children)
+        for child in children:
+            child.bench.send(None)
+        done = _collect(children, time.monotonic() + load.seconds + END_S)
+        for child in children:
+            child.process.join(END_S)
+            if child.process.exitcode != 0:
+                raise RivalError(f"the {child.name} ended with {child.process.exitcode}")
+    except BrokenPipeError:
+        raise RivalError("a process has ended before it was to start") from None
+    finally:
+        for child in children:
+            child.end()
+    sent: int = done[0].answer
+    decided: Decided = done[-1].answer
+    return Outcome(
+        decided.ticks,
+        sent - decided.ticks,
+        (decided.ended_ns - done[0].started_ns) / SECOND_NS,
+        np.array(decided.latencies_ns, np.int64),
+        decided.above,
+    )
+
+
+def _introduce(children: list[_Child]) -> None:
+    """Tell each process where the next one listens, until all are ready."""
+    deadline = time.monotonic() + START_S
+    starting = list(children)
+    while starting:
+        child, message = _hear(starting, deadline, "not ready in time")
+        if isinstance(message, _Listening):
+            children[children.index(child) - 1].bench.send(message.address)
+        else:
+            starting.remove(child)
+
+
+def _collect(children: list[_Child], deadline: float) -> list[_Done]:
+    done: dict[str, _Done] = {}
+    running = list(children)
+    while running:
+        child, message = _hear(running, deadline, "not at the end in time")
+        running.remove(child)
+        done[child.name] = message
+        if child is children[-1]:
+            for other in running:
+                with suppress(BrokenPipeError):  # it has ended meanwhile
+                    other.bench.send(None)
+    return [done[child.name] for child in children]
+
+
+def _hear(children: list[_Child], deadline: float, trouble: str) -> tuple[_Child, Any]:
+    """Return the next thing that one of them says. Raises RivalError if it is a failure."""
+    ready = wait([child.bench for child in children], max(0.0, deadline - time.monotonic()))
+    for child in children:
+        if child.bench in ready:
+            message = child.hear()
+            if isinstance(message, _Failed):
+                raise RivalError("; ".join([message.reason, *_further_failures(child, children)]))
+            return child, message
+    raise RivalError(f"the {' and the '.join(child.name for child in children)}: {trouble}")
+
+
+def _further_failures(failed: _Child, children: list[_Child]) -> list[str]:
+    """What the others have to say: who complains first is not always who began it."""
+    others = [child for child in children if child is not failed and child.bench.poll(SETTLE_S)]
+    heard = [child.hear() for child in others]
+    return [message.reason for message in heard if isinstance(message, _Failed)]
+
+
+def _play(role: Role, load: Load, link: Any, bench: Connection, parent_pid: int) -> None:
+    """The main function of each process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the bench ends its processes itself
+    if not end_with(parent_pid):
+        return
+    # Nothing here makes cycles, and a collection in the middle would count against the rival.
+    gc.disable()
+    part = Part(load, link, bench)
+    # Who does not listen any more has ended us, or is about to.
+    with suppress(BrokenPipeError):
+        try:
+            answer = role(part)
+        except Exception:
+            bench.send(_Failed(traceback.format_exc().strip()))
+        else:
+            bench.send(_Done(part.started_ns, answer))
+
+
+# --- By hand ---------------------------------------------------------------------------------
+
+
+def look(name: str, measure: Callable[[Load], Outcome]) -> None:
+    """Measure what the command line asks for, and print it."""
+    parser = argparse.ArgumentParser(description=name)
+    parser.add_argument("--rate", type=float, default=2000.0, help="ticks a second; 0: unpaced")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--ticks-a-message", type=int, default=1)
+    parser.add_argument("--symbols", type=int, default=4)
+    arguments = parser.parse_args()
+    try:
+        found = measure(
+            Load(arguments.rate, arguments.seconds, arguments.ticks_a_message, arguments.symbols)
+        )
+    except (RivalUnavailable, RivalError) as error:
+        parser.exit(1, f"{name}: {error}\n")
+    p50, p99 = np.quantile(found.latencies_ns, (0.5, 0.99), method="inverted_cdf") / 1000
+    print(
+        f"{name}: {found.ticks:,} ticks, {found.missing:,} missing,"
+        f" {found.ticks / found.seconds:,.0f} a second, p50 {p50:,.1f} us, p99 {p99:,.1f} us"
+    )

@@ -31,7 +31,7 @@ GRID: Final = "#dddddd"
 SPREAD: Final = 0.22
 """How far from the middle of its row a dot or a word may lie, so as not to cover another one."""
 
-LONG: Final = 10_000
+LONG: Final = 1_000
 """From here on a number's thousands are told apart."""
 
 _STYLE: Final[Any] = {

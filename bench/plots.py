@@ -287,4 +287,8 @@ def _dots(one: Contender) -> str:
 
 def _label(one: Contender) -> str:
     label = one.label.strip("*")
-    return label if one.ticks_a_message <= 1 or one.is_stack else f"{label}, {one.ticks_a_message}"
+    return (
+        label
+        if one.ticks_a_message <= 1 or one.is_stack
+        else f"{label}, {whole(one.ticks_a_message)} a message"
+    )

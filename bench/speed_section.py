@@ -37,9 +37,6 @@ NOT_RECORDED: Final = "Nothing is recorded yet: `make bench` records it."
 NOT_MEASURED: Final = f"{Judgement.NOT_MEASURED.value.capitalize()}."
 NOTHING: Final = "-"
 
-Choice = Callable[[Iterable[Contender]], Iterator[Contender]]
-"""Which contenders a table shows."""
-
 
 def speed_section(recording: Recording | None) -> str:
     """Return the whole section in Markdown."""
@@ -307,42 +304,57 @@ def _comparison(recording: Recording) -> Iterator[str]:
         f"({PLOTS}/{COMPARISON_PLOT})"
     )
     yield "**One message a tick.** The stack batches what has arrived by itself; it has no switch."
-    yield _comparison_table(recording, one_message_a_tick)
+    rates = {rate: contenders(recording, rate) for rate in paced_rates(recording)}
+    fast = contenders(recording, UNPACED)
+    yield _comparison_table(
+        list(one_message_a_tick(fast)),
+        {rate: list(one_message_a_tick(found)) for rate, found in rates.items()},
+    )
     yield (
         "**The best batching of each**: of the sizes of message that were tried, the one that is "
         "fastest."
     )
-    yield _comparison_table(recording, best_batching)
+    best = list(best_batching(fast))
+    sizes = {(one.name, one.ticks_a_message) for one in best}
+    yield _comparison_table(
+        best,
+        {
+            rate: [one for one in found if (one.name, one.ticks_a_message) in sizes]
+            for rate, found in rates.items()
+        },
+    )
 
 
-def _comparison_table(recording: Recording, choose: Choice) -> str:
-    unpaced_ones = list(choose(contenders(recording, UNPACED)))
-    paced = {rate: list(choose(contenders(recording, rate))) for rate in paced_rates(recording)}
+def _comparison_table(fast: Sequence[Contender], paced: dict[float, list[Contender]]) -> str:
+    """Return a row for each program: its latencies at each rate, and its full speed."""
     paced = {rate: found for rate, found in paced.items() if len(found) > 1}
-    everyone = [one for found in (*paced.values(), unpaced_ones) for one in found]
-    stack = named(unpaced_ones, STACK)
+    everyone = [one for found in (*paced.values(), fast) for one in found]
+    stack = named(fast, STACK)
     rows = []
-    for name in _in_order(everyone, unpaced_ones):
-        fast = named(unpaced_ones, name)
-        one = next(one for one in everyone if one.name == name)
-        batch = NOTHING if one.is_stack else whole((fast or one).ticks_a_message)
-        row = [one.label, batch]
-        for found in paced.values():
-            slow = named(found, name)
-            row += [
-                _spread(slow.latency(figure) if slow else None, us)
-                for figure in ("p50_ns", "p99_ns")
+    for name in _in_order(everyone, fast):
+        its = [one for one in everyone if one.name == name]
+        unhurried = [named(found, name) for found in paced.values()]
+        unpaced = named(fast, name)
+        over = stack.ticks_per_s.median / unpaced.ticks_per_s.median if stack and unpaced else None
+        rows.append(
+            [
+                its[0].label,
+                NOTHING if its[0].is_stack else whole(its[0].ticks_a_message),
+                *(
+                    _spread(one.latency(figure) if one else None, us)
+                    for one in unhurried
+                    for figure in ("p50_ns", "p99_ns")
+                ),
+                _spread(unpaced.ticks_per_s if unpaced else None, millions),
+                NOTHING if over is None else times(over),
+                whole(sum(one.missing for one in its)),
             ]
-        row += [
-            _spread(fast.ticks_per_s if fast else None, millions),
-            times(stack.ticks_per_s.median / fast.ticks_per_s.median) if stack and fast else "-",
-            whole(fast.missing) if fast else NOTHING,
-        ]
-        rows.append(row)
-    heading = ["", "ticks a message"]
-    for rate in paced:
-        heading += [f"{figure} at {whole(rate)}/s (µs)" for figure in ("p50", "p99")]
-    heading += ["full speed (M ticks/s)", "stack over it", "ticks missing"]
+        )
+    heading = [
+        *("", "ticks a message"),
+        *(f"{p} at {whole(rate)}/s (µs)" for rate in paced for p in ("p50", "p99")),
+        *("full speed (M ticks/s)", "stack over it", "ticks missing"),
+    ]
     return table(heading, rows, right_from=1)
 
 

@@ -31,7 +31,7 @@ from bench.speed_section import NOT_MEASURED, NOT_RECORDED, speed_section
 from bench.units import millions, us, whole
 from chaos import report as reliability
 from lib.clock import SECOND_NS
-from tests.recordings import latency, recording, tick_to_decision, usages, with_hops
+from tests.recordings import hops, latency, recording, tick_to_decision, usages, with_hops
 
 MARKED = "# Title\n" + "".join(
     f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n"
@@ -228,6 +228,19 @@ def test_a_program_has_its_median_of_the_rounds_with_least_and_most():
         "0",
     ]
     assert best == ["ZeroMQ", "1,024", "4.00 (3.99 to 4.01)", "2.00 ×", "0"]
+
+
+def test_latencies_in_batches_are_those_of_the_size_that_is_fastest():
+    made = recording()
+    slower = hops(ZEROMQ, 2e3, figure=900, ticks_a_message=64)
+    fastest = hops(ZEROMQ, 2e3, figure=500, ticks_a_message=1024, missing=2)
+
+    text = speed_section(replace(made, hops=(*made.hops, *slower, *fastest)))
+
+    best = rows_of(text, "ZeroMQ", "1,024")
+    assert [row[2] for row in best] == ["500 (499 to 501)"]
+    assert best[0][-1] == "6"
+    assert rows_of(text, "ZeroMQ", "64") == []
 
 
 def test_the_stack_comes_first_and_the_alternatives_from_the_fastest_on():

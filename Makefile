@@ -16,6 +16,7 @@ PYTHON ?= python3
 VENV := .venv
 SEEDS ?= 10000
 FIRST ?= 0
+WRITE_REPORT := $(VENV)/bin/python -m chaos.report && $(VENV)/bin/python -m bench.report
 
 .PHONY: run test chaos bench report simulate lint
 
@@ -28,7 +29,7 @@ test: $(VENV)/installed
 # What does not hold belongs into the report too; an interrupted recording does not.
 chaos: $(VENV)/installed-bench
 	@$(VENV)/bin/python -m chaos.standard_set; held=$$?; \
-	    [ $$held -gt 1 ] || $(MAKE) --no-print-directory report || exit; exit $$held
+	    [ $$held -gt 1 ] || { $(WRITE_REPORT); } || exit; exit $$held
 
 # Figures are copied when all of them are there: an interrupted run changes nothing.
 bench: $(VENV)/installed-bench
@@ -38,8 +39,7 @@ bench: $(VENV)/installed-bench
 	cp var/bench/results.json var/bench/profile.json report/bench/
 
 report: $(VENV)/installed-bench
-	$(VENV)/bin/python -m chaos.report
-	$(VENV)/bin/python -m bench.report
+	@$(WRITE_REPORT)
 
 simulate: $(VENV)/installed
 	$(VENV)/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)

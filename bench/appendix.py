@@ -8,8 +8,8 @@ from typing import Final
 from bench.profiles import Load, Profile, Profiled
 from bench.speed_section import NOT_RECORDED
 from bench.units import digits, percent, whole
-from chaos.report import _table as table
 from lib.clock import SECOND_NS
+from lib.markdown import table
 
 TITLE: Final = "## Where each microsecond goes"
 SHOWN: Final = 10

@@ -23,6 +23,7 @@ from bench.profiles import Profile
 from bench.results import Recording
 from bench.speed_section import COMPARISON_PLOT, LATENCY_PLOT, SCALE_PLOT, speed_section
 from chaos import report as reliability
+from lib.markdown import MarkdownError, replace_section
 from lib.settings import PROJECT_ROOT
 
 REPORT: Final = PROJECT_ROOT / "performance_report.md"
@@ -72,7 +73,7 @@ def main() -> int:
             plots.draw_scale(recorded.recording, RECORDED / SCALE_PLOT)
             plots.draw_comparison(recorded.recording, RECORDED / COMPARISON_PLOT)
         REPORT.write_text(text, encoding="utf-8")
-    except (OSError, ReportError, reliability.ReportError) as error:
+    except (OSError, ReportError, reliability.ReportError, MarkdownError) as error:
         print(f"no report: {error}", file=sys.stderr)
         return EXIT_NO_REPORT
     return EXIT_WRITTEN
@@ -98,14 +99,18 @@ def _read(file: Path, kind: type[_T]) -> _T | None:
 
 
 def write_parts(text: str, recorded: Recorded) -> str:
-    """Return the report with its parts replaced. Raises chaos.report.ReportError without places."""
+    """Return the report with its parts replaced.
+
+    Raises MarkdownError where one has no place, chaos.report.ReportError for figures that lack
+    something.
+    """
     parts = {
         "summary": first_page(recorded.recording, _dropped_connections(recorded.chaos)),
         "speed": speed_section(recorded.recording),
         "appendix": appendix(recorded.profile),
     }
     for name, part in parts.items():
-        text = reliability.replace_section(text, name, part)
+        text = replace_section(text, name, part)
     return text
 
 

@@ -23,8 +23,8 @@ from bench.comparison import (
 from bench.results import Latency, Recording, TickToDecision, Usage
 from bench.targets import Judgement, at_rate
 from bench.units import digits, megabytes, millions, percent, times, us, whole
-from chaos.report import _table as table
 from lib.clock import SECOND_NS
+from lib.markdown import table
 from lib.price_book_segment import Layout
 
 PLOTS: Final = "report/bench"

@@ -23,15 +23,11 @@ from chaos.report import (
     load,
     main,
     missed_goals,
-    replace_section,
     section,
 )
 from chaos.slow_consumer import LABELS
 from lib.clock import MILLISECOND_NS
-
-MARKED = (
-    "# Title\n\nbefore\n<!-- numbers: begin (generated) -->\nold\n<!-- numbers: end -->\nafter\n"
-)
+from lib.markdown import replace_section
 
 
 def test_the_section_in_the_repository_is_the_one_that_the_recorded_figures_give():
@@ -45,22 +41,6 @@ def test_every_plot_that_the_section_shows_is_there():
 
     assert plots
     assert all((REPORT.parent / plot).is_file() for plot in plots)
-
-
-def test_a_section_is_replaced_between_its_marks_and_nowhere_else():
-    assert replace_section(MARKED, "numbers", "new") == MARKED.replace("old", "\nnew\n")
-
-
-def test_replacing_a_section_twice_changes_nothing_more():
-    once = replace_section(MARKED, "numbers", "new\n")
-
-    assert replace_section(once, "numbers", "new\n") == once
-
-
-@pytest.mark.parametrize("text", ["", MARKED.replace("end", "fin"), MARKED + MARKED])
-def test_a_report_without_its_two_marks_is_refused(text: str):
-    with pytest.raises(ReportError, match="<!-- numbers: begin -->"):
-        replace_section(text, "numbers", "new")
 
 
 def test_a_recording_that_is_not_there_is_said_to_be_missing(tmp_path):

@@ -27,6 +27,7 @@ from chaos.lab import EXIT_HOLDS, EXIT_NO_TARGET, GOAL_ROUNDS, cells, missed_goa
 from chaos.recovery import STEPS
 from chaos.slow_consumer import LABELS
 from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.markdown import MarkdownError, replace_section, table
 from lib.settings import PROJECT_ROOT
 
 REPORT: Final = PROJECT_ROOT / "performance_report.md"
@@ -41,6 +42,7 @@ STORM_PLOT: Final = "storm.svg"
 Figures = dict[str, Any]
 """The JSON of one experiment (`chaos.lab.to_json`)."""
 STEP_LABELS: Final = {figure: label for label, figure in STEPS}
+TOLD: Final = "told at once"
 REACHED: Final = "yes"
 MISSED: Final = "**no**"
 ENOUGH_MISSES: Final = 5
@@ -104,7 +106,7 @@ def main() -> int:
             if storm := first_storm(recorded.figures):
                 plots.draw_storm(storm, RECORDED / STORM_PLOT)
         REPORT.write_text(text, encoding="utf-8")
-    except (OSError, ReportError) as error:
+    except (OSError, ReportError, MarkdownError) as error:
         print(f"no report: {error}", file=sys.stderr)
         return EXIT_NO_TARGET
     return EXIT_HOLDS
@@ -139,25 +141,6 @@ def _read_json(file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ReportError(f"{file} is no JSON: {error}") from None
     return content
-
-
-def replace_section(text: str, name: str, body: str) -> str:
-    """Put `body` between the two marks of a section. Raises ReportError if they are not there.
-
-    The marks are the lines that begin with `<!-- NAME: begin` and `<!-- NAME: end`; they stay.
-    """
-    lines = text.splitlines(keepends=True)
-    marks = [
-        [i for i, line in enumerate(lines) if line.startswith(f"<!-- {name}: {which}")]
-        for which in ("begin", "end")
-    ]
-    if [len(found) for found in marks] != [1, 1] or marks[0] > marks[1]:
-        raise ReportError(
-            f"one line `<!-- {name}: begin -->` and one `<!-- {name}: end -->` after it must say "
-            "where the section goes"
-        )
-    begin, end = marks[0][0], marks[1][0]
-    return "".join([*lines[: begin + 1], "\n", body.strip("\n"), "\n\n", *lines[end:]])
 
 
 def section(recorded: Recorded) -> str:
@@ -202,6 +185,34 @@ def _summary(recorded: Recorded) -> str:
     )
 
 
+def in_one_line(recorded: Recorded) -> str:
+    """Say how the stack behaves under dropped connections, for the report's first page."""
+    figures = recorded.figures
+    said = []
+    cases = figures.get("cut_connection", {}).get("cases", [])
+    for goal_ns, told in _classes(cases):
+        cuts = _cuts(cases, goal_ns)
+        how = "whose client is told at once" if told == TOLD else "that only falls silent"
+        median_ms, _, longest_ms = cells(_times(cuts, "reconnection_ns"))
+        said.append(
+            f"a cut connection {how} is back after {median_ms} ms (median of {len(cuts)}, at most "
+            f"{longest_ms} ms)"
+        )
+    for series in recovery_series(figures):
+        if series.what == "SIGKILL of gateway" and series.times_ns:
+            said.append(f"a killed gateway's ticks flow again after {cells(series.times_ns)[0]} ms")
+    counts = Counter[str]()
+    for one in figures.values():
+        counts.update(one["orders"])
+        counts.update(one["ticks_at_book"])
+    said.append(
+        f"in {len(figures)} experiments {counts['lost']} of {counts['sent']} orders were lost and "
+        f"{counts['doubled']} doubled, and the price book missed {counts['missed']} ticks"
+    )
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def _losses(recorded: Recorded) -> str:
     rows = []
     for entry in recorded.recording["experiments"]:
@@ -225,7 +236,7 @@ def _losses(recorded: Recorded) -> str:
         "orders sent", *OrderCounts._fields[1:],
     ]  # fmt: skip
     return (
-        _table(heading, rows, right_from=3)
+        table(heading, rows, right_from=3)
         + "\n\nTicks: missed / repeated / out of order. A strategy that was itself ended reports "
         "the ticks of its absence as missed, by number; it does not trade them late. An order that "
         "reaches the order manager too late is rejected as expired: it is neither lost nor filled. "
@@ -328,9 +339,7 @@ def missed_goals(figures: dict[str, Figures]) -> list[str]:
 def _classes(cases: Sequence[dict[str, Any]]) -> list[tuple[int, str]]:
     """Return the goals for a cut connection, the smallest first, and when that one applies."""
     goals_ns = sorted({case["goal_ns"] for case in cases if case["goal_ns"] is not None})
-    return [
-        (goal_ns, "told at once" if goal_ns == goals_ns[0] else "silent") for goal_ns in goals_ns
-    ]
+    return [(goal_ns, TOLD if goal_ns == goals_ns[0] else "silent") for goal_ns in goals_ns]
 
 
 def _cuts(cases: Iterable[dict[str, Any]], goal_ns: int | None, stream: str = "") -> list[Figures]:
@@ -356,7 +365,7 @@ def _goals(figures: dict[str, Figures]) -> str:
     ]
     heading = ["after", "time (ms) to", "n", "median", "p90", "max", "goal", "reached"]
     return (
-        _table(heading, rows, right_from=2)
+        table(heading, rows, right_from=2)
         + f"\n\nA goal is for the median of at least {GOAL_ROUNDS}; with fewer it is missed where "
         f"each of at least {ENOUGH_MISSES} times is above it. p90 is the nearest rank."
     )
@@ -371,7 +380,7 @@ def _steps(figures: dict[str, Figures]) -> str:
     return (
         "Milliseconds since the fault: median / p90 / max, and of how many where a step does not "
         "belong to every recovery. What each step is, and how it is measured, is told in "
-        "`chaos/figures.py`.\n\n" + _table(heading, rows, right_from=1)
+        "`chaos/figures.py`.\n\n" + table(heading, rows, right_from=1)
     )
 
 
@@ -398,7 +407,7 @@ def _connections(figures: dict[str, Figures]) -> str:
     heading = ["connection", "its client is", "n", "detection", "reconnection", "goal"]
     return (
         "A connection that is cut, in the same way; where the client is told nothing, or only when "
-        "it sends an order, since it was owed something:\n\n" + _table(heading, rows, right_from=2)
+        "it sends an order, since it was owed something:\n\n" + table(heading, rows, right_from=2)
     )
 
 
@@ -421,7 +430,7 @@ def _ends(figures: dict[str, Figures]) -> str:
         return ""
     rows = [[what, label, str(len(ns)), *cells(ns)] for what, label, ns in times]
     heading = ["after", "time (ms) until", "n", "median", "p90", "max"]
-    return _table(heading, rows, right_from=2)
+    return table(heading, rows, right_from=2)
 
 
 def first_storm(figures: dict[str, Figures]) -> Figures | None:
@@ -459,7 +468,7 @@ def _storm(figures: dict[str, Figures]) -> Iterable[str]:
         ]
         for kind in sorted(victims, key=lambda kind: list(Kind).index(Kind[kind.upper()]))
     ]
-    yield _table(["fault", "done", "skipped", "to"], rows, right_from=4)
+    yield table(["fault", "done", "skipped", "to"], rows, right_from=4)
 
 
 def _hostile_feed(figures: dict[str, Figures]) -> Iterable[str]:
@@ -486,7 +495,7 @@ def _hostile_feed(figures: dict[str, Figures]) -> Iterable[str]:
     yield "### A feed that lies"
     yield "What a hostile gateway does to the price stream, and what the orderbook counts it as."
     heading = ["harm", "done", "counted as", "due", "counted", "longest recovery (ms)"]
-    yield _table(heading, rows, right_from=3)
+    yield table(heading, rows, right_from=3)
 
 
 def _slow_consumers(figures: dict[str, Figures]) -> Iterable[str]:
@@ -499,7 +508,7 @@ def _slow_consumers(figures: dict[str, Figures]) -> Iterable[str]:
     ]
     yield "### Clients that stop reading"
     yield "What others notice of them: the longest time in any round, in milliseconds."
-    yield _table(["longest time", "without them", "with them"], rows, right_from=1)
+    yield table(["longest time", "without them", "with them"], rows, right_from=1)
 
 
 def _method(recording: dict[str, Any]) -> str:
@@ -515,7 +524,7 @@ def _method(recording: dict[str, Any]) -> str:
         ["software", ", ".join(f"{name} {version}" for name, version in software.items())],
     ]
     return (
-        _table(["", ""], rows, right_from=2)
+        table(["", ""], rows, right_from=2)
         + "\n\nEvery experiment runs on a private stack with the settings of `etc/trading.toml`, "
         "one after the other. Times come from what an independent observer sees: logs and the "
         "strategy's file, at which it looks every few milliseconds, so that a time may be late by "
@@ -533,13 +542,6 @@ def _times(rounds: Iterable[Figures], figure: str) -> list[int]:
 
 def _ms(time_ns: int | None) -> str:
     return "none" if time_ns is None else f"{time_ns / MILLISECOND_NS:g}"
-
-
-def _table(heading: Sequence[str], rows: Iterable[Sequence[str]], *, right_from: int) -> str:
-    """Return a table in Markdown; columns from `right_from` on are aligned to the right."""
-    rules = ["---" if n < right_from else "---:" for n in range(len(heading))]
-    lines = [heading, rules, *([*row, *[""] * (len(heading) - len(row))] for row in rows)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in c)} |" for c in lines)
 
 
 if __name__ == "__main__":

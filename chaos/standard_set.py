@@ -30,9 +30,9 @@ from chaos.lab import (
     Interrupted,
     signals_as_interruption,
 )
-from chaos.machine import machine_facts, software_facts
 from chaos.report import RECORDED, RECORDING, ReportError, complete, load, missed_goals
 from lib.clock import utc_stamp
+from lib.machine import machine_facts, software_facts
 from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
 from lib.stack import wake_supervisord
 

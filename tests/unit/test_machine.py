@@ -7,8 +7,8 @@ import platform
 
 import pytest
 
-from chaos import machine
-from chaos.machine import machine_facts, software_facts
+from lib import machine
+from lib.machine import machine_facts, software_facts
 from lib.settings import PROJECT_ROOT
 
 CPU_INFO = """\

@@ -92,7 +92,10 @@ class EventLoop:
         """One pass: wait, call back the files that are ready, then whoever's time has come."""
         deadlines = [timed.next_deadline_ns() for timed in self._timed]
         now_ns = time.monotonic_ns()
-        wake_ns = min([now_ns + LONGEST_SLEEP_NS, *(d for d in deadlines if d is not None)])
+        wake_ns = now_ns + LONGEST_SLEEP_NS
+        for deadline_ns in deadlines:
+            if deadline_ns is not None and deadline_ns < wake_ns:
+                wake_ns = deadline_ns
         for fd, callback, events in self._wait(max(0, wake_ns - now_ns) if may_sleep else 0):
             # A callback earlier in this pass may have closed this file.
             if callback and self._callbacks.get(fd) is callback:

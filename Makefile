@@ -3,6 +3,9 @@
 # make chaos      breaks private stacks in every way, in under 15 minutes, and writes what came of it
 #                 into report/chaos and performance_report.md; fails if a hypothesis does not hold,
 #                 or a goal is missed
+# make bench      measures private stacks, the floor and the alternatives, in under 15 minutes, and
+#                 puts the figures into report/bench
+# make report     writes performance_report.md and its plots anew from what is recorded in report
 # make simulate   SEEDS=10000 simulated stacks under seeded faults, on all cores; FIRST=0 the first
 # make lint       style and types
 #
@@ -13,8 +16,9 @@ PYTHON ?= python3
 VENV := .venv
 SEEDS ?= 10000
 FIRST ?= 0
+WRITE_REPORT := $(VENV)/bin/python -m chaos.report && $(VENV)/bin/python -m bench.report
 
-.PHONY: run test chaos simulate lint
+.PHONY: run test chaos bench report simulate lint
 
 run: $(VENV)/installed
 	$(VENV)/bin/python main.py
@@ -25,7 +29,17 @@ test: $(VENV)/installed
 # What does not hold belongs into the report too; an interrupted recording does not.
 chaos: $(VENV)/installed-bench
 	@$(VENV)/bin/python -m chaos.standard_set; held=$$?; \
-	    [ $$held -gt 1 ] || $(VENV)/bin/python -m chaos.report || exit; exit $$held
+	    [ $$held -gt 1 ] || { $(WRITE_REPORT); } || exit; exit $$held
+
+# Figures are copied when all of them are there: an interrupted run changes nothing.
+bench: $(VENV)/installed-bench
+	$(VENV)/bin/python -m bench
+	$(VENV)/bin/python -m bench.profile
+	@mkdir -p report/bench
+	cp var/bench/results.json var/bench/profile.json report/bench/
+
+report: $(VENV)/installed-bench
+	@$(WRITE_REPORT)
 
 simulate: $(VENV)/installed
 	$(VENV)/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)

@@ -12,8 +12,9 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -75,15 +76,20 @@ class MeasuredStack:
         return Published(self._state.header["tape"], self._state.words[TICK_WORD] - 1)
 
     def decision_readers(self) -> list[DecisionReader]:
-        """Return a reader for each strategy, from now on."""
-        var_dir = self._stack.var_dir
-        try:
-            return [DecisionReader(decision_log_path(var_dir, name)) for name in self.client_ids]
-        except OSError as error:
-            file = Path(str(error.filename)).name
-            raise BenchError(f"{file} cannot be read: {error.strerror}") from None
-        except ValueError as error:
-            raise BenchError(str(error)) from None
+        """Return a reader for each strategy, from now on. Raises BenchError if one has none."""
+        readers = [self._decision_reader(name) for name in self.client_ids]
+        for reader in readers:
+            reader.read()  # what was before
+        return readers
+
+    def _decision_reader(self, client_id: str) -> DecisionReader:
+        reader = DecisionReader.open(self._decisions(client_id))
+        if reader is None:
+            raise BenchError(f"{client_id} has no decision log")
+        return reader
+
+    def _decisions(self, client_id: str) -> Path:
+        return decision_log_path(self._stack.var_dir, client_id)
 
     def set_rate(self, rate: float) -> None:
         """Let the gateway go on with its tape at another rate."""
@@ -106,19 +112,12 @@ class MeasuredStack:
             with self._told_as_bench_error("its programs are not known"):
                 return all(p.state == "RUNNING" for p in self._supervisor.processes())
 
-        def has_begun() -> bool:
-            # supervisord says RUNNING after a second, whatever the program has done in it.
-            return all(decision_log_path(self._stack.var_dir, n).exists() for n in self.client_ids)
-
-        _wait(is_running, deadline_s, "not every program runs")
-        _wait(has_begun, deadline_s, "not every strategy has begun")
-        readers = self.decision_readers()
-        counts = [reader.count for reader in readers]
-        _wait(
-            lambda: all(r.newest > n for r, n in zip(readers, counts, strict=True)),
-            deadline_s,
-            "not every strategy evaluates ticks",
-        )
+        # supervisord says RUNNING after a second, whatever the program has done in it.
+        logs = [self._decisions(name) for name in self.client_ids]
+        never = "not every strategy evaluates ticks"
+        _wait(lambda: all(log.exists() for log in logs), deadline_s, never)
+        for reader in self.decision_readers():
+            _wait(partial(_has_more, reader), deadline_s, never)
 
     def add_strategies(self) -> None:
         """Start all strategies but the first, which every stack has."""
@@ -198,6 +197,10 @@ class UsageMeter:
         )
 
 
+def _has_more(reader: DecisionReader) -> bool:
+    return len(reader.read().last) > 0
+
+
 def _cpu_s(pid: int) -> float:
     """How long it has run so far. The kernel counts in hundredths of a second."""
     stat = _read_proc(pid, "stat")
@@ -216,7 +219,7 @@ def _read_proc(pid: int, name: str) -> bytes:
         raise BenchError(f"process {pid} has ended while it was measured") from None
 
 
-def _wait(is_so: Callable[[], Any], deadline_s: float, otherwise: str) -> None:
+def _wait(is_so: Callable[[], bool], deadline_s: float, otherwise: str) -> None:
     while not is_so():
         if time.monotonic() > deadline_s:
             raise BenchError(f"the stack is not steady within {STEADY_S:g} s: {otherwise}")

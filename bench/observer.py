@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.measured_stack import MeasuredStack
 from lib.clock import SECOND_NS
-from lib.decision_log import DECISION, DecisionReader, tape_mark
+from lib.decision_log import Decided, DecisionReader
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
 from lib.story import Follower
 
@@ -92,7 +92,7 @@ class _Watch:
         self._strategy_log = Follower(stack.log_dir / "strategy.jsonl", from_end=True)
         self._sequences: list[NDArray[np.int64]] = []
         self._sent_ns: list[NDArray[np.int64]] = []
-        self._decisions: list[list[NDArray[np.void]]] = [[] for _ in self._decision_readers]
+        self._decisions: list[list[Decided]] = [[] for _ in self._decision_readers]
         self._ticks_missed = 0
         self._decisions_missed = 0
         self._schedule: Schedule | None = None
@@ -113,7 +113,7 @@ class _Watch:
         give_up_s = time.monotonic() + LAST_S
         while time.monotonic() < give_up_s:
             self._look()
-            newest = [int(parts[-1]["last"][-1]) if parts else 0 for parts in self._decisions]
+            newest = [int(parts[-1].last[-1]) if parts else 0 for parts in self._decisions]
             if min(newest) >= last and self._ordered.keys() <= self._answered.keys():
                 return
             time.sleep(LOOK_S)
@@ -122,8 +122,9 @@ class _Watch:
         """Make of all that was seen what concerns the ticks behind `after`, up to `last`."""
         if self._schedule is None:
             raise BenchError("the gateway has not said when its schedule began")
-        mark = tape_mark(tape)
-        decisions = [of_tape(parts, mark) for parts in self._decisions]
+        if any(reader.tape != tape for reader in self._decision_readers):
+            raise BenchError("a strategy evaluated another tape than the gateway's")
+        decisions = [together(parts) for parts in self._decisions]
         sequences, sent_ns = _joined(self._sequences), _joined(self._sent_ns)
         inside = (sequences > after) & (sequences <= last)
         sequences, sent_ns = sequences[inside], sent_ns[inside]
@@ -157,10 +158,10 @@ class _Watch:
             self._sequences.append(batch.ticks["sequence"].copy())
             self._sent_ns.append(batch.ticks["sent_ns"].copy())
         for reader, parts in zip(self._decision_readers, self._decisions, strict=True):
-            records, missed = reader.read()
-            self._decisions_missed += missed
-            if len(records):
-                parts.append(records)
+            decided = reader.read()
+            self._decisions_missed += decided.missed
+            if len(decided.last):
+                parts.append(decided)
         self._look_at_schedule()
         self._look_at_orders()
 
@@ -200,25 +201,31 @@ def read_events(log: Follower, names: Sequence[bytes]) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] in wanted]
 
 
-def of_tape(parts: Sequence[NDArray[np.void]], mark: int) -> NDArray[np.void]:
-    """Put the decisions of a strategy together, as far as they are of this tape."""
-    records = np.concatenate(parts) if parts else np.empty(0, DECISION)
-    of_this: NDArray[np.void] = records[records["tape"] == np.uint64(mark)]
-    return of_this
+def together(parts: Sequence[Decided]) -> Decided:
+    """Put together what several looks at the decisions of one strategy have brought."""
+    if not parts:
+        nothing = np.empty(0, np.int64)
+        return Decided(nothing, nothing, nothing, 0)
+    return Decided(
+        np.concatenate([part.first for part in parts]),
+        np.concatenate([part.last for part in parts]),
+        np.concatenate([part.decided_ns for part in parts]),
+        sum(part.missed for part in parts),
+    )
 
 
-def join(sequences: NDArray[np.int64], decisions: NDArray[np.void]) -> NDArray[np.int64]:
+def join(sequences: NDArray[np.int64], decisions: Decided) -> NDArray[np.int64]:
     """Return when each tick was decided, 0 where it was not. The decisions are in order."""
-    if not len(decisions):
+    first, last, decided_ns, _ = decisions
+    if not len(last):
         return np.zeros(len(sequences), np.int64)
-    which = np.searchsorted(decisions["last"], sequences)
-    decision = decisions[np.minimum(which, len(decisions) - 1)]
-    inside = (decision["first"] <= sequences) & (sequences <= decision["last"])
-    return np.where(inside, decision["decided_ns"], 0)
+    which = np.minimum(np.searchsorted(last, sequences), len(last) - 1)
+    inside = (first[which] <= sequences) & (sequences <= last[which])
+    return np.where(inside, decided_ns[which], 0)
 
 
 def decided_by_all(
-    sequences: NDArray[np.int64], strategies: Sequence[NDArray[np.void]]
+    sequences: NDArray[np.int64], strategies: Sequence[Decided]
 ) -> NDArray[np.int64]:
     """Return when the last strategy decided each tick, 0 where not all of them did."""
     decided_ns = np.array([join(sequences, decisions) for decisions in strategies])

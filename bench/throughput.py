@@ -16,7 +16,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from bench.errors import BenchError
 from bench.measured_stack import MeasuredStack, UsageMeter, measured_stack
@@ -25,7 +24,7 @@ from bench.plan import ThroughputRun
 from bench.results import Throughput, Trial, Usage
 from bench.symbols import settings_for
 from lib.clock import SECOND_NS
-from lib.decision_log import DecisionReader, tape_mark
+from lib.decision_log import Decided, DecisionReader
 from lib.settings import MAX_RATE
 from lib.story import Follower
 
@@ -81,8 +80,10 @@ class Evaluated:
     """Counts what one strategy evaluates of the ticks behind one of a tape. Pure but for `read`."""
 
     def __init__(self, reader: DecisionReader, tape: str, after: int) -> None:
+        """Raises BenchError if the strategy evaluates another tape."""
+        if reader.tape != tape:
+            raise BenchError("a strategy evaluates another tape than the gateway's")
         self._reader = reader
-        self._mark = np.uint64(tape_mark(tape))
         self._after = after
         self._count = 0
         self._last = after
@@ -92,23 +93,22 @@ class Evaluated:
 
     def read(self) -> Progress:
         """Count what has been decided since the last call."""
-        records, missed = self._reader.read()
-        self.unseen += missed
-        return self.count(records)
+        decided = self._reader.read()
+        self.unseen += decided.missed
+        return self.count(decided)
 
-    def count(self, records: NDArray[np.void]) -> Progress:
+    def count(self, decided: Decided) -> Progress:
         """Count these decisions, which follow on those before."""
-        records = records[records["tape"] == self._mark]
-        before = records[records["last"] <= self._after]
-        if len(before):
-            self._began_ns = int(before["decided_ns"][-1])
-        behind = records[records["last"] > self._after]
-        if len(behind):
-            begins = np.maximum(behind["first"], self._after + 1)
-            self._count += int((behind["last"] - begins + 1).sum())
-            self._last = int(behind["last"][-1])
-            self._began_ns = self._began_ns or int(behind["decided_ns"][0])
-            self._ended_ns = int(behind["decided_ns"][-1])
+        first, last, decided_ns, _ = decided
+        begin = int(np.searchsorted(last, self._after, "right"))
+        if begin:
+            self._began_ns = int(decided_ns[begin - 1])
+        if begin < len(last):
+            begins = np.maximum(first[begin:], self._after + 1)
+            self._count += int((last[begin:] - begins + 1).sum())
+            self._last = int(last[-1])
+            self._began_ns = self._began_ns or int(decided_ns[begin])
+            self._ended_ns = int(decided_ns[-1])
         gaps = self._last - self._after - self._count
         return Progress(self._count, self._last, gaps, self._began_ns, self._ended_ns)
 
@@ -235,6 +235,8 @@ def _attempt(
         time.sleep(min(LOOK_S, seconds - elapsed_s))
         progress = [count.read() for count in counts]
         why = why_not(progress, stack.published().last, rate)
+        if any(count.unseen for count in counts):
+            why = "the bench itself was too slow"
         if read_events(log, (b"schedule_shifted",)):
             why = "the gateway was too late and shifted its schedule"
     end = stack.published().last

@@ -1,9 +1,4 @@
-"""Draw the plots of the reliability section, from the recorded figures.
-
-The same figures give the same bytes, so that a plot which changes in the repository means figures
-that changed: no date, no random ids, and text as outlines, which also looks the same everywhere.
-The background is white because a page may be dark. This is the one module that needs matplotlib.
-"""
+"""Draw the plots of the reliability section, from the recorded figures, in the house's style."""
 
 from __future__ import annotations
 
@@ -11,68 +6,57 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib
-
-matplotlib.use("svg")
-
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from chaos.gusts import Kind
 from chaos.recorder import LOOK_S
 from chaos.report import Series
 from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.plotting import (
+    DOTS,
+    GOAL,
+    GRID,
+    MEDIAN,
+    ROW_INCHES,
+    SPREAD,
+    WIDTH_INCHES,
+    height_in_row,
+    house_style,
+    plain_ticks,
+    save,
+)
 
-STYLE: Final[Any] = {
-    "svg.hashsalt": "tradewire",  # else ids are random
-    "svg.fonttype": "path",
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#888888",
-}
-WIDTH_INCHES: Final = 9.0
-ROW_INCHES: Final = 0.34
-DOTS: Final = "#2a6fb0"
-GOAL: Final = "#c0392b"
-MEDIAN: Final = "#111111"
 STALE: Final = "#f6d5d0"
 LEAST_MS: Final = LOOK_S * 1000
 """The recorder cannot tell shorter times from each other."""
 SHORTEST_SHOWN_S: Final = 0.25
 """As long is the bar of a fault that is over at once."""
-SPREAD: Final = 0.22
-"""How far from the middle of its row a dot or a word may lie, so as not to cover another one."""
 
 
 def draw_recovery(series: Sequence[Series], file: Path) -> None:
     """Draw a row of dots for each series, over a logarithmic scale in ms."""
     shown = [one for one in series if one.times_ns]
-    with pyplot.rc_context(STYLE):
+    with house_style():
         figure, axes = pyplot.subplots(
             figsize=(WIDTH_INCHES, 1.2 + ROW_INCHES * len(shown)), layout="constrained"
         )
         for row, one in enumerate(shown):
             _draw_row(axes, row, one)
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        plain_ticks(axes.xaxis)
         axes.set_xlabel(f"milliseconds from the fault ({LEAST_MS:g}: or less)")
         axes.set_yticks(range(len(shown)), [f"{s.what}: {s.step}" for s in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)  # the first row is at the top
-        axes.grid(axis="x", color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
-        _save(figure, file)
+        save(figure, file)
 
 
 def _draw_row(axes: Axes, row: int, series: Series) -> None:
     times_ms = sorted(max(time_ns / MILLISECOND_NS, LEAST_MS) for time_ns in series.times_ns)
-    # Neighbours in time lie in different places of the row, without chance.
-    heights = [row + SPREAD * ((n * 3) % 5 - 2) / 2 for n in range(len(times_ms))]
+    heights = [height_in_row(row, number) for number in range(len(times_ms))]
     first = row == 0
     axes.plot(
         times_ms,
@@ -106,7 +90,7 @@ def _draw_row(axes: Axes, row: int, series: Series) -> None:
 def draw_storm(storm: dict[str, Any], file: Path) -> None:
     """Draw the timeline of a storm: its faults by kind, and how ticks and orders went on."""
     kinds = [kind for kind in Kind if any(_kind(gust) is kind for gust in storm["gusts"])]
-    with pyplot.rc_context(STYLE):
+    with house_style():
         figure, (faults, ticks, orders) = pyplot.subplots(
             3,
             figsize=(WIDTH_INCHES, 3.2 + ROW_INCHES * len(kinds)),
@@ -130,13 +114,12 @@ def draw_storm(storm: dict[str, Any], file: Path) -> None:
             axes.set_ylabel(label)
             axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         for axes in (faults, ticks, orders):
-            axes.set_axisbelow(True)
             for stretch in storm["stale"]:
                 begin_s, length_s = _s(stretch["begin_ns"]), _s(stretch["length_ns"])
                 axes.axvspan(begin_s, begin_s + length_s, color=STALE, linewidth=0, zorder=0)
         orders.set_xlim(0, _s(storm["steady_ns"]) * 1.04)  # room for what is said of the last one
         orders.set_xlabel("seconds from the beginning (shaded: no tick reaches the strategy)")
-        _save(figure, file)
+        save(figure, file)
 
 
 def _draw_gust(axes: Axes, row: int, number: int, gust: dict[str, Any]) -> None:
@@ -153,9 +136,3 @@ def _kind(gust: dict[str, Any]) -> Kind:
 
 def _s(time_ns: int) -> float:
     return time_ns / SECOND_NS
-
-
-def _save(figure: Figure, file: Path) -> None:
-    metadata: dict[str, Any] = {"Date": None}
-    figure.savefig(file, format=file.suffix.removeprefix("."), facecolor="white", metadata=metadata)
-    pyplot.close(figure)

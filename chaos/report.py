@@ -27,7 +27,7 @@ from chaos.lab import EXIT_HOLDS, EXIT_NO_TARGET, GOAL_ROUNDS, cells, missed_goa
 from chaos.recovery import STEPS
 from chaos.slow_consumer import LABELS
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.markdown import MarksMissingError, replace_section, table
+from lib.markdown import MarkdownError, replace_section, table
 from lib.settings import PROJECT_ROOT
 
 REPORT: Final = PROJECT_ROOT / "performance_report.md"
@@ -42,6 +42,7 @@ STORM_PLOT: Final = "storm.svg"
 Figures = dict[str, Any]
 """The JSON of one experiment (`chaos.lab.to_json`)."""
 STEP_LABELS: Final = {figure: label for label, figure in STEPS}
+TOLD: Final = "told at once"
 REACHED: Final = "yes"
 MISSED: Final = "**no**"
 ENOUGH_MISSES: Final = 5
@@ -105,7 +106,7 @@ def main() -> int:
             if storm := first_storm(recorded.figures):
                 plots.draw_storm(storm, RECORDED / STORM_PLOT)
         REPORT.write_text(text, encoding="utf-8")
-    except (OSError, MarksMissingError, ReportError) as error:
+    except (OSError, ReportError, MarkdownError) as error:
         print(f"no report: {error}", file=sys.stderr)
         return EXIT_NO_TARGET
     return EXIT_HOLDS
@@ -182,6 +183,34 @@ def _summary(recorded: Recorded) -> str:
         f"on {recorded.recording['began_utc'][:10]}; every number in this section comes from "
         "[report/chaos](report/chaos)."
     )
+
+
+def in_one_line(recorded: Recorded) -> str:
+    """Say how the stack behaves under dropped connections, for the report's first page."""
+    figures = recorded.figures
+    said = []
+    cases = figures.get("cut_connection", {}).get("cases", [])
+    for goal_ns, told in _classes(cases):
+        cuts = _cuts(cases, goal_ns)
+        how = "whose client is told at once" if told == TOLD else "that only falls silent"
+        median_ms, _, longest_ms = cells(_times(cuts, "reconnection_ns"))
+        said.append(
+            f"a cut connection {how} is back after {median_ms} ms (median of {len(cuts)}, at most "
+            f"{longest_ms} ms)"
+        )
+    for series in recovery_series(figures):
+        if series.what == "SIGKILL of gateway" and series.times_ns:
+            said.append(f"a killed gateway's ticks flow again after {cells(series.times_ns)[0]} ms")
+    counts = Counter[str]()
+    for one in figures.values():
+        counts.update(one["orders"])
+        counts.update(one["ticks_at_book"])
+    said.append(
+        f"in {len(figures)} experiments {counts['lost']} of {counts['sent']} orders were lost and "
+        f"{counts['doubled']} doubled, and the price book missed {counts['missed']} ticks"
+    )
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _losses(recorded: Recorded) -> str:
@@ -310,9 +339,7 @@ def missed_goals(figures: dict[str, Figures]) -> list[str]:
 def _classes(cases: Sequence[dict[str, Any]]) -> list[tuple[int, str]]:
     """Return the goals for a cut connection, the smallest first, and when that one applies."""
     goals_ns = sorted({case["goal_ns"] for case in cases if case["goal_ns"] is not None})
-    return [
-        (goal_ns, "told at once" if goal_ns == goals_ns[0] else "silent") for goal_ns in goals_ns
-    ]
+    return [(goal_ns, TOLD if goal_ns == goals_ns[0] else "silent") for goal_ns in goals_ns]
 
 
 def _cuts(cases: Iterable[dict[str, Any]], goal_ns: int | None, stream: str = "") -> list[Figures]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -87,22 +86,20 @@ class Gateway:
         self._start_schedules(gateway)
 
     def _start_schedules(self, gateway: GatewaySettings) -> None:
+        now_ns = time.monotonic_ns()
+        schedules = [("news", 1 / gateway.news_interval, self._publish_news, self._news.stream)]
         if self._paced:
-            self._start_schedule("price", gateway.rate, self._publish_prices)
-        self._start_schedule("news", 1 / gateway.news_interval, self._publish_news)
-
-    def _start_schedule(self, name: str, rate: float, publish: Callable[[int], int]) -> None:
-        """Begin now; say so, for whoever wants to know when a frame should have been sent."""
-        start_ns = time.monotonic_ns()
-        publication = self._price_publication if name == "price" else self._news_publication
-        self._loop.add_timed(Pacer(name, Schedule(rate, start_ns), publish))
-        self._log.info(
-            "schedule_started",
-            stream=name,
-            rate=rate,
-            start_ns=start_ns,
-            first=publication.stream.next_sequence,
-        )
+            schedules.append(("price", gateway.rate, self._publish_prices, self._prices.stream))
+        for name, rate, publish, stream in schedules:
+            self._loop.add_timed(Pacer(name, Schedule(rate, now_ns), publish))
+            # The first frame is due one period after the start.
+            self._log.info(
+                "schedule_started",
+                stream=name,
+                rate=rate,
+                start_ns=now_ns,
+                first=stream.next_sequence,
+            )
 
     def _on_accept(self, name: str, sock: socket.socket, peer: str) -> None:
         (self._prices if name == "price" else self._news).accept(sock, peer)

@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.decision_log import decision_log_path, open_decision_log
+from lib.decision_log import DecisionLog, decision_log_path
 from lib.errors import CannotStartError
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.event_loop import EventLoop
@@ -61,9 +61,11 @@ class Strategy:
             client,
             news_client,
             _last_evaluated(settings),
-            open_decision_log(decision_log_path(settings.var_dir, settings.strategy.client_id)),
             self._tally,
             send=self._orders.send,
+            on_decided=DecisionLog(
+                decision_log_path(settings.var_dir, settings.strategy.client_id)
+            ).add,
         )
         news = StreamFeed(
             "news",

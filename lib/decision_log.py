@@ -1,198 +1,116 @@
-"""What a strategy has evaluated, and when it had decided: a ring that anybody can look at.
+"""When each batch of ticks was decided on: a ring in a mapped file, for whoever looks from outside.
 
-A strategy writes one record a batch of ticks into a mapped file in the var directory, which costs
-it a look at the clock and some stores, and whoever looks at it costs the strategy nothing: the
-bench measures with it, a dashboard can show it. Its log says something only when there is an order.
+A strategy enters a record a batch, which is a reading of the clock and five stores: it costs the
+hot path nothing that can be measured, looked at or not. Who joins the records with the ticks of the
+price book knows how long each tick took from the gateway to the decision.
 
-    offset            words   what
-    0                 1       magic
-    8                 1       capacity C of the ring, in records
-    16                1       count: how many records there have been; the last store of a record
-    64                5 C     the ring: record n (from 1) lies in slot n mod C
-
-A record is five words: tape (`tape_mark`), first and last sequence of the batch, the monotonic ns
-at which it was decided, check. All words are in the byte order of the machine.
-
-There is one writer, and nobody waits. A reader copies first and looks afterwards whether the writer
-has come round meanwhile: a slot is overwritten from the moment on at which the record C before it
-may be missing. The check value holds the words together, on machines where stores become visible
-in another order, too. What a successor of a killed writer finds half written does not count yet.
+There is one file a strategy, made anew for each tape. One process writes, any number read; nobody
+locks or waits. A reader copies, then looks how far the writer has come meanwhile, and throws away
+what may have been overwritten; it knows how many records it has missed.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
-import struct
-from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-CAPACITY: Final = 65_536
-"""In records. A strategy that is woken 20,000 times a second takes 3 s to go round."""
+from lib.state_file import StateFile, create_state, open_state
 
-DECISION: Final = np.dtype(
-    [("tape", "u8"), ("first", "i8"), ("last", "i8"), ("decided_ns", "i8"), ("check", "u8")]
-)
-"""A record: `tape` is the mark of its tape, the sequences are both inclusive."""
+RING_RECORDS: Final = 65_536
+"""Some seconds of them at full speed; 1.5 MB."""
 
-_MAGIC: Final = int.from_bytes(b"TWDECIDE", "little")
-_HEADER: Final = struct.Struct("=3Q")
-_COUNT: Final = 2
-_RING: Final = 8
-_RECORD_WORDS: Final = 5
-"""Indices and numbers of words."""
-_WORD: Final = (1 << 64) - 1
-_MAX_COUNT: Final = 1 << 62
-"""A larger one is damage."""
+_RECORD_WORDS: Final = 3
+_COUNT: Final = 0
+_RING: Final = 1
+_WORDS: Final = _RING + RING_RECORDS * _RECORD_WORDS
 
 
-@lru_cache(maxsize=64)
-def tape_mark(tape: str) -> int:
-    """Return what stands for a tape in a record: a digest of its name."""
-    return int.from_bytes(blake2b(tape.encode(), digest_size=8).digest(), "little")
+class Decided(NamedTuple):
+    """What `DecisionReader.read` returns: columns of one length, a record each, in order."""
+
+    first: NDArray[np.int64]
+    """The sequence of the first tick of a batch."""
+    last: NDArray[np.int64]
+    """And of its last one."""
+    decided_ns: NDArray[np.int64]
+    """When all of the batch was evaluated, and no order of it sent yet (monotonic ns)."""
+    missed: int
+    """Records that were overwritten before this read."""
 
 
 def decision_log_path(var_dir: Path, client_id: str) -> Path:
-    """Return where the strategy of that name writes."""
+    """Return where the strategy of that name keeps it."""
     return var_dir / f"strategy-{client_id}.decisions"
 
 
 class DecisionLog:
-    """The writer's side. One process, one thread."""
+    """The writer's side. One a strategy.
 
-    def __init__(self, memory: mmap.mmap | bytearray) -> None:
-        """See `open_decision_log`; a `bytearray` (`new_log`) is a log that nobody reads."""
-        self._words = memoryview(memory).cast("B").cast("Q")
-        self._capacity = self._words[1]
-        self._count = self._words[_COUNT]
+    Nothing is traded differently for it: while its file cannot be written, nothing is recorded, and
+    the log says so once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tape: str | None = None
+        self._state: StateFile | None = None
+        self._told_failure = False
 
     def add(self, tape: str, first: int, last: int, decided_ns: int) -> None:
-        """Say that the ticks `first` to `last` have been evaluated."""
-        words = self._words
-        self._count = number = self._count + 1
-        mark = tape_mark(tape)
-        at = _RING + number % self._capacity * _RECORD_WORDS
-        words[at] = mark
-        words[at + 1] = first
-        words[at + 2] = last
-        words[at + 3] = decided_ns
-        words[at + 4] = _check(number, mark, first, last, decided_ns) & _WORD
-        words[_COUNT] = number
+        """Enter that these ticks have been decided on."""
+        if tape != self._tape:
+            self._begin(tape)
+        if self._state is None:
+            return
+        words = self._state.words
+        count = words[_COUNT]
+        at = _RING + count % RING_RECORDS * _RECORD_WORDS
+        words[at] = first
+        words[at + 1] = last
+        words[at + 2] = decided_ns
+        words[_COUNT] = count + 1
 
-
-def new_log(capacity: int = CAPACITY) -> bytearray:
-    """Return the bytes of a log without records."""
-    memory = bytearray(_log_bytes(capacity))
-    _HEADER.pack_into(memory, 0, _MAGIC, capacity, 0)
-    return memory
-
-
-def _log_bytes(capacity: int) -> int:
-    return 8 * (_RING + _RECORD_WORDS * capacity)
-
-
-def open_decision_log(path: Path) -> DecisionLog:
-    """Continue the file, or make it anew where it is no decision log.
-
-    Where that cannot be done the log says so, trading goes on, and nobody can read the decisions.
-    """
-    try:
+    def _begin(self, tape: str) -> None:
+        self._tape = tape
         try:
-            return DecisionLog(_map(path, mmap.ACCESS_WRITE))
-        except (FileNotFoundError, ValueError):
-            _create(path)
-            return DecisionLog(_map(path, mmap.ACCESS_WRITE))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        structlog.get_logger().error("decision_log_not_written", path=str(path), reason=reason)
-        return DecisionLog(new_log())
-
-
-class Decisions(NamedTuple):
-    """What a reader has got."""
-
-    records: NDArray[np.void]
-    """Of `DECISION`, in order; a private copy."""
-    missed: int
-    """How many records before and among these were overwritten, or are damaged."""
+            self._state = create_state(self._path, {"tape": tape}, [0] * _WORDS)
+            self._told_failure = False
+        except OSError as error:
+            self._state = None
+            if not self._told_failure:
+                self._told_failure = True
+                structlog.get_logger().warning(
+                    "decisions_not_recorded", path=str(self._path), reason=error.strerror
+                )
 
 
 class DecisionReader:
-    """A place in the decisions of one strategy, from now on. Any number may read."""
+    """A place in the records of one tape."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError if there is no such file, ValueError if it is no decision log."""
-        memory = _map(path, mmap.ACCESS_READ)
-        self._words = memoryview(memory).cast("B").cast("Q")
-        capacity = self._words[1]
-        words = np.frombuffer(memory, np.uint64)[_RING:]
-        self._ring = words.reshape(capacity, _RECORD_WORDS)
-        self.count = self._words[_COUNT]
-        """How many records have been read or missed."""
+    def __init__(self, state: StateFile) -> None:
+        self.tape: str = state.header["tape"]
+        self._words = state.words
+        self._ring = np.frombuffer(state.words, np.int64)[_RING:].reshape(-1, _RECORD_WORDS)
+        self._read = 0
 
-    @property
-    def newest(self) -> int:
-        """How many records there have been in all."""
-        return self._words[_COUNT]
+    @classmethod
+    def open(cls, path: Path) -> DecisionReader | None:
+        """Begin with the oldest record there is; None if there is no such file."""
+        state = open_state(path, _WORDS)
+        return cls(state) if state and isinstance(state.header.get("tape"), str) else None
 
-    def read(self) -> Decisions:
-        """Return what has been added since the last call. Never waits."""
-        capacity = len(self._ring)
-        published = self._words[_COUNT]
-        first = max(self.count + 1, published - capacity + 1)
-        if published < first:
-            return Decisions(np.empty(0, DECISION), 0)
-        numbers = np.arange(first, published + 1)
-        records = self._ring[numbers % capacity]
-        # The writer may be at work on the record after those that count now.
-        oldest_whole = self._words[_COUNT] + 2 - capacity
-        columns = np.ascontiguousarray(records[:, :4].T)
-        whole = (numbers >= oldest_whole) & (
-            records[:, 4] == _check(numbers.view(np.uint64), *columns)
-        )
-        due, self.count = published - self.count, published
-        kept = records[whole]
-        return Decisions(kept.view(DECISION)[:, 0], due - len(kept))
-
-
-def _check(number: Any, tape: Any, first: Any, last: Any, decided_ns: Any) -> Any:
-    """Return the check value of one record (ints, to be cut to 64 bits) or of many (uint64).
-
-    The words of two records that follow each other in a slot differ by a few: bare sums of them
-    would let a mixture pass.
-    """
-    return (
-        number * 0x9E3779B97F4A7C15
-        + first * 0xC2B2AE3D27D4EB4F
-        + last * 0xD6E8FEB86659FD93
-        + decided_ns * 0xA0761D6478BD642F
-    ) ^ tape
-
-
-def _map(path: Path, access: int) -> mmap.mmap:
-    """Raises OSError, and ValueError if the file is no decision log."""
-    with path.open("r+b" if access == mmap.ACCESS_WRITE else "rb") as file:
-        memory = mmap.mmap(file.fileno(), 0, access=access)
-    if len(memory) >= _HEADER.size:
-        magic, capacity, count = _HEADER.unpack_from(memory)
-        is_whole = capacity and len(memory) == _log_bytes(capacity)
-        if magic == _MAGIC and is_whole and count <= _MAX_COUNT:
-            return memory
-    raise ValueError(f"{path}: not a decision log")
-
-
-def _create(path: Path) -> None:
-    """Put an empty log in the place of whatever is there. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(new_log())  # all of it: a store into a hole would end us where the disk is full
-        file.flush()
-        os.fchmod(file.fileno(), 0o600)
-    temporary.replace(path)
+    def read(self) -> Decided:
+        """Return all records since the last call."""
+        count = self._words[_COUNT]
+        begin = max(self._read, count - RING_RECORDS)
+        records = self._ring[np.arange(begin, count) % RING_RECORDS]  # a copy
+        # The oldest record of all may be being overwritten at this moment.
+        sure = max(begin, self._words[_COUNT] - RING_RECORDS + 1)
+        missed = min(sure, count) - self._read
+        self._read = count
+        first, last, decided_ns = records[sure - begin :].T.copy()
+        return Decided(first, last, decided_ns, missed)

@@ -20,7 +20,6 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import Clock
-from lib.decision_log import DecisionLog
 from lib.framing import split
 from lib.order_client import OrderClient
 from lib.prices import to_float
@@ -47,7 +46,8 @@ _Place = tuple[str, int]
 class Evaluator:
     """Leads ticks and news to the trader, and its decisions to `send`. One a strategy.
 
-    `send(frames)` takes what the order client made of new orders.
+    `send(frames)` takes what the order client made of new orders. Before that,
+    `on_decided(tape, first, last, decided_ns)` is told which ticks have been evaluated.
     """
 
     def __init__(
@@ -56,19 +56,19 @@ class Evaluator:
         client: OrderClient,
         news: StreamClient,
         evaluated: LastEvaluated,
-        decisions: DecisionLog,
         tally: Tally,
         *,
         send: Callable[[list[bytes]], None],
+        on_decided: Callable[[str, int, int, int], None],
         clock: Clock = time.monotonic_ns,
     ) -> None:
         self._trader = trader
         self._client = client
         self._news = news
         self._evaluated = evaluated
-        self._decisions = decisions
         self._tally = tally
         self._send = send
+        self._on_decided = on_decided
         self._clock = clock
         self._log = structlog.get_logger()
         self._book: SharedPriceBook | None = None
@@ -244,12 +244,11 @@ class Evaluator:
         for decision in self._trader.evaluate(ticks, now_ns):
             decisions.append(decision)
             frames.append(self._client.submit(decision.order, now_ns))
-        decided_ns = self._clock()
         self._evaluated.store(tape, last)
+        self._on_decided(tape, first, last, self._clock())
         if decisions:
             self._send(frames)
             self._tell_orders(decisions)
-        self._decisions.add(tape, first, last, decided_ns)  # the orders need not wait for it
         self._tell_full()
 
     def _change_tape(self, tape: str) -> None:

@@ -38,7 +38,7 @@ class Timed(Protocol):
     def next_deadline_ns(self) -> int | None:
         """When to call `on_time` (monotonic ns), None for not at all.
 
-        Asked in each pass before the wait, and again when something is due.
+        Asked in each pass before the wait, and again when it has come.
         """
 
     def on_time(self, now_ns: int) -> None:
@@ -54,7 +54,6 @@ class EventLoop:
         self._epoll = select.epoll()
         self._callbacks: dict[int, EventCallback] = {}
         self._timed: list[Timed] = []
-        self._wake_ns = 0
         self._waker, self._wakened = socket.socketpair()
         self._waker.setblocking(False)
         self._wakened.setblocking(False)
@@ -91,38 +90,35 @@ class EventLoop:
 
     def poll(self, may_sleep: bool = True) -> None:
         """One pass: wait, call back the files that are ready, then whoever's time has come."""
-        sleep_ns = self._sleep_ns()
-        if not may_sleep:
-            sleep_ns = 0
-        if 0 < sleep_ns < PRECISE_BELOW_NS:
-            select.select([self._epoll], [], [], sleep_ns / SECOND_NS)
-            sleep_ns = 0
-        ready = [
-            (fd, self._callbacks.get(fd), events)
-            for fd, events in self._epoll.poll(sleep_ns / SECOND_NS, MAX_EVENTS_A_PASS)
-        ]
-        for fd, callback, events in ready:
+        deadlines = [timed.next_deadline_ns() for timed in self._timed]
+        now_ns = time.monotonic_ns()
+        wake_ns = now_ns + LONGEST_SLEEP_NS
+        for deadline_ns in deadlines:
+            if deadline_ns is not None and deadline_ns < wake_ns:
+                wake_ns = deadline_ns
+        for fd, callback, events in self._wait(max(0, wake_ns - now_ns) if may_sleep else 0):
             # A callback earlier in this pass may have closed this file.
             if callback and self._callbacks.get(fd) is callback:
                 callback(_from_epoll(events))
         now_ns = time.monotonic_ns()
-        if now_ns < self._wake_ns:  # nobody's time has come
+        if now_ns < wake_ns:  # nobody's time has come
             return
-        for timed in self._timed:
-            deadline_ns = timed.next_deadline_ns()
+        for timed, deadline_ns in zip(self._timed, deadlines, strict=False):  # some may be new
             if deadline_ns is not None and deadline_ns <= now_ns:
-                timed.on_time(now_ns)
+                deadline_ns = timed.next_deadline_ns()  # what came may have moved it
+                if deadline_ns is not None and deadline_ns <= now_ns:
+                    timed.on_time(now_ns)
 
-    def _sleep_ns(self) -> int:
-        """How long nothing is due; `_wake_ns` is when something is."""
-        now_ns = time.monotonic_ns()
-        wake_ns = now_ns + LONGEST_SLEEP_NS
-        for timed in self._timed:
-            deadline_ns = timed.next_deadline_ns()
-            if deadline_ns is not None and deadline_ns < wake_ns:
-                wake_ns = deadline_ns
-        self._wake_ns = wake_ns
-        return max(0, wake_ns - now_ns)
+    def _wait(self, sleep_ns: int) -> list[tuple[int, EventCallback | None, int]]:
+        """Return the files that are ready, whom to call, and what for."""
+        if 0 < sleep_ns < PRECISE_BELOW_NS:
+            if not select.select([self._epoll], [], [], sleep_ns / SECOND_NS)[0]:
+                return []
+            sleep_ns = 0
+        return [
+            (fd, self._callbacks.get(fd), events)
+            for fd, events in self._epoll.poll(sleep_ns / SECOND_NS, MAX_EVENTS_A_PASS)
+        ]
 
     def _drain_waker(self, _events: int) -> None:
         self._wakened.recv(4096)

@@ -41,6 +41,8 @@ class FrameBuffer:
 
         Raises MessageTooLongError, after which the connection must be closed.
         """
+        if not self._tail and data.endswith(MESSAGE_DELIMITER) and len(data) <= MAX_MESSAGE_BYTES:
+            return data  # whole messages and nothing else, as a quiet stream brings them
         end = data.rfind(MESSAGE_DELIMITER) + 1
         if end == 0:
             self._keep(data)

@@ -1,22 +1,18 @@
-"""Reports in Markdown: tables, and the section of a file that a program writes.
-
-Pure: text in, text out.
-"""
+"""Markdown that is generated: tables, and the marked section of a file that it replaces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 
-class MarksMissingError(ValueError):
-    """A text does not say where a section goes (one line for people)."""
+class MarkdownError(Exception):
+    """There is no place for the text (one line for people)."""
 
 
 def replace_section(text: str, name: str, body: str) -> str:
-    """Put `body` between the two marks of a section; what is outside of them stays as it is.
+    """Put `body` between the two marks of a section. Raises MarkdownError if they are not there.
 
     The marks are the lines that begin with `<!-- NAME: begin` and `<!-- NAME: end`; they stay.
-    Raises MarksMissingError if they are not there, once each, in this order.
     """
     lines = text.splitlines(keepends=True)
     marks = [
@@ -24,7 +20,7 @@ def replace_section(text: str, name: str, body: str) -> str:
         for which in ("begin", "end")
     ]
     if [len(found) for found in marks] != [1, 1] or marks[0] > marks[1]:
-        raise MarksMissingError(
+        raise MarkdownError(
             f"one line `<!-- {name}: begin -->` and one `<!-- {name}: end -->` after it must say "
             "where the section goes"
         )
@@ -33,10 +29,7 @@ def replace_section(text: str, name: str, body: str) -> str:
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]], *, right_from: int) -> str:
-    """Return a table; columns from `right_from` on are aligned to the right.
-
-    A row that is shorter than the heading is filled up with empty cells.
-    """
+    """Return a table in Markdown; columns from `right_from` on are aligned to the right."""
     rules = ["---" if n < right_from else "---:" for n in range(len(heading))]
     lines = [heading, rules, *([*row, *[""] * (len(heading) - len(row))] for row in rows)]
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in c)} |" for c in lines)

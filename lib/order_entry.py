@@ -83,10 +83,9 @@ class OrderEntry:
 
     def _on_data(self, data: bytes) -> None:
         try:
-            now_ns = self._clock()
-            for message in self._client.receive(data, now_ns):
+            for message in self._client.receive(data, self._clock()):
                 if isinstance(message, ExecutionReport):
-                    self._take_report(message, now_ns)
+                    self._take_report(message)
                 elif isinstance(message, LogonAck):
                     self._take_logon(message)
                 else:
@@ -108,15 +107,15 @@ class OrderEntry:
         )
         self._connection.send(self._client.resend())
 
-    def _take_report(self, report: ExecutionReport, answered_ns: int) -> None:
+    def _take_report(self, report: ExecutionReport) -> None:
         self._trader.answered(report)
         self._told_errors.pop(report.order_id, None)
         order = {
+            "answered_ns": self._clock(),
             "client_id": report.client_id,
             "order_id": report.order_id,
             "symbol": report.symbol,
             "side": report.side,
-            "answered_ns": answered_ns,
         }
         if report.status == "FILLED":
             self._log.info(

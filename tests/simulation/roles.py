@@ -19,7 +19,6 @@ import numpy as np
 from chaos.records import AppliedNews, BegunBy, Evaluation, LoggedOn, SentOrder, ToldOrder
 from lib.booking import Booking, client_for
 from lib.clock import MILLISECOND_NS, to_ns
-from lib.decision_log import DecisionLog, new_log
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.framing import MessageTooLongError
 from lib.ledger.writer import Ledger
@@ -279,9 +278,9 @@ class Strategy:
             self.client,
             self.news,
             self._evaluated,
-            DecisionLog(new_log(1)),
             tally,
             send=self._send,
+            on_decided=lambda *_: None,
             clock=world.clock,
         )
         to_news = self._to_news = Connector(world.network, "news")

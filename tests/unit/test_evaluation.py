@@ -12,7 +12,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib import evaluation
-from lib.decision_log import DecisionReader, open_decision_log, tape_mark
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.order_client import OrderClient
 from lib.settings import StrategySettings
@@ -50,6 +49,7 @@ class Desk:
         self.book = book
         self.path = path
         self.sent: list[bytes] = []
+        self.decided: list[tuple[str, int, int, int]] = []
         self.sequence = 0
         self.book.begin_epoch("one")
         self.restart()
@@ -65,17 +65,13 @@ class Desk:
             client,
             self.news,
             self.evaluated,
-            open_decision_log(self.path.with_suffix(".decisions")),
             Tally(stream="news"),
             send=self._send,
-            clock=self._clock,
+            on_decided=lambda *decided: self.decided.append(decided),
+            clock=lambda: 1000,
         )
         self.attach(self.book)
         self.run_until_attached()
-
-    def _clock(self) -> int:
-        """Noting looks at ticks for a nanosecond each."""
-        return 1000 + len(Noting.seen)
 
     def attach(self, book: SharedPriceBook) -> None:
         self.book = book
@@ -175,27 +171,6 @@ def test_the_ticks_are_stored_as_evaluated_before_their_orders_leave(desk):
     desk.book_ticks(3)
     desk.evaluate()
     assert desk.sent == [(3).to_bytes(2)]
-
-
-def test_each_batch_is_in_the_decision_log_with_the_time_at_which_it_was_decided(desk):
-    reader = DecisionReader(desk.path.with_suffix(".decisions"))
-    desk.book_ticks(3)
-    desk.evaluate()
-    desk.book_ticks(1)
-    desk.evaluate()
-    records, missed_records = reader.read()
-    assert missed_records == 0
-    mark = tape_mark("one")
-    assert [record[:4] for record in records.tolist()] == [(mark, 1, 3, 1003), (mark, 4, 4, 1004)]
-
-
-def test_what_only_refills_the_windows_is_no_decision(desk):
-    desk.book_ticks(3)
-    desk.evaluate()
-    reader = DecisionReader(desk.path.with_suffix(".decisions"))
-    desk.restart()
-    assert desk.refilled == 3
-    assert len(reader.read().records) == 0
 
 
 def test_a_restarted_strategy_refills_its_windows_and_reports_what_it_was_not_there_for(desk):
@@ -487,3 +462,11 @@ def test_a_refill_that_cannot_go_on_has_read_all_there_is_to_read(desk, monkeypa
         assert desk.evaluator.evaluate_all(desk.reader)
     assert not desk.evaluator.evaluate_all(desk.reader)
     assert desk.evaluator.evaluate_all(desk.reader)
+
+
+def test_it_is_told_which_ticks_have_been_decided_on(desk):
+    desk.book_ticks(2)
+    desk.evaluate()
+    desk.book_ticks(5)
+    desk.evaluate()
+    assert desk.decided == [("one", 1, 2, 1000), ("one", 3, 7, 1000)]

@@ -1,10 +1,10 @@
-"""Tables, and a section that is replaced without touching what is around it."""
+"""Generated Markdown goes between its marks, and a cell cannot break its table."""
 
 from __future__ import annotations
 
 import pytest
 
-from lib.markdown import MarksMissingError, replace_section, table
+from lib.markdown import MarkdownError, replace_section, table
 
 MARKED = (
     "# Title\n\nbefore\n<!-- numbers: begin (generated) -->\nold\n<!-- numbers: end -->\nafter\n"
@@ -23,15 +23,20 @@ def test_replacing_a_section_twice_changes_nothing_more():
 
 @pytest.mark.parametrize("text", ["", MARKED.replace("end", "fin"), MARKED + MARKED])
 def test_a_report_without_its_two_marks_is_refused(text: str):
-    with pytest.raises(MarksMissingError, match="<!-- numbers: begin -->"):
+    with pytest.raises(MarkdownError, match="<!-- numbers: begin -->"):
         replace_section(text, "numbers", "new")
 
 
-def test_numbers_are_aligned_to_the_right_and_a_short_row_is_filled_up():
-    assert table(["what", "n"], [["ticks", "4"], ["none"]], right_from=1) == (
-        "| what | n |\n| --- | ---: |\n| ticks | 4 |\n| none |  |"
-    )
+def test_a_table_has_a_rule_and_a_short_row_is_filled_up():
+    made = table(["what", "n", "ms"], [["a", "1", "2.5"], ["b"]], right_from=1)
+
+    assert made.splitlines() == [
+        "| what | n | ms |",
+        "| --- | ---: | ---: |",
+        "| a | 1 | 2.5 |",
+        "| b |  |  |",
+    ]
 
 
 def test_a_bar_in_a_cell_does_not_end_it():
-    assert table(["a"], [["x|y"]], right_from=1).endswith("| x&#124;y |")
+    assert table(["what"], [["a|b"]], right_from=1).endswith("\n| a&#124;b |")

@@ -11,17 +11,18 @@ from bench.observer import (
     Schedule,
     decided_by_all,
     join,
-    of_tape,
     read_events,
     to_report_ns,
+    together,
 )
-from lib.decision_log import DECISION, tape_mark
+from lib.decision_log import Decided
 from lib.story import Follower
 
 
-def decisions(*records: tuple[int, int, int], tape: str = "tape") -> np.ndarray:
+def decisions(*records: tuple[int, int, int]) -> Decided:
     """(first, last, decided_ns) each."""
-    return np.array([(tape_mark(tape), *record, 0) for record in records], DECISION)
+    first, last, decided_ns = np.array(records, np.int64).reshape(-1, 3).T
+    return Decided(first, last, decided_ns, 0)
 
 
 def joined(sequences: list[int], *records: tuple[int, int, int]) -> list[int]:
@@ -51,10 +52,18 @@ def test_with_several_strategies_the_last_one_counts_and_all_must_have_decided()
     assert decided_by_all(sequences, [quick, slow]).tolist() == [100, 500, 0]
 
 
-def test_decisions_about_another_tape_do_not_count() -> None:
-    parts = [decisions((1, 5, 1), tape="old"), decisions((1, 2, 7)), decisions((3, 4, 8))]
-    assert of_tape(parts, tape_mark("tape"))["last"].tolist() == [2, 4]
-    assert len(of_tape([], tape_mark("tape"))) == 0
+def test_what_several_looks_brought_is_put_together_in_order() -> None:
+    looks = [decisions((1, 2, 7), (3, 4, 8)), decisions((5, 9, 9))._replace(missed=2)]
+    found = together(looks)
+    assert found.first.tolist() == [1, 3, 5]
+    assert found.last.tolist() == [2, 4, 9]
+    assert found.decided_ns.tolist() == [7, 8, 9]
+    assert found.missed == 2
+
+
+def test_looks_that_brought_nothing_are_no_decisions() -> None:
+    assert joined([1]) == [0]
+    assert len(together([]).last) == 0
 
 
 def test_the_n_th_tick_is_due_n_periods_after_the_start() -> None:

@@ -19,6 +19,7 @@ from chaos.report import (
     SECTION,
     Recorded,
     ReportError,
+    in_one_line,
     load,
     main,
     missed_goals,
@@ -261,6 +262,25 @@ def test_the_longest_waits_beside_clients_that_stop_reading_are_shown_with_those
 
     for label in LABELS.values():
         assert rows_of(text, label) == [[label, "20.0", "40.0"]]
+
+
+def test_dropped_connections_in_one_line():
+    cut_off = without_rounds() | {
+        "cases": [cut("price", 50, [4.0, 6.0]), cut("news", 2600, [2500.0]), cut("news", None, [])]
+    }
+    lossy = killed("gateway", [170]) | {
+        "orders": {"sent": 40, "lost": 5, "doubled": 6, "expired": 7, "discarded": 8},
+        "ticks_at_book": {"missed": 3, "repeated": 0, "out_of_order": 0},
+    }
+
+    line = in_one_line(Recorded({}, {"cut_connection": cut_off, "drop_gateway": lossy}))
+
+    assert line == (
+        "A cut connection whose client is told at once is back after 5.0 ms (median of 2, at most "
+        "6.0 ms); a cut connection that only falls silent is back after 2500.0 ms (median of 1, at "
+        "most 2500.0 ms); a killed gateway's ticks flow again after 170.0 ms; in 2 experiments 5 "
+        "of 41 orders were lost and 6 doubled, and the price book missed 3 ticks."
+    )
 
 
 def test_what_it_was_recorded_on_is_told():

@@ -1,0 +1,135 @@
+"""The stack beside the floor and the alternatives: what their rounds come to.
+
+All of them pass the same ticks on, interleaved round by round, so that what the machine does
+meanwhile befalls each of them. A figure of one is the median of its rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+from bench.results import Hops, Latency, Recording
+
+STACK: Final = "stack"
+FLOOR: Final = "three bare processes"
+"""In Python, with the stack's hops."""
+FLOORS: Final = "bare processes"
+"""What the names of all floors have in them."""
+ZEROMQ: Final = "ZeroMQ"
+LABELS: Final = {STACK: "**Tradewire**"}
+"""What people call it; all others go by their names."""
+UNPACED: Final = 0.0
+"""The rate of a round that went as fast as it could."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over the rounds."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Make it of a figure of each round, of which there must be one at least."""
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One program at one rate with one size of message, over all its rounds."""
+
+    name: str
+    ticks_a_message: int
+    rate: float
+    rounds: tuple[Hops, ...]
+    """One at least."""
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return LABELS.get(self.name, self.name)
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it is the stack itself, which makes its messages as large as it likes."""
+        return self.name == STACK
+
+    @property
+    def is_alternative(self) -> bool:
+        """Whether it is what somebody would use instead of the stack."""
+        return not self.is_stack and FLOORS not in self.name
+
+    @property
+    def ticks_per_s(self) -> Spread:
+        """How many ticks arrived in a second."""
+        return Spread.of([one.ticks_per_s for one in self.rounds])
+
+    @property
+    def missing(self) -> int:
+        """How many ticks did not arrive, in all rounds together."""
+        return sum(one.missing for one in self.rounds)
+
+    def latency(self, figure: str) -> Spread | None:
+        """Return a figure of its latencies (`Latency`), such as "p50_ns"; None if it has none."""
+        found = [getattr(latency, figure) for latency in self.latencies()]
+        return Spread.of(found) if found else None
+
+    def latencies(self) -> list[Latency]:
+        """Return the latencies of each round that has them."""
+        return [one.latency for one in self.rounds if one.latency is not None]
+
+
+def contenders(recording: Recording, rate: float) -> list[Contender]:
+    """Return all that ran at this rate: the stack, then floors, then alternatives."""
+    keys = dict.fromkeys((h.name, h.ticks_a_message) for h in recording.hops if h.rate == rate)
+    found = [
+        Contender(
+            name,
+            ticks,
+            rate,
+            tuple(
+                hop
+                for hop in recording.hops
+                if (hop.name, hop.ticks_a_message, hop.rate) == (name, ticks, rate)
+            ),
+        )
+        for name, ticks in keys
+    ]
+    return sorted(found, key=lambda one: (not one.is_stack, one.is_alternative))
+
+
+def paced_rates(recording: Recording) -> list[float]:
+    """Return the rates at which they were all held to a schedule."""
+    return sorted({hop.rate for hop in recording.hops} - {UNPACED})
+
+
+def one_message_a_tick(found: Iterable[Contender]) -> Iterator[Contender]:
+    """Leave out all that put several ticks into a message; the stack does as it always does."""
+    return (one for one in found if one.is_stack or one.ticks_a_message == 1)
+
+
+def best_batching(found: Iterable[Contender]) -> Iterator[Contender]:
+    """Keep of each program the size of message with which it is fastest, where it has a choice."""
+    best: dict[str, Contender] = {}
+    for one in found:
+        if one.is_stack or one.ticks_a_message > 1:
+            other = best.get(one.name)
+            if other is None or one.ticks_per_s.median > other.ticks_per_s.median:
+                best[one.name] = one
+    return iter(best.values())
+
+
+def named(found: Iterable[Contender], name: str) -> Contender | None:
+    """Return the one of that name, None if it did not run."""
+    return next((one for one in found if one.name == name), None)
+
+
+def fastest_alternative(found: Iterable[Contender]) -> Contender | None:
+    """Return the alternative that passes on the most ticks a second."""
+    alternatives = (one for one in found if one.is_alternative)
+    return max(alternatives, key=lambda one: one.ticks_per_s.median, default=None)

@@ -1,0 +1,233 @@
+"""Record where the three hot daemons spend their time, for the appendix of the report.
+
+Runs a private stack under two loads. First nobody looks, and the kernel counts how much CPU time
+the gateway, the orderbook and the strategy take for how many ticks. Then py-spy looks at one after
+the other, from outside and without a change to them; it takes a good part of a core itself, and
+stops for a moment what it looks at. Their CPU time is then divided among the functions in which
+they were found.
+
+py-spy needs to be allowed to trace processes, as root is, and a user who is their parent mostly is;
+where it cannot, the profile has a gap that says why, and the exit code is still 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import linecache
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from bench.profiles import Hot, Load, Profile, Profiled
+from chaos.target import TargetError, find_target
+from lib.clock import SECOND_NS, utc_stamp
+from lib.settings import PROJECT_ROOT
+
+OUTPUT: Final = PROJECT_ROOT / "var" / "bench" / "profile.json"
+HOT_DAEMONS: Final = ("gateway", "orderbook", "strategy")
+LOADS: Final = ((2_000.0, 100), (0.0, 100))
+"""Rate (0: as fast as it goes) and symbols of each load."""
+COUNTED_S: Final = 5.0
+"""How long CPU time and ticks are counted."""
+SAMPLED_S: Final = 5
+"""How long each daemon is looked at."""
+SETTLE_S: Final = 2.0
+"""From the steady state on, so that the ring has been written once and caches are warm."""
+SAMPLES_PER_S: Final = 200
+LIMIT_S: Final = 30.0
+"""Of py-spy, beyond the time that it looks: it reads the symbols of all libraries first."""
+OURS: Final = ("lib", "daemons")
+ELSEWHERE: Final = "outside of the project"
+LONGEST_LINE: Final = 72
+"""Characters of a source line that are shown."""
+
+_FRAME: Final = re.compile(r"(.+) \((.+):(\d+)\)")
+_TICK_NS: Final = SECOND_NS // os.sysconf("SC_CLK_TCK")
+"""In which the kernel counts CPU time for /proc."""
+_USER_TIME: Final = 11
+"""Where field 14 of /proc/PID/stat lies behind the program's name; system time follows it."""
+
+
+class CannotSampleError(Exception):
+    """py-spy is missing or may not look (one line for people)."""
+
+
+class Place(NamedTuple):
+    """Where a daemon was found."""
+
+    file: str
+    function: str
+    line: int
+
+
+class CpuTime(NamedTuple):
+    """What the kernel counts for a process."""
+
+    user_ns: int
+    kernel_ns: int
+
+
+def main() -> int:
+    """Record the profile; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.profile",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, default=OUTPUT, help="%(default)s")
+    file: Path = parser.parse_args().json
+    profile = record()
+    for gap in profile.gaps:
+        print(f"not profiled: {gap}", file=sys.stderr)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
+    return 0
+
+
+def record() -> Profile:
+    """Run both loads. What goes wrong is a gap."""
+    began_utc = utc_stamp()
+    loads, gaps = [], []
+    try:
+        sampler = _sampler()
+    except CannotSampleError as error:
+        return Profile(began_utc, "", SAMPLES_PER_S, (), (str(error),))
+    for rate, symbols in LOADS:
+        name = f"{rate:,.0f} ticks/s" if rate else "as fast as it goes"
+        seconds = COUNTED_S + SAMPLED_S * len(HOT_DAEMONS)
+        print(f"profile, {name}: {seconds:.0f} s ...", flush=True)
+        try:
+            loads.append(_profile(sampler, rate, symbols))
+        except (CannotSampleError, TargetError, OSError) as error:
+            gaps.append(f"{name}: {error}")
+    said = subprocess.run([sampler, "--version"], capture_output=True, text=True, check=False)
+    return Profile(began_utc, said.stdout.strip(), SAMPLES_PER_S, tuple(loads), tuple(gaps))
+
+
+def _sampler() -> Path:
+    """Return py-spy. Raises CannotSampleError."""
+    beside = Path(sys.executable).with_name("py-spy")
+    if beside.exists():
+        return beside
+    if found := shutil.which("py-spy"):
+        return Path(found)
+    raise CannotSampleError("py-spy is not there; it is in requirements-bench.txt")
+
+
+def _profile(sampler: Path, rate: float, symbols: int) -> Load:
+    """Run a private stack and look at it. Raises CannotSampleError, TargetError and OSError."""
+    names = ", ".join(f'"S{number:04}"' for number in range(symbols))
+    with tempfile.TemporaryDirectory(prefix="profile-") as directory:
+        config = Path(directory) / "trading.toml"
+        config.write_text(f"symbols = [{names}]\n[gateway]\nrate = {rate}\n")
+        with find_target(config, PROJECT_ROOT / "var", needs_private=True) as target:
+            processes = target.wait_until_steady()
+            pids = {role: processes[role].pid for role in HOT_DAEMONS}
+            time.sleep(SETTLE_S)
+            before, first, begin_ns = _cpu_times(pids), target.last_evaluated()[1], _now_ns()
+            time.sleep(COUNTED_S)
+            after, last, end_ns = _cpu_times(pids), target.last_evaluated()[1], _now_ns()
+            stacks = {
+                role: _sample(sampler, role, pid, Path(directory)) for role, pid in pids.items()
+            }
+        target.remove_files()
+    daemons = tuple(profiled(role, before[role], after[role], stacks[role]) for role in pids)
+    return Load(rate, symbols, (end_ns - begin_ns) / SECOND_NS, last - first, daemons)
+
+
+def _now_ns() -> int:
+    return time.monotonic_ns()
+
+
+def _sample(sampler: Path, role: str, pid: int, directory: Path) -> str:
+    """Look at a daemon; return the stacks that were seen. Raises CannotSampleError."""
+    stacks = directory / role
+    try:
+        done = subprocess.run(
+            [
+                *(sampler, "record", "--pid", str(pid), "--output", stacks),
+                *("--format", "raw", "--full-filenames"),
+                *("--rate", str(SAMPLES_PER_S), "--duration", str(SAMPLED_S)),
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=SAMPLED_S + LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise CannotSampleError(f"py-spy does not come to its end with {role}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise CannotSampleError(f"py-spy may not look at {role}: {said[-1]}")
+    return stacks.read_text(encoding="utf-8")
+
+
+def _cpu_times(pids: Mapping[str, int]) -> dict[str, CpuTime]:
+    return {
+        role: cpu_time(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8"))
+        for role, pid in pids.items()
+    }
+
+
+def cpu_time(stat: str) -> CpuTime:
+    """Read it from the text of /proc/PID/stat."""
+    fields = stat.rpartition(")")[2].split()
+    user, kernel = fields[_USER_TIME : _USER_TIME + 2]
+    return CpuTime(int(user) * _TICK_NS, int(kernel) * _TICK_NS)
+
+
+def profiled(role: str, before: CpuTime, after: CpuTime, raw: str) -> Profiled:
+    """Divide what a daemon took of the processor among the functions it was found in.
+
+    `raw` has a line for each stack that was seen, the outermost frame first, and how often.
+    """
+    found = Counter[Place]()
+    for place, samples in _places(raw.splitlines()):
+        found[place] += samples
+    kernel_ns = after.kernel_ns - before.kernel_ns
+    cpu_ns = after.user_ns - before.user_ns + kernel_ns
+    return Profiled(role, cpu_ns, kernel_ns, found.total(), tuple(_hot(found)))
+
+
+def _places(lines: Iterable[str]) -> Iterator[tuple[Place, int]]:
+    for line in lines:
+        stack, _, samples = line.rpartition(" ")
+        yield innermost_of_ours(stack), int(samples)
+
+
+def innermost_of_ours(stack: str) -> Place:
+    """Return the innermost frame that is in the project: what it calls elsewhere is its time."""
+    for frame in reversed(stack.split(";")):
+        if match := _FRAME.fullmatch(frame):
+            path = Path(match[2])
+            if path.is_relative_to(PROJECT_ROOT):
+                file = path.relative_to(PROJECT_ROOT)
+                if file.parts[0] in OURS:
+                    return Place(str(file), match[1], int(match[3]))
+    return Place(ELSEWHERE, "", 0)
+
+
+def _hot(found: Counter[Place]) -> Iterator[Hot]:
+    functions: dict[tuple[str, str], Counter[int]] = {}
+    for place, samples in found.items():
+        functions.setdefault((place.file, place.function), Counter())[place.line] += samples
+    ordered = sorted(functions.items(), key=lambda item: (-item[1].total(), item[0]))
+    for (file, function), lines in ordered:
+        hottest = min(lines, key=lambda line: (-lines[line], line))
+        source = linecache.getline(str(PROJECT_ROOT / file), hottest).strip()
+        shown = source if len(source) <= LONGEST_LINE else f"{source[: LONGEST_LINE - 1]}…"
+        yield Hot(f"{file} {function}".strip(), lines.total() / found.total(), shown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""A small made-up recording of the bench, in which every target is reached.
+
+Its figures are nobody's: tests change one and look what the report makes of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+
+from bench.comparison import FLOOR, STACK, ZEROMQ
+from bench.results import (
+    Call,
+    Hops,
+    Latency,
+    Orders,
+    Recording,
+    Segment,
+    Stage,
+    Throughput,
+    TickToDecision,
+    Trial,
+    Usage,
+)
+from lib.price_book_segment import Layout
+from lib.settings import Settings
+
+ROUNDS = 3
+RING = Settings().price_book.ring_capacity
+
+
+def latency(p50_us: float, p99_us: float | None = None) -> Latency:
+    """One hundred samples with these quantiles."""
+    p99 = 2 * p50_us if p99_us is None else p99_us
+    samples = np.array([p50_us] * 98 + [p99] * 2) * 1000
+    return Latency.of(samples.astype(np.int64))
+
+
+def usages(cpu_share: float = 0.01, resident_mb: float = 50) -> tuple[Usage, ...]:
+    return (
+        Usage("gateway", cpu_share, int(resident_mb * 1e6)),
+        Usage("watchdog", cpu_share / 10, int(resident_mb / 2 * 1e6)),
+    )
+
+
+def tick_to_decision(rate: float, *, strategies: int = 1, **changed: Any) -> TickToDecision:
+    made = TickToDecision(
+        symbols=4,
+        strategies=strategies,
+        rate=rate,
+        seconds=10.0,
+        ticks=int(rate * 10),
+        missed=0,
+        from_sent=latency(100),
+        from_intended=latency(120),
+        to_report=latency(700),
+        usage=usages(),
+    )
+    return replace(made, **changed)
+
+
+def throughput(symbols: int, strategies: int, ticks_per_s: float) -> Throughput:
+    held = Trial(ticks_per_s, 10.0, int(ticks_per_s * 10), int(ticks_per_s * 10), True, "")
+    lost = Trial(2e7, 10.0, 200_000_000, 199_999_993, False, "7 ticks lapped")
+    return Throughput(symbols, strategies, ticks_per_s, (lost, held), usages(0.9))
+
+
+def hops(
+    name: str, rate: float, *, figure: float, ticks_a_message: int = 1, missing: int = 0
+) -> tuple[Hops, ...]:
+    """Every round of one program; `figure` is the p50 in µs, or the million ticks a second."""
+    return tuple(
+        Hops(
+            name=name,
+            round=number,
+            rate=rate,
+            ticks_a_message=ticks_a_message,
+            symbols=100,
+            ticks=10_000 if rate else int((figure + 0.01 * (number - 1)) * 1e6),
+            missing=missing,
+            seconds=1.0,
+            latency=latency(figure + number - 1) if rate else None,
+        )
+        for number in range(ROUNDS)
+    )
+
+
+def segment(symbols: int, ring_capacity: int) -> Segment:
+    names = tuple(map(str, range(symbols)))
+    size = Layout(names, ring_capacity).total_bytes
+    return Segment(symbols, ring_capacity, size, size)
+
+
+def recording(**changed: Any) -> Recording:
+    """The recording with some of its fields changed."""
+    made = Recording(
+        began_utc="2026-01-02T03:04:05.000006Z",
+        ended_utc="2026-01-02T03:17:05.000006Z",
+        seconds=780.0,
+        quick=False,
+        command="python -m bench",
+        machine={
+            "cpu": "Abacus 3",
+            "cores": 2,
+            "virtual": True,
+            "memory_gib": 4,
+            "kernel": "Linux 6",
+            "load_average": 0.5,
+        },
+        software={"Python": "3.11.7", "numpy": "2.4.6"},
+        settings={"gateway": {"news_interval": 0.05}},
+        tick_to_decision=tuple(tick_to_decision(rate) for rate in (200.0, 2e3, 2e4, 2e5)),
+        throughput=(throughput(4, 1, 9e6), throughput(100, 1, 8.5e6), throughput(100, 4, 3e6)),
+        stages=(Stage("encode", 4, 4096, 40.0), Stage("encode", 100, 4096, 50.0)),
+        calls=(Call("read", 4, 900.0), Call("update", 4, 2500.0)),
+        orders=(
+            Orders(1, 1, 2_000, 1.0, latency(420)),
+            Orders(4, 2_000, 400_000, 7.0, latency(42_000)),
+        ),
+        at_rest=usages(),
+        segments=(segment(4, RING), segment(100, RING)),
+        hops=(
+            *hops(STACK, 2e3, figure=100, ticks_a_message=0),
+            *hops(FLOOR, 2e3, figure=80),
+            *hops(ZEROMQ, 2e3, figure=201),
+            *hops("NATS", 2e3, figure=600),
+            *hops(STACK, 0.0, figure=8, ticks_a_message=0),
+            *hops(ZEROMQ, 0.0, figure=0.4),
+            *hops("NATS", 0.0, figure=0.1),
+            *hops(ZEROMQ, 0.0, figure=2, ticks_a_message=64),
+            *hops(ZEROMQ, 0.0, figure=4, ticks_a_message=1024),
+            *hops("NATS", 0.0, figure=3, ticks_a_message=64),
+        ),
+        gaps=(),
+    )
+    return replace(made, **changed)
+
+
+def with_hops(name: str, rate: float, **figures: Any) -> Recording:
+    """The recording in which the rounds of one program at one rate are others."""
+    made = recording()
+    size = figures.get("ticks_a_message", 1)
+    others = tuple(
+        hop for hop in made.hops if (hop.name, hop.rate, hop.ticks_a_message) != (name, rate, size)
+    )
+    return replace(made, hops=(*others, *hops(name, rate, **figures)))

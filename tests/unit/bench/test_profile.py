@@ -1,0 +1,105 @@
+"""CPU time is divided among the functions of ours in which a daemon was found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import profile
+from bench.profile import (
+    ELSEWHERE,
+    CannotSampleError,
+    CpuTime,
+    Place,
+    cpu_time,
+    innermost_of_ours,
+    profiled,
+    record,
+)
+from lib.settings import PROJECT_ROOT
+
+RUN = f"<module> ({PROJECT_ROOT}/daemons/gateway.py:290)"
+POLL = f"EventLoop.poll ({PROJECT_ROOT}/lib/event_loop.py:60)"
+ENCODE = f"TickCodec.encode ({PROJECT_ROOT}/lib/tick_codec.py:{{}})"
+NUMPY = "cumsum (/usr/lib/numpy/fromnumeric.py:2914)"
+
+
+def test_what_a_function_calls_outside_of_the_project_is_its_time():
+    assert innermost_of_ours(f"{RUN};{POLL};{NUMPY}") == Place(
+        "lib/event_loop.py", "EventLoop.poll", 60
+    )
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        NUMPY,
+        f"f ({PROJECT_ROOT}/.venv/lib/python3.11/site-packages/numpy/x.py:1)",
+        "<module> (<string>:1)",
+        "0x7fb5f363c24a (libc.so.6)",
+        "",
+    ],
+)
+def test_a_stack_without_a_frame_of_ours_is_elsewhere(stack):
+    assert innermost_of_ours(stack) == Place(ELSEWHERE, "", 0)
+
+
+def test_functions_are_ordered_by_their_share_and_shown_with_their_hottest_line():
+    source = (PROJECT_ROOT / "lib/tick_codec.py").read_text(encoding="utf-8").splitlines()
+    raw = "\n".join(
+        [
+            f"{RUN};{ENCODE.format(1)} 2",
+            f"{RUN};{ENCODE.format(2)};{NUMPY} 1",
+            f"{RUN};{ENCODE.format(10)} 3",
+            f"{RUN};{POLL} 4",
+        ]
+    )
+
+    found = profiled("gateway", CpuTime(100, 50), CpuTime(700, 250), raw)
+
+    assert (found.role, found.cpu_ns, found.kernel_ns, found.samples) == ("gateway", 800, 200, 10)
+    assert [(hot.function, hot.share) for hot in found.functions] == [
+        ("lib/tick_codec.py TickCodec.encode", 0.6),
+        ("lib/event_loop.py EventLoop.poll", 0.4),
+    ]
+    assert found.functions[0].line == source[9].strip()
+
+
+def test_a_daemon_that_was_never_found_at_work_has_no_functions():
+    assert profiled("gateway", CpuTime(0, 0), CpuTime(0, 0), "").functions == ()
+
+
+def test_cpu_time_is_read_behind_a_name_with_anything_in_it():
+    ours = cpu_time(Path("/proc/self/stat").read_text(encoding="utf-8"))
+    fields = " ".join(["S", *(str(number) for number in range(4, 53))])
+
+    assert ours.user_ns > 0
+    # Fields 14 and 15 of proc(5), in hundredths of a second.
+    assert cpu_time(f"1 (a) b) {fields}") == CpuTime(140_000_000, 150_000_000)
+
+
+def test_without_py_spy_the_profile_is_a_gap(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(profile.shutil, "which", lambda _: None)
+
+    found = record()
+
+    assert found.loads == ()
+    assert found.gaps == ("py-spy is not there; it is in requirements-bench.txt",)
+
+
+def test_a_load_that_cannot_be_sampled_is_a_gap_and_the_other_is_not(monkeypatch):
+    def fails_when_paced(_sampler, rate, _symbols):
+        if rate:
+            raise CannotSampleError("py-spy may not look at gateway: not permitted")
+        return profile.Load(rate, 1, 1.0, 1, ())
+
+    monkeypatch.setattr(profile, "_profile", fails_when_paced)
+    monkeypatch.setattr(profile, "_sampler", lambda: Path("/bin/true"))
+
+    found = record()
+
+    assert [load.rate for load in found.loads] == [0.0]
+    assert found.gaps == ("2,000 ticks/s: py-spy may not look at gateway: not permitted",)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -66,7 +65,7 @@ class Observation(NamedTuple):
 
 def observe(stack: MeasuredStack, seconds: float) -> Observation:
     """Watch a stack that runs already, for so long. Raises BenchError."""
-    with suppress(FileNotFoundError), _Watch(stack) as watch:
+    with _Watch(stack) as watch:
         begin, begin_ns = stack.published(), time.monotonic_ns()
         watch.until(begin_ns / SECOND_NS + seconds)
         end, end_ns = stack.published(), time.monotonic_ns()
@@ -74,18 +73,17 @@ def observe(stack: MeasuredStack, seconds: float) -> Observation:
             raise BenchError("the gateway published no tick of the tape that was observed")
         watch.until_settled(end.last)
         return watch.observation(begin.last, end.last, (end_ns - begin_ns) / SECOND_NS, end.tape)
-    raise BenchError("the stack has no price book")
 
 
 class _Watch:
     """Collects what comes while it is open."""
 
     def __init__(self, stack: MeasuredStack) -> None:
-        """Raises FileNotFoundError or BenchError if there is nothing to look at."""
+        """Raises BenchError if there is nothing to look at."""
         try:
             self._book = SharedPriceBook.attach(stack.settings.price_book.name)
-        except PriceBookError as error:
-            raise BenchError(str(error)) from None
+        except (FileNotFoundError, PriceBookError) as error:
+            raise BenchError(f"the stack has no price book: {error}") from None
         self._reader: PriceBookReader = self._book.reader()
         self._decision_readers: list[DecisionReader] = stack.decision_readers()
         self._gateway_log = Follower(stack.log_dir / "gateway.jsonl", from_end=False)

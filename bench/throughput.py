@@ -40,7 +40,7 @@ PUBLISHED_SHARE: Final = 0.995
 RESOLUTION: Final = 1.05
 """The search ends when what did not hold is at most so many times what did."""
 STEP: Final = 1.2
-"""How far it goes up or down where it knows no bound on that side."""
+"""How far it goes up or down where it knows no bound on that side; down, each time as far again."""
 UNPACED_S: Final = 2.0
 """How long `rate = 0` is looked at for the first guess."""
 FIRST_SHARE: Final = 0.85
@@ -143,7 +143,7 @@ def measure_throughput(
 
 def search(first: float, trials: int, try_rate: Try) -> Iterator[Attempt]:
     """Try rates, `first` to begin with, and close in on the highest that holds. Pure."""
-    held, failed = 0.0, float("inf")
+    held, failed, down = 0.0, float("inf"), STEP
     rate = min(first, MAX_RATE)
     for _ in range(trials):
         found = try_rate(rate)
@@ -155,7 +155,8 @@ def search(first: float, trials: int, try_rate: Try) -> Iterator[Attempt]:
         if failed <= held * RESOLUTION or held == MAX_RATE:
             return
         if not held:
-            rate = failed / STEP
+            rate = failed / down  # where the machine is busy with others, far below the guess
+            down *= down
         elif failed == float("inf"):
             rate = min(held * STEP, MAX_RATE)
         else:

@@ -35,7 +35,7 @@ def searched(first: float, capacity: float, trials: int = 20) -> list[Attempt]:
 
 @pytest.mark.parametrize("first", [1e3, 9e5, 1e6, 1.01e6, 8e6])
 def test_whatever_it_begins_with_it_finds_the_capacity(first: float) -> None:
-    best = best_of(searched(first, 1e6, trials=60))
+    best = best_of(searched(first, 1e6, trials=80))
     assert best
     assert 1e6 / RESOLUTION <= best.trial.rate <= 1e6
 
@@ -55,6 +55,10 @@ def test_it_ends_after_so_many_trials() -> None:
 def test_it_does_not_ask_for_more_than_a_gateway_may_be_asked_for() -> None:
     rates = [attempt.trial.rate for attempt in searched(0.9 * MAX_RATE, 2 * MAX_RATE)]
     assert rates == [0.9 * MAX_RATE, MAX_RATE]
+
+
+def test_a_guess_that_is_far_too_high_is_left_behind_in_a_few_trials() -> None:
+    assert best_of(searched(10e6, 1e6, trials=5))
 
 
 def test_where_nothing_holds_there_is_no_best() -> None:

@@ -8,22 +8,18 @@ of the private stack's supervisord. Nothing else is different from a stack as it
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from chaos.figures import LINKS
 from chaos.proxy import HOST, Proxy
-from chaos.target import Target, TargetError, to_toml
+from chaos.target import Target
+from lib.private_stack import to_toml
 from lib.settings import Settings
-
-UPDATE_S: Final = 30.0
-"""How long supervisord may take to stop and start the client roles."""
 
 
 @contextmanager
@@ -47,10 +43,7 @@ def proxied(target: Target) -> Iterator[dict[str, Proxy]]:
         ports = {stream: proxy.port for stream, proxy in proxies.items()}
         clients_file = target.var_dir / "clients.toml"
         clients_file.write_text(to_toml(client_settings(target.settings, ports)), encoding="utf-8")
-        configuration = target.var_dir / "supervisord.conf"
-        original = configuration.read_text(encoding="utf-8")
-        configuration.write_text(with_client_settings(original, clients_file), encoding="utf-8")
-        _update(configuration)
+        target.reconfigure(partial(with_client_settings, clients_file=clients_file))
         yield proxies
 
 
@@ -77,19 +70,3 @@ def with_client_settings(configuration: str, clients_file: Path) -> str:
         )
         assert found == 1, f"{found} programs are named {role}"
     return configuration
-
-
-def _update(configuration: Path) -> None:
-    """Have supervisord restart the programs whose configuration has changed."""
-    try:
-        result = subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisorctl", "-c", configuration, "update"],
-            capture_output=True,
-            text=True,
-            timeout=UPDATE_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise TargetError(f"supervisorctl update takes over {UPDATE_S:g} s") from None
-    if result.returncode != 0:
-        raise TargetError(f"supervisorctl update: {(result.stdout + result.stderr).strip()}")

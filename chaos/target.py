@@ -10,24 +10,22 @@ Everything that is wrong is a `TargetError`, one line for people.
 from __future__ import annotations
 
 import configparser
-import json
 import os
-import shutil
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import msgspec
-
+from lib.private_stack import (
+    STOP_S,
+    PrivateStack,
+    PrivateStackError,
+    comes_to_listen,
+    start_private_stack,
+)
 from lib.process_handle import ProcessHandle
 from lib.segment_files import SHM_DIR
 from lib.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
@@ -45,21 +43,11 @@ YOUNG_S: Final = 2.0
 STEADY_S: Final = 20.0
 """How long a stack may take until it is healthy: a role that failed to start is tried again after
 1, 2, 3 s."""
-START_S: Final = 20.0
-"""How long a private stack's supervisord may take to listen."""
-STOP_S: Final = 30.0
-"""How long a private stack may take to end: `main.py` allows supervisord 15 s."""
 LEFT_S: Final = 3.0
 """How long what is left of an ended stack may take to go."""
 REVIVE_S: Final = 20.0
 """How long a role that the lab has brought down may take to run again."""
 LOOK_S: Final = 0.05
-PRIVATE: Final = "private-"
-"""How the directory of a private stack begins."""
-CONFIG: Final = "trading.toml"
-"""The settings of a private stack, in its directory."""
-OUTPUT: Final = "main.out"
-"""Where a private stack's `main.py` tells its story."""
 
 _HOPELESS_STATES: Final = frozenset({"FATAL", "STOPPED", "EXITED", "UNKNOWN"})
 """States that a role does not leave by itself (supervisor 4.3: states.py)."""
@@ -129,17 +117,25 @@ class Target:
     called.
     """
 
-    def __init__(self, settings: Settings, main: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(self, settings: Settings, stack: PrivateStack | None = None) -> None:
         self.settings = settings
         self.var_dir = settings.var_dir
-        self._main = main
+        self._stack = stack
         self._starter: subprocess.Popen[bytes] | None = None  # of a stack that is not ours
         self._control_socket = settings.var_dir / "supervisor.sock"
 
     @property
     def private(self) -> bool:
         """Whether the stack is ours, to be ended by us."""
-        return self._main is not None
+        return self._stack is not None
+
+    def reconfigure(self, change: Callable[[str], str]) -> None:
+        """Change the configuration of a private stack's supervisord, as `PrivateStack` does it."""
+        assert self._stack is not None
+        try:
+            self._stack.reconfigure(change)
+        except PrivateStackError as error:
+            raise TargetError(str(error)) from None
 
     def processes(self) -> dict[str, Process]:
         """All roles as supervisord sees them. Asking wakes supervisord: not while time is taken."""
@@ -198,7 +194,7 @@ class Target:
             self._wait_for_end(killed)
             started_ns = time.monotonic_ns()
             killed.successor = self._start_like(killed)
-        if not _comes_to_listen(self.var_dir, killed.successor):
+        if not comes_to_listen(self.var_dir, killed.successor):
             raise TargetError(f"supervisord in {self.var_dir} does not start again")
         return started_ns
 
@@ -209,16 +205,17 @@ class Target:
         while not killed.has_ended() and time.monotonic() < deadline_s:
             time.sleep(LOOK_S)
         try:
-            for child in (self._starter, self._main):  # main.py ends when its supervisord has
+            main = self._stack.main if self._stack else None
+            for child in (self._starter, main):  # main.py ends when its supervisord has
                 if child is not None:
                     child.wait(STOP_S)
         except subprocess.TimeoutExpired:
             raise TargetError(f"what started the supervisord in {self.var_dir} lives on") from None
 
     def _start_like(self, killed: Supervisord) -> subprocess.Popen[bytes]:
-        if self._main is not None:
-            self._main = _start_main(self.var_dir.parent)
-            return self._main
+        if self._stack is not None:
+            self._stack.start_again()
+            return self._stack.main
         if self._starter is None and killed.in_foreground:
             print(
                 "supervisord was in the foreground of what started it, such as main.py, which has "
@@ -281,19 +278,13 @@ class Target:
 
     def end(self) -> None:
         """End a private stack; another one is left alone. May be called again."""
-        if self._main is None or self._main.poll() is not None:
-            return
-        self._main.send_signal(signal.SIGINT)
-        try:
-            self._main.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._main.kill()  # supervisord is told by the kernel, and the roles after it
-            self._main.wait()
+        if self._stack is not None:
+            self._stack.end()
 
     def remove_files(self) -> None:
         """Remove the files of a private stack that has ended; those of another one stay."""
-        if self._main is not None:
-            shutil.rmtree(self.var_dir.parent, ignore_errors=True)
+        if self._stack is not None:
+            self._stack.remove_files()
 
     def __enter__(self) -> Self:
         return self
@@ -327,33 +318,11 @@ def find_target(
         raise TargetError(str(error)) from None
     if not needs_private and wake_supervisord(settings.var_dir):
         return Target(settings)
-    return _start_private(settings)
-
-
-def private_settings(settings: Settings, directory: Path) -> Settings:
-    """Return the same settings with ports, names and directories that nobody else has."""
-    price_port, news_port, order_port, dashboard_port = free_ports(4)
-    replace = msgspec.structs.replace
-    return replace(
-        settings,
-        var_dir=directory / "var",
-        gateway=replace(settings.gateway, price_port=price_port, news_port=news_port),
-        price_book=replace(settings.price_book, name=f"chaos-{directory.name}"),
-        order_manager=replace(settings.order_manager, port=order_port),
-        dashboard=replace(settings.dashboard, port=dashboard_port),
-    )
-
-
-def to_toml(settings: Settings) -> str:
-    """Write settings as a settings file. JSON's strings, numbers and lists are TOML's too."""
-    tables = msgspec.to_builtins(settings, enc_hook=str)
-    sections = {key: value for key, value in tables.items() if isinstance(value, dict)}
-    top = {key: value for key, value in tables.items() if key not in sections}
-    lines = []
-    for section, keys in {"": top, **sections}.items():
-        lines += [f"[{section}]"] if section else []
-        lines += [f"{key} = {json.dumps('' if v is None else v)}" for key, v in keys.items()]
-    return "\n".join(lines) + "\n"
+    try:
+        private = start_private_stack(settings, settings.var_dir / "chaos", "chaos-")
+    except PrivateStackError as error:
+        raise TargetError(str(error)) from None
+    return Target(private.settings, private)
 
 
 def why_not_steady(processes: Iterable[Process]) -> str:
@@ -374,77 +343,6 @@ def _age_s(pid: int) -> float:
         return 0.0
     started_ticks = int(stat[stat.rindex(b")") + 1 :].split()[_START_TICKS])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _start_private(settings: Settings) -> Target:
-    parent = settings.var_dir / "chaos"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix=PRIVATE, dir=parent))  # what stays of others stays
-        settings = private_settings(settings, directory)
-        (directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
-    except OSError as error:
-        raise TargetError(
-            f"no private stack can be started: {error.filename}: {error.strerror}"
-        ) from None
-    main = _start_main(directory)
-    target = Target(settings, main)
-    try:
-        if not _comes_to_listen(target.var_dir, main):
-            time.sleep(LOOK_S)  # for its last words to be written
-            said = (directory / OUTPUT).read_text(errors="replace").strip().splitlines()
-            reason = said[-1] if said else "main.py says nothing"
-            raise TargetError(f"no private stack can be started: {reason}")
-    except BaseException:
-        target.end()
-        shutil.rmtree(directory)
-        raise
-    return target
-
-
-def _start_main(directory: Path) -> subprocess.Popen[bytes]:
-    """Start `main.py` with the settings in a private stack's directory."""
-    environment = {key: value for key, value in os.environ.items() if key != "TRADING_VAR_DIR"}
-    main = subprocess.Popen(
-        [sys.executable, PROJECT_ROOT / "main.py", "--config", directory / CONFIG],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C is for us, and we end it in our own time
-    )
-    # It ends when nobody reads its output any more: so it does not outlive us, however we end.
-    threading.Thread(target=_copy_output, args=(main, directory / OUTPUT), daemon=True).start()
-    return main
-
-
-def _copy_output(main: subprocess.Popen[bytes], path: Path) -> None:
-    assert main.stdout
-    with path.open("ab", buffering=0) as file:
-        while data := os.read(main.stdout.fileno(), 4096):
-            file.write(data)
-
-
-def _comes_to_listen(var_dir: Path, starter: subprocess.Popen[bytes]) -> bool:
-    """Wait for a supervisord; False if what starts it fails, or takes longer than `START_S`."""
-    deadline_s = time.monotonic() + START_S
-    while not wake_supervisord(var_dir):
-        if starter.poll() or time.monotonic() > deadline_s:
-            return False
-        time.sleep(LOOK_S)
-    return True
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses at the moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 def _segments(name: str) -> list[str]:

@@ -94,7 +94,8 @@ def marked(mark: str) -> list[str]:
             command = (directory / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-        if f"{MARK}={mark}".encode() in environment.split(b"\0"):
+        # A process that is just ending has lost its command line first.
+        if command and f"{MARK}={mark}".encode() in environment.split(b"\0"):
             found.append(command.replace(b"\0", b" ").decode())
     # The tracker belongs to the test's own process, and lives as long.
     return [command for command in found if "resource_tracker" not in command]

@@ -219,6 +219,22 @@ def test_the_rate_is_held(busy: PrivateStack) -> None:
     assert ticks_a_ns * 1e9 == pytest.approx(1000, rel=0.03)
 
 
+def test_no_tick_leaves_before_the_time_that_the_log_says_it_is_due(busy: PrivateStack) -> None:
+    [started] = [e for e in busy.events("gateway", "schedule_started") if e["stream"] == "price"]
+    with joined(busy.price_port, 2**62) as client:
+        batches = [client.batch() for _ in range(50)]
+    period_ns = 1e9 / started["rate"]
+    late_ns = [
+        batch.sent_ns - (started["start_ns"] + period_ns * (sequence - started["first"] + 1))
+        for batch in batches
+        for sequence in range(batch.first, batch.first + len(batch.frames))
+    ]
+    assert min(late_ns) >= 0
+    assert not busy.events("gateway", "schedule_shifted")
+    # Were the schedule a tick off, the quickest of them would be a period late.
+    assert min(late_ns) < period_ns / 2
+
+
 def test_two_hundred_clients_of_each_port_get_the_same() -> None:
     with ExitStack() as clean_up:
         stack = clean_up.enter_context(started_gateway(rate=50.0, news_interval=0.02))

@@ -150,6 +150,18 @@ def test_an_error_is_no_answer_and_is_logged_once(desk):
     assert desk.client.unanswered == {}
 
 
+@pytest.mark.parametrize("status", ["FILLED", "REJECTED"])
+def test_the_log_of_an_answer_says_when_it_came(desk, status):
+    desk.log_on()
+    order = desk.submit(1)
+    desk.now_ns += 1234
+    with capture_logs() as logs:
+        desk.link.data(report(order, status))
+    assert [(log["event"], log["answered_ns"]) for log in logs] == [
+        (f"order_{status.lower()}", order.sent_ns + 1234)
+    ]
+
+
 def test_an_order_manager_that_owes_an_answer_and_is_silent_is_given_up(desk):
     desk.log_on()
     desk.wait(10 * ANSWER_LIMIT_NS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
 from lib.publication import (
@@ -103,3 +104,21 @@ def test_a_pacer_asks_for_what_is_due_and_is_silent_after_the_end():
     pacer.on_time(SECOND_NS // 2)
     assert counts == [2, 3]
     assert pacer.next_deadline_ns() is None
+
+
+def test_a_schedule_that_is_shifted_says_by_how_much():
+    counts = []
+
+    def publish(count: int) -> int:
+        counts.append(count)
+        return count
+
+    schedule = Schedule(10, 0)
+    pacer = Pacer("price", schedule, publish)
+    due_ns = schedule.next_ns()
+    with capture_logs() as logs:
+        pacer.on_time(due_ns + 3 * SECOND_NS)
+    assert counts == [1]
+    assert [(log["event"], log["stream"], log["shift_ns"], log["late_s"]) for log in logs] == [
+        ("schedule_shifted", "price", 3 * SECOND_NS, 3.0)
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chaos.proxied import client_settings, with_client_settings
-from chaos.target import to_toml
+from lib.private_stack import to_toml
 from lib.settings import PROJECT_ROOT, load_settings
 
 

@@ -23,8 +23,9 @@ from chaos.recorder import (
     parse_supervisor_line,
 )
 from chaos.records import BookedTick, Tick
-from chaos.target import TargetError, free_ports, strategy_state
+from chaos.target import TargetError, strategy_state
 from lib.prices import to_fixed
+from lib.private_stack import free_ports
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
 from lib.state_file import create_state

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from chaos.stalled import StalledClient, send_queues, waiting_bytes
-from chaos.target import TargetError, free_ports
+from chaos.target import TargetError
+from lib.private_stack import free_ports
 from tests.helpers import DEADLINE_S, wait_until
 
 HOST = "127.0.0.1"

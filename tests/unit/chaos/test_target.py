@@ -1,4 +1,4 @@
-"""A private stack's settings, when a stack is steady, what an ended one has left behind."""
+"""When a stack is steady, what an ended one has left behind."""
 
 from __future__ import annotations
 
@@ -17,45 +17,13 @@ from chaos.target import (
     Target,
     TargetError,
     known_roles,
-    private_settings,
-    to_toml,
     why_not_steady,
 )
 from lib.segment_files import SHM_DIR
-from lib.settings import Settings, load_settings
+from lib.settings import Settings
 from lib.supervisor import Process
 from tests.helpers import wait_until
 from tests.processes import forked
-
-
-def test_settings_written_as_a_file_are_read_as_the_same(tmp_path: Path) -> None:
-    settings = msgspec.structs.replace(Settings(), symbols=("A", 'B"\\'), var_dir=tmp_path / "var")
-    (tmp_path / "trading.toml").write_text(to_toml(settings))
-    assert load_settings(tmp_path / "trading.toml") == settings
-
-
-def test_a_tape_stays_the_tape(tmp_path: Path) -> None:
-    gateway = msgspec.structs.replace(
-        Settings().gateway, source="csv", csv_path=tmp_path / "tape.csv"
-    )
-    (tmp_path / "tape.csv").touch()
-    settings = msgspec.structs.replace(Settings(), gateway=gateway)
-    (tmp_path / "trading.toml").write_text(to_toml(settings))
-    assert load_settings(tmp_path / "trading.toml").gateway == gateway
-
-
-def test_a_private_stack_shares_no_port_name_or_directory(tmp_path: Path) -> None:
-    public = Settings()
-    private = private_settings(public, tmp_path)
-    ports = [
-        (s.gateway.price_port, s.gateway.news_port, s.order_manager.port, s.dashboard.port)
-        for s in (public, private)
-    ]
-    assert len({*ports[0], *ports[1]}) == 8
-    assert private.price_book.name != public.price_book.name
-    assert private.var_dir.parent == tmp_path
-    assert private.strategy == public.strategy
-    assert private.gateway.rate == public.gateway.rate
 
 
 @pytest.mark.parametrize("role", ["gateway", "orderbook", "strategy", "order_manager"])

@@ -1,0 +1,73 @@
+"""Tick to decision: how long each tick takes through a stack that runs at a given rate."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from msgspec.structs import replace
+
+from bench.errors import BenchError
+from bench.measured_stack import MeasuredStack, UsageMeter, measured_stack
+from bench.observer import Observation, observe
+from bench.plan import LatencyRun
+from bench.results import Latency, TickToDecision, Usage
+from bench.symbols import settings_for
+from lib.clock import SECOND_NS
+from lib.settings import Settings
+
+NEWS_INTERVAL_S: Final = 0.05
+"""Ten times as often as by default: an order needs news, and there shall be many orders."""
+WARM_UP_S: Final = 1.5
+"""Between the start and the first tick that counts: Python compiles nothing any more, the windows
+are full (but for those of very many symbols), and the first connections are made."""
+
+
+def latency_settings(run: LatencyRun) -> Settings:
+    """Return the settings of the stack that is measured."""
+    settings = settings_for(run.symbols)
+    gateway = replace(settings.gateway, rate=run.rate, news_interval=NEWS_INTERVAL_S)
+    return replace(settings, gateway=gateway)
+
+
+def measure_latency(run: LatencyRun) -> tuple[TickToDecision, list[str]]:
+    """Run a stack and observe it; return what came of it, and its gaps. Raises BenchError."""
+    with measured_stack(latency_settings(run), run.strategies) as stack:
+        time.sleep(WARM_UP_S)
+        return observe_latency(stack, run)
+
+
+def observe_latency(stack: MeasuredStack, run: LatencyRun) -> tuple[TickToDecision, list[str]]:
+    """Observe a stack that runs as `run` wants it. Raises BenchError."""
+    meter = UsageMeter(stack)
+    seen = observe(stack, run.seconds)
+    return judge(run, seen, meter.read())
+
+
+def judge(
+    run: LatencyRun, seen: Observation, usage: tuple[Usage, ...]
+) -> tuple[TickToDecision, list[str]]:
+    """Make figures of what was seen. Raises BenchError if there is nothing of which to make any."""
+    if not len(seen.sequences):
+        raise BenchError("not a single tick was seen from its sending to its decision")
+    intended_ns = seen.schedule.intended_ns(seen.sequences)
+    gaps = list(seen.blind)
+    if seen.shifted_ns:
+        gaps.append(
+            f"the gateway was late by {seen.shifted_ns / SECOND_NS:.1f} s and shifted its "
+            "schedule: the ticks after that count as late against the schedule before"
+        )
+    found = TickToDecision(
+        symbols=run.symbols,
+        strategies=run.strategies,
+        rate=run.rate,
+        seconds=seen.seconds,
+        ticks=len(seen.sequences),
+        missed=seen.published - len(seen.sequences),
+        from_sent=Latency.of(seen.decided_ns - seen.sent_ns),
+        from_intended=Latency.of(seen.decided_ns - intended_ns),
+        to_report=Latency.of(seen.to_report_ns) if len(seen.to_report_ns) else None,
+        usage=usage,
+    )
+    where = f"tick to decision at {run.rate:,.0f} ticks/s"
+    return found, [f"{where}: {gap}" for gap in gaps]

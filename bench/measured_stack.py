@@ -1,0 +1,226 @@
+"""A private stack that is measured: the real daemons under supervisord, as a user runs them.
+
+Nothing in it is special. Several strategies are several programs in the configuration of its
+supervisord, each with a settings file of its own (README: A second strategy), and another rate is
+another rate in the settings file and a restart of the gateway, which goes on with its tape.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from bench.errors import BenchError
+from bench.results import Usage
+from lib.clock import SECOND_NS
+from lib.decision_log import DecisionReader, decision_log_path
+from lib.private_stack import PrivateStack, PrivateStackError, start_private_stack, to_toml
+from lib.publication import TICK_WORD
+from lib.settings import DEFAULT_FILE, Settings, load_settings
+from lib.state_file import StateFile, open_state
+from lib.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
+
+STEADY_S: Final = 30.0
+"""How long a stack may take until all of it runs and its strategies evaluate."""
+LOOK_S: Final = 0.05
+
+_UTIME: Final = 11
+_RESIDENT: Final = 1
+"""Where fields lie: behind the name in /proc/PID/stat (utime, then stime), in /proc/PID/statm."""
+_CLOCK_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class Published(NamedTuple):
+    """How far the gateway is."""
+
+    tape: str
+    last: int
+    """The sequence of the last tick that it has published."""
+
+
+class MeasuredStack:
+    """See `measured_stack`."""
+
+    def __init__(self, stack: PrivateStack, strategies: int) -> None:
+        self._stack = stack
+        self._supervisor = Supervisor(stack.var_dir / "supervisor.sock")
+        self._state: StateFile | None = None
+        self.client_ids = client_ids(stack.settings, strategies)
+        """Of its strategies; each is also the name of a program."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that its roles were started with last."""
+        return self._stack.settings
+
+    @property
+    def log_dir(self) -> Path:
+        """Where the roles' logs are."""
+        return self._stack.var_dir / "log"
+
+    def published(self) -> Published:
+        """Look how far the gateway has published its tape; it does not notice."""
+        if self._state is None:
+            self._state = open_state(self._stack.var_dir / "gateway.state", word_count=2)
+            if self._state is None:
+                raise BenchError("the gateway has no state file")
+        return Published(self._state.header["tape"], self._state.words[TICK_WORD] - 1)
+
+    def decision_readers(self) -> list[DecisionReader]:
+        """Return a reader for each strategy, from now on. Raises BenchError if one has none."""
+        readers = [self._decision_reader(name) for name in self.client_ids]
+        for reader in readers:
+            reader.read()  # what was before
+        return readers
+
+    def _decision_reader(self, client_id: str) -> DecisionReader:
+        reader = DecisionReader.open(self._decisions(client_id))
+        if reader is None:
+            raise BenchError(f"{client_id} has no decision log")
+        return reader
+
+    def _decisions(self, client_id: str) -> Path:
+        return decision_log_path(self._stack.var_dir, client_id)
+
+    def set_rate(self, rate: float) -> None:
+        """Let the gateway go on with its tape at another rate."""
+        gateway = replace(self.settings.gateway, rate=rate)
+        self._stack.write_settings(replace(self.settings, gateway=gateway))
+        with self._told_as_bench_error("the gateway does not restart"):
+            self._supervisor.stop("gateway")
+            self._supervisor.start("gateway")
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids of all programs. Asking wakes supervisord."""
+        with self._told_as_bench_error("its programs are not known"):
+            return {p.program: p.pid for p in self._supervisor.processes() if p.pid}
+
+    def wait_until_steady(self) -> None:
+        """Wait until all programs run and every strategy evaluates."""
+        deadline_s = time.monotonic() + STEADY_S
+
+        def is_running() -> bool:
+            with self._told_as_bench_error("its programs are not known"):
+                return all(p.state == "RUNNING" for p in self._supervisor.processes())
+
+        # supervisord says RUNNING after a second, whatever the program has done in it.
+        logs = [self._decisions(name) for name in self.client_ids]
+        never = "not every strategy evaluates ticks"
+        _wait(lambda: all(log.exists() for log in logs), deadline_s, never)
+        for reader in self.decision_readers():
+            _wait(partial(_has_more, reader), deadline_s, never)
+
+    def add_strategies(self) -> None:
+        """Start all strategies but the first, which every stack has."""
+        files = {}
+        for name in self.client_ids[1:]:
+            files[name] = self._stack.directory / f"{name}.toml"
+            strategy = replace(self.settings.strategy, client_id=name)
+            files[name].write_text(to_toml(replace(self.settings, strategy=strategy)))
+        if files:
+            self._stack.reconfigure(lambda text: with_strategies(text, files))
+
+    @contextmanager
+    def _told_as_bench_error(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (SupervisorSilentError, SupervisorEndingError) as error:
+            raise BenchError(f"{what}: {error or 'the stack is ending'}") from None
+
+
+def bench_dir() -> Path:
+    """Return where the bench puts everything: in the var directory of the default settings.
+
+    The directories of the stacks are right in it, no deeper, for the sake of the sockets in them.
+    """
+    return load_settings(DEFAULT_FILE).var_dir / "bench"
+
+
+@contextmanager
+def measured_stack(settings: Settings, strategies: int = 1) -> Iterator[MeasuredStack]:
+    """Run a stack with these settings; it trades when it is given. Raises BenchError.
+
+    When the block ends it is ended and its files are removed, however that comes about.
+    """
+    try:
+        private = start_private_stack(settings, bench_dir(), "bench-")
+        try:
+            with private:
+                stack = MeasuredStack(private, strategies)
+                stack.add_strategies()
+                stack.wait_until_steady()
+                yield stack
+        finally:
+            private.remove_files()
+    except PrivateStackError as error:
+        raise BenchError(str(error)) from None
+
+
+def client_ids(settings: Settings, strategies: int) -> list[str]:
+    """Name the strategies of a stack; the first is the one that every stack has."""
+    first = settings.strategy.client_id
+    return [first, *(f"{first}-{number}" for number in range(2, strategies + 1))]
+
+
+def with_strategies(configuration: str, files: Mapping[str, Path]) -> str:
+    """Return supervisord's configuration with more strategies: by name, the settings of each."""
+    [section] = re.findall(r"^\[program:strategy\]\n(?:[^\[;\n].*\n)+", configuration, re.MULTILINE)
+    for name, file in files.items():
+        options = section.partition("\n")[2]
+        configuration += f'\n[program:{name}]\nenvironment=TRADING_CONFIG="{file}"\n{options}'
+    return configuration
+
+
+class UsageMeter:
+    """What the programs of a stack take from when it is made until `read`."""
+
+    def __init__(self, stack: MeasuredStack) -> None:
+        self._pids = stack.pids()
+        self._since_ns = time.monotonic_ns()
+        self._before_s = {role: _cpu_s(pid) for role, pid in self._pids.items()}
+
+    def read(self) -> tuple[Usage, ...]:
+        """Return the share of a core since then, and the memory at this moment."""
+        seconds = (time.monotonic_ns() - self._since_ns) / SECOND_NS
+        return tuple(
+            Usage(role, (_cpu_s(pid) - self._before_s[role]) / seconds, _resident_bytes(pid))
+            for role, pid in sorted(self._pids.items())
+        )
+
+
+def _has_more(reader: DecisionReader) -> bool:
+    return len(reader.read().last) > 0
+
+
+def _cpu_s(pid: int) -> float:
+    """How long it has run so far. The kernel counts in hundredths of a second."""
+    stat = _read_proc(pid, "stat")
+    fields = stat[stat.rindex(b")") + 1 :].split()
+    return sum(map(int, fields[_UTIME : _UTIME + 2])) / _CLOCK_TICKS_A_SECOND
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(_read_proc(pid, "statm").split()[_RESIDENT]) * _PAGE_BYTES
+
+
+def _read_proc(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        raise BenchError(f"process {pid} has ended while it was measured") from None
+
+
+def _wait(is_so: Callable[[], bool], deadline_s: float, otherwise: str) -> None:
+    while not is_so():
+        if time.monotonic() > deadline_s:
+            raise BenchError(f"the stack is not steady within {STEADY_S:g} s: {otherwise}")
+        time.sleep(LOOK_S)

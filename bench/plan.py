@@ -1,0 +1,104 @@
+"""What a run of the bench measures, and for how long: the full run, and the quick one.
+
+Plain data. Seconds are those in which figures are taken; starting and ending come on top.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class LatencyRun(NamedTuple):
+    """Tick to decision at one rate."""
+
+    rate: float
+    seconds: float
+    symbols: int = 4
+    strategies: int = 1
+
+
+class ThroughputRun(NamedTuple):
+    """The search for the highest rate that holds."""
+
+    symbols: int
+    strategies: int
+    seconds: float
+    """Of a trial that counts."""
+    trials: int
+    """At most."""
+
+
+class OrdersRun(NamedTuple):
+    """Clients that send orders."""
+
+    clients: int
+    under_way: int
+    """How many orders each keeps unanswered."""
+    orders: int
+    """Of each."""
+
+
+class SideBySide(NamedTuple):
+    """The stack, the floor and the alternatives, round by round."""
+
+    rounds: int
+    paced_s: float
+    """Seconds of the load that is paced, for each program in each round."""
+    unpaced_s: float
+    """Of each load that goes as fast as it can; 0 leaves these out."""
+    rate: float
+    """Of the load that is paced, in ticks a second."""
+    symbols: int
+
+
+class Plan(NamedTuple):
+    """Everything."""
+
+    latency: tuple[LatencyRun, ...]
+    throughput: tuple[ThroughputRun, ...]
+    stage_symbols: tuple[int, ...]
+    stage_s: float
+    """For each stage, with each number of symbols."""
+    orders: tuple[OrdersRun, ...]
+    rest_s: float
+    segment_symbols: tuple[int, ...]
+    side_by_side: SideBySide
+
+
+RATES: Final = (200.0, 2_000.0, 20_000.0, 200_000.0)
+
+FULL: Final = Plan(
+    latency=(
+        LatencyRun(200.0, 30.0),
+        *(LatencyRun(rate, 20.0) for rate in RATES[1:]),
+        *(LatencyRun(20_000.0, 6.0, symbols=symbols) for symbols in (100, 5_000)),
+        *(LatencyRun(20_000.0, 6.0, strategies=strategies) for strategies in (2, 4)),
+    ),
+    throughput=tuple(
+        ThroughputRun(symbols, strategies, 10.0, 5)
+        for symbols in (4, 100, 5_000)
+        for strategies in (1, 4)
+    ),
+    stage_symbols=(4, 100, 5_000),
+    stage_s=0.4,
+    orders=(
+        OrdersRun(1, 1, 3_000),
+        OrdersRun(1, 2_000, 100_000),
+        OrdersRun(4, 2_000, 50_000),
+        OrdersRun(16, 500, 12_000),
+    ),
+    rest_s=15.0,
+    segment_symbols=(4, 100, 1_000, 5_000, 10_000),
+    side_by_side=SideBySide(rounds=5, paced_s=1.5, unpaced_s=1.5, rate=2_000.0, symbols=100),
+)
+
+QUICK: Final = Plan(
+    latency=(LatencyRun(2_000.0, 1.0), LatencyRun(200_000.0, 1.0)),
+    throughput=(ThroughputRun(100, 1, 1.0, 2),),
+    stage_symbols=(100,),
+    stage_s=0.1,
+    orders=(OrdersRun(1, 1, 200), OrdersRun(4, 2_000, 5_000)),
+    rest_s=1.0,
+    segment_symbols=(4, 5_000),
+    side_by_side=SideBySide(rounds=1, paced_s=0.3, unpaced_s=0.0, rate=2_000.0, symbols=100),
+)

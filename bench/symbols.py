@@ -1,0 +1,20 @@
+"""As many symbols as a measurement wants."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from lib.settings import Settings
+
+
+def symbols_of(count: int) -> tuple[str, ...]:
+    """Return so many symbols: the usual ones where they are enough, S0000, S0001 … otherwise."""
+    usual = Settings().symbols
+    if count <= len(usual):
+        return usual[:count]
+    return tuple(f"S{number:04d}" for number in range(count))
+
+
+def settings_for(symbols: int) -> Settings:
+    """Return the default settings with so many symbols."""
+    return replace(Settings(), symbols=symbols_of(symbols))

@@ -1,0 +1,221 @@
+"""A stack of one's own, beside any other: for experiments and measurements.
+
+It is `main.py` with settings that share no port, no name and no directory with another stack, in a
+directory that holds everything of it. Nothing in it is special: the roles, and the supervisord that
+runs them, are those that anybody runs. It is ended with the program that started it, however that
+ends, and its files stay until `remove_files`, for whoever wants to know what was wrong with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from lib.settings import PROJECT_ROOT, Settings
+from lib.stack import wake_supervisord
+
+START_S: Final = 20.0
+"""How long supervisord may take to listen."""
+STOP_S: Final = 30.0
+"""How long the stack may take to end: `main.py` allows supervisord 18 s."""
+UPDATE_S: Final = 30.0
+"""How long supervisord may take to stop and start the programs whose configuration has changed."""
+LOOK_S: Final = 0.05
+PRIVATE: Final = "private-"
+"""How the directory of a private stack begins."""
+CONFIG: Final = "trading.toml"
+"""Its settings, in its directory."""
+OUTPUT: Final = "main.out"
+"""Where its `main.py` tells its story."""
+
+
+class PrivateStackError(Exception):
+    """A private stack does not start, or not as it should (one line for people)."""
+
+
+class PrivateStack:
+    """A stack that is ours. Leaving the `with` block ends it. For one thread."""
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        """See `start_private_stack`: of settings that nobody else has, in a directory of theirs."""
+        self.settings = settings
+        self.directory = directory
+        self.var_dir = settings.var_dir
+        self.main = _start_main(directory)
+        """The process of `main.py`."""
+
+    def write_settings(self, settings: Settings) -> None:
+        """Change the settings. A role goes by them from its next start on."""
+        self.settings = settings
+        (self.directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
+
+    def start_again(self) -> None:
+        """Start `main.py` once more, which must have ended; the var directory is the same."""
+        self.main = _start_main(self.directory)
+
+    def wait_until_it_listens(self) -> None:
+        """Wait for supervisord. Raises PrivateStackError with what `main.py` said last."""
+        if comes_to_listen(self.var_dir, self.main):
+            return
+        time.sleep(LOOK_S)  # for its last words to be written
+        said = (self.directory / OUTPUT).read_text(errors="replace").strip().splitlines()
+        reason = said[-1] if said else "main.py says nothing"
+        raise PrivateStackError(f"no private stack can be started: {reason}")
+
+    def reconfigure(self, change: Callable[[str], str]) -> None:
+        """Change the configuration of its supervisord, which restarts and adds what is affected.
+
+        `change` makes the new text of the old one. Raises PrivateStackError.
+        """
+        configuration = self.var_dir / "supervisord.conf"
+        changed = change(configuration.read_text(encoding="utf-8"))
+        configuration.write_text(changed, encoding="utf-8")
+        try:
+            result = subprocess.run(
+                [sys.executable, "-m", "supervisor.supervisorctl", "-c", configuration, "update"],
+                capture_output=True,
+                text=True,
+                timeout=UPDATE_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PrivateStackError(f"supervisorctl update takes over {UPDATE_S:g} s") from None
+        if result.returncode != 0:
+            said = (result.stdout + result.stderr).strip()
+            raise PrivateStackError(f"supervisorctl update: {said}")
+
+    def end(self) -> None:
+        """End the stack. May be called again."""
+        if self.main.poll() is not None:
+            return
+        self.main.send_signal(signal.SIGINT)
+        try:
+            self.main.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.main.kill()  # supervisord is told by the kernel, and the roles after it
+            self.main.wait()
+
+    def remove_files(self) -> None:
+        """Remove the files of a stack that has ended."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
+
+
+def start_private_stack(settings: Settings, parent: Path, book_prefix: str) -> PrivateStack:
+    """Start a stack with these settings but for what nobody else may have.
+
+    Its directory is made in `parent`, and the name of its price book begins with `book_prefix`.
+    Returns when supervisord listens. Raises PrivateStackError, and leaves nothing behind then.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix=PRIVATE, dir=parent))  # what stays of others stays
+        settings = private_settings(settings, directory, book_prefix)
+        (directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
+    except OSError as error:
+        raise PrivateStackError(
+            f"no private stack can be started: {error.filename}: {error.strerror}"
+        ) from None
+    stack = PrivateStack(settings, directory)
+    try:
+        stack.wait_until_it_listens()
+    except BaseException:
+        stack.end()
+        stack.remove_files()
+        raise
+    return stack
+
+
+def private_settings(settings: Settings, directory: Path, book_prefix: str) -> Settings:
+    """Return the same settings with ports, names and directories that nobody else has."""
+    price_port, news_port, order_port, dashboard_port = free_ports(4)
+    replace = msgspec.structs.replace
+    return replace(
+        settings,
+        var_dir=directory / "var",
+        gateway=replace(settings.gateway, price_port=price_port, news_port=news_port),
+        price_book=replace(settings.price_book, name=f"{book_prefix}{directory.name}"),
+        order_manager=replace(settings.order_manager, port=order_port),
+        dashboard=replace(settings.dashboard, port=dashboard_port),
+    )
+
+
+def to_toml(settings: Settings) -> str:
+    """Write settings as a settings file. JSON's strings, numbers and lists are TOML's too."""
+    tables = msgspec.to_builtins(settings, enc_hook=str)
+    sections = {key: value for key, value in tables.items() if isinstance(value, dict)}
+    top = {key: value for key, value in tables.items() if key not in sections}
+    lines = []
+    for section, keys in {"": top, **sections}.items():
+        lines += [f"[{section}]"] if section else []
+        lines += [f"{key} = {json.dumps('' if v is None else v)}" for key, v in keys.items()]
+    return "\n".join(lines) + "\n"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses at the moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def comes_to_listen(var_dir: Path, starter: subprocess.Popen[bytes]) -> bool:
+    """Wait for a supervisord; False if what starts it fails, or takes longer than `START_S`."""
+    deadline_s = time.monotonic() + START_S
+    while not wake_supervisord(var_dir):
+        if starter.poll() or time.monotonic() > deadline_s:
+            return False
+        time.sleep(LOOK_S)
+    return True
+
+
+def _start_main(directory: Path) -> subprocess.Popen[bytes]:
+    """Start `main.py` with the settings in a private stack's directory."""
+    environment = {key: value for key, value in os.environ.items() if key != "TRADING_VAR_DIR"}
+    main = subprocess.Popen(
+        [sys.executable, PROJECT_ROOT / "main.py", "--config", directory / CONFIG],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # Ctrl-C is for us, and we end it in our own time
+    )
+    # It ends when nobody reads its output any more: so it does not outlive us, however we end.
+    threading.Thread(target=_copy_output, args=(main, directory / OUTPUT), daemon=True).start()
+    return main
+
+
+def _copy_output(main: subprocess.Popen[bytes], path: Path) -> None:
+    assert main.stdout
+    with path.open("ab", buffering=0) as file:
+        while data := os.read(main.stdout.fileno(), 4096):
+            file.write(data)

@@ -1,0 +1,156 @@
+"""The bench on real stacks: every tick is accounted for, and nothing is left behind.
+
+How long anything takes is asserted nowhere: only what is counted, and in which order things happen.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bench.footprint import measure_at_rest
+from bench.latency import measure_latency
+from bench.measured_stack import bench_dir, measured_stack
+from bench.observer import observe
+from bench.orders import measure_orders
+from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
+from bench.progress import Progress
+from bench.results import Recording
+from bench.run import run
+from bench.side_by_side import RIVALS, STACK
+from bench.throughput import measure_throughput
+from lib.settings import Settings
+from tests.helpers import PROJECT_ROOT, wait_until
+
+PROGRAMS = {"gateway", "orderbook", "order_manager", "strategy", "watchdog"}
+
+
+@pytest.fixture(autouse=True)
+def var_dir(monkeypatch) -> Iterator[Path]:
+    """A var directory of its own; whatever ran in it has ended and is gone in the end."""
+    before = set(segments())
+    with tempfile.TemporaryDirectory(prefix="tw-") as directory:
+        monkeypatch.setenv("TRADING_VAR_DIR", directory)
+        yield Path(directory)
+        assert [path for path in bench_dir().iterdir() if path.is_dir()] == []
+        wait_until(lambda: set(segments()) <= before, "the price books are gone")
+
+
+def segments() -> list[str]:
+    return [path.name for path in Path("/dev/shm").glob("bench-private-*")]
+
+
+def test_every_tick_that_was_published_meanwhile_was_seen_from_its_sending_to_its_decision() -> (
+    None
+):
+    found, gaps = measure_latency(LatencyRun(rate=2_000.0, seconds=1.0))
+    assert gaps == []
+    assert found.missed == 0
+    assert found.ticks == found.from_sent.count == found.from_intended.count
+    assert found.from_sent.curve_ns[0] > 0
+    assert found.from_sent.curve_ns[0] <= found.from_intended.curve_ns[0]
+    assert list(found.from_sent.curve_ns) == sorted(found.from_sent.curve_ns)
+    assert {usage.role for usage in found.usage} == PROGRAMS
+
+
+def test_what_is_observed_happens_in_order_and_orders_come_from_ticks() -> None:
+    settings = Settings()
+    gateway = settings.gateway.__class__(rate=4_000.0, news_interval=0.01)
+    strategy = settings.strategy.__class__(short_window=1, long_window=2)
+    changed = settings.__class__(gateway=gateway, strategy=strategy)
+    with measured_stack(changed, strategies=2) as stack:
+        seen = observe(stack, 2.0)
+        assert stack.pids().keys() == PROGRAMS | {"strategy-2"}
+    assert seen.blind == ()
+    assert len(seen.sequences) == seen.published
+    assert (seen.sequences[1:] - seen.sequences[:-1] == 1).all()
+    assert (seen.sent_ns[1:] >= seen.sent_ns[:-1]).all()
+    assert (seen.decided_ns > seen.sent_ns).all()
+    assert (seen.sent_ns >= seen.schedule.intended_ns(seen.sequences)).all()
+    assert len(seen.to_report_ns)
+    assert (seen.to_report_ns > 0).all()
+
+
+def test_a_rate_that_holds_is_found_and_every_tick_of_it_was_evaluated() -> None:
+    found, gaps = measure_throughput(ThroughputRun(symbols=4, strategies=1, seconds=1.0, trials=6))
+    assert gaps == []
+    held = [trial for trial in found.trials if trial.held]
+    assert held
+    for trial in held:
+        assert trial.published == trial.evaluated
+        assert trial.published >= 0.99 * trial.rate * trial.seconds
+    assert all(trial.why for trial in found.trials if not trial.held)
+    assert found.ticks_per_s > 0
+    assert {usage.role for usage in found.usage} == PROGRAMS
+
+
+def test_all_orders_of_all_clients_are_filled() -> None:
+    one, four = measure_orders([OrdersRun(1, 1, 50), OrdersRun(4, 100, 500)])
+    assert (one.clients, one.orders, one.answer.count) == (1, 50, 50)
+    assert (four.clients, four.orders, four.answer.count) == (4, 2_000, 2_000)
+    assert one.seconds > 0
+    assert four.seconds > 0
+
+
+def test_a_stack_at_rest_has_had_its_ring_gone_round() -> None:
+    usages = measure_at_rest(0.5)
+    assert {usage.role for usage in usages} == PROGRAMS
+    ring_bytes = 48 * Settings().price_book.ring_capacity
+    by_role = {usage.role: usage.resident_bytes for usage in usages}
+    for role in ("orderbook", "strategy"):  # who has it mapped is resident with it
+        assert by_role[role] > ring_bytes
+
+
+def test_a_whole_run_measures_everything_and_says_what_it_could_not() -> None:
+    plan = Plan(
+        latency=(LatencyRun(2_000.0, 0.2),),
+        throughput=(ThroughputRun(4, 1, 0.2, 1),),
+        stage_symbols=(4,),
+        stage_s=0.001,
+        orders=(OrdersRun(2, 2, 10),),
+        rest_s=0.1,
+        segment_symbols=(4,),
+        side_by_side=SideBySide(2, 0.1, 0.0, 2_000.0, 4),
+    )
+    said = io.StringIO()
+    found = run(plan, lambda total: Progress(said, total), "by hand", quick=True)
+    lists = (found.tick_to_decision, found.throughput, found.orders, found.segments, found.calls)
+    assert [len(records) for records in lists] == [1, 1, 1, 1, 2]
+    assert len(found.stages) == 6
+    assert {usage.role for usage in found.at_rest} == PROGRAMS
+    programs = {STACK, *(rival.name for rival in RIVALS)}
+    missing = {gap.partition(": ")[0] for gap in found.gaps}
+    assert {(hops.name, hops.round) for hops in found.hops} == {
+        (name, number) for name in programs - missing for number in range(2)
+    }
+    # Only what a package, or a compiler, is needed for may be missing.
+    assert missing <= programs - {STACK, "three bare processes", "multiprocessing.Queue"}
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Recording) == found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_bench_that_is_interrupted_stops_everything_and_writes_nothing(
+    var_dir: Path, number: int
+) -> None:
+    bench = subprocess.Popen(
+        [sys.executable, "-m", "bench", "--quick"],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "TRADING_VAR_DIR": str(var_dir)},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    wait_until(lambda: list(var_dir.glob("bench/private-*/var/supervisord.pid")), "a stack runs")
+    bench.send_signal(number)
+    _, said = bench.communicate(timeout=60)
+    assert bench.returncode == 130
+    assert said.decode().splitlines()[-1].startswith("interrupted")
+    assert not (var_dir / "bench" / "results.json").exists()

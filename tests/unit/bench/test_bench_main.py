@@ -1,0 +1,105 @@
+"""The command line: what is written where, and what the exit code says."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bench import __main__ as command
+from bench.__main__ import EXIT_GAPS, EXIT_INTERRUPTED, Interrupted, signals_as_interruption
+from bench.plan import FULL, QUICK
+from bench.results import Recording
+
+RECORDING = Recording(
+    "then", "now", 1.0, True, "python -m bench", {}, {}, {}, (), (), (), (), (), (), (), (), ()
+)
+
+
+@pytest.fixture
+def var_dir(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("TRADING_VAR_DIR", str(tmp_path / "var"))
+    return tmp_path / "var"
+
+
+@pytest.fixture
+def bench(var_dir: Path, monkeypatch) -> Callable[..., int]:
+    """Call it with a command line, and with what a run then does."""
+
+    def call(*arguments: str, outcome: Callable[..., Recording] = lambda *_: RECORDING) -> int:
+        monkeypatch.setattr("sys.argv", ["bench", *arguments])
+        monkeypatch.setattr(command, "run", outcome)
+        return command.main()
+
+    return call
+
+
+def test_the_figures_are_in_the_var_directory_and_where_else_they_are_wanted(
+    bench, var_dir: Path, tmp_path: Path
+) -> None:
+    assert bench("--json", str(tmp_path / "deep" / "figures.json")) == 0
+    for file in (var_dir / "bench" / "results.json", tmp_path / "deep" / "figures.json"):
+        assert msgspec.json.decode(file.read_bytes(), type=Recording) == RECORDING
+        assert [other.name for other in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize(("arguments", "plan"), [((), FULL), (("--quick",), QUICK)])
+def test_the_quick_run_is_another_plan(bench, arguments: tuple[str, ...], plan) -> None:
+    seen = []
+
+    def outcome(*given) -> Recording:
+        seen.append(given)
+        return RECORDING
+
+    bench(*arguments, outcome=outcome)
+    [(asked, _, _, quick)] = seen
+    assert (asked, quick) == (plan, plan is QUICK)
+
+
+def test_a_gap_is_in_the_exit_code_and_the_figures_are_written_all_the_same(
+    bench, var_dir: Path
+) -> None:
+    recording = msgspec.structs.replace(RECORDING, gaps=("ZeroMQ: not installed",))
+    assert bench(outcome=lambda *_: recording) == EXIT_GAPS
+    assert (var_dir / "bench" / "results.json").exists()
+
+
+def test_after_an_interruption_nothing_is_written(bench, var_dir: Path) -> None:
+    def outcome(*_) -> Recording:
+        os.kill(os.getpid(), signal.SIGINT)
+        return RECORDING
+
+    assert bench(outcome=outcome) == EXIT_INTERRUPTED
+    assert not (var_dir / "bench").exists()
+
+
+def test_figures_that_cannot_be_written_are_one_line(bench, var_dir: Path, capsys) -> None:
+    var_dir.mkdir()
+    (var_dir / "bench").touch()
+    assert bench() == EXIT_GAPS
+    [line] = capsys.readouterr().err.splitlines()
+    assert "cannot write the figures" in line
+    assert str(var_dir / "bench") in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_end_that_a_signal_asks_for_is_not_interrupted_by_a_second_one(number: int) -> None:
+    ended = []
+    before = signal.getsignal(number)
+
+    def measure() -> None:
+        with signals_as_interruption():
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                os.kill(os.getpid(), number)
+                ended.append(True)
+
+    with pytest.raises(Interrupted):
+        measure()
+    assert ended == [True]
+    assert signal.getsignal(number) == before

@@ -1,0 +1,83 @@
+"""A run does all that is planned, and what fails leaves a gap and nothing else."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from bench.errors import BenchError
+from bench.plan import FULL, QUICK, RATES, Plan
+from bench.progress import Progress
+from bench.results import Segment
+from bench.rival import RivalUnavailable
+from bench.run import Found, Step, perform, steps
+
+MINUTES_15_S = 900
+
+
+def do(*todo: Step) -> tuple[Found, str]:
+    stream = io.StringIO()
+    found = perform(todo, lambda total: Progress(stream, total))
+    return found, stream.getvalue()
+
+
+def failing(error: BaseException):
+    def run(_found: Found, _progress: Progress) -> None:
+        raise error
+
+    return run
+
+
+def finding(found: Found, _progress: Progress) -> None:
+    found.segments.append(Segment(1, 1, 1, 1))
+
+
+def test_a_step_that_fails_leaves_a_gap_and_the_others_go_on() -> None:
+    found, said = do(Step("this", 1.0, failing(BenchError("no stack"))), Step("that", 1.0, finding))
+    assert found.gaps == ["this: no stack"]
+    assert len(found.segments) == 1
+    assert "not measured: this: no stack" in said
+
+
+def test_what_is_missing_in_every_round_is_one_gap() -> None:
+    missing = failing(RivalUnavailable("pyzmq is not installed"))
+    found, _ = do(*(Step(f"round {n}: ZeroMQ", 1.0, missing, "ZeroMQ") for n in range(5)))
+    assert found.gaps == ["ZeroMQ: pyzmq is not installed"]
+
+
+def test_of_a_traceback_the_gap_says_what_went_wrong() -> None:
+    found, _ = do(Step("this", 1.0, failing(BenchError("Traceback:\n  line\nOSError: full\n"))))
+    assert found.gaps == ["this: OSError: full"]
+
+
+def test_a_mistake_of_ours_is_no_gap() -> None:
+    with pytest.raises(ZeroDivisionError):
+        do(Step("this", 1.0, failing(ZeroDivisionError())))
+
+
+def test_one_run_knows_nothing_of_what_another_has_found() -> None:
+    do(Step("this", 1.0, finding))
+    found, _ = do()
+    assert found.segments == []
+
+
+@pytest.mark.parametrize(("plan", "limit_s"), [(FULL, MINUTES_15_S), (QUICK, 60)])
+def test_a_run_is_expected_to_end_in_time(plan: Plan, limit_s: float) -> None:
+    assert sum(step.expected_s for step in steps(plan)) < limit_s
+
+
+def test_a_full_run_covers_all_rates_symbols_strategies_and_clients() -> None:
+    assert {one.rate for one in FULL.latency} >= set(RATES)
+    assert {(one.symbols, one.strategies) for one in FULL.throughput} == {
+        (symbols, strategies) for symbols in (4, 100, 5_000) for strategies in (1, 4)
+    }
+    assert all(one.seconds == 10.0 for one in FULL.throughput)
+    assert {one.clients for one in FULL.orders} == {1, 4, 16}
+
+
+@pytest.mark.parametrize("plan", [FULL, QUICK])
+def test_the_stack_beside_the_others_has_as_many_symbols_as_one_whose_rate_is_known(
+    plan: Plan,
+) -> None:
+    assert (plan.side_by_side.symbols, 1) in {(t.symbols, t.strategies) for t in plan.throughput}

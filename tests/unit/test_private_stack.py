@@ -1,0 +1,87 @@
+"""The settings of a private stack; that it ends, and what it says when it cannot start."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lib.private_stack import (
+    PrivateStackError,
+    private_settings,
+    start_private_stack,
+    to_toml,
+)
+from lib.segment_files import SHM_DIR
+from lib.settings import Settings, load_settings
+from tests.helpers import wait_until
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A socket's path may have about 100 characters; pytest's tmp_path can be longer."""
+    with tempfile.TemporaryDirectory(prefix="tw-") as directory:
+        yield Path(directory)
+
+
+def test_settings_written_as_a_file_are_read_as_the_same(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(Settings(), symbols=("A", 'B"\\'), var_dir=tmp_path / "var")
+    (tmp_path / "trading.toml").write_text(to_toml(settings))
+    assert load_settings(tmp_path / "trading.toml") == settings
+
+
+def test_a_tape_stays_the_tape(tmp_path: Path) -> None:
+    gateway = msgspec.structs.replace(
+        Settings().gateway, source="csv", csv_path=tmp_path / "tape.csv"
+    )
+    (tmp_path / "tape.csv").touch()
+    settings = msgspec.structs.replace(Settings(), gateway=gateway)
+    (tmp_path / "trading.toml").write_text(to_toml(settings))
+    assert load_settings(tmp_path / "trading.toml").gateway == gateway
+
+
+def test_a_private_stack_shares_no_port_name_or_directory(tmp_path: Path) -> None:
+    public = Settings()
+    private = private_settings(public, tmp_path, "mine-")
+    ports = [
+        (s.gateway.price_port, s.gateway.news_port, s.order_manager.port, s.dashboard.port)
+        for s in (public, private)
+    ]
+    assert len({*ports[0], *ports[1]}) == 8
+    assert private.price_book.name == f"mine-{tmp_path.name}"
+    assert private.var_dir.parent == tmp_path
+    assert private.strategy == public.strategy
+    assert private.gateway.rate == public.gateway.rate
+
+
+def test_what_cannot_be_started_says_why_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    parent = tmp_path / "a" / "directory ;whose name supervisord cannot take"
+    with pytest.raises(PrivateStackError, match="supervisord cannot take a path"):
+        start_private_stack(Settings(), parent, "tw-test-")
+    assert list(parent.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PrivateStackError, match=r"file/x: Not a directory"):
+        start_private_stack(Settings(), tmp_path / "file" / "x", "tw-test-")
+
+
+def test_a_private_stack_runs_is_reconfigured_and_ends(short_path: Path) -> None:
+    prefix = f"tw-test-{secrets.token_hex(4)}-"
+    with start_private_stack(Settings(), short_path, prefix) as stack:
+        segment = SHM_DIR / stack.settings.price_book.name
+        wait_until(segment.exists, "the orderbook has made its price book")
+        beside = stack.var_dir / "beside"
+        stack.reconfigure(
+            lambda text: f"{text}\n[program:beside]\ncommand=touch {beside}\nautorestart=false\n"
+        )
+        wait_until(beside.exists, "the program that was added has run")
+    assert stack.main.returncode == 0
+    assert not segment.exists()
+    stack.remove_files()
+    assert not stack.directory.exists()

@@ -27,10 +27,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
+from bench.errors import BenchError
+from bench.measured_stack import measured_stack
 from bench.profiles import Hot, Load, Profile, Profiled
-from chaos.target import TargetError, find_target
+from bench.symbols import settings_for
 from lib.clock import SECOND_NS, utc_stamp
+from lib.decision_log import DecisionReader
 from lib.settings import PROJECT_ROOT
 
 OUTPUT: Final = PROJECT_ROOT / "var" / "bench" / "profile.json"
@@ -108,7 +112,7 @@ def record() -> Profile:
         print(f"profile, {name}: {seconds:.0f} s ...", flush=True)
         try:
             loads.append(_profile(sampler, rate, symbols))
-        except (CannotSampleError, TargetError, OSError) as error:
+        except (CannotSampleError, BenchError, OSError) as error:
             gaps.append(f"{name}: {error}")
     said = subprocess.run([sampler, "--version"], capture_output=True, text=True, check=False)
     return Profile(began_utc, said.stdout.strip(), SAMPLES_PER_S, tuple(loads), tuple(gaps))
@@ -125,24 +129,36 @@ def _sampler() -> Path:
 
 
 def _profile(sampler: Path, rate: float, symbols: int) -> Load:
-    """Run a private stack and look at it. Raises CannotSampleError, TargetError and OSError."""
-    names = ", ".join(f'"S{number:04}"' for number in range(symbols))
-    with tempfile.TemporaryDirectory(prefix="profile-") as directory:
-        config = Path(directory) / "trading.toml"
-        config.write_text(f"symbols = [{names}]\n[gateway]\nrate = {rate}\n")
-        with find_target(config, PROJECT_ROOT / "var", needs_private=True) as target:
-            processes = target.wait_until_steady()
-            pids = {role: processes[role].pid for role in HOT_DAEMONS}
-            time.sleep(SETTLE_S)
-            before, first, begin_ns = _cpu_times(pids), target.last_evaluated()[1], _now_ns()
-            time.sleep(COUNTED_S)
-            after, last, end_ns = _cpu_times(pids), target.last_evaluated()[1], _now_ns()
-            stacks = {
-                role: _sample(sampler, role, pid, Path(directory)) for role, pid in pids.items()
-            }
-        target.remove_files()
+    """Run a private stack and look at it. Raises CannotSampleError, BenchError and OSError."""
+    settings = settings_for(symbols)
+    settings = replace(settings, gateway=replace(settings.gateway, rate=rate))
+    with (
+        tempfile.TemporaryDirectory(prefix="profile-") as directory,
+        measured_stack(settings) as stack,
+    ):
+        pids = _hot_pids(stack.pids())
+        [decisions] = stack.decision_readers()
+        time.sleep(SETTLE_S)
+        before, first, begin_ns = _cpu_times(pids), _last_evaluated(decisions), _now_ns()
+        time.sleep(COUNTED_S)
+        after, last, end_ns = _cpu_times(pids), _last_evaluated(decisions), _now_ns()
+        stacks = {role: _sample(sampler, role, pid, Path(directory)) for role, pid in pids.items()}
     daemons = tuple(profiled(role, before[role], after[role], stacks[role]) for role in pids)
     return Load(rate, symbols, (end_ns - begin_ns) / SECOND_NS, last - first, daemons)
+
+
+def _hot_pids(pids: Mapping[str, int]) -> dict[str, int]:
+    if missing := [role for role in HOT_DAEMONS if role not in pids]:
+        raise BenchError(f"not running: {', '.join(missing)}")
+    return {role: pids[role] for role in HOT_DAEMONS}
+
+
+def _last_evaluated(decisions: DecisionReader) -> int:
+    """Return the sequence of that tick. Raises BenchError if none came since the last call."""
+    last = decisions.read().last
+    if not len(last):
+        raise BenchError("no tick arrives at the strategy")
+    return int(last[-1])
 
 
 def _now_ns() -> int:

@@ -42,7 +42,7 @@ from bench.side_by_side import (
     stack_hops,
 )
 from bench.stages import measure_alone
-from bench.throughput import measure_throughput
+from bench.throughput import RING_TICKS, measure_throughput
 from lib.clock import utc_stamp
 from lib.machine import machine_facts, software_facts
 
@@ -70,6 +70,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "gateway": {
         "news_interval": f"{NEWS_INTERVAL_S:g} for tick to decision, {NO_NEWS_S:g} for orders"
     },
+    "price_book": {"ring_capacity": f"{RING_TICKS} for throughput, and beside the alternatives"},
 }
 """Where the settings of private stacks are not the default; rates and symbols stand elsewhere."""
 

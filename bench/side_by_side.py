@@ -26,8 +26,7 @@ from bench.observer import observe
 from bench.plan import SideBySide
 from bench.results import Hops, Latency, Throughput
 from bench.rival import Load, Outcome
-from bench.symbols import settings_for
-from bench.throughput import watch
+from bench.throughput import fast_settings, watch
 
 STACK: Final = "stack"
 AS_IT_LIKES: Final = 0
@@ -105,7 +104,7 @@ def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterabl
 
     Raises BenchError, also for a rate that is not known.
     """
-    settings = settings_for(plan.symbols)
+    settings = fast_settings(plan.symbols)
     paced = replace(settings, gateway=replace(settings.gateway, rate=plan.rate))
     with measured_stack(paced) as stack:
         time.sleep(WARM_UP_S)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,6 +29,8 @@ from bench.results import Recording
 from bench.run import run
 from bench.side_by_side import RIVALS, STACK
 from bench.throughput import measure_throughput
+from lib.private_stack import PrivateStack, start_private_stack
+from lib.segment_files import SHM_DIR
 from lib.settings import Settings
 from tests.helpers import PROJECT_ROOT, wait_until
 
@@ -37,21 +40,23 @@ PROGRAMS = {"gateway", "orderbook", "order_manager", "strategy", "watchdog"}
 @pytest.fixture(autouse=True)
 def var_dir(monkeypatch) -> Iterator[Path]:
     """A var directory of its own; whatever ran in it has ended and is gone in the end."""
-    before = set(segments())
+    books = []
+
+    def start(*arguments: Any) -> PrivateStack:
+        stack = start_private_stack(*arguments)
+        books.append(stack.settings.price_book.name)
+        return stack
+
+    monkeypatch.setattr("bench.measured_stack.start_private_stack", start)
     with tempfile.TemporaryDirectory(prefix="tw-") as directory:
         monkeypatch.setenv("TRADING_VAR_DIR", directory)
         yield Path(directory)
         assert [path for path in bench_dir().iterdir() if path.is_dir()] == []
-        wait_until(lambda: set(segments()) <= before, "the price books are gone")
+        left = [file.name for name in books for file in SHM_DIR.glob(f"{name}*")]
+        assert left == []
 
 
-def segments() -> list[str]:
-    return [path.name for path in Path("/dev/shm").glob("bench-private-*")]
-
-
-def test_every_tick_that_was_published_meanwhile_was_seen_from_its_sending_to_its_decision() -> (
-    None
-):
+def test_every_tick_that_was_published_was_seen_from_its_sending_to_its_decision() -> None:
     found, gaps = measure_latency(LatencyRun(rate=2_000.0, seconds=1.0))
     assert gaps == []
     assert found.missed == 0

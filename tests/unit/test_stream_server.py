@@ -16,7 +16,6 @@ from lib.stream_server import (
     HEARTBEAT_NS,
     MAX_BATCH_FRAMES,
     MAX_CACHED_CHUNKS,
-    MAX_LAG_TICKS,
     REPLAY_TICKS,
     EncodedTape,
     NewsStream,
@@ -91,13 +90,13 @@ def test_a_frame_is_encoded_once_for_all_clients():
     assert tape.asked == 4
 
 
-def test_all_that_a_client_may_lag_behind_stays_encoded():
+def test_all_that_can_be_asked_for_again_stays_encoded():
     tape = Tape()
     encoded = EncodedTape(tape.encode)
     first = CHUNK_FRAMES // 2  # what is kept for replay may begin and end inside a chunk
-    encoded.pieces(first, MAX_LAG_TICKS)
+    encoded.pieces(first, REPLAY_TICKS)
     asked = tape.asked
-    for behind in range(0, MAX_LAG_TICKS, MAX_BATCH_FRAMES):
+    for behind in range(0, REPLAY_TICKS, MAX_BATCH_FRAMES):
         encoded.pieces(first + behind, MAX_BATCH_FRAMES)
     assert tape.asked == asked
 

@@ -36,7 +36,7 @@ from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.risk import Risk
 from lib.settings import RiskSettings, StrategySettings
 from lib.signals import BatchSignal, MovingAverageAndNews, Side, load_signal_class
-from lib.ticks import TICK
+from lib.ticks import TICK, Ticks
 from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
 from tests.helpers import fresh_ledger
 
@@ -98,7 +98,7 @@ class Desk:
         self.trader.begin_tape("tape")
         self.sequence = 0
 
-    def decide(self, ticks: np.ndarray, now_ns: int = NOW) -> list[Decision]:
+    def decide(self, ticks: Ticks, now_ns: int = NOW) -> list[Decision]:
         decisions = []
         for decision in self.trader.evaluate(ticks, now_ns):
             self.client.submit(decision.order, now_ns)
@@ -405,7 +405,7 @@ def test_a_batch_gives_exactly_the_orders_of_a_tick_at_a_time(
             one_by_one = [
                 decision
                 for tick in range(size)
-                for decision in single.decide(batch[tick : tick + 1], now_ns)
+                for decision in single.decide(batch[tick : tick + 1].tolist(), now_ns)
             ]
             assert seen(together) == seen(one_by_one)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,17 @@ def test_a_load_that_cannot_be_sampled_is_a_gap_and_the_other_is_not(monkeypatch
 
     assert [load.rate for load in found.loads] == [0.0]
     assert found.gaps == ("2,000 ticks/s: py-spy may not look at gateway: not permitted",)
+
+
+def test_a_stack_without_a_daemon_to_look_at_is_a_gap(monkeypatch):
+    class Stack:
+        def pids(self):
+            return {"gateway": 1, "order_manager": 2}
+
+    monkeypatch.setattr(profile, "measured_stack", lambda _settings: nullcontext(Stack()))
+    monkeypatch.setattr(profile, "_sampler", lambda: Path("/bin/true"))
+
+    found = record()
+
+    assert found.loads == ()
+    assert found.gaps[0] == "2,000 ticks/s: not running: orderbook, strategy"

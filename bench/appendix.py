@@ -28,7 +28,7 @@ def _blocks(profile: Profile) -> Iterator[str]:
         f"{profile.sampler or 'a sampler'} then found it, {whole(profile.samples_per_s)} times a "
         "second. A function's time contains what it calls outside of the project: NumPy, the "
         "interpreter, the kernel. A daemon that has just gone to sleep can look as if it worked, "
-        "so where there is little to do the share of `EventLoop.poll`, in which it waits, is too "
+        "so where there is little to do the share of `EventLoop._wait`, in which it waits, is too "
         f"large. Recorded on {profile.began_utc[:10]}."
     )
     for load in profile.loads:

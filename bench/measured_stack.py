@@ -105,14 +105,8 @@ class MeasuredStack:
             return {p.program: p.pid for p in self._supervisor.processes() if p.pid}
 
     def wait_until_steady(self) -> None:
-        """Wait until all programs run and every strategy evaluates."""
+        """Wait until every strategy evaluates, which takes the gateway and the orderbook too."""
         deadline_s = time.monotonic() + STEADY_S
-
-        def is_running() -> bool:
-            with self._told_as_bench_error("its programs are not known"):
-                return all(p.state == "RUNNING" for p in self._supervisor.processes())
-
-        # supervisord says RUNNING after a second, whatever the program has done in it.
         logs = [self._decisions(name) for name in self.client_ids]
         never = "not every strategy evaluates ticks"
         _wait(lambda: all(log.exists() for log in logs), deadline_s, never)

@@ -95,7 +95,10 @@ def take_replay(settings: Settings) -> int:
         address = settings.gateway.host, settings.gateway.price_port
         with socket.create_connection(address, REPLAY_S) as sock:
             sock.sendall(b"HELLO,1,1*")
+            give_up_s = time.monotonic() + REPLAY_S
             while ticks > 0:
+                if time.monotonic() > give_up_s:
+                    raise BenchError(f"{ticks:,} of {wanted:,} ticks of a replay did not come")
                 data = sock.recv(1 << 20)
                 if not data:
                     raise BenchError("the gateway has closed the connection of a replay")

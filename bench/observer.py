@@ -38,6 +38,10 @@ class Schedule(NamedTuple):
     start_ns: int
     first: int
 
+    def shifted(self, by_ns: int) -> Schedule:
+        """Return what it is after a `schedule_shifted`."""
+        return self._replace(start_ns=self.start_ns + by_ns)
+
     def intended_ns(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         """When each tick was to be sent."""
         periods = sequences - (self.first - 1)
@@ -96,7 +100,9 @@ class _Watch:
         self._schedule: Schedule | None = None
         self._shifted_ns = 0
         self._look_at_schedule()
-        self._shifted_ns = 0  # what was before is in the past
+        if self._schedule:  # what was shifted before is the schedule now
+            self._schedule = self._schedule.shifted(self._shifted_ns)
+        self._shifted_ns = 0
         self._ordered: dict[int, int] = {}
         self._answered: dict[int, int] = {}
 

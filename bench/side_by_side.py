@@ -26,7 +26,7 @@ from bench.observer import observe
 from bench.plan import SideBySide
 from bench.results import Hops, Latency, Throughput
 from bench.rival import Load, Outcome
-from bench.throughput import fast_settings, watch
+from bench.throughput import attempt, fast_settings
 
 STACK: Final = "stack"
 AS_IT_LIKES: Final = 0
@@ -90,11 +90,9 @@ def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[Hops]:
 def lossless_rate(found: Sequence[Throughput], symbols: int) -> float | None:
     """Return the rate for a stack that loses nothing; None if none was found to hold."""
     rates = [
-        trial.rate
+        one.trials[-1].rate  # that which confirmed it
         for one in found
-        if (one.symbols, one.strategies) == (symbols, 1)
-        for trial in one.trials
-        if trial.held
+        if (one.symbols, one.strategies) == (symbols, 1) and one.ticks_per_s
     ]
     return BELOW_HELD * max(rates) if rates else None
 
@@ -126,17 +124,18 @@ def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterabl
             return
         if lossless is None:
             raise BenchError("how fast it goes without loss is not known: no rate was held")
-        stack.set_rate(lossless)
-        time.sleep(WARM_UP_S)
-        delivered = watch(stack, plan.unpaced_s)
+        blind: list[str] = []
+        trial = attempt(stack, lossless, plan.unpaced_s, blind).trial
+        if not trial.held:
+            raise BenchError(f"round {number + 1} at {lossless:,.0f} ticks/s: {trial.why}")
         yield Hops(
             name=STACK,
             round=number,
             rate=0.0,
             ticks_a_message=AS_IT_LIKES,
             symbols=plan.symbols,
-            ticks=delivered.evaluated,
-            missing=delivered.gaps,
-            seconds=delivered.seconds,
+            ticks=trial.evaluated,
+            missing=trial.published - trial.evaluated,
+            seconds=trial.seconds,
             latency=None,
         )

@@ -20,8 +20,17 @@ from bench.comparison import (
     one_message_a_tick,
     paced_rates,
 )
+from bench.observer import LOOK_S
 from bench.results import Latency, Recording, TickToDecision, Usage
+from bench.side_by_side import BELOW_HELD
 from bench.targets import Judgement, at_rate
+from bench.throughput import (
+    CATCH_UP_S,
+    END_LAG_S,
+    FIRST_SHARE,
+    PUBLISHED_SHARE,
+    RESOLUTION,
+)
 from bench.units import digits, megabytes, millions, percent, times, us, whole
 from lib.clock import SECOND_NS
 from lib.markdown import table
@@ -254,7 +263,7 @@ def _footprint(recording: Recording) -> Iterator[str]:
     yield (
         "Each daemon by rate of ticks: its share of a core, and MB resident at the end. Resident "
         "counts the pages of the price book in every daemon that has touched them. *At rest* is "
-        "the default rate, with the ring gone round."
+        "the default rate, with the ring gone round; at a low rate it has not, in so short a time."
     )
     rows = []
     for role in _roles(usage for _, usages in loads for usage in usages):
@@ -303,7 +312,12 @@ def _comparison(recording: Recording) -> Iterator[str]:
         "![Latency and throughput of the stack, the floor and the alternatives, a dot each round]"
         f"({PLOTS}/{COMPARISON_PLOT})"
     )
-    yield "**One message a tick.** The stack batches what has arrived by itself; it has no switch."
+    yield (
+        "**One message a tick.** The stack batches what has arrived by itself; it has no switch. "
+        "As fast as they go, the others have flow control from end to end. The stack has none, "
+        "since no reader may hold up the writer: it runs by its gateway's schedule, at "
+        f"{percent(BELOW_HELD)} of the rate that was found to hold above."
+    )
     rates = {rate: contenders(recording, rate) for rate in paced_rates(recording)}
     fast = contenders(recording, UNPACED)
     yield _comparison_table(
@@ -311,8 +325,8 @@ def _comparison(recording: Recording) -> Iterator[str]:
         {rate: list(one_message_a_tick(found)) for rate, found in rates.items()},
     )
     yield (
-        "**The best batching of each**: of the sizes of message that were tried, the one that is "
-        "fastest."
+        "**The best batching of each**: with as many ticks in a message as its module fixes "
+        "(`BEST_BATCH`), which was found by trying powers of two."
     )
     best = list(best_batching(fast))
     sizes = {(one.name, one.ticks_a_message) for one in best}
@@ -403,13 +417,31 @@ def _method(recording: Recording) -> Iterator[str]:
         "nearest rank). A daemon's CPU time is what the kernel counts of it."
     )
     yield (
-        "What these figures do not tell: virtual cores are shared with other machines, and the "
-        "longest times may be theirs. Daemons, floor and alternatives share so few cores that "
-        "three busy processes wait for each other; with more cores the figures would be others, "
-        "and ratios too. All connections are on the loopback: there is no network card, no switch "
-        "and no cable in any time. The tape is a random walk, made as quickly as it is read; a "
-        "real feed parses somebody else's format. What is on disk is what this virtual machine's "
-        "disk says is there."
+        f"An observer looks every {1000 * LOOK_S:g} ms at the price book, which says when a tick "
+        "was sent, at the strategies' decision logs, which say when it was decided on, and at the "
+        "roles' logs; it shares the cores with the stack. Ticks of the warm-up do not count. A "
+        "rate is held if for all of a trial no tick was lost or lapped, "
+        f"{percent(PUBLISHED_SHARE)} of the ticks due were published, no strategy was "
+        f"ever {CATCH_UP_S:g} s behind nor "
+        f"{END_LAG_S:g} s at the end, and it holds so again. The first guess of a search is "
+        f"{percent(FIRST_SHARE)} of what an unpaced gateway delivers; it ends when the lowest rate "
+        f"that did not hold is at most {RESOLUTION:g} × the highest that did, or after a bounded "
+        "number of trials, all of which are listed. Stages and calls alone are the best of many "
+        "repetitions."
+    )
+    is_virtual = recording.machine.get("virtual")
+    shared_cores = (
+        "virtual cores are shared with other machines, and the longest times may be theirs. "
+        if is_virtual
+        else ""
+    )
+    yield (
+        f"What these figures do not tell: {shared_cores}Daemons, floor and alternatives share so "
+        "few cores that three busy processes wait for each other; with more cores the "
+        "figures would be others, and ratios too. All connections are on the loopback: "
+        "there is no network card, no switch and no cable in any time. The tape is a random walk, "
+        "made as quickly as it is read; a real feed parses somebody else's format. What is on "
+        "disk is what this machine's disk says is there."
     )
     if recording.gaps:
         yield "What could not be measured in this run:"

@@ -61,7 +61,7 @@ def test_what_comes_of_a_load_is_recorded_with_it() -> None:
 
 def throughput(symbols: int, strategies: int, *trials: tuple[float, bool]) -> Throughput:
     made = tuple(Trial(rate, 1.0, 1, 1, held, "") for rate, held in trials)
-    return Throughput(symbols, strategies, 1.0, made, ())
+    return Throughput(symbols, strategies, float(trials[-1][1]), made, ())
 
 
 @pytest.mark.parametrize("found", [[], [throughput(100, 1, (5e6, False))]])
@@ -69,10 +69,10 @@ def test_where_no_rate_held_it_is_not_known_how_fast_a_stack_goes_without_loss(f
     assert lossless_rate(found, 100) is None
 
 
-def test_a_stack_without_loss_is_paced_just_below_the_highest_rate_that_held() -> None:
+def test_a_stack_without_loss_is_paced_just_below_the_rate_that_was_confirmed() -> None:
     found = [
         throughput(4, 1, (9e6, True)),
         throughput(100, 4, (8e6, True)),
-        throughput(100, 1, (3e6, True), (4e6, True), (5e6, False)),
+        throughput(100, 1, (4e6, True), (5e6, True), (5e6, False), (4e6, True)),
     ]
     assert lossless_rate(found, 100) == BELOW_HELD * 4e6

@@ -10,11 +10,12 @@ import pytest
 from bench.errors import BenchError
 from bench.results import Trial
 from bench.throughput import (
+    CONFIRMATIONS,
     RESOLUTION,
     Attempt,
     Evaluated,
     Progress,
-    best_of,
+    confirm,
     search,
     why_not,
 )
@@ -33,11 +34,15 @@ def searched(first: float, capacity: float, trials: int = 20) -> list[Attempt]:
     return list(search(first, trials, try_rate))
 
 
+def held(attempts: list[Attempt]) -> list[float]:
+    """The rates that held."""
+    return [attempt.trial.rate for attempt in attempts if attempt.trial.held]
+
+
 @pytest.mark.parametrize("first", [1e3, 9e5, 1e6, 1.01e6, 8e6])
 def test_whatever_it_begins_with_it_finds_the_capacity(first: float) -> None:
-    best = best_of(searched(first, 1e6, trials=80))
-    assert best
-    assert 1e6 / RESOLUTION <= best.trial.rate <= 1e6
+    best = max(held(searched(first, 1e6, trials=80)))
+    assert 1e6 / RESOLUTION <= best <= 1e6
 
 
 def test_no_rate_is_tried_above_one_that_failed_or_below_one_that_held() -> None:
@@ -58,11 +63,31 @@ def test_it_does_not_ask_for_more_than_a_gateway_may_be_asked_for() -> None:
 
 
 def test_a_guess_that_is_far_too_high_is_left_behind_in_a_few_trials() -> None:
-    assert best_of(searched(10e6, 1e6, trials=5))
+    assert held(searched(10e6, 1e6, trials=5))
 
 
-def test_where_nothing_holds_there_is_no_best() -> None:
-    assert best_of(searched(1e6, 0.0, trials=5)) is None
+def confirmed(attempts: list[Attempt], capacity: float) -> list[tuple[float, bool]]:
+    """What is tried once more, on a stack that holds every rate up to its capacity."""
+
+    def try_rate(rate: float) -> Attempt:
+        return Attempt(Trial(rate, 1.0, 1, 1, rate <= capacity, ""), rate, ())
+
+    again = confirm(attempts, try_rate)
+    return [(attempt.trial.rate, attempt.trial.held) for attempt in again]
+
+
+def test_only_what_holds_twice_counts() -> None:
+    attempts = searched(1e6, 1.5e6, trials=4)
+    first, second, *_ = sorted(held(attempts), reverse=True)
+    assert confirmed(attempts, 1.5e6) == [(first, True)]
+    assert confirmed(attempts, second) == [(first, False), (second, True)]
+
+
+def test_where_nothing_holds_nothing_is_tried_again_and_otherwise_not_for_ever() -> None:
+    assert confirmed(searched(1e6, 0.0, trials=5), 1e6) == []
+    many = searched(1e3, 1e6, trials=20)
+    assert len(held(many)) > CONFIRMATIONS
+    assert [result for _, result in confirmed(many, 0.0)] == [False] * CONFIRMATIONS
 
 
 class Strategy:

@@ -69,13 +69,13 @@ RATES: Final = (200.0, 2_000.0, 20_000.0, 200_000.0)
 
 FULL: Final = Plan(
     latency=(
-        LatencyRun(200.0, 30.0),
-        *(LatencyRun(rate, 20.0) for rate in RATES[1:]),
+        LatencyRun(200.0, 20.0),
+        *(LatencyRun(rate, 15.0) for rate in RATES[1:]),
         *(LatencyRun(20_000.0, 6.0, symbols=symbols) for symbols in (100, 5_000)),
         *(LatencyRun(20_000.0, 6.0, strategies=strategies) for strategies in (2, 4)),
     ),
     throughput=tuple(
-        ThroughputRun(symbols, strategies, 10.0, 6)
+        ThroughputRun(symbols, strategies, 10.0, 5)
         for symbols in (4, 100, 5_000)
         for strategies in (1, 4)
     ),
@@ -89,7 +89,7 @@ FULL: Final = Plan(
     ),
     rest_s=15.0,
     segment_symbols=(4, 100, 1_000, 5_000, 10_000),
-    side_by_side=SideBySide(rounds=5, paced_s=1.5, unpaced_s=1.5, rate=2_000.0, symbols=100),
+    side_by_side=SideBySide(rounds=5, paced_s=1.2, unpaced_s=1.0, rate=2_000.0, symbols=100),
 )
 
 QUICK: Final = Plan(

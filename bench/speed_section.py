@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from bench.comparison import (
+    OTHER_WORK,
     STACK,
     UNPACED,
     Contender,
@@ -316,7 +317,9 @@ def _comparison(recording: Recording) -> Iterator[str]:
         "**One message a tick.** The stack batches what has arrived by itself; it has no switch. "
         "As fast as they go, the others have flow control from end to end. The stack has none, "
         "since no reader may hold up the writer: it runs by its gateway's schedule, at "
-        f"{percent(BELOW_HELD)} of the rate that was found to hold above."
+        f"{percent(BELOW_HELD)} of the rate that was found to hold above. "
+        f"{_listed(OTHER_WORK)} is not the same work, and nothing is judged by it: it shows what "
+        "reading the text costs."
     )
     rates = {rate: contenders(recording, rate) for rate in paced_rates(recording)}
     fast = contenders(recording, UNPACED)

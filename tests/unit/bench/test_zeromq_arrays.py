@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from bench.alternatives import zeromq_arrays
 from bench.alternatives.zeromq_arrays import ArrayAverages
+from bench.comparison import OTHER_WORK, Contender, fastest_alternative
+from bench.results import Hops
 from bench.rival import Averages, Load, Tape
 from tests.rivals import SECONDS, check_all_arrived, measured
 
@@ -39,3 +41,12 @@ def test_as_fast_as_it_goes_nothing_is_lost():
     outcome = measured(zeromq_arrays.measure, Load(0, SECONDS, zeromq_arrays.BEST_BATCH))
     assert outcome.ticks > 0
     assert outcome.missing == 0
+
+
+def test_nothing_is_judged_by_what_does_other_work():
+    assert zeromq_arrays.NAME in OTHER_WORK
+    fast, fastest = (
+        Contender(name, 64, 0.0, (Hops(name, 0, 0.0, 64, 4, ticks, 0, 1.0, None),))
+        for name, ticks in (("ZeroMQ", 1000), (zeromq_arrays.NAME, 9000))
+    )
+    assert fastest_alternative([fast, fastest]) == fast

@@ -133,7 +133,9 @@ def test_a_whole_run_measures_everything_and_says_what_it_could_not() -> None:
     assert len(found.stages) == 6
     assert {usage.role for usage in found.at_rest} == PROGRAMS
     programs = {STACK, *(rival.name for rival in RIVALS)}
-    missing = {gap.partition(": ")[0] for gap in found.gaps}
+    gaps = [gap.partition(": ")[0] for gap in found.gaps]
+    # In so short a time, on a busy machine, it may be that no rate holds twice.
+    missing = {what for what in gaps if not what.startswith("throughput")}
     assert {(hops.name, hops.round) for hops in found.hops} == {
         (name, number) for name in programs - missing for number in range(2)
     }

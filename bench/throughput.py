@@ -18,7 +18,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from bench.errors import BenchError
-from bench.measured_stack import MeasuredStack, UsageMeter, measured_stack
+from bench.measured_stack import MeasuredStack, Published, UsageMeter, measured_stack
 from bench.observer import read_events
 from bench.plan import ThroughputRun
 from bench.results import Throughput, Trial, Usage
@@ -62,7 +62,7 @@ class Attempt(NamedTuple):
 
     trial: Trial
     ticks_per_s: float
-    """What the slowest strategy evaluated, over the time from its first to its last decision."""
+    """What the slowest strategy evaluated, over the time up to its last decision."""
     usage: tuple[Usage, ...]
 
 
@@ -74,28 +74,24 @@ class Progress(NamedTuple):
     """The last one that it evaluated."""
     gaps: int
     """How many it has left out up to there."""
-    began_ns: int
-    ended_ns: int
-    """When it had decided the last tick before them, and when the last of them."""
-
-    @property
-    def seconds(self) -> float:
-        """How long it took over them; 0 before there were two decisions."""
-        return (self.ended_ns - self.began_ns) / SECOND_NS
+    seconds: float
+    """From when they began to count to the decision of the last of them; 0 before there is one."""
 
 
 class Evaluated:
     """Counts what one strategy evaluates of the ticks behind one of a tape. Pure but for `read`."""
 
-    def __init__(self, reader: DecisionReader, tape: str, after: int) -> None:
-        """Raises BenchError if the strategy evaluates another tape."""
-        if reader.tape != tape:
+    def __init__(self, reader: DecisionReader, begin: Published, begin_ns: int) -> None:
+        """Count the ticks that come after `begin`, from `begin_ns` on.
+
+        Raises BenchError if the strategy evaluates another tape.
+        """
+        if reader.tape != begin.tape:
             raise BenchError("a strategy evaluates another tape than the gateway's")
         self._reader = reader
-        self._after = after
+        self._after = self._last = begin.last
         self._count = 0
-        self._last = after
-        self._began_ns = self._ended_ns = 0
+        self._began_ns = self._ended_ns = begin_ns
         self.unseen = 0
         """Records that the bench itself was too slow for."""
 
@@ -109,16 +105,21 @@ class Evaluated:
         """Count these decisions, which follow on those before."""
         first, last, decided_ns, _ = decided
         begin = int(np.searchsorted(last, self._after, "right"))
-        if begin:
-            self._began_ns = int(decided_ns[begin - 1])
         if begin < len(last):
             begins = np.maximum(first[begin:], self._after + 1)
             self._count += int((last[begin:] - begins + 1).sum())
             self._last = int(last[-1])
-            self._began_ns = self._began_ns or int(decided_ns[begin])
             self._ended_ns = int(decided_ns[-1])
         gaps = self._last - self._after - self._count
-        return Progress(self._count, self._last, gaps, self._began_ns, self._ended_ns)
+        seconds = (self._ended_ns - self._began_ns) / SECOND_NS
+        return Progress(self._count, self._last, gaps, seconds)
+
+
+def count_from_now(stack: MeasuredStack) -> tuple[Published, list[Evaluated]]:
+    """Return how far the gateway is, and what counts the ticks behind that for each strategy."""
+    readers = stack.decision_readers()
+    begin, begin_ns = stack.published(), time.monotonic_ns()
+    return begin, [Evaluated(reader, begin, begin_ns) for reader in readers]
 
 
 def measure_throughput(
@@ -202,14 +203,13 @@ class Delivered(NamedTuple):
 
     @property
     def ticks_per_s(self) -> float:
-        """Over the time from its first to its last decision."""
+        """Over the time up to its last decision."""
         return self.evaluated / self.seconds
 
 
 def watch(stack: MeasuredStack, seconds: float) -> Delivered:
     """Watch a stack as it runs, for so long. Raises BenchError if nothing is evaluated."""
-    tape, after = stack.published()
-    counts = [Evaluated(reader, tape, after) for reader in stack.decision_readers()]
+    _, counts = count_from_now(stack)
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         time.sleep(LOOK_S)
@@ -233,9 +233,7 @@ def attempt(stack: MeasuredStack, rate: float, seconds: float, gaps: list[str]) 
 
 def _settle(stack: MeasuredStack, rate: float) -> None:
     """Let the strategies catch up with the gateway, for a bounded time, and everything warm up."""
-    readers = stack.decision_readers()
-    tape, after = stack.published()
-    counts = [Evaluated(reader, tape, after) for reader in readers]
+    _, counts = count_from_now(stack)
     give_up_s = time.monotonic() + SETTLE_S
     while time.monotonic() < give_up_s:
         time.sleep(LOOK_S)
@@ -250,10 +248,8 @@ def _attempt(
 ) -> Attempt:
     meter = UsageMeter(stack)
     read_events(log, (b"schedule_shifted",))  # what was before the trial
-    readers = stack.decision_readers()
-    tape, begin = stack.published()
+    (_, begin), counts = count_from_now(stack)
     begin_ns = time.monotonic_ns()
-    counts = [Evaluated(reader, tape, begin) for reader in readers]
     progress = [count.read() for count in counts]
     why = ""
     while (elapsed_s := (time.monotonic_ns() - begin_ns) / SECOND_NS) < seconds and not why:

@@ -31,12 +31,10 @@ chaos: $(VENV)/installed-bench
 	@$(VENV)/bin/python -m chaos.standard_set; held=$$?; \
 	    [ $$held -gt 1 ] || { $(WRITE_REPORT); } || exit; exit $$held
 
-# Figures are copied when all of them are there: an interrupted run changes nothing.
+# Each writes its figures when it has all of them: an interrupted one changes nothing.
 bench: $(VENV)/installed-bench
-	$(VENV)/bin/python -m bench
-	$(VENV)/bin/python -m bench.profile
-	@mkdir -p report/bench
-	cp var/bench/results.json var/bench/profile.json report/bench/
+	$(VENV)/bin/python -m bench --json report/bench/results.json
+	$(VENV)/bin/python -m bench.profile --json report/bench/profile.json
 
 report: $(VENV)/installed-bench
 	@$(WRITE_REPORT)

@@ -10,33 +10,27 @@ Exit codes: 0 the figures are written, 1 they cannot be, 130 after Ctrl-C (nothi
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Final
-
-import msgspec
 
 from bench.measured_stack import bench_dir
 from bench.plan import FULL, QUICK
+from bench.program import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_WRITTEN,
+    Interrupted,
+    signals_as_interruption,
+    write,
+)
 from bench.progress import Progress
-from bench.results import Recording
 from bench.run import run
 from lib.settings import DEFAULT_FILE, load_settings
 from lib.stack import wake_supervisord
 
 PROGRAM: Final = "python -m bench"
 RESULTS: Final = "results.json"
-EXIT_NOT_WRITTEN: Final = 1
-EXIT_INTERRUPTED: Final = 130
-
-
-class Interrupted(BaseException):
-    """Somebody wants the bench to end. No `Exception`: nothing may take it for a failure."""
 
 
 def main() -> int:
@@ -67,32 +61,6 @@ def main() -> int:
         return EXIT_NOT_WRITTEN
     print(f"{recording.seconds:,.0f} s; the figures are in {', '.join(map(str, files))}")
     return 0
-
-
-@contextmanager
-def signals_as_interruption() -> Iterator[None]:
-    """Raise Interrupted where SIGINT, SIGTERM or SIGHUP comes; once, the end is not interrupted."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        raise Interrupted
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def write(recording: Recording, file: Path) -> None:
-    """Write the figures as JSON; whoever reads the file finds all of it or the one before."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f"{file.name}.new")
-    new.write_bytes(msgspec.json.format(msgspec.json.encode(recording), indent=1) + b"\n")
-    new.replace(file)
 
 
 if __name__ == "__main__":

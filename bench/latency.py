@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from bench.errors import BenchError
 from bench.measured_stack import MeasuredStack, UsageMeter, measured_stack
-from bench.observer import Observation, observe
+from bench.observer import LAST_S, Observation, observe
 from bench.plan import LatencyRun
 from bench.results import Latency, TickToDecision, Usage
 from bench.symbols import settings_for
@@ -19,8 +19,8 @@ from lib.settings import Settings
 NEWS_INTERVAL_S: Final = 0.05
 """Ten times as often as by default: an order needs news, and there shall be many orders."""
 WARM_UP_S: Final = 1.5
-"""Between the start and the first tick that counts: Python compiles nothing any more, the windows
-are full (but for those of very many symbols), and the first connections are made."""
+"""Between the start and the first tick that counts, at least: Python compiles nothing any more and
+the first connections are made. With many symbols it is until their windows are full."""
 
 
 def latency_settings(run: LatencyRun) -> Settings:
@@ -30,10 +30,15 @@ def latency_settings(run: LatencyRun) -> Settings:
     return replace(settings, gateway=gateway)
 
 
+def warm_up_s(run: LatencyRun) -> float:
+    """Return how long a stack runs before ticks count."""
+    return max(WARM_UP_S, run.symbols * Settings().strategy.long_window / run.rate)
+
+
 def measure_latency(run: LatencyRun) -> tuple[TickToDecision, list[str]]:
     """Run a stack and observe it; return what came of it, and its gaps. Raises BenchError."""
     with measured_stack(latency_settings(run), run.strategies) as stack:
-        time.sleep(WARM_UP_S)
+        time.sleep(warm_up_s(run))
         return observe_latency(stack, run)
 
 
@@ -51,7 +56,12 @@ def judge(
     if not len(seen.sequences):
         raise BenchError("not a single tick was seen from its sending to its decision")
     intended_ns = seen.schedule.intended_ns(seen.sequences)
-    gaps = list(seen.blind)
+    gaps = []
+    if seen.unanswered:
+        gaps.append(
+            f"{seen.unanswered:,} orders had no execution report {LAST_S:g} s after the end, "
+            "and are in no figure"
+        )
     if seen.shifted_ns:
         gaps.append(
             f"the gateway was late by {seen.shifted_ns / SECOND_NS:.1f} s and shifted its "

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -63,8 +63,8 @@ class Observation(NamedTuple):
     """By how much the schedule was shifted meanwhile. A tick behind that has a later time."""
     to_report_ns: NDArray[np.int64]
     """From SENT_NS of its tick to the execution report of each order of the first strategy."""
-    blind: tuple[str, ...]
-    """What the observer itself has missed: ticks that it has not seen are in no figure."""
+    unanswered: int
+    """Orders that had no execution report LAST_S after the end."""
 
 
 def observe(stack: MeasuredStack, seconds: float) -> Observation:
@@ -123,7 +123,16 @@ class _Watch:
             time.sleep(LOOK_S)
 
     def observation(self, after: int, last: int, seconds: float, tape: str) -> Observation:
-        """Make of all that was seen what concerns the ticks behind `after`, up to `last`."""
+        """Make of all that was seen what concerns the ticks behind `after`, up to `last`.
+
+        Raises BenchError where the observer itself has missed something: what it has not seen
+        would look like ticks that the stack has lost.
+        """
+        if self._ticks_missed or self._decisions_missed:
+            raise BenchError(
+                f"the observer itself was too slow for {self._ticks_missed:,} ticks and "
+                f"{self._decisions_missed:,} decisions"
+            )
         if self._schedule is None:
             raise BenchError("the gateway has not said when its schedule began")
         if any(reader.tape != tape for reader in self._decision_readers):
@@ -143,14 +152,8 @@ class _Watch:
             self._schedule,
             self._shifted_ns,
             to_report_ns(sequences, sent_ns, self._ordered, self._answered),
-            tuple(self._blindness()),
+            len(self._ordered.keys() - self._answered.keys()),
         )
-
-    def _blindness(self) -> Iterable[str]:
-        if self._ticks_missed:
-            yield f"the observer itself was too slow for {self._ticks_missed:,} ticks of the ring"
-        if self._decisions_missed:
-            yield f"the observer itself was too slow for {self._decisions_missed:,} decisions"
 
     def _look(self) -> None:
         while True:

@@ -88,7 +88,7 @@ FULL: Final = Plan(
         OrdersRun(16, 500, 12_000),
     ),
     rest_s=15.0,
-    segment_symbols=(4, 100, 1_000, 5_000, 10_000),
+    segment_symbols=(4, 100, 1_000, 10_000),
     side_by_side=SideBySide(rounds=5, paced_s=1.2, unpaced_s=1.0, rate=2_000.0, symbols=100),
 )
 

@@ -41,8 +41,13 @@ OTHER_DOTS: Final = "#d55e00"
 DOT_ROW_INCHES: Final = 0.27
 """Of one row of a few dots."""
 DASHES: Final = (0, (4, 2))
-PANELS: Final = (3, 2)
+PANELS: Final = (5, 2)
 """Rows and columns of the plot of scale."""
+
+SCALE_RATE: Final = 20_000.0
+"""At which tick to decision was measured with other numbers of symbols and strategies."""
+LATENCY: Final = "microseconds from tick to decision"
+THOUSAND: Final = 1_000
 
 Line = tuple[str, Sequence[float], Sequence[float]]
 """What it is, where its points lie from left to right, and how high."""
@@ -106,15 +111,34 @@ def _centile(rarity: float, _: int | None) -> str:
 
 def draw_scale(recording: Recording, file: Path) -> None:
     """Draw how the figures grow: a panel a figure."""
+    usual = usual_latencies(recording)
+    scaled = [one for one in recording.tick_to_decision if one.rate == SCALE_RATE]
     with house_style():
-        figure, grid = pyplot.subplots(*PANELS, figsize=(WIDTH_INCHES, 9.6), layout="constrained")
+        figure, grid = pyplot.subplots(*PANELS, figsize=(WIDTH_INCHES, 15.5), layout="constrained")
         drawn: list[tuple[str, str, list[Line]]] = [
             ("million ticks/s end to end", "symbols", _throughput_by_symbols(recording)),
             ("million ticks/s end to end", "strategies", _throughput_by_strategies(recording)),
-            ("microseconds from tick to decision", "ticks/s", _latency_by_rate(recording)),
+            (LATENCY, "ticks/s", _latency_over(usual, lambda one: one.rate)),
+            (
+                f"{LATENCY}, {whole(SCALE_RATE)} ticks/s",
+                "symbols",
+                _latency_over(
+                    [one for one in scaled if one.strategies == 1], lambda one: one.symbols
+                ),
+            ),
+            (
+                f"{LATENCY}, {whole(SCALE_RATE)} ticks/s",
+                "strategies",
+                _latency_over(
+                    [one for one in scaled if one.symbols == usual[0].symbols],
+                    lambda one: one.strategies,
+                ),
+            ),
             ("nanoseconds a tick of a stage alone", "symbols", _stages_by_symbols(recording)),
             ("% of a core", "ticks/s", _cpu_by_rate(recording)),
             ("MB resident", "ticks/s", _memory_by_rate(recording)),
+            ("MB of shared memory", "symbols", _shared_by_symbols(recording)),
+            ("thousand durable orders/s", "clients", _orders_by_clients(recording)),
         ]
         for axes, (what, over, lines) in zip(grid.flat, drawn, strict=True):
             _draw_panel(axes, what, over, lines)
@@ -182,10 +206,12 @@ def _throughput_by_strategies(recording: Recording) -> list[Line]:
     )
 
 
-def _latency_by_rate(recording: Recording) -> list[Line]:
+def _latency_over(
+    found: Iterable[TickToDecision], over: Callable[[TickToDecision], float]
+) -> list[Line]:
     return _lines(
-        (label, one.rate, time_ns / MICROSECOND_NS)
-        for one in usual_latencies(recording)
+        (label, over(one), time_ns / MICROSECOND_NS)
+        for one in found
         for label, time_ns in (
             ("p50", one.from_sent.p50_ns),
             ("p99", one.from_sent.p99_ns),
@@ -195,11 +221,11 @@ def _latency_by_rate(recording: Recording) -> list[Line]:
 
 
 def _stages_by_symbols(recording: Recording) -> list[Line]:
-    largest = {
-        (stage.name, stage.symbols): stage
-        for stage in sorted(recording.stages, key=lambda stage: stage.batch_ticks)
-    }
-    return _lines((name, n, stage.ns_per_tick) for (name, n), stage in largest.items())
+    return _lines(
+        (stage.name, stage.symbols, stage.ns_per_tick)
+        for stage in recording.stages
+        if stage.batch_ticks > 1
+    )
 
 
 def _cpu_by_rate(recording: Recording) -> list[Line]:
@@ -215,6 +241,24 @@ def _memory_by_rate(recording: Recording) -> list[Line]:
         (usage.role, one.rate, usage.resident_bytes / MILLION)
         for one in usual_latencies(recording)
         for usage in one.usage
+    )
+
+
+def _shared_by_symbols(recording: Recording) -> list[Line]:
+    return _lines(
+        (f"a ring of {whole(one.ring_capacity)} ticks", one.symbols, one.measured_bytes / MILLION)
+        for one in recording.segments
+    )
+
+
+def _orders_by_clients(recording: Recording) -> list[Line]:
+    return _lines(
+        (
+            "one at a time" if one.under_way == 1 else "many under way",
+            one.clients,
+            one.orders / one.seconds / THOUSAND,
+        )
+        for one in recording.orders
     )
 
 

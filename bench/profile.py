@@ -7,7 +7,9 @@ stops for a moment what it looks at. Their CPU time is then divided among the fu
 they were found.
 
 py-spy needs to be allowed to trace processes, as root is, and a user who is their parent mostly is;
-where it cannot, the profile has a gap that says why, and the exit code is still 0.
+where it cannot, the profile has a gap that says why.
+
+Exit codes: 0 the profile is written, 1 it cannot be, 130 after Ctrl-C (nothing is written).
 """
 
 from __future__ import annotations
@@ -26,18 +28,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from bench.errors import BenchError
-from bench.measured_stack import measured_stack
+from bench.measured_stack import bench_dir, measured_stack
 from bench.profiles import Hot, Load, Profile, Profiled
+from bench.program import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_WRITTEN,
+    Interrupted,
+    signals_as_interruption,
+    write,
+)
 from bench.symbols import settings_for
 from lib.clock import SECOND_NS, utc_stamp
 from lib.decision_log import DecisionReader
 from lib.settings import PROJECT_ROOT
 
-OUTPUT: Final = PROJECT_ROOT / "var" / "bench" / "profile.json"
+PROGRAM: Final = "python -m bench.profile"
+OUTPUT: Final = "profile.json"
+"""In the directory of the bench."""
 HOT_DAEMONS: Final = ("gateway", "orderbook", "strategy")
 LOADS: Final = ((2_000.0, 100), (0.0, 100))
 """Rate (0: as fast as it goes) and symbols of each load."""
@@ -84,17 +94,31 @@ class CpuTime(NamedTuple):
 def main() -> int:
     """Record the profile; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.profile",
+        prog=PROGRAM,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, default=OUTPUT, help="%(default)s")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        default=bench_dir() / OUTPUT,
+        help="where to write it (%(default)s)",
+    )
     file: Path = parser.parse_args().json
-    profile = record()
+    try:
+        with signals_as_interruption():
+            profile = record()
+    except Interrupted:
+        print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
+        return EXIT_INTERRUPTED
     for gap in profile.gaps:
         print(f"not profiled: {gap}", file=sys.stderr)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
+    try:
+        write(profile, file)
+    except OSError as error:
+        print(f"cannot write the profile: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_NOT_WRITTEN
     return 0
 
 

@@ -65,7 +65,7 @@ class TickToDecision(Struct, frozen=True):
     seconds: float
     ticks: int
     missed: int
-    """Ticks that were lost or lapped; they are in no latency."""
+    """Ticks that were lost or lapped, or not decided 1 s after the end; they are in no latency."""
     from_sent: Latency
     """SENT_NS to the decision."""
     from_intended: Latency
@@ -96,10 +96,10 @@ class Throughput(Struct, frozen=True):
     symbols: int
     strategies: int
     ticks_per_s: float
-    """As measured over the trial that held, at the slowest strategy; 0 if none did."""
+    """As measured over the trial that held again, at the slowest strategy; 0 if none did."""
     trials: tuple[Trial, ...]
     usage: tuple[Usage, ...]
-    """In the trial that held."""
+    """In that trial."""
 
 
 class Stage(Struct, frozen=True):
@@ -109,6 +109,7 @@ class Stage(Struct, frozen=True):
     """generate, encode, decode, book write, book read, signal."""
     symbols: int
     batch_ticks: int
+    """1: the way of a few ticks, without arrays."""
     ns_per_tick: float
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from bench.errors import BenchError
 from bench.footprint import measure_at_rest, measure_segment
-from bench.latency import NEWS_INTERVAL_S, measure_latency
+from bench.latency import NEWS_INTERVAL_S, WARM_UP_S, measure_latency, warm_up_s
 from bench.orders import NO_NEWS_S, measure_orders
 from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
 from bench.progress import Progress
@@ -58,7 +58,7 @@ FILL_S: Final = 5.0
 """To have the ring gone round, and the gateway restarted and at rest."""
 RIVAL_S: Final = 1.2
 """A rival on top of its seconds, for each load."""
-ALONE: Final = 8
+ALONE: Final = 13
 """Stages and calls."""
 CLIENT_S: Final = 0.15
 """A client that sends orders: to start."""
@@ -154,7 +154,8 @@ def steps(plan: Plan) -> Iterator[Step]:
     """Return all steps of a plan."""
     for one in plan.latency:
         what = f"tick to decision at {one.rate:,.0f} ticks/s with {_scale(one)}"
-        yield Step(what, STACK_S + one.seconds, partial(_latency, one))
+        expected_s = STACK_S + warm_up_s(one) - WARM_UP_S + one.seconds
+        yield Step(what, expected_s, partial(_latency, one))
     for search in plan.throughput:
         expected_s = STACK_S + GUESS_S + search.trials * (TRIAL_S + 0.4 * search.seconds)
         yield Step(f"throughput with {_scale(search)}", expected_s, partial(_throughput, search))
@@ -169,12 +170,18 @@ def steps(plan: Plan) -> Iterator[Step]:
     side = plan.side_by_side
     for number in range(side.rounds):
         which = f"side by side, round {number + 1} of {side.rounds}"
-        expected_s = STACK_S + side.paced_s + (side.unpaced_s and TRIAL_S + side.unpaced_s)
-        yield Step(f"{which}: {STACK}", expected_s, partial(_stack_hops, side, number), STACK)
-        for rival in RIVALS:
-            expected_s = sum(RIVAL_S + load.seconds for load in loads_of(rival, side))
-            do = partial(_rival_hops, rival, side, number)
-            yield Step(f"{which}: {rival.name}", expected_s, do, rival.name)
+        programs = list(_side_by_side(side, number, which))
+        first = number % len(programs)  # nobody always comes after the same
+        yield from programs[first:] + programs[:first]
+
+
+def _side_by_side(side: SideBySide, number: int, which: str) -> Iterator[Step]:
+    expected_s = STACK_S + side.paced_s + (side.unpaced_s and TRIAL_S + side.unpaced_s)
+    yield Step(f"{which}: {STACK}", expected_s, partial(_stack_hops, side, number), STACK)
+    for rival in RIVALS:
+        expected_s = sum(RIVAL_S + load.seconds for load in loads_of(rival, side))
+        do = partial(_rival_hops, rival, side, number)
+        yield Step(f"{which}: {rival.name}", expected_s, do, rival.name)
 
 
 def _scale(one: LatencyRun | ThroughputRun) -> str:

@@ -21,7 +21,7 @@ from bench.comparison import (
     one_message_a_tick,
     paced_rates,
 )
-from bench.observer import LOOK_S
+from bench.observer import LAST_S, LOOK_S
 from bench.results import Latency, Recording, TickToDecision, Usage
 from bench.side_by_side import BELOW_HELD
 from bench.targets import Judgement, at_rate
@@ -32,7 +32,7 @@ from bench.throughput import (
     PUBLISHED_SHARE,
     RESOLUTION,
 )
-from bench.units import digits, megabytes, millions, percent, times, us, whole
+from bench.units import bare, digits, megabytes, millions, percent, times, us, whole
 from lib.clock import SECOND_NS
 from lib.markdown import table
 from lib.price_book_segment import Layout
@@ -46,6 +46,9 @@ COMPARISON_PLOT: Final = "comparison.svg"
 NOT_RECORDED: Final = "Nothing is recorded yet: `make bench` records it."
 NOT_MEASURED: Final = f"{Judgement.NOT_MEASURED.value.capitalize()}."
 NOTHING: Final = "-"
+
+HOPS: Final = 3
+"""Processes that a tick passes through: producer, relay, consumer."""
 
 
 def speed_section(recording: Recording | None) -> str:
@@ -90,13 +93,14 @@ def _tick_to_decision(recording: Recording) -> Iterator[str]:
     if not usual:
         yield NOT_MEASURED
         return
+    seconds = [bare(digits(one.seconds)) for one in usual]
     yield (
-        f"{whole(usual[0].symbols)} symbols, one strategy, every tick of "
-        f"{_listed(dict.fromkeys(digits(one.seconds) for one in usual))} s at each rate. Times are "
+        f"{whole(usual[0].symbols)} symbols, one strategy; every tick of {_listed(seconds)} s "
+        f"({_listed(whole(one.rate) for one in usual)} ticks/s). Times are "
         "microseconds. From *sent*: the gateway's SENT_NS. From *intended*: when the schedule "
         "would have had the tick sent, so that a stall of the sender is not hidden. To *report*: "
         "from SENT_NS to the execution report of the order that the tick led to, after the order "
-        "is on disk."
+        f"is on disk. *Missed*: lost, lapped, or not decided {LAST_S:g} s after the end."
     )
     yield table(_LATENCY_HEADING, _latency_rows(usual), right_from=2)
     yield (
@@ -185,8 +189,9 @@ def _stages(recording: Recording) -> Iterator[str]:
         yield NOT_MEASURED
     else:
         yield (
-            "Each stage in one process with nothing else in it, over arrays in memory, the best of "
-            "several repetitions: nanoseconds a tick (million ticks/s)."
+            "Each stage in one process with nothing else in it, the best of several repetitions: "
+            "nanoseconds a tick (million ticks/s). Many ticks go as arrays, a few one by one; a "
+            "stage has both ways, and its role takes the one that suits what has come."
         )
         symbols = sorted({stage.symbols for stage in recording.stages})
         figures = {
@@ -306,8 +311,8 @@ def _comparison(recording: Recording) -> Iterator[str]:
         f"The same work in the same run: one producer, one relay that keeps the latest prices, one "
         f"consumer that computes both averages; {symbols} symbols. The *floor* does the same hops "
         "with nothing in them: receive, one store, wake, send; no stack with these hops can beat "
-        f"it. All take turns for {rounds} rounds. A cell is the median of the rounds, with the "
-        "least and the most of them."
+        f"it. All take turns for {rounds} rounds, in each of which another one is the first. A "
+        "cell is the median of the rounds, with the least and the most of them."
     )
     yield (
         "![Latency and throughput of the stack, the floor and the alternatives, a dot each round]"
@@ -429,8 +434,8 @@ def _method(recording: Recording) -> Iterator[str]:
         f"{END_LAG_S:g} s at the end, and it holds so again. The first guess of a search is "
         f"{percent(FIRST_SHARE)} of what an unpaced gateway delivers; it ends when the lowest rate "
         f"that did not hold is at most {RESOLUTION:g} × the highest that did, or after a bounded "
-        "number of trials, all of which are listed. Stages and calls alone are the best of many "
-        "repetitions."
+        "number of trials, all of which are listed: how close it came is to be seen there. Stages "
+        "and calls alone are the best of many repetitions."
     )
     is_virtual = recording.machine.get("virtual")
     shared_cores = (
@@ -438,13 +443,18 @@ def _method(recording: Recording) -> Iterator[str]:
         if is_virtual
         else ""
     )
+    cores = recording.machine.get("cores")
+    few_cores = (
+        f"Three busy processes of a program share {cores} cores and wait for each other; with more "
+        "cores the figures would be others, and ratios too. "
+        if isinstance(cores, int) and cores < HOPS
+        else ""
+    )
     yield (
-        f"What these figures do not tell: {shared_cores}Daemons, floor and alternatives share so "
-        "few cores that three busy processes wait for each other; with more cores the "
-        "figures would be others, and ratios too. All connections are on the loopback: "
-        "there is no network card, no switch and no cable in any time. The tape is a random walk, "
-        "made as quickly as it is read; a real feed parses somebody else's format. What is on "
-        "disk is what this machine's disk says is there."
+        f"What these figures do not tell: {shared_cores}{few_cores}All connections are on the "
+        "loopback: there is no network card, no switch and no cable in any time. The tape is a "
+        "random walk, made as quickly as it is read; a real feed parses somebody else's format. "
+        "What is on disk is what this machine's disk says is there."
     )
     if recording.gaps:
         yield "What could not be measured in this run:"

@@ -8,6 +8,7 @@ ever makes it slower.
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import os
 import re
@@ -49,6 +50,7 @@ class Work(NamedTuple):
     name: str
     units: int
     run: Callable[[], object]
+    batch_ticks: int = 1
 
 
 def measure_alone(symbols: int, seconds: float) -> tuple[tuple[Stage, ...], tuple[Call, ...]]:
@@ -91,8 +93,9 @@ def measure_stages(symbols: int, seconds: float) -> tuple[Stage, ...]:
     """Measure every stage with so many symbols, each for so long."""
     with ExitStack() as stack:
         return tuple(
-            Stage(work.name, symbols, BATCH_TICKS, best_ns(work, seconds))
-            for work in _stages(symbols, stack)
+            Stage(work.name, symbols, work.batch_ticks, best_ns(work, seconds))
+            for stages in (_stages_of_many, _stages_of_one)
+            for work in stages(symbols, stack)
         )
 
 
@@ -125,7 +128,8 @@ def best_ns(work: Work, seconds: float) -> float:
             return best / work.units
 
 
-def _stages(symbols: int, stack: ExitStack) -> Iterator[Work]:
+def _stages_of_many(symbols: int, stack: ExitStack) -> Iterator[Work]:
+    """As arrays: the way of a stack that is busy."""
     names = symbols_of(symbols)
     tape = RandomWalkTape(names, SEED)
     firsts = range(1, BATCHES * BATCH_TICKS, BATCH_TICKS)
@@ -137,12 +141,13 @@ def _stages(symbols: int, stack: ExitStack) -> Iterator[Work]:
         units,
         # Always onwards, as a gateway does: what a tape remembers of earlier reads is of no use.
         lambda: [tape.read(next(ahead), BATCH_TICKS) for _ in range(BATCHES)],
+        BATCH_TICKS,
     )
     batches = [tape.read(first, BATCH_TICKS) for first in firsts]
     codec = TickCodec(names)
-    yield Work("encode", units, lambda: [codec.encode(*batch) for batch in batches])
+    yield Work("encode", units, lambda: [codec.encode(*batch) for batch in batches], BATCH_TICKS)
     encoded = [codec.encode(*batch) for batch in batches]
-    yield Work("decode", units, lambda: [codec.decode(frames) for frames in encoded])
+    yield Work("decode", units, lambda: [codec.decode(frames) for frames in encoded], BATCH_TICKS)
 
     capacity = Settings().price_book.ring_capacity
     book = stack.enter_context(SharedPriceBook(names, ring_capacity=capacity))
@@ -154,7 +159,7 @@ def _stages(symbols: int, stack: ExitStack) -> Iterator[Work]:
         for indices, prices in batches:
             book.update_batch(indices, prices, next(sequences) + numbers, 1)
 
-    yield Work("book write", units, write)
+    yield Work("book write", units, write, BATCH_TICKS)
 
     begin = book.reader().position - units
 
@@ -163,10 +168,40 @@ def _stages(symbols: int, stack: ExitStack) -> Iterator[Work]:
         for _ in range(BATCHES):
             reader.read(BATCH_TICKS)
 
-    yield Work("book read", units, read)
+    yield Work("book read", units, read, BATCH_TICKS)
     signal = MovingAverageAndNews(Settings().strategy)
     yield Work(
         "signal",
         units,
         lambda: [signal.on_batch(*batch, BULLISH, names) for batch in batches],
+        BATCH_TICKS,
     )
+
+
+def _stages_of_one(symbols: int, stack: ExitStack) -> Iterator[Work]:
+    """Tick by tick: the way of a stack that keeps up with each of them."""
+    names = symbols_of(symbols)
+    tape = RandomWalkTape(names, SEED)
+    ahead = itertools.count(1)
+    yield Work("generate", CALLS, lambda: [tape.read(next(ahead), 1) for _ in range(CALLS)])
+    ticks = [tape.read(sequence, 1) for sequence in range(1, CALLS + 1)]
+    codec = TickCodec(names)
+    yield Work("encode", CALLS, lambda: [codec.encode(*tick) for tick in ticks])
+    messages = [codec.encode(*tick)[:-1] for tick in ticks]
+    yield Work("decode", CALLS, lambda: [codec.read(message) for message in messages])
+
+    plain = [(int(index[0]), int(price[0])) for index, price in ticks]
+    book = stack.enter_context(SharedPriceBook(names))
+    book.begin_epoch("tape")
+    reader = stack.enter_context(book.reader())
+    sequences = itertools.count(1)
+
+    def write_and_read() -> None:
+        for index, price in plain:
+            book.update_few([(index, price, next(sequences), 1)])
+            reader.read_few()
+
+    yield Work("book write and read", CALLS, write_and_read)
+    signal = MovingAverageAndNews(Settings().strategy)
+    of_names = [(names[index], price) for index, price in plain]
+    yield Work("signal", CALLS, lambda: [signal.on_tick(*tick, BULLISH) for tick in of_names])

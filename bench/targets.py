@@ -249,13 +249,8 @@ def _latency(recording: Recording) -> Iterator[Target]:
         f"tick to decision at {whole(LATENCY_RATE)} ticks/s, p99", Bound.AT_MOST, 1.0, times
     )
     judged = _ratio(beside, stack, named(found, FLOOR), "p99_ns")
-    yield Target(
-        judged.what,
-        "beside the bare floor's",
-        judged.measured,
-        None,
-        Judgement.NOT_MEASURED if judged.ratio is None else Judgement.NO_TARGET,
-    )
+    known = judged.judgement is not Judgement.NOT_MEASURED
+    yield _shown(judged.what, "beside the bare floor's", judged.measured if known else None)
 
 
 def _ratio(wanted: _Limit, one: Contender | None, other: Contender | None, figure: str) -> Target:
@@ -272,6 +267,11 @@ def _busy(recording: Recording) -> Iterator[Target]:
     what = f"tick to decision at {whole(BUSY_RATE)} ticks/s"
     p99_ns = found.from_sent.p99_ns if found else None
     yield _Limit(f"{what}, p99", Bound.UNDER, BUSY_P99_NS, time_of).judge(p99_ns)
+    yield _shown(
+        f"{what}, p99 from when the tick was due",
+        "beside that from its sending",
+        time_of(found.from_intended.p99_ns) if found else None,
+    )
     told = f" of {whole(found.ticks + found.missed)}" if found else ""
     lost = _Limit(f"{what}, ticks lost", Bound.AT_MOST, 0, whole)
     yield lost.judge(found.missed if found else None, told)
@@ -319,6 +319,12 @@ def _orders(recording: Recording) -> Iterator[Target]:
     yield _Limit(what, Bound.AT_MOST, LONELY_ANSWER_NS, time_of).judge(
         lonely.answer.p50_ns if lonely else None
     )
+
+
+def _shown(what: str, beside: str, measured: str | None) -> Target:
+    """Return a figure that is only shown; None is one that was not measured."""
+    judgement = Judgement.NOT_MEASURED if measured is None else Judgement.NO_TARGET
+    return Target(what, beside, measured or "-", None, judgement)
 
 
 def _as_aim(target: Target) -> Target:

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from bench import __main__ as command
-from bench.__main__ import EXIT_INTERRUPTED, EXIT_NOT_WRITTEN, Interrupted, signals_as_interruption
 from bench.plan import FULL, QUICK
+from bench.program import EXIT_INTERRUPTED, EXIT_NOT_WRITTEN, Interrupted, signals_as_interruption
 from bench.results import Recording
 
 RECORDING = Recording(

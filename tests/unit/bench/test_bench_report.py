@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from statistics import median
 
 import msgspec
 import pytest
@@ -28,7 +29,7 @@ from bench.report import (
 )
 from bench.results import Call, Segment, Stage, Throughput, Usage
 from bench.speed_section import NOT_MEASURED, NOT_RECORDED, speed_section
-from bench.units import millions, us, whole
+from bench.units import digits, megabytes, millions, percent, us, whole
 from chaos import report as reliability
 from lib.clock import SECOND_NS
 from tests.recordings import hops, latency, recording, tick_to_decision, usages, with_hops
@@ -76,6 +77,28 @@ def test_the_tables_in_the_repository_hold_the_figures_of_the_recorded_json():
             + (" | ".join(quantiles))
             in text
         )
+    for stage in results["stages"]:
+        rows = rows_of(text, stage["name"], whole(stage["batch_ticks"]))
+        figure = digits(stage["ns_per_tick"])
+        assert any(cell.startswith(f"{figure} (") for row in rows for cell in row), stage
+    for call in results["calls"]:
+        [row] = rows_of(text, f"`{call['name']}`", whole(call["symbols"]))
+        assert row[2] == digits(call["ns_per_call"])
+    for one in results["orders"]:
+        [row] = rows_of(text, *(whole(one[key]) for key in ("clients", "under_way", "orders")))
+        assert row[3:5] == [whole(one["orders"] / one["seconds"]), us(one["answer"]["p50_ns"])]
+    for one in results["segments"]:
+        [row] = rows_of(text, whole(one["symbols"]), whole(one["ring_capacity"]))
+        assert row[2:4] == [whole(one["formula_bytes"]), whole(one["measured_bytes"])]
+    for usage in results["at_rest"]:
+        share, size = percent(usage["cpu_share"]), megabytes(usage["resident_bytes"])
+        [row] = rows_of(text, usage["role"])
+        assert row[1] == f"{share}, {size}"
+    for name in {hop["name"] for hop in results["hops"]} - {STACK}:
+        of_it = [hop for hop in results["hops"] if hop["name"] == name]
+        medians = sorted(hop["latency"]["p50_ns"] for hop in of_it if hop["latency"])
+        row = rows_of(text, name, "1")[0]
+        assert row[2].startswith(f"{us(median(medians))} (")
 
 
 def test_every_plot_that_the_report_shows_is_there():

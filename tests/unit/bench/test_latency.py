@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.latency import judge, latency_settings
+from bench.latency import WARM_UP_S, judge, latency_settings, warm_up_s
 from bench.observer import Observation, Schedule
 from bench.plan import LatencyRun
+from lib.settings import Settings
 
 RUN = LatencyRun(rate=1_000.0, seconds=0.003)
 START_NS = 10**12
@@ -26,7 +27,7 @@ def observation(**changes) -> Observation:
         schedule=Schedule(1_000.0, START_NS, 11),
         shifted_ns=0,
         to_report_ns=np.array([700_000]),
-        blind=(),
+        unanswered=0,
     )
     return made._replace(**changes)
 
@@ -58,9 +59,9 @@ def test_without_orders_there_is_no_time_to_a_report() -> None:
     assert found.to_report is None
 
 
-def test_what_the_observer_missed_and_a_schedule_that_was_shifted_are_gaps() -> None:
-    _, gaps = judge(RUN, observation(blind=("too slow",), shifted_ns=1_500_000_000), ())
-    assert gaps[0] == "tick to decision at 1,000 ticks/s: too slow"
+def test_orders_without_an_answer_and_a_schedule_that_was_shifted_are_gaps() -> None:
+    _, gaps = judge(RUN, observation(unanswered=3, shifted_ns=1_500_000_000), ())
+    assert gaps[0].startswith("tick to decision at 1,000 ticks/s: 3 orders had no execution report")
     assert "late by 1.5 s" in gaps[1]
 
 
@@ -68,6 +69,12 @@ def test_where_nothing_was_seen_there_are_no_figures() -> None:
     empty = np.empty(0, np.int64)
     with pytest.raises(BenchError, match="not a single tick"):
         judge(RUN, observation(sequences=empty, sent_ns=empty, decided_ns=empty), ())
+
+
+def test_with_many_symbols_no_tick_counts_before_their_windows_are_full() -> None:
+    assert warm_up_s(LatencyRun(2_000.0, 1.0)) == WARM_UP_S
+    long_window = Settings().strategy.long_window
+    assert warm_up_s(LatencyRun(2_000.0, 1.0, symbols=5_000)) == 2.5 * long_window
 
 
 def test_the_stack_has_the_rate_the_symbols_and_many_orders() -> None:

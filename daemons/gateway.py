@@ -4,7 +4,8 @@ A tape can be read at any position, so the gateway keeps two numbers, how far pr
 been published (`lib.publication`), and every client is a cursor behind them (`lib.stream_server`).
 
 A slow client only falls behind in the tape. What may wait for it is one batch; when it takes
-nothing for too long, or falls out of what is kept for replay, it is disconnected.
+nothing for too long, or falls too far behind, it is disconnected. What it lacks may have to be
+encoded again, so those behind share a bounded part of each pass, in turns.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from lib.clock import SECOND_NS
+from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.connection import Connection
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
@@ -58,6 +59,8 @@ STALL_LIMIT_NS: Final = 10 * SECOND_NS
 """A client that takes nothing for this long while something waits for it is disconnected …"""
 UNPACED_STALL_LIMIT_NS: Final = 1 * SECOND_NS
 """… and sooner where it would hold up all others, because the slowest sets the pace."""
+BEHIND_NS: Final = 2 * MILLISECOND_NS
+"""Of a pass, for all that are behind together: no more than one of them goes beyond it."""
 SWEEP_NS: Final = SECOND_NS // 4
 """How often to look for stalled clients and due heartbeats."""
 
@@ -152,7 +155,8 @@ class StreamServer:
         self._stall_limit_ns = stall_limit_ns
         self._clients: dict[Subscriber, Connection] = {}
         """In the order of their coming."""
-        self._behind: set[Subscriber] = set()
+        self._behind: dict[Subscriber, None] = {}
+        """Those that could take a further batch, whose turn is next first."""
         self._sweep_ns = time.monotonic_ns() + SWEEP_NS
         self._log = structlog.get_logger().bind(stream=name)
         loop.add_timed(self)
@@ -180,15 +184,22 @@ class StreamServer:
         return min((s.next_sequence for s in self._clients if s.numbered), default=None)
 
     def pump_behind(self) -> bool:
-        """Give those a further batch that could take one. Returns whether there still are some."""
+        """Give those behind a further batch, in turns, for a bounded time.
+
+        Returns whether there still are some.
+        """
+        end_ns = time.monotonic_ns() + BEHIND_NS
         for subscriber in list(self._behind):
             self._pump(subscriber, self._clients[subscriber])
+            if time.monotonic_ns() >= end_ns:
+                break
         return bool(self._behind)
 
     def pump_all(self) -> None:
-        """Send every client what it has not had yet, as far as it takes it."""
+        """Send every client what it has not had yet; who is behind waits for its turn."""
         for subscriber, connection in list(self._clients.items()):
-            self._pump(subscriber, connection)
+            if subscriber not in self._behind:
+                self._pump(subscriber, connection)
 
     def next_deadline_ns(self) -> int:
         """When to look after the clients again."""
@@ -205,7 +216,7 @@ class StreamServer:
                 and now_ns - connection.last_progress_ns > self._stall_limit_ns
             ):
                 connection.close(f"took nothing for {self._stall_limit_ns / SECOND_NS:g} s")
-            else:
+            elif subscriber not in self._behind:
                 self._pump(subscriber, connection)
 
     def _drop_half_closed(self) -> bool:
@@ -233,23 +244,19 @@ class StreamServer:
 
     def _on_closed(self, subscriber: Subscriber, peer: str, reason: str) -> None:
         del self._clients[subscriber]
-        self._behind.discard(subscriber)
+        self._behind.pop(subscriber, None)
         self._log.info("client_disconnected", peer=peer, reason=reason, clients=len(self._clients))
 
     def _pump(self, subscriber: Subscriber, connection: Connection) -> None:
-        """Send one batch, if the client has taken the one before.
-
-        A client that is further behind gets one batch a turn, so that it never delays the others.
-        """
+        """Send one batch, if the client has taken the one before: its turn, if it is behind."""
+        self._behind.pop(subscriber, None)
         if connection.open and not connection.queued_bytes:
             subscriber.prepare()
             pieces = subscriber.take(time.monotonic_ns())
             if pieces:
                 connection.send(*pieces)
         if subscriber.lag and connection.open and not connection.queued_bytes:
-            self._behind.add(subscriber)
-        else:
-            self._behind.discard(subscriber)
+            self._behind[subscriber] = None
 
 
 def _load_tapes(settings: Settings) -> Tapes:

@@ -1,0 +1,77 @@
+"""The gateway's clients that are behind: each has its turn, and all together a bounded time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from daemons import gateway
+from daemons.gateway import StreamServer
+from lib.event_loop import EventLoop
+from lib.stream_server import MAX_BATCH_FRAMES, EncodedTape, Stream
+from tests.loops import tcp_pair
+
+BEHIND = 10 * MAX_BATCH_FRAMES
+
+
+def encode(_first: int, count: int) -> bytes:
+    return np.full(count, ord("*"), np.uint8).tobytes()
+
+
+class Clients:
+    """Plain clients of one stream; they read nothing, and the kernel holds all that they get."""
+
+    def __init__(self, count: int) -> None:
+        self.stream = Stream("tape", EncodedTape(encode), 1)
+        self.server = StreamServer(EventLoop(), "price", self.stream, 10**12)
+        self._peers = []
+        for number in range(count):
+            ours, peer = tcp_pair(buffer_bytes=1 << 20)
+            self._peers.append(peer)
+            self.server.accept(ours, f"client {number}")
+
+    def publish(self, count: int) -> None:
+        self.stream.next_sequence += count
+        self.server.pump_all()
+
+    def places(self) -> list[int]:
+        """Which frame each of them gets next."""
+        return [client.next_sequence for client in self.server._clients]
+
+    def close(self) -> None:
+        for sock in self._peers:
+            sock.close()
+
+
+@pytest.fixture
+def clients():
+    made = Clients(3)
+    yield made
+    made.close()
+
+
+def test_who_is_behind_gets_a_batch_a_turn_and_there_is_time_for_one_at_least(clients, monkeypatch):
+    clients.publish(BEHIND)
+    first = 1 + MAX_BATCH_FRAMES
+    assert clients.places() == [first] * 3
+    monkeypatch.setattr(gateway, "BEHIND_NS", 0)
+    for expected in ([2, 1, 1], [2, 2, 1], [2, 2, 2], [3, 2, 2]):
+        assert clients.server.pump_behind()
+        assert clients.places() == [1 + batches * MAX_BATCH_FRAMES for batches in expected]
+
+
+def test_with_time_enough_all_of_them_have_a_turn_in_each_pass(clients, monkeypatch):
+    monkeypatch.setattr(gateway, "BEHIND_NS", 10**12)
+    clients.publish(BEHIND)
+    for passes in range(2, 10):
+        assert clients.server.pump_behind()
+        assert clients.places() == [1 + passes * MAX_BATCH_FRAMES] * 3
+    assert not clients.server.pump_behind()
+    assert clients.places() == [1 + BEHIND] * 3
+
+
+def test_what_is_published_waits_for_the_turn_of_who_is_behind(clients):
+    clients.publish(BEHIND)
+    before = clients.places()
+    clients.publish(1)
+    assert clients.places() == before

@@ -1,12 +1,15 @@
 """When each batch of ticks was decided on: a ring in a mapped file, for whoever looks from outside.
 
-A strategy enters a record a batch, which is a reading of the clock and five stores: it costs the
-hot path nothing that can be measured, looked at or not. Who joins the records with the ticks of the
-price book knows how long each tick took from the gateway to the decision.
+A strategy enters a record a batch, which is a reading of the clock and four stores, after it has
+sent its orders; whether anybody looks makes no difference to it. Who joins the records with the
+ticks of the price book knows how long each tick took from the gateway to the decision.
 
-There is one file a strategy, made anew for each tape. One process writes, any number read; nobody
-locks or waits. A reader copies, then looks how far the writer has come meanwhile, and throws away
-what may have been overwritten; it knows how many records it has missed.
+There is one file a strategy, made anew for each tape; a strategy that is restarted goes on with it.
+One process writes, any number read; nobody locks or waits. A reader copies, then looks how far the
+writer has come meanwhile, and throws away what may have been overwritten; it knows how many records
+it has missed. It goes on with the file that it has opened: who follows several tapes opens it anew
+when there is another one. (That a record is whole once it is counted relies on stores becoming
+visible in order, as on x86: elsewhere a figure of the statistics may be false, and no trade.)
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ class Decided(NamedTuple):
     last: NDArray[np.int64]
     """And of its last one."""
     decided_ns: NDArray[np.int64]
-    """When all of the batch was evaluated, and no order of it sent yet (monotonic ns)."""
+    """When all of the batch was evaluated (monotonic ns). Its orders are sent after that, and the
+    record is entered last."""
     missed: int
     """Records that were overwritten before this read."""
 
@@ -50,8 +54,8 @@ def decision_log_path(var_dir: Path, client_id: str) -> Path:
 class DecisionLog:
     """The writer's side. One a strategy.
 
-    Nothing is traded differently for it: while its file cannot be written, nothing is recorded, and
-    the log says so once.
+    Nothing is traded differently for it: of a tape for which its file cannot be made, nothing is
+    recorded, and the log says so once.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,8 +80,12 @@ class DecisionLog:
 
     def _begin(self, tape: str) -> None:
         self._tape = tape
+        before = open_state(self._path, _WORDS)
+        if before and before.header.get("tape") == tape:
+            self._state = before
+            return
         try:
-            self._state = create_state(self._path, {"tape": tape}, [0] * _WORDS)
+            self._state = create_state(self._path, {"tape": tape}, [], further_words=_WORDS)
             self._told_failure = False
         except OSError as error:
             self._state = None

@@ -245,10 +245,11 @@ class Evaluator:
             decisions.append(decision)
             frames.append(self._client.submit(decision.order, now_ns))
         self._evaluated.store(tape, last)
-        self._on_decided(tape, first, last, self._clock())
+        decided_ns = self._clock()
         if decisions:
             self._send(frames)
             self._tell_orders(decisions)
+        self._on_decided(tape, first, last, decided_ns)
         self._tell_full()
 
     def _change_tape(self, tape: str) -> None:

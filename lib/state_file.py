@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import mmap
+import os
 from array import array
 from pathlib import Path
 from typing import Any, Final
@@ -46,18 +47,29 @@ def open_state(path: Path, word_count: int) -> StateFile | None:
     return None
 
 
-def create_state(path: Path, header: dict[str, Any], words: list[int]) -> StateFile:
+def create_state(
+    path: Path, header: dict[str, Any], words: list[int], *, further_words: int = 0
+) -> StateFile:
     """Replace the state by a new one. A reader finds the old or the new file, never half of one.
 
-    Raises OSError if the file cannot be written, ValueError if the header is too large.
+    Behind `words` come `further_words` that are 0. Raises OSError if the file cannot be written,
+    ValueError if the header is too large.
     """
     encoded = json.dumps(header).encode()
     if len(encoded) > _HEADER_BYTES:
         raise ValueError(f"{path}: a header of {len(encoded)} bytes; {_HEADER_BYTES} fit")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(encoded.ljust(_HEADER_BYTES))
-        file.write(array("q", words).tobytes())
-    temporary.replace(path)
-    return StateFile(path, len(words))
+    word_count = len(words) + further_words
+    try:
+        with temporary.open("wb") as file:
+            file.write(encoded.ljust(_HEADER_BYTES))
+            file.write(array("q", words).tobytes())
+            # Not a hole in the file: a store into one ends the process where the disk is full.
+            os.posix_fallocate(file.fileno(), 0, _HEADER_BYTES + word_count * _WORD_BYTES)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    return StateFile(path, word_count)

@@ -81,6 +81,15 @@ def test_a_new_tape_is_a_new_file(path):
     assert firsts(new) == ([1], 0)
 
 
+def test_a_restarted_strategy_goes_on_with_the_file_of_its_tape(path):
+    add(DecisionLog(path), 1, 3)
+    reader = DecisionReader.open(path)
+    assert firsts(reader) == ([1, 2, 3], 0)
+    add(DecisionLog(path), 4, 2)
+    assert firsts(reader) == ([4, 5], 0)
+    assert firsts(DecisionReader.open(path)) == ([1, 2, 3, 4, 5], 0)
+
+
 def test_without_its_file_nothing_is_recorded_and_it_is_told_once(tmp_path):
     (tmp_path / "file").touch()
     log = DecisionLog(tmp_path / "file" / "decisions")

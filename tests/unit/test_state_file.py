@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -119,6 +121,24 @@ def test_a_header_that_does_not_fit_is_refused_and_the_old_state_stands(tmp_path
     with pytest.raises(ValueError, match="/state: a header of 1036 bytes; 1024 fit"):
         create_state(path, {"tape": "x" * 1024}, [2])
     assert open_state(path, 1).header == HEADER
+
+
+def test_further_words_are_zero_and_have_their_place_on_the_disk(tmp_path):
+    path = tmp_path / "state"
+    state = create_state(path, HEADER, [7], further_words=100_000)
+    assert len(state.words) == 100_001
+    assert (state.words[0], state.words[1], state.words[100_000]) == (7, 0, 0)
+    assert path.stat().st_blocks * 512 >= path.stat().st_size
+
+
+def test_a_disk_that_is_full_leaves_no_half_of_a_file_behind(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        create_state(tmp_path / "state", HEADER, [1])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_written_is_an_os_error(tmp_path):

@@ -52,7 +52,8 @@ class EventLoop:
         self.running = True
         # Not selectors.EpollSelector, which takes 2 µs more to say what is ready.
         self._epoll = select.epoll()
-        self._callbacks: dict[int, EventCallback] = {}
+        self._callbacks: dict[int, tuple[EventCallback, int]] = {}
+        """By descriptor, with the events that are waited for."""
         self._timed: list[Timed] = []
         self._waker, self._wakened = socket.socketpair()
         self._waker.setblocking(False)
@@ -72,12 +73,12 @@ class EventLoop:
     def register(self, file: int | socket.socket, events: int, callback: EventCallback) -> None:
         """Call back whenever `file` is ready for one of `events`."""
         self._epoll.register(file, _to_epoll(events))
-        self._callbacks[_descriptor(file)] = callback
+        self._callbacks[_descriptor(file)] = callback, events
 
     def modify(self, file: int | socket.socket, events: int, callback: EventCallback) -> None:
         """Change what a registered file is waited for."""
         self._epoll.modify(file, _to_epoll(events))
-        self._callbacks[_descriptor(file)] = callback
+        self._callbacks[_descriptor(file)] = callback, events
 
     def unregister(self, file: int | socket.socket) -> None:
         """Wait for `file` no longer. Call before closing it."""
@@ -96,10 +97,11 @@ class EventLoop:
         for deadline_ns in deadlines:
             if deadline_ns is not None and deadline_ns < wake_ns:
                 wake_ns = deadline_ns
-        for fd, callback, events in self._wait(max(0, wake_ns - now_ns) if may_sleep else 0):
+        for fd, waiting, ready in self._wait(max(0, wake_ns - now_ns) if may_sleep else 0):
             # A callback earlier in this pass may have closed this file.
-            if callback and self._callbacks.get(fd) is callback:
-                callback(_from_epoll(events))
+            if waiting and self._callbacks.get(fd) is waiting:
+                callback, events = waiting
+                callback(_from_epoll(ready) & events)
         now_ns = time.monotonic_ns()
         if now_ns < wake_ns:  # nobody's time has come
             return
@@ -109,15 +111,15 @@ class EventLoop:
                 if deadline_ns is not None and deadline_ns <= now_ns:
                     timed.on_time(now_ns)
 
-    def _wait(self, sleep_ns: int) -> list[tuple[int, EventCallback | None, int]]:
-        """Return the files that are ready, whom to call, and what for."""
+    def _wait(self, sleep_ns: int) -> list[tuple[int, tuple[EventCallback, int] | None, int]]:
+        """Return the files that are ready, who waits for them, and what epoll says."""
         if 0 < sleep_ns < PRECISE_BELOW_NS:
             if not select.select([self._epoll], [], [], sleep_ns / SECOND_NS)[0]:
                 return []
             sleep_ns = 0
         return [
-            (fd, self._callbacks.get(fd), events)
-            for fd, events in self._epoll.poll(sleep_ns / SECOND_NS, MAX_EVENTS_A_PASS)
+            (fd, self._callbacks.get(fd), ready)
+            for fd, ready in self._epoll.poll(sleep_ns / SECOND_NS, MAX_EVENTS_A_PASS)
         ]
 
     def _drain_waker(self, _events: int) -> None:

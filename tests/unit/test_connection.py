@@ -305,6 +305,7 @@ def test_a_reset_is_told_with_its_reason(owner):
     owner.reset_by_peer()
     run_until(owner.loop, lambda: owner.closed, "the reset comes")
     assert owner.closed == ["Connection reset by peer"]
+    assert not owner.drained  # nothing waited to be taken
 
 
 def test_sending_to_a_peer_that_is_gone_closes_and_does_not_raise(owner):

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -131,22 +132,20 @@ def start_private_stack(settings: Settings, parent: Path, book_prefix: str) -> P
     Its directory is made in `parent`, and the name of its price book begins with `book_prefix`.
     Returns when supervisord listens. Raises PrivateStackError, and leaves nothing behind then.
     """
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix=PRIVATE, dir=parent))  # what stays of others stays
-        settings = private_settings(settings, directory, book_prefix)
-        (directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
-    except OSError as error:
-        raise PrivateStackError(
-            f"no private stack can be started: {error.filename}: {error.strerror}"
-        ) from None
-    stack = PrivateStack(settings, directory)
-    try:
+    with ExitStack() as undo:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            directory = Path(tempfile.mkdtemp(prefix=PRIVATE, dir=parent))
+            undo.callback(shutil.rmtree, directory, ignore_errors=True)
+            settings = private_settings(settings, directory, book_prefix)
+            (directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
+            stack = PrivateStack(settings, directory)
+        except OSError as error:
+            where = f"{error.filename or directory}: {error.strerror}"
+            raise PrivateStackError(f"no private stack can be started: {where}") from None
+        undo.callback(stack.end)
         stack.wait_until_it_listens()
-    except BaseException:
-        stack.end()
-        stack.remove_files()
-        raise
+        undo.pop_all()
     return stack
 
 
@@ -192,7 +191,7 @@ def comes_to_listen(var_dir: Path, starter: subprocess.Popen[bytes]) -> bool:
     """Wait for a supervisord; False if what starts it fails, or takes longer than `START_S`."""
     deadline_s = time.monotonic() + START_S
     while not wake_supervisord(var_dir):
-        if starter.poll() or time.monotonic() > deadline_s:
+        if starter.poll() is not None or time.monotonic() > deadline_s:
             return False
         time.sleep(LOOK_S)
     return True

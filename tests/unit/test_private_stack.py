@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from lib import private_stack
 from lib.private_stack import (
     PrivateStackError,
     private_settings,
@@ -63,6 +65,16 @@ def test_what_cannot_be_started_says_why_and_leaves_nothing_behind(tmp_path: Pat
     with pytest.raises(PrivateStackError, match="supervisord cannot take a path"):
         start_private_stack(Settings(), parent, "tw-test-")
     assert list(parent.iterdir()) == []
+
+
+def test_where_the_disk_is_full_nothing_is_left_behind(tmp_path: Path, monkeypatch) -> None:
+    def full(_settings: Settings) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(private_stack, "to_toml", full)
+    with pytest.raises(PrivateStackError, match=f"{tmp_path}/.*: No space left on device"):
+        start_private_stack(Settings(), tmp_path, "tw-test-")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

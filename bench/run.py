@@ -58,7 +58,7 @@ FILL_S: Final = 5.0
 """To have the ring gone round, and the gateway restarted and at rest."""
 RIVAL_S: Final = 1.2
 """A rival on top of its seconds, for each load."""
-ALONE: Final = 13
+ALONE: Final = 11
 """Stages and calls."""
 CLIENT_S: Final = 0.15
 """A client that sends orders: to start."""

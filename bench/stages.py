@@ -25,6 +25,7 @@ import numpy as np
 from bench.errors import BenchError
 from bench.results import Call, Stage
 from bench.symbols import symbols_of
+from lib.framing import split
 from lib.run import end_with
 from lib.settings import PROJECT_ROOT, Settings
 from lib.shared_memory_utils import SharedPriceBook
@@ -179,18 +180,17 @@ def _stages_of_many(symbols: int, stack: ExitStack) -> Iterator[Work]:
 
 
 def _stages_of_one(symbols: int, stack: ExitStack) -> Iterator[Work]:
-    """Tick by tick: the way of a stack that keeps up with each of them."""
+    """Tick by tick: the way of a stack that keeps up with each of them.
+
+    What a gateway sends is always generated and encoded ahead, many at a time.
+    """
     names = symbols_of(symbols)
-    tape = RandomWalkTape(names, SEED)
-    ahead = itertools.count(1)
-    yield Work("generate", CALLS, lambda: [tape.read(next(ahead), 1) for _ in range(CALLS)])
-    ticks = [tape.read(sequence, 1) for sequence in range(1, CALLS + 1)]
+    indices, prices = RandomWalkTape(names, SEED).read(1, CALLS)
     codec = TickCodec(names)
-    yield Work("encode", CALLS, lambda: [codec.encode(*tick) for tick in ticks])
-    messages = [codec.encode(*tick)[:-1] for tick in ticks]
+    messages = split(codec.encode(indices, prices))
     yield Work("decode", CALLS, lambda: [codec.read(message) for message in messages])
 
-    plain = [(int(index[0]), int(price[0])) for index, price in ticks]
+    plain = list(zip(indices.tolist(), prices.tolist(), strict=True))
     book = stack.enter_context(SharedPriceBook(names))
     book.begin_epoch("tape")
     reader = stack.enter_context(book.reader())

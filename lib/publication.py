@@ -16,15 +16,15 @@ import structlog
 from lib.clock import MICROSECOND_NS, SECOND_NS
 from lib.schedule import Schedule
 from lib.state_file import StateFile, create_state, open_state
-from lib.stream_server import EncodedTape, NewsStream, Stream
+from lib.stream_server import NEWS_CHUNK_FRAMES, EncodedTape, NewsStream, Stream
 from lib.tapes import Sentiments, Tape
 from lib.tick_codec import TickCodec, encode_sentiment
 
 TICK_WORD: Final = 0
 NEWS_WORD: Final = 1
 GATHER_NS: Final = 100 * MICROSECOND_NS
-"""No two sends of a stream are closer; what is due sooner waits. So at 200,000 ticks/s each send
-has some 20 of them, and takes a quarter of the gateway's time instead of all of it."""
+"""No two publications by a schedule are closer; what is due sooner waits. So at 200,000 ticks/s
+each send has some 20 of them, and takes a quarter of the gateway's time instead of all of it."""
 
 
 class Tapes(NamedTuple):
@@ -71,7 +71,9 @@ def price_publication(state: StateFile, tapes: Tapes, symbols: tuple[str, ...]) 
     def encode(first: int, count: int) -> bytes:
         return codec.encode(*tapes.ticks.read(first, count))
 
-    stream = Stream(state.header["tape"], EncodedTape(encode), state.words[TICK_WORD])
+    encoded = EncodedTape(encode)
+    encoded.prepare(state.words[TICK_WORD])  # takes 16 ms, which the first tick would come late by
+    stream = Stream(state.header["tape"], encoded, state.words[TICK_WORD])
     return Publication(stream, state, TICK_WORD, tapes.ticks.length)
 
 
@@ -81,7 +83,8 @@ def news_publication(state: StateFile, tapes: Tapes) -> Publication:
     def encode(first: int, count: int) -> bytes:
         return b"".join(encode_sentiment(s) for s in tapes.sentiments.read(first, count))
 
-    stream = NewsStream(state.header["tape"], EncodedTape(encode), state.words[NEWS_WORD])
+    encoded = EncodedTape(encode, NEWS_CHUNK_FRAMES)
+    stream = NewsStream(state.header["tape"], encoded, state.words[NEWS_WORD])
     return Publication(stream, state, NEWS_WORD, tapes.sentiments.length)
 
 

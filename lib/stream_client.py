@@ -130,7 +130,7 @@ class StreamClient:
         self._begin_connection(None)
 
     def receive(self, data: bytes, now_ns: int) -> Iterator[Event]:
-        """Bytes came. Handle each event before taking the next one.
+        """Bytes came. Handle Joined and WentPlain before taking the next event.
 
         Raises ProtocolError or MessageTooLongError: close the connection. Events before the
         error have been given out and stand.

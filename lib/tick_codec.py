@@ -13,14 +13,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.prices import format_price, parse_price
+from lib.prices import parse_price
 from lib.symbol_table import SymbolTable
 from lib.tick_arrays import FrameWriter, read_frames
 
 MAX_SENTIMENT: Final = 100
-
-MIN_ARRAY_TICKS: Final = 12
-"""From here on it is quicker to encode ticks as arrays, which has a fixed cost of 7 µs."""
 
 MALFORMED: Final = -1
 UNKNOWN: Final = -2
@@ -36,8 +33,6 @@ class DecodedTicks(NamedTuple):
     """Symbol indices."""
     prices: NDArray[np.int64]
     """Fixed-point prices."""
-    frames: int
-    """How many frames the run had in all."""
     malformed: list[int]
     """Offsets of the frames that are no tick."""
     unknown: list[int]
@@ -47,13 +42,12 @@ class DecodedTicks(NamedTuple):
 class TickCodec:
     """Encodes and decodes the ticks of one set of symbols.
 
-    There are two ways, a tick at a time and `lib.tick_arrays` for many; they give the same.
+    There are two ways to read, a tick at a time and `lib.tick_arrays` for many; they give the same.
+    What is written is always many: the gateway encodes its tape ahead.
     """
 
     def __init__(self, symbols: Sequence[str]) -> None:
-        texts = [symbol.encode() for symbol in symbols]
-        self._beginnings = [text + b"," for text in texts]
-        self._index = {text: index for index, text in enumerate(texts)}
+        self._index = {symbol.encode(): index for index, symbol in enumerate(symbols)}
 
     @cached_property
     def _writer(self) -> FrameWriter:
@@ -68,13 +62,7 @@ class TickCodec:
 
         `symbols` are indices, `prices` fixed-point, above 0 and at most `MAX_PRICE`.
         """
-        if len(symbols) >= MIN_ARRAY_TICKS:
-            return self._writer.write(symbols, prices)
-        beginnings = self._beginnings
-        return b"".join(
-            b"%b%b*" % (beginnings[symbol], format_price(price).encode())
-            for symbol, price in zip(symbols.tolist(), prices.tolist(), strict=True)
-        )
+        return self._writer.write(symbols, prices)
 
     def read(self, message: bytes) -> tuple[int, int]:
         """Read one frame, which comes without its delimiter: the index of its symbol and its price.
@@ -100,7 +88,7 @@ class TickCodec:
         begins, ends, symbols, prices, is_read = read_frames(frames, self._table)
         count = len(ends)
         if is_read.all():
-            return DecodedTicks(np.arange(count), symbols, prices, count, [], [])
+            return DecodedTicks(np.arange(count), symbols, prices, [], [])
         odd: dict[int, list[int]] = {MALFORMED: [], UNKNOWN: []}
         for offset in np.flatnonzero(~is_read).tolist():
             symbol, price = self.read(frames[begins[offset] : ends[offset]])
@@ -110,7 +98,7 @@ class TickCodec:
                 symbols[offset], prices[offset], is_read[offset] = symbol, price, True
         offsets = np.flatnonzero(is_read)
         return DecodedTicks(
-            offsets, symbols[offsets], prices[offsets], count, odd[MALFORMED], odd[UNKNOWN]
+            offsets, symbols[offsets], prices[offsets], odd[MALFORMED], odd[UNKNOWN]
         )
 
 

@@ -129,7 +129,7 @@ def test_a_whole_run_measures_everything_and_says_what_it_could_not() -> None:
     found = run(plan, lambda total: Progress(said, total), "by hand", quick=True)
     lists = (found.tick_to_decision, found.throughput, found.orders, found.segments, found.calls)
     assert [len(records) for records in lists] == [1, 1, 1, 1, 2]
-    assert len(found.stages) == 11
+    assert len(found.stages) == 9
     assert {usage.role for usage in found.at_rest} == PROGRAMS
     programs = {STACK, *(rival.name for rival in RIVALS)}
     gaps = [gap.partition(": ")[0] for gap in found.gaps]

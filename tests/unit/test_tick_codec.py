@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import tick_codec
 from lib.prices import MAX_PRICE, PRICE_SCALE, format_price, parse_price
 from lib.tick_codec import (
     MALFORMED,
@@ -51,12 +50,6 @@ def encoded(pairs: list[tuple[int, int]]) -> bytes:
     return TickCodec(SYMBOLS).encode(symbols.astype(np.int32), prices)
 
 
-@pytest.fixture(params=[1, 2**62], ids=["arrays", "a tick at a time"], autouse=True)
-def min_array_ticks(request, monkeypatch):
-    """What is written, is written in both ways: they must not differ."""
-    monkeypatch.setattr(tick_codec, "MIN_ARRAY_TICKS", request.param)
-
-
 def decode(data: bytes) -> DecodedTicks:
     """Decode, and make sure that reading frame by frame gives the same."""
     decoded = TickCodec(SYMBOLS).decode(data)
@@ -65,7 +58,7 @@ def decode(data: bytes) -> DecodedTicks:
     together |= dict.fromkeys(decoded.unknown, (UNKNOWN, 0))
     ticks = zip(decoded.symbols.tolist(), decoded.prices.tolist(), strict=True)
     together |= dict(zip(decoded.offsets.tolist(), ticks, strict=True))
-    assert [together[offset] for offset in range(decoded.frames)] == one_by_one
+    assert [together[offset] for offset in range(len(one_by_one))] == one_by_one
     return decoded
 
 
@@ -76,11 +69,16 @@ def test_a_tick_stands_on_the_wire_as_symbol_and_price():
 
 
 @given(ticks)
+def test_arrays_write_what_a_tick_at_a_time_would(pairs):
+    one_by_one = [f"{SYMBOLS[symbol]},{format_price(price)}*" for symbol, price in pairs]
+    assert encoded(pairs) == "".join(one_by_one).encode()
+
+
+@given(ticks)
 def test_ticks_read_back_as_they_were_written(pairs):
     decoded = decode(encoded(pairs))
     assert list(zip(decoded.symbols.tolist(), decoded.prices.tolist(), strict=True)) == pairs
     assert decoded.offsets.tolist() == list(range(len(pairs)))
-    assert decoded.frames == len(pairs)
     assert decoded.malformed == decoded.unknown == []
 
 
@@ -88,7 +86,6 @@ def test_ticks_read_back_as_they_were_written(pairs):
 def test_any_bytes_are_told_apart_frame_by_frame(data):
     decoded = decode(data)
     messages = data.split(b"*")[:-1]
-    assert decoded.frames == len(messages)
     told = [*decoded.offsets.tolist(), *decoded.malformed, *decoded.unknown]
     assert sorted(told) == list(range(len(messages)))
     for kind in (decoded.offsets.tolist(), decoded.malformed, decoded.unknown):

@@ -43,11 +43,11 @@ from numpy.typing import NDArray
 
 from lib import wakeup
 from lib.segment_files import MAGIC, RETIRED_OFFSET, PriceBookError, PriceBookMismatch, explain
+from lib.stream_messages import MAX_SYMBOL_BYTES
 
 VERSION: Final = 1
 
 MAX_SYMBOLS: Final = 65_536
-MAX_SYMBOL_BYTES: Final = 16
 MAX_RING_CAPACITY: Final = 1 << 26
 """In ticks: 3.2 GB."""
 MAX_POSITION: Final = 1 << 62

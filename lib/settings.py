@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from lib.prices import PRICE_SCALE
+from lib.stream_messages import MAX_SYMBOL_BYTES
 from lib.text import printable
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
@@ -36,7 +37,6 @@ MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_SYMBOLS: Final = 10_000
 """A client that holds positions in more than some 3,000 of them cannot log on: its logon_ack would
 not fit the 64 KiB of a message, and the order manager says so."""
-MAX_SYMBOL_BYTES: Final = 16
 RESERVED_SYMBOLS: Final = frozenset({"HELLO", "BATCH"})
 """They begin the control frames of a stream; a symbol of that name could not be told apart."""
 

@@ -391,22 +391,20 @@ class SharedPriceBook:
             ("sequences", sequences, 1, _MAX_WORD),
             ("sent_ns", sent_ns, 0, _MAX_WORD),
         )
-        if count > _SMALL_BATCH:
-            arrays = [_checked_array(count, *column) for column in columns]
-            self._begin_write()
-            try:
-                self._append_many(*arrays)
-            finally:
-                self._end_write()
+        arrays = [_checked_array(count, *column) for column in columns]
+        if not count:
             return
-        lists = [_checked_list(count, *column) for column in columns]
-        self._publish_few(list(zip(*lists, strict=True)))
+        self._begin_write()
+        try:
+            self._append_many(*arrays)
+        finally:
+            self._end_write()
 
     def update_few(self, ticks: Sequence[tuple[int, int, int, int]]) -> None:
         """Publish a few ticks at once, as `update_batch` does, without an array.
 
         A tick is its symbol's index, its price in units of 10⁻⁸, its sequence and when it was sent.
-        For one it takes half as long; from `_SMALL_BATCH` on arrays are quicker. Raises what
+        For one it takes a tenth of the time; from some 24 on arrays are quicker. Raises what
         `update_batch` does.
         """
         symbol_count = len(self._index)
@@ -760,6 +758,7 @@ class PriceBookReader:
                 found != position
                 or check != record_check(found, sequence, price, sent_ns, symbol_epoch)
                 or symbol >= len(book._index)
+                or (sequence | price | sent_ns | symbol_epoch) > _MAX_WORD
             ):
                 return []
             ticks.append((position, sequence, price, sent_ns, symbol, symbol_epoch >> 32))
@@ -923,32 +922,15 @@ def _checked_array(
     count: int, name: str, values: NDArray[np.integer[Any]], least: int, most: int
 ) -> NDArray[np.int64]:
     """Return one column of a batch as int64. Raises ValueError if it cannot be one."""
-    _check_column(count, name, values)
-    _check_range(name, int(values.min()), int(values.max()), least, most)
-    return np.ascontiguousarray(values, np.int64)
-
-
-def _checked_list(
-    count: int, name: str, values: NDArray[np.integer[Any]], least: int, most: int
-) -> list[int]:
-    """Return one column of a batch as integers. Raises ValueError if it cannot be one."""
-    _check_column(count, name, values)
-    numbers: list[int] = values.tolist()
-    if numbers:
-        _check_range(name, min(numbers), max(numbers), least, most)
-    return numbers
-
-
-def _check_column(count: int, name: str, values: NDArray[np.integer[Any]]) -> None:
     if values.shape != (count,) or values.dtype.kind not in "iu":
         raise ValueError(
             f"{name}: {count} integers are needed, not {values.dtype} of shape {values.shape}"
         )
-
-
-def _check_range(name: str, lowest: int, highest: int, least: int, most: int) -> None:
-    if lowest < least or highest > most:
-        raise ValueError(f"{name}: {lowest} to {highest} is not within {least} to {most}")
+    if count and (values.min() < least or values.max() > most):
+        raise ValueError(
+            f"{name}: {values.min()} to {values.max()} is not within {least} to {most}"
+        )
+    return np.ascontiguousarray(values, np.int64)
 
 
 def _copy_of_ring(ring: NDArray[np.uint64], first: int, count: int) -> NDArray[np.uint64]:

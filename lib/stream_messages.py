@@ -24,6 +24,8 @@ BATCH: Final = b"BATCH,"
 NEXT_BATCH: Final = b"*BATCH,"
 """Where one batch ends and the next begins: no symbol may be called BATCH."""
 
+MAX_SYMBOL_BYTES: Final = 16
+"""In a plain frame `SYMBOL,PRICE*`."""
 FROM_NOW_ON: Final = 0
 
 _TAPE = re.compile(rb"[!-)+\-.-~]{1,63}")

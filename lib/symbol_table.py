@@ -17,8 +17,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.stream_messages import MAX_SYMBOL_BYTES
+
 WORD_BYTES: Final = 8
-MAX_SYMBOL_BYTES: Final = 2 * WORD_BYTES
 NOT_FOUND: Final = -1
 
 _SLOTS_A_SYMBOL: Final = 4
@@ -43,6 +44,7 @@ class SymbolTable:
 
     def __init__(self, symbols: Sequence[bytes]) -> None:
         """Raises ValueError if a symbol has no or more than `MAX_SYMBOL_BYTES` bytes."""
+        assert MAX_SYMBOL_BYTES <= 2 * WORD_BYTES
         for symbol in symbols:
             if not 1 <= len(symbol) <= MAX_SYMBOL_BYTES:
                 raise ValueError(f"a symbol has 1 to {MAX_SYMBOL_BYTES} bytes, not {symbol!r}")

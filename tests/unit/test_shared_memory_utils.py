@@ -75,7 +75,12 @@ def ticks_of(numbers: np.ndarray, writer: int = 0) -> tuple[np.ndarray, ...]:
 
 
 def write(book: SharedPriceBook, first: int, count: int, writer: int = 0) -> None:
-    book.update_batch(*ticks_of(np.arange(first, first + count), writer))
+    """As an orderbook does: a few one by one, many as arrays."""
+    columns = ticks_of(np.arange(first, first + count), writer)
+    if count <= 24:
+        book.update_few(list(zip(*(column.tolist() for column in columns), strict=True)))
+    else:
+        book.update_batch(*columns)
 
 
 def assert_true_ticks(ticks: np.ndarray) -> None:
@@ -477,10 +482,16 @@ class TestReadFew:
             assert reader.read_few() == []
             assert reader.read().missed == (1, 1)
 
-    def test_never_returns_a_symbol_that_the_book_does_not_have(self, book):
+    @pytest.mark.parametrize(
+        "forged",
+        [
+            *([1, 1, 1, 1, len(SYMBOLS)], [1, 1 << 63, 1, 1, 1], [1, 1, 1 << 63, 1, 1]),
+            *([1, 1, 1, 1 << 63, 1], [1, 1, 1, 1, 1 << 63]),
+        ],
+    )
+    def test_never_returns_what_nobody_could_work_with(self, book, forged):
         reader = book.reader()
         write(book, 1, 1)
-        forged = [1, 1, 1, 1, len(SYMBOLS)]
         book._segment.ring[1] = [*forged, shared_memory_utils.record_check(*forged)]
         assert reader.read_few() == []
 

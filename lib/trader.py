@@ -142,7 +142,9 @@ class Trader:
             plain_ticks = ticks.tolist()
         else:
             says = signal.on_batch(ticks["symbol"], ticks["price"], sentiment, self._symbols)
-            says = np.where(ticks["sent_ns"] < oldest_ns, np.int8(0), says)
+            if not says.any():
+                return
+            says = says * (ticks["sent_ns"] >= oldest_ns)
             for number in _turns(ticks["symbol"], says):
                 _, sequence, price, sent_ns, index, _ = ticks[number].tolist()
                 order = self._decide(index, _SIDES[int(says[number])], price, sequence, now_ns)
@@ -164,14 +166,17 @@ class Trader:
         self, index: int, side: Side, price: int, sequence: int, now_ns: int
     ) -> Order | None:
         """Make an order of a signal, unless it would not change the position's direction."""
-        if side not in _SIDES.values():
-            signal = type(self._signal).__name__
-            raise ValueError(f'{signal}.on_tick must say "BUY", "SELL" or None, not {side!r}')
         symbol = self._symbols[index]
         position = self._positions[symbol]
-        if (position > 0 if side == "BUY" else position < 0) or self._orders.full:
+        if side == "BUY":
+            is_held, target = position > 0, self._settings.quantity
+        elif side == "SELL":
+            is_held, target = position < 0, -self._settings.quantity
+        else:
+            signal = type(self._signal).__name__
+            raise ValueError(f'{signal}.on_tick must say "BUY", "SELL" or None, not {side!r}')
+        if is_held or self._orders.full:
             return None
-        target = self._settings.quantity if side == "BUY" else -self._settings.quantity
         order = make_order(
             order_id=self._next_order_id,
             symbol=symbol,
@@ -197,7 +202,8 @@ def _turns(symbols: NDArray[np.int32], says: NDArray[np.int8]) -> list[int]:
     Only these can be decisions: after a BUY the position is long, and a further BUY says nothing.
     """
     speaking = np.flatnonzero(says)
-    by_symbol = speaking[np.argsort(symbols[speaking], kind="stable")]
+    # A price book's symbols fit 16 bits, and words of 16 bits are sorted by radix.
+    by_symbol = speaking[symbols[speaking].astype(np.uint16).argsort(kind="stable")]
     symbol, say = symbols[by_symbol], says[by_symbol]
     turned = np.ones(len(by_symbol), np.bool_)
     turned[1:] = (symbol[1:] != symbol[:-1]) | (say[1:] != say[:-1])

@@ -45,6 +45,7 @@ AAPL, MSFT = 0, 1
 NOW = 10**15
 SETTINGS = StrategySettings()
 TTL_NS = 5 * SECOND_NS
+NEAR_MIN_BATCH = (MIN_BATCH_TICKS - 1, MIN_BATCH_TICKS)
 BUY, SELL, NONE = 300_000_001, 300_000_002, 300_000_000
 """Prices at which `Scripted` says so."""
 
@@ -383,7 +384,7 @@ def random_ticks(
     seed=st.integers(0, 2**32),
     kinds=st.tuples(*[st.sampled_from(["flat", "cents", "far", "highest", "any"])] * 3),
     windows=st.sampled_from([(1, 2), (2, 3), (5, 17), (20, 50)]),
-    cuts=st.lists(st.sampled_from([1, 10, 63, 64, 65, 200, 400]), min_size=1, max_size=5),
+    cuts=st.lists(st.sampled_from([1, 10, *NEAR_MIN_BATCH, 200, 400]), min_size=1, max_size=5),
     sentiments=st.lists(st.sampled_from([None, 0, 39, 40, 60, 61, 100]), min_size=5, max_size=5),
     most_unanswered=st.sampled_from([3, 1000]),
 )
@@ -459,7 +460,7 @@ def orders_by_the_rules(
     return orders
 
 
-@pytest.mark.parametrize("batch_ticks", [1, 50, 64, 1000])
+@pytest.mark.parametrize("batch_ticks", [1, 50, *NEAR_MIN_BATCH, 1000])
 def test_the_orders_are_those_of_the_trading_rules(batch_ticks):
     random = np.random.default_rng(5)
     ticks = random_ticks(random, ("cents", "highest", "any"), 12_000, 1000)

@@ -27,6 +27,8 @@ Optional are `explain` (figures for the log of an order), and for speed `on_batc
 from __future__ import annotations
 
 import importlib
+from collections import defaultdict
+from itertools import count
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -34,6 +36,7 @@ from numpy.typing import NDArray
 
 from lib.moving_averages import Means, MovingAverages
 from lib.settings import SettingsError, StrategySettings
+from lib.tick_codec import MAX_SENTIMENT
 
 Side = Literal["BUY", "SELL"]
 
@@ -89,20 +92,23 @@ class MovingAverageAndNews:
     """
 
     def __init__(self, settings: StrategySettings) -> None:
-        self._settings = settings
         self._averages = MovingAverages(settings.short_window, settings.long_window)
-        self._numbers: dict[str, int] = {}
-        """Of the symbols, as the averages know them."""
+        self._numbers: dict[str, int] = defaultdict(count().__next__)
+        """Of the symbols, as the averages know them: in the order in which they are first met."""
         self._names: tuple[str, ...] = ()
         self._numbers_of_names = np.zeros(0, np.int32)
         """Of the symbols of the last batch's `names`."""
+        self._news: dict[int | None, int] = {None: 0} | {
+            sentiment: (sentiment > settings.bullish_threshold)
+            - (sentiment < settings.bearish_threshold)
+            for sentiment in range(MAX_SENTIMENT + 1)
+        }
+        """1 for good news, -1 for bad, 0 for neither, and for none."""
 
     def on_tick(self, symbol: str, price: int, sentiment: int | None) -> Side | None:
         """Say "BUY" or "SELL" when the averages and the news agree, None otherwise."""
-        trend = self._averages.add(self._number(symbol), price)
-        if trend == self._news(sentiment):
-            return _SIDES[trend]
-        return None
+        trend = self._averages.add(self._numbers[symbol], price)
+        return _SIDES[trend] if trend == self._news[sentiment] else None
 
     def on_batch(
         self,
@@ -114,29 +120,18 @@ class MovingAverageAndNews:
         """Do what `on_tick` does for many ticks."""
         if names is not self._names:
             self._names = names
-            self._numbers_of_names = np.array([self._number(name) for name in names], np.int32)
-        trends = self._averages.add_batch(self._numbers_of_names[symbols], prices)
-        news = self._news(sentiment)
-        return np.where(trends == news, trends, np.int8(0))
+            self._numbers_of_names = np.array([self._numbers[name] for name in names], np.int32)
+        trends = self._averages.add_batch(self._numbers_of_names.take(symbols), prices)
+        says: NDArray[np.int8] = trends * (trends == self._news[sentiment])
+        return says
 
     def explain(self, symbol: str) -> dict[str, float]:
         """The two averages after the last tick of `symbol`, as prices."""
-        return _explanation(self._averages.means(self._number(symbol)))
+        return _explanation(self._averages.means(self._numbers[symbol]))
 
     def explain_batch(self, tick: int) -> dict[str, float]:
         """The two averages after the `tick`-th tick of the last batch, as prices."""
         return _explanation(self._averages.batch_means(tick))
-
-    def _number(self, symbol: str) -> int:
-        return self._numbers.setdefault(symbol, len(self._numbers))
-
-    def _news(self, sentiment: int | None) -> int:
-        """1 for good news, -1 for bad, 0 for neither, and for none."""
-        if sentiment is None:
-            return 0
-        if sentiment > self._settings.bullish_threshold:
-            return 1
-        return -1 if sentiment < self._settings.bearish_threshold else 0
 
 
 _SIDES: dict[int, Side | None] = {1: "BUY", -1: "SELL", 0: None}

@@ -10,6 +10,7 @@ how quickly an answer comes back. The ledger has the last word: see `Trader.answ
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -23,8 +24,9 @@ from lib.settings import StrategySettings
 from lib.signals import BatchSignal, ExplainedSignal, Side, Signal, takes_batches
 from lib.ticks import Ticks
 
-MIN_BATCH_TICKS: Final = 40
-"""From here on a signal that can take batches is given batches."""
+MIN_BATCH_TICKS: Final = 88
+"""From here on a signal that can take batches is given batches. (Where that of the house is as fast
+either way: at 80 ticks of 4 symbols, at 100 of 64.)"""
 
 
 class News(NamedTuple):
@@ -65,7 +67,9 @@ class Trader:
         self._news: News | None = None
         self._news_heard_ns: int | None = None
         self._next_order_id = 1
-        self._positions = dict.fromkeys(symbols, 0)
+        self._indices = {symbol: index for index, symbol in enumerate(symbols)}
+        self._positions = array("q", [0]) * len(symbols)
+        """By index, for one tick to look up and for many to be compared with."""
         self._settled_before = dict.fromkeys(symbols, 0)
         self.tape = ""
 
@@ -92,9 +96,9 @@ class Trader:
         """Take what the ledger knows. Where orders are under way, their answers will tell."""
         self._next_order_id = max(self._next_order_id, ack.last_order_id + 1)
         under_way = {order.symbol for order in self._orders.unanswered.values()}
-        for symbol in self._symbols:
+        for index, symbol in enumerate(self._symbols):
             if symbol not in under_way:
-                self._positions[symbol] = ack.positions.get(symbol, 0)
+                self._positions[index] = ack.positions.get(symbol, 0)
 
     def answered(self, report: ExecutionReport) -> None:
         """Take an answer. After one that was not expected, the position is what the ledger says.
@@ -108,11 +112,12 @@ class Trader:
         assumes it is refused, and what its report says is new.
         """
         symbol = report.symbol
-        if symbol not in self._positions or report.position is None:
+        index = self._indices.get(symbol)
+        if index is None or report.position is None:
             return
         settled = report.order_id < self._settled_before[symbol]
         if settled == (report.status == "FILLED"):
-            self._positions[symbol] = report.position
+            self._positions[index] = report.position
             self._settled_before[symbol] = self._next_order_id
 
     def refill(self, ticks: NDArray[np.void]) -> None:
@@ -142,8 +147,10 @@ class Trader:
             plain_ticks = ticks.tolist()
         else:
             says = signal.on_batch(ticks["symbol"], ticks["price"], sentiment, self._symbols)
-            says = np.where(ticks["sent_ns"] < oldest_ns, np.int8(0), says)
-            for number in _turns(ticks["symbol"], says):
+            if not says.any():
+                return
+            says = says * (ticks["sent_ns"] >= oldest_ns)
+            for number in _turns(ticks["symbol"], says, np.sign(self._positions)):
                 _, sequence, price, sent_ns, index, _ = ticks[number].tolist()
                 order = self._decide(index, _SIDES[int(says[number])], price, sequence, now_ns)
                 if order:
@@ -164,14 +171,17 @@ class Trader:
         self, index: int, side: Side, price: int, sequence: int, now_ns: int
     ) -> Order | None:
         """Make an order of a signal, unless it would not change the position's direction."""
-        if side not in _SIDES.values():
+        symbol = self._symbols[index]
+        position = self._positions[index]
+        if side == "BUY":
+            is_held, target = position > 0, self._settings.quantity
+        elif side == "SELL":
+            is_held, target = position < 0, -self._settings.quantity
+        else:
             signal = type(self._signal).__name__
             raise ValueError(f'{signal}.on_tick must say "BUY", "SELL" or None, not {side!r}')
-        symbol = self._symbols[index]
-        position = self._positions[symbol]
-        if (position > 0 if side == "BUY" else position < 0) or self._orders.full:
+        if is_held or self._orders.full:
             return None
-        target = self._settings.quantity if side == "BUY" else -self._settings.quantity
         order = make_order(
             order_id=self._next_order_id,
             symbol=symbol,
@@ -184,20 +194,28 @@ class Trader:
             sent_ns=now_ns,
         )
         self._next_order_id += 1
-        self._positions[symbol] = target
+        self._positions[index] = target
         return order
 
 
 _SIDES: Final[dict[int, Side]] = {1: "BUY", -1: "SELL"}
 
 
-def _turns(symbols: NDArray[np.int32], says: NDArray[np.int8]) -> list[int]:
+def _turns(
+    symbols: NDArray[np.int32], says: NDArray[np.int8], held: NDArray[np.int64]
+) -> list[int]:
     """The ticks, in order, at which a symbol's signal is another than it was before.
 
     Only these can be decisions: after a BUY the position is long, and a further BUY says nothing.
+    For the same reason there is none if all that is said agrees with what is `held` already, by
+    symbol: 1 where the position is long, -1 where it is short.
     """
+    agrees = says * held.astype(np.int8).take(symbols)
+    if not (agrees < np.abs(says)).any():
+        return []
     speaking = np.flatnonzero(says)
-    by_symbol = speaking[np.argsort(symbols[speaking], kind="stable")]
+    # A price book's symbols fit 16 bits, and words of 16 bits are sorted by radix.
+    by_symbol = speaking[symbols[speaking].astype(np.uint16).argsort(kind="stable")]
     symbol, say = symbols[by_symbol], says[by_symbol]
     turned = np.ones(len(by_symbol), np.bool_)
     turned[1:] = (symbol[1:] != symbol[:-1]) | (say[1:] != say[:-1])

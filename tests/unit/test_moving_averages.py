@@ -90,26 +90,54 @@ def test_of_many_ticks_in_many_blocks_every_trend_is_right(symbol_count):
 @pytest.mark.parametrize("as_batch", [False, True])
 def test_running_sums_may_wrap_round(as_batch):
     averages, oracle = MovingAverages(2, 5), Oracle(2, 5)
-    averages._sums[:] = averages._rings[:] = 2**63 - 10  # as after a very long time
+    averages._rings[:] = 2**64 - 2 * DOLLAR  # as after a very long time
     ticks = [(0, DOLLAR + distance) for distance in (0, 7, 9, 4, 3, 8, 1, 7, 7, 5)]
     add_all = add_batch if as_batch else lambda of, ticks: [of.add(*tick) for tick in ticks]
     assert add_all(averages, ticks) == [oracle.add(*tick) for tick in ticks]
-    assert averages._sums[0] < 0
+    assert averages._rings.min() < 2**63  # they did
     assert averages.means(0) == oracle.means(0)
 
 
-def test_whole_numbers_are_used_only_where_words_might_not_do(monkeypatch):
-    calls = []
-    add = MovingAverages.add
-    monkeypatch.setattr(MovingAverages, "add", lambda *tick: calls.append(1) or add(*tick))
+def test_whole_numbers_are_used_only_until_a_price_too_high_for_words_has_left_the_window(
+    monkeypatch,
+):
+    sums = []
+    prices = MovingAverages._prices
+    monkeypatch.setattr(MovingAverages, "_prices", lambda *of: sums.append(1) or prices(*of))
     averages = MovingAverages(20, 50)
-    near = [(0, MAX_PRICE - n % 7) for n in range(100)]
-    add_batch(averages, near)
-    assert not calls
-    add_batch(averages, [*near, (0, 1)])
-    assert len(calls) == 101
-    add_batch(averages, near)  # what was far may still be in a window
-    assert len(calls) == 201
+    highest = [(0, (2**64 - 1) // 50 - n % 7) for n in range(100)]
+    add_batch(averages, highest)
+    averages.add(0, MAX_PRICE)
+    assert len(sums) == 1
+    for tick in highest[:49]:
+        averages.add(*tick)
+    assert len(sums) == 50
+    averages.add(*highest[0])
+    add_batch(averages, highest)
+    add_batch(averages, [(0, 1), (1, MAX_PRICE)])
+    sums.clear()
+    add_batch(averages, [*highest, (2, MAX_PRICE // 3)])  # of symbol 1, there is nothing here
+    assert not sums
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 99), st.integers(1, 25)), max_size=20),
+    st.lists(st.integers(1, 30), max_size=20),
+)
+def test_after_a_price_too_high_for_words_every_trend_is_right(runs, cuts):
+    short, long = 4, 30
+    highest = (2**64 - 1) // long
+    averages, oracle = MovingAverages(short, long), Oracle(short, long)
+    ticks = []
+    for number, length in runs:
+        first = (0, highest + number % 4) if number % 3 else (0, MAX_PRICE - number)
+        ticks += [first, *((0, highest - tick * number % 5) for tick in range(length))]
+    for size in [*cuts, len(ticks)]:
+        part, ticks = ticks[:size], ticks[size:]
+        assert add_batch(averages, part) == [oracle.add(*tick) for tick in part]
+        if ticks:
+            tick, *ticks = ticks
+            assert averages.add(*tick) == oracle.add(*tick)
 
 
 def test_a_batch_of_nothing_is_nothing():

@@ -133,7 +133,7 @@ def test_each_tick_gets_what_the_rule_says(prices, short, more, sentiment):
 
 
 def random_prices(random: np.random.Generator, kind: str, count: int, window: int) -> np.ndarray:
-    """Prices of every size and spread: to where differences do not fit 63 bits, and beyond."""
+    """Prices of every size and spread: to where a window's sum does not fit a word, and beyond."""
     if kind == "flat":
         return np.full(count, random.integers(1, MAX_PRICE), np.int64)
     steps = random.integers(-2, 3, count).cumsum()
@@ -142,7 +142,7 @@ def random_prices(random: np.random.Generator, kind: str, count: int, window: in
     if kind == "highest":
         return MAX_PRICE - random.integers(0, 3, count)
     if kind == "border":
-        spread = min(MAX_PRICE, 2**63 // window + random.integers(-1, 2))
+        spread = min(MAX_PRICE, 2**64 // window + int(random.integers(-1, 2)))
         return random.choice([1, spread, spread + 1], count).clip(1, MAX_PRICE)
     if kind == "far":
         return random.integers(1, min(MAX_PRICE, 2**66 // window), count)
@@ -168,7 +168,7 @@ def test_a_batch_says_exactly_what_single_ticks_say(seed, kinds, windows, cuts, 
     prices = np.zeros(count, np.int64)
     for index, kind in enumerate(kinds):
         mine = symbols == index
-        prices[mine] = random_prices(random, kind, int(mine.sum()), short * long)
+        prices[mine] = random_prices(random, kind, int(mine.sum()), long)
     single, batched = make(short, long), make(short, long)
     begin = 0
     for size, sentiment in zip(cuts, sentiments, strict=False):

@@ -3,16 +3,17 @@
 Pure. What is remembered of a symbol is not its last prices but their running sums: the sum of the
 last w prices is the difference of two running sums, so a tick costs the same whatever the windows.
 The running sums count modulo 2**64: they may wrap round, as long as the sum of a window fits. After
-a price so high that it might not (3.7 billion dollars, if a window has 50 ticks), the symbol's
-windows are added up in whole numbers until the price has left them, and blocks in which the symbol
-occurs are taken one tick after the other.
+a price so high that it might not (3.7 billion dollars, if a window has 50 ticks), the sums of the
+symbol's windows are kept in Python's integers until the price has left them, and blocks in which
+the symbol occurs are taken one tick after the other, at 2 µs each.
 
 A tick at a time costs 0.6 µs. Many ticks are sorted by symbol, and then all running sums, all
 window sums and all comparisons are one array operation each: 60 µs, and 20 ns a tick if there are
 few symbols, 60 ns if there are a thousand. Both ways remember and say exactly the same.
 
 Memory: for each symbol up to the highest one seen, 8 bytes x (the next power of two above the long
-window), and 200 for a view of them.
+window), and 200 for a view of them; up to twice as much, as room is made for twice as many symbols
+each time.
 """
 
 from __future__ import annotations
@@ -47,6 +48,13 @@ class _Block(NamedTuple):
     """After the n-th tick of the block."""
 
 
+class _Sums(NamedTuple):
+    """Of the last prices of a symbol."""
+
+    short: int
+    long: int
+
+
 class MovingAverages:
     """The averages over the last `short` and the last `long` ticks of each symbol.
 
@@ -61,8 +69,10 @@ class MovingAverages:
         self._ring_size = 1 << long.bit_length()
         self._highest_price = _WORD // long
         """Of which any window's sum fits a word."""
-        self._too_high_until: dict[int, int] = {}
+        self._high_until: dict[int, int] = {}
         """By symbol, the count of ticks with which its last higher price leaves the long window."""
+        self._high_sums: dict[int, _Sums] = {}
+        """Of the same symbols: what need not fit a word."""
         self._counts = np.zeros(0, np.int64)  # ticks so far, by symbol
         # Of each symbol, the sum of its first n prices lies at n modulo the ring's size. Where
         # nothing has been written yet lies 0, the sum of no prices.
@@ -79,16 +89,15 @@ class MovingAverages:
         ring = self._ring_views[symbol]
         count = self._count_view[symbol] + 1
         place = count & self._ring_size - 1
+        if price > self._highest_price or symbol in self._high_until:
+            self._add_high(symbol, price)
         total = ring[place - 1] + price & _WORD
         ring[place] = total
         self._count_view[symbol] = count
-        if price > self._highest_price:
-            self._too_high_until[symbol] = count + self._long
         if count < self._long:
             return 0
-        if self._too_high_until and self._has_too_high(symbol):
-            prices = self._prices(symbol)
-            short_sum, long_sum = sum(prices[-self._short :]), sum(prices)
+        if symbol in self._high_until:
+            short_sum, long_sum = self._high_sums[symbol]
         else:
             short_sum = total - ring[place - self._short] & _WORD
             long_sum = total - ring[place - self._long] & _WORD
@@ -110,9 +119,7 @@ class MovingAverages:
 
     def means(self, symbol: int) -> Means:
         """Return the averages after the last tick of a symbol, over those there are."""
-        prices = self._prices(symbol)
-        short = prices[-self._short :]
-        return Means(_mean(sum(short), len(short)), _mean(sum(prices), len(prices)))
+        return self._means_of(self._sums(symbol), self._count_view[symbol])
 
     def batch_means(self, tick: int) -> Means:
         """Return what `means` would have after the `tick`-th tick of the last batch."""
@@ -128,8 +135,8 @@ class MovingAverages:
         begins, lengths = edges[:-1], edges[1:] - edges[:-1]
         present = symbol[begins].astype(np.int64)
         price = prices[order].view(np.uint64)
-        if int(price.max()) > self._highest_price or (
-            self._too_high_until and any(map(self._has_too_high, present.tolist()))
+        if int(price.max()) > self._highest_price or not self._high_until.keys().isdisjoint(
+            present.tolist()
         ):
             return self._add_one_by_one(symbols, prices)
 
@@ -165,35 +172,54 @@ class MovingAverages:
 
         def means(tick: int) -> Means:
             (at,) = np.flatnonzero(order == tick).tolist()
-            of = int(count[at])
-            return Means(
-                _mean(int(short_sum[at]), min(of, self._short)),
-                _mean(int(long_sum[at]), min(of, self._long)),
-            )
+            return self._means_of(_Sums(int(short_sum[at]), int(long_sum[at])), int(count[at]))
 
         return _Block(trends, means)
 
     def _add_one_by_one(self, symbols: NDArray[np.int32], prices: NDArray[np.int64]) -> _Block:
-        trends, means = [], []
+        trends, after = [], []
         for symbol, price in zip(symbols.tolist(), prices.tolist(), strict=True):
             trends.append(self.add(symbol, price))
-            means.append(self.means(symbol))
-        return _Block(np.array(trends, np.int8), means.__getitem__)
+            after.append((self._sums(symbol), self._count_view[symbol]))
+        return _Block(np.array(trends, np.int8), lambda tick: self._means_of(*after[tick]))
 
-    def _has_too_high(self, symbol: int) -> bool:
-        """Whether the sum of a symbol's long window may not fit a word; forget it once it does."""
-        if self._count_view[symbol] < self._too_high_until.get(symbol, 0):
-            return True
-        self._too_high_until.pop(symbol, None)
-        return False
+    def _add_high(self, symbol: int, price: int) -> None:
+        """Move the sums of a symbol that need not fit a word; before the price is in its ring."""
+        count = self._count_view[symbol] + 1
+        if price > self._highest_price:
+            sums = self._sums(symbol)
+            self._high_until[symbol] = count + self._long
+        elif count < self._high_until[symbol]:
+            sums = self._high_sums[symbol]
+        else:
+            del self._high_until[symbol], self._high_sums[symbol]
+            return
+        self._high_sums[symbol] = _Sums(
+            sums.short + price - self._price(symbol, count - self._short),
+            sums.long + price - self._price(symbol, count - self._long),
+        )
 
-    def _prices(self, symbol: int) -> list[int]:
-        """Return the last prices of a symbol, as many as its long window has."""
-        count = self._count_view[symbol]
-        counts = np.arange(max(0, count - self._long), count + 1)
-        running = self._rings[symbol * self._ring_size + (counts & self._ring_size - 1)]
-        prices: list[int] = (running[1:] - running[:-1]).tolist()
-        return prices
+    def _price(self, symbol: int, number: int) -> int:
+        """Return a symbol's n-th price, 0 before the first. Its ring must still have it."""
+        if number < 1:
+            return 0
+        ring, last_place = self._ring_views[symbol], self._ring_size - 1
+        return ring[number & last_place] - ring[number - 1 & last_place] & _WORD
+
+    def _sums(self, symbol: int) -> _Sums:
+        """Return the sums of a symbol's last prices, or of all there are."""
+        if symbol in self._high_sums:
+            return self._high_sums[symbol]
+        count, ring = self._count_view[symbol], self._ring_views[symbol]
+        last_place = self._ring_size - 1
+        total = ring[count & last_place]
+        short, long = (ring[max(0, count - w) & last_place] for w in (self._short, self._long))
+        return _Sums(total - short & _WORD, total - long & _WORD)
+
+    def _means_of(self, sums: _Sums, count: int) -> Means:
+        return Means(
+            _mean(sums.short, min(count, self._short)), _mean(sums.long, min(count, self._long))
+        )
 
     def _make_room(self, symbols: int) -> None:
         """Have room for so many symbols; what is remembered stays."""

@@ -102,8 +102,8 @@ def test_whole_numbers_are_used_only_until_a_price_too_high_for_words_has_left_t
     monkeypatch,
 ):
     sums = []
-    prices = MovingAverages._prices
-    monkeypatch.setattr(MovingAverages, "_prices", lambda *of: sums.append(1) or prices(*of))
+    add_high = MovingAverages._add_high
+    monkeypatch.setattr(MovingAverages, "_add_high", lambda *of: sums.append(1) or add_high(*of))
     averages = MovingAverages(20, 50)
     highest = [(0, (2**64 - 1) // 50 - n % 7) for n in range(100)]
     add_batch(averages, highest)

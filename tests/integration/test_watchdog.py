@@ -210,7 +210,10 @@ def test_a_role_that_cannot_start_is_given_up_and_said_to_be(
     text = configuration.read_text()
     assert text.count("startretries=10") == len(ROLES)
     # On a busy machine it takes over a second (startsecs) to fail: that would pass for a start.
-    text = text.replace("[program:order_manager]", "[program:order_manager]\nstartsecs=30")
+    text, changed = re.subn(
+        r"(?s)(?<=\[program:order_manager\])(.*?)startsecs=1\n", r"\1startsecs=30\n", text
+    )
+    assert changed == 1
     configuration.write_text(text.replace("startretries=10", "startretries=1"))
     with (
         socket.create_server(("127.0.0.1", stack.order_port)),

@@ -131,7 +131,7 @@ def measure_throughput(
     gaps: list[str] = []
     with measured_stack(settings, run.strategies) as stack:
         time.sleep(WARM_UP_S)
-        guess = watch(stack, UNPACED_S).ticks_per_s
+        guess = evaluated_per_s(stack, UNPACED_S)
 
         def try_rate(rate: float) -> Attempt:
             say(f"{rate:,.0f} ticks/s")
@@ -194,22 +194,14 @@ def confirm(attempts: list[Attempt], try_rate: Try) -> Iterator[Attempt]:
             return
 
 
-class Delivered(NamedTuple):
-    """What the slowest strategy of a stack evaluated."""
+def evaluated_per_s(stack: MeasuredStack, seconds: float) -> float:
+    """Return what the slowest strategy of a stack evaluates, however far it is behind.
 
-    evaluated: int
-    gaps: int
-    seconds: float
-
-    @property
-    def ticks_per_s(self) -> float:
-        """Over the time up to its last decision."""
-        return self.evaluated / self.seconds
-
-
-def watch(stack: MeasuredStack, seconds: float) -> Delivered:
-    """Watch a stack as it runs, for so long. Raises BenchError if nothing is evaluated."""
-    _, counts = count_from_now(stack)
+    Raises BenchError if that is nothing.
+    """
+    readers = stack.decision_readers()
+    anywhere = stack.published()._replace(last=0)
+    counts = [Evaluated(reader, anywhere, time.monotonic_ns()) for reader in readers]
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         time.sleep(LOOK_S)
@@ -217,7 +209,7 @@ def watch(stack: MeasuredStack, seconds: float) -> Delivered:
     slowest = min(progress, key=lambda one: one.evaluated)
     if slowest.seconds <= 0:
         raise BenchError("nothing is evaluated")
-    return Delivered(slowest.evaluated, slowest.gaps, slowest.seconds)
+    return slowest.evaluated / slowest.seconds
 
 
 def attempt(stack: MeasuredStack, rate: float, seconds: float, gaps: list[str]) -> Attempt:

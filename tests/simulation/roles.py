@@ -227,7 +227,7 @@ class WatchedTrader(Trader):
             yield decision
 
     def logged_on(self, ack: LogonAck) -> None:
-        before = dict(self._positions)
+        before = self._positions[:]
         super().logged_on(ack)
         if self.strategy.is_new:
             return

@@ -7,7 +7,6 @@ another rate in the settings file and a restart of the gateway, which goes on wi
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from lib.clock import SECOND_NS
 from lib.decision_log import DecisionReader, decision_log_path
 from lib.private_stack import PrivateStack, PrivateStackError, start_private_stack, to_toml
 from lib.publication import TICK_WORD
+from lib.run import ProcessStat, process_stat
 from lib.settings import DEFAULT_FILE, Settings, load_settings
 from lib.state_file import StateFile, open_state
 from lib.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
@@ -31,12 +31,6 @@ from lib.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentEr
 STEADY_S: Final = 30.0
 """How long a stack may take until all of it runs and its strategies evaluate."""
 LOOK_S: Final = 0.05
-
-_UTIME: Final = 11
-_RESIDENT: Final = 1
-"""Where fields lie: behind the name in /proc/PID/stat (utime, then stime), in /proc/PID/statm."""
-_CLOCK_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Published(NamedTuple):
@@ -180,14 +174,15 @@ class UsageMeter:
     def __init__(self, stack: MeasuredStack) -> None:
         self._pids = stack.pids()
         self._since_ns = time.monotonic_ns()
-        self._before_s = {role: _cpu_s(pid) for role, pid in self._pids.items()}
+        self._before_s = {role: _stat(pid).cpu_s for role, pid in self._pids.items()}
 
     def read(self) -> tuple[Usage, ...]:
         """Return the share of a core since then, and the memory at this moment."""
         seconds = (time.monotonic_ns() - self._since_ns) / SECOND_NS
+        stats = {role: _stat(pid) for role, pid in sorted(self._pids.items())}
         return tuple(
-            Usage(role, (_cpu_s(pid) - self._before_s[role]) / seconds, _resident_bytes(pid))
-            for role, pid in sorted(self._pids.items())
+            Usage(role, (stat.cpu_s - self._before_s[role]) / seconds, stat.resident_bytes)
+            for role, stat in stats.items()
         )
 
 
@@ -195,21 +190,10 @@ def _has_more(reader: DecisionReader) -> bool:
     return len(reader.read().last) > 0
 
 
-def _cpu_s(pid: int) -> float:
-    """How long it has run so far. The kernel counts in hundredths of a second."""
-    stat = _read_proc(pid, "stat")
-    fields = stat[stat.rindex(b")") + 1 :].split()
-    return sum(map(int, fields[_UTIME : _UTIME + 2])) / _CLOCK_TICKS_A_SECOND
-
-
-def _resident_bytes(pid: int) -> int:
-    return int(_read_proc(pid, "statm").split()[_RESIDENT]) * _PAGE_BYTES
-
-
-def _read_proc(pid: int, name: str) -> bytes:
+def _stat(pid: int) -> ProcessStat:
     try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:
+        return process_stat(pid)
+    except ProcessLookupError:
         raise BenchError(f"process {pid} has ended while it was measured") from None
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import linecache
-import os
 import re
 import shutil
 import subprocess
@@ -43,6 +42,7 @@ from bench.program import (
 from bench.symbols import settings_for
 from lib.clock import SECOND_NS, utc_stamp
 from lib.decision_log import DecisionReader
+from lib.run import ProcessStat, process_stat
 from lib.settings import PROJECT_ROOT
 
 PROGRAM: Final = "python -m bench.profile"
@@ -66,10 +66,6 @@ LONGEST_LINE: Final = 72
 """Characters of a source line that are shown."""
 
 _FRAME: Final = re.compile(r"(.+) \((.+):(\d+)\)")
-_TICK_NS: Final = SECOND_NS // os.sysconf("SC_CLK_TCK")
-"""In which the kernel counts CPU time for /proc."""
-_USER_TIME: Final = 11
-"""Where field 14 of /proc/PID/stat lies behind the program's name; system time follows it."""
 
 
 class CannotSampleError(Exception):
@@ -82,13 +78,6 @@ class Place(NamedTuple):
     file: str
     function: str
     line: int
-
-
-class CpuTime(NamedTuple):
-    """What the kernel counts for a process."""
-
-    user_ns: int
-    kernel_ns: int
 
 
 def main() -> int:
@@ -163,9 +152,9 @@ def _profile(sampler: Path, rate: float, symbols: int) -> Load:
         pids = _hot_pids(stack.pids())
         [decisions] = stack.decision_readers()
         time.sleep(SETTLE_S)
-        before, first, begin_ns = _cpu_times(pids), _last_evaluated(decisions), _now_ns()
+        before, first, begin_ns = _stats(pids), _last_evaluated(decisions), _now_ns()
         time.sleep(COUNTED_S)
-        after, last, end_ns = _cpu_times(pids), _last_evaluated(decisions), _now_ns()
+        after, last, end_ns = _stats(pids), _last_evaluated(decisions), _now_ns()
         stacks = {role: _sample(sampler, role, pid, Path(directory)) for role, pid in pids.items()}
     daemons = tuple(profiled(role, before[role], after[role], stacks[role]) for role in pids)
     return Load(rate, symbols, (end_ns - begin_ns) / SECOND_NS, last - first, daemons)
@@ -212,21 +201,11 @@ def _sample(sampler: Path, role: str, pid: int, directory: Path) -> str:
     return stacks.read_text(encoding="utf-8")
 
 
-def _cpu_times(pids: Mapping[str, int]) -> dict[str, CpuTime]:
-    return {
-        role: cpu_time(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8"))
-        for role, pid in pids.items()
-    }
+def _stats(pids: Mapping[str, int]) -> dict[str, ProcessStat]:
+    return {role: process_stat(pid) for role, pid in pids.items()}
 
 
-def cpu_time(stat: str) -> CpuTime:
-    """Read it from the text of /proc/PID/stat."""
-    fields = stat.rpartition(")")[2].split()
-    user, kernel = fields[_USER_TIME : _USER_TIME + 2]
-    return CpuTime(int(user) * _TICK_NS, int(kernel) * _TICK_NS)
-
-
-def profiled(role: str, before: CpuTime, after: CpuTime, raw: str) -> Profiled:
+def profiled(role: str, before: ProcessStat, after: ProcessStat, raw: str) -> Profiled:
     """Divide what a daemon took of the processor among the functions it was found in.
 
     `raw` has a line for each stack that was seen, the outermost frame first, and how often.
@@ -234,8 +213,8 @@ def profiled(role: str, before: CpuTime, after: CpuTime, raw: str) -> Profiled:
     found = Counter[Place]()
     for place, samples in _places(raw.splitlines()):
         found[place] += samples
-    kernel_ns = after.kernel_ns - before.kernel_ns
-    cpu_ns = after.user_ns - before.user_ns + kernel_ns
+    cpu_ns = round((after.cpu_s - before.cpu_s) * SECOND_NS)
+    kernel_ns = round((after.kernel_s - before.kernel_s) * SECOND_NS)
     return Profiled(role, cpu_ns, kernel_ns, found.total(), tuple(_hot(found)))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,6 +23,10 @@ _PR_SET_PDEATHSIG: Final = 1
 _STATE: Final = 0
 _START_TICKS: Final = 19
 """Where the two lie behind the name in /proc/PID/stat: fields 3 and 22 of proc(5)."""
+_STAT_OF_INTEREST: Final = (11, 12, _START_TICKS, 21)
+"""Where utime, stime, starttime and rss lie: fields 14, 15, 22 and 24."""
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _DEAD_STATES: Final = frozenset({b"Z", b"X", b"x"})
 """A zombie runs no more; it only waits for its parent to take note."""
 
@@ -116,3 +121,34 @@ def _stat_fields(pid: int) -> list[bytes]:
     # The second field is the program's name in parentheses. It may itself hold spaces and
     # parentheses, so only the last one tells where it ends.
     return stat[stat.rindex(b")") + 1 :].split()
+
+
+class ProcessStat(NamedTuple):
+    """What the kernel says of a process at this moment."""
+
+    is_alive: bool
+    """False for a zombie, which runs no more."""
+    user_s: float
+    kernel_s: float
+    """Time on a processor so far; counted in hundredths of a second."""
+    uptime_s: float
+    resident_bytes: int
+
+    @property
+    def cpu_s(self) -> float:
+        """Time on a processor so far."""
+        return self.user_s + self.kernel_s
+
+
+def process_stat(pid: int) -> ProcessStat:
+    """Look at a process. Raises ProcessLookupError if there is none of that number."""
+    fields = _stat_fields(pid)
+    user, kernel, start, resident = (int(fields[at]) for at in _STAT_OF_INTEREST)
+    now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return ProcessStat(
+        fields[_STATE] not in _DEAD_STATES,
+        user / _TICKS_PER_S,
+        kernel / _TICKS_PER_S,
+        max(0.0, now_s - start / _TICKS_PER_S),
+        resident * _PAGE_BYTES,
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lib import run
-from lib.run import OrphanedError, Run, current_run, end_with_parent, is_alive
+from lib.run import OrphanedError, Run, current_run, end_with_parent, is_alive, process_stat
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.processes import forked, run_python
 
@@ -150,3 +150,21 @@ def test_a_supervisord_that_dies_while_the_kernel_is_told_is_noticed(monkeypatch
 
     with forked(role) as process:
         assert process.join() == 0
+
+
+def test_what_a_process_takes_is_what_the_kernel_says():
+    with subprocess.Popen(
+        [sys.executable, "-c", "while True: pass"], start_new_session=True
+    ) as busy:
+        try:
+            wait_until(lambda: process_stat(busy.pid).user_s > 0.1, "it takes time")
+            stat = process_stat(busy.pid)
+            assert stat.is_alive
+            assert stat.cpu_s == stat.user_s + stat.kernel_s
+            assert stat.uptime_s >= stat.cpu_s - 0.02  # both are counted in hundredths
+            assert stat.resident_bytes > 1_000_000
+        finally:
+            busy.kill()
+        wait_until(lambda: not process_stat(busy.pid).is_alive, "a zombie runs no more")
+    with pytest.raises(ProcessLookupError):
+        process_stat(busy.pid)

@@ -4,7 +4,7 @@ The ticks come from the ring of the price book, the decisions from the strategie
 the rest from logs that are written anyway. All of it lies in shared memory or in files, so the
 stack does not wait for the observer; it only shares the cores with it, which looks every 25 ms.
 
-`join` and what is below it is pure: what was seen goes in, times come out.
+`together` and what is below it is pure: what was seen goes in, times come out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.measured_stack import MeasuredStack
 from lib.clock import SECOND_NS
-from lib.decision_log import Decided, DecisionReader
+from lib.decision_log import Decided, DecisionReader, decided_at
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
 from lib.story import Follower
 
@@ -221,21 +221,11 @@ def together(parts: Sequence[Decided]) -> Decided:
     )
 
 
-def join(sequences: NDArray[np.int64], decisions: Decided) -> NDArray[np.int64]:
-    """Return when each tick was decided, 0 where it was not. The decisions are in order."""
-    first, last, decided_ns, _ = decisions
-    if not len(last):
-        return np.zeros(len(sequences), np.int64)
-    which = np.minimum(np.searchsorted(last, sequences), len(last) - 1)
-    inside = (first[which] <= sequences) & (sequences <= last[which])
-    return np.where(inside, decided_ns[which], 0)
-
-
 def decided_by_all(
     sequences: NDArray[np.int64], strategies: Sequence[Decided]
 ) -> NDArray[np.int64]:
     """Return when the last strategy decided each tick, 0 where not all of them did."""
-    decided_ns = np.array([join(sequences, decisions) for decisions in strategies])
+    decided_ns = np.array([decided_at(sequences, decisions) for decisions in strategies])
     latest: NDArray[np.int64] = np.where((decided_ns > 0).all(0), decided_ns.max(0), 0)
     return latest
 

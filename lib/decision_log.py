@@ -122,3 +122,13 @@ class DecisionReader:
         self._read = count
         first, last, decided_ns = records[sure - begin :].T.copy()
         return Decided(first, last, decided_ns, missed)
+
+
+def decided_at(sequences: NDArray[np.int64], decisions: Decided) -> NDArray[np.int64]:
+    """Return when each tick was decided, 0 where it was not. The decisions are in order."""
+    first, last, decided_ns, _ = decisions
+    if not len(last):
+        return np.zeros(len(sequences), np.int64)
+    which = np.minimum(np.searchsorted(last, sequences), len(last) - 1)
+    inside = (first[which] <= sequences) & (sequences <= last[which])
+    return np.where(inside, decided_ns[which], 0)

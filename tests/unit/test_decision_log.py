@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from lib import decision_log
-from lib.decision_log import RING_RECORDS, DecisionLog, DecisionReader, decision_log_path
+from lib.decision_log import (
+    RING_RECORDS,
+    Decided,
+    DecisionLog,
+    DecisionReader,
+    decided_at,
+    decision_log_path,
+)
 
 
 @pytest.fixture
@@ -104,3 +112,26 @@ def test_what_is_no_decision_log_is_none(path, content):
     if content is not None:
         path.write_bytes(content)
     assert DecisionReader.open(path) is None
+
+
+def joined(sequences: list[int], *records: tuple[int, int, int]) -> list[int]:
+    """When each was decided, by (first, last, decided_ns) each."""
+    first, last, decided_ns = np.array(records, np.int64).reshape(-1, 3).T
+    decided = Decided(first, last, decided_ns, 0)
+    return decided_at(np.array(sequences, np.int64), decided).tolist()
+
+
+def test_a_tick_was_decided_with_its_batch():
+    assert joined([4, 5, 6, 7], (1, 4, 100), (5, 6, 200), (7, 9, 300)) == [100, 200, 200, 300]
+
+
+def test_a_tick_that_a_strategy_left_out_was_never_decided():
+    assert joined([3, 4, 5, 6, 7], (1, 3, 100), (6, 6, 200)) == [100, 0, 0, 200, 0]
+
+
+def test_a_tick_before_the_first_decision_was_not_seen_to_be_decided():
+    assert joined([4, 5], (5, 9, 100)) == [0, 100]
+
+
+def test_without_decisions_no_tick_was_decided():
+    assert joined([1, 2]) == [0, 0]

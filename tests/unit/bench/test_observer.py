@@ -10,7 +10,6 @@ import numpy as np
 from bench.observer import (
     Schedule,
     decided_by_all,
-    join,
     read_events,
     to_report_ns,
     together,
@@ -23,26 +22,6 @@ def decisions(*records: tuple[int, int, int]) -> Decided:
     """(first, last, decided_ns) each."""
     first, last, decided_ns = np.array(records, np.int64).reshape(-1, 3).T
     return Decided(first, last, decided_ns, 0)
-
-
-def joined(sequences: list[int], *records: tuple[int, int, int]) -> list[int]:
-    return join(np.array(sequences, np.int64), decisions(*records)).tolist()
-
-
-def test_a_tick_was_decided_with_its_batch() -> None:
-    assert joined([4, 5, 6, 7], (1, 4, 100), (5, 6, 200), (7, 9, 300)) == [100, 200, 200, 300]
-
-
-def test_a_tick_that_a_strategy_left_out_was_never_decided() -> None:
-    assert joined([3, 4, 5, 6, 7], (1, 3, 100), (6, 6, 200)) == [100, 0, 0, 200, 0]
-
-
-def test_a_tick_before_the_first_decision_was_not_seen_to_be_decided() -> None:
-    assert joined([4, 5], (5, 9, 100)) == [0, 100]
-
-
-def test_without_decisions_no_tick_was_decided() -> None:
-    assert joined([1, 2]) == [0, 0]
 
 
 def test_with_several_strategies_the_last_one_counts_and_all_must_have_decided() -> None:
@@ -62,7 +41,6 @@ def test_what_several_looks_brought_is_put_together_in_order() -> None:
 
 
 def test_looks_that_brought_nothing_are_no_decisions() -> None:
-    assert joined([1]) == [0]
     assert len(together([]).last) == 0
 
 

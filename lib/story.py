@@ -69,13 +69,22 @@ class Line(NamedTuple):
 class Follower:
     """Reads whole lines from a file that grows, and is rotated or cut short now and then."""
 
-    def __init__(self, path: Path, *, from_end: bool) -> None:
-        """Follow `path`, which may not exist yet, from its present end or from its start."""
+    def __init__(self, path: Path, *, from_end: bool, earlier_bytes: int = 0) -> None:
+        """Follow `path`, which may not exist yet, from its present end or from its start.
+
+        With `earlier_bytes`, the last whole lines before the end are read as well.
+        """
         self._path = path
         self._tail = b""
         self._fd = self._open()
         if from_end and self._fd is not None:
-            os.lseek(self._fd, 0, os.SEEK_END)
+            end = os.lseek(self._fd, 0, os.SEEK_END)
+            begin = max(0, end - earlier_bytes)
+            os.lseek(self._fd, begin, os.SEEK_SET)
+            if 0 < begin < end:  # in the middle of a line
+                earlier = os.read(self._fd, end - begin)
+                first = earlier.find(b"\n") + 1
+                os.lseek(self._fd, begin + first if first else end, os.SEEK_SET)
 
     def read(self) -> list[bytes]:
         """Return the lines that became complete, without their ends; [] where there are none."""
@@ -178,10 +187,15 @@ def tell_event(role: str, raw: bytes) -> Line | None:
         return Line(role, text, WARNING) if text.strip() else None
     if level == NOTICE and name not in STORY_EVENTS:
         return None
+    return Line(role, event_text(event), level)
+
+
+def event_text(event: dict[str, Any]) -> str:
+    """Return `event key=value …` of an event, fit for a terminal."""
     details = (
         f"{key}={_short(key, value)}" for key, value in event.items() if key not in _ENVELOPE
     )
-    return Line(role, printable(" ".join((str(name), *details))), level)
+    return printable(" ".join((str(event["event"]), *details)))
 
 
 def tell_supervisor(text: str) -> Line | None:

@@ -1,0 +1,171 @@
+"""Follow the logs of all roles: merged in the order of time, one line an event, made for people.
+
+    python -m lib.log_view                                    everything
+    python -m lib.log_view --role gateway --role strategy     of these programs only
+    python -m lib.log_view --level warning                    warnings and worse
+
+It begins with what was written last, and goes on until Ctrl-C, through restarts and rotations of
+the logs. A line that comes to its file more than a moment late is shown late. --no-follow ends
+after what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from lib.screen import Screen
+from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
+from lib.story import ERROR, NOTICE, WARNING, Follower, Line, event_text
+from lib.text import printable
+
+LOOK_S: Final = 0.1
+HELD_LOOKS: Final = 2
+"""So long a line is held back, for one of another file that is older."""
+EARLIER_BYTES: Final = 64 * 1024
+"""Of each file, so much of what was written before is looked at …"""
+EARLIER_LINES: Final = 20
+"""… and so many lines of all files together are shown."""
+
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_STORY_LEVELS: Final = {"warning": WARNING, "error": ERROR, "critical": ERROR}
+_NOT_OURS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Entry(NamedTuple):
+    """A line of a log."""
+
+    timestamp: str
+    program: str
+    line: Line
+
+
+class LogView:
+    """Which lines are shown, and in which order. Pure."""
+
+    def __init__(self, programs: Iterable[str], level: str) -> None:
+        """Show those of these programs, of all if there are none, from `level` on."""
+        self._programs = frozenset(programs)
+        self._levels = LEVELS[LEVELS.index(level) :]
+        self._held: list[list[Entry]] = [[] for _ in range(HELD_LOOKS)]
+        self._last: dict[str, str] = {}
+        """By program, the timestamp of its last event."""
+
+    def look(self, lines: Iterable[tuple[str, bytes]]) -> list[Line]:
+        """Take what a look has brought, by program; return what is to be shown now."""
+        entries = [entry for program, raw in lines if (entry := self._entry(program, raw))]
+        self._held.append(entries)
+        # What was held long enough, and what has turned out to be older than that.
+        ready = self._held.pop(0)
+        if ready:
+            newest = max(entry.timestamp for entry in ready)
+            for number, held in enumerate(self._held):
+                ready += [entry for entry in held if entry.timestamp <= newest]
+                self._held[number] = [entry for entry in held if entry.timestamp > newest]
+        return _in_order(ready)
+
+    def rest(self) -> list[Line]:
+        """Return what is still held back."""
+        rest = [entry for held in self._held for entry in held]
+        self._held = [[] for _ in range(HELD_LOOKS)]
+        return _in_order(rest)
+
+    def _entry(self, program: str, raw: bytes) -> Entry | None:
+        if self._programs and program not in self._programs:
+            return None
+        try:
+            event: dict[str, Any] = msgspec.json.decode(raw, type=dict)
+            timestamp, level = str(event["timestamp"]), str(event["level"])
+            text = event_text(event)
+        except (*_NOT_OURS, KeyError):
+            # The traceback of an interpreter that could not start, say: as it is, and in its place.
+            timestamp, level = self._last.get(program, ""), "warning"
+            text = printable(raw.decode(errors="replace"))
+        if level not in self._levels or not text.strip():
+            return None
+        self._last[program] = timestamp
+        shown = f"{timestamp[11:23]} {text}"
+        return Entry(timestamp, program, Line(program, shown, _STORY_LEVELS.get(level, NOTICE)))
+
+
+def _in_order(entries: Iterable[Entry]) -> list[Line]:
+    """Return their lines by time; of one file, in the order in which they stand there."""
+    return [entry.line for entry in sorted(entries, key=lambda entry: entry.timestamp)]
+
+
+class _Logs:
+    """The files of one directory, those that come later as well."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._followers: dict[Path, Follower] = {}
+        self._find(from_end=True)
+
+    def new_lines(self) -> Iterable[tuple[str, bytes]]:
+        """Return the new lines, each with its program."""
+        self._find(from_end=False)
+        for path, follower in self._followers.items():
+            for raw in follower.read():
+                yield path.stem, raw
+
+    def _find(self, *, from_end: bool) -> None:
+        for path in self._directory.glob("*.jsonl"):
+            if path not in self._followers:
+                self._followers[path] = Follower(
+                    path, from_end=from_end, earlier_bytes=EARLIER_BYTES
+                )
+
+
+def main() -> int:
+    """Show the logs until somebody ends it; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.log_view",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--role", metavar="PROGRAM", action="append", default=[])
+    parser.add_argument("--level", choices=LEVELS, default=LEVELS[0])
+    parser.add_argument("--no-follow", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        directory = load_settings().var_dir / "log"
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_SETTINGS
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    screen = Screen(sys.stdout.fileno(), lambda: stopped)
+    logs = _Logs(directory)
+    programs = {path.stem for path in directory.glob("*.jsonl")}
+    if not programs:
+        print(f"no logs in {directory} yet; they come with the stack", file=sys.stderr)
+    elif unknown := set(arguments.role) - programs:
+        print(
+            f"no log of {', '.join(sorted(unknown))} yet; there are {', '.join(sorted(programs))}",
+            file=sys.stderr,
+        )
+    view = LogView(arguments.role, arguments.level)
+    screen.show([*view.look(logs.new_lines()), *view.rest()][-EARLIER_LINES:])
+    while not (stopped or arguments.no_follow or screen.reader_is_gone()):
+        time.sleep(LOOK_S)
+        screen.show(view.look(logs.new_lines()))
+    screen.show(view.rest())
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,7 +21,7 @@ from xmlrpc.client import Fault, ResponseError, dumps, loads
 SERVER_VARIABLE: Final = "SUPERVISOR_SERVER_URL"
 """supervisord sets it in the environment of every process it starts."""
 ANSWER_S: Final = 1.0
-"""The longest wait for each piece of an answer."""
+"""The longest wait for each piece of an answer, if nobody says otherwise."""
 ACT_S: Final = 10.0
 """The longest wait for a program to start or to stop: stopwaitsecs is 3 s, startsecs 1 s."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -57,21 +57,23 @@ class Process(NamedTuple):
 class Supervisor:
     """The supervisord behind one control socket. Each question is a connection of its own."""
 
-    def __init__(self, control_socket: Path) -> None:
+    def __init__(self, control_socket: Path, answer_s: float = ANSWER_S) -> None:
+        """`answer_s` is the longest wait for each piece of an answer to a question."""
         self._control_socket = control_socket
+        self._answer_s = answer_s
 
     def processes(self) -> list[Process]:
         """All programs. Raises SupervisorSilentError or SupervisorEndingError."""
         with _told_in_words():
             return [
                 Process(info["name"], info["statename"], info["pid"], info["spawnerr"])
-                for info in self._ask("supervisor.getAllProcessInfo", limit_s=ANSWER_S)
+                for info in self._ask("supervisor.getAllProcessInfo", limit_s=self._answer_s)
             ]
 
     def pid(self) -> int:
         """Its own process id. Raises as `processes` does."""
         with _told_in_words():
-            return int(self._ask("supervisor.getPID", limit_s=ANSWER_S))
+            return int(self._ask("supervisor.getPID", limit_s=self._answer_s))
 
     def start(self, program: str) -> None:
         """Start a program that does not run; returns when it has started. Raises as above."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -26,7 +26,7 @@ from lib.ledger.rows import (
     booked_order,
     booked_position,
 )
-from lib.ledger.schema import LedgerError, ledger_error, open_for_reading
+from lib.ledger.schema import READ_LOCK_WAIT_S, LedgerError, ledger_error, open_for_reading
 
 MAX_DAMAGES: Final = 10
 """How many damages of a file are told."""
@@ -35,14 +35,14 @@ _Utc = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @contextmanager
-def read_ledger(path: Path) -> Iterator[Snapshot]:
+def read_ledger(path: Path, lock_wait_s: float = READ_LOCK_WAIT_S) -> Iterator[Snapshot]:
     """Look into the ledger at `path`. What is read of it has to be read inside the `with` block.
 
-    Raises FileNotFoundError, and LedgerError for what cannot be read, from the block too; the
-    text is one line for people.
+    Somebody who has locked all others out is waited for, for so long. Raises FileNotFoundError, and
+    LedgerError for what cannot be read, from the block too; the text is one line for people.
     """
     try:
-        connection = open_for_reading(path)
+        connection = open_for_reading(path, lock_wait_s)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"ledger {path}: not there; the order manager makes one when it starts"
@@ -56,6 +56,15 @@ def read_ledger(path: Path) -> Iterator[Snapshot]:
         raise LedgerError(f"ledger {path}: {error}") from None
     finally:
         connection.close()
+
+
+class Total(NamedTuple):
+    """What is held of a symbol. Money in dollars."""
+
+    symbol: str
+    position: int
+    cost: float
+    realised: float
 
 
 class Snapshot:
@@ -92,6 +101,23 @@ class Snapshot:
         """All positions, by client_id and symbol."""
         rows = self._connection.execute(f"{SELECT_POSITIONS} ORDER BY client_id, symbol")
         return map(booked_position, rows)
+
+    def totals(self) -> list[Total]:
+        """What all clients together hold and have earned, by symbol; as near as floats are."""
+        return [
+            Total(*row)
+            for row in self._connection.execute(
+                "SELECT symbol, sum(position), sum(cost + 0.0), sum(realised_profit + 0.0) "
+                "FROM positions GROUP BY symbol"
+            )
+        ]
+
+    def counts(self) -> tuple[int, int]:
+        """How many orders are filled, and how many rejected. Looks at each of them."""
+        orders, filled = self._connection.execute(
+            "SELECT count(*), count(trade_id) FROM orders"
+        ).fetchone()
+        return filled, orders - filled
 
     def damages(self) -> list[str]:
         """What is wrong with the file, its pages and indices, as SQLite says it."""

@@ -23,6 +23,8 @@ VERSION: Final = 1
 
 LOCK_WAIT_S: Final = 0.05
 """How long to wait for somebody else who writes. The order manager stands still meanwhile."""
+READ_LOCK_WAIT_S: Final = 5.0
+"""The same for who only reads, and has the time."""
 MAX_IDLE_WAL_BYTES: Final = 4 * 1024 * 1024
 """What is left of a WAL that has grown beyond it, once its pages are in the ledger itself."""
 
@@ -137,10 +139,11 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_for_reading(path: Path) -> sqlite3.Connection:
+def open_for_reading(path: Path, lock_wait_s: float = READ_LOCK_WAIT_S) -> sqlite3.Connection:
     """Open a ledger to read it, whether an order manager is at work or not.
 
-    Raises FileNotFoundError, LedgerError, and ForeignLedgerError for a file that is something else.
+    `lock_wait_s` is how long to wait for somebody who has locked all others out. Raises
+    FileNotFoundError, LedgerError, and ForeignLedgerError for a file that is something else.
     """
     if not path.exists():
         raise FileNotFoundError(path)
@@ -148,7 +151,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         raise LedgerError(f"ledger {path}: no file")
     try:
         uri = f"file:{quote(str(path))}?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=lock_wait_s)
         try:
             if _is_new(path, connection):
                 raise ForeignLedgerError(f"ledger {path}: empty")

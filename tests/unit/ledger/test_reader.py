@@ -11,6 +11,7 @@ import pytest
 
 from lib.ledger.reader import MAX_DAMAGES, read_ledger
 from lib.ledger.schema import LedgerError, open_for_writing
+from lib.prices import to_float
 from tests.ledgers import insert, make_an_index_lie, orders, positions, write_ledger
 
 DAVES_ORDER = orders("dave 1 BUY 1 AAPL @ 1", first_trade_id=99)
@@ -51,6 +52,20 @@ def test_everything_is_read_as_it_was_written(path):
         assert list(snapshot.orders()) == sorted(orders())
         assert list(snapshot.positions()) == positions(orders())
         assert snapshot.damages() == []
+
+
+def test_totals_are_those_of_all_clients_together(path):
+    with read_ledger(path) as snapshot:
+        assert snapshot.counts() == (6, 2)
+        totals = {one.symbol: one for one in snapshot.totals()}
+    for symbol in ("AAPL", "MSFT"):
+        held = [one for one in positions(orders()) if one.symbol == symbol]
+        assert totals[symbol].position == sum(one.position for one in held)
+        for figure, exact in (
+            (totals[symbol].cost, sum(one.cost for one in held)),
+            (totals[symbol].realised, sum(one.realised_profit for one in held)),
+        ):
+            assert figure == pytest.approx(to_float(exact))
 
 
 def test_fills_come_in_the_order_they_were_made(path):

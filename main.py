@@ -42,8 +42,8 @@ from lib.story import NOTICE, Line, Story
 
 LOOK_S: Final = 0.1
 """How often the logs are looked at."""
-STOP_S: Final = 18.0
-"""How long supervisord has to stop the stack: five programs, one after the other, at most 3 s
+STOP_S: Final = 21.0
+"""How long supervisord has to stop the stack: six programs, one after the other, at most 3 s
 each (stopwaitsecs), and some more. It takes about a second where no role hangs."""
 
 
@@ -168,14 +168,21 @@ def _run(settings: Settings, configuration: Path, duration_s: float) -> int:
 
 def _introduction(settings: Settings) -> Line:
     gateway, order_manager = settings.gateway, settings.order_manager
+    dashboard = settings.dashboard
     return Line(
         "main.py",
         f"prices on {gateway.host}:{gateway.price_port}, "
         f"news on {gateway.host}:{gateway.news_port}, "
         f"orders on {order_manager.host}:{order_manager.port}; "
+        f"dashboard on http://{_in_address(dashboard.host)}:{dashboard.port}; "
         f"logs in {settings.var_dir}/log; Ctrl-C stops everything",
         NOTICE,
     )
+
+
+def _in_address(host: str) -> str:
+    """Return a host as it stands in an address: an IPv6 one in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _tell_until_stop(

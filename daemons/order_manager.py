@@ -26,7 +26,7 @@ from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
 from lib.logs import BoundedWriter
 from lib.order_desk import OrderDesk, Outcome, Receipt, Session
-from lib.risk import Risk
+from lib.risk import HALT_FILE, Risk
 from lib.role import run_role
 from lib.server import Server
 from lib.settings import Settings
@@ -44,8 +44,6 @@ SWEEP_NS: Final = SECOND_NS // 4
 """How often to look for connections that take too long to say goodbye."""
 LINES_A_WRITE: Final = 64
 """Confirmations that are printed with one system call."""
-HALT_FILE: Final = "HALT"
-"""While it exists in the var directory, every order is rejected."""
 ATTACH_RETRY_NS: Final = SECOND_NS // 4
 """How often to look for a price book while there is none."""
 

@@ -16,11 +16,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Final
 
 from lib.clock import SECOND_NS
 from lib.order_messages import MAX_INTEGER, Order
 from lib.prices import format_price
 from lib.settings import RiskSettings
+
+HALT_FILE: Final = "HALT"
+"""While it exists in the var directory, every order is rejected."""
 
 
 class Risk:

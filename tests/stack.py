@@ -17,7 +17,7 @@ from typing import Any, Self
 from lib.private_stack import free_ports
 from tests.helpers import PROJECT_ROOT, wait_until
 
-ROLES = ("gateway", "orderbook", "strategy", "order_manager", "watchdog")
+ROLES = ("gateway", "orderbook", "strategy", "order_manager", "watchdog", "dashboard")
 
 
 class PrivateStack:
@@ -32,7 +32,7 @@ class PrivateStack:
         self.var_dir = self.directory / "var"
         self.log_dir = self.var_dir / "log"
         self.config = self.directory / "trading.toml"
-        self.price_port, self.news_port, self.order_port, dashboard_port = free_ports(4)
+        self.price_port, self.news_port, self.order_port, self.dashboard_port = free_ports(4)
         self.book_name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
         self._main: subprocess.Popen[bytes] | None = None
         self._by_hand: list[subprocess.Popen[bytes]] = []
@@ -41,7 +41,7 @@ class PrivateStack:
             "gateway": {"price_port": self.price_port, "news_port": self.news_port},
             "price_book": {"name": self.book_name},
             "order_manager": {"port": self.order_port},
-            "dashboard": {"port": dashboard_port},
+            "dashboard": {"port": self.dashboard_port},
         }
         for section, keys in (sections or {}).items():
             settings.setdefault(section, {}).update(keys)

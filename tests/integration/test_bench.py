@@ -34,7 +34,7 @@ from lib.segment_files import SHM_DIR
 from lib.settings import Settings
 from tests.helpers import PROJECT_ROOT, wait_until
 
-PROGRAMS = {"gateway", "orderbook", "order_manager", "strategy", "watchdog"}
+PROGRAMS = {"gateway", "orderbook", "order_manager", "strategy", "watchdog", "dashboard"}
 
 
 @pytest.fixture(autouse=True)

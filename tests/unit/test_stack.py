@@ -26,7 +26,7 @@ from lib.stack import (
     why_it_ended,
 )
 
-ROLES = ["gateway", "orderbook", "order_manager", "strategy", "watchdog"]
+ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
 ETC = PROJECT_ROOT / "etc"
 
 

@@ -1,0 +1,241 @@
+"""Dashboard: shows the running stack in a browser, and to who scrapes metrics.
+
+It looks from outside (`lib.live.observer`) and takes part in nothing: without it the stack is the
+same. A page is three files and one stream of views (`lib.live.view`), of which each is made once
+for all pages with the same symbol; a page that is slow misses views and never holds up another.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.connection import Connection
+from lib.errors import CannotStartError
+from lib.event_loop import EventLoop
+from lib.http_session import HttpError, HttpSession, Request
+from lib.live.metrics import CONTENT_TYPE, metrics
+from lib.live.observer import Observer
+from lib.role import run_role
+from lib.server import Server
+from lib.settings import Settings
+from lib.supervisor import SERVER_VARIABLE, Supervisor, control_socket
+
+ANSWER_S: Final = 0.2
+"""How long supervisord may take to answer. The loop waits for it."""
+NICE: Final = 10
+"""Where the cores are busy, those that trade come first."""
+LOOK_NS: Final = 250 * MILLISECOND_NS
+"""How often the stack is looked at."""
+VIEW_NS: Final = 500 * MILLISECOND_NS
+"""How often a page gets a view."""
+ROUND_NS: Final = 100 * MILLISECOND_NS
+"""Of each time that views are sent: who is not served by then comes first the next time. There is
+a view for each symbol that some page has chosen; it takes 1 ms, with thousands of symbols 3."""
+MAX_CONNECTIONS: Final = 512
+MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
+"""Above the largest file, which all have in common, with some views: reaching it would be a fault
+of ours."""
+REQUEST_NS: Final = 10 * SECOND_NS
+"""How long a client may take to ask, and to take an answer."""
+SWEEP_NS: Final = 1 * SECOND_NS
+
+PAGE: Final = Path(__file__).with_name("dashboard_page")
+FILES: Final = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+PLOTLY: Final = "/plotly.min.js"
+JSON: Final = "application/json"
+PLAIN: Final = "text/plain; charset=utf-8"
+EVENTS: Final = "text/event-stream"
+RETRY_MS: Final = 500
+"""After which a page asks again when it has lost its stream."""
+POLICY: Final = (
+    "Content-Security-Policy",
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "frame-ancestors 'none'",
+)
+"""Plotly sets styles and makes pictures of its own; nothing else may come from anywhere."""
+KEPT_FOR_A_DAY: Final = ("Cache-Control", "max-age=86400")
+NOT_KEPT: Final = ("Cache-Control", "no-store")
+
+
+class Answer(NamedTuple):
+    """What is answered to a request that can be served."""
+
+    content_type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = (NOT_KEPT,)
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, session: HttpSession, now_ns: int) -> None:
+        self.session = session
+        self.since_ns = now_ns
+        self.symbol: str | None = None
+        """The symbol that its page has chosen; None for who gets no views."""
+        self.connection: Connection
+
+
+class Dashboard:
+    """The role: one observer, one HTTP server."""
+
+    def __init__(self, settings: Settings, loop: EventLoop) -> None:
+        self._loop = loop
+        self._log = structlog.get_logger()
+        socket_path = control_socket(os.environ.get(SERVER_VARIABLE, ""))
+        if socket_path is None:
+            socket_path = settings.var_dir / "supervisor.sock"  # started by hand
+        os.nice(NICE)
+        self._first_symbol = settings.symbols[0]
+        self._host = settings.dashboard.host
+        self._symbols = msgspec.json.encode(settings.symbols)
+        self._files = {
+            path: (content_type, (PAGE / name).read_bytes())
+            for path, (name, content_type) in FILES.items()
+        }
+        self._files[PLOTLY] = (FILES["/page.js"][1], _plotly_file().read_bytes())
+        self._clients: dict[Client, None] = {}
+        """Who has waited longest for a view comes first."""
+        self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
+        host, port = settings.dashboard.host, settings.dashboard.port
+        Server(loop, host, port, "dashboard.port", self._accept)
+        self._log.info("listening", stream="http", host=host, port=port)
+        now_ns = time.monotonic_ns()
+        self._look_ns = self._view_ns = self._sweep_ns = now_ns
+        loop.add_timed(self)
+
+    def step(self) -> None:
+        """One pass of the loop."""
+        self._loop.poll()
+
+    def close(self) -> None:
+        """Let go of what is looked at."""
+        self._observer.close()
+
+    def next_deadline_ns(self) -> int:
+        """When to look, or to send views."""
+        return min(self._look_ns, self._view_ns, self._sweep_ns)
+
+    def on_time(self, now_ns: int) -> None:
+        """Look at the stack; send the pages what there is."""
+        if now_ns >= self._look_ns:
+            self._look_ns = now_ns + LOOK_NS
+            self._observer.look()
+        if now_ns >= self._view_ns:
+            self._view_ns = now_ns + VIEW_NS
+            self._send_views()
+        if now_ns >= self._sweep_ns:
+            self._sweep_ns = now_ns + SWEEP_NS
+            self._drop_slow(now_ns)
+
+    def _send_views(self) -> None:
+        """Send each page a view, if it has taken the one before and there is time."""
+        encoded: dict[str, bytes] = {}
+        end_ns = time.monotonic_ns() + ROUND_NS
+        for client in list(self._clients):
+            symbol = client.symbol
+            if symbol is None or client.connection.queued_bytes:
+                continue
+            if time.monotonic_ns() > end_ns:
+                break
+            self._clients[client] = self._clients.pop(client)  # to the end of the line
+            if symbol not in encoded:
+                encoded[symbol] = b"data: " + self._encoded_view(symbol) + b"\n\n"
+            client.connection.send(client.session.part(encoded[symbol]))
+
+    def _drop_slow(self, now_ns: int) -> None:
+        for client in list(self._clients):
+            connection = client.connection
+            if connection.queued_bytes:
+                if now_ns - connection.last_progress_ns > REQUEST_NS:
+                    connection.close("takes nothing")
+            elif connection.lingers_too_long(now_ns):
+                connection.close("does not close")
+            elif client.symbol is None and now_ns - client.since_ns > REQUEST_NS:
+                connection.close("asks nothing")
+
+    def _encoded_view(self, symbol: str) -> bytes:
+        return msgspec.json.encode(self._observer.view(symbol))
+
+    def _symbol(self, request: Request) -> str:
+        return request.parameters.get("symbol", self._first_symbol)
+
+    # Connections
+
+    def _accept(self, sock: socket.socket, peer: str) -> None:
+        if len(self._clients) >= MAX_CONNECTIONS:
+            sock.close()
+            self._log.warning("client_refused", peer=peer, reason=f"{MAX_CONNECTIONS} already")
+            return
+        client = Client(HttpSession(self._host), time.monotonic_ns())
+        client.connection = Connection(
+            self._loop,
+            sock,
+            max_queued_bytes=MAX_QUEUED_BYTES,
+            on_data=partial(self._on_data, client),
+            on_closed=lambda _: self._clients.pop(client, None),
+        )
+        self._clients[client] = None
+
+    def _on_data(self, client: Client, data: bytes) -> None:
+        try:
+            request = client.session.receive(data)
+            if request is None:
+                return
+            if request.path == "/events":
+                client.symbol = self._symbol(request)
+                session = client.session
+                begin = session.begin_stream(EVENTS)
+                client.connection.send(begin, session.part(b"retry: %d\n\n" % RETRY_MS))
+                return
+            content_type, body, headers = self._answer(request)
+            answer = client.session.respond(200, content_type, body, *headers)
+        except HttpError as error:
+            text = f"{error}\n".encode()
+            answer = client.session.respond(error.status, PLAIN, text, NOT_KEPT)
+        client.connection.finish("answered", *answer)
+
+    def _answer(self, request: Request) -> Answer:
+        """Raises HttpError."""
+        if request.path == "/metrics":
+            pages = sum(client.symbol is not None for client in self._clients)
+            return Answer(CONTENT_TYPE, metrics(self._observer, pages))
+        if request.path == "/view":
+            return Answer(JSON, self._encoded_view(self._symbol(request)))
+        if request.path == "/symbols":
+            return Answer(JSON, self._symbols)
+        if request.path not in self._files:
+            raise HttpError(404, "nothing is here; the dashboard is at /, its metrics at /metrics")
+        content_type, body = self._files[request.path]
+        if request.path == PLOTLY:
+            return Answer(content_type, body, (KEPT_FOR_A_DAY,))
+        return Answer(content_type, body, (NOT_KEPT, POLICY))
+
+
+def _plotly_file() -> Path:
+    """Return where Plotly's own file for browsers is. The package itself need not be imported."""
+    found = importlib.util.find_spec("plotly")
+    for place in (found.submodule_search_locations or ()) if found else ():
+        file = Path(place) / "package_data" / "plotly.min.js"
+        if file.exists():
+            return file
+    raise CannotStartError("the package plotly is not there; it is in requirements.txt")
+
+
+if __name__ == "__main__":
+    run_role("dashboard", Dashboard)

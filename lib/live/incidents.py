@@ -1,0 +1,106 @@
+"""Faults and recoveries, told from the roles' logs as they are written. Pure.
+
+An incident begins with one event and is over with another, of the same program and, for a
+connection, of the same stream, or when the program has started anew. Some take no time: ticks that
+were missed are gone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from msgspec.structs import replace
+
+from lib.live.counters import ORDERS
+from lib.live.log_lines import LogLine
+from lib.live.view import Incident
+
+KEPT: Final = 50
+"""Of those that are over; of those that are not, there is one of a kind for each program."""
+
+_PROCESS: Final = "process"
+_BEGINS: Final = {
+    "ledger_failed": ("ledger", "the ledger cannot be written"),
+    "trading_halted": ("trading", "trading is halted"),
+    "price_book_unusable": ("price book", "the price book is of no use"),
+}
+"""Event: what kind it is, and how it is told. Of one program there is one of a kind at a time."""
+_ENDS: Final = {
+    "ledger_recovered": "ledger",
+    "trading_resumed": "trading",
+    "attached": "price book",
+}
+_NOTED: Final = {
+    "cannot_start": "cannot start",
+    "crashed": "crashed",
+    "settings_refused": "its settings were refused",
+    "supervisord_silent": "supervisord does not answer",
+}
+"""What takes no time, or has no end that anybody tells."""
+
+
+class Incidents:
+    """Takes every line in the order of time."""
+
+    def __init__(self) -> None:
+        self._over: deque[Incident] = deque(maxlen=KEPT)
+        self._going_on: dict[tuple[str, str], Incident] = {}
+        """By program and kind."""
+
+    def take(self, program: str, line: LogLine) -> None:
+        """A line was written to the log of this program."""
+        event = line.event
+        if event == "role_hung":
+            what = f"hung for {line.silent_s:.1f} s, killed"
+            self._begin(line.program, _PROCESS, line.at - line.silent_s, what)
+        elif event == "stopped":
+            self._begin(program, _PROCESS, line.at, "stopped, as it was told to")
+        elif event == "role_ended":
+            self._begin(line.program, _PROCESS, line.at, "its process has ended")
+        elif event == "role_gave_up":
+            self._end(line.program, _PROCESS, None)
+            why = line.reason or "its last starts have failed"
+            self._begin(line.program, _PROCESS, line.at, f"given up: {why}")
+        elif event == "started":  # its predecessor has taken its other troubles with it
+            for where, kind in list(self._going_on):
+                if where == program:
+                    self._end(where, kind, line.at)
+        elif event == "disconnected":
+            stream = line.stream or ORDERS
+            self._begin(program, stream, line.at, _told(f"lost the connection for {stream}", line))
+        elif event == "connected":
+            self._end(program, line.stream or ORDERS, line.at)
+        elif line.ticks_missed:
+            self._note(program, line.at, f"{line.ticks_missed:,} ticks missed ({line.where})")
+        elif event in _NOTED:
+            self._note(program, line.at, _told(_NOTED[event], line))
+        elif event in _BEGINS:
+            kind, what = _BEGINS[event]
+            self._begin(program, kind, line.at, _told(what, line))
+        elif event in _ENDS:
+            self._end(program, _ENDS[event], line.at)
+
+    def latest(self) -> list[Incident]:
+        """Those that are not over first, then the others; the newest first."""
+        going_on = sorted(self._going_on.values(), key=lambda one: -one.at)
+        return [*going_on, *sorted(self._over, key=lambda one: -one.at)]
+
+    def _begin(self, where: str, kind: str, at: float, what: str) -> None:
+        # A role that hangs is killed, and ends: that is one incident.
+        self._going_on.setdefault(
+            (where, kind), Incident(at, where, what, is_over=False, duration_s=None)
+        )
+
+    def _end(self, where: str, kind: str, at: float | None) -> None:
+        incident = self._going_on.pop((where, kind), None)
+        if incident is not None:
+            duration_s = None if at is None else max(0.0, at - incident.at)
+            self._over.append(replace(incident, is_over=True, duration_s=duration_s))
+
+    def _note(self, where: str, at: float, what: str) -> None:
+        self._over.append(Incident(at, where, what, is_over=True, duration_s=None))
+
+
+def _told(what: str, line: LogLine) -> str:
+    return f"{what}: {line.reason}" if line.reason else what

@@ -1,0 +1,55 @@
+"""The sentiment in force and its recent course, from the strategy's log. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from lib.live.log_lines import LogLine
+from lib.live.view import NewsView
+from lib.settings import StrategySettings
+
+KEPT: Final = 240
+"""Two minutes of them, at two a second."""
+
+
+class NewsCourse:
+    """Takes the lines of a strategy's log."""
+
+    def __init__(self, settings: StrategySettings) -> None:
+        self._settings = settings
+        self._course: deque[tuple[float, int]] = deque(maxlen=KEPT)
+        self._sentiment: int | None = None
+
+    def take(self, line: LogLine) -> None:
+        """A line was written."""
+        if line.event == "news_applied" and line.sentiment is not None:
+            self._sentiment = line.sentiment
+            self._course.append((line.at, line.sentiment))
+        elif line.event in ("news_silent", "started"):
+            self._sentiment = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a sentiment in force."""
+        return self._sentiment is not None
+
+    @property
+    def signal(self) -> int:
+        """What the sentiment says: 1 buy, -1 sell, 0 none."""
+        if self._sentiment is None:
+            return 0
+        return (self._sentiment > self._settings.bullish_threshold) - (
+            self._sentiment < self._settings.bearish_threshold
+        )
+
+    def view(self) -> NewsView:
+        """Return what a page shows of it."""
+        return NewsView(
+            sentiment=self._sentiment,
+            signal=self.signal,
+            bullish_threshold=self._settings.bullish_threshold,
+            bearish_threshold=self._settings.bearish_threshold,
+            at=[at for at, _ in self._course],
+            course=[sentiment for _, sentiment in self._course],
+        )

@@ -1,0 +1,323 @@
+"""Looks at a running stack from outside, and makes a view of what it sees.
+
+Used from one thread, which it holds up for a bounded time only: a look takes a bounded number of
+ticks and of bytes of the logs, waits a fraction of a second for supervisord and the ledger, and
+looks at a ledger that takes long less often. What is not there is missing in the view, which says
+so; the next look tries again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from lib.clock import MICROSECOND_NS, SECOND_NS
+from lib.decision_log import DecisionReader, decision_log_path
+from lib.ledger.reader import Total, read_ledger
+from lib.ledger.schema import LedgerError
+from lib.live.counters import ORDER_MANAGER, Counters
+from lib.live.incidents import Incidents
+from lib.live.latencies import Latencies
+from lib.live.log_lines import LogLine, read_line
+from lib.live.news import NewsCourse
+from lib.live.orders import Orders
+from lib.live.prices import Prices
+from lib.live.roles import Restarts, Roles
+from lib.live.view import Course, LatencyView, PriceView, View
+from lib.risk import HALT_FILE
+from lib.settings import Settings
+from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
+from lib.story import Follower
+from lib.supervisor import Supervisor
+
+MAX_TICKS_A_LOOK: Final = 65_536
+"""What is beyond that is not looked at tick by tick: it takes 4 ms."""
+EARLIER_LOG_BYTES: Final = 512 * 1024
+"""Of each log, so much of what was written before the start is told as well."""
+LEDGER_NS: Final = SECOND_NS
+"""How often the ledger is looked at …"""
+LEDGER_SHARE: Final = 20
+"""… and no more often than this many times as long as a look at it takes."""
+LOCK_WAIT_S: Final = 0.02
+MAX_PRICES_SHOWN: Final = 100
+"""Of more symbols, the first ones, those that are held, and the chosen one are shown …"""
+MAX_HELD_SHOWN: Final = 200
+"""… but no more than so many of those that are held."""
+
+STRATEGY: Final = "strategy"
+NO_HOLDING: Final = Total("", 0, 0.0, 0.0)
+
+
+class Account(NamedTuple):
+    """What the ledger says. Money in dollars."""
+
+    filled: int
+    rejected: int
+    holdings: dict[str, Total]
+    realised: float
+
+
+class Observer:
+    """Everything that is known of one stack."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+        self._settings = settings
+        strategy = settings.strategy
+        self.counters = Counters()
+        self.latencies = Latencies()
+        self.roles = Roles(settings.var_dir, supervisor)
+        self.restarts = Restarts()
+        self.orders = Orders()
+        self.account: Account | None = None
+        self.ticks = 0
+        """Of the price book that is there now, from its beginning."""
+        self._incidents = Incidents()
+        self._news = NewsCourse(strategy)
+        self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
+        self._book: SharedPriceBook | None = None
+        self._reader: PriceBookReader | None = None
+        self._decisions: DecisionReader | None = None
+        self._tape: str | None = None
+        self._open_profit: float | None = None
+        self._ticks_per_s = 0.0
+        self._sample_ns = 0
+        self._sampled_ticks = 0
+        self._ledger_ns = 0
+        self._logs: dict[Path, Follower] = {}
+        self._missing: dict[str, str] = {}
+
+    def look(self) -> None:
+        """See what has happened since the last look."""
+        now_ns = time.monotonic_ns()
+        self._read_logs()
+        self.roles.look(now_ns)
+        self._tell("roles", self.roles.problem)
+        self._read_ticks(now_ns)
+        if now_ns >= self._ledger_ns:
+            self._read_ledger()
+            ended_ns = time.monotonic_ns()
+            self._ledger_ns = ended_ns + max(LEDGER_NS, LEDGER_SHARE * (ended_ns - now_ns))
+        self._open_profit = self._profit(self._holdings().values())
+        self._tell("news", "" if self._news.is_known else "news that have met a tick")
+
+    def view(self, symbol: str) -> View:
+        """Return what a page shows that has chosen this symbol."""
+        now_ns = time.monotonic_ns()
+        settings = self._settings
+        account = self.account
+        course = self._prices.course(symbol)
+        if course and course.at:
+            trades = self.orders.trades(symbol, course.at[0])
+            course = replace(course, trades=trades)
+        return View(
+            at=time.time(),
+            tape=self._tape,
+            halted=(settings.var_dir / HALT_FILE).exists(),
+            roles=self.roles.views(self.restarts, now_ns),
+            incidents=self._incidents.latest(),
+            prices=[self._price(one) for one in self._shown(course)],
+            course=course,
+            news=self._news.view(),
+            latency=self._latency(now_ns),
+            orders=self.orders.latest(),
+            filled=account.filled if account else None,
+            rejected=account.rejected if account else None,
+            realised=account.realised if account else None,
+            open_profit=self._open_profit if account else None,
+            missing=self._missing,
+        )
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._detach()
+        for log in self._logs.values():
+            log.close()
+
+    # The logs
+
+    def _read_logs(self) -> None:
+        is_first = not self._logs
+        log_dir = self._settings.var_dir / "log"
+        supervisord = self._settings.var_dir / "supervisord.log"
+        for path in (supervisord, *log_dir.glob("*.jsonl")):
+            if path not in self._logs:
+                self._logs[path] = Follower(
+                    path, from_end=is_first, earlier_bytes=EARLIER_LOG_BYTES
+                )
+        lines: list[tuple[str, LogLine]] = []
+        for path, log in self._logs.items():
+            for raw in log.read():
+                if path == supervisord:
+                    self.restarts.take(raw.decode(errors="replace"))
+                elif line := read_line(raw):
+                    lines.append((path.stem, line))
+        # What ends in one log may have begun in another.
+        for program, line in sorted(lines, key=lambda entry: entry[1].timestamp):
+            if not is_first:
+                self.counters.take(program, line)
+            self._incidents.take(program, line)
+            if program == STRATEGY:
+                self._news.take(line)
+            elif program == ORDER_MANAGER:
+                self.orders.take(line)
+
+    # The price book and the decisions
+
+    def _read_ticks(self, now_ns: int) -> None:
+        if self._book is None:
+            self._attach()
+        if self._book is None or self._reader is None:
+            return
+        if self._decisions is None or self._decisions.tape != self._tape:
+            self._open_decisions()
+        # In this order: what was decided is in the ring already.
+        decided = self._decisions.read() if self._decisions else None
+        newest = self._book.reader().position
+        if newest - self._reader.position > MAX_TICKS_A_LOOK:
+            self._reader = self._book.reader(newest - MAX_TICKS_A_LOOK)
+            self._prices.miss_ticks()
+        batch = self._reader.read(MAX_TICKS_A_LOOK)
+        if batch.missed:
+            self._prices.miss_ticks()
+        ticks = batch.ticks
+        if len(ticks):
+            tape = self._book.tape(int(ticks["epoch"][-1]))
+            if tape != self._tape:
+                self._tape = tape
+                self._prices.begin_tape()
+                self.latencies.forget_ticks()
+                decided = None
+                ticks = ticks[ticks["epoch"] == ticks["epoch"][-1]]
+            self._prices.take(ticks["symbol"], ticks["price"])
+        if decided is not None:
+            self.latencies.take(decided, ticks["sequence"], ticks["sent_ns"], now_ns)
+        self._sample(newest, now_ns)
+        self._tell("prices", "the first tick" if self._tape is None else "")
+        if self._reader.retired and not len(ticks):
+            self._detach()
+
+    def _sample(self, newest: int, now_ns: int) -> None:
+        """Once a second, enter a point into the courses and count the ticks."""
+        self.ticks = newest
+        if now_ns < self._sample_ns:
+            return
+        if self._sample_ns:
+            seconds = (now_ns - self._sample_ns) / SECOND_NS + 1
+            self._ticks_per_s = (newest - self._sampled_ticks) / seconds
+        self._sample_ns = now_ns + SECOND_NS
+        self._sampled_ticks = newest
+        self._prices.sample(time.time())
+
+    def _attach(self) -> None:
+        name = self._settings.price_book.name
+        try:
+            book = SharedPriceBook.attach(name)
+        except FileNotFoundError:
+            self._tell("prices", "a price book: the orderbook makes it when it starts")
+            return
+        except PriceBookError as error:
+            self._tell("prices", f"a price book that can be read: {error}")
+            return
+        if book.symbols != self._settings.symbols:
+            self._tell(
+                "prices", f"a price book of these symbols: it holds {len(book.symbols)} others"
+            )
+            book.close()
+            return
+        self._book = book
+        self._reader = book.reader(max(0, book.reader().position - MAX_TICKS_A_LOOK))
+        self._sample_ns = 0
+        self._prices.miss_ticks()
+
+    def _detach(self) -> None:
+        if self._reader:
+            self._reader.close()
+        if self._book:
+            self._book.close()
+        self._book = self._reader = None
+        self._ticks_per_s = 0.0
+
+    def _open_decisions(self) -> None:
+        path = decision_log_path(self._settings.var_dir, self._settings.strategy.client_id)
+        self._decisions = DecisionReader.open(path)
+        if self._decisions:
+            self._decisions.read()  # what was before
+        self._tell("latency", "" if self._decisions else "the first decision of the strategy")
+
+    # The ledger
+
+    def _read_ledger(self) -> None:
+        path = self._settings.var_dir / self._settings.order_manager.ledger
+        try:
+            with read_ledger(path, LOCK_WAIT_S) as ledger:
+                totals = ledger.totals()
+                filled, rejected = ledger.counts()
+        except FileNotFoundError:
+            self._tell("ledger", "a ledger: the order manager makes it when it starts")
+            return
+        except LedgerError as error:
+            self._tell("ledger", f"a ledger that can be read: {error}")
+            return
+        realised = sum(total.realised for total in totals)
+        self.account = Account(filled, rejected, {one.symbol: one for one in totals}, realised)
+        self._tell("ledger", "")
+
+    # What comes of it
+
+    def _holdings(self) -> dict[str, Total]:
+        return self.account.holdings if self.account else {}
+
+    def _shown(self, course: Course | None) -> Iterable[str]:
+        """Return the symbols that are shown."""
+        first = self._settings.symbols[:MAX_PRICES_SHOWN]
+        held = (one.symbol for one in self._holdings().values() if one.position)
+        chosen = [course.symbol] if course else []
+        return dict.fromkeys([*first, *islice(held, MAX_HELD_SHOWN), *chosen])
+
+    def _price(self, symbol: str) -> PriceView:
+        holding = self._holdings().get(symbol, NO_HOLDING)
+        trend = self._prices.trend(symbol)
+        return PriceView(
+            symbol=symbol,
+            price=self._prices.latest(symbol),
+            change=self._prices.change(symbol),
+            price_signal=trend,
+            agreed=trend if trend == self._news.signal else 0,
+            position=holding.position,
+            realised=holding.realised,
+            open_profit=self._profit([holding]),
+        )
+
+    def _profit(self, holdings: Iterable[Total]) -> float | None:
+        """Return what selling all of it at the latest prices would bring beyond what it cost."""
+        profit = 0.0
+        for holding in holdings:
+            price = self._prices.latest(holding.symbol) if holding.position else 0.0
+            if price is None:
+                return None
+            profit += holding.position * price - holding.cost
+        return profit
+
+    def _latency(self, now_ns: int) -> LatencyView:
+        def quantile_us(quantile: float) -> float | None:
+            found_ns = self.latencies.quantile_ns(quantile, now_ns)
+            return None if found_ns is None else found_ns / MICROSECOND_NS
+
+        return LatencyView(
+            ticks=self.latencies.ticks(now_ns),
+            p50_us=quantile_us(0.5),
+            p99_us=quantile_us(0.99),
+            p999_us=quantile_us(0.999),
+            ticks_per_s=self._ticks_per_s,
+        )
+
+    def _tell(self, part: str, awaits: str) -> None:
+        """Note what a part of the page waits for; "" for nothing."""
+        self._missing.pop(part, None)
+        if awaits:
+            self._missing[part] = awaits

@@ -1,0 +1,63 @@
+"""The orders that were answered, from the order manager's log as it is written. Pure.
+
+When many orders are answered at once the log has one line for all of them (`orders_booked`), and so
+has the tape.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from lib.live.log_lines import LogLine
+from lib.live.view import OrderView, Trade
+
+KEPT: Final = 200
+"""The latest are kept."""
+TRADES_KEPT: Final = 2_000
+"""For the courses: at the default settings, five minutes have some 400."""
+
+BOOKED: Final = "BOOKED"
+_STATUS: Final = {"order_filled": "FILLED", "order_rejected": "REJECTED", "orders_booked": BOOKED}
+
+
+class Orders:
+    """Takes the lines of the order manager's log."""
+
+    def __init__(self) -> None:
+        self._latest: deque[OrderView] = deque(maxlen=KEPT)
+        self._trades: deque[tuple[str, Trade]] = deque(maxlen=TRADES_KEPT)
+
+    def take(self, line: LogLine) -> None:
+        """A line was written."""
+        status = _STATUS.get(line.event)
+        if status is None:
+            return
+        reason = line.reason
+        if status == BOOKED:
+            reason = f"{line.filled:,} filled and {line.rejected:,} rejected at once"
+        elif status == "FILLED":
+            self._trades.append((line.symbol, Trade(line.at, line.side, line.price)))
+        self._latest.append(
+            OrderView(
+                at=line.at,
+                client_id=line.client_id,
+                order_id=line.order_id,
+                symbol=line.symbol,
+                side=line.side,
+                quantity=line.quantity,
+                price=line.price,
+                status=status,
+                reason=reason,
+                trade_id=line.trade_id,
+                position=line.position,
+            )
+        )
+
+    def latest(self) -> list[OrderView]:
+        """The newest first."""
+        return list(reversed(self._latest))
+
+    def trades(self, symbol: str, since: float) -> list[Trade]:
+        """Return the fills of a symbol from then on, the oldest first."""
+        return [trade for of, trade in self._trades if of == symbol and trade.at >= since]

@@ -1,0 +1,155 @@
+"""The programs of supervisord: what runs, since when, and what it takes.
+
+supervisord is asked twice a second, and no sooner when something has happened: asking wakes it, and
+who only looks must not be the reason that a role is back so soon. Between two answers the processes
+themselves are looked at, so that one that has ended is seen within a look. A program is up once
+supervisord calls it RUNNING, a second after its start.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lib.clock import SECOND_NS
+from lib.heartbeat import Pulse, find_pulse
+from lib.live.view import RoleView
+from lib.run import ProcessStat, process_stat
+from lib.supervisor import (
+    Process,
+    Supervisor,
+    SupervisorEndingError,
+    SupervisorSilentError,
+)
+
+ASK_NS: Final = SECOND_NS // 2
+ASK_AGAIN_NS: Final = 5 * SECOND_NS
+"""How long it is left alone where it has not answered, which was waited for."""
+USAGE_NS: Final = SECOND_NS
+"""How long the processor's time is counted for one share."""
+ENDED: Final = "ENDED"
+_UP: Final = "RUNNING"
+_HAS_A_PROCESS: Final = frozenset({_UP, "STARTING"})
+
+_BEGAN: Final = re.compile(r"\S+ \S+ INFO supervisord started with pid \d+")
+_SPAWNED: Final = re.compile(r"\S+ \S+ INFO spawned: '(?P<program>[^']+)' with pid \d+")
+# What supervisord's log says (supervisor 4.3: supervisord.py, process.py).
+
+
+class Restarts:
+    """How often each program was started again in this run, from supervisord's log. Pure."""
+
+    def __init__(self) -> None:
+        self._spawned: dict[str, int] = {}
+
+    def take(self, line: str) -> None:
+        """A line was written."""
+        if _BEGAN.match(line):
+            self._spawned.clear()
+        elif spawned := _SPAWNED.match(line):
+            program = spawned["program"]
+            self._spawned[program] = self._spawned.get(program, 0) + 1
+
+    def of(self, program: str) -> int:
+        """Return how many starts followed the first one."""
+        return max(0, self._spawned.get(program, 0) - 1)
+
+
+@dataclass
+class _Watched:
+    """One process."""
+
+    process: Process
+    stat: ProcessStat | None = None
+    counted_ns: int = 0
+    """When its processor time was looked at for the share that is shown."""
+    counted_s: float = 0.0
+    cpu_share: float | None = None
+    pulse: Pulse | None = None
+
+
+class Roles:
+    """All programs of one supervisord."""
+
+    def __init__(self, var_dir: Path, supervisor: Supervisor) -> None:
+        self._var_dir = var_dir
+        self._supervisor = supervisor
+        self._watched: dict[str, _Watched] = {}
+        self._ask_ns = 0
+        self.problem = "supervisord has not answered yet"
+        """Why nothing is known of them; "" if supervisord answers."""
+
+    def look(self, now_ns: int) -> None:
+        """Look at all processes; ask supervisord if it is time to."""
+        for watched in self._watched.values():
+            if watched.process.pid:
+                self._look_at(watched, now_ns)
+        if now_ns >= self._ask_ns:
+            self._ask(now_ns)
+
+    def views(self, restarts: Restarts, now_ns: int) -> list[RoleView]:
+        """Return what a page shows of them."""
+        return [_view(watched, restarts, now_ns) for watched in self._watched.values()]
+
+    def _ask(self, now_ns: int) -> None:
+        self._ask_ns = now_ns + ASK_NS
+        try:
+            processes = self._supervisor.processes()
+        except SupervisorEndingError:
+            self.problem = "the stack is being stopped"
+            return
+        except SupervisorSilentError as error:
+            self.problem = f"supervisord does not answer: {error}"
+            self._ask_ns = now_ns + ASK_AGAIN_NS
+            return
+        self.problem = ""
+        before, self._watched = self._watched, {}
+        for process in processes:
+            watched = before.get(process.program)
+            if watched is None or watched.process.pid != process.pid:
+                watched = _Watched(process, counted_ns=now_ns)
+                if process.pid:
+                    self._look_at(watched, now_ns)
+            watched.process = process
+            self._watched[process.program] = watched
+
+    def _look_at(self, watched: _Watched, now_ns: int) -> None:
+        pid = watched.process.pid
+        try:
+            stat = process_stat(pid)
+        except ProcessLookupError:
+            stat = None
+        watched.stat = stat if stat and stat.is_alive else None
+        if watched.stat is None:
+            return
+        if watched.pulse is None:
+            watched.pulse = find_pulse(self._var_dir, watched.process.program, pid)
+        taken_s = watched.stat.cpu_s
+        if watched.counted_s == 0.0:
+            watched.counted_ns, watched.counted_s = now_ns, taken_s
+        elif now_ns - watched.counted_ns >= USAGE_NS:
+            seconds = (now_ns - watched.counted_ns) / SECOND_NS
+            watched.cpu_share = (taken_s - watched.counted_s) / seconds
+            watched.counted_ns, watched.counted_s = now_ns, taken_s
+
+
+def _view(watched: _Watched, restarts: Restarts, now_ns: int) -> RoleView:
+    process, stat = watched.process, watched.stat
+    return RoleView(
+        program=process.program,
+        state=ENDED if stat is None and process.state in _HAS_A_PROCESS else process.state,
+        is_up=stat is not None and process.state == _UP,
+        pid=process.pid if stat else 0,
+        uptime_s=stat.uptime_s if stat else None,
+        restarts=restarts.of(process.program),
+        cpu_share=watched.cpu_share if stat else None,
+        resident_bytes=stat.resident_bytes if stat else None,
+        heartbeat_age_s=(
+            max(0.0, (now_ns - watched.pulse.last_ns()) / SECOND_NS)
+            if stat and watched.pulse
+            else None
+        ),
+        problem=process.problem,
+    )

@@ -1,0 +1,171 @@
+"""The dashboard in a real browser: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.helpers import wait_until
+from tests.stack import PrivateStack
+
+CHROMIUM = shutil.which("chromium")
+TIMEOUT_MS = 30_000
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        message = "Chromium is not there: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    arguments = [
+        *("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"),
+        *("--disable-component-update", "--disable-sync", "--no-first-run"),
+    ]
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[PrivateStack]:
+    with PrivateStack({"gateway": {"rate": 500.0, "news_interval": 0.1}}) as made:
+        made.start()
+        yield made
+
+
+class Seen:
+    """A page, and what it asked for and complained about."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.address = address
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        page.set_default_timeout(TIMEOUT_MS)
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def _note(self, message) -> None:
+        if message.type in ("error", "warning"):
+            self.problems.append(message.text)
+
+    def open(self, path: str = "/") -> None:
+        self.page.goto(self.address + path)
+        expect(self.page.locator(".role").first).to_be_visible(timeout=TIMEOUT_MS)
+
+    def role(self, program: str):
+        return self.page.locator(f'.role[data-program="{program}"]')
+
+
+@pytest.fixture(params=["light", "dark"])
+def seen(request, browser: Browser, stack: PrivateStack) -> Iterator[Seen]:
+    width, height = SIZES["desktop"]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=request.param
+    )
+    yield Seen(context.new_page(), f"http://127.0.0.1:{stack.dashboard_port}")
+    context.close()
+
+
+def test_the_page_loads_without_a_complaint_and_asks_nobody_else(seen: Seen) -> None:
+    seen.open()
+    expect(seen.page.locator("#chart .main-svg").first).to_be_visible(timeout=TIMEOUT_MS)
+    expect(seen.page.locator("#news-chart .main-svg").first).to_be_visible(timeout=TIMEOUT_MS)
+    assert seen.problems == []
+    assert {url.split("/")[2] for url in seen.requests if "://" in url} == {
+        seen.address.removeprefix("http://")
+    }
+
+
+def test_prices_move_and_an_order_comes_onto_the_tape(seen: Seen) -> None:
+    seen.open()
+    price = seen.page.locator("#price-rows tr").first.locator("td").nth(1)
+    expect(price).to_have_text(re.compile(r"^\d+\.\d\d$"), timeout=TIMEOUT_MS)
+    before = price.inner_text()
+    wait_until(lambda: price.inner_text() != before, "the price moves")
+    expect(seen.page.locator("#order-rows tr").first).to_be_visible(timeout=TIMEOUT_MS)
+
+
+def test_the_chosen_symbol_is_in_the_address(seen: Seen) -> None:
+    seen.open()
+    seen.page.locator("#price-rows tr", has_text="MSFT").locator("a").click()
+    expect(seen.page).to_have_url(re.compile(r"\?symbol=MSFT$"))
+    expect(seen.page.locator("#symbol")).to_have_value("MSFT")
+    seen.open("/?symbol=GOOG")
+    expect(seen.page.locator("#symbol")).to_have_value("GOOG")
+
+
+def test_a_symbol_that_is_not_there_is_said_not_to_be(seen: Seen) -> None:
+    seen.open("/?symbol=<img src=x onerror=alert(1)>")
+    expect(seen.page.locator("#no-course")).to_contain_text("There is no symbol <img src=x")
+    assert seen.problems == []
+
+
+def test_orders_can_be_filtered(seen: Seen) -> None:
+    seen.open()
+    rows = seen.page.locator("#order-rows tr")
+    expect(rows.first).to_be_visible(timeout=TIMEOUT_MS)
+    seen.page.locator("#order-filter").fill("no such order")
+    expect(rows).to_have_count(0)
+    expect(seen.page.locator("#no-orders")).to_have_text("No order is like that.")
+
+
+def test_a_role_that_dies_turns_red_and_green_again(seen: Seen, stack: PrivateStack) -> None:
+    seen.open()
+    role = seen.role("strategy")
+    expect(role.locator(".state")).to_have_text("● up", timeout=TIMEOUT_MS)
+    os.kill(stack.pid("strategy"), signal.SIGKILL)
+    expect(role).to_have_class("role down", timeout=TIMEOUT_MS)
+    expect(role.locator(".state")).to_contain_text("▲", timeout=TIMEOUT_MS)
+    expect(role.locator(".state")).to_have_text("● up", timeout=TIMEOUT_MS)
+    expect(role).to_have_class("role")
+    assert seen.problems == []
+
+
+def test_the_page_outlives_the_dashboard_and_the_whole_stack(browser: Browser) -> None:
+    context = browser.new_context()
+    with PrivateStack({"gateway": {"rate": 500.0}}) as stack:
+        stack.start()
+        seen = Seen(context.new_page(), f"http://127.0.0.1:{stack.dashboard_port}")
+        seen.open()
+        seen.page.evaluate("window.notReloaded = true")
+        first = stack.pid("dashboard")
+        os.kill(first, signal.SIGKILL)
+        clock = seen.page.locator("#clock")
+        wait_until(lambda: stack.pid("dashboard") not in (0, first), "it is back")
+        stopped_at = clock.inner_text()
+        wait_until(lambda: clock.inner_text() != stopped_at, "views come again")
+        stack.stop()
+        expect(seen.page.locator("#alarm")).to_contain_text("Nothing comes", timeout=TIMEOUT_MS)
+        stack.start(wait=False)
+        expect(seen.page.locator("#alarm")).to_be_hidden(timeout=TIMEOUT_MS)
+        expect(seen.role("gateway").locator(".state")).to_have_text("● up", timeout=TIMEOUT_MS)
+        assert seen.page.evaluate("window.notReloaded")
+    context.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_is_cut_off(
+    browser: Browser, stack: PrivateStack, size: str, tmp_path: Path
+) -> None:
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height})
+    seen = Seen(context.new_page(), f"http://127.0.0.1:{stack.dashboard_port}")
+    seen.open()
+    expect(seen.page.locator("#order-rows tr").first).to_be_visible(timeout=TIMEOUT_MS)
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    folder = os.environ.get("SCREENSHOTS")
+    seen.page.screenshot(path=Path(folder or tmp_path) / f"{size}.png", full_page=True)
+    context.close()

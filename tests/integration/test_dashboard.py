@@ -1,0 +1,241 @@
+"""The dashboard over HTTP, beside a real stack: it shows what happens, and is never in the way."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from daemons.dashboard import MAX_CONNECTIONS
+from tests.helpers import DEADLINE_S, wait_until
+from tests.stack import ROLES, PrivateStack
+
+OTHERS = [role for role in ROLES if role != "dashboard"]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[PrivateStack]:
+    with PrivateStack({"gateway": {"rate": 500.0, "news_interval": 0.05}}) as made:
+        made.start()
+        yield made
+
+
+def get(stack: PrivateStack, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Ask for a path."""
+    connection = http.client.HTTPConnection("127.0.0.1", stack.dashboard_port, timeout=DEADLINE_S)
+    try:
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read()
+    finally:
+        connection.close()
+
+
+def view(stack: PrivateStack, symbol: str = "AAPL") -> dict[str, Any]:
+    status, _, body = get(stack, f"/view?symbol={symbol}")
+    assert status == 200
+    return json.loads(body)
+
+
+def roles(stack: PrivateStack) -> dict[str, dict[str, Any]]:
+    return {role["program"]: role for role in view(stack)["roles"]}
+
+
+def test_everything_that_a_page_needs_comes_from_here(stack: PrivateStack) -> None:
+    status, headers, page = get(stack, "/?symbol=MSFT")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/html")
+    assert "default-src 'self'" in headers["Content-Security-Policy"]
+    assert b"://" not in page.replace(b"http://www.w3.org", b"")
+    for path in ("/page.js", "/page.css", "/icon.svg", "/plotly.min.js", "/symbols"):
+        status, _, body = get(stack, path)
+        assert (status, bool(body)) == (200, True)
+
+
+def test_the_view_has_what_the_stack_does(stack: PrivateStack) -> None:
+    def trades() -> dict[str, Any] | None:
+        seen = view(stack)
+        holds = any(price["position"] for price in seen["prices"])
+        decides = seen["latency"]["p99_us"] is not None and seen["course"]["at"]
+        return seen if seen["filled"] and holds and decides else None
+
+    seen = wait_until(trades, "the stack trades")
+    assert {role["program"] for role in seen["roles"]} == set(ROLES)
+    assert all(role["is_up"] for role in seen["roles"])
+    assert all(role["heartbeat_age_s"] is not None for role in seen["roles"])
+    assert all(price["price"] > 0 for price in seen["prices"])
+    assert 0 <= seen["news"]["sentiment"] <= 100
+    assert seen["orders"][0]["status"] in ("FILLED", "REJECTED")
+    assert seen["missing"] == {}
+    assert 0 < seen["latency"]["p50_us"] <= seen["latency"]["p99_us"] <= seen["latency"]["p999_us"]
+    assert view(stack, "MSFT")["course"]["symbol"] == "MSFT"
+
+
+def test_a_role_that_dies_is_seen_to_be_down_and_up_again(stack: PrivateStack) -> None:
+    wait_until(lambda: all(role["is_up"] for role in roles(stack).values()), "all are up")
+    before = roles(stack)["gateway"]
+    os.kill(before["pid"], signal.SIGKILL)
+    wait_until(lambda: not roles(stack)["gateway"]["is_up"], "it is seen to be down")
+
+    def back() -> dict[str, Any] | None:
+        now = roles(stack)["gateway"]
+        return now if now["is_up"] and now["pid"] != before["pid"] else None
+
+    assert wait_until(back, "it is back")["restarts"] == before["restarts"] + 1
+
+    def told() -> list[dict[str, Any]]:
+        return [
+            one
+            for one in view(stack)["incidents"]
+            if one["where"] == "orderbook" and one["is_over"] and "price" in one["what"]
+        ]
+
+    assert wait_until(told, "the connection is told to be back")[0]["duration_s"] > 0
+
+
+def test_prometheus_can_read_the_metrics(stack: PrivateStack) -> None:
+    status, headers, body = get(stack, "/metrics")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    families = {f.name: f for f in text_string_to_metric_families(body.decode())}
+    up = {s.labels["program"] for s in families["tradewire_role_up"].samples}
+    assert up == set(ROLES)
+    assert families["tradewire_ticks"].samples[0].value > 0
+
+
+@contextmanager
+def listening(stack: PrivateStack, path: str = "/events") -> Iterator[socket.socket]:
+    """A page that has asked for views."""
+    with socket.create_connection(("127.0.0.1", stack.dashboard_port), DEADLINE_S) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        yield sock
+
+
+def views_of(sock: socket.socket, count: int) -> bytes:
+    data = b""
+    while data.count(b"data: {") < count:
+        data += sock.recv(1 << 16)
+    return data
+
+
+def test_views_come_again_and_again(stack: PrivateStack) -> None:
+    with listening(stack, "/events?symbol=GOOG") as sock:
+        data = views_of(sock, 3)
+    assert data.startswith(b"HTTP/1.1 200")
+    assert b"text/event-stream" in data
+    assert b'"symbol":"GOOG","at":[' in data
+
+
+def memory_of(stack: PrivateStack) -> int:
+    return roles(stack)["dashboard"]["resident_bytes"]
+
+
+def test_hundreds_of_pages_and_some_that_read_nothing_hold_up_nobody(stack: PrivateStack) -> None:
+    pids = {role: stack.pid(role) for role in ROLES}
+    before = memory_of(stack)
+    with ExitStack() as pages:
+        for _ in range(100):  # they ask for the largest file, and do not take it
+            pages.enter_context(listening(stack, "/plotly.min.js"))
+        reading = [pages.enter_context(listening(stack)) for _ in range(200)]
+        for sock in reading:
+            views_of(sock, 2)
+        assert memory_of(stack) < before + 50_000_000  # they have the file in common
+    assert {role: stack.pid(role) for role in ROLES} == pids
+    assert all(role["is_up"] for role in roles(stack).values())
+
+
+def test_more_than_so_many_are_refused_and_it_lives_on(stack: PrivateStack) -> None:
+    with ExitStack() as pages:
+        for _ in range(MAX_CONNECTIONS + 20):
+            pages.enter_context(listening(stack))
+        stack.wait_for_event("dashboard", "client_refused")
+    wait_until(lambda: _answers(lambda: view(stack)), "there is room again")
+
+
+def _answers(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/nothing", 404),
+        ("/../etc/trading.toml", 404),
+        ("/page.js/../../dashboard.py", 404),
+        ("/view?symbol=" + "A" * 5000, 200),
+        ("/view?symbol=%00%ff%3Cscript%3E", 200),
+        ("/view?symbol=NVDA", 200),
+        ("/view?symbol=", 200),
+        ("/view?" + "a=1&" * 100, 400),
+        ("/?symbol=../../x", 200),
+    ],
+)
+def test_a_hostile_address_gets_an_answer_and_no_harm(
+    stack: PrivateStack, path: str, status: int
+) -> None:
+    assert get(stack, path)[0] == status
+
+
+def test_who_asks_for_the_head_ends_nothing(stack: PrivateStack) -> None:
+    pid = stack.pid("dashboard")
+    for path in ("/", "/nothing", "/metrics"):
+        connection = http.client.HTTPConnection("127.0.0.1", stack.dashboard_port, timeout=60)
+        connection.request("HEAD", path)
+        assert connection.getresponse().read() == b""
+        connection.close()
+    assert stack.pid("dashboard") == pid
+
+
+def test_a_page_from_elsewhere_gets_nothing(stack: PrivateStack) -> None:
+    assert get(stack, "/view", Host="evil.example")[0] == 421
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01" * 100, b"A" * 100_000, b"*" * 10, b"POST / HTTP/1.1\r\n\r\n"]
+)
+def test_nonsense_does_not_end_it(stack: PrivateStack, data: bytes) -> None:
+    pid = stack.pid("dashboard")
+    with socket.create_connection(("127.0.0.1", stack.dashboard_port), DEADLINE_S) as sock:
+        sock.sendall(data + b"\r\n\r\n")
+        sock.recv(4096)
+    assert view(stack)["roles"]
+    assert stack.pid("dashboard") == pid
+
+
+def test_where_its_port_is_taken_the_others_trade_without_it() -> None:
+    with PrivateStack({"gateway": {"rate": 500.0, "news_interval": 0.05}}) as stack:
+        with socket.create_server(("127.0.0.1", stack.dashboard_port)):
+            stack.start(wait=False)
+            refused = stack.wait_for_event("dashboard", "cannot_start")
+            assert "dashboard.port" in refused["reason"]
+            stack.wait_for_event("order_manager", "order_filled")
+        stack.wait_for_event("dashboard", "listening")  # once the port is free
+        assert not [role for role in OTHERS if len(stack.events(role, "started")) > 1]
+
+
+def test_what_has_gone_is_said_to_be_missing() -> None:
+    with PrivateStack({"gateway": {"rate": 500.0}}) as stack:
+        stack.start()
+        stack.supervisorctl("stop", "gateway", "orderbook", "strategy", "order_manager")
+        wait_until(
+            lambda: (
+                {name for name, role in roles(stack).items() if not role["is_up"]}
+                == {"gateway", "orderbook", "strategy", "order_manager"}
+            ),
+            "four are down",
+        )
+        (stack.var_dir / "orders.sqlite").write_bytes(b"no ledger")
+        wait_until(lambda: "ledger" in view(stack)["missing"], "the ledger is missing")
+        assert view(stack)["roles"]

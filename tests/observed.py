@@ -1,0 +1,29 @@
+"""What an observer of the stack sees, made by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from lib.supervisor import Process, SupervisorSilentError
+
+
+def raw(event: str, level: str = "info", **facts: Any) -> bytes:
+    """A line of a log."""
+    head = {"timestamp": "2026-01-02T03:04:05.000000Z", "level": level, "role": "r"}
+    return json.dumps(head | {"event": event} | facts).encode() + b"\n"
+
+
+class Programs:
+    """A supervisord that says what it is told to. A pid of 1 means this very process."""
+
+    def __init__(self, programs: list[Process] | None) -> None:
+        self.programs = programs
+        self.asked = 0
+
+    def processes(self) -> list[Process]:
+        self.asked += 1
+        if self.programs is None:
+            raise SupervisorSilentError("connection refused")
+        return [p._replace(pid=os.getpid() if p.pid == 1 else p.pid) for p in self.programs]

@@ -1,0 +1,123 @@
+"""Faults begin, are over after a time that is told, and are never told twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from lib.live.incidents import KEPT, Incidents
+from lib.live.log_lines import LogLine
+
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def line(event: str, seconds: float = 0.0, **facts: Any) -> LogLine:
+    return LogLine(START + timedelta(seconds=seconds), "info", "role", event, **facts)
+
+
+def test_a_process_that_has_ended_is_going_on_until_its_successor_has_started():
+    incidents = Incidents()
+    incidents.take("watchdog", line("role_ended", 1.0, program="gateway", pid=7))
+    [open_one] = incidents.latest()
+    assert (open_one.where, open_one.is_over) == ("gateway", False)
+    incidents.take("orderbook", line("started", 1.1))
+    incidents.take("gateway", line("started", 1.25))
+    [one] = incidents.latest()
+    assert (one.where, one.is_over, one.duration_s) == ("gateway", True, 0.25)
+
+
+def test_a_role_that_hangs_is_one_incident_until_its_successor_has_started():
+    incidents = Incidents()
+    incidents.take("watchdog", line("role_hung", 2.0, program="strategy", silent_s=2.01))
+    incidents.take("watchdog", line("role_ended", 2.1, program="strategy"))
+    incidents.take("strategy", line("started", 2.5))
+    [one] = incidents.latest()
+    assert one.what == "hung for 2.0 s, killed"
+    assert round(one.duration_s, 3) == 2.51  # it stood still before it was killed
+
+
+def test_a_role_that_is_stopped_did_as_it_was_told():
+    incidents = Incidents()
+    incidents.take("gateway", line("stopped", 1.0))
+    incidents.take("watchdog", line("role_ended", 1.1, program="gateway"))
+    [one] = incidents.latest()
+    assert (one.what, one.is_over) == ("stopped, as it was told to", False)
+    incidents.take("gateway", line("started", 3.0))
+    assert [one.duration_s for one in incidents.latest()] == [2.0]
+
+
+def test_a_role_that_is_given_up_stays_so_until_it_starts():
+    incidents = Incidents()
+    incidents.take("watchdog", line("role_ended", 1.0, program="gateway"))
+    incidents.take("watchdog", line("role_gave_up", 9.0, program="gateway", reason="port taken"))
+    going_on, over = incidents.latest()
+    assert (going_on.what, going_on.is_over) == ("given up: port taken", False)
+    assert (over.is_over, over.duration_s) == (True, None)
+    incidents.take("gateway", line("started", 60.0))
+    assert all(one.is_over for one in incidents.latest())
+
+
+def test_each_stream_of_a_program_is_lost_and_found_by_itself():
+    incidents = Incidents()
+    incidents.take("strategy", line("disconnected", 1.0, stream="news", reason="reset"))
+    incidents.take("strategy", line("disconnected", 1.1, reason="closed by peer"))
+    incidents.take("strategy", line("connected", 1.3, stream="news"))
+    orders, news = incidents.latest()
+    assert (orders.what, orders.is_over) == (
+        "lost the connection for orders: closed by peer",
+        False,
+    )
+    assert (news.what, news.is_over) == ("lost the connection for news: reset", True)
+    assert round(news.duration_s, 3) == 0.3
+
+
+def test_ticks_that_are_gone_take_no_time():
+    incidents = Incidents()
+    incidents.take("orderbook", line("ticks_missed", first=5, last=1004, where="gateway"))
+    [one] = incidents.latest()
+    assert (one.what, one.is_over, one.duration_s) == ("1,000 ticks missed (gateway)", True, None)
+
+
+def test_a_halt_is_over_when_trading_resumes():
+    incidents = Incidents()
+    incidents.take("order_manager", line("trading_halted", 1.0))
+    incidents.take("order_manager", line("trading_resumed", 4.0))
+    [one] = incidents.latest()
+    assert one.duration_s == 3.0
+
+
+def test_what_goes_well_is_no_incident():
+    incidents = Incidents()
+    for event in ("started", "connected", "listening", "order_filled", "attached"):
+        incidents.take("strategy", line(event))
+    assert incidents.latest() == []
+
+
+@pytest.mark.parametrize("event", ["ledger_failed", "trading_halted", "price_book_unusable"])
+def test_who_starts_anew_has_none_of_its_predecessors_troubles(event):
+    incidents = Incidents()
+    incidents.take("order_manager", line(event, 1.0))
+    incidents.take("strategy", line("started", 2.0))
+    assert not incidents.latest()[0].is_over
+    incidents.take("order_manager", line("started", 3.0))
+    assert [one.duration_s for one in incidents.latest()] == [2.0]
+
+
+def test_a_silent_supervisord_is_noted_as_nobody_says_when_it_answers():
+    incidents = Incidents()
+    incidents.take("watchdog", line("supervisord_silent", 1.0, reason="timed out"))
+    [one] = incidents.latest()
+    assert (one.what, one.is_over) == ("supervisord does not answer: timed out", True)
+
+
+def test_what_goes_on_is_kept_however_much_is_over():
+    incidents = Incidents()
+    incidents.take("order_manager", line("trading_halted", 0.0))
+    for number in range(KEPT + 1):
+        incidents.take("strategy", line("crashed", 1.0 + number, reason=str(number)))
+    first, *others = incidents.latest()
+    assert (first.what, first.is_over) == ("trading is halted", False)
+    assert [one.what for one in others[:2]] == [f"crashed: {KEPT}", f"crashed: {KEPT - 1}"]
+    assert len(others) == KEPT

@@ -1,0 +1,312 @@
+"""A stack seen from outside: what is there is shown, and what is missing is said to be."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from lib.decision_log import DecisionLog, decision_log_path
+from lib.live import observer as observer_module
+from lib.live.observer import MAX_PRICES_SHOWN, Observer
+from lib.prices import PRICE_SCALE
+from lib.risk import HALT_FILE
+from lib.settings import PriceBookSettings, Settings
+from lib.shared_memory_utils import SharedPriceBook
+from lib.supervisor import Process
+from tests.ledgers import write_ledger
+from tests.observed import Programs, raw
+
+SYMBOLS = ("AAPL", "MSFT")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "log").mkdir()
+    book = PriceBookSettings(name=f"tw-test-{os.getpid()}-{secrets.token_hex(4)}")
+    return Settings(var_dir=tmp_path, symbols=SYMBOLS, price_book=book)
+
+
+@pytest.fixture
+def programs() -> Programs:
+    return Programs([Process("gateway", "RUNNING", 1)])
+
+
+@pytest.fixture
+def observer(settings: Settings, programs: Programs) -> Iterator[Observer]:
+    made = Observer(settings, programs)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def book(settings: Settings) -> Iterator[SharedPriceBook]:
+    with SharedPriceBook(SYMBOLS, settings.price_book.name, ring_capacity=1024) as made:
+        made.begin_epoch("tape")
+        yield made
+        made.unlink()
+
+
+def write(book: SharedPriceBook, first: int, *dollars: float, symbol: int = 0) -> None:
+    """Ticks of one symbol, sent now."""
+    prices = np.array([round(d * PRICE_SCALE) for d in dollars], np.int64)
+    sequences = np.arange(first, first + len(prices))
+    book.update_batch(
+        np.full(len(prices), symbol, np.int32), prices, sequences, time.monotonic_ns()
+    )
+
+
+def append(settings: Settings, program: str, *lines: bytes) -> None:
+    with (settings.var_dir / "log" / f"{program}.jsonl").open("ab") as log:
+        log.write(b"".join(lines))
+
+
+def test_of_a_stack_that_is_not_there_every_part_says_what_it_waits_for(settings):
+    observer = Observer(settings, Programs(None))
+    observer.look()
+    view = observer.view("AAPL")
+    assert view.missing["roles"] == "supervisord does not answer: connection refused"
+    assert "the orderbook makes it" in view.missing["prices"]
+    assert "the order manager makes it" in view.missing["ledger"]
+    assert (view.roles, view.incidents, view.orders) == ([], [], [])
+    assert [price.price for price in view.prices] == [None, None]
+    assert view.latency.p50_us is None
+    assert (view.realised, view.open_profit, view.filled) == (None, None, None)
+    assert "news" in view.missing
+
+
+def test_ticks_become_prices_and_what_waits_for_them_waits_no_more(observer, book):
+    write(book, 1, 100.0, 101.0)
+    observer.look()
+    write(book, 3, 103.0)
+    observer.look()
+    view = observer.view("AAPL")
+    assert (view.prices[0].price, view.prices[0].change) == (103.0, 0.03)
+    assert view.prices[1].price is None
+    assert "prices" not in view.missing
+    assert (view.tape, observer.ticks) == ("tape", 3)
+    assert view.course.symbol == "AAPL"
+    assert observer.view("NVDA").course is None
+
+
+def test_a_new_tape_and_a_new_book_are_followed(observer, settings, book):
+    write(book, 1, 100.0)
+    observer.look()
+    book.begin_epoch("another")
+    write(book, 1, 50.0, symbol=1)
+    observer.look()
+    view = observer.view("MSFT")
+    assert (view.tape, view.prices[0].price, view.prices[1].price) == ("another", None, 50.0)
+    book.unlink()
+    observer.look()
+    with SharedPriceBook(SYMBOLS, settings.price_book.name, ring_capacity=1024) as successor:
+        successor.begin_epoch("third")
+        write(successor, 1, 70.0)
+        observer.look()
+        assert observer.view("AAPL").prices[0].price == 70.0
+        successor.unlink()
+
+
+def test_a_stream_without_numbers_is_a_tape_too(observer, book):
+    book.begin_epoch("")
+    write(book, 1, 100.0)
+    observer.look()
+    view = observer.view("AAPL")
+    assert (view.tape, view.prices[0].price) == ("", 100.0)
+    assert "prices" not in view.missing
+
+
+def test_slow_ticks_count_though_the_observer_skips_some(observer, settings, book, monkeypatch):
+    monkeypatch.setattr(observer_module, "MAX_TICKS_A_LOOK", 10)
+    log = DecisionLog(decision_log_path(settings.var_dir, settings.strategy.client_id))
+    write(book, 1, 100.0)
+    log.add("tape", 1, 1, time.monotonic_ns())
+    observer.look()
+    write(book, 2, *[100.0] * 10)
+    observer.look()
+    write(book, 12, *[100.0] * 100)  # more than it looks at, before the others are decided
+    observer.look()
+    log.add("tape", 2, 111, time.monotonic_ns())
+    observer.look()
+    assert observer.view("AAPL").latency.ticks == 20
+
+
+def test_a_book_of_other_symbols_is_said_to_be_one(settings, programs, book):
+    observer = Observer(replace(settings, symbols=("NVDA",)), programs)
+    observer.look()
+    assert "of these symbols" in observer.view("NVDA").missing["prices"]
+
+
+def test_who_is_too_slow_for_the_ticks_shows_the_newest_and_no_false_averages(
+    observer, book, monkeypatch
+):
+    monkeypatch.setattr(observer_module, "MAX_TICKS_A_LOOK", 10)
+    write(book, 1, *[100.0] * 60)
+    observer.look()
+    observer.look()
+    assert observer.view("AAPL").prices[0].price == 100.0
+    write(book, 61, *[float(200 + number) for number in range(500)])
+    observer.look()
+    view = observer.view("AAPL")
+    assert (view.prices[0].price, view.prices[0].price_signal) == (699.0, 0)
+
+
+def test_decisions_become_latencies(observer, settings, book):
+    log = DecisionLog(decision_log_path(settings.var_dir, settings.strategy.client_id))
+    write(book, 1, 100.0)
+    log.add("tape", 1, 1, time.monotonic_ns())
+    observer.look()
+    write(book, 2, 100.0, 100.0)
+    log.add("tape", 2, 3, time.monotonic_ns() + 1_000_000)
+    observer.look()
+    latency = observer.view("AAPL").latency
+    assert latency.ticks == 2
+    assert latency.p50_us > 1000
+
+
+def test_what_was_logged_before_is_told_and_not_counted(settings, programs):
+    append(settings, "gateway", raw("crashed", reason="early"), raw("connected", stream="price"))
+    observer = Observer(settings, programs)
+    observer.look()
+    append(settings, "gateway", raw("connected", stream="price"))
+    append(settings, "strategy", raw("news_applied", sentiment=70))
+    append(settings, "order_manager", raw("order_filled", order_id=1), raw("order_rejected"))
+    observer.look()
+    view = observer.view("AAPL")
+    assert [one.what for one in view.incidents] == ["crashed: early"]
+    assert observer.counters.connections == {("gateway", "price"): 1}
+    assert view.news.sentiment == 70
+    assert "news" not in view.missing
+    assert observer.counters.orders == {"filled": 1, "rejected": 1}
+    assert [order.status for order in view.orders] == ["REJECTED", "FILLED"]
+
+
+def test_lines_of_several_logs_are_taken_in_the_order_of_time(settings, programs):
+    def at(second: int, event: str, **facts) -> bytes:
+        return raw(event, **facts).replace(b"03:04:05", b"03:04:%02d" % second)
+
+    append(settings, "gateway", at(1, "started"), at(7, "started"))
+    append(settings, "watchdog", at(5, "role_ended", program="gateway"))
+    observer = Observer(settings, programs)
+    observer.look()
+    assert [one.duration_s for one in observer.view("AAPL").incidents] == [2.0]
+
+
+def test_orders_of_before_are_shown(settings, programs):
+    append(settings, "order_manager", *[raw("order_filled", order_id=n) for n in range(5)])
+    observer = Observer(settings, programs)
+    observer.look()
+    assert [order.order_id for order in observer.view("AAPL").orders] == [4, 3, 2, 1, 0]
+
+
+def test_a_program_is_up_while_its_process_runs_and_supervisord_says_so(observer, programs):
+    programs.programs = [
+        Process("gateway", "RUNNING", 1),
+        Process("orderbook", "RUNNING", 2**22 + 1),  # no such process
+        Process("strategy", "FATAL", 0, "port taken"),
+        Process("watchdog", "STARTING", 1),
+    ]
+    observer.look()
+    gateway, orderbook, strategy, watchdog = observer.view("AAPL").roles
+    assert (gateway.is_up, gateway.state) == (True, "RUNNING")
+    assert gateway.uptime_s > 0
+    assert gateway.resident_bytes > 1_000_000
+    assert (orderbook.is_up, orderbook.state, orderbook.pid) == (False, "ENDED", 0)
+    assert (strategy.is_up, strategy.state, strategy.problem) == (False, "FATAL", "port taken")
+    assert (watchdog.is_up, watchdog.state) == (False, "STARTING")
+    observer.look()
+    assert programs.asked == 1  # that one has ended is no reason to wake supervisord
+
+
+def test_starts_after_the_first_one_of_this_run_are_restarts(observer, settings):
+    log = settings.var_dir / "supervisord.log"
+    begun = "2026-01-02 03:04:05,000 INFO supervisord started with pid 7\n"
+    spawned = "2026-01-02 03:04:06,000 INFO spawned: 'gateway' with pid 8\n"
+    log.write_text(begun + spawned * 5)
+    observer.look()
+    assert observer.view("AAPL").roles[0].restarts == 4
+    with log.open("a") as file:
+        file.write(begun + spawned * 2)
+    observer.look()
+    assert observer.view("AAPL").roles[0].restarts == 1
+
+
+def test_the_ledger_says_what_is_held_and_earned(observer, settings, book):
+    write_ledger(settings.var_dir / settings.order_manager.ledger)
+    write(book, 1, 180.0)
+    write(book, 2, 330.0, symbol=1)
+    observer.look()
+    view = observer.view("AAPL")
+    aapl, msft = view.prices
+    assert aapl.position == 10 + 5 - 4 - 30
+    assert msft.position == 0
+    assert msft.realised == pytest.approx(7 * 5.21)
+    assert view.realised == pytest.approx(aapl.realised + msft.realised)
+    assert aapl.open_profit == view.open_profit
+    assert aapl.open_profit == pytest.approx(-19 * (180.0 - 171.5))
+    assert (view.filled, view.rejected) == (6, 2)
+
+
+def test_positions_that_cancel_out_have_a_profit(observer, settings, book):
+    history = "alice 1 BUY 10 AAPL @ 100\nbob 1 SELL 10 AAPL @ 120"
+    write_ledger(settings.var_dir / settings.order_manager.ledger, history)
+    write(book, 1, 50.0)
+    observer.look()
+    view = observer.view("AAPL")
+    assert (view.prices[0].position, view.prices[0].open_profit, view.open_profit) == (0, 200, 200)
+
+
+def test_what_is_held_of_a_symbol_without_a_price_has_no_profit_yet(observer, settings):
+    write_ledger(settings.var_dir / settings.order_manager.ledger, "alice 1 BUY 1 NVDA @ 100")
+    observer.look()
+    view = observer.view("AAPL")
+    nvda = view.prices[-1]
+    assert (nvda.symbol, nvda.position, nvda.price, nvda.open_profit) == ("NVDA", 1, None, None)
+    assert view.open_profit is None
+
+
+def test_of_many_symbols_those_that_are_held_are_shown_too(settings, programs):
+    symbols = tuple(f"S{number}" for number in range(300))
+    write_ledger(settings.var_dir / settings.order_manager.ledger, "alice 1 BUY 1 S250 @ 100")
+    observer = Observer(replace(settings, symbols=symbols), programs)
+    observer.look()
+    shown = [price.symbol for price in observer.view("S299").prices]
+    assert shown == [*symbols[:MAX_PRICES_SHOWN], "S250", "S299"]
+
+
+def test_a_ledger_that_is_none_is_said_to_be_so_and_the_rest_stands(observer, settings, book):
+    (settings.var_dir / settings.order_manager.ledger).write_text("no ledger at all")
+    write(book, 1, 100.0)
+    observer.look()
+    view = observer.view("AAPL")
+    assert "a ledger that can be read" in view.missing["ledger"]
+    assert view.prices[0].price == 100.0
+
+
+def test_a_halt_is_seen(observer, settings):
+    observer.look()
+    assert not observer.view("AAPL").halted
+    (settings.var_dir / HALT_FILE).touch()
+    assert observer.view("AAPL").halted
+
+
+def test_a_ledger_that_is_locked_is_said_to_be_so_and_not_waited_for(observer, settings):
+    path = write_ledger(settings.var_dir / settings.order_manager.ledger)
+    observer.look()
+    assert "ledger" not in observer.view("AAPL").missing
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        observer._ledger_ns = 0
+        observer.look()
+        view = observer.view("AAPL")
+        assert "locked" in view.missing["ledger"]
+        assert view.prices[0].position != 0  # what was known stands

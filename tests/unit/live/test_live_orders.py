@@ -1,0 +1,48 @@
+"""Orders as the order manager logs them: one by one, or many in one line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from lib.live.log_lines import LogLine
+from lib.live.orders import KEPT, Orders
+
+
+def line(event: str, **facts) -> LogLine:
+    return LogLine(datetime(2026, 1, 2, tzinfo=UTC), "info", "order_manager", event, **facts)
+
+
+def test_the_newest_order_comes_first_with_its_reason():
+    orders = Orders()
+    orders.take(line("order_filled", client_id="a", order_id=1, side="BUY", trade_id=9))
+    orders.take(line("order_rejected", client_id="a", order_id=2, side="SELL", reason="too large"))
+    newest, oldest = orders.latest()
+    assert (newest.order_id, newest.status, newest.reason) == (2, "REJECTED", "too large")
+    assert (oldest.order_id, oldest.status, oldest.trade_id) == (1, "FILLED", 9)
+
+
+def test_many_in_one_line_are_one_entry():
+    orders = Orders()
+    orders.take(line("orders_booked", filled=7000, rejected=3))
+    orders.take(line("listening"))
+    [entry] = orders.latest()
+    assert entry.status == "BOOKED"
+    assert entry.reason == "7,000 filled and 3 rejected at once"
+
+
+def test_the_trades_of_a_symbol_are_its_fills_since_then():
+    orders = Orders()
+    for number, symbol in enumerate(("AAPL", "MSFT", "AAPL")):
+        orders.take(line("order_filled", symbol=symbol, side="BUY", price=100.0 + number))
+    orders.take(line("order_rejected", symbol="AAPL"))
+    at = orders.latest()[0].at
+    assert [trade.price for trade in orders.trades("AAPL", at)] == [100.0, 102.0]
+    assert orders.trades("AAPL", at + 1) == []
+
+
+def test_only_the_latest_are_kept():
+    orders = Orders()
+    for number in range(KEPT + 5):
+        orders.take(line("order_filled", order_id=number))
+    assert len(orders.latest()) == KEPT
+    assert orders.latest()[-1].order_id == 5

@@ -1,0 +1,87 @@
+"""Latest prices, signals and courses are those of the ticks that were seen."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lib.live.prices import COURSE_POINTS, MAX_COURSES, Prices
+from lib.prices import PRICE_SCALE
+
+SYMBOLS = ("AAPL", "MSFT")
+
+
+def take(prices: Prices, *ticks: tuple[int, float]) -> None:
+    symbols, dollars = zip(*ticks, strict=True)
+    prices.take(
+        np.array(symbols, np.int32), np.array([round(d * PRICE_SCALE) for d in dollars], np.int64)
+    )
+
+
+def test_before_its_first_tick_a_symbol_has_nothing():
+    prices = Prices(SYMBOLS, 2, 3)
+    take(prices, (0, 100.0))
+    prices.sample(1.0)
+    assert (prices.latest("MSFT"), prices.change("MSFT"), prices.trend("MSFT")) == (None, None, 0)
+    assert prices.course("MSFT").at == []
+    assert prices.course("NVDA") is None
+
+
+def test_the_latest_price_and_the_change_since_the_first():
+    prices = Prices(SYMBOLS, 2, 3)
+    take(prices, (0, 100.0), (1, 50.0), (0, 101.0))
+    take(prices, (0, 103.0))
+    assert prices.latest("AAPL") == 103.0
+    assert prices.change("AAPL") == 0.03
+    assert prices.change("MSFT") == 0.0
+
+
+def test_the_course_has_averages_once_their_windows_are_full():
+    prices = Prices(SYMBOLS, 2, 3)
+    for second, price in enumerate((100.0, 102.0, 107.0)):
+        take(prices, (0, price))
+        prices.sample(float(second))
+    course = prices.course("AAPL")
+    assert course.at == [0.0, 1.0, 2.0]
+    assert course.price == [100.0, 102.0, 107.0]
+    assert course.short_mean == [None, 101.0, 104.5]
+    assert course.long_mean == [None, None, 103.0]
+    assert prices.trend("AAPL") == 1
+
+
+def test_after_ticks_that_were_not_seen_the_windows_begin_anew_and_prices_stay():
+    prices = Prices(SYMBOLS, 1, 2)
+    take(prices, (0, 100.0), (0, 101.0))
+    assert prices.trend("AAPL") == 1
+    prices.miss_ticks()
+    assert (prices.trend("AAPL"), prices.latest("AAPL")) == (0, 101.0)
+    take(prices, (0, 99.0))
+    assert prices.trend("AAPL") == 0
+    take(prices, (0, 98.0))
+    assert prices.trend("AAPL") == -1
+
+
+def test_another_tape_has_a_first_price_of_its_own():
+    prices = Prices(SYMBOLS, 1, 2)
+    take(prices, (0, 100.0))
+    prices.sample(1.0)
+    prices.begin_tape()
+    assert prices.latest("AAPL") is None
+    take(prices, (0, 50.0), (0, 51.0))
+    assert prices.change("AAPL") == 0.02
+    assert prices.course("AAPL").at == []
+
+
+def test_a_course_is_bounded_and_so_is_their_number():
+    symbols = tuple(f"S{number}" for number in range(MAX_COURSES + 2))
+    prices = Prices(symbols, 1, 2)
+    take(prices, (0, 1.0), (MAX_COURSES + 1, 2.0))
+    for second in range(COURSE_POINTS + 7):
+        prices.sample(float(second))
+    assert prices.course("S0").at[0] == 7.0
+    assert len(prices.course("S0").at) == COURSE_POINTS
+    last = symbols[-1]
+    assert prices.course(last).at == []  # kept from now on …
+    prices.sample(1000.0)
+    assert prices.course(last).price == [2.0]
+    assert len(prices._courses) == MAX_COURSES
+    assert prices.course("S1").at == []  # … in the place of the one that was asked for longest ago

@@ -1,0 +1,96 @@
+"""What Prometheus reads: every metric by its conventions, each explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from lib.decision_log import Decided
+from lib.live.latencies import HISTOGRAM_NS
+from lib.live.metrics import PAGES, metrics
+from lib.live.observer import Observer
+from lib.settings import Settings
+from lib.supervisor import Process
+from tests.ledgers import write_ledger
+from tests.observed import Programs, raw
+
+
+@pytest.fixture
+def observer(tmp_path: Path) -> Observer:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "strategy.jsonl").touch()
+    programs = [Process("gateway", "RUNNING", 1), Process("strategy", "FATAL", 0)]
+    made = Observer(Settings(var_dir=tmp_path), Programs(programs))
+    made.look()
+    with (tmp_path / "log" / "strategy.jsonl").open("wb") as log:
+        log.write(raw("ticks_missed", first=1, last=7, where="ring"))
+        log.write(raw("disconnected", stream="news"))
+        log.write(raw("connected", stream="news"))
+        log.write(raw("malformed_frames", count=3))
+        log.write(raw("news_applied", sentiment=64))
+        log.write(raw("order_filled"))  # the order manager says it, too
+    (tmp_path / "log" / "order_manager.jsonl").write_bytes(
+        raw("order_filled") + raw("orders_booked", filled=40, rejected=2)
+    )
+    write_ledger(tmp_path / "orders.sqlite", "alice 1 BUY 7 NVDA @ 100")
+    made._ledger_ns = 0
+    made.look()
+    times_ns = np.array([60_000, 200_000, 30_000_000])
+    decided = Decided(np.array([1]), np.array([3]), np.array([10**12]), 0)
+    made.latencies.take(decided, np.array([1, 2, 3]), 10**12 - times_ns, 10**12)
+    return made
+
+
+@pytest.fixture
+def families(observer: Observer) -> dict:
+    text = metrics(observer, pages=3).decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def values(family) -> dict[tuple[str, ...], float]:
+    return {tuple(sorted(sample.labels.values())): sample.value for sample in family.samples}
+
+
+def test_every_metric_is_ours_and_explained(families):
+    assert len(families) > 15
+    for name, family in families.items():
+        assert name.startswith("tradewire_")
+        assert family.documentation.endswith(".")
+        assert family.type in {"counter", "gauge", "histogram"}
+        assert not name.endswith(("_ms", "_us", "_ns", "_percent", "_mb"))
+
+
+def test_roles_are_up_or_not(families):
+    assert values(families["tradewire_role_up"]) == {("gateway",): 1.0, ("strategy",): 0.0}
+    assert values(families["tradewire_role_restarts"])["gateway",] == 0.0
+    assert values(families["tradewire_role_resident_memory_bytes"])["gateway",] > 0
+
+
+def test_orders_are_counted_once_and_positions_are_those_of_the_ledger(families):
+    assert values(families["tradewire_orders"]) == {("filled",): 41.0, ("rejected",): 2.0}
+    assert values(families["tradewire_position_shares"]) == {("NVDA",): 7.0}
+
+
+def test_open_pages_are_told(families):
+    assert values(families[PAGES]) == {(): 3.0}
+
+
+def test_what_the_logs_count_is_counted(families):
+    assert values(families["tradewire_ticks_missed"]) == {("ring",): 7.0}
+    assert values(families["tradewire_connections"]) == {("news", "strategy"): 1.0}
+    assert values(families["tradewire_connections_lost"]) == {("news", "strategy"): 1.0}
+    assert values(families["tradewire_rejected_frames"]) == {("malformed_frames", "strategy"): 3.0}
+    assert values(families["tradewire_sentiment"]) == {(): 64.0}
+
+
+def test_the_latency_is_a_histogram_in_seconds(families):
+    samples = families["tradewire_tick_to_decision_seconds"].samples
+    buckets = {s.labels["le"]: s.value for s in samples if s.name.endswith("_bucket")}
+    assert len(buckets) == len(HISTOGRAM_NS) + 1
+    assert (buckets["5e-05"], buckets["0.0001"], buckets["0.00025"]) == (0.0, 1.0, 2.0)
+    assert (buckets["0.025"], buckets["0.05"], buckets["+Inf"]) == (2.0, 3.0, 3.0)
+    [total] = [s.value for s in samples if s.name.endswith("_sum")]
+    assert round(total, 6) == 0.03026

@@ -1,0 +1,34 @@
+"""The sentiment in force, and the signal by the thresholds of the settings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from lib.live.log_lines import LogLine
+from lib.live.news import NewsCourse
+from lib.settings import StrategySettings
+
+
+def line(event: str, **facts) -> LogLine:
+    return LogLine(datetime(2026, 1, 2, tzinfo=UTC), "info", "strategy", event, **facts)
+
+
+@pytest.mark.parametrize(
+    ("sentiment", "signal"), [(61, 1), (60, 0), (50, 0), (40, 0), (39, -1), (0, -1), (100, 1)]
+)
+def test_only_beyond_a_threshold_there_is_a_signal(sentiment, signal):
+    news = NewsCourse(StrategySettings())
+    news.take(line("news_applied", sentiment=sentiment))
+    assert news.signal == news.view().signal == signal
+    assert news.view().sentiment == sentiment
+
+
+@pytest.mark.parametrize("event", ["news_silent", "started"])
+def test_without_news_there_is_none_and_the_course_stays(event):
+    news = NewsCourse(StrategySettings())
+    assert news.view().sentiment is None
+    news.take(line("news_applied", sentiment=70))
+    news.take(line(event))
+    assert (news.signal, news.view().sentiment, news.view().course) == (0, None, [70])

@@ -1,0 +1,137 @@
+"""HTTP from outside: one request a connection, and nonsense gets an answer or nothing."""
+
+from __future__ import annotations
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.http_session import MAX_PARAMETERS, MAX_REQUEST_BYTES, HttpError, HttpSession
+
+
+def get(target: str, host: str = "127.0.0.1:8080") -> bytes:
+    return f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+def parsed(answer: bytes, method: str = "GET") -> tuple[int, dict[bytes, bytes], bytes]:
+    """What a client understands of an answer."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(answer)
+    response = client.next_event()
+    body = b""
+    while isinstance(event := client.next_event(), h11.Data):
+        body += event.data
+    return response.status_code, dict(response.headers), body
+
+
+def test_a_request_is_its_path_and_its_parameters():
+    request = HttpSession("127.0.0.1").receive(get("/events?symbol=BRK.B&x=%C3%96%20"))
+    assert request.path == "/events"
+    assert request.parameters == {"symbol": "BRK.B", "x": "Ö "}
+
+
+def test_a_request_may_come_in_any_number_of_pieces():
+    session = HttpSession("127.0.0.1")
+    *pieces, last = [bytes([byte]) for byte in get("/metrics")]
+    assert [session.receive(piece) for piece in pieces] == [None] * len(pieces)
+    assert session.receive(last).path == "/metrics"
+
+
+def test_what_comes_after_the_request_is_passed_over():
+    session = HttpSession("127.0.0.1")
+    assert session.receive(get("/") + get("/metrics")).path == "/"
+    assert session.receive(get("/metrics")) is None
+
+
+def test_an_answer_has_its_length_and_ends_the_connection():
+    session = HttpSession("127.0.0.1")
+    session.receive(get("/"))
+    status, headers, body = parsed(
+        b"".join(session.respond(200, "text/plain", b"yes", ("X-It", "is")))
+    )
+    assert (status, body) == (200, b"yes")
+    assert headers[b"content-length"] == b"3"
+    assert headers[b"connection"] == b"close"
+    assert headers[b"x-it"] == b"is"
+
+
+def test_a_stream_comes_in_parts():
+    session = HttpSession("127.0.0.1")
+    session.receive(get("/events"))
+    answer = session.begin_stream("text/event-stream") + session.part(b"data: 1\n\n")
+    status, headers, body = parsed(answer + session.part(b"data: 2\n\n"))
+    assert (status, body) == (200, b"data: 1\n\ndata: 2\n\n")
+    assert headers[b"content-type"] == b"text/event-stream"
+
+
+def test_who_asks_for_the_head_gets_no_body():
+    session = HttpSession("127.0.0.1")
+    assert session.receive(b"HEAD /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n").path == "/page.js"
+    answer = b"".join(session.respond(200, "text/plain", b"yes"))
+    status, headers, body = parsed(answer, "HEAD")
+    assert (status, headers[b"content-length"], body) == (200, b"3", b"")
+    assert not answer.endswith(b"yes")
+
+
+def test_a_body_is_sent_as_it_is_and_not_copied():
+    session = HttpSession("127.0.0.1")
+    session.receive(get("/"))
+    body = b"x" * 1000
+    assert any(piece is body for piece in session.respond(200, "text/plain", body))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "localhost:1", "LOCALHOST:8080", "127.0.0.1", "[::1]:8080", "[::1]"),
+        *("127.0.0.2", "127.0.0.2:8080"),
+    ],
+)
+def test_the_names_of_the_loopback_are_ours_and_that_of_the_settings(host):
+    assert HttpSession("127.0.0.2").receive(get("/", host))
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (get("/", "evil.example:8080"), 421),
+        (get("/", "localhost.evil.example"), 421),
+        (get("/", ""), 421),
+        (get("/", "127.0.0.2"), 421),
+        (b"GET / HTTP/1.0\r\n\r\n", 421),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 405),
+        (b"DELETE /orders HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (get("/?" + "&".join(f"a{n}=1" for n in range(MAX_PARAMETERS + 1))), 400),
+        (get("//["), 400),
+        (b"hello*\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
+        (b"GET /" + b"a" * MAX_REQUEST_BYTES, 431),
+    ],
+)
+def test_what_is_not_served_is_answered_with_a_reason(data, status):
+    session = HttpSession("127.0.0.1")
+    with pytest.raises(HttpError) as refused:
+        session.receive(data)
+    assert refused.value.status == status
+    assert session.receive(data) is None
+    answer = b"".join(session.respond(status, "text/plain", str(refused.value).encode()))
+    assert parsed(answer)[0] == status
+
+
+methods = st.sampled_from([b"GET", b"HEAD", b"POST", b"CONNECT", b"OPTIONS", b"*"])
+
+
+@given(st.lists(st.binary(min_size=1) | methods.map(lambda m: m + get("/")[3:]), max_size=5))
+def test_any_bytes_are_a_request_a_refusal_or_wait_for_more(pieces):
+    session = HttpSession("127.0.0.1")
+    answers = []
+    for piece in pieces:
+        try:
+            if request := session.receive(piece):
+                answers.append(session.respond(200, "text/plain", request.path.encode()))
+        except HttpError as error:
+            answers.append(session.respond(error.status, "text/plain", str(error).encode()))
+    assert len(answers) <= 1

@@ -1,10 +1,10 @@
 """Write the first page, the speed section and the appendix of performance_report.md.
 
 `make bench` records: `bench.results` as JSON in report/bench, and beside it what `bench.profile`
-found. From these files alone (and for the first page from report/chaos) come the parts of the
-report and the plots (`bench.plots`). Each part lies between two marks, and what is outside of them
-stays as it is. Pure but for `main` and `load`: records in, text out, the same for the same
-records, so that a test can compare them.
+and `bench.watched` found. From these files alone (and for the first page from report/chaos) come
+the parts of the report and the plots (`bench.plots`). Each part lies between two marks, and what is
+outside of them stays as it is. Pure but for `main` and `load`: records in, text out, the same for
+the same records, so that a test can compare them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import msgspec
 from bench.appendix import appendix
 from bench.first_page import first_page
 from bench.profiles import Profile
-from bench.results import Recording
+from bench.results import Recording, Watched
 from bench.speed_section import COMPARISON_PLOT, LATENCY_PLOT, SCALE_PLOT, speed_section
+from bench.watched_section import watched_section
 from chaos import report as reliability
 from lib.markdown import MarkdownError, replace_section
 from lib.settings import PROJECT_ROOT
@@ -31,6 +32,7 @@ RECORDED: Final = PROJECT_ROOT / "report" / "bench"
 """The recorded figures, and the plots that come from them."""
 RESULTS: Final = "results.json"
 PROFILE: Final = "profile.json"
+WATCHED: Final = "watched.json"
 
 EXIT_WRITTEN: Final = 0
 EXIT_NO_REPORT: Final = 2
@@ -48,6 +50,7 @@ class Recorded:
 
     recording: Recording | None
     profile: Profile | None
+    watched: Watched | None
     chaos: reliability.Recorded | None
 
 
@@ -85,6 +88,7 @@ def load(bench: Path, chaos: Path) -> Recorded:
     return Recorded(
         _read(bench / RESULTS, Recording),
         _read(bench / PROFILE, Profile),
+        _read(bench / WATCHED, Watched),
         reliability.load(chaos) if is_there else None,
     )
 
@@ -107,6 +111,7 @@ def write_parts(text: str, recorded: Recorded) -> str:
     parts = {
         "summary": first_page(recorded.recording, _dropped_connections(recorded.chaos)),
         "speed": speed_section(recorded.recording),
+        "watched": watched_section(recorded.watched),
         "appendix": appendix(recorded.profile),
     }
     for name, part in parts.items():

@@ -189,3 +189,24 @@ class Recording(Struct, frozen=True):
     """The stack, the floor and the alternatives at the same load, interleaved round by round."""
     gaps: tuple[str, ...]
     """What could not be measured, and why: a line each."""
+
+
+class WatchedRound(Struct, frozen=True):
+    """Tick to decision while somebody, or nobody, watched the dashboard."""
+
+    number: int
+    watched_by: str
+    missed: int
+    from_sent: Latency
+
+
+class Watched(Struct, frozen=True):
+    """What `bench.watched` has found: a recording of its own."""
+
+    began_utc: str
+    machine: dict[str, Any]
+    rate: float
+    """Ticks a second."""
+    rounds: tuple[WatchedRound, ...]
+    gaps: tuple[str, ...]
+    """What could not be measured, and why."""

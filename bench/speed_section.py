@@ -133,10 +133,11 @@ def _latency_rows(found: Iterable[TickToDecision]) -> Iterator[list[str]]:
                 yield [whole(one.rate), what, "0", whole(one.missed)]
             else:
                 counts = whole(latency.count), whole(one.missed)
-                yield [whole(one.rate), what, *counts, *_quantiles(latency)]
+                yield [whole(one.rate), what, *counts, *quantiles(latency)]
 
 
-def _quantiles(latency: Latency) -> tuple[str, ...]:
+def quantiles(latency: Latency) -> tuple[str, ...]:
+    """Return the figures of a distribution as a table shows them, in microseconds."""
     figures = latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns
     return tuple(us(figure) for figure in figures)
 
@@ -234,7 +235,7 @@ def _orders(recording: Recording) -> Iterator[str]:
             whole(one.under_way),
             whole(one.orders),
             whole(one.orders / one.seconds),
-            *_quantiles(one.answer),
+            *quantiles(one.answer),
         ]
         for one in recording.orders
     ]

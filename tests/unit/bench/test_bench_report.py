@@ -21,22 +21,24 @@ from bench.report import (
     RECORDED,
     REPORT,
     RESULTS,
+    WATCHED,
     Recorded,
     ReportError,
     load,
     main,
     write_parts,
 )
-from bench.results import Call, Segment, Stage, Throughput, Usage
+from bench.results import Call, Segment, Stage, Throughput, Usage, Watched, WatchedRound
 from bench.speed_section import NOT_MEASURED, NOT_RECORDED, speed_section
 from bench.units import digits, megabytes, millions, percent, us, whole
+from bench.watched_section import watched_section
 from chaos import report as reliability
 from lib.clock import SECOND_NS
 from tests.recordings import hops, latency, recording, tick_to_decision, usages, with_hops
 
 MARKED = "# Title\n" + "".join(
     f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\n"
-    for name in ("summary", "speed", "appendix")
+    for name in ("summary", "speed", "watched", "appendix")
 )
 NOTHING_MEASURED = recording(
     tick_to_decision=(),
@@ -321,20 +323,39 @@ def test_what_could_not_be_profiled_is_told():
     assert "- py-spy is not there" in text
 
 
+# With the dashboard open
+
+
+def test_rounds_with_the_same_watchers_stand_together():
+    found = ((1, "nobody", 0, 100), (1, "3 browsers", 2, 300), (2, "nobody", 0, 110))
+    rounds = tuple(WatchedRound(*one, latency(p50)) for *one, p50 in found)
+    made = Watched("2026-01-02T", {"cpu": "Abacus 3", "cores": 2}, 2e3, rounds, ("a page: gone",))
+
+    text = watched_section(made)
+
+    assert [row[:5] for row in rows_of(text, columns=9)[2:]] == [
+        ["nobody", "1", "100", "0", "100"],
+        ["nobody", "2", "100", "0", "110"],
+        ["3 browsers", "1", "100", "2", "300"],
+    ]
+    assert "Recorded on 2026-01-02 on Abacus 3, 2 cores." in text
+    assert "Not measured: a page: gone." in text
+
+
 # From files to the report
 
 
 def test_nothing_is_written_outside_of_the_marks():
-    text = write_parts(MARKED, Recorded(recording(), None, None))
+    text = write_parts(MARKED, Recorded(recording(), None, None, None))
 
     assert text.startswith("# Title\n<!-- summary: begin -->\n\n- **Latency.**")
-    assert write_parts(text, Recorded(recording(), None, None)) == text
+    assert write_parts(text, Recorded(recording(), None, None, None)) == text
 
 
 def test_a_report_without_a_recording_says_that_there_is_none(tmp_path):
     text = write_parts(MARKED, load(tmp_path, tmp_path))
 
-    assert text.count(NOT_RECORDED) == 3
+    assert text.count(NOT_RECORDED) == 4
 
 
 def test_a_recording_survives_its_way_through_json(tmp_path):
@@ -344,7 +365,7 @@ def test_a_recording_survives_its_way_through_json(tmp_path):
     assert load(tmp_path, tmp_path).recording == made
 
 
-@pytest.mark.parametrize("name", [RESULTS, PROFILE])
+@pytest.mark.parametrize("name", [RESULTS, PROFILE, WATCHED])
 @pytest.mark.parametrize("content", ["{", "{}", '{"began_utc": 3}'])
 def test_a_file_that_is_no_recording_is_named(name, content, tmp_path):
     (tmp_path / name).write_text(content)
@@ -391,7 +412,7 @@ def test_the_answer_about_dropped_connections_comes_from_the_chaos_lab():
     recorded = load(RECORDED, reliability.RECORDED)
     assert recorded.chaos
 
-    text = write_parts(MARKED, Recorded(recording(), None, recorded.chaos))
+    text = write_parts(MARKED, Recorded(recording(), None, None, recorded.chaos))
 
     assert f"- **Dropped connections.** {reliability.in_one_line(recorded.chaos)}" in text
 

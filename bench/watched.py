@@ -1,0 +1,204 @@
+"""Record tick to decision while browsers show the dashboard, and while none does.
+
+The browsers are Debian's Chromium without a window, on the same cores as the stack, so what they
+take of them is part of it; as many streams that nobody draws show what the dashboard itself takes.
+They take turns on one private stack.
+
+Exit codes: 0 the figures are written (a gap in them says what could not be measured), 1 they cannot
+be, 130 after Ctrl-C (nothing is written).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Final
+
+from bench.errors import BenchError
+from bench.latency import WARM_UP_S, latency_settings
+from bench.measured_stack import MeasuredStack, bench_dir, measured_stack
+from bench.observer import observe
+from bench.plan import LatencyRun
+from bench.program import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_WRITTEN,
+    Interrupted,
+    signals_as_interruption,
+    write,
+)
+from bench.results import Latency, Watched, WatchedRound
+from lib.clock import utc_stamp
+from lib.live.metrics import PAGES
+from lib.machine import machine_facts
+
+PROGRAM: Final = "python -m bench.watched"
+OUTPUT: Final = "watched.json"
+"""In the directory of the bench."""
+RUN: Final = LatencyRun(2_000.0, 5.0)
+ROUNDS: Final = 3
+COUNT: Final = 3
+NOBODY: Final = "nobody"
+STREAMS: Final = "streams that nobody draws"
+BROWSERS: Final = "browsers"
+
+START_S: Final = 30.0
+"""How long the browsers may take until all of them get views."""
+SETTLE_S: Final = 2.0
+"""From then on, until ticks count."""
+STOP_S: Final = 10.0
+LOOK_S: Final = 0.1
+BROWSER: Final = "chromium"
+OPTIONS: Final = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--window-size=1280,800",
+)
+
+
+def main() -> int:
+    """Record; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        default=bench_dir() / OUTPUT,
+        help="where to write it (%(default)s)",
+    )
+    file: Path = parser.parse_args().json
+    try:
+        with signals_as_interruption():
+            watched = record(RUN, ROUNDS, COUNT, lambda text: print(text, flush=True))
+    except Interrupted:
+        print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    for gap in watched.gaps:
+        print(f"not measured: {gap}", file=sys.stderr)
+    try:
+        write(watched, file)
+    except OSError as error:
+        print(f"cannot write the figures: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_NOT_WRITTEN
+    return 0
+
+
+def record(run: LatencyRun, rounds: int, browsers: int, say: Callable[[str], None]) -> Watched:
+    """Measure all rounds. What goes wrong is a gap."""
+    began_utc, machine = utc_stamp(), machine_facts()
+    measured: list[WatchedRound] = []
+    gaps: tuple[str, ...] = ()
+    try:
+        for one in measure(run, rounds, browsers):
+            measured.append(one)
+            say(f"watched by {one.watched_by}: round {one.number} of {rounds}")
+    except BenchError as error:
+        gaps = (str(error),)
+    return Watched(began_utc, machine, run.rate, tuple(measured), gaps)
+
+
+def measure(run: LatencyRun, rounds: int, browsers: int) -> Iterator[WatchedRound]:
+    """Measure round by round, with nobody, with streams and with browsers. Raises BenchError."""
+    if shutil.which(BROWSER) is None:
+        raise BenchError("Chromium is not there: apt-get install chromium")
+    with measured_stack(latency_settings(run)) as stack:
+        time.sleep(WARM_UP_S)
+        for number in range(1, rounds + 1):
+            for what, count in ((NOBODY, 0), (STREAMS, browsers), (BROWSERS, browsers)):
+                with _watching(stack, what, count):
+                    seen = observe(stack, run.seconds)
+                if not len(seen.sequences):
+                    raise BenchError("not a single tick was seen from its sending to its decision")
+                yield WatchedRound(
+                    number=number,
+                    watched_by=f"{count} {what}" if count else what,
+                    missed=seen.published - len(seen.sequences),
+                    from_sent=Latency.of(seen.decided_ns - seen.sent_ns),
+                )
+
+
+@contextmanager
+def _watching(stack: MeasuredStack, what: str, count: int) -> Iterator[None]:
+    """Have so many browsers, or streams, watch a stack."""
+    port = stack.settings.dashboard.port
+    with ExitStack() as running:
+        for _ in range(count):
+            running.enter_context(_browser(port) if what == BROWSERS else _stream(port))
+        give_up_s = time.monotonic() + START_S
+        while _open_pages(stack) != count:
+            if time.monotonic() > give_up_s:
+                raise BenchError(f"{count} {what} do not watch the stack within {START_S:g} s")
+            time.sleep(LOOK_S)
+        time.sleep(SETTLE_S)
+        yield
+
+
+@contextmanager
+def _stream(port: int) -> Iterator[None]:
+    """Read views, and throw them away."""
+
+    def read() -> None:
+        with suppress(OSError):
+            while sock.recv(1 << 20):
+                pass
+
+    with socket.create_connection(("127.0.0.1", port), START_S) as sock:
+        sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield
+        finally:
+            sock.shutdown(socket.SHUT_RDWR)
+            reader.join()
+
+
+@contextmanager
+def _browser(port: int) -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as directory:
+        browser = subprocess.Popen(
+            [BROWSER, *OPTIONS, f"--user-data-dir={directory}", f"http://127.0.0.1:{port}/"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            os.killpg(browser.pid, signal.SIGKILL)  # with the processes that it has started
+            browser.wait(STOP_S)
+
+
+def _open_pages(stack: MeasuredStack) -> int:
+    """Return how many pages the dashboard sends views to, -1 if it does not say."""
+    connection = HTTPConnection("127.0.0.1", stack.settings.dashboard.port, timeout=LOOK_S * 10)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    except (OSError, HTTPException):
+        return -1
+    finally:
+        connection.close()
+    found = re.search(rf"^{PAGES} (\S+)$", text, re.MULTILINE)
+    return round(float(found[1])) if found else -1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Ticks are decided while a browser shows the dashboard, and the browser is gone afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+
+import pytest
+
+from bench import watched
+from bench.plan import LatencyRun
+from bench.watched import record
+
+
+@pytest.fixture(autouse=True)
+def var_dir(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="tw-") as directory:
+        monkeypatch.setenv("TRADING_VAR_DIR", directory)
+        yield
+
+
+def test_every_tick_is_decided_with_a_page_open_and_without():
+    if watched.shutil.which(watched.BROWSER) is None:
+        pytest.skip("Chromium is not there: apt-get install chromium")
+    said = []
+    found = record(LatencyRun(2_000.0, 0.5), 1, 1, said.append)
+    assert found.gaps == ()
+    assert [(one.watched_by, one.missed) for one in found.rounds] == [
+        ("nobody", 0),
+        ("1 streams that nobody draws", 0),
+        ("1 browsers", 0),
+    ]
+    assert all(one.from_sent.count > 100 for one in found.rounds)
+    assert len(said) == 3
+
+
+def test_without_a_browser_there_is_a_gap(monkeypatch):
+    monkeypatch.setattr(watched.shutil, "which", lambda _: None)
+    found = record(LatencyRun(2_000.0, 0.5), 1, 1, lambda _: None)
+    assert found.rounds == ()
+    assert "apt-get install chromium" in found.gaps[0]

@@ -6,6 +6,8 @@
 # make bench      measures private stacks, the floor and the alternatives, in under 15 minutes, and
 #                 puts the figures into report/bench
 # make report     writes performance_report.md and its plots anew from what is recorded in report
+# make logs       follows all logs, merged; ROLE=gateway and LEVEL=warning show less
+# make video      records video.mp4: real terminals and the dashboard, on a virtual display
 # make simulate   SEEDS=10000 simulated stacks under seeded faults, on all cores; FIRST=0 the first
 # make lint       style and types
 #
@@ -18,7 +20,7 @@ SEEDS ?= 10000
 FIRST ?= 0
 WRITE_REPORT := $(VENV)/bin/python -m chaos.report && $(VENV)/bin/python -m bench.report
 
-.PHONY: run test chaos bench report simulate lint
+.PHONY: run test chaos bench report logs video simulate lint
 
 run: $(VENV)/installed
 	$(VENV)/bin/python main.py
@@ -35,9 +37,16 @@ chaos: $(VENV)/installed-bench
 bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m bench --json report/bench/results.json
 	$(VENV)/bin/python -m bench.profile --json report/bench/profile.json
+	$(VENV)/bin/python -m bench.watched --json report/bench/watched.json
 
 report: $(VENV)/installed-bench
 	@$(WRITE_REPORT)
+
+logs: $(VENV)/installed
+	@$(VENV)/bin/python -m lib.log_view $(if $(ROLE),--role $(ROLE)) $(if $(LEVEL),--level $(LEVEL))
+
+video: $(VENV)/installed
+	@$(VENV)/bin/python -m video
 
 simulate: $(VENV)/installed
 	$(VENV)/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)

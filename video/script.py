@@ -1,0 +1,63 @@
+"""What happens in the video: captions, and what is typed meanwhile. Plain data."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+INTERRUPT: Final = "C-c"
+"""As what is typed: Ctrl-C."""
+STACK, SHELL = 0, 1
+"""The panes in which something is typed."""
+
+
+class Scene(NamedTuple):
+    """Something that happens on the screen."""
+
+    caption: str
+    """At most 100 characters."""
+    seconds: float
+    """How long the viewer has for it."""
+    typed: str = ""
+    """A command, or INTERRUPT."""
+    pane: int = SHELL
+    page: str = ""
+    """What the browser shows from now on; "" for what it shows already."""
+
+
+SCENES: Final = (
+    Scene("Tradewire: one command starts the whole stack", 11.0, "python main.py", STACK, "/"),
+    Scene("Each role is a process of its own, with a log of its own", 7.0),
+    Scene(
+        "Price and news agree: the strategy trades, and each order is printed once it is on disk",
+        9.0,
+    ),
+    Scene(
+        "Restart the gateway: the orderbook comes back to the same tape, and nothing is missed",
+        10.0,
+        "supervisorctl restart gateway",
+    ),
+    Scene(
+        "The chaos lab kills the gateway, and measures. Its card turns red, and green again",
+        14.0,
+        "python chaos/drop_gateway.py",
+    ),
+    Scene(
+        "A frozen strategy gives no sign of life: the watchdog kills it, and it comes back",
+        11.0,
+        "kill -STOP $(supervisorctl pid strategy)",
+    ),
+    Scene(
+        "The ledger is checked against itself, and against what the strategy was told",
+        8.0,
+        "python -m lib.ledger --check",
+    ),
+    Scene(
+        "How fast it is, beside what people would use instead (make bench)",
+        10.0,
+        "sed -n '5,6p' performance_report.md",
+        page="report/bench/comparison.svg",
+    ),
+    Scene("All the while, it has traded on", 5.0, page="/"),
+    Scene("Ctrl-C stops it clean, and the page says so", 8.0, INTERRUPT, STACK),
+    Scene("No shared memory is left behind", 6.0, "ls /dev/shm"),
+)

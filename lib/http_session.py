@@ -87,8 +87,8 @@ class HttpSession:
         return self._begin(200, content_type, ("Cache-Control", "no-store"))
 
     def part(self, data: bytes) -> bytes:
-        """Go on with it."""
-        return self._http.send(h11.Data(data)) or b""
+        """Go on with it. Who has asked for the head only gets no part."""
+        return b"" if self._is_head else self._http.send(h11.Data(data)) or b""
 
     def _begin(self, status: int, content_type: str, *headers: tuple[str, str]) -> bytes:
         all_headers = [("Content-Type", content_type), *_HEADERS, *headers]

@@ -190,7 +190,7 @@ def test_a_hostile_address_gets_an_answer_and_no_harm(
 
 def test_who_asks_for_the_head_ends_nothing(stack: PrivateStack) -> None:
     pid = stack.pid("dashboard")
-    for path in ("/", "/nothing", "/metrics"):
+    for path in ("/", "/nothing", "/metrics", "/events"):
         connection = http.client.HTTPConnection("127.0.0.1", stack.dashboard_port, timeout=60)
         connection.request("HEAD", path)
         assert connection.getresponse().read() == b""

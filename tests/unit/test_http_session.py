@@ -76,6 +76,14 @@ def test_who_asks_for_the_head_gets_no_body():
     assert not answer.endswith(b"yes")
 
 
+def test_who_asks_for_the_head_of_a_stream_gets_no_part_of_it():
+    session = HttpSession("127.0.0.1")
+    session.receive(b"HEAD /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    answer = session.begin_stream("text/event-stream") + session.part(b"data: 1\n\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"data:" not in answer
+
+
 def test_a_body_is_sent_as_it_is_and_not_copied():
     session = HttpSession("127.0.0.1")
     session.receive(get("/"))

@@ -14,7 +14,6 @@ Exit codes: 0 the profile is written, 1 it cannot be, 130 after Ctrl-C (nothing 
 
 from __future__ import annotations
 
-import argparse
 import linecache
 import re
 import shutil
@@ -32,13 +31,7 @@ from msgspec.structs import replace
 from bench.errors import BenchError
 from bench.measured_stack import bench_dir, measured_stack
 from bench.profiles import Hot, Load, Profile, Profiled
-from bench.program import (
-    EXIT_INTERRUPTED,
-    EXIT_NOT_WRITTEN,
-    Interrupted,
-    signals_as_interruption,
-    write,
-)
+from bench.program import run_recorder
 from bench.symbols import settings_for
 from lib.clock import SECOND_NS, utc_stamp
 from lib.decision_log import DecisionReader
@@ -82,33 +75,7 @@ class Place(NamedTuple):
 
 def main() -> int:
     """Record the profile; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        type=Path,
-        default=bench_dir() / OUTPUT,
-        help="where to write it (%(default)s)",
-    )
-    file: Path = parser.parse_args().json
-    try:
-        with signals_as_interruption():
-            profile = record()
-    except Interrupted:
-        print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    for gap in profile.gaps:
-        print(f"not profiled: {gap}", file=sys.stderr)
-    try:
-        write(profile, file)
-    except OSError as error:
-        print(f"cannot write the profile: {error.filename}: {error.strerror}", file=sys.stderr)
-        return EXIT_NOT_WRITTEN
-    return 0
+    return run_recorder(PROGRAM, __doc__, bench_dir() / OUTPUT, record)
 
 
 def record() -> Profile:

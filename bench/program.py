@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import msgspec
+
+from bench.profiles import Profile
+from bench.results import Watched
 
 EXIT_NOT_WRITTEN: Final = 1
 EXIT_INTERRUPTED: Final = 130
@@ -43,3 +48,40 @@ def write(figures: msgspec.Struct, file: Path) -> None:
     new = file.with_name(f"{file.name}.new")
     new.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
     new.replace(file)
+
+
+def run_recorder(
+    program: str, description: str | None, default: Path, record: Callable[[], Profile | Watched]
+) -> int:
+    """Run a program that records one thing into one file; return its exit code.
+
+    0 the figures are written (their gaps say what is not in them), 1 they cannot be, 130 after
+    Ctrl-C (nothing is written).
+    """
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        default=default,
+        help="where to write it (%(default)s)",
+    )
+    file: Path = parser.parse_args().json
+    try:
+        with signals_as_interruption():
+            figures = record()
+    except Interrupted:
+        print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    for gap in figures.gaps:
+        print(f"not measured: {gap}", file=sys.stderr)
+    try:
+        write(figures, file)
+    except OSError as error:
+        print(f"cannot write the figures: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_NOT_WRITTEN
+    return 0

@@ -10,7 +10,6 @@ be, 130 after Ctrl-C (nothing is written).
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
@@ -23,8 +22,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 from typing import Final
 
 from bench.errors import BenchError
@@ -32,13 +31,7 @@ from bench.latency import WARM_UP_S, latency_settings
 from bench.measured_stack import MeasuredStack, bench_dir, measured_stack
 from bench.observer import observe
 from bench.plan import LatencyRun
-from bench.program import (
-    EXIT_INTERRUPTED,
-    EXIT_NOT_WRITTEN,
-    Interrupted,
-    signals_as_interruption,
-    write,
-)
+from bench.program import run_recorder
 from bench.results import Latency, Watched, WatchedRound
 from lib.clock import utc_stamp
 from lib.live.metrics import PAGES
@@ -70,33 +63,12 @@ OPTIONS: Final = (
 
 def main() -> int:
     """Record; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        type=Path,
-        default=bench_dir() / OUTPUT,
-        help="where to write it (%(default)s)",
-    )
-    file: Path = parser.parse_args().json
-    try:
-        with signals_as_interruption():
-            watched = record(RUN, ROUNDS, COUNT, lambda text: print(text, flush=True))
-    except Interrupted:
-        print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    for gap in watched.gaps:
-        print(f"not measured: {gap}", file=sys.stderr)
-    try:
-        write(watched, file)
-    except OSError as error:
-        print(f"cannot write the figures: {error.filename}: {error.strerror}", file=sys.stderr)
-        return EXIT_NOT_WRITTEN
-    return 0
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    recorder = partial(record, RUN, ROUNDS, COUNT, say)
+    return run_recorder(PROGRAM, __doc__, bench_dir() / OUTPUT, recorder)
 
 
 def record(run: LatencyRun, rounds: int, browsers: int, say: Callable[[str], None]) -> Watched:
@@ -108,7 +80,7 @@ def record(run: LatencyRun, rounds: int, browsers: int, say: Callable[[str], Non
         for one in measure(run, rounds, browsers):
             measured.append(one)
             say(f"watched by {one.watched_by}: round {one.number} of {rounds}")
-    except BenchError as error:
+    except (BenchError, OSError) as error:
         gaps = (str(error),)
     return Watched(began_utc, machine, run.rate, tuple(measured), gaps)
 

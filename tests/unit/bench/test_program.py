@@ -1,0 +1,49 @@
+"""A program that records one thing writes it whole, or says why not."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import msgspec
+import pytest
+
+from bench.program import EXIT_INTERRUPTED, EXIT_NOT_WRITTEN, run_recorder
+from bench.results import Watched
+
+FIGURES = Watched("2026-01-02T", {}, 2e3, (), ("no browser",))
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a recorder without arguments."""
+    monkeypatch.setattr("sys.argv", ["recorder"])
+    return lambda record, file=tmp_path / "new" / "figures.json": run_recorder(
+        "recorder", "Records.", file, record
+    )
+
+
+def test_the_figures_are_written_and_their_gaps_are_told(run, tmp_path, capsys):
+    assert run(lambda: FIGURES) == 0
+    written = (tmp_path / "new" / "figures.json").read_bytes()
+    assert msgspec.json.decode(written, type=Watched) == FIGURES
+    assert capsys.readouterr().err == "not measured: no browser\n"
+
+
+def test_a_place_that_cannot_be_written_is_named(run, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run(lambda: FIGURES, tmp_path / "file" / "figures.json") == EXIT_NOT_WRITTEN
+    assert f"{tmp_path}/file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whoever_interrupts_it_leaves_the_old_figures(run, tmp_path, number):
+    run(lambda: FIGURES)
+
+    def interrupted() -> Watched:
+        os.kill(os.getpid(), number)
+        return FIGURES
+
+    before = (tmp_path / "new" / "figures.json").stat()
+    assert run(interrupted) == EXIT_INTERRUPTED
+    assert (tmp_path / "new" / "figures.json").stat().st_mtime_ns == before.st_mtime_ns

@@ -185,7 +185,9 @@ def test_when_everything_stood_still_nobody_is_killed() -> None:
     try:
         stack.start()
         wait_until_running(stack)
-        watchdog, killed, *frozen = (stack.pid(role) for role in reversed(ROLES))
+        pids = {role: stack.pid(role) for role in ROLES}
+        watchdog, killed = pids.pop("watchdog"), pids.pop("order_manager")
+        frozen = pids.values()
         for pid in (watchdog, killed, *frozen):
             os.kill(pid, signal.SIGSTOP)
         long_enough_ns = time.monotonic_ns() + 5_000_000_000

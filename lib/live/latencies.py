@@ -44,7 +44,7 @@ class Latencies:
         self.sum_s = 0.0
 
     def forget_ticks(self) -> None:
-        """What waits for its decision is of another tape, or was not seen in full."""
+        """What waits for its decision is of another tape."""
         self._sequences, self._sent_ns = np.empty(0, np.int64), np.empty(0, np.int64)
 
     def take(

@@ -7,7 +7,7 @@ book and with supervisord.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -53,39 +53,18 @@ class _Now(Collector):
 
     def _of_ticks(self, view: View) -> Iterator[Metric]:
         observer, counters = self._observer, self._observer.counters
-        ticks = CounterMetricFamily("tradewire_ticks", "Ticks that the price book has taken.")
-        ticks.add_metric([], observer.ticks)
-        yield ticks
-        missed = CounterMetricFamily(
-            "tradewire_ticks_missed", "Ticks that were lost, by where.", labels=["where"]
-        )
-        for where, count in counters.ticks_missed.items():
-            missed.add_metric([where], count)
-        yield missed
-        for name, text, counted in (
-            ("connections", "Connections that came to stand.", counters.connections),
-            ("connections_lost", "Connections that were lost.", counters.connections_lost),
-        ):
-            family = CounterMetricFamily(f"tradewire_{name}", text, labels=["program", "stream"])
-            for (program, stream), count in counted.items():
-                family.add_metric([program, stream], count)
-            yield family
-        frames = CounterMetricFamily(
-            "tradewire_rejected_frames",
-            "Frames that were no message, by program and kind.",
-            labels=["program", "kind"],
-        )
-        for (program, kind), count in counters.rejected_frames.items():
-            frames.add_metric([program, kind], count)
-        yield frames
-        events = CounterMetricFamily(
-            "tradewire_log_events",
-            "Lines in the logs, by program and level.",
-            labels=["program", "level"],
-        )
-        for (program, level), count in counters.events.items():
-            events.add_metric([program, level], count)
-        yield events
+        yield _counter("ticks", "Ticks that the price book has taken.", (), [((), observer.ticks)])
+        missed = [((where,), count) for where, count in counters.ticks_missed.items()]
+        yield _counter("ticks_missed", "Ticks that were lost, by where.", ("where",), missed)
+        of_streams, of_kinds = ("program", "stream"), ("program", "kind")
+        text = "Connections that came to stand."
+        yield _counter("connections", text, of_streams, counters.connections.items())
+        text = "Connections that were lost."
+        yield _counter("connections_lost", text, of_streams, counters.connections_lost.items())
+        text = "Frames that were no message, by program and kind."
+        yield _counter("rejected_frames", text, of_kinds, counters.rejected_frames.items())
+        text = "Lines in the logs, by program and level."
+        yield _counter("log_events", text, ("program", "level"), counters.events.items())
         latency = HistogramMetricFamily(
             "tradewire_tick_to_decision_seconds",
             "From the sending of a tick to the decision of the strategy.",
@@ -102,12 +81,8 @@ class _Now(Collector):
             yield sentiment
 
     def _of_orders(self, view: View) -> Iterator[Metric]:
-        orders = CounterMetricFamily(
-            "tradewire_orders", "Orders that were answered, by status.", labels=["status"]
-        )
-        for status, count in self._observer.counters.orders.items():
-            orders.add_metric([status], count)
-        yield orders
+        orders = [((s,), count) for s, count in self._observer.counters.orders.items()]
+        yield _counter("orders", "Orders that were answered, by status.", ("status",), orders)
         position = GaugeMetricFamily(
             "tradewire_position_shares", "Shares that are held, by symbol.", labels=["symbol"]
         )
@@ -154,9 +129,15 @@ def _of_roles(roles: list[RoleView]) -> Iterator[Metric]:
             if value is not None:
                 family.add_metric([role.program], value)
         yield family
-    restarts = CounterMetricFamily(
-        "tradewire_role_restarts", "Starts after the first one of this run.", labels=["program"]
-    )
-    for role in roles:
-        restarts.add_metric([role.program], role.restarts)
-    yield restarts
+    restarts = [((role.program,), role.restarts) for role in roles]
+    text = "Starts after the first one of this run."
+    yield _counter("role_restarts", text, ("program",), restarts)
+
+
+def _counter(
+    name: str, text: str, labels: Sequence[str], counted: Iterable[tuple[tuple[str, ...], int]]
+) -> Metric:
+    family = CounterMetricFamily(f"tradewire_{name}", text, labels=labels)
+    for values, count in counted:
+        family.add_metric(values, count)
+    return family

@@ -5,6 +5,8 @@
 #                 or a goal is missed
 # make bench      measures private stacks, the floor and the alternatives, in under 15 minutes, and
 #                 puts the figures into report/bench
+# make watched    measures a private stack while browsers show its dashboard, in two minutes, and puts
+#                 the figures into report/bench
 # make report     writes performance_report.md and its plots anew from what is recorded in report
 # make logs       follows all logs, merged; ROLE=gateway and LEVEL=warning show less
 # make video      records video.mp4: real terminals and the dashboard, on a virtual display
@@ -20,7 +22,7 @@ SEEDS ?= 10000
 FIRST ?= 0
 WRITE_REPORT := $(VENV)/bin/python -m chaos.report && $(VENV)/bin/python -m bench.report
 
-.PHONY: run test chaos bench report logs video simulate lint
+.PHONY: run test chaos bench watched report logs video simulate lint
 
 run: $(VENV)/installed
 	$(VENV)/bin/python main.py
@@ -37,6 +39,8 @@ chaos: $(VENV)/installed-bench
 bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m bench --json report/bench/results.json
 	$(VENV)/bin/python -m bench.profile --json report/bench/profile.json
+
+watched: $(VENV)/installed-bench
 	$(VENV)/bin/python -m bench.watched --json report/bench/watched.json
 
 report: $(VENV)/installed-bench

@@ -1,10 +1,10 @@
 """Write the first page, the speed section and the appendix of performance_report.md.
 
 `make bench` records: `bench.results` as JSON in report/bench, and beside it what `bench.profile`
-and `bench.watched` found. From these files alone (and for the first page from report/chaos) come
-the parts of the report and the plots (`bench.plots`). Each part lies between two marks, and what is
-outside of them stays as it is. Pure but for `main` and `load`: records in, text out, the same for
-the same records, so that a test can compare them.
+found; so does `make watched` with `bench.watched`. From these files alone (and for the first page
+from report/chaos) come the parts of the report and the plots (`bench.plots`). Each part lies
+between two marks, and what is outside of them stays as it is. Pure but for `main` and `load`:
+records in, text out, the same for the same records, so that a test can compare them.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from bench.results import Watched
-from bench.speed_section import NOT_RECORDED, processor, quantiles
+from bench.speed_section import processor, quantiles
 from bench.units import whole
 from lib.markdown import table
 
@@ -15,7 +15,7 @@ TITLE: Final = "## With the dashboard open"
 def watched_section(watched: Watched | None) -> str:
     """Return it in Markdown."""
     if watched is None:
-        return f"{TITLE}\n\n{NOT_RECORDED}"
+        return f"{TITLE}\n\nNothing is recorded yet: `make watched` records it."
     blocks = [
         TITLE,
         f"From the sending of a tick to its decision at {whole(watched.rate)} ticks/s, in turns. "

@@ -355,7 +355,8 @@ def test_nothing_is_written_outside_of_the_marks():
 def test_a_report_without_a_recording_says_that_there_is_none(tmp_path):
     text = write_parts(MARKED, load(tmp_path, tmp_path))
 
-    assert text.count(NOT_RECORDED) == 4
+    assert text.count(NOT_RECORDED) == 3
+    assert "`make watched` records it" in text
 
 
 def test_a_recording_survives_its_way_through_json(tmp_path):

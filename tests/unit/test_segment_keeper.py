@@ -84,7 +84,7 @@ def test_all_files_are_gone_when_the_run_has_ended(name, supervisord):
         reader.arm()
         assert files_of(name) == [
             name,
-            *(f"{name}.{end}" for end in ("keeper", "lock", "reader-00")),
+            *(f"{name}.{end}" for end in ("keeper", "lock", "reader-16")),
         ]
         supervisord.end()
         assert reader.wait(30)

@@ -59,6 +59,7 @@ from lib.price_book_segment import (
     record_check,
 )
 from lib.prices import MAX_PRICE, to_fixed, to_float
+from lib.run import Run
 from lib.segment_files import (
     PriceBookError,
     PriceBookInUse,
@@ -164,6 +165,7 @@ class SharedPriceBook:
         *,
         ring_capacity: int = DEFAULT_RING_CAPACITY,
         lock: MultiprocessingLock | None = None,
+        run: Run | None = None,
     ) -> None:
         """Create a price book, or attach to it if it is there.
 
@@ -176,6 +178,8 @@ class SharedPriceBook:
             ring_capacity: in ticks.
             lock: a `multiprocessing.Lock` held for each write, so that several related processes
                 may write. A relative killed while it holds the lock stops the others for good.
+            run: the run it belongs to once it is created here, or written to through this object.
+                Roles of other runs leave it alone; see lib/own_price_book.py.
 
         Raises:
             ValueError: the arguments can be no price book.
@@ -186,11 +190,12 @@ class SharedPriceBook:
         layout = Layout.of(symbols, ring_capacity)
         self._creator_pid = os.getpid() if name is None else None
         self._lock = lock
+        self._new_run = run
         self._slots = FOR_ALL
         if name is None:
             name = f"price-book-{os.getpid()}-{secrets.token_hex(8)}"
         check_name(name)
-        segment, writer_lock = _open_or_create(name, layout)
+        segment, writer_lock = _open_or_create(name, layout, run)
         if writer_lock is not None and lock is not None:
             os.close(writer_lock)  # it is ours alone, and relatives are to write as well
             writer_lock = None
@@ -220,6 +225,7 @@ class SharedPriceBook:
         book = cls.__new__(cls)
         book._creator_pid = None
         book._lock = lock
+        book._new_run = None
         book._slots = slots
         book._adopt(segment, None)
         return book
@@ -259,6 +265,14 @@ class SharedPriceBook:
     def symbols(self) -> tuple[str, ...]:
         """The symbols, in the order of their indices."""
         return self._segment.layout.symbols
+
+    @property
+    def run(self) -> Run | None:
+        """The run that the segment belongs to; None if it belongs to none.
+
+        It is another one when a writer of another run has taken over.
+        """
+        return self._segment.run()
 
     @property
     def retired(self) -> bool:
@@ -495,6 +509,8 @@ class SharedPriceBook:
         self._position = self._words[PUBLISHED]
         if self._position > MAX_POSITION:
             raise PriceBookError(f"price book {self.name} has been damaged; open it again")
+        if self._new_run is not None:
+            segment.write_run(self._new_run)
         # What the last writer stored and did not publish must not count when we publish.
         if self._lock is None or not self._has_wiped_ring:  # among relatives it is each update
             segment.ring[segment.ring[:, 0] > self._position] = 0
@@ -874,12 +890,12 @@ class PriceBookReader:
         self.close()
 
 
-def _open_or_create(name: str, layout: Layout) -> tuple[Segment, int | None]:
+def _open_or_create(name: str, layout: Layout, run: Run | None) -> tuple[Segment, int | None]:
     """Open the segment; make it first if it is not there, and anew if it is not `layout`.
 
     Returns also the writer's lock if it had to be taken, which is to replace a segment.
     """
-    beginning, total_bytes = layout.beginning(), layout.total_bytes
+    beginning, total_bytes = layout.beginning(run), layout.total_bytes
     writer_lock: int | None = None
     try:
         for attempt in range(_OPEN_ATTEMPTS):

@@ -28,6 +28,7 @@ from structlog.testing import capture_logs
 from lib import shared_memory_utils, wakeup
 from lib.price_book_segment import EPOCHS, PUBLISHED, RECORD_WORDS, RETIRED
 from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.run import Run
 from lib.segment_files import SHM_DIR
 from lib.shared_memory_utils import (
     MAX_SLEEP_S,
@@ -277,6 +278,28 @@ class TestTakingOver:
             at = 1 - int(np.argmax(book._segment.latest[:2, 0]))
             book._segment.latest[at] = 0  # the older one: a killed writer may have been at it
             assert book.read("AAPL") == price
+
+
+class TestBelongingToARun:
+    def test_a_segment_belongs_to_the_run_it_was_made_for(self, name):
+        with SharedPriceBook(SYMBOLS, name, ring_capacity=RING, run=Run(7, 70)) as book:
+            assert book.run == Run(7, 70)
+            assert not book.retired
+            with SharedPriceBook.attach(name) as same:
+                assert same.run == Run(7, 70)
+
+    def test_a_segment_that_was_made_for_no_run_belongs_to_none(self, book):
+        book.update("AAPL", 1)
+        assert book.run is None
+
+    def test_a_segment_belongs_to_the_run_of_the_writer_that_took_over(self, name, book):
+        book.update("AAPL", 1)
+        with SharedPriceBook(SYMBOLS, name, ring_capacity=RING, run=Run(8, 80)) as second:
+            assert book.run is None  # it has not written, and may not
+            book.close()
+            second.become_writer()
+            assert second.run == Run(8, 80)
+            assert second.read("AAPL") == 1
 
 
 class TestEpochs:

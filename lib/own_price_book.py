@@ -26,7 +26,8 @@ class OwnPriceBook:
     Attributes:
         book: the price book, while attached.
         next_look_ns: when `look` looks again, monotonic clock; 0 for now.
-        problem: why what bears the name cannot be used; "" if it can, or if there is nothing.
+        problem: why what bears the name cannot be used; "" if it can, or if there is nothing. Its
+            user sets it when it finds the book damaged.
 
     """
 

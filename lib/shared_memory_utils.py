@@ -859,7 +859,7 @@ class PriceBookReader:
             self._flags, self._slot = book._waiting, sleeper.slot
             self._sleeper = sleeper
             return sleeper
-        self._flags, self._slot = bytearray(1), 0  # nobody looks at this one
+        self._flags, self._slot = bytearray(1), 0  # which no writer looks at
         self._sleeper = self._poller = Poller()
         structlog.get_logger().warning(
             "reader_polls",

@@ -9,7 +9,7 @@ The one who wakes never waits: a dead, frozen or slow sleeper costs one failing 
 
 The first slots are reserved for the roles of the stack, so that other readers, however many, cannot
 take them. A sleeper that finds no free slot becomes a `Poller`: a timer wakes it. It is waited for
-in the same way, so whoever sleeps on it need not know, and costs the one who wakes nothing.
+in the same way, so the loop that sleeps on it need not know, and costs the one who wakes nothing.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from lib.signals import load_signal_class
 from lib.stack import (
     check_paths,
     check_ports,
+    check_price_book,
     check_that_no_stack_runs,
     prepare_var_dir,
     start_supervisord,
@@ -55,6 +56,7 @@ def main() -> int:
         check_paths(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
         check_ports(settings)
+        check_price_book(settings)
         configuration = prepare_var_dir(settings.var_dir)
     except SettingsError as error:
         print(error, file=sys.stderr)

@@ -26,11 +26,12 @@ from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
 from lib.logs import BoundedWriter
 from lib.order_desk import OrderDesk, Outcome, Receipt, Session
+from lib.own_price_book import OwnPriceBook
 from lib.risk import HALT_FILE, Risk
 from lib.role import run_role
 from lib.server import Server
 from lib.settings import Settings
-from lib.shared_memory_utils import PriceBookError, SharedPriceBook
+from lib.shared_memory_utils import PriceBookError
 from lib.tally import Tally
 
 MAX_CLIENTS: Final = 512
@@ -44,8 +45,6 @@ SWEEP_NS: Final = SECOND_NS // 4
 """How often to look for connections that take too long to say goodbye."""
 LINES_A_WRITE: Final = 64
 """Confirmations that are printed with one system call."""
-ATTACH_RETRY_NS: Final = SECOND_NS // 4
-"""How often to look for a price book while there is none."""
 
 
 class OrderManager:
@@ -220,22 +219,20 @@ class LatestPrices:
 
     def __init__(self, book_name: str) -> None:
         self._log = structlog.get_logger().bind(price_book=book_name)
-        self._book_name = book_name
-        self._book: SharedPriceBook | None = None
-        self._next_look_ns = 0
-        self._told_unusable = ""
+        self._own_book = OwnPriceBook(book_name)
         self._prices: dict[str, int | None] = {}
 
     def begin_pass(self, now_ns: int) -> None:
         """Forget the prices of the last pass; look for a price book while there is none."""
         self._prices.clear()
-        if self._book is not None and self._book.retired:
-            self._book.close()
-            self._book = None
+        own_book = self._own_book
+        if own_book.book is not None and own_book.book.retired:
+            own_book.let_go()
             self._log.info("detached")
-        if self._book is None and now_ns >= self._next_look_ns:
-            self._next_look_ns = now_ns + ATTACH_RETRY_NS
-            self._attach()
+        if own_book.book is None:
+            if own_book.look(now_ns) is not None:
+                self._log.info("attached")
+            self._report_problem()
 
     def get(self, symbol: str) -> int | None:
         """Return the latest price in fixed point; None if there is none, or no price book."""
@@ -243,30 +240,20 @@ class LatestPrices:
             self._prices[symbol] = self._look_up(symbol)
         return self._prices[symbol]
 
-    def _attach(self) -> None:
-        try:
-            self._book = SharedPriceBook.attach(self._book_name)
-        except FileNotFoundError:
-            return
-        except PriceBookError as error:
-            self._tell_unusable(str(error))
-            return
-        self._told_unusable = ""
-        self._log.info("attached")
-
     def _look_up(self, symbol: str) -> int | None:
-        if self._book is None or symbol not in self._book.symbols:
+        book = self._own_book.book
+        if book is None or symbol not in book.symbols:
             return None
         try:
-            tick = self._book.latest(symbol)
+            tick = book.latest(symbol)
         except PriceBookError as error:
-            self._tell_unusable(str(error))
+            self._own_book.problem = str(error)
+            self._report_problem()
             return None
         return tick.price if tick else None
 
-    def _tell_unusable(self, reason: str) -> None:
-        if reason != self._told_unusable:
-            self._told_unusable = reason
+    def _report_problem(self) -> None:
+        if reason := self._own_book.new_problem():
             self._log.warning("price_book_unusable", reason=reason)
 
 

@@ -64,7 +64,7 @@ def _open_book(settings: Settings) -> SharedPriceBook:
     run = current_run()
     try:
         keep_until_run_ends(name, run)
-        book = SharedPriceBook(settings.symbols, name, ring_capacity=capacity)
+        book = SharedPriceBook(settings.symbols, name, ring_capacity=capacity, run=run)
         book.become_writer()
     except PriceBookError as error:
         raise CannotStartError(f"price_book.name: {error}") from None

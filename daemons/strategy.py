@@ -13,29 +13,26 @@ from __future__ import annotations
 import selectors
 import time
 from functools import partial
-from typing import Final
 
 import structlog
 
-from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.clock import SECOND_NS
 from lib.decision_log import DecisionLog, decision_log_path
 from lib.errors import CannotStartError
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.event_loop import EventLoop
 from lib.order_client import OrderClient
 from lib.order_entry import OrderEntry
+from lib.own_price_book import OwnPriceBook
 from lib.reconnect import ReconnectingConnection
 from lib.role import run_role
 from lib.settings import Settings
-from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookError, PriceBookReader, SharedPriceBook
+from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
 from lib.signals import load_signal_class
 from lib.stream_client import StreamClient
 from lib.stream_feed import StreamFeed
 from lib.tally import Tally
 from lib.trader import Trader
-
-ATTACH_RETRY_NS: Final = 50 * MILLISECOND_NS
-"""How often to look for a price book while there is none."""
 
 
 class Strategy:
@@ -44,7 +41,6 @@ class Strategy:
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
         self._log = structlog.get_logger()
-        self._symbols = settings.symbols
         self._book_name = settings.price_book.name
         client = OrderClient(settings.strategy.client_id)
         signal_class = load_signal_class(settings.strategy.signal_class)
@@ -76,10 +72,8 @@ class Strategy:
         )
         for timed in (self._orders, news, self._tally):
             loop.add_timed(timed)
-        self._book: SharedPriceBook | None = None
+        self._own_book = OwnPriceBook(self._book_name, settings.symbols)
         self._reader: PriceBookReader | None = None
-        self._next_look_ns = 0
-        self._told_mismatch = ""
         loop.add_timed(self)
 
     def step(self) -> None:
@@ -98,50 +92,30 @@ class Strategy:
         if self._reader:
             self._detach()
 
-    def next_deadline_ns(self) -> int:
+    def next_deadline_ns(self) -> int | None:
         """When to look for the price book, or to look at it in case a wake-up was lost."""
-        if self._reader is None:
-            return self._next_look_ns
-        return time.monotonic_ns() + int(MAX_SLEEP_S * SECOND_NS)
+        if self._reader is not None:
+            return time.monotonic_ns() + int(MAX_SLEEP_S * SECOND_NS)
+        return self._own_book.next_look_ns if self._orders.knows_positions else None
 
     def on_time(self, now_ns: int) -> None:
-        """Look for the price book, once the positions are known."""
-        if self._reader is None:
-            self._next_look_ns = now_ns + ATTACH_RETRY_NS
-            if self._orders.knows_positions:
-                self._attach()
-
-    def _attach(self) -> None:
-        """Attach to the price book."""
-        try:
-            book = SharedPriceBook.attach(self._book_name)
-        except FileNotFoundError:
+        """Look for the price book, now that the positions are known."""
+        if self._reader is not None:
             return
-        except PriceBookError as error:
-            self._tell_mismatch(str(error))
-            return
-        if book.symbols != self._symbols:
-            self._tell_mismatch(f"it holds {', '.join(book.symbols)}")
-            book.close()
-            return
-        self._told_mismatch = ""
-        self._book = book
-        self._reader = self._evaluator.attach(book)
-        self._loop.register(self._reader.fileno(), selectors.EVENT_READ, lambda _: None)
+        book = self._own_book.look(now_ns)
+        if book is not None:
+            self._reader = self._evaluator.attach(book)
+            self._loop.register(self._reader.fileno(), selectors.EVENT_READ, lambda _: None)
+        elif reason := self._own_book.new_problem():
+            self._log.warning("price_book_unusable", price_book=self._book_name, reason=reason)
 
     def _detach(self) -> None:
         assert self._reader
-        assert self._book
         self._loop.unregister(self._reader.fileno())
         self._reader.close()
-        self._book.close()
-        self._reader = self._book = None
+        self._reader = None
+        self._own_book.let_go()
         self._log.info("detached", price_book=self._book_name)
-
-    def _tell_mismatch(self, what: str) -> None:
-        if what != self._told_mismatch:
-            self._told_mismatch = what
-            self._log.warning("price_book_unusable", price_book=self._book_name, reason=what)
 
 
 def _last_evaluated(settings: Settings) -> LastEvaluated:

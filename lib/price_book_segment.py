@@ -10,6 +10,7 @@
     48                8             process number of the creator, for people
     56                8             digest of all the above but `retired`, and of the symbols
     64                8             published: the position of the newest tick that counts
+    72                16            run: process number and start of the run it belongs to, or 0, 0
     128               64            one byte a wake-up slot: its reader is about to sleep
     256               16 S          symbols, UTF-8, padded with NUL
     256 + 16 S        64 x 80       epochs: number, tape (64 bytes, ASCII), digest
@@ -42,6 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib import wakeup
+from lib.run import Run
 from lib.segment_files import MAGIC, RETIRED_OFFSET, PriceBookError, PriceBookMismatch, explain
 from lib.stream_messages import MAX_SYMBOL_BYTES
 
@@ -59,6 +61,8 @@ EPOCHS: Final = 64
 RETIRED: Final = RETIRED_OFFSET // 8
 PUBLISHED: Final = 8
 """Indices of header words."""
+_RUN: Final = 9
+"""Index of the first of the two words that name the run."""
 RECORD_WORDS: Final = 6
 
 _HEADER: Final = struct.Struct("=8s7Q")
@@ -68,6 +72,7 @@ _EPOCH: Final = struct.Struct("=Q64sQ")
 _RECORD_BYTES: Final = 8 * RECORD_WORDS
 
 _WORD: Final = (1 << 64) - 1
+_NO_RUN: Final = (0, 0)
 
 _NO_MEMORY_FILE: Final = frozenset(
     (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
@@ -180,12 +185,13 @@ class Layout(NamedTuple):
         except ValueError as error:
             raise PriceBookMismatch(f"is damaged: {error}") from None
 
-    def beginning(self) -> bytes:
-        """Return the first bytes of a new segment: all that is not zero."""
+    def beginning(self, run: Run | None = None) -> bytes:
+        """Return the first bytes of a new segment, which belongs to `run`: all that is not zero."""
         table = b"".join(symbol.encode().ljust(MAX_SYMBOL_BYTES, b"\0") for symbol in self.symbols)
         numbers = (self.total_bytes, len(self.symbols), self.ring_capacity, os.getpid())
         header = _HEADER.pack(MAGIC, VERSION, 0, *numbers, _header_digest(*numbers, table))
-        return header.ljust(_SYMBOLS_OFFSET, b"\0") + table
+        owner = struct.pack("=2Q", *(run or _NO_RUN))
+        return (header.ljust(8 * _RUN, b"\0") + owner).ljust(_SYMBOLS_OFFSET, b"\0") + table
 
     @property
     def total_bytes(self) -> int:
@@ -283,6 +289,18 @@ class Segment:
     def ring_word(self) -> int:
         """The index in `words` at which `ring` begins."""
         return self.layout.ring_offset // 8
+
+    def run(self) -> Run | None:
+        """Return the run that the segment belongs to, None if it belongs to none.
+
+        While `write_run` is at work it may be a run that there never was.
+        """
+        named = Run(*self.words[_RUN : _RUN + 2].tolist())
+        return None if named == _NO_RUN else named
+
+    def write_run(self, run: Run) -> None:
+        """Let the segment belong to a run. For the writer."""
+        self.words[_RUN], self.words[_RUN + 1] = run
 
     def epochs(self) -> dict[int, str]:
         """Return the tapes of the newest epochs, by number. An entry half written is left out."""

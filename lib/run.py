@@ -51,7 +51,7 @@ def current_run() -> Run:
 
     Raises OrphanedError if it was started by a supervisord that has died since.
     """
-    if not _is_supervised():
+    if not is_supervised():
         return run_of(os.getpid())
     parent = os.getppid()
     try:
@@ -87,7 +87,7 @@ def end_with_parent() -> None:
     Without effect in a role that was started by hand. Call it first thing, in the main thread.
     Raises OrphanedError if supervisord died before the kernel knew what to do then.
     """
-    if not _is_supervised():
+    if not is_supervised():
         return
     if not end_with(current_run().pid):
         raise OrphanedError
@@ -108,7 +108,8 @@ def end_with(parent_pid: int) -> bool:
     return os.getppid() == parent_pid
 
 
-def _is_supervised() -> bool:
+def is_supervised() -> bool:
+    """Tell whether a supervisord started this process, as opposed to a person or a script."""
     return SUPERVISED_VARIABLE in os.environ
 
 

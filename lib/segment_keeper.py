@@ -7,8 +7,9 @@ the process whose life is the run has ended, removes the files, and ends.
 
     python -m lib.segment_keeper NAME PID START_TICKS LOCK_FD
 
-The keeper is known by the lock NAME.keeper, which holds `PID START_TICKS` of its run. The role
-takes the lock and hands the open file down, so there is no moment in which nobody holds it. A
+The keeper is known by the lock NAME.keeper, which holds `PID START_TICKS` of its run. As long as
+that run is alive the name is its own, even if the keeper has been killed. The role takes the lock
+and hands the open file down, so there is no moment in which nobody holds it. A
 keeper belongs to nobody: it has its own session, is no child of the role that started it, and
 shares no other file with it. Only the standard library is imported, so it stays small.
 """
@@ -40,6 +41,8 @@ TAKE_OVER_TIMEOUT_S: Final = 5.0
 START_TIMEOUT_S: Final = 10.0
 """How long a keeper may take to start."""
 _TAKE_OVER_POLL_S: Final = 0.01
+_NOTE_BYTES: Final = 64
+"""More than two numbers of 64 bits take."""
 _RUN_POLL_S: Final = 0.2
 """How often we look at the run where the kernel has no pidfd (before Linux 5.3)."""
 
@@ -60,6 +63,9 @@ def keep_until_run_ends(name: str, run: Run) -> None:
     note = f"{run.pid} {run.start_ticks}"
     deadline = time.monotonic() + TAKE_OVER_TIMEOUT_S
     while True:
+        owner = kept_for(name)
+        if owner is not None and owner != run:
+            raise belongs_to_another_stack(name, owner)
         try:
             lock = lock_file(keeper_path(name), note)
         except OSError as error:
@@ -67,13 +73,6 @@ def keep_until_run_ends(name: str, run: Run) -> None:
         except LockHeldError as held:
             if held.note == note:
                 return
-            other = _parse_run(held.note)
-            if other is not None and is_alive(other):
-                raise PriceBookInUse(
-                    f"price book {name} belongs to another stack that is running: that of process "
-                    f"{other.pid}; give this one another [price_book] name",
-                    other.pid,
-                ) from None
         else:
             break
         if time.monotonic() > deadline:
@@ -86,6 +85,36 @@ def keep_until_run_ends(name: str, run: Run) -> None:
         _start(name, run, lock)
     finally:
         os.close(lock)  # the keeper has its own
+
+
+def kept_for(name: str) -> Run | None:
+    """Return the live run that price book `name` is kept for; None if there is none.
+
+    Raises PriceBookError if that cannot be read, such as another user's.
+    """
+    path = keeper_path(name)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise cannot_lock(path, error) from error
+    try:
+        run = _parse_run(os.read(fd, _NOTE_BYTES).decode("ascii", "replace"))
+    except OSError as error:  # a directory
+        raise cannot_lock(path, error) from error
+    finally:
+        os.close(fd)
+    return run if run is not None and is_alive(run) else None
+
+
+def belongs_to_another_stack(name: str, run: Run) -> PriceBookInUse:
+    """Return the error for a price book that belongs to another run, which is alive."""
+    return PriceBookInUse(
+        f"price book {name} belongs to another stack that is running (process {run.pid}): "
+        "set [price_book] name to another one in the settings",
+        run.pid,
+    )
 
 
 def _start(name: str, run: Run, lock: int) -> None:

@@ -45,6 +45,7 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from lib.price_book_segment import (
@@ -58,6 +59,7 @@ from lib.price_book_segment import (
     record_check,
 )
 from lib.prices import MAX_PRICE, to_fixed, to_float
+from lib.run import Run
 from lib.segment_files import (
     PriceBookError,
     PriceBookInUse,
@@ -69,7 +71,7 @@ from lib.segment_files import (
     remove_segments,
 )
 from lib.ticks import TICK, PlainTick
-from lib.wakeup import MAX_SLEEP_S, SLOTS, Sleeper, Waker
+from lib.wakeup import FOR_ALL, FOR_ROLES, MAX_SLEEP_S, POLL_S, SLOTS, Poller, Sleeper, Waker
 
 __all__ = [
     "MAX_SLEEP_S",
@@ -163,6 +165,7 @@ class SharedPriceBook:
         *,
         ring_capacity: int = DEFAULT_RING_CAPACITY,
         lock: MultiprocessingLock | None = None,
+        run: Run | None = None,
     ) -> None:
         """Create a price book, or attach to it if it is there.
 
@@ -175,6 +178,8 @@ class SharedPriceBook:
             ring_capacity: in ticks.
             lock: a `multiprocessing.Lock` held for each write, so that several related processes
                 may write. A relative killed while it holds the lock stops the others for good.
+            run: the run it belongs to once it is created here, or written to through this object.
+                Roles of other runs leave it alone; see lib/own_price_book.py.
 
         Raises:
             ValueError: the arguments can be no price book.
@@ -185,26 +190,33 @@ class SharedPriceBook:
         layout = Layout.of(symbols, ring_capacity)
         self._creator_pid = os.getpid() if name is None else None
         self._lock = lock
+        self._new_run = run
+        self._slots = FOR_ALL
         if name is None:
             name = f"price-book-{os.getpid()}-{secrets.token_hex(8)}"
         check_name(name)
-        segment, writer_lock = _open_or_create(name, layout)
+        segment, writer_lock = _open_or_create(name, layout, run)
         if writer_lock is not None and lock is not None:
             os.close(writer_lock)  # it is ours alone, and relatives are to write as well
             writer_lock = None
         self._adopt(segment, writer_lock)
 
     @classmethod
-    def attach(cls, name: str) -> SharedPriceBook:
+    def attach(cls, name: str, *, as_role: bool = False) -> SharedPriceBook:
         """Attach to a price book that is there, whatever its symbols; never create or replace it.
+
+        With `as_role` its readers may take the wake-up slots that are reserved for the roles of the
+        stack: daemons only.
 
         Raises FileNotFoundError if there is none, and PriceBookMismatch if the segment is no
         price book of this version, is damaged, or is being replaced just now: try again later.
         """
-        return cls._attached(name, None)
+        return cls._attached(name, None, FOR_ROLES if as_role else FOR_ALL)
 
     @classmethod
-    def _attached(cls, name: str, lock: MultiprocessingLock | None) -> SharedPriceBook:
+    def _attached(
+        cls, name: str, lock: MultiprocessingLock | None, slots: range = FOR_ALL
+    ) -> SharedPriceBook:
         check_name(name)
         segment = Segment(name)
         if segment.words[RETIRED]:
@@ -213,6 +225,8 @@ class SharedPriceBook:
         book = cls.__new__(cls)
         book._creator_pid = None
         book._lock = lock
+        book._new_run = None
+        book._slots = slots
         book._adopt(segment, None)
         return book
 
@@ -251,6 +265,14 @@ class SharedPriceBook:
     def symbols(self) -> tuple[str, ...]:
         """The symbols, in the order of their indices."""
         return self._segment.layout.symbols
+
+    @property
+    def run(self) -> Run | None:
+        """The run that the segment belongs to; None if it belongs to none.
+
+        It is another one when a writer of another run has taken over.
+        """
+        return self._segment.run()
 
     @property
     def retired(self) -> bool:
@@ -487,6 +509,8 @@ class SharedPriceBook:
         self._position = self._words[PUBLISHED]
         if self._position > MAX_POSITION:
             raise PriceBookError(f"price book {self.name} has been damaged; open it again")
+        if self._new_run is not None:
+            segment.write_run(self._new_run)
         # What the last writer stored and did not publish must not count when we publish.
         if self._lock is None or not self._has_wiped_ring:  # among relatives it is each update
             segment.ring[segment.ring[:, 0] > self._position] = 0
@@ -663,12 +687,18 @@ class PriceBookReader:
             selector.select(MAX_SLEEP_S if reader.arm() else 0)
             batch = reader.read()
 
-    A reader that only calls `read` uses none of the 64 wake-up slots.
+    To be woken takes one of 64 wake-up slots, 16 of which are reserved for the roles of the stack.
+    A reader that finds none free is no different to use: it wakes every 10 ms (`wakeup.POLL_S`) to
+    look for ticks, until it gets a slot, and logs `reader_polls` once. A reader that only calls
+    `read` uses no slot.
     """
 
     def __init__(self, book: SharedPriceBook, position: int | None) -> None:
         self._book = book
-        self._sleeper: Sleeper | None = None
+        self._sleeper: Sleeper | Poller | None = None
+        self._poller: Poller | None = None  # the sleeper, as long as it has no slot
+        self._flags: memoryview | bytearray = book._waiting
+        self._slot = 0
         self._armed = False
         published = book._words[PUBLISHED]
         if position is None:
@@ -768,11 +798,13 @@ class PriceBookReader:
     def arm(self) -> bool:
         """Announce that we are about to sleep, on `fileno`.
 
-        False: do not sleep, there is something to read already, or the segment is retired. Raises
-        PriceBookError if 64 other readers hold a wake-up slot.
+        False: do not sleep, there is something to read already, or the segment is retired.
         """
-        sleeper = self._sleeper or self._claim_slot()
-        self._book._waiting[sleeper.slot] = 1
+        if self._sleeper is None:
+            self._find_slot()
+        elif self._poller is not None:
+            self._look_for_slot_again(self._poller)
+        self._flags[self._slot] = 1
         self._armed = True
         with self._book._fence:
             pass
@@ -786,20 +818,17 @@ class PriceBookReader:
         if self._sleeper is None:
             return
         self._armed = False
-        self._book._waiting[self._sleeper.slot] = 0
+        self._flags[self._slot] = 0
         self._sleeper.drain()
 
     def fileno(self) -> int:
-        """Return what becomes readable when the writer wakes us: for a selector.
-
-        Raises PriceBookError if 64 other readers hold a wake-up slot.
-        """
-        return (self._sleeper or self._claim_slot()).fileno()
+        """Return what becomes readable to wake us: for a selector. It stays the same."""
+        return (self._sleeper or self._find_slot()).fileno()
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until there is something to read, or the segment is retired, or the time is up.
 
-        Returns False only if the time is up. Raises PriceBookError as `arm` does.
+        Returns False only if the time is up.
         """
         deadline = time.monotonic() + timeout_s
         poll = select.poll()
@@ -817,19 +846,34 @@ class PriceBookReader:
         """Give the wake-up slot back. May be called again; the book stays open."""
         if self._sleeper is not None:
             with suppress(ValueError):  # the book has been closed before
-                self._book._waiting[self._sleeper.slot] = 0
+                self._flags[self._slot] = 0
             self._sleeper.close()
-            self._sleeper = None
+            self._sleeper = self._poller = None
             self._armed = False
 
-    def _claim_slot(self) -> Sleeper:
-        self._sleeper = Sleeper.claim(fifo_prefix(self._book.name))
-        if self._sleeper is None:
-            raise PriceBookError(
-                f"price book {self._book.name}: {SLOTS} readers have a wake-up slot already, and "
-                "there are no more; a reader that only polls needs none"
-            )
-        return self._sleeper
+    def _find_slot(self) -> Sleeper | Poller:
+        """Take a wake-up slot if one is free, and poll if not."""
+        book = self._book
+        sleeper = Sleeper.claim(fifo_prefix(book.name), book._slots)
+        if sleeper is not None:
+            self._flags, self._slot = book._waiting, sleeper.slot
+            self._sleeper = sleeper
+            return sleeper
+        self._flags, self._slot = bytearray(1), 0  # which no writer looks at
+        self._sleeper = self._poller = Poller()
+        structlog.get_logger().warning(
+            "reader_polls",
+            price_book=book.name,
+            reason=f"none of the {len(book._slots)} wake-up slots it may take is free; until one "
+            f"is, it looks for ticks every {1000 * POLL_S:g} ms",
+        )
+        return self._poller
+
+    def _look_for_slot_again(self, poller: Poller) -> None:
+        poller.claim_again(fifo_prefix(self._book.name), self._book._slots)
+        if poller.slot is not None:
+            self._flags, self._slot = self._book._waiting, poller.slot
+            self._poller = None
 
     def __enter__(self) -> PriceBookReader:
         return self
@@ -846,12 +890,12 @@ class PriceBookReader:
         self.close()
 
 
-def _open_or_create(name: str, layout: Layout) -> tuple[Segment, int | None]:
+def _open_or_create(name: str, layout: Layout, run: Run | None) -> tuple[Segment, int | None]:
     """Open the segment; make it first if it is not there, and anew if it is not `layout`.
 
     Returns also the writer's lock if it had to be taken, which is to replace a segment.
     """
-    beginning, total_bytes = layout.beginning(), layout.total_bytes
+    beginning, total_bytes = layout.beginning(run), layout.total_bytes
     writer_lock: int | None = None
     try:
         for attempt in range(_OPEN_ATTEMPTS):

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from lib.errors import CannotStartError
-from lib.segment_files import SHM_DIR
+from lib.segment_files import SHM_DIR, PriceBookError
+from lib.segment_keeper import belongs_to_another_stack, kept_for
 from lib.settings import PROJECT_ROOT, Settings
 
 MAX_SOCKET_PATH_BYTES: Final = 99
@@ -119,6 +120,17 @@ def check_ports(settings: Settings) -> None:
                 f"cannot serve {host}:{port}: {reason}; "
                 f"stop what uses it, or set {key} to another port"
             ) from None
+
+
+def check_price_book(settings: Settings) -> None:
+    """Raise CannotStartError if the price book's name belongs to another stack that is running."""
+    name = settings.price_book.name
+    try:
+        owner = kept_for(name)
+        if owner is not None:
+            raise belongs_to_another_stack(name, owner)
+    except PriceBookError as error:
+        raise CannotStartError(str(error)) from None
 
 
 def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -29,9 +29,10 @@ from lib.live.orders import Orders
 from lib.live.prices import Prices
 from lib.live.roles import Restarts, Roles
 from lib.live.view import Course, LatencyView, PriceView, View
+from lib.own_price_book import OwnPriceBook
 from lib.risk import HALT_FILE
 from lib.settings import Settings
-from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
+from lib.shared_memory_utils import PriceBookReader
 from lib.story import Follower
 from lib.supervisor import Supervisor
 
@@ -79,7 +80,7 @@ class Observer:
         self._incidents = Incidents()
         self._news = NewsCourse(strategy)
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
-        self._book: SharedPriceBook | None = None
+        self._own_book = OwnPriceBook(settings.price_book.name, settings.symbols)
         self._reader: PriceBookReader | None = None
         self._decisions: DecisionReader | None = None
         self._tape: str | None = None
@@ -169,24 +170,25 @@ class Observer:
     # The price book and the decisions
 
     def _read_ticks(self, now_ns: int) -> None:
-        if self._book is None:
-            self._attach()
-        if self._book is None or self._reader is None:
+        if self._reader is None:
+            self._attach(now_ns)
+        book = self._own_book.book
+        if book is None or self._reader is None:
             return
         if self._decisions is None or self._decisions.tape != self._tape:
             self._open_decisions()
         # In this order: what was decided is in the ring already.
         decided = self._decisions.read() if self._decisions else None
-        newest = self._book.reader().position
+        newest = book.reader().position
         if newest - self._reader.position > MAX_TICKS_A_LOOK:
-            self._reader = self._book.reader(newest - MAX_TICKS_A_LOOK)
+            self._reader = book.reader(newest - MAX_TICKS_A_LOOK)
             self._prices.miss_ticks()
         batch = self._reader.read(MAX_TICKS_A_LOOK)
         if batch.missed:
             self._prices.miss_ticks()
         ticks = batch.ticks
         if len(ticks):
-            tape = self._book.tape(int(ticks["epoch"][-1]))
+            tape = book.tape(int(ticks["epoch"][-1]))
             if tape != self._tape:
                 self._tape = tape
                 self._prices.begin_tape()
@@ -213,23 +215,13 @@ class Observer:
         self._sampled_ticks = newest
         self._prices.sample(time.time())
 
-    def _attach(self) -> None:
-        name = self._settings.price_book.name
-        try:
-            book = SharedPriceBook.attach(name)
-        except FileNotFoundError:
-            self._tell("prices", "a price book: the orderbook makes it when it starts")
+    def _attach(self, now_ns: int) -> None:
+        book = self._own_book.look(now_ns)
+        if book is None:
+            problem = self._own_book.problem
+            what = "a price book: the orderbook makes it when it starts"
+            self._tell("prices", f"a price book that can be used: {problem}" if problem else what)
             return
-        except PriceBookError as error:
-            self._tell("prices", f"a price book that can be read: {error}")
-            return
-        if book.symbols != self._settings.symbols:
-            self._tell(
-                "prices", f"a price book of these symbols: it holds {len(book.symbols)} others"
-            )
-            book.close()
-            return
-        self._book = book
         self._reader = book.reader(max(0, book.reader().position - MAX_TICKS_A_LOOK))
         self._sample_ns = 0
         self._prices.miss_ticks()
@@ -237,9 +229,8 @@ class Observer:
     def _detach(self) -> None:
         if self._reader:
             self._reader.close()
-        if self._book:
-            self._book.close()
-        self._book = self._reader = None
+        self._reader = None
+        self._own_book.let_go()
         self._ticks_per_s = 0.0
 
     def _open_decisions(self) -> None:

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from lib.shared_memory_utils import SharedPriceBook
+from tests.clients import OrderClient, order
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import ROLES, PrivateStack
 
@@ -246,19 +248,51 @@ def test_a_second_stack_on_the_same_ports_ends_with_one_line(stack: PrivateStack
     assert re.fullmatch(rf"main\.py: .*:{stack.price_port}.*price_port.*\n", second.stderr)
 
 
-def test_a_second_stack_on_the_same_price_book_is_refused(stack: PrivateStack) -> None:
+@pytest.fixture
+def namesake(stack: PrivateStack) -> Iterator[PrivateStack]:
+    """Another stack, whose settings name the price book of `stack`."""
+    with PrivateStack(QUICK) as namesake:
+        namesake.write_config({**namesake.settings, "price_book": {"name": stack.book_name}})
+        yield namesake
+
+
+def test_a_second_stack_on_the_same_price_book_ends_with_one_line(
+    stack: PrivateStack, namesake: PrivateStack
+) -> None:
     stack.start()
     stack.wait_for_event("orderbook", "connected")
-    other = PrivateStack({"price_book": {"name": stack.book_name}})
-    try:
-        other.start(wait=False)
-        refused = other.wait_for_event("orderbook", "cannot_start")
+    second = run_main(namesake, "--var-dir", str(namesake.var_dir))
+    assert second.returncode == 1
+    assert re.fullmatch(
+        rf"main\.py: price book {stack.book_name} .*\[price_book\] name .*\n", second.stderr
+    )
+    assert_no_tick_was_missed(stack)
+
+
+def test_without_main_no_role_of_a_second_stack_takes_a_price_from_the_first(
+    stack: PrivateStack, namesake: PrivateStack
+) -> None:
+    stack.start()
+    stack.wait_for_event("orderbook", "connected")
+    with supervisord_without_main(namesake):
+        refused = namesake.wait_for_event("orderbook", "cannot_start")
         assert stack.book_name in refused["reason"]
-        assert_no_tick_was_missed(stack)
-        other.stop()
-    finally:
-        stack.stop()
-        other.close()
+        namesake.wait_for_event("order_manager", "started")
+        with OrderClient.connect(namesake.order_port) as client:
+            # Far from the first stack's price, and no collar knows it.
+            answer = client.ask(order(1, price=1.0))
+            assert answer["status"] == "FILLED"
+        for role in ("strategy", "order_manager"):
+            unusable = namesake.wait_for_event(role, "price_book_unusable")
+            assert "another stack" in unusable["reason"]
+        # When the first stack is gone, the name is free.
+        assert stack.stop() == 0
+        assert namesake.events("strategy", "attached") == []
+        assert namesake.events("order_manager", "attached") == []
+        namesake.supervisorctl("restart", "orderbook")
+        tape = namesake.wait_for_event("orderbook", "connected")["tape"]
+        assert namesake.wait_for_event("strategy", "order_sent")["tape"] == tape
+        assert len(namesake.events("strategy", "price_book_unusable")) == 1
 
 
 def test_impossible_settings_end_with_78_and_one_line(stack: PrivateStack) -> None:
@@ -280,8 +314,9 @@ def test_a_duration_ends_the_stack_with_exit_code_0(stack: PrivateStack) -> None
     assert_nothing_is_left(stack)
 
 
-def test_supervisord_runs_the_stack_without_main(stack: PrivateStack) -> None:
-    # The same programs, from a copy of the configuration whose var directory is this stack's.
+@contextmanager
+def supervisord_without_main(stack: PrivateStack) -> Iterator[None]:
+    """The same programs, from a copy of the configuration whose var directory is this stack's."""
     etc = stack.directory / "etc"
     etc.mkdir()
     stack.log_dir.mkdir(parents=True)
@@ -297,7 +332,15 @@ def test_supervisord_runs_the_stack_without_main(stack: PrivateStack) -> None:
         check=True,
         timeout=60,
     )
-    stack.wait_for_event("strategy", "order_sent")
-    shutdown = [Path(sys.executable).with_name("supervisorctl"), "-c", etc / "supervisord.conf"]
-    subprocess.run([*shutdown, "shutdown"], check=True, timeout=60, capture_output=True)
+    try:
+        yield
+    finally:
+        shutdown = [Path(sys.executable).with_name("supervisorctl"), "-c", etc / "supervisord.conf"]
+        subprocess.run([*shutdown, "shutdown"], check=True, timeout=60, capture_output=True)
+        wait_until(lambda: processes_of(stack) == [], "all processes of the stack have ended")
+
+
+def test_supervisord_runs_the_stack_without_main(stack: PrivateStack) -> None:
+    with supervisord_without_main(stack):
+        stack.wait_for_event("strategy", "order_sent")
     assert_nothing_is_left(stack)

@@ -25,7 +25,7 @@ from lib.segment_files import (
     remove_segments,
     segment_path,
 )
-from lib.segment_keeper import keep_until_run_ends, wait_for_end
+from lib.segment_keeper import keep_until_run_ends, kept_for, wait_for_end
 from lib.shared_memory_utils import SharedPriceBook
 from tests.helpers import wait_until
 from tests.processes import forked, run_python
@@ -84,7 +84,7 @@ def test_all_files_are_gone_when_the_run_has_ended(name, supervisord):
         reader.arm()
         assert files_of(name) == [
             name,
-            *(f"{name}.{end}" for end in ("keeper", "lock", "reader-00")),
+            *(f"{name}.{end}" for end in ("keeper", "lock", "reader-16")),
         ]
         supervisord.end()
         assert reader.wait(30)
@@ -189,10 +189,42 @@ def test_a_kernel_without_pidfd_is_asked_again_and_again(supervisord, monkeypatc
 
 def test_a_second_stack_on_the_same_price_book_is_refused(name, supervisord):
     keep_until_run_ends(name, supervisord.run)
-    with pytest.raises(PriceBookInUse, match=f"process {supervisord.run.pid};") as refusal:
+    with pytest.raises(PriceBookInUse, match=rf"process {supervisord.run.pid}\)") as refusal:
         keep_until_run_ends(name, run_module.current_run())
     assert refusal.value.pid == supervisord.run.pid
     assert "\n" not in str(refusal.value)
+
+
+def test_a_stack_keeps_its_price_book_while_it_runs_though_its_keeper_was_killed(name, supervisord):
+    keep_until_run_ends(name, supervisord.run)
+    (keeper,) = keepers_of(name)
+    os.kill(keeper, signal.SIGKILL)
+    wait_until(lambda: not keepers_of(name), "the keeper is dead")
+    with pytest.raises(PriceBookInUse, match=f"process {supervisord.run.pid}"):
+        keep_until_run_ends(name, run_module.current_run())
+    keep_until_run_ends(name, supervisord.run)
+    assert len(keepers_of(name)) == 1
+
+
+def test_a_price_book_is_kept_for_its_run_until_that_ends(name, supervisord):
+    assert kept_for(name) is None
+    keep_until_run_ends(name, supervisord.run)
+    assert kept_for(name) == supervisord.run
+    supervisord.end()
+    assert kept_for(name) is None
+
+
+@pytest.mark.parametrize("note", ["", "12", "1 2 3", "1 x", "-1 2", "9" * 64 + " 1", "\xff"])
+def test_a_note_that_names_no_live_run_keeps_nothing(name, note):
+    keeper_path(name).write_text(note)
+    assert kept_for(name) is None
+
+
+def test_a_note_that_cannot_be_read_is_one_clear_line(name):
+    keeper_path(name).mkdir()
+    with pytest.raises(PriceBookError, match=rf"^cannot lock [^\n]*{name}\.keeper: [^\n]*$"):
+        kept_for(name)
+    keeper_path(name).rmdir()
 
 
 def test_a_new_run_waits_until_the_old_keeper_has_cleaned_up(name, supervisord, monkeypatch):

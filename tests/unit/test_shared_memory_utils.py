@@ -23,10 +23,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from lib import shared_memory_utils
+from lib import shared_memory_utils, wakeup
 from lib.price_book_segment import EPOCHS, PUBLISHED, RECORD_WORDS, RETIRED
 from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.run import Run
 from lib.segment_files import SHM_DIR
 from lib.shared_memory_utils import (
     MAX_SLEEP_S,
@@ -34,11 +36,12 @@ from lib.shared_memory_utils import (
     PriceBookError,
     PriceBookInUse,
     PriceBookMismatch,
+    PriceBookReader,
     SharedPriceBook,
     remove_segments,
 )
 from lib.ticks import TICK
-from lib.wakeup import SLOTS
+from lib.wakeup import RESERVED_SLOTS, SLOTS
 from tests.helpers import wait_until
 from tests.processes import Child, forked, run_python
 
@@ -275,6 +278,28 @@ class TestTakingOver:
             at = 1 - int(np.argmax(book._segment.latest[:2, 0]))
             book._segment.latest[at] = 0  # the older one: a killed writer may have been at it
             assert book.read("AAPL") == price
+
+
+class TestBelongingToARun:
+    def test_a_segment_belongs_to_the_run_it_was_made_for(self, name):
+        with SharedPriceBook(SYMBOLS, name, ring_capacity=RING, run=Run(7, 70)) as book:
+            assert book.run == Run(7, 70)
+            assert not book.retired
+            with SharedPriceBook.attach(name) as same:
+                assert same.run == Run(7, 70)
+
+    def test_a_segment_that_was_made_for_no_run_belongs_to_none(self, book):
+        book.update("AAPL", 1)
+        assert book.run is None
+
+    def test_a_segment_belongs_to_the_run_of_the_writer_that_took_over(self, name, book):
+        book.update("AAPL", 1)
+        with SharedPriceBook(SYMBOLS, name, ring_capacity=RING, run=Run(8, 80)) as second:
+            assert book.run is None  # it has not written, and may not
+            book.close()
+            second.become_writer()
+            assert second.run == Run(8, 80)
+            assert second.read("AAPL") == 1
 
 
 class TestEpochs:
@@ -811,6 +836,16 @@ class TestProcesses:
 
 
 class TestWaking:
+    @pytest.fixture
+    def all_slots_taken(self, book) -> Iterator[list[PriceBookReader]]:
+        """The readers that have all slots which are not reserved for roles; none is armed."""
+        readers = [book.reader() for _ in range(SLOTS - RESERVED_SLOTS)]
+        for reader in readers:
+            reader.fileno()
+        yield readers
+        for reader in readers:
+            reader.close()
+
     def test_a_reader_sleeps_until_there_is_a_tick(self, name, book):
         def reader():
             with SharedPriceBook.attach(name) as book, book.reader(0) as reader:
@@ -882,17 +917,50 @@ class TestWaking:
         assert positions(reader.read()) == [1]
         assert not list(SHM_DIR.glob(f"{name}.reader-*"))
 
-    def test_more_readers_than_slots_cannot_sleep_and_can_poll(self, book):
-        readers = [book.reader() for _ in range(SLOTS + 1)]
-        for reader in readers[:-1]:
+    def test_readers_beyond_the_slots_poll_and_say_so_once(self, name, book, all_slots_taken):
+        with capture_logs() as logged, book.reader() as reader:
+            for number in range(1, 4):
+                assert reader.arm()
+                book.update("AAPL", number)
+                assert select.select([reader], [], [], 30)[0]
+                assert positions(reader.read()) == [number]
+                assert not reader.wait(0.001)
+        assert [(entry["event"], entry["price_book"]) for entry in logged] == [
+            ("reader_polls", name)
+        ]
+
+    def test_a_reader_that_polls_notices_that_the_book_is_retired(
+        self, name, book, all_slots_taken
+    ):
+        with capture_logs(), book.reader() as reader, forked(lambda: remove_segments(name)):
+            assert reader.wait(30)
+            assert reader.retired
+
+    def test_a_reader_that_polls_takes_a_slot_that_becomes_free(
+        self, book, all_slots_taken, monkeypatch
+    ):
+        monkeypatch.setattr(wakeup, "CLAIM_AGAIN_S", 0.0)
+        with capture_logs(), book.reader() as reader:
+            fileno = reader.fileno()
             assert reader.arm()
-        with pytest.raises(PriceBookError, match="64 readers"):
-            readers[-1].arm()
-        book.update("AAPL", 1)
-        for reader in readers:
+            assert not any(book._waiting)
+            all_slots_taken[7].close()
+            assert reader.arm()
+            assert bytes(book._waiting).find(1) == RESERVED_SLOTS + 7
+            assert reader.fileno() == fileno
+            book.update("AAPL", 1)
+            assert select.select([reader], [], [], 30)[0]
+            assert not any(book._waiting)
             assert positions(reader.read()) == [1]
-        readers[7].close()
-        assert readers[-1].arm()
+            assert not select.select([reader], [], [], 0)[0]
+
+    def test_a_role_is_woken_by_a_slot_however_many_others_wait(self, name, book, all_slots_taken):
+        with SharedPriceBook.attach(name, as_role=True) as same, same.reader() as reader:
+            assert reader.arm()
+            assert bytes(book._waiting).find(1) < RESERVED_SLOTS
+            book.update("AAPL", 1)
+            assert select.select([reader], [], [], 30)[0]
+            assert positions(reader.read()) == [1]
 
     def test_a_frozen_reader_never_blocks_the_writer(self, name, book):
         def reader():
@@ -1010,7 +1078,7 @@ class TestReplacing:
             book.update("AAPL", 1)
             reader.read()
             assert reader.arm()
-            assert files_of(name) == [name, f"{name}.lock", f"{name}.reader-00"]
+            assert files_of(name) == [name, f"{name}.lock", f"{name}.reader-16"]
             book.unlink()
             assert files_of(name) == []
             assert select.select([reader], [], [], 30)[0]

@@ -13,11 +13,15 @@ import msgspec
 import pytest
 
 from lib.errors import CannotStartError
+from lib.file_lock import lock_file
+from lib.run import run_of
+from lib.segment_files import keeper_path
 from lib.settings import PROJECT_ROOT, Settings
 from lib.stack import (
     MAX_SOCKET_PATH_BYTES,
     check_paths,
     check_ports,
+    check_price_book,
     check_that_no_stack_runs,
     derive_configuration,
     prepare_var_dir,
@@ -141,6 +145,26 @@ def test_a_port_that_is_taken_is_named_with_its_setting(taken, key):
         message = rf"127\.0\.0\.1:{ports[taken]}: address already in use; .* set {key} to"
         with pytest.raises(CannotStartError, match=message):
             check_ports(settings_with_ports(*ports))
+
+
+def test_a_price_book_that_another_stack_keeps_is_named_with_its_setting():
+    name = f"tradewire-test-{os.getpid()}"
+    settings = Settings()
+    settings = msgspec.structs.replace(
+        settings, price_book=msgspec.structs.replace(settings.price_book, name=name)
+    )
+    check_price_book(settings)
+    other = run_of(os.getpid())
+    lock = lock_file(keeper_path(name), f"{other.pid} {other.start_ticks}")
+    try:
+        message = rf"price book {name} .*process {os.getpid()}\): set \[price_book\] name to"
+        with pytest.raises(CannotStartError, match=message):
+            check_price_book(settings)
+        keeper_path(name).write_text(f"{other.pid} {other.start_ticks - 1}")  # it has ended
+        check_price_book(settings)
+    finally:
+        os.close(lock)
+        keeper_path(name).unlink()
 
 
 def test_a_stack_in_the_same_directory_is_noticed_by_its_control_socket(var_dir):

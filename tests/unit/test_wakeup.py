@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from lib.wakeup import SLOTS, Sleeper, Waker, wake_all
+from lib import wakeup
+from lib.wakeup import (
+    FOR_ALL,
+    FOR_ROLES,
+    POLL_S,
+    RESERVED_SLOTS,
+    SLOTS,
+    Poller,
+    Sleeper,
+    Waker,
+    wake_all,
+)
 
 
 @pytest.fixture
@@ -16,12 +27,16 @@ def prefix(tmp_path: Path) -> str:
     return str(tmp_path / "book.reader-")
 
 
-def is_awake(sleeper: Sleeper) -> bool:
+def claim(prefix: str, slots: range = FOR_ROLES) -> Sleeper | None:
+    return Sleeper.claim(prefix, slots)
+
+
+def is_awake(sleeper: Sleeper | Poller) -> bool:
     return bool(select.select([sleeper], [], [], 0)[0])
 
 
 def test_a_sleeper_is_woken_by_the_number_of_its_slot(prefix):
-    first, second = Sleeper.claim(prefix), Sleeper.claim(prefix)
+    first, second = claim(prefix), claim(prefix)
     waker = Waker(prefix)
     waker.wake(second.slot)
     assert (is_awake(first), is_awake(second)) == (False, True)
@@ -30,26 +45,26 @@ def test_a_sleeper_is_woken_by_the_number_of_its_slot(prefix):
 
 
 def test_all_are_woken_at_once(prefix):
-    sleepers = [Sleeper.claim(prefix) for _ in range(3)]
+    sleepers = [claim(prefix) for _ in range(3)]
     wake_all(prefix)
     assert all(map(is_awake, sleepers))
 
 
 def test_there_are_as_many_slots_as_it_says_and_a_closed_one_is_free_again(prefix):
-    sleepers = [Sleeper.claim(prefix) for _ in range(SLOTS)]
+    sleepers = [claim(prefix) for _ in range(SLOTS)]
     assert [sleeper.slot for sleeper in sleepers] == list(range(SLOTS))
-    assert Sleeper.claim(prefix) is None
+    assert claim(prefix) is None
     sleepers[7].close()
     sleepers[7].close()
-    assert Sleeper.claim(prefix).slot == 7
+    assert claim(prefix).slot == 7
 
 
 def test_a_new_owner_of_a_slot_does_not_get_the_wake_up_of_the_old_one(prefix):
     waker = Waker(prefix)
-    first = Sleeper.claim(prefix)
+    first = claim(prefix)
     waker.wake(0)  # opens the FIFO, which keeps the byte beyond the life of its owner
     first.close()
-    second = Sleeper.claim(prefix)
+    second = claim(prefix)
     assert not is_awake(second)
     waker.wake(0)
     assert is_awake(second)
@@ -58,25 +73,25 @@ def test_a_new_owner_of_a_slot_does_not_get_the_wake_up_of_the_old_one(prefix):
 def test_a_slot_of_nobody_is_woken_in_vain_and_without_waiting(prefix):
     waker = Waker(prefix)
     waker.wake(0)
-    Sleeper.claim(prefix).close()
+    claim(prefix).close()
     waker.wake(0)
-    Sleeper.claim(prefix)
+    claim(prefix)
     wake_all(prefix)
 
 
 def test_a_fifo_that_was_removed_and_made_again_is_found(prefix):
     waker = Waker(prefix)
-    first = Sleeper.claim(prefix)
+    first = claim(prefix)
     waker.wake(0)
     Path(f"{prefix}00").unlink()
     first.close()
-    second = Sleeper.claim(prefix)
+    second = claim(prefix)
     waker.wake(0)
     assert is_awake(second)
 
 
 def test_a_full_fifo_is_no_error(prefix):
-    sleeper, waker = Sleeper.claim(prefix), Waker(prefix)
+    sleeper, waker = claim(prefix), Waker(prefix)
     while select.select([], [sleeper], [], 0)[1]:
         os.write(sleeper.fileno(), bytes(4096))
     waker.wake(0)
@@ -90,12 +105,12 @@ def test_what_is_no_fifo_is_left_alone(prefix, tmp_path):
     Path(f"{prefix}01").write_text("data")
     Path(f"{prefix}02").mkdir()
     wake_all(prefix)
-    assert Sleeper.claim(prefix).slot == 3
+    assert claim(prefix).slot == 3
     assert precious.read_text() == Path(f"{prefix}01").read_text() == "data"
 
 
 def test_only_its_user_may_open_a_fifo(prefix):
-    Sleeper.claim(prefix)
+    claim(prefix)
     assert Path(f"{prefix}00").stat().st_mode & 0o777 == 0o600
 
 
@@ -103,7 +118,7 @@ def test_a_waker_leaves_no_descriptor_behind(prefix):
     def open_files() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    sleepers = [Sleeper.claim(prefix) for _ in range(3)]
+    sleepers = [claim(prefix) for _ in range(3)]
     before = open_files()
     waker = Waker(prefix)
     for slot in (0, 1, 2, 2, 5):
@@ -117,3 +132,62 @@ def test_a_waker_leaves_no_descriptor_behind(prefix):
     wake_all(prefix)
     assert open_files() == before - 1
     assert all(map(is_awake, sleepers))
+
+
+def test_the_slots_of_the_roles_are_free_however_many_others_sleep(prefix):
+    others = [claim(prefix, FOR_ALL) for _ in range(SLOTS - RESERVED_SLOTS)]
+    assert claim(prefix, FOR_ALL) is None
+    roles = [claim(prefix, FOR_ROLES) for _ in range(RESERVED_SLOTS)]
+    assert [role.slot for role in roles] == list(range(RESERVED_SLOTS))
+    assert claim(prefix, FOR_ROLES) is None
+    others[3].close()
+    assert claim(prefix, FOR_ROLES).slot == RESERVED_SLOTS + 3
+
+
+def test_a_poller_wakes_by_itself_again_and_again():
+    poller = Poller()
+    for _ in range(3):
+        assert select.select([poller], [], [], 30)[0]
+        poller.drain()
+        poller.drain()
+    poller.close()
+    poller.close()
+
+
+def test_a_poller_that_gets_a_slot_is_woken_by_it_where_it_was_waited_for(prefix, monkeypatch):
+    sleepers = [claim(prefix) for _ in range(SLOTS)]
+    poller = Poller()
+    selector = select.epoll()
+    selector.register(poller, select.EPOLLIN)
+    monkeypatch.setattr(Sleeper, "claim", lambda *_: pytest.fail("it looks again too soon"))
+    poller.claim_again(prefix, FOR_ROLES)
+    monkeypatch.undo()
+    monkeypatch.setattr(wakeup, "CLAIM_AGAIN_S", 0.0)
+    poller = Poller()
+    selector.register(poller, select.EPOLLIN)
+    poller.claim_again(prefix, FOR_ROLES)
+    assert poller.slot is None
+    sleepers[5].close()
+    poller.claim_again(prefix, FOR_ROLES)
+    assert poller.slot == 5
+    assert not is_awake(poller)
+    Waker(prefix).wake(5)
+    assert (poller.fileno(), select.EPOLLIN) in selector.poll(30)
+    poller.drain()
+    assert not select.select([poller], [], [], 5 * POLL_S)[0]  # nor by the timer any more
+    poller.close()
+    assert claim(prefix).slot == 5
+
+
+def test_a_poller_leaves_no_descriptor_behind(prefix, monkeypatch):
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    monkeypatch.setattr(wakeup, "CLAIM_AGAIN_S", 0.0)
+    before = open_files()
+    for gets_slot in (False, True):
+        poller = Poller()
+        if gets_slot:
+            poller.claim_again(prefix, FOR_ALL)
+        poller.close()
+        assert open_files() == before

@@ -142,7 +142,7 @@ def test_slow_ticks_count_though_the_observer_skips_some(observer, settings, boo
 def test_a_book_of_other_symbols_is_said_to_be_one(settings, programs, book):
     observer = Observer(replace(settings, symbols=("NVDA",)), programs)
     observer.look()
-    assert "of these symbols" in observer.view("NVDA").missing["prices"]
+    assert "other symbols than the settings: AAPL, MSFT" in observer.view("NVDA").missing["prices"]
 
 
 def test_who_is_too_slow_for_the_ticks_shows_the_newest_and_no_false_averages(

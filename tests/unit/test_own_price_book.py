@@ -1,0 +1,143 @@
+"""Whose price book a role attaches to, and what is said of one that it leaves alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from lib import own_price_book
+from lib.own_price_book import LOOK_NS, OwnPriceBook
+from lib.run import Run, run_of
+from lib.segment_files import SHM_DIR, segment_path
+from lib.shared_memory_utils import SharedPriceBook, remove_segments
+
+SYMBOLS = ("AAPL", "MSFT")
+OURS = Run(os.getpid(), run_of(os.getpid()).start_ticks)
+DEAD = Run(os.getpid(), OURS.start_ticks - 1)
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    name = f"test-{os.getpid()}-{secrets.token_hex(6)}"
+    yield name
+    remove_segments(name)
+
+
+@pytest.fixture
+def supervised(monkeypatch) -> None:
+    """We are a role of the run `OURS`."""
+    monkeypatch.setattr(own_price_book, "is_supervised", lambda: True)
+    monkeypatch.setattr(own_price_book, "current_run", lambda: OURS)
+
+
+@pytest.fixture
+def by_hand(monkeypatch) -> None:
+    monkeypatch.setattr(own_price_book, "is_supervised", lambda: False)
+
+
+@pytest.fixture
+def other_run() -> Iterator[Run]:
+    """Another stack that is running."""
+    process = subprocess.Popen(["sleep", "300"])
+    yield run_of(process.pid)
+    process.kill()
+    process.wait()
+
+
+def make_book(name: str, run: Run | None, symbols: tuple[str, ...] = SYMBOLS) -> SharedPriceBook:
+    return SharedPriceBook(symbols, name, ring_capacity=10, run=run)
+
+
+def test_a_role_attaches_to_the_price_book_of_its_run(name, supervised):
+    own = OwnPriceBook(name, SYMBOLS)
+    assert own.look(0) is None
+    assert (own.problem, own.new_problem()) == ("", "")
+    with make_book(name, OURS) as book:
+        book.update("AAPL", 1)
+        assert own.look(LOOK_NS).read("AAPL") == 1
+        assert own.look(LOOK_NS) is own.book
+
+
+def test_a_role_leaves_the_price_book_of_a_running_stack_alone_and_says_so_once(
+    name, supervised, other_run
+):
+    make_book(name, other_run).close()
+    own = OwnPriceBook(name)
+    assert own.look(0) is None
+    for part in (name, f"process {other_run.pid})", "set [price_book] name"):
+        assert part in own.problem
+    assert own.new_problem() == own.problem
+    assert own.look(LOOK_NS) is None
+    assert own.new_problem() == ""
+    # When that stack has ended, the name can be ours; and what comes after that is said again.
+    remove_segments(name)
+    assert own.look(2 * LOOK_NS) is None
+    assert own.problem == ""
+    make_book(name, OURS).close()
+    assert own.look(3 * LOOK_NS) is not None
+    own.let_go()
+    remove_segments(name)
+    make_book(name, other_run).close()
+    assert own.look(3 * LOOK_NS) is None
+    assert own.new_problem() != ""
+
+
+@pytest.mark.parametrize("run", [None, DEAD])
+def test_a_role_leaves_a_price_book_of_no_live_run_alone_until_its_orderbook_takes_over(
+    name, supervised, run
+):
+    with make_book(name, run) as book:
+        book.update("AAPL", 1)
+    own = OwnPriceBook(name)
+    assert own.look(0) is None
+    assert f"price book {name} is not this stack's" in own.new_problem()
+    with make_book(name, OURS) as book:
+        assert own.look(LOOK_NS) is None
+        book.become_writer()
+        assert own.look(2 * LOOK_NS).read("AAPL") == 1
+
+
+@pytest.mark.parametrize("run", [None, DEAD, OURS])
+def test_a_role_started_by_hand_attaches_to_whatever_is_there(name, by_hand, run):
+    make_book(name, run).close()
+    assert OwnPriceBook(name).look(0) is not None
+
+
+def test_other_symbols_are_named_and_not_all_of_them(name, by_hand):
+    make_book(name, None, tuple(f"SYMBOL{number}" for number in range(1000))).close()
+    own = OwnPriceBook(name, SYMBOLS)
+    assert own.look(0) is None
+    assert "SYMBOL4 and 995 more" in own.problem
+    assert OwnPriceBook(name).look(0) is not None  # who does not care
+
+
+def test_what_is_no_price_book_is_a_problem(name, by_hand):
+    segment_path(name).write_bytes(b"nonsense" * 100)
+    own = OwnPriceBook(name)
+    assert own.look(0) is None
+    assert f"segment {name} is no price book" in own.new_problem()
+
+
+def test_a_price_book_is_looked_for_now_and_then_and_at_once_after_one_was_let_go(name, by_hand):
+    own = OwnPriceBook(name)
+    assert own.look(1) is None
+    make_book(name, None).close()
+    assert own.look(LOOK_NS) is None
+    assert own.next_look_ns == 1 + LOOK_NS
+    first = own.look(1 + LOOK_NS)
+    assert first is not None
+    own.let_go()
+    own.let_go()
+    assert own.look(1 + LOOK_NS) not in (None, first)
+
+
+def test_its_readers_have_the_slots_of_the_roles(name, by_hand):
+    make_book(name, None).close()
+    own = OwnPriceBook(name)
+    with own.look(0).reader() as reader:
+        assert reader.arm()
+        assert (SHM_DIR / f"{name}.reader-00").exists()

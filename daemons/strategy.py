@@ -4,6 +4,9 @@ What it decides is `lib.trader`'s and the signal's business; that each tick is e
 `lib.evaluation`'s, and that each order is answered `lib.order_entry`'s. Here is what surrounds
 that: the price book is found, waited for and let go, and the two connections are made.
 
+`strategy NAME` is the strategy of `[strategies.NAME]`; there may be any number beside each other,
+each with a client_id, and so positions and files, of its own.
+
 A restarted strategy refills its windows from the ring and evaluates from the first tick after it
 attached; the ticks of its absence are reported by number and never traded.
 """

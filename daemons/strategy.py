@@ -32,6 +32,7 @@ from lib.role import run_role
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookError, PriceBookReader, SharedPriceBook
 from lib.signals import load_signal_class
+from lib.strategy_lock import lock_client_id
 from lib.stream_client import StreamClient
 from lib.stream_feed import StreamFeed
 from lib.tally import Tally
@@ -49,8 +50,11 @@ class Strategy:
         self._log = structlog.get_logger()
         self._symbols = settings.symbols
         self._book_name = settings.price_book.name
+        # First, so that a strategy that loses the race never touches the other one's files.
+        self._lock_fd = lock_client_id(settings.var_dir, settings.strategy.client_id)
         client = OrderClient(settings.strategy.client_id)
-        signal_class = load_signal_class(settings.strategy.signal_class)
+        key = f"{settings.strategy_key}.class"
+        signal_class = load_signal_class(settings.strategy.signal_class, key)
         trader = Trader(settings.symbols, settings.strategy, signal_class, client)
         manager, gateway = settings.order_manager, settings.gateway
         self._orders = OrderEntry(

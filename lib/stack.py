@@ -6,9 +6,12 @@ of its supervisord, which is made of `etc/supervisord.conf`, the only one that a
 
 from __future__ import annotations
 
+import configparser
+import contextlib
 import ctypes
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -65,6 +68,38 @@ def prepare_var_dir(var_dir: Path) -> Path:
             f"cannot prepare the var directory: {error.filename}: {error.strerror}"
         ) from None
     return configuration
+
+
+def strategies_started(configuration: Path) -> frozenset[str]:
+    """Return which strategies the programs of a configuration start, as tables of the settings.
+
+    "strategy" is that of `run-role strategy`, "strategies.NAME" that of `run-role strategy NAME`.
+    A file that cannot be read starts none; supervisord says why.
+    """
+    # As supervisord reads it (supervisor 4.3: options.py).
+    parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
+    with contextlib.suppress(configparser.Error, UnicodeDecodeError):
+        parser.read(configuration, encoding="utf-8")
+    commands = (
+        parser.get(section, "command", fallback="")
+        for section in parser.sections()
+        if section.startswith("program:")
+    )
+    return frozenset(table for command in commands if (table := _strategy_of(command)))
+
+
+def _strategy_of(command: str) -> str:
+    """Return the table of the strategy that a command starts; "" if it starts none."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quote without its end
+        return ""
+    for index, word in enumerate(words):
+        if Path(word).name == "run-role":
+            role, *names = words[index + 1 :] or [""]
+            table = "strategies" if names else "strategy"
+            return ".".join((table, *names)) if role == "strategy" else ""
+    return ""
 
 
 def derive_configuration(original: str, etc: Path) -> str:

@@ -21,6 +21,7 @@ from lib.stack import (
     check_that_no_stack_runs,
     derive_configuration,
     prepare_var_dir,
+    strategies_started,
     wait_until_segments_are_gone,
     wake_supervisord,
     why_it_ended,
@@ -60,6 +61,30 @@ def test_all_roles_are_run_alike():
     assert alike == [alike[0]] * len(ROLES)
     for role in ROLES:
         assert parser[f"program:{role}"]["command"] == f'"%(here)s/run-role" {role}'
+
+
+@pytest.mark.parametrize(
+    ("command", "table"),
+    [
+        ('"%(here)s/run-role" strategy', "strategy"),
+        ('"%(here)s/run-role" strategy second ; mine', "strategies.second"),
+        ('taskset -c 1 "/my project/etc/run-role" strategy a.third', "strategies.a.third"),
+        ("run-role strategy 'no end", None),
+        ("run-role gateway", None),
+        ("run-role", None),
+        ("cat strategy", None),
+    ],
+)
+def test_the_strategies_that_programs_start_are_known(tmp_path, command, table):
+    path = tmp_path / "supervisord.conf"
+    path.write_text(f"[program:x]\ncommand={command}\n;[program:y]\n;command=run-role strategy b\n")
+    assert strategies_started(path) == ({table} if table else set())
+
+
+def test_a_configuration_that_cannot_be_read_starts_no_strategy(tmp_path):
+    (tmp_path / "bad.conf").write_bytes(b"\xff")
+    assert strategies_started(tmp_path / "bad.conf") == strategies_started(tmp_path / "no") == set()
+    assert strategies_started(ETC / "supervisord.conf") == {"strategy"}
 
 
 def test_a_derived_configuration_keeps_everything_in_its_own_directory(var_dir):

@@ -20,20 +20,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from lib.errors import CannotStartError
 from lib.screen import Screen
-from lib.settings import (
-    EXIT_BAD_SETTINGS,
-    PROJECT_ROOT,
-    Settings,
-    SettingsError,
-    load_settings,
-)
+from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.signals import load_signal_class
 from lib.stack import (
     check_paths,
@@ -41,14 +34,13 @@ from lib.stack import (
     check_that_no_stack_runs,
     prepare_var_dir,
     start_supervisord,
-    strategies_started,
     wait_until_segments_are_gone,
     wake_supervisord,
     why_it_ended,
 )
+from lib.stack_strategies import StackStrategies, stack_strategies, strategy_programs
 from lib.story import NOTICE, WARNING, Line, Story
 
-SUPERVISORD_CONF: Final = PROJECT_ROOT / "etc" / "supervisord.conf"
 LOOK_S: Final = 0.1
 """How often the logs are looked at."""
 STOP_S: Final = 21.0
@@ -61,17 +53,20 @@ def main() -> int:
     arguments = _parse_command_line()
     try:
         settings = _load_settings(arguments.config, arguments.var_dir)
+        strategies = stack_strategies(settings, strategy_programs())
+        for table, strategy in strategies.run.items():
+            load_signal_class(strategy.signal_class, f"{table}.class")
         check_paths(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
         check_ports(settings)
-        configuration = prepare_var_dir(settings.var_dir)
+        configuration = prepare_var_dir(settings.var_dir, left_out=strategies.unknown)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS
     except CannotStartError as error:
         print(f"main.py: {error}", file=sys.stderr)
         return 1
-    return _run(settings, configuration, arguments.duration)
+    return _run(settings, strategies, configuration, arguments.duration)
 
 
 def _parse_command_line() -> argparse.Namespace:
@@ -125,10 +120,6 @@ def _load_settings(config: Path | None, var_dir: Path | None) -> Settings:
     if var_dir is not None:
         os.environ["TRADING_VAR_DIR"] = str(var_dir)
     settings = load_settings()
-    started = strategies_started(SUPERVISORD_CONF)
-    for table, strategy in settings.all_strategies().items():
-        if table in started:
-            load_signal_class(strategy.signal_class, f"{table}.class")
     os.environ["TRADING_VAR_DIR"] = str(settings.var_dir)
     return settings
 
@@ -155,13 +146,16 @@ class _Stop:
         return self._requested or time.monotonic() >= self._end_s
 
 
-def _run(settings: Settings, configuration: Path, duration_s: float) -> int:
+def _run(
+    settings: Settings, strategies: StackStrategies, configuration: Path, duration_s: float
+) -> int:
     stop = _Stop(duration_s)
     screen = Screen(1, stop.is_requested)
     story = Story(settings.var_dir)
     with tempfile.TemporaryFile() as errors:
         supervisord = start_supervisord(configuration, errors)
-        screen.show(_introduction(settings, strategies_started(configuration)))
+        screen.show([_introduction(settings, strategies.names)])
+        screen.show(Line("main.py", text, WARNING) for text in strategies.warnings())
         _tell_until_stop(supervisord, settings.var_dir, story, screen, stop)
         asked = stop.is_requested()
         stop.request()
@@ -178,33 +172,19 @@ def _run(settings: Settings, configuration: Path, duration_s: float) -> int:
     return 0
 
 
-def _introduction(settings: Settings, started: frozenset[str]) -> Iterator[Line]:
+def _introduction(settings: Settings, strategies: list[str]) -> Line:
     gateway, order_manager = settings.gateway, settings.order_manager
     dashboard = settings.dashboard
-    tables = settings.all_strategies()
-    names = [_name(table) for table in tables if table in started]
-    yield Line(
+    return Line(
         "main.py",
         f"prices on {gateway.host}:{gateway.price_port}, "
         f"news on {gateway.host}:{gateway.news_port}, "
         f"orders on {order_manager.host}:{order_manager.port}; "
-        + (f"strategies {', '.join(names)}; " if len(names) > 1 else "")
+        + (f"strategies {', '.join(strategies)}; " if len(strategies) > 1 else "")
         + f"dashboard on http://{_in_address(dashboard.host)}:{dashboard.port}; "
         f"logs in {settings.var_dir}/log; Ctrl-C stops everything",
         NOTICE,
     )
-    if idle := [table for table in tables if table not in started and table != "strategy"]:
-        yield Line(
-            "main.py",
-            f"no program of etc/supervisord.conf starts {', '.join(f'[{t}]' for t in idle)}: "
-            f'it takes one with command="%(here)s/run-role" strategy {_name(idle[0])}',
-            WARNING,
-        )
-
-
-def _name(table: str) -> str:
-    """Return how a strategy is called that stands in this table of the settings."""
-    return table.removeprefix("strategies.")
 
 
 def _in_address(host: str) -> str:

@@ -6,17 +6,15 @@ of its supervisord, which is made of `etc/supervisord.conf`, the only one that a
 
 from __future__ import annotations
 
-import configparser
-import contextlib
 import ctypes
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Final
 
@@ -52,54 +50,23 @@ def check_paths(var_dir: Path) -> None:
         )
 
 
-def prepare_var_dir(var_dir: Path) -> Path:
+def prepare_var_dir(var_dir: Path, left_out: Collection[str] = ()) -> Path:
     """Make the var directory and the configuration in it; return the configuration's path.
 
-    Raises CannotStartError.
+    `left_out` are programs that this stack does not have. Raises CannotStartError.
     """
     etc = PROJECT_ROOT / "etc"
     configuration = var_dir / "supervisord.conf"
     try:
         (var_dir / "log").mkdir(parents=True, exist_ok=True)
         original = (etc / "supervisord.conf").read_text(encoding="utf-8")
-        configuration.write_text(derive_configuration(original, etc), encoding="utf-8")
+        derived = without_programs(derive_configuration(original, etc), left_out)
+        configuration.write_text(derived, encoding="utf-8")
     except OSError as error:
         raise CannotStartError(
             f"cannot prepare the var directory: {error.filename}: {error.strerror}"
         ) from None
     return configuration
-
-
-def strategies_started(configuration: Path) -> frozenset[str]:
-    """Return which strategies the programs of a configuration start, as tables of the settings.
-
-    "strategy" is that of `run-role strategy`, "strategies.NAME" that of `run-role strategy NAME`.
-    A file that cannot be read starts none; supervisord says why.
-    """
-    # As supervisord reads it (supervisor 4.3: options.py).
-    parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
-    with contextlib.suppress(configparser.Error, UnicodeDecodeError):
-        parser.read(configuration, encoding="utf-8")
-    commands = (
-        parser.get(section, "command", fallback="")
-        for section in parser.sections()
-        if section.startswith("program:")
-    )
-    return frozenset(table for command in commands if (table := _strategy_of(command)))
-
-
-def _strategy_of(command: str) -> str:
-    """Return the table of the strategy that a command starts; "" if it starts none."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # a quote without its end
-        return ""
-    for index, word in enumerate(words):
-        if Path(word).name == "run-role":
-            role, *names = words[index + 1 :] or [""]
-            table = "strategies" if names else "strategy"
-            return ".".join((table, *names)) if role == "strategy" else ""
-    return ""
 
 
 def derive_configuration(original: str, etc: Path) -> str:
@@ -113,6 +80,14 @@ def derive_configuration(original: str, etc: Path) -> str:
     return (
         f"; Written by main.py at each start, from {etc}/supervisord.conf: change that one.\n{text}"
     )
+
+
+def without_programs(configuration: str, programs: Collection[str]) -> str:
+    """Leave out the sections of these programs, each up to the next section."""
+    for program in programs:
+        section = rf"^\[program:{re.escape(program)}\](?:.*\n?)(?:(?!\[)(?:.+\n?|\n))*"
+        configuration = re.sub(section, "", configuration, flags=re.MULTILINE)
+    return configuration
 
 
 def check_that_no_stack_runs(var_dir: Path) -> None:

@@ -21,10 +21,10 @@ from lib.stack import (
     check_that_no_stack_runs,
     derive_configuration,
     prepare_var_dir,
-    strategies_started,
     wait_until_segments_are_gone,
     wake_supervisord,
     why_it_ended,
+    without_programs,
 )
 
 ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
@@ -63,28 +63,17 @@ def test_all_roles_are_run_alike():
         assert parser[f"program:{role}"]["command"] == f'"%(here)s/run-role" {role}'
 
 
-@pytest.mark.parametrize(
-    ("command", "table"),
-    [
-        ('"%(here)s/run-role" strategy', "strategy"),
-        ('"%(here)s/run-role" strategy second ; mine', "strategies.second"),
-        ('taskset -c 1 "/my project/etc/run-role" strategy a.third', "strategies.a.third"),
-        ("run-role strategy 'no end", None),
-        ("run-role gateway", None),
-        ("run-role", None),
-        ("cat strategy", None),
-    ],
-)
-def test_the_strategies_that_programs_start_are_known(tmp_path, command, table):
-    path = tmp_path / "supervisord.conf"
-    path.write_text(f"[program:x]\ncommand={command}\n;[program:y]\n;command=run-role strategy b\n")
-    assert strategies_started(path) == ({table} if table else set())
+def test_the_last_program_is_left_out_with_all_its_lines():
+    text = "[a]\nb=1\n[program:x.y]\ncommand=z\n\n; a comment\nlast=1"
+    assert without_programs(text, ["x.y"]) == without_programs(text + "\n", ["x.y"]) == "[a]\nb=1\n"
+    assert without_programs(text, ["xzy", "x"]) == text
 
 
-def test_a_configuration_that_cannot_be_read_starts_no_strategy(tmp_path):
-    (tmp_path / "bad.conf").write_bytes(b"\xff")
-    assert strategies_started(tmp_path / "bad.conf") == strategies_started(tmp_path / "no") == set()
-    assert strategies_started(ETC / "supervisord.conf") == {"strategy"}
+def test_a_program_that_is_left_out_is_gone_and_the_others_are_as_they_were(var_dir):
+    whole = parsed(prepare_var_dir(var_dir).read_text())
+    less = parsed(prepare_var_dir(var_dir, left_out=["strategy", "none"]).read_text())
+    assert set(whole.sections()) - set(less.sections()) == {"program:strategy"}
+    assert all(dict(less[section]) == dict(whole[section]) for section in less.sections())
 
 
 def test_a_derived_configuration_keeps_everything_in_its_own_directory(var_dir):

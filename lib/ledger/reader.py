@@ -133,12 +133,12 @@ class Snapshot:
         """What each of these clients has done, by client_id. Looks at each of their orders."""
         among = f"client_id IN ({', '.join('?' * len(client_ids))})"
         rows = self._connection.execute(
-            "SELECT client_id, filled, orders - filled, coalesce(held, 0), coalesce(realised, 0.0)"
-            "FROM (SELECT client_id, count(*) AS orders, count(trade_id) AS filled"
-            f"     FROM orders WHERE {among} GROUP BY client_id)"
-            "LEFT JOIN (SELECT client_id, sum(position <> 0) AS held,"
-            "                  sum(realised_profit + 0.0) AS realised"
-            f"          FROM positions WHERE {among} GROUP BY client_id) USING (client_id)",
+            "SELECT client_id, filled, orders - filled, coalesce(held, 0), coalesce(realised, 0.0) "
+            "FROM (SELECT client_id, count(*) AS orders, count(trade_id) AS filled "
+            f"FROM orders WHERE {among} GROUP BY client_id) "
+            "LEFT JOIN (SELECT client_id, sum(position <> 0) AS held, "
+            "sum(realised_profit + 0.0) AS realised "
+            f"FROM positions WHERE {among} GROUP BY client_id) USING (client_id)",
             [*client_ids, *client_ids],
         )
         done = {client_id: ClientTotal(*total) for client_id, *total in rows}

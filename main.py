@@ -39,7 +39,8 @@ from lib.stack import (
     wake_supervisord,
     why_it_ended,
 )
-from lib.story import NOTICE, Line, Story
+from lib.stack_strategies import StackStrategies, stack_strategies, strategy_programs
+from lib.story import NOTICE, WARNING, Line, Story
 
 LOOK_S: Final = 0.1
 """How often the logs are looked at."""
@@ -53,18 +54,21 @@ def main() -> int:
     arguments = _parse_command_line()
     try:
         settings = _load_settings(arguments.config, arguments.var_dir)
+        strategies = stack_strategies(settings, strategy_programs())
+        for table, strategy in strategies.run.items():
+            load_signal_class(strategy.signal_class, f"{table}.class")
         check_paths(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
         check_ports(settings)
         check_price_book(settings)
-        configuration = prepare_var_dir(settings.var_dir)
+        configuration = prepare_var_dir(settings.var_dir, left_out=strategies.unknown)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS
     except CannotStartError as error:
         print(f"main.py: {error}", file=sys.stderr)
         return 1
-    return _run(settings, configuration, arguments.duration)
+    return _run(settings, strategies, configuration, arguments.duration)
 
 
 def _parse_command_line() -> argparse.Namespace:
@@ -118,7 +122,6 @@ def _load_settings(config: Path | None, var_dir: Path | None) -> Settings:
     if var_dir is not None:
         os.environ["TRADING_VAR_DIR"] = str(var_dir)
     settings = load_settings()
-    load_signal_class(settings.strategy.signal_class)
     os.environ["TRADING_VAR_DIR"] = str(settings.var_dir)
     return settings
 
@@ -145,13 +148,16 @@ class _Stop:
         return self._requested or time.monotonic() >= self._end_s
 
 
-def _run(settings: Settings, configuration: Path, duration_s: float) -> int:
+def _run(
+    settings: Settings, strategies: StackStrategies, configuration: Path, duration_s: float
+) -> int:
     stop = _Stop(duration_s)
     screen = Screen(1, stop.is_requested)
     story = Story(settings.var_dir)
     with tempfile.TemporaryFile() as errors:
         supervisord = start_supervisord(configuration, errors)
-        screen.show([_introduction(settings)])
+        screen.show([_introduction(settings, strategies.names)])
+        screen.show(Line("main.py", text, WARNING) for text in strategies.warnings())
         _tell_until_stop(supervisord, settings.var_dir, story, screen, stop)
         asked = stop.is_requested()
         stop.request()
@@ -168,7 +174,7 @@ def _run(settings: Settings, configuration: Path, duration_s: float) -> int:
     return 0
 
 
-def _introduction(settings: Settings) -> Line:
+def _introduction(settings: Settings, strategies: list[str]) -> Line:
     gateway, order_manager = settings.gateway, settings.order_manager
     dashboard = settings.dashboard
     return Line(
@@ -176,7 +182,8 @@ def _introduction(settings: Settings) -> Line:
         f"prices on {gateway.host}:{gateway.price_port}, "
         f"news on {gateway.host}:{gateway.news_port}, "
         f"orders on {order_manager.host}:{order_manager.port}; "
-        f"dashboard on http://{_in_address(dashboard.host)}:{dashboard.port}; "
+        + (f"strategies {', '.join(strategies)}; " if len(strategies) > 1 else "")
+        + f"dashboard on http://{_in_address(dashboard.host)}:{dashboard.port}; "
         f"logs in {settings.var_dir}/log; Ctrl-C stops everything",
         NOTICE,
     )

@@ -1,7 +1,7 @@
 """A private stack that is measured: the real daemons under supervisord, as a user runs them.
 
 Nothing in it is special. Several strategies are several programs in the configuration of its
-supervisord, each with a settings file of its own (README: A second strategy), and another rate is
+supervisord, each with a table in its settings (README: A second strategy), and another rate is
 another rate in the settings file and a restart of the gateway, which goes on with its tape.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from bench.errors import BenchError
 from bench.results import Usage
 from lib.clock import SECOND_NS
 from lib.decision_log import DecisionReader, decision_log_path
-from lib.private_stack import PrivateStack, PrivateStackError, start_private_stack, to_toml
+from lib.private_stack import PrivateStack, PrivateStackError, start_private_stack
 from lib.publication import TICK_WORD
 from lib.run import ProcessStat, process_stat
 from lib.settings import DEFAULT_FILE, Settings, load_settings
@@ -109,13 +109,10 @@ class MeasuredStack:
 
     def add_strategies(self) -> None:
         """Start all strategies but the first, which every stack has."""
-        files = {}
-        for name in self.client_ids[1:]:
-            files[name] = self._stack.directory / f"{name}.toml"
-            strategy = replace(self.settings.strategy, client_id=name)
-            files[name].write_text(to_toml(replace(self.settings, strategy=strategy)))
-        if files:
-            self._stack.reconfigure(lambda text: with_strategies(text, files))
+        if names := self.client_ids[1:]:
+            further = {name: replace(self.settings.strategy, client_id=name) for name in names}
+            self._stack.write_settings(replace(self.settings, strategies=further))
+            self._stack.reconfigure(lambda text: with_strategies(text, names))
 
     @contextmanager
     def _told_as_bench_error(self, what: str) -> Iterator[None]:
@@ -159,12 +156,13 @@ def client_ids(settings: Settings, strategies: int) -> list[str]:
     return [first, *(f"{first}-{number}" for number in range(2, strategies + 1))]
 
 
-def with_strategies(configuration: str, files: Mapping[str, Path]) -> str:
-    """Return supervisord's configuration with more strategies: by name, the settings of each."""
+def with_strategies(configuration: str, names: Iterable[str]) -> str:
+    """Return supervisord's configuration with more strategies, those of these names."""
     [section] = re.findall(r"^\[program:strategy\]\n(?:[^\[;\n].*\n)+", configuration, re.MULTILINE)
-    for name, file in files.items():
-        options = section.partition("\n")[2]
-        configuration += f'\n[program:{name}]\nenvironment=TRADING_CONFIG="{file}"\n{options}'
+    options = section.partition("\n")[2]
+    for name in names:
+        named = re.sub(r"^(command=.*)", rf"\1 {name}", options, flags=re.MULTILINE)
+        configuration += f"\n[program:{name}]\n{named}"
     return configuration
 
 

@@ -25,7 +25,7 @@ from lib.framing import MessageTooLongError
 from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
 from lib.logs import BoundedWriter
-from lib.order_desk import OrderDesk, Outcome, Receipt, Session
+from lib.order_desk import CONTESTED, OrderDesk, Outcome, Receipt, Session
 from lib.own_price_book import OwnPriceBook
 from lib.risk import HALT_FILE, Risk
 from lib.role import run_role
@@ -45,6 +45,8 @@ SWEEP_NS: Final = SECOND_NS // 4
 """How often to look for connections that take too long to say goodbye."""
 LINES_A_WRITE: Final = 64
 """Confirmations that are printed with one system call."""
+WARNINGS: Final = frozenset({"order_rejected", CONTESTED})
+"""Of the desk's events."""
 
 
 class OrderManager:
@@ -153,7 +155,7 @@ class OrderManager:
         for begin in range(0, len(lines), LINES_A_WRITE):
             self._out.write("".join(lines[begin : begin + LINES_A_WRITE]).encode())
         for event, facts in outcome.events:
-            if event == "order_rejected":
+            if event in WARNINGS:
                 self._log.warning(event, **facts)
             else:
                 self._log.info(event, **facts)

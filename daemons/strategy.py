@@ -4,6 +4,9 @@ What it decides is `lib.trader`'s and the signal's business; that each tick is e
 `lib.evaluation`'s, and that each order is answered `lib.order_entry`'s. Here is what surrounds
 that: the price book is found, waited for and let go, and the two connections are made.
 
+`strategy NAME` is the strategy of `[strategies.NAME]`; there may be any number beside each other,
+each with a client_id, and so positions and files, of its own.
+
 A restarted strategy refills its windows from the ring and evaluates from the first tick after it
 attached; the ticks of its absence are reported by number and never traded.
 """
@@ -29,6 +32,7 @@ from lib.role import run_role
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
 from lib.signals import load_signal_class
+from lib.strategy_lock import lock_client_id
 from lib.stream_client import StreamClient
 from lib.stream_feed import StreamFeed
 from lib.tally import Tally
@@ -42,8 +46,11 @@ class Strategy:
         self._loop = loop
         self._log = structlog.get_logger()
         self._book_name = settings.price_book.name
+        # First, so that a strategy that loses the race never touches the other one's files.
+        self._lock_fd = lock_client_id(settings.var_dir, settings.strategy.client_id)
         client = OrderClient(settings.strategy.client_id)
-        signal_class = load_signal_class(settings.strategy.signal_class)
+        key = f"{settings.strategy_key}.class"
+        signal_class = load_signal_class(settings.strategy.signal_class, key)
         trader = Trader(settings.symbols, settings.strategy, signal_class, client)
         manager, gateway = settings.order_manager, settings.gateway
         self._orders = OrderEntry(

@@ -17,6 +17,7 @@ from msgspec import Raw
 from lib.framing import MAX_MESSAGE_BYTES, MESSAGE_DELIMITER, FrameBuffer, split
 from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
+from lib.logon_contest import LogonContests
 from lib.order_messages import (
     ANONYMOUS,
     REPLACED,
@@ -36,6 +37,9 @@ from lib.risk import Risk
 MAX_ORDER_EVENTS: Final = 100
 """Of one commit. An event costs as much as booking an order, so of more orders there is one event
 that counts them."""
+
+CONTESTED: Final = "client_id_contested"
+"""The event that says that two clients of one client_id replace each other."""
 
 _CONTENT: Final = ("symbol", "side", "quantity", "price")
 """What must be the same for an order to be the same order."""
@@ -100,6 +104,7 @@ class OrderDesk:
     def __init__(self, ledger: Ledger, risk: Risk) -> None:
         self._ledger = ledger
         self._risk = risk
+        self._contests = LogonContests()
         self._sessions: dict[str, Session] = {}  # by client_id
         self._answers: list[_Answer] = []
         self._outcome = Outcome()
@@ -113,7 +118,7 @@ class OrderDesk:
             try:
                 message = decode_from_client(frame)
                 if isinstance(message, Logon):
-                    self._log_on(session, message)
+                    self._log_on(session, message, receipt)
                 else:
                     order_id = message.order_id
                     self._take_order(session, message, receipt)
@@ -176,7 +181,7 @@ class OrderDesk:
     def _is_replaced(self, session: Session) -> bool:
         return not session.silent and self._sessions.get(session.client_id or "") is not session
 
-    def _log_on(self, session: Session, logon: Logon) -> None:
+    def _log_on(self, session: Session, logon: Logon, receipt: Receipt) -> None:
         client_id = logon.client_id
         if client_id.startswith(ANONYMOUS):
             raise MessageError(f"a client_id must not begin with {ANONYMOUS}")
@@ -192,6 +197,8 @@ class OrderDesk:
         earlier = self._sessions.get(client_id)
         if earlier is not None and earlier is not session:
             self._outcome.replaced.append((earlier, encode(ErrorMessage(reason=REPLACED))))
+            if self._contests.replaced(client_id, receipt.now_ns):
+                self._outcome.events.append(_contest(client_id, earlier, session))
         self._sessions[client_id] = session
         session.client_id = client_id
         self._answer(session, ack)
@@ -261,6 +268,15 @@ class OrderDesk:
         is_new: bool = False,
     ) -> None:
         self._answers.append(_Answer(session, message, is_new))
+
+
+def _contest(client_id: str, earlier: Session, later: Session) -> tuple[str, dict[str, Any]]:
+    reason = (
+        f"two clients log on as {client_id} and replace each other, again and again: give one of "
+        "them another client_id, or stop it"
+    )
+    peers = [earlier.peer, later.peer]
+    return CONTESTED, {"client_id": client_id, "peers": peers, "reason": reason}
 
 
 def _tell(outcome: Outcome, answers: list[_Answer]) -> None:

@@ -166,6 +166,8 @@ def private_settings(settings: Settings, directory: Path, book_prefix: str) -> S
 def to_toml(settings: Settings) -> str:
     """Write settings as a settings file. JSON's strings, numbers and lists are TOML's too."""
     tables = msgspec.to_builtins(settings, enc_hook=str)
+    for name, keys in tables.pop("strategies").items():
+        tables[f"strategies.{json.dumps(name)}"] = keys
     sections = {key: value for key, value in tables.items() if isinstance(value, dict)}
     top = {key: value for key, value in tables.items() if key not in sections}
     lines = []

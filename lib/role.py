@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Final, NoReturn, Protocol
@@ -24,6 +25,8 @@ from lib.run import end_with_parent
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 
 EXIT_CANNOT_START: Final = 1
+STRATEGY: Final = "strategy"
+"""The one role that there may be several of in a stack: its argument says which one this is."""
 
 
 class Role(Protocol):
@@ -39,14 +42,18 @@ class Role(Protocol):
 def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn:
     """Run a role until SIGTERM, SIGINT or the death of its supervisord; end the process.
 
-    Exit codes: 0 after a clean end, 78 for impossible settings, 1 for anything else.
+    `strategy NAME` is the strategy of `[strategies.NAME]`, and `role` in its log is
+    "strategy:NAME". No other role takes an argument.
+
+    Exit codes: 0 after a clean end, 78 for impossible settings or arguments, 1 for anything else.
     """
-    writer = configure_logging(name)
+    arguments = sys.argv[1:]
+    writer = configure_logging(":".join((name, *arguments)))
     log = structlog.get_logger()
     code = 0
     try:
         end_with_parent()
-        settings = load_settings()
+        settings = load_settings(strategy=_strategy_name(name, arguments))
         _allow_many_descriptors()
         loop = EventLoop()
         loop.stop_on_signals()
@@ -72,6 +79,16 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
         code = EXIT_CANNOT_START
     writer.flush_at_end()
     sys.exit(code)
+
+
+def _strategy_name(role: str, arguments: list[str]) -> str | None:
+    """Return the NAME of `strategy NAME`, None without one. Raises SettingsError."""
+    most, takes = 0, "no argument; only a strategy has a name"
+    if role == STRATEGY:
+        most, takes = 1, "one argument at most, the NAME of [strategies.NAME]"
+    if len(arguments) > most:
+        raise SettingsError("command line", f"{role} takes {takes}, got {shlex.join(arguments)}")
+    return arguments[0] if arguments else None
 
 
 def _beat(settings: Settings, loop: EventLoop) -> None:

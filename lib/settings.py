@@ -51,6 +51,8 @@ MAX_RING_CAPACITY: Final = 2**26
 MAX_WINDOW_PRICE: Final = 1_000_000
 """The price up to which a window's sum is promised to fit a 63-bit word, which vectorised signals
 sum in. (A signal that meets higher prices sums in Python's integers.)"""
+MAX_STRATEGIES: Final = 100
+"""Tables of [strategies]."""
 MAX_LONG_WINDOW: Final = (2**63 - 1) // (MAX_WINDOW_PRICE * PRICE_SCALE)
 """92,233 ticks: that many prices of MAX_WINDOW_PRICE, in fixed point, still fit."""
 
@@ -230,14 +232,33 @@ class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     price_book: PriceBookSettings = PriceBookSettings()
     strategy: StrategySettings = StrategySettings()
+    strategies: dict[str, StrategySettings] = msgspec.field(default_factory=dict)
+    """[strategies.NAME], each whole: what it leaves out is as in [strategy]."""
     order_manager: OrderManagerSettings = OrderManagerSettings()
     risk: RiskSettings = RiskSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     dashboard: DashboardSettings = DashboardSettings()
 
+    @property
+    def strategy_key(self) -> str:
+        """The table in which `strategy` stands: "strategy", or "strategies.NAME"."""
+        names = (name for name, one in self.strategies.items() if one is self.strategy)
+        return next((f"strategies.{name}" for name in names), "strategy")
 
-def load_settings(path: Path | None = None) -> Settings:
+    def all_strategies(self) -> dict[str, StrategySettings]:
+        """Return the settings of every strategy by the table they stand in, [strategy] first.
+
+        Only of settings that were loaded without a `strategy`: others have lost [strategy].
+        """
+        further = {f"strategies.{name}": one for name, one in self.strategies.items()}
+        return {"strategy": self.strategy, **further}
+
+
+def load_settings(path: Path | None = None, *, strategy: str | None = None) -> Settings:
     """Read and check the settings.
+
+    With `strategy` they are those of the strategy of that name: `[strategies.NAME]` stands in the
+    place of `[strategy]`.
 
     The file is `path`, else what the environment variable TRADING_CONFIG names (set but empty
     counts as unset), else `etc/trading.toml`. TRADING_VAR_DIR, which `main.py --var-dir` sets,
@@ -248,13 +269,47 @@ def load_settings(path: Path | None = None) -> Settings:
     if path is None:
         path = Path(os.environ.get("TRADING_CONFIG") or DEFAULT_FILE)
     place = _display_name(path)
-    settings: Settings = _table(place, "", _read_toml(path, place), Settings)
+    tables = _read_toml(path, place)
+    further = tables.pop("strategies", {})
+    settings: Settings = _table(place, "", tables, Settings)
+    further = _further_strategies(place, further, tables.get("strategy", {}))
+    settings = msgspec.structs.replace(settings, strategies=further)
     for key, problem in _impossibilities(settings):
         raise SettingsError(place, f"{key}: {problem}")
     if "TRADING_VAR_DIR" in os.environ:
         var_dir = _value("environment", "TRADING_VAR_DIR", os.environ["TRADING_VAR_DIR"], Directory)
         settings = msgspec.structs.replace(settings, var_dir=var_dir)
-    return settings
+    return settings if strategy is None else _with_strategy(place, settings, strategy)
+
+
+def _further_strategies(place: str, tables: Any, base: Any) -> dict[str, StrategySettings]:
+    """Lay each table of [strategies] over `base`, which is [strategy]'s and has been checked."""
+    example = "[strategies] has a table for each further strategy, such as [strategies.second]"
+    if not isinstance(tables, Mapping):
+        raise SettingsError(place, f"strategies: {example}, got {_shown(tables)}")
+    if len(tables) > MAX_STRATEGIES:
+        raise SettingsError(place, f"strategies: at most {MAX_STRATEGIES}, got {len(tables)}")
+    further = {}
+    for name, table in tables.items():
+        _value(place, "strategies (the name of a table)", name, ClientId)
+        key = f"strategies.{name}"
+        if not isinstance(table, Mapping):
+            raise SettingsError(place, f"{key}: {example}, got {_shown(table)}")
+        whole = {**base, "client_id": name, **table}
+        further[name] = _table(place, f"{key}.", whole, StrategySettings)
+    return further
+
+
+def _with_strategy(place: str, settings: Settings, name: str) -> Settings:
+    """Put the strategy of that name in the place of [strategy]'s."""
+    known = list(settings.strategies)
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ";"
+        there_are = f"Known here: {', '.join(known)}" if known else "add a table [strategies.NAME]"
+        problem = f"there is none called {_shown(name)}{hint} {there_are}"
+        raise SettingsError(place, f"strategies: {problem}")
+    return msgspec.structs.replace(settings, strategy=settings.strategies[name])
 
 
 def _display_name(path: Path) -> str:
@@ -346,35 +401,43 @@ def _shown(value: Any) -> str:
 def _impossibilities(settings: Settings) -> Iterator[tuple[str, str]]:
     """Tell (key, problem) of what the types cannot say, most of it about keys together."""
     yield from _symbol_problems(settings)
-    gateway, strategy = settings.gateway, settings.strategy
+    gateway = settings.gateway
     if 0 < gateway.rate < MIN_RATE:
         yield "gateway.rate", f"must be 0 or at least {MIN_RATE:f}, got {gateway.rate}"
     if gateway.source == "csv" and gateway.csv_path is None:
         yield "gateway.csv_path", 'must name a file because source is "csv", got ""'
+    for table, strategy in settings.all_strategies().items():
+        yield from _strategy_problems(settings, strategy, table)
+    yield from _address_problems(settings)
+
+
+def _strategy_problems(
+    settings: Settings, strategy: StrategySettings, table: str
+) -> Iterator[tuple[str, str]]:
+    """Check the settings of one strategy, which stand in `table`."""
     if strategy.short_window >= strategy.long_window:
         yield (
-            "strategy.short_window",
+            f"{table}.short_window",
             f"must be smaller than long_window ({strategy.long_window}), "
             f"got {strategy.short_window}",
         )
     if strategy.bearish_threshold > strategy.bullish_threshold:
         yield (
-            "strategy.bearish_threshold",
+            f"{table}.bearish_threshold",
             f"must be at most bullish_threshold ({strategy.bullish_threshold}), "
             f"got {strategy.bearish_threshold}",
         )
     if not _is_signal_class(strategy.signal_class):
         wanted = _description(SignalClass)
-        yield "strategy.class", f"must be {wanted}, got {_shown(strategy.signal_class)}"
+        yield f"{table}.class", f"must be {wanted}, got {_shown(strategy.signal_class)}"
     # A restarted strategy refills the windows of all symbols from the ring.
     least = len(settings.symbols) * strategy.long_window
     if settings.price_book.ring_capacity < least:
         yield (
             "price_book.ring_capacity",
-            f"must be at least symbols x long_window ({least}), "
+            f"must be at least symbols x long_window of [{table}] ({least}), "
             f"got {settings.price_book.ring_capacity}",
         )
-    yield from _address_problems(settings)
 
 
 def _symbol_problems(settings: Settings) -> Iterator[tuple[str, str]]:

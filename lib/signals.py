@@ -154,19 +154,18 @@ def takes_batches(signal_class: type[Signal]) -> bool:
     return home("on_batch") is not None and home("on_batch") is home("on_tick")
 
 
-def load_signal_class(name: str) -> type[Signal]:
-    """The class that `[strategy] class` names as "module:Name".
+def load_signal_class(name: str, key: str = "strategy.class") -> type[Signal]:
+    """The class that a strategy's settings name as "module:Name".
 
-    Raises SettingsError if there is no such module or class, or if it has no `on_tick`.
+    Raises SettingsError, which names `key`, if there is no such module or class, or if it has no
+    `on_tick`.
     """
     module_name, _, class_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
         signal_class: Any = getattr(module, class_name)
     except (Exception, SystemExit) as error:  # a user's module may fail in any way
-        raise SettingsError(
-            "strategy.class", f"cannot load {name}: {type(error).__name__}: {error}"
-        ) from None
+        raise SettingsError(key, f"cannot load {name}: {type(error).__name__}: {error}") from None
     if not isinstance(signal_class, type) or not callable(getattr(signal_class, "on_tick", None)):
-        raise SettingsError("strategy.class", f"{name} must be a class with an on_tick method")
+        raise SettingsError(key, f"{name} must be a class with an on_tick method")
     return signal_class

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Final
 
@@ -50,17 +51,18 @@ def check_paths(var_dir: Path) -> None:
         )
 
 
-def prepare_var_dir(var_dir: Path) -> Path:
+def prepare_var_dir(var_dir: Path, left_out: Collection[str] = ()) -> Path:
     """Make the var directory and the configuration in it; return the configuration's path.
 
-    Raises CannotStartError.
+    `left_out` are programs that this stack does not have. Raises CannotStartError.
     """
     etc = PROJECT_ROOT / "etc"
     configuration = var_dir / "supervisord.conf"
     try:
         (var_dir / "log").mkdir(parents=True, exist_ok=True)
         original = (etc / "supervisord.conf").read_text(encoding="utf-8")
-        configuration.write_text(derive_configuration(original, etc), encoding="utf-8")
+        derived = without_programs(derive_configuration(original, etc), left_out)
+        configuration.write_text(derived, encoding="utf-8")
     except OSError as error:
         raise CannotStartError(
             f"cannot prepare the var directory: {error.filename}: {error.strerror}"
@@ -79,6 +81,14 @@ def derive_configuration(original: str, etc: Path) -> str:
     return (
         f"; Written by main.py at each start, from {etc}/supervisord.conf: change that one.\n{text}"
     )
+
+
+def without_programs(configuration: str, programs: Collection[str]) -> str:
+    """Leave out the sections of these programs, each up to the next section."""
+    for program in programs:
+        section = rf"^\[program:{re.escape(program)}\](?:.*\n?)(?:(?!\[)(?:.+\n?|\n))*"
+        configuration = re.sub(section, "", configuration, flags=re.MULTILINE)
+    return configuration
 
 
 def check_that_no_stack_runs(var_dir: Path) -> None:

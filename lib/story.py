@@ -48,11 +48,11 @@ _SUPERVISOR_LINE: Final = re.compile(r"\S+ \S+ (?P<level>[A-Z]{4}) (?P<message>.
 _SUPERVISOR_MESSAGES: Final = tuple(
     (re.compile(pattern), text, level)
     for pattern, text, level in (
-        (r"spawned: '(?P<role>\w+)' with pid (?P<detail>\d+)", "spawned pid={}", NOTICE),
-        (r"stopped: (?P<role>\w+) \((?P<detail>.*)\)", "ended as told ({})", NOTICE),
-        (r"exited: (?P<role>\w+) \((?P<detail>.*)\)", "ended by itself ({})", WARNING),
-        (r"killing '(?P<role>\w+)' \(\d+\) with (?P<detail>\w+)", "gets {}", WARNING),
-        (r"gave up: (?P<role>\w+) entered (?P<detail>.*)", "given up: {}", ERROR),
+        (r"spawned: '(?P<role>\S+)' with pid (?P<detail>\d+)", "spawned pid={}", NOTICE),
+        (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", "ended as told ({})", NOTICE),
+        (r"exited: (?P<role>\S+) \((?P<detail>.*)\)", "ended by itself ({})", WARNING),
+        (r"killing '(?P<role>\S+)' \(\d+\) with (?P<detail>\w+)", "gets {}", WARNING),
+        (r"gave up: (?P<role>\S+) entered (?P<detail>.*)", "given up: {}", ERROR),
         (r"(?P<role>spawnerr): (?P<detail>.*)", "{}", ERROR),
     )
 )

@@ -23,10 +23,18 @@ ROLES = ("gateway", "orderbook", "strategy", "order_manager", "watchdog", "dashb
 class PrivateStack:
     """Settings, var directory, ports and segment name that nobody else has.
 
-    `sections` are keys by section, "" for the top: `{"gateway": {"rate": 500.0}}`.
+    `sections` are keys by section, "" for the top: `{"gateway": {"rate": 500.0}}`, and
+    `{"strategies.second": {"short_window": 5}}` for a further strategy. `project` may be a copy
+    with another configuration of supervisord.
     """
 
-    def __init__(self, sections: dict[str, dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        sections: dict[str, dict[str, Any]] | None = None,
+        *,
+        project: Path = PROJECT_ROOT,
+    ) -> None:
+        self.project = project
         # A socket's path may have about 100 characters; pytest's tmp_path can be longer.
         self.directory = Path(tempfile.mkdtemp(prefix="tw-"))
         self.var_dir = self.directory / "var"
@@ -63,14 +71,14 @@ class PrivateStack:
             **os.environ,
             "TRADING_CONFIG": str(self.config),
             "TRADING_VAR_DIR": str(self.var_dir),
-            "PYTHONPATH": str(PROJECT_ROOT),
+            "PYTHONPATH": str(self.project),
         }
 
     def start(self, *, wait: bool = True) -> subprocess.Popen[bytes]:
         """Start `main.py`; wait until every role has started."""
         self._main = subprocess.Popen(
             [sys.executable, "main.py", "--config", self.config, "--var-dir", self.var_dir],
-            cwd=PROJECT_ROOT,
+            cwd=self.project,
             stdout=(self.directory / "main.out").open("ab"),
             stderr=subprocess.STDOUT,
         )

@@ -154,6 +154,7 @@ function show() {
   showRoles();
   showSummary();
   showFigures();
+  showStrategies();
   showPrices();
   showNews();
   showOrders();
@@ -207,6 +208,20 @@ function showFigures() {
   $("p50").textContent = microseconds(view.latency.p50_us);
   $("p99").textContent = microseconds(view.latency.p99_us);
   $("p999").textContent = microseconds(view.latency.p999_us);
+}
+
+function showStrategies() {
+  const strategies = view.strategies;
+  fill($("strategy-rows"), strategies.map((one) => [
+    [one.name], [one.client_id], [number(one.filled, 0)], [number(one.rejected, 0)],
+    [number(one.held, 0)], money(one.realised), [microseconds(one.p50_us)],
+    [microseconds(one.p99_us)], [one.signal_class],
+  ]));
+  const whose = $("whose-signals");
+  whose.hidden = strategies.length < 2;
+  setText("whose-signals", `Above, the times to decision are those of ${strategies[0].name}, ` +
+    "and so are below the signals, the averages and the thresholds of the sentiment. " +
+    "Profit, positions and orders are those of all clients.");
 }
 
 function showPrices() {
@@ -315,7 +330,7 @@ function drawCourse() {
   const trades = (side, symbol, shade) => {
     const of = course.trades.filter((trade) => trade.side === side);
     return { x: of.map((trade) => when(trade.at)), y: of.map((trade) => trade.price), name: side.toLowerCase(),
-      mode: "markers", marker: { symbol, size: 10, color: colour(shade), line: { color: colour("text"), width: 1 } } };
+      text: of.map((trade) => trade.client_id), mode: "markers", marker: { symbol, size: 10, color: colour(shade), line: { color: colour("text"), width: 1 } } };
   };
   Plotly.react("chart", [
     line("price", course.price, "text", "solid"), line("short mean", course.short_mean, "accent", "dot"),

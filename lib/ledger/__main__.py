@@ -27,7 +27,7 @@ from lib.ledger.reader import Snapshot, read_ledger
 from lib.ledger.rows import BookedOrder, BookedPosition
 from lib.ledger.schema import LedgerError
 from lib.ledger.tables import order_lines, position_lines
-from lib.ledger.told import LOG, Told, read_told
+from lib.ledger.told import Told, read_told
 from lib.prices import decimal_text
 from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
 from lib.text import printable
@@ -87,7 +87,7 @@ def _parse_command_line() -> argparse.Namespace:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="compare the ledger with itself and with the fills in the strategy's logs; "
+        help="compare the ledger with itself and with the fills in the strategies' logs; "
         "exit with 1 if something differs",
     )
     return parser.parse_args()
@@ -184,7 +184,9 @@ def _verdict(snapshot: Snapshot, told: Told) -> Verdict:
             f"{earlier:,} fills were told before this ledger was created: left out"
         )
     if told.unreadable_lines:
-        verdict.notes.append(f"{told.unreadable_lines:,} lines of {LOG} are no events: skipped")
+        verdict.notes.append(
+            f"{told.unreadable_lines:,} lines of the strategies' logs are no events: skipped"
+        )
     return verdict
 
 

@@ -9,7 +9,7 @@ briefly, and wait for nothing meanwhile.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -67,6 +67,16 @@ class Total(NamedTuple):
     realised: float
 
 
+class ClientTotal(NamedTuple):
+    """What a client has done. Money in dollars."""
+
+    filled: int = 0
+    rejected: int = 0
+    held: int = 0
+    """Symbols in which it has a position."""
+    realised: float = 0.0
+
+
 class Snapshot:
     """A ledger at one moment. Made by `read_ledger`, which tells the errors."""
 
@@ -118,6 +128,21 @@ class Snapshot:
             "SELECT count(*), count(trade_id) FROM orders"
         ).fetchone()
         return filled, orders - filled
+
+    def of_clients(self, client_ids: Collection[str]) -> dict[str, ClientTotal]:
+        """What each of these clients has done, by client_id. Looks at each of their orders."""
+        among = f"client_id IN ({', '.join('?' * len(client_ids))})"
+        rows = self._connection.execute(
+            "SELECT client_id, filled, orders - filled, coalesce(held, 0), coalesce(realised, 0.0) "
+            "FROM (SELECT client_id, count(*) AS orders, count(trade_id) AS filled "
+            f"FROM orders WHERE {among} GROUP BY client_id) "
+            "LEFT JOIN (SELECT client_id, sum(position <> 0) AS held, "
+            "sum(realised_profit + 0.0) AS realised "
+            f"FROM positions WHERE {among} GROUP BY client_id) USING (client_id)",
+            [*client_ids, *client_ids],
+        )
+        done = {client_id: ClientTotal(*total) for client_id, *total in rows}
+        return {client_id: done.get(client_id, ClientTotal()) for client_id in client_ids}
 
     def damages(self) -> list[str]:
         """What is wrong with the file, its pages and indices, as SQLite says it."""

@@ -1,4 +1,4 @@
-"""Which fills a strategy was told, from what is still there of its logs.
+"""Which fills the strategies were told, from what is still there of its logs.
 
 The logs grow and are rotated while they are read. Read them before the ledger: a fill is in the
 ledger before anybody is told of it, so one that is in the logs by then has to be there.
@@ -7,7 +7,9 @@ ledger before anybody is told of it, so one that is in the logs by then has to b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
@@ -16,14 +18,19 @@ import msgspec
 from lib.ledger.check import ToldFill
 from lib.order_messages import Side
 
-LOG: Final = "strategy.jsonl"
-"""Its older parts are strategy.jsonl.1 (the latest of them) and on."""
+EXTENSION: Final = ".jsonl"
+STRATEGY: Final = "strategy"
+"""What begins the role in a strategy's log; ":NAME" follows where it is a further one. And the
+program of the first one."""
+ROLE_LINES: Final = 10
+"""In the first lines of a log its role is looked for: one may be cut off, or a traceback."""
 MAX_LINE_BYTES: Final = 64 * 1024
 """No event is longer; what is longer is skipped."""
 
 
 class _Event(msgspec.Struct):
     event: str
+    role: str = ""
 
 
 class _OrderFilled(msgspec.Struct):
@@ -36,6 +43,7 @@ class _OrderFilled(msgspec.Struct):
     position: int
 
 
+_NO_EVENT: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _event = msgspec.json.Decoder(_Event)
 _order_filled = msgspec.json.Decoder(_OrderFilled)
 
@@ -50,9 +58,9 @@ class Told(msgspec.Struct):
 
 
 def read_told(log_dir: Path) -> Told:
-    """Read all of the strategy's logs in `log_dir`. Raises OSError."""
+    """Read all logs of strategies in `log_dir`. Raises OSError."""
     told = Told()
-    for path in _parts(log_dir):
+    for path in _parts_of_all(log_dir):
         try:
             file = path.open("rb")
         except FileNotFoundError:  # none was written yet, or a rotation is under way
@@ -63,10 +71,35 @@ def read_told(log_dir: Path) -> Told:
     return told
 
 
-def _parts(log_dir: Path) -> list[Path]:
-    """The files, the latest first: a part that is moved on meanwhile is read twice, not missed."""
-    older = [path for path in log_dir.glob(f"{LOG}.*") if path.suffix[1:].isdecimal()]
-    return [log_dir / LOG, *sorted(older, key=lambda path: int(path.suffix[1:]))]
+def _parts_of_all(log_dir: Path) -> Iterator[Path]:
+    """The files of all strategies' logs."""
+    # A log of which there are only older parts is being rotated.
+    logs = {
+        log_dir / (path.name.partition(EXTENSION)[0] + EXTENSION)
+        for path in log_dir.glob(f"*{EXTENSION}*")
+    }
+    for log in sorted(logs):
+        if log.stem == STRATEGY or _is_of_strategy(log):
+            yield from _parts(log)
+
+
+def _is_of_strategy(log: Path) -> bool:
+    """Whether a log is a strategy's: programs may have any name, but a role says what it is."""
+    for part in _parts(log):
+        with suppress(FileNotFoundError), part.open("rb") as file:
+            for line in islice(_lines(file), ROLE_LINES):
+                with suppress(*_NO_EVENT):
+                    return _event.decode(line).role.partition(":")[0] == STRATEGY
+    return False
+
+
+def _parts(log: Path) -> list[Path]:
+    """The files, the latest first: a part that is moved on meanwhile is read twice, not missed.
+
+    Older parts of strategy.jsonl are strategy.jsonl.1 (the latest of them) and on.
+    """
+    older = [path for path in log.parent.glob(f"{log.name}.*") if path.suffix[1:].isdecimal()]
+    return [log, *sorted(older, key=lambda path: int(path.suffix[1:]))]
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
@@ -83,7 +116,7 @@ def _read_line(line: bytes, told: Told) -> None:
         if _event.decode(line).event != "order_filled":
             return
         filled = _order_filled.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except _NO_EVENT:
         told.unreadable_lines += 1
         return
     fill = ToldFill(

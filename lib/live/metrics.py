@@ -1,8 +1,8 @@
 """The same facts for Prometheus: the text of /metrics, made when it is asked for.
 
 Names and units follow https://prometheus.io/docs/practices/naming/: base units, `_total` for
-counters. Counters begin with the dashboard, but for ticks and restarts, which begin with the price
-book and with supervisord.
+counters. Counters begin with the dashboard, but for ticks, restarts and the orders of a strategy,
+which begin with the price book, with supervisord and with the ledger.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class _Now(Collector):
     def collect(self) -> Iterator[Metric]:
         view = self._observer.view("")
         yield from _of_roles(view.roles)
+        yield from self._of_strategies()
         yield from self._of_ticks(view)
         yield from self._of_orders(view)
         yield GaugeMetricFamily(PAGES, "Pages of the dashboard that are open.", value=self._pages)
@@ -67,11 +68,14 @@ class _Now(Collector):
         yield _counter("log_events", text, ("program", "level"), counters.events.items())
         latency = HistogramMetricFamily(
             "tradewire_tick_to_decision_seconds",
-            "From the sending of a tick to the decision of the strategy.",
+            "From the sending of a tick to the decision of a strategy.",
+            labels=["strategy"],
         )
         bounds = [*(f"{bound / SECOND_NS:g}" for bound in HISTOGRAM_NS), "+Inf"]
-        counts = accumulate(observer.latencies.histogram)
-        latency.add_metric([], list(zip(bounds, counts, strict=True)), observer.latencies.sum_s)
+        for one in observer.strategies:
+            counts = accumulate(one.latencies.histogram)
+            buckets = list(zip(bounds, counts, strict=True))
+            latency.add_metric([one.name], buckets, one.latencies.sum_s)
         yield latency
         if view.news.sentiment is not None:
             sentiment = GaugeMetricFamily(
@@ -100,6 +104,32 @@ class _Now(Collector):
         halted = GaugeMetricFamily("tradewire_trading_halted", "1 while trading is halted.")
         halted.add_metric([], view.halted)
         yield halted
+
+    def _of_strategies(self) -> Iterator[Metric]:
+        orders: list[tuple[tuple[str, str], int]] = []
+        held = GaugeMetricFamily(
+            "tradewire_strategy_positions",
+            "Symbols in which a strategy has a position.",
+            labels=["strategy"],
+        )
+        realised = GaugeMetricFamily(
+            "tradewire_strategy_realised_profit_dollars",
+            "Profit of what a strategy has closed.",
+            labels=["strategy"],
+        )
+        clients = self._observer.account.clients if self._observer.account else {}
+        for one in self._observer.strategies:
+            total = clients.get(one.settings.client_id)
+            if total is None:
+                continue  # the ledger was not read yet
+            orders.append(((one.name, "filled"), total.filled))
+            orders.append(((one.name, "rejected"), total.rejected))
+            held.add_metric([one.name], total.held)
+            realised.add_metric([one.name], total.realised)
+        text = "Orders of a strategy that the ledger has, by status."
+        yield _counter("strategy_orders", text, ("strategy", "status"), orders)
+        yield held
+        yield realised
 
 
 def _of_roles(roles: list[RoleView]) -> Iterator[Metric]:

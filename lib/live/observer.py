@@ -16,18 +16,17 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from lib.clock import MICROSECOND_NS, SECOND_NS
-from lib.decision_log import DecisionReader, decision_log_path
-from lib.ledger.reader import Total, read_ledger
+from lib.clock import SECOND_NS
+from lib.ledger.reader import ClientTotal, Total, read_ledger
 from lib.ledger.schema import LedgerError
 from lib.live.counters import ORDER_MANAGER, Counters
 from lib.live.incidents import Incidents
-from lib.live.latencies import Latencies
 from lib.live.log_lines import LogLine, read_line
 from lib.live.news import NewsCourse
 from lib.live.orders import Orders
 from lib.live.prices import Prices
 from lib.live.roles import Restarts, Roles
+from lib.live.strategies import watched_strategies
 from lib.live.view import Course, LatencyView, PriceView, View
 from lib.own_price_book import OwnPriceBook
 from lib.risk import HALT_FILE
@@ -61,6 +60,8 @@ class Account(NamedTuple):
     rejected: int
     holdings: dict[str, Total]
     realised: float
+    clients: dict[str, ClientTotal]
+    """What each strategy has done, by client_id."""
 
 
 class Observer:
@@ -70,7 +71,8 @@ class Observer:
         self._settings = settings
         strategy = settings.strategy
         self.counters = Counters()
-        self.latencies = Latencies()
+        self.strategies = watched_strategies(settings)
+        """That of [strategy] first."""
         self.roles = Roles(settings.var_dir, supervisor)
         self.restarts = Restarts()
         self.orders = Orders()
@@ -82,7 +84,6 @@ class Observer:
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
         self._own_book = OwnPriceBook(settings.price_book.name, settings.symbols)
         self._reader: PriceBookReader | None = None
-        self._decisions: DecisionReader | None = None
         self._tape: str | None = None
         self._open_profit: float | None = None
         self._ticks_per_s = 0.0
@@ -121,6 +122,10 @@ class Observer:
             halted=(settings.var_dir / HALT_FILE).exists(),
             roles=self.roles.views(self.restarts, now_ns),
             incidents=self._incidents.latest(),
+            strategies=[
+                one.view(account and account.clients[one.settings.client_id], now_ns)
+                for one in self.strategies
+            ],
             prices=[self._price(one) for one in self._shown(course)],
             course=course,
             news=self._news.view(),
@@ -175,10 +180,10 @@ class Observer:
         book = self._own_book.book
         if book is None or self._reader is None:
             return
-        if self._decisions is None or self._decisions.tape != self._tape:
-            self._open_decisions()
         # In this order: what was decided is in the ring already.
-        decided = self._decisions.read() if self._decisions else None
+        decisions = [(one, one.read_decisions(self._tape)) for one in self.strategies]
+        has_decided = self.strategies[0].has_decided
+        self._tell("latency", "" if has_decided else "the first decision of the strategy")
         newest = book.reader().position
         if newest - self._reader.position > MAX_TICKS_A_LOOK:
             self._reader = book.reader(newest - MAX_TICKS_A_LOOK)
@@ -192,12 +197,14 @@ class Observer:
             if tape != self._tape:
                 self._tape = tape
                 self._prices.begin_tape()
-                self.latencies.forget_ticks()
-                decided = None
+                for strategy in self.strategies:
+                    strategy.latencies.forget_ticks()
+                decisions.clear()
                 ticks = ticks[ticks["epoch"] == ticks["epoch"][-1]]
             self._prices.take(ticks["symbol"], ticks["price"])
-        if decided is not None:
-            self.latencies.take(decided, ticks["sequence"], ticks["sent_ns"], now_ns)
+        for strategy, decided in decisions:
+            if decided is not None:
+                strategy.latencies.take(decided, ticks["sequence"], ticks["sent_ns"], now_ns)
         self._sample(newest, now_ns)
         self._tell("prices", "the first tick" if self._tape is None else "")
         if self._reader.retired and not len(ticks):
@@ -233,13 +240,6 @@ class Observer:
         self._own_book.let_go()
         self._ticks_per_s = 0.0
 
-    def _open_decisions(self) -> None:
-        path = decision_log_path(self._settings.var_dir, self._settings.strategy.client_id)
-        self._decisions = DecisionReader.open(path)
-        if self._decisions:
-            self._decisions.read()  # what was before
-        self._tell("latency", "" if self._decisions else "the first decision of the strategy")
-
     # The ledger
 
     def _read_ledger(self) -> None:
@@ -248,6 +248,7 @@ class Observer:
             with read_ledger(path, LOCK_WAIT_S) as ledger:
                 totals = ledger.totals()
                 filled, rejected = ledger.counts()
+                clients = ledger.of_clients([one.settings.client_id for one in self.strategies])
         except FileNotFoundError:
             self._tell("ledger", "a ledger: the order manager makes it when it starts")
             return
@@ -255,7 +256,8 @@ class Observer:
             self._tell("ledger", f"a ledger that can be read: {error}")
             return
         realised = sum(total.realised for total in totals)
-        self.account = Account(filled, rejected, {one.symbol: one for one in totals}, realised)
+        holdings = {one.symbol: one for one in totals}
+        self.account = Account(filled, rejected, holdings, realised, clients)
         self._tell("ledger", "")
 
     # What comes of it
@@ -295,15 +297,12 @@ class Observer:
         return profit
 
     def _latency(self, now_ns: int) -> LatencyView:
-        def quantile_us(quantile: float) -> float | None:
-            found_ns = self.latencies.quantile_ns(quantile, now_ns)
-            return None if found_ns is None else found_ns / MICROSECOND_NS
-
+        first = self.strategies[0]
         return LatencyView(
-            ticks=self.latencies.ticks(now_ns),
-            p50_us=quantile_us(0.5),
-            p99_us=quantile_us(0.99),
-            p999_us=quantile_us(0.999),
+            ticks=first.latencies.ticks(now_ns),
+            p50_us=first.quantile_us(0.5, now_ns),
+            p99_us=first.quantile_us(0.99, now_ns),
+            p999_us=first.quantile_us(0.999, now_ns),
             ticks_per_s=self._ticks_per_s,
         )
 

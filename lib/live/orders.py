@@ -37,7 +37,8 @@ class Orders:
         if status == BOOKED:
             reason = f"{line.filled:,} filled and {line.rejected:,} rejected at once"
         elif status == "FILLED":
-            self._trades.append((line.symbol, Trade(line.at, line.side, line.price)))
+            trade = Trade(line.at, line.side, line.price, line.client_id)
+            self._trades.append((line.symbol, trade))
         self._latest.append(
             OrderView(
                 at=line.at,

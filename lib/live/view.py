@@ -60,6 +60,7 @@ class Trade(Struct, frozen=True):
     at: float
     side: str
     price: float
+    client_id: str
 
 
 class Course(Struct, frozen=True):
@@ -100,6 +101,24 @@ class NewsView(Struct, frozen=True):
     course: list[int]
 
 
+class StrategyView(Struct, frozen=True):
+    """A strategy of the settings, whether a program runs it or not."""
+
+    name: str
+    """"strategy" for that of [strategy], NAME for that of [strategies.NAME]."""
+    client_id: str
+    signal_class: str
+    filled: int | None
+    rejected: int | None
+    held: int | None
+    """Symbols in which it has a position."""
+    realised: float | None
+    """These four as the ledger has them under its client_id; None before it was read."""
+    p50_us: float | None
+    p99_us: float | None
+    """Tick to decision over the last minute; None where nothing was decided."""
+
+
 class LatencyView(Struct, frozen=True):
     """Tick to decision over the last minute; None where nothing was decided."""
 
@@ -119,6 +138,8 @@ class View(Struct, frozen=True):
     halted: bool
     roles: list[RoleView]
     incidents: list[Incident]
+    strategies: list[StrategyView]
+    """That of [strategy] first. Signals, averages, news and `latency` are of this one."""
     prices: list[PriceView]
     course: Course | None
     """Of the symbol that the page has chosen."""

@@ -39,7 +39,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[PrivateStack]:
-    with PrivateStack({"gateway": {"rate": 500.0, "news_interval": 0.1}}) as made:
+    gateway = {"rate": 500.0, "news_interval": 0.1}
+    with PrivateStack({"gateway": gateway, "strategies.second": {}}) as made:
         made.start()
         yield made
 
@@ -96,6 +97,19 @@ def test_prices_move_and_an_order_comes_onto_the_tape(seen: Seen) -> None:
     before = price.inner_text()
     wait_until(lambda: price.inner_text() != before, "the price moves")
     expect(seen.page.locator("#order-rows tr").first).to_be_visible(timeout=TIMEOUT_MS)
+
+
+def test_each_strategy_has_a_row_and_whose_signals_are_shown_is_said(seen: Seen) -> None:
+    seen.open()
+    rows = seen.page.locator("#strategy-rows tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0).locator("td").nth(2)).to_have_text(re.compile("[1-9]"), timeout=TIMEOUT_MS)
+    expect(rows.nth(0).locator("td").nth(6)).to_contain_text("s", timeout=TIMEOUT_MS)
+    idle = rows.nth(1).locator("td")
+    expect(idle.first).to_have_text("second")
+    expect(idle.nth(2)).to_have_text("0")
+    expect(idle.last).to_have_text("lib.signals:MovingAverageAndNews")
+    expect(seen.page.locator("#whose-signals")).to_contain_text("those of strategy")
 
 
 def test_the_chosen_symbol_is_in_the_address(seen: Seen) -> None:

@@ -130,6 +130,17 @@ def test_a_logon_replaces_the_earlier_connection_of_the_same_client(counter):
     assert [to for to, _ in outcome.answers] == [new]
 
 
+def test_two_clients_that_replace_each_other_are_reported_with_both_peers(counter):
+    for second in range(4):
+        session = Session(f"peer {second}")
+        now = NOW._replace(now_ns=NOW.now_ns + second * 10**9)
+        counter.desk.receive(session, logon("strategy"), now)
+        counter.commit()
+    (facts,) = [facts for event, facts in counter.events if event == "client_id_contested"]
+    assert (facts["client_id"], facts["peers"]) == ("strategy", ["peer 2", "peer 3"])
+    assert "another client_id" in facts["reason"]
+
+
 def test_what_a_replaced_client_still_sends_is_discarded(counter):
     old = counter.client("strategy")
     counter.client("strategy")

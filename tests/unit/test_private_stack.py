@@ -36,6 +36,16 @@ def test_settings_written_as_a_file_are_read_as_the_same(tmp_path: Path) -> None
     assert load_settings(tmp_path / "trading.toml") == settings
 
 
+def test_further_strategies_are_written_and_read_as_the_same(tmp_path: Path) -> None:
+    further = {
+        "second": msgspec.structs.replace(Settings().strategy, client_id="other", long_window=60),
+        "a.third": msgspec.structs.replace(Settings().strategy, client_id="a.third"),
+    }
+    settings = msgspec.structs.replace(Settings(), strategies=further)
+    (tmp_path / "trading.toml").write_text(to_toml(settings))
+    assert load_settings(tmp_path / "trading.toml") == settings
+
+
 def test_a_tape_stays_the_tape(tmp_path: Path) -> None:
     gateway = msgspec.structs.replace(
         Settings().gateway, source="csv", csv_path=tmp_path / "tape.csv"

@@ -39,7 +39,7 @@ class Tiny:
         print("closed", flush=True)
         {close}
 
-run_role("tiny", Tiny)
+run_role("{name}", Tiny)
 """
 
 
@@ -53,14 +53,15 @@ class RoleProcess:
     def __init__(
         self,
         config: Path,
-        *,
+        *arguments: str,
+        name: str = "tiny",
         constructor: str = "pass",
         step: str = "pass",
         close: str = "pass",
         supervised: bool = False,
         program: str | None = None,
     ) -> None:
-        code = TINY_ROLE.format(constructor=constructor, step=step, close=close)
+        code = TINY_ROLE.format(name=name, constructor=constructor, step=step, close=close)
         environment = {
             key: value for key, value in os.environ.items() if key != "SUPERVISOR_ENABLED"
         }
@@ -70,7 +71,7 @@ class RoleProcess:
         if program:
             environment["SUPERVISOR_PROCESS_NAME"] = program
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", code, *arguments],
             cwd=PROJECT_ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -106,9 +107,9 @@ def start(tmp_path):
     roles = []
     config = tmp_path / "trading.toml"
 
-    def start(settings: str = "", **options) -> RoleProcess:
+    def start(*arguments: str, settings: str = "", **options) -> RoleProcess:
         config.write_text(f'var_dir = "{tmp_path}"\n{settings}')
-        roles.append(RoleProcess(config, **options))
+        roles.append(RoleProcess(config, *arguments, **options))
         return roles[-1]
 
     yield start
@@ -148,6 +149,37 @@ def test_bad_settings_are_exit_78_and_one_line_that_names_the_key(start):
     assert "gateway.rate" in line["reason"]
     assert "\n" not in line["reason"]
     assert role.out == ""
+
+
+def test_a_strategy_with_a_name_has_the_settings_and_the_log_of_that_name(start):
+    role = start(
+        "second",
+        name="strategy",
+        settings="[strategies.second]\nshort_window = 7\n",
+        constructor="print(settings.strategy.client_id, settings.strategy.short_window)",
+        step="self.loop.stop(); return",
+    )
+    assert role.end() == 0
+    assert role.out.splitlines()[0] == "second 7"
+    assert {line["role"] for line in role.log} == {"strategy:second"}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "reason"),
+    [
+        ("strategy", ["secnd"], 'none called "secnd"; did you mean second? Known here: second'),
+        ("strategy", ["second", "third"], "strategy takes one argument at most, .* second third$"),
+        ("tiny", ["second"], "tiny takes no argument; .* got second$"),
+    ],
+)
+def test_a_role_that_is_asked_for_by_a_wrong_name_is_exit_78_and_one_line(
+    start, name, arguments, reason
+):
+    role = start(*arguments, name=name, settings="[strategies.second]\n")
+    assert role.end() == 78
+    (line,) = role.log
+    assert line["event"] == "settings_refused"
+    assert re.search(reason.replace("?", r"\?"), line["reason"])
 
 
 def test_settings_that_are_not_there_are_exit_78_too(start, tmp_path):

@@ -189,6 +189,49 @@ def test_every_value_arrives_where_it_belongs(load):
     assert msgspec.structs.astuple(settings.dashboard) == ("localhost", 1)
 
 
+def test_a_further_strategy_is_strategy_but_for_its_name_and_what_its_table_says(load):
+    settings = load(
+        """
+        [strategies.second]
+        short_window = 5
+        [strategies.third]
+        client_id = "strategy"
+        class = "my_signals:Contrarian"
+        [strategy]
+        client_id = "first"
+        quantity = 7
+        """
+    )
+    first = settings.strategy
+    assert settings.strategies == {
+        "second": msgspec.structs.replace(first, client_id="second", short_window=5),
+        "third": msgspec.structs.replace(
+            first, client_id="strategy", signal_class="my_signals:Contrarian"
+        ),
+    }
+    tables = ["strategy", "strategies.second", "strategies.third"]
+    assert list(settings.all_strategies()) == tables
+    assert (first.quantity, settings.strategy_key) == (7, "strategy")
+
+
+def test_a_strategy_is_started_by_its_name(tmp_path):
+    path = tmp_path / "trading.toml"
+    path.write_text("[strategies.second]\nshort_window = 5\n[strategies.third]\n[strategy]\n")
+    second = load_settings(path, strategy="second")
+    assert (second.strategy.client_id, second.strategy.short_window) == ("second", 5)
+    assert second.strategy_key == "strategies.second"
+    assert load_settings(path, strategy="third").strategy_key == "strategies.third"
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, strategy="secnd")
+    assert str(caught.value) == (
+        f'{path}: strategies: there is none called "secnd"; did you mean second? '
+        "Known here: second, third"
+    )
+    path.write_text("")
+    with pytest.raises(SettingsError, match=r'none called "second"; add a table \[strategies'):
+        load_settings(path, strategy="second")
+
+
 def test_an_integer_is_a_number_too_where_a_number_is_wanted(load):
     rate = load("[gateway]\nrate = 1000").gateway.rate
     assert (rate, type(rate)) == (1000.0, float)
@@ -315,6 +358,21 @@ def test_settings_cannot_be_changed():
         ("[strategy]\nnews_timeout = inf", "strategy.news_timeout"),
         ("[strategy]\nmax_tick_age = 0.0", "strategy.max_tick_age"),
         ("[strategy]\nmax_tick_age = nan", "strategy.max_tick_age"),
+        # [strategies.NAME]
+        ("strategies = 1", "strategies"),
+        ("[[strategies]]\nshort_window = 5", "strategies"),
+        ("[strategies]\nshort_window = 5", "strategies.short_window"),
+        ('[strategies."a b"]', "strategies (the name of a table)"),
+        ('[strategies."anonymous-1"]', "strategies (the name of a table)"),
+        (f"[strategies.{'a' * 65}]", "strategies (the name of a table)"),
+        ("".join(f"[strategies.s{n}]\n" for n in range(101)), "strategies"),
+        ('[strategies.second]\nclient_id = "a/b"', "strategies.second.client_id"),
+        ("[strategies.second]\nshort_window = 50", "strategies.second.short_window"),
+        ("[strategies.second]\nlong_window = 20", "strategies.second.short_window"),
+        ("[strategies.second]\nbearish_threshold = 61", "strategies.second.bearish_threshold"),
+        ('[strategies.second]\nclass = "lib.signals"', "strategies.second.class"),
+        ("[strategies.second]\nlong_window = 92233", "price_book.ring_capacity"),
+        ("[strategies.second]\nport = 1", "strategies.second.port"),
         # [order_manager]
         ('[order_manager]\nhost = "10.0.0.1"', "order_manager.host"),
         ("[order_manager]\nport = 5002", "order_manager.port"),
@@ -362,7 +420,8 @@ def test_an_impossible_value_is_rejected_in_one_line_that_names_the_key(rejectio
         ),
         (
             "[price_book]\nring_capacity = 199",
-            "price_book.ring_capacity: must be at least symbols x long_window (200), got 199",
+            "price_book.ring_capacity: must be at least symbols x long_window of [strategy] (200), "
+            "got 199",
         ),
         (
             "[price_book]\nnmae = 1",
@@ -375,6 +434,12 @@ def test_an_impossible_value_is_rejected_in_one_line_that_names_the_key(rejectio
         ),
         ("[risk]\nmax_position = 0.5", "risk.max_position: must be an integer from 0 (off) to "
          "2**53-1, got 0.5"),
+        (
+            "[strategies.second]\nshort_windw = 5",
+            "strategies.second.short_windw: unknown key; did you mean short_window? Known here: "
+            "client_id, class, short_window, long_window, bullish_threshold, bearish_threshold, "
+            "quantity, news_timeout, max_tick_age",
+        ),
         ("watchdog = 2.0", "watchdog: must be a table ([watchdog]), got 2.0"),
     ],
 )  # fmt: skip

@@ -226,6 +226,11 @@ def test_a_module_that_does_not_exist_is_told():
     assert "No module named 'lib.nothing'" in refusal("lib.nothing:Signal")
 
 
+def test_a_refusal_names_the_table_of_the_strategy():
+    with pytest.raises(SettingsError, match=r"^strategies\.second\.class: cannot load lib\.no:A"):
+        load_signal_class("lib.no:A", "strategies.second.class")
+
+
 def test_a_class_that_does_not_exist_is_told():
     assert "has no attribute 'Nothing'" in refusal("lib.signals:Nothing")
 

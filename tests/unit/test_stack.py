@@ -28,6 +28,7 @@ from lib.stack import (
     wait_until_segments_are_gone,
     wake_supervisord,
     why_it_ended,
+    without_programs,
 )
 
 ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
@@ -64,6 +65,19 @@ def test_all_roles_are_run_alike():
     assert alike == [alike[0]] * len(ROLES)
     for role in ROLES:
         assert parser[f"program:{role}"]["command"] == f'"%(here)s/run-role" {role}'
+
+
+def test_the_last_program_is_left_out_with_all_its_lines():
+    text = "[a]\nb=1\n[program:x.y]\ncommand=z\n\n; a comment\nlast=1"
+    assert without_programs(text, ["x.y"]) == without_programs(text + "\n", ["x.y"]) == "[a]\nb=1\n"
+    assert without_programs(text, ["xzy", "x"]) == text
+
+
+def test_a_program_that_is_left_out_is_gone_and_the_others_are_as_they_were(var_dir):
+    whole = parsed(prepare_var_dir(var_dir).read_text())
+    less = parsed(prepare_var_dir(var_dir, left_out=["strategy", "none"]).read_text())
+    assert set(whole.sections()) - set(less.sections()) == {"program:strategy"}
+    assert all(dict(less[section]) == dict(whole[section]) for section in less.sections())
 
 
 def test_a_derived_configuration_keeps_everything_in_its_own_directory(var_dir):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -25,14 +24,14 @@ def programs(configuration: str) -> dict[str, dict[str, str]]:
     }
 
 
-def test_another_strategy_differs_in_its_name_and_its_settings_alone() -> None:
+def test_another_strategy_differs_in_its_name_alone() -> None:
     original = (PROJECT_ROOT / "etc" / "supervisord.conf").read_text()
-    files = {"strategy-2": Path("/var/2.toml"), "strategy-3": Path("/var/3.toml")}
-    found, before = programs(with_strategies(original, files)), programs(original)
-    assert found.keys() == before.keys() | files.keys()
-    for name, file in files.items():
-        assert found[name].pop("environment") == f'TRADING_CONFIG="{file}"'
-        assert found[name] == before["strategy"]
+    names = ["strategy-2", "strategy-3"]
+    found, before = programs(with_strategies(original, names)), programs(original)
+    assert found.keys() == before.keys() | set(names)
+    for name in names:
+        command = before["strategy"]["command"]
+        assert found[name] == before["strategy"] | {"command": f"{command} {name}"}
     assert {name: found[name] for name in before} == before
 
 

@@ -190,7 +190,7 @@ def test_gaps_fills_of_an_earlier_ledger_and_unreadable_lines_are_notes(path, tm
     assert output.splitlines() == [
         "note: carol: order_ids 1 to 6 are not in the ledger",
         "note: 1 fills were told before this ledger was created: left out",
-        "note: 1 lines of strategy.jsonl are no events: skipped",
+        "note: 1 lines of the strategies' logs are no events: skipped",
         "ok: 8 orders, 6 fills, 2 positions; 1 fills told to strategies are there",
     ]
 

@@ -68,6 +68,15 @@ def test_totals_are_those_of_all_clients_together(path):
             assert figure == pytest.approx(to_float(exact))
 
 
+def test_what_each_client_has_done_is_counted_for_those_who_are_asked_for(path):
+    with read_ledger(path) as snapshot:
+        done = snapshot.of_clients(["alice", "carol", "nobody"])
+    profits = [one.realised_profit for one in positions(orders()) if one.client_id == "alice"]
+    assert done["alice"] == (4, 1, 1, pytest.approx(to_float(sum(profits))))
+    assert (done["carol"], done["nobody"]) == ((0, 1, 0, 0.0), (0, 0, 0, 0.0))
+    assert len(done) == 3
+
+
 def test_fills_come_in_the_order_they_were_made(path):
     with read_ledger(path) as snapshot:
         assert list(snapshot.fills()) == [o for o in orders() if o.status == "FILLED"]

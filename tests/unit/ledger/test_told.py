@@ -49,9 +49,19 @@ def test_older_parts_of_the_log_are_read_too(tmp_path):
     for number in (1, 2, 10):
         (tmp_path / f"strategy.jsonl.{number}").write_bytes(line(order_id=number))
     (tmp_path / "strategy.jsonl.gz").write_bytes(line(order_id=77))
-    (tmp_path / "gateway.jsonl").write_bytes(line(order_id=78))
+    (tmp_path / "order_manager.jsonl").write_bytes(line(order_id=78, role="order_manager"))
     assert {fill.order_id for fill in read_told(tmp_path).fills} == {1, 2, 10}
     assert {fill.order_id for fill in read(tmp_path, line()).fills} == {1, 2, 10, 12}
+
+
+def test_the_logs_of_all_strategies_are_read_whatever_their_programs_are_called(tmp_path):
+    second = line(role="strategy:second", client_id="second", order_id=7)
+    (tmp_path / "mine-2.jsonl").write_bytes(b"half a line\n" + second)
+    (tmp_path / "moved.jsonl.1").write_bytes(line(role="strategy:third", order_id=8))
+    (tmp_path / "empty.jsonl").touch()
+    told = read(tmp_path, line())
+    assert {fill.order_id for fill in told.fills} == {12, 7, 8}
+    assert told.unreadable_lines == 1
 
 
 def test_a_log_that_is_rotated_while_it_is_read_is_not_missed(tmp_path, monkeypatch):

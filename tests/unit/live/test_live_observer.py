@@ -172,6 +172,33 @@ def test_decisions_become_latencies(observer, settings, book):
     assert latency.p50_us > 1000
 
 
+def test_each_strategy_has_a_row_of_its_own(settings, programs, book):
+    further = replace(settings.strategy, client_id="alice", signal_class="mine:Own")
+    settings = replace(settings, strategies={"second": further, "idle": settings.strategy})
+    write_ledger(settings.var_dir / settings.order_manager.ledger)
+    observer = Observer(settings, programs)
+    write(book, 1, 100.0)
+    log = DecisionLog(decision_log_path(settings.var_dir, "alice"))
+    log.add("tape", 1, 1, time.monotonic_ns())
+    observer.look()
+    write(book, 2, 100.0)
+    log.add("tape", 2, 2, time.monotonic_ns() + 1_000_000)
+    observer.look()
+    view = observer.view("AAPL")
+    first, second, _ = view.strategies
+    assert (first.name, first.client_id, first.filled, first.p50_us) == (
+        "strategy",
+        "strategy",
+        0,
+        None,
+    )
+    assert (second.name, second.client_id, second.signal_class) == ("second", "alice", "mine:Own")
+    assert (second.filled, second.rejected, second.held) == (4, 1, 1)
+    assert second.realised == pytest.approx(view.realised - 7 * 5.21)
+    assert second.p50_us > 1000
+    assert view.latency.p50_us is None  # of [strategy] alone, as the page says
+
+
 def test_what_was_logged_before_is_told_and_not_counted(settings, programs):
     append(settings, "gateway", raw("crashed", reason="early"), raw("connected", stream="price"))
     observer = Observer(settings, programs)

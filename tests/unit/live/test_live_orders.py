@@ -33,10 +33,14 @@ def test_many_in_one_line_are_one_entry():
 def test_the_trades_of_a_symbol_are_its_fills_since_then():
     orders = Orders()
     for number, symbol in enumerate(("AAPL", "MSFT", "AAPL")):
-        orders.take(line("order_filled", symbol=symbol, side="BUY", price=100.0 + number))
+        client = f"client-{number}"
+        price = 100.0 + number
+        orders.take(line("order_filled", client_id=client, symbol=symbol, side="BUY", price=price))
     orders.take(line("order_rejected", symbol="AAPL"))
     at = orders.latest()[0].at
-    assert [trade.price for trade in orders.trades("AAPL", at)] == [100.0, 102.0]
+    trades = orders.trades("AAPL", at)
+    assert [trade.price for trade in trades] == [100.0, 102.0]
+    assert [trade.client_id for trade in trades] == ["client-0", "client-2"]
     assert orders.trades("AAPL", at + 1) == []
 
 

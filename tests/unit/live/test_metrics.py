@@ -12,7 +12,7 @@ from lib.decision_log import Decided
 from lib.live.latencies import HISTOGRAM_NS
 from lib.live.metrics import PAGES, metrics
 from lib.live.observer import Observer
-from lib.settings import Settings
+from lib.settings import Settings, StrategySettings
 from lib.supervisor import Process
 from tests.ledgers import write_ledger
 from tests.observed import Programs, raw
@@ -23,7 +23,9 @@ def observer(tmp_path: Path) -> Observer:
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "strategy.jsonl").touch()
     programs = [Process("gateway", "RUNNING", 1), Process("strategy", "FATAL", 0)]
-    made = Observer(Settings(var_dir=tmp_path), Programs(programs))
+    second = StrategySettings(client_id="alice")
+    settings = Settings(var_dir=tmp_path, strategies={"second": second})
+    made = Observer(settings, Programs(programs))
     made.look()
     with (tmp_path / "log" / "strategy.jsonl").open("wb") as log:
         log.write(raw("ticks_missed", first=1, last=7, where="ring"))
@@ -40,7 +42,7 @@ def observer(tmp_path: Path) -> Observer:
     made.look()
     times_ns = np.array([60_000, 200_000, 30_000_000])
     decided = Decided(np.array([1]), np.array([3]), np.array([10**12]), 0)
-    made.latencies.take(decided, np.array([1, 2, 3]), 10**12 - times_ns, 10**12)
+    made.strategies[0].latencies.take(decided, np.array([1, 2, 3]), 10**12 - times_ns, 10**12)
     return made
 
 
@@ -74,6 +76,17 @@ def test_orders_are_counted_once_and_positions_are_those_of_the_ledger(families)
     assert values(families["tradewire_position_shares"]) == {("NVDA",): 7.0}
 
 
+def test_each_strategy_has_its_own_orders_and_latencies(families):
+    orders = {("filled", "second"): 1.0, ("rejected", "second"): 0.0}
+    nothing = {("filled", "strategy"): 0.0, ("rejected", "strategy"): 0.0}
+    assert values(families["tradewire_strategy_orders"]) == orders | nothing
+    held = values(families["tradewire_strategy_positions"])
+    assert held == {("strategy",): 0.0, ("second",): 1.0}
+    samples = families["tradewire_tick_to_decision_seconds"].samples
+    counts = {s.labels["strategy"]: s.value for s in samples if s.name.endswith("_count")}
+    assert counts == {"strategy": 3.0, "second": 0.0}
+
+
 def test_open_pages_are_told(families):
     assert values(families[PAGES]) == {(): 3.0}
 
@@ -87,7 +100,8 @@ def test_what_the_logs_count_is_counted(families):
 
 
 def test_the_latency_is_a_histogram_in_seconds(families):
-    samples = families["tradewire_tick_to_decision_seconds"].samples
+    family = families["tradewire_tick_to_decision_seconds"]
+    samples = [s for s in family.samples if s.labels["strategy"] == "strategy"]
     buckets = {s.labels["le"]: s.value for s in samples if s.name.endswith("_bucket")}
     assert len(buckets) == len(HISTOGRAM_NS) + 1
     assert (buckets["5e-05"], buckets["0.0001"], buckets["0.00025"]) == (0.0, 1.0, 2.0)

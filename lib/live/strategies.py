@@ -1,0 +1,67 @@
+"""The strategies of a stack, each with what it decides, how soon, and what has come of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lib.clock import MICROSECOND_NS
+from lib.decision_log import Decided, DecisionReader, decision_log_path
+from lib.ledger.reader import ClientTotal
+from lib.live.latencies import Latencies
+from lib.live.view import StrategyView
+from lib.settings import Settings, StrategySettings
+
+
+class WatchedStrategy:
+    """One strategy of the settings, whether a program runs it or not."""
+
+    def __init__(self, table: str, settings: StrategySettings, var_dir: Path) -> None:
+        """`table` is where it stands in the settings, such as "strategies.second"."""
+        self.name = table.removeprefix("strategies.")
+        self.settings = settings
+        self.latencies = Latencies()
+        self._path = decision_log_path(var_dir, settings.client_id)
+        self._decisions: DecisionReader | None = None
+
+    @property
+    def has_decided(self) -> bool:
+        """Whether there is a record of its decisions."""
+        return self._decisions is not None
+
+    def read_decisions(self, tape: str | None) -> Decided | None:
+        """Return what was decided on since the last call; None where nothing is recorded.
+
+        Read it before the ticks: what was decided is in the ring already.
+        """
+        if self._decisions is None or self._decisions.tape != tape:
+            self._decisions = DecisionReader.open(self._path)
+            if self._decisions:
+                self._decisions.read()  # what was before
+        return self._decisions.read() if self._decisions else None
+
+    def quantile_us(self, quantile: float, now_ns: int) -> float | None:
+        """Return the time from tick to decision that this share of the last minute's took."""
+        found_ns = self.latencies.quantile_ns(quantile, now_ns)
+        return None if found_ns is None else found_ns / MICROSECOND_NS
+
+    def view(self, total: ClientTotal | None, now_ns: int) -> StrategyView:
+        """Return what a page shows of it; `total` is what the ledger has, if it was read."""
+        return StrategyView(
+            name=self.name,
+            client_id=self.settings.client_id,
+            signal_class=self.settings.signal_class,
+            filled=total.filled if total else None,
+            rejected=total.rejected if total else None,
+            held=total.held if total else None,
+            realised=total.realised if total else None,
+            p50_us=self.quantile_us(0.5, now_ns),
+            p99_us=self.quantile_us(0.99, now_ns),
+        )
+
+
+def watched_strategies(settings: Settings) -> list[WatchedStrategy]:
+    """Return all strategies of the settings, that of [strategy] first."""
+    return [
+        WatchedStrategy(table, strategy, settings.var_dir)
+        for table, strategy in settings.all_strategies().items()
+    ]

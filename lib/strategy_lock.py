@@ -1,0 +1,32 @@
+"""One strategy a client_id in a var directory: its files are named after the client_id.
+
+Two strategies of one client_id would write the same state, and throw each other out at the order
+manager. The kernel releases the lock when its holder ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lib.errors import CannotStartError
+from lib.file_lock import LockHeldError, lock_file
+
+
+def lock_client_id(var_dir: Path, client_id: str) -> int:
+    """Take the lock of a client_id's files; never waits.
+
+    Returns the descriptor that holds it, to be kept open until the process ends. Raises
+    CannotStartError, which names the process that holds it, or says why there is no lock.
+    """
+    path = var_dir / f"strategy-{client_id}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return lock_file(path, str(os.getpid()))
+    except LockHeldError as held:
+        raise CannotStartError(
+            f"client_id {client_id} is another strategy's: process {held.note} holds {path}; give "
+            "this one a client_id of its own ([strategies.NAME] client_id), or stop the other"
+        ) from None
+    except OSError as error:
+        raise CannotStartError(f"cannot lock {path}: {error.strerror}") from None

@@ -1,0 +1,152 @@
+"""Several strategies in a stack, set up by the README: each trades in its own, as itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib.ledger.reader import read_ledger
+from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
+from tests.stack import PrivateStack
+
+STRATEGIES = {"strategy": "strategy", "second": "second_strategy"}
+"""The program of each client."""
+LIVELY = {"gateway": {"rate": 500.0, "news_interval": 0.05}}
+
+
+def recipe() -> dict[str, str]:
+    """The two blocks of the README's recipe, by language."""
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    section = readme.partition("### A second strategy\n")[2].partition("\n### ")[0]
+    blocks = re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)
+    assert [language for language, _ in blocks] == ["toml", "ini"]
+    return dict(blocks)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the project, its supervisord.conf with the program of the recipe."""
+    copy = tmp_path_factory.mktemp("project")
+    for name in ("lib", "daemons", "etc"):
+        shutil.copytree(PROJECT_ROOT / name, copy / name)
+    shutil.copy(PROJECT_ROOT / "main.py", copy)
+    with (copy / "etc" / "supervisord.conf").open("a") as configuration:
+        configuration.write("\n" + recipe()["ini"])
+    return copy
+
+
+def booked(stack: PrivateStack) -> dict[str, set[int]]:
+    """The order_ids in a stack's ledger, by client_id."""
+    with read_ledger(stack.var_dir / "orders.sqlite") as ledger:
+        found: dict[str, set[int]] = {}
+        for order in ledger.orders():
+            found.setdefault(order.client_id, set()).add(order.order_id)
+    return found
+
+
+def order_ids(stack: PrivateStack, program: str, *events: str) -> set[int]:
+    return {e["order_id"] for e in stack.events(program) if e["event"] in events}
+
+
+def wait_for_fills(stack: PrivateStack, program: str, count: int) -> None:
+    what = f"{program} has {count} fills"
+    wait_until(lambda: len(stack.events(program, "order_filled")) >= count, what)
+
+
+def start_second_by_hand(stack: PrivateStack, **environment: str) -> subprocess.Popen[bytes]:
+    """Start one more strategy of the same client_id."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "daemons.strategy", "second"],
+        cwd=stack.project,
+        env={**stack.environment, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture(scope="module")
+def stack(project: Path) -> Iterator[PrivateStack]:
+    """A stack with the settings of the recipe."""
+    with PrivateStack(LIVELY, project=project) as made:
+        with made.config.open("a") as settings:
+            settings.write(recipe()["toml"])
+        made.start()
+        yield made
+
+
+def test_the_recipe_of_the_readme_makes_a_second_strategy_that_trades_in_its_stack(
+    stack: PrivateStack,
+) -> None:
+    wait_for_fills(stack, "second_strategy", 3)
+    assert order_ids(stack, "second_strategy", "order_filled") <= booked(stack)["second"]
+    assert {e["role"] for e in stack.events("second_strategy")} == {"strategy:second"}
+    assert "strategies strategy, second;" in (stack.directory / "main.out").read_text()
+
+
+def test_two_stacks_with_two_strategies_each_keep_their_orders_apart(project: Path) -> None:
+    with ExitStack() as ends:
+        stacks = []
+        for seed in (1, 2):
+            sections: dict[str, dict[str, Any]] = {
+                "gateway": {**LIVELY["gateway"], "seed": seed},
+                "strategies.second": {"short_window": 5},
+            }
+            stacks.append(ends.enter_context(PrivateStack(sections, project=project)))
+        for stack in stacks:
+            stack.start()
+        for stack in stacks:
+            for program in STRATEGIES.values():
+                wait_for_fills(stack, program, 5)
+        for stack in stacks:
+            stack.stop()
+            ledger = booked(stack)
+            assert ledger.keys() == STRATEGIES.keys()
+            for client_id, program in STRATEGIES.items():
+                answered = order_ids(stack, program, "order_filled", "order_rejected")
+                assert answered <= ledger[client_id] <= order_ids(stack, program, "order_sent")
+            logged_on = stack.events("order_manager", "client_logged_on")
+            assert sorted(e["client_id"] for e in logged_on) == sorted(STRATEGIES)
+            assert stack.events("order_manager", "client_id_contested") == []
+
+
+def test_a_strategy_of_a_client_id_that_trades_already_refuses_and_the_first_trades_on(
+    stack: PrivateStack,
+) -> None:
+    wait_for_fills(stack, "second_strategy", 1)
+    twin = start_second_by_hand(stack)
+    _, said = twin.communicate(timeout=DEADLINE_S)
+    assert twin.returncode == 1
+    [line] = said.decode().splitlines()
+    assert "cannot_start" in line
+    assert f"process {stack.pid('second_strategy')} holds" in line
+    fills = len(stack.events("second_strategy", "order_filled"))
+    wait_for_fills(stack, "second_strategy", fills + 3)
+    assert len(stack.events("order_manager", "client_logged_on")) == len(STRATEGIES)
+
+
+def test_strategies_of_one_client_id_in_two_places_are_reported_by_the_order_manager_once(
+    stack: PrivateStack,
+) -> None:
+    elsewhere = start_second_by_hand(stack, TRADING_VAR_DIR=str(stack.directory / "elsewhere"))
+    try:
+        contest = stack.wait_for_event("order_manager", "client_id_contested")
+        assert (contest["level"], contest["client_id"]) == ("warning", "second")
+        logons = stack.events("order_manager", "client_logged_on")
+        assert set(contest["peers"]) <= {e["peer"] for e in logons if e["client_id"] == "second"}
+
+        def goes_on() -> bool:
+            return len(stack.events("order_manager", "client_logged_on")) > len(logons) + 3
+
+        wait_until(goes_on, "they replace each other again")
+        assert len(stack.events("order_manager", "client_id_contested")) == 1
+    finally:
+        elsewhere.kill()
+        elsewhere.communicate()

@@ -1,0 +1,55 @@
+"""Which strategies run, and what is said of those that do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.settings import Settings, StrategySettings
+from lib.stack_strategies import stack_strategies, strategy_programs
+
+
+@pytest.mark.parametrize(
+    ("command", "table"),
+    [
+        ('"%(here)s/run-role" strategy', "strategy"),
+        ('"%(here)s/run-role" strategy second ; mine', "strategies.second"),
+        ('taskset -c 1 "/my project/etc/run-role" strategy a.third', "strategies.a.third"),
+        ("run-role strategy 'no end", None),
+        ("run-role gateway", None),
+        ("run-role", None),
+        ("cat strategy", None),
+    ],
+)
+def test_a_programs_command_says_which_strategy_it_starts(tmp_path, command, table):
+    path = tmp_path / "supervisord.conf"
+    path.write_text(
+        f"[program:x]\ncommand={command}\n;[program:y]\n;command=run-role strategy b\n"
+        "[group:z]\nprograms=x\n"
+    )
+    assert strategy_programs(path) == ({"x": table} if table else {})
+
+
+def test_a_configuration_that_cannot_be_read_has_no_programs(tmp_path):
+    (tmp_path / "bad.conf").write_bytes(b"\xff")
+    assert strategy_programs(tmp_path / "bad.conf") == strategy_programs(tmp_path / "no") == {}
+
+
+def test_by_default_the_one_strategy_runs_and_nothing_is_said():
+    strategies = stack_strategies(Settings(), strategy_programs())
+    assert (strategies.names, strategies.warnings()) == (["strategy"], [])
+
+
+def test_those_run_that_are_in_the_settings_and_have_a_program_and_the_others_are_named():
+    settings = Settings(strategies={name: StrategySettings() for name in ("second", "third")})
+    programs = {"a": "strategies.third", "b": "strategy", "c": "strategies.secnd"}
+    strategies = stack_strategies(settings, programs)
+    assert strategies.names == ["strategy", "third"]
+    unknown, idle = strategies.warnings()
+    assert "program c is left out" in unknown
+    assert "[strategies.secnd]" in unknown
+    assert "starts [strategies.second]:" in idle
+    assert idle.endswith('run-role" strategy second')
+
+
+def test_that_no_program_starts_the_first_strategy_is_nothing_to_warn_of():
+    assert stack_strategies(Settings(), {}).warnings() == []

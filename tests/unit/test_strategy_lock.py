@@ -1,0 +1,37 @@
+"""One strategy a client_id: the second one refuses, and knows who and what to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from lib.errors import CannotStartError
+from lib.strategy_lock import lock_client_id
+from tests.helpers import wait_until
+from tests.processes import forked
+
+
+def test_a_client_id_is_held_by_one_strategy_until_it_is_killed(tmp_path):
+    def holder():
+        lock_client_id(tmp_path, "second")
+        signal.pause()
+
+    with forked(holder) as child:
+        path = tmp_path / "strategy-second.lock"
+        wait_until(lambda: path.exists() and path.read_text(), "the child has it")
+        with pytest.raises(CannotStartError) as refusal:
+            lock_client_id(tmp_path, "second")
+        assert f"process {child.pid}" in str(refusal.value)
+        assert "client_id of its own" in str(refusal.value)
+        os.close(lock_client_id(tmp_path, "third"))
+        child.kill()
+        child.join()
+        os.close(lock_client_id(tmp_path, "second"))
+
+
+def test_a_lock_that_cannot_be_made_says_why(tmp_path):
+    (tmp_path / "strategy-second.lock").mkdir()
+    with pytest.raises(CannotStartError, match=r"cannot lock .*second\.lock: Is a directory"):
+        lock_client_id(tmp_path, "second")

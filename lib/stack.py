@@ -6,9 +6,11 @@ of its supervisord, which is made of `etc/supervisord.conf`, the only one that a
 
 from __future__ import annotations
 
+import configparser
 import ctypes
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -27,6 +29,8 @@ with a dot and its process id (at most 7 digits) behind it."""
 SEGMENTS_S: Final = 2.0
 """How long the shared memory may take to be gone after the last role is."""
 LOOK_S: Final = 0.02
+RUN_ROLE: Final = "run-role"
+"""The script in `etc` that runs the role named behind it."""
 
 _UNUSABLE_IN_PATHS: Final = re.compile(r'[%"\\]| [;#]')
 """What supervisord's configuration would take for something else."""
@@ -78,6 +82,31 @@ def derive_configuration(original: str, etc: Path) -> str:
     return (
         f"; Written by main.py at each start, from {etc}/supervisord.conf: change that one.\n{text}"
     )
+
+
+def programs_of(configuration: str) -> dict[str, str]:
+    """Return the programs that a supervisord with this configuration starts, with their roles.
+
+    A role is the word behind `run-role` in the command; other programs are left out, and so are
+    those with autostart=false. What supervisord itself would refuse has no programs.
+    """
+    parser = configparser.RawConfigParser(
+        strict=False, inline_comment_prefixes=(";", "#"), default_section=""
+    )
+    programs = {}
+    try:
+        parser.read_string(configuration)
+        for section in parser.sections():
+            kind, _, program = section.partition(":")
+            if kind != "program" or not parser.getboolean(section, "autostart", fallback=True):
+                continue
+            words = shlex.split(parser.get(section, "command", fallback=""))
+            names = [Path(word).name for word in words[:-1]]
+            if RUN_ROLE in names:
+                programs[program.strip()] = words[names.index(RUN_ROLE) + 1]
+    except (configparser.Error, ValueError):
+        return {}
+    return programs
 
 
 def check_that_no_stack_runs(var_dir: Path) -> None:

@@ -188,7 +188,11 @@ def _run(settings: Settings, configuration: Path, duration_s: float) -> int:
     screen = Screen(1, stop.is_requested)
     view = _View(settings.var_dir, configuration, screen)
     with tempfile.TemporaryFile() as errors:
-        supervisord = start_supervisord(configuration, errors)
+        try:
+            supervisord = start_supervisord(configuration, errors)
+        except CannotStartError as error:
+            print(f"main.py: {error}", file=sys.stderr)
+            return 1
         screen.show([_introduction(settings)])
         ending = _show_until_stop(supervisord, settings.var_dir, view, screen, stop)
         asked = stop.is_requested()
@@ -206,7 +210,11 @@ def _run(settings: Settings, configuration: Path, duration_s: float) -> int:
         print(f"main.py: {ending.message}", file=sys.stderr)
         return ending.code
     if reason:
-        print(f"main.py: supervisord ended by itself: {reason}", file=sys.stderr)
+        try:
+            check_that_no_stack_runs(settings.var_dir)  # one may have started together with ours
+            print(f"main.py: supervisord ended by itself: {reason}", file=sys.stderr)
+        except CannotStartError as error:
+            print(f"main.py: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -124,7 +124,7 @@ class GivenUp:
         if role not in NEEDED_ROLES or _is_killed(program):
             return
         peers = [self._programs.get(peer) for peer, its in self._roles.items() if its == role]
-        if all(peer is not None and peer.is_lost for peer in peers):
+        if self.ending is None and all(peer is not None and peer.is_lost for peer in peers):
             self.ending = Ending(
                 _exit_code(program) or 1,
                 f"{name} does not start{_how(program)}, and nothing is traded without it"
@@ -160,9 +160,11 @@ def _how(program: _Program) -> str:
 
 
 def _reminder(program: _Program, shown: int) -> str:
-    """Name a reason again, in short, that is far above."""
+    """Name a reason again, in short, that is far above; say so where none has come."""
     reason = program.reason
-    if not reason or shown - program.reason_at <= FAR_LINES:
+    if not reason:
+        return "" if _is_killed(program) else ": it has logged no reason (is the disk full?)"
+    if shown - program.reason_at <= FAR_LINES:
         return ""
     cut = len(reason) > MAX_REASON_CHARACTERS
     return f": {reason[:MAX_REASON_CHARACTERS]}{'…' if cut else ''}"

@@ -66,7 +66,7 @@ def prepare_var_dir(var_dir: Path) -> Path:
         configuration.write_text(derive_configuration(original, etc), encoding="utf-8")
     except OSError as error:
         raise CannotStartError(
-            f"cannot prepare the var directory: {error.filename}: {error.strerror}"
+            f"cannot prepare the var directory: {error.filename or var_dir}: {error.strerror}"
         ) from None
     return configuration
 
@@ -153,7 +153,8 @@ def check_ports(settings: Settings) -> None:
 def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start supervisord in a session of its own, so that Ctrl-C reaches us and not it.
 
-    Its log goes to its log file; `errors` takes what it says when it cannot even begin.
+    Its log goes to its log file; `errors` takes what it says when it cannot even begin. Raises
+    CannotStartError.
     """
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     our_pid = os.getpid()
@@ -163,15 +164,18 @@ def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Pope
         if os.getppid() != our_pid:  # we died before the kernel knew that it should tell
             os._exit(0)
 
-    return subprocess.Popen(
-        [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", configuration],
-        cwd=PROJECT_ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=errors,
-        start_new_session=True,
-        preexec_fn=end_with_us,
-    )
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", configuration],
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+            preexec_fn=end_with_us,
+        )
+    except OSError as error:
+        raise CannotStartError(f"cannot run supervisord: {error}") from None
 
 
 def wake_supervisord(var_dir: Path) -> bool:

@@ -190,3 +190,15 @@ def test_a_reason_is_named_again_where_it_is_far_above_and_in_short(stack: Stack
 def test_a_reason_that_is_still_on_the_screen_is_not_named_again(stack: Stack) -> None:
     stack.try_to_start("dashboard", "exit status 1", "no port")
     assert "no port" not in stack.give_up("dashboard")
+
+
+def test_a_program_that_ends_without_a_word_is_said_to(stack: Stack) -> None:
+    stack.try_to_start("dashboard", "exit status 1", "")
+    assert "no reason" in stack.give_up("dashboard")
+
+
+def test_the_first_program_that_is_missed_is_the_one_that_is_named(stack: Stack) -> None:
+    stack.fail("gateway", "exit status 3")
+    stack.fail("orderbook", "exit status 4")
+    assert stack.given_up.ending
+    assert stack.given_up.ending.code == 3

@@ -22,6 +22,7 @@ from lib.stack import (
     derive_configuration,
     prepare_var_dir,
     programs_of,
+    start_supervisord,
     wait_until_segments_are_gone,
     wake_supervisord,
     why_it_ended,
@@ -218,3 +219,19 @@ def test_why_supervisord_ended_is_said_in_a_few_words(exit_code, said, reason):
 
 def test_a_price_book_that_does_not_exist_is_not_waited_for():
     wait_until_segments_are_gone(f"tradewire-test-{os.getpid()}")
+
+
+def test_a_full_disk_is_named_with_the_directory(var_dir, monkeypatch):
+    monkeypatch.setattr("lib.stack.derive_configuration", lambda *_: "x" * 100)
+    (var_dir / "supervisord.conf").symlink_to("/dev/full")
+    with pytest.raises(CannotStartError, match=rf"{var_dir}: No space left"):
+        prepare_var_dir(var_dir)
+
+
+def test_a_supervisord_that_cannot_be_run_is_one_line(var_dir, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with (
+        (var_dir / "errors").open("wb") as errors,
+        pytest.raises(CannotStartError, match=r"cannot run supervisord: .*/nowhere/python"),
+    ):
+        start_supervisord(var_dir / "supervisord.conf", errors)

@@ -76,7 +76,10 @@ def main() -> int:
 
 def _parse_command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Run the whole stack in the foreground; Ctrl-C stops it.", allow_abbrev=False
+        description="Run the whole stack in the foreground; Ctrl-C stops it.",
+        epilog="Exit codes: 0 stopped as asked, 78 impossible settings, 2 wrong command line, "
+        "the code of a role without which nothing is traded, 1 anything else.",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--config",

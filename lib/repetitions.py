@@ -87,7 +87,7 @@ class Repetitions:
             program.has_started = False
         elif line.event == SPAWNED:
             program.has_started = False
-            program.calm_s = now_s + CALM_S if program.failures else math.inf
+            program.calm_s = now_s + CALM_S
         elif line.event in (STOPPED, GIVEN_UP) or (
             line.event == ENDED and _from_outside(line, program)
         ):

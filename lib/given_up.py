@@ -113,8 +113,10 @@ class GivenUp:
         text = f"given up{_how(program)}"
         program.tries = 0
         if self.ending is None:
-            text += f"{_reminder(program, shown)}; the stack goes on without it. "
-            text += "Something kills it: stop that" if _is_killed(program) else "Fix the cause"
+            if _is_killed(program):
+                text += "; something kills it: stop that"
+            else:
+                text += f"{_reminder(program, shown)}; the stack goes on without it. Fix the cause"
             text += f", then: {self._start_command} {line.role}"
         return line._replace(text=text, level=ERROR)
 
@@ -163,7 +165,7 @@ def _reminder(program: _Program, shown: int) -> str:
     """Name a reason again, in short, that is far above; say so where none has come."""
     reason = program.reason
     if not reason:
-        return "" if _is_killed(program) else ": it has logged no reason (is the disk full?)"
+        return ": it has logged no reason (is the disk full?)"
     if shown - program.reason_at <= FAR_LINES:
         return ""
     cut = len(reason) > MAX_REASON_CHARACTERS

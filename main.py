@@ -5,9 +5,14 @@ stops everything on Ctrl-C, SIGTERM, SIGHUP, at the end of --duration, or when n
 output any more. The kernel tells supervisord when this process dies, so that nothing is left
 behind even after SIGKILL.
 
+What a program says again and again while supervisord tries it is shown once, and what to do when
+it is given up. Without a gateway, orderbook, order manager or strategy (the last one, if there are
+several) nothing is traded: when it is given up, the stack ends; at once, if it has never started
+and refuses its settings.
+
 Exit codes: 0 after a stop that somebody asked for (here or with `supervisorctl shutdown`), 78 for
-impossible settings, 2 for a wrong command line, 1 for anything else, each with a line that says
-why.
+impossible settings, 2 for a wrong command line, that of the role without which nothing is traded,
+1 for anything else, each with a line that says why.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +31,8 @@ from types import FrameType
 from typing import Final
 
 from lib.errors import CannotStartError
+from lib.given_up import Ending, GivenUp
+from lib.repetitions import Repetitions
 from lib.screen import Screen
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.signals import load_signal_class
@@ -34,6 +42,7 @@ from lib.stack import (
     check_price_book,
     check_that_no_stack_runs,
     prepare_var_dir,
+    programs_of,
     start_supervisord,
     wait_until_segments_are_gone,
     wake_supervisord,
@@ -73,7 +82,10 @@ def main() -> int:
 
 def _parse_command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Run the whole stack in the foreground; Ctrl-C stops it.", allow_abbrev=False
+        description="Run the whole stack in the foreground; Ctrl-C stops it.",
+        epilog="Exit codes: 0 stopped as asked, 78 impossible settings, 2 wrong command line, "
+        "the code of a role without which nothing is traded, 1 anything else.",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--config",
@@ -148,28 +160,72 @@ class _Stop:
         return self._requested or time.monotonic() >= self._end_s
 
 
+class _View:
+    """Shows what is new in the logs of a stack, and knows whether the stack has to end."""
+
+    def __init__(self, var_dir: Path, configuration: Path, screen: Screen) -> None:
+        self._story = Story(var_dir)
+        self._screen = screen
+        self._repetitions = Repetitions()
+        self._shown = 0
+        programs = programs_of(configuration.read_text(encoding="utf-8"))
+        self._given_up = GivenUp(programs, f"{_supervisorctl(configuration)} start")
+
+    def look(self) -> None:
+        """Show what has been logged since the last look."""
+        now_s = time.monotonic()
+        shown = self._repetitions.calm(now_s)
+        for line in self._story.new_lines():
+            line = self._given_up.take(line, self._shown + len(shown))
+            shown += self._repetitions.new_of(line, now_s)
+        self._shown += len(shown)
+        self._screen.show(shown)
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why the stack has to end, if it has to."""
+        return self._given_up.ending
+
+    def close(self) -> None:
+        """Close the files."""
+        self._story.close()
+
+
 def _run(
     settings: Settings, strategies: StackStrategies, configuration: Path, duration_s: float
 ) -> int:
     stop = _Stop(duration_s)
     screen = Screen(1, stop.is_requested)
-    story = Story(settings.var_dir)
+    view = _View(settings.var_dir, configuration, screen)
     with tempfile.TemporaryFile() as errors:
-        supervisord = start_supervisord(configuration, errors)
+        try:
+            supervisord = start_supervisord(configuration, errors)
+        except CannotStartError as error:
+            print(f"main.py: {error}", file=sys.stderr)
+            return 1
         screen.show([_introduction(settings, strategies.names)])
         screen.show(Line("main.py", text, WARNING) for text in strategies.warnings())
-        _tell_until_stop(supervisord, settings.var_dir, story, screen, stop)
+        ending = _show_until_stop(supervisord, settings.var_dir, view, screen, stop)
         asked = stop.is_requested()
         stop.request()
-        in_time = _stop_supervisord(supervisord, settings.var_dir, story, screen)
+        in_time = _stop_supervisord(supervisord, settings.var_dir, view)
         reason = why_it_ended(supervisord.returncode, errors)
     wait_until_segments_are_gone(settings.price_book.name)
-    screen.show(story.new_lines())
-    story.close()
+    view.look()
+    view.close()
     if not in_time:
         print(f"main.py: killed supervisord, it took over {STOP_S:.0f} s", file=sys.stderr)
-    if reason and not asked:
-        print(f"main.py: supervisord ended by itself: {reason}", file=sys.stderr)
+    if asked:
+        return 0
+    if ending:
+        print(f"main.py: {ending.message}", file=sys.stderr)
+        return ending.code
+    if reason:
+        try:
+            check_that_no_stack_runs(settings.var_dir)  # one may have started together with ours
+            print(f"main.py: supervisord ended by itself: {reason}", file=sys.stderr)
+        except CannotStartError as error:
+            print(f"main.py: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -194,28 +250,39 @@ def _in_address(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _tell_until_stop(
-    supervisord: subprocess.Popen[bytes], var_dir: Path, story: Story, screen: Screen, stop: _Stop
-) -> None:
-    """Show the story until the stack shall stop, or supervisord ends by itself."""
+def _supervisorctl(configuration: Path) -> str:
+    """Return the command that controls this stack, for any shell in any directory."""
+    script = Path(sys.executable).with_name("supervisorctl")
+    program = [script] if script.exists() else [sys.executable, "-m", "supervisor.supervisorctl"]
+    return shlex.join(map(str, [*program, "-c", configuration]))
+
+
+def _show_until_stop(
+    supervisord: subprocess.Popen[bytes], var_dir: Path, view: _View, screen: Screen, stop: _Stop
+) -> Ending | None:
+    """Show what happens until the stack shall stop, has to, or supervisord ends by itself.
+
+    Returns why it has to.
+    """
     woken = False
     while supervisord.poll() is None and not stop.is_requested():
         woken = woken or wake_supervisord(var_dir)  # it would start the roles a second later
-        screen.show(story.new_lines())
+        view.look()
+        if view.ending:
+            return view.ending
         if screen.reader_is_gone():
             stop.request()
         time.sleep(LOOK_S)
+    return None
 
 
-def _stop_supervisord(
-    supervisord: subprocess.Popen[bytes], var_dir: Path, story: Story, screen: Screen
-) -> bool:
+def _stop_supervisord(supervisord: subprocess.Popen[bytes], var_dir: Path, view: _View) -> bool:
     """Let supervisord stop the stack and end; tell whether it did so in time."""
     deadline_s = time.monotonic() + STOP_S
     supervisord.terminate()
     while supervisord.poll() is None and time.monotonic() < deadline_s:
         wake_supervisord(var_dir)  # it would look at what has ended once a second
-        screen.show(story.new_lines())
+        view.look()
         time.sleep(LOOK_S)
     in_time = supervisord.poll() is not None
     if not in_time:

@@ -26,7 +26,7 @@ from chaos.recovery import HEADING, STEPS, Watch, row, times
 from chaos.target import Target, known_roles
 from lib.process_handle import ProcessHandle
 from lib.settings import PROJECT_ROOT
-from lib.story import Follower, tell_supervisor
+from lib.story import GIVEN_UP, SPAWNED, Follower, Line, tell_supervisor
 from lib.supervisor import Process
 
 GIVE_UP_S: Final = 120.0
@@ -36,10 +36,6 @@ TOLD_S: Final = 5.0
 LOOK_S: Final = 0.005
 """Much less than the second after which supervisord takes a new process for a good one."""
 SUPERVISORD_LOG: Final = "supervisord.log"
-
-_SPAWNED: Final = "spawned pid="
-_GIVEN_UP: Final = "given up: "
-"""How `lib.story` tells what supervisord logs of it."""
 
 
 @dataclass(frozen=True)
@@ -164,28 +160,28 @@ def kill_until_given_up(log: Path, role: str, pid: int, tell: Tell) -> int | Non
         kill(pid)
         deadline_s = time.monotonic() + GIVE_UP_S
         while time.monotonic() < deadline_s:
-            for text in new_lines(role):
-                if text.startswith(_SPAWNED):
-                    kill(int(text.removeprefix(_SPAWNED)))
+            for line in new_lines(role):
+                if line.event == SPAWNED:
+                    kill(int(line.detail))
                     starts += 1
                     tell(f"start {starts} was killed")
-                elif text.startswith(_GIVEN_UP):
+                elif line.event == GIVEN_UP:
                     return starts
             time.sleep(LOOK_S)
     return None
 
 
 @contextmanager
-def new_lines_of(log: Path) -> Iterator[Callable[[str], list[str]]]:
-    """Give what supervisord logs of a role from now on, as `lib.story` tells it.
+def new_lines_of(log: Path) -> Iterator[Callable[[str], list[Line]]]:
+    """Give what supervisord logs of a role from now on, as `lib.story` reads it.
 
     Its log and no question to it: that would wake it, and so shorten the waits.
     """
     follower = Follower(log, from_end=True)
 
-    def new_lines(role: str) -> list[str]:
+    def new_lines(role: str) -> list[Line]:
         told = (tell_supervisor(raw.decode(errors="replace")) for raw in follower.read())
-        return [line.text for line in told if line and line.role == role]
+        return [line for line in told if line and line.role == role]
 
     try:
         yield new_lines

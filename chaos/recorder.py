@@ -36,7 +36,7 @@ from lib.prices import parse_price
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
 from lib.state_file import StateFile, open_state
-from lib.story import Follower, tell_supervisor
+from lib.story import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, tell_supervisor
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's file are looked at."""
@@ -53,8 +53,13 @@ SUPERVISORD: Final = "supervisord"
 
 _FIELDS: Final = ("epoch", "sequence", "symbol", "price", "sent_ns")
 """What is recorded of a tick of the book."""
-_SUPERVISOR_EVENTS: Final = {"spawned": "spawned", "ended": "ended", "given": "given_up"}
-"""The first word of what `lib.story` tells of a role, and the event that it is here."""
+_SUPERVISOR_EVENTS: Final = {
+    SPAWNED: "spawned",
+    STOPPED: "ended",
+    ENDED: "ended",
+    GIVEN_UP: "given_up",
+}
+"""What supervisord did with a program, and the event that it is here."""
 
 
 class Event(NamedTuple):
@@ -440,5 +445,5 @@ def parse_supervisor_line(at_ns: int, line: bytes) -> Event | None:
     told = tell_supervisor(line.decode(errors="replace"))
     if told is None:
         return None
-    name = _SUPERVISOR_EVENTS.get(told.text.split()[0])
+    name = _SUPERVISOR_EVENTS.get(told.event)
     return Event(at_ns, SUPERVISORD, name, {"role": told.role}) if name else None

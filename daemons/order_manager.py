@@ -190,6 +190,8 @@ class OrderManager:
             receive_bytes=RECEIVE_BYTES,
             on_data=partial(self._on_data, session),
             on_closed=partial(self._on_closed, session),
+            on_drained=partial(self._on_drained, session),
+            may_half_close=True,
         )
         self._log.info("client_connected", peer=peer, clients=len(self._connections))
 
@@ -203,6 +205,11 @@ class OrderManager:
 
     def _on_data(self, session: Session, data: bytes) -> None:
         self._arrived.append((session, data))
+
+    def _on_drained(self, session: Session) -> None:
+        """Close the connection of a client that has ended its side and has all its answers."""
+        if self._connections[session].half_closed:
+            self._connections[session].close("closed by peer")
 
     def _on_closed(self, session: Session, reason: str) -> None:
         del self._connections[session]

@@ -31,8 +31,10 @@ class Connection:
     `on_data` gets what arrived. `on_closed` gets the reason, once, and nothing comes after it.
     `on_drained` is called when the send queue has become empty after having been full. With
     `may_half_close`, a peer that ends its own side (as some versions of nc do when their input
-    ends) is sent to all the same; that it is gone altogether shows when it is sent something. No
-    more than `receive_bytes` are received in one pass of the loop.
+    ends) is sent to all the same; that it is gone altogether shows when it is sent something. An
+    owner that has nothing more to say to it then can close in `on_drained`, which is also called
+    at that end if the queue is empty. No more than `receive_bytes` are received in one pass of the
+    loop.
     """
 
     def __init__(
@@ -148,6 +150,8 @@ class Connection:
         if self._may_half_close and not self._finishing:
             self.half_closed = True
             self._await_events()
+            if not self.queued_bytes and self._on_drained:
+                self._on_drained()
         else:
             self.close("closed by peer")
 

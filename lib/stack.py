@@ -6,9 +6,11 @@ of its supervisord, which is made of `etc/supervisord.conf`, the only one that a
 
 from __future__ import annotations
 
+import configparser
 import ctypes
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -29,6 +31,8 @@ with a dot and its process id (at most 7 digits) behind it."""
 SEGMENTS_S: Final = 2.0
 """How long the shared memory may take to be gone after the last role is."""
 LOOK_S: Final = 0.02
+RUN_ROLE: Final = "run-role"
+"""The script in `etc` that runs the role named behind it."""
 
 _UNUSABLE_IN_PATHS: Final = re.compile(r'[%"\\]| [;#]')
 """What supervisord's configuration would take for something else."""
@@ -65,7 +69,7 @@ def prepare_var_dir(var_dir: Path, left_out: Collection[str] = ()) -> Path:
         configuration.write_text(derived, encoding="utf-8")
     except OSError as error:
         raise CannotStartError(
-            f"cannot prepare the var directory: {error.filename}: {error.strerror}"
+            f"cannot prepare the var directory: {error.filename or var_dir}: {error.strerror}"
         ) from None
     return configuration
 
@@ -89,6 +93,31 @@ def without_programs(configuration: str, programs: Collection[str]) -> str:
         section = rf"^\[program:{re.escape(program)}\](?:.*\n?)(?:(?!\[)(?:.+\n?|\n))*"
         configuration = re.sub(section, "", configuration, flags=re.MULTILINE)
     return configuration
+
+
+def programs_of(configuration: str) -> dict[str, str]:
+    """Return the programs that a supervisord with this configuration starts, with their roles.
+
+    A role is the word behind `run-role` in the command; other programs are left out, and so are
+    those with autostart=false. What supervisord itself would refuse has no programs.
+    """
+    parser = configparser.RawConfigParser(
+        strict=False, inline_comment_prefixes=(";", "#"), default_section=""
+    )
+    programs = {}
+    try:
+        parser.read_string(configuration)
+        for section in parser.sections():
+            kind, _, program = section.partition(":")
+            if kind != "program" or not parser.getboolean(section, "autostart", fallback=True):
+                continue
+            words = shlex.split(parser.get(section, "command", fallback=""))
+            names = [Path(word).name for word in words[:-1]]
+            if RUN_ROLE in names:
+                programs[program.strip()] = words[names.index(RUN_ROLE) + 1]
+    except (configparser.Error, ValueError):
+        return {}
+    return programs
 
 
 def check_that_no_stack_runs(var_dir: Path) -> None:
@@ -146,7 +175,8 @@ def check_price_book(settings: Settings) -> None:
 def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start supervisord in a session of its own, so that Ctrl-C reaches us and not it.
 
-    Its log goes to its log file; `errors` takes what it says when it cannot even begin.
+    Its log goes to its log file; `errors` takes what it says when it cannot even begin. Raises
+    CannotStartError.
     """
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     our_pid = os.getpid()
@@ -156,15 +186,18 @@ def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Pope
         if os.getppid() != our_pid:  # we died before the kernel knew that it should tell
             os._exit(0)
 
-    return subprocess.Popen(
-        [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", configuration],
-        cwd=PROJECT_ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=errors,
-        start_new_session=True,
-        preexec_fn=end_with_us,
-    )
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", configuration],
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+            preexec_fn=end_with_us,
+        )
+    except OSError as error:
+        raise CannotStartError(f"cannot run supervisord: {error}") from None
 
 
 def wake_supervisord(var_dir: Path) -> bool:

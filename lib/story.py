@@ -21,13 +21,16 @@ READ_BYTES: Final = 1024 * 1024
 MAX_LINE_BYTES: Final = 64 * 1024
 """A longer line is told in pieces."""
 MAX_VALUE_CHARACTERS: Final = 200
-"""What is told of one value of an event."""
+"""What is shown of a list or a table in an event. Text is shown whole: it is written for people, or
+short."""
 
 NOTICE, WARNING, ERROR = "notice", "warning", "error"
 
+STARTED: Final = "started"
+"""A role's word that it is at work."""
 STORY_EVENTS: Final = frozenset(
     {
-        "started",
+        STARTED,
         "listening",
         "connected",
         "disconnected",
@@ -42,18 +45,34 @@ STORY_EVENTS: Final = frozenset(
 
 _LEVELS: Final = {"warning": WARNING, "error": ERROR, "critical": ERROR}
 _ENVELOPE: Final = frozenset({"timestamp", "level", "role", "event"})
+_REASON: Final = "reason"
+_TRACEBACK: Final = "exception"
+_PLAIN_WORD: Final = re.compile(r"[^\s\"=]+")
+
+ROLE_HUNG: Final = "role_hung"
+"""The watchdog kills the program that its `program` names."""
+_LEFT_TO_SUPERVISORD: Final = frozenset({"role_gave_up"})
+"""Events of the watchdog that supervisord's own log has as well."""
+
+SPAWNED, STOPPED, ENDED = "spawned", "stopped", "ended"
+KILLED, GIVEN_UP, SPAWN_FAILED = "killed", "given_up", "spawn_failed"
+"""What supervisord does with a program, as `Line.event` has it."""
+SUPERVISORD: Final = "supervisord"
+"""The role of a line that names no program."""
+SIGKILL: Final = "terminated by SIGKILL"
+"""What is in the detail of such an end."""
 
 _SUPERVISOR_LINE: Final = re.compile(r"\S+ \S+ (?P<level>[A-Z]{4}) (?P<message>.*)")
-# What supervisord's log says of roles (supervisor 4.3: process.py), and how it is told.
+# What supervisord's log says of programs (supervisor 4.3: process.py), and how it is shown.
 _SUPERVISOR_MESSAGES: Final = tuple(
-    (re.compile(pattern), text, level)
-    for pattern, text, level in (
-        (r"spawned: '(?P<role>\S+)' with pid (?P<detail>\d+)", "spawned pid={}", NOTICE),
-        (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", "ended as told ({})", NOTICE),
-        (r"exited: (?P<role>\S+) \((?P<detail>.*)\)", "ended by itself ({})", WARNING),
-        (r"killing '(?P<role>\S+)' \(\d+\) with (?P<detail>\w+)", "gets {}", WARNING),
-        (r"gave up: (?P<role>\S+) entered (?P<detail>.*)", "given up: {}", ERROR),
-        (r"(?P<role>spawnerr): (?P<detail>.*)", "{}", ERROR),
+    (re.compile(pattern), event, text, level)
+    for pattern, event, text, level in (
+        (r"spawned: '(?P<role>\S+)' with pid (?P<detail>\d+)", SPAWNED, "spawned pid={}", NOTICE),
+        (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", STOPPED, "ended as told ({})", NOTICE),
+        (r"exited: (?P<role>\S+) \((?P<detail>.*)\)", ENDED, "ended by itself ({})", WARNING),
+        (r"killing '(?P<role>\S+)' \(\d+\) with (?P<detail>\w+)", KILLED, "gets {}", WARNING),
+        (r"gave up: (?P<role>\S+) entered (?P<detail>.*)", GIVEN_UP, "given up: {}", ERROR),
+        (r"(?P<role>spawnerr): (?P<detail>.*)", SPAWN_FAILED, "{}", ERROR),
     )
 )
 
@@ -62,8 +81,13 @@ class Line(NamedTuple):
     """One line of the story. `level` is NOTICE, WARNING or ERROR."""
 
     role: str
+    """The program that it comes from, or that supervisord says it of."""
     text: str
     level: str
+    event: str = ""
+    """Its name in the log, or what supervisord did; "" for plain text."""
+    detail: str = ""
+    """Of what supervisord did: the process id, how it ended; of a hung role: the program."""
 
 
 class Follower:
@@ -185,17 +209,27 @@ def tell_event(role: str, raw: bytes) -> Line | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         text = printable(raw.decode(errors="replace"))
         return Line(role, text, WARNING) if text.strip() else None
-    if level == NOTICE and name not in STORY_EVENTS:
+    if (level == NOTICE and name not in STORY_EVENTS) or name in _LEFT_TO_SUPERVISORD:
         return None
-    return Line(role, event_text(event), level)
+    program = str(event.get("program", "")) if name == ROLE_HUNG else ""
+    return Line(role, event_text(event), level, str(name), program)
 
 
 def event_text(event: dict[str, Any]) -> str:
-    """Return `event key=value …` of an event, fit for a terminal."""
+    """Return `event key=value …: reason` of an event, fit for a terminal.
+
+    The reason is whole. Of a traceback without a reason, the last line is the reason.
+    """
+    reason = event.get(_REASON)
+    if reason is None and (traceback := event.get(_TRACEBACK)):
+        reason = str(traceback).strip().rpartition("\n")[2]
     details = (
-        f"{key}={_short(key, value)}" for key, value in event.items() if key not in _ENVELOPE
+        f"{key}={_shown(value)}"
+        for key, value in event.items()
+        if key not in _ENVELOPE and key not in (_REASON, _TRACEBACK)
     )
-    return printable(" ".join((str(event["event"]), *details)))
+    text = " ".join((str(event["event"]), *details))
+    return printable(f"{text}: {reason}" if reason else text)
 
 
 def tell_supervisor(text: str) -> Line | None:
@@ -203,16 +237,19 @@ def tell_supervisor(text: str) -> Line | None:
     line = _SUPERVISOR_LINE.fullmatch(text)
     if line is None:
         return None
-    for pattern, told, level in _SUPERVISOR_MESSAGES:
+    for pattern, event, told, level in _SUPERVISOR_MESSAGES:
         if match := pattern.match(line["message"]):
-            role = match["role"] if match["role"] != "spawnerr" else "supervisord"
-            return Line(role, told.format(match["detail"]), level)
+            role = match["role"] if event != SPAWN_FAILED else SUPERVISORD
+            return Line(role, told.format(match["detail"]), level, event, match["detail"])
     return None
 
 
-def _short(key: str, value: Any) -> str:
-    if key == "exception" and isinstance(value, str):
-        value = value.strip().rpartition("\n")[2]  # the last line of a traceback names the error
-    plain = isinstance(value, str) and re.fullmatch(r"[^\s\"=]+", value)
-    text = value if plain else msgspec.json.encode(value).decode()
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value if _PLAIN_WORD.fullmatch(value) else _quoted(value)
+    text = _quoted(value)
     return text if len(text) <= MAX_VALUE_CHARACTERS else text[:MAX_VALUE_CHARACTERS] + "…"
+
+
+def _quoted(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

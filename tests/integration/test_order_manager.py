@@ -9,7 +9,10 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
+import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -20,7 +23,7 @@ from typing import Any
 import pytest
 
 from tests.clients import NOISE, OrderClient, order
-from tests.helpers import wait_until
+from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import PrivateStack
 
 
@@ -485,6 +488,35 @@ def test_half_an_order_waits_for_its_other_half(manager: Manager) -> None:
         other.ask(order(1))
         client.send(whole[30:])
         assert client.hear()["status"] == "FILLED"
+
+
+# --- clients that end their side
+
+
+def test_a_client_that_ends_its_side_after_its_orders_is_answered_and_then_let_go(
+    manager: Manager,
+) -> None:
+    with manager.connect() as client:
+        name = client.name
+        with manager.stopped():  # so that all of it is there at once
+            for number in range(1, 1001):
+                client.tell(order(number))
+            client.sock.shutdown(socket.SHUT_WR)
+        assert [json.loads(f)["order_id"] for f in client.frames_until_the_end()] == [
+            *range(1, 1001)
+        ]
+        assert manager.end_of(name)["reason"] == "closed by peer"
+
+
+@pytest.mark.parametrize("nc", ["nc.openbsd", "nc.traditional", "ncat", "busybox nc"])
+def test_the_readmes_order_by_hand_is_answered_with_every_nc(manager: Manager, nc: str) -> None:
+    if not shutil.which(nc.split()[0]):
+        pytest.skip(f"no {nc} here")
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    [line] = re.findall(r"^.*nc 127\.0\.0\.1 5003$", readme, re.MULTILINE)
+    command = line.replace("nc 127.0.0.1 5003", f"{nc} 127.0.0.1 {manager.stack.order_port}")
+    answer = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
+    assert b'"status":"FILLED"' in answer.stdout
 
 
 # --- clients that are slow, or silent

@@ -392,3 +392,30 @@ def test_a_half_closed_connection_does_not_keep_the_loop_busy(make_owner):
     run_until(owner.loop, lambda: owner.connection.half_closed, "the end of its side is seen")
     with pytest.raises(FileNotFoundError):  # the loop does not wait for it at all
         owner.loop.modify(owner.sock, 1, lambda _: None)
+
+
+def test_a_peer_that_ends_its_side_with_answers_under_way_can_be_closed_when_it_has_them(
+    make_owner,
+):
+    owner = make_owner(may_half_close=True)
+    data = random.Random(2).randbytes(BLOCKING_BYTES)
+
+    def close_when_done() -> None:
+        if owner.connection.half_closed:
+            owner.connection.close("has all")
+
+    owner.react = close_when_done
+    owner.connection.send(data)
+    owner.peer.shutdown(socket.SHUT_WR)
+    run_until(owner.loop, lambda: owner.connection.half_closed, "the end of its side is seen")
+    assert owner.closed == []
+    assert owner.read_until_end() == data
+    assert owner.closed == ["has all"]
+
+
+def test_the_end_of_a_side_is_reported_where_nothing_is_queued(make_owner):
+    owner = make_owner(may_half_close=True)
+    owner.react = lambda: owner.connection.close("has all")
+    owner.peer.shutdown(socket.SHUT_WR)
+    run_until(owner.loop, lambda: owner.closed, "the owner closes")
+    assert owner.read_until_end() == b""

@@ -25,6 +25,8 @@ from lib.stack import (
     check_that_no_stack_runs,
     derive_configuration,
     prepare_var_dir,
+    programs_of,
+    start_supervisord,
     wait_until_segments_are_gone,
     wake_supervisord,
     why_it_ended,
@@ -39,6 +41,38 @@ def parsed(text: str) -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
     parser.read_string(text)
     return parser
+
+
+def test_the_programs_of_the_configuration_are_its_roles():
+    text = derive_configuration((ETC / "supervisord.conf").read_text(), ETC)
+    assert programs_of(text) == {role: role for role in ROLES}
+
+
+def test_programs_are_those_that_are_started_with_the_role_that_they_run():
+    text = """
+[supervisord]
+nodaemon=true ; [program:x]
+[program:second-strategy]
+command="/a b/etc/run-role" strategy second ; the README's
+[program:pinned]
+command=taskset -c 1 /x/run-role gateway
+autostart=yes
+[program:by_hand]
+command=/x/run-role orderbook
+autostart=false
+[program:foreign]
+command=/usr/bin/tail -f /x/run-role
+[eventlistener:l]
+command=/x/run-role watchdog
+"""
+    assert programs_of(text) == {"second-strategy": "strategy", "pinned": "gateway"}
+
+
+@pytest.mark.parametrize(
+    "text", ["no section", "[program:a]\ncommand=run-role 'a\n", "[program:a]\nautostart=maybe\n"]
+)
+def test_a_configuration_that_supervisord_would_refuse_has_no_programs(text):
+    assert programs_of(text) == {}
 
 
 @pytest.fixture
@@ -223,3 +257,19 @@ def test_why_supervisord_ended_is_said_in_a_few_words(exit_code, said, reason):
 
 def test_a_price_book_that_does_not_exist_is_not_waited_for():
     wait_until_segments_are_gone(f"tradewire-test-{os.getpid()}")
+
+
+def test_a_full_disk_is_named_with_the_directory(var_dir, monkeypatch):
+    monkeypatch.setattr("lib.stack.derive_configuration", lambda *_: "x" * 100)
+    (var_dir / "supervisord.conf").symlink_to("/dev/full")
+    with pytest.raises(CannotStartError, match=rf"{var_dir}: No space left"):
+        prepare_var_dir(var_dir)
+
+
+def test_a_supervisord_that_cannot_be_run_is_one_line(var_dir, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with (
+        (var_dir / "errors").open("wb") as errors,
+        pytest.raises(CannotStartError, match=r"cannot run supervisord: .*/nowhere/python"),
+    ):
+        start_supervisord(var_dir / "supervisord.conf", errors)

@@ -7,10 +7,18 @@ import json
 import pytest
 
 from lib.story import (
+    ENDED,
     ERROR,
+    GIVEN_UP,
+    KILLED,
     MAX_LINE_BYTES,
+    MAX_VALUE_CHARACTERS,
     NOTICE,
     READ_BYTES,
+    SPAWN_FAILED,
+    SPAWNED,
+    STOPPED,
+    SUPERVISORD,
     WARNING,
     Follower,
     Line,
@@ -28,7 +36,10 @@ def event(name: str, level: str = "info", **details) -> bytes:
 def test_an_event_is_told_with_its_keys_and_without_its_envelope():
     raw = event("ticks_missed", first=3, last=9, where="price stream", share=0.5)
     assert tell_event("gateway", raw) == Line(
-        "gateway", 'ticks_missed first=3 last=9 where="price stream" share=0.5', NOTICE
+        "gateway",
+        'ticks_missed first=3 last=9 where="price stream" share=0.5',
+        NOTICE,
+        "ticks_missed",
     )
 
 
@@ -36,7 +47,7 @@ def test_an_event_is_told_with_its_keys_and_without_its_envelope():
     ("level", "told"), [("warning", WARNING), ("error", ERROR), ("critical", ERROR)]
 )
 def test_a_warning_or_worse_is_told_whatever_its_name(level, told):
-    assert tell_event("gateway", event("odd", level)) == Line("gateway", "odd", told)
+    assert tell_event("gateway", event("odd", level)) == Line("gateway", "odd", told, "odd")
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])
@@ -63,16 +74,45 @@ def test_an_empty_line_is_not_told():
     assert tell_event("gateway", b"") is None
 
 
-def test_of_an_exception_its_last_line_is_told():
+def test_a_reason_comes_last_and_whole_whatever_its_length():
+    reason = 'price_book.name: "x" belongs to another stack' + " and so on" * 100 + ": the cure"
+    raw = event("disconnected", "warning", reason=reason, peer="127.0.0.1:5001")
+    line = tell_event("gateway", raw)
+    assert line.text == f"disconnected peer=127.0.0.1:5001: {reason}"
+
+
+def test_of_a_traceback_the_last_line_is_the_reason():
     raw = event("crashed", "error", exception="Traceback:\n  File x\nOSError: no such thing")
-    assert tell_event("gateway", raw) == Line(
-        "gateway", 'crashed exception="OSError: no such thing"', ERROR
+    assert tell_event("gateway", raw).text == "crashed: OSError: no such thing"
+
+
+def test_a_crash_with_a_reason_names_it_and_its_place_once():
+    raw = event(
+        "crashed",
+        "error",
+        reason="ZeroDivisionError: division by zero",
+        where="lib/my_signals.py, line 12, in on_tick",
+        exception="Traceback:\n  File x\nZeroDivisionError: division by zero",
+    )
+    assert tell_event("strategy", raw).text == (
+        'crashed where="lib/my_signals.py, line 12, in on_tick": '
+        "ZeroDivisionError: division by zero"
     )
 
 
-def test_a_long_value_is_cut():
-    line = tell_event("gateway", event("rejected", "warning", frame="x" * 5000))
-    assert line.text == f"rejected frame={'x' * 200}…"
+def test_text_is_whole_and_a_long_list_is_cut():
+    raw = event("odd", "warning", path="x" * 5000, examples=["y" * 5000])
+    line = tell_event("gateway", raw)
+    assert line.text == f'odd path={"x" * 5000} examples=["{"y" * (MAX_VALUE_CHARACTERS - 2)}…'
+
+
+def test_what_the_watchdog_says_of_a_program_that_supervisord_gave_up_is_left_to_supervisord():
+    assert tell_event("watchdog", event("role_gave_up", "error", program="gateway")) is None
+
+
+def test_a_hung_role_is_named_apart_from_the_text():
+    raw = event("role_hung", "error", program="strategy", pid=7)
+    assert tell_event("watchdog", raw)[3:] == ("role_hung", "strategy")
 
 
 def test_control_characters_never_reach_the_terminal():
@@ -84,30 +124,47 @@ def test_control_characters_never_reach_the_terminal():
 @pytest.mark.parametrize(
     ("message", "line"),
     [
-        ("INFO spawned: 'gateway' with pid 12", Line("gateway", "spawned pid=12", NOTICE)),
+        (
+            "INFO spawned: 'second-strategy' with pid 12",
+            Line("second-strategy", "spawned pid=12", NOTICE, SPAWNED, "12"),
+        ),
         (
             "WARN exited: order_manager (terminated by SIGKILL; not expected)",
             Line(
                 "order_manager",
                 "ended by itself (terminated by SIGKILL; not expected)",
                 WARNING,
+                ENDED,
+                "terminated by SIGKILL; not expected",
             ),
         ),
         (
             "WARN stopped: strategy (exit status 0)",
-            Line("strategy", "ended as told (exit status 0)", NOTICE),
+            Line("strategy", "ended as told (exit status 0)", NOTICE, STOPPED, "exit status 0"),
         ),
         (
             "WARN killing 'orderbook' (77) with SIGKILL",
-            Line("orderbook", "gets SIGKILL", WARNING),
+            Line("orderbook", "gets SIGKILL", WARNING, KILLED, "SIGKILL"),
         ),
         (
             "INFO gave up: gateway entered FATAL state, too many start retries too quickly",
-            Line("gateway", "given up: FATAL state, too many start retries too quickly", ERROR),
+            Line(
+                "gateway",
+                "given up: FATAL state, too many start retries too quickly",
+                ERROR,
+                GIVEN_UP,
+                "FATAL state, too many start retries too quickly",
+            ),
         ),
         (
             "INFO spawnerr: command at '/x/run-role' is not executable",
-            Line("supervisord", "command at '/x/run-role' is not executable", ERROR),
+            Line(
+                SUPERVISORD,
+                "command at '/x/run-role' is not executable",
+                ERROR,
+                SPAWN_FAILED,
+                "command at '/x/run-role' is not executable",
+            ),
         ),
         ("INFO spawned: 'my-2.x' with pid 12", Line("my-2.x", "spawned pid=12", NOTICE)),
         ("WARN stopped: my-2.x (exit 0)", Line("my-2.x", "ended as told (exit 0)", NOTICE)),
@@ -220,8 +277,8 @@ def test_the_story_is_told_from_its_beginning_and_by_role(tmp_path):
     )
     assert story.new_lines() == [
         Line("order_manager", "Received Order 2: BUY 10 AAPL @ 173.20", NOTICE),
-        Line("gateway", "started pid=1", NOTICE),
-        Line("gateway", "spawned pid=1", NOTICE),
+        Line("gateway", "started pid=1", NOTICE, "started"),
+        Line("gateway", "spawned pid=1", NOTICE, SPAWNED, "1"),
     ]
     assert story.new_lines() == []
     story.close()

@@ -1,0 +1,116 @@
+"""main.py and a program that does not start: what it shows, what it advises, how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib.story import MAX_VALUE_CHARACTERS
+from tests.helpers import PROJECT_ROOT, wait_until
+from tests.stack import PrivateStack
+
+SIGNAL = """
+import os
+if os.environ.get("SUPERVISOR_PROCESS_NAME") == "strategy":
+    raise RuntimeError("only under supervision, " + "and so on, " * 30 + "and here is the cure")
+class Mine:
+    def on_tick(self, symbol, price, sentiment):
+        return None
+"""
+
+
+@pytest.fixture
+def stack() -> Iterator[PrivateStack]:
+    """A stack's settings and var directory; a test starts it."""
+    with PrivateStack() as stack:
+        yield stack
+
+
+def start_main(stack: PrivateStack, root: Path = PROJECT_ROOT) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, root / "main.py", "--config", stack.config, "--var-dir", stack.var_dir],
+        env={**os.environ, "PYTHONPATH": str(stack.directory)},
+        stdout=(stack.directory / "main.out").open("w"),
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def output(stack: PrivateStack) -> str:
+    return (stack.directory / "main.out").read_text()
+
+
+def test_settings_that_a_role_refuses_at_its_first_start_end_the_stack_at_once(
+    stack: PrivateStack,
+) -> None:
+    (stack.directory / "mine.py").write_text(SIGNAL)
+    stack.write_config({**stack.settings, "strategy": {"class": "mine:Mine"}})
+    with start_main(stack) as main:
+        assert main.wait(timeout=60) == 78
+    [reason] = [event["reason"] for event in stack.events("strategy", "settings_refused")]
+    assert len(reason) > MAX_VALUE_CHARACTERS
+    assert output(stack).count(reason) == 1
+    assert re.fullmatch(r"main\.py: strategy .* 78\).*", output(stack).splitlines()[-1])
+
+
+def test_a_program_that_is_given_up_is_started_as_advised_or_ends_the_stack_with_its_code(
+    stack: PrivateStack,
+) -> None:
+    root = copy_with_one_retry(stack.directory / "project")
+    with socket.create_server(("127.0.0.1", stack.dashboard_port)):
+        main = start_main(stack, root)
+        try:
+            advice = wait_until(
+                lambda: re.search(r"dashboard .* given up .*, then: (.*)", output(stack)),
+                "main.py says what to do",
+            )
+        except BaseException:
+            main.terminate()
+            raise
+    with main:
+        try:
+            assert main.poll() is None
+            with subprocess.Popen(
+                shlex.split(advice[1]), stdout=subprocess.DEVNULL, cwd="/"
+            ) as start:
+                stack.wait_for_event("dashboard", "started")
+                start.kill()  # it would wait until that has lasted
+            # The gateway cannot come back: it shall play a file that is no tape.
+            tape = stack.directory / "tape.csv"
+            tape.write_text("a,b\n1,2\n")
+            gateway = {**stack.settings["gateway"], "source": "csv", "csv_path": str(tape)}
+            stack.write_config({**stack.settings, "gateway": gateway})
+            os.kill(stack.pid("gateway"), 9)
+            assert main.wait(timeout=60) == 1
+        finally:
+            main.terminate()
+    reason = stack.wait_for_event("gateway", "cannot_start")["reason"]
+    assert len(reason) > MAX_VALUE_CHARACTERS
+    assert output(stack).count(reason) == 1
+    assert re.fullmatch(r"main\.py: gateway .*status 1\).*", output(stack).splitlines()[-1])
+
+
+def copy_with_one_retry(root: Path) -> Path:
+    """The project, where supervisord tries only once more: 10 retries take a minute."""
+    for part in ("lib", "daemons", "etc"):
+        shutil.copytree(PROJECT_ROOT / part, root / part)
+    shutil.copy(PROJECT_ROOT / "main.py", root)
+    configuration = root / "etc" / "supervisord.conf"
+    text = configuration.read_text()
+    assert "startretries=10" in text
+    assert "startsecs=1\n" in text
+    # On a busy machine it takes over a second (startsecs) to fail: that would pass for a start.
+    text = text.replace("startretries=10", "startretries=1").replace(
+        "startsecs=1\n", "startsecs=30\n"
+    )
+    configuration.write_text(text)
+    return root

@@ -1,0 +1,187 @@
+"""Repetitions: what a program says at each try is shown once, and again when it is news again."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.repetitions import CALM_S, MAX_TEXTS, Repetitions
+from lib.story import (
+    ENDED,
+    ERROR,
+    GIVEN_UP,
+    NOTICE,
+    ROLE_HUNG,
+    SPAWN_FAILED,
+    SPAWNED,
+    STARTED,
+    STOPPED,
+    SUPERVISORD,
+    WARNING,
+    Line,
+)
+
+STATUS_1 = "exit status 1; not expected"
+SIGKILL = "terminated by SIGKILL; not expected"
+
+
+class Screen:
+    """What is shown of lines that come at these times."""
+
+    def __init__(self) -> None:
+        self.repetitions = Repetitions()
+        self.now_s = 1000.0
+        self.pid = 100
+
+    def show(self, *lines: Line) -> list[str]:
+        return [line.text for each in lines for line in self.repetitions.new_of(each, self.now_s)]
+
+    def after(self, seconds: float) -> list[str]:
+        self.now_s += seconds
+        return [line.text for line in self.repetitions.calm(self.now_s)]
+
+    def spawned(self) -> Line:
+        self.pid += 1
+        return Line("gateway", f"spawned pid={self.pid}", NOTICE, SPAWNED, str(self.pid))
+
+    def started(self) -> Line:
+        return Line("gateway", f"started pid={self.pid}", NOTICE, STARTED)
+
+    def failed_try(self, reason: str = "no tape") -> list[Line]:
+        return [self.spawned(), refused(reason), ended()]
+
+
+def refused(reason: str) -> Line:
+    return Line("gateway", f"cannot_start: {reason}", ERROR, "cannot_start")
+
+
+def ended(how: str = STATUS_1, role: str = "gateway") -> Line:
+    return Line(role, f"ended by itself ({how})", WARNING, ENDED, how)
+
+
+@pytest.fixture
+def screen() -> Screen:
+    return Screen()
+
+
+def test_of_eleven_tries_the_first_is_shown_and_that_there_were_ten(screen: Screen) -> None:
+    shown = []
+    for pause_s in range(11):
+        shown += screen.after(pause_s) + screen.show(*screen.failed_try())
+    assert shown == [
+        "spawned pid=101",
+        "cannot_start: no tape",
+        f"ended by itself ({STATUS_1})",
+        "spawned pid=102",
+        f"ended by itself ({STATUS_1}), 10 times now",
+    ]
+
+
+def test_another_reason_is_shown_at_once(screen: Screen) -> None:
+    screen.show(*screen.failed_try(), *screen.failed_try())
+    assert screen.show(*screen.failed_try("no disk")) == ["cannot_start: no disk"]
+    assert screen.show(*screen.failed_try()) == []
+
+
+def test_the_same_line_within_one_try_is_no_repetition(screen: Screen) -> None:
+    lines = [Line("gateway", "  File x, in f", WARNING)] * 3
+    assert len(screen.show(screen.spawned(), *lines, ended())) == 5
+    assert screen.show(*lines, ended()) == []
+
+
+def test_what_another_program_says_meanwhile_is_shown(screen: Screen) -> None:
+    screen.show(*screen.failed_try())
+    line = Line("orderbook", "cannot_start: no tape", ERROR, "cannot_start")
+    assert screen.show(line, line) == [line.text] * 2
+
+
+def test_a_warning_that_a_running_program_repeats_is_shown_each_time(screen: Screen) -> None:
+    screen.show(screen.spawned(), screen.started())
+    warning = Line("gateway", "client_refused peer=x", WARNING, "client_refused")
+    assert screen.show(*[warning] * 5) == [warning.text] * 5
+
+
+def test_a_program_that_starts_and_crashes_again_and_again_is_shown_once(screen: Screen) -> None:
+    def a_try() -> list[Line]:
+        connected = Line("gateway", f"connected first={screen.pid}", NOTICE, "connected")
+        return [screen.spawned(), screen.started(), connected, refused("a bug"), ended()]
+
+    assert len(screen.show(*a_try())) == 5
+    assert len(screen.show(*a_try())) == 3  # that it has come back, and not why it went again
+    for _ in range(7):
+        assert screen.after(CALM_S - 1) == []
+        assert screen.show(*a_try()) == []
+
+
+def test_what_a_program_prints_is_never_a_repetition(screen: Screen) -> None:
+    printed = Line("gateway", "Received Order 1", NOTICE)
+    for _ in range(3):
+        assert screen.show(printed, ended())[0] == printed.text
+
+
+def test_a_program_that_runs_again_is_said_to_and_its_next_failure_is_news(screen: Screen) -> None:
+    for _ in range(3):
+        screen.show(*screen.failed_try())
+    assert screen.show(screen.spawned(), screen.started()) == [f"started pid={screen.pid}"]
+    assert screen.after(CALM_S) == ["has run for 30 s now, after it had ended 3 times"]
+    assert screen.after(CALM_S) == []
+    assert len(screen.show(refused("no tape"), ended(), *screen.failed_try())) == 3
+
+
+def test_a_program_that_waits_for_its_next_try_is_not_said_to_run(screen: Screen) -> None:
+    for _ in range(3):
+        screen.show(*screen.failed_try())
+    assert screen.after(CALM_S + 1) == []
+    assert screen.show(*screen.failed_try()) == []
+
+
+def test_after_a_single_failure_the_return_is_shown(screen: Screen) -> None:
+    screen.show(screen.spawned(), screen.started(), ended())
+    assert len(screen.show(screen.spawned(), screen.started())) == 2
+    assert screen.after(CALM_S) == []
+
+
+@pytest.mark.parametrize("event", [STOPPED, GIVEN_UP])
+def test_after_a_person_or_supervisord_has_stopped_it_all_is_news(
+    screen: Screen, event: str
+) -> None:
+    screen.show(*screen.failed_try())
+    line = Line("gateway", "over", NOTICE, event)
+    assert screen.show(line) == ["over"]
+    assert len(screen.show(*screen.failed_try())) == 3
+
+
+def test_a_program_that_is_killed_while_it_works_is_shown_each_time(screen: Screen) -> None:
+    for _ in range(3):
+        assert len(screen.show(screen.spawned(), screen.started(), ended(SIGKILL))) == 3
+
+
+def test_a_program_that_is_killed_before_it_works_is_shown_once(screen: Screen) -> None:
+    screen.show(screen.spawned(), ended(SIGKILL))
+    assert len(screen.show(screen.spawned(), ended(SIGKILL))) == 1
+    assert screen.show(screen.spawned(), ended(SIGKILL)) == []
+
+
+def test_a_program_that_the_watchdog_ends_again_and_again_is_shown_once(screen: Screen) -> None:
+    def hung(silent_s: float) -> list[Line]:
+        text = f"role_hung program=gateway silent_s={silent_s}"
+        line = Line("watchdog", text, ERROR, ROLE_HUNG, "gateway")
+        return [screen.spawned(), screen.started(), line, ended(SIGKILL)]
+
+    assert len(screen.show(*hung(2.1))) == 4
+    screen.show(*hung(2.2))
+    assert screen.show(*hung(2.3)) == []
+
+
+def test_a_command_that_cannot_be_run_is_shown_once_until_it_is_quiet(screen: Screen) -> None:
+    line = Line(SUPERVISORD, "cannot execute x", ERROR, SPAWN_FAILED)
+    assert screen.show(line, line) == [line.text]
+    assert screen.after(CALM_S - 1) == []
+    assert screen.show(line) == []
+    assert screen.after(CALM_S) == []
+    assert screen.show(line) == [line.text]
+
+
+def test_what_is_remembered_is_bounded_and_the_latest_texts_are_kept(screen: Screen) -> None:
+    screen.show(*(refused(str(number)) for number in range(10 * MAX_TEXTS)), ended())
+    shown = screen.show(refused("0"), refused(str(10 * MAX_TEXTS - 1)), ended())
+    assert shown == ["cannot_start: 0"]

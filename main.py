@@ -33,7 +33,9 @@ from lib.stack import (
     check_ports,
     check_that_no_stack_runs,
     prepare_var_dir,
+    read_configuration,
     start_supervisord,
+    started_roles,
     wait_until_segments_are_gone,
     wake_supervisord,
     why_it_ended,
@@ -54,8 +56,9 @@ def main() -> int:
         settings = _load_settings(arguments.config, arguments.var_dir)
         check_paths(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
-        check_ports(settings)
-        configuration = prepare_var_dir(settings.var_dir)
+        original = read_configuration()
+        check_ports(settings, started_roles(original))
+        configuration = prepare_var_dir(settings.var_dir, original)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS

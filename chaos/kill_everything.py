@@ -30,7 +30,7 @@ from chaos.verdict import ledger_orders
 from lib.errors import CannotStartError
 from lib.ledger.rows import BookedOrder
 from lib.process_handle import ProcessHandle
-from lib.stack import check_ports, wake_supervisord
+from lib.stack import check_ports, read_configuration, started_roles, wake_supervisord
 
 MAX_WAIT_S: Final = 1.0
 """A kill comes at a random moment of so long: supervisord's loop has a period of a second."""
@@ -217,7 +217,7 @@ def _signs(
 
 def _ports_are_free(target: Target) -> bool:
     try:
-        check_ports(target.settings)
+        check_ports(target.settings, started_roles(read_configuration()))
     except CannotStartError:
         return False
     return True

@@ -9,7 +9,6 @@ Everything that is wrong is a `TargetError`, one line for people.
 
 from __future__ import annotations
 
-import configparser
 import os
 import subprocess
 import time
@@ -28,8 +27,8 @@ from lib.private_stack import (
 )
 from lib.process_handle import ProcessHandle
 from lib.segment_files import SHM_DIR
-from lib.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
-from lib.stack import wake_supervisord
+from lib.settings import Settings, SettingsError, load_settings
+from lib.stack import programs, read_configuration, wake_supervisord
 from lib.state_file import open_state
 from lib.supervisor import (
     Process,
@@ -61,9 +60,7 @@ class TargetError(Exception):
 
 def known_roles() -> tuple[str, ...]:
     """Return the names of the programs in `etc/supervisord.conf`."""
-    parser = configparser.RawConfigParser(strict=False)
-    parser.read(PROJECT_ROOT / "etc" / "supervisord.conf", encoding="utf-8")
-    return tuple(s.partition(":")[2] for s in parser.sections() if s.startswith("program:"))
+    return tuple(program.name for program in programs(read_configuration()))
 
 
 class Supervisord:

@@ -6,16 +6,19 @@ of its supervisord, which is made of `etc/supervisord.conf`, the only one that a
 
 from __future__ import annotations
 
+import configparser
 import ctypes
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Container
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from lib.errors import CannotStartError
 from lib.segment_files import SHM_DIR
@@ -33,6 +36,73 @@ _UNUSABLE_IN_PATHS: Final = re.compile(r'[%"\\]| [;#]')
 _PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 
+CONFIGURATION: Final = PROJECT_ROOT / "etc" / "supervisord.conf"
+"""The configuration that people edit."""
+
+_RUN_ROLE: Final = "run-role"
+_COMMENTS: Final = (";", "#")
+_FALSE: Final = ("no", "false", "off", "0")
+"""As supervisor reads its configuration (4.3: options.py, datatypes.py)."""
+
+
+class Program(NamedTuple):
+    """A `[program:NAME]` of supervisord's configuration."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """What `run-role` is given, the role first; () where the program is none of our roles."""
+    autostart: bool
+    """Whether it is started together with supervisord."""
+
+    @property
+    def role(self) -> str:
+        """The role that it runs, "" where it is none of ours."""
+        return self.arguments[0] if self.arguments else ""
+
+
+def programs(configuration: str) -> list[Program]:
+    """Return the programs of a supervisord configuration, given as text, in its order. Pure.
+
+    What supervisord itself refuses is left for supervisord to refuse.
+    """
+    # As supervisor does it: a section may come twice, and "%" is not configparser's.
+    parser = configparser.RawConfigParser(inline_comment_prefixes=_COMMENTS, strict=False)
+    try:
+        parser.read_string(configuration)
+    except configparser.Error:
+        return []
+    return [
+        Program(
+            section.partition(":")[2].strip(),
+            _role_arguments(parser.get(section, "command", fallback="")),
+            parser.get(section, "autostart", fallback="true").lower() not in _FALSE,
+        )
+        for section in parser.sections()
+        if section.startswith("program:")
+    ]
+
+
+def _role_arguments(command: str) -> tuple[str, ...]:
+    try:
+        program, *arguments = shlex.split(command)
+    except ValueError:  # nothing, or a quotation mark too few
+        return ()
+    return tuple(arguments) if program.rpartition("/")[2] == _RUN_ROLE else ()
+
+
+def read_configuration() -> str:
+    """Return the text of `etc/supervisord.conf`. Raises CannotStartError."""
+    try:
+        return CONFIGURATION.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise CannotStartError(f"cannot read {CONFIGURATION}: {reason}") from None
+
+
+def started_roles(configuration: str) -> frozenset[str]:
+    """Return the roles that supervisord starts with this configuration (its text). Pure."""
+    return frozenset(p.role for p in programs(configuration) if p.autostart and p.role)
+
 
 def check_paths(var_dir: Path) -> None:
     """Raise CannotStartError if supervisord could not work with the paths of this stack."""
@@ -49,17 +119,16 @@ def check_paths(var_dir: Path) -> None:
         )
 
 
-def prepare_var_dir(var_dir: Path) -> Path:
+def prepare_var_dir(var_dir: Path, original: str) -> Path:
     """Make the var directory and the configuration in it; return the configuration's path.
 
-    Raises CannotStartError.
+    `original` is the text of `etc/supervisord.conf`. Raises CannotStartError.
     """
-    etc = PROJECT_ROOT / "etc"
     configuration = var_dir / "supervisord.conf"
+    derived = derive_configuration(original, CONFIGURATION.parent)
     try:
         (var_dir / "log").mkdir(parents=True, exist_ok=True)
-        original = (etc / "supervisord.conf").read_text(encoding="utf-8")
-        configuration.write_text(derive_configuration(original, etc), encoding="utf-8")
+        configuration.write_text(derived, encoding="utf-8")
     except OSError as error:
         raise CannotStartError(
             f"cannot prepare the var directory: {error.filename}: {error.strerror}"
@@ -97,14 +166,20 @@ def _is_supervisord(pid_file: Path) -> bool:
         return False
 
 
-def check_ports(settings: Settings) -> None:
-    """Raise CannotStartError, which names port and setting, if a role could not serve its port."""
+def check_ports(settings: Settings, roles: Container[str]) -> None:
+    """Raise CannotStartError, which names port and setting, if a role could not serve its port.
+
+    Only the ports of `roles` are asked for: a feed of the user's own has those of a gateway that is
+    not started.
+    """
     gateway, order_manager = settings.gateway, settings.order_manager
     for key, host, port in (
         ("gateway.price_port", gateway.host, gateway.price_port),
         ("gateway.news_port", gateway.host, gateway.news_port),
         ("order_manager.port", order_manager.host, order_manager.port),
     ):
+        if key.partition(".")[0] not in roles:
+            continue
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM

@@ -21,6 +21,9 @@ from lib.stack import (
     check_that_no_stack_runs,
     derive_configuration,
     prepare_var_dir,
+    programs,
+    read_configuration,
+    started_roles,
     wait_until_segments_are_gone,
     wake_supervisord,
     why_it_ended,
@@ -63,7 +66,7 @@ def test_all_roles_are_run_alike():
 
 
 def test_a_derived_configuration_keeps_everything_in_its_own_directory(var_dir):
-    parser = parsed(prepare_var_dir(var_dir).read_text())
+    parser = parsed(prepare_var_dir(var_dir, read_configuration()).read_text())
     assert parser["unix_http_server"]["file"] == "%(here)s/supervisor.sock"
     assert parser["supervisord"]["logfile"] == "%(here)s/supervisord.log"
     assert parser["supervisorctl"]["serverurl"] == "unix://%(here)s/supervisor.sock"
@@ -84,7 +87,48 @@ def test_a_derived_configuration_differs_from_the_original_in_its_places_only():
 def test_a_var_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CannotStartError, match=r"cannot prepare the var directory: .*file/log"):
-        prepare_var_dir(tmp_path / "file")
+        prepare_var_dir(tmp_path / "file", read_configuration())
+
+
+def test_the_programs_are_those_of_the_configuration_each_with_its_role():
+    assert [(p.name, p.role, p.autostart) for p in programs(read_configuration())] == [
+        (role, role, True) for role in ROLES
+    ]
+
+
+PROGRAMS = """
+[program:gateway]
+command="%(here)s/run-role" gateway
+autostart = False ; a feed of my own
+[program:second]
+command='/with a space/etc/run-role' strategy mine
+[program:recorder]
+command=/usr/bin/python3 strategy.py
+[program:broken]
+command="%(here)s/run-role
+[group:ours]
+programs=second
+[program:order_manager]
+command=%(here)s/run-role order_manager
+autostart=true
+[program:order_manager]
+autostart=off
+"""
+
+
+def test_a_program_says_what_it_runs_and_whether_it_is_started():
+    assert [tuple(program) for program in programs(PROGRAMS)] == [
+        ("gateway", ("gateway",), False),
+        ("second", ("strategy", "mine"), True),
+        ("recorder", (), True),
+        ("broken", (), True),
+        ("order_manager", ("order_manager",), False),
+    ]
+    assert started_roles(PROGRAMS) == {"strategy"}
+
+
+def test_what_supervisord_itself_refuses_has_no_programs():
+    assert programs("no section\n") == []
 
 
 @pytest.mark.parametrize("name", ["100%", 'a"b', "a\\b", "a ;b", "a #b"])
@@ -123,7 +167,7 @@ def test_ports_that_are_free_are_fine():
             servers.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()
             for _ in range(3)
         ]
-    check_ports(settings_with_ports(*(port for _, port in addresses)))
+    check_ports(settings_with_ports(*(port for _, port in addresses)), ROLES)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +184,18 @@ def test_a_port_that_is_taken_is_named_with_its_setting(taken, key):
                 server.close()
         message = rf"127\.0\.0\.1:{ports[taken]}: address already in use; .* set {key} to"
         with pytest.raises(CannotStartError, match=message):
-            check_ports(settings_with_ports(*ports))
+            check_ports(settings_with_ports(*ports), ROLES)
+
+
+def test_a_port_of_a_role_that_is_not_started_may_be_taken():
+    with contextlib.ExitStack() as servers:
+        ports = [
+            servers.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            for _ in range(3)
+        ]
+        with pytest.raises(CannotStartError, match=r"order_manager\.port"):
+            check_ports(settings_with_ports(*ports), {"order_manager"})
+        check_ports(settings_with_ports(*ports), {"orderbook"})
 
 
 def test_a_stack_in_the_same_directory_is_noticed_by_its_control_socket(var_dir):

@@ -85,3 +85,39 @@ def test_kinds_are_counted_apart_and_a_line_tells_only_what_is_new():
         ("unknown_symbols", 2, [2, 3]),
         ("malformed_frames", 1, [4]),
     ]
+
+
+def test_examples_are_made_only_as_far_as_there_is_room():
+    made = []
+    tally = Tally()
+    for begin in (0, 15, 5000):
+        tally.add_many(
+            "malformed_frames", 0, 1000, (made.append(n) or n for n in range(begin, begin + 15))
+        )
+    assert len(made) == MAX_EXAMPLES
+    with capture_logs() as lines:
+        run_until(tally, 0)
+    assert (lines[0]["count"], lines[0]["examples"]) == (3000, made)
+
+
+def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_number_of_kinds():
+    described = []
+
+    def describe(symbol: str) -> dict[str, str]:
+        described.append(symbol)
+        return {"symbol": symbol}
+
+    tally = Tally()
+    with capture_logs() as lines:
+        tally.add_by_kind("unknown_symbols", 0, {"A": 2, "B": 1}, describe)
+        tally.add_by_kind("unknown_symbols", 0, {"A": 3}, describe)
+        run_until(tally, 0)
+        others = {str(number): 1 for number in range(1000)}
+        tally.add_by_kind("unknown_symbols", SECOND_NS, {"A": 1, **others}, describe)
+        run_until(tally, SECOND_NS)
+    first, second = lines
+    assert (first["count"], second["count"]) == (6, 1001)
+    assert first["examples"] == [{"symbol": "A", "count": 5}, {"symbol": "B", "count": 1}]
+    assert second["examples"][0] == {"symbol": "A", "count": 1}
+    assert len(second["examples"]) == MAX_EXAMPLES
+    assert len(described) == 2 + MAX_EXAMPLES

@@ -40,6 +40,7 @@ from lib.settings import GatewaySettings, Settings
 from lib.state_file import StateFile
 from lib.stream_messages import ProtocolError
 from lib.stream_server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
+from lib.tally import Tally
 from lib.tapes import (
     RandomSentiments,
     RandomWalkTape,
@@ -159,7 +160,9 @@ class StreamServer:
         """Those that could take a further batch, whose turn is next first."""
         self._sweep_ns = time.monotonic_ns() + SWEEP_NS
         self._log = structlog.get_logger().bind(stream=name)
-        loop.add_timed(self)
+        self._tally = Tally(stream=name)
+        for timed in (self, self._tally):
+            loop.add_timed(timed)
 
     def accept(self, sock: socket.socket, peer: str) -> None:
         """Take a new client, plain until it says HELLO."""
@@ -235,6 +238,9 @@ class StreamServer:
             self._log.warning("protocol_error", peer=peer, reason=str(error))
             connection.close(f"protocol error: {error}")
             return
+        if undelimited := subscriber.undelimited():
+            example = {"peer": peer, **undelimited._asdict()}
+            self._tally.add("no_delimiter", time.monotonic_ns(), [example])
         if answer:
             connection.send(answer)
             self._pump(subscriber, connection)

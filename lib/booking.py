@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from lib.clock import Clock
 from lib.framing import split
-from lib.malformed_frames import malformed_tick, shown
+from lib.malformed_frames import malformed_tick
 from lib.shared_memory_utils import SharedPriceBook
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
 from lib.symbol_hints import SymbolHints
 from lib.tally import Tally
+from lib.text import shown
 from lib.tick_codec import MALFORMED, TickCodec
 
 MIN_ARRAY_BYTES: Final = 640

@@ -11,11 +11,8 @@ from typing import Any, Final
 
 from lib.prices import MAX_PRICE, PRICE_DECIMALS, PRICE_SCALE
 from lib.stream_messages import BATCH, HELLO
-from lib.text import printable
+from lib.text import MAX_SHOWN_BYTES, shown
 from lib.tick_codec import MAX_SENTIMENT
-
-MAX_SHOWN_BYTES: Final = 60
-"""Of a frame in the log. The longest tick, a symbol of 16 bytes and 18 digits, is shown whole."""
 
 _A_TICK: Final = "a tick is SYMBOL,PRICE"
 _A_SENTIMENT: Final = f"a sentiment is a whole number from 0 to {MAX_SENTIMENT}"
@@ -30,12 +27,6 @@ _DECIMAL_COMMA: Final = re.compile(
 _EITHER_COMMA: Final = re.compile(r"[0-9]{1,3},[0-9]{3}", re.ASCII)
 _THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:([,'_\s])[0-9]{3})(?:\1[0-9]{3})*(?:[.][0-9]+)?")
 _NO_NUMBER: Final = frozenset({"nan", "null", "none", "n/a", "na", "inf", "infinity", "-"})
-
-
-def shown(data: bytes) -> str:
-    """Return the beginning of what a peer sent, fit for a terminal and a JSON log."""
-    text = printable(data[:MAX_SHOWN_BYTES].decode(errors="backslashreplace"))
-    return text + "…" if len(data) > MAX_SHOWN_BYTES else text
 
 
 def malformed_tick(sequence: int, frame: bytes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from lib.framing import MessageTooLongError
 from lib.reconnect import Connect
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
 from lib.stream_messages import ProtocolError
+from lib.undelimited import Undelimited
 
 
 class StreamFeed:
@@ -49,9 +50,15 @@ class StreamFeed:
         """When silence becomes death."""
         return self._client.next_deadline_ns()
 
-    def on_time(self, _now_ns: int) -> None:
-        """The stream is dead."""
-        self._connection.drop(self._client.silence_reason())
+    def on_time(self, now_ns: int) -> None:
+        """The stream is dead, or says what is no frame."""
+        if undelimited := self._client.undelimited_at(now_ns):
+            self._log_undelimited(undelimited)
+        else:
+            self._connection.drop(self._client.silence_reason())
+
+    def _log_undelimited(self, undelimited: Undelimited) -> None:
+        self._log.warning("no_delimiter", **undelimited._asdict())
 
     def _on_open(self) -> None:
         self._connection.send(self._client.connected(self._clock()))
@@ -67,6 +74,8 @@ class StreamFeed:
             for event in self._client.receive(data, self._clock()):
                 if isinstance(event, Frames):
                     batches.append(event)
+                elif isinstance(event, Undelimited):
+                    self._log_undelimited(event)
                 else:  # before the first frame of its connection
                     self._begin(event)
         except (ProtocolError, MessageTooLongError) as protocol_error:

@@ -137,6 +137,19 @@ def test_a_heartbeat_is_heard_and_a_frame_before_the_answer_is_not(owner):
     assert owner.frames == []
 
 
+@pytest.mark.parametrize("owner", [True], indirect=True)
+def test_a_feed_of_lines_is_told_and_its_connection_stays_for_now(owner):
+    owner.server.accept()
+    with capture_logs() as logs:
+        owner.server.client.send(b"AAPL,172.53\n")
+        deadline_ns = owner.feed.next_deadline_ns()
+        run_until(owner.loop, lambda: owner.feed.next_deadline_ns() != deadline_ns, "they come")
+        owner.feed.on_time(owner.feed.next_deadline_ns())  # as the loop does in a few seconds
+    assert [e["event"] for e in logs] == ["no_delimiter"]
+    assert logs[0]["text"] == "AAPL,172.53\\n"
+    assert "12 bytes and no `*`: a feed of lines?" in logs[0]["reason"]
+
+
 def test_silence_ends_the_connection(owner):
     owner.server.accept()
     owner.server.client.send(b"HELLO,1,tape,1*")

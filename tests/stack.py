@@ -26,6 +26,9 @@ class PrivateStack:
     `sections` are keys by section, "" for the top: `{"gateway": {"rate": 500.0}}`.
     """
 
+    root = PROJECT_ROOT
+    """Whose `main.py` it is."""
+
     def __init__(self, sections: dict[str, dict[str, Any]] | None = None) -> None:
         # A socket's path may have about 100 characters; pytest's tmp_path can be longer.
         self.directory = Path(tempfile.mkdtemp(prefix="tw-"))
@@ -70,7 +73,7 @@ class PrivateStack:
         """Start `main.py`; wait until every role has started."""
         self._main = subprocess.Popen(
             [sys.executable, "main.py", "--config", self.config, "--var-dir", self.var_dir],
-            cwd=PROJECT_ROOT,
+            cwd=self.root,
             stdout=(self.directory / "main.out").open("ab"),
             stderr=subprocess.STDOUT,
         )

@@ -161,8 +161,7 @@ class StreamServer:
         self._sweep_ns = time.monotonic_ns() + SWEEP_NS
         self._log = structlog.get_logger().bind(stream=name)
         self._tally = Tally(stream=name)
-        for timed in (self, self._tally):
-            loop.add_timed(timed)
+        loop.add_timed(self)
 
     def accept(self, sock: socket.socket, peer: str) -> None:
         """Take a new client, plain until it says HELLO."""
@@ -211,6 +210,9 @@ class StreamServer:
     def on_time(self, now_ns: int) -> None:
         """Send heartbeats that are due; drop clients that take nothing or lag too far behind."""
         self._sweep_ns = now_ns + SWEEP_NS
+        log_ns = self._tally.next_deadline_ns()
+        if log_ns is not None and log_ns <= now_ns:
+            self._tally.on_time(now_ns)
         for subscriber, connection in list(self._clients.items()):
             if subscriber.lag > MAX_LAG_TICKS:
                 connection.close(f"too slow: {subscriber.lag} frames behind")

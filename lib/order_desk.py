@@ -65,7 +65,9 @@ class Session:
     def undelimited(self, *, has_ended: bool = False) -> Undelimited | None:
         """What to log of a client that sends something else than messages: once, else None."""
         unfinished = self.buffer.unfinished
-        if self._undelimited_told or not cannot_become_order(unfinished, has_ended=has_ended):
+        if not unfinished or self._undelimited_told:
+            return None
+        if not cannot_become_order(unfinished, has_ended=has_ended):
             return None
         self._undelimited_told = True
         return undelimited(unfinished, "client")

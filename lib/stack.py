@@ -84,10 +84,12 @@ def programs(configuration: str) -> list[Program]:
 
 def _role_arguments(command: str) -> tuple[str, ...]:
     try:
-        program, *arguments = shlex.split(command)
-    except ValueError:  # nothing, or a quotation mark too few
+        words = shlex.split(command)
+    except ValueError:  # a quotation mark too few
         return ()
-    return tuple(arguments) if program.rpartition("/")[2] == _RUN_ROLE else ()
+    names = [word.rpartition("/")[2] for word in words]
+    # What comes before it, nice or env, is none of ours.
+    return tuple(words[names.index(_RUN_ROLE) + 1 :]) if _RUN_ROLE in names else ()
 
 
 def read_configuration() -> str:

@@ -43,6 +43,9 @@ frame they cannot be told apart. A feed that is slow to begin must not be cut of
 it does: the limit doubles with each such call, up to `LONGEST_WAIT_NS`, until a frame comes."""
 UNDELIMITED_AFTER_NS: Final = 3 * SECOND_NS
 """Bytes for this long, and not one frame since connecting: worth a word, however few they are."""
+NEXT_CALL_NS: Final = 3 * SECOND_NS
+"""A server that broke the protocol and has never sent a frame may be a feed that never will: it is
+called no sooner again, or the log would have twenty lines a second of it."""
 LONGEST_WAIT_NS: Final = 300 * SECOND_NS
 """Nor is a server waited for longer than this that sent plain frames, too few to tell whether it
 speaks only those: our own gateway may send some before its answer, and then be cut off. A plain
@@ -180,9 +183,15 @@ class StreamClient:
 
     def undelimited_at(self, now_ns: int) -> Undelimited | None:
         """What to log when the deadline has passed that ends nothing yet; None if it is another."""
-        if self._undelimited_due_ns is None or now_ns < self._undelimited_due_ns:
+        due_ns = self._undelimited_due_ns
+        if due_ns is None or now_ns < due_ns or self._first_word_due_ns is None:
             return None
         return self._undelimited()
+
+    def next_call_ns(self) -> int:
+        """How long to wait after a protocol error, before the server is called again."""
+        is_stranger = self._may_be_plain and self._first_word_due_ns is not None
+        return NEXT_CALL_NS if is_stranger else 0
 
     def silence_reason(self) -> str:
         """What to log when any other deadline has passed."""

@@ -101,7 +101,7 @@ PROGRAMS = """
 command="%(here)s/run-role" gateway
 autostart = False ; a feed of my own
 [program:second]
-command='/with a space/etc/run-role' strategy mine
+command=nice -n 5 '/with a space/etc/run-role' strategy mine
 [program:recorder]
 command=/usr/bin/python3 strategy.py
 [program:broken]

@@ -20,6 +20,7 @@ from lib.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
 from lib.stream_client import (
     FIRST_WORD_LIMIT_NS,
     LONGEST_WAIT_NS,
+    NEXT_CALL_NS,
     PLAIN_AFTER_NS,
     SILENCE_LIMIT_NS,
     UNDELIMITED_AFTER_NS,
@@ -299,12 +300,23 @@ def test_half_a_message_after_a_frame_is_nothing_to_speak_of():
     received(client, b"AAPL")
     assert received(client, b",1*AAPL") == []
     assert client.next_deadline_ns() == NOW + LONGEST_WAIT_NS
+    assert client.undelimited_at(client.next_deadline_ns()) is None
 
 
 def test_a_feed_of_lines_that_is_cut_at_last_is_named_so():
     client = fresh()
     with pytest.raises(MessageTooLongError, match=r"which begin 'AAPL,172\.53.*': lines"):
         received(client, LINES * 10_000)
+    assert client.next_call_ns() == NEXT_CALL_NS
+
+
+def test_a_server_that_has_sent_frames_or_is_numbered_is_called_again_at_once():
+    plain = fresh()
+    received(plain, b"AAPL,1*")
+    for client in (plain, fresh(may_be_plain=False)):
+        with pytest.raises(MessageTooLongError):
+            received(client, LINES * 10_000)
+        assert client.next_call_ns() == 0
 
 
 # Servers that speak only plain frames

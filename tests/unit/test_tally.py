@@ -7,7 +7,7 @@ from itertools import pairwise
 from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
-from lib.tally import LOG_EVERY_NS, MAX_EXAMPLES, Tally
+from lib.tally import LOG_EVERY_NS, MAX_EXAMPLES, MAX_KNOWN_KINDS, Tally
 
 
 def run_until(tally: Tally, now_ns: int) -> list[int]:
@@ -121,3 +121,28 @@ def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_
     assert second["examples"][0] == {"symbol": "A", "count": 1}
     assert len(second["examples"]) == MAX_EXAMPLES
     assert len(described) == 2 + MAX_EXAMPLES
+
+
+def test_a_line_is_a_warning_where_it_shows_a_kind_for_the_first_time():
+    tally = Tally()
+    with capture_logs() as lines:
+        for second, kinds in enumerate(["A", "A", "AB", "AB"]):
+            tally.add_by_kind(
+                "unknown_symbols", second * SECOND_NS, dict.fromkeys(kinds, 1), lambda _: {}
+            )
+            run_until(tally, second * SECOND_NS)
+        tally.add("malformed_frames", 9 * SECOND_NS, [1])
+        run_until(tally, 9 * SECOND_NS)
+    levels = [line["log_level"] for line in lines]
+    assert levels == ["warning", "info", "warning", "info", "warning"]
+
+
+def test_so_many_kinds_and_no_more_are_remembered():
+    tally = Tally()
+    with capture_logs() as lines:
+        for second in range(2 * MAX_KNOWN_KINDS // MAX_EXAMPLES):
+            kinds = {f"{second} {number}": 1 for number in range(MAX_EXAMPLES)}
+            tally.add_by_kind("unknown_symbols", second * SECOND_NS, kinds, lambda _: {})
+            run_until(tally, second * SECOND_NS)
+    assert len(tally._known_kinds) == MAX_KNOWN_KINDS
+    assert [lines[0]["log_level"], lines[-1]["log_level"]] == ["warning", "info"]

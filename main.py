@@ -42,7 +42,6 @@ from lib.stack import (
     check_price_book,
     check_that_no_stack_runs,
     prepare_var_dir,
-    programs_of,
     start_supervisord,
     wait_until_segments_are_gone,
     wake_supervisord,
@@ -50,6 +49,7 @@ from lib.stack import (
 )
 from lib.stack_strategies import StackStrategies, stack_strategies, strategy_programs
 from lib.story import NOTICE, WARNING, Line, Story
+from lib.supervisord_configuration import read_configuration, started_programs
 
 LOOK_S: Final = 0.1
 """How often the logs are looked at."""
@@ -63,14 +63,15 @@ def main() -> int:
     arguments = _parse_command_line()
     try:
         settings = _load_settings(arguments.config, arguments.var_dir)
-        strategies = stack_strategies(settings, strategy_programs())
+        original = read_configuration()
+        strategies = stack_strategies(settings, strategy_programs(original))
         for table, strategy in strategies.run.items():
             load_signal_class(strategy.signal_class, f"{table}.class")
         check_paths(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
-        check_ports(settings)
+        check_ports(settings, started_programs(original).values())
         check_price_book(settings)
-        configuration = prepare_var_dir(settings.var_dir, left_out=strategies.unknown)
+        configuration = prepare_var_dir(settings.var_dir, original, strategies.unknown)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS
@@ -168,7 +169,7 @@ class _View:
         self._screen = screen
         self._repetitions = Repetitions()
         self._shown = 0
-        programs = programs_of(configuration.read_text(encoding="utf-8"))
+        programs = started_programs(configuration.read_text(encoding="utf-8"))
         self._given_up = GivenUp(programs, f"{_supervisorctl(configuration)} start")
 
     def look(self) -> None:

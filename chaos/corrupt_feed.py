@@ -196,7 +196,8 @@ def taken(events: Iterable[Event]) -> Account:
             count = last - first + 1
             account.add_ticks(name, count, islice(range(first, last + 1), MOST_MISSED))
         elif name in TICK_EVENTS:
-            account.add_ticks(name, details["count"], details["examples"])
+            numbers = [example["sequence"] for example in details["examples"]]
+            account.add_ticks(name, details["count"], numbers)
         else:
             account.counts[name] += 1
     return account

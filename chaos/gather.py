@@ -175,7 +175,8 @@ def take_orderbook_log(events: list[Event], records: Records) -> None:
         elif name == "connected" and event["stream"] == "price":
             tape = event["tape"] or ""
         elif name == "malformed_frames":
-            records.book_gaps += [Gap(tape, number, number) for number in event["examples"]]
+            numbers = [example["sequence"] for example in event["examples"]]
+            records.book_gaps += [Gap(tape, number, number) for number in numbers]
 
 
 def take_strategy_log(events: list[Event], records: Records) -> None:

@@ -246,12 +246,16 @@ class Replaced(Harm):
         if self._is_due(line, batch):
             place = self.random.randrange(len(batch.frames))
             frames = list(batch.frames)
-            frames[place] = self.random.choice(self.pool)
+            frames[place] = self._frame()
             batch = Batch(batch.first, tuple(frames), batch.sent_ns)
             assert self.counted_as
             self.account.add_ticks(self.counted_as, 1, [batch.first + place])
             self._done(batch.last)
         super().batch(line, batch)
+
+    def _frame(self) -> bytes:
+        """Return what to put there."""
+        return self.random.choice(self.pool)
 
 
 class Noise(Replaced):
@@ -268,6 +272,10 @@ class Stranger(Replaced):
     title = "another symbol instead of a tick"
     counted_as = UNKNOWN
     pool = STRANGERS
+
+    def _frame(self) -> bytes:
+        """Return another symbol each time: of each, the orderbook names the first tick only."""
+        return b"%d-%b" % (self.left, super()._frame())
 
 
 class Broken(Harm):

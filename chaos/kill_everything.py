@@ -31,6 +31,7 @@ from lib.errors import CannotStartError
 from lib.ledger.rows import BookedOrder
 from lib.process_handle import ProcessHandle
 from lib.stack import check_ports, wake_supervisord
+from lib.supervisord_configuration import read_configuration, started_programs
 
 MAX_WAIT_S: Final = 1.0
 """A kill comes at a random moment of so long: supervisord's loop has a period of a second."""
@@ -217,7 +218,7 @@ def _signs(
 
 def _ports_are_free(target: Target) -> bool:
     try:
-        check_ports(target.settings)
+        check_ports(target.settings, started_programs(read_configuration()).values())
     except CannotStartError:
         return False
     return True

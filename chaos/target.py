@@ -9,7 +9,6 @@ Everything that is wrong is a `TargetError`, one line for people.
 
 from __future__ import annotations
 
-import configparser
 import os
 import subprocess
 import time
@@ -28,7 +27,7 @@ from lib.private_stack import (
 )
 from lib.process_handle import ProcessHandle
 from lib.segment_files import SHM_DIR
-from lib.settings import PROJECT_ROOT, Settings, SettingsError, load_settings
+from lib.settings import Settings, SettingsError, load_settings
 from lib.stack import wake_supervisord
 from lib.state_file import open_state
 from lib.supervisor import (
@@ -37,6 +36,7 @@ from lib.supervisor import (
     SupervisorEndingError,
     SupervisorSilentError,
 )
+from lib.supervisord_configuration import programs_of, read_configuration
 
 YOUNG_S: Final = 2.0
 """A role younger than this is not hit: supervisord would call it one that could not start."""
@@ -61,9 +61,7 @@ class TargetError(Exception):
 
 def known_roles() -> tuple[str, ...]:
     """Return the names of the programs in `etc/supervisord.conf`."""
-    parser = configparser.RawConfigParser(strict=False)
-    parser.read(PROJECT_ROOT / "etc" / "supervisord.conf", encoding="utf-8")
-    return tuple(s.partition(":")[2] for s in parser.sections() if s.startswith("program:"))
+    return tuple(program.name for program in programs_of(read_configuration()))
 
 
 class Supervisord:

@@ -40,6 +40,7 @@ from lib.settings import GatewaySettings, Settings
 from lib.state_file import StateFile
 from lib.stream_messages import ProtocolError
 from lib.stream_server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
+from lib.tally import Tally
 from lib.tapes import (
     RandomSentiments,
     RandomWalkTape,
@@ -159,6 +160,7 @@ class StreamServer:
         """Those that could take a further batch, whose turn is next first."""
         self._sweep_ns = time.monotonic_ns() + SWEEP_NS
         self._log = structlog.get_logger().bind(stream=name)
+        self._tally = Tally(stream=name)
         loop.add_timed(self)
 
     def accept(self, sock: socket.socket, peer: str) -> None:
@@ -208,6 +210,9 @@ class StreamServer:
     def on_time(self, now_ns: int) -> None:
         """Send heartbeats that are due; drop clients that take nothing or lag too far behind."""
         self._sweep_ns = now_ns + SWEEP_NS
+        log_ns = self._tally.next_deadline_ns()
+        if log_ns is not None and log_ns <= now_ns:
+            self._tally.on_time(now_ns)
         for subscriber, connection in list(self._clients.items()):
             if subscriber.lag > MAX_LAG_TICKS:
                 connection.close(f"too slow: {subscriber.lag} frames behind")
@@ -235,6 +240,9 @@ class StreamServer:
             self._log.warning("protocol_error", peer=peer, reason=str(error))
             connection.close(f"protocol error: {error}")
             return
+        if undelimited := subscriber.undelimited():
+            example = {"peer": peer, **undelimited._asdict()}
+            self._tally.add("no_delimiter", time.monotonic_ns(), [example])
         if answer:
             connection.send(answer)
             self._pump(subscriber, connection)

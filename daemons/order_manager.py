@@ -132,9 +132,15 @@ class OrderManager:
                 continue  # closed in this very pass, and nobody is there to be answered
             try:
                 self._desk.receive(session, data, receipt)
+                self._count_undelimited(session)
             except MessageTooLongError as error:
                 self._log.warning("protocol_error", peer=session.peer, reason=str(error))
                 self._connections[session].close(f"protocol error: {error}")
+
+    def _count_undelimited(self, session: Session, *, has_ended: bool = False) -> None:
+        if undelimited := session.undelimited(has_ended=has_ended):
+            example = {"peer": session.peer, **undelimited._asdict()}
+            self._tally.add("no_delimiter", time.monotonic_ns(), [example])
 
     def _answer(self, outcome: Outcome) -> None:
         frames: dict[Session, list[bytes]] = {}
@@ -213,6 +219,7 @@ class OrderManager:
 
     def _on_closed(self, session: Session, reason: str) -> None:
         del self._connections[session]
+        self._count_undelimited(session, has_ended=True)
         self._desk.closed(session, time.monotonic_ns())
         self._log.info(
             "client_disconnected",

@@ -7,7 +7,8 @@ on where its predecessor ended, wherever that was.
 from __future__ import annotations
 
 import time
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 import structlog
@@ -15,10 +16,13 @@ from numpy.typing import NDArray
 
 from lib.clock import Clock
 from lib.framing import split
+from lib.malformed_frames import malformed_tick
 from lib.shared_memory_utils import SharedPriceBook
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
+from lib.symbol_hints import SymbolHints
 from lib.tally import Tally
-from lib.tick_codec import MALFORMED, UNKNOWN, TickCodec
+from lib.text import shown
+from lib.tick_codec import MALFORMED, TickCodec
 
 MIN_ARRAY_BYTES: Final = 640
 """So many bytes of frames are booked as arrays, which has a fixed cost of 50 µs; fewer, some 50
@@ -26,9 +30,6 @@ ticks, are booked one by one, which takes 1 µs for each."""
 
 PLAIN_TAPE: Final = ""
 """The epoch of a stream whose server does not number its ticks."""
-
-_ODDITIES: Final = {MALFORMED: "malformed_frames", UNKNOWN: "unknown_symbols"}
-"""Events in the log."""
 
 
 def client_for(book: SharedPriceBook) -> StreamClient:
@@ -55,6 +56,13 @@ class Booking:
         self._tally = tally
         self._clock = clock
         self._log = structlog.get_logger()
+        self._malformed: dict[int, bytes] = {}
+        self._unknown: dict[int, bytes] = {}
+        """Frames of few, by sequence, until their batch is booked."""
+
+    @cached_property
+    def _hints(self) -> SymbolHints:
+        return SymbolHints(self._book.symbols)
 
     def begin(self, event: Joined | WentPlain) -> None:
         """The stream begins: perhaps of a new tape, perhaps with ticks gone that were needed."""
@@ -85,9 +93,15 @@ class Booking:
                 symbol, price = self._codec.read(message)
                 if symbol >= 0:
                     ticks.append((symbol, price, sequence, batch.sent_ns))
+                elif symbol == MALFORMED:
+                    self._malformed[sequence] = message
                 else:
-                    self._tally.add(_ODDITIES[symbol], self._clock(), [sequence])
+                    self._unknown[sequence] = message
         self._book.update_few(ticks)
+        if self._malformed or self._unknown:
+            self._count(0, self._malformed, self._unknown)
+            self._malformed.clear()
+            self._unknown.clear()
 
     def _book_many(self, batches: list[Frames], frames: bytes) -> None:
         first = batches[0].first
@@ -96,10 +110,29 @@ class Booking:
             self._book.update_batch(
                 ticks.symbols, ticks.prices, ticks.offsets + first, _sent_ns(batches, ticks.offsets)
             )
-        for what, offsets in ((MALFORMED, ticks.malformed), (UNKNOWN, ticks.unknown)):
-            if offsets:
-                numbers = [first + offset for offset in offsets]
-                self._tally.add(_ODDITIES[what], self._clock(), numbers)
+        if ticks.malformed or ticks.unknown:
+            self._count(first, ticks.malformed, ticks.unknown)
+
+    def _count(self, first: int, malformed: dict[int, bytes], unknown: dict[int, bytes]) -> None:
+        """Count what is no tick of ours: frames by their distance from the sequence `first`."""
+        now_ns = self._clock()
+        if malformed:
+            examples = (malformed_tick(first + n, frame) for n, frame in malformed.items())
+            self._tally.add_many("malformed_frames", now_ns, len(malformed), examples)
+        if unknown:
+            symbols = [frame.partition(b",")[0] for frame in unknown.values()]
+            counts: dict[bytes, int] = {}
+            for symbol in symbols:
+                counts[symbol] = counts.get(symbol, 0) + 1
+
+            def describe(symbol: bytes) -> dict[str, Any]:
+                return {
+                    "symbol": shown(symbol),
+                    "sequence": first + list(unknown)[symbols.index(symbol)],
+                    "reason": self._hints.hint(symbol.decode()),
+                }
+
+            self._tally.add_by_kind("unknown_symbols", now_ns, counts, describe)
 
 
 def _sent_ns(batches: list[Frames], offsets: NDArray[np.int64]) -> NDArray[np.int64] | int:

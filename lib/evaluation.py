@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from lib.clock import Clock
 from lib.framing import split
+from lib.malformed_frames import malformed_sentiment
 from lib.order_client import OrderClient
 from lib.prices import to_float
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
@@ -89,13 +91,17 @@ class Evaluator:
     def take_news(self, batches: list[Frames]) -> None:
         """Only the last sentiment is in force, but each one is looked at."""
         frames = b"".join(batch.frames for batch in batches)
+        malformed: dict[int, bytes] = {}
         for sequence, frame in enumerate(split(frames), batches[0].first):
             try:
                 sentiment = parse_sentiment(frame)
             except ValueError:
-                self._tally.add("malformed_frames", self._clock(), [sequence])
+                malformed[sequence] = frame
             else:
                 self._trader.take_news(News(sentiment, sequence, self._news.tape or ""))
+        if malformed:
+            examples = starmap(malformed_sentiment, malformed.items())
+            self._tally.add_many("malformed_frames", self._clock(), len(malformed), examples)
 
     def attach(self, book: SharedPriceBook) -> PriceBookReader:
         """Begin with a book: what it holds now fills the windows, what comes is evaluated.

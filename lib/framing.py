@@ -8,6 +8,9 @@ costs at most `MAX_MESSAGE_BYTES` of memory.
 
 from __future__ import annotations
 
+from lib.text import shown
+from lib.undelimited import guess_at
+
 MESSAGE_DELIMITER = b"*"
 MAX_MESSAGE_BYTES = 64 * 1024
 """The longest message, without its delimiter."""
@@ -20,8 +23,12 @@ longer than this, so only the message that began in an earlier read needs measur
 class MessageTooLongError(Exception):
     """A peer sent more than `MAX_MESSAGE_BYTES` without a delimiter: disconnect it."""
 
-    def __init__(self) -> None:
-        super().__init__(f"more than {MAX_MESSAGE_BYTES} bytes without a delimiter")
+    def __init__(self, data: bytes) -> None:
+        """`data` is how they begin."""
+        super().__init__(
+            f"more than {MAX_MESSAGE_BYTES} bytes without a delimiter, "
+            f"which begin '{shown(data)}': {guess_at(data)}"
+        )
 
 
 class FrameBuffer:
@@ -51,15 +58,20 @@ class FrameBuffer:
         if first_bytes > MAX_MESSAGE_BYTES or (
             len(data) > MAX_MESSAGE_BYTES and max(map(len, split(data[:end]))) > MAX_MESSAGE_BYTES
         ):
-            raise MessageTooLongError
+            raise MessageTooLongError(bytes(self._tail) + data)
         whole = bytes(self._tail) + data[:end]
         self._tail.clear()
         self._keep(data[end:])
         return whole
 
+    @property
+    def unfinished(self) -> bytearray:
+        """What has come since the last delimiter. Not the caller's to change."""
+        return self._tail
+
     def _keep(self, tail: bytes) -> None:
         if len(self._tail) + len(tail) > MAX_MESSAGE_BYTES:
-            raise MessageTooLongError
+            raise MessageTooLongError(bytes(self._tail) + tail)
         self._tail += tail
 
 

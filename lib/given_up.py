@@ -74,7 +74,7 @@ class GivenUp:
     """Takes all lines in order. `ending` is why the stack has to end, if it has to."""
 
     def __init__(self, programs: Mapping[str, str], start_command: str) -> None:
-        """`programs` are those that are started, with their roles; see `lib.stack.programs_of`.
+        """`programs` are those that are started, with their roles; see `started_programs`.
 
         `start_command` starts a program whose name is put behind it.
         """

@@ -33,6 +33,7 @@ from lib.order_messages import (
 )
 from lib.prices import json_price, to_float
 from lib.risk import Risk
+from lib.undelimited import Undelimited, cannot_become_order, undelimited
 
 MAX_ORDER_EVENTS: Final = 100
 """Of one commit. An event costs as much as booking an order, so of more orders there is one event
@@ -63,6 +64,17 @@ class Session:
         self.buffer = FrameBuffer()
         self.client_id: str | None = None
         """Known from its logon, or given at its first order."""
+        self._undelimited_told = False
+
+    def undelimited(self, *, has_ended: bool = False) -> Undelimited | None:
+        """What to log of a client that sends something else than messages: once, else None."""
+        unfinished = self.buffer.unfinished
+        if not unfinished or self._undelimited_told:
+            return None
+        if not cannot_become_order(unfinished, has_ended=has_ended):
+            return None
+        self._undelimited_told = True
+        return undelimited(unfinished, "client")
 
     @property
     def silent(self) -> bool:

@@ -6,17 +6,15 @@ of its supervisord, which is made of `etc/supervisord.conf`, the only one that a
 
 from __future__ import annotations
 
-import configparser
 import ctypes
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from pathlib import Path
 from typing import IO, Final
 
@@ -24,6 +22,7 @@ from lib.errors import CannotStartError
 from lib.segment_files import SHM_DIR, PriceBookError
 from lib.segment_keeper import belongs_to_another_stack, kept_for
 from lib.settings import PROJECT_ROOT, Settings
+from lib.supervisord_configuration import CONFIGURATION, derive_configuration, without_programs
 
 MAX_SOCKET_PATH_BYTES: Final = 99
 """A socket's address has room for 107 bytes, and supervisord binds it under a longer name first:
@@ -31,8 +30,6 @@ with a dot and its process id (at most 7 digits) behind it."""
 SEGMENTS_S: Final = 2.0
 """How long the shared memory may take to be gone after the last role is."""
 LOOK_S: Final = 0.02
-RUN_ROLE: Final = "run-role"
-"""The script in `etc` that runs the role named behind it."""
 
 _UNUSABLE_IN_PATHS: Final = re.compile(r'[%"\\]| [;#]')
 """What supervisord's configuration would take for something else."""
@@ -55,69 +52,22 @@ def check_paths(var_dir: Path) -> None:
         )
 
 
-def prepare_var_dir(var_dir: Path, left_out: Collection[str] = ()) -> Path:
+def prepare_var_dir(var_dir: Path, original: str, left_out: Collection[str] = ()) -> Path:
     """Make the var directory and the configuration in it; return the configuration's path.
 
-    `left_out` are programs that this stack does not have. Raises CannotStartError.
+    `original` is the text of `etc/supervisord.conf`, and `left_out` are programs of it that this
+    stack does not have. Raises CannotStartError.
     """
-    etc = PROJECT_ROOT / "etc"
     configuration = var_dir / "supervisord.conf"
+    derived = without_programs(derive_configuration(original, CONFIGURATION.parent), left_out)
     try:
         (var_dir / "log").mkdir(parents=True, exist_ok=True)
-        original = (etc / "supervisord.conf").read_text(encoding="utf-8")
-        derived = without_programs(derive_configuration(original, etc), left_out)
         configuration.write_text(derived, encoding="utf-8")
     except OSError as error:
         raise CannotStartError(
             f"cannot prepare the var directory: {error.filename or var_dir}: {error.strerror}"
         ) from None
     return configuration
-
-
-def derive_configuration(original: str, etc: Path) -> str:
-    """Make of `etc/supervisord.conf` the same configuration for a var directory it lies in.
-
-    There, %(here)s means the var directory, and what lies in `etc` is named in full.
-    """
-    text = re.sub(
-        r"%\(here\)s(/\.\./var)?", lambda match: "%(here)s" if match[1] else str(etc), original
-    )
-    return (
-        f"; Written by main.py at each start, from {etc}/supervisord.conf: change that one.\n{text}"
-    )
-
-
-def without_programs(configuration: str, programs: Collection[str]) -> str:
-    """Leave out the sections of these programs, each up to the next section."""
-    for program in programs:
-        section = rf"^\[program:{re.escape(program)}\](?:.*\n?)(?:(?!\[)(?:.+\n?|\n))*"
-        configuration = re.sub(section, "", configuration, flags=re.MULTILINE)
-    return configuration
-
-
-def programs_of(configuration: str) -> dict[str, str]:
-    """Return the programs that a supervisord with this configuration starts, with their roles.
-
-    A role is the word behind `run-role` in the command; other programs are left out, and so are
-    those with autostart=false. What supervisord itself would refuse has no programs.
-    """
-    parser = configparser.RawConfigParser(
-        strict=False, inline_comment_prefixes=(";", "#"), default_section=""
-    )
-    programs = {}
-    try:
-        parser.read_string(configuration)
-        for section in parser.sections():
-            kind, _, program = section.partition(":")
-            if kind != "program" or not parser.getboolean(section, "autostart", fallback=True):
-                continue
-            words = shlex.split(parser.get(section, "command", fallback=""))
-            names = [Path(word).name for word in words[:-1]]
-            if RUN_ROLE in names:
-                programs[program.strip()] = words[names.index(RUN_ROLE) + 1]
-    except (configparser.Error, ValueError):
-        return {}
-    return programs
 
 
 def check_that_no_stack_runs(var_dir: Path) -> None:
@@ -137,14 +87,20 @@ def _is_supervisord(pid_file: Path) -> bool:
         return False
 
 
-def check_ports(settings: Settings) -> None:
-    """Raise CannotStartError, which names port and setting, if a role could not serve its port."""
+def check_ports(settings: Settings, roles: Container[str]) -> None:
+    """Raise CannotStartError, which names port and setting, if a role could not serve its port.
+
+    Only the ports of `roles` are asked for: a feed of the user's own has those of a gateway that is
+    not started.
+    """
     gateway, order_manager = settings.gateway, settings.order_manager
     for key, host, port in (
         ("gateway.price_port", gateway.host, gateway.price_port),
         ("gateway.news_port", gateway.host, gateway.news_port),
         ("order_manager.port", order_manager.host, order_manager.port),
     ):
+        if key.partition(".")[0] not in roles:
+            continue
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import configparser
-import contextlib
-import shlex
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from lib.settings import PROJECT_ROOT, Settings, StrategySettings
-
-SUPERVISORD_CONF: Final = PROJECT_ROOT / "etc" / "supervisord.conf"
+from lib.settings import Settings, StrategySettings
+from lib.supervisord_configuration import programs_of
 
 
 class StackStrategies(NamedTuple):
@@ -58,34 +53,14 @@ def stack_strategies(settings: Settings, programs: dict[str, str]) -> StackStrat
     )
 
 
-def strategy_programs(configuration: Path = SUPERVISORD_CONF) -> dict[str, str]:
-    """Return the strategy that each program of a configuration starts, by program, if any.
+def strategy_programs(configuration: str) -> dict[str, str]:
+    """Return the strategy that each program of a configuration (its text) starts, by program.
 
-    "strategy" is started by `run-role strategy`, "strategies.NAME" by `run-role strategy NAME`. A
-    file that cannot be read has no programs; supervisord says why.
+    "strategy" is started by `run-role strategy`, "strategies.NAME" by `run-role strategy NAME`.
     """
-    # As supervisord reads it (supervisor 4.3: options.py).
-    parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
-    with contextlib.suppress(configparser.Error, UnicodeDecodeError):
-        parser.read(configuration, encoding="utf-8")
-    programs = {}
-    for section in parser.sections():
-        kind, _, program = section.partition(":")
-        table = _strategy_of(parser.get(section, "command", fallback=""))
-        if kind == "program" and table:
-            programs[program] = table
-    return programs
-
-
-def _strategy_of(command: str) -> str:
-    """Return the table of the strategy that a command starts; "" if it starts none."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # a quote without its end
-        return ""
-    for index, word in enumerate(words):
-        if Path(word).name == "run-role":
-            role, *names = words[index + 1 :] or [""]
-            table = "strategies" if names else "strategy"
-            return ".".join((table, *names)) if role == "strategy" else ""
-    return ""
+    return {
+        program.name: ".".join(("strategies", *names) if names else ("strategy",))
+        for program in programs_of(configuration)
+        if program.role == "strategy"
+        for names in [program.arguments[1:]]
+    }

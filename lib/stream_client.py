@@ -1,8 +1,8 @@
 """The client's side of a price or news stream, without a socket.
 
-Bytes and times go in; events come out: `Joined`, `WentPlain`, `Frames`. One object lives as long
-as its daemon and goes through many connections, because what it must remember (the next sequence
-it needs, whether a server ever answered HELLO) outlives each of them.
+Bytes and times go in; events come out: `Joined`, `WentPlain`, `Frames`, `Undelimited`. One object
+lives as long as its daemon and goes through many connections, because what it must remember (the
+next sequence it needs, whether a server ever answered HELLO) outlives each of them.
 
 Frames are passed on as they come, also of a batch that is still under way: memory is bounded by
 one read from the socket, whatever a server claims a batch will hold.
@@ -30,6 +30,7 @@ from lib.stream_messages import (
     parse_batch_header,
     parse_hello_answer,
 )
+from lib.undelimited import MANY_BYTES, Undelimited, undelimited
 
 PLAIN_AFTER_NS: Final = 1 * SECOND_NS
 """Plain frames for this long without an answer to HELLO: the server speaks only plain frames."""
@@ -40,10 +41,17 @@ FIRST_WORD_LIMIT_NS: Final = 10 * SECOND_NS
 speaks only plain frames may be silent, but so is a connection that leads nowhere: before the first
 frame they cannot be told apart. A feed that is slow to begin must not be cut off each time before
 it does: the limit doubles with each such call, up to `LONGEST_WAIT_NS`, until a frame comes."""
+UNDELIMITED_AFTER_NS: Final = 3 * SECOND_NS
+"""Bytes for this long, and not one frame since connecting: worth a word, however few they are."""
+NEXT_CALL_NS: Final = 3 * SECOND_NS
+"""A server that broke the protocol and has never sent a frame may be a feed that never will: it is
+called no sooner again, or the log would have twenty lines a second of it."""
 LONGEST_WAIT_NS: Final = 300 * SECOND_NS
 """Nor is a server waited for longer than this that sent plain frames, too few to tell whether it
 speaks only those: our own gateway may send some before its answer, and then be cut off. A plain
 feed that is slower still is not served."""
+
+_PEER: Final = "feed"
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Frames(Struct, frozen=True, gc=False):
     sent_ns: int
 
 
-Event = Joined | WentPlain | Frames
+Event = Joined | WentPlain | Frames | Undelimited
 
 
 class _State(Enum):
@@ -104,6 +112,9 @@ class StreamClient:
         self._last_frame_ns: int | None = None
         self._first_word_limit_ns = FIRST_WORD_LIMIT_NS
         self._first_word_due_ns: int | None = None
+        self._undelimited_told = False
+        self._undelimited_due_ns: int | None = None
+        """Without effect once a frame has come."""
         self.heard_ns: int | None = None
         """When a whole frame, if only a heartbeat, last came of the stream itself."""
         self._begin_connection(None)
@@ -132,11 +143,14 @@ class StreamClient:
     def receive(self, data: bytes, now_ns: int) -> Iterator[Event]:
         """Bytes came. Handle Joined and WentPlain before taking the next event.
 
+        Undelimited comes once a connection, for the log.
+
         Raises ProtocolError or MessageTooLongError: close the connection. Events before the
         error have been given out and stand.
         """
         messages = self._buffer.feed(data)
         if not messages:
+            yield from self._look_at_undelimited(now_ns)
             return
         self._last_frame_ns = now_ns
         self._first_word_due_ns = None
@@ -161,17 +175,59 @@ class StreamClient:
             return None
         if not self._may_be_plain:
             return self._asked_ns + SILENCE_LIMIT_NS
-        return self._first_word_due_ns or self._last_frame_ns + LONGEST_WAIT_NS
+        if self._first_word_due_ns is None:
+            return self._last_frame_ns + LONGEST_WAIT_NS
+        if self._undelimited_due_ns is None:
+            return self._first_word_due_ns
+        return min(self._undelimited_due_ns, self._first_word_due_ns)
+
+    def undelimited_at(self, now_ns: int) -> Undelimited | None:
+        """What to log when the deadline has passed that ends nothing yet; None if it is another."""
+        due_ns = self._undelimited_due_ns
+        if due_ns is None or now_ns < due_ns or self._first_word_due_ns is None:
+            return None
+        return self._undelimited()
+
+    def next_call_ns(self) -> int:
+        """How long to wait after a protocol error, before the server is called again."""
+        is_stranger = self._may_be_plain and self._first_word_due_ns is not None
+        return NEXT_CALL_NS if is_stranger else 0
 
     def silence_reason(self) -> str:
-        """What to log when the deadline has passed."""
+        """What to log when any other deadline has passed."""
         if self._state is _State.NUMBERED:
             return f"no frame or heartbeat for {SILENCE_LIMIT_NS / SECOND_NS} s"
+        reason = self._no_answer_reason()
+        if self._buffer.unfinished:
+            reason += f"; {undelimited(self._buffer.unfinished, _PEER).reason}"
+        return reason
+
+    def _no_answer_reason(self) -> str:
         if not self._may_be_plain:
-            return f"no answer to HELLO for {SILENCE_LIMIT_NS / SECOND_NS} s"
+            reason = f"no answer to HELLO for {SILENCE_LIMIT_NS / SECOND_NS} s"
+            if self._first_plain_ns is None:
+                return reason
+            return (
+                f"{reason}, only plain frames: a stream that was numbered waits for a numbered "
+                "one; for a feed of plain frames begin a new run"
+            )
         if self._first_word_due_ns:
             return f"not a single frame within {self._first_word_limit_ns / SECOND_NS} s"
         return f"no answer to HELLO, and no further frame for {LONGEST_WAIT_NS / SECOND_NS} s"
+
+    def _look_at_undelimited(self, now_ns: int) -> Iterator[Undelimited]:
+        """Bytes came, and no delimiter among them."""
+        if self._undelimited_told:
+            return
+        if len(self._buffer.unfinished) >= MANY_BYTES:
+            yield self._undelimited()
+        elif self._buffer.unfinished and self._first_word_due_ns and not self._undelimited_due_ns:
+            self._undelimited_due_ns = now_ns + UNDELIMITED_AFTER_NS
+
+    def _undelimited(self) -> Undelimited:
+        self._undelimited_told = True
+        self._undelimited_due_ns = None
+        return undelimited(self._buffer.unfinished, _PEER)
 
     def _begin_connection(self, now_ns: int | None) -> None:
         self._buffer = FrameBuffer()
@@ -179,6 +235,8 @@ class StreamClient:
         self._asked_ns = now_ns or 0
         self._last_frame_ns = now_ns
         self._first_plain_ns: int | None = None
+        self._undelimited_told = False
+        self._undelimited_due_ns = None
         self._batch = BatchHeader(first=0, count=0, sent_ns=0)
         self._remaining = 0  # frames of the batch that are still to come
         self._expected = 0  # the next sequence by the server's count

@@ -16,6 +16,7 @@ from lib.framing import MessageTooLongError
 from lib.reconnect import Connect
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
 from lib.stream_messages import ProtocolError
+from lib.undelimited import Undelimited
 
 
 class StreamFeed:
@@ -39,6 +40,7 @@ class StreamFeed:
         self._on_begin = on_begin
         self._on_frames = on_frames
         self._clock = clock
+        self._undelimited_told = False
         self._connection = connect(
             on_open=self._on_open, on_data=self._on_data, on_lost=self._on_lost
         )
@@ -49,9 +51,18 @@ class StreamFeed:
         """When silence becomes death."""
         return self._client.next_deadline_ns()
 
-    def on_time(self, _now_ns: int) -> None:
-        """The stream is dead."""
-        self._connection.drop(self._client.silence_reason())
+    def on_time(self, now_ns: int) -> None:
+        """The stream is dead, or says what is no frame."""
+        if undelimited := self._client.undelimited_at(now_ns):
+            self._log_undelimited(undelimited)
+        else:
+            self._connection.drop(self._client.silence_reason())
+
+    def _log_undelimited(self, undelimited: Undelimited) -> None:
+        """Log it once, until the stream begins: the next connection brings the same."""
+        if not self._undelimited_told:
+            self._undelimited_told = True
+            self._log.warning("no_delimiter", **undelimited._asdict())
 
     def _on_open(self) -> None:
         self._connection.send(self._client.connected(self._clock()))
@@ -67,6 +78,8 @@ class StreamFeed:
             for event in self._client.receive(data, self._clock()):
                 if isinstance(event, Frames):
                     batches.append(event)
+                elif isinstance(event, Undelimited):
+                    self._log_undelimited(event)
                 else:  # before the first frame of its connection
                     self._begin(event)
         except (ProtocolError, MessageTooLongError) as protocol_error:
@@ -75,9 +88,10 @@ class StreamFeed:
             self._on_frames(batches)
         if error:
             self._log.error("protocol_error", reason=str(error))
-            self._connection.drop(f"protocol error: {error}")
+            self._connection.drop(f"protocol error: {error}", self._client.next_call_ns())
 
     def _begin(self, event: Joined | WentPlain) -> None:
+        self._undelimited_told = False
         self._connection.proved()
         missed = event.missed if isinstance(event, Joined) else None
         self._log.info(

@@ -28,6 +28,7 @@ from lib.stream_messages import (
     encode_hello_answer,
     parse_hello_request,
 )
+from lib.undelimited import Undelimited, cannot_become_hello, undelimited
 
 CHUNK_FRAMES: Final = 2048
 """Frames encoded at a time, ahead of a live stream: a pause of some 0.2 ms."""
@@ -137,6 +138,7 @@ class Subscriber:
         self._stream = stream
         self._buffer = FrameBuffer()
         self._last_sent_ns = now_ns
+        self._undelimited_told = False
         self.numbered = False
         self.next_sequence = stream.next_sequence
         """The cursor: the next frame this client gets."""
@@ -160,6 +162,14 @@ class Subscriber:
             self.next_sequence = self._stream.first_for(request)
             answer = encode_hello_answer(self._stream.tape, self.next_sequence)
         return answer
+
+    def undelimited(self) -> Undelimited | None:
+        """What to log of a client that sends something else than messages: once, else None."""
+        unfinished = self._buffer.unfinished
+        if self._undelimited_told or not cannot_become_hello(unfinished):
+            return None
+        self._undelimited_told = True
+        return undelimited(unfinished, "client")
 
     def prepare(self) -> None:
         """Have at hand what `take` will give, so that the time it is given is when it is sent."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -10,6 +12,10 @@ from lib.clock import SECOND_NS
 
 LOG_EVERY_NS: Final = 1 * SECOND_NS
 MAX_EXAMPLES: Final = 20
+MAX_KNOWN_KINDS: Final = 1024
+"""So many kinds are a warning when they come first; what else comes is in the log all the same."""
+
+_Kind = TypeVar("_Kind")
 
 
 class Tally:
@@ -22,16 +28,59 @@ class Tally:
         self._context = context
         self._counts: dict[str, int] = {}
         self._examples: dict[str, list[Any]] = {}
+        self._kinds: dict[str, dict[Any, dict[str, Any]]] = {}
+        self._known_kinds: set[tuple[str, Any]] = set()
+        self._known_only: dict[str, bool] = {}
+        """By event: whether all kinds of it since the last line have been in an earlier one."""
         self._log_ns: int | None = None
         self._not_before_ns = 0
 
     def add(self, event: str, now_ns: int, examples: list[Any]) -> None:
         """Count as many of `event` as there are `examples`; the first few will be in the log."""
-        self._counts[event] = self._counts.get(event, 0) + len(examples)
+        self.add_many(event, now_ns, len(examples), examples)
+
+    def add_many(self, event: str, now_ns: int, count: int, examples: Iterable[Any]) -> None:
+        """Count so many of `event`.
+
+        `examples` is read only as far as there is room: it may be an iterator that takes its time.
+        """
+        self._counts[event] = self._counts.get(event, 0) + count
         kept = self._examples.setdefault(event, [])
-        kept.extend(examples[: MAX_EXAMPLES - len(kept)])
+        if room := MAX_EXAMPLES - len(kept):
+            kept.extend(islice(examples, room))
         if self._log_ns is None:
             self._log_ns = max(now_ns, self._not_before_ns)
+
+    def add_by_kind(
+        self,
+        event: str,
+        now_ns: int,
+        counts: Mapping[_Kind, int],
+        describe: Callable[[_Kind], dict[str, Any]],
+    ) -> None:
+        """Count `event` by kind: an example is a kind, with how many there were of it.
+
+        `describe` is asked once a line for each of the kinds that are shown. A line is a warning
+        if it shows a kind for the first time.
+        """
+        examples = self._kinds.setdefault(event, {})
+        self._known_only.setdefault(event, True)
+        new = []
+        total = 0
+        for kind, count in counts.items():
+            total += count
+            if kind in examples:
+                examples[kind]["count"] += count
+            elif len(examples) < MAX_EXAMPLES:
+                examples[kind] = {**describe(kind), "count": count}
+                new.append(examples[kind])
+                self._look_whether_known(event, kind)
+        self.add_many(event, now_ns, total, new)
+
+    def _look_whether_known(self, event: str, kind: object) -> None:
+        if (event, kind) not in self._known_kinds and len(self._known_kinds) < MAX_KNOWN_KINDS:
+            self._known_kinds.add((event, kind))
+            self._known_only[event] = False
 
     def next_deadline_ns(self) -> int | None:
         """When the next line is due, None if there is nothing to tell."""
@@ -41,8 +90,11 @@ class Tally:
         """Write a line for each kind counted since the last one."""
         log = structlog.get_logger()
         for event, count in self._counts.items():
-            log.warning(event, count=count, examples=self._examples[event], **self._context)
+            write = log.info if self._known_only.get(event) else log.warning
+            write(event, count=count, examples=self._examples[event], **self._context)
         self._counts.clear()
         self._examples.clear()
+        self._kinds.clear()
+        self._known_only.clear()
         self._log_ns = None
         self._not_before_ns = now_ns + LOG_EVERY_NS

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+MAX_SHOWN_BYTES: Final = 60
+"""Of what a peer sent. The longest tick, a symbol of 16 bytes and 18 digits, is shown whole."""
+
 
 def printable(text: str) -> str:
     """Show control characters instead of sending them to a terminal: peers choose some texts."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shown(data: bytes) -> str:
+    """Return the beginning of what a peer sent, fit for a terminal and a JSON log."""
+    text = printable(data[:MAX_SHOWN_BYTES].decode(errors="backslashreplace"))
+    return text + "…" if len(data) > MAX_SHOWN_BYTES else text

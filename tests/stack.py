@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,16 @@ from lib.private_stack import free_ports
 from tests.helpers import PROJECT_ROOT, wait_until
 
 ROLES = ("gateway", "orderbook", "strategy", "order_manager", "watchdog", "dashboard")
+
+
+def copy_project(root: Path, change: Callable[[str], str]) -> Path:
+    """What of the project a stack runs on, in `root`, with another configuration of supervisord."""
+    for part in ("lib", "daemons", "etc"):
+        shutil.copytree(PROJECT_ROOT / part, root / part)
+    shutil.copy(PROJECT_ROOT / "main.py", root)
+    configuration = root / "etc" / "supervisord.conf"
+    configuration.write_text(change(configuration.read_text()))
+    return root
 
 
 class PrivateStack:

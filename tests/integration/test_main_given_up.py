@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 
 from lib.story import MAX_VALUE_CHARACTERS
 from tests.helpers import PROJECT_ROOT, wait_until
-from tests.stack import PrivateStack
+from tests.stack import PrivateStack, copy_project
 
 SIGNAL = """
 import os
@@ -65,7 +64,7 @@ def test_settings_that_a_role_refuses_at_its_first_start_end_the_stack_at_once(
 def test_a_program_that_is_given_up_is_started_as_advised_or_ends_the_stack_with_its_code(
     stack: PrivateStack,
 ) -> None:
-    root = copy_with_one_retry(stack.directory / "project")
+    root = copy_project(stack.directory / "project", with_one_retry)
     with socket.create_server(("127.0.0.1", stack.dashboard_port)):
         main = start_main(stack, root)
         try:
@@ -99,18 +98,11 @@ def test_a_program_that_is_given_up_is_started_as_advised_or_ends_the_stack_with
     assert re.fullmatch(r"main\.py: gateway .*status 1\).*", output(stack).splitlines()[-1])
 
 
-def copy_with_one_retry(root: Path) -> Path:
-    """The project, where supervisord tries only once more: 10 retries take a minute."""
-    for part in ("lib", "daemons", "etc"):
-        shutil.copytree(PROJECT_ROOT / part, root / part)
-    shutil.copy(PROJECT_ROOT / "main.py", root)
-    configuration = root / "etc" / "supervisord.conf"
-    text = configuration.read_text()
-    assert "startretries=10" in text
-    assert "startsecs=1\n" in text
+def with_one_retry(configuration: str) -> str:
+    """Have supervisord try only once more: 10 retries take a minute."""
+    assert "startretries=10" in configuration
+    assert "startsecs=1\n" in configuration
     # On a busy machine it takes over a second (startsecs) to fail: that would pass for a start.
-    text = text.replace("startretries=10", "startretries=1").replace(
+    return configuration.replace("startretries=10", "startretries=1").replace(
         "startsecs=1\n", "startsecs=30\n"
     )
-    configuration.write_text(text)
-    return root

@@ -464,6 +464,24 @@ def test_noise_costs_at_most_the_connection_it_came_on(manager: Manager, what: s
         assert healthy.ask(order(number))["status"] == "FILLED"
 
 
+def test_orders_without_a_delimiter_are_told_once_a_connection(manager: Manager) -> None:
+    line = json.dumps(order(1)).encode()
+    with manager.connect() as lines, manager.connect() as once, manager.connect() as half:
+        lines.send(line + b"\n")
+        once.send(line)
+        half.send(line[:-5])
+        names = [lines.name, once.name, half.name]
+
+    def told() -> list[str]:
+        events = manager.stack.events("order_manager", "no_delimiter")
+        return [e["peer"] for event in events for e in event["examples"] if e["peer"] in names]
+
+    for name in names:
+        manager.end_of(name)
+    wait_until(lambda: len(told()) >= 2, "two are told of")
+    assert sorted(told()) == sorted(names[:2])
+
+
 def test_a_flood_of_bad_frames_is_counted_to_the_last_and_told_in_a_few_lines(
     counting_manager: Manager,
 ) -> None:

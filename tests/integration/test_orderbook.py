@@ -326,7 +326,7 @@ def test_a_malformed_frame_is_told_by_its_number_and_the_rest_of_the_batch_stand
     peer.send(batch(1, *frames, b"MSFT,2.00"))
     assert world.sequences(len(bad) + 1) == list(range(1, len(frames) + 2, 2))
     wait_until(lambda: world.counted("malformed_frames") >= len(bad), "they are told")
-    numbers = [n for e in world.events("malformed_frames") for n in e["examples"]]
+    numbers = [n["sequence"] for e in world.events("malformed_frames") for n in e["examples"]]
     assert numbers == list(range(2, len(frames) + 1, 2))
     assert world.events("disconnected") == []
 
@@ -337,7 +337,12 @@ def test_unknown_symbols_are_counted_and_skipped(world: World) -> None:
     peer.send(batch(1, b"AAPL,1.00", *unknown, b"MSFT,2.00"))
     assert world.sequences(2) == [1, 6]
     wait_until(lambda: world.counted("unknown_symbols") >= 4, "they are told")
-    assert [n for e in world.events("unknown_symbols") for n in e["examples"]] == [2, 3, 4, 5]
+    examples = [example for e in world.events("unknown_symbols") for example in e["examples"]]
+    assert [example["sequence"] for example in examples] == [2, 3, 4, 5]
+    assert ["AAPL is configured" in example["reason"] for example in examples] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    assert max(len(example["symbol"]) for example in examples) < 100
     assert world.events("malformed_frames") == []
 
 

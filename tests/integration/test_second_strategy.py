@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pytest
 
 from lib.ledger.reader import read_ledger
 from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
-from tests.stack import PrivateStack
+from tests.stack import PrivateStack, copy_project
 
 STRATEGIES = {"strategy": "strategy", "second": "second_strategy"}
 """The program of each client."""
@@ -34,13 +33,8 @@ def recipe() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A copy of the project, its supervisord.conf with the program of the recipe."""
-    copy = tmp_path_factory.mktemp("project")
-    for name in ("lib", "daemons", "etc"):
-        shutil.copytree(PROJECT_ROOT / name, copy / name)
-    shutil.copy(PROJECT_ROOT / "main.py", copy)
-    with (copy / "etc" / "supervisord.conf").open("a") as configuration:
-        configuration.write("\n" + recipe()["ini"])
-    return copy
+    root = tmp_path_factory.mktemp("copy") / "project"
+    return copy_project(root, lambda configuration: configuration + "\n" + recipe()["ini"])
 
 
 def booked(stack: PrivateStack) -> dict[str, set[int]]:

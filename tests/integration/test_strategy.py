@@ -507,7 +507,8 @@ def test_sentiments_that_are_none_are_told_by_number_and_the_last_good_one_stays
     world.feed.send(b"BATCH,3,%d,1*" % len(BAD_SENTIMENTS) + frames)
     told = world.wait_for("malformed_frames")
     assert told["count"] == len(BAD_SENTIMENTS)
-    assert told["examples"] == list(range(3, 3 + len(BAD_SENTIMENTS)))
+    assert [e["sequence"] for e in told["examples"]] == list(range(3, 3 + len(BAD_SENTIMENTS)))
+    assert all("whole number from 0 to 100" in e["reason"] for e in told["examples"])
     world.tick("AAPL", 1, 2, 3, 4)
     assert brief(world.order()) == (1, "BUY", 10, "AAPL", 4)
 

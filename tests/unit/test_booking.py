@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from unittest.mock import ANY
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +14,7 @@ from lib.booking import Booking, client_for
 from lib.clock import SECOND_NS
 from lib.shared_memory_utils import SharedPriceBook
 from lib.stream_client import Frames, Joined, WentPlain
-from lib.tally import Tally
+from lib.tally import MAX_EXAMPLES, Tally
 
 SYMBOLS = ("AAPL", "MSFT")
 
@@ -64,7 +65,7 @@ def test_batches_that_came_together_are_booked_as_one_and_keep_their_times(book,
     assert ticks["sent_ns"].tolist() == [77, 77, 78, 79]
     with capture_logs() as logs:
         tally.on_time(0)
-    assert [log["examples"] for log in logs] == [[43]]
+    assert [example["sequence"] for log in logs for example in log["examples"]] == [43]
 
 
 def test_the_client_of_a_book_goes_on_where_the_book_ends(book, booking):
@@ -109,8 +110,38 @@ def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, booking,
     booking.book_frames([Frames(11, 4, b"AAPL,1*nonsense*IBM,3*MSFT,4*", 77)])
     with capture_logs() as logs:
         tally.on_time(0)
+    no_tick = {"sequence": 12, "text": "nonsense", "reason": ANY}
+    not_ours = {"symbol": "IBM", "sequence": 13, "count": 1, "reason": ANY}
     assert {log["event"]: log["examples"] for log in logs} == {
-        "malformed_frames": [12],
-        "unknown_symbols": [13],
+        "malformed_frames": [no_tick],
+        "unknown_symbols": [not_ours],
     }
     assert book.latest("MSFT").sequence == 14
+
+
+def test_an_unknown_symbol_is_one_example_however_often_it_comes(book, booking, tally):
+    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
+    booking.book_frames([Frames(1, 3, b"aapl,1*IBM,3*aapl,2*", 77)])
+    booking.book_frames([Frames(4, 2, b"aapl,1*MSFT,3*", 77)])
+    with capture_logs() as logs:
+        tally.on_time(0)
+    (line,) = logs
+    assert line["count"] == 4
+    assert [(e["symbol"], e["sequence"], e["count"]) for e in line["examples"]] == [
+        ("aapl", 1, 3),
+        ("IBM", 2, 1),
+    ]
+    assert line["examples"][0]["reason"] == "AAPL is configured"
+    assert "symbols in the settings" in line["examples"][1]["reason"]
+
+
+def test_reasons_are_computed_for_the_examples_that_are_shown_only(booking, tally, monkeypatch):
+    reasons = []
+    monkeypatch.setattr(lib.booking, "malformed_tick", lambda *frame: reasons.append(frame))
+    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
+    for first in range(1, 1001, 100):
+        booking.book_frames([Frames(first, 100, b"AAPL,nan*" * 100, 77)])
+    assert [sequence for sequence, _ in reasons] == list(range(1, MAX_EXAMPLES + 1))
+    with capture_logs() as logs:
+        tally.on_time(0)
+    assert logs[0]["count"] == 1000

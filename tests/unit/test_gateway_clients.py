@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from daemons import gateway
 from daemons.gateway import StreamServer
 from lib.event_loop import EventLoop
 from lib.stream_server import MAX_BATCH_FRAMES, EncodedTape, Stream
-from tests.loops import tcp_pair
+from tests.loops import run_until, tcp_pair
 
 BEHIND = 10 * MAX_BATCH_FRAMES
 
@@ -23,12 +24,18 @@ class Clients:
 
     def __init__(self, count: int) -> None:
         self.stream = Stream("tape", EncodedTape(encode), 1)
-        self.server = StreamServer(EventLoop(), "price", self.stream, 10**12)
+        self.loop = EventLoop()
+        self.server = StreamServer(self.loop, "price", self.stream, 10**12)
         self._peers = []
         for number in range(count):
             ours, peer = tcp_pair(buffer_bytes=1 << 20)
             self._peers.append(peer)
             self.server.accept(ours, f"client {number}")
+
+    def peer_says(self, number: int, data: bytes) -> None:
+        """Let a client say something, and the server hear it."""
+        self._peers[number].send(data)
+        self.loop.poll()
 
     def publish(self, count: int) -> None:
         self.stream.next_sequence += count
@@ -75,3 +82,13 @@ def test_what_is_published_waits_for_the_turn_of_who_is_behind(clients):
     before = clients.places()
     clients.publish(1)
     assert clients.places() == before
+
+
+def test_clients_that_send_no_messages_are_counted_and_stay(clients):
+    with capture_logs() as logs:
+        clients.peer_says(0, b"GET / HTTP/1.1\r\n")
+        clients.peer_says(1, b"GET / HTTP/1.1\r\n")
+        run_until(clients.loop, lambda: sum(e.get("count", 0) for e in logs) == 2, "both are told")
+    lines = [e for e in logs if e["event"] == "no_delimiter"]
+    assert [e["peer"] for line in lines for e in line["examples"]] == ["client 0", "client 1"]
+    assert len(clients.places()) == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import io
 import os
@@ -23,56 +22,17 @@ from lib.stack import (
     check_ports,
     check_price_book,
     check_that_no_stack_runs,
-    derive_configuration,
     prepare_var_dir,
-    programs_of,
     start_supervisord,
     wait_until_segments_are_gone,
     wake_supervisord,
     why_it_ended,
-    without_programs,
 )
+from lib.supervisord_configuration import read_configuration
+from tests.unit.test_supervisord_configuration import parsed
 
 ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
 ETC = PROJECT_ROOT / "etc"
-
-
-def parsed(text: str) -> configparser.RawConfigParser:
-    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
-    parser.read_string(text)
-    return parser
-
-
-def test_the_programs_of_the_configuration_are_its_roles():
-    text = derive_configuration((ETC / "supervisord.conf").read_text(), ETC)
-    assert programs_of(text) == {role: role for role in ROLES}
-
-
-def test_programs_are_those_that_are_started_with_the_role_that_they_run():
-    text = """
-[supervisord]
-nodaemon=true ; [program:x]
-[program:second-strategy]
-command="/a b/etc/run-role" strategy second ; the README's
-[program:pinned]
-command=taskset -c 1 /x/run-role gateway
-autostart=yes
-[program:by_hand]
-command=/x/run-role orderbook
-autostart=false
-[program:foreign]
-command=/usr/bin/tail -f /x/run-role
-[eventlistener:l]
-command=/x/run-role watchdog
-"""
-    assert programs_of(text) == {"second-strategy": "strategy", "pinned": "gateway"}
-
-
-@pytest.mark.parametrize(
-    "text", ["no section", "[program:a]\ncommand=run-role 'a\n", "[program:a]\nautostart=maybe\n"]
-)
-def test_a_configuration_that_supervisord_would_refuse_has_no_programs(text):
-    assert programs_of(text) == {}
 
 
 @pytest.fixture
@@ -81,41 +41,8 @@ def var_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("v")
 
 
-def test_the_configuration_names_every_role_once_and_no_tcp_port():
-    sections = parsed((ETC / "supervisord.conf").read_text()).sections()
-    assert [name for name in sections if name.startswith("program:")] == [
-        f"program:{role}" for role in ROLES
-    ]
-    assert "inet_http_server" not in sections
-
-
-def test_all_roles_are_run_alike():
-    parser = parsed((ETC / "supervisord.conf").read_text())
-    different = {"command", "priority"}
-    alike = [
-        {key: value for key, value in parser[f"program:{role}"].items() if key not in different}
-        for role in ROLES
-    ]
-    assert alike == [alike[0]] * len(ROLES)
-    for role in ROLES:
-        assert parser[f"program:{role}"]["command"] == f'"%(here)s/run-role" {role}'
-
-
-def test_the_last_program_is_left_out_with_all_its_lines():
-    text = "[a]\nb=1\n[program:x.y]\ncommand=z\n\n; a comment\nlast=1"
-    assert without_programs(text, ["x.y"]) == without_programs(text + "\n", ["x.y"]) == "[a]\nb=1\n"
-    assert without_programs(text, ["xzy", "x"]) == text
-
-
-def test_a_program_that_is_left_out_is_gone_and_the_others_are_as_they_were(var_dir):
-    whole = parsed(prepare_var_dir(var_dir).read_text())
-    less = parsed(prepare_var_dir(var_dir, left_out=["strategy", "none"]).read_text())
-    assert set(whole.sections()) - set(less.sections()) == {"program:strategy"}
-    assert all(dict(less[section]) == dict(whole[section]) for section in less.sections())
-
-
 def test_a_derived_configuration_keeps_everything_in_its_own_directory(var_dir):
-    parser = parsed(prepare_var_dir(var_dir).read_text())
+    parser = parsed(prepare_var_dir(var_dir, read_configuration()).read_text())
     assert parser["unix_http_server"]["file"] == "%(here)s/supervisor.sock"
     assert parser["supervisord"]["logfile"] == "%(here)s/supervisord.log"
     assert parser["supervisorctl"]["serverurl"] == "unix://%(here)s/supervisor.sock"
@@ -125,18 +52,10 @@ def test_a_derived_configuration_keeps_everything_in_its_own_directory(var_dir):
     assert (var_dir / "log").is_dir()
 
 
-def test_a_derived_configuration_differs_from_the_original_in_its_places_only():
-    original = (ETC / "supervisord.conf").read_text()
-    derived = derive_configuration(original, ETC)
-    assert derived.partition("\n")[2].replace(f"{ETC}/", "%(here)s/") == original.replace(
-        "%(here)s/../var", "%(here)s"
-    ).replace("%(here)s is", f"{ETC} is")
-
-
 def test_a_var_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CannotStartError, match=r"cannot prepare the var directory: .*file/log"):
-        prepare_var_dir(tmp_path / "file")
+        prepare_var_dir(tmp_path / "file", read_configuration())
 
 
 @pytest.mark.parametrize("name", ["100%", 'a"b', "a\\b", "a ;b", "a #b"])
@@ -175,7 +94,7 @@ def test_ports_that_are_free_are_fine():
             servers.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()
             for _ in range(3)
         ]
-    check_ports(settings_with_ports(*(port for _, port in addresses)))
+    check_ports(settings_with_ports(*(port for _, port in addresses)), ROLES)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +111,18 @@ def test_a_port_that_is_taken_is_named_with_its_setting(taken, key):
                 server.close()
         message = rf"127\.0\.0\.1:{ports[taken]}: address already in use; .* set {key} to"
         with pytest.raises(CannotStartError, match=message):
-            check_ports(settings_with_ports(*ports))
+            check_ports(settings_with_ports(*ports), ROLES)
+
+
+def test_a_port_of_a_role_that_is_not_started_may_be_taken():
+    with contextlib.ExitStack() as servers:
+        ports = [
+            servers.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            for _ in range(3)
+        ]
+        with pytest.raises(CannotStartError, match=r"order_manager\.port"):
+            check_ports(settings_with_ports(*ports), {"order_manager"})
+        check_ports(settings_with_ports(*ports), {"orderbook"})
 
 
 def test_a_price_book_that_another_stack_keeps_is_named_with_its_setting():
@@ -263,7 +193,7 @@ def test_a_full_disk_is_named_with_the_directory(var_dir, monkeypatch):
     monkeypatch.setattr("lib.stack.derive_configuration", lambda *_: "x" * 100)
     (var_dir / "supervisord.conf").symlink_to("/dev/full")
     with pytest.raises(CannotStartError, match=rf"{var_dir}: No space left"):
-        prepare_var_dir(var_dir)
+        prepare_var_dir(var_dir, read_configuration())
 
 
 def test_a_supervisord_that_cannot_be_run_is_one_line(var_dir, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 
 from lib.settings import Settings, StrategySettings
 from lib.stack_strategies import stack_strategies, strategy_programs
+from lib.supervisord_configuration import read_configuration
 
 
 @pytest.mark.parametrize(
@@ -20,22 +21,16 @@ from lib.stack_strategies import stack_strategies, strategy_programs
         ("cat strategy", None),
     ],
 )
-def test_a_programs_command_says_which_strategy_it_starts(tmp_path, command, table):
-    path = tmp_path / "supervisord.conf"
-    path.write_text(
+def test_a_programs_command_says_which_strategy_it_starts(command, table):
+    configuration = (
         f"[program:x]\ncommand={command}\n;[program:y]\n;command=run-role strategy b\n"
         "[group:z]\nprograms=x\n"
     )
-    assert strategy_programs(path) == ({"x": table} if table else {})
-
-
-def test_a_configuration_that_cannot_be_read_has_no_programs(tmp_path):
-    (tmp_path / "bad.conf").write_bytes(b"\xff")
-    assert strategy_programs(tmp_path / "bad.conf") == strategy_programs(tmp_path / "no") == {}
+    assert strategy_programs(configuration) == ({"x": table} if table else {})
 
 
 def test_by_default_the_one_strategy_runs_and_nothing_is_said():
-    strategies = stack_strategies(Settings(), strategy_programs())
+    strategies = stack_strategies(Settings(), strategy_programs(read_configuration()))
     assert (strategies.names, strategies.warnings()) == (["strategy"], [])
 
 

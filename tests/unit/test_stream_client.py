@@ -20,8 +20,10 @@ from lib.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
 from lib.stream_client import (
     FIRST_WORD_LIMIT_NS,
     LONGEST_WAIT_NS,
+    NEXT_CALL_NS,
     PLAIN_AFTER_NS,
     SILENCE_LIMIT_NS,
+    UNDELIMITED_AFTER_NS,
     Frames,
     Joined,
     StreamClient,
@@ -29,6 +31,7 @@ from lib.stream_client import (
 )
 from lib.stream_messages import ProtocolError
 from lib.stream_server import EncodedTape, Stream, Subscriber
+from lib.undelimited import MANY_BYTES
 
 NOW = 1000 * SECOND_NS
 
@@ -257,6 +260,65 @@ def test_more_than_64_kib_without_a_delimiter_are_refused():
         received(joined_client(), b"x" * (MAX_MESSAGE_BYTES + 1))
 
 
+# Servers that speak no frames at all
+
+
+LINES = b"AAPL,172.53\nMSFT,325.20\n"
+
+
+def told(client: StreamClient, data: bytes, now_ns: int = NOW) -> list[str]:
+    """What there is to be logged of bytes without a delimiter."""
+    return [event.reason for event in received(client, data, now_ns)]
+
+
+@pytest.mark.parametrize("client", [fresh(), joined_client(), fresh(may_be_plain=False)])
+def test_many_bytes_without_a_delimiter_are_told_once_a_connection(client):
+    assert told(client, b"x" * (MANY_BYTES - 1)) == []
+    assert told(client, b"\n") == ["4,096 bytes and no `*`: every message ends in `*`"]
+    assert told(client, LINES) == []
+    client.disconnected()
+    client.connected(NOW)
+    assert told(client, LINES * 200) == ["4,800 bytes and no `*`: a feed of lines?"]
+
+
+def test_a_slow_feed_of_lines_is_told_after_a_few_seconds():
+    client = fresh()
+    for second in range(1, 4):
+        assert told(client, LINES[:10], NOW + second * SECOND_NS) == []
+        assert client.undelimited_at(NOW + second * SECOND_NS) is None
+    deadline_ns = client.next_deadline_ns()
+    assert deadline_ns == NOW + SECOND_NS + UNDELIMITED_AFTER_NS
+    undelimited = client.undelimited_at(deadline_ns)
+    assert undelimited.text == "AAPL,172.5" * 3
+    assert undelimited.reason.startswith("30 bytes and no `*`")
+    assert client.next_deadline_ns() == NOW + FIRST_WORD_LIMIT_NS
+    assert client.silence_reason().endswith("30 bytes and no `*`: every message ends in `*`")
+
+
+def test_half_a_message_after_a_frame_is_nothing_to_speak_of():
+    client = fresh()
+    received(client, b"AAPL")
+    assert received(client, b",1*AAPL") == []
+    assert client.next_deadline_ns() == NOW + LONGEST_WAIT_NS
+    assert client.undelimited_at(client.next_deadline_ns()) is None
+
+
+def test_a_feed_of_lines_that_is_cut_at_last_is_named_so():
+    client = fresh()
+    with pytest.raises(MessageTooLongError, match=r"which begin 'AAPL,172\.53.*': lines"):
+        received(client, LINES * 10_000)
+    assert client.next_call_ns() == NEXT_CALL_NS
+
+
+def test_a_server_that_has_sent_frames_or_is_numbered_is_called_again_at_once():
+    plain = fresh()
+    received(plain, b"AAPL,1*")
+    for client in (plain, fresh(may_be_plain=False)):
+        with pytest.raises(MessageTooLongError):
+            received(client, LINES * 10_000)
+        assert client.next_call_ns() == 0
+
+
 # Servers that speak only plain frames
 
 
@@ -374,8 +436,10 @@ def test_a_server_that_said_too_little_to_be_plain_is_called_again_at_last():
 def test_a_server_that_has_not_said_a_word_is_called_again_after_a_while(data):
     client = fresh()
     received(client, data, NOW + SECOND_NS)
+    if data:
+        assert client.undelimited_at(client.next_deadline_ns())
     assert client.next_deadline_ns() == NOW + FIRST_WORD_LIMIT_NS
-    assert client.silence_reason() == "not a single frame within 10.0 s"
+    assert client.silence_reason().startswith("not a single frame within 10.0 s")
     client.disconnected()
     client.connected(NOW + 5 * SECOND_NS)  # lost before its time was up: that says nothing
     assert client.next_deadline_ns() == NOW + 5 * SECOND_NS + FIRST_WORD_LIMIT_NS
@@ -435,7 +499,8 @@ def test_a_server_that_once_answered_and_does_not_now_is_dead_whatever_else_it_s
     client = fresh(may_be_plain=False)
     received(client, b"A,1*", NOW + SECOND_NS)
     assert client.next_deadline_ns() == NOW + SILENCE_LIMIT_NS
-    assert client.silence_reason() == "no answer to HELLO for 2.5 s"
+    assert client.silence_reason().startswith("no answer to HELLO for 2.5 s")
+    assert "begin a new run" in client.silence_reason()
 
 
 def test_without_a_connection_there_is_no_silence():

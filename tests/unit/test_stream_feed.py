@@ -9,6 +9,8 @@ from functools import partial
 import pytest
 from structlog.testing import capture_logs
 
+import lib.stream_client
+from lib.clock import SECOND_NS
 from lib.event_loop import EventLoop
 from lib.reconnect import ReconnectingConnection
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
@@ -135,6 +137,34 @@ def test_a_heartbeat_is_heard_and_a_frame_before_the_answer_is_not(owner):
     owner.server.client.send(b"HELLO,1,tape,1*BATCH,1,0,5*")
     run_until(owner.loop, lambda: owner.client.heard_ns is not None, "the heartbeat is heard")
     assert owner.frames == []
+
+
+@pytest.mark.parametrize("owner", [True], indirect=True)
+def test_a_feed_of_lines_is_told_and_its_connection_stays_for_now(owner):
+    owner.server.accept()
+    with capture_logs() as logs:
+        owner.server.client.send(b"AAPL,172.53\n")
+        deadline_ns = owner.feed.next_deadline_ns()
+        run_until(owner.loop, lambda: owner.feed.next_deadline_ns() != deadline_ns, "they come")
+        owner.feed.on_time(owner.feed.next_deadline_ns())  # as the loop does in a few seconds
+    assert [e["event"] for e in logs] == ["no_delimiter"]
+    assert logs[0]["text"] == "AAPL,172.53\\n"
+    assert "12 bytes and no `*`: a feed of lines?" in logs[0]["reason"]
+
+
+@pytest.mark.parametrize("owner", [True], indirect=True)
+def test_a_fast_feed_of_lines_is_told_once_and_called_again_after_a_while(owner, monkeypatch):
+    monkeypatch.setattr(lib.stream_client, "NEXT_CALL_NS", SECOND_NS // 20)
+    with capture_logs() as logs:
+        for _ in range(2):
+            owner.server.accept()
+            owner.server.client.send(b"AAPL,172.53\n" * 10_000)
+            run_until(owner.loop, lambda: logs and logs[-1]["event"] == "disconnected", "it ends")
+            logs.append({"event": "called again"})
+    assert [e["event"] for e in logs] == [
+        *("no_delimiter", "protocol_error", "disconnected", "called again"),
+        *("protocol_error", "disconnected", "called again"),
+    ]
 
 
 def test_silence_ends_the_connection(owner):

@@ -206,6 +206,17 @@ def test_anything_that_is_no_hello_ends_the_connection(said):
         client.receive(said)
 
 
+def test_a_client_that_sends_no_messages_is_told_of_once_and_stays():
+    client = Subscriber(stream(), 0)
+    assert client.receive(b"GET / HTTP/1.1\r\n") == b""
+    assert client.undelimited().reason == "16 bytes and no `*`: HTTP?"
+    client.receive(b"Host: localhost\r\n\r\n")
+    assert client.undelimited() is None
+    half = Subscriber(stream(), 0)
+    half.receive(b"HELLO,1")
+    assert half.undelimited() is None
+
+
 def test_more_than_64_kib_without_a_delimiter_end_the_connection():
     client = Subscriber(stream(), 0)
     client.receive(b"x" * MAX_MESSAGE_BYTES)

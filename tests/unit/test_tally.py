@@ -7,7 +7,7 @@ from itertools import pairwise
 from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
-from lib.tally import LOG_EVERY_NS, MAX_EXAMPLES, Tally
+from lib.tally import LOG_EVERY_NS, MAX_EXAMPLES, MAX_KNOWN_KINDS, Tally
 
 
 def run_until(tally: Tally, now_ns: int) -> list[int]:
@@ -85,3 +85,64 @@ def test_kinds_are_counted_apart_and_a_line_tells_only_what_is_new():
         ("unknown_symbols", 2, [2, 3]),
         ("malformed_frames", 1, [4]),
     ]
+
+
+def test_examples_are_made_only_as_far_as_there_is_room():
+    made = []
+    tally = Tally()
+    for begin in (0, 15, 5000):
+        tally.add_many(
+            "malformed_frames", 0, 1000, (made.append(n) or n for n in range(begin, begin + 15))
+        )
+    assert len(made) == MAX_EXAMPLES
+    with capture_logs() as lines:
+        run_until(tally, 0)
+    assert (lines[0]["count"], lines[0]["examples"]) == (3000, made)
+
+
+def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_number_of_kinds():
+    described = []
+
+    def describe(symbol: str) -> dict[str, str]:
+        described.append(symbol)
+        return {"symbol": symbol}
+
+    tally = Tally()
+    with capture_logs() as lines:
+        tally.add_by_kind("unknown_symbols", 0, {"A": 2, "B": 1}, describe)
+        tally.add_by_kind("unknown_symbols", 0, {"A": 3}, describe)
+        run_until(tally, 0)
+        others = {str(number): 1 for number in range(1000)}
+        tally.add_by_kind("unknown_symbols", SECOND_NS, {"A": 1, **others}, describe)
+        run_until(tally, SECOND_NS)
+    first, second = lines
+    assert (first["count"], second["count"]) == (6, 1001)
+    assert first["examples"] == [{"symbol": "A", "count": 5}, {"symbol": "B", "count": 1}]
+    assert second["examples"][0] == {"symbol": "A", "count": 1}
+    assert len(second["examples"]) == MAX_EXAMPLES
+    assert len(described) == 2 + MAX_EXAMPLES
+
+
+def test_a_line_is_a_warning_where_it_shows_a_kind_for_the_first_time():
+    tally = Tally()
+    with capture_logs() as lines:
+        for second, kinds in enumerate(["A", "A", "AB", "AB"]):
+            tally.add_by_kind(
+                "unknown_symbols", second * SECOND_NS, dict.fromkeys(kinds, 1), lambda _: {}
+            )
+            run_until(tally, second * SECOND_NS)
+        tally.add("malformed_frames", 9 * SECOND_NS, [1])
+        run_until(tally, 9 * SECOND_NS)
+    levels = [line["log_level"] for line in lines]
+    assert levels == ["warning", "info", "warning", "info", "warning"]
+
+
+def test_so_many_kinds_and_no_more_are_remembered():
+    tally = Tally()
+    with capture_logs() as lines:
+        for second in range(2 * MAX_KNOWN_KINDS // MAX_EXAMPLES):
+            kinds = {f"{second} {number}": 1 for number in range(MAX_EXAMPLES)}
+            tally.add_by_kind("unknown_symbols", second * SECOND_NS, kinds, lambda _: {})
+            run_until(tally, second * SECOND_NS)
+    assert len(tally._known_kinds) == MAX_KNOWN_KINDS
+    assert [lines[0]["log_level"], lines[-1]["log_level"]] == ["warning", "info"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lib.text import printable
+from lib.text import MAX_SHOWN_BYTES, printable, shown
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "printed"),
     [
         ("plain, and Zürich €", "plain, and Zürich €"),
         ("two\nlines\r", r"two\nlines\r"),
@@ -17,5 +17,11 @@ from lib.text import printable
         ("", ""),
     ],
 )
-def test_control_characters_are_shown_and_not_sent(text, shown):
-    assert printable(text) == shown
+def test_control_characters_are_shown_and_not_sent(text, printed):
+    assert printable(text) == printed
+
+
+def test_of_what_a_peer_sent_the_beginning_is_shown():
+    assert shown(b"AAPL,1\n\xff\x00") == r"AAPL,1\n\xff\x00"
+    assert shown("Zürich €".encode()) == "Zürich €"
+    assert shown(b"A" * 60_000) == "A" * MAX_SHOWN_BYTES + "…"

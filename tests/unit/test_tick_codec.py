@@ -79,7 +79,7 @@ def test_ticks_read_back_as_they_were_written(pairs):
     decoded = decode(encoded(pairs))
     assert list(zip(decoded.symbols.tolist(), decoded.prices.tolist(), strict=True)) == pairs
     assert decoded.offsets.tolist() == list(range(len(pairs)))
-    assert decoded.malformed == decoded.unknown == []
+    assert decoded.malformed == decoded.unknown == {}
 
 
 @given(frames)
@@ -88,7 +88,7 @@ def test_any_bytes_are_told_apart_frame_by_frame(data):
     messages = data.split(b"*")[:-1]
     told = [*decoded.offsets.tolist(), *decoded.malformed, *decoded.unknown]
     assert sorted(told) == list(range(len(messages)))
-    for kind in (decoded.offsets.tolist(), decoded.malformed, decoded.unknown):
+    for kind in (decoded.offsets.tolist(), list(decoded.malformed), list(decoded.unknown)):
         assert kind == sorted(kind)
     for offset, symbol, price in zip(
         decoded.offsets, decoded.symbols.tolist(), decoded.prices.tolist(), strict=True
@@ -121,8 +121,8 @@ def test_the_arrays_have_the_types_that_the_price_book_takes(data):
 )
 def test_a_frame_that_is_no_tick_is_malformed_and_the_rest_stands(frame):
     decoded = decode(b"AAPL,1*%b*X,2.0*" % frame)
-    assert decoded.malformed == [1]
-    assert decoded.unknown == []
+    assert decoded.malformed == {1: frame}
+    assert decoded.unknown == {}
     assert decoded.offsets.tolist() == [0, 2]
     assert decoded.symbols.tolist() == [0, 3]
     assert decoded.prices.tolist() == [PRICE_SCALE, 2 * PRICE_SCALE]
@@ -133,8 +133,8 @@ def test_a_frame_that_is_no_tick_is_malformed_and_the_rest_stands(frame):
 )
 def test_a_symbol_that_is_not_traded_is_unknown_and_the_rest_stands(symbol):
     decoded = decode(f"AAPL,1*{symbol},1*X,2*".encode())
-    assert decoded.unknown == [1]
-    assert decoded.malformed == []
+    assert decoded.unknown == {1: f"{symbol},1".encode()}
+    assert decoded.malformed == {}
     assert decoded.offsets.tolist() == [0, 2]
 
 
@@ -146,7 +146,7 @@ def test_frames_of_the_usual_form_are_read_whatever_lies_between_them(pairs, dat
     decoded = decode(b"".join(frame + b"*" for frame in wire))
     read = list(zip(decoded.symbols.tolist(), decoded.prices.tolist(), strict=True))
     assert read == [*pairs[:at], (0, PRICE_SCALE), *pairs[at:]]
-    assert decoded.malformed == [at]
+    assert decoded.malformed == {at: b"\xff,."}
 
 
 @pytest.mark.parametrize("sentiment", [0, 1, 50, 99, 100])

@@ -25,9 +25,9 @@ def outcome(sent: Account, counted: Account, *, left: int = 0, took: int | None 
 def test_what_the_orderbook_counted_is_taken_from_its_log_alone() -> None:
     account = taken(
         [
-            logged("malformed_frames", count=1, examples=[5]),
-            logged("malformed_frames", count=3, examples=[9, 11]),
-            logged("unknown_symbols", count=1, examples=[6]),
+            logged("malformed_frames", count=1, examples=[{"sequence": 5}]),
+            logged("malformed_frames", count=3, examples=[{"sequence": 9}, {"sequence": 11}]),
+            logged("unknown_symbols", count=1, examples=[{"sequence": 6}]),
             logged("ticks_missed", first=20, last=22, where="gateway"),
             logged("protocol_error"),
             logged("disconnected"),

@@ -266,7 +266,12 @@ def test_the_orderbook_says_what_it_missed_and_what_it_could_not_read() -> None:
         [
             event("connected", stream="price", tape="A"),
             event("ticks_missed", first=3, last=5, where="gateway", tape="A"),
-            event("malformed_frames", count=2, examples=[8, 11], stream="price"),
+            event(
+                "malformed_frames",
+                count=2,
+                examples=[{"sequence": 8}, {"sequence": 11}],
+                stream="price",
+            ),
         ],
         gathered,
     )

@@ -186,13 +186,13 @@ def test_ticks_that_are_repeated_have_another_price_than_they_had() -> None:
 @pytest.mark.parametrize("frame", NOISE, ids=lambda frame: repr(frame[:20]))
 def test_all_noise_is_one_malformed_frame(frame: bytes) -> None:
     assert len(frame) <= MAX_MESSAGE_BYTES
-    assert CODEC.decode(b"AAPL,1.00*" + frame + b"*MSFT,1.00*").malformed == [1]
+    assert CODEC.decode(b"AAPL,1.00*" + frame + b"*MSFT,1.00*").malformed == {1: frame}
     assert not (b"*" + frame).startswith(NEXT_BATCH)
 
 
 @pytest.mark.parametrize("frame", STRANGERS, ids=lambda frame: repr(frame[:20]))
 def test_all_strangers_are_ticks_of_a_symbol_that_no_stack_can_trade(frame: bytes) -> None:
-    assert CODEC.decode(frame + b"*").unknown == [0]
+    assert CODEC.decode(frame + b"*").unknown == {0: frame}
     assert len(frame.partition(b",")[0]) > 16
 
 

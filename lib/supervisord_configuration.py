@@ -1,0 +1,115 @@
+"""supervisord's configuration: the programs that stand in it, and what a var directory gets of it.
+
+`etc/supervisord.conf` is the only one that people edit. A stack in another var directory runs on a
+copy of it, made at each start.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from lib.errors import CannotStartError
+from lib.settings import PROJECT_ROOT
+
+CONFIGURATION: Final = PROJECT_ROOT / "etc" / "supervisord.conf"
+"""The configuration that people edit."""
+
+RUN_ROLE: Final = "run-role"
+"""The script in `etc` that runs the role named behind it."""
+_COMMENTS: Final = (";", "#")
+_FALSE: Final = ("no", "false", "off", "0")
+"""As supervisor reads its configuration (4.3: options.py, datatypes.py)."""
+
+
+class Program(NamedTuple):
+    """A `[program:NAME]` of supervisord's configuration."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """What `run-role` is given, the role first; () where the program is none of our roles."""
+    autostart: bool
+    """Whether it is started together with supervisord."""
+
+    @property
+    def role(self) -> str:
+        """The role that it runs, "" where it is none of ours."""
+        return self.arguments[0] if self.arguments else ""
+
+
+def programs_of(configuration: str) -> list[Program]:
+    """Return the programs of a supervisord configuration, given as text, in its order. Pure.
+
+    What supervisord itself refuses is left for supervisord to refuse.
+    """
+    # As supervisor does it: a section may come twice, and "%" is not configparser's.
+    parser = configparser.RawConfigParser(inline_comment_prefixes=_COMMENTS, strict=False)
+    try:
+        parser.read_string(configuration)
+    except configparser.Error:
+        return []
+    return [
+        Program(
+            section.partition(":")[2].strip(),
+            _role_arguments(parser.get(section, "command", fallback="")),
+            parser.get(section, "autostart", fallback="true").lower() not in _FALSE,
+        )
+        for section in parser.sections()
+        if section.startswith("program:")
+    ]
+
+
+def _role_arguments(command: str) -> tuple[str, ...]:
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quotation mark too few
+        return ()
+    names = [word.rpartition("/")[2] for word in words]
+    # What comes before it, nice or env, is none of ours.
+    return tuple(words[names.index(RUN_ROLE) + 1 :]) if RUN_ROLE in names else ()
+
+
+def read_configuration() -> str:
+    """Return the text of `etc/supervisord.conf`. Raises CannotStartError."""
+    try:
+        return CONFIGURATION.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise CannotStartError(f"cannot read {CONFIGURATION}: {reason}") from None
+
+
+def started_programs(configuration: str) -> dict[str, str]:
+    """Return the programs that supervisord starts with this configuration, with their roles. Pure.
+
+    Programs that run none of our roles are left out.
+    """
+    return {
+        program.name: program.role
+        for program in programs_of(configuration)
+        if program.autostart and program.role
+    }
+
+
+def derive_configuration(original: str, etc: Path) -> str:
+    """Make of `etc/supervisord.conf` the same configuration for a var directory it lies in.
+
+    There, %(here)s means the var directory, and what lies in `etc` is named in full.
+    """
+    text = re.sub(
+        r"%\(here\)s(/\.\./var)?", lambda match: "%(here)s" if match[1] else str(etc), original
+    )
+    return (
+        f"; Written by main.py at each start, from {etc}/supervisord.conf: change that one.\n{text}"
+    )
+
+
+def without_programs(configuration: str, programs: Collection[str]) -> str:
+    """Leave out the sections of these programs, each up to the next section."""
+    for program in programs:
+        section = rf"^\[program:{re.escape(program)}\](?:.*\n?)(?:(?!\[)(?:.+\n?|\n))*"
+        configuration = re.sub(section, "", configuration, flags=re.MULTILINE)
+    return configuration

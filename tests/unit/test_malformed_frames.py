@@ -1,0 +1,105 @@
+"""What the log says of a malformed frame: what was wrong, and what would be right."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.malformed_frames import (
+    malformed_sentiment,
+    malformed_tick,
+    sentiment_fault,
+    tick_fault,
+)
+from lib.text import MAX_SHOWN_BYTES
+from lib.tick_codec import MALFORMED, TickCodec, parse_sentiment
+
+CODEC = TickCodec(["AAPL"])
+
+TICKS = {
+    "AAPL,172.530000000001": "12 decimals, at most 8",
+    "": "an empty frame",
+    "AAPL": "no comma: a tick is SYMBOL,PRICE",
+    "AAPL;172.53": "no comma",
+    "64": "a sentiment on the price port?",
+    ",1.00": "no symbol",
+    "AAPL,": "no price after the comma",
+    "AAPL,-1.00": "a negative price",
+    "AAPL,+1.00": "a sign",
+    "AAPL,0.00": "above 0",
+    "AAPL,9000000000.00000001": "above the highest price, 9,000,000,000",
+    "AAPL," + "9" * 5000: "above the highest price",
+    "AAPL,00000000001.5": "11 digits before the point, at most 10",
+    "AAPL,NaN": "NaN is no price",
+    "AAPL,-inf": "-inf is no price",
+    "AAPL,1e3": "an exponent",
+    "AAPL,172,53": "a decimal comma: 172.53?",
+    "AAPL,1.002,53": "a decimal comma: 1002.53?",
+    "AAPL,1,002.53": "thousands separators: 1002.53?",
+    "AAPL,1'002": "thousands separators: 1002?",
+    "AAPL,1,002": "1002, or 1.002?",
+    "AAPL,1.00,100": "3 fields",
+    "2025-11-03,AAPL,1.00": "3 fields",
+    "AAPL,.5": "0.5?",
+    "AAPL,1.": "no digit after the point",
+    "AAPL,$1.00": "a price is digits",
+    "AAPL,.": "a price is digits",
+    "172.53,AAPL": "in each other's place?",
+    "AAPL, 1.00": "a space beside the price",
+    "AAPL ,1.00 ": "a space around it",
+    "\nAAPL,1.00": "a line break beside the `*`",
+    "AAPL,1.00\r\nMSFT,2.00": "a feed of lines?",
+    "\x07,1.00": "cannot be printed",
+    '{"symbol": "AAPL", "price": 1}': "JSON?",
+    "HELLO,1,tape,1": "a HELLO out of place",
+}
+
+SENTIMENTS = {
+    "0.73": "got '0.73': on another scale",
+    "-0.5": "on another scale",
+    "101": "a whole number from 0 to 100, got '101'",
+    "55.0": "55?",
+    "bullish": "got 'bullish'",
+    "AAPL,172.53": "a tick on the news port?",
+    "\n64": "a line break beside the `*`",
+    " 64": "a space around it",
+    "": "an empty frame",
+    "9" * 5000: "from 0 to 100",
+}
+
+
+@pytest.mark.parametrize(("frame", "fault"), TICKS.items(), ids=lambda text: repr(text[:30]))
+def test_a_malformed_tick_says_what_would_be_right(frame, fault):
+    assert CODEC.read(frame.encode())[0] == MALFORMED
+    assert fault in tick_fault(frame.encode())
+
+
+@pytest.mark.parametrize(("frame", "fault"), SENTIMENTS.items(), ids=lambda text: repr(text[:30]))
+def test_a_malformed_sentiment_says_what_would_be_right(frame, fault):
+    with pytest.raises(ValueError, match="a sentiment is"):
+        parse_sentiment(frame.encode())
+    assert fault in sentiment_fault(frame.encode())
+
+
+def test_bytes_that_are_no_text_are_named_so():
+    assert tick_fault(b"\xff\xfe,1.00").startswith("not UTF-8")
+    assert sentiment_fault(b"\xff").startswith("not UTF-8")
+
+
+def test_an_example_has_the_number_the_text_and_the_reason():
+    assert malformed_tick(17, b"AAPL,nan") == {
+        "sequence": 17,
+        "text": "AAPL,nan",
+        "reason": tick_fault(b"AAPL,nan"),
+    }
+    assert malformed_sentiment(4, b"101")["sequence"] == 4
+
+
+@given(st.binary(max_size=2 * MAX_SHOWN_BYTES))
+def test_whatever_comes_is_named_briefly_and_fit_for_a_terminal(frame):
+    for example in (malformed_tick(1, frame), malformed_sentiment(1, frame)):
+        assert example["reason"].isprintable()
+        assert example["text"].isprintable()
+        assert len(example["text"]) <= 10 * MAX_SHOWN_BYTES
+        assert len(example["reason"]) <= 10 * MAX_SHOWN_BYTES

@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from lib.client_log import ClientLog
 from lib.clock import SECOND_NS, to_ns, utc_stamp
 from lib.connection import Connection
 from lib.errors import CannotStartError
@@ -28,12 +29,16 @@ from lib.logs import BoundedWriter
 from lib.order_desk import OrderDesk, Outcome, Receipt, Session
 from lib.risk import HALT_FILE, Risk
 from lib.role import run_role
-from lib.server import Server
+from lib.server import RESERVED_PLACES, Server
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook
 from lib.tally import Tally
 
 MAX_CLIENTS: Final = 512
+"""And RESERVED_PLACES of our own run."""
+HEARD_NS: Final = SECOND_NS // 10
+"""How long a client may be silent before it has to make room: those that come together must not
+throw each other out before any of them was heard."""
 RECEIVE_BYTES: Final = 16 * 1024
 """Taken of one client in one pass, some 130 orders: so nobody waits long for the others."""
 MAX_COMMIT_BYTES: Final = 256 * 1024
@@ -67,6 +72,7 @@ class OrderManager:
         """In the order of their coming."""
         self._arrived: deque[tuple[Session, bytes]] = deque()
         self._tally = Tally(stream="orders")
+        self._client_log = ClientLog("orders", MAX_CLIENTS)
         self._sweep_ns: int | None = None
         try:
             self._ledger.open()
@@ -76,8 +82,15 @@ class OrderManager:
             # It is tried again with each order; until then orders are answered with this reason.
             self._tell_failure(str(error))
         manager = settings.order_manager
-        Server(loop, manager.host, manager.port, "order_manager.port", self._on_accept)
-        for timed in (self._out, self._tally, self):
+        Server(
+            loop,
+            manager.host,
+            manager.port,
+            "order_manager.port",
+            self._client_log,
+            self._on_accept,
+        )
+        for timed in (self._out, self._tally, self._client_log, self):
             loop.add_timed(timed)
         self._log.info("listening", stream="orders", host=manager.host, port=manager.port)
 
@@ -96,7 +109,8 @@ class OrderManager:
     def close(self) -> None:
         """Close the ledger, let the last confirmations and counts out."""
         self._ledger.close()
-        self._tally.on_time(time.monotonic_ns())
+        for counts in (self._tally, self._client_log):
+            counts.on_time(time.monotonic_ns())
         self._out.flush_at_end()
 
     def next_deadline_ns(self) -> int | None:
@@ -132,7 +146,7 @@ class OrderManager:
             try:
                 self._desk.receive(session, data, receipt)
             except MessageTooLongError as error:
-                self._log.warning("protocol_error", peer=session.peer, reason=str(error))
+                self._client_log.protocol_error(session.peer, str(error))
                 self._connections[session].close(f"protocol error: {error}")
 
     def _answer(self, outcome: Outcome) -> None:
@@ -156,6 +170,8 @@ class OrderManager:
         for event, facts in outcome.events:
             if event == "order_rejected":
                 self._log.warning(event, **facts)
+            elif event == "client_logged_on":
+                self._client_log.logged_on(**facts)
             else:
                 self._log.info(event, **facts)
         for session, reason in outcome.malformed:
@@ -176,11 +192,10 @@ class OrderManager:
             self._ledger_failure = reason
             self._log.error("ledger_failed", reason=reason)
 
-    def _on_accept(self, sock: socket.socket, peer: str) -> None:
-        if len(self._connections) >= MAX_CLIENTS and not self._drop_oldest_silent():
-            sock.close()
-            self._log.warning("client_refused", peer=peer, reason=f"{MAX_CLIENTS} clients already")
-            return
+    def _on_accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
+        places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)
+        if len(self._connections) >= places and not self._drop_oldest_silent():
+            return False
         session = Session(peer)
         self._connections[session] = Connection(
             self._loop,
@@ -190,12 +205,15 @@ class OrderManager:
             on_data=partial(self._on_data, session),
             on_closed=partial(self._on_closed, session),
         )
-        self._log.info("client_connected", peer=peer, clients=len(self._connections))
+        self._client_log.connected(peer=peer, clients=len(self._connections))
+        return True
 
     def _drop_oldest_silent(self) -> bool:
-        """Make room by disconnecting who came first and has said nothing. False if nobody is so."""
+        """Disconnect the oldest client that has said nothing for long enough, if there is one."""
         for session, connection in self._connections.items():
             if session.silent:
+                if time.monotonic_ns() - connection.opened_ns < HEARD_NS:
+                    return False  # and all others that are silent came later
                 connection.close("made room: neither logon nor order")
                 return True
         return False
@@ -206,8 +224,7 @@ class OrderManager:
     def _on_closed(self, session: Session, reason: str) -> None:
         del self._connections[session]
         self._desk.closed(session, time.monotonic_ns())
-        self._log.info(
-            "client_disconnected",
+        self._client_log.disconnected(
             peer=session.peer,
             client_id=session.client_id,
             reason=reason,

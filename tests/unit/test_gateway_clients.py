@@ -1,15 +1,19 @@
-"""The gateway's clients that are behind: each has its turn, and all together a bounded time."""
+"""The gateway's clients: who is let in, and that those behind each have their turn."""
 
 from __future__ import annotations
+
+import socket
 
 import numpy as np
 import pytest
 
 from daemons import gateway
 from daemons.gateway import StreamServer
+from lib.client_log import ClientLog
 from lib.event_loop import EventLoop
+from lib.server import RESERVED_PLACES
 from lib.stream_server import MAX_BATCH_FRAMES, EncodedTape, Stream
-from tests.loops import tcp_pair
+from tests.loops import run_until, tcp_pair
 
 BEHIND = 10 * MAX_BATCH_FRAMES
 
@@ -23,12 +27,17 @@ class Clients:
 
     def __init__(self, count: int) -> None:
         self.stream = Stream("tape", EncodedTape(encode), 1)
-        self.server = StreamServer(EventLoop(), "price", self.stream, 10**12)
-        self._peers = []
-        for number in range(count):
-            ours, peer = tcp_pair(buffer_bytes=1 << 20)
-            self._peers.append(peer)
-            self.server.accept(ours, f"client {number}")
+        self.loop = EventLoop()
+        self.server = StreamServer(self.loop, ClientLog("price", 3), self.stream, 10**12)
+        self.peers: list[socket.socket] = []
+        for _ in range(count):
+            assert self.connect()
+
+    def connect(self, *, is_ours: bool = False) -> bool:
+        """Whether one more client is let in."""
+        ours, peer = tcp_pair(buffer_bytes=1 << 20)
+        self.peers.append(peer)
+        return self.server.accept(ours, f"client {len(self.peers)}", is_ours)
 
     def publish(self, count: int) -> None:
         self.stream.next_sequence += count
@@ -39,7 +48,7 @@ class Clients:
         return [client.next_sequence for client in self.server._clients]
 
     def close(self) -> None:
-        for sock in self._peers:
+        for sock in self.peers:
             sock.close()
 
 
@@ -75,3 +84,24 @@ def test_what_is_published_waits_for_the_turn_of_who_is_behind(clients):
     before = clients.places()
     clients.publish(1)
     assert clients.places() == before
+
+
+def test_a_full_gateway_has_reserved_places_for_its_own_run_only(clients, monkeypatch):
+    monkeypatch.setattr(gateway, "MAX_CLIENTS", 3)
+    assert not clients.connect()
+    assert [clients.connect(is_ours=True) for _ in range(RESERVED_PLACES)] == [
+        True
+    ] * RESERVED_PLACES
+    assert not clients.connect(is_ours=True)
+    assert len(clients.places()) == 3 + RESERVED_PLACES
+
+
+def test_who_has_ended_its_side_makes_room_before_a_reserved_place_is_taken(clients, monkeypatch):
+    monkeypatch.setattr(gateway, "MAX_CLIENTS", 3)
+    clients.peers[1].shutdown(socket.SHUT_WR)
+    ended = list(clients.server._clients.values())[1]
+    run_until(clients.loop, lambda: ended.half_closed, "the gateway knows")
+    assert clients.connect()
+    assert not ended.open
+    assert len(clients.places()) == 3
+    assert not clients.connect()

@@ -64,6 +64,7 @@ class Connection:
         """Whether the peer has ended its side, and will say nothing more."""
         self.queued_bytes = 0
         self.opened_ns = time.monotonic_ns()
+        """Since when it is ours."""
         self.last_progress_ns = self.opened_ns
         """When the peer last took something, or owed nothing."""
         sock.setblocking(False)

@@ -49,15 +49,19 @@ class ClientLog:
 
     def refused(self, peer: str) -> None:
         """Count a client that was not let in, because the server is full."""
-        self._count("client_refused", peer=peer, reason=f"{self._max_clients} clients already")
+        self.count("client_refused", peer=peer, reason=f"{self._max_clients} clients already")
 
     def protocol_error(self, peer: str, reason: str) -> None:
         """Count a client that is disconnected for what it sent."""
-        self._count("protocol_error", peer=peer, reason=reason)
+        self.count("protocol_error", peer=peer, reason=reason)
 
     def accept_failed(self, reason: str) -> None:
         """Count a connection that the system does not hand over."""
-        self._count("accept_failed", reason=reason)
+        self.count("accept_failed", reason=reason)
+
+    def count(self, event: str, **example: Any) -> None:
+        """Count whatever else a client can cause as often as it likes."""
+        self._counts.add(event, self._clock(), [example])
 
     def next_deadline_ns(self) -> int | None:
         """When counts are to be logged, None if there are none."""
@@ -75,7 +79,4 @@ class ClientLog:
             limit.take(now_ns)
             self._log.info(f"client_{event}", **facts, **more)
         else:
-            self._count(f"clients_{event}", **facts)
-
-    def _count(self, event: str, **example: Any) -> None:
-        self._counts.add(event, self._clock(), [example])
+            self.count(f"clients_{event}", **facts)

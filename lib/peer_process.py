@@ -88,10 +88,11 @@ def _peers_inode(netlink: socket.socket, sock: socket.socket) -> int:
     )
     request = _REQUEST.pack(sock.family, socket.IPPROTO_TCP, 0, _ANY_STATE) + identity
     size = _HEADER.size + len(request)
-    netlink.send(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0) + request)
+    number = peer[1]
+    netlink.send(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, number, 0) + request)
     answer = netlink.recv(_ANSWER_BYTES)
-    _, kind, _, _, _ = _HEADER.unpack_from(answer)
-    if kind != _SOCK_DIAG_BY_FAMILY:  # an error: there is no such socket
+    _, kind, _, answered, _ = _HEADER.unpack_from(answer)
+    if kind != _SOCK_DIAG_BY_FAMILY or answered != number:  # mostly: there is no such socket
         return 0
     inode: int = _INODE.unpack_from(answer, _INODE_AT)[0]
     return inode

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
+from lib.client_log import ClientLog
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.connection import Connection
 from lib.errors import CannotStartError
@@ -26,7 +27,7 @@ from lib.http_session import HttpError, HttpSession, Request
 from lib.live.metrics import CONTENT_TYPE, metrics
 from lib.live.observer import Observer
 from lib.role import run_role
-from lib.server import Server
+from lib.server import RESERVED_PLACES, Server
 from lib.settings import Settings
 from lib.supervisor import SERVER_VARIABLE, Supervisor, control_socket
 
@@ -113,7 +114,9 @@ class Dashboard:
         """Who has waited longest for a view comes first."""
         self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
         host, port = settings.dashboard.host, settings.dashboard.port
-        Server(loop, host, port, "dashboard.port", self._accept)
+        self._client_log = ClientLog("http", MAX_CONNECTIONS)
+        loop.add_timed(self._client_log)
+        Server(loop, host, port, "dashboard.port", self._client_log, self._accept)
         self._log.info("listening", stream="http", host=host, port=port)
         now_ns = time.monotonic_ns()
         self._look_ns = self._view_ns = self._sweep_ns = now_ns
@@ -124,7 +127,8 @@ class Dashboard:
         self._loop.poll()
 
     def close(self) -> None:
-        """Let go of what is looked at."""
+        """Let go of what is looked at, let the last counts out."""
+        self._client_log.on_time(time.monotonic_ns())
         self._observer.close()
 
     def next_deadline_ns(self) -> int:
@@ -177,11 +181,9 @@ class Dashboard:
 
     # Connections
 
-    def _accept(self, sock: socket.socket, peer: str) -> None:
-        if len(self._clients) >= MAX_CONNECTIONS:
-            sock.close()
-            self._log.warning("client_refused", peer=peer, reason=f"{MAX_CONNECTIONS} already")
-            return
+    def _accept(self, sock: socket.socket, _peer: str, is_ours: bool) -> bool:
+        if len(self._clients) >= MAX_CONNECTIONS + (RESERVED_PLACES if is_ours else 0):
+            return False
         client = Client(HttpSession(self._host), time.monotonic_ns())
         client.connection = Connection(
             self._loop,
@@ -191,6 +193,7 @@ class Dashboard:
             on_closed=lambda _: self._clients.pop(client, None),
         )
         self._clients[client] = None
+        return True
 
     def _on_data(self, client: Client, data: bytes) -> None:
         try:

@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 
+from lib.client_log import ClientLog
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.connection import Connection
 from lib.errors import CannotStartError
@@ -35,12 +36,11 @@ from lib.publication import (
 from lib.role import run_role
 from lib.run import current_run
 from lib.schedule import Schedule
-from lib.server import Server
+from lib.server import RESERVED_PLACES, Server
 from lib.settings import GatewaySettings, Settings
 from lib.state_file import StateFile
 from lib.stream_messages import ProtocolError
 from lib.stream_server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
-from lib.tally import Tally
 from lib.tapes import (
     RandomSentiments,
     RandomWalkTape,
@@ -52,8 +52,9 @@ from lib.tapes import (
     load_sentiments,
 )
 
+STREAMS: Final = ("price", "news")
 MAX_CLIENTS: Final = 400
-"""On each of the two ports."""
+"""On each of the two ports, and RESERVED_PLACES of our own run."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
 """Well above the largest batch: reaching it would be a fault of ours."""
 STALL_LIMIT_NS: Final = 10 * SECOND_NS
@@ -63,7 +64,7 @@ UNPACED_STALL_LIMIT_NS: Final = 1 * SECOND_NS
 BEHIND_NS: Final = 2 * MILLISECOND_NS
 """Of a pass, for all that are behind together: no more than one of them goes beyond it."""
 SWEEP_NS: Final = SECOND_NS // 4
-"""How often to look for stalled clients and due heartbeats."""
+"""How often to look for stalled clients, due heartbeats and counts to be logged."""
 
 
 class Gateway:
@@ -75,16 +76,18 @@ class Gateway:
         tapes = _load_tapes(settings)
         # The ports come first: who does not get them must not touch another gateway's state.
         gateway = settings.gateway
+        self._client_logs = logs = {name: ClientLog(name, MAX_CLIENTS) for name in STREAMS}
         for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
             accept = partial(self._on_accept, name)
-            Server(loop, gateway.host, port, f"gateway.{name}_port", accept)
+            Server(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept)
             self._log.info("listening", stream=name, host=gateway.host, port=port)
         state = _continue_or_begin(settings, tapes)
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS
         self._price_publication = price_publication(state, tapes, settings.symbols)
         self._news_publication = news_publication(state, tapes)
-        self._prices = StreamServer(loop, "price", self._price_publication.stream, stall_ns)
-        self._news = StreamServer(loop, "news", self._news_publication.stream, STALL_LIMIT_NS)
+        prices, news = self._price_publication.stream, self._news_publication.stream
+        self._prices = StreamServer(loop, logs["price"], prices, stall_ns)
+        self._news = StreamServer(loop, logs["news"], news, STALL_LIMIT_NS)
         self._paced = bool(gateway.rate)
         self._end_told = False
         self._start_schedules(gateway)
@@ -105,8 +108,8 @@ class Gateway:
                 first=stream.next_sequence,
             )
 
-    def _on_accept(self, name: str, sock: socket.socket, peer: str) -> None:
-        (self._prices if name == "price" else self._news).accept(sock, peer)
+    def _on_accept(self, name: str, sock: socket.socket, peer: str, is_ours: bool) -> bool:
+        return (self._prices if name == "price" else self._news).accept(sock, peer, is_ours)
 
     def step(self) -> None:
         """One pass of the loop."""
@@ -117,7 +120,9 @@ class Gateway:
         self._tell_the_end()
 
     def close(self) -> None:
-        """Nothing outlives the process: the clients come back to its successor."""
+        """Let the last counts out. The clients come back to the successor."""
+        for log in self._client_logs.values():
+            log.on_time(time.monotonic_ns())
 
     def _publish_unpaced(self) -> bool:
         """With rate = 0: let the tape run as far as its slowest numbered client has taken it."""
@@ -150,7 +155,9 @@ class Gateway:
 class StreamServer:
     """The clients of one stream: keeps each of them supplied."""
 
-    def __init__(self, loop: EventLoop, name: str, stream: Stream, stall_limit_ns: int) -> None:
+    def __init__(
+        self, loop: EventLoop, log: ClientLog, stream: Stream, stall_limit_ns: int
+    ) -> None:
         self.stream = stream
         self._loop = loop
         self._stall_limit_ns = stall_limit_ns
@@ -159,16 +166,17 @@ class StreamServer:
         self._behind: dict[Subscriber, None] = {}
         """Those that could take a further batch, whose turn is next first."""
         self._sweep_ns = time.monotonic_ns() + SWEEP_NS
-        self._log = structlog.get_logger().bind(stream=name)
-        self._tally = Tally(stream=name)
+        self._log = log
         loop.add_timed(self)
 
-    def accept(self, sock: socket.socket, peer: str) -> None:
-        """Take a new client, plain until it says HELLO."""
-        if len(self._clients) >= MAX_CLIENTS and not self._drop_half_closed():
-            sock.close()
-            self._log.warning("client_refused", peer=peer, reason=f"{MAX_CLIENTS} clients already")
-            return
+    def accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
+        """Take a new client, plain until it says HELLO. False if there is no place for it.
+
+        There are RESERVED_PLACES more for a client that is known to be of our own run.
+        """
+        places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)
+        if len(self._clients) >= places and not self._drop_half_closed():
+            return False
         subscriber = Subscriber(self.stream, time.monotonic_ns())
         self._clients[subscriber] = Connection(
             self._loop,
@@ -179,7 +187,8 @@ class StreamServer:
             on_drained=partial(self._on_drained, subscriber),
             may_half_close=True,
         )
-        self._log.info("client_connected", peer=peer, clients=len(self._clients))
+        self._log.connected(peer=peer, clients=len(self._clients))
+        return True
 
     def slowest_numbered(self) -> int | None:
         """The lowest cursor of a numbered client, None if there is none."""
@@ -210,9 +219,9 @@ class StreamServer:
     def on_time(self, now_ns: int) -> None:
         """Send heartbeats that are due; drop clients that take nothing or lag too far behind."""
         self._sweep_ns = now_ns + SWEEP_NS
-        log_ns = self._tally.next_deadline_ns()
+        log_ns = self._log.next_deadline_ns()
         if log_ns is not None and log_ns <= now_ns:
-            self._tally.on_time(now_ns)
+            self._log.on_time(now_ns)
         for subscriber, connection in list(self._clients.items()):
             if subscriber.lag > MAX_LAG_TICKS:
                 connection.close(f"too slow: {subscriber.lag} frames behind")
@@ -237,12 +246,11 @@ class StreamServer:
         try:
             answer = subscriber.receive(data)
         except (ProtocolError, MessageTooLongError) as error:
-            self._log.warning("protocol_error", peer=peer, reason=str(error))
+            self._log.protocol_error(peer, str(error))
             connection.close(f"protocol error: {error}")
             return
         if undelimited := subscriber.undelimited():
-            example = {"peer": peer, **undelimited._asdict()}
-            self._tally.add("no_delimiter", time.monotonic_ns(), [example])
+            self._log.count("no_delimiter", peer=peer, **undelimited._asdict())
         if answer:
             connection.send(answer)
             self._pump(subscriber, connection)
@@ -253,7 +261,7 @@ class StreamServer:
     def _on_closed(self, subscriber: Subscriber, peer: str, reason: str) -> None:
         del self._clients[subscriber]
         self._behind.pop(subscriber, None)
-        self._log.info("client_disconnected", peer=peer, reason=reason, clients=len(self._clients))
+        self._log.disconnected(peer=peer, reason=reason, clients=len(self._clients))
 
     def _pump(self, subscriber: Subscriber, connection: Connection) -> None:
         """Send one batch, if the client has taken the one before: its turn, if it is behind."""

@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from lib.client_log import ClientLog
 from lib.clock import SECOND_NS, to_ns, utc_stamp
 from lib.connection import Connection
 from lib.errors import CannotStartError
@@ -29,12 +30,16 @@ from lib.order_desk import CONTESTED, OrderDesk, Outcome, Receipt, Session
 from lib.own_price_book import OwnPriceBook
 from lib.risk import HALT_FILE, Risk
 from lib.role import run_role
-from lib.server import Server
+from lib.server import RESERVED_PLACES, Server
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError
 from lib.tally import Tally
 
 MAX_CLIENTS: Final = 512
+"""And RESERVED_PLACES of our own run."""
+HEARD_NS: Final = SECOND_NS // 10
+"""How long a client may be silent before it has to make room: those that come together must not
+throw each other out before any of them was heard."""
 RECEIVE_BYTES: Final = 16 * 1024
 """Taken of one client in one pass, some 130 orders: so nobody waits long for the others."""
 MAX_COMMIT_BYTES: Final = 256 * 1024
@@ -68,6 +73,7 @@ class OrderManager:
         """In the order of their coming."""
         self._arrived: deque[tuple[Session, bytes]] = deque()
         self._tally = Tally(stream="orders")
+        self._client_log = ClientLog("orders", MAX_CLIENTS)
         self._sweep_ns: int | None = None
         try:
             self._ledger.open()
@@ -77,8 +83,15 @@ class OrderManager:
             # It is tried again with each order; until then orders are answered with this reason.
             self._tell_failure(str(error))
         manager = settings.order_manager
-        Server(loop, manager.host, manager.port, "order_manager.port", self._on_accept)
-        for timed in (self._out, self._tally, self):
+        Server(
+            loop,
+            manager.host,
+            manager.port,
+            "order_manager.port",
+            self._client_log,
+            self._on_accept,
+        )
+        for timed in (self._out, self._tally, self._client_log, self):
             loop.add_timed(timed)
         self._log.info("listening", stream="orders", host=manager.host, port=manager.port)
 
@@ -97,7 +110,8 @@ class OrderManager:
     def close(self) -> None:
         """Close the ledger, let the last confirmations and counts out."""
         self._ledger.close()
-        self._tally.on_time(time.monotonic_ns())
+        for counts in (self._tally, self._client_log):
+            counts.on_time(time.monotonic_ns())
         self._out.flush_at_end()
 
     def next_deadline_ns(self) -> int | None:
@@ -134,7 +148,7 @@ class OrderManager:
                 self._desk.receive(session, data, receipt)
                 self._count_undelimited(session)
             except MessageTooLongError as error:
-                self._log.warning("protocol_error", peer=session.peer, reason=str(error))
+                self._client_log.protocol_error(session.peer, str(error))
                 self._connections[session].close(f"protocol error: {error}")
 
     def _count_undelimited(self, session: Session, *, has_ended: bool = False) -> None:
@@ -163,6 +177,8 @@ class OrderManager:
         for event, facts in outcome.events:
             if event in WARNINGS:
                 self._log.warning(event, **facts)
+            elif event == "client_logged_on":
+                self._client_log.logged_on(**facts)
             else:
                 self._log.info(event, **facts)
         for session, reason in outcome.malformed:
@@ -183,11 +199,10 @@ class OrderManager:
             self._ledger_failure = reason
             self._log.error("ledger_failed", reason=reason)
 
-    def _on_accept(self, sock: socket.socket, peer: str) -> None:
-        if len(self._connections) >= MAX_CLIENTS and not self._drop_oldest_silent():
-            sock.close()
-            self._log.warning("client_refused", peer=peer, reason=f"{MAX_CLIENTS} clients already")
-            return
+    def _on_accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
+        places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)
+        if len(self._connections) >= places and not self._drop_oldest_silent():
+            return False
         session = Session(peer)
         self._connections[session] = Connection(
             self._loop,
@@ -199,12 +214,15 @@ class OrderManager:
             on_drained=partial(self._on_drained, session),
             may_half_close=True,
         )
-        self._log.info("client_connected", peer=peer, clients=len(self._connections))
+        self._client_log.connected(peer=peer, clients=len(self._connections))
+        return True
 
     def _drop_oldest_silent(self) -> bool:
-        """Make room by disconnecting who came first and has said nothing. False if nobody is so."""
+        """Disconnect the oldest client that has said nothing for long enough, if there is one."""
         for session, connection in self._connections.items():
             if session.silent:
+                if time.monotonic_ns() - connection.opened_ns < HEARD_NS:
+                    return False  # and all others that are silent came later
                 connection.close("made room: neither logon nor order")
                 return True
         return False
@@ -221,8 +239,7 @@ class OrderManager:
         del self._connections[session]
         self._count_undelimited(session, has_ended=True)
         self._desk.closed(session, time.monotonic_ns())
-        self._log.info(
-            "client_disconnected",
+        self._client_log.disconnected(
             peer=session.peer,
             client_id=session.client_id,
             reason=reason,

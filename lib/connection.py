@@ -65,7 +65,9 @@ class Connection:
         self.half_closed = False
         """Whether the peer has ended its side, and will say nothing more."""
         self.queued_bytes = 0
-        self.last_progress_ns = time.monotonic_ns()
+        self.opened_ns = time.monotonic_ns()
+        """Since when it is ours."""
+        self.last_progress_ns = self.opened_ns
         """When the peer last took something, or owed nothing."""
         sock.setblocking(False)
         # A tick must not wait for the one after it.

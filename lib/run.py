@@ -21,8 +21,9 @@ SUPERVISED_VARIABLE: Final = "SUPERVISOR_ENABLED"
 
 _PR_SET_PDEATHSIG: Final = 1
 _STATE: Final = 0
+_PARENT: Final = 1
 _START_TICKS: Final = 19
-"""Where the two lie behind the name in /proc/PID/stat: fields 3 and 22 of proc(5)."""
+"""Where these lie behind the name in /proc/PID/stat: fields 3, 4 and 22 of proc(5)."""
 _STAT_OF_INTEREST: Final = (11, 12, _START_TICKS, 21)
 """Where utime, stime, starttime and rss lie: fields 14, 15, 22 and 24."""
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -69,6 +70,27 @@ def run_of(pid: int) -> Run:
     return Run(pid, int(_stat_fields(pid)[_START_TICKS]))
 
 
+def siblings() -> list[int]:
+    """Return the other processes that this role's supervisord has started, by number.
+
+    [] in a role that was started by hand.
+    """
+    if not is_supervised():
+        return []
+    return [pid for pid in children_of(os.getppid()) if pid != os.getpid()]
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that the main thread of this one has started and that have not ended.
+
+    One of them may be left out while another one ends: proc(5), /proc/PID/task/TID/children.
+    """
+    try:
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_bytes().split()))
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        return [child for child in _all_pids() if _is_child(child, pid)]
+
+
 def is_alive(run: Run) -> bool:
     """Tell whether the run goes on: the same process number and the same start, and no zombie."""
     try:
@@ -111,6 +133,17 @@ def end_with(parent_pid: int) -> bool:
 def is_supervised() -> bool:
     """Tell whether a supervisord started this process, as opposed to a person or a script."""
     return SUPERVISED_VARIABLE in os.environ
+
+
+def _all_pids() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def _is_child(pid: int, parent: int) -> bool:
+    try:
+        return int(_stat_fields(pid)[_PARENT]) == parent
+    except ProcessLookupError:
+        return False
 
 
 def _stat_fields(pid: int) -> list[bytes]:

@@ -1,4 +1,10 @@
-"""A listening socket: binds with an error a person understands, accepts without ever stalling."""
+"""A listening socket: binds with an error a person understands, accepts without ever stalling.
+
+However many come, those that are in are served: who connects again and again is accepted at a
+bounded rate and waits in the kernel meanwhile. And however many are in, the processes of our own
+run come in: a server keeps `RESERVED_PLACES` for them beyond its own limit, and looks who is at the
+other end of a connection (`lib.peer_process`) only where it would have to refuse it.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +12,28 @@ import errno
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
-import structlog
-
+from lib.client_log import ClientLog
 from lib.clock import MILLISECOND_NS
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
+from lib.peer_process import connected_from
+from lib.rate_limit import RateLimit
+from lib.run import siblings
 
+RESERVED_PLACES: Final = 16
+"""Beyond a server's limit, for processes of our own run: an orderbook and some strategies, each
+also once more, where the end of its last connection has not been noticed yet."""
 BACKLOG: Final = 512
-MAX_ACCEPTS_A_PASS: Final = 64
+MAX_ACCEPTS_A_PASS: Final = 32
+"""A pause of some 2 ms for those that are in."""
+ACCEPT_INTERVAL_NS: Final = 1 * MILLISECOND_NS
+"""A client that is let in, or refused, costs up to 0.2 ms until it is gone. At this rate the last
+of a full backlog comes in after half a second."""
+ACCEPT_BURST: Final = 64
+"""Clients that come in without having to wait for that."""
 ACCEPT_PAUSE_NS: Final = 100 * MILLISECOND_NS
 """After the system refused an accept (out of descriptors, say), wait this long: the loop would
 otherwise be told at once, for ever, that the connection is still there."""
@@ -25,8 +42,9 @@ otherwise be told at once, for ever, that the connection is still there."""
 class Server:
     """Listens on one port and hands over what it accepts. Used from its loop only.
 
-    `on_accept` gets the socket and the peer's address as text; it decides whether the client
-    may stay.
+    `on_accept(sock, peer, is_ours)` gets the socket, the peer's address as text, and whether it is
+    known to be a process of our own run, for which there are RESERVED_PLACES more. It returns False
+    if there is no place for it: then it is asked once more if the client turns out to be ours.
     """
 
     def __init__(
@@ -35,11 +53,14 @@ class Server:
         host: str,
         port: int,
         setting: str,
-        on_accept: Callable[[socket.socket, str], None],
+        log: ClientLog,
+        on_accept: Callable[[socket.socket, str, bool], bool],
     ) -> None:
         """Bind and listen. Raises CannotStartError, naming `setting`."""
         self._loop = loop
+        self._log = log
         self._on_accept = on_accept
+        self._rate = RateLimit(ACCEPT_BURST, ACCEPT_INTERVAL_NS)
         self._paused_until_ns: int | None = None
         self._sock = _listening_socket(host, port, setting)
         self._register()
@@ -58,17 +79,41 @@ class Server:
         self._loop.register(self._sock, selectors.EVENT_READ, self._on_readable)
 
     def _on_readable(self, _events: int) -> None:
+        clients = list(self._waiting_clients())
+        refused = {sock: peer for sock, peer in clients if not self._on_accept(sock, peer, False)}
+        if refused:
+            self._refuse(refused)
+        now_ns = time.monotonic_ns()
+        # To find out who they are costs as much for one as for many: it waits for many.
+        self._rate.take(now_ns, MAX_ACCEPTS_A_PASS if refused else len(clients))
+        if self._rate.ready_ns > now_ns:
+            self._pause_until(self._rate.ready_ns)
+
+    def _waiting_clients(self) -> Iterator[tuple[socket.socket, str]]:
         for _ in range(MAX_ACCEPTS_A_PASS):
             try:
                 client, address = self._sock.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                structlog.get_logger().error("accept_failed", reason=error.strerror)
-                self._loop.unregister(self._sock)
-                self._paused_until_ns = time.monotonic_ns() + ACCEPT_PAUSE_NS
+                self._log.accept_failed(error.strerror or str(error))
+                self._pause_until(time.monotonic_ns() + ACCEPT_PAUSE_NS)
                 return
-            self._on_accept(client, f"{address[0]}:{address[1]}")
+            yield client, f"{address[0]}:{address[1]}"
+
+    def _refuse(self, refused: dict[socket.socket, str]) -> None:
+        """Close these connections, but for those of our own run if there is a place for them."""
+        for sock in connected_from(refused, siblings()):
+            if self._on_accept(sock, refused[sock], True):
+                del refused[sock]
+        for sock, peer in refused.items():
+            sock.close()
+            self._log.refused(peer)
+
+    def _pause_until(self, end_ns: int) -> None:
+        if self._paused_until_ns is None:
+            self._loop.unregister(self._sock)
+        self._paused_until_ns = max(end_ns, self._paused_until_ns or 0)
 
 
 def _listening_socket(host: str, port: int, setting: str) -> socket.socket:

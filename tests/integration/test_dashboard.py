@@ -157,7 +157,7 @@ def test_more_than_so_many_are_refused_and_it_lives_on(stack: PrivateStack) -> N
         for _ in range(MAX_CONNECTIONS + 20):
             pages.enter_context(listening(stack))
         refused = stack.wait_for_event("dashboard", "client_refused")
-        assert refused["reason"] == f"{MAX_CONNECTIONS} already"
+        assert refused["examples"][0]["reason"] == f"{MAX_CONNECTIONS} clients already"
     wait_until(lambda: _answers(lambda: view(stack)), "there is room again")
     assert len(stack.events("dashboard", "started")) == 1
 

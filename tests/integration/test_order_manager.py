@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from daemons.order_manager import MAX_CLIENTS
 from tests.clients import NOISE, OrderClient, order
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import PrivateStack
@@ -567,15 +568,27 @@ def test_a_client_that_does_not_read_its_answers_is_disconnected_and_others_are_
     assert len(lines) == answered + 1
 
 
+def test_of_those_that_come_together_to_the_last_place_the_first_is_heard(
+    manager: Manager,
+) -> None:
+    with ExitStack() as clean_up:
+        for _ in range(MAX_CLIENTS - 1):
+            clean_up.enter_context(manager.connect()).ask(order(1))
+        with manager.stopped():
+            first, *others = [clean_up.enter_context(manager.connect()) for _ in range(3)]
+        for client in others:
+            assert client.frames_until_the_end() == []
+        assert first.ask(order(1))["position"] == 10
+
+
 def test_when_order_entry_is_full_the_oldest_silent_connection_makes_room(
     manager: Manager,
 ) -> None:
-    full = 512
     with ExitStack() as clean_up:
         trader = clean_up.enter_context(manager.logged_on("early-trader"))
         anonymous = clean_up.enter_context(manager.connect())
         anonymous.ask(order(1))
-        silent = [clean_up.enter_context(manager.connect()) for _ in range(full)]
+        silent = [clean_up.enter_context(manager.connect()) for _ in range(MAX_CLIENTS)]
         # Full with the first 510 of them; the other two took the places of the oldest two.
         for client in silent[:2]:
             assert client.frames_until_the_end() == []

@@ -1,6 +1,8 @@
-"""The gateway's clients that are behind: each has its turn, and all together a bounded time."""
+"""The gateway's clients: who is let in, and that those behind each have their turn."""
 
 from __future__ import annotations
+
+import socket
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from structlog.testing import capture_logs
 
 from daemons import gateway
 from daemons.gateway import StreamServer
+from lib.client_log import ClientLog
 from lib.event_loop import EventLoop
+from lib.server import RESERVED_PLACES
 from lib.stream_server import MAX_BATCH_FRAMES, EncodedTape, Stream
 from tests.loops import run_until, tcp_pair
 
@@ -25,16 +29,20 @@ class Clients:
     def __init__(self, count: int) -> None:
         self.stream = Stream("tape", EncodedTape(encode), 1)
         self.loop = EventLoop()
-        self.server = StreamServer(self.loop, "price", self.stream, 10**12)
-        self._peers = []
-        for number in range(count):
-            ours, peer = tcp_pair(buffer_bytes=1 << 20)
-            self._peers.append(peer)
-            self.server.accept(ours, f"client {number}")
+        self.server = StreamServer(self.loop, ClientLog("price", 3), self.stream, 10**12)
+        self.peers: list[socket.socket] = []
+        for _ in range(count):
+            assert self.connect()
+
+    def connect(self, *, is_ours: bool = False) -> bool:
+        """Whether one more client is let in."""
+        ours, peer = tcp_pair(buffer_bytes=1 << 20)
+        self.peers.append(peer)
+        return self.server.accept(ours, f"client {len(self.peers)}", is_ours)
 
     def peer_says(self, number: int, data: bytes) -> None:
         """Let a client say something, and the server hear it."""
-        self._peers[number].send(data)
+        self.peers[number].send(data)
         self.loop.poll()
 
     def publish(self, count: int) -> None:
@@ -46,7 +54,7 @@ class Clients:
         return [client.next_sequence for client in self.server._clients]
 
     def close(self) -> None:
-        for sock in self._peers:
+        for sock in self.peers:
             sock.close()
 
 
@@ -90,5 +98,26 @@ def test_clients_that_send_no_messages_are_counted_and_stay(clients):
         clients.peer_says(1, b"GET / HTTP/1.1\r\n")
         run_until(clients.loop, lambda: sum(e.get("count", 0) for e in logs) == 2, "both are told")
     lines = [e for e in logs if e["event"] == "no_delimiter"]
-    assert [e["peer"] for line in lines for e in line["examples"]] == ["client 0", "client 1"]
+    assert [e["peer"] for line in lines for e in line["examples"]] == ["client 1", "client 2"]
     assert len(clients.places()) == 3
+
+
+def test_a_full_gateway_has_reserved_places_for_its_own_run_only(clients, monkeypatch):
+    monkeypatch.setattr(gateway, "MAX_CLIENTS", 3)
+    assert not clients.connect()
+    assert [clients.connect(is_ours=True) for _ in range(RESERVED_PLACES)] == [
+        True
+    ] * RESERVED_PLACES
+    assert not clients.connect(is_ours=True)
+    assert len(clients.places()) == 3 + RESERVED_PLACES
+
+
+def test_who_has_ended_its_side_makes_room_before_a_reserved_place_is_taken(clients, monkeypatch):
+    monkeypatch.setattr(gateway, "MAX_CLIENTS", 3)
+    clients.peers[1].shutdown(socket.SHUT_WR)
+    ended = list(clients.server._clients.values())[1]
+    run_until(clients.loop, lambda: ended.half_closed, "the gateway knows")
+    assert clients.connect()
+    assert not ended.open
+    assert len(clients.places()) == 3
+    assert not clients.connect()

@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from lib import run
-from lib.run import OrphanedError, Run, current_run, end_with_parent, is_alive, process_stat
+from lib.run import (
+    OrphanedError,
+    Run,
+    children_of,
+    current_run,
+    end_with_parent,
+    is_alive,
+    process_stat,
+    siblings,
+)
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.processes import forked, run_python
 
@@ -50,6 +59,44 @@ def test_a_run_ends_with_its_process_even_if_nobody_took_note():
 def test_another_process_of_the_same_number_is_another_run():
     ours = current_run()
     assert not is_alive(ours._replace(start_ticks=ours.start_ticks - 1))
+
+
+@pytest.mark.parametrize("has_list", [True, False], ids=["with a list", "without"])
+def test_the_children_of_a_process_are_known_whether_or_not_the_kernel_lists_them(
+    monkeypatch, has_list
+):
+    if not has_list:
+        real = Path.read_bytes
+
+        def read_bytes(path: Path) -> bytes:
+            if path.name == "children":
+                raise FileNotFoundError
+            return real(path)
+
+        monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert process.pid in children_of(os.getpid())
+        assert os.getpid() not in children_of(os.getpid())
+        assert children_of(process.pid) == []
+        process.kill()
+        process.wait()
+        assert process.pid not in children_of(os.getpid())
+
+
+def test_siblings_are_the_other_children_of_the_same_supervisord(monkeypatch):
+    monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
+    with subprocess.Popen(["sleep", "60"]) as other:
+
+        def child():
+            assert other.pid in siblings()
+            assert os.getpid() not in siblings()
+            assert os.getppid() not in siblings()
+            monkeypatch.delenv("SUPERVISOR_ENABLED")
+            assert siblings() == []  # a role that was started by hand
+
+        with forked(child) as process:
+            assert process.join() == 0
+        other.kill()
 
 
 @pytest.mark.parametrize("name", ["a b", "x) S 1 (y", "(((", ")", "a\nb"])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
+import select
 import socket
+import time
+from contextlib import ExitStack
 
 import pytest
 from structlog.testing import capture_logs
 
 from lib import server
+from lib.client_log import ClientLog
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
-from lib.server import MAX_ACCEPTS_A_PASS, Server
+from lib.server import ACCEPT_BURST, MAX_ACCEPTS_A_PASS, Server
 from tests.loops import run_until
 
 
@@ -21,18 +26,42 @@ class Door:
     def __init__(self) -> None:
         self.loop = EventLoop()
         self.came: list[tuple[socket.socket, str]] = []
+        self.places = 10**6
+        self.places_of_ours = 0
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = taken.getsockname()[1]
+        self.log = ClientLog("price", 400)
         self.server = Server(
-            self.loop,
-            "127.0.0.1",
-            self.port,
-            "gateway.price_port",
-            lambda sock, peer: self.came.append((sock, peer)),
+            self.loop, "127.0.0.1", self.port, "gateway.price_port", self.log, self._accept
         )
+
+    def _accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
+        if len(self.came) >= self.places + (self.places_of_ours if is_ours else 0):
+            return False
+        self.came.append((sock, peer))
+        return True
 
     def knock(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port))
+
+    def counted(self, event: str) -> list[tuple[int, str]]:
+        """How often it happened, and why."""
+        with capture_logs() as lines:
+            self.log.on_time(0)
+        return [(e["count"], e["examples"][0]["reason"]) for e in lines if e["event"] == event]
+
+
+def listen(loop: EventLoop, host: str, port: int, setting: str = "gateway.price_port") -> list[str]:
+    """Make a server that everybody may come into; returns who has."""
+    came: list[str] = []
+
+    def accept(sock: socket.socket, peer: str, _is_ours: bool) -> bool:
+        sock.close()
+        came.append(peer)
+        return True
+
+    Server(loop, host, port, setting, ClientLog("price", 400), accept)
+    return came
 
 
 @pytest.fixture
@@ -61,11 +90,64 @@ def test_a_crowd_comes_in_a_part_at_a_time(door):
         client.close()
 
 
+def test_who_connects_again_and_again_is_accepted_at_a_rate(door, monkeypatch):
+    monkeypatch.setattr(server, "MAX_ACCEPTS_A_PASS", ACCEPT_BURST + 1)
+    crowd = [door.knock() for _ in range(2 * ACCEPT_BURST)]
+    door.loop.poll()
+    assert len(door.came) == ACCEPT_BURST + 1
+    paused_until_ns = door.server.next_deadline_ns()
+    assert paused_until_ns is not None
+    while time.monotonic_ns() < paused_until_ns:
+        assert len(door.came) == ACCEPT_BURST + 1
+        door.loop.poll()
+    run_until(door.loop, lambda: len(door.came) == len(crowd), "the others are in as well")
+    for client in crowd:
+        client.close()
+
+
+def test_who_is_refused_is_disconnected_and_counted(door):
+    door.places = 1
+    with door.knock(), door.knock() as second, door.knock() as third:
+        run_until(door.loop, lambda: readable(second) and readable(third), "two are refused")
+        assert (second.recv(1), third.recv(1)) == (b"", b"")
+    assert len(door.came) == 1
+    assert door.counted("client_refused") == [(2, "400 clients already")]
+
+
+def test_a_process_of_our_own_run_comes_in_where_all_others_are_refused(door, monkeypatch):
+    monkeypatch.setattr(server, "siblings", lambda: [os.getpid()])
+    door.places, door.places_of_ours = 1, 2
+    with ExitStack() as clean_up:
+        clients = [clean_up.enter_context(door.knock()) for _ in range(4)]
+        names = ["{}:{}".format(*client.getsockname()) for client in clients]
+        run_until(door.loop, lambda: readable(clients[3]), "the fourth is refused")
+    assert [peer for _, peer in door.came] == names[:3]
+    assert door.counted("client_refused") == [(1, "400 clients already")]
+
+
+def test_while_there_is_room_nobody_asks_who_it_is(door, monkeypatch):
+    monkeypatch.setattr(server, "connected_from", None)
+    with door.knock():
+        run_until(door.loop, lambda: door.came, "the client is accepted")
+
+
+def test_when_full_it_waits_for_many_before_it_looks_who_they_are(door, monkeypatch):
+    looks = []
+    monkeypatch.setattr(server, "connected_from", lambda socks, _: looks.append(len(socks)) or [])
+    monkeypatch.setattr(server, "ACCEPT_INTERVAL_NS", 3600 * 10**9)
+    door = Door()
+    door.places = 0
+    for _ in range(2 * ACCEPT_BURST):
+        with door.knock():
+            door.loop.poll(may_sleep=False)
+    assert sum(looks) <= ACCEPT_BURST // MAX_ACCEPTS_A_PASS
+
+
 def test_a_port_that_is_taken_is_one_line_with_setting_host_and_port():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(CannotStartError) as caught:
-            Server(EventLoop(), "127.0.0.1", port, "gateway.price_port", lambda *_: None)
+            listen(EventLoop(), "127.0.0.1", port)
     message = str(caught.value)
     assert message.startswith(f"gateway.price_port: port {port} on 127.0.0.1 is taken")
     assert "\n" not in message
@@ -73,7 +155,7 @@ def test_a_port_that_is_taken_is_one_line_with_setting_host_and_port():
 
 def test_any_other_reason_is_one_line_too():
     with pytest.raises(CannotStartError) as caught:
-        Server(EventLoop(), "192.0.2.1", 5003, "order_manager.port", lambda *_: None)
+        listen(EventLoop(), "192.0.2.1", 5003, "order_manager.port")
     message = str(caught.value)
     assert message.startswith("order_manager.port: cannot listen on 192.0.2.1:5003: Cannot assign")
     assert "\n" not in message
@@ -85,7 +167,7 @@ def test_a_host_that_has_no_address_is_one_line_too(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(CannotStartError) as caught:
-        Server(EventLoop(), "localhost", 5003, "order_manager.port", lambda *_: None)
+        listen(EventLoop(), "localhost", 5003, "order_manager.port")
     assert str(caught.value) == (
         "order_manager.port: cannot listen on localhost:5003: Name or service not known"
     )
@@ -102,7 +184,7 @@ def test_it_binds_though_connections_of_its_predecessor_are_in_time_wait():
     predecessor.close()
     with pytest.raises(OSError, match="in use"), socket.socket() as plain:
         plain.bind(("127.0.0.1", port))
-    Server(EventLoop(), "127.0.0.1", port, "gateway.price_port", lambda *_: None)
+    listen(EventLoop(), "127.0.0.1", port)
 
 
 def test_it_listens_where_localhost_is_and_on_ipv6():
@@ -113,10 +195,14 @@ def test_it_listens_where_localhost_is_and_on_ipv6():
             continue  # no IPv6 here
         port = free.getsockname()[1]
         free.close()
-        loop, came = EventLoop(), []
-        Server(loop, host, port, "gateway.price_port", lambda sock, _, c=came: c.append(sock))
+        loop = EventLoop()
+        came = listen(loop, host, port)
         with socket.create_connection((host, port)):
             run_until(loop, lambda c=came: c, "the client is accepted")
+
+
+def readable(sock: socket.socket) -> bool:
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 class RefusedAccepts:
@@ -137,11 +223,10 @@ class RefusedAccepts:
 
 def test_when_descriptors_run_out_it_pauses_and_comes_back(door, monkeypatch):
     accepts = RefusedAccepts(monkeypatch, OSError(errno.EMFILE, "Too many open files"), times=2)
-    with door.knock(), capture_logs() as logs:
+    with door.knock():
         run_until(door.loop, lambda: door.came, "the client is accepted after all")
     assert accepts.calls >= 3
-    refusals = [(log["event"], log["reason"]) for log in logs]
-    assert refusals == [("accept_failed", "Too many open files")] * 2
+    assert door.counted("accept_failed") == [(2, "Too many open files")]
 
 
 def test_a_pause_lasts_its_time_however_often_the_loop_runs(door, monkeypatch):

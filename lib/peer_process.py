@@ -1,0 +1,112 @@
+"""Which process is at the other end of a connection from this host.
+
+A connection that does not leave the host has a socket at each end, and the kernel tells of the
+peer's end which inode it has: sock_diag(7) looks up one TCP socket by addresses and ports, takes
+some 10 µs and needs no privilege. Whose socket that is, is in /proc/PID/fd, as `socket:[inode]`
+(proc(5)), for processes of the same user.
+
+A look into /proc costs some 6 µs a descriptor, so no more than `MAX_DESCRIPTORS` of a process are
+looked at: those with the lowest numbers. A client has its connection there, because a new
+descriptor gets the lowest number that is free (open(2)).
+
+Linux only. Where the kernel does not answer, or a process must not be looked into, it is as if the
+peer were anybody's.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from stat import S_ISSOCK
+from typing import Final
+
+MAX_DESCRIPTORS: Final = 128
+"""Of one process."""
+
+_NETLINK_SOCK_DIAG: Final = 4
+_SOCK_DIAG_BY_FAMILY: Final = 20
+_NLM_F_REQUEST: Final = 1
+_ANY_STATE: Final = 0xFFFFFFFF
+_NO_COOKIE: Final = 2**64 - 1
+_ADDRESS_BYTES: Final = 16
+_ANSWER_BYTES: Final = 4096
+
+# linux/netlink.h: nlmsghdr. linux/inet_diag.h: inet_diag_req_v2, inet_diag_sockid, inet_diag_msg.
+_HEADER: Final = struct.Struct("=IHHII")
+_REQUEST: Final = struct.Struct("=BBBxI")
+_PORTS: Final = struct.Struct("!HH")
+_INTERFACE_AND_COOKIE: Final = struct.Struct("=IQ")
+_INODE: Final = struct.Struct("=I")
+_INODE_AT: Final = 84
+"""In an answer: behind the header (16), four bytes, the socket's identity (48), and expires,
+rqueue, wqueue and uid of four bytes each."""
+
+
+def connected_from(socks: Iterable[socket.socket], pids: Iterable[int]) -> list[socket.socket]:
+    """Return those TCP sockets whose other end belongs to one of these processes, in order.
+
+    Takes some 10 µs a socket, and up to 0.8 ms a process where one of them may be.
+    """
+    by_inode = _by_peers_inode(socks)
+    found = set[int]()
+    for pid in pids:
+        if len(found) == len(by_inode):
+            break
+        found |= by_inode.keys() & set(_inodes_of(pid))
+    return [sock for inode, sock in by_inode.items() if inode in found]
+
+
+def _by_peers_inode(socks: Iterable[socket.socket]) -> dict[int, socket.socket]:
+    """Look up the other end of each socket. Those that have none on this host are left out."""
+    by_inode = {}
+    with suppress(OSError), _open_netlink() as netlink:
+        for sock in socks:
+            with suppress(OSError):  # it is disconnected, or the kernel does not answer
+                if inode := _peers_inode(netlink, sock):
+                    by_inode[inode] = sock
+    return by_inode
+
+
+def _open_netlink() -> socket.socket:
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)
+    netlink.setblocking(False)  # the answer is there when the request is sent
+    return netlink
+
+
+def _peers_inode(netlink: socket.socket, sock: socket.socket) -> int:
+    """Return the inode of the peer's socket; 0 if it has been closed or is not on this host."""
+    peer, ours = sock.getpeername(), sock.getsockname()
+    identity = (
+        _PORTS.pack(peer[1], ours[1])
+        + _packed(sock.family, peer[0])
+        + _packed(sock.family, ours[0])
+        + _INTERFACE_AND_COOKIE.pack(0, _NO_COOKIE)
+    )
+    request = _REQUEST.pack(sock.family, socket.IPPROTO_TCP, 0, _ANY_STATE) + identity
+    size = _HEADER.size + len(request)
+    number = peer[1]
+    netlink.send(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, number, 0) + request)
+    answer = netlink.recv(_ANSWER_BYTES)
+    _, kind, _, answered, _ = _HEADER.unpack_from(answer)
+    if kind != _SOCK_DIAG_BY_FAMILY or answered != number:  # mostly: there is no such socket
+        return 0
+    inode: int = _INODE.unpack_from(answer, _INODE_AT)[0]
+    return inode
+
+
+def _packed(family: int, address: str) -> bytes:
+    return socket.inet_pton(family, address).ljust(_ADDRESS_BYTES, b"\0")
+
+
+def _inodes_of(pid: int) -> Iterator[int]:
+    """Give the inodes of the sockets of a process: none if it is gone or somebody else's."""
+    with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as descriptors:
+        for descriptor in islice(descriptors, MAX_DESCRIPTORS):
+            with suppress(OSError):  # closed meanwhile
+                file = descriptor.stat()
+                if S_ISSOCK(file.st_mode):
+                    yield file.st_ino

@@ -1,0 +1,93 @@
+"""Crowds at every door of a stack: its own roles come in all the same, and the logs stay short."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from contextlib import ExitStack
+from typing import Any
+
+from daemons import gateway, order_manager
+from tests.clients import OrderClient, order
+from tests.crowd import crowd
+from tests.helpers import wait_until
+from tests.stack import PrivateStack
+
+MORE = 60
+"""Clients beyond what a server takes: those that connect again and again."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "": {"symbols": ["AAPL"]},
+    "gateway": {"rate": 100.0, "news_interval": 0.1},
+    "strategy": {"short_window": 2, "long_window": 3},
+}
+
+
+def test_beside_crowds_at_all_ports_killed_roles_come_back_and_miss_their_absence_only() -> None:
+    with PrivateStack(SETTINGS) as stack, ExitStack() as clients:
+        stack.start()
+        stack.wait_for_event("strategy", "order_filled")
+        begun_s = time.monotonic()
+        crowd_size = gateway.MAX_CLIENTS + MORE
+        clients.enter_context(crowd(crowd_size, stack.price_port, stack.news_port))
+        # They have all sent an order, so none of them has to make room.
+        for _ in range(order_manager.MAX_CLIENTS - 1):
+            clients.enter_context(one_that_has_ordered(stack))
+        for stream in ("price", "news"):
+            stack.wait_for_event("gateway", "client_refused", stream=stream)
+
+        pids = {role: stack.pid(role) for role in ("strategy", "orderbook")}
+        for pid in pids.values():
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: has_left(stack, "strategy"), "the strategy has left its place")
+        clients.enter_context(one_that_has_ordered(stack))
+        clients.enter_context(crowd(MORE, stack.order_port))
+        for role, streams in {"orderbook": ["price"], "strategy": ["news", "orders"]}.items():
+            for stream in streams:
+                wait_until(
+                    lambda r=role, s=stream: connections(stack, r, s) == 2, f"{role} is back"
+                )
+        stack.wait_for_event("order_manager", "client_refused")
+        answered = len(stack.events("strategy", "order_filled"))
+        wait_until(
+            lambda: len(stack.events("strategy", "order_filled")) > answered, "it trades again"
+        )
+        lasted_s = time.monotonic() - begun_s
+
+        assert [e for role in pids for e in stack.events(role, "disconnected")] == []
+        assert missed(stack, "orderbook") == []
+        began = stack.events("strategy", "evaluation_started")[1]
+        absence = (began["last_evaluated"] + 1, began["first_evaluated"] - 1)
+        assert missed(stack, "strategy") == [absence]
+        for role in ("gateway", "order_manager"):
+            refusals = [e["count"] for e in stack.events(role, "client_refused")]
+            assert sum(refusals) > 20 * len(refusals)
+            warnings = Counter(
+                (e["event"], e.get("stream"))
+                for e in stack.events(role)
+                if e["level"] in ("warning", "error")
+            )
+            assert all(lines <= lasted_s + 2 for lines in warnings.values()), warnings
+            assert len(warnings) <= 6, warnings
+
+
+def one_that_has_ordered(stack: PrivateStack) -> OrderClient:
+    client = OrderClient.connect(stack.order_port)
+    assert client.ask(order(1))["type"] == "execution_report"
+    return client
+
+
+def has_left(stack: PrivateStack, client_id: str) -> bool:
+    ends = stack.events("order_manager", "client_disconnected")
+    return any(end["client_id"] == client_id for end in ends)
+
+
+def connections(stack: PrivateStack, role: str, stream: str) -> int:
+    """How often a role has come to be connected."""
+    return sum(e["stream"] == stream for e in stack.events(role, "connected"))
+
+
+def missed(stack: PrivateStack, role: str) -> list[tuple[int, int]]:
+    """The ticks that a role has missed, by number."""
+    return [(e["first"], e["last"]) for e in stack.events(role, "ticks_missed")]

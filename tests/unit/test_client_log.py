@@ -1,0 +1,114 @@
+"""The log of a server's clients: each has its line while they are few, and all are counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from structlog.testing import capture_logs
+
+from lib.client_log import BURST_LINES, LINE_INTERVAL_NS, ClientLog
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.tally import LOG_EVERY_NS
+
+SECONDS = 10
+
+
+class Log(ClientLog):
+    """With a clock that stands still until it is moved on."""
+
+    def __init__(self) -> None:
+        self.now_ns = 10**12
+        super().__init__("price", 400, clock=lambda: self.now_ns)
+
+    def wait(self, duration_ns: int) -> None:
+        """Do as the event loop does meanwhile."""
+        self.now_ns += duration_ns
+        due_ns = self.next_deadline_ns()
+        if due_ns is not None and due_ns <= self.now_ns:
+            self.on_time(self.now_ns)
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def test_each_client_has_a_line_with_its_facts(log):
+    with capture_logs() as lines:
+        log.connected("a:1", clients=1)
+        log.logged_on("a:1", client_id="me", last_order_id=3, positions={"AAPL": 10})
+        log.disconnected("a:1", "closed by peer", clients=0, client_id="me")
+        log.wait(SECOND_NS)
+    always = {"log_level": "info", "stream": "price", "peer": "a:1"}
+    assert lines == [
+        {"event": "client_connected", **always, "clients": 1},
+        {
+            "event": "client_logged_on",
+            **always,
+            "client_id": "me",
+            "last_order_id": 3,
+            "positions": {"AAPL": 10},
+        },
+        {
+            "event": "client_disconnected",
+            **always,
+            "client_id": "me",
+            "reason": "closed by peer",
+            "clients": 0,
+        },
+    ]
+
+
+FLOODS = {
+    "client_connected": lambda log: log.connected("a:1", clients=7),
+    "client_logged_on": lambda log: log.logged_on("a:1", client_id="me", positions={}),
+    "client_disconnected": lambda log: log.disconnected("a:1", "closed by peer", clients=7),
+}
+
+
+@pytest.mark.parametrize("event", FLOODS)
+def test_of_a_flood_some_have_a_line_and_the_others_are_counted(log, event):
+    with capture_logs() as lines:
+        for _ in range(SECONDS * 1000):
+            FLOODS[event](log)
+            log.wait(MILLISECOND_NS)
+        log.wait(LOG_EVERY_NS)
+    kinds = Counter(line["event"] for line in lines)
+    counted = event.replace("client", "clients")
+    assert set(kinds) == {event, counted}
+    at_the_rate = SECONDS * SECOND_NS // LINE_INTERVAL_NS
+    assert abs(kinds[event] - BURST_LINES - at_the_rate) <= 1
+    assert kinds[counted] <= SECONDS + 1
+    assert kinds[event] + sum(line.get("count", 0) for line in lines) == SECONDS * 1000
+    assert all(example["peer"] == "a:1" for example in lines[-1]["examples"])
+
+
+def test_a_house_that_is_full_at_once_has_a_line_for_each(log):
+    with capture_logs() as lines:
+        for number in range(BURST_LINES):
+            log.connected(f"a:{number}", clients=number + 1)
+    assert [line["clients"] for line in lines] == list(range(1, BURST_LINES + 1))
+
+
+def test_refusals_protocol_errors_and_failures_are_counted_from_the_first(log):
+    with capture_logs() as lines:
+        for _ in range(3):
+            log.refused("a:1")
+            log.protocol_error("a:2", "a second HELLO")
+            log.accept_failed("Too many open files")
+        assert lines == []
+        log.wait(0)
+        log.refused("a:1")
+        log.wait(LOG_EVERY_NS - 1)
+        assert len(lines) == 3
+        log.wait(1)
+    told = [(line["event"], line["log_level"], line["count"]) for line in lines]
+    assert told == [
+        ("client_refused", "warning", 3),
+        ("protocol_error", "warning", 3),
+        ("accept_failed", "warning", 3),
+        ("client_refused", "warning", 1),
+    ]
+    assert lines[0]["examples"][0] == {"peer": "a:1", "reason": "400 clients already"}
+    assert lines[1]["examples"][0] == {"peer": "a:2", "reason": "a second HELLO"}

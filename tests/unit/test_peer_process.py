@@ -1,0 +1,111 @@
+"""Who is at the other end: the sockets of a process are found, and nothing is an error."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from lib import peer_process
+from lib.peer_process import MAX_DESCRIPTORS, connected_from
+
+CLIENT = """
+import socket, sys
+held = [open("/dev/null") for _ in range(int(sys.argv[3]))]
+sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+print(sock.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+class Host:
+    """A listening socket, and clients of it in this process and in others."""
+
+    def __init__(self, clean_up: ExitStack, address: str) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._clean_up = clean_up
+        self._listening = clean_up.enter_context(socket.create_server((address, 0), family=family))
+        self.address = self._listening.getsockname()[:2]
+
+    def accepted(self) -> socket.socket:
+        return self._clean_up.enter_context(self._listening.accept()[0])
+
+    def connect(self) -> socket.socket:
+        return self._clean_up.enter_context(socket.create_connection(self.address))
+
+    def connect_from_child(self, held_descriptors: int = 0) -> int:
+        """Its process id."""
+        command = [sys.executable, "-c", CLIENT, *map(str, self.address), str(held_descriptors)]
+        child = self._clean_up.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        )
+        assert child.stdout
+        assert child.stdout.readline()
+        assert child.stdin
+        self._clean_up.callback(child.stdin.close)
+        return child.pid
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    with ExitStack() as clean_up:
+        try:
+            made = Host(clean_up, request.param)
+        except OSError:
+            pytest.skip(f"there is no {request.param} here")
+        yield made
+
+
+def test_the_connections_of_a_process_are_found_among_those_of_others(host):
+    first = host.connect_from_child()
+    of_first = host.accepted()
+    host.connect()
+    of_us = host.accepted()
+    second = host.connect_from_child()
+    of_second = host.accepted()
+    all_of_them = [of_first, of_us, of_second]
+    assert connected_from(all_of_them, [first]) == [of_first]
+    assert connected_from(all_of_them, [second]) == [of_second]
+    assert connected_from(all_of_them, [os.getpid(), first]) == [of_first, of_us]
+    assert connected_from(all_of_them, []) == []
+    assert connected_from([], [first]) == []
+
+
+def test_a_peer_that_has_closed_or_a_process_that_has_ended_is_nobodys(host):
+    peer = host.connect()
+    ours = host.accepted()
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+        assert connected_from([ours], [ended.pid, 2**22 + 1]) == []
+    assert connected_from([ours], [os.getpid()]) == [ours]
+    peer.close()
+    assert connected_from([ours], [os.getpid()]) == []
+
+
+def test_what_is_no_connection_is_nobodys_and_hides_no_other(host):
+    host.connect()
+    ours = host.accepted()
+    ended = host.accepted() if host.connect() else ours
+    ended.close()
+    with socket.socket() as unconnected:
+        assert connected_from([unconnected, ended, ours], [os.getpid()]) == [ours]
+
+
+def test_a_client_is_found_up_to_a_bound_of_descriptors(host):
+    few = host.connect_from_child(held_descriptors=MAX_DESCRIPTORS - 10)
+    of_few = host.accepted()
+    many = host.connect_from_child(held_descriptors=MAX_DESCRIPTORS)
+    of_many = host.accepted()
+    assert connected_from([of_few, of_many], [few, many]) == [of_few]
+
+
+def test_where_the_kernel_does_not_say_the_peer_is_nobodys(host, monkeypatch):
+    host.connect()
+    ours = host.accepted()
+    monkeypatch.setattr(peer_process, "_NETLINK_SOCK_DIAG", 31)  # MAX_LINKS is 32: nobody's
+    assert connected_from([ours], [os.getpid()]) == []

@@ -33,6 +33,8 @@ LOOK_S: Final = 0.02
 
 _UNUSABLE_IN_PATHS: Final = re.compile(r'[%"\\]| [;#]')
 """What supervisord's configuration would take for something else."""
+_SUPERVISORD_WORDS: Final = (b"supervisord", b"supervisor.supervisord")
+"""One of these is a word of its command line, however it was started."""
 _PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 
@@ -82,9 +84,10 @@ def _is_supervisord(pid_file: Path) -> bool:
     """Tell whether a pid file names a live supervisord, and not who got its number after it."""
     try:
         pid = int(pid_file.read_text(encoding="ascii"))
-        return b"supervisord" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return False
+    return any(word.rpartition(b"/")[2] in _SUPERVISORD_WORDS for word in words)
 
 
 def check_ports(settings: Settings, roles: Container[str]) -> None:

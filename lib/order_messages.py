@@ -7,25 +7,24 @@ and back without passing through a float.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from lib.framing import MESSAGE_DELIMITER
+from lib.order_fields import (
+    ClientId,
+    Count,
+    Nanoseconds,
+    Position,
+    Positive,
+    Side,
+    Symbol,
+    Tape,
+)
 from lib.prices import format_price, json_price, price_from_json
 
-MAX_INTEGER: Final = 2**53 - 1
-"""The largest integer that every JSON reader takes exactly."""
-
-Side = Literal["BUY", "SELL"]
 Status = Literal["FILLED", "REJECTED"]
-Positive = Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
-Position = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
-Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-ClientId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
-Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=16)]
-Tape = Annotated[str, msgspec.Meta(max_length=64)]
 
 ANONYMOUS: Final = "anonymous-"
 """Begins the names that the order manager gives to clients without a logon; no logon may use it."""

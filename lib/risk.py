@@ -19,7 +19,8 @@ from fractions import Fraction
 from typing import Final
 
 from lib.clock import SECOND_NS
-from lib.order_messages import MAX_INTEGER, Order
+from lib.order_fields import MAX_INTEGER
+from lib.order_messages import Order
 from lib.prices import format_price
 from lib.settings import RiskSettings
 

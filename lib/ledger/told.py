@@ -14,7 +14,7 @@ from typing import Annotated, BinaryIO, Final
 import msgspec
 
 from lib.ledger.check import ToldFill
-from lib.order_messages import Side
+from lib.order_fields import Side
 
 LOG: Final = "strategy.jsonl"
 """Its older parts are strategy.jsonl.1 (the latest of them) and on."""

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.ledger.writer import Ledger
 from lib.order_desk import MAX_ORDER_EVENTS, OrderDesk, Outcome, Receipt, Session
+from lib.order_fields import MAX_INTEGER
 from lib.order_messages import (
-    MAX_INTEGER,
     REPLACED,
     ErrorMessage,
     ExecutionReport,

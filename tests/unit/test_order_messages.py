@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib.order_fields import MAX_INTEGER
 from lib.order_messages import (
-    MAX_INTEGER,
     REPLACED,
     ErrorMessage,
     ExecutionReport,

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib.clock import SECOND_NS
-from lib.order_messages import MAX_INTEGER, Order, make_order
+from lib.order_fields import MAX_INTEGER
+from lib.order_messages import Order, make_order
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.risk import Risk
 from lib.settings import RiskSettings

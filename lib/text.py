@@ -8,3 +8,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shortened(text: str, most_characters: int) -> str:
+    """Return the text as it is, or its beginning and an ellipsis; printable in any case."""
+    shown = printable(text[:most_characters])
+    if len(text) <= most_characters and len(shown) <= most_characters:
+        return shown
+    return f"{shown[:most_characters]}…"

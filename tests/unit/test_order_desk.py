@@ -23,6 +23,7 @@ from lib.order_messages import (
     LogonAck,
     decode_from_server,
 )
+from lib.order_mistakes import SMALLEST_ORDER
 from lib.risk import Risk
 from lib.settings import RiskSettings
 from tests.helpers import fresh_ledger
@@ -347,7 +348,7 @@ def test_what_was_true_before_a_commit_that_failed_is_still_said(counter):
     answers = [(to, decode_from_server(frame[:-1])) for to, frame in outcome.answers]
     repeated, noise, failed, ack = [message for _, message in answers]
     assert repeated == report
-    assert noise.reason.startswith("malformed")
+    assert noise.reason.startswith("an order is a JSON object")
     assert failed.order_id == 2
     # Not the order that it saw, and that did not come about.
     assert (answers[-1][0], ack) == (newcomer, LogonAck("strategy", 1, {"AAPL": 10}))
@@ -616,7 +617,8 @@ def test_a_malformed_order_gets_an_error_with_its_id_if_that_can_be_read(counter
         session, order(7, quantity=0), order(8, price="x"), order(0), order(2**53)
     )
     assert [answer.order_id for answer in answers] == [7, 8, None, None]
-    assert all(answer.reason.startswith("malformed: ") for answer in answers)
+    fields = [answer.reason.split()[0] for answer in answers]
+    assert fields == ["quantity", "price", "order_id", "order_id"]
 
 
 def test_noise_is_counted_answered_and_survived(counter):
@@ -631,6 +633,38 @@ def test_noise_is_counted_answered_and_survived(counter):
         assert isinstance(message, ErrorMessage)
         assert message.order_id is None
     assert counter.ask(session, order(1))[0].status == "FILLED"
+
+
+fields = st.dictionaries(
+    st.sampled_from([*json.loads(SMALLEST_ORDER), "position", "sent_ns", "qty", "note"])
+    | st.text(max_size=8),
+    st.sampled_from(["order", "logon", "BUY", "AAPL", 1, 10, 190.5, "10", -1, None, True, 2**53])
+    | st.text()
+    | st.integers()
+    | st.floats(),
+    max_size=12,
+)
+
+
+@given(st.lists(fields, max_size=8))
+def test_each_frame_has_one_answer_with_its_order_id_and_a_reason_for_people(frames):
+    with fresh_ledger() as ledger:
+        counter = Counter(ledger)
+        sent = [json.dumps(frame).replace("*", "").encode() + b"*" for frame in frames]
+        answers = counter.ask(Session("peer"), *sent)
+        assert len(answers) == len(frames)
+        for frame, answer in zip(frames, answers, strict=True):
+            order_id = frame.get("order_id")
+            if (
+                type(order_id) is int
+                and 0 < order_id <= MAX_INTEGER
+                and frame.get("type") != "logon"
+            ):
+                assert answer.order_id == order_id
+            if isinstance(answer, ErrorMessage):
+                assert answer.reason
+                assert answer.reason.isprintable()
+                assert len(answer.reason) < 600
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.text import printable
+from lib.text import printable, shortened
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,11 @@ from lib.text import printable
 )
 def test_control_characters_are_shown_and_not_sent(text, shown):
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("12345", "12345"), ("123456", "12345…"), ("\n\n", r"\n\n"), ("\n\n\n", r"\n\n\…"), ("", "")],
+)
+def test_a_long_text_is_cut_to_what_is_shown_of_it(text, shown):
+    assert shortened(text, 5) == shown

@@ -19,6 +19,7 @@ from fractions import Fraction
 from typing import Final
 
 from lib.clock import SECOND_NS
+from lib.near_names import NearNames
 from lib.order_fields import MAX_INTEGER
 from lib.order_messages import Order
 from lib.prices import format_price
@@ -44,6 +45,7 @@ class Risk:
     ) -> None:
         self._order_ttl_ns = order_ttl_ns
         self._symbols = frozenset(symbols)
+        self._near_symbols = NearNames(symbols)
         self._latest_price = latest_price
         # No order and no position is beyond MAX_INTEGER, so that is as good as no limit.
         self._max_order_quantity = settings.max_order_quantity or MAX_INTEGER
@@ -79,7 +81,8 @@ class Risk:
             )
         symbol = order.symbol
         if symbol not in self._symbols:
-            return f"unknown symbol {symbol}"
+            close = self._near_symbols.nearest(symbol)
+            return f"unknown symbol {symbol}{f': {close} is configured' if close else ''}"
         if order.quantity > self._max_order_quantity:
             return f"the quantity is {order.quantity}, and the limit is {self._max_order_quantity}"
         if order.position is not None and order.position != position:

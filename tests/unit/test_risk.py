@@ -82,6 +82,11 @@ def test_an_order_without_a_sending_time_or_with_one_in_the_future_has_not_expir
     assert judge(risk, make(sent_ns=2**63 - 1)) is None
 
 
+def test_an_unknown_symbol_is_refused_with_one_that_is_near():
+    assert judge(make_risk(), make(symbol="aapl")) == "unknown symbol aapl: AAPL is configured"
+    assert judge(make_risk(), make(symbol="TSLA")) == "unknown symbol TSLA"
+
+
 # Orders per second.
 
 

@@ -165,7 +165,14 @@ class OrderManager:
         if outcome.failure:
             self._tell_failure(outcome.failure)
             if outcome.failed:
-                self._tally.add("orders_not_booked", time.monotonic_ns(), outcome.failed)
+                self._tally.add(
+                    "orders_not_booked",
+                    time.monotonic_ns(),
+                    [
+                        {"client_id": session.client_id, "peer": session.peer, "order_id": order_id}
+                        for session, order_id in outcome.failed
+                    ],
+                )
         elif outcome.booked and self._ledger_failure:
             self._ledger_failure = None
             self._log.warning("ledger_recovered", ledger=str(self._ledger.path))

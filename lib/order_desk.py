@@ -83,8 +83,8 @@ class Outcome:
     """Orders that this commit has brought to disk."""
     failure: str | None = None
     """Why the ledger could not be used."""
-    failed: list[int] = field(default_factory=list)
-    """The order_ids that were answered with that failure."""
+    failed: list[tuple[Session, int]] = field(default_factory=list)
+    """The orders that were answered with that failure, by order_id."""
 
 
 class _Answer(NamedTuple):
@@ -170,7 +170,7 @@ class OrderDesk:
         """Answer that the ledger cannot be used."""
         self._outcome.failure = str(error)
         if order_id is not None:
-            self._outcome.failed.append(order_id)
+            self._outcome.failed.append((session, order_id))
         self._answer(session, ErrorMessage(order_id=order_id, reason=str(error)))
 
     def _is_replaced(self, session: Session) -> bool:

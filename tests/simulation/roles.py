@@ -431,7 +431,11 @@ class OrderManager:
         self._arrived.clear()
         outcome = self._desk.commit()
         # The strategy may die before it hears of them.
-        world.records.answered_with_error.update(outcome.failed)
+        world.records.answered_with_error.update(
+            order_id
+            for session, order_id in outcome.failed
+            if session.client_id == world.settings.client_id
+        )
         world.crash_point("order_manager")
         goodbyes = {session for session, _ in outcome.replaced}
         for session, answer in (*outcome.answers, *outcome.replaced):

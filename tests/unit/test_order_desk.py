@@ -327,7 +327,8 @@ def test_orders_of_a_commit_that_failed_are_answered_with_its_reason_and_not_boo
         outcome = counter.commit()
     answers = [decode_from_server(frame[:-1]) for _, frame in outcome.answers]
     assert [type(answer) for answer in answers] == [ErrorMessage] * 4
-    assert [answer.order_id for answer in answers] == outcome.failed == [2, 3, 2, 2]
+    assert [answer.order_id for answer in answers] == [2, 3, 2, 2]
+    assert outcome.failed == [(session, order_id) for order_id in (2, 3, 2, 2)]
     assert {answer.reason for answer in answers} == {outcome.failure}
     assert "locked" in outcome.failure
     assert (counter.events, outcome.confirmations, outcome.booked) == (before, [], 0)

@@ -121,7 +121,7 @@ class OrderManager:
         """Give the desk what has arrived, in order, up to the bound of a transaction."""
         if not self._arrived:
             return
-        receipt = Receipt(time.monotonic_ns(), utc_stamp(), self._halted)
+        receipt = Receipt(time.monotonic_ns(), time.time_ns(), utc_stamp(), self._halted)
         self._latest_prices.begin_pass(receipt.now_ns)
         taken_bytes = 0
         while self._arrived and taken_bytes < MAX_COMMIT_BYTES:

@@ -46,6 +46,8 @@ class Receipt(NamedTuple):
 
     now_ns: int
     """Monotonic."""
+    wall_ns: int
+    """The wall clock, only to recognise it where a client has sent it. `utc` is for people."""
     utc: str
     halted: bool
     """Whether every order is to be rejected."""
@@ -204,6 +206,7 @@ class OrderDesk:
         client_id = self._client_id_for(session, order)
         booked = self._ledger.find(client_id, order.order_id)
         if booked is None:
+            self._check_new(client_id, order, receipt)
             report = self._judge(client_id, order, receipt)
             self._ledger.record(order, report, receipt.now_ns, receipt.utc)
             self._answer(session, report, is_new=True)
@@ -216,6 +219,16 @@ class OrderDesk:
                 order.order_id,
             )
         self._answer(session, booked)
+
+    def _check_new(self, client_id: str, order: Order, receipt: Receipt) -> None:
+        """Raise MessageError for an order that must not be booked, because no answer is final.
+
+        Only for a new order: one that is booked has its answer, whatever it is sent with again.
+        """
+        if order.sent_ns is not None:
+            reason = self._risk.foreign_clock(order.sent_ns, receipt.now_ns, receipt.wall_ns)
+            if reason:
+                raise MessageError(reason, order.order_id)
 
     def _client_id_for(self, session: Session, order: Order) -> str:
         """Who sends the order. A client without logon gets a name that was never used."""

@@ -19,6 +19,7 @@ from fractions import Fraction
 from typing import Final
 
 from lib.clock import SECOND_NS
+from lib.foreign_clocks import foreign_clock
 from lib.near_names import NearNames
 from lib.order_fields import MAX_INTEGER
 from lib.order_messages import Order
@@ -65,7 +66,7 @@ class Risk:
         Call it once for each new order, in order of receipt, and not for a repeated one: it counts
         towards the client's rate. `price` is the order's, already parsed; `position` is what the
         client holds of the symbol now; `now_ns` is the monotonic time of receipt, which never goes
-        back; `halted` says whether trading is.
+        back; `halted` says whether trading is. `sent_ns` is of this clock: see `foreign_clock`.
         """
         if halted:
             return "halted"
@@ -104,6 +105,14 @@ class Risk:
                     f"{format_price(latest)}"
                 )
         return None
+
+    def foreign_clock(self, sent_ns: int, now_ns: int, wall_ns: int) -> str | None:
+        """Say which other clock an order's `sent_ns` is of, None if it is the host's monotonic one.
+
+        The age of an order with another clock cannot be judged: do not ask for its `refusal`, and
+        do not book it. `wall_ns` is the wall clock at the receipt.
+        """
+        return foreign_clock(sent_ns, now_ns - self._order_ttl_ns, now_ns, wall_ns)
 
     def forget_idle(self, now_ns: int) -> None:
         """Drop what is kept of clients that have sent nothing for a second; changes no decision.

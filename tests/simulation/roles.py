@@ -424,7 +424,7 @@ class OrderManager:
             end.on_closed = partial(self._on_closed, session)
         for end in list(self._connections.values()):
             end.deliver()
-        receipt = Receipt(world.clock(), world.utc(), halted=world.is_halted)
+        receipt = Receipt(world.clock(), world.wall_ns(), world.utc(), halted=world.is_halted)
         for session, data in self._arrived:
             if session in self._connections:
                 self._desk.receive(session, data, receipt)

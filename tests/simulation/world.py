@@ -58,6 +58,7 @@ REST_NS = 40 * SECOND_NS
 LONGEST_FAULT_NS = 3 * SECOND_NS
 LATE_ANSWER = "the answer to HELLO came late"
 """The one protocol error that a slow network alone brings about."""
+WALL_CLOCK_BEGINS_NS = 1_762_128_000 * SECOND_NS
 TAPE_SEEDS = 8
 """Tapes are costly to make, so worlds share a few."""
 PLACES = ("price", "news", "orders")
@@ -151,6 +152,10 @@ class World:
         """Return what the wall clock says; it jumps."""
         seconds = self._now_ns // SECOND_NS + self._wall_clock_s
         return f"2025-11-03T{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}Z"
+
+    def wall_ns(self) -> int:
+        """Return what the wall clock says, in ns since 1970; it jumps."""
+        return WALL_CLOCK_BEGINS_NS + self._now_ns + self._wall_clock_s * SECOND_NS
 
     def tapes_of(self, run: int) -> Tapes:
         """Return what the gateway plays in this run."""

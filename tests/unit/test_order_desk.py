@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.ledger.writer import Ledger
-from lib.order_desk import MAX_ORDER_EVENTS, OrderDesk, Outcome, Receipt, Session
+from lib.order_desk import (
+    MAX_ORDER_EVENTS,
+    OrderDesk,
+    Outcome,
+    Receipt,
+    Session,
+)
 from lib.order_fields import MAX_INTEGER
 from lib.order_messages import (
     REPLACED,
@@ -29,11 +35,12 @@ from lib.settings import RiskSettings
 from tests.helpers import fresh_ledger
 
 SYMBOLS = ("AAPL", "MSFT")
+TTL_NS = 5 * 10**9
+WALL_NS = 1_795_341_600 * 10**9
 NO_LIMITS = RiskSettings(
     max_order_quantity=0, max_position=0, price_collar_percent=0.0, max_orders_per_second=0
 )
-NOW = Receipt(now_ns=10**15, utc="2026-11-22T10:00:00.000000Z", halted=False)
-TTL_NS = 5 * 10**9
+NOW = Receipt(now_ns=10**15, wall_ns=WALL_NS, utc="2026-11-22T10:00:00.000000Z", halted=False)
 
 
 def logon(client_id: str = "strategy") -> bytes:
@@ -598,6 +605,30 @@ def test_an_order_that_was_sent_too_long_ago_is_rejected_and_stays_so(counter):
     assert [answer.status for answer in answers] == ["FILLED", "REJECTED"]
     assert answers[1].reason.startswith("expired")
     assert counter.ask(session, order(2, sent_ns=young)) == answers[1:]
+
+
+ANOTHER_CLOCK = NOW.wall_ns // 10**6
+
+
+def test_an_order_with_the_time_of_another_clock_is_an_error_and_not_booked(counter):
+    session = counter.client("strategy")
+    future = NOW.now_ns + 2 * 10**9
+    for sent_ns, named in [(ANOTHER_CLOCK, "wall clock in ms"), (future, "2.000 s ahead")]:
+        (error,) = counter.ask(session, order(1, sent_ns=sent_ns))
+        assert isinstance(error, ErrorMessage)
+        assert error.order_id == 1
+        assert named in error.reason
+        assert str(NOW.now_ns) in error.reason
+    assert counter.ledger.find("strategy", 1) is None
+    assert counter.ask(session, order(1, sent_ns=NOW.now_ns))[0].status == "FILLED"
+
+
+def test_an_order_that_is_booked_is_answered_the_same_whatever_clock_it_is_sent_with_again(counter):
+    session = counter.client("strategy")
+    reports = counter.ask(session, order(1), order(2, sent_ns=1))
+    assert [report.status for report in reports] == ["FILLED", "REJECTED"]
+    again = [order(number, sent_ns=ANOTHER_CLOCK) for number in (1, 2)]
+    assert counter.ask(session, *again) == reports
 
 
 def test_an_order_that_was_booked_in_time_does_not_expire_when_it_is_sent_again(counter):

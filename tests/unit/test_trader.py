@@ -43,6 +43,7 @@ from tests.helpers import fresh_ledger
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")
 AAPL, MSFT = 0, 1
 NOW = 10**15
+WALL_NS = 1_763_000_000 * 10**9
 SETTINGS = StrategySettings()
 TTL_NS = 5 * SECOND_NS
 NEAR_MIN_BATCH = (MIN_BATCH_TICKS - 1, MIN_BATCH_TICKS)
@@ -675,7 +676,7 @@ class World:
             if session is self.session:
                 self.downward.append(encode(error))
         else:
-            self.desk.receive(session, frame, Receipt(self.now_ns, "now", halted=False))
+            self.desk.receive(session, frame, Receipt(self.now_ns, WALL_NS, "now", halted=False))
 
     def _commit(self) -> None:
         outcome = self.desk.commit()

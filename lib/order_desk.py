@@ -17,6 +17,7 @@ from msgspec import Raw
 from lib.framing import MAX_MESSAGE_BYTES, MESSAGE_DELIMITER, FrameBuffer, split
 from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
+from lib.order_fields import MAX_INTEGER
 from lib.order_messages import (
     ANONYMOUS,
     REPLACED,
@@ -36,6 +37,12 @@ from lib.risk import Risk
 MAX_ORDER_EVENTS: Final = 100
 """Of one commit. An event costs as much as booking an order, so of more orders there is one event
 that counts them."""
+
+RESERVED_ORDER_IDS: Final = 10**12
+"""Of the last ids that there are. A client may count into them and not jump there: one order with
+the largest number would leave its client_id no further one, for ever."""
+MAX_RESERVED_STEP: Final = 10_000
+"""Numbers that a client may leave out there: more than it has under way."""
 
 _CONTENT: Final = ("symbol", "side", "quantity", "price")
 """What must be the same for an order to be the same order."""
@@ -229,6 +236,15 @@ class OrderDesk:
             reason = self._risk.foreign_clock(order.sent_ns, receipt.now_ns, receipt.wall_ns)
             if reason:
                 raise MessageError(reason, order.order_id)
+        if order.order_id > MAX_INTEGER - RESERVED_ORDER_IDS:
+            last = self._ledger.last_order_id(client_id)
+            if order.order_id > last + MAX_RESERVED_STEP:
+                raise MessageError(
+                    f"order_id {order.order_id} is one of the last {RESERVED_ORDER_IDS:,} before "
+                    f"2^53, and {client_id} could not count on after it: its last one is {last}, "
+                    f"and one of these is at most {MAX_RESERVED_STEP:,} above that",
+                    order.order_id,
+                )
 
     def _client_id_for(self, session: Session, order: Order) -> str:
         """Who sends the order. A client without logon gets a name that was never used."""

@@ -16,6 +16,8 @@ from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.ledger.writer import Ledger
 from lib.order_desk import (
     MAX_ORDER_EVENTS,
+    MAX_RESERVED_STEP,
+    RESERVED_ORDER_IDS,
     OrderDesk,
     Outcome,
     Receipt,
@@ -629,6 +631,21 @@ def test_an_order_that_is_booked_is_answered_the_same_whatever_clock_it_is_sent_
     assert [report.status for report in reports] == ["FILLED", "REJECTED"]
     again = [order(number, sent_ns=ANOTHER_CLOCK) for number in (1, 2)]
     assert counter.ask(session, *again) == reports
+
+
+def test_no_single_order_uses_up_a_clients_numbers(counter):
+    session = counter.client("strategy")
+    first_reserved = MAX_INTEGER - RESERVED_ORDER_IDS + 1
+    for order_id in (MAX_INTEGER, first_reserved + MAX_RESERVED_STEP):
+        (error,) = counter.ask(session, order(order_id))
+        assert isinstance(error, ErrorMessage)
+        assert error.order_id == order_id
+        assert "its last one is 0" in error.reason
+    # Who got there by counting may go on counting, and a booked order is answered as ever.
+    numbers = [first_reserved - 1, first_reserved + MAX_RESERVED_STEP - 1, first_reserved]
+    reports = counter.ask(session, *map(order, numbers))
+    assert [report.status for report in reports] == ["FILLED"] * 3
+    assert counter.ask(session, order(numbers[1])) == [reports[1]]
 
 
 def test_an_order_that_was_booked_in_time_does_not_expire_when_it_is_sent_again(counter):

@@ -41,6 +41,7 @@ from lib.shared_memory_utils import SharedPriceBook
 from lib.stream_client import SILENCE_LIMIT_NS
 from lib.tapes import RandomSentiments, RandomWalkTape
 from tests.simulation.bugs import BUGS
+from tests.simulation.foreign_client import ForeignClient
 from tests.simulation.network import End, Network
 from tests.simulation.roles import Crashed, Gateway, OrderBook, OrderManager, Role, Strategy
 
@@ -131,6 +132,7 @@ class World:
             order_ttl_ns=to_ns(self.order_ttl),
         )
         self.network = Network(random, self.clock)
+        self.foreign_client = ForeignClient(self)
         self.lives: dict[str, Role | None] = dict.fromkeys(MAKE_ROLE)
         self._starts_ns = dict.fromkeys(MAKE_ROLE, 0)
         self._wakes_ns = dict.fromkeys(MAKE_ROLE, 0)
@@ -335,6 +337,7 @@ class World:
         for due in [end for end in self._ends if end[0] <= self._now_ns]:
             self._ends.remove(due)
             due[1]()
+        self.foreign_client.step()
         roles = list(MAKE_ROLE)
         self.random.shuffle(roles)
         for role in roles:
@@ -461,6 +464,7 @@ class World:
             }
         client_id = self.settings.client_id
         with read_ledger(self.path / "orders.sqlite") as ledger:
+            self.misjudged += self.foreign_client.booked(ledger.orders())
             self.records.ledger = in_order_of_booking(
                 [order for order in ledger.orders() if order.client_id == client_id]
             )
@@ -512,6 +516,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "wall clock jumps": World.jump,
     "news silent": World.silence_news,
     "new tape": World.begin_run,
+    "foreign clock": lambda world: world.foreign_client.send_some(),
 }
 
 

@@ -50,7 +50,9 @@ HANG_UP_S: Final = 12.0
 """How long the gateway may take to disconnect who takes nothing; it allows 10 s."""
 FILL_S: Final = 12.0
 """How long it is waited for that the kernel takes nothing more for a numbered client."""
-ONE_NONSENSE: Final = b'{"type":"' + "\U0001f40c".encode() * 170 + b'"}*'
+ONE_NONSENSE: Final = b'{"type":"_","qty_":1,"px_":1,"sym_":1,"pos_":1}*'.replace(
+    b"_", "\U0001f40c".encode() * 28
+)
 """Its answer quotes it: few messages make many bytes, and leave time for others."""
 ANSWER_BYTES: Final = 700
 """About as long is the answer, and at least."""

@@ -136,7 +136,7 @@ class OrderManager:
         """Give the desk what has arrived, in order, up to the bound of a transaction."""
         if not self._arrived:
             return
-        receipt = Receipt(time.monotonic_ns(), utc_stamp(), self._halted)
+        receipt = Receipt(time.monotonic_ns(), time.time_ns(), utc_stamp(), self._halted)
         self._latest_prices.begin_pass(receipt.now_ns)
         taken_bytes = 0
         while self._arrived and taken_bytes < MAX_COMMIT_BYTES:
@@ -188,7 +188,14 @@ class OrderManager:
         if outcome.failure:
             self._tell_failure(outcome.failure)
             if outcome.failed:
-                self._tally.add("orders_not_booked", time.monotonic_ns(), outcome.failed)
+                self._tally.add(
+                    "orders_not_booked",
+                    time.monotonic_ns(),
+                    [
+                        {"client_id": session.client_id, "peer": session.peer, "order_id": order_id}
+                        for session, order_id in outcome.failed
+                    ],
+                )
         elif outcome.booked and self._ledger_failure:
             self._ledger_failure = None
             self._log.warning("ledger_recovered", ledger=str(self._ledger.path))

@@ -18,6 +18,7 @@ from lib.framing import MAX_MESSAGE_BYTES, MESSAGE_DELIMITER, FrameBuffer, split
 from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
 from lib.logon_contest import LogonContests
+from lib.order_fields import MAX_INTEGER
 from lib.order_messages import (
     ANONYMOUS,
     REPLACED,
@@ -41,6 +42,11 @@ that counts them."""
 
 CONTESTED: Final = "client_id_contested"
 """The event that says that two clients of one client_id replace each other."""
+RESERVED_ORDER_IDS: Final = 10**12
+"""Of the last ids that there are. A client may count into them and not jump there: one order with
+the largest number would leave its client_id no further one, for ever."""
+MAX_RESERVED_STEP: Final = 10_000
+"""Numbers that a client may leave out there: more than it has under way."""
 
 _CONTENT: Final = ("symbol", "side", "quantity", "price")
 """What must be the same for an order to be the same order."""
@@ -51,6 +57,8 @@ class Receipt(NamedTuple):
 
     now_ns: int
     """Monotonic."""
+    wall_ns: int
+    """The wall clock, only to recognise it where a client has sent it. `utc` is for people."""
     utc: str
     halted: bool
     """Whether every order is to be rejected."""
@@ -99,8 +107,8 @@ class Outcome:
     """Orders that this commit has brought to disk."""
     failure: str | None = None
     """Why the ledger could not be used."""
-    failed: list[int] = field(default_factory=list)
-    """The order_ids that were answered with that failure."""
+    failed: list[tuple[Session, int]] = field(default_factory=list)
+    """The orders that were answered with that failure, by order_id."""
 
 
 class _Answer(NamedTuple):
@@ -187,7 +195,7 @@ class OrderDesk:
         """Answer that the ledger cannot be used."""
         self._outcome.failure = str(error)
         if order_id is not None:
-            self._outcome.failed.append(order_id)
+            self._outcome.failed.append((session, order_id))
         self._answer(session, ErrorMessage(order_id=order_id, reason=str(error)))
 
     def _is_replaced(self, session: Session) -> bool:
@@ -223,6 +231,7 @@ class OrderDesk:
         client_id = self._client_id_for(session, order)
         booked = self._ledger.find(client_id, order.order_id)
         if booked is None:
+            self._check_new(client_id, order, receipt)
             report = self._judge(client_id, order, receipt)
             self._ledger.record(order, report, receipt.now_ns, receipt.utc)
             self._answer(session, report, is_new=True)
@@ -235,6 +244,25 @@ class OrderDesk:
                 order.order_id,
             )
         self._answer(session, booked)
+
+    def _check_new(self, client_id: str, order: Order, receipt: Receipt) -> None:
+        """Raise MessageError for an order that must not be booked, because no answer is final.
+
+        Only for a new order: one that is booked has its answer, whatever it is sent with again.
+        """
+        if order.sent_ns is not None:
+            reason = self._risk.foreign_clock(order.sent_ns, receipt.now_ns, receipt.wall_ns)
+            if reason:
+                raise MessageError(reason, order.order_id)
+        if order.order_id > MAX_INTEGER - RESERVED_ORDER_IDS:
+            last = self._ledger.last_order_id(client_id)
+            if order.order_id > last + MAX_RESERVED_STEP:
+                raise MessageError(
+                    f"order_id {order.order_id} is one of the last {RESERVED_ORDER_IDS:,} before "
+                    f"2^53, and {client_id} could not count on after it: its last one is {last}, "
+                    f"and one of these is at most {MAX_RESERVED_STEP:,} above that",
+                    order.order_id,
+                )
 
     def _client_id_for(self, session: Session, order: Order) -> str:
         """Who sends the order. A client without logon gets a name that was never used."""

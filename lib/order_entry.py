@@ -15,6 +15,7 @@ import structlog
 from lib.clock import SECOND_NS, Clock
 from lib.framing import MessageTooLongError
 from lib.order_client import OrderClient
+from lib.order_fields import MAX_INTEGER
 from lib.order_messages import (
     REPLACED,
     ErrorMessage,
@@ -46,7 +47,9 @@ class OrderEntry:
         self._log = structlog.get_logger().bind(stream="orders")
         self._client = client
         self._trader = trader
-        self._told_errors: dict[int | None, str] = {}  # by order_id; of unanswered orders only
+        self._told_errors: dict[int | None, str] = {}
+        """By order_id, of unanswered orders only; the last one that has none, of this logon."""
+        self._told_last_id = False
         self.knows_positions = False
         """Whether a logon has ever been acknowledged: before that nothing is traded."""
         self._clock = clock
@@ -57,6 +60,7 @@ class OrderEntry:
     def send(self, frames: list[bytes]) -> None:
         """Send what the client made of new orders."""
         self._connection.send(b"".join(frames))
+        self._look_for_the_last_id()
 
     def next_deadline_ns(self) -> int | None:
         """When an unanswered order becomes a reason to act."""
@@ -98,6 +102,7 @@ class OrderEntry:
         self._connection.proved()
         self._trader.logged_on(ack)
         self.knows_positions = True
+        self._told_errors.pop(None, None)
         self._log.info(
             "connected",
             peer=self._connection.peer,
@@ -106,6 +111,19 @@ class OrderEntry:
             resent=len(self._client.unanswered),
         )
         self._connection.send(self._client.resend())
+        self._look_for_the_last_id()
+
+    def _look_for_the_last_id(self) -> None:
+        """Log once that nothing is ordered any more, and why."""
+        if self._trader.has_no_order_ids and not self._told_last_id:
+            self._told_last_id = True
+            self._log.error(
+                "order_ids_used_up",
+                client_id=self._client.client_id,
+                last_order_id=MAX_INTEGER,
+                reason="no order can be sent: give the strategy another [strategy] client_id, or "
+                "the order manager a fresh ledger",
+            )
 
     def _take_report(self, report: ExecutionReport) -> None:
         self._trader.answered(report)
@@ -130,7 +148,7 @@ class OrderEntry:
         # An order is sent again and again until it is answered otherwise: tell only what is new.
         if self._told_errors.get(error.order_id) != error.reason:
             self._log.error("order_error", order_id=error.order_id, reason=error.reason)
-        if error.order_id in self._client.unanswered:
+        if error.order_id is None or error.order_id in self._client.unanswered:
             self._told_errors[error.order_id] = error.reason
         if error.reason == REPLACED:
             self._connection.drop(REPLACED, REPLACED_WAIT_NS)

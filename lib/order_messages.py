@@ -7,25 +7,25 @@ and back without passing through a float.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from lib.framing import MESSAGE_DELIMITER
+from lib.order_fields import (
+    ClientId,
+    Count,
+    Nanoseconds,
+    Position,
+    Positive,
+    Side,
+    Symbol,
+    Tape,
+)
+from lib.order_mistakes import look_again, without_ignored_fields
 from lib.prices import format_price, json_price, price_from_json
 
-MAX_INTEGER: Final = 2**53 - 1
-"""The largest integer that every JSON reader takes exactly."""
-
-Side = Literal["BUY", "SELL"]
 Status = Literal["FILLED", "REJECTED"]
-Positive = Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
-Position = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
-Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-ClientId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
-Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=16)]
-Tape = Annotated[str, msgspec.Meta(max_length=64)]
 
 ANONYMOUS: Final = "anonymous-"
 """Begins the names that the order manager gives to clients without a logon; no logon may use it."""
@@ -56,8 +56,18 @@ class LogonAck(msgspec.Struct, frozen=True, tag_field="type", tag="logon_ack"):
     positions: dict[str, Position]
 
 
-class Order(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="order"):
-    """An order. `raw_price` is the number as it stands in the JSON text."""
+class Order(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    tag_field="type",
+    tag="order",
+    forbid_unknown_fields=True,
+):
+    """An order. `raw_price` is the number as it stands in the JSON text.
+
+    A field that is unknown costs a second look: it may be a guard that is misspelled.
+    """
 
     order_id: Positive
     symbol: Symbol
@@ -115,17 +125,12 @@ class ErrorMessage(
     reason: str
 
 
-class _OrderId(msgspec.Struct):
-    """As much of an order as an error about it needs."""
-
-    type: Literal["order"]
-    order_id: Positive
-
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
+"""What reading a frame may raise."""
 
 _encoder = msgspec.json.Encoder()
 _from_client = msgspec.json.Decoder(Logon | Order)
 _from_server = msgspec.json.Decoder(LogonAck | ExecutionReport | ErrorMessage)
-_order_id_only = msgspec.json.Decoder(_OrderId)
 
 
 def encode(message: msgspec.Struct) -> bytes:
@@ -145,14 +150,25 @@ def describe(order: Order | ExecutionReport) -> str:
 
 
 def decode_from_client(frame: bytes) -> Logon | Order:
-    """Read what a client sent. Raises MessageError, with the reason for people."""
+    """Read what a client sent. Raises MessageError, which says what to mend.
+
+    Unknown fields are ignored, unless something may be meant by one: see `lib.order_mistakes`.
+    """
     try:
-        frame.decode()  # msgspec does not look at the text of a field that it skips
-        message: Logon | Order = _from_client.decode(frame)
-        if isinstance(message, Order):
-            _ = message.price
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise MessageError(_reason(error), _order_id(frame)) from None
+        return _decode_from_client(frame)
+    except _UNREADABLE:
+        known = without_ignored_fields(frame)
+    try:
+        return _decode_from_client(frame if known is None else known)
+    except _UNREADABLE:
+        raise MessageError(*look_again(frame)) from None
+
+
+def _decode_from_client(frame: bytes) -> Logon | Order:
+    frame.decode()  # msgspec does not look at the text of a field that it skips
+    message: Logon | Order = _from_client.decode(frame)
+    if isinstance(message, Order):
+        _ = message.price
     return message
 
 
@@ -160,7 +176,7 @@ def decode_from_server(frame: bytes) -> LogonAck | ExecutionReport | ErrorMessag
     """Read what the order manager sent. Raises MessageError, with the reason for people."""
     try:
         message: LogonAck | ExecutionReport | ErrorMessage = _from_server.decode(frame)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise MessageError(_reason(error)) from None
     return message
 
@@ -171,11 +187,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "malformed: not UTF-8"
     return f"malformed: {error}"[:200]
-
-
-def _order_id(frame: bytes) -> int | None:
-    """The id of an order that is otherwise malformed, None if even that cannot be read."""
-    try:
-        return _order_id_only.decode(frame).order_id
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None

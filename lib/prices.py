@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from functools import lru_cache
+from struct import pack, unpack
 from typing import Final
 
 PRICE_DECIMALS: Final = 8
@@ -37,6 +38,11 @@ _SURELY: Final = 0.4
 than this to a whole number, so is the exact value; only the others need long arithmetic."""
 
 _HALF_A_UNIT: Final = Decimal(1) / (2 * PRICE_SCALE)
+_MOST_DECIMALS: Final = 400
+"""Of a number that is worth rounding: any float, as it is printed, has fewer."""
+_MAX_FLOAT32: Final = 3.4e38
+_DIGITS_OF_A_FLOAT32: Final = 9
+"""So many tell every float of 32 bits from its neighbours."""
 _OUT_OF_RANGE: Final = f"must be above 0 and at most {MAX_PRICE // PRICE_SCALE}"
 
 
@@ -117,10 +123,13 @@ def price_from_json(number: bytes) -> int:
 
     It is the value that counts: `1.5e2` is 150, and zeros beyond the eighth decimal are no
     decimals. Raises ValueError if it is no JSON number, has more than 64 characters, is not
-    positive, is more than `MAX_PRICE`, or has more than 8 decimals.
+    positive, is more than `MAX_PRICE`, or has more than 8 decimals; the message shows the number,
+    and what to send instead of one with too many decimals.
     """
     if len(number) > MAX_JSON_NUMBER_CHARACTERS:
-        raise ValueError(f"a price has at most {MAX_JSON_NUMBER_CHARACTERS} characters")
+        raise ValueError(
+            f"price has at most {MAX_JSON_NUMBER_CHARACTERS} characters, got {len(number)}"
+        )
     return _price_from_short_json(number)
 
 
@@ -129,21 +138,56 @@ def price_from_json(number: bytes) -> int:
 def _price_from_short_json(number: bytes) -> int:
     match = _JSON_NUMBER.fullmatch(number)
     if match is None:
-        raise ValueError("a price must be a JSON number")
+        raise ValueError("price is a JSON number")
     sign, whole, fraction, exponent = match.groups(b"")
     digits = (whole + fraction).lstrip(b"0")
     significant = digits.rstrip(b"0")
     if sign or not significant:
-        raise ValueError(f"a price {_OUT_OF_RANGE}")
+        raise ValueError(_impossible(number))
     # The value is `significant` times ten to the power of `shift` units. The exponent may be
     # sixty digits long, so sizes are compared before any power is computed.
     trailing_zeros = len(digits) - len(significant)
     shift = int(exponent or b"0") - len(fraction) + PRICE_DECIMALS + trailing_zeros
-    if shift < 0:
-        raise ValueError(f"a price has at most {PRICE_DECIMALS} decimals")
     if len(significant) + shift > len(str(MAX_PRICE)):
-        raise ValueError(f"a price {_OUT_OF_RANGE}")
-    return _checked(int(significant) * 10**shift)
+        raise ValueError(_impossible(number))
+    if shift < 0:
+        raise ValueError(_too_many_decimals(number, PRICE_DECIMALS - shift))
+    price: int = int(significant) * 10**shift
+    if price > MAX_PRICE:
+        raise ValueError(_impossible(number))
+    return price
+
+
+def _impossible(number: bytes) -> str:
+    return f"price is above 0 and at most {MAX_PRICE // PRICE_SCALE}, got {number.decode()}"
+
+
+def _too_many_decimals(number: bytes, decimals: int) -> str:
+    """Say that of a positive JSON number, and what to send instead."""
+    text = number.decode()
+    many = f"{decimals}" if decimals <= _MOST_DECIMALS else f"more than {_MOST_DECIMALS}"
+    says = f"price {text} has {many} decimals, at most {PRICE_DECIMALS}"
+    if decimals > _MOST_DECIMALS:
+        return says
+    try:
+        return f"{says}: send {decimal_text(to_fixed(_meant(Decimal(text))))}"
+    except ValueError:
+        return f"{says}: the smallest price is {decimal_text(1)}"
+
+
+def _meant(number: Decimal) -> Decimal:
+    """Return the decimal that a float of 32 bits was, where the number is exactly one; else itself.
+
+    172.53 in 32 bits is 172.52999877929688, which no rounding to 8 decimals brings back.
+    """
+    as_float = float(number)
+    if as_float > _MAX_FLOAT32 or unpack("f", pack("f", as_float))[0] != as_float:
+        return number
+    for digits in range(1, _DIGITS_OF_A_FLOAT32 + 1):
+        shortest = Decimal(f"{as_float:.{digits}g}")
+        if pack("f", float(shortest)) == pack("f", as_float):
+            return shortest
+    return number
 
 
 def _checked(price: int) -> int:

@@ -19,7 +19,10 @@ from fractions import Fraction
 from typing import Final
 
 from lib.clock import SECOND_NS
-from lib.order_messages import MAX_INTEGER, Order
+from lib.foreign_clocks import foreign_clock
+from lib.near_names import NearNames
+from lib.order_fields import MAX_INTEGER
+from lib.order_messages import Order
 from lib.prices import format_price
 from lib.settings import RiskSettings
 
@@ -43,6 +46,7 @@ class Risk:
     ) -> None:
         self._order_ttl_ns = order_ttl_ns
         self._symbols = frozenset(symbols)
+        self._near_symbols = NearNames(symbols)
         self._latest_price = latest_price
         # No order and no position is beyond MAX_INTEGER, so that is as good as no limit.
         self._max_order_quantity = settings.max_order_quantity or MAX_INTEGER
@@ -62,7 +66,7 @@ class Risk:
         Call it once for each new order, in order of receipt, and not for a repeated one: it counts
         towards the client's rate. `price` is the order's, already parsed; `position` is what the
         client holds of the symbol now; `now_ns` is the monotonic time of receipt, which never goes
-        back; `halted` says whether trading is.
+        back; `halted` says whether trading is. `sent_ns` is of this clock: see `foreign_clock`.
         """
         if halted:
             return "halted"
@@ -78,7 +82,8 @@ class Risk:
             )
         symbol = order.symbol
         if symbol not in self._symbols:
-            return f"unknown symbol {symbol}"
+            close = self._near_symbols.nearest(symbol)
+            return f"unknown symbol {symbol}{f': {close} is configured' if close else ''}"
         if order.quantity > self._max_order_quantity:
             return f"the quantity is {order.quantity}, and the limit is {self._max_order_quantity}"
         if order.position is not None and order.position != position:
@@ -100,6 +105,14 @@ class Risk:
                     f"{format_price(latest)}"
                 )
         return None
+
+    def foreign_clock(self, sent_ns: int, now_ns: int, wall_ns: int) -> str | None:
+        """Say which other clock an order's `sent_ns` is of, None if it is the host's monotonic one.
+
+        The age of an order with another clock cannot be judged: do not ask for its `refusal`, and
+        do not book it. `wall_ns` is the wall clock at the receipt.
+        """
+        return foreign_clock(sent_ns, now_ns - self._order_ttl_ns, now_ns, wall_ns)
 
     def forget_idle(self, now_ns: int) -> None:
         """Drop what is kept of clients that have sent nothing for a second; changes no decision.

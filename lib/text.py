@@ -15,7 +15,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def shortened(text: str, most_characters: int) -> str:
+    """Return the text as it is, or its beginning and an ellipsis; printable in any case."""
+    shown = printable(text[:most_characters])
+    if len(text) <= most_characters and len(shown) <= most_characters:
+        return shown
+    return f"{shown[:most_characters]}…"
+
+
 def shown(data: bytes) -> str:
     """Return the beginning of what a peer sent, fit for a terminal and a JSON log."""
-    text = printable(data[:MAX_SHOWN_BYTES].decode(errors="backslashreplace"))
-    return text + "…" if len(data) > MAX_SHOWN_BYTES else text
+    return shortened(data[: MAX_SHOWN_BYTES + 1].decode(errors="backslashreplace"), MAX_SHOWN_BYTES)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lib.clock import to_ns
 from lib.order_client import OrderClient
+from lib.order_fields import MAX_INTEGER
 from lib.order_messages import ExecutionReport, LogonAck, Order, make_order
 from lib.settings import StrategySettings
 from lib.signals import BatchSignal, ExplainedSignal, Side, Signal, takes_batches
@@ -72,6 +73,11 @@ class Trader:
         """By index, for one tick to look up and for many to be compared with."""
         self._settled_before = dict.fromkeys(symbols, 0)
         self.tape = ""
+
+    @property
+    def has_no_order_ids(self) -> bool:
+        """Whether the last order_id that there is has been used: nothing is ordered any more."""
+        return self._next_order_id > MAX_INTEGER
 
     def begin_tape(self, tape: str) -> None:
         """The ticks from here on are of another tape: forget the windows."""
@@ -180,7 +186,7 @@ class Trader:
         else:
             signal = type(self._signal).__name__
             raise ValueError(f'{signal}.on_tick must say "BUY", "SELL" or None, not {side!r}')
-        if is_held or self._orders.full:
+        if is_held or self._orders.full or self.has_no_order_ids:
             return None
         order = make_order(
             order_id=self._next_order_id,

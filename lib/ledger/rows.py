@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from lib.order_messages import Side, Status
+from lib.order_fields import Side
+from lib.order_messages import Status
 from lib.prices import units_of
 
 

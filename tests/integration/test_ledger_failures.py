@@ -604,6 +604,8 @@ def test_while_somebody_else_writes_orders_are_refused_and_later_booked_once(
     wait_until(lambda: len(manager.printed()) >= 5, "it prints")
     assert len(manager.printed()) == 5
     assert len(manager.events("ledger_failed")) == len(manager.events("ledger_recovered")) == 5
+    not_booked = manager.wait_for("orders_not_booked")["examples"][0]
+    assert (not_booked["client_id"], not_booked["order_id"]) == ("trader", 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

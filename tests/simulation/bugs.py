@@ -19,6 +19,7 @@ from lib.ledger.schema import LedgerError
 from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Outcome, _tell
 from lib.order_messages import LogonAck, encode
+from lib.risk import Risk
 from lib.shared_memory_utils import PriceBookReader
 from lib.stream_client import Joined, StreamClient, WentPlain
 from lib.stream_messages import HelloRequest
@@ -96,6 +97,17 @@ def _throws_ticks_away_as_lapped(evaluator: Evaluator, reader: PriceBookReader) 
 _evaluate_new = Evaluator._evaluate_new
 
 
+def _takes_the_future_for_young(risk: Risk, sent_ns: int, now_ns: int, wall_ns: int) -> str | None:
+    return _foreign_clock(risk, sent_ns, now_ns, wall_ns) if sent_ns <= now_ns else None
+
+
+def _takes_any_time_for_monotonic(_: Risk, sent_ns: int, now_ns: int, wall_ns: int) -> None:
+    return None
+
+
+_foreign_clock = Risk.foreign_clock
+
+
 class Bug(NamedTuple):
     """`put_in()` is in the product within its block."""
 
@@ -162,5 +174,17 @@ BUGS: dict[str, Bug] = {
         "_evaluate_new",
         _throws_ticks_away_as_lapped,
         r"was reported as lost in the ring, and is there",
+    ),
+    "an order from the future is young": _bug(
+        Risk,
+        "foreign_clock",
+        _takes_the_future_for_young,
+        r"its sent_ns was (in the future|of the wall clock, .*), and it was FILLED",
+    ),
+    "any clock is taken for the monotonic one": _bug(
+        Risk,
+        "foreign_clock",
+        _takes_any_time_for_monotonic,
+        r"its sent_ns was (no time|monotonic, .*), and it was REJECTED",
     ),
 }

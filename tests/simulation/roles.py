@@ -424,14 +424,18 @@ class OrderManager:
             end.on_closed = partial(self._on_closed, session)
         for end in list(self._connections.values()):
             end.deliver()
-        receipt = Receipt(world.clock(), world.utc(), halted=world.is_halted)
+        receipt = Receipt(world.clock(), world.wall_ns(), world.utc(), halted=world.is_halted)
         for session, data in self._arrived:
             if session in self._connections:
                 self._desk.receive(session, data, receipt)
         self._arrived.clear()
         outcome = self._desk.commit()
         # The strategy may die before it hears of them.
-        world.records.answered_with_error.update(outcome.failed)
+        world.records.answered_with_error.update(
+            order_id
+            for session, order_id in outcome.failed
+            if session.client_id == world.settings.client_id
+        )
         world.crash_point("order_manager")
         goodbyes = {session for session, _ in outcome.replaced}
         for session, answer in (*outcome.answers, *outcome.replaced):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.simulation.bugs import BUGS
 from tests.simulation.campaign import run_seeds
+from tests.simulation.foreign_client import REFUSED
 from tests.simulation.world import FAULTS, run_seed
 
 SEEDS = 2_000
@@ -29,6 +30,7 @@ def test_no_fault_loses_doubles_or_misjudges_anything(capsys):
     assert campaign.fewest_orders >= 20
     assert campaign.fewest_faults >= 5
     assert min(campaign.faults[kind] for kind in FAULTS) >= 100
+    assert campaign.events[REFUSED] >= 100
 
 
 @pytest.mark.parametrize("bug", BUGS)

@@ -41,6 +41,7 @@ from lib.shared_memory_utils import SharedPriceBook
 from lib.stream_client import SILENCE_LIMIT_NS
 from lib.tapes import RandomSentiments, RandomWalkTape
 from tests.simulation.bugs import BUGS
+from tests.simulation.foreign_client import ForeignClient
 from tests.simulation.network import End, Network
 from tests.simulation.roles import Crashed, Gateway, OrderBook, OrderManager, Role, Strategy
 
@@ -58,6 +59,7 @@ REST_NS = 40 * SECOND_NS
 LONGEST_FAULT_NS = 3 * SECOND_NS
 LATE_ANSWER = "the answer to HELLO came late"
 """The one protocol error that a slow network alone brings about."""
+WALL_CLOCK_BEGINS_NS = 1_762_128_000 * SECOND_NS
 TAPE_SEEDS = 8
 """Tapes are costly to make, so worlds share a few."""
 PLACES = ("price", "news", "orders")
@@ -130,6 +132,7 @@ class World:
             order_ttl_ns=to_ns(self.order_ttl),
         )
         self.network = Network(random, self.clock)
+        self.foreign_client = ForeignClient(self)
         self.lives: dict[str, Role | None] = dict.fromkeys(MAKE_ROLE)
         self._starts_ns = dict.fromkeys(MAKE_ROLE, 0)
         self._wakes_ns = dict.fromkeys(MAKE_ROLE, 0)
@@ -151,6 +154,10 @@ class World:
         """Return what the wall clock says; it jumps."""
         seconds = self._now_ns // SECOND_NS + self._wall_clock_s
         return f"2025-11-03T{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}Z"
+
+    def wall_ns(self) -> int:
+        """Return what the wall clock says, in ns since 1970; it jumps."""
+        return WALL_CLOCK_BEGINS_NS + self._now_ns + self._wall_clock_s * SECOND_NS
 
     def tapes_of(self, run: int) -> Tapes:
         """Return what the gateway plays in this run."""
@@ -330,6 +337,7 @@ class World:
         for due in [end for end in self._ends if end[0] <= self._now_ns]:
             self._ends.remove(due)
             due[1]()
+        self.foreign_client.step()
         roles = list(MAKE_ROLE)
         self.random.shuffle(roles)
         for role in roles:
@@ -456,6 +464,7 @@ class World:
             }
         client_id = self.settings.client_id
         with read_ledger(self.path / "orders.sqlite") as ledger:
+            self.misjudged += self.foreign_client.booked(ledger.orders())
             self.records.ledger = in_order_of_booking(
                 [order for order in ledger.orders() if order.client_id == client_id]
             )
@@ -507,6 +516,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "wall clock jumps": World.jump,
     "news silent": World.silence_news,
     "new tape": World.begin_run,
+    "foreign clock": lambda world: world.foreign_client.send_some(),
 }
 
 

@@ -14,25 +14,35 @@ from hypothesis import strategies as st
 
 from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.ledger.writer import Ledger
-from lib.order_desk import MAX_ORDER_EVENTS, OrderDesk, Outcome, Receipt, Session
+from lib.order_desk import (
+    MAX_ORDER_EVENTS,
+    MAX_RESERVED_STEP,
+    RESERVED_ORDER_IDS,
+    OrderDesk,
+    Outcome,
+    Receipt,
+    Session,
+)
+from lib.order_fields import MAX_INTEGER
 from lib.order_messages import (
-    MAX_INTEGER,
     REPLACED,
     ErrorMessage,
     ExecutionReport,
     LogonAck,
     decode_from_server,
 )
+from lib.order_mistakes import SMALLEST_ORDER
 from lib.risk import Risk
 from lib.settings import RiskSettings
 from tests.helpers import fresh_ledger
 
 SYMBOLS = ("AAPL", "MSFT")
+TTL_NS = 5 * 10**9
+WALL_NS = 1_795_341_600 * 10**9
 NO_LIMITS = RiskSettings(
     max_order_quantity=0, max_position=0, price_collar_percent=0.0, max_orders_per_second=0
 )
-NOW = Receipt(now_ns=10**15, utc="2026-11-22T10:00:00.000000Z", halted=False)
-TTL_NS = 5 * 10**9
+NOW = Receipt(now_ns=10**15, wall_ns=WALL_NS, utc="2026-11-22T10:00:00.000000Z", halted=False)
 
 
 def logon(client_id: str = "strategy") -> bytes:
@@ -337,7 +347,8 @@ def test_orders_of_a_commit_that_failed_are_answered_with_its_reason_and_not_boo
         outcome = counter.commit()
     answers = [decode_from_server(frame[:-1]) for _, frame in outcome.answers]
     assert [type(answer) for answer in answers] == [ErrorMessage] * 4
-    assert [answer.order_id for answer in answers] == outcome.failed == [2, 3, 2, 2]
+    assert [answer.order_id for answer in answers] == [2, 3, 2, 2]
+    assert outcome.failed == [(session, order_id) for order_id in (2, 3, 2, 2)]
     assert {answer.reason for answer in answers} == {outcome.failure}
     assert "locked" in outcome.failure
     assert (counter.events, outcome.confirmations, outcome.booked) == (before, [], 0)
@@ -358,7 +369,7 @@ def test_what_was_true_before_a_commit_that_failed_is_still_said(counter):
     answers = [(to, decode_from_server(frame[:-1])) for to, frame in outcome.answers]
     repeated, noise, failed, ack = [message for _, message in answers]
     assert repeated == report
-    assert noise.reason.startswith("malformed")
+    assert noise.reason.startswith("an order is a JSON object")
     assert failed.order_id == 2
     # Not the order that it saw, and that did not come about.
     assert (answers[-1][0], ack) == (newcomer, LogonAck("strategy", 1, {"AAPL": 10}))
@@ -609,6 +620,45 @@ def test_an_order_that_was_sent_too_long_ago_is_rejected_and_stays_so(counter):
     assert counter.ask(session, order(2, sent_ns=young)) == answers[1:]
 
 
+ANOTHER_CLOCK = NOW.wall_ns // 10**6
+
+
+def test_an_order_with_the_time_of_another_clock_is_an_error_and_not_booked(counter):
+    session = counter.client("strategy")
+    future = NOW.now_ns + 2 * 10**9
+    for sent_ns, named in [(ANOTHER_CLOCK, "wall clock in ms"), (future, "2.000 s ahead")]:
+        (error,) = counter.ask(session, order(1, sent_ns=sent_ns))
+        assert isinstance(error, ErrorMessage)
+        assert error.order_id == 1
+        assert named in error.reason
+        assert str(NOW.now_ns) in error.reason
+    assert counter.ledger.find("strategy", 1) is None
+    assert counter.ask(session, order(1, sent_ns=NOW.now_ns))[0].status == "FILLED"
+
+
+def test_an_order_that_is_booked_is_answered_the_same_whatever_clock_it_is_sent_with_again(counter):
+    session = counter.client("strategy")
+    reports = counter.ask(session, order(1), order(2, sent_ns=1))
+    assert [report.status for report in reports] == ["FILLED", "REJECTED"]
+    again = [order(number, sent_ns=ANOTHER_CLOCK) for number in (1, 2)]
+    assert counter.ask(session, *again) == reports
+
+
+def test_no_single_order_uses_up_a_clients_numbers(counter):
+    session = counter.client("strategy")
+    first_reserved = MAX_INTEGER - RESERVED_ORDER_IDS + 1
+    for order_id in (MAX_INTEGER, first_reserved + MAX_RESERVED_STEP):
+        (error,) = counter.ask(session, order(order_id))
+        assert isinstance(error, ErrorMessage)
+        assert error.order_id == order_id
+        assert "its last one is 0" in error.reason
+    # Who got there by counting may go on counting, and a booked order is answered as ever.
+    numbers = [first_reserved - 1, first_reserved + MAX_RESERVED_STEP - 1, first_reserved]
+    reports = counter.ask(session, *map(order, numbers))
+    assert [report.status for report in reports] == ["FILLED"] * 3
+    assert counter.ask(session, order(numbers[1])) == [reports[1]]
+
+
 def test_an_order_that_was_booked_in_time_does_not_expire_when_it_is_sent_again(counter):
     session = counter.client("strategy")
     (report,) = counter.ask(session, order(1, sent_ns=NOW.now_ns))
@@ -627,7 +677,8 @@ def test_a_malformed_order_gets_an_error_with_its_id_if_that_can_be_read(counter
         session, order(7, quantity=0), order(8, price="x"), order(0), order(2**53)
     )
     assert [answer.order_id for answer in answers] == [7, 8, None, None]
-    assert all(answer.reason.startswith("malformed: ") for answer in answers)
+    fields = [answer.reason.split()[0] for answer in answers]
+    assert fields == ["quantity", "price", "order_id", "order_id"]
 
 
 def test_noise_is_counted_answered_and_survived(counter):
@@ -642,6 +693,38 @@ def test_noise_is_counted_answered_and_survived(counter):
         assert isinstance(message, ErrorMessage)
         assert message.order_id is None
     assert counter.ask(session, order(1))[0].status == "FILLED"
+
+
+fields = st.dictionaries(
+    st.sampled_from([*json.loads(SMALLEST_ORDER), "position", "sent_ns", "qty", "note"])
+    | st.text(max_size=8),
+    st.sampled_from(["order", "logon", "BUY", "AAPL", 1, 10, 190.5, "10", -1, None, True, 2**53])
+    | st.text()
+    | st.integers()
+    | st.floats(),
+    max_size=12,
+)
+
+
+@given(st.lists(fields, max_size=8))
+def test_each_frame_has_one_answer_with_its_order_id_and_a_reason_for_people(frames):
+    with fresh_ledger() as ledger:
+        counter = Counter(ledger)
+        sent = [json.dumps(frame).replace("*", "").encode() + b"*" for frame in frames]
+        answers = counter.ask(Session("peer"), *sent)
+        assert len(answers) == len(frames)
+        for frame, answer in zip(frames, answers, strict=True):
+            order_id = frame.get("order_id")
+            if (
+                type(order_id) is int
+                and 0 < order_id <= MAX_INTEGER
+                and frame.get("type") != "logon"
+            ):
+                assert answer.order_id == order_id
+            if isinstance(answer, ErrorMessage):
+                assert answer.reason
+                assert answer.reason.isprintable()
+                assert len(answer.reason) < 600
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20))

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from lib.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
 from lib.order_entry import REPLACED_WAIT_NS, OrderEntry
+from lib.order_fields import MAX_INTEGER
 from lib.order_messages import (
     REPLACED,
     ErrorMessage,
@@ -148,6 +149,26 @@ def test_an_error_is_no_answer_and_is_logged_once(desk):
         desk.link.data(report(order, "REJECTED"))
     assert [log["event"] for log in logs] == ["order_error", "order_rejected"]
     assert desk.client.unanswered == {}
+
+
+def test_an_error_without_an_order_is_logged_once_a_logon(desk):
+    error = encode(ErrorMessage(reason="an empty frame"))
+    with capture_logs() as logs:
+        for _ in range(2):
+            desk.log_on()
+            desk.link.data(error * 3)
+    assert [log["event"] for log in logs] == ["connected", "order_error"] * 2
+
+
+def test_a_strategy_without_further_numbers_says_so_once_and_sends_nothing(desk):
+    with capture_logs() as logs:
+        for _ in range(2):
+            desk.link.open()
+            desk.link.data(encode(LogonAck("strategy", MAX_INTEGER, {})))
+    (log,) = [log for log in logs if log["event"] == "order_ids_used_up"]
+    assert (log["client_id"], log["last_order_id"]) == ("strategy", MAX_INTEGER)
+    assert "client_id" in log["reason"]
+    assert desk.link.sent == LOGON * 2
 
 
 @pytest.mark.parametrize("status", ["FILLED", "REJECTED"])

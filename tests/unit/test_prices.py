@@ -177,7 +177,7 @@ def test_a_json_number_may_have_an_exponent_and_is_read_exactly(number, price):
     ],
 )
 def test_a_json_number_that_is_no_price_is_refused(number):
-    with pytest.raises(ValueError, match="a price"):
+    with pytest.raises(ValueError, match=r"^price "):
         price_from_json(number)
 
 
@@ -188,8 +188,38 @@ def test_a_json_number_is_accepted_exactly_if_its_value_is_a_price(digits, expon
     if value.denominator == 1 and 0 < value <= MAX_PRICE:
         assert price_from_json(number) == value
     else:
-        with pytest.raises(ValueError, match="a price"):
+        with pytest.raises(ValueError, match=r"^price "):
             price_from_json(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "decimals", "instead"),
+    [
+        (0.1 + 0.2, 17, "0.3"),
+        (2706.93 + 3e-13, 13, "2706.93"),
+        (sum([0.1] * 10), 16, "1"),
+        (1.1e-08, 9, "0.00000001"),
+        (100 / 3, 15, "33.33333333"),
+        # 172.53 as a float of 32 bits.
+        (172.52999877929688, 14, "172.53"),
+    ],
+)
+def test_a_price_with_too_many_decimals_is_shown_with_the_one_to_send_instead(
+    number, decimals, instead
+):
+    text = repr(number)
+    with pytest.raises(ValueError, match=r"^price ") as refusal:
+        price_from_json(text.encode())
+    assert str(refusal.value) == f"price {text} has {decimals} decimals, at most 8: send {instead}"
+    assert price_from_json(instead.encode()) == pytest.approx(number * PRICE_SCALE, abs=1, rel=1e-7)
+
+
+@pytest.mark.parametrize("number", [b"1e-9", b"4e-300", b"1e-" + b"9" * 50])
+def test_a_price_that_would_be_rounded_to_nothing_has_nothing_to_send_instead(number):
+    with pytest.raises(ValueError, match=r"^price ") as refusal:
+        price_from_json(number)
+    assert "send" not in str(refusal.value)
+    assert len(str(refusal.value)) < 150
 
 
 units = st.one_of(st.integers(), st.integers(-(10**35), 10**35))

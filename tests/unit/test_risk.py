@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib.clock import SECOND_NS
-from lib.order_messages import MAX_INTEGER, Order, make_order
+from lib.order_fields import MAX_INTEGER
+from lib.order_messages import Order, make_order
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.risk import Risk
 from lib.settings import RiskSettings
@@ -71,14 +72,20 @@ def test_an_order_is_taken_up_to_its_time_to_live_and_not_a_nanosecond_later():
     assert reason == "expired: first sent 5.000 s before its receipt, and the limit is 5.000 s"
 
 
-def test_a_sending_time_of_zero_is_a_time():
-    assert judge(make_risk(), make(sent_ns=0)).startswith("expired")
+def test_an_order_without_a_sending_time_has_not_expired():
+    assert judge(make_risk(), make()) is None
 
 
-def test_an_order_without_a_sending_time_or_with_one_in_the_future_has_not_expired():
+def test_a_time_of_another_clock_is_named_and_one_up_to_the_time_to_live_is_monotonic():
     risk = make_risk()
-    assert judge(risk, make()) is None
-    assert judge(risk, make(sent_ns=2**63 - 1)) is None
+    wall_ns = NOW_NS - TTL_NS  # a host whose wall clock begins at its start, as some do
+    assert risk.foreign_clock(NOW_NS - TTL_NS, NOW_NS, wall_ns) is None
+    assert "wall clock in ns" in risk.foreign_clock(NOW_NS - TTL_NS - 1, NOW_NS, wall_ns)
+
+
+def test_an_unknown_symbol_is_refused_with_one_that_is_near():
+    assert judge(make_risk(), make(symbol="aapl")) == "unknown symbol aapl: AAPL is configured"
+    assert judge(make_risk(), make(symbol="TSLA")) == "unknown symbol TSLA"
 
 
 # Orders per second.

@@ -24,6 +24,7 @@ from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.ledger.writer import Ledger
 from lib.order_client import RETRY_NS, OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
+from lib.order_fields import MAX_INTEGER
 from lib.order_messages import (
     ErrorMessage,
     ExecutionReport,
@@ -43,6 +44,7 @@ from tests.helpers import fresh_ledger
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")
 AAPL, MSFT = 0, 1
 NOW = 10**15
+WALL_NS = 1_763_000_000 * 10**9
 SETTINGS = StrategySettings()
 TTL_NS = 5 * SECOND_NS
 NEAR_MIN_BATCH = (MIN_BATCH_TICKS - 1, MIN_BATCH_TICKS)
@@ -195,6 +197,18 @@ def test_orders_are_numbered_without_gaps_from_the_last_one_the_ledger_knows(des
     assert [order.order_id for order in desk.tick(BUY, NONE, BUY, SELL)] == [12, 13]
     desk.trader.logged_on(LogonAck("strategy", 11, {}))
     assert [order.order_id for order in desk.tick(BUY)] == [14]
+
+
+def test_after_the_last_number_that_there_is_nothing_is_decided(desk):
+    desk.trader.logged_on(LogonAck("strategy", MAX_INTEGER - 1, {}))
+    assert not desk.trader.has_no_order_ids
+    (order,) = desk.tick(BUY, SELL)
+    assert order.order_id == MAX_INTEGER
+    assert desk.trader.has_no_order_ids
+    # The position is what was ordered, and not what was not.
+    desk.answer(order, "FILLED", 10)
+    desk.trader.logged_on(LogonAck("strategy", 0, {"AAPL": 10}))
+    assert summary(desk.tick(SELL)) == []
 
 
 def test_the_positions_of_the_ledger_are_taken_at_the_logon(desk):
@@ -675,7 +689,7 @@ class World:
             if session is self.session:
                 self.downward.append(encode(error))
         else:
-            self.desk.receive(session, frame, Receipt(self.now_ns, "now", halted=False))
+            self.desk.receive(session, frame, Receipt(self.now_ns, WALL_NS, "now", halted=False))
 
     def _commit(self) -> None:
         outcome = self.desk.commit()

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib.ledger.positions import Position
-from lib.order_messages import MAX_INTEGER
+from lib.order_fields import MAX_INTEGER
 from lib.prices import MAX_PRICE
 
 quantities = st.one_of(st.integers(1, 12), st.integers(1, MAX_INTEGER))

@@ -1,0 +1,69 @@
+"""Which name was meant by one that there is not: `quantty`, `aapl`, `BTCUSD` for `BTC-USD`.
+
+Two names are near if they are the same but for case and punctuation, or become so when up to two
+letters are left out of them: a letter too many, too few, wrong or out of turn. The names that there
+are, with letters left out, are an index; so a look-up costs the same however many they are, and
+some 20 µs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+MOST_LEFT_OUT: Final = 2
+"""Letters, of both names together."""
+MOST_OF_A_SHORT_ONE: Final = 1
+"""The same where a name has at most three: most such names are near each other."""
+SHORT: Final = 3
+MAX_INDEXED: Final = 1000
+"""Of more names (the index would be large) those are near that differ in case and punctuation."""
+
+
+class NearNames:
+    """An index of names. Costs memory: up to 150 entries a name of 16 letters."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        keys = {name: key_of(name) for name in names}
+        self._longest = max(map(len, keys.values()), default=0)
+        self._most = MOST_LEFT_OUT if len(keys) <= MAX_INDEXED else 0
+        self._index: dict[str, list[tuple[int, str]]] = {}
+        """By what is left of it: how many letters are not, and the name."""
+        for name, key in keys.items():
+            for rest, left_out in _rests(key, self._most).items():
+                self._index.setdefault(rest, []).append((left_out, name))
+
+    def nearest(self, name: str) -> str | None:
+        """Return the name that is near, the nearest if there are several; None if none is."""
+        if len(name) > 2 * (self._longest + self._most):  # twice: there may be punctuation
+            return None
+        key = key_of(name)
+        if not key or len(key) > self._longest + self._most:
+            return None
+        found = [
+            (left_out + of_known, known)
+            for rest, left_out in _rests(key, self._most).items()
+            for of_known, known in self._index.get(rest, ())
+            if left_out + of_known <= _most_between(key, key_of(known))
+        ]
+        return min(found, key=lambda near: near[0])[1] if found else None
+
+
+def key_of(name: str) -> str:
+    """Return a name without case and punctuation."""
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def _most_between(key: str, other: str) -> int:
+    return MOST_OF_A_SHORT_ONE if min(len(key), len(other)) <= SHORT else MOST_LEFT_OUT
+
+
+def _rests(word: str, most: int) -> dict[str, int]:
+    """Return what is left of a word without up to so many letters, and without how many."""
+    rests = {word: 0}
+    for left_out in range(1, most + 1):
+        for rest in [rest for rest, already in rests.items() if already == left_out - 1]:
+            for at in range(len(rest)):
+                rests.setdefault(rest[:at] + rest[at + 1 :], left_out)
+    return rests

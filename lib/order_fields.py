@@ -1,0 +1,23 @@
+"""The fields of order entry's messages: types and bounds, as the protocol has them.
+
+`lib.order_messages` makes the messages of them, and `lib.order_mistakes` explains with them what
+is wrong with a message that is none.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+MAX_INTEGER: Final = 2**53 - 1
+"""The largest integer that every JSON reader takes exactly."""
+
+Side = Literal["BUY", "SELL"]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
+Position = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+ClientId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
+Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=16)]
+Tape = Annotated[str, msgspec.Meta(max_length=64)]

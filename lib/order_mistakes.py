@@ -1,0 +1,424 @@
+"""What is wrong with a frame that is no message of order entry, in the words of the protocol.
+
+A second look, for frames only that msgspec has refused: it may take a hundred times as long as
+reading a good one, but not longer than some small multiple of the frame's length. The first field
+that is wrong, in the order of the protocol's table, is what is said; names that are wrong are said
+as well, because who calls one field by another name does so with several.
+
+Fields that the protocol does not have are ignored, but for three kinds, because an order that is
+filled without them is not the order that was meant: a misspelling (`positon`) or another name
+(`qty`) of a field that is missing, or says something else; and a guard that there is none of
+(`reduce_only`), unless it is off. None of these matters while it is null.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from lib.near_names import NearNames, key_of
+from lib.order_fields import (
+    MAX_INTEGER,
+    ClientId,
+    Count,
+    Nanoseconds,
+    Position,
+    Positive,
+    Side,
+    Symbol,
+    Tape,
+)
+from lib.prices import decimal_text, price_from_json
+from lib.text import printable, shortened
+
+SMALLEST_ORDER: Final = (
+    '{"type":"order","order_id":1,"symbol":"AAPL","side":"BUY","quantity":10,"price":190.5}'
+)
+SMALLEST_LOGON: Final = '{"type":"logon","client_id":"mine"}'
+
+MAX_SHOWN_CHARACTERS: Final = 40
+"""Of a value, a name or a piece of a frame; the rest is cut off."""
+MAX_NAMES: Final = 4
+"""Of wrong names that are said beside what is wrong first."""
+MAX_FIELDS: Final = 64
+"""Of one message. Only one with unknown fields is counted."""
+
+_AN_ORDER: Final = f"an order is {SMALLEST_ORDER}"
+_A_LOGON: Final = f"a logon is {SMALLEST_LOGON}"
+_WHITESPACE: Final = b" \t\r\n"
+
+_NULL: Final = b"null"
+_FALSE: Final = b"false"
+_NUMBER: Final = re.compile(rb"-?[0-9].*", re.DOTALL)
+_ORDER_ID_IN_TEXT: Final = re.compile(
+    rb"""["']order_id["'][ \t\r\n]*:[ \t\r\n]*([1-9][0-9]{0,15})(?=[ \t\r\n,}])"""
+)
+
+
+class _Field(NamedTuple):
+    """What a field must be."""
+
+    decoder: msgspec.json.Decoder[Any]
+    words: str
+    """For people: `side is …`."""
+    is_optional: bool = False
+
+
+_ORDER: Final = {
+    "order_id": _Field(msgspec.json.Decoder(Positive), f"a whole number from 1 to {MAX_INTEGER}"),
+    "symbol": _Field(msgspec.json.Decoder(Symbol), "text of 1 to 16 characters"),
+    "side": _Field(msgspec.json.Decoder(Side), "BUY or SELL"),
+    "quantity": _Field(msgspec.json.Decoder(Positive), "a whole number from 1"),
+    "price": _Field(msgspec.json.Decoder(msgspec.Raw), "a number"),
+    "position": _Field(
+        msgspec.json.Decoder(Position | None),
+        "a whole number: what you hold before the order, below 0 for short",
+        is_optional=True,
+    ),
+    "tape": _Field(
+        msgspec.json.Decoder(Tape | None), "text of at most 64 characters", is_optional=True
+    ),
+    "tick_sequence": _Field(
+        msgspec.json.Decoder(Count | None), "a whole number from 0", is_optional=True
+    ),
+    "sent_ns": _Field(
+        msgspec.json.Decoder(Nanoseconds | None),
+        "a whole number of nanoseconds of the host's monotonic clock (time.monotonic_ns)",
+        is_optional=True,
+    ),
+    "client_id": _Field(
+        msgspec.json.Decoder(ClientId | None), "1 to 64 of A-Za-z0-9._-", is_optional=True
+    ),
+}
+"""The fields of an order beside its type, in the order of the protocol's table."""
+
+_LOGON: Final = {"client_id": _Field(msgspec.json.Decoder(ClientId), "1 to 64 of A-Za-z0-9._-")}
+
+_OTHER_NAMES: Final = {
+    other: name
+    for name, others in {
+        "type": "msgtype messagetype kind",
+        "order_id": "id oid orderno ordernumber clientorderid clordid cloid",
+        "symbol": "sym ticker instrument stock",
+        "side": "action direction buysell",
+        "quantity": "qty size amount volume shares units lots",
+        "price": "px limit limitprice orderprice",
+        "position": "pos",
+        "sent_ns": "sentat senttime senttimestamp sendingtime",
+        "client_id": "client clientname",
+    }.items()
+    for other in others.split()
+}
+"""What others call a field of an order, without case and underscores."""
+
+_SUBSTANCE: Final = frozenset({"symbol", "side", "quantity", "price", "position", "sent_ns"})
+"""What must not be said twice, and differently."""
+
+_GUARDS: Final = frozenset({
+    "reduceonly", "closeonly", "postonly", "allornone", "aon", "fillorkill", "fok",
+    "immediateorcancel", "ioc", "timeinforce", "tif", "goodtill", "goodtilldate", "goodtilltime",
+    "gtd", "validuntil", "validfor", "expires", "expiresat", "expiry", "expiration", "deadline",
+    "ttl", "maxage", "stop", "stopprice", "stoploss", "takeprofit", "trigger", "triggerprice",
+    "maxprice", "minprice", "maxquantity", "maxqty", "minquantity", "minqty", "maxposition",
+    "minposition", "slippage", "maxslippage", "dryrun", "simulate", "simulated", "paper",
+    "testorder",
+})  # fmt: skip
+"""What other protocols have, and what would not be as meant without it."""
+_GUARD: Final = "a guard"
+
+_near_fields = NearNames(("type", *_ORDER))
+_near_types = NearNames(("order", "logon"))
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+
+
+def without_ignored_fields(frame: bytes) -> bytes | None:
+    """Return an order without the fields that nobody knows.
+
+    None if there are none, if something is meant by one of them, or if it is no JSON object.
+    """
+    try:
+        frame.decode()  # msgspec does not look at the text of a value that it leaves as it is
+        fields = _fields.decode(frame)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    known = {name: raw for name, raw in fields.items() if name == "type" or name in _ORDER}
+    if len(known) == len(fields) or len(fields) > MAX_FIELDS:
+        return None
+    texts = {name: bytes(raw) for name, raw in fields.items()}
+    if _misnamed(texts, _ORDER) or _guards(texts):
+        return None
+    return msgspec.json.encode(known)
+
+
+def look_again(frame: bytes) -> tuple[str, int | None]:
+    """Say what keeps a frame from being a message, and the order's id where one can be read.
+
+    Raises nothing, whatever the frame is.
+    """
+    text = frame.strip(_WHITESPACE)
+    try:
+        text.decode()
+        fields = _fields.decode(text)
+    except UnicodeDecodeError as error:
+        return _not_utf8(text, error), _order_id_in_text(text)
+    except RecursionError:
+        return "nested too deeply", _order_id_in_text(text)
+    except msgspec.MsgspecError as error:
+        return _mistake_in_text(text, str(error)), _order_id_in_text(text)
+    if len(fields) > MAX_FIELDS:
+        mistake = f"a message has at most {MAX_FIELDS} fields, got {len(fields)}"
+    else:
+        mistake = _mistake({name: bytes(raw) for name, raw in fields.items()})
+    return printable(mistake), _order_id(fields)
+
+
+def _mistake(fields: Mapping[str, bytes]) -> str:
+    """Say what is wrong with an object's fields, given by name as they stand in the JSON text."""
+    kind = _string(fields.get("type", b""))
+    table, example = (_LOGON, _A_LOGON) if kind == "logon" else (_ORDER, _AN_ORDER)
+    meant = _misnamed(fields, table)
+    if kind in ("order", "logon"):
+        first = _first_mistake(fields, table, meant, example)
+    else:
+        first = _mistake_in_type(fields, meant)
+    names = [f"unknown field {name}: {known}?" for name, known in meant.items()]
+    guards = [
+        f"unknown field {name}: there is no such guard, and the order would be filled without it"
+        for name in _guards(fields)
+    ]
+    said = dict.fromkeys(filter(None, (first, *(names + guards)[:MAX_NAMES])))  # each once
+    return "; ".join(said) or "malformed"
+
+
+def _guards(fields: Mapping[str, bytes]) -> list[str]:
+    """Return the names of guards that the protocol does not have, where they are to guard."""
+    return [
+        name
+        for name, meaning in _meanings(fields, _ORDER)
+        if meaning == _GUARD and fields[name] != _FALSE
+    ]
+
+
+def _mistake_in_type(fields: Mapping[str, bytes], meant: Mapping[str, str]) -> str:
+    if "type" in fields:
+        kind = _string(fields["type"])
+        near = _near_types.nearest(kind) if kind else None
+        hint = f": {near}?" if near else ""
+        return f"type is order or logon, got {_shown(fields['type'])}{hint}"
+    is_logon = "client_id" in fields and not fields.keys() & _ORDER.keys() - {"client_id"}
+    for name, known in meant.items():
+        if known == "type":
+            return f"unknown field {name}: type?"
+    return f"type is missing: {_A_LOGON if is_logon else _AN_ORDER}"
+
+
+def _first_mistake(
+    fields: Mapping[str, bytes],
+    table: Mapping[str, _Field],
+    meant: Mapping[str, str],
+    example: str,
+) -> str | None:
+    """Say what is wrong with the first field of the table that is missing or wrong."""
+    for name, field in table.items():
+        raw = fields.get(name)
+        if raw is not None:
+            mistake = _mistake_in_value(name, field, raw)
+            if mistake:
+                return mistake
+        elif not field.is_optional:
+            for other, known in meant.items():
+                if known == name:
+                    return f"unknown field {other}: {name}?"
+            return f"{name} is missing: {example}"
+    return None
+
+
+def _mistake_in_value(name: str, field: _Field, raw: bytes) -> str | None:
+    if name == "price":
+        return _mistake_in_price(raw)
+    try:
+        field.decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return f"{name} is {field.words}, got {_shown(raw)}{_hint(name, field, raw)}"
+    return None
+
+
+def _mistake_in_price(raw: bytes) -> str | None:
+    text = _string(raw)
+    if text is not None:
+        try:
+            instead = decimal_text(price_from_json(text.strip().encode()))
+        except (ValueError, UnicodeEncodeError):
+            return f"price is a number, got {_shown(raw)}"
+        return f"price is a number, got {_shown(raw)}: send {instead} without quotes"
+    if not _NUMBER.fullmatch(raw):
+        return f"price is a number, got {_shown(raw)}"
+    try:
+        price_from_json(raw)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _hint(name: str, field: _Field, raw: bytes) -> str:
+    """Say what to send instead, where that is plain."""
+    text = _string(raw)
+    whole = _whole_number(raw.decode() if text is None else text)
+    if whole is not None:
+        try:
+            field.decoder.decode(str(whole).encode())
+        except msgspec.MsgspecError:
+            if whole > MAX_INTEGER and name == "quantity":
+                return f": at most {MAX_INTEGER}"
+        else:
+            return f": send {whole}{' without quotes' if text is not None else ''}"
+    if name == "sent_ns" and text is not None:
+        return ": the text of a wall clock?"
+    if name == "sent_ns" and _NUMBER.fullmatch(raw):
+        return ": seconds?" if b"." in raw else ""
+    return ""
+
+
+def _whole_number(text: str) -> int | None:
+    """Read a whole number, however it is written: `10`, `10.0`, `1e1`."""
+    try:
+        number = Decimal(text) if len(text) <= MAX_SHOWN_CHARACTERS else None
+    except InvalidOperation:
+        return None
+    if number is None or not number.is_finite() or number.adjusted() > MAX_SHOWN_CHARACTERS:
+        return None
+    return int(number) if number == number.to_integral_value() else None
+
+
+def _misnamed(fields: Mapping[str, bytes], table: Mapping[str, _Field]) -> dict[str, str]:
+    """Return by unknown field which one of the table it stands for, where it does for one."""
+    return {
+        name: known
+        for name, known in _meanings(fields, table)
+        if known != _GUARD
+        and (known not in fields or (known in _SUBSTANCE and fields[known] != fields[name]))
+    }
+
+
+def _meanings(
+    fields: Mapping[str, bytes], table: Mapping[str, _Field]
+) -> Iterator[tuple[str, str]]:
+    """Give each unknown field that something is meant by, and what."""
+    for name, raw in fields.items():
+        if name == "type" or name in table or raw == _NULL or len(name) > MAX_SHOWN_CHARACTERS:
+            continue
+        meaning = _meaning(name)
+        if meaning is not None and (meaning in ("type", _GUARD) or meaning in table):
+            yield name, meaning
+
+
+@lru_cache(maxsize=1024)
+def _meaning(name: str) -> str | None:
+    """Return the field that an unknown name stands for, or _GUARD; None for something else."""
+    key = key_of(name)
+    if key in _GUARDS:
+        return _GUARD
+    known = _OTHER_NAMES.get(key) or _near_fields.nearest(key)
+    return known or ("position" if "position" in key else None)
+
+
+def _mistake_in_text(text: bytes, error: str) -> str:
+    """Say what is wrong with UTF-8 text that is no JSON object."""
+    if not text:
+        return "an empty frame: no message stands between two delimiters"
+    if b"\x00" in text[:4]:
+        return "not UTF-8: UTF-16 or UTF-32?"
+    if text.startswith(b"["):
+        return f"one message a frame, no list: {_AN_ORDER}"
+    if text.startswith(b"{"):
+        return _mistake_in_broken_object(text, error)
+    if text.startswith("\ufeff".encode()):
+        return "a byte order mark before the JSON object: send UTF-8 without one"
+    return f"an order is a JSON object, got {_cut(text)}: {_AN_ORDER}"
+
+
+class _NoNumber(str):
+    """NaN or Infinity, which Python writes and JSON does not have."""
+
+    __slots__ = ()
+
+
+def _mistake_in_broken_object(text: bytes, error: str) -> str:
+    """Say what is wrong with text that begins as a JSON object and is none."""
+    try:
+        fields = json.loads(text, parse_constant=_NoNumber)
+    except json.JSONDecodeError as failure:
+        return f"not JSON: {_broken_json(failure)}"
+    except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists
+        return f"not JSON: {error}"
+    for name, field in _ORDER.items():
+        if isinstance(fields.get(name), _NoNumber):
+            return f"{name} is {field.words}, got {fields[name]}"
+    return f"not JSON: {error}"
+
+
+def _broken_json(failure: json.JSONDecodeError) -> str:
+    """Say what keeps a text from being JSON, and where."""
+    rest = failure.doc[failure.pos :]
+    if failure.msg == "Extra data":
+        return f"a second message begins at character {failure.pos}: a delimiter ends each"
+    if failure.msg.startswith("Unterminated string"):
+        return "a string has no end (an asterisk in one is written \\u002a)"
+    if not rest:
+        return "it ends too soon (an asterisk in a string is written \\u002a)"
+    where = f"at character {failure.pos}: {_cut(rest.encode(errors='replace'))}"
+    if rest.startswith("'"):
+        return f"text and names stand in double quotes, {where}"
+    if rest.startswith(("None", "True", "False")):
+        return f"it is null, true and false, {where}"
+    return f"it cannot be read {where}"
+
+
+def _not_utf8(text: bytes, error: UnicodeDecodeError) -> str:
+    if text.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "not UTF-8: UTF-16?"
+    return f"not UTF-8: byte {text[error.start]:#04x} at {error.start}"
+
+
+def _order_id(fields: Mapping[str, msgspec.Raw]) -> int | None:
+    """Return the order's id if it is one. A logon has none, whatever it says."""
+    if "order_id" not in fields or _string(bytes(fields.get("type", b""))) == "logon":
+        return None
+    try:
+        order_id: int = _ORDER["order_id"].decoder.decode(fields["order_id"])
+    except msgspec.MsgspecError:
+        return None
+    return order_id
+
+
+def _order_id_in_text(text: bytes) -> int | None:
+    """Return the one order_id that stands in a text that is no JSON."""
+    found = _ORDER_ID_IN_TEXT.findall(text)
+    return int(found[0]) if len(found) == 1 and int(found[0]) <= MAX_INTEGER else None
+
+
+def _string(raw: bytes) -> str | None:
+    """Return the text of a JSON string, None if it is none."""
+    try:
+        return _text.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _shown(raw: bytes) -> str:
+    """Show a JSON value: text in single quotes, because the reason stands in JSON itself."""
+    text = _string(raw)
+    return _cut(raw) if text is None else f"'{shortened(text, MAX_SHOWN_CHARACTERS)}'"
+
+
+def _cut(text: bytes) -> str:
+    return shortened(
+        text[: 4 * MAX_SHOWN_CHARACTERS + 4].decode(errors="replace"), MAX_SHOWN_CHARACTERS
+    )

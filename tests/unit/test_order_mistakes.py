@@ -1,0 +1,167 @@
+"""What is wrong with a frame is said in the words of the protocol: the first field to mend."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lib.order_messages import Logon, MessageError, Order, decode_from_client
+from lib.order_mistakes import MAX_FIELDS, SMALLEST_LOGON, SMALLEST_ORDER
+from tests.helpers import PROJECT_ROOT
+
+ORDER = json.loads(SMALLEST_ORDER)
+
+
+def refusal(frame: bytes | dict[str, object]) -> str:
+    """The reason for which a frame is refused."""
+    with pytest.raises(MessageError) as caught:
+        decode_from_client(frame if isinstance(frame, bytes) else json.dumps(frame).encode())
+    reason = str(caught.value)
+    assert reason.isprintable()
+    assert len(reason) < 600
+    return reason
+
+
+def without(name: str) -> dict[str, object]:
+    return {known: value for known, value in ORDER.items() if known != name}
+
+
+def test_the_smallest_messages_are_whole_and_stand_in_the_readme():
+    assert isinstance(decode_from_client(SMALLEST_ORDER.encode()), Order)
+    assert isinstance(decode_from_client(SMALLEST_LOGON.encode()), Logon)
+    assert SMALLEST_ORDER in (PROJECT_ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("type", "logn", "type is order or logon, got 'logn': logon?"),
+        ("type", "cancel", "type is order or logon, got 'cancel'"),
+        ("order_id", "6f1c-uuid", "order_id is a whole number from 1 to"),
+        ("order_id", "7", "got '7': send 7 without quotes"),
+        ("symbol", "", "symbol is text of 1 to 16 characters, got ''"),
+        ("side", "buy", "side is BUY or SELL, got 'buy'"),
+        ("side", None, "side is BUY or SELL, got null"),
+        ("quantity", 10.0, "quantity is a whole number from 1, got 10.0: send 10"),
+        ("quantity", "10", "got '10': send 10 without quotes"),
+        ("quantity", -10, "quantity is a whole number from 1, got -10"),
+        ("quantity", 2**60, f"got {2**60}: at most {2**53 - 1}"),
+        ("price", "190.50", "price is a number, got '190.50': send 190.5 without quotes"),
+        ("price", None, "price is a number, got null"),
+        ("price", float("nan"), "price is a number, got NaN"),
+        ("price", 0, "price is above 0"),
+        ("price", 0.1 + 0.2, "send 0.3"),
+        ("position", "0", "position is a whole number"),
+        ("sent_ns", 1763000000.5, "nanoseconds of the host's monotonic clock"),
+        ("sent_ns", "2025-11-11T09:30:00Z", "wall clock?"),
+        ("client_id", "a b", "client_id is 1 to 64 of A-Za-z0-9._-, got 'a b'"),
+    ],
+)
+def test_a_wrong_value_is_shown_beside_what_is_right(field, value, says):
+    reason = refusal(ORDER | {field: value})
+    assert reason.startswith(f"{field} is ") or says.startswith("send")
+    assert says in reason
+
+
+def test_the_first_field_of_the_protocols_table_is_said_whatever_the_order_in_the_frame():
+    assert refusal({"price": None} | without("side") | {"side": 1}).startswith("side")
+    assert refusal(ORDER | {"price": "x", "quantity": 0}).startswith("quantity")
+    assert refusal(without("type") | {"side": 1}).startswith("type is missing")
+
+
+@pytest.mark.parametrize("name", ["type", "order_id", "symbol", "side", "quantity", "price"])
+def test_a_missing_field_is_named_beside_the_smallest_order(name):
+    reason = refusal(without(name))
+    assert reason.startswith(f"{name} is missing")
+    assert SMALLEST_ORDER in reason
+
+
+def test_a_logon_is_explained_as_one():
+    assert SMALLEST_LOGON in refusal({"type": "logon"})
+    assert SMALLEST_LOGON in refusal({"client_id": "mine"})
+    assert "clientId: client_id?" in refusal({"type": "logon", "clientId": "mine"})
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        *(("qty", "quantity"), ("Quantity", "quantity"), ("quantty", "quantity"), ("px", "price")),
+        *(("sdie", "side"), ("action", "side"), ("id", "order_id"), ("orderId", "order_id")),
+        *(("ticker", "symbol"), ("typ", "type")),
+    ],
+)
+def test_another_name_of_a_missing_field_is_answered_with_its_name(other, name):
+    reason = refusal({other: ORDER[name]} | without(name))
+    assert reason == f"unknown field {other}: {name}?"
+
+
+def test_all_wrong_names_are_said_at_once():
+    reason = refusal({"type": "order", "id": 1, "sym": "AAPL", "side": "BUY", "qty": 1, "px": 1})
+    assert [part.split(": ")[1] for part in reason.split("; ")] == [
+        "order_id?", "symbol?", "quantity?", "price?",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("positon", 0), ("postion", 0), ("expected_position", 0), ("sent_at", 5), ("sentns", 5)),
+        *(("action", "SELL"), ("qty", 11), ("reduce_only", True), ("maxPosition", 5), ("tif", "x")),
+    ],
+)
+def test_an_unknown_field_that_may_be_a_guard_is_not_ignored(name, value):
+    assert f"unknown field {name}: " in refusal(ORDER | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("timestamp", "2025-11-11T09:30:00Z"), ("sentiment", 70), ("note", [{}]), ("id", "x")),
+        *(("action", "BUY"), ("qty", 10), ("positon", None), ("reduce_only", False), ("", 1)),
+        *(("x" * 60_000, 1), ("position" * 1000, 1)),
+    ],
+)
+def test_any_other_unknown_field_is_ignored_and_the_order_is_the_same(name, value):
+    plain = decode_from_client(SMALLEST_ORDER.encode())
+    assert decode_from_client(json.dumps({name: value} | ORDER).encode()) == plain
+
+
+def test_fields_are_counted_where_some_are_unknown():
+    unknown = {f"x{number}": 1 for number in range(MAX_FIELDS - len(ORDER))}
+    assert isinstance(decode_from_client(json.dumps(ORDER | unknown).encode()), Order)
+    assert f"at most {MAX_FIELDS}" in refusal(ORDER | unknown | {"y": 1})
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        *((frame, "an empty frame") for frame in (b"", b" ", b"\r\n")),
+        (b"BUY,AAPL,10,190.5", "an order is a JSON object, got BUY,AAPL,10,190.5"),
+        (b"12", "an order is a JSON object"),
+        (f"[{SMALLEST_ORDER}]".encode(), "one message a frame"),
+        (f"{SMALLEST_ORDER}\n{SMALLEST_ORDER}".encode(), "a second message begins"),
+        (repr(ORDER).encode(), "double quotes"),
+        (b'{"tape":None}', "null, true and false"),
+        (b'{"type":"order","symbol":"A', "a string has no end"),
+        (b'{"type":"order"', "it ends too soon"),
+        (b'{"type":"order",}', "it cannot be read at character"),
+        (b'{"order_id":\xff}', "not UTF-8: byte 0xff at 12"),
+        (SMALLEST_ORDER.encode("utf-16"), "UTF-16"),
+        (SMALLEST_ORDER.encode("utf-16-le"), "UTF-16"),
+        (b"\xef\xbb\xbf" + SMALLEST_ORDER.encode(), "byte order mark"),
+        (b'{"a":' + b"[" * 60_000, "nested too deeply"),
+    ],
+    ids=lambda value: repr(value[:30]),
+)
+def test_a_frame_that_is_no_json_object_is_answered_with_what_it_is(frame, says):
+    assert says in refusal(frame)
+
+
+def test_whitespace_around_the_object_does_not_matter():
+    assert isinstance(decode_from_client(b"\r\n " + SMALLEST_ORDER.encode() + b"\n"), Order)
+
+
+def test_what_a_client_sends_is_cut_and_made_printable():
+    assert "\\x1b[31m" in refusal(ORDER | {"side": "\x1b[31m" + "x" * 60_000})
+    assert "\\u202e" in refusal(ORDER | {"q\u202ety": 11})

@@ -19,7 +19,7 @@ import structlog
 from lib.clock import to_ns
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
-from lib.heartbeat import PROGRAM_VARIABLE, Heartbeat
+from lib.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
 from lib.logs import configure_logging
 from lib.run import end_with_parent
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
@@ -98,11 +98,13 @@ def _beat(settings: Settings, loop: EventLoop) -> None:
     if not program or not hang_after_ns:
         return
     try:
-        loop.add_timed(Heartbeat(settings.var_dir, program, hang_after_ns))
+        word = begin_to_beat(settings.var_dir, program)
     except OSError as error:
         # The watchdog spares who has never beaten.
         reason = error.strerror or str(error)
         structlog.get_logger().warning("heartbeat_failed", file=error.filename, reason=reason)
+    else:
+        loop.beat_into(word, beat_interval_ns(hang_after_ns))
 
 
 def _allow_many_descriptors() -> None:

@@ -23,6 +23,8 @@ from lib.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
 from lib.logs import configure_logging
 from lib.run import end_with_parent
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
+from lib.stack_dump import write_stack_on_request
+from lib.stack_frames import error_text, frames_of, innermost
 
 EXIT_CANNOT_START: Final = 1
 STRATEGY: Final = "strategy"
@@ -74,8 +76,9 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
     except CannotStartError as error:
         log.critical("cannot_start", reason=str(error))
         code = EXIT_CANNOT_START
-    except Exception:
-        log.exception("crashed")
+    except (Exception, SystemExit) as error:  # a user's code may end itself, too
+        where, reason = str(innermost(frames_of(error)) or ""), error_text(error)
+        log.exception("crashed", where=where, reason=reason)
         code = EXIT_CANNOT_START
     writer.flush_at_end()
     sys.exit(code)
@@ -98,6 +101,8 @@ def _beat(settings: Settings, loop: EventLoop) -> None:
     if not program or not hang_after_ns:
         return
     try:
+        # In this order: the watchdog asks who has beaten for the stack, and nobody else.
+        write_stack_on_request(settings.var_dir, program)
         word = begin_to_beat(settings.var_dir, program)
     except OSError as error:
         # The watchdog spares who has never beaten.

@@ -29,6 +29,7 @@ from __future__ import annotations
 import importlib
 from collections import defaultdict
 from itertools import count
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -36,6 +37,7 @@ from numpy.typing import NDArray
 
 from lib.moving_averages import Means, MovingAverages
 from lib.settings import SettingsError, StrategySettings
+from lib.stack_frames import error_text, frames_of, innermost
 from lib.tick_codec import MAX_SENTIMENT
 
 Side = Literal["BUY", "SELL"]
@@ -165,7 +167,10 @@ def load_signal_class(name: str, key: str = "strategy.class") -> type[Signal]:
         module = importlib.import_module(module_name)
         signal_class: Any = getattr(module, class_name)
     except (Exception, SystemExit) as error:  # a user's module may fail in any way
-        raise SettingsError(key, f"cannot load {name}: {type(error).__name__}: {error}") from None
+        place = innermost(frames_of(error))
+        # What fails here, and not in the module, is that there is no such module or class.
+        at = f" ({place})" if place and not place.is_of(Path(__file__)) else ""
+        raise SettingsError(key, f"cannot load {name}: {error_text(error)}{at}") from None
     if not isinstance(signal_class, type) or not callable(getattr(signal_class, "on_tick", None)):
         raise SettingsError(key, f"{name} must be a class with an on_tick method")
     return signal_class

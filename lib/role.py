@@ -10,13 +10,17 @@ import gc
 import os
 import resource
 import shlex
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Final, NoReturn, Protocol
 
 import structlog
 
-from lib.clock import to_ns
+from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
 from lib.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
@@ -24,11 +28,14 @@ from lib.logs import configure_logging
 from lib.run import end_with_parent
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.stack_dump import write_stack_on_request
-from lib.stack_frames import error_text, frames_of, innermost
+from lib.stack_frames import error_text, frames_from, frames_of, innermost
 
 EXIT_CANNOT_START: Final = 1
 STRATEGY: Final = "strategy"
 """The one role that there may be several of in a stack: its argument says which one this is."""
+
+SAY_START_S: Final = 5.0
+"""How often a start that takes long says where it is."""
 
 
 class Role(Protocol):
@@ -60,7 +67,8 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
         loop = EventLoop()
         loop.stop_on_signals()
         loop.add_timed(writer)
-        role = make(settings, loop)
+        with _said_if_long():
+            role = make(settings, loop)
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -92,6 +100,32 @@ def _strategy_name(role: str, arguments: list[str]) -> str | None:
     if len(arguments) > most:
         raise SettingsError("command line", f"{role} takes {takes}, got {shlex.join(arguments)}")
     return arguments[0] if arguments else None
+
+
+@contextmanager
+def _said_if_long() -> Iterator[None]:
+    """Log where a start is that takes long: the watchdog spares it, whatever it waits for.
+
+    A user's signal may load a model in its constructor, or never come back from it. (While that is
+    in a single call of a library, which no signal interrupts, nothing is logged.)
+    """
+    began_ns = time.monotonic_ns()
+
+    def say(_number: int, frame: FrameType | None) -> None:
+        elapsed_s = (time.monotonic_ns() - began_ns) / SECOND_NS
+        structlog.get_logger().warning(
+            "start_takes_long",
+            elapsed_s=round(elapsed_s, 1),
+            where=str(innermost(frames_from(frame)) or ""),
+        )
+
+    before = signal.signal(signal.SIGALRM, say)
+    signal.setitimer(signal.ITIMER_REAL, SAY_START_S, SAY_START_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _beat(settings: Settings, loop: EventLoop) -> None:

@@ -12,6 +12,7 @@ import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from types import FrameType
 from typing import Final, NamedTuple
 
 from lib.settings import PROJECT_ROOT
@@ -61,6 +62,14 @@ def frames_of(error: BaseException) -> list[Frame]:
     if isinstance(error, SyntaxError) and error.filename:
         return [Frame(error.filename, error.lineno or 0), *frames]
     return frames
+
+
+def frames_from(frame: FrameType | None) -> list[Frame]:
+    """Return the stack that ends in a frame of this thread."""
+    return [
+        Frame(one.f_code.co_filename, line, one.f_code.co_name)
+        for one, line in traceback.walk_stack(frame)
+    ]
 
 
 def error_text(error: BaseException) -> str:

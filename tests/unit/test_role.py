@@ -321,6 +321,24 @@ def test_a_role_started_by_hand_does_not_beat(start, tmp_path):
     assert list(tmp_path.glob("*.heartbeat")) == []
 
 
+def test_a_start_that_takes_long_says_where_it_is_and_goes_on(start, tmp_path):
+    (tmp_path / "mine.py").write_text("import sys\n\ndef wait():\n    sys.stdin.read()\n")
+    role = start(
+        constructor=f"sys.path.insert(0, {str(tmp_path)!r}); import mine; mine.wait()",
+        before="from lib import role; role.SAY_START_S = 0.05",
+    )
+    role.wait_for("start_takes_long")
+    role.wait_for("start_takes_long")
+    assert role.log[-1]["where"] == f"{tmp_path}/mine.py, line 4, in wait"
+    role.process.stdin.close()
+    role.wait_for("started")
+    count = role.events.count("start_takes_long")
+    role.process.stdin = None
+    role.process.send_signal(signal.SIGTERM)
+    assert role.end() == 0
+    assert role.events.count("start_takes_long") == count
+
+
 def test_with_hang_after_0_a_role_does_not_beat(start, tmp_path):
     role = start(program="second", settings="[watchdog]\nhang_after = 0\n")
     role.wait_for("started")

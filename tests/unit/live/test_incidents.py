@@ -65,6 +65,15 @@ def test_a_signal_that_is_too_slow_is_one_incident_which_says_how_it_is_by_now()
     assert one.duration_s == 11.0
 
 
+def test_a_start_that_takes_long_is_over_when_it_has_started():
+    incidents = Incidents()
+    incidents.take("strategy", line("start_takes_long", 5.0, where="lib/mine.py, line 4"))
+    [one] = incidents.latest()
+    assert (one.what, one.is_over) == ("takes long to start at lib/mine.py, line 4", False)
+    incidents.take("strategy", line("started", 7.0))
+    assert incidents.latest()[0].is_over
+
+
 def test_a_refill_that_takes_long_is_over_when_the_strategy_has_attached():
     incidents = Incidents()
     incidents.take("strategy", line("refill_takes_long", 5.0, reason="1 of 3 ticks"))

@@ -8,7 +8,8 @@ Copy `MovingAverageAndNews`, change what you like, and name your class in `etc/t
 A signal is a class with one method. It is made anew for each tape and gets the `[strategy]`
 settings; it is called for every tick once, in order, from one thread. It says what the market
 looks like; whether that becomes an order (there is a position already, the tick is old, the order
-manager is away) is the strategy's business.
+manager is away) is the strategy's business. It may take its time: the strategy then falls behind
+and says so. Only one call that takes longer than `[watchdog] hang_after` is taken for a hang.
 
     class MySignal:
         def __init__(self, settings):

@@ -2,7 +2,8 @@
 
 supervisord alone notices the end of a child up to a second later, and never that it hangs. What is
 decided is `lib.watch`'s business. Here are the descriptors that tell of an end, the files that the
-roles beat in, the questions to supervisord, and SIGKILL.
+roles beat in, the questions to supervisord, and SIGKILL. A role that hangs is asked for its stack
+first (`lib.stack_dump`), so that the log says where it hangs.
 
 It is a program of the same supervisord, and nothing depends on it: without it, the stack recovers
 as slowly as supervisord does.
@@ -24,6 +25,8 @@ from lib.heartbeat import Pulse, find_pulse
 from lib.process_handle import LOOK_NS, ProcessHandle
 from lib.role import run_role
 from lib.settings import Settings
+from lib.stack_dump import stacks_of
+from lib.stack_frames import Frame, innermost, what_hangs
 from lib.supervisor import (
     SERVER_VARIABLE,
     Supervisor,
@@ -98,15 +101,23 @@ class Watchdog:
         for process in self._watch.answered(processes, time.monotonic_ns()):
             self._log.error("role_gave_up", program=process.program, reason=process.problem)
         self._update_handles()
-        for hang in self._watch.hung(self._beats()):
-            self._kill(hang)
+        hangs = self._watch.hung(self._beats())
+        stacks = stacks_of(
+            self._var_dir,
+            [(hang.process.program, self._handles[hang.process.pid]) for hang in hangs],
+        )
+        for hang, stack in zip(hangs, stacks, strict=True):
+            self._kill(hang, stack)
 
-    def _kill(self, hang: Hang) -> None:
+    def _kill(self, hang: Hang, stack: list[Frame]) -> None:
+        silent_s = hang.silent_ns / SECOND_NS
+        known = {"where": str(innermost(stack) or ""), "reason": what_hangs(stack, silent_s)}
         self._log.error(
             "role_hung",
             program=hang.process.program,
             pid=hang.process.pid,
-            silent_s=round(hang.silent_ns / SECOND_NS, 3),
+            silent_s=round(silent_s, 3),
+            **{key: value for key, value in known.items() if value},
         )
         self._handles[hang.process.pid].kill()
 

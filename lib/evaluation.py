@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import starmap
 from pathlib import Path
 from typing import Final
@@ -20,26 +21,33 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lib.clock import Clock
+from lib.clock import MICROSECOND_NS, SECOND_NS, Clock
 from lib.framing import split
 from lib.malformed_frames import malformed_sentiment
 from lib.order_client import OrderClient
 from lib.prices import to_float
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
+from lib.signal_pace import PASS_NS, PassSize, SignalPace
 from lib.state_file import create_state, open_state
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
 from lib.tick_codec import parse_sentiment
 from lib.ticks import TICK, PlainTick, Ticks
-from lib.trader import Decision, News, Trader
+from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
 
 TICKS_A_PASS: Final = 16_384
-"""No call takes more, so that the loop comes round and the process gives its signs of life, also
-when a signal that needs 50 µs for a tick has a whole ring to see. (In smaller slices, a signal that
-takes batches would pay for it: a tenth of its speed at a quarter of this.)"""
+"""No call takes more, however quick the signal is. (In smaller slices, one that takes batches would
+pay for it: a tenth of its speed at a quarter of this.) What bounds a pass is its time, see
+`lib.signal_pace`: so the loop comes round and the process gives its signs of life, also when a
+signal that needs a second for some ticks has a whole ring to see."""
+SAY_REFILL_NS: Final = 5 * SECOND_NS
+"""How often a refill that takes long says how far it is."""
 REFILL_MARGIN: Final = 8
 """Of a ring that has come round, the oldest eighth is not refilled from: the writer is there."""
 
+
+_POSITION, _SEQUENCE, _EPOCH = 0, 1, 5
+"""Where they are in a plain tick."""
 
 _Place = tuple[str, int]
 """A tape, and the sequence of one of its ticks; 0 before the first."""
@@ -72,10 +80,16 @@ class Evaluator:
         self._send = send
         self._on_decided = on_decided
         self._clock = clock
+        self._pass_size = PassSize(
+            takes_batches=trader.takes_batches, most=TICKS_A_PASS, most_single=MIN_BATCH_TICKS - 1
+        )
+        self._pace = SignalPace(self._count_waiting)
         self._log = structlog.get_logger()
         self._book: SharedPriceBook | None = None
         self._refilling = False
         self._refilled = 0
+        self._refill_began_ns = 0
+        self._say_refill_ns = 0
         self._refill_from = 0  # up to this position of the book, ticks are passed over
         self._attached_at = 0  # from there up to this one, they only fill the windows
         self._held: _Place = ("", 0)  # the newest tick that the book had then
@@ -129,27 +143,30 @@ class Evaluator:
         self._attached_at = newest
         self._refilling = True
         self._refilled = 0
+        self._refill_began_ns = self._clock()
+        self._say_refill_ns = self._refill_began_ns + SAY_REFILL_NS
         self._evaluating = False
         self._trader.begin_tape("")
 
     def evaluate_all(self, reader: PriceBookReader) -> bool:
         """Evaluate what has come, as one batch: many ticks, one look at the news.
 
-        Before that, the windows are refilled, by as many ticks a call. Returns whether there was
-        nothing left to read.
+        Before that, the windows are refilled. A call takes as many ticks as fit into PASS_NS, and
+        at least one. Returns whether there was nothing left to read.
         """
         if not self._refilling:
             return self._evaluate_new(reader)
-        before = reader.position
+        before = reader.position, self._trader.tape
         self._refill(reader)
-        return self._refilling and reader.position == before  # as in a book that is damaged
+        # Nothing is left in a book that is damaged.
+        return self._refilling and (reader.position, self._trader.tape) == before
 
     def _refill(self, reader: PriceBookReader) -> None:
         assert self._book
         is_passing_over = reader.position < self._refill_from
         left = (self._refill_from if is_passing_over else self._attached_at) - reader.position
         if left > 0:
-            batch = reader.read(min(TICKS_A_PASS, left))
+            batch = reader.read(min(self._ticks_a_pass, left))
             if batch.missed and not is_passing_over:
                 self._refill_anew(batch.missed)
             self._fill(reader, batch)
@@ -163,6 +180,31 @@ class Evaluator:
                 tape=tape,
                 sequence=sequence,
             )
+        elif self._clock() >= self._say_refill_ns:
+            self._tell_refill()
+
+    def _tell_refill(self) -> None:
+        """Log how far the refill is."""
+        now_ns = self._clock()
+        self._say_refill_ns = now_ns + SAY_REFILL_NS
+        of = self._attached_at - self._refill_from
+        left_s = (
+            (now_ns - self._refill_began_ns)
+            * (of - self._refilled)
+            / max(1, self._refilled)
+            / SECOND_NS
+        )
+        self._log.warning(
+            "refill_takes_long",
+            refilled=self._refilled,
+            of=of,
+            left_s=round(left_s, 1),
+            reason=f"{self._refilled:,} of {of:,} ticks, {left_s:.0f} s to go",
+        )
+
+    @property
+    def _ticks_a_pass(self) -> int:
+        return min(TICKS_A_PASS, self._pass_size.ticks)
 
     def _refill_anew(self, missed: tuple[int, int]) -> None:
         """Lapped before anything was evaluated: the windows shall have no hole.
@@ -178,19 +220,47 @@ class Evaluator:
         if not len(batch.ticks):
             return
         to_fill = batch.ticks[batch.ticks["position"] > self._refill_from]
-        for tape, ticks in _by_tape(reader, to_fill):
-            self._change_tape(tape)
-            self._trader.refill(ticks)
-        self._refilled += len(to_fill)
-        newest = batch.ticks[-1]
-        self._held = reader.tape(int(newest["epoch"])), int(newest["sequence"])
+        if len(to_fill):
+            before = int(to_fill["position"][0]) - 1
+            self._take(reader, to_fill, self._fill_windows)
+            self._refilled += reader.position - before
+        if reader.position >= batch.ticks["position"][0]:
+            newest = batch.ticks[reader.position - int(batch.ticks["position"][0])]
+            self._held = reader.tape(int(newest["epoch"])), int(newest["sequence"])
+
+    def _fill_windows(self, ticks: NDArray[np.void]) -> None:
+        began_ns = self._clock()
+        self._trader.refill(ticks)
+        seen = self._trader.reached[_POSITION] - int(ticks["position"][0]) + 1
+        self._pass_size.passed(seen, self._clock() - began_ns)
+
+    def _take(
+        self,
+        reader: PriceBookReader,
+        ticks: NDArray[np.void],
+        take: Callable[[NDArray[np.void]], None],
+    ) -> None:
+        """Lead ticks to `take`, tape by tape, for as long as a pass may last.
+
+        The reader returns to the last one that was taken.
+        """
+        end_ns = self._clock() + PASS_NS
+        position = int(ticks["position"][0]) - 1
+        for tape, of_tape in _by_tape(reader, ticks):
+            self._change_tape(tape)  # which may take long
+            if self._clock() < end_ns:
+                take(of_tape)
+                position = self._trader.reached[_POSITION]
+            if position < of_tape["position"][-1] or self._clock() >= end_ns:
+                break
+        reader.return_to(position)
 
     def _evaluate_new(self, reader: PriceBookReader) -> bool:
         few = reader.read_few() if self._evaluating and not self._missed else []
-        if few and self._follow_on(few):
-            self._evaluate(self._trader.tape, few)
+        if few and self._follows_on(few[0], few[-1]):
+            self._evaluate(reader, few)
             return False
-        batch = Batch(np.array(few, TICK), None) if few else reader.read(TICKS_A_PASS)
+        batch = Batch(np.array(few, TICK), None) if few else reader.read(self._ticks_a_pass)
         if batch.missed:
             self._note_missed(batch.missed)
             if not self._evaluating:
@@ -201,16 +271,25 @@ class Evaluator:
                 self._refilling = False  # there is nothing to refill from: the windows begin empty
         if self._missed and self._evaluating and len(batch.ticks):
             self._tell_lapped(reader, batch)
-        for tape, ticks in _by_tape(reader, batch.ticks):
-            self._change_tape(tape)
-            known = self._known(tape, ticks)
-            if known:
-                self._trader.refill(ticks[:known])
-            if known < len(ticks):
-                self._evaluate(tape, ticks[known:])
-        if len(batch.ticks):
-            self._epoch = int(batch.ticks["epoch"][-1])
-        return not len(batch.ticks) and not batch.missed
+        if not len(batch.ticks):
+            if not batch.missed and self._pace.caught_up():
+                self._tell_pace()
+            return not batch.missed
+        if self._evaluating and self._follows_on(batch.ticks[0].tolist(), batch.ticks[-1].tolist()):
+            self._evaluate(reader, batch.ticks)
+        else:
+            self._take(reader, batch.ticks, partial(self._evaluate_unknown, reader))
+        return False
+
+    def _evaluate_unknown(self, reader: PriceBookReader, ticks: NDArray[np.void]) -> None:
+        """Evaluate ticks of a tape; those that were evaluated before only fill the windows."""
+        known = self._known(self._trader.tape, ticks)
+        if known:
+            end_ns = self._clock() + PASS_NS
+            self._fill_windows(ticks[:known])
+        if not known or (known < len(ticks) and self._clock() < end_ns):
+            self._evaluate(reader, ticks[known:])
+        self._epoch = self._trader.reached[_EPOCH]
 
     def _note_missed(self, missed: tuple[int, int]) -> None:
         """Remember what is to be told with the next tick that is evaluated."""
@@ -221,12 +300,11 @@ class Evaluator:
             self._unseen_behind = None if self._evaluating else self._attached_at
         self._missed += missed[1] - missed[0] + 1
 
-    def _follow_on(self, few: list[PlainTick]) -> bool:
-        """Whether they are of the epoch that is being evaluated, and none was evaluated before."""
-        (_, first, *_, first_epoch), (*_, last_epoch) = few[0], few[-1]
-        return first_epoch == last_epoch == self._epoch and first > self._evaluated.last(
-            self._trader.tape
-        )
+    def _follows_on(self, first: PlainTick, last: PlainTick) -> bool:
+        """Whether all from one to the other are of the epoch that is being evaluated, and new."""
+        return first[_EPOCH] == last[_EPOCH] == self._epoch and first[
+            _SEQUENCE
+        ] > self._evaluated.last(self._trader.tape)
 
     def _known(self, tape: str, ticks: NDArray[np.void]) -> int:
         """How many of the ticks were evaluated before, from a book that this one replaced."""
@@ -235,21 +313,26 @@ class Evaluator:
             return 0
         return int(np.searchsorted(ticks["sequence"], last, "right"))
 
-    def _evaluate(self, tape: str, ticks: Ticks) -> None:
+    def _evaluate(self, reader: PriceBookReader, ticks: Ticks) -> None:
+        """Evaluate ticks of the tape that is played, as far as the time of a pass goes.
+
+        The reader returns to the last one that was evaluated.
+        """
         now_ns = self._clock()
-        (position, first, *_), (_, last, *_) = (
-            (ticks[0], ticks[-1])
-            if isinstance(ticks, list)
-            else (ticks[0].tolist(), ticks[-1].tolist())
-        )
-        self._trader.heard_news(self._news.heard_ns)
-        self._tell_start(tape, first, position)
+        trader = self._trader
+        tape = trader.tape
+        first_tick = ticks[0]
+        first = int(first_tick[_SEQUENCE])
+        trader.heard_news(self._news.heard_ns)
+        if not self._evaluating:
+            self._tell_start(tape, first, int(first_tick[_POSITION]))
         self._tell_news(tape, first, now_ns)
         decisions = []
         frames = []
-        for decision in self._trader.evaluate(ticks, now_ns):
+        for decision in trader.evaluate(ticks, now_ns):
             decisions.append(decision)
             frames.append(self._client.submit(decision.order, now_ns))
+        position, last, _, sent_ns, _, _ = trader.reached
         self._evaluated.store(tape, last)
         decided_ns = self._clock()
         if decisions:
@@ -257,6 +340,29 @@ class Evaluator:
             self._tell_orders(decisions)
         self._on_decided(tape, first, last, decided_ns)
         self._tell_full()
+        reader.return_to(position)
+        count = position - int(first_tick[_POSITION]) + 1
+        self._pass_size.passed(count, decided_ns - now_ns)
+        if self._pace.evaluated(count, now_ns, decided_ns, sent_ns):
+            self._tell_pace()
+
+    def _count_waiting(self) -> int:
+        assert self._book
+        return self._book.reader().position - self._trader.reached[_POSITION]
+
+    def _tell_pace(self) -> None:
+        """Log that the signal does not keep up with the ticks, or does again."""
+        too_slow = self._pace.too_slow
+        if too_slow is None:
+            self._log.warning("signal_keeps_up")
+            return
+        self._log.warning(
+            "signal_too_slow",
+            signal_us=too_slow.signal_ns / MICROSECOND_NS,
+            tick_interval_us=too_slow.tick_interval_ns / MICROSECOND_NS,
+            behind_s=round(too_slow.behind_ns / SECOND_NS, 1),
+            reason=str(too_slow),
+        )
 
     def _change_tape(self, tape: str) -> None:
         if tape != self._trader.tape:
@@ -265,8 +371,6 @@ class Evaluator:
 
     def _tell_start(self, tape: str, first: int, position: int) -> None:
         """Log the first tick of a tape that is evaluated, and which it does not follow on."""
-        if self._evaluating:
-            return
         self._evaluating = True
         last = self._evaluated.last(tape)
         self._log.info("evaluation_started", tape=tape, last_evaluated=last, first_evaluated=first)

@@ -7,6 +7,9 @@ Two refinements over a bare selector:
   is one more system call, so it is made for short waits only.
 - SIGTERM and SIGINT end the loop through a wake-up descriptor, so that a signal that arrives
   between the look at `running` and the wait is not slept through.
+
+A loop can give signs of life (`beat_into`): it stores the time before and after each wait, so the
+silence of a process is as long as what it does between two waits, and no longer.
 """
 
 from __future__ import annotations
@@ -55,6 +58,8 @@ class EventLoop:
         self._callbacks: dict[int, tuple[EventCallback, int]] = {}
         """By descriptor, with the events that are waited for."""
         self._timed: list[Timed] = []
+        self._beat: memoryview[int] | list[int] = [0]
+        self._longest_sleep_ns = LONGEST_SLEEP_NS
         self._waker, self._wakened = socket.socketpair()
         self._waker.setblocking(False)
         self._wakened.setblocking(False)
@@ -89,11 +94,16 @@ class EventLoop:
         """Ask `timed` for its deadline in each pass. For a handful of things, not one a client."""
         self._timed.append(timed)
 
+    def beat_into(self, word: memoryview[int], interval_ns: int) -> None:
+        """Store the time (monotonic ns) into `word[0]` in each pass, and so every `interval_ns`."""
+        self._beat = word
+        self._longest_sleep_ns = min(interval_ns, LONGEST_SLEEP_NS)
+
     def poll(self, may_sleep: bool = True) -> None:
         """One pass: wait, call back the files that are ready, then whoever's time has come."""
         deadlines = [timed.next_deadline_ns() for timed in self._timed]
-        now_ns = time.monotonic_ns()
-        wake_ns = now_ns + LONGEST_SLEEP_NS
+        self._beat[0] = now_ns = time.monotonic_ns()
+        wake_ns = now_ns + self._longest_sleep_ns
         for deadline_ns in deadlines:
             if deadline_ns is not None and deadline_ns < wake_ns:
                 wake_ns = deadline_ns
@@ -102,7 +112,7 @@ class EventLoop:
             if waiting and self._callbacks.get(fd) is waiting:
                 callback, events = waiting
                 callback(_from_epoll(ready) & events)
-        now_ns = time.monotonic_ns()
+        self._beat[0] = now_ns = time.monotonic_ns()
         if now_ns < wake_ns:  # nobody's time has come
             return
         for timed, deadline_ns in zip(self._timed, deadlines, strict=False):  # some may be new

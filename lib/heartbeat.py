@@ -2,9 +2,10 @@
 
 A beat is a store into a small mapped file, `PROGRAM.heartbeat` in the var directory (named as in
 supervisord's configuration, which may run one role twice): it costs no system call, and whoever
-looks at it costs the role nothing. It is made by the loop itself, so a
-callback that never returns stops it. The file names its process by number and start, so that what
-a dead process left is never taken for the silence of its successor.
+looks at it costs the role nothing. It is made by the event loop itself in each pass, so a callback
+that never returns stops it, and one that takes long is silent for that long and no longer. The file
+names its process by number and start, so that what a dead process left is never taken for the
+silence of its successor.
 """
 
 from __future__ import annotations
@@ -33,25 +34,13 @@ def beat_interval_ns(hang_after_ns: int) -> int:
     return min(LONGEST_INTERVAL_NS, hang_after_ns // BEATS_PER_LIMIT)
 
 
-class Heartbeat:
-    """The beats of this process. Is a `Timed` for the event loop."""
+def begin_to_beat(var_dir: Path, program: str) -> memoryview[int]:
+    """Beat for the first time. Returns the word to store the time of each further beat into.
 
-    def __init__(self, var_dir: Path, program: str, hang_after_ns: int) -> None:
-        """Beat for the first time. Raises OSError if the file cannot be written."""
-        self._interval_ns = beat_interval_ns(hang_after_ns)
-        now_ns = time.monotonic_ns()
-        header = run_of(os.getpid())._asdict()
-        self._words = create_state(_path(var_dir, program), header, [now_ns]).words
-        self._due_ns = now_ns + self._interval_ns
-
-    def next_deadline_ns(self) -> int:
-        """When the next beat is due."""
-        return self._due_ns
-
-    def on_time(self, now_ns: int) -> None:
-        """Beat."""
-        self._words[_BEAT] = now_ns
-        self._due_ns = now_ns + self._interval_ns
+    Raises OSError if the file cannot be written.
+    """
+    header = run_of(os.getpid())._asdict()
+    return create_state(_path(var_dir, program), header, [time.monotonic_ns()]).words
 
 
 class Pulse:

@@ -14,7 +14,7 @@ import signal
 from typing import Final
 
 from lib.clock import MILLISECOND_NS
-from lib.run import is_alive, run_of
+from lib.run import is_alive, is_stopped, run_of
 
 LOOK_NS: Final = 20 * MILLISECOND_NS
 """How often to look whether a process has ended, where no pidfd tells."""
@@ -37,13 +37,21 @@ class ProcessHandle:
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(0))
 
-    def kill(self) -> None:
-        """Send SIGKILL, unless it has ended."""
+    def is_stopped(self) -> bool:
+        """Tell whether a signal or a debugger has stopped it."""
+        return is_stopped(self._run)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
             if self.pidfd is not None:
-                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self.pidfd, number)
             elif is_alive(self._run):
-                os.kill(self._run.pid, signal.SIGKILL)
+                os.kill(self._run.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless it has ended."""
+        self.send(signal.SIGKILL)
 
     def close(self) -> None:
         """Give back the descriptor."""

@@ -10,23 +10,32 @@ import gc
 import os
 import resource
 import shlex
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Final, NoReturn, Protocol
 
 import structlog
 
-from lib.clock import to_ns
+from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
-from lib.heartbeat import PROGRAM_VARIABLE, Heartbeat
+from lib.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
 from lib.logs import configure_logging
 from lib.run import end_with_parent
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
+from lib.stack_dump import write_stack_on_request
+from lib.stack_frames import error_text, frames_from, frames_of, innermost
 
 EXIT_CANNOT_START: Final = 1
 STRATEGY: Final = "strategy"
 """The one role that there may be several of in a stack: its argument says which one this is."""
+
+SAY_START_S: Final = 5.0
+"""How often a start that takes long says where it is."""
 
 
 class Role(Protocol):
@@ -58,7 +67,8 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
         loop = EventLoop()
         loop.stop_on_signals()
         loop.add_timed(writer)
-        role = make(settings, loop)
+        with _said_if_long():
+            role = make(settings, loop)
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -74,8 +84,9 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
     except CannotStartError as error:
         log.critical("cannot_start", reason=str(error))
         code = EXIT_CANNOT_START
-    except Exception:
-        log.exception("crashed")
+    except (Exception, SystemExit) as error:  # a user's code may end itself, too
+        where, reason = str(innermost(frames_of(error)) or ""), error_text(error)
+        log.exception("crashed", where=where, reason=reason)
         code = EXIT_CANNOT_START
     writer.flush_at_end()
     sys.exit(code)
@@ -91,6 +102,32 @@ def _strategy_name(role: str, arguments: list[str]) -> str | None:
     return arguments[0] if arguments else None
 
 
+@contextmanager
+def _said_if_long() -> Iterator[None]:
+    """Log where a start is that takes long: the watchdog spares it, whatever it waits for.
+
+    A user's signal may load a model in its constructor, or never come back from it. (While that is
+    in a single call of a library, which no signal interrupts, nothing is logged.)
+    """
+    began_ns = time.monotonic_ns()
+
+    def say(_number: int, frame: FrameType | None) -> None:
+        elapsed_s = (time.monotonic_ns() - began_ns) / SECOND_NS
+        structlog.get_logger().warning(
+            "start_takes_long",
+            elapsed_s=round(elapsed_s, 1),
+            where=str(innermost(frames_from(frame)) or ""),
+        )
+
+    before = signal.signal(signal.SIGALRM, say)
+    signal.setitimer(signal.ITIMER_REAL, SAY_START_S, SAY_START_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def _beat(settings: Settings, loop: EventLoop) -> None:
     """Let the loop give signs of life, for a watchdog of the same supervisord."""
     program = os.environ.get(PROGRAM_VARIABLE)
@@ -98,11 +135,15 @@ def _beat(settings: Settings, loop: EventLoop) -> None:
     if not program or not hang_after_ns:
         return
     try:
-        loop.add_timed(Heartbeat(settings.var_dir, program, hang_after_ns))
+        # In this order: the watchdog asks who has beaten for the stack, and nobody else.
+        write_stack_on_request(settings.var_dir, program)
+        word = begin_to_beat(settings.var_dir, program)
     except OSError as error:
         # The watchdog spares who has never beaten.
         reason = error.strerror or str(error)
         structlog.get_logger().warning("heartbeat_failed", file=error.filename, reason=reason)
+    else:
+        loop.beat_into(word, beat_interval_ns(hang_after_ns))
 
 
 def _allow_many_descriptors() -> None:

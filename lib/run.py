@@ -30,6 +30,8 @@ _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _DEAD_STATES: Final = frozenset({b"Z", b"X", b"x"})
 """A zombie runs no more; it only waits for its parent to take note."""
+_STOPPED_STATES: Final = frozenset({b"T", b"t"})
+"""By a signal, or by a debugger."""
 
 
 class Run(NamedTuple):
@@ -98,6 +100,15 @@ def is_alive(run: Run) -> bool:
     except ProcessLookupError:
         return False
     return int(fields[_START_TICKS]) == run.start_ticks and fields[_STATE] not in _DEAD_STATES
+
+
+def is_stopped(run: Run) -> bool:
+    """Tell whether a signal or a debugger has stopped this process, so that it does nothing."""
+    try:
+        fields = _stat_fields(run.pid)
+    except ProcessLookupError:
+        return False
+    return int(fields[_START_TICKS]) == run.start_ticks and fields[_STATE] in _STOPPED_STATES
 
 
 def end_with_parent() -> None:

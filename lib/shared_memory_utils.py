@@ -717,6 +717,13 @@ class PriceBookReader:
         """The position of the last tick that was read or missed."""
         return self._position
 
+    def return_to(self, position: int) -> None:
+        """Read what is behind `position` again, as far as it is there then.
+
+        `position` is of a tick that was read before, or the one that the reader had before that.
+        """
+        self._position = position
+
     @property
     def retired(self) -> bool:
         """Whether the segment has been replaced or removed: read what is left, attach anew."""

@@ -8,7 +8,8 @@ Copy `MovingAverageAndNews`, change what you like, and name your class in `etc/t
 A signal is a class with one method. It is made anew for each tape and gets the `[strategy]`
 settings; it is called for every tick once, in order, from one thread. It says what the market
 looks like; whether that becomes an order (there is a position already, the tick is old, the order
-manager is away) is the strategy's business.
+manager is away) is the strategy's business. It may take its time: the strategy then falls behind
+and says so. Only one call that takes longer than `[watchdog] hang_after` is taken for a hang.
 
     class MySignal:
         def __init__(self, settings):
@@ -29,6 +30,7 @@ from __future__ import annotations
 import importlib
 from collections import defaultdict
 from itertools import count
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -36,6 +38,7 @@ from numpy.typing import NDArray
 
 from lib.moving_averages import Means, MovingAverages
 from lib.settings import SettingsError, StrategySettings
+from lib.stack_frames import error_text, frames_of, innermost
 from lib.tick_codec import MAX_SENTIMENT
 
 Side = Literal["BUY", "SELL"]
@@ -165,7 +168,10 @@ def load_signal_class(name: str, key: str = "strategy.class") -> type[Signal]:
         module = importlib.import_module(module_name)
         signal_class: Any = getattr(module, class_name)
     except (Exception, SystemExit) as error:  # a user's module may fail in any way
-        raise SettingsError(key, f"cannot load {name}: {type(error).__name__}: {error}") from None
+        place = innermost(frames_of(error))
+        # What fails here, and not in the module, is that there is no such module or class.
+        at = f" ({place})" if place and not place.is_of(Path(__file__)) else ""
+        raise SettingsError(key, f"cannot load {name}: {error_text(error)}{at}") from None
     if not isinstance(signal_class, type) or not callable(getattr(signal_class, "on_tick", None)):
         raise SettingsError(key, f"{name} must be a class with an on_tick method")
     return signal_class

@@ -23,5 +23,8 @@ Its position counts the ticks of the book, its sequence those of its tape; the p
 PlainTick: TypeAlias = tuple[int, int, int, int, int, int]
 """The same six numbers in the same order. An array costs more than it saves for a few ticks."""
 
+NO_TICK: Final[PlainTick] = (0, 0, 0, 0, 0, 0)
+"""What comes before the first one."""
+
 Ticks: TypeAlias = NDArray[np.void] | list[PlainTick]
 """Of `TICK`; or, if they are few, plain ones."""

@@ -1,4 +1,4 @@
-"""What the strategy decides, without a socket, a clock or a file.
+"""What the strategy decides, without a socket or a file.
 
 Ticks, news and answers go in; orders come out. The price signal and the news are the business of
 a signal class (`lib.signals`); here is what makes an order of a signal: the position per symbol,
@@ -6,10 +6,14 @@ the size, the age of a tick, the numbering, and what to believe when the ledger 
 
 A decision moves the position at once, so that decisions depend on ticks and news alone and not on
 how quickly an answer comes back. The ledger has the last word: see `Trader.answered`.
+
+A signal may be slow. Where it takes one tick after the other, a clock is read between two of them
+and what is left is left alone once PASS_NS have passed: the caller learns how far it came.
 """
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -17,13 +21,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.clock import to_ns
+from lib.clock import Clock, to_ns
 from lib.order_client import OrderClient
 from lib.order_fields import MAX_INTEGER
 from lib.order_messages import ExecutionReport, LogonAck, Order, make_order
 from lib.settings import StrategySettings
+from lib.signal_pace import PASS_NS
 from lib.signals import BatchSignal, ExplainedSignal, Side, Signal, takes_batches
-from lib.ticks import Ticks
+from lib.ticks import NO_TICK, Ticks
 
 MIN_BATCH_TICKS: Final = 88
 """From here on a signal that can take batches is given batches. (Where that of the house is as fast
@@ -48,7 +53,7 @@ class Decision(NamedTuple):
 
 
 class Trader:
-    """Turns ticks and news into orders. Pure; one a strategy."""
+    """Turns ticks and news into orders. One a strategy."""
 
     def __init__(
         self,
@@ -56,15 +61,21 @@ class Trader:
         settings: StrategySettings,
         signal_class: type[Signal],
         orders: OrderClient,
+        *,
+        clock: Clock = time.monotonic_ns,
     ) -> None:
         self._symbols = symbols
         self._settings = settings
         self._signal_class = signal_class
         self._orders = orders
+        self._clock = clock
         self._max_tick_age_ns = to_ns(settings.max_tick_age)
         self._news_timeout_ns = to_ns(settings.news_timeout)
-        self._takes_batches = takes_batches(signal_class)
+        self.takes_batches = takes_batches(signal_class)
+        """Whether many ticks are given to the signal at once."""
         self._signal = signal_class(settings)
+        self.reached = NO_TICK
+        """The last tick that the signal has seen."""
         self._news: News | None = None
         self._news_heard_ns: int | None = None
         self._next_order_id = 1
@@ -80,9 +91,14 @@ class Trader:
         return self._next_order_id > MAX_INTEGER
 
     def begin_tape(self, tape: str) -> None:
-        """The ticks from here on are of another tape: forget the windows."""
+        """The ticks from here on are of another tape: forget the windows.
+
+        A signal that has seen no tick is not made anew: that may take long.
+        """
         self.tape = tape
-        self._signal = self._signal_class(self._settings)
+        if self.reached is not NO_TICK:
+            self._signal = self._signal_class(self._settings)
+            self.reached = NO_TICK
 
     def take_news(self, news: News) -> None:
         """A sentiment came. It is in force while the news stream is heard."""
@@ -127,19 +143,29 @@ class Trader:
             self._settled_before[symbol] = self._next_order_id
 
     def refill(self, ticks: NDArray[np.void]) -> None:
-        """Let the windows see ticks that are not to be traded on."""
+        """Let the windows see ticks that are not to be traded on.
+
+        `reached` is the last of them, or an earlier one if the pass has taken long enough.
+        """
         signal = self._signal
-        if self._takes_batches and isinstance(signal, BatchSignal):
+        if self._is_batch(len(ticks)) and isinstance(signal, BatchSignal):
             signal.on_batch(ticks["symbol"], ticks["price"], None, self._symbols)
+            self.reached = ticks[-1].tolist()
             return
-        for _, _, price, _, index, _ in ticks.tolist():
+        plain_ticks = ticks.tolist()
+        first, end_ns = plain_ticks[0], self._clock() + PASS_NS
+        for tick in plain_ticks:
+            if tick is not first and self._clock() >= end_ns:
+                break
+            _, _, price, _, index, _ = self.reached = tick
             signal.on_tick(self._symbols[index], price, None)
 
     def evaluate(self, ticks: Ticks, now_ns: int) -> Iterator[Decision]:
         """Look at the next ticks, in order, and say what to do about them.
 
         `ticks` are as the price book's reader gives them, of one tape. Submit each order to the
-        order client before taking the next decision.
+        order client before taking the next decision. In the end `reached` is the last tick, or an
+        earlier one if the pass has taken long enough: give what is behind it again.
         """
         news = self.news_in_force(now_ns)
         sentiment = news.sentiment if news else None
@@ -147,11 +173,10 @@ class Trader:
         signal = self._signal
         if isinstance(ticks, list):
             plain_ticks = ticks
-        elif len(ticks) < MIN_BATCH_TICKS or not (
-            self._takes_batches and isinstance(signal, BatchSignal)
-        ):
+        elif not (self._is_batch(len(ticks)) and isinstance(signal, BatchSignal)):
             plain_ticks = ticks.tolist()
         else:
+            self.reached = ticks[-1].tolist()
             says = signal.on_batch(ticks["symbol"], ticks["price"], sentiment, self._symbols)
             if not says.any():
                 return
@@ -162,12 +187,21 @@ class Trader:
                 if order:
                     yield Decision(order, sent_ns, sentiment, signal.explain_batch(number))
             return
-        for _, sequence, price, sent_ns, index, _ in plain_ticks:
+        clock, end_ns, first = self._clock, now_ns + PASS_NS, plain_ticks[0]
+        for tick in plain_ticks:
+            if tick is not first and clock() >= end_ns:
+                break
+            _, sequence, price, sent_ns, index, _ = reached = tick
             side = signal.on_tick(self._symbols[index], price, sentiment)
             if side and sent_ns >= oldest_ns:
                 order = self._decide(index, side, price, sequence, now_ns)
                 if order:
                     yield Decision(order, sent_ns, sentiment, self._explain(order.symbol))
+        self.reached = reached
+
+    def _is_batch(self, ticks: int) -> bool:
+        """Whether the signal is to be given so many at once."""
+        return self.takes_batches and ticks >= MIN_BATCH_TICKS
 
     def _explain(self, symbol: str) -> dict[str, float]:
         signal = self._signal

@@ -103,7 +103,7 @@ class Run:
 
     def begin_life(self) -> None:
         self.client = OrderClient("strategy")
-        self.trader = Trader(SYMBOLS, SETTINGS, MovingAverageAndNews, self.client)
+        self.trader = Trader(SYMBOLS, SETTINGS, MovingAverageAndNews, self.client, clock=lambda: 0)
         last = max((row.order_id for row in self.records.ledger), default=0)
         self.trader.logged_on(LogonAck("strategy", last, dict(self.records.positions)))
         self.orders: deque[tuple[int, Order]] = deque()

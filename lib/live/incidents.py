@@ -24,12 +24,17 @@ _BEGINS: Final = {
     "ledger_failed": ("ledger", "the ledger cannot be written"),
     "trading_halted": ("trading", "trading is halted"),
     "price_book_unusable": ("price book", "the price book is of no use"),
+    "start_takes_long": ("start", "takes long to start"),
+    "refill_takes_long": ("price book", "refills its averages"),
+    "signal_too_slow": ("signal", "too slow"),
 }
-"""Event: what kind it is, and how it is told. Of one program there is one of a kind at a time."""
+"""Event: what kind it is, and how it is told. Of one program there is one of a kind at a time; a
+further event of the kind says how it is by now."""
 _ENDS: Final = {
     "ledger_recovered": "ledger",
     "trading_resumed": "trading",
     "attached": "price book",
+    "signal_keeps_up": "signal",
 }
 _NOTED: Final = {
     "cannot_start": "cannot start",
@@ -52,7 +57,8 @@ class Incidents:
         """A line was written to the log of this program."""
         event = line.event
         if event == "role_hung":
-            what = f"hung for {line.silent_s:.1f} s, killed"
+            what = f"hung for {line.silent_s:.1f} s{_at(line)}"
+            what = _told(f"{what}{';' if line.where else ','} killed", line)
             self._begin(line.program, _PROCESS, line.at - line.silent_s, what)
         elif event == "stopped":
             self._begin(program, _PROCESS, line.at, "stopped, as it was told to")
@@ -74,10 +80,10 @@ class Incidents:
         elif line.ticks_missed:
             self._note(program, line.at, f"{line.ticks_missed:,} ticks missed ({line.where})")
         elif event in _NOTED:
-            self._note(program, line.at, _told(_NOTED[event], line))
+            self._note(program, line.at, _told(f"{_NOTED[event]}{_at(line)}", line))
         elif event in _BEGINS:
             kind, what = _BEGINS[event]
-            self._begin(program, kind, line.at, _told(what, line))
+            self._begin_or_update(program, kind, line.at, _told(f"{what}{_at(line)}", line))
         elif event in _ENDS:
             self._end(program, _ENDS[event], line.at)
 
@@ -92,6 +98,10 @@ class Incidents:
             (where, kind), Incident(at, where, what, is_over=False, duration_s=None)
         )
 
+    def _begin_or_update(self, where: str, kind: str, at: float, what: str) -> None:
+        self._begin(where, kind, at, what)
+        self._going_on[where, kind] = replace(self._going_on[where, kind], what=what)
+
     def _end(self, where: str, kind: str, at: float | None) -> None:
         incident = self._going_on.pop((where, kind), None)
         if incident is not None:
@@ -100,6 +110,10 @@ class Incidents:
 
     def _note(self, where: str, at: float, what: str) -> None:
         self._over.append(Incident(at, where, what, is_over=True, duration_s=None))
+
+
+def _at(line: LogLine) -> str:
+    return f" at {line.where}" if line.where else ""
 
 
 def _told(what: str, line: LogLine) -> str:

@@ -13,7 +13,9 @@ from functools import partial
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from lib import trader
 from lib.booking import Booking
+from lib.clock import SECOND_NS
 from lib.evaluation import Evaluator
 from lib.ledger.schema import LedgerError
 from lib.order_client import OrderClient
@@ -108,6 +110,10 @@ def _takes_any_time_for_monotonic(_: Risk, sent_ns: int, now_ns: int, wall_ns: i
 _foreign_clock = Risk.foreign_clock
 
 
+def _leaves_the_rest_of_a_pass(_reader: PriceBookReader, _position: int) -> None:
+    pass
+
+
 class Bug(NamedTuple):
     """`put_in()` is in the product within its block."""
 
@@ -168,6 +174,16 @@ BUGS: dict[str, Bug] = {
         "_begin_refill",
         _refills_with_what_comes_next,
         r"not evaluated, though a strategy had attached before",
+    ),
+    "a pass as long as the signal makes it": Bug(
+        partial(patch.object, trader, "PASS_NS", 1000 * SECOND_NS),
+        r"killed after .* of silence, and its signal took",
+    ),
+    "the rest of a pass forgotten": _bug(
+        PriceBookReader,
+        "return_to",
+        _leaves_the_rest_of_a_pass,
+        r"in the book, not evaluated, and not reported as missed",
     ),
     "ticks thrown away and called lapped": _bug(
         Evaluator,

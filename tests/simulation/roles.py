@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chaos.records import AppliedNews, BegunBy, Evaluation, LoggedOn, SentOrder, ToldOrder
 from lib.booking import Booking, client_for
@@ -37,7 +38,7 @@ from lib.risk import Risk
 from lib.schedule import Schedule
 from lib.settings import RiskSettings
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
-from lib.signals import MovingAverageAndNews
+from lib.signals import MovingAverageAndNews, Side
 from lib.stream_client import StreamClient
 from lib.stream_feed import StreamFeed
 from lib.stream_messages import ProtocolError
@@ -197,6 +198,35 @@ class OrderBook:
         self._book.close()
 
 
+class SlowSignal(MovingAverageAndNews):
+    """The signal of the house, which takes time: as much as the world says for each tick."""
+
+    world: World
+
+    def on_tick(self, symbol: str, price: int, sentiment: int | None) -> Side | None:
+        side = super().on_tick(symbol, price, sentiment)
+        self.world.look_at_ticks(1)
+        return side
+
+    def on_batch(
+        self,
+        symbols: NDArray[np.int32],
+        prices: NDArray[np.int64],
+        sentiment: int | None,
+        names: tuple[str, ...],
+    ) -> NDArray[np.int8]:
+        says = super().on_batch(symbols, prices, sentiment, names)
+        self.world.look_at_ticks(len(says))
+        return says
+
+
+class SlowSingleSignal(SlowSignal):
+    """The same, one tick after the other."""
+
+    def on_tick(self, symbol: str, price: int, sentiment: int | None) -> Side | None:
+        return super().on_tick(symbol, price, sentiment)
+
+
 class WatchedEvaluated(LastEvaluated):
     """Around the store, the strategy may die; once it is done, what was evaluated counts."""
 
@@ -205,7 +235,7 @@ class WatchedEvaluated(LastEvaluated):
     def store(self, tape: str, sequence: int) -> None:
         self.strategy.world.crash_point("strategy")
         super().store(tape, sequence)
-        self.strategy.count_as_evaluated()
+        self.strategy.count_as_evaluated(sequence)
         self.strategy.world.crash_point("strategy")
 
 
@@ -265,7 +295,9 @@ class Strategy:
         self._read_up_to = 0
         self._sentiment: tuple[str, int | None] | None = None
         self.client = OrderClient(world.settings.client_id)
-        trader = WatchedTrader(world.symbols, world.settings, MovingAverageAndNews, self.client)
+        trader = WatchedTrader(
+            world.symbols, world.settings, world.signal_class, self.client, clock=world.clock
+        )
         trader.strategy = self
         self._evaluated = WatchedEvaluated(world.path / "strategy.state")
         self._evaluated.strategy = self
@@ -296,6 +328,8 @@ class Strategy:
         self._book: SharedPriceBook | None = None
         self._reader: PriceBookReader | None = None
         self._next_look_ns = 0
+        self.beat_ns = world.clock()
+        """When its loop came round last."""
 
     @property
     def position(self) -> int:
@@ -312,12 +346,11 @@ class Strategy:
         self._orders.send(frames)
         self.world.crash_point("strategy")
 
-    def count_as_evaluated(self) -> None:
-        """The last batch is evaluated, whatever happens from here on."""
+    def count_as_evaluated(self, last: int) -> None:
+        """The last batch is evaluated up to this tick, whatever happens from here on."""
         tape, ticks, sentiment = self.evaluating
-        (first_position, first), (last_position, last) = (
-            (int(tick[0]), int(tick[1])) for tick in (ticks[0], ticks[-1])
-        )
+        first_position, first = int(ticks[0][0]), int(ticks[0][1])
+        last_position = next(int(tick[0]) for tick in ticks if tick[1] == last)
         records = self.world.records
         if self._sentiment != (tape, sentiment):
             self._sentiment = (tape, sentiment)
@@ -350,9 +383,9 @@ class Strategy:
 
     def step(self) -> None:
         world = self.world
+        now_ns = self.beat_ns = world.clock()
         self._to_orders.link.step()
         self._to_news.link.step()
-        now_ns = world.clock()
         call_timed(now_ns, self._timed)
         if self._reader is None and self._orders.knows_positions and now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + ATTACH_RETRY_NS

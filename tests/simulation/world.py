@@ -36,14 +36,25 @@ from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.ledger.reader import read_ledger
 from lib.order_messages import ExecutionReport
 from lib.publication import Tapes
-from lib.settings import StrategySettings
+from lib.settings import StrategySettings, WatchdogSettings
 from lib.shared_memory_utils import SharedPriceBook
+from lib.signal_pace import PASS_NS
+from lib.signals import Signal
 from lib.stream_client import SILENCE_LIMIT_NS
 from lib.tapes import RandomSentiments, RandomWalkTape
 from tests.simulation.bugs import BUGS
 from tests.simulation.foreign_client import ForeignClient
 from tests.simulation.network import End, Network
-from tests.simulation.roles import Crashed, Gateway, OrderBook, OrderManager, Role, Strategy
+from tests.simulation.roles import (
+    Crashed,
+    Gateway,
+    OrderBook,
+    OrderManager,
+    Role,
+    SlowSignal,
+    SlowSingleSignal,
+    Strategy,
+)
 
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")
 LEAST_TICKS = 520
@@ -63,6 +74,18 @@ WALL_CLOCK_BEGINS_NS = 1_762_128_000 * SECOND_NS
 TAPE_SEEDS = 8
 """Tapes are costly to make, so worlds share a few."""
 PLACES = ("price", "news", "orders")
+HANG_AFTER_NS = to_ns(WatchdogSettings().hang_after)
+SURE_TO_LIVE_NS = HANG_AFTER_NS - 2 * PASS_NS
+"""A signal that takes no longer for any tick, or for any batch, is never the reason of a kill."""
+SLOW_SIGNALS = (
+    (1, 300_000),
+    (1, 10 * MILLISECOND_NS),
+    (1, 300 * MILLISECOND_NS),
+    (100, SECOND_NS),
+    (20, SURE_TO_LIVE_NS),
+    (30, HANG_AFTER_NS + SECOND_NS),
+)
+"""Each how many ticks a signal takes how long; the last one is a signal that hangs."""
 
 
 class Result(NamedTuple):
@@ -108,6 +131,12 @@ class World:
         """The position in the book up to which ticks were stored, if only by a writer that died."""
         self.replay_ticks = random.choice([100, 262_144, 262_144])
         self.ticks_a_pass = random.randint(5, 100)
+        # Of the world, and with arrays or without.
+        signal = random.choice([SlowSignal, SlowSingleSignal])
+        self.signal_class: type[Signal] = type("Signal", (signal,), {"world": self})
+        self._slow_every, self._slow_ns = 1, 0
+        self._looked_at = 0
+        """Ticks, by all signals."""
         self.run = 1
         self._tape_seed = random.randrange(TAPE_SEEDS)
         self._tape_names = (f"tape-{number}" for number in count(1))
@@ -178,6 +207,33 @@ class World:
         if left is not None:
             self._doomed[role] = left - 1
             if left == 0:
+                raise Crashed
+
+    def look_at_ticks(self, count: int) -> None:
+        """Let the time pass that the signal takes for its next ticks, in one call.
+
+        The watchdog's rule: a strategy whose loop does not come round for too long is killed.
+        """
+        before, self._looked_at = self._looked_at, self._looked_at + count
+        slow = self._looked_at // self._slow_every - before // self._slow_every
+        takes_ns = slow * self._slow_ns
+        strategy = self.lives["strategy"]
+        if not takes_ns or not isinstance(strategy, Strategy):
+            return
+        self.events["signal is slow"] += 1
+        end_ns = self._now_ns + takes_ns
+        while self._now_ns < end_ns:
+            self._pass_time(min(LONGEST_STEP_NS, end_ns - self._now_ns), busy="strategy")
+            silent_ns = self._now_ns - strategy.beat_ns
+            if silent_ns > HANG_AFTER_NS:
+                self.events["strategy killed as hung"] += 1
+                if takes_ns <= SURE_TO_LIVE_NS:
+                    self.misjudged.append(
+                        f"the strategy was killed after {silent_ns / SECOND_NS:.1f} s of silence, "
+                        f"and its signal took {takes_ns / SECOND_NS:.1f} s"
+                    )
+                raise Crashed
+            if self.lives["strategy"] is not strategy:
                 raise Crashed
 
     def note_booking(self, report: ExecutionReport) -> None:
@@ -296,6 +352,11 @@ class World:
         self.news_is_silent = True
         self._last(lambda: setattr(self, "news_is_silent", False))
 
+    def slow_signal(self) -> None:
+        """Let the signal take its time for some ticks, or for all."""
+        self._slow_every, self._slow_ns = self.random.choice(SLOW_SIGNALS)
+        self._last(lambda: setattr(self, "_slow_ns", 0))
+
     def begin_run(self) -> None:
         """Let the next gateway be one of another run, so that it plays another tape."""
         self.kill("gateway")
@@ -333,7 +394,11 @@ class World:
 
     def step(self, longest_ns: int) -> None:
         """Let a little time pass, and every role that is up take a pass."""
-        self._now_ns += self.random.randrange(longest_ns)
+        self._pass_time(self.random.randrange(longest_ns))
+
+    def _pass_time(self, duration_ns: int, busy: str = "") -> None:
+        """Let this time pass; all roles take a pass but the one that is busy with its own."""
+        self._now_ns += duration_ns
         for due in [end for end in self._ends if end[0] <= self._now_ns]:
             self._ends.remove(due)
             due[1]()
@@ -341,7 +406,7 @@ class World:
         roles = list(MAKE_ROLE)
         self.random.shuffle(roles)
         for role in roles:
-            if self._wakes_ns[role] <= self._now_ns:
+            if role != busy and self._wakes_ns[role] <= self._now_ns:
                 self._step_role(role)
 
     def _step_role(self, role: str) -> None:
@@ -412,6 +477,7 @@ class World:
             return True
         return (
             bool(self._doomed)
+            or bool(self._slow_ns)  # a strategy that hangs is killed
             or strategy.is_new
             or self.published < LEAST_TICKS
             or len(self.records.sent) < LEAST_ORDERS
@@ -515,6 +581,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "trading halted": World.halt,
     "wall clock jumps": World.jump,
     "news silent": World.silence_news,
+    "signal slow": World.slow_signal,
     "new tape": World.begin_run,
     "foreign clock": lambda world: world.foreign_client.send_some(),
 }

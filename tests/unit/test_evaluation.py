@@ -12,10 +12,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib import evaluation
+from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.order_client import OrderClient
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
+from lib.signal_pace import PASS_NS
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
 from lib.ticks import TICK
@@ -33,11 +35,18 @@ class Noting:
     on_seen: Callable[[], None] = staticmethod(lambda: None)
     """What happens while it looks at a tick."""
 
+    now_ns = 1000
+    """What time it is to the strategy: only the signal makes it go on."""
+    takes_ns = staticmethod(lambda _seen: 0)
+    """How long it takes for a tick; as the constructor, for tick 0."""
+
     def __init__(self, settings: StrategySettings) -> None:
         Noting.seen = []
+        Noting.now_ns += Noting.takes_ns(0)
 
     def on_tick(self, symbol: str, price: int, sentiment: int | None) -> str:
         Noting.seen.append((price, sentiment))
+        Noting.now_ns += Noting.takes_ns(price // 100)
         Noting.on_seen()
         return "BUY"
 
@@ -55,9 +64,16 @@ class Desk:
         self.restart()
 
     def restart(self) -> None:
-        """A new life of the strategy, attached."""
+        """A new life of the strategy, attached and refilled."""
+        self.restart_without_refill()
+        self.run_until_attached()
+
+    def restart_without_refill(self) -> None:
+        """A new life of the strategy that has attached, and refilled nothing yet."""
         client = OrderClient("strategy")
-        trader = Trader(SYMBOLS, StrategySettings(max_tick_age=1e6), Noting, client)
+        trader = Trader(
+            SYMBOLS, StrategySettings(max_tick_age=1e6), Noting, client, clock=lambda: Noting.now_ns
+        )
         self.news = StreamClient(may_be_plain=False)
         self.evaluated = LastEvaluated(self.path)
         self.evaluator = Evaluator(
@@ -68,10 +84,9 @@ class Desk:
             Tally(stream="news"),
             send=self._send,
             on_decided=lambda *decided: self.decided.append(decided),
-            clock=lambda: 1000,
+            clock=lambda: Noting.now_ns,
         )
         self.attach(self.book)
-        self.run_until_attached()
 
     def attach(self, book: SharedPriceBook) -> None:
         self.book = book
@@ -131,6 +146,11 @@ def few_ticks(request, monkeypatch):
     """Whether a few ticks come plain or in an array must make no difference."""
     if request.param == "in arrays":
         monkeypatch.setattr(PriceBookReader, "read_few", lambda _reader: [])
+
+
+@pytest.fixture(autouse=True)
+def a_clock_of_its_own(monkeypatch):
+    monkeypatch.setattr(Noting, "now_ns", 1000)
 
 
 @pytest.fixture
@@ -470,3 +490,119 @@ def test_it_is_told_which_ticks_have_been_decided_on(desk):
     desk.book_ticks(5)
     desk.evaluate()
     assert desk.decided == [("one", 1, 2, 1000), ("one", 3, 7, 1000)]
+
+
+# A signal that takes its time.
+
+
+def takes(monkeypatch, takes_ns: Callable[[int], int]) -> None:
+    """Let the signal take so long for each tick, by its price; for tick 0, as it is made."""
+    monkeypatch.setattr(Noting, "takes_ns", staticmethod(takes_ns))
+
+
+def run_passes(desk: Desk, until: Callable[[], bool]) -> list[int]:
+    """Let passes run until that is so. Returns how long each took."""
+    lengths = []
+    for _ in range(MAX_PASSES):
+        before_ns = Noting.now_ns
+        desk.evaluator.evaluate_all(desk.reader)
+        lengths.append(Noting.now_ns - before_ns)
+        if until():
+            return lengths
+    raise AssertionError("it never comes to an end")
+
+
+@pytest.mark.parametrize("batches", [[20], [1] * 20, [7, 13]])
+@pytest.mark.parametrize("takes_ms", [0.3, 10, 300, 1900])
+def test_a_pass_takes_no_longer_than_its_time_and_one_tick(
+    tmp_path, monkeypatch, takes_ms, batches
+):
+    tick_ns = int(takes_ms * MILLISECOND_NS)
+    with a_book(64) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        takes(monkeypatch, lambda tick: tick_ns if tick else 0)
+        for count in batches:
+            desk.book_ticks(count)
+        for again in range(2):  # evaluated, and then refilled from
+            if again:
+                desk.restart_without_refill()
+            lengths = run_passes(desk, lambda: len(Noting.seen) == 20)
+            assert max(lengths) < PASS_NS + tick_ns
+            assert prices_seen() == [*range(1, 21)]
+        assert desk.evaluated.last("one") == 20
+        # Each tick once, and what was decided is what was stored.
+        covered = [(first, last) for _, first, last, _ in desk.decided]
+        assert [first for first, _ in covered] == [1, *(last + 1 for _, last in covered[:-1])]
+        assert covered[-1][1] == 20
+
+
+def test_one_slow_tick_among_quick_ones_ends_its_pass_and_orders_before_it_leave(desk, monkeypatch):
+    takes(monkeypatch, lambda tick: SECOND_NS if tick == 4 else 0)
+    desk.book_ticks(RING)
+    lengths = run_passes(desk, lambda: len(Noting.seen) == RING)
+    assert lengths == [SECOND_NS, 0]
+    assert [last for _, _, last, _ in desk.decided] == [4, RING]
+
+
+def test_the_rest_of_a_pass_that_the_ring_laps_is_reported_as_missed(desk, monkeypatch):
+    takes(monkeypatch, lambda tick: SECOND_NS if tick == 2 else 0)
+    desk.book_ticks(4)
+    desk.evaluate()
+    assert prices_seen() == [1, 2]
+    desk.book_ticks(RING)
+    assert missed(desk.evaluate()) == [("ring", "one", 3, 4)]
+
+
+def test_a_signal_that_takes_long_to_be_made_for_a_new_tape_has_a_pass_for_it(desk, monkeypatch):
+    desk.book_ticks(3)
+    desk.evaluate()
+    takes(monkeypatch, lambda _tick: SECOND_NS)
+    desk.begin_tape("two")
+    desk.book_ticks(2)
+    lengths = run_passes(desk, lambda: len(Noting.seen) == 2)
+    assert lengths == [SECOND_NS] * 3
+    assert desk.evaluated.last("two") == 2
+    assert missed(desk.evaluate()) == []
+
+
+def test_a_signal_is_made_once_where_it_attaches_and_refills(desk, monkeypatch):
+    made = []
+    desk.book_ticks(3)
+    takes(monkeypatch, lambda tick: 0 if tick else made.append(tick) or 0)
+    desk.restart()
+    assert desk.refilled == 3
+    assert len(made) == 1
+
+
+def test_what_a_slow_signal_is_given_is_said_and_that_it_has_caught_up(tmp_path, monkeypatch):
+    with a_book(4096) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        Noting.now_ns = 10 * SECOND_NS
+        takes(monkeypatch, lambda tick: 10 * MILLISECOND_NS if tick else 0)
+        desk.book_ticks(520)
+        with capture_logs() as logs:
+            run_passes(desk, lambda: len(Noting.seen) == 520)
+            for _ in range(3):
+                desk.evaluator.evaluate_all(desk.reader)
+    said = [log for log in logs if log["event"].startswith("signal_")]
+    assert [log["event"] for log in said] == ["signal_too_slow", "signal_keeps_up"]
+    assert said[0]["signal_us"] == 10_000
+    assert said[0]["behind_s"] > 1
+    assert "the signal takes 10.0 ms a tick" in said[0]["reason"]
+
+
+def test_a_refill_that_takes_long_says_how_far_it_is(tmp_path, monkeypatch):
+    with a_book(4096) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        desk.book_ticks(300)
+        takes(monkeypatch, lambda tick: 50 * MILLISECOND_NS if tick else 0)
+        with capture_logs() as logs:
+            desk.restart_without_refill()
+            run_passes(desk, lambda: logs[-1:] and logs[-1]["event"] == "attached")
+    *said, attached = logs
+    assert {log["event"] for log in said} == {"refill_takes_long"}
+    assert [(log["refilled"], log["of"], log["left_s"]) for log in said] == [
+        (100, 300, 10.0),
+        (200, 300, 5.0),
+    ]
+    assert attached["refilled"] == 300

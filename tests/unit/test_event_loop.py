@@ -105,6 +105,26 @@ def own_signals():
         signal.signal(number, handler)
 
 
+def test_the_loop_beats_before_and_after_each_wait_and_waits_no_longer_than_between_beats(waits):
+    loop = EventLoop()
+    word = memoryview(bytearray(8)).cast("q")
+    loop.beat_into(word, 30 * MILLISECOND_NS)
+    loop.poll(may_sleep=False)
+    beats = []
+    ours, other = socket.socketpair()
+    loop.register(ours, selectors.EVENT_READ, lambda _: beats.append(word[0]))
+    before_ns = time.monotonic_ns()
+    other.send(b"x")
+    loop.poll()
+    assert before_ns <= beats[0] <= word[0]
+    assert word[0] > beats[0]
+    loop.unregister(ours)
+    loop.poll()
+    assert waits.timeouts_s[-1] <= 0.03
+    ours.close()
+    other.close()
+
+
 def test_a_file_that_is_ready_is_called_back_with_what_it_is_ready_for(ready_pairs):
     loop = EventLoop()
     (ours, _), (other, _), _ = ready_pairs

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from lib.heartbeat import find_pulse
+from lib.process_handle import ProcessHandle
+from lib.stack_dump import stacks_of
 from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
 
 TINY_ROLE = """
@@ -39,6 +41,7 @@ class Tiny:
         print("closed", flush=True)
         {close}
 
+{before}
 run_role("{name}", Tiny)
 """
 
@@ -58,10 +61,13 @@ class RoleProcess:
         constructor: str = "pass",
         step: str = "pass",
         close: str = "pass",
+        before: str = "",
         supervised: bool = False,
         program: str | None = None,
     ) -> None:
-        code = TINY_ROLE.format(name=name, constructor=constructor, step=step, close=close)
+        code = TINY_ROLE.format(
+            name=name, constructor=constructor, step=step, close=close, before=before
+        )
         environment = {
             key: value for key, value in os.environ.items() if key != "SUPERVISOR_ENABLED"
         }
@@ -217,6 +223,23 @@ def test_a_crash_is_exit_1_and_its_traceback_one_line(start, where):
     assert exception.endswith("ValueError: no such\nprice")
 
 
+def test_a_crash_names_where_and_why_in_one_line_each(start, tmp_path):
+    (tmp_path / "mine.py").write_text("import json\n\ndef on_tick():\n    json.loads('{')\n")
+    path = f"sys.path.insert(0, {str(tmp_path)!r})"
+    role = start(constructor=path, step="import mine; mine.on_tick()")
+    assert role.end() == 1
+    crashed = role.log[-1]
+    assert crashed["where"] == f"{tmp_path}/mine.py, line 4, in on_tick"
+    assert crashed["reason"].startswith("json.decoder.JSONDecodeError: Expecting")
+
+
+def test_code_that_would_end_the_process_is_a_crash_too(start):
+    role = start(step="sys.exit(0)")
+    assert role.end() == 1
+    assert role.log[-1]["event"] == "crashed"
+    assert role.log[-1]["reason"] == "SystemExit: 0"
+
+
 def test_a_role_whose_supervisord_is_gone_says_so_in_one_line_and_ends(start):
     role = start(supervised=True)
     assert role.end() == 1
@@ -298,6 +321,24 @@ def test_a_role_started_by_hand_does_not_beat(start, tmp_path):
     assert list(tmp_path.glob("*.heartbeat")) == []
 
 
+def test_a_start_that_takes_long_says_where_it_is_and_goes_on(start, tmp_path):
+    (tmp_path / "mine.py").write_text("import sys\n\ndef wait():\n    sys.stdin.read()\n")
+    role = start(
+        constructor=f"sys.path.insert(0, {str(tmp_path)!r}); import mine; mine.wait()",
+        before="from lib import role; role.SAY_START_S = 0.05",
+    )
+    role.wait_for("start_takes_long")
+    role.wait_for("start_takes_long")
+    assert role.log[-1]["where"] == f"{tmp_path}/mine.py, line 4, in wait"
+    role.process.stdin.close()
+    role.wait_for("started")
+    count = role.events.count("start_takes_long")
+    role.process.stdin = None
+    role.process.send_signal(signal.SIGTERM)
+    assert role.end() == 0
+    assert role.events.count("start_takes_long") == count
+
+
 def test_with_hang_after_0_a_role_does_not_beat(start, tmp_path):
     role = start(program="second", settings="[watchdog]\nhang_after = 0\n")
     role.wait_for("started")
@@ -326,3 +367,7 @@ def test_a_loop_that_is_stuck_does_not_beat(start, tmp_path):
     last_ns = pulse.last_ns()
     wait_until(lambda: time.monotonic_ns() > last_ns + 100_000_000, "a beat is overdue")
     assert pulse.last_ns() == last_ns
+    # And says what it is doing.
+    handle = ProcessHandle(role.process.pid)
+    wait_until(lambda: stacks_of(tmp_path, [("second", handle)])[0], "it writes its stack")
+    handle.close()

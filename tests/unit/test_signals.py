@@ -251,17 +251,20 @@ def test_an_object_of_a_class_is_no_class(module):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("source", "said"),
     [
-        ("raise RuntimeError('two\\nlines')", "RuntimeError: two\\nlines"),
-        ("import no_such_library", "No module named 'no_such_library'"),
-        ("def broken(:\n", "SyntaxError"),
-        ("raise SystemExit(3)", "SystemExit: 3"),
-        ("1 / 0", "ZeroDivisionError"),
+        ("\nraise RuntimeError('two\\nlines')", "RuntimeError: two\\nlines"),
+        ("\ndef on_tick(self:\n", "SyntaxError: '(' was never closed"),
+        ("import sys\nsys.exit('no')\n", "SystemExit: no"),
+        ("import json\njson.loads('{')\n", "JSONDecodeError"),
+        ("\nimport nothing.at_all\n", "No module named 'nothing'"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_told_in_one_line(module, text, told):
-    assert told in refusal(f"{module(text)}:Mine")
+def test_a_module_that_cannot_be_imported_is_told_in_one_line_with_the_place(module, source, said):
+    name = module(source)
+    line = refusal(f"{name}:Mine")
+    assert said in line
+    assert f"{name}.py, line 2" in line
 
 
 def test_a_class_of_the_users_own_can_be_loaded(module):

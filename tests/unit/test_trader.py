@@ -36,6 +36,7 @@ from lib.order_messages import (
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.risk import Risk
 from lib.settings import RiskSettings, StrategySettings
+from lib.signal_pace import PASS_NS
 from lib.signals import BatchSignal, MovingAverageAndNews, Side, load_signal_class
 from lib.ticks import TICK, Ticks
 from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
@@ -104,7 +105,10 @@ class Desk:
 
     def __init__(self, signal_class: type = Scripted, settings: StrategySettings = SETTINGS):
         self.client = OrderClient("strategy")
-        self.trader = Trader(SYMBOLS, settings, signal_class, self.client)
+        self.now_ns = NOW
+        self.trader = Trader(
+            SYMBOLS, settings, signal_class, self.client, clock=lambda: self.now_ns
+        )
         self.trader.begin_tape("tape")
         self.sequence = 0
 
@@ -349,6 +353,8 @@ def test_an_average_never_spans_two_tapes():
 @pytest.mark.parametrize("signal_class", [Scripted, ScriptedBatches, MovingAverageAndNews])
 @pytest.mark.parametrize("count", [5, 500])
 def test_a_refill_trades_nothing_and_fills_the_windows(signal_class, count):
+    if signal_class is ScriptedBatches and count < MIN_BATCH_TICKS:
+        pytest.skip("so few are no batch")
     settings = StrategySettings(short_window=2, long_window=5)
     pairs = [(AAPL, PRICE_SCALE * (n + 1)) for n in range(count)]
     desk = Desk(signal_class, settings)
@@ -361,6 +367,53 @@ def test_a_refill_trades_nothing_and_fills_the_windows(signal_class, count):
         assert Scripted.latest.shown == shown
     else:
         assert summary(desk.tick(PRICE_SCALE * count * 2)) == [("BUY", 10, 0)]
+
+
+# Time.
+
+
+def test_a_pass_ends_between_two_ticks_when_its_time_is_up_and_says_how_far_it_came(desk):
+    ticks = ticks_of([(AAPL, BUY)] * 10)
+
+    def takes_a_third_of_a_pass(*_args: Any) -> Side:
+        desk.now_ns += PASS_NS // 3
+        return "BUY"
+
+    desk.trader._signal.on_tick = takes_a_third_of_a_pass
+    assert len(desk.decide(ticks)) == 1
+    assert desk.trader.reached == ticks[3].tolist()
+    desk.decide(ticks[4:], desk.now_ns)
+    assert desk.trader.reached == ticks[7].tolist()
+    desk.trader.refill(ticks[:3])
+    assert desk.trader.reached == ticks[2].tolist()
+    desk.trader.refill(ticks)
+    assert desk.trader.reached == ticks[3].tolist()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_however_long_one_tick_takes_it_is_taken(desk, count):
+    def takes_a_minute(*_args: Any) -> Side:
+        desk.now_ns += 60 * SECOND_NS
+        return "BUY"
+
+    desk.trader._signal.on_tick = takes_a_minute
+    ticks = ticks_of([(MSFT, BUY)] * count)
+    assert len(desk.decide(ticks)) == 1
+    assert desk.trader.reached == ticks[0].tolist()
+
+
+def test_a_signal_that_has_seen_nothing_is_not_made_anew_for_a_tape(desk):
+    signal = Scripted.latest
+    for tape in ("", "another", ""):
+        desk.trader.begin_tape(tape)
+        assert Scripted.latest is signal
+    desk.tick(NONE)
+    desk.trader.begin_tape("another")
+    assert Scripted.latest is not signal
+    signal = Scripted.latest
+    desk.trader.refill(ticks_of([(AAPL, NONE)]))
+    desk.trader.begin_tape("a third")
+    assert Scripted.latest is not signal
 
 
 # Batches.
@@ -610,7 +663,7 @@ class World:
         self.risk = MoodyRisk(RiskSettings(), TTL_NS, SYMBOLS, {}.get)
         self.desk = OrderDesk(ledger, self.risk)
         self.client = OrderClient("strategy")
-        self.trader = Trader(SYMBOLS, SETTINGS, Scripted, self.client)
+        self.trader = Trader(SYMBOLS, SETTINGS, Scripted, self.client, clock=lambda: self.now_ns)
         self.sequence = 0
         self.errors = 0  # so many of the next orders are answered "disk full"
         self.booked: list[ExecutionReport] = []

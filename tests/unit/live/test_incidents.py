@@ -38,6 +38,52 @@ def test_a_role_that_hangs_is_one_incident_until_its_successor_has_started():
     assert round(one.duration_s, 3) == 2.51  # it stood still before it was killed
 
 
+def test_where_and_in_what_a_role_hung_is_told():
+    incidents = Incidents()
+    where, reason = "lib/my_signals.py, line 12, in on_tick", "the signal has had one tick"
+    hung = line("role_hung", program="strategy", silent_s=2.01, where=where, reason=reason)
+    incidents.take("watchdog", hung)
+    [one] = incidents.latest()
+    assert one.what == f"hung for 2.0 s at {where}; killed: {reason}"
+
+
+def test_a_crash_is_told_with_its_place():
+    incidents = Incidents()
+    incidents.take("strategy", line("crashed", reason="OSError: no", where="lib/my.py, line 3"))
+    [one] = incidents.latest()
+    assert one.what == "crashed at lib/my.py, line 3: OSError: no"
+
+
+def test_a_signal_that_is_too_slow_is_one_incident_which_says_how_it_is_by_now():
+    incidents = Incidents()
+    incidents.take("strategy", line("signal_too_slow", 1.0, reason="2.0 s behind"))
+    incidents.take("strategy", line("signal_too_slow", 11.0, reason="5.0 s behind"))
+    [one] = incidents.latest()
+    assert (one.what, one.is_over) == ("too slow: 5.0 s behind", False)
+    incidents.take("strategy", line("signal_keeps_up", 12.0))
+    [one] = incidents.latest()
+    assert one.duration_s == 11.0
+
+
+def test_a_start_that_takes_long_is_over_when_it_has_started():
+    incidents = Incidents()
+    incidents.take("strategy", line("start_takes_long", 5.0, where="lib/mine.py, line 4"))
+    [one] = incidents.latest()
+    assert (one.what, one.is_over) == ("takes long to start at lib/mine.py, line 4", False)
+    incidents.take("strategy", line("started", 7.0))
+    assert incidents.latest()[0].is_over
+
+
+def test_a_refill_that_takes_long_is_over_when_the_strategy_has_attached():
+    incidents = Incidents()
+    incidents.take("strategy", line("refill_takes_long", 5.0, reason="1 of 3 ticks"))
+    incidents.take("strategy", line("refill_takes_long", 10.0, reason="2 of 3 ticks"))
+    [one] = incidents.latest()
+    assert one.what == "refills its averages: 2 of 3 ticks"
+    incidents.take("strategy", line("attached", 15.0))
+    assert [one.duration_s for one in incidents.latest()] == [10.0]
+
+
 def test_a_role_that_is_stopped_did_as_it_was_told():
     incidents = Incidents()
     incidents.take("gateway", line("stopped", 1.0))

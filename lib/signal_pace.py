@@ -1,0 +1,132 @@
+"""The pace of a signal: how many ticks fit into a pass, and whether it keeps up with them. Pure.
+
+A user's code may be slow, or become slow, and the loop must come round all the same: to beat, to
+send orders, to hear the news, to end when it is told to. Where the signal takes one tick after the
+other, a pass simply ends between two of them when its time is up (`lib.trader`). A batch cannot be
+left in the middle, so its size is what must be right: `PassSize`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
+
+PASS_NS: Final = 50 * MILLISECOND_NS
+"""How long a pass may take before it ends, with the tick or the batch that it has then begun."""
+FIRST_PASS_TICKS: Final = 16
+"""Of a signal whose pace nobody knows yet."""
+SINGLE_TICKS_A_PASS: Final = 1_024
+"""More are not read for a signal that takes one tick after the other: what it does not get to is
+read again in the next pass."""
+MOST_GROWTH: Final = 4
+"""By which a pass may be larger than the one before."""
+OVERRUN_NS: Final = 2 * PASS_NS
+"""A pass of batches that took longer was not merely disturbed."""
+
+WINDOW_NS: Final = SECOND_NS
+BEHIND_NS: Final = SECOND_NS
+"""How old the newest tick that was evaluated may be."""
+SAY_AGAIN_NS: Final = 10 * SECOND_NS
+
+
+class PassSize:
+    """How many ticks the next pass reads. One a life of a strategy.
+
+    It grows and shrinks with what the last pass took. A signal that takes batches and has overrun
+    is given single ticks, which is the same to it, until it has taken `most` ticks without doing so
+    again: some ticks of it are slow, and a batch may hold many of them.
+    """
+
+    def __init__(self, *, takes_batches: bool, most: int, most_single: int) -> None:
+        """`most` ticks at once at most; up to `most_single` of them are not given as a batch."""
+        self._adapts = takes_batches
+        self._most = most
+        self._most_single = most_single
+        self._single_for = 0  # ticks to come
+        self.ticks = FIRST_PASS_TICKS if takes_batches else SINGLE_TICKS_A_PASS
+
+    def passed(self, ticks: int, took_ns: int) -> None:
+        """A pass is over."""
+        if not self._adapts:
+            return
+        fit = ticks * PASS_NS // max(1, took_ns)
+        if took_ns > OVERRUN_NS:
+            self._single_for = self._most
+        elif self._single_for:
+            self._single_for = max(0, self._single_for - ticks)
+        most = self._most_single if self._single_for else self._most
+        self.ticks = max(1, min(fit, self.ticks * MOST_GROWTH, most))
+
+
+class TooSlow(NamedTuple):
+    """What a signal takes, and what it would have."""
+
+    signal_ns: int
+    """For a tick, in the mean."""
+    tick_interval_ns: int
+    """Between those that wait, in the mean."""
+    behind_ns: int
+    """How old the newest tick was when it was evaluated."""
+
+    def __str__(self) -> str:
+        return (
+            f"the signal takes {_duration(self.signal_ns)} a tick, "
+            f"ticks come every {_duration(self.tick_interval_ns)}: "
+            f"{self.behind_ns / SECOND_NS:.1f} s behind"
+        )
+
+
+class SignalPace:
+    """Whether a signal keeps up with its ticks, window by window. One a strategy.
+
+    It does not where ticks wait, what it evaluates is over BEHIND_NS old, and it was busy for at
+    least half of the window.
+    """
+
+    def __init__(self, count_waiting: Callable[[], int]) -> None:
+        """`count_waiting()` says how many ticks there are that were not evaluated yet."""
+        self.too_slow: TooSlow | None = None
+        """What was said last of a signal that does not keep up; None while it does."""
+        self._count_waiting = count_waiting
+        self._begin_ns = 0
+        """Of the window; 0 before the first pass."""
+        self._ticks = 0
+        self._busy_ns = 0
+        self._say_ns = 0
+
+    def evaluated(self, ticks: int, began_ns: int, ended_ns: int, newest_sent_ns: int) -> bool:
+        """Take a pass. Returns whether it ends a window in which `too_slow` is to be said anew."""
+        if not self._begin_ns:
+            self._begin_ns = began_ns
+        self._ticks += ticks
+        self._busy_ns += ended_ns - began_ns
+        if ended_ns - self._begin_ns < WINDOW_NS:
+            return False
+        signal_ns = self._busy_ns // self._ticks
+        is_busy = 2 * self._busy_ns >= ended_ns - self._begin_ns
+        self._begin_ns, self._ticks, self._busy_ns = ended_ns, 0, 0
+        behind_ns = ended_ns - newest_sent_ns
+        waiting = self._count_waiting() if behind_ns > BEHIND_NS else 0
+        if not waiting:
+            return self.caught_up()
+        if not is_busy or ended_ns < self._say_ns:
+            return False
+        self._say_ns = ended_ns + SAY_AGAIN_NS
+        self.too_slow = TooSlow(signal_ns, behind_ns // waiting, behind_ns)
+        return True
+
+    def caught_up(self) -> bool:
+        """Take that nothing is left to evaluate. Returns whether that is to be said."""
+        was_slow, self.too_slow = self.too_slow is not None, None
+        return was_slow
+
+
+def _duration(ns: int) -> str:
+    """Return "312 µs" or "4.20 ms": three figures, in the unit that suits them."""
+    units = (("s", SECOND_NS), ("ms", MILLISECOND_NS), ("µs", MICROSECOND_NS))
+    unit, unit_ns = next((one for one in units if ns >= one[1]), units[-1])
+    value = ns / unit_ns
+    decimals = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{decimals}f} {unit}"

@@ -1,0 +1,100 @@
+"""Where in the code something happens, named as a person would look for it. Pure.
+
+A stack is a list of frames, the innermost first: of an exception, or of a running process as
+`faulthandler` writes it. Of these the one to name is the innermost that is not of the Python
+installation: a user's file, and not NumPy's or the standard library's that it calls.
+"""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Final, NamedTuple
+
+from lib.settings import PROJECT_ROOT
+from lib.text import printable
+
+_INSTALLED: Final = tuple(
+    f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+_DUMPED: Final = re.compile(r'  File "(.*)", line (\d+) in (.*)')
+# What faulthandler writes of a frame (CPython: Python/traceback.c, dump_frame).
+_TRADER: Final = PROJECT_ROOT / "lib" / "trader.py"
+_CALLED: Final = {
+    "__init__": "the signal's constructor has taken",
+    "on_batch": "the signal has had one batch for",
+}
+_ONE_TICK: Final = "the signal has had one tick for"
+
+
+class Frame(NamedTuple):
+    """A place in the code: `str()` is "lib/my_signals.py, line 12, in on_tick"."""
+
+    file: str
+    line: int
+    function: str = ""
+
+    def __str__(self) -> str:
+        file = self.file.removeprefix(f"{PROJECT_ROOT}/")
+        function = f", in {self.function}" if self.function else ""
+        return f"{file}, line {self.line}{function}"
+
+    def is_of(self, file: Path) -> bool:
+        """Whether it is a place in this file."""
+        return self.file == str(file)
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it belongs to Python or to an installed package."""
+        return self.file.startswith((*_INSTALLED, "<"))
+
+
+def frames_of(error: BaseException) -> list[Frame]:
+    """Return the stack of an exception; of a syntax error, the place of the error first."""
+    frames = [
+        Frame(frame.filename, frame.lineno or 0, frame.name)
+        for frame in reversed(traceback.extract_tb(error.__traceback__))
+    ]
+    if isinstance(error, SyntaxError) and error.filename:
+        return [Frame(error.filename, error.lineno or 0), *frames]
+    return frames
+
+
+def frames_from(frame: FrameType | None) -> list[Frame]:
+    """Return the stack that ends in a frame of this thread."""
+    return [
+        Frame(one.f_code.co_filename, line, one.f_code.co_name)
+        for one, line in traceback.walk_stack(frame)
+    ]
+
+
+def error_text(error: BaseException) -> str:
+    """Return an exception as one line: "ZeroDivisionError: division by zero"."""
+    # Not `str(error)`, which is a user's code and may raise.
+    return printable(traceback.format_exception_only(error)[-1].strip())
+
+
+def read_dump(dump: str) -> list[Frame]:
+    """Return the stack that `faulthandler` has written; [] where there is none in it."""
+    return [
+        Frame(file, int(line), function)
+        for file, line, function in (match.groups() for match in _DUMPED.finditer(dump))
+    ]
+
+
+def innermost(frames: Iterable[Frame]) -> Frame | None:
+    """Return the innermost frame that is not of the Python installation, None if there is none."""
+    return next((frame for frame in frames if not frame.is_installed), None)
+
+
+def what_hangs(frames: list[Frame], silent_s: float) -> str:
+    """Return what a process with this stack has been busy with; "" if it is not with a signal."""
+    for called, frame in zip([None, *frames], frames, strict=False):
+        if frame.is_of(_TRADER):
+            busy = _CALLED.get(called.function, _ONE_TICK) if called else _ONE_TICK
+            return f"{busy} {silent_s:.1f} s"
+    return ""

@@ -1,0 +1,93 @@
+"""A user's signal that is slow, or hangs, in a running stack."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import wait_until
+from tests.stack import PrivateStack
+
+RATE = 5000.0
+SLOW = """
+import time
+from pathlib import Path
+
+class Slow:
+    def __init__(self, settings):
+        pass
+
+    def on_tick(self, symbol, price, sentiment):
+        end = time.perf_counter() + 0.0003
+        while time.perf_counter() < end:
+            pass
+
+class Hangs:
+    def __init__(self, settings):
+        pass
+
+    def on_tick(self, symbol, price, sentiment):
+        time.sleep(1000)
+"""
+SLEEPS_AT = SLOW.splitlines().index("        time.sleep(1000)") + 1
+
+StartStack = Callable[[str], PrivateStack]
+
+
+@pytest.fixture
+def start_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartStack]:
+    """Start a stack whose strategy has one of these signals, and whose watchdog is impatient."""
+    (tmp_path / "my_signals.py").write_text(SLOW)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    stacks = []
+
+    def start(signal_class: str) -> PrivateStack:
+        stack = PrivateStack(
+            {
+                "gateway": {"rate": RATE},
+                # What is in it takes two seconds to refill from.
+                "price_book": {"ring_capacity": 8192},
+                "strategy": {"class": f"my_signals:{signal_class}"},
+                "watchdog": {"hang_after": 1.0},
+            }
+        )
+        stacks.append(stack)
+        stack.start()
+        return stack
+
+    yield start
+    for stack in stacks:
+        stack.close()
+
+
+def test_a_strategy_whose_signal_is_slow_comes_back_from_a_kill_and_says_what_is_slow(
+    start_stack: StartStack,
+) -> None:
+    stack = start_stack("Slow")
+    said = stack.wait_for_event("strategy", "signal_too_slow")
+    assert said["signal_us"] >= 300
+    assert said["signal_us"] > said["tick_interval_us"]
+    wait_until(lambda: stack.events("strategy", "ticks_missed"), "the ring has come round")
+    os.kill(stack.pid("strategy"), signal.SIGKILL)
+    wait_until(lambda: len(stack.events("strategy", "started")) == 2, "it is started again")
+    wait_until(lambda: len(stack.events("strategy", "attached")) == 2, "it has refilled")
+    pid = stack.pid("strategy")
+    wait_until(lambda: len(stack.events("strategy", "evaluation_started")) >= 2, "it evaluates")
+    assert stack.pid("strategy") == pid
+    assert stack.events("watchdog", "role_hung") == []
+    stack.stop()
+    assert "the signal takes" in (stack.directory / "main.out").read_text()
+
+
+def test_a_signal_that_hangs_in_one_tick_is_named_before_it_is_killed(
+    start_stack: StartStack, tmp_path: Path
+) -> None:
+    stack = start_stack("Hangs")
+    hung = stack.wait_for_event("watchdog", "role_hung")
+    assert hung["program"] == "strategy"
+    assert hung["where"] == f"{tmp_path}/my_signals.py, line {SLEEPS_AT}, in on_tick"
+    assert hung["reason"].startswith("the signal has had one tick for 1.")

@@ -1,0 +1,82 @@
+"""Where something happens: the frame that a person would look for first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.settings import PROJECT_ROOT
+from lib.stack_frames import Frame, error_text, frames_of, innermost, read_dump, what_hangs
+
+SIGNAL = f"{PROJECT_ROOT}/lib/my_signals.py"
+TRADER = f"{PROJECT_ROOT}/lib/trader.py"
+
+
+def test_a_frame_is_named_from_the_projects_root():
+    assert str(Frame(SIGNAL, 12, "on_tick")) == "lib/my_signals.py, line 12, in on_tick"
+    assert str(Frame("/home/me/mine.py", 3)) == "/home/me/mine.py, line 3"
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: json.loads("{"), lambda: np.stack([]), lambda: Path("/nowhere").stat()]
+)
+def test_of_an_error_in_an_installed_module_the_caller_is_named(call):
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        call()
+    place = innermost(frames_of(raised.value))
+    assert place.is_of(Path(__file__))
+    assert place.line == call.__code__.co_firstlineno
+
+
+def test_of_a_syntax_error_the_file_that_has_it_is_named(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("x = 1\ny = = 2\n")
+    with pytest.raises(SyntaxError) as raised:
+        compile(file.read_text(), str(file), "exec")
+    assert str(innermost(frames_of(raised.value))) == f"{file}, line 2"
+
+
+def test_an_error_is_one_line_whatever_it_says():
+    class Unspeakable(Exception):  # noqa: N818
+        def __str__(self) -> str:
+            raise ValueError
+
+    assert error_text(ZeroDivisionError("by zero")) == "ZeroDivisionError: by zero"
+    assert "\n" not in error_text(ValueError("two\nlines"))
+    assert "Unspeakable" in error_text(Unspeakable())
+
+
+def test_a_dump_is_read_from_the_innermost_frame_outwards():
+    dump = (
+        "Stack (most recent call first):\n"
+        f'  File "{np.__file__}", line 7 in dot\n'
+        f'  File "{SIGNAL}", line 12 in on_tick\n'
+        f'  File "{TRADER}", line 180 in evaluate\n'
+        '  File "<frozen runpy>", line 88 in _run_code\n'
+    )
+    frames = read_dump(dump)
+    assert [frame.line for frame in frames] == [7, 12, 180, 88]
+    assert innermost(frames) == Frame(SIGNAL, 12, "on_tick")
+    assert read_dump("") == []
+    assert innermost([]) is None
+
+
+@pytest.mark.parametrize(
+    ("called", "trader", "said"),
+    [
+        ("on_tick", "evaluate", "one tick for 2.0 s"),
+        ("on_batch", "refill", "one batch for 2.0 s"),
+        ("__init__", "begin_tape", "constructor has taken 2.0 s"),
+    ],
+)
+def test_what_the_trader_has_called_is_the_signal(called, trader, said):
+    frames = [Frame("/python/numpy.py", 1, "dot"), Frame(SIGNAL, 12, called)]
+    assert said in what_hangs([*frames, Frame(TRADER, 180, trader)], 2.0)
+    assert what_hangs(frames, 2.0) == ""
+
+
+def test_a_signal_that_is_no_python_code_is_the_signal_too():
+    assert "the signal" in what_hangs([Frame(TRADER, 180, "evaluate")], 2.0)

@@ -33,7 +33,6 @@ from lib.role import run_role
 from lib.server import RESERVED_PLACES, Server
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError
-from lib.tally import Tally
 
 MAX_CLIENTS: Final = 512
 """And RESERVED_PLACES of our own run."""
@@ -72,7 +71,6 @@ class OrderManager:
         self._connections: dict[Session, Connection] = {}
         """In the order of their coming."""
         self._arrived: deque[tuple[Session, bytes]] = deque()
-        self._tally = Tally(stream="orders")
         self._client_log = ClientLog("orders", MAX_CLIENTS)
         self._sweep_ns: int | None = None
         try:
@@ -91,7 +89,7 @@ class OrderManager:
             self._client_log,
             self._on_accept,
         )
-        for timed in (self._out, self._tally, self._client_log, self):
+        for timed in (self._out, self._client_log, self):
             loop.add_timed(timed)
         self._log.info("listening", stream="orders", host=manager.host, port=manager.port)
 
@@ -110,8 +108,7 @@ class OrderManager:
     def close(self) -> None:
         """Close the ledger, let the last confirmations and counts out."""
         self._ledger.close()
-        for counts in (self._tally, self._client_log):
-            counts.on_time(time.monotonic_ns())
+        self._client_log.on_time(time.monotonic_ns())
         self._out.flush_at_end()
 
     def next_deadline_ns(self) -> int | None:
@@ -153,8 +150,7 @@ class OrderManager:
 
     def _count_undelimited(self, session: Session, *, has_ended: bool = False) -> None:
         if undelimited := session.undelimited(has_ended=has_ended):
-            example = {"peer": session.peer, **undelimited._asdict()}
-            self._tally.add("no_delimiter", time.monotonic_ns(), [example])
+            self._client_log.count("no_delimiter", peer=session.peer, **undelimited._asdict())
 
     def _answer(self, outcome: Outcome) -> None:
         frames: dict[Session, list[bytes]] = {}
@@ -182,19 +178,15 @@ class OrderManager:
             else:
                 self._log.info(event, **facts)
         for session, reason in outcome.malformed:
-            self._tally.add(
-                "malformed_frames", time.monotonic_ns(), [{"peer": session.peer, "reason": reason}]
-            )
+            self._client_log.count("malformed_frames", peer=session.peer, reason=reason)
         if outcome.failure:
             self._tell_failure(outcome.failure)
-            if outcome.failed:
-                self._tally.add(
+            for session, order_id in outcome.failed:
+                self._client_log.count(
                     "orders_not_booked",
-                    time.monotonic_ns(),
-                    [
-                        {"client_id": session.client_id, "peer": session.peer, "order_id": order_id}
-                        for session, order_id in outcome.failed
-                    ],
+                    client_id=session.client_id,
+                    peer=session.peer,
+                    order_id=order_id,
                 )
         elif outcome.booked and self._ledger_failure:
             self._ledger_failure = None

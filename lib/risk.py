@@ -20,11 +20,11 @@ from typing import Final
 
 from lib.clock import SECOND_NS
 from lib.foreign_clocks import foreign_clock
-from lib.near_names import NearNames
 from lib.order_fields import MAX_INTEGER
 from lib.order_messages import Order
 from lib.prices import format_price
 from lib.settings import RiskSettings
+from lib.symbol_hints import SymbolHints
 
 HALT_FILE: Final = "HALT"
 """While it exists in the var directory, every order is rejected."""
@@ -46,7 +46,7 @@ class Risk:
     ) -> None:
         self._order_ttl_ns = order_ttl_ns
         self._symbols = frozenset(symbols)
-        self._near_symbols = NearNames(symbols)
+        self._symbol_hints = SymbolHints(symbols)
         self._latest_price = latest_price
         # No order and no position is beyond MAX_INTEGER, so that is as good as no limit.
         self._max_order_quantity = settings.max_order_quantity or MAX_INTEGER
@@ -82,8 +82,8 @@ class Risk:
             )
         symbol = order.symbol
         if symbol not in self._symbols:
-            close = self._near_symbols.nearest(symbol)
-            return f"unknown symbol {symbol}{f': {close} is configured' if close else ''}"
+            near = self._symbol_hints.nearest(symbol)
+            return f"unknown symbol {symbol}{f': {near} is configured' if near else ''}"
         if order.quantity > self._max_order_quantity:
             return f"the quantity is {order.quantity}, and the limit is {self._max_order_quantity}"
         if order.position is not None and order.position != position:

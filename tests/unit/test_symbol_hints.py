@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.symbol_hints import MAX_COMPARED, MAX_REMEMBERED, SymbolHints
+from lib.symbol_hints import SymbolHints
 
 SYMBOLS = ("AAPL", "MSFT", "GOOG", "AMZN", "BRK-B", "BTCUSD")
 
@@ -35,16 +35,3 @@ def test_one_that_is_close_to_none_says_what_to_do(symbol):
 @pytest.mark.parametrize("symbol", ["NOBODY-TRADES-THIS", "Ä" * 9, "A" * 60_000])
 def test_one_that_is_too_long_to_be_traded_says_so(symbol):
     assert "at most 16 bytes" in SymbolHints(SYMBOLS).hint(symbol)
-
-
-def test_of_many_symbols_only_those_written_alike_are_found():
-    many = SymbolHints([*SYMBOLS, *(f"S{number}" for number in range(MAX_COMPARED))])
-    assert many.hint("aapl") == "AAPL is configured"
-    assert "not configured" in many.hint("APPL")
-
-
-def test_the_memory_for_hints_is_bounded():
-    hints = SymbolHints(SYMBOLS)
-    for number in range(2 * MAX_REMEMBERED):
-        hints.hint(f"{number}")
-        assert len(hints._hints) <= MAX_REMEMBERED

@@ -1,4 +1,4 @@
-"""Why a frame is no tick, or no sentiment, in the words of whoever has to mend the feed.
+"""Why a frame is no tick, or no sentiment, for the person who mends the feed.
 
 Pure. The codec only says that a frame is malformed, as quickly as it can; what is said here is
 computed for the few examples that reach the log.

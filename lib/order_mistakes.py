@@ -139,7 +139,7 @@ _text = msgspec.json.Decoder(str)
 
 
 def without_ignored_fields(frame: bytes) -> bytes | None:
-    """Return an order without the fields that nobody knows.
+    """Return an order without the fields that the protocol ignores.
 
     None if there are none, if something is meant by one of them, or if it is no JSON object.
     """

@@ -103,7 +103,7 @@ def _packed(family: int, address: str) -> bytes:
 
 
 def _inodes_of(pid: int) -> Iterator[int]:
-    """Give the inodes of the sockets of a process: none if it is gone or somebody else's."""
+    """Give the inodes of the sockets of a process: none if it is gone or another user's."""
     with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as descriptors:
         for descriptor in islice(descriptors, MAX_DESCRIPTORS):
             with suppress(OSError):  # closed meanwhile

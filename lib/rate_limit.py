@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class RateLimit:
-    """Pure: times go in (monotonic ns). Whoever does the thing asks first and then takes."""
+    """Pure: times go in (monotonic ns). The caller asks first and then takes."""
 
     def __init__(self, burst: int, interval_ns: int) -> None:
         self._tolerance_ns = (burst - 1) * interval_ns

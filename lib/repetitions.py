@@ -95,7 +95,7 @@ class Repetitions:
             return [line]
         elif line.event in (ENDED, SPAWN_FAILED):
             program.failures += 1
-            # Nobody says when a program could be spawned that could not: it is tried within 10 s.
+            # That a program can be spawned again is not logged: it is tried within 10 s.
             program.calm_s = now_s + CALM_S if line.event == SPAWN_FAILED else math.inf
             for text in program.said:
                 if program.failures > 1 or text not in _MILESTONES:  # its first return is news

@@ -135,7 +135,7 @@ def _beat(settings: Settings, loop: EventLoop) -> None:
     if not program or not hang_after_ns:
         return
     try:
-        # In this order: the watchdog asks who has beaten for the stack, and nobody else.
+        # In this order: the watchdog asks only a process that has beaten for its stack.
         write_stack_on_request(settings.var_dir, program)
         word = begin_to_beat(settings.var_dir, program)
     except OSError as error:

@@ -1,7 +1,7 @@
 """The pace of a signal: how many ticks fit into a pass, and whether it keeps up with them. Pure.
 
 A user's code may be slow, or become slow, and the loop must come round all the same: to beat, to
-send orders, to hear the news, to end when it is told to. Where the signal takes one tick after the
+send orders, to hear the news, to end on SIGTERM. Where the signal takes one tick after the
 other, a pass simply ends between two of them when its time is up (`lib.trader`). A batch cannot be
 left in the middle, so its size is what must be right: `PassSize`.
 """
@@ -16,7 +16,7 @@ from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
 PASS_NS: Final = 50 * MILLISECOND_NS
 """How long a pass may take before it ends, with the tick or the batch that it has then begun."""
 FIRST_PASS_TICKS: Final = 16
-"""Of a signal whose pace nobody knows yet."""
+"""Of a signal whose pace is not known yet."""
 SINGLE_TICKS_A_PASS: Final = 1_024
 """More are not read for a signal that takes one tick after the other: what it does not get to is
 read again in the next pass."""

@@ -1,6 +1,6 @@
 """Bytes of a peer that hold no delimiter: what may be the matter with it. Pure.
 
-A feed or a client of somebody's own that ends its messages in a line break, or speaks HTTP, sends
+A user's feed or client that ends its messages in a line break, or speaks HTTP, sends
 for ever and is never understood: without a delimiter there is no message that could be wrong.
 """
 
@@ -55,7 +55,7 @@ def guess_at(data: bytes | bytearray, lines: str = "lines?") -> str:
 def cannot_become_hello(data: bytearray) -> bool:
     """Tell whether what a client of a stream has sent so far can be no HELLO, whatever follows.
 
-    Blank lines mean nothing: somebody has pressed Enter in nc.
+    Blank lines mean nothing: Enter was pressed in nc.
     """
     beginning = bytes(data[:_LONGEST_HELLO])
     if not beginning.strip():

@@ -112,4 +112,4 @@ def run_order_manager(log_dir: Path) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv.pop()))  # run_role reads what a role is given

@@ -285,10 +285,10 @@ def test_without_main_no_role_of_a_second_stack_takes_a_price_from_the_first(
         for role in ("strategy", "order_manager"):
             unusable = namesake.wait_for_event(role, "price_book_unusable")
             assert "another stack" in unusable["reason"]
-        # When the first stack is gone, the name is free.
-        assert stack.stop() == 0
         assert namesake.events("strategy", "attached") == []
         assert namesake.events("order_manager", "attached") == []
+        # When the first stack is gone, the name is free.
+        assert stack.stop() == 0
         namesake.supervisorctl("restart", "orderbook")
         tape = namesake.wait_for_event("orderbook", "connected")["tape"]
         assert namesake.wait_for_event("strategy", "order_sent")["tape"] == tape

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from lib.stack import prepare_var_dir
+from lib.supervisord_configuration import read_configuration
 from tests.helpers import wait_until
 from tests.stack import ROLES, PrivateStack
 
@@ -208,9 +209,9 @@ def test_when_everything_stood_still_nobody_is_killed() -> None:
 def test_a_role_that_cannot_start_is_given_up_and_said_to_be(
     stack: PrivateStack,
 ) -> None:
-    configuration = prepare_var_dir(stack.var_dir)
+    configuration = prepare_var_dir(stack.var_dir, read_configuration())
     text = configuration.read_text()
-    assert text.count("startretries=10") == len(ROLES)
+    assert text.count("\nstartretries=10") == len(ROLES)
     # On a busy machine it takes over a second (startsecs) to fail: that would pass for a start.
     text, changed = re.subn(
         r"(?s)(?<=\[program:order_manager\])(.*?)startsecs=1\n", r"\1startsecs=30\n", text

@@ -32,7 +32,7 @@ from lib.role import run_role
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
 from lib.signals import load_signal_class
-from lib.strategy_lock import lock_client_id
+from lib.strategy_lock import hold_client_id
 from lib.stream_client import StreamClient
 from lib.stream_feed import StreamFeed
 from lib.tally import Tally
@@ -47,7 +47,7 @@ class Strategy:
         self._log = structlog.get_logger()
         self._book_name = settings.price_book.name
         # First, so that a strategy that loses the race never touches the other one's files.
-        self._lock_fd = lock_client_id(settings.var_dir, settings.strategy.client_id)
+        hold_client_id(settings.var_dir, settings.strategy.client_id)
         client = OrderClient(settings.strategy.client_id)
         key = f"{settings.strategy_key}.class"
         signal_class = load_signal_class(settings.strategy.signal_class, key)

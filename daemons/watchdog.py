@@ -26,7 +26,7 @@ from lib.process_handle import LOOK_NS, ProcessHandle
 from lib.role import run_role
 from lib.settings import Settings
 from lib.stack_dump import stacks_of
-from lib.stack_frames import Frame, innermost, what_hangs
+from lib.stack_frames import innermost, what_hangs
 from lib.supervisor import (
     SERVER_VARIABLE,
     Supervisor,
@@ -34,7 +34,7 @@ from lib.supervisor import (
     SupervisorSilentError,
     control_socket,
 )
-from lib.watch import Hang, Watch
+from lib.watch import Watch
 
 
 class Watchdog:
@@ -101,25 +101,32 @@ class Watchdog:
         for process in self._watch.answered(processes, time.monotonic_ns()):
             self._log.error("role_gave_up", program=process.program, reason=process.problem)
         self._update_handles()
-        hangs = self._watch.hung(self._beats())
+        self._judge()
+
+    def _judge(self) -> None:
+        """Kill what hangs, and log where; spare what has come back while its stack was written."""
+        beats = self._beats()
+        hangs = self._watch.hung(beats)
         stacks = stacks_of(
             self._var_dir,
             [(hang.process.program, self._handles[hang.process.pid]) for hang in hangs],
         )
         for hang, stack in zip(hangs, stacks, strict=True):
-            self._kill(hang, stack)
-
-    def _kill(self, hang: Hang, stack: list[Frame]) -> None:
-        silent_s = hang.silent_ns / SECOND_NS
-        known = {"where": str(innermost(stack) or ""), "reason": what_hangs(stack, silent_s)}
-        self._log.error(
-            "role_hung",
-            program=hang.process.program,
-            pid=hang.process.pid,
-            silent_s=round(silent_s, 3),
-            **{key: value for key, value in known.items() if value},
-        )
-        self._handles[hang.process.pid].kill()
+            pid = hang.process.pid
+            silent_s = hang.silent_ns / SECOND_NS
+            known = {"where": str(innermost(stack) or ""), "reason": what_hangs(stack, silent_s)}
+            facts = {
+                "program": hang.process.program,
+                "pid": pid,
+                "silent_s": round(silent_s, 3),
+                **{key: value for key, value in known.items() if value},
+            }
+            if self._pulses[pid].last_ns() > beats[pid]:
+                self._watch.spare(hang)
+                self._log.warning("role_was_silent", **facts)
+            else:
+                self._log.error("role_hung", **facts)
+                self._handles[pid].kill()
 
     def _update_handles(self) -> None:
         """Keep an eye on exactly the processes that supervisord names."""

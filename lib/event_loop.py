@@ -8,8 +8,9 @@ Two refinements over a bare selector:
 - SIGTERM and SIGINT end the loop through a wake-up descriptor, so that a signal that arrives
   between the look at `running` and the wait is not slept through.
 
-A loop can give signs of life (`beat_into`): it stores the time before and after each wait, so the
-silence of a process is as long as what it does between two waits, and no longer.
+A loop can give signs of life (`beat_into`): it stores the time before each wait and after what was
+called back. So a process is silent for as long as it waits and is called back, or for as long as
+its owner does something between two passes.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from lib.shared_memory_utils import PriceBookError, SharedPriceBook
 LOOK_NS: Final = 50 * MILLISECOND_NS
 """How often to look for a price book while there is none."""
 MAX_SYMBOLS_NAMED: Final = 5
+_UNSETTLED: Final = "whether it is this stack's shows at the next look"
+"""The orderbook may be taking the segment over at this moment."""
 
 
 class OwnPriceBook:
@@ -43,6 +45,7 @@ class OwnPriceBook:
         self._symbols = symbols
         self._run = current_run() if is_supervised() else None
         self._reported = ""
+        self._was_not_ours = False
 
     def look(self, now_ns: int) -> SharedPriceBook | None:
         """Return the price book. While there is none, look for it, at most every `LOOK_NS`."""
@@ -60,7 +63,7 @@ class OwnPriceBook:
 
     def new_problem(self) -> str:
         """Return the problem if it is another one than last time, for the log; "" if not."""
-        if not self.problem or self.problem == self._reported:
+        if self.problem in ("", _UNSETTLED, self._reported):
             return ""
         self._reported = self.problem
         return self.problem
@@ -80,6 +83,7 @@ class OwnPriceBook:
         else:
             self.book = book
             self._reported = ""
+            self._was_not_ours = False
 
     def _whose(self, book: SharedPriceBook) -> str:
         """Say whose the price book is, unless it is ours."""
@@ -88,6 +92,9 @@ class OwnPriceBook:
             return ""
         if run is not None and is_alive(run):
             return str(belongs_to_another_stack(self._name, run))
+        if not self._was_not_ours:
+            self._was_not_ours = True
+            return _UNSETTLED
         return (
             f"price book {self._name} is not this stack's: its orderbook has neither made it nor "
             "taken it over"

@@ -10,12 +10,11 @@ import gc
 import os
 import resource
 import shlex
-import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Final, NoReturn, Protocol
 
 import structlog
@@ -67,7 +66,7 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
         loop = EventLoop()
         loop.stop_on_signals()
         loop.add_timed(writer)
-        with _said_if_long():
+        with _logged_if_long():
             role = make(settings, loop)
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -84,7 +83,7 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
     except CannotStartError as error:
         log.critical("cannot_start", reason=str(error))
         code = EXIT_CANNOT_START
-    except (Exception, SystemExit) as error:  # a user's code may end itself, too
+    except BaseException as error:  # a user's code may raise anything, and may end itself, too
         where, reason = str(innermost(frames_of(error)) or ""), error_text(error)
         log.exception("crashed", where=where, reason=reason)
         code = EXIT_CANNOT_START
@@ -103,29 +102,32 @@ def _strategy_name(role: str, arguments: list[str]) -> str | None:
 
 
 @contextmanager
-def _said_if_long() -> Iterator[None]:
+def _logged_if_long() -> Iterator[None]:
     """Log where a start is that takes long: the watchdog spares it, whatever it waits for.
 
-    A user's signal may load a model in its constructor, or never come back from it. (While that is
-    in a single call of a library, which no signal interrupts, nothing is logged.)
+    A user's signal may load a model in its constructor, or never come back from it. A thread looks,
+    and is gone once the role has started: a handler of a timer's signal would log from within the
+    logger where that is what the constructor is doing, and wait for a lock that it holds itself.
     """
-    began_ns = time.monotonic_ns()
-
-    def say(_number: int, frame: FrameType | None) -> None:
-        elapsed_s = (time.monotonic_ns() - began_ns) / SECOND_NS
-        structlog.get_logger().warning(
-            "start_takes_long",
-            elapsed_s=round(elapsed_s, 1),
-            where=str(innermost(frames_from(frame)) or ""),
-        )
-
-    before = signal.signal(signal.SIGALRM, say)
-    signal.setitimer(signal.ITIMER_REAL, SAY_START_S, SAY_START_S)
+    over = threading.Event()
+    watcher = threading.Thread(target=_log_where, args=(threading.get_ident(), over), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        over.set()
+        watcher.join()
+
+
+def _log_where(starting_thread: int, over: threading.Event) -> None:
+    began_ns = time.monotonic_ns()
+    while not over.wait(SAY_START_S):
+        frame = sys._current_frames().get(starting_thread)
+        structlog.get_logger().warning(
+            "start_takes_long",
+            elapsed_s=round((time.monotonic_ns() - began_ns) / SECOND_NS, 1),
+            where=str(innermost(frames_from(frame)) or ""),
+        )
 
 
 def _beat(settings: Settings, loop: EventLoop) -> None:

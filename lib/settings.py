@@ -292,6 +292,9 @@ def _further_strategies(place: str, tables: Any, base: Any) -> dict[str, Strateg
     further = {}
     for name, table in tables.items():
         _value(place, "strategies (the name of a table)", name, ClientId)
+        if name == "strategy":
+            problem = "that is the name of [strategy]; give this one another"
+            raise SettingsError(place, f"strategies.{name}: {problem}")
         key = f"strategies.{name}"
         if not isinstance(table, Mapping):
             raise SettingsError(place, f"{key}: {example}, got {_shown(table)}")

@@ -23,7 +23,11 @@ _INSTALLED: Final = tuple(
 )
 _DUMPED: Final = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 # What faulthandler writes of a frame (CPython: Python/traceback.c, dump_frame).
+_ESCAPED: Final = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+# And how it writes a character that is not ASCII.
 _TRADER: Final = PROJECT_ROOT / "lib" / "trader.py"
+_SIGNAL_METHODS: Final = frozenset({"__init__", "on_tick", "on_batch", "explain", "explain_batch"})
+"""What the trader calls of a signal."""
 _CALLED: Final = {
     "__init__": "the signal's constructor has taken",
     "on_batch": "the signal has had one batch for",
@@ -55,6 +59,10 @@ class Frame(NamedTuple):
 
 def frames_of(error: BaseException) -> list[Frame]:
     """Return the stack of an exception; of a syntax error, the place of the error first."""
+    if isinstance(
+        error.__cause__, StopIteration
+    ):  # in a generator Python makes another error of it
+        return frames_of(error.__cause__)
     frames = [
         Frame(frame.filename, frame.lineno or 0, frame.name)
         for frame in reversed(traceback.extract_tb(error.__traceback__))
@@ -74,21 +82,38 @@ def frames_from(frame: FrameType | None) -> list[Frame]:
 
 def error_text(error: BaseException) -> str:
     """Return an exception as one line: "ZeroDivisionError: division by zero"."""
+    if isinstance(error.__cause__, StopIteration):
+        return error_text(error.__cause__)
     # Not `str(error)`, which is a user's code and may raise.
-    return printable(traceback.format_exception_only(error)[-1].strip())
+    formatted = traceback.TracebackException(type(error), error, None)
+    formatted.__notes__ = None  # they would come last
+    return printable(list(formatted.format_exception_only())[-1].strip())
 
 
 def read_dump(dump: str) -> list[Frame]:
     """Return the stack that `faulthandler` has written; [] where there is none in it."""
     return [
-        Frame(file, int(line), function)
+        Frame(_unescaped(file), int(line), _unescaped(function))
         for file, line, function in (match.groups() for match in _DUMPED.finditer(dump))
     ]
 
 
+def _unescaped(name: str) -> str:
+    return _ESCAPED.sub(lambda match: chr(int(match[match.lastindex or 0], 16)), name)
+
+
 def innermost(frames: Iterable[Frame]) -> Frame | None:
-    """Return the innermost frame that is not of the Python installation, None if there is none."""
-    return next((frame for frame in frames if not frame.is_installed), None)
+    """Return the innermost frame that is not of the Python installation, None if there is none.
+
+    Nor of the trader, where that has called a signal: a signal may be an installed package.
+    """
+    called: Frame | None = None
+    for frame in frames:
+        if not frame.is_installed:
+            is_signal = called and called.function in _SIGNAL_METHODS and frame.is_of(_TRADER)
+            return called if is_signal else frame
+        called = frame
+    return None
 
 
 def what_hangs(frames: list[Frame], silent_s: float) -> str:

@@ -47,6 +47,7 @@ _LEVELS: Final = {"warning": WARNING, "error": ERROR, "critical": ERROR}
 _ENVELOPE: Final = frozenset({"timestamp", "level", "role", "event"})
 _REASON: Final = "reason"
 _TRACEBACK: Final = "exception"
+_EXAMPLES: Final = "examples"
 _PLAIN_WORD: Final = re.compile(r"[^\s\"=]+")
 
 ROLE_HUNG: Final = "role_hung"
@@ -218,8 +219,13 @@ def tell_event(role: str, raw: bytes) -> Line | None:
 def event_text(event: dict[str, Any]) -> str:
     """Return `event key=value …: reason` of an event, fit for a terminal.
 
-    The reason is whole. Of a traceback without a reason, the last line is the reason.
+    The reason is whole. Of a traceback without a reason, the last line is the reason; of many
+    examples, the first one stands for all.
     """
+    examples = event.get(_EXAMPLES)
+    if isinstance(examples, list) and examples and isinstance(examples[0], dict):
+        # The first one whole, with its reason; all of them are in the log.
+        event = {key: value for key, value in event.items() if key != _EXAMPLES} | examples[0]
     reason = event.get(_REASON)
     if reason is None and (traceback := event.get(_TRACEBACK)):
         reason = str(traceback).strip().rpartition("\n")[2]

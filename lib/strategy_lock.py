@@ -7,17 +7,28 @@ manager. The kernel releases the lock when its holder ends, however it ends.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from lib.errors import CannotStartError
 from lib.file_lock import LockHeldError, lock_file
 
 
+def hold_client_id(var_dir: Path, client_id: str) -> None:
+    """Take the lock of a client_id's files for as long as this process lives. Call it once.
+
+    A process that is forked from this one, as for a signal that computes in several processes, does
+    not hold it: it may outlive the strategy. Raises what `lock_client_id` does.
+    """
+    lock = lock_client_id(var_dir, client_id)
+    os.register_at_fork(after_in_child=partial(os.close, lock))
+
+
 def lock_client_id(var_dir: Path, client_id: str) -> int:
     """Take the lock of a client_id's files; never waits.
 
-    Returns the descriptor that holds it, to be kept open until the process ends. Raises
-    CannotStartError, which names the process that holds it, or says why there is no lock.
+    Returns the descriptor that holds it until it is closed. Raises CannotStartError, which names
+    the process that holds it, or says why there is no lock.
     """
     path = var_dir / f"strategy-{client_id}.lock"
     try:

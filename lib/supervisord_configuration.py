@@ -110,6 +110,6 @@ def derive_configuration(original: str, etc: Path) -> str:
 def without_programs(configuration: str, programs: Collection[str]) -> str:
     """Leave out the sections of these programs, each up to the next section."""
     for program in programs:
-        section = rf"^\[program:{re.escape(program)}\](?:.*\n?)(?:(?!\[)(?:.+\n?|\n))*"
+        section = rf"^\[program:\s*{re.escape(program)}\s*\](?:.*\n?)(?:(?!\[)(?:.+\n?|\n))*"
         configuration = re.sub(section, "", configuration, flags=re.MULTILINE)
     return configuration

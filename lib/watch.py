@@ -119,6 +119,10 @@ class Watch:
         self._killed.update(silent)
         return [Hang(self.processes[pid], self._looked_ns - self._beats[pid]) for pid in silent]
 
+    def spare(self, hang: Hang) -> None:
+        """A process that hung has beaten after all: it is not to be killed, this time."""
+        self._killed.discard(hang.process.pid)
+
     def _plan_to_ask(self, now_ns: int) -> None:
         """Ask again soon as long as somebody who ended has no successor, for a bounded time."""
         self._ask_ns = now_ns + ASK_NS

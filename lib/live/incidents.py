@@ -56,7 +56,9 @@ class Incidents:
     def take(self, program: str, line: LogLine) -> None:
         """A line was written to the log of this program."""
         event = line.event
-        if event == "role_hung":
+        if event == "role_was_silent":
+            self._note(line.program, line.at, _told(f"was silent for {line.silent_s:.1f} s", line))
+        elif event == "role_hung":
             what = f"hung for {line.silent_s:.1f} s{_at(line)}"
             what = _told(f"{what}{';' if line.where else ','} killed", line)
             self._begin(line.program, _PROCESS, line.at - line.silent_s, what)

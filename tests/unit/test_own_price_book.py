@@ -94,11 +94,13 @@ def test_a_role_leaves_a_price_book_of_no_live_run_alone_until_its_orderbook_tak
         book.update("AAPL", 1)
     own = OwnPriceBook(name)
     assert own.look(0) is None
+    assert own.new_problem() == ""  # its orderbook may be taking it over
+    assert own.look(LOOK_NS) is None
     assert f"price book {name} is not this stack's" in own.new_problem()
     with make_book(name, OURS) as book:
-        assert own.look(LOOK_NS) is None
+        assert own.look(2 * LOOK_NS) is None
         book.become_writer()
-        assert own.look(2 * LOOK_NS).read("AAPL") == 1
+        assert own.look(3 * LOOK_NS).read("AAPL") == 1
 
 
 @pytest.mark.parametrize("run", [None, DEAD, OURS])

@@ -339,6 +339,28 @@ def test_a_start_that_takes_long_says_where_it_is_and_goes_on(start, tmp_path):
     assert role.events.count("start_takes_long") == count
 
 
+def test_a_constructor_that_logs_may_take_long(start):
+    role = start(
+        constructor="log_until_stdin_ends()",
+        before="""
+import select, structlog
+from lib import role
+
+role.SAY_START_S = 0.001
+
+
+def log_until_stdin_ends():
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        structlog.get_logger().info("at_work")
+""",
+    )
+    for _ in range(20):
+        role.wait_for("start_takes_long")
+    role.process.stdin.close()
+    role.wait_for("started")
+    role.process.stdin = None
+
+
 def test_with_hang_after_0_a_role_does_not_beat(start, tmp_path):
     role = start(program="second", settings="[watchdog]\nhang_after = 0\n")
     role.wait_for("started")

@@ -368,6 +368,7 @@ def test_settings_cannot_be_changed():
         ("".join(f"[strategies.s{n}]\n" for n in range(101)), "strategies"),
         ('[strategies.second]\nclient_id = "a/b"', "strategies.second.client_id"),
         ("[strategies.second]\nshort_window = 50", "strategies.second.short_window"),
+        ("[strategies.strategy]", "strategies.strategy"),
         ("[strategies.second]\nlong_window = 20", "strategies.second.short_window"),
         ("[strategies.second]\nbearish_threshold = 61", "strategies.second.bearish_threshold"),
         ('[strategies.second]\nclass = "lib.signals"', "strategies.second.class"),

@@ -49,6 +49,38 @@ def test_an_error_is_one_line_whatever_it_says():
     assert "Unspeakable" in error_text(Unspeakable())
 
 
+def test_an_error_is_named_by_itself_and_not_by_its_notes():
+    error = ValueError("bad window")
+    error.add_note("try window=5")
+    assert error_text(error) == "ValueError: bad window"
+
+
+def test_an_iteration_that_stops_in_a_generator_is_named_where_it_stopped():
+    def signal():
+        next(iter([]))
+
+    def generator():
+        signal()
+        yield
+
+    with pytest.raises(RuntimeError) as raised:
+        list(generator())
+    assert innermost(frames_of(raised.value)).function == "signal"
+    assert error_text(raised.value) == "StopIteration"
+
+
+def test_a_signal_that_is_an_installed_package_is_named():
+    package = Frame(np.__file__, 7, "on_tick")
+    assert innermost([package, Frame(TRADER, 180, "evaluate")]) == package
+    inside = Frame(np.__file__, 9, "dot")
+    assert innermost([inside, Frame(TRADER, 180, "evaluate")]).is_of(Path(TRADER))
+
+
+def test_a_dump_is_read_whatever_characters_a_path_has():
+    dump = '  File "/home/j\\xfcrgen/\\u20ac/mine.py", line 3 in on_tick\n'
+    assert read_dump(dump) == [Frame("/home/jürgen/€/mine.py", 3, "on_tick")]
+
+
 def test_a_dump_is_read_from_the_innermost_frame_outwards():
     dump = (
         "Stack (most recent call first):\n"

@@ -106,6 +106,14 @@ def test_text_is_whole_and_a_long_list_is_cut():
     assert line.text == f'odd path={"x" * 5000} examples=["{"y" * (MAX_VALUE_CHARACTERS - 2)}…'
 
 
+def test_of_many_examples_the_first_is_whole_with_its_reason():
+    cure = "and so on, " * 30 + "send this instead"
+    examples = [{"sequence": 7, "text": "AAPL;1", "reason": cure}, {"reason": "another"}]
+    raw = event("malformed_frames", "warning", count=2, examples=examples, stream="price")
+    text = tell_event("orderbook", raw).text
+    assert text == f"malformed_frames count=2 stream=price sequence=7 text=AAPL;1: {cure}"
+
+
 def test_what_the_watchdog_says_of_a_program_that_supervisord_gave_up_is_left_to_supervisord():
     assert tell_event("watchdog", event("role_gave_up", "error", program="gateway")) is None
 

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from lib.errors import CannotStartError
-from lib.strategy_lock import lock_client_id
+from lib.strategy_lock import hold_client_id, lock_client_id
 from tests.helpers import wait_until
 from tests.processes import forked
 
@@ -29,6 +29,24 @@ def test_a_client_id_is_held_by_one_strategy_until_it_is_killed(tmp_path):
         child.kill()
         child.join()
         os.close(lock_client_id(tmp_path, "second"))
+
+
+def test_a_process_that_the_strategy_has_forked_does_not_hold_its_client_id(tmp_path):
+    def strategy():
+        hold_client_id(tmp_path, "second")
+        if os.fork() == 0:
+            (tmp_path / "child").write_text(str(os.getpid()))
+        signal.pause()
+
+    with forked(strategy) as child:
+        grandchild = tmp_path / "child"
+        wait_until(lambda: grandchild.exists() and grandchild.read_text(), "it has forked")
+        with pytest.raises(CannotStartError):
+            lock_client_id(tmp_path, "second")
+        child.kill()
+        child.join()
+        os.close(lock_client_id(tmp_path, "second"))
+        os.kill(int(grandchild.read_text()), signal.SIGKILL)
 
 
 def test_a_lock_that_cannot_be_made_says_why(tmp_path):

@@ -88,6 +88,7 @@ def test_the_last_program_is_left_out_with_all_its_lines():
     text = "[a]\nb=1\n[program:x.y]\ncommand=z\n\n; a comment\nlast=1"
     assert without_programs(text, ["x.y"]) == without_programs(text + "\n", ["x.y"]) == "[a]\nb=1\n"
     assert without_programs(text, ["xzy", "x"]) == text
+    assert without_programs(text.replace("x.y", " x.y "), ["x.y"]) == "[a]\nb=1\n"
 
 
 def test_a_program_that_is_left_out_is_gone_and_the_others_are_as_they_were():

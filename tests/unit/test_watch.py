@@ -105,6 +105,19 @@ def test_the_verdict_names_the_role_and_how_long_it_was_silent():
     assert (hang.process, hang.silent_ns) == (GATEWAY, HANG_AFTER_NS)
 
 
+def test_a_role_that_was_spared_is_judged_again():
+    scene = Scene(GATEWAY)
+    scene.run(SECOND_NS)
+    for _ in range(2):
+        scene.now_ns += HANG_AFTER_NS
+        scene.watch.look(scene.beats, scene.now_ns - SECOND_NS)
+        assert scene.watch.look(scene.beats, scene.now_ns)
+        scene.watch.answered(scene.processes, scene.now_ns)
+        [hang] = scene.watch.hung(scene.beats)
+        assert scene.watch.hung(scene.beats) == []
+        scene.watch.spare(hang)
+
+
 def test_roles_that_beat_are_never_killed():
     scene = Scene(GATEWAY, STRATEGY)
     scene.run(100 * SECOND_NS)

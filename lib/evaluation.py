@@ -94,7 +94,10 @@ class Evaluator:
         self._attached_at = 0  # from there up to this one, they only fill the windows
         self._held: _Place = ("", 0)  # the newest tick that the book had then
         self._laps = 0  # of the ring, since it attached, before anything was evaluated
+        # Since it attached, a tick has been evaluated. Until then a lap restarts the refill.
+        self._has_evaluated = False
         self._evaluating = False  # of this tape, a tick has been evaluated
+        self._tape_begins_behind: _Place = ("", 0)  # what we read of this tape begins there
         self._epoch = 0  # of the last tick that was read
         self._missed = 0  # ticks that the ring no longer had, and that are not told yet
         self._missed_after: _Place = ("", 0)
@@ -133,18 +136,27 @@ class Evaluator:
 
         A writer that is N times as fast as the refill does not lap it where it takes an Nth of
         the ring. So it ends, at the latest when there is nothing left to refill from.
+
+        Of two tapes only the newer one counts: the windows of the older one would be thrown away,
+        and the signal made twice, which may take long.
         """
         assert self._book
         oldest, newest = self._book.reader(0).position, self._book.reader().position
         count = newest - oldest
         if oldest:
             count -= count // REFILL_MARGIN
-        self._refill_from = newest - (count >> self._laps)
+        count >>= self._laps
+        if newest:
+            # Sequences count from 1. If some were left out, this reaches into the older tape.
+            newest_ticks = self._book.reader(newest - 1).read(1).ticks
+            count = min([count, *newest_ticks["sequence"].tolist()])
+        self._refill_from = newest - count
         self._attached_at = newest
         self._refilling = True
         self._refilled = 0
         self._refill_began_ns = self._clock()
         self._say_refill_ns = self._refill_began_ns + SAY_REFILL_NS
+        self._has_evaluated = False
         self._evaluating = False
         self._trader.begin_tape("")
 
@@ -172,6 +184,7 @@ class Evaluator:
             self._fill(reader, batch)
         if reader.position >= self._attached_at:
             self._refilling = False
+            self._pass_size.begin_anew()  # a signal may need longer where there is a sentiment
             tape, sequence = self._held
             self._log.info(
                 "attached",
@@ -181,9 +194,9 @@ class Evaluator:
                 sequence=sequence,
             )
         elif self._clock() >= self._say_refill_ns:
-            self._tell_refill()
+            self._log_refill()
 
-    def _tell_refill(self) -> None:
+    def _log_refill(self) -> None:
         """Log how far the refill is."""
         now_ns = self._clock()
         self._say_refill_ns = now_ns + SAY_REFILL_NS
@@ -247,9 +260,10 @@ class Evaluator:
         end_ns = self._clock() + PASS_NS
         position = int(ticks["position"][0]) - 1
         for tape, of_tape in _by_tape(reader, ticks):
-            self._change_tape(tape)  # which may take long
+            if tape != self._trader.tape:
+                self._change_tape(tape, of_tape[0].tolist())  # which may take long
             if self._clock() < end_ns:
-                take(of_tape)
+                take(of_tape[: self._ticks_a_pass])
                 position = self._trader.reached[_POSITION]
             if position < of_tape["position"][-1] or self._clock() >= end_ns:
                 break
@@ -263,17 +277,17 @@ class Evaluator:
         batch = Batch(np.array(few, TICK), None) if few else reader.read(self._ticks_a_pass)
         if batch.missed:
             self._note_missed(batch.missed)
-            if not self._evaluating:
+            if not self._has_evaluated:
                 self._refill_anew(batch.missed)
                 if self._refill_from < self._attached_at:
                     self._fill(reader, batch)
                     return False
                 self._refilling = False  # there is nothing to refill from: the windows begin empty
-        if self._missed and self._evaluating and len(batch.ticks):
+        if self._missed and self._has_evaluated and len(batch.ticks):
             self._tell_lapped(reader, batch)
         if not len(batch.ticks):
             if not batch.missed and self._pace.caught_up():
-                self._tell_pace()
+                self._log_pace()
             return not batch.missed
         if self._evaluating and self._follows_on(batch.ticks[0].tolist(), batch.ticks[-1].tolist()):
             self._evaluate(reader, batch.ticks)
@@ -287,17 +301,21 @@ class Evaluator:
         if known:
             end_ns = self._clock() + PASS_NS
             self._fill_windows(ticks[:known])
+            self._pass_size.begin_anew()
         if not known or (known < len(ticks) and self._clock() < end_ns):
-            self._evaluate(reader, ticks[known:])
+            self._evaluate(reader, ticks[known : known + self._ticks_a_pass])
         self._epoch = self._trader.reached[_EPOCH]
 
     def _note_missed(self, missed: tuple[int, int]) -> None:
         """Remember what is to be told with the next tick that is evaluated."""
         if not self._missed:
-            tape = self._trader.tape
-            last = (tape, self._evaluated.last(tape))
-            self._missed_after = last if self._evaluating else self._held
-            self._unseen_behind = None if self._evaluating else self._attached_at
+            if not self._has_evaluated:
+                self._missed_after, self._unseen_behind = self._held, self._attached_at
+            else:
+                tape = self._trader.tape
+                last = (tape, self._evaluated.last(tape))
+                self._missed_after = last if self._evaluating else self._tape_begins_behind
+                self._unseen_behind = None
         self._missed += missed[1] - missed[0] + 1
 
     def _follows_on(self, first: PlainTick, last: PlainTick) -> bool:
@@ -326,7 +344,11 @@ class Evaluator:
         trader.heard_news(self._news.heard_ns)
         if not self._evaluating:
             self._tell_start(tape, first, int(first_tick[_POSITION]))
-        self._tell_news(tape, first, now_ns)
+        news = trader.news_in_force(now_ns)
+        if news != self._applied:
+            self._apply_news(news, tape, first)
+            ticks = ticks[: self._ticks_a_pass]
+        trader.clock_every = self._pass_size.clock_every
         decisions = []
         frames = []
         for decision in trader.evaluate(ticks, now_ns):
@@ -344,13 +366,13 @@ class Evaluator:
         count = position - int(first_tick[_POSITION]) + 1
         self._pass_size.passed(count, decided_ns - now_ns)
         if self._pace.evaluated(count, now_ns, decided_ns, sent_ns):
-            self._tell_pace()
+            self._log_pace()
 
     def _count_waiting(self) -> int:
         assert self._book
         return self._book.reader().position - self._trader.reached[_POSITION]
 
-    def _tell_pace(self) -> None:
+    def _log_pace(self) -> None:
         """Log that the signal does not keep up with the ticks, or does again."""
         too_slow = self._pace.too_slow
         if too_slow is None:
@@ -364,14 +386,17 @@ class Evaluator:
             reason=str(too_slow),
         )
 
-    def _change_tape(self, tape: str) -> None:
-        if tape != self._trader.tape:
-            self._trader.begin_tape(tape)
-            self._evaluating = False
+    def _change_tape(self, tape: str, first: PlainTick) -> None:
+        """Begin with another tape. The pass may end here, and the ring lap us before the next."""
+        self._trader.begin_tape(tape)
+        self._pass_size.begin_anew()
+        self._evaluating = False
+        self._tape_begins_behind = tape, first[_SEQUENCE] - 1
+        self._epoch = first[_EPOCH]
 
     def _tell_start(self, tape: str, first: int, position: int) -> None:
         """Log the first tick of a tape that is evaluated, and which it does not follow on."""
-        self._evaluating = True
+        self._has_evaluated = self._evaluating = True
         last = self._evaluated.last(tape)
         self._log.info("evaluation_started", tape=tape, last_evaluated=last, first_evaluated=first)
         unseen_from = last + 1 if last else first
@@ -381,7 +406,7 @@ class Evaluator:
             ended = self._missed
             if self._unseen_behind is not None:
                 ended = position - 1 - self._unseen_behind - (first - 1)
-            if missed_tape != tape and missed_after and ended:
+            if missed_tape not in ("", tape) and ended:
                 self._tell_missed_in_ring(missed_tape, missed_after + 1, None, max(0, ended))
             if not last:
                 unseen_from = missed_after + 1 if missed_tape == tape else 1
@@ -415,11 +440,11 @@ class Evaluator:
             "ticks_missed", first=first, last=last, where="ring", tape=tape, ticks=ticks
         )
 
-    def _tell_news(self, tape: str, first: int, now_ns: int) -> None:
+    def _apply_news(self, news: News | None, tape: str, first: int) -> None:
         """Log the news once it has met a tick."""
-        news = self._trader.news_in_force(now_ns)
-        if news == self._applied:
-            return
+        if (news is None) != (self._applied is None):
+            # Many signals need no time without a sentiment: what they needed says nothing now.
+            self._pass_size.begin_anew()
         self._applied = news
         if news:
             self._log.info(

@@ -23,7 +23,15 @@ read again in the next pass."""
 MOST_GROWTH: Final = 4
 """By which a pass may be larger than the one before."""
 OVERRUN_NS: Final = 2 * PASS_NS
-"""A pass of batches that took longer was not merely disturbed."""
+"""A pass of a signal that takes batches, if it took longer, is supposed to have met a slow tick.
+
+A process that was stopped for so long looks the same. It then has single ticks for a while, which
+costs a microsecond a tick, and only where ticks wait. Not to suppose it of single ticks would cost
+more: a signal that needs a second for one tick in a hundred would be given large batches again and
+again, and be killed for each."""
+CLOCK_EVERY: Final = 8
+"""Of a signal that was quick enough to be given batches, the clock is read after so many single
+ticks. (After each one, that took 6 % of the time of 64 ticks of the signal of the house.)"""
 
 WINDOW_NS: Final = SECOND_NS
 BEHIND_NS: Final = SECOND_NS
@@ -46,6 +54,14 @@ class PassSize:
         self._most_single = most_single
         self._single_for = 0  # ticks to come
         self.ticks = FIRST_PASS_TICKS if takes_batches else SINGLE_TICKS_A_PASS
+        self.clock_every = 1
+        """After how many single ticks the clock is to be read."""
+
+    def begin_anew(self) -> None:
+        """The ticks to come may need another time than those before."""
+        if self._adapts:
+            self.ticks = min(self.ticks, FIRST_PASS_TICKS)
+            self.clock_every = 1
 
     def passed(self, ticks: int, took_ns: int) -> None:
         """A pass is over."""
@@ -58,6 +74,7 @@ class PassSize:
             self._single_for = max(0, self._single_for - ticks)
         most = self._most_single if self._single_for else self._most
         self.ticks = max(1, min(fit, self.ticks * MOST_GROWTH, most))
+        self.clock_every = CLOCK_EVERY if self.ticks > self._most_single else 1
 
 
 class TooSlow(NamedTuple):

@@ -9,7 +9,9 @@ A signal is a class with one method. It is made anew for each tape and gets the 
 settings; it is called for every tick once, in order, from one thread. It says what the market
 looks like; whether that becomes an order (there is a position already, the tick is old, the order
 manager is away) is the strategy's business. It may take its time: the strategy then falls behind
-and says so. Only one call that takes longer than `[watchdog] hang_after` is taken for a hang.
+and says so. Only one call that takes longer than `[watchdog] hang_after` is taken for a hang. That
+goes for the constructor too where one tape follows another; when the strategy starts, it may take
+longer.
 
     class MySignal:
         def __init__(self, settings):

@@ -7,8 +7,8 @@ the size, the age of a tick, the numbering, and what to believe when the ledger 
 A decision moves the position at once, so that decisions depend on ticks and news alone and not on
 how quickly an answer comes back. The ledger has the last word: see `Trader.answered`.
 
-A signal may be slow. Where it takes one tick after the other, a clock is read between two of them
-and what is left is left alone once PASS_NS have passed: the caller learns how far it came.
+A signal may be slow. Where it takes one tick after the other, a clock is read between them and what
+is left is left alone once PASS_NS have passed: the caller learns how far it came.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ class Trader:
         self._news_timeout_ns = to_ns(settings.news_timeout)
         self.takes_batches = takes_batches(signal_class)
         """Whether many ticks are given to the signal at once."""
+        self.clock_every = 1
+        """After how many single ticks `evaluate` reads the clock."""
         self._signal = signal_class(settings)
         self.reached = NO_TICK
         """The last tick that the signal has seen."""
@@ -187,10 +189,14 @@ class Trader:
                 if order:
                     yield Decision(order, sent_ns, sentiment, signal.explain_batch(number))
             return
-        clock, end_ns, first = self._clock, now_ns + PASS_NS, plain_ticks[0]
+        clock, end_ns = self._clock, now_ns + PASS_NS
+        clock_every = left = self.clock_every
         for tick in plain_ticks:
-            if tick is not first and clock() >= end_ns:
-                break
+            if not left:
+                if clock() >= end_ns:
+                    break
+                left = clock_every
+            left -= 1
             _, sequence, price, sent_ns, index, _ = reached = tick
             side = signal.on_tick(self._symbols[index], price, sentiment)
             if side and sent_ns >= oldest_ns:

@@ -17,11 +17,11 @@ from lib.evaluation import Evaluator, LastEvaluated
 from lib.order_client import OrderClient
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
-from lib.signal_pace import PASS_NS
+from lib.signal_pace import CLOCK_EVERY, PASS_NS
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
 from lib.ticks import TICK
-from lib.trader import Trader
+from lib.trader import MIN_BATCH_TICKS, Trader
 
 SYMBOLS = ("AAPL", "MSFT")
 RING = 8
@@ -51,11 +51,32 @@ class Noting:
         return "BUY"
 
 
+class SlowWithNews(Noting):
+    """A signal that takes batches, and time only where there is a sentiment."""
+
+    TICK_NS = 2 * MILLISECOND_NS
+
+    def on_tick(self, symbol: str, price: int, sentiment: int | None) -> None:
+        Noting.seen.append((price, sentiment))
+        Noting.now_ns += self.TICK_NS if sentiment is not None else Noting.takes_ns(price // 100)
+
+    def on_batch(self, symbols, prices, sentiment, names) -> np.ndarray:
+        for symbol, price in zip(symbols.tolist(), prices.tolist(), strict=True):
+            self.on_tick(names[symbol], price, sentiment)
+        return np.zeros(len(prices), np.int8)
+
+    def explain_batch(self, tick: int) -> dict[str, float]:
+        return {}
+
+
 class Desk:
     """An evaluator on a price book of its own; what it sends and logs is kept."""
 
-    def __init__(self, book: SharedPriceBook, path: Path) -> None:
+    def __init__(
+        self, book: SharedPriceBook, path: Path, signal_class: type[Noting] = Noting
+    ) -> None:
         self.book = book
+        self.signal_class = signal_class
         self.path = path
         self.sent: list[bytes] = []
         self.decided: list[tuple[str, int, int, int]] = []
@@ -72,7 +93,11 @@ class Desk:
         """A new life of the strategy that has attached, and refilled nothing yet."""
         client = OrderClient("strategy")
         trader = Trader(
-            SYMBOLS, StrategySettings(max_tick_age=1e6), Noting, client, clock=lambda: Noting.now_ns
+            SYMBOLS,
+            StrategySettings(max_tick_age=1e6),
+            self.signal_class,
+            client,
+            clock=lambda: Noting.now_ns,
         )
         self.news = StreamClient(may_be_plain=False)
         self.evaluated = LastEvaluated(self.path)
@@ -572,6 +597,126 @@ def test_a_signal_is_made_once_where_it_attaches_and_refills(desk, monkeypatch):
     desk.restart()
     assert desk.refilled == 3
     assert len(made) == 1
+
+
+def test_of_two_tapes_in_the_ring_only_the_newer_one_is_refilled_from(desk, monkeypatch):
+    made = []
+    desk.book_ticks(3)
+    desk.begin_tape("two")
+    desk.book_ticks(2)
+    takes(monkeypatch, lambda tick: 0 if tick else made.append(tick) or 0)
+    desk.restart()
+    assert desk.refilled == 2
+    assert desk.attached == ("two", 2)
+    desk.book_ticks(1)
+    desk.evaluate()
+    assert prices_seen() == [1, 2, 3]
+    assert len(made) == 1
+
+
+def begin_slowly(desk: Desk, monkeypatch: pytest.MonkeyPatch, tape: str, ticks: int) -> list[dict]:
+    """A tape begins, and making its signal takes a whole pass. Returns what was logged."""
+    takes(monkeypatch, lambda tick: 0 if tick else SECOND_NS)
+    desk.begin_tape(tape)
+    desk.book_ticks(ticks)
+    logs = desk.evaluate()
+    assert prices_seen() == []
+    return logs
+
+
+def test_of_a_tape_that_is_lapped_while_its_signal_is_made_only_what_is_gone_is_missed(
+    desk, monkeypatch
+):
+    desk.book_ticks(6)
+    desk.restart()
+    desk.book_ticks(6)
+    desk.evaluate()
+    assert begin_slowly(desk, monkeypatch, "two", 4) == []
+    desk.book_ticks(RING)
+    with capture_logs() as logs:
+        desk.evaluator.evaluate_all(desk.reader)
+    assert missed(logs) == [("ring", "two", 1, 4)]
+    assert [log["event"] for log in logs if log["event"] != "order_sent"] == [
+        "ticks_missed",
+        "evaluation_started",
+    ]
+    assert prices_seen() == [*range(5, 13)]
+    assert [decided[:3] for decided in desk.decided] == [("one", 7, 12), ("two", 5, 12)]
+
+
+def test_what_was_reported_of_it_before_its_signal_was_made_is_not_reported_again(
+    desk, monkeypatch
+):
+    desk.book_ticks(2)
+    desk.evaluate()
+    logs = begin_slowly(desk, monkeypatch, "two", RING + 3)
+    assert missed(logs) == [("ring", "two", 1, 3)]
+    desk.book_ticks(2)
+    assert missed(desk.evaluate()) == [("ring", "two", 4, 5)]
+    assert desk.evaluated.last("two") == RING + 5
+
+
+def test_one_that_ended_while_its_signal_was_made_is_reported_from_its_first_tick(
+    desk, monkeypatch
+):
+    desk.book_ticks(2)
+    desk.evaluate()
+    begin_slowly(desk, monkeypatch, "two", 4)
+    desk.begin_tape("three")
+    desk.book_ticks(RING + 1)
+    logs = desk.evaluate()
+    assert missed(logs) == [("ring", "two", 1, None), ("ring", "three", 1, 1)]
+    assert [log["ticks"] for log in logs[:2]] == [4, 1]
+
+
+def test_so_is_one_whose_book_was_replaced_then(desk, other_book, monkeypatch):
+    desk.book_ticks(2)
+    desk.evaluate()
+    begin_slowly(desk, monkeypatch, "two", 1)
+    desk.damage_newest()
+    desk.evaluate()
+    desk.attach(other_book)
+    desk.run_until_attached()
+    desk.begin_tape("three")
+    desk.book_ticks(1)
+    assert missed(desk.evaluate()) == [("ring", "two", 1, None)]
+
+
+@pytest.mark.parametrize("before", ["refilled", "evaluated without news", "known"])
+def test_what_a_tick_took_without_news_says_nothing_of_one_with_news(tmp_path, before):
+    ticks, more = 4000, 1000
+    with a_book(8192) as book, a_book(8192) as other_book:
+        desk = Desk(book, tmp_path / "strategy.state", SlowWithNews)
+        desk.book_ticks(ticks)
+        run_passes(desk, lambda: len(Noting.seen) == ticks)
+        if before == "refilled":
+            desk.restart()
+        elif before == "known":
+            desk.attach(other_book)
+            desk.run_until_attached()
+            desk.begin_tape("one")
+            desk.book_ticks(ticks)
+        Noting.seen.clear()
+        desk.book_ticks(more)
+        desk.news.heard_ns = Noting.now_ns
+        desk.evaluator.take_news([Frames(1, 1, b"70*", Noting.now_ns)])
+        lengths = run_passes(desk, lambda: desk.evaluated.last("one") == ticks + more)
+    assert [sentiment for _, sentiment in Noting.seen][-more:] == [70] * more
+    assert max(lengths) <= PASS_NS + SlowWithNews.TICK_NS
+
+
+def test_of_a_signal_that_was_quick_the_clock_is_read_after_every_few_single_ticks(
+    tmp_path, monkeypatch
+):
+    with a_book(4096) as book:
+        desk = Desk(book, tmp_path / "strategy.state", SlowWithNews)
+        for _ in range(9):
+            desk.book_ticks(1)
+            desk.evaluate()
+        takes(monkeypatch, lambda _tick: PASS_NS)
+        desk.book_ticks(MIN_BATCH_TICKS - 1)
+        lengths = run_passes(desk, lambda: len(Noting.seen) > 9 + CLOCK_EVERY)
+    assert lengths == [CLOCK_EVERY * PASS_NS, PASS_NS]
 
 
 def test_what_a_slow_signal_is_given_is_said_and_that_it_has_caught_up(tmp_path, monkeypatch):

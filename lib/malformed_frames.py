@@ -1,6 +1,6 @@
-"""Why a frame is no tick, or no sentiment, for the person who mends the feed.
+"""Why a frame is no tick, or no sentiment, in words that help to mend the feed.
 
-Pure. The codec only says that a frame is malformed, as quickly as it can; what is said here is
+Pure. The codec only says that a frame is malformed, as quickly as it can; the reason is
 computed for the few examples that reach the log.
 """
 

@@ -32,7 +32,7 @@ from lib.order_messages import (
     describe,
     encode,
 )
-from lib.order_mistakes import order_id_of
+from lib.order_mistakes import UNEXPLAINED, order_id_of
 from lib.prices import json_price, to_float
 from lib.risk import Risk
 from lib.text import shown
@@ -53,6 +53,8 @@ MAX_RESERVED_STEP: Final = 10_000
 MAX_EXPLAINED: Final = 50
 """Malformed frames of one client in one commit that are answered with what is wrong. A reason costs
 as much as some twenty orders, and the other clients wait for it."""
+
+_UNEXPLAINED: Final = MessageError(UNEXPLAINED)
 
 _CONTENT: Final = ("symbol", "side", "quantity", "price")
 """What must be the same for an order to be the same order."""
@@ -144,8 +146,12 @@ class OrderDesk:
             if self._is_replaced(session):
                 return
             order_id = None
+            explain = self._may_explain(session)
+            if not explain and not frame.strip():
+                self._refuse(session, _UNEXPLAINED)
+                continue
             try:
-                message = decode_from_client(frame, explain=self._may_explain(session))
+                message = decode_from_client(frame, explain=explain)
                 if isinstance(message, Logon):
                     self._log_on(session, message, receipt)
                 else:
@@ -175,8 +181,9 @@ class OrderDesk:
     def _refuse(self, session: Session, error: MessageError) -> None:
         """Answer and count a frame that is no message."""
         self._malformed[session] = self._malformed.get(session, 0) + 1
-        self._outcome.malformed.append((session, str(error)))
-        self._answer(session, ErrorMessage(order_id=error.order_id, reason=str(error)))
+        reason = str(error)
+        self._outcome.malformed.append((session, reason))
+        self._answer(session, ErrorMessage(order_id=error.order_id, reason=reason))
 
     def closed(self, session: Session, now_ns: int) -> None:
         """The connection is gone."""

@@ -412,7 +412,8 @@ def _meaning_of_words(name: str) -> str | None:
     in_nanoseconds = not _NANOSECONDS.isdisjoint(apart)
     if not words.isdisjoint(_SENT) and (in_nanoseconds or not words.isdisjoint(_TIMES)):
         return "sent_ns"
-    return "sent_ns" if in_nanoseconds and not words.isdisjoint(_TIMES) else None
+    # timestamp_ns, but not decision_time_ns, which is the time of something else.
+    return "sent_ns" if in_nanoseconds and words and words <= _TIMES else None
 
 
 def _near_word(word: str) -> str:

@@ -58,7 +58,7 @@ def guess_at(data: bytes | bytearray, lines: str = "lines?") -> str:
 
 
 def cannot_become_hello(data: bytearray) -> bool:
-    """Tell whether what a client of a stream has sent so far can be no HELLO, whatever follows.
+    """Return whether what a client of a stream has sent so far can be no HELLO, whatever follows.
 
     Blank lines mean nothing: Enter was pressed in nc.
     """
@@ -70,7 +70,7 @@ def cannot_become_hello(data: bytearray) -> bool:
 
 
 def cannot_become_order(data: bytearray, *, has_ended: bool) -> bool:
-    """Tell whether a client that sends orders has forgotten the delimiter, or sends none.
+    """Return whether a client that sends orders has forgotten the delimiter, or sends none.
 
     A whole JSON object and a line break at the end of the data are taken for an order without its
     delimiter, and so is a whole object before the end of the connection. Half a message, which TCP

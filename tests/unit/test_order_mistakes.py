@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from lib.order_desk import MAX_EXPLAINED
 from lib.order_messages import Logon, MessageError, Order, decode_from_client
 from lib.order_mistakes import (
     MAX_UNKNOWN_FIELDS,
@@ -35,7 +36,10 @@ def without(name: str) -> dict[str, object]:
 def test_the_smallest_messages_are_whole_and_stand_in_the_readme():
     assert isinstance(decode_from_client(SMALLEST_ORDER.encode()), Order)
     assert isinstance(decode_from_client(SMALLEST_LOGON.encode()), Logon)
-    assert SMALLEST_ORDER in (PROJECT_ROOT / "README.md").read_text()
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    assert SMALLEST_ORDER in readme
+    assert f"at most {MAX_UNKNOWN_FIELDS} unknown fields" in readme
+    assert f"the first {MAX_EXPLAINED} are explained" in readme
 
 
 @pytest.mark.parametrize(
@@ -161,7 +165,7 @@ def test_a_guard_is_recognised_by_its_words(name):
 HARMLESS = [
     *("timestamp", "sentiment", "comment", "strategy", "source", "note", "tag", "venue"),
     *("currency", "account", "reason", "time", "received_at", "created_at"),
-    *("model_version", "confidence", "exchange", "dollar", "user_id", "nonce"),
+    *("model_version", "confidence", "exchange", "dollar", "user_id", "nonce", "decision_time_ns"),
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from lib.framing import split
 from lib.malformed_frames import malformed_tick
 from lib.shared_memory_utils import SharedPriceBook
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
-from lib.symbol_hints import SymbolHints
+from lib.symbol_hints import MAX_COMPARED_CHARACTERS, SymbolHints
 from lib.tally import Tally
 from lib.text import shown
 from lib.tick_codec import MALFORMED, TickCodec
@@ -27,6 +27,9 @@ from lib.tick_codec import MALFORMED, TickCodec
 MIN_ARRAY_BYTES: Final = 640
 """So many bytes of frames are booked as arrays, which has a fixed cost of 50 µs; fewer, some 50
 ticks, are booked one by one, which takes 1 µs for each."""
+
+_MOST_OF_A_SYMBOL: Final = MAX_COMPARED_CHARACTERS + 1
+"""Bytes of an unknown symbol that are looked at: one that is longer still is too long."""
 
 PLAIN_TAPE: Final = ""
 """The epoch of a stream whose server does not number its ticks."""
@@ -120,7 +123,8 @@ class Booking:
             examples = (malformed_tick(first + n, frame) for n, frame in malformed.items())
             self._tally.add_many("malformed_frames", now_ns, len(malformed), examples)
         if unknown:
-            symbols = [frame.partition(b",")[0] for frame in unknown.values()]
+            # Cut, because the log remembers them: a frame may be one symbol of 64 KiB.
+            symbols = [frame[:_MOST_OF_A_SYMBOL].partition(b",")[0] for frame in unknown.values()]
             counts: dict[bytes, int] = {}
             for symbol in symbols:
                 counts[symbol] = counts.get(symbol, 0) + 1
@@ -129,7 +133,7 @@ class Booking:
                 return {
                     "symbol": shown(symbol),
                     "sequence": first + list(unknown)[symbols.index(symbol)],
-                    "reason": self._hints.hint(symbol.decode()),
+                    "reason": self._hints.hint(symbol.decode(errors="replace")),
                 }
 
             self._tally.add_by_kind("unknown_symbols", now_ns, counts, describe)

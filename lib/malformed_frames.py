@@ -1,6 +1,6 @@
-"""Why a frame is no tick, or no sentiment, for the person who mends the feed.
+"""Why a frame is no tick, or no sentiment, in words that help to mend the feed.
 
-Pure. The codec only says that a frame is malformed, as quickly as it can; what is said here is
+Pure. The codec only says that a frame is malformed, as quickly as it can; the reason is
 computed for the few examples that reach the log.
 """
 
@@ -11,16 +11,21 @@ from typing import Any, Final
 
 from lib.prices import MAX_PRICE, PRICE_DECIMALS, PRICE_SCALE
 from lib.stream_messages import BATCH, HELLO
-from lib.text import MAX_SHOWN_BYTES, shown
+from lib.text import shown
 from lib.tick_codec import MAX_SENTIMENT
 
 _A_TICK: Final = "a tick is SYMBOL,PRICE"
 _A_SENTIMENT: Final = f"a sentiment is a whole number from 0 to {MAX_SENTIMENT}"
 _WHOLE_DIGITS: Final = 10
+MAX_EXPLAINED_BYTES: Final = 64
+"""Longer than every tick and every sentiment. Of a longer frame only its length is reported, so the
+cost of a reason and its length are bounded, whatever a feed sends."""
 
 _NUMBER: Final = re.compile(r"([0-9]*)(?:\.([0-9]*))?", re.ASCII)
-_SIGNED: Final = re.compile(r"[-+]?[0-9]*\.?[0-9]+", re.ASCII)
-_EXPONENT: Final = re.compile(r"[-+]?[0-9]*\.?[0-9]+[eE][-+]?[0-9]+", re.ASCII)
+_DECIMAL: Final = r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"  # one way to match: no backtracking
+_SIGNED: Final = re.compile(_DECIMAL, re.ASCII)
+_EXPONENT: Final = re.compile(rf"{_DECIMAL}[eE][-+]?[0-9]+", re.ASCII)
+_POINT_PRICE: Final = re.compile(r"[0-9]+\.[0-9]+", re.ASCII)
 _DECIMAL_COMMA: Final = re.compile(
     r"(?:[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+)", re.ASCII
 )
@@ -44,10 +49,13 @@ def tick_fault(frame: bytes) -> str:
     if fault := _fault_of_text(frame, _A_TICK):
         return fault
     text = frame.decode()
-    if frame.startswith((HELLO, BATCH)):
-        return f"a {text.partition(',')[0]} out of place"
+    for word in (HELLO, BATCH):
+        if frame.startswith(word):
+            return f"a {word.decode().rstrip(',')} out of place"
     if text[0] in "{[":
         return f"JSON? {_A_TICK}"
+    if len(frame) > MAX_EXPLAINED_BYTES:
+        return f"{len(frame):,} bytes: a tick has at most {MAX_EXPLAINED_BYTES}"
     symbol, comma, price = text.partition(",")
     if not comma:
         is_sentiment = text.isdecimal() and len(text) <= len(str(MAX_SENTIMENT))
@@ -56,7 +64,7 @@ def tick_fault(frame: bytes) -> str:
         return f"no symbol before the comma: {_A_TICK}"
     if not symbol.isprintable():
         return "the symbol has characters that cannot be printed"
-    if _SIGNED.fullmatch(symbol) and price and not _SIGNED.fullmatch(price):
+    if _POINT_PRICE.fullmatch(symbol) and price[:1].isalpha() and price.lower() not in _NO_NUMBER:
         return f"symbol and price in each other's place? {_A_TICK}"
     return _price_fault(price)
 
@@ -65,11 +73,13 @@ def sentiment_fault(frame: bytes) -> str:
     """Say why a frame, without its delimiter, is no sentiment, and what would be right."""
     if fault := _fault_of_text(frame, _A_SENTIMENT):
         return fault
+    if len(frame) > MAX_EXPLAINED_BYTES:
+        return f"{len(frame):,} bytes: {_A_SENTIMENT}"
     text = frame.decode()
     fault = f"{_A_SENTIMENT}, got '{shown(frame)}'"
     if "," in text and not text.replace(",", "").isdecimal():
         return f"{fault}: a tick on the news port?"
-    if len(text) <= MAX_SHOWN_BYTES and _SIGNED.fullmatch(text):
+    if _SIGNED.fullmatch(text):
         value = float(text)
         if -1 <= value <= 1:
             return f"{fault}: on another scale, -1 to 1 or 0 to 1?"

@@ -17,8 +17,12 @@ MOST_LEFT_OUT: Final = 2
 MOST_OF_A_SHORT_ONE: Final = 1
 """The same where a name has at most three: most such names are near each other."""
 SHORT: Final = 3
+FEW: Final = 32
+"""So many names are compared by their letters before the index is asked."""
 MAX_INDEXED: Final = 1000
 """Of more names (the index would be large) those are near that differ in case and punctuation."""
+
+_PUNCTUATION: Final = re.compile(r"[\W_]+")
 
 
 class NearNames:
@@ -28,6 +32,7 @@ class NearNames:
         keys = {name: key_of(name) for name in names}
         self._longest = max(map(len, keys.values()), default=0)
         self._most = MOST_LEFT_OUT if len(keys) <= MAX_INDEXED else 0
+        self._letters = [(len(key), frozenset(key)) for key in keys.values()]
         self._index: dict[str, list[tuple[int, str]]] = {}
         """By what is left of it: how many letters are not, and the name."""
         for name, key in keys.items():
@@ -39,7 +44,7 @@ class NearNames:
         if len(name) > 2 * (self._longest + self._most):  # twice: there may be punctuation
             return None
         key = key_of(name)
-        if not key or len(key) > self._longest + self._most:
+        if not key or len(key) > self._longest + self._most or not self._may_be_near(key):
             return None
         found = [
             (left_out + of_known, known)
@@ -49,10 +54,20 @@ class NearNames:
         ]
         return min(found, key=lambda near: near[0])[1] if found else None
 
+    def _may_be_near(self, key: str) -> bool:
+        """Whether length and letters leave it possible. True for an index of many names."""
+        if len(self._letters) > FEW:
+            return True
+        length, letters, most = len(key), frozenset(key), self._most
+        return any(
+            -most <= length - of_known <= most and len(letters ^ known) <= most
+            for of_known, known in self._letters
+        )
+
 
 def key_of(name: str) -> str:
     """Return a name without case and punctuation."""
-    return re.sub(r"[\W_]", "", name.casefold())
+    return _PUNCTUATION.sub("", name.casefold())
 
 
 def _most_between(key: str, other: str) -> int:

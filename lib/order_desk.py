@@ -32,8 +32,10 @@ from lib.order_messages import (
     describe,
     encode,
 )
+from lib.order_mistakes import UNEXPLAINED, order_id_of
 from lib.prices import json_price, to_float
 from lib.risk import Risk
+from lib.text import shown
 from lib.undelimited import Undelimited, cannot_become_order, undelimited
 
 MAX_ORDER_EVENTS: Final = 100
@@ -48,6 +50,12 @@ the largest number would leave its client_id no further one, for ever."""
 MAX_RESERVED_STEP: Final = 10_000
 """Numbers that a client may leave out there: more than it has under way."""
 
+MAX_EXPLAINED: Final = 50
+"""Malformed frames of one client in one commit that are answered with what is wrong. A reason costs
+as much as some twenty orders, and the other clients wait for it."""
+
+_UNEXPLAINED: Final = MessageError(UNEXPLAINED)
+
 _CONTENT: Final = ("symbol", "side", "quantity", "price")
 """What must be the same for an order to be the same order."""
 
@@ -58,7 +66,7 @@ class Receipt(NamedTuple):
     now_ns: int
     """Monotonic."""
     wall_ns: int
-    """The wall clock, only to recognise it where a client has sent it. `utc` is for people."""
+    """The wall clock, only to recognise it where a client has sent it. `utc` is human-readable."""
     utc: str
     halted: bool
     """Whether every order is to be rejected."""
@@ -72,16 +80,17 @@ class Session:
         self.buffer = FrameBuffer()
         self.client_id: str | None = None
         """Known from its logon, or given at its first order."""
-        self._undelimited_told = False
+        self.has_ended = False
+        self._undelimited_logged = False
 
     def undelimited(self, *, has_ended: bool = False) -> Undelimited | None:
         """What to log of a client that sends something else than messages: once, else None."""
         unfinished = self.buffer.unfinished
-        if not unfinished or self._undelimited_told:
+        if not unfinished or self._undelimited_logged:
             return None
         if not cannot_become_order(unfinished, has_ended=has_ended):
             return None
-        self._undelimited_told = True
+        self._undelimited_logged = True
         return undelimited(unfinished, "client")
 
     @property
@@ -128,6 +137,8 @@ class OrderDesk:
         self._sessions: dict[str, Session] = {}  # by client_id
         self._answers: list[_Answer] = []
         self._outcome = Outcome()
+        self._malformed: dict[Session, int] = {}
+        """How many frames were, since the last commit."""
 
     def receive(self, session: Session, data: bytes, receipt: Receipt) -> None:
         """Take what a client sent. Raises MessageTooLongError: close the connection."""
@@ -135,18 +146,44 @@ class OrderDesk:
             if self._is_replaced(session):
                 return
             order_id = None
+            explain = self._may_explain(session)
+            if not explain and not frame.strip():
+                self._refuse(session, _UNEXPLAINED)
+                continue
             try:
-                message = decode_from_client(frame)
+                message = decode_from_client(frame, explain=explain)
                 if isinstance(message, Logon):
                     self._log_on(session, message, receipt)
                 else:
                     order_id = message.order_id
                     self._take_order(session, message, receipt)
             except MessageError as error:
-                self._outcome.malformed.append((session, str(error)))
-                self._answer(session, ErrorMessage(order_id=error.order_id, reason=str(error)))
+                self._refuse(session, error)
             except LedgerError as error:
                 self._fail(session, order_id, error)
+
+    def ended(self, session: Session) -> bool:
+        """Take the end of what a client sends: its last message may lack the delimiter.
+
+        Call it before the connection is closed. True, once, if the next commit has an answer to it.
+        """
+        unfinished = bytes(session.buffer.unfinished)
+        if session.has_ended or not unfinished.strip() or self._is_replaced(session):
+            return False
+        session.has_ended = True
+        reason = f"no `*` behind the message: {shown(unfinished)}"
+        self._refuse(session, MessageError(reason, order_id_of(unfinished)))
+        return True
+
+    def _may_explain(self, session: Session) -> bool:
+        return self._malformed.get(session, 0) < MAX_EXPLAINED
+
+    def _refuse(self, session: Session, error: MessageError) -> None:
+        """Answer and count a frame that is no message."""
+        self._malformed[session] = self._malformed.get(session, 0) + 1
+        reason = str(error)
+        self._outcome.malformed.append((session, reason))
+        self._answer(session, ErrorMessage(order_id=error.order_id, reason=reason))
 
     def closed(self, session: Session, now_ns: int) -> None:
         """The connection is gone."""
@@ -158,6 +195,7 @@ class OrderDesk:
     def commit(self) -> Outcome:
         """Make final what was taken since the last commit, and tell what to say about it."""
         answers, self._answers = self._answers, []
+        self._malformed.clear()
         try:
             self._ledger.commit()
         except LedgerError as error:
@@ -254,7 +292,9 @@ class OrderDesk:
             reason = self._risk.foreign_clock(order.sent_ns, receipt.now_ns, receipt.wall_ns)
             if reason:
                 raise MessageError(reason, order.order_id)
-        if order.order_id > MAX_INTEGER - RESERVED_ORDER_IDS:
+        # An anonymous client_id ends with its connection: no later order needs a number.
+        is_anonymous = client_id.startswith(ANONYMOUS)
+        if order.order_id > MAX_INTEGER - RESERVED_ORDER_IDS and not is_anonymous:
             last = self._ledger.last_order_id(client_id)
             if order.order_id > last + MAX_RESERVED_STEP:
                 raise MessageError(

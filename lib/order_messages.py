@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec.structs import astuple
 
 from lib.framing import MESSAGE_DELIMITER
 from lib.order_fields import (
@@ -22,7 +23,7 @@ from lib.order_fields import (
     Symbol,
     Tape,
 )
-from lib.order_mistakes import look_again, without_ignored_fields
+from lib.order_mistakes import UNEXPLAINED, explain_refusal, may_ignore_unknown, order_id_of
 from lib.prices import format_price, json_price, price_from_json
 
 Status = Literal["FILLED", "REJECTED"]
@@ -66,7 +67,7 @@ class Order(
 ):
     """An order. `raw_price` is the number as it stands in the JSON text.
 
-    A field that is unknown costs a second look: it may be a guard that is misspelled.
+    An order with unknown fields is decoded twice: one of them may be a guard.
     """
 
     order_id: Positive
@@ -91,6 +92,10 @@ class Order(
     def signed_quantity(self) -> int:
         """What a fill adds to the position."""
         return self.quantity if self.side == "BUY" else -self.quantity
+
+
+class _OrderAndMore(Order, frozen=True, tag="order", forbid_unknown_fields=False):
+    """An order with fields that mean nothing here."""
 
 
 class ExecutionReport(
@@ -128,8 +133,12 @@ class ErrorMessage(
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 """What reading a frame may raise."""
 
+_UNKNOWN_FIELD: Final = "unknown field"
+"""In msgspec's error for an object that has one."""
+
 _encoder = msgspec.json.Encoder()
 _from_client = msgspec.json.Decoder(Logon | Order)
+_order_and_more = msgspec.json.Decoder(_OrderAndMore)
 _from_server = msgspec.json.Decoder(LogonAck | ExecutionReport | ErrorMessage)
 
 
@@ -149,27 +158,36 @@ def describe(order: Order | ExecutionReport) -> str:
     return f"Order {order.order_id}: {order.side} {order.quantity} {order.symbol} @ {price}"
 
 
-def decode_from_client(frame: bytes) -> Logon | Order:
-    """Read what a client sent. Raises MessageError, which says what to mend.
+def decode_from_client(frame: bytes, *, explain: bool = True) -> Logon | Order:
+    """Read what a client sent. Raises MessageError, which says what to mend if it is to `explain`.
 
     Unknown fields are ignored, unless something may be meant by one: see `lib.order_mistakes`.
     """
     try:
-        return _decode_from_client(frame)
-    except _UNREADABLE:
-        known = without_ignored_fields(frame)
+        frame.decode()  # msgspec does not look at the text of a field that it skips
+        message: Logon | Order = _from_client.decode(frame)
+        if isinstance(message, Order):
+            _ = message.price
+    except _UNREADABLE as error:
+        order = _without_unknown_fields(frame) if _UNKNOWN_FIELD in str(error) else None
+    else:
+        return message
+    if order is not None:
+        return order
+    reason, order_id = explain_refusal(frame) if explain else (UNEXPLAINED, order_id_of(frame))
+    raise MessageError(reason, order_id)
+
+
+def _without_unknown_fields(frame: bytes) -> Order | None:
+    """Read an order that has fields beside the protocol's; None if one of them may matter."""
     try:
-        return _decode_from_client(frame if known is None else known)
+        if may_ignore_unknown(frame):
+            order = Order(*astuple(_order_and_more.decode(frame)))
+            _ = order.price
+            return order
     except _UNREADABLE:
-        raise MessageError(*look_again(frame)) from None
-
-
-def _decode_from_client(frame: bytes) -> Logon | Order:
-    frame.decode()  # msgspec does not look at the text of a field that it skips
-    message: Logon | Order = _from_client.decode(frame)
-    if isinstance(message, Order):
-        _ = message.price
-    return message
+        pass  # something else is wrong as well
+    return None
 
 
 def decode_from_server(frame: bytes) -> LogonAck | ExecutionReport | ErrorMessage:

@@ -1,22 +1,23 @@
 """What is wrong with a frame that is no message of order entry, in the words of the protocol.
 
-A second look, for frames only that msgspec has refused: it may take a hundred times as long as
-reading a good one, but not longer than some small multiple of the frame's length. The first field
-that is wrong, in the order of the protocol's table, is what is said; names that are wrong are said
-as well, because who calls one field by another name does so with several.
+This is for frames that msgspec has refused: it may take a hundred times as long as reading a good
+one, but not longer than some small multiple of the frame's length. The first field that is wrong,
+in the order of the protocol's table, is named first. Wrong names are named beside it, because a
+client that has another name for one field has others for several.
 
 Fields that the protocol does not have are ignored, but for three kinds, because an order that is
 filled without them is not the order that was meant: a misspelling (`positon`) or another name
 (`qty`) of a field that is missing, or says something else; and a guard that there is none of
-(`reduce_only`), unless it is off. None of these matters while it is null.
+(`reduce_only`, `max_age_ms`), unless it is off. None of these matters while it is null. A guard is
+recognised by its words, in any order and case.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -46,8 +47,10 @@ MAX_SHOWN_CHARACTERS: Final = 40
 """Of a value, a name or a piece of a frame; the rest is cut off."""
 MAX_NAMES: Final = 4
 """Of wrong names that are said beside what is wrong first."""
-MAX_FIELDS: Final = 64
-"""Of one message. Only one with unknown fields is counted."""
+MAX_UNKNOWN_FIELDS: Final = 16
+"""Of one message. More of them are an error, so that looking up their names takes bounded time."""
+UNEXPLAINED: Final = "malformed, as earlier frames were: see the reasons of those"
+"""The reason where too many malformed frames came at once to explain each."""
 
 _AN_ORDER: Final = f"an order is {SMALLEST_ORDER}"
 _A_LOGON: Final = f"a logon is {SMALLEST_LOGON}"
@@ -56,9 +59,12 @@ _WHITESPACE: Final = b" \t\r\n"
 _NULL: Final = b"null"
 _FALSE: Final = b"false"
 _NUMBER: Final = re.compile(rb"-?[0-9].*", re.DOTALL)
+_DECIMAL: Final = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,6})?", re.ASCII)
 _ORDER_ID_IN_TEXT: Final = re.compile(
     rb"""["']order_id["'][ \t\r\n]*:[ \t\r\n]*([1-9][0-9]{0,15})(?=[ \t\r\n,}])"""
 )
+
+_Raw = bytes | msgspec.Raw
 
 
 class _Field(NamedTuple):
@@ -66,7 +72,7 @@ class _Field(NamedTuple):
 
     decoder: msgspec.json.Decoder[Any]
     words: str
-    """For people: `side is …`."""
+    """Human-readable: `side is …`."""
     is_optional: bool = False
 
 
@@ -97,6 +103,8 @@ _ORDER: Final = {
     ),
 }
 """The fields of an order beside its type, in the order of the protocol's table."""
+
+_KNOWN: Final = frozenset({"type", *_ORDER})
 
 _LOGON: Final = {"client_id": _Field(msgspec.json.Decoder(ClientId), "1 to 64 of A-Za-z0-9._-")}
 
@@ -129,35 +137,75 @@ _GUARDS: Final = frozenset({
     "minposition", "slippage", "maxslippage", "dryrun", "simulate", "simulated", "paper",
     "testorder",
 })  # fmt: skip
-"""What other protocols have, and what would not be as meant without it."""
+"""What other protocols have, and what would not be as meant without it. Without punctuation: most
+of them are recognised by their words too, where these are apart."""
+_GUARD_STEMS: Final = (
+    *("ttl", "expir", "deadline", "valid", "reduc", "stop", "collar", "cancel", "guard", "until"),
+    *("till", "slip", "gtt", "gtd", "gtc", "trigger"),
+)
+"""What a word of a guard begins with."""
+_GUARD_WORDS: Final = frozenset({"only", "oco", "aon", "fok", "ioc", "tif"})
+_GUARD_PAIRS: Final = (frozenset({"time", "live"}), frozenset({"time", "force"}))
+_BOUNDS: Final = frozenset({
+    *("max", "maximum", "min", "minimum", "limit", "lim", "worst", "cap", "floor", "ceiling"),
+    *("most", "least", "bound"),
+})  # fmt: skip
+_BOUNDED: Final = frozenset({
+    *("price", "px", "quantity", "qty", "size", "amount", "volume", "age", "delay", "latency"),
+    *("loss", "notional", "value", "exposure", "drawdown", "order", "orders", "deviation"),
+})  # fmt: skip
+_PRICES: Final = frozenset({"price", "px"})
+_HELD: Final = frozenset({"position", "positions", "pos", "holding", "holdings", "inventory"})
+_SENT: Final = frozenset({"sent", "send", "sending"})
+_TIMES: Final = frozenset({"time", "times", "timestamp", "stamp", "ts", "at"})
+_UNITS: Final = frozenset({
+    *("ns", "us", "ms", "s", "sec", "secs", "seconds", "millis", "micros", "nanos", "usd"),
+    *("pct", "percent"),
+})  # fmt: skip
+_NANOSECONDS: Final = frozenset({"ns", "nanos"})
+_ORDER_TYPES: Final = frozenset({"ordertype", "ordtype"})
+"""Every order here is filled at its own price: it is a limit order, whatever is said."""
+_LIMIT_ORDERS: Final = frozenset({b"limit", b"lmt", b"lim"})
 _GUARD: Final = "a guard"
 
 _near_fields = NearNames(("type", *_ORDER))
+_near_words = NearNames(
+    ("position", "deadline", "expires", "expiration", "slippage", "quantity", "maximum", "minimum")
+)
+"""Words of guards that are long enough to be recognised when misspelled."""
+_SHORTEST_MISSPELLED: Final = 7
+_words = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _near_types = NearNames(("order", "logon"))
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 
 
-def without_ignored_fields(frame: bytes) -> bytes | None:
-    """Return an order without the fields that the protocol ignores.
-
-    None if there are none, if something is meant by one of them, or if it is no JSON object.
-    """
+def may_ignore_unknown(frame: bytes) -> bool:
+    """Whether a frame is an object with unknown fields, and nothing is meant by any of them."""
     try:
         frame.decode()  # msgspec does not look at the text of a value that it leaves as it is
         fields = _fields.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    known = {name: raw for name, raw in fields.items() if name == "type" or name in _ORDER}
-    if len(known) == len(fields) or len(fields) > MAX_FIELDS:
-        return None
-    texts = {name: bytes(raw) for name, raw in fields.items()}
-    if _misnamed(texts, _ORDER) or _guards(texts):
-        return None
-    return msgspec.json.encode(known)
+        return False
+    unknown = len(fields.keys() - _KNOWN)
+    if not 0 < unknown <= MAX_UNKNOWN_FIELDS:
+        return False
+    meanings = _meanings(fields, _ORDER)
+    return not meanings or not (_misnamed(fields, meanings) or _guards(fields, meanings))
 
 
-def look_again(frame: bytes) -> tuple[str, int | None]:
+def order_id_of(frame: bytes) -> int | None:
+    """Return the order's id where one can be read, whatever else is wrong with the frame."""
+    if b"order_id" not in frame:
+        return None
+    text = frame.strip(_WHITESPACE)
+    try:
+        return _order_id(_fields.decode(text))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _order_id_in_text(text)
+
+
+def explain_refusal(frame: bytes) -> tuple[str, int | None]:
     """Say what keeps a frame from being a message, and the order's id where one can be read.
 
     Raises nothing, whatever the frame is.
@@ -172,8 +220,9 @@ def look_again(frame: bytes) -> tuple[str, int | None]:
         return "nested too deeply", _order_id_in_text(text)
     except msgspec.MsgspecError as error:
         return _mistake_in_text(text, str(error)), _order_id_in_text(text)
-    if len(fields) > MAX_FIELDS:
-        mistake = f"a message has at most {MAX_FIELDS} fields, got {len(fields)}"
+    unknown = len(fields.keys() - _KNOWN)
+    if unknown > MAX_UNKNOWN_FIELDS:
+        mistake = f"{unknown} unknown fields: a message has at most {MAX_UNKNOWN_FIELDS}"
     else:
         mistake = _mistake({name: bytes(raw) for name, raw in fields.items()})
     return printable(mistake), _order_id(fields)
@@ -183,7 +232,8 @@ def _mistake(fields: Mapping[str, bytes]) -> str:
     """Say what is wrong with an object's fields, given by name as they stand in the JSON text."""
     kind = _string(fields.get("type", b""))
     table, example = (_LOGON, _A_LOGON) if kind == "logon" else (_ORDER, _AN_ORDER)
-    meant = _misnamed(fields, table)
+    meanings = _meanings(fields, table)
+    meant = _misnamed(fields, meanings)
     if kind in ("order", "logon"):
         first = _first_mistake(fields, table, meant, example)
     else:
@@ -191,19 +241,25 @@ def _mistake(fields: Mapping[str, bytes]) -> str:
     names = [f"unknown field {name}: {known}?" for name, known in meant.items()]
     guards = [
         f"unknown field {name}: there is no such guard, and the order would be filled without it"
-        for name in _guards(fields)
+        for name in _guards(fields, meanings)
     ]
     said = dict.fromkeys(filter(None, (first, *(names + guards)[:MAX_NAMES])))  # each once
     return "; ".join(said) or "malformed"
 
 
-def _guards(fields: Mapping[str, bytes]) -> list[str]:
+def _guards(fields: Mapping[str, _Raw], meanings: Mapping[str, str]) -> list[str]:
     """Return the names of guards that the protocol does not have, where they are to guard."""
     return [
         name
-        for name, meaning in _meanings(fields, _ORDER)
-        if meaning == _GUARD and fields[name] != _FALSE
+        for name, meaning in meanings.items()
+        if meaning == _GUARD and not _is_off(name, bytes(fields[name]))
     ]
+
+
+def _is_off(name: str, raw: bytes) -> bool:
+    return raw == _FALSE or (
+        key_of(name) in _ORDER_TYPES and raw.strip(b'"').lower() in _LIMIT_ORDERS
+    )
 
 
 def _mistake_in_type(fields: Mapping[str, bytes], meant: Mapping[str, str]) -> str:
@@ -255,8 +311,12 @@ def _mistake_in_price(raw: bytes) -> str | None:
     if text is not None:
         try:
             instead = decimal_text(price_from_json(text.strip().encode()))
-        except (ValueError, UnicodeEncodeError):
+        except UnicodeEncodeError:
             return f"price is a number, got {_shown(raw)}"
+        except ValueError as error:  # perhaps too many decimals, and then it ends in the cure
+            _, _, instead = str(error).partition(": send ")
+            if not instead:
+                return f"price is a number, got {_shown(raw)}"
         return f"price is a number, got {_shown(raw)}: send {instead} without quotes"
     if not _NUMBER.fullmatch(raw):
         return f"price is a number, got {_shown(raw)}"
@@ -288,45 +348,76 @@ def _hint(name: str, field: _Field, raw: bytes) -> str:
 
 def _whole_number(text: str) -> int | None:
     """Read a whole number, however it is written: `10`, `10.0`, `1e1`."""
-    try:
-        number = Decimal(text) if len(text) <= MAX_SHOWN_CHARACTERS else None
-    except InvalidOperation:
+    if len(text) > MAX_SHOWN_CHARACTERS or not _DECIMAL.fullmatch(text.strip()):
         return None
-    if number is None or not number.is_finite() or number.adjusted() > MAX_SHOWN_CHARACTERS:
+    number = Decimal(text)
+    if number.adjusted() > MAX_SHOWN_CHARACTERS:
         return None
     return int(number) if number == number.to_integral_value() else None
 
 
-def _misnamed(fields: Mapping[str, bytes], table: Mapping[str, _Field]) -> dict[str, str]:
+def _misnamed(fields: Mapping[str, _Raw], meanings: Mapping[str, str]) -> dict[str, str]:
     """Return by unknown field which one of the table it stands for, where it does for one."""
     return {
         name: known
-        for name, known in _meanings(fields, table)
+        for name, known in meanings.items()
         if known != _GUARD
-        and (known not in fields or (known in _SUBSTANCE and fields[known] != fields[name]))
+        and (
+            known not in fields
+            or (known in _SUBSTANCE and bytes(fields[known]) != bytes(fields[name]))
+        )
     }
 
 
-def _meanings(
-    fields: Mapping[str, bytes], table: Mapping[str, _Field]
-) -> Iterator[tuple[str, str]]:
-    """Give each unknown field that something is meant by, and what."""
+def _meanings(fields: Mapping[str, _Raw], table: Mapping[str, _Field]) -> dict[str, str]:
+    """Return what is meant by each unknown field, where something is."""
+    meanings = {}
     for name, raw in fields.items():
-        if name == "type" or name in table or raw == _NULL or len(name) > MAX_SHOWN_CHARACTERS:
+        if name == "type" or name in table or len(name) > MAX_SHOWN_CHARACTERS:
             continue
         meaning = _meaning(name)
-        if meaning is not None and (meaning in ("type", _GUARD) or meaning in table):
-            yield name, meaning
+        if meaning is None or bytes(raw) == _NULL:
+            continue
+        if meaning in ("type", _GUARD) or meaning in table:
+            meanings[name] = meaning
+    return meanings
 
 
 @lru_cache(maxsize=1024)
 def _meaning(name: str) -> str | None:
     """Return the field that an unknown name stands for, or _GUARD; None for something else."""
     key = key_of(name)
-    if key in _GUARDS:
+    if key in _GUARDS or key in _ORDER_TYPES:
         return _GUARD
-    known = _OTHER_NAMES.get(key) or _near_fields.nearest(key)
-    return known or ("position" if "position" in key else None)
+    return _OTHER_NAMES.get(key) or _meaning_of_words(name) or _near_fields.nearest(key)
+
+
+def _meaning_of_words(name: str) -> str | None:
+    """Return what a name means by its words: maxAge, age_max_ms, expected_pos, ts_sent."""
+    apart = [word.lower() for word in _words.findall(name)]
+    words = {_near_word(word) for word in apart if word not in _UNITS}
+    is_bound = not words.isdisjoint(_BOUNDS)
+    held = not words.isdisjoint(_HELD) or any("position" in word for word in words)
+    if (
+        any(word.startswith(_GUARD_STEMS) for word in words)
+        or not words.isdisjoint(_GUARD_WORDS)
+        or any(pair <= words for pair in _GUARD_PAIRS)
+        or (is_bound and held)
+    ):
+        return _GUARD
+    if is_bound and not words.isdisjoint(_BOUNDED):
+        return "price" if "limit" in words and words - {"limit"} <= _PRICES else _GUARD
+    if held:
+        return "position"
+    in_nanoseconds = not _NANOSECONDS.isdisjoint(apart)
+    if not words.isdisjoint(_SENT) and (in_nanoseconds or not words.isdisjoint(_TIMES)):
+        return "sent_ns"
+    # timestamp_ns, but not decision_time_ns, which is the time of something else.
+    return "sent_ns" if in_nanoseconds and words and words <= _TIMES else None
+
+
+def _near_word(word: str) -> str:
+    return (len(word) >= _SHORTEST_MISSPELLED and _near_words.nearest(word)) or word
 
 
 def _mistake_in_text(text: bytes, error: str) -> str:

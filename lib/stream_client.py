@@ -112,7 +112,7 @@ class StreamClient:
         self._last_frame_ns: int | None = None
         self._first_word_limit_ns = FIRST_WORD_LIMIT_NS
         self._first_word_due_ns: int | None = None
-        self._undelimited_told = False
+        self._undelimited_logged = False
         self._undelimited_due_ns: int | None = None
         """Without effect once a frame has come."""
         self.heard_ns: int | None = None
@@ -217,7 +217,7 @@ class StreamClient:
 
     def _look_at_undelimited(self, now_ns: int) -> Iterator[Undelimited]:
         """Bytes came, and no delimiter among them."""
-        if self._undelimited_told:
+        if self._undelimited_logged:
             return
         if len(self._buffer.unfinished) >= MANY_BYTES:
             yield self._undelimited()
@@ -225,7 +225,7 @@ class StreamClient:
             self._undelimited_due_ns = now_ns + UNDELIMITED_AFTER_NS
 
     def _undelimited(self) -> Undelimited:
-        self._undelimited_told = True
+        self._undelimited_logged = True
         self._undelimited_due_ns = None
         return undelimited(self._buffer.unfinished, _PEER)
 
@@ -235,7 +235,7 @@ class StreamClient:
         self._asked_ns = now_ns or 0
         self._last_frame_ns = now_ns
         self._first_plain_ns: int | None = None
-        self._undelimited_told = False
+        self._undelimited_logged = False
         self._undelimited_due_ns = None
         self._batch = BatchHeader(first=0, count=0, sent_ns=0)
         self._remaining = 0  # frames of the batch that are still to come

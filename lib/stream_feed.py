@@ -40,7 +40,7 @@ class StreamFeed:
         self._on_begin = on_begin
         self._on_frames = on_frames
         self._clock = clock
-        self._undelimited_told = False
+        self._undelimited_logged = False
         self._connection = connect(
             on_open=self._on_open, on_data=self._on_data, on_lost=self._on_lost
         )
@@ -60,8 +60,8 @@ class StreamFeed:
 
     def _log_undelimited(self, undelimited: Undelimited) -> None:
         """Log it once, until the stream begins: the next connection brings the same."""
-        if not self._undelimited_told:
-            self._undelimited_told = True
+        if not self._undelimited_logged:
+            self._undelimited_logged = True
             self._log.warning("no_delimiter", **undelimited._asdict())
 
     def _on_open(self) -> None:
@@ -91,7 +91,7 @@ class StreamFeed:
             self._connection.drop(f"protocol error: {error}", self._client.next_call_ns())
 
     def _begin(self, event: Joined | WentPlain) -> None:
-        self._undelimited_told = False
+        self._undelimited_logged = False
         self._connection.proved()
         missed = event.missed if isinstance(event, Joined) else None
         self._log.info(

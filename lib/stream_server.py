@@ -138,7 +138,7 @@ class Subscriber:
         self._stream = stream
         self._buffer = FrameBuffer()
         self._last_sent_ns = now_ns
-        self._undelimited_told = False
+        self._undelimited_logged = False
         self.numbered = False
         self.next_sequence = stream.next_sequence
         """The cursor: the next frame this client gets."""
@@ -166,9 +166,9 @@ class Subscriber:
     def undelimited(self) -> Undelimited | None:
         """What to log of a client that sends something else than messages: once, else None."""
         unfinished = self._buffer.unfinished
-        if self._undelimited_told or not cannot_become_hello(unfinished):
+        if self._undelimited_logged or not cannot_become_hello(unfinished):
             return None
-        self._undelimited_told = True
+        self._undelimited_logged = True
         return undelimited(unfinished, "client")
 
     def prepare(self) -> None:

@@ -17,6 +17,11 @@ MANY_BYTES: Final = 4096
 _LOOKED_AT_BYTES: Final = 256
 """At either end, so that a peer that sends byte by byte costs no more than it sends."""
 _LONGEST_HELLO: Final = 128
+_LONGEST_ORDER: Final = 1024
+"""An object without a delimiter that is longer is not looked at to its end."""
+
+_STRING: Final = re.compile(rb"\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*'", re.DOTALL)
+_BRACE: Final = re.compile(rb"[{}]")
 
 _HTTP: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |HTTP/")
 _TLS: Final = b"\x16\x03"
@@ -53,7 +58,7 @@ def guess_at(data: bytes | bytearray, lines: str = "lines?") -> str:
 
 
 def cannot_become_hello(data: bytearray) -> bool:
-    """Tell whether what a client of a stream has sent so far can be no HELLO, whatever follows.
+    """Return whether what a client of a stream has sent so far can be no HELLO, whatever follows.
 
     Blank lines mean nothing: Enter was pressed in nc.
     """
@@ -65,15 +70,25 @@ def cannot_become_hello(data: bytearray) -> bool:
 
 
 def cannot_become_order(data: bytearray, *, has_ended: bool) -> bool:
-    """Tell whether a client that sends orders has forgotten the delimiter, or sends none.
+    """Return whether a client that sends orders has forgotten the delimiter, or sends none.
 
-    A whole JSON object and a line break behind it are taken for an order without its delimiter, and
-    so is a whole object before the end of the connection. Half a message, which TCP may have cut
-    anywhere, is nothing to speak of.
+    A whole JSON object and a line break at the end of the data are taken for an order without its
+    delimiter, and so is a whole object before the end of the connection. Half a message, which TCP
+    may have cut anywhere, is nothing to speak of.
     """
-    beginning = bytes(data[:_LOOKED_AT_BYTES]).lstrip()
+    beginning = bytes(data[:_LONGEST_ORDER]).lstrip()
     if not beginning:
         return False
-    end = bytes(data[-_LOOKED_AT_BYTES:])
-    is_whole = end.rstrip().endswith(b"}")
-    return not beginning.startswith(b"{") or (is_whole and (has_ended or end.endswith(b"\n")))
+    if not beginning.startswith(b"{"):
+        return True
+    return (has_ended or data.endswith(b"\n")) and _has_whole_object(beginning)
+
+
+def _has_whole_object(beginning: bytes) -> bool:
+    """Whether the first brace is closed. Braces in strings do not count."""
+    depth = 0
+    for brace in _BRACE.findall(_STRING.sub(b"", beginning)):
+        depth += 1 if brace == b"{" else -1
+        if depth == 0:
+            return True
+    return False

@@ -145,3 +145,16 @@ def test_reasons_are_computed_for_the_examples_that_are_shown_only(booking, tall
     with capture_logs() as logs:
         tally.on_time(0)
     assert logs[0]["count"] == 1000
+
+
+def test_of_an_unknown_symbol_only_its_beginning_is_remembered(book, booking, tally):
+    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
+    frames = b"".join(b"%dX%b,1*" % (number, "é".encode() * 30_000) for number in range(10, 20))
+    booking.book_frames([Frames(1, 10, frames, 77)])
+    with capture_logs() as lines:
+        tally.on_time(5 * SECOND_NS)
+    assert sum(len(symbol) for _, symbol in tally._known_kinds) <= 10 * 100
+    assert lines[0]["count"] == 10
+    assert {example["reason"] for example in lines[0]["examples"]} == {
+        "a symbol has at most 16 bytes"
+    }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.malformed_frames import (
+    MAX_EXPLAINED_BYTES,
     malformed_sentiment,
     malformed_tick,
     sentiment_fault,
@@ -14,6 +18,8 @@ from lib.malformed_frames import (
 )
 from lib.text import MAX_SHOWN_BYTES
 from lib.tick_codec import MALFORMED, TickCodec, parse_sentiment
+
+MAX_REASON: Final = 200
 
 CODEC = TickCodec(["AAPL"])
 
@@ -29,7 +35,10 @@ TICKS = {
     "AAPL,+1.00": "a sign",
     "AAPL,0.00": "above 0",
     "AAPL,9000000000.00000001": "above the highest price, 9,000,000,000",
-    "AAPL," + "9" * 5000: "above the highest price",
+    "AAPL," + "9" * 30: "above the highest price",
+    "AAPL," + "9" * 5000: "5,005 bytes: a tick has at most 64",
+    "7203,1x": "a price is digits",
+    "1,x": "a price is digits",
     "AAPL,00000000001.5": "11 digits before the point, at most 10",
     "AAPL,NaN": "NaN is no price",
     "AAPL,-inf": "-inf is no price",
@@ -65,7 +74,7 @@ SENTIMENTS = {
     "\n64": "a line break beside the `*`",
     " 64": "a space around it",
     "": "an empty frame",
-    "9" * 5000: "from 0 to 100",
+    "9" * 5000: "5,000 bytes: a sentiment is a whole number from 0 to 100",
 }
 
 
@@ -96,10 +105,58 @@ def test_an_example_has_the_number_the_text_and_the_reason():
     assert malformed_sentiment(4, b"101")["sequence"] == 4
 
 
+MANY: Final = 64 * 1024
+HOSTILE: Final = [
+    frame.encode()
+    for piece in (
+        "1",
+        "0",
+        ".",
+        ",",
+        "-",
+        "1e",
+        "1,",
+        "1,000",
+        "1.000",
+        "'",
+        "\t",
+        "\n1",
+        "é",
+        "9e9",
+    )
+    for frame in (
+        piece * MANY,
+        f"{piece * MANY}x",
+        f"AAPL,{piece * MANY}",
+        f"AAPL,-{piece * MANY}x",
+        f"AAPL,.{piece * MANY}",
+        f"HELLO,{piece * MANY}",
+    )
+]
+"""Frames on which a regular expression may backtrack."""
+
+
+def test_no_frame_costs_more_than_its_length_and_every_reason_is_short():
+    begin = time.process_time()
+    for frame in HOSTILE:
+        for reason in (tick_fault(frame), sentiment_fault(frame)):
+            assert reason.isprintable()
+            assert len(reason) < MAX_REASON
+    # A backtracking match takes a minute for one of these frames; a millisecond is its due.
+    assert time.process_time() - begin < len(HOSTILE) * 0.05
+
+
+@given(st.text(alphabet="0123456789.,-+eE' xA\n{", max_size=3 * MAX_EXPLAINED_BYTES))
+def test_a_reason_is_short_whatever_is_like_a_number(text):
+    for fault in (tick_fault, sentiment_fault):
+        for frame in (text.encode(), b"AAPL," + text.encode()):
+            assert len(fault(frame)) < MAX_REASON
+
+
 @given(st.binary(max_size=2 * MAX_SHOWN_BYTES))
 def test_whatever_comes_is_named_briefly_and_fit_for_a_terminal(frame):
     for example in (malformed_tick(1, frame), malformed_sentiment(1, frame)):
         assert example["reason"].isprintable()
         assert example["text"].isprintable()
         assert len(example["text"]) <= 10 * MAX_SHOWN_BYTES
-        assert len(example["reason"]) <= 10 * MAX_SHOWN_BYTES
+        assert len(example["reason"]) < MAX_REASON

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.ledger.writer import Ledger
 from lib.order_desk import (
+    MAX_EXPLAINED,
     MAX_ORDER_EVENTS,
     MAX_RESERVED_STEP,
     RESERVED_ORDER_IDS,
@@ -31,7 +32,7 @@ from lib.order_messages import (
     LogonAck,
     decode_from_server,
 )
-from lib.order_mistakes import SMALLEST_ORDER
+from lib.order_mistakes import SMALLEST_ORDER, UNEXPLAINED
 from lib.risk import Risk
 from lib.settings import RiskSettings
 from tests.helpers import fresh_ledger
@@ -652,11 +653,16 @@ def test_no_single_order_uses_up_a_clients_numbers(counter):
         assert isinstance(error, ErrorMessage)
         assert error.order_id == order_id
         assert "its last one is 0" in error.reason
-    # Who got there by counting may go on counting, and a booked order is answered as ever.
+    # A client that got there by counting may go on, and a booked order is answered as ever.
     numbers = [first_reserved - 1, first_reserved + MAX_RESERVED_STEP - 1, first_reserved]
     reports = counter.ask(session, *map(order, numbers))
     assert [report.status for report in reports] == ["FILLED"] * 3
     assert counter.ask(session, order(numbers[1])) == [reports[1]]
+
+
+def test_an_anonymous_client_may_send_any_order_id(counter):
+    (report,) = counter.ask(Session("peer"), order(MAX_INTEGER))
+    assert report.status == "FILLED"
 
 
 def test_an_order_that_was_booked_in_time_does_not_expire_when_it_is_sent_again(counter):
@@ -693,6 +699,115 @@ def test_noise_is_counted_answered_and_survived(counter):
         assert isinstance(message, ErrorMessage)
         assert message.order_id is None
     assert counter.ask(session, order(1))[0].status == "FILLED"
+
+
+def test_so_many_malformed_frames_of_a_client_are_explained_at_once_and_all_are_answered(counter):
+    session, other = counter.client("strategy"), counter.client("other")
+    counter.desk.receive(session, order(3, side="B") * (MAX_EXPLAINED + 10), NOW)
+    counter.desk.receive(other, order(4, side="B"), NOW)
+    answers = [decode_from_server(answer[:-1]) for _, answer in counter.commit().answers]
+    assert [answer.order_id for answer in answers] == [3] * (MAX_EXPLAINED + 10) + [4]
+    unexplained = [answer.reason == UNEXPLAINED for answer in answers]
+    assert unexplained == [False] * MAX_EXPLAINED + [True] * 10 + [False]
+    (answer,) = counter.ask(session, order(3, side="B"))
+    assert "side is BUY or SELL" in answer.reason
+
+
+def test_a_message_that_ends_without_its_delimiter_is_answered_once(counter):
+    session = Session("peer")
+    assert not counter.desk.ended(session)
+    counter.desk.receive(session, order(1) + order(2)[:-1], NOW)
+    assert counter.desk.ended(session)
+    assert not counter.desk.ended(session)
+    report, error = [decode_from_server(answer[:-1]) for _, answer in counter.commit().answers]
+    assert report.status == "FILLED"
+    assert error.order_id == 2
+    assert error.reason.startswith("no `*` behind the message: {")
+
+
+# What clients send that were written for another vocabulary, other prices, other clocks.
+
+PLAIN = json.loads(SMALLEST_ORDER)
+
+
+def plain_without(name: str) -> dict[str, object]:
+    return {known: value for known, value in PLAIN.items() if known != name}
+
+
+@pytest.mark.parametrize(
+    ("sent", "order_id", "says"),
+    [
+        (
+            {"symbol": "AAPL", "side": "BUY", "qty": 10, "price": 190.5},
+            None,
+            "unknown field qty: quantity?",
+        ),
+        (
+            {"type": "order", "id": 1, "side": "BUY", "sym": "AAPL", "qty": 10, "px": 190.5},
+            None,
+            "unknown field id: order_id?",
+        ),
+        (plain_without("type"), 1, "type is missing"),
+        (plain_without("order_id"), None, "order_id is missing"),
+        (PLAIN | {"side": "buy"}, 1, "side is BUY or SELL, got 'buy'"),
+        (PLAIN | {"side": "B"}, 1, "side is BUY or SELL, got 'B'"),
+        (PLAIN | {"action": "BUY"}, 1, "FILLED"),
+        (PLAIN | {"quantity": "10"}, 1, "quantity is a whole number from 1, got '10'"),
+        (PLAIN | {"quantity": 10.0}, 1, "quantity is a whole number from 1, got 10.0"),
+        (PLAIN | {"quantity": -10}, 1, "quantity is a whole number from 1, got -10"),
+        (PLAIN | {"price": "190.50"}, 1, "price is a number, got '190.50'"),
+        (PLAIN | {"price": None}, 1, "price is a number, got null"),
+        (PLAIN | {"symbol": "aapl"}, 1, "unknown symbol aapl: AAPL is configured"),
+        (PLAIN | {"order_id": "6f1c-uuid"}, None, "order_id is a whole number from 1 to"),
+        (PLAIN | {"order_id": 0}, None, "order_id is a whole number from 1 to"),
+        (PLAIN | {"timestamp": "2025-11-11T09:30:00Z", "sentiment": 70}, 1, "FILLED"),
+        ([PLAIN], 1, "one message a frame"),
+    ],
+)
+def test_an_order_in_another_vocabulary_is_answered_with_the_field_to_mend(
+    counter, sent, order_id, says
+):
+    (answer,) = counter.ask(Session("peer"), json.dumps(sent).encode() + b"*")
+    assert answer.order_id == order_id
+    assert says in f"{getattr(answer, 'status', '')} {answer.reason}"
+
+
+A_FLOAT_OF_32_BITS = 172.52999877929688
+
+
+@pytest.mark.parametrize(
+    ("price", "instead"),
+    [
+        *((172.53, None), (1e-05, None), (190.5 * 1.001, None), (0.1 + 0.2, "0.3")),
+        *((2706.93 + 3e-13, "2706.93"), (816.95 - 1e-13, "816.95"), (sum([0.1] * 10), "1")),
+        *((A_FLOAT_OF_32_BITS, "172.53"), (1.1e-08, "0.00000001"), (100 / 3, "33.33333333")),
+    ],
+)
+def test_a_price_out_of_float_arithmetic_is_answered_with_the_one_to_send(counter, price, instead):
+    (answer,) = counter.ask(Session("peer"), order(1, price=price))
+    if instead is None:
+        assert answer.status == "FILLED"
+    else:
+        assert answer.reason.endswith(f"at most 8: send {instead}")
+
+
+@pytest.mark.parametrize(
+    ("sent_ns", "says"),
+    [
+        (NOW.now_ns, "FILLED"),
+        (NOW.now_ns - 60 * 10**9, "REJECTED expired"),
+        (WALL_NS, "wall clock in ns"),
+        (WALL_NS - 3600 * 10**9, "wall clock in ns"),
+        (WALL_NS // 10**6, "wall clock in ms"),
+        (WALL_NS // 10**9, "wall clock in s"),
+        (0, "no time"),
+        (WALL_NS / 10**9 + 0.5, "monotonic clock"),
+        ("2025-11-11T09:30:00Z", "monotonic clock"),
+    ],
+)
+def test_a_time_of_another_clock_is_named_and_its_order_is_not_booked(counter, sent_ns, says):
+    (answer,) = counter.ask(Session("peer"), order(1, sent_ns=sent_ns))
+    assert says in f"{getattr(answer, 'status', '')} {answer.reason}"
 
 
 fields = st.dictionaries(

@@ -6,8 +6,14 @@ import json
 
 import pytest
 
+from lib.order_desk import MAX_EXPLAINED
 from lib.order_messages import Logon, MessageError, Order, decode_from_client
-from lib.order_mistakes import MAX_FIELDS, SMALLEST_LOGON, SMALLEST_ORDER
+from lib.order_mistakes import (
+    MAX_UNKNOWN_FIELDS,
+    SMALLEST_LOGON,
+    SMALLEST_ORDER,
+    UNEXPLAINED,
+)
 from tests.helpers import PROJECT_ROOT
 
 ORDER = json.loads(SMALLEST_ORDER)
@@ -30,7 +36,10 @@ def without(name: str) -> dict[str, object]:
 def test_the_smallest_messages_are_whole_and_stand_in_the_readme():
     assert isinstance(decode_from_client(SMALLEST_ORDER.encode()), Order)
     assert isinstance(decode_from_client(SMALLEST_LOGON.encode()), Logon)
-    assert SMALLEST_ORDER in (PROJECT_ROOT / "README.md").read_text()
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    assert SMALLEST_ORDER in readme
+    assert f"at most {MAX_UNKNOWN_FIELDS} unknown fields" in readme
+    assert f"the first {MAX_EXPLAINED} are explained" in readme
 
 
 @pytest.mark.parametrize(
@@ -48,6 +57,7 @@ def test_the_smallest_messages_are_whole_and_stand_in_the_readme():
         ("quantity", -10, "quantity is a whole number from 1, got -10"),
         ("quantity", 2**60, f"got {2**60}: at most {2**53 - 1}"),
         ("price", "190.50", "price is a number, got '190.50': send 190.5 without quotes"),
+        ("price", str(0.1 + 0.2), "send 0.3 without quotes"),
         ("price", None, "price is a number, got null"),
         ("price", float("nan"), "price is a number, got NaN"),
         ("price", 0, "price is above 0"),
@@ -62,6 +72,11 @@ def test_a_wrong_value_is_shown_beside_what_is_right(field, value, says):
     reason = refusal(ORDER | {field: value})
     assert reason.startswith(f"{field} is ") or says.startswith("send")
     assert says in reason
+
+
+def test_a_number_is_suggested_only_as_json_has_it():
+    assert "send" not in refusal(ORDER | {"quantity": "1_0"})
+    assert "send" not in refusal(ORDER | {"quantity": "\u0661\u0660"})
 
 
 def test_the_first_field_of_the_protocols_table_is_said_whatever_the_order_in_the_frame():
@@ -119,6 +134,7 @@ def test_an_unknown_field_that_may_be_a_guard_is_not_ignored(name, value):
     [
         *(("timestamp", "2025-11-11T09:30:00Z"), ("sentiment", 70), ("note", [{}]), ("id", "x")),
         *(("action", "BUY"), ("qty", 10), ("positon", None), ("reduce_only", False), ("", 1)),
+        *(("limit_price", 190.5), ("priceLimit", 190.5), ("only_reduce", False)),
         *(("x" * 60_000, 1), ("position" * 1000, 1)),
     ],
 )
@@ -127,10 +143,56 @@ def test_any_other_unknown_field_is_ignored_and_the_order_is_the_same(name, valu
     assert decode_from_client(json.dumps({name: value} | ORDER).encode()) == plain
 
 
-def test_fields_are_counted_where_some_are_unknown():
-    unknown = {f"x{number}": 1 for number in range(MAX_FIELDS - len(ORDER))}
+UNKNOWN_GUARDS = [
+    *("ttl_ms", "max_age_ms", "max_age_s", "deadline_ns", "expires_ns", "expire_time"),
+    *("expiry_ns", "valid_till", "good_until", "time_to_live", "cancel_after", "gtt"),
+    *("price_limit", "price_max", "limit_px", "worst_price", "stop_px", "max_slip"),
+    *("qty_max", "quantity_max", "collar", "max_loss", "is_reduce_only", "only_reduce"),
+    *("reduce", "assumed_positon", "expected_pos", "current_pos", "pos_before", "holdings"),
+    *("order_type", "send_time_ns", "ts_sent", "timestamp_ns", "maxAgeMs", "AgeMax"),
+    *("MAX_PRICE", "expectedPos", "timeToLive", "deadlin_ns", "max_positon"),
+    "positionLimit",
+]  # fmt: skip
+"""Fields that an order must not be filled without, by words, in any order and case."""
+
+
+@pytest.mark.parametrize("name", UNKNOWN_GUARDS)
+def test_a_guard_is_recognised_by_its_words(name):
+    assert refusal(ORDER | {name: 7}).startswith(f"unknown field {name}: ")
+    assert isinstance(decode_from_client(json.dumps(ORDER | {name: None}).encode()), Order)
+
+
+HARMLESS = [
+    *("timestamp", "sentiment", "comment", "strategy", "source", "note", "tag", "venue"),
+    *("currency", "account", "reason", "time", "received_at", "created_at"),
+    *("model_version", "confidence", "exchange", "dollar", "user_id", "nonce", "decision_time_ns"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_field_that_says_nothing_of_the_order_is_no_guard(name):
+    assert isinstance(decode_from_client(json.dumps(ORDER | {name: 7}).encode()), Order)
+
+
+def test_an_order_type_may_be_the_one_that_there_is():
+    assert isinstance(
+        decode_from_client(json.dumps(ORDER | {"orderType": "limit"}).encode()), Order
+    )
+    for other in ("MARKET", "STOP"):
+        assert "order_type" in refusal(ORDER | {"order_type": other})
+
+
+def test_unknown_fields_are_counted():
+    unknown = {f"x{number}": 1 for number in range(MAX_UNKNOWN_FIELDS)}
     assert isinstance(decode_from_client(json.dumps(ORDER | unknown).encode()), Order)
-    assert f"at most {MAX_FIELDS}" in refusal(ORDER | unknown | {"y": 1})
+    assert f"at most {MAX_UNKNOWN_FIELDS}" in refusal(ORDER | unknown | {"y": 1})
+
+
+def test_a_frame_that_is_not_explained_is_refused_with_its_order_id():
+    for frame in (json.dumps(ORDER | {"side": 1}).encode(), SMALLEST_ORDER[:-1].encode()):
+        with pytest.raises(MessageError, match=UNEXPLAINED) as caught:
+            decode_from_client(frame, explain=False)
+        assert caught.value.order_id == ORDER["order_id"]
 
 
 @pytest.mark.parametrize(

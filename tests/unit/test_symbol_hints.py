@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.symbol_hints import SymbolHints
+from lib.symbol_hints import MAX_REMEMBERED, SymbolHints
 
 SYMBOLS = ("AAPL", "MSFT", "GOOG", "AMZN", "BRK-B", "BTCUSD")
 
@@ -35,3 +35,12 @@ def test_one_that_is_close_to_none_says_what_to_do(symbol):
 @pytest.mark.parametrize("symbol", ["NOBODY-TRADES-THIS", "Ä" * 9, "A" * 60_000])
 def test_one_that_is_too_long_to_be_traded_says_so(symbol):
     assert "at most 16 bytes" in SymbolHints(SYMBOLS).hint(symbol)
+
+
+def test_so_many_look_ups_are_remembered_and_no_more():
+    hints = SymbolHints(SYMBOLS)
+    for number in range(MAX_REMEMBERED + 10):
+        assert hints.nearest(f"{number}-AAPL") == "AAPL"
+        assert hints.nearest(f"{number}-AAPL") == "AAPL"
+    known = hints._look_up.cache_info()
+    assert (known.hits, known.currsize) == (MAX_REMEMBERED + 10, MAX_REMEMBERED)

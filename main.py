@@ -174,9 +174,16 @@ class _View:
 
     def look(self) -> None:
         """Show what has been logged since the last look."""
+        self._show(self._story.new_lines())
+
+    def last_look(self) -> None:
+        """Show what has been logged since the last look, to the end."""
+        self._show([*self._story.new_lines(), *self._story.rest()])
+
+    def _show(self, lines: list[Line]) -> None:
         now_s = time.monotonic()
         shown = self._repetitions.calm(now_s)
-        for line in self._story.new_lines():
+        for line in lines:
             line = self._given_up.take(line, self._shown + len(shown))
             shown += self._repetitions.new_of(line, now_s)
         self._shown += len(shown)
@@ -212,7 +219,7 @@ def _run(
         in_time = _stop_supervisord(supervisord, settings.var_dir, view)
         reason = why_it_ended(supervisord.returncode, errors)
     wait_until_segments_are_gone(settings.price_book.name)
-    view.look()
+    view.last_look()
     view.close()
     if not in_time:
         print(f"main.py: killed supervisord, it took over {STOP_S:.0f} s", file=sys.stderr)

@@ -180,9 +180,9 @@ class _View:
 
     def _show(self, lines: list[Line]) -> None:
         now_s = time.monotonic()
-        shown = self._repetitions.calm(now_s)
+        shown = self._repetitions.forget_old_failures(now_s)
         for line in lines:
-            line = self._given_up.take(line, self._shown + len(shown))
+            line = self._given_up.take_line(line, self._shown + len(shown))
             shown += self._repetitions.new_of(line, now_s)
         self._shown += len(shown)
         self._screen.show(shown)

@@ -350,7 +350,7 @@ def test_after_a_standstill_a_program_that_always_started_is_not_given_up(tmp_pa
     lines = story.new_lines()
     assert [line.event for line in lines] == [SPAWNED, "started", ENDED] * (MAX_TRIES + 5)
     for line in lines:
-        given_up.take(line, 0)
+        given_up.take_line(line, 0)
     assert given_up.ending is None
     story.close()
 

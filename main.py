@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -49,13 +50,10 @@ from lib.stack import (
 )
 from lib.stack_strategies import StackStrategies, stack_strategies, strategy_programs
 from lib.story import NOTICE, WARNING, Line, Story
-from lib.supervisord_configuration import read_configuration, started_programs
+from lib.supervisord_configuration import read_configuration, started_programs, stop_limit_s
 
 LOOK_S: Final = 0.1
 """How often the logs are looked at."""
-STOP_S: Final = 21.0
-"""How long supervisord has to stop the stack: six programs, one after the other, at most 3 s
-each (stopwaitsecs), and some more. It takes about a second where no role hangs."""
 
 
 def main() -> int:
@@ -174,10 +172,17 @@ class _View:
 
     def look(self) -> None:
         """Show what has been logged since the last look."""
+        self._show(self._story.new_lines())
+
+    def last_look(self) -> None:
+        """Show what has been logged since the last look, to the end."""
+        self._show([*self._story.new_lines(), *self._story.rest()])
+
+    def _show(self, lines: list[Line]) -> None:
         now_s = time.monotonic()
-        shown = self._repetitions.calm(now_s)
-        for line in self._story.new_lines():
-            line = self._given_up.take(line, self._shown + len(shown))
+        shown = self._repetitions.forget_old_failures(now_s)
+        for line in lines:
+            line = self._given_up.take_line(line, self._shown + len(shown))
             shown += self._repetitions.new_of(line, now_s)
         self._shown += len(shown)
         self._screen.show(shown)
@@ -198,6 +203,7 @@ def _run(
     stop = _Stop(duration_s)
     screen = Screen(1, stop.is_requested)
     view = _View(settings.var_dir, configuration, screen)
+    limit_s = stop_limit_s(configuration.read_text(encoding="utf-8"))
     with tempfile.TemporaryFile() as errors:
         try:
             supervisord = start_supervisord(configuration, errors)
@@ -209,13 +215,15 @@ def _run(
         ending = _show_until_stop(supervisord, settings.var_dir, view, screen, stop)
         asked = stop.is_requested()
         stop.request()
-        in_time = _stop_supervisord(supervisord, settings.var_dir, view)
+        with suppress(OSError, UnicodeDecodeError):  # programs may have been added meanwhile
+            limit_s = stop_limit_s(configuration.read_text(encoding="utf-8"))
+        in_time = _stop_supervisord(supervisord, settings.var_dir, view, limit_s)
         reason = why_it_ended(supervisord.returncode, errors)
     wait_until_segments_are_gone(settings.price_book.name)
-    view.look()
+    view.last_look()
     view.close()
     if not in_time:
-        print(f"main.py: killed supervisord, it took over {STOP_S:.0f} s", file=sys.stderr)
+        print(f"main.py: killed supervisord, it took over {limit_s:.0f} s", file=sys.stderr)
     if asked:
         return 0
     if ending:
@@ -277,9 +285,11 @@ def _show_until_stop(
     return None
 
 
-def _stop_supervisord(supervisord: subprocess.Popen[bytes], var_dir: Path, view: _View) -> bool:
-    """Let supervisord stop the stack and end; tell whether it did so in time."""
-    deadline_s = time.monotonic() + STOP_S
+def _stop_supervisord(
+    supervisord: subprocess.Popen[bytes], var_dir: Path, view: _View, limit_s: float
+) -> bool:
+    """Let supervisord stop the stack and end; return whether it did so in time."""
+    deadline_s = time.monotonic() + limit_s
     supervisord.terminate()
     while supervisord.poll() is None and time.monotonic() < deadline_s:
         wake_supervisord(var_dir)  # it would look at what has ended once a second

@@ -1,8 +1,12 @@
 """OrderManager: takes orders from any number of clients, books, answers and prints them.
 
-What it decides is `lib.order_desk`'s. Here is the order in which things happen: all that has
-arrived is taken, under one look at the clock and at the halt switch; committed as one; answered;
-and only then printed and logged.
+What it decides is `lib.order_desk`'s. Here is the order in which things happen: what has arrived is
+taken, under one look at the clock and at the halt switch; committed as one; answered; and only then
+printed and logged.
+
+A pass is bounded in bytes and in time. What it leaves is taken first in the next one, and until
+then nothing more is received from those clients: so no more than RECEIVE_BYTES of each waits, and
+the role gives signs of life however much arrives.
 """
 
 from __future__ import annotations
@@ -43,6 +47,9 @@ RECEIVE_BYTES: Final = 16 * 1024
 """Taken of one client in one pass, some 130 orders: so nobody waits long for the others."""
 MAX_COMMIT_BYTES: Final = 256 * 1024
 """Messages of one transaction, some 2,000 orders: so a halt takes effect soon."""
+MAX_TAKING_NS: Final = SECOND_NS // 10
+"""How long a pass takes messages: and then to the end of one client's RECEIVE_BYTES, which may be
+as many refusals. With 128 clients that send nothing but delimiters a pass takes 0.3 s."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
 """A client that does not read its answers is disconnected when this much waits for it."""
 SWEEP_NS: Final = SECOND_NS // 4
@@ -71,6 +78,7 @@ class OrderManager:
         self._connections: dict[Session, Connection] = {}
         """In the order of their coming."""
         self._arrived: deque[tuple[Session, bytes]] = deque()
+        """In the order of receipt, at most one entry a client."""
         self._client_log = ClientLog("orders", MAX_CLIENTS)
         self._sweep_ns: int | None = None
         try:
@@ -94,16 +102,13 @@ class OrderManager:
         self._log.info("listening", stream="orders", host=manager.host, port=manager.port)
 
     def step(self) -> None:
-        """One pass: take all that has arrived, make it final, say so (much of it in parts)."""
-        self._loop.poll()
-        while True:
-            self._look_for_halt()
-            self._take_arrived()
-            outcome = self._desk.commit()
-            self._answer(outcome)
-            self._tell(outcome)
-            if not self._arrived:
-                break
+        """One pass: take what has arrived, up to the bounds, make it final, say so."""
+        self._loop.poll(may_sleep=not self._arrived)
+        self._look_for_halt()
+        self._take_arrived()
+        outcome = self._desk.commit()
+        self._answer(outcome)
+        self._tell(outcome)
 
     def close(self) -> None:
         """Close the ledger, let the last confirmations and counts out."""
@@ -130,17 +135,19 @@ class OrderManager:
             self._log.warning("trading_halted" if halted else "trading_resumed")
 
     def _take_arrived(self) -> None:
-        """Give the desk what has arrived, in order, up to the bound of a transaction."""
+        """Give the desk what has arrived, in order, up to the bounds of a pass."""
         if not self._arrived:
             return
         receipt = Receipt(time.monotonic_ns(), time.time_ns(), utc_stamp(), self._halted)
         self._latest_prices.begin_pass(receipt.now_ns)
+        end_ns = receipt.now_ns + MAX_TAKING_NS
         taken_bytes = 0
-        while self._arrived and taken_bytes < MAX_COMMIT_BYTES:
+        while self._arrived and taken_bytes < MAX_COMMIT_BYTES and time.monotonic_ns() < end_ns:
             session, data = self._arrived.popleft()
-            taken_bytes += len(data)
             if session not in self._connections:
-                continue  # closed in this very pass, and nobody is there to be answered
+                continue  # closed meanwhile, and nobody is there to be answered
+            taken_bytes += len(data)
+            self._connections[session].paused = False
             try:
                 self._desk.receive(session, data, receipt)
                 self._count_undelimited(session)
@@ -217,9 +224,13 @@ class OrderManager:
         return True
 
     def _drop_oldest_silent(self) -> bool:
-        """Disconnect the oldest client that has said nothing for long enough, if there is one."""
+        """Disconnect the oldest client that has said nothing for long enough, if there is one.
+
+        A client is heard from the moment at which its data arrives: what was not taken yet, and
+        what the same look at all sockets has found, may be an order.
+        """
         for session, connection in self._connections.items():
-            if session.silent:
+            if session.silent and not connection.paused and not connection.has_input():
                 if time.monotonic_ns() - connection.opened_ns < HEARD_NS:
                     return False  # and all others that are silent came later
                 connection.close("made room: neither logon nor order")
@@ -227,6 +238,7 @@ class OrderManager:
         return False
 
     def _on_data(self, session: Session, data: bytes) -> None:
+        self._connections[session].paused = True  # until this is taken
         self._arrived.append((session, data))
 
     def _on_drained(self, session: Session) -> None:

@@ -62,6 +62,9 @@ class Connection:
         self._finish_ns = 0
         self._awaited = 0
         self.open = True
+        self.paused = False
+        """While it is, nothing is received, and what the peer sends waits in the kernel. Set by the
+        owner, who still has to deal with what came before."""
         self.half_closed = False
         """Whether the peer has ended its side, and will say nothing more."""
         self.queued_bytes = 0
@@ -115,6 +118,13 @@ class Connection:
         """Whether a connection that is finishing has used up its time."""
         return self._finishing is not None and now_ns - self._finish_ns > LINGER_NS
 
+    def has_input(self) -> bool:
+        """Whether the peer has sent something that is still to be received."""
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK))
+        except OSError:  # nothing has arrived, or it is disconnected
+            return False
+
     def close(self, reason: str) -> None:
         """Close at once. `on_closed` is told why."""
         if not self.open:
@@ -132,7 +142,7 @@ class Connection:
             self._flush()
             if self.open and not self.queued_bytes and self._on_drained:
                 self._on_drained()
-        if self.open and events & selectors.EVENT_READ:
+        if self.open and events & selectors.EVENT_READ and not self.paused:
             self._receive()
 
     def _receive(self) -> None:

@@ -83,7 +83,7 @@ class GivenUp:
         self._programs: dict[str, _Program] = {}
         self.ending: Ending | None = None
 
-    def take(self, line: Line, shown: int) -> Line:
+    def take_line(self, line: Line, shown: int) -> Line:
         """Take a line, before which `shown` lines were shown; return the one to show instead."""
         program = self._programs.setdefault(line.role, _Program())
         if line.event == STARTED:

@@ -3,6 +3,10 @@
 A client that restarts or reconnects may replace a stale connection of its own, once. A client that
 is replaced by another one waits for a second and comes back: so what tells the two apart is that
 the turns follow each other.
+
+Clients of another make that come back more slowly are not recognised. From 2.5 s on, a single
+client whose connections lead nowhere replaces one after the other in the same rhythm, and nothing
+that the order manager sees (no process, a new port each time) says which of the two it is.
 """
 
 from __future__ import annotations

@@ -26,6 +26,9 @@ from typing import Final
 
 MAX_DESCRIPTORS: Final = 128
 """Of one process."""
+MAX_LATE_ANSWERS: Final = 16
+"""To earlier requests, that are read past for one that is looked for: where one came too late, all
+later ones would be taken for another's otherwise."""
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
@@ -64,9 +67,9 @@ def _by_peers_inode(socks: Iterable[socket.socket]) -> dict[int, socket.socket]:
     """Look up the other end of each socket. Those that have none on this host are left out."""
     by_inode = {}
     with suppress(OSError), _open_netlink() as netlink:
-        for sock in socks:
+        for number, sock in enumerate(socks, start=1):
             with suppress(OSError):  # it is disconnected, or the kernel does not answer
-                if inode := _peers_inode(netlink, sock):
+                if inode := _peers_inode(netlink, sock, number):
                     by_inode[inode] = sock
     return by_inode
 
@@ -77,8 +80,11 @@ def _open_netlink() -> socket.socket:
     return netlink
 
 
-def _peers_inode(netlink: socket.socket, sock: socket.socket) -> int:
-    """Return the inode of the peer's socket; 0 if it has been closed or is not on this host."""
+def _peers_inode(netlink: socket.socket, sock: socket.socket, number: int) -> int:
+    """Return the inode of the peer's socket; 0 if it has been closed or is not on this host.
+
+    `number` is that of the request, and nobody else's on this netlink socket.
+    """
     peer, ours = sock.getpeername(), sock.getsockname()
     identity = (
         _PORTS.pack(peer[1], ours[1])
@@ -88,14 +94,17 @@ def _peers_inode(netlink: socket.socket, sock: socket.socket) -> int:
     )
     request = _REQUEST.pack(sock.family, socket.IPPROTO_TCP, 0, _ANY_STATE) + identity
     size = _HEADER.size + len(request)
-    number = peer[1]
     netlink.send(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, number, 0) + request)
-    answer = netlink.recv(_ANSWER_BYTES)
-    _, kind, _, answered, _ = _HEADER.unpack_from(answer)
-    if kind != _SOCK_DIAG_BY_FAMILY or answered != number:  # mostly: there is no such socket
-        return 0
-    inode: int = _INODE.unpack_from(answer, _INODE_AT)[0]
-    return inode
+    for _ in range(MAX_LATE_ANSWERS + 1):
+        answer = netlink.recv(_ANSWER_BYTES)
+        _, kind, _, answered, _ = _HEADER.unpack_from(answer)
+        if answered != number:
+            continue  # the late answer to an earlier request
+        if kind != _SOCK_DIAG_BY_FAMILY:  # mostly: there is no such socket
+            return 0
+        inode: int = _INODE.unpack_from(answer, _INODE_AT)[0]
+        return inode
+    return 0
 
 
 def _packed(family: int, address: str) -> bytes:

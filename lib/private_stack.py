@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -28,11 +28,14 @@ import msgspec
 
 from lib.settings import PROJECT_ROOT, Settings
 from lib.stack import wake_supervisord
+from lib.supervisord_configuration import stop_limit_s
 
 START_S: Final = 20.0
 """How long supervisord may take to listen."""
 STOP_S: Final = 30.0
-"""How long the stack may take to end: `main.py` allows supervisord 18 s."""
+"""How long what is left of a stack may take to end whose supervisord was killed."""
+END_S: Final = 10.0
+"""How much longer `main.py` may take to end than it allows supervisord (`stop_limit_s`)."""
 UPDATE_S: Final = 30.0
 """How long supervisord may take to stop and start the programs whose configuration has changed."""
 LOOK_S: Final = 0.05
@@ -105,10 +108,16 @@ class PrivateStack:
             return
         self.main.send_signal(signal.SIGINT)
         try:
-            self.main.wait(STOP_S)
+            self.main.wait(self._stop_limit_s() + END_S)
         except subprocess.TimeoutExpired:
             self.main.kill()  # supervisord is told by the kernel, and the roles after it
             self.main.wait()
+
+    def _stop_limit_s(self) -> float:
+        configuration = ""  # it is missing where main.py has not come so far
+        with suppress(OSError):
+            configuration = (self.var_dir / "supervisord.conf").read_text(encoding="utf-8")
+        return stop_limit_s(configuration)
 
     def remove_files(self) -> None:
         """Remove the files of a stack that has ended."""

@@ -60,7 +60,7 @@ class Repetitions:
     def __init__(self) -> None:
         self._programs: dict[str, _Program] = {}
 
-    def calm(self, now_s: float) -> list[Line]:
+    def forget_old_failures(self, now_s: float) -> list[Line]:
         """Forget the failures of programs that run well again; return the lines that say so."""
         shown = []
         for name, program in self._programs.items():

@@ -27,6 +27,7 @@ RESERVED_PLACES: Final = 16
 """Beyond a server's limit, for processes of our own run: an orderbook and some strategies, each
 also once more, where the end of its last connection has not been noticed yet."""
 BACKLOG: Final = 512
+"""Connections that wait in the kernel, which drops further ones: our own as well."""
 MAX_ACCEPTS_A_PASS: Final = 32
 """A pause of some 2 ms for those that are in."""
 ACCEPT_INTERVAL_NS: Final = 1 * MILLISECOND_NS
@@ -84,7 +85,8 @@ class Server:
         if refused:
             self._refuse(refused)
         now_ns = time.monotonic_ns()
-        # To find out who they are costs as much for one as for many: it waits for many.
+        # To find out who they are costs as much for one as for many: it waits for many. Of a full
+        # backlog each pass takes that many, so the rate at which it empties is the same.
         self._rate.take(now_ns, MAX_ACCEPTS_A_PASS if refused else len(clients))
         if self._rate.ready_ns > now_ns:
             self._pause_until(self._rate.ready_ns)

@@ -3,13 +3,22 @@
 `Story` follows the files that supervisord writes for the roles (`log/ROLE.jsonl`, `log/ROLE.out`)
 and about them (`supervisord.log`), and makes short lines of what matters. Following costs bounded
 memory: one read of at most `READ_BYTES` a file a look, and no line longer than `MAX_LINE_BYTES`.
-What was in the files before the story began is not told.
+What was in the files before the story began is not shown.
+
+The lines of all files come out in the order of time, also where one look brings minutes of them
+(main.py was stopped with Ctrl-Z, say): whether a program had started before it ended depends on two
+files. So a look releases only what was logged before it began, and nothing that is newer than what
+a long file has been read up to.
 """
 
 from __future__ import annotations
 
+import heapq
+import math
 import os
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -63,13 +72,13 @@ SUPERVISORD: Final = "supervisord"
 SIGKILL: Final = "terminated by SIGKILL"
 """What is in the detail of such an end."""
 
-_SUPERVISOR_LINE: Final = re.compile(r"\S+ \S+ (?P<level>[A-Z]{4}) (?P<message>.*)")
+_SUPERVISOR_LINE: Final = re.compile(r"(?P<time>\S+ \S+) (?P<level>[A-Z]{4}) (?P<message>.*)")
 # What supervisord's log says of programs (supervisor 4.3: process.py), and how it is shown.
 _SUPERVISOR_MESSAGES: Final = tuple(
     (re.compile(pattern), event, text, level)
     for pattern, event, text, level in (
         (r"spawned: '(?P<role>\S+)' with pid (?P<detail>\d+)", SPAWNED, "spawned pid={}", NOTICE),
-        (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", STOPPED, "ended as told ({})", NOTICE),
+        (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", STOPPED, "stopped as asked ({})", NOTICE),
         (r"exited: (?P<role>\S+) \((?P<detail>.*)\)", ENDED, "ended by itself ({})", WARNING),
         (r"killing '(?P<role>\S+)' \(\d+\) with (?P<detail>\w+)", KILLED, "gets {}", WARNING),
         (r"gave up: (?P<role>\S+) entered (?P<detail>.*)", GIVEN_UP, "given up: {}", ERROR),
@@ -101,6 +110,8 @@ class Follower:
         """
         self._path = path
         self._tail = b""
+        self.is_behind = False
+        """Whether there was more to read than the last `read` has returned."""
         self._fd = self._open()
         if from_end and self._fd is not None:
             end = os.lseek(self._fd, 0, os.SEEK_END)
@@ -121,6 +132,8 @@ class Follower:
             self.close()
             self._fd = self._open()
             data = self._read()
+            replaced = False
+        self.is_behind = len(data) == READ_BYTES or (replaced and bool(data))
         lines = (self._tail + data).split(b"\n")
         self._tail = lines.pop()
         if len(self._tail) > MAX_LINE_BYTES:
@@ -157,46 +170,143 @@ class Follower:
         return os.read(self._fd, READ_BYTES)
 
 
+class _Log:
+    """One file of the story, with the lines of it that are not released yet."""
+
+    def __init__(self, path: Path, *, from_end: bool) -> None:
+        self._path = path
+        self._follower = Follower(path, from_end=from_end)
+        self.held: list[tuple[int, Line]] = []
+        """With their times, in the order of the file."""
+        self.newest_ms = 0
+        """The time of the last line that has one. A line that has none belongs to the one before
+        it."""
+        self.is_behind = False
+        """Whether the rest of the file is needed to know what came first."""
+
+    def read(self, look_ms: int) -> None:
+        """Read on. `look_ms` is the time of the look."""
+        has_time = False
+        for raw in self._follower.read():
+            line, logged_ms = self._parse(raw, look_ms)
+            if logged_ms is not None:
+                self.newest_ms, has_time = logged_ms, True
+            if line is not None:
+                self.held.append((self.newest_ms, line))
+        self.is_behind = self._follower.is_behind and has_time and self.newest_ms <= look_ms
+
+    def release(self, until_ms: float) -> list[tuple[int, Line]]:
+        """Return the lines before the first one that is newer than this, and hold the rest."""
+        count = next(
+            (index for index, (at_ms, _) in enumerate(self.held) if at_ms > until_ms),
+            len(self.held),
+        )
+        released, self.held = self.held[:count], self.held[count:]
+        return released
+
+    def close(self) -> None:
+        self._follower.close()
+
+    def _parse(self, raw: bytes, look_ms: int) -> tuple[Line | None, int | None]:
+        if self._path.suffix == ".jsonl":
+            return tell_event(self._path.stem, raw), _event_ms(raw)
+        text = printable(raw.decode(errors="replace"))
+        if self._path.suffix == ".out":
+            return Line(self._path.stem, text, NOTICE), None
+        return tell_supervisor(text), supervisor_ms(text, look_ms)
+
+
 class Story:
     """The new lines of all logs of a var directory. Used from one thread."""
 
     def __init__(self, var_dir: Path) -> None:
         """Begin the story with what is written from now on."""
         self._var_dir = var_dir
-        self._followers: dict[Path, Follower] = {}
+        self._logs: dict[Path, _Log] = {}
+        self._look_ms = 0
+        """When all files were read last."""
         self._find_files(from_end=True)
 
     def new_lines(self) -> list[Line]:
-        """Return what has happened since the last call, in order within each file."""
+        """Return what has been logged since the last call, in the order of time.
+
+        At the same time, a role's line comes before supervisord's: a role that ends says so before
+        supervisord does.
+        """
         self._find_files(from_end=False)
-        lines = []
-        # supervisord's log last: a role that ends says so before supervisord does.
-        for path in sorted(self._followers, key=lambda path: path.parent == self._var_dir):
-            for raw in self._followers[path].read():
-                line = _tell(path, raw)
-                if line is not None:
-                    lines.append(line)
-        return lines
+        logs = self._logs.values()
+        until_ms = 0
+        if not any(log.is_behind for log in logs):
+            # What has been held for a look is due, also where the clock was set back meanwhile.
+            until_ms = max((at_ms for log in logs for at_ms, _ in log.held), default=0)
+            self._look_ms = _now_ms()
+            for log in logs:
+                log.read(self._look_ms)
+        else:
+            # The others wait for the long ones, so that what is held is bounded.
+            for log in logs:
+                if log.is_behind:
+                    log.read(self._look_ms)
+        read_up_to = (log.newest_ms for log in logs if log.is_behind)
+        return self._release(min((max(until_ms, self._look_ms), *read_up_to)))
+
+    def rest(self) -> list[Line]:
+        """Return what `new_lines` still holds back, in the order of time."""
+        return self._release(math.inf)
 
     def close(self) -> None:
         """Close the files."""
-        for follower in self._followers.values():
-            follower.close()
+        for log in self._logs.values():
+            log.close()
+
+    def _release(self, until_ms: float) -> list[Line]:
+        # supervisord's log last: of lines of the same time, merge takes the first file's first.
+        in_order = sorted(self._logs, key=lambda path: path.parent == self._var_dir)
+        released = [self._logs[path].release(until_ms) for path in in_order]
+        return [line for _, line in heapq.merge(*released, key=lambda entry: entry[0])]
 
     def _find_files(self, *, from_end: bool) -> None:
         log = self._var_dir / "log"
-        for path in (self._var_dir / "supervisord.log", *log.glob("*.jsonl"), *log.glob("*.out")):
-            if path not in self._followers:
-                self._followers[path] = Follower(path, from_end=from_end)
+        for path in (*log.glob("*.jsonl"), *log.glob("*.out"), self._var_dir / "supervisord.log"):
+            if path not in self._logs:
+                self._logs[path] = _Log(path, from_end=from_end)
 
 
-def _tell(path: Path, raw: bytes) -> Line | None:
-    if path.suffix == ".jsonl":
-        return tell_event(path.stem, raw)
-    text = printable(raw.decode(errors="replace"))
-    if path.suffix == ".out":
-        return Line(path.stem, text, NOTICE)
-    return tell_supervisor(text)
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _event_ms(raw: bytes) -> int | None:
+    """Return when an event was logged, in ms since 1970; None where a line does not say.
+
+    Rounded down, as the times of supervisord's log are, so that the two can be compared.
+    """
+    try:
+        timestamp = msgspec.json.decode(raw, type=_Stamped).timestamp
+        return math.floor(datetime.fromisoformat(timestamp).timestamp() * 1000)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return None
+
+
+class _Stamped(msgspec.Struct):
+    timestamp: str
+
+
+def supervisor_ms(text: str, now_ms: int) -> int | None:
+    """Return when a line of supervisord's log was written, in ms since 1970; None if it is no line.
+
+    supervisord writes local time. Of the two times that the hour of a night in autumn may mean, it
+    is the later one that is not in the future.
+    """
+    line = _SUPERVISOR_LINE.fullmatch(text)
+    if line is None:
+        return None
+    try:
+        local = datetime.fromisoformat(line["time"].replace(",", "."))
+    except ValueError:
+        return None
+    earlier_ms, later_ms = (round(local.replace(fold=fold).timestamp() * 1000) for fold in (0, 1))
+    return later_ms if later_ms <= now_ms else min(earlier_ms, later_ms)
 
 
 def tell_event(role: str, raw: bytes) -> Line | None:
@@ -243,10 +353,10 @@ def tell_supervisor(text: str) -> Line | None:
     line = _SUPERVISOR_LINE.fullmatch(text)
     if line is None:
         return None
-    for pattern, event, told, level in _SUPERVISOR_MESSAGES:
+    for pattern, event, template, level in _SUPERVISOR_MESSAGES:
         if match := pattern.match(line["message"]):
             role = match["role"] if event != SPAWN_FAILED else SUPERVISORD
-            return Line(role, told.format(match["detail"]), level, event, match["detail"])
+            return Line(role, template.format(match["detail"]), level, event, match["detail"])
     return None
 
 

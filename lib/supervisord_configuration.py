@@ -21,7 +21,13 @@ CONFIGURATION: Final = PROJECT_ROOT / "etc" / "supervisord.conf"
 
 RUN_ROLE: Final = "run-role"
 """The script in `etc` that runs the role named behind it."""
+_PROGRAM: Final = "program:"
 _COMMENTS: Final = (";", "#")
+STOP_RESERVE_S: Final = 5.0
+"""How much longer supervisord has to stop a stack than its programs have together. It takes about a
+second where no role hangs."""
+DEFAULT_STOP_WAIT_S: Final = 10.0
+"""How long a program has to end (stopwaitsecs) where the configuration does not say."""
 _FALSE: Final = ("no", "false", "off", "0")
 """As supervisor reads its configuration (4.3: options.py, datatypes.py)."""
 
@@ -46,12 +52,7 @@ def programs_of(configuration: str) -> list[Program]:
 
     What supervisord itself refuses is left for supervisord to refuse.
     """
-    # As supervisor does it: a section may come twice, and "%" is not configparser's.
-    parser = configparser.RawConfigParser(inline_comment_prefixes=_COMMENTS, strict=False)
-    try:
-        parser.read_string(configuration)
-    except configparser.Error:
-        return []
+    parser = _parsed(configuration)
     return [
         Program(
             section.partition(":")[2].strip(),
@@ -59,8 +60,38 @@ def programs_of(configuration: str) -> list[Program]:
             parser.get(section, "autostart", fallback="true").lower() not in _FALSE,
         )
         for section in parser.sections()
-        if section.startswith("program:")
+        if section.startswith(_PROGRAM)
     ]
+
+
+def stop_limit_s(configuration: str) -> float:
+    """Return how long supervisord may take to stop these programs and to end, in s. Pure.
+
+    It stops them one after the other; one that hangs is killed after its stopwaitsecs.
+    """
+    parser = _parsed(configuration)
+    return STOP_RESERVE_S + sum(
+        _seconds(parser.get(section, "stopwaitsecs", fallback=""))
+        for section in parser.sections()
+        if section.startswith(_PROGRAM)
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        return max(0.0, float(text))
+    except ValueError:  # not given, or for supervisord to refuse
+        return DEFAULT_STOP_WAIT_S
+
+
+def _parsed(configuration: str) -> configparser.RawConfigParser:
+    # As supervisor does it: a section may come twice, and "%" is not configparser's.
+    parser = configparser.RawConfigParser(inline_comment_prefixes=_COMMENTS, strict=False)
+    try:
+        parser.read_string(configuration)
+    except configparser.Error:
+        parser.clear()
+    return parser
 
 
 def _role_arguments(command: str) -> tuple[str, ...]:

@@ -419,3 +419,19 @@ def test_the_end_of_a_side_is_reported_where_nothing_is_queued(make_owner):
     owner.peer.shutdown(socket.SHUT_WR)
     run_until(owner.loop, lambda: owner.closed, "the owner closes")
     assert owner.read_until_end() == b""
+
+
+def test_while_it_is_paused_nothing_is_received_and_nothing_is_lost():
+    owner = Owner()
+    owner.connection.paused = True
+    assert not owner.connection.has_input()
+    owner.peer.sendall(b"first")
+    run_until(owner.loop, owner.connection.has_input, "it has arrived")
+    owner.loop.poll(may_sleep=False)
+    assert owner.data == b""
+    owner.connection.paused = False
+    run_until(owner.loop, lambda: owner.data, "it is received")
+    assert owner.data == b"first"
+    assert not owner.connection.has_input()
+    owner.peer.close()
+    run_until(owner.loop, lambda: owner.closed, "the end is noticed")

@@ -38,7 +38,7 @@ class Stack:
 
     def take(self, line: Line) -> Line:
         self.shown += 1
-        return self.given_up.take(line, self.shown)
+        return self.given_up.take_line(line, self.shown)
 
     def try_to_start(self, program: str, end: str, reason: str = "no port", times: int = 1) -> None:
         for _ in range(times):

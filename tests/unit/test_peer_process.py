@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from lib import peer_process
-from lib.peer_process import MAX_DESCRIPTORS, connected_from
+from lib.peer_process import MAX_DESCRIPTORS, MAX_LATE_ANSWERS, connected_from
 
 CLIENT = """
 import socket, sys
@@ -109,3 +109,46 @@ def test_where_the_kernel_does_not_say_the_peer_is_nobodys(host, monkeypatch):
     ours = host.accepted()
     monkeypatch.setattr(peer_process, "_NETLINK_SOCK_DIAG", 31)  # MAX_LINKS is 32: nobody's
     assert connected_from([ours], [os.getpid()]) == []
+
+
+class LateNetlink:
+    """A netlink socket whose first answers come after their request has been given up."""
+
+    def __init__(self, netlink: socket.socket, late: int) -> None:
+        self._netlink = netlink
+        self._late = late
+
+    def send(self, request: bytes) -> int:
+        return self._netlink.send(request)
+
+    def recv(self, size: int) -> bytes:
+        if self._late:
+            self._late -= 1
+            raise BlockingIOError
+        return self._netlink.recv(size)
+
+    def __enter__(self) -> LateNetlink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._netlink.close()
+
+
+def test_an_answer_that_comes_late_does_not_shift_those_after_it(host, monkeypatch):
+    child = host.connect_from_child()
+    of_child = host.accepted()
+    host.connect()
+    of_us = host.accepted()
+    netlink = peer_process._open_netlink
+    monkeypatch.setattr(peer_process, "_open_netlink", lambda: LateNetlink(netlink(), late=1))
+    assert connected_from([of_child, of_us], [os.getpid()]) == [of_us]
+    assert connected_from([of_us, of_child, of_us], [child]) == [of_child]
+
+
+def test_not_without_end_are_late_answers_read_past(host, monkeypatch):
+    host.connect()
+    ours = host.accepted()
+    netlink = peer_process._open_netlink
+    late = MAX_LATE_ANSWERS + 1
+    monkeypatch.setattr(peer_process, "_open_netlink", lambda: LateNetlink(netlink(), late))
+    assert connected_from([ours] * late + [ours], [os.getpid()]) == []

@@ -37,7 +37,7 @@ class Screen:
 
     def after(self, seconds: float) -> list[str]:
         self.now_s += seconds
-        return [line.text for line in self.repetitions.calm(self.now_s)]
+        return [line.text for line in self.repetitions.forget_old_failures(self.now_s)]
 
     def spawned(self) -> Line:
         self.pid += 1

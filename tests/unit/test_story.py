@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from lib.given_up import MAX_TRIES, GivenUp
+from lib.repetitions import Repetitions
 from lib.story import (
     ENDED,
     ERROR,
@@ -23,6 +29,7 @@ from lib.story import (
     Follower,
     Line,
     Story,
+    supervisor_ms,
     tell_event,
     tell_supervisor,
 )
@@ -148,7 +155,7 @@ def test_control_characters_never_reach_the_terminal():
         ),
         (
             "WARN stopped: strategy (exit status 0)",
-            Line("strategy", "ended as told (exit status 0)", NOTICE, STOPPED, "exit status 0"),
+            Line("strategy", "stopped as asked (exit status 0)", NOTICE, STOPPED, "exit status 0"),
         ),
         (
             "WARN killing 'orderbook' (77) with SIGKILL",
@@ -180,7 +187,7 @@ def test_control_characters_never_reach_the_terminal():
         ),
         (
             "WARN stopped: my-2.x (exit 0)",
-            Line("my-2.x", "ended as told (exit 0)", NOTICE, STOPPED, "exit 0"),
+            Line("my-2.x", "stopped as asked (exit 0)", NOTICE, STOPPED, "exit 0"),
         ),
         ("CRIT Supervisor is running as root.  Privileges were not dropped", None),
         ("INFO success: gateway entered RUNNING state, process has stayed up", None),
@@ -286,10 +293,142 @@ def test_the_story_is_told_from_its_beginning_and_by_role(tmp_path):
     (tmp_path / "supervisord.log").write_text(
         "2025-11-03 14:30:00,123 INFO spawned: 'gateway' with pid 1\n"
     )
-    assert story.new_lines() == [
-        Line("order_manager", "Received Order 2: BUY 10 AAPL @ 173.20", NOTICE),
-        Line("gateway", "started pid=1", NOTICE, "started"),
+    lines = story.new_lines()
+    assert sorted(lines) == [
         Line("gateway", "spawned pid=1", NOTICE, SPAWNED, "1"),
+        Line("gateway", "started pid=1", NOTICE, "started"),
+        Line("order_manager", "Received Order 2: BUY 10 AAPL @ 173.20", NOTICE),
     ]
     assert story.new_lines() == []
     story.close()
+
+
+class Logs:
+    """The logs of a gateway and of supervisord, as both write them."""
+
+    def __init__(self, var_dir: Path, at_s: float) -> None:
+        self.at_s = at_s
+        self._gateway = var_dir / "log" / "gateway.jsonl"
+        self._gateway.parent.mkdir()
+        self._supervisord = var_dir / "supervisord.log"
+
+    def supervisord(self, message: str) -> None:
+        self.at_s += 0.1
+        local = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.at_s))
+        with self._supervisord.open("a") as file:
+            file.write(f"{local},{int(self.at_s % 1 * 1000):03d} {message}\n")
+
+    def gateway(self, name: str, level: str = "info", **details: object) -> None:
+        self.at_s += 0.1
+        stamp = datetime.fromtimestamp(self.at_s, UTC).isoformat(timespec="microseconds")
+        facts = {"timestamp": stamp.replace("+00:00", "Z"), "level": level, "event": name}
+        with self._gateway.open("a") as file:
+            file.write(json.dumps(facts | details) + "\n")
+
+    def one_life(self, pid: int, how: str = "exit status 1; not expected") -> None:
+        self.supervisord(f"INFO spawned: 'gateway' with pid {pid}")
+        self.gateway("started", pid=pid)
+        self.supervisord(f"WARN exited: gateway ({how})")
+
+
+@pytest.fixture(params=["UTC", "Asia/Kolkata", "America/New_York"])
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("zone")
+def test_after_a_standstill_a_program_that_always_started_is_not_given_up(tmp_path):
+    logs = Logs(tmp_path, time.time() - 600)
+    story = Story(tmp_path)
+    for pid in range(MAX_TRIES + 5):
+        logs.one_life(pid)
+    given_up = GivenUp({"gateway": "gateway"}, "supervisorctl start")
+    lines = story.new_lines()
+    assert [line.event for line in lines] == [SPAWNED, "started", ENDED] * (MAX_TRIES + 5)
+    for line in lines:
+        given_up.take_line(line, 0)
+    assert given_up.ending is None
+    story.close()
+
+
+@pytest.mark.usefixtures("zone")
+def test_after_a_standstill_a_kill_from_outside_is_no_failure(tmp_path):
+    logs = Logs(tmp_path, time.time() - 600)
+    story = Story(tmp_path)
+    for pid in range(3):
+        logs.one_life(pid, "terminated by SIGKILL; not expected")
+    repetitions = Repetitions()
+    shown = [new for line in story.new_lines() for new in repetitions.new_of(line, 0.0)]
+    assert len(shown) == 9
+    story.close()
+
+
+def test_what_is_logged_while_the_files_are_read_waits_for_the_next_look(tmp_path):
+    logs = Logs(tmp_path, time.time() + 60)
+    story = Story(tmp_path)
+    logs.gateway("started", pid=1)
+    assert story.new_lines() == []
+    logs.at_s -= 1
+    logs.supervisord("INFO spawned: 'gateway' with pid 1")
+    assert [line.event for line in story.new_lines()] == [SPAWNED, "started"]
+    logs.gateway("stopped")
+    assert story.new_lines() == []
+    assert [line.event for line in story.rest()] == ["stopped"]
+    story.close()
+
+
+def test_what_supervisord_says_waits_for_the_rest_of_a_long_log(tmp_path):
+    logs = Logs(tmp_path, time.time() - 6000)
+    story = Story(tmp_path)
+    for pid in range(10):
+        logs.supervisord(f"INFO spawned: 'gateway' with pid {pid}")
+        for _ in range(40):
+            logs.gateway("dull", text="x" * (READ_BYTES // 32))
+        logs.gateway("started", pid=pid)
+        logs.supervisord("WARN exited: gateway (exit status 1; not expected)")
+    lines = []
+    for _ in range(30):
+        lines += story.new_lines()
+    assert [line.event for line in lines if line.event] == [SPAWNED, "started", ENDED] * 10
+    story.close()
+
+
+@pytest.mark.parametrize(
+    ("zone_name", "local", "now", "written"),
+    [
+        ("UTC", "2025-11-03 14:30:00,123", "2025-11-03T14:31:00", "2025-11-03T14:30:00.123"),
+        ("Asia/Kolkata", "2025-11-03 14:30:00,5", "2025-11-03T14:31:00", "2025-11-03T09:00:00.500"),
+        # The night of 2 November 2025 has the hour from 01:00 twice.
+        (
+            "America/New_York",
+            "2025-11-02 01:30:00,000",
+            "2025-11-02T05:31:00",
+            "2025-11-02T05:30:00",
+        ),
+        (
+            "America/New_York",
+            "2025-11-02 01:30:00,000",
+            "2025-11-02T06:31:00",
+            "2025-11-02T06:30:00",
+        ),
+        ("America/New_York", "2025-07-01 01:30:00,000", "2025-07-01T06:31:00", "2025-07-01T05:30"),
+    ],
+)
+def test_supervisords_local_time_is_understood(monkeypatch, zone_name, local, now, written):
+    def utc_ms(text: str) -> int:
+        return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone_name)
+        time.tzset()
+        assert supervisor_ms(f"{local} INFO x", utc_ms(now)) == utc_ms(written)
+    time.tzset()
+
+
+@pytest.mark.parametrize("text", ["", "no line", "2025-13-03 14:30:00,123 INFO x"])
+def test_what_has_no_time_is_no_error(text):
+    assert supervisor_ms(text, 0) is None

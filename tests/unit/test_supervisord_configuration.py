@@ -6,10 +6,13 @@ import configparser
 
 from lib.settings import PROJECT_ROOT
 from lib.supervisord_configuration import (
+    DEFAULT_STOP_WAIT_S,
+    STOP_RESERVE_S,
     derive_configuration,
     programs_of,
     read_configuration,
     started_programs,
+    stop_limit_s,
     without_programs,
 )
 
@@ -104,3 +107,11 @@ def test_a_derived_configuration_differs_from_the_original_in_its_places_only():
     assert derived.partition("\n")[2].replace(f"{ETC}/", "%(here)s/") == original.replace(
         "%(here)s/../var", "%(here)s"
     ).replace("%(here)s is", f"{ETC} is")
+
+
+def test_the_programs_have_together_what_each_of_them_has_to_end():
+    assert stop_limit_s(read_configuration()) == STOP_RESERVE_S + 3 * len(ROLES)
+    further = "[program:second]\ncommand=x\n[program:third]\nstopwaitsecs=7 ; slow\n"
+    assert stop_limit_s(further) == STOP_RESERVE_S + DEFAULT_STOP_WAIT_S + 7
+    assert stop_limit_s("[program:x]\nstopwaitsecs=soon\n") == STOP_RESERVE_S + DEFAULT_STOP_WAIT_S
+    assert stop_limit_s("no section\n") == STOP_RESERVE_S

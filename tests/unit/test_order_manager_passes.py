@@ -1,0 +1,145 @@
+"""One pass of the order manager: what it takes, what it leaves for the next one, who makes room."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from daemons import order_manager
+from daemons.order_manager import OrderManager
+from lib.event_loop import EventLoop
+from lib.private_stack import free_ports
+from lib.risk import HALT_FILE
+from lib.settings import Settings
+from tests.clients import order as an_order
+from tests.helpers import DEADLINE_S
+
+
+def order(order_id: int) -> bytes:
+    return json.dumps(an_order(order_id)).encode() + b"*"
+
+
+class Manager:
+    """An order manager in this process, and clients of it."""
+
+    def __init__(self, var_dir: Path, clean_up: ExitStack) -> None:
+        self._clean_up = clean_up
+        (self.port,) = free_ports(1)
+        replace = msgspec.structs.replace
+        settings = replace(
+            Settings(),
+            symbols=("AAPL",),
+            var_dir=var_dir,
+            order_manager=replace(Settings().order_manager, port=self.port),
+            price_book=replace(
+                Settings().price_book, name=f"tw-test-passes-{secrets.token_hex(4)}"
+            ),
+        )
+        self.loop = EventLoop()
+        self.manager = OrderManager(settings, self.loop)
+        clean_up.callback(self.manager.close)
+        self.loop._longest_sleep_ns = 0  # a pass comes back at once, whatever there is
+
+    def connect(self) -> socket.socket:
+        return self._clean_up.enter_context(socket.create_connection(("127.0.0.1", self.port)))
+
+    def connect_and_pass(self, count: int) -> list[socket.socket]:
+        clients = []
+        for number in range(count):
+            clients.append(self.connect())
+            while len(self.manager._connections) <= number:
+                self.manager.step()
+        return clients
+
+    def answers(self, client: socket.socket, count: int) -> list[dict[str, object]]:
+        """The next answers, while passes are made."""
+        client.setblocking(False)
+        received = b""
+        give_up = time.monotonic() + DEADLINE_S
+        while received.count(b"*") < count:
+            assert time.monotonic() < give_up, received
+            self.manager.step()
+            try:
+                data = client.recv(65536)
+            except BlockingIOError:
+                continue
+            assert data, "disconnected"
+            received += data
+        return [json.loads(frame) for frame in received.split(b"*")[:count]]
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    with ExitStack() as clean_up:
+        yield Manager(tmp_path, clean_up)
+
+
+def test_a_client_whose_order_comes_together_with_a_newcomer_does_not_make_room(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_manager, "MAX_CLIENTS", 2)
+    monkeypatch.setattr(order_manager, "HEARD_NS", 0)
+    first, second = manager.connect_and_pass(2)
+    first.sendall(order(1))
+    newcomer = manager.connect()
+    assert manager.answers(first, 1)[0]["status"] == "FILLED"
+    newcomer.sendall(order(1))
+    assert manager.answers(newcomer, 1)[0]["status"] == "FILLED"
+    second.settimeout(DEADLINE_S)
+    assert second.recv(1) == b""
+
+
+def test_a_pass_is_bounded_in_time_and_leaves_the_rest_for_the_next(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
+    clients = manager.connect_and_pass(3)
+    for number, client in enumerate(clients):
+        client.sendall(order(number + 1))
+    # Nothing is taken at this bound; what was received is held, and nothing more is received.
+    for _ in range(5):
+        manager.manager.step()
+    assert len(manager.manager._arrived) == 3
+    for client in clients:
+        client.sendall(order(10))
+    for _ in range(5):
+        manager.manager.step()
+    assert [data.count(b"*") for _, data in manager.manager._arrived] == [1, 1, 1]
+    monkeypatch.undo()
+    for number, client in enumerate(clients):
+        answers = manager.answers(client, 2)
+        assert [answer["order_id"] for answer in answers] == [number + 1, 10]
+
+
+def test_a_halt_takes_effect_on_what_a_pass_has_left(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
+    (client,) = manager.connect_and_pass(1)
+    client.sendall(order(1))
+    while not manager.manager._arrived:
+        manager.manager.step()
+    (tmp_path / HALT_FILE).touch()
+    monkeypatch.undo()
+    assert manager.answers(client, 1)[0]["status"] == "REJECTED"
+
+
+def test_a_client_that_ends_its_side_is_answered_though_its_orders_had_to_wait(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
+    (client,) = manager.connect_and_pass(1)
+    client.sendall(order(1))
+    client.shutdown(socket.SHUT_WR)
+    for _ in range(5):
+        manager.manager.step()
+    monkeypatch.undo()
+    assert manager.answers(client, 1)[0]["status"] == "FILLED"

@@ -171,7 +171,10 @@ class OrderManager:
                 self._sweep_ns = self._sweep_ns or time.monotonic_ns() + SWEEP_NS
         for session, answers in frames.items():
             if session in self._connections:
-                self._connections[session].send(b"".join(answers))
+                connection = self._connections[session]
+                connection.send(b"".join(answers))
+                if connection.open and not connection.queued_bytes:
+                    self._on_drained(session)
 
     def _tell(self, outcome: Outcome) -> None:
         lines = outcome.confirmations
@@ -243,7 +246,7 @@ class OrderManager:
 
     def _on_drained(self, session: Session) -> None:
         """Close the connection of a client that has ended its side and has all its answers."""
-        if self._connections[session].half_closed:
+        if self._connections[session].half_closed and not self._desk.ended(session):
             self._connections[session].close("closed by peer")
 
     def _on_closed(self, session: Session, reason: str) -> None:

@@ -185,14 +185,14 @@ class PrivateStack:
         """
         events = [entry for entry in self.events(role) if entry.get("peer") == peer]
         accepted = [i for i, entry in enumerate(events) if entry["event"] == "client_connected"]
-        return events[accepted[-1] :]
+        return events[accepted[-1] :] if accepted else []
 
     def wait_for_end_of_client(self, role: str, peer: str) -> dict[str, Any]:
         """The `client_disconnected` of a client that has been accepted."""
 
         def ended() -> dict[str, Any] | None:
-            last = self.client_events(role, peer)[-1]
-            return last if last["event"] == "client_disconnected" else None
+            last = next(reversed(self.client_events(role, peer)), {})
+            return last if last.get("event") == "client_disconnected" else None
 
         return wait_until(ended, f"{role} logs the end of {peer}")
 

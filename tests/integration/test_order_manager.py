@@ -500,6 +500,17 @@ def test_a_flood_of_bad_frames_is_counted_to_the_last_and_told_in_a_few_lines(
     assert len(lines) <= time.monotonic() - begin + 2
 
 
+def test_an_order_without_its_delimiter_is_answered_when_the_client_ends_its_side(
+    manager: Manager,
+) -> None:
+    with manager.connect() as client:
+        client.send(json.dumps(order(12)).encode())
+        client.sock.shutdown(socket.SHUT_WR)
+        [answer] = map(json.loads, client.frames_until_the_end())
+        assert (answer["type"], answer["order_id"]) == ("error", 12)
+        assert "no `*`" in answer["reason"]
+
+
 def test_half_an_order_waits_for_its_other_half(manager: Manager) -> None:
     whole = json.dumps(order(1)).encode() + b"*"
     with manager.connect() as client, manager.connect() as other:

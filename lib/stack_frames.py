@@ -8,9 +8,9 @@ installation: a user's file, and not NumPy's or the standard library's that it c
 from __future__ import annotations
 
 import re
-import sysconfig
 import traceback
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple
@@ -18,9 +18,6 @@ from typing import Final, NamedTuple
 from lib.settings import PROJECT_ROOT
 from lib.text import printable
 
-_INSTALLED: Final = tuple(
-    f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 _DUMPED: Final = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 # What faulthandler writes of a frame (CPython: Python/traceback.c, dump_frame).
 _ESCAPED: Final = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
@@ -54,7 +51,15 @@ class Frame(NamedTuple):
     @property
     def is_installed(self) -> bool:
         """Whether it belongs to Python or to an installed package."""
-        return self.file.startswith((*_INSTALLED, "<"))
+        return self.file.startswith((*_installed_directories(), "<"))
+
+
+@cache
+def _installed_directories() -> tuple[str, ...]:
+    import sysconfig  # here, because it would take 2 ms of every start
+
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple(f"{sysconfig.get_path(name)}/" for name in names)
 
 
 def frames_of(error: BaseException) -> list[Frame]:

@@ -348,7 +348,6 @@ class Evaluator:
         if news != self._applied:
             self._apply_news(news, tape, first)
             ticks = ticks[: self._ticks_a_pass]
-        trader.clock_every = self._pass_size.clock_every
         decisions = []
         frames = []
         for decision in trader.evaluate(ticks, now_ns):

@@ -29,9 +29,6 @@ A process that was stopped for so long looks the same. It then has single ticks 
 costs a microsecond a tick, and only where ticks wait. Not to suppose it of single ticks would cost
 more: a signal that needs a second for one tick in a hundred would be given large batches again and
 again, and be killed for each."""
-CLOCK_EVERY: Final = 8
-"""Of a signal that was quick enough to be given batches, the clock is read after so many single
-ticks. (After each one, that took 6 % of the time of 64 ticks of the signal of the house.)"""
 
 WINDOW_NS: Final = SECOND_NS
 BEHIND_NS: Final = SECOND_NS
@@ -54,14 +51,11 @@ class PassSize:
         self._most_single = most_single
         self._single_for = 0  # ticks to come
         self.ticks = FIRST_PASS_TICKS if takes_batches else SINGLE_TICKS_A_PASS
-        self.clock_every = 1
-        """After how many single ticks the clock is to be read."""
 
     def begin_anew(self) -> None:
         """The ticks to come may need another time than those before."""
         if self._adapts:
             self.ticks = min(self.ticks, FIRST_PASS_TICKS)
-            self.clock_every = 1
 
     def passed(self, ticks: int, took_ns: int) -> None:
         """A pass is over."""
@@ -74,7 +68,6 @@ class PassSize:
             self._single_for = max(0, self._single_for - ticks)
         most = self._most_single if self._single_for else self._most
         self.ticks = max(1, min(fit, self.ticks * MOST_GROWTH, most))
-        self.clock_every = CLOCK_EVERY if self.ticks > self._most_single else 1
 
 
 class TooSlow(NamedTuple):

@@ -73,8 +73,6 @@ class Trader:
         self._news_timeout_ns = to_ns(settings.news_timeout)
         self.takes_batches = takes_batches(signal_class)
         """Whether many ticks are given to the signal at once."""
-        self.clock_every = 1
-        """After how many single ticks `evaluate` reads the clock."""
         self._signal = signal_class(settings)
         self.reached = NO_TICK
         """The last tick that the signal has seen."""
@@ -189,14 +187,10 @@ class Trader:
                 if order:
                     yield Decision(order, sent_ns, sentiment, signal.explain_batch(number))
             return
-        clock, end_ns = self._clock, now_ns + PASS_NS
-        clock_every = left = self.clock_every
+        clock, end_ns, first = self._clock, now_ns + PASS_NS, plain_ticks[0]
         for tick in plain_ticks:
-            if not left:
-                if clock() >= end_ns:
-                    break
-                left = clock_every
-            left -= 1
+            if tick is not first and clock() >= end_ns:
+                break
             _, sequence, price, sent_ns, index, _ = reached = tick
             side = signal.on_tick(self._symbols[index], price, sentiment)
             if side and sent_ns >= oldest_ns:

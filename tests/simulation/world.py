@@ -82,7 +82,8 @@ SLOW_SIGNALS = (
     (1, 10 * MILLISECOND_NS),
     (1, 300 * MILLISECOND_NS),
     (100, SECOND_NS),
-    (20, SURE_TO_LIVE_NS),
+    (3, SECOND_NS),
+    (3, SURE_TO_LIVE_NS),
     (30, HANG_AFTER_NS + SECOND_NS),
 )
 """Each how many ticks a signal takes how long; the last one is a signal that hangs."""
@@ -355,7 +356,9 @@ class World:
     def slow_signal(self) -> None:
         """Let the signal take its time for some ticks, or for all."""
         self._slow_every, self._slow_ns = self.random.choice(SLOW_SIGNALS)
-        self._last(lambda: setattr(self, "_slow_ns", 0))
+        # Long enough for ticks to wait behind a slow one, which a pass would take with it.
+        for_ns = self.random.randrange(2 * SECOND_NS, LONGEST_FAULT_NS)
+        self._after(for_ns, lambda: setattr(self, "_slow_ns", 0))
 
     def begin_run(self) -> None:
         """Let the next gateway be one of another run, so that it plays another tape."""

@@ -9,7 +9,6 @@ import pytest
 from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
 from lib.signal_pace import (
     BEHIND_NS,
-    CLOCK_EVERY,
     FIRST_PASS_TICKS,
     OVERRUN_NS,
     PASS_NS,
@@ -81,23 +80,6 @@ def test_where_ticks_may_become_slow_the_passes_begin_small_again_and_no_larger_
     single = PassSize(takes_batches=False, most=MOST, most_single=MOST_SINGLE)
     single.begin_anew()
     assert single.ticks == SINGLE_TICKS_A_PASS
-
-
-def test_the_clock_is_read_after_each_tick_unless_the_signal_would_be_given_a_batch():
-    size = batches()
-    seen = []
-    for took_ns in (100, 100, 100, 0.3 * PASS_NS, SECOND_NS, 100):
-        seen.append((size.ticks > MOST_SINGLE, size.clock_every))
-        size.passed(size.ticks, int(took_ns))
-    assert (True, CLOCK_EVERY) in seen
-    assert set(seen) == {(False, 1), (True, CLOCK_EVERY)}
-    sizes(size, 1000, 100)
-    assert size.clock_every == CLOCK_EVERY
-    size.begin_anew()
-    assert size.clock_every == 1
-    single = PassSize(takes_batches=False, most=MOST, most_single=MOST_SINGLE)
-    sizes(single, 9, 100)
-    assert single.clock_every == 1
 
 
 def test_what_takes_one_tick_after_the_other_has_the_same_size_always():

@@ -390,18 +390,6 @@ def test_a_pass_ends_between_two_ticks_when_its_time_is_up_and_says_how_far_it_c
     assert desk.trader.reached == ticks[3].tolist()
 
 
-@pytest.mark.parametrize(("clock_every", "reads"), [(1, 23), (8, 2), (24, 0)])
-def test_the_clock_is_read_between_two_ticks_no_more_often_than_asked(clock_every, reads):
-    desk = Desk()
-    times = iter([NOW] * reads)
-    desk.trader._clock = lambda: next(times)
-    ticks = ticks_of([(AAPL, NONE)] * 24)
-    desk.trader.clock_every = clock_every
-    assert list(desk.trader.evaluate(ticks, NOW)) == []
-    assert list(times) == []
-    assert desk.trader.reached == ticks[-1].tolist()
-
-
 @pytest.mark.parametrize("count", [1, 3])
 def test_however_long_one_tick_takes_it_is_taken(desk, count):
     def takes_a_minute(*_args: Any) -> Side:

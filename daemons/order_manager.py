@@ -145,7 +145,7 @@ class OrderManager:
         while self._arrived and taken_bytes < MAX_COMMIT_BYTES and time.monotonic_ns() < end_ns:
             session, data = self._arrived.popleft()
             if session not in self._connections:
-                continue  # closed meanwhile, and nobody is there to be answered
+                continue  # closed meanwhile: there is no client to answer
             taken_bytes += len(data)
             self._connections[session].paused = False
             try:

@@ -83,7 +83,7 @@ def _open_netlink() -> socket.socket:
 def _peers_inode(netlink: socket.socket, sock: socket.socket, number: int) -> int:
     """Return the inode of the peer's socket; 0 if it has been closed or is not on this host.
 
-    `number` is that of the request, and nobody else's on this netlink socket.
+    `number` is that of the request, and of no other on this netlink socket.
     """
     peer, ours = sock.getpeername(), sock.getsockname()
     identity = (

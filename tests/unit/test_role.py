@@ -359,6 +359,7 @@ def log_until_stdin_ends():
     role.process.stdin.close()
     role.wait_for("started")
     role.process.stdin = None
+    assert role.events[-1] == "started"
 
 
 def test_with_hang_after_0_a_role_does_not_beat(start, tmp_path):

@@ -46,6 +46,9 @@ class Link(Protocol):
     def drop(self, reason: str, wait_ns: int = 0) -> None:
         """Close the connection and try again, not before `wait_ns` from now."""
 
+    def hold_back(self, wait_ns: int) -> None:
+        """Do not try again before `wait_ns` from now. For a connection that is lost."""
+
 
 class Connect(Protocol):
     """Makes a link that calls back its owner: `ReconnectingConnection` with all else given."""
@@ -112,7 +115,12 @@ class ReconnectingConnection:
         if self._connection:
             self._connection.close(reason)
             if wait_ns:
-                self._next_try_ns = time.monotonic_ns() + wait_ns
+                self.hold_back(wait_ns)
+
+    def hold_back(self, wait_ns: int) -> None:
+        """Do not try again before `wait_ns` from now. For `on_lost`: a try must be planned."""
+        assert self._next_try_ns is not None
+        self._next_try_ns = max(self._next_try_ns, time.monotonic_ns() + wait_ns)
 
     def next_deadline_ns(self) -> int | None:
         """When to try to connect, or when to give up a try."""

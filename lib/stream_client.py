@@ -44,8 +44,8 @@ it does: the limit doubles with each such call, up to `LONGEST_WAIT_NS`, until a
 UNDELIMITED_AFTER_NS: Final = 3 * SECOND_NS
 """Bytes for this long, and not one frame since connecting: worth a word, however few they are."""
 NEXT_CALL_NS: Final = 3 * SECOND_NS
-"""A server that broke the protocol and has never sent a frame may be a feed that never will: it is
-called no sooner again, or the log would have twenty lines a second of it."""
+"""A server that sent something and not one frame, before the connection ended, may be a feed that
+never will: it is called no sooner again, or the log would have twenty lines a second of it."""
 LONGEST_WAIT_NS: Final = 300 * SECOND_NS
 """Nor is a server waited for longer than this that sent plain frames, too few to tell whether it
 speaks only those: our own gateway may send some before its answer, and then be cut off. A plain
@@ -136,9 +136,19 @@ class StreamClient:
         needed = 1 if self.tape is None else self.next_sequence
         return encode_hello_request(needed, self.tape)
 
-    def disconnected(self) -> None:
-        """The connection is gone: there is nothing to wait for."""
+    @property
+    def is_strange(self) -> bool:
+        """Whether no server has ever answered, and not one frame has come since connecting."""
+        return self._may_be_plain and self._first_word_due_ns is not None
+
+    def disconnected(self) -> Undelimited | None:
+        """The connection is gone. Returns what to log of a strange server that sent bytes.
+
+        It should not be called again before NEXT_CALL_NS.
+        """
+        is_strange, sent = self.is_strange, self._buffer.unfinished
         self._begin_connection(None)
+        return undelimited(sent, _PEER) if is_strange and sent else None
 
     def receive(self, data: bytes, now_ns: int) -> Iterator[Event]:
         """Bytes came. Handle Joined and WentPlain before taking the next event.
@@ -187,11 +197,6 @@ class StreamClient:
         if due_ns is None or now_ns < due_ns or self._first_word_due_ns is None:
             return None
         return self._undelimited()
-
-    def next_call_ns(self) -> int:
-        """How long to wait after a protocol error, before the server is called again."""
-        is_stranger = self._may_be_plain and self._first_word_due_ns is not None
-        return NEXT_CALL_NS if is_stranger else 0
 
     def silence_reason(self) -> str:
         """What to log when any other deadline has passed."""

@@ -14,7 +14,7 @@ import structlog
 from lib.clock import Clock
 from lib.framing import MessageTooLongError
 from lib.reconnect import Connect
-from lib.stream_client import Frames, Joined, StreamClient, WentPlain
+from lib.stream_client import NEXT_CALL_NS, Frames, Joined, StreamClient, WentPlain
 from lib.stream_messages import ProtocolError
 from lib.undelimited import Undelimited
 
@@ -41,6 +41,8 @@ class StreamFeed:
         self._on_frames = on_frames
         self._clock = clock
         self._undelimited_logged = False
+        self._loss_logged: str | None = None
+        """Why the last connection to a strange server ended, until the stream begins."""
         self._connection = connect(
             on_open=self._on_open, on_data=self._on_data, on_lost=self._on_lost
         )
@@ -68,8 +70,13 @@ class StreamFeed:
         self._connection.send(self._client.connected(self._clock()))
 
     def _on_lost(self, reason: str) -> None:
-        self._client.disconnected()
-        self._log.warning("disconnected", reason=reason)
+        is_strange = self._client.is_strange
+        if undelimited := self._client.disconnected():
+            self._log_undelimited(undelimited)
+            self._connection.hold_back(NEXT_CALL_NS)
+        if not is_strange or reason != self._loss_logged:  # the next connection ends so too
+            self._log.warning("disconnected", reason=reason)
+        self._loss_logged = reason if is_strange else None
 
     def _on_data(self, data: bytes) -> None:
         batches: list[Frames] = []
@@ -88,7 +95,7 @@ class StreamFeed:
             self._on_frames(batches)
         if error:
             self._log.error("protocol_error", reason=str(error))
-            self._connection.drop(f"protocol error: {error}", self._client.next_call_ns())
+            self._connection.drop(f"protocol error: {error}")
 
     def _begin(self, event: Joined | WentPlain) -> None:
         self._undelimited_logged = False

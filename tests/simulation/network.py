@@ -189,7 +189,10 @@ class SimulatedLink:
         if self.end:
             self.end.close(reason)
             if wait_ns:
-                self._next_try_ns = self._network.clock() + wait_ns
+                self.hold_back(wait_ns)
+
+    def hold_back(self, wait_ns: int) -> None:
+        self._next_try_ns = max(self._next_try_ns, self._network.clock() + wait_ns)
 
     def step(self) -> None:
         """Take what has arrived, or try to connect if it is time to."""

@@ -54,6 +54,9 @@ class Link:
     def drop(self, reason: str, wait_ns: int = 0) -> None:
         self.dropped.append((reason, wait_ns))
 
+    def hold_back(self, wait_ns: int) -> None:
+        raise AssertionError("order entry waits only where it drops the connection")
+
     def taken(self) -> bytes:
         sent, self.sent = self.sent, b""
         return sent

@@ -20,7 +20,6 @@ from lib.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
 from lib.stream_client import (
     FIRST_WORD_LIMIT_NS,
     LONGEST_WAIT_NS,
-    NEXT_CALL_NS,
     PLAIN_AFTER_NS,
     SILENCE_LIMIT_NS,
     UNDELIMITED_AFTER_NS,
@@ -305,18 +304,27 @@ def test_half_a_message_after_a_frame_is_nothing_to_speak_of():
 
 def test_a_feed_of_lines_that_is_cut_at_last_is_named_so():
     client = fresh()
+    received(client, LINES)
     with pytest.raises(MessageTooLongError, match=r"which begin 'AAPL,172\.53.*': lines"):
         received(client, LINES * 10_000)
-    assert client.next_call_ns() == NEXT_CALL_NS
+    assert client.is_strange
+    assert client.disconnected().text.startswith("AAPL,172.53")
 
 
-def test_a_server_that_has_sent_frames_or_is_numbered_is_called_again_at_once():
+def test_a_strange_server_that_closes_is_shown_with_what_it_has_sent():
+    client = fresh()
+    received(client, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert client.disconnected().reason == "28 bytes and no `*`: HTTP?"
+    assert client.disconnected() is None
+
+
+def test_a_server_that_has_sent_frames_or_is_numbered_is_no_stranger():
     plain = fresh()
     received(plain, b"AAPL,1*")
     for client in (plain, fresh(may_be_plain=False)):
-        with pytest.raises(MessageTooLongError):
-            received(client, LINES * 10_000)
-        assert client.next_call_ns() == 0
+        received(client, b"AAPL")
+        assert not client.is_strange
+        assert client.disconnected() is None
 
 
 # Servers that speak only plain frames

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
-import lib.stream_client
+import lib.stream_feed
 from lib.clock import SECOND_NS
 from lib.event_loop import EventLoop
 from lib.reconnect import ReconnectingConnection
@@ -154,17 +155,44 @@ def test_a_feed_of_lines_is_told_and_its_connection_stays_for_now(owner):
 
 @pytest.mark.parametrize("owner", [True], indirect=True)
 def test_a_fast_feed_of_lines_is_told_once_and_called_again_after_a_while(owner, monkeypatch):
-    monkeypatch.setattr(lib.stream_client, "NEXT_CALL_NS", SECOND_NS // 20)
+    monkeypatch.setattr(lib.stream_feed, "NEXT_CALL_NS", SECOND_NS // 20)
     with capture_logs() as logs:
+
+        def ended() -> bool:
+            return bool(logs) and logs[-1]["event"] in ("protocol_error", "disconnected")
+
         for _ in range(2):
             owner.server.accept()
             owner.server.client.send(b"AAPL,172.53\n" * 10_000)
-            run_until(owner.loop, lambda: logs and logs[-1]["event"] == "disconnected", "it ends")
+            run_until(owner.loop, ended, "it ends")
             logs.append({"event": "called again"})
     assert [e["event"] for e in logs] == [
         *("no_delimiter", "protocol_error", "disconnected", "called again"),
-        *("protocol_error", "disconnected", "called again"),
+        *("protocol_error", "called again"),
     ]
+
+
+@pytest.mark.parametrize("owner", [True], indirect=True)
+def test_a_strange_server_that_answers_and_closes_is_shown_once_and_called_less_often(
+    owner, monkeypatch
+):
+    monkeypatch.setattr(lib.stream_feed, "NEXT_CALL_NS", SECOND_NS // 5)
+    began_ns = time.monotonic_ns()
+    with capture_logs() as logs:
+        for _ in range(3):
+            owner.server.accept()
+            owner.server.client.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            owner.server.client.shutdown(socket.SHUT_WR)
+    assert time.monotonic_ns() - began_ns >= 2 * SECOND_NS // 5
+    assert [e["event"] for e in logs] == ["no_delimiter", "disconnected"]
+    assert "HTTP?" in logs[0]["reason"]
+    owner.server.client.close()
+    owner.server.accept()
+    owner.server.client.send(b"HELLO,1,tape,1*")
+    owner.run_until_told(owner.began)
+    with capture_logs() as logs:
+        owner.server.accept()  # after a connection that had begun
+    assert [e["event"] for e in logs] == ["disconnected"]
 
 
 def test_silence_ends_the_connection(owner):

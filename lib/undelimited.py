@@ -20,7 +20,10 @@ _LONGEST_HELLO: Final = 128
 _LONGEST_ORDER: Final = 1024
 """An object without a delimiter that is longer is not looked at to its end."""
 
-_STRING: Final = re.compile(rb"\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*'", re.DOTALL)
+_STRING: Final = re.compile(
+    rb"\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)", re.DOTALL
+)
+"""To its end or that of the data: where it had to be closed, each quote in it would be tried anew."""
 _BRACE: Final = re.compile(rb"[{}]")
 
 _HTTP: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |HTTP/")

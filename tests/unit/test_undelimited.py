@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lib.undelimited import cannot_become_hello, cannot_become_order, undelimited
@@ -68,6 +70,18 @@ def test_what_may_still_become_an_order_is_waited_for(data):
 )
 def test_what_has_no_delimiter_where_one_is_due_is_no_order(data):
     assert cannot_become_order(bytearray(data), has_ended=False)
+
+
+@pytest.mark.parametrize("piece", [rb"\'", rb"\"", b"'", b'"', b"{", b"}", b"\n"])
+def test_what_a_look_costs_grows_with_the_length_alone(piece):
+    def cost_s(times: int) -> float:
+        data = bytearray(b"{'" + times * piece + b"\n")
+        began = time.process_time()
+        for _ in range(200):
+            cannot_become_order(data, has_ended=False)
+        return time.process_time() - began
+
+    assert min(cost_s(480) for _ in range(5)) < 6 * min(cost_s(120) for _ in range(5))
 
 
 def test_at_the_end_of_a_connection_a_whole_order_has_lost_its_delimiter_and_half_a_one_has_not():

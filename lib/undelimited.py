@@ -23,7 +23,7 @@ _LONGEST_ORDER: Final = 1024
 _STRING: Final = re.compile(
     rb"\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)", re.DOTALL
 )
-"""To its end or that of the data: where it had to be closed, each quote in it would be tried anew."""
+"""To its end or that of the data: if it had to be closed, each quote in it would be tried anew."""
 _BRACE: Final = re.compile(rb"[{}]")
 
 _HTTP: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |HTTP/")

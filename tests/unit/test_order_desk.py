@@ -713,6 +713,13 @@ def test_so_many_malformed_frames_of_a_client_are_explained_at_once_and_all_are_
     assert "side is BUY or SELL" in answer.reason
 
 
+def test_a_line_break_behind_the_last_delimiter_is_no_message(counter):
+    session = Session("peer")
+    counter.desk.receive(session, order(1) + b"\n", NOW)
+    assert not counter.desk.ended(session)
+    assert len(counter.commit().answers) == 1
+
+
 def test_a_message_that_ends_without_its_delimiter_is_answered_once(counter):
     session = Session("peer")
     assert not counter.desk.ended(session)

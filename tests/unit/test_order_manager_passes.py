@@ -143,3 +143,69 @@ def test_a_client_that_ends_its_side_is_answered_though_its_orders_had_to_wait(
         manager.manager.step()
     monkeypatch.undo()
     assert manager.answers(client, 1)[0]["status"] == "FILLED"
+
+
+def test_a_client_that_takes_long_has_its_turns_between_those_of_the_others(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_manager, "MAX_TURN_NS", 0)
+    monkeypatch.setattr(order_manager, "SLICE_BYTES", 100)
+    first, second = manager.connect_and_pass(2)
+    first.sendall(b"*" * 1000)
+    while not manager.manager._arrived:
+        manager.loop.poll(may_sleep=False)
+    second.sendall(order(1))
+    while len(manager.manager._arrived) < 2:
+        manager.loop.poll(may_sleep=False)
+    taken: list[str] = []
+    receive = manager.manager._desk.receive
+    monkeypatch.setattr(
+        manager.manager._desk,
+        "receive",
+        lambda session, data, receipt: (
+            taken.append(session.peer) or receive(session, data, receipt)
+        ),
+    )
+    assert manager.answers(second, 1)[0]["status"] == "FILLED"
+    names = ["{}:{}".format(*client.getsockname()) for client in (first, second)]
+    assert taken[:3] == [*names, names[0]]
+    assert len(manager.answers(first, 1000)) == 1000
+
+
+def test_a_client_whose_order_waits_for_the_next_pass_does_not_make_room(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_manager, "MAX_CLIENTS", 2)
+    monkeypatch.setattr(order_manager, "HEARD_NS", 0)
+    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
+    first, _second = manager.connect_and_pass(2)
+    first.sendall(order(1))
+    while not manager.manager._arrived:
+        manager.manager.step()
+    newcomer = manager.connect()
+    for _ in range(5):
+        manager.manager.step()
+    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 10**9)
+    assert manager.answers(first, 1)[0]["status"] == "FILLED"
+    newcomer.sendall(order(1))
+    assert manager.answers(newcomer, 1)[0]["status"] == "FILLED"
+
+
+def test_what_a_pass_has_left_is_not_slept_over(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
+    (client,) = manager.connect_and_pass(1)
+    client.sendall(order(1))
+    slept: list[bool] = []
+    poll = manager.loop.poll
+
+    def watched_poll(*, may_sleep: bool) -> None:
+        slept.append(may_sleep)
+        poll(may_sleep=may_sleep)
+
+    monkeypatch.setattr(manager.loop, "poll", watched_poll)
+    while not manager.manager._arrived:
+        manager.manager.step()
+    manager.manager.step()
+    assert (slept[0], slept[-1]) == (True, False)

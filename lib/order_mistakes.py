@@ -1,15 +1,16 @@
 """What is wrong with a frame that is no message of order entry, in the words of the protocol.
 
-This is for frames that msgspec has refused: it may take a hundred times as long as reading a good
-one, but not longer than some small multiple of the frame's length. The first field that is wrong,
-in the order of the protocol's table, is named first. Wrong names are named beside it, because a
-client that has another name for one field has others for several.
+This is for frames that msgspec has refused, and for orders with unknown fields: it may take a
+hundred times as long as reading a good one, but not longer than some small multiple of the frame's
+length. The first field that is wrong, in the order of the protocol's table, is named first. Wrong
+names are named beside it, because a client that has another name for one field has others for
+several.
 
 Fields that the protocol does not have are ignored, but for three kinds, because an order that is
 filled without them is not the order that was meant: a misspelling (`positon`) or another name
 (`qty`) of a field that is missing, or says something else; and a guard that there is none of
 (`reduce_only`, `max_age_ms`), unless it is off. None of these matters while it is null. A guard is
-recognised by its words, in any order and case.
+recognised by its words, in any order and case. A name too long to be looked at may be one.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ SMALLEST_LOGON: Final = '{"type":"logon","client_id":"mine"}'
 
 MAX_SHOWN_CHARACTERS: Final = 40
 """Of a value, a name or a piece of a frame; the rest is cut off."""
+MAX_NAME_CHARACTERS: Final = 40
+"""Of an unknown field's name. A longer one is an error: it may be a guard."""
 MAX_NAMES: Final = 4
 """Of wrong names that are said beside what is wrong first."""
 MAX_UNKNOWN_FIELDS: Final = 16
@@ -59,6 +62,7 @@ _WHITESPACE: Final = b" \t\r\n"
 _NULL: Final = b"null"
 _FALSE: Final = b"false"
 _NUMBER: Final = re.compile(rb"-?[0-9].*", re.DOTALL)
+_SECONDS: Final = re.compile(rb"[0-9]{1,11}\.[0-9]+")
 _DECIMAL: Final = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,6})?", re.ASCII)
 _ORDER_ID_IN_TEXT: Final = re.compile(
     rb"""["']order_id["'][ \t\r\n]*:[ \t\r\n]*([1-9][0-9]{0,15})(?=[ \t\r\n,}])"""
@@ -141,11 +145,24 @@ _GUARDS: Final = frozenset({
 of them are recognised by their words too, where these are apart."""
 _GUARD_STEMS: Final = (
     *("ttl", "expir", "deadline", "valid", "reduc", "stop", "collar", "cancel", "guard", "until"),
-    *("till", "slip", "gtt", "gtd", "gtc", "trigger"),
+    *("till", "slip", "gtt", "gtd", "gtc", "trigger", "trail", "toleran", "stale", "timeout"),
+    *("halt", "simulat"),
 )
 """What a word of a guard begins with."""
-_GUARD_WORDS: Final = frozenset({"only", "oco", "aon", "fok", "ioc", "tif"})
-_GUARD_PAIRS: Final = (frozenset({"time", "live"}), frozenset({"time", "force"}))
+_GUARD_WORDS: Final = frozenset({
+    *("only", "oco", "aon", "fok", "ioc", "tif", "til", "sl", "tp", "deviation", "flat", "test"),
+    *("dry", "paper"),
+})  # fmt: skip
+_GUARD_PAIRS: Final = tuple(
+    map(
+        frozenset,
+        [
+            *(("time", "live"), ("time", "force"), ("time", "limit"), ("take", "profit")),
+            *(("good", "for"), ("not", "after"), ("not", "before"), ("not", "above")),
+            *(("not", "below"), ("not", "book"), ("not", "fill"), ("no", "short"), ("no", "long")),
+        ],
+    )
+)
 _BOUNDS: Final = frozenset({
     *("max", "maximum", "min", "minimum", "limit", "lim", "worst", "cap", "floor", "ceiling"),
     *("most", "least", "bound"),
@@ -153,20 +170,26 @@ _BOUNDS: Final = frozenset({
 _BOUNDED: Final = frozenset({
     *("price", "px", "quantity", "qty", "size", "amount", "volume", "age", "delay", "latency"),
     *("loss", "notional", "value", "exposure", "drawdown", "order", "orders", "deviation"),
+    *("cost", "fill", "fills", "shares", "units", "lots"),
 })  # fmt: skip
+_ASSUMED: Final = frozenset({"expected", "assumed"})
 _PRICES: Final = frozenset({"price", "px"})
-_HELD: Final = frozenset({"position", "positions", "pos", "holding", "holdings", "inventory"})
+_HELD: Final = frozenset({
+    *("position", "positions", "pos", "posn", "holding", "holdings", "inventory"),
+})  # fmt: skip
 _SENT: Final = frozenset({"sent", "send", "sending"})
 _TIMES: Final = frozenset({"time", "times", "timestamp", "stamp", "ts", "at"})
-_UNITS: Final = frozenset({
-    *("ns", "us", "ms", "s", "sec", "secs", "seconds", "millis", "micros", "nanos", "usd"),
-    *("pct", "percent"),
+_TIME_UNITS: Final = frozenset({
+    *("ns", "us", "ms", "s", "sec", "secs", "seconds", "millis", "micros", "nanos"),
 })  # fmt: skip
-_NANOSECONDS: Final = frozenset({"ns", "nanos"})
+_UNITS: Final = _TIME_UNITS | {"usd", "pct", "percent"}
 _ORDER_TYPES: Final = frozenset({"ordertype", "ordtype"})
 """Every order here is filled at its own price: it is a limit order, whatever is said."""
 _LIMIT_ORDERS: Final = frozenset({b"limit", b"lmt", b"lim"})
 _GUARD: Final = "a guard"
+
+_COMPOUNDED: Final = _BOUNDS | _BOUNDED | _HELD
+"""Words that may stand together without a separator: pricelimit."""
 
 _near_fields = NearNames(("type", *_ORDER))
 _near_words = NearNames(
@@ -188,7 +211,7 @@ def may_ignore_unknown(frame: bytes) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     unknown = len(fields.keys() - _KNOWN)
-    if not 0 < unknown <= MAX_UNKNOWN_FIELDS:
+    if not 0 < unknown <= MAX_UNKNOWN_FIELDS or _too_long(fields):
         return False
     meanings = _meanings(fields, _ORDER)
     return not meanings or not (_misnamed(fields, meanings) or _guards(fields, meanings))
@@ -234,17 +257,31 @@ def _mistake(fields: Mapping[str, bytes]) -> str:
     table, example = (_LOGON, _A_LOGON) if kind == "logon" else (_ORDER, _AN_ORDER)
     meanings = _meanings(fields, table)
     meant = _misnamed(fields, meanings)
+    guards = [
+        f"unknown field {shortened(name, MAX_SHOWN_CHARACTERS)}: a name of {len(name)} characters "
+        f"is not looked at, at most {MAX_NAME_CHARACTERS}"
+        for name in _too_long(fields)
+    ]
     if kind in ("order", "logon"):
         first = _first_mistake(fields, table, meant, example)
     else:
         first = _mistake_in_type(fields, meant)
     names = [f"unknown field {name}: {known}?" for name, known in meant.items()]
-    guards = [
+    guards += [
         f"unknown field {name}: there is no such guard, and the order would be filled without it"
         for name in _guards(fields, meanings)
     ]
     said = dict.fromkeys(filter(None, (first, *(names + guards)[:MAX_NAMES])))  # each once
     return "; ".join(said) or "malformed"
+
+
+def _too_long(fields: Mapping[str, _Raw]) -> list[str]:
+    """Return the names that are too long to be looked at."""
+    return [
+        name
+        for name, raw in fields.items()
+        if len(name) > MAX_NAME_CHARACTERS and bytes(raw) != _NULL
+    ]
 
 
 def _guards(fields: Mapping[str, _Raw], meanings: Mapping[str, str]) -> list[str]:
@@ -330,6 +367,11 @@ def _mistake_in_price(raw: bytes) -> str | None:
 def _hint(name: str, field: _Field, raw: bytes) -> str:
     """Say what to send instead, where that is plain."""
     text = _string(raw)
+    if name == "sent_ns":
+        # No number to send instead: it is the time of another clock, whatever its form.
+        if text is not None:
+            return ": the text of a wall clock?"
+        return ": seconds?" if _SECONDS.fullmatch(raw) else ""
     whole = _whole_number(raw.decode() if text is None else text)
     if whole is not None:
         try:
@@ -339,10 +381,6 @@ def _hint(name: str, field: _Field, raw: bytes) -> str:
                 return f": at most {MAX_INTEGER}"
         else:
             return f": send {whole}{' without quotes' if text is not None else ''}"
-    if name == "sent_ns" and text is not None:
-        return ": the text of a wall clock?"
-    if name == "sent_ns" and _NUMBER.fullmatch(raw):
-        return ": seconds?" if b"." in raw else ""
     return ""
 
 
@@ -373,7 +411,7 @@ def _meanings(fields: Mapping[str, _Raw], table: Mapping[str, _Field]) -> dict[s
     """Return what is meant by each unknown field, where something is."""
     meanings = {}
     for name, raw in fields.items():
-        if name == "type" or name in table or len(name) > MAX_SHOWN_CHARACTERS:
+        if name == "type" or name in table or len(name) > MAX_NAME_CHARACTERS:
             continue
         meaning = _meaning(name)
         if meaning is None or bytes(raw) == _NULL:
@@ -395,7 +433,7 @@ def _meaning(name: str) -> str | None:
 def _meaning_of_words(name: str) -> str | None:
     """Return what a name means by its words: maxAge, age_max_ms, expected_pos, ts_sent."""
     apart = [word.lower() for word in _words.findall(name)]
-    words = {_near_word(word) for word in apart if word not in _UNITS}
+    words = {_near_word(part) for word in apart if word not in _UNITS for part in _parts(word)}
     is_bound = not words.isdisjoint(_BOUNDS)
     held = not words.isdisjoint(_HELD) or any("position" in word for word in words)
     if (
@@ -405,15 +443,26 @@ def _meaning_of_words(name: str) -> str | None:
         or (is_bound and held)
     ):
         return _GUARD
+    if not words.isdisjoint(_ASSUMED) and not words.isdisjoint(_BOUNDED):
+        return _GUARD
     if is_bound and not words.isdisjoint(_BOUNDED):
         return "price" if "limit" in words and words - {"limit"} <= _PRICES else _GUARD
     if held:
         return "position"
-    in_nanoseconds = not _NANOSECONDS.isdisjoint(apart)
-    if not words.isdisjoint(_SENT) and (in_nanoseconds or not words.isdisjoint(_TIMES)):
+    has_unit = not _TIME_UNITS.isdisjoint(apart)
+    if not words.isdisjoint(_SENT) and (has_unit or not words.isdisjoint(_TIMES)):
         return "sent_ns"
     # timestamp_ns, but not decision_time_ns, which is the time of something else.
-    return "sent_ns" if in_nanoseconds and words and words <= _TIMES else None
+    return "sent_ns" if has_unit and words and words <= _TIMES else None
+
+
+def _parts(word: str) -> tuple[str, ...]:
+    """Return the two words of one that is made of two (maxpositon), else the word itself."""
+    for at in range(2, len(word) - 1):
+        first, second = word[:at], word[at:]
+        if first in _COMPOUNDED and _near_word(second) in _COMPOUNDED:
+            return first, second
+    return (word,)
 
 
 def _near_word(word: str) -> str:

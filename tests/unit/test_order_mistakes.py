@@ -9,6 +9,7 @@ import pytest
 from lib.order_desk import MAX_EXPLAINED
 from lib.order_messages import Logon, MessageError, Order, decode_from_client
 from lib.order_mistakes import (
+    MAX_NAME_CHARACTERS,
     MAX_UNKNOWN_FIELDS,
     SMALLEST_LOGON,
     SMALLEST_ORDER,
@@ -39,6 +40,7 @@ def test_the_smallest_messages_are_whole_and_stand_in_the_readme():
     readme = (PROJECT_ROOT / "README.md").read_text()
     assert SMALLEST_ORDER in readme
     assert f"at most {MAX_UNKNOWN_FIELDS} unknown fields" in readme
+    assert f"names of at most {MAX_NAME_CHARACTERS} characters" in readme
     assert f"the first {MAX_EXPLAINED} are explained" in readme
 
 
@@ -65,6 +67,7 @@ def test_the_smallest_messages_are_whole_and_stand_in_the_readme():
         ("position", "0", "position is a whole number"),
         ("sent_ns", 1763000000.5, "nanoseconds of the host's monotonic clock"),
         ("sent_ns", "2025-11-11T09:30:00Z", "wall clock?"),
+        ("sent_ns", "1795918283698053806", "wall clock?"),
         ("client_id", "a b", "client_id is 1 to 64 of A-Za-z0-9._-, got 'a b'"),
     ],
 )
@@ -72,6 +75,12 @@ def test_a_wrong_value_is_shown_beside_what_is_right(field, value, says):
     reason = refusal(ORDER | {field: value})
     assert reason.startswith(f"{field} is ") or says.startswith("send")
     assert says in reason
+
+
+def test_no_number_is_suggested_for_a_time():
+    assert "send" not in refusal(ORDER | {"sent_ns": 1.795918283696097e18})
+    assert "seconds?" not in refusal(ORDER | {"sent_ns": 1.795918283696097e18})
+    assert "send" not in refusal(ORDER | {"sent_ns": "7"})
 
 
 def test_a_number_is_suggested_only_as_json_has_it():
@@ -135,7 +144,7 @@ def test_an_unknown_field_that_may_be_a_guard_is_not_ignored(name, value):
         *(("timestamp", "2025-11-11T09:30:00Z"), ("sentiment", 70), ("note", [{}]), ("id", "x")),
         *(("action", "BUY"), ("qty", 10), ("positon", None), ("reduce_only", False), ("", 1)),
         *(("limit_price", 190.5), ("priceLimit", 190.5), ("only_reduce", False)),
-        *(("x" * 60_000, 1), ("position" * 1000, 1)),
+        *(("x" * MAX_NAME_CHARACTERS, 1), ("x" * 60_000, None)),
     ],
 )
 def test_any_other_unknown_field_is_ignored_and_the_order_is_the_same(name, value):
@@ -151,20 +160,27 @@ UNKNOWN_GUARDS = [
     *("reduce", "assumed_positon", "expected_pos", "current_pos", "pos_before", "holdings"),
     *("order_type", "send_time_ns", "ts_sent", "timestamp_ns", "maxAgeMs", "AgeMax"),
     *("MAX_PRICE", "expectedPos", "timeToLive", "deadlin_ns", "max_positon"),
-    "positionLimit",
+    *("positionLimit", "posn", "good_for_seconds", "not_after", "not_above", "if_flat"),
+    *("must_be_flat", "no_short", "do_not_book", "test", "is_test", "expected_shares", "halt_if"),
+    *("timestamp_ms", "ts_s", "take_profit_price", "takeProfitPrice", "goodTilDate", "sl", "tp"),
+    *("goodTilBlock", "deviation", "trailing_percent", "trailAmount", "time_limit", "timeout_ms"),
+    *("price_tolerance", "min_fill", "max_cost", "max_staleness", "maxpositon", "agelimit"),
+    *("pricelimit", "m" * 41, "x" * 60_000, "maximum_position_allowed_after_this_order"),
 ]  # fmt: skip
 """Fields that an order must not be filled without, by words, in any order and case."""
 
 
 @pytest.mark.parametrize("name", UNKNOWN_GUARDS)
 def test_a_guard_is_recognised_by_its_words(name):
-    assert refusal(ORDER | {name: 7}).startswith(f"unknown field {name}: ")
+    shown = name if len(name) <= MAX_NAME_CHARACTERS else name[:20]
+    assert refusal(ORDER | {name: 7}).startswith(f"unknown field {shown}")
     assert isinstance(decode_from_client(json.dumps(ORDER | {name: None}).encode()), Order)
 
 
 HARMLESS = [
     *("timestamp", "sentiment", "comment", "strategy", "source", "note", "tag", "venue"),
     *("currency", "account", "reason", "time", "received_at", "created_at"),
+    *("expected_return", "limits", "for", "notes", "portfolio", "compositor", "elapsed_ms"),
     *("model_version", "confidence", "exchange", "dollar", "user_id", "nonce", "decision_time_ns"),
 ]  # fmt: skip
 

@@ -146,31 +146,32 @@ of them are recognised by their words too, where these are apart."""
 _GUARD_STEMS: Final = (
     *("ttl", "expir", "deadline", "valid", "reduc", "stop", "collar", "cancel", "guard", "until"),
     *("till", "slip", "gtt", "gtd", "gtc", "trigger", "trail", "toleran", "stale", "timeout"),
-    *("halt", "simulat"),
+    *("halt", "simulat", "condition", "fresh", "life", "exceed"),
 )
 """What a word of a guard begins with."""
 _GUARD_WORDS: Final = frozenset({
     *("only", "oco", "aon", "fok", "ioc", "tif", "til", "sl", "tp", "deviation", "flat", "test"),
-    *("dry", "paper"),
+    *("dry", "paper", "sandbox", "demo", "preview", "kill", "gfd", "gtx", "stp", "oto", "bracket"),
+    *("iceberg", "hidden", "peg", "budget", "leverage"),
+    *("not", "dont", "never", "nothing", "must", "if", "unless", "without", "before", "after"),
 })  # fmt: skip
 _GUARD_PAIRS: Final = tuple(
     map(
         frozenset,
         [
             *(("time", "live"), ("time", "force"), ("time", "limit"), ("take", "profit")),
-            *(("good", "for"), ("not", "after"), ("not", "before"), ("not", "above")),
-            *(("not", "below"), ("not", "book"), ("not", "fill"), ("no", "short"), ("no", "long")),
+            ("good", "for"),
         ],
     )
 )
 _BOUNDS: Final = frozenset({
     *("max", "maximum", "min", "minimum", "limit", "lim", "worst", "cap", "floor", "ceiling"),
-    *("most", "least", "bound"),
+    *("most", "least", "bound", "upper", "lower"),
 })  # fmt: skip
 _BOUNDED: Final = frozenset({
     *("price", "px", "quantity", "qty", "size", "amount", "volume", "age", "delay", "latency"),
     *("loss", "notional", "value", "exposure", "drawdown", "order", "orders", "deviation"),
-    *("cost", "fill", "fills", "shares", "units", "lots"),
+    *("cost", "fill", "fills", "shares", "units", "lots", "risk", "total", "wait", "cash"),
 })  # fmt: skip
 _ASSUMED: Final = frozenset({"expected", "assumed"})
 _PRICES: Final = frozenset({"price", "px"})
@@ -440,7 +441,8 @@ def _meaning_of_words(name: str) -> str | None:
         any(word.startswith(_GUARD_STEMS) for word in words)
         or not words.isdisjoint(_GUARD_WORDS)
         or any(pair <= words for pair in _GUARD_PAIRS)
-        or (is_bound and held)
+        or (is_bound and (held or words <= _BOUNDS))
+        or apart[:1] == ["no"]  # behind another word it is a number: serial_no
     ):
         return _GUARD
     if not words.isdisjoint(_ASSUMED) and not words.isdisjoint(_BOUNDED):

@@ -165,6 +165,8 @@ UNKNOWN_GUARDS = [
     *("timestamp_ms", "ts_s", "take_profit_price", "takeProfitPrice", "goodTilDate", "sl", "tp"),
     *("goodTilBlock", "deviation", "trailing_percent", "trailAmount", "time_limit", "timeout_ms"),
     *("price_tolerance", "min_fill", "max_cost", "max_staleness", "maxpositon", "agelimit"),
+    *("no_increase", "noFlip", "dont_exceed", "no_more_than", "upper_limit", "cap_usd", "what_if"),
+    *("max_risk", "all_or_nothing", "exposure_before", "lifetime", "freshness", "activate_if"),
     *("pricelimit", "m" * 41, "x" * 60_000, "maximum_position_allowed_after_this_order"),
 ]  # fmt: skip
 """Fields that an order must not be filled without, by words, in any order and case."""
@@ -180,7 +182,7 @@ def test_a_guard_is_recognised_by_its_words(name):
 HARMLESS = [
     *("timestamp", "sentiment", "comment", "strategy", "source", "note", "tag", "venue"),
     *("currency", "account", "reason", "time", "received_at", "created_at"),
-    *("expected_return", "limits", "for", "notes", "portfolio", "compositor", "elapsed_ms"),
+    *("expected_return", "serial_no", "for", "notes", "portfolio", "compositor", "elapsed_ms"),
     *("model_version", "confidence", "exchange", "dollar", "user_id", "nonce", "decision_time_ns"),
 ]  # fmt: skip
 

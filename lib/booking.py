@@ -7,7 +7,6 @@ on where its predecessor ended, wherever that was.
 from __future__ import annotations
 
 import time
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -56,16 +55,13 @@ class Booking:
     ) -> None:
         self._book = book
         self._codec = TickCodec(book.symbols)
+        self._hints = SymbolHints(book.symbols)  # takes long for many symbols: not while ticks wait
         self._tally = tally
         self._clock = clock
         self._log = structlog.get_logger()
         self._malformed: dict[int, bytes] = {}
         self._unknown: dict[int, bytes] = {}
         """Frames of few, by sequence, until their batch is booked."""
-
-    @cached_property
-    def _hints(self) -> SymbolHints:
-        return SymbolHints(self._book.symbols)
 
     def begin(self, event: Joined | WentPlain) -> None:
         """The stream begins: perhaps of a new tape, perhaps with ticks gone that were needed."""

@@ -7,7 +7,7 @@ some 10 µs and needs no privilege. Whose socket that is, is in /proc/PID/fd, as
 
 A look into /proc costs some 6 µs a descriptor, so no more than `MAX_DESCRIPTORS` of a process are
 looked at: those with the lowest numbers. A client has its connection there, because a new
-descriptor gets the lowest number that is free (open(2)).
+descriptor gets the lowest number that is free (open(2)), unless it had as many open before.
 
 Linux only. Where the kernel does not answer, or a process must not be looked into, it is as if the
 peer were anybody's.

@@ -255,8 +255,9 @@ class Segment:
             self._memory = _UntrackedSharedMemory(name)
         except ValueError:  # mmap's word for it
             raise PriceBookMismatch(f"segment {name} is no price book: it is empty") from None
-        except FileNotFoundError:
-            raise
+        except FileNotFoundError as error:
+            no_book = "no price book of this name: is its stack running?"
+            raise FileNotFoundError(error.errno, no_book, name) from None
         except OSError as error:
             if error.errno in _NO_MEMORY_FILE:
                 raise PriceBookMismatch(f"segment {name} is no price book, nor a file") from None

@@ -83,7 +83,8 @@ class Risk:
         symbol = order.symbol
         if symbol not in self._symbols:
             near = self._symbol_hints.nearest(symbol)
-            return f"unknown symbol {symbol}{f': {near} is configured' if near else ''}"
+            shown = symbol if symbol == symbol.strip() else repr(symbol)
+            return f"unknown symbol {shown}{f': {near} is configured' if near else ''}"
         if order.quantity > self._max_order_quantity:
             return f"the quantity is {order.quantity}, and the limit is {self._max_order_quantity}"
         if order.position is not None and order.position != position:

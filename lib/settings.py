@@ -267,7 +267,7 @@ def load_settings(path: Path | None = None, *, strategy: str | None = None) -> S
     Raises SettingsError, whose text is one line that names the file and the key.
     """
     if path is None:
-        path = Path(os.environ.get("TRADING_CONFIG") or DEFAULT_FILE)
+        path = _own_file()
     place = _display_name(path)
     tables = _read_toml(path, place)
     further = tables.pop("strategies", {})
@@ -280,6 +280,15 @@ def load_settings(path: Path | None = None, *, strategy: str | None = None) -> S
         var_dir = _value("environment", "TRADING_VAR_DIR", os.environ["TRADING_VAR_DIR"], Directory)
         settings = msgspec.structs.replace(settings, var_dir=var_dir)
     return settings if strategy is None else _with_strategy(place, settings, strategy)
+
+
+def settings_place() -> str:
+    """Name the settings file of this process as errors do: that of `load_settings()`."""
+    return _display_name(_own_file())
+
+
+def _own_file() -> Path:
+    return Path(os.environ.get("TRADING_CONFIG") or DEFAULT_FILE)
 
 
 def _further_strategies(place: str, tables: Any, base: Any) -> dict[str, StrategySettings]:

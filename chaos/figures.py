@@ -34,7 +34,8 @@ orders                  lost: logged as sent, or answered with FILLED, and not s
                         discarded: the last ones that a strategy, which has ended since, has logged
                         as sent, neither answered nor in the ledger. Nobody has read them, and its
                         successor decides anew. One that was answered with an error waits to be sent
-                        again, out of turn: it may be discarded before others that are in the ledger
+                        again, out of turn: it may be discarded before others in the ledger.
+                        Those that a strategy has given up (`order_given_up`) are discarded, too
 """
 
 from __future__ import annotations
@@ -281,16 +282,22 @@ class Life(NamedTuple):
     rejected: set[int]
     answered_with_error: set[int]
     """That is not final."""
+    given_up: set[int]
+
+    @property
+    def to_be_booked(self) -> set[Decision]:
+        """What it has sent and not given up."""
+        return {decision for decision in self.sent if decision.order_id not in self.given_up}
 
 
 def lives(events: Iterable[Event]) -> list[Life]:
     """Return the lives of the strategy, at least one; the last one may still go on."""
-    found = [Life(set(), set(), set(), set())]
+    found = [_new_life()]
     for event in events:
         if event.source != STRATEGY:
             continue
         if event.name == "started":
-            found.append(Life(set(), set(), set(), set()))
+            found.append(_new_life())
         elif event.name == "order_sent":
             found[-1].sent.add(Decision(*(event.details[name] for name in Decision._fields)))
         elif event.name == "order_filled":
@@ -299,7 +306,13 @@ def lives(events: Iterable[Event]) -> list[Life]:
             found[-1].rejected.add(event.details["order_id"])
         elif event.name == "order_error" and event.details["order_id"] is not None:
             found[-1].answered_with_error.add(event.details["order_id"])
+        elif event.name == "order_given_up":
+            found[-1].given_up.add(event.details["order_id"])
     return found
+
+
+def _new_life() -> Life:
+    return Life(set(), set(), set(), set(), set())
 
 
 def booked_orders(ledger: Iterable[BookedOrder], client_id: str) -> dict[Decision, BookedOrder]:
@@ -321,6 +334,9 @@ def orders(
     all_sent = {decision for life in all_lives for decision in life.sent}
     told_in_vain = {order_id for life in all_lives for order_id in life.filled - filled}
     discarded = {d for life in all_lives[:-1] for d in _discarded(life, booked.keys())}
+    discarded |= {
+        decision for life in all_lives for decision in life.sent - life.to_be_booked - booked.keys()
+    }
     lost = {decision.order_id for decision in all_sent - booked.keys() - discarded}
     fills = Counter(
         e.details["order_id"]

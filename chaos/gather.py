@@ -44,7 +44,8 @@ from lib.prices import to_fixed
 from lib.settings import Settings
 from lib.state_file import open_state
 
-_ANSWERS: Final = ("order_filled", "order_rejected")
+_ENDS: Final = ("order_filled", "order_rejected", "order_given_up")
+"""After these events of an order, it is no longer under way."""
 
 Event = dict[str, Any]
 
@@ -153,14 +154,14 @@ def known_beginning(events: list[Event]) -> int | None:
     """
     next_life = next((i for i, e in enumerate(events) if e["event"] == "started"), len(events))
     rest_of_life = events[:next_life]
-    answered = {e["order_id"] for e in rest_of_life if e["event"] in _ANSWERS}
-    under_way = answered - {e["order_id"] for e in rest_of_life if e["event"] == "order_sent"}
+    ended = {e["order_id"] for e in rest_of_life if e["event"] in _ENDS}
+    under_way = ended - {e["order_id"] for e in rest_of_life if e["event"] == "order_sent"}
     for index, event in enumerate(rest_of_life):
         if event["event"] == "order_sent":
             if not under_way:
                 return index
             under_way.add(event["order_id"])
-        elif event["event"] in _ANSWERS:
+        elif event["event"] in _ENDS:
             under_way.discard(event["order_id"])
     return next_life if next_life < len(events) else None
 
@@ -229,6 +230,7 @@ def take_strategy_log(events: list[Event], records: Records) -> None:
                     event["positions"],
                     len(records.sent),
                     len(records.told),
+                    frozenset(records.given_up),
                 )
             )
         elif name == "news_applied":
@@ -242,6 +244,8 @@ def take_strategy_log(events: list[Event], records: Records) -> None:
             records.told.append(_told(event, len(records.sent)))
         elif name == "order_error" and event["order_id"] is not None:
             records.answered_with_error.add(event["order_id"])
+        elif name == "order_given_up":
+            records.given_up.add(event["order_id"])
     _take_held_back(events, records)
 
 

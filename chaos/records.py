@@ -114,12 +114,14 @@ class LoggedOn(NamedTuple):
     """A later logon in the life of a strategy that had evaluated something: what it was told then.
 
     `told_before`: how many of `Records.told` came before it; `sent_before` as in `ToldOrder`.
+    `given_up`: which of `Records.given_up` had been given up by then.
     """
 
     last_order_id: int
     positions: dict[str, int]
     sent_before: int
     told_before: int
+    given_up: frozenset[int] = frozenset()
 
 
 class LedgerOrder(NamedTuple):
@@ -187,6 +189,10 @@ class Records:
     answered_with_error: set[int] = field(default_factory=set)
     """order_ids that were answered with an error at some time. An error is not final: the order is
     sent again, out of turn; if the strategy dies before that, it is never booked."""
+    given_up: set[int] = field(default_factory=set)
+    """order_ids of orders that the strategy sends no more (`order_given_up`): they were answered
+    with errors until they had expired. None of them is filled. No order_id is here twice: it is
+    given up only if the ledger's last one is not below it."""
     cut_off: set[str] = field(default_factory=set)
     """Tapes that ended with their supervisord. The last lines of all logs were lost with it."""
     known_from: tuple[str, int] | None = None

@@ -12,6 +12,8 @@ Exactly required:
 - A decision of the rules has an order, and an order is in the ledger, if any later order of the
   same life is; or, with `Records.settled`, if its tick is before the tail of the last life's tape.
   Then it was answered, too.
+- An order that the strategy has given up (`Records.given_up`) need not be in the ledger. If it is,
+  it was rejected.
 - The ledger fills an order only if nothing in the records is a reason to refuse it; one that it
   rejects has a reason that is true as far as the records tell, with the limits of the settings.
 
@@ -148,7 +150,8 @@ class _Life:
         """
         told = self._told.popleft()
         if isinstance(told, LoggedOn):
-            under_way = {o.symbol for o in self.orders if o.order_id not in self._answered}
+            ended = self._answered | told.given_up
+            under_way = {o.symbol for o in self.orders if o.order_id not in ended}
             for symbol in (self.positions.keys() | told.positions.keys()) - under_way:
                 self.positions[symbol] = told.positions.get(symbol, 0)
             self.next_id = max(self.next_id, told.last_order_id + 1)
@@ -301,16 +304,21 @@ class _Trading:
         answered = {told.order_id for told in self._records.told}
         is_before_another = False
         for order in reversed(life.orders):
+            is_given_up = order.order_id in self._records.given_up
             if order.row:
                 is_before_another = True
+                if is_given_up and order.row.status == "FILLED":
+                    self._find(order, "filled, and the strategy has given it up")
                 if (
                     must_be_there(order.tape, order.tick_sequence)
+                    and not is_given_up
                     and order.sent_index is not None
                     and order.order_id not in answered
                 ):
                     self._find(order, "in the ledger, and the strategy was never told")
-            elif must_be_there(order.tape, order.tick_sequence) or (
-                is_before_another and order.order_id not in self._records.answered_with_error
+            elif not is_given_up and (
+                must_be_there(order.tape, order.tick_sequence)
+                or (is_before_another and order.order_id not in self._records.answered_with_error)
             ):
                 self._find(order, "sent, and not in the ledger")
         of_life = {order.row for order in life.orders}

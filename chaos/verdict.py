@@ -74,9 +74,10 @@ def last_to_arrive(recording: Recording, tape: str) -> int:
 
 def _all_answered(target: Target, recording: Recording) -> bool:
     """Whether every order is in the ledger, and the last one's answer has come back."""
-    sent, filled, rejected, _ = figures.lives(recording.events)[-1]
+    life = figures.lives(recording.events)[-1]
+    sent = life.to_be_booked
     booked = figures.booked_orders(ledger_orders(target), target.settings.strategy.client_id)
-    return sent <= booked.keys() and (not sent or max(sent).order_id in filled | rejected)
+    return sent <= booked.keys() and (not sent or max(sent).order_id in life.filled | life.rejected)
 
 
 def ledger_orders(target: Target) -> list[BookedOrder]:
@@ -112,7 +113,7 @@ def take_totals(target: Target, recording: Recording, complete_to: dict[str, int
         figures.ticks_at_strategy(recording.events, recording.evaluated),
         figures.orders(
             recording.events,
-            _ledger_orders_with(target, figures.lives(recording.events)[-1].sent),
+            _ledger_orders_with(target, figures.lives(recording.events)[-1].to_be_booked),
             settings.strategy.client_id,
             to_ns(settings.order_manager.order_ttl),
         ),

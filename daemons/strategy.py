@@ -19,7 +19,7 @@ from functools import partial
 
 import structlog
 
-from lib.clock import SECOND_NS
+from lib.clock import SECOND_NS, to_ns
 from lib.decision_log import DecisionLog, decision_log_path
 from lib.errors import CannotStartError
 from lib.evaluation import Evaluator, LastEvaluated
@@ -54,7 +54,10 @@ class Strategy:
         trader = Trader(settings.symbols, settings.strategy, signal_class, client)
         manager, gateway = settings.order_manager, settings.gateway
         self._orders = OrderEntry(
-            client, trader, partial(ReconnectingConnection, loop, manager.host, manager.port)
+            client,
+            trader,
+            partial(ReconnectingConnection, loop, manager.host, manager.port),
+            order_ttl_ns=to_ns(manager.order_ttl),
         )
         news_client = StreamClient(may_be_plain=True)
         to_news = partial(ReconnectingConnection, loop, gateway.host, gateway.news_port)

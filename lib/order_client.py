@@ -4,6 +4,13 @@ Bytes go in; what the order manager said comes out. An order stays in `unanswere
 execution report has come, through any number of connections: after each logon, whatever is
 unanswered is sent again, unchanged. The order manager knows an order by its identity, so sending
 it twice cannot book it twice.
+
+An error is not final: the order is sent again. One kind of error would come back for ever: another
+client of the same client_id has booked another order under the same order_id. On the wire it looks
+like a ledger that cannot be written, but it needs a ledger whose last order_id (the logon_ack has
+it) is at least the order's. Such an order may be given up when it can no longer be filled, which is
+certain if order_ttl was over before this connection began: booked, it would have got its report;
+not booked, it could only be rejected as expired. See `OrderClient.refused`.
 """
 
 from __future__ import annotations
@@ -41,6 +48,12 @@ class OrderClient:
         self.unanswered: dict[int, Order] = {}
         """By order_id, in the order of sending."""
         self.logged_on = False
+        self.connected_ns = 0
+        """When the logon of this connection was sent: all its orders were sent later."""
+        self._last_order_id = 0
+        """The ledger's, as this connection's logon was told."""
+        self._refused: set[int] = set()
+        """The unanswered orders that were answered with an error over this connection."""
         self._buffer = FrameBuffer()
         self._heard_ns: int | None = None
         self._retry_ns: int | None = None
@@ -53,12 +66,13 @@ class OrderClient:
     def connected(self, now_ns: int) -> bytes:
         """A new connection stands. Returns what to send first."""
         self.disconnected()
-        self._heard_ns = now_ns
+        self._heard_ns = self.connected_ns = now_ns
         return encode(Logon(self.client_id))
 
     def disconnected(self) -> None:
         """The connection is gone."""
         self.logged_on = False
+        self._refused.clear()
         self._buffer = FrameBuffer()
         self._heard_ns = None
         self._retry_ns = None
@@ -83,18 +97,44 @@ class OrderClient:
             self._heard_ns = now_ns
             if isinstance(message, LogonAck):
                 self.logged_on = True
+                self._last_order_id = message.last_order_id
             elif isinstance(message, ExecutionReport):
                 if self.unanswered.pop(message.order_id, None) is None:
                     continue  # the answer to a sending that was repeated
-            elif self.logged_on and self._retry_ns is None:
-                # An order sent without a logon would be booked as somebody else's.
-                self._retry_ns = now_ns + RETRY_NS
+                self._refused.discard(message.order_id)
+            elif self.logged_on:
+                # An order sent without a logon would be booked as another client's.
+                if message.order_id in self.unanswered:
+                    self._refused.add(message.order_id)
+                if self._retry_ns is None:
+                    self._retry_ns = now_ns + RETRY_NS
             yield message
 
     def resend(self) -> bytes:
         """All unanswered orders, as they were, in order."""
         self._retry_ns = None
         return b"".join(map(encode, self.unanswered.values()))
+
+    def refused(self, sent_before_ns: int) -> list[Order]:
+        """Return the orders first sent before then that may be in conflict with booked ones.
+
+        They were answered with an error over this connection, and the ledger's last order_id has
+        reached theirs. Those first sent more than order_ttl before `connected_ns` can no longer be
+        filled. Monotonic ns.
+        """
+        orders = (self.unanswered[order_id] for order_id in sorted(self._refused))
+        return [
+            order
+            for order in orders
+            if order.order_id <= self._last_order_id
+            and order.sent_ns is not None
+            and order.sent_ns < sent_before_ns
+        ]
+
+    def give_up(self, order: Order) -> None:
+        """Send an unanswered order no more."""
+        del self.unanswered[order.order_id]
+        self._refused.discard(order.order_id)
 
     def retry_due(self, now_ns: int) -> bool:
         """Whether it is time to send again what an error had answered."""

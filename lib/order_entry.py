@@ -33,6 +33,7 @@ REPLACED_WAIT_NS: Final = 1 * SECOND_NS
 class OrderEntry:
     """The connection to the order manager; tells the trader what it answers.
 
+    `order_ttl_ns` is the age up to which the order manager fills an order.
     Is a `Timed` for the event loop; used from there only.
     """
 
@@ -42,11 +43,13 @@ class OrderEntry:
         trader: Trader,
         connect: Connect,
         *,
+        order_ttl_ns: int,
         clock: Clock = time.monotonic_ns,
     ) -> None:
         self._log = structlog.get_logger().bind(stream="orders")
         self._client = client
         self._trader = trader
+        self._order_ttl_ns = order_ttl_ns
         self._told_errors: dict[int | None, str] = {}
         """By order_id, of unanswered orders only; the last one that has none, of this logon."""
         self._told_last_id = False
@@ -71,7 +74,32 @@ class OrderEntry:
         if self._client.is_dead(now_ns):
             self._connection.drop("no answer from the order manager")
         elif self._client.retry_due(now_ns):
-            self._connection.send(self._client.resend())
+            self._retry(now_ns)
+
+    def _retry(self, now_ns: int) -> None:
+        """Send again what was answered with an error, but not for ever: see `lib.order_client`.
+
+        With a new logon, every sending of an expired order is later than its order_ttl; and once it
+        is given up, a new logon tells what the ledger holds without it.
+        """
+        client = self._client
+        expired = client.refused(now_ns - self._order_ttl_ns)
+        for order in client.refused(client.connected_ns - self._order_ttl_ns):
+            client.give_up(order)
+            self._log.warning(
+                "order_given_up",
+                client_id=client.client_id,
+                order_id=order.order_id,
+                symbol=order.symbol,
+                side=order.side,
+                quantity=order.quantity,
+                reason="older than order_ttl and still answered with an error: "
+                f"{self._told_errors.pop(order.order_id)}",
+            )
+        if expired:
+            self._connection.drop("expired orders are answered with an error: logging on anew")
+        else:
+            self._connection.send(client.resend())
 
     def _on_open(self) -> None:
         self._connection.send(self._client.connected(self._clock()))

@@ -35,7 +35,7 @@ CALM_S: Final = 30.0
 MAX_TEXTS: Final = 256
 """So many different texts of a program are remembered; of more, the oldest are shown again."""
 
-_MILESTONES: Final = STORY_EVENTS | {SPAWNED, ROLE_HUNG}
+_MILESTONES: Final = STORY_EVENTS | {SPAWNED}
 """Their numbers (a process id, a tick) differ with each try, and say nothing new."""
 
 
@@ -78,7 +78,7 @@ class Repetitions:
             return [line]  # what a program prints is its work, and not about itself
         name = line.detail if line.event == ROLE_HUNG else line.role
         program = self._programs.setdefault(name, _Program())
-        key = line.event if line.event in _MILESTONES else line.text
+        key = _key(line)
         is_new = key not in program.said_before
         _remember(program.said, key)
         if line.event == STARTED:
@@ -106,6 +106,13 @@ class Repetitions:
         if line.event == ENDED and math.log10(program.failures).is_integer():
             return [line._replace(text=f"{line.text}, {program.failures} times now")]
         return []
+
+
+def _key(line: Line) -> str:
+    """Return what two lines have in common that say the same."""
+    if line.event == ROLE_HUNG:  # its numbers differ with each hang; its place is what is news
+        return f"{ROLE_HUNG} {line.where}"
+    return line.event if line.event in _MILESTONES else line.text
 
 
 def _from_outside(end: Line, program: _Program) -> bool:

@@ -267,7 +267,7 @@ def load_settings(path: Path | None = None, *, strategy: str | None = None) -> S
     Raises SettingsError, whose text is one line that names the file and the key.
     """
     if path is None:
-        path = Path(os.environ.get("TRADING_CONFIG") or DEFAULT_FILE)
+        path = _own_file()
     place = _display_name(path)
     tables = _read_toml(path, place)
     further = tables.pop("strategies", {})
@@ -280,6 +280,15 @@ def load_settings(path: Path | None = None, *, strategy: str | None = None) -> S
         var_dir = _value("environment", "TRADING_VAR_DIR", os.environ["TRADING_VAR_DIR"], Directory)
         settings = msgspec.structs.replace(settings, var_dir=var_dir)
     return settings if strategy is None else _with_strategy(place, settings, strategy)
+
+
+def settings_place() -> str:
+    """Name the settings file of this process as errors do: that of `load_settings()`."""
+    return _display_name(_own_file())
+
+
+def _own_file() -> Path:
+    return Path(os.environ.get("TRADING_CONFIG") or DEFAULT_FILE)
 
 
 def _further_strategies(place: str, tables: Any, base: Any) -> dict[str, StrategySettings]:
@@ -307,11 +316,8 @@ def _with_strategy(place: str, settings: Settings, name: str) -> Settings:
     """Put the strategy of that name in the place of [strategy]'s."""
     known = list(settings.strategies)
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ";"
-        there_are = f"Known here: {', '.join(known)}" if known else "add a table [strategies.NAME]"
-        problem = f"there is none called {_shown(name)}{hint} {there_are}"
-        raise SettingsError(place, f"strategies: {problem}")
+        hint = _known_here(name, known) if known else "add a table [strategies.NAME]"
+        raise SettingsError(place, f"strategies: there is none called {_shown(name)}; {hint}")
     return msgspec.structs.replace(settings, strategy=settings.strategies[name])
 
 
@@ -352,7 +358,8 @@ def _table(place: str, prefix: str, table: Any, kind: type[Any]) -> Any:
     values = {}
     for key, value in table.items():
         if key not in fields:
-            raise SettingsError(place, f"{prefix}{key}: {_unknown_key(key, list(fields))}")
+            known = _known_here(key, list(fields))
+            raise SettingsError(place, f"{prefix}{key}: unknown key; {known}")
         field = fields[key]
         if isinstance(field.type, type) and issubclass(field.type, _Section):
             values[field.name] = _table(place, f"{key}.", value, field.type)
@@ -361,10 +368,11 @@ def _table(place: str, prefix: str, table: Any, kind: type[Any]) -> Any:
     return kind(**values)
 
 
-def _unknown_key(key: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {nearest[0]}? " if nearest else ""
-    return f"unknown key; {hint}Known here: {', '.join(known)}"
+def _known_here(name: str, known: list[str]) -> str:
+    """Return what to write behind "unknown; ": the name that is meant, if one is near, and all."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {nearest[0]}? Known" if nearest else "known"
+    return f"{hint} here: {', '.join(known)}"
 
 
 def _value(place: str, key: str, value: Any, kind: Any) -> Any:

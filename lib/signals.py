@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.moving_averages import Means, MovingAverages
-from lib.settings import SettingsError, StrategySettings
+from lib.settings import SettingsError, StrategySettings, settings_place
 from lib.stack_frames import error_text, frames_of, innermost
 from lib.tick_codec import MAX_SENTIMENT
 
@@ -162,8 +162,8 @@ def takes_batches(signal_class: type[Signal]) -> bool:
 def load_signal_class(name: str, key: str = "strategy.class") -> type[Signal]:
     """The class that a strategy's settings name as "module:Name".
 
-    Raises SettingsError, which names `key`, if there is no such module or class, or if it has no
-    `on_tick`.
+    Raises SettingsError, which names the process's settings file and `key`, if there is no such
+    module or class, or if it has no `on_tick`.
     """
     module_name, _, class_name = name.partition(":")
     try:
@@ -173,7 +173,9 @@ def load_signal_class(name: str, key: str = "strategy.class") -> type[Signal]:
         place = innermost(frames_of(error))
         # What fails here, and not in the module, is that there is no such module or class.
         at = f" ({place})" if place and not place.is_of(Path(__file__)) else ""
-        raise SettingsError(key, f"cannot load {name}: {error_text(error)}{at}") from None
+        problem = f"{key}: cannot load {name}: {error_text(error)}{at}"
+        raise SettingsError(settings_place(), problem) from None
     if not isinstance(signal_class, type) or not callable(getattr(signal_class, "on_tick", None)):
-        raise SettingsError(key, f"{name} must be a class with an on_tick method")
+        problem = f"{key}: {name} must be a class with an on_tick method"
+        raise SettingsError(settings_place(), problem)
     return signal_class

@@ -98,6 +98,8 @@ class Line(NamedTuple):
     """Its name in the log, or what supervisord did; "" for plain text."""
     detail: str = ""
     """Of what supervisord did: the process id, how it ended; of a hung role: the program."""
+    where: str = ""
+    """Of a hung role: the place in its code, "" if that is not known."""
 
 
 class Follower:
@@ -322,8 +324,11 @@ def tell_event(role: str, raw: bytes) -> Line | None:
         return Line(role, text, WARNING) if text.strip() else None
     if (level == NOTICE and name not in STORY_EVENTS) or name in _LEFT_TO_SUPERVISORD:
         return None
-    program = str(event.get("program", "")) if name == ROLE_HUNG else ""
-    return Line(role, event_text(event), level, str(name), program)
+    line = Line(role, event_text(event), level, str(name))
+    if name == ROLE_HUNG:
+        program, where = (str(event.get(key, "")) for key in ("program", "where"))
+        return line._replace(detail=program, where=where)
+    return line
 
 
 def event_text(event: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ _ENDS: Final = {
 _NOTED: Final = {
     "cannot_start": "cannot start",
     "crashed": "crashed",
+    "client_id_contested": "a client_id is contested",
     "settings_refused": "its settings were refused",
     "supervisord_silent": "supervisord does not answer",
 }

@@ -20,7 +20,7 @@ from lib.evaluation import Evaluator
 from lib.ledger.schema import LedgerError
 from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Outcome, _tell
-from lib.order_messages import LogonAck, encode
+from lib.order_messages import LogonAck, Order, encode
 from lib.risk import Risk
 from lib.shared_memory_utils import PriceBookReader
 from lib.stream_client import Joined, StreamClient, WentPlain
@@ -42,6 +42,10 @@ def _answers_whatever_the_commit_says(desk: OrderDesk) -> Outcome:
 def _forgets_the_newest_unanswered_order(client: OrderClient) -> bytes:
     client._retry_ns = None
     return b"".join(map(encode, list(client.unanswered.values())[:-1]))
+
+
+def _gives_up_what_is_answered_with_an_error(client: OrderClient, _: int) -> list[Order]:
+    return [client.unanswered[order_id] for order_id in client._refused]
 
 
 _first_for = Stream.first_for
@@ -138,6 +142,12 @@ BUGS: dict[str, Bug] = {
         "resend",
         _forgets_the_newest_unanswered_order,
         r"did not come to rest: unanswered: \[\d+\]",
+    ),
+    "an order given up at its first error": _bug(
+        OrderClient,
+        "refused",
+        _gives_up_what_is_answered_with_an_error,
+        r"filled, and the strategy has given it up",
     ),
     "off by one in the replay": _bug(
         Stream, "first_for", _replays_from_one_too_late, r"were missed and could be replayed"

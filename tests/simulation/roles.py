@@ -263,7 +263,13 @@ class WatchedTrader(Trader):
             return
         records = self.strategy.world.records
         records.logons.append(
-            LoggedOn(ack.last_order_id, ack.positions, len(records.sent), len(records.told))
+            LoggedOn(
+                ack.last_order_id,
+                ack.positions,
+                len(records.sent),
+                len(records.told),
+                frozenset(records.given_up),
+            )
         )
         if before != self._positions:
             self.strategy.world.events["logon corrects a position"] += 1
@@ -302,7 +308,9 @@ class Strategy:
         self._evaluated = WatchedEvaluated(world.path / "strategy.state")
         self._evaluated.strategy = self
         to_orders = self._to_orders = Connector(world.network, "orders")
-        self._orders = OrderEntry(self.client, trader, to_orders, clock=world.clock)
+        self._orders = OrderEntry(
+            self.client, trader, to_orders, order_ttl_ns=to_ns(world.order_ttl), clock=world.clock
+        )
         self.news = StreamClient(may_be_plain=True)
         tally = Tally(stream="news", peer="news")
         self._evaluator = Evaluator(

@@ -272,6 +272,8 @@ class World:
             self.records.lapped_at_first.add(len(self.records.evaluations))
         elif name == "order_error" and event["order_id"] is not None:
             self.records.answered_with_error.add(event["order_id"])
+        elif name == "order_given_up":
+            self.records.given_up.add(event["order_id"])
         elif name == "protocol_error" and event["reason"] != LATE_ANSWER:
             self.protocol_errors.append(f"{event}")
         raise structlog.DropEvent

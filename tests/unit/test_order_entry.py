@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
+from lib.clock import SECOND_NS
 from lib.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
+from lib.order_desk import OrderDesk, Receipt, Session
 from lib.order_entry import REPLACED_WAIT_NS, OrderEntry
 from lib.order_fields import MAX_INTEGER
 from lib.order_messages import (
@@ -19,13 +21,27 @@ from lib.order_messages import (
     encode,
     make_order,
 )
-from lib.settings import StrategySettings
-from lib.signals import MovingAverageAndNews
+from lib.risk import Risk
+from lib.settings import RiskSettings, StrategySettings
+from lib.signals import Side
 from lib.trader import Trader
+from tests.helpers import fresh_ledger
 
 SYMBOLS = ("AAPL",)
 LOGON = b'{"type":"logon","client_id":"strategy"}*'
 ACK = encode(LogonAck("strategy", 0, {}))
+PRICE = 173_20000000
+TTL_NS = 5 * SECOND_NS
+
+
+class Buys:
+    """A signal that always says so."""
+
+    def __init__(self, _settings: StrategySettings) -> None:
+        pass
+
+    def on_tick(self, _symbol: str, _price: int, _sentiment: int | None) -> Side | None:
+        return "BUY"
 
 
 class Link:
@@ -66,24 +82,30 @@ class Desk:
     def __init__(self) -> None:
         self.now_ns = 10**12
         self.client = OrderClient("strategy")
-        trader = Trader(SYMBOLS, StrategySettings(), MovingAverageAndNews, self.client)
-        self.entry = OrderEntry(self.client, trader, self.connect, clock=lambda: self.now_ns)
+        self.trader = Trader(SYMBOLS, StrategySettings(), Buys, self.client)
+        self.entry = OrderEntry(
+            self.client,
+            self.trader,
+            self.connect,
+            order_ttl_ns=TTL_NS,
+            clock=lambda: self.now_ns,
+        )
 
     def connect(self, **callbacks: Callable[..., None]) -> Link:
         self.link = Link(**callbacks)
         return self.link
 
-    def log_on(self) -> None:
+    def log_on(self, last_order_id: int = 0) -> None:
         self.link.open()
-        self.link.data(ACK)
+        self.link.data(encode(LogonAck("strategy", last_order_id, {})))
 
-    def submit(self, order_id: int) -> Order:
+    def submit(self, order_id: int, quantity: int = 10) -> Order:
         order = make_order(
             order_id=order_id,
             symbol="AAPL",
             side="BUY",
-            quantity=10,
-            price=173_20000000,
+            quantity=quantity,
+            price=PRICE,
             position=0,
             sent_ns=self.now_ns,
         )
@@ -93,6 +115,43 @@ class Desk:
     def wait(self, duration_ns: int) -> None:
         self.now_ns += duration_ns
         self.entry.on_time(self.now_ns)
+
+    def decide(self) -> Order | None:
+        """Show the trader one tick."""
+        decided = self.trader.evaluate([(1, 1, PRICE, self.now_ns, 0, 0)], self.now_ns)
+        return next((decision.order for decision in decided), None)
+
+
+class Manager:
+    """An order desk that one client at a time is connected to."""
+
+    def __init__(self, desk: OrderDesk) -> None:
+        self.desk = desk
+        self.received = b""
+
+    def connect(self, client: Desk) -> None:
+        self.session = Session("there")
+        client.link.dropped.clear()
+        client.link.taken()
+        client.link.open()
+        self.answer(client)
+
+    def answer(self, client: Desk) -> None:
+        """Answer what the client has sent, until it sends nothing any more."""
+        while sent := client.link.taken():
+            self.received += sent
+            receipt = Receipt(client.now_ns, 0, "2026-01-02T03:04:05Z", halted=False)
+            self.desk.receive(self.session, sent, receipt)
+            for _, answer in self.desk.commit().answers:
+                client.link.data(answer)
+
+    def serve(self, client: Desk, seconds: int) -> None:
+        for _ in range(seconds):
+            client.wait(SECOND_NS)
+            if client.link.dropped:
+                client.link.lost("dropped")
+                self.connect(client)
+            self.answer(client)
 
 
 @pytest.fixture
@@ -151,6 +210,60 @@ def test_an_error_is_no_answer_and_is_logged_once(desk):
             assert desk.link.taken() == encode(order)
         desk.link.data(report(order, "REJECTED"))
     assert [log["event"] for log in logs] == ["order_error", "order_rejected"]
+    assert desk.client.unanswered == {}
+
+
+def test_orders_in_conflict_with_those_of_another_of_its_name_are_given_up_once_expired() -> None:
+    with fresh_ledger() as ledger:
+        risk = Risk(RiskSettings(), TTL_NS, SYMBOLS, {}.get)
+        manager, one, other = Manager(OrderDesk(ledger, risk)), Desk(), Desk()
+        manager.connect(one)
+        one.link.lost("replaced")
+        manager.connect(other)
+        other.submit(1)
+        manager.answer(other)
+        one.submit(1, quantity=7)  # decided while the other one was connected
+        with capture_logs() as logs:
+            manager.connect(one)
+            manager.serve(one, 4)
+            assert list(one.client.unanswered) == [1]
+            manager.serve(one, 5)
+        assert [log["event"] for log in logs].count("order_error") == 1
+        (given_up,) = [log for log in logs if log["event"] == "order_given_up"]
+        assert given_up["order_id"] == 1
+        assert "booked is Order 1: BUY 10" in given_up["reason"]
+        manager.received = b""
+        manager.serve(one, 20)
+        assert (one.client.unanswered, manager.received) == ({}, b"")
+        assert one.decide() is None  # it is long: the other one's fill is its position
+        assert ledger.positions("strategy") == {"AAPL": 10}
+
+
+def test_an_order_whose_number_is_free_is_sent_again_however_old_it_is(desk: Desk) -> None:
+    desk.log_on(last_order_id=1)
+    order = desk.submit(2)
+    for _ in range(20):
+        desk.link.taken()
+        desk.link.data(encode(ErrorMessage(order_id=2, reason="disk full")))
+        desk.wait(RETRY_NS)
+        assert desk.link.taken() == encode(order)
+    assert desk.link.dropped == []
+
+
+def test_only_what_was_sent_over_its_connection_as_expired_is_given_up(desk: Desk) -> None:
+    order = desk.submit(1)
+    error = encode(ErrorMessage(order_id=1, reason="disk full"))
+    desk.log_on(last_order_id=1)
+    desk.now_ns += TTL_NS
+    desk.link.data(error)  # to a sending that may have come in time
+    desk.wait(RETRY_NS)
+    assert list(desk.client.unanswered) == [1]
+    assert len(desk.link.dropped) == 1
+    desk.link.lost("dropped")
+    desk.log_on(last_order_id=1)
+    desk.link.data(report(order) + error)  # the report is final
+    desk.wait(RETRY_NS)
+    assert len(desk.link.dropped) == 1
     assert desk.client.unanswered == {}
 
 

@@ -161,15 +161,18 @@ def test_a_program_that_is_killed_before_it_works_is_shown_once(screen: Screen) 
     assert screen.show(screen.spawned(), ended(SIGKILL)) == []
 
 
-def test_a_program_that_the_watchdog_ends_again_and_again_is_shown_once(screen: Screen) -> None:
-    def hung(silent_s: float) -> list[Line]:
-        text = f"role_hung program=gateway silent_s={silent_s}"
-        line = Line("watchdog", text, ERROR, ROLE_HUNG, "gateway")
+def test_each_place_at_which_the_watchdog_ends_a_program_is_shown_once(screen: Screen) -> None:
+    def hung(where: str, silent_s: float) -> list[Line]:
+        text = f"role_hung program=gateway silent_s={silent_s} where={where}"
+        line = Line("watchdog", text, ERROR, ROLE_HUNG, "gateway", where)
         return [screen.spawned(), screen.started(), line, ended(SIGKILL)]
 
-    assert len(screen.show(*hung(2.1))) == 4
-    screen.show(*hung(2.2))
-    assert screen.show(*hung(2.3)) == []
+    def shown(where: str, silent_s: float) -> list[str]:
+        return [text for text in screen.show(*hung(where, silent_s)) if ROLE_HUNG in text]
+
+    assert [len(shown("line 65", silent_s)) for silent_s in (2.1, 2.2, 2.3)] == [1, 0, 0]
+    assert len(shown("line 61", 2.4)) == 1
+    assert screen.show(*hung("line 61", 2.5), *hung("line 65", 2.6)) == []
 
 
 def test_a_command_that_cannot_be_run_is_shown_once_until_it_is_quiet(screen: Screen) -> None:

@@ -227,6 +227,8 @@ def test_a_strategy_is_started_by_its_name(tmp_path):
         f'{path}: strategies: there is none called "secnd"; did you mean second? '
         "Known here: second, third"
     )
+    with pytest.raises(SettingsError, match=r'none called "xyz"; known here: second, third$'):
+        load_settings(path, strategy="xyz")
     path.write_text("")
     with pytest.raises(SettingsError, match=r'none called "second"; add a table \[strategies'):
         load_settings(path, strategy="second")
@@ -428,6 +430,7 @@ def test_an_impossible_value_is_rejected_in_one_line_that_names_the_key(rejectio
             "[price_book]\nnmae = 1",
             "price_book.nmae: unknown key; did you mean name? Known here: name, ring_capacity",
         ),
+        ("[watchdog]\nxyz = 1", "watchdog.xyz: unknown key; known here: hang_after"),
         (
             'symbols = ["A\\nB"]',
             "symbols: a symbol must not contain a comma, an asterisk, whitespace or control "

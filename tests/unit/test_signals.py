@@ -212,7 +212,7 @@ def refusal(name: str) -> str:
     with pytest.raises(SettingsError) as caught:
         load_signal_class(name)
     line = str(caught.value)
-    assert line.startswith("strategy.class: ")
+    assert ": strategy.class: " in line
     assert name in line
     assert len(line.splitlines()) == 1
     return line
@@ -226,9 +226,14 @@ def test_a_module_that_does_not_exist_is_told():
     assert "No module named 'lib.nothing'" in refusal("lib.nothing:Signal")
 
 
-def test_a_refusal_names_the_table_of_the_strategy():
-    with pytest.raises(SettingsError, match=r"^strategies\.second\.class: cannot load lib\.no:A"):
-        load_signal_class("lib.no:A", "strategies.second.class")
+@pytest.mark.parametrize("name", ["lib.no:A", "lib.signals:Any"])
+def test_a_refusal_names_the_settings_file_and_the_table_of_the_strategy(name, monkeypatch):
+    for file in ("/there/mine.toml", ""):
+        monkeypatch.setenv("TRADING_CONFIG", file)
+        with pytest.raises(SettingsError) as caught:
+            load_signal_class(name, "strategies.second.class")
+        named = f"{file or 'etc/trading.toml'}: strategies.second.class: "
+        assert str(caught.value).startswith(named)
 
 
 def test_a_class_that_does_not_exist_is_told():

@@ -256,6 +256,15 @@ def test_an_order_that_waited_to_be_sent_again_may_be_discarded_before_others() 
     assert orders(events, ledger, "strategy", 100) == OrderCounts(2, 0, 0, 0, discarded=1)
 
 
+def test_an_order_that_was_given_up_is_discarded_by_a_strategy_that_goes_on() -> None:
+    events = [
+        *(strategy_event("order_sent", n, 10 * n) for n in (1, 2)),
+        strategy_event("order_given_up", 1),
+    ]
+    ledger = [booked_order(2, tick_sequence=20)]
+    assert orders(events, ledger, "strategy", 100) == OrderCounts(2, 0, 0, 0, discarded=1)
+
+
 @pytest.mark.parametrize("answer", ["order_filled", "order_rejected"])
 def test_what_was_answered_was_read_and_is_lost(answer: str) -> None:
     events = [

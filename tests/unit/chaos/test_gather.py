@@ -254,6 +254,18 @@ def test_an_answer_knows_which_orders_were_sent_before_it() -> None:
     assert gathered.answered_with_error == {2}
 
 
+def test_a_logon_knows_which_orders_were_given_up_before_it() -> None:
+    logon = event("connected", stream="orders", last_order_id=1, positions={})
+    started = event("evaluation_started", tape="A", last_evaluated=0, first_evaluated=1)
+    given_up = event("order_given_up", order_id=1)
+    gathered = strategy(started, sent(1, 5), logon, given_up, logon)
+    assert gathered.logons == [
+        LoggedOn(1, {}, 1, 0),
+        LoggedOn(1, {}, 1, 0, given_up=frozenset({1})),
+    ]
+    assert gathered.given_up == {1}
+
+
 def test_orders_are_held_back_from_the_last_one_to_the_first_one_after_that_is_over() -> None:
     stopped, resumed = event("deciding_stopped"), event("deciding_resumed")
     gathered = strategy(sent(1, 5), stopped, sent(2, 8), resumed, sent(3, 20), sent(4, 30))

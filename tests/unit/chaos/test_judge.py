@@ -17,6 +17,7 @@ from chaos.records import (
     Evaluation,
     Gap,
     LedgerOrder,
+    LoggedOn,
     Records,
     SentOrder,
     Tick,
@@ -69,6 +70,13 @@ def forget(records: Records, order_id: int, *, sent: bool) -> None:
 @names(r"tape \w, tick \d+, order (\d+): sent, and not in the ledger")
 def an_order_that_is_lost(records: Records) -> None:
     forget(records, records.ledger[filled(records)].order_id, sent=False)
+
+
+@names(r"tape \w, tick \d+, order \d+: filled, and the strategy has given it up")
+def a_fill_that_was_given_up(records: Records) -> None:
+    order_id = records.ledger[filled(records)].order_id
+    records.told = [told for told in records.told if told.order_id != order_id]
+    records.given_up.add(order_id)
 
 
 @names(r"order \d+: in the ledger twice")
@@ -548,6 +556,23 @@ def test_only_an_order_answered_with_an_error_may_be_missing_before_others(error
         records.answered_with_error.add(first.order_id)
     lost = [finding for finding in judge(records) if "not in the ledger" in finding]
     assert bool(lost) != error
+
+
+def test_an_order_that_was_given_up_may_be_missing_and_is_under_way_no_more() -> None:
+    records = play()
+    last = records.sent[-1]
+    given_up = next(order for order in records.sent[-2::-1] if order.symbol == last.symbol)
+    forget(records, given_up.order_id, sent=False)
+    forget(records, last.order_id, sent=True)  # it was to go back to what is held without the other
+    held = {row.symbol: row.position for row in records.ledger}
+    records.positions = held
+    assert held[last.symbol] == {"BUY": 10, "SELL": -10}[last.side]
+    assert judge(records) != []
+    records.given_up.add(given_up.order_id)
+    last_id = max(row.order_id for row in records.ledger)
+    knows = frozenset(records.given_up)
+    records.logons.append(LoggedOn(last_id, held, len(records.sent), len(records.told), knows))
+    assert judge(records) == []
 
 
 def test_only_the_first_findings_are_told() -> None:

@@ -126,6 +126,15 @@ def test_ticks_that_are_gone_take_no_time():
     assert (one.what, one.is_over, one.duration_s) == ("1,000 ticks missed (gateway)", True, None)
 
 
+def test_clients_that_replace_each_other_are_told():
+    incidents = Incidents()
+    reason = "two clients log on as strategy and replace each other, again and again"
+    incidents.take("order_manager", line("client_id_contested", reason=reason))
+    [one] = incidents.latest()
+    assert (one.where, one.is_over) == ("order_manager", True)
+    assert one.what.endswith(reason)
+
+
 def test_a_halt_is_over_when_trading_resumes():
     incidents = Incidents()
     incidents.take("order_manager", line("trading_halted", 1.0))

@@ -32,7 +32,7 @@ from lib.state_file import create_state, open_state
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
 from lib.tick_codec import parse_sentiment
-from lib.ticks import TICK, PlainTick, Ticks
+from lib.ticks import PLAIN_TAPE, TICK, PlainTick, Ticks
 from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
 
 TICKS_A_PASS: Final = 16_384
@@ -48,6 +48,9 @@ REFILL_MARGIN: Final = 8
 
 _POSITION, _SEQUENCE, _EPOCH = 0, 1, 5
 """Where they are in a plain tick."""
+
+_BOOK, _LAST = 0, 1
+"""Where they are in the state: the identity of the price book, and the last evaluated tick."""
 
 _Place = tuple[str, int]
 """A tape, and the sequence of one of its ticks; 0 before the first."""
@@ -126,6 +129,8 @@ class Evaluator:
         Returns the reader to give to `evaluate_all`, and to wait on.
         """
         self._book = book
+        self._evaluated.begin_book(book.identity)
+        self._end_plain_tape()
         self._laps = 0
         self._held = ("", 0)
         self._begin_refill()
@@ -318,6 +323,15 @@ class Evaluator:
                 self._unseen_behind = None
         self._missed += missed[1] - missed[0] + 1
 
+    def _end_plain_tape(self) -> None:
+        """Log which ticks of a plain stream are missing in the book before: no other has them."""
+        tape, after = self._missed_after
+        if self._missed and tape == PLAIN_TAPE and after:
+            behind = self._unseen_behind
+            ticks = self._missed if behind is None else self._attached_at - behind
+            self._tell_missed_in_ring(tape, after + 1, None, ticks)
+            self._missed = 0
+
     def _follows_on(self, first: PlainTick, last: PlainTick) -> bool:
         """Whether all from one to the other are of the epoch that is being evaluated, and new."""
         return first[_EPOCH] == last[_EPOCH] == self._epoch and first[
@@ -487,14 +501,30 @@ class LastEvaluated:
     def __init__(self, path: Path) -> None:
         """Continue the file at `path`, or make it. Raises OSError if it cannot be written."""
         self._path = path
-        self._state = open_state(path, word_count=1) or create_state(path, {"tape": ""}, [0])
-        self._last = (self._state.header.get("tape"), self._state.words[0])
+        self._state = open_state(path, word_count=2) or create_state(path, {"tape": ""}, [0, 0])
+        self._last = (self._state.header.get("tape"), self._state.words[_LAST])
         self._told_failure = ""
 
     def last(self, tape: str) -> int:
         """The sequence of the last tick of `tape` that was evaluated, 0 if none was."""
         last_tape, sequence = self._last
         return sequence if last_tape == tape else 0
+
+    def begin_book(self, identity: int) -> None:
+        """The ticks to come are of this price book.
+
+        A plain stream has no tape, so its ticks are numbered anew in each book: what was evaluated
+        of another book's says nothing of them.
+        """
+        words = self._state.words
+        if words[_BOOK] == identity:
+            return
+        # In this order: killed in between, we have forgotten it and not taken it for this book's.
+        if self._state.header.get("tape") == PLAIN_TAPE:
+            words[_LAST] = 0
+        words[_BOOK] = identity
+        if self._last[0] == PLAIN_TAPE:
+            self._last = (PLAIN_TAPE, 0)
 
     def store(self, tape: str, sequence: int) -> None:
         """Remember a tick as evaluated.
@@ -504,10 +534,11 @@ class LastEvaluated:
         """
         self._last = (tape, sequence)
         if self._state.header.get("tape") == tape:
-            self._state.words[0] = sequence
+            self._state.words[_LAST] = sequence
             return
+        words = [self._state.words[_BOOK], sequence]
         try:
-            self._state = create_state(self._path, {"tape": tape}, [sequence])
+            self._state = create_state(self._path, {"tape": tape}, words)
             self._told_failure = ""
         except OSError as error:
             if error.strerror != self._told_failure:

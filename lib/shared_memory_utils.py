@@ -275,6 +275,11 @@ class SharedPriceBook:
         return self._segment.run()
 
     @property
+    def identity(self) -> int:
+        """A number of 63 bits that no other segment has, nor the one that replaces this one."""
+        return self._segment.identity
+
+    @property
     def retired(self) -> bool:
         """Whether the segment has been replaced or removed: close the book and open it again."""
         return self._words[RETIRED] != 0

@@ -382,6 +382,78 @@ def test_of_a_book_that_replaces_another_only_the_ticks_that_are_new_are_evaluat
     assert prices_seen() == [*range(1, 9)]
 
 
+# A plain stream has no tape: each price book numbers its ticks anew.
+
+
+@pytest.mark.parametrize("way", ["restarted", "attached"])
+@pytest.mark.parametrize("held", [0, 8])
+def test_of_a_plain_stream_all_ticks_of_another_book_are_new(desk, other_book, way, held):
+    desk.begin_tape("")
+    desk.book_ticks(5)
+    desk.evaluate()
+    desk.book = other_book
+    desk.begin_tape("")
+    desk.book_ticks(held)
+    if way == "restarted":  # in another run, or in this one
+        desk.restart()
+    else:
+        desk.attach(other_book)
+        desk.run_until_attached()
+    desk.book_ticks(3)
+    (started,) = desk.evaluate()
+    assert (started["last_evaluated"], started["first_evaluated"]) == (0, held + 1)
+    assert desk.decided[-1][:3] == ("", held + 1, held + 3)
+
+
+def test_of_a_plain_stream_too_a_restarted_strategy_reports_its_absence(desk):
+    desk.begin_tape("")
+    desk.book_ticks(3)
+    desk.evaluate()
+    desk.book_ticks(2)
+    for _ in range(2):
+        desk.restart()
+        assert desk.evaluate() == []
+    desk.book_ticks(1)
+    assert missed(desk.evaluate()) == [("strategy", "", 4, 5)]
+    desk.restart()
+    desk.book_ticks(1)
+    assert missed(desk.evaluate()) == []
+    assert [decided[:3] for decided in desk.decided] == [("", 1, 3), ("", 6, 6), ("", 7, 7)]
+
+
+def test_what_was_evaluated_of_a_tape_is_known_in_another_life_with_another_book(desk, other_book):
+    desk.book_ticks(5)
+    desk.evaluate()
+    desk.book = other_book
+    desk.restart()
+    desk.begin_tape("one")
+    desk.book_ticks(7)
+    assert desk.evaluate()[0]["first_evaluated"] == 6
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_what_was_destroyed_of_a_plain_stream_is_told_when_its_book_is_replaced(
+    desk, other_book, evaluated
+):
+    desk.begin_tape("")
+    desk.book_ticks(2)
+    if evaluated:
+        desk.evaluate()
+    else:
+        desk.restart()
+    desk.book_ticks(1)
+    desk.damage_newest()
+    desk.evaluate()
+    with capture_logs() as logs:
+        desk.attach(other_book)
+    assert missed(logs) == [("ring", "", 3, None)]
+    assert logs[0]["ticks"] == 1
+    desk.run_until_attached()
+    desk.begin_tape("")
+    desk.book_ticks(5)
+    assert missed(desk.evaluate()) == []
+
+
 def test_ticks_that_were_destroyed_are_told_with_the_next_that_can_be_read(desk):
     desk.book_ticks(2)
     desk.evaluate()

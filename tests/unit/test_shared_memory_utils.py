@@ -292,6 +292,14 @@ class TestBelongingToARun:
         book.update("AAPL", 1)
         assert book.run is None
 
+    def test_a_segment_has_an_identity_that_its_successor_does_not_have(self, name, book):
+        identity = book.identity
+        with SharedPriceBook.attach(name) as same:
+            assert same.identity == identity
+        book.unlink()
+        with open_by_name(name) as successor:
+            assert successor.identity != identity
+
     def test_a_segment_belongs_to_the_run_of_the_writer_that_took_over(self, name, book):
         book.update("AAPL", 1)
         with SharedPriceBook(SYMBOLS, name, ring_capacity=RING, run=Run(8, 80)) as second:

@@ -189,7 +189,6 @@ class Evaluator:
             self._fill(reader, batch)
         if reader.position >= self._attached_at:
             self._refilling = False
-            self._pass_size.begin_anew()  # a signal may need longer where there is a sentiment
             tape, sequence = self._held
             self._log.info(
                 "attached",
@@ -306,8 +305,10 @@ class Evaluator:
         if known:
             end_ns = self._clock() + PASS_NS
             self._fill_windows(ticks[:known])
-            self._pass_size.begin_anew()
         if not known or (known < len(ticks) and self._clock() < end_ns):
+            if not self._evaluating:
+                # What a tick took without a sentiment says nothing of one with it.
+                self._pass_size.begin_anew()
             self._evaluate(reader, ticks[known : known + self._ticks_a_pass])
         self._epoch = self._trader.reached[_EPOCH]
 
@@ -402,7 +403,6 @@ class Evaluator:
     def _change_tape(self, tape: str, first: PlainTick) -> None:
         """Begin with another tape. The pass may end here, and the ring lap us before the next."""
         self._trader.begin_tape(tape)
-        self._pass_size.begin_anew()
         self._evaluating = False
         self._tape_begins_behind = tape, first[_SEQUENCE] - 1
         self._epoch = first[_EPOCH]

@@ -26,6 +26,8 @@ from lib.trader import MIN_BATCH_TICKS, Trader
 SYMBOLS = ("AAPL", "MSFT")
 RING = 8
 MAX_PASSES = 1000
+LAST_NS = 10**15
+"""A time after that of any test."""
 
 
 class Noting:
@@ -754,27 +756,66 @@ def test_so_is_one_whose_book_was_replaced_then(desk, other_book, monkeypatch):
     assert missed(desk.evaluate()) == [("ring", "two", 1, None)]
 
 
-@pytest.mark.parametrize("before", ["refilled", "evaluated without news", "known"])
-def test_what_a_tick_took_without_news_says_nothing_of_one_with_news(tmp_path, before):
+def hear_news(desk: Desk) -> None:
+    """A sentiment is in force from now on."""
+    desk.news.heard_ns = LAST_NS
+    desk.evaluator.take_news([Frames(1, 1, b"70*", LAST_NS)])
+
+
+def test_what_a_tick_took_without_news_says_nothing_of_one_with_news(tmp_path):
     ticks, more = 4000, 1000
-    with a_book(8192) as book, a_book(8192) as other_book:
+    with a_book(8192) as book:
         desk = Desk(book, tmp_path / "strategy.state", SlowWithNews)
         desk.book_ticks(ticks)
         run_passes(desk, lambda: len(Noting.seen) == ticks)
-        if before == "refilled":
-            desk.restart()
-        elif before == "known":
-            desk.attach(other_book)
-            desk.run_until_attached()
-            desk.begin_tape("one")
-            desk.book_ticks(ticks)
-        Noting.seen.clear()
         desk.book_ticks(more)
-        desk.news.heard_ns = Noting.now_ns
-        desk.evaluator.take_news([Frames(1, 1, b"70*", Noting.now_ns)])
+        hear_news(desk)
         lengths = run_passes(desk, lambda: desk.evaluated.last("one") == ticks + more)
     assert [sentiment for _, sentiment in Noting.seen][-more:] == [70] * more
     assert max(lengths) <= PASS_NS + SlowWithNews.TICK_NS
+
+
+@pytest.mark.parametrize("filled", ["before it attached", "known", "of another tape"])
+def test_nor_does_what_filling_the_windows_took_where_the_news_had_come_before(tmp_path, filled):
+    ticks, more = 4000, 1000
+    with a_book(8192) as book, a_book(8192) as other_book:
+        desk = Desk(book, tmp_path / "strategy.state", SlowWithNews)
+        hear_news(desk)
+        desk.book_ticks(ticks)
+        run_passes(desk, lambda: desk.evaluated.last("one") == ticks)
+        if filled == "known":
+            desk.attach(other_book)
+            desk.run_until_attached()
+        else:
+            desk.book = other_book
+        desk.begin_tape("one")
+        desk.book_ticks(ticks)
+        if filled == "known":
+            run_passes(desk, lambda: desk.reader.position == ticks)
+        else:
+            desk.attach(other_book)
+            assert desk.run_until_attached() == ticks
+        if filled == "of another tape":
+            desk.begin_tape("two")
+        desk.book_ticks(more)
+        evaluated = len(desk.decided)
+        lengths = run_passes(desk, lambda: desk.reader.position == ticks + more)
+        assert sum(last - first + 1 for _, first, last, _ in desk.decided[evaluated:]) == more
+    assert max(lengths) <= PASS_NS + SlowWithNews.TICK_NS
+
+
+def test_known_ticks_go_through_as_many_at_once_as_new_ones(tmp_path, monkeypatch):
+    ticks = 20 * MIN_BATCH_TICKS
+    monkeypatch.setattr(evaluation, "TICKS_A_PASS", MIN_BATCH_TICKS)
+    with a_book(8192) as book, a_book(8192) as other_book:
+        desk = Desk(book, tmp_path / "strategy.state", SlowWithNews)
+        desk.book_ticks(ticks)
+        run_passes(desk, lambda: desk.evaluated.last("one") == ticks)
+        desk.attach(other_book)
+        desk.run_until_attached()
+        desk.begin_tape("one")
+        desk.book_ticks(ticks)
+        assert len(run_passes(desk, lambda: desk.reader.position == ticks)) == 20
 
 
 def test_a_signal_that_was_quick_and_is_slow_now_has_one_tick_a_pass(tmp_path, monkeypatch):

@@ -157,13 +157,13 @@ class Evaluator:
             count = min([count, *newest_ticks["sequence"].tolist()])
         self._refill_from = newest - count
         self._attached_at = newest
+        self._trader.begin_tape("")
         self._refilling = True
         self._refilled = 0
         self._refill_began_ns = self._clock()
         self._say_refill_ns = self._refill_began_ns + SAY_REFILL_NS
         self._has_evaluated = False
         self._evaluating = False
-        self._trader.begin_tape("")
 
     def evaluate_all(self, reader: PriceBookReader) -> bool:
         """Evaluate what has come, as one batch: many ticks, one look at the news.
@@ -183,7 +183,9 @@ class Evaluator:
         is_passing_over = reader.position < self._refill_from
         left = (self._refill_from if is_passing_over else self._attached_at) - reader.position
         if left > 0:
-            batch = reader.read(min(self._ticks_a_pass, left))
+            # The signal does not see what is passed over, however slow it is.
+            most = TICKS_A_PASS if is_passing_over else self._ticks_a_pass
+            batch = reader.read(min(most, left))
             if batch.missed and not is_passing_over:
                 self._refill_anew(batch.missed)
             self._fill(reader, batch)
@@ -197,7 +199,7 @@ class Evaluator:
                 tape=tape,
                 sequence=sequence,
             )
-        elif self._clock() >= self._say_refill_ns:
+        elif self._refilled and self._clock() >= self._say_refill_ns:
             self._log_refill()
 
     def _log_refill(self) -> None:
@@ -205,12 +207,8 @@ class Evaluator:
         now_ns = self._clock()
         self._say_refill_ns = now_ns + SAY_REFILL_NS
         of = self._attached_at - self._refill_from
-        left_s = (
-            (now_ns - self._refill_began_ns)
-            * (of - self._refilled)
-            / max(1, self._refilled)
-            / SECOND_NS
-        )
+        took_s = (now_ns - self._refill_began_ns) / SECOND_NS
+        left_s = took_s * (of - self._refilled) / self._refilled
         self._log.warning(
             "refill_takes_long",
             refilled=self._refilled,
@@ -267,7 +265,7 @@ class Evaluator:
             if tape != self._trader.tape:
                 self._change_tape(tape, of_tape[0].tolist())  # which may take long
             if self._clock() < end_ns:
-                take(of_tape[: self._ticks_a_pass])
+                take(of_tape[: self._ticks_a_pass])  # more were read where some were passed over
                 position = self._trader.reached[_POSITION]
             if position < of_tape["position"][-1] or self._clock() >= end_ns:
                 break

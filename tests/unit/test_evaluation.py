@@ -804,6 +804,43 @@ def test_nor_does_what_filling_the_windows_took_where_the_news_had_come_before(t
     assert max(lengths) <= PASS_NS + SlowWithNews.TICK_NS
 
 
+@pytest.fixture
+def lapped_desk(tmp_path, monkeypatch) -> Iterator[Desk]:
+    """It was lapped in its refill, because its signal is slow; the ring is half a thousand."""
+    ring = 512
+    with a_book(ring) as book:
+        desk = Desk(book, tmp_path / "strategy.state", SlowWithNews)
+        desk.book_ticks(ring)
+        takes(monkeypatch, lambda tick: PASS_NS if tick else 0)
+        desk.restart_without_refill()
+        run_passes(desk, lambda: len(Noting.seen) == 3)
+        desk.book_ticks(ring // 2)
+        with capture_logs() as logs:
+            run_passes(desk, lambda: bool(logs))
+        assert logs[0]["event"] == "refill_begun_anew"
+        yield desk
+
+
+def test_however_slow_the_signal_is_after_a_lap_ticks_are_passed_over_at_once(lapped_desk):
+    Noting.seen.clear()
+    assert len(run_passes(lapped_desk, lambda: bool(Noting.seen))) == 2
+    assert prices_seen()[0] > 512
+
+
+def test_how_long_a_refill_takes_is_not_foretold_before_it_has_begun(lapped_desk):
+    Noting.now_ns += 10 * SECOND_NS
+    with capture_logs() as logs:
+        run_passes(lapped_desk, lambda: bool(logs))
+    assert [(log["event"], log["refilled"]) for log in logs] == [("refill_takes_long", 1)]
+
+
+def test_one_that_is_lapped_while_it_passes_ticks_over_gives_a_slow_signal_few_at_once(lapped_desk):
+    lapped_desk.book_ticks(400)
+    Noting.seen.clear()
+    lengths = run_passes(lapped_desk, lambda: len(Noting.seen) == 3)
+    assert max(lengths) == PASS_NS
+
+
 def test_known_ticks_go_through_as_many_at_once_as_new_ones(tmp_path, monkeypatch):
     ticks = 20 * MIN_BATCH_TICKS
     monkeypatch.setattr(evaluation, "TICKS_A_PASS", MIN_BATCH_TICKS)

@@ -27,7 +27,7 @@ from lib.malformed_frames import malformed_sentiment
 from lib.order_client import OrderClient
 from lib.prices import to_float
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
-from lib.signal_pace import PASS_NS, PassSize, SignalPace
+from lib.signal_pace import PASS_NS, PassSize, SignalPace, duration_text
 from lib.state_file import create_state, open_state
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
@@ -44,6 +44,13 @@ SAY_REFILL_NS: Final = 5 * SECOND_NS
 """How often a refill that takes long says how far it is."""
 REFILL_MARGIN: Final = 8
 """Of a ring that has come round, the oldest eighth is not refilled from: the writer is there."""
+JUDGE_REFILL_NS: Final = 1 * SECOND_NS
+"""After so long it is known how long a refill will take."""
+MAX_REFILL_NS: Final = 5 * SECOND_NS
+"""It should take no longer: the longer it takes, the more ticks wait, and are too old to trade on
+when they are evaluated. A signal that is too slow for the whole ring is given the latest part."""
+LAPPED_AGAIN_NS: Final = 10 * SECOND_NS
+"""Lapped twice within this, a signal is slower than the ticks come."""
 
 
 _POSITION, _SEQUENCE, _EPOCH = 0, 1, 5
@@ -83,6 +90,7 @@ class Evaluator:
         self._send = send
         self._on_decided = on_decided
         self._clock = clock
+        self._long_window = trader.long_window
         self._pass_size = PassSize(
             takes_batches=trader.takes_batches, most=TICKS_A_PASS, most_single=MIN_BATCH_TICKS - 1
         )
@@ -92,6 +100,7 @@ class Evaluator:
         self._refilling = False
         self._refilled = 0
         self._refill_began_ns = 0
+        self._refill_judged = False
         self._say_refill_ns = 0
         self._refill_from = 0  # up to this position of the book, ticks are passed over
         self._attached_at = 0  # from there up to this one, they only fill the windows
@@ -99,6 +108,7 @@ class Evaluator:
         self._laps = 0  # of the ring, since it attached, before anything was evaluated
         # Since it attached, a tick has been evaluated. Until then a lap restarts the refill.
         self._has_evaluated = False
+        self._lapped_ns: int | None = None  # when it last was, while it evaluated
         self._evaluating = False  # of this tape, a tick has been evaluated
         self._tape_begins_behind: _Place = ("", 0)  # what we read of this tape begins there
         self._epoch = 0  # of the last tick that was read
@@ -155,15 +165,20 @@ class Evaluator:
             # Sequences count from 1. If some were left out, this reaches into the older tape.
             newest_ticks = self._book.reader(newest - 1).read(1).ticks
             count = min([count, *newest_ticks["sequence"].tolist()])
-        self._refill_from = newest - count
         self._attached_at = newest
-        self._trader.begin_tape("")
         self._refilling = True
+        self._refill_judged = False
+        self._refill_from_last(count)
+        self._has_evaluated = False
+        self._evaluating = False
+
+    def _refill_from_last(self, count: int) -> None:
+        """Begin to refill, with empty windows, from the last `count` ticks before it attached."""
+        self._refill_from = self._attached_at - count
+        self._trader.begin_tape("")
         self._refilled = 0
         self._refill_began_ns = self._clock()
         self._say_refill_ns = self._refill_began_ns + SAY_REFILL_NS
-        self._has_evaluated = False
-        self._evaluating = False
 
     def evaluate_all(self, reader: PriceBookReader) -> bool:
         """Evaluate what has come, as one batch: many ticks, one look at the news.
@@ -199,8 +214,31 @@ class Evaluator:
                 tape=tape,
                 sequence=sequence,
             )
+        elif not self._refill_judged and self._clock() >= self._refill_began_ns + JUDGE_REFILL_NS:
+            self._refill_judged = True
+            self._shorten_refill()
         elif self._refilled and self._clock() >= self._say_refill_ns:
             self._log_refill()
+
+    def _shorten_refill(self) -> None:
+        """Begin anew with the latest ticks only, where all would take too long."""
+        assert self._book
+        if not self._refilled:
+            return
+        tick_ns = (self._clock() - self._refill_began_ns) / self._refilled
+        of = self._attached_at - self._refill_from
+        count = max(int(MAX_REFILL_NS / tick_ns), len(self._book.symbols) * self._long_window)
+        if count >= of - self._refilled:
+            return
+        self._log.warning(
+            "refill_shortened",
+            ticks=count,
+            of=of,
+            signal_us=tick_ns / MICROSECOND_NS,
+            reason=f"the signal takes {duration_text(int(tick_ns))} a tick: "
+            f"it is given the last {count:,} of {of:,} ticks",
+        )
+        self._refill_from_last(count)
 
     def _log_refill(self) -> None:
         """Log how far the refill is."""
@@ -285,6 +323,9 @@ class Evaluator:
                     self._fill(reader, batch)
                     return False
                 self._refilling = False  # there is nothing to refill from: the windows begin empty
+            elif self._evaluating and self._is_lapped_again(batch.missed[0]):
+                self._pass_over_margin(reader, batch.missed[1])
+                return False
         if self._missed and self._has_evaluated and len(batch.ticks):
             self._tell_lapped(reader, batch)
         if not len(batch.ticks):
@@ -330,6 +371,29 @@ class Evaluator:
             ticks = self._missed if behind is None else self._attached_at - behind
             self._tell_missed_in_ring(tape, after + 1, None, ticks)
             self._missed = 0
+
+    def _is_lapped_again(self, missed_from: int) -> bool:
+        """Whether the ring has lapped an evaluation that it has lapped a moment ago.
+
+        (What a killed writer has destroyed is missed as well, and lies within the ring.)
+        """
+        assert self._book
+        if missed_from > self._book.reader(0).position:
+            return False
+        lapped_ns, self._lapped_ns = self._lapped_ns, self._clock()
+        return lapped_ns is not None and self._lapped_ns - lapped_ns < LAPPED_AGAIN_NS
+
+    def _pass_over_margin(self, reader: PriceBookReader, last_missed: int) -> None:
+        """Miss the oldest part of the ring as well: the writer would lap us there in each pass.
+
+        So a signal that is too slow misses many ticks now and then, and sees what is between them
+        without a gap.
+        """
+        assert self._book
+        oldest, newest = self._book.reader(0).position, self._book.reader().position
+        begin = oldest + (newest - oldest) // REFILL_MARGIN
+        self._missed += begin - last_missed
+        reader.return_to(begin)
 
     def _follows_on(self, first: PlainTick, last: PlainTick) -> bool:
         """Whether all from one to the other are of the epoch that is being evaluated, and new."""
@@ -390,12 +454,13 @@ class Evaluator:
         if too_slow is None:
             self._log.warning("signal_keeps_up")
             return
+        is_too_old = self._trader.is_too_old(too_slow.behind_ns)
         self._log.warning(
             "signal_too_slow",
             signal_us=too_slow.signal_ns / MICROSECOND_NS,
             tick_interval_us=too_slow.tick_interval_ns / MICROSECOND_NS,
             behind_s=round(too_slow.behind_ns / SECOND_NS, 1),
-            reason=str(too_slow),
+            reason=f"{too_slow}{'; no orders, as the ticks are too old' if is_too_old else ''}",
         )
 
     def _change_tape(self, tape: str, first: PlainTick) -> None:

@@ -13,7 +13,13 @@ from structlog.testing import capture_logs
 
 from lib import evaluation
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.evaluation import Evaluator, LastEvaluated
+from lib.evaluation import (
+    JUDGE_REFILL_NS,
+    MAX_REFILL_NS,
+    REFILL_MARGIN,
+    Evaluator,
+    LastEvaluated,
+)
 from lib.order_client import OrderClient
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
@@ -884,18 +890,105 @@ def test_what_a_slow_signal_is_given_is_said_and_that_it_has_caught_up(tmp_path,
     assert "the signal takes 10.0 ms a tick" in said[0]["reason"]
 
 
-def test_a_refill_that_takes_long_says_how_far_it_is(tmp_path, monkeypatch):
+def test_while_it_catches_up_it_is_said_and_so_is_that_nothing_is_ordered(tmp_path, monkeypatch):
     with a_book(4096) as book:
         desk = Desk(book, tmp_path / "strategy.state")
-        desk.book_ticks(300)
-        takes(monkeypatch, lambda tick: 50 * MILLISECOND_NS if tick else 0)
+        Noting.now_ns = 10 * SECOND_NS
+        monkeypatch.setattr(desk.evaluator._trader, "_max_tick_age_ns", SECOND_NS)
+        takes(monkeypatch, lambda tick: 10 * MILLISECOND_NS if tick else 0)
+        desk.book_ticks(200)
+        with capture_logs() as logs:
+            run_passes(desk, lambda: any(log["event"] == "signal_too_slow" for log in logs))
+    [reason] = [log["reason"] for log in logs if log["event"] == "signal_too_slow"]
+    assert "catching up" in reason
+    assert "no orders" in reason
+
+
+@contextmanager
+def refilling(tmp_path, monkeypatch, ticks: int, tick_ns: int) -> Iterator[tuple[Desk, list[dict]]]:
+    """A new life of a strategy with so slow a signal, and what it logs while it refills."""
+    with a_book(4096) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        desk.book_ticks(ticks)
+        takes(monkeypatch, lambda tick: tick_ns if tick else 0)
         with capture_logs() as logs:
             desk.restart_without_refill()
             run_passes(desk, lambda: logs[-1:] and logs[-1]["event"] == "attached")
-    *said, attached = logs
-    assert {log["event"] for log in said} == {"refill_takes_long"}
-    assert [(log["refilled"], log["of"], log["left_s"]) for log in said] == [
-        (100, 300, 10.0),
-        (200, 300, 5.0),
+        yield desk, logs
+
+
+def test_a_refill_that_would_take_too_long_begins_anew_with_the_latest_ticks(tmp_path, monkeypatch):
+    tick_ns = 30 * MILLISECOND_NS
+    began_ns = Noting.now_ns
+    with refilling(tmp_path, monkeypatch, 300, tick_ns) as (desk, logs):
+        assert Noting.now_ns - began_ns <= JUDGE_REFILL_NS + MAX_REFILL_NS + 2 * PASS_NS
+        count = MAX_REFILL_NS // tick_ns
+        assert [(log["event"], log.get("ticks")) for log in logs] == [
+            ("refill_shortened", count),
+            ("attached", None),
+        ]
+        assert "30.0 ms a tick" in logs[0]["reason"]
+        assert prices_seen() == list(range(301 - count, 301))
+        desk.book_ticks(1)
+        assert missed(desk.evaluate()) == []
+
+
+def test_a_refill_that_is_nearly_done_is_not_begun_anew(tmp_path, monkeypatch):
+    with refilling(tmp_path, monkeypatch, 118, 50 * MILLISECOND_NS) as (_, logs):
+        assert [log["event"] for log in logs] == ["refill_takes_long", "attached"]
+        assert prices_seen() == list(range(1, 119))
+
+
+def test_a_refill_that_takes_long_says_how_far_it_is(tmp_path, monkeypatch):
+    with refilling(tmp_path, monkeypatch, 300, 200 * MILLISECOND_NS) as (_, logs):
+        windows = len(SYMBOLS) * StrategySettings().long_window
+        shortened, *said, attached = logs
+        assert shortened["ticks"] == attached["refilled"] == windows
+        assert {log["event"] for log in said} == {"refill_takes_long"}
+        assert [(log["refilled"], log["of"], log["left_s"]) for log in said] == [
+            (25, windows, 15.0),
+            (50, windows, 10.0),
+            (75, windows, 5.0),
+        ]
+
+
+def test_a_signal_that_the_ring_laps_again_and_again_misses_a_part_of_it_at_once(
+    tmp_path, monkeypatch
+):
+    ring, passes, ticks_a_pass = 512, 60, 50
+    with a_book(ring) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        takes(monkeypatch, lambda tick: 10 * MILLISECOND_NS if tick else 0)
+        with capture_logs() as logs:
+            for _ in range(passes):
+                desk.book_ticks(ticks_a_pass)
+                desk.evaluator.evaluate_all(desk.reader)
+        gaps = [(log["first"], log["last"]) for log in logs if log["event"] == "ticks_missed"]
+        # Once the ring has come round, some 45 ticks of it are overwritten in each pass.
+        assert len(gaps) <= passes * ticks_a_pass // (ring // REFILL_MARGIN) // 2 + 2
+        unseen = {tick for first, last in gaps for tick in range(first, last + 1)}
+        seen = prices_seen()
+        assert unseen.isdisjoint(seen)
+        assert sorted(unseen | set(seen)) == list(range(1, seen[-1] + 1))
+
+
+def test_what_is_passed_over_then_is_missed_of_each_tape(tmp_path):
+    ring = 512
+    with a_book(ring) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        for count in (5, ring + 10):
+            desk.book_ticks(count)
+            run_passes(desk, lambda: desk.reader.position == desk.book.reader().position)
+        evaluated = desk.sequence
+        desk.book_ticks(100)
+        desk.begin_tape("two")
+        desk.book_ticks(ring - 30)  # so of the margin, 30 are of the older tape
+        with capture_logs() as logs:
+            run_passes(desk, lambda: desk.reader.position == desk.book.reader().position)
+    told = [log for log in logs if log["event"] == "ticks_missed"]
+    margin = ring // REFILL_MARGIN
+    assert missed(told) == [
+        ("ring", "one", evaluated + 1, None),
+        ("ring", "two", 1, margin - 30),
     ]
-    assert attached["refilled"] == 300
+    assert [log["ticks"] for log in told] == [100, margin - 30]

@@ -482,7 +482,7 @@ class Evaluator:
             ended = self._missed
             if self._unseen_behind is not None:
                 ended = position - 1 - self._unseen_behind - (first - 1)
-            if missed_tape not in ("", tape) and ended:
+            if missed_tape != tape and ended:
                 self._tell_missed_in_ring(missed_tape, missed_after + 1, None, max(0, ended))
             if not last:
                 unseen_from = missed_after + 1 if missed_tape == tape else 1

@@ -358,6 +358,18 @@ def test_of_a_tape_that_ended_in_such_a_lap_too(desk, more):
     assert [log["ticks"] for log in logs if "ticks" in log] == ([more] if more else [])
 
 
+def test_and_of_one_that_came_and_went_in_such_a_lap_when_the_book_was_empty(desk):
+    desk.book_ticks(3)
+    desk.begin_tape("two")
+    desk.book_ticks(RING + 3)
+    desk.evaluate()
+    desk.run_until_attached()
+    desk.book_ticks(1)
+    logs = desk.evaluate()
+    assert missed(logs) == [("ring", "", 1, None), ("strategy", "two", 1, RING + 3)]
+    assert [log["ticks"] for log in logs if "ticks" in log] == [3]
+
+
 def test_when_it_attaches_it_says_up_to_which_tick_it_evaluates_nothing(desk, other_book):
     assert desk.attached == ("", 0)
     desk.book_ticks(3)
@@ -403,7 +415,8 @@ def test_of_a_plain_stream_all_ticks_of_another_book_are_new(desk, other_book, w
     desk.begin_tape("")
     desk.book_ticks(held)
     if way == "restarted":  # in another run, or in this one
-        desk.restart()
+        for _ in range(2):  # and again before it has evaluated anything
+            desk.restart()
     else:
         desk.attach(other_book)
         desk.run_until_attached()
@@ -451,15 +464,32 @@ def test_what_was_destroyed_of_a_plain_stream_is_told_when_its_book_is_replaced(
         desk.restart()
     desk.book_ticks(1)
     desk.damage_newest()
+    if not evaluated:
+        desk.book_ticks(1)  # which goes into the windows, now that it was lapped
     desk.evaluate()
+    desk.book = other_book
+    desk.begin_tape("")
+    desk.book_ticks(4)
     with capture_logs() as logs:
         desk.attach(other_book)
     assert missed(logs) == [("ring", "", 3, None)]
-    assert logs[0]["ticks"] == 1
+    assert logs[0]["ticks"] == (1 if evaluated else 2)
     desk.run_until_attached()
-    desk.begin_tape("")
-    desk.book_ticks(5)
+    desk.book_ticks(1)
     assert missed(desk.evaluate()) == []
+
+
+def test_what_was_destroyed_of_a_tape_just_begun_is_not_taken_for_a_plain_streams(desk, other_book):
+    desk.book_ticks(1)
+    desk.damage_newest()
+    desk.evaluate()
+    with capture_logs() as logs:
+        desk.attach(other_book)
+        desk.run_until_attached()
+    desk.begin_tape("one")
+    desk.book_ticks(2)
+    assert missed([*logs, *desk.evaluate()]) == []
+    assert prices_seen() == [1, 2]
 
 
 def test_ticks_that_were_destroyed_are_told_with_the_next_that_can_be_read(desk):
@@ -668,6 +698,41 @@ def test_a_signal_that_takes_long_to_be_made_for_a_new_tape_has_a_pass_for_it(de
     assert lengths == [SECOND_NS] * 3
     assert desk.evaluated.last("two") == 2
     assert missed(desk.evaluate()) == []
+
+
+def test_so_it_has_where_the_last_tick_of_the_tape_before_took_long_too(desk, monkeypatch):
+    takes(monkeypatch, lambda _tick: SECOND_NS)
+    desk.book_ticks(2)
+    desk.begin_tape("two")
+    desk.book_ticks(2)
+    lengths = run_passes(desk, lambda: desk.evaluated.last("two") == 2)
+    assert lengths == [SECOND_NS] * 5
+
+
+def test_a_new_tick_has_a_pass_of_its_own_where_the_known_ones_before_it_took_long(
+    desk, other_book, monkeypatch
+):
+    desk.book_ticks(3)
+    desk.evaluate()
+    desk.attach(other_book)
+    desk.run_until_attached()
+    takes(monkeypatch, lambda tick: SECOND_NS if tick in (3, 4) else 0)
+    desk.begin_tape("one")
+    desk.book_ticks(4)
+    lengths = run_passes(desk, lambda: desk.evaluated.last("one") == 4)
+    assert lengths == [SECOND_NS] * 2
+
+
+def test_a_refill_in_which_a_pass_only_makes_the_signal_has_more_to_read(desk, monkeypatch):
+    desk.book_ticks(3)
+    desk.begin_tape("two")
+    desk.sequence = 3  # its first ticks are missing, so the refill begins in the tape before
+    desk.book_ticks(2)
+    takes(monkeypatch, lambda tick: SECOND_NS if tick in (0, 3) else 0)
+    desk.restart_without_refill()
+    has_read_all = [desk.evaluator.evaluate_all(desk.reader) for _ in range(4)]
+    assert has_read_all == [False, False, False, True]
+    assert prices_seen() == [4, 5]
 
 
 def test_a_signal_is_made_once_where_it_attaches_and_refills(desk, monkeypatch):
@@ -888,6 +953,21 @@ def test_what_a_slow_signal_is_given_is_said_and_that_it_has_caught_up(tmp_path,
     assert said[0]["signal_us"] == 10_000
     assert said[0]["behind_s"] > 1
     assert "the signal takes 10.0 ms a tick" in said[0]["reason"]
+
+
+def test_a_slow_signal_has_not_caught_up_where_ticks_are_missed(tmp_path, monkeypatch):
+    with a_book(4096) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        Noting.now_ns = 10 * SECOND_NS
+        takes(monkeypatch, lambda tick: 10 * MILLISECOND_NS if tick else 0)
+        desk.book_ticks(520)
+        with capture_logs() as logs:
+            run_passes(desk, lambda: len(Noting.seen) == 520)
+            desk.book_ticks(1)
+            desk.damage_newest()
+            for said in (["signal_too_slow"], ["signal_too_slow", "signal_keeps_up"]):
+                desk.evaluator.evaluate_all(desk.reader)
+                assert [log["event"] for log in logs if log["event"].startswith("sig")] == said
 
 
 def test_while_it_catches_up_it_is_said_and_so_is_that_nothing_is_ordered(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from lib.symbol_hints import MAX_COMPARED_CHARACTERS, SymbolHints
 from lib.tally import Tally
 from lib.text import shown
 from lib.tick_codec import MALFORMED, TickCodec
+from lib.ticks import PLAIN_TAPE
 
 MIN_ARRAY_BYTES: Final = 640
 """So many bytes of frames are booked as arrays, which has a fixed cost of 50 µs; fewer, some 50
@@ -29,9 +30,6 @@ ticks, are booked one by one, which takes 1 µs for each."""
 
 _MOST_OF_A_SYMBOL: Final = MAX_COMPARED_CHARACTERS + 1
 """Bytes of an unknown symbol that are looked at: one that is longer still is too long."""
-
-PLAIN_TAPE: Final = ""
-"""The epoch of a stream whose server does not number its ticks."""
 
 
 def client_for(book: SharedPriceBook) -> StreamClient:

@@ -27,12 +27,12 @@ from lib.malformed_frames import malformed_sentiment
 from lib.order_client import OrderClient
 from lib.prices import to_float
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
-from lib.signal_pace import PASS_NS, PassSize, SignalPace
+from lib.signal_pace import PASS_NS, PassSize, SignalPace, duration_text
 from lib.state_file import create_state, open_state
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
 from lib.tick_codec import parse_sentiment
-from lib.ticks import TICK, PlainTick, Ticks
+from lib.ticks import PLAIN_TAPE, TICK, PlainTick, Ticks
 from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
 
 TICKS_A_PASS: Final = 16_384
@@ -44,10 +44,20 @@ SAY_REFILL_NS: Final = 5 * SECOND_NS
 """How often a refill that takes long says how far it is."""
 REFILL_MARGIN: Final = 8
 """Of a ring that has come round, the oldest eighth is not refilled from: the writer is there."""
+JUDGE_REFILL_NS: Final = 1 * SECOND_NS
+"""After so long it is known how long a refill will take."""
+MAX_REFILL_NS: Final = 5 * SECOND_NS
+"""It should take no longer: the longer it takes, the more ticks wait, and are too old to trade on
+when they are evaluated. A signal that is too slow for the whole ring is given the latest part."""
+LAPPED_AGAIN_NS: Final = 10 * SECOND_NS
+"""Lapped twice within this, a signal is slower than the ticks come."""
 
 
 _POSITION, _SEQUENCE, _EPOCH = 0, 1, 5
 """Where they are in a plain tick."""
+
+_BOOK, _LAST = 0, 1
+"""Where they are in the state: the identity of the price book, and the last evaluated tick."""
 
 _Place = tuple[str, int]
 """A tape, and the sequence of one of its ticks; 0 before the first."""
@@ -80,6 +90,7 @@ class Evaluator:
         self._send = send
         self._on_decided = on_decided
         self._clock = clock
+        self._long_window = trader.long_window
         self._pass_size = PassSize(
             takes_batches=trader.takes_batches, most=TICKS_A_PASS, most_single=MIN_BATCH_TICKS - 1
         )
@@ -89,6 +100,7 @@ class Evaluator:
         self._refilling = False
         self._refilled = 0
         self._refill_began_ns = 0
+        self._refill_judged = False
         self._say_refill_ns = 0
         self._refill_from = 0  # up to this position of the book, ticks are passed over
         self._attached_at = 0  # from there up to this one, they only fill the windows
@@ -96,6 +108,7 @@ class Evaluator:
         self._laps = 0  # of the ring, since it attached, before anything was evaluated
         # Since it attached, a tick has been evaluated. Until then a lap restarts the refill.
         self._has_evaluated = False
+        self._lapped_ns: int | None = None  # when it last was, while it evaluated
         self._evaluating = False  # of this tape, a tick has been evaluated
         self._tape_begins_behind: _Place = ("", 0)  # what we read of this tape begins there
         self._epoch = 0  # of the last tick that was read
@@ -126,6 +139,8 @@ class Evaluator:
         Returns the reader to give to `evaluate_all`, and to wait on.
         """
         self._book = book
+        self._evaluated.begin_book(book.identity)
+        self._end_plain_tape()
         self._laps = 0
         self._held = ("", 0)
         self._begin_refill()
@@ -150,15 +165,20 @@ class Evaluator:
             # Sequences count from 1. If some were left out, this reaches into the older tape.
             newest_ticks = self._book.reader(newest - 1).read(1).ticks
             count = min([count, *newest_ticks["sequence"].tolist()])
-        self._refill_from = newest - count
         self._attached_at = newest
         self._refilling = True
+        self._refill_judged = False
+        self._refill_from_last(count)
+        self._has_evaluated = False
+        self._evaluating = False
+
+    def _refill_from_last(self, count: int) -> None:
+        """Begin to refill, with empty windows, from the last `count` ticks before it attached."""
+        self._refill_from = self._attached_at - count
+        self._trader.begin_tape("")
         self._refilled = 0
         self._refill_began_ns = self._clock()
         self._say_refill_ns = self._refill_began_ns + SAY_REFILL_NS
-        self._has_evaluated = False
-        self._evaluating = False
-        self._trader.begin_tape("")
 
     def evaluate_all(self, reader: PriceBookReader) -> bool:
         """Evaluate what has come, as one batch: many ticks, one look at the news.
@@ -178,13 +198,14 @@ class Evaluator:
         is_passing_over = reader.position < self._refill_from
         left = (self._refill_from if is_passing_over else self._attached_at) - reader.position
         if left > 0:
-            batch = reader.read(min(self._ticks_a_pass, left))
+            # The signal does not see what is passed over, however slow it is.
+            most = TICKS_A_PASS if is_passing_over else self._ticks_a_pass
+            batch = reader.read(min(most, left))
             if batch.missed and not is_passing_over:
                 self._refill_anew(batch.missed)
             self._fill(reader, batch)
         if reader.position >= self._attached_at:
             self._refilling = False
-            self._pass_size.begin_anew()  # a signal may need longer where there is a sentiment
             tape, sequence = self._held
             self._log.info(
                 "attached",
@@ -193,20 +214,39 @@ class Evaluator:
                 tape=tape,
                 sequence=sequence,
             )
-        elif self._clock() >= self._say_refill_ns:
+        elif not self._refill_judged and self._clock() >= self._refill_began_ns + JUDGE_REFILL_NS:
+            self._refill_judged = True
+            self._shorten_refill()
+        elif self._refilled and self._clock() >= self._say_refill_ns:
             self._log_refill()
+
+    def _shorten_refill(self) -> None:
+        """Begin anew with the latest ticks only, where all would take too long."""
+        assert self._book
+        if not self._refilled:
+            return
+        tick_ns = (self._clock() - self._refill_began_ns) / self._refilled
+        of = self._attached_at - self._refill_from
+        count = max(int(MAX_REFILL_NS / tick_ns), len(self._book.symbols) * self._long_window)
+        if count >= of - self._refilled:
+            return
+        self._log.warning(
+            "refill_shortened",
+            ticks=count,
+            of=of,
+            signal_us=tick_ns / MICROSECOND_NS,
+            reason=f"the signal takes {duration_text(int(tick_ns))} a tick: "
+            f"it is given the last {count:,} of {of:,} ticks",
+        )
+        self._refill_from_last(count)
 
     def _log_refill(self) -> None:
         """Log how far the refill is."""
         now_ns = self._clock()
         self._say_refill_ns = now_ns + SAY_REFILL_NS
         of = self._attached_at - self._refill_from
-        left_s = (
-            (now_ns - self._refill_began_ns)
-            * (of - self._refilled)
-            / max(1, self._refilled)
-            / SECOND_NS
-        )
+        took_s = (now_ns - self._refill_began_ns) / SECOND_NS
+        left_s = took_s * (of - self._refilled) / self._refilled
         self._log.warning(
             "refill_takes_long",
             refilled=self._refilled,
@@ -263,7 +303,7 @@ class Evaluator:
             if tape != self._trader.tape:
                 self._change_tape(tape, of_tape[0].tolist())  # which may take long
             if self._clock() < end_ns:
-                take(of_tape[: self._ticks_a_pass])
+                take(of_tape[: self._ticks_a_pass])  # more were read where some were passed over
                 position = self._trader.reached[_POSITION]
             if position < of_tape["position"][-1] or self._clock() >= end_ns:
                 break
@@ -283,6 +323,9 @@ class Evaluator:
                     self._fill(reader, batch)
                     return False
                 self._refilling = False  # there is nothing to refill from: the windows begin empty
+            elif self._evaluating and self._is_lapped_again(batch.missed[0]):
+                self._pass_over_margin(reader, batch.missed[1])
+                return False
         if self._missed and self._has_evaluated and len(batch.ticks):
             self._tell_lapped(reader, batch)
         if not len(batch.ticks):
@@ -301,8 +344,10 @@ class Evaluator:
         if known:
             end_ns = self._clock() + PASS_NS
             self._fill_windows(ticks[:known])
-            self._pass_size.begin_anew()
         if not known or (known < len(ticks) and self._clock() < end_ns):
+            if not self._evaluating:
+                # What a tick took without a sentiment says nothing of one with it.
+                self._pass_size.begin_anew()
             self._evaluate(reader, ticks[known : known + self._ticks_a_pass])
         self._epoch = self._trader.reached[_EPOCH]
 
@@ -317,6 +362,38 @@ class Evaluator:
                 self._missed_after = last if self._evaluating else self._tape_begins_behind
                 self._unseen_behind = None
         self._missed += missed[1] - missed[0] + 1
+
+    def _end_plain_tape(self) -> None:
+        """Log which ticks of a plain stream are missing in the book before: no other has them."""
+        tape, after = self._missed_after
+        if self._missed and tape == PLAIN_TAPE and after:
+            behind = self._unseen_behind
+            ticks = self._missed if behind is None else self._attached_at - behind
+            self._tell_missed_in_ring(tape, after + 1, None, ticks)
+            self._missed = 0
+
+    def _is_lapped_again(self, missed_from: int) -> bool:
+        """Whether the ring has lapped an evaluation that it has lapped a moment ago.
+
+        (What a killed writer has destroyed is missed as well, and lies within the ring.)
+        """
+        assert self._book
+        if missed_from > self._book.reader(0).position:
+            return False
+        lapped_ns, self._lapped_ns = self._lapped_ns, self._clock()
+        return lapped_ns is not None and self._lapped_ns - lapped_ns < LAPPED_AGAIN_NS
+
+    def _pass_over_margin(self, reader: PriceBookReader, last_missed: int) -> None:
+        """Miss the oldest part of the ring as well: the writer would lap us there in each pass.
+
+        So a signal that is too slow misses many ticks now and then, and sees what is between them
+        without a gap.
+        """
+        assert self._book
+        oldest, newest = self._book.reader(0).position, self._book.reader().position
+        begin = oldest + (newest - oldest) // REFILL_MARGIN
+        self._missed += begin - last_missed
+        reader.return_to(begin)
 
     def _follows_on(self, first: PlainTick, last: PlainTick) -> bool:
         """Whether all from one to the other are of the epoch that is being evaluated, and new."""
@@ -377,18 +454,18 @@ class Evaluator:
         if too_slow is None:
             self._log.warning("signal_keeps_up")
             return
+        is_too_old = self._trader.is_too_old(too_slow.behind_ns)
         self._log.warning(
             "signal_too_slow",
             signal_us=too_slow.signal_ns / MICROSECOND_NS,
             tick_interval_us=too_slow.tick_interval_ns / MICROSECOND_NS,
             behind_s=round(too_slow.behind_ns / SECOND_NS, 1),
-            reason=str(too_slow),
+            reason=f"{too_slow}{'; no orders, as the ticks are too old' if is_too_old else ''}",
         )
 
     def _change_tape(self, tape: str, first: PlainTick) -> None:
         """Begin with another tape. The pass may end here, and the ring lap us before the next."""
         self._trader.begin_tape(tape)
-        self._pass_size.begin_anew()
         self._evaluating = False
         self._tape_begins_behind = tape, first[_SEQUENCE] - 1
         self._epoch = first[_EPOCH]
@@ -405,7 +482,7 @@ class Evaluator:
             ended = self._missed
             if self._unseen_behind is not None:
                 ended = position - 1 - self._unseen_behind - (first - 1)
-            if missed_tape not in ("", tape) and ended:
+            if missed_tape != tape and ended:
                 self._tell_missed_in_ring(missed_tape, missed_after + 1, None, max(0, ended))
             if not last:
                 unseen_from = missed_after + 1 if missed_tape == tape else 1
@@ -487,14 +564,30 @@ class LastEvaluated:
     def __init__(self, path: Path) -> None:
         """Continue the file at `path`, or make it. Raises OSError if it cannot be written."""
         self._path = path
-        self._state = open_state(path, word_count=1) or create_state(path, {"tape": ""}, [0])
-        self._last = (self._state.header.get("tape"), self._state.words[0])
+        self._state = open_state(path, word_count=2) or create_state(path, {"tape": ""}, [0, 0])
+        self._last = (self._state.header.get("tape"), self._state.words[_LAST])
         self._told_failure = ""
 
     def last(self, tape: str) -> int:
         """The sequence of the last tick of `tape` that was evaluated, 0 if none was."""
         last_tape, sequence = self._last
         return sequence if last_tape == tape else 0
+
+    def begin_book(self, identity: int) -> None:
+        """The ticks to come are of this price book.
+
+        A plain stream has no tape, so its ticks are numbered anew in each book: what was evaluated
+        of another book's says nothing of them.
+        """
+        words = self._state.words
+        if words[_BOOK] == identity:
+            return
+        # In this order: killed in between, we have forgotten it and not taken it for this book's.
+        if self._state.header.get("tape") == PLAIN_TAPE:
+            words[_LAST] = 0
+        words[_BOOK] = identity
+        if self._last[0] == PLAIN_TAPE:
+            self._last = (PLAIN_TAPE, 0)
 
     def store(self, tape: str, sequence: int) -> None:
         """Remember a tick as evaluated.
@@ -504,10 +597,11 @@ class LastEvaluated:
         """
         self._last = (tape, sequence)
         if self._state.header.get("tape") == tape:
-            self._state.words[0] = sequence
+            self._state.words[_LAST] = sequence
             return
+        words = [self._state.words[_BOOK], sequence]
         try:
-            self._state = create_state(self._path, {"tape": tape}, [sequence])
+            self._state = create_state(self._path, {"tape": tape}, words)
             self._told_failure = ""
         except OSError as error:
             if error.strerror != self._told_failure:

@@ -11,6 +11,7 @@
     56                8             digest of all the above but `retired`, and of the symbols
     64                8             published: the position of the newest tick that counts
     72                16            run: process number and start of the run it belongs to, or 0, 0
+    88                8             identity: a random number that no other segment has
     128               64            one byte a wake-up slot: its reader is about to sleep
     256               16 S          symbols, UTF-8, padded with NUL
     256 + 16 S        64 x 80       epochs: number, tape (64 bytes, ASCII), digest
@@ -31,6 +32,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import struct
 import sys
 import threading
@@ -63,6 +65,8 @@ PUBLISHED: Final = 8
 """Indices of header words."""
 _RUN: Final = 9
 """Index of the first of the two words that name the run."""
+_IDENTITY: Final = 11
+"""Index of the word that names the segment."""
 RECORD_WORDS: Final = 6
 
 _HEADER: Final = struct.Struct("=8s7Q")
@@ -72,6 +76,7 @@ _EPOCH: Final = struct.Struct("=Q64sQ")
 _RECORD_BYTES: Final = 8 * RECORD_WORDS
 
 _WORD: Final = (1 << 64) - 1
+_MAX_SIGNED_WORD: Final = (1 << 63) - 1
 _NO_RUN: Final = (0, 0)
 
 _NO_MEMORY_FILE: Final = frozenset(
@@ -190,7 +195,7 @@ class Layout(NamedTuple):
         table = b"".join(symbol.encode().ljust(MAX_SYMBOL_BYTES, b"\0") for symbol in self.symbols)
         numbers = (self.total_bytes, len(self.symbols), self.ring_capacity, os.getpid())
         header = _HEADER.pack(MAGIC, VERSION, 0, *numbers, _header_digest(*numbers, table))
-        owner = struct.pack("=2Q", *(run or _NO_RUN))
+        owner = struct.pack("=3Q", *(run or _NO_RUN), secrets.randbits(64))
         return (header.ljust(8 * _RUN, b"\0") + owner).ljust(_SYMBOLS_OFFSET, b"\0") + table
 
     @property
@@ -290,6 +295,11 @@ class Segment:
     def ring_word(self) -> int:
         """The index in `words` at which `ring` begins."""
         return self.layout.ring_offset // 8
+
+    @property
+    def identity(self) -> int:
+        """A number of 63 bits that no other segment has, of this name or another."""
+        return self.words[_IDENTITY] & _MAX_SIGNED_WORD
 
     def run(self) -> Run | None:
         """Return the run that the segment belongs to, None if it belongs to none.

@@ -275,6 +275,11 @@ class SharedPriceBook:
         return self._segment.run()
 
     @property
+    def identity(self) -> int:
+        """A number of 63 bits that no other segment has, nor the one that replaces this one."""
+        return self._segment.identity
+
+    @property
     def retired(self) -> bool:
         """Whether the segment has been replaced or removed: close the book and open it again."""
         return self._words[RETIRED] != 0
@@ -865,9 +870,11 @@ class PriceBookReader:
         if sleeper is not None:
             self._flags, self._slot = book._waiting, sleeper.slot
             self._sleeper = sleeper
+            _sleeping_readers.add(self)
             return sleeper
         self._flags, self._slot = bytearray(1), 0  # which no writer looks at
         self._sleeper = self._poller = Poller()
+        _sleeping_readers.add(self)
         structlog.get_logger().warning(
             "reader_polls",
             price_book=book.name,
@@ -881,6 +888,13 @@ class PriceBookReader:
         if poller.slot is not None:
             self._flags, self._slot = self._book._waiting, poller.slot
             self._poller = None
+
+    def _forget_parent(self) -> None:
+        """In a child just forked: slot and flag are the parent's, and so are its descriptors."""
+        if self._sleeper is not None:
+            self._sleeper.close()  # a duplicate: the parent's lock on the slot stands
+            self._sleeper = self._poller = None
+            self._armed = False
 
     def __enter__(self) -> PriceBookReader:
         return self
@@ -1023,6 +1037,8 @@ def _are_overwritten(records: NDArray[np.uint64], first: int) -> bool:
 
 
 _open_books: weakref.WeakSet[SharedPriceBook] = weakref.WeakSet()
+_sleeping_readers: weakref.WeakSet[PriceBookReader] = weakref.WeakSet()
+"""Those that can be woken: they have a slot, or poll until they get one."""
 
 
 def _close_open_books() -> None:
@@ -1032,6 +1048,8 @@ def _close_open_books() -> None:
 
 
 def _forget_parent() -> None:
+    for reader in list(_sleeping_readers):
+        reader._forget_parent()
     for book in list(_open_books):
         book._forget_parent()
 

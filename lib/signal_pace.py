@@ -81,10 +81,11 @@ class TooSlow(NamedTuple):
     """How old the newest tick was when it was evaluated."""
 
     def __str__(self) -> str:
+        catches_up = "catching up, " if self.signal_ns < self.tick_interval_ns else ""
         return (
-            f"the signal takes {_duration(self.signal_ns)} a tick, "
-            f"ticks come every {_duration(self.tick_interval_ns)}: "
-            f"{self.behind_ns / SECOND_NS:.1f} s behind"
+            f"the signal takes {duration_text(self.signal_ns)} a tick, "
+            f"ticks come every {duration_text(self.tick_interval_ns)}: "
+            f"{catches_up}{self.behind_ns / SECOND_NS:.1f} s behind"
         )
 
 
@@ -133,7 +134,7 @@ class SignalPace:
         return was_slow
 
 
-def _duration(ns: int) -> str:
+def duration_text(ns: int) -> str:
     """Return "312 µs" or "4.20 ms": three figures, in the unit that suits them."""
     units = (("s", SECOND_NS), ("ms", MILLISECOND_NS), ("µs", MICROSECOND_NS))
     unit, unit_ns = next((one for one in units if ns >= one[1]), units[-1])

@@ -7,7 +7,6 @@ manager. The kernel releases the lock when its holder ends, however it ends.
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 from lib.errors import CannotStartError
@@ -20,8 +19,14 @@ def hold_client_id(var_dir: Path, client_id: str) -> None:
     A process that is forked from this one, as for a signal that computes in several processes, does
     not hold it: it may outlive the strategy. Raises what `lock_client_id` does.
     """
-    lock = lock_client_id(var_dir, client_id)
-    os.register_at_fork(after_in_child=partial(os.close, lock))
+    held = [lock_client_id(var_dir, client_id)]
+
+    def let_go() -> None:
+        # Once: in a process that the child forks, too, the number may be another file's.
+        while held:
+            os.close(held.pop())
+
+    os.register_at_fork(after_in_child=let_go)
 
 
 def lock_client_id(var_dir: Path, client_id: str) -> int:

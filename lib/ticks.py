@@ -20,6 +20,10 @@ TICK: Final = np.dtype(
 Its position counts the ticks of the book, its sequence those of its tape; the price is in units of
 10⁻⁸, `sent_ns` on the monotonic clock; `symbol` is an index, `epoch` says which tape it is of."""
 
+PLAIN_TAPE: Final = ""
+"""The tape of a stream whose server does not number its ticks: each price book numbers them anew.
+"""
+
 PlainTick: TypeAlias = tuple[int, int, int, int, int, int]
 """The same six numbers in the same order. An array costs more than it saves for a few ticks."""
 

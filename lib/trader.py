@@ -90,6 +90,15 @@ class Trader:
         """Whether the last order_id that there is has been used: nothing is ordered any more."""
         return self._next_order_id > MAX_INTEGER
 
+    @property
+    def long_window(self) -> int:
+        """How many ticks of a symbol the signal should have seen before those it trades on."""
+        return self._settings.long_window
+
+    def is_too_old(self, age_ns: int) -> bool:
+        """Whether a tick of this age is not traded on."""
+        return age_ns > self._max_tick_age_ns
+
     def begin_tape(self, tape: str) -> None:
         """The ticks from here on are of another tape: forget the windows.
 

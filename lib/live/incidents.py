@@ -25,6 +25,7 @@ _BEGINS: Final = {
     "trading_halted": ("trading", "trading is halted"),
     "price_book_unusable": ("price book", "the price book is of no use"),
     "start_takes_long": ("start", "takes long to start"),
+    "refill_shortened": ("price book", "refills its averages"),
     "refill_takes_long": ("price book", "refills its averages"),
     "signal_too_slow": ("signal", "too slow"),
 }

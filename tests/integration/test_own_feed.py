@@ -82,3 +82,23 @@ def test_the_stack_trades_on_a_feed_that_has_the_ports_of_a_gateway_not_started(
             for event in ("malformed_frames", "unknown_symbols", "no_delimiter"):
                 assert clone.events(role, event) == []
         assert clone.stop() == 0
+
+
+def test_a_further_run_in_the_same_directory_evaluates_the_feed_from_its_first_tick(
+    clone: PrivateStack,
+) -> None:
+    with feed_running(clone):
+        for run in (1, 2):
+            wait_until(lambda: listens(clone.price_port) and listens(clone.news_port), "it listens")
+            orders = len(clone.events("strategy", "order_sent"))
+            starts = len(clone.events("strategy", "evaluation_started"))
+            clone.start(wait=False)
+
+            def is_trading(before: int = orders) -> bool:
+                return len(clone.events("strategy", "order_sent")) > before
+
+            wait_until(is_trading, f"run {run} trades")
+            started = clone.events("strategy", "evaluation_started")[starts]
+            assert (started["tape"], started["last_evaluated"]) == ("", 0)
+            assert clone.stop() == 0
+    assert clone.events("strategy", "ticks_missed") == []

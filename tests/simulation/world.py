@@ -292,13 +292,14 @@ class World:
             self.misjudged.append(f"{attached}, and the log says {sequence} of {tape}")
 
     def _check_lap(self, gap: Gap) -> None:
-        """What the ring has lost is no longer in the ring."""
+        """What the ring has lost is no longer in it, or is in the part that a lapped one leaves."""
         positions = (
             position
             for position, tick in enumerate(self.records.booked, 1)
             if tick.tape == gap.tape and gap.first <= tick.sequence <= gap.last
         )
-        if max(positions, default=0) > self.stored_to - self.ring_capacity:
+        left = self.ring_capacity // evaluation.REFILL_MARGIN
+        if max(positions, default=0) > self.stored_to - self.ring_capacity + left:
             self.misjudged.append(f"{gap} was reported as lost in the ring, and is there")
 
     # The faults.

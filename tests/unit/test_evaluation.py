@@ -13,7 +13,13 @@ from structlog.testing import capture_logs
 
 from lib import evaluation
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.evaluation import Evaluator, LastEvaluated
+from lib.evaluation import (
+    JUDGE_REFILL_NS,
+    MAX_REFILL_NS,
+    REFILL_MARGIN,
+    Evaluator,
+    LastEvaluated,
+)
 from lib.order_client import OrderClient
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
@@ -26,6 +32,8 @@ from lib.trader import MIN_BATCH_TICKS, Trader
 SYMBOLS = ("AAPL", "MSFT")
 RING = 8
 MAX_PASSES = 1000
+LAST_NS = 10**15
+"""A time after that of any test."""
 
 
 class Noting:
@@ -350,6 +358,18 @@ def test_of_a_tape_that_ended_in_such_a_lap_too(desk, more):
     assert [log["ticks"] for log in logs if "ticks" in log] == ([more] if more else [])
 
 
+def test_and_of_one_that_came_and_went_in_such_a_lap_when_the_book_was_empty(desk):
+    desk.book_ticks(3)
+    desk.begin_tape("two")
+    desk.book_ticks(RING + 3)
+    desk.evaluate()
+    desk.run_until_attached()
+    desk.book_ticks(1)
+    logs = desk.evaluate()
+    assert missed(logs) == [("ring", "", 1, None), ("strategy", "two", 1, RING + 3)]
+    assert [log["ticks"] for log in logs if "ticks" in log] == [3]
+
+
 def test_when_it_attaches_it_says_up_to_which_tick_it_evaluates_nothing(desk, other_book):
     assert desk.attached == ("", 0)
     desk.book_ticks(3)
@@ -380,6 +400,96 @@ def test_of_a_book_that_replaces_another_only_the_ticks_that_are_new_are_evaluat
     assert desk.evaluated.last("one") == 8
     # The others are in the windows all the same.
     assert prices_seen() == [*range(1, 9)]
+
+
+# A plain stream has no tape: each price book numbers its ticks anew.
+
+
+@pytest.mark.parametrize("way", ["restarted", "attached"])
+@pytest.mark.parametrize("held", [0, 8])
+def test_of_a_plain_stream_all_ticks_of_another_book_are_new(desk, other_book, way, held):
+    desk.begin_tape("")
+    desk.book_ticks(5)
+    desk.evaluate()
+    desk.book = other_book
+    desk.begin_tape("")
+    desk.book_ticks(held)
+    if way == "restarted":  # in another run, or in this one
+        for _ in range(2):  # and again before it has evaluated anything
+            desk.restart()
+    else:
+        desk.attach(other_book)
+        desk.run_until_attached()
+    desk.book_ticks(3)
+    (started,) = desk.evaluate()
+    assert (started["last_evaluated"], started["first_evaluated"]) == (0, held + 1)
+    assert desk.decided[-1][:3] == ("", held + 1, held + 3)
+
+
+def test_of_a_plain_stream_too_a_restarted_strategy_reports_its_absence(desk):
+    desk.begin_tape("")
+    desk.book_ticks(3)
+    desk.evaluate()
+    desk.book_ticks(2)
+    for _ in range(2):
+        desk.restart()
+        assert desk.evaluate() == []
+    desk.book_ticks(1)
+    assert missed(desk.evaluate()) == [("strategy", "", 4, 5)]
+    desk.restart()
+    desk.book_ticks(1)
+    assert missed(desk.evaluate()) == []
+    assert [decided[:3] for decided in desk.decided] == [("", 1, 3), ("", 6, 6), ("", 7, 7)]
+
+
+def test_what_was_evaluated_of_a_tape_is_known_in_another_life_with_another_book(desk, other_book):
+    desk.book_ticks(5)
+    desk.evaluate()
+    desk.book = other_book
+    desk.restart()
+    desk.begin_tape("one")
+    desk.book_ticks(7)
+    assert desk.evaluate()[0]["first_evaluated"] == 6
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_what_was_destroyed_of_a_plain_stream_is_told_when_its_book_is_replaced(
+    desk, other_book, evaluated
+):
+    desk.begin_tape("")
+    desk.book_ticks(2)
+    if evaluated:
+        desk.evaluate()
+    else:
+        desk.restart()
+    desk.book_ticks(1)
+    desk.damage_newest()
+    if not evaluated:
+        desk.book_ticks(1)  # which goes into the windows, now that it was lapped
+    desk.evaluate()
+    desk.book = other_book
+    desk.begin_tape("")
+    desk.book_ticks(4)
+    with capture_logs() as logs:
+        desk.attach(other_book)
+    assert missed(logs) == [("ring", "", 3, None)]
+    assert logs[0]["ticks"] == (1 if evaluated else 2)
+    desk.run_until_attached()
+    desk.book_ticks(1)
+    assert missed(desk.evaluate()) == []
+
+
+def test_what_was_destroyed_of_a_tape_just_begun_is_not_taken_for_a_plain_streams(desk, other_book):
+    desk.book_ticks(1)
+    desk.damage_newest()
+    desk.evaluate()
+    with capture_logs() as logs:
+        desk.attach(other_book)
+        desk.run_until_attached()
+    desk.begin_tape("one")
+    desk.book_ticks(2)
+    assert missed([*logs, *desk.evaluate()]) == []
+    assert prices_seen() == [1, 2]
 
 
 def test_ticks_that_were_destroyed_are_told_with_the_next_that_can_be_read(desk):
@@ -590,6 +700,41 @@ def test_a_signal_that_takes_long_to_be_made_for_a_new_tape_has_a_pass_for_it(de
     assert missed(desk.evaluate()) == []
 
 
+def test_so_it_has_where_the_last_tick_of_the_tape_before_took_long_too(desk, monkeypatch):
+    takes(monkeypatch, lambda _tick: SECOND_NS)
+    desk.book_ticks(2)
+    desk.begin_tape("two")
+    desk.book_ticks(2)
+    lengths = run_passes(desk, lambda: desk.evaluated.last("two") == 2)
+    assert lengths == [SECOND_NS] * 5
+
+
+def test_a_new_tick_has_a_pass_of_its_own_where_the_known_ones_before_it_took_long(
+    desk, other_book, monkeypatch
+):
+    desk.book_ticks(3)
+    desk.evaluate()
+    desk.attach(other_book)
+    desk.run_until_attached()
+    takes(monkeypatch, lambda tick: SECOND_NS if tick in (3, 4) else 0)
+    desk.begin_tape("one")
+    desk.book_ticks(4)
+    lengths = run_passes(desk, lambda: desk.evaluated.last("one") == 4)
+    assert lengths == [SECOND_NS] * 2
+
+
+def test_a_refill_in_which_a_pass_only_makes_the_signal_has_more_to_read(desk, monkeypatch):
+    desk.book_ticks(3)
+    desk.begin_tape("two")
+    desk.sequence = 3  # its first ticks are missing, so the refill begins in the tape before
+    desk.book_ticks(2)
+    takes(monkeypatch, lambda tick: SECOND_NS if tick in (0, 3) else 0)
+    desk.restart_without_refill()
+    has_read_all = [desk.evaluator.evaluate_all(desk.reader) for _ in range(4)]
+    assert has_read_all == [False, False, False, True]
+    assert prices_seen() == [4, 5]
+
+
 def test_a_signal_is_made_once_where_it_attaches_and_refills(desk, monkeypatch):
     made = []
     desk.book_ticks(3)
@@ -682,27 +827,103 @@ def test_so_is_one_whose_book_was_replaced_then(desk, other_book, monkeypatch):
     assert missed(desk.evaluate()) == [("ring", "two", 1, None)]
 
 
-@pytest.mark.parametrize("before", ["refilled", "evaluated without news", "known"])
-def test_what_a_tick_took_without_news_says_nothing_of_one_with_news(tmp_path, before):
+def hear_news(desk: Desk) -> None:
+    """A sentiment is in force from now on."""
+    desk.news.heard_ns = LAST_NS
+    desk.evaluator.take_news([Frames(1, 1, b"70*", LAST_NS)])
+
+
+def test_what_a_tick_took_without_news_says_nothing_of_one_with_news(tmp_path):
     ticks, more = 4000, 1000
-    with a_book(8192) as book, a_book(8192) as other_book:
+    with a_book(8192) as book:
         desk = Desk(book, tmp_path / "strategy.state", SlowWithNews)
         desk.book_ticks(ticks)
         run_passes(desk, lambda: len(Noting.seen) == ticks)
-        if before == "refilled":
-            desk.restart()
-        elif before == "known":
-            desk.attach(other_book)
-            desk.run_until_attached()
-            desk.begin_tape("one")
-            desk.book_ticks(ticks)
-        Noting.seen.clear()
         desk.book_ticks(more)
-        desk.news.heard_ns = Noting.now_ns
-        desk.evaluator.take_news([Frames(1, 1, b"70*", Noting.now_ns)])
+        hear_news(desk)
         lengths = run_passes(desk, lambda: desk.evaluated.last("one") == ticks + more)
     assert [sentiment for _, sentiment in Noting.seen][-more:] == [70] * more
     assert max(lengths) <= PASS_NS + SlowWithNews.TICK_NS
+
+
+@pytest.mark.parametrize("filled", ["before it attached", "known", "of another tape"])
+def test_nor_does_what_filling_the_windows_took_where_the_news_had_come_before(tmp_path, filled):
+    ticks, more = 4000, 1000
+    with a_book(8192) as book, a_book(8192) as other_book:
+        desk = Desk(book, tmp_path / "strategy.state", SlowWithNews)
+        hear_news(desk)
+        desk.book_ticks(ticks)
+        run_passes(desk, lambda: desk.evaluated.last("one") == ticks)
+        if filled == "known":
+            desk.attach(other_book)
+            desk.run_until_attached()
+        else:
+            desk.book = other_book
+        desk.begin_tape("one")
+        desk.book_ticks(ticks)
+        if filled == "known":
+            run_passes(desk, lambda: desk.reader.position == ticks)
+        else:
+            desk.attach(other_book)
+            assert desk.run_until_attached() == ticks
+        if filled == "of another tape":
+            desk.begin_tape("two")
+        desk.book_ticks(more)
+        evaluated = len(desk.decided)
+        lengths = run_passes(desk, lambda: desk.reader.position == ticks + more)
+        assert sum(last - first + 1 for _, first, last, _ in desk.decided[evaluated:]) == more
+    assert max(lengths) <= PASS_NS + SlowWithNews.TICK_NS
+
+
+@pytest.fixture
+def lapped_desk(tmp_path, monkeypatch) -> Iterator[Desk]:
+    """It was lapped in its refill, because its signal is slow; the ring is half a thousand."""
+    ring = 512
+    with a_book(ring) as book:
+        desk = Desk(book, tmp_path / "strategy.state", SlowWithNews)
+        desk.book_ticks(ring)
+        takes(monkeypatch, lambda tick: PASS_NS if tick else 0)
+        desk.restart_without_refill()
+        run_passes(desk, lambda: len(Noting.seen) == 3)
+        desk.book_ticks(ring // 2)
+        with capture_logs() as logs:
+            run_passes(desk, lambda: bool(logs))
+        assert logs[0]["event"] == "refill_begun_anew"
+        yield desk
+
+
+def test_however_slow_the_signal_is_after_a_lap_ticks_are_passed_over_at_once(lapped_desk):
+    Noting.seen.clear()
+    assert len(run_passes(lapped_desk, lambda: bool(Noting.seen))) == 2
+    assert prices_seen()[0] > 512
+
+
+def test_how_long_a_refill_takes_is_not_foretold_before_it_has_begun(lapped_desk):
+    Noting.now_ns += 10 * SECOND_NS
+    with capture_logs() as logs:
+        run_passes(lapped_desk, lambda: bool(logs))
+    assert [(log["event"], log["refilled"]) for log in logs] == [("refill_takes_long", 1)]
+
+
+def test_one_that_is_lapped_while_it_passes_ticks_over_gives_a_slow_signal_few_at_once(lapped_desk):
+    lapped_desk.book_ticks(400)
+    Noting.seen.clear()
+    lengths = run_passes(lapped_desk, lambda: len(Noting.seen) == 3)
+    assert max(lengths) == PASS_NS
+
+
+def test_known_ticks_go_through_as_many_at_once_as_new_ones(tmp_path, monkeypatch):
+    ticks = 20 * MIN_BATCH_TICKS
+    monkeypatch.setattr(evaluation, "TICKS_A_PASS", MIN_BATCH_TICKS)
+    with a_book(8192) as book, a_book(8192) as other_book:
+        desk = Desk(book, tmp_path / "strategy.state", SlowWithNews)
+        desk.book_ticks(ticks)
+        run_passes(desk, lambda: desk.evaluated.last("one") == ticks)
+        desk.attach(other_book)
+        desk.run_until_attached()
+        desk.begin_tape("one")
+        desk.book_ticks(ticks)
+        assert len(run_passes(desk, lambda: desk.reader.position == ticks)) == 20
 
 
 def test_a_signal_that_was_quick_and_is_slow_now_has_one_tick_a_pass(tmp_path, monkeypatch):
@@ -734,18 +955,120 @@ def test_what_a_slow_signal_is_given_is_said_and_that_it_has_caught_up(tmp_path,
     assert "the signal takes 10.0 ms a tick" in said[0]["reason"]
 
 
-def test_a_refill_that_takes_long_says_how_far_it_is(tmp_path, monkeypatch):
+def test_a_slow_signal_has_not_caught_up_where_ticks_are_missed(tmp_path, monkeypatch):
     with a_book(4096) as book:
         desk = Desk(book, tmp_path / "strategy.state")
-        desk.book_ticks(300)
-        takes(monkeypatch, lambda tick: 50 * MILLISECOND_NS if tick else 0)
+        Noting.now_ns = 10 * SECOND_NS
+        takes(monkeypatch, lambda tick: 10 * MILLISECOND_NS if tick else 0)
+        desk.book_ticks(520)
+        with capture_logs() as logs:
+            run_passes(desk, lambda: len(Noting.seen) == 520)
+            desk.book_ticks(1)
+            desk.damage_newest()
+            for said in (["signal_too_slow"], ["signal_too_slow", "signal_keeps_up"]):
+                desk.evaluator.evaluate_all(desk.reader)
+                assert [log["event"] for log in logs if log["event"].startswith("sig")] == said
+
+
+def test_while_it_catches_up_it_is_said_and_so_is_that_nothing_is_ordered(tmp_path, monkeypatch):
+    with a_book(4096) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        Noting.now_ns = 10 * SECOND_NS
+        monkeypatch.setattr(desk.evaluator._trader, "_max_tick_age_ns", SECOND_NS)
+        takes(monkeypatch, lambda tick: 10 * MILLISECOND_NS if tick else 0)
+        desk.book_ticks(200)
+        with capture_logs() as logs:
+            run_passes(desk, lambda: any(log["event"] == "signal_too_slow" for log in logs))
+    [reason] = [log["reason"] for log in logs if log["event"] == "signal_too_slow"]
+    assert "catching up" in reason
+    assert "no orders" in reason
+
+
+@contextmanager
+def refilling(tmp_path, monkeypatch, ticks: int, tick_ns: int) -> Iterator[tuple[Desk, list[dict]]]:
+    """A new life of a strategy with so slow a signal, and what it logs while it refills."""
+    with a_book(4096) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        desk.book_ticks(ticks)
+        takes(monkeypatch, lambda tick: tick_ns if tick else 0)
         with capture_logs() as logs:
             desk.restart_without_refill()
             run_passes(desk, lambda: logs[-1:] and logs[-1]["event"] == "attached")
-    *said, attached = logs
-    assert {log["event"] for log in said} == {"refill_takes_long"}
-    assert [(log["refilled"], log["of"], log["left_s"]) for log in said] == [
-        (100, 300, 10.0),
-        (200, 300, 5.0),
+        yield desk, logs
+
+
+def test_a_refill_that_would_take_too_long_begins_anew_with_the_latest_ticks(tmp_path, monkeypatch):
+    tick_ns = 30 * MILLISECOND_NS
+    began_ns = Noting.now_ns
+    with refilling(tmp_path, monkeypatch, 300, tick_ns) as (desk, logs):
+        assert Noting.now_ns - began_ns <= JUDGE_REFILL_NS + MAX_REFILL_NS + 2 * PASS_NS
+        count = MAX_REFILL_NS // tick_ns
+        assert [(log["event"], log.get("ticks")) for log in logs] == [
+            ("refill_shortened", count),
+            ("attached", None),
+        ]
+        assert "30.0 ms a tick" in logs[0]["reason"]
+        assert prices_seen() == list(range(301 - count, 301))
+        desk.book_ticks(1)
+        assert missed(desk.evaluate()) == []
+
+
+def test_a_refill_that_is_nearly_done_is_not_begun_anew(tmp_path, monkeypatch):
+    with refilling(tmp_path, monkeypatch, 118, 50 * MILLISECOND_NS) as (_, logs):
+        assert [log["event"] for log in logs] == ["refill_takes_long", "attached"]
+        assert prices_seen() == list(range(1, 119))
+
+
+def test_a_refill_that_takes_long_says_how_far_it_is(tmp_path, monkeypatch):
+    with refilling(tmp_path, monkeypatch, 300, 200 * MILLISECOND_NS) as (_, logs):
+        windows = len(SYMBOLS) * StrategySettings().long_window
+        shortened, *said, attached = logs
+        assert shortened["ticks"] == attached["refilled"] == windows
+        assert {log["event"] for log in said} == {"refill_takes_long"}
+        assert [(log["refilled"], log["of"], log["left_s"]) for log in said] == [
+            (25, windows, 15.0),
+            (50, windows, 10.0),
+            (75, windows, 5.0),
+        ]
+
+
+def test_a_signal_that_the_ring_laps_again_and_again_misses_a_part_of_it_at_once(
+    tmp_path, monkeypatch
+):
+    ring, passes, ticks_a_pass = 512, 60, 50
+    with a_book(ring) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        takes(monkeypatch, lambda tick: 10 * MILLISECOND_NS if tick else 0)
+        with capture_logs() as logs:
+            for _ in range(passes):
+                desk.book_ticks(ticks_a_pass)
+                desk.evaluator.evaluate_all(desk.reader)
+        gaps = [(log["first"], log["last"]) for log in logs if log["event"] == "ticks_missed"]
+        # Once the ring has come round, some 45 ticks of it are overwritten in each pass.
+        assert len(gaps) <= passes * ticks_a_pass // (ring // REFILL_MARGIN) // 2 + 2
+        unseen = {tick for first, last in gaps for tick in range(first, last + 1)}
+        seen = prices_seen()
+        assert unseen.isdisjoint(seen)
+        assert sorted(unseen | set(seen)) == list(range(1, seen[-1] + 1))
+
+
+def test_what_is_passed_over_then_is_missed_of_each_tape(tmp_path):
+    ring = 512
+    with a_book(ring) as book:
+        desk = Desk(book, tmp_path / "strategy.state")
+        for count in (5, ring + 10):
+            desk.book_ticks(count)
+            run_passes(desk, lambda: desk.reader.position == desk.book.reader().position)
+        evaluated = desk.sequence
+        desk.book_ticks(100)
+        desk.begin_tape("two")
+        desk.book_ticks(ring - 30)  # so of the margin, 30 are of the older tape
+        with capture_logs() as logs:
+            run_passes(desk, lambda: desk.reader.position == desk.book.reader().position)
+    told = [log for log in logs if log["event"] == "ticks_missed"]
+    margin = ring // REFILL_MARGIN
+    assert missed(told) == [
+        ("ring", "one", evaluated + 1, None),
+        ("ring", "two", 1, margin - 30),
     ]
-    assert attached["refilled"] == 300
+    assert [log["ticks"] for log in told] == [100, margin - 30]

@@ -292,6 +292,14 @@ class TestBelongingToARun:
         book.update("AAPL", 1)
         assert book.run is None
 
+    def test_a_segment_has_an_identity_that_its_successor_does_not_have(self, name, book):
+        identity = book.identity
+        with SharedPriceBook.attach(name) as same:
+            assert same.identity == identity
+        book.unlink()
+        with open_by_name(name) as successor:
+            assert successor.identity != identity
+
     def test_a_segment_belongs_to_the_run_of_the_writer_that_took_over(self, name, book):
         book.update("AAPL", 1)
         with SharedPriceBook(SYMBOLS, name, ring_capacity=RING, run=Run(8, 80)) as second:
@@ -1007,6 +1015,63 @@ class TestWaking:
             book.update("AAPL", 1)
             assert select.select([reader], [], [], 30)[0]
         assert len(list(SHM_DIR.glob(f"{name}.reader-*"))) == 1
+
+    def test_a_process_that_a_reader_has_forked_does_not_keep_its_slot(self, name, book):
+        ours, theirs = socket.socketpair()
+
+        def worker():
+            theirs.send(str(os.getpid()).encode())
+            signal.pause()
+
+        def reader():
+            with SharedPriceBook.attach(name) as book, book.reader() as reader:
+                assert reader.arm()
+                with forked(worker):
+                    signal.pause()
+
+        with ours, theirs, forked(reader) as child:
+            worker_pid = int(ours.recv(100))
+            child.kill()
+            child.join()
+            try:
+                book.update("AAPL", 1)
+                with book.reader() as successor:
+                    assert successor.arm()
+                    assert bytes(book._waiting).find(1) == RESERVED_SLOTS
+            finally:
+                os.kill(worker_pid, signal.SIGKILL)
+
+    def test_a_child_of_a_reader_that_polls_does_not_have_its_descriptors(
+        self, book, all_slots_taken
+    ):
+        with capture_logs(), book.reader() as reader:
+            fileno = reader.fileno()
+
+            def child():
+                with pytest.raises(OSError, match="Bad file descriptor"):
+                    os.fstat(fileno)
+
+            with forked(child) as process:
+                assert process.join() == 0
+            assert reader.fileno() == fileno
+            assert select.select([reader], [], [], 30)[0]
+
+    def test_a_child_of_a_reader_leaves_the_flag_alone_and_can_wait_itself(self, book):
+        with book.reader() as reader:
+            assert reader.arm()
+
+            def child():
+                reader.close()
+                assert sum(book._waiting) == 1
+                assert reader.arm()
+                assert sum(book._waiting) == 2
+                reader.close()
+
+            with forked(child) as process:
+                assert process.join() == 0
+            assert sum(book._waiting) == 1
+            book.update("AAPL", 1)
+            assert select.select([reader], [], [], 30)[0]
 
 
 class TestReplacing:

@@ -49,6 +49,24 @@ def test_a_process_that_the_strategy_has_forked_does_not_hold_its_client_id(tmp_
         os.kill(int(grandchild.read_text()), signal.SIGKILL)
 
 
+def test_nor_does_one_forked_from_that_one_and_it_keeps_all_other_files(tmp_path):
+    def strategy():
+        hold_client_id(tmp_path, "second")
+        next_file = os.open(os.devnull, os.O_RDONLY)
+
+        def worker():
+            mine = os.open(os.devnull, os.O_RDONLY)
+            assert mine < next_file  # the number of the lock is given again
+            with forked(lambda: os.fstat(mine)) as process:
+                assert process.join() == 0
+
+        with forked(worker) as process:
+            assert process.join() == 0
+
+    with forked(strategy) as child:
+        assert child.join() == 0
+
+
 def test_a_lock_that_cannot_be_made_says_why(tmp_path):
     (tmp_path / "strategy-second.lock").mkdir()
     with pytest.raises(CannotStartError, match=r"cannot lock .*second\.lock: Is a directory"):

@@ -7,6 +7,7 @@ lose things and break, and refuses orders at random: in the end both sides must 
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -400,6 +401,15 @@ def test_however_long_one_tick_takes_it_is_taken(desk, count):
     ticks = ticks_of([(MSFT, BUY)] * count)
     assert len(desk.decide(ticks)) == 1
     assert desk.trader.reached == ticks[0].tolist()
+
+
+def test_a_pass_whose_time_is_up_before_its_first_tick_takes_that_one(desk):
+    ticks = ticks_of([(AAPL, BUY)] * 4)
+    desk.decide(ticks, desk.now_ns - PASS_NS)
+    assert desk.trader.reached == ticks[0].tolist()
+    desk.trader._clock = itertools.count(0, PASS_NS).__next__
+    desk.trader.refill(ticks[1:])
+    assert desk.trader.reached == ticks[1].tolist()
 
 
 def test_a_signal_that_has_seen_nothing_is_not_made_anew_for_a_tape(desk):

@@ -11,23 +11,22 @@ import os
 import resource
 import shlex
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from itertools import repeat
 from typing import Final, NoReturn, Protocol
 
 import structlog
 
-from lib.clock import SECOND_NS, to_ns
+from lib.clock import to_ns
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
 from lib.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
 from lib.logs import configure_logging
+from lib.long_start import said_where
 from lib.run import end_with_parent
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.stack_dump import write_stack_on_request
-from lib.stack_frames import error_text, frames_from, frames_of, innermost
+from lib.stack_frames import error_text, frames_of, innermost
 
 EXIT_CANNOT_START: Final = 1
 STRATEGY: Final = "strategy"
@@ -66,7 +65,7 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
         loop = EventLoop()
         loop.stop_on_signals()
         loop.add_timed(writer)
-        with _logged_if_long():
+        with said_where(repeat(SAY_START_S), _log_where):
             role = make(settings, loop)
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -101,33 +100,9 @@ def _strategy_name(role: str, arguments: list[str]) -> str | None:
     return arguments[0] if arguments else None
 
 
-@contextmanager
-def _logged_if_long() -> Iterator[None]:
-    """Log where a start is that takes long: the watchdog spares it, whatever it waits for.
-
-    A user's signal may load a model in its constructor, or never come back from it. A thread looks,
-    and is gone once the role has started: a handler of a timer's signal would log from within the
-    logger where that is what the constructor is doing, and wait for a lock that it holds itself.
-    """
-    over = threading.Event()
-    watcher = threading.Thread(target=_log_where, args=(threading.get_ident(), over), daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-
-
-def _log_where(starting_thread: int, over: threading.Event) -> None:
-    began_ns = time.monotonic_ns()
-    while not over.wait(SAY_START_S):
-        frame = sys._current_frames().get(starting_thread)
-        structlog.get_logger().warning(
-            "start_takes_long",
-            elapsed_s=round((time.monotonic_ns() - began_ns) / SECOND_NS, 1),
-            where=str(innermost(frames_from(frame)) or ""),
-        )
+def _log_where(elapsed_s: float, where: str) -> None:
+    """Log where a start is that takes long: the watchdog spares it, whatever it waits for."""
+    structlog.get_logger().warning("start_takes_long", elapsed_s=round(elapsed_s, 1), where=where)
 
 
 def _beat(settings: Settings, loop: EventLoop) -> None:

@@ -27,12 +27,14 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from lib.errors import CannotStartError
 from lib.given_up import Ending, GivenUp
+from lib.long_start import said_where
 from lib.repetitions import Repetitions
 from lib.screen import Screen
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
@@ -54,29 +56,38 @@ from lib.supervisord_configuration import read_configuration, started_programs, 
 
 LOOK_S: Final = 0.1
 """How often the logs are looked at."""
+SAY_LOADING_S: Final = 1.0
+"""How long a signal's module loads before that is said."""
 
 
 def main() -> int:
     """Run the stack until somebody stops it. Returns the exit code."""
     arguments = _parse_command_line()
+    stop = _Stop()
     try:
         settings = _load_settings(arguments.config, arguments.var_dir)
         original = read_configuration()
         strategies = stack_strategies(settings, strategy_programs(original))
         for table, strategy in strategies.run.items():
-            load_signal_class(strategy.signal_class, f"{table}.class")
+            with said_where([SAY_LOADING_S], partial(_say_loading, strategy.signal_class)):
+                load_signal_class(strategy.signal_class, f"{table}.class")
+            if stop.is_requested():  # and the module has caught it
+                return 0
         check_paths(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
         check_ports(settings, started_programs(original).values())
         check_price_book(settings)
         configuration = prepare_var_dir(settings.var_dir, original, strategies.unknown)
+        stop.begin_to_run(arguments.duration)
+    except KeyboardInterrupt:
+        return 0
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS
     except CannotStartError as error:
         print(f"main.py: {error}", file=sys.stderr)
         return 1
-    return _run(settings, strategies, configuration, arguments.duration)
+    return _run(settings, strategies, configuration, stop)
 
 
 def _parse_command_line() -> argparse.Namespace:
@@ -137,12 +148,22 @@ def _load_settings(config: Path | None, var_dir: Path | None) -> Settings:
     return settings
 
 
-class _Stop:
-    """Whether the stack shall stop: somebody asked for it, or the duration is over."""
+def _say_loading(signal_class: str, _elapsed_s: float, where: str) -> None:
+    """Say what a start waits for: a user's module may load a model, or never come back."""
+    at = f"; it is at {where}" if where else ""
+    print(f"main.py: loading {signal_class} takes long{at}", file=sys.stderr, flush=True)
 
-    def __init__(self, duration_s: float) -> None:
+
+class _Stop:
+    """Whether the stack shall stop: somebody asked for it, or the duration is over.
+
+    Until it begins to run, who asks for it is a KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
         self._requested = False
-        self._end_s = time.monotonic() + duration_s
+        self._runs = False
+        self._end_s = math.inf
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # nohup(1) has SIGHUP ignored, so that a program outlives its terminal. A shell has
             # SIGINT ignored in what it starts with "&", but whoever sends it by number means it.
@@ -151,6 +172,13 @@ class _Stop:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._requested = True
+        if not self._runs:
+            raise KeyboardInterrupt
+
+    def begin_to_run(self, duration_s: float) -> None:
+        """The stack is started now, and is to stop after so many seconds."""
+        self._runs = True
+        self._end_s = time.monotonic() + duration_s
 
     def request(self) -> None:
         self._requested = True
@@ -197,10 +225,7 @@ class _View:
         self._story.close()
 
 
-def _run(
-    settings: Settings, strategies: StackStrategies, configuration: Path, duration_s: float
-) -> int:
-    stop = _Stop(duration_s)
+def _run(settings: Settings, strategies: StackStrategies, configuration: Path, stop: _Stop) -> int:
     screen = Screen(1, stop.is_requested)
     view = _View(settings.var_dir, configuration, screen)
     limit_s = stop_limit_s(configuration.read_text(encoding="utf-8"))

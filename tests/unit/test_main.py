@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -69,6 +70,30 @@ def test_a_wrong_command_line_ends_it_with_2(refusal, arguments):
     code, said = refusal(*arguments)
     assert code == 2
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("catches", ["ValueError", "BaseException"])
+def test_a_signal_that_loads_for_long_is_named_and_can_be_stopped(tmp_path, number, catches):
+    (tmp_path / "slow_signal.py").write_text(
+        f"import time\ntry:\n    time.sleep(300)\nexcept {catches}:\n    pass\n\n"
+        "class Slow:\n    def on_tick(self, symbol, price, sentiment): ...\n"
+    )
+    (tmp_path / "slow.toml").write_text('[strategy]\nclass = "slow_signal:Slow"\n')
+    main = subprocess.Popen(
+        [sys.executable, PROJECT_ROOT / "main.py", "--config", "slow.toml", "--var-dir", "v"],
+        cwd=tmp_path,
+        env={**ENVIRONMENT, "PYTHONPATH": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert main.stderr
+    assert f"slow_signal:Slow takes long; it is at {tmp_path}/slow_signal.py, line 3" in (
+        main.stderr.readline()
+    )
+    main.send_signal(number)
+    assert main.communicate(timeout=60)[1] == ""
+    assert main.returncode == 0
 
 
 def test_a_taken_port_ends_it_with_1_and_one_line_and_leaves_nothing(refusal, tmp_path):

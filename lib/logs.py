@@ -47,6 +47,8 @@ class BoundedWriter:
 
     def write(self, lines: bytes) -> None:
         """Write whole lines, newlines included, now or later, or drop them at the bound."""
+        if self._retry_ns is not None and time.monotonic_ns() >= self._retry_ns:
+            self._write_what_waits()  # there may be no loop yet that would
         if self._waiting and self._waiting_bytes + len(lines) > MAX_WAITING_BYTES:
             self._lost += lines.count(b"\n")
             return

@@ -179,6 +179,17 @@ def test_it_tries_again_soon_while_something_waits_and_not_otherwise(pipe):
     assert writer.next_deadline_ns() is None
 
 
+def test_where_no_loop_tries_again_a_further_line_does(pipe, monkeypatch):
+    monkeypatch.setattr(logs, "RETRY_NS", 0)
+    writer = BoundedWriter(pipe.stream)
+    count = fill(writer)
+    pipe.read_what_is_there()
+    writer.write(b"last\n")
+    assert writer.next_deadline_ns() is None
+    assert pipe.read_what_is_there() == LINE + b"last\n"
+    assert count > 1
+
+
 def test_the_pipe_stays_blocking_for_those_who_share_it(pipe):
     writer = BoundedWriter(pipe.stream)
     fill(writer)

@@ -56,8 +56,9 @@ LAPPED_AGAIN_NS: Final = 10 * SECOND_NS
 _POSITION, _SEQUENCE, _EPOCH = 0, 1, 5
 """Where they are in a plain tick."""
 
-_BOOK, _LAST = 0, 1
-"""Where they are in the state: the identity of the price book, and the last evaluated tick."""
+STATE_WORDS: Final = 2
+"""Of a strategy's state: the sequence of the last evaluated tick, and the price book's identity."""
+_LAST, _BOOK = 0, 1
 
 _Place = tuple[str, int]
 """A tape, and the sequence of one of its ticks; 0 before the first."""
@@ -564,7 +565,7 @@ class LastEvaluated:
     def __init__(self, path: Path) -> None:
         """Continue the file at `path`, or make it. Raises OSError if it cannot be written."""
         self._path = path
-        self._state = open_state(path, word_count=2) or create_state(path, {"tape": ""}, [0, 0])
+        self._state = open_state(path, STATE_WORDS) or create_state(path, {"tape": ""}, [0, 0])
         self._last = (self._state.header.get("tape"), self._state.words[_LAST])
         self._told_failure = ""
 
@@ -599,7 +600,7 @@ class LastEvaluated:
         if self._state.header.get("tape") == tape:
             self._state.words[_LAST] = sequence
             return
-        words = [self._state.words[_BOOK], sequence]
+        words = [sequence, self._state.words[_BOOK]]
         try:
             self._state = create_state(self._path, {"tape": tape}, words)
             self._told_failure = ""

@@ -27,6 +27,7 @@ from lib.http_session import HttpError, HttpSession, Request
 from lib.live.metrics import CONTENT_TYPE, metrics
 from lib.live.observer import Observer
 from lib.role import run_role
+from lib.run import siblings
 from lib.server import RESERVED_PLACES, Server
 from lib.settings import Settings
 from lib.supervisor import SERVER_VARIABLE, Supervisor, control_socket
@@ -116,7 +117,7 @@ class Dashboard:
         host, port = settings.dashboard.host, settings.dashboard.port
         self._client_log = ClientLog("http", MAX_CONNECTIONS)
         loop.add_timed(self._client_log)
-        Server(loop, host, port, "dashboard.port", self._client_log, self._accept)
+        Server(loop, host, port, "dashboard.port", self._client_log, self._accept, siblings)
         self._log.info("listening", stream="http", host=host, port=port)
         now_ns = time.monotonic_ns()
         self._look_ns = self._view_ns = self._sweep_ns = now_ns

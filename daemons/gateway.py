@@ -34,7 +34,7 @@ from lib.publication import (
     price_publication,
 )
 from lib.role import run_role
-from lib.run import current_run
+from lib.run import current_run, siblings
 from lib.schedule import Schedule
 from lib.server import RESERVED_PLACES, Server
 from lib.settings import GatewaySettings, Settings
@@ -79,7 +79,7 @@ class Gateway:
         self._client_logs = logs = {name: ClientLog(name, MAX_CLIENTS) for name in STREAMS}
         for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
             accept = partial(self._on_accept, name)
-            Server(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept)
+            Server(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept, siblings)
             self._log.info("listening", stream=name, host=gateway.host, port=port)
         state = _continue_or_begin(settings, tapes)
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS

@@ -34,6 +34,7 @@ from lib.order_desk import CONTESTED, OrderDesk, Outcome, Receipt, Session
 from lib.own_price_book import OwnPriceBook
 from lib.risk import HALT_FILE, Risk
 from lib.role import run_role
+from lib.run import siblings
 from lib.server import RESERVED_PLACES, Server
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError
@@ -100,6 +101,7 @@ class OrderManager:
             "order_manager.port",
             self._client_log,
             self._on_accept,
+            siblings,
         )
         for timed in (self._out, self._client_log, self):
             loop.add_timed(timed)

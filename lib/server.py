@@ -12,7 +12,7 @@ import errno
 import selectors
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from lib.client_log import ClientLog
@@ -21,7 +21,6 @@ from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
 from lib.peer_process import connected_from
 from lib.rate_limit import RateLimit
-from lib.run import siblings
 
 RESERVED_PLACES: Final = 16
 """Beyond a server's limit, for processes of our own run: an orderbook and some strategies, each
@@ -44,7 +43,7 @@ class Server:
     """Listens on one port and hands over what it accepts. Used from its loop only.
 
     `on_accept(sock, peer, is_ours)` gets the socket, the peer's address as text, and whether it is
-    known to be a process of our own run, for which there are RESERVED_PLACES more. It returns False
+    known to be one of `our_processes()`, for which there are RESERVED_PLACES more. It returns False
     if there is no place for it: then it is asked once more if the client turns out to be ours.
     """
 
@@ -56,11 +55,13 @@ class Server:
         setting: str,
         log: ClientLog,
         on_accept: Callable[[socket.socket, str, bool], bool],
+        our_processes: Callable[[], Iterable[int]],
     ) -> None:
         """Bind and listen. Raises CannotStartError, naming `setting`."""
         self._loop = loop
         self._log = log
         self._on_accept = on_accept
+        self._our_processes = our_processes
         self._rate = RateLimit(ACCEPT_BURST, ACCEPT_INTERVAL_NS)
         self._paused_until_ns: int | None = None
         self._sock = _listening_socket(host, port, setting)
@@ -105,7 +106,7 @@ class Server:
 
     def _refuse(self, refused: dict[socket.socket, str]) -> None:
         """Close these connections, but for those of our own run if there is a place for them."""
-        for sock in connected_from(refused, siblings()):
+        for sock in connected_from(refused, self._our_processes()):
             if self._on_accept(sock, refused[sock], True):
                 del refused[sock]
         for sock, peer in refused.items():

@@ -31,8 +31,15 @@ class Door:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = taken.getsockname()[1]
         self.log = ClientLog("price", 400)
+        self.ours: list[int] = []
         self.server = Server(
-            self.loop, "127.0.0.1", self.port, "gateway.price_port", self.log, self._accept
+            self.loop,
+            "127.0.0.1",
+            self.port,
+            "gateway.price_port",
+            self.log,
+            self._accept,
+            lambda: self.ours,
         )
 
     def _accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
@@ -60,7 +67,7 @@ def listen(loop: EventLoop, host: str, port: int, setting: str = "gateway.price_
         came.append(peer)
         return True
 
-    Server(loop, host, port, setting, ClientLog("price", 400), accept)
+    Server(loop, host, port, setting, ClientLog("price", 400), accept, list)
     return came
 
 
@@ -114,8 +121,8 @@ def test_who_is_refused_is_disconnected_and_counted(door):
     assert door.counted("client_refused") == [(2, "400 clients already")]
 
 
-def test_a_process_of_our_own_run_comes_in_where_all_others_are_refused(door, monkeypatch):
-    monkeypatch.setattr(server, "siblings", lambda: [os.getpid()])
+def test_a_process_of_our_own_run_comes_in_where_all_others_are_refused(door):
+    door.ours = [os.getpid()]
     door.places, door.places_of_ours = 1, 2
     with ExitStack() as clean_up:
         clients = [clean_up.enter_context(door.knock()) for _ in range(4)]

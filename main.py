@@ -38,7 +38,7 @@ from lib.long_start import said_where
 from lib.repetitions import Repetitions
 from lib.screen import Screen
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
-from lib.signals import load_signal_class
+from lib.signal_loading import load_signal_class
 from lib.stack import (
     check_paths,
     check_ports,

@@ -31,7 +31,7 @@ from lib.reconnect import ReconnectingConnection
 from lib.role import run_role
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
-from lib.signals import load_signal_class
+from lib.signal_loading import load_signal_class
 from lib.strategy_lock import hold_client_id
 from lib.stream_client import StreamClient
 from lib.stream_feed import StreamFeed

@@ -26,8 +26,9 @@ from lib.order_client import OrderClient
 from lib.order_fields import MAX_INTEGER
 from lib.order_messages import ExecutionReport, LogonAck, Order, make_order
 from lib.settings import StrategySettings
+from lib.signal_loading import takes_batches
 from lib.signal_pace import PASS_NS
-from lib.signals import BatchSignal, ExplainedSignal, Side, Signal, takes_batches
+from lib.signals import BatchSignal, ExplainedSignal, Side, Signal
 from lib.ticks import NO_TICK, Ticks
 
 MIN_BATCH_TICKS: Final = 88

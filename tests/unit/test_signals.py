@@ -1,8 +1,7 @@
-"""Signals: the rule itself, arrays that say exactly what single ticks say, and loading a class."""
+"""Signals: the rule itself, and arrays that say exactly what single ticks say."""
 
 from __future__ import annotations
 
-import sys
 from fractions import Fraction
 
 import numpy as np
@@ -12,14 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.settings import SettingsError, StrategySettings
-from lib.signals import (
-    BatchSignal,
-    ExplainedSignal,
-    MovingAverageAndNews,
-    load_signal_class,
-    takes_batches,
-)
+from lib.settings import StrategySettings
+from lib.signals import BatchSignal, ExplainedSignal, MovingAverageAndNews
 
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")
 GOOD, BAD = 61, 39
@@ -186,113 +179,3 @@ def test_a_batch_says_exactly_what_single_ticks_say(seed, kinds, windows, cuts, 
 def test_the_signal_of_the_house_can_do_everything_that_is_optional():
     assert isinstance(make(), BatchSignal)
     assert isinstance(make(), ExplainedSignal)
-
-
-# Loading.
-
-
-@pytest.fixture
-def module(tmp_path, monkeypatch):
-    """Write a module that can be imported; return its name."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    names = []
-
-    def _module(text: str) -> str:
-        name = f"a_users_signal_{len(names)}"
-        (tmp_path / f"{name}.py").write_text(text)
-        names.append(name)
-        return name
-
-    yield _module
-    for name in names:
-        sys.modules.pop(name, None)
-
-
-def refusal(name: str) -> str:
-    with pytest.raises(SettingsError) as caught:
-        load_signal_class(name)
-    line = str(caught.value)
-    assert ": strategy.class: " in line
-    assert name in line
-    assert len(line.splitlines()) == 1
-    return line
-
-
-def test_the_default_of_the_settings_can_be_loaded():
-    assert load_signal_class(StrategySettings().signal_class) is MovingAverageAndNews
-
-
-def test_a_module_that_does_not_exist_is_told():
-    assert "No module named 'lib.nothing'" in refusal("lib.nothing:Signal")
-
-
-@pytest.mark.parametrize("name", ["lib.no:A", "lib.signals:Any"])
-def test_a_refusal_names_the_settings_file_and_the_table_of_the_strategy(name, monkeypatch):
-    for file in ("/there/mine.toml", ""):
-        monkeypatch.setenv("TRADING_CONFIG", file)
-        with pytest.raises(SettingsError) as caught:
-            load_signal_class(name, "strategies.second.class")
-        named = f"{file or 'etc/trading.toml'}: strategies.second.class: "
-        assert str(caught.value).startswith(named)
-
-
-def test_a_class_that_does_not_exist_is_told():
-    assert "has no attribute 'Nothing'" in refusal("lib.signals:Nothing")
-
-
-@pytest.mark.parametrize("name", ["annotations", "load_signal_class", "Any", "SettingsError"])
-def test_what_is_no_class_with_on_tick_is_told(name):
-    assert refusal(f"lib.signals:{name}").endswith("must be a class with an on_tick method")
-
-
-def test_a_class_whose_on_tick_is_no_method_is_told(module):
-    name = module("class Mine:\n    on_tick = 7\n")
-    assert refusal(f"{name}:Mine").endswith("must be a class with an on_tick method")
-
-
-def test_an_object_of_a_class_is_no_class(module):
-    name = module("class Mine:\n    def on_tick(self, *_):\n        pass\n\nmine = Mine()\n")
-    assert refusal(f"{name}:mine").endswith("must be a class with an on_tick method")
-
-
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        ("\nraise RuntimeError('two\\nlines')", "RuntimeError: two\\nlines"),
-        ("\ndef on_tick(self:\n", "SyntaxError: '(' was never closed"),
-        ("import sys\nsys.exit('no')\n", "SystemExit: no"),
-        ("import json\njson.loads('{')\n", "JSONDecodeError"),
-        ("\nimport nothing.at_all\n", "No module named 'nothing'"),
-    ],
-)
-def test_a_module_that_cannot_be_imported_is_told_in_one_line_with_the_place(module, source, said):
-    name = module(source)
-    line = refusal(f"{name}:Mine")
-    assert said in line
-    assert f"{name}.py, line 2" in line
-
-
-def test_a_class_of_the_users_own_can_be_loaded(module):
-    name = module("class Mine:\n    def on_tick(self, symbol, price, sentiment):\n        pass\n")
-    assert load_signal_class(f"{name}:Mine").__name__ == "Mine"
-
-
-def test_a_derived_signal_that_changes_on_tick_alone_is_given_no_batches():
-    class Derived(MovingAverageAndNews):
-        def on_tick(self, symbol, price, sentiment):
-            return None
-
-    class DerivedBoth(Derived):
-        def on_tick(self, symbol, price, sentiment):
-            return None
-
-        def on_batch(self, symbols, prices, sentiment, names):
-            return np.zeros(len(symbols), np.int8)
-
-    class Renamed(MovingAverageAndNews):
-        pass
-
-    assert takes_batches(MovingAverageAndNews)
-    assert takes_batches(Renamed)
-    assert takes_batches(DerivedBoth)
-    assert not takes_batches(Derived)

@@ -37,8 +37,9 @@ from lib.order_messages import (
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.risk import Risk
 from lib.settings import RiskSettings, StrategySettings
+from lib.signal_loading import load_signal_class
 from lib.signal_pace import PASS_NS
-from lib.signals import BatchSignal, MovingAverageAndNews, Side, load_signal_class
+from lib.signals import BatchSignal, MovingAverageAndNews, Side
 from lib.ticks import TICK, Ticks
 from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
 from tests.helpers import fresh_ledger

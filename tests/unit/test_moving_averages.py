@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import moving_averages
@@ -53,7 +53,6 @@ windows = st.tuples(st.integers(1, 9), st.integers(1, 60)).map(lambda w: (w[0], 
     st.lists(st.tuples(st.booleans(), st.integers(0, 80))),
     st.integers(1, 50),
 )
-@settings(deadline=None)
 def test_each_tick_gets_what_fractions_say_however_the_ticks_are_cut(windows, ticks, cuts, block):
     averages, oracle = MovingAverages(*windows), Oracle(*windows)
     begin = 0

@@ -458,7 +458,7 @@ class TestReader:
         capacity=st.integers(1, 40),
         steps=st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=30),
     )
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     def test_accounts_for_every_position_whenever_it_reads(self, capacity, steps):
         with SharedPriceBook(SYMBOLS, ring_capacity=capacity) as book:
             reader, written, next_position = book.reader(), 0, 1
@@ -589,7 +589,7 @@ class TestTheStoresOfOneRecordInEveryOrder:
         new=st.tuples(*[st.integers(1, 2**40)] * 3, st.integers(0, 2**40)),
         laps=st.integers(1, 2**18),
     )
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_never_pass_the_check_as_a_mixture(self, old, new, laps):
         check = shared_memory_utils.record_check
         new = (old[0] + laps, *new)
@@ -1293,7 +1293,7 @@ class TestForeignSegments:
             max_size=8,
         )
     )
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     def test_full_of_nonsense_never_crash_a_reader_nor_the_next_writer(self, scribbles):
         with SharedPriceBook(SYMBOLS, ring_capacity=RING) as book:
             book.begin_epoch("tape")

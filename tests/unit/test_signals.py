@@ -152,7 +152,7 @@ KINDS = ["flat", "walk", "highest", "border", "far", "any"]
     cuts=st.lists(st.integers(0, 150), min_size=1, max_size=6),
     sentiments=st.lists(st.sampled_from([None, GOOD, BAD, 50]), min_size=6, max_size=6),
 )
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=150)
 def test_a_batch_says_exactly_what_single_ticks_say(seed, kinds, windows, cuts, sentiments):
     random = np.random.default_rng(seed)
     short, long = windows

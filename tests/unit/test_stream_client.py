@@ -758,5 +758,5 @@ class Wire(RuleBasedStateMachine):
         assert self.next == self.client.next_sequence == self.stream.next_sequence
 
 
-Wire.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Wire.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 TestEveryTickComesExactlyOnceAndInOrder = Wire.TestCase

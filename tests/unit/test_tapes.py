@@ -83,7 +83,7 @@ def test_the_identity_changes_with_the_seed_and_the_symbols_and_only_then():
     st.integers(1, 200_000),
     st.lists(st.integers(0, 20_000), min_size=1, max_size=8),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_way_of_slicing_a_random_walk_gives_the_same_ticks(symbol_count, first, counts):
     symbols = FOUR[:1] * symbol_count
     whole_indices, whole_prices = RandomWalkTape(symbols, 7).read(first, sum(counts))

@@ -466,7 +466,7 @@ def random_ticks(
     sentiments=st.lists(st.sampled_from([None, 0, 39, 40, 60, 61, 100]), min_size=5, max_size=5),
     most_unanswered=st.sampled_from([3, 1000]),
 )
-@hypothesis_settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=150)
 def test_a_batch_gives_exactly_the_orders_of_a_tick_at_a_time(
     seed, kinds, windows, cuts, sentiments, most_unanswered
 ):
@@ -504,7 +504,6 @@ def test_a_batch_gives_exactly_the_orders_of_a_tick_at_a_time(
     ),
     most_unanswered=st.sampled_from([5, 1000]),
 )
-@hypothesis_settings(deadline=None)
 def test_a_batch_in_which_the_signal_turns_often_gives_the_same_orders_too(pairs, most_unanswered):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(order_client_module, "MAX_UNANSWERED", most_unanswered)
@@ -896,14 +895,14 @@ def world_after(script: list[tuple]) -> Iterator[World]:
 
 
 @given(st.lists(st.one_of(steps), max_size=80))
-@hypothesis_settings(max_examples=500, deadline=None)
+@hypothesis_settings(max_examples=500)
 def test_whatever_is_refused_delayed_lost_or_cut_both_sides_agree_in_the_end(script):
     with world_after(script) as world:
         world.check_that_both_sides_agree()
 
 
 @given(st.lists(st.one_of(*steps, st.tuples(st.just("err"))), max_size=80))
-@hypothesis_settings(max_examples=500, deadline=None)
+@hypothesis_settings(max_examples=500)
 def test_with_errors_as_well_one_more_rejection_is_enough_for_both_sides_to_agree(script):
     # An order that was answered with an error is judged again after later ones. If the answers to
     # those were lost, they are repeated, and tell of a position that is no longer the ledger's.

@@ -151,7 +151,7 @@ def segments_received(sock: socket.socket) -> int:
 # What passes
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=30),
     fault=st.sampled_from(

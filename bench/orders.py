@@ -29,10 +29,10 @@ from bench.measured_stack import MeasuredStack, measured_stack
 from bench.plan import OrdersRun
 from bench.results import Latency, Orders
 from lib.clock import SECOND_NS
-from lib.framing import MESSAGE_DELIMITER
 from lib.run import end_with
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook
+from lib.wire.framing import MESSAGE_DELIMITER
 
 NO_NEWS_S: Final = 100_000.0
 """The strategy trades on the first sentiment at most, and leaves the order manager to the bench."""

@@ -12,7 +12,7 @@ class Hot(Struct, frozen=True):
     """One function of ours, with all that it calls outside of the project (NumPy, the kernel)."""
 
     function: str
-    """File and name, as in "lib/tick_codec.py decode"."""
+    """File and name, as in "lib/wire/tick_codec.py decode"."""
     share: float
     """Of the samples of its daemon."""
     line: str

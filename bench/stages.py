@@ -25,13 +25,13 @@ import numpy as np
 from bench.errors import BenchError
 from bench.results import Call, Stage
 from bench.symbols import symbols_of
-from lib.framing import split
 from lib.run import end_with
 from lib.settings import PROJECT_ROOT, Settings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.signals import MovingAverageAndNews
 from lib.tapes import RandomWalkTape
-from lib.tick_codec import TickCodec
+from lib.wire.framing import split
+from lib.wire.tick_codec import TickCodec
 
 BATCH_TICKS: Final = 4096
 BATCHES: Final = 16

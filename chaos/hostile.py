@@ -23,8 +23,9 @@ from random import Random
 from typing import Any, ClassVar, Final
 
 from chaos.faults import Direction, Fault, Flow
-from lib.framing import MAX_MESSAGE_BYTES, FrameBuffer, split
-from lib.stream_messages import (
+from lib.tally import MAX_EXAMPLES
+from lib.wire.framing import MAX_MESSAGE_BYTES, FrameBuffer, split
+from lib.wire.stream_messages import (
     BATCH,
     HELLO,
     BatchHeader,
@@ -34,7 +35,6 @@ from lib.stream_messages import (
     parse_batch_header,
     parse_hello_answer,
 )
-from lib.tally import MAX_EXAMPLES
 
 TIMES: Final = MAX_EXAMPLES
 """How often a harm is done: as many ticks as the orderbook names by number in one line."""

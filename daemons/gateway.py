@@ -25,7 +25,6 @@ from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.connection import Connection
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
-from lib.framing import MessageTooLongError
 from lib.publication import (
     Pacer,
     Tapes,
@@ -39,7 +38,6 @@ from lib.schedule import Schedule
 from lib.server import RESERVED_PLACES, Server
 from lib.settings import GatewaySettings, Settings
 from lib.state_file import StateFile
-from lib.stream_messages import ProtocolError
 from lib.stream_server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
 from lib.tapes import (
     RandomSentiments,
@@ -51,6 +49,8 @@ from lib.tapes import (
     load_csv_tape,
     load_sentiments,
 )
+from lib.wire.framing import MessageTooLongError
+from lib.wire.stream_messages import ProtocolError
 
 STREAMS: Final = ("price", "news")
 MAX_CLIENTS: Final = 400

@@ -26,7 +26,6 @@ from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
 from lib.connection import Connection
 from lib.errors import CannotStartError
 from lib.event_loop import EventLoop
-from lib.framing import MessageTooLongError
 from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
 from lib.logs import BoundedWriter
@@ -38,6 +37,7 @@ from lib.run import siblings
 from lib.server import RESERVED_PLACES, Server
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError
+from lib.wire.framing import MessageTooLongError
 
 MAX_CLIENTS: Final = 512
 """And RESERVED_PLACES of our own run."""

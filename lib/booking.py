@@ -14,15 +14,15 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import Clock
-from lib.framing import split
-from lib.malformed_frames import malformed_tick
 from lib.shared_memory_utils import SharedPriceBook
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
-from lib.symbol_hints import MAX_COMPARED_CHARACTERS, SymbolHints
 from lib.tally import Tally
 from lib.text import shown
-from lib.tick_codec import MALFORMED, TickCodec
-from lib.ticks import PLAIN_TAPE
+from lib.wire.framing import split
+from lib.wire.malformed_frames import malformed_tick
+from lib.wire.symbol_hints import MAX_COMPARED_CHARACTERS, SymbolHints
+from lib.wire.tick_codec import MALFORMED, TickCodec
+from lib.wire.ticks import PLAIN_TAPE
 
 MIN_ARRAY_BYTES: Final = 640
 """So many bytes of frames are booked as arrays, which has a fixed cost of 50 µs; fewer, some 50

@@ -18,7 +18,7 @@ from typing import Final
 
 from lib.clock import SECOND_NS
 from lib.event_loop import EventLoop
-from lib.framing import RECEIVE_BYTES
+from lib.wire.framing import RECEIVE_BYTES
 
 MAX_PIECES_A_SEND: Final = 64
 LINGER_NS: Final = 1 * SECOND_NS

@@ -22,8 +22,6 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import MICROSECOND_NS, SECOND_NS, Clock
-from lib.framing import split
-from lib.malformed_frames import malformed_sentiment
 from lib.order_client import OrderClient
 from lib.prices import to_float
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
@@ -31,9 +29,11 @@ from lib.signal_pace import PASS_NS, PassSize, SignalPace, duration_text
 from lib.state_file import create_state, open_state
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
-from lib.tick_codec import parse_sentiment
-from lib.ticks import PLAIN_TAPE, TICK, PlainTick, Ticks
 from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
+from lib.wire.framing import split
+from lib.wire.malformed_frames import malformed_sentiment
+from lib.wire.tick_codec import parse_sentiment
+from lib.wire.ticks import PLAIN_TAPE, TICK, PlainTick, Ticks
 
 TICKS_A_PASS: Final = 16_384
 """No call takes more, however quick the signal is. (In smaller slices, one that takes batches would

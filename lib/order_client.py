@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.framing import FrameBuffer, split
-from lib.order_messages import (
+from lib.wire.framing import FrameBuffer, split
+from lib.wire.order_messages import (
     ErrorMessage,
     ExecutionReport,
     Logon,

@@ -14,12 +14,15 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import Raw
 
-from lib.framing import MAX_MESSAGE_BYTES, MESSAGE_DELIMITER, FrameBuffer, split
 from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
 from lib.logon_contest import LogonContests
-from lib.order_fields import MAX_INTEGER
-from lib.order_messages import (
+from lib.prices import json_price, to_float
+from lib.risk import Risk
+from lib.text import shown
+from lib.wire.framing import MAX_MESSAGE_BYTES, MESSAGE_DELIMITER, FrameBuffer, split
+from lib.wire.order_fields import MAX_INTEGER
+from lib.wire.order_messages import (
     ANONYMOUS,
     REPLACED,
     ErrorMessage,
@@ -32,11 +35,8 @@ from lib.order_messages import (
     describe,
     encode,
 )
-from lib.order_mistakes import UNEXPLAINED, order_id_of
-from lib.prices import json_price, to_float
-from lib.risk import Risk
-from lib.text import shown
-from lib.undelimited import Undelimited, cannot_become_order, undelimited
+from lib.wire.order_mistakes import UNEXPLAINED, order_id_of
+from lib.wire.undelimited import Undelimited, cannot_become_order, undelimited
 
 MAX_ORDER_EVENTS: Final = 100
 """Of one commit. An event costs as much as booking an order, so of more orders there is one event

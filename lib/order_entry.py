@@ -13,18 +13,18 @@ from typing import Final
 import structlog
 
 from lib.clock import SECOND_NS, Clock
-from lib.framing import MessageTooLongError
 from lib.order_client import OrderClient
-from lib.order_fields import MAX_INTEGER
-from lib.order_messages import (
+from lib.reconnect import Connect
+from lib.trader import Trader
+from lib.wire.framing import MessageTooLongError
+from lib.wire.order_fields import MAX_INTEGER
+from lib.wire.order_messages import (
     REPLACED,
     ErrorMessage,
     ExecutionReport,
     LogonAck,
     MessageError,
 )
-from lib.reconnect import Connect
-from lib.trader import Trader
 
 REPLACED_WAIT_NS: Final = 1 * SECOND_NS
 """How long to leave the field to whoever logged on under our name."""

@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 from lib import wakeup
 from lib.run import Run
 from lib.segment_files import MAGIC, RETIRED_OFFSET, PriceBookError, PriceBookMismatch, explain
-from lib.stream_messages import MAX_SYMBOL_BYTES
+from lib.wire.stream_messages import MAX_SYMBOL_BYTES
 
 VERSION: Final = 1
 

@@ -18,7 +18,7 @@ from lib.schedule import Schedule
 from lib.state_file import StateFile, create_state, open_state
 from lib.stream_server import NEWS_CHUNK_FRAMES, EncodedTape, NewsStream, Stream
 from lib.tapes import Sentiments, Tape
-from lib.tick_codec import TickCodec, encode_sentiment
+from lib.wire.tick_codec import TickCodec, encode_sentiment
 
 TICK_WORD: Final = 0
 NEWS_WORD: Final = 1

@@ -20,11 +20,11 @@ from typing import Final
 
 from lib.clock import SECOND_NS
 from lib.foreign_clocks import foreign_clock
-from lib.order_fields import MAX_INTEGER
-from lib.order_messages import Order
 from lib.prices import format_price
 from lib.settings import RiskSettings
-from lib.symbol_hints import SymbolHints
+from lib.wire.order_fields import MAX_INTEGER
+from lib.wire.order_messages import Order
+from lib.wire.symbol_hints import SymbolHints
 
 HALT_FILE: Final = "HALT"
 """While it exists in the var directory, every order is rejected."""

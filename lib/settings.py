@@ -24,8 +24,8 @@ import msgspec
 from msgspec import Meta
 
 from lib.prices import PRICE_SCALE
-from lib.stream_messages import MAX_SYMBOL_BYTES
 from lib.text import printable
+from lib.wire.stream_messages import MAX_SYMBOL_BYTES
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
 DEFAULT_FILE: Final = PROJECT_ROOT / "etc" / "trading.toml"

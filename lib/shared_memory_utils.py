@@ -70,8 +70,8 @@ from lib.segment_files import (
     lock_writer,
     remove_segments,
 )
-from lib.ticks import TICK, PlainTick
 from lib.wakeup import FOR_ALL, FOR_ROLES, MAX_SLEEP_S, POLL_S, SLOTS, Poller, Sleeper, Waker
+from lib.wire.ticks import TICK, PlainTick
 
 __all__ = [
     "MAX_SLEEP_S",

@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 
 from lib.moving_averages import Means, MovingAverages
 from lib.settings import StrategySettings
-from lib.tick_codec import MAX_SENTIMENT
+from lib.wire.tick_codec import MAX_SENTIMENT
 
 Side = Literal["BUY", "SELL"]
 

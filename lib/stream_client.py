@@ -18,8 +18,8 @@ from typing import Final
 from msgspec import Struct
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.framing import MESSAGE_DELIMITER, FrameBuffer
-from lib.stream_messages import (
+from lib.wire.framing import MESSAGE_DELIMITER, FrameBuffer
+from lib.wire.stream_messages import (
     BATCH,
     FROM_NOW_ON,
     HELLO,
@@ -30,7 +30,7 @@ from lib.stream_messages import (
     parse_batch_header,
     parse_hello_answer,
 )
-from lib.undelimited import MANY_BYTES, Undelimited, undelimited
+from lib.wire.undelimited import MANY_BYTES, Undelimited, undelimited
 
 PLAIN_AFTER_NS: Final = 1 * SECOND_NS
 """Plain frames for this long without an answer to HELLO: the server speaks only plain frames."""

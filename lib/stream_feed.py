@@ -12,11 +12,11 @@ from collections.abc import Callable
 import structlog
 
 from lib.clock import Clock
-from lib.framing import MessageTooLongError
 from lib.reconnect import Connect
 from lib.stream_client import NEXT_CALL_NS, Frames, Joined, StreamClient, WentPlain
-from lib.stream_messages import ProtocolError
-from lib.undelimited import Undelimited
+from lib.wire.framing import MessageTooLongError
+from lib.wire.stream_messages import ProtocolError
+from lib.wire.undelimited import Undelimited
 
 
 class StreamFeed:

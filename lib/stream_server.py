@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.clock import MILLISECOND_NS
-from lib.framing import MESSAGE_DELIMITER, FrameBuffer, split
-from lib.stream_messages import (
+from lib.wire.framing import MESSAGE_DELIMITER, FrameBuffer, split
+from lib.wire.stream_messages import (
     FROM_NOW_ON,
     HelloRequest,
     ProtocolError,
@@ -28,7 +28,7 @@ from lib.stream_messages import (
     encode_hello_answer,
     parse_hello_request,
 )
-from lib.undelimited import Undelimited, cannot_become_hello, undelimited
+from lib.wire.undelimited import Undelimited, cannot_become_hello, undelimited
 
 CHUNK_FRAMES: Final = 2048
 """Frames encoded at a time, ahead of a live stream: a pause of some 0.2 ms."""

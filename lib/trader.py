@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from lib.clock import Clock, to_ns
 from lib.order_client import OrderClient
-from lib.order_fields import MAX_INTEGER
-from lib.order_messages import ExecutionReport, LogonAck, Order, make_order
 from lib.settings import StrategySettings
 from lib.signal_loading import takes_batches
 from lib.signal_pace import PASS_NS
 from lib.signals import BatchSignal, ExplainedSignal, Side, Signal
-from lib.ticks import NO_TICK, Ticks
+from lib.wire.order_fields import MAX_INTEGER
+from lib.wire.order_messages import ExecutionReport, LogonAck, Order, make_order
+from lib.wire.ticks import NO_TICK, Ticks
 
 MIN_BATCH_TICKS: Final = 88
 """From here on a signal that can take batches is given batches. (Where that of the house is as fast

@@ -30,11 +30,11 @@ from chaos.records import (
     ToldOrder,
 )
 from lib.order_client import OrderClient
-from lib.order_messages import ExecutionReport, LogonAck, Order
 from lib.settings import StrategySettings
 from lib.signals import MovingAverageAndNews
-from lib.ticks import TICK
 from lib.trader import Decision, News, Trader
+from lib.wire.order_messages import ExecutionReport, LogonAck, Order
+from lib.wire.ticks import TICK
 
 SYMBOLS: Final = ("AAPL", "MSFT")
 SETTINGS: Final = StrategySettings(short_window=3, long_window=6)

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from lib.order_fields import Side
-from lib.order_messages import Status
 from lib.prices import units_of
+from lib.wire.order_fields import Side
+from lib.wire.order_messages import Status
 
 
 class BookedOrder(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Annotated, BinaryIO, Final
 import msgspec
 
 from lib.ledger.check import ToldFill
-from lib.order_fields import Side
+from lib.wire.order_fields import Side
 
 EXTENSION: Final = ".jsonl"
 STRATEGY: Final = "strategy"

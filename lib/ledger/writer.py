@@ -34,8 +34,8 @@ from lib.ledger.rows import (
     booked_position,
 )
 from lib.ledger.schema import FILE_ERRORS, LedgerError, ledger_error, open_for_writing
-from lib.order_messages import ExecutionReport, Order
 from lib.prices import MAX_PRICE, decimal_text, json_price
+from lib.wire.order_messages import ExecutionReport, Order
 
 MAX_ACCOUNTS: Final = 1024
 """Clients that are kept in memory. One more costs two look-ups when it is back."""

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.framing import split
 from lib.settings import GatewaySettings
 from lib.tapes import RandomWalkTape
-from lib.tick_codec import TickCodec
+from lib.wire.framing import split
+from lib.wire.tick_codec import TickCodec
 from tests.clients import NOISE, NumberedClient, Peer, joined
 from tests.helpers import DEADLINE_S, wait_until
 from tests.stack import PrivateStack

@@ -20,13 +20,13 @@ from lib.evaluation import Evaluator
 from lib.ledger.schema import LedgerError
 from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Outcome, _tell
-from lib.order_messages import LogonAck, Order, encode
 from lib.risk import Risk
 from lib.shared_memory_utils import PriceBookReader
 from lib.stream_client import Joined, StreamClient, WentPlain
-from lib.stream_messages import HelloRequest
 from lib.stream_server import FROM_NOW_ON, Stream
 from lib.trader import Trader
+from lib.wire.order_messages import LogonAck, Order, encode
+from lib.wire.stream_messages import HelloRequest
 
 
 def _answers_whatever_the_commit_says(desk: OrderDesk) -> Outcome:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from lib.clock import SECOND_NS
 from lib.foreign_clocks import DAY_NS
-from lib.framing import FrameBuffer, split
 from lib.ledger.rows import BookedOrder
-from lib.order_messages import (
+from lib.prices import PRICE_SCALE
+from lib.wire.framing import FrameBuffer, split
+from lib.wire.order_messages import (
     ErrorMessage,
     ExecutionReport,
     Logon,
@@ -22,7 +23,6 @@ from lib.order_messages import (
     encode,
     make_order,
 )
-from lib.prices import PRICE_SCALE
 from tests.simulation.network import End
 
 if TYPE_CHECKING:

@@ -21,12 +21,10 @@ from chaos.records import AppliedNews, BegunBy, Evaluation, LoggedOn, SentOrder,
 from lib.booking import Booking, client_for
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.evaluation import Evaluator, LastEvaluated
-from lib.framing import MessageTooLongError
 from lib.ledger.writer import Ledger
 from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
 from lib.order_entry import OrderEntry
-from lib.order_messages import ExecutionReport, LogonAck, Order
 from lib.publication import (
     Pacer,
     Publication,
@@ -41,11 +39,13 @@ from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
 from lib.signals import MovingAverageAndNews, Side
 from lib.stream_client import StreamClient
 from lib.stream_feed import StreamFeed
-from lib.stream_messages import ProtocolError
 from lib.stream_server import Subscriber
 from lib.tally import Tally
-from lib.ticks import TICK, Ticks
 from lib.trader import Decision, Trader
+from lib.wire.framing import MessageTooLongError
+from lib.wire.order_messages import ExecutionReport, LogonAck, Order
+from lib.wire.stream_messages import ProtocolError
+from lib.wire.ticks import TICK, Ticks
 from tests.simulation.network import Connector, End
 
 if TYPE_CHECKING:

@@ -34,7 +34,6 @@ from chaos.records import NO_LAST, Attached, BookedTick, Gap, Records, Tick
 from lib import evaluation, stream_server
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.ledger.reader import read_ledger
-from lib.order_messages import ExecutionReport
 from lib.publication import Tapes
 from lib.settings import StrategySettings, WatchdogSettings
 from lib.shared_memory_utils import SharedPriceBook
@@ -42,6 +41,7 @@ from lib.signal_pace import PASS_NS
 from lib.signals import Signal
 from lib.stream_client import SILENCE_LIMIT_NS
 from lib.tapes import RandomSentiments, RandomWalkTape
+from lib.wire.order_messages import ExecutionReport
 from tests.simulation.bugs import BUGS
 from tests.simulation.foreign_client import ForeignClient
 from tests.simulation.network import End, Network

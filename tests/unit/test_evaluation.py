@@ -26,8 +26,8 @@ from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.signal_pace import PASS_NS
 from lib.stream_client import Frames, StreamClient
 from lib.tally import Tally
-from lib.ticks import TICK
 from lib.trader import MIN_BATCH_TICKS, Trader
+from lib.wire.ticks import TICK
 
 SYMBOLS = ("AAPL", "MSFT")
 RING = 8

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib import order_client as order_client_module
-from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
-from lib.order_messages import (
+from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
+from lib.wire.order_messages import (
     REPLACED,
     ErrorMessage,
     ExecutionReport,

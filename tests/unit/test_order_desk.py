@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.ledger.writer import Ledger
 from lib.order_desk import (
     MAX_EXPLAINED,
@@ -24,17 +23,18 @@ from lib.order_desk import (
     Receipt,
     Session,
 )
-from lib.order_fields import MAX_INTEGER
-from lib.order_messages import (
+from lib.risk import Risk
+from lib.settings import RiskSettings
+from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
+from lib.wire.order_fields import MAX_INTEGER
+from lib.wire.order_messages import (
     REPLACED,
     ErrorMessage,
     ExecutionReport,
     LogonAck,
     decode_from_server,
 )
-from lib.order_mistakes import SMALLEST_ORDER, UNEXPLAINED
-from lib.risk import Risk
-from lib.settings import RiskSettings
+from lib.wire.order_mistakes import SMALLEST_ORDER, UNEXPLAINED
 from tests.helpers import fresh_ledger
 
 SYMBOLS = ("AAPL", "MSFT")

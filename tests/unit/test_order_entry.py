@@ -11,8 +11,12 @@ from lib.clock import SECOND_NS
 from lib.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
 from lib.order_entry import REPLACED_WAIT_NS, OrderEntry
-from lib.order_fields import MAX_INTEGER
-from lib.order_messages import (
+from lib.risk import Risk
+from lib.settings import RiskSettings, StrategySettings
+from lib.signals import Side
+from lib.trader import Trader
+from lib.wire.order_fields import MAX_INTEGER
+from lib.wire.order_messages import (
     REPLACED,
     ErrorMessage,
     ExecutionReport,
@@ -21,10 +25,6 @@ from lib.order_messages import (
     encode,
     make_order,
 )
-from lib.risk import Risk
-from lib.settings import RiskSettings, StrategySettings
-from lib.signals import Side
-from lib.trader import Trader
 from tests.helpers import fresh_ledger
 
 SYMBOLS = ("AAPL",)

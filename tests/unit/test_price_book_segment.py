@@ -30,7 +30,7 @@ from lib.segment_files import (
     create_segment,
     remove_segments,
 )
-from lib.ticks import TICK
+from lib.wire.ticks import TICK
 
 word = st.integers(0, 2**64 - 1)
 words = st.tuples(word, word, word, word, word)

@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib.clock import SECOND_NS
-from lib.order_fields import MAX_INTEGER
-from lib.order_messages import Order, make_order
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.risk import Risk
 from lib.settings import RiskSettings
+from lib.wire.order_fields import MAX_INTEGER
+from lib.wire.order_messages import Order, make_order
 
 SYMBOLS = ("AAPL", "MSFT")
 TTL_NS = 5 * SECOND_NS

@@ -40,8 +40,8 @@ from lib.shared_memory_utils import (
     SharedPriceBook,
     remove_segments,
 )
-from lib.ticks import TICK
 from lib.wakeup import RESERVED_SLOTS, SLOTS
+from lib.wire.ticks import TICK
 from tests.helpers import wait_until
 from tests.processes import Child, forked, run_python
 

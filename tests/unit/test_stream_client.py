@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from lib import stream_server
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
 from lib.stream_client import (
     FIRST_WORD_LIMIT_NS,
     LONGEST_WAIT_NS,
@@ -28,9 +27,10 @@ from lib.stream_client import (
     StreamClient,
     WentPlain,
 )
-from lib.stream_messages import ProtocolError
 from lib.stream_server import EncodedTape, Stream, Subscriber
-from lib.undelimited import MANY_BYTES
+from lib.wire.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
+from lib.wire.stream_messages import ProtocolError
+from lib.wire.undelimited import MANY_BYTES
 
 NOW = 1000 * SECOND_NS
 

@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
-from lib.stream_messages import HelloRequest, ProtocolError
 from lib.stream_server import (
     CHUNK_FRAMES,
     HEARTBEAT_NS,
@@ -22,6 +20,8 @@ from lib.stream_server import (
     Stream,
     Subscriber,
 )
+from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
+from lib.wire.stream_messages import HelloRequest, ProtocolError
 
 TAPE_LENGTH = 10 * CHUNK_FRAMES + 3
 

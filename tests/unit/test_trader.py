@@ -25,8 +25,15 @@ from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.ledger.writer import Ledger
 from lib.order_client import RETRY_NS, OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
-from lib.order_fields import MAX_INTEGER
-from lib.order_messages import (
+from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.risk import Risk
+from lib.settings import RiskSettings, StrategySettings
+from lib.signal_loading import load_signal_class
+from lib.signal_pace import PASS_NS
+from lib.signals import BatchSignal, MovingAverageAndNews, Side
+from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
+from lib.wire.order_fields import MAX_INTEGER
+from lib.wire.order_messages import (
     ErrorMessage,
     ExecutionReport,
     LogonAck,
@@ -34,14 +41,7 @@ from lib.order_messages import (
     decode_from_client,
     encode,
 )
-from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.risk import Risk
-from lib.settings import RiskSettings, StrategySettings
-from lib.signal_loading import load_signal_class
-from lib.signal_pace import PASS_NS
-from lib.signals import BatchSignal, MovingAverageAndNews, Side
-from lib.ticks import TICK, Ticks
-from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
+from lib.wire.ticks import TICK, Ticks
 from tests.helpers import fresh_ledger
 
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")

@@ -11,7 +11,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.orders import Client, order_frames, send_all, waits_ns
-from lib.framing import split
+from lib.wire.framing import split
 
 PRICES = {"AAPL": 170.25, "MSFT": 320.5}
 

@@ -22,7 +22,7 @@ from lib.settings import PROJECT_ROOT
 
 RUN = f"<module> ({PROJECT_ROOT}/daemons/gateway.py:290)"
 POLL = f"EventLoop._wait ({PROJECT_ROOT}/lib/event_loop.py:60)"
-ENCODE = f"TickCodec.encode ({PROJECT_ROOT}/lib/tick_codec.py:{{}})"
+ENCODE = f"TickCodec.encode ({PROJECT_ROOT}/lib/wire/tick_codec.py:{{}})"
 NUMPY = "cumsum (/usr/lib/numpy/fromnumeric.py:2914)"
 
 
@@ -51,7 +51,7 @@ def taken(user_s: float, kernel_s: float) -> ProcessStat:
 
 
 def test_functions_are_ordered_by_their_share_and_shown_with_their_hottest_line():
-    source = (PROJECT_ROOT / "lib/tick_codec.py").read_text(encoding="utf-8").splitlines()
+    source = (PROJECT_ROOT / "lib/wire/tick_codec.py").read_text(encoding="utf-8").splitlines()
     raw = "\n".join(
         [
             f"{RUN};{ENCODE.format(1)} 2",
@@ -65,7 +65,7 @@ def test_functions_are_ordered_by_their_share_and_shown_with_their_hottest_line(
 
     assert (found.cpu_ns, found.kernel_ns, found.samples) == (800_000_000, 200_000_000, 10)
     assert [(hot.function, hot.share) for hot in found.functions] == [
-        ("lib/tick_codec.py TickCodec.encode", 0.6),
+        ("lib/wire/tick_codec.py TickCodec.encode", 0.6),
         ("lib/event_loop.py EventLoop._wait", 0.4),
     ]
     assert found.functions[0].line == source[9].strip()

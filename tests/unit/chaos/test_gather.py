@@ -33,8 +33,8 @@ from chaos.records import (
     ToldOrder,
 )
 from lib.ledger.rows import BookedOrder
-from lib.order_messages import Status
 from lib.prices import format_price
+from lib.wire.order_messages import Status
 from tests.small_run import play
 
 END = 2**63 - 1

@@ -26,11 +26,11 @@ from chaos.hostile import (
     Withheld,
 )
 from lib.clock import MILLISECOND_NS
-from lib.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.stream_client import Frames, Joined, StreamClient
-from lib.stream_messages import NEXT_BATCH, ProtocolError
 from lib.stream_server import EncodedTape, Stream, Subscriber
-from lib.tick_codec import TickCodec
+from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
+from lib.wire.stream_messages import NEXT_BATCH, ProtocolError
+from lib.wire.tick_codec import TickCodec
 
 STEP_NS = 10 * MILLISECOND_NS
 MOST_STEPS = 20_000

@@ -38,8 +38,8 @@ from chaos.slow_consumer import (
     unfulfilled,
 )
 from daemons.order_manager import MAX_QUEUED_BYTES
-from lib.framing import MESSAGE_DELIMITER
-from lib.order_messages import ErrorMessage, MessageError, decode_from_client, encode
+from lib.wire.framing import MESSAGE_DELIMITER
+from lib.wire.order_messages import ErrorMessage, MessageError, decode_from_client, encode
 
 SHORT = Waits(1000, 1000, 1000)
 GOOD = Outcome(

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib.ledger.positions import Position
-from lib.order_fields import MAX_INTEGER
 from lib.prices import MAX_PRICE
+from lib.wire.order_fields import MAX_INTEGER
 
 quantities = st.one_of(st.integers(1, 12), st.integers(1, MAX_INTEGER))
 prices = st.one_of(st.integers(1, 9), st.integers(1, MAX_PRICE))

@@ -20,8 +20,8 @@ from lib.ledger.schema import (
     open_for_writing,
 )
 from lib.ledger.writer import Ledger
-from lib.order_messages import ExecutionReport, Order, encode, make_order
 from lib.prices import parse_price
+from lib.wire.order_messages import ExecutionReport, Order, encode, make_order
 from tests.helpers import fresh_ledger, wait_until
 from tests.processes import forked, run_python
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.stream_messages import (
+from lib.wire.stream_messages import (
     BatchHeader,
     HelloAnswer,
     HelloRequest,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.near_names import MAX_INDEXED, NearNames
+from lib.wire.near_names import MAX_INDEXED, NearNames
 
 NAMES = NearNames(["position", "quantity", "side", "BTC-USD", "AAPL", "CL"])
 

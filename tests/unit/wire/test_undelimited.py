@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lib.undelimited import cannot_become_hello, cannot_become_order, undelimited
+from lib.wire.undelimited import cannot_become_hello, cannot_become_order, undelimited
 
 ORDER = b'{"type":"order","order_id":1}'
 

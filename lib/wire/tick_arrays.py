@@ -1,7 +1,7 @@
 """Many ticks between text and numbers at once, as arrays: 15 ns a tick to write, 40 to read.
 
-Pure. `lib.tick_codec` says when it is worth it; its plain way, a tick at a time, gives the same.
-Nothing here loops over ticks:
+Pure. `lib.wire.tick_codec` says when it is worth it; its plain way, a tick at a time, gives the
+same. Nothing here loops over ticks:
 
 - *Encoding.* Every tick becomes a row of four-byte words, looked up in tables: the symbol and its
   comma, up to four digits of the price, its point and decimals, the star. What a word does not fill
@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.prices import PRICE_SCALE
-from lib.stream_messages import MAX_SYMBOL_BYTES
-from lib.symbol_table import NOT_FOUND, WORD_BYTES, SymbolTable
+from lib.wire.stream_messages import MAX_SYMBOL_BYTES
+from lib.wire.symbol_table import NOT_FOUND, WORD_BYTES, SymbolTable
 
 _Word = np.dtype("<u8")
 _Half = np.dtype("<u4")

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from lib.near_names import NearNames
-from lib.stream_messages import MAX_SYMBOL_BYTES
+from lib.wire.near_names import NearNames
+from lib.wire.stream_messages import MAX_SYMBOL_BYTES
 
 MAX_COMPARED_CHARACTERS: Final = 64
 """A symbol that is longer, whatever it is, is compared with none."""

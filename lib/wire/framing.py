@@ -9,7 +9,7 @@ costs at most `MAX_MESSAGE_BYTES` of memory.
 from __future__ import annotations
 
 from lib.text import shown
-from lib.undelimited import guess_at
+from lib.wire.undelimited import guess_at
 
 MESSAGE_DELIMITER = b"*"
 MAX_MESSAGE_BYTES = 64 * 1024

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from lib.order_desk import MAX_EXPLAINED
-from lib.order_messages import Logon, MessageError, Order, decode_from_client
-from lib.order_mistakes import (
+from lib.wire.order_messages import Logon, MessageError, Order, decode_from_client
+from lib.wire.order_mistakes import (
     MAX_NAME_CHARACTERS,
     MAX_UNKNOWN_FIELDS,
     SMALLEST_LOGON,

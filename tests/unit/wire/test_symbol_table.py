@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.symbol_table import NOT_FOUND, SymbolTable, words_of
+from lib.wire.symbol_table import NOT_FOUND, SymbolTable, words_of
 
 symbols = st.binary(min_size=1, max_size=16).filter(lambda text: b"\0" not in text)
 

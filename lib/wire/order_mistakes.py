@@ -24,8 +24,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from lib.near_names import NearNames, key_of
-from lib.order_fields import (
+from lib.prices import decimal_text, price_from_json
+from lib.text import printable, shortened
+from lib.wire.near_names import NearNames, key_of
+from lib.wire.order_fields import (
     MAX_INTEGER,
     ClientId,
     Count,
@@ -36,8 +38,6 @@ from lib.order_fields import (
     Symbol,
     Tape,
 )
-from lib.prices import decimal_text, price_from_json
-from lib.text import printable, shortened
 
 SMALLEST_ORDER: Final = (
     '{"type":"order","order_id":1,"symbol":"AAPL","side":"BUY","quantity":10,"price":190.5}'

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from lib.stream_messages import HELLO
 from lib.text import shown
+from lib.wire.stream_messages import HELLO
 
 MANY_BYTES: Final = 4096
 """Without a delimiter on a price or news stream: a hundred times its longest message."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.prices import MAX_PRICE, PRICE_SCALE, format_price, parse_price
-from lib.tick_codec import (
+from lib.wire.tick_codec import (
     MALFORMED,
     UNKNOWN,
     DecodedTicks,

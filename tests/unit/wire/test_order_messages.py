@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.order_fields import MAX_INTEGER
-from lib.order_messages import (
+from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.wire.order_fields import MAX_INTEGER
+from lib.wire.order_messages import (
     REPLACED,
     ErrorMessage,
     ExecutionReport,
@@ -23,7 +24,6 @@ from lib.order_messages import (
     encode,
     make_order,
 )
-from lib.prices import MAX_PRICE, PRICE_SCALE
 
 ORDER = {
     "type": "order",

@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import framing
-from lib.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, FrameBuffer, MessageTooLongError, split
+from lib.wire import framing
+from lib.wire.framing import (
+    MAX_MESSAGE_BYTES,
+    RECEIVE_BYTES,
+    FrameBuffer,
+    MessageTooLongError,
+    split,
+)
 
 # Delimiters are as frequent as all else: that is where the mistakes would be.
 streams = st.lists(st.sampled_from([b"*", b"*", b"a", b"\x00", b"\xff", b"**", b"bc"])).map(

@@ -1,7 +1,7 @@
 """The fields of order entry's messages: types and bounds, as the protocol has them.
 
-`lib.order_messages` makes the messages of them, and `lib.order_mistakes` explains with them what
-is wrong with a message that is none.
+`lib.wire.order_messages` makes the messages of them, and `lib.wire.order_mistakes` explains with
+them what is wrong with a message that is none.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.symbol_hints import MAX_REMEMBERED, SymbolHints
+from lib.wire.symbol_hints import MAX_REMEMBERED, SymbolHints
 
 SYMBOLS = ("AAPL", "MSFT", "GOOG", "AMZN", "BRK-B", "BTCUSD")
 

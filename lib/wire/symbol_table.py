@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.stream_messages import MAX_SYMBOL_BYTES
+from lib.wire.stream_messages import MAX_SYMBOL_BYTES
 
 WORD_BYTES: Final = 8
 NOT_FOUND: Final = -1

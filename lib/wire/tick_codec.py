@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.prices import parse_price
-from lib.symbol_table import SymbolTable
-from lib.tick_arrays import FrameWriter, read_frames
+from lib.wire.symbol_table import SymbolTable
+from lib.wire.tick_arrays import FrameWriter, read_frames
 
 MAX_SENTIMENT: Final = 100
 
@@ -42,8 +42,8 @@ class DecodedTicks(NamedTuple):
 class TickCodec:
     """Encodes and decodes the ticks of one set of symbols.
 
-    There are two ways to read, a tick at a time and `lib.tick_arrays` for many; they give the same.
-    What is written is always many: the gateway encodes its tape ahead.
+    There are two ways to read, a tick at a time and `lib.wire.tick_arrays` for many; they give the
+    same. What is written is always many: the gateway encodes its tape ahead.
     """
 
     def __init__(self, symbols: Sequence[str]) -> None:

@@ -12,8 +12,9 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import astuple
 
-from lib.framing import MESSAGE_DELIMITER
-from lib.order_fields import (
+from lib.prices import format_price, json_price, price_from_json
+from lib.wire.framing import MESSAGE_DELIMITER
+from lib.wire.order_fields import (
     ClientId,
     Count,
     Nanoseconds,
@@ -23,8 +24,7 @@ from lib.order_fields import (
     Symbol,
     Tape,
 )
-from lib.order_mistakes import UNEXPLAINED, explain_refusal, may_ignore_unknown, order_id_of
-from lib.prices import format_price, json_price, price_from_json
+from lib.wire.order_mistakes import UNEXPLAINED, explain_refusal, may_ignore_unknown, order_id_of
 
 Status = Literal["FILLED", "REJECTED"]
 
@@ -161,7 +161,7 @@ def describe(order: Order | ExecutionReport) -> str:
 def decode_from_client(frame: bytes, *, explain: bool = True) -> Logon | Order:
     """Read what a client sent. Raises MessageError, which says what to mend if it is to `explain`.
 
-    Unknown fields are ignored, unless something may be meant by one: see `lib.order_mistakes`.
+    Unknown fields are ignored, unless something may be meant by one: see `lib.wire.order_mistakes`.
     """
     try:
         frame.decode()  # msgspec does not look at the text of a field that it skips

@@ -10,9 +10,9 @@ import re
 from typing import Any, Final
 
 from lib.prices import MAX_PRICE, PRICE_DECIMALS, PRICE_SCALE
-from lib.stream_messages import BATCH, HELLO
 from lib.text import shown
-from lib.tick_codec import MAX_SENTIMENT
+from lib.wire.stream_messages import BATCH, HELLO
+from lib.wire.tick_codec import MAX_SENTIMENT
 
 _A_TICK: Final = "a tick is SYMBOL,PRICE"
 _A_SENTIMENT: Final = f"a sentiment is a whole number from 0 to {MAX_SENTIMENT}"

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.malformed_frames import (
+from lib.text import MAX_SHOWN_BYTES
+from lib.wire.malformed_frames import (
     MAX_EXPLAINED_BYTES,
     malformed_sentiment,
     malformed_tick,
     sentiment_fault,
     tick_fault,
 )
-from lib.text import MAX_SHOWN_BYTES
-from lib.tick_codec import MALFORMED, TickCodec, parse_sentiment
+from lib.wire.tick_codec import MALFORMED, TickCodec, parse_sentiment
 
 MAX_REASON: Final = 200
 

@@ -6,7 +6,7 @@ consumer. What they do is the same in each, and is here:
 - The producer sends the ticks of a `Tape`, a random walk written as text beforehand. A message is
   the number of its first tick, SENT_NS (the monotonic clock just before the sending), and the
   frames `SYMBOL,PRICE` of its ticks. It keeps the pace of the stack's gateway: an absolute
-  schedule, waited for with `select`, which counts in microseconds (lib/event_loop.py).
+  schedule, waited for with `select`, which counts in microseconds (lib/net/event_loop.py).
 - The relay reads the text (`PriceBook`), keeps the latest price of every symbol, and hands on what
   it has read.
 - The consumer computes two moving averages a symbol, one tick at a time (`Averages`), and notes
@@ -235,7 +235,7 @@ class Pace:
 
 def due(pace: Pace) -> Iterator[range]:
     """Wait, and yield the messages that are due together, until there are no more."""
-    with select.epoll() as epoll:  # as in lib/event_loop.py: select on an epoll object
+    with select.epoll() as epoll:  # as in lib/net/event_loop.py: select on an epoll object
         while not pace.over:
             wait_s = pace.wait_s()
             if wait_s:

@@ -42,7 +42,7 @@ from chaos.proxied import proxied
 from chaos.recorder import Event, Recording
 from chaos.target import Target
 from lib.clock import MILLISECOND_NS
-from lib.tally import LOG_EVERY_NS
+from lib.net.throttled_log import LOG_EVERY_NS
 
 TICK_EVENTS: Final = (MALFORMED, UNKNOWN, MISSED)
 """Tell of ticks, by number; the others of a connection."""

@@ -50,7 +50,8 @@ NEVER_NS: Final = SILENCE_NS + 400 * MILLISECOND_NS
 MOST_BYTES: Final = 200
 """Close cuts after 1 to so many bytes: also within a batch, a number, an order."""
 REST_S: Final = 0.3
-"""Between two faults; more than it takes to catch up, and than `lib.backoff` takes for flapping."""
+"""Between two faults; more than it takes to catch up, and than `lib.net.backoff` takes for
+    flapping."""
 MAX_WAIT_S: Final = 0.5
 """A fault comes at a random moment of so long after that."""
 LOOK_S: Final = 0.005

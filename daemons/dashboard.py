@@ -18,17 +18,17 @@ from typing import Final, NamedTuple
 import msgspec
 import structlog
 
-from lib.client_log import ClientLog
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.connection import Connection
 from lib.errors import CannotStartError
-from lib.event_loop import EventLoop
 from lib.http_session import HttpError, HttpSession, Request
 from lib.live.metrics import CONTENT_TYPE, metrics
 from lib.live.observer import Observer
+from lib.net.client_log import ClientLog
+from lib.net.connection import Connection
+from lib.net.event_loop import EventLoop
+from lib.net.listener import RESERVED_PLACES, Server
 from lib.role import run_role
 from lib.run import siblings
-from lib.server import RESERVED_PLACES, Server
 from lib.settings import Settings
 from lib.supervisor import SERVER_VARIABLE, Supervisor, control_socket
 

@@ -20,11 +20,12 @@ from typing import Final
 
 import structlog
 
-from lib.client_log import ClientLog
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.connection import Connection
 from lib.errors import CannotStartError
-from lib.event_loop import EventLoop
+from lib.net.client_log import ClientLog
+from lib.net.connection import Connection
+from lib.net.event_loop import EventLoop
+from lib.net.listener import RESERVED_PLACES, Server
 from lib.publication import (
     Pacer,
     Tapes,
@@ -35,7 +36,6 @@ from lib.publication import (
 from lib.role import run_role
 from lib.run import current_run, siblings
 from lib.schedule import Schedule
-from lib.server import RESERVED_PLACES, Server
 from lib.settings import GatewaySettings, Settings
 from lib.state_file import StateFile
 from lib.stream_server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber

@@ -11,8 +11,9 @@ from functools import partial
 
 from lib.booking import Booking, client_for
 from lib.errors import CannotStartError
-from lib.event_loop import EventLoop
-from lib.reconnect import ReconnectingConnection
+from lib.net.event_loop import EventLoop
+from lib.net.reconnect import ReconnectingConnection
+from lib.net.throttled_log import Tally
 from lib.role import run_role
 from lib.run import OrphanedError, current_run, is_alive
 from lib.segment_keeper import keep_until_run_ends
@@ -20,7 +21,6 @@ from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
 from lib.stream_client import Frames
 from lib.stream_feed import StreamFeed
-from lib.tally import Tally
 
 
 class OrderBook:

@@ -23,11 +23,12 @@ from lib.clock import SECOND_NS, to_ns
 from lib.decision_log import DecisionLog, decision_log_path
 from lib.errors import CannotStartError
 from lib.evaluation import Evaluator, LastEvaluated
-from lib.event_loop import EventLoop
+from lib.net.event_loop import EventLoop
+from lib.net.reconnect import ReconnectingConnection
+from lib.net.throttled_log import Tally
 from lib.order_client import OrderClient
 from lib.order_entry import OrderEntry
 from lib.own_price_book import OwnPriceBook
-from lib.reconnect import ReconnectingConnection
 from lib.role import run_role
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
@@ -35,7 +36,6 @@ from lib.signal_loading import load_signal_class
 from lib.strategy_lock import hold_client_id
 from lib.stream_client import StreamClient
 from lib.stream_feed import StreamFeed
-from lib.tally import Tally
 from lib.trader import Trader
 
 

@@ -20,8 +20,8 @@ import structlog
 
 from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
-from lib.event_loop import EventLoop
 from lib.heartbeat import Pulse, find_pulse
+from lib.net.event_loop import EventLoop
 from lib.process_handle import LOOK_NS, ProcessHandle
 from lib.role import run_role
 from lib.settings import Settings

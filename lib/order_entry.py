@@ -13,8 +13,8 @@ from typing import Final
 import structlog
 
 from lib.clock import SECOND_NS, Clock
+from lib.net.reconnect import Connect
 from lib.order_client import OrderClient
-from lib.reconnect import Connect
 from lib.trader import Trader
 from lib.wire.framing import MessageTooLongError
 from lib.wire.order_fields import MAX_INTEGER

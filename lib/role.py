@@ -19,10 +19,10 @@ import structlog
 
 from lib.clock import to_ns
 from lib.errors import CannotStartError
-from lib.event_loop import EventLoop
 from lib.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
 from lib.logs import configure_logging
 from lib.long_start import said_where
+from lib.net.event_loop import EventLoop
 from lib.run import end_with_parent
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.stack_dump import write_stack_on_request

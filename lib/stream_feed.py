@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from lib.clock import Clock
-from lib.reconnect import Connect
+from lib.net.reconnect import Connect
 from lib.stream_client import NEXT_CALL_NS, Frames, Joined, StreamClient, WentPlain
 from lib.wire.framing import MessageTooLongError
 from lib.wire.stream_messages import ProtocolError

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from lib.event_loop import EventLoop
+from lib.net.event_loop import EventLoop
 from tests.helpers import DEADLINE_S
 
 

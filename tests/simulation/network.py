@@ -12,8 +12,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from random import Random
 
-from lib.backoff import Backoff
 from lib.clock import MILLISECOND_NS, Clock
+from lib.net.backoff import Backoff
 
 MOST_PIECES = 4
 """Into which what has arrived is split at random. While a lane dribbles, each byte is a piece."""
@@ -158,7 +158,7 @@ class Network:
 
 
 class SimulatedLink:
-    """What `lib.reconnect.ReconnectingConnection` is to its owner, over a simulated network."""
+    """What `lib.net.reconnect.ReconnectingConnection` is to its owner, over a simulated network."""
 
     def __init__(
         self,
@@ -218,7 +218,7 @@ class SimulatedLink:
 
 
 class Connector:
-    """Makes one link, as `lib.reconnect.Connect` asks for, and keeps it for who drives it."""
+    """Makes one link, as `lib.net.reconnect.Connect` asks for, and keeps it for who drives it."""
 
     def __init__(self, network: Network, place: str) -> None:
         self._network = network

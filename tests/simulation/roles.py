@@ -22,6 +22,7 @@ from lib.booking import Booking, client_for
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.ledger.writer import Ledger
+from lib.net.throttled_log import Tally
 from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
 from lib.order_entry import OrderEntry
@@ -40,7 +41,6 @@ from lib.signals import MovingAverageAndNews, Side
 from lib.stream_client import StreamClient
 from lib.stream_feed import StreamFeed
 from lib.stream_server import Subscriber
-from lib.tally import Tally
 from lib.trader import Decision, Trader
 from lib.wire.framing import MessageTooLongError
 from lib.wire.order_messages import ExecutionReport, LogonAck, Order

@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 import lib.booking
 from lib.booking import Booking, client_for
 from lib.clock import SECOND_NS
+from lib.net.throttled_log import MAX_EXAMPLES, Tally
 from lib.shared_memory_utils import SharedPriceBook
 from lib.stream_client import Frames, Joined, WentPlain
-from lib.tally import MAX_EXAMPLES, Tally
 
 SYMBOLS = ("AAPL", "MSFT")
 

@@ -15,7 +15,7 @@ import pytest
 
 from daemons import order_manager
 from daemons.order_manager import OrderManager
-from lib.event_loop import EventLoop
+from lib.net.event_loop import EventLoop
 from lib.private_stack import free_ports
 from lib.risk import HALT_FILE
 from lib.settings import Settings

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 import lib.stream_feed
 from lib.clock import SECOND_NS
-from lib.event_loop import EventLoop
-from lib.reconnect import ReconnectingConnection
+from lib.net.event_loop import EventLoop
+from lib.net.reconnect import ReconnectingConnection
 from lib.stream_client import Frames, Joined, StreamClient, WentPlain
 from lib.stream_feed import StreamFeed
 from tests.helpers import DEADLINE_S

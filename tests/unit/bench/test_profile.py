@@ -21,14 +21,14 @@ from lib.run import ProcessStat
 from lib.settings import PROJECT_ROOT
 
 RUN = f"<module> ({PROJECT_ROOT}/daemons/gateway.py:290)"
-POLL = f"EventLoop._wait ({PROJECT_ROOT}/lib/event_loop.py:60)"
+POLL = f"EventLoop._wait ({PROJECT_ROOT}/lib/net/event_loop.py:60)"
 ENCODE = f"TickCodec.encode ({PROJECT_ROOT}/lib/wire/tick_codec.py:{{}})"
 NUMPY = "cumsum (/usr/lib/numpy/fromnumeric.py:2914)"
 
 
 def test_what_a_function_calls_outside_of_the_project_is_its_time():
     assert innermost_of_ours(f"{RUN};{POLL};{NUMPY}") == Place(
-        "lib/event_loop.py", "EventLoop._wait", 60
+        "lib/net/event_loop.py", "EventLoop._wait", 60
     )
 
 
@@ -66,7 +66,7 @@ def test_functions_are_ordered_by_their_share_and_shown_with_their_hottest_line(
     assert (found.cpu_ns, found.kernel_ns, found.samples) == (800_000_000, 200_000_000, 10)
     assert [(hot.function, hot.share) for hot in found.functions] == [
         ("lib/wire/tick_codec.py TickCodec.encode", 0.6),
-        ("lib/event_loop.py EventLoop._wait", 0.4),
+        ("lib/net/event_loop.py EventLoop._wait", 0.4),
     ]
     assert found.functions[0].line == source[9].strip()
 

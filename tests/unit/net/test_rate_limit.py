@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lib.rate_limit import RateLimit
+from lib.net.rate_limit import RateLimit
 
 
 def done(limit: RateLimit, times_ns: range) -> int:

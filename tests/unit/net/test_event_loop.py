@@ -14,9 +14,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib import event_loop
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.event_loop import LONGEST_SLEEP_NS, EventLoop
+from lib.net import event_loop
+from lib.net.event_loop import LONGEST_SLEEP_NS, EventLoop
 from tests.helpers import wait_until
 from tests.loops import run_until
 

@@ -1,6 +1,6 @@
 """One connected, non-blocking TCP socket with a bounded send queue.
 
-Both ends of the stack use it: servers for each client they accepted, `lib.reconnect` for the
+Both ends of the stack use it: servers for each client they accepted, `lib.net.reconnect` for the
 connection it keeps up. What is queued are references, so that one encoded batch can wait in the
 queues of many clients at once.
 """
@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final
 
 from lib.clock import SECOND_NS
-from lib.event_loop import EventLoop
+from lib.net.event_loop import EventLoop
 from lib.wire.framing import RECEIVE_BYTES
 
 MAX_PIECES_A_SEND: Final = 64

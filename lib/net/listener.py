@@ -3,7 +3,7 @@
 However many come, those that are in are served: who connects again and again is accepted at a
 bounded rate and waits in the kernel meanwhile. And however many are in, the processes of our own
 run come in: a server keeps `RESERVED_PLACES` for them beyond its own limit, and looks who is at the
-other end of a connection (`lib.peer_process`) only where it would have to refuse it.
+other end of a connection (`lib.net.peer_process`) only where it would have to refuse it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from lib.client_log import ClientLog
 from lib.clock import MILLISECOND_NS
 from lib.errors import CannotStartError
-from lib.event_loop import EventLoop
-from lib.peer_process import connected_from
-from lib.rate_limit import RateLimit
+from lib.net.client_log import ClientLog
+from lib.net.event_loop import EventLoop
+from lib.net.peer_process import connected_from
+from lib.net.rate_limit import RateLimit
 
 RESERVED_PLACES: Final = 16
 """Beyond a server's limit, for processes of our own run: an orderbook and some strategies, each

@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.backoff import Backoff
 from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.net.backoff import Backoff
 
 
 class Longest(Random):

@@ -1,9 +1,9 @@
 """A client's connection that comes back: connect, notice the loss, wait, connect again.
 
-The owner sees three things: the connection opened, bytes came, the connection was lost. When to
-try again is decided by `lib.backoff`; that a connection is worth anything only its owner can tell
-(a server that accepts and closes at once is as good as none), so it says `proved()` when the
-first sensible answer has come.
+The owner sees three things: the connection opened, bytes came, the connection was lost. When to try
+again is decided by `lib.net.backoff`; that a connection is worth anything only its owner can tell
+(a server that accepts and closes at once is as good as none), so it says `proved()` when the first
+sensible answer has come.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, Protocol
 
-from lib.backoff import Backoff
 from lib.clock import SECOND_NS
-from lib.connection import Connection
-from lib.event_loop import EventLoop
+from lib.net.backoff import Backoff
+from lib.net.connection import Connection
+from lib.net.event_loop import EventLoop
 
 CONNECT_TIMEOUT_NS: Final = 1 * SECOND_NS
 MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024

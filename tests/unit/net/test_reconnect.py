@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from lib import backoff, reconnect
-from lib.backoff import Backoff
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.event_loop import EventLoop
-from lib.reconnect import (
+from lib.net import backoff, reconnect
+from lib.net.backoff import Backoff
+from lib.net.event_loop import EventLoop
+from lib.net.reconnect import (
     CONNECT_TIMEOUT_NS,
     KEEPALIVE_IDLE_S,
     KEEPALIVE_INTERVAL_S,

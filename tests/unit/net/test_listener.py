@@ -12,11 +12,11 @@ from contextlib import ExitStack
 import pytest
 from structlog.testing import capture_logs
 
-from lib import server
-from lib.client_log import ClientLog
 from lib.errors import CannotStartError
-from lib.event_loop import EventLoop
-from lib.server import ACCEPT_BURST, MAX_ACCEPTS_A_PASS, Server
+from lib.net import listener as server
+from lib.net.client_log import ClientLog
+from lib.net.event_loop import EventLoop
+from lib.net.listener import ACCEPT_BURST, MAX_ACCEPTS_A_PASS, Server
 from tests.loops import run_until
 
 

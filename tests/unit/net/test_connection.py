@@ -12,8 +12,8 @@ from contextlib import suppress
 
 import pytest
 
-from lib.connection import LINGER_NS, MAX_PIECES_A_SEND, Connection
-from lib.event_loop import EventLoop
+from lib.net.connection import LINGER_NS, MAX_PIECES_A_SEND, Connection
+from lib.net.event_loop import EventLoop
 from tests.helpers import DEADLINE_S
 from tests.loops import run_until, tcp_pair
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 import structlog
 
 from lib.clock import MILLISECOND_NS, Clock
-from lib.rate_limit import RateLimit
-from lib.tally import Tally
+from lib.net.rate_limit import RateLimit
+from lib.net.throttled_log import Tally
 
 BURST_LINES: Final = 512
 """So that a full house that comes back after a restart has a line for each."""

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from lib import peer_process
-from lib.peer_process import MAX_DESCRIPTORS, MAX_LATE_ANSWERS, connected_from
+from lib.net import peer_process
+from lib.net.peer_process import MAX_DESCRIPTORS, MAX_LATE_ANSWERS, connected_from
 
 CLIENT = """
 import socket, sys

@@ -34,7 +34,7 @@ from typing import Final
 
 from lib.errors import CannotStartError
 from lib.given_up import Ending, GivenUp
-from lib.long_start import said_where
+from lib.process.long_start import said_where
 from lib.repetitions import Repetitions
 from lib.screen import Screen
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings

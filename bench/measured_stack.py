@@ -22,11 +22,11 @@ from bench.results import Usage
 from lib.clock import SECOND_NS
 from lib.decision_log import DecisionReader, decision_log_path
 from lib.private_stack import PrivateStack, PrivateStackError, start_private_stack
+from lib.process.run_identity import ProcessStat, process_stat
+from lib.process.state_file import StateFile, open_state
+from lib.process.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
 from lib.publication import TICK_WORD
-from lib.run import ProcessStat, process_stat
 from lib.settings import DEFAULT_FILE, Settings, load_settings
-from lib.state_file import StateFile, open_state
-from lib.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
 
 STEADY_S: Final = 30.0
 """How long a stack may take until all of it runs and its strategies evaluate."""

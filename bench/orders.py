@@ -29,7 +29,7 @@ from bench.measured_stack import MeasuredStack, measured_stack
 from bench.plan import OrdersRun
 from bench.results import Latency, Orders
 from lib.clock import SECOND_NS
-from lib.run import end_with
+from lib.process.run_identity import end_with
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.wire.framing import MESSAGE_DELIMITER

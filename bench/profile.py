@@ -35,7 +35,7 @@ from bench.program import run_recorder
 from bench.symbols import settings_for
 from lib.clock import SECOND_NS, utc_stamp
 from lib.decision_log import DecisionReader
-from lib.run import ProcessStat, process_stat
+from lib.process.run_identity import ProcessStat, process_stat
 from lib.settings import PROJECT_ROOT
 
 PROGRAM: Final = "python -m bench.profile"

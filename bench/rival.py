@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.clock import SECOND_NS, to_ns
-from lib.run import end_with
+from lib.process.run_identity import end_with
 from lib.schedule import Schedule
 
 SHORT_WINDOW: Final = 20

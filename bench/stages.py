@@ -25,7 +25,7 @@ import numpy as np
 from bench.errors import BenchError
 from bench.results import Call, Stage
 from bench.symbols import symbols_of
-from lib.run import end_with
+from lib.process.run_identity import end_with
 from lib.settings import PROJECT_ROOT, Settings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.signals import MovingAverageAndNews

@@ -24,10 +24,10 @@ from chaos.lab import RECOVERY_S, Experiment, Stage, Tell, command_line, role_ar
 from chaos.recorder import SUPERVISORD, Event
 from chaos.recovery import HEADING, STEPS, Watch, row, times
 from chaos.target import Target, known_roles
-from lib.process_handle import ProcessHandle
+from lib.process.process_handle import ProcessHandle
+from lib.process.supervisor import Process
 from lib.settings import PROJECT_ROOT
 from lib.story import GIVEN_UP, SPAWNED, Follower, Line, tell_supervisor
-from lib.supervisor import Process
 
 GIVE_UP_S: Final = 120.0
 """How long supervisord may take until it gives up: with 10 retries it waits 55 s in all."""

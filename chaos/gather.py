@@ -42,8 +42,8 @@ from lib.evaluation import STATE_WORDS
 from lib.ledger.reader import read_ledger
 from lib.ledger.rows import BookedOrder
 from lib.prices import to_fixed
+from lib.process.state_file import open_state
 from lib.settings import Settings
-from lib.state_file import open_state
 
 _ENDS: Final = ("order_filled", "order_rejected", "order_given_up")
 """After these events of an order, it is no longer under way."""

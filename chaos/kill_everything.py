@@ -29,7 +29,7 @@ from chaos.target import Supervisord, Target, TargetError, known_roles
 from chaos.verdict import ledger_orders
 from lib.errors import CannotStartError
 from lib.ledger.rows import BookedOrder
-from lib.process_handle import ProcessHandle
+from lib.process.process_handle import ProcessHandle
 from lib.stack import check_ports, wake_supervisord
 from lib.supervisord_configuration import read_configuration, started_programs
 

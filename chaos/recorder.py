@@ -34,9 +34,9 @@ from chaos.records import BookedTick, Tick
 from chaos.target import TargetError, known_roles, strategy_state
 from lib.evaluation import STATE_WORDS
 from lib.prices import parse_price
+from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
-from lib.state_file import StateFile, open_state
 from lib.story import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, tell_supervisor
 
 LOOK_S: Final = 0.002

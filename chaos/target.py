@@ -26,17 +26,17 @@ from lib.private_stack import (
     comes_to_listen,
     start_private_stack,
 )
-from lib.process_handle import ProcessHandle
-from lib.segment_files import SHM_DIR
-from lib.settings import Settings, SettingsError, load_settings
-from lib.stack import wake_supervisord
-from lib.state_file import open_state
-from lib.supervisor import (
+from lib.process.process_handle import ProcessHandle
+from lib.process.state_file import open_state
+from lib.process.supervisor import (
     Process,
     Supervisor,
     SupervisorEndingError,
     SupervisorSilentError,
 )
+from lib.segment_files import SHM_DIR
+from lib.settings import Settings, SettingsError, load_settings
+from lib.stack import wake_supervisord
 from lib.supervisord_configuration import programs_of, read_configuration
 
 YOUNG_S: Final = 2.0

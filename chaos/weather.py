@@ -29,7 +29,7 @@ from chaos.role_faults import UNWATCHED_S
 from chaos.stalled import StalledClient
 from chaos.target import TargetError
 from lib.clock import SECOND_NS
-from lib.process_handle import ProcessHandle
+from lib.process.process_handle import ProcessHandle
 
 LOOK_S: Final = 0.01
 NOISE_INTERVAL_S: Final = 0.1

@@ -27,10 +27,10 @@ from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
-from lib.role import run_role
-from lib.run import siblings
+from lib.process.role import run_role
+from lib.process.run_identity import siblings
+from lib.process.supervisor import SERVER_VARIABLE, Supervisor, control_socket
 from lib.settings import Settings
-from lib.supervisor import SERVER_VARIABLE, Supervisor, control_socket
 
 ANSWER_S: Final = 0.2
 """How long supervisord may take to answer. The loop waits for it."""

@@ -26,6 +26,9 @@ from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
+from lib.process.role import run_role
+from lib.process.run_identity import current_run, siblings
+from lib.process.state_file import StateFile
 from lib.publication import (
     Pacer,
     Tapes,
@@ -33,11 +36,8 @@ from lib.publication import (
     news_publication,
     price_publication,
 )
-from lib.role import run_role
-from lib.run import current_run, siblings
 from lib.schedule import Schedule
 from lib.settings import GatewaySettings, Settings
-from lib.state_file import StateFile
 from lib.stream_server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
 from lib.tapes import (
     RandomSentiments,

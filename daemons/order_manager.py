@@ -25,16 +25,16 @@ from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
 from lib.errors import CannotStartError
 from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
-from lib.logs import BoundedWriter
 from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
 from lib.order_desk import CONTESTED, OrderDesk, Outcome, Receipt, Session
 from lib.own_price_book import OwnPriceBook
+from lib.process.logs import BoundedWriter
+from lib.process.role import run_role
+from lib.process.run_identity import siblings
 from lib.risk import HALT_FILE, Risk
-from lib.role import run_role
-from lib.run import siblings
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError
 from lib.wire.framing import MessageTooLongError

@@ -14,8 +14,8 @@ from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
 from lib.net.throttled_log import Tally
-from lib.role import run_role
-from lib.run import OrphanedError, current_run, is_alive
+from lib.process.role import run_role
+from lib.process.run_identity import OrphanedError, current_run, is_alive
 from lib.segment_keeper import keep_until_run_ends
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments

@@ -1,9 +1,9 @@
 """Watchdog: wakes supervisord when a process of the stack ends, and kills one that hangs.
 
 supervisord alone notices the end of a child up to a second later, and never that it hangs. What is
-decided is `lib.watch`'s business. Here are the descriptors that tell of an end, the files that the
-roles beat in, the questions to supervisord, and SIGKILL. A role that hangs is asked for its stack
-first (`lib.stack_dump`), so that the log says where it hangs.
+decided is `lib.process.watchdog_rules`'s business. Here are the descriptors that tell of an end,
+the files that the roles beat in, the questions to supervisord, and SIGKILL. A role that hangs is
+asked for its stack first (`lib.process.traceback_dump`), so that the log says where it hangs.
 
 It is a program of the same supervisord, and nothing depends on it: without it, the stack recovers
 as slowly as supervisord does.
@@ -20,21 +20,21 @@ import structlog
 
 from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
-from lib.heartbeat import Pulse, find_pulse
 from lib.net.event_loop import EventLoop
-from lib.process_handle import LOOK_NS, ProcessHandle
-from lib.role import run_role
-from lib.settings import Settings
-from lib.stack_dump import stacks_of
-from lib.stack_frames import innermost, what_hangs
-from lib.supervisor import (
+from lib.process.heartbeat import Pulse, find_pulse
+from lib.process.process_handle import LOOK_NS, ProcessHandle
+from lib.process.role import run_role
+from lib.process.supervisor import (
     SERVER_VARIABLE,
     Supervisor,
     SupervisorEndingError,
     SupervisorSilentError,
     control_socket,
 )
-from lib.watch import Watch
+from lib.process.traceback_dump import stacks_of
+from lib.process.traceback_frames import innermost, what_hangs
+from lib.process.watchdog_rules import Watch
+from lib.settings import Settings
 
 
 class Watchdog:

@@ -21,7 +21,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lib.state_file import StateFile, create_state, open_state
+from lib.process.state_file import StateFile, create_state, open_state
 
 RING_RECORDS: Final = 65_536
 """Some seconds of them at full speed; 1.5 MB."""

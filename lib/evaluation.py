@@ -25,9 +25,9 @@ from lib.clock import MICROSECOND_NS, SECOND_NS, Clock
 from lib.net.throttled_log import Tally
 from lib.order_client import OrderClient
 from lib.prices import to_float
+from lib.process.state_file import create_state, open_state
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.signal_pace import PASS_NS, PassSize, SignalPace, duration_text
-from lib.state_file import create_state, open_state
 from lib.stream_client import Frames, StreamClient
 from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
 from lib.wire.framing import split

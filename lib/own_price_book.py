@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from lib.clock import MILLISECOND_NS
-from lib.run import current_run, is_alive, is_supervised
+from lib.process.run_identity import current_run, is_alive, is_supervised
 from lib.segment_keeper import belongs_to_another_stack
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook
 

@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib import wakeup
-from lib.run import Run
+from lib.process.run_identity import Run
 from lib.segment_files import MAGIC, RETIRED_OFFSET, PriceBookError, PriceBookMismatch, explain
 from lib.wire.stream_messages import MAX_SYMBOL_BYTES
 

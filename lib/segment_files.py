@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from lib import wakeup
-from lib.file_lock import LockHeldError, lock_file
+from lib.process.file_lock import LockHeldError, lock_file
 
 SHM_DIR: Final = Path("/dev/shm")
 """Where the C library's shm_open, and so `SharedMemory`, keeps its segments on Linux."""

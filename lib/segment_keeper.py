@@ -25,8 +25,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from lib.file_lock import LockHeldError, is_still_at, lock_file
-from lib.run import Run, is_alive
+from lib.process.file_lock import LockHeldError, is_still_at, lock_file
+from lib.process.run_identity import Run, is_alive
 from lib.segment_files import (
     PriceBookError,
     PriceBookInUse,

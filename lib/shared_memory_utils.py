@@ -59,7 +59,7 @@ from lib.price_book_segment import (
     record_check,
 )
 from lib.prices import MAX_PRICE, to_fixed, to_float
-from lib.run import Run
+from lib.process.run_identity import Run
 from lib.segment_files import (
     PriceBookError,
     PriceBookInUse,

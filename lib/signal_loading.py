@@ -6,9 +6,9 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from lib.process.traceback_frames import error_text, frames_of, innermost
 from lib.settings import SettingsError, settings_place
 from lib.signals import Signal
-from lib.stack_frames import error_text, frames_of, innermost
 
 
 def takes_batches(signal_class: type[Signal]) -> bool:

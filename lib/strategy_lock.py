@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from lib.errors import CannotStartError
-from lib.file_lock import LockHeldError, lock_file
+from lib.process.file_lock import LockHeldError, lock_file
 
 
 def hold_client_id(var_dir: Path, client_id: str) -> None:

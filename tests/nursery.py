@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from daemons.order_manager import OrderManager
-from lib.role import run_role
-from lib.run import SUPERVISED_VARIABLE, end_with_parent
+from lib.process.role import run_role
+from lib.process.run_identity import SUPERVISED_VARIABLE, end_with_parent
 from tests.helpers import DEADLINE_S, PROJECT_ROOT
 from tests.stack import PrivateStack
 

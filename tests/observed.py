@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from lib.supervisor import Process, SupervisorSilentError
+from lib.process.supervisor import Process, SupervisorSilentError
 
 
 def raw(event: str, level: str = "info", **facts: Any) -> bytes:

@@ -50,7 +50,7 @@ from bench.rival import (
     run,
     unpack,
 )
-from lib.run import end_with
+from lib.process.run_identity import end_with
 
 NAME: Final = "NATS"
 BEST_BATCH: Final = 8192

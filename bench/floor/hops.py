@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.floor import check, meeting_place
 from bench.rival import END_S, Load, Outcome, RivalError, RivalUnavailable
-from lib.run import end_with
+from lib.process.run_identity import end_with
 
 SOURCE: Final = Path(__file__).with_name("hops.c")
 VAR_DIR: Final = SOURCE.parent.parent.parent / "var"

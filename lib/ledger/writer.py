@@ -22,7 +22,6 @@ from typing import Final, NoReturn
 
 from msgspec import Raw
 
-from lib.file_lock import LockHeldError, is_still_at, lock_file
 from lib.ledger.positions import Position
 from lib.ledger.rows import (
     SELECT_ORDERS,
@@ -35,6 +34,7 @@ from lib.ledger.rows import (
 )
 from lib.ledger.schema import FILE_ERRORS, LedgerError, ledger_error, open_for_writing
 from lib.prices import MAX_PRICE, decimal_text, json_price
+from lib.process.file_lock import LockHeldError, is_still_at, lock_file
 from lib.wire.order_messages import ExecutionReport, Order
 
 MAX_ACCOUNTS: Final = 1024

@@ -29,11 +29,11 @@ from lib.live.roles import Restarts, Roles
 from lib.live.strategies import watched_strategies
 from lib.live.view import Course, LatencyView, PriceView, View
 from lib.own_price_book import OwnPriceBook
+from lib.process.supervisor import Supervisor
 from lib.risk import HALT_FILE
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookReader
 from lib.story import Follower
-from lib.supervisor import Supervisor
 
 MAX_TICKS_A_LOOK: Final = 65_536
 """What is beyond that is not looked at tick by tick: it takes 4 ms."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from lib.clock import SECOND_NS
-from lib.heartbeat import Pulse, find_pulse
 from lib.live.view import RoleView
-from lib.run import ProcessStat, process_stat
-from lib.supervisor import (
+from lib.process.heartbeat import Pulse, find_pulse
+from lib.process.run_identity import ProcessStat, process_stat
+from lib.process.supervisor import (
     Process,
     Supervisor,
     SupervisorEndingError,

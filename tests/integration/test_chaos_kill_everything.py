@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lib.supervisor import Supervisor
+from lib.process.supervisor import Supervisor
 from tests.experiments import command, run
 from tests.helpers import DEADLINE_S, wait_until
 from tests.stack import PrivateStack

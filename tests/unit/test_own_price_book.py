@@ -11,7 +11,7 @@ import pytest
 
 from lib import own_price_book
 from lib.own_price_book import LOOK_NS, OwnPriceBook
-from lib.run import Run, run_of
+from lib.process.run_identity import Run, run_of
 from lib.segment_files import SHM_DIR, segment_path
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
 

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
+from lib.process.state_file import StateFile
 from lib.publication import (
     Pacer,
     Tapes,
@@ -16,7 +17,6 @@ from lib.publication import (
     price_publication,
 )
 from lib.schedule import Schedule
-from lib.state_file import StateFile
 from lib.tapes import RandomSentiments, RandomWalkTape
 
 SYMBOLS = ("AAPL", "MSFT")

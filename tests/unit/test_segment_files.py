@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.file_lock import lock_file
+from lib.process.file_lock import lock_file
 from lib.segment_files import (
     MAGIC,
     RETIRED_OFFSET,

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lib import run as run_module
 from lib import segment_keeper
-from lib.run import Run, is_alive
+from lib.process import run_identity as run_module
+from lib.process.run_identity import Run, is_alive
 from lib.segment_files import (
     SHM_DIR,
     PriceBookError,

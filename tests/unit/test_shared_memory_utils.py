@@ -28,7 +28,7 @@ from structlog.testing import capture_logs
 from lib import shared_memory_utils, wakeup
 from lib.price_book_segment import EPOCHS, PUBLISHED, RECORD_WORDS, RETIRED
 from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.run import Run
+from lib.process.run_identity import Run
 from lib.segment_files import SHM_DIR
 from lib.shared_memory_utils import (
     MAX_SLEEP_S,

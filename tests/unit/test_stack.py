@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from lib.errors import CannotStartError
-from lib.file_lock import lock_file
-from lib.run import run_of
+from lib.process.file_lock import lock_file
+from lib.process.run_identity import run_of
 from lib.segment_files import keeper_path
 from lib.settings import PROJECT_ROOT, Settings
 from lib.stack import (

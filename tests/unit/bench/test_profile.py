@@ -17,7 +17,7 @@ from bench.profile import (
     profiled,
     record,
 )
-from lib.run import ProcessStat
+from lib.process.run_identity import ProcessStat
 from lib.settings import PROJECT_ROOT
 
 RUN = f"<module> ({PROJECT_ROOT}/daemons/gateway.py:290)"

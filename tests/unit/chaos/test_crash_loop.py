@@ -23,7 +23,7 @@ from chaos.crash_loop import (
 from chaos.figures import WATCHDOG, FaultFigures
 from chaos.recorder import SUPERVISORD, Event
 from chaos.target import known_roles
-from lib.supervisor import Process
+from lib.process.supervisor import Process
 from tests.helpers import DEADLINE_S
 
 ROLE = "order_manager"

@@ -19,9 +19,9 @@ from chaos.target import (
     known_roles,
     why_not_steady,
 )
+from lib.process.supervisor import Process
 from lib.segment_files import SHM_DIR
 from lib.settings import Settings
-from lib.supervisor import Process
 from tests.helpers import wait_until
 from tests.processes import forked
 

@@ -12,8 +12,8 @@ from lib.decision_log import Decided
 from lib.live.latencies import HISTOGRAM_NS
 from lib.live.metrics import PAGES, metrics
 from lib.live.observer import Observer
+from lib.process.supervisor import Process
 from lib.settings import Settings, StrategySettings
-from lib.supervisor import Process
 from tests.ledgers import write_ledger
 from tests.observed import Programs, raw
 

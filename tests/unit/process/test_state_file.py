@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.state_file import StateFile, create_state, open_state
+from lib.process.state_file import StateFile, create_state, open_state
 
 HEADER = {"run": [123, 456], "tape": "tape-7"}
 
@@ -29,14 +29,14 @@ def test_a_successor_finds_the_header_and_the_words_as_they_were_left(tmp_path):
 def test_every_store_before_a_sigkill_is_found(tmp_path):
     killed = """
 import os, pathlib, signal, sys
-from lib.state_file import create_state
+from lib.process.state_file import create_state
 state = create_state(pathlib.Path(sys.argv[1]), {"tape": "t"}, [0, 0])
 for number in range(1, 100_001):
     state.words[0] = state.words[1] = number
 os.kill(os.getpid(), signal.SIGKILL)
 """
     path = tmp_path / "state"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     outcome = subprocess.run([sys.executable, "-c", killed, path], cwd=root, timeout=60)
     assert outcome.returncode == -signal.SIGKILL
     assert list(open_state(path, 2).words) == [100_000, 100_000]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from lib.clock import SECOND_NS
-from lib.stack_frames import frames_from, innermost
+from lib.process.traceback_frames import frames_from, innermost
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.heartbeat import beat_interval_ns
-from lib.supervisor import Process
+from lib.process.heartbeat import beat_interval_ns
+from lib.process.supervisor import Process
 
 ASK_NS: Final = 1 * SECOND_NS
 """How often supervisord is asked when nothing happens."""

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib import stack_dump
-from lib.process_handle import ProcessHandle
-from lib.run import Run, is_stopped, run_of
-from lib.stack_dump import stacks_of
-from lib.stack_frames import innermost
+from lib.process import traceback_dump as stack_dump
+from lib.process.process_handle import ProcessHandle
+from lib.process.run_identity import Run, is_stopped, run_of
+from lib.process.traceback_dump import stacks_of
+from lib.process.traceback_frames import innermost
 from tests.helpers import PROJECT_ROOT, wait_until
 
 BUSY = """
 import sys
 from pathlib import Path
-from lib.stack_dump import write_stack_on_request
+from lib.process.traceback_dump import write_stack_on_request
 write_stack_on_request(Path(sys.argv[1]), "busy")
 def hang():
     print("hangs", flush=True)

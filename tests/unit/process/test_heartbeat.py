@@ -8,10 +8,10 @@ import time
 import pytest
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.heartbeat import beat_interval_ns, begin_to_beat, find_pulse
 from lib.net.event_loop import EventLoop
-from lib.run import run_of
-from lib.state_file import create_state
+from lib.process.heartbeat import beat_interval_ns, begin_to_beat, find_pulse
+from lib.process.run_identity import run_of
+from lib.process.state_file import create_state
 from tests.loops import run_until
 
 

@@ -16,8 +16,8 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from lib import logs
-from lib.logs import MAX_WAITING_BYTES, RETRY_NS, BoundedWriter, configure_logging
+from lib.process import logs
+from lib.process.logs import MAX_WAITING_BYTES, RETRY_NS, BoundedWriter, configure_logging
 
 pytestmark = pytest.mark.timeout(30)  # what blocks here would block for ever
 

@@ -14,7 +14,7 @@ import signal
 from typing import Final
 
 from lib.clock import MILLISECOND_NS
-from lib.run import is_alive, is_stopped, run_of
+from lib.process.run_identity import is_alive, is_stopped, run_of
 
 LOOK_NS: Final = 20 * MILLISECOND_NS
 """How often to look whether a process has ended, where no pidfd tells."""

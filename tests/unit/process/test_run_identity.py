@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lib import run
-from lib.run import (
+from lib.process import run_identity as run
+from lib.process.run_identity import (
     OrphanedError,
     Run,
     children_of,
@@ -120,7 +120,7 @@ def _run_of(process: subprocess.Popen[bytes]) -> Run:
 
 ROLE = """
 import os, signal, sys
-from lib.run import end_with_parent
+from lib.process.run_identity import end_with_parent
 end_with_parent()
 print(os.getpid(), flush=True)
 signal.pause()
@@ -150,7 +150,7 @@ def test_a_role_started_by_hand_does_not_end_with_its_parent():
     environment = {key: value for key, value in os.environ.items() if key != "SUPERVISOR_ENABLED"}
     code = (
         "import ctypes\n"
-        "from lib.run import end_with_parent\n"
+        "from lib.process.run_identity import end_with_parent\n"
         "end_with_parent()\n"
         "number = ctypes.c_int(-1)\n"
         "ctypes.CDLL(None).prctl(2, ctypes.byref(number))\n"  # PR_GET_PDEATHSIG

@@ -8,8 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.process.traceback_frames import (
+    Frame,
+    error_text,
+    frames_of,
+    innermost,
+    read_dump,
+    what_hangs,
+)
 from lib.settings import PROJECT_ROOT
-from lib.stack_frames import Frame, error_text, frames_of, innermost, read_dump, what_hangs
 
 SIGNAL = f"{PROJECT_ROOT}/lib/my_signals.py"
 TRADER = f"{PROJECT_ROOT}/lib/trader.py"

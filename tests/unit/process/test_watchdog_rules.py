@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.supervisor import Process
-from lib.watch import ASK_NS, WAKE_DELAYS_NS, Watch
+from lib.process.supervisor import Process
+from lib.process.watchdog_rules import ASK_NS, WAKE_DELAYS_NS, Watch
 
 OWN_PID = 1
 START_NS = 1000 * SECOND_NS

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.process_handle import ProcessHandle
-from lib.stack_frames import Frame, read_dump
+from lib.process.process_handle import ProcessHandle
+from lib.process.traceback_frames import Frame, read_dump
 
 WAIT_NS: Final = 100 * MILLISECOND_NS
 """How long the processes that are asked have to write their stacks."""

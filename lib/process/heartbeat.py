@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from lib.clock import SECOND_NS
-from lib.run import Run, is_alive, run_of
-from lib.state_file import StateFile, create_state, open_state
+from lib.process.run_identity import Run, is_alive, run_of
+from lib.process.state_file import StateFile, create_state, open_state
 
 PROGRAM_VARIABLE: Final = "SUPERVISOR_PROCESS_NAME"
 """supervisord sets it in the environment of every process it starts: who that is to it."""

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from lib.heartbeat import find_pulse
-from lib.process_handle import ProcessHandle
-from lib.stack_dump import stacks_of
+from lib.process.heartbeat import find_pulse
+from lib.process.process_handle import ProcessHandle
+from lib.process.traceback_dump import stacks_of
 from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
 
 TINY_ROLE = """
 import resource, sys
 import structlog
-from lib import logs
+from lib.process import logs
 from lib.errors import CannotStartError
-from lib.role import run_role
+from lib.process.role import run_role
 
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
@@ -344,7 +344,7 @@ def test_a_constructor_that_logs_may_take_long(start):
         constructor="log_until_stdin_ends()",
         before="""
 import select, structlog
-from lib import role
+from lib.process import role
 
 role.SAY_START_S = 0.001
 

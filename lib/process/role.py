@@ -19,14 +19,14 @@ import structlog
 
 from lib.clock import to_ns
 from lib.errors import CannotStartError
-from lib.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
-from lib.logs import configure_logging
-from lib.long_start import said_where
 from lib.net.event_loop import EventLoop
-from lib.run import end_with_parent
+from lib.process.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
+from lib.process.logs import configure_logging
+from lib.process.long_start import said_where
+from lib.process.run_identity import end_with_parent
+from lib.process.traceback_dump import write_stack_on_request
+from lib.process.traceback_frames import error_text, frames_of, innermost
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
-from lib.stack_dump import write_stack_on_request
-from lib.stack_frames import error_text, frames_of, innermost
 
 EXIT_CANNOT_START: Final = 1
 STRATEGY: Final = "strategy"

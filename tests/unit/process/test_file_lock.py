@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from lib import file_lock
-from lib.file_lock import LockHeldError, lock_file
+from lib.process import file_lock
+from lib.process.file_lock import LockHeldError, lock_file
 from tests.helpers import wait_until
 from tests.processes import forked
 

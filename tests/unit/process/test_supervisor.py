@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from lib import supervisor as supervisor_module
-from lib.process_handle import ProcessHandle
-from lib.supervisor import (
+from lib.process import supervisor as supervisor_module
+from lib.process.process_handle import ProcessHandle
+from lib.process.supervisor import (
     Process,
     Supervisor,
     SupervisorEndingError,

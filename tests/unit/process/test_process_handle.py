@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
-from lib.process_handle import ProcessHandle
-from lib.run import Run
+from lib.process.process_handle import ProcessHandle
+from lib.process.run_identity import Run
 from tests.helpers import wait_until
 from tests.processes import forked
 

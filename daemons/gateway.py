@@ -39,7 +39,7 @@ from lib.publication import (
 from lib.schedule import Schedule
 from lib.settings import GatewaySettings, Settings
 from lib.stream_server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
-from lib.tapes import (
+from lib.tapes.csv_file import (
     RandomSentiments,
     RandomWalkTape,
     Sentiments,

@@ -40,7 +40,7 @@ from lib.shared_memory_utils import SharedPriceBook
 from lib.signal_pace import PASS_NS
 from lib.signals import Signal
 from lib.stream_client import SILENCE_LIMIT_NS
-from lib.tapes import RandomSentiments, RandomWalkTape
+from lib.tapes.csv_file import RandomSentiments, RandomWalkTape
 from lib.wire.order_messages import ExecutionReport
 from tests.simulation.bugs import BUGS
 from tests.simulation.foreign_client import ForeignClient

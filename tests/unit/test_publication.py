@@ -17,7 +17,7 @@ from lib.publication import (
     price_publication,
 )
 from lib.schedule import Schedule
-from lib.tapes import RandomSentiments, RandomWalkTape
+from lib.tapes.csv_file import RandomSentiments, RandomWalkTape
 
 SYMBOLS = ("AAPL", "MSFT")
 RUN = (4711, 12345)

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib import tapes
 from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.tapes import (
+from lib.tapes import csv_file as tapes
+from lib.tapes.csv_file import (
     CENT,
     RandomSentiments,
     RandomWalkTape,

@@ -25,8 +25,8 @@ from lib.private_stack import PrivateStack, PrivateStackError, start_private_sta
 from lib.process.run_identity import ProcessStat, process_stat
 from lib.process.state_file import StateFile, open_state
 from lib.process.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
-from lib.publication import TICK_WORD
 from lib.settings import DEFAULT_FILE, Settings, load_settings
+from lib.streams.publication import TICK_WORD
 
 STEADY_S: Final = 30.0
 """How long a stack may take until all of it runs and its strategies evaluate."""

@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 
 from lib.clock import SECOND_NS, to_ns
 from lib.process.run_identity import end_with
-from lib.schedule import Schedule
+from lib.streams.schedule import Schedule
 
 SHORT_WINDOW: Final = 20
 LONG_WINDOW: Final = 50

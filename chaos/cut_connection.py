@@ -39,7 +39,7 @@ from chaos.recorder import LOOK_S as RECORDER_LOOK_S
 from chaos.recorder import Event, Recorder
 from chaos.target import Target, TargetError
 from lib.clock import MILLISECOND_NS, to_ns
-from lib.stream_client import SILENCE_LIMIT_NS
+from lib.streams.client import SILENCE_LIMIT_NS
 
 AT_ONCE_NS: Final = 50 * MILLISECOND_NS
 """From RST or FIN to reconnection."""

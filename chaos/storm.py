@@ -37,7 +37,7 @@ from chaos.recorder import Evaluated, Event, Recording
 from chaos.target import Target, known_roles
 from chaos.weather import Hit, Weather
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
-from lib.stream_client import SILENCE_LIMIT_NS
+from lib.streams.client import SILENCE_LIMIT_NS
 
 DEFAULT_MINUTES: Final = 2.0
 MIN_MINUTES: Final = 0.2

@@ -1,7 +1,8 @@
 """Gateway: streams prices and news to any number of clients.
 
 A tape can be read at any position, so the gateway keeps two numbers, how far prices and news have
-been published (`lib.publication`), and every client is a cursor behind them (`lib.stream_server`).
+been published (`lib.streams.publication`), and every client is a cursor behind them
+(`lib.streams.server`).
 
 A slow client only falls behind in the tape. What may wait for it is one batch; when it takes
 nothing for too long, or falls too far behind, it is disconnected. What it lacks may have to be
@@ -29,16 +30,16 @@ from lib.net.listener import RESERVED_PLACES, Server
 from lib.process.role import run_role
 from lib.process.run_identity import current_run, siblings
 from lib.process.state_file import StateFile
-from lib.publication import (
+from lib.settings import GatewaySettings, Settings
+from lib.streams.publication import (
     Pacer,
     Tapes,
     continue_or_begin,
     news_publication,
     price_publication,
 )
-from lib.schedule import Schedule
-from lib.settings import GatewaySettings, Settings
-from lib.stream_server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
+from lib.streams.schedule import Schedule
+from lib.streams.server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
 from lib.tapes.csv_file import (
     RandomSentiments,
     RandomWalkTape,

@@ -19,8 +19,8 @@ from lib.process.run_identity import OrphanedError, current_run, is_alive
 from lib.segment_keeper import keep_until_run_ends
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
-from lib.stream_client import Frames
-from lib.stream_feed import StreamFeed
+from lib.streams.client import Frames
+from lib.streams.feed import StreamFeed
 
 
 class OrderBook:

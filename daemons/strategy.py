@@ -34,8 +34,8 @@ from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
 from lib.signal_loading import load_signal_class
 from lib.strategy_lock import hold_client_id
-from lib.stream_client import StreamClient
-from lib.stream_feed import StreamFeed
+from lib.streams.client import StreamClient
+from lib.streams.feed import StreamFeed
 from lib.trader import Trader
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lib.clock import Clock
 from lib.net.throttled_log import Tally
 from lib.shared_memory_utils import SharedPriceBook
-from lib.stream_client import Frames, Joined, StreamClient, WentPlain
+from lib.streams.client import Frames, Joined, StreamClient, WentPlain
 from lib.text import shown
 from lib.wire.framing import split
 from lib.wire.malformed_frames import malformed_tick

@@ -28,7 +28,7 @@ from lib.prices import to_float
 from lib.process.state_file import create_state, open_state
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.signal_pace import PASS_NS, PassSize, SignalPace, duration_text
-from lib.stream_client import Frames, StreamClient
+from lib.streams.client import Frames, StreamClient
 from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
 from lib.wire.framing import split
 from lib.wire.malformed_frames import malformed_sentiment

@@ -22,8 +22,8 @@ from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Outcome, _tell
 from lib.risk import Risk
 from lib.shared_memory_utils import PriceBookReader
-from lib.stream_client import Joined, StreamClient, WentPlain
-from lib.stream_server import FROM_NOW_ON, Stream
+from lib.streams.client import Joined, StreamClient, WentPlain
+from lib.streams.server import FROM_NOW_ON, Stream
 from lib.trader import Trader
 from lib.wire.order_messages import LogonAck, Order, encode
 from lib.wire.stream_messages import HelloRequest

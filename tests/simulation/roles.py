@@ -26,21 +26,21 @@ from lib.net.throttled_log import Tally
 from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
 from lib.order_entry import OrderEntry
-from lib.publication import (
+from lib.risk import Risk
+from lib.settings import RiskSettings
+from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
+from lib.signals import MovingAverageAndNews, Side
+from lib.streams.client import StreamClient
+from lib.streams.feed import StreamFeed
+from lib.streams.publication import (
     Pacer,
     Publication,
     continue_or_begin,
     news_publication,
     price_publication,
 )
-from lib.risk import Risk
-from lib.schedule import Schedule
-from lib.settings import RiskSettings
-from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
-from lib.signals import MovingAverageAndNews, Side
-from lib.stream_client import StreamClient
-from lib.stream_feed import StreamFeed
-from lib.stream_server import Subscriber
+from lib.streams.schedule import Schedule
+from lib.streams.server import Subscriber
 from lib.trader import Decision, Trader
 from lib.wire.framing import MessageTooLongError
 from lib.wire.order_messages import ExecutionReport, LogonAck, Order

@@ -14,7 +14,7 @@ from lib.booking import Booking, client_for
 from lib.clock import SECOND_NS
 from lib.net.throttled_log import MAX_EXAMPLES, Tally
 from lib.shared_memory_utils import SharedPriceBook
-from lib.stream_client import Frames, Joined, WentPlain
+from lib.streams.client import Frames, Joined, WentPlain
 
 SYMBOLS = ("AAPL", "MSFT")
 

@@ -25,7 +25,7 @@ from lib.order_client import OrderClient
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.signal_pace import PASS_NS
-from lib.stream_client import Frames, StreamClient
+from lib.streams.client import Frames, StreamClient
 from lib.trader import MIN_BATCH_TICKS, Trader
 from lib.wire.ticks import TICK
 

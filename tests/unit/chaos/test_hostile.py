@@ -26,8 +26,8 @@ from chaos.hostile import (
     Withheld,
 )
 from lib.clock import MILLISECOND_NS
-from lib.stream_client import Frames, Joined, StreamClient
-from lib.stream_server import EncodedTape, Stream, Subscriber
+from lib.streams.client import Frames, Joined, StreamClient
+from lib.streams.server import EncodedTape, Stream, Subscriber
 from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.wire.stream_messages import NEXT_BATCH, ProtocolError
 from lib.wire.tick_codec import TickCodec

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.schedule import MAX_CATCH_UP_NS, Schedule
+from lib.streams.schedule import MAX_CATCH_UP_NS, Schedule
 
 MINUTE_NS = 60 * SECOND_NS
 

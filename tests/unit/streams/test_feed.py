@@ -10,12 +10,12 @@ from functools import partial
 import pytest
 from structlog.testing import capture_logs
 
-import lib.stream_feed
+import lib.streams.feed
 from lib.clock import SECOND_NS
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
-from lib.stream_client import Frames, Joined, StreamClient, WentPlain
-from lib.stream_feed import StreamFeed
+from lib.streams.client import Frames, Joined, StreamClient, WentPlain
+from lib.streams.feed import StreamFeed
 from tests.helpers import DEADLINE_S
 from tests.loops import run_until
 
@@ -155,7 +155,7 @@ def test_a_feed_of_lines_is_told_and_its_connection_stays_for_now(owner):
 
 @pytest.mark.parametrize("owner", [True], indirect=True)
 def test_a_fast_feed_of_lines_is_told_once_and_called_again_after_a_while(owner, monkeypatch):
-    monkeypatch.setattr(lib.stream_feed, "NEXT_CALL_NS", SECOND_NS // 20)
+    monkeypatch.setattr(lib.streams.feed, "NEXT_CALL_NS", SECOND_NS // 20)
     with capture_logs() as logs:
 
         def ended() -> bool:
@@ -176,7 +176,7 @@ def test_a_fast_feed_of_lines_is_told_once_and_called_again_after_a_while(owner,
 def test_a_strange_server_that_answers_and_closes_is_shown_once_and_called_less_often(
     owner, monkeypatch
 ):
-    monkeypatch.setattr(lib.stream_feed, "NEXT_CALL_NS", SECOND_NS // 5)
+    monkeypatch.setattr(lib.streams.feed, "NEXT_CALL_NS", SECOND_NS // 5)
     began_ns = time.monotonic_ns()
     with capture_logs() as logs:
         for _ in range(3):

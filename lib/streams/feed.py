@@ -13,7 +13,7 @@ import structlog
 
 from lib.clock import Clock
 from lib.net.reconnect import Connect
-from lib.stream_client import NEXT_CALL_NS, Frames, Joined, StreamClient, WentPlain
+from lib.streams.client import NEXT_CALL_NS, Frames, Joined, StreamClient, WentPlain
 from lib.wire.framing import MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
 from lib.wire.undelimited import Undelimited

@@ -9,14 +9,14 @@ from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
 from lib.process.state_file import StateFile
-from lib.publication import (
+from lib.streams.publication import (
     Pacer,
     Tapes,
     continue_or_begin,
     news_publication,
     price_publication,
 )
-from lib.schedule import Schedule
+from lib.streams.schedule import Schedule
 from lib.tapes.csv_file import RandomSentiments, RandomWalkTape
 
 SYMBOLS = ("AAPL", "MSFT")

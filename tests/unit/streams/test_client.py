@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from msgspec.structs import replace
 
-from lib import stream_server
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.stream_client import (
+from lib.streams import server as stream_server
+from lib.streams.client import (
     FIRST_WORD_LIMIT_NS,
     LONGEST_WAIT_NS,
     PLAIN_AFTER_NS,
@@ -27,7 +27,7 @@ from lib.stream_client import (
     StreamClient,
     WentPlain,
 )
-from lib.stream_server import EncodedTape, Stream, Subscriber
+from lib.streams.server import EncodedTape, Stream, Subscriber
 from lib.wire.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
 from lib.wire.undelimited import MANY_BYTES

@@ -13,7 +13,7 @@ from bench.errors import BenchError
 from bench.measured_stack import MeasuredStack, UsageMeter, measured_stack
 from bench.results import Segment, Usage
 from bench.symbols import symbols_of
-from lib.segment_files import SHM_DIR
+from lib.price_book.segment_files import SHM_DIR
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook
 
@@ -36,7 +36,7 @@ TICK_BYTES: Final = 48
 
 
 def formula_bytes(symbols: int, ring_capacity: int) -> int:
-    """Return the size of a price book's segment, as lib/price_book_segment.py tells it."""
+    """Return the size of a price book's segment, as lib/price_book/segment.py tells it."""
     return HEADER_BYTES + SYMBOL_BYTES * symbols + TICK_BYTES * ring_capacity
 
 

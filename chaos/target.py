@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from lib.evaluation import STATE_WORDS
+from lib.price_book.segment_files import SHM_DIR
 from lib.private_stack import (
     STOP_S,
     PrivateStack,
@@ -34,7 +35,6 @@ from lib.process.supervisor import (
     SupervisorEndingError,
     SupervisorSilentError,
 )
-from lib.segment_files import SHM_DIR
 from lib.settings import Settings, SettingsError, load_settings
 from lib.stack import wake_supervisord
 from lib.supervisord_configuration import programs_of, read_configuration

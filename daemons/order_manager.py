@@ -30,7 +30,7 @@ from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
 from lib.order_desk import CONTESTED, OrderDesk, Outcome, Receipt, Session
-from lib.own_price_book import OwnPriceBook
+from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
 from lib.process.run_identity import siblings

@@ -1,7 +1,7 @@
 """OrderBook: keeps the price book current.
 
-Takes ticks from the gateway's price stream and writes them, batch by batch, into shared memory.
-How it does that is `lib.booking`'s; here the price book is opened and the connection is made.
+Takes ticks from the gateway's price stream and writes them, batch by batch, into shared memory. How
+it does that is `lib.price_book.ingest`'s; here the price book is opened and the connection is made.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from lib.booking import Booking, client_for
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
 from lib.net.throttled_log import Tally
+from lib.price_book.clean_up import keep_until_run_ends
+from lib.price_book.ingest import Booking, client_for
 from lib.process.role import run_role
 from lib.process.run_identity import OrphanedError, current_run, is_alive
-from lib.segment_keeper import keep_until_run_ends
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
 from lib.streams.client import Frames

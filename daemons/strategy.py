@@ -28,7 +28,7 @@ from lib.net.reconnect import ReconnectingConnection
 from lib.net.throttled_log import Tally
 from lib.order_client import OrderClient
 from lib.order_entry import OrderEntry
-from lib.own_price_book import OwnPriceBook
+from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.role import run_role
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader

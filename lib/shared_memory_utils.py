@@ -22,8 +22,8 @@ element; many ticks go through arrays. Measured on two noisy cores: `read` 0.8 �
 `update_few` 2.3 µs and `PriceBookReader.read_few` 1.6 µs for one tick, `update_batch` 15 ns and
 `PriceBookReader.read` 10 ns a tick for thousands.
 
-What lies where: lib/price_book_segment.py. The files: lib/segment_files.py. Any process of the
-same user can attach, and also write nonsense: nothing read from the segment is used to find
+What lies where: lib/price_book/segment.py. The files: lib/price_book/segment_files.py. Any process
+of the same user can attach, and also write nonsense: nothing read from the segment is used to find
 something in it without being checked, so nonsense is lost ticks and never a crash.
 """
 
@@ -48,7 +48,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from lib.price_book_segment import (
+from lib.price_book.segment import (
     MAX_POSITION,
     MAX_TAPE_BYTES,
     PUBLISHED,
@@ -58,9 +58,7 @@ from lib.price_book_segment import (
     Segment,
     record_check,
 )
-from lib.prices import MAX_PRICE, to_fixed, to_float
-from lib.process.run_identity import Run
-from lib.segment_files import (
+from lib.price_book.segment_files import (
     PriceBookError,
     PriceBookInUse,
     PriceBookMismatch,
@@ -70,7 +68,18 @@ from lib.segment_files import (
     lock_writer,
     remove_segments,
 )
-from lib.wakeup import FOR_ALL, FOR_ROLES, MAX_SLEEP_S, POLL_S, SLOTS, Poller, Sleeper, Waker
+from lib.price_book.wake_up import (
+    FOR_ALL,
+    FOR_ROLES,
+    MAX_SLEEP_S,
+    POLL_S,
+    SLOTS,
+    Poller,
+    Sleeper,
+    Waker,
+)
+from lib.prices import MAX_PRICE, to_fixed, to_float
+from lib.process.run_identity import Run
 from lib.wire.ticks import TICK, PlainTick
 
 __all__ = [
@@ -179,7 +188,7 @@ class SharedPriceBook:
             lock: a `multiprocessing.Lock` held for each write, so that several related processes
                 may write. A relative killed while it holds the lock stops the others for good.
             run: the run it belongs to once it is created here, or written to through this object.
-                Roles of other runs leave it alone; see lib/own_price_book.py.
+                Roles of other runs leave it alone; see lib/price_book/own_price_book.py.
 
         Raises:
             ValueError: the arguments can be no price book.

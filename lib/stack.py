@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from lib.errors import CannotStartError
-from lib.segment_files import SHM_DIR, PriceBookError
-from lib.segment_keeper import belongs_to_another_stack, kept_for
+from lib.price_book.clean_up import belongs_to_another_stack, kept_for
+from lib.price_book.segment_files import SHM_DIR, PriceBookError
 from lib.settings import PROJECT_ROOT, Settings
 from lib.supervisord_configuration import CONFIGURATION, derive_configuration, without_programs
 

@@ -24,7 +24,7 @@ from bench.results import (
     Trial,
     Usage,
 )
-from lib.price_book_segment import Layout
+from lib.price_book.segment import Layout
 from lib.settings import Settings
 
 ROUNDS = 3

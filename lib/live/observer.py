@@ -28,7 +28,7 @@ from lib.live.prices import Prices
 from lib.live.roles import Restarts, Roles
 from lib.live.strategies import watched_strategies
 from lib.live.view import Course, LatencyView, PriceView, View
-from lib.own_price_book import OwnPriceBook
+from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.supervisor import Supervisor
 from lib.risk import HALT_FILE
 from lib.settings import Settings

@@ -29,8 +29,8 @@ from bench.results import Recording
 from bench.run import run
 from bench.side_by_side import RIVALS, STACK
 from bench.throughput import measure_throughput
+from lib.price_book.segment_files import SHM_DIR
 from lib.private_stack import PrivateStack, start_private_stack
-from lib.segment_files import SHM_DIR
 from lib.settings import Settings
 from tests.helpers import PROJECT_ROOT, wait_until
 

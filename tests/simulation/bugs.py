@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from lib import trader
-from lib.booking import Booking
 from lib.clock import SECOND_NS
 from lib.evaluation import Evaluator
 from lib.ledger.schema import LedgerError
 from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Outcome, _tell
+from lib.price_book.ingest import Booking
 from lib.risk import Risk
 from lib.shared_memory_utils import PriceBookReader
 from lib.streams.client import Joined, StreamClient, WentPlain

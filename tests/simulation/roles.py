@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chaos.records import AppliedNews, BegunBy, Evaluation, LoggedOn, SentOrder, ToldOrder
-from lib.booking import Booking, client_for
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.evaluation import Evaluator, LastEvaluated
 from lib.ledger.writer import Ledger
@@ -26,6 +25,7 @@ from lib.net.throttled_log import Tally
 from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
 from lib.order_entry import OrderEntry
+from lib.price_book.ingest import Booking, client_for
 from lib.risk import Risk
 from lib.settings import RiskSettings
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook

@@ -12,13 +12,13 @@ import msgspec
 import pytest
 
 from lib import private_stack
+from lib.price_book.segment_files import SHM_DIR
 from lib.private_stack import (
     PrivateStackError,
     private_settings,
     start_private_stack,
     to_toml,
 )
-from lib.segment_files import SHM_DIR
 from lib.settings import Settings, load_settings
 from tests.helpers import wait_until
 

@@ -25,11 +25,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from lib import shared_memory_utils, wakeup
-from lib.price_book_segment import EPOCHS, PUBLISHED, RECORD_WORDS, RETIRED
+from lib import shared_memory_utils
+from lib.price_book import wake_up as wakeup
+from lib.price_book.segment import EPOCHS, PUBLISHED, RECORD_WORDS, RETIRED
+from lib.price_book.segment_files import SHM_DIR
+from lib.price_book.wake_up import RESERVED_SLOTS, SLOTS
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.process.run_identity import Run
-from lib.segment_files import SHM_DIR
 from lib.shared_memory_utils import (
     MAX_SLEEP_S,
     Batch,
@@ -40,7 +42,6 @@ from lib.shared_memory_utils import (
     SharedPriceBook,
     remove_segments,
 )
-from lib.wakeup import RESERVED_SLOTS, SLOTS
 from lib.wire.ticks import TICK
 from tests.helpers import wait_until
 from tests.processes import Child, forked, run_python

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from lib.errors import CannotStartError
+from lib.price_book.segment_files import keeper_path
 from lib.process.file_lock import lock_file
 from lib.process.run_identity import run_of
-from lib.segment_files import keeper_path
 from lib.settings import PROJECT_ROOT, Settings
 from lib.stack import (
     MAX_SOCKET_PATH_BYTES,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from bench.errors import BenchError
 from bench.footprint import formula_bytes, measure_segment, take_replay
 from bench.symbols import symbols_of
-from lib.price_book_segment import Layout
+from lib.price_book.segment import Layout
 from lib.settings import Settings
 
 

@@ -19,8 +19,8 @@ from chaos.target import (
     known_roles,
     why_not_steady,
 )
+from lib.price_book.segment_files import SHM_DIR
 from lib.process.supervisor import Process
-from lib.segment_files import SHM_DIR
 from lib.settings import Settings
 from tests.helpers import wait_until
 from tests.processes import forked

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lib import segment_keeper
-from lib.process import run_identity as run_module
-from lib.process.run_identity import Run, is_alive
-from lib.segment_files import (
+from lib.price_book import clean_up as segment_keeper
+from lib.price_book.clean_up import keep_until_run_ends, kept_for, wait_for_end
+from lib.price_book.segment_files import (
     SHM_DIR,
     PriceBookError,
     PriceBookInUse,
@@ -25,7 +24,8 @@ from lib.segment_files import (
     remove_segments,
     segment_path,
 )
-from lib.segment_keeper import keep_until_run_ends, kept_for, wait_for_end
+from lib.process import run_identity as run_module
+from lib.process.run_identity import Run, is_alive
 from lib.shared_memory_utils import SharedPriceBook
 from tests.helpers import wait_until
 from tests.processes import forked, run_python
@@ -71,7 +71,7 @@ def keepers_of(name: str) -> list[int]:
             arguments = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"lib.segment_keeper" in arguments and name.encode() in arguments:
+        if b"lib.price_book.clean_up" in arguments and name.encode() in arguments:
             found.append(int(path.parent.name))
     return found
 
@@ -271,5 +271,5 @@ def test_a_keeper_that_does_not_start_is_one_clear_line(
 
 
 def test_the_keeper_imports_nothing_large():
-    done = run_python("import sys, lib.segment_keeper; print('numpy' in sys.modules)")
+    done = run_python("import sys, lib.price_book.clean_up; print('numpy' in sys.modules)")
     assert (done.stdout, done.stderr) == ("False\n", "")

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import price_book_segment
-from lib.price_book_segment import (
+from lib.price_book import segment as price_book_segment
+from lib.price_book.segment import (
     EPOCHS,
     RECORD_WORDS,
     Layout,
     Segment,
     record_check,
 )
-from lib.segment_files import (
+from lib.price_book.segment_files import (
     MAGIC,
     RETIRED_OFFSET,
     PriceBookError,

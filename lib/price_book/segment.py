@@ -44,9 +44,15 @@ from typing import Any, Final, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from lib import wakeup
+from lib.price_book import wake_up as wakeup
+from lib.price_book.segment_files import (
+    MAGIC,
+    RETIRED_OFFSET,
+    PriceBookError,
+    PriceBookMismatch,
+    explain,
+)
 from lib.process.run_identity import Run
-from lib.segment_files import MAGIC, RETIRED_OFFSET, PriceBookError, PriceBookMismatch, explain
 from lib.wire.stream_messages import MAX_SYMBOL_BYTES
 
 VERSION: Final = 1

@@ -9,10 +9,10 @@ from unittest.mock import ANY
 import pytest
 from structlog.testing import capture_logs
 
-import lib.booking
-from lib.booking import Booking, client_for
+import lib.price_book.ingest
 from lib.clock import SECOND_NS
 from lib.net.throttled_log import MAX_EXAMPLES, Tally
+from lib.price_book.ingest import Booking, client_for
 from lib.shared_memory_utils import SharedPriceBook
 from lib.streams.client import Frames, Joined, WentPlain
 
@@ -29,7 +29,7 @@ def book() -> Iterator[SharedPriceBook]:
 @pytest.fixture(params=[1, 2**62], ids=["as arrays", "one by one"], autouse=True)
 def min_array_bytes(request, monkeypatch):
     """Everything is booked in both ways: they must not differ."""
-    monkeypatch.setattr(lib.booking, "MIN_ARRAY_BYTES", request.param)
+    monkeypatch.setattr(lib.price_book.ingest, "MIN_ARRAY_BYTES", request.param)
 
 
 @pytest.fixture
@@ -137,7 +137,9 @@ def test_an_unknown_symbol_is_one_example_however_often_it_comes(book, booking, 
 
 def test_reasons_are_computed_for_the_examples_that_are_shown_only(booking, tally, monkeypatch):
     reasons = []
-    monkeypatch.setattr(lib.booking, "malformed_tick", lambda *frame: reasons.append(frame))
+    monkeypatch.setattr(
+        lib.price_book.ingest, "malformed_tick", lambda *frame: reasons.append(frame)
+    )
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
     for first in range(1, 1001, 100):
         booking.book_frames([Frames(first, 100, b"AAPL,nan*" * 100, 77)])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lib import wakeup
-from lib.wakeup import (
+from lib.price_book import wake_up as wakeup
+from lib.price_book.wake_up import (
     FOR_ALL,
     FOR_ROLES,
     POLL_S,

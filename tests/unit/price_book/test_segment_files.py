@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.process.file_lock import lock_file
-from lib.segment_files import (
+from lib.price_book.segment_files import (
     MAGIC,
     RETIRED_OFFSET,
     SHM_DIR,
@@ -23,6 +22,7 @@ from lib.segment_files import (
     retire,
     segment_path,
 )
+from lib.process.file_lock import lock_file
 from tests.helpers import wait_until
 from tests.processes import forked
 

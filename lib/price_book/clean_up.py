@@ -5,7 +5,7 @@ ends; and supervisord may be killed, or the role stopped by hand long before. So
 creates the segment first starts this process, one for a run and a price book. It sleeps until
 the process whose life is the run has ended, removes the files, and ends.
 
-    python -m lib.segment_keeper NAME PID START_TICKS LOCK_FD
+    python -m lib.price_book.clean_up NAME PID START_TICKS LOCK_FD
 
 The keeper is known by the lock NAME.keeper, which holds `PID START_TICKS` of its run. As long as
 that run is alive the name is its own, even if the keeper has been killed. The role takes the lock
@@ -25,9 +25,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from lib.process.file_lock import LockHeldError, is_still_at, lock_file
-from lib.process.run_identity import Run, is_alive
-from lib.segment_files import (
+from lib.price_book.segment_files import (
     PriceBookError,
     PriceBookInUse,
     cannot_lock,
@@ -35,6 +33,8 @@ from lib.segment_files import (
     keeper_path,
     remove_segments,
 )
+from lib.process.file_lock import LockHeldError, is_still_at, lock_file
+from lib.process.run_identity import Run, is_alive
 
 TAKE_OVER_TIMEOUT_S: Final = 5.0
 """How long we wait for the keeper of a run that has ended: it is removing files."""
@@ -46,7 +46,7 @@ _NOTE_BYTES: Final = 64
 _RUN_POLL_S: Final = 0.2
 """How often we look at the run where the kernel has no pidfd (before Linux 5.3)."""
 
-_PROJECT_ROOT: Final = Path(__file__).resolve().parent.parent
+_PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def keep_until_run_ends(name: str, run: Run) -> None:
@@ -121,7 +121,7 @@ def _start(name: str, run: Run, lock: int) -> None:
     arguments = [name, str(run.pid), str(run.start_ticks), str(lock)]
     try:
         started = subprocess.run(
-            [sys.executable, "-m", "lib.segment_keeper", *arguments],
+            [sys.executable, "-m", "lib.price_book.clean_up", *arguments],
             cwd=_PROJECT_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lib import own_price_book
-from lib.own_price_book import LOOK_NS, OwnPriceBook
+from lib.price_book import own_price_book
+from lib.price_book.own_price_book import LOOK_NS, OwnPriceBook
+from lib.price_book.segment_files import SHM_DIR, segment_path
 from lib.process.run_identity import Run, run_of
-from lib.segment_files import SHM_DIR, segment_path
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
 
 SYMBOLS = ("AAPL", "MSFT")

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from lib import wakeup
+from lib.price_book import wake_up as wakeup
 from lib.process.file_lock import LockHeldError, lock_file
 
 SHM_DIR: Final = Path("/dev/shm")
@@ -91,7 +91,7 @@ def keeper_path(name: str) -> Path:
 
 
 def fifo_prefix(name: str) -> str:
-    """Return the path that all wake-up FIFOs of the price book begin with (see lib/wakeup.py)."""
+    """Return what the paths of all wake-up FIFOs begin with (see lib/price_book/wake_up.py)."""
     return str(SHM_DIR / f"{name}.reader-")
 
 

@@ -38,7 +38,6 @@ from lib.process.long_start import said_where
 from lib.repetitions import Repetitions
 from lib.screen import Screen
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
-from lib.signal_loading import load_signal_class
 from lib.stack import (
     check_paths,
     check_ports,
@@ -53,6 +52,7 @@ from lib.stack import (
 from lib.stack_strategies import StackStrategies, stack_strategies, strategy_programs
 from lib.story import NOTICE, WARNING, Line, Story
 from lib.supervisord_configuration import read_configuration, started_programs, stop_limit_s
+from lib.trading.signal_loading import load_signal_class
 
 LOOK_S: Final = 0.1
 """How often the logs are looked at."""

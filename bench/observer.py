@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.measured_stack import MeasuredStack
 from lib.clock import SECOND_NS
-from lib.decision_log import Decided, DecisionReader, decided_at
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
 from lib.story import Follower
+from lib.trading.decision_log import Decided, DecisionReader, decided_at
 
 LOOK_S: Final = 0.025
 """At 200,000 ticks/s the ring comes round in 1.3 s, the decision log not within 3 s."""

@@ -34,9 +34,9 @@ from bench.profiles import Hot, Load, Profile, Profiled
 from bench.program import run_recorder
 from bench.symbols import settings_for
 from lib.clock import SECOND_NS, utc_stamp
-from lib.decision_log import DecisionReader
 from lib.process.run_identity import ProcessStat, process_stat
 from lib.settings import PROJECT_ROOT
+from lib.trading.decision_log import DecisionReader
 
 PROGRAM: Final = "python -m bench.profile"
 OUTPUT: Final = "profile.json"

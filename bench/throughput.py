@@ -24,9 +24,9 @@ from bench.plan import ThroughputRun
 from bench.results import Throughput, Trial, Usage
 from bench.symbols import settings_for
 from lib.clock import SECOND_NS
-from lib.decision_log import Decided, DecisionReader
 from lib.settings import MAX_RATE, Settings
 from lib.story import Follower
+from lib.trading.decision_log import Decided, DecisionReader
 
 RING_TICKS: Final = 1 << 22
 """The ring of the default settings comes round in 33 ms at 8 million ticks/s: then any pause that

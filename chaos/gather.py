@@ -38,12 +38,12 @@ from chaos.records import (
 )
 from chaos.target import strategy_state
 from lib.clock import to_ns
-from lib.evaluation import STATE_WORDS
 from lib.ledger.reader import read_ledger
 from lib.ledger.rows import BookedOrder
 from lib.prices import to_fixed
 from lib.process.state_file import open_state
 from lib.settings import Settings
+from lib.trading.evaluator import STATE_WORDS
 
 _ENDS: Final = ("order_filled", "order_rejected", "order_given_up")
 """After these events of an order, it is no longer under way."""

@@ -32,12 +32,12 @@ import msgspec
 
 from chaos.records import BookedTick, Tick
 from chaos.target import TargetError, known_roles, strategy_state
-from lib.evaluation import STATE_WORDS
 from lib.prices import parse_price
 from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
 from lib.story import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, tell_supervisor
+from lib.trading.evaluator import STATE_WORDS
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's file are looked at."""

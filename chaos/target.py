@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from lib.evaluation import STATE_WORDS
 from lib.price_book.segment_files import SHM_DIR
 from lib.private_stack import (
     STOP_S,
@@ -38,6 +37,7 @@ from lib.process.supervisor import (
 from lib.settings import Settings, SettingsError, load_settings
 from lib.stack import wake_supervisord
 from lib.supervisord_configuration import programs_of, read_configuration
+from lib.trading.evaluator import STATE_WORDS
 
 YOUNG_S: Final = 2.0
 """A role younger than this is not hit: supervisord would call it one that could not start."""

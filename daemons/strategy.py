@@ -1,8 +1,9 @@
 """Strategy: reads every tick from the price book, follows the news, sends orders.
 
-What it decides is `lib.trader`'s and the signal's business; that each tick is evaluated once is
-`lib.evaluation`'s, and that each order is answered `lib.order_entry`'s. Here is what surrounds
-that: the price book is found, waited for and let go, and the two connections are made.
+What it decides is `lib.trading.trader`'s and the signal's business; that each tick is evaluated
+once is `lib.trading.evaluator`'s, and that each order is answered `lib.trading.order_session`'s.
+Here is what surrounds that: the price book is found, waited for and let go, and the two connections
+are made.
 
 `strategy NAME` is the strategy of `[strategies.NAME]`; there may be any number beside each other,
 each with a client_id, and so positions and files, of its own.
@@ -20,23 +21,23 @@ from functools import partial
 import structlog
 
 from lib.clock import SECOND_NS, to_ns
-from lib.decision_log import DecisionLog, decision_log_path
 from lib.errors import CannotStartError
-from lib.evaluation import Evaluator, LastEvaluated
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
 from lib.net.throttled_log import Tally
-from lib.order_client import OrderClient
-from lib.order_entry import OrderEntry
 from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.role import run_role
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
-from lib.signal_loading import load_signal_class
-from lib.strategy_lock import hold_client_id
 from lib.streams.client import StreamClient
 from lib.streams.feed import StreamFeed
-from lib.trader import Trader
+from lib.trading.decision_log import DecisionLog, decision_log_path
+from lib.trading.evaluator import Evaluator, LastEvaluated
+from lib.trading.order_client import OrderClient
+from lib.trading.order_session import OrderEntry
+from lib.trading.signal_loading import load_signal_class
+from lib.trading.strategy_lock import hold_client_id
+from lib.trading.trader import Trader
 
 
 class Strategy:

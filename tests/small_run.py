@@ -29,10 +29,10 @@ from chaos.records import (
     Tick,
     ToldOrder,
 )
-from lib.order_client import OrderClient
 from lib.settings import StrategySettings
 from lib.signals import MovingAverageAndNews
-from lib.trader import Decision, News, Trader
+from lib.trading.order_client import OrderClient
+from lib.trading.trader import Decision, News, Trader
 from lib.wire.order_messages import ExecutionReport, LogonAck, Order
 from lib.wire.ticks import TICK
 

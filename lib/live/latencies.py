@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
-from lib.decision_log import Decided, decided_at
+from lib.trading.decision_log import Decided, decided_at
 
 WINDOW_S: Final = 60
 BUCKETS_NS: Final = np.array(

@@ -22,7 +22,7 @@ _DUMPED: Final = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 # What faulthandler writes of a frame (CPython: Python/traceback.c, dump_frame).
 _ESCAPED: Final = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 # And how it writes a character that is not ASCII.
-_TRADER: Final = PROJECT_ROOT / "lib" / "trader.py"
+_TRADER: Final = PROJECT_ROOT / "lib" / "trading" / "trader.py"
 _SIGNAL_METHODS: Final = frozenset({"__init__", "on_tick", "on_batch", "explain", "explain_batch"})
 """What the trader calls of a signal."""
 _CALLED: Final = {

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.evaluation import TICKS_A_PASS, LastEvaluated
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
+from lib.trading.evaluator import TICKS_A_PASS, LastEvaluated
 from tests.clients import FakeServer, OrderClient, Peer
 from tests.helpers import wait_until
 from tests.stack import PrivateStack

@@ -13,18 +13,18 @@ from functools import partial
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from lib import trader
 from lib.clock import SECOND_NS
-from lib.evaluation import Evaluator
 from lib.ledger.schema import LedgerError
-from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Outcome, _tell
 from lib.price_book.ingest import Booking
 from lib.risk import Risk
 from lib.shared_memory_utils import PriceBookReader
 from lib.streams.client import Joined, StreamClient, WentPlain
 from lib.streams.server import FROM_NOW_ON, Stream
-from lib.trader import Trader
+from lib.trading import trader
+from lib.trading.evaluator import Evaluator
+from lib.trading.order_client import OrderClient
+from lib.trading.trader import Trader
 from lib.wire.order_messages import LogonAck, Order, encode
 from lib.wire.stream_messages import HelloRequest
 

@@ -19,12 +19,9 @@ from numpy.typing import NDArray
 
 from chaos.records import AppliedNews, BegunBy, Evaluation, LoggedOn, SentOrder, ToldOrder
 from lib.clock import MILLISECOND_NS, to_ns
-from lib.evaluation import Evaluator, LastEvaluated
 from lib.ledger.writer import Ledger
 from lib.net.throttled_log import Tally
-from lib.order_client import OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
-from lib.order_entry import OrderEntry
 from lib.price_book.ingest import Booking, client_for
 from lib.risk import Risk
 from lib.settings import RiskSettings
@@ -41,7 +38,10 @@ from lib.streams.publication import (
 )
 from lib.streams.schedule import Schedule
 from lib.streams.server import Subscriber
-from lib.trader import Decision, Trader
+from lib.trading.evaluator import Evaluator, LastEvaluated
+from lib.trading.order_client import OrderClient
+from lib.trading.order_session import OrderEntry
+from lib.trading.trader import Decision, Trader
 from lib.wire.framing import MessageTooLongError
 from lib.wire.order_messages import ExecutionReport, LogonAck, Order
 from lib.wire.stream_messages import ProtocolError

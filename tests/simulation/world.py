@@ -31,17 +31,17 @@ import structlog
 from chaos.gather import in_order_of_booking
 from chaos.judge import judge
 from chaos.records import NO_LAST, Attached, BookedTick, Gap, Records, Tick
-from lib import evaluation
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.ledger.reader import read_ledger
 from lib.settings import StrategySettings, WatchdogSettings
 from lib.shared_memory_utils import SharedPriceBook
-from lib.signal_pace import PASS_NS
 from lib.signals import Signal
 from lib.streams import server as stream_server
 from lib.streams.client import SILENCE_LIMIT_NS
 from lib.streams.publication import Tapes
 from lib.tapes.csv_file import RandomSentiments, RandomWalkTape
+from lib.trading import evaluator as evaluation
+from lib.trading.signal_pace import PASS_NS
 from lib.wire.order_messages import ExecutionReport
 from tests.simulation.bugs import BUGS
 from tests.simulation.foreign_client import ForeignClient

@@ -14,8 +14,8 @@ from bench.observer import (
     to_report_ns,
     together,
 )
-from lib.decision_log import Decided
 from lib.story import Follower
+from lib.trading.decision_log import Decided
 
 
 def decisions(*records: tuple[int, int, int]) -> Decided:

@@ -19,8 +19,8 @@ from bench.throughput import (
     search,
     why_not,
 )
-from lib.decision_log import RING_RECORDS, DecisionLog, DecisionReader
 from lib.settings import MAX_RATE
+from lib.trading.decision_log import RING_RECORDS, DecisionLog, DecisionReader
 
 SECOND_NS = 10**9
 

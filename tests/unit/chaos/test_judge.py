@@ -26,7 +26,7 @@ from chaos.records import (
 from chaos.trading import MAX_LOST_TICKS
 from lib.prices import format_price
 from lib.settings import RiskSettings
-from lib.trader import Decision
+from lib.trading.trader import Decision
 from tests.small_run import ABSENCE, BOOK_GAP, KILL, Fault, Run, array, play, play_storm
 
 Plant = Callable[[Records], None]

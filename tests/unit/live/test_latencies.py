@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lib.clock import MICROSECOND_NS, SECOND_NS
-from lib.decision_log import Decided
 from lib.live.latencies import HISTOGRAM_NS, MAX_WAITING, WINDOW_S, Latencies
+from lib.trading.decision_log import Decided
 
 START_NS = 10**15
 

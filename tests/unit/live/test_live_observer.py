@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from lib.decision_log import DecisionLog, decision_log_path
 from lib.live import observer as observer_module
 from lib.live.observer import MAX_PRICES_SHOWN, Observer
 from lib.prices import PRICE_SCALE
@@ -22,6 +21,7 @@ from lib.process.supervisor import Process
 from lib.risk import HALT_FILE
 from lib.settings import PriceBookSettings, Settings
 from lib.shared_memory_utils import SharedPriceBook
+from lib.trading.decision_log import DecisionLog, decision_log_path
 from tests.ledgers import write_ledger
 from tests.observed import Programs, raw
 

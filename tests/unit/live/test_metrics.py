@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lib.decision_log import Decided
 from lib.live.latencies import HISTOGRAM_NS
 from lib.live.metrics import PAGES, metrics
 from lib.live.observer import Observer
 from lib.process.supervisor import Process
 from lib.settings import Settings, StrategySettings
+from lib.trading.decision_log import Decided
 from tests.ledgers import write_ledger
 from tests.observed import Programs, raw
 

@@ -19,7 +19,7 @@ from lib.process.traceback_frames import (
 from lib.settings import PROJECT_ROOT
 
 SIGNAL = f"{PROJECT_ROOT}/lib/my_signals.py"
-TRADER = f"{PROJECT_ROOT}/lib/trader.py"
+TRADER = f"{PROJECT_ROOT}/lib/trading/trader.py"
 
 
 def test_a_frame_is_named_from_the_projects_root():

@@ -1,8 +1,8 @@
 """The pace of a signal: how many ticks fit into a pass, and whether it keeps up with them. Pure.
 
 A user's code may be slow, or become slow, and the loop must come round all the same: to beat, to
-send orders, to hear the news, to end on SIGTERM. Where the signal takes one tick after the
-other, a pass simply ends between two of them when its time is up (`lib.trader`). A batch cannot be
+send orders, to hear the news, to end on SIGTERM. Where the signal takes one tick after the other, a
+pass simply ends between two of them when its time is up (`lib.trading.trader`). A batch cannot be
 left in the middle, so its size is what must be right: `PassSize`.
 """
 

@@ -1,9 +1,9 @@
 """The evaluation of ticks: every tick of the price book, in order, exactly once.
 
-What a tick means is `lib.trader`'s and the signal's business. Here is what must hold around that,
-in the life of one strategy and from one life to the next: the windows are refilled from the ring,
-ticks that a predecessor has evaluated are not evaluated again, those that nobody has are told by
-number, a new tape begins with empty windows; and the one number that must survive a crash, the
+What a tick means is `lib.trading.trader`'s and the signal's business. Here is what must hold around
+that, in the life of one strategy and from one life to the next: the windows are refilled from the
+ring, ticks that a predecessor has evaluated are not evaluated again, those that nobody has are told
+by number, a new tape begins with empty windows; and the one number that must survive a crash, the
 last tick that was evaluated. It is stored after the ticks have been evaluated and before their
 orders leave, so that no order can come from a tick that a successor takes for unseen.
 """
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from lib.clock import MICROSECOND_NS, SECOND_NS, Clock
 from lib.net.throttled_log import Tally
-from lib.order_client import OrderClient
 from lib.prices import to_float
 from lib.process.state_file import create_state, open_state
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
-from lib.signal_pace import PASS_NS, PassSize, SignalPace, duration_text
 from lib.streams.client import Frames, StreamClient
-from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
+from lib.trading.order_client import OrderClient
+from lib.trading.signal_pace import PASS_NS, PassSize, SignalPace, duration_text
+from lib.trading.trader import MIN_BATCH_TICKS, Decision, News, Trader
 from lib.wire.framing import split
 from lib.wire.malformed_frames import malformed_sentiment
 from lib.wire.tick_codec import parse_sentiment
@@ -38,8 +38,8 @@ from lib.wire.ticks import PLAIN_TAPE, TICK, PlainTick, Ticks
 TICKS_A_PASS: Final = 16_384
 """No call takes more, however quick the signal is. (In smaller slices, one that takes batches would
 pay for it: a tenth of its speed at a quarter of this.) What bounds a pass is its time, see
-`lib.signal_pace`: so the loop comes round and the process gives its signs of life, also when a
-signal that needs a second for some ticks has a whole ring to see."""
+`lib.trading.signal_pace`: so the loop comes round and the process gives its signs of life, also
+when a signal that needs a second for some ticks has a whole ring to see."""
 SAY_REFILL_NS: Final = 5 * SECOND_NS
 """How often a refill that takes long says how far it is."""
 REFILL_MARGIN: Final = 8

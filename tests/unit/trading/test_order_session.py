@@ -8,13 +8,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
-from lib.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
-from lib.order_entry import REPLACED_WAIT_NS, OrderEntry
 from lib.risk import Risk
 from lib.settings import RiskSettings, StrategySettings
 from lib.signals import Side
-from lib.trader import Trader
+from lib.trading.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
+from lib.trading.order_session import REPLACED_WAIT_NS, OrderEntry
+from lib.trading.trader import Trader
 from lib.wire.order_fields import MAX_INTEGER
 from lib.wire.order_messages import (
     REPLACED,

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
-from lib.signal_pace import (
+from lib.trading.signal_pace import (
     BEHIND_NS,
     FIRST_PASS_TICKS,
     OVERRUN_NS,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from lib import decision_log
-from lib.decision_log import (
+from lib.trading import decision_log
+from lib.trading.decision_log import (
     RING_RECORDS,
     Decided,
     DecisionLog,

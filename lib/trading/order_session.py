@@ -14,8 +14,8 @@ import structlog
 
 from lib.clock import SECOND_NS, Clock
 from lib.net.reconnect import Connect
-from lib.order_client import OrderClient
-from lib.trader import Trader
+from lib.trading.order_client import OrderClient
+from lib.trading.trader import Trader
 from lib.wire.framing import MessageTooLongError
 from lib.wire.order_fields import MAX_INTEGER
 from lib.wire.order_messages import (
@@ -77,7 +77,7 @@ class OrderEntry:
             self._retry(now_ns)
 
     def _retry(self, now_ns: int) -> None:
-        """Send again what was answered with an error, but not for ever: see `lib.order_client`.
+        """Send again what was answered with an error, not for ever: see `lib.trading.order_client`.
 
         With a new logon, every sending of an expired order is later than its order_ttl; and once it
         is given up, a new logon tells what the ledger holds without it.

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from lib.errors import CannotStartError
-from lib.strategy_lock import hold_client_id, lock_client_id
+from lib.trading.strategy_lock import hold_client_id, lock_client_id
 from tests.helpers import wait_until
 from tests.processes import forked
 

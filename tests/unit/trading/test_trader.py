@@ -19,19 +19,19 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lib import order_client as order_client_module
 from lib import signals as signals_module
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.ledger.writer import Ledger
-from lib.order_client import RETRY_NS, OrderClient
 from lib.order_desk import OrderDesk, Receipt, Session
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.risk import Risk
 from lib.settings import RiskSettings, StrategySettings
-from lib.signal_loading import load_signal_class
-from lib.signal_pace import PASS_NS
 from lib.signals import BatchSignal, MovingAverageAndNews, Side
-from lib.trader import MIN_BATCH_TICKS, Decision, News, Trader
+from lib.trading import order_client as order_client_module
+from lib.trading.order_client import RETRY_NS, OrderClient
+from lib.trading.signal_loading import load_signal_class
+from lib.trading.signal_pace import PASS_NS
+from lib.trading.trader import MIN_BATCH_TICKS, Decision, News, Trader
 from lib.wire.order_fields import MAX_INTEGER
 from lib.wire.order_messages import (
     ErrorMessage,

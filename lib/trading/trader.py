@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.clock import Clock, to_ns
-from lib.order_client import OrderClient
 from lib.settings import StrategySettings
-from lib.signal_loading import takes_batches
-from lib.signal_pace import PASS_NS
 from lib.signals import BatchSignal, ExplainedSignal, Side, Signal
+from lib.trading.order_client import OrderClient
+from lib.trading.signal_loading import takes_batches
+from lib.trading.signal_pace import PASS_NS
 from lib.wire.order_fields import MAX_INTEGER
 from lib.wire.order_messages import ExecutionReport, LogonAck, Order, make_order
 from lib.wire.ticks import NO_TICK, Ticks

@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from lib import evaluation
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.evaluation import (
+from lib.net.throttled_log import Tally
+from lib.settings import StrategySettings
+from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
+from lib.streams.client import Frames, StreamClient
+from lib.trading import evaluator as evaluation
+from lib.trading.evaluator import (
     JUDGE_REFILL_NS,
     MAX_REFILL_NS,
     REFILL_MARGIN,
     Evaluator,
     LastEvaluated,
 )
-from lib.net.throttled_log import Tally
-from lib.order_client import OrderClient
-from lib.settings import StrategySettings
-from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
-from lib.signal_pace import PASS_NS
-from lib.streams.client import Frames, StreamClient
-from lib.trader import MIN_BATCH_TICKS, Trader
+from lib.trading.order_client import OrderClient
+from lib.trading.signal_pace import PASS_NS
+from lib.trading.trader import MIN_BATCH_TICKS, Trader
 from lib.wire.ticks import TICK
 
 SYMBOLS = ("AAPL", "MSFT")

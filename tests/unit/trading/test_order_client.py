@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import order_client as order_client_module
-from lib.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
+from lib.trading import order_client as order_client_module
+from lib.trading.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
 from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.wire.order_messages import (
     REPLACED,

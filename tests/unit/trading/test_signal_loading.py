@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lib.settings import SettingsError, StrategySettings
-from lib.signal_loading import load_signal_class, takes_batches
 from lib.signals import MovingAverageAndNews
+from lib.trading.signal_loading import load_signal_class, takes_batches
 
 
 @pytest.fixture
@@ -63,7 +63,9 @@ def test_a_class_that_does_not_exist_is_told():
 
 @pytest.mark.parametrize("name", ["annotations", "load_signal_class", "Any", "SettingsError"])
 def test_what_is_no_class_with_on_tick_is_told(name):
-    assert refusal(f"lib.signal_loading:{name}").endswith("must be a class with an on_tick method")
+    assert refusal(f"lib.trading.signal_loading:{name}").endswith(
+        "must be a class with an on_tick method"
+    )
 
 
 def test_a_class_whose_on_tick_is_no_method_is_told(module):

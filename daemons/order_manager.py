@@ -1,8 +1,8 @@
 """OrderManager: takes orders from any number of clients, books, answers and prints them.
 
-What it decides is `lib.order_desk`'s. Here is the order in which things happen: what has arrived is
-taken, under one look at the clock and at the halt switch; committed as one; answered; and only then
-printed and logged.
+What it decides is `lib.execution.order_desk`'s. Here is the order in which things happen: what has
+arrived is taken, under one look at the clock and at the halt switch; committed as one; answered;
+and only then printed and logged.
 
 A pass is bounded in bytes and in time. What it leaves is taken first in the next one, and until
 then nothing more is received from those clients: so no more than RECEIVE_BYTES of each waits, and
@@ -23,18 +23,18 @@ import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
 from lib.errors import CannotStartError
+from lib.execution.order_desk import CONTESTED, OrderDesk, Outcome, Receipt, Session
+from lib.execution.risk import HALT_FILE, Risk
 from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
 from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
-from lib.order_desk import CONTESTED, OrderDesk, Outcome, Receipt, Session
 from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
 from lib.process.run_identity import siblings
-from lib.risk import HALT_FILE, Risk
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError
 from lib.wire.framing import MessageTooLongError

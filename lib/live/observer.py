@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from lib.clock import SECOND_NS
+from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import ClientTotal, Total, read_ledger
 from lib.ledger.schema import LedgerError
 from lib.live.counters import ORDER_MANAGER, Counters
@@ -30,7 +31,6 @@ from lib.live.strategies import watched_strategies
 from lib.live.view import Course, LatencyView, PriceView, View
 from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.supervisor import Supervisor
-from lib.risk import HALT_FILE
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookReader
 from lib.story import Follower

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from lib.clock import SECOND_NS
+from lib.execution.order_desk import OrderDesk, Outcome, _tell
+from lib.execution.risk import Risk
 from lib.ledger.schema import LedgerError
-from lib.order_desk import OrderDesk, Outcome, _tell
 from lib.price_book.ingest import Booking
-from lib.risk import Risk
 from lib.shared_memory_utils import PriceBookReader
 from lib.streams.client import Joined, StreamClient, WentPlain
 from lib.streams.server import FROM_NOW_ON, Stream

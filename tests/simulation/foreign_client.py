@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from lib.clock import SECOND_NS
-from lib.foreign_clocks import DAY_NS
+from lib.execution.foreign_clocks import DAY_NS
 from lib.ledger.rows import BookedOrder
 from lib.prices import PRICE_SCALE
 from lib.wire.framing import FrameBuffer, split

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from chaos.records import AppliedNews, BegunBy, Evaluation, LoggedOn, SentOrder, ToldOrder
 from lib.clock import MILLISECOND_NS, to_ns
+from lib.execution.order_desk import OrderDesk, Receipt, Session
+from lib.execution.risk import Risk
 from lib.ledger.writer import Ledger
 from lib.net.throttled_log import Tally
-from lib.order_desk import OrderDesk, Receipt, Session
 from lib.price_book.ingest import Booking, client_for
-from lib.risk import Risk
 from lib.settings import RiskSettings
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
 from lib.signals import MovingAverageAndNews, Side

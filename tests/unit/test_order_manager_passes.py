@@ -15,9 +15,9 @@ import pytest
 
 from daemons import order_manager
 from daemons.order_manager import OrderManager
+from lib.execution.risk import HALT_FILE
 from lib.net.event_loop import EventLoop
 from lib.private_stack import free_ports
-from lib.risk import HALT_FILE
 from lib.settings import Settings
 from tests.clients import order as an_order
 from tests.helpers import DEADLINE_S

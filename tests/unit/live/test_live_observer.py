@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from lib.execution.risk import HALT_FILE
 from lib.live import observer as observer_module
 from lib.live.observer import MAX_PRICES_SHOWN, Observer
 from lib.prices import PRICE_SCALE
 from lib.process.supervisor import Process
-from lib.risk import HALT_FILE
 from lib.settings import PriceBookSettings, Settings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.trading.decision_log import DecisionLog, decision_log_path

@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
-from lib.order_desk import OrderDesk, Receipt, Session
-from lib.risk import Risk
+from lib.execution.order_desk import OrderDesk, Receipt, Session
+from lib.execution.risk import Risk
 from lib.settings import RiskSettings, StrategySettings
 from lib.signals import Side
 from lib.trading.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from lib import signals as signals_module
 from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.execution.order_desk import OrderDesk, Receipt, Session
+from lib.execution.risk import Risk
 from lib.ledger.writer import Ledger
-from lib.order_desk import OrderDesk, Receipt, Session
 from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.risk import Risk
 from lib.settings import RiskSettings, StrategySettings
 from lib.signals import BatchSignal, MovingAverageAndNews, Side
 from lib.trading import order_client as order_client_module

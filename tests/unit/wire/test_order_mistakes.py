@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lib.order_desk import MAX_EXPLAINED
+from lib.execution.order_desk import MAX_EXPLAINED
 from lib.wire.order_messages import Logon, MessageError, Order, decode_from_client
 from lib.wire.order_mistakes import (
     MAX_NAME_CHARACTERS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lib.clock import SECOND_NS
-from lib.foreign_clocks import DAY_NS, MAX_AHEAD_NS, NEAR_NS, foreign_clock
+from lib.execution.foreign_clocks import DAY_NS, MAX_AHEAD_NS, NEAR_NS, foreign_clock
 
 WALL_NS = 1_763_000_000 * SECOND_NS
 HOUR_NS = 3600 * SECOND_NS

@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import Raw
 
+from lib.execution.logon_contests import LogonContests
+from lib.execution.risk import Risk
 from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
-from lib.logon_contest import LogonContests
 from lib.prices import json_price, to_float
-from lib.risk import Risk
 from lib.text import shown
 from lib.wire.framing import MAX_MESSAGE_BYTES, MESSAGE_DELIMITER, FrameBuffer, split
 from lib.wire.order_fields import MAX_INTEGER

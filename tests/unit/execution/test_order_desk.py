@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.ledger.writer import Ledger
-from lib.order_desk import (
+from lib.execution.order_desk import (
     MAX_EXPLAINED,
     MAX_ORDER_EVENTS,
     MAX_RESERVED_STEP,
@@ -23,7 +22,8 @@ from lib.order_desk import (
     Receipt,
     Session,
 )
-from lib.risk import Risk
+from lib.execution.risk import Risk
+from lib.ledger.writer import Ledger
 from lib.settings import RiskSettings
 from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.wire.order_fields import MAX_INTEGER

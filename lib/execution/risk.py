@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import Final
 
 from lib.clock import SECOND_NS
-from lib.foreign_clocks import foreign_clock
+from lib.execution.foreign_clocks import foreign_clock
 from lib.prices import format_price
 from lib.settings import RiskSettings
 from lib.wire.order_fields import MAX_INTEGER

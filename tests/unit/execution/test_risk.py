@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib.clock import SECOND_NS
+from lib.execution.risk import Risk
 from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.risk import Risk
 from lib.settings import RiskSettings
 from lib.wire.order_fields import MAX_INTEGER
 from lib.wire.order_messages import Order, make_order

@@ -24,10 +24,10 @@ import msgspec
 
 from lib.ledger.check import Verdict, check
 from lib.ledger.reader import Snapshot, read_ledger
+from lib.ledger.reported_fills import Told, read_told
 from lib.ledger.rows import BookedOrder, BookedPosition
 from lib.ledger.schema import LedgerError
 from lib.ledger.tables import order_lines, position_lines
-from lib.ledger.told import Told, read_told
 from lib.prices import decimal_text
 from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
 from lib.text import printable

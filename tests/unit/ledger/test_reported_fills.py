@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lib.ledger.check import ToldFill
-from lib.ledger.told import MAX_LINE_BYTES, read_told
+from lib.ledger.reported_fills import MAX_LINE_BYTES, read_told
 
 FILL = ToldFill("strategy", 12, "AAPL", "BUY", 40, 10)
 AT = "2025-11-03T14:30:00.000001Z"

@@ -33,12 +33,11 @@ from types import FrameType
 from typing import Final
 
 from lib.errors import CannotStartError
-from lib.given_up import Ending, GivenUp
 from lib.process.long_start import said_where
-from lib.repetitions import Repetitions
-from lib.screen import Screen
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
-from lib.stack import (
+from lib.stack.console import Screen
+from lib.stack.fatal_programs import Ending, GivenUp
+from lib.stack.launch import (
     check_paths,
     check_ports,
     check_price_book,
@@ -49,9 +48,10 @@ from lib.stack import (
     wake_supervisord,
     why_it_ended,
 )
-from lib.stack_strategies import StackStrategies, stack_strategies, strategy_programs
-from lib.story import NOTICE, WARNING, Line, Story
-from lib.supervisord_configuration import read_configuration, started_programs, stop_limit_s
+from lib.stack.log_follower import NOTICE, WARNING, Line, Story
+from lib.stack.repeated_lines import Repetitions
+from lib.stack.strategies import StackStrategies, stack_strategies, strategy_programs
+from lib.stack.supervisord_configuration import read_configuration, started_programs, stop_limit_s
 from lib.trading.signal_loading import load_signal_class
 
 LOOK_S: Final = 0.1

@@ -27,7 +27,7 @@ from bench.program import (
 from bench.progress import Progress
 from bench.run import run
 from lib.settings import DEFAULT_FILE, load_settings
-from lib.stack import wake_supervisord
+from lib.stack.launch import wake_supervisord
 
 PROGRAM: Final = "python -m bench"
 RESULTS: Final = "results.json"

@@ -20,11 +20,11 @@ from msgspec.structs import replace
 from bench.errors import BenchError
 from bench.results import Usage
 from lib.clock import SECOND_NS
-from lib.private_stack import PrivateStack, PrivateStackError, start_private_stack
 from lib.process.run_identity import ProcessStat, process_stat
 from lib.process.state_file import StateFile, open_state
 from lib.process.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
 from lib.settings import DEFAULT_FILE, Settings, load_settings
+from lib.stack.private_stack import PrivateStack, PrivateStackError, start_private_stack
 from lib.streams.publication import TICK_WORD
 from lib.trading.decision_log import DecisionReader, decision_log_path
 

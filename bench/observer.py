@@ -21,7 +21,7 @@ from bench.errors import BenchError
 from bench.measured_stack import MeasuredStack
 from lib.clock import SECOND_NS
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
-from lib.story import Follower
+from lib.stack.log_follower import Follower
 from lib.trading.decision_log import Decided, DecisionReader, decided_at
 
 LOOK_S: Final = 0.025

@@ -25,7 +25,7 @@ from bench.results import Throughput, Trial, Usage
 from bench.symbols import settings_for
 from lib.clock import SECOND_NS
 from lib.settings import MAX_RATE, Settings
-from lib.story import Follower
+from lib.stack.log_follower import Follower
 from lib.trading.decision_log import Decided, DecisionReader
 
 RING_TICKS: Final = 1 << 22

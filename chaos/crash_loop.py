@@ -27,7 +27,7 @@ from chaos.target import Target, known_roles
 from lib.process.process_handle import ProcessHandle
 from lib.process.supervisor import Process
 from lib.settings import PROJECT_ROOT
-from lib.story import GIVEN_UP, SPAWNED, Follower, Line, tell_supervisor
+from lib.stack.log_follower import GIVEN_UP, SPAWNED, Follower, Line, tell_supervisor
 
 GIVE_UP_S: Final = 120.0
 """How long supervisord may take until it gives up: with 10 retries it waits 55 s in all."""
@@ -173,7 +173,7 @@ def kill_until_given_up(log: Path, role: str, pid: int, tell: Tell) -> int | Non
 
 @contextmanager
 def new_lines_of(log: Path) -> Iterator[Callable[[str], list[Line]]]:
-    """Give what supervisord logs of a role from now on, as `lib.story` reads it.
+    """Give what supervisord logs of a role from now on, as `lib.stack.log_follower` reads it.
 
     Its log and no question to it: that would wake it, and so shorten the waits.
     """

@@ -30,8 +30,8 @@ from chaos.verdict import ledger_orders
 from lib.errors import CannotStartError
 from lib.ledger.rows import BookedOrder
 from lib.process.process_handle import ProcessHandle
-from lib.stack import check_ports, wake_supervisord
-from lib.supervisord_configuration import read_configuration, started_programs
+from lib.stack.launch import check_ports, wake_supervisord
+from lib.stack.supervisord_configuration import read_configuration, started_programs
 
 MAX_WAIT_S: Final = 1.0
 """A kill comes at a random moment of so long: supervisord's loop has a period of a second."""

@@ -18,8 +18,8 @@ import msgspec
 from chaos.figures import LINKS
 from chaos.proxy import HOST, Proxy
 from chaos.target import Target
-from lib.private_stack import to_toml
 from lib.settings import Settings
+from lib.stack.private_stack import to_toml
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from lib.prices import parse_price
 from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
-from lib.story import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, tell_supervisor
+from lib.stack.log_follower import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, tell_supervisor
 from lib.trading.evaluator import STATE_WORDS
 
 LOOK_S: Final = 0.002

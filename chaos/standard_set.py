@@ -34,7 +34,7 @@ from chaos.report import RECORDED, RECORDING, ReportError, complete, load, misse
 from lib.clock import utc_stamp
 from lib.machine import machine_facts, software_facts
 from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
-from lib.stack import wake_supervisord
+from lib.stack.launch import wake_supervisord
 
 OUTPUT: Final = PROJECT_ROOT / "var" / "chaos"
 """Figures and outputs of this run, and as `var_dir` also where the private stacks lie: no deeper,

@@ -19,13 +19,6 @@ from types import TracebackType
 from typing import Final, Self
 
 from lib.price_book.segment_files import SHM_DIR
-from lib.private_stack import (
-    STOP_S,
-    PrivateStack,
-    PrivateStackError,
-    comes_to_listen,
-    start_private_stack,
-)
 from lib.process.process_handle import ProcessHandle
 from lib.process.state_file import open_state
 from lib.process.supervisor import (
@@ -35,8 +28,15 @@ from lib.process.supervisor import (
     SupervisorSilentError,
 )
 from lib.settings import Settings, SettingsError, load_settings
-from lib.stack import wake_supervisord
-from lib.supervisord_configuration import programs_of, read_configuration
+from lib.stack.launch import wake_supervisord
+from lib.stack.private_stack import (
+    STOP_S,
+    PrivateStack,
+    PrivateStackError,
+    comes_to_listen,
+    start_private_stack,
+)
+from lib.stack.supervisord_configuration import programs_of, read_configuration
 from lib.trading.evaluator import STATE_WORDS
 
 YOUNG_S: Final = 2.0

@@ -22,9 +22,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from lib.screen import Screen
 from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
-from lib.story import ERROR, NOTICE, WARNING, Follower, Line, event_text
+from lib.stack.console import Screen
+from lib.stack.log_follower import ERROR, NOTICE, WARNING, Follower, Line, event_text
 from lib.text import printable
 
 LOOK_S: Final = 0.1

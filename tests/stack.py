@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lib.private_stack import free_ports
+from lib.stack.private_stack import free_ports
 from tests.helpers import PROJECT_ROOT, wait_until
 
 ROLES = ("gateway", "orderbook", "strategy", "order_manager", "watchdog", "dashboard")

@@ -24,7 +24,7 @@ from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import Page, sync_playwright
 
 from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
-from lib.stack import wake_supervisord
+from lib.stack.launch import wake_supervisord
 from video.script import INTERRUPT, SCENES, Scene
 
 OUTPUT: Final = PROJECT_ROOT / "video.mp4"

@@ -33,7 +33,7 @@ from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookReader
-from lib.story import Follower
+from lib.stack.log_follower import Follower
 
 MAX_TICKS_A_LOOK: Final = 65_536
 """What is beyond that is not looked at tick by tick: it takes 4 ms."""

@@ -1,8 +1,9 @@
 """Talks to supervisord of its programs: XML-RPC over its control socket, as supervisorctl does it.
 
 Whoever asks also wakes supervisord: it starts and reaps its children when its loop comes round,
-which is once a second unless something like a connection wakes it (`lib.stack.wake_supervisord`).
-Reaping and starting take a turn each, and a question with its answer takes about four.
+which is once a second unless something like a connection wakes it
+(`lib.stack.launch.wake_supervisord`). Reaping and starting take a turn each, and a question with
+its answer takes about four.
 
 (`supervisor.xmlrpc` can ask too, without a time limit, and its import costs 27 ms and 4 MB more.)
 """

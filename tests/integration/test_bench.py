@@ -30,8 +30,8 @@ from bench.run import run
 from bench.side_by_side import RIVALS, STACK
 from bench.throughput import measure_throughput
 from lib.price_book.segment_files import SHM_DIR
-from lib.private_stack import PrivateStack, start_private_stack
 from lib.settings import Settings
+from lib.stack.private_stack import PrivateStack, start_private_stack
 from tests.helpers import PROJECT_ROOT, wait_until
 
 PROGRAMS = {"gateway", "orderbook", "order_manager", "strategy", "watchdog", "dashboard"}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.story import MAX_VALUE_CHARACTERS
+from lib.stack.log_follower import MAX_VALUE_CHARACTERS
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import PrivateStack, copy_project
 

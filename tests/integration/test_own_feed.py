@@ -11,9 +11,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from lib.private_stack import comes_to_listen
 from lib.shared_memory_utils import SharedPriceBook
-from lib.supervisord_configuration import started_programs
+from lib.stack.private_stack import comes_to_listen
+from lib.stack.supervisord_configuration import started_programs
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import ROLES, PrivateStack, copy_project
 

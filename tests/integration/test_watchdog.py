@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.stack import prepare_var_dir
-from lib.supervisord_configuration import read_configuration
+from lib.stack.launch import prepare_var_dir
+from lib.stack.supervisord_configuration import read_configuration
 from tests.helpers import wait_until
 from tests.stack import ROLES, PrivateStack
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lib.log_view import EARLIER_LINES, HELD_LOOKS, LEVELS, LogView
-from lib.story import ERROR, NOTICE, WARNING
+from lib.stack.log_follower import ERROR, NOTICE, WARNING
 from tests.helpers import PROJECT_ROOT, wait_until
 
 

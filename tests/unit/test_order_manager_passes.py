@@ -17,8 +17,8 @@ from daemons import order_manager
 from daemons.order_manager import OrderManager
 from lib.execution.risk import HALT_FILE
 from lib.net.event_loop import EventLoop
-from lib.private_stack import free_ports
 from lib.settings import Settings
+from lib.stack.private_stack import free_ports
 from tests.clients import order as an_order
 from tests.helpers import DEADLINE_S
 

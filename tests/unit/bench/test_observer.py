@@ -14,7 +14,7 @@ from bench.observer import (
     to_report_ns,
     together,
 )
-from lib.story import Follower
+from lib.stack.log_follower import Follower
 from lib.trading.decision_log import Decided
 
 

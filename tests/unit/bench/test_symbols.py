@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.symbols import settings_for, symbols_of
-from lib.private_stack import to_toml
 from lib.settings import Settings, load_settings
+from lib.stack.private_stack import to_toml
 
 
 def test_as_many_as_usual_are_the_usual_ones() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from chaos.proxied import client_settings, with_client_settings
-from lib.private_stack import to_toml
 from lib.settings import PROJECT_ROOT, load_settings
+from lib.stack.private_stack import to_toml
 
 
 def test_the_clients_see_the_proxies_and_the_rest_as_the_servers_do(

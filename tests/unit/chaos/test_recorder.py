@@ -25,10 +25,10 @@ from chaos.recorder import (
 from chaos.records import BookedTick, Tick
 from chaos.target import TargetError, strategy_state
 from lib.prices import to_fixed
-from lib.private_stack import free_ports
 from lib.process.state_file import create_state
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
+from lib.stack.private_stack import free_ports
 from tests.helpers import wait_until
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from chaos.stalled import StalledClient, send_queues, waiting_bytes
 from chaos.target import TargetError
-from lib.private_stack import free_ports
+from lib.stack.private_stack import free_ports
 from tests.helpers import DEADLINE_S, wait_until
 
 HOST = "127.0.0.1"

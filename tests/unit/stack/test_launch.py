@@ -16,7 +16,7 @@ from lib.price_book.segment_files import keeper_path
 from lib.process.file_lock import lock_file
 from lib.process.run_identity import run_of
 from lib.settings import PROJECT_ROOT, Settings
-from lib.stack import (
+from lib.stack.launch import (
     MAX_SOCKET_PATH_BYTES,
     check_paths,
     check_ports,
@@ -28,8 +28,8 @@ from lib.stack import (
     wake_supervisord,
     why_it_ended,
 )
-from lib.supervisord_configuration import read_configuration
-from tests.unit.test_supervisord_configuration import parsed
+from lib.stack.supervisord_configuration import read_configuration
+from tests.unit.stack.test_supervisord_configuration import parsed
 
 ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
 ETC = PROJECT_ROOT / "etc"
@@ -190,7 +190,7 @@ def test_a_price_book_that_does_not_exist_is_not_waited_for():
 
 
 def test_a_full_disk_is_named_with_the_directory(var_dir, monkeypatch):
-    monkeypatch.setattr("lib.stack.derive_configuration", lambda *_: "x" * 100)
+    monkeypatch.setattr("lib.stack.launch.derive_configuration", lambda *_: "x" * 100)
     (var_dir / "supervisord.conf").symlink_to("/dev/full")
     with pytest.raises(CannotStartError, match=rf"{var_dir}: No space left"):
         prepare_var_dir(var_dir, read_configuration())

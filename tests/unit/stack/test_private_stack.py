@@ -11,15 +11,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lib import private_stack
 from lib.price_book.segment_files import SHM_DIR
-from lib.private_stack import (
+from lib.settings import Settings, load_settings
+from lib.stack import private_stack
+from lib.stack.private_stack import (
     PrivateStackError,
     private_settings,
     start_private_stack,
     to_toml,
 )
-from lib.settings import Settings, load_settings
 from tests.helpers import wait_until
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.given_up import MAX_TRIES, GivenUp
-from lib.repetitions import Repetitions
-from lib.story import (
+from lib.stack.fatal_programs import MAX_TRIES, GivenUp
+from lib.stack.log_follower import (
     ENDED,
     ERROR,
     GIVEN_UP,
@@ -33,6 +32,7 @@ from lib.story import (
     tell_event,
     tell_supervisor,
 )
+from lib.stack.repeated_lines import Repetitions
 
 
 def event(name: str, level: str = "info", **details) -> bytes:

@@ -22,7 +22,11 @@ from lib.errors import CannotStartError
 from lib.price_book.clean_up import belongs_to_another_stack, kept_for
 from lib.price_book.segment_files import SHM_DIR, PriceBookError
 from lib.settings import PROJECT_ROOT, Settings
-from lib.supervisord_configuration import CONFIGURATION, derive_configuration, without_programs
+from lib.stack.supervisord_configuration import (
+    CONFIGURATION,
+    derive_configuration,
+    without_programs,
+)
 
 MAX_SOCKET_PATH_BYTES: Final = 99
 """A socket's address has room for 107 bytes, and supervisord binds it under a longer name first:

@@ -27,8 +27,8 @@ from typing import Final, Self
 import msgspec
 
 from lib.settings import PROJECT_ROOT, Settings
-from lib.stack import wake_supervisord
-from lib.supervisord_configuration import stop_limit_s
+from lib.stack.launch import wake_supervisord
+from lib.stack.supervisord_configuration import stop_limit_s
 
 START_S: Final = 20.0
 """How long supervisord may take to listen."""

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from lib.story import (
+from lib.stack.log_follower import (
     ENDED,
     GIVEN_UP,
     NOTICE,

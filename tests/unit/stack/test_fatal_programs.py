@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lib.given_up import FAR_LINES, MAX_REASON_CHARACTERS, MAX_TRIES, GivenUp
-from lib.story import (
+from lib.stack.fatal_programs import FAR_LINES, MAX_REASON_CHARACTERS, MAX_TRIES, GivenUp
+from lib.stack.log_follower import (
     ENDED,
     ERROR,
     GIVEN_UP,

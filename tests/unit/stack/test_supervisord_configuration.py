@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 
 from lib.settings import PROJECT_ROOT
-from lib.supervisord_configuration import (
+from lib.stack.supervisord_configuration import (
     DEFAULT_STOP_WAIT_S,
     STOP_RESERVE_S,
     derive_configuration,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lib.settings import Settings, StrategySettings
-from lib.supervisord_configuration import programs_of
+from lib.stack.supervisord_configuration import programs_of
 
 
 class StackStrategies(NamedTuple):

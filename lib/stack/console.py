@@ -11,7 +11,7 @@ import select
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from lib.story import ERROR, NOTICE, WARNING, Line
+from lib.stack.log_follower import ERROR, NOTICE, WARNING, Line
 
 ATOMIC_BYTES: Final = 4096
 """A pipe that poll(2) calls writable takes this much without blocking (PIPE_BUF of pipe(7))."""

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from lib.screen import Screen, format_line, wants_colour
-from lib.story import ERROR, NOTICE, WARNING, Line
+from lib.stack.console import Screen, format_line, wants_colour
+from lib.stack.log_follower import ERROR, NOTICE, WARNING, Line
 
 ORDER = Line("order_manager", "Received Order 12: BUY 10 AAPL @ 173.20", NOTICE)
 

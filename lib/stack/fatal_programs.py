@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from lib.settings import EXIT_BAD_SETTINGS
-from lib.story import (
+from lib.stack.log_follower import (
     ENDED,
     ERROR,
     GIVEN_UP,

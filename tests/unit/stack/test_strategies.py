@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lib.settings import Settings, StrategySettings
-from lib.stack_strategies import stack_strategies, strategy_programs
-from lib.supervisord_configuration import read_configuration
+from lib.stack.strategies import stack_strategies, strategy_programs
+from lib.stack.supervisord_configuration import read_configuration
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.repetitions import CALM_S, MAX_TEXTS, Repetitions
-from lib.story import (
+from lib.stack.log_follower import (
     ENDED,
     ERROR,
     GIVEN_UP,
@@ -19,6 +18,7 @@ from lib.story import (
     WARNING,
     Line,
 )
+from lib.stack.repeated_lines import CALM_S, MAX_TEXTS, Repetitions
 
 STATUS_1 = "exit status 1; not expected"
 SIGKILL = "terminated by SIGKILL; not expected"

@@ -34,7 +34,7 @@ from bench.plan import LatencyRun
 from bench.program import run_recorder
 from bench.results import Latency, Watched, WatchedRound
 from lib.clock import utc_stamp
-from lib.live.metrics import PAGES
+from lib.dashboard.metrics import PAGES
 from lib.machine import machine_facts
 
 PROGRAM: Final = "python -m bench.watched"

@@ -1,8 +1,9 @@
 """Dashboard: shows the running stack in a browser, and to who scrapes metrics.
 
-It looks from outside (`lib.live.observer`) and takes part in nothing: without it the stack is the
-same. A page is three files and one stream of views (`lib.live.view`), of which each is made once
-for all pages with the same symbol; a page that is slow misses views and never holds up another.
+It looks from outside (`lib.dashboard.observer`) and takes part in nothing: without it the stack is
+the same. A page is three files and one stream of views (`lib.dashboard.view`), of which each is
+made once for all pages with the same symbol; a page that is slow misses views and never holds up
+another.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ import msgspec
 import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.dashboard.http_session import HttpError, HttpSession, Request
+from lib.dashboard.metrics import CONTENT_TYPE, metrics
+from lib.dashboard.observer import Observer
 from lib.errors import CannotStartError
-from lib.http_session import HttpError, HttpSession, Request
-from lib.live.metrics import CONTENT_TYPE, metrics
-from lib.live.observer import Observer
 from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop

@@ -12,9 +12,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from lib.live.counters import ORDERS
-from lib.live.log_lines import LogLine
-from lib.live.view import Incident
+from lib.dashboard.counters import ORDERS
+from lib.dashboard.log_lines import LogLine
+from lib.dashboard.view import Incident
 
 KEPT: Final = 50
 """Of those that are over; of those that are not, there is one of a kind for each program."""

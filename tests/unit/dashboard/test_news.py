@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lib.live.log_lines import LogLine
-from lib.live.news import NewsCourse
+from lib.dashboard.log_lines import LogLine
+from lib.dashboard.news import NewsCourse
 from lib.settings import StrategySettings
 
 

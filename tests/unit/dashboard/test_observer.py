@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from lib.dashboard import observer as observer_module
+from lib.dashboard.observer import MAX_PRICES_SHOWN, Observer
 from lib.execution.risk import HALT_FILE
-from lib.live import observer as observer_module
-from lib.live.observer import MAX_PRICES_SHOWN, Observer
 from lib.prices import PRICE_SCALE
 from lib.process.supervisor import Process
 from lib.settings import PriceBookSettings, Settings

@@ -22,9 +22,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from lib.clock import SECOND_NS
-from lib.live.latencies import HISTOGRAM_NS
-from lib.live.observer import Observer
-from lib.live.view import RoleView, View
+from lib.dashboard.latencies import HISTOGRAM_NS
+from lib.dashboard.observer import Observer
+from lib.dashboard.view import RoleView, View
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 PAGES: Final = "tradewire_dashboard_pages"

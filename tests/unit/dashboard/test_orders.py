@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from lib.live.log_lines import LogLine
-from lib.live.orders import KEPT, Orders
+from lib.dashboard.log_lines import LogLine
+from lib.dashboard.orders import KEPT, Orders
 
 
 def line(event: str, **facts) -> LogLine:

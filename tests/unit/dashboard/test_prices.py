@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.live.prices import COURSE_POINTS, MAX_COURSES, Prices
+from lib.dashboard.prices import COURSE_POINTS, MAX_COURSES, Prices
 from lib.prices import PRICE_SCALE
 
 SYMBOLS = ("AAPL", "MSFT")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lib.live.incidents import KEPT, Incidents
-from lib.live.log_lines import LogLine
+from lib.dashboard.incidents import KEPT, Incidents
+from lib.dashboard.log_lines import LogLine
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

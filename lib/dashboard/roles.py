@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from lib.clock import SECOND_NS
-from lib.live.view import RoleView
+from lib.dashboard.view import RoleView
 from lib.process.heartbeat import Pulse, find_pulse
 from lib.process.run_identity import ProcessStat, process_stat
 from lib.process.supervisor import (

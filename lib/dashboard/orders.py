@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from lib.live.log_lines import LogLine
-from lib.live.view import OrderView, Trade
+from lib.dashboard.log_lines import LogLine
+from lib.dashboard.view import OrderView, Trade
 
 KEPT: Final = 200
 """The latest are kept."""

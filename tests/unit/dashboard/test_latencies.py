@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lib.clock import MICROSECOND_NS, SECOND_NS
-from lib.live.latencies import HISTOGRAM_NS, MAX_WAITING, WINDOW_S, Latencies
+from lib.dashboard.latencies import HISTOGRAM_NS, MAX_WAITING, WINDOW_S, Latencies
 from lib.trading.decision_log import Decided
 
 START_NS = 10**15

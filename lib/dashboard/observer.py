@@ -17,18 +17,18 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from lib.clock import SECOND_NS
+from lib.dashboard.counters import ORDER_MANAGER, Counters
+from lib.dashboard.incidents import Incidents
+from lib.dashboard.log_lines import LogLine, read_line
+from lib.dashboard.news import NewsCourse
+from lib.dashboard.orders import Orders
+from lib.dashboard.prices import Prices
+from lib.dashboard.roles import Restarts, Roles
+from lib.dashboard.strategies import watched_strategies
+from lib.dashboard.view import Course, LatencyView, PriceView, View
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import ClientTotal, Total, read_ledger
 from lib.ledger.schema import LedgerError
-from lib.live.counters import ORDER_MANAGER, Counters
-from lib.live.incidents import Incidents
-from lib.live.log_lines import LogLine, read_line
-from lib.live.news import NewsCourse
-from lib.live.orders import Orders
-from lib.live.prices import Prices
-from lib.live.roles import Restarts, Roles
-from lib.live.strategies import watched_strategies
-from lib.live.view import Course, LatencyView, PriceView, View
 from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings

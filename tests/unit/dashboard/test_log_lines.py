@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.live.log_lines import read_line
+from lib.dashboard.log_lines import read_line
 
 HEAD = b'{"timestamp":"2026-01-02T03:04:05.000006Z","level":"info","role":"gateway","event":'
 

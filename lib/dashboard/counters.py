@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from lib.live.log_lines import LogLine
+from lib.dashboard.log_lines import LogLine
 
 REJECTED_FRAMES: Final = frozenset({"malformed_frames", "unknown_symbols"})
 """Events with a count of frames."""

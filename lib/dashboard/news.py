@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from lib.live.log_lines import LogLine
-from lib.live.view import NewsView
+from lib.dashboard.log_lines import LogLine
+from lib.dashboard.view import NewsView
 from lib.settings import StrategySettings
 
 KEPT: Final = 240

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.http_session import MAX_PARAMETERS, MAX_REQUEST_BYTES, HttpError, HttpSession
+from lib.dashboard.http_session import MAX_PARAMETERS, MAX_REQUEST_BYTES, HttpError, HttpSession
 
 
 def get(target: str, host: str = "127.0.0.1:8080") -> bytes:

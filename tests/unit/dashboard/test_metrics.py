@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lib.live.latencies import HISTOGRAM_NS
-from lib.live.metrics import PAGES, metrics
-from lib.live.observer import Observer
+from lib.dashboard.latencies import HISTOGRAM_NS
+from lib.dashboard.metrics import PAGES, metrics
+from lib.dashboard.observer import Observer
 from lib.process.supervisor import Process
 from lib.settings import Settings, StrategySettings
 from lib.trading.decision_log import Decided

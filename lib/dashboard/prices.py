@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.live.view import Course
+from lib.dashboard.view import Course
 from lib.moving_averages import MovingAverages
 from lib.prices import to_float
 

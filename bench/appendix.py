@@ -9,7 +9,7 @@ from bench.profiles import Load, Profile, Profiled
 from bench.speed_section import NOT_RECORDED
 from bench.units import digits, percent, whole
 from lib.clock import SECOND_NS
-from lib.markdown import table
+from lib.reports.markdown import table
 
 TITLE: Final = "## Where each microsecond goes"
 SHOWN: Final = 10

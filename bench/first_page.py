@@ -36,7 +36,7 @@ from bench.targets import (
     unpaced,
 )
 from bench.units import digits, megabytes, millions, time_of, times, whole
-from lib.markdown import table
+from lib.reports.markdown import table
 
 NOT_MEASURED: Final = Judgement.NOT_MEASURED.value
 

@@ -22,7 +22,7 @@ from bench.results import CURVE, Latency, Recording, TickToDecision
 from bench.speed_section import usual_latencies
 from bench.targets import LATENCY_RATE
 from bench.units import MICROSECOND_NS, MILLION, whole
-from lib.plotting import (
+from lib.reports.plotting import (
     DOTS,
     GRID,
     MEDIAN,

@@ -24,7 +24,7 @@ from bench.results import Recording, Watched
 from bench.speed_section import COMPARISON_PLOT, LATENCY_PLOT, SCALE_PLOT, speed_section
 from bench.watched_section import watched_section
 from chaos import report as reliability
-from lib.markdown import MarkdownError, replace_section
+from lib.reports.markdown import MarkdownError, replace_section
 from lib.settings import PROJECT_ROOT
 
 REPORT: Final = PROJECT_ROOT / "performance_report.md"

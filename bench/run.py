@@ -44,7 +44,7 @@ from bench.side_by_side import (
 from bench.stages import measure_alone
 from bench.throughput import RING_TICKS, measure_throughput
 from lib.clock import utc_stamp
-from lib.machine import machine_facts, software_facts
+from lib.reports.machine import machine_facts, software_facts
 
 # What is expected to take how long on two cores. These make the progress bar: nothing else depends
 # on them.

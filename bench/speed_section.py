@@ -34,8 +34,8 @@ from bench.throughput import (
 )
 from bench.units import bare, digits, megabytes, millions, percent, times, us, whole
 from lib.clock import SECOND_NS
-from lib.markdown import table
 from lib.price_book.segment import Layout
+from lib.reports.markdown import table
 
 PLOTS: Final = "report/bench"
 """Where the plots lie, seen from the report."""

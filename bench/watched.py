@@ -35,7 +35,7 @@ from bench.program import run_recorder
 from bench.results import Latency, Watched, WatchedRound
 from lib.clock import utc_stamp
 from lib.dashboard.metrics import PAGES
-from lib.machine import machine_facts
+from lib.reports.machine import machine_facts
 
 PROGRAM: Final = "python -m bench.watched"
 OUTPUT: Final = "watched.json"

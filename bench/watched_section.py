@@ -7,7 +7,7 @@ from typing import Final
 from bench.results import Watched
 from bench.speed_section import processor, quantiles
 from bench.units import whole
-from lib.markdown import table
+from lib.reports.markdown import table
 
 TITLE: Final = "## With the dashboard open"
 

@@ -14,7 +14,7 @@ from chaos.gusts import Kind
 from chaos.recorder import LOOK_S
 from chaos.report import Series
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.plotting import (
+from lib.reports.plotting import (
     DOTS,
     GOAL,
     GRID,

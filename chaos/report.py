@@ -27,7 +27,7 @@ from chaos.lab import EXIT_HOLDS, EXIT_NO_TARGET, GOAL_ROUNDS, cells, missed_goa
 from chaos.recovery import STEPS
 from chaos.slow_consumer import LABELS
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.markdown import MarkdownError, replace_section, table
+from lib.reports.markdown import MarkdownError, replace_section, table
 from lib.settings import PROJECT_ROOT
 
 REPORT: Final = PROJECT_ROOT / "performance_report.md"

@@ -32,7 +32,7 @@ from chaos.lab import (
 )
 from chaos.report import RECORDED, RECORDING, ReportError, complete, load, missed_goals
 from lib.clock import utc_stamp
-from lib.machine import machine_facts, software_facts
+from lib.reports.machine import machine_facts, software_facts
 from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
 from lib.stack.launch import wake_supervisord
 

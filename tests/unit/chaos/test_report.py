@@ -27,7 +27,7 @@ from chaos.report import (
 )
 from chaos.slow_consumer import LABELS
 from lib.clock import MILLISECOND_NS
-from lib.markdown import replace_section
+from lib.reports.markdown import replace_section
 
 
 def test_the_section_in_the_repository_is_the_one_that_the_recorded_figures_give():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.markdown import MarkdownError, replace_section, table
+from lib.reports.markdown import MarkdownError, replace_section, table
 
 MARKED = (
     "# Title\n\nbefore\n<!-- numbers: begin (generated) -->\nold\n<!-- numbers: end -->\nafter\n"

@@ -7,8 +7,8 @@ import platform
 
 import pytest
 
-from lib import machine
-from lib.machine import machine_facts, software_facts
+from lib.reports import machine
+from lib.reports.machine import machine_facts, software_facts
 from lib.settings import PROJECT_ROOT
 
 CPU_INFO = """\

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.hostile import (
+from chaos.faults.hostile_gateway import (
     DISCONNECTED,
     HARMS,
     MALFORMED,
@@ -37,10 +37,10 @@ from chaos.hostile import (
     Honest,
     HostileGateway,
 )
-from chaos.lab import RECOVERY_S, Experiment, Stage, cells, command_line, run
-from chaos.proxied import proxied
-from chaos.recorder import Event, Recording
-from chaos.target import Target
+from chaos.faults.proxied_stack import proxied
+from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, cells, command_line, run
+from chaos.lab.recorder import Event, Recording
+from chaos.lab.target import Target
 from lib.clock import MILLISECOND_NS
 from lib.net.throttled_log import LOG_EVERY_NS
 

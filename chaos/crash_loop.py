@@ -19,11 +19,19 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.figures import WATCHDOG, FaultFigures
-from chaos.lab import RECOVERY_S, Experiment, Stage, Tell, command_line, role_argument, run
-from chaos.recorder import SUPERVISORD, Event
-from chaos.recovery import HEADING, STEPS, Watch, row, times
-from chaos.target import Target, known_roles
+from chaos.lab.experiment import (
+    RECOVERY_S,
+    Experiment,
+    Stage,
+    Tell,
+    command_line,
+    role_argument,
+    run,
+)
+from chaos.lab.figures import WATCHDOG, FaultFigures
+from chaos.lab.recorder import SUPERVISORD, Event
+from chaos.lab.recovery import HEADING, STEPS, Watch, row, times
+from chaos.lab.target import Target, known_roles
 from lib.process.process_handle import ProcessHandle
 from lib.process.supervisor import Process
 from lib.settings import PROJECT_ROOT

@@ -22,9 +22,18 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.faults import Blackhole, Clear, Close, Direction, Fault, HalfOpen, Reset
-from chaos.figures import LINKS, Link
-from chaos.lab import (
+from chaos.faults.connection_faults import (
+    Blackhole,
+    Clear,
+    Close,
+    Direction,
+    Fault,
+    HalfOpen,
+    Reset,
+)
+from chaos.faults.proxied_stack import proxied
+from chaos.faults.proxy import Proxy, can_vanish
+from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,
     Stage,
@@ -33,11 +42,10 @@ from chaos.lab import (
     missed_goal,
     run,
 )
-from chaos.proxied import proxied
-from chaos.proxy import Proxy, can_vanish
-from chaos.recorder import LOOK_S as RECORDER_LOOK_S
-from chaos.recorder import Event, Recorder
-from chaos.target import Target, TargetError
+from chaos.lab.figures import LINKS, Link
+from chaos.lab.recorder import LOOK_S as RECORDER_LOOK_S
+from chaos.lab.recorder import Event, Recorder
+from chaos.lab.target import Target, TargetError
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.streams.client import SILENCE_LIMIT_NS
 

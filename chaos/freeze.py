@@ -9,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.lab import command_line, role_argument, run
+from chaos.faults.role_faults import Freeze
+from chaos.lab.experiment import command_line, role_argument, run
+from chaos.lab.target import known_roles
 from chaos.role_experiment import RoleExperiment
-from chaos.role_faults import Freeze
-from chaos.target import known_roles
 
 if __name__ == "__main__":
     parser = command_line("freeze", __doc__)

@@ -22,11 +22,11 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.figures import FaultFigures
-from chaos.lab import Experiment, Stage, command_line, run
-from chaos.recovery import HEADING, STEPS, Watch, row, times, unrecovered
-from chaos.target import Supervisord, Target, TargetError, known_roles
-from chaos.verdict import ledger_orders
+from chaos.lab.experiment import Experiment, Stage, command_line, run
+from chaos.lab.figures import FaultFigures
+from chaos.lab.recovery import HEADING, STEPS, Watch, row, times, unrecovered
+from chaos.lab.target import Supervisord, Target, TargetError, known_roles
+from chaos.lab.verdict import ledger_orders
 from lib.errors import CannotStartError
 from lib.ledger.rows import BookedOrder
 from lib.process.process_handle import ProcessHandle

@@ -10,9 +10,9 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from chaos.gusts import Kind
-from chaos.recorder import LOOK_S
+from chaos.lab.recorder import LOOK_S
 from chaos.report import Series
+from chaos.storms.planned_faults import Kind
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.reports.plotting import (
     DOTS,

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from chaos.figures import OrderCounts
-from chaos.gusts import Kind
-from chaos.hostile import HARMS
-from chaos.lab import EXIT_HOLDS, EXIT_NO_TARGET, GOAL_ROUNDS, cells, missed_goal
-from chaos.recovery import STEPS
+from chaos.faults.hostile_gateway import HARMS
+from chaos.lab.experiment import EXIT_HOLDS, EXIT_NO_TARGET, GOAL_ROUNDS, cells, missed_goal
+from chaos.lab.figures import OrderCounts
+from chaos.lab.recovery import STEPS
 from chaos.slow_consumer import LABELS
+from chaos.storms.planned_faults import Kind
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.reports.markdown import MarkdownError, replace_section, table
 from lib.settings import PROJECT_ROOT
@@ -40,7 +40,7 @@ RECOVERY_PLOT: Final = "recovery.svg"
 STORM_PLOT: Final = "storm.svg"
 
 Figures = dict[str, Any]
-"""The JSON of one experiment (`chaos.lab.to_json`)."""
+"""The JSON of one experiment (`chaos.lab.experiment.to_json`)."""
 STEP_LABELS: Final = {figure: label for label, figure in STEPS}
 TOLD: Final = "told at once"
 REACHED: Final = "yes"
@@ -380,7 +380,7 @@ def _steps(figures: dict[str, Figures]) -> str:
     return (
         "Milliseconds since the fault: median / p90 / max, and of how many where a step does not "
         "belong to every recovery. What each step is, and how it is measured, is told in "
-        "`chaos/figures.py`.\n\n" + table(heading, rows, right_from=1)
+        "`chaos/lab/figures.py`.\n\n" + table(heading, rows, right_from=1)
     )
 
 

@@ -2,7 +2,7 @@
 
 When the moment comes is random, by `--seed`. The hypothesis of every fault is that the stack
 recovers within `RECOVERY_S`, and that nothing is lost or done twice on the way. How each figure is
-taken is told in `chaos.figures`.
+taken is told in `chaos.lab.figures`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import time
 from dataclasses import asdict
 from typing import Any, Final
 
-from chaos import figures
-from chaos.figures import FaultFigures
-from chaos.lab import RECOVERY_S, Experiment, Stage, command_line, missed_goal, run
-from chaos.recorder import Recorder
-from chaos.recovery import HEADING, STEPS, Watch, row, times, unrecovered
-from chaos.role_faults import Fault, Goal, Restart, Signal
+from chaos.faults.role_faults import Fault, Goal, Restart, Signal
+from chaos.lab import figures
+from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, command_line, missed_goal, run
+from chaos.lab.figures import FaultFigures
+from chaos.lab.recorder import Recorder
+from chaos.lab.recovery import HEADING, STEPS, Watch, row, times, unrecovered
 from lib.clock import MILLISECOND_NS
 
 MAX_WAIT_S: Final = 1.0

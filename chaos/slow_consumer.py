@@ -23,11 +23,11 @@ from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.figures import LINKS, STRATEGY
-from chaos.lab import Experiment, Stage, command_line, run
-from chaos.recorder import SUPERVISORD, Event, Recording, TapeListener
-from chaos.stalled import StalledClient, waiting_bytes
-from chaos.target import Target, TargetError
+from chaos.faults.stalled_client import StalledClient, waiting_bytes
+from chaos.lab.experiment import Experiment, Stage, command_line, run
+from chaos.lab.figures import LINKS, STRATEGY
+from chaos.lab.recorder import SUPERVISORD, Event, Recording, TapeListener
+from chaos.lab.target import Target, TargetError
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 
 WINDOW_S: Final = 3.0

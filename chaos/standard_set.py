@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from chaos.lab import (
+from chaos.lab.experiment import (
     EXIT_DOES_NOT_HOLD,
     EXIT_HOLDS,
     EXIT_INTERRUPTED,

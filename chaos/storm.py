@@ -28,14 +28,14 @@ from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.figures import STRATEGY
-from chaos.gusts import PLAIN_KINDS, PROXY_KINDS, Gust, Kind, Lives, plan
-from chaos.lab import RECOVERY_S, Experiment, Stage, command_line, run
-from chaos.proxied import proxied
-from chaos.proxy import Proxy
-from chaos.recorder import Evaluated, Event, Recording
-from chaos.target import Target, known_roles
-from chaos.weather import Hit, Weather
+from chaos.faults.proxied_stack import proxied
+from chaos.faults.proxy import Proxy
+from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, command_line, run
+from chaos.lab.figures import STRATEGY
+from chaos.lab.recorder import Evaluated, Event, Recording
+from chaos.lab.target import Target, known_roles
+from chaos.storms.planned_faults import PLAIN_KINDS, PROXY_KINDS, Gust, Kind, Lives, plan
+from chaos.storms.runner import Hit, Weather
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.streams.client import SILENCE_LIMIT_NS
 

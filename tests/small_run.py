@@ -15,7 +15,7 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from chaos.records import (
+from chaos.judge.records import (
     AppliedNews,
     Attached,
     BegunBy,

@@ -9,8 +9,8 @@ import pytest
 
 from chaos import corrupt_feed
 from chaos.corrupt_feed import CorruptFeed
-from chaos.hostile import Lost, Noise, Withheld
-from chaos.lab import command_line, run
+from chaos.faults.hostile_gateway import Lost, Noise, Withheld
+from chaos.lab.experiment import command_line, run
 from tests.stack import PrivateStack
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chaos.gusts import PLAIN_KINDS, PROXY_KINDS
+from chaos.storms.planned_faults import PLAIN_KINDS, PROXY_KINDS
 from tests.helpers import DEADLINE_S, PROJECT_ROOT
 from tests.stack import PrivateStack
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from chaos.rules import Rules, Side
+from chaos.judge.trading_rules import Rules, Side
 from tests.helpers import wait_until
 from tests.stack import PrivateStack
 

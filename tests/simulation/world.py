@@ -28,9 +28,9 @@ from unittest.mock import patch
 
 import structlog
 
-from chaos.gather import in_order_of_booking
-from chaos.judge import judge
-from chaos.records import NO_LAST, Attached, BookedTick, Gap, Records, Tick
+from chaos.judge.judge import judge
+from chaos.judge.records import NO_LAST, Attached, BookedTick, Gap, Records, Tick
+from chaos.lab.gather import in_order_of_booking
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.ledger.reader import read_ledger
 from lib.settings import StrategySettings, WatchdogSettings

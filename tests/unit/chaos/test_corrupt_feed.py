@@ -7,9 +7,9 @@ from random import Random
 from typing import Any
 
 from chaos.corrupt_feed import MOST_NUMBERS, CorruptFeed, Outcome, recovery_ns, taken, unfulfilled
-from chaos.hostile import HARMS, Account, Known, Noise, Stranger, Withheld
-from chaos.recorder import Event, Recording
-from chaos.records import BookedTick
+from chaos.faults.hostile_gateway import HARMS, Account, Known, Noise, Stranger, Withheld
+from chaos.judge.records import BookedTick
+from chaos.lab.recorder import Event, Recording
 
 MALFORMED = Account(Counter(malformed_frames=2), {"malformed_frames": {5, 9}})
 

@@ -20,9 +20,9 @@ from chaos.crash_loop import (
     start_retries,
     unfulfilled,
 )
-from chaos.figures import WATCHDOG, FaultFigures
-from chaos.recorder import SUPERVISORD, Event
-from chaos.target import known_roles
+from chaos.lab.figures import WATCHDOG, FaultFigures
+from chaos.lab.recorder import SUPERVISORD, Event
+from chaos.lab.target import known_roles
 from lib.process.supervisor import Process
 from tests.helpers import DEADLINE_S
 

@@ -21,11 +21,11 @@ from chaos.cut_connection import (
     measure,
     unfulfilled,
 )
-from chaos.faults import Blackhole, Close, Direction, HalfOpen, Reset
-from chaos.figures import LINKS, Link
-from chaos.lab import GOAL_ROUNDS
-from chaos.proxy import can_vanish
-from chaos.recorder import Event
+from chaos.faults.connection_faults import Blackhole, Close, Direction, HalfOpen, Reset
+from chaos.faults.proxy import can_vanish
+from chaos.lab.experiment import GOAL_ROUNDS
+from chaos.lab.figures import LINKS, Link
+from chaos.lab.recorder import Event
 
 PRICE, NEWS, ORDERS = LINKS
 CUT_NS = 1000 * LEAST_NS

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from chaos import kill_everything
-from chaos.figures import FaultFigures
 from chaos.kill_everything import Departure, broken_off, departure
+from chaos.lab.figures import FaultFigures
 from lib.ledger.rows import BookedOrder
 
 

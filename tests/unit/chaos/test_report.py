@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chaos.hostile import Known, Withheld
-from chaos.lab import EXIT_NO_TARGET, GOAL_ROUNDS
-from chaos.recovery import STEPS
+from chaos.faults.hostile_gateway import Known, Withheld
+from chaos.lab.experiment import EXIT_NO_TARGET, GOAL_ROUNDS
+from chaos.lab.recovery import STEPS
 from chaos.report import (
     ENOUGH_MISSES,
     RECORDED,

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.figures import FaultFigures
-from chaos.lab import GOAL_ROUNDS
+from chaos.faults.role_faults import FRESH_TICK_NS, THAW_NS, Freeze, Goal, Restart, Signal
+from chaos.lab.experiment import GOAL_ROUNDS
+from chaos.lab.figures import FaultFigures
 from chaos.role_experiment import RoleExperiment
-from chaos.role_faults import FRESH_TICK_NS, THAW_NS, Freeze, Goal, Restart, Signal
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.settings import Settings, WatchdogSettings
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.recorder import SUPERVISORD, Evaluated, Event, Recording
-from chaos.records import Tick
+from chaos.judge.records import Tick
+from chaos.lab.recorder import SUPERVISORD, Evaluated, Event, Recording
 from chaos.slow_consumer import (
     ANSWER_BYTES,
     CLIENTS,

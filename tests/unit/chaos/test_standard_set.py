@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chaos import standard_set
-from chaos.lab import EXIT_DOES_NOT_HOLD, EXIT_HOLDS, EXIT_INTERRUPTED, Interrupted
+from chaos.lab.experiment import EXIT_DOES_NOT_HOLD, EXIT_HOLDS, EXIT_INTERRUPTED, Interrupted
 from chaos.report import RECORDED, RECORDING, load
 from chaos.standard_set import STANDARD_SET, Run, judge, perform, publish, record
 from lib.clock import MILLISECOND_NS

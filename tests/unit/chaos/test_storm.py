@@ -8,9 +8,8 @@ from typing import cast
 
 import pytest
 
-from chaos.faults import Direction, Reset
-from chaos.gusts import LONGEST_GAP_S, LULL_S, Gust, Kind
-from chaos.recorder import Evaluated, Event
+from chaos.faults.connection_faults import Direction, Reset
+from chaos.lab.recorder import Evaluated, Event
 from chaos.storm import (
     ENOUGH_GUSTS,
     MIN_MINUTES,
@@ -24,7 +23,8 @@ from chaos.storm import (
     stale_stretches,
     whom,
 )
-from chaos.weather import Hit, Weather
+from chaos.storms.planned_faults import LONGEST_GAP_S, LULL_S, Gust, Kind
+from chaos.storms.runner import Hit, Weather
 from lib.clock import SECOND_NS
 
 DONE = Hit(Gust(1.0, Kind.KILL, ("gateway",)), "gateway", 0)

@@ -1,0 +1,72 @@
+"""A private stack whose connections run through fault proxies, one for each stream.
+
+Server and clients take the ports from one settings file. So the client roles get a file of their
+own, which differs in the ports alone, by the `environment` of their programs in the configuration
+of the private stack's supervisord. Nothing else is different from a stack as it always runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from chaos.faults.proxy import HOST, Proxy
+from chaos.lab.figures import LINKS
+from chaos.lab.target import Target
+from lib.settings import Settings
+from lib.stack.private_stack import to_toml
+
+
+@contextmanager
+def proxied(target: Target) -> Iterator[dict[str, Proxy]]:
+    """Put a proxy into each connection of a private stack; give them by stream.
+
+    The client roles are restarted for it. When the block ends, so do the proxies: the clients
+    find no server any more, and the stack should be ended. Raises TargetError.
+    """
+    assert target.private
+    gateway, order_manager = target.settings.gateway, target.settings.order_manager
+    with ExitStack() as stack:
+        proxies = {
+            stream: stack.enter_context(Proxy((host, port)))
+            for stream, host, port in (
+                ("price", gateway.host, gateway.price_port),
+                ("news", gateway.host, gateway.news_port),
+                ("orders", order_manager.host, order_manager.port),
+            )
+        }
+        ports = {stream: proxy.port for stream, proxy in proxies.items()}
+        clients_file = target.var_dir / "clients.toml"
+        clients_file.write_text(to_toml(client_settings(target.settings, ports)), encoding="utf-8")
+        target.reconfigure(partial(with_client_settings, clients_file=clients_file))
+        yield proxies
+
+
+def client_settings(settings: Settings, ports: Mapping[str, int]) -> Settings:
+    """Return the settings for the client roles: the same, with the proxies for servers."""
+    replace = msgspec.structs.replace
+    return replace(
+        settings,
+        gateway=replace(
+            settings.gateway, host=HOST, price_port=ports["price"], news_port=ports["news"]
+        ),
+        order_manager=replace(settings.order_manager, host=HOST, port=ports["orders"]),
+    )
+
+
+def with_client_settings(configuration: str, clients_file: Path) -> str:
+    """Return supervisord's configuration with a settings file of their own for the client roles."""
+    for role in sorted({link.client for link in LINKS}):
+        configuration, found = re.subn(
+            rf"^\[program:{role}\]$",
+            rf'\g<0>\nenvironment=TRADING_CONFIG="{clients_file}"',
+            configuration,
+            flags=re.MULTILINE,
+        )
+        assert found == 1, f"{found} programs are named {role}"
+    return configuration

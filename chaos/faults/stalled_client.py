@@ -1,0 +1,116 @@
+"""A client that stops reading: connects, says what a client of that stream has to say, and hangs.
+
+The kernel between the two would hide that for a long time: on loopback it takes some megabytes for
+a peer that does not read. So the client offers a tiny window and tiny segments, by which the
+server's kernel sizes what it keeps for it: after some kilobytes the server itself is left with the
+rest. What lies with the server's kernel is in /proc/net/tcp (proc(5), Linux only).
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from chaos.lab.target import TargetError
+
+CONNECT_S: Final = 5.0
+RECEIVE_BUFFER_BYTES: Final = 2304
+"""The least that Linux takes (socket(7): SO_RCVBUF)."""
+SEGMENT_BYTES: Final = 88
+"""Likewise (TCP_MIN_MSS)."""
+DRAIN_BUFFER_BYTES: Final = 1 << 20
+_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+
+
+class StalledClient:
+    """Reads nothing until it is told to. Leaving the `with` block closes it.
+
+    `hello` is sent at once: `HELLO,1,1*` makes a numbered client of the price stream that begins
+    with the first tick, a logon one of the order port; a plain client says nothing. Used from one
+    thread.
+    """
+
+    def __init__(self, host: str, port: int, hello: bytes = b"") -> None:
+        """Connect. Raises TargetError."""
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            self._sock = socket.socket(family)
+            try:
+                self._sock.settimeout(CONNECT_S)
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
+                self._sock.connect(address)
+                self._sock.sendall(hello)
+            except OSError:
+                self._sock.close()
+                raise
+        except OSError as error:
+            raise TargetError(f"no client can connect to {host}:{port}: {error}") from None
+        host, own_port = self._sock.getsockname()[:2]
+        self.ports = (port, own_port)
+        """The server's and this client's."""
+        self.name = f"{host}:{own_port}"
+        """What the server's log calls this client."""
+
+    def say(self, data: bytes) -> bool:
+        """Send something more; False if the server has hung up, or takes it too slowly."""
+        try:
+            self._sock.sendall(data)
+        except OSError:
+            return False
+        return True
+
+    def drain(self, until_s: float) -> bytes:
+        """Return what comes now, at least something, b"" at the end of the connection or in vain.
+
+        Waits no longer than `until_s` (monotonic). From the first call on it is no longer stalled.
+        """
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DRAIN_BUFFER_BYTES)
+        self._sock.settimeout(max(0.001, until_s - time.monotonic()))
+        with suppress(OSError):
+            return self._sock.recv(DRAIN_BUFFER_BYTES)
+        return b""
+
+    def close(self) -> None:
+        """Close the connection, read or not. May be called again."""
+        self._sock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def waiting_bytes(clients: Iterable[StalledClient]) -> list[int]:
+    """Return how many bytes the server's kernel holds for each, after one look at the tables.
+
+    0: it is not stuck, or the server has closed the connection. What the client's own kernel has
+    taken is not counted.
+    A look takes the kernel some 10 ms, whatever is in them: not to be taken often.
+    """
+    queues: dict[tuple[int, int], int] = {}
+    for table in _TABLES:
+        with suppress(OSError):  # a kernel without IPv6
+            queues |= send_queues(table.read_text())
+    return [queues.get(client.ports, 0) for client in clients]
+
+
+def send_queues(table: str) -> dict[tuple[int, int], int]:
+    """Read a table such as /proc/net/tcp: bytes by local and remote port. Pure."""
+    queues = {}
+    for line in table.splitlines()[1:]:
+        _, local, remote, _, sizes = line.split(maxsplit=5)[:5]
+        ports = int(local.rpartition(":")[2], 16), int(remote.rpartition(":")[2], 16)
+        queues[ports] = int(sizes.partition(":")[0], 16)
+    return queues

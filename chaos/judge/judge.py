@@ -1,0 +1,371 @@
+"""The judge: looks at the records of a run and names every fault in them. Pure, and independent.
+
+Everything is computed anew from the records: no code is used that the stack decides with. The
+trading rules are in `chaos.judge.trading_rules`, and what they give over the ticks in
+`chaos.judge.orders`; there it says, too, what can be required exactly of the orders and what only
+within bounds.
+
+What is required of the ticks. Of each tape, everything up to the tail (`Records.tail_begins`) is in
+the book once, in order, with symbol and price as played, or in a gap that the orderbook reported.
+Only of the first tape in the book what comes before its first tick there is not known to have been
+meant for this book. A tape follows on another as a whole. A tick of the book that lies outside the
+recording of the tape is a fault, but for one before the recording began, of which nothing is known.
+Symbols that the stack does not trade are no ticks.
+
+What is required of the evaluations. No tick twice; nothing between two evaluations of a tape that
+was not reported; everything that came into the book after the strategy had attached to it; a life
+that goes on into a new tape has seen the old one to its end, the new one from its beginning and all
+of those between; with `Records.settled`, nothing is left unseen before the tail. What came before a
+strategy had attached, and after the last evaluation of one that was killed, nobody could evaluate.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from chaos.judge.orders import trading_findings
+from chaos.judge.records import (
+    NO_LAST,
+    Attached,
+    Evaluation,
+    Gap,
+    LedgerOrder,
+    Records,
+    ToldOrder,
+)
+from lib.prices import format_price
+
+MAX_FINDINGS: Final = 100
+"""So many findings are told; the others are counted."""
+
+
+def judge(records: Records) -> list[str]:
+    """Name every fault in the records, one line for people each; none is a pass."""
+    findings = [
+        *_ledger_findings(records),
+        *_told_findings(records),
+        *_logon_findings(records),
+        *_position_findings(records),
+        *_book_findings(records),
+        *_gap_findings(records),
+        *_evaluation_findings(records),
+        *_attachment_findings(records),
+        *trading_findings(records),
+        *(f"left behind: {what}" for what in records.left_behind),
+    ]
+    more = len(findings) - MAX_FINDINGS
+    return [*findings[:MAX_FINDINGS], f"and {more:,} more findings"] if more > 0 else findings
+
+
+def _ledger_findings(records: Records) -> Iterator[str]:
+    """No identity and no trade_id twice; a fill has a trade_id, a rejection has a reason."""
+    order_ids: set[int] = set()
+    traded: dict[int, int] = {}
+    for row in records.ledger:
+        where = f"order {row.order_id}"
+        if row.order_id in order_ids:
+            yield f"{where}: in the ledger twice"
+        order_ids.add(row.order_id)
+        if row.status == "FILLED":
+            if row.trade_id is None:
+                yield f"{where}: FILLED in the ledger without a trade_id"
+            elif row.trade_id in traded:
+                yield (
+                    f"{where}: its trade_id {row.trade_id} is order {traded[row.trade_id]}'s, too"
+                )
+            else:
+                traded[row.trade_id] = row.order_id
+        elif row.trade_id is not None or not row.reason:
+            yield (
+                f"{where}: {row.status} in the ledger with the trade_id {row.trade_id} and the "
+                f"reason {row.reason!r}"
+            )
+
+
+def _told_findings(records: Records) -> Iterator[str]:
+    """What the strategy was told is what the ledger has, and it was told once."""
+    rows = {row.order_id: row for row in records.ledger}
+    told_ids: set[int] = set()
+    for told in records.told:
+        if told.order_id in told_ids:
+            yield f"order {told.order_id}: told twice"
+        told_ids.add(told.order_id)
+        row = rows.get(told.order_id)
+        if row is None:
+            yield f"order {told.order_id}: told {_answer(told)}, and not in the ledger"
+        elif _answer(told) != _answer(row):
+            yield f"order {told.order_id}: told {_answer(told)}, and the ledger has {_answer(row)}"
+
+
+def _logon_findings(records: Records) -> Iterator[str]:
+    """Each logon told the positions as they were after some order, and after all told before it.
+
+    While a stack is at work, the ledger may have been read before them.
+    """
+    if not records.settled:
+        return
+    booked_as = {row.order_id: number for number, row in enumerate(records.ledger, 1)}
+    states: list[tuple[int, dict[str, int]]] = [(0, {})]
+    for row in records.ledger:
+        last_id, positions = states[-1]
+        held = {symbol: p for symbol, p in positions.items() if symbol != row.symbol}
+        if row.position:
+            held[row.symbol] = row.position
+        states.append((max(last_id, row.order_id), held))
+    least = known = 0
+    for logon in records.logons:
+        answers = records.told[known : logon.told_before]
+        least = max([least, *(booked_as.get(told.order_id, 0) for told in answers)])
+        known = logon.told_before
+        told = logon.last_order_id, {symbol: p for symbol, p in logon.positions.items() if p}
+        number = next((n for n in range(least, len(states)) if states[n] == told), None)
+        if number is None:
+            yield (
+                f"logon after {logon.sent_before} orders: told order {told[0]} as the last one and "
+                f"the positions {told[1]}, and the ledger never was so after what was told before"
+            )
+        else:
+            least = number
+
+
+def _answer(order: ToldOrder | LedgerOrder) -> str:
+    return (
+        f"{order.status} {order.side} {order.symbol}, trade_id {order.trade_id}, "
+        f"position {order.position}"
+    )
+
+
+def _position_findings(records: Records) -> Iterator[str]:
+    """Each order states the position that the fills make; the table has the last one."""
+    summed = dict.fromkeys(records.positions, 0)
+    for row in records.ledger:
+        before = summed.get(row.symbol, 0)
+        change = 0
+        if row.status == "FILLED":
+            change = row.quantity if row.side == "BUY" else -row.quantity
+        if row.position != before + change:
+            yield (
+                f"order {row.order_id}: {row.status} with the position {row.position} in "
+                f"{row.symbol}, and the fills make it {before + change}"
+            )
+        summed[row.symbol] = before + change
+    for symbol, position in summed.items():
+        if records.positions.get(symbol, 0) != position:
+            yield (
+                f"position in {symbol}: the ledger's table says "
+                f"{records.positions.get(symbol, 0)}, and the fills make it {position}"
+            )
+
+
+def _book_findings(records: Records) -> Iterator[str]:
+    """The book is what was played, but for reported gaps that are gaps."""
+    booked: dict[str, set[int]] = {tape: set() for tape in records.tapes}
+    newest: dict[str, int] = {}
+    begins = current = records.booked[0].tape if records.booked else ""
+    for tape, sequence, symbol, price in records.booked:
+        where = f"tape {tape}, tick {sequence}"
+        if tape != current and tape in newest:
+            yield f"{where}: in the book behind tape {current}, which followed on this one"
+        current = tape
+        seen = booked.setdefault(tape, set())
+        if sequence in seen:
+            yield f"{where}: in the book twice"
+        elif sequence < newest.get(tape, 0):
+            yield f"{where}: in the book behind tick {newest[tape]}"
+        seen.add(sequence)
+        newest[tape] = max(sequence, newest.get(tape, 0))
+        played = records.tapes.get(tape, {})
+        tick = played.get(sequence)
+        if tick is None:
+            if min(played, default=0) <= sequence < _tail(records, tape):
+                yield f"{where}: in the book, and never played"
+        elif tick != (symbol, price):
+            yield (
+                f"{where}: {symbol} at {format_price(price)} in the book, and played was "
+                f"{tick.symbol} at {format_price(tick.price)}"
+            )
+    for tape, played in records.tapes.items():
+        first = min(booked[tape]) if tape == begins else 0
+        gone = (
+            sequence
+            for sequence in sorted(played)
+            if first <= sequence < _tail(records, tape)
+            and sequence not in booked[tape]
+            and played[sequence].symbol in records.symbols
+        )
+        for text in _ranges(_outside(gone, records.book_gaps, tape)):
+            yield f"tape {tape}, {text}: not in the book, and not reported as missed"
+    for gap in records.book_gaps:
+        there = _between(sorted(booked.get(gap.tape, ())), gap.first, gap.last)
+        for text in _ranges(there):
+            yield f"tape {gap.tape}, {text}: reported as missed by the orderbook, and in the book"
+
+
+def _gap_findings(records: Records) -> Iterator[str]:
+    """What was reported as missed was played.
+
+    The logs of a stack that goes on have gaps of earlier runs, too, and of ticks yet to be heard.
+    """
+    if not records.settled:
+        return
+    ends = {tape: max(played, default=0) for tape, played in records.tapes.items()}
+    for tick in records.booked:
+        ends[tick.tape] = max(tick.sequence, ends.get(tick.tape, 0))
+    for role, gaps in (("orderbook", records.book_gaps), ("strategy", records.strategy_gaps)):
+        for tape, first, last in gaps:
+            end = ends.get(tape, 0)
+            if last == NO_LAST:
+                was_played = tape in ends and 1 <= first <= end + 1  # perhaps nothing was left
+            else:
+                was_played = 1 <= first <= last <= end
+            if not was_played:
+                yield (
+                    f"tape {tape}, ticks {first} to {last}: reported as missed by the {role}, and "
+                    f"the tape has ticks 1 to {end}"
+                )
+
+
+def _evaluation_findings(records: Records) -> Iterator[str]:
+    """Every tick of the book was evaluated once while a strategy ran, or reported."""
+    booked: dict[str, list[int]] = {}
+    for tick in records.booked:
+        booked.setdefault(tick.tape, []).append(tick.sequence)
+    evaluations: dict[str, list[Evaluation]] = {}
+    for evaluation in records.evaluations:
+        evaluations.setdefault(evaluation.tape, []).append(evaluation)
+    for tape in _passed_over(records, evaluations.keys()):
+        ticks = sorted(set(booked[tape]))
+        for text in _ranges(_outside(ticks, records.strategy_gaps, tape)):
+            yield f"tape {tape}, {text}: in the book, not evaluated, and not reported as missed"
+    for tape, of_tape in evaluations.items():
+        ticks = sorted(set(booked.get(tape, ())))
+        of_tape.sort(key=lambda evaluation: evaluation.first)
+        for one, other in pairwise(of_tape):
+            if other.first <= one.last:
+                for text in _ranges(_between(ticks, other.first, min(one.last, other.last))):
+                    yield f"tape {tape}, {text}: evaluated twice"
+        unseen = [
+            sequence
+            for first, last in _required(records, tape, of_tape)
+            for sequence in _between(ticks, first, last)
+        ]
+        for text in _ranges(_outside(unseen, records.strategy_gaps, tape)):
+            yield f"tape {tape}, {text}: in the book, not evaluated, and not reported as missed"
+        for gap in (gap for gap in records.strategy_gaps if gap.tape == tape):
+            for evaluation in of_tape:
+                first, last = max(gap.first, evaluation.first), min(gap.last, evaluation.last)
+                for text in _ranges(_between(ticks, first, last)):
+                    yield (
+                        f"tape {tape}, {text}: reported as missed by the strategy, and evaluated"
+                    )
+
+
+def _required(
+    records: Records, tape: str, evaluations: list[Evaluation]
+) -> Iterator[tuple[int, int]]:
+    """From where to where no tick of a tape may be unseen: between evaluations, or at the ends."""
+    if evaluations[0].begun_by in _GOES_ON:
+        yield 0, evaluations[0].first - 1
+    last = 0
+    for one, other in pairwise(evaluations):
+        last = max(last, one.last)
+        yield last + 1, other.first - 1
+    last = max(last, evaluations[-1].last)
+    behind = records.evaluations.index(evaluations[-1]) + 1
+    if behind == len(records.evaluations):
+        if records.settled:
+            yield last + 1, _tail(records, tape) - 1
+    elif records.evaluations[behind].begun_by in _GOES_ON:
+        yield last + 1, NO_LAST
+
+
+def _attachment_findings(records: Records) -> Iterator[str]:
+    """Every tick that came after a strategy had attached to the book was evaluated.
+
+    No gap excuses that, but where it was lapped in the ring before it evaluated anything. Without
+    any attachment there should have been one from the beginning.
+    """
+    booked = records.booked
+    places = {(tick.tape, tick.sequence): index for index, tick in enumerate(booked)}
+    attachments = {a.evaluations_before: a for a in records.attached}  # the last one counts
+    if not attachments and records.known_from is None:
+        attachments[0] = Attached("", 0, 0)
+    for number, attached in attachments.items():
+        if number < len(records.evaluations):
+            first = records.evaluations[number]
+            end = places.get((first.tape, first.first), 0)
+            is_excused = number in records.lapped_at_first
+        else:
+            end = len(booked)
+            is_excused = not records.settled
+        if is_excused:
+            continue
+        unseen: dict[str, list[int]] = {}
+        for tape, sequence, *_ in booked[_behind(records, attached, places, end) : end]:
+            is_evaluated = any(
+                evaluation.tape == tape and evaluation.first <= sequence <= evaluation.last
+                for evaluation in records.evaluations
+            )
+            if sequence < _tail(records, tape) and not is_evaluated:
+                unseen.setdefault(tape, []).append(sequence)
+        for tape, sequences in unseen.items():
+            for text in _ranges(sequences):
+                yield f"tape {tape}, {text}: not evaluated, though a strategy had attached before"
+
+
+def _behind(
+    records: Records, attached: Attached, places: dict[tuple[str, int], int], end: int
+) -> int:
+    """Where in the book begins what came after an attachment, and before `end`.
+
+    A book that was empty, or held a tape that nobody recorded, begins behind the latest tape that
+    ended with its supervisord, and the book with it.
+    """
+    last = places.get((attached.tape, attached.sequence))
+    if last is not None:
+        return last + 1
+    booked = records.booked
+    ended = records.cut_off - {tick.tape for tick in (booked[end:] or booked)[:1]}
+    return next((i + 1 for i in range(end - 1, -1, -1) if booked[i].tape in ended), 0)
+
+
+def _passed_over(records: Records, evaluated: Collection[str]) -> Iterator[str]:
+    """The tapes of which a life has seen no tick, though it saw those before and after."""
+    order = list(dict.fromkeys(tick.tape for tick in records.booked))
+    for one, other in pairwise(records.evaluations):
+        if other.begun_by in _GOES_ON and one.tape in order and other.tape in order:
+            between = order[order.index(one.tape) + 1 : order.index(other.tape)]
+            yield from (tape for tape in between if tape not in evaluated)
+
+
+_GOES_ON: Final = ("tape", "lap")
+"""What an evaluation may be begun by that follows on the one before it, but for reported gaps."""
+
+
+def _tail(records: Records, tape: str) -> int:
+    """The first sequence of a tape that may still have been under way at the end."""
+    return records.tail_begins.get(tape, NO_LAST)
+
+
+def _outside(sequences: Iterable[int], gaps: Iterable[Gap], tape: str) -> list[int]:
+    """Those that lie in no gap of the tape."""
+    of_tape = [gap for gap in gaps if gap.tape == tape]
+    return [s for s in sequences if not any(gap.first <= s <= gap.last for gap in of_tape)]
+
+
+def _between(ordered: list[int], first: int, last: int) -> list[int]:
+    """Those from `first` to `last`, both included."""
+    return ordered[bisect_left(ordered, first) : bisect_right(ordered, last)]
+
+
+def _ranges(ordered: list[int]) -> Iterator[str]:
+    """`tick 4`, `ticks 6 to 9`: numbers that follow each other are told together."""
+    begin = 0
+    for index, sequence in enumerate(ordered):
+        if index + 1 == len(ordered) or ordered[index + 1] != sequence + 1:
+            first = ordered[begin]
+            yield f"tick {first}" if first == sequence else f"ticks {first} to {sequence}"
+            begin = index + 1

@@ -1,0 +1,594 @@
+"""Whether the orders are those that the trading rules give. Pure; the larger half of the judge.
+
+Each life of a strategy is lived once more: over the ticks of the book that it evaluated, in order,
+with the news as it was applied, windows refilled from the book, and positions as the ledger had
+them when the life began. What the strategy was told is learned when it was told: an order is
+decided in the knowledge of all answers and later logons logged before it. When exactly an answer
+came between two orders the records do not say; so a decision that was not made is a fault only if
+no answer that may have been known by then explains it.
+
+Exactly required:
+- An order of a life has the number, side, quantity, price, tick and sentiment of the rules.
+- A decision of the rules has an order, and an order is in the ledger, if any later order of the
+  same life is; or, with `Records.settled`, if its tick is before the tail of the last life's tape.
+  Then it was answered, too.
+- An order that the strategy has given up (`Records.given_up`) need not be in the ledger. If it is,
+  it was rejected.
+- The ledger fills an order only if nothing in the records is a reason to refuse it; one that it
+  rejects has a reason that is true as far as the records tell, with the limits of the settings.
+
+Only within bounds:
+- A strategy that is killed may have decided and not sent, or sent what nobody read. It logs an
+  order in the pass in which it decides it: decisions of the last `MAX_LOST_TICKS` of a life may
+  have no order, and its last orders may not be in the ledger. Those that were answered with an
+  error are sent again out of turn, so that they may be missing before others that are there.
+- Where supervisord was killed (`Records.cut_off`), the lines that were on their way to the logs are
+  lost, those of news too: an order that only the ledger knows is taken as it is, and decisions
+  after the last one need not have an order.
+- Ticks of `Records.held_back` need not have an order.
+- Where the book's records begin in the middle of a tape, or what is known of the strategy in the
+  middle of its life, what came before is unknown: an order is taken as it is until the windows are
+  full. So are orders on tapes that nobody recorded, which are of earlier runs, and orders at ticks
+  before `Records.known_from`: they are history, of which only the positions in the ledger count. Of
+  a stack that goes on (without `Records.settled`) the logs and the ledger end after the book's
+  records: orders at ticks of the tail behind these are not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from chaos.judge.records import (
+    BookedTick,
+    Evaluation,
+    LedgerOrder,
+    LoggedOn,
+    Records,
+    SentOrder,
+    ToldOrder,
+)
+from chaos.judge.trading_rules import Rules, Side
+from lib.clock import SECOND_NS
+from lib.prices import format_price
+
+MAX_LOST_TICKS: Final = 100
+"""A pass of a strategy that keeps up has fewer: those of half a second, at 200 a second."""
+
+
+def trading_findings(records: Records) -> list[str]:
+    """Name every order that is not as the rules say, one line each."""
+    return _Trading(records).findings()
+
+
+class _Order(NamedTuple):
+    """An order that is known of: from the log, from the ledger, or from both."""
+
+    order_id: int
+    symbol: str
+    side: str
+    quantity: int
+    price: int
+    tape: str
+    tick_sequence: int
+    sentiment: int | None
+    sent_index: int | None
+    """Its index in `Records.sent`; None if it is not there: its line was lost."""
+    row: LedgerOrder | None
+
+    @property
+    def name(self) -> str:
+        return f"tape {self.tape}, tick {self.tick_sequence}, order {self.order_id}"
+
+
+class _Windows:
+    """The last prices of each symbol."""
+
+    def __init__(self, long_window: int, *, whole: bool) -> None:
+        self._long_window = long_window
+        self._whole = whole  # from the beginning of the tape
+        self._prices: dict[str, deque[int]] = {}
+
+    def add(self, tick: BookedTick) -> None:
+        prices = self._prices.setdefault(tick.symbol, deque(maxlen=self._long_window))
+        prices.append(tick.price)
+
+    def of(self, symbol: str) -> list[int] | None:
+        """The prices of a symbol; None if there may have been others that are not known."""
+        prices = self._prices.get(symbol, ())
+        return list(prices) if self._whole or len(prices) == self._long_window else None
+
+    def copy(self) -> _Windows:
+        windows = _Windows(self._long_window, whole=self._whole)
+        windows._prices = {symbol: prices.copy() for symbol, prices in self._prices.items()}
+        return windows
+
+
+class _Life:
+    """What one life of a strategy knows and believes."""
+
+    def __init__(
+        self,
+        positions: dict[str, int],
+        next_id: int,
+        told: list[ToldOrder | LoggedOn],
+        sent: list[int],
+    ) -> None:
+        self.positions = positions
+        self.next_id = next_id
+        self.orders: list[_Order] = []
+        self.ticks = 0
+        """Evaluated so far."""
+        self.missing: list[tuple[int, BookedTick, str]] = []
+        """Decisions without an order since the last order, each with `ticks` at that time."""
+        self._settled_before: dict[str, int] = {}
+        self._answered: set[int] = set()
+        self._told = deque(told)
+        self._sent = deque(sent)
+
+    def learn_before(self, order: _Order) -> None:
+        """Take all answers that came before the order was sent."""
+        if order.sent_index is None:
+            return
+        while self._sent and self._sent[0] <= order.sent_index:
+            self._sent.popleft()
+        while self._told and self._told[0].sent_before <= order.sent_index:
+            self.learn()
+
+    def may_learn(self) -> bool:
+        """Whether an answer may have come before the next order that is known of."""
+        return bool(self._told) and (not self._sent or self._told[0].sent_before <= self._sent[0])
+
+    def learn(self) -> None:
+        """Take the next answer, as the trading rules say.
+
+        After a rejection the position is what the ledger says. Of orders that were under way then,
+        only a fill is news. At a logon, it is what the ledger says where nothing is under way.
+        """
+        told = self._told.popleft()
+        if isinstance(told, LoggedOn):
+            ended = self._answered | told.given_up
+            under_way = {o.symbol for o in self.orders if o.order_id not in ended}
+            for symbol in (self.positions.keys() | told.positions.keys()) - under_way:
+                self.positions[symbol] = told.positions.get(symbol, 0)
+            self.next_id = max(self.next_id, told.last_order_id + 1)
+            return
+        self._answered.add(told.order_id)
+        was_under_way = told.order_id < self._settled_before.get(told.symbol, 0)
+        if was_under_way == (told.status == "FILLED"):
+            self.positions[told.symbol] = told.position
+            self._settled_before[told.symbol] = self.next_id
+
+
+class _Trading:
+    """The lives, one after the other, and what is found in them."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._rules = Rules(
+            records.short_window,
+            records.long_window,
+            records.bullish_threshold,
+            records.bearish_threshold,
+            records.quantity,
+        )
+        self._found: list[str] = []
+        self._orders: dict[tuple[str, int], list[_Order]] = {}  # by tick
+        self._news = {
+            (news.tape, news.first_tick_sequence): news.sentiment for news in records.news
+        }
+        self._told: list[ToldOrder | LoggedOn] = list(records.told)
+        for logon in reversed(records.logons):
+            self._told.insert(logon.told_before, logon)
+        self._assumed: dict[int, int] = {}  # by order_id, where it is known
+        self._positions: dict[str, int] = {}  # what the ledger said when the last life ended
+        self._last_id = 0  # of the orders that were booked in the lives before
+        self._first_booked: dict[str, int] = {}
+        self._last_index: dict[str, int] = {}  # of each tape, in the book
+        for index, tick in enumerate(records.booked):
+            self._first_booked.setdefault(tick.tape, tick.sequence)
+            self._last_index[tick.tape] = index
+        self._known_tapes = {*self._first_booked, *records.tapes}
+        self._known_tapes.update(evaluation.tape for evaluation in records.evaluations)
+        self._last_of_tape = {evaluation.tape: evaluation for evaluation in records.evaluations}
+        self._next_index = 0  # of the book
+        self._seen = _Windows(records.long_window, whole=False)
+        """What windows hold that see every tick of the book."""
+        self._windows = self._seen
+        self._sentiment: int | None = None
+
+    def findings(self) -> list[str]:
+        self._gather_orders()
+        self._take_history()
+        lives: list[list[Evaluation]] = []
+        for evaluation in self._records.evaluations:
+            if evaluation.begun_by == "life" or not lives:
+                lives.append([])
+            lives[-1].append(evaluation)
+        begins = [self._sent_of(life) for life in lives]
+        for number, (life, sent) in enumerate(zip(lives, begins, strict=True)):
+            later = [indices[0] for indices in begins[number + 1 :] if indices]
+            self._live(life, sent, min(later, default=None), is_last=number + 1 == len(lives))
+        for orders in self._orders.values():
+            for order in orders:
+                if not self._is_behind_records(order):
+                    self._find(order, "no strategy evaluated that tick of the book")
+        self._judge_answers()
+        return self._found
+
+    def _find(self, order: _Order, what: str) -> None:
+        self._found.append(f"{order.name}: {what}")
+
+    def _gather_orders(self) -> None:
+        """Put together what the log and the ledger know of the same order."""
+        rows = {(row.order_id, row.tape, row.tick_sequence): row for row in self._records.ledger}
+        for index, sent in enumerate(self._records.sent):
+            row = rows.pop((sent.order_id, sent.tape, sent.tick_sequence), None)
+            order = _Order(*sent, index, row)
+            if row and sent[1:5] != row[1:5]:
+                self._find(order, f"sent was {_text(sent)}, and booked is {_text(row)}")
+            self._orders.setdefault((sent.tape, sent.tick_sequence), []).append(order)
+        for row in rows.values():
+            if row.tape is None or row.tick_sequence is None:
+                self._found.append(f"order {row.order_id}: in the ledger without tape and tick")
+                continue
+            key = row.tape, row.tick_sequence
+            self._orders.setdefault(key, []).append(_Order(*row[:5], *key, None, None, row))
+
+    def _take_history(self) -> None:
+        """Take what runs before the recorded one left in the ledger, or lives of unknown doings."""
+        known = self._known_tapes
+        self._orders = {
+            key: orders
+            for key, orders in self._orders.items()
+            if key[0] in known and not self._is_before_known(*key)
+        }
+        is_over = False
+        for row in self._records.ledger:
+            if row.tape in known and not self._is_before_known(row.tape, row.tick_sequence or 0):
+                is_over = True
+            elif is_over and row.tape in known:
+                continue  # it was sent again, out of turn
+            elif is_over and row.tape is not None:
+                self._found.append(
+                    f"tape {row.tape}, tick {row.tick_sequence}, order {row.order_id}: booked "
+                    "among those of this run, and nobody knows that tape"
+                )
+            else:
+                self._positions[row.symbol] = row.position
+                self._last_id = max(self._last_id, row.order_id)
+
+    def _is_before_known(self, tape: str, sequence: int) -> bool:
+        """Whether a tick comes before all that is known of the strategy (`Records.known_from`)."""
+        if self._records.known_from is None:
+            return False
+        known_tape, known_sequence = self._records.known_from
+        if tape == known_tape:
+            return sequence < known_sequence
+        tapes = list(self._first_booked)
+        return {tape, known_tape} <= self._first_booked.keys() and (
+            tapes.index(tape) < tapes.index(known_tape)
+        )
+
+    def _sent_of(self, life: list[Evaluation]) -> list[int]:
+        """The indices of what a life sent, in order."""
+        return [
+            index
+            for index, sent in enumerate(self._records.sent)
+            if any(e.tape == sent.tape and e.first <= sent.tick_sequence <= e.last for e in life)
+        ]
+
+    def _live(
+        self, evaluations: list[Evaluation], sent: list[int], until: int | None, *, is_last: bool
+    ) -> None:
+        """Live a life again. `until` is the index of the first order of the next one."""
+        told = [
+            told
+            for told in self._told
+            if sent and sent[0] < told.sent_before and (until is None or told.sent_before <= until)
+        ]
+        life = _Life(dict(self._positions), self._last_id + 1, told, sent)
+        self._sentiment = None
+        for evaluation in evaluations:
+            self._evaluate(life, evaluation)
+        must_be_there = self._is_before_tail if is_last and self._records.settled else _never
+        for ticks, tick, what in life.missing:
+            is_cut_off = self._last_of_tape.get(tick.tape) in evaluations and (
+                tick.tape in self._records.cut_off
+            )
+            if not is_cut_off and not self._may_be_lost(tick, life.ticks - ticks, is_last=is_last):
+                self._found.append(what)
+        answered = {told.order_id for told in self._records.told}
+        is_before_another = False
+        for order in reversed(life.orders):
+            is_given_up = order.order_id in self._records.given_up
+            if order.row:
+                is_before_another = True
+                if is_given_up and order.row.status == "FILLED":
+                    self._find(order, "filled, and the strategy has given it up")
+                if (
+                    must_be_there(order.tape, order.tick_sequence)
+                    and not is_given_up
+                    and order.sent_index is not None
+                    and order.order_id not in answered
+                ):
+                    self._find(order, "in the ledger, and the strategy was never told")
+            elif not is_given_up and (
+                must_be_there(order.tape, order.tick_sequence)
+                or (is_before_another and order.order_id not in self._records.answered_with_error)
+            ):
+                self._find(order, "sent, and not in the ledger")
+        of_life = {order.row for order in life.orders}
+        for row in self._records.ledger:
+            if row in of_life:
+                self._positions[row.symbol] = row.position
+                self._last_id = max(self._last_id, row.order_id)
+
+    def _may_be_lost(self, tick: BookedTick, ticks_after: int, *, is_last: bool) -> bool:
+        """Whether a decision may have no order, so many ticks before the end of what is known."""
+        if is_last and not self._is_before_tail(tick.tape, tick.sequence):
+            return True
+        if is_last and self._records.settled:
+            return False
+        return ticks_after < MAX_LOST_TICKS
+
+    def _evaluate(self, life: _Life, evaluation: Evaluation) -> None:
+        """Go through the ticks of one evaluation."""
+        tape = evaluation.tape
+        self._take_unrecorded(life, evaluation)
+        begun = evaluation.begun_by == "lap"
+        booked = self._records.booked
+        while self._next_index <= self._last_index.get(tape, -1):
+            tick = booked[self._next_index]
+            if tick.tape == tape and tick.sequence > evaluation.last:
+                break
+            if self._begins_epoch():
+                whole = self._next_index > 0 or tick.sequence == 1
+                self._seen = _Windows(self._records.long_window, whole=whole)
+                self._windows = self._seen.copy()
+            is_evaluated = tick.tape == tape and tick.sequence >= evaluation.first
+            if is_evaluated and not begun:
+                self._windows = self._seen.copy()
+                if evaluation.begun_by == "unknown":
+                    self._windows = _Windows(self._records.long_window, whole=False)
+                begun = True
+            self._seen.add(tick)
+            self._next_index += 1
+            if is_evaluated:
+                self._windows.add(tick)
+                self._take_tick(life, tick)
+
+    def _begins_epoch(self) -> bool:
+        """Whether the next tick of the book is of another tape than the one before it."""
+        booked, index = self._records.booked, self._next_index
+        return index == 0 or booked[index].tape != booked[index - 1].tape
+
+    def _is_before_tail(self, tape: str, sequence: int) -> bool:
+        tail = self._records.tail_begins.get(tape)
+        return tail is None or sequence < tail
+
+    def _is_behind_records(self, order: _Order) -> bool:
+        """Whether it is of a stack that went on when the book was recorded no longer."""
+        if self._records.settled or self._is_before_tail(order.tape, order.tick_sequence):
+            return False
+        index = self._last_index.get(order.tape)
+        return index is None or order.tick_sequence > self._records.booked[index].sequence
+
+    def _take_unrecorded(self, life: _Life, evaluation: Evaluation) -> None:
+        """Take the orders and the news of an evaluation before the first tick in the records."""
+        end = self._first_booked.get(evaluation.tape, evaluation.last + 1)
+
+        def are_unrecorded(ticks: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+            return sorted(
+                (tape, sequence)
+                for tape, sequence in ticks
+                if tape == evaluation.tape
+                and evaluation.first <= sequence < end
+                and sequence <= evaluation.last
+            )
+
+        for tick in are_unrecorded(self._orders):
+            for order in self._orders.pop(tick):
+                self._take_as_it_is(life, order)
+        for tick in are_unrecorded(self._news):
+            self._sentiment = self._news[tick]
+
+    def _take_tick(self, life: _Life, tick: BookedTick) -> None:
+        """Compare what the rules say of a tick with what was sent."""
+        life.ticks += 1
+        key = tick.tape, tick.sequence
+        if key in self._news:
+            self._sentiment = self._news[key]
+        orders = self._orders.pop(key, [])
+        prices = self._windows.of(tick.symbol)
+        if prices is None:
+            for order in orders:
+                self._take_as_it_is(life, order)
+            return
+        side = self._rules.signal(prices, self._sentiment)
+        if not orders:
+            if side:
+                self._miss(life, tick, side)
+            return
+        if orders[0].sent_index is None and tick.tape in self._records.cut_off:
+            life.missing.clear()  # the line of the news that explains it may be lost as well
+            self._take_as_it_is(life, orders[0])
+        else:
+            self._compare(life, tick, side, orders[0])
+        for order in orders[1:]:
+            self._find(order, f"a second order at this tick, after order {orders[0].order_id}")
+
+    def _miss(self, life: _Life, tick: BookedTick, side: Side) -> None:
+        """Nothing was sent. If the rules order something, an answer may explain it."""
+        while (quantity := self._quantity(life, tick, side)) and life.may_learn():
+            life.learn()
+        if not quantity or self._may_be_held_back(tick):
+            return
+        what = (
+            f"tape {tick.tape}, tick {tick.sequence}, order {life.next_id}: missing, the rules "
+            f"give {side} {quantity} {tick.symbol}"
+        )
+        life.missing.append((life.ticks, tick, what))
+        life.positions[tick.symbol] = self._rules.position_after(side)
+        life.next_id += 1
+
+    def _may_be_held_back(self, tick: BookedTick) -> bool:
+        return any(
+            gap.tape == tick.tape and gap.first <= tick.sequence <= gap.last
+            for gap in self._records.held_back
+        )
+
+    def _compare(self, life: _Life, tick: BookedTick, side: Side | None, order: _Order) -> None:
+        life.learn_before(order)
+        if order.sent_index is None:  # its place among the answers is not known
+            while side and self._quantity(life, tick, side) != order.quantity and life.may_learn():
+                life.learn()
+        position = life.positions.get(tick.symbol, 0)
+        quantity = self._quantity(life, tick, side) if side else None
+        if side is None or quantity is None:
+            self._find(
+                order,
+                f"{_text(order)}, and the rules give no order: the signal is "
+                f"{side or 'none'}, the sentiment {self._sentiment}, the position {position}",
+            )
+        else:
+            expected: dict[str, object] = {
+                "order_id": life.next_id,
+                "symbol": tick.symbol,
+                "side": side,
+                "quantity": quantity,
+                "price": tick.price,
+            }
+            if order.sent_index is not None:
+                expected["sentiment"] = self._sentiment
+            for name, value in expected.items():
+                is_sent = getattr(order, name)
+                if is_sent != value:
+                    if name == "price":
+                        is_sent, value = format_price(is_sent), format_price(tick.price)
+                    self._find(order, f"{name} is {is_sent}, and the rules give {value}")
+            self._assumed[order.order_id] = position
+        self._take_as_it_is(life, order)
+
+    def _quantity(self, life: _Life, tick: BookedTick, side: Side) -> int | None:
+        return self._rules.order_quantity(side, life.positions.get(tick.symbol, 0))
+
+    def _take_as_it_is(self, life: _Life, order: _Order) -> None:
+        """Whatever the rules say: this was decided, so the decisions after it follow from it."""
+        life.learn_before(order)
+        self._found += [what for *_, what in life.missing]
+        life.missing.clear()
+        life.orders.append(order)
+        life.next_id = order.order_id + 1
+        side: Side = "BUY" if order.side == "BUY" else "SELL"
+        life.positions[order.symbol] = self._rules.position_after(side)
+
+    def _judge_answers(self) -> None:
+        """The ledger filled what nothing spoke against, and rejected with a true reason."""
+        positions: dict[str, int] = {}
+        for row in self._records.ledger:
+            before = positions.get(row.symbol, 0)
+            positions[row.symbol] = row.position
+            if row.tape not in self._known_tapes:
+                continue  # of an earlier run, which may have had other settings
+            receipt = _Receipt(row, before, self._assumed.get(row.order_id), self._records)
+            where = f"tape {row.tape}, tick {row.tick_sequence}, order {row.order_id}"
+            if row.status == "FILLED":
+                for reason in receipt.refusals():
+                    self._found.append(f"{where}: FILLED, and not refused: {reason}")
+            elif not receipt.accounts_for(row.reason or ""):
+                self._found.append(
+                    f"{where}: rejected at a position of {before}, and this does not account for "
+                    f"it: {row.reason}"
+                )
+
+
+def _never(_tape: str, _sequence: int) -> bool:
+    return False
+
+
+class _Receipt(NamedTuple):
+    """The order manager takes an order, with the position that it has of the symbol."""
+
+    row: LedgerOrder
+    position: int
+    assumed: int | None
+    """The position that the order was sized on, if that is known."""
+    records: Records
+
+    def refusals(self) -> Iterator[str]:
+        """Every reason to refuse the order that is certain, as the order manager puts it."""
+        row, risk = self.row, self.records.risk
+        age_ns = row.received_ns - (row.received_ns if row.sent_ns is None else row.sent_ns)
+        if age_ns > self.records.order_ttl_ns:
+            yield (
+                f"expired: first sent {_seconds(age_ns)} s before its receipt, and the limit is "
+                f"{_seconds(self.records.order_ttl_ns)} s"
+            )
+        if row.symbol not in self.records.symbols:
+            yield f"unknown symbol {row.symbol}"
+        if 0 < risk.max_order_quantity < row.quantity:
+            yield f"the quantity is {row.quantity}, and the limit is {risk.max_order_quantity}"
+        if self.assumed not in (None, self.position):
+            yield f"the position is {self.position}, and the order assumes {self.assumed}"
+        after = self.position + (row.quantity if row.side == "BUY" else -row.quantity)
+        only_reduces = after * self.position >= 0 and abs(after) < abs(self.position)
+        if 0 < risk.max_position < abs(after) and not only_reduces:
+            yield (
+                f"the position would be {after}, and the limit is {risk.max_position} long or short"
+            )
+
+    def accounts_for(self, reason: str) -> bool:
+        """Whether a reason is one that there is, and true as far as can be told."""
+        return (
+            reason == "halted"
+            or reason in self.refusals()
+            or self._is_too_many(reason)
+            or self._is_other_position(reason)
+            or self._is_beyond_collar(reason)
+        )
+
+    def _is_too_many(self, reason: str) -> bool:
+        """So many were booked within that second; or may have been counted, but for errors."""
+        records, limit = self.records, self.records.risk.max_orders_per_second
+        said = f"{records.client_id} has sent {limit} orders within a second, which is the limit"
+        if reason != said or not limit:
+            return False
+        to_ns = self.row.received_ns
+        others = sum(to_ns - SECOND_NS < row.received_ns <= to_ns for row in records.ledger) - 1
+        return others >= limit or bool(records.answered_with_error)
+
+    def _is_other_position(self, reason: str) -> bool:
+        """The position that an order assumes is known from the reason alone, if its life is not."""
+        said = re.fullmatch(r"the position is (-?\d+), and the order assumes (-?\d+)", reason)
+        return (
+            said is not None
+            and self.assumed is None
+            and self.position == int(said[1]) != int(said[2])
+        )
+
+    def _is_beyond_collar(self, reason: str) -> bool:
+        """The latest price was a price of the symbol in the book, at some time."""
+        percent = self.records.risk.price_collar_percent
+        said = re.fullmatch(
+            rf"the price {re.escape(format_price(self.row.price))} is more than "
+            rf"{re.escape(f'{percent:.15g}')}% from the latest, ([\d.]+)",
+            reason,
+        )
+        if said is None or not percent:
+            return False
+        latest = int(Decimal(said[1]).scaleb(8))
+        is_beyond = abs(self.row.price - latest) * 100 > latest * Decimal(str(percent))
+        booked = self.records.booked
+        return is_beyond and any(tick[2:] == (self.row.symbol, latest) for tick in booked)
+
+
+def _seconds(duration_ns: int) -> str:
+    return f"{duration_ns / SECOND_NS:.3f}"
+
+
+def _text(order: _Order | SentOrder | LedgerOrder) -> str:
+    return f"{order.side} {order.quantity} {order.symbol} at {format_price(order.price)}"

@@ -1,0 +1,412 @@
+"""The frame of every experiment: steady state, hypothesis, inject, recover, measure, verdict.
+
+An experiment brings an `Experiment`; `run` does the rest. Before the first round the stack must be
+in its steady state: every role running, none younger than 2 s, ticks arriving at the strategy. A
+round breaks something, waits for the recovery and measures it. In the end the whole recording is
+judged (`chaos.lab.verdict`): nothing may be lost or done twice, whatever was broken.
+
+Exit codes: 0 the hypothesis holds, 1 it does not, 2 there was nothing to experiment on (or a wrong
+command line), 130 after Ctrl-C. What was broken is put back in every case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import median
+from types import FrameType
+from typing import Any, Final, NoReturn, Protocol
+
+from chaos.lab.recorder import Recorder
+from chaos.lab.target import Target, TargetError, find_target, known_roles
+from chaos.lab.verdict import Totals, findings_about, losses, settle, take_totals
+from lib.clock import MILLISECOND_NS, utc_stamp
+
+RECOVERY_S: Final = 15.0
+"""How long a recovery may take, beyond what it takes to notice."""
+GOAL_ROUNDS: Final = 20
+"""A goal for a median is judged when there are so many; with fewer the table still shows it."""
+MAX_TIMES: Final = 10_000
+BAR_CHARACTERS: Final = 24
+
+EXIT_HOLDS: Final = 0
+EXIT_DOES_NOT_HOLD: Final = 1
+EXIT_NO_TARGET: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+
+class Interrupted(Exception):  # noqa: N818 - nobody erred
+    """Ctrl-C, SIGTERM, or the end of the terminal."""
+
+
+class Tell(Protocol):
+    """Says what is being waited for."""
+
+    def __call__(self, what: str, part: float = 0.0) -> None:
+        """Show it. `part`: how much of the round is done, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a round has at hand."""
+
+    target: Target
+    recorder: Recorder
+    random: Random
+    """By `--seed`."""
+    tell: Tell
+
+
+class Experiment(ABC):
+    """What is done to a stack, and what came of it. Made for one run of the frame."""
+
+    name: str
+    """Of its file: "drop_gateway"."""
+    title: str
+    """What is done, in a few words: "SIGKILL of gateway"."""
+    hypothesis: str
+    """One sentence."""
+    rounds: int
+    roles: Collection[str] = ()
+    """The roles that something is done to; the stack must have them."""
+    needs_private: bool = False
+    """Whether it cannot be done to a stack that runs already, but only to one made for it."""
+
+    def prepared(self, target: Target) -> AbstractContextManager[None]:
+        """Give what must stand as long as rounds go on, such as proxies. Raises TargetError."""
+        return nullcontext()
+
+    @abstractmethod
+    def round(self, stage: Stage, number: int) -> None:
+        """Break something, wait for the recovery, measure it; put back what was broken.
+
+        `number` counts from 0. Raises TargetError where the stack is not fit for a round.
+        """
+
+    def put_back(self) -> None:  # noqa: B027 - there may be nothing to put back
+        """Put back whatever a round that did not come to its end has left broken.
+
+        Ctrl-C may have come at any moment, also in the middle of this: then it is called again.
+        Raises TargetError.
+        """
+
+    def withheld(self) -> Mapping[str, Collection[int]]:
+        """Return the ticks that were kept from the book on purpose and for good, by tape.
+
+        Nothing requires them of the stack. That it told of them, `reasons` has to look at.
+        """
+        return {}
+
+    @abstractmethod
+    def table(self) -> list[str]:
+        """Return the lines of the table, for people."""
+
+    @abstractmethod
+    def reasons(self) -> list[str]:
+        """Say why the hypothesis does not hold, a line each; what is lost, the frame looks at."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, Any]:
+        """Return all raw figures, for programs. Times are in ns."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment found."""
+
+    totals: Totals
+    reasons: list[str]
+    """Why the hypothesis does not hold, a line each; [] if it does."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A wrong command line is one line: --help tells the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_NO_TARGET, f"{self.prog}: {message}\n")
+
+
+def command_line(name: str, description: str | None, times: int = 5) -> argparse.ArgumentParser:
+    """Return a parser of the options that all experiments have in common."""
+    parser = _Parser(
+        prog=f"chaos/{name}.py",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--times", metavar="N", type=_times, default=times, help=f"how often (default: {times})"
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=1, help="of the random moments (default: 1)"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", type=_output_file, help="where to write all raw figures"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="the settings of the stack (default: $TRADING_CONFIG, else etc/trading.toml)",
+    )
+    parser.add_argument(
+        "--var-dir",
+        metavar="DIR",
+        type=Path,
+        help="the var directory of the stack (default: var_dir of the settings)",
+    )
+    return parser
+
+
+def run(experiment: Experiment, arguments: argparse.Namespace) -> int:
+    """Run an experiment from its beginning to its table; return the exit code."""
+    program = f"chaos/{experiment.name}.py"
+    with signals_as_interruption():
+        try:
+            with find_target(
+                arguments.config, arguments.var_dir, needs_private=experiment.needs_private
+            ) as target:
+                try:
+                    result = _run(experiment, target, Random(arguments.seed))
+                except Interrupted:
+                    target.end()
+                    target.remove_files()
+                    raise
+            print(report(experiment, result))
+            if not result.reasons:
+                target.remove_files()
+            elif target.private:
+                print(f"its logs and its ledger stay in {target.var_dir}")
+            if arguments.json:
+                text = json.dumps(to_json(experiment, arguments.seed, result), indent=1)
+                arguments.json.write_text(text + "\n", encoding="utf-8")
+        except TargetError as error:
+            print(f"{program}: {error}", file=sys.stderr)
+            return EXIT_NO_TARGET
+        except Interrupted as error:
+            if not isinstance(error.__cause__, TargetError):
+                print(f"{program}: interrupted, what was broken is put back", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except OSError as error:
+            print(f"{program}: cannot write {arguments.json}: {error.strerror}", file=sys.stderr)
+            return EXIT_NO_TARGET
+    return EXIT_DOES_NOT_HOLD if result.reasons else EXIT_HOLDS
+
+
+def _run(experiment: Experiment, target: Target, random: Random) -> Result:
+    print(_where(experiment, target), f"hypothesis: {experiment.hypothesis}", sep="\n", flush=True)
+    missing = set(experiment.roles) - target.wait_until_steady().keys()
+    if missing:
+        raise TargetError(f"the stack in {target.var_dir} has no role {', '.join(sorted(missing))}")
+    with experiment.prepared(target):
+        target.wait_until_steady()
+        with Recorder(target.settings) as recorder:
+            recorder.wait_until_caught_up()
+            recording = recorder.recording
+            troubles = recording.troubles
+            try:
+                with putting_back(experiment):
+                    troubles += _rounds(experiment, target, recorder, random)
+            except TargetError as error:
+                troubles.append(f"could not be put back: {error}")
+            tape_ended = recording.tape_ended
+            complete_to = settle(target, recording)
+        for tape, sequences in experiment.withheld().items():
+            for sequence in sequences:
+                recording.tapes[tape].pop(sequence, None)
+        totals = take_totals(target, recording, complete_to)
+        target.end()
+    if recording.ended_early:  # whoever is blind must not accuse anybody
+        return Result(totals, [recording.ended_early])
+    findings = findings_about(target, recording, complete_to)
+    # Where there were no ticks, it was waited for them in vain.
+    own_reasons = [] if tape_ended else experiment.reasons()
+    reasons = [*own_reasons, *losses(totals, experiment.roles), *troubles, *findings]
+    return Result(totals, reasons)
+
+
+def _rounds(
+    experiment: Experiment, target: Target, recorder: Recorder, random: Random
+) -> list[str]:
+    """Do all rounds; return why it came to an end before the last one, if it did."""
+    progress = Progress(experiment.rounds)
+    number = 0
+    try:
+        for number in range(experiment.rounds):
+            recorder.require_sight()
+            experiment.round(Stage(target, recorder, random, progress.at(number)), number)
+        progress.at(experiment.rounds)("what is under way arrives")
+    except TargetError as error:  # it was healthy, and is not any more
+        if not recorder.recording.tape_ended:
+            return [f"round {number + 1}: {error}"]
+    finally:
+        progress.clear()
+    if recorder.recording.tape_ended:
+        return [f"the tape has ended in round {number + 1}: choose a longer one"]
+    return []
+
+
+@contextmanager
+def putting_back(experiment: Experiment) -> Iterator[None]:
+    """Put back what is broken when the block ends, also when Ctrl-C comes while that is done."""
+    try:
+        try:
+            yield
+        finally:
+            experiment.put_back()
+    except Interrupted:
+        experiment.put_back()  # no signal disturbs this: after the first one they are ignored
+        raise
+    except TargetError as error:
+        if not _came_of_interruption(error):
+            raise
+        print(f"chaos/{experiment.name}.py: could not be put back: {error}", file=sys.stderr)
+        raise Interrupted from error
+
+
+def _came_of_interruption(error: BaseException | None) -> bool:
+    """Whether it was raised while an interruption was under way."""
+    while error is not None:
+        if isinstance(error, Interrupted):
+            return True
+        error = error.__context__
+    return False
+
+
+def _where(experiment: Experiment, target: Target) -> str:
+    if not target.private:
+        return f"a stack runs in {target.var_dir}"
+    why = "always done to a stack of its own" if experiment.needs_private else "no stack runs"
+    return f"{why}: started a private one in {target.var_dir}"
+
+
+def report(experiment: Experiment, result: Result) -> str:
+    """Return the table of an experiment, for people."""
+    totals = result.totals
+    lines = [experiment.title, "", *experiment.table(), ""]
+    lines.append(f"{'ticks':<34}{'missed':>9}{'repeated':>10}{'out of order':>14}")
+    for label, counts in (("at the book", totals.book), ("at the strategy", totals.strategy)):
+        lines.append(f"{label:<34}{counts[0]:>9}{counts[1]:>10}{counts[2]:>14}")
+    orders = totals.orders
+    lines += [
+        "",
+        f"orders: {orders.sent} sent, {orders.lost} lost, {orders.doubled} doubled, "
+        f"{orders.expired} expired, {orders.discarded} discarded",
+        "",
+        "the hypothesis holds" if not result.reasons else "the hypothesis does not hold:",
+        *(f"  {reason}" for reason in result.reasons),
+    ]
+    return "\n".join(lines)
+
+
+def to_json(experiment: Experiment, seed: int, result: Result) -> dict[str, Any]:
+    """Return all raw figures, for programs. Times are in ns."""
+    return {
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "hypothesis": experiment.hypothesis,
+        "seed": seed,
+        "ended_utc": utc_stamp(),
+        **experiment.figures(),
+        "ticks_at_book": result.totals.book._asdict(),
+        "ticks_at_strategy": result.totals.strategy._asdict(),
+        "orders": result.totals.orders._asdict(),
+        "holds": not result.reasons,
+        "reasons": result.reasons,
+    }
+
+
+def cells(times_ns: Sequence[int]) -> tuple[str, str, str]:
+    """Return median, 90th percentile (the nearest rank) and maximum in ms, for a table."""
+    if not times_ns:
+        return "-", "-", "-"
+    ordered = sorted(times_ns)
+    rank = -(-len(ordered) * 9 // 10)
+    summary = median(ordered), ordered[rank - 1], ordered[-1]
+    first, second, third = (f"{value / MILLISECOND_NS:.1f}" for value in summary)
+    return first, second, third
+
+
+def missed_goal(what: str, times_ns: Sequence[int], goal_ns: int) -> list[str]:
+    """Say that a median is above its goal; [] where it is not, or there are too few to judge."""
+    if len(times_ns) < GOAL_ROUNDS or median(times_ns) <= goal_ns:
+        return []
+    return [
+        f"{what}: {median(times_ns) / MILLISECOND_NS:.1f} ms is the median of {len(times_ns)}, "
+        f"the goal is {goal_ns / MILLISECOND_NS:g} ms"
+    ]
+
+
+class Progress:
+    """A bar on standard error, if that is a terminal."""
+
+    def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
+        self._shown = sys.stderr.isatty()
+        self._columns = shutil.get_terminal_size().columns - 1
+
+    def at(self, done: int) -> Tell:
+        """Return what shows the bar after `done` rounds."""
+
+        def tell(what: str, part: float = 0.0) -> None:
+            filled = int(BAR_CHARACTERS * (done + part) / self._rounds)
+            bar = f"[{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}]"
+            self._write(f"{bar} {done}/{self._rounds} {what}")
+
+        return tell
+
+    def clear(self) -> None:
+        """Take the bar away."""
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        if self._shown:
+            columns = self._columns
+            print(f"\r{text[:columns]:<{columns}}\r", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def signals_as_interruption() -> Iterator[None]:
+    """Let these signals raise Interrupted, once: a second must not disturb the cleaning."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise Interrupted
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def role_argument(text: str) -> str:
+    """Read the name of a role, for a parser. Raises ArgumentTypeError."""
+    if text not in known_roles():
+        raise argparse.ArgumentTypeError(f"no role {text!r}; there are {', '.join(known_roles())}")
+    return text
+
+
+def _output_file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a file in a directory that exists, got {text!r}")
+    return path
+
+
+def _times(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) <= MAX_TIMES:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MAX_TIMES}, got {text!r}")
+    return int(text)

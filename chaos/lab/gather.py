@@ -1,0 +1,420 @@
+"""Fills the judge's records from what a stack left: its logs, its ledger, and the lab's recording.
+
+The order of reading matters while the stack is at work. The ledger comes first and the logs after
+it, so that what the ledger has was logged by then; an answer to an order that the ledger did not
+have yet is left out. The file in which the strategy keeps the last tick it evaluated comes last.
+Better is a stack that had time to settle (`settled`), of which everything is required.
+
+Logs are bounded: the oldest part of a long run's is gone. What the lab has seen of it stands in;
+where that does not reach back to the first life of the strategy, what it did is taken from the
+first moment on at which all is known that its orders depend on (`known_beginning`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from chaos.judge.records import (
+    NO_LAST,
+    AppliedNews,
+    Attached,
+    BegunBy,
+    BookedTick,
+    Evaluation,
+    Gap,
+    LedgerOrder,
+    LoggedOn,
+    Records,
+    SentOrder,
+    Tick,
+    ToldOrder,
+)
+from chaos.lab import recorder
+from chaos.lab.target import strategy_state
+from lib.clock import to_ns
+from lib.ledger.reader import read_ledger
+from lib.ledger.rows import BookedOrder
+from lib.prices import to_fixed
+from lib.process.state_file import open_state
+from lib.settings import Settings
+from lib.trading.evaluator import STATE_WORDS
+
+_ENDS: Final = ("order_filled", "order_rejected", "order_given_up")
+"""After these events of an order, it is no longer under way."""
+
+Event = dict[str, Any]
+
+
+def gather(
+    settings: Settings,
+    tapes: dict[str, dict[int, Tick]],
+    booked: list[BookedTick],
+    *,
+    evaluated: Mapping[str, int] | None = None,
+    tail_begins: dict[str, int] | None = None,
+    held_back: Sequence[Gap] = (),
+    left_behind: Sequence[str] = (),
+    cut_off: Collection[str] = (),
+    logged: Sequence[recorder.Event] = (),
+    settled: bool = True,
+) -> Records:
+    """Make records of the stack in `settings.var_dir`.
+
+    `tapes` and `booked` are what the lab recorded, from the beginning of the run; `evaluated` is
+    the last tick of each tape that it saw evaluated, `logged` what it saw logged. For the others
+    see `Records`. Raises OSError, FileNotFoundError and LedgerError if there is no ledger or it
+    cannot be read.
+    """
+    records = Records(
+        symbols=settings.symbols,
+        short_window=settings.strategy.short_window,
+        long_window=settings.strategy.long_window,
+        bullish_threshold=settings.strategy.bullish_threshold,
+        bearish_threshold=settings.strategy.bearish_threshold,
+        quantity=settings.strategy.quantity,
+        client_id=settings.strategy.client_id,
+        risk=settings.risk,
+        order_ttl_ns=to_ns(settings.order_manager.order_ttl),
+        tapes=tapes,
+        booked=booked,
+        tail_begins=tail_begins or {},
+        held_back=list(held_back),
+        left_behind=list(left_behind),
+        cut_off=set(cut_off),
+        settled=settled,
+    )
+    _read_ledger(settings, records)
+    log_dir = settings.var_dir / "log"
+    orderbook, strategy = (
+        with_what_was_seen(read_log(log_dir / f"{role}.jsonl"), role, logged)
+        for role in ("orderbook", "strategy")
+    )
+    take_orderbook_log(orderbook, records)
+    take_strategy_log(strategy, records)
+    if not settled:
+        leave_out_what_came_after_the_ledger(records)
+    known = dict(evaluated or {})
+    if state := open_state(strategy_state(settings), STATE_WORDS):
+        tape = str(state.header.get("tape"))
+        known[tape] = max(known.get(tape, 0), state.words[0])
+    extend_evaluations(records, known)
+    return records
+
+
+def read_log(path: Path) -> list[Event]:
+    """All events of a role, from its log and the older parts of it, the oldest first.
+
+    Parts are read from the latest on, so that one that is moved on meanwhile is not missed; the
+    second time it is known by its inode. Lines that are no event are skipped.
+    """
+    older = [part for part in path.parent.glob(f"{path.name}.*") if part.suffix[1:].isdecimal()]
+    parts: list[list[Event]] = []
+    seen: set[int] = set()
+    for part in (path, *sorted(older, key=lambda part: int(part.suffix[1:]))):
+        try:
+            file = part.open("rb")
+        except FileNotFoundError:  # a rotation is under way
+            continue
+        with file:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode not in seen:
+                seen.add(inode)
+                parts.insert(0, [event for line in file if (event := _event(line))])
+    return [event for events in parts for event in events]
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        event = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
+
+
+def with_what_was_seen(
+    kept: list[Event], role: str, logged: Sequence[recorder.Event]
+) -> list[Event]:
+    """Return what is kept of a role's log, and before it what was seen logged before that."""
+    seen = [{"event": e.name, **e.details} for e in logged if e.source == role]
+    older = seen.index(kept[0]) if kept and kept[0] in seen else 0
+    return [*seen[:older], *kept]
+
+
+def known_beginning(events: list[Event]) -> int | None:
+    """Return the index from which on all is known that the strategy's orders depend on.
+
+    0 where its log begins with its first life. Else the next life, or the first order at which no
+    other one is under way, whichever comes first: it tells the news in force, and the ledger has
+    the positions. None if there is no such moment.
+    """
+    next_life = next((i for i, e in enumerate(events) if e["event"] == "started"), len(events))
+    rest_of_life = events[:next_life]
+    ended = {e["order_id"] for e in rest_of_life if e["event"] in _ENDS}
+    under_way = ended - {e["order_id"] for e in rest_of_life if e["event"] == "order_sent"}
+    for index, event in enumerate(rest_of_life):
+        if event["event"] == "order_sent":
+            if not under_way:
+                return index
+            under_way.add(event["order_id"])
+        elif event["event"] in _ENDS:
+            under_way.discard(event["order_id"])
+    return next_life if next_life < len(events) else None
+
+
+def take_orderbook_log(events: list[Event], records: Records) -> None:
+    """Take what the orderbook reported as missed, or as malformed, as far as it gave numbers."""
+    tape = ""
+    for event in events:
+        name = event["event"]
+        if name == "ticks_missed":
+            records.book_gaps.append(Gap(event["tape"], event["first"], event["last"]))
+        elif name == "connected" and event["stream"] == "price":
+            tape = event["tape"] or ""
+        elif name == "malformed_frames":
+            numbers = [example["sequence"] for example in event["examples"]]
+            records.book_gaps += [Gap(tape, number, number) for number in numbers]
+
+
+def take_strategy_log(events: list[Event], records: Records) -> None:
+    """Take what the strategy did, life after life, as far back as it is known."""
+    evaluations = records.evaluations
+    is_new_life = is_new_book = True
+    is_lapped = False  # and another tape begins there
+    events = _known_part(events, records)
+    if events and events[0]["event"] == "order_sent":
+        sent = _sent(events[0])
+        first = sent.tick_sequence
+        evaluations.append(Evaluation(sent.tape, first, first, "unknown"))
+        records.news.append(AppliedNews(sent.tape, first, sent.sentiment))
+        is_new_life = is_new_book = False
+    for event in events:
+        name = event["event"]
+        if name == "started":
+            is_new_life = True
+        elif name == "attached":
+            records.attached.append(Attached(event["tape"], event["sequence"], len(evaluations)))
+            is_new_book = True
+        elif name == "refill_begun_anew":
+            records.lapped_at_first.add(len(evaluations))
+        elif name == "evaluation_started":
+            tape, first = event["tape"], event["first_evaluated"]
+            _end_evaluation(evaluations, tape, event["last_evaluated"])
+            begun_by: BegunBy = "tape"
+            if is_new_life:
+                begun_by = "life"
+            elif is_new_book:
+                begun_by = "book"
+            elif is_lapped:
+                begun_by = "lap"
+            evaluations.append(Evaluation(tape, first, first, begun_by))
+            is_new_life = is_new_book = is_lapped = False
+        elif name == "ticks_missed":
+            tape, first = event["tape"], event["first"]
+            last = event["last"] or NO_LAST
+            records.strategy_gaps.append(Gap(tape, first, last))
+            if event["where"] == "ring" and last == NO_LAST:
+                _end_evaluation(evaluations, tape, first - 1)
+                is_lapped = True
+            elif event["where"] == "ring" and evaluations and not is_lapped:
+                _end_evaluation(evaluations, tape, first - 1)
+                evaluations.append(Evaluation(tape, last + 1, last + 1, "lap"))
+        elif name == "connected" and event["stream"] == "orders" and not is_new_life:
+            records.logons.append(
+                LoggedOn(
+                    event["last_order_id"],
+                    event["positions"],
+                    len(records.sent),
+                    len(records.told),
+                    frozenset(records.given_up),
+                )
+            )
+        elif name == "news_applied":
+            news = AppliedNews(event["tape"], event["first_tick_sequence"], event["sentiment"])
+            records.news.append(news)
+        elif name == "news_silent":
+            records.news.append(AppliedNews(event["tape"], event["first_tick_sequence"], None))
+        elif name == "order_sent":
+            records.sent.append(_sent(event))
+        elif name in ("order_filled", "order_rejected"):
+            records.told.append(_told(event, len(records.sent)))
+        elif name == "order_error" and event["order_id"] is not None:
+            records.answered_with_error.add(event["order_id"])
+        elif name == "order_given_up":
+            records.given_up.add(event["order_id"])
+    _take_held_back(events, records)
+
+
+def _take_held_back(events: list[Event], records: Records) -> None:
+    """Take when the strategy had stopped deciding, from the last order before to the next one."""
+    last: SentOrder | None = None
+    since: tuple[str, int] | None = None
+    is_resumed = False
+    for event in events:
+        name = event["event"]
+        if name == "started":
+            since = None
+        elif name == "deciding_stopped" and last:
+            since = last.tape, last.tick_sequence + 1
+            is_resumed = False
+        elif name == "deciding_resumed":
+            is_resumed = True
+        elif name == "order_sent":
+            last = _sent(event)
+            if since and is_resumed:
+                until = last.tick_sequence - 1 if last.tape == since[0] else NO_LAST
+                records.held_back.append(Gap(*since, until))
+                since = None
+    if since:
+        records.held_back.append(Gap(*since, NO_LAST))
+
+
+def _known_part(events: list[Event], records: Records) -> list[Event]:
+    """Return the events from the known beginning on; note it, unless it is that of a first life.
+
+    The first life of a tape has no predecessor that evaluated anything of it.
+    """
+    begin = known_beginning(events)
+    known = events[begin:] if begin is not None else []
+    if known and known[0]["event"] == "order_sent":
+        records.known_from = known[0]["tape"], known[0]["tick_sequence"]
+        return known
+    first = next((event for event in known if event["event"] == "evaluation_started"), None)
+    if first and (begin or first["last_evaluated"]):
+        records.known_from = first["tape"], first["first_evaluated"]
+    elif not first and begin != 0 and events and records.booked:
+        records.known_from = records.booked[-1].tape, NO_LAST
+    return known
+
+
+def _end_evaluation(evaluations: list[Evaluation], tape: str, last: int) -> None:
+    """The latest evaluation of a tape ended there, as is known now."""
+    for index in range(len(evaluations) - 1, -1, -1):
+        if evaluations[index].tape == tape:
+            if last >= evaluations[index].first:
+                evaluations[index] = evaluations[index]._replace(last=last)
+            return
+
+
+def extend_evaluations(records: Records, evaluated: Mapping[str, int]) -> None:
+    """Say of each tape's latest evaluation how far it came.
+
+    That is as far as `evaluated` says, or an order or news that is known of; to the end of the
+    tape, where the same life went on into the next one.
+    """
+    latest = {evaluation.tape: i for i, evaluation in enumerate(records.evaluations)}
+    for tape, index in latest.items():
+        evaluation = records.evaluations[index]
+        known = [evaluation.last, evaluated.get(tape, 0)]
+        known += [sent.tick_sequence for sent in records.sent if sent.tape == tape]
+        known += [news.first_tick_sequence for news in records.news if news.tape == tape]
+        known += [row.tick_sequence or 0 for row in records.ledger if row.tape == tape]
+        following = records.evaluations[index + 1 : index + 2]
+        if following and following[0].begun_by == "tape":
+            known += [tick.sequence for tick in records.booked if tick.tape == tape]
+        records.evaluations[index] = evaluation._replace(last=max(known))
+
+
+def leave_out_what_came_after_the_ledger(records: Records) -> None:
+    """Forget the answers and logons that tell of orders which the ledger did not have yet."""
+    newest = max((row.order_id for row in records.ledger), default=0)
+    is_known = [told.order_id <= newest for told in records.told]
+    records.told = [told for told, known in zip(records.told, is_known, strict=True) if known]
+    records.logons = [
+        logon._replace(told_before=sum(is_known[: logon.told_before]))
+        for logon in records.logons
+        if logon.last_order_id <= newest
+    ]
+
+
+def _sent(event: Event) -> SentOrder:
+    values = {name: event[name] for name in SentOrder._fields}
+    return SentOrder(**values | {"price": to_fixed(event["price"])})
+
+
+def _told(event: Event, sent_before: int) -> ToldOrder:
+    return ToldOrder(
+        order_id=event["order_id"],
+        status="FILLED" if event["event"] == "order_filled" else "REJECTED",
+        symbol=event["symbol"],
+        side=event["side"],
+        trade_id=event.get("trade_id"),
+        position=event["position"],
+        sent_before=sent_before,
+    )
+
+
+def _read_ledger(settings: Settings, records: Records) -> None:
+    client_id = settings.strategy.client_id
+    with read_ledger(settings.var_dir / settings.order_manager.ledger) as ledger:
+        rows = [row for row in ledger.orders() if row.client_id == client_id]
+        records.positions = {
+            position.symbol: position.position
+            for position in ledger.positions()
+            if position.client_id == client_id
+        }
+    records.ledger = in_order_of_booking(rows)
+
+
+def in_order_of_booking(rows: list[BookedOrder]) -> list[LedgerOrder]:
+    """Put the rows of a ledger in the order in which they were booked.
+
+    That is the order of receipt, by the monotonic clock: the wall clock may have been set back.
+    But where trade_ids contradict it, the machine was started anew, and its monotonic clock, too.
+    """
+    ordered = _by_receipt(sorted(rows, key=lambda row: row.received_ns))
+    trade_ids = [row.trade_id for row in ordered if row.trade_id is not None]
+    if any(other < one for one, other in pairwise(trade_ids)):
+        ordered = _by_receipt(sorted(rows, key=lambda row: (row.received_utc, row.received_ns)))
+    return [LedgerOrder(*(getattr(row, name) for name in LedgerOrder._fields)) for row in ordered]
+
+
+def _by_receipt(rows: list[BookedOrder]) -> list[BookedOrder]:
+    """Put those of one receipt in order, too: as they were numbered, but for what says otherwise.
+
+    Fills do by their trade_ids. A rejection does by the position that it states: where orders were
+    sent again out of turn, it comes as early as that is the position.
+    """
+    ordered: list[BookedOrder] = []
+    positions: dict[str, int] = {}
+    for _, receipt in groupby(rows, key=lambda row: row.received_ns):
+        orders = sorted(receipt, key=lambda row: row.order_id)
+        fills = iter(sorted(filter(_trade_id, orders), key=_trade_id))
+        orders = [next(fills) if _trade_id(row) else row for row in orders]
+        if not _fits(orders, positions):
+            orders = _rejections_first(orders, positions)
+        positions.update((row.symbol, row.position) for row in orders)
+        ordered += orders
+    return ordered
+
+
+def _rejections_first(orders: list[BookedOrder], positions: dict[str, int]) -> list[BookedOrder]:
+    """Put each rejection before the first fill before which its position is true."""
+    ordered: list[BookedOrder] = []
+    held = dict(positions)
+    rejected = [row for row in orders if not _trade_id(row)]
+    for fill in filter(_trade_id, orders):
+        ordered += [row for row in rejected if _fits([row], held)]
+        rejected = [row for row in rejected if not _fits([row], held)]
+        ordered.append(fill)
+        held[fill.symbol] = fill.position
+    return ordered + rejected
+
+
+def _fits(rows: list[BookedOrder], positions: dict[str, int]) -> bool:
+    """Whether each rejection states the position that there is when it is its turn."""
+    held = dict(positions)
+    for row in rows:
+        if not row.trade_id and row.position != held.get(row.symbol, 0):
+            return False
+        held[row.symbol] = row.position
+    return True
+
+
+def _trade_id(row: BookedOrder) -> int:
+    return row.trade_id or 0

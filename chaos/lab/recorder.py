@@ -1,0 +1,450 @@
+"""The lab's own eyes: an independent observer of a running stack, in a thread of the experiment.
+
+It records, each with the monotonic time at which it was seen,
+
+- the tape, as a numbered client of the price stream with its own simple code: the ground truth;
+- every tick that becomes visible in the price book, as one more reader of it;
+- the last tick that the strategy has evaluated, as it stands in the file that the strategy keeps
+  for its own successor;
+- what the roles log, and what supervisord logs of them.
+
+The first two are noticed when they come, the other two within `LOOK_S`. It never asks supervisord
+anything: any question would wake it, and so change what is measured.
+
+A recorder that sees nothing must not accuse the stack: before the first round it has to see all of
+one stack, or there is no experiment; one that ends early, by an error or at `MAX_TICKS`, says so
+(`Recording.ended_early`), and nothing that is missing from then on says anything of the stack.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import msgspec
+
+from chaos.judge.records import BookedTick, Tick
+from chaos.lab.target import TargetError, known_roles, strategy_state
+from lib.prices import parse_price
+from lib.process.state_file import StateFile, open_state
+from lib.settings import Settings
+from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
+from lib.stack.log_follower import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, tell_supervisor
+from lib.trading.evaluator import STATE_WORDS
+
+LOOK_S: Final = 0.002
+"""How often the logs and the strategy's file are looked at."""
+CONNECT_RETRY_S: Final = 0.02
+"""How often a refused connection is tried again."""
+CATCH_UP_S: Final = 30.0
+"""How long it may take to read what was there before the recording."""
+ATTACH_RETRY_S: Final = 0.05
+"""How often to look for the price book while there is none."""
+MAX_TICKS: Final = 2_000_000
+"""So many ticks are recorded: more than a gigabyte, almost three hours at 200 ticks a second."""
+RECEIVE_BYTES: Final = 1 << 20
+SUPERVISORD: Final = "supervisord"
+
+_FIELDS: Final = ("epoch", "sequence", "symbol", "price", "sent_ns")
+"""What is recorded of a tick of the book."""
+_SUPERVISOR_EVENTS: Final = {
+    SPAWNED: "spawned",
+    STOPPED: "ended",
+    ENDED: "ended",
+    GIVEN_UP: "given_up",
+}
+"""What supervisord did with a program, and the event that it is here."""
+
+
+class Event(NamedTuple):
+    """Something that was logged."""
+
+    at_ns: int
+    """When it was seen, monotonic."""
+    source: str
+    """The role that logged it; SUPERVISORD for what supervisord says of a role."""
+    name: str
+    details: dict[str, Any]
+    """Of supervisord: only `role`."""
+
+
+class Evaluated(NamedTuple):
+    """The strategy has evaluated the ticks of a tape up to this one."""
+
+    at_ns: int
+    tape: str
+    sequence: int
+
+
+@dataclass
+class Recording:
+    """All that was seen, in the order of seeing it. Lists only grow while the recorder is at it."""
+
+    tapes: dict[str, dict[int, Tick]] = field(default_factory=dict)
+    """What was played, by tape and sequence."""
+    heard_ns: dict[str, dict[int, int]] = field(default_factory=dict)
+    """When each tick of `tapes` was heard first."""
+    playing: str = ""
+    """The tape that is played now."""
+    cut_off: set[str] = field(default_factory=set)
+    """Tapes that an experiment has ended together with their book, under way as they were."""
+    booked: list[BookedTick] = field(default_factory=list)
+    booked_ns: list[int] = field(default_factory=list)
+    """When each of `booked` became visible."""
+    sent_ns: dict[str, dict[int, int]] = field(default_factory=dict)
+    """When the gateway sent each of `booked`, by tape and sequence, as the book has it."""
+    evaluated: list[Evaluated] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    """What the observer itself met and should not have, a line each."""
+    ended_tape: str = ""
+    """The last tape of which the gateway has said that it has ended."""
+    ended_early: str = ""
+    """Why nothing was seen any more before the recording was over, for people; "" if all was."""
+
+    @property
+    def tape_ended(self) -> bool:
+        """Whether there is nothing more to come of the tape that is played."""
+        return bool(self.ended_tape) and self.ended_tape == self.playing
+
+    def tape_reaches_book(self) -> bool:
+        """Whether the latest tick of the book was heard, too."""
+        return bool(self.booked) and self.booked[-1].sequence in self.tapes.get(
+            self.booked[-1].tape, ()
+        )
+
+    def missing_sight(self) -> str:
+        """Say what of one stack, its tape, book and strategy, cannot be seen; "" if all can.
+
+        A tape has a name that no other one has.
+        """
+        if not self.booked:
+            return "the price book of these settings shows no tick"
+        if not self.tape_reaches_book():
+            return "the gateway of these settings does not play the ticks of their price book"
+        if not self.evaluated or self.evaluated[-1].tape != self.booked[-1].tape:
+            return "the strategy evaluates other ticks than the price book of these settings has"
+        return ""
+
+    def is_full(self) -> bool:
+        """Whether as much is recorded as may be."""
+        heard = sum(len(ticks) for ticks in self.tapes.values())
+        return max(len(self.booked), heard) >= MAX_TICKS
+
+    def add_booked(
+        self,
+        ticks: Iterable[tuple[BookedTick, int]],
+        missed: tuple[int, int] | None,
+        now_ns: int,
+    ) -> None:
+        """Take what was read of the book at `now_ns`: ticks, each with when it was sent.
+
+        `missed` are the positions that were not to be had.
+
+        A full ring loses its oldest ticks while it is read for the first time: the recording
+        begins later then.
+        """
+        if missed and self.booked:
+            self.troubles.append(f"the recorder was lapped in the ring: {missed}")
+        for tick, sent_ns in ticks:
+            self.sent_ns.setdefault(tick.tape, {})[tick.sequence] = sent_ns
+            self.booked_ns.append(now_ns)
+            self.booked.append(tick)
+
+
+class TapeListener:
+    """The tape as a numbered client hears it: bytes in, ticks into a recording. No socket."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._tail = b""
+        self._is_answered = False
+        self._next = max(recording.tapes.get(recording.playing, ()), default=0) + 1
+
+    def connected(self) -> bytes:
+        """Return what to send first on a new connection.
+
+        We go on where we were; at first, from where the book's record begins, or from the start.
+        """
+        tape, first = self._recording.playing, self._next
+        if not tape and self._recording.booked:
+            tape, first = self._recording.booked[0][:2]
+        self._tail = b""
+        self._is_answered = False
+        return b"HELLO,1,%d%b*" % (first, f",{tape}".encode() if tape else b"")
+
+    def receive(self, data: bytes, now_ns: int) -> None:
+        """Take bytes of the stream that came at `now_ns`."""
+        *frames, self._tail = (self._tail + data).split(b"*")
+        for frame in frames:
+            word, *rest = frame.split(b",")
+            if word == b"HELLO":
+                self._recording.playing = rest[1].decode()
+                self._recording.tapes.setdefault(self._recording.playing, {})
+                self._recording.heard_ns.setdefault(self._recording.playing, {})
+                self._next = int(rest[2])
+                self._is_answered = True
+            elif not self._is_answered:
+                continue  # a plain frame that came before the answer
+            elif word == b"BATCH":
+                if int(rest[0]) != self._next:
+                    self._trouble(f"expected sequence {self._next}, got {int(rest[0])}")
+                self._next = int(rest[0])
+            else:
+                self._take(Tick(word.decode(), parse_price(rest[0])), now_ns)
+
+    def _take(self, tick: Tick, now_ns: int) -> None:
+        self._recording.heard_ns[self._recording.playing].setdefault(self._next, now_ns)
+        known = self._recording.tapes[self._recording.playing].setdefault(self._next, tick)
+        if known != tick:
+            self._trouble(f"tick {self._next} was sent as {known} and as {tick}")
+        self._next += 1
+
+    def _trouble(self, what: str) -> None:
+        self._recording.troubles.append(f"price stream: {what}")
+
+
+class Recorder:
+    """Records from the beginning of the `with` block to its end, in a thread of its own.
+
+    The price book is recorded from as far back as its ring has it, the tape from the same tick on,
+    the logs from now on. `recording` may be looked at any time, from any thread.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises TargetError where the tape is too fast to be recorded."""
+        if not settings.gateway.rate:
+            raise TargetError(
+                "with gateway.rate = 0 the tape runs too fast to be recorded: choose a rate above 0"
+            )
+        self.recording = Recording()
+        self._gateway = (settings.gateway.host, settings.gateway.price_port)
+        self._listener = TapeListener(self.recording)
+        self._sock: socket.socket | None = None
+        self._is_connected = False
+        self._next_connect_s = 0.0
+        self._book_name = settings.price_book.name
+        self._book: SharedPriceBook | None = None
+        self._reader: PriceBookReader | None = None
+        self._next_attach_s = 0.0
+        self._state_path = strategy_state(settings)
+        self._state: StateFile | None = None
+        self._state_inode = 0
+        log = settings.var_dir / "log"
+        self._logs = {r: Follower(log / f"{r}.jsonl", from_end=True) for r in known_roles()}
+        self._supervisor_log = Follower(settings.var_dir / "supervisord.log", from_end=True)
+        self._selector = selectors.DefaultSelector()
+        self._next_look_s = 0.0
+        self._caught_up = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def wait_until_caught_up(self) -> None:
+        """Wait until what was there before has been read: then all is seen when it comes.
+
+        Raises TargetError where it cannot be seen.
+        """
+        is_in_time = self._caught_up.wait(CATCH_UP_S)
+        self.require_sight()
+        if not is_in_time:
+            missing = self.recording.missing_sight() or "ticks come faster than they are read"
+            raise TargetError(
+                f"the stack could not be observed within {CATCH_UP_S:g} s: {missing} (was it "
+                "started with another --config?)"
+            )
+
+    def require_sight(self) -> None:
+        """Raise TargetError if the recorder has ended early: a round would not be seen."""
+        if self.recording.ended_early:
+            raise TargetError(self.recording.ended_early)
+
+    def note(self, source: str, name: str, **details: Any) -> None:
+        """Put an event of the lab's own among the others."""
+        self.recording.events.append(Event(time.monotonic_ns(), source, name, details))
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._pass()
+                if self.recording.is_full():
+                    self.recording.ended_early = (
+                        f"the recorder ended early: it keeps {MAX_TICKS:,} ticks, and there were "
+                        "more (take fewer rounds, or a lower gateway.rate)"
+                    )
+                    break
+        except Exception as error:
+            self.recording.ended_early = f"the recorder ended early: {error!r}"
+        finally:
+            self._caught_up.set()  # nobody has to wait any more
+            self._disconnect()
+            self._detach()
+            for follower in (*self._logs.values(), self._supervisor_log):
+                follower.close()
+            self._selector.close()
+
+    def _pass(self) -> None:
+        may_sleep = self._reader is None or self._reader.arm()
+        if may_sleep and not self._caught_up.is_set() and not self.recording.missing_sight():
+            self._caught_up.set()
+        left_s = max(0.0, self._next_look_s - time.monotonic())
+        for key, _ in self._selector.select(left_s if may_sleep else 0):
+            if key.fileobj is self._sock:
+                self._receive()
+        if self._reader:
+            self._read_book(self._reader)
+        if time.monotonic() >= self._next_look_s:
+            self._next_look_s = time.monotonic() + LOOK_S
+            self._look_at_strategy()
+            self.look_at_logs()
+            self._connect()
+            self._attach()
+
+    def _connect(self) -> None:
+        """Connect if there is no connection; say HELLO as soon as there is one.
+
+        The book comes first: of a tape that is played for hours, only what it has is wanted.
+        """
+        if self._is_connected or not self.recording.booked:
+            return
+        try:
+            if self._sock is None:
+                if time.monotonic() < self._next_connect_s:
+                    return
+                self._next_connect_s = time.monotonic() + CONNECT_RETRY_S
+                family, _, _, _, address = socket.getaddrinfo(
+                    *self._gateway, type=socket.SOCK_STREAM
+                )[0]
+                self._sock = socket.socket(family)
+                self._sock.setblocking(False)
+                self._sock.connect_ex(address)
+            self._sock.send(b"")  # nothing: but it tells what became of the connection
+            self._sock.send(self._listener.connected())
+        except BlockingIOError:  # under way
+            return
+        except OSError:  # refused
+            self._disconnect()
+            return
+        self._is_connected = True
+        self._selector.register(self._sock, selectors.EVENT_READ)
+
+    def _disconnect(self) -> None:
+        if self._sock is not None:
+            with suppress(KeyError):
+                self._selector.unregister(self._sock)
+            self._sock.close()
+            self._sock = None
+            self._is_connected = False
+
+    def _receive(self) -> None:
+        assert self._sock
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._listener.receive(data, time.monotonic_ns())
+        else:
+            self._disconnect()
+
+    def _attach(self) -> None:
+        if self._reader is not None or time.monotonic() < self._next_attach_s:
+            return
+        self._next_attach_s = time.monotonic() + ATTACH_RETRY_S
+        with suppress(FileNotFoundError, PriceBookError):
+            self._book = SharedPriceBook.attach(self._book_name)
+            self._reader = self._book.reader(0)
+            self._selector.register(self._reader.fileno(), selectors.EVENT_READ)
+
+    def _detach(self) -> None:
+        if self._book is not None and self._reader is not None:
+            self._selector.unregister(self._reader.fileno())
+            self._reader.close()
+            self._book.close()
+            self._book = self._reader = None
+
+    def _read_book(self, reader: PriceBookReader) -> None:
+        assert self._book
+        batch = reader.read()
+        now_ns = time.monotonic_ns()
+        tape, symbols = self._book.tape, self._book.symbols
+        ticks = batch.ticks
+        booked = (
+            (BookedTick(tape(epoch), sequence, symbols[symbol], price), sent_ns)
+            for epoch, sequence, symbol, price, sent_ns in zip(
+                *(ticks[name].tolist() for name in _FIELDS), strict=True
+            )
+        )
+        self.recording.add_booked(booked, batch.missed, now_ns)
+        if not len(ticks) and reader.retired:
+            self._detach()
+
+    def _look_at_strategy(self) -> None:
+        try:
+            inode = self._state_path.stat().st_ino
+        except OSError:
+            return
+        if self._state is None or inode != self._state_inode:  # a new tape has a new file
+            self._state = open_state(self._state_path, STATE_WORDS)
+            self._state_inode = inode
+        if self._state is None:
+            return
+        tape, sequence = self._state.header.get("tape", ""), self._state.words[0]
+        seen = self.recording.evaluated
+        if not seen or seen[-1][1:] != (tape, sequence):
+            seen.append(Evaluated(time.monotonic_ns(), tape, sequence))
+
+    def look_at_logs(self) -> None:
+        """Take what was logged since the last look. For the recorder's own thread."""
+        # supervisord first: what a role that it has started says comes after its start, also where
+        # a look was late.
+        for line in self._supervisor_log.read():
+            self._add(parse_supervisor_line(time.monotonic_ns(), line))
+        for role, follower in self._logs.items():
+            for line in follower.read():
+                self._add(parse_event(time.monotonic_ns(), role, line))
+
+    def _add(self, event: Event | None) -> None:
+        if event:
+            self.recording.events.append(event)
+            if (event.source, event.name) == ("gateway", "tape_ended"):
+                self.recording.ended_tape = event.details["tape"]
+
+
+def parse_event(at_ns: int, role: str, line: bytes) -> Event | None:
+    """Read a role's log line; None where it is no event, such as a line of a traceback."""
+    try:
+        details = msgspec.json.decode(line)
+        return Event(at_ns, role, details.pop("event"), details)
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+        return None
+
+
+def parse_supervisor_line(at_ns: int, line: bytes) -> Event | None:
+    """Read a line of supervisord's log; None where it says nothing of a role's life."""
+    told = tell_supervisor(line.decode(errors="replace"))
+    if told is None:
+        return None
+    name = _SUPERVISOR_EVENTS.get(told.event)
+    return Event(at_ns, SUPERVISORD, name, {"role": told.role}) if name else None

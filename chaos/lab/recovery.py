@@ -1,0 +1,97 @@
+"""The recovery of what was hit: taken again and again until it is complete, told step by step.
+
+What each figure is, and how it is taken, is told in `chaos.lab.figures`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from chaos.lab import figures
+from chaos.lab.experiment import cells
+from chaos.lab.figures import FaultFigures
+from chaos.lab.recorder import Recorder
+
+LOOK_S: Final = 0.02
+
+STEPS: Final = (
+    ("detection", "detection_ns"),
+    ("respawn", "respawn_ns"),
+    ("reconnection", "reconnection_ns"),
+    ("first fresh tick at the strategy", "fresh_tick_ns"),
+    ("first order possible", "order_possible_ns"),
+    ("longest stale time", "stale_ns"),
+)
+"""The times that are taken, and their fields in `FaultFigures`."""
+
+
+class Watch:
+    """Watches the recovery of one role, or of several that were hit at once, from now on."""
+
+    def __init__(self, recorder: Recorder, roles: Collection[str]) -> None:
+        self.begun_ns = time.monotonic_ns()
+        """From when on the times count; may be set to a later moment."""
+        self._recording = recorder.recording
+        self._roles = roles
+        self._seen_events = len(self._recording.events)
+        self._seen_evaluated = len(self._recording.evaluated)
+
+    def until_recovered(
+        self, limit_s: float, meanwhile: Callable[[], None] = lambda: None
+    ) -> FaultFigures:
+        """Wait until all have recovered, for a bounded time; what is `pending` then, has not."""
+        deadline_s = time.monotonic() + limit_s
+        while (found := self._measured()).pending and time.monotonic() < deadline_s:
+            meanwhile()
+            time.sleep(LOOK_S)
+        return found
+
+    def _measured(self) -> FaultFigures:
+        now_ns = time.monotonic_ns()
+        events = self._recording.events[self._seen_events :]
+        evaluated = self._recording.evaluated[max(0, self._seen_evaluated - 1) :]
+        return slowest(
+            [
+                figures.measure(role, self.begun_ns, now_ns, events, evaluated)
+                for role in self._roles
+            ]
+        )
+
+
+def slowest(found: Sequence[FaultFigures]) -> FaultFigures:
+    """Return the worst of each figure; where some role is still waited for, all is. Pure."""
+    pending = tuple(dict.fromkeys(what for one in found for what in one.pending))
+    worst: dict[str, Any] = {}
+    for field in fields(FaultFigures):
+        values = [value for one in found if (value := getattr(one, field.name)) is not None]
+        worst[field.name] = max(values, default=None)
+    worst["pending"] = pending
+    if pending:
+        worst["order_possible_ns"] = None
+    return FaultFigures(**worst)
+
+
+def unrecovered(what: str, found: Iterable[FaultFigures]) -> list[str]:
+    """Say which did not recover, a line each: `what` and its number. Pure."""
+    return [
+        f"{what} {number}: waited in vain until {' and until '.join(one.pending)}"
+        for number, one in enumerate(found, 1)
+        if one.pending
+    ]
+
+
+def times(found: Iterable[object], figure: str) -> list[int]:
+    """Return one figure of all that have it."""
+    return [value for one in found if (value := getattr(one, figure)) is not None]
+
+
+def row(label: str, times_ns: Sequence[int]) -> str:
+    """Return a line of a table: how many, median, 90th percentile and maximum in ms."""
+    return f"{label:<34}{len(times_ns):>5}" + "".join(f"{cell:>9}" for cell in cells(times_ns))
+
+
+HEADING: Final = f"{'time to (ms)':<34}{'n':>5}{'median':>9}{'p90':>9}{'max':>9}"
+"""Of a table of such lines."""

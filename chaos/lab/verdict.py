@@ -1,0 +1,166 @@
+"""What is required after every experiment, and the evidence for it.
+
+Nothing may have been lost or done twice, whatever was broken: no tick missed, repeated or out of
+order at the book or at the strategy, no order lost or doubled, and nothing found by the judge. How
+each number is taken is told in `chaos.lab.figures`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from chaos.judge.judge import judge
+from chaos.lab import figures
+from chaos.lab.figures import STRATEGY, OrderCounts, TickCounts
+from chaos.lab.gather import gather
+from chaos.lab.recorder import Recording
+from chaos.lab.target import Target, TargetError
+from lib.clock import to_ns
+from lib.ledger.reader import read_ledger
+from lib.ledger.rows import BookedOrder
+from lib.ledger.schema import LedgerError
+
+SETTLE_S: Final = 5.0
+"""How long what is under way at the end may take to arrive."""
+LOOK_S: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the whole recording amounts to."""
+
+    book: TickCounts
+    strategy: TickCounts
+    orders: OrderCounts
+    absence: int = 0
+    """So many of the ticks missed at the strategy are those of its absence."""
+
+
+def settle(target: Target, recording: Recording) -> dict[str, int]:
+    """Wait until what has been played and sent has arrived, for a bounded time.
+
+    The gateway of a private stack is stopped first, so that at the end nothing is under way.
+    Returns the last number of each tape that has had the time to arrive.
+    """
+    complete_to = {tape: last_to_arrive(recording, tape) for tape in recording.tapes}
+    last = (recording.playing, complete_to.get(recording.playing, 0))
+    if target.private:
+        with suppress(TargetError):  # its supervisord is gone: that is in the verdict already
+            target.stop("gateway")
+    deadline_s = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline_s:
+        booked = recording.booked[-1][:2] if recording.booked else ("", 0)
+        if booked >= last and target.last_evaluated() >= last:
+            break
+        time.sleep(LOOK_S)
+    while time.monotonic() < deadline_s and not _all_answered(target, recording):
+        time.sleep(LOOK_S)
+    return complete_to
+
+
+def last_to_arrive(recording: Recording, tape: str) -> int:
+    """The last number of a tape; of one that was cut off, the last that reached its book."""
+    last = max(recording.tapes[tape], default=0)
+    if tape not in recording.cut_off:
+        return last
+    return min(
+        last, max((tick.sequence for tick in recording.booked if tick.tape == tape), default=0)
+    )
+
+
+def _all_answered(target: Target, recording: Recording) -> bool:
+    """Whether every order is in the ledger, and the last one's answer has come back."""
+    life = figures.lives(recording.events)[-1]
+    sent = life.to_be_booked
+    booked = figures.booked_orders(ledger_orders(target), target.settings.strategy.client_id)
+    return sent <= booked.keys() and (not sent or max(sent).order_id in life.filled | life.rejected)
+
+
+def ledger_orders(target: Target) -> list[BookedOrder]:
+    """Return the orders in the ledger. Raises TargetError if there is none to be read."""
+    path = target.var_dir / target.settings.order_manager.ledger
+    try:
+        with read_ledger(path) as ledger:
+            return list(ledger.orders())
+    except (FileNotFoundError, LedgerError) as error:
+        raise TargetError(str(error)) from None
+
+
+def _ledger_orders_with(target: Target, sent: set[figures.Decision]) -> list[BookedOrder]:
+    """The orders in the ledger, once all that were sent are there, or have had the time for it."""
+    client_id = target.settings.strategy.client_id
+    deadline_s = time.monotonic() + SETTLE_S
+    while True:
+        orders = ledger_orders(target)
+        booked = figures.booked_orders(orders, client_id)
+        if sent <= booked.keys() or time.monotonic() >= deadline_s:
+            return orders
+        time.sleep(LOOK_S)
+
+
+def take_totals(target: Target, recording: Recording, complete_to: dict[str, int]) -> Totals:
+    """Count ticks and orders over the whole recording. Raises TargetError without a ledger.
+
+    What was sent just before the recording ended has a bounded time to be booked.
+    """
+    settings = target.settings
+    return Totals(
+        figures.ticks_at_book(recording.tapes, recording.booked, complete_to),
+        figures.ticks_at_strategy(recording.events, recording.evaluated),
+        figures.orders(
+            recording.events,
+            _ledger_orders_with(target, figures.lives(recording.events)[-1].to_be_booked),
+            settings.strategy.client_id,
+            to_ns(settings.order_manager.order_ttl),
+        ),
+        figures.ticks_of_absence(recording.events),
+    )
+
+
+def findings_about(target: Target, recording: Recording, complete_to: dict[str, int]) -> list[str]:
+    """Ask the judge, after the end of a private stack, or while another one goes on.
+
+    Raises TargetError if there is no ledger.
+    """
+    settings = target.settings
+    max_age_ns = to_ns(settings.strategy.max_tick_age)
+    try:
+        records = gather(
+            settings,
+            recording.tapes,
+            recording.booked,
+            evaluated={tape: sequence for _, tape, sequence in recording.evaluated},
+            tail_begins={tape: last + 1 for tape, last in complete_to.items()},
+            held_back=figures.held_back(recording.evaluated, recording.sent_ns, max_age_ns),
+            left_behind=target.left_behind() if target.private else [],
+            cut_off=recording.cut_off,
+            logged=recording.events,
+            settled=target.private,
+        )
+    except (OSError, LedgerError) as error:
+        raise TargetError(f"nothing to judge: {error}") from None
+    return judge(records)
+
+
+def losses(totals: Totals, hit: Collection[str]) -> list[str]:
+    """Say what was lost or done twice, a line each.
+
+    `hit` are the roles that something was done to: a strategy that was hit itself may report the
+    ticks of its absence, but not that it was lapped.
+    """
+    strategy = totals.strategy
+    if STRATEGY in hit:
+        strategy = strategy._replace(missed=strategy.missed - totals.absence)
+    reasons = []
+    for where, counts in (("the book", totals.book), ("the strategy", strategy)):
+        for what, count in counts._asdict().items():
+            if count:
+                reasons.append(f"{count} ticks {what.replace('_', ' ')} at {where}")
+    for what in ("lost", "doubled"):
+        if count := getattr(totals.orders, what):
+            reasons.append(f"{count} orders {what}")
+    return reasons

@@ -1,0 +1,213 @@
+"""The hostile gateway between the real server's side of the stream and the real client's."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from random import Random
+
+import pytest
+
+from chaos.faults.hostile_gateway import (
+    ANSWERS,
+    DISCONNECTED,
+    HARMS,
+    HEADERS,
+    MALFORMED,
+    MISSED,
+    NOISE,
+    PROTOCOL_ERROR,
+    STRANGERS,
+    UNKNOWN,
+    Account,
+    Harm,
+    Honest,
+    HostileGateway,
+    Known,
+    Withheld,
+)
+from lib.clock import MILLISECOND_NS
+from lib.streams.client import Frames, Joined, StreamClient
+from lib.streams.server import EncodedTape, Stream, Subscriber
+from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
+from lib.wire.stream_messages import NEXT_BATCH, ProtocolError
+from lib.wire.tick_codec import TickCodec
+
+STEP_NS = 10 * MILLISECOND_NS
+MOST_STEPS = 20_000
+CODEC = TickCodec(["AAPL", "MSFT"])
+
+
+def price(sequence: int) -> int:
+    return sequence * 10**6
+
+
+class Wire:
+    """Keeps what the fault lets through."""
+
+    def __init__(self) -> None:
+        self.passed = b""
+        self.ended = False
+
+    def deliver(self, data: bytes, at_ns: int) -> None:
+        assert not self.ended, "the proxy would send it before the FIN"
+        self.passed += data
+
+    def finish(self) -> None:
+        self.ended = True
+
+    def reset(self) -> None:
+        raise AssertionError
+
+    vanish = reset
+
+
+class World:
+    """A server that publishes two batches a step, the gateway, and a client that counts."""
+
+    def __init__(self, harm: Harm) -> None:
+        tape = EncodedTape(
+            lambda first, n: b"".join(
+                b"AAPL,%d.%02d*" % divmod(s, 100) for s in range(first, first + n)
+            )
+        )
+        self.stream = Stream("tape", tape, 1)
+        self.client = StreamClient(next_sequence=1, may_be_plain=False)
+        self.gateway = HostileGateway()
+        self.gateway.harm = harm
+        self.counted = Account()
+        self.booked: list[tuple[int, int]] = []
+        self.now_ns = 1
+        self._connect()
+
+    def _connect(self) -> None:
+        self.wire = Wire()
+        self.line = deepcopy(self.gateway)
+        self.line.begin(self.wire)
+        self.subscriber = Subscriber(self.stream, self.now_ns)
+        self._forward(self.subscriber.receive(self.client.connected(self.now_ns)))
+
+    def _forward(self, data: bytes) -> None:
+        self.line.take(self.wire, data, self.now_ns)
+
+    def step(self) -> None:
+        self.now_ns += STEP_NS
+        batches = []
+        for count in (1, 2):
+            self.stream.next_sequence += count
+            batches += self.subscriber.take(self.now_ns)
+        self._forward(b"".join(batches))
+        data, self.wire.passed = self.wire.passed, b""
+        deadline_ns = self.client.next_deadline_ns()
+        try:
+            for event in self.client.receive(data, self.now_ns) if data else ():
+                self._handle(event)
+        except (ProtocolError, MessageTooLongError):
+            self.counted.counts[PROTOCOL_ERROR] += 1
+        else:
+            if not self.wire.ended and (deadline_ns is None or self.now_ns < deadline_ns):
+                return
+        self.counted.counts[DISCONNECTED] += 1
+        self.client.disconnected()
+        self._connect()
+
+    def _handle(self, event: object) -> None:
+        if isinstance(event, Joined) and event.missed:
+            first, last = event.missed
+            self.counted.add_ticks(MISSED, last - first + 1, range(first, last + 1))
+        if isinstance(event, Frames):
+            ticks = CODEC.decode(event.frames)
+            numbers = (ticks.offsets + event.first).tolist()
+            self.booked += zip(numbers, ticks.prices.tolist(), strict=True)
+            for name, offsets in ((MALFORMED, ticks.malformed), (UNKNOWN, ticks.unknown)):
+                if offsets:
+                    self.counted.add_ticks(name, len(offsets), [event.first + o for o in offsets])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", HARMS)
+def test_a_harm_is_counted_as_its_account_says_and_everything_else_is_booked_once(
+    kind: type[Harm], seed: int
+) -> None:
+    harm = kind(Random(seed))
+    world = World(harm)
+    for _ in range(MOST_STEPS):
+        world.step()
+        if harm.left == 0 and max(world.booked, default=(0, 0))[0] > harm.last:
+            break
+    else:
+        raise AssertionError("it was not done, or the client did not recover")
+    world.step()
+    assert world.counted == harm.account
+    assert harm.account.counts.keys() <= {kind.counted_as, DISCONNECTED, PROTOCOL_ERROR}
+    assert kind.counted_as is None or harm.account.counts[kind.counted_as] >= kind.times
+    gone = set().union(*harm.account.numbers.values())
+    last = world.booked[-1][0]
+    assert world.booked == [(s, price(s)) for s in range(1, last + 1) if s not in gone]
+
+
+def test_without_a_harm_every_byte_passes_wherever_it_begins() -> None:
+    wire = Wire()
+    gateway = HostileGateway()
+    gateway.begin(wire)
+    stream = b"72.50*BATCH,5,1,9*AAPL,1.00*HELLO,1,tape,5*BATCH,5,2,9*A,1.00*B,2.00*BATCH,7,0,9*"
+    for position in range(len(stream)):
+        gateway.take(wire, stream[position : position + 1], 0)
+    assert wire.passed == stream
+
+
+def test_all_connections_see_the_harm_that_is_set_later() -> None:
+    gateway = HostileGateway()
+    copy = deepcopy(gateway)
+    harm = Honest(Random(1))
+    gateway.harm = harm
+    assert copy.harm is harm
+
+
+def test_nothing_is_harmed_more_often_than_it_should() -> None:
+    harm = Withheld(Random(1))
+    world = World(harm)
+    while harm.left:
+        world.step()
+    done = deepcopy(harm.account)
+    for _ in range(100):
+        world.step()
+    assert harm.account == done
+
+
+def test_ticks_that_are_repeated_have_another_price_than_they_had() -> None:
+    world = World(Known(Random(1)))
+    said = b""
+    for _ in range(1000):
+        world.step()
+        said += world.wire.passed
+    assert b"AAPL,0.01*" in said
+
+
+@pytest.mark.parametrize("frame", NOISE, ids=lambda frame: repr(frame[:20]))
+def test_all_noise_is_one_malformed_frame(frame: bytes) -> None:
+    assert len(frame) <= MAX_MESSAGE_BYTES
+    assert CODEC.decode(b"AAPL,1.00*" + frame + b"*MSFT,1.00*").malformed == {1: frame}
+    assert not (b"*" + frame).startswith(NEXT_BATCH)
+
+
+@pytest.mark.parametrize("frame", STRANGERS, ids=lambda frame: repr(frame[:20]))
+def test_all_strangers_are_ticks_of_a_symbol_that_no_stack_can_trade(frame: bytes) -> None:
+    assert CODEC.decode(frame + b"*").unknown == {0: frame}
+    assert len(frame.partition(b",")[0]) > 16
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_all_bad_answers_break_the_protocol_at_once(answer: bytes) -> None:
+    client = StreamClient(next_sequence=1, may_be_plain=False)
+    client.connected(1)
+    with pytest.raises(ProtocolError):
+        list(client.receive(answer, 2))
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: repr(header[:30]))
+def test_all_bad_headers_break_the_protocol_at_once(header: bytes) -> None:
+    client = StreamClient(next_sequence=1, may_be_plain=False)
+    client.connected(1)
+    list(client.receive(b"HELLO,1,tape,1*BATCH,1,1,1*AAPL,1.00*", 2))
+    with pytest.raises(ProtocolError):
+        list(client.receive(header + b"*", 3))

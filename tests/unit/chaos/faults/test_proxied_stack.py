@@ -1,0 +1,45 @@
+"""How the client roles of a private stack are told to go through proxies."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+import pytest
+
+from chaos.faults.proxied_stack import client_settings, with_client_settings
+from lib.settings import PROJECT_ROOT, load_settings
+from lib.stack.private_stack import to_toml
+
+
+def test_the_clients_see_the_proxies_and_the_rest_as_the_servers_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRADING_VAR_DIR", raising=False)
+    settings = load_settings(PROJECT_ROOT / "etc" / "trading.toml")
+    ports = {"price": 40001, "news": 40002, "orders": 40003}
+    file = tmp_path / "clients.toml"
+    file.write_text(to_toml(client_settings(settings, ports)))
+    seen = load_settings(file)
+    assert (seen.gateway.price_port, seen.gateway.news_port) == (40001, 40002)
+    assert seen.order_manager.port == 40003
+    ours = {"price": settings.gateway.price_port, "news": settings.gateway.news_port}
+    assert client_settings(seen, {**ours, "orders": settings.order_manager.port}) == settings
+
+
+def test_only_the_client_roles_get_the_clients_settings() -> None:
+    original = (PROJECT_ROOT / "etc" / "supervisord.conf").read_text()
+    parser = configparser.RawConfigParser()
+    parser.read_string(with_client_settings(original, Path("/a b/clients.toml")))
+    told = {
+        section: parser[section]["environment"]
+        for section in parser.sections()
+        if "environment" in parser[section]
+    }
+    expected = 'TRADING_CONFIG="/a b/clients.toml"'
+    assert told == {"program:orderbook": expected, "program:strategy": expected}
+
+
+def test_a_configuration_without_a_client_role_is_refused() -> None:
+    with pytest.raises(AssertionError, match="0 programs are named orderbook"):
+        with_client_settings("[program:gateway]\n", Path("/clients.toml"))

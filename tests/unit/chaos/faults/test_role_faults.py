@@ -1,0 +1,95 @@
+"""What a fault of a role leaves behind, and that it is put back whenever that is asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from chaos.faults.role_faults import UNWATCHED_S, Freeze, Restart, Signal
+from chaos.lab.experiment import Interrupted
+from chaos.lab.target import Target, TargetError
+from lib.settings import Settings, WatchdogSettings
+from tests.helpers import wait_until
+from tests.processes import forked
+
+
+class FakeTarget(Target):
+    """Takes commands, and may be interrupted while it starts a role."""
+
+    def __init__(self, *, interrupted: bool = False) -> None:
+        super().__init__(Settings())
+        self.commands: list[str] = []
+        self._interrupted = interrupted
+
+    def stop(self, role: str) -> None:
+        self.commands.append(f"stop {role}")
+
+    def start(self, role: str) -> None:
+        if self._interrupted:
+            raise Interrupted
+        self.commands.append(f"start {role}")
+
+    def revive(self, role: str) -> None:
+        self.commands.append(f"revive {role}")
+
+
+def is_stopped(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return stat[stat.rindex(")") + 2] == "T"
+
+
+def test_a_restart_that_came_to_its_end_leaves_nothing() -> None:
+    target, restart = FakeTarget(), Restart("gateway")
+    restart.inject(target, 1)
+    assert not restart.undo()
+    assert target.commands == ["stop gateway", "start gateway"]
+
+
+def test_a_role_that_was_only_stopped_is_started_again() -> None:
+    target, restart = FakeTarget(interrupted=True), Restart("gateway")
+    with pytest.raises(Interrupted):
+        restart.inject(target, 1)
+    restart.undo()
+    restart.undo()
+    assert target.commands == ["stop gateway", "revive gateway"]
+
+
+def test_a_frozen_process_goes_on_once_it_is_undone() -> None:
+    freeze = Freeze("gateway")
+    with forked(signal.pause) as child:
+        freeze.inject(FakeTarget(), child.pid)
+        wait_until(lambda: is_stopped(child.pid), "it stands still")
+        assert freeze.undo()
+        wait_until(lambda: not is_stopped(child.pid), "it goes on")
+        assert not freeze.undo()
+
+
+def test_a_frozen_process_that_was_ended_need_not_be_undone() -> None:
+    freeze = Freeze("gateway")
+    with forked(signal.pause) as child:
+        freeze.inject(FakeTarget(), child.pid)
+    assert not freeze.undo()
+
+
+def test_who_looks_after_a_frozen_role_decides_who_puts_it_back() -> None:
+    freeze = Freeze("gateway")
+    with forked(signal.pause) as child:
+        freeze.inject(FakeTarget(), child.pid)
+        assert freeze.undo_after_s is None
+        unwatched = FakeTarget()
+        unwatched.settings = Settings(watchdog=WatchdogSettings(hang_after=0.0))
+        freeze.inject(unwatched, child.pid)
+        assert freeze.undo_after_s == UNWATCHED_S
+        freeze.undo()
+
+
+@pytest.mark.parametrize("fault", [Signal("gateway", signal.SIGKILL), Freeze("gateway")])
+def test_a_process_that_is_not_there_is_told(fault: Signal | Freeze) -> None:
+    with forked(signal.pause) as child:
+        pid = child.pid
+    assert not Path(f"/proc/{pid}").exists() or os.getpid() == pid
+    with pytest.raises(TargetError, match="gateway ended by itself"):
+        fault.inject(FakeTarget(), pid)

@@ -1,0 +1,118 @@
+"""A client that does not read, against a server of the test's own."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from chaos.faults.stalled_client import StalledClient, send_queues, waiting_bytes
+from chaos.lab.target import TargetError
+from lib.stack.private_stack import free_ports
+from tests.helpers import DEADLINE_S, wait_until
+
+HOST = "127.0.0.1"
+TABLE = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid
+   0: 0100007F:1389 00000000:0000 0A 00000000:00000080 00:00000000 00000000     0
+   1: 0100007F:1389 0100007F:D431 01 00000A10:00000000 01:00000014 00000000     0
+   2: 0100007F:D431 0100007F:1389 01 00000003:00000700 00:00000000 00000000     0
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[socket.socket]:
+    with socket.create_server((HOST, 0)) as server:
+        server.settimeout(DEADLINE_S)
+        yield server
+
+
+def only(client: StalledClient) -> int:
+    [count] = waiting_bytes([client])
+    return count
+
+
+def accept(server: socket.socket) -> socket.socket:
+    peer, _ = server.accept()
+    peer.settimeout(DEADLINE_S)
+    return peer
+
+
+def fill(peer: socket.socket) -> int:
+    """Send until the kernel takes no more; return how much it took."""
+    peer.setblocking(False)
+    sent = 0
+    try:
+        while True:
+            sent += peer.send(b"x" * 1000)
+    except BlockingIOError:
+        peer.settimeout(DEADLINE_S)
+        return sent
+
+
+def test_it_says_hello_and_has_the_name_that_the_server_sees(server: socket.socket) -> None:
+    with StalledClient(*server.getsockname(), b"HELLO,1,1*") as client, accept(server) as peer:
+        assert peer.recv(100) == b"HELLO,1,1*"
+        host, port = peer.getpeername()
+        assert client.name == f"{host}:{port}"
+        assert client.say(b"more*")
+        assert peer.recv(100) == b"more*"
+
+
+def test_a_server_is_left_with_the_rest_after_some_kilobytes(server: socket.socket) -> None:
+    with StalledClient(*server.getsockname()) as client, accept(server) as peer:
+        assert only(client) == 0
+        taken = fill(peer)
+        assert taken < 200_000  # on loopback the kernel would take megabytes
+        assert 0 < only(client) <= taken
+
+
+def test_all_that_waited_comes_when_it_reads_on(server: socket.socket) -> None:
+    with StalledClient(*server.getsockname()) as client, accept(server) as peer:
+        waited = fill(peer)
+        peer.shutdown(socket.SHUT_WR)
+        deadline_s = time.monotonic() + DEADLINE_S
+        got = b"".join(iter(lambda: client.drain(deadline_s), b""))
+        assert got == b"x" * waited
+        # The kernel reckons up what was read a moment later.
+        wait_until(lambda: only(client) == 0, "nothing waits")
+
+
+def test_draining_ends_in_time_where_nothing_comes(server: socket.socket) -> None:
+    with StalledClient(*server.getsockname()) as client, accept(server):
+        assert client.drain(time.monotonic()) == b""
+
+
+def test_a_server_that_has_hung_up_is_noticed_when_something_is_said(
+    server: socket.socket,
+) -> None:
+    with StalledClient(*server.getsockname()) as client:
+        accept(server).close()
+        wait_until(lambda: not client.say(b"?*"), "the end is noticed")
+
+
+def test_no_server_is_one_line() -> None:
+    [port] = free_ports(1)
+    with pytest.raises(TargetError, match=rf"no client can connect to {HOST}:{port}: .*refused"):
+        StalledClient(HOST, port)
+
+
+def test_a_queue_is_found_by_the_ports_of_the_side_that_sends() -> None:
+    queues = send_queues(TABLE)
+    assert (queues[0x1389, 0xD431], queues[0xD431, 0x1389]) == (0xA10, 3)
+
+
+def test_each_of_several_clients_has_its_own_queue(server: socket.socket) -> None:
+    address = server.getsockname()
+    with (
+        StalledClient(*address) as stuck,
+        accept(server) as peer,
+        StalledClient(*address) as idle,
+        accept(server),
+    ):
+        fill(peer)
+        waiting = waiting_bytes([stuck, idle])
+        assert waiting[0] > 0
+        assert waiting[1] == 0

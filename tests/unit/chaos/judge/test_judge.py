@@ -1,0 +1,834 @@
+"""The judge: it says nothing of good records, and names each fault that is planted in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chaos.judge.judge import MAX_FINDINGS, judge
+from chaos.judge.orders import MAX_LOST_TICKS
+from chaos.judge.records import (
+    AppliedNews,
+    Attached,
+    BegunBy,
+    BookedTick,
+    Evaluation,
+    Gap,
+    LedgerOrder,
+    LoggedOn,
+    Records,
+    SentOrder,
+    Tick,
+    ToldOrder,
+)
+from lib.prices import format_price
+from lib.settings import RiskSettings
+from lib.trading.trader import Decision
+from tests.small_run import ABSENCE, BOOK_GAP, KILL, Fault, Run, array, play, play_storm
+
+Plant = Callable[[Records], None]
+PLANTS: dict[str, tuple[Plant, str]] = {}
+"""A fault by name: what plants it, and a pattern for the line that must name it."""
+
+
+def names(pattern: str) -> Callable[[Plant], Plant]:
+    """The judge must name the fault that the function plants with a line like this."""
+
+    def register(plant: Plant) -> Plant:
+        PLANTS[plant.__name__.replace("_", " ")] = (plant, pattern)
+        return plant
+
+    return register
+
+
+def change(rows: list[Any], index: int, **values: Any) -> None:
+    rows[index] = rows[index]._replace(**values)
+
+
+def index_of(records: Records, tape: str, sequence: int) -> int:
+    """Where a tick is in the book."""
+    return next(i for i, t in enumerate(records.booked) if t[:2] == (tape, sequence))
+
+
+def filled(records: Records) -> int:
+    """A filled order in the middle, as an index of the ledger."""
+    middle = len(records.ledger) // 2
+    return next(i for i in range(middle, 0, -1) if records.ledger[i].status == "FILLED")
+
+
+def forget(records: Records, order_id: int, *, sent: bool) -> None:
+    """Take an order out of the ledger, and what was told of it; perhaps the order itself."""
+    records.ledger = [row for row in records.ledger if row.order_id != order_id]
+    records.told = [told for told in records.told if told.order_id != order_id]
+    if sent:
+        records.sent = [order for order in records.sent if order.order_id != order_id]
+
+
+@names(r"tape \w, tick \d+, order (\d+): sent, and not in the ledger")
+def an_order_that_is_lost(records: Records) -> None:
+    forget(records, records.ledger[filled(records)].order_id, sent=False)
+
+
+@names(r"tape \w, tick \d+, order \d+: filled, and the strategy has given it up")
+def a_fill_that_was_given_up(records: Records) -> None:
+    order_id = records.ledger[filled(records)].order_id
+    records.told = [told for told in records.told if told.order_id != order_id]
+    records.given_up.add(order_id)
+
+
+@names(r"order \d+: in the ledger twice")
+def an_order_that_is_doubled(records: Records) -> None:
+    index = filled(records)
+    records.ledger.insert(index, records.ledger[index])
+
+
+@names(r"order \d+: told FILLED .*, and not in the ledger")
+def a_fill_that_was_told_and_never_booked(records: Records) -> None:
+    del records.ledger[filled(records)]
+
+
+@names(r"order \d+: told FILLED .*, and the ledger has REJECTED")
+def a_fill_that_was_told_and_booked_as_rejected(records: Records) -> None:
+    change(records.ledger, filled(records), status="REJECTED", trade_id=None, reason="halted")
+
+
+@names(r"order \d+: told REJECTED .*, and the ledger has FILLED")
+def a_rejection_that_was_told_and_booked_as_filled(records: Records) -> None:
+    order_id = records.ledger[filled(records)].order_id
+    [index] = [i for i, told in enumerate(records.told) if told.order_id == order_id]
+    change(records.told, index, status="REJECTED", trade_id=None)
+
+
+@names(r"order \d+: told .* trade_id 9999, .*, and the ledger has .* trade_id \d+")
+def another_trade_id_told_than_booked(records: Records) -> None:
+    order_id = records.ledger[filled(records)].order_id
+    [index] = [i for i, told in enumerate(records.told) if told.order_id == order_id]
+    change(records.told, index, trade_id=9999)
+
+
+@names(r"order \d+: its trade_id \d+ is order \d+'s, too")
+def a_trade_id_that_is_there_twice(records: Records) -> None:
+    change(records.ledger, filled(records), trade_id=1)
+
+
+@names(r"order \d+: FILLED in the ledger without a trade_id")
+def a_fill_without_a_trade_id(records: Records) -> None:
+    change(records.ledger, filled(records), trade_id=None)
+
+
+@names(r"position in AAPL: the ledger's table says 999, and the fills make it -?10")
+def a_position_that_is_wrong_in_the_table(records: Records) -> None:
+    records.positions["AAPL"] = 999
+
+
+@names(r"order \d+: FILLED with the position 999 in \w+, and the fills make it -?10")
+def a_position_that_is_wrong_in_an_order(records: Records) -> None:
+    change(records.ledger, filled(records), position=999)
+
+
+@names(r"order \d+: told .* position 999, and the ledger has .* position -?\d+")
+def a_position_that_was_told_wrong(records: Records) -> None:
+    change(records.told, -1, position=999)
+
+
+@names(r"tape A, tick 200: not in the book, and not reported as missed")
+def a_tick_that_is_lost(records: Records) -> None:
+    del records.booked[index_of(records, "A", 200)]
+
+
+@names(r"tape B, tick 400: not in the book, and not reported as missed")
+def the_last_tick_that_is_lost(records: Records) -> None:
+    del records.booked[-1]
+
+
+@names(r"tape C, ticks 1 to 3: not in the book, and not reported as missed")
+def a_tape_that_never_reached_the_book(records: Records) -> None:
+    records.tapes["C"] = dict.fromkeys((1, 2, 3), Tick("AAPL", 100))
+
+
+@names(r"tape B, tick 1: not in the book, and not reported as missed")
+def the_first_tick_of_a_later_tape_that_is_lost(records: Records) -> None:
+    del records.booked[index_of(records, "B", 1)]
+    change(records.evaluations, 2, first=2)
+
+
+@names(r"tape A, tick 600: in the book behind tape B, which followed on this one")
+def a_tape_that_comes_back(records: Records) -> None:
+    place = index_of(records, "A", 600)
+    records.booked.insert(place + 3, records.booked.pop(place))
+
+
+@names(r"tape B, ticks 500 to 600: reported as missed by the orderbook, and .* has ticks 1 to 400")
+def a_gap_in_the_book_that_was_never_played(records: Records) -> None:
+    records.book_gaps.append(Gap("B", 500, 600))
+
+
+@names(r"tape B, ticks 390 to 401: reported as missed by the strategy, and .* has ticks 1 to 400")
+def an_absence_beyond_the_tape(records: Records) -> None:
+    records.strategy_gaps.append(Gap("B", 390, 401))
+
+
+@names(r"tape Z, ticks 1 to 9: reported as missed by the strategy, and .* has ticks 1 to 0")
+def an_absence_on_a_tape_that_nobody_knows(records: Records) -> None:
+    records.strategy_gaps.append(Gap("Z", 1, 9))
+
+
+@names(r"tape A, ticks 9 to 8: reported as missed by the strategy")
+def an_absence_that_ends_before_it_begins(records: Records) -> None:
+    records.strategy_gaps.append(Gap("A", 9, 8))
+
+
+@names(r"tape \w, tick \d+, order \d+: in the ledger, and the strategy was never told")
+def an_order_that_was_never_answered(records: Records) -> None:
+    del records.told[-1]
+
+
+@names(r"order \d+: told twice")
+def an_answer_that_was_told_twice(records: Records) -> None:
+    records.told.append(records.told[-1])
+
+
+@names(r"tape A, tick 200: in the book twice")
+def a_tick_that_is_there_twice(records: Records) -> None:
+    index = index_of(records, "A", 200)
+    records.booked.insert(index, records.booked[index])
+
+
+@names(r"tape A, tick 200: in the book behind tick 201")
+def ticks_that_are_swapped(records: Records) -> None:
+    one, other = index_of(records, "A", 200), index_of(records, "A", 201)
+    booked = records.booked
+    booked[one], booked[other] = booked[other], booked[one]
+
+
+@names(r"tape A, tick 200: \w+ at 0.00000007 in the book, and played was \w+ at [\d.]+")
+def a_price_that_is_wrong(records: Records) -> None:
+    change(records.booked, index_of(records, "A", 200), price=7)
+
+
+@names(r"tape A, tick 200: GOOG at [\d.]+ in the book, and played was \w+ at [\d.]+")
+def a_symbol_that_is_wrong(records: Records) -> None:
+    change(records.booked, index_of(records, "A", 200), symbol="GOOG")
+
+
+@names(r"tape B, tick 401: in the book, and never played")
+def a_tick_that_was_never_played(records: Records) -> None:
+    records.booked.append(BookedTick("B", 401, "AAPL", 100))
+
+
+@names(r"tape A, ticks 100 to 104: not in the book, and not reported as missed")
+def a_gap_in_the_book_that_is_not_reported(records: Records) -> None:
+    records.book_gaps.remove(BOOK_GAP)
+
+
+@names(r"tape A, tick 104: not in the book, and not reported as missed")
+def a_gap_in_the_book_that_is_reported_too_short(records: Records) -> None:
+    change(records.book_gaps, 0, last=103)
+
+
+@names(r"tape A, tick 105: reported as missed by the orderbook, and in the book")
+def a_gap_in_the_book_that_is_reported_too_long(records: Records) -> None:
+    change(records.book_gaps, 0, last=105)
+
+
+@names(r"tape B, ticks 7 to 9: reported as missed by the orderbook, and in the book")
+def a_reported_gap_in_the_book_that_is_none(records: Records) -> None:
+    records.book_gaps.append(Gap("B", 7, 9))
+
+
+@names(r"tape A, tick 300: evaluated twice")
+def a_tick_that_is_evaluated_twice(records: Records) -> None:
+    change(records.evaluations, 1, first=KILL)
+    records.strategy_gaps.clear()
+
+
+@names(r"tape A, ticks 301 to 320: in the book, not evaluated, and not reported as missed")
+def an_absence_that_is_not_reported(records: Records) -> None:
+    del records.strategy_gaps[0]
+
+
+@names(r"tape A, ticks 301 to 320: in the book, not evaluated, and not reported as missed")
+def an_absence_that_is_reported_of_another_tape(records: Records) -> None:
+    change(records.strategy_gaps, 0, tape="B")
+
+
+@names(r"tape \w, tick \d+, order (\d+): sent, and not in the ledger")
+def the_last_order_that_is_lost(records: Records) -> None:
+    forget(records, records.sent[-1].order_id, sent=False)
+
+
+@names(r"tape A, tick 300: in the book, not evaluated, and not reported as missed")
+def a_tick_that_is_not_evaluated(records: Records) -> None:
+    change(records.evaluations, 0, last=KILL - 1)
+
+
+@names(r"tape A, ticks 599 to 600: in the book, not evaluated, and not reported as missed")
+def the_end_of_a_tape_that_is_not_evaluated(records: Records) -> None:
+    change(records.evaluations, 1, last=598)
+
+
+@names(r"tape B, tick 1: in the book, not evaluated, and not reported as missed")
+def the_beginning_of_a_tape_that_is_not_evaluated(records: Records) -> None:
+    change(records.evaluations, 2, first=2)
+
+
+@names(r"tape B, tick 400: in the book, not evaluated, and not reported as missed")
+def the_end_of_the_run_that_is_not_evaluated(records: Records) -> None:
+    change(records.evaluations, -1, last=399)
+
+
+@names(r"tape A, tick 300: reported as missed by the strategy, and evaluated")
+def a_reported_absence_that_was_none(records: Records) -> None:
+    records.strategy_gaps[0] = Gap("A", KILL, ABSENCE.last)
+
+
+@names(r"tape \w, tick \d+, order \d+: missing, the rules give (BUY|SELL) \d+ \w+")
+def an_order_that_is_missing(records: Records) -> None:
+    forget(records, records.ledger[filled(records)].order_id, sent=True)
+
+
+@names(r"tape \w, tick \d+, order \d+: missing, the rules give (BUY|SELL) \d+ \w+")
+def the_last_order_that_is_missing(records: Records) -> None:
+    forget(records, records.sent[-1].order_id, sent=True)
+
+
+@names(r"tape B, tick \d+, order 999: .*, and the rules give no order")
+def an_order_too_many(records: Records) -> None:
+    sequences = {sent.tick_sequence for sent in records.sent if sent.tape == "B"}
+    sequence = next(s for s in range(100, 400) if s not in sequences)
+    tick = records.tapes["B"][sequence]
+    order = records.sent[-1]._replace(
+        order_id=999, symbol=tick.symbol, price=tick.price, tick_sequence=sequence
+    )
+    after = sum(s.tape == "A" or s.tick_sequence < sequence for s in records.sent)
+    records.sent.insert(after, order)
+
+
+@names(r"tape B, tick \d+, order 999: a second order at this tick, after order \d+")
+def a_second_order_at_a_tick(records: Records) -> None:
+    last = records.sent[-1]
+    records.sent.append(last._replace(order_id=999))
+
+
+@names(r"tape A, tick 310, order 999: no strategy evaluated that tick of the book")
+def an_order_of_a_tick_that_nobody_evaluated(records: Records) -> None:
+    records.sent.append(records.sent[-1]._replace(order_id=999, tape="A", tick_sequence=310))
+
+
+@names(r"tape X, tick 1, order 999: booked among those of this run, and nobody knows that tape")
+def an_order_of_a_tape_that_nobody_knows(records: Records) -> None:
+    row = records.ledger[-1]
+    records.ledger.append(
+        row._replace(
+            order_id=999, tape="X", tick_sequence=1, status="REJECTED", reason="halted",
+            trade_id=None,
+        )
+    )  # fmt: skip
+
+
+def change_order(records: Records, **values: Any) -> None:
+    """Change an order in the log and in the ledger."""
+    row = records.ledger[filled(records)]
+    [index] = [
+        i
+        for i, s in enumerate(records.sent)
+        if (s.order_id, s.tick_sequence) == (row.order_id, row.tick_sequence)
+    ]
+    change(records.sent, index, **values)
+    change(records.ledger, records.ledger.index(row), **values)
+
+
+@names(r"tape \w, tick \d+, order \d+: side is HOLD, and the rules give (BUY|SELL)")
+def a_side_that_is_wrong(records: Records) -> None:
+    change_order(records, side="HOLD")
+
+
+@names(r"tape \w, tick \d+, order \d+: quantity is 21, and the rules give [12]0")
+def a_quantity_that_is_wrong(records: Records) -> None:
+    change_order(records, quantity=21)
+
+
+@names(r"tape \w, tick \d+, order \d+: price is 0.00000007, and the rules give [\d.]+")
+def an_order_at_a_wrong_price(records: Records) -> None:
+    change_order(records, price=7)
+
+
+@names(r"tape \w, tick \d+, order \d+: order_id is 1, and the rules give \d+")
+def an_order_id_that_is_used_again(records: Records) -> None:
+    change(records.sent, -1, order_id=1)
+
+
+@names(r"sent was (BUY|SELL) 10 \w+ at [\d.]+, and booked is (BUY|SELL) 11 \w+ at [\d.]+")
+def an_order_that_is_booked_with_another_quantity(records: Records) -> None:
+    row = next(i for i, row in enumerate(records.ledger) if row.quantity == 10)
+    change(records.ledger, row, quantity=11)
+
+
+@names(r"tape \w, tick \d+, order \d+: sentiment is 55, and the rules give \d+")
+def news_that_was_not_in_force(records: Records) -> None:
+    change(records.sent, -1, sentiment=55)
+
+
+@names(r"tape A, tick \d+, order \d+: .*, and the rules give no order: .* the sentiment None")
+def an_order_while_the_news_were_silent(records: Records) -> None:
+    sequence = records.sent[0].tick_sequence
+    records.news = [n for n in records.news if n[:2] != ("A", sequence)]
+    records.news.append(AppliedNews("A", sequence, None))
+
+
+@names(r"rejected at a position of -?\d+, and this does not account for it: bad mood")
+def a_rejection_for_no_reason(records: Records) -> None:
+    index = next(i for i, row in enumerate(records.ledger) if row.status == "REJECTED")
+    change(records.ledger, index, reason="bad mood")
+
+
+@names(r"rejected at a position of .*: the position is 10, and the order assumes 10")
+def a_rejection_for_a_reason_that_is_not_true(records: Records) -> None:
+    index = next(i for i, row in enumerate(records.ledger) if row.status == "REJECTED")
+    change(records.ledger, index, reason="the position is 10, and the order assumes 10")
+
+
+@names(r"REJECTED in the ledger with the trade_id 5000 and the reason 'halted'")
+def a_rejection_with_a_trade_id(records: Records) -> None:
+    index = next(i for i, row in enumerate(records.ledger) if row.reason == "halted")
+    change(records.ledger, index, trade_id=5000)
+
+
+@names(r"left behind: /dev/shm/tradewire")
+def a_file_that_is_left(records: Records) -> None:
+    records.left_behind.append("/dev/shm/tradewire")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nothing_is_said_of_good_records(seed: int) -> None:
+    assert judge(play(seed)) == []
+
+
+def test_good_records_have_what_could_be_judged() -> None:
+    records = play()
+    refused = [row.reason or "" for row in records.ledger if row.status == "REJECTED"]
+    assert "halted" in refused
+    assert any("assumes" in reason for reason in refused)
+    assert len(records.sent) > len(records.ledger)  # some were under way when it was killed
+    assert {sent.tape for sent in records.sent} == {"A", "B"}
+
+
+@pytest.mark.parametrize("fault", PLANTS)
+def test_a_planted_fault_is_named(fault: str) -> None:
+    plant, pattern = PLANTS[fault]
+    records = play()
+    plant(records)
+    findings = judge(records)
+    assert any(re.search(pattern, finding) for finding in findings), findings
+
+
+@pytest.mark.parametrize(
+    "fault", ["windows not cleared", "news a batch late", "rejections ignored"]
+)
+def test_a_strategy_that_has_a_fault_is_found_out(fault: Fault) -> None:
+    findings = [finding for seed in range(20) for finding in judge(play(seed, fault))]
+    assert any("the rules give" in finding for finding in findings)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nothing_is_said_of_good_records_of_a_storm(seed: int) -> None:
+    records = play_storm(seed)
+    assert len(records.logons) > 20
+    assert judge(records) == []
+
+
+def test_what_a_later_logon_told_is_needed_and_is_required() -> None:
+    corrected = ignored = 0
+    for seed in range(40):
+        records = play_storm(seed)
+        records.logons.clear()
+        corrected += any("the rules give" in finding for finding in judge(records))
+        findings = judge(play_storm(seed, "logons ignored"))
+        ignored += any("the rules give" in finding for finding in findings)
+    assert corrected
+    assert ignored
+
+
+@pytest.mark.parametrize("change_of", ["positions", "last_order_id", "told_before"])
+def test_a_logon_that_told_what_the_ledger_never_was_is_named(change_of: str) -> None:
+    records = play_storm(3)
+    index, logon = len(records.logons) // 2, records.logons[len(records.logons) // 2]
+    wrong = {
+        "positions": {**logon.positions, "AAPL": 999},
+        "last_order_id": logon.last_order_id + 1000,
+        # As if all answers had come before: the ledger was so, but not any more.
+        "told_before": len(records.told),
+    }
+    change(records.logons, index, **{change_of: wrong[change_of]})
+    findings = judge(records)
+    pattern = r"logon after \d+ orders: told order \d+ as the last one and the positions"
+    assert any(re.match(pattern, finding) for finding in findings), findings
+    records.settled = False
+    assert not any(finding.startswith("logon") for finding in judge(records))
+
+
+def test_a_fill_of_an_order_that_assumes_another_position_is_named() -> None:
+    records = play()
+    index = next(i for i, r in enumerate(records.ledger) if "assumes" in (r.reason or ""))
+    change(records.ledger, index, status="FILLED", reason=None, trade_id=5000)
+    pattern = "FILLED, and not refused: the position is -?\\d+, and the order assumes"
+    assert any(re.search(pattern, finding) for finding in judge(records))
+
+
+def test_what_was_under_way_at_the_end_may_be_missing() -> None:
+    records = play()
+    records.tail_begins = {"B": 396}
+    records.settled = False
+    records.booked = [tick for tick in records.booked if tick[:2] < ("B", 398)]
+    change(records.evaluations, -1, last=395)
+    order_id = records.sent[-1].order_id
+    forget(records, order_id, sent=False)
+    records.positions = {
+        symbol: next(row.position for row in records.ledger[::-1] if row.symbol == symbol)
+        for symbol in records.positions
+    }
+    assert records.sent[-1].tick_sequence <= 395
+    assert judge(records) == []
+
+
+@pytest.mark.parametrize("booked", [True, False])
+def test_an_order_after_the_end_of_the_recording_is_no_fault_of_a_stack_that_goes_on(
+    booked: bool,
+) -> None:
+    records = play()
+    last = records.sent[-1]
+    del records.booked[index_of(records, last.tape, last.tick_sequence) :]
+    if not booked:
+        forget(records, last.order_id, sent=False)
+        records.positions[last.symbol] = next(
+            row.position for row in records.ledger[::-1] if row.symbol == last.symbol
+        )
+    records.settled = False
+    records.tail_begins = {last.tape: last.tick_sequence}
+    assert judge(records) == []
+    records.settled = True
+    assert any("no strategy evaluated that tick" in finding for finding in judge(records))
+    records.settled = False
+    records.tail_begins = {last.tape: last.tick_sequence + 1}  # that tick should be in the book
+    assert any("no strategy evaluated that tick" in finding for finding in judge(records))
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_an_order_of_the_tail_may_be_missing_though_all_else_was_settled(sent: bool) -> None:
+    records = play()
+    last = records.sent[-1]
+    forget(records, last.order_id, sent=sent)
+    assert any(f"order {last.order_id}:" in finding for finding in judge(records))
+    records.tail_begins = {last.tape: last.tick_sequence}
+    assert not any(f"order {last.order_id}:" in finding for finding in judge(records))
+
+
+def test_an_order_whose_line_in_the_log_was_lost_is_known_from_the_ledger() -> None:
+    records = play()
+    order_id = records.sent[-1].order_id
+    records.sent.pop()
+    records.told = [told for told in records.told if told.order_id != order_id]
+    assert records.ledger[-1].order_id == order_id
+    assert judge(records) == []
+
+
+def test_an_order_may_be_held_back() -> None:
+    records = play()
+    last = records.sent[-1]
+    records.held_back = [Gap(last.tape, last.tick_sequence, 400)]
+    forget(records, last.order_id, sent=True)
+    records.positions[last.symbol] = next(
+        row.position for row in records.ledger[::-1] if row.symbol == last.symbol
+    )
+    assert judge(records) == []
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_only_an_order_answered_with_an_error_may_be_missing_before_others(error: bool) -> None:
+    records = play()
+    first, second = records.ledger[:2]
+    assert (second.tape or "", second.tick_sequence or 0) <= ("A", KILL)  # of the same life
+    forget(records, first.order_id, sent=False)
+    if error:
+        records.answered_with_error.add(first.order_id)
+    lost = [finding for finding in judge(records) if "not in the ledger" in finding]
+    assert bool(lost) != error
+
+
+def test_an_order_that_was_given_up_may_be_missing_and_is_under_way_no_more() -> None:
+    records = play()
+    last = records.sent[-1]
+    given_up = next(order for order in records.sent[-2::-1] if order.symbol == last.symbol)
+    forget(records, given_up.order_id, sent=False)
+    forget(records, last.order_id, sent=True)  # it was to go back to what is held without the other
+    held = {row.symbol: row.position for row in records.ledger}
+    records.positions = held
+    assert held[last.symbol] == {"BUY": 10, "SELL": -10}[last.side]
+    assert judge(records) != []
+    records.given_up.add(given_up.order_id)
+    last_id = max(row.order_id for row in records.ledger)
+    knows = frozenset(records.given_up)
+    records.logons.append(LoggedOn(last_id, held, len(records.sent), len(records.told), knows))
+    assert judge(records) == []
+
+
+def test_only_the_first_findings_are_told() -> None:
+    records = play()
+    for index in range(0, 600, 2):
+        change(records.booked, index, price=7)
+    findings = judge(records)
+    assert len(findings) == MAX_FINDINGS + 1
+    assert re.fullmatch(r"and \d+ more findings", findings[-1])
+
+
+def test_a_symbol_that_is_not_traded_need_not_be_in_the_book() -> None:
+    records = play()
+    records.tapes["B"][401] = Tick("GOOG", 100)
+    assert judge(records) == []
+
+
+def test_what_is_in_the_book_from_before_the_recording_is_not_judged() -> None:
+    records = play()
+    for sequence in range(1, 50):
+        del records.tapes["A"][sequence]
+    assert judge(records) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_orders_from_before_the_first_tick_in_the_records_are_taken_as_they_are(seed: int) -> None:
+    records = play(seed)
+    del records.booked[: index_of(records, "A", 200)]
+    records.book_gaps.clear()
+    assert any(sent.tick_sequence < 200 for sent in records.sent)
+    assert judge(records) == []
+
+
+def test_a_strategy_that_did_not_run_to_the_end_need_not_have_seen_the_end() -> None:
+    records = play()
+    records.settled = False
+    change(records.evaluations, -1, last=records.sent[-1].tick_sequence)
+    assert judge(records) == []
+    records.settled = True
+    assert judge(records)
+
+
+RISK = RiskSettings(
+    max_order_quantity=9, max_position=9, price_collar_percent=12.5, max_orders_per_second=2
+)
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_true"),
+    [
+        ("expired: first sent 5.001 s before its receipt, and the limit is 5.000 s", True),
+        ("expired: first sent 5.002 s before its receipt, and the limit is 5.000 s", False),
+        ("expired: first sent 5.001 s before its receipt, and the limit is 0.001 s", False),
+        ("strategy has sent 2 orders within a second, which is the limit", True),
+        ("strategy has sent 3 orders within a second, which is the limit", False),
+        ("somebody has sent 2 orders within a second, which is the limit", False),
+        ("unknown symbol {symbol}", False),
+        ("unknown symbol GOOG", False),
+        ("the quantity is {quantity}, and the limit is 9", True),
+        ("the quantity is {quantity}, and the limit is 8", False),
+        ("the quantity is 5, and the limit is 9", False),
+        ("the position would be {after}, and the limit is 9 long or short", True),
+        ("the position would be {after}, and the limit is 8 long or short", False),
+        ("the position would be 99, and the limit is 9 long or short", False),
+        ("the price {price} is more than 12.5% from the latest, {far}", True),
+        ("the price {price} is more than 12.5% from the latest, {near}", False),
+        ("the price {price} is more than 0.1% from the latest, {far}", False),
+        ("the price {price} is more than 12.5% from the latest, 0.00000001", False),
+        ("the price 1 is more than 12.5% from the latest, {far}", False),
+        ("the position is {before}, and the order assumes 99", False),
+        ("", False),
+    ],
+)
+def test_a_rejection_needs_a_reason_that_is_true(reason: str, is_true: bool) -> None:
+    records = play()
+    index, row = next((i, row) for i, row in enumerate(records.ledger) if row.reason == "halted")
+    records.risk = RISK
+    text = reason.format(
+        symbol=row.symbol,
+        quantity=row.quantity,
+        before=row.position,
+        after=row.position + (row.quantity if row.side == "BUY" else -row.quantity),
+        price=format_price(row.price),
+        near=format_price(next(t.price for t in records.booked if t.symbol == row.symbol)),
+        far=format_price(max(t.price for t in records.booked if t.symbol == row.symbol)),
+    )
+    sent_ns = row.received_ns - 5_001_000_000
+    change(records.ledger, index, reason=text, sent_ns=sent_ns)
+    findings = [finding for finding in judge(records) if "does not account" in finding]
+    findings = [finding for finding in findings if f"order {row.order_id}:" in finding]
+    assert findings == [] if is_true else len(findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("max_order_quantity", r"the quantity is \d+, and the limit is 9"),
+        ("max_position", r"the position would be -?\d+, and the limit is 9 long or short"),
+    ],
+)
+def test_a_fill_beyond_a_limit_is_named(setting: str, reason: str) -> None:
+    records = play()
+    records.risk = RiskSettings(**{setting: 9})
+    pattern = f"FILLED, and not refused: {reason}"
+    assert any(re.search(pattern, finding) for finding in judge(records))
+    records.risk = RiskSettings(**{setting: 0})
+    assert judge(records) == []
+
+
+def test_a_fill_of_an_order_that_had_expired_is_named() -> None:
+    records = play()
+    records.order_ttl_ns = 1
+    assert any("not refused: expired: first sent" in finding for finding in judge(records))
+
+
+def test_a_rejection_of_too_many_orders_needs_so_many() -> None:
+    records = play()
+    index = next(i for i, row in enumerate(records.ledger) if row.reason == "halted")
+    reason = "strategy has sent 1000 orders within a second, which is the limit"
+    change(records.ledger, index, reason=reason)
+    records.risk = RiskSettings(max_orders_per_second=1000)
+    assert any("does not account" in finding for finding in judge(records))
+    records.answered_with_error.add(1)  # those that were not booked counted, too
+    assert judge(records) == []
+
+
+class Silent(Run):
+    """Before the strategy is killed, its last decisions go nowhere."""
+
+    since: int
+
+    def submit(self, decision: Decision) -> None:
+        order = decision.order
+        if order.tape == "B" or order.tick_sequence not in range(self.since, KILL + 1):
+            super().submit(decision)
+
+
+def test_only_the_last_decisions_of_a_life_that_was_killed_may_have_no_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(20):
+        monkeypatch.setattr(Silent, "since", 60, raising=False)
+        records = Silent(seed).play()
+        records.cut_off = {"A", "B"}  # no excuse: on tape A, another life came after this one
+        assert any("missing, the rules give" in finding for finding in judge(records))
+        monkeypatch.setattr(Silent, "since", KILL - MAX_LOST_TICKS + 1)
+        assert judge(Silent(seed).play()) == []
+
+
+class Idle(Run):
+    """Each life on tape A refills its windows with its first 100 ticks instead of evaluating."""
+
+    def evaluate_all(self, ticks: list[BookedTick], begun_by: BegunBy) -> None:
+        if begun_by == "life":
+            self.trader.refill(array(ticks[:100]))
+            ticks = ticks[100:]
+        super().evaluate_all(ticks, begun_by)
+
+
+def test_a_life_must_evaluate_everything_from_where_it_attached() -> None:
+    records = Idle(3).play()
+    # The second life calls it its absence; of the first life there is no one to ask.
+    records.strategy_gaps[0] = Gap("A", ABSENCE.first, ABSENCE.last + 100)
+    assert judge(records) == [
+        f"tape A, {text}: not evaluated, though a strategy had attached before"
+        for text in ("ticks 1 to 99", "tick 105", "ticks 321 to 420")
+    ]
+    records.lapped_at_first = {0, 1}
+    assert judge(records) == []
+
+
+def test_a_strategy_that_never_evaluates_is_named() -> None:
+    records = play()
+    for of_strategy in ("evaluations", "sent", "told", "ledger", "news", "strategy_gaps"):
+        getattr(records, of_strategy).clear()
+    records.positions = dict.fromkeys(records.positions, 0)
+    unseen = "not evaluated, though a strategy had attached before"
+    assert judge(records)[-1] == f"tape B, ticks 1 to 400: {unseen}"
+    records.attached.clear()
+    assert judge(records)[-1] == f"tape B, ticks 1 to 400: {unseen}"
+    records.settled = False
+    assert judge(records) == []
+
+
+def test_an_empty_book_begins_behind_the_tape_that_ended_with_its_supervisord() -> None:
+    records = play()
+    records.cut_off = {"A"}
+    change(records.evaluations, 2, begun_by="life")
+    records.attached.append(Attached("", 0, 2))
+    unseen = [finding for finding in judge(records) if "had attached before" in finding]
+    assert unseen == []
+    change(records.evaluations, 2, first=3)
+    unseen = [finding for finding in judge(records) if "had attached before" in finding]
+    assert unseen == ["tape B, ticks 1 to 2: not evaluated, though a strategy had attached before"]
+
+
+END = 2**63 - 1
+"""The last tick of a gap that reaches to the end of its tape."""
+
+
+def lapped_across_tapes() -> Records:
+    """A life that was lapped in tape A, over all of tape B, into tape C at its tick 4.
+
+    The news say BUY all the time, A and B are flat and C rises: with windows that begin empty at
+    tick 4, the first averages that say BUY are those of tick 5.
+    """
+    records = Records(("AAPL",), 1, 2, 60, 40, 10)
+    for tape, last, rise in (("A", 10, 0), ("B", 5, 0), ("C", 10, 1)):
+        prices = {sequence: 100 + rise * sequence for sequence in range(1, last + 1)}
+        records.tapes[tape] = {s: Tick("AAPL", price) for s, price in prices.items()}
+        records.booked += [BookedTick(tape, s, "AAPL", price) for s, price in prices.items()]
+    records.evaluations = [Evaluation("A", 1, 6), Evaluation("C", 4, 10, "lap")]
+    records.strategy_gaps = [Gap("A", 7, END), Gap("B", 1, END), Gap("C", 1, 3)]
+    records.news = [AppliedNews("A", 1, 80)]
+    records.sent = [SentOrder(1, "AAPL", "BUY", 10, 105, "C", 5, 80)]
+    records.told = [ToldOrder(1, "FILLED", "AAPL", "BUY", 1, 10, 1)]
+    records.ledger = [LedgerOrder(1, "AAPL", "BUY", 10, 105, "FILLED", None, 1, 10, "C", 5, 0, 0)]
+    records.positions = {"AAPL": 10}
+    return records
+
+
+def test_a_lap_into_another_tape_begins_with_empty_windows() -> None:
+    assert judge(lapped_across_tapes()) == []
+    records = lapped_across_tapes()
+    change(records.evaluations, 1, begun_by="book")  # which would have refilled them
+    assert any("tick 4, order 1: missing" in finding for finding in judge(records))
+
+
+@pytest.mark.parametrize(
+    ("gap", "unseen"),
+    [
+        (0, "tape A, ticks 7 to 10"),
+        (1, "tape B, ticks 1 to 5"),
+        (2, "tape C, ticks 1 to 3"),
+    ],
+)
+def test_what_a_lap_into_another_tape_lost_must_be_reported_of_each_tape(
+    gap: int, unseen: str
+) -> None:
+    records = lapped_across_tapes()
+    del records.strategy_gaps[gap]
+    assert judge(records) == [f"{unseen}: in the book, not evaluated, and not reported as missed"]
+
+
+def test_news_that_explains_an_order_may_be_lost_with_supervisord_as_its_line_is() -> None:
+    records = play()
+    last = records.sent[-1]
+    while records.news[-1][:2] > (last.tape, last.tick_sequence):
+        records.news.pop()
+    since = records.news[-1][:2]
+    lost = {sent.order_id for sent in records.sent if (sent.tape, sent.tick_sequence) >= since}
+    change(records.news, -1, sentiment=50)
+    records.sent = [sent for sent in records.sent if sent.order_id not in lost]
+    records.told = [told for told in records.told if told.order_id not in lost]
+    records.settled = False
+    findings = judge(records)
+    assert any("the rules give no order" in finding for finding in findings), findings
+    records.cut_off = {last.tape}
+    assert judge(records) == []

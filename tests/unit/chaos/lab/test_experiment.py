@@ -1,0 +1,163 @@
+"""The frame's pure parts: the table, the JSON, goals, the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.lab.experiment import (
+    GOAL_ROUNDS,
+    Experiment,
+    Interrupted,
+    Result,
+    Stage,
+    cells,
+    command_line,
+    missed_goal,
+    putting_back,
+    report,
+    signals_as_interruption,
+    to_json,
+)
+from chaos.lab.figures import OrderCounts, TickCounts
+from chaos.lab.target import TargetError
+from chaos.lab.verdict import Totals
+from lib.clock import MILLISECOND_NS
+
+FINE = TickCounts(0, 0, 0)
+NOTHING_WRONG = Totals(FINE, FINE, OrderCounts(sent=7, lost=0, doubled=0, expired=0, discarded=0))
+
+
+class Nothing(Experiment):
+    name = "nothing"
+    title = "nothing, once"
+    hypothesis = "nothing comes of nothing"
+    rounds = 1
+
+    def round(self, stage: Stage, number: int) -> None:
+        pass
+
+    def table(self) -> list[str]:
+        return ["a table"]
+
+    def reasons(self) -> list[str]:
+        return []
+
+    def figures(self) -> dict[str, Any]:
+        return {"figure": 3}
+
+
+def test_the_report_has_title_table_totals_and_verdict() -> None:
+    text = report(Nothing(), Result(NOTHING_WRONG, []))
+    assert text.startswith("nothing, once\n\na table\n\n")
+    assert "orders: 7 sent, 0 lost, 0 doubled, 0 expired, 0 discarded" in text
+    assert text.endswith("the hypothesis holds")
+
+
+def test_the_report_ends_with_the_reasons() -> None:
+    text = report(Nothing(), Result(NOTHING_WRONG, ["this", "that"]))
+    assert text.endswith("the hypothesis does not hold:\n  this\n  that")
+
+
+def test_the_json_has_the_figures_and_the_verdict() -> None:
+    told = json.loads(json.dumps(to_json(Nothing(), 3, Result(NOTHING_WRONG, ["x"]))))
+    assert told["figure"] == 3
+    assert (told["experiment"], told["seed"], told["holds"]) == ("nothing", 3, False)
+    assert told["orders"]["sent"] == 7
+
+
+def test_cells_are_median_p90_and_maximum_in_milliseconds() -> None:
+    times_ns = [n * MILLISECOND_NS for n in (100, 10, 20, 30, 40, 50, 60, 70, 80, 90)]
+    assert cells(times_ns) == ("55.0", "90.0", "100.0")
+    assert cells([]) == ("-", "-", "-")
+
+
+def test_a_median_at_its_goal_has_reached_it_and_few_values_say_nothing() -> None:
+    goal_ns = 5 * MILLISECOND_NS
+    assert missed_goal("respawn", [goal_ns] * GOAL_ROUNDS, goal_ns) == []
+    assert missed_goal("respawn", [goal_ns + 1] * (GOAL_ROUNDS - 1), goal_ns) == []
+    [reason] = missed_goal("respawn", [goal_ns + 100_000] * GOAL_ROUNDS, goal_ns)
+    assert reason == "respawn: 5.1 ms is the median of 20, the goal is 5 ms"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--times", "0"], "a number from 1 to"),
+        (["--times", "many"], "a number from 1 to"),
+        (["--seed", "x"], "invalid int value"),
+        (["--json", "/no/such/directory/x.json"], "a directory that exists"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_2_and_what_would_be_right(
+    options: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command_line("drop_gateway", "").parse_args(options)
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_the_common_options_are_understood(tmp_path: Path) -> None:
+    arguments = command_line("drop_gateway", "").parse_args(
+        ["--times", "3", "--seed", "4", "--json", str(tmp_path / "x.json")]
+    )
+    assert (arguments.times, arguments.seed, arguments.json) == (3, 4, tmp_path / "x.json")
+
+
+class Breaking(Nothing):
+    """Remembers what is broken; may be interrupted while it puts it back, or fail to."""
+
+    def __init__(self, *disturbances: BaseException) -> None:
+        self.broken = True
+        self._disturbances = list(disturbances)
+
+    def put_back(self) -> None:
+        if self._disturbances:
+            raise self._disturbances.pop(0)
+        self.broken = False
+
+
+def test_what_is_broken_is_put_back_at_the_end_and_after_an_interruption() -> None:
+    experiment = Breaking()
+    with putting_back(experiment):
+        assert experiment.broken
+    assert not experiment.broken
+    experiment = Breaking()
+    with pytest.raises(Interrupted), putting_back(experiment):
+        raise Interrupted
+    assert not experiment.broken
+
+
+def test_an_interruption_of_the_putting_back_does_not_end_it() -> None:
+    experiment = Breaking(Interrupted())
+    with pytest.raises(Interrupted), putting_back(experiment):
+        pass
+    assert not experiment.broken
+
+
+def test_an_interruption_stays_one_where_nothing_could_be_put_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    experiment = Breaking(TargetError("supervisord is gone"))
+    with pytest.raises(Interrupted), putting_back(experiment):
+        raise Interrupted
+    assert (
+        capsys.readouterr().err == "chaos/nothing.py: could not be put back: supervisord is gone\n"
+    )
+    with pytest.raises(TargetError), putting_back(Breaking(TargetError("gone"))):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_interrupts_once(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with signals_as_interruption():
+        with pytest.raises(Interrupted):
+            signal.raise_signal(number)
+        signal.raise_signal(number)  # a second one must not disturb the cleaning
+    assert signal.getsignal(number) is before

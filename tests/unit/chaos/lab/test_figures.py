@@ -1,0 +1,282 @@
+"""Figures from lists of timed events, as a recorder would have seen them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chaos.judge.records import BookedTick, Gap, Tick
+from chaos.lab.figures import (
+    CONTINUED,
+    LAB,
+    WATCHDOG,
+    OrderCounts,
+    TickCounts,
+    held_back,
+    measure,
+    orders,
+    ticks_at_book,
+    ticks_at_strategy,
+)
+from chaos.lab.recorder import SUPERVISORD, Evaluated, Event
+from lib.ledger.rows import BookedOrder
+
+INJECTED_NS = 1000
+NOW_NS = 1260
+
+
+def supervisor(at_ns: int, name: str, role: str) -> Event:
+    return Event(at_ns, SUPERVISORD, name, {"role": role})
+
+
+def link(at_ns: int, client: str, name: str, stream: str) -> Event:
+    return Event(at_ns, client, name, {"role": client, "stream": stream})
+
+
+def evaluated(*samples: tuple[int, int]) -> list[Evaluated]:
+    return [Evaluated(at_ns, "T", sequence) for at_ns, sequence in samples]
+
+
+KILLED_GATEWAY = [
+    link(500, "orderbook", "connected", "price"),  # of an earlier life
+    link(1003, "orderbook", "disconnected", "price"),
+    link(1004, "strategy", "disconnected", "news"),
+    supervisor(1010, "ended", "gateway"),
+    supervisor(1012, "spawned", "gateway"),
+    link(1200, "strategy", "connected", "news"),
+    link(1190, "orderbook", "connected", "price"),
+]
+
+
+def test_a_killed_gateway_is_measured_from_the_kill() -> None:
+    found = measure(
+        "gateway", INJECTED_NS, NOW_NS, KILLED_GATEWAY, evaluated((990, 10), (1002, 11), (1250, 12))
+    )
+    assert found.pending == ()
+    assert found.detection_ns == 3  # a peer said it before supervisord did
+    assert found.respawn_ns == 12
+    assert found.reconnection_ns == 200  # the last of its two connections
+    assert found.fresh_tick_ns == 250  # not the tick that was under way when it was killed
+    assert found.order_possible_ns == 250
+    assert found.stale_ns == 248
+
+
+@pytest.mark.parametrize(
+    ("left_out", "pending"),
+    [
+        (4, ("gateway is back",)),
+        (5, ("all its connections stand",)),
+        (6, ("all its connections stand",)),
+    ],
+)
+def test_what_has_not_happened_yet_is_pending(left_out: int, pending: tuple[str, ...]) -> None:
+    events = [event for number, event in enumerate(KILLED_GATEWAY) if number != left_out]
+    found = measure("gateway", INJECTED_NS, NOW_NS, events, evaluated((990, 10), (1250, 12)))
+    assert found.pending == pending
+    assert found.order_possible_ns is None
+
+
+def test_without_a_tick_at_the_strategy_nothing_is_fresh() -> None:
+    found = measure(
+        "gateway", INJECTED_NS, NOW_NS, KILLED_GATEWAY, evaluated((990, 10), (1002, 11))
+    )
+    assert found.pending == ("the strategy evaluates a tick",)
+    assert found.fresh_tick_ns is None
+    assert found.stale_ns == NOW_NS - 1002  # and it goes on
+
+
+def test_a_connection_that_was_lost_again_after_the_respawn_does_not_stand() -> None:
+    events = [*KILLED_GATEWAY, link(1300, "orderbook", "disconnected", "price")]
+    assert measure("gateway", INJECTED_NS, NOW_NS, events, evaluated((1250, 12))).pending == (
+        "all its connections stand",
+    )
+
+
+def test_a_connection_counts_though_the_respawn_was_seen_late() -> None:
+    late = [event._replace(at_ns=1240) if event.name == "spawned" else event
+            for event in KILLED_GATEWAY]  # fmt: skip
+    found = measure("gateway", INJECTED_NS, NOW_NS, late, evaluated((990, 10), (1250, 12)))
+    assert found.pending == ()
+    assert found.reconnection_ns == 200
+
+
+def test_a_killed_strategy_can_order_once_it_has_applied_news() -> None:
+    events = [
+        supervisor(1010, "ended", "strategy"),
+        supervisor(1012, "spawned", "strategy"),
+        link(1100, "strategy", "connected", "orders"),
+        link(1101, "strategy", "connected", "news"),
+    ]
+    samples = evaluated((1150, 12))
+    waiting = measure("strategy", INJECTED_NS, NOW_NS, events, samples)
+    assert waiting.pending == ("the strategy applies news",)
+    events.append(Event(1170, "strategy", "news_applied", {}))
+    assert measure("strategy", INJECTED_NS, NOW_NS, events, samples).order_possible_ns == 170
+
+
+def test_ticks_do_not_pass_through_the_order_manager() -> None:
+    events = [
+        link(1002, "strategy", "disconnected", "orders"),
+        supervisor(1012, "spawned", "order_manager"),
+        link(1100, "strategy", "connected", "orders"),
+    ]
+    found = measure("order_manager", INJECTED_NS, NOW_NS, events, evaluated((1005, 11)))
+    assert (found.pending, found.fresh_tick_ns, found.order_possible_ns) == ((), None, 100)
+
+
+def test_a_frozen_role_is_detected_by_the_watchdog() -> None:
+    events = [
+        Event(1500, WATCHDOG, "role_hung", {"role": WATCHDOG, "program": "strategy"}),
+        Event(1600, WATCHDOG, "role_hung", {"role": WATCHDOG, "program": "orderbook"}),
+    ]
+    assert measure("orderbook", INJECTED_NS, NOW_NS, events, []).detection_ns == 600
+
+
+def test_a_role_that_the_lab_continued_is_back_without_a_respawn() -> None:
+    events = [Event(1500, LAB, CONTINUED, {"role": "orderbook"})]
+    found = measure("orderbook", INJECTED_NS, NOW_NS, events, evaluated((990, 10), (1510, 11)))
+    assert found.pending == ()
+    assert (found.respawn_ns, found.reconnection_ns, found.fresh_tick_ns) == (None, None, 510)
+
+
+def tape(*sequences: int) -> dict[str, dict[int, Tick]]:
+    return {"T": {sequence: Tick("AAPL", 1) for sequence in sequences}}
+
+
+def booked(*sequences: int) -> list[BookedTick]:
+    return [BookedTick("T", sequence, "AAPL", 1) for sequence in sequences]
+
+
+def test_ticks_at_the_book_are_told_apart() -> None:
+    found = ticks_at_book(tape(*range(1, 11)), booked(3, 5, 5, 7, 6), {"T": 8})
+    assert found == TickCounts(missed=2, repeated=1, out_of_order=1)  # 4 and 8
+
+
+def test_what_came_before_the_first_booked_tick_is_not_missed() -> None:
+    assert ticks_at_book(tape(1, 2, 3), booked(2, 3), {"T": 3}) == (0, 0, 0)
+
+
+def test_a_tape_that_never_reached_the_book_is_missed_whole() -> None:
+    assert ticks_at_book(tape(1, 2, 3), [], {"T": 2}).missed == 2
+
+
+def test_ticks_at_the_strategy_are_told_apart() -> None:
+    def started(last: int, first: int) -> Event:
+        details = {"last_evaluated": last, "first_evaluated": first}
+        return Event(1, "strategy", "evaluation_started", details)
+
+    events = [
+        started(10, 11),
+        started(20, 18),
+        Event(1, "strategy", "ticks_missed", {"first": 30, "last": 34, "where": "strategy"}),
+        Event(1, "orderbook", "ticks_missed", {"first": 1, "last": 9, "where": "gateway"}),
+    ]
+    samples = evaluated((1, 10), (2, 20), (3, 19))
+    assert ticks_at_strategy(events, samples) == TickCounts(5, 3, 1)
+
+
+def lapped(ticks: int, last: int | None) -> Event:
+    details = {"first": 1, "last": last, "where": "ring", "ticks": ticks}
+    return Event(1, "strategy", "ticks_missed", details)
+
+
+def test_the_ticks_of_a_lap_are_those_of_its_lines() -> None:
+    assert ticks_at_strategy([lapped(4990, None), lapped(10, 40)], []).missed == 5000
+
+
+def booked_order(order_id: int, **changes: Any) -> BookedOrder:
+    order = BookedOrder(
+        "strategy", order_id, "AAPL", "BUY", 10, 1, "FILLED", None, order_id, 10, "T", 1, 0, 1, ""
+    )
+    return order._replace(**changes)
+
+
+def strategy_event(name: str, order_id: int, tick_sequence: int = 1) -> Event:
+    details = {"order_id": order_id, "tape": "T", "tick_sequence": tick_sequence}
+    return Event(1, "strategy", name, details)
+
+
+def fill(order_id: int, client_id: str = "strategy") -> Event:
+    return Event(1, "order_manager", "order_filled", {"order_id": order_id, "client_id": client_id})
+
+
+def test_orders_are_lost_doubled_or_expired() -> None:
+    events = [
+        *(strategy_event("order_sent", n) for n in (1, 2, 3, 4)),
+        strategy_event("order_filled", 4),
+        *(fill(n) for n in (1, 1, 3)),
+        fill(1, "another client"),
+    ]
+    late = {"status": "REJECTED", "trade_id": None, "sent_ns": 5, "received_ns": 106}
+    ledger = [
+        booked_order(1),
+        # 2 is nowhere
+        booked_order(3, **late),
+        booked_order(4, status="REJECTED", trade_id=None),  # and the strategy was told FILLED
+        booked_order(9, **late),  # of before the recording
+        booked_order(2, client_id="another client"),
+    ]
+    found = orders(events, ledger, "strategy", order_ttl_ns=100)
+    assert found == OrderCounts(sent=4, lost=2, doubled=1, expired=1, discarded=0)
+
+
+def test_what_an_ended_strategy_sent_in_vain_is_discarded_though_its_number_is_used_again() -> None:
+    events = [
+        strategy_event("order_sent", 1, 10),
+        strategy_event("order_sent", 2, 20),
+        strategy_event("order_sent", 3, 30),
+        Event(1, "gateway", "started", {}),
+        Event(1, "strategy", "started", {}),
+        strategy_event("order_sent", 2, 50),
+    ]
+    ledger = [booked_order(1, tick_sequence=10), booked_order(2, tick_sequence=50)]
+    assert orders(events, ledger, "strategy", 100) == OrderCounts(4, 0, 0, 0, discarded=2)
+    assert orders(events, ledger[:1], "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
+    told = [*events, strategy_event("order_filled", 3)]
+    assert orders(told, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
+
+
+def test_what_a_later_order_of_its_life_overtook_was_read_and_is_lost() -> None:
+    events = [
+        *(strategy_event("order_sent", n, 10 * n) for n in (1, 2, 3, 4)),
+        Event(1, "strategy", "started", {}),
+    ]
+    ledger = [booked_order(n, tick_sequence=10 * n) for n in (2, 3)]
+    assert orders(events, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=1)
+
+
+def test_an_order_that_waited_to_be_sent_again_may_be_discarded_before_others() -> None:
+    events = [
+        *(strategy_event("order_sent", n, 10 * n) for n in (1, 2)),
+        strategy_event("order_error", 1),
+        Event(1, "strategy", "started", {}),
+    ]
+    ledger = [booked_order(2, tick_sequence=20)]
+    assert orders(events, ledger, "strategy", 100) == OrderCounts(2, 0, 0, 0, discarded=1)
+
+
+def test_an_order_that_was_given_up_is_discarded_by_a_strategy_that_goes_on() -> None:
+    events = [
+        *(strategy_event("order_sent", n, 10 * n) for n in (1, 2)),
+        strategy_event("order_given_up", 1),
+    ]
+    ledger = [booked_order(2, tick_sequence=20)]
+    assert orders(events, ledger, "strategy", 100) == OrderCounts(2, 0, 0, 0, discarded=1)
+
+
+@pytest.mark.parametrize("answer", ["order_filled", "order_rejected"])
+def test_what_was_answered_was_read_and_is_lost(answer: str) -> None:
+    events = [
+        strategy_event("order_sent", 1, 10),
+        strategy_event(answer, 1),
+        Event(1, "strategy", "started", {}),
+    ]
+    assert orders(events, [], "strategy", 100) == OrderCounts(1, 1, 0, 0, discarded=0)
+
+
+def test_ticks_that_were_evaluated_long_after_they_were_sent_may_have_been_held_back() -> None:
+    sent = {"T": {10: 0, 11: 100, 12: 5000, 13: 5100}}
+    samples = evaluated((50, 10), (5150, 12), (5151, 13))
+    assert held_back(samples, sent, 1000) == [Gap("T", 11, 11)]
+    assert held_back(samples, sent, 6000) == []

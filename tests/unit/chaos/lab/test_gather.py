@@ -1,0 +1,419 @@
+"""Gathering: logs in several parts, and what a strategy's events say of its lives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.judge.judge import judge
+from chaos.judge.records import (
+    AppliedNews,
+    Attached,
+    BookedTick,
+    Evaluation,
+    Gap,
+    LedgerOrder,
+    LoggedOn,
+    Records,
+    SentOrder,
+    ToldOrder,
+)
+from chaos.lab import recorder
+from chaos.lab.gather import (
+    extend_evaluations,
+    in_order_of_booking,
+    known_beginning,
+    leave_out_what_came_after_the_ledger,
+    read_log,
+    take_orderbook_log,
+    take_strategy_log,
+    with_what_was_seen,
+)
+from lib.ledger.rows import BookedOrder
+from lib.prices import format_price
+from lib.wire.order_messages import Status
+from tests.small_run import play
+
+END = 2**63 - 1
+"""The last tick of a gap that reaches to the end of its tape."""
+ORDER = {"order_id": 1, "symbol": "AAPL", "side": "BUY"}
+
+
+def records() -> Records:
+    return Records(("AAPL",), 2, 4, 60, 40, 10)
+
+
+def event(name: str, **keys: Any) -> dict[str, Any]:
+    return {"event": name, **keys}
+
+
+def attached(tape: str = "", sequence: int = 0) -> dict[str, Any]:
+    return event("attached", price_book="book", refilled=sequence, tape=tape, sequence=sequence)
+
+
+def begun(tape: str, first: int, last_evaluated: int = 0) -> dict[str, Any]:
+    return event(
+        "evaluation_started", tape=tape, last_evaluated=last_evaluated, first_evaluated=first
+    )
+
+
+def sent(order_id: int, sequence: int, price: float = 172.53) -> dict[str, Any]:
+    return event(
+        "order_sent", **ORDER | {"order_id": order_id}, quantity=10, price=price, tape="A",
+        tick_sequence=sequence, sentiment=70, latency_us=5,
+    )  # fmt: skip
+
+
+def strategy(*events: dict[str, Any]) -> Records:
+    gathered = records()
+    take_strategy_log([event("started"), attached(), *events], gathered)
+    return gathered
+
+
+def test_a_log_is_read_with_its_older_parts_the_oldest_first(tmp_path: Path) -> None:
+    for number, suffix in enumerate(["10", "2", "1", ""]):
+        path = tmp_path / f"strategy.jsonl.{suffix}".rstrip(".")
+        path.write_text(json.dumps(event("news", number=number)) + "\n")
+    (tmp_path / "strategy.jsonl.old").write_text('{"event": "not a part"}\n')
+    log = read_log(tmp_path / "strategy.jsonl")
+    assert [entry["number"] for entry in log] == [0, 1, 2, 3]
+
+
+def test_a_part_that_is_moved_on_while_it_is_read_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "strategy.jsonl"
+    path.write_text('{"event": "started"}\n')
+    (tmp_path / "strategy.jsonl.1").hardlink_to(path)
+    assert read_log(path) == [event("started")]
+
+
+def test_lines_that_are_no_events_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "strategy.jsonl"
+    path.write_bytes(b'Traceback\n\xff\n[1]\n{"level": 1}\n{"event": "started"}\n{"eve')
+    assert read_log(path) == [event("started")]
+
+
+def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert read_log(tmp_path / "strategy.jsonl") == []
+
+
+def test_a_successor_says_how_far_the_life_before_it_came() -> None:
+    gathered = strategy(
+        begun("A", 5),
+        event("started"),
+        attached(),
+        begun("A", 20, last_evaluated=11),
+        event("ticks_missed", first=12, last=19, where="strategy", tape="A"),
+    )
+    assert gathered.evaluations == [Evaluation("A", 5, 11), Evaluation("A", 20, 20)]
+    assert gathered.strategy_gaps == [Gap("A", 12, 19)]
+
+
+def test_a_new_tape_and_a_new_book_go_on_with_the_same_life() -> None:
+    gathered = strategy(begun("A", 5), begun("B", 1), attached(), begun("B", 9, 6))
+    assert gathered.evaluations == [
+        Evaluation("A", 5, 5),
+        Evaluation("B", 1, 6, "tape"),
+        Evaluation("B", 9, 9, "book"),
+    ]
+
+
+def test_an_attachment_knows_which_evaluation_comes_after_it() -> None:
+    gathered = strategy(
+        begun("A", 1), event("started"), attached("A", 7), event("refill_begun_anew", lapped_by=9),
+        attached("A", 30), begun("A", 41, 6), event("started"), attached("A", 50),
+    )  # fmt: skip
+    assert gathered.attached == [
+        Attached("", 0, 0), Attached("A", 7, 1), Attached("A", 30, 1), Attached("A", 50, 2),
+    ]  # fmt: skip
+    assert gathered.lapped_at_first == {1}
+
+
+def booked(
+    order_id: int, received: int, utc: str = "", trade_id: int | None = None, position: int = 0
+) -> BookedOrder:
+    status: Status = "FILLED" if trade_id else "REJECTED"
+    return BookedOrder(
+        "strategy", order_id, "AAPL", "BUY", 10, 1, status, None, trade_id, position, "A", 5, 0,
+        received, utc,
+    )  # fmt: skip
+
+
+def order_ids(*rows: BookedOrder) -> list[int]:
+    return [row.order_id for row in in_order_of_booking(list(rows))]
+
+
+def test_orders_are_in_the_order_of_receipt_though_the_wall_clock_was_set_back() -> None:
+    first, second, third = (
+        booked(2, 10, "12:00", 7),
+        booked(1, 20, "11:00", 8),
+        booked(3, 30, "11:01"),
+    )
+    assert order_ids(first, second, third) == [2, 1, 3]
+    assert order_ids(third, second, first) == [2, 1, 3]
+
+
+def test_orders_of_one_receipt_are_in_the_order_of_their_fills() -> None:
+    assert order_ids(booked(1, 10, "", 9), booked(2, 10), booked(3, 10, "", 8)) == [3, 2, 1]
+    assert order_ids(booked(1, 10), booked(2, 10, "", 8), booked(3, 10)) == [1, 2, 3]
+
+
+def test_a_rejection_comes_where_its_position_is_true() -> None:
+    late = booked(1, 10, position=30)  # sent again, after the others
+    fills = [booked(2, 10, "", 5, position=10), booked(4, 10, "", 6, position=30)]
+    assert order_ids(late, fills[0], booked(3, 10, position=10), fills[1]) == [2, 3, 4, 1]
+
+
+def test_orders_from_before_a_restart_of_the_machine_come_first() -> None:
+    before = [booked(1, 900, "11:00", 1), booked(2, 950, "11:01")]
+    after = [booked(3, 10, "12:00", 2), booked(4, 20, "12:01", 3)]
+    assert order_ids(*after, *before) == [1, 2, 3, 4]
+
+
+def test_a_ring_that_was_lapped_cuts_the_evaluation() -> None:
+    missed = event("ticks_missed", first=50, last=60, where="ring", tape="A", ticks=11)
+    gathered = strategy(begun("A", 5), missed)
+    assert gathered.evaluations == [Evaluation("A", 5, 49), Evaluation("A", 61, 61, "lap")]
+    assert gathered.strategy_gaps == [Gap("A", 50, 60)]
+
+
+def lapped(tape: str, first: int, last: int | None) -> dict[str, Any]:
+    return event("ticks_missed", first=first, last=last, where="ring", tape=tape, ticks=99)
+
+
+def test_a_lap_in_which_tapes_changed_begins_one_evaluation_of_the_new_tape() -> None:
+    gathered = strategy(
+        begun("A", 5), lapped("A", 50, None), lapped("B", 1, None), lapped("C", 1, 8),
+        begun("C", 9), begun("D", 1),
+    )  # fmt: skip
+    assert gathered.evaluations == [
+        Evaluation("A", 5, 49),
+        Evaluation("C", 9, 9, "lap"),
+        Evaluation("D", 1, 1, "tape"),
+    ]
+    assert gathered.strategy_gaps == [Gap("A", 50, END), Gap("B", 1, END), Gap("C", 1, 8)]
+
+
+def test_a_lap_in_which_only_the_old_tape_lost_ticks_begins_the_new_one_at_its_first() -> None:
+    gathered = strategy(begun("A", 5), lapped("A", 50, None), begun("B", 1))
+    assert gathered.evaluations == [Evaluation("A", 5, 49), Evaluation("B", 1, 1, "lap")]
+    assert gathered.strategy_gaps == [Gap("A", 50, END)]
+
+
+def logged_on(last_order_id: int, position: int) -> dict[str, Any]:
+    return event(
+        "connected", stream="orders", last_order_id=last_order_id, positions={"AAPL": position}
+    )
+
+
+def test_a_logon_counts_once_the_life_has_evaluated_something() -> None:
+    filled = event("order_filled", **ORDER, client_id="strategy", trade_id=7, position=10)
+    gathered = strategy(
+        logged_on(0, 0), begun("A", 5), event("connected", stream="news"), sent(1, 5), filled,
+        sent(2, 6), logged_on(1, 10), event("started"), logged_on(2, -10), begun("A", 20, 19),
+    )  # fmt: skip
+    assert gathered.logons == [LoggedOn(1, {"AAPL": 10}, 2, 1)]
+
+
+def test_of_a_ledger_that_was_read_too_early_later_answers_and_logons_are_left_out() -> None:
+    gathered = records()
+    gathered.ledger = [LedgerOrder(2, "AAPL", "BUY", 10, 1, "FILLED", None, 7, 10, "A", 5, 0, 0)]
+    gathered.told = [
+        ToldOrder(order_id, "FILLED", "AAPL", "BUY", 7, 10, 3) for order_id in (3, 1, 2)
+    ]
+    gathered.logons = [LoggedOn(last, {}, 3, 3) for last in (2, 3)]
+    leave_out_what_came_after_the_ledger(gathered)
+    assert [told.order_id for told in gathered.told] == [1, 2]
+    assert gathered.logons == [LoggedOn(2, {}, 3, 2)]
+
+
+def test_silent_news_are_no_news() -> None:
+    gathered = strategy(
+        event("news_applied", sentiment=70, sequence=1, first_tick_sequence=5, tape="A"),
+        event("news_silent", first_tick_sequence=9, tape="A"),
+    )
+    assert gathered.news == [AppliedNews("A", 5, 70), AppliedNews("A", 9, None)]
+
+
+def test_an_answer_knows_which_orders_were_sent_before_it() -> None:
+    gathered = strategy(
+        sent(1, 5),
+        event("order_filled", **ORDER, client_id="strategy", trade_id=7, position=10),
+        sent(2, 6),
+        event("order_rejected", **ORDER | {"order_id": 2}, reason="halted", position=10),
+        event("order_error", order_id=2, reason="disk full"),
+        event("order_error", order_id=None, reason="malformed"),
+    )
+    assert gathered.sent[0] == SentOrder(1, "AAPL", "BUY", 10, 17_253_000_000, "A", 5, 70)
+    assert gathered.told == [
+        ToldOrder(1, "FILLED", "AAPL", "BUY", 7, 10, 1),
+        ToldOrder(2, "REJECTED", "AAPL", "BUY", None, 10, 2),
+    ]
+    assert gathered.answered_with_error == {2}
+
+
+def test_a_logon_knows_which_orders_were_given_up_before_it() -> None:
+    logon = event("connected", stream="orders", last_order_id=1, positions={})
+    started = event("evaluation_started", tape="A", last_evaluated=0, first_evaluated=1)
+    given_up = event("order_given_up", order_id=1)
+    gathered = strategy(started, sent(1, 5), logon, given_up, logon)
+    assert gathered.logons == [
+        LoggedOn(1, {}, 1, 0),
+        LoggedOn(1, {}, 1, 0, given_up=frozenset({1})),
+    ]
+    assert gathered.given_up == {1}
+
+
+def test_orders_are_held_back_from_the_last_one_to_the_first_one_after_that_is_over() -> None:
+    stopped, resumed = event("deciding_stopped"), event("deciding_resumed")
+    gathered = strategy(sent(1, 5), stopped, sent(2, 8), resumed, sent(3, 20), sent(4, 30))
+    assert gathered.held_back == [Gap("A", 6, 19)]
+
+
+def test_the_orderbook_says_what_it_missed_and_what_it_could_not_read() -> None:
+    gathered = records()
+    take_orderbook_log(
+        [
+            event("connected", stream="price", tape="A"),
+            event("ticks_missed", first=3, last=5, where="gateway", tape="A"),
+            event(
+                "malformed_frames",
+                count=2,
+                examples=[{"sequence": 8}, {"sequence": 11}],
+                stream="price",
+            ),
+        ],
+        gathered,
+    )
+    assert gathered.book_gaps == [Gap("A", 3, 5), Gap("A", 8, 8), Gap("A", 11, 11)]
+
+
+def test_an_evaluation_is_as_long_as_anything_tells() -> None:
+    gathered = strategy(begun("A", 5), sent(1, 8), begun("B", 1))
+    gathered.booked = [BookedTick("A", 12, "AAPL", 1), BookedTick("B", 30, "AAPL", 1)]
+    extend_evaluations(gathered, {"B": 25})
+    assert gathered.evaluations == [Evaluation("A", 5, 12), Evaluation("B", 1, 25, "tape")]
+
+
+def test_a_life_that_ended_saw_no_more_than_is_known() -> None:
+    gathered = strategy(begun("A", 5), sent(1, 8), event("started"), begun("B", 1))
+    gathered.booked = [BookedTick("A", 12, "AAPL", 1)]
+    extend_evaluations(gathered, {})
+    assert gathered.evaluations[0] == Evaluation("A", 5, 8)
+
+
+def answer(order_id: int) -> dict[str, Any]:
+    return event("order_filled", **ORDER | {"order_id": order_id}, trade_id=order_id, position=10)
+
+
+def cut(*events: dict[str, Any]) -> Records:
+    """Of a log whose beginning is gone."""
+    gathered = records()
+    gathered.booked = [BookedTick("A", 90, "AAPL", 1)]
+    take_strategy_log(list(events), gathered)
+    return gathered
+
+
+def test_a_log_without_its_beginning_is_known_from_an_order_with_no_other_under_way() -> None:
+    before = [answer(4), sent(6, 10), answer(5), answer(6)]
+    gathered = cut(*before, sent(7, 20), answer(7), sent(8, 30))
+    assert gathered.known_from == ("A", 20)
+    assert gathered.evaluations == [Evaluation("A", 20, 20, "unknown")]
+    assert gathered.news == [AppliedNews("A", 20, 70)]
+    assert [order.order_id for order in gathered.sent] == [7, 8]
+    assert [(told.order_id, told.sent_before) for told in gathered.told] == [(7, 1)]
+
+
+def test_a_log_without_its_beginning_is_known_from_the_next_life() -> None:
+    life = [event("started"), attached(), begun("A", 20, last_evaluated=15)]
+    gathered = cut(answer(6), sent(7, 10), *life, sent(7, 30))
+    assert gathered.known_from == ("A", 10)  # none was under way
+    gathered = cut(sent(6, 10), sent(7, 11), answer(5), *life, sent(7, 30))
+    assert gathered.known_from == ("A", 20)
+    assert gathered.evaluations == [Evaluation("A", 20, 20)]
+    assert [order.tick_sequence for order in gathered.sent] == [30]
+
+
+def test_of_a_log_in_which_something_is_always_under_way_nothing_is_known() -> None:
+    gathered = cut(sent(6, 10), sent(7, 11), answer(6), sent(8, 12), answer(5), answer(7))
+    assert (gathered.known_from, gathered.evaluations, gathered.sent) == (("A", END), [], [])
+
+
+def test_a_log_that_begins_with_the_first_life_is_known_from_there() -> None:
+    gathered = strategy(begun("A", 5), sent(1, 8))
+    assert (gathered.known_from, gathered.evaluations[0]) == (None, Evaluation("A", 5, 5))
+    assert known_beginning([event("started")]) == 0
+    assert strategy(begun("A", 5, last_evaluated=3)).known_from == ("A", 5)
+
+
+def test_what_was_seen_logged_stands_in_for_what_is_gone() -> None:
+    seen = [recorder.Event(1, role, "news", {"number": n})
+            for n in (3, 4, 5) for role in ("strategy", "orderbook")]  # fmt: skip
+    kept = [event("news", number=n) for n in (4, 5, 6)]
+    assert [e["number"] for e in with_what_was_seen(kept, "strategy", seen)] == [3, 4, 5, 6]
+    assert with_what_was_seen(kept[2:], "strategy", seen) == kept[2:]
+    assert with_what_was_seen([], "strategy", seen) == []
+
+
+def strategy_log(played: Records) -> list[dict[str, Any]]:
+    """What the strategy of a small run would have logged, in order."""
+    log: list[tuple[Any, ...]] = []
+    tapes = list(played.tapes)
+    for number, evaluation in enumerate(played.evaluations):
+        where = tapes.index(evaluation.tape), evaluation.first, 0
+        last = played.evaluations[number - 1].last if number else 0
+        if evaluation.begun_by == "life":
+            tape, sequence, _ = next(a for a in played.attached if a.evaluations_before == number)
+            log += [(where, event("started")), (where, attached(tape, sequence))]
+        if evaluation.begun_by == "lap":
+            gap = played.strategy_gaps[-1]
+            log.append((where, event("ticks_missed", **gap._asdict(), where="ring", ticks=1)))
+        else:
+            last = last if number and played.evaluations[number - 1].tape == evaluation.tape else 0
+            log.append((where, begun(evaluation.tape, evaluation.first, last)))
+            if last:
+                gap = played.strategy_gaps[0]
+                log.append((where, event("ticks_missed", **gap._asdict(), where="strategy")))
+    for news in played.news:
+        where = tapes.index(news.tape), news.first_tick_sequence, 1
+        name = "news_applied" if news.sentiment is not None else "news_silent"
+        log.append((where, event(name, **news._asdict())))
+    for index, order in enumerate(played.sent):
+        where = tapes.index(order.tape), order.tick_sequence, 2
+        price = float(format_price(order.price))
+        log.append((where, event("order_sent", **order._asdict() | {"price": price})))
+        for told in played.told:
+            if told.sent_before == index + 1:
+                name = "order_filled" if told.status == "FILLED" else "order_rejected"
+                log.append(((*where[:2], 3), event(name, **told._asdict())))
+    log.sort(key=lambda entry: entry[0])
+    return [entry for _, entry in log]
+
+
+def without(lines: int, played: Records) -> Records:
+    """The same records, with what is gathered from a log of which the first lines are gone."""
+    log = strategy_log(played)
+    last = played.evaluations[-1]
+    for of_log in ("attached", "evaluations", "strategy_gaps", "news", "sent", "told", "logons"):
+        getattr(played, of_log).clear()
+    take_strategy_log(log[lines:], played)
+    extend_evaluations(played, {last.tape: last.last})
+    return played
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_nothing_is_said_of_good_records_whatever_is_gone_of_the_log(seed: int) -> None:
+    for lines in range(0, len(strategy_log(play(seed))), 2):
+        assert judge(without(lines, play(seed))) == [], f"the first {lines} lines are gone"
+
+
+def test_what_follows_on_a_known_beginning_is_judged() -> None:
+    lines = len(strategy_log(play())) // 2
+    faulty = play()
+    faulty.ledger[-5] = faulty.ledger[-5]._replace(quantity=77)
+    [*findings] = judge(without(lines, faulty))
+    assert any("booked is" in finding for finding in findings)
+    late = play(fault="news a batch late")
+    assert judge(without(len(strategy_log(late)) // 2, late))

@@ -1,0 +1,309 @@
+"""The recorder's pure parts: the tape as it is heard, lines of logs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chaos.judge.records import BookedTick, Tick
+from chaos.lab import recorder as recorder_module
+from chaos.lab.recorder import (
+    SUPERVISORD,
+    Evaluated,
+    Recorder,
+    Recording,
+    TapeListener,
+    parse_event,
+    parse_supervisor_line,
+)
+from chaos.lab.target import TargetError, strategy_state
+from lib.prices import to_fixed
+from lib.process.state_file import create_state
+from lib.settings import Settings
+from lib.shared_memory_utils import SharedPriceBook, remove_segments
+from lib.stack.private_stack import free_ports
+from tests.helpers import wait_until
+
+
+def listen(*pieces: bytes) -> Recording:
+    recording = Recording()
+    listener = TapeListener(recording)
+    listener.connected()
+    for piece in pieces:
+        listener.receive(piece, 77)
+    return recording
+
+
+ANSWER = b"HELLO,1,T,5*"
+BATCH = b"BATCH,5,2,99*AAPL,172.5*MSFT,3*"
+
+
+def test_ticks_are_kept_under_their_numbers() -> None:
+    recording = listen(ANSWER + BATCH)
+    assert recording.tapes == {
+        "T": {5: Tick("AAPL", to_fixed(172.5)), 6: Tick("MSFT", to_fixed(3))}
+    }
+    assert (recording.playing, recording.troubles) == ("T", [])
+
+
+def test_pieces_may_be_of_any_size() -> None:
+    stream = ANSWER + BATCH + b"BATCH,7,0,99*BATCH,7,1,99*AAPL,1*"
+    assert listen(*(bytes([byte]) for byte in stream)) == listen(stream)
+
+
+def test_plain_frames_before_the_answer_are_skipped() -> None:
+    assert listen(b"AAPL,1*AAPL,2*" + ANSWER + BATCH) == listen(ANSWER + BATCH)
+
+
+def test_a_number_out_of_turn_is_a_trouble() -> None:
+    [trouble] = listen(ANSWER + BATCH + b"BATCH,9,0,99*").troubles
+    assert "expected sequence 7, got 9" in trouble
+
+
+def test_one_tick_under_two_prices_is_a_trouble() -> None:
+    recording = listen(ANSWER + BATCH)
+    again = TapeListener(recording)
+    assert again.connected() == b"HELLO,1,7,T*"
+    again.receive(b"HELLO,1,T,6*BATCH,6,1,99*MSFT,4*", 78)
+    [trouble] = recording.troubles
+    assert "tick 6 was sent as" in trouble
+    assert recording.tapes["T"][6].price == to_fixed(3)
+    assert recording.heard_ns["T"] == {5: 77, 6: 77}
+
+
+def test_the_first_hello_asks_for_all_there_is() -> None:
+    assert TapeListener(Recording()).connected() == b"HELLO,1,1*"
+
+
+def test_of_a_long_tape_the_first_hello_asks_for_what_the_book_has() -> None:
+    recording = Recording()
+    recording.add_booked([(BookedTick("T", 9_000_000, "AAPL", 1), 5)], None, 77)
+    assert TapeListener(recording).connected() == b"HELLO,1,9000000,T*"
+
+
+def test_a_full_ring_may_lose_its_oldest_ticks_before_they_are_recorded() -> None:
+    recording = Recording()
+    recording.add_booked([(BookedTick("T", 9, "AAPL", 1), 5)], (0, 7), 77)
+    assert recording.troubles == []
+    recording.add_booked([(BookedTick("T", 20, "AAPL", 1), 5)], (9, 18), 78)
+    assert recording.troubles == ["the recorder was lapped in the ring: (9, 18)"]
+    assert (len(recording.booked), recording.booked_ns) == (2, [77, 78])
+    assert recording.sent_ns == {"T": {9: 5, 20: 5}}
+
+
+def test_the_tape_is_heard_as_far_as_the_book_was_read() -> None:
+    recording = listen(ANSWER + BATCH)
+    assert not recording.tape_reaches_book()  # there is no book yet
+    recording.add_booked([(BookedTick("T", 6, "MSFT", 1), 5)], None, 77)
+    assert recording.tape_reaches_book()
+    recording.add_booked([(BookedTick("T", 7, "MSFT", 1), 5)], None, 77)
+    assert not recording.tape_reaches_book()
+
+
+def test_a_log_line_becomes_an_event() -> None:
+    event = parse_event(7, "gateway", b'{"event":"started","role":"gateway","pid":3}')
+    assert event == (7, "gateway", "started", {"role": "gateway", "pid": 3})
+
+
+def test_what_a_role_says_comes_after_its_start_where_both_are_seen_late(
+    tmp_path: Path,
+) -> None:
+    recorder = Recorder(msgspec.structs.replace(Settings(), var_dir=tmp_path))
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "strategy.jsonl").write_bytes(b'{"event": "started"}\n')
+    (tmp_path / "supervisord.log").write_bytes(
+        b"2026-01-01 00:00:00,000 INFO spawned: 'strategy' with pid 7\n"
+    )
+    recorder.look_at_logs()
+    assert [event.name for event in recorder.recording.events] == ["spawned", "started"]
+
+
+def test_what_is_no_event_is_skipped() -> None:
+    for line in (b"Traceback (most recent call last):", b"[1]", b'{"pid":3}', b"\xff"):
+        assert parse_event(7, "gateway", line) is None
+
+
+def test_supervisord_tells_of_the_life_of_a_role() -> None:
+    told = {
+        b"2026-01-01 00:00:00 INFO spawned: 'gateway' with pid 12": "spawned",
+        b"2026-01-01 00:00:00 WARN exited: gateway (exit status 1; not expected)": "ended",
+        b"2026-01-01 00:00:00 WARN stopped: gateway (exit status 0)": "ended",
+    }
+    for line, name in told.items():
+        assert parse_supervisor_line(7, line) == (7, SUPERVISORD, name, {"role": "gateway"})
+    assert parse_supervisor_line(7, b"2026-01-01 00:00:00 INFO supervisord started") is None
+
+
+def test_on_every_new_connection_it_goes_on_where_it_was() -> None:
+    recording = listen()
+    listener = TapeListener(recording)
+    listener.connected()
+    listener.receive(ANSWER + BATCH, 77)
+    recording.tapes["T"].clear()  # it does not look through what may be millions of ticks
+    assert listener.connected() == b"HELLO,1,7,T*"
+    assert listener.connected() == b"HELLO,1,7,T*"
+
+
+def test_all_of_one_stack_must_be_seen() -> None:
+    recording = Recording()
+    assert "price book of these settings shows no tick" in recording.missing_sight()
+    recording.add_booked([(BookedTick("T", 6, "MSFT", 1), 5)], None, 77)
+    assert "does not play the ticks of their price book" in recording.missing_sight()
+    recording.tapes["T"] = {6: Tick("MSFT", 1)}
+    assert "strategy evaluates other ticks" in recording.missing_sight()
+    recording.evaluated.append(Evaluated(78, "another", 6))
+    assert "strategy evaluates other ticks" in recording.missing_sight()
+    recording.evaluated.append(Evaluated(79, "T", 5))
+    assert recording.missing_sight() == ""
+
+
+@pytest.mark.parametrize(("tape", "is_over"), [("T", True), ("another", False)])
+def test_the_gateway_says_that_the_tape_has_ended(tmp_path: Path, tape: str, is_over: bool) -> None:
+    recorder = Recorder(msgspec.structs.replace(Settings(), var_dir=tmp_path))
+    recorder.recording.playing = "T"
+    assert not recorder.recording.tape_ended
+    (tmp_path / "log").mkdir()
+    line = msgspec.json.encode({"event": "tape_ended", "tape": tape, "ticks": 9})
+    (tmp_path / "log" / "gateway.jsonl").write_bytes(line + b"\n")
+    recorder.look_at_logs()
+    assert recorder.recording.tape_ended == is_over
+
+
+def test_a_tape_that_runs_as_fast_as_it_can_is_refused() -> None:
+    gateway = msgspec.structs.replace(Settings().gateway, rate=0.0)
+    with pytest.raises(TargetError, match=r"with gateway.rate = 0 the tape runs too fast"):
+        Recorder(msgspec.structs.replace(Settings(), gateway=gateway))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """Of a stack of which nothing is there yet."""
+    replace = msgspec.structs.replace
+    name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
+    [port] = free_ports(1)
+    yield replace(
+        Settings(),
+        var_dir=tmp_path,
+        price_book=replace(Settings().price_book, name=name),
+        gateway=replace(Settings().gateway, price_port=port),
+    )
+    remove_segments(name)
+
+
+def book_of(settings: Settings, tape: str = "T", ticks: int = 1) -> SharedPriceBook:
+    book = SharedPriceBook(("AAPL",), settings.price_book.name, ring_capacity=64)
+    book.begin_epoch(tape)
+    for _ in range(ticks):
+        book.update("AAPL", 1.0)
+    return book
+
+
+def test_a_book_that_is_removed_and_made_anew_is_read_on(settings: Settings) -> None:
+    with Recorder(settings) as recorder:
+        booked = recorder.recording.booked
+        for tape in ("old", "new"):
+            with book_of(settings, tape):
+                wait_until(lambda: booked and booked[-1].tape == tape, "it is read")  # noqa: B023
+            remove_segments(settings.price_book.name)  # as when supervisord was killed
+    assert [tick.tape for tick in booked] == ["old", "new"]
+    assert recorder.recording.troubles == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_gateway_that_comes_late_is_heard_wherever_it_listens(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    gateway = msgspec.structs.replace(settings.gateway, host=host)
+    settings = msgspec.structs.replace(settings, gateway=gateway)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    hellos = []
+    connected = TapeListener.connected
+
+    def noting(listener: TapeListener) -> bytes:
+        hellos.append(connected(listener))
+        return hellos[-1]
+
+    monkeypatch.setattr(TapeListener, "connected", noting)
+    with book_of(settings), Recorder(settings) as recorder:
+        create_state(strategy_state(settings), {"tape": "T"}, [1, 0])
+        tries = []
+        connect_ex = socket.socket.connect_ex
+        monkeypatch.setattr(
+            socket.socket, "connect_ex", lambda *args: (tries.append(1), connect_ex(*args))[1]
+        )
+        wait_until(lambda: len(tries) > 3, "it has tried in vain")
+        assert hellos == []  # nobody would have heard them
+        with closing(socket.create_server((host, gateway.price_port), family=family)) as server:
+            peer, _ = server.accept()
+            with closing(peer):
+                assert peer.recv(100) == b"HELLO,1,1,T*"
+                peer.sendall(b"HELLO,1,T,1*BATCH,1,1,99*AAPL,1*")
+                recorder.wait_until_caught_up()
+    assert len(hellos) == 1
+
+
+def test_a_refused_connection_is_not_tried_at_every_look(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "CONNECT_RETRY_S", 1e9)
+    tries = []
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda *_: tries.append(1))
+    looks = []
+    monkeypatch.setattr(Recorder, "_look_at_strategy", lambda _: looks.append(1))
+    with book_of(settings), Recorder(settings):
+        wait_until(lambda: tries, "it tries")
+        seen = len(looks)
+        wait_until(lambda: len(looks) > seen + 9, "it has looked many times")
+    assert len(tries) == 1
+
+
+def test_where_nothing_can_be_seen_there_is_nothing_to_experiment_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "CATCH_UP_S", 0.0)
+    refused = pytest.raises(TargetError, match=r"price book of these settings .* --config")
+    with Recorder(settings) as recorder, refused:
+        recorder.wait_until_caught_up()
+    assert recorder.recording.troubles == []
+
+
+def test_a_recorder_that_ended_by_an_error_says_so_instead_of_accusing_the_stack(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_recorder: Recorder) -> None:
+        raise ValueError("of its own")
+
+    monkeypatch.setattr(Recorder, "_look_at_strategy", fail)
+    refused = pytest.raises(TargetError, match=r"the recorder ended early: .*of its own")
+    with Recorder(settings) as recorder, refused:
+        recorder.wait_until_caught_up()
+    assert recorder.recording.troubles == []
+    with pytest.raises(TargetError, match="the recorder ended early"):
+        recorder.require_sight()
+
+
+def test_a_recorder_that_has_as_many_ticks_as_it_keeps_ends(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "MAX_TICKS", 5)
+    with book_of(settings, ticks=4) as book, Recorder(settings) as recorder:
+        wait_until(lambda: len(recorder.recording.booked) == 4, "four are read")
+        recorder.require_sight()
+        book.update("AAPL", 1.0)
+        wait_until(lambda: recorder.recording.ended_early, "it ends")
+        with pytest.raises(TargetError, match="it keeps 5 ticks"):
+            recorder.require_sight()
+
+
+def test_ticks_that_are_only_heard_count_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = listen(ANSWER + BATCH)
+    assert not recording.is_full()
+    monkeypatch.setattr(recorder_module, "MAX_TICKS", 2)
+    assert recording.is_full()

@@ -1,0 +1,140 @@
+"""When a stack is steady, what an ended one has left behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chaos.lab.target import (
+    Supervisord,
+    Target,
+    TargetError,
+    known_roles,
+    why_not_steady,
+)
+from lib.price_book.segment_files import SHM_DIR
+from lib.process.supervisor import Process
+from lib.settings import Settings
+from tests.helpers import wait_until
+from tests.processes import forked
+
+
+@pytest.mark.parametrize("role", ["gateway", "orderbook", "strategy", "order_manager"])
+def test_the_roles_are_those_that_supervisord_runs(role: str) -> None:
+    assert role in known_roles()
+
+
+def test_a_stack_is_steady_once_none_of_its_roles_is_young() -> None:
+    with forked(signal.pause) as child:
+        young = Process("gateway", "RUNNING", child.pid)
+        assert why_not_steady([young]) == "gateway has just started"
+        wait_until(lambda: why_not_steady([young]) == "", "it is no longer young")
+
+
+def test_a_role_that_does_not_run_is_named() -> None:
+    assert why_not_steady([Process("gateway", "BACKOFF", 0)]) == "gateway is BACKOFF"
+
+
+def test_segments_and_processes_that_are_left_are_found_and_nobody_who_just_watches(
+    tmp_path: Path,
+) -> None:
+    name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
+    book = msgspec.structs.replace(Settings().price_book, name=name)
+    target = Target(msgspec.structs.replace(Settings(), var_dir=tmp_path, price_book=book))
+    assert target.left_behind() == []
+    segment = SHM_DIR / f"{name}.lock"
+    segment.touch()
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    process = subprocess.Popen(sleeper, env={"TRADING_VAR_DIR": str(tmp_path)})
+    beside = subprocess.Popen(sleeper, env={"TRADING_VAR_DIR": f"{tmp_path}/deeper"})
+    watching = subprocess.Popen([*sleeper, tmp_path / "log" / "strategy.jsonl"])
+    try:
+        [first, second] = target.left_behind()
+    finally:
+        segment.unlink()
+        for started in (process, beside, watching):
+            started.kill()
+            started.wait()
+    assert first == str(segment)
+    assert second.startswith(f"process {process.pid}: ")
+
+
+def test_what_was_killed_starts_again_as_it_was_started(tmp_path: Path) -> None:
+    script = "import os, time; open('told', 'a').write(os.environ['WHO'] + ' '); time.sleep(60)"
+    told = tmp_path / "told"
+    before = subprocess.Popen(
+        [sys.executable, "-c", script, "-n"], cwd=tmp_path, env={"WHO": "me=you"}
+    )
+    again = None
+    try:
+        wait_until(told.exists, "it runs")
+        killed = Supervisord(before.pid)
+        killed.kill()
+        wait_until(killed.has_ended, "it has ended")
+        again = killed.start_again()
+        wait_until(lambda: told.read_text() == "me=you me=you ", "it runs again")
+        assert killed.in_foreground
+        assert os.getsid(again.pid) == again.pid
+        killed.close()
+    finally:
+        for process in filter(None, (before, again)):
+            process.kill()
+            process.wait()
+
+
+def test_a_process_that_is_not_there_cannot_be_started_again() -> None:
+    with forked(signal.pause) as child:
+        pid = child.pid
+    with pytest.raises(OSError, match=str(pid)):
+        Supervisord(pid)
+
+
+class FakeTarget(Target):
+    """A role that goes through these states, one a question; starting it takes it to RUNNING."""
+
+    def __init__(self, *states: str) -> None:
+        super().__init__(Settings())
+        self._states = list(states)
+        self.commands: list[str] = []
+
+    def processes(self) -> dict[str, Process]:
+        state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
+        return {"gateway": Process("gateway", state, 1)}
+
+    def start(self, role: str) -> None:
+        self.commands.append("start")
+
+    def restart(self, role: str) -> None:
+        self.commands.append("restart")
+        raise TargetError("supervisord was faster")
+
+
+@pytest.mark.parametrize(
+    ("states", "commands"),
+    [
+        (("RUNNING",), []),
+        (("STARTING", "RUNNING"), []),
+        (("FATAL", "RUNNING"), ["start"]),
+        (("STARTING", "EXITED", "RUNNING"), ["start"]),
+        (("BACKOFF", "STOPPED", "RUNNING"), ["restart", "start"]),
+    ],
+)
+def test_a_role_is_started_where_it_does_not_come_by_itself_at_once(
+    states: tuple[str, ...], commands: list[str]
+) -> None:
+    target = FakeTarget(*states)
+    target.revive("gateway")
+    assert target.commands == commands
+
+
+def test_a_role_that_does_not_come_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chaos.lab.target.REVIVE_S", 0.0)
+    with pytest.raises(TargetError, match="gateway does not run again, it is FATAL"):
+        FakeTarget("FATAL").revive("gateway")

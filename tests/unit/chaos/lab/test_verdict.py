@@ -1,0 +1,105 @@
+"""What counts as a loss, after whatever was broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from chaos.judge.records import BookedTick, Tick
+from chaos.lab import verdict
+from chaos.lab.figures import OrderCounts, TickCounts
+from chaos.lab.recorder import Event, Recording
+from chaos.lab.target import Target
+from chaos.lab.verdict import Totals, last_to_arrive, losses, take_totals
+from lib.settings import load_settings
+
+FINE = TickCounts(0, 0, 0)
+NOTHING_WRONG = Totals(FINE, FINE, OrderCounts(sent=7, lost=0, doubled=0, expired=0, discarded=0))
+
+
+def test_nothing_lost_and_nothing_twice_is_no_loss() -> None:
+    assert losses(NOTHING_WRONG, ["gateway"]) == []
+
+
+def test_an_order_that_expired_was_answered_and_is_no_loss() -> None:
+    totals = replace(
+        NOTHING_WRONG, orders=OrderCounts(sent=7, lost=0, doubled=0, expired=3, discarded=0)
+    )
+    assert losses(totals, ["gateway"]) == []
+
+
+@pytest.mark.parametrize(
+    ("totals", "reason"),
+    [
+        (replace(NOTHING_WRONG, book=TickCounts(3, 0, 0)), "3 ticks missed at the book"),
+        (replace(NOTHING_WRONG, book=TickCounts(0, 3, 0)), "3 ticks repeated at the book"),
+        (replace(NOTHING_WRONG, strategy=TickCounts(3, 0, 0)), "3 ticks missed at the strategy"),
+        (
+            replace(NOTHING_WRONG, strategy=TickCounts(0, 0, 3)),
+            "3 ticks out of order at the strategy",
+        ),
+        (replace(NOTHING_WRONG, orders=OrderCounts(7, 1, 0, 0, 0)), "1 orders lost"),
+        (replace(NOTHING_WRONG, orders=OrderCounts(7, 0, 2, 0, 0)), "2 orders doubled"),
+    ],
+)
+def test_what_is_lost_or_done_twice_is_told(totals: Totals, reason: str) -> None:
+    assert losses(totals, ["gateway"]) == [reason]
+
+
+@pytest.mark.parametrize(("looks", "lost"), [([[], [7]], 0), ([[]], 1)])
+def test_an_order_that_was_sent_last_has_a_bounded_time_to_be_booked(
+    monkeypatch: pytest.MonkeyPatch, looks: list[list[int]], lost: int
+) -> None:
+    target = Target(load_settings())
+    client_id = target.settings.strategy.client_id
+    left = list(looks)
+
+    @contextmanager
+    def read_ledger(_path: Path) -> Iterator[SimpleNamespace]:
+        numbers = left.pop(0) if len(left) > 1 else left[0]
+        rows = [SimpleNamespace(client_id=client_id, order_id=n, status="FILLED", sent_ns=None,
+                                tape="T", tick_sequence=n)
+                for n in numbers]  # fmt: skip
+        yield SimpleNamespace(orders=lambda: rows)
+
+    monkeypatch.setattr(verdict, "read_ledger", read_ledger)
+    monkeypatch.setattr(verdict, "SETTLE_S", 10.0 if len(looks) > 1 else 0.0)
+    sent = {"order_id": 7, "tape": "T", "tick_sequence": 7}
+    recording = Recording(events=[Event(1, "strategy", "order_sent", sent)])
+    assert take_totals(target, recording, {}).orders == OrderCounts(1, lost, 0, 0, 0)
+
+
+def test_ticks_of_an_absence_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdict, "ledger_orders", lambda _: [])
+    missed = [
+        Event(1, "strategy", "ticks_missed", {"first": 1, "last": 4, "where": "strategy"}),
+        Event(2, "strategy", "ticks_missed", {"first": 9, "last": 9, "where": "ring", "ticks": 1}),
+    ]
+    totals = take_totals(Target(load_settings()), Recording(events=missed), {})
+    assert (totals.strategy.missed, totals.absence) == (5, 4)
+
+
+def test_a_strategy_that_was_hit_itself_may_report_the_ticks_of_its_absence() -> None:
+    absent = replace(NOTHING_WRONG, strategy=TickCounts(40, 0, 0), absence=40)
+    assert losses(absent, ["strategy"]) == []
+    assert losses(absent, ["gateway"]) == ["40 ticks missed at the strategy"]
+    lapped_too = replace(NOTHING_WRONG, strategy=TickCounts(45, 0, 0), absence=40)
+    assert losses(lapped_too, ["strategy"]) == ["5 ticks missed at the strategy"]
+    twice = replace(NOTHING_WRONG, strategy=TickCounts(0, 1, 0))
+    assert losses(twice, ["strategy"]) == ["1 ticks repeated at the strategy"]
+
+
+def test_a_tape_that_was_cut_off_is_complete_to_what_reached_its_book() -> None:
+    played = {sequence: Tick("AAPL", 1) for sequence in range(1, 8)}
+    booked = [BookedTick("old", sequence, "AAPL", 1) for sequence in range(1, 6)]
+    recording = Recording(tapes={"old": played}, booked=booked)
+    assert last_to_arrive(recording, "old") == 7
+    recording.cut_off.add("old")
+    assert last_to_arrive(recording, "old") == 5
+    recording.booked += [BookedTick("old", sequence, "AAPL", 1) for sequence in range(6, 12)]
+    assert last_to_arrive(recording, "old") == 7  # the recorder did not hear the rest

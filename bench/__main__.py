@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.measured_stack import bench_dir
+from bench.measure.measured_stack import bench_dir
 from bench.plan import FULL, QUICK
 from bench.program import (
     EXIT_INTERRUPTED,

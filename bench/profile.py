@@ -29,10 +29,10 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from bench.errors import BenchError
-from bench.measured_stack import bench_dir, measured_stack
+from bench.measure.measured_stack import bench_dir, measured_stack
+from bench.measure.symbols import settings_for
 from bench.profiles import Hot, Load, Profile, Profiled
 from bench.program import run_recorder
-from bench.symbols import settings_for
 from lib.clock import SECOND_NS, utc_stamp
 from lib.process.run_identity import ProcessStat, process_stat
 from lib.settings import PROJECT_ROOT

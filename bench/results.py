@@ -1,8 +1,9 @@
 """What a run of the bench has found: the JSON that the report is written from.
 
-`python -m bench` fills these records in and `bench.report` reads them; nothing else lies between
-the two. Times are nanoseconds of the host's monotonic clock, sizes are bytes, rates are ticks (or
-orders) a second. What could not be measured is None and comes with a reason in `Recording.gaps`.
+`python -m bench` fills these records in and `bench.report.pages` reads them; nothing else lies
+between the two. Times are nanoseconds of the host's monotonic clock, sizes are bytes, rates are
+ticks (or orders) a second. What could not be measured is None and comes with a reason in
+`Recording.gaps`.
 """
 
 from __future__ import annotations

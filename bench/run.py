@@ -15,9 +15,20 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from bench.errors import BenchError
-from bench.footprint import measure_at_rest, measure_segment
-from bench.latency import NEWS_INTERVAL_S, WARM_UP_S, measure_latency, warm_up_s
-from bench.orders import NO_NEWS_S, measure_orders
+from bench.measure.footprint import measure_at_rest, measure_segment
+from bench.measure.latency import NEWS_INTERVAL_S, WARM_UP_S, measure_latency, warm_up_s
+from bench.measure.orders import NO_NEWS_S, measure_orders
+from bench.measure.side_by_side import (
+    RIVALS,
+    STACK,
+    Rival,
+    loads_of,
+    lossless_rate,
+    rival_hops,
+    stack_hops,
+)
+from bench.measure.stages import measure_alone
+from bench.measure.throughput import RING_TICKS, measure_throughput
 from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
 from bench.progress import Progress
 from bench.results import (
@@ -31,18 +42,7 @@ from bench.results import (
     TickToDecision,
     Usage,
 )
-from bench.rival import RivalError, RivalUnavailable
-from bench.side_by_side import (
-    RIVALS,
-    STACK,
-    Rival,
-    loads_of,
-    lossless_rate,
-    rival_hops,
-    stack_hops,
-)
-from bench.stages import measure_alone
-from bench.throughput import RING_TICKS, measure_throughput
+from bench.rivals.rival import RivalError, RivalUnavailable
 from lib.clock import utc_stamp
 from lib.reports.machine import machine_facts, software_facts
 

@@ -27,9 +27,9 @@ from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 from bench.errors import BenchError
-from bench.latency import WARM_UP_S, latency_settings
-from bench.measured_stack import MeasuredStack, bench_dir, measured_stack
-from bench.observer import observe
+from bench.measure.latency import WARM_UP_S, latency_settings
+from bench.measure.measured_stack import MeasuredStack, bench_dir, measured_stack
+from bench.measure.observer import observe
 from bench.plan import LatencyRun
 from bench.program import run_recorder
 from bench.results import Latency, Watched, WatchedRound

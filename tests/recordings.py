@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from bench.comparison import FLOOR, STACK, ZEROMQ
+from bench.report.comparison import FLOOR, STACK, ZEROMQ
 from bench.results import (
     Call,
     Hops,

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from bench.rival import MEMORY, Averages, Load, Outcome, RivalUnavailable, Tape
+from bench.rivals.rival import MEMORY, Averages, Load, Outcome, RivalUnavailable, Tape
 
 Measure = Callable[[Load], Outcome]
 

@@ -18,17 +18,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.footprint import measure_at_rest
-from bench.latency import measure_latency
-from bench.measured_stack import bench_dir, measured_stack
-from bench.observer import observe
-from bench.orders import measure_orders
+from bench.measure.footprint import measure_at_rest
+from bench.measure.latency import measure_latency
+from bench.measure.measured_stack import bench_dir, measured_stack
+from bench.measure.observer import observe
+from bench.measure.orders import measure_orders
+from bench.measure.side_by_side import RIVALS, STACK
+from bench.measure.throughput import measure_throughput
 from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
 from bench.progress import Progress
 from bench.results import Recording
 from bench.run import run
-from bench.side_by_side import RIVALS, STACK
-from bench.throughput import measure_throughput
 from lib.price_book.segment_files import SHM_DIR
 from lib.settings import Settings
 from lib.stack.private_stack import PrivateStack, start_private_stack
@@ -47,7 +47,7 @@ def var_dir(monkeypatch) -> Iterator[Path]:
         books.append(stack.settings.price_book.name)
         return stack
 
-    monkeypatch.setattr("bench.measured_stack.start_private_stack", start)
+    monkeypatch.setattr("bench.measure.measured_stack.start_private_stack", start)
     with tempfile.TemporaryDirectory(prefix="tw-") as directory:
         monkeypatch.setenv("TRADING_VAR_DIR", directory)
         yield Path(directory)

@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.plan import FULL, QUICK, RATES, Plan
 from bench.progress import Progress
 from bench.results import Segment
-from bench.rival import RivalUnavailable
+from bench.rivals.rival import RivalUnavailable
 from bench.run import Found, Step, perform, steps
 
 MINUTES_15_S = 900

@@ -1,0 +1,109 @@
+"""What a stack takes that does nothing special, and what its shared memory takes."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Final
+
+import numpy as np
+from msgspec.structs import replace
+
+from bench.errors import BenchError
+from bench.measure.measured_stack import MeasuredStack, UsageMeter, measured_stack
+from bench.measure.symbols import symbols_of
+from bench.results import Segment, Usage
+from lib.price_book.segment_files import SHM_DIR
+from lib.settings import Settings
+from lib.shared_memory_utils import SharedPriceBook
+
+FILL_RATE: Final = 200_000.0
+"""Ticks a second, to have the ring gone round soon."""
+FILL_S: Final = 15.0
+"""How long that may take."""
+REPLAY_S: Final = 15.0
+"""How long a client may wait for the ticks that it asks for again."""
+COME_TO_REST_S: Final = 2.0
+LOOK_S: Final = 0.05
+BATCH_TICKS: Final = 4096
+
+HEADER_BYTES: Final = 5376
+"""Header, wake-up slots and the table of epochs."""
+SYMBOL_BYTES: Final = 112
+"""Its name, and two records of its latest tick."""
+TICK_BYTES: Final = 48
+"""A record of the ring."""
+
+
+def formula_bytes(symbols: int, ring_capacity: int) -> int:
+    """Return the size of a price book's segment, as lib/price_book/segment.py tells it."""
+    return HEADER_BYTES + SYMBOL_BYTES * symbols + TICK_BYTES * ring_capacity
+
+
+def measure_segment(symbols: int) -> Segment:
+    """Make a price book with the default ring, fill it once, and look what the file takes."""
+    capacity = Settings().price_book.ring_capacity
+    with SharedPriceBook(symbols_of(symbols), ring_capacity=capacity) as book:
+        sequence = 0
+        book.begin_epoch("tape")
+        while sequence < max(capacity, symbols):
+            numbers = np.arange(sequence, sequence + BATCH_TICKS)
+            book.update_batch((numbers % symbols).astype(np.int32), numbers + 1, numbers + 1, 1)
+            sequence += BATCH_TICKS
+        blocks = (SHM_DIR / book.name).stat().st_blocks
+    return Segment(symbols, capacity, formula_bytes(symbols, capacity), 512 * blocks)
+
+
+def measure_at_rest(seconds: float) -> tuple[Usage, ...]:
+    """Return what the daemons of a stack with the default settings take. Raises BenchError.
+
+    A stack that has run for long has its ring filled and its replay kept. At 200 ticks/s that takes
+    22 minutes, so it is filled at a higher rate first, and the gateway is then restarted with the
+    default one. A gateway keeps what it has encoded for clients that come back; as the new one has
+    encoded nothing yet, such a client comes and asks for all that can be had.
+    """
+    settings = Settings()
+    fast = replace(settings, gateway=replace(settings.gateway, rate=FILL_RATE))
+    with measured_stack(fast) as stack:
+        _fill(stack)
+        stack.set_rate(settings.gateway.rate)
+        take_replay(stack.settings)
+        time.sleep(COME_TO_REST_S)
+        meter = UsageMeter(stack)
+        time.sleep(seconds)
+        return meter.read()
+
+
+def _fill(stack: MeasuredStack) -> None:
+    """Wait until the ring has come round."""
+    capacity = stack.settings.price_book.ring_capacity
+    give_up_s = time.monotonic() + FILL_S
+    while stack.published().last <= capacity + FILL_RATE * LOOK_S:
+        if time.monotonic() > give_up_s:
+            raise BenchError(f"the ring is not full after {FILL_S:g} s")
+        time.sleep(LOOK_S)
+
+
+def take_replay(settings: Settings) -> int:
+    """Ask the gateway for all ticks that it can replay, as a client that has seen none of them.
+
+    Returns how many bytes came. Raises BenchError where not as many ticks come as are kept.
+    """
+    ticks = wanted = settings.price_book.ring_capacity  # by default the replay is as long
+    received = 0
+    try:
+        address = settings.gateway.host, settings.gateway.price_port
+        with socket.create_connection(address, REPLAY_S) as sock:
+            sock.sendall(b"HELLO,1,1*")
+            give_up_s = time.monotonic() + REPLAY_S
+            while ticks > 0:
+                if time.monotonic() > give_up_s:
+                    raise BenchError(f"{ticks:,} of {wanted:,} ticks of a replay did not come")
+                data = sock.recv(1 << 20)
+                if not data:
+                    raise BenchError("the gateway has closed the connection of a replay")
+                received += len(data)
+                ticks -= data.count(b"*")
+    except OSError as error:
+        raise BenchError(f"no replay of {wanted:,} ticks: {error}") from None
+    return received

@@ -1,0 +1,255 @@
+"""Looks at a running stack and joins what it sees: each tick, and when each strategy decided it.
+
+The ticks come from the ring of the price book, the decisions from the strategies' decision logs,
+the rest from logs that are written anyway. All of it lies in shared memory or in files, so the
+stack does not wait for the observer; it only shares the cores with it, which looks every 25 ms.
+
+`together` and what is below it is pure: what was seen goes in, times come out.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+from bench.measure.measured_stack import MeasuredStack
+from lib.clock import SECOND_NS
+from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
+from lib.stack.log_follower import Follower
+from lib.trading.decision_log import Decided, DecisionReader, decided_at
+
+LOOK_S: Final = 0.025
+"""At 200,000 ticks/s the ring comes round in 1.3 s, the decision log not within 3 s."""
+LAST_S: Final = 1.0
+"""How long after the time that is observed its last ticks may take to be decided, and its last
+orders to be answered."""
+
+
+class Schedule(NamedTuple):
+    """What the gateway said of its schedule when it began: `schedule_started`."""
+
+    rate: float
+    start_ns: int
+    first: int
+
+    def shifted(self, by_ns: int) -> Schedule:
+        """Return what it is after a `schedule_shifted`."""
+        return self._replace(start_ns=self.start_ns + by_ns)
+
+    def intended_ns(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+        """When each tick was to be sent."""
+        periods = sequences - (self.first - 1)
+        return self.start_ns + (periods * (SECOND_NS / self.rate)).astype(np.int64)
+
+
+class Observation(NamedTuple):
+    """The ticks that were published during the time observed, and what became of them."""
+
+    published: int
+    seconds: float
+    sequences: NDArray[np.int64]
+    """Of those that every strategy has decided; the following arrays are of the same ticks."""
+    sent_ns: NDArray[np.int64]
+    decided_ns: NDArray[np.int64]
+    """By the strategy that was the last to decide."""
+    schedule: Schedule
+    shifted_ns: int
+    """By how much the schedule was shifted meanwhile. A tick behind that has a later time."""
+    to_report_ns: NDArray[np.int64]
+    """From SENT_NS of its tick to the execution report of each order of the first strategy."""
+    unanswered: int
+    """Orders that had no execution report LAST_S after the end."""
+
+
+def observe(stack: MeasuredStack, seconds: float) -> Observation:
+    """Watch a stack that runs already, for so long. Raises BenchError."""
+    with _Watch(stack) as watch:
+        begin, begin_ns = stack.published(), time.monotonic_ns()
+        watch.until(begin_ns / SECOND_NS + seconds)
+        end, end_ns = stack.published(), time.monotonic_ns()
+        if end.tape != begin.tape or end.last == begin.last:
+            raise BenchError("the gateway published no tick of the tape that was observed")
+        watch.until_settled(end.last)
+        return watch.observation(begin.last, end.last, (end_ns - begin_ns) / SECOND_NS, end.tape)
+
+
+class _Watch:
+    """Collects what comes while it is open."""
+
+    def __init__(self, stack: MeasuredStack) -> None:
+        """Raises BenchError if there is nothing to look at."""
+        try:
+            self._book = SharedPriceBook.attach(stack.settings.price_book.name)
+        except (FileNotFoundError, PriceBookError) as error:
+            raise BenchError(f"the stack has no price book: {error}") from None
+        self._reader: PriceBookReader = self._book.reader()
+        self._decision_readers: list[DecisionReader] = stack.decision_readers()
+        self._gateway_log = Follower(stack.log_dir / "gateway.jsonl", from_end=False)
+        self._strategy_log = Follower(stack.log_dir / "strategy.jsonl", from_end=True)
+        self._sequences: list[NDArray[np.int64]] = []
+        self._sent_ns: list[NDArray[np.int64]] = []
+        self._decisions: list[list[Decided]] = [[] for _ in self._decision_readers]
+        self._ticks_missed = 0
+        self._decisions_missed = 0
+        self._schedule: Schedule | None = None
+        self._shifted_ns = 0
+        self._look_at_schedule()
+        if self._schedule:  # what was shifted before is the schedule now
+            self._schedule = self._schedule.shifted(self._shifted_ns)
+        self._shifted_ns = 0
+        self._ordered: dict[int, int] = {}
+        self._answered: dict[int, int] = {}
+
+    def until(self, end_s: float) -> None:
+        """Look again and again, up to this time."""
+        while (left_s := end_s - time.monotonic()) > 0:
+            time.sleep(min(LOOK_S, left_s))
+            self._look()
+
+    def until_settled(self, last: int) -> None:
+        """Look until the last tick has been decided by all and the orders are answered, or not."""
+        give_up_s = time.monotonic() + LAST_S
+        while time.monotonic() < give_up_s:
+            self._look()
+            newest = [int(parts[-1].last[-1]) if parts else 0 for parts in self._decisions]
+            if min(newest) >= last and self._ordered.keys() <= self._answered.keys():
+                return
+            time.sleep(LOOK_S)
+
+    def observation(self, after: int, last: int, seconds: float, tape: str) -> Observation:
+        """Make of all that was seen what concerns the ticks behind `after`, up to `last`.
+
+        Raises BenchError where the observer itself has missed something: what it has not seen
+        would look like ticks that the stack has lost.
+        """
+        if self._ticks_missed or self._decisions_missed:
+            raise BenchError(
+                f"the observer itself was too slow for {self._ticks_missed:,} ticks and "
+                f"{self._decisions_missed:,} decisions"
+            )
+        if self._schedule is None:
+            raise BenchError("the gateway has not said when its schedule began")
+        if any(reader.tape != tape for reader in self._decision_readers):
+            raise BenchError("a strategy evaluated another tape than the gateway's")
+        decisions = [together(parts) for parts in self._decisions]
+        sequences, sent_ns = _joined(self._sequences), _joined(self._sent_ns)
+        inside = (sequences > after) & (sequences <= last)
+        sequences, sent_ns = sequences[inside], sent_ns[inside]
+        decided_ns = decided_by_all(sequences, decisions)
+        known = decided_ns > 0
+        return Observation(
+            last - after,
+            seconds,
+            sequences[known],
+            sent_ns[known],
+            decided_ns[known],
+            self._schedule,
+            self._shifted_ns,
+            to_report_ns(sequences, sent_ns, self._ordered, self._answered),
+            len(self._ordered.keys() - self._answered.keys()),
+        )
+
+    def _look(self) -> None:
+        while True:
+            batch = self._reader.read()
+            if batch.missed:
+                self._ticks_missed += batch.missed[1] - batch.missed[0] + 1
+            if not len(batch.ticks):
+                break
+            self._sequences.append(batch.ticks["sequence"].copy())
+            self._sent_ns.append(batch.ticks["sent_ns"].copy())
+        for reader, parts in zip(self._decision_readers, self._decisions, strict=True):
+            decided = reader.read()
+            self._decisions_missed += decided.missed
+            if len(decided.last):
+                parts.append(decided)
+        self._look_at_schedule()
+        self._look_at_orders()
+
+    def _look_at_schedule(self) -> None:
+        for event in read_events(self._gateway_log, (b"schedule_started", b"schedule_shifted")):
+            if event["stream"] != "price":
+                continue
+            if event["event"] == "schedule_started":
+                self._schedule = Schedule(event["rate"], event["start_ns"], event["first"])
+            else:
+                self._shifted_ns += event["shift_ns"]
+
+    def _look_at_orders(self) -> None:
+        names = (b"order_sent", b"order_filled", b"order_rejected")
+        for event in read_events(self._strategy_log, names):
+            if event["event"] == "order_sent":
+                self._ordered[event["order_id"]] = event["tick_sequence"]
+            else:
+                self._answered[event["order_id"]] = event["answered_ns"]
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+        self._book.close()
+        self._gateway_log.close()
+        self._strategy_log.close()
+
+
+def read_events(log: Follower, names: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return the events of these names that a role has logged since the last look."""
+    events = []
+    while lines := log.read():
+        events += [json.loads(line) for line in lines if any(name in line for name in names)]
+    wanted = {name.decode() for name in names}
+    return [event for event in events if event["event"] in wanted]
+
+
+def together(parts: Sequence[Decided]) -> Decided:
+    """Put together what several looks at the decisions of one strategy have brought."""
+    if not parts:
+        nothing = np.empty(0, np.int64)
+        return Decided(nothing, nothing, nothing, 0)
+    return Decided(
+        np.concatenate([part.first for part in parts]),
+        np.concatenate([part.last for part in parts]),
+        np.concatenate([part.decided_ns for part in parts]),
+        sum(part.missed for part in parts),
+    )
+
+
+def decided_by_all(
+    sequences: NDArray[np.int64], strategies: Sequence[Decided]
+) -> NDArray[np.int64]:
+    """Return when the last strategy decided each tick, 0 where not all of them did."""
+    decided_ns = np.array([decided_at(sequences, decisions) for decisions in strategies])
+    latest: NDArray[np.int64] = np.where((decided_ns > 0).all(0), decided_ns.max(0), 0)
+    return latest
+
+
+def to_report_ns(
+    sequences: NDArray[np.int64],
+    sent_ns: NDArray[np.int64],
+    ordered: dict[int, int],
+    answered: dict[int, int],
+) -> NDArray[np.int64]:
+    """Return how long each order took: from the sending of its tick to its answer.
+
+    `ordered` says by order_id which tick it came from, `answered` when it was answered. Orders of
+    other ticks than these, and what is not answered, are left out.
+    """
+    both = [order_id for order_id in ordered if order_id in answered]
+    ticks = np.array([ordered[order_id] for order_id in both], np.int64)
+    ends_ns = np.array([answered[order_id] for order_id in both], np.int64)
+    if not len(sequences):
+        return np.empty(0, np.int64)
+    at = np.minimum(np.searchsorted(sequences, ticks), len(sequences) - 1)
+    times_ns: NDArray[np.int64] = (ends_ns - sent_ns[at])[sequences[at] == ticks]
+    return times_ns
+
+
+def _joined(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)

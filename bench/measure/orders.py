@@ -1,0 +1,255 @@
+"""Durable orders: how many a second, and how long each waits for its answer.
+
+The clients are processes of their own that log on to the order manager of a whole running stack.
+Each keeps so many orders under way until all are answered, and every answer must say that the order
+was filled, which it does not before the order is on disk. Answers come in the order of receipt, so
+the n-th answer is that of the n-th order.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from bench.errors import BenchError
+from bench.measure.measured_stack import MeasuredStack, measured_stack
+from bench.plan import OrdersRun
+from bench.results import Latency, Orders
+from lib.clock import SECOND_NS
+from lib.process.run_identity import end_with
+from lib.settings import Settings
+from lib.shared_memory_utils import SharedPriceBook
+from lib.wire.framing import MESSAGE_DELIMITER
+
+NO_NEWS_S: Final = 100_000.0
+"""The strategy trades on the first sentiment at most, and leaves the order manager to the bench."""
+QUANTITY: Final = 10
+SENDS: Final = 8
+"""What a client keeps under way goes out in so many parts: it sends while it is answered."""
+START_S: Final = 30.0
+"""How long clients may take to start and to log on."""
+ANSWER_S: Final = 30.0
+"""How long a client waits for an answer."""
+LONGEST_S: Final = 120.0
+"""Of all clients together."""
+RECEIVE_BYTES: Final = 1 << 18
+
+_FILLED: Final = b'"FILLED"'
+
+
+class Client(NamedTuple):
+    """What a client does."""
+
+    address: tuple[str, int]
+    client_id: str
+    under_way: int
+    orders: int
+    prices: dict[str, float]
+    """By symbol; what the risk check finds reasonable."""
+
+
+class Times(NamedTuple):
+    """What a client has measured; monotonic ns."""
+
+    began_ns: int
+    ended_ns: int
+    answers_ns: NDArray[np.int64]
+    """How long each order waited for its answer."""
+
+
+def measure_orders(
+    runs: Sequence[OrdersRun], say: Callable[[str], None] = lambda _: None
+) -> tuple[Orders, ...]:
+    """Do all runs, one after the other, on one stack. Raises BenchError."""
+    settings = Settings()
+    settings = replace(settings, gateway=replace(settings.gateway, news_interval=NO_NEWS_S))
+    with measured_stack(settings) as stack:
+        prices = latest_prices(stack)
+        found = []
+        for number, run in enumerate(runs):
+            say(f"{run.clients} with {run.under_way} under way")
+            found.append(measure(stack.settings, run, prices, f"bench-{number}"))
+        return tuple(found)
+
+
+def latest_prices(stack: MeasuredStack) -> dict[str, float]:
+    """Return a price of each symbol, once all have one: the order manager compares with it."""
+    give_up_s = time.monotonic() + START_S
+    with SharedPriceBook.attach(stack.settings.price_book.name) as book:
+        while True:
+            prices = {symbol: book.read(symbol) for symbol in book.symbols}
+            if not any(map(math.isnan, prices.values())):
+                return {symbol: round(price, 2) for symbol, price in prices.items()}
+            if time.monotonic() > give_up_s:
+                raise BenchError("not every symbol has a price")
+            time.sleep(0.01)
+
+
+def measure(settings: Settings, run: OrdersRun, prices: dict[str, float], name: str) -> Orders:
+    """Let clients whose ids begin with `name` send their orders, all at once. Raises BenchError."""
+    address = settings.order_manager.host, settings.order_manager.port
+    clients = [
+        Client(address, f"{name}-{number}", run.under_way, run.orders, prices)
+        for number in range(run.clients)
+    ]
+    with _started(clients) as connections:
+        for connection in connections:
+            _hear(connection, START_S)  # it has logged on
+        for connection in connections:
+            connection.send(None)
+        deadline_s = time.monotonic() + LONGEST_S
+        times = [_hear(connection, deadline_s - time.monotonic()) for connection in connections]
+    began_ns, ended_ns = min(t.began_ns for t in times), max(t.ended_ns for t in times)
+    answers_ns = np.concatenate([t.answers_ns for t in times])
+    return Orders(
+        clients=run.clients,
+        under_way=run.under_way,
+        orders=len(answers_ns),
+        seconds=(ended_ns - began_ns) / SECOND_NS,
+        answer=Latency.of(answers_ns),
+    )
+
+
+@contextmanager
+def _started(clients: Sequence[Client]) -> Iterator[list[Connection]]:
+    """Start a process for each client; all of them have ended when the block has."""
+    context = multiprocessing.get_context("spawn")
+    processes = []
+    connections = []
+    try:
+        for client in clients:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_play, args=(client, theirs, os.getpid()), daemon=True)
+            process.start()
+            theirs.close()
+            processes.append(process)
+            connections.append(ours)
+        yield connections
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+        for connection in connections:
+            connection.close()
+
+
+def _hear(connection: Connection, timeout_s: float) -> Any:
+    """Return what a client says next. Raises BenchError if it failed, or says nothing in time."""
+    if not wait([connection], max(0.0, timeout_s)):
+        raise BenchError("a client of the order manager is not ready in time")
+    try:
+        said = connection.recv()
+    except EOFError:
+        raise BenchError("a client of the order manager has ended early") from None
+    if isinstance(said, str):
+        raise BenchError(f"a client of the order manager failed: {said}")
+    return said
+
+
+def _play(client: Client, bench: Connection, parent_pid: int) -> None:
+    """The process of a client."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the bench ends its processes itself
+    if not end_with(parent_pid):
+        return
+    with suppress(BrokenPipeError):  # nobody listens any more
+        try:
+            sends = order_frames(client)
+            with _log_on(client) as sock:
+                bench.send(None)
+                bench.recv()
+                bench.send(send_all(sock, sends, client.under_way))
+        except (OSError, EOFError, BenchError) as error:
+            bench.send(str(error))
+
+
+def order_frames(client: Client) -> list[tuple[bytes, int]]:
+    """Return what to send, and how many orders each piece holds."""
+    symbols = list(client.prices)
+    size = max(1, client.under_way // SENDS)
+    pieces = []
+    for first in range(1, client.orders + 1, size):
+        numbers = range(first, min(first + size, client.orders + 1))
+        frames = [_order(number, symbols, client.prices) for number in numbers]
+        pieces.append((b"".join(frames), len(frames)))
+    return pieces
+
+
+def _order(order_id: int, symbols: Sequence[str], prices: dict[str, float]) -> bytes:
+    """One frame; buys and sells in turn, so that positions stay small."""
+    symbol = symbols[order_id // 2 % len(symbols)]
+    side = "BUY" if order_id % 2 else "SELL"
+    return (
+        f'{{"type":"order","order_id":{order_id},"symbol":"{symbol}","side":"{side}",'
+        f'"quantity":{QUANTITY},"price":{prices[symbol]}}}*'
+    ).encode()
+
+
+def _log_on(client: Client) -> socket.socket:
+    sock = socket.create_connection(client.address, ANSWER_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    logon = {"type": "logon", "client_id": client.client_id}
+    sock.sendall(json.dumps(logon).encode() + MESSAGE_DELIMITER)
+    answer = sock.recv(RECEIVE_BYTES)
+    if b"logon_ack" not in answer:
+        raise BenchError(f"logon was answered with {answer!r}")
+    return sock
+
+
+def send_all(sock: socket.socket, sends: Sequence[tuple[bytes, int]], under_way: int) -> Times:
+    """Send everything, at most `under_way` orders ahead of the answers; return the times."""
+    clock = time.monotonic_ns
+    sent: list[tuple[int, int]] = []
+    answered: list[tuple[int, int]] = []
+    ahead = fills = 0
+    tail = b""  # of what came before, in case a word was cut in two
+    left = iter(sends)
+    piece = next(left, None)
+    total = sum(count for _, count in sends)
+    began_ns = clock()
+    done = 0
+    while done < total:
+        if piece is not None and ahead + piece[1] <= under_way:
+            frames, count = piece
+            sent.append((clock(), count))
+            sock.sendall(frames)
+            ahead += count
+            piece = next(left, None)
+            continue
+        answers = sock.recv(RECEIVE_BYTES)
+        if not answers:
+            raise BenchError("the order manager has closed the connection")
+        count = answers.count(MESSAGE_DELIMITER)
+        answered.append((clock(), count))
+        tail += answers
+        fills += tail.count(_FILLED)
+        tail = tail[1 - len(_FILLED) :]
+        ahead -= count
+        done += count
+    if fills < total:
+        raise BenchError(f"{total - fills:,} of {total:,} orders were not filled")
+    return Times(began_ns, answered[-1][0], waits_ns(sent, answered))
+
+
+def waits_ns(
+    sent: Sequence[tuple[int, int]], answered: Sequence[tuple[int, int]]
+) -> NDArray[np.int64]:
+    """Return how long each order waited: both are times with how many orders each was of."""
+    return _each(answered) - _each(sent)
+
+
+def _each(times: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    moments, counts = np.array(times, np.int64).reshape(-1, 2).T
+    return np.repeat(moments, counts)

@@ -1,0 +1,207 @@
+"""Each stage of a tick's way alone, and the calls of the price book that a user makes.
+
+In one process with the environment that roles have, and with nobody else at work. A stage is
+repeated until its time is up and the best repetition counts: what the machine does meanwhile only
+ever makes it slower.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import multiprocessing
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.measure.symbols import symbols_of
+from bench.results import Call, Stage
+from lib.process.run_identity import end_with
+from lib.settings import PROJECT_ROOT, Settings
+from lib.shared_memory_utils import SharedPriceBook
+from lib.signals import MovingAverageAndNews
+from lib.tapes.csv_file import RandomWalkTape
+from lib.wire.framing import split
+from lib.wire.tick_codec import TickCodec
+
+BATCH_TICKS: Final = 4096
+BATCHES: Final = 16
+"""How many different batches a repetition goes through: no stage shall know its ticks by heart."""
+SEED: Final = 7
+BULLISH: Final = 70
+"""A sentiment with which the signal has something to say."""
+CALLS: Final = 1_000
+"""How many calls are timed together."""
+WARM_UP: Final = 2
+"""Repetitions that do not count."""
+
+
+class Work(NamedTuple):
+    """One repetition of something: `run` does it `units` times."""
+
+    name: str
+    units: int
+    run: Callable[[], object]
+    batch_ticks: int = 1
+
+
+def measure_alone(symbols: int, seconds: float) -> tuple[tuple[Stage, ...], tuple[Call, ...]]:
+    """Measure all stages and calls, each for so long, in a process of its own. Raises BenchError.
+
+    Its environment has what `etc/run-role` gives to the roles: how memory is given back to the
+    system is decided by it, at the start of a process, and is a good part of what arrays cost.
+    """
+    before = dict(os.environ)
+    os.environ.update(role_environment())
+    try:
+        with ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), _prepare, (os.getpid(),)
+        ) as pool:
+            stages = pool.submit(measure_stages, symbols, seconds)
+            calls = pool.submit(measure_calls, symbols, seconds)
+            return stages.result(), calls.result()
+    except BrokenProcessPool:
+        raise BenchError("the process that measures stages has ended early") from None
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def role_environment() -> dict[str, str]:
+    """Return the environment variables that `etc/run-role` sets."""
+    script = (PROJECT_ROOT / "etc" / "run-role").read_text(encoding="utf-8")
+    exports = re.findall(r"^export (.+)$", script, re.MULTILINE)
+    return dict(re.findall(r"(\w+)=(\S+)", " ".join(exports)))
+
+
+def _prepare(bench_pid: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the bench ends its processes itself
+    if not end_with(bench_pid):
+        raise SystemExit
+    gc.disable()  # nothing here makes cycles, and the roles have theirs frozen
+
+
+def measure_stages(symbols: int, seconds: float) -> tuple[Stage, ...]:
+    """Measure every stage with so many symbols, each for so long."""
+    with ExitStack() as stack:
+        return tuple(
+            Stage(work.name, symbols, work.batch_ticks, best_ns(work, seconds))
+            for stages in (_stages_of_many, _stages_of_one)
+            for work in stages(symbols, stack)
+        )
+
+
+def measure_calls(symbols: int, seconds: float) -> tuple[Call, ...]:
+    """Measure `read` and `update` of a book with so many symbols, each for so long."""
+    names = symbols_of(symbols)
+    asked = [names[number % symbols] for number in range(CALLS)]
+    prices = [170.0 + number % 999 / 100 for number in range(CALLS)]
+    with SharedPriceBook(names) as book:
+        for symbol in names:
+            book.update(symbol, 172.53)
+        works = (
+            Work("read", CALLS, lambda: [book.read(symbol) for symbol in asked]),
+            Work("update", CALLS, lambda: [*map(book.update, asked, prices)]),
+        )
+        return tuple(Call(work.name, symbols, best_ns(work, seconds)) for work in works)
+
+
+def best_ns(work: Work, seconds: float) -> float:
+    """Repeat for so long, at least once; return the best time for one unit."""
+    for _ in range(WARM_UP):
+        work.run()
+    best = float("inf")
+    end_s = time.monotonic() + seconds
+    while True:
+        begin_ns = time.perf_counter_ns()
+        work.run()
+        best = min(best, time.perf_counter_ns() - begin_ns)
+        if time.monotonic() >= end_s:
+            return best / work.units
+
+
+def _stages_of_many(symbols: int, stack: ExitStack) -> Iterator[Work]:
+    """As arrays: the way of a stack that is busy."""
+    names = symbols_of(symbols)
+    tape = RandomWalkTape(names, SEED)
+    firsts = range(1, BATCHES * BATCH_TICKS, BATCH_TICKS)
+    units = BATCHES * BATCH_TICKS
+    ahead = iter(range(1, 1 << 62, BATCH_TICKS))
+
+    yield Work(
+        "generate",
+        units,
+        # Always onwards, as a gateway does: what a tape remembers of earlier reads is of no use.
+        lambda: [tape.read(next(ahead), BATCH_TICKS) for _ in range(BATCHES)],
+        BATCH_TICKS,
+    )
+    batches = [tape.read(first, BATCH_TICKS) for first in firsts]
+    codec = TickCodec(names)
+    yield Work("encode", units, lambda: [codec.encode(*batch) for batch in batches], BATCH_TICKS)
+    encoded = [codec.encode(*batch) for batch in batches]
+    yield Work("decode", units, lambda: [codec.decode(frames) for frames in encoded], BATCH_TICKS)
+
+    capacity = Settings().price_book.ring_capacity
+    book = stack.enter_context(SharedPriceBook(names, ring_capacity=capacity))
+    book.begin_epoch("tape")
+    numbers = np.arange(BATCH_TICKS)
+    sequences = iter(range(1, 1 << 62, BATCH_TICKS))
+
+    def write() -> None:
+        for indices, prices in batches:
+            book.update_batch(indices, prices, next(sequences) + numbers, 1)
+
+    yield Work("book write", units, write, BATCH_TICKS)
+
+    begin = book.reader().position - units
+
+    def read() -> None:
+        reader = book.reader(begin)
+        for _ in range(BATCHES):
+            reader.read(BATCH_TICKS)
+
+    yield Work("book read", units, read, BATCH_TICKS)
+    signal = MovingAverageAndNews(Settings().strategy)
+    yield Work(
+        "signal",
+        units,
+        lambda: [signal.on_batch(*batch, BULLISH, names) for batch in batches],
+        BATCH_TICKS,
+    )
+
+
+def _stages_of_one(symbols: int, stack: ExitStack) -> Iterator[Work]:
+    """Tick by tick: the way of a stack that keeps up with each of them.
+
+    What a gateway sends is always generated and encoded ahead, many at a time.
+    """
+    names = symbols_of(symbols)
+    indices, prices = RandomWalkTape(names, SEED).read(1, CALLS)
+    codec = TickCodec(names)
+    messages = split(codec.encode(indices, prices))
+    yield Work("decode", CALLS, lambda: [codec.read(message) for message in messages])
+
+    plain = list(zip(indices.tolist(), prices.tolist(), strict=True))
+    book = stack.enter_context(SharedPriceBook(names))
+    book.begin_epoch("tape")
+    reader = stack.enter_context(book.reader())
+    sequences = itertools.count(1)
+
+    def write_and_read() -> None:
+        for index, price in plain:
+            book.update_few([(index, price, next(sequences), 1)])
+            reader.read_few()
+
+    yield Work("book write and read", CALLS, write_and_read)
+    signal = MovingAverageAndNews(Settings().strategy)
+    of_names = [(names[index], price) for index, price in plain]
+    yield Work("signal", CALLS, lambda: [signal.on_tick(*tick, BULLISH) for tick in of_names])

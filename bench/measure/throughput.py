@@ -1,0 +1,296 @@
+"""The highest rate that a stack holds from end to end without a tick lost or lapped.
+
+The first guess is what the stack delivers with `rate = 0`, where the gateway goes as fast as the
+orderbook takes the ticks. Then paced rates are tried, each for as long as the figure shall stand
+for, and the interval between the highest that held and the lowest that did not is halved. A trial
+that cannot hold any more ends at once, so that most of the time goes into those that do.
+
+What is published is read from the gateway's state, what is evaluated from the decision logs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from bench.errors import BenchError
+from bench.measure.measured_stack import MeasuredStack, Published, UsageMeter, measured_stack
+from bench.measure.observer import read_events
+from bench.measure.symbols import settings_for
+from bench.plan import ThroughputRun
+from bench.results import Throughput, Trial, Usage
+from lib.clock import SECOND_NS
+from lib.settings import MAX_RATE, Settings
+from lib.stack.log_follower import Follower
+from lib.trading.decision_log import Decided, DecisionReader
+
+RING_TICKS: Final = 1 << 22
+"""The ring of the default settings comes round in 33 ms at 8 million ticks/s: then any pause that
+the machine makes laps a strategy. This one, of 201 MB, has half a second."""
+LOOK_S: Final = 0.05
+WARM_UP_S: Final = 1.0
+"""From the start of a schedule to the first tick that counts."""
+SETTLE_S: Final = 5.0
+"""How long the ticks that are left of the trial before may take to be evaluated."""
+CATCH_UP_S: Final = 1.0
+"""How long after a trial its last tick may take to be evaluated."""
+END_LAG_S: Final = 0.25
+"""So much of a second's ticks a strategy may be behind at the end of a trial: who is further behind
+has only not been lapped yet."""
+PUBLISHED_SHARE: Final = 0.995
+"""Of rate x time, what the gateway must have published: what is due at the ends may be missing."""
+RESOLUTION: Final = 1.05
+"""The search ends when what did not hold is at most so many times what did."""
+CONFIRMATIONS: Final = 3
+"""At most so many of the rates that held are tried once more."""
+STEP: Final = 1.2
+"""How far it goes up or down where it knows no bound on that side; down, each time as far again."""
+UNPACED_S: Final = 2.0
+"""How long `rate = 0` is looked at for the first guess."""
+FIRST_SHARE: Final = 0.85
+"""The first guess, of what `rate = 0` delivers: a schedule leaves no room for a pause."""
+
+Try = Callable[[float], "Attempt"]
+
+
+class Attempt(NamedTuple):
+    """One rate that was tried."""
+
+    trial: Trial
+    ticks_per_s: float
+    """What the slowest strategy evaluated, over the time up to its last decision."""
+    usage: tuple[Usage, ...]
+
+
+class Progress(NamedTuple):
+    """How far one strategy is with the ticks that count."""
+
+    evaluated: int
+    last: int
+    """The last one that it evaluated."""
+    gaps: int
+    """How many it has left out up to there."""
+    seconds: float
+    """From when they began to count to the decision of the last of them; 0 before there is one."""
+
+
+class Evaluated:
+    """Counts what one strategy evaluates of the ticks behind one of a tape. Pure but for `read`."""
+
+    def __init__(self, reader: DecisionReader, begin: Published, begin_ns: int) -> None:
+        """Count the ticks that come after `begin`, from `begin_ns` on.
+
+        Raises BenchError if the strategy evaluates another tape.
+        """
+        if reader.tape != begin.tape:
+            raise BenchError("a strategy evaluates another tape than the gateway's")
+        self._reader = reader
+        self._after = self._last = begin.last
+        self._count = 0
+        self._began_ns = self._ended_ns = begin_ns
+        self.unseen = 0
+        """Records that the bench itself was too slow for."""
+
+    def read(self) -> Progress:
+        """Count what has been decided since the last call."""
+        decided = self._reader.read()
+        self.unseen += decided.missed
+        return self.count(decided)
+
+    def count(self, decided: Decided) -> Progress:
+        """Count these decisions, which follow on those before."""
+        first, last, decided_ns, _ = decided
+        begin = int(np.searchsorted(last, self._after, "right"))
+        if begin < len(last):
+            begins = np.maximum(first[begin:], self._after + 1)
+            self._count += int((last[begin:] - begins + 1).sum())
+            self._last = int(last[-1])
+            self._ended_ns = int(decided_ns[-1])
+        gaps = self._last - self._after - self._count
+        seconds = (self._ended_ns - self._began_ns) / SECOND_NS
+        return Progress(self._count, self._last, gaps, seconds)
+
+
+def count_from_now(stack: MeasuredStack) -> tuple[Published, list[Evaluated]]:
+    """Return how far the gateway is, and what counts the ticks behind that for each strategy."""
+    readers = stack.decision_readers()
+    begin, begin_ns = stack.published(), time.monotonic_ns()
+    return begin, [Evaluated(reader, begin, begin_ns) for reader in readers]
+
+
+def measure_throughput(
+    run: ThroughputRun, say: Callable[[str], None] = lambda _: None
+) -> tuple[Throughput, list[str]]:
+    """Search on a stack of its own; return what came of it, and its gaps. Raises BenchError."""
+    settings = fast_settings(run.symbols)
+    settings = replace(settings, gateway=replace(settings.gateway, rate=0.0))
+    gaps: list[str] = []
+    with measured_stack(settings, run.strategies) as stack:
+        time.sleep(WARM_UP_S)
+        guess = evaluated_per_s(stack, UNPACED_S)
+
+        def try_rate(rate: float) -> Attempt:
+            say(f"{rate:,.0f} ticks/s")
+            return attempt(stack, rate, run.seconds, gaps)
+
+        attempts = list(search(guess * FIRST_SHARE, run.trials, try_rate))
+        attempts += confirm(attempts, try_rate)
+    best = attempts[-1] if attempts[-1].trial.held else None
+    if best is None:
+        gaps.append("no rate held twice")
+    found = Throughput(
+        run.symbols,
+        run.strategies,
+        best.ticks_per_s if best else 0.0,
+        tuple(attempt.trial for attempt in attempts),
+        best.usage if best else (),
+    )
+    where = f"throughput with {run.symbols} symbols and {run.strategies} strategies"
+    return found, [f"{where}: {gap}" for gap in gaps]
+
+
+def fast_settings(symbols: int) -> Settings:
+    """Return the settings of a stack that may be as fast as it can: with a ring of RING_TICKS."""
+    settings = settings_for(symbols)
+    return replace(settings, price_book=replace(settings.price_book, ring_capacity=RING_TICKS))
+
+
+def search(first: float, trials: int, try_rate: Try) -> Iterator[Attempt]:
+    """Try rates, `first` to begin with, and close in on the highest that holds. Pure."""
+    held, failed, down = 0.0, float("inf"), STEP
+    rate = min(first, MAX_RATE)
+    for _ in range(trials):
+        found = try_rate(rate)
+        yield found
+        if found.trial.held:
+            held = rate
+        else:
+            failed = rate
+        if failed <= held * RESOLUTION or held == MAX_RATE:
+            return
+        if not held:
+            rate = failed / down  # where the machine is busy with others, far below the guess
+            down *= down
+        elif failed == float("inf"):
+            rate = min(held * STEP, MAX_RATE)
+        else:
+            rate = (held + failed) / 2
+
+
+def confirm(attempts: list[Attempt], try_rate: Try) -> Iterator[Attempt]:
+    """Try the rates that held once more, the highest first, until one holds again.
+
+    Only that one counts: on a machine that others disturb, a rate may hold once by luck. Pure.
+    """
+    rates = sorted({a.trial.rate for a in attempts if a.trial.held}, reverse=True)
+    for rate in rates[:CONFIRMATIONS]:
+        again = try_rate(rate)
+        yield again
+        if again.trial.held:
+            return
+
+
+def evaluated_per_s(stack: MeasuredStack, seconds: float) -> float:
+    """Return what the slowest strategy of a stack evaluates, however far it is behind.
+
+    Raises BenchError if that is nothing.
+    """
+    readers = stack.decision_readers()
+    anywhere = stack.published()._replace(last=0)
+    counts = [Evaluated(reader, anywhere, time.monotonic_ns()) for reader in readers]
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        time.sleep(LOOK_S)
+        progress = [count.read() for count in counts]
+    slowest = min(progress, key=lambda one: one.evaluated)
+    if slowest.seconds <= 0:
+        raise BenchError("nothing is evaluated")
+    return slowest.evaluated / slowest.seconds
+
+
+def attempt(stack: MeasuredStack, rate: float, seconds: float, gaps: list[str]) -> Attempt:
+    """Try one rate on a stack that runs. What the bench itself misses is told in `gaps`."""
+    stack.set_rate(rate)
+    log = Follower(stack.log_dir / "gateway.jsonl", from_end=True)
+    try:
+        _settle(stack, rate)
+        return _attempt(stack, rate, seconds, log, gaps)
+    finally:
+        log.close()
+
+
+def _settle(stack: MeasuredStack, rate: float) -> None:
+    """Let the strategies catch up with the gateway, for a bounded time, and everything warm up."""
+    _, counts = count_from_now(stack)
+    give_up_s = time.monotonic() + SETTLE_S
+    while time.monotonic() < give_up_s:
+        time.sleep(LOOK_S)
+        lag = stack.published().last - min(count.read().last for count in counts)
+        if lag < rate * LOOK_S:
+            break
+    time.sleep(WARM_UP_S)
+
+
+def _attempt(
+    stack: MeasuredStack, rate: float, seconds: float, log: Follower, gaps: list[str]
+) -> Attempt:
+    meter = UsageMeter(stack)
+    read_events(log, (b"schedule_shifted",))  # what was before the trial
+    (_, begin), counts = count_from_now(stack)
+    begin_ns = time.monotonic_ns()
+    progress = [count.read() for count in counts]
+    why = ""
+    while (elapsed_s := (time.monotonic_ns() - begin_ns) / SECOND_NS) < seconds and not why:
+        time.sleep(min(LOOK_S, seconds - elapsed_s))
+        progress = [count.read() for count in counts]
+        why = why_not(progress, stack.published().last, rate)
+        if any(count.unseen for count in counts):
+            why = "the bench itself was too slow"
+        if read_events(log, (b"schedule_shifted",)):
+            why = "the gateway was too late and shifted its schedule"
+    end = stack.published().last
+    behind = end - min(one.last for one in progress)
+    if not why and behind > rate * END_LAG_S:
+        why = f"{behind:,} ticks behind at the end"
+    elapsed_s = (time.monotonic_ns() - begin_ns) / SECOND_NS
+    usage = meter.read()
+    if not why and end - begin < PUBLISHED_SHARE * rate * elapsed_s:
+        why = f"the gateway published {(end - begin) / elapsed_s:,.0f} ticks/s only"
+    give_up_s = time.monotonic() + CATCH_UP_S
+    while not why and min(one.last for one in progress) < end:
+        progress = [count.read() for count in counts]
+        why = why_not(progress, end, rate)
+        if time.monotonic() > give_up_s:
+            why = f"not all is evaluated {CATCH_UP_S:g} s later"
+        time.sleep(LOOK_S)
+    unseen = sum(count.unseen for count in counts)
+    if unseen:
+        gaps.append(
+            f"the bench itself was too slow for {unseen:,} decisions at {rate:,.0f} ticks/s"
+        )
+    slowest = min(progress, key=lambda one: one.evaluated)
+    trial = Trial(
+        rate=rate,
+        seconds=elapsed_s,
+        published=end - begin,
+        evaluated=min(slowest.evaluated, end - begin),
+        held=not why,
+        why=why,
+    )
+    ticks_per_s = slowest.evaluated / slowest.seconds if slowest.seconds > 0 else 0.0
+    return Attempt(trial, ticks_per_s, usage)
+
+
+def why_not(progress: list[Progress], published: int, rate: float) -> str:
+    """Say why a trial cannot hold any more; "" if it can. Pure."""
+    gaps = max(one.gaps for one in progress)
+    if gaps > 0:
+        return f"{gaps:,} ticks were lost or lapped"
+    behind = published - min(one.last for one in progress)
+    if behind > rate * CATCH_UP_S:
+        return f"{behind:,} ticks behind"
+    return ""

@@ -1,0 +1,132 @@
+"""Write the first page, the speed section and the appendix of performance_report.md.
+
+`make bench` records: `bench.results` as JSON in report/bench, and beside it what `bench.profile`
+found; so does `make watched` with `bench.watched`. From these files alone (and for the first page
+from report/chaos) come the parts of the report and the plots (`bench.report.plots`). Each part lies
+between two marks, and what is outside of them stays as it is. Pure but for `main` and `load`:
+records in, text out, the same for the same records, so that a test can compare them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from bench.profiles import Profile
+from bench.report.appendix import appendix
+from bench.report.first_page import first_page
+from bench.report.speed_section import COMPARISON_PLOT, LATENCY_PLOT, SCALE_PLOT, speed_section
+from bench.report.watched_section import watched_section
+from bench.results import Recording, Watched
+from chaos import report as reliability
+from lib.reports.markdown import MarkdownError, replace_section
+from lib.settings import PROJECT_ROOT
+
+REPORT: Final = PROJECT_ROOT / "performance_report.md"
+RECORDED: Final = PROJECT_ROOT / "report" / "bench"
+"""The recorded figures, and the plots that come from them."""
+RESULTS: Final = "results.json"
+PROFILE: Final = "profile.json"
+WATCHED: Final = "watched.json"
+
+EXIT_WRITTEN: Final = 0
+EXIT_NO_REPORT: Final = 2
+
+_T = TypeVar("_T")
+
+
+class ReportError(Exception):
+    """The report cannot be written (one line for people)."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """All that the report is made of; what is not recorded is None."""
+
+    recording: Recording | None
+    profile: Profile | None
+    watched: Watched | None
+    chaos: reliability.Recorded | None
+
+
+def main() -> int:
+    """Write the parts and the plots; return the exit code."""
+    argparse.ArgumentParser(
+        prog="python -m bench.report.pages",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+    try:
+        from bench.report import (
+            plots,  # where only the tables are looked at, matplotlib is not needed
+        )
+    except ModuleNotFoundError as error:
+        print(f"no plots: {error}; it is in requirements-bench.txt", file=sys.stderr)
+        return EXIT_NO_REPORT
+    try:
+        recorded = load(RECORDED, reliability.RECORDED)
+        text = write_parts(REPORT.read_text(encoding="utf-8"), recorded)
+        if recorded.recording is None:
+            print(f"{RECORDED / RESULTS} is missing; `make bench` records it", file=sys.stderr)
+        else:
+            plots.draw_latency(recorded.recording, RECORDED / LATENCY_PLOT)
+            plots.draw_scale(recorded.recording, RECORDED / SCALE_PLOT)
+            plots.draw_comparison(recorded.recording, RECORDED / COMPARISON_PLOT)
+        REPORT.write_text(text, encoding="utf-8")
+    except (OSError, ReportError, reliability.ReportError, MarkdownError) as error:
+        print(f"no report: {error}", file=sys.stderr)
+        return EXIT_NO_REPORT
+    return EXIT_WRITTEN
+
+
+def load(bench: Path, chaos: Path) -> Recorded:
+    """Read what was recorded. Raises ReportError for what is there and cannot be read."""
+    is_there = (chaos / reliability.RECORDING).exists()
+    return Recorded(
+        _read(bench / RESULTS, Recording),
+        _read(bench / PROFILE, Profile),
+        _read(bench / WATCHED, Watched),
+        reliability.load(chaos) if is_there else None,
+    )
+
+
+def _read(file: Path, kind: type[_T]) -> _T | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise ReportError(f"{file}: {error}; `make bench` records it anew") from None
+
+
+def write_parts(text: str, recorded: Recorded) -> str:
+    """Return the report with its parts replaced.
+
+    Raises MarkdownError where one has no place, chaos.report.ReportError for figures that lack
+    something.
+    """
+    parts = {
+        "summary": first_page(recorded.recording, _dropped_connections(recorded.chaos)),
+        "speed": speed_section(recorded.recording),
+        "watched": watched_section(recorded.watched),
+        "appendix": appendix(recorded.profile),
+    }
+    for name, part in parts.items():
+        text = replace_section(text, name, part)
+    return text
+
+
+def _dropped_connections(chaos: reliability.Recorded | None) -> str | None:
+    if chaos is None:
+        return None
+    with reliability.complete():
+        return reliability.in_one_line(chaos)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,338 @@
+"""Draw the plots of the speed section, from a recording, in the house's style."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from bench.report.comparison import (
+    FLOORS,
+    UNPACED,
+    Contender,
+    best_batching,
+    contenders,
+    one_message_a_tick,
+)
+from bench.report.speed_section import usual_latencies
+from bench.report.targets import LATENCY_RATE
+from bench.report.units import MICROSECOND_NS, MILLION, whole
+from bench.results import CURVE, Latency, Recording, TickToDecision
+from lib.reports.plotting import (
+    DOTS,
+    GRID,
+    MEDIAN,
+    WIDTH_INCHES,
+    height_in_row,
+    house_style,
+    plain_ticks,
+    save,
+)
+
+COLOURS: Final = ("#2a6fb0", "#d55e00", "#009e73", "#b5529a", "#c99700", "#4fb3d9", "#555555")
+"""One a line; people who see few colours can tell them apart (after Okabe and Ito)."""
+MARKERS: Final = "os^DvP*"
+FLOOR_DOTS: Final = "#888888"
+OTHER_DOTS: Final = "#d55e00"
+DOT_ROW_INCHES: Final = 0.27
+"""Of one row of a few dots."""
+DASHES: Final = (0, (4, 2))
+PANELS: Final = (5, 2)
+"""Rows and columns of the plot of scale."""
+
+SCALE_RATE: Final = 20_000.0
+"""At which tick to decision was measured with other numbers of symbols and strategies."""
+LATENCY: Final = "microseconds from tick to decision"
+THOUSAND: Final = 1_000
+
+Line = tuple[str, Sequence[float], Sequence[float]]
+"""What it is, where its points lie from left to right, and how high."""
+
+
+def draw_latency(recording: Recording, file: Path) -> None:
+    """Draw the quantiles of tick to decision, a line a rate; the rarer, the further right."""
+    usual = usual_latencies(recording)
+    with house_style():
+        figure, axes = pyplot.subplots(figsize=(WIDTH_INCHES, 4.2), layout="constrained")
+        if usual:
+            _draw_curves(axes, usual)
+        else:
+            _say_that_nothing_was_measured(axes)
+        save(figure, file)
+
+
+def _draw_curves(axes: Axes, found: Sequence[TickToDecision]) -> None:
+    for colour, one in zip(COLOURS, found, strict=False):
+        label = f"{whole(one.rate)} ticks/s"
+        axes.plot(*_curve(one.from_sent), color=colour, linewidth=1.6, label=label)
+        axes.plot(*_curve(one.from_intended), color=colour, linewidth=1.1, linestyle=DASHES)
+    axes.plot([], [], color=MEDIAN, label="from SENT_NS")
+    axes.plot([], [], color=MEDIAN, linestyle=DASHES, label="from the intended time")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator([2, 10, 100, 1e3, 1e4, 1e5, 1e6]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(_centile))
+    axes.set_xlim(left=1)
+    axes.set_xlabel("share of the ticks that were decided within this time")
+    axes.set_yscale("log")
+    plain_ticks(axes.yaxis)
+    axes.set_ylabel("microseconds from tick to decision")
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.legend(loc="upper left", frameon=False, ncols=2)
+
+
+def _say_that_nothing_was_measured(axes: Axes) -> None:
+    axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _curve(latency: Latency) -> tuple[list[float], list[float]]:
+    """Return where the quantiles lie: one in how many ticks takes longer, and the time in µs.
+
+    The last point is the maximum, which one in all ticks reaches; quantiles beyond it say no more.
+    """
+    points = [
+        (1 / (1 - quantile), time_ns)
+        for quantile, time_ns in zip(CURVE, latency.curve_ns, strict=True)
+        if quantile < 1 - 1 / latency.count
+    ]
+    points.append((float(latency.count), latency.max_ns))
+    return [rarity for rarity, _ in points], [time_ns / MICROSECOND_NS for _, time_ns in points]
+
+
+def _centile(rarity: float, _: int | None) -> str:
+    return f"{100 - 100 / rarity:.10g} %"
+
+
+def draw_scale(recording: Recording, file: Path) -> None:
+    """Draw how the figures grow: a panel a figure."""
+    usual = usual_latencies(recording)
+    scaled = [one for one in recording.tick_to_decision if one.rate == SCALE_RATE]
+    with house_style():
+        figure, grid = pyplot.subplots(*PANELS, figsize=(WIDTH_INCHES, 15.5), layout="constrained")
+        drawn: list[tuple[str, str, list[Line]]] = [
+            ("million ticks/s end to end", "symbols", _throughput_by_symbols(recording)),
+            ("million ticks/s end to end", "strategies", _throughput_by_strategies(recording)),
+            (LATENCY, "ticks/s", _latency_over(usual, lambda one: one.rate)),
+            (
+                f"{LATENCY}, {whole(SCALE_RATE)} ticks/s",
+                "symbols",
+                _latency_over(
+                    [one for one in scaled if one.strategies == 1], lambda one: one.symbols
+                ),
+            ),
+            (
+                f"{LATENCY}, {whole(SCALE_RATE)} ticks/s",
+                "strategies",
+                _latency_over(
+                    [one for one in scaled if one.symbols == usual[0].symbols],
+                    lambda one: one.strategies,
+                ),
+            ),
+            ("nanoseconds a tick of a stage alone", "symbols", _stages_by_symbols(recording)),
+            ("% of a core", "ticks/s", _cpu_by_rate(recording)),
+            ("MB resident", "ticks/s", _memory_by_rate(recording)),
+            ("MB of shared memory", "symbols", _shared_by_symbols(recording)),
+            ("thousand durable orders/s", "clients", _orders_by_clients(recording)),
+        ]
+        for axes, (what, over, lines) in zip(grid.flat, drawn, strict=True):
+            _draw_panel(axes, what, over, lines)
+        save(figure, file)
+
+
+def _draw_panel(axes: Axes, what: str, over: str, lines: Sequence[Line]) -> None:
+    for number, (label, across, heights) in enumerate(lines):
+        axes.plot(
+            across,
+            heights,
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=4.5,
+            linewidth=1.3,
+            label=label,
+        )
+    axes.set_title(what, loc="left", fontsize=9.0)
+    axes.set_xlabel(over)
+    if not lines:
+        _say_that_nothing_was_measured(axes)
+        return
+    places = sorted({place for _, across, _ in lines for place in across})
+    least = min(height for _, _, heights in lines for height in heights)
+    most = max(height for _, _, heights in lines for height in heights)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(places))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: whole(value)))
+    axes.set_xlim(places[0] / 1.5, places[-1] * 1.5)
+    if least and most / least > 6:
+        axes.set_yscale("log")
+        plain_ticks(axes.yaxis, (1, 2, 5) if most / least < 100 else (1, 3))
+    else:
+        axes.set_ylim(0, most * 1.15)
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.08), frameon=False, fontsize=7.5, ncols=3,
+        borderaxespad=0.0, handlelength=1.6, columnspacing=1.2,
+    )  # fmt: skip
+
+
+def _lines(points: Iterable[tuple[str, float, float]]) -> list[Line]:
+    """Make a line of the points of each label, from left to right."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for label, across, height in points:
+        found.setdefault(label, []).append((across, height))
+    return [
+        (label, [x for x, _ in sorted(of_it)], [y for _, y in sorted(of_it)])
+        for label, of_it in found.items()
+    ]
+
+
+def _throughput_by_symbols(recording: Recording) -> list[Line]:
+    return _lines(
+        (_of(one.strategies, "strategy", "strategies"), one.symbols, one.ticks_per_s / MILLION)
+        for one in recording.throughput
+    )
+
+
+def _throughput_by_strategies(recording: Recording) -> list[Line]:
+    return _lines(
+        (f"{whole(one.symbols)} symbols", one.strategies, one.ticks_per_s / MILLION)
+        for one in recording.throughput
+    )
+
+
+def _latency_over(
+    found: Iterable[TickToDecision], over: Callable[[TickToDecision], float]
+) -> list[Line]:
+    return _lines(
+        (label, over(one), time_ns / MICROSECOND_NS)
+        for one in found
+        for label, time_ns in (
+            ("p50", one.from_sent.p50_ns),
+            ("p99", one.from_sent.p99_ns),
+            ("p99.9", one.from_sent.p999_ns),
+        )
+    )
+
+
+def _stages_by_symbols(recording: Recording) -> list[Line]:
+    return _lines(
+        (stage.name, stage.symbols, stage.ns_per_tick)
+        for stage in recording.stages
+        if stage.batch_ticks > 1
+    )
+
+
+def _cpu_by_rate(recording: Recording) -> list[Line]:
+    return _lines(
+        (usage.role, one.rate, 100 * usage.cpu_share)
+        for one in usual_latencies(recording)
+        for usage in one.usage
+    )
+
+
+def _memory_by_rate(recording: Recording) -> list[Line]:
+    return _lines(
+        (usage.role, one.rate, usage.resident_bytes / MILLION)
+        for one in usual_latencies(recording)
+        for usage in one.usage
+    )
+
+
+def _shared_by_symbols(recording: Recording) -> list[Line]:
+    return _lines(
+        (f"a ring of {whole(one.ring_capacity)} ticks", one.symbols, one.measured_bytes / MILLION)
+        for one in recording.segments
+    )
+
+
+def _orders_by_clients(recording: Recording) -> list[Line]:
+    return _lines(
+        (
+            "one at a time" if one.under_way == 1 else "many under way",
+            one.clients,
+            one.orders / one.seconds / THOUSAND,
+        )
+        for one in recording.orders
+    )
+
+
+def _of(number: int, one: str, many: str) -> str:
+    return f"{whole(number)} {one if number == 1 else many}"
+
+
+def draw_comparison(recording: Recording, file: Path) -> None:
+    """Draw the rounds of the stack, the floor and the alternatives: a row each, a dot a round."""
+    paced = [
+        one for one in one_message_a_tick(contenders(recording, LATENCY_RATE)) if one.latencies()
+    ]
+    fast = contenders(recording, UNPACED)
+    single, batched = list(one_message_a_tick(fast)), list(best_batching(fast))
+    panels: list[tuple[str, list[Contender], Callable[[Contender], list[float]]]] = [
+        (
+            f"p50 from sending to decision at {whole(LATENCY_RATE)} ticks/s, µs",
+            paced,
+            lambda one: [latency.p50_ns / MICROSECOND_NS for latency in one.latencies()],
+        ),
+        ("million ticks/s at full speed, one message a tick", single, _millions_of_rounds),
+        ("million ticks/s at full speed, the best batching of each", batched, _millions_of_rounds),
+    ]
+    rows = [max(1, len(shown)) for _, shown, _ in panels]
+    with house_style():
+        figure, grid = pyplot.subplots(
+            len(panels),
+            figsize=(WIDTH_INCHES, 0.75 * len(panels) + DOT_ROW_INCHES * sum(rows)),
+            height_ratios=rows,
+            layout="constrained",
+        )
+        for axes, (what, shown, figures) in zip(grid, panels, strict=True):
+            _draw_rows(axes, what, shown, figures)
+        save(figure, file)
+
+
+def _millions_of_rounds(one: Contender) -> list[float]:
+    return [hop.ticks_per_s / MILLION for hop in one.rounds]
+
+
+def _draw_rows(
+    axes: Axes, what: str, shown: Sequence[Contender], figures: Callable[[Contender], list[float]]
+) -> None:
+    axes.set_title(what, loc="left", fontsize=9.0)
+    if not shown:
+        _say_that_nothing_was_measured(axes)
+        return
+    for row, one in enumerate(shown):
+        values = figures(one)
+        heights = [height_in_row(row, number) for number in range(len(values))]
+        axes.plot(
+            values, heights, "o", color=_dots(one), alpha=0.7, markersize=4.5, markeredgewidth=0
+        )
+        ordered = sorted(values)
+        middle = len(ordered) // 2
+        median = (ordered[middle] + ordered[~middle]) / 2
+        axes.plot([median] * 2, [row - 0.36, row + 0.36], color=MEDIAN, linewidth=1.6)
+    axes.set_xscale("log")
+    plain_ticks(axes.xaxis, (1, 2, 5))
+    axes.set_yticks(range(len(shown)), [_label(one) for one in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)  # the first row is at the top
+    axes.grid(axis="x", color=GRID, linewidth=0.6)
+
+
+def _dots(one: Contender) -> str:
+    if one.is_stack:
+        return DOTS
+    return FLOOR_DOTS if FLOORS in one.name else OTHER_DOTS
+
+
+def _label(one: Contender) -> str:
+    label = one.label.strip("*")
+    return (
+        label
+        if one.ticks_a_message <= 1 or one.is_stack
+        else f"{label}, {whole(one.ticks_a_message)} a message"
+    )

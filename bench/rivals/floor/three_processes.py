@@ -1,0 +1,47 @@
+"""Two hops: producer → TCP → relay (epoll, recv, store, wake) → consumer (epoll, load, clock)."""
+
+import os
+import select
+from array import array
+from time import monotonic_ns
+from typing import Final
+
+from bench.rivals.floor import map_words, meeting_place, open_fifo, run_bare
+from bench.rivals.floor.two_processes import producer
+from bench.rivals.rival import Decided, Load, Outcome, Part, look
+
+NAME: Final = "three bare processes"
+
+
+def _relay(part: Part) -> None:
+    words, fifo, stored = map_words(part.link), open_fifo(part.link), 0
+    with part.accept() as sock, select.epoll() as epoll:
+        sock.setblocking(False)
+        epoll.register(sock, select.EPOLLIN)
+        part.start()
+        while epoll.poll() and (data := sock.recv(65536)):
+            words[stored : stored + len(data) // 8] = array("q", data)
+            os.write(fifo, b"\0")
+            stored += len(data) // 8
+
+
+def _consumer(part: Part) -> Decided:
+    words, fifo, latencies_ns = map_words(part.link), open_fifo(part.link), array("q")
+    with select.epoll() as epoll:
+        epoll.register(fifo, select.EPOLLIN)
+        part.start()
+        while len(latencies_ns) < part.load.messages and epoll.poll():
+            os.read(fifo, 4096)
+            while sent_ns := words[len(latencies_ns)]:
+                latencies_ns.append(monotonic_ns() - sent_ns)
+    return Decided(len(latencies_ns), latencies_ns, monotonic_ns())
+
+
+def measure(load: Load) -> Outcome:
+    """One latency a tick, from before the send to after the load."""
+    with meeting_place(load) as link:
+        return run_bare(load, producer, _relay, _consumer, link=link)
+
+
+if __name__ == "__main__":
+    look(NAME, measure)

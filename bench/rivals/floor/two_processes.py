@@ -1,0 +1,41 @@
+"""One hop with nothing in it: producer → TCP → consumer (epoll, recv, clock)."""
+
+import select
+from array import array
+from time import monotonic_ns
+from typing import Final
+
+from bench.rivals.floor import run_bare
+from bench.rivals.rival import Decided, Load, Outcome, Pace, Part, due, look
+
+NAME: Final = "two bare processes"
+
+
+def producer(part: Part) -> int:
+    """Send SENT_NS for each tick that is due, all that are due together."""
+    with part.connect() as sock:
+        part.start()
+        for ticks in due(pace := Pace(part.load)):
+            sock.send(array("q", [monotonic_ns()]) * len(ticks))
+    return pace.sent
+
+
+def _consumer(part: Part) -> Decided:
+    latencies_ns = array("q")
+    with part.accept() as sock, select.epoll() as epoll:
+        sock.setblocking(False)
+        epoll.register(sock, select.EPOLLIN)
+        part.start()
+        while epoll.poll() and (data := sock.recv(65536)):
+            now_ns = monotonic_ns()
+            latencies_ns.extend(now_ns - sent_ns for sent_ns in array("q", data))
+    return Decided(len(latencies_ns), latencies_ns, monotonic_ns())
+
+
+def measure(load: Load) -> Outcome:
+    """One latency a tick, from before the send to after the recv."""
+    return run_bare(load, producer, _consumer)
+
+
+if __name__ == "__main__":
+    look(NAME, measure)

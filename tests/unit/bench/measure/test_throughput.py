@@ -1,0 +1,175 @@
+"""The search closes in on the highest rate that holds; a trial knows when it cannot hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BenchError
+from bench.measure.measured_stack import Published
+from bench.measure.throughput import (
+    CONFIRMATIONS,
+    RESOLUTION,
+    Attempt,
+    Evaluated,
+    Progress,
+    confirm,
+    search,
+    why_not,
+)
+from bench.results import Trial
+from lib.settings import MAX_RATE
+from lib.trading.decision_log import RING_RECORDS, DecisionLog, DecisionReader
+
+SECOND_NS = 10**9
+
+
+def searched(first: float, capacity: float, trials: int = 20) -> list[Attempt]:
+    """Search a stack that holds every rate up to its capacity."""
+
+    def try_rate(rate: float) -> Attempt:
+        return Attempt(Trial(rate, 1.0, 1, 1, rate <= capacity, ""), rate, ())
+
+    return list(search(first, trials, try_rate))
+
+
+def held(attempts: list[Attempt]) -> list[float]:
+    """The rates that held."""
+    return [attempt.trial.rate for attempt in attempts if attempt.trial.held]
+
+
+@pytest.mark.parametrize("first", [1e3, 9e5, 1e6, 1.01e6, 8e6])
+def test_whatever_it_begins_with_it_finds_the_capacity(first: float) -> None:
+    best = max(held(searched(first, 1e6, trials=80)))
+    assert 1e6 / RESOLUTION <= best <= 1e6
+
+
+def test_no_rate_is_tried_above_one_that_failed_or_below_one_that_held() -> None:
+    rates = searched(5e6, 3.3e6)
+    for number, (trial, *_) in enumerate(rates):
+        before = [attempt.trial for attempt in rates[:number]]
+        assert all(trial.rate < other.rate for other in before if not other.held)
+        assert all(trial.rate > other.rate for other in before if other.held)
+
+
+def test_it_ends_after_so_many_trials() -> None:
+    assert len(searched(1.0, 1e6, trials=4)) == 4
+
+
+def test_it_does_not_ask_for_more_than_a_gateway_may_be_asked_for() -> None:
+    rates = [attempt.trial.rate for attempt in searched(0.9 * MAX_RATE, 2 * MAX_RATE)]
+    assert rates == [0.9 * MAX_RATE, MAX_RATE]
+
+
+def test_a_guess_that_is_far_too_high_is_left_behind_in_a_few_trials() -> None:
+    assert held(searched(10e6, 1e6, trials=5))
+
+
+def confirmed(attempts: list[Attempt], capacity: float) -> list[tuple[float, bool]]:
+    """What is tried once more, on a stack that holds every rate up to its capacity."""
+
+    def try_rate(rate: float) -> Attempt:
+        return Attempt(Trial(rate, 1.0, 1, 1, rate <= capacity, ""), rate, ())
+
+    again = confirm(attempts, try_rate)
+    return [(attempt.trial.rate, attempt.trial.held) for attempt in again]
+
+
+def test_only_what_holds_twice_counts() -> None:
+    attempts = searched(1e6, 1.5e6, trials=4)
+    first, second, *_ = sorted(held(attempts), reverse=True)
+    assert confirmed(attempts, 1.5e6) == [(first, True)]
+    assert confirmed(attempts, second) == [(first, False), (second, True)]
+
+
+def test_where_nothing_holds_nothing_is_tried_again_and_otherwise_not_for_ever() -> None:
+    assert confirmed(searched(1e6, 0.0, trials=5), 1e6) == []
+    many = searched(1e3, 1e6, trials=20)
+    assert len(held(many)) > CONFIRMATIONS
+    assert [result for _, result in confirmed(many, 0.0)] == [False] * CONFIRMATIONS
+
+
+class Strategy:
+    """What is known of one strategy that evaluates the ticks behind 100."""
+
+    def __init__(self, path: Path) -> None:
+        self._log = DecisionLog(path)
+        self._log.add("tape", 1, 1, 1)
+        self.reader = DecisionReader.open(path)
+        assert self.reader
+        self.reader.read()
+        self.evaluated = Evaluated(self.reader, Published("tape", 100), SECOND_NS)
+
+    def decide(self, first: int, last: int, seconds: float) -> None:
+        self._log.add("tape", first, last, int(seconds * SECOND_NS))
+
+
+@pytest.fixture
+def strategy(tmp_path: Path) -> Strategy:
+    return Strategy(tmp_path / "decisions")
+
+
+def test_only_the_ticks_behind_the_first_are_counted(strategy: Strategy) -> None:
+    strategy.decide(81, 90, 1.0)
+    strategy.decide(91, 110, 2.0)
+    strategy.decide(111, 150, 4.0)
+    assert strategy.evaluated.read() == Progress(50, 150, 0, 3.0)
+
+
+def test_it_goes_on_counting_from_one_look_to_the_next(strategy: Strategy) -> None:
+    strategy.decide(91, 100, 1.0)
+    assert strategy.evaluated.read().evaluated == 0
+    strategy.decide(101, 120, 2.0)
+    assert strategy.evaluated.read().evaluated == 20
+    strategy.decide(121, 130, 3.0)
+    assert strategy.evaluated.read() == Progress(30, 130, 0, 2.0)
+    assert strategy.evaluated.read().seconds == 2.0
+
+
+def test_ticks_that_were_left_out_are_counted_as_gaps(strategy: Strategy) -> None:
+    strategy.decide(101, 120, 1.0)
+    strategy.decide(131, 140, 2.0)
+    found = strategy.evaluated.read()
+    assert (found.evaluated, found.last, found.gaps) == (30, 140, 10)
+
+
+def test_ticks_that_were_left_out_at_the_very_beginning_are_gaps_too(strategy: Strategy) -> None:
+    strategy.decide(104, 120, 1.0)
+    assert strategy.evaluated.read().gaps == 3
+
+
+def test_a_strategy_with_another_tape_is_an_error(strategy: Strategy) -> None:
+    with pytest.raises(BenchError, match="another tape"):
+        Evaluated(strategy.reader, Published("other", 100), 0)
+
+
+def test_what_the_bench_itself_did_not_see_is_told(strategy: Strategy) -> None:
+    for number in range(101, 101 + RING_RECORDS + 10):
+        strategy.decide(number, number, 1.0)
+    assert strategy.evaluated.read().gaps == strategy.evaluated.unseen
+    assert strategy.evaluated.unseen > 10
+
+
+def progress(last: int, gaps: int = 0) -> Progress:
+    return Progress(0, last, gaps, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("strategies", "why"),
+    [
+        ([progress(1000)], ""),
+        ([progress(1000), progress(501)], ""),
+        ([progress(1000), progress(399)], "601 ticks behind"),
+        ([progress(1000), progress(1000, gaps=7)], "7 ticks were lost or lapped"),
+    ],
+)
+def test_a_trial_cannot_hold_once_a_strategy_has_lost_ticks_or_is_a_second_behind(
+    strategies: list[Progress], why: str
+) -> None:
+    assert why_not(strategies, published=1000, rate=500.0) == why
+
+
+def test_decisions_that_cross_the_beginning_count_from_there(strategy: Strategy) -> None:
+    strategy.decide(1, 1000, 1.5)
+    assert strategy.evaluated.read() == Progress(900, 1000, 0, 0.5)

@@ -1,0 +1,258 @@
+"""The frame: the ticks, the work, and that nothing outlives a run, whatever happens in it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from array import array
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from bench.rivals import rival
+from bench.rivals.rival import (
+    LONG_WINDOW,
+    SHORT_WINDOW,
+    Averages,
+    Decided,
+    Decisions,
+    Feed,
+    Load,
+    Outcome,
+    Pace,
+    Part,
+    PriceBook,
+    RivalError,
+    RivalUnavailable,
+    Tape,
+    one_by_one,
+    pack,
+    require,
+    run,
+    unpack,
+)
+from tests.helpers import PROJECT_ROOT, wait_until
+from tests.rivals import MARK, marked, nothing_left
+
+LOAD = Load(2000, 0.1, symbols=3)
+
+
+class TestTicks:
+    @pytest.mark.parametrize(
+        "impossible", [{"rate": -1}, {"seconds": 0}, {"ticks_a_message": 0}, {"symbols": 0}]
+    )
+    def test_a_load_that_cannot_be_is_refused(self, impossible):
+        with pytest.raises(ValueError, match="cannot be"):
+            Load(**{"rate": 1, "seconds": 1, **impossible})
+
+    def test_a_tape_is_the_same_for_the_same_load(self):
+        assert Tape(LOAD).bodies() == Tape(LOAD).bodies()
+
+    def test_a_tape_is_a_whole_number_of_messages(self):
+        bodies = Tape(Load(0, 1, 1000)).bodies()
+        assert {body.count(b"*") for body in bodies} == {999}
+
+    def test_a_tape_has_every_symbol_and_prices_above_zero(self):
+        tape = Tape(LOAD)
+        assert set(tape.symbols.tolist()) == {0, 1, 2}
+        assert tape.cents.min() > 0
+
+    def test_the_relay_reads_what_the_producer_writes(self):
+        load = Load(0, 1, 7, 3)
+        tape, feed, book = Tape(load), Feed(load), PriceBook(load)
+        before_ns = time.monotonic_ns()
+        ticks = book.read(feed.message(2))
+        assert ticks.first == 15
+        assert before_ns <= ticks.sent_ns <= time.monotonic_ns()
+        assert list(ticks.symbols) == tape.symbols[14:21].tolist()
+        assert list(ticks.prices) == tape.prices[14:21]
+
+    def test_the_tape_comes_again_under_further_numbers(self):
+        feed, book = Feed(LOAD), PriceBook(LOAD)
+        first, later = feed.message(0), feed.message(Tape(LOAD).length)
+        assert book.read(first)[2:] == book.read(later)[2:]
+        assert book.read(later).first == Tape(LOAD).length + 1
+
+    def test_the_relay_keeps_the_latest_price_of_every_symbol(self):
+        book = PriceBook(LOAD)
+        book.read(b"1,99,S0001,5.50*S0000,7.25*S0001,6.00")
+        assert book.latest[:2] == [7.25, 6.0]
+
+    @pytest.mark.parametrize("size", [1, 2, 1000])
+    def test_the_consumer_unpacks_what_the_relay_packs(self, size):
+        load = Load(0, 1, size, 3)
+        ticks = PriceBook(load).read(Feed(load).message(5))
+        first, sent_ns, symbols, prices = unpack(pack(ticks))
+        assert (first, sent_ns) == ticks[:2]
+        assert (list(symbols), list(prices)) == (ticks.symbols, ticks.prices)
+
+    def test_the_end_has_no_ticks_and_the_number_after_the_last(self):
+        ticks = PriceBook(LOAD).read(Feed(LOAD).end(200))
+        assert ticks.first == 201
+        assert unpack(pack(ticks))[0] == 201
+        assert len(unpack(pack(ticks))[2]) == len(ticks.symbols) == 0
+
+
+class TestPace:
+    def test_all_messages_of_a_schedule_are_sent_once_in_order_and_not_early(self):
+        load = Load(20_000, 0.05, 4)
+        begin = time.monotonic()
+        assert list(one_by_one(Pace(load))) == list(range(250))
+        assert time.monotonic() - begin >= 0.05
+
+    def test_without_a_rate_messages_go_out_until_the_time_is_over(self):
+        pace = Pace(Load(0, 0.05, 100))
+        begin = time.monotonic()
+        numbers = list(one_by_one(pace))
+        assert time.monotonic() - begin >= 0.05
+        assert numbers == list(range(pace.sent))
+
+
+class TestDecisions:
+    def test_the_averages_are_those_of_the_last_ticks_of_each_symbol(self):
+        tape = Tape(LOAD)
+        averages, seen = Averages(3), {symbol: [] for symbol in range(3)}
+        for symbol, price in zip(tape.symbols[:2000].tolist(), tape.prices, strict=False):
+            seen[symbol].append(price)
+            short, long = (fmean(seen[symbol][-window:]) for window in (SHORT_WINDOW, LONG_WINDOW))
+            expected = len(seen[symbol]) >= LONG_WINDOW and short > long
+            assert averages.decide([symbol], [price]) == expected or abs(short - long) < 1e-9
+
+    def test_no_tick_is_decided_twice(self):
+        decisions = Decisions(Averages(1).decide)
+        decisions.take(1, 0, [0, 0], [1.0, 1.0])
+        with pytest.raises(RivalError, match="tick 2 came when 3 was the next"):
+            decisions.take(2, 0, [0], [1.0])
+
+    def test_a_latency_is_noted_for_each_message(self):
+        decisions = Decisions(Averages(1).decide)
+        assert decisions.take(1, time.monotonic_ns(), [0, 0], [1.0, 1.0])
+        assert not decisions.take(3, time.monotonic_ns(), [], [])
+        decided = decisions.decided()
+        assert decided.ticks == 2
+        assert len(decided.latencies_ns) == 1
+        assert decided.latencies_ns[0] > 0
+
+
+def test_a_package_that_is_missing_is_a_gap_that_names_it():
+    with pytest.raises(RivalUnavailable, match="some-package is not installed"):
+        require("no_such_module", "some-package")
+
+
+# The roles of small rivals. They run in processes of their own, which import this module.
+
+
+def sends(part: Part) -> int:
+    with part.connect() as sock:
+        part.start()
+        for number in one_by_one(Pace(part.load)):
+            sock.send(number.to_bytes(4, "big"))
+    return part.load.messages
+
+
+def receives(part: Part) -> Decided:
+    return Decided(receive(part), array("q", [1]), time.monotonic_ns())
+
+
+def receives_all_but_one(part: Part) -> Decided:
+    return Decided(receive(part) - 1, array("q", [1]), time.monotonic_ns())
+
+
+def receive(part: Part) -> int:
+    received = 0
+    with part.accept() as sock:
+        part.start()
+        while data := sock.recv(4096):
+            received += len(data)
+    return received // 4
+
+
+def fails(part: Part) -> Decided:
+    part.accept()
+    part.start()
+    raise RuntimeError("what went wrong")
+
+
+def dies(part: Part) -> Decided:
+    part.accept()
+    part.start()
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def hangs(part: Part) -> Decided:
+    receive(part)
+    time.sleep(600)
+    raise AssertionError
+
+
+def is_never_ready(part: Part) -> Decided:
+    part.accept()
+    time.sleep(600)
+    raise AssertionError
+
+
+def fails_before_it_starts(part: Part) -> Decided:
+    raise RuntimeError("no way")
+
+
+def sleeps(part: Part) -> int:
+    part.start()
+    os.write(1, b"asleep\n")  # at once: the other does the same
+    time.sleep(600)
+    raise AssertionError
+
+
+def measure_sleep() -> Outcome:
+    return run(LOAD, sleeps, sleeps)
+
+
+class TestRun:
+    def test_everything_arrives_and_nobody_is_left(self):
+        with nothing_left():
+            outcome = run(LOAD, sends, receives)
+        assert (outcome.ticks, outcome.missing) == (200, 0)
+        assert outcome.seconds >= 0.1
+
+    def test_what_is_missing_is_counted(self):
+        assert run(LOAD, sends, receives_all_but_one).missing == 1
+
+    @pytest.mark.parametrize(
+        ("role", "reason"),
+        [
+            (fails, "the fails failed: .*what went wrong"),
+            (dies, "the dies has ended without a word"),
+            (hangs, "the hangs: not at the end in time"),
+            (is_never_ready, "the is_never_ready: not ready in time"),
+            (fails_before_it_starts, "no way"),
+        ],
+    )
+    def test_whatever_goes_wrong_is_told_and_nobody_is_left(self, role, reason, monkeypatch):
+        monkeypatch.setattr(rival, "END_S", 2.0)
+        if role is is_never_ready:
+            monkeypatch.setattr(rival, "START_S", 5.0)
+        with nothing_left(), pytest.raises(RivalError, match=f"(?s){reason}"):
+            run(LOAD, sends, role)
+
+    def test_the_processes_die_with_the_bench(self):
+        mark = f"{os.getpid()}-{time.monotonic_ns()}"
+        code = "import test_rival; test_rival.measure_sleep()"
+        path = f"{PROJECT_ROOT}:{Path(__file__).parent}"
+        bench = subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=PROJECT_ROOT,
+            env=os.environ | {MARK: mark, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+        )
+        with bench:
+            try:
+                assert bench.stdout
+                assert [bench.stdout.readline() for _ in range(2)] == [b"asleep\n"] * 2
+                assert len(marked(mark)) == 3
+            finally:
+                bench.kill()
+        wait_until(lambda: not marked(mark), "nobody is left", deadline_s=10.0)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lib.clock import Clock
 from lib.net.throttled_log import Tally
-from lib.shared_memory_utils import SharedPriceBook
+from lib.price_book.book import SharedPriceBook
 from lib.streams.client import Frames, Joined, StreamClient, WentPlain
 from lib.text import shown
 from lib.wire.framing import split

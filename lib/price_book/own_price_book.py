@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 from lib.clock import MILLISECOND_NS
+from lib.price_book.book import PriceBookError, SharedPriceBook
 from lib.price_book.clean_up import belongs_to_another_stack
 from lib.process.run_identity import current_run, is_alive, is_supervised
-from lib.shared_memory_utils import PriceBookError, SharedPriceBook
 
 LOOK_NS: Final = 50 * MILLISECOND_NS
 """How often to look for a price book while there is none."""

@@ -25,14 +25,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from lib import shared_memory_utils
+from lib.price_book import book as book_module
 from lib.price_book import wake_up as wakeup
-from lib.price_book.segment import EPOCHS, PUBLISHED, RECORD_WORDS, RETIRED
-from lib.price_book.segment_files import SHM_DIR
-from lib.price_book.wake_up import RESERVED_SLOTS, SLOTS
-from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.process.run_identity import Run
-from lib.shared_memory_utils import (
+from lib.price_book.book import (
     MAX_SLEEP_S,
     Batch,
     PriceBookError,
@@ -42,6 +37,11 @@ from lib.shared_memory_utils import (
     SharedPriceBook,
     remove_segments,
 )
+from lib.price_book.segment import EPOCHS, PUBLISHED, RECORD_WORDS, RETIRED
+from lib.price_book.segment_files import SHM_DIR
+from lib.price_book.wake_up import RESERVED_SLOTS, SLOTS
+from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.process.run_identity import Run
 from lib.wire.ticks import TICK
 from tests.helpers import wait_until
 from tests.processes import Child, forked, run_python
@@ -431,7 +431,7 @@ class TestReader:
     @pytest.mark.parametrize("count", [1, 30])
     def test_looks_again_at_a_record_that_is_not_visible_yet(self, book, monkeypatch, count):
         write(book, 1, count)
-        copy_of_ring = shared_memory_utils._copy_of_ring
+        copy_of_ring = book_module._copy_of_ring
         looks = []
 
         def late(ring, first, count):
@@ -441,7 +441,7 @@ class TestReader:
                 copy[0, len(looks)] = 0
             return copy
 
-        monkeypatch.setattr(shared_memory_utils, "_copy_of_ring", late)
+        monkeypatch.setattr(book_module, "_copy_of_ring", late)
         batch = book.reader(0).read()
         assert positions(batch) == list(range(1, count + 1))
         assert batch.missed is None
@@ -450,7 +450,7 @@ class TestReader:
     def test_never_returns_a_symbol_that_the_book_does_not_have(self, book, count):
         write(book, 1, count)
         forged = [1, 1, 1, 1, len(SYMBOLS)]
-        book._segment.ring[1] = [*forged, shared_memory_utils.record_check(*forged)]
+        book._segment.ring[1] = [*forged, book_module.record_check(*forged)]
         batch = book.reader(0).read()
         assert batch.missed == (1, 1)
         assert positions(batch) == list(range(2, count + 1))
@@ -526,7 +526,7 @@ class TestReadFew:
     def test_never_returns_what_nobody_could_work_with(self, book, forged):
         reader = book.reader()
         write(book, 1, 1)
-        book._segment.ring[1] = [*forged, shared_memory_utils.record_check(*forged)]
+        book._segment.ring[1] = [*forged, book_module.record_check(*forged)]
         assert reader.read_few() == []
 
     def test_ends_a_wait(self, book):
@@ -577,7 +577,7 @@ class TestTheStoresOfOneRecordInEveryOrder:
         latest = book._segment.latest
         slot = 0 if latest[0, 0] == 3 else 1
         new = latest[slot].tolist()
-        old = [1, 1, 5, 41, 0, shared_memory_utils.record_check(1, 1, 5, 41, 0)]
+        old = [1, 1, 5, 41, 0, book_module.record_check(1, 1, 5, 41, 0)]
         for words in mixtures(old, new):
             latest[slot] = words
             for published in (2, 3):
@@ -592,7 +592,7 @@ class TestTheStoresOfOneRecordInEveryOrder:
     )
     @settings(max_examples=200)
     def test_never_pass_the_check_as_a_mixture(self, old, new, laps):
-        check = shared_memory_utils.record_check
+        check = book_module.record_check
         new = (old[0] + laps, *new)
         for words in mixtures([*old, check(*old)], [*new, check(*new)]):
             if tuple(words[:5]) not in (old, new):
@@ -829,7 +829,7 @@ class TestProcesses:
             assert one.latest("TSLA").position == 2
 
     def test_a_lock_that_is_never_released_is_a_timeout(self, name, monkeypatch):
-        monkeypatch.setattr(shared_memory_utils, "LOCK_TIMEOUT_S", 0.01)
+        monkeypatch.setattr(book_module, "LOCK_TIMEOUT_S", 0.01)
         lock = multiprocessing.Lock()
         with SharedPriceBook(SYMBOLS, name, ring_capacity=RING, lock=lock) as book:
             with lock, pytest.raises(TimeoutError, match="lock="):
@@ -1343,7 +1343,7 @@ def _use_as_writer(book: SharedPriceBook) -> None:
 
 PREAMBLE = """
 import sys
-from lib.shared_memory_utils import SharedPriceBook
+from lib.price_book.book import SharedPriceBook
 def nothing_is_tracked():
     from multiprocessing import resource_tracker
     return resource_tracker._resource_tracker._fd is None

@@ -30,7 +30,8 @@ from chaos.lab.experiment import (
     Interrupted,
     signals_as_interruption,
 )
-from chaos.report import RECORDED, RECORDING, ReportError, complete, load, missed_goals
+from chaos.report.recorded import RECORDED, RECORDING, ReportError, complete, load
+from chaos.report.series import missed_goals
 from lib.clock import utc_stamp
 from lib.reports.machine import machine_facts, software_facts
 from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings

@@ -23,11 +23,10 @@ from bench.report.first_page import first_page
 from bench.report.speed_section import COMPARISON_PLOT, LATENCY_PLOT, SCALE_PLOT, speed_section
 from bench.report.watched_section import watched_section
 from bench.results import Recording, Watched
-from chaos import report as reliability
+from lib.reports.files import RELIABILITY_SUMMARY, REPORT
 from lib.reports.markdown import MarkdownError, replace_section
 from lib.settings import PROJECT_ROOT
 
-REPORT: Final = PROJECT_ROOT / "performance_report.md"
 RECORDED: Final = PROJECT_ROOT / "report" / "bench"
 """The recorded figures, and the plots that come from them."""
 RESULTS: Final = "results.json"
@@ -51,7 +50,8 @@ class Recorded:
     recording: Recording | None
     profile: Profile | None
     watched: Watched | None
-    chaos: reliability.Recorded | None
+    dropped_connections: str | None
+    """What the chaos lab has found about them, in one line."""
 
 
 def main() -> int:
@@ -69,7 +69,7 @@ def main() -> int:
         print(f"no plots: {error}; it is in requirements-bench.txt", file=sys.stderr)
         return EXIT_NO_REPORT
     try:
-        recorded = load(RECORDED, reliability.RECORDED)
+        recorded = load(RECORDED, RELIABILITY_SUMMARY)
         text = write_parts(REPORT.read_text(encoding="utf-8"), recorded)
         if recorded.recording is None:
             print(f"{RECORDED / RESULTS} is missing; `make bench` records it", file=sys.stderr)
@@ -78,20 +78,19 @@ def main() -> int:
             plots.draw_scale(recorded.recording, RECORDED / SCALE_PLOT)
             plots.draw_comparison(recorded.recording, RECORDED / COMPARISON_PLOT)
         REPORT.write_text(text, encoding="utf-8")
-    except (OSError, ReportError, reliability.ReportError, MarkdownError) as error:
+    except (OSError, ReportError, MarkdownError) as error:
         print(f"no report: {error}", file=sys.stderr)
         return EXIT_NO_REPORT
     return EXIT_WRITTEN
 
 
-def load(bench: Path, chaos: Path) -> Recorded:
+def load(bench: Path, reliability: Path) -> Recorded:
     """Read what was recorded. Raises ReportError for what is there and cannot be read."""
-    is_there = (chaos / reliability.RECORDING).exists()
     return Recorded(
         _read(bench / RESULTS, Recording),
         _read(bench / PROFILE, Profile),
         _read(bench / WATCHED, Watched),
-        reliability.load(chaos) if is_there else None,
+        reliability.read_text(encoding="utf-8").strip() if reliability.exists() else None,
     )
 
 
@@ -107,11 +106,10 @@ def _read(file: Path, kind: type[_T]) -> _T | None:
 def write_parts(text: str, recorded: Recorded) -> str:
     """Return the report with its parts replaced.
 
-    Raises MarkdownError where one has no place, chaos.report.ReportError for figures that lack
-    something.
+    Raises MarkdownError where one has no place.
     """
     parts = {
-        "summary": first_page(recorded.recording, _dropped_connections(recorded.chaos)),
+        "summary": first_page(recorded.recording, recorded.dropped_connections),
         "speed": speed_section(recorded.recording),
         "watched": watched_section(recorded.watched),
         "appendix": appendix(recorded.profile),
@@ -119,14 +117,3 @@ def write_parts(text: str, recorded: Recorded) -> str:
     for name, part in parts.items():
         text = replace_section(text, name, part)
     return text
-
-
-def _dropped_connections(chaos: reliability.Recorded | None) -> str | None:
-    if chaos is None:
-        return None
-    with reliability.complete():
-        return reliability.in_one_line(chaos)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,7 @@ import pytest
 
 from chaos import standard_set
 from chaos.lab.experiment import EXIT_DOES_NOT_HOLD, EXIT_HOLDS, EXIT_INTERRUPTED, Interrupted
-from chaos.report import RECORDED, RECORDING, load
+from chaos.report.recorded import RECORDED, RECORDING, load
 from chaos.standard_set import STANDARD_SET, Run, judge, perform, publish, record
 from lib.clock import MILLISECOND_NS
 from lib.settings import PROJECT_ROOT

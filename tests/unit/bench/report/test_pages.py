@@ -32,8 +32,8 @@ from bench.report.speed_section import NOT_MEASURED, NOT_RECORDED, speed_section
 from bench.report.units import digits, megabytes, millions, percent, us, whole
 from bench.report.watched_section import watched_section
 from bench.results import Call, Segment, Stage, Throughput, Usage, Watched, WatchedRound
-from chaos import report as reliability
 from lib.clock import SECOND_NS
+from lib.reports.files import RELIABILITY_SUMMARY
 from tests.recordings import hops, latency, recording, tick_to_decision, usages, with_hops
 
 MARKED = "# Title\n" + "".join(
@@ -58,7 +58,7 @@ NOTHING_MEASURED = recording(
 def test_the_parts_in_the_repository_are_those_that_the_recorded_figures_give():
     text = REPORT.read_text(encoding="utf-8")
 
-    assert text == write_parts(text, load(RECORDED, reliability.RECORDED))
+    assert text == write_parts(text, load(RECORDED, RELIABILITY_SUMMARY))
 
 
 def test_the_tables_in_the_repository_hold_the_figures_of_the_recorded_json():
@@ -353,7 +353,7 @@ def test_nothing_is_written_outside_of_the_marks():
 
 
 def test_a_report_without_a_recording_says_that_there_is_none(tmp_path):
-    text = write_parts(MARKED, load(tmp_path, tmp_path))
+    text = write_parts(MARKED, load(tmp_path, tmp_path / "summary.txt"))
 
     assert text.count(NOT_RECORDED) == 3
     assert "`make watched` records it" in text
@@ -363,7 +363,7 @@ def test_a_recording_survives_its_way_through_json(tmp_path):
     made = recording()
     (tmp_path / RESULTS).write_bytes(msgspec.json.encode(made))
 
-    assert load(tmp_path, tmp_path).recording == made
+    assert load(tmp_path, tmp_path / "summary.txt").recording == made
 
 
 @pytest.mark.parametrize("name", [RESULTS, PROFILE, WATCHED])
@@ -372,7 +372,7 @@ def test_a_file_that_is_no_recording_is_named(name, content, tmp_path):
     (tmp_path / name).write_text(content)
 
     with pytest.raises(ReportError, match=rf"{name}.*make bench"):
-        load(tmp_path, tmp_path)
+        load(tmp_path, tmp_path / "summary.txt")
 
 
 @pytest.fixture
@@ -410,12 +410,12 @@ def test_figures_that_cannot_be_read_leave_the_report_as_it_is(elsewhere, capsys
 
 
 def test_the_answer_about_dropped_connections_comes_from_the_chaos_lab():
-    recorded = load(RECORDED, reliability.RECORDED)
-    assert recorded.chaos
+    recorded = load(RECORDED, RELIABILITY_SUMMARY)
+    assert recorded.dropped_connections
 
-    text = write_parts(MARKED, Recorded(recording(), None, None, recorded.chaos))
+    text = write_parts(MARKED, Recorded(recording(), None, None, recorded.dropped_connections))
 
-    assert f"- **Dropped connections.** {reliability.in_one_line(recorded.chaos)}" in text
+    assert f"- **Dropped connections.** {recorded.dropped_connections}" in text
 
 
 def rows_of(text: str, *first_cells: str, columns: int | None = None) -> list[list[str]]:

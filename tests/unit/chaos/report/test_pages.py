@@ -11,22 +11,12 @@ import pytest
 from chaos.faults.hostile_gateway import Known, Withheld
 from chaos.lab.experiment import EXIT_NO_TARGET, GOAL_ROUNDS
 from chaos.lab.recovery import STEPS
-from chaos.report import (
-    ENOUGH_MISSES,
-    RECORDED,
-    RECORDING,
-    REPORT,
-    SECTION,
-    Recorded,
-    ReportError,
-    in_one_line,
-    load,
-    main,
-    missed_goals,
-    section,
-)
+from chaos.report.pages import REPORT, SECTION, in_one_line, main, section
+from chaos.report.recorded import RECORDED, RECORDING, Recorded, ReportError, load
+from chaos.report.series import ENOUGH_MISSES, missed_goals
 from chaos.slow_consumer import LABELS
 from lib.clock import MILLISECOND_NS
+from lib.reports.files import RELIABILITY_SUMMARY
 from lib.reports.markdown import replace_section
 
 
@@ -34,6 +24,10 @@ def test_the_section_in_the_repository_is_the_one_that_the_recorded_figures_give
     text = REPORT.read_text(encoding="utf-8")
 
     assert text == replace_section(text, SECTION, section(load(RECORDED)))
+
+
+def test_the_line_for_the_first_page_is_the_one_that_the_recorded_figures_give():
+    assert RELIABILITY_SUMMARY.read_text(encoding="utf-8") == f"{in_one_line(load(RECORDED))}\n"
 
 
 def test_every_plot_that_the_section_shows_is_there():
@@ -61,7 +55,7 @@ def test_figures_that_lack_something_are_one_line(recorded, monkeypatch, tmp_pat
     pytest.importorskip("matplotlib", reason="plots need matplotlib: requirements-bench.txt")
     (tmp_path / RECORDING).write_text(json.dumps(recorded))
     (tmp_path / "storm.json").write_text("{}")
-    monkeypatch.setattr("chaos.report.RECORDED", tmp_path)
+    monkeypatch.setattr("chaos.report.pages.RECORDED", tmp_path)
     monkeypatch.setattr("sys.argv", ["report"])
     before = REPORT.read_bytes()
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from chaos.lab.recorder import LOOK_S
-from chaos.report import Series
+from chaos.report.series import Series
 from chaos.storms.planned_faults import Kind
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.reports.plotting import (

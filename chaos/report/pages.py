@@ -1,7 +1,7 @@
 """Write the reliability section of performance_report.md from the recorded figures.
 
 `chaos.standard_set` records: the figures of each experiment, and of what they were taken on, as
-JSON in report/chaos. From these files alone come the tables here and the plots (`chaos.plots`).
+JSON in report/chaos. From these files alone come the tables here and the plots (`plots`).
 The section lies between two marks, and what is outside of them stays as it is. Pure but for `main`
 and `load`: JSON in, text out, the same for the same JSON, so that a test can compare them.
 
@@ -11,79 +11,49 @@ Numbers never stand in the text here: what has no figure in the JSON is not said
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from chaos.faults.hostile_gateway import HARMS
-from chaos.lab.experiment import EXIT_HOLDS, EXIT_NO_TARGET, GOAL_ROUNDS, cells, missed_goal
+from chaos.lab.experiment import EXIT_HOLDS, EXIT_NO_TARGET, GOAL_ROUNDS, cells
 from chaos.lab.figures import OrderCounts
 from chaos.lab.recovery import STEPS
+from chaos.report.recorded import (
+    RECORDED,
+    Figures,
+    Recorded,
+    ReportError,
+    complete,
+    load,
+)
+from chaos.report.series import (
+    ENOUGH_MISSES,
+    MISSED,
+    REACHED,
+    TOLD,
+    all_series,
+    cuts_of,
+    goal_classes,
+    goal_series,
+    milliseconds,
+    recoveries,
+    recovery_series,
+    times_of,
+)
 from chaos.slow_consumer import LABELS
 from chaos.storms.planned_faults import Kind
-from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.clock import SECOND_NS
+from lib.reports.files import RELIABILITY_SUMMARY, REPORT
 from lib.reports.markdown import MarkdownError, replace_section, table
-from lib.settings import PROJECT_ROOT
 
-REPORT: Final = PROJECT_ROOT / "performance_report.md"
-RECORDED: Final = PROJECT_ROOT / "report" / "chaos"
-"""The recorded figures, and the plots that come from them."""
-RECORDING: Final = "recording.json"
-"""What was recorded when, how and on what; beside it a file NAME.json for each experiment."""
 SECTION: Final = "reliability"
 RECOVERY_PLOT: Final = "recovery.svg"
 STORM_PLOT: Final = "storm.svg"
 
-Figures = dict[str, Any]
-"""The JSON of one experiment (`chaos.lab.experiment.to_json`)."""
-STEP_LABELS: Final = {figure: label for label, figure in STEPS}
-TOLD: Final = "told at once"
-REACHED: Final = "yes"
-MISSED: Final = "**no**"
-ENOUGH_MISSES: Final = 5
-"""Of fewer times than `GOAL_ROUNDS`, so many must all be above a goal for it to be missed."""
 WINDOWS: Final = ("without", "beside")
 """When `chaos.slow_consumer` looks: before its clients are there, and then beside them."""
-
-
-class ReportError(Exception):
-    """The report cannot be written (one line for people)."""
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """All that the report is made of."""
-
-    recording: dict[str, Any]
-    figures: dict[str, Figures]
-    """By the name of the run; a run that failed before its end has none."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """Times of one kind, with the goal for their median if there is one. A row, a line of dots."""
-
-    what: str
-    step: str
-    """What they are times to."""
-    times_ns: list[int]
-    goal_ns: int | None
-
-    @property
-    def judgement(self) -> str:
-        """Whether the goal is reached, in a word or two."""
-        if self.goal_ns is None:
-            return "no goal"
-        if len(self.times_ns) >= GOAL_ROUNDS:
-            return MISSED if missed_goal("", self.times_ns, self.goal_ns) else REACHED
-        if len(self.times_ns) >= ENOUGH_MISSES and min(self.times_ns) > self.goal_ns:
-            return MISSED
-        return f"fewer than {GOAL_ROUNDS}: not judged"
 
 
 def main() -> int:
@@ -94,7 +64,9 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     try:
-        from chaos import plots  # where only the tables are looked at, matplotlib is not needed
+        from chaos.report import (
+            plots,  # where only the tables are looked at, matplotlib is not needed
+        )
     except ModuleNotFoundError as error:
         print(f"no plots: {error}; it is in requirements-bench.txt", file=sys.stderr)
         return EXIT_NO_TARGET
@@ -105,42 +77,13 @@ def main() -> int:
             plots.draw_recovery(all_series(recorded.figures), RECORDED / RECOVERY_PLOT)
             if storm := first_storm(recorded.figures):
                 plots.draw_storm(storm, RECORDED / STORM_PLOT)
+            summary = in_one_line(recorded)
         REPORT.write_text(text, encoding="utf-8")
+        RELIABILITY_SUMMARY.write_text(f"{summary}\n", encoding="utf-8")
     except (OSError, ReportError, MarkdownError) as error:
         print(f"no report: {error}", file=sys.stderr)
         return EXIT_NO_TARGET
     return EXIT_HOLDS
-
-
-@contextmanager
-def complete() -> Iterator[None]:
-    """Let ReportError be raised where the block looks for a figure in vain."""
-    try:
-        yield
-    except KeyError as error:
-        raise ReportError(
-            f"the figures in {RECORDED} lack {error}; `make chaos` records them anew"
-        ) from None
-
-
-def load(directory: Path) -> Recorded:
-    """Read what was recorded. Raises ReportError."""
-    recording = _read_json(directory / RECORDING)
-    names = [entry["name"] for entry in recording["experiments"]]
-    files = {name: directory / f"{name}.json" for name in names}
-    return Recorded(
-        recording, {name: _read_json(file) for name, file in files.items() if file.exists()}
-    )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise ReportError(f"{file} is missing; `make chaos` records it") from None
-    except ValueError as error:
-        raise ReportError(f"{file} is no JSON: {error}") from None
-    return content
 
 
 def section(recorded: Recorded) -> str:
@@ -190,10 +133,10 @@ def in_one_line(recorded: Recorded) -> str:
     figures = recorded.figures
     said = []
     cases = figures.get("cut_connection", {}).get("cases", [])
-    for goal_ns, told in _classes(cases):
-        cuts = _cuts(cases, goal_ns)
+    for goal_ns, told in goal_classes(cases):
+        cuts = cuts_of(cases, goal_ns)
         how = "whose client is told at once" if told == TOLD else "that only falls silent"
-        median_ms, _, longest_ms = cells(_times(cuts, "reconnection_ns"))
+        median_ms, _, longest_ms = cells(times_of(cuts, "reconnection_ns"))
         said.append(
             f"a cut connection {how} is back after {median_ms} ms (median of {len(cuts)}, at most "
             f"{longest_ms} ms)"
@@ -259,98 +202,6 @@ def _reasons(recorded: Recorded) -> Iterable[str]:
         yield "What does not hold:\n\n" + "\n".join(lines)
 
 
-def recoveries(figures: dict[str, Figures]) -> list[tuple[str, list[Figures]]]:
-    """Return what was done, and the figures of each recovery from it (`FaultFigures`)."""
-    found = [(one["fault"], one["rounds"]) for one in figures.values() if "fault" in one]
-    if everything := figures.get("kill_everything"):
-        starts = [killed["started_again"] for killed in everything["supervisord_killed"]]
-        found.append(("SIGKILL of all roles at once", everything["roles_killed"]))
-        found.append(("supervisord started again after SIGKILL", starts))
-    if loop := figures.get("crash_loop"):
-        starts = [one["recovery"] for one in loop["rounds"] if one["recovery"]]
-        found.append((f"{loop['role']} started by hand after a crash loop", starts))
-    return found
-
-
-def recovery_series(figures: dict[str, Figures]) -> list[Series]:
-    """Return, for everything that was done to processes, the time that its goal is about.
-
-    Where there is no goal it is the time to the first order possible.
-    """
-    goals = {one["fault"]: one["goal"] for one in figures.values() if one.get("goal")}
-    series = []
-    for what, rounds in recoveries(figures):
-        goal = goals.get(what, {"figure": "order_possible_ns", "limit_ns": None})
-        figure, goal_ns = goal["figure"], goal["limit_ns"]
-        series.append(Series(what, STEP_LABELS[figure], _times(rounds, figure), goal_ns))
-    return series
-
-
-def connection_series(figures: dict[str, Figures]) -> list[Series]:
-    """Return the time to reconnection by what the client is told, and by connection."""
-    series = []
-    cases = figures.get("cut_connection", {}).get("cases", [])
-    for goal_ns, told in _classes(cases):
-        for stream in dict.fromkeys(case["stream"] for case in cases):
-            cuts = _cuts(cases, goal_ns, stream)
-            what = f"{stream} connection, {told}"
-            times_ns = _times(cuts, "reconnection_ns")
-            series.append(Series(what, "reconnection", times_ns, goal_ns))
-    return series
-
-
-def all_series(figures: dict[str, Figures]) -> list[Series]:
-    """Return what the plot of recovery times shows, a line of dots each."""
-    return [*recovery_series(figures), *connection_series(figures)]
-
-
-def goal_series(figures: dict[str, Figures]) -> list[Series]:
-    """Return the times that have a goal, which is for a median of `GOAL_ROUNDS`.
-
-    The roles are frozen less often than that each, so freezes are judged together as well.
-    """
-    found = [series for series in recovery_series(figures) if series.goal_ns is not None]
-    pooled: dict[tuple[str, str, int], list[int]] = {}
-    for series in found:
-        if series.what.startswith("SIGSTOP ") and series.goal_ns is not None:
-            key = "SIGSTOP, all roles together", series.step, series.goal_ns
-            pooled[key] = [*pooled.get(key, []), *series.times_ns]
-    for goal_ns, told in _classes(figures.get("cut_connection", {}).get("cases", [])):
-        cuts = _cuts(figures["cut_connection"]["cases"], goal_ns)
-        pooled[f"a cut connection, {told}", "reconnection", goal_ns] = _times(
-            cuts, "reconnection_ns"
-        )
-    return [
-        *found,
-        *(Series(what, step, times, goal) for (what, step, goal), times in pooled.items()),
-    ]
-
-
-def missed_goals(figures: dict[str, Figures]) -> list[str]:
-    """Say which goals of the report are missed, a line each."""
-    return [
-        f"{series.what}: the median time to {series.step} is {cells(series.times_ns)[0]} ms, "
-        f"the goal is {_ms(series.goal_ns)} ms"
-        for series in goal_series(figures)
-        if series.judgement == MISSED
-    ]
-
-
-def _classes(cases: Sequence[dict[str, Any]]) -> list[tuple[int, str]]:
-    """Return the goals for a cut connection, the smallest first, and when that one applies."""
-    goals_ns = sorted({case["goal_ns"] for case in cases if case["goal_ns"] is not None})
-    return [(goal_ns, TOLD if goal_ns == goals_ns[0] else "silent") for goal_ns in goals_ns]
-
-
-def _cuts(cases: Iterable[dict[str, Any]], goal_ns: int | None, stream: str = "") -> list[Figures]:
-    return [
-        cut
-        for case in cases
-        if case["goal_ns"] == goal_ns and stream in ("", case["stream"])
-        for cut in case["cuts"]
-    ]
-
-
 def _goals(figures: dict[str, Figures]) -> str:
     rows = [
         [
@@ -358,7 +209,7 @@ def _goals(figures: dict[str, Figures]) -> str:
             series.step,
             str(len(series.times_ns)),
             *cells(series.times_ns),
-            _ms(series.goal_ns),
+            milliseconds(series.goal_ns),
             series.judgement,
         ]
         for series in goal_series(figures)
@@ -385,7 +236,7 @@ def _steps(figures: dict[str, Figures]) -> str:
 
 
 def _spread(rounds: Sequence[Figures], figure: str) -> str:
-    times_ns = _times(rounds, figure)
+    times_ns = times_of(rounds, figure)
     if not times_ns:
         return "-"
     of = "" if len(times_ns) == len(rounds) else f" ({len(times_ns)})"
@@ -395,13 +246,13 @@ def _spread(rounds: Sequence[Figures], figure: str) -> str:
 def _connections(figures: dict[str, Figures]) -> str:
     cases = figures.get("cut_connection", {}).get("cases", [])
     rows = []
-    for goal_ns, told in [*_classes(cases), (None, "need not notice")]:
+    for goal_ns, told in [*goal_classes(cases), (None, "need not notice")]:
         for stream in dict.fromkeys(case["stream"] for case in cases):
-            cuts = _cuts(cases, goal_ns, stream)
+            cuts = cuts_of(cases, goal_ns, stream)
             if not cuts:
                 continue
             spreads = [_spread(cuts, figure) for figure in ("detection_ns", "reconnection_ns")]
-            rows.append([stream, told, str(len(cuts)), *spreads, _ms(goal_ns)])
+            rows.append([stream, told, str(len(cuts)), *spreads, milliseconds(goal_ns)])
     if not rows:
         return ""
     heading = ["connection", "its client is", "n", "detection", "reconnection", "goal"]
@@ -418,14 +269,14 @@ def _ends(figures: dict[str, Figures]) -> str:
         departures = [killed["departure"] for killed in everything["supervisord_killed"]]
         for figure in dict.fromkeys(figure for departure in departures for figure in departure):
             label = f"{figure.removesuffix('_ns').replace('_', ' ')} gone"
-            times.append(("SIGKILL of supervisord", label, _times(departures, figure)))
+            times.append(("SIGKILL of supervisord", label, times_of(departures, figure)))
     if loop := figures.get("crash_loop"):
         for label, figure in (
             ("supervisord gives it up", "fatal_ns"),
             ("the watchdog says so, from then on", "told_ns"),
         ):
             what = f"{loop['role']} that dies at every start"
-            times.append((what, label, _times(loop["rounds"], figure)))
+            times.append((what, label, times_of(loop["rounds"], figure)))
     if not times:
         return ""
     rows = [[what, label, str(len(ns)), *cells(ns)] for what, label, ns in times]
@@ -489,7 +340,7 @@ def _hostile_feed(figures: dict[str, Figures]) -> Iterable[str]:
                 titles.get(harm, harm),
                 str(sum(one["done"] for one in found)),
                 *([f"`{counted_as}`", *counts] if counted_as else ["nothing", "-", "-"]),
-                cells(_times(found, "recovery_ns"))[2],
+                cells(times_of(found, "recovery_ns"))[2],
             ]
         )
     yield "### A feed that lies"
@@ -503,7 +354,7 @@ def _slow_consumers(figures: dict[str, Figures]) -> Iterable[str]:
     if not rounds:
         return
     rows = [
-        [label, *(cells(_times([one[when] for one in rounds], wait))[2] for when in WINDOWS)]
+        [label, *(cells(times_of([one[when] for one in rounds], wait))[2] for when in WINDOWS)]
         for wait, label in LABELS.items()
     ]
     yield "### Clients that stop reading"
@@ -534,15 +385,3 @@ def _method(recording: dict[str, Any]) -> str:
         "not yet synced survives it, so nothing here speaks of a loss of power. All connections "
         "are on the loopback: there is no network that loses or delays."
     )
-
-
-def _times(rounds: Iterable[Figures], figure: str) -> list[int]:
-    return [found[figure] for found in rounds if found[figure] is not None]
-
-
-def _ms(time_ns: int | None) -> str:
-    return "none" if time_ns is None else f"{time_ns / MILLISECOND_NS:g}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

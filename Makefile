@@ -11,7 +11,7 @@
 # make logs       follows all logs, merged; ROLE=gateway and LEVEL=warning show less
 # make video      records video.mp4: real terminals and the dashboard, on a virtual display
 # make simulate   SEEDS=10000 simulated stacks under seeded faults, on all cores; FIRST=0 the first
-# make lint       style and types
+# make lint       style, types, and which room may import which
 #
 # Each makes the virtual environment first where it is missing or older than requirements.txt.
 # Another Python: make PYTHON=python3.12 run
@@ -59,6 +59,7 @@ lint: $(VENV)/installed
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
+	$(VENV)/bin/lint-imports
 
 # The file says that an installation came to its end; the directory alone does not.
 $(VENV)/installed: requirements.txt

@@ -39,10 +39,9 @@ import threading
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker, shared_memory
-from typing import Any, Final, NamedTuple, overload
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lib.price_book import wake_up as wakeup
 from lib.price_book.segment_files import (
@@ -89,37 +88,6 @@ _NO_MEMORY_FILE: Final = frozenset(
     (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
 )
 """What opening or mapping says of a FIFO, a directory, a link, a device, a socket."""
-
-
-@overload
-def record_check(
-    position: int, sequence: int, price: int, sent_ns: int, symbol_epoch: int
-) -> int: ...
-@overload
-def record_check(
-    position: NDArray[np.uint64],
-    sequence: NDArray[np.uint64],
-    price: NDArray[np.uint64],
-    sent_ns: NDArray[np.uint64],
-    symbol_epoch: NDArray[np.uint64],
-) -> NDArray[np.uint64]: ...
-def record_check(position: Any, sequence: Any, price: Any, sent_ns: Any, symbol_epoch: Any) -> Any:
-    """Return the check value of one record (ints below 2**64) or of many (uint64 arrays).
-
-    Stores may become visible in any order, and a writer may be killed between any two, so a slot
-    may hold some words of one record and some of another. The sum of the bare words would let the
-    mixture pass wherever two differences cancel out. Here every word on its own decides the
-    result (each step is a bijection of each word, the factors being odd), and what it takes for
-    two or more to cancel is an accident of 64 bits. Folding the upper half down in between lets
-    upper bits act on lower ones, which a multiplication alone never does.
-
-    One function for both, so that the two cannot differ: NumPy wraps round where `& _WORD` cuts.
-    """
-    mixed = (position * 0x9E3779B97F4A7C15 + sequence * 0xC2B2AE3D27D4EB4F) & _WORD
-    mixed ^= mixed >> 32
-    mixed *= 0xD6E8FEB86659FD93
-    mixed = (mixed + price * 0xA0761D6478BD642F + sent_ns * 0xE7037ED1A0B428DB) & _WORD
-    return mixed ^ (mixed >> 32) ^ symbol_epoch
 
 
 def check_symbols(symbols: Sequence[str]) -> None:
@@ -287,6 +255,7 @@ class Segment:
         self.words = self._bytes.cast("Q")
         self.waiting = memory[_WAITING_OFFSET : _WAITING_OFFSET + wakeup.SLOTS]
         self._views = (self.words, self._bytes, self.waiting)
+        self._tapes: dict[int, str] = {}
         array = np.frombuffer(self.words, np.uint64)
         latest, ring = layout.latest_offset // 8, layout.ring_offset // 8
         self.latest = array[latest:ring].reshape(-1, RECORD_WORDS)
@@ -306,6 +275,11 @@ class Segment:
     def identity(self) -> int:
         """A number of 63 bits that no other segment has, of this name or another."""
         return self.words[_IDENTITY] & _MAX_SIGNED_WORD
+
+    @property
+    def retired(self) -> bool:
+        """Whether it has been replaced or removed."""
+        return self.words[RETIRED] != 0
 
     def run(self) -> Run | None:
         """Return the run that the segment belongs to, None if it belongs to none.
@@ -328,6 +302,14 @@ class Segment:
             if digest == _epoch_digest(epoch, tape):
                 epochs[epoch] = tape.rstrip(b"\0").decode("ascii", "replace")
         return epochs
+
+    def tape(self, epoch: int) -> str:
+        """Return the tape of an epoch; "" for a plain stream, and for a forgotten epoch."""
+        tape = self._tapes.get(epoch)
+        if tape is None:  # looking it up takes some 50 µs, and a reader asks with each batch
+            self._tapes = self.epochs()
+            tape = self._tapes.get(epoch, "")
+        return tape
 
     def write_epoch(self, epoch: int, tape: bytes) -> None:
         """Enter an epoch; it takes the place of the one `EPOCHS` before it."""

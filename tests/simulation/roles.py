@@ -154,17 +154,18 @@ class Gateway:
                 self._world.abandon(end)
 
 
-class DoomedBook(SharedPriceBook):
-    """A price book whose writer may die before what it stored counts, and just after."""
+def doom(book: SharedPriceBook, world: World) -> None:
+    """Let its writer die, perhaps, before what it stored counts, and just after."""
+    publish = book._writer._publish
 
-    world: World
+    def publish_or_die(position: int) -> None:
+        world.stored_to = position
+        world.crash_point("orderbook")
+        publish(position)
+        world.read_book()
+        world.crash_point("orderbook")
 
-    def _publish(self, position: int) -> None:
-        self.world.stored_to = position
-        self.world.crash_point("orderbook")
-        super()._publish(position)
-        self.world.read_book()
-        self.world.crash_point("orderbook")
+    book._writer._publish = publish_or_die  # type: ignore[method-assign]
 
 
 class OrderBook:
@@ -172,8 +173,10 @@ class OrderBook:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._book = DoomedBook(world.symbols, world.book_name, ring_capacity=world.ring_capacity)
-        self._book.world = world
+        self._book = SharedPriceBook(
+            world.symbols, world.book_name, ring_capacity=world.ring_capacity
+        )
+        doom(self._book, world)
         self._book.become_writer()
         tally = Tally(stream="price", peer="price")
         booking = Booking(self._book, tally, clock=world.clock)

@@ -25,8 +25,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from lib.price_book import book as book_module
+from lib.price_book import reader as reader_module
 from lib.price_book import wake_up as wakeup
+from lib.price_book import writer as writer_module
 from lib.price_book.book import (
     MAX_SLEEP_S,
     Batch,
@@ -37,9 +38,11 @@ from lib.price_book.book import (
     SharedPriceBook,
     remove_segments,
 )
+from lib.price_book.records import record_check
 from lib.price_book.segment import EPOCHS, PUBLISHED, RECORD_WORDS, RETIRED
 from lib.price_book.segment_files import SHM_DIR
 from lib.price_book.wake_up import RESERVED_SLOTS, SLOTS
+from lib.price_book.writer import PriceBookWriter
 from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.process.run_identity import Run
 from lib.wire.ticks import TICK
@@ -160,7 +163,7 @@ class TestLatestPrice:
         assert book.latest("MSFT").price == 1
         # What is written next must not overwrite it before it is published.
         newest = book._segment.latest[:, 0].reshape(-1, 2).argmax(axis=1)
-        assert list(book._next_latest[:2]) == (1 - newest[:2]).tolist()
+        assert list(book._writer._next_latest[:2]) == (1 - newest[:2]).tolist()
 
 
 class TestUpdateFew:
@@ -190,7 +193,7 @@ class TestUpdateFew:
 
     def test_of_nothing_changes_nothing(self, book):
         book.update_few([])
-        assert book._words[PUBLISHED] == 0
+        assert book._segment.words[PUBLISHED] == 0
 
 
 class TestUpdateBatch:
@@ -228,7 +231,7 @@ class TestUpdateBatch:
     def test_of_nothing_changes_nothing(self, book):
         nothing = np.empty(0, np.int64)
         book.update_batch(nothing, nothing, nothing, nothing)
-        assert book._words[PUBLISHED] == 0
+        assert book._segment.words[PUBLISHED] == 0
 
     def test_larger_than_the_ring_leaves_the_last_ticks_and_counts_all(self, book):
         reader = book.reader()
@@ -242,7 +245,7 @@ class TestUpdateBatch:
     def test_that_is_interrupted_leaves_no_trace(self, book, monkeypatch, stop_at):
         write(book, 1, 3)
         with monkeypatch.context() as patch:
-            patch.setattr(SharedPriceBook, stop_at, lambda *_: 1 / 0)
+            patch.setattr(PriceBookWriter, stop_at, lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 write(book, 4, 3, writer=9)
         book.update("AAPL", 1.0)
@@ -257,7 +260,7 @@ class TestTakingOver:
     def test_wipes_out_what_the_last_writer_stored_and_did_not_publish(self, name, book):
         write(book, 1, 30)
         write(book, 31, 10)
-        book._words[PUBLISHED] = 30  # as if it had been killed before the last store
+        book._segment.words[PUBLISHED] = 30  # as if it had been killed before the last store
         book.close()
         with open_by_name(name) as successor:
             write(successor, 31, 1, writer=2)
@@ -265,7 +268,7 @@ class TestTakingOver:
             assert all(successor.latest(symbol).position <= 31 for symbol in SYMBOLS)
             # Were the published position visible before the records that belong to it, nothing of
             # the dead writer's must be there.
-            successor._words[PUBLISHED] = 40
+            successor._segment.words[PUBLISHED] = 40
             batch = successor.reader(31).read()
             assert positions(batch) == []
             assert batch.missed == (32, 40)
@@ -431,7 +434,7 @@ class TestReader:
     @pytest.mark.parametrize("count", [1, 30])
     def test_looks_again_at_a_record_that_is_not_visible_yet(self, book, monkeypatch, count):
         write(book, 1, count)
-        copy_of_ring = book_module._copy_of_ring
+        copy_of_ring = reader_module.copy_of_ring
         looks = []
 
         def late(ring, first, count):
@@ -441,7 +444,7 @@ class TestReader:
                 copy[0, len(looks)] = 0
             return copy
 
-        monkeypatch.setattr(book_module, "_copy_of_ring", late)
+        monkeypatch.setattr(reader_module, "copy_of_ring", late)
         batch = book.reader(0).read()
         assert positions(batch) == list(range(1, count + 1))
         assert batch.missed is None
@@ -450,7 +453,7 @@ class TestReader:
     def test_never_returns_a_symbol_that_the_book_does_not_have(self, book, count):
         write(book, 1, count)
         forged = [1, 1, 1, 1, len(SYMBOLS)]
-        book._segment.ring[1] = [*forged, book_module.record_check(*forged)]
+        book._segment.ring[1] = [*forged, record_check(*forged)]
         batch = book.reader(0).read()
         assert batch.missed == (1, 1)
         assert positions(batch) == list(range(2, count + 1))
@@ -526,7 +529,7 @@ class TestReadFew:
     def test_never_returns_what_nobody_could_work_with(self, book, forged):
         reader = book.reader()
         write(book, 1, 1)
-        book._segment.ring[1] = [*forged, book_module.record_check(*forged)]
+        book._segment.ring[1] = [*forged, record_check(*forged)]
         assert reader.read_few() == []
 
     def test_ends_a_wait(self, book):
@@ -553,7 +556,7 @@ class TestTheStoresOfOneRecordInEveryOrder:
         for words in mixtures(old, new):
             ring[position % RING] = words
             # A reader that waits for the new record, published because stores may be reordered …
-            book._words[PUBLISHED] = position
+            book._segment.words[PUBLISHED] = position
             few = book.reader(position - 1).read_few()
             assert [tick[0] for tick in few] == ([position] if words == new else [])
             batch = book.reader(position - count).read()
@@ -561,7 +564,7 @@ class TestTheStoresOfOneRecordInEveryOrder:
             assert positions(batch) == list(range(position - count + 1, position + (words == new)))
             assert missed == (None if words == new else (position, position))
             # … and one that still wants the old one.
-            book._words[PUBLISHED] = position - 1
+            book._segment.words[PUBLISHED] = position - 1
             batch = book.reader(position - RING - 1).read(count)
             if words == old:
                 assert batch.missed is None
@@ -577,11 +580,11 @@ class TestTheStoresOfOneRecordInEveryOrder:
         latest = book._segment.latest
         slot = 0 if latest[0, 0] == 3 else 1
         new = latest[slot].tolist()
-        old = [1, 1, 5, 41, 0, book_module.record_check(1, 1, 5, 41, 0)]
+        old = [1, 1, 5, 41, 0, record_check(1, 1, 5, 41, 0)]
         for words in mixtures(old, new):
             latest[slot] = words
             for published in (2, 3):
-                book._words[PUBLISHED] = published
+                book._segment.words[PUBLISHED] = published
                 price = 7 if words == new and published == 3 else 6
                 assert book.latest("AAPL").price == price
 
@@ -592,7 +595,7 @@ class TestTheStoresOfOneRecordInEveryOrder:
     )
     @settings(max_examples=200)
     def test_never_pass_the_check_as_a_mixture(self, old, new, laps):
-        check = book_module.record_check
+        check = record_check
         new = (old[0] + laps, *new)
         for words in mixtures([*old, check(*old)], [*new, check(*new)]):
             if tuple(words[:5]) not in (old, new):
@@ -639,8 +642,8 @@ def test_a_read_of_the_latest_price_between_any_stores_of_the_writer_is_right(ti
         for price in range(1, ticks_before + 1):
             book.update("AAPL", price)
         book.become_writer()
-        words = book._words
-        book._words = recorder = Recorder(words)
+        words = book._segment.words
+        book._writer._words = recorder = Recorder(words)
         for price in range(ticks_before + 1, ticks_before + 4):
             book.update("AAPL", price)
         stores = recorder.stores
@@ -649,12 +652,12 @@ def test_a_read_of_the_latest_price_between_any_stores_of_the_writer_is_right(ti
         for before, later in itertools.combinations_with_replacement(range(len(stores) + 1), 2):
             for load in range(1, LOADS):
                 steps = [before, *[0] * (load - 1), later - before]
-                book._words = Interleaved(words, stores, steps)
+                book._latest._words = Interleaved(words, stores, steps)
                 price = book.read("AAPL")
                 number = 0 if math.isnan(price) else int(price)
                 low, high = ticks_before + published[before], ticks_before + published[later]
                 assert low <= number <= high, f"{before} stores, and {later} before load {load}"
-        book._words = words
+        book._latest._words = book._writer._words = words
 
 
 def open_by_name(name: str, ring: int = RING) -> SharedPriceBook:
@@ -736,10 +739,10 @@ class TestProcesses:
             forked(lambda: follow(name, sleeps=False)) as poller,
         ):
             for number in range(1, 301):
-                before = book._words[PUBLISHED]
+                before = book._segment.words[PUBLISHED]
                 with forked(lambda number=number: writer(number)) as child:
                     enough = before + chance.randrange(1, 3_000)
-                    while book._words[PUBLISHED] < enough and not child.has_ended():
+                    while book._segment.words[PUBLISHED] < enough and not child.has_ended():
                         pass
                     child.kill()
                     assert child.join() == -signal.SIGKILL, f"seed {seed}"
@@ -829,7 +832,7 @@ class TestProcesses:
             assert one.latest("TSLA").position == 2
 
     def test_a_lock_that_is_never_released_is_a_timeout(self, name, monkeypatch):
-        monkeypatch.setattr(book_module, "LOCK_TIMEOUT_S", 0.01)
+        monkeypatch.setattr(writer_module, "LOCK_TIMEOUT_S", 0.01)
         lock = multiprocessing.Lock()
         with SharedPriceBook(SYMBOLS, name, ring_capacity=RING, lock=lock) as book:
             with lock, pytest.raises(TimeoutError, match="lock="):
@@ -862,7 +865,7 @@ class TestWaking:
                 assert positions(reader.read()) == [1]
 
         with forked(reader) as child:
-            wait_until(lambda: any(book._waiting), "the reader sleeps")
+            wait_until(lambda: any(book._segment.waiting), "the reader sleeps")
             book.update("AAPL", 1)
             assert child.join() == 0
 
@@ -888,13 +891,13 @@ class TestWaking:
         with book.reader() as reader:
             book.update("AAPL", 1)
             assert not reader.arm()
-            assert not any(book._waiting)
+            assert not any(book._segment.waiting)
             assert reader.wait(30)
 
     def test_a_reader_wakes_in_time_though_nothing_came(self, book):
         with book.reader() as reader:
             assert not reader.wait(0.001)
-            assert not any(book._waiting)
+            assert not any(book._segment.waiting)
 
     def test_a_lost_wake_up_costs_a_bounded_delay(self, book, monkeypatch):
         sleeps_ms = []
@@ -952,21 +955,21 @@ class TestWaking:
         with capture_logs(), book.reader() as reader:
             fileno = reader.fileno()
             assert reader.arm()
-            assert not any(book._waiting)
+            assert not any(book._segment.waiting)
             all_slots_taken[7].close()
             assert reader.arm()
-            assert bytes(book._waiting).find(1) == RESERVED_SLOTS + 7
+            assert bytes(book._segment.waiting).find(1) == RESERVED_SLOTS + 7
             assert reader.fileno() == fileno
             book.update("AAPL", 1)
             assert select.select([reader], [], [], 30)[0]
-            assert not any(book._waiting)
+            assert not any(book._segment.waiting)
             assert positions(reader.read()) == [1]
             assert not select.select([reader], [], [], 0)[0]
 
     def test_a_role_is_woken_by_a_slot_however_many_others_wait(self, name, book, all_slots_taken):
         with SharedPriceBook.attach(name, as_role=True) as same, same.reader() as reader:
             assert reader.arm()
-            assert bytes(book._waiting).find(1) < RESERVED_SLOTS
+            assert bytes(book._segment.waiting).find(1) < RESERVED_SLOTS
             book.update("AAPL", 1)
             assert select.select([reader], [], [], 30)[0]
             assert positions(reader.read()) == [1]
@@ -980,7 +983,7 @@ class TestWaking:
                         return
 
         with forked(reader) as child:
-            wait_until(lambda: any(book._waiting), "the reader sleeps")
+            wait_until(lambda: any(book._segment.waiting), "the reader sleeps")
             child.kill(signal.SIGSTOP)
             for number in range(2_000):
                 write(book, 1 + 100 * number, 100)
@@ -1004,10 +1007,10 @@ class TestWaking:
 
         for _ in range(2):
             with forked(reader) as child:
-                wait_until(lambda: any(book._waiting), "the reader sleeps")
+                wait_until(lambda: any(book._segment.waiting), "the reader sleeps")
                 book.update("AAPL", 1)
-                assert not any(book._waiting)
-                book._waiting[0] = 1
+                assert not any(book._segment.waiting)
+                book._segment.waiting[0] = 1
                 child.kill()
                 child.join()
             book.update("AAPL", 1)
@@ -1038,7 +1041,7 @@ class TestWaking:
                 book.update("AAPL", 1)
                 with book.reader() as successor:
                     assert successor.arm()
-                    assert bytes(book._waiting).find(1) == RESERVED_SLOTS
+                    assert bytes(book._segment.waiting).find(1) == RESERVED_SLOTS
             finally:
                 os.kill(worker_pid, signal.SIGKILL)
 
@@ -1063,14 +1066,14 @@ class TestWaking:
 
             def child():
                 reader.close()
-                assert sum(book._waiting) == 1
+                assert sum(book._segment.waiting) == 1
                 assert reader.arm()
-                assert sum(book._waiting) == 2
+                assert sum(book._segment.waiting) == 2
                 reader.close()
 
             with forked(child) as process:
                 assert process.join() == 0
-            assert sum(book._waiting) == 1
+            assert sum(book._segment.waiting) == 1
             book.update("AAPL", 1)
             assert select.select([reader], [], [], 30)[0]
 
@@ -1086,7 +1089,7 @@ class TestReplacing:
                     assert successor.symbols == ("TSLA",)
 
         with forked(reader) as child:
-            wait_until(lambda: any(book._waiting), "the reader sleeps")
+            wait_until(lambda: any(book._segment.waiting), "the reader sleeps")
             with SharedPriceBook(["TSLA"], name, ring_capacity=RING) as replacement:
                 assert book.retired
                 assert not replacement.retired
@@ -1133,7 +1136,7 @@ class TestReplacing:
             successor.update("AAPL", 3)
 
     def test_a_segment_left_retired_is_replaced_and_not_attached_to(self, name, book):
-        book._words[RETIRED] = 1
+        book._segment.words[RETIRED] = 1
         with pytest.raises(PriceBookMismatch, match="retired"):
             SharedPriceBook.attach(name)
         with open_by_name(name) as successor:
@@ -1308,7 +1311,7 @@ class TestForeignSegments:
     @pytest.mark.parametrize("published", [2**63 - 1, 2**63, 2**64 - 1, 2**62])
     def test_with_an_impossible_published_position_never_crash(self, book, published):
         reader = book.reader()
-        book._words[PUBLISHED] = published
+        book._segment.words[PUBLISHED] = published
         with reader:
             reader.read()
             assert reader.arm(), "it would read and read, and never sleep"

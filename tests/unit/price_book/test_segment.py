@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.price_book import segment as price_book_segment
+from lib.price_book.records import record_check
 from lib.price_book.segment import (
     EPOCHS,
     RECORD_WORDS,
     Layout,
     Segment,
-    record_check,
 )
 from lib.price_book.segment_files import (
     MAGIC,

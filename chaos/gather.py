@@ -38,7 +38,6 @@ from chaos.records import (
 )
 from chaos.target import strategy_state
 from lib.clock import to_ns
-from lib.evaluation import STATE_WORDS
 from lib.ledger.reader import read_ledger
 from lib.ledger.rows import BookedOrder
 from lib.prices import to_fixed
@@ -100,7 +99,7 @@ def gather(
     if not settled:
         leave_out_what_came_after_the_ledger(records)
     known = dict(evaluated or {})
-    if state := open_state(strategy_state(settings), STATE_WORDS):
+    if state := open_state(strategy_state(settings), word_count=1):
         tape = str(state.header.get("tape"))
         known[tape] = max(known.get(tape, 0), state.words[0])
     extend_evaluations(records, known)

@@ -32,7 +32,6 @@ import msgspec
 
 from chaos.records import BookedTick, Tick
 from chaos.target import TargetError, known_roles, strategy_state
-from lib.evaluation import STATE_WORDS
 from lib.prices import parse_price
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
@@ -406,7 +405,7 @@ class Recorder:
         except OSError:
             return
         if self._state is None or inode != self._state_inode:  # a new tape has a new file
-            self._state = open_state(self._state_path, STATE_WORDS)
+            self._state = open_state(self._state_path, word_count=1)
             self._state_inode = inode
         if self._state is None:
             return

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from lib.evaluation import STATE_WORDS
 from lib.private_stack import (
     STOP_S,
     PrivateStack,
@@ -259,7 +258,7 @@ class Target:
 
     def last_evaluated(self) -> tuple[str, int]:
         """Tape and sequence of the last tick that the strategy evaluated, as it remembers them."""
-        state = open_state(strategy_state(self.settings), STATE_WORDS)
+        state = open_state(strategy_state(self.settings), word_count=1)
         return (str(state.header.get("tape")), state.words[0]) if state else ("", 0)
 
     def segments(self) -> list[str]:

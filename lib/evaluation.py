@@ -56,7 +56,6 @@ LAPPED_AGAIN_NS: Final = 10 * SECOND_NS
 _POSITION, _SEQUENCE, _EPOCH = 0, 1, 5
 """Where they are in a plain tick."""
 
-
 _Place = tuple[str, int]
 """A tape, and the sequence of one of its ticks; 0 before the first."""
 
@@ -88,7 +87,6 @@ class Evaluator:
         self._send = send
         self._on_decided = on_decided
         self._clock = clock
-        self._long_window = trader.long_window
         self._pass_size = PassSize(
             takes_batches=trader.takes_batches, most=TICKS_A_PASS, most_single=MIN_BATCH_TICKS - 1
         )
@@ -212,20 +210,21 @@ class Evaluator:
                 tape=tape,
                 sequence=sequence,
             )
+        elif not self._refilled:
+            return  # nothing can be said yet of how long it will take
         elif not self._refill_judged and self._clock() >= self._refill_began_ns + JUDGE_REFILL_NS:
             self._refill_judged = True
             self._shorten_refill(reader)
-        elif self._refilled and self._clock() >= self._say_refill_ns:
+        elif self._clock() >= self._say_refill_ns:
             self._log_refill()
 
     def _shorten_refill(self, reader: PriceBookReader) -> None:
         """Begin anew with the latest ticks only, where all would take too long."""
         assert self._book
-        if not self._refilled:
-            return
         tick_ns = (self._clock() - self._refill_began_ns) / self._refilled
         of = self._attached_at - self._refill_from
-        count = max(int(MAX_REFILL_NS / tick_ns), len(self._book.symbols) * self._long_window)
+        windows = len(self._book.symbols) * self._trader.long_window
+        count = max(int(MAX_REFILL_NS / tick_ns), windows)
         if count >= of - self._refilled:
             return
         self._log.warning(
@@ -586,7 +585,8 @@ class LastEvaluated:
         """
         is_another, self._book = identity != self._book, identity
         if is_another and self._last[0] == PLAIN_TAPE:
-            self._begin_file(PLAIN_TAPE, 0)
+            self._last = (PLAIN_TAPE, 0)
+            self._begin_file()
 
     def store(self, tape: str, sequence: int) -> None:
         """Remember a tick as evaluated.
@@ -598,10 +598,10 @@ class LastEvaluated:
         if self._state.header.get("tape") == tape:
             self._state.words[0] = sequence
         else:
-            self._begin_file(tape, sequence)
+            self._begin_file()
 
-    def _begin_file(self, tape: str, sequence: int) -> None:
-        self._last = (tape, sequence)
+    def _begin_file(self) -> None:
+        tape, sequence = self._last
         try:
             header = {"tape": tape, "book": self._book}
             self._state = create_state(self._path, header, [sequence])

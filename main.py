@@ -155,9 +155,9 @@ def _say_loading(signal_class: str, _elapsed_s: float, where: str) -> None:
 
 
 class _Stop:
-    """Whether the stack shall stop: somebody asked for it, or the duration is over.
+    """Whether the stack is to stop: a signal came, or the duration is over.
 
-    Until it begins to run, who asks for it is a KeyboardInterrupt.
+    Until the stack begins to run, such a signal raises KeyboardInterrupt.
     """
 
     def __init__(self) -> None:

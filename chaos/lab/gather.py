@@ -43,7 +43,6 @@ from lib.ledger.rows import BookedOrder
 from lib.prices import to_fixed
 from lib.process.state_file import open_state
 from lib.settings import Settings
-from lib.trading.evaluator import STATE_WORDS
 
 _ENDS: Final = ("order_filled", "order_rejected", "order_given_up")
 """After these events of an order, it is no longer under way."""
@@ -100,7 +99,7 @@ def gather(
     if not settled:
         leave_out_what_came_after_the_ledger(records)
     known = dict(evaluated or {})
-    if state := open_state(strategy_state(settings), STATE_WORDS):
+    if state := open_state(strategy_state(settings), word_count=1):
         tape = str(state.header.get("tape"))
         known[tape] = max(known.get(tape, 0), state.words[0])
     extend_evaluations(records, known)

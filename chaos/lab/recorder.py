@@ -37,7 +37,6 @@ from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
 from lib.stack.log_follower import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, tell_supervisor
-from lib.trading.evaluator import STATE_WORDS
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's file are looked at."""
@@ -406,7 +405,7 @@ class Recorder:
         except OSError:
             return
         if self._state is None or inode != self._state_inode:  # a new tape has a new file
-            self._state = open_state(self._state_path, STATE_WORDS)
+            self._state = open_state(self._state_path, word_count=1)
             self._state_inode = inode
         if self._state is None:
             return

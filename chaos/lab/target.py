@@ -37,7 +37,6 @@ from lib.stack.private_stack import (
     start_private_stack,
 )
 from lib.stack.supervisord_configuration import programs_of, read_configuration
-from lib.trading.evaluator import STATE_WORDS
 
 YOUNG_S: Final = 2.0
 """A role younger than this is not hit: supervisord would call it one that could not start."""
@@ -259,7 +258,7 @@ class Target:
 
     def last_evaluated(self) -> tuple[str, int]:
         """Tape and sequence of the last tick that the strategy evaluated, as it remembers them."""
-        state = open_state(strategy_state(self.settings), STATE_WORDS)
+        state = open_state(strategy_state(self.settings), word_count=1)
         return (str(state.header.get("tape")), state.words[0]) if state else ("", 0)
 
     def segments(self) -> list[str]:

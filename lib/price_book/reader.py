@@ -100,9 +100,9 @@ class PriceBookReader:
         return self._position
 
     def return_to(self, position: int) -> None:
-        """Read what is behind `position` again, as far as it is there then.
+        """Go on behind `position`: read ticks again, if they are still there, or leave some out.
 
-        `position` is of a tick that was read before, or the one that the reader had before that.
+        `position` is at most that of the newest tick of the book.
         """
         self._position = position
 

@@ -56,10 +56,6 @@ LAPPED_AGAIN_NS: Final = 10 * SECOND_NS
 _POSITION, _SEQUENCE, _EPOCH = 0, 1, 5
 """Where they are in a plain tick."""
 
-STATE_WORDS: Final = 2
-"""Of a strategy's state: the sequence of the last evaluated tick, and the price book's identity."""
-_LAST, _BOOK = 0, 1
-
 _Place = tuple[str, int]
 """A tape, and the sequence of one of its ticks; 0 before the first."""
 
@@ -91,7 +87,6 @@ class Evaluator:
         self._send = send
         self._on_decided = on_decided
         self._clock = clock
-        self._long_window = trader.long_window
         self._pass_size = PassSize(
             takes_batches=trader.takes_batches, most=TICKS_A_PASS, most_single=MIN_BATCH_TICKS - 1
         )
@@ -215,20 +210,21 @@ class Evaluator:
                 tape=tape,
                 sequence=sequence,
             )
+        elif not self._refilled:
+            return  # nothing can be said yet of how long it will take
         elif not self._refill_judged and self._clock() >= self._refill_began_ns + JUDGE_REFILL_NS:
             self._refill_judged = True
-            self._shorten_refill()
-        elif self._refilled and self._clock() >= self._say_refill_ns:
+            self._shorten_refill(reader)
+        elif self._clock() >= self._say_refill_ns:
             self._log_refill()
 
-    def _shorten_refill(self) -> None:
+    def _shorten_refill(self, reader: PriceBookReader) -> None:
         """Begin anew with the latest ticks only, where all would take too long."""
         assert self._book
-        if not self._refilled:
-            return
         tick_ns = (self._clock() - self._refill_began_ns) / self._refilled
         of = self._attached_at - self._refill_from
-        count = max(int(MAX_REFILL_NS / tick_ns), len(self._book.symbols) * self._long_window)
+        windows = len(self._book.symbols) * self._trader.long_window
+        count = max(int(MAX_REFILL_NS / tick_ns), windows)
         if count >= of - self._refilled:
             return
         self._log.warning(
@@ -240,6 +236,8 @@ class Evaluator:
             f"it is given the last {count:,} of {of:,} ticks",
         )
         self._refill_from_last(count)
+        # Not read past: the ring could lap us there, and what follows would be taken for refilled.
+        reader.return_to(self._refill_from)
 
     def _log_refill(self) -> None:
         """Log how far the refill is."""
@@ -560,13 +558,18 @@ class Evaluator:
 
 
 class LastEvaluated:
-    """The last tick that was evaluated, kept where a crash does not reach it."""
+    """The last tick that was evaluated, kept where a crash does not reach it.
+
+    A file with one word, the tick's sequence; its tape is in the header, and so is the identity of
+    the price book, for a plain stream.
+    """
 
     def __init__(self, path: Path) -> None:
         """Continue the file at `path`, or make it. Raises OSError if it cannot be written."""
         self._path = path
-        self._state = open_state(path, STATE_WORDS) or create_state(path, {"tape": ""}, [0, 0])
-        self._last = (self._state.header.get("tape"), self._state.words[_LAST])
+        self._state = open_state(path, word_count=1) or create_state(path, {"tape": ""}, [0])
+        self._last = (self._state.header.get("tape"), self._state.words[0])
+        self._book = self._state.header.get("book")
         self._told_failure = ""
 
     def last(self, tape: str) -> int:
@@ -580,15 +583,10 @@ class LastEvaluated:
         A plain stream has no tape, so its ticks are numbered anew in each book: what was evaluated
         of another book's says nothing of them.
         """
-        words = self._state.words
-        if words[_BOOK] == identity:
-            return
-        # In this order: killed in between, we have forgotten it and not taken it for this book's.
-        if self._state.header.get("tape") == PLAIN_TAPE:
-            words[_LAST] = 0
-        words[_BOOK] = identity
-        if self._last[0] == PLAIN_TAPE:
+        is_another, self._book = identity != self._book, identity
+        if is_another and self._last[0] == PLAIN_TAPE:
             self._last = (PLAIN_TAPE, 0)
+            self._begin_file()
 
     def store(self, tape: str, sequence: int) -> None:
         """Remember a tick as evaluated.
@@ -598,11 +596,15 @@ class LastEvaluated:
         """
         self._last = (tape, sequence)
         if self._state.header.get("tape") == tape:
-            self._state.words[_LAST] = sequence
-            return
-        words = [sequence, self._state.words[_BOOK]]
+            self._state.words[0] = sequence
+        else:
+            self._begin_file()
+
+    def _begin_file(self) -> None:
+        tape, sequence = self._last
         try:
-            self._state = create_state(self._path, {"tape": tape}, words)
+            header = {"tape": tape, "book": self._book}
+            self._state = create_state(self._path, header, [sequence])
             self._told_failure = ""
         except OSError as error:
             if error.strerror != self._told_failure:

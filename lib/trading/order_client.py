@@ -51,7 +51,7 @@ class OrderClient:
         self.connected_ns = 0
         """When the logon of this connection was sent: all its orders were sent later."""
         self._last_order_id = 0
-        """The ledger's, as this connection's logon was told."""
+        """The ledger's, from this connection's logon_ack."""
         self._refused: set[int] = set()
         """The unanswered orders that were answered with an error over this connection."""
         self._buffer = FrameBuffer()

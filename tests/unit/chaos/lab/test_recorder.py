@@ -232,7 +232,7 @@ def test_a_gateway_that_comes_late_is_heard_wherever_it_listens(
 
     monkeypatch.setattr(TapeListener, "connected", noting)
     with book_of(settings), Recorder(settings) as recorder:
-        create_state(strategy_state(settings), {"tape": "T"}, [1, 0])
+        create_state(strategy_state(settings), {"tape": "T"}, [1])
         tries = []
         connect_ex = socket.socket.connect_ex
         monkeypatch.setattr(

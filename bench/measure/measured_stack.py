@@ -1,8 +1,8 @@
 """A private stack that is measured: the real daemons under supervisord, as a user runs them.
 
 Nothing in it is special. Several strategies are several programs in the configuration of its
-supervisord, each with a table in its settings (README: A second strategy), and another rate is
-another rate in the settings file and a restart of the gateway, which goes on with its tape.
+supervisord, each with a table in its settings (docs/extending.md: A second strategy), and another
+rate is another rate in the settings file and a restart of the gateway, which goes on with its tape.
 """
 
 from __future__ import annotations

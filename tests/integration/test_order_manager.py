@@ -539,11 +539,13 @@ def test_a_client_that_ends_its_side_after_its_orders_is_answered_and_then_let_g
 
 
 @pytest.mark.parametrize("nc", ["nc.openbsd", "nc.traditional", "ncat", "busybox nc"])
-def test_the_readmes_order_by_hand_is_answered_with_every_nc(manager: Manager, nc: str) -> None:
+def test_the_order_by_hand_of_the_protocol_page_is_answered_with_every_nc(
+    manager: Manager, nc: str
+) -> None:
     if not shutil.which(nc.split()[0]):
         pytest.skip(f"no {nc} here")
-    readme = (PROJECT_ROOT / "README.md").read_text()
-    [line] = re.findall(r"^.*nc 127\.0\.0\.1 5003$", readme, re.MULTILINE)
+    page = (PROJECT_ROOT / "docs" / "protocol.md").read_text()
+    [line] = re.findall(r"^.*nc 127\.0\.0\.1 5003$", page, re.MULTILINE)
     command = line.replace("nc 127.0.0.1 5003", f"{nc} 127.0.0.1 {manager.stack.order_port}")
     answer = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60, check=False)
     assert b'"status":"FILLED"' in answer.stdout

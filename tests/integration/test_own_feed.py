@@ -1,4 +1,4 @@
-"""A feed of the user's own: the README's recipe, as it stands there."""
+"""A feed of the user's own: the recipe in docs/extending.md, word for word."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from tests.stack import ROLES, PrivateStack, copy_project
 
 
 def recipe() -> str:
-    """The program in the README."""
-    (program,) = re.findall(
-        r"```python\n(# my_feed\.py\n.*?)```", (PROJECT_ROOT / "README.md").read_text(), re.DOTALL
-    )
+    """The program in docs/extending.md."""
+    page = (PROJECT_ROOT / "docs" / "extending.md").read_text()
+    (program,) = re.findall(r"```python\n(# my_feed\.py\n.*?)```", page, re.DOTALL)
     return program
 
 

@@ -1,4 +1,4 @@
-"""Several strategies in a stack, set up by the README: each trades in its own, as itself."""
+"""Several strategies in a stack, set up by docs/extending.md: each trades in its own, as itself."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LIVELY = {"gateway": {"rate": 500.0, "news_interval": 0.05}}
 
 
 def recipe() -> dict[str, str]:
-    """The two blocks of the README's recipe, by language."""
-    readme = (PROJECT_ROOT / "README.md").read_text()
-    section = readme.partition("### A second strategy\n")[2].partition("\n### ")[0]
+    """The two blocks of the recipe in docs/extending.md, by language."""
+    page = (PROJECT_ROOT / "docs" / "extending.md").read_text()
+    section = page.partition("## A second strategy\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL)
     assert [language for language, _ in blocks] == ["toml", "ini"]
     return dict(blocks)
@@ -76,7 +76,7 @@ def stack(project: Path) -> Iterator[PrivateStack]:
         yield made
 
 
-def test_the_recipe_of_the_readme_makes_a_second_strategy_that_trades_in_its_stack(
+def test_the_recipe_of_the_page_makes_a_second_strategy_that_trades_in_its_stack(
     stack: PrivateStack,
 ) -> None:
     wait_for_fills(stack, "second_strategy", 3)

@@ -34,14 +34,14 @@ def without(name: str) -> dict[str, object]:
     return {known: value for known, value in ORDER.items() if known != name}
 
 
-def test_the_smallest_messages_are_whole_and_stand_in_the_readme():
+def test_the_smallest_messages_are_valid_and_on_the_protocol_page():
     assert isinstance(decode_from_client(SMALLEST_ORDER.encode()), Order)
     assert isinstance(decode_from_client(SMALLEST_LOGON.encode()), Logon)
-    readme = (PROJECT_ROOT / "README.md").read_text()
-    assert SMALLEST_ORDER in readme
-    assert f"at most {MAX_UNKNOWN_FIELDS} unknown fields" in readme
-    assert f"names of at most {MAX_NAME_CHARACTERS} characters" in readme
-    assert f"the first {MAX_EXPLAINED} are explained" in readme
+    page = (PROJECT_ROOT / "docs" / "protocol.md").read_text()
+    assert SMALLEST_ORDER in page
+    assert f"at most {MAX_UNKNOWN_FIELDS} unknown fields" in page
+    assert f"names of at most {MAX_NAME_CHARACTERS} characters" in page
+    assert f"the first {MAX_EXPLAINED} are explained" in page
 
 
 @pytest.mark.parametrize(

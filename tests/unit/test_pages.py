@@ -1,0 +1,78 @@
+"""The pages: the README is short and names every room, and every relative link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import PROJECT_ROOT
+
+MAX_README_LINES = 150
+README = PROJECT_ROOT / "README.md"
+PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").glob("*.md")])
+
+CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`[^`\n]*`")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#{1,6} +(.*?) *$", re.MULTILINE)
+ELSEWHERE = re.compile(r"[a-z]+:")
+"""Begins a link that is not relative."""
+
+
+def text_of(page: Path) -> str:
+    """A page without its code blocks, in which nothing is a heading or a link."""
+    return CODE_BLOCK.sub("", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    found: set[str] = set()
+    for heading in HEADING.findall(text_of(page)):
+        words = LINK.sub(lambda link: link[0].partition("](")[0], heading)
+        slug = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+        number = 0
+        while (anchor := f"{slug}-{number}" if number else slug) in found:
+            number += 1
+        found.add(anchor)
+    return found
+
+
+def broken_links(page: Path) -> list[str]:
+    """The relative links of a page that lead nowhere."""
+    broken = []
+    for link in LINK.findall(CODE.sub("", text_of(page))):
+        if ELSEWHERE.match(link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT_ROOT)))
+def test_every_relative_link_of_a_page_leads_to_a_file_and_a_heading(page: Path):
+    assert broken_links(page) == []
+
+
+def test_a_link_to_a_missing_file_or_heading_is_found(tmp_path: Path):
+    (tmp_path / "other.md").write_text("# One\n\n## Two, *three*\n\n## One\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Page\n[a](other.md) [b](other.md#two-three) [c](other.md#one-1) [d](#page) [e](http://f)\n"
+        "[g](gone.md) [h](other.md#gone) [i](#gone) ![j](gone.png)\n"
+        "```\n# gone\n[k](gone.md)\n```\n"
+    )
+    assert broken_links(page) == ["gone.md", "other.md#gone", "#gone", "gone.png"]
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().splitlines()) <= MAX_README_LINES
+
+
+def test_the_table_of_rooms_names_every_package_of_lib():
+    rooms = README.read_text().partition("## Rooms\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\| `lib/(\w+)/` \|", rooms, re.MULTILINE))
+    assert named == {path.parent.name for path in (PROJECT_ROOT / "lib").glob("*/__init__.py")}

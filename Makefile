@@ -1,19 +1,19 @@
-# make run        the stack in the foreground, Ctrl-C stops it
-# make test       all tests
-# make chaos      breaks private stacks in every way, in under 15 minutes, and writes what came of it
-#                 into report/chaos and performance_report.md; fails if a hypothesis does not hold,
-#                 or a goal is missed
-# make bench      measures private stacks, the floor and the alternatives, in under 15 minutes, and
-#                 puts the figures into report/bench
-# make watched    measures a private stack while browsers show its dashboard, in two minutes, and puts
-#                 the figures into report/bench
-# make report     writes performance_report.md and its plots anew from what is recorded in report
-# make logs       follows all logs, merged; ROLE=gateway and LEVEL=warning show less
-# make video      records video.mp4: real terminals and the dashboard, on a virtual display
-# make simulate   SEEDS=10000 simulated stacks under seeded faults, on all cores; FIRST=0 the first
-# make lint       style, types, and which room may import which
+# make run        run the stack in the foreground; Ctrl-C stops it
+# make test       run all tests
+# make chaos      break private stacks in every way, in under 15 minutes, and write the results into
+#                 report/chaos and performance_report.md; fails if a hypothesis does not hold or a
+#                 goal is missed
+# make bench      measure private stacks, the floor and the alternatives, in under 15 minutes, and
+#                 write the figures into report/bench
+# make watched    measure a private stack while browsers show its dashboard, in two minutes, and
+#                 write the figures into report/bench
+# make report     write performance_report.md and its plots from the figures in report
+# make logs       follow all logs, merged; ROLE=gateway and LEVEL=warning show less
+# make video      record video.mp4: real terminals and the dashboard, on a virtual display
+# make simulate   simulate SEEDS=10000 stacks under seeded faults, on all cores, from FIRST=0 on
+# make lint       check style, types, and which room may import which
 #
-# Each makes the virtual environment first where it is missing or older than requirements.txt.
+# Each first makes the virtual environment if it is missing or older than requirements.txt.
 # Another Python: make PYTHON=python3.12 run
 
 PYTHON ?= python3
@@ -30,12 +30,12 @@ run: $(VENV)/installed
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest
 
-# What does not hold belongs into the report too; an interrupted recording does not.
+# The report also shows what does not hold. An interrupted run writes no report.
 chaos: $(VENV)/installed-bench
 	@$(VENV)/bin/python -m chaos.standard_set; held=$$?; \
 	    [ $$held -gt 1 ] || { $(WRITE_REPORT); } || exit; exit $$held
 
-# Each writes its figures when it has all of them: an interrupted one changes nothing.
+# Each writes its figures at the end, all at once: an interrupted run changes nothing.
 bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m bench --json report/bench/results.json
 	$(VENV)/bin/python -m bench.profile --json report/bench/profile.json
@@ -61,7 +61,7 @@ lint: $(VENV)/installed
 	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/lint-imports
 
-# The file says that an installation came to its end; the directory alone does not.
+# The file marks a complete installation; the directory alone could be half of one.
 $(VENV)/installed: requirements.txt
 	@command -v $(PYTHON) >/dev/null || { \
 	    echo "$(PYTHON) not found; Tradewire needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }

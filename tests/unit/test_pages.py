@@ -10,13 +10,18 @@ import pytest
 from tests.helpers import PROJECT_ROOT
 
 MAX_README_LINES = 150
+EXAMPLES = {"lib/my_signals.py"}
+"""Files that a page shows how to write."""
 README = PROJECT_ROOT / "README.md"
 PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").glob("*.md")])
+WRITTEN = [page for page in PAGES if page.name != "performance_report.md"]
+"""Not generated from a recording, which names files as they were."""
 
 CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]*`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(.*?) *$", re.MULTILINE)
+SOURCE = re.compile(r"(?<![\w/.])(?:bench|chaos|daemons|etc|lib|tests)/[\w./-]*\w")
 ELSEWHERE = re.compile(r"[a-z]+:")
 """Begins a link that is not relative."""
 
@@ -66,6 +71,12 @@ def test_a_link_to_a_missing_file_or_heading_is_found(tmp_path: Path):
         "```\n# gone\n[k](gone.md)\n```\n"
     )
     assert broken_links(page) == ["gone.md", "other.md#gone", "#gone", "gone.png"]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(PROJECT_ROOT)))
+def test_every_source_file_that_a_page_names_exists(page: Path):
+    named = SOURCE.findall(page.read_text())
+    assert {name for name in named if not (PROJECT_ROOT / name).exists()} <= EXAMPLES
 
 
 def test_the_readme_is_short():

@@ -42,7 +42,7 @@ from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, cells, command_l
 from chaos.lab.recorder import Event, Recording
 from chaos.lab.target import Target
 from lib.clock import MILLISECOND_NS
-from lib.net.throttled_log import LOG_EVERY_NS
+from lib.process.throttled_log import LOG_EVERY_NS
 
 TICK_EVENTS: Final = (MALFORMED, UNKNOWN, MISSED)
 """Tell of ticks, by number; the others of a connection."""

@@ -24,10 +24,10 @@ from lib.dashboard.http_session import HttpError, HttpSession, Request
 from lib.dashboard.metrics import CONTENT_TYPE, metrics
 from lib.dashboard.observer import Observer
 from lib.errors import CannotStartError
-from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
+from lib.process.client_log import ClientLog
 from lib.process.role import run_role
 from lib.process.run_identity import siblings
 from lib.process.supervisor import SERVER_VARIABLE, Supervisor, control_socket

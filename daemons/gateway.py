@@ -23,10 +23,10 @@ import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.errors import CannotStartError
-from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
+from lib.process.client_log import ClientLog
 from lib.process.role import run_role
 from lib.process.run_identity import current_run, siblings
 from lib.process.state_file import StateFile

@@ -27,11 +27,11 @@ from lib.execution.order_desk import CONTESTED, OrderDesk, Outcome, Receipt, Ses
 from lib.execution.risk import HALT_FILE, Risk
 from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
-from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
 from lib.price_book.own_price_book import OwnPriceBook
+from lib.process.client_log import ClientLog
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
 from lib.process.run_identity import siblings

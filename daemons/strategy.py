@@ -24,9 +24,9 @@ from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
-from lib.net.throttled_log import Tally
 from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.role import run_role
+from lib.process.throttled_log import Tally
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
 from lib.streams.client import StreamClient

@@ -23,7 +23,7 @@ from random import Random
 from typing import Any, ClassVar, Final
 
 from chaos.faults.connection_faults import Direction, Fault, Flow
-from lib.net.throttled_log import MAX_EXAMPLES
+from lib.process.throttled_log import MAX_EXAMPLES
 from lib.wire.framing import MAX_MESSAGE_BYTES, FrameBuffer, split
 from lib.wire.stream_messages import (
     BATCH,

@@ -14,8 +14,8 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import Clock
-from lib.net.throttled_log import Tally
 from lib.price_book.book import SharedPriceBook
+from lib.process.throttled_log import Tally
 from lib.streams.client import Frames, Joined, StreamClient, WentPlain
 from lib.text import shown
 from lib.wire.framing import split

@@ -22,9 +22,9 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import MICROSECOND_NS, SECOND_NS, Clock
-from lib.net.throttled_log import Tally
 from lib.prices import to_float
 from lib.process.state_file import create_state, open_state
+from lib.process.throttled_log import Tally
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.streams.client import Frames, StreamClient
 from lib.trading.order_client import OrderClient

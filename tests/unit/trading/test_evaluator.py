@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.net.throttled_log import Tally
+from lib.process.throttled_log import Tally
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.streams.client import Frames, StreamClient

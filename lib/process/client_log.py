@@ -15,7 +15,7 @@ import structlog
 
 from lib.clock import MILLISECOND_NS, Clock
 from lib.net.rate_limit import RateLimit
-from lib.net.throttled_log import Tally
+from lib.process.throttled_log import Tally
 
 BURST_LINES: Final = 512
 """So that a full house that comes back after a restart has a line for each."""

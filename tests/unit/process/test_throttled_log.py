@@ -7,7 +7,7 @@ from itertools import pairwise
 from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
-from lib.net.throttled_log import LOG_EVERY_NS, MAX_EXAMPLES, MAX_KNOWN_KINDS, Tally
+from lib.process.throttled_log import LOG_EVERY_NS, MAX_EXAMPLES, MAX_KNOWN_KINDS, Tally
 
 
 def run_until(tally: Tally, now_ns: int) -> list[int]:

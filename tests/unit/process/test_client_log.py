@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.net.client_log import BURST_LINES, LINE_INTERVAL_NS, ClientLog
-from lib.net.throttled_log import LOG_EVERY_NS
+from lib.process.client_log import BURST_LINES, LINE_INTERVAL_NS, ClientLog
+from lib.process.throttled_log import LOG_EVERY_NS
 
 SECONDS = 10
 

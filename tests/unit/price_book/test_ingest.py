@@ -34,7 +34,7 @@ def min_array_bytes(request, monkeypatch):
 
 @pytest.fixture
 def tally() -> Tally:
-    return Tally(stream="price")
+    return Tally(stream="price", peer="127.0.0.1:5001")
 
 
 @pytest.fixture

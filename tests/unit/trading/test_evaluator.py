@@ -114,7 +114,7 @@ class Desk:
             client,
             self.news,
             self.evaluated,
-            Tally(stream="news"),
+            Tally(stream="news", peer="127.0.0.1:5002"),
             send=self._send,
             on_decided=lambda *decided: self.decided.append(decided),
             clock=lambda: Noting.now_ns,

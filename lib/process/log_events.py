@@ -548,26 +548,28 @@ class OrderSent(LogEvent, frozen=True, tag="order_sent"):
 class FillReported(LogEvent, frozen=True, tag="order_filled"):
     """The order manager has filled an order; `position` after it."""
 
-    answered_ns: Ns
     client_id: str
     order_id: int
     symbol: str
     side: Side
     trade_id: int | None
     position: Shares | None
+    answered_ns: Ns | UnsetType = UNSET
+    """Older logs do not have it."""
 
 
 @_logged("warning", by=(STRATEGY,))
 class RejectionReported(LogEvent, frozen=True, tag="order_rejected"):
     """The order manager has rejected an order; `position` is what the ledger says."""
 
-    answered_ns: Ns
     client_id: str
     order_id: int
     symbol: str
     side: Side
     reason: str | None
     position: Shares | None
+    answered_ns: Ns | UnsetType = UNSET
+    """Older logs do not have it."""
 
 
 @_logged("error", by=(STRATEGY,))

@@ -24,6 +24,24 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from lib.process.log_events import (
+    NO_EVENT,
+    Disconnected,
+    EvaluationStarted,
+    Listening,
+    OrdersConnected,
+    RoleGaveUp,
+    RoleHung,
+    Started,
+    Stopped,
+    StreamConnected,
+    TapeEnded,
+    TapeStarted,
+    TicksLapped,
+    TicksMissed,
+    name_of,
+    read_line,
+)
 from lib.text import printable
 
 READ_BYTES: Final = 1024 * 1024
@@ -35,20 +53,23 @@ short."""
 
 NOTICE, WARNING, ERROR = "notice", "warning", "error"
 
-STARTED: Final = "started"
+STARTED: Final = name_of(Started)
 """A role's word that it is at work."""
 STORY_EVENTS: Final = frozenset(
-    {
-        STARTED,
-        "listening",
-        "connected",
-        "disconnected",
-        "tape_started",
-        "tape_ended",
-        "evaluation_started",
-        "ticks_missed",
-        "stopped",
-    }
+    name_of(event)
+    for event in (
+        Started,
+        Listening,
+        StreamConnected,
+        OrdersConnected,
+        Disconnected,
+        TapeStarted,
+        TapeEnded,
+        EvaluationStarted,
+        TicksMissed,
+        TicksLapped,
+        Stopped,
+    )
 )
 """Events that are told at any level. Warnings and worse are told whatever their name."""
 
@@ -59,9 +80,9 @@ _TRACEBACK: Final = "exception"
 _EXAMPLES: Final = "examples"
 _PLAIN_WORD: Final = re.compile(r"[^\s\"=]+")
 
-ROLE_HUNG: Final = "role_hung"
+ROLE_HUNG: Final = name_of(RoleHung)
 """The watchdog kills the program that its `program` names."""
-_LEFT_TO_SUPERVISORD: Final = frozenset({"role_gave_up"})
+_LEFT_TO_SUPERVISORD: Final = frozenset({name_of(RoleGaveUp)})
 """Events of the watchdog that supervisord's own log has as well."""
 
 SPAWNED, STOPPED, ENDED = "spawned", "stopped", "ended"
@@ -283,15 +304,9 @@ def _event_ms(raw: bytes) -> int | None:
 
     Rounded down, as the times of supervisord's log are, so that the two can be compared.
     """
-    try:
-        timestamp = msgspec.json.decode(raw, type=_Stamped).timestamp
-        return math.floor(datetime.fromisoformat(timestamp).timestamp() * 1000)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        return None
-
-
-class _Stamped(msgspec.Struct):
-    timestamp: str
+    logged = read_line(raw)
+    at = logged.logged_at if logged else None
+    return math.floor(at.timestamp() * 1000) if at else None
 
 
 def supervisor_ms(text: str, now_ms: int) -> int | None:
@@ -316,19 +331,24 @@ def tell_event(role: str, raw: bytes) -> Line | None:
 
     What is no JSON event (the traceback of an interpreter that could not start) is told as it is.
     """
-    try:
-        event = msgspec.json.decode(raw)
-        name, level = event["event"], _LEVELS.get(event["level"], NOTICE)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
-        text = printable(raw.decode(errors="replace"))
-        return Line(role, text, WARNING) if text.strip() else None
+    logged = read_line(raw)
+    if logged is None or not logged.level:
+        return _as_it_is(role, raw)
+    name, level = logged.name, _LEVELS.get(logged.level, NOTICE)
     if (level == NOTICE and name not in STORY_EVENTS) or name in _LEFT_TO_SUPERVISORD:
         return None
-    line = Line(role, event_text(event), level, str(name))
-    if name == ROLE_HUNG:
-        program, where = (str(event.get(key, "")) for key in ("program", "where"))
-        return line._replace(detail=program, where=where)
+    try:
+        line = Line(role, event_text(msgspec.json.decode(raw)), level, name)
+    except NO_EVENT:  # bad UTF-8, say, in a field that no event has
+        return _as_it_is(role, raw)
+    if isinstance(logged.event, RoleHung):
+        return line._replace(detail=logged.event.program, where=logged.event.where or "")
     return line
+
+
+def _as_it_is(role: str, raw: bytes) -> Line | None:
+    text = printable(raw.decode(errors="replace"))
+    return Line(role, text, WARNING) if text.strip() else None
 
 
 def event_text(event: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ from lib.prices import parse_price
 from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
-from lib.stack.log_follower import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, tell_supervisor
+from lib.stack.log_follower import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, read_supervisor_line
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's file are looked at."""
@@ -442,8 +442,8 @@ def parse_event(at_ns: int, role: str, line: bytes) -> Event | None:
 
 def parse_supervisor_line(at_ns: int, line: bytes) -> Event | None:
     """Read a line of supervisord's log; None where it says nothing of a role's life."""
-    told = tell_supervisor(line.decode(errors="replace"))
-    if told is None:
+    read = read_supervisor_line(line.decode(errors="replace"))
+    if read is None:
         return None
-    name = _SUPERVISOR_EVENTS.get(told.event)
-    return Event(at_ns, SUPERVISORD, name, {"role": told.role}) if name else None
+    name = _SUPERVISOR_EVENTS.get(read.event)
+    return Event(at_ns, SUPERVISORD, name, {"role": read.program}) if name else None

@@ -1,8 +1,8 @@
 """Every event that the roles log: its name, its level, its fields with their units, its meaning.
 
 One class an event, grouped by the roles that log it. `log_event` writes one; `read_line` reads a
-line of a role's log back into the same class. `python -m lib.process.log_events` prints the table
-of docs/operations.md.
+line of a role's log back into the same class. `python -m lib.process.log_events` writes the table
+in docs/operations.md.
 
 In a line the fields stand beside the four that each line has: `timestamp` (UTC, ISO 8601), `level`,
 `role` (`strategy:NAME` of a further strategy) and `event`. A field that is UNSET is left out. Roles
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from itertools import groupby
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
@@ -880,6 +881,10 @@ def _line(header: _Header, event: LogEvent | None) -> LogLine:
 
 # The table
 
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+BEGIN: Final = "<!-- events: begin -->"
+END: Final = "<!-- events: end -->"
+
 
 def table() -> str:
     """Return the table of all events, in Markdown."""
@@ -911,7 +916,7 @@ def _field(field: msgspec.structs.FieldInfo) -> str:
     kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
     notes = [note for one in kinds if (note := _note(one))]
     if field.default is UNSET:
-        notes.append("optional")
+        notes.append("not always there")
     return f"`{field.name}`" + (f" ({'; '.join(notes)})" if notes else "")
 
 
@@ -924,5 +929,11 @@ def _note(kind: msgspec.inspect.Type) -> str:
     return "or null" if isinstance(kind, msgspec.inspect.NoneType) else ""
 
 
+def with_table(page: str) -> str:
+    """Return the page with the present table between its two markers. Raises ValueError."""
+    before, after = page[: page.index(BEGIN)], page[page.index(END) :]
+    return f"{before}{BEGIN}\n{table()}{after}"
+
+
 if __name__ == "__main__":
-    print(table(), end="")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

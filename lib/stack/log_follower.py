@@ -94,18 +94,43 @@ SIGKILL: Final = "terminated by SIGKILL"
 """What is in the detail of such an end."""
 
 _SUPERVISOR_LINE: Final = re.compile(r"(?P<time>\S+ \S+) (?P<level>[A-Z]{4}) (?P<message>.*)")
-# What supervisord's log says of programs (supervisor 4.3: process.py), and how it is shown.
+# What supervisord's log says of programs (supervisor 4.3: process.py).
 _SUPERVISOR_MESSAGES: Final = tuple(
-    (re.compile(pattern), event, text, level)
-    for pattern, event, text, level in (
-        (r"spawned: '(?P<role>\S+)' with pid (?P<detail>\d+)", SPAWNED, "spawned pid={}", NOTICE),
-        (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", STOPPED, "stopped as asked ({})", NOTICE),
-        (r"exited: (?P<role>\S+) \((?P<detail>.*)\)", ENDED, "ended by itself ({})", WARNING),
-        (r"killing '(?P<role>\S+)' \(\d+\) with (?P<detail>\w+)", KILLED, "gets {}", WARNING),
-        (r"gave up: (?P<role>\S+) entered (?P<detail>.*)", GIVEN_UP, "given up: {}", ERROR),
-        (r"(?P<role>spawnerr): (?P<detail>.*)", SPAWN_FAILED, "{}", ERROR),
+    (re.compile(pattern), event)
+    for pattern, event in (
+        (r"spawned: '(?P<role>\S+)' with pid (?P<detail>\d+)", SPAWNED),
+        (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", STOPPED),
+        (r"exited: (?P<role>\S+) \((?P<detail>.*)\)", ENDED),
+        (r"killing '(?P<role>\S+)' \(\d+\) with (?P<detail>\w+)", KILLED),
+        (r"gave up: (?P<role>\S+) entered (?P<detail>.*)", GIVEN_UP),
+        (r"(?P<role>spawnerr): (?P<detail>.*)", SPAWN_FAILED),
     )
 )
+_SUPERVISOR_TEXTS: Final = {
+    SPAWNED: ("spawned pid={}", NOTICE),
+    STOPPED: ("stopped as asked ({})", NOTICE),
+    ENDED: ("ended by itself ({})", WARNING),
+    KILLED: ("gets {}", WARNING),
+    GIVEN_UP: ("given up: {}", ERROR),
+    SPAWN_FAILED: ("{}", ERROR),
+}
+"""How it is shown, and its level."""
+
+
+class SupervisorEvent(NamedTuple):
+    """What supervisord's log says that it did with a program."""
+
+    event: str
+    """SPAWNED, STOPPED, ENDED, KILLED, GIVEN_UP or SPAWN_FAILED."""
+    program: str
+    """SUPERVISORD where the log names none."""
+    detail: str
+    """In supervisord's words: the process id, how it ended."""
+
+    @property
+    def pid(self) -> int:
+        """Of a program that was spawned: its process id."""
+        return int(self.detail)
 
 
 class Line(NamedTuple):
@@ -373,16 +398,25 @@ def event_text(event: dict[str, Any]) -> str:
     return printable(f"{text}: {reason}" if reason else text)
 
 
-def tell_supervisor(text: str) -> Line | None:
-    """Tell what a line of supervisord's log says of a role; None where it says nothing of one."""
+def read_supervisor_line(text: str) -> SupervisorEvent | None:
+    """Read a line of supervisord's log; None where it says nothing of a program."""
     line = _SUPERVISOR_LINE.fullmatch(text)
     if line is None:
         return None
-    for pattern, event, template, level in _SUPERVISOR_MESSAGES:
+    for pattern, event in _SUPERVISOR_MESSAGES:
         if match := pattern.match(line["message"]):
-            role = match["role"] if event != SPAWN_FAILED else SUPERVISORD
-            return Line(role, template.format(match["detail"]), level, event, match["detail"])
+            program = match["role"] if event != SPAWN_FAILED else SUPERVISORD
+            return SupervisorEvent(event, program, match["detail"])
     return None
+
+
+def tell_supervisor(text: str) -> Line | None:
+    """Tell what a line of supervisord's log says of a role; None where it says nothing of one."""
+    read = read_supervisor_line(text)
+    if read is None:
+        return None
+    template, level = _SUPERVISOR_TEXTS[read.event]
+    return Line(read.program, template.format(read.detail), level, read.event, read.detail)
 
 
 def _shown(value: Any) -> str:

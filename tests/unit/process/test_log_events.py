@@ -151,8 +151,16 @@ def test_a_field_that_older_logs_do_not_have_is_unset():
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"Traceback (most recent call last):", b"{}", b"[1]", b'{"event": 7}', b"\xff"]
-    + [b'{"event": "x", "y": ' + b"[" * 50_000, b'{"event": "x", "role": "\xff"}'],
+    [
+        b"",
+        b"Traceback (most recent call last):",
+        b"{}",
+        b"[1]",
+        b'{"event": 7}',
+        b"\xff",
+        b'{"event": "x", "y": ' + b"[" * 50_000,
+        b'{"event": "x", "role": "\xff"}',
+    ],
 )
 def test_what_is_no_event_is_none(raw):
     assert read_line(raw) is None

@@ -29,9 +29,10 @@ from chaos.lab.experiment import (
     run,
 )
 from chaos.lab.figures import WATCHDOG, FaultFigures
-from chaos.lab.recorder import SUPERVISORD, Event
+from chaos.lab.recorder import Change, Event, RoleChange
 from chaos.lab.recovery import HEADING, STEPS, Watch, row, times
 from chaos.lab.target import Target, known_roles
+from lib.process.log_events import RoleGaveUp
 from lib.process.process_handle import ProcessHandle
 from lib.process.supervisor import Process
 from lib.settings import PROJECT_ROOT
@@ -215,8 +216,7 @@ def gave_up_ns(role: str, events: Sequence[Event]) -> int | None:
         (
             event.at_ns
             for event in events
-            if (event.source, event.name) == (WATCHDOG, "role_gave_up")
-            and event.details.get("program") == role
+            if isinstance(event.what, RoleGaveUp) and event.what.program == role
         ),
         None,
     )
@@ -229,7 +229,8 @@ def others_disturbed(
     after: Mapping[str, Process],
 ) -> tuple[str, ...]:
     """Return the other roles that have ended meanwhile, or are another process now. Pure."""
-    ended = {e.details["role"] for e in events if (e.source, e.name) == (SUPERVISORD, "ended")}
+    changes = [event.what for event in events if isinstance(event.what, RoleChange)]
+    ended = {one.role for one in changes if one.change is Change.ENDED}
     changed = {name for name, process in before.items() if after[name].pid != process.pid}
     return tuple(sorted((ended | changed) - {role}))
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from chaos.lab import recorder
 from lib.process.log_events import LogEvent, definitions
 
 
@@ -20,6 +21,17 @@ def made(name: str, *, by: str = "", **fields: Any) -> LogEvent:
             except msgspec.ValidationError:
                 continue
     raise AssertionError(f"no event {name} of {by or 'any role'} has {fields}")
+
+
+def recorded(
+    at_ns: int, source: str, name: str, fields: dict[str, Any] | None = None
+) -> recorder.Event:
+    """Return what the lab has recorded: of supervisord and the lab, what became of a role."""
+    fields = fields or {}
+    if source in (recorder.SUPERVISORD, "lab"):
+        change = recorder.RoleChange(recorder.Change(name), fields["role"])
+        return recorder.Event(at_ns, source, change)
+    return recorder.Event(at_ns, source, made(name, by=source, **fields))
 
 
 def _plain(event: type[LogEvent]) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
 from msgspec import inspect
 
 from chaos.lab import recorder
-from lib.process.log_events import LogEvent, definitions
+from lib.process.log_events import LogEvent, OrderSent, definitions, read_line
 
 
 def made(name: str, *, by: str = "", **fields: Any) -> LogEvent:
@@ -21,6 +22,19 @@ def made(name: str, *, by: str = "", **fields: Any) -> LogEvent:
             except msgspec.ValidationError:
                 continue
     raise AssertionError(f"no event {name} of {by or 'any role'} has {fields}")
+
+
+def is_as_defined(raw: bytes) -> bool:
+    """Whether a line is an event as it is defined, with its level and its fields; or no event."""
+    read = read_line(raw)
+    if read is None:  # of a traceback, or cut off
+        return True
+    if read.event is None:
+        return False
+    levels = {one.event: one.levels for one in definitions()}[type(read.event)]
+    more = json.loads(raw).keys() - msgspec.to_builtins(read.event).keys()
+    is_explained = isinstance(read.event, OrderSent)  # by the signal, in words of its own
+    return read.level in levels and (is_explained or more == {"timestamp", "level", "role"})
 
 
 def recorded(

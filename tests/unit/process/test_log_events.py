@@ -29,6 +29,7 @@ from lib.process.log_events import (
     read_line,
 )
 from lib.settings import PROJECT_ROOT
+from tests.log_lines import is_as_defined
 
 MISSED = TicksMissed(first=3, last=9, where="strategy", tape="t")
 LAPPED = TicksLapped(first=3, last=None, where="ring", tape="t", ticks=70)
@@ -243,3 +244,18 @@ def test_a_stale_table_is_replaced_and_the_rest_of_the_page_stays():
     assert updated.endswith(f"{log_events.END}\n\nThe rest.\n")
     assert "| old |" not in updated
     assert all(f"`{one.name}`" in updated for one in definitions())
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_defined"),
+    [
+        ({}, True),
+        ({"event": "of_tomorrow"}, False),
+        ({"first": "three"}, False),
+        ({"colour": "blue"}, False),
+        ({"level": "critical"}, False),
+    ],
+)
+def test_a_stack_under_test_is_held_to_the_definitions(changes, is_defined):
+    raw = json.loads(line("strategy", MISSED, level="warning"))
+    assert is_as_defined(json.dumps(raw | changes).encode()) is is_defined

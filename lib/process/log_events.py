@@ -17,7 +17,6 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -799,23 +798,28 @@ class SupervisordSilent(LogEvent, frozen=True, tag="supervisord_silent"):
 
 # Writing
 
-_WRITTEN: Final = {event: (one.name, one.levels[0]) for event, one in _DEFINITIONS.items()}
+_NAMES: Final = {event: one.name for event, one in _DEFINITIONS.items()}
+_LEVELS: Final = {event: one.levels[0] for event, one in _DEFINITIONS.items()}
 
 
 def log_event(
     logger: Any,
     event: LogEvent,
     level: Level | None = None,
-    more: Mapping[str, float] = MappingProxyType({}),
+    more: Mapping[str, float] | None = None,
 ) -> None:
     """Write an event to a structlog logger, at its first level or at another one of its levels.
 
     `more` are figures under names that only a user's signal knows. Raises TypeError if one of them
     is a field of the event.
     """
-    name, first_level = _WRITTEN[type(event)]
+    kind = type(event)
     fields = {key: value for key, value in asdict(event).items() if value is not UNSET}
-    getattr(logger, level or first_level)(name, **fields, **more)
+    write = getattr(logger, level or _LEVELS[kind])
+    if more:
+        write(_NAMES[kind], **fields, **more)
+    else:
+        write(_NAMES[kind], **fields)
 
 
 # Reading

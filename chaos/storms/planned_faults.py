@@ -201,11 +201,11 @@ class Lives:
     def take(self, events: Iterable[Event]) -> None:
         """Learn from what was logged."""
         for event in events:
-            of_supervisord = isinstance(event.what, RoleChange) and event.source == SUPERVISORD
+            is_of_lab = event.source != SUPERVISORD
             match event.what:
                 case Started(pid=pid) if life := self._lives.get(event.source):
                     life.pid = pid
-                case RoleChange(change, role) if of_supervisord and (life := self._lives.get(role)):
+                case RoleChange(change, role) if not is_of_lab and (life := self._lives.get(role)):
                     life.spawned_ns = event.at_ns if change is Change.SPAWNED else None
 
     @property

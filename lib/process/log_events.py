@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
@@ -859,12 +860,17 @@ NO_EVENT: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding a line raises that is no event: cut off, or of a traceback."""
 
 _header: Final = msgspec.json.Decoder(_Header)
-_DECODERS: Final[dict[tuple[str, str], list[msgspec.json.Decoder[LogEvent]]]] = {}
+_EVENTS: Final[dict[tuple[str, str], list[type[LogEvent]]]] = {}
 """By role and name. The role "" stands for a line that names none."""
 for _definition in _DEFINITIONS.values():
-    _decoder = msgspec.json.Decoder(_definition.event)
     for _role in (*_definition.roles, ""):
-        _DECODERS.setdefault((_role, _definition.name), []).append(_decoder)
+        _EVENTS.setdefault((_role, _definition.name), []).append(_definition.event)
+
+
+@cache
+def _decoder(event: type[LogEvent]) -> msgspec.json.Decoder[LogEvent]:
+    """Make a decoder when it is needed first: most roles read no log, and start sooner."""
+    return msgspec.json.Decoder(event)
 
 
 def read_line(raw: bytes) -> LogLine | None:
@@ -873,9 +879,9 @@ def read_line(raw: bytes) -> LogLine | None:
         header = _header.decode(raw)
     except NO_EVENT:
         return None
-    for decoder in _DECODERS.get((header.role.partition(":")[0], header.event), ()):
+    for event in _EVENTS.get((header.role.partition(":")[0], header.event), ()):
         with suppress(*NO_EVENT):
-            return _line(header, decoder.decode(raw))
+            return _line(header, _decoder(event).decode(raw))
     return _line(header, None)
 
 

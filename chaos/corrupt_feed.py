@@ -42,7 +42,16 @@ from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, cells, command_l
 from chaos.lab.recorder import Event, Recording
 from chaos.lab.target import Target
 from lib.clock import MILLISECOND_NS
-from lib.net.throttled_log import LOG_EVERY_NS
+from lib.process.log_events import (
+    ORDERBOOK,
+    Disconnected,
+    MalformedFrames,
+    ServerBrokeProtocol,
+    TicksMissed,
+    UnknownSymbols,
+    name_of,
+)
+from lib.process.throttled_log import LOG_EVERY_NS
 
 TICK_EVENTS: Final = (MALFORMED, UNKNOWN, MISSED)
 """Tell of ticks, by number; the others of a connection."""
@@ -188,18 +197,18 @@ def recovery_ns(harm: Harm, recording: Recording, start: int) -> int | None:
 def taken(events: Iterable[Event]) -> Account:
     """Take what the orderbook counted from what it logged. Pure."""
     account = Account()
-    for _, source, name, details in events:
-        if source != "orderbook" or name not in EVENTS:
+    for event in events:
+        if event.source != ORDERBOOK:
             continue
-        if name == MISSED:
-            first, last = details["first"], details["last"]
-            count = last - first + 1
-            account.add_ticks(name, count, islice(range(first, last + 1), MOST_MISSED))
-        elif name in TICK_EVENTS:
-            numbers = [example["sequence"] for example in details["examples"]]
-            account.add_ticks(name, details["count"], numbers)
-        else:
-            account.counts[name] += 1
+        match event.what:
+            case TicksMissed(first=first, last=last):
+                numbers = islice(range(first, last + 1), MOST_MISSED)
+                account.add_ticks(MISSED, last - first + 1, numbers)
+            case MalformedFrames() | UnknownSymbols() as counted:
+                shown = [example["sequence"] for example in counted.examples]
+                account.add_ticks(name_of(type(counted)), counted.count, shown)
+            case ServerBrokeProtocol() | Disconnected() as once:
+                account.counts[name_of(type(once))] += 1
     return account
 
 

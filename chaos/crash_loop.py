@@ -29,13 +29,20 @@ from chaos.lab.experiment import (
     run,
 )
 from chaos.lab.figures import WATCHDOG, FaultFigures
-from chaos.lab.recorder import SUPERVISORD, Event
+from chaos.lab.recorder import Change, Event, RoleChange
 from chaos.lab.recovery import HEADING, STEPS, Watch, row, times
 from chaos.lab.target import Target, known_roles
+from lib.process.log_events import RoleGaveUp
 from lib.process.process_handle import ProcessHandle
 from lib.process.supervisor import Process
 from lib.settings import PROJECT_ROOT
-from lib.stack.log_follower import GIVEN_UP, SPAWNED, Follower, Line, tell_supervisor
+from lib.stack.log_follower import (
+    GIVEN_UP,
+    SPAWNED,
+    Follower,
+    SupervisorEvent,
+    read_supervisor_line,
+)
 
 GIVE_UP_S: Final = 120.0
 """How long supervisord may take until it gives up: with 10 retries it waits 55 s in all."""
@@ -170,7 +177,7 @@ def kill_until_given_up(log: Path, role: str, pid: int, tell: Tell) -> int | Non
         while time.monotonic() < deadline_s:
             for line in new_lines(role):
                 if line.event == SPAWNED:
-                    kill(int(line.detail))
+                    kill(line.pid)
                     starts += 1
                     tell(f"start {starts} was killed")
                 elif line.event == GIVEN_UP:
@@ -180,16 +187,16 @@ def kill_until_given_up(log: Path, role: str, pid: int, tell: Tell) -> int | Non
 
 
 @contextmanager
-def new_lines_of(log: Path) -> Iterator[Callable[[str], list[Line]]]:
+def new_lines_of(log: Path) -> Iterator[Callable[[str], list[SupervisorEvent]]]:
     """Give what supervisord logs of a role from now on, as `lib.stack.log_follower` reads it.
 
     Its log and no question to it: that would wake it, and so shorten the waits.
     """
     follower = Follower(log, from_end=True)
 
-    def new_lines(role: str) -> list[Line]:
-        told = (tell_supervisor(raw.decode(errors="replace")) for raw in follower.read())
-        return [line for line in told if line and line.role == role]
+    def new_lines(role: str) -> list[SupervisorEvent]:
+        read = (read_supervisor_line(raw.decode(errors="replace")) for raw in follower.read())
+        return [line for line in read if line and line.program == role]
 
     try:
         yield new_lines
@@ -209,8 +216,7 @@ def gave_up_ns(role: str, events: Sequence[Event]) -> int | None:
         (
             event.at_ns
             for event in events
-            if (event.source, event.name) == (WATCHDOG, "role_gave_up")
-            and event.details.get("program") == role
+            if isinstance(event.what, RoleGaveUp) and event.what.program == role
         ),
         None,
     )
@@ -223,7 +229,8 @@ def others_disturbed(
     after: Mapping[str, Process],
 ) -> tuple[str, ...]:
     """Return the other roles that have ended meanwhile, or are another process now. Pure."""
-    ended = {e.details["role"] for e in events if (e.source, e.name) == (SUPERVISORD, "ended")}
+    changes = [event.what for event in events if isinstance(event.what, RoleChange)]
+    ended = {one.role for one in changes if one.change is Change.ENDED}
     changed = {name for name, process in before.items() if after[name].pid != process.pid}
     return tuple(sorted((ended | changed) - {role}))
 

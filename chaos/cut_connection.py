@@ -42,11 +42,12 @@ from chaos.lab.experiment import (
     missed_goal,
     run,
 )
-from chaos.lab.figures import LINKS, Link
+from chaos.lab.figures import LINKS, Link, connections_ns, losses_ns
 from chaos.lab.recorder import LOOK_S as RECORDER_LOOK_S
 from chaos.lab.recorder import Event, Recorder
 from chaos.lab.target import Target, TargetError
 from lib.clock import MILLISECOND_NS, to_ns
+from lib.process.log_events import OrderSent
 from lib.streams.client import SILENCE_LIMIT_NS
 
 AT_ONCE_NS: Final = 50 * MILLISECOND_NS
@@ -275,11 +276,10 @@ def given_up(case: Case, cut_ns: int | None, events: Sequence[Event]) -> Outcome
 def measure(case: Case, cut_ns: int, events: Sequence[Event]) -> Outcome:
     """Take the times of one cut from what was logged since. Pure."""
     mine = [e for e in events if e.source == case.link.client and e.at_ns >= cut_ns]
-    told = [e for e in mine if e.details.get("stream") == case.link.stream]
-    lost_ns = next((e.at_ns for e in told if e.name == "disconnected"), None)
+    lost_ns = next(iter(losses_ns(case.link, mine)), None)
     if lost_ns is None:
         return Outcome(None, None, 0)
-    back_ns = next((e.at_ns for e in told if e.name == "connected" and e.at_ns >= lost_ns), None)
+    back_ns = next((at for at in connections_ns(case.link, mine) if at >= lost_ns), None)
     owed_ns = cut_ns
     if case.needs_order and (order_ns := _first_order_ns(case, mine)) is not None:
         # An order that was on its way when the connection was cut was owed an answer all along.
@@ -292,8 +292,9 @@ def measure(case: Case, cut_ns: int, events: Sequence[Event]) -> Outcome:
 
 
 def _first_order_ns(case: Case, events: Sequence[Event]) -> int | None:
-    sent = ("order_sent", case.link.client)
-    return next((e.at_ns for e in events if (e.name, e.source) == sent), None)
+    client = case.link.client
+    sent_ns = (e.at_ns for e in events if e.source == client and isinstance(e.what, OrderSent))
+    return next(sent_ns, None)
 
 
 def unfulfilled(case: Case, outcomes: Sequence[Outcome]) -> list[str]:

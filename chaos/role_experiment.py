@@ -17,7 +17,7 @@ from chaos.faults.role_faults import Fault, Goal, Restart, Signal
 from chaos.lab import figures
 from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, command_line, missed_goal, run
 from chaos.lab.figures import FaultFigures
-from chaos.lab.recorder import Recorder
+from chaos.lab.recorder import Change, Recorder, RoleChange
 from chaos.lab.recovery import HEADING, STEPS, Watch, row, times, unrecovered
 from lib.clock import MILLISECOND_NS
 
@@ -62,7 +62,7 @@ class RoleExperiment(Experiment):
     def put_back(self) -> None:
         """Undo what nobody else did."""
         if self._fault.undo() and self._recorder:
-            self._recorder.note(figures.LAB, figures.CONTINUED, role=self._fault.role)
+            self._recorder.note(figures.LAB, RoleChange(Change.CONTINUED, self._fault.role))
 
     def table(self) -> list[str]:
         """Each time with its median, p90 and maximum."""

@@ -26,9 +26,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from chaos.faults.stalled_client import StalledClient, waiting_bytes
 from chaos.lab.experiment import Experiment, Stage, command_line, run
 from chaos.lab.figures import LINKS, STRATEGY
-from chaos.lab.recorder import SUPERVISORD, Event, Recording, TapeListener
+from chaos.lab.recorder import Change, Event, Recording, RoleChange, TapeListener
 from chaos.lab.target import Target, TargetError
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
+from lib.process.log_events import (
+    ClientDisconnected,
+    Disconnected,
+    FillReported,
+    OrderSent,
+    RejectionReported,
+)
 
 WINDOW_S: Final = 3.0
 """How long the stack is looked at without them, and then with them."""
@@ -331,9 +338,9 @@ def wait_for_hang_up(
 def hung_up(events: Iterable[Event]) -> set[str]:
     """Return the clients, by address, that a server has disconnected. Pure."""
     return {
-        event.details["peer"]
+        event.what.peer
         for event in events
-        if event.source in SERVERS and event.name == "client_disconnected"
+        if event.source in SERVERS and isinstance(event.what, ClientDisconnected)
     }
 
 
@@ -372,13 +379,14 @@ def longest_answer_ns(events: Iterable[Event], begun_ns: int, ended_ns: int) -> 
     """The longest that an order of the window waited for its answer, or waits still. Pure."""
     sent: dict[int, int] = {}
     longest_ns = 0
-    for at_ns, source, name, details in events:
+    for at_ns, source, what, _ in events:
         if source != STRATEGY or not begun_ns < at_ns < ended_ns:
             continue
-        if name == "order_sent":
-            sent[details["order_id"]] = at_ns
-        elif name in ("order_filled", "order_rejected"):
-            longest_ns = max(longest_ns, at_ns - sent.pop(details["order_id"], at_ns))
+        match what:
+            case OrderSent():
+                sent[what.order_id] = at_ns
+            case FillReported() | RejectionReported():
+                longest_ns = max(longest_ns, at_ns - sent.pop(what.order_id, at_ns))
     return max([longest_ns, *(ended_ns - at_ns for at_ns in sent.values())])
 
 
@@ -387,11 +395,11 @@ def disturbances(events: Iterable[Event]) -> list[str]:
     links = {(link.client, link.stream) for link in LINKS}
     troubles = []
     for event in events:
-        stream = event.details.get("stream")
-        if event.name == "disconnected" and (event.source, stream) in links:
-            troubles.append(f"{event.source} lost its connection for {stream}")
-        elif (event.source, event.name) == (SUPERVISORD, "ended"):
-            troubles.append(f"{event.details['role']} ended")
+        match event.what:
+            case Disconnected(stream=stream) if (event.source, stream) in links:
+                troubles.append(f"{event.source} lost its connection for {stream}")
+            case RoleChange(change=Change.ENDED, role=role):
+                troubles.append(f"{role} ended")
     return troubles
 
 

@@ -37,6 +37,7 @@ from chaos.lab.target import Target, known_roles
 from chaos.storms.planned_faults import PLAIN_KINDS, PROXY_KINDS, Gust, Kind, Lives, plan
 from chaos.storms.runner import Hit, Weather
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
+from lib.process.log_events import EvaluationStarted, OrderSent
 from lib.streams.client import SILENCE_LIMIT_NS
 
 DEFAULT_MINUTES: Final = 2.0
@@ -244,9 +245,9 @@ def evaluated_per_s(
     firsts: dict[str, list[int]] = {}
     missed: dict[str, list[int]] = {}
     for event in events:
-        if (event.source, event.name) == (STRATEGY, "evaluation_started"):
-            tape, first = event.details["tape"], event.details["first_evaluated"]
-            last = event.details["last_evaluated"] or first - 1
+        if event.source == STRATEGY and isinstance(event.what, EvaluationStarted):
+            tape, first = event.what.tape, event.what.first_evaluated
+            last = event.what.last_evaluated or first - 1
             firsts.setdefault(tape, []).append(first)
             missed.setdefault(tape, []).append(first - last - 1)
     counts = [0] * _seconds(begin_ns, end_ns)
@@ -263,7 +264,7 @@ def orders_per_s(events: Iterable[Event], begin_ns: int, end_ns: int) -> list[in
     """Return how many orders the strategy sent in each second."""
     counts = [0] * _seconds(begin_ns, end_ns)
     for event in events:
-        is_order = (event.source, event.name) == (STRATEGY, "order_sent")
+        is_order = event.source == STRATEGY and isinstance(event.what, OrderSent)
         if is_order and begin_ns <= event.at_ns < end_ns:
             counts[(event.at_ns - begin_ns) // SECOND_NS] += 1
     return counts

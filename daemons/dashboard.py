@@ -24,10 +24,11 @@ from lib.dashboard.http_session import HttpError, HttpSession, Request
 from lib.dashboard.metrics import CONTENT_TYPE, metrics
 from lib.dashboard.observer import Observer
 from lib.errors import CannotStartError
-from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
+from lib.process.client_log import ClientLog
+from lib.process.log_events import Listening, log_event
 from lib.process.role import run_role
 from lib.process.run_identity import siblings
 from lib.process.supervisor import SERVER_VARIABLE, Supervisor, control_socket
@@ -119,7 +120,7 @@ class Dashboard:
         self._client_log = ClientLog("http", MAX_CONNECTIONS)
         loop.add_timed(self._client_log)
         Server(loop, host, port, "dashboard.port", self._client_log, self._accept, siblings)
-        self._log.info("listening", stream="http", host=host, port=port)
+        log_event(self._log, Listening(stream="http", host=host, port=port))
         now_ns = time.monotonic_ns()
         self._look_ns = self._view_ns = self._sweep_ns = now_ns
         loop.add_timed(self)

@@ -23,10 +23,20 @@ import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.errors import CannotStartError
-from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
+from lib.process.client_log import ClientLog
+from lib.process.log_events import (
+    ClientsSentNoDelimiter,
+    Listening,
+    RowSkipped,
+    RowsSkipped,
+    ScheduleStarted,
+    SymbolsSkipped,
+    TapeEnded,
+    log_event,
+)
 from lib.process.role import run_role
 from lib.process.run_identity import current_run, siblings
 from lib.process.state_file import StateFile
@@ -81,7 +91,7 @@ class Gateway:
         for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
             accept = partial(self._on_accept, name)
             Server(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept, siblings)
-            self._log.info("listening", stream=name, host=gateway.host, port=port)
+            log_event(self._log, Listening(stream=name, host=gateway.host, port=port))
         state = _continue_or_begin(settings, tapes)
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS
         self._price_publication = price_publication(state, tapes, settings.symbols)
@@ -101,12 +111,10 @@ class Gateway:
         for name, rate, publish, stream in schedules:
             self._loop.add_timed(Pacer(name, Schedule(rate, now_ns), publish))
             # The first frame is due one period after the start.
-            self._log.info(
-                "schedule_started",
-                stream=name,
-                rate=rate,
-                start_ns=now_ns,
-                first=stream.next_sequence,
+            first = stream.next_sequence
+            log_event(
+                self._log,
+                ScheduleStarted(stream=name, rate=rate, start_ns=now_ns, first=first),
             )
 
     def _on_accept(self, name: str, sock: socket.socket, peer: str, is_ours: bool) -> bool:
@@ -150,7 +158,7 @@ class Gateway:
             return
         self._end_told = True
         stream = self._prices.stream
-        self._log.info("tape_ended", tape=stream.tape, ticks=stream.next_sequence - 1)
+        log_event(self._log, TapeEnded(tape=stream.tape, ticks=stream.next_sequence - 1))
 
 
 class StreamServer:
@@ -251,7 +259,7 @@ class StreamServer:
             connection.close(f"protocol error: {error}")
             return
         if undelimited := subscriber.undelimited():
-            self._log.count("no_delimiter", peer=peer, **undelimited._asdict())
+            self._log.count(ClientsSentNoDelimiter, peer=peer, **undelimited._asdict())
         if answer:
             connection.send(answer)
             self._pump(subscriber, connection)
@@ -298,13 +306,13 @@ def _load_tapes(settings: Settings) -> Tapes:
 
 
 def _log_skipped(kind: str, path: Path, skipped: Skipped) -> None:
-    log = structlog.get_logger().bind(tape_kind=kind, path=str(path))
+    log, file = structlog.get_logger(), str(path)
     for row in skipped.rows:
-        log.warning("row_skipped", line=row.line, reason=row.reason)
+        log_event(log, RowSkipped(tape_kind=kind, path=file, line=row.line, reason=row.reason))
     if skipped.count:
-        log.warning("rows_skipped", count=skipped.count)
+        log_event(log, RowsSkipped(tape_kind=kind, path=file, count=skipped.count))
     if skipped.symbols:
-        log.warning("symbols_skipped", rows_by_symbol=skipped.symbols)
+        log_event(log, SymbolsSkipped(tape_kind=kind, path=file, rows_by_symbol=skipped.symbols))
 
 
 def _continue_or_begin(settings: Settings, tapes: Tapes) -> StateFile:

@@ -23,15 +23,30 @@ import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
 from lib.errors import CannotStartError
-from lib.execution.order_desk import CONTESTED, OrderDesk, Outcome, Receipt, Session
+from lib.execution.order_desk import OrderDesk, Outcome, Receipt, Session
 from lib.execution.risk import HALT_FILE, Risk
 from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
-from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Server
 from lib.price_book.own_price_book import OwnPriceBook
+from lib.process.client_log import ClientLog
+from lib.process.log_events import (
+    ClientLoggedOn,
+    ClientsSentNoDelimiter,
+    Detached,
+    LedgerFailed,
+    LedgerRecovered,
+    Listening,
+    MalformedMessages,
+    OrdersNotBooked,
+    PriceBookUnusable,
+    PriceCollarAttached,
+    TradingHalted,
+    TradingResumed,
+    log_event,
+)
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
 from lib.process.run_identity import siblings
@@ -61,8 +76,6 @@ SWEEP_NS: Final = SECOND_NS // 4
 """How often to look for connections that take too long to say goodbye."""
 LINES_A_WRITE: Final = 64
 """Confirmations that are printed with one system call."""
-WARNINGS: Final = frozenset({"order_rejected", CONTESTED})
-"""Of the desk's events."""
 
 
 class OrderManager:
@@ -105,7 +118,7 @@ class OrderManager:
         )
         for timed in (self._out, self._client_log, self):
             loop.add_timed(timed)
-        self._log.info("listening", stream="orders", host=manager.host, port=manager.port)
+        log_event(self._log, Listening(stream="orders", host=manager.host, port=manager.port))
 
     def step(self) -> None:
         """One pass: take what has arrived, up to the bounds, make it final, say so."""
@@ -138,7 +151,7 @@ class OrderManager:
         halted = os.path.lexists(self._halt_file)
         if halted != self._halted:
             self._halted = halted
-            self._log.warning("trading_halted" if halted else "trading_resumed")
+            log_event(self._log, TradingHalted() if halted else TradingResumed())
 
     def _take_arrived(self) -> None:
         """Give the desk what has arrived, in order, up to the bounds of a pass."""
@@ -176,7 +189,9 @@ class OrderManager:
 
     def _count_undelimited(self, session: Session, *, has_ended: bool = False) -> None:
         if undelimited := session.undelimited(has_ended=has_ended):
-            self._client_log.count("no_delimiter", peer=session.peer, **undelimited._asdict())
+            self._client_log.count(
+                ClientsSentNoDelimiter, peer=session.peer, **undelimited._asdict()
+            )
 
     def _answer(self, outcome: Outcome) -> None:
         frames: dict[Session, list[bytes]] = {}
@@ -199,33 +214,31 @@ class OrderManager:
         lines = outcome.confirmations
         for begin in range(0, len(lines), LINES_A_WRITE):
             self._out.write("".join(lines[begin : begin + LINES_A_WRITE]).encode())
-        for event, facts in outcome.events:
-            if event in WARNINGS:
-                self._log.warning(event, **facts)
-            elif event == "client_logged_on":
-                self._client_log.logged_on(**facts)
+        for event in outcome.events:
+            if isinstance(event, ClientLoggedOn):
+                self._client_log.logged_on(event)
             else:
-                self._log.info(event, **facts)
+                log_event(self._log, event)
         for session, reason in outcome.malformed:
-            self._client_log.count("malformed_frames", peer=session.peer, reason=reason)
+            self._client_log.count(MalformedMessages, peer=session.peer, reason=reason)
         if outcome.failure:
             self._tell_failure(outcome.failure)
             for session, order_id in outcome.failed:
                 self._client_log.count(
-                    "orders_not_booked",
+                    OrdersNotBooked,
                     client_id=session.client_id,
                     peer=session.peer,
                     order_id=order_id,
                 )
         elif outcome.booked and self._ledger_failure:
             self._ledger_failure = None
-            self._log.warning("ledger_recovered", ledger=str(self._ledger.path))
+            log_event(self._log, LedgerRecovered(ledger=str(self._ledger.path)))
 
     def _tell_failure(self, reason: str) -> None:
         """Log why orders are not booked, once until that changes."""
         if reason != self._ledger_failure:
             self._ledger_failure = reason
-            self._log.error("ledger_failed", reason=reason)
+            log_event(self._log, LedgerFailed(reason=reason))
 
     def _on_accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
         places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)
@@ -284,7 +297,8 @@ class LatestPrices:
     """The price book as the price collar sees it: looked at once a symbol a pass."""
 
     def __init__(self, book_name: str) -> None:
-        self._log = structlog.get_logger().bind(price_book=book_name)
+        self._log = structlog.get_logger()
+        self._book_name = book_name
         self._own_book = OwnPriceBook(book_name)
         self._prices: dict[str, int | None] = {}
 
@@ -294,10 +308,10 @@ class LatestPrices:
         own_book = self._own_book
         if own_book.book is not None and own_book.book.retired:
             own_book.let_go()
-            self._log.info("detached")
+            log_event(self._log, Detached(price_book=self._book_name))
         if own_book.book is None:
             if own_book.look(now_ns) is not None:
-                self._log.info("attached")
+                log_event(self._log, PriceCollarAttached(price_book=self._book_name))
             self._report_problem()
 
     def get(self, symbol: str) -> int | None:
@@ -320,7 +334,7 @@ class LatestPrices:
 
     def _report_problem(self) -> None:
         if reason := self._own_book.new_problem():
-            self._log.warning("price_book_unusable", reason=reason)
+            log_event(self._log, PriceBookUnusable(price_book=self._book_name, reason=reason))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from functools import partial
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
-from lib.net.throttled_log import Tally
 from lib.price_book.clean_up import keep_until_run_ends
 from lib.price_book.ingest import Booking, client_for
 from lib.process.role import run_role
 from lib.process.run_identity import OrphanedError, current_run, is_alive
+from lib.process.throttled_log import Tally
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
 from lib.streams.client import Frames

@@ -24,9 +24,10 @@ from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
-from lib.net.throttled_log import Tally
 from lib.price_book.own_price_book import OwnPriceBook
+from lib.process.log_events import Detached, PriceBookUnusable, log_event
 from lib.process.role import run_role
+from lib.process.throttled_log import Tally
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
 from lib.streams.client import StreamClient
@@ -118,7 +119,7 @@ class Strategy:
             self._reader = self._evaluator.attach(book)
             self._loop.register(self._reader.fileno(), selectors.EVENT_READ, lambda _: None)
         elif reason := self._own_book.new_problem():
-            self._log.warning("price_book_unusable", price_book=self._book_name, reason=reason)
+            log_event(self._log, PriceBookUnusable(price_book=self._book_name, reason=reason))
 
     def _detach(self) -> None:
         assert self._reader
@@ -126,7 +127,7 @@ class Strategy:
         self._reader.close()
         self._reader = None
         self._own_book.let_go()
-        self._log.info("detached", price_book=self._book_name)
+        log_event(self._log, Detached(price_book=self._book_name))
 
 
 def _last_evaluated(settings: Settings) -> LastEvaluated:

@@ -17,11 +17,20 @@ import time
 from functools import partial
 
 import structlog
+from msgspec import UNSET
 
 from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.process.heartbeat import Pulse, find_pulse
+from lib.process.log_events import (
+    RoleEnded,
+    RoleGaveUp,
+    RoleHung,
+    RoleWasSilent,
+    SupervisordSilent,
+    log_event,
+)
 from lib.process.process_handle import LOOK_NS, ProcessHandle
 from lib.process.role import run_role
 from lib.process.supervisor import (
@@ -95,11 +104,11 @@ class Watchdog:
             self._watch.unanswered(time.monotonic_ns())
             if not self._silence_told:
                 self._silence_told = True
-                self._log.warning("supervisord_silent", reason=str(error))
+                log_event(self._log, SupervisordSilent(reason=str(error)))
             return
         self._silence_told = False
         for process in self._watch.answered(processes, time.monotonic_ns()):
-            self._log.error("role_gave_up", program=process.program, reason=process.problem)
+            log_event(self._log, RoleGaveUp(program=process.program, reason=process.problem))
         self._update_handles()
         self._judge()
 
@@ -114,18 +123,18 @@ class Watchdog:
         for hang, stack in zip(hangs, stacks, strict=True):
             pid = hang.process.pid
             silent_s = hang.silent_ns / SECOND_NS
-            known = {"where": str(innermost(stack) or ""), "reason": what_hangs(stack, silent_s)}
-            facts = {
-                "program": hang.process.program,
-                "pid": pid,
-                "silent_s": round(silent_s, 3),
-                **{key: value for key, value in known.items() if value},
-            }
-            if self._pulses[pid].last_ns() > beats[pid]:
+            came_back = self._pulses[pid].last_ns() > beats[pid]
+            event = (RoleWasSilent if came_back else RoleHung)(
+                program=hang.process.program,
+                pid=pid,
+                silent_s=round(silent_s, 3),
+                where=str(innermost(stack) or "") or UNSET,
+                reason=what_hangs(stack, silent_s) or UNSET,
+            )
+            log_event(self._log, event)
+            if came_back:
                 self._watch.spare(hang)
-                self._log.warning("role_was_silent", **facts)
             else:
-                self._log.error("role_hung", **facts)
                 self._handles[pid].kill()
 
     def _update_handles(self) -> None:
@@ -148,7 +157,7 @@ class Watchdog:
                 self._loop.register(handle.pidfd, selectors.EVENT_READ, on_end)
 
     def _on_end(self, pid: int, _events: int = 0) -> None:
-        self._log.info("role_ended", program=self._watch.processes[pid].program, pid=pid)
+        log_event(self._log, RoleEnded(program=self._watch.processes[pid].program, pid=pid))
         self._await_no_more(pid)
         self._watch.ended(pid, time.monotonic_ns())
 

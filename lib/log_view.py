@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from lib.process.log_events import NO_EVENT
 from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
 from lib.stack.console import Screen
 from lib.stack.log_follower import ERROR, NOTICE, WARNING, Follower, Line, event_text
@@ -37,7 +38,6 @@ EARLIER_LINES: Final = 20
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _STORY_LEVELS: Final = {"warning": WARNING, "error": ERROR, "critical": ERROR}
-_NOT_OURS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Entry(NamedTuple):
@@ -85,7 +85,7 @@ class LogView:
             event: dict[str, Any] = msgspec.json.decode(raw, type=dict)
             timestamp, level = str(event["timestamp"]), str(event["level"])
             text = event_text(event)
-        except (*_NOT_OURS, KeyError):
+        except (*NO_EVENT, KeyError):
             # The traceback of an interpreter that could not start, say: as it is, and in its place.
             timestamp, level = self._last.get(program, ""), "warning"
             text = printable(raw.decode(errors="replace"))

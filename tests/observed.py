@@ -6,13 +6,17 @@ import json
 import os
 from typing import Any
 
+import msgspec
+
 from lib.process.supervisor import Process, SupervisorSilentError
+from tests.log_lines import made
 
 
-def raw(event: str, level: str = "info", **facts: Any) -> bytes:
+def raw(event: str, level: str = "info", *, by: str = "", **facts: Any) -> bytes:
     """A line of a log."""
-    head = {"timestamp": "2026-01-02T03:04:05.000000Z", "level": level, "role": "r"}
-    return json.dumps(head | {"event": event} | facts).encode() + b"\n"
+    head = {"timestamp": "2026-01-02T03:04:05.000000Z", "level": level, "role": by}
+    fields = msgspec.to_builtins(made(event, by=by, **facts))
+    return json.dumps(head | fields).encode() + b"\n"
 
 
 class Programs:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from lib.stack.private_stack import free_ports
 from tests.helpers import PROJECT_ROOT, wait_until
+from tests.log_lines import is_as_defined
 
 ROLES = ("gateway", "orderbook", "strategy", "order_manager", "watchdog", "dashboard")
 
@@ -132,7 +133,14 @@ class PrivateStack:
             if process is not None:
                 process.wait(timeout=60)
         wait_until(lambda: not self.segments(), "the segments are gone")
+        undefined = [
+            line
+            for log in self.log_dir.glob("*.jsonl*")
+            for line in log.read_bytes().splitlines()
+            if not is_as_defined(line)
+        ]
         shutil.rmtree(self.directory)
+        assert undefined == [], "lib/process/log_events.py defines no such event"
 
     def __enter__(self) -> Self:
         return self

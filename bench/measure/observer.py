@@ -9,10 +9,9 @@ stack does not wait for the observer; it only shares the cores with it, which lo
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,16 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack
 from lib.clock import SECOND_NS
+from lib.process.log_events import (
+    FillReported,
+    LogEvent,
+    OrderSent,
+    RejectionReported,
+    ScheduleShifted,
+    ScheduleStarted,
+    name_of,
+    read_line,
+)
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
 from lib.stack.log_follower import Follower
 from lib.trading.decision_log import Decided, DecisionReader, decided_at
@@ -173,21 +182,22 @@ class _Watch:
         self._look_at_orders()
 
     def _look_at_schedule(self) -> None:
-        for event in read_events(self._gateway_log, (b"schedule_started", b"schedule_shifted")):
-            if event["stream"] != "price":
-                continue
-            if event["event"] == "schedule_started":
-                self._schedule = Schedule(event["rate"], event["start_ns"], event["first"])
-            else:
-                self._shifted_ns += event["shift_ns"]
+        for event in read_events(self._gateway_log, ScheduleStarted, ScheduleShifted):
+            match event:
+                case ScheduleStarted(stream="price"):
+                    self._schedule = Schedule(event.rate, event.start_ns, event.first)
+                case ScheduleShifted(stream="price"):
+                    self._shifted_ns += event.shift_ns
 
     def _look_at_orders(self) -> None:
-        names = (b"order_sent", b"order_filled", b"order_rejected")
-        for event in read_events(self._strategy_log, names):
-            if event["event"] == "order_sent":
-                self._ordered[event["order_id"]] = event["tick_sequence"]
-            else:
-                self._answered[event["order_id"]] = event["answered_ns"]
+        for event in read_events(self._strategy_log, OrderSent, FillReported, RejectionReported):
+            match event:
+                case OrderSent():
+                    self._ordered[event.order_id] = event.tick_sequence
+                case (
+                    FillReported(answered_ns=int(at_ns)) | RejectionReported(answered_ns=int(at_ns))
+                ):
+                    self._answered[event.order_id] = at_ns
 
     def __enter__(self) -> _Watch:
         return self
@@ -199,13 +209,17 @@ class _Watch:
         self._strategy_log.close()
 
 
-def read_events(log: Follower, names: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Return the events of these names that a role has logged since the last look."""
+def read_events(log: Follower, *wanted: type[LogEvent]) -> list[LogEvent]:
+    """Return the events of these classes that a role has logged since the last look."""
+    names = [name_of(event).encode() for event in wanted]
     events = []
     while lines := log.read():
-        events += [json.loads(line) for line in lines if any(name in line for name in names)]
-    wanted = {name.decode() for name in names}
-    return [event for event in events if event["event"] in wanted]
+        for line in lines:
+            if any(name in line for name in names):  # others need not be decoded
+                read = read_line(line)
+                if read and isinstance(read.event, wanted):
+                    events.append(read.event)
+    return events
 
 
 def together(parts: Sequence[Decided]) -> Decided:

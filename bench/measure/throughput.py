@@ -24,6 +24,7 @@ from bench.measure.symbols import settings_for
 from bench.plan import ThroughputRun
 from bench.results import Throughput, Trial, Usage
 from lib.clock import SECOND_NS
+from lib.process.log_events import ScheduleShifted
 from lib.settings import MAX_RATE, Settings
 from lib.stack.log_follower import Follower
 from lib.trading.decision_log import Decided, DecisionReader
@@ -239,7 +240,7 @@ def _attempt(
     stack: MeasuredStack, rate: float, seconds: float, log: Follower, gaps: list[str]
 ) -> Attempt:
     meter = UsageMeter(stack)
-    read_events(log, (b"schedule_shifted",))  # what was before the trial
+    read_events(log, ScheduleShifted)  # what was before the trial
     (_, begin), counts = count_from_now(stack)
     begin_ns = time.monotonic_ns()
     progress = [count.read() for count in counts]
@@ -250,7 +251,7 @@ def _attempt(
         why = why_not(progress, stack.published().last, rate)
         if any(count.unseen for count in counts):
             why = "the bench itself was too slow"
-        if read_events(log, (b"schedule_shifted",)):
+        if read_events(log, ScheduleShifted):
             why = "the gateway was too late and shifted its schedule"
     end = stack.published().last
     behind = end - min(one.last for one in progress)

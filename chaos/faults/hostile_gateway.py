@@ -23,7 +23,15 @@ from random import Random
 from typing import Any, ClassVar, Final
 
 from chaos.faults.connection_faults import Direction, Fault, Flow
-from lib.net.throttled_log import MAX_EXAMPLES
+from lib.process.log_events import (
+    Disconnected,
+    MalformedFrames,
+    ServerBrokeProtocol,
+    TicksMissed,
+    UnknownSymbols,
+    name_of,
+)
+from lib.process.throttled_log import MAX_EXAMPLES
 from lib.wire.framing import MAX_MESSAGE_BYTES, FrameBuffer, split
 from lib.wire.stream_messages import (
     BATCH,
@@ -43,11 +51,11 @@ SHARE: Final = 0.25
 MOST_TICKS: Final = 5
 """So many are withheld or repeated at a time."""
 
-MALFORMED: Final = "malformed_frames"
-UNKNOWN: Final = "unknown_symbols"
-MISSED: Final = "ticks_missed"
-PROTOCOL_ERROR: Final = "protocol_error"
-DISCONNECTED: Final = "disconnected"
+MALFORMED: Final = name_of(MalformedFrames)
+UNKNOWN: Final = name_of(UnknownSymbols)
+MISSED: Final = name_of(TicksMissed)
+PROTOCOL_ERROR: Final = name_of(ServerBrokeProtocol)
+DISCONNECTED: Final = name_of(Disconnected)
 
 NOISE: Final = (
     b"",

@@ -47,13 +47,31 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from chaos.judge.records import BookedTick, Gap, Tick
-from chaos.lab.recorder import SUPERVISORD, Evaluated, Event
+from chaos.lab.recorder import Change, Evaluated, Event, RoleChange
 from lib.ledger.rows import BookedOrder
+from lib.process.log_events import (
+    Disconnected,
+    EvaluationStarted,
+    FillReported,
+    NewsApplied,
+    OrderError,
+    OrderFilled,
+    OrderGivenUp,
+    OrdersConnected,
+    OrderSent,
+    RejectionReported,
+    RoleEnded,
+    RoleGaveUp,
+    RoleHung,
+    RoleWasSilent,
+    Started,
+    StreamConnected,
+    TicksLapped,
+    TicksMissed,
+)
 
 LAB: Final = "lab"
 """The source of the lab's own events."""
-CONTINUED: Final = "continued"
-"""The lab's event for a role that it has put back itself; `role` says which."""
 WATCHDOG: Final = "watchdog"
 TICK_PATH: Final = frozenset({"gateway", "orderbook", "strategy"})
 """The roles that a tick passes through."""
@@ -73,6 +91,28 @@ LINKS: Final = (
     Link("strategy", "news", "gateway"),
     Link("strategy", "orders", "order_manager"),
 )
+
+
+def losses_ns(link: Link, events: Iterable[Event]) -> list[int]:
+    """Return when the client logged that the link was lost."""
+    return [
+        event.at_ns
+        for event in events
+        if event.source == link.client
+        and isinstance(event.what, Disconnected)
+        and event.what.stream == link.stream
+    ]
+
+
+def connections_ns(link: Link, events: Iterable[Event]) -> list[int]:
+    """Return when the client logged that the link stands."""
+    return [
+        event.at_ns
+        for event in events
+        if event.source == link.client
+        and isinstance(event.what, StreamConnected | OrdersConnected)
+        and event.what.stream == link.stream
+    ]
 
 
 @dataclass(frozen=True)
@@ -101,8 +141,8 @@ def measure(
     `events` and `evaluated` may begin long before the fault, and must end before the next one.
     """
     after = [event for event in events if event.at_ns >= injected_ns]
-    respawned_ns = _first(after, SUPERVISORD, "spawned", role)
-    back_ns = _earliest(respawned_ns, _first(after, LAB, CONTINUED, role))
+    respawned_ns = _first(after, RoleChange(Change.SPAWNED, role))
+    back_ns = _earliest(respawned_ns, _first(after, RoleChange(Change.CONTINUED, role)))
     pending = [] if back_ns else [f"{role} is back"]
     reconnected_ns = back_ns and _reconnected(role, back_ns, respawned_ns is not None, after)
     if reconnected_ns == 0:
@@ -114,7 +154,8 @@ def measure(
             pending.append("the strategy evaluates a tick")
     news_ns = None
     if role == STRATEGY and respawned_ns:
-        news_ns = _first([e for e in after if e.at_ns > respawned_ns], STRATEGY, "news_applied")
+        applied = (e for e in after if e.source == STRATEGY and isinstance(e.what, NewsApplied))
+        news_ns = next((e.at_ns for e in applied if e.at_ns > respawned_ns), None)
         if news_ns is None:
             pending.append("the strategy applies news")
     stages = [at_ns for at_ns in (reconnected_ns, fresh_ns, news_ns) if at_ns is not None]
@@ -134,16 +175,8 @@ def measure(
     )
 
 
-def _first(events: Iterable[Event], source: str, name: str, role: str | None = None) -> int | None:
-    return next(
-        (
-            event.at_ns
-            for event in events
-            if (event.source, event.name) == (source, name)
-            and role in (None, event.details.get("role"))
-        ),
-        None,
-    )
+def _first(events: Iterable[Event], change: RoleChange) -> int | None:
+    return next((event.at_ns for event in events if event.what == change), None)
 
 
 def _earliest(*times_ns: int | None) -> int | None:
@@ -153,12 +186,18 @@ def _earliest(*times_ns: int | None) -> int | None:
 def _detected(role: str, after: Iterable[Event]) -> int | None:
     peers = {(link.client, link.stream) for link in LINKS if link.server == role}
     for event in after:
-        if event.source == SUPERVISORD and event.name == "ended" and event.details["role"] == role:
-            return event.at_ns
-        if event.source == WATCHDOG and event.details.get("program") == role:
-            return event.at_ns
-        if event.name == "disconnected" and (event.source, event.details.get("stream")) in peers:
-            return event.at_ns
+        match event.what:
+            case RoleChange(change=Change.ENDED, role=ended) if ended == role:
+                return event.at_ns
+            case (
+                RoleEnded(program=program)
+                | RoleHung(program=program)
+                | RoleWasSilent(program=program)
+                | RoleGaveUp(program=program)
+            ) if program == role:
+                return event.at_ns
+            case Disconnected(stream=stream) if (event.source, stream) in peers:
+                return event.at_ns
     return None
 
 
@@ -168,16 +207,13 @@ def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event
     for link in LINKS:
         if role not in (link.client, link.server):
             continue
-        mine = [
-            e for e in after if (e.source, e.details.get("stream")) == (link.client, link.stream)
-        ]
-        lost_ns = max((e.at_ns for e in mine if e.name == "disconnected"), default=None)
+        lost_ns = max(losses_ns(link, after), default=None)
         if not respawned and lost_ns is None:
             continue
         # Both are of the client's log, in whose order there is no doubt, as late as it may be read.
         since_ns = lost_ns or back_ns
         times_ns.append(
-            next((e.at_ns for e in mine if e.name == "connected" and e.at_ns >= since_ns), 0)
+            next((at_ns for at_ns in connections_ns(link, after) if at_ns >= since_ns), 0)
         )
     if not times_ns:
         return None
@@ -225,9 +261,9 @@ def ticks_at_strategy(events: Iterable[Event], evaluated: Sequence[Evaluated]) -
     """Count what the strategy says of itself, and what its file shows."""
     of_strategy = [event for event in events if event.source == STRATEGY]
     repeated = sum(
-        max(0, e.details["last_evaluated"] - e.details["first_evaluated"] + 1)
+        max(0, e.what.last_evaluated - e.what.first_evaluated + 1)
         for e in of_strategy
-        if e.name == "evaluation_started"
+        if isinstance(e.what, EvaluationStarted)
     )
     backwards = sum(b.tape == a.tape and b.sequence < a.sequence for a, b in pairwise(evaluated))
     missed = ticks_of_absence(of_strategy) + _lapped_ticks(of_strategy)
@@ -237,19 +273,15 @@ def ticks_at_strategy(events: Iterable[Event], evaluated: Sequence[Evaluated]) -
 def ticks_of_absence(events: Iterable[Event]) -> int:
     """Count the ticks that the strategy reports of a time in which it was not attached."""
     return sum(
-        e.details["last"] - e.details["first"] + 1
+        e.what.last - e.what.first + 1
         for e in events
-        if (e.source, e.name) == (STRATEGY, "ticks_missed") and e.details["where"] == "strategy"
+        if e.source == STRATEGY and isinstance(e.what, TicksMissed)
     )
 
 
 def _lapped_ticks(of_strategy: Iterable[Event]) -> int:
     """Count what the strategy reports of a ring that was lapped: each line has its own number."""
-    return sum(
-        e.details["ticks"]
-        for e in of_strategy
-        if e.name == "ticks_missed" and e.details["where"] == "ring"
-    )
+    return sum(e.what.ticks for e in of_strategy if isinstance(e.what, TicksLapped))
 
 
 class OrderCounts(NamedTuple):
@@ -296,18 +328,19 @@ def lives(events: Iterable[Event]) -> list[Life]:
     for event in events:
         if event.source != STRATEGY:
             continue
-        if event.name == "started":
-            found.append(_new_life())
-        elif event.name == "order_sent":
-            found[-1].sent.add(Decision(*(event.details[name] for name in Decision._fields)))
-        elif event.name == "order_filled":
-            found[-1].filled.add(event.details["order_id"])
-        elif event.name == "order_rejected":
-            found[-1].rejected.add(event.details["order_id"])
-        elif event.name == "order_error" and event.details["order_id"] is not None:
-            found[-1].answered_with_error.add(event.details["order_id"])
-        elif event.name == "order_given_up":
-            found[-1].given_up.add(event.details["order_id"])
+        match event.what:
+            case Started():
+                found.append(_new_life())
+            case OrderSent() as sent:
+                found[-1].sent.add(Decision(sent.order_id, sent.tape, sent.tick_sequence))
+            case FillReported(order_id=order_id):
+                found[-1].filled.add(order_id)
+            case RejectionReported(order_id=order_id):
+                found[-1].rejected.add(order_id)
+            case OrderError(order_id=int(order_id)):
+                found[-1].answered_with_error.add(order_id)
+            case OrderGivenUp(order_id=order_id):
+                found[-1].given_up.add(order_id)
     return found
 
 
@@ -339,10 +372,9 @@ def orders(
     }
     lost = {decision.order_id for decision in all_sent - booked.keys() - discarded}
     fills = Counter(
-        e.details["order_id"]
+        e.what.order_id
         for e in events
-        if (e.source, e.name) == ("order_manager", "order_filled")
-        and e.details["client_id"] == client_id
+        if isinstance(e.what, OrderFilled) and e.what.client_id == client_id
     )
     expired = [
         order

@@ -16,14 +16,10 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
 
 from chaos.judge.records import (
     NO_LAST,
     AppliedNews,
-    Attached,
     BegunBy,
     BookedTick,
     Evaluation,
@@ -35,19 +31,41 @@ from chaos.judge.records import (
     Tick,
     ToldOrder,
 )
+from chaos.judge.records import Attached as Attachment
 from chaos.lab import recorder
 from chaos.lab.target import strategy_state
 from lib.clock import to_ns
 from lib.ledger.reader import read_ledger
 from lib.ledger.rows import BookedOrder
 from lib.prices import to_fixed
+from lib.process.log_events import (
+    Attached,
+    DecidingResumed,
+    DecidingStopped,
+    EvaluationStarted,
+    FillReported,
+    LogEvent,
+    LogLine,
+    MalformedFrames,
+    NewsApplied,
+    NewsSilent,
+    OrderError,
+    OrderGivenUp,
+    OrdersConnected,
+    OrderSent,
+    RefillBegunAnew,
+    RejectionReported,
+    Started,
+    StreamConnected,
+    TicksLapped,
+    TicksMissed,
+    read_line,
+)
 from lib.process.state_file import open_state
 from lib.settings import Settings
 
-_ENDS: Final = ("order_filled", "order_rejected", "order_given_up")
+_Ends = FillReported | RejectionReported | OrderGivenUp
 """After these events of an order, it is no longer under way."""
-
-Event = dict[str, Any]
 
 
 def gather(
@@ -106,14 +124,14 @@ def gather(
     return records
 
 
-def read_log(path: Path) -> list[Event]:
+def read_log(path: Path) -> list[LogLine]:
     """All events of a role, from its log and the older parts of it, the oldest first.
 
     Parts are read from the latest on, so that one that is moved on meanwhile is not missed; the
-    second time it is known by its inode. Lines that are no event are skipped.
+    second time it is known by its inode. Lines without an event that is defined are skipped.
     """
     older = [part for part in path.parent.glob(f"{path.name}.*") if part.suffix[1:].isdecimal()]
-    parts: list[list[Event]] = []
+    parts: list[list[LogLine]] = []
     seen: set[int] = set()
     for part in (path, *sorted(older, key=lambda part: int(part.suffix[1:]))):
         try:
@@ -124,168 +142,168 @@ def read_log(path: Path) -> list[Event]:
             inode = os.fstat(file.fileno()).st_ino
             if inode not in seen:
                 seen.add(inode)
-                parts.insert(0, [event for line in file if (event := _event(line))])
-    return [event for events in parts for event in events]
-
-
-def _event(line: bytes) -> Event | None:
-    try:
-        event = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
+                lines = (read_line(line) for line in file)
+                parts.insert(0, [line for line in lines if line and line.event])
+    return [line for lines in parts for line in lines]
 
 
 def with_what_was_seen(
-    kept: list[Event], role: str, logged: Sequence[recorder.Event]
-) -> list[Event]:
+    kept: list[LogLine], role: str, logged: Sequence[recorder.Event]
+) -> list[LogEvent]:
     """Return what is kept of a role's log, and before it what was seen logged before that."""
-    seen = [{"event": e.name, **e.details} for e in logged if e.source == role]
-    older = seen.index(kept[0]) if kept and kept[0] in seen else 0
-    return [*seen[:older], *kept]
+    seen = [
+        (e.timestamp, e.what)
+        for e in logged
+        if e.source == role and not isinstance(e.what, recorder.RoleChange)
+    ]
+    still_there = [(line.timestamp, line.event) for line in kept if line.event]
+    older = seen.index(still_there[0]) if still_there and still_there[0] in seen else 0
+    return [event for _, event in (*seen[:older], *still_there)]
 
 
-def known_beginning(events: list[Event]) -> int | None:
+def known_beginning(events: list[LogEvent]) -> int | None:
     """Return the index from which on all is known that the strategy's orders depend on.
 
     0 where its log begins with its first life. Else the next life, or the first order at which no
     other one is under way, whichever comes first: it tells the news in force, and the ledger has
     the positions. None if there is no such moment.
     """
-    next_life = next((i for i, e in enumerate(events) if e["event"] == "started"), len(events))
+    next_life = next((i for i, e in enumerate(events) if isinstance(e, Started)), len(events))
     rest_of_life = events[:next_life]
-    ended = {e["order_id"] for e in rest_of_life if e["event"] in _ENDS}
-    under_way = ended - {e["order_id"] for e in rest_of_life if e["event"] == "order_sent"}
+    ended = {e.order_id for e in rest_of_life if isinstance(e, _Ends)}
+    under_way = ended - {e.order_id for e in rest_of_life if isinstance(e, OrderSent)}
     for index, event in enumerate(rest_of_life):
-        if event["event"] == "order_sent":
+        if isinstance(event, OrderSent):
             if not under_way:
                 return index
-            under_way.add(event["order_id"])
-        elif event["event"] in _ENDS:
-            under_way.discard(event["order_id"])
+            under_way.add(event.order_id)
+        elif isinstance(event, _Ends):
+            under_way.discard(event.order_id)
     return next_life if next_life < len(events) else None
 
 
-def take_orderbook_log(events: list[Event], records: Records) -> None:
+def take_orderbook_log(events: list[LogEvent], records: Records) -> None:
     """Take what the orderbook reported as missed, or as malformed, as far as it gave numbers."""
     tape = ""
     for event in events:
-        name = event["event"]
-        if name == "ticks_missed":
-            records.book_gaps.append(Gap(event["tape"], event["first"], event["last"]))
-        elif name == "connected" and event["stream"] == "price":
-            tape = event["tape"] or ""
-        elif name == "malformed_frames":
-            numbers = [example["sequence"] for example in event["examples"]]
-            records.book_gaps += [Gap(tape, number, number) for number in numbers]
+        match event:
+            case TicksMissed():
+                records.book_gaps.append(Gap(event.tape, event.first, event.last))
+            case StreamConnected(stream="price"):
+                tape = event.tape or ""
+            case MalformedFrames():
+                numbers = [example["sequence"] for example in event.examples]
+                records.book_gaps += [Gap(tape, number, number) for number in numbers]
 
 
-def take_strategy_log(events: list[Event], records: Records) -> None:
+def take_strategy_log(events: list[LogEvent], records: Records) -> None:
     """Take what the strategy did, life after life, as far back as it is known."""
     evaluations = records.evaluations
     is_new_life = is_new_book = True
     is_lapped = False  # and another tape begins there
     events = _known_part(events, records)
-    if events and events[0]["event"] == "order_sent":
+    if events and isinstance(events[0], OrderSent):
         sent = _sent(events[0])
         first = sent.tick_sequence
         evaluations.append(Evaluation(sent.tape, first, first, "unknown"))
         records.news.append(AppliedNews(sent.tape, first, sent.sentiment))
         is_new_life = is_new_book = False
     for event in events:
-        name = event["event"]
-        if name == "started":
-            is_new_life = True
-        elif name == "attached":
-            records.attached.append(Attached(event["tape"], event["sequence"], len(evaluations)))
-            is_new_book = True
-        elif name == "refill_begun_anew":
-            records.lapped_at_first.add(len(evaluations))
-        elif name == "evaluation_started":
-            tape, first = event["tape"], event["first_evaluated"]
-            _end_evaluation(evaluations, tape, event["last_evaluated"])
-            begun_by: BegunBy = "tape"
-            if is_new_life:
-                begun_by = "life"
-            elif is_new_book:
-                begun_by = "book"
-            elif is_lapped:
-                begun_by = "lap"
-            evaluations.append(Evaluation(tape, first, first, begun_by))
-            is_new_life = is_new_book = is_lapped = False
-        elif name == "ticks_missed":
-            tape, first = event["tape"], event["first"]
-            last = event["last"] or NO_LAST
-            records.strategy_gaps.append(Gap(tape, first, last))
-            if event["where"] == "ring" and last == NO_LAST:
-                _end_evaluation(evaluations, tape, first - 1)
-                is_lapped = True
-            elif event["where"] == "ring" and evaluations and not is_lapped:
-                _end_evaluation(evaluations, tape, first - 1)
-                evaluations.append(Evaluation(tape, last + 1, last + 1, "lap"))
-        elif name == "connected" and event["stream"] == "orders" and not is_new_life:
-            records.logons.append(
-                LoggedOn(
-                    event["last_order_id"],
-                    event["positions"],
-                    len(records.sent),
-                    len(records.told),
-                    frozenset(records.given_up),
+        match event:
+            case Started():
+                is_new_life = True
+            case Attached():
+                records.attached.append(Attachment(event.tape, event.sequence, len(evaluations)))
+                is_new_book = True
+            case RefillBegunAnew():
+                records.lapped_at_first.add(len(evaluations))
+            case EvaluationStarted():
+                tape, first = event.tape, event.first_evaluated
+                _end_evaluation(evaluations, tape, event.last_evaluated)
+                begun_by: BegunBy = "tape"
+                if is_new_life:
+                    begun_by = "life"
+                elif is_new_book:
+                    begun_by = "book"
+                elif is_lapped:
+                    begun_by = "lap"
+                evaluations.append(Evaluation(tape, first, first, begun_by))
+                is_new_life = is_new_book = is_lapped = False
+            case TicksMissed():
+                records.strategy_gaps.append(Gap(event.tape, event.first, event.last))
+            case TicksLapped():
+                tape, first = event.tape, event.first
+                last = event.last or NO_LAST
+                records.strategy_gaps.append(Gap(tape, first, last))
+                if last == NO_LAST:
+                    _end_evaluation(evaluations, tape, first - 1)
+                    is_lapped = True
+                elif evaluations and not is_lapped:
+                    _end_evaluation(evaluations, tape, first - 1)
+                    evaluations.append(Evaluation(tape, last + 1, last + 1, "lap"))
+            case OrdersConnected() if not is_new_life:
+                records.logons.append(
+                    LoggedOn(
+                        event.last_order_id,
+                        event.positions,
+                        len(records.sent),
+                        len(records.told),
+                        frozenset(records.given_up),
+                    )
                 )
-            )
-        elif name == "news_applied":
-            news = AppliedNews(event["tape"], event["first_tick_sequence"], event["sentiment"])
-            records.news.append(news)
-        elif name == "news_silent":
-            records.news.append(AppliedNews(event["tape"], event["first_tick_sequence"], None))
-        elif name == "order_sent":
-            records.sent.append(_sent(event))
-        elif name in ("order_filled", "order_rejected"):
-            records.told.append(_told(event, len(records.sent)))
-        elif name == "order_error" and event["order_id"] is not None:
-            records.answered_with_error.add(event["order_id"])
-        elif name == "order_given_up":
-            records.given_up.add(event["order_id"])
+            case NewsApplied():
+                news = AppliedNews(event.tape, event.first_tick_sequence, event.sentiment)
+                records.news.append(news)
+            case NewsSilent():
+                records.news.append(AppliedNews(event.tape, event.first_tick_sequence, None))
+            case OrderSent():
+                records.sent.append(_sent(event))
+            case FillReported() | RejectionReported():
+                records.told.append(_told(event, len(records.sent)))
+            case OrderError(order_id=int(order_id)):
+                records.answered_with_error.add(order_id)
+            case OrderGivenUp():
+                records.given_up.add(event.order_id)
     _take_held_back(events, records)
 
 
-def _take_held_back(events: list[Event], records: Records) -> None:
+def _take_held_back(events: list[LogEvent], records: Records) -> None:
     """Take when the strategy had stopped deciding, from the last order before to the next one."""
     last: SentOrder | None = None
     since: tuple[str, int] | None = None
     is_resumed = False
     for event in events:
-        name = event["event"]
-        if name == "started":
-            since = None
-        elif name == "deciding_stopped" and last:
-            since = last.tape, last.tick_sequence + 1
-            is_resumed = False
-        elif name == "deciding_resumed":
-            is_resumed = True
-        elif name == "order_sent":
-            last = _sent(event)
-            if since and is_resumed:
-                until = last.tick_sequence - 1 if last.tape == since[0] else NO_LAST
-                records.held_back.append(Gap(*since, until))
+        match event:
+            case Started():
                 since = None
+            case DecidingStopped() if last:
+                since = last.tape, last.tick_sequence + 1
+                is_resumed = False
+            case DecidingResumed():
+                is_resumed = True
+            case OrderSent():
+                last = _sent(event)
+                if since and is_resumed:
+                    until = last.tick_sequence - 1 if last.tape == since[0] else NO_LAST
+                    records.held_back.append(Gap(*since, until))
+                    since = None
     if since:
         records.held_back.append(Gap(*since, NO_LAST))
 
 
-def _known_part(events: list[Event], records: Records) -> list[Event]:
+def _known_part(events: list[LogEvent], records: Records) -> list[LogEvent]:
     """Return the events from the known beginning on; note it, unless it is that of a first life.
 
     The first life of a tape has no predecessor that evaluated anything of it.
     """
     begin = known_beginning(events)
     known = events[begin:] if begin is not None else []
-    if known and known[0]["event"] == "order_sent":
-        records.known_from = known[0]["tape"], known[0]["tick_sequence"]
+    if known and isinstance(known[0], OrderSent):
+        records.known_from = known[0].tape, known[0].tick_sequence
         return known
-    first = next((event for event in known if event["event"] == "evaluation_started"), None)
-    if first and (begin or first["last_evaluated"]):
-        records.known_from = first["tape"], first["first_evaluated"]
+    first = next((event for event in known if isinstance(event, EvaluationStarted)), None)
+    if first and (begin or first.last_evaluated):
+        records.known_from = first.tape, first.first_evaluated
     elif not first and begin != 0 and events and records.booked:
         records.known_from = records.booked[-1].tape, NO_LAST
     return known
@@ -331,19 +349,21 @@ def leave_out_what_came_after_the_ledger(records: Records) -> None:
     ]
 
 
-def _sent(event: Event) -> SentOrder:
-    values = {name: event[name] for name in SentOrder._fields}
-    return SentOrder(**values | {"price": to_fixed(event["price"])})
+def _sent(event: OrderSent) -> SentOrder:
+    values = {name: getattr(event, name) for name in SentOrder._fields}
+    return SentOrder(**values | {"price": to_fixed(event.price)})
 
 
-def _told(event: Event, sent_before: int) -> ToldOrder:
+def _told(event: FillReported | RejectionReported, sent_before: int) -> ToldOrder:
+    assert event.position is not None, "the order manager always states it"
+    is_filled = isinstance(event, FillReported)
     return ToldOrder(
-        order_id=event["order_id"],
-        status="FILLED" if event["event"] == "order_filled" else "REJECTED",
-        symbol=event["symbol"],
-        side=event["side"],
-        trade_id=event.get("trade_id"),
-        position=event["position"],
+        order_id=event.order_id,
+        status="FILLED" if is_filled else "REJECTED",
+        symbol=event.symbol,
+        side=event.side,
+        trade_id=event.trade_id if isinstance(event, FillReported) else None,
+        position=event.position,
         sent_before=sent_before,
     )
 

@@ -25,18 +25,18 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
-
-import msgspec
+from typing import Final, NamedTuple, Self
 
 from chaos.judge.records import BookedTick, Tick
 from chaos.lab.target import TargetError, known_roles, strategy_state
 from lib.prices import parse_price
+from lib.process.log_events import LogEvent, TapeEnded, read_line
 from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
-from lib.stack.log_follower import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, tell_supervisor
+from lib.stack.log_follower import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, read_supervisor_line
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's file are looked at."""
@@ -53,13 +53,32 @@ SUPERVISORD: Final = "supervisord"
 
 _FIELDS: Final = ("epoch", "sequence", "symbol", "price", "sent_ns")
 """What is recorded of a tick of the book."""
-_SUPERVISOR_EVENTS: Final = {
-    SPAWNED: "spawned",
-    STOPPED: "ended",
-    ENDED: "ended",
-    GIVEN_UP: "given_up",
+
+
+class Change(StrEnum):
+    """What became of a role's process."""
+
+    SPAWNED = "spawned"
+    ENDED = "ended"
+    GIVEN_UP = "given_up"
+    CONTINUED = "continued"
+    """The lab itself has put it back."""
+
+
+_CHANGES: Final = {
+    SPAWNED: Change.SPAWNED,
+    STOPPED: Change.ENDED,
+    ENDED: Change.ENDED,
+    GIVEN_UP: Change.GIVEN_UP,
 }
-"""What supervisord did with a program, and the event that it is here."""
+"""What supervisord did with a program, and what that is here."""
+
+
+class RoleChange(NamedTuple):
+    """What supervisord has logged of a role, or the lab has done with it."""
+
+    change: Change
+    role: str
 
 
 class Event(NamedTuple):
@@ -69,9 +88,9 @@ class Event(NamedTuple):
     """When it was seen, monotonic."""
     source: str
     """The role that logged it; SUPERVISORD for what supervisord says of a role."""
-    name: str
-    details: dict[str, Any]
-    """Of supervisord: only `role`."""
+    what: LogEvent | RoleChange
+    timestamp: str = ""
+    """When the role logged it, as its log says."""
 
 
 class Evaluated(NamedTuple):
@@ -277,9 +296,9 @@ class Recorder:
         if self.recording.ended_early:
             raise TargetError(self.recording.ended_early)
 
-    def note(self, source: str, name: str, **details: Any) -> None:
-        """Put an event of the lab's own among the others."""
-        self.recording.events.append(Event(time.monotonic_ns(), source, name, details))
+    def note(self, source: str, change: RoleChange) -> None:
+        """Put what the lab has done among the events."""
+        self.recording.events.append(Event(time.monotonic_ns(), source, change))
 
     def _run(self) -> None:
         try:
@@ -427,23 +446,20 @@ class Recorder:
     def _add(self, event: Event | None) -> None:
         if event:
             self.recording.events.append(event)
-            if (event.source, event.name) == ("gateway", "tape_ended"):
-                self.recording.ended_tape = event.details["tape"]
+            if isinstance(event.what, TapeEnded):
+                self.recording.ended_tape = event.what.tape
 
 
 def parse_event(at_ns: int, role: str, line: bytes) -> Event | None:
     """Read a role's log line; None where it is no event, such as a line of a traceback."""
-    try:
-        details = msgspec.json.decode(line)
-        return Event(at_ns, role, details.pop("event"), details)
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
-        return None
+    read = read_line(line)
+    return Event(at_ns, role, read.event, read.timestamp) if read and read.event else None
 
 
 def parse_supervisor_line(at_ns: int, line: bytes) -> Event | None:
     """Read a line of supervisord's log; None where it says nothing of a role's life."""
-    told = tell_supervisor(line.decode(errors="replace"))
-    if told is None:
+    read = read_supervisor_line(line.decode(errors="replace"))
+    if read is None:
         return None
-    name = _SUPERVISOR_EVENTS.get(told.event)
-    return Event(at_ns, SUPERVISORD, name, {"role": told.role}) if name else None
+    change = _CHANGES.get(read.event)
+    return Event(at_ns, SUPERVISORD, RoleChange(change, read.program)) if change else None

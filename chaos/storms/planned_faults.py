@@ -26,9 +26,10 @@ from chaos.faults.connection_faults import (
     Slice,
 )
 from chaos.lab.figures import LINKS
-from chaos.lab.recorder import SUPERVISORD, Event
+from chaos.lab.recorder import SUPERVISORD, Change, Event, RoleChange
 from chaos.lab.target import YOUNG_S
 from lib.clock import to_ns
+from lib.process.log_events import Started
 
 MEAN_GAP_S: Final = 1.5
 """From the beginning of a gust to the beginning of the next one."""
@@ -200,17 +201,12 @@ class Lives:
     def take(self, events: Iterable[Event]) -> None:
         """Learn from what was logged."""
         for event in events:
-            role = event.details.get("role") if event.source == SUPERVISORD else event.source
-            life = self._lives.get(str(role))
-            if life is None:
-                continue
-            if event.source != SUPERVISORD:
-                if event.name == "started":
-                    life.pid = event.details["pid"]
-            elif event.name == "spawned":
-                life.spawned_ns = event.at_ns
-            else:
-                life.spawned_ns = None
+            is_of_lab = event.source != SUPERVISORD
+            match event.what:
+                case Started(pid=pid) if life := self._lives.get(event.source):
+                    life.pid = pid
+                case RoleChange(change, role) if not is_of_lab and (life := self._lives.get(role)):
+                    life.spawned_ns = event.at_ns if change is Change.SPAWNED else None
 
     @property
     def roles(self) -> tuple[str, ...]:

@@ -9,16 +9,22 @@ from collections import Counter
 from typing import Final
 
 from lib.dashboard.log_lines import LogLine
-
-REJECTED_FRAMES: Final = frozenset({"malformed_frames", "unknown_symbols"})
-"""Events with a count of frames."""
-
+from lib.process.log_events import (
+    Disconnected,
+    MalformedFrames,
+    MalformedMessages,
+    OrderFilled,
+    OrderRejected,
+    OrdersBooked,
+    OrdersConnected,
+    StreamConnected,
+    TicksLapped,
+    TicksMissed,
+    UnknownSymbols,
+    name_of,
+)
 
 ORDER_MANAGER: Final = "order_manager"
-ORDER_EVENTS: Final = {"order_filled": "filled", "order_rejected": "rejected"}
-"""The strategy logs its own orders under the same names."""
-ORDERS: Final = "orders"
-"""What the connection to the order manager is called, which is no stream to its client."""
 
 
 class Counters:
@@ -40,16 +46,20 @@ class Counters:
     def take(self, program: str, line: LogLine) -> None:
         """A line was written to the log of this program."""
         self.events[program, line.level] += 1
-        if line.ticks_missed:
-            self.ticks_missed[line.where] += line.ticks_missed
-        elif line.event == "connected":
-            self.connections[program, line.stream or ORDERS] += 1
-        elif line.event == "disconnected":
-            self.connections_lost[program, line.stream or ORDERS] += 1
-        elif line.event == "orders_booked":
-            self.orders["filled"] += line.filled
-            self.orders["rejected"] += line.rejected
-        elif program == ORDER_MANAGER and line.event in ORDER_EVENTS:
-            self.orders[ORDER_EVENTS[line.event]] += 1
-        elif line.event in REJECTED_FRAMES:
-            self.rejected_frames[program, line.event] += line.count
+        event = line.event
+        match event:
+            case TicksMissed() | TicksLapped():
+                self.ticks_missed[event.where] += line.ticks_missed
+            case StreamConnected() | OrdersConnected():
+                self.connections[program, event.stream] += 1
+            case Disconnected():
+                self.connections_lost[program, event.stream] += 1
+            case OrdersBooked():
+                self.orders["filled"] += event.filled
+                self.orders["rejected"] += event.rejected
+            case OrderFilled():
+                self.orders["filled"] += 1
+            case OrderRejected():
+                self.orders["rejected"] += 1
+            case MalformedFrames() | MalformedMessages() | UnknownSymbols():
+                self.rejected_frames[program, name_of(type(event))] += event.count

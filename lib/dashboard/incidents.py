@@ -12,37 +12,68 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from lib.dashboard.counters import ORDERS
 from lib.dashboard.log_lines import LogLine
 from lib.dashboard.view import Incident
+from lib.process.log_events import (
+    Attached,
+    CannotStart,
+    ClientIdContested,
+    Crashed,
+    Disconnected,
+    LedgerFailed,
+    LedgerRecovered,
+    LogEvent,
+    OrdersConnected,
+    PriceBookUnusable,
+    PriceCollarAttached,
+    RefillShortened,
+    RefillTakesLong,
+    RoleEnded,
+    RoleGaveUp,
+    RoleHung,
+    RoleWasSilent,
+    SettingsRefused,
+    SignalKeepsUp,
+    SignalTooSlow,
+    Started,
+    StartTakesLong,
+    Stopped,
+    StreamConnected,
+    SupervisordSilent,
+    TicksLapped,
+    TicksMissed,
+    TradingHalted,
+    TradingResumed,
+)
 
 KEPT: Final = 50
 """Of those that are over; of those that are not, there is one of a kind for each program."""
 
 _PROCESS: Final = "process"
-_BEGINS: Final = {
-    "ledger_failed": ("ledger", "the ledger cannot be written"),
-    "trading_halted": ("trading", "trading is halted"),
-    "price_book_unusable": ("price book", "the price book is of no use"),
-    "start_takes_long": ("start", "takes long to start"),
-    "refill_shortened": ("price book", "refills its averages"),
-    "refill_takes_long": ("price book", "refills its averages"),
-    "signal_too_slow": ("signal", "too slow"),
+_BEGINS: Final[dict[type[LogEvent] | type[None], tuple[str, str]]] = {
+    LedgerFailed: ("ledger", "the ledger cannot be written"),
+    TradingHalted: ("trading", "trading is halted"),
+    PriceBookUnusable: ("price book", "the price book is of no use"),
+    StartTakesLong: ("start", "takes long to start"),
+    RefillShortened: ("price book", "refills its averages"),
+    RefillTakesLong: ("price book", "refills its averages"),
+    SignalTooSlow: ("signal", "too slow"),
 }
 """Event: what kind it is, and how it is told. Of one program there is one of a kind at a time; a
 further event of the kind says how it is by now."""
-_ENDS: Final = {
-    "ledger_recovered": "ledger",
-    "trading_resumed": "trading",
-    "attached": "price book",
-    "signal_keeps_up": "signal",
+_ENDS: Final[dict[type[LogEvent] | type[None], str]] = {
+    LedgerRecovered: "ledger",
+    TradingResumed: "trading",
+    Attached: "price book",
+    PriceCollarAttached: "price book",
+    SignalKeepsUp: "signal",
 }
-_NOTED: Final = {
-    "cannot_start": "cannot start",
-    "crashed": "crashed",
-    "client_id_contested": "a client_id is contested",
-    "settings_refused": "its settings were refused",
-    "supervisord_silent": "supervisord does not answer",
+_NOTED: Final[dict[type[LogEvent] | type[None], str]] = {
+    CannotStart: "cannot start",
+    Crashed: "crashed",
+    ClientIdContested: "a client_id is contested",
+    SettingsRefused: "its settings were refused",
+    SupervisordSilent: "supervisord does not answer",
 }
 """What takes no time, or has no end that anybody tells."""
 
@@ -57,39 +88,42 @@ class Incidents:
 
     def take(self, program: str, line: LogLine) -> None:
         """A line was written to the log of this program."""
-        event = line.event
-        if event == "role_was_silent":
-            self._note(line.program, line.at, _told(f"was silent for {line.silent_s:.1f} s", line))
-        elif event == "role_hung":
-            what = f"hung for {line.silent_s:.1f} s{_at(line)}"
-            what = _told(f"{what}{';' if line.where else ','} killed", line)
-            self._begin(line.program, _PROCESS, line.at - line.silent_s, what)
-        elif event == "stopped":
-            self._begin(program, _PROCESS, line.at, "stopped, as it was told to")
-        elif event == "role_ended":
-            self._begin(line.program, _PROCESS, line.at, "its process has ended")
-        elif event == "role_gave_up":
-            self._end(line.program, _PROCESS, None)
-            why = line.reason or "its last starts have failed"
-            self._begin(line.program, _PROCESS, line.at, f"given up: {why}")
-        elif event == "started":  # its predecessor has taken its other troubles with it
-            for where, kind in list(self._going_on):
-                if where == program:
-                    self._end(where, kind, line.at)
-        elif event == "disconnected":
-            stream = line.stream or ORDERS
-            self._begin(program, stream, line.at, _told(f"lost the connection for {stream}", line))
-        elif event == "connected":
-            self._end(program, line.stream or ORDERS, line.at)
-        elif line.ticks_missed:
-            self._note(program, line.at, f"{line.ticks_missed:,} ticks missed ({line.where})")
-        elif event in _NOTED:
-            self._note(program, line.at, _told(f"{_NOTED[event]}{_at(line)}", line))
-        elif event in _BEGINS:
-            kind, what = _BEGINS[event]
-            self._begin_or_update(program, kind, line.at, _told(f"{what}{_at(line)}", line))
-        elif event in _ENDS:
-            self._end(program, _ENDS[event], line.at)
+        event, at = line.event, line.at
+        match event:
+            case RoleWasSilent():
+                self._note(
+                    event.program, at, _told(f"was silent for {event.silent_s:.1f} s", event)
+                )
+            case RoleHung():
+                what = f"hung for {event.silent_s:.1f} s{_at(event)}"
+                what = _told(f"{what}{';' if event.where else ','} killed", event)
+                self._begin(event.program, _PROCESS, at - event.silent_s, what)
+            case Stopped():
+                self._begin(program, _PROCESS, at, "stopped, as it was told to")
+            case RoleEnded():
+                self._begin(event.program, _PROCESS, at, "its process has ended")
+            case RoleGaveUp():
+                self._end(event.program, _PROCESS, None)
+                why = event.reason or "its last starts have failed"
+                self._begin(event.program, _PROCESS, at, f"given up: {why}")
+            case Started():  # its predecessor has taken its other troubles with it
+                for where, kind in list(self._going_on):
+                    if where == program:
+                        self._end(where, kind, at)
+            case Disconnected():
+                what = _told(f"lost the connection for {event.stream}", event)
+                self._begin(program, event.stream, at, what)
+            case StreamConnected() | OrdersConnected():
+                self._end(program, event.stream, at)
+            case TicksMissed() | TicksLapped() if line.ticks_missed:
+                self._note(program, at, f"{line.ticks_missed:,} ticks missed ({event.where})")
+            case _ if type(event) in _NOTED:
+                self._note(program, at, _told(f"{_NOTED[type(event)]}{_at(event)}", event))
+            case _ if type(event) in _BEGINS:
+                kind, what = _BEGINS[type(event)]
+                self._begin_or_update(program, kind, at, _told(f"{what}{_at(event)}", event))
+            case _ if type(event) in _ENDS:
+                self._end(program, _ENDS[type(event)], at)
 
     def latest(self) -> list[Incident]:
         """Those that are not over first, then the others; the newest first."""
@@ -116,9 +150,11 @@ class Incidents:
         self._over.append(Incident(at, where, what, is_over=True, duration_s=None))
 
 
-def _at(line: LogLine) -> str:
-    return f" at {line.where}" if line.where else ""
+def _at(event: LogEvent | None) -> str:
+    where = getattr(event, "where", "")
+    return f" at {where}" if where else ""
 
 
-def _told(what: str, line: LogLine) -> str:
-    return f"{what}: {line.reason}" if line.reason else what
+def _told(what: str, event: LogEvent | None) -> str:
+    reason = getattr(event, "reason", "")
+    return f"{what}: {reason}" if reason else what

@@ -1,65 +1,34 @@
-"""The log lines of the roles, as far as they are of interest to who looks from outside. Pure."""
+"""The log lines of the roles, with the time that a page shows. Pure."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Final
+from typing import NamedTuple
 
-import msgspec
+from lib.process.log_events import LogEvent, TicksLapped, TicksMissed
+from lib.process.log_events import read_line as read_log_line
 
 
-class LogLine(msgspec.Struct, frozen=True):
-    """One event. What a line does not say has its default."""
+class LogLine(NamedTuple):
+    """One line."""
 
-    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+    at: float
+    """When it was written, in seconds since 1970."""
     level: str
-    role: str
-    event: str
-    program: str = ""
-    pid: int = 0
-    stream: str = ""
-    reason: str = ""
-    where: str = ""
-    first: int | None = None
-    last: int | None = None
-    ticks: int = 0
-    count: int = 0
-    client_id: str = ""
-    order_id: int = 0
-    symbol: str = ""
-    side: str = ""
-    quantity: int = 0
-    price: float = 0.0
-    position: int = 0
-    trade_id: int | None = None
-    sentiment: int | None = None
-    silent_s: float = 0.0
-    filled: int = 0
-    rejected: int = 0
-    first_rejection: str = ""
+    event: LogEvent | None
+    """None if it is not defined."""
 
     @property
     def ticks_missed(self) -> int:
         """How many ticks are gone, if the event says that some are."""
-        if self.event != "ticks_missed":
-            return 0
-        if self.ticks or self.first is None or self.last is None:
-            return self.ticks
-        return self.last - self.first + 1
-
-    @property
-    def at(self) -> float:
-        """When it was written, in seconds since 1970."""
-        return self.timestamp.timestamp()
-
-
-_DECODER: Final = msgspec.json.Decoder(LogLine)
-_NOT_OURS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+        if isinstance(self.event, TicksLapped):
+            return self.event.ticks
+        if isinstance(self.event, TicksMissed):
+            return self.event.last - self.event.first + 1
+        return 0
 
 
 def read_line(raw: bytes) -> LogLine | None:
-    """Read one line; None for what is no event, or not one of ours."""
-    try:
-        return _DECODER.decode(raw)
-    except _NOT_OURS:
-        return None
+    """Read one line; None for what is no event, or has no time."""
+    line = read_log_line(raw)
+    at = line.logged_at if line else None
+    return LogLine(at.timestamp(), line.level, line.event) if line and at else None

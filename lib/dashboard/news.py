@@ -7,6 +7,7 @@ from typing import Final
 
 from lib.dashboard.log_lines import LogLine
 from lib.dashboard.view import NewsView
+from lib.process.log_events import NewsApplied, NewsSilent, Started
 from lib.settings import StrategySettings
 
 KEPT: Final = 240
@@ -23,10 +24,10 @@ class NewsCourse:
 
     def take(self, line: LogLine) -> None:
         """A line was written."""
-        if line.event == "news_applied" and line.sentiment is not None:
-            self._sentiment = line.sentiment
-            self._course.append((line.at, line.sentiment))
-        elif line.event in ("news_silent", "started"):
+        if isinstance(line.event, NewsApplied):
+            self._sentiment = line.event.sentiment
+            self._course.append((line.at, line.event.sentiment))
+        elif isinstance(line.event, NewsSilent | Started):
             self._sentiment = None
 
     @property

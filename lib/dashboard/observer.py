@@ -163,7 +163,7 @@ class Observer:
                 elif line := read_line(raw):
                     lines.append((path.stem, line))
         # What ends in one log may have begun in another.
-        for program, line in sorted(lines, key=lambda entry: entry[1].timestamp):
+        for program, line in sorted(lines, key=lambda entry: entry[1].at):
             if not is_first:
                 self.counters.take(program, line)
             self._incidents.take(program, line)

@@ -11,6 +11,7 @@ from typing import Final
 
 from lib.dashboard.log_lines import LogLine
 from lib.dashboard.view import OrderView, Trade
+from lib.process.log_events import OrderFilled, OrderRejected, OrdersBooked
 
 KEPT: Final = 200
 """The latest are kept."""
@@ -18,7 +19,6 @@ TRADES_KEPT: Final = 2_000
 """For the courses: at the default settings, five minutes have some 400."""
 
 BOOKED: Final = "BOOKED"
-_STATUS: Final = {"order_filled": "FILLED", "order_rejected": "REJECTED", "orders_booked": BOOKED}
 
 
 class Orders:
@@ -30,30 +30,17 @@ class Orders:
 
     def take(self, line: LogLine) -> None:
         """A line was written."""
-        status = _STATUS.get(line.event)
-        if status is None:
-            return
-        reason = line.reason
-        if status == BOOKED:
-            reason = f"{line.filled:,} filled and {line.rejected:,} rejected at once"
-        elif status == "FILLED":
-            trade = Trade(line.at, line.side, line.price, line.client_id)
-            self._trades.append((line.symbol, trade))
-        self._latest.append(
-            OrderView(
-                at=line.at,
-                client_id=line.client_id,
-                order_id=line.order_id,
-                symbol=line.symbol,
-                side=line.side,
-                quantity=line.quantity,
-                price=line.price,
-                status=status,
-                reason=reason,
-                trade_id=line.trade_id,
-                position=line.position,
-            )
-        )
+        match line.event:
+            case OrdersBooked() as booked:
+                reason = f"{booked.filled:,} filled and {booked.rejected:,} rejected at once"
+                view = OrderView(line.at, "", 0, "", "", 0, 0.0, BOOKED, reason, None, 0)
+                self._latest.append(view)
+            case OrderFilled() as order:
+                trade = Trade(line.at, order.side, order.price, order.client_id)
+                self._trades.append((order.symbol, trade))
+                self._latest.append(_view(line.at, order, "FILLED", "", order.trade_id))
+            case OrderRejected() as order:
+                self._latest.append(_view(line.at, order, "REJECTED", order.reason or "", None))
 
     def latest(self) -> list[OrderView]:
         """The newest first."""
@@ -62,3 +49,21 @@ class Orders:
     def trades(self, symbol: str, since: float) -> list[Trade]:
         """Return the fills of a symbol from then on, the oldest first."""
         return [trade for of, trade in self._trades if of == symbol and trade.at >= since]
+
+
+def _view(
+    at: float, order: OrderFilled | OrderRejected, status: str, reason: str, trade_id: int | None
+) -> OrderView:
+    return OrderView(
+        at=at,
+        client_id=order.client_id,
+        order_id=order.order_id,
+        symbol=order.symbol,
+        side=order.side,
+        quantity=order.quantity,
+        price=order.price,
+        status=status,
+        reason=reason,
+        trade_id=trade_id,
+        position=order.position or 0,
+    )

@@ -10,15 +10,23 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from lib.execution.logon_contests import LogonContests
 from lib.execution.risk import Risk
 from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
 from lib.prices import json_price, to_float
+from lib.process.log_events import (
+    ClientIdContested,
+    ClientLoggedOn,
+    LogEvent,
+    OrderFilled,
+    OrderRejected,
+    OrdersBooked,
+)
 from lib.text import shown
 from lib.wire.framing import MAX_MESSAGE_BYTES, MESSAGE_DELIMITER, FrameBuffer, split
 from lib.wire.order_fields import MAX_INTEGER
@@ -42,8 +50,8 @@ MAX_ORDER_EVENTS: Final = 100
 """Of one commit. An event costs as much as booking an order, so of more orders there is one event
 that counts them."""
 
-CONTESTED: Final = "client_id_contested"
-"""The event that says that two clients of one client_id replace each other."""
+STREAM: Final = "orders"
+"""What the log calls the connections of clients."""
 RESERVED_ORDER_IDS: Final = 10**12
 """Of the last ids that there are. A client may count into them and not jump there: one order with
 the largest number would leave its client_id no further one, for ever."""
@@ -108,8 +116,8 @@ class Outcome:
     """Sessions that a newer logon has taken over: say this last, then close."""
     confirmations: list[str] = field(default_factory=list)
     """A line for people for each fill."""
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    """For the log: the event and its keys."""
+    events: list[LogEvent] = field(default_factory=list)
+    """For the log."""
     malformed: list[tuple[Session, str]] = field(default_factory=list)
     """Frames that were no message, and why."""
     booked: int = 0
@@ -350,13 +358,13 @@ class OrderDesk:
         self._answers.append(_Answer(session, message, is_new))
 
 
-def _contest(client_id: str, earlier: Session, later: Session) -> tuple[str, dict[str, Any]]:
+def _contest(client_id: str, earlier: Session, later: Session) -> ClientIdContested:
     reason = (
         f"two clients log on as {client_id} and replace each other, again and again: give one of "
         "them another client_id, or stop it"
     )
     peers = [earlier.peer, later.peer]
-    return CONTESTED, {"client_id": client_id, "peers": peers, "reason": reason}
+    return ClientIdContested(client_id=client_id, peers=peers, reason=reason)
 
 
 def _tell(outcome: Outcome, answers: list[_Answer]) -> None:
@@ -365,14 +373,12 @@ def _tell(outcome: Outcome, answers: list[_Answer]) -> None:
     for session, message, is_new in answers:
         if isinstance(message, LogonAck):
             outcome.events.append(
-                (
-                    "client_logged_on",
-                    {
-                        "client_id": message.client_id,
-                        "peer": session.peer,
-                        "last_order_id": message.last_order_id,
-                        "positions": message.positions,
-                    },
+                ClientLoggedOn(
+                    stream=STREAM,
+                    peer=session.peer,
+                    client_id=message.client_id,
+                    last_order_id=message.last_order_id,
+                    positions=message.positions,
                 )
             )
         elif is_new and isinstance(message, ExecutionReport):
@@ -384,24 +390,36 @@ def _tell(outcome: Outcome, answers: list[_Answer]) -> None:
         outcome.events += map(_event, booked)
     else:
         rejected = [report for report in booked if report.status == "REJECTED"]
-        facts: dict[str, Any] = {"filled": len(filled), "rejected": len(rejected)}
-        if filled:
-            facts |= {"first_trade_id": filled[0].trade_id, "last_trade_id": filled[-1].trade_id}
-        if rejected:
-            facts["first_rejection"] = rejected[0].reason
-        outcome.events.append(("orders_booked", facts))
+        outcome.events.append(
+            OrdersBooked(
+                filled=len(filled),
+                rejected=len(rejected),
+                first_trade_id=filled[0].trade_id if filled else UNSET,
+                last_trade_id=filled[-1].trade_id if filled else UNSET,
+                first_rejection=rejected[0].reason if rejected else UNSET,
+            )
+        )
 
 
-def _event(report: ExecutionReport) -> tuple[str, dict[str, Any]]:
-    facts = {
-        "client_id": report.client_id,
-        "order_id": report.order_id,
-        "symbol": report.symbol,
-        "side": report.side,
-        "quantity": report.quantity,
-        "price": to_float(report.price),
-        "position": report.position,
-    }
+def _event(report: ExecutionReport) -> OrderFilled | OrderRejected:
     if report.status == "FILLED":
-        return "order_filled", facts | {"trade_id": report.trade_id}
-    return "order_rejected", facts | {"reason": report.reason}
+        return OrderFilled(
+            client_id=report.client_id,
+            order_id=report.order_id,
+            symbol=report.symbol,
+            side=report.side,
+            quantity=report.quantity,
+            price=to_float(report.price),
+            position=report.position,
+            trade_id=report.trade_id,
+        )
+    return OrderRejected(
+        client_id=report.client_id,
+        order_id=report.order_id,
+        symbol=report.symbol,
+        side=report.side,
+        quantity=report.quantity,
+        price=to_float(report.price),
+        position=report.position,
+        reason=report.reason,
+    )

@@ -11,41 +11,18 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import msgspec
 
 from lib.ledger.check import ToldFill
-from lib.wire.order_fields import Side
+from lib.process.log_events import STRATEGY, FillReported, name_of, read_line
 
 EXTENSION: Final = ".jsonl"
-STRATEGY: Final = "strategy"
-"""What begins the role in a strategy's log; ":NAME" follows where it is a further one. And the
-program of the first one."""
 ROLE_LINES: Final = 10
 """In the first lines of a log its role is looked for: one may be cut off, or a traceback."""
 MAX_LINE_BYTES: Final = 64 * 1024
 """No event is longer; what is longer is skipped."""
-
-
-class _Event(msgspec.Struct):
-    event: str
-    role: str = ""
-
-
-class _OrderFilled(msgspec.Struct):
-    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
-    client_id: str
-    order_id: int
-    symbol: str
-    side: Side
-    trade_id: int
-    position: int
-
-
-_NO_EVENT: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_event = msgspec.json.Decoder(_Event)
-_order_filled = msgspec.json.Decoder(_OrderFilled)
 
 
 class Told(msgspec.Struct):
@@ -88,8 +65,8 @@ def _is_of_strategy(log: Path) -> bool:
     for part in _parts(log):
         with suppress(FileNotFoundError), part.open("rb") as file:
             for line in islice(_lines(file), ROLE_LINES):
-                with suppress(*_NO_EVENT):
-                    return _event.decode(line).role.partition(":")[0] == STRATEGY
+                if event := read_line(line):
+                    return event.role.partition(":")[0] == STRATEGY
     return False
 
 
@@ -112,11 +89,16 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _read_line(line: bytes, told: Told) -> None:
-    try:
-        if _event.decode(line).event != "order_filled":
-            return
-        filled = _order_filled.decode(line)
-    except _NO_EVENT:
+    logged = read_line(line)
+    if logged and logged.name != name_of(FillReported):
+        return
+    filled, at = (logged.event, logged.logged_at) if logged else (None, None)
+    if (
+        not isinstance(filled, FillReported)
+        or at is None
+        or filled.trade_id is None
+        or filled.position is None
+    ):
         told.unreadable_lines += 1
         return
     fill = ToldFill(
@@ -127,4 +109,4 @@ def _read_line(line: bytes, told: Told) -> None:
         filled.trade_id,
         filled.position,
     )
-    told.fills[fill] = max(filled.timestamp, told.fills.get(fill, filled.timestamp))
+    told.fills[fill] = max(at, told.fills.get(fill, at))

@@ -13,11 +13,10 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from lib.clock import MILLISECOND_NS
 from lib.errors import CannotStartError
-from lib.net.client_log import ClientLog
 from lib.net.event_loop import EventLoop
 from lib.net.peer_process import connected_from
 from lib.net.rate_limit import RateLimit
@@ -39,6 +38,16 @@ ACCEPT_PAUSE_NS: Final = 100 * MILLISECOND_NS
 otherwise be told at once, for ever, that the connection is still there."""
 
 
+class ServerLog(Protocol):
+    """Where a server logs the clients that it does not accept."""
+
+    def refused(self, peer: str) -> None:
+        """A client was disconnected, because the server is full."""
+
+    def accept_failed(self, reason: str) -> None:
+        """The system did not hand over a connection."""
+
+
 class Server:
     """Listens on one port and hands over what it accepts. Used from its loop only.
 
@@ -53,7 +62,7 @@ class Server:
         host: str,
         port: int,
         setting: str,
-        log: ClientLog,
+        log: ServerLog,
         on_accept: Callable[[socket.socket, str, bool], bool],
         our_processes: Callable[[], Iterable[int]],
     ) -> None:

@@ -14,8 +14,9 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import Clock
-from lib.net.throttled_log import Tally
 from lib.price_book.book import SharedPriceBook
+from lib.process.log_events import MalformedFrames, TicksMissed, UnknownSymbols, log_event
+from lib.process.throttled_log import Tally
 from lib.streams.client import Frames, Joined, StreamClient, WentPlain
 from lib.text import shown
 from lib.wire.framing import split
@@ -71,8 +72,9 @@ class Booking:
             self._book.begin_epoch(event.tape)
         if event.missed:
             first, last = event.missed
-            self._log.warning(
-                "ticks_missed", first=first, last=last, where="gateway", tape=event.tape
+            log_event(
+                self._log,
+                TicksMissed(first=first, last=last, where="gateway", tape=event.tape),
             )
 
     def book_frames(self, batches: list[Frames]) -> None:
@@ -115,7 +117,7 @@ class Booking:
         now_ns = self._clock()
         if malformed:
             examples = (malformed_tick(first + n, frame) for n, frame in malformed.items())
-            self._tally.add_many("malformed_frames", now_ns, len(malformed), examples)
+            self._tally.add_many(MalformedFrames, now_ns, len(malformed), examples)
         if unknown:
             # Cut, because the log remembers them: a frame may be one symbol of 64 KiB.
             symbols = [frame[:_MOST_OF_A_SYMBOL].partition(b",")[0] for frame in unknown.values()]
@@ -130,7 +132,7 @@ class Booking:
                     "reason": self._hints.hint(symbol.decode(errors="replace")),
                 }
 
-            self._tally.add_by_kind("unknown_symbols", now_ns, counts, describe)
+            self._tally.add_by_kind(UnknownSymbols, now_ns, counts, describe)
 
 
 def _sent_ns(batches: list[Frames], offsets: NDArray[np.int64]) -> NDArray[np.int64] | int:

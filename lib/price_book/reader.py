@@ -32,6 +32,7 @@ from lib.price_book.records import (
 from lib.price_book.segment import MAX_POSITION, PUBLISHED, RECORD_WORDS, Segment
 from lib.price_book.segment_files import fifo_prefix
 from lib.price_book.wake_up import MAX_SLEEP_S, POLL_S, Poller, Sleeper
+from lib.process.log_events import ReaderPolls, log_event
 from lib.wire.ticks import TICK, PlainTick
 
 READ_TICKS: Final = 32_768
@@ -252,12 +253,11 @@ class PriceBookReader:
         self._flags, self._slot = bytearray(1), 0  # which no writer looks at
         self._sleeper = self._poller = Poller()
         _sleeping_readers.add(self)
-        structlog.get_logger().warning(
-            "reader_polls",
-            price_book=segment.name,
-            reason=f"none of the {len(self._slots)} wake-up slots it may take is free; until one "
-            f"is, it looks for ticks every {1000 * POLL_S:g} ms",
+        reason = (
+            f"none of the {len(self._slots)} wake-up slots it may take is free; until one "
+            f"is, it looks for ticks every {1000 * POLL_S:g} ms"
         )
+        log_event(structlog.get_logger(), ReaderPolls(price_book=segment.name, reason=reason))
         return self._poller
 
     def _look_for_slot_again(self, poller: Poller) -> None:

@@ -21,6 +21,7 @@ import structlog
 from structlog.typing import EventDict
 
 from lib.clock import MILLISECOND_NS, SECOND_NS, utc_stamp
+from lib.process.log_events import LinesLost, log_event
 
 MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
 """Some ten thousand lines."""
@@ -76,7 +77,7 @@ class BoundedWriter:
         self._write_what_waits()
         if self._lost and not self._waiting:
             lost, self._lost = self._lost, 0
-            structlog.get_logger().warning("lines_lost", stream=self._name, lines=lost)
+            log_event(structlog.get_logger(), LinesLost(stream=self._name, lines=lost))
 
     def _write_what_waits(self) -> None:
         while self._waiting:

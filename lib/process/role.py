@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from itertools import repeat
+from traceback import format_exc
 from typing import Final, NoReturn, Protocol
 
 import structlog
@@ -21,6 +22,16 @@ from lib.clock import to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.process.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
+from lib.process.log_events import (
+    CannotStart,
+    Crashed,
+    HeartbeatFailed,
+    SettingsRefused,
+    Started,
+    StartTakesLong,
+    Stopped,
+    log_event,
+)
 from lib.process.logs import configure_logging
 from lib.process.long_start import said_where
 from lib.process.run_identity import end_with_parent
@@ -71,20 +82,20 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
         gc.collect()
         gc.freeze()
         _beat(settings, loop)
-        log.info("started", pid=os.getpid())
+        log_event(log, Started(pid=os.getpid()))
         while loop.running:
             role.step()
         role.close()
-        log.info("stopped", pid=os.getpid())
+        log_event(log, Stopped(pid=os.getpid()))
     except SettingsError as error:
-        log.critical("settings_refused", reason=str(error))
+        log_event(log, SettingsRefused(reason=str(error)))
         code = EXIT_BAD_SETTINGS
     except CannotStartError as error:
-        log.critical("cannot_start", reason=str(error))
+        log_event(log, CannotStart(reason=str(error)))
         code = EXIT_CANNOT_START
     except BaseException as error:  # a user's code may raise anything, and may end itself, too
         where, reason = str(innermost(frames_of(error)) or ""), error_text(error)
-        log.exception("crashed", where=where, reason=reason)
+        log_event(log, Crashed(where=where, reason=reason, exception=format_exc().rstrip("\n")))
         code = EXIT_CANNOT_START
     writer.flush_at_end()
     sys.exit(code)
@@ -102,7 +113,7 @@ def _strategy_name(role: str, arguments: list[str]) -> str | None:
 
 def _log_where(elapsed_s: float, where: str) -> None:
     """Log where a start is that takes long: the watchdog spares it, whatever it waits for."""
-    structlog.get_logger().warning("start_takes_long", elapsed_s=round(elapsed_s, 1), where=where)
+    log_event(structlog.get_logger(), StartTakesLong(elapsed_s=round(elapsed_s, 1), where=where))
 
 
 def _beat(settings: Settings, loop: EventLoop) -> None:
@@ -118,7 +129,7 @@ def _beat(settings: Settings, loop: EventLoop) -> None:
     except OSError as error:
         # The watchdog spares who has never beaten.
         reason = error.strerror or str(error)
-        structlog.get_logger().warning("heartbeat_failed", file=error.filename, reason=reason)
+        log_event(structlog.get_logger(), HeartbeatFailed(file=error.filename, reason=reason))
     else:
         loop.beat_into(word, beat_interval_ns(hang_after_ns))
 

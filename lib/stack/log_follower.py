@@ -24,6 +24,24 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from lib.process.log_events import (
+    NO_EVENT,
+    Disconnected,
+    EvaluationStarted,
+    Listening,
+    OrdersConnected,
+    RoleGaveUp,
+    RoleHung,
+    Started,
+    Stopped,
+    StreamConnected,
+    TapeEnded,
+    TapeStarted,
+    TicksLapped,
+    TicksMissed,
+    name_of,
+    read_line,
+)
 from lib.text import printable
 
 READ_BYTES: Final = 1024 * 1024
@@ -35,20 +53,23 @@ short."""
 
 NOTICE, WARNING, ERROR = "notice", "warning", "error"
 
-STARTED: Final = "started"
+STARTED: Final = name_of(Started)
 """A role's word that it is at work."""
 STORY_EVENTS: Final = frozenset(
-    {
-        STARTED,
-        "listening",
-        "connected",
-        "disconnected",
-        "tape_started",
-        "tape_ended",
-        "evaluation_started",
-        "ticks_missed",
-        "stopped",
-    }
+    name_of(event)
+    for event in (
+        Started,
+        Listening,
+        StreamConnected,
+        OrdersConnected,
+        Disconnected,
+        TapeStarted,
+        TapeEnded,
+        EvaluationStarted,
+        TicksMissed,
+        TicksLapped,
+        Stopped,
+    )
 )
 """Events that are told at any level. Warnings and worse are told whatever their name."""
 
@@ -59,9 +80,9 @@ _TRACEBACK: Final = "exception"
 _EXAMPLES: Final = "examples"
 _PLAIN_WORD: Final = re.compile(r"[^\s\"=]+")
 
-ROLE_HUNG: Final = "role_hung"
+ROLE_HUNG: Final = name_of(RoleHung)
 """The watchdog kills the program that its `program` names."""
-_LEFT_TO_SUPERVISORD: Final = frozenset({"role_gave_up"})
+_LEFT_TO_SUPERVISORD: Final = frozenset({name_of(RoleGaveUp)})
 """Events of the watchdog that supervisord's own log has as well."""
 
 SPAWNED, STOPPED, ENDED = "spawned", "stopped", "ended"
@@ -73,18 +94,43 @@ SIGKILL: Final = "terminated by SIGKILL"
 """What is in the detail of such an end."""
 
 _SUPERVISOR_LINE: Final = re.compile(r"(?P<time>\S+ \S+) (?P<level>[A-Z]{4}) (?P<message>.*)")
-# What supervisord's log says of programs (supervisor 4.3: process.py), and how it is shown.
+# What supervisord's log says of programs (supervisor 4.3: process.py).
 _SUPERVISOR_MESSAGES: Final = tuple(
-    (re.compile(pattern), event, text, level)
-    for pattern, event, text, level in (
-        (r"spawned: '(?P<role>\S+)' with pid (?P<detail>\d+)", SPAWNED, "spawned pid={}", NOTICE),
-        (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", STOPPED, "stopped as asked ({})", NOTICE),
-        (r"exited: (?P<role>\S+) \((?P<detail>.*)\)", ENDED, "ended by itself ({})", WARNING),
-        (r"killing '(?P<role>\S+)' \(\d+\) with (?P<detail>\w+)", KILLED, "gets {}", WARNING),
-        (r"gave up: (?P<role>\S+) entered (?P<detail>.*)", GIVEN_UP, "given up: {}", ERROR),
-        (r"(?P<role>spawnerr): (?P<detail>.*)", SPAWN_FAILED, "{}", ERROR),
+    (re.compile(pattern), event)
+    for pattern, event in (
+        (r"spawned: '(?P<role>\S+)' with pid (?P<detail>\d+)", SPAWNED),
+        (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", STOPPED),
+        (r"exited: (?P<role>\S+) \((?P<detail>.*)\)", ENDED),
+        (r"killing '(?P<role>\S+)' \(\d+\) with (?P<detail>\w+)", KILLED),
+        (r"gave up: (?P<role>\S+) entered (?P<detail>.*)", GIVEN_UP),
+        (r"(?P<role>spawnerr): (?P<detail>.*)", SPAWN_FAILED),
     )
 )
+_SUPERVISOR_TEXTS: Final = {
+    SPAWNED: ("spawned pid={}", NOTICE),
+    STOPPED: ("stopped as asked ({})", NOTICE),
+    ENDED: ("ended by itself ({})", WARNING),
+    KILLED: ("gets {}", WARNING),
+    GIVEN_UP: ("given up: {}", ERROR),
+    SPAWN_FAILED: ("{}", ERROR),
+}
+"""How it is shown, and its level."""
+
+
+class SupervisorEvent(NamedTuple):
+    """What supervisord's log says that it did with a program."""
+
+    event: str
+    """SPAWNED, STOPPED, ENDED, KILLED, GIVEN_UP or SPAWN_FAILED."""
+    program: str
+    """SUPERVISORD where the log names none."""
+    detail: str
+    """In supervisord's words: the process id, how it ended."""
+
+    @property
+    def pid(self) -> int:
+        """Of a program that was spawned: its process id."""
+        return int(self.detail)
 
 
 class Line(NamedTuple):
@@ -283,15 +329,9 @@ def _event_ms(raw: bytes) -> int | None:
 
     Rounded down, as the times of supervisord's log are, so that the two can be compared.
     """
-    try:
-        timestamp = msgspec.json.decode(raw, type=_Stamped).timestamp
-        return math.floor(datetime.fromisoformat(timestamp).timestamp() * 1000)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        return None
-
-
-class _Stamped(msgspec.Struct):
-    timestamp: str
+    logged = read_line(raw)
+    at = logged.logged_at if logged else None
+    return math.floor(at.timestamp() * 1000) if at else None
 
 
 def supervisor_ms(text: str, now_ms: int) -> int | None:
@@ -316,19 +356,24 @@ def tell_event(role: str, raw: bytes) -> Line | None:
 
     What is no JSON event (the traceback of an interpreter that could not start) is told as it is.
     """
-    try:
-        event = msgspec.json.decode(raw)
-        name, level = event["event"], _LEVELS.get(event["level"], NOTICE)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
-        text = printable(raw.decode(errors="replace"))
-        return Line(role, text, WARNING) if text.strip() else None
+    logged = read_line(raw)
+    if logged is None or not logged.level:
+        return _as_it_is(role, raw)
+    name, level = logged.name, _LEVELS.get(logged.level, NOTICE)
     if (level == NOTICE and name not in STORY_EVENTS) or name in _LEFT_TO_SUPERVISORD:
         return None
-    line = Line(role, event_text(event), level, str(name))
-    if name == ROLE_HUNG:
-        program, where = (str(event.get(key, "")) for key in ("program", "where"))
-        return line._replace(detail=program, where=where)
+    try:
+        line = Line(role, event_text(msgspec.json.decode(raw)), level, name)
+    except NO_EVENT:  # bad UTF-8, say, in a field that no event has
+        return _as_it_is(role, raw)
+    if isinstance(logged.event, RoleHung):
+        return line._replace(detail=logged.event.program, where=logged.event.where or "")
     return line
+
+
+def _as_it_is(role: str, raw: bytes) -> Line | None:
+    text = printable(raw.decode(errors="replace"))
+    return Line(role, text, WARNING) if text.strip() else None
 
 
 def event_text(event: dict[str, Any]) -> str:
@@ -353,16 +398,25 @@ def event_text(event: dict[str, Any]) -> str:
     return printable(f"{text}: {reason}" if reason else text)
 
 
-def tell_supervisor(text: str) -> Line | None:
-    """Tell what a line of supervisord's log says of a role; None where it says nothing of one."""
+def read_supervisor_line(text: str) -> SupervisorEvent | None:
+    """Read a line of supervisord's log; None where it says nothing of a program."""
     line = _SUPERVISOR_LINE.fullmatch(text)
     if line is None:
         return None
-    for pattern, event, template, level in _SUPERVISOR_MESSAGES:
+    for pattern, event in _SUPERVISOR_MESSAGES:
         if match := pattern.match(line["message"]):
-            role = match["role"] if event != SPAWN_FAILED else SUPERVISORD
-            return Line(role, template.format(match["detail"]), level, event, match["detail"])
+            program = match["role"] if event != SPAWN_FAILED else SUPERVISORD
+            return SupervisorEvent(event, program, match["detail"])
     return None
+
+
+def tell_supervisor(text: str) -> Line | None:
+    """Tell what a line of supervisord's log says of a role; None where it says nothing of one."""
+    read = read_supervisor_line(text)
+    if read is None:
+        return None
+    template, level = _SUPERVISOR_TEXTS[read.event]
+    return Line(read.program, template.format(read.detail), level, read.event, read.detail)
 
 
 def _shown(value: Any) -> str:

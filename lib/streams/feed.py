@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import structlog
 
 from lib.clock import Clock
 from lib.net.reconnect import Connect
+from lib.process.log_events import (
+    Disconnected,
+    ServerBrokeProtocol,
+    ServerSentNoDelimiter,
+    StreamConnected,
+    log_event,
+)
 from lib.streams.client import NEXT_CALL_NS, Frames, Joined, StreamClient, WentPlain
 from lib.wire.framing import MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
@@ -28,7 +36,7 @@ class StreamFeed:
 
     def __init__(
         self,
-        stream: str,
+        stream: Literal["price", "news"],
         client: StreamClient,
         connect: Connect,
         *,
@@ -36,6 +44,7 @@ class StreamFeed:
         on_frames: Callable[[list[Frames]], None],
         clock: Clock = time.monotonic_ns,
     ) -> None:
+        self._stream = stream
         self._client = client
         self._on_begin = on_begin
         self._on_frames = on_frames
@@ -47,7 +56,7 @@ class StreamFeed:
             on_open=self._on_open, on_data=self._on_data, on_lost=self._on_lost
         )
         self.peer = self._connection.peer
-        self._log = structlog.get_logger().bind(stream=stream, peer=self.peer)
+        self._log = structlog.get_logger()
 
     def next_deadline_ns(self) -> int | None:
         """When silence becomes death."""
@@ -64,7 +73,10 @@ class StreamFeed:
         """Log it once, until the stream begins: the next connection brings the same."""
         if not self._undelimited_logged:
             self._undelimited_logged = True
-            self._log.warning("no_delimiter", **undelimited._asdict())
+            event = ServerSentNoDelimiter(
+                stream=self._stream, peer=self.peer, **undelimited._asdict()
+            )
+            log_event(self._log, event)
 
     def _on_open(self) -> None:
         self._connection.send(self._client.connected(self._clock()))
@@ -75,7 +87,8 @@ class StreamFeed:
             self._log_undelimited(undelimited)
             self._connection.hold_back(NEXT_CALL_NS)
         if not is_strange or reason != self._loss_logged:  # the next connection ends so too
-            self._log.warning("disconnected", reason=reason)
+            event = Disconnected(stream=self._stream, peer=self.peer, reason=reason)
+            log_event(self._log, event)
         self._loss_logged = reason if is_strange else None
 
     def _on_data(self, data: bytes) -> None:
@@ -94,17 +107,20 @@ class StreamFeed:
         if batches:  # what came before an error stands
             self._on_frames(batches)
         if error:
-            self._log.error("protocol_error", reason=str(error))
+            broken = ServerBrokeProtocol(stream=self._stream, peer=self.peer, reason=str(error))
+            log_event(self._log, broken)
             self._connection.drop(f"protocol error: {error}")
 
     def _begin(self, event: Joined | WentPlain) -> None:
         self._undelimited_logged = False
         self._connection.proved()
         missed = event.missed if isinstance(event, Joined) else None
-        self._log.info(
-            "connected",
+        connected = StreamConnected(
+            stream=self._stream,
+            peer=self.peer,
             tape=event.tape if isinstance(event, Joined) else None,
             first=event.first,
             missed=missed[1] - missed[0] + 1 if missed else 0,
         )
+        log_event(self._log, connected)
         self._on_begin(event)

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from lib.clock import MICROSECOND_NS, SECOND_NS
+from lib.process.log_events import ScheduleShifted, TapeContinued, TapeStarted, log_event
 from lib.process.state_file import StateFile, create_state, open_state
 from lib.streams.schedule import Schedule
 from lib.streams.server import NEWS_CHUNK_FRAMES, EncodedTape, NewsStream, Stream
@@ -100,12 +101,13 @@ def continue_or_begin(
     log = structlog.get_logger()
     state = open_state(path, word_count=2)
     if state and state.header.get("run") == run and state.header.get("contents") == contents:
-        log.info("tape_continued", tape=state.header["tape"], next_sequence=state.words[TICK_WORD])
+        tape, next_sequence = state.header["tape"], state.words[TICK_WORD]
+        log_event(log, TapeContinued(tape=tape, next_sequence=next_sequence))
         return state
     tape = name_tape()
     # The first sentiment is published from the start: there is news from the first tick on.
     state = create_state(path, {"run": run, "contents": contents, "tape": tape}, [1, 2])
-    log.info("tape_started", tape=tape)
+    log_event(log, TapeStarted(tape=tape))
     return state
 
 
@@ -131,11 +133,8 @@ class Pacer:
         self._not_before_ns = now_ns + GATHER_NS
         shift_ns = self._schedule.skip_lateness(now_ns)
         if shift_ns:
-            structlog.get_logger().warning(
-                "schedule_shifted",
-                stream=self._name,
-                late_s=round(shift_ns / SECOND_NS, 3),
-                shift_ns=shift_ns,
-            )
+            late_s = round(shift_ns / SECOND_NS, 3)
+            shifted = ScheduleShifted(stream=self._name, late_s=late_s, shift_ns=shift_ns)
+            log_event(structlog.get_logger(), shifted)
         count = self._schedule.take(now_ns)
         self._ended = self._publish(count) < count

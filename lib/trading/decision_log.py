@@ -21,6 +21,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from lib.process.log_events import DecisionsNotRecorded, log_event
 from lib.process.state_file import StateFile, create_state, open_state
 
 RING_RECORDS: Final = 65_536
@@ -91,9 +92,8 @@ class DecisionLog:
             self._state = None
             if not self._told_failure:
                 self._told_failure = True
-                structlog.get_logger().warning(
-                    "decisions_not_recorded", path=str(self._path), reason=error.strerror
-                )
+                event = DecisionsNotRecorded(path=str(self._path), reason=error.strerror)
+                log_event(structlog.get_logger(), event)
 
 
 class DecisionReader:

@@ -22,9 +22,28 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import MICROSECOND_NS, SECOND_NS, Clock
-from lib.net.throttled_log import Tally
 from lib.prices import to_float
+from lib.process.log_events import (
+    Attached,
+    DecidingResumed,
+    DecidingStopped,
+    EvaluationStarted,
+    MalformedFrames,
+    NewsApplied,
+    NewsSilent,
+    OrderSent,
+    RefillBegunAnew,
+    RefillShortened,
+    RefillTakesLong,
+    SignalKeepsUp,
+    SignalTooSlow,
+    StateNotWritten,
+    TicksLapped,
+    TicksMissed,
+    log_event,
+)
 from lib.process.state_file import create_state, open_state
+from lib.process.throttled_log import Tally
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.streams.client import Frames, StreamClient
 from lib.trading.order_client import OrderClient
@@ -127,7 +146,7 @@ class Evaluator:
                 self._trader.take_news(News(sentiment, sequence, self._news.tape or ""))
         if malformed:
             examples = starmap(malformed_sentiment, malformed.items())
-            self._tally.add_many("malformed_frames", self._clock(), len(malformed), examples)
+            self._tally.add_many(MalformedFrames, self._clock(), len(malformed), examples)
 
     def attach(self, book: SharedPriceBook) -> PriceBookReader:
         """Begin with a book: what it holds now fills the windows, what comes is evaluated.
@@ -203,13 +222,10 @@ class Evaluator:
         if reader.position >= self._attached_at:
             self._refilling = False
             tape, sequence = self._held
-            self._log.info(
-                "attached",
-                price_book=self._book.name,
-                refilled=self._refilled,
-                tape=tape,
-                sequence=sequence,
+            attached = Attached(
+                price_book=self._book.name, refilled=self._refilled, tape=tape, sequence=sequence
             )
+            log_event(self._log, attached)
         elif not self._refilled:
             return  # nothing can be said yet of how long it will take
         elif not self._refill_judged and self._clock() >= self._refill_began_ns + JUDGE_REFILL_NS:
@@ -227,14 +243,14 @@ class Evaluator:
         count = max(int(MAX_REFILL_NS / tick_ns), windows)
         if count >= of - self._refilled:
             return
-        self._log.warning(
-            "refill_shortened",
+        shortened = RefillShortened(
             ticks=count,
             of=of,
             signal_us=tick_ns / MICROSECOND_NS,
             reason=f"the signal takes {duration_text(int(tick_ns))} a tick: "
             f"it is given the last {count:,} of {of:,} ticks",
         )
+        log_event(self._log, shortened)
         self._refill_from_last(count)
         # Not read past: the ring could lap us there, and what follows would be taken for refilled.
         reader.return_to(self._refill_from)
@@ -246,13 +262,13 @@ class Evaluator:
         of = self._attached_at - self._refill_from
         took_s = (now_ns - self._refill_began_ns) / SECOND_NS
         left_s = took_s * (of - self._refilled) / self._refilled
-        self._log.warning(
-            "refill_takes_long",
+        takes_long = RefillTakesLong(
             refilled=self._refilled,
             of=of,
             left_s=round(left_s, 1),
             reason=f"{self._refilled:,} of {of:,} ticks, {left_s:.0f} s to go",
         )
+        log_event(self._log, takes_long)
 
     @property
     def _ticks_a_pass(self) -> int:
@@ -264,7 +280,7 @@ class Evaluator:
         Which ticks nobody evaluated is told with the first one that is.
         """
         if not self._laps:
-            self._log.warning("refill_begun_anew", lapped_by=missed[1] - missed[0] + 1)
+            log_event(self._log, RefillBegunAnew(lapped_by=missed[1] - missed[0] + 1))
         self._laps += 1
         self._begin_refill()
 
@@ -451,16 +467,16 @@ class Evaluator:
         """Log that the signal does not keep up with the ticks, or does again."""
         too_slow = self._pace.too_slow
         if too_slow is None:
-            self._log.warning("signal_keeps_up")
+            log_event(self._log, SignalKeepsUp())
             return
         is_too_old = self._trader.is_too_old(too_slow.behind_ns)
-        self._log.warning(
-            "signal_too_slow",
+        event = SignalTooSlow(
             signal_us=too_slow.signal_ns / MICROSECOND_NS,
             tick_interval_us=too_slow.tick_interval_ns / MICROSECOND_NS,
             behind_s=round(too_slow.behind_ns / SECOND_NS, 1),
             reason=f"{too_slow}{'; no orders, as the ticks are too old' if is_too_old else ''}",
         )
+        log_event(self._log, event)
 
     def _change_tape(self, tape: str, first: PlainTick) -> None:
         """Begin with another tape. The pass may end here, and the ring lap us before the next."""
@@ -473,7 +489,9 @@ class Evaluator:
         """Log the first tick of a tape that is evaluated, and which it does not follow on."""
         self._has_evaluated = self._evaluating = True
         last = self._evaluated.last(tape)
-        self._log.info("evaluation_started", tape=tape, last_evaluated=last, first_evaluated=first)
+        log_event(
+            self._log, EvaluationStarted(tape=tape, last_evaluated=last, first_evaluated=first)
+        )
         unseen_from = last + 1 if last else first
         if self._missed:
             # Behind the tick that the book held when we attached, everything was to be evaluated.
@@ -487,9 +505,8 @@ class Evaluator:
                 unseen_from = missed_after + 1 if missed_tape == tape else 1
             self._missed = 0
         if unseen_from < first:
-            self._log.warning(
-                "ticks_missed", first=unseen_from, last=first - 1, where="strategy", tape=tape
-            )
+            missed = TicksMissed(first=unseen_from, last=first - 1, where="strategy", tape=tape)
+            log_event(self._log, missed)
 
     def _tell_lapped(self, reader: PriceBookReader, batch: Batch) -> None:
         """Log which ticks the ring no longer had: of each tape there was meanwhile.
@@ -511,8 +528,8 @@ class Evaluator:
         self._missed = 0
 
     def _tell_missed_in_ring(self, tape: str, first: int, last: int | None, ticks: int) -> None:
-        self._log.error(
-            "ticks_missed", first=first, last=last, where="ring", tape=tape, ticks=ticks
+        log_event(
+            self._log, TicksLapped(first=first, last=last, where="ring", tape=tape, ticks=ticks)
         )
 
     def _apply_news(self, news: News | None, tape: str, first: int) -> None:
@@ -522,39 +539,38 @@ class Evaluator:
             self._pass_size.begin_anew()
         self._applied = news
         if news:
-            self._log.info(
-                "news_applied",
+            applied = NewsApplied(
                 sentiment=news.sentiment,
                 sequence=news.sequence,
                 first_tick_sequence=first,
                 tape=tape,
             )
+            log_event(self._log, applied)
         else:
-            self._log.warning("news_silent", first_tick_sequence=first, tape=tape)
+            log_event(self._log, NewsSilent(first_tick_sequence=first, tape=tape))
 
     def _tell_orders(self, decisions: list[Decision]) -> None:
         now_ns = self._clock()
         for order, tick_sent_ns, sentiment, explanation in decisions:
-            self._log.info(
-                "order_sent",
+            sent = OrderSent(
                 order_id=order.order_id,
                 symbol=order.symbol,
                 side=order.side,
                 quantity=order.quantity,
                 price=to_float(order.price),
-                tape=order.tape,
-                tick_sequence=order.tick_sequence,
+                tape=order.tape or "",
+                tick_sequence=order.tick_sequence or 0,
                 sentiment=sentiment,
-                **explanation,
                 latency_us=(now_ns - tick_sent_ns) // 1000,
             )
+            log_event(self._log, sent, more=explanation)
 
     def _tell_full(self) -> None:
         """Say when too many orders are unanswered to decide anything, and when that is over."""
         if self._client.full != self._said_full:
             self._said_full = self._client.full
-            event = "deciding_stopped" if self._said_full else "deciding_resumed"
-            self._log.warning(event, unanswered=len(self._client.unanswered))
+            event = DecidingStopped if self._said_full else DecidingResumed
+            log_event(self._log, event(unanswered=len(self._client.unanswered)))
 
 
 class LastEvaluated:
@@ -609,9 +625,8 @@ class LastEvaluated:
         except OSError as error:
             if error.strerror != self._told_failure:
                 self._told_failure = str(error.strerror)
-                structlog.get_logger().error(
-                    "state_not_written", path=str(self._path), reason=error.strerror
-                )
+                event = StateNotWritten(path=str(self._path), reason=error.strerror)
+                log_event(structlog.get_logger(), event)
 
 
 def _by_tape(

@@ -14,6 +14,17 @@ import structlog
 
 from lib.clock import SECOND_NS, Clock
 from lib.net.reconnect import Connect
+from lib.process.log_events import (
+    Disconnected,
+    FillReported,
+    OrderError,
+    OrderGivenUp,
+    OrderIdsUsedUp,
+    OrdersConnected,
+    RejectionReported,
+    ServerBrokeProtocol,
+    log_event,
+)
 from lib.trading.order_client import OrderClient
 from lib.trading.trader import Trader
 from lib.wire.framing import MessageTooLongError
@@ -26,6 +37,8 @@ from lib.wire.order_messages import (
     MessageError,
 )
 
+STREAM: Final = "orders"
+"""What the log calls this connection."""
 REPLACED_WAIT_NS: Final = 1 * SECOND_NS
 """How long to leave the field to whoever logged on under our name."""
 
@@ -46,7 +59,7 @@ class OrderEntry:
         order_ttl_ns: int,
         clock: Clock = time.monotonic_ns,
     ) -> None:
-        self._log = structlog.get_logger().bind(stream="orders")
+        self._log = structlog.get_logger()
         self._client = client
         self._trader = trader
         self._order_ttl_ns = order_ttl_ns
@@ -86,8 +99,7 @@ class OrderEntry:
         expired = client.refused(now_ns - self._order_ttl_ns)
         for order in client.refused(client.connected_ns - self._order_ttl_ns):
             client.give_up(order)
-            self._log.warning(
-                "order_given_up",
+            given_up = OrderGivenUp(
                 client_id=client.client_id,
                 order_id=order.order_id,
                 symbol=order.symbol,
@@ -96,6 +108,7 @@ class OrderEntry:
                 reason="older than order_ttl and still answered with an error: "
                 f"{self._told_errors.pop(order.order_id)}",
             )
+            log_event(self._log, given_up)
         if expired:
             self._connection.drop("expired orders are answered with an error: logging on anew")
         else:
@@ -106,12 +119,13 @@ class OrderEntry:
 
     def _on_lost(self, reason: str) -> None:
         self._client.disconnected()
-        self._log.warning(
-            "disconnected",
+        disconnected = Disconnected(
+            stream=STREAM,
             peer=self._connection.peer,
             reason=reason,
             unanswered=len(self._client.unanswered),
         )
+        log_event(self._log, disconnected)
 
     def _on_data(self, data: bytes) -> None:
         try:
@@ -123,7 +137,10 @@ class OrderEntry:
                 else:
                     self._take_error(message)
         except (MessageError, MessageTooLongError) as error:
-            self._log.error("protocol_error", peer=self._connection.peer, reason=str(error))
+            broken = ServerBrokeProtocol(
+                stream=STREAM, peer=self._connection.peer, reason=str(error)
+            )
+            log_event(self._log, broken)
             self._connection.drop(f"protocol error: {error}")
 
     def _take_logon(self, ack: LogonAck) -> None:
@@ -131,13 +148,14 @@ class OrderEntry:
         self._trader.logged_on(ack)
         self.knows_positions = True
         self._told_errors.pop(None, None)
-        self._log.info(
-            "connected",
+        connected = OrdersConnected(
+            stream=STREAM,
             peer=self._connection.peer,
             last_order_id=ack.last_order_id,
             positions=ack.positions,
             resent=len(self._client.unanswered),
         )
+        log_event(self._log, connected)
         self._connection.send(self._client.resend())
         self._look_for_the_last_id()
 
@@ -145,37 +163,45 @@ class OrderEntry:
         """Log once that nothing is ordered any more, and why."""
         if self._trader.has_no_order_ids and not self._told_last_id:
             self._told_last_id = True
-            self._log.error(
-                "order_ids_used_up",
+            used_up = OrderIdsUsedUp(
                 client_id=self._client.client_id,
                 last_order_id=MAX_INTEGER,
                 reason="no order can be sent: give the strategy another [strategy] client_id, or "
                 "the order manager a fresh ledger",
             )
+            log_event(self._log, used_up)
 
     def _take_report(self, report: ExecutionReport) -> None:
         self._trader.answered(report)
         self._told_errors.pop(report.order_id, None)
-        order = {
-            "answered_ns": self._clock(),
-            "client_id": report.client_id,
-            "order_id": report.order_id,
-            "symbol": report.symbol,
-            "side": report.side,
-        }
+        answered_ns = self._clock()
         if report.status == "FILLED":
-            self._log.info(
-                "order_filled", **order, trade_id=report.trade_id, position=report.position
+            filled = FillReported(
+                answered_ns=answered_ns,
+                client_id=report.client_id,
+                order_id=report.order_id,
+                symbol=report.symbol,
+                side=report.side,
+                trade_id=report.trade_id,
+                position=report.position,
             )
+            log_event(self._log, filled)
         else:
-            self._log.warning(
-                "order_rejected", **order, reason=report.reason, position=report.position
+            rejected = RejectionReported(
+                answered_ns=answered_ns,
+                client_id=report.client_id,
+                order_id=report.order_id,
+                symbol=report.symbol,
+                side=report.side,
+                reason=report.reason,
+                position=report.position,
             )
+            log_event(self._log, rejected)
 
     def _take_error(self, error: ErrorMessage) -> None:
         # An order is sent again and again until it is answered otherwise: tell only what is new.
         if self._told_errors.get(error.order_id) != error.reason:
-            self._log.error("order_error", order_id=error.order_id, reason=error.reason)
+            log_event(self._log, OrderError(order_id=error.order_id, reason=error.reason))
         if error.order_id is None or error.order_id in self._client.unanswered:
             self._told_errors[error.order_id] = error.reason
         if error.reason == REPLACED:

@@ -22,8 +22,8 @@ from lib.clock import MILLISECOND_NS, to_ns
 from lib.execution.order_desk import OrderDesk, Receipt, Session
 from lib.execution.risk import Risk
 from lib.ledger.writer import Ledger
-from lib.net.throttled_log import Tally
 from lib.price_book.ingest import Booking, client_for
+from lib.process.throttled_log import Tally
 from lib.settings import RiskSettings
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
 from lib.signals import MovingAverageAndNews, Side

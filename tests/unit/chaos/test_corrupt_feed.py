@@ -10,12 +10,13 @@ from chaos.corrupt_feed import MOST_NUMBERS, CorruptFeed, Outcome, recovery_ns, 
 from chaos.faults.hostile_gateway import HARMS, Account, Known, Noise, Stranger, Withheld
 from chaos.judge.records import BookedTick
 from chaos.lab.recorder import Event, Recording
+from tests.log_lines import recorded
 
 MALFORMED = Account(Counter(malformed_frames=2), {"malformed_frames": {5, 9}})
 
 
 def logged(name: str, source: str = "orderbook", **details: Any) -> Event:
-    return Event(1, source, name, details)
+    return recorded(1, source, name, details)
 
 
 def outcome(sent: Account, counted: Account, *, left: int = 0, took: int | None = 7) -> Outcome:

@@ -21,10 +21,11 @@ from chaos.crash_loop import (
     unfulfilled,
 )
 from chaos.lab.figures import WATCHDOG, FaultFigures
-from chaos.lab.recorder import SUPERVISORD, Event
+from chaos.lab.recorder import SUPERVISORD
 from chaos.lab.target import known_roles
 from lib.process.supervisor import Process
 from tests.helpers import DEADLINE_S
+from tests.log_lines import recorded
 
 ROLE = "order_manager"
 RECOVERED = FaultFigures(None, 5, 6, 7, 8, 9, ())
@@ -84,9 +85,9 @@ def test_every_role_is_tried_again(role: str) -> None:
 
 def test_the_watchdog_is_heard_when_it_speaks_of_this_role() -> None:
     events = [
-        Event(1, WATCHDOG, "role_ended", {"program": ROLE}),
-        Event(2, WATCHDOG, "role_gave_up", {"program": "gateway"}),
-        Event(3, WATCHDOG, "role_gave_up", {"program": ROLE}),
+        recorded(1, WATCHDOG, "role_ended", {"program": ROLE}),
+        recorded(2, WATCHDOG, "role_gave_up", {"program": "gateway"}),
+        recorded(3, WATCHDOG, "role_gave_up", {"program": ROLE}),
     ]
     assert gave_up_ns(ROLE, events) == 3
     assert gave_up_ns(ROLE, events[:2]) is None
@@ -99,9 +100,9 @@ def processes(**pids: int) -> dict[str, Process]:
 def test_others_are_disturbed_if_they_ended_or_are_not_who_they_were() -> None:
     before = processes(order_manager=1, gateway=2, strategy=3)
     after = processes(order_manager=9, gateway=2, strategy=3)
-    ended = [Event(1, SUPERVISORD, "ended", {"role": ROLE})]
+    ended = [recorded(1, SUPERVISORD, "ended", {"role": ROLE})]
     assert others_disturbed(ROLE, ended, before, after) == ()
-    ended.append(Event(2, SUPERVISORD, "ended", {"role": "gateway"}))
+    ended.append(recorded(2, SUPERVISORD, "ended", {"role": "gateway"}))
     after = processes(order_manager=9, gateway=2, strategy=4)
     assert others_disturbed(ROLE, ended, before, after) == ("gateway", "strategy")
 

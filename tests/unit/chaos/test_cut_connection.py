@@ -26,13 +26,14 @@ from chaos.faults.proxy import can_vanish
 from chaos.lab.experiment import GOAL_ROUNDS
 from chaos.lab.figures import LINKS, Link
 from chaos.lab.recorder import Event
+from tests.log_lines import recorded
 
 PRICE, NEWS, ORDERS = LINKS
 CUT_NS = 1000 * LEAST_NS
 
 
 def logged(at_ns: int, role: str, name: str, stream: str | None = None) -> Event:
-    return Event(at_ns, role, name, {"stream": stream} if stream else {})
+    return recorded(at_ns, role, name, {"stream": stream} if stream else {})
 
 
 def after(looks: float) -> int:

@@ -40,6 +40,7 @@ from chaos.slow_consumer import (
 from daemons.order_manager import MAX_QUEUED_BYTES
 from lib.wire.framing import MESSAGE_DELIMITER
 from lib.wire.order_messages import ErrorMessage, MessageError, decode_from_client, encode
+from tests.log_lines import recorded
 
 SHORT = Waits(1000, 1000, 1000)
 GOOD = Outcome(
@@ -55,7 +56,7 @@ GOOD = Outcome(
 
 
 def order(at_ns: int, name: str, order_id: int) -> Event:
-    return Event(at_ns, "strategy", name, {"order_id": order_id})
+    return recorded(at_ns, "strategy", name, {"order_id": order_id})
 
 
 def tape(*prices: int, first: int = 1) -> dict[int, Tick]:
@@ -114,21 +115,21 @@ def test_a_client_that_lost_something_says_so(own: Recording, complaint: str) ->
 
 def test_a_role_that_lost_its_connection_or_its_process_was_disturbed() -> None:
     events = [
-        Event(1, "strategy", "disconnected", {"stream": "orders"}),
-        Event(2, "gateway", "client_disconnected", {"stream": "price", "peer": "127.0.0.1:9"}),
-        Event(3, SUPERVISORD, "ended", {"role": "gateway"}),
-        Event(4, SUPERVISORD, "spawned", {"role": "gateway"}),
-        Event(5, "strategy", "connected", {"stream": "orders"}),
+        recorded(1, "strategy", "disconnected", {"stream": "orders"}),
+        recorded(2, "gateway", "client_disconnected", {"stream": "price", "peer": "127.0.0.1:9"}),
+        recorded(3, SUPERVISORD, "ended", {"role": "gateway"}),
+        recorded(4, SUPERVISORD, "spawned", {"role": "gateway"}),
+        recorded(5, "strategy", "connected", {"stream": "orders"}),
     ]
     assert disturbances(events) == ["strategy lost its connection for orders", "gateway ended"]
 
 
 def test_who_was_disconnected_by_a_server_is_known_by_its_address() -> None:
     events = [
-        Event(1, "gateway", "client_connected", {"peer": "127.0.0.1:7"}),
-        Event(2, "gateway", "client_disconnected", {"peer": "127.0.0.1:8"}),
-        Event(3, "order_manager", "client_disconnected", {"peer": "127.0.0.1:9"}),
-        Event(4, "strategy", "disconnected", {"peer": "127.0.0.1:5003"}),
+        recorded(1, "gateway", "client_connected", {"peer": "127.0.0.1:7"}),
+        recorded(2, "gateway", "client_disconnected", {"peer": "127.0.0.1:8"}),
+        recorded(3, "order_manager", "client_disconnected", {"peer": "127.0.0.1:9"}),
+        recorded(4, "strategy", "disconnected", {"peer": "127.0.0.1:5003"}),
     ]
     assert hung_up(events) == {"127.0.0.1:8", "127.0.0.1:9"}
 

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from chaos.faults.connection_faults import Direction, Reset
-from chaos.lab.recorder import Evaluated, Event
+from chaos.lab.recorder import Evaluated
 from chaos.storm import (
     ENOUGH_GUSTS,
     MIN_MINUTES,
@@ -26,6 +26,7 @@ from chaos.storm import (
 from chaos.storms.planned_faults import LONGEST_GAP_S, LULL_S, Gust, Kind
 from chaos.storms.runner import Hit, Weather
 from lib.clock import SECOND_NS
+from tests.log_lines import recorded
 
 DONE = Hit(Gust(1.0, Kind.KILL, ("gateway",)), "gateway", 0)
 BEGIN_NS = 100 * SECOND_NS
@@ -56,7 +57,7 @@ def test_evaluated_ticks_are_counted_in_the_second_in_which_they_were_seen() -> 
 
 def test_what_the_strategy_missed_in_its_absence_was_not_evaluated() -> None:
     begun = {"tape": "tape", "first_evaluated": 50, "last_evaluated": 10}
-    events = [Event(BEGIN_NS, "strategy", "evaluation_started", begun)]
+    events = [recorded(BEGIN_NS, "strategy", "evaluation_started", begun)]
     seen = [evaluated(0.1, 8), evaluated(0.2, 10), evaluated(0.5, 52)]
     assert evaluated_per_s(events, seen, BEGIN_NS, BEGIN_NS + SECOND_NS) == [2 + 3]
 
@@ -69,7 +70,7 @@ def test_another_tape_begins_its_own_count() -> None:
 def test_orders_are_counted_by_second_while_the_storm_lasts() -> None:
     times_s = (-0.1, 0.2, 0.3, 1.9, 2.0)
     events = [
-        Event(BEGIN_NS + round(at_s * SECOND_NS), "strategy", "order_sent", {"order_id": 1})
+        recorded(BEGIN_NS + round(at_s * SECOND_NS), "strategy", "order_sent", {"order_id": 1})
         for at_s in times_s
     ]
     assert orders_per_s(events, BEGIN_NS, BEGIN_NS + 2 * SECOND_NS) == [2, 1]

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from daemons import gateway
 from daemons.gateway import StreamServer
-from lib.net.client_log import ClientLog
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES
+from lib.process.client_log import ClientLog
 from lib.streams.server import MAX_BATCH_FRAMES, EncodedTape, Stream
 from tests.loops import run_until, tcp_pair
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from lib.dashboard.log_lines import read_line
+from lib.process.log_events import Started
 
 HEAD = b'{"timestamp":"2026-01-02T03:04:05.000006Z","level":"info","role":"gateway","event":'
 
 
 def test_a_line_has_its_time_and_what_is_known_of_it():
     line = read_line(HEAD + b'"started","pid":7,"something_else":[1]}')
-    assert (line.event, line.pid, line.role) == ("started", 7, "gateway")
+    assert (line.event, line.level) == (Started(pid=7), "info")
     assert line.at == 1767323045.000006
 
 
@@ -35,11 +36,11 @@ def test_what_is_no_event_is_none(raw):
 @pytest.mark.parametrize(
     ("facts", "missed"),
     [
-        (b'"ticks_missed","first":5,"last":9', 5),
-        (b'"ticks_missed","first":5,"last":null,"ticks":70', 70),
+        (b'"ticks_missed","first":5,"last":9,"where":"strategy","tape":"t"', 5),
+        (b'"ticks_missed","first":5,"last":null,"ticks":70,"where":"ring","tape":"t"', 70),
         (b'"ticks_missed"', 0),
         (b'"refilled","first":5,"last":9', 0),
     ],
 )
 def test_how_many_ticks_are_gone(facts, missed):
-    assert read_line(HEAD + facts + b"}").ticks_missed == missed
+    assert read_line(HEAD.replace(b"gateway", b"strategy") + facts + b"}").ticks_missed == missed

@@ -28,14 +28,14 @@ def observer(tmp_path: Path) -> Observer:
     made = Observer(settings, Programs(programs))
     made.look()
     with (tmp_path / "log" / "strategy.jsonl").open("wb") as log:
-        log.write(raw("ticks_missed", first=1, last=7, where="ring"))
+        log.write(raw("ticks_missed", first=1, last=7, where="ring", ticks=7))
         log.write(raw("disconnected", stream="news"))
         log.write(raw("connected", stream="news"))
         log.write(raw("malformed_frames", count=3))
         log.write(raw("news_applied", sentiment=64))
-        log.write(raw("order_filled"))  # the order manager says it, too
+        log.write(raw("order_filled", by="strategy"))  # the order manager says it, too
     (tmp_path / "log" / "order_manager.jsonl").write_bytes(
-        raw("order_filled") + raw("orders_booked", filled=40, rejected=2)
+        raw("order_filled", by="order_manager") + raw("orders_booked", filled=40, rejected=2)
     )
     write_ledger(tmp_path / "orders.sqlite", "alice 1 BUY 7 NVDA @ 100")
     made._ledger_ns = 0

@@ -9,10 +9,12 @@ import pytest
 from lib.dashboard.log_lines import LogLine
 from lib.dashboard.news import NewsCourse
 from lib.settings import StrategySettings
+from tests.log_lines import made
 
 
 def line(event: str, **facts) -> LogLine:
-    return LogLine(datetime(2026, 1, 2, tzinfo=UTC), "info", "strategy", event, **facts)
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    return LogLine(at.timestamp(), "info", made(event, by="strategy", **facts))
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,12 @@ def test_what_was_logged_before_is_told_and_not_counted(settings, programs):
     observer.look()
     append(settings, "gateway", raw("connected", stream="price"))
     append(settings, "strategy", raw("news_applied", sentiment=70))
-    append(settings, "order_manager", raw("order_filled", order_id=1), raw("order_rejected"))
+    append(
+        settings,
+        "order_manager",
+        raw("order_filled", by="order_manager", order_id=1),
+        raw("order_rejected", by="order_manager"),
+    )
     observer.look()
     view = observer.view("AAPL")
     assert [one.what for one in view.incidents] == ["crashed: early"]
@@ -228,7 +233,11 @@ def test_lines_of_several_logs_are_taken_in_the_order_of_time(settings, programs
 
 
 def test_orders_of_before_are_shown(settings, programs):
-    append(settings, "order_manager", *[raw("order_filled", order_id=n) for n in range(5)])
+    append(
+        settings,
+        "order_manager",
+        *[raw("order_filled", by="order_manager", order_id=n) for n in range(5)],
+    )
     observer = Observer(settings, programs)
     observer.look()
     assert [order.order_id for order in observer.view("AAPL").orders] == [4, 3, 2, 1, 0]

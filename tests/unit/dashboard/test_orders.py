@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 
 from lib.dashboard.log_lines import LogLine
 from lib.dashboard.orders import KEPT, Orders
+from tests.log_lines import made
 
 
 def line(event: str, **facts) -> LogLine:
-    return LogLine(datetime(2026, 1, 2, tzinfo=UTC), "info", "order_manager", event, **facts)
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    return LogLine(at.timestamp(), "info", made(event, by="order_manager", **facts))
 
 
 def test_the_newest_order_comes_first_with_its_reason():

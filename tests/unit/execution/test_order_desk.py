@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,7 +83,9 @@ class Counter:
     def commit(self) -> Outcome:
         outcome = self.desk.commit()
         self.printed += outcome.confirmations
-        self.events += outcome.events
+        for event in outcome.events:
+            facts = msgspec.to_builtins(event)
+            self.events.append((facts.pop("event"), facts))
         return outcome
 
     def ask(self, session: Session, *frames: bytes) -> list:
@@ -126,7 +129,13 @@ def test_a_client_that_was_never_here_has_no_orders_and_no_positions(counter):
     assert counter.events == [
         (
             "client_logged_on",
-            {"client_id": "new", "peer": "peer", "last_order_id": 0, "positions": {}},
+            {
+                "stream": "orders",
+                "peer": "peer",
+                "client_id": "new",
+                "last_order_id": 0,
+                "positions": {},
+            },
         )
     ]
 

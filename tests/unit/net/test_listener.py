@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 
 from lib.errors import CannotStartError
 from lib.net import listener as server
-from lib.net.client_log import ClientLog
 from lib.net.event_loop import EventLoop
 from lib.net.listener import ACCEPT_BURST, MAX_ACCEPTS_A_PASS, Server
+from lib.process.client_log import ClientLog
 from tests.loops import run_until
 
 

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 import lib.price_book.ingest
 from lib.clock import SECOND_NS
-from lib.net.throttled_log import MAX_EXAMPLES, Tally
 from lib.price_book.ingest import Booking, client_for
+from lib.process.throttled_log import MAX_EXAMPLES, Tally
 from lib.shared_memory_utils import SharedPriceBook
 from lib.streams.client import Frames, Joined, WentPlain
 
@@ -34,7 +34,7 @@ def min_array_bytes(request, monkeypatch):
 
 @pytest.fixture
 def tally() -> Tally:
-    return Tally(stream="price")
+    return Tally(stream="price", peer="127.0.0.1:5001")
 
 
 @pytest.fixture

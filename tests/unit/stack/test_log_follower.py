@@ -126,7 +126,8 @@ def test_what_the_watchdog_says_of_a_program_that_supervisord_gave_up_is_left_to
 
 
 def test_a_hung_role_is_named_apart_from_the_text():
-    raw = event("role_hung", "error", program="strategy", pid=7, where="a.py, line 65")
+    facts = {"role": "watchdog", "pid": 7, "silent_s": 2.0, "where": "a.py, line 65"}
+    raw = event("role_hung", "error", program="strategy", **facts)
     assert tell_event("watchdog", raw)[3:] == ("role_hung", "strategy", "a.py, line 65")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from bench.measure.observer import (
@@ -14,8 +14,10 @@ from bench.measure.observer import (
     to_report_ns,
     together,
 )
+from lib.process.log_events import OrderSent
 from lib.stack.log_follower import Follower
 from lib.trading.decision_log import Decided
+from tests.log_lines import made
 
 
 def decisions(*records: tuple[int, int, int]) -> Decided:
@@ -75,11 +77,11 @@ def test_where_nothing_was_observed_no_order_has_a_time() -> None:
 def test_events_are_found_by_their_name_and_not_by_what_is_said_in_others(tmp_path: Path) -> None:
     path = tmp_path / "log"
     lines = [
-        {"event": "order_sent", "order_id": 1},
-        {"event": "crashed", "exception": "order_sent"},
-        {"event": "order_filled", "order_id": 1},
+        made("order_sent", order_id=1),
+        made("crashed", exception="order_sent"),
+        made("order_filled", order_id=1),
     ]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
     log = Follower(path, from_end=False)
-    assert read_events(log, (b"order_sent",)) == [lines[0]]
+    assert read_events(log, OrderSent) == [lines[0]]
     log.close()

@@ -8,7 +8,6 @@ import pytest
 
 from chaos.judge.records import BookedTick, Gap, Tick
 from chaos.lab.figures import (
-    CONTINUED,
     LAB,
     WATCHDOG,
     OrderCounts,
@@ -19,19 +18,20 @@ from chaos.lab.figures import (
     ticks_at_book,
     ticks_at_strategy,
 )
-from chaos.lab.recorder import SUPERVISORD, Evaluated, Event
+from chaos.lab.recorder import SUPERVISORD, Change, Evaluated, Event, RoleChange
 from lib.ledger.rows import BookedOrder
+from tests.log_lines import recorded
 
 INJECTED_NS = 1000
 NOW_NS = 1260
 
 
 def supervisor(at_ns: int, name: str, role: str) -> Event:
-    return Event(at_ns, SUPERVISORD, name, {"role": role})
+    return recorded(at_ns, SUPERVISORD, name, {"role": role})
 
 
 def link(at_ns: int, client: str, name: str, stream: str) -> Event:
-    return Event(at_ns, client, name, {"role": client, "stream": stream})
+    return recorded(at_ns, client, name, {"stream": stream})
 
 
 def evaluated(*samples: tuple[int, int]) -> list[Evaluated]:
@@ -94,7 +94,8 @@ def test_a_connection_that_was_lost_again_after_the_respawn_does_not_stand() -> 
 
 
 def test_a_connection_counts_though_the_respawn_was_seen_late() -> None:
-    late = [event._replace(at_ns=1240) if event.name == "spawned" else event
+    spawned = RoleChange(Change.SPAWNED, "gateway")
+    late = [event._replace(at_ns=1240) if event.what == spawned else event
             for event in KILLED_GATEWAY]  # fmt: skip
     found = measure("gateway", INJECTED_NS, NOW_NS, late, evaluated((990, 10), (1250, 12)))
     assert found.pending == ()
@@ -111,7 +112,7 @@ def test_a_killed_strategy_can_order_once_it_has_applied_news() -> None:
     samples = evaluated((1150, 12))
     waiting = measure("strategy", INJECTED_NS, NOW_NS, events, samples)
     assert waiting.pending == ("the strategy applies news",)
-    events.append(Event(1170, "strategy", "news_applied", {}))
+    events.append(recorded(1170, "strategy", "news_applied", {}))
     assert measure("strategy", INJECTED_NS, NOW_NS, events, samples).order_possible_ns == 170
 
 
@@ -127,14 +128,14 @@ def test_ticks_do_not_pass_through_the_order_manager() -> None:
 
 def test_a_frozen_role_is_detected_by_the_watchdog() -> None:
     events = [
-        Event(1500, WATCHDOG, "role_hung", {"role": WATCHDOG, "program": "strategy"}),
-        Event(1600, WATCHDOG, "role_hung", {"role": WATCHDOG, "program": "orderbook"}),
+        recorded(1500, WATCHDOG, "role_hung", {"program": "strategy"}),
+        recorded(1600, WATCHDOG, "role_hung", {"program": "orderbook"}),
     ]
     assert measure("orderbook", INJECTED_NS, NOW_NS, events, []).detection_ns == 600
 
 
 def test_a_role_that_the_lab_continued_is_back_without_a_respawn() -> None:
-    events = [Event(1500, LAB, CONTINUED, {"role": "orderbook"})]
+    events = [recorded(1500, LAB, Change.CONTINUED, {"role": "orderbook"})]
     found = measure("orderbook", INJECTED_NS, NOW_NS, events, evaluated((990, 10), (1510, 11)))
     assert found.pending == ()
     assert (found.respawn_ns, found.reconnection_ns, found.fresh_tick_ns) == (None, None, 510)
@@ -164,13 +165,13 @@ def test_a_tape_that_never_reached_the_book_is_missed_whole() -> None:
 def test_ticks_at_the_strategy_are_told_apart() -> None:
     def started(last: int, first: int) -> Event:
         details = {"last_evaluated": last, "first_evaluated": first}
-        return Event(1, "strategy", "evaluation_started", details)
+        return recorded(1, "strategy", "evaluation_started", details)
 
     events = [
         started(10, 11),
         started(20, 18),
-        Event(1, "strategy", "ticks_missed", {"first": 30, "last": 34, "where": "strategy"}),
-        Event(1, "orderbook", "ticks_missed", {"first": 1, "last": 9, "where": "gateway"}),
+        recorded(1, "strategy", "ticks_missed", {"first": 30, "last": 34, "where": "strategy"}),
+        recorded(1, "orderbook", "ticks_missed", {"first": 1, "last": 9, "where": "gateway"}),
     ]
     samples = evaluated((1, 10), (2, 20), (3, 19))
     assert ticks_at_strategy(events, samples) == TickCounts(5, 3, 1)
@@ -178,7 +179,7 @@ def test_ticks_at_the_strategy_are_told_apart() -> None:
 
 def lapped(ticks: int, last: int | None) -> Event:
     details = {"first": 1, "last": last, "where": "ring", "ticks": ticks}
-    return Event(1, "strategy", "ticks_missed", details)
+    return recorded(1, "strategy", "ticks_missed", details)
 
 
 def test_the_ticks_of_a_lap_are_those_of_its_lines() -> None:
@@ -193,12 +194,15 @@ def booked_order(order_id: int, **changes: Any) -> BookedOrder:
 
 
 def strategy_event(name: str, order_id: int, tick_sequence: int = 1) -> Event:
-    details = {"order_id": order_id, "tape": "T", "tick_sequence": tick_sequence}
-    return Event(1, "strategy", name, details)
+    details: dict[str, Any] = {"order_id": order_id}
+    if name == "order_sent":
+        details |= {"tape": "T", "tick_sequence": tick_sequence}
+    return recorded(1, "strategy", name, details)
 
 
 def fill(order_id: int, client_id: str = "strategy") -> Event:
-    return Event(1, "order_manager", "order_filled", {"order_id": order_id, "client_id": client_id})
+    details = {"order_id": order_id, "client_id": client_id}
+    return recorded(1, "order_manager", "order_filled", details)
 
 
 def test_orders_are_lost_doubled_or_expired() -> None:
@@ -226,8 +230,8 @@ def test_what_an_ended_strategy_sent_in_vain_is_discarded_though_its_number_is_u
         strategy_event("order_sent", 1, 10),
         strategy_event("order_sent", 2, 20),
         strategy_event("order_sent", 3, 30),
-        Event(1, "gateway", "started", {}),
-        Event(1, "strategy", "started", {}),
+        recorded(1, "gateway", "started", {}),
+        recorded(1, "strategy", "started", {}),
         strategy_event("order_sent", 2, 50),
     ]
     ledger = [booked_order(1, tick_sequence=10), booked_order(2, tick_sequence=50)]
@@ -240,7 +244,7 @@ def test_what_an_ended_strategy_sent_in_vain_is_discarded_though_its_number_is_u
 def test_what_a_later_order_of_its_life_overtook_was_read_and_is_lost() -> None:
     events = [
         *(strategy_event("order_sent", n, 10 * n) for n in (1, 2, 3, 4)),
-        Event(1, "strategy", "started", {}),
+        recorded(1, "strategy", "started", {}),
     ]
     ledger = [booked_order(n, tick_sequence=10 * n) for n in (2, 3)]
     assert orders(events, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=1)
@@ -250,7 +254,7 @@ def test_an_order_that_waited_to_be_sent_again_may_be_discarded_before_others() 
     events = [
         *(strategy_event("order_sent", n, 10 * n) for n in (1, 2)),
         strategy_event("order_error", 1),
-        Event(1, "strategy", "started", {}),
+        recorded(1, "strategy", "started", {}),
     ]
     ledger = [booked_order(2, tick_sequence=20)]
     assert orders(events, ledger, "strategy", 100) == OrderCounts(2, 0, 0, 0, discarded=1)
@@ -270,7 +274,7 @@ def test_what_was_answered_was_read_and_is_lost(answer: str) -> None:
     events = [
         strategy_event("order_sent", 1, 10),
         strategy_event(answer, 1),
-        Event(1, "strategy", "started", {}),
+        recorded(1, "strategy", "started", {}),
     ]
     assert orders(events, [], "strategy", 100) == OrderCounts(1, 1, 0, 0, discarded=0)
 

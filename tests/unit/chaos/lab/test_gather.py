@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from chaos.judge.judge import judge
@@ -34,11 +34,14 @@ from chaos.lab.gather import (
 )
 from lib.ledger.rows import BookedOrder
 from lib.prices import format_price
+from lib.process.log_events import LogEvent, LogLine
 from lib.wire.order_messages import Status
+from tests.log_lines import made
 from tests.small_run import play
 
 END = 2**63 - 1
 """The last tick of a gap that reaches to the end of its tape."""
+STARTED = '{"event": "started", "pid": 0}\n'
 ORDER = {"order_id": 1, "symbol": "AAPL", "side": "BUY"}
 
 
@@ -46,28 +49,32 @@ def records() -> Records:
     return Records(("AAPL",), 2, 4, 60, 40, 10)
 
 
-def event(name: str, **keys: Any) -> dict[str, Any]:
-    return {"event": name, **keys}
+def event(name: str, **keys: Any) -> LogEvent:
+    return made(name, **keys)
 
 
-def attached(tape: str = "", sequence: int = 0) -> dict[str, Any]:
+def line(event: LogEvent, timestamp: str = "") -> LogLine:
+    return LogLine(timestamp, "info", "strategy", "any", event)
+
+
+def attached(tape: str = "", sequence: int = 0) -> LogEvent:
     return event("attached", price_book="book", refilled=sequence, tape=tape, sequence=sequence)
 
 
-def begun(tape: str, first: int, last_evaluated: int = 0) -> dict[str, Any]:
+def begun(tape: str, first: int, last_evaluated: int = 0) -> LogEvent:
     return event(
         "evaluation_started", tape=tape, last_evaluated=last_evaluated, first_evaluated=first
     )
 
 
-def sent(order_id: int, sequence: int, price: float = 172.53) -> dict[str, Any]:
+def sent(order_id: int, sequence: int, price: float = 172.53) -> LogEvent:
     return event(
         "order_sent", **ORDER | {"order_id": order_id}, quantity=10, price=price, tape="A",
         tick_sequence=sequence, sentiment=70, latency_us=5,
     )  # fmt: skip
 
 
-def strategy(*events: dict[str, Any]) -> Records:
+def strategy(*events: LogEvent) -> Records:
     gathered = records()
     take_strategy_log([event("started"), attached(), *events], gathered)
     return gathered
@@ -76,23 +83,24 @@ def strategy(*events: dict[str, Any]) -> Records:
 def test_a_log_is_read_with_its_older_parts_the_oldest_first(tmp_path: Path) -> None:
     for number, suffix in enumerate(["10", "2", "1", ""]):
         path = tmp_path / f"strategy.jsonl.{suffix}".rstrip(".")
-        path.write_text(json.dumps(event("news", number=number)) + "\n")
-    (tmp_path / "strategy.jsonl.old").write_text('{"event": "not a part"}\n')
+        entry = event("order_given_up", order_id=number)
+        path.write_bytes(msgspec.json.encode(entry) + b"\n")
+    (tmp_path / "strategy.jsonl.old").write_text(STARTED)
     log = read_log(tmp_path / "strategy.jsonl")
-    assert [entry["number"] for entry in log] == [0, 1, 2, 3]
+    assert [read.event.order_id for read in log] == [0, 1, 2, 3]
 
 
 def test_a_part_that_is_moved_on_while_it_is_read_is_read_once(tmp_path: Path) -> None:
     path = tmp_path / "strategy.jsonl"
-    path.write_text('{"event": "started"}\n')
+    path.write_text(STARTED)
     (tmp_path / "strategy.jsonl.1").hardlink_to(path)
-    assert read_log(path) == [event("started")]
+    assert [read.event for read in read_log(path)] == [event("started")]
 
 
 def test_lines_that_are_no_events_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "strategy.jsonl"
-    path.write_bytes(b'Traceback\n\xff\n[1]\n{"level": 1}\n{"event": "started"}\n{"eve')
-    assert read_log(path) == [event("started")]
+    path.write_bytes(b'Traceback\n\xff\n[1]\n{"level": 1}\n{"event": "started", "pid": 0}\n{"eve')
+    assert [read.event for read in read_log(path)] == [event("started")]
 
 
 def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
@@ -179,7 +187,7 @@ def test_a_ring_that_was_lapped_cuts_the_evaluation() -> None:
     assert gathered.strategy_gaps == [Gap("A", 50, 60)]
 
 
-def lapped(tape: str, first: int, last: int | None) -> dict[str, Any]:
+def lapped(tape: str, first: int, last: int | None) -> LogEvent:
     return event("ticks_missed", first=first, last=last, where="ring", tape=tape, ticks=99)
 
 
@@ -202,7 +210,7 @@ def test_a_lap_in_which_only_the_old_tape_lost_ticks_begins_the_new_one_at_its_f
     assert gathered.strategy_gaps == [Gap("A", 50, END)]
 
 
-def logged_on(last_order_id: int, position: int) -> dict[str, Any]:
+def logged_on(last_order_id: int, position: int) -> LogEvent:
     return event(
         "connected", stream="orders", last_order_id=last_order_id, positions={"AAPL": position}
     )
@@ -304,11 +312,11 @@ def test_a_life_that_ended_saw_no_more_than_is_known() -> None:
     assert gathered.evaluations[0] == Evaluation("A", 5, 8)
 
 
-def answer(order_id: int) -> dict[str, Any]:
+def answer(order_id: int) -> LogEvent:
     return event("order_filled", **ORDER | {"order_id": order_id}, trade_id=order_id, position=10)
 
 
-def cut(*events: dict[str, Any]) -> Records:
+def cut(*events: LogEvent) -> Records:
     """Of a log whose beginning is gone."""
     gathered = records()
     gathered.booked = [BookedTick("A", 90, "AAPL", 1)]
@@ -349,15 +357,24 @@ def test_a_log_that_begins_with_the_first_life_is_known_from_there() -> None:
 
 
 def test_what_was_seen_logged_stands_in_for_what_is_gone() -> None:
-    seen = [recorder.Event(1, role, "news", {"number": n})
+    def number(n: int) -> LogEvent:
+        return event("order_given_up", order_id=n)
+
+    seen = [recorder.Event(1, role, number(n), str(n))
             for n in (3, 4, 5) for role in ("strategy", "orderbook")]  # fmt: skip
-    kept = [event("news", number=n) for n in (4, 5, 6)]
-    assert [e["number"] for e in with_what_was_seen(kept, "strategy", seen)] == [3, 4, 5, 6]
-    assert with_what_was_seen(kept[2:], "strategy", seen) == kept[2:]
+    kept = [line(number(n), str(n)) for n in (4, 5, 6)]
+    assert with_what_was_seen(kept, "strategy", seen) == [number(n) for n in (3, 4, 5, 6)]
+    assert with_what_was_seen(kept[2:], "strategy", seen) == [number(6)]
     assert with_what_was_seen([], "strategy", seen) == []
 
 
-def strategy_log(played: Records) -> list[dict[str, Any]]:
+def test_an_event_that_is_logged_twice_is_known_by_its_time() -> None:
+    stopped = event("deciding_stopped", unanswered=1)
+    seen = [recorder.Event(1, "strategy", stopped, str(n)) for n in (3, 4)]
+    assert with_what_was_seen([line(stopped, "4")], "strategy", seen) == [stopped, stopped]
+
+
+def strategy_log(played: Records) -> list[LogEvent]:
     """What the strategy of a small run would have logged, in order."""
     log: list[tuple[Any, ...]] = []
     tapes = list(played.tapes)
@@ -379,15 +396,22 @@ def strategy_log(played: Records) -> list[dict[str, Any]]:
     for news in played.news:
         where = tapes.index(news.tape), news.first_tick_sequence, 1
         name = "news_applied" if news.sentiment is not None else "news_silent"
-        log.append((where, event(name, **news._asdict())))
+        facts = {key: value for key, value in news._asdict().items() if value is not None}
+        log.append((where, event(name, **facts)))
     for index, order in enumerate(played.sent):
         where = tapes.index(order.tape), order.tick_sequence, 2
         price = float(format_price(order.price))
         log.append((where, event("order_sent", **order._asdict() | {"price": price})))
         for told in played.told:
             if told.sent_before == index + 1:
-                name = "order_filled" if told.status == "FILLED" else "order_rejected"
-                log.append(((*where[:2], 3), event(name, **told._asdict())))
+                facts = told._asdict()
+                del facts["sent_before"]
+                if facts.pop("status") == "REJECTED":
+                    del facts["trade_id"]
+                    answered = event("order_rejected", **facts)
+                else:
+                    answered = event("order_filled", **facts)
+                log.append(((*where[:2], 3), answered))
     log.sort(key=lambda entry: entry[0])
     return [entry for _, entry in log]
 

@@ -16,15 +16,18 @@ from chaos.judge.records import BookedTick, Tick
 from chaos.lab import recorder as recorder_module
 from chaos.lab.recorder import (
     SUPERVISORD,
+    Change,
     Evaluated,
     Recorder,
     Recording,
+    RoleChange,
     TapeListener,
     parse_event,
     parse_supervisor_line,
 )
 from chaos.lab.target import TargetError, strategy_state
 from lib.prices import to_fixed
+from lib.process.log_events import Started
 from lib.process.state_file import create_state
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
@@ -109,7 +112,7 @@ def test_the_tape_is_heard_as_far_as_the_book_was_read() -> None:
 
 def test_a_log_line_becomes_an_event() -> None:
     event = parse_event(7, "gateway", b'{"event":"started","role":"gateway","pid":3}')
-    assert event == (7, "gateway", "started", {"role": "gateway", "pid": 3})
+    assert event == (7, "gateway", Started(pid=3), "")
 
 
 def test_what_a_role_says_comes_after_its_start_where_both_are_seen_late(
@@ -117,12 +120,15 @@ def test_what_a_role_says_comes_after_its_start_where_both_are_seen_late(
 ) -> None:
     recorder = Recorder(msgspec.structs.replace(Settings(), var_dir=tmp_path))
     (tmp_path / "log").mkdir()
-    (tmp_path / "log" / "strategy.jsonl").write_bytes(b'{"event": "started"}\n')
+    (tmp_path / "log" / "strategy.jsonl").write_bytes(b'{"event": "started", "pid": 7}\n')
     (tmp_path / "supervisord.log").write_bytes(
         b"2026-01-01 00:00:00,000 INFO spawned: 'strategy' with pid 7\n"
     )
     recorder.look_at_logs()
-    assert [event.name for event in recorder.recording.events] == ["spawned", "started"]
+    assert [event.what for event in recorder.recording.events] == [
+        RoleChange(Change.SPAWNED, "strategy"),
+        Started(pid=7),
+    ]
 
 
 def test_what_is_no_event_is_skipped() -> None:
@@ -132,12 +138,17 @@ def test_what_is_no_event_is_skipped() -> None:
 
 def test_supervisord_tells_of_the_life_of_a_role() -> None:
     told = {
-        b"2026-01-01 00:00:00 INFO spawned: 'gateway' with pid 12": "spawned",
-        b"2026-01-01 00:00:00 WARN exited: gateway (exit status 1; not expected)": "ended",
-        b"2026-01-01 00:00:00 WARN stopped: gateway (exit status 0)": "ended",
+        b"2026-01-01 00:00:00 INFO spawned: 'gateway' with pid 12": Change.SPAWNED,
+        b"2026-01-01 00:00:00 WARN exited: gateway (exit status 1; not expected)": Change.ENDED,
+        b"2026-01-01 00:00:00 WARN stopped: gateway (exit status 0)": Change.ENDED,
     }
     for line, name in told.items():
-        assert parse_supervisor_line(7, line) == (7, SUPERVISORD, name, {"role": "gateway"})
+        assert parse_supervisor_line(7, line) == (
+            7,
+            SUPERVISORD,
+            RoleChange(name, "gateway"),
+            "",
+        )
     assert parse_supervisor_line(7, b"2026-01-01 00:00:00 INFO supervisord started") is None
 
 

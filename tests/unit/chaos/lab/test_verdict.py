@@ -13,10 +13,11 @@ import pytest
 from chaos.judge.records import BookedTick, Tick
 from chaos.lab import verdict
 from chaos.lab.figures import OrderCounts, TickCounts
-from chaos.lab.recorder import Event, Recording
+from chaos.lab.recorder import Recording
 from chaos.lab.target import Target
 from chaos.lab.verdict import Totals, last_to_arrive, losses, take_totals
 from lib.settings import load_settings
+from tests.log_lines import recorded
 
 FINE = TickCounts(0, 0, 0)
 NOTHING_WRONG = Totals(FINE, FINE, OrderCounts(sent=7, lost=0, doubled=0, expired=0, discarded=0))
@@ -70,15 +71,17 @@ def test_an_order_that_was_sent_last_has_a_bounded_time_to_be_booked(
     monkeypatch.setattr(verdict, "read_ledger", read_ledger)
     monkeypatch.setattr(verdict, "SETTLE_S", 10.0 if len(looks) > 1 else 0.0)
     sent = {"order_id": 7, "tape": "T", "tick_sequence": 7}
-    recording = Recording(events=[Event(1, "strategy", "order_sent", sent)])
+    recording = Recording(events=[recorded(1, "strategy", "order_sent", sent)])
     assert take_totals(target, recording, {}).orders == OrderCounts(1, lost, 0, 0, 0)
 
 
 def test_ticks_of_an_absence_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdict, "ledger_orders", lambda _: [])
     missed = [
-        Event(1, "strategy", "ticks_missed", {"first": 1, "last": 4, "where": "strategy"}),
-        Event(2, "strategy", "ticks_missed", {"first": 9, "last": 9, "where": "ring", "ticks": 1}),
+        recorded(1, "strategy", "ticks_missed", {"first": 1, "last": 4, "where": "strategy"}),
+        recorded(
+            2, "strategy", "ticks_missed", {"first": 9, "last": 9, "where": "ring", "ticks": 1}
+        ),
     ]
     totals = take_totals(Target(load_settings()), Recording(events=missed), {})
     assert (totals.strategy.missed, totals.absence) == (5, 4)

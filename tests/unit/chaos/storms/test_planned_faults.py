@@ -32,6 +32,7 @@ from chaos.storms.planned_faults import (
     plan,
 )
 from lib.clock import to_ns
+from tests.log_lines import recorded
 
 KINDS = (*PLAIN_KINDS, *PROXY_KINDS)
 ROLES = ("gateway", "orderbook", "strategy")
@@ -141,7 +142,7 @@ def test_a_role_that_is_dead_is_not_hit() -> None:
 
 
 def supervisord_says(at_ns: int, name: str, role: str) -> Event:
-    return Event(at_ns, SUPERVISORD, name, {"role": role})
+    return recorded(at_ns, SUPERVISORD, name, {"role": role})
 
 
 def test_a_role_begins_a_new_life_with_every_process() -> None:
@@ -152,7 +153,7 @@ def test_a_role_begins_a_new_life_with_every_process() -> None:
     lives.take(
         [
             supervisord_says(600, "spawned", "gateway"),
-            Event(700, "gateway", "started", {"pid": 20}),
+            recorded(700, "gateway", "started", {"pid": 20}),
         ]
     )
     assert lives.of("gateway") == Life(pid=20, spawned_ns=600)
@@ -170,8 +171,8 @@ def test_events_of_others_change_no_life() -> None:
     lives.take(
         [
             supervisord_says(500, "ended", "somebody"),
-            Event(600, "lab", "continued", {"role": "gateway"}),
-            Event(700, "gateway", "connected", {"pid": 99}),
+            recorded(600, "lab", "continued", {"role": "gateway"}),
+            recorded(700, "gateway", "stopped", {"pid": 99}),
         ]
     )
     assert lives.of("gateway") == Life(pid=10, spawned_ns=0)

@@ -17,12 +17,13 @@ import pytest
 from chaos.faults.connection_faults import Blackhole, Clear, Reset
 from chaos.faults.proxy import Proxy
 from chaos.lab.experiment import Stage
-from chaos.lab.recorder import SUPERVISORD, Event, Recording
+from chaos.lab.recorder import SUPERVISORD, Recording
 from chaos.lab.target import Target
 from chaos.storms.planned_faults import EVERYBODY, Gust, Kind, Lives
 from chaos.storms.runner import Hold, Noise, Weather
 from lib.settings import GatewaySettings, Settings
 from tests.helpers import wait_until
+from tests.log_lines import recorded
 
 Sleepers = dict[str, "subprocess.Popen[bytes]"]
 
@@ -105,8 +106,8 @@ def test_a_role_that_is_young_or_dead_is_not_hit_and_the_gust_counts_as_skipped(
 ) -> None:
     weather, recording = weather_over(sleepers)
     recording.events += [
-        Event(time.monotonic_ns(), SUPERVISORD, "spawned", {"role": "gateway"}),
-        Event(time.monotonic_ns(), SUPERVISORD, "ended", {"role": "watchdog"}),
+        recorded(time.monotonic_ns(), SUPERVISORD, "spawned", {"role": "gateway"}),
+        recorded(time.monotonic_ns(), SUPERVISORD, "ended", {"role": "watchdog"}),
     ]
     gusts = [
         Gust(0.05, Kind.KILL, ("gateway", "watchdog")),
@@ -152,7 +153,7 @@ def test_a_new_process_of_a_role_is_held_when_it_is_told_of(sleepers: Sleepers) 
     with subprocess.Popen(["sleep", "1000"]) as successor:
         try:
             told = {"pid": successor.pid}
-            recording.events.append(Event(time.monotonic_ns(), "gateway", "started", told))
+            recording.events.append(recorded(time.monotonic_ns(), "gateway", "started", told))
             weather.blow([Gust(0.05, Kind.TERM, ("gateway",))])
             assert successor.wait(timeout=10) == -signal.SIGTERM
         finally:
@@ -207,7 +208,9 @@ def test_an_interruption_of_undo_is_made_good_by_another_one(sleepers: Sleepers)
 def test_a_kill_is_over_when_the_role_has_been_started_again(sleepers: Sleepers) -> None:
     weather, recording = weather_over(sleepers)
     weather.blow([Gust(0.0, Kind.TERM, ("gateway",))])
-    recording.events.append(Event(time.monotonic_ns(), SUPERVISORD, "spawned", {"role": "gateway"}))
+    recording.events.append(
+        recorded(time.monotonic_ns(), SUPERVISORD, "spawned", {"role": "gateway"})
+    )
     weather.calm_down(100_000_000)
     assert weather.hits[0].end_ns is not None
     assert sleepers["gateway"].wait(timeout=10) == -signal.SIGTERM

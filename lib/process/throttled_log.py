@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from lib.clock import SECOND_NS
+from lib.process.log_events import CountedEvent, Level, log_event
 
 LOG_EVERY_NS: Final = 1 * SECOND_NS
 MAX_EXAMPLES: Final = 20
@@ -26,20 +27,22 @@ class Tally:
 
     def __init__(self, **context: Any) -> None:
         self._context = context
-        self._counts: dict[str, int] = {}
-        self._examples: dict[str, list[Any]] = {}
-        self._kinds: dict[str, dict[Any, dict[str, Any]]] = {}
-        self._known_kinds: set[tuple[str, Any]] = set()
-        self._known_only: dict[str, bool] = {}
+        self._counts: dict[type[CountedEvent], int] = {}
+        self._examples: dict[type[CountedEvent], list[Any]] = {}
+        self._kinds: dict[type[CountedEvent], dict[Any, dict[str, Any]]] = {}
+        self._known_kinds: set[tuple[type[CountedEvent], Any]] = set()
+        self._known_only: dict[type[CountedEvent], bool] = {}
         """By event: whether all kinds of it since the last line have been in an earlier one."""
         self._log_ns: int | None = None
         self._not_before_ns = 0
 
-    def add(self, event: str, now_ns: int, examples: list[Any]) -> None:
+    def add(self, event: type[CountedEvent], now_ns: int, examples: list[Any]) -> None:
         """Count as many of `event` as there are `examples`; the first few will be in the log."""
         self.add_many(event, now_ns, len(examples), examples)
 
-    def add_many(self, event: str, now_ns: int, count: int, examples: Iterable[Any]) -> None:
+    def add_many(
+        self, event: type[CountedEvent], now_ns: int, count: int, examples: Iterable[Any]
+    ) -> None:
         """Count so many of `event`.
 
         `examples` is read only as far as there is room: it may be an iterator that takes its time.
@@ -53,7 +56,7 @@ class Tally:
 
     def add_by_kind(
         self,
-        event: str,
+        event: type[CountedEvent],
         now_ns: int,
         counts: Mapping[_Kind, int],
         describe: Callable[[_Kind], dict[str, Any]],
@@ -77,7 +80,7 @@ class Tally:
                 self._look_whether_known(event, kind)
         self.add_many(event, now_ns, total, new)
 
-    def _look_whether_known(self, event: str, kind: object) -> None:
+    def _look_whether_known(self, event: type[CountedEvent], kind: object) -> None:
         if (event, kind) not in self._known_kinds and len(self._known_kinds) < MAX_KNOWN_KINDS:
             self._known_kinds.add((event, kind))
             self._known_only[event] = False
@@ -90,8 +93,9 @@ class Tally:
         """Write a line for each kind counted since the last one."""
         log = structlog.get_logger()
         for event, count in self._counts.items():
-            write = log.info if self._known_only.get(event) else log.warning
-            write(event, count=count, examples=self._examples[event], **self._context)
+            level: Level | None = "info" if self._known_only.get(event) else None
+            counted = event(count=count, examples=self._examples[event], **self._context)
+            log_event(log, counted, level)
         self._counts.clear()
         self._examples.clear()
         self._kinds.clear()

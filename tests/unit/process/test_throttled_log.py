@@ -7,7 +7,12 @@ from itertools import pairwise
 from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
-from lib.net.throttled_log import LOG_EVERY_NS, MAX_EXAMPLES, MAX_KNOWN_KINDS, Tally
+from lib.process.log_events import MalformedFrames, UnknownSymbols
+from lib.process.throttled_log import LOG_EVERY_NS, MAX_EXAMPLES, MAX_KNOWN_KINDS, Tally
+
+
+def new_tally() -> Tally:
+    return Tally(stream="price", peer="127.0.0.1:5001")
 
 
 def run_until(tally: Tally, now_ns: int) -> list[int]:
@@ -20,8 +25,8 @@ def run_until(tally: Tally, now_ns: int) -> list[int]:
 
 
 def test_the_first_fault_is_told_at_once_with_its_context():
-    tally = Tally(stream="price", peer="127.0.0.1:5001")
-    tally.add("malformed_frames", 10 * SECOND_NS, [17, 19])
+    tally = new_tally()
+    tally.add(MalformedFrames, 10 * SECOND_NS, [17, 19])
     assert tally.next_deadline_ns() == 10 * SECOND_NS
     with capture_logs() as lines:
         run_until(tally, 10 * SECOND_NS)
@@ -38,9 +43,9 @@ def test_the_first_fault_is_told_at_once_with_its_context():
 
 
 def test_without_a_fault_there_is_nothing_to_wait_for():
-    tally = Tally()
+    tally = new_tally()
     assert tally.next_deadline_ns() is None
-    tally.add("malformed_frames", 0, [1])
+    tally.add(MalformedFrames, 0, [1])
     with capture_logs() as lines:
         assert run_until(tally, 5 * SECOND_NS) == [0]
     assert tally.next_deadline_ns() is None
@@ -48,12 +53,12 @@ def test_without_a_fault_there_is_nothing_to_wait_for():
 
 
 def test_a_flood_is_one_line_a_second_that_counts_every_fault():
-    tally = Tally()
+    tally = new_tally()
     told_ns = []
     with capture_logs() as lines:
         for fault in range(5000):
             now_ns = SECOND_NS + fault * SECOND_NS // 1000
-            tally.add("unknown_symbols", now_ns, [fault])
+            tally.add(UnknownSymbols, now_ns, [fault])
             told_ns += run_until(tally, now_ns)
         told_ns += run_until(tally, 100 * SECOND_NS)
     assert sum(line["count"] for line in lines) == 5000
@@ -62,10 +67,10 @@ def test_a_flood_is_one_line_a_second_that_counts_every_fault():
 
 
 def test_only_the_first_examples_are_kept():
-    tally = Tally()
-    tally.add("malformed_frames", 0, list(range(15)))
-    tally.add("malformed_frames", 0, list(range(15, 5000)))
-    tally.add("malformed_frames", 0, [5000])
+    tally = new_tally()
+    tally.add(MalformedFrames, 0, list(range(15)))
+    tally.add(MalformedFrames, 0, list(range(15, 5000)))
+    tally.add(MalformedFrames, 0, [5000])
     with capture_logs() as lines:
         run_until(tally, 0)
     assert lines[0]["count"] == 5001
@@ -73,12 +78,12 @@ def test_only_the_first_examples_are_kept():
 
 
 def test_kinds_are_counted_apart_and_a_line_tells_only_what_is_new():
-    tally = Tally()
+    tally = new_tally()
     with capture_logs() as lines:
-        tally.add("malformed_frames", 0, [1])
-        tally.add("unknown_symbols", 0, [2, 3])
+        tally.add(MalformedFrames, 0, [1])
+        tally.add(UnknownSymbols, 0, [2, 3])
         run_until(tally, 0)
-        tally.add("malformed_frames", 1, [4])
+        tally.add(MalformedFrames, 1, [4])
         run_until(tally, 2 * SECOND_NS)
     assert [(line["event"], line["count"], line["examples"]) for line in lines] == [
         ("malformed_frames", 1, [1]),
@@ -89,10 +94,10 @@ def test_kinds_are_counted_apart_and_a_line_tells_only_what_is_new():
 
 def test_examples_are_made_only_as_far_as_there_is_room():
     made = []
-    tally = Tally()
+    tally = new_tally()
     for begin in (0, 15, 5000):
         tally.add_many(
-            "malformed_frames", 0, 1000, (made.append(n) or n for n in range(begin, begin + 15))
+            MalformedFrames, 0, 1000, (made.append(n) or n for n in range(begin, begin + 15))
         )
     assert len(made) == MAX_EXAMPLES
     with capture_logs() as lines:
@@ -107,13 +112,13 @@ def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_
         described.append(symbol)
         return {"symbol": symbol}
 
-    tally = Tally()
+    tally = new_tally()
     with capture_logs() as lines:
-        tally.add_by_kind("unknown_symbols", 0, {"A": 2, "B": 1}, describe)
-        tally.add_by_kind("unknown_symbols", 0, {"A": 3}, describe)
+        tally.add_by_kind(UnknownSymbols, 0, {"A": 2, "B": 1}, describe)
+        tally.add_by_kind(UnknownSymbols, 0, {"A": 3}, describe)
         run_until(tally, 0)
         others = {str(number): 1 for number in range(1000)}
-        tally.add_by_kind("unknown_symbols", SECOND_NS, {"A": 1, **others}, describe)
+        tally.add_by_kind(UnknownSymbols, SECOND_NS, {"A": 1, **others}, describe)
         run_until(tally, SECOND_NS)
     first, second = lines
     assert (first["count"], second["count"]) == (6, 1001)
@@ -124,25 +129,25 @@ def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_
 
 
 def test_a_line_is_a_warning_where_it_shows_a_kind_for_the_first_time():
-    tally = Tally()
+    tally = new_tally()
     with capture_logs() as lines:
         for second, kinds in enumerate(["A", "A", "AB", "AB"]):
             tally.add_by_kind(
-                "unknown_symbols", second * SECOND_NS, dict.fromkeys(kinds, 1), lambda _: {}
+                UnknownSymbols, second * SECOND_NS, dict.fromkeys(kinds, 1), lambda _: {}
             )
             run_until(tally, second * SECOND_NS)
-        tally.add("malformed_frames", 9 * SECOND_NS, [1])
+        tally.add(MalformedFrames, 9 * SECOND_NS, [1])
         run_until(tally, 9 * SECOND_NS)
     levels = [line["log_level"] for line in lines]
     assert levels == ["warning", "info", "warning", "info", "warning"]
 
 
 def test_so_many_kinds_and_no_more_are_remembered():
-    tally = Tally()
+    tally = new_tally()
     with capture_logs() as lines:
         for second in range(2 * MAX_KNOWN_KINDS // MAX_EXAMPLES):
             kinds = {f"{second} {number}": 1 for number in range(MAX_EXAMPLES)}
-            tally.add_by_kind("unknown_symbols", second * SECOND_NS, kinds, lambda _: {})
+            tally.add_by_kind(UnknownSymbols, second * SECOND_NS, kinds, lambda _: {})
             run_until(tally, second * SECOND_NS)
     assert len(tally._known_kinds) == MAX_KNOWN_KINDS
     assert [lines[0]["log_level"], lines[-1]["log_level"]] == ["warning", "info"]

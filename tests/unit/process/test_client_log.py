@@ -8,10 +8,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.net.client_log import BURST_LINES, LINE_INTERVAL_NS, ClientLog
-from lib.net.throttled_log import LOG_EVERY_NS
+from lib.process.client_log import BURST_LINES, LINE_INTERVAL_NS, ClientLog
+from lib.process.log_events import ClientLoggedOn
+from lib.process.throttled_log import LOG_EVERY_NS
 
 SECONDS = 10
+LOGGED_ON = ClientLoggedOn(
+    stream="price", peer="a:1", client_id="me", last_order_id=3, positions={"AAPL": 10}
+)
 
 
 class Log(ClientLog):
@@ -37,7 +41,7 @@ def log() -> Log:
 def test_each_client_has_a_line_with_its_facts(log):
     with capture_logs() as lines:
         log.connected("a:1", clients=1)
-        log.logged_on("a:1", client_id="me", last_order_id=3, positions={"AAPL": 10})
+        log.logged_on(LOGGED_ON)
         log.disconnected("a:1", "closed by peer", clients=0, client_id="me")
         log.wait(SECOND_NS)
     always = {"log_level": "info", "stream": "price", "peer": "a:1"}
@@ -62,7 +66,7 @@ def test_each_client_has_a_line_with_its_facts(log):
 
 FLOODS = {
     "client_connected": lambda log: log.connected("a:1", clients=7),
-    "client_logged_on": lambda log: log.logged_on("a:1", client_id="me", positions={}),
+    "client_logged_on": lambda log: log.logged_on(LOGGED_ON),
     "client_disconnected": lambda log: log.disconnected("a:1", "closed by peer", clients=7),
 }
 

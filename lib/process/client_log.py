@@ -12,10 +12,25 @@ import time
 from typing import Any, Final
 
 import structlog
+from msgspec import UNSET, UnsetType
 
 from lib.clock import MILLISECOND_NS, Clock
 from lib.net.rate_limit import RateLimit
-from lib.net.throttled_log import Tally
+from lib.process.log_events import (
+    AcceptFailed,
+    ClientConnected,
+    ClientDisconnected,
+    ClientLoggedOn,
+    ClientRefused,
+    ClientsBrokeProtocol,
+    ClientsConnected,
+    ClientsDisconnected,
+    ClientsLoggedOn,
+    CountedEvent,
+    LogEvent,
+    log_event,
+)
+from lib.process.throttled_log import Tally
 
 BURST_LINES: Final = 512
 """So that a full house that comes back after a restart has a line for each."""
@@ -26,40 +41,45 @@ class ClientLog:
     """The log of one server. Is a `Timed` for the event loop; used from there only."""
 
     def __init__(self, stream: str, max_clients: int, clock: Clock = time.monotonic_ns) -> None:
-        self._log = structlog.get_logger().bind(stream=stream)
+        self._log = structlog.get_logger()
+        self._stream = stream
         self._max_clients = max_clients
         self._clock = clock
         self._counts = Tally(stream=stream)
-        self._limits: dict[str, RateLimit] = {}
-        """By event, of those that are a line each."""
+        self._limits: dict[type[CountedEvent], RateLimit] = {}
+        """Of events that are a line each, by the one that counts them beyond that."""
 
     def connected(self, peer: str, clients: int) -> None:
         """Log that a client was let in, and is one of so many."""
-        self._log_or_count("connected", {"peer": peer}, {"clients": clients})
+        event = ClientConnected(stream=self._stream, peer=peer, clients=clients)
+        self._log_or_count(event, ClientsConnected, peer=peer)
 
-    def logged_on(self, peer: str, client_id: str, **facts: Any) -> None:
-        """Log that a client was acknowledged under this name."""
-        self._log_or_count("logged_on", {"peer": peer, "client_id": client_id}, facts)
+    def logged_on(self, event: ClientLoggedOn) -> None:
+        """Log that a client was acknowledged."""
+        self._log_or_count(event, ClientsLoggedOn, peer=event.peer, client_id=event.client_id)
 
-    def disconnected(self, peer: str, reason: str, clients: int, **facts: Any) -> None:
+    def disconnected(
+        self, peer: str, reason: str, clients: int, client_id: str | UnsetType | None = UNSET
+    ) -> None:
         """Log why a client is gone, and how many are left."""
-        self._log_or_count(
-            "disconnected", {"peer": peer, "reason": reason}, {**facts, "clients": clients}
+        event = ClientDisconnected(
+            stream=self._stream, peer=peer, reason=reason, clients=clients, client_id=client_id
         )
+        self._log_or_count(event, ClientsDisconnected, peer=peer, reason=reason)
 
     def refused(self, peer: str) -> None:
         """Count a client that was not let in, because the server is full."""
-        self.count("client_refused", peer=peer, reason=f"{self._max_clients} clients already")
+        self.count(ClientRefused, peer=peer, reason=f"{self._max_clients} clients already")
 
     def protocol_error(self, peer: str, reason: str) -> None:
         """Count a client that is disconnected for what it sent."""
-        self.count("protocol_error", peer=peer, reason=reason)
+        self.count(ClientsBrokeProtocol, peer=peer, reason=reason)
 
     def accept_failed(self, reason: str) -> None:
         """Count a connection that the system does not hand over."""
-        self.count("accept_failed", reason=reason)
+        self.count(AcceptFailed, reason=reason)
 
-    def count(self, event: str, **example: Any) -> None:
+    def count(self, event: type[CountedEvent], **example: Any) -> None:
         """Count whatever else a client can cause as often as it likes."""
         self._counts.add(event, self._clock(), [example])
 
@@ -71,12 +91,12 @@ class ClientLog:
         """Log what was counted."""
         self._counts.on_time(now_ns)
 
-    def _log_or_count(self, event: str, facts: dict[str, Any], more: dict[str, Any]) -> None:
-        """Log all facts as a line, or count the event with the first of them as an example."""
+    def _log_or_count(self, event: LogEvent, counted: type[CountedEvent], **example: str) -> None:
+        """Log the event as a line, or count it with this example."""
         now_ns = self._clock()
-        limit = self._limits.setdefault(event, RateLimit(BURST_LINES, LINE_INTERVAL_NS))
+        limit = self._limits.setdefault(counted, RateLimit(BURST_LINES, LINE_INTERVAL_NS))
         if now_ns >= limit.ready_ns:
             limit.take(now_ns)
-            self._log.info(f"client_{event}", **facts, **more)
+            log_event(self._log, event)
         else:
-            self.count(f"clients_{event}", **facts)
+            self.count(counted, **example)

@@ -1,0 +1,949 @@
+"""Every event that the roles log: its name, its level, its fields with their units, its meaning.
+
+One class an event, grouped by the roles that log it. `log_event` writes one; `read_line` reads a
+line of a role's log back into the same class. `python -m lib.process.log_events` writes the table
+in docs/operations.md.
+
+In a line the fields stand beside the four that each line has: `timestamp` (UTC, ISO 8601), `level`,
+`role` (`strategy:NAME` of a further strategy) and `event`. A field that is UNSET is left out. Roles
+may use one name for events with other fields (`order_filled` of the strategy and of the order
+manager): a role, and a value that the type of a field allows, tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict
+
+from lib.wire.order_fields import Side
+
+Level = Literal["info", "warning", "error", "critical"]
+
+GATEWAY: Final = "gateway"
+ORDERBOOK: Final = "orderbook"
+STRATEGY: Final = "strategy"
+ORDER_MANAGER: Final = "order_manager"
+WATCHDOG: Final = "watchdog"
+DASHBOARD: Final = "dashboard"
+ROLES: Final = (GATEWAY, ORDERBOOK, STRATEGY, ORDER_MANAGER, WATCHDOG, DASHBOARD)
+
+# Kinds of fields, with their units.
+Ns = Annotated[int, Meta(description="ns, monotonic")]
+DurationNs = Annotated[int, Meta(description="ns")]
+Us = Annotated[float, Meta(description="µs")]
+Seconds = Annotated[float, Meta(description="s")]
+TickNumber = Annotated[int, Meta(description="tick sequence")]
+NewsNumber = Annotated[int, Meta(description="news sequence")]
+Ticks = Annotated[int, Meta(description="ticks")]
+Price = Annotated[float, Meta(description="price")]
+Shares = Annotated[int, Meta(description="shares")]
+Sentiment = Annotated[int, Meta(description="0 to 100")]
+Peer = Annotated[str, Meta(description="host:port")]
+Tape = Annotated[str, Meta(description="name of the tape")]
+Place = Annotated[str, Meta(description='place in the code, "" if unknown')]
+Positions = Annotated[dict[str, int], Meta(description="shares by symbol")]
+Examples = list[dict[str, Any]]
+ClientExamples = Annotated[Examples, Meta(description="the first ones: peer, reason")]
+FrameExamples = Annotated[Examples, Meta(description="the first ones: sequence, text, reason")]
+
+
+class LogEvent(Struct, frozen=True, tag_field="event", tag=True):
+    """What is logged, without the four fields that each line has."""
+
+
+class CountedEvent(LogEvent, frozen=True, tag=True):
+    """Something that a peer may cause as often as it likes: counted, and logged once a second."""
+
+    count: int
+    examples: Examples
+
+
+class Definition(Struct, frozen=True):
+    """Where and how an event is logged."""
+
+    event: type[LogEvent]
+    roles: tuple[str, ...]
+    levels: tuple[Level, ...]
+    """The first one, unless the writer chooses another."""
+
+    @property
+    def name(self) -> str:
+        """The value of `event` in a line."""
+        return name_of(self.event)
+
+
+_DEFINITIONS: Final[dict[type[LogEvent], Definition]] = {}
+_Event = TypeVar("_Event", bound=LogEvent)
+
+
+def _logged(*levels: Level, by: tuple[str, ...]) -> Callable[[type[_Event]], type[_Event]]:
+    def define(event: type[_Event]) -> type[_Event]:
+        _DEFINITIONS[event] = Definition(event, by, levels)
+        return event
+
+    return define
+
+
+def name_of(event: type[LogEvent]) -> str:
+    """Return the value of `event` in a line of this class."""
+    return str(event.__struct_config__.tag)
+
+
+def definitions() -> list[Definition]:
+    """Return all events, in the order in which they are defined."""
+    return list(_DEFINITIONS.values())
+
+
+# Every role
+
+
+@_logged("info", by=ROLES)
+class Started(LogEvent, frozen=True, tag="started"):
+    """The role is at work."""
+
+    pid: int
+
+
+@_logged("info", by=ROLES)
+class Stopped(LogEvent, frozen=True, tag="stopped"):
+    """The role ends, as asked."""
+
+    pid: int
+
+
+@_logged("critical", by=ROLES)
+class SettingsRefused(LogEvent, frozen=True, tag="settings_refused"):
+    """An invalid setting or argument makes the role exit, with code 78."""
+
+    reason: str
+
+
+@_logged("critical", by=ROLES)
+class CannotStart(LogEvent, frozen=True, tag="cannot_start"):
+    """A required resource is unavailable; the role exits, with code 1."""
+
+    reason: str
+
+
+@_logged("error", by=ROLES)
+class Crashed(LogEvent, frozen=True, tag="crashed"):
+    """An exception ends the role, with code 1."""
+
+    where: Place
+    reason: str
+    exception: Annotated[str, Meta(description="traceback")]
+
+
+@_logged("warning", by=ROLES)
+class StartTakesLong(LogEvent, frozen=True, tag="start_takes_long"):
+    """The role has not started yet; `where` is the place in the code at which it is."""
+
+    elapsed_s: Seconds
+    where: Place
+
+
+@_logged("warning", by=ROLES)
+class HeartbeatFailed(LogEvent, frozen=True, tag="heartbeat_failed"):
+    """The role gives no signs of life, so the watchdog does not watch it."""
+
+    file: str | None
+    reason: str
+
+
+@_logged("warning", by=ROLES)
+class LinesLost(LogEvent, frozen=True, tag="lines_lost"):
+    """Lines were dropped, because a pipe to supervisord took nothing for too long."""
+
+    stream: str
+    lines: int
+
+
+# Servers
+
+_SERVERS: Final = (GATEWAY, ORDER_MANAGER, DASHBOARD)
+_CLIENTS_LOGGED: Final = (GATEWAY, ORDER_MANAGER)
+
+
+@_logged("info", by=_SERVERS)
+class Listening(LogEvent, frozen=True, tag="listening"):
+    """A port accepts connections."""
+
+    stream: str
+    host: str
+    port: int
+
+
+@_logged("warning", by=_SERVERS)
+class ClientRefused(CountedEvent, frozen=True, tag="client_refused"):
+    """Clients were disconnected at once, because the server is full."""
+
+    examples: ClientExamples
+    stream: str
+
+
+@_logged("warning", by=_SERVERS)
+class AcceptFailed(CountedEvent, frozen=True, tag="accept_failed"):
+    """The system did not hand over connections."""
+
+    examples: Annotated[Examples, Meta(description="the first ones: reason")]
+    stream: str
+
+
+@_logged("info", by=_CLIENTS_LOGGED)
+class ClientConnected(LogEvent, frozen=True, tag="client_connected"):
+    """A client was accepted; `clients` are connected now."""
+
+    stream: str
+    peer: Peer
+    clients: int
+
+
+@_logged("warning", by=_CLIENTS_LOGGED)
+class ClientsConnected(CountedEvent, frozen=True, tag="clients_connected"):
+    """Clients were accepted, more than have a line each."""
+
+    examples: Annotated[Examples, Meta(description="the first ones: peer")]
+    stream: str
+
+
+@_logged("info", by=_CLIENTS_LOGGED)
+class ClientDisconnected(LogEvent, frozen=True, tag="client_disconnected"):
+    """A client is gone; `clients` are left. The order manager adds its client_id."""
+
+    stream: str
+    peer: Peer
+    reason: str
+    clients: int
+    client_id: str | UnsetType | None = UNSET
+
+
+@_logged("warning", by=_CLIENTS_LOGGED)
+class ClientsDisconnected(CountedEvent, frozen=True, tag="clients_disconnected"):
+    """Clients are gone, more than have a line each."""
+
+    examples: ClientExamples
+    stream: str
+
+
+@_logged("warning", by=_CLIENTS_LOGGED)
+class ClientsBrokeProtocol(CountedEvent, frozen=True, tag="protocol_error"):
+    """Clients were disconnected for what they sent."""
+
+    examples: ClientExamples
+    stream: str
+
+
+@_logged("warning", by=_CLIENTS_LOGGED)
+class ClientsSentNoDelimiter(CountedEvent, frozen=True, tag="no_delimiter"):
+    """Clients have sent bytes without a delimiter, so there is no message in them."""
+
+    examples: Annotated[Examples, Meta(description="the first ones: peer, text, reason")]
+    stream: str
+
+
+# Gateway
+
+
+@_logged("info", by=(GATEWAY,))
+class TapeStarted(LogEvent, frozen=True, tag="tape_started"):
+    """A new tape begins."""
+
+    tape: Tape
+
+
+@_logged("info", by=(GATEWAY,))
+class TapeContinued(LogEvent, frozen=True, tag="tape_continued"):
+    """The tape of this run goes on after a restart."""
+
+    tape: Tape
+    next_sequence: TickNumber
+
+
+@_logged("info", by=(GATEWAY,))
+class TapeEnded(LogEvent, frozen=True, tag="tape_ended"):
+    """All ticks of the tape are published."""
+
+    tape: Tape
+    ticks: Ticks
+
+
+@_logged("info", by=(GATEWAY,))
+class ScheduleStarted(LogEvent, frozen=True, tag="schedule_started"):
+    """Frames are due from now on: `first` one period after `start_ns`."""
+
+    stream: str
+    rate: Annotated[float, Meta(description="frames/s")]
+    start_ns: Ns
+    first: Annotated[int, Meta(description="sequence")]
+
+
+@_logged("warning", by=(GATEWAY,))
+class ScheduleShifted(LogEvent, frozen=True, tag="schedule_shifted"):
+    """The gateway was late: all later frames are due later by this much, without a burst."""
+
+    stream: str
+    late_s: Seconds
+    shift_ns: DurationNs
+
+
+@_logged("warning", by=(GATEWAY,))
+class RowSkipped(LogEvent, frozen=True, tag="row_skipped"):
+    """A row of a tape's file cannot be read. Of many, the first ones have a line."""
+
+    tape_kind: str
+    path: str
+    line: Annotated[int, Meta(description="line of the file")]
+    reason: str
+
+
+@_logged("warning", by=(GATEWAY,))
+class RowsSkipped(LogEvent, frozen=True, tag="rows_skipped"):
+    """So many rows of a tape's file cannot be read."""
+
+    tape_kind: str
+    path: str
+    count: int
+
+
+@_logged("warning", by=(GATEWAY,))
+class SymbolsSkipped(LogEvent, frozen=True, tag="symbols_skipped"):
+    """A tape's file has symbols that are not traded."""
+
+    tape_kind: str
+    path: str
+    rows_by_symbol: Annotated[dict[str, int], Meta(description="rows by symbol")]
+
+
+# Clients of a stream
+
+_STREAM_CLIENTS: Final = (ORDERBOOK, STRATEGY)
+
+
+@_logged("info", by=_STREAM_CLIENTS)
+class StreamConnected(LogEvent, frozen=True, tag="connected"):
+    """A stream goes on from `first`; `tape` is null on a plain stream."""
+
+    stream: Literal["price", "news"]
+    peer: Peer
+    tape: Tape | None
+    first: Annotated[int, Meta(description="sequence")]
+    missed: Annotated[int, Meta(description="frames")]
+
+
+@_logged("warning", by=_STREAM_CLIENTS)
+class Disconnected(LogEvent, frozen=True, tag="disconnected"):
+    """A connection is lost; the role connects again. With `unanswered` orders, of the orders."""
+
+    stream: str
+    peer: Peer
+    reason: str
+    unanswered: Annotated[int, Meta(description="orders")] | UnsetType = UNSET
+
+
+@_logged("error", by=_STREAM_CLIENTS)
+class ServerBrokeProtocol(LogEvent, frozen=True, tag="protocol_error"):
+    """The connection was dropped for what the server sent."""
+
+    stream: str
+    peer: Peer
+    reason: str
+
+
+@_logged("warning", by=_STREAM_CLIENTS)
+class ServerSentNoDelimiter(LogEvent, frozen=True, tag="no_delimiter"):
+    """The server has sent bytes without a delimiter, so there is no message in them."""
+
+    stream: str
+    peer: Peer
+    text: str
+    reason: str
+
+
+@_logged("warning", by=_STREAM_CLIENTS)
+class MalformedFrames(CountedEvent, frozen=True, tag="malformed_frames"):
+    """Frames cannot be parsed; the rest of their batches stands."""
+
+    examples: FrameExamples
+    stream: str
+    peer: Peer
+
+
+@_logged("warning", by=_STREAM_CLIENTS)
+class TicksMissed(LogEvent, frozen=True, tag="ticks_missed"):
+    """The gateway no longer has the ticks, or they came while the strategy was away."""
+
+    first: TickNumber
+    last: TickNumber
+    where: Literal["gateway", "strategy"]
+    tape: Tape
+
+
+# Orderbook
+
+
+@_logged("warning", "info", by=(ORDERBOOK,))
+class UnknownSymbols(CountedEvent, frozen=True, tag="unknown_symbols"):
+    """Ticks of symbols that are not traded. A warning where the line shows a new symbol."""
+
+    examples: Annotated[
+        Examples, Meta(description="the first symbols: symbol, sequence, reason, count")
+    ]
+    stream: str
+    peer: Peer
+
+
+# Strategy
+
+
+@_logged("info", by=(STRATEGY,))
+class OrdersConnected(LogEvent, frozen=True, tag="connected"):
+    """The order manager has acknowledged the logon; unanswered orders are sent again."""
+
+    stream: Literal["orders"]
+    peer: Peer
+    last_order_id: int
+    positions: Positions
+    resent: Annotated[int, Meta(description="orders")]
+
+
+@_logged("info", by=(STRATEGY,))
+class Attached(LogEvent, frozen=True, tag="attached"):
+    """The averages are refilled from the price book, which held this tick then."""
+
+    price_book: str
+    refilled: Ticks
+    tape: Tape
+    sequence: TickNumber
+
+
+@_logged("info", by=(STRATEGY, ORDER_MANAGER))
+class Detached(LogEvent, frozen=True, tag="detached"):
+    """The price book was let go; the role looks for another one."""
+
+    price_book: str
+
+
+@_logged("warning", by=(STRATEGY, ORDER_MANAGER))
+class PriceBookUnusable(LogEvent, frozen=True, tag="price_book_unusable"):
+    """The price book of this name cannot be used; the role waits for one that can."""
+
+    price_book: str
+    reason: str
+
+
+@_logged("warning", by=(STRATEGY,))
+class ReaderPolls(LogEvent, frozen=True, tag="reader_polls"):
+    """No wake-up slot is free: the reader looks for ticks now and then."""
+
+    price_book: str
+    reason: str
+
+
+@_logged("warning", by=(STRATEGY,))
+class RefillBegunAnew(LogEvent, frozen=True, tag="refill_begun_anew"):
+    """The ring lapped the refill, which restarts so that the averages have no gap."""
+
+    lapped_by: Ticks
+
+
+@_logged("warning", by=(STRATEGY,))
+class RefillShortened(LogEvent, frozen=True, tag="refill_shortened"):
+    """The signal is too slow for all ticks of the ring: it is given the latest ones."""
+
+    ticks: Ticks
+    of: Ticks
+    signal_us: Annotated[float, Meta(description="µs a tick")]
+    reason: str
+
+
+@_logged("warning", by=(STRATEGY,))
+class RefillTakesLong(LogEvent, frozen=True, tag="refill_takes_long"):
+    """The refill is not done yet."""
+
+    refilled: Ticks
+    of: Ticks
+    left_s: Seconds
+    reason: str
+
+
+@_logged("info", by=(STRATEGY,))
+class EvaluationStarted(LogEvent, frozen=True, tag="evaluation_started"):
+    """The first tick of a tape is evaluated; 0: none of it was evaluated before."""
+
+    tape: Tape
+    last_evaluated: TickNumber
+    first_evaluated: TickNumber
+
+
+@_logged("error", by=(STRATEGY,))
+class TicksLapped(LogEvent, frozen=True, tag="ticks_missed"):
+    """The ring lapped the strategy. `last` is null of a tape that has ended meanwhile."""
+
+    first: TickNumber
+    last: TickNumber | None
+    where: Literal["ring"]
+    tape: Tape
+    ticks: Ticks
+
+
+@_logged("warning", by=(STRATEGY,))
+class SignalTooSlow(LogEvent, frozen=True, tag="signal_too_slow"):
+    """The signal takes longer for a tick than ticks take to come."""
+
+    signal_us: Annotated[float, Meta(description="µs a tick")]
+    tick_interval_us: Us
+    behind_s: Seconds
+    reason: str
+
+
+@_logged("warning", by=(STRATEGY,))
+class SignalKeepsUp(LogEvent, frozen=True, tag="signal_keeps_up"):
+    """The signal is quick enough again."""
+
+
+@_logged("info", by=(STRATEGY,))
+class NewsApplied(LogEvent, frozen=True, tag="news_applied"):
+    """A sentiment is in force, from this tick on."""
+
+    sentiment: Sentiment
+    sequence: NewsNumber
+    first_tick_sequence: TickNumber
+    tape: Tape
+
+
+@_logged("warning", by=(STRATEGY,))
+class NewsSilent(LogEvent, frozen=True, tag="news_silent"):
+    """The news are too old: from this tick on there is no news signal."""
+
+    first_tick_sequence: TickNumber
+    tape: Tape
+
+
+@_logged("info", by=(STRATEGY,))
+class OrderSent(LogEvent, frozen=True, tag="order_sent"):
+    """An order left. The means, or other figures in their place, are what the signal explains."""
+
+    order_id: int
+    symbol: str
+    side: Side
+    quantity: Shares
+    price: Price
+    tape: Tape
+    tick_sequence: TickNumber
+    sentiment: Sentiment | None
+    latency_us: Annotated[int, Meta(description="µs from SENT_NS of the tick")]
+    short_mean: Price | UnsetType = UNSET
+    long_mean: Price | UnsetType = UNSET
+
+
+@_logged("info", by=(STRATEGY,))
+class FillReported(LogEvent, frozen=True, tag="order_filled"):
+    """The order manager has filled an order; `position` after it."""
+
+    client_id: str
+    order_id: int
+    symbol: str
+    side: Side
+    trade_id: int | None
+    position: Shares | None
+    answered_ns: Ns | UnsetType = UNSET
+    """Older logs do not have it."""
+
+
+@_logged("warning", by=(STRATEGY,))
+class RejectionReported(LogEvent, frozen=True, tag="order_rejected"):
+    """The order manager has rejected an order; `position` is what the ledger says."""
+
+    client_id: str
+    order_id: int
+    symbol: str
+    side: Side
+    reason: str | None
+    position: Shares | None
+    answered_ns: Ns | UnsetType = UNSET
+    """Older logs do not have it."""
+
+
+@_logged("error", by=(STRATEGY,))
+class OrderError(LogEvent, frozen=True, tag="order_error"):
+    """The order manager answers with an error, which is not final; null: of no order."""
+
+    order_id: int | None
+    reason: str
+
+
+@_logged("warning", by=(STRATEGY,))
+class OrderGivenUp(LogEvent, frozen=True, tag="order_given_up"):
+    """An order is not sent again: it is too old, and was answered with errors only."""
+
+    client_id: str
+    order_id: int
+    symbol: str
+    side: Side
+    quantity: Shares
+    reason: str
+
+
+@_logged("error", by=(STRATEGY,))
+class OrderIdsUsedUp(LogEvent, frozen=True, tag="order_ids_used_up"):
+    """The client_id has no further order_id: nothing is ordered any more."""
+
+    client_id: str
+    last_order_id: int
+    reason: str
+
+
+@_logged("warning", by=(STRATEGY,))
+class DecidingStopped(LogEvent, frozen=True, tag="deciding_stopped"):
+    """Too many orders are unanswered to decide anything."""
+
+    unanswered: Annotated[int, Meta(description="orders")]
+
+
+@_logged("warning", by=(STRATEGY,))
+class DecidingResumed(LogEvent, frozen=True, tag="deciding_resumed"):
+    """There is room for orders again."""
+
+    unanswered: Annotated[int, Meta(description="orders")]
+
+
+@_logged("error", by=(STRATEGY,))
+class StateNotWritten(LogEvent, frozen=True, tag="state_not_written"):
+    """The last evaluated tick is not on disk: a successor will not know which it has not seen."""
+
+    path: str
+    reason: str | None
+
+
+@_logged("warning", by=(STRATEGY,))
+class DecisionsNotRecorded(LogEvent, frozen=True, tag="decisions_not_recorded"):
+    """The decision log of this tape cannot be made; trading goes on."""
+
+    path: str
+    reason: str | None
+
+
+# Order manager
+
+
+@_logged("info", by=(ORDER_MANAGER,))
+class ClientLoggedOn(LogEvent, frozen=True, tag="client_logged_on"):
+    """A logon was acknowledged."""
+
+    stream: str
+    peer: Peer
+    client_id: str
+    last_order_id: int
+    positions: Positions
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
+class ClientsLoggedOn(CountedEvent, frozen=True, tag="clients_logged_on"):
+    """Logons were acknowledged, more than have a line each."""
+
+    examples: Annotated[Examples, Meta(description="the first ones: peer, client_id")]
+    stream: str
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
+class ClientIdContested(LogEvent, frozen=True, tag="client_id_contested"):
+    """Two clients of one client_id replace each other, again and again."""
+
+    client_id: str
+    peers: Annotated[list[str], Meta(description="host:port, the earlier one first")]
+    reason: str
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
+class MalformedMessages(CountedEvent, frozen=True, tag="malformed_frames"):
+    """Frames are no messages; each was answered with an error."""
+
+    examples: ClientExamples
+    stream: str
+
+
+@_logged("info", by=(ORDER_MANAGER,))
+class OrderFilled(LogEvent, frozen=True, tag="order_filled"):
+    """An order is booked as filled; `position` after it."""
+
+    client_id: str
+    order_id: int
+    symbol: str
+    side: Side
+    quantity: Shares
+    price: Price
+    position: Shares | None
+    trade_id: int | None
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
+class OrderRejected(LogEvent, frozen=True, tag="order_rejected"):
+    """An order is booked as rejected."""
+
+    client_id: str
+    order_id: int
+    symbol: str
+    side: Side
+    quantity: Shares
+    price: Price
+    position: Shares | None
+    reason: str | None
+
+
+@_logged("info", by=(ORDER_MANAGER,))
+class OrdersBooked(LogEvent, frozen=True, tag="orders_booked"):
+    """Orders of one commit, more than have a line each."""
+
+    filled: Annotated[int, Meta(description="orders")]
+    rejected: Annotated[int, Meta(description="orders")]
+    first_trade_id: int | UnsetType | None = UNSET
+    last_trade_id: int | UnsetType | None = UNSET
+    first_rejection: Annotated[str, Meta(description="reason")] | UnsetType | None = UNSET
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
+class OrdersNotBooked(CountedEvent, frozen=True, tag="orders_not_booked"):
+    """Orders were answered with an error, because the ledger cannot be used."""
+
+    examples: Annotated[Examples, Meta(description="the first ones: client_id, peer, order_id")]
+    stream: str
+
+
+@_logged("error", by=(ORDER_MANAGER,))
+class LedgerFailed(LogEvent, frozen=True, tag="ledger_failed"):
+    """Orders are not booked, until `ledger_recovered`."""
+
+    reason: str
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
+class LedgerRecovered(LogEvent, frozen=True, tag="ledger_recovered"):
+    """Orders are booked again."""
+
+    ledger: Annotated[str, Meta(description="path")]
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
+class TradingHalted(LogEvent, frozen=True, tag="trading_halted"):
+    """The halt file is there: every order is rejected."""
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
+class TradingResumed(LogEvent, frozen=True, tag="trading_resumed"):
+    """The halt file is gone."""
+
+
+@_logged("info", by=(ORDER_MANAGER,))
+class PriceCollarAttached(LogEvent, frozen=True, tag="attached"):
+    """The price collar has a price book."""
+
+    price_book: str
+
+
+# Watchdog
+
+
+@_logged("info", by=(WATCHDOG,))
+class RoleEnded(LogEvent, frozen=True, tag="role_ended"):
+    """A process has ended; supervisord was woken."""
+
+    program: str
+    pid: int
+
+
+@_logged("error", by=(WATCHDOG,))
+class RoleGaveUp(LogEvent, frozen=True, tag="role_gave_up"):
+    """supervisord has given a program up (FATAL)."""
+
+    program: str
+    reason: str
+
+
+@_logged("error", by=(WATCHDOG,))
+class RoleHung(LogEvent, frozen=True, tag="role_hung"):
+    """A process gave no sign of life and is killed."""
+
+    program: str
+    pid: int
+    silent_s: Seconds
+    where: Annotated[str, Meta(description="place in the code")] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+@_logged("warning", by=(WATCHDOG,))
+class RoleWasSilent(LogEvent, frozen=True, tag="role_was_silent"):
+    """A process gave no sign of life for too long and came back before it was killed."""
+
+    program: str
+    pid: int
+    silent_s: Seconds
+    where: Annotated[str, Meta(description="place in the code")] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+@_logged("warning", by=(WATCHDOG,))
+class SupervisordSilent(LogEvent, frozen=True, tag="supervisord_silent"):
+    """supervisord does not answer."""
+
+    reason: str
+
+
+# Writing
+
+_NAMES: Final = {event: one.name for event, one in _DEFINITIONS.items()}
+_LEVELS: Final = {event: one.levels[0] for event, one in _DEFINITIONS.items()}
+
+
+def log_event(
+    logger: Any,
+    event: LogEvent,
+    level: Level | None = None,
+    more: Mapping[str, float] | None = None,
+) -> None:
+    """Write an event to a structlog logger, at its first level or at another one of its levels.
+
+    `more` are figures under names that only a user's signal knows. Raises TypeError if one of them
+    is a field of the event.
+    """
+    kind = type(event)
+    fields = {key: value for key, value in asdict(event).items() if value is not UNSET}
+    write = getattr(logger, level or _LEVELS[kind])
+    if more:
+        write(_NAMES[kind], **fields, **more)
+    else:
+        write(_NAMES[kind], **fields)
+
+
+# Reading
+
+
+class LogLine(NamedTuple):
+    """A line of a role's log."""
+
+    timestamp: str
+    """UTC, ISO 8601."""
+    level: str
+    role: str
+    """`strategy:NAME` of a further strategy."""
+    name: str
+    """What `event` says."""
+    event: LogEvent | None
+    """None if no event of this role has this name and these fields."""
+
+    @property
+    def logged_at(self) -> datetime | None:
+        """When it was logged; None if the timestamp does not say."""
+        try:
+            logged_at = datetime.fromisoformat(self.timestamp)
+        except ValueError:
+            return None
+        return logged_at if logged_at.tzinfo else None
+
+
+class _Header(Struct):
+    event: str
+    timestamp: str = ""
+    level: str = ""
+    role: str = ""
+
+
+NO_EVENT: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a line raises that is no event: cut off, or of a traceback."""
+
+_header: Final = msgspec.json.Decoder(_Header)
+_EVENTS: Final[dict[tuple[str, str], list[type[LogEvent]]]] = {}
+"""By role and name. The role "" stands for a line that names none."""
+for _definition in _DEFINITIONS.values():
+    for _role in (*_definition.roles, ""):
+        _EVENTS.setdefault((_role, _definition.name), []).append(_definition.event)
+
+
+@cache
+def _decoder(event: type[LogEvent]) -> msgspec.json.Decoder[LogEvent]:
+    """Make a decoder when it is needed first: most roles read no log, and start sooner."""
+    return msgspec.json.Decoder(event)
+
+
+def read_line(raw: bytes) -> LogLine | None:
+    """Read a line of a role's log; None if it is no event at all."""
+    try:
+        header = _header.decode(raw)
+    except NO_EVENT:
+        return None
+    for event in _EVENTS.get((header.role.partition(":")[0], header.event), ()):
+        with suppress(*NO_EVENT):
+            return _line(header, _decoder(event).decode(raw))
+    return _line(header, None)
+
+
+def _line(header: _Header, event: LogEvent | None) -> LogLine:
+    return LogLine(header.timestamp, header.level, header.role, header.event, event)
+
+
+# The table
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+BEGIN: Final = "<!-- events: begin -->"
+END: Final = "<!-- events: end -->"
+
+
+def table() -> str:
+    """Return the table of all events, in Markdown."""
+    parts = []
+    for roles, of_roles in groupby(
+        sorted(definitions(), key=lambda one: _group(one.roles)), key=lambda one: one.roles
+    ):
+        title = "Every role" if roles == ROLES else ", ".join(f"`{role}`" for role in roles)
+        parts.append(
+            f"**{title}**\n\n| event | level | fields | meaning |\n| --- | --- | --- | --- |\n"
+            + "".join(map(_row, of_roles))
+        )
+    return "\n".join(parts)
+
+
+def _group(roles: tuple[str, ...]) -> tuple[int, ...]:
+    """What is logged by many roles comes first."""
+    return (-len(roles), *(ROLES.index(role) for role in roles))
+
+
+def _row(definition: Definition) -> str:
+    fields = ", ".join(map(_field, msgspec.structs.fields(definition.event)))
+    meaning = (definition.event.__doc__ or "").replace("|", "\\|")
+    return f"| `{definition.name}` | {', '.join(definition.levels)} | {fields} | {meaning} |\n"
+
+
+def _field(field: msgspec.structs.FieldInfo) -> str:
+    kind = msgspec.inspect.type_info(field.type)
+    kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+    notes = [note for one in kinds if (note := _note(one))]
+    if field.default is UNSET:
+        notes.append("not always there")
+    return f"`{field.name}`" + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _note(kind: msgspec.inspect.Type) -> str:
+    """Return the unit of a field, or the values that it may have."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return str((kind.extra_json_schema or {}).get("description", ""))
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return ", ".join(map(str, kind.values))
+    return "or null" if isinstance(kind, msgspec.inspect.NoneType) else ""
+
+
+def with_table(page: str) -> str:
+    """Return the page with the present table between its two markers. Raises ValueError."""
+    before, after = page[: page.index(BEGIN)], page[page.index(END) :]
+    return f"{before}{BEGIN}\n{table()}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,261 @@
+"""What is logged is defined, is read as it was written, and is documented."""
+
+from __future__ import annotations
+
+import ast
+import json
+import typing
+from pathlib import Path
+
+import msgspec
+import pytest
+import structlog
+from msgspec import UNSET
+from structlog.testing import capture_logs
+
+from lib.process import log_events
+from lib.process.log_events import (
+    OrderFilled,
+    OrdersBooked,
+    OrderSent,
+    RoleHung,
+    Started,
+    StreamConnected,
+    TicksLapped,
+    TicksMissed,
+    UnknownSymbols,
+    definitions,
+    log_event,
+    read_line,
+)
+from lib.settings import PROJECT_ROOT
+from tests.log_lines import is_as_defined
+
+MISSED = TicksMissed(first=3, last=9, where="strategy", tape="t")
+LAPPED = TicksLapped(first=3, last=None, where="ring", tape="t", ticks=70)
+SENT = OrderSent(
+    order_id=12,
+    symbol="AAPL",
+    side="BUY",
+    quantity=10,
+    price=173.2,
+    tape="t",
+    tick_sequence=7,
+    sentiment=70,
+    latency_us=250,
+)
+LOG_METHODS = {"debug", "info", "warning", "error", "critical", "exception", "log", "msg"}
+
+
+def line(role: str, event: log_events.LogEvent, **more: object) -> bytes:
+    header = {"timestamp": "2025-11-03T14:30:00.000001Z", "level": "info", "role": role}
+    return json.dumps({**header, **msgspec.to_builtins(event), **more}).encode()
+
+
+def logged(event: log_events.LogEvent, *arguments: typing.Any, **more: typing.Any) -> dict:
+    with capture_logs() as lines:
+        log_event(structlog.get_logger(), event, *arguments, **more)
+    (written,) = lines
+    return dict(written)
+
+
+# Writing.
+
+
+def test_an_event_is_logged_under_its_name_at_its_level_with_all_its_fields():
+    assert logged(LAPPED) == {
+        "event": "ticks_missed",
+        "log_level": "error",
+        "first": 3,
+        "last": None,
+        "where": "ring",
+        "tape": "t",
+        "ticks": 70,
+    }
+
+
+def test_a_field_that_is_not_set_is_left_out():
+    assert set(logged(RoleHung(program="strategy", pid=7, silent_s=2.0))) == {
+        "event",
+        "log_level",
+        "program",
+        "pid",
+        "silent_s",
+    }
+
+
+def test_an_event_may_have_another_one_of_its_levels():
+    unknown = UnknownSymbols(count=1, examples=[], stream="price", peer="a:1")
+    assert logged(unknown)["log_level"] == "warning"
+    assert logged(unknown, "info")["log_level"] == "info"
+
+
+def test_what_a_signal_explains_stands_beside_the_fields_and_never_in_their_place():
+    assert logged(SENT, more={"short_mean": 1.5, "mine": 2.0, "level": 3.0})["mine"] == 2.0
+    with pytest.raises(TypeError):
+        logged(SENT, more={"price": 1.0})
+
+
+# Reading.
+
+
+@pytest.mark.parametrize(
+    ("role", "event"),
+    [
+        ("gateway", Started(pid=7)),
+        ("strategy", MISSED),
+        ("strategy", LAPPED),
+        ("strategy:second", SENT),
+        ("order_manager", OrdersBooked(filled=0, rejected=2, first_rejection="halted")),
+        ("orderbook", StreamConnected(stream="price", peer="a:1", tape=None, first=1, missed=0)),
+    ],
+)
+def test_an_event_is_read_as_it_was_logged(role, event):
+    read = read_line(line(role, event, unknown=[1]))
+    assert (read.role, read.level, read.event) == (role, "info", event)
+    assert read.logged_at.isoformat() == "2025-11-03T14:30:00.000001+00:00"
+
+
+def test_roles_may_log_other_events_under_the_same_name():
+    filled = OrderFilled(
+        client_id="me",
+        order_id=1,
+        symbol="AAPL",
+        side="BUY",
+        quantity=10,
+        price=1.5,
+        position=10,
+        trade_id=4,
+    )
+    assert read_line(line("order_manager", filled)).event == filled
+    assert type(read_line(line("strategy", filled)).event) is log_events.FillReported
+
+
+def test_an_event_that_is_not_defined_or_lacks_a_field_is_a_line_without_an_event():
+    for raw in (
+        line("gateway", SENT),
+        line("tomorrow", Started(pid=7)),
+        line("strategy", SENT, order_id="twelve"),
+        b'{"role": "strategy", "event": "order_sent"}',
+        b'{"role": "strategy", "event": "of_tomorrow", "first": 1}',
+    ):
+        read = read_line(raw)
+        assert read.event is None
+        assert read.name in ("order_sent", "started", "of_tomorrow")
+
+
+def test_a_field_that_older_logs_do_not_have_is_unset():
+    keys = {"client_id": "me", "order_id": 1, "symbol": "X", "side": "SELL"}
+    raw = {"role": "strategy", "event": "order_filled", **keys, "trade_id": 4, "position": 0}
+    assert read_line(json.dumps(raw).encode()).event.answered_ns is UNSET
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"Traceback (most recent call last):",
+        b"{}",
+        b"[1]",
+        b'{"event": 7}',
+        b"\xff",
+        b'{"event": "x", "y": ' + b"[" * 50_000,
+        b'{"event": "x", "role": "\xff"}',
+    ],
+)
+def test_what_is_no_event_is_none(raw):
+    assert read_line(raw) is None
+
+
+@pytest.mark.parametrize("timestamp", ["", "yesterday", "2025-11-03T14:30:00"])
+def test_a_timestamp_that_does_not_say_when_is_none(timestamp):
+    assert read_line(line("gateway", Started(pid=7), timestamp=timestamp)).logged_at is None
+
+
+# The definitions.
+
+
+def test_every_event_has_a_name_a_meaning_a_level_and_roles():
+    for one in definitions():
+        assert one.name.replace("_", "").islower()
+        assert one.event.__doc__ != one.event.__mro__[1].__doc__
+        assert one.levels
+        assert set(one.roles) <= set(log_events.ROLES)
+
+
+def test_every_event_is_defined_for_reading():
+    events = {
+        event for event in log_events.LogEvent.__subclasses__() if event.__subclasses__() == []
+    }
+    events |= set(log_events.CountedEvent.__subclasses__())
+    assert events == {one.event for one in definitions()}
+
+
+def modules() -> list[Path]:
+    return [p for place in ("daemons", "lib") for p in (PROJECT_ROOT / place).rglob("*.py")]
+
+
+def calls_of_a_logger(source: str) -> list[str]:
+    """The calls that log something else than a defined event."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in LOG_METHODS
+        and "log" in ast.unparse(node.func.value).lower()
+    ]
+
+
+def test_nothing_is_logged_but_events_that_are_defined():
+    found = {
+        f"{path.relative_to(PROJECT_ROOT)}: {call}"
+        for path in modules()
+        for call in calls_of_a_logger(path.read_text(encoding="utf-8"))
+    }
+    assert found == set(), "define the event in lib/process/log_events.py and use log_event"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'log.warning("odd", first=1)',
+        'self._log.info(f"client_{event}")',
+        'structlog.get_logger().bind(stream="x").error("odd")',
+        'logger.exception("odd")',
+    ],
+)
+def test_a_call_of_a_logger_is_found(source):
+    assert calls_of_a_logger(source) == [source.replace('"', "'")]
+
+
+# The page.
+
+
+def test_the_table_of_the_page_is_that_of_the_definitions():
+    page = log_events.PAGE.read_text(encoding="utf-8")
+    assert page == log_events.with_table(page), "stale: run python -m lib.process.log_events"
+
+
+def test_a_stale_table_is_replaced_and_the_rest_of_the_page_stays():
+    page = f"# Page\n\n{log_events.BEGIN}\n| old |\n{log_events.END}\n\nThe rest.\n"
+    updated = log_events.with_table(page)
+    assert updated.startswith(f"# Page\n\n{log_events.BEGIN}\n**Every role**")
+    assert updated.endswith(f"{log_events.END}\n\nThe rest.\n")
+    assert "| old |" not in updated
+    assert all(f"`{one.name}`" in updated for one in definitions())
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_defined"),
+    [
+        ({}, True),
+        ({"event": "of_tomorrow"}, False),
+        ({"first": "three"}, False),
+        ({"colour": "blue"}, False),
+        ({"level": "critical"}, False),
+    ],
+)
+def test_a_stack_under_test_is_held_to_the_definitions(changes, is_defined):
+    raw = json.loads(line("strategy", MISSED, level="warning"))
+    assert is_as_defined(json.dumps(raw | changes).encode()) is is_defined

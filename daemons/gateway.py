@@ -2,7 +2,7 @@
 
 A tape can be read at any position, so the gateway keeps two numbers, how far prices and news have
 been published (`lib.streams.publication`), and every client is a cursor behind them
-(`lib.streams.server`).
+(`lib.streams.subscriber`).
 
 A slow client only falls behind in the tape. What may wait for it is one batch; when it takes
 nothing for too long, or falls too far behind, it is disconnected. What it lacks may have to be
@@ -39,7 +39,7 @@ from lib.streams.publication import (
     price_publication,
 )
 from lib.streams.schedule import Schedule
-from lib.streams.server import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
+from lib.streams.subscriber import MAX_BATCH_FRAMES, MAX_LAG_TICKS, Stream, Subscriber
 from lib.tapes.csv_file import (
     RandomSentiments,
     RandomWalkTape,

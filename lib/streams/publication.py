@@ -16,7 +16,7 @@ import structlog
 from lib.clock import MICROSECOND_NS, SECOND_NS
 from lib.process.state_file import StateFile, create_state, open_state
 from lib.streams.schedule import Schedule
-from lib.streams.server import NEWS_CHUNK_FRAMES, EncodedTape, NewsStream, Stream
+from lib.streams.subscriber import NEWS_CHUNK_FRAMES, EncodedTape, NewsStream, Stream
 from lib.tapes.csv_file import Sentiments, Tape
 from lib.wire.tick_codec import TickCodec, encode_sentiment
 

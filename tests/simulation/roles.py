@@ -37,7 +37,7 @@ from lib.streams.publication import (
     price_publication,
 )
 from lib.streams.schedule import Schedule
-from lib.streams.server import Subscriber
+from lib.streams.subscriber import Subscriber
 from lib.trading.evaluator import Evaluator, LastEvaluated
 from lib.trading.order_client import OrderClient
 from lib.trading.order_session import OrderEntry

@@ -36,7 +36,7 @@ from lib.ledger.reader import read_ledger
 from lib.settings import StrategySettings, WatchdogSettings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.signals import Signal
-from lib.streams import server as stream_server
+from lib.streams import subscriber as stream_server
 from lib.streams.client import SILENCE_LIMIT_NS
 from lib.streams.publication import Tapes
 from lib.tapes.csv_file import RandomSentiments, RandomWalkTape

@@ -13,7 +13,7 @@ from daemons.gateway import StreamServer
 from lib.net.client_log import ClientLog
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES
-from lib.streams.server import MAX_BATCH_FRAMES, EncodedTape, Stream
+from lib.streams.subscriber import MAX_BATCH_FRAMES, EncodedTape, Stream
 from tests.loops import run_until, tcp_pair
 
 BEHIND = 10 * MAX_BATCH_FRAMES

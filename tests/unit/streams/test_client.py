@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from msgspec.structs import replace
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.streams import server as stream_server
+from lib.streams import subscriber as stream_server
 from lib.streams.client import (
     FIRST_WORD_LIMIT_NS,
     LONGEST_WAIT_NS,
@@ -27,7 +27,7 @@ from lib.streams.client import (
     StreamClient,
     WentPlain,
 )
-from lib.streams.server import EncodedTape, Stream, Subscriber
+from lib.streams.subscriber import EncodedTape, Stream, Subscriber
 from lib.wire.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
 from lib.wire.undelimited import MANY_BYTES

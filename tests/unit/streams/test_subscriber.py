@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.streams.server import (
+from lib.streams.subscriber import (
     CHUNK_FRAMES,
     HEARTBEAT_NS,
     MAX_BATCH_FRAMES,

@@ -7,24 +7,31 @@ gateway that was killed goes on with the same tape, and no tick is ever sent und
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
-from lib.clock import MICROSECOND_NS, SECOND_NS
 from lib.process.state_file import StateFile, create_state, open_state
-from lib.streams.schedule import Schedule
-from lib.streams.subscriber import NEWS_CHUNK_FRAMES, EncodedTape, NewsStream, Stream
 from lib.tapes.csv_file import Sentiments, Tape
+from lib.wire.framing import MESSAGE_DELIMITER
+from lib.wire.stream_messages import FROM_NOW_ON, HelloRequest
 from lib.wire.tick_codec import TickCodec, encode_sentiment
 
 TICK_WORD: Final = 0
 NEWS_WORD: Final = 1
-GATHER_NS: Final = 100 * MICROSECOND_NS
-"""No two publications by a schedule are closer; what is due sooner waits. So at 200,000 ticks/s
-each send has some 20 of them, and takes a quarter of the gateway's time instead of all of it."""
+CHUNK_FRAMES: Final = 2048
+"""Frames encoded at a time, ahead of a live stream: a pause of some 0.2 ms."""
+NEWS_CHUNK_FRAMES: Final = 64
+"""Of sentiments, of which there are few a second, and which are encoded one by one."""
+REPLAY_TICKS: Final = 262_144
+"""How far back a numbered client that reconnects may begin."""
+MAX_CACHED_CHUNKS: Final = (REPLAY_TICKS + 65_536) // CHUNK_FRAMES + 2
+"""What can be asked for again, and some more for those that are about to come to it."""
 
 
 class Tapes(NamedTuple):
@@ -32,6 +39,89 @@ class Tapes(NamedTuple):
 
     ticks: Tape
     sentiments: Sentiments
+
+
+class EncodedTape:
+    """Frames of a tape by position, encoded in chunks on demand and kept, the newest longest."""
+
+    def __init__(
+        self, encode: Callable[[int, int], bytes], chunk_frames: int = CHUNK_FRAMES
+    ) -> None:
+        """`encode(first, count)` gives those frames, fewer where the tape ends. Pure."""
+        self._encode = encode
+        self._chunk_frames = chunk_frames
+        self._chunks: OrderedDict[int, tuple[bytes, NDArray[np.uint32]]] = OrderedDict()
+        self._last: tuple[int, int, list[bytes]] = (0, 0, [])
+
+    def pieces(self, first: int, count: int) -> list[bytes]:
+        """Frames `first` to `first + count - 1`, which must exist, as pieces to send in order.
+
+        Clients at the same place get the same objects, so that a batch is in memory once. The list
+        is not the caller's to change.
+        """
+        if self._last[:2] != (first, count):
+            self._last = (first, count, self._cut(first, count))
+        return self._last[2]
+
+    def prepare(self, first: int) -> None:
+        """Have the chunk of frame `first` at hand; of a tape that ends before it, nothing."""
+        self._chunk((first - 1) // self._chunk_frames)
+
+    def _cut(self, first: int, count: int) -> list[bytes]:
+        pieces = []
+        while count > 0:
+            number, offset = divmod(first - 1, self._chunk_frames)
+            taken = min(count, self._chunk_frames - offset)
+            frames, bounds = self._chunk(number)
+            pieces.append(frames[bounds[offset] : bounds[offset + taken]])
+            first += taken
+            count -= taken
+        return pieces
+
+    def _chunk(self, number: int) -> tuple[bytes, NDArray[np.uint32]]:
+        chunk = self._chunks.get(number)
+        if chunk is None:
+            frames = self._encode(number * self._chunk_frames + 1, self._chunk_frames)
+            chunk = self._chunks[number] = (frames, _bounds(frames))
+            if len(self._chunks) > MAX_CACHED_CHUNKS:
+                self._chunks.popitem(last=False)
+        return chunk
+
+
+def _bounds(frames: bytes) -> NDArray[np.uint32]:
+    """Return where each frame begins, and where the last one ends."""
+    delimiters = np.flatnonzero(np.frombuffer(frames, np.uint8) == ord(MESSAGE_DELIMITER))
+    return np.concatenate(([0], delimiters + 1)).astype(np.uint32)
+
+
+class Stream:
+    """What is published of one tape. `next_sequence` grows as its owner publishes."""
+
+    def __init__(self, tape: str, encoded: EncodedTape, next_sequence: int) -> None:
+        self.tape = tape
+        self.next_sequence = next_sequence
+        self._encoded = encoded
+
+    def first_for(self, request: HelloRequest) -> int:
+        """Where a numbered client that asks for `request` begins."""
+        wanted = request.next_sequence
+        if request.tape is not None and request.tape != self.tape:
+            wanted = 1
+        elif wanted == FROM_NOW_ON:
+            wanted = self.next_sequence
+        return min(max(wanted, 1, self.next_sequence - REPLAY_TICKS), self.next_sequence)
+
+    def pieces(self, first: int, count: int) -> list[bytes]:
+        """Published frames, as pieces to send in order."""
+        return self._encoded.pieces(first, count)
+
+
+class NewsStream(Stream):
+    """News is in force until the next one: whoever joins begins with the latest."""
+
+    def first_for(self, _request: HelloRequest) -> int:
+        """The latest sentiment, whatever was asked for."""
+        return max(1, self.next_sequence - 1)
 
 
 class Publication:
@@ -107,35 +197,3 @@ def continue_or_begin(
     state = create_state(path, {"run": run, "contents": contents, "tape": tape}, [1, 2])
     log.info("tape_started", tape=tape)
     return state
-
-
-class Pacer:
-    """Calls `publish(count)` when a schedule says so. Is a `Timed` for the event loop.
-
-    `publish` returns how many there were: fewer than asked for, and the tape has ended.
-    """
-
-    def __init__(self, name: str, schedule: Schedule, publish: Callable[[int], int]) -> None:
-        self._name = name
-        self._schedule = schedule
-        self._publish = publish
-        self._not_before_ns = 0
-        self._ended = False
-
-    def next_deadline_ns(self) -> int | None:
-        """When to publish what is due then, None once the tape has ended."""
-        return None if self._ended else max(self._schedule.next_ns(), self._not_before_ns)
-
-    def on_time(self, now_ns: int) -> None:
-        """Publish what has become due."""
-        self._not_before_ns = now_ns + GATHER_NS
-        shift_ns = self._schedule.skip_lateness(now_ns)
-        if shift_ns:
-            structlog.get_logger().warning(
-                "schedule_shifted",
-                stream=self._name,
-                late_s=round(shift_ns / SECOND_NS, 3),
-                shift_ns=shift_ns,
-            )
-        count = self._schedule.take(now_ns)
-        self._ended = self._publish(count) < count

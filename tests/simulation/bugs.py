@@ -20,7 +20,7 @@ from lib.ledger.schema import LedgerError
 from lib.price_book.ingest import Booking
 from lib.shared_memory_utils import PriceBookReader
 from lib.streams.client import Joined, StreamClient, WentPlain
-from lib.streams.subscriber import FROM_NOW_ON, Stream
+from lib.streams.publication import FROM_NOW_ON, Stream
 from lib.trading import trader
 from lib.trading.evaluator import Evaluator
 from lib.trading.order_client import OrderClient

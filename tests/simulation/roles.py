@@ -30,13 +30,12 @@ from lib.signals import MovingAverageAndNews, Side
 from lib.streams.client import StreamClient
 from lib.streams.feed import StreamFeed
 from lib.streams.publication import (
-    Pacer,
     Publication,
     continue_or_begin,
     news_publication,
     price_publication,
 )
-from lib.streams.schedule import Schedule
+from lib.streams.schedule import Pacer, Schedule
 from lib.streams.subscriber import Subscriber
 from lib.trading.evaluator import Evaluator, LastEvaluated
 from lib.trading.order_client import OrderClient

@@ -9,46 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.streams.subscriber import (
-    CHUNK_FRAMES,
-    HEARTBEAT_NS,
-    MAX_BATCH_FRAMES,
-    MAX_CACHED_CHUNKS,
-    REPLAY_TICKS,
-    EncodedTape,
-    NewsStream,
-    Stream,
-    Subscriber,
-)
+from lib.streams.publication import CHUNK_FRAMES, EncodedTape, NewsStream, Stream
+from lib.streams.subscriber import HEARTBEAT_NS, MAX_BATCH_FRAMES, Subscriber
 from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
-from lib.wire.stream_messages import HelloRequest, ProtocolError
-
-TAPE_LENGTH = 10 * CHUNK_FRAMES + 3
-
-
-def frame(sequence: int) -> bytes:
-    return b"S%d,%d*" % (sequence % 3, sequence)
-
-
-def frames(first: int, count: int) -> bytes:
-    return b"".join(map(frame, range(first, first + count)))
-
-
-class Tape:
-    """Encodes frames that tell their own sequence, and counts how often it is asked."""
-
-    def __init__(self, length: int = 2**62) -> None:
-        self.length = length
-        self.asked = 0
-
-    def encode(self, first: int, count: int) -> bytes:
-        self.asked += 1
-        return frames(first, max(0, min(count, self.length + 1 - first)))
-
-
-def stream(next_sequence: int = 1) -> Stream:
-    """A stream of which the frames before `next_sequence` are published."""
-    return Stream("tape-7", EncodedTape(Tape().encode), next_sequence)
+from lib.wire.stream_messages import ProtocolError
+from tests.streams import Tape, frame, frames, stream
 
 
 def publish(of: Stream, count: int) -> None:
@@ -57,58 +22,6 @@ def publish(of: Stream, count: int) -> None:
 
 def taken(subscriber: Subscriber, now_ns: int = 0) -> bytes:
     return b"".join(subscriber.take(now_ns))
-
-
-# The encoded tape
-
-
-@given(st.lists(st.tuples(st.integers(1, TAPE_LENGTH), st.integers(0, TAPE_LENGTH))))
-def test_any_part_of_a_tape_is_its_frames_in_order(parts):
-    encoded = EncodedTape(Tape(TAPE_LENGTH).encode)
-    for first, count in parts:
-        count = min(count, TAPE_LENGTH + 1 - first)
-        assert b"".join(encoded.pieces(first, count)) == frames(first, count)
-
-
-def test_clients_at_the_same_place_get_the_same_objects():
-    encoded = EncodedTape(Tape().encode)
-    # Two ends of chunks with a whole one between them.
-    first, count = CHUNK_FRAMES - 5, CHUNK_FRAMES + 11
-    once, again = encoded.pieces(first, count), encoded.pieces(first, count)
-    assert len(once) == 3
-    assert all(one is other for one, other in zip(once, again, strict=True))
-    # A batch that holds a whole chunk holds no copy of it.
-    assert encoded.pieces(CHUNK_FRAMES + 1, CHUNK_FRAMES)[0] is once[1]
-
-
-def test_a_frame_is_encoded_once_for_all_clients():
-    tape = Tape()
-    encoded = EncodedTape(tape.encode)
-    for _client in range(5):
-        for first in range(1, 4 * CHUNK_FRAMES, 16):
-            encoded.pieces(first, 16)
-    assert tape.asked == 4
-
-
-def test_all_that_can_be_asked_for_again_stays_encoded():
-    tape = Tape()
-    encoded = EncodedTape(tape.encode)
-    first = CHUNK_FRAMES // 2  # what is kept for replay may begin and end inside a chunk
-    encoded.pieces(first, REPLAY_TICKS)
-    asked = tape.asked
-    for behind in range(0, REPLAY_TICKS, MAX_BATCH_FRAMES):
-        encoded.pieces(first + behind, MAX_BATCH_FRAMES)
-    assert tape.asked == asked
-
-
-def test_the_memory_of_an_encoded_tape_is_bounded():
-    tape = Tape()
-    encoded = EncodedTape(tape.encode)
-    for chunk in range(MAX_CACHED_CHUNKS + 10):
-        encoded.pieces(chunk * CHUNK_FRAMES + 1, 1)
-    encoded.pieces(1, 1)  # long forgotten
-    assert tape.asked == MAX_CACHED_CHUNKS + 11
-    assert len(encoded._chunks) == MAX_CACHED_CHUNKS
 
 
 # Plain clients
@@ -149,26 +62,6 @@ def test_a_hello_is_answered_with_the_tape_and_the_first_sequence(hello, first):
     if count:
         assert taken(client, 5) == b"BATCH,%d,%d,5*" % (first, count) + frames(first, count)
     assert taken(client, 5) == b""
-
-
-@pytest.mark.parametrize("wanted", [1, 2, 700_000, 999_999 - REPLAY_TICKS])
-@pytest.mark.parametrize("tape", [None, "tape-7", "tape-6"])
-def test_of_a_long_tape_the_replay_begins_as_early_as_it_is_kept(wanted, tape):
-    prices = stream(next_sequence=1_000_000)
-    kept = 1_000_000 - REPLAY_TICKS
-    first = kept if tape == "tape-6" else max(wanted, kept)
-    assert prices.first_for(HelloRequest(wanted, tape)) == first
-
-
-def test_at_least_262144_ticks_can_be_replayed():
-    prices = stream(next_sequence=1_000_000)
-    wanted = 1_000_000 - 262_144
-    assert prices.first_for(HelloRequest(wanted, "tape-7")) == wanted
-
-
-def test_of_a_tape_that_has_not_begun_the_first_is_1():
-    for wanted in (0, 1, 5):
-        assert stream().first_for(HelloRequest(wanted, None)) == 1
 
 
 def test_a_hello_may_come_in_any_number_of_pieces():

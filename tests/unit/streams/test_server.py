@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from daemons import gateway
-from daemons.gateway import StreamServer
 from lib.net.client_log import ClientLog
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES
-from lib.streams.subscriber import MAX_BATCH_FRAMES, EncodedTape, Stream
+from lib.streams import server
+from lib.streams.publication import EncodedTape, Stream
+from lib.streams.server import StreamServer
+from lib.streams.subscriber import MAX_BATCH_FRAMES
 from tests.loops import run_until, tcp_pair
 
 BEHIND = 10 * MAX_BATCH_FRAMES
@@ -69,14 +70,14 @@ def test_who_is_behind_gets_a_batch_a_turn_and_there_is_time_for_one_at_least(cl
     clients.publish(BEHIND)
     first = 1 + MAX_BATCH_FRAMES
     assert clients.places() == [first] * 3
-    monkeypatch.setattr(gateway, "BEHIND_NS", 0)
+    monkeypatch.setattr(server, "BEHIND_NS", 0)
     for expected in ([2, 1, 1], [2, 2, 1], [2, 2, 2], [3, 2, 2]):
         assert clients.server.pump_behind()
         assert clients.places() == [1 + batches * MAX_BATCH_FRAMES for batches in expected]
 
 
 def test_with_time_enough_all_of_them_have_a_turn_in_each_pass(clients, monkeypatch):
-    monkeypatch.setattr(gateway, "BEHIND_NS", 10**12)
+    monkeypatch.setattr(server, "BEHIND_NS", 10**12)
     clients.publish(BEHIND)
     for passes in range(2, 10):
         assert clients.server.pump_behind()
@@ -103,7 +104,7 @@ def test_clients_that_send_no_messages_are_counted_and_stay(clients):
 
 
 def test_a_full_gateway_has_reserved_places_for_its_own_run_only(clients, monkeypatch):
-    monkeypatch.setattr(gateway, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(server, "MAX_CLIENTS", 3)
     assert not clients.connect()
     assert [clients.connect(is_ours=True) for _ in range(RESERVED_PLACES)] == [
         True
@@ -113,7 +114,7 @@ def test_a_full_gateway_has_reserved_places_for_its_own_run_only(clients, monkey
 
 
 def test_who_has_ended_its_side_makes_room_before_a_reserved_place_is_taken(clients, monkeypatch):
-    monkeypatch.setattr(gateway, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(server, "MAX_CLIENTS", 3)
     clients.peers[1].shutdown(socket.SHUT_WR)
     ended = list(clients.server._clients.values())[1]
     run_until(clients.loop, lambda: ended.half_closed, "the gateway knows")

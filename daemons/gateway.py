@@ -21,7 +21,6 @@ from typing import Final
 
 import structlog
 
-from lib.clock import SECOND_NS
 from lib.errors import CannotStartError
 from lib.net.client_log import ClientLog
 from lib.net.event_loop import EventLoop
@@ -37,8 +36,12 @@ from lib.streams.publication import (
     price_publication,
 )
 from lib.streams.schedule import Pacer, Schedule
-from lib.streams.server import MAX_CLIENTS, StreamServer
-from lib.streams.subscriber import MAX_BATCH_FRAMES
+from lib.streams.server import (
+    MAX_CLIENTS,
+    STALL_LIMIT_NS,
+    UNPACED_STALL_LIMIT_NS,
+    StreamServer,
+)
 from lib.tapes.csv_file import (
     RandomSentiments,
     RandomWalkTape,
@@ -51,10 +54,6 @@ from lib.tapes.csv_file import (
 )
 
 STREAMS: Final = ("price", "news")
-STALL_LIMIT_NS: Final = 10 * SECOND_NS
-"""A client that takes nothing for this long while something waits for it is disconnected …"""
-UNPACED_STALL_LIMIT_NS: Final = 1 * SECOND_NS
-"""… and sooner where it would hold up all others, because the slowest sets the pace."""
 
 
 class Gateway:
@@ -73,29 +72,28 @@ class Gateway:
             self._log.info("listening", stream=name, host=gateway.host, port=port)
         state = _continue_or_begin(settings, tapes)
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS
-        self._price_publication = price_publication(state, tapes, settings.symbols)
-        self._news_publication = news_publication(state, tapes)
-        prices, news = self._price_publication.stream, self._news_publication.stream
+        prices = price_publication(state, tapes, settings.symbols)
+        news = news_publication(state, tapes)
         self._prices = StreamServer(loop, logs["price"], prices, stall_ns)
         self._news = StreamServer(loop, logs["news"], news, STALL_LIMIT_NS)
         self._paced = bool(gateway.rate)
-        self._end_told = False
+        self._end_logged = False
         self._start_schedules(gateway)
 
     def _start_schedules(self, gateway: GatewaySettings) -> None:
         now_ns = time.monotonic_ns()
-        schedules = [("news", 1 / gateway.news_interval, self._publish_news, self._news.stream)]
+        schedules = [("news", 1 / gateway.news_interval, self._news)]
         if self._paced:
-            schedules.append(("price", gateway.rate, self._publish_prices, self._prices.stream))
-        for name, rate, publish, stream in schedules:
-            self._loop.add_timed(Pacer(name, Schedule(rate, now_ns), publish))
+            schedules.append(("price", gateway.rate, self._prices))
+        for name, rate, server in schedules:
+            self._loop.add_timed(Pacer(name, Schedule(rate, now_ns), server.publish))
             # The first frame is due one period after the start.
             self._log.info(
                 "schedule_started",
                 stream=name,
                 rate=rate,
                 start_ns=now_ns,
-                first=stream.next_sequence,
+                first=server.publication.stream.next_sequence,
             )
 
     def _on_accept(self, name: str, sock: socket.socket, peer: str, is_ours: bool) -> bool:
@@ -103,42 +101,22 @@ class Gateway:
 
     def step(self) -> None:
         """One pass of the loop."""
-        busy = self._prices.pump_behind()
+        busy = self._prices.send_to_lagging()
         if not self._paced:
-            busy |= self._publish_unpaced()
+            busy |= self._prices.publish_unpaced()
         self._loop.poll(may_sleep=not busy)
-        self._tell_the_end()
+        self._log_the_end()
 
     def close(self) -> None:
         """Let the last counts out. The clients come back to the successor."""
         for log in self._client_logs.values():
             log.on_time(time.monotonic_ns())
 
-    def _publish_unpaced(self) -> bool:
-        """With rate = 0: let the tape run as far as its slowest numbered client has taken it."""
-        slowest = self._prices.slowest_numbered()
-        if slowest is None:
-            return False
-        ahead = self._prices.stream.next_sequence - slowest
-        return self._publish_prices(MAX_BATCH_FRAMES - ahead) > 0
-
-    def _publish_prices(self, count: int) -> int:
-        published = self._price_publication.publish(count)
-        if published:
-            self._prices.pump_all()
-        return published
-
-    def _publish_news(self, count: int) -> int:
-        published = self._news_publication.publish(count)
-        if published:
-            self._news.pump_all()
-        return published
-
-    def _tell_the_end(self) -> None:
-        if self._end_told or not self._price_publication.ended:
+    def _log_the_end(self) -> None:
+        if self._end_logged or not self._prices.publication.ended:
             return
-        self._end_told = True
-        stream = self._prices.stream
+        self._end_logged = True
+        stream = self._prices.publication.stream
         self._log.info("tape_ended", tape=stream.tape, ticks=stream.next_sequence - 1)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -156,12 +157,7 @@ class Publication:
 
 def price_publication(state: StateFile, tapes: Tapes, symbols: tuple[str, ...]) -> Publication:
     """Go on with the ticks where `state` says."""
-    codec = TickCodec(symbols)
-
-    def encode(first: int, count: int) -> bytes:
-        return codec.encode(*tapes.ticks.read(first, count))
-
-    encoded = EncodedTape(encode)
+    encoded = EncodedTape(partial(_encode_ticks, tapes.ticks, TickCodec(symbols)))
     encoded.prepare(state.words[TICK_WORD])  # takes 16 ms, which the first tick would come late by
     stream = Stream(state.header["tape"], encoded, state.words[TICK_WORD])
     return Publication(stream, state, TICK_WORD, tapes.ticks.length)
@@ -169,13 +165,17 @@ def price_publication(state: StateFile, tapes: Tapes, symbols: tuple[str, ...]) 
 
 def news_publication(state: StateFile, tapes: Tapes) -> Publication:
     """Go on with the sentiments where `state` says."""
-
-    def encode(first: int, count: int) -> bytes:
-        return b"".join(encode_sentiment(s) for s in tapes.sentiments.read(first, count))
-
-    encoded = EncodedTape(encode, NEWS_CHUNK_FRAMES)
+    encoded = EncodedTape(partial(_encode_sentiments, tapes.sentiments), NEWS_CHUNK_FRAMES)
     stream = NewsStream(state.header["tape"], encoded, state.words[NEWS_WORD])
     return Publication(stream, state, NEWS_WORD, tapes.sentiments.length)
+
+
+def _encode_ticks(tape: Tape, codec: TickCodec, first: int, count: int) -> bytes:
+    return codec.encode(*tape.read(first, count))
+
+
+def _encode_sentiments(tape: Sentiments, first: int, count: int) -> bytes:
+    return b"".join(map(encode_sentiment, tape.read(first, count)))
 
 
 def continue_or_begin(

@@ -17,8 +17,8 @@ from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES
-from lib.streams.publication import Stream
-from lib.streams.subscriber import Subscriber
+from lib.streams.publication import Publication
+from lib.streams.subscriber import MAX_BATCH_FRAMES, Subscriber
 from lib.wire.framing import MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
 
@@ -30,7 +30,11 @@ MAX_CLIENTS: Final = 400
 """On each of the two ports, and RESERVED_PLACES of our own run."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
 """Well above the largest batch: reaching it would be a fault of ours."""
-BEHIND_NS: Final = 2 * MILLISECOND_NS
+STALL_LIMIT_NS: Final = 10 * SECOND_NS
+"""A client that takes nothing for this long while something waits for it is disconnected."""
+UNPACED_STALL_LIMIT_NS: Final = 1 * SECOND_NS
+"""STALL_LIMIT_NS of a stream that its slowest client paces: a stalled one holds up all others."""
+LAGGING_NS: Final = 2 * MILLISECOND_NS
 """Of a pass, for all that are behind together: no more than one of them goes beyond it."""
 SWEEP_NS: Final = SECOND_NS // 4
 """How often to look for stalled clients, due heartbeats and counts to be logged."""
@@ -40,18 +44,48 @@ class StreamServer:
     """The clients of one stream: keeps each of them supplied."""
 
     def __init__(
-        self, loop: EventLoop, log: ClientLog, stream: Stream, stall_limit_ns: int
+        self, loop: EventLoop, log: ClientLog, publication: Publication, stall_limit_ns: int
     ) -> None:
-        self.stream = stream
+        self.publication = publication
+        self._stream = publication.stream
         self._loop = loop
         self._stall_limit_ns = stall_limit_ns
         self._clients: dict[Subscriber, Connection] = {}
         """In the order of their coming."""
-        self._behind: dict[Subscriber, None] = {}
+        self._lagging: dict[Subscriber, None] = {}
         """Those that could take a further batch, whose turn is next first."""
         self._sweep_ns = time.monotonic_ns() + SWEEP_NS
         self._log = log
         loop.add_timed(self)
+
+    def publish(self, count: int) -> int:
+        """Publish the next `count` frames and send them. Returns how many; fewer at the end."""
+        published = self.publication.publish(count)
+        if published:
+            for subscriber, connection in list(self._clients.items()):
+                if subscriber not in self._lagging:  # it waits for its turn
+                    self._send_batch(subscriber, connection)
+        return published
+
+    def publish_unpaced(self) -> bool:
+        """Publish what the slowest numbered client can take at once. False if that is nothing."""
+        cursors = (s.next_sequence for s in self._clients if s.numbered)
+        slowest = min(cursors, default=None)
+        if slowest is None:
+            return False
+        return self.publish(MAX_BATCH_FRAMES - (self._stream.next_sequence - slowest)) > 0
+
+    def send_to_lagging(self) -> bool:
+        """Send one batch to each lagging client, round robin, for at most LAGGING_NS.
+
+        Returns whether any client still lags.
+        """
+        end_ns = time.monotonic_ns() + LAGGING_NS
+        for subscriber in list(self._lagging):
+            self._send_batch(subscriber, self._clients[subscriber])
+            if time.monotonic_ns() >= end_ns:
+                break
+        return bool(self._lagging)
 
     def accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
         """Take a new client, plain until it says HELLO. False if there is no place for it.
@@ -61,7 +95,7 @@ class StreamServer:
         places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)
         if len(self._clients) >= places and not self._drop_half_closed():
             return False
-        subscriber = Subscriber(self.stream, time.monotonic_ns())
+        subscriber = Subscriber(self._stream, time.monotonic_ns())
         self._clients[subscriber] = Connection(
             self._loop,
             sock,
@@ -73,28 +107,6 @@ class StreamServer:
         )
         self._log.connected(peer=peer, clients=len(self._clients))
         return True
-
-    def slowest_numbered(self) -> int | None:
-        """The lowest cursor of a numbered client, None if there is none."""
-        return min((s.next_sequence for s in self._clients if s.numbered), default=None)
-
-    def pump_behind(self) -> bool:
-        """Give those behind a further batch, in turns, for a bounded time.
-
-        Returns whether there still are some.
-        """
-        end_ns = time.monotonic_ns() + BEHIND_NS
-        for subscriber in list(self._behind):
-            self._pump(subscriber, self._clients[subscriber])
-            if time.monotonic_ns() >= end_ns:
-                break
-        return bool(self._behind)
-
-    def pump_all(self) -> None:
-        """Send every client what it has not had yet; who is behind waits for its turn."""
-        for subscriber, connection in list(self._clients.items()):
-            if subscriber not in self._behind:
-                self._pump(subscriber, connection)
 
     def next_deadline_ns(self) -> int:
         """When to look after the clients again."""
@@ -114,8 +126,8 @@ class StreamServer:
                 and now_ns - connection.last_progress_ns > self._stall_limit_ns
             ):
                 connection.close(f"took nothing for {self._stall_limit_ns / SECOND_NS:g} s")
-            elif subscriber not in self._behind:
-                self._pump(subscriber, connection)
+            elif subscriber not in self._lagging:
+                self._send_batch(subscriber, connection)
 
     def _drop_half_closed(self) -> bool:
         """Make room by disconnecting who may be gone altogether. False if there is nobody."""
@@ -137,23 +149,23 @@ class StreamServer:
             self._log.count("no_delimiter", peer=peer, **undelimited._asdict())
         if answer:
             connection.send(answer)
-            self._pump(subscriber, connection)
+            self._send_batch(subscriber, connection)
 
     def _on_drained(self, subscriber: Subscriber) -> None:
-        self._pump(subscriber, self._clients[subscriber])
+        self._send_batch(subscriber, self._clients[subscriber])
 
     def _on_closed(self, subscriber: Subscriber, peer: str, reason: str) -> None:
         del self._clients[subscriber]
-        self._behind.pop(subscriber, None)
+        self._lagging.pop(subscriber, None)
         self._log.disconnected(peer=peer, reason=reason, clients=len(self._clients))
 
-    def _pump(self, subscriber: Subscriber, connection: Connection) -> None:
+    def _send_batch(self, subscriber: Subscriber, connection: Connection) -> None:
         """Send one batch, if the client has taken the one before: its turn, if it is behind."""
-        self._behind.pop(subscriber, None)
+        self._lagging.pop(subscriber, None)
         if connection.open and not connection.queued_bytes:
             subscriber.prepare()
             pieces = subscriber.take(time.monotonic_ns())
             if pieces:
                 connection.send(*pieces)
         if subscriber.lag and connection.open and not connection.queued_bytes:
-            self._behind[subscriber] = None
+            self._lagging[subscriber] = None

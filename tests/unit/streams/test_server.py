@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from structlog.testing import capture_logs
 from lib.net.client_log import ClientLog
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES
+from lib.process.state_file import create_state
 from lib.streams import server
-from lib.streams.publication import EncodedTape, Stream
+from lib.streams.publication import TICK_WORD, EncodedTape, Publication, Stream
 from lib.streams.server import StreamServer
 from lib.streams.subscriber import MAX_BATCH_FRAMES
 from tests.loops import run_until, tcp_pair
@@ -27,10 +29,11 @@ def encode(_first: int, count: int) -> bytes:
 class Clients:
     """Plain clients of one stream; they read nothing, and the kernel holds all that they get."""
 
-    def __init__(self, count: int) -> None:
-        self.stream = Stream("tape", EncodedTape(encode), 1)
+    def __init__(self, state_path: Path, count: int) -> None:
+        state = create_state(state_path, {}, [1])
+        publication = Publication(Stream("tape", EncodedTape(encode), 1), state, TICK_WORD, None)
         self.loop = EventLoop()
-        self.server = StreamServer(self.loop, ClientLog("price", 3), self.stream, 10**12)
+        self.server = StreamServer(self.loop, ClientLog("price", 3), publication, 10**12)
         self.peers: list[socket.socket] = []
         for _ in range(count):
             assert self.connect()
@@ -47,8 +50,7 @@ class Clients:
         self.loop.poll()
 
     def publish(self, count: int) -> None:
-        self.stream.next_sequence += count
-        self.server.pump_all()
+        self.server.publish(count)
 
     def places(self) -> list[int]:
         """Which frame each of them gets next."""
@@ -60,8 +62,8 @@ class Clients:
 
 
 @pytest.fixture
-def clients():
-    made = Clients(3)
+def clients(tmp_path):
+    made = Clients(tmp_path / "gateway.state", 3)
     yield made
     made.close()
 
@@ -70,19 +72,19 @@ def test_who_is_behind_gets_a_batch_a_turn_and_there_is_time_for_one_at_least(cl
     clients.publish(BEHIND)
     first = 1 + MAX_BATCH_FRAMES
     assert clients.places() == [first] * 3
-    monkeypatch.setattr(server, "BEHIND_NS", 0)
+    monkeypatch.setattr(server, "LAGGING_NS", 0)
     for expected in ([2, 1, 1], [2, 2, 1], [2, 2, 2], [3, 2, 2]):
-        assert clients.server.pump_behind()
+        assert clients.server.send_to_lagging()
         assert clients.places() == [1 + batches * MAX_BATCH_FRAMES for batches in expected]
 
 
 def test_with_time_enough_all_of_them_have_a_turn_in_each_pass(clients, monkeypatch):
-    monkeypatch.setattr(server, "BEHIND_NS", 10**12)
+    monkeypatch.setattr(server, "LAGGING_NS", 10**12)
     clients.publish(BEHIND)
     for passes in range(2, 10):
-        assert clients.server.pump_behind()
+        assert clients.server.send_to_lagging()
         assert clients.places() == [1 + passes * MAX_BATCH_FRAMES] * 3
-    assert not clients.server.pump_behind()
+    assert not clients.server.send_to_lagging()
     assert clients.places() == [1 + BEHIND] * 3
 
 

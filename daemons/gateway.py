@@ -42,16 +42,10 @@ from lib.streams.server import (
     UNPACED_STALL_LIMIT_NS,
     StreamServer,
 )
-from lib.tapes.csv_file import (
-    RandomSentiments,
-    RandomWalkTape,
-    Sentiments,
-    Skipped,
-    Tape,
-    TapeError,
-    load_csv_tape,
-    load_sentiments,
-)
+from lib.tapes.csv_file import Skipped, load_csv_tape
+from lib.tapes.random_walk import RandomWalkTape
+from lib.tapes.sentiments import RandomSentiments, load_sentiments
+from lib.tapes.tape import Sentiments, Tape, TapeError
 
 STREAMS: Final = ("price", "news")
 

@@ -18,7 +18,7 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.process.state_file import StateFile, create_state, open_state
-from lib.tapes.csv_file import Sentiments, Tape
+from lib.tapes.tape import Sentiments, Tape
 from lib.wire.framing import MESSAGE_DELIMITER
 from lib.wire.stream_messages import FROM_NOW_ON, HelloRequest
 from lib.wire.tick_codec import TickCodec, encode_sentiment

@@ -39,7 +39,8 @@ from lib.signals import Signal
 from lib.streams import publication
 from lib.streams.client import SILENCE_LIMIT_NS
 from lib.streams.publication import Tapes
-from lib.tapes.csv_file import RandomSentiments, RandomWalkTape
+from lib.tapes.random_walk import RandomWalkTape
+from lib.tapes.sentiments import RandomSentiments
 from lib.trading import evaluator as evaluation
 from lib.trading.signal_pace import PASS_NS
 from lib.wire.order_messages import ExecutionReport

@@ -20,7 +20,8 @@ from lib.streams.publication import (
     price_publication,
 )
 from lib.streams.subscriber import MAX_BATCH_FRAMES
-from lib.tapes.csv_file import RandomSentiments, RandomWalkTape
+from lib.tapes.random_walk import RandomWalkTape
+from lib.tapes.sentiments import RandomSentiments
 from lib.wire.stream_messages import HelloRequest
 from tests.streams import TAPE_LENGTH, Tape, frames, stream
 

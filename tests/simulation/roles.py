@@ -23,7 +23,7 @@ from lib.execution.order_desk import OrderDesk, Receipt, Session
 from lib.execution.risk import Risk
 from lib.ledger.writer import Ledger
 from lib.net.throttled_log import Tally
-from lib.price_book.ingest import Booking, client_for
+from lib.price_book.ingest import TickIngest, client_for
 from lib.settings import RiskSettings
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
 from lib.signals import MovingAverageAndNews, Side
@@ -178,7 +178,7 @@ class OrderBook:
         doom(self._book, world)
         self._book.become_writer()
         tally = Tally(stream="price", peer="price")
-        booking = Booking(self._book, tally, clock=world.clock)
+        booking = TickIngest(self._book, tally, clock=world.clock)
         self.client = client_for(self._book)
         connect = self._to_prices = Connector(world.network, "price")
         feed = StreamFeed(
@@ -186,7 +186,7 @@ class OrderBook:
             self.client,
             connect,
             on_begin=booking.begin,
-            on_frames=booking.book_frames,
+            on_frames=booking.ingest_frames,
             clock=world.clock,
         )
         self._timed: list[Timed] = [feed, tally]

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 import lib.price_book.ingest
 from lib.clock import SECOND_NS
 from lib.net.throttled_log import MAX_EXAMPLES, Tally
-from lib.price_book.ingest import Booking, client_for
+from lib.price_book.ingest import TickIngest, client_for
 from lib.shared_memory_utils import SharedPriceBook
 from lib.streams.client import Frames, Joined, WentPlain
 
@@ -38,13 +38,13 @@ def tally() -> Tally:
 
 
 @pytest.fixture
-def booking(book, tally) -> Booking:
-    return Booking(book, tally, clock=lambda: 5 * SECOND_NS)
+def booking(book, tally) -> TickIngest:
+    return TickIngest(book, tally, clock=lambda: 5 * SECOND_NS)
 
 
 def test_ticks_are_booked_under_their_numbers_and_times(book, booking):
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames([Frames(41, 2, b"AAPL,1.5*MSFT,2*", 77)])
+    booking.ingest_frames([Frames(41, 2, b"AAPL,1.5*MSFT,2*", 77)])
     tick = book.latest("MSFT")
     assert (tick.price, tick.sequence, tick.sent_ns) == (200_000_000, 42, 77)
     assert book.tape(tick.epoch) == "tape"
@@ -53,7 +53,7 @@ def test_ticks_are_booked_under_their_numbers_and_times(book, booking):
 def test_batches_that_came_together_are_booked_as_one_and_keep_their_times(book, booking, tally):
     reader = book.reader()
     booking.begin(Joined("tape", 41, new_tape=True, missed=None))
-    booking.book_frames(
+    booking.ingest_frames(
         [
             Frames(41, 2, b"AAPL,1.5*MSFT,2*", 77),
             Frames(43, 2, b"nonsense*MSFT,3*", 78),
@@ -71,13 +71,13 @@ def test_batches_that_came_together_are_booked_as_one_and_keep_their_times(book,
 def test_the_client_of_a_book_goes_on_where_the_book_ends(book, booking):
     assert client_for(book).connected(0) == b"HELLO,1,1*"
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames([Frames(1, 3, b"AAPL,1*AAPL,2*AAPL,3*", 77)])
+    booking.ingest_frames([Frames(1, 3, b"AAPL,1*AAPL,2*AAPL,3*", 77)])
     assert client_for(book).connected(0) == b"HELLO,1,4,tape*"
 
 
 def test_the_same_tape_again_is_no_new_epoch(book, booking):
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames([Frames(1, 1, b"AAPL,1*", 77)])
+    booking.ingest_frames([Frames(1, 1, b"AAPL,1*", 77)])
     booking.begin(Joined("tape", 2, new_tape=False, missed=None))
     assert book.resume_point() == ("tape", 2)
 
@@ -100,14 +100,14 @@ def test_ticks_that_the_gateway_no_longer_has_are_told_by_number(booking):
 def test_a_plain_stream_has_one_epoch_however_often_it_begins(book, booking):
     for _ in range(2):
         booking.begin(WentPlain(1))
-    booking.book_frames([Frames(1, 1, b"AAPL,1*", 77)])
+    booking.ingest_frames([Frames(1, 1, b"AAPL,1*", 77)])
     assert book.latest("AAPL").epoch == 1
     assert book.resume_point() == ("", 2)
 
 
 def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, booking, tally):
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames([Frames(11, 4, b"AAPL,1*nonsense*IBM,3*MSFT,4*", 77)])
+    booking.ingest_frames([Frames(11, 4, b"AAPL,1*nonsense*IBM,3*MSFT,4*", 77)])
     with capture_logs() as logs:
         tally.on_time(0)
     no_tick = {"sequence": 12, "text": "nonsense", "reason": ANY}
@@ -121,8 +121,8 @@ def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, booking,
 
 def test_an_unknown_symbol_is_one_example_however_often_it_comes(book, booking, tally):
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames([Frames(1, 3, b"aapl,1*IBM,3*aapl,2*", 77)])
-    booking.book_frames([Frames(4, 2, b"aapl,1*MSFT,3*", 77)])
+    booking.ingest_frames([Frames(1, 3, b"aapl,1*IBM,3*aapl,2*", 77)])
+    booking.ingest_frames([Frames(4, 2, b"aapl,1*MSFT,3*", 77)])
     with capture_logs() as logs:
         tally.on_time(0)
     (line,) = logs
@@ -142,7 +142,7 @@ def test_reasons_are_computed_for_the_examples_that_are_shown_only(booking, tall
     )
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
     for first in range(1, 1001, 100):
-        booking.book_frames([Frames(first, 100, b"AAPL,nan*" * 100, 77)])
+        booking.ingest_frames([Frames(first, 100, b"AAPL,nan*" * 100, 77)])
     assert [sequence for sequence, _ in reasons] == list(range(1, MAX_EXAMPLES + 1))
     with capture_logs() as logs:
         tally.on_time(0)
@@ -152,7 +152,7 @@ def test_reasons_are_computed_for_the_examples_that_are_shown_only(booking, tall
 def test_of_an_unknown_symbol_only_its_beginning_is_remembered(book, booking, tally):
     booking.begin(Joined("tape", 1, new_tape=True, missed=None))
     frames = b"".join(b"%dX%b,1*" % (number, "é".encode() * 30_000) for number in range(10, 20))
-    booking.book_frames([Frames(1, 10, frames, 77)])
+    booking.ingest_frames([Frames(1, 10, frames, 77)])
     with capture_logs() as lines:
         tally.on_time(5 * SECOND_NS)
     assert sum(len(symbol) for _, symbol in tally._known_kinds) <= 10 * 100

@@ -1,12 +1,9 @@
 """Gateway: streams prices and news to any number of clients.
 
-A tape can be read at any position, so the gateway keeps two numbers, how far prices and news have
-been published (`lib.streams.publication`), and every client is a cursor behind them
-(`lib.streams.server`).
-
-A slow client only falls behind in the tape. What may wait for it is one batch; when it takes
-nothing for too long, or falls too far behind, it is disconnected. What it lacks may have to be
-encoded again, so those behind share a bounded part of each pass, in turns.
+Each of its two streams has a tape (`lib.tapes`), a publication that knows how far the tape is
+published (`lib.streams.publication`), and a server that sends it to the clients
+(`lib.streams.server`, where the way of a tick is drawn). A schedule paces each stream; with rate 0
+the slowest numbered client paces the prices.
 """
 
 from __future__ import annotations
@@ -51,13 +48,13 @@ STREAMS: Final = ("price", "news")
 
 
 class Gateway:
-    """The role: two servers, paced by one schedule each."""
+    """The role: a server for prices and one for news."""
 
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
         self._log = structlog.get_logger()
         tapes = _load_tapes(settings)
-        # The ports come first: who does not get them must not touch another gateway's state.
+        # Bind first, so that a gateway that loses the race never writes state.
         gateway = settings.gateway
         self._client_logs = logs = {name: ClientLog(name, MAX_CLIENTS) for name in STREAMS}
         for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
@@ -102,7 +99,7 @@ class Gateway:
         self._log_the_end()
 
     def close(self) -> None:
-        """Let the last counts out. The clients come back to the successor."""
+        """Log the last counts. The clients reconnect to the successor."""
         for log in self._client_logs.values():
             log.on_time(time.monotonic_ns())
 

@@ -1,8 +1,14 @@
-"""How far the gateway has published its tapes, and that it never knows less than its clients.
+"""What is published of a tape: how far, and its frames, numbered and encoded.
 
-A tape can be read at any position, so all that a gateway must remember of it is how far it has
-been published. The numbers live in a mapped file and are stored *before* anything is sent: a
-gateway that was killed goes on with the same tape, and no tick is ever sent under two prices.
+A tape can be read at any position, so *the tape is the buffer*: replay and live are one path, and
+all that a gateway must remember is how far it has published. That number lives in a mapped file and
+is stored *before* any frame is sent: a gateway that was killed continues the same tape, and no tick
+is ever sent under two prices.
+
+- `EncodedTape`: the frames of a tape, encoded once and shared by all clients.
+- `Stream`: what is published so far, and where a client that joins begins. Clients read it.
+- `Publication`: a stream with its stored position. Only its `publish` moves the stream on.
+- `continue_or_begin`: the stored positions of this run's tape, or of a new one.
 """
 
 from __future__ import annotations
@@ -24,15 +30,17 @@ from lib.wire.stream_messages import FROM_NOW_ON, HelloRequest
 from lib.wire.tick_codec import TickCodec, encode_sentiment
 
 TICK_WORD: Final = 0
+"""Index of the state's word with the sequence of the next tick."""
 NEWS_WORD: Final = 1
+"""Index of the state's word with the sequence of the next sentiment."""
 CHUNK_FRAMES: Final = 2048
-"""Frames encoded at a time, ahead of a live stream: a pause of some 0.2 ms."""
+"""Ticks encoded at a time, ahead of a live stream: a pause of some 0.2 ms."""
 NEWS_CHUNK_FRAMES: Final = 64
-"""Of sentiments, of which there are few a second, and which are encoded one by one."""
+"""Sentiments encoded at a time: there are few a second, and they are encoded one by one."""
 REPLAY_TICKS: Final = 262_144
 """How far back a numbered client that reconnects may begin."""
 MAX_CACHED_CHUNKS: Final = (REPLAY_TICKS + 65_536) // CHUNK_FRAMES + 2
-"""What can be asked for again, and some more for those that are about to come to it."""
+"""Encoded chunks that are kept: all that can be replayed, and a reserve for clients just behind."""
 
 
 class Tapes(NamedTuple):
@@ -43,7 +51,7 @@ class Tapes(NamedTuple):
 
 
 class EncodedTape:
-    """Frames of a tape by position, encoded in chunks on demand and kept, the newest longest."""
+    """Frames of a tape by position, encoded in chunks on demand; the oldest is dropped first."""
 
     def __init__(
         self, encode: Callable[[int, int], bytes], chunk_frames: int = CHUNK_FRAMES
@@ -57,15 +65,15 @@ class EncodedTape:
     def pieces(self, first: int, count: int) -> list[bytes]:
         """Frames `first` to `first + count - 1`, which must exist, as pieces to send in order.
 
-        Clients at the same place get the same objects, so that a batch is in memory once. The list
-        is not the caller's to change.
+        Clients at the same place get the same objects, so that a batch is in memory once. The
+        caller must not change the list.
         """
         if self._last[:2] != (first, count):
             self._last = (first, count, self._cut(first, count))
         return self._last[2]
 
     def prepare(self, first: int) -> None:
-        """Have the chunk of frame `first` at hand; of a tape that ends before it, nothing."""
+        """Encode the chunk of frame `first` now; it is empty if the tape ends before it."""
         self._chunk((first - 1) // self._chunk_frames)
 
     def _cut(self, first: int, count: int) -> list[bytes]:
@@ -96,7 +104,7 @@ def _bounds(frames: bytes) -> NDArray[np.uint32]:
 
 
 class Stream:
-    """What is published of one tape. `next_sequence` grows as its owner publishes."""
+    """The published part of one tape. A `Publication` moves `next_sequence` on."""
 
     def __init__(self, tape: str, encoded: EncodedTape, next_sequence: int) -> None:
         self.tape = tape
@@ -118,15 +126,15 @@ class Stream:
 
 
 class NewsStream(Stream):
-    """News is in force until the next one: whoever joins begins with the latest."""
+    """A stream of news, which is in force until the next one: a client begins with the latest."""
 
     def first_for(self, _request: HelloRequest) -> int:
-        """The latest sentiment, whatever was asked for."""
+        """The latest sentiment, whatever `_request` asks for."""
         return max(1, self.next_sequence - 1)
 
 
 class Publication:
-    """One stream, and the word of the state that says how far it has been published."""
+    """A stream and the word of the state that says how far it is published. The only publisher."""
 
     def __init__(self, stream: Stream, state: StateFile, word: int, length: int | None) -> None:
         self.stream = stream
@@ -142,29 +150,29 @@ class Publication:
     def publish(self, count: int) -> int:
         """Publish the next `count` frames, fewer at the tape's end. Returns how many.
 
-        They may be sent when it returns.
+        Send them after it returns, never before.
         """
         next_sequence = self.stream.next_sequence
         if self._length is not None:
             count = min(count, self._length + 1 - next_sequence)
         if count <= 0:
             return 0
-        # First the state, then the wire: a successor must not know less than any client.
+        # Store before sending: a successor must not know less than any client.
         self._state.words[self._word] = next_sequence + count
         self.stream.next_sequence = next_sequence + count
         return count
 
 
 def price_publication(state: StateFile, tapes: Tapes, symbols: tuple[str, ...]) -> Publication:
-    """Go on with the ticks where `state` says."""
+    """Continue the ticks where `state` ends."""
     encoded = EncodedTape(partial(_encode_ticks, tapes.ticks, TickCodec(symbols)))
-    encoded.prepare(state.words[TICK_WORD])  # takes 16 ms, which the first tick would come late by
+    encoded.prepare(state.words[TICK_WORD])  # takes 16 ms, by which the first tick would be late
     stream = Stream(state.header["tape"], encoded, state.words[TICK_WORD])
     return Publication(stream, state, TICK_WORD, tapes.ticks.length)
 
 
 def news_publication(state: StateFile, tapes: Tapes) -> Publication:
-    """Go on with the sentiments where `state` says."""
+    """Continue the sentiments where `state` ends."""
     encoded = EncodedTape(partial(_encode_sentiments, tapes.sentiments), NEWS_CHUNK_FRAMES)
     stream = NewsStream(state.header["tape"], encoded, state.words[NEWS_WORD])
     return Publication(stream, state, NEWS_WORD, tapes.sentiments.length)
@@ -181,7 +189,7 @@ def _encode_sentiments(tape: Sentiments, first: int, count: int) -> bytes:
 def continue_or_begin(
     path: Path, run: Iterable[int], tapes: Tapes, name_tape: Callable[[], str]
 ) -> StateFile:
-    """Return the state of this run's tape if it is still the same tape, else that of a new one.
+    """Return the state of this run's tape, or of a new tape if the run or a content has changed.
 
     Raises OSError if the state file of a new tape cannot be written.
     """

@@ -1,8 +1,17 @@
-"""The clients of one stream, on their connections: each is kept supplied.
+"""The server of one stream: publishes frames and sends them to every client, on its connection.
 
-A slow client only falls behind in the tape. What may wait for it is one batch; when it takes
-nothing for too long, or falls too far behind, it is disconnected. What it lacks may have to be
-encoded again, so those behind share a bounded part of each pass, in turns.
+The way of a tick, from top to bottom:
+
+    Pacer.on_time                   how many frames are due (`schedule`)
+    StreamServer.publish
+      Publication.publish           their numbers, stored before any is sent (`publication`)
+      StreamServer._send_batch      for each client that does not lag:
+        Subscriber.prepare, take    the frames from its cursor on, encoded once for all clients
+        Connection.send
+
+A slow client only falls behind in the tape: at most one batch is queued for it. A client that takes
+no bytes for too long, or falls too far behind, is disconnected. A lagging client may need frames
+encoded again, so all lagging clients share a bounded part of each pass, round robin.
 """
 
 from __future__ import annotations
@@ -23,25 +32,25 @@ from lib.wire.framing import MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
 
 MAX_LAG_TICKS: Final = 1 << 22
-"""A client that has fallen further behind than this is disconnected: half a second at 8 million
-ticks/s. It costs no memory, as what is no longer encoded is encoded again; that takes up to 0.5 µs
-a tick where many lag in different places, so the gateway bounds the time that it gives to them."""
+"""A client that lags by more frames is disconnected: half a second at 8 million ticks/s. Lag takes
+no memory, because frames that are no longer kept are encoded again. That takes up to 0.5 µs a tick
+where many clients lag in different places; LAGGING_NS bounds it."""
 MAX_CLIENTS: Final = 400
-"""On each of the two ports, and RESERVED_PLACES of our own run."""
+"""Of one stream, beside RESERVED_PLACES for processes of the stack's own run."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
-"""Well above the largest batch: reaching it would be a fault of ours."""
+"""Well above the largest batch: only a defect of the server reaches it."""
 STALL_LIMIT_NS: Final = 10 * SECOND_NS
-"""A client that takes nothing for this long while something waits for it is disconnected."""
+"""A client with queued bytes that takes none of them for this long is disconnected."""
 UNPACED_STALL_LIMIT_NS: Final = 1 * SECOND_NS
-"""STALL_LIMIT_NS of a stream that its slowest client paces: a stalled one holds up all others."""
+"""The stall limit where the slowest client paces the stream: a stalled one holds up all others."""
 LAGGING_NS: Final = 2 * MILLISECOND_NS
-"""Of a pass, for all that are behind together: no more than one of them goes beyond it."""
+"""The time of a pass for all lagging clients together; at most one batch exceeds it."""
 SWEEP_NS: Final = SECOND_NS // 4
-"""How often to look for stalled clients, due heartbeats and counts to be logged."""
+"""How often to check for stalled clients, due heartbeats and counts to be logged."""
 
 
 class StreamServer:
-    """The clients of one stream: keeps each of them supplied."""
+    """One stream and its clients. For one thread, from its loop only."""
 
     def __init__(
         self, loop: EventLoop, log: ClientLog, publication: Publication, stall_limit_ns: int
@@ -51,24 +60,24 @@ class StreamServer:
         self._loop = loop
         self._stall_limit_ns = stall_limit_ns
         self._clients: dict[Subscriber, Connection] = {}
-        """In the order of their coming."""
+        """In the order in which they connected."""
         self._lagging: dict[Subscriber, None] = {}
-        """Those that could take a further batch, whose turn is next first."""
+        """Clients that could take a further batch; the first one's turn is next."""
         self._sweep_ns = time.monotonic_ns() + SWEEP_NS
         self._log = log
         loop.add_timed(self)
 
     def publish(self, count: int) -> int:
-        """Publish the next `count` frames and send them. Returns how many; fewer at the end."""
+        """Publish the next `count` frames and send them. Returns how many, fewer at the end."""
         published = self.publication.publish(count)
         if published:
             for subscriber, connection in list(self._clients.items()):
-                if subscriber not in self._lagging:  # it waits for its turn
+                if subscriber not in self._lagging:  # a lagging client waits for its turn
                     self._send_batch(subscriber, connection)
         return published
 
     def publish_unpaced(self) -> bool:
-        """Publish what the slowest numbered client can take at once. False if that is nothing."""
+        """Publish what the slowest numbered client can take at once. Returns whether it is any."""
         cursors = (s.next_sequence for s in self._clients if s.numbered)
         slowest = min(cursors, default=None)
         if slowest is None:
@@ -90,10 +99,10 @@ class StreamServer:
     def accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
         """Take a new client, plain until it says HELLO. False if there is no place for it.
 
-        There are RESERVED_PLACES more for a client that is known to be of our own run.
+        A client that is known to be of the stack's own run (`is_ours`) has RESERVED_PLACES more.
         """
         places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)
-        if len(self._clients) >= places and not self._drop_half_closed():
+        if len(self._clients) >= places and not self._evict_half_closed():
             return False
         subscriber = Subscriber(self._stream, time.monotonic_ns())
         self._clients[subscriber] = Connection(
@@ -109,11 +118,11 @@ class StreamServer:
         return True
 
     def next_deadline_ns(self) -> int:
-        """When to look after the clients again."""
+        """Return when to check the clients again."""
         return self._sweep_ns
 
     def on_time(self, now_ns: int) -> None:
-        """Send heartbeats that are due; drop clients that take nothing or lag too far behind."""
+        """Send heartbeats that are due; disconnect clients that stall or lag too far behind."""
         self._sweep_ns = now_ns + SWEEP_NS
         log_ns = self._log.next_deadline_ns()
         if log_ns is not None and log_ns <= now_ns:
@@ -129,8 +138,8 @@ class StreamServer:
             elif subscriber not in self._lagging:
                 self._send_batch(subscriber, connection)
 
-    def _drop_half_closed(self) -> bool:
-        """Make room by disconnecting who may be gone altogether. False if there is nobody."""
+    def _evict_half_closed(self) -> bool:
+        """Evict the oldest client that has ended its side. False if there is none."""
         for connection in self._clients.values():
             if connection.half_closed:
                 connection.close("made room: ended its side")
@@ -160,7 +169,7 @@ class StreamServer:
         self._log.disconnected(peer=peer, reason=reason, clients=len(self._clients))
 
     def _send_batch(self, subscriber: Subscriber, connection: Connection) -> None:
-        """Send one batch, if the client has taken the one before: its turn, if it is behind."""
+        """Send one batch, if the client has taken the last one. Its next turn is then the last."""
         self._lagging.pop(subscriber, None)
         if connection.open and not connection.queued_bytes:
             subscriber.prepare()

@@ -1,7 +1,7 @@
 """One client of a price or news stream, as the server sees it, without a socket.
 
-A client is a cursor into the tape: where it is, whether it is plain or numbered, what it is sent
-next.
+A client is a cursor into the tape. No more than one batch is queued for it: a slow client falls
+behind in the tape, and a client that comes back asks for its position.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from lib.wire.stream_messages import (
 from lib.wire.undelimited import Undelimited, cannot_become_hello, undelimited
 
 MAX_BATCH_FRAMES: Final = 4096
-"""The most that is queued for one client."""
+"""The most frames of one batch, and so the most that is queued for one client."""
 HEARTBEAT_NS: Final = 500 * MILLISECOND_NS
-"""The protocol promises one a second; half of that leaves room for a late loop."""
+"""Silence after which a heartbeat is due. The protocol promises one a second; half of that leaves
+room for a late loop."""
 
 
 class Subscriber:
@@ -43,7 +44,7 @@ class Subscriber:
         return self._stream.next_sequence - self.next_sequence
 
     def receive(self, data: bytes) -> bytes:
-        """The client said something. Returns the answer, b"" while HELLO is incomplete.
+        """Take bytes of the client. Returns the answer, b"" while HELLO is incomplete.
 
         Raises ProtocolError or MessageTooLongError: close the connection.
         """
@@ -58,7 +59,7 @@ class Subscriber:
         return answer
 
     def undelimited(self) -> Undelimited | None:
-        """What to log of a client that sends something else than messages: once, else None."""
+        """Return what to log of a client whose bytes are no HELLO: once, else None."""
         unfinished = self._buffer.unfinished
         if self._undelimited_logged or not cannot_become_hello(unfinished):
             return None
@@ -66,11 +67,11 @@ class Subscriber:
         return undelimited(unfinished, "client")
 
     def prepare(self) -> None:
-        """Have at hand what `take` will give, so that the time it is given is when it is sent."""
+        """Encode what `take` will return, so that the time in its header is when it is sent."""
         self._stream.pieces(self.next_sequence, min(self.lag, MAX_BATCH_FRAMES))
 
     def take(self, now_ns: int) -> list[bytes]:
-        """What to send next, [] if nothing is due. Call again only when it has been sent."""
+        """Return the next batch, [] if none is due. Call again only when it has been sent."""
         count = min(self.lag, MAX_BATCH_FRAMES)
         if count == 0 and not (self.numbered and now_ns >= self.heartbeat_due_ns()):
             return []
@@ -81,5 +82,5 @@ class Subscriber:
         return header + self._stream.pieces(first, count)
 
     def heartbeat_due_ns(self) -> int:
-        """When a numbered client must hear something, if only a heartbeat."""
+        """Return when a numbered client must get a heartbeat, unless it gets frames first."""
         return self._last_sent_ns + HEARTBEAT_NS

@@ -1,6 +1,6 @@
-"""A tape from a file of recorded prices, and what the files of tapes have in common.
+"""A tape from a CSV file of recorded prices, and the reading of CSV rows for any tape.
 
-A file is read once, when it is loaded; after that nothing here does I/O.
+A file is read once, when it is loaded. After that there is no I/O.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from lib.prices import MAX_PRICE, PRICE_SCALE, to_fixed
 from lib.tapes.tape import TapeError, check_span, digest, frozen
 
 MAX_TAPE_ROWS: Final = 2**24
-"""Ticks, or sentiments, of a file: 200 MB of memory as ticks."""
+"""The most ticks, or sentiments, of a file: 200 MB of memory as ticks."""
 MAX_SKIPPED_ROWS_KEPT: Final = 100
+"""How many skipped rows are kept with their line and reason; further ones are counted."""
 MAX_SKIPPED_SYMBOLS: Final = 100
+"""How many symbols that are not configured are counted by name."""
 OTHER_SYMBOLS: Final = "(others)"
-"""All symbols beyond the first `MAX_SKIPPED_SYMBOLS` are counted under this name."""
+"""The name under which symbols beyond `MAX_SKIPPED_SYMBOLS` are counted."""
 MAX_QUOTED_CHARACTERS: Final = 200
-"""A message quotes no more than this of a file."""
+"""The most characters of a file that a message quotes."""
 
 SYMBOL_COLUMNS: Final = ("symbol", "ticker")
 PRICE_COLUMNS: Final = ("price", "close", "last", "mid")
@@ -36,11 +38,11 @@ TIME_COLUMNS: Final = ("timestamp", "datetime", "date", "time")
 MAX_NUMBER_CHARACTERS: Final = 64
 NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _EXACT: Final = Context(prec=1100)
-"""Exact for the middle of two numbers below 10¹⁰ that have the form and length above."""
+"""Exact for the middle of two numbers below 10¹⁰ of the form NUMBER and of its greatest length."""
 
 
 class SkippedRow(NamedTuple):
-    """Something of a file that is no tick and no sentiment."""
+    """A row of a file that is no tick and no sentiment."""
 
     line: int
     """Where the row begins, as an editor counts: the first line of the file is 1."""
@@ -49,17 +51,17 @@ class SkippedRow(NamedTuple):
 
 @dataclass
 class Skipped:
-    """What was left out of a file."""
+    """The rows of a file that are not played."""
 
     count: int = 0
-    """Rows (of a wide file: cells) whose content is missing or impossible."""
+    """How many rows (of a wide file: cells) have missing or impossible content."""
     rows: list[SkippedRow] = field(default_factory=list)
-    """The first `MAX_SKIPPED_ROWS_KEPT` of them."""
+    """The first `MAX_SKIPPED_ROWS_KEPT` of the rows with missing or impossible content."""
     symbols: dict[str, int] = field(default_factory=dict)
-    """How many rows (cells) there were of each symbol that is not configured; see OTHER_SYMBOLS."""
+    """How many rows (cells) each symbol that is not configured has; see OTHER_SYMBOLS."""
 
     def add_row(self, line: int, reason: str) -> None:
-        """Count a row that is missing something."""
+        """Count a row with missing or impossible content."""
         self.count += 1
         if len(self.rows) < MAX_SKIPPED_ROWS_KEPT:
             self.rows.append(SkippedRow(line, reason))
@@ -114,7 +116,7 @@ def load_csv_tape(path: Path, symbols: tuple[str, ...], csv_symbol: str) -> CsvT
        `symbols`, in any case: a row is a tick of each such symbol, in the order of the columns.
 
     Other columns are ignored, except that those of a wide file count as symbols not configured.
-    Rows play in file order, times are not looked at. Prices are rounded to 8 decimals, half to
+    Rows play in file order, whatever their times. Prices are rounded to 8 decimals, half to
     even, from their exact decimal text. A row (a cell of a wide file) whose price or symbol is
     missing or impossible, and a row that has more cells than the header, is skipped: `.skipped`
     says how many and which. Raises TapeError if the file cannot be read, cannot be understood, or
@@ -128,7 +130,7 @@ def load_csv_tape(path: Path, symbols: tuple[str, ...], csv_symbol: str) -> CsvT
     symbol_indices, prices = array("i"), array("q")
     for line, cells in rows:
         if any(cells[len(header) :]):
-            # A price with a comma in it has moved the cells, and they would be taken for others.
+            # A comma inside a price shifts the cells: each would be read as another column.
             skipped.add_row(line, f"{len(cells)} cells under a header of {len(header)}")
             continue
         if columns.symbol is not None:
@@ -171,13 +173,13 @@ class _Columns(NamedTuple):
     """Where the ticks of a row are. Columns are numbered from 0."""
 
     symbol: int | None
-    """The column that says whose price it is; None: `ticks` say so."""
+    """The column with the symbol; None if `ticks` name the symbols."""
     prices: tuple[int, ...]
-    """With `symbol`: the column of the price, or those of bid and ask."""
+    """With `symbol`: the column of the price, or the columns of bid and ask."""
     ticks: list[tuple[int, tuple[int, ...]]]
-    """Without: the index of a symbol and the column of its price, or its bid and ask."""
+    """Without `symbol`: the index of each symbol, and its columns as in `prices`."""
     other_symbols: list[str]
-    """Of a wide file: names of columns that are no configured symbol."""
+    """Of a wide file: names of the columns that are no configured symbol."""
 
 
 def _understand(
@@ -257,7 +259,7 @@ def _price(cells: list[str], columns: tuple[int, ...], header: list[str]) -> int
 
 
 def read_rows(path: Path, skipped: Skipped) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the line where it begins, and the cells, of every row not blank."""
+    """Yield every row that is not blank: the line where it begins, and its cells."""
     try:
         if path.exists() and not path.is_file():  # a pipe or a device might never end
             raise TapeError(f"{path}: is not a file")
@@ -277,7 +279,7 @@ def read_rows(path: Path, skipped: Skipped) -> Iterator[tuple[int, list[str]]]:
                     yield first_line, cells
     except UnicodeDecodeError:
         raise TapeError(f"{path}: is not UTF-8 text, after line {reader.line_num}") from None
-    except (OSError, ValueError) as error:  # ValueError: a path that is none
+    except (OSError, ValueError) as error:  # ValueError: an invalid path
         reason = getattr(error, "strerror", None) or error
         raise TapeError(f"{path}: cannot be read: {reason}") from None
 

@@ -12,10 +12,14 @@ import numpy as np
 from numpy.random import Philox
 from numpy.typing import NDArray
 
-# What the random numbers are for: streams of one seed never meet. 0 to 16 are the waves.
+# Streams of one seed never meet. Those below START_STREAM are the waves of a random walk, one for
+# each length.
 START_STREAM: Final = 32
+"""Where the symbols of a random walk start."""
 STEP_STREAM: Final = 33
+"""The steps of a random walk from tick to tick."""
 SENTIMENT_STREAM: Final = 34
+"""Random sentiments."""
 
 
 def random_words(seed: int, stream: int, index: int, count: int) -> NDArray[np.uint64]:

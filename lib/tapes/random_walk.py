@@ -4,14 +4,14 @@ It is made in layers, each drawn from a counter-based generator (Philox), which 
 one place without those before it:
 
 - every symbol has a start;
-- round its start the price wanders, as a sum of waves: random heights 2¹⁶, 2¹⁵, … of the symbol's
-  ticks apart, joined by straight lines, and the higher the farther apart;
+- round its start the price wanders, as a sum of waves: random heights, joined by straight lines. In
+  the longest wave they are 2 to the power LONGEST_WAVE_BITS of the symbol's ticks apart, in the
+  next half as far, and so on; the farther apart, the higher;
 - between the closest of those heights, one block apart, it is a random walk of whole cents, bent
   to begin and end on them exactly (a bridge). So blocks join without a jump.
 
-From one tick to 2¹⁶ ticks of a symbol that moves like a random walk; over longer times it stays
-within about 25 of its start, for ever, where a true random walk would have to be turned back at
-zero sooner or later.
+Up to the length of the longest wave this moves like a random walk. Over longer times it stays in
+a band of about 25 round its start, where a true random walk would come to zero sooner or later.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ from lib.tapes.tape import check_span, digest, frozen
 
 CENT: Final = PRICE_SCALE // 100
 BLOCK_TICKS: Final = 16384
-"""What the random walk makes at once, at most (or one tick a symbol, if there are more symbols)."""
+"""The most ticks that are made at once (or one tick a symbol, if there are more symbols)."""
 CACHED_BLOCKS: Final = 4
+"""Blocks kept: a reader of live ticks and one that replays older ticks are in different blocks."""
 CACHED_HEIGHTS: Final = 64
+"""Heights of waves kept."""
 LOWEST_START_CENTS: Final = 50_00
 HIGHEST_START_CENTS: Final = 500_00
 LONGEST_WAVE_BITS: Final = 16
-"""2¹⁶ ticks of a symbol. Twice as long is 1.4 times as high, and a start of 50 would near zero."""
+"""The longest wave spans 2 to this power ticks of a symbol. One twice as long is 1.4 times as high,
+and a price that starts at LOWEST_START_CENTS would come near zero."""
 
 
 class RandomWalkTape:

@@ -1,4 +1,4 @@
-"""What the gateway plays as news: sentiments, random or from a file."""
+"""Tapes of sentiments, which the gateway plays as news: random, or from a file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from lib.tapes.random_numbers import SENTIMENT_STREAM, philox
 from lib.tapes.tape import TapeError, check_span, digest
 
 HIGHEST_SENTIMENT: Final = 100
-
 SENTIMENT_COLUMN: Final = "sentiment"
-
 _SENTIMENT: Final = re.compile(r"[0-9]{1,3}")
 
 

@@ -17,7 +17,7 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 class TapeError(Exception):
-    """A tape cannot be played. Its text is one line for people."""
+    """A tape cannot be played. Its text is one human-readable line."""
 
 
 class Tape(Protocol):

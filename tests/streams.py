@@ -1,4 +1,4 @@
-"""Streams of frames that tell their own sequence."""
+"""Streams whose frames contain their own sequence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def frames(first: int, count: int) -> bytes:
 
 
 class Tape:
-    """Encodes frames that tell their own sequence, and counts how often it is asked."""
+    """Encodes frames that contain their own sequence, and counts how often it is asked."""
 
     def __init__(self, length: int = 2**62) -> None:
         self.length = length

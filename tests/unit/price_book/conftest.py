@@ -14,7 +14,7 @@ from tests.price_books import RING, SYMBOLS
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """A name that is nobody else's; nothing of it is left behind."""
+    """A unique name; all its files are removed at the end."""
     name = f"test-{os.getpid()}-{secrets.token_hex(6)}"
     yield name
     remove_segments(name)

@@ -302,13 +302,13 @@ class TestReplacing:
             SharedPriceBook(["TSLA"], name)
         assert not book.retired
 
-    def test_a_writer_whose_segment_was_replaced_is_told(self, name, book):
+    def test_a_writer_whose_segment_was_replaced_gets_an_error(self, name, book):
         with SharedPriceBook(["TSLA"], name, ring_capacity=RING):
             pass
         with pytest.raises(PriceBookError, match="open it again"):
             book.update("AAPL", 1)
 
-    def test_a_writer_whose_segment_was_removed_while_it_wrote_is_told(self, name, book):
+    def test_a_writer_whose_segment_was_removed_while_it_wrote_gets_an_error(self, name, book):
         book.update("AAPL", 1)
         remove_segments(name)
         for _ in range(2):
@@ -324,7 +324,7 @@ class TestReplacing:
         with open_by_name(name) as successor:
             assert not successor.retired
 
-    def test_unlink_removes_all_files_and_tells_the_readers(self, name, book):
+    def test_unlink_removes_all_files_and_wakes_the_readers(self, name, book):
         with book.reader() as reader:
             book.update("AAPL", 1)
             reader.read()
@@ -345,7 +345,7 @@ class TestCreating:
             assert len(files_of(name)) == 3
         assert modes == {0o600}
 
-    def test_nobody_sees_half_a_segment(self, name):
+    def test_half_a_segment_is_never_seen(self, name):
         rounds = 300
 
         def creator():

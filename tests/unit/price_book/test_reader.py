@@ -54,7 +54,7 @@ class TestReader:
         ticks["price"] = 0
         assert_true_ticks(book.reader(0).read().ticks)
 
-    def test_begins_where_it_is_told(self, book):
+    def test_begins_at_its_position(self, book):
         write(book, 1, RING + 10)
         assert positions(book.reader().read()) == []
         assert positions(book.reader(RING + 7).read()) == [RING + 8, RING + 9, RING + 10]
@@ -183,7 +183,7 @@ class TestReadFew:
             *([1, 1, 1, 1 << 63, 1], [1, 1, 1, 1, 1 << 63]),
         ],
     )
-    def test_never_returns_what_nobody_could_work_with(self, book, forged):
+    def test_never_returns_values_out_of_range(self, book, forged):
         reader = book.reader()
         write(book, 1, 1)
         book._segment.ring[1] = [*forged, record_check(*forged)]
@@ -256,7 +256,7 @@ class TestWaking:
             def register(self, *_):
                 pass
 
-            def poll(self, timeout_ms: float) -> None:  # nobody wakes us
+            def poll(self, timeout_ms: float) -> None:  # no wake-up comes
                 sleeps_ms.append(timeout_ms)
                 if len(sleeps_ms) == 3:
                     book.update("AAPL", 1)

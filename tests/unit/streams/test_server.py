@@ -1,4 +1,4 @@
-"""The gateway's clients: who is let in, and that those behind each have their turn."""
+"""The server of a stream: which clients it takes, and how lagging ones share its time."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def clients(tmp_path):
     made.close()
 
 
-def test_who_is_behind_gets_a_batch_a_turn_and_there_is_time_for_one_at_least(clients, monkeypatch):
+def test_each_lagging_client_gets_a_batch_a_turn_and_a_pass_sends_at_least_one(
+    clients, monkeypatch
+):
     clients.publish(BEHIND)
     first = 1 + MAX_BATCH_FRAMES
     assert clients.places() == [first] * 3
@@ -78,7 +80,7 @@ def test_who_is_behind_gets_a_batch_a_turn_and_there_is_time_for_one_at_least(cl
         assert clients.places() == [1 + batches * MAX_BATCH_FRAMES for batches in expected]
 
 
-def test_with_time_enough_all_of_them_have_a_turn_in_each_pass(clients, monkeypatch):
+def test_with_time_enough_every_lagging_client_has_a_turn_in_each_pass(clients, monkeypatch):
     monkeypatch.setattr(server, "LAGGING_NS", 10**12)
     clients.publish(BEHIND)
     for passes in range(2, 10):
@@ -88,7 +90,7 @@ def test_with_time_enough_all_of_them_have_a_turn_in_each_pass(clients, monkeypa
     assert clients.places() == [1 + BEHIND] * 3
 
 
-def test_what_is_published_waits_for_the_turn_of_who_is_behind(clients):
+def test_new_frames_wait_for_the_turn_of_a_lagging_client(clients):
     clients.publish(BEHIND)
     before = clients.places()
     clients.publish(1)
@@ -99,7 +101,7 @@ def test_clients_that_send_no_messages_are_counted_and_stay(clients):
     with capture_logs() as logs:
         clients.peer_says(0, b"GET / HTTP/1.1\r\n")
         clients.peer_says(1, b"GET / HTTP/1.1\r\n")
-        run_until(clients.loop, lambda: sum(e.get("count", 0) for e in logs) == 2, "both are told")
+        run_until(clients.loop, lambda: sum(e.get("count", 0) for e in logs) == 2, "both are seen")
     lines = [e for e in logs if e["event"] == "no_delimiter"]
     assert [e["peer"] for line in lines for e in line["examples"]] == ["client 1", "client 2"]
     assert len(clients.places()) == 3
@@ -115,7 +117,7 @@ def test_a_full_gateway_has_reserved_places_for_its_own_run_only(clients, monkey
     assert len(clients.places()) == 3 + RESERVED_PLACES
 
 
-def test_who_has_ended_its_side_makes_room_before_a_reserved_place_is_taken(clients, monkeypatch):
+def test_a_half_closed_client_makes_room_before_a_reserved_place_is_taken(clients, monkeypatch):
     monkeypatch.setattr(server, "MAX_CLIENTS", 3)
     clients.peers[1].shutdown(socket.SHUT_WR)
     ended = list(clients.server._clients.values())[1]

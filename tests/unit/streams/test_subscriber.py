@@ -99,7 +99,7 @@ def test_anything_that_is_no_hello_ends_the_connection(said):
         client.receive(said)
 
 
-def test_a_client_that_sends_no_messages_is_told_of_once_and_stays():
+def test_a_client_that_sends_no_messages_is_reported_once_and_stays():
     client = Subscriber(stream(), 0)
     assert client.receive(b"GET / HTTP/1.1\r\n") == b""
     assert client.undelimited().reason == "16 bytes and no `*`: HTTP?"
@@ -189,7 +189,7 @@ def test_ticks_put_the_heartbeat_off():
 
 
 @pytest.mark.parametrize("asked", [b"HELLO,1,0*", b"HELLO,1,1*", b"HELLO,1,99,tape-7*"])
-def test_whoever_joins_the_news_gets_the_latest_one_first(asked):
+def test_a_client_that_joins_the_news_gets_the_latest_one_first(asked):
     news = NewsStream("tape-7", EncodedTape(Tape().encode), 18)
     client = Subscriber(news, 0)
     assert client.receive(asked) == b"HELLO,1,tape-7,17*"

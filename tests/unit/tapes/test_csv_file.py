@@ -362,7 +362,7 @@ def test_the_real_tape_plays_to_its_last_row(real_tape_path):
     assert tape.skipped.count == 0
 
 
-def test_the_real_tape_tells_which_of_its_symbols_are_not_traded(real_tape_path):
+def test_the_real_tape_reports_which_of_its_symbols_are_not_traded(real_tape_path):
     tape = load_csv_tape(real_tape_path, FOUR, "")
     assert set(tape.skipped.symbols) == {"NVDA", "META", "TSM", "BRK-B", "AVGO", "GOOGL"}
     assert tape.length + sum(tape.skipped.symbols.values()) == 28_076

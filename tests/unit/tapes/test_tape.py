@@ -12,7 +12,7 @@ FOUR = ("AAPL", "MSFT", "GOOG", "AMZN")
 TWO = ("AAPL", "MSFT")
 
 
-def test_nobody_can_write_into_a_tape(tape_file):
+def test_what_a_tape_returns_is_read_only(tape_file):
     random_walk = RandomWalkTape(FOUR, 7)
     from_file = load_csv_tape(tape_file("price\n1\n"), TWO, "AAPL")
     for arrays in (random_walk.read(1, 10), random_walk.read(1, 100_000), from_file.read(1, 1)):

@@ -1,7 +1,7 @@
 """OrderBook: keeps the price book current.
 
-Takes ticks from the gateway's price stream and writes them, batch by batch, into shared memory. How
-it does that is `lib.price_book.ingest`'s; here the price book is opened and the connection is made.
+Takes ticks from the gateway's price stream and writes them, batch by batch, into shared memory. The
+work is done in `lib.price_book.ingest`; here the price book is opened and the parts are connected.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from functools import partial
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
-from lib.price_book.clean_up import keep_until_run_ends
-from lib.price_book.ingest import Booking, client_for
+from lib.price_book.clean_up import clean_up_when_run_ends
+from lib.price_book.ingest import TickIngest, client_for
 from lib.process.role import run_role
 from lib.process.run_identity import OrphanedError, current_run, is_alive
 from lib.process.throttled_log import Tally
@@ -32,13 +32,13 @@ class OrderBook:
         gateway = settings.gateway
         connect = partial(ReconnectingConnection, loop, gateway.host, gateway.price_port)
         self._tally = Tally(stream="price", peer=f"{gateway.host}:{gateway.price_port}")
-        self._booking = Booking(self._book, self._tally)
+        self._ingest = TickIngest(self._book, self._tally)
         feed = StreamFeed(
             "price",
             client_for(self._book),
             connect,
-            on_begin=self._booking.begin,
-            on_frames=self._book_frames,
+            on_begin=self._ingest.begin,
+            on_frames=self._ingest_frames,
         )
         for timed in (feed, self._tally):
             loop.add_timed(timed)
@@ -48,14 +48,14 @@ class OrderBook:
         self._loop.poll()
 
     def close(self) -> None:
-        """Let go of the price book. It stays: the keeper removes it when the run ends."""
+        """Close the price book. The segment stays until the run ends."""
         self._tally.on_time(time.monotonic_ns())
         self._book.close()
 
-    def _book_frames(self, batches: list[Frames]) -> None:
+    def _ingest_frames(self, batches: list[Frames]) -> None:
         try:
-            self._booking.book_frames(batches)
-        except PriceBookError as error:  # somebody removed the segment: a successor makes it anew
+            self._ingest.ingest_frames(batches)
+        except PriceBookError as error:  # the segment was removed: a successor creates it
             raise CannotStartError(str(error)) from None
 
 
@@ -63,12 +63,12 @@ def _open_book(settings: Settings) -> SharedPriceBook:
     name, capacity = settings.price_book.name, settings.price_book.ring_capacity
     run = current_run()
     try:
-        keep_until_run_ends(name, run)
+        clean_up_when_run_ends(name, run)
         book = SharedPriceBook(settings.symbols, name, ring_capacity=capacity, run=run)
         book.become_writer()
     except PriceBookError as error:
         raise CannotStartError(f"price_book.name: {error}") from None
-    if not is_alive(run):  # its keeper may have been here before the segment was
+    if not is_alive(run):  # the clean-up may have come before the segment
         remove_segments(name)
         raise OrphanedError
     return book

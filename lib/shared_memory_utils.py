@@ -1,8 +1,8 @@
-"""The price book for programs of your own: the latest prices and every tick, in shared memory.
+"""The public face of the price book: the latest prices and every tick, in shared memory.
 
     from lib.shared_memory_utils import MAX_SLEEP_S, SharedPriceBook
 
-    book = SharedPriceBook.attach("tradewire-price-book")   # of a stack that runs
+    book = SharedPriceBook.attach("tradewire-price-book")   # of a running stack
     book.read("AAPL")                                       # the latest price; NaN before the first
 
     reader = book.reader()                                  # every tick from now on

@@ -29,7 +29,7 @@ from lib.process.run_identity import end_with
 from lib.settings import PROJECT_ROOT, Settings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.signals import MovingAverageAndNews
-from lib.tapes.csv_file import RandomWalkTape
+from lib.tapes.random_walk import RandomWalkTape
 from lib.wire.framing import split
 from lib.wire.tick_codec import TickCodec
 

@@ -1,22 +1,22 @@
-"""The shared price book: the latest price of every symbol, and every tick on its way to readers.
+"""The shared price book: the latest price of every symbol, and every tick in order.
 
-One process writes, any number read, in other processes, and nobody waits for anybody. This is what
-a user holds; behind it are the bytes (`segment`), how they are written (`writer`), and the two ways
-to read them: the latest price of a symbol (`latest`), and every tick in order (`reader`).
+One process writes, any number of processes read; neither side ever waits for the other. This class
+is what a user holds. Behind it are the bytes (`segment`), the writer (`writer`), and the two ways
+to read: the latest price of a symbol (`latest`), and every tick in order (`reader`).
 
-A reader that has nothing to do arms its wake-up: it sets its flag, *then* looks whether there is
-something after all; the writer publishes, *then* looks at the flags. That needs a fence between
-store and load on either side. Taking and releasing an uncontended lock executes a locked
-instruction, which is one on x86 and in practice elsewhere; nothing guarantees it, so no sleep is
-longer than `MAX_SLEEP_S` and a lost wake-up is a bounded delay.
+A reader without ticks arms its wake-up: it sets its flag, *then* checks for ticks once more; the
+writer publishes, *then* checks the flags. That needs a fence between store and load on either side.
+Taking and releasing an uncontended lock executes a locked instruction, which is a fence on x86 and
+in practice elsewhere. Python does not guarantee it, so no sleep is longer than `MAX_SLEEP_S` and a
+lost wake-up is a bounded delay.
 
 A tick at a time goes through plain integers, because a NumPy call costs a microsecond even for one
 element; many ticks go through arrays. Measured on two noisy cores: `read` 0.8 µs, `update` 1.6 µs,
 `update_few` 2.3 µs and `PriceBookReader.read_few` 1.6 µs for one tick, `update_batch` 15 ns and
 `PriceBookReader.read` 10 ns a tick for thousands.
 
-Any process of the same user can attach, and also write nonsense: nothing read from the segment is
-used to find something in it without being checked, so nonsense is lost ticks and never a crash.
+Any process of the same user can attach, and can write garbage. Every value read from the segment is
+checked before it is used as an index or an offset, so garbage costs ticks and never a crash.
 """
 
 from __future__ import annotations
@@ -77,10 +77,11 @@ __all__ = [
 DEFAULT_RING_CAPACITY: Final = 262_144
 """In ticks."""
 _OPEN_ATTEMPTS: Final = 100
-"""How often the segment may be replaced or removed while we open it."""
+"""How often the segment may be replaced or removed while it is being opened."""
 _IN_USE_ATTEMPTS: Final = 40
+"""How often to try for the writer's lock before its holder counts as a writer at work."""
 _IN_USE_PAUSE_S: Final = 0.005
-"""How often we look again, and after how long, before we believe that a writer is at work."""
+"""The pause between two attempts at the writer's lock."""
 
 
 class Tick(NamedTuple):
@@ -99,12 +100,12 @@ class Tick(NamedTuple):
 
 
 class ResumePoint(NamedTuple):
-    """Where a writer that takes over goes on."""
+    """Where a writer that takes over continues."""
 
     tape: str | None
     """The tape of the newest epoch; None if there has never been an epoch."""
     next_sequence: int
-    """The number after the newest tick of that epoch; 1 if it has none yet."""
+    """The number after the newest tick of the newest epoch; 1 if it has none yet."""
 
 
 class SharedPriceBook:
@@ -130,8 +131,8 @@ class SharedPriceBook:
 
         Args:
             symbols: what it holds; at most 16 bytes each.
-            name: of the segment, letters, digits, `-` and `_`. None makes a segment of our own,
-                which is removed at `close` and at the end of this process. A named segment stays.
+            name: of the segment, letters, digits, `-` and `_`. None makes a private segment, which
+                is removed at `close` and at the end of this process. A named segment stays.
                 One that does not match (other symbols, other ring, other version, damaged) is
                 retired and replaced.
             ring_capacity: in ticks.
@@ -141,7 +142,7 @@ class SharedPriceBook:
                 Roles of other runs leave it alone; see lib/price_book/own_price_book.py.
 
         Raises:
-            ValueError: the arguments can be no price book.
+            ValueError: the arguments do not describe a valid price book.
             PriceBookInUse: the segment does not match, and a live process is writing to it.
             PriceBookError: there is no room for the segment.
 
@@ -155,19 +156,19 @@ class SharedPriceBook:
         check_name(name)
         segment, writer_lock = _open_or_create(name, layout, run)
         if writer_lock is not None and lock is not None:
-            os.close(writer_lock)  # it is ours alone, and relatives are to write as well
+            os.close(writer_lock)  # exclusive, and the other holders of `lock` must write too
             writer_lock = None
         self._adopt(segment, writer_lock, run)
 
     @classmethod
     def attach(cls, name: str, *, as_role: bool = False) -> SharedPriceBook:
-        """Attach to a price book that is there, whatever its symbols; never create or replace it.
+        """Attach to an existing price book, whatever its symbols; never create or replace it.
 
         With `as_role` its readers may take the wake-up slots that are reserved for the roles of the
         stack: daemons only.
 
         Raises FileNotFoundError if there is none, and PriceBookMismatch if the segment is no
-        price book of this version, is damaged, or is being replaced just now: try again later.
+        price book of this version, is damaged, or is being replaced: try again later.
         """
         return cls._attached(name, None, FOR_ROLES if as_role else FOR_ALL)
 
@@ -215,7 +216,7 @@ class SharedPriceBook:
     def run(self) -> Run | None:
         """The run that the segment belongs to; None if it belongs to none.
 
-        It is another one when a writer of another run has taken over.
+        It changes when a writer of another run takes over.
         """
         return self._segment.run()
 
@@ -253,13 +254,13 @@ class SharedPriceBook:
     def tape(self, epoch: int) -> str:
         """Return the tape of an epoch.
 
-        It is "" for a plain stream, which has no tape, and for an epoch so long ago (64 epochs)
-        that the book has forgotten it.
+        It is "" for a plain stream, which has no tape, and for an epoch that is too old: the book
+        remembers the newest `segment.EPOCHS`.
         """
         return self._segment.tape(epoch)
 
     def resume_point(self) -> ResumePoint:
-        """Return where a writer that takes over goes on. For the writer, before it writes."""
+        """Return where a writer that takes over continues. For the writer, before it writes."""
         epochs = self._segment.epochs()
         epoch = max(epochs, default=0)
         return ResumePoint(epochs.get(epoch), self._latest.newest_sequence(epoch) + 1)
@@ -268,7 +269,7 @@ class SharedPriceBook:
         """Return a reader of all ticks after `position`.
 
         None means from now on, and 0 from the oldest tick that the ring still holds. Raises
-        ValueError if the position lies in the future: then it belongs to another segment.
+        ValueError if the position is not published yet: it belongs to another segment.
         """
         return PriceBookReader(self._segment, position, self._slots)
 
@@ -312,8 +313,8 @@ class SharedPriceBook:
         """Publish a few ticks at once, as `update_batch` does, without an array.
 
         A tick is its symbol's index, its price in units of 10⁻⁸, its sequence and when it was sent.
-        For one it takes a tenth of the time; from some 24 on arrays are quicker. Raises what
-        `update_batch` does.
+        For one it takes a tenth of the time; beyond `records.SMALL_BATCH` ticks arrays are quicker.
+        Raises what `update_batch` does.
         """
         self._writer.update_few(ticks)
 
@@ -332,9 +333,9 @@ class SharedPriceBook:
     # The end.
 
     def close(self) -> None:
-        """Let go of the segment and of the writer's lock. May be called again.
+        """Unmap the segment and release the writer's lock. May be called again.
 
-        A segment without a name of its own is removed, by the process that created it.
+        A private segment is removed as well, by the process that created it.
         """
         if self._closed:
             return
@@ -347,9 +348,9 @@ class SharedPriceBook:
         self._writer.release()
 
     def unlink(self) -> None:
-        """Remove the segment and its files, for everyone; readers find it retired and wake up.
+        """Remove the segment and its files; readers find it retired and wake up.
 
-        Close the book as well. Any process may call this; a new book of the name is another one.
+        Close the book as well. Any process may call this. A new book of this name is a new segment.
         """
         remove_segments(self.name)
 
@@ -369,9 +370,9 @@ class SharedPriceBook:
 
 
 def _open_or_create(name: str, layout: Layout, run: Run | None) -> tuple[Segment, int | None]:
-    """Open the segment; make it first if it is not there, and anew if it is not `layout`.
+    """Open the segment; create it if it is absent, replace it if its layout is not `layout`.
 
-    Returns also the writer's lock if it had to be taken, which is to replace a segment.
+    Returns also the writer's lock if a replacement took it.
     """
     beginning, total_bytes = layout.beginning(run), layout.total_bytes
     writer_lock: int | None = None
@@ -380,7 +381,7 @@ def _open_or_create(name: str, layout: Layout, run: Run | None) -> tuple[Segment
             try:
                 segment = Segment(name)
             except FileNotFoundError:
-                # Others may create or remove it at the same time: then look again.
+                # Another process may create or remove it at the same time: try again.
                 with suppress(FileExistsError, FileNotFoundError):
                     create_segment(name, beginning, total_bytes, replace=False)
                 continue
@@ -392,9 +393,9 @@ def _open_or_create(name: str, layout: Layout, run: Run | None) -> tuple[Segment
                 segment.close()
             if writer_lock is None:
                 try:
-                    writer_lock = lock_writer(name)  # and look again: nobody else replaces it now
+                    writer_lock = lock_writer(name)  # now no other process replaces it: try again
                 except PriceBookInUse:
-                    # Perhaps by one who holds it for a moment only, to replace the segment.
+                    # The holder may only be replacing the segment, which is short.
                     if attempt >= _IN_USE_ATTEMPTS:
                         raise
                     time.sleep(_IN_USE_PAUSE_S)
@@ -414,7 +415,7 @@ _open_books: weakref.WeakSet[SharedPriceBook] = weakref.WeakSet()
 
 
 def _close_open_books() -> None:
-    """At the end of the process: quietly, whatever the user forgot."""
+    """Close the books that are still open at the end of the process."""
     for book in list(_open_books):
         book.close()
 

@@ -1,4 +1,4 @@
-"""The keeper of a price book: removes its files when the run ends, however it ends.
+"""The clean-up process of a price book: removes its files when the run ends, however it ends.
 
 No role can do that. A segment outlives the restart of any role, so no role may remove it when it
 ends; and supervisord may be killed, or the role stopped by hand long before. So the role that
@@ -7,11 +7,11 @@ the process whose life is the run has ended, removes the files, and ends.
 
     python -m lib.price_book.clean_up NAME PID START_TICKS LOCK_FD
 
-The keeper is known by the lock NAME.keeper, which holds `PID START_TICKS` of its run. As long as
-that run is alive the name is its own, even if the keeper has been killed. The role takes the lock
-and hands the open file down, so there is no moment in which nobody holds it. A
-keeper belongs to nobody: it has its own session, is no child of the role that started it, and
-shares no other file with it. Only the standard library is imported, so it stays small.
+The clean-up process holds the lock NAME.keeper, a file with `PID START_TICKS` of its run. As long
+as that run is alive the name belongs to it, even if the clean-up process has been killed. The role
+takes the lock and hands the open file down, so the lock is held without a gap. The process is
+independent: it has its own session, is no child of the role that started it, and shares no other
+file with it. Only the standard library is imported, so it stays small.
 """
 
 from __future__ import annotations
@@ -37,33 +37,34 @@ from lib.process.file_lock import LockHeldError, is_still_at, lock_file
 from lib.process.run_identity import Run, is_alive
 
 TAKE_OVER_TIMEOUT_S: Final = 5.0
-"""How long we wait for the keeper of a run that has ended: it is removing files."""
+"""How long to wait for the clean-up process of a run that has ended: it is removing files."""
 START_TIMEOUT_S: Final = 10.0
-"""How long a keeper may take to start."""
+"""How long a clean-up process may take to start."""
 _TAKE_OVER_POLL_S: Final = 0.01
+"""How often to look whether the clean-up process of an ended run has released its lock."""
 _NOTE_BYTES: Final = 64
-"""More than two numbers of 64 bits take."""
+"""The most that is read of a lock file; two numbers of 64 bits are shorter."""
 _RUN_POLL_S: Final = 0.2
-"""How often we look at the run where the kernel has no pidfd (before Linux 5.3)."""
+"""How often to look at the run where the kernel has no pidfd (before Linux 5.3)."""
 
 _PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
 
 
-def keep_until_run_ends(name: str, run: Run) -> None:
-    """See to it that all files of price book `name` are removed when `run` has ended.
+def clean_up_when_run_ends(name: str, run: Run) -> None:
+    """Start the process that removes all files of price book `name` when `run` has ended.
 
-    Call it before you create the price book. It does nothing if that is seen to already. If the
-    run ends at the very moment in which you create it, the keeper may have been there before:
-    whoever finds the run dead (`is_alive`) after creating removes it himself.
+    It does nothing if that process runs already. Call it before you create the price book. If the
+    run ends in that very moment, the clean-up may come before the creation: check `is_alive(run)`
+    after creating, and remove the price book yourself if the run is dead.
 
     Raises PriceBookInUse if the price book belongs to another run that is still alive, and
-    PriceBookError if no keeper can be started.
+    PriceBookError if the process cannot be started.
     """
     check_name(name)
     note = f"{run.pid} {run.start_ticks}"
     deadline = time.monotonic() + TAKE_OVER_TIMEOUT_S
     while True:
-        owner = kept_for(name)
+        owner = live_owner(name)
         if owner is not None and owner != run:
             raise belongs_to_another_stack(name, owner)
         try:
@@ -77,20 +78,20 @@ def keep_until_run_ends(name: str, run: Run) -> None:
             break
         if time.monotonic() > deadline:
             raise PriceBookError(
-                f"price book {name}: the run before this one has ended, but its keeper has not "
+                f"price book {name}: the run before this one has ended, but its clean-up has not "
                 f"removed its files within {TAKE_OVER_TIMEOUT_S:g} s; {keeper_path(name)} is locked"
             )
         time.sleep(_TAKE_OVER_POLL_S)
     try:
         _start(name, run, lock)
     finally:
-        os.close(lock)  # the keeper has its own
+        os.close(lock)  # the clean-up process has its own
 
 
-def kept_for(name: str) -> Run | None:
-    """Return the live run that price book `name` is kept for; None if there is none.
+def live_owner(name: str) -> Run | None:
+    """Return the live run that price book `name` belongs to; None if there is none.
 
-    Raises PriceBookError if that cannot be read, such as another user's.
+    Raises PriceBookError if the lock file cannot be read, such as another user's.
     """
     path = keeper_path(name)
     try:
@@ -132,15 +133,18 @@ def _start(name: str, run: Run, lock: int) -> None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PriceBookError(f"price book {name}: its keeper did not start: {error}") from error
+        raise PriceBookError(
+            f"price book {name}: its clean-up process did not start: {error}"
+        ) from error
     if started.returncode != 0:
         raise PriceBookError(
-            f"price book {name}: its keeper ended at once, with exit status {started.returncode}"
+            f"price book {name}: its clean-up process ended at once, with exit status "
+            f"{started.returncode}"
         )
 
 
 def _parse_run(note: str) -> Run | None:
-    """Read what a keeper has written into its lock; None if it has not yet."""
+    """Read the run from the text of a lock file; None while it is incomplete."""
     fields = note.split()
     if len(fields) != 2 or not all(field.isdecimal() for field in fields):
         return None
@@ -153,11 +157,11 @@ def wait_for_end(run: Run) -> None:
         watched = os.pidfd_open(run.pid)
     except ProcessLookupError:
         return
-    except OSError:  # the kernel does not have it, or does not let us
+    except OSError:  # the kernel does not have it, or does not permit it
         while is_alive(run):
             time.sleep(_RUN_POLL_S)
         return
-    # Only now: the number may have been given to another process before we opened it.
+    # Checked after opening: the number may have been given to another process before.
     if is_alive(run):
         poll = select.poll()
         poll.register(watched, select.POLLIN)
@@ -166,14 +170,14 @@ def wait_for_end(run: Run) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Keep the price book; see the module."""
+    """Wait for the end of the run, then clean up; see the module."""
     name, pid, start_ticks, lock = arguments
     if os.fork() != 0:
-        os._exit(0)  # so that whoever started us has no child, and knows that we are there
+        os._exit(0)  # the caller then has no child, and knows that this process runs
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     wait_for_end(Run(int(pid), int(start_ticks)))
-    # We hold the lock until we end, so nobody makes a new price book while we remove the old one.
+    # The lock is held until the end, so no new price book is made while the old one is removed.
     try:
         remove_segments(name)
     finally:

@@ -1,7 +1,7 @@
-"""The booking of ticks: from the price stream into the price book.
+"""Ingest of ticks: from the price stream into the price book.
 
-It has no state of its own: which tick is needed next stands in the price book, so a successor goes
-on where its predecessor ended, wherever that was.
+It has no state of its own: the price book says which tick is needed next, so a successor continues
+where its predecessor ended.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from lib.wire.tick_codec import MALFORMED, TickCodec
 from lib.wire.ticks import PLAIN_TAPE
 
 MIN_ARRAY_BYTES: Final = 640
-"""So many bytes of frames are booked as arrays, which has a fixed cost of 50 µs; fewer, some 50
-ticks, are booked one by one, which takes 1 µs for each."""
+"""From this many bytes of frames on, ticks are written as arrays, which has a fixed cost of 50 µs;
+fewer are written one by one, which takes 1 µs each."""
 
 _MOST_OF_A_SYMBOL: Final = MAX_COMPARED_CHARACTERS + 1
-"""Bytes of an unknown symbol that are looked at: one that is longer still is too long."""
+"""Bytes of an unknown symbol that are compared; one more than a hint needs shows that it is too
+long."""
 
 
 def client_for(book: SharedPriceBook) -> StreamClient:
-    """Make the client of a price stream that goes on where the book ends."""
+    """Make the client of a price stream that continues where the book ends."""
     tape, next_sequence = book.resume_point()
     return StreamClient(
         tape=tape or None,
@@ -43,10 +44,11 @@ def client_for(book: SharedPriceBook) -> StreamClient:
     )
 
 
-class Booking:
+class TickIngest:
     """Takes the events of a `StreamClient` made by `client_for`, and writes them into its book.
 
-    `tally` counts what is no tick. Both methods raise what `SharedPriceBook.update_batch` does.
+    `tally` counts malformed frames and unknown symbols. Both methods raise what
+    `SharedPriceBook.update_batch` does.
     """
 
     def __init__(
@@ -59,11 +61,12 @@ class Booking:
         self._clock = clock
         self._log = structlog.get_logger()
         self._malformed: dict[int, bytes] = {}
+        """Frames that cannot be parsed of a small batch, by sequence, until it is written."""
         self._unknown: dict[int, bytes] = {}
-        """Frames of few, by sequence, until their batch is booked."""
+        """Frames with an unknown symbol of a small batch, by sequence, until it is written."""
 
     def begin(self, event: Joined | WentPlain) -> None:
-        """The stream begins: perhaps of a new tape, perhaps with ticks gone that were needed."""
+        """The stream begins: perhaps with a new tape, perhaps after ticks that are lost."""
         if isinstance(event, WentPlain):
             if self._book.resume_point().tape != PLAIN_TAPE:
                 self._book.begin_epoch(PLAIN_TAPE)
@@ -77,15 +80,15 @@ class Booking:
                 TicksMissed(first=first, last=last, where="gateway", tape=event.tape),
             )
 
-    def book_frames(self, batches: list[Frames]) -> None:
-        """Ticks came: batches whose numbers follow each other, booked as one."""
+    def ingest_frames(self, batches: list[Frames]) -> None:
+        """Write batches whose numbers follow each other, as one batch."""
         frames = b"".join([batch.frames for batch in batches])
         if len(frames) < MIN_ARRAY_BYTES:
-            self._book_few(batches)
+            self._ingest_few(batches)
         else:
-            self._book_many(batches, frames)
+            self._ingest_many(batches, frames)
 
-    def _book_few(self, batches: list[Frames]) -> None:
+    def _ingest_few(self, batches: list[Frames]) -> None:
         ticks = []
         for batch in batches:
             for sequence, message in enumerate(split(batch.frames), batch.first):
@@ -102,7 +105,7 @@ class Booking:
             self._malformed.clear()
             self._unknown.clear()
 
-    def _book_many(self, batches: list[Frames], frames: bytes) -> None:
+    def _ingest_many(self, batches: list[Frames], frames: bytes) -> None:
         first = batches[0].first
         ticks = self._codec.decode(frames)
         if len(ticks.offsets):
@@ -113,13 +116,13 @@ class Booking:
             self._count(first, ticks.malformed, ticks.unknown)
 
     def _count(self, first: int, malformed: dict[int, bytes], unknown: dict[int, bytes]) -> None:
-        """Count what is no tick of ours: frames by their distance from the sequence `first`."""
+        """Count frames that are no ticks of the book. Their keys count from sequence `first`."""
         now_ns = self._clock()
         if malformed:
             examples = (malformed_tick(first + n, frame) for n, frame in malformed.items())
             self._tally.add_many(MalformedFrames, now_ns, len(malformed), examples)
         if unknown:
-            # Cut, because the log remembers them: a frame may be one symbol of 64 KiB.
+            # Cut, because the log keeps them for a while: a frame may be one symbol of 64 KiB.
             symbols = [frame[:_MOST_OF_A_SYMBOL].partition(b",")[0] for frame in unknown.values()]
             counts: dict[bytes, int] = {}
             for symbol in symbols:
@@ -136,7 +139,7 @@ class Booking:
 
 
 def _sent_ns(batches: list[Frames], offsets: NDArray[np.int64]) -> NDArray[np.int64] | int:
-    """When each of the ticks was sent, or all of them."""
+    """Return when each of the ticks was sent; one number if all were sent together."""
     if len(batches) == 1:
         return batches[0].sent_ns
     of_all = np.repeat([batch.sent_ns for batch in batches], [batch.count for batch in batches])

@@ -1,7 +1,7 @@
 """The latest price of every symbol, as any process may read it.
 
-Each symbol has two latest records, of which the writer overwrites the older one: so there is always
-a whole one to read, wherever the writer is or was killed.
+Each symbol has two latest records, of which the writer overwrites the older one: so one of them is
+always complete, wherever the writer is or was killed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lib.price_book.segment import PUBLISHED, RECORD_WORDS, Segment
 from lib.price_book.segment_files import PriceBookError
 
 _LATEST_ATTEMPTS: Final = 100
-"""How often both records of a symbol may change while we read them. Once is rare."""
+"""How often both records of a symbol may change during a read. Once is rare."""
 
 
 class LatestRecords:
@@ -37,8 +37,8 @@ class LatestRecords:
         second = first + RECORD_WORDS
         for _ in range(_LATEST_ATTEMPTS):
             is_damaged = False
-            # The order matters. The newer one does not count only while the writer is at it; then
-            # the other is the latest, as it is after that moment and not as it was before.
+            # The order matters. The newer record counts unless the writer is storing it at this
+            # moment; then the other one, read after that moment, is the latest.
             for at in (first, second) if words[first] > words[second] else (second, first):
                 record = words[at : at + RECORD_WORDS].tolist()
                 position, sequence, price, sent_ns, symbol_epoch, check = record
@@ -46,7 +46,7 @@ class LatestRecords:
                     if check == record_check(position, sequence, price, sent_ns, symbol_epoch):
                         return record
                     is_damaged = True
-            # Two that are both too new are a writer that went on between our looks.
+            # Both are too new if the writer published between the two loads: try again.
             if position == 0 and not is_damaged:
                 return None
         raise PriceBookError(

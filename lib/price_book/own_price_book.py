@@ -1,9 +1,9 @@
-"""The price book of one's own stack: found, checked, and let go. The one way in which roles attach.
+"""The price book of a role's own stack: found, checked, released. Roles attach in no other way.
 
-A name in the settings is easily left as it is in a second stack, and a role that attached by name
-alone would trade on another stack's prices. So a role that supervisord has started attaches only to
-a segment of its own run, as the segment itself says. A role that was started by hand is a run of
-its own and takes whatever bears the name.
+A second stack easily keeps the name in the settings, and a role that attached by name alone would
+trade on another stack's prices. So a role that supervisord has started attaches only to a segment
+of its own run; the segment says which run that is. A role that was started by hand is a run of its
+own and takes any segment of the name.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from lib.process.run_identity import current_run, is_alive, is_supervised
 LOOK_NS: Final = 50 * MILLISECOND_NS
 """How often to look for a price book while there is none."""
 MAX_SYMBOLS_NAMED: Final = 5
+"""How many symbols of another price book a problem lists."""
 _UNSETTLED: Final = "whether it is this stack's shows at the next look"
-"""The orderbook may be taking the segment over at this moment."""
+"""The problem at the first look at a foreign segment, which the orderbook may be taking over."""
 
 
 class OwnPriceBook:
@@ -27,9 +28,9 @@ class OwnPriceBook:
 
     Attributes:
         book: the price book, while attached.
-        next_look_ns: when `look` looks again, monotonic clock; 0 for now.
-        problem: why what bears the name cannot be used; "" if it can, or if there is nothing. Its
-            user sets it when it finds the book damaged.
+        next_look_ns: when `look` tries again, monotonic clock; 0 for now.
+        problem: why the segment of this name cannot be used; "" if it can, or if there is none.
+            The caller sets it when it finds the book damaged.
 
     """
 
@@ -45,7 +46,7 @@ class OwnPriceBook:
         self._symbols = symbols
         self._run = current_run() if is_supervised() else None
         self._reported = ""
-        self._was_not_ours = False
+        self._was_foreign = False
 
     def look(self, now_ns: int) -> SharedPriceBook | None:
         """Return the price book. While there is none, look for it, at most every `LOOK_NS`."""
@@ -62,7 +63,7 @@ class OwnPriceBook:
             self.next_look_ns = 0
 
     def new_problem(self) -> str:
-        """Return the problem if it is another one than last time, for the log; "" if not."""
+        """Return the problem if it has changed since the last call, for the log; "" if not."""
         if self.problem in ("", _UNSETTLED, self._reported):
             return ""
         self._reported = self.problem
@@ -77,31 +78,31 @@ class OwnPriceBook:
         except PriceBookError as error:
             self.problem = str(error)
             return
-        self.problem = self._whose(book) or self._of_what(book)
+        self.problem = self._foreign_owner(book) or self._other_symbols(book)
         if self.problem:
             book.close()
         else:
             self.book = book
             self._reported = ""
-            self._was_not_ours = False
+            self._was_foreign = False
 
-    def _whose(self, book: SharedPriceBook) -> str:
-        """Say whose the price book is, unless it is ours."""
+    def _foreign_owner(self, book: SharedPriceBook) -> str:
+        """Return the problem of a price book of another stack; "" if it is this stack's."""
         run = book.run
         if self._run is None or run == self._run:
             return ""
         if run is not None and is_alive(run):
             return str(belongs_to_another_stack(self._name, run))
-        if not self._was_not_ours:
-            self._was_not_ours = True
+        if not self._was_foreign:
+            self._was_foreign = True
             return _UNSETTLED
         return (
             f"price book {self._name} is not this stack's: its orderbook has neither made it nor "
             "taken it over"
         )
 
-    def _of_what(self, book: SharedPriceBook) -> str:
-        """Say what it holds, unless it holds our symbols."""
+    def _other_symbols(self, book: SharedPriceBook) -> str:
+        """Return the problem of a price book with other symbols; "" if they are as wanted."""
         if self._symbols in (None, book.symbols):
             return ""
         more = len(book.symbols) - MAX_SYMBOLS_NAMED

@@ -1,8 +1,8 @@
 """Reading every tick of the price book, in order, without a lock.
 
 A reader copies first and verifies its private copy afterwards: it knows which position it expects
-in a slot, and `records` tells whether the words of a record belong together. What is missing in
-between is reported by position. How it sleeps: `wake_up`.
+in a slot, and `records` checks whether the words of a record belong together. Missing ticks are
+reported by position. How a reader sleeps: `wake_up`.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from lib.process.log_events import ReaderPolls, log_event
 from lib.wire.ticks import TICK, PlainTick
 
 READ_TICKS: Final = 32_768
-"""What one read of a reader returns at most, unless asked otherwise: 1.5 MB."""
+"""The most ticks that one `read` returns, unless asked otherwise."""
 _READ_ATTEMPTS: Final = 8
-"""How often a reader looks again at a record that counts and is not whole."""
+"""How often a reader looks again at a published record that fails its check."""
 
 
 class Batch(NamedTuple):
-    """What a reader has got: first what it missed, then the ticks that follow it."""
+    """What one read returns: the ticks that were lost, then the ticks that follow them."""
 
     ticks: NDArray[np.void]
     """Structured array of `TICK` (position, sequence, price, sent_ns, symbol, epoch); a private
@@ -61,14 +61,14 @@ class PriceBookReader:
             selector.select(MAX_SLEEP_S if reader.arm() else 0)
             batch = reader.read()
 
-    To be woken takes one of 64 wake-up slots, 16 of which are reserved for the roles of the stack.
-    A reader that finds none free is no different to use: it wakes every 10 ms (`wake_up.POLL_S`) to
-    look for ticks, until it gets a slot, and logs `reader_polls` once. A reader that only calls
-    `read` uses no slot.
+    A reader that sleeps takes one of `wake_up.SLOTS` wake-up slots; some of them are reserved for
+    the roles of the stack. A reader that finds none free is used in the same way: it wakes every
+    `wake_up.POLL_S` to look for ticks, until it gets a slot, and logs `reader_polls` once. A reader
+    that only calls `read` uses no slot.
     """
 
     def __init__(self, segment: Segment, position: int | None, slots: range) -> None:
-        """Read what comes after `position`; see `SharedPriceBook.reader`.
+        """Read the ticks after `position`; see `SharedPriceBook.reader`.
 
         `slots` are the wake-up slots that it may take.
         """
@@ -79,7 +79,7 @@ class PriceBookReader:
         self._symbol_count = len(segment.layout.symbols)
         self._fence = threading.Lock()
         self._sleeper: Sleeper | Poller | None = None
-        self._poller: Poller | None = None  # the sleeper, as long as it has no slot
+        self._poller: Poller | None = None  # the sleeper, while it has no slot
         self._flags: memoryview | bytearray = segment.waiting
         self._slot = 0
         self._armed = False
@@ -101,7 +101,7 @@ class PriceBookReader:
         return self._position
 
     def return_to(self, position: int) -> None:
-        """Go on behind `position`: read ticks again, if they are still there, or leave some out.
+        """Continue after `position`: read ticks again, if the ring still has them, or skip some.
 
         `position` is at most that of the newest tick of the book.
         """
@@ -109,7 +109,7 @@ class PriceBookReader:
 
     @property
     def retired(self) -> bool:
-        """Whether the segment has been replaced or removed: read what is left, attach anew."""
+        """Whether the segment has been replaced or removed: read the rest, attach again."""
         return self._segment.retired
 
     def tape(self, epoch: int) -> str:
@@ -119,8 +119,9 @@ class PriceBookReader:
     def read(self, max_ticks: int = READ_TICKS) -> Batch:
         """Return the next ticks, in order; none if there are none. Never waits.
 
-        Says exactly which ticks were lost: overwritten before we came (the ring lapped us), or
-        destroyed by a writer that was killed while it stored. Ends a wait that `arm` began.
+        Says exactly which ticks were lost: overwritten before this read (the ring lapped the
+        reader), or destroyed by a writer that was killed while it stored. Ends a wait that `arm`
+        began.
         """
         if self._armed:
             self.disarm()
@@ -140,9 +141,9 @@ class PriceBookReader:
             if begin < 0:
                 begin = count
             if are_overwritten(records[:begin], first):
-                break  # they will not come back
-            # What counts is not whole and not overwritten either: it becomes visible in a moment,
-            # or is just being overwritten, or was when the writer was killed or stopped.
+                break  # lost for good
+            # A published record fails its check and is not overwritten: its stores are not visible
+            # yet, or it is being overwritten, or the writer was killed or stopped doing that.
         end = whole.find(0, begin)
         if end < 0:
             end = count
@@ -154,10 +155,10 @@ class PriceBookReader:
         )
 
     def read_few(self) -> list[PlainTick]:
-        """Return the next ticks if they are few, all there and whole; without an array.
+        """Return the next ticks, without an array, if they are few and all of them are complete.
 
-        For one it takes a third of the time of `read`. An empty list says nothing: call `read`,
-        which says whether there are none, or many, or some were lost. Ends a wait as `read` does.
+        For one it takes a third of the time of `read`. After an empty list call `read`: there may
+        be no ticks, or many, or some may be lost. Ends a wait as `read` does.
         """
         if self._armed:
             self.disarm()
@@ -169,7 +170,7 @@ class PriceBookReader:
         ticks = []
         for position in range(first, published + 1):
             at = ring_word + position % capacity * RECORD_WORDS
-            # A copy, as in `read`: what is looked at afterwards does not change any more.
+            # A copy, as in `read`: the checks below see values that no longer change.
             found, sequence, price, sent_ns, symbol_epoch, check = words[
                 at : at + RECORD_WORDS
             ].tolist()
@@ -186,9 +187,9 @@ class PriceBookReader:
         return ticks
 
     def arm(self) -> bool:
-        """Announce that we are about to sleep, on `fileno`.
+        """Announce a sleep on `fileno`.
 
-        False: do not sleep, there is something to read already, or the segment is retired.
+        False: do not sleep, there are ticks to read already, or the segment is retired.
         """
         if self._sleeper is None:
             self._find_slot()
@@ -204,7 +205,7 @@ class PriceBookReader:
         return True
 
     def disarm(self) -> None:
-        """Take back what `arm` said, and the wake-up if it has come. `read` does it by itself."""
+        """Undo `arm`, and drain the wake-up if it has come. `read` calls it."""
         if self._sleeper is None:
             return
         self._armed = False
@@ -212,11 +213,11 @@ class PriceBookReader:
         self._sleeper.drain()
 
     def fileno(self) -> int:
-        """Return what becomes readable to wake us: for a selector. It stays the same."""
+        """Return the descriptor that a wake-up makes readable, for a selector. It never changes."""
         return (self._sleeper or self._find_slot()).fileno()
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until there is something to read, or the segment is retired, or the time is up.
+        """Sleep until there are ticks to read, or the segment is retired, or the time is up.
 
         Returns False only if the time is up.
         """
@@ -235,14 +236,14 @@ class PriceBookReader:
     def close(self) -> None:
         """Give the wake-up slot back. May be called again; the book stays open."""
         if self._sleeper is not None:
-            with suppress(ValueError):  # the book has been closed before
+            with suppress(ValueError):  # the book is closed already
                 self._flags[self._slot] = 0
             self._sleeper.close()
             self._sleeper = self._poller = None
             self._armed = False
 
     def _find_slot(self) -> Sleeper | Poller:
-        """Take a wake-up slot if one is free, and poll if not."""
+        """Take a wake-up slot if one is free; poll if none is."""
         segment = self._segment
         sleeper = Sleeper.claim(fifo_prefix(segment.name), self._slots)
         if sleeper is not None:
@@ -250,7 +251,7 @@ class PriceBookReader:
             self._sleeper = sleeper
             _sleeping_readers.add(self)
             return sleeper
-        self._flags, self._slot = bytearray(1), 0  # which no writer looks at
+        self._flags, self._slot = bytearray(1), 0  # a flag that no writer reads
         self._sleeper = self._poller = Poller()
         _sleeping_readers.add(self)
         reason = (
@@ -267,7 +268,7 @@ class PriceBookReader:
             self._poller = None
 
     def _forget_parent(self) -> None:
-        """In a child just forked: slot and flag are the parent's, and so are its descriptors."""
+        """Drop, in a forked child, the slot, flag and descriptors, which are the parent's."""
         self._fence = threading.Lock()
         if self._sleeper is not None:
             self._sleeper.close()  # a duplicate: the parent's lock on the slot stands
@@ -290,7 +291,7 @@ class PriceBookReader:
 
 
 _sleeping_readers: weakref.WeakSet[PriceBookReader] = weakref.WeakSet()
-"""Those that can be woken: they have a slot, or poll until they get one."""
+"""The readers that can be woken: they have a slot, or poll until they get one."""
 
 
 def _forget_parent() -> None:

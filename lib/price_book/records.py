@@ -1,7 +1,7 @@
-"""Records of the price book: their six words, the check over them, whether a copy is whole. Pure.
+"""Records of the price book: their words, the check over them, whether a copy is whole. Pure.
 
-What a reader copies from shared memory may be a mixture of two records, or none at all; here is how
-that shows.
+A copy from shared memory may mix the words of two records, or be no record at all: the check value
+shows it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from lib.price_book.segment import RECORD_WORDS
 
 SMALL_BATCH: Final = 24
-"""In ticks: up to here one at a time is quicker than arrays."""
+"""The largest batch, in ticks, for which one tick at a time is quicker than arrays."""
 BLOCK_TICKS: Final = 4_096
-"""Large batches go in blocks that stay in the processor's cache: three times as fast."""
+"""Ticks of a block: large batches go in blocks that fit the processor's cache, three times as fast
+as in one piece."""
 MAX_WORD: Final = 2**63 - 1
-"""Of what a record holds beside its check value."""
+"""The largest value of a word of a record, other than its check value."""
 _WORD: Final = (1 << 64) - 1
 
 Record: TypeAlias = tuple[int, int, int, int, int, int]
@@ -43,8 +44,8 @@ def record_check(position: Any, sequence: Any, price: Any, sent_ns: Any, symbol_
     Stores may become visible in any order, and a writer may be killed between any two, so a slot
     may hold some words of one record and some of another. The sum of the bare words would let the
     mixture pass wherever two differences cancel out. Here every word on its own decides the
-    result (each step is a bijection of each word, the factors being odd), and what it takes for
-    two or more to cancel is an accident of 64 bits. Folding the upper half down in between lets
+    result (each step is a bijection of each word, the factors being odd), and two or more cancel
+    out only by an accident of 64 bits. Folding the upper half down in between lets
     upper bits act on lower ones, which a multiplication alone never does.
 
     One function for both, so that the two cannot differ: NumPy wraps round where `& _WORD` cuts.
@@ -99,7 +100,7 @@ def copy_of_ring(ring: NDArray[np.uint64], first: int, count: int) -> NDArray[np
 
 
 def which_are_whole(records: NDArray[np.uint64], first: int, symbol_count: int) -> bytes:
-    """Return for each record 1 if it is the one expected, all of it, and 0 if not.
+    """Return for each record 1 if it is complete and at the position expected, 0 if not.
 
     The records are a private copy of the slots of the positions from `first` on.
     """
@@ -121,7 +122,7 @@ def which_are_whole(records: NDArray[np.uint64], first: int, symbol_count: int) 
 
 
 def are_overwritten(records: NDArray[np.uint64], first: int) -> bool:
-    """Tell whether all these slots, of the positions from `first` on, hold later positions."""
+    """Return whether all these slots, of the positions from `first` on, hold later positions."""
     if not len(records):
         return True
     return bool((records[:, 0] > np.arange(first, first + len(records)).view(np.uint64)).all())

@@ -7,7 +7,7 @@
     24                8             size of the segment
     32                8             S, the number of symbols
     40                8             C, the capacity of the ring in ticks
-    48                8             process number of the creator, for people
+    48                8             process number of the creator, for debugging
     56                8             digest of all the above but `retired`, and of the symbols
     64                8             published: the position of the newest tick that counts
     72                16            run: process number and start of the run it belongs to, or 0, 0
@@ -58,16 +58,17 @@ VERSION: Final = 1
 
 MAX_SYMBOLS: Final = 65_536
 MAX_RING_CAPACITY: Final = 1 << 26
-"""In ticks: 3.2 GB."""
+"""In ticks."""
 MAX_POSITION: Final = 1 << 62
-"""A ring at full speed does not get there within a thousand years; a larger one is damage."""
+"""No ring reaches it within a thousand years at full speed: a larger position is damage."""
 MAX_TAPE_BYTES: Final = 63
 EPOCHS: Final = 64
 """How many epochs back the name of the tape is still known."""
 
 RETIRED: Final = RETIRED_OFFSET // 8
+"""Index of the header word that is not 0 once the segment is retired."""
 PUBLISHED: Final = 8
-"""Indices of header words."""
+"""Index of the header word with the position of the newest tick that counts."""
 _RUN: Final = 9
 """Index of the first of the two words that name the run."""
 _IDENTITY: Final = 11
@@ -87,7 +88,7 @@ _NO_RUN: Final = (0, 0)
 _NO_MEMORY_FILE: Final = frozenset(
     (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
 )
-"""What opening or mapping says of a FIFO, a directory, a link, a device, a socket."""
+"""Errors of opening or mapping a FIFO, a directory, a link, a device or a socket."""
 
 
 def check_symbols(symbols: Sequence[str]) -> None:
@@ -105,14 +106,14 @@ def check_symbols(symbols: Sequence[str]) -> None:
 
 
 class Layout(NamedTuple):
-    """Where things lie in the segment: all of it follows from these two."""
+    """Where each part of a segment begins, as its symbols and its ring's capacity determine it."""
 
     symbols: tuple[str, ...]
     ring_capacity: int
 
     @classmethod
     def of(cls, symbols: Sequence[str], ring_capacity: int) -> Layout:
-        """Raises ValueError if there can be no such price book."""
+        """Check the arguments. Raises ValueError if no price book can have them."""
         if isinstance(symbols, str):
             raise ValueError(f"symbols are a list of names, not the text {symbols!r}")
         check_symbols(symbols)
@@ -124,10 +125,10 @@ class Layout(NamedTuple):
 
     @classmethod
     def read(cls, segment: memoryview) -> Layout:
-        """Read it from a segment that anybody may have written.
+        """Read it from a segment of unknown origin.
 
-        Raises PriceBookMismatch unless the segment is a price book of this version, whole, and
-        as large as it says.
+        Raises PriceBookMismatch unless the segment is a complete price book of this version, as
+        large as its header says.
         """
         if len(segment) < _SYMBOLS_OFFSET:
             raise PriceBookMismatch(f"of {len(segment)} bytes is no price book: it has no header")
@@ -139,7 +140,7 @@ class Layout(NamedTuple):
             raise PriceBookMismatch("is no price book: it does not begin with TWPRICES")
         if version != VERSION:
             raise PriceBookMismatch(f"is of version {version}; this program reads {VERSION}")
-        # From here on each number is checked before it is used to find something.
+        # From here on each number is checked before it is used as an offset or a count.
         if not (1 <= symbol_count <= MAX_SYMBOLS and 1 <= ring_capacity <= MAX_RING_CAPACITY):
             raise PriceBookMismatch(
                 f"is damaged: it says {symbol_count} symbols and a ring of {ring_capacity} ticks"
@@ -165,7 +166,7 @@ class Layout(NamedTuple):
             raise PriceBookMismatch(f"is damaged: {error}") from None
 
     def beginning(self, run: Run | None = None) -> bytes:
-        """Return the first bytes of a new segment, which belongs to `run`: all that is not zero."""
+        """Return the first bytes of a new segment of `run`; all bytes behind them are zero."""
         table = b"".join(symbol.encode().ljust(MAX_SYMBOL_BYTES, b"\0") for symbol in self.symbols)
         numbers = (self.total_bytes, len(self.symbols), self.ring_capacity, os.getpid())
         header = _HEADER.pack(MAGIC, VERSION, 0, *numbers, _header_digest(*numbers, table))
@@ -179,15 +180,17 @@ class Layout(NamedTuple):
 
     @property
     def epochs_offset(self) -> int:
-        """Bytes from the segment's start to the table of epochs; the others likewise."""
+        """Bytes from the segment's start to the table of epochs."""
         return _SYMBOLS_OFFSET + MAX_SYMBOL_BYTES * len(self.symbols)
 
     @property
-    def latest_offset(self) -> int:  # noqa: D102
+    def latest_offset(self) -> int:
+        """Bytes from the segment's start to the latest records."""
         return self.epochs_offset + EPOCHS * _EPOCH.size
 
     @property
-    def ring_offset(self) -> int:  # noqa: D102
+    def ring_offset(self) -> int:
+        """Bytes from the segment's start to the ring."""
         return self.latest_offset + 2 * _RECORD_BYTES * len(self.symbols)
 
 
@@ -212,11 +215,11 @@ def _digest(data: bytes) -> int:
 
 
 class Segment:
-    """A mapped segment and its parts. Nothing here waits, locks or checks a record.
+    """A mapped segment and its parts. It never waits, takes no lock and checks no record.
 
     Attributes:
         name: what it was opened by.
-        layout: where things lie.
+        layout: where its parts begin.
         words: the whole segment as 64-bit words: quick for single ones (20 ns each).
         waiting: one byte a wake-up slot.
         latest: array (2 S, RECORD_WORDS) of words; rows 2 i and 2 i + 1 are of symbol i.
@@ -232,7 +235,7 @@ class Segment:
         """
         try:
             self._memory = _UntrackedSharedMemory(name)
-        except ValueError:  # mmap's word for it
+        except ValueError:  # mmap refuses an empty file so
             raise PriceBookMismatch(f"segment {name} is no price book: it is empty") from None
         except FileNotFoundError as error:
             no_book = "no price book of this name: is its stack running?"
@@ -284,19 +287,20 @@ class Segment:
     def run(self) -> Run | None:
         """Return the run that the segment belongs to, None if it belongs to none.
 
-        While `write_run` is at work it may be a run that there never was.
+        During `write_run` it may mix the old run and the new one.
         """
         named = Run(*self.words[_RUN : _RUN + 2].tolist())
         return None if named == _NO_RUN else named
 
     def write_run(self, run: Run) -> None:
-        """Let the segment belong to a run. For the writer."""
+        """Store the run that the segment belongs to. For the writer."""
         self.words[_RUN], self.words[_RUN + 1] = run
 
     def epochs(self) -> dict[int, str]:
-        """Return the tapes of the newest epochs, by number. An entry half written is left out."""
+        """Return the tapes of the newest epochs, by number, without any entry half written."""
         at = self.layout.epochs_offset
-        table = bytes(self._bytes[at : at + EPOCHS * _EPOCH.size])  # may change under us, so first
+        # A copy, because the writer may change it meanwhile.
+        table = bytes(self._bytes[at : at + EPOCHS * _EPOCH.size])
         epochs = {}
         for epoch, tape, digest in _EPOCH.iter_unpack(table):
             if digest == _epoch_digest(epoch, tape):
@@ -306,7 +310,7 @@ class Segment:
     def tape(self, epoch: int) -> str:
         """Return the tape of an epoch; "" for a plain stream, and for a forgotten epoch."""
         tape = self._tapes.get(epoch)
-        if tape is None:  # looking it up takes some 50 µs, and a reader asks with each batch
+        if tape is None:  # a look into the table takes some 50 µs, and a reader asks each batch
             self._tapes = self.epochs()
             tape = self._tapes.get(epoch, "")
         return tape
@@ -318,9 +322,9 @@ class Segment:
         self._bytes[at : at + _EPOCH.size] = _EPOCH.pack(epoch, tape, _epoch_digest(epoch, tape))
 
     def close(self) -> None:
-        """Unmap it. What uses its parts afterwards raises ValueError. May be called again."""
-        # An array cannot be told to let go of the memory. If somebody holds one that is no copy
-        # (a thread in the middle of a call), the memory goes when the array does.
+        """Unmap it. Any later use of its parts raises ValueError. May be called again."""
+        # An array cannot release its memory. If a thread in the middle of a call holds one that is
+        # no copy, the memory is unmapped when that array is freed.
         self.latest = self.ring = np.empty((0, RECORD_WORDS), np.uint64)
         for release in (*(view.release for view in self._views), self._memory.close):
             with suppress(BufferError):
@@ -332,10 +336,10 @@ def _epoch_digest(epoch: int, tape: bytes) -> int:
 
 
 class _UntrackedSharedMemory(shared_memory.SharedMemory):
-    """An attached segment that lives until somebody removes it, whoever comes and goes.
+    """An attached segment that stays until it is removed explicitly.
 
     CPython's resource tracker would remove it when a process that attached to it ends (before
-    3.13), and `SharedMemory` itself when it cannot map it.
+    3.13), and `SharedMemory` would remove it when it cannot map it.
     """
 
     def __init__(self, name: str) -> None:
@@ -346,10 +350,10 @@ class _UntrackedSharedMemory(shared_memory.SharedMemory):
                 super().__init__(name)
 
     def unlink(self) -> None:
-        """Do nothing: `SharedMemory` calls this when it fails to map what it has opened."""
+        """Do nothing: `SharedMemory` calls this when it fails to map a file it has opened."""
 
     def __del__(self) -> None:
-        # At the end of the process it may be in use still: see `Segment.close`.
+        # An array may still use it at the end of the process: see `Segment.close`.
         with suppress(BufferError):
             super().__del__()
 
@@ -359,9 +363,9 @@ _patching = threading.Lock()
 
 @contextmanager
 def _no_tracking_in_this_thread() -> Iterator[None]:
-    """Keep `SharedMemory` from registering what this thread opens; other threads are not touched.
+    """Keep `SharedMemory` from registering what this thread opens; other threads are unaffected.
 
-    To unregister afterwards instead would start the tracker, one more process for each of ours.
+    Unregistering afterwards would start a tracker process for each process that attaches.
     """
     this_thread = threading.get_ident()
     with _patching:

@@ -1,13 +1,13 @@
-"""The files of a price book in /dev/shm: their names, how they come to be and how they go.
+"""The files of a price book in /dev/shm: their names, how they are created and removed.
 
     NAME             the segment itself
-    NAME.lock        the writer's lock; holds the process number of the writer, for people
-    NAME.keeper      the lock of the process that removes all this when the run ends
+    NAME.lock        the writer's lock; holds the process number of the writer
+    NAME.keeper      the lock of the clean-up process, which removes all this when the run ends
     NAME.reader-II   the wake-up FIFO of the reader in slot II
     NAME.new-PID     a segment that process PID is still building
 
 A name has no dot in it, so no two price books share a file. Only the standard library is imported
-here: the keeper lives on this module alone and must be small.
+here: the clean-up process needs no more than this module and must stay small.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ SHM_DIR: Final = Path("/dev/shm")
 
 MAGIC: Final = b"TWPRICES"
 RETIRED_OFFSET: Final = 16
-"""Bytes from a segment's start to the word that is not 0 once it is retired. This and the magic in
-the first 8 bytes are the same in every version, so that any version can retire any other."""
+"""Bytes from a segment's start to the word that is not 0 once it is retired. This offset and the
+magic at the start are the same in every version, so that any version can retire any other."""
 
 MAX_NAME_CHARACTERS: Final = 100
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _building = threading.Lock()
-"""One NAME.new-PID at a time in this process: any other that bears our number is a leftover."""
+"""Held while this process builds its one NAME.new-PID: any other of its number is a leftover."""
 
 
 class PriceBookError(Exception):
-    """Something is wrong with a price book (one line for people)."""
+    """A price book cannot be used. Its text is one human-readable line."""
 
 
 class PriceBookMismatch(PriceBookError):  # noqa: N818 - the name says what is wrong
-    """The segment is no price book, is damaged, or is another one than was asked for."""
+    """The segment is no price book, is damaged, or does not have the layout asked for."""
 
 
 class PriceBookInUse(PriceBookError):  # noqa: N818
-    """Another live process holds what only one may hold.
+    """Another live process is the writer of the price book, or another live run owns it.
 
     Attributes:
-        pid: the holder's process number, None if it has not said yet.
+        pid: the holder's process number, None if it is not written yet.
 
     """
 
@@ -69,7 +69,7 @@ def check_name(name: str) -> None:
 
 
 def explain(error: OSError) -> str:
-    """Return what went wrong, for the end of a line for people."""
+    """Return the reason of an error, for the end of a human-readable line."""
     if isinstance(error, PermissionError):
         return f"{error.strerror}; it may be another user's"
     return error.strerror or str(error)
@@ -81,17 +81,17 @@ def cannot_lock(path: Path, error: OSError) -> PriceBookError:
 
 
 def segment_path(name: str) -> Path:
-    """Return the segment's file. It may not exist; `name` must be valid, here and below."""
+    """Return the segment's file, which may not exist. `name` must be valid."""
     return SHM_DIR / name
 
 
 def keeper_path(name: str) -> Path:
-    """Return the lock file of the price book's keeper."""
+    """Return the lock file of the price book's clean-up process. `name` must be valid."""
     return SHM_DIR / f"{name}.keeper"
 
 
 def fifo_prefix(name: str) -> str:
-    """Return what the paths of all wake-up FIFOs begin with (see lib/price_book/wake_up.py)."""
+    """Return the prefix of the paths of all wake-up FIFOs (see lib/price_book/wake_up.py)."""
     return str(SHM_DIR / f"{name}.reader-")
 
 
@@ -116,10 +116,10 @@ def lock_writer(name: str, *, shared: bool = False) -> int:
 
 
 def create_segment(name: str, beginning: bytes, total_bytes: int, *, replace: bool) -> None:
-    """Put a new segment into place: `beginning`, then zeros up to `total_bytes`. Mode 0600.
+    """Create a segment: `beginning`, then zeros up to `total_bytes`. Mode 0600.
 
-    It is built under another name first, so whoever attaches finds a whole segment or none,
-    wherever this process is killed. An old one is retired before its place is taken, and its
+    It is built under another name and renamed, so a reader that attaches finds a complete segment
+    or none, wherever this process is killed. An old one is retired before it is replaced, and its
     readers are woken. Replace only while you hold the writer's lock.
 
     Raises FileExistsError if there is a segment and `replace` is false, FileNotFoundError if it
@@ -150,7 +150,7 @@ def create_segment(name: str, beginning: bytes, total_bytes: int, *, replace: bo
 def _write_segment(path: Path, beginning: bytes, total_bytes: int) -> None:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        # Memory that is only promised would be a SIGBUS later, in the middle of a tick.
+        # Memory that is not allocated here could be a SIGBUS later, in the middle of a tick.
         os.posix_fallocate(fd, 0, total_bytes)
         os.pwrite(fd, beginning, 0)
     finally:
@@ -158,7 +158,7 @@ def _write_segment(path: Path, beginning: bytes, total_bytes: int) -> None:
 
 
 def _remove_leftovers(name: str) -> None:
-    """Remove what creators left behind that were killed while they built."""
+    """Remove the unfinished segments of creators that were killed."""
     for path in SHM_DIR.glob(f"{name}.new-*"):
         pid = path.name.rpartition("-")[2]
         if pid == str(os.getpid()) or not Path("/proc", pid).exists():
@@ -168,13 +168,12 @@ def _remove_leftovers(name: str) -> None:
 def retire(name: str) -> None:
     """Mark the segment retired, if there is one and it is a price book of any version.
 
-    Its readers see the mark when they are woken. The caller does that, when there is something
-    to see.
+    The caller wakes the readers, which then see the mark.
     """
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(segment_path(name), flags)
-    except OSError:  # not there, or nothing that a reader could have attached to
+    except OSError:  # absent, or a file that no reader could have attached to
         return
     try:
         status = os.fstat(fd)
@@ -192,8 +191,8 @@ def retire(name: str) -> None:
 def remove_segments(name: str) -> None:
     """Remove the price book `name` and every file that belongs to it; readers are woken first.
 
-    The lock of a keeper stays, if one is at work: it is the keeper's to remove. Any process may
-    call this. Raises OSError if a file could not be removed, after trying all.
+    The lock of a running clean-up process stays, as that process removes it. Any process may call
+    this. Raises OSError if a file could not be removed, after trying all.
     """
     check_name(name)
     retire(name)

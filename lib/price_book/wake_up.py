@@ -1,15 +1,15 @@
 """Waking a process that sleeps in a selector: one FIFO for each sleeper.
 
-A FIFO can be waited for together with sockets, is found by its name by processes that are no
-relatives, and costs the one who wakes 0.4 µs. Each sleeper owns one of `SLOTS` files, called by a
-common prefix and the number of its slot. It owns it by a flock on the FIFO itself, so the kernel
-gives the slot back when its owner dies. The files stay where they are and are used again.
+A FIFO can be waited for together with sockets, unrelated processes find it by its name, and a
+wake-up costs the waker 0.4 µs. Each sleeper owns one of `SLOTS` files, named by a common prefix and
+the number of its slot. It owns it by a flock on the FIFO itself, so the kernel frees the slot when
+its owner dies. The files stay and are used again.
 
-The one who wakes never waits: a dead, frozen or slow sleeper costs one failing system call.
+The waker never waits: a dead, frozen or slow sleeper costs one failing system call.
 
 The first slots are reserved for the roles of the stack, so that other readers, however many, cannot
-take them. A sleeper that finds no free slot becomes a `Poller`: a timer wakes it. It is waited for
-in the same way, so the loop that sleeps on it need not know, and costs the one who wakes nothing.
+take them. A sleeper that finds no free slot becomes a `Poller`, which a timer wakes. The loop that
+sleeps on it sees no difference, and it costs the waker nothing.
 """
 
 from __future__ import annotations
@@ -25,29 +25,30 @@ from pathlib import Path
 from typing import Final
 
 SLOTS: Final = 64
-"""How many can be woken; further ones poll."""
+"""How many sleepers can be woken; further ones poll."""
 RESERVED_SLOTS: Final = 16
-"""The first ones, for roles. Only those that wait for ticks need one: the strategies."""
+"""How many of the first slots only roles may take. The strategies, which wait for ticks, need
+one each."""
 FOR_ROLES: Final = range(SLOTS)
 """The slots that a role may take, in the order of trying: the reserved ones, then any other."""
 FOR_ALL: Final = range(RESERVED_SLOTS, SLOTS)
 """The slots that any other process may take."""
 
 MAX_SLEEP_S: Final = 0.1
-"""No sleep may be longer: a wake-up can be lost (see lib/shared_memory_utils.py), and then this is
-what it costs."""
+"""The longest sleep: a wake-up can be lost (see lib/price_book/book.py), and then this is the
+delay."""
 
 POLL_S: Final = 0.01
-"""How often a sleeper without a slot wakes. A compromise: a tick may be so much late, and 100 such
-sleepers wake 10,000 times a second, which takes a tenth of a processor or more."""
+"""The period at which a sleeper without a slot wakes. A compromise: a tick may come late by it, and
+100 such sleepers take a tenth of a processor or more."""
 CLAIM_AGAIN_S: Final = 5.0
 """How often a sleeper without a slot looks for one: that takes half a millisecond."""
 
 _CLOCK_MONOTONIC: Final = 1
 _TIMER_BYTES: Final = 8
-"""What a timer gives to read: how often its time has come."""
+"""Size of what a timer gives to read: how often it has expired."""
 _CLAIM_ATTEMPTS: Final = 10
-"""How often a FIFO may be removed while we claim it, before we try the next slot."""
+"""How often a FIFO may be removed during a claim, before the next slot is tried."""
 _DRAIN_BYTES: Final = 4096
 
 
@@ -62,29 +63,29 @@ class Sleeper:
     def claim(cls, prefix: str, slots: range) -> Sleeper | None:
         """Take the first free one of `slots`; None if there is none.
 
-        A file that is no FIFO of ours, whoever put it there, costs a slot and nothing else.
+        A file of the name that is no usable FIFO costs a slot and nothing else.
         """
         for slot in slots:
             for _ in range(_CLAIM_ATTEMPTS):
                 try:
                     fd = _claim_fifo(_path(prefix, slot))
-                except FileNotFoundError:  # removed since we made it
+                except FileNotFoundError:  # removed since it was made
                     continue
-                except OSError:  # owned by another sleeper, or not ours to open
+                except OSError:  # owned by another sleeper, or not permitted
                     break
                 sleeper = cls(slot, fd)
-                sleeper.drain()  # what was meant for the owner before us
+                sleeper.drain()  # the wake-ups of the slot's last owner
                 return sleeper
         return None
 
     def fileno(self) -> int:
-        """Return what becomes readable to wake us."""
+        """Return the descriptor that a wake-up makes readable."""
         return self._fd
 
     def drain(self) -> None:
-        """Take the wake-ups that have come, so that the FIFO is not readable any more."""
+        """Take the wake-ups that have come, so that the FIFO is no longer readable."""
         try:  # noqa: SIM105 - `suppress` takes longer than the call
-            # Two at most are in it, whatever the one who wakes does; see `Waker.wake`.
+            # It holds two wake-ups at most; see `Waker.wake`.
             os.read(self._fd, _DRAIN_BYTES)
         except BlockingIOError:
             pass
@@ -97,7 +98,7 @@ class Sleeper:
 
 
 def _claim_fifo(path: str) -> int:
-    """Raises FileNotFoundError if the FIFO was removed meanwhile, OSError if it cannot be ours."""
+    """Raises FileNotFoundError if the FIFO was removed meanwhile, OSError if it is not free."""
     with suppress(FileExistsError):
         os.mkfifo(path, 0o600)
     # Open for both directions: that never blocks, and without a writer it is no end of file.
@@ -117,8 +118,8 @@ def _claim_fifo(path: str) -> int:
 class Poller:
     """A sleeper that has found no slot: it wakes every `POLL_S`, until it gets a slot after all.
 
-    What is waited for is an epoll object, so that the descriptor stays the same when the FIFO of a
-    slot takes the place of the timer behind it. For one thread.
+    Its descriptor is that of an epoll object, and stays the same when the FIFO of a slot replaces
+    the timer behind it. For one thread.
     """
 
     def __init__(self) -> None:
@@ -150,11 +151,11 @@ class Poller:
             self._close_timer()
 
     def fileno(self) -> int:
-        """Return what becomes readable to wake us. It stays the same."""
+        """Return the descriptor that a wake-up makes readable. It never changes."""
         return self._epoll.fileno()
 
     def drain(self) -> None:
-        """Take the wake-ups that have come, so that it is not readable any more."""
+        """Take the wake-ups that have come, so that the descriptor is no longer readable."""
         if self._sleeper is not None:
             self._sleeper.drain()
             return
@@ -162,7 +163,7 @@ class Poller:
             os.read(self._timer, _TIMER_BYTES)
 
     def close(self) -> None:
-        """Close it all, and give the slot back if there is one. May be called again."""
+        """Close all descriptors, which frees the slot if it has one. May be called again."""
         self._epoll.close()
         self._close_timer()
         if self._sleeper is not None:
@@ -199,9 +200,9 @@ def _periodic_timer(interval_s: float) -> int:
 
 
 class Waker:
-    """The other end of all slots. For one thread; keeps one descriptor for each slot it has woken.
+    """Wakes sleepers, by slot. For one thread; keeps one descriptor for each slot it has woken.
 
-    Python ignores SIGPIPE, which makes a write to a dead sleeper an error instead of our end.
+    Python ignores SIGPIPE, so a write to a dead sleeper is an error and does not end the process.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -209,19 +210,19 @@ class Waker:
         self._fds: dict[int, int] = {}
 
     def wake(self, slot: int) -> None:
-        """Wake whoever owns the slot, if anybody does. Never blocks."""
-        # The second try is for a FIFO that was removed and made again since we opened it.
+        """Wake the owner of the slot, if it has one. Never blocks."""
+        # The second try is for a FIFO that was removed and made again since it was opened.
         for _ in range(2):
             fd = self._fds.get(slot)
             if fd is None:
                 try:
                     fd = _open_to_wake(_path(self._prefix, slot))
-                except OSError:  # ENXIO, ENOENT: nobody has it open
+                except OSError:  # ENXIO, ENOENT: no sleeper has it open
                     return
                 self._fds[slot] = fd
             try:
                 os.write(fd, b"\0")
-            except BlockingIOError:  # full: it is woken more than enough
+            except BlockingIOError:  # full: enough wake-ups are in it
                 return
             except OSError:  # EPIPE: its owner is dead
                 os.close(self._fds.pop(slot))
@@ -235,7 +236,7 @@ class Waker:
 
 
 def wake_all(prefix: str) -> None:
-    """Wake everyone who sleeps. Never blocks."""
+    """Wake the sleepers of all slots. Never blocks."""
     waker = Waker(prefix)
     try:
         for slot in range(SLOTS):

@@ -1,8 +1,8 @@
 """Writing the price book: one process at a time, which never waits for a reader.
 
 The writer stores the records of its ticks (in the ring, and as the latest of their symbols), then
-the *published position*. That one store makes them count, all together. What lies beyond the
-published position is not there for readers; a writer that takes over wipes it out.
+the *published position*. That one store makes all of them count at once. Readers ignore records
+beyond the published position; a writer that takes over clears them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from lib.process.run_identity import Run
 
 LOCK_TIMEOUT_S: Final = 5.0
 """How long an update waits for a lock shared with relatives."""
-_NOBODY_WAITS: Final = bytes(SLOTS)
+_NO_FLAGS: Final = bytes(SLOTS)
+"""The flags of the wake-up slots while no reader waits."""
 
 
 class PriceBookWriter:
@@ -49,7 +50,7 @@ class PriceBookWriter:
         lock: MultiprocessingLock | None = None,
         run: Run | None = None,
     ) -> None:
-        """`writer_lock` is the descriptor of the writer's lock where it is held already."""
+        """`writer_lock` is the descriptor of the writer's lock if it is held already."""
         self._segment = segment
         self._latest = latest
         self._lock = lock
@@ -63,13 +64,14 @@ class PriceBookWriter:
         self._writer_lock = writer_lock
         self._waker = Waker(fifo_prefix(segment.name))
         self._fence = threading.Lock()
-        # False: what follows must be read from the segment before a write.
+        # False: the fields below must be read from the segment before a write.
         self._in_step = False
         self._has_wiped_ring = False
         self._position = 0
         self._epoch = 0
         self._sequence = 0
-        self._next_latest = bytearray(self._symbol_count)  # which of a symbol's two is the older
+        # For each symbol, which of its two latest records is the older one: 0 or 1.
+        self._next_latest = bytearray(self._symbol_count)
 
     def update(self, index: int, price: int) -> None:
         """Publish one tick: its sequence is the next of the epoch, its time is now."""
@@ -161,15 +163,15 @@ class PriceBookWriter:
 
     def _end_write(self) -> None:
         if self._lock is not None:
-            self._in_step = False  # another relative may write before we do again
+            self._in_step = False  # another holder of `lock` may write next
             self._lock.release()
 
     def _take_over(self) -> None:
-        """Take the writer's lock if we do not hold it, and go on where the last writer stopped."""
+        """Take the writer's lock unless it is held, and continue where the last writer stopped."""
         segment = self._segment
         if self._writer_lock is None:
             self._writer_lock = lock_writer(segment.name, shared=self._lock is not None)
-        # Whoever retires a segment may then let others have the lock, so this comes second.
+        # A writer retires a segment before it releases the lock, so check this second.
         if segment.retired:
             os.close(self._writer_lock)
             self._writer_lock = None
@@ -183,8 +185,9 @@ class PriceBookWriter:
             raise PriceBookError(f"price book {segment.name} has been damaged; open it again")
         if self._run is not None:
             segment.write_run(self._run)
-        # What the last writer stored and did not publish must not count when we publish.
-        if self._lock is None or not self._has_wiped_ring:  # among relatives it is each update
+        # Records that the last writer stored and did not publish must not count later. With `lock`
+        # each update takes over, so the ring is wiped only the first time.
+        if self._lock is None or not self._has_wiped_ring:
             segment.ring[segment.ring[:, 0] > self._position] = 0
             self._has_wiped_ring = True
         segment.latest[segment.latest[:, 0] > self._position] = 0
@@ -195,8 +198,8 @@ class PriceBookWriter:
         self._in_step = True
 
     def _append(self, index: int, price: int) -> None:
-        # Until all is done we are out of step: an exception in between (a signal handler's, say)
-        # makes the next write begin like that of a writer that takes over.
+        # Out of step until all stores are done: after an exception in between (from a signal
+        # handler, say) the next write begins as a writer that takes over does.
         self._in_step = False
         position = self._position + 1
         sequence = self._sequence + 1
@@ -215,7 +218,7 @@ class PriceBookWriter:
             position += 1
             latest[index] = make_record(position, sequence, price, sent, index | self._epoch << 32)
             self._store_in_ring(latest[index])
-        # Only the last tick of each symbol: the second would overwrite the one that counts now.
+        # Only the last tick of each symbol: a second store would overwrite the record that counts.
         for index, record in latest.items():
             self._store_as_latest(index, record)
         self._sequence = sequence
@@ -251,7 +254,7 @@ class PriceBookWriter:
             last = np.full(len(has_ticks), -1)
             last[indices[block]] = np.arange(len(records))  # where an index repeats, the last stays
             (touched,) = np.nonzero(last >= 0)
-            # The same record for every block: none of them counts until we publish.
+            # Every block may use the same record: none counts before it is published.
             latest[2 * touched + next_latest[touched]] = records[last[touched]]
             has_ticks[touched] = True
             position += len(records)
@@ -286,32 +289,32 @@ class PriceBookWriter:
         ) = record
 
     def _publish(self, position: int) -> None:
-        """Let everything up to `position` count, and wake who waits for it."""
+        """Make all ticks up to `position` count, and wake the readers that wait for them."""
         self._words[PUBLISHED] = position
         self._position = position
         self._in_step = True
         with self._fence:
             pass
-        if self._waiting.tobytes() != _NOBODY_WAITS:
+        if self._waiting.tobytes() != _NO_FLAGS:
             for slot, waits in enumerate(self._waiting.tobytes()):
                 if waits:
-                    # Cleared before the write: a reader that arms again in between is woken once
-                    # too often, never once too seldom.
+                    # Cleared before the write: a reader that arms again in between gets one wake-up
+                    # too many, never one too few.
                     self._waiting[slot] = 0
                     self._waker.wake(slot)
 
     def close(self) -> None:
-        """Let go of the wake-ups' descriptors. The lock goes last, with `release`."""
+        """Close the descriptors of the wake-ups. `release` the lock last."""
         self._waker.close()
 
     def release(self) -> None:
-        """Let go of the writer's lock."""
+        """Release the writer's lock."""
         if self._writer_lock is not None:
             os.close(self._writer_lock)
             self._writer_lock = None
 
     def forget_parent(self) -> None:
-        """In a child just forked: the lock is the parent's, and so are its descriptors."""
+        """Drop, in a forked child, the lock and the descriptors, which are the parent's."""
         self._waker.close()
         self._fence = threading.Lock()
         self._in_step = False

@@ -1,6 +1,6 @@
 """Locks that the kernel releases when their holder dies, however it dies: flock on a file.
 
-Only the standard library is imported here: the price book's keeper must stay small.
+Only the standard library is imported here: the price book's clean-up process must stay small.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from lib.errors import CannotStartError
-from lib.price_book.clean_up import belongs_to_another_stack, kept_for
+from lib.price_book.clean_up import belongs_to_another_stack, live_owner
 from lib.price_book.segment_files import SHM_DIR, PriceBookError
 from lib.settings import PROJECT_ROOT, Settings
 from lib.stack.supervisord_configuration import (
@@ -128,7 +128,7 @@ def check_price_book(settings: Settings) -> None:
     """Raise CannotStartError if the price book's name belongs to another stack that is running."""
     name = settings.price_book.name
     try:
-        owner = kept_for(name)
+        owner = live_owner(name)
         if owner is not None:
             raise belongs_to_another_stack(name, owner)
     except PriceBookError as error:

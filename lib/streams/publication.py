@@ -1,31 +1,47 @@
-"""How far the gateway has published its tapes, and that it never knows less than its clients.
+"""What is published of a tape: how far, and its frames, numbered and encoded.
 
-A tape can be read at any position, so all that a gateway must remember of it is how far it has
-been published. The numbers live in a mapped file and are stored *before* anything is sent: a
-gateway that was killed goes on with the same tape, and no tick is ever sent under two prices.
+A tape can be read at any position, so *the tape is the buffer*: replay and live are one path, and
+all that a gateway must remember is how far it has published. That number lives in a mapped file and
+is stored *before* any frame is sent: a gateway that was killed continues the same tape, and no tick
+is ever sent under two prices.
+
+- `EncodedTape`: the frames of a tape, encoded once and shared by all clients.
+- `Stream`: what is published so far, and where a client that joins begins. Clients read it.
+- `Publication`: a stream with its stored position. Only its `publish` moves the stream on.
+- `continue_or_begin`: the stored positions of this run's tape, or of a new one.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
-from lib.clock import MICROSECOND_NS, SECOND_NS
-from lib.process.log_events import ScheduleShifted, TapeContinued, TapeStarted, log_event
+from lib.process.log_events import TapeContinued, TapeStarted, log_event
 from lib.process.state_file import StateFile, create_state, open_state
-from lib.streams.schedule import Schedule
-from lib.streams.server import NEWS_CHUNK_FRAMES, EncodedTape, NewsStream, Stream
-from lib.tapes.csv_file import Sentiments, Tape
+from lib.tapes.tape import Sentiments, Tape
+from lib.wire.framing import MESSAGE_DELIMITER
+from lib.wire.stream_messages import FROM_NOW_ON, HelloRequest
 from lib.wire.tick_codec import TickCodec, encode_sentiment
 
 TICK_WORD: Final = 0
+"""Index of the state's word with the sequence of the next tick."""
 NEWS_WORD: Final = 1
-GATHER_NS: Final = 100 * MICROSECOND_NS
-"""No two publications by a schedule are closer; what is due sooner waits. So at 200,000 ticks/s
-each send has some 20 of them, and takes a quarter of the gateway's time instead of all of it."""
+"""Index of the state's word with the sequence of the next sentiment."""
+CHUNK_FRAMES: Final = 2048
+"""Ticks encoded at a time, ahead of a live stream: a pause of some 0.2 ms."""
+NEWS_CHUNK_FRAMES: Final = 64
+"""Sentiments encoded at a time: there are few a second, and they are encoded one by one."""
+REPLAY_TICKS: Final = 262_144
+"""How far back a numbered client that reconnects may begin."""
+MAX_CACHED_CHUNKS: Final = (REPLAY_TICKS + 65_536) // CHUNK_FRAMES + 2
+"""Encoded chunks that are kept: all that can be replayed, and a reserve for clients just behind."""
 
 
 class Tapes(NamedTuple):
@@ -35,8 +51,91 @@ class Tapes(NamedTuple):
     sentiments: Sentiments
 
 
+class EncodedTape:
+    """Frames of a tape by position, encoded in chunks on demand; the oldest is dropped first."""
+
+    def __init__(
+        self, encode: Callable[[int, int], bytes], chunk_frames: int = CHUNK_FRAMES
+    ) -> None:
+        """`encode(first, count)` gives those frames, fewer where the tape ends. Pure."""
+        self._encode = encode
+        self._chunk_frames = chunk_frames
+        self._chunks: OrderedDict[int, tuple[bytes, NDArray[np.uint32]]] = OrderedDict()
+        self._last: tuple[int, int, list[bytes]] = (0, 0, [])
+
+    def pieces(self, first: int, count: int) -> list[bytes]:
+        """Frames `first` to `first + count - 1`, which must exist, as pieces to send in order.
+
+        Clients at the same place get the same objects, so that a batch is in memory once. The
+        caller must not change the list.
+        """
+        if self._last[:2] != (first, count):
+            self._last = (first, count, self._cut(first, count))
+        return self._last[2]
+
+    def prepare(self, first: int) -> None:
+        """Encode the chunk of frame `first` now; it is empty if the tape ends before it."""
+        self._chunk((first - 1) // self._chunk_frames)
+
+    def _cut(self, first: int, count: int) -> list[bytes]:
+        pieces = []
+        while count > 0:
+            number, offset = divmod(first - 1, self._chunk_frames)
+            taken = min(count, self._chunk_frames - offset)
+            frames, bounds = self._chunk(number)
+            pieces.append(frames[bounds[offset] : bounds[offset + taken]])
+            first += taken
+            count -= taken
+        return pieces
+
+    def _chunk(self, number: int) -> tuple[bytes, NDArray[np.uint32]]:
+        chunk = self._chunks.get(number)
+        if chunk is None:
+            frames = self._encode(number * self._chunk_frames + 1, self._chunk_frames)
+            chunk = self._chunks[number] = (frames, _bounds(frames))
+            if len(self._chunks) > MAX_CACHED_CHUNKS:
+                self._chunks.popitem(last=False)
+        return chunk
+
+
+def _bounds(frames: bytes) -> NDArray[np.uint32]:
+    """Return where each frame begins, and where the last one ends."""
+    delimiters = np.flatnonzero(np.frombuffer(frames, np.uint8) == ord(MESSAGE_DELIMITER))
+    return np.concatenate(([0], delimiters + 1)).astype(np.uint32)
+
+
+class Stream:
+    """The published part of one tape. A `Publication` moves `next_sequence` on."""
+
+    def __init__(self, tape: str, encoded: EncodedTape, next_sequence: int) -> None:
+        self.tape = tape
+        self.next_sequence = next_sequence
+        self._encoded = encoded
+
+    def first_for(self, request: HelloRequest) -> int:
+        """Where a numbered client that asks for `request` begins."""
+        wanted = request.next_sequence
+        if request.tape is not None and request.tape != self.tape:
+            wanted = 1
+        elif wanted == FROM_NOW_ON:
+            wanted = self.next_sequence
+        return min(max(wanted, 1, self.next_sequence - REPLAY_TICKS), self.next_sequence)
+
+    def pieces(self, first: int, count: int) -> list[bytes]:
+        """Published frames, as pieces to send in order."""
+        return self._encoded.pieces(first, count)
+
+
+class NewsStream(Stream):
+    """A stream of news, which is in force until the next one: a client begins with the latest."""
+
+    def first_for(self, _request: HelloRequest) -> int:
+        """The latest sentiment, whatever `_request` asks for."""
+        return max(1, self.next_sequence - 1)
+
+
 class Publication:
-    """One stream, and the word of the state that says how far it has been published."""
+    """A stream and the word of the state that says how far it is published. The only publisher."""
 
     def __init__(self, stream: Stream, state: StateFile, word: int, length: int | None) -> None:
         self.stream = stream
@@ -52,47 +151,46 @@ class Publication:
     def publish(self, count: int) -> int:
         """Publish the next `count` frames, fewer at the tape's end. Returns how many.
 
-        They may be sent when it returns.
+        Send them after it returns, never before.
         """
         next_sequence = self.stream.next_sequence
         if self._length is not None:
             count = min(count, self._length + 1 - next_sequence)
         if count <= 0:
             return 0
-        # First the state, then the wire: a successor must not know less than any client.
+        # Store before sending: a successor must not know less than any client.
         self._state.words[self._word] = next_sequence + count
         self.stream.next_sequence = next_sequence + count
         return count
 
 
 def price_publication(state: StateFile, tapes: Tapes, symbols: tuple[str, ...]) -> Publication:
-    """Go on with the ticks where `state` says."""
-    codec = TickCodec(symbols)
-
-    def encode(first: int, count: int) -> bytes:
-        return codec.encode(*tapes.ticks.read(first, count))
-
-    encoded = EncodedTape(encode)
-    encoded.prepare(state.words[TICK_WORD])  # takes 16 ms, which the first tick would come late by
+    """Continue the ticks where `state` ends."""
+    encoded = EncodedTape(partial(_encode_ticks, tapes.ticks, TickCodec(symbols)))
+    encoded.prepare(state.words[TICK_WORD])  # takes 16 ms, by which the first tick would be late
     stream = Stream(state.header["tape"], encoded, state.words[TICK_WORD])
     return Publication(stream, state, TICK_WORD, tapes.ticks.length)
 
 
 def news_publication(state: StateFile, tapes: Tapes) -> Publication:
-    """Go on with the sentiments where `state` says."""
-
-    def encode(first: int, count: int) -> bytes:
-        return b"".join(encode_sentiment(s) for s in tapes.sentiments.read(first, count))
-
-    encoded = EncodedTape(encode, NEWS_CHUNK_FRAMES)
+    """Continue the sentiments where `state` ends."""
+    encoded = EncodedTape(partial(_encode_sentiments, tapes.sentiments), NEWS_CHUNK_FRAMES)
     stream = NewsStream(state.header["tape"], encoded, state.words[NEWS_WORD])
     return Publication(stream, state, NEWS_WORD, tapes.sentiments.length)
+
+
+def _encode_ticks(tape: Tape, codec: TickCodec, first: int, count: int) -> bytes:
+    return codec.encode(*tape.read(first, count))
+
+
+def _encode_sentiments(tape: Sentiments, first: int, count: int) -> bytes:
+    return b"".join(map(encode_sentiment, tape.read(first, count)))
 
 
 def continue_or_begin(
     path: Path, run: Iterable[int], tapes: Tapes, name_tape: Callable[[], str]
 ) -> StateFile:
-    """Return the state of this run's tape if it is still the same tape, else that of a new one.
+    """Return the state of this run's tape, or of a new tape if the run or a content has changed.
 
     Raises OSError if the state file of a new tape cannot be written.
     """
@@ -109,32 +207,3 @@ def continue_or_begin(
     state = create_state(path, {"run": run, "contents": contents, "tape": tape}, [1, 2])
     log_event(log, TapeStarted(tape=tape))
     return state
-
-
-class Pacer:
-    """Calls `publish(count)` when a schedule says so. Is a `Timed` for the event loop.
-
-    `publish` returns how many there were: fewer than asked for, and the tape has ended.
-    """
-
-    def __init__(self, name: str, schedule: Schedule, publish: Callable[[int], int]) -> None:
-        self._name = name
-        self._schedule = schedule
-        self._publish = publish
-        self._not_before_ns = 0
-        self._ended = False
-
-    def next_deadline_ns(self) -> int | None:
-        """When to publish what is due then, None once the tape has ended."""
-        return None if self._ended else max(self._schedule.next_ns(), self._not_before_ns)
-
-    def on_time(self, now_ns: int) -> None:
-        """Publish what has become due."""
-        self._not_before_ns = now_ns + GATHER_NS
-        shift_ns = self._schedule.skip_lateness(now_ns)
-        if shift_ns:
-            late_s = round(shift_ns / SECOND_NS, 3)
-            shifted = ScheduleShifted(stream=self._name, late_s=late_s, shift_ns=shift_ns)
-            log_event(structlog.get_logger(), shifted)
-        count = self._schedule.take(now_ns)
-        self._ended = self._publish(count) < count

@@ -1,191 +1,181 @@
-"""The server's side of a price or news stream, without a socket.
+"""The server of one stream: publishes frames and sends them to every client, on its connection.
 
-The idea: a tape can be read at any position, so *the tape is the buffer* and a client is a cursor
-into it. Nothing is queued for anybody beyond one batch; a client that is slow falls behind in the
-tape, and one that comes back asks for the position where it was. Replay and live are one path.
+The way of a tick, from top to bottom:
 
-- `EncodedTape`: the frames of a tape, encoded once and shared by all clients.
-- `Stream`: what is published so far, and where a client that joins begins.
-- `Subscriber`: one client: its cursor, whether it is plain or numbered, what to send it next.
+    Pacer.on_time                   how many frames are due (`schedule`)
+    StreamServer.publish
+      Publication.publish           their numbers, stored before any is sent (`publication`)
+      StreamServer._send_batch      for each client that does not lag:
+        Subscriber.prepare, take    the frames from its cursor on, encoded once for all clients
+        Connection.send
+
+A slow client only falls behind in the tape: at most one batch is queued for it. A client that takes
+no bytes for too long, or falls too far behind, is disconnected. A lagging client may need frames
+encoded again, so all lagging clients share a bounded part of each pass, round robin.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+import socket
+import time
+from functools import partial
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
+from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.net.connection import Connection
+from lib.net.event_loop import EventLoop
+from lib.net.listener import RESERVED_PLACES
+from lib.process.client_log import ClientLog
+from lib.process.log_events import ClientsSentNoDelimiter
+from lib.streams.publication import Publication
+from lib.streams.subscriber import MAX_BATCH_FRAMES, Subscriber
+from lib.wire.framing import MessageTooLongError
+from lib.wire.stream_messages import ProtocolError
 
-from lib.clock import MILLISECOND_NS
-from lib.wire.framing import MESSAGE_DELIMITER, FrameBuffer, split
-from lib.wire.stream_messages import (
-    FROM_NOW_ON,
-    HelloRequest,
-    ProtocolError,
-    encode_batch_header,
-    encode_hello_answer,
-    parse_hello_request,
-)
-from lib.wire.undelimited import Undelimited, cannot_become_hello, undelimited
-
-CHUNK_FRAMES: Final = 2048
-"""Frames encoded at a time, ahead of a live stream: a pause of some 0.2 ms."""
-NEWS_CHUNK_FRAMES: Final = 64
-"""Of sentiments, of which there are few a second, and which are encoded one by one."""
-REPLAY_TICKS: Final = 262_144
-"""How far back a numbered client that reconnects may begin."""
 MAX_LAG_TICKS: Final = 1 << 22
-"""A client that has fallen further behind than this is disconnected: half a second at 8 million
-ticks/s. It costs no memory, as what is no longer encoded is encoded again; that takes up to 0.5 µs
-a tick where many lag in different places, so the gateway bounds the time that it gives to them."""
-MAX_CACHED_CHUNKS: Final = (REPLAY_TICKS + 65_536) // CHUNK_FRAMES + 2
-"""What can be asked for again, and some more for those that are about to come to it."""
-MAX_BATCH_FRAMES: Final = 4096
-"""The most that is queued for one client."""
-HEARTBEAT_NS: Final = 500 * MILLISECOND_NS
-"""The protocol promises one a second; half of that leaves room for a late loop."""
+"""A client that lags by more frames is disconnected: half a second at 8 million ticks/s. Lag takes
+no memory, because frames that are no longer kept are encoded again. That takes up to 0.5 µs a tick
+where many clients lag in different places; LAGGING_NS bounds it."""
+MAX_CLIENTS: Final = 400
+"""Of one stream, beside RESERVED_PLACES for processes of the stack's own run."""
+MAX_QUEUED_BYTES: Final = 1024 * 1024
+"""Well above the largest batch: only a defect of the server reaches it."""
+STALL_LIMIT_NS: Final = 10 * SECOND_NS
+"""A client with queued bytes that takes none of them for this long is disconnected."""
+UNPACED_STALL_LIMIT_NS: Final = 1 * SECOND_NS
+"""The stall limit where the slowest client paces the stream: a stalled one holds up all others."""
+LAGGING_NS: Final = 2 * MILLISECOND_NS
+"""The time of a pass for all lagging clients together; at most one batch exceeds it."""
+SWEEP_NS: Final = SECOND_NS // 4
+"""How often to check for stalled clients, due heartbeats and counts to be logged."""
 
 
-class EncodedTape:
-    """Frames of a tape by position, encoded in chunks on demand and kept, the newest longest."""
+class StreamServer:
+    """One stream and its clients. For one thread, from its loop only."""
 
     def __init__(
-        self, encode: Callable[[int, int], bytes], chunk_frames: int = CHUNK_FRAMES
+        self, loop: EventLoop, log: ClientLog, publication: Publication, stall_limit_ns: int
     ) -> None:
-        """`encode(first, count)` gives those frames, fewer where the tape ends. Pure."""
-        self._encode = encode
-        self._chunk_frames = chunk_frames
-        self._chunks: OrderedDict[int, tuple[bytes, NDArray[np.uint32]]] = OrderedDict()
-        self._last: tuple[int, int, list[bytes]] = (0, 0, [])
+        self.publication = publication
+        self._stream = publication.stream
+        self._loop = loop
+        self._stall_limit_ns = stall_limit_ns
+        self._clients: dict[Subscriber, Connection] = {}
+        """In the order in which they connected."""
+        self._lagging: dict[Subscriber, None] = {}
+        """Clients that could take a further batch; the first one's turn is next."""
+        self._sweep_ns = time.monotonic_ns() + SWEEP_NS
+        self._log = log
+        loop.add_timed(self)
 
-    def pieces(self, first: int, count: int) -> list[bytes]:
-        """Frames `first` to `first + count - 1`, which must exist, as pieces to send in order.
+    def publish(self, count: int) -> int:
+        """Publish the next `count` frames and send them. Returns how many, fewer at the end."""
+        published = self.publication.publish(count)
+        if published:
+            for subscriber, connection in list(self._clients.items()):
+                if subscriber not in self._lagging:  # a lagging client waits for its turn
+                    self._send_batch(subscriber, connection)
+        return published
 
-        Clients at the same place get the same objects, so that a batch is in memory once. The list
-        is not the caller's to change.
+    def publish_unpaced(self) -> bool:
+        """Publish what the slowest numbered client can take at once. Returns whether it is any."""
+        cursors = (s.next_sequence for s in self._clients if s.numbered)
+        slowest = min(cursors, default=None)
+        if slowest is None:
+            return False
+        return self.publish(MAX_BATCH_FRAMES - (self._stream.next_sequence - slowest)) > 0
+
+    def send_to_lagging(self) -> bool:
+        """Send one batch to each lagging client, round robin, for at most LAGGING_NS.
+
+        Returns whether any client still lags.
         """
-        if self._last[:2] != (first, count):
-            self._last = (first, count, self._cut(first, count))
-        return self._last[2]
+        end_ns = time.monotonic_ns() + LAGGING_NS
+        for subscriber in list(self._lagging):
+            self._send_batch(subscriber, self._clients[subscriber])
+            if time.monotonic_ns() >= end_ns:
+                break
+        return bool(self._lagging)
 
-    def prepare(self, first: int) -> None:
-        """Have the chunk of frame `first` at hand; of a tape that ends before it, nothing."""
-        self._chunk((first - 1) // self._chunk_frames)
+    def accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
+        """Take a new client, plain until it says HELLO. False if there is no place for it.
 
-    def _cut(self, first: int, count: int) -> list[bytes]:
-        pieces = []
-        while count > 0:
-            number, offset = divmod(first - 1, self._chunk_frames)
-            taken = min(count, self._chunk_frames - offset)
-            frames, bounds = self._chunk(number)
-            pieces.append(frames[bounds[offset] : bounds[offset + taken]])
-            first += taken
-            count -= taken
-        return pieces
-
-    def _chunk(self, number: int) -> tuple[bytes, NDArray[np.uint32]]:
-        chunk = self._chunks.get(number)
-        if chunk is None:
-            frames = self._encode(number * self._chunk_frames + 1, self._chunk_frames)
-            chunk = self._chunks[number] = (frames, _bounds(frames))
-            if len(self._chunks) > MAX_CACHED_CHUNKS:
-                self._chunks.popitem(last=False)
-        return chunk
-
-
-def _bounds(frames: bytes) -> NDArray[np.uint32]:
-    """Return where each frame begins, and where the last one ends."""
-    delimiters = np.flatnonzero(np.frombuffer(frames, np.uint8) == ord(MESSAGE_DELIMITER))
-    return np.concatenate(([0], delimiters + 1)).astype(np.uint32)
-
-
-class Stream:
-    """What is published of one tape. `next_sequence` grows as its owner publishes."""
-
-    def __init__(self, tape: str, encoded: EncodedTape, next_sequence: int) -> None:
-        self.tape = tape
-        self.next_sequence = next_sequence
-        self._encoded = encoded
-
-    def first_for(self, request: HelloRequest) -> int:
-        """Where a numbered client that asks for `request` begins."""
-        wanted = request.next_sequence
-        if request.tape is not None and request.tape != self.tape:
-            wanted = 1
-        elif wanted == FROM_NOW_ON:
-            wanted = self.next_sequence
-        return min(max(wanted, 1, self.next_sequence - REPLAY_TICKS), self.next_sequence)
-
-    def pieces(self, first: int, count: int) -> list[bytes]:
-        """Published frames, as pieces to send in order."""
-        return self._encoded.pieces(first, count)
-
-
-class NewsStream(Stream):
-    """News is in force until the next one: whoever joins begins with the latest."""
-
-    def first_for(self, _request: HelloRequest) -> int:
-        """The latest sentiment, whatever was asked for."""
-        return max(1, self.next_sequence - 1)
-
-
-class Subscriber:
-    """One client of a stream: plain until it says HELLO, numbered from then on."""
-
-    def __init__(self, stream: Stream, now_ns: int) -> None:
-        self._stream = stream
-        self._buffer = FrameBuffer()
-        self._last_sent_ns = now_ns
-        self._undelimited_logged = False
-        self.numbered = False
-        self.next_sequence = stream.next_sequence
-        """The cursor: the next frame this client gets."""
-
-    @property
-    def lag(self) -> int:
-        """Published frames that this client has not been sent."""
-        return self._stream.next_sequence - self.next_sequence
-
-    def receive(self, data: bytes) -> bytes:
-        """The client said something. Returns the answer, b"" while HELLO is incomplete.
-
-        Raises ProtocolError or MessageTooLongError: close the connection.
+        A client that is known to be of the stack's own run (`is_ours`) has RESERVED_PLACES more.
         """
-        answer = b""
-        for frame in split(self._buffer.feed(data)):
-            request = parse_hello_request(frame)
-            if self.numbered:
-                raise ProtocolError("a second HELLO")
-            self.numbered = True
-            self.next_sequence = self._stream.first_for(request)
-            answer = encode_hello_answer(self._stream.tape, self.next_sequence)
-        return answer
+        places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)
+        if len(self._clients) >= places and not self._evict_half_closed():
+            return False
+        subscriber = Subscriber(self._stream, time.monotonic_ns())
+        self._clients[subscriber] = Connection(
+            self._loop,
+            sock,
+            max_queued_bytes=MAX_QUEUED_BYTES,
+            on_data=partial(self._on_data, subscriber, peer),
+            on_closed=partial(self._on_closed, subscriber, peer),
+            on_drained=partial(self._on_drained, subscriber),
+            may_half_close=True,
+        )
+        self._log.connected(peer=peer, clients=len(self._clients))
+        return True
 
-    def undelimited(self) -> Undelimited | None:
-        """What to log of a client that sends something else than messages: once, else None."""
-        unfinished = self._buffer.unfinished
-        if self._undelimited_logged or not cannot_become_hello(unfinished):
-            return None
-        self._undelimited_logged = True
-        return undelimited(unfinished, "client")
+    def next_deadline_ns(self) -> int:
+        """Return when to check the clients again."""
+        return self._sweep_ns
 
-    def prepare(self) -> None:
-        """Have at hand what `take` will give, so that the time it is given is when it is sent."""
-        self._stream.pieces(self.next_sequence, min(self.lag, MAX_BATCH_FRAMES))
+    def on_time(self, now_ns: int) -> None:
+        """Send heartbeats that are due; disconnect clients that stall or lag too far behind."""
+        self._sweep_ns = now_ns + SWEEP_NS
+        log_ns = self._log.next_deadline_ns()
+        if log_ns is not None and log_ns <= now_ns:
+            self._log.on_time(now_ns)
+        for subscriber, connection in list(self._clients.items()):
+            if subscriber.lag > MAX_LAG_TICKS:
+                connection.close(f"too slow: {subscriber.lag} frames behind")
+            elif (
+                connection.queued_bytes
+                and now_ns - connection.last_progress_ns > self._stall_limit_ns
+            ):
+                connection.close(f"took nothing for {self._stall_limit_ns / SECOND_NS:g} s")
+            elif subscriber not in self._lagging:
+                self._send_batch(subscriber, connection)
 
-    def take(self, now_ns: int) -> list[bytes]:
-        """What to send next, [] if nothing is due. Call again only when it has been sent."""
-        count = min(self.lag, MAX_BATCH_FRAMES)
-        if count == 0 and not (self.numbered and now_ns >= self.heartbeat_due_ns()):
-            return []
-        first = self.next_sequence
-        self.next_sequence += count
-        self._last_sent_ns = now_ns
-        header = [encode_batch_header(first, count, now_ns)] if self.numbered else []
-        return header + self._stream.pieces(first, count)
+    def _evict_half_closed(self) -> bool:
+        """Evict the oldest client that has ended its side. False if there is none."""
+        for connection in self._clients.values():
+            if connection.half_closed:
+                connection.close("made room: ended its side")
+                return True
+        return False
 
-    def heartbeat_due_ns(self) -> int:
-        """When a numbered client must hear something, if only a heartbeat."""
-        return self._last_sent_ns + HEARTBEAT_NS
+    def _on_data(self, subscriber: Subscriber, peer: str, data: bytes) -> None:
+        connection = self._clients[subscriber]
+        try:
+            answer = subscriber.receive(data)
+        except (ProtocolError, MessageTooLongError) as error:
+            self._log.protocol_error(peer, str(error))
+            connection.close(f"protocol error: {error}")
+            return
+        if undelimited := subscriber.undelimited():
+            self._log.count(ClientsSentNoDelimiter, peer=peer, **undelimited._asdict())
+        if answer:
+            connection.send(answer)
+            self._send_batch(subscriber, connection)
+
+    def _on_drained(self, subscriber: Subscriber) -> None:
+        self._send_batch(subscriber, self._clients[subscriber])
+
+    def _on_closed(self, subscriber: Subscriber, peer: str, reason: str) -> None:
+        del self._clients[subscriber]
+        self._lagging.pop(subscriber, None)
+        self._log.disconnected(peer=peer, reason=reason, clients=len(self._clients))
+
+    def _send_batch(self, subscriber: Subscriber, connection: Connection) -> None:
+        """Send one batch, if the client has taken the last one. Its next turn is then the last."""
+        self._lagging.pop(subscriber, None)
+        if connection.open and not connection.queued_bytes:
+            subscriber.prepare()
+            pieces = subscriber.take(time.monotonic_ns())
+            if pieces:
+                connection.send(*pieces)
+        if subscriber.lag and connection.open and not connection.queued_bytes:
+            self._lagging[subscriber] = None

@@ -9,7 +9,8 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import Any
 
-from daemons import gateway, order_manager
+from daemons import order_manager
+from lib.streams import server
 from tests.clients import OrderClient, order
 from tests.crowd import crowd
 from tests.helpers import wait_until
@@ -29,7 +30,7 @@ def test_beside_crowds_at_all_ports_killed_roles_come_back_and_miss_their_absenc
         stack.start()
         stack.wait_for_event("strategy", "order_filled")
         begun_s = time.monotonic()
-        crowd_size = gateway.MAX_CLIENTS + MORE
+        crowd_size = server.MAX_CLIENTS + MORE
         clients.enter_context(crowd(crowd_size, stack.price_port, stack.news_port))
         # They have all sent an order, so none of them has to make room.
         for _ in range(order_manager.MAX_CLIENTS - 1):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lib.settings import GatewaySettings
-from lib.tapes.csv_file import RandomWalkTape
+from lib.tapes.random_walk import RandomWalkTape
 from lib.wire.framing import split
 from lib.wire.tick_codec import TickCodec
 from tests.clients import NOISE, NumberedClient, Peer, joined

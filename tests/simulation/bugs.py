@@ -17,10 +17,10 @@ from lib.clock import SECOND_NS
 from lib.execution.order_desk import OrderDesk, Outcome, _tell
 from lib.execution.risk import Risk
 from lib.ledger.schema import LedgerError
-from lib.price_book.ingest import Booking
+from lib.price_book.ingest import TickIngest
 from lib.shared_memory_utils import PriceBookReader
 from lib.streams.client import Joined, StreamClient, WentPlain
-from lib.streams.server import FROM_NOW_ON, Stream
+from lib.streams.publication import FROM_NOW_ON, Stream
 from lib.trading import trader
 from lib.trading.evaluator import Evaluator
 from lib.trading.order_client import OrderClient
@@ -67,7 +67,7 @@ def _keeps_the_windows(trader: Trader, tape: str) -> None:
     trader.tape = tape
 
 
-def _says_nothing_of_a_gap(booking: Booking, event: Joined | WentPlain) -> None:
+def _says_nothing_of_a_gap(booking: TickIngest, event: Joined | WentPlain) -> None:
     if isinstance(event, Joined) and event.new_tape:
         booking._book.begin_epoch(event.tape)
 
@@ -168,7 +168,7 @@ BUGS: dict[str, Bug] = {
         r"the rules give no order: the signal is none, the sentiment \d+",
     ),
     "sequence gap ignored": _bug(
-        Booking,
+        TickIngest,
         "begin",
         _says_nothing_of_a_gap,
         r"ticks? \d+.*: not in the book, and not reported as missed",

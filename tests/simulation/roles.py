@@ -22,7 +22,7 @@ from lib.clock import MILLISECOND_NS, to_ns
 from lib.execution.order_desk import OrderDesk, Receipt, Session
 from lib.execution.risk import Risk
 from lib.ledger.writer import Ledger
-from lib.price_book.ingest import Booking, client_for
+from lib.price_book.ingest import TickIngest, client_for
 from lib.process.throttled_log import Tally
 from lib.settings import RiskSettings
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
@@ -30,14 +30,13 @@ from lib.signals import MovingAverageAndNews, Side
 from lib.streams.client import StreamClient
 from lib.streams.feed import StreamFeed
 from lib.streams.publication import (
-    Pacer,
     Publication,
     continue_or_begin,
     news_publication,
     price_publication,
 )
-from lib.streams.schedule import Schedule
-from lib.streams.server import Subscriber
+from lib.streams.schedule import Pacer, Schedule
+from lib.streams.subscriber import Subscriber
 from lib.trading.evaluator import Evaluator, LastEvaluated
 from lib.trading.order_client import OrderClient
 from lib.trading.order_session import OrderEntry
@@ -179,7 +178,7 @@ class OrderBook:
         doom(self._book, world)
         self._book.become_writer()
         tally = Tally(stream="price", peer="price")
-        booking = Booking(self._book, tally, clock=world.clock)
+        booking = TickIngest(self._book, tally, clock=world.clock)
         self.client = client_for(self._book)
         connect = self._to_prices = Connector(world.network, "price")
         feed = StreamFeed(
@@ -187,7 +186,7 @@ class OrderBook:
             self.client,
             connect,
             on_begin=booking.begin,
-            on_frames=booking.book_frames,
+            on_frames=booking.ingest_frames,
             clock=world.clock,
         )
         self._timed: list[Timed] = [feed, tally]

@@ -36,10 +36,11 @@ from lib.ledger.reader import read_ledger
 from lib.settings import StrategySettings, WatchdogSettings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.signals import Signal
-from lib.streams import server as stream_server
+from lib.streams import publication
 from lib.streams.client import SILENCE_LIMIT_NS
 from lib.streams.publication import Tapes
-from lib.tapes.csv_file import RandomSentiments, RandomWalkTape
+from lib.tapes.random_walk import RandomWalkTape
+from lib.tapes.sentiments import RandomSentiments
 from lib.trading import evaluator as evaluation
 from lib.trading.signal_pace import PASS_NS
 from lib.wire.order_messages import ExecutionReport
@@ -603,7 +604,7 @@ def world_of(seed: int) -> Iterator[World]:
     structlog.configure(processors=[world.hear])
     try:
         with (
-            patch.object(stream_server, "REPLAY_TICKS", world.replay_ticks),
+            patch.object(publication, "REPLAY_TICKS", world.replay_ticks),
             patch.object(evaluation, "TICKS_A_PASS", world.ticks_a_pass),
         ):
             yield world

@@ -1,4 +1,4 @@
-"""The keeper: a real process that outlives the role, and not the run."""
+"""The clean-up: a real process that outlives the role, and not the run."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.price_book import clean_up as segment_keeper
-from lib.price_book.clean_up import keep_until_run_ends, kept_for, wait_for_end
+from lib.price_book import clean_up
+from lib.price_book.clean_up import clean_up_when_run_ends, live_owner, wait_for_end
 from lib.price_book.segment_files import (
     SHM_DIR,
     PriceBookError,
@@ -55,7 +55,7 @@ def name(supervisord: Supervisord) -> Iterator[str]:
     name = f"test-{os.getpid()}-{secrets.token_hex(6)}"
     yield name
     supervisord.end()
-    wait_until(lambda: not keepers_of(name), "the keeper ends")
+    wait_until(lambda: not clean_ups_of(name), "the clean-up ends")
     remove_segments(name)
 
 
@@ -63,8 +63,8 @@ def files_of(name: str) -> list[str]:
     return sorted(path.name for path in SHM_DIR.glob(f"{name}*"))
 
 
-def keepers_of(name: str) -> list[int]:
-    """Process numbers of the keepers of a price book."""
+def clean_ups_of(name: str) -> list[int]:
+    """Process numbers of the clean-up processes of a price book."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -77,7 +77,7 @@ def keepers_of(name: str) -> list[int]:
 
 
 def test_all_files_are_gone_when_the_run_has_ended(name, supervisord):
-    keep_until_run_ends(name, supervisord.run)
+    clean_up_when_run_ends(name, supervisord.run)
     with SharedPriceBook(["AAPL"], name, ring_capacity=10) as book, book.reader() as reader:
         book.update("AAPL", 1)
         reader.read()
@@ -92,10 +92,10 @@ def test_all_files_are_gone_when_the_run_has_ended(name, supervisord):
         wait_until(lambda: not files_of(name), "all files are gone")
 
 
-def test_one_keeper_is_enough_for_a_run(name, supervisord):
+def test_one_clean_up_is_enough_for_a_run(name, supervisord):
     for _ in range(3):
-        keep_until_run_ends(name, supervisord.run)
-    assert len(keepers_of(name)) == 1
+        clean_up_when_run_ends(name, supervisord.run)
+    assert len(clean_ups_of(name)) == 1
     assert str(keeper_path(name)) not in open_files("self")
 
 
@@ -104,49 +104,49 @@ def open_files(pid: int | str) -> set[str]:
     return {str(path.readlink()) for path in paths if path.is_symlink()}
 
 
-def test_roles_that_start_at_the_same_time_start_one_keeper(name, supervisord):
+def test_roles_that_start_at_the_same_time_start_one_clean_up(name, supervisord):
     def role():
-        keep_until_run_ends(name, supervisord.run)
+        clean_up_when_run_ends(name, supervisord.run)
 
     with forked(role) as a, forked(role) as b, forked(role) as c:
         assert {a.join(), b.join(), c.join()} == {0}
-    assert len(keepers_of(name)) == 1
+    assert len(clean_ups_of(name)) == 1
 
 
-def test_a_keeper_outlives_the_role_that_started_it_and_its_process_group(name, supervisord):
+def test_a_clean_up_outlives_the_role_that_started_it_and_its_process_group(name, supervisord):
     def role():
         os.setsid()
-        keep_until_run_ends(name, supervisord.run)
+        clean_up_when_run_ends(name, supervisord.run)
         with SharedPriceBook(["AAPL"], name, ring_capacity=10) as book:
             book.update("AAPL", 1)
             os.killpg(0, signal.SIGKILL)
 
     with forked(role) as child:
         assert child.join() == -signal.SIGKILL
-    (keeper,) = keepers_of(name)
+    (process,) = clean_ups_of(name)
     assert segment_path(name).exists()
     supervisord.end()
     wait_until(lambda: not files_of(name), "all files are gone")
-    wait_until(lambda: keeper not in keepers_of(name), "the keeper ends")
+    wait_until(lambda: process not in clean_ups_of(name), "the clean-up ends")
 
 
-def test_a_keeper_is_nobodys_child_and_holds_nothing_that_is_not_its_own(name, supervisord):
+def test_a_clean_up_is_no_child_of_the_role_and_holds_only_its_own_files(name, supervisord):
     ours, theirs = os.pipe()
     os.set_inheritable(theirs, True)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
-        keep_until_run_ends(name, supervisord.run)
+        clean_up_when_run_ends(name, supervisord.run)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-    (keeper,) = keepers_of(name)
-    status = _status(keeper)
+    (process,) = clean_ups_of(name)
+    status = _status(process)
     assert int(status["PPid"]) != os.getpid()
-    assert os.getsid(keeper) != os.getsid(0)
+    assert os.getsid(process) != os.getsid(0)
     assert int(status["VmRSS"].split()[0]) < 32_000  # kB
     wait_until(
-        lambda: int(_status(keeper)["SigBlk"], 16) == 0, "the keeper can be ended by a signal"
+        lambda: int(_status(process)["SigBlk"], 16) == 0, "the clean-up can be ended by a signal"
     )
-    assert open_files(keeper) - {"anon_inode:[pidfd]"} == {"/dev/null", str(keeper_path(name))}
+    assert open_files(process) - {"anon_inode:[pidfd]"} == {"/dev/null", str(keeper_path(name))}
     os.close(theirs)
     assert os.read(ours, 1) == b""
     os.close(ours)
@@ -159,7 +159,7 @@ def _status(pid: int) -> dict[str, str]:
 
 def test_a_run_that_has_ended_already_is_cleaned_up_at_once(name, supervisord):
     supervisord.end()
-    keep_until_run_ends(name, supervisord.run)
+    clean_up_when_run_ends(name, supervisord.run)
     wait_until(lambda: not files_of(name), "all files are gone")
 
 
@@ -181,95 +181,95 @@ def test_a_kernel_without_pidfd_is_asked_again_and_again(supervisord, monkeypatc
         return is_alive(run)
 
     monkeypatch.setattr(os, "pidfd_open", not_there)
-    monkeypatch.setattr(segment_keeper, "_RUN_POLL_S", 0.001)
-    monkeypatch.setattr(segment_keeper, "is_alive", look)
+    monkeypatch.setattr(clean_up, "_RUN_POLL_S", 0.001)
+    monkeypatch.setattr(clean_up, "is_alive", look)
     wait_for_end(supervisord.run)
     assert looks == [supervisord.run] * 3
 
 
 def test_a_second_stack_on_the_same_price_book_is_refused(name, supervisord):
-    keep_until_run_ends(name, supervisord.run)
+    clean_up_when_run_ends(name, supervisord.run)
     with pytest.raises(PriceBookInUse, match=rf"process {supervisord.run.pid}\)") as refusal:
-        keep_until_run_ends(name, run_module.current_run())
+        clean_up_when_run_ends(name, run_module.current_run())
     assert refusal.value.pid == supervisord.run.pid
     assert "\n" not in str(refusal.value)
 
 
-def test_a_stack_keeps_its_price_book_while_it_runs_though_its_keeper_was_killed(name, supervisord):
-    keep_until_run_ends(name, supervisord.run)
-    (keeper,) = keepers_of(name)
-    os.kill(keeper, signal.SIGKILL)
-    wait_until(lambda: not keepers_of(name), "the keeper is dead")
+def test_a_running_stack_keeps_its_price_book_though_its_clean_up_was_killed(name, supervisord):
+    clean_up_when_run_ends(name, supervisord.run)
+    (process,) = clean_ups_of(name)
+    os.kill(process, signal.SIGKILL)
+    wait_until(lambda: not clean_ups_of(name), "the clean-up is dead")
     with pytest.raises(PriceBookInUse, match=f"process {supervisord.run.pid}"):
-        keep_until_run_ends(name, run_module.current_run())
-    keep_until_run_ends(name, supervisord.run)
-    assert len(keepers_of(name)) == 1
+        clean_up_when_run_ends(name, run_module.current_run())
+    clean_up_when_run_ends(name, supervisord.run)
+    assert len(clean_ups_of(name)) == 1
 
 
-def test_a_price_book_is_kept_for_its_run_until_that_ends(name, supervisord):
-    assert kept_for(name) is None
-    keep_until_run_ends(name, supervisord.run)
-    assert kept_for(name) == supervisord.run
+def test_a_price_book_is_live_owner_its_run_until_that_ends(name, supervisord):
+    assert live_owner(name) is None
+    clean_up_when_run_ends(name, supervisord.run)
+    assert live_owner(name) == supervisord.run
     supervisord.end()
-    assert kept_for(name) is None
+    assert live_owner(name) is None
 
 
 @pytest.mark.parametrize("note", ["", "12", "1 2 3", "1 x", "-1 2", "9" * 64 + " 1", "\xff"])
 def test_a_note_that_names_no_live_run_keeps_nothing(name, note):
     keeper_path(name).write_text(note)
-    assert kept_for(name) is None
+    assert live_owner(name) is None
 
 
 def test_a_note_that_cannot_be_read_is_one_clear_line(name):
     keeper_path(name).mkdir()
     with pytest.raises(PriceBookError, match=rf"^cannot lock [^\n]*{name}\.keeper: [^\n]*$"):
-        kept_for(name)
+        live_owner(name)
     keeper_path(name).rmdir()
 
 
-def test_a_new_run_waits_until_the_old_keeper_has_cleaned_up(name, supervisord, monkeypatch):
+def test_a_new_run_waits_for_the_clean_up_of_the_old_one(name, supervisord, monkeypatch):
     old = Supervisord()
-    keep_until_run_ends(name, old.run)
-    (old_keeper,) = keepers_of(name)
-    os.kill(old_keeper, signal.SIGSTOP)
+    clean_up_when_run_ends(name, old.run)
+    (old_clean_up,) = clean_ups_of(name)
+    os.kill(old_clean_up, signal.SIGSTOP)
     SharedPriceBook(["AAPL"], name, ring_capacity=10).close()
     old.end()
     seen_while_waiting = []
 
     def sleep(seconds: float) -> None:
         seen_while_waiting.append(segment_path(name).exists())
-        os.kill(old_keeper, signal.SIGCONT)
+        os.kill(old_clean_up, signal.SIGCONT)
         time_sleep(seconds)
 
     time_sleep = time.sleep
-    monkeypatch.setattr(segment_keeper.time, "sleep", sleep)
-    keep_until_run_ends(name, supervisord.run)
+    monkeypatch.setattr(clean_up.time, "sleep", sleep)
+    clean_up_when_run_ends(name, supervisord.run)
     monkeypatch.undo()
     assert seen_while_waiting[0]
     assert files_of(name) == [f"{name}.keeper"]
-    wait_until(lambda: old_keeper not in keepers_of(name), "the old keeper ends")
-    assert len(keepers_of(name)) == 1
+    wait_until(lambda: old_clean_up not in clean_ups_of(name), "the old clean-up ends")
+    assert len(clean_ups_of(name)) == 1
 
 
-def test_an_old_keeper_that_never_ends_is_one_clear_line(name, supervisord, monkeypatch):
-    monkeypatch.setattr(segment_keeper, "TAKE_OVER_TIMEOUT_S", 0.02)
+def test_an_old_clean_up_that_never_ends_is_one_clear_line(name, supervisord, monkeypatch):
+    monkeypatch.setattr(clean_up, "TAKE_OVER_TIMEOUT_S", 0.02)
     held = lock_file(keeper_path(name), "1 2")
     with pytest.raises(PriceBookError, match=rf"^[^\n]*{name}\.keeper is locked$"):
-        keep_until_run_ends(name, supervisord.run)
+        clean_up_when_run_ends(name, supervisord.run)
     os.close(held)
 
 
 @pytest.mark.parametrize("interpreter", ["/nonexistent/python", "/bin/false"])
-def test_a_keeper_that_does_not_start_is_one_clear_line(
+def test_a_clean_up_that_does_not_start_is_one_clear_line(
     name, supervisord, monkeypatch, interpreter
 ):
     monkeypatch.setattr(sys, "executable", interpreter)
-    with pytest.raises(PriceBookError, match=r"^[^\n]*its keeper [^\n]*$"):
-        keep_until_run_ends(name, supervisord.run)
+    with pytest.raises(PriceBookError, match=r"^[^\n]*its clean-up process [^\n]*$"):
+        clean_up_when_run_ends(name, supervisord.run)
     monkeypatch.undo()
-    keep_until_run_ends(name, supervisord.run)
+    clean_up_when_run_ends(name, supervisord.run)
 
 
-def test_the_keeper_imports_nothing_large():
+def test_the_clean_up_imports_nothing_large():
     done = run_python("import sys, lib.price_book.clean_up; print('numpy' in sys.modules)")
     assert (done.stdout, done.stderr) == ("False\n", "")

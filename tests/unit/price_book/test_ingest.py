@@ -1,4 +1,4 @@
-"""Booking: what the price stream brings is in the book under its numbers, or is told."""
+"""Ingest: a tick of the price stream is in the book under its number, or is reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 import lib.price_book.ingest
 from lib.clock import SECOND_NS
-from lib.price_book.ingest import Booking, client_for
+from lib.price_book.ingest import TickIngest, client_for
 from lib.process.throttled_log import MAX_EXAMPLES, Tally
 from lib.shared_memory_utils import SharedPriceBook
 from lib.streams.client import Frames, Joined, WentPlain
@@ -21,7 +21,7 @@ SYMBOLS = ("AAPL", "MSFT")
 
 @pytest.fixture
 def book() -> Iterator[SharedPriceBook]:
-    with SharedPriceBook(SYMBOLS, f"test-booking-{uuid.uuid4().hex}", ring_capacity=64) as book:
+    with SharedPriceBook(SYMBOLS, f"test-ingest-{uuid.uuid4().hex}", ring_capacity=64) as book:
         yield book
         book.unlink()
 
@@ -34,26 +34,26 @@ def min_array_bytes(request, monkeypatch):
 
 @pytest.fixture
 def tally() -> Tally:
-    return Tally(stream="price", peer="127.0.0.1:5001")
+    return Tally(stream="price")
 
 
 @pytest.fixture
-def booking(book, tally) -> Booking:
-    return Booking(book, tally, clock=lambda: 5 * SECOND_NS)
+def ingest(book, tally) -> TickIngest:
+    return TickIngest(book, tally, clock=lambda: 5 * SECOND_NS)
 
 
-def test_ticks_are_booked_under_their_numbers_and_times(book, booking):
-    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames([Frames(41, 2, b"AAPL,1.5*MSFT,2*", 77)])
+def test_ticks_are_written_under_their_numbers_and_times(book, ingest):
+    ingest.begin(Joined("tape", 1, new_tape=True, missed=None))
+    ingest.ingest_frames([Frames(41, 2, b"AAPL,1.5*MSFT,2*", 77)])
     tick = book.latest("MSFT")
     assert (tick.price, tick.sequence, tick.sent_ns) == (200_000_000, 42, 77)
     assert book.tape(tick.epoch) == "tape"
 
 
-def test_batches_that_came_together_are_booked_as_one_and_keep_their_times(book, booking, tally):
+def test_batches_that_came_together_are_written_as_one_and_keep_their_times(book, ingest, tally):
     reader = book.reader()
-    booking.begin(Joined("tape", 41, new_tape=True, missed=None))
-    booking.book_frames(
+    ingest.begin(Joined("tape", 41, new_tape=True, missed=None))
+    ingest.ingest_frames(
         [
             Frames(41, 2, b"AAPL,1.5*MSFT,2*", 77),
             Frames(43, 2, b"nonsense*MSFT,3*", 78),
@@ -68,23 +68,23 @@ def test_batches_that_came_together_are_booked_as_one_and_keep_their_times(book,
     assert [example["sequence"] for log in logs for example in log["examples"]] == [43]
 
 
-def test_the_client_of_a_book_goes_on_where_the_book_ends(book, booking):
+def test_the_client_of_a_book_goes_on_where_the_book_ends(book, ingest):
     assert client_for(book).connected(0) == b"HELLO,1,1*"
-    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames([Frames(1, 3, b"AAPL,1*AAPL,2*AAPL,3*", 77)])
+    ingest.begin(Joined("tape", 1, new_tape=True, missed=None))
+    ingest.ingest_frames([Frames(1, 3, b"AAPL,1*AAPL,2*AAPL,3*", 77)])
     assert client_for(book).connected(0) == b"HELLO,1,4,tape*"
 
 
-def test_the_same_tape_again_is_no_new_epoch(book, booking):
-    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames([Frames(1, 1, b"AAPL,1*", 77)])
-    booking.begin(Joined("tape", 2, new_tape=False, missed=None))
+def test_the_same_tape_again_is_no_new_epoch(book, ingest):
+    ingest.begin(Joined("tape", 1, new_tape=True, missed=None))
+    ingest.ingest_frames([Frames(1, 1, b"AAPL,1*", 77)])
+    ingest.begin(Joined("tape", 2, new_tape=False, missed=None))
     assert book.resume_point() == ("tape", 2)
 
 
-def test_ticks_that_the_gateway_no_longer_has_are_told_by_number(booking):
+def test_ticks_that_the_gateway_no_longer_has_are_reported_by_number(ingest):
     with capture_logs() as logs:
-        booking.begin(Joined("tape", 7, new_tape=True, missed=(1, 6)))
+        ingest.begin(Joined("tape", 7, new_tape=True, missed=(1, 6)))
     assert logs == [
         {
             "event": "ticks_missed",
@@ -97,17 +97,17 @@ def test_ticks_that_the_gateway_no_longer_has_are_told_by_number(booking):
     ]
 
 
-def test_a_plain_stream_has_one_epoch_however_often_it_begins(book, booking):
+def test_a_plain_stream_has_one_epoch_however_often_it_begins(book, ingest):
     for _ in range(2):
-        booking.begin(WentPlain(1))
-    booking.book_frames([Frames(1, 1, b"AAPL,1*", 77)])
+        ingest.begin(WentPlain(1))
+    ingest.ingest_frames([Frames(1, 1, b"AAPL,1*", 77)])
     assert book.latest("AAPL").epoch == 1
     assert book.resume_point() == ("", 2)
 
 
-def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, booking, tally):
-    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames([Frames(11, 4, b"AAPL,1*nonsense*IBM,3*MSFT,4*", 77)])
+def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, ingest, tally):
+    ingest.begin(Joined("tape", 1, new_tape=True, missed=None))
+    ingest.ingest_frames([Frames(11, 4, b"AAPL,1*nonsense*IBM,3*MSFT,4*", 77)])
     with capture_logs() as logs:
         tally.on_time(0)
     no_tick = {"sequence": 12, "text": "nonsense", "reason": ANY}
@@ -119,10 +119,10 @@ def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, booking,
     assert book.latest("MSFT").sequence == 14
 
 
-def test_an_unknown_symbol_is_one_example_however_often_it_comes(book, booking, tally):
-    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
-    booking.book_frames([Frames(1, 3, b"aapl,1*IBM,3*aapl,2*", 77)])
-    booking.book_frames([Frames(4, 2, b"aapl,1*MSFT,3*", 77)])
+def test_an_unknown_symbol_is_one_example_however_often_it_comes(book, ingest, tally):
+    ingest.begin(Joined("tape", 1, new_tape=True, missed=None))
+    ingest.ingest_frames([Frames(1, 3, b"aapl,1*IBM,3*aapl,2*", 77)])
+    ingest.ingest_frames([Frames(4, 2, b"aapl,1*MSFT,3*", 77)])
     with capture_logs() as logs:
         tally.on_time(0)
     (line,) = logs
@@ -135,24 +135,24 @@ def test_an_unknown_symbol_is_one_example_however_often_it_comes(book, booking, 
     assert "symbols in the settings" in line["examples"][1]["reason"]
 
 
-def test_reasons_are_computed_for_the_examples_that_are_shown_only(booking, tally, monkeypatch):
+def test_reasons_are_computed_for_the_examples_that_are_shown_only(ingest, tally, monkeypatch):
     reasons = []
     monkeypatch.setattr(
         lib.price_book.ingest, "malformed_tick", lambda *frame: reasons.append(frame)
     )
-    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
+    ingest.begin(Joined("tape", 1, new_tape=True, missed=None))
     for first in range(1, 1001, 100):
-        booking.book_frames([Frames(first, 100, b"AAPL,nan*" * 100, 77)])
+        ingest.ingest_frames([Frames(first, 100, b"AAPL,nan*" * 100, 77)])
     assert [sequence for sequence, _ in reasons] == list(range(1, MAX_EXAMPLES + 1))
     with capture_logs() as logs:
         tally.on_time(0)
     assert logs[0]["count"] == 1000
 
 
-def test_of_an_unknown_symbol_only_its_beginning_is_remembered(book, booking, tally):
-    booking.begin(Joined("tape", 1, new_tape=True, missed=None))
+def test_of_an_unknown_symbol_only_its_beginning_is_remembered(book, ingest, tally):
+    ingest.begin(Joined("tape", 1, new_tape=True, missed=None))
     frames = b"".join(b"%dX%b,1*" % (number, "é".encode() * 30_000) for number in range(10, 20))
-    booking.book_frames([Frames(1, 10, frames, 77)])
+    ingest.ingest_frames([Frames(1, 10, frames, 77)])
     with capture_logs() as lines:
         tally.on_time(5 * SECOND_NS)
     assert sum(len(symbol) for _, symbol in tally._known_kinds) <= 10 * 100

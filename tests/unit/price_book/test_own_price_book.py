@@ -1,4 +1,4 @@
-"""Whose price book a role attaches to, and what is said of one that it leaves alone."""
+"""The price book that a role attaches to, and the problem of one that it does not take."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_other_symbols_are_named_and_not_all_of_them(name, by_hand):
     own = OwnPriceBook(name, SYMBOLS)
     assert own.look(0) is None
     assert "SYMBOL4 and 995 more" in own.problem
-    assert OwnPriceBook(name).look(0) is not None  # who does not care
+    assert OwnPriceBook(name).look(0) is not None  # it takes any symbols
 
 
 def test_what_is_no_price_book_is_a_problem(name, by_hand):

@@ -1,4 +1,4 @@
-"""The layout of a segment and the check value of a record."""
+"""The layout of a segment."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.price_book import segment as price_book_segment
-from lib.price_book.records import record_check
-from lib.price_book.segment import (
-    EPOCHS,
-    RECORD_WORDS,
-    Layout,
-    Segment,
-)
+from lib.price_book.segment import EPOCHS, RECORD_WORDS, Layout, Segment
 from lib.price_book.segment_files import (
     MAGIC,
     RETIRED_OFFSET,
@@ -31,25 +25,6 @@ from lib.price_book.segment_files import (
     remove_segments,
 )
 from lib.wire.ticks import TICK
-
-word = st.integers(0, 2**64 - 1)
-words = st.tuples(word, word, word, word, word)
-
-
-class TestRecordCheck:
-    @given(st.lists(words, min_size=1, max_size=20))
-    def test_is_the_same_for_one_record_and_for_many(self, records):
-        many = record_check(*np.array(records, np.uint64).T)
-        assert many.tolist() == [record_check(*record) for record in records]
-
-    @given(words, st.integers(0, 4), word)
-    def test_differs_wherever_a_single_word_does(self, record, which, other):
-        changed = tuple(other if i == which else value for i, value in enumerate(record))
-        assert (record_check(*changed) == record_check(*record)) == (changed == record)
-
-    @given(words)
-    def test_is_a_word(self, record):
-        assert 0 <= record_check(*record) < 2**64
 
 
 class TestLayout:

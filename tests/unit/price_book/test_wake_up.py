@@ -70,7 +70,7 @@ def test_a_new_owner_of_a_slot_does_not_get_the_wake_up_of_the_old_one(prefix):
     assert is_awake(second)
 
 
-def test_a_slot_of_nobody_is_woken_in_vain_and_without_waiting(prefix):
+def test_a_slot_without_owner_is_woken_in_vain_and_without_waiting(prefix):
     waker = Waker(prefix)
     waker.wake(0)
     claim(prefix).close()

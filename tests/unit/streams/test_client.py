@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from msgspec.structs import replace
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.streams import server as stream_server
+from lib.streams import publication, subscriber
 from lib.streams.client import (
     FIRST_WORD_LIMIT_NS,
     LONGEST_WAIT_NS,
@@ -27,7 +27,8 @@ from lib.streams.client import (
     StreamClient,
     WentPlain,
 )
-from lib.streams.server import EncodedTape, Stream, Subscriber
+from lib.streams.publication import EncodedTape, Stream
+from lib.streams.subscriber import Subscriber
 from lib.wire.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
 from lib.wire.undelimited import MANY_BYTES
@@ -637,10 +638,10 @@ class Wire(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         # Everything small, so that every boundary is met often.
-        self.patch.setattr(stream_server, "CHUNK_FRAMES", 7)
-        self.patch.setattr(stream_server, "REPLAY_TICKS", REPLAY)
-        self.patch.setattr(stream_server, "MAX_BATCH_FRAMES", 10)
-        self.patch.setattr(stream_server, "MAX_CACHED_CHUNKS", 4)
+        self.patch.setattr(publication, "CHUNK_FRAMES", 7)
+        self.patch.setattr(publication, "REPLAY_TICKS", REPLAY)
+        self.patch.setattr(subscriber, "MAX_BATCH_FRAMES", 10)
+        self.patch.setattr(publication, "MAX_CACHED_CHUNKS", 4)
         self.now_ns = NOW
         self.tapes = 0
         self.to_client = b""

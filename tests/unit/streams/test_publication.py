@@ -5,19 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lib.clock import SECOND_NS
 from lib.process.state_file import StateFile
 from lib.streams.publication import (
-    Pacer,
+    CHUNK_FRAMES,
+    MAX_CACHED_CHUNKS,
+    REPLAY_TICKS,
+    EncodedTape,
     Tapes,
     continue_or_begin,
     news_publication,
     price_publication,
 )
-from lib.streams.schedule import Schedule
-from lib.tapes.csv_file import RandomSentiments, RandomWalkTape
+from lib.streams.subscriber import MAX_BATCH_FRAMES
+from lib.tapes.random_walk import RandomWalkTape
+from lib.tapes.sentiments import RandomSentiments
+from lib.wire.stream_messages import HelloRequest
+from tests.streams import TAPE_LENGTH, Tape, frames, stream
 
 SYMBOLS = ("AAPL", "MSFT")
 RUN = (4711, 12345)
@@ -88,37 +94,76 @@ def test_nothing_is_published_for_a_count_below_one(path):
     assert publication.stream.next_sequence == 1
 
 
-def test_a_pacer_asks_for_what_is_due_and_is_silent_after_the_end():
-    counts: list[int] = []
-    left = [3]
-
-    def publish(count: int) -> int:
-        counts.append(count)
-        published = min(count, left[0])
-        left[0] -= published
-        return published
-
-    pacer = Pacer("price", Schedule(10, 0), publish)
-    pacer.on_time(SECOND_NS // 5)
-    assert pacer.next_deadline_ns() is not None
-    pacer.on_time(SECOND_NS // 2)
-    assert counts == [2, 3]
-    assert pacer.next_deadline_ns() is None
+# The encoded tape
 
 
-def test_a_schedule_that_is_shifted_says_by_how_much():
-    counts = []
+@given(st.lists(st.tuples(st.integers(1, TAPE_LENGTH), st.integers(0, TAPE_LENGTH))))
+def test_any_part_of_a_tape_is_its_frames_in_order(parts):
+    encoded = EncodedTape(Tape(TAPE_LENGTH).encode)
+    for first, count in parts:
+        count = min(count, TAPE_LENGTH + 1 - first)
+        assert b"".join(encoded.pieces(first, count)) == frames(first, count)
 
-    def publish(count: int) -> int:
-        counts.append(count)
-        return count
 
-    schedule = Schedule(10, 0)
-    pacer = Pacer("price", schedule, publish)
-    due_ns = schedule.next_ns()
-    with capture_logs() as logs:
-        pacer.on_time(due_ns + 3 * SECOND_NS)
-    assert counts == [1]
-    assert [(log["event"], log["stream"], log["shift_ns"], log["late_s"]) for log in logs] == [
-        ("schedule_shifted", "price", 3 * SECOND_NS, 3.0)
-    ]
+def test_clients_at_the_same_place_get_the_same_objects():
+    encoded = EncodedTape(Tape().encode)
+    # Two ends of chunks with a whole one between them.
+    first, count = CHUNK_FRAMES - 5, CHUNK_FRAMES + 11
+    once, again = encoded.pieces(first, count), encoded.pieces(first, count)
+    assert len(once) == 3
+    assert all(one is other for one, other in zip(once, again, strict=True))
+    # A batch that holds a whole chunk holds no copy of it.
+    assert encoded.pieces(CHUNK_FRAMES + 1, CHUNK_FRAMES)[0] is once[1]
+
+
+def test_a_frame_is_encoded_once_for_all_clients():
+    tape = Tape()
+    encoded = EncodedTape(tape.encode)
+    for _client in range(5):
+        for first in range(1, 4 * CHUNK_FRAMES, 16):
+            encoded.pieces(first, 16)
+    assert tape.asked == 4
+
+
+def test_all_that_can_be_asked_for_again_stays_encoded():
+    tape = Tape()
+    encoded = EncodedTape(tape.encode)
+    first = CHUNK_FRAMES // 2  # what is kept for replay may begin and end inside a chunk
+    encoded.pieces(first, REPLAY_TICKS)
+    asked = tape.asked
+    for behind in range(0, REPLAY_TICKS, MAX_BATCH_FRAMES):
+        encoded.pieces(first + behind, MAX_BATCH_FRAMES)
+    assert tape.asked == asked
+
+
+def test_the_memory_of_an_encoded_tape_is_bounded():
+    tape = Tape()
+    encoded = EncodedTape(tape.encode)
+    for chunk in range(MAX_CACHED_CHUNKS + 10):
+        encoded.pieces(chunk * CHUNK_FRAMES + 1, 1)
+    encoded.pieces(1, 1)  # long forgotten
+    assert tape.asked == MAX_CACHED_CHUNKS + 11
+    assert len(encoded._chunks) == MAX_CACHED_CHUNKS
+
+
+# Where a client begins
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 700_000, 999_999 - REPLAY_TICKS])
+@pytest.mark.parametrize("tape", [None, "tape-7", "tape-6"])
+def test_of_a_long_tape_the_replay_begins_as_early_as_it_is_kept(wanted, tape):
+    prices = stream(next_sequence=1_000_000)
+    kept = 1_000_000 - REPLAY_TICKS
+    first = kept if tape == "tape-6" else max(wanted, kept)
+    assert prices.first_for(HelloRequest(wanted, tape)) == first
+
+
+def test_at_least_262144_ticks_can_be_replayed():
+    prices = stream(next_sequence=1_000_000)
+    wanted = 1_000_000 - 262_144
+    assert prices.first_for(HelloRequest(wanted, "tape-7")) == wanted
+
+
+def test_of_a_tape_that_has_not_begun_the_first_is_1():
+    for wanted in (0, 1, 5):
+        assert stream().first_for(HelloRequest(wanted, None)) == 1

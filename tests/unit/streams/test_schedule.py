@@ -7,9 +7,10 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.streams.schedule import MAX_CATCH_UP_NS, Schedule
+from lib.streams.schedule import MAX_CATCH_UP_NS, Pacer, Schedule
 
 MINUTE_NS = 60 * SECOND_NS
 
@@ -89,3 +90,39 @@ def test_a_delay_of_up_to_one_second_is_caught_up_to_the_last_event():
     now_ns = schedule.next_ns() + SECOND_NS
     assert schedule.skip_lateness(now_ns) == 0
     assert schedule.take(now_ns) == 1001
+
+
+def test_a_pacer_asks_for_what_is_due_and_is_silent_after_the_end():
+    counts: list[int] = []
+    left = [3]
+
+    def publish(count: int) -> int:
+        counts.append(count)
+        published = min(count, left[0])
+        left[0] -= published
+        return published
+
+    pacer = Pacer("price", Schedule(10, 0), publish)
+    pacer.on_time(SECOND_NS // 5)
+    assert pacer.next_deadline_ns() is not None
+    pacer.on_time(SECOND_NS // 2)
+    assert counts == [2, 3]
+    assert pacer.next_deadline_ns() is None
+
+
+def test_a_schedule_that_is_shifted_says_by_how_much():
+    counts = []
+
+    def publish(count: int) -> int:
+        counts.append(count)
+        return count
+
+    schedule = Schedule(10, 0)
+    pacer = Pacer("price", schedule, publish)
+    due_ns = schedule.next_ns()
+    with capture_logs() as logs:
+        pacer.on_time(due_ns + 3 * SECOND_NS)
+    assert counts == [1]
+    assert [(log["event"], log["stream"], log["shift_ns"], log["late_s"]) for log in logs] == [
+        ("schedule_shifted", "price", 3 * SECOND_NS, 3.0)
+    ]

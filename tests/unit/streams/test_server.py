@@ -1,310 +1,128 @@
-"""The server's side of a stream, sentence by sentence of the protocol."""
+"""The server of a stream: which clients it takes, and how lagging ones share its time."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+import socket
+from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.streams.server import (
-    CHUNK_FRAMES,
-    HEARTBEAT_NS,
-    MAX_BATCH_FRAMES,
-    MAX_CACHED_CHUNKS,
-    REPLAY_TICKS,
-    EncodedTape,
-    NewsStream,
-    Stream,
-    Subscriber,
-)
-from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
-from lib.wire.stream_messages import HelloRequest, ProtocolError
-
-TAPE_LENGTH = 10 * CHUNK_FRAMES + 3
-
-
-def frame(sequence: int) -> bytes:
-    return b"S%d,%d*" % (sequence % 3, sequence)
-
-
-def frames(first: int, count: int) -> bytes:
-    return b"".join(map(frame, range(first, first + count)))
-
-
-class Tape:
-    """Encodes frames that tell their own sequence, and counts how often it is asked."""
-
-    def __init__(self, length: int = 2**62) -> None:
-        self.length = length
-        self.asked = 0
-
-    def encode(self, first: int, count: int) -> bytes:
-        self.asked += 1
-        return frames(first, max(0, min(count, self.length + 1 - first)))
-
-
-def stream(next_sequence: int = 1) -> Stream:
-    """A stream of which the frames before `next_sequence` are published."""
-    return Stream("tape-7", EncodedTape(Tape().encode), next_sequence)
-
-
-def publish(of: Stream, count: int) -> None:
-    of.next_sequence += count
-
-
-def taken(subscriber: Subscriber, now_ns: int = 0) -> bytes:
-    return b"".join(subscriber.take(now_ns))
-
-
-# The encoded tape
-
-
-@given(st.lists(st.tuples(st.integers(1, TAPE_LENGTH), st.integers(0, TAPE_LENGTH))))
-def test_any_part_of_a_tape_is_its_frames_in_order(parts):
-    encoded = EncodedTape(Tape(TAPE_LENGTH).encode)
-    for first, count in parts:
-        count = min(count, TAPE_LENGTH + 1 - first)
-        assert b"".join(encoded.pieces(first, count)) == frames(first, count)
-
-
-def test_clients_at_the_same_place_get_the_same_objects():
-    encoded = EncodedTape(Tape().encode)
-    # Two ends of chunks with a whole one between them.
-    first, count = CHUNK_FRAMES - 5, CHUNK_FRAMES + 11
-    once, again = encoded.pieces(first, count), encoded.pieces(first, count)
-    assert len(once) == 3
-    assert all(one is other for one, other in zip(once, again, strict=True))
-    # A batch that holds a whole chunk holds no copy of it.
-    assert encoded.pieces(CHUNK_FRAMES + 1, CHUNK_FRAMES)[0] is once[1]
-
-
-def test_a_frame_is_encoded_once_for_all_clients():
-    tape = Tape()
-    encoded = EncodedTape(tape.encode)
-    for _client in range(5):
-        for first in range(1, 4 * CHUNK_FRAMES, 16):
-            encoded.pieces(first, 16)
-    assert tape.asked == 4
-
-
-def test_all_that_can_be_asked_for_again_stays_encoded():
-    tape = Tape()
-    encoded = EncodedTape(tape.encode)
-    first = CHUNK_FRAMES // 2  # what is kept for replay may begin and end inside a chunk
-    encoded.pieces(first, REPLAY_TICKS)
-    asked = tape.asked
-    for behind in range(0, REPLAY_TICKS, MAX_BATCH_FRAMES):
-        encoded.pieces(first + behind, MAX_BATCH_FRAMES)
-    assert tape.asked == asked
-
-
-def test_the_memory_of_an_encoded_tape_is_bounded():
-    tape = Tape()
-    encoded = EncodedTape(tape.encode)
-    for chunk in range(MAX_CACHED_CHUNKS + 10):
-        encoded.pieces(chunk * CHUNK_FRAMES + 1, 1)
-    encoded.pieces(1, 1)  # long forgotten
-    assert tape.asked == MAX_CACHED_CHUNKS + 11
-    assert len(encoded._chunks) == MAX_CACHED_CHUNKS
-
-
-# Plain clients
-
-
-def test_a_client_that_only_connects_gets_every_tick_from_then_on_and_nothing_else():
-    prices = stream(next_sequence=100)
-    client = Subscriber(prices, 0)
-    got = taken(client)
-    for second in range(1, 100):
-        publish(prices, second % 3)
-        got += taken(client, second * SECOND_NS)
-    assert got == frames(100, prices.next_sequence - 100)
-
-
-# HELLO
-
-
-@pytest.mark.parametrize(
-    ("hello", "first"),
-    [
-        (b"HELLO,1,0*", 1000),  # from now on
-        (b"HELLO,1,0,tape-7*", 1000),
-        (b"HELLO,1,1*", 1),
-        (b"HELLO,1,700*", 700),
-        (b"HELLO,1,700,tape-7*", 700),
-        (b"HELLO,1,1000,tape-7*", 1000),
-        (b"HELLO,1,1001,tape-7*", 1000),  # beyond the tape's next
-        (b"HELLO,1,9223372036854775807*", 1000),
-        (b"HELLO,1,700,tape-6*", 1),  # of another tape
-        (b"HELLO,1,0,tape-6*", 1),
-    ],
-)
-def test_a_hello_is_answered_with_the_tape_and_the_first_sequence(hello, first):
-    client = Subscriber(stream(next_sequence=1000), 0)
-    assert client.receive(hello) == b"HELLO,1,tape-7,%d*" % first
-    count = 1000 - first
-    if count:
-        assert taken(client, 5) == b"BATCH,%d,%d,5*" % (first, count) + frames(first, count)
-    assert taken(client, 5) == b""
-
-
-@pytest.mark.parametrize("wanted", [1, 2, 700_000, 999_999 - REPLAY_TICKS])
-@pytest.mark.parametrize("tape", [None, "tape-7", "tape-6"])
-def test_of_a_long_tape_the_replay_begins_as_early_as_it_is_kept(wanted, tape):
-    prices = stream(next_sequence=1_000_000)
-    kept = 1_000_000 - REPLAY_TICKS
-    first = kept if tape == "tape-6" else max(wanted, kept)
-    assert prices.first_for(HelloRequest(wanted, tape)) == first
-
-
-def test_at_least_262144_ticks_can_be_replayed():
-    prices = stream(next_sequence=1_000_000)
-    wanted = 1_000_000 - 262_144
-    assert prices.first_for(HelloRequest(wanted, "tape-7")) == wanted
-
-
-def test_of_a_tape_that_has_not_begun_the_first_is_1():
-    for wanted in (0, 1, 5):
-        assert stream().first_for(HelloRequest(wanted, None)) == 1
-
-
-def test_a_hello_may_come_in_any_number_of_pieces():
-    client = Subscriber(stream(next_sequence=10), 0)
-    for byte in b"HELLO,1,4":
-        assert client.receive(bytes([byte])) == b""
-    assert client.receive(b"*") == b"HELLO,1,tape-7,4*"
-
-
-def test_a_client_that_was_plain_goes_back_to_what_it_asks_for():
-    prices = stream()
-    client = Subscriber(prices, 0)
-    publish(prices, 20)
-    assert taken(client) == frames(1, 20)
-    client.receive(b"HELLO,1,15*")
-    assert taken(client, 7) == b"BATCH,15,6,7*" + frames(15, 6)
-
-
-def test_a_second_hello_ends_the_connection():
-    client = Subscriber(stream(), 0)
-    client.receive(b"HELLO,1,0*")
-    with pytest.raises(ProtocolError, match="a second HELLO"):
-        client.receive(b"HELLO,1,0*")
-    with pytest.raises(ProtocolError, match="a second HELLO"):
-        Subscriber(stream(), 0).receive(b"HELLO,1,0*HELLO,1,0*")
-
-
-@pytest.mark.parametrize("said", [b"*", b"GET / HTTP/1.1*", b"HELLO*", b"AAPL,1*", b"\xff*"])
-def test_anything_that_is_no_hello_ends_the_connection(said):
-    with pytest.raises(ProtocolError, match="expected HELLO,1,NEXT"):
-        Subscriber(stream(), 0).receive(said)
-    client = Subscriber(stream(), 0)
-    client.receive(b"HELLO,1,0*")
-    with pytest.raises(ProtocolError, match="expected HELLO,1,NEXT"):
-        client.receive(said)
-
-
-def test_a_client_that_sends_no_messages_is_told_of_once_and_stays():
-    client = Subscriber(stream(), 0)
-    assert client.receive(b"GET / HTTP/1.1\r\n") == b""
-    assert client.undelimited().reason == "16 bytes and no `*`: HTTP?"
-    client.receive(b"Host: localhost\r\n\r\n")
-    assert client.undelimited() is None
-    half = Subscriber(stream(), 0)
-    half.receive(b"HELLO,1")
-    assert half.undelimited() is None
-
-
-def test_more_than_64_kib_without_a_delimiter_end_the_connection():
-    client = Subscriber(stream(), 0)
-    client.receive(b"x" * MAX_MESSAGE_BYTES)
-    with pytest.raises(MessageTooLongError):
-        client.receive(b"x")
-
-
-# Batches
-
-
-@given(st.lists(st.integers(0, 3 * MAX_BATCH_FRAMES // 2), max_size=8))
-def test_batches_follow_each_other_without_gap_repetition_or_reordering(published):
-    prices = stream()
-    client = Subscriber(prices, 0)
-    client.receive(b"HELLO,1,1*")
-    expected = 1
-    for now_ns, count in enumerate(published):
-        publish(prices, count)
-        while batch := taken(client, now_ns):
-            header, _, body = batch.partition(b"*")
-            taken_count = body.count(b"*")
-            assert header == b"BATCH,%d,%d,%d" % (expected, taken_count, now_ns)
-            assert body == frames(expected, taken_count)
-            assert 0 < taken_count <= MAX_BATCH_FRAMES
-            expected += taken_count
-        assert expected == prices.next_sequence
-        assert client.lag == 0
-
-
-def test_a_client_that_is_far_behind_gets_one_bounded_batch_at_a_time():
-    client = Subscriber(stream(next_sequence=10 * MAX_BATCH_FRAMES), 0)
-    client.receive(b"HELLO,1,1*")
-    assert client.lag == 10 * MAX_BATCH_FRAMES - 1
-    assert taken(client).startswith(b"BATCH,1,%d,0*" % MAX_BATCH_FRAMES)
-    assert client.lag == 9 * MAX_BATCH_FRAMES - 1
-
-
-def test_plain_and_numbered_clients_share_the_encoded_frames():
-    prices = stream(next_sequence=10)
-    plain, numbered = Subscriber(prices, 0), Subscriber(prices, 0)
-    numbered.receive(b"HELLO,1,0*")
-    publish(prices, CHUNK_FRAMES)
-    bodies, (header, *same) = plain.take(0), numbered.take(0)
-    assert header == b"BATCH,10,%d,0*" % CHUNK_FRAMES
-    assert len(bodies) == 2
-    assert all(one is other for one, other in zip(bodies, same, strict=True))
-
-
-# Heartbeats
-
-
-def test_with_nothing_else_a_numbered_client_hears_a_batch_of_none_at_least_once_a_second():
-    prices = stream(next_sequence=18)
-    client = Subscriber(prices, 0)
-    client.receive(b"HELLO,1,0*")
-    heard_ns = [0]
-    for now_ns in range(0, 20 * SECOND_NS, 250 * MILLISECOND_NS):  # as often as a gateway looks
-        if said := taken(client, now_ns):
-            assert said == b"BATCH,18,0,%d*" % now_ns
-            heard_ns.append(now_ns)
-    assert max(later - earlier for earlier, later in pairwise(heard_ns)) <= SECOND_NS
-    assert heard_ns[-1] >= 19 * SECOND_NS
-
-
-def test_ticks_put_the_heartbeat_off():
-    prices = stream()
-    client = Subscriber(prices, 0)
-    client.receive(b"HELLO,1,0*")
-    publish(prices, 1)
-    taken(client, 400 * MILLISECOND_NS)
-    assert client.heartbeat_due_ns() == 400 * MILLISECOND_NS + HEARTBEAT_NS
-    assert taken(client, client.heartbeat_due_ns() - 1) == b""
-    assert taken(client, client.heartbeat_due_ns()).startswith(b"BATCH,2,0,")
-
-
-# News
-
-
-@pytest.mark.parametrize("asked", [b"HELLO,1,0*", b"HELLO,1,1*", b"HELLO,1,99,tape-7*"])
-def test_whoever_joins_the_news_gets_the_latest_one_first(asked):
-    news = NewsStream("tape-7", EncodedTape(Tape().encode), 18)
-    client = Subscriber(news, 0)
-    assert client.receive(asked) == b"HELLO,1,tape-7,17*"
-    assert taken(client, 3) == b"BATCH,17,1,3*" + frame(17)
-    publish(news, 2)
-    assert taken(client, 4) == b"BATCH,18,2,4*" + frames(18, 2)
-
-
-def test_news_that_have_not_begun_begin_with_the_first():
-    news = NewsStream("tape-7", EncodedTape(Tape().encode), 1)
-    assert Subscriber(news, 0).receive(b"HELLO,1,0*") == b"HELLO,1,tape-7,1*"
+from structlog.testing import capture_logs
+
+from lib.net.event_loop import EventLoop
+from lib.net.listener import RESERVED_PLACES
+from lib.process.client_log import ClientLog
+from lib.process.state_file import create_state
+from lib.streams import server
+from lib.streams.publication import TICK_WORD, EncodedTape, Publication, Stream
+from lib.streams.server import StreamServer
+from lib.streams.subscriber import MAX_BATCH_FRAMES
+from tests.loops import run_until, tcp_pair
+
+BEHIND = 10 * MAX_BATCH_FRAMES
+
+
+def encode(_first: int, count: int) -> bytes:
+    return np.full(count, ord("*"), np.uint8).tobytes()
+
+
+class Clients:
+    """Plain clients of one stream; they read nothing, and the kernel holds all that they get."""
+
+    def __init__(self, state_path: Path, count: int) -> None:
+        state = create_state(state_path, {}, [1])
+        publication = Publication(Stream("tape", EncodedTape(encode), 1), state, TICK_WORD, None)
+        self.loop = EventLoop()
+        self.server = StreamServer(self.loop, ClientLog("price", 3), publication, 10**12)
+        self.peers: list[socket.socket] = []
+        for _ in range(count):
+            assert self.connect()
+
+    def connect(self, *, is_ours: bool = False) -> bool:
+        """Whether one more client is let in."""
+        ours, peer = tcp_pair(buffer_bytes=1 << 20)
+        self.peers.append(peer)
+        return self.server.accept(ours, f"client {len(self.peers)}", is_ours)
+
+    def peer_says(self, number: int, data: bytes) -> None:
+        """Let a client say something, and the server hear it."""
+        self.peers[number].send(data)
+        self.loop.poll()
+
+    def publish(self, count: int) -> None:
+        self.server.publish(count)
+
+    def places(self) -> list[int]:
+        """Which frame each of them gets next."""
+        return [client.next_sequence for client in self.server._clients]
+
+    def close(self) -> None:
+        for sock in self.peers:
+            sock.close()
+
+
+@pytest.fixture
+def clients(tmp_path):
+    made = Clients(tmp_path / "gateway.state", 3)
+    yield made
+    made.close()
+
+
+def test_each_lagging_client_gets_a_batch_a_turn_and_a_pass_sends_at_least_one(
+    clients, monkeypatch
+):
+    clients.publish(BEHIND)
+    first = 1 + MAX_BATCH_FRAMES
+    assert clients.places() == [first] * 3
+    monkeypatch.setattr(server, "LAGGING_NS", 0)
+    for expected in ([2, 1, 1], [2, 2, 1], [2, 2, 2], [3, 2, 2]):
+        assert clients.server.send_to_lagging()
+        assert clients.places() == [1 + batches * MAX_BATCH_FRAMES for batches in expected]
+
+
+def test_with_time_enough_every_lagging_client_has_a_turn_in_each_pass(clients, monkeypatch):
+    monkeypatch.setattr(server, "LAGGING_NS", 10**12)
+    clients.publish(BEHIND)
+    for passes in range(2, 10):
+        assert clients.server.send_to_lagging()
+        assert clients.places() == [1 + passes * MAX_BATCH_FRAMES] * 3
+    assert not clients.server.send_to_lagging()
+    assert clients.places() == [1 + BEHIND] * 3
+
+
+def test_new_frames_wait_for_the_turn_of_a_lagging_client(clients):
+    clients.publish(BEHIND)
+    before = clients.places()
+    clients.publish(1)
+    assert clients.places() == before
+
+
+def test_clients_that_send_no_messages_are_counted_and_stay(clients):
+    with capture_logs() as logs:
+        clients.peer_says(0, b"GET / HTTP/1.1\r\n")
+        clients.peer_says(1, b"GET / HTTP/1.1\r\n")
+        run_until(clients.loop, lambda: sum(e.get("count", 0) for e in logs) == 2, "both are seen")
+    lines = [e for e in logs if e["event"] == "no_delimiter"]
+    assert [e["peer"] for line in lines for e in line["examples"]] == ["client 1", "client 2"]
+    assert len(clients.places()) == 3
+
+
+def test_a_full_gateway_has_reserved_places_for_its_own_run_only(clients, monkeypatch):
+    monkeypatch.setattr(server, "MAX_CLIENTS", 3)
+    assert not clients.connect()
+    assert [clients.connect(is_ours=True) for _ in range(RESERVED_PLACES)] == [
+        True
+    ] * RESERVED_PLACES
+    assert not clients.connect(is_ours=True)
+    assert len(clients.places()) == 3 + RESERVED_PLACES
+
+
+def test_a_half_closed_client_makes_room_before_a_reserved_place_is_taken(clients, monkeypatch):
+    monkeypatch.setattr(server, "MAX_CLIENTS", 3)
+    clients.peers[1].shutdown(socket.SHUT_WR)
+    ended = list(clients.server._clients.values())[1]
+    run_until(clients.loop, lambda: ended.half_closed, "the gateway knows")
+    assert clients.connect()
+    assert not ended.open
+    assert len(clients.places()) == 3
+    assert not clients.connect()

@@ -1,42 +1,25 @@
-"""Tapes: any place can be read at any time, and files are understood or refused in one line."""
+"""Tape files: any place can be read, and a file is understood or refused in one line."""
 
 from __future__ import annotations
 
 import csv
-from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lib.prices import MAX_PRICE, PRICE_SCALE
-from lib.tapes import csv_file as tapes
-from lib.tapes.csv_file import (
-    CENT,
-    RandomSentiments,
-    RandomWalkTape,
-    TapeError,
-    load_csv_tape,
-    load_sentiments,
-)
+from lib.tapes import csv_file, sentiments
+from lib.tapes.csv_file import load_csv_tape
+from lib.tapes.sentiments import load_sentiments
+from lib.tapes.tape import TapeError
 
 FOUR = ("AAPL", "MSFT", "GOOG", "AMZN")
 TWO = ("AAPL", "MSFT")
-
-
-@pytest.fixture
-def tape_file(tmp_path):
-    def write(content: str | bytes) -> Path:
-        path = tmp_path / "tape.csv"
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return write
 
 
 def ticks_of(tape, first=1, count=1_000_000):
@@ -45,172 +28,6 @@ def ticks_of(tape, first=1, count=1_000_000):
     return [
         (int(i), float(Decimal(int(p)) / PRICE_SCALE)) for i, p in zip(indices, prices, strict=True)
     ]
-
-
-# --- random walk -----------------------------------------------------------------------------
-
-
-def test_a_random_walk_is_reproduced_from_its_seed_alone():
-    _, prices = RandomWalkTape(TWO, 7).read(1, 100_000)
-    _, again = RandomWalkTape(TWO, 7).read(1, 100_000)
-    assert np.array_equal(prices, again)
-    # Written down once: with another NumPy, on another machine, it is still this walk.
-    assert (prices[:6] // CENT).tolist() == [19089, 27879, 19086, 27882, 19085, 27885]
-    far = RandomWalkTape(TWO, 7).read(10**9, 3)[1]
-    assert (far // CENT).tolist() == [27556, 17890, 27555]
-
-
-def test_another_seed_is_another_walk():
-    for seed in (8, -7, 2**64 - 1):
-        assert not np.array_equal(
-            RandomWalkTape(FOUR, 7).read(1, 1000)[1], RandomWalkTape(FOUR, seed).read(1, 1000)[1]
-        )
-
-
-def test_the_identity_changes_with_the_seed_and_the_symbols_and_only_then():
-    identities = {
-        RandomWalkTape(symbols, seed).identity
-        for symbols in (FOUR, TWO, ("A,B",), ("A", "B"), ("AB",))
-        for seed in (7, 8)
-    }
-    assert len(identities) == 10
-    assert RandomWalkTape(FOUR, 7).identity in identities
-    assert all(identity.replace("-", "").isalnum() for identity in identities)
-
-
-@given(
-    st.integers(1, 9),
-    st.integers(1, 200_000),
-    st.lists(st.integers(0, 20_000), min_size=1, max_size=8),
-)
-@settings(max_examples=60)
-def test_any_way_of_slicing_a_random_walk_gives_the_same_ticks(symbol_count, first, counts):
-    symbols = FOUR[:1] * symbol_count
-    whole_indices, whole_prices = RandomWalkTape(symbols, 7).read(first, sum(counts))
-    tape = RandomWalkTape(symbols, 7)
-    pieces = []
-    position = first
-    for count in counts:
-        pieces.append(tape.read(position, count))
-        position += count
-    assert np.array_equal(np.concatenate([piece[0] for piece in pieces]), whole_indices)
-    assert np.array_equal(np.concatenate([piece[1] for piece in pieces]), whole_prices)
-    assert len(whole_prices) == sum(counts)
-
-
-def test_symbols_take_turns():
-    tape = RandomWalkTape(FOUR[:3], 7)
-    for first in (1, 2, 12_287, 10**9):
-        indices, _ = tape.read(first, 30_000)
-        assert np.array_equal(indices, (np.arange(first - 1, first + 29_999)) % 3)
-        assert indices.dtype == np.int32
-
-
-@pytest.mark.parametrize("symbol_count", [1, 4, 9, 700, 20_000])
-def test_prices_stay_positive_whole_cents_over_millions_of_ticks(symbol_count):
-    for seed in range(3):
-        tape = RandomWalkTape(tuple(map(str, range(symbol_count))), seed)
-        for first in (1, 10**9, 10**15):
-            _, prices = tape.read(first, 1_000_000)
-            assert prices.dtype == np.int64
-            assert np.all(prices >= CENT)
-            assert np.all(prices <= MAX_PRICE)
-            assert not np.any(prices % CENT)
-
-
-def test_a_walk_that_would_go_below_one_cent_stays_at_one_cent(monkeypatch):
-    monkeypatch.setattr(tapes, "LOWEST_START_CENTS", 1)
-    monkeypatch.setattr(tapes, "HIGHEST_START_CENTS", 1)
-    _, prices = RandomWalkTape(FOUR, 7).read(1, 1_000_000)
-    assert prices.min() == CENT
-    assert prices.max() > 100 * CENT
-
-
-@pytest.mark.parametrize("symbol_count", [1, 4, 100, 20_000])
-def test_steps_are_a_few_cents_whatever_the_number_of_symbols(symbol_count):
-    steps = steps_of(RandomWalkTape(tuple(map(str, range(symbol_count))), 7), 100)
-    assert 2 < steps.std() < 5
-    assert np.abs(steps).max() < 30
-
-
-@pytest.mark.parametrize("symbol_count", [1, 4, 100])
-def test_steps_are_no_larger_where_blocks_join(symbol_count):
-    tape = RandomWalkTape(tuple(map(str, range(symbol_count))), 7)
-    rows_per_block = tape._block_ticks // symbol_count
-    steps = steps_of(tape, 100 * rows_per_block)
-    joins = steps[rows_per_block - 1 :: rows_per_block]
-    inside = np.delete(steps, slice(rows_per_block - 1, None, rows_per_block), axis=0)
-    assert len(joins) == 99
-    assert np.abs(joins).max() <= np.abs(inside).max()
-    assert joins.std() < 1.2 * inside.std()
-
-
-def steps_of(tape, rows):
-    """The steps in cents, a column a symbol."""
-    indices, prices = tape.read(1, rows * tape._symbol_count)
-    assert indices[-1] == tape._symbol_count - 1
-    return np.diff(prices.reshape(rows, -1) // CENT, axis=0)
-
-
-def test_a_walk_starts_at_a_plausible_price_and_wanders():
-    tape = RandomWalkTape(tuple(map(str, range(100))), 7)
-    _, first_prices = tape.read(1, 100)
-    assert first_prices.min() >= 25_00 * CENT
-    assert first_prices.max() <= 525_00 * CENT
-    assert len(set(first_prices.tolist())) > 90
-    _, prices = RandomWalkTape(("AAPL",), 7).read(1, 1_000_000)
-    assert 500 * CENT < prices.max() - prices.min() < 70_00 * CENT
-
-
-def test_a_far_position_is_reached_without_walking_there(monkeypatch):
-    made = []
-    make_block = RandomWalkTape._make_block
-    monkeypatch.setattr(
-        RandomWalkTape,
-        "_make_block",
-        lambda self, block: made.append(block) or make_block(self, block),
-    )
-    draws = []
-    philox = tapes._philox
-    monkeypatch.setattr(tapes, "_philox", lambda *args: draws.append(args) or philox(*args))
-    RandomWalkTape(FOUR, 7).read(10**12, 100)
-    assert len(made) == 1
-    assert len(draws) < 50
-
-
-def test_a_live_reader_and_a_replaying_reader_do_not_make_blocks_again(monkeypatch):
-    made = []
-    make_block = RandomWalkTape._make_block
-    monkeypatch.setattr(
-        RandomWalkTape,
-        "_make_block",
-        lambda self, block: made.append(block) or make_block(self, block),
-    )
-    tape = RandomWalkTape(FOUR, 7)
-    for n in range(1, 40_000, 100):
-        tape.read(n, 100)
-        tape.read(10**6 + n, 3)
-    assert len(made) == len(set(made))
-
-
-def test_nobody_can_write_into_a_tape(tape_file):
-    random_walk = RandomWalkTape(FOUR, 7)
-    from_file = load_csv_tape(tape_file("price\n1\n"), TWO, "AAPL")
-    for arrays in (random_walk.read(1, 10), random_walk.read(1, 100_000), from_file.read(1, 1)):
-        for values in arrays:
-            with pytest.raises(ValueError, match="read-only"):
-                values[0] = 1
-
-
-def test_reading_nothing_gives_nothing_and_positions_count_from_1(tape_file):
-    file = load_csv_tape(tape_file("price\n1\n"), TWO, "AAPL")
-    news = load_sentiments(tape_file("50\n"))
-    for tape in (RandomWalkTape(FOUR, 7), file, RandomSentiments(7), news):
-        got = tape.read(1, 0)
-        assert len(got[0] if isinstance(got, tuple) else got) == 0
-        for first, count in ((0, 1), (-5, 10), (1, -1)):
-            with pytest.raises(ValueError, match="positions count from 1"):
-                tape.read(first, count)
 
 
 # --- files: which columns ---------------------------------------------------------------------
@@ -322,9 +139,9 @@ def test_a_file_of_a_million_symbols_does_not_fill_the_memory(tape_file):
     rows = "".join(f"1,{'x' * 1000}{n}\n1,S{n}\n" for n in range(500))
     tape = load_csv_tape(tape_file(f"price,symbol\n{rows}1,AAPL\n"), TWO, "")
     assert sum(tape.skipped.symbols.values()) == 1000
-    assert len(tape.skipped.symbols) == tapes.MAX_SKIPPED_SYMBOLS + 1
-    assert tapes.OTHER_SYMBOLS in tape.skipped.symbols
-    assert max(map(len, tape.skipped.symbols)) <= tapes.MAX_QUOTED_CHARACTERS + 1
+    assert len(tape.skipped.symbols) == csv_file.MAX_SKIPPED_SYMBOLS + 1
+    assert csv_file.OTHER_SYMBOLS in tape.skipped.symbols
+    assert max(map(len, tape.skipped.symbols)) <= csv_file.MAX_QUOTED_CHARACTERS + 1
 
 
 # --- files: which rows ------------------------------------------------------------------------
@@ -413,7 +230,9 @@ def test_a_quote_that_is_never_closed_is_said_with_the_lines_that_it_swallowed(t
 def test_of_many_bad_rows_all_are_counted_and_the_first_are_kept(tape_file):
     tape = load_csv_tape(tape_file("price\n1\n" + "x\n" * 5000), TWO, "AAPL")
     assert tape.skipped.count == 5000
-    assert [row.line for row in tape.skipped.rows] == [*range(3, 3 + tapes.MAX_SKIPPED_ROWS_KEPT)]
+    assert [row.line for row in tape.skipped.rows] == [
+        *range(3, 3 + csv_file.MAX_SKIPPED_ROWS_KEPT)
+    ]
 
 
 # --- files that cannot be played --------------------------------------------------------------
@@ -476,7 +295,8 @@ def test_a_path_that_is_no_readable_file_is_refused(tmp_path, load):
 
 
 def test_a_file_of_too_many_ticks_is_refused_before_it_fills_the_memory(tape_file, monkeypatch):
-    monkeypatch.setattr(tapes, "MAX_TAPE_ROWS", 10)
+    for module in (csv_file, sentiments):
+        monkeypatch.setattr(module, "MAX_TAPE_ROWS", 10)
     assert load_csv_tape(tape_file("price\n" + "1\n" * 10), TWO, "AAPL").length == 10
     assert load_sentiments(tape_file("1\n" * 10)).length == 10
     with pytest.raises(TapeError, match="more than 10 ticks"):
@@ -542,92 +362,8 @@ def test_the_real_tape_plays_to_its_last_row(real_tape_path):
     assert tape.skipped.count == 0
 
 
-def test_the_real_tape_tells_which_of_its_symbols_are_not_traded(real_tape_path):
+def test_the_real_tape_reports_which_of_its_symbols_are_not_traded(real_tape_path):
     tape = load_csv_tape(real_tape_path, FOUR, "")
     assert set(tape.skipped.symbols) == {"NVDA", "META", "TSM", "BRK-B", "AVGO", "GOOGL"}
     assert tape.length + sum(tape.skipped.symbols.values()) == 28_076
     assert tape.skipped.count == 0
-
-
-# --- sentiments --------------------------------------------------------------------------------
-
-
-@given(
-    st.integers(-(2**63), 2**63),
-    st.integers(1, 10**12),
-    st.lists(st.integers(0, 30), min_size=1, max_size=6),
-)
-def test_any_way_of_slicing_random_sentiments_gives_the_same(seed, first, counts):
-    sentiments = RandomSentiments(seed)
-    pieces = []
-    for count in counts:
-        pieces += sentiments.read(first + len(pieces), count)
-    assert pieces == RandomSentiments(seed).read(first, sum(counts))
-    assert len(pieces) == sum(counts)
-
-
-def test_random_sentiments_are_every_integer_from_0_to_100_about_as_often():
-    values = RandomSentiments(7).read(1, 101_000)
-    assert all(type(value) is int for value in values[:10])
-    times = Counter(values)
-    assert sorted(times) == list(range(101))
-    assert all(800 < count < 1200 for count in times.values())
-
-
-def test_other_seeds_give_other_sentiments_with_another_identity():
-    assert RandomSentiments(7).read(1, 20) != RandomSentiments(8).read(1, 20)
-    assert RandomSentiments(7).identity != RandomSentiments(8).identity
-    assert RandomSentiments(7).length is None
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "80\n0\n100\n",
-        "score\n80\n0\n100\n",
-        "Sentiment\r\n80\r\n\r\n0\r\n100",
-        "date,SENTIMENT\n1,80\n2,0\n3,100\n",
-        "news,date\n80,1\n0,2\n100,3\n",
-        "\ufeff80\n 0 \n100\n",
-    ],
-)
-def test_a_file_of_sentiments_may_have_a_header_and_other_columns(tape_file, content):
-    sentiments = load_sentiments(tape_file(content))
-    assert sentiments.read(1, 10) == [80, 0, 100]
-    assert sentiments.skipped.count == 0
-
-
-def test_sentiments_end_where_their_file_ends(tape_file):
-    sentiments = load_sentiments(tape_file("1\n2\n3\n"))
-    assert sentiments.length == 3
-    assert sentiments.read(2, 1) == [2]
-    assert sentiments.read(3, 5) == [3]
-    assert sentiments.read(4, 5) == []
-
-
-@pytest.mark.parametrize("cell", ["101", "-1", "50.5", "x", "nan", "5_0", "1e1", "9" * 5000])
-def test_a_row_without_a_sentiment_is_skipped_and_said_by_line(tape_file, cell):
-    sentiments = load_sentiments(tape_file(f"50\n{cell}\n60\n"))
-    assert sentiments.read(1, 10) == [50, 60]
-    assert sentiments.skipped.count == 1
-    assert sentiments.skipped.rows[0].line == 2
-    assert "integer from 0 to 100" in sentiments.skipped.rows[0].reason
-
-
-@pytest.mark.parametrize("number", ["101", "-1", "50.5", "1e1"])
-def test_a_first_row_with_an_impossible_number_is_a_bad_row_and_no_header(tape_file, number):
-    sentiments = load_sentiments(tape_file(f"{number}\n50\n"))
-    assert sentiments.read(1, 10) == [50]
-    assert [row.line for row in sentiments.skipped.rows] == [1]
-
-
-@pytest.mark.parametrize("content", ["", "sentiment\n", "sentiment\n101\nx\n", b"\xff\xfe5"])
-def test_a_file_without_a_sentiment_is_refused(tape_file, content):
-    with pytest.raises(TapeError, match=r"integer from 0 to 100|is not UTF-8"):
-        load_sentiments(tape_file(content))
-
-
-def test_the_identity_of_sentiments_changes_with_their_contents(tape_file):
-    identities = [load_sentiments(tape_file(text)).identity for text in ("1\n2", "2\n1", "x\n1\n2")]
-    assert identities[0] != identities[1]
-    assert identities[0] == identities[2]

@@ -31,8 +31,9 @@ from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
 from lib.streams.client import StreamClient
 from lib.streams.feed import StreamFeed
+from lib.trading.checkpoint import LastEvaluated
 from lib.trading.decision_log import DecisionLog, decision_log_path
-from lib.trading.evaluator import Evaluator, LastEvaluated
+from lib.trading.evaluator import Evaluator
 from lib.trading.order_client import OrderClient
 from lib.trading.order_session import OrderEntry
 from lib.trading.signal_loading import load_signal_class

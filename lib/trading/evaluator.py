@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import starmap
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -24,9 +23,9 @@ from numpy.typing import NDArray
 from lib.clock import MICROSECOND_NS, SECOND_NS, Clock
 from lib.net.throttled_log import Tally
 from lib.prices import to_float
-from lib.process.state_file import create_state, open_state
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.streams.client import Frames, StreamClient
+from lib.trading.checkpoint import LastEvaluated
 from lib.trading.order_client import OrderClient
 from lib.trading.signal_pace import PASS_NS, PassSize, SignalPace, duration_text
 from lib.trading.trader import MIN_BATCH_TICKS, Decision, News, Trader
@@ -555,63 +554,6 @@ class Evaluator:
             self._said_full = self._client.full
             event = "deciding_stopped" if self._said_full else "deciding_resumed"
             self._log.warning(event, unanswered=len(self._client.unanswered))
-
-
-class LastEvaluated:
-    """The last tick that was evaluated, kept where a crash does not reach it.
-
-    A file with one word, the tick's sequence; its tape is in the header, and so is the identity of
-    the price book, for a plain stream.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Continue the file at `path`, or make it. Raises OSError if it cannot be written."""
-        self._path = path
-        self._state = open_state(path, word_count=1) or create_state(path, {"tape": ""}, [0])
-        self._last = (self._state.header.get("tape"), self._state.words[0])
-        self._book = self._state.header.get("book")
-        self._told_failure = ""
-
-    def last(self, tape: str) -> int:
-        """The sequence of the last tick of `tape` that was evaluated, 0 if none was."""
-        last_tape, sequence = self._last
-        return sequence if last_tape == tape else 0
-
-    def begin_book(self, identity: int) -> None:
-        """The ticks to come are of this price book.
-
-        A plain stream has no tape, so its ticks are numbered anew in each book: what was evaluated
-        of another book's says nothing of them.
-        """
-        is_another, self._book = identity != self._book, identity
-        if is_another and self._last[0] == PLAIN_TAPE:
-            self._last = (PLAIN_TAPE, 0)
-            self._begin_file()
-
-    def store(self, tape: str, sequence: int) -> None:
-        """Remember a tick as evaluated.
-
-        The first one of a tape needs a new file. While that cannot be written, trading goes on and
-        the log says what is lacking: a successor will not know which ticks it has not seen.
-        """
-        self._last = (tape, sequence)
-        if self._state.header.get("tape") == tape:
-            self._state.words[0] = sequence
-        else:
-            self._begin_file()
-
-    def _begin_file(self) -> None:
-        tape, sequence = self._last
-        try:
-            header = {"tape": tape, "book": self._book}
-            self._state = create_state(self._path, header, [sequence])
-            self._told_failure = ""
-        except OSError as error:
-            if error.strerror != self._told_failure:
-                self._told_failure = str(error.strerror)
-                structlog.get_logger().error(
-                    "state_not_written", path=str(self._path), reason=error.strerror
-                )
 
 
 def _by_tape(

@@ -38,7 +38,8 @@ from lib.streams.publication import (
 )
 from lib.streams.schedule import Schedule
 from lib.streams.server import Subscriber
-from lib.trading.evaluator import Evaluator, LastEvaluated
+from lib.trading.checkpoint import LastEvaluated
+from lib.trading.evaluator import Evaluator
 from lib.trading.order_client import OrderClient
 from lib.trading.order_session import OrderEntry
 from lib.trading.trader import Decision, Trader

@@ -17,12 +17,12 @@ from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.streams.client import Frames, StreamClient
 from lib.trading import evaluator as evaluation
+from lib.trading.checkpoint import LastEvaluated
 from lib.trading.evaluator import (
     JUDGE_REFILL_NS,
     MAX_REFILL_NS,
     REFILL_MARGIN,
     Evaluator,
-    LastEvaluated,
 )
 from lib.trading.order_client import OrderClient
 from lib.trading.signal_pace import PASS_NS

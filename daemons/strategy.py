@@ -53,7 +53,7 @@ class Strategy:
         client = OrderClient(settings.strategy.client_id)
         key = f"{settings.strategy_key}.class"
         signal_class = load_signal_class(settings.strategy.signal_class, key)
-        trader = Trader(settings.symbols, settings.strategy, signal_class, client)
+        trader = Trader(settings.symbols, settings.strategy, signal_class)
         manager, gateway = settings.order_manager, settings.gateway
         self._orders = OrderEntry(
             client,

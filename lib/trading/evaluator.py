@@ -423,11 +423,8 @@ class Evaluator:
         if news != self._applied:
             self._apply_news(news, tape, first)
             ticks = ticks[: self._ticks_a_pass]
-        decisions = []
-        frames = []
-        for decision in trader.evaluate(ticks, now_ns):
-            decisions.append(decision)
-            frames.append(self._client.submit(decision.order, now_ns))
+        decisions = trader.evaluate(ticks, now_ns, self._client.capacity)
+        frames = [self._client.submit(decision.order, now_ns) for decision in decisions]
         position, last, _, sent_ns, _, _ = trader.reached
         self._evaluated.store(tape, last)
         decided_ns = self._clock()

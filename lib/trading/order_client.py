@@ -59,9 +59,18 @@ class OrderClient:
         self._retry_ns: int | None = None
 
     @property
+    def capacity(self) -> int:
+        """How many further orders may be submitted for now."""
+        return max(0, MAX_UNANSWERED - len(self.unanswered))
+
+    @property
     def full(self) -> bool:
         """Whether no further order may be submitted for now."""
-        return len(self.unanswered) >= MAX_UNANSWERED
+        return not self.capacity
+
+    def symbols_under_way(self) -> set[str]:
+        """Return the symbols of the unanswered orders."""
+        return {order.symbol for order in self.unanswered.values()}
 
     def connected(self, now_ns: int) -> bytes:
         """A new connection stands. Returns what to send first."""

@@ -128,7 +128,7 @@ class OrderEntry:
 
     def _take_logon(self, ack: LogonAck) -> None:
         self._connection.proved()
-        self._trader.logged_on(ack)
+        self._trader.logged_on(ack, self._client.symbols_under_way())
         self.knows_positions = True
         self._told_errors.pop(None, None)
         self._log.info(

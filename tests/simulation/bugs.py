@@ -56,8 +56,8 @@ def _replays_from_one_too_late(stream: Stream, request: HelloRequest) -> int:
     return min(first + (request.next_sequence != FROM_NOW_ON), stream.next_sequence)
 
 
-def _begins_again_at_order_1(trader: Trader, ack: LogonAck) -> None:
-    _logged_on(trader, LogonAck(ack.client_id, 0, ack.positions))
+def _begins_again_at_order_1(trader: Trader, ack: LogonAck, under_way: set[str]) -> None:
+    _logged_on(trader, LogonAck(ack.client_id, 0, ack.positions), under_way)
 
 
 _logged_on = Trader.logged_on

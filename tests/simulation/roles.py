@@ -9,7 +9,8 @@ ledger are real files. At its crash points it may die in the middle of things.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -253,16 +254,16 @@ class WatchedTrader(Trader):
         super().refill(ticks)
         self.strategy.world.crash_point("strategy")
 
-    def evaluate(self, ticks: Ticks, now_ns: int) -> Iterator[Decision]:
+    def evaluate(self, ticks: Ticks, now_ns: int, capacity: int) -> list[Decision]:
         news = self.news_in_force(now_ns)
         self.strategy.evaluating = (self.tape, ticks, news.sentiment if news else None)
-        for decision in super().evaluate(ticks, now_ns):
-            self.strategy.decided.append(decision)
-            yield decision
+        decisions = super().evaluate(ticks, now_ns, capacity)
+        self.strategy.decided += decisions
+        return decisions
 
-    def logged_on(self, ack: LogonAck) -> None:
+    def logged_on(self, ack: LogonAck, under_way: AbstractSet[str]) -> None:
         before = self._positions[:]
-        super().logged_on(ack)
+        super().logged_on(ack, under_way)
         if self.strategy.is_new:
             return
         records = self.strategy.world.records
@@ -305,9 +306,7 @@ class Strategy:
         self._read_up_to = 0
         self._sentiment: tuple[str, int | None] | None = None
         self.client = OrderClient(world.settings.client_id)
-        trader = WatchedTrader(
-            world.symbols, world.settings, world.signal_class, self.client, clock=world.clock
-        )
+        trader = WatchedTrader(world.symbols, world.settings, world.signal_class, clock=world.clock)
         trader.strategy = self
         self._evaluated = WatchedEvaluated(world.path / "strategy.state")
         self._evaluated.strategy = self

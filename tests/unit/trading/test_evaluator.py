@@ -104,7 +104,6 @@ class Desk:
             SYMBOLS,
             StrategySettings(max_tick_age=1e6),
             self.signal_class,
-            client,
             clock=lambda: Noting.now_ns,
         )
         self.news = StreamClient(may_be_plain=False)

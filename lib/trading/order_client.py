@@ -61,12 +61,12 @@ class OrderClient:
     @property
     def capacity(self) -> int:
         """How many further orders may be submitted for now."""
-        return max(0, MAX_UNANSWERED - len(self.unanswered))
+        return MAX_UNANSWERED - len(self.unanswered)
 
     @property
     def full(self) -> bool:
         """Whether no further order may be submitted for now."""
-        return not self.capacity
+        return len(self.unanswered) >= MAX_UNANSWERED
 
     def symbols_under_way(self) -> set[str]:
         """Return the symbols of the unanswered orders."""

@@ -22,7 +22,7 @@ from lib.shared_memory_utils import PriceBookReader
 from lib.streams.client import Joined, StreamClient, WentPlain
 from lib.streams.server import FROM_NOW_ON, Stream
 from lib.trading import trader
-from lib.trading.evaluator import Evaluator
+from lib.trading.evaluator import Evaluator, State
 from lib.trading.order_client import OrderClient
 from lib.trading.trader import Trader
 from lib.wire.order_messages import LogonAck, Order, encode
@@ -86,14 +86,14 @@ def _joins_a_new_tape_from_now_on(stream: Stream, request: HelloRequest) -> int:
 
 def _refills_with_what_comes_next(evaluator: Evaluator) -> None:
     _begin_refill(evaluator)
-    evaluator._attached_at += 50
+    evaluator._refill.end += 50
 
 
 _begin_refill = Evaluator._begin_refill
 
 
 def _throws_ticks_away_as_lapped(evaluator: Evaluator, reader: PriceBookReader) -> bool:
-    if evaluator._evaluating and reader.position % 97 == 0:
+    if evaluator._state is State.EVALUATING and reader.position % 97 == 0:
         ticks = reader.read(5).ticks
         if len(ticks):
             evaluator._note_missed((int(ticks["position"][0]), int(ticks["position"][-1])))

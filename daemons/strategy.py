@@ -36,6 +36,7 @@ from lib.trading.decision_log import DecisionLog, decision_log_path
 from lib.trading.evaluator import Evaluator
 from lib.trading.order_client import OrderClient
 from lib.trading.order_session import OrderEntry
+from lib.trading.signal_frames import SIGNALS
 from lib.trading.signal_loading import load_signal_class
 from lib.trading.strategy_lock import hold_client_id
 from lib.trading.trader import Trader
@@ -139,4 +140,4 @@ def _last_evaluated(settings: Settings) -> LastEvaluated:
 
 
 if __name__ == "__main__":
-    run_role("strategy", Strategy)
+    run_role("strategy", Strategy, plugins=SIGNALS)

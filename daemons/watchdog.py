@@ -32,9 +32,10 @@ from lib.process.supervisor import (
     control_socket,
 )
 from lib.process.traceback_dump import stacks_of
-from lib.process.traceback_frames import innermost, what_hangs
+from lib.process.traceback_frames import innermost
 from lib.process.watchdog_rules import Watch
 from lib.settings import Settings
+from lib.trading.signal_frames import SIGNALS, what_hangs
 
 
 class Watchdog:
@@ -114,7 +115,8 @@ class Watchdog:
         for hang, stack in zip(hangs, stacks, strict=True):
             pid = hang.process.pid
             silent_s = hang.silent_ns / SECOND_NS
-            known = {"where": str(innermost(stack) or ""), "reason": what_hangs(stack, silent_s)}
+            where = str(innermost(stack, SIGNALS) or "")
+            known = {"where": where, "reason": what_hangs(stack, silent_s)}
             facts = {
                 "program": hang.process.program,
                 "pid": pid,

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.wire.framing import MESSAGE_DELIMITER, FrameBuffer
+from lib.wire.span import Span
 from lib.wire.stream_messages import (
     BATCH,
     FROM_NOW_ON,
@@ -62,8 +63,8 @@ class Joined:
     first: int
     new_tape: bool
     """The tape is another one than the one this client had; sequences begin anew."""
-    missed: tuple[int, int] | None
-    """First and last sequence that this client still needed and the server no longer has."""
+    missed: Span | None
+    """The sequences that this client still needed and the server no longer has."""
 
 
 @dataclass(frozen=True)
@@ -342,7 +343,7 @@ class StreamClient:
         self._expected = answer.first
         self.tape = answer.tape
         self.next_sequence = max(needed, answer.first)
-        missed = (needed, answer.first - 1) if answer.first > needed else None
+        missed = Span(needed, answer.first - 1) if answer.first > needed else None
         yield Joined(answer.tape, answer.first, new_tape, missed)
         return end + 1
 

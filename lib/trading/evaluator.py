@@ -34,6 +34,7 @@ from lib.trading.signal_pace import PASS_NS, PassSize, SignalPace, duration_text
 from lib.trading.trader import MIN_BATCH_TICKS, Decision, News, Trader
 from lib.wire.framing import split
 from lib.wire.malformed_frames import malformed_sentiment
+from lib.wire.span import Span
 from lib.wire.tick_codec import parse_sentiment
 from lib.wire.ticks import EPOCH, PLAIN_TAPE, POSITION, SEQUENCE, TICK, PlainTick, Ticks
 
@@ -332,7 +333,7 @@ class Evaluator:
     def _ticks_a_pass(self) -> int:
         return min(TICKS_A_PASS, self._pass_size.ticks)
 
-    def _refill_anew(self, missed: tuple[int, int]) -> None:
+    def _refill_anew(self, missed: Span) -> None:
         """Restart the refill, lapped before anything was evaluated, so that no window has a gap.
 
         The ticks that were never evaluated are logged with the first one that is.
@@ -401,8 +402,8 @@ class Evaluator:
                     self._fill(reader, batch)
                     return False
                 self._move(Input.REFILLED)  # with nothing: the windows begin empty
-            elif self._state is _EVALUATING and self._is_lapped_again(batch.missed[0]):
-                self._pass_over_margin(reader, batch.missed[1])
+            elif self._state is _EVALUATING and self._is_lapped_again(batch.missed.first):
+                self._pass_over_margin(reader, batch.missed.last)
                 return False
         if self._missed and self._state is not State.READY and len(batch.ticks):
             self._tell_lapped(reader, batch, self._missed)
@@ -430,11 +431,11 @@ class Evaluator:
             self._evaluate(reader, ticks[known : known + self._ticks_a_pass])
         self._epoch = self._trader.reached[EPOCH]
 
-    def _note_missed(self, missed: tuple[int, int]) -> None:
+    def _note_missed(self, missed: Span) -> None:
         """Remember ticks that were missed, to be logged with the next one that is evaluated."""
         if self._missed is None:
             self._missed = self._begin_missed()
-        self._missed.ticks += missed[1] - missed[0] + 1
+        self._missed.ticks += missed.last - missed.first + 1
 
     def _begin_missed(self) -> _Missed:
         match self._state:

@@ -26,6 +26,7 @@ from lib.trading.evaluator import Evaluator, State
 from lib.trading.order_client import OrderClient
 from lib.trading.trader import Trader
 from lib.wire.order_messages import LogonAck, Order, encode
+from lib.wire.span import Span
 from lib.wire.stream_messages import HelloRequest
 
 
@@ -96,7 +97,7 @@ def _throws_ticks_away_as_lapped(evaluator: Evaluator, reader: PriceBookReader) 
     if evaluator._state is State.EVALUATING and reader.position % 97 == 0:
         ticks = reader.read(5).ticks
         if len(ticks):
-            evaluator._note_missed((int(ticks["position"][0]), int(ticks["position"][-1])))
+            evaluator._note_missed(Span(int(ticks["position"][0]), int(ticks["position"][-1])))
     return _evaluate_new(evaluator, reader)
 
 

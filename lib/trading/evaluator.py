@@ -1,11 +1,13 @@
 """The evaluation of ticks: every tick of the price book, in order, exactly once.
 
-What a tick means is `lib.trading.trader`'s and the signal's business. Here is what must hold around
-that, in the life of one strategy and from one life to the next: the windows are refilled from the
-ring, ticks that a predecessor has evaluated are not evaluated again, those that nobody has are told
-by number, a new tape begins with empty windows; and the one number that must survive a crash, the
-last tick that was evaluated. It is stored after the ticks have been evaluated and before their
-orders leave, so that no order can come from a tick that a successor takes for unseen.
+`lib.trading.trader` and the signal decide what a tick means. This module guarantees the rest, in
+one process of the strategy and from one to the next: the windows are refilled from the ring, a tick
+that an earlier process evaluated is not evaluated again, ticks that were never evaluated are logged
+by number, and a new tape begins with empty windows. `TRANSITIONS` has the states of it.
+
+One number must survive a crash, the last evaluated tick (`lib.trading.checkpoint`). It is stored
+after the ticks have been evaluated and before their orders are sent, so that no order can come from
+a tick that the next process takes for unseen.
 """
 
 from __future__ import annotations
@@ -39,14 +41,14 @@ from lib.wire.tick_codec import parse_sentiment
 from lib.wire.ticks import EPOCH, PLAIN_TAPE, POSITION, SEQUENCE, TICK, PlainTick, Ticks
 
 TICKS_A_PASS: Final = 16_384
-"""No call takes more, however quick the signal is. (In smaller slices, one that takes batches would
-pay for it: a tenth of its speed at a quarter of this.) What bounds a pass is its time, see
-`lib.trading.signal_pace`: so the loop comes round and the process gives its signs of life, also
-when a signal that needs a second for some ticks has a whole ring to see."""
+"""The most ticks of one call, however fast the signal is. A signal that takes batches loses a tenth
+of its speed at a quarter of this. What bounds a pass is its time (`lib.trading.signal_pace`), so
+that the loop comes round and the heartbeat goes on, even when a signal that needs a second for some
+ticks has a whole ring to see."""
 REFILL_MARGIN: Final = 8
-"""Of a ring that has come round, the oldest eighth is not refilled from: the writer is there."""
+"""The oldest eighth of a full ring is not read: the writer is about to overwrite it."""
 LAPPED_AGAIN_NS: Final = 10 * SECOND_NS
-"""Lapped twice within this, a signal is slower than the ticks come."""
+"""A signal that the ring laps twice within this time is slower than the ticks come."""
 
 
 class State(Enum):
@@ -55,9 +57,9 @@ class State(Enum):
     DETACHED = auto()
     """There is no price book yet."""
     REFILLING = auto()
-    """What the book holds fills the windows; how long that takes is not known yet."""
+    """The ticks that the book holds fill the windows; how long that takes is not known yet."""
     REFILLING_JUDGED = auto()
-    """The same; it will not be shortened any more."""
+    """The windows are being refilled, and the refill will not be shortened any more."""
     READY = auto()
     """The windows are filled; nothing has been evaluated since the strategy attached."""
     EVALUATING = auto()
@@ -70,13 +72,13 @@ class Input(Enum):
     """What moves an evaluator from one state to another."""
 
     ATTACHED = auto()
-    """To a price book, the first one or another."""
+    """The strategy attached to a price book, the first one or another."""
     JUDGED = auto()
-    """The pace of the signal is known, and the refill shortened if it must be."""
+    """The pace of the signal is known, and with it whether to shorten the refill."""
     LAPPED = auto()
-    """By the ring, before anything was evaluated: the refill begins again."""
+    """The ring lapped the reader before anything was evaluated: the refill begins again."""
     REFILLED = auto()
-    """All that was to fill the windows has, or there is nothing to fill them with."""
+    """The windows are filled, or there is nothing to fill them with."""
     TAPE_CHANGED = auto()
     """The next tick is of another tape."""
     FIRST_TICK = auto()
@@ -106,7 +108,7 @@ TRANSITIONS: Final[dict[State, dict[Input, State]]] = {
         Input.FIRST_TICK: State.EVALUATING,
         Input.ATTACHED: State.REFILLING,
     },
-    State.EVALUATING: {  # a lap is no way out: what it cost is logged, the windows have a gap
+    State.EVALUATING: {  # a lap does not change the state: the missed ticks are logged
         Input.TAPE_CHANGED: State.NEW_TAPE,
         Input.ATTACHED: State.REFILLING,
     },
@@ -119,7 +121,7 @@ TRANSITIONS: Final[dict[State, dict[Input, State]]] = {
 """What leads where; any other input is a mistake in this module."""
 
 _EVALUATING: Final = State.EVALUATING
-"""For the way of a tick: before Python 3.12, to look up a member of an Enum takes 80 ns."""
+"""Bound once for the hot path: before Python 3.12, looking up a member of an Enum takes 80 ns."""
 _REFILLING: Final = (State.REFILLING, State.REFILLING_JUDGED)
 
 
@@ -142,10 +144,10 @@ class _Missed:
 
 
 class Evaluator:
-    """Leads ticks and news to the trader, and its decisions to `send`. One a strategy.
+    """Passes ticks and news to the trader, and its decisions to `send`. One a strategy.
 
-    `send(frames)` takes what the order client made of new orders. Before that,
-    `on_decided(tape, first, last, decided_ns)` is told which ticks have been evaluated.
+    `send(frames)` gets the encoded orders, after the last evaluated tick has been stored. Then
+    `on_decided(tape, first, last, decided_ns)` gets the sequences of the ticks that were evaluated.
     """
 
     def __init__(
@@ -176,17 +178,17 @@ class Evaluator:
         self._book: SharedPriceBook | None = None
         self._state = State.DETACHED
         self._refill = Refill(begin=0, end=0, began_ns=0)
-        self._held = _Place("", 0)  # the newest tick that the book had when it attached
-        self._laps = 0  # of the ring, since it attached, before anything was evaluated
+        self._held = _Place("", 0)  # the newest tick in the book when the strategy attached
+        self._laps = 0  # since the strategy attached, before anything was evaluated
         self._lapped_ns: int | None = None  # when the ring last lapped the evaluation
-        self._tape_begins_behind = _Place("", 0)  # what is read of this tape begins there
+        self._tape_begins_behind = _Place("", 0)  # the tick before the first one read of this tape
         self._epoch = 0  # of the last tick that was read
         self._missed: _Missed | None = None
         self._applied: News | None = None
-        self._said_full = False
+        self._logged_full = False
 
     def take_news(self, batches: list[Frames]) -> None:
-        """Only the last sentiment is in force, but each one is looked at."""
+        """Give the sentiments to the trader; count the frames that cannot be parsed."""
         frames = b"".join(batch.frames for batch in batches)
         malformed: dict[int, bytes] = {}
         for sequence, frame in enumerate(split(frames), batches[0].first):
@@ -201,9 +203,9 @@ class Evaluator:
             self._tally.add_many("malformed_frames", self._clock(), len(malformed), examples)
 
     def attach(self, book: SharedPriceBook) -> PriceBookReader:
-        """Begin with a book: what it holds now fills the windows, what comes is evaluated.
+        """Begin with a book: the ticks in it fill the windows, later ones are evaluated.
 
-        Returns the reader to give to `evaluate_all`, and to wait on.
+        Returns the reader to pass to `evaluate_all`, and to wait on.
         """
         self._book = book
         self._evaluated.begin_book(book.identity)
@@ -221,13 +223,13 @@ class Evaluator:
         self._state = following
 
     def _begin_refill(self) -> None:
-        """Refill from what the ring has now: from half as much with each lap.
+        """Refill from the ticks in the ring now; from half as many after each lap.
 
-        A writer that is N times as fast as the refill does not lap it where it takes an Nth of
-        the ring. So it ends, at the latest when there is nothing left to refill from.
+        A writer that is N times as fast as the refill does not lap a refill of an Nth of the ring.
+        So the refill ends, at the latest when there is nothing left to refill from.
 
         Of two tapes only the newer one counts: the windows of the older one would be thrown away,
-        and the signal made twice, which may take long.
+        and the signal would be constructed twice, which may take long.
         """
         assert self._book
         oldest, newest = self._book.reader(0).position, self._book.reader().position
@@ -242,21 +244,21 @@ class Evaluator:
         self._refill_last(count, newest)
 
     def _refill_last(self, count: int, newest: int) -> None:
-        """Begin to refill, with empty windows, with the `count` ticks up to `newest`."""
+        """Empty the windows and begin to refill them, with the `count` ticks up to `newest`."""
         self._trader.begin_tape("")  # which may take long
         self._refill = Refill(newest - count, newest, self._clock())
 
     def evaluate_all(self, reader: PriceBookReader) -> bool:
-        """Evaluate what has come, as one batch: many ticks, one look at the news.
+        """Refill the windows, or evaluate the ticks that have come: one batch, one sentiment.
 
-        Before that, the windows are refilled. A call takes as many ticks as fit into PASS_NS, and
-        at least one. Returns whether there was nothing left to read.
+        A call takes as many ticks as fit into PASS_NS, and at least one. Returns whether there was
+        nothing left to read.
         """
         if self._state is _EVALUATING or self._state not in _REFILLING:
             return self._evaluate_new(reader)
         before = reader.position, self._trader.tape
         self._refill_windows(reader)
-        # Nothing is left in a book that is damaged.
+        # No progress: the rest of the book is damaged.
         return self._state in _REFILLING and (reader.position, self._trader.tape) == before
 
     def _refill_windows(self, reader: PriceBookReader) -> None:
@@ -284,7 +286,7 @@ class Evaluator:
                 sequence=sequence,
             )
         elif not refill.filled:
-            return  # nothing can be said yet of how long it will take
+            return  # the pace of the signal is not known yet
         elif self._state is State.REFILLING and refill.can_be_judged(self._clock()):
             self._move(Input.JUDGED)
             self._shorten_refill(reader)
@@ -292,7 +294,7 @@ class Evaluator:
             self._log_refill()
 
     def _shorten_refill(self, reader: PriceBookReader) -> None:
-        """Begin anew with the latest ticks only, where all would take too long."""
+        """Begin again with the latest ticks only, if all of them would take too long."""
         assert self._book
         refill = self._refill
         of, tick_ns = refill.ticks, refill.tick_ns(self._clock())
@@ -309,11 +311,11 @@ class Evaluator:
             f"it is given the last {count:,} of {of:,} ticks",
         )
         self._refill_last(count, refill.end)
-        # Not read past: the ring could lap us there, and what follows would be taken for refilled.
+        # Jump there: while the reader passed over the ticks in between, the ring could lap it.
         reader.return_to(self._refill.begin)
 
     def _log_refill(self) -> None:
-        """Log how far the refill is."""
+        """Log the progress of the refill."""
         now_ns = self._clock()
         of, left_s = self._refill.ticks, self._refill.left_s(now_ns)
         self._refill.log_again(now_ns)
@@ -334,9 +336,9 @@ class Evaluator:
         return min(TICKS_A_PASS, self._pass_size.ticks)
 
     def _refill_anew(self, missed: Span) -> None:
-        """Restart the refill, lapped before anything was evaluated, so that no window has a gap.
+        """Restart the refill after a lap, so that the averages have no gap.
 
-        The ticks that were never evaluated are logged with the first one that is.
+        The ticks that are never evaluated are logged with the first one that is.
         """
         if not self._laps:
             self._log.warning("refill_begun_anew", lapped_by=missed[1] - missed[0] + 1)
@@ -352,7 +354,7 @@ class Evaluator:
         to_fill = ticks[ticks["position"] > self._refill.begin]
         if len(to_fill):
             before = int(to_fill["position"][0]) - 1
-            self._take(reader, to_fill, self._fill_windows)
+            self._take_ticks(reader, to_fill, self._fill_windows)
             self._refill.filled += reader.position - before
         if reader.position >= first_position:
             newest = ticks[reader.position - first_position]
@@ -364,13 +366,13 @@ class Evaluator:
         seen = self._trader.reached[POSITION] - int(ticks["position"][0]) + 1
         self._pass_size.passed(seen, self._clock() - began_ns)
 
-    def _take(
+    def _take_ticks(
         self,
         reader: PriceBookReader,
         ticks: NDArray[np.void],
         take: Callable[[NDArray[np.void]], None],
     ) -> None:
-        """Lead ticks to `take`, tape by tape, for as long as a pass may last.
+        """Pass ticks to `take`, tape by tape, for as long as a pass may last.
 
         The reader returns to the last one that was taken.
         """
@@ -406,7 +408,7 @@ class Evaluator:
                 self._pass_over_margin(reader, batch.missed.last)
                 return False
         if self._missed and self._state is not State.READY and len(batch.ticks):
-            self._tell_lapped(reader, batch, self._missed)
+            self._log_lapped(reader, batch, self._missed)
         if not len(batch.ticks):
             if not batch.missed and self._pace.caught_up():
                 self._log_pace()
@@ -415,18 +417,18 @@ class Evaluator:
         if self._state is _EVALUATING and self._follows_on(ticks[0].tolist(), ticks[-1].tolist()):
             self._evaluate(reader, ticks)
         else:
-            self._take(reader, ticks, partial(self._evaluate_unknown, reader))
+            self._take_ticks(reader, ticks, partial(self._evaluate_unknown, reader))
         return False
 
     def _evaluate_unknown(self, reader: PriceBookReader, ticks: NDArray[np.void]) -> None:
         """Evaluate ticks of a tape; those that were evaluated before only fill the windows."""
-        known = self._known(self._trader.tape, ticks)
+        known = self._count_known(self._trader.tape, ticks)
         if known:
             end_ns = self._clock() + PASS_NS
             self._fill_windows(ticks[:known])
         if not known or (known < len(ticks) and self._clock() < end_ns):
             if self._state is not _EVALUATING:
-                # What a tick took without a sentiment says nothing of one with it.
+                # The time of a tick without a sentiment does not predict that of one with it.
                 self._pass_size.begin_anew()
             self._evaluate(reader, ticks[known : known + self._ticks_a_pass])
         self._epoch = self._trader.reached[EPOCH]
@@ -448,18 +450,19 @@ class Evaluator:
                 return _Missed(0, _Place(tape, self._evaluated.last(tape)), None)
 
     def _end_plain_tape(self) -> None:
-        """Log which ticks of a plain stream are missing in the book before: no other has them."""
+        """Log the missed ticks of a plain stream when its book is left: no later book has them."""
         missed = self._missed
         if missed and missed.after.tape == PLAIN_TAPE and missed.after.sequence:
             behind = missed.unseen_behind
             ticks = missed.ticks if behind is None else self._refill.end - behind
-            self._tell_missed_in_ring(PLAIN_TAPE, missed.after.sequence + 1, None, ticks)
+            self._log_missed_in_ring(PLAIN_TAPE, missed.after.sequence + 1, None, ticks)
             self._missed = None
 
     def _is_lapped_again(self, missed_from: int) -> bool:
-        """Whether the ring has lapped an evaluation that it has lapped a moment ago.
+        """Whether the ring has lapped the evaluation for the second time in LAPPED_AGAIN_NS.
 
-        (What a killed writer has destroyed is missed as well, and lies within the ring.)
+        Ticks that a killed writer destroyed are missed as well, but their places are still in the
+        ring: that is no lap.
         """
         assert self._book
         if missed_from > self._book.reader(0).position:
@@ -468,10 +471,10 @@ class Evaluator:
         return lapped_ns is not None and self._lapped_ns - lapped_ns < LAPPED_AGAIN_NS
 
     def _pass_over_margin(self, reader: PriceBookReader, last_missed: int) -> None:
-        """Miss the oldest part of the ring as well: the writer would lap us there in each pass.
+        """Skip the oldest part of the ring as well: there the writer would lap each further pass.
 
-        So a signal that is too slow misses many ticks now and then, and sees what is between them
-        without a gap.
+        So a signal that is too slow misses many ticks at once, now and then, and sees the ticks in
+        between without a gap.
         """
         assert self._book
         assert self._missed
@@ -481,20 +484,20 @@ class Evaluator:
         reader.return_to(begin)
 
     def _follows_on(self, first: PlainTick, last: PlainTick) -> bool:
-        """Whether all from one to the other are of the epoch that is being evaluated, and new."""
-        return first[EPOCH] == last[EPOCH] == self._epoch and first[
-            SEQUENCE
-        ] > self._evaluated.last(self._trader.tape)
+        """Whether all ticks from `first` to `last` are new, and of the epoch being evaluated."""
+        if not first[EPOCH] == last[EPOCH] == self._epoch:
+            return False
+        return first[SEQUENCE] > self._evaluated.last(self._trader.tape)
 
-    def _known(self, tape: str, ticks: NDArray[np.void]) -> int:
-        """How many of the ticks were evaluated before, from a book that this one replaced."""
+    def _count_known(self, tape: str, ticks: NDArray[np.void]) -> int:
+        """Return how many of the ticks were evaluated before, from an earlier book."""
         last = self._evaluated.last(tape)
         if ticks["sequence"][0] > last:
             return 0
         return int(np.searchsorted(ticks["sequence"], last, "right"))
 
     def _evaluate(self, reader: PriceBookReader, ticks: Ticks) -> None:
-        """Evaluate ticks of the tape that is played, as far as the time of a pass goes.
+        """Evaluate ticks of the current tape, for as long as a pass may last.
 
         The reader returns to the last one that was evaluated.
         """
@@ -505,7 +508,7 @@ class Evaluator:
         first = int(first_tick[SEQUENCE])
         trader.heard_news(self._news.heard_ns)
         if self._state is not _EVALUATING:
-            self._tell_start(tape, first, int(first_tick[POSITION]))
+            self._start_evaluation(tape, first, int(first_tick[POSITION]))
         news = trader.news_in_force(now_ns)
         if news != self._applied:
             self._apply_news(news, tape, first)
@@ -518,9 +521,9 @@ class Evaluator:
         decided_ns = self._clock()
         if decisions:
             self._send(frames)
-            self._tell_orders(decisions)
+            self._log_orders(decisions)
         self._on_decided(tape, first, last, decided_ns)
-        self._tell_full()
+        self._log_full()
         reader.return_to(position)
         count = position - int(first_tick[POSITION]) + 1
         self._pass_size.passed(count, decided_ns - now_ns)
@@ -547,26 +550,29 @@ class Evaluator:
         )
 
     def _change_tape(self, tape: str, first: PlainTick) -> None:
-        """Begin with another tape. The pass may end here, and the ring lap us before the next."""
+        """Begin another tape. The pass may end here, before any of its ticks is evaluated."""
         self._trader.begin_tape(tape)
         self._move(Input.TAPE_CHANGED)
         self._tape_begins_behind = _Place(tape, first[SEQUENCE] - 1)
         self._epoch = first[EPOCH]
 
-    def _tell_start(self, tape: str, first: int, position: int) -> None:
-        """Log the first tick of a tape that is evaluated, and which it does not follow on."""
+    def _start_evaluation(self, tape: str, first: int, position: int) -> None:
+        """Log the first tick of a tape that is evaluated, and the ticks that are missing before it.
+
+        `position` is the position of that tick.
+        """
         self._move(Input.FIRST_TICK)
         last = self._evaluated.last(tape)
         self._log.info("evaluation_started", tape=tape, last_evaluated=last, first_evaluated=first)
         unseen_from = last + 1 if last else first
         if self._missed:
-            # Behind the tick that the book held when we attached, everything was to be evaluated.
+            # All ticks after the newest one at the time of attaching were to be evaluated.
             missed_tape, missed_after = self._missed.after
             ended = self._missed.ticks
             if self._missed.unseen_behind is not None:
                 ended = position - 1 - self._missed.unseen_behind - (first - 1)
             if missed_tape != tape and ended:
-                self._tell_missed_in_ring(missed_tape, missed_after + 1, None, max(0, ended))
+                self._log_missed_in_ring(missed_tape, missed_after + 1, None, max(0, ended))
             if not last:
                 unseen_from = missed_after + 1 if missed_tape == tape else 1
             self._missed = None
@@ -575,11 +581,11 @@ class Evaluator:
                 "ticks_missed", first=unseen_from, last=first - 1, where="strategy", tape=tape
             )
 
-    def _tell_lapped(self, reader: PriceBookReader, batch: Batch, missed: _Missed) -> None:
-        """Log which ticks the ring no longer had: of each tape there was meanwhile.
+    def _log_lapped(self, reader: PriceBookReader, batch: Batch, missed: _Missed) -> None:
+        """Log the ticks that the ring no longer had, one line for each tape among them.
 
-        How many of a tape that ended is not known of each; the first such line has them all. But
-        where the last tape has lost as many as there were, the others lack nothing.
+        For tapes that have ended only the sum is known; the first line has all of it. If the newest
+        tape lost as many ticks as were missed, the others lost none.
         """
         next_tick = batch.ticks[0]
         sequence, epoch = int(next_tick["sequence"]), int(next_tick["epoch"])
@@ -588,21 +594,21 @@ class Evaluator:
         ended = rest = missed.ticks - (sequence - 1)
         for next_tape in later:
             if ended:
-                self._tell_missed_in_ring(tape, first, None, max(0, rest))
+                self._log_missed_in_ring(tape, first, None, max(0, rest))
             tape, first, rest = next_tape, 1, 0
         if first < sequence:
-            self._tell_missed_in_ring(tape, first, sequence - 1, sequence - first)
+            self._log_missed_in_ring(tape, first, sequence - 1, sequence - first)
         self._missed = None
 
-    def _tell_missed_in_ring(self, tape: str, first: int, last: int | None, ticks: int) -> None:
+    def _log_missed_in_ring(self, tape: str, first: int, last: int | None, ticks: int) -> None:
         self._log.error(
             "ticks_missed", first=first, last=last, where="ring", tape=tape, ticks=ticks
         )
 
     def _apply_news(self, news: News | None, tape: str, first: int) -> None:
-        """Log the news once it has met a tick."""
+        """Log news when the first tick is evaluated with it."""
         if (news is None) != (self._applied is None):
-            # Many signals need no time without a sentiment: what they needed says nothing now.
+            # Many signals need no time without a sentiment, so their pace has to be measured anew.
             self._pass_size.begin_anew()
         self._applied = news
         if news:
@@ -616,7 +622,7 @@ class Evaluator:
         else:
             self._log.warning("news_silent", first_tick_sequence=first, tape=tape)
 
-    def _tell_orders(self, decisions: list[Decision]) -> None:
+    def _log_orders(self, decisions: list[Decision]) -> None:
         now_ns = self._clock()
         for order, tick_sent_ns, sentiment, explanation in decisions:
             self._log.info(
@@ -633,11 +639,11 @@ class Evaluator:
                 latency_us=(now_ns - tick_sent_ns) // 1000,
             )
 
-    def _tell_full(self) -> None:
-        """Say when too many orders are unanswered to decide anything, and when that is over."""
-        if self._client.full != self._said_full:
-            self._said_full = self._client.full
-            event = "deciding_stopped" if self._said_full else "deciding_resumed"
+    def _log_full(self) -> None:
+        """Log when too many orders are unanswered to decide anything, and when that is over."""
+        if self._client.full != self._logged_full:
+            self._logged_full = self._client.full
+            event = "deciding_stopped" if self._logged_full else "deciding_resumed"
             self._log.warning(event, unanswered=len(self._client.unanswered))
 
 

@@ -1,8 +1,8 @@
-"""The refill of a signal's windows, when a strategy attaches to a price book: its plan. Pure.
+"""The plan of a refill: the ticks that fill the windows when a strategy attaches. Pure.
 
-What the ring holds at that moment fills the windows and is not traded on. While that lasts, new
-ticks wait. So after JUDGE_REFILL_NS the pace of the signal is judged, and where the whole refill
-would take longer than MAX_REFILL_NS it begins again with the latest ticks only.
+The ticks that are in the ring at that moment fill the windows and are not traded on. New ticks wait
+until the refill is over. So the pace of the signal is judged after JUDGE_REFILL_NS; if the whole
+refill would take longer than MAX_REFILL_NS, it begins again with the latest ticks only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final
 from lib.clock import SECOND_NS
 
 JUDGE_REFILL_NS: Final = 1 * SECOND_NS
-"""After so long it is known how long a refill will take."""
+"""How long a refill runs before its total time is estimated."""
 MAX_REFILL_NS: Final = 5 * SECOND_NS
-"""It should take no longer: the longer it takes, the more ticks wait, and are too old to trade on
+"""How long a refill may take: the longer it lasts, the more ticks wait, and are too old to trade on
 when they are evaluated. A signal that is too slow for the whole ring gets the latest part."""
 LOG_REFILL_NS: Final = 5 * SECOND_NS
 """How often the progress of a long refill is logged."""

@@ -1,11 +1,11 @@
 """The client's side of a price or news stream, without a socket.
 
-Bytes and times go in; events come out: `Joined`, `WentPlain`, `Frames`, `Undelimited`. One object
-lives as long as its daemon and goes through many connections, because what it must remember (the
-next sequence it needs, whether a server ever answered HELLO) outlives each of them.
+Bytes and times go in; events come out: `Joined`, `WentPlain`, `Frames`, `Undelimited`. One client
+lives as long as its daemon and goes through many connections: the next sequence that it needs, and
+whether a server ever answered HELLO, outlive each of them. `TRANSITIONS` has all its states.
 
-Frames are passed on as they come, also of a batch that is still under way: memory is bounded by
-one read from the socket, whatever a server claims a batch will hold.
+Frames are passed on as they come, even if their batch is not complete: memory is bounded by one
+read from the socket, whatever count a server puts into a batch header.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from lib.wire.undelimited import MANY_BYTES, Undelimited, undelimited
 PLAIN_AFTER_NS: Final = 1 * SECOND_NS
 """Plain frames for this long without an answer to HELLO: the server speaks only plain frames."""
 SILENCE_LIMIT_NS: Final = 2500 * MILLISECOND_NS
-"""A numbered stream that says nothing for this long is dead: it beats at least once a second."""
+"""A numbered stream that is silent for this long is dead: it has a heartbeat every second."""
 FIRST_FRAME_LIMIT_NS: Final = 10 * SECOND_NS
-"""A server of which nothing has come for this long since connecting is called again. One that
-speaks only plain frames may be silent, but so is a connection that leads nowhere: before the first
-frame they cannot be told apart. A feed that is slow to begin must not be cut off each time before
-it does: the limit doubles with each such call, up to `LONGEST_WAIT_NS`, until a frame comes."""
+"""How long to wait for the first frame before connecting again. A server that speaks only plain
+frames may be silent, but so is a connection that leads nowhere: before the first frame they look
+the same. A feed that is slow to begin must not be cut off each time before it does, so the limit
+doubles with each such connection, up to `LONGEST_WAIT_NS`, until a frame comes."""
 UNDELIMITED_AFTER_NS: Final = 3 * SECOND_NS
-"""Bytes for this long, and not one frame since connecting: worth a word, however few they are."""
+"""Bytes for this long, and not one frame since connecting: logged, however few they are."""
 NEXT_CALL_NS: Final = 3 * SECOND_NS
-"""A server that sent something and not one frame, before the connection ended, may be a feed that
-never will: it is called no sooner again, or the log would have twenty lines a second of it."""
+"""How long to wait before connecting again to a server that sent bytes and not one frame. It may
+never send one, and the log would have twenty lines a second about it."""
 LONGEST_WAIT_NS: Final = 300 * SECOND_NS
-"""Nor is a server waited for longer than this that sent plain frames, too few to tell whether it
-speaks only those: our own gateway may send some before its answer, and then be cut off. A plain
-feed that is slower still is not served."""
+"""How long to wait for a further frame from a server that has sent too few plain frames to know
+whether it speaks only those: our own gateway may send some before its answer, and then be cut off.
+A plain feed that is slower still is not served."""
 
 _PEER: Final = "feed"
 
@@ -62,14 +62,14 @@ class Joined:
     tape: str
     first: int
     new_tape: bool
-    """The tape is another one than the one this client had; sequences begin anew."""
+    """The client had another tape, or none; sequences begin anew."""
     missed: Span | None
     """The sequences that this client still needed and the server no longer has."""
 
 
 @dataclass(frozen=True)
 class WentPlain:
-    """The server speaks only plain frames. They are numbered here, on from `first`."""
+    """The server speaks only plain frames. The client numbers them from `first` on."""
 
     first: int
 
@@ -80,7 +80,7 @@ class Frames(Struct, frozen=True, gc=False):
     first: int
     count: int
     frames: bytes
-    """With their delimiters."""
+    """The frames, with their delimiters."""
     sent_ns: int
 
 
@@ -93,15 +93,15 @@ class State(Enum):
     NEVER_ANSWERED = auto()
     """Not connected. No server has ever answered HELLO: it may speak only plain frames."""
     SILENT = auto()
-    """Connected, HELLO sent; no frame has come."""
+    """Connected to a server that may be plain, HELLO sent; no frame has come."""
     UNDECIDED = auto()
-    """Frames have come, and no answer: it is not known yet what the server speaks."""
+    """Frames have come, but no answer: the server may be plain or slow."""
     PLAIN = auto()
     """The server speaks only plain frames; the client numbers them."""
     ANSWERED_BEFORE = auto()
-    """Not connected. A server has answered HELLO: from then on only a numbered stream will do."""
+    """Not connected. A server has answered HELLO once: only a numbered stream is accepted."""
     REJOINING = auto()
-    """Connected, HELLO sent; plain frames are skipped until the answer comes."""
+    """Connected, HELLO sent. Plain frames are skipped until the answer comes."""
     NUMBERED = auto()
     """The server has answered; batches follow."""
 
@@ -163,17 +163,17 @@ class StreamClient:
     def __init__(
         self, *, tape: str | None = None, next_sequence: int = FROM_NOW_ON, may_be_plain: bool
     ) -> None:
-        """A client that knows `tape` and still needs its ticks from `next_sequence` on.
+        """Make a client that has `tape` and still needs its ticks from `next_sequence` on.
 
-        Without a tape, `next_sequence` is where it goes on to number plain frames; a tape it needs
-        from the beginning. With FROM_NOW_ON it follows whatever is played, now and at each
-        reconnection.
-        `may_be_plain`: no server has answered a HELLO yet, so it may be one that never will.
+        Without a tape, `next_sequence` is the number of the next plain frame, and a tape is needed
+        from its beginning. With FROM_NOW_ON the client follows whatever is played, now and after
+        each reconnection.
+        `may_be_plain`: no server has answered HELLO yet, so the server may speak only plain frames.
         """
         self.tape = tape
         self.next_sequence = next_sequence
         self.heard_ns: int | None = None
-        """When a whole frame, if only a heartbeat, last came of the stream itself."""
+        """When the last frame or heartbeat of the stream came, after its beginning."""
         self._state = State.NEVER_ANSWERED if may_be_plain else State.ANSWERED_BEFORE
         self._follows = next_sequence == FROM_NOW_ON
         self._first_frame_limit_ns = FIRST_FRAME_LIMIT_NS
@@ -184,7 +184,7 @@ class StreamClient:
 
     @property
     def joined(self) -> bool:
-        """Whether this connection has begun to deliver."""
+        """Whether this connection delivers frames."""
         return self._state in _DELIVERING
 
     @property
@@ -217,7 +217,7 @@ class StreamClient:
         return undelimited(sent, _PEER) if is_strange and sent else None
 
     def receive(self, data: bytes, now_ns: int) -> Iterator[Event]:
-        """Bytes came. Handle Joined and WentPlain before taking the next event.
+        """Take bytes that came. Handle Joined and WentPlain before taking the next event.
 
         Undelimited comes at most once a connection, for the log.
 
@@ -245,7 +245,7 @@ class StreamClient:
             self.heard_ns = now_ns
 
     def next_deadline_ns(self) -> int | None:
-        """When silence becomes death, None where it never does."""
+        """When silence ends the connection or is to be logged; None if never."""
         match self._state:
             case State.NUMBERED:
                 return self._last_frame_ns + SILENCE_LIMIT_NS
@@ -262,14 +262,14 @@ class StreamClient:
                 return None
 
     def undelimited_at(self, now_ns: int) -> Undelimited | None:
-        """What to log when the deadline has passed that ends nothing yet; None if it is another."""
+        """Return what to log of bytes without a delimiter, if the deadline for that has passed."""
         due_ns = self._undelimited_due_ns
         if self._state is not State.SILENT or due_ns is None or now_ns < due_ns:
             return None
         return self._undelimited()
 
     def silence_reason(self) -> str:
-        """What to log when any other deadline has passed."""
+        """Return why a deadline that has passed ends the connection."""
         if self._state is State.NUMBERED:
             return f"no frame or heartbeat for {SILENCE_LIMIT_NS / SECOND_NS} s"
         reason = self._no_answer_reason()
@@ -291,7 +291,7 @@ class StreamClient:
         )
 
     def _look_at_undelimited(self, now_ns: int) -> Iterator[Undelimited]:
-        """Bytes came, and no delimiter among them."""
+        """Report many bytes without a delimiter; note when to report few."""
         if self._undelimited_logged:
             return
         if len(self._buffer.unfinished) >= MANY_BYTES:
@@ -404,12 +404,12 @@ class StreamClient:
 
 
 def _without_the_first(count: int, frames: bytes) -> bytes:
-    """Leave out what the client has already: a server may begin before what was asked."""
+    """Leave out frames that the client has: a server may begin before the requested sequence."""
     return frames.split(MESSAGE_DELIMITER, count)[-1]
 
 
 def _find_frame(messages: bytes, beginning: bytes) -> int:
-    """Return where the first frame that begins so begins, -1 if none does."""
+    """Return where the first frame with this `beginning` begins, -1 if there is none."""
     if messages.startswith(beginning):
         return 0
     return messages.find(MESSAGE_DELIMITER + beginning) + 1 or -1

@@ -32,7 +32,7 @@ from lib.wire.order_messages import ExecutionReport, LogonAck, Order, make_order
 from lib.wire.ticks import NO_TICK, PlainTick, Ticks
 
 MIN_BATCH_TICKS: Final = 88
-"""How many ticks are passed as a batch to a signal that takes batches. The built-in signal is equally
+"""From how many ticks on a signal that takes batches gets them as one. The built-in signal is as
 fast either way at 80 ticks of 4 symbols, and at 100 of 64."""
 
 
@@ -113,7 +113,7 @@ class Trader:
         self._news = news
 
     def heard_news(self, heard_ns: int | None) -> None:
-        """Take the time of the last frame or heartbeat of the news stream; None if there was none."""
+        """Take the time of the news stream's last frame or heartbeat; None if there was none."""
         self._news_heard_ns = heard_ns
 
     def news_in_force(self, now_ns: int) -> News | None:

@@ -1,15 +1,14 @@
 """Strategy: reads every tick from the price book, follows the news, sends orders.
 
-What it decides is `lib.trading.trader`'s and the signal's business; that each tick is evaluated
-once is `lib.trading.evaluator`'s, and that each order is answered `lib.trading.order_session`'s.
-Here is what surrounds that: the price book is found, waited for and let go, and the two connections
-are made.
+`lib.trading.trader` and the signal decide, `lib.trading.evaluator` evaluates each tick once, and
+`lib.trading.order_session` gets each order answered. This module wires them up: it opens the two
+connections, waits for the price book, attaches to it and leaves it.
 
-`strategy NAME` is the strategy of `[strategies.NAME]`; there may be any number beside each other,
-each with a client_id, and so positions and files, of its own.
+`strategy NAME` is the strategy of `[strategies.NAME]`. Any number may run side by side, each with
+its own client_id, and so with its own positions and files.
 
 A restarted strategy refills its windows from the ring and evaluates from the first tick after it
-attached; the ticks of its absence are reported by number and never traded.
+attached; the ticks of its absence are logged by number and never traded.
 """
 
 from __future__ import annotations
@@ -32,10 +31,12 @@ from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
 from lib.streams.client import StreamClient
 from lib.streams.feed import StreamFeed
+from lib.trading.checkpoint import LastEvaluated
 from lib.trading.decision_log import DecisionLog, decision_log_path
-from lib.trading.evaluator import Evaluator, LastEvaluated
+from lib.trading.evaluator import Evaluator
 from lib.trading.order_client import OrderClient
 from lib.trading.order_session import OrderEntry
+from lib.trading.signal_frames import SIGNALS
 from lib.trading.signal_loading import load_signal_class
 from lib.trading.strategy_lock import hold_client_id
 from lib.trading.trader import Trader
@@ -53,7 +54,7 @@ class Strategy:
         client = OrderClient(settings.strategy.client_id)
         key = f"{settings.strategy_key}.class"
         signal_class = load_signal_class(settings.strategy.signal_class, key)
-        trader = Trader(settings.symbols, settings.strategy, signal_class, client)
+        trader = Trader(settings.symbols, settings.strategy, signal_class)
         manager, gateway = settings.order_manager, settings.gateway
         self._orders = OrderEntry(
             client,
@@ -93,25 +94,25 @@ class Strategy:
         self._loop.poll(may_sleep=self._reader is None or self._reader.arm())
         if self._reader is None:
             return
-        is_retired = self._reader.retired  # asked first: behind this nothing is written any more
+        is_retired = self._reader.retired  # asked first: then no tick can come after the read
         has_read_all = self._evaluator.evaluate_all(self._reader)
         if is_retired and has_read_all:
             self._detach()
 
     def close(self) -> None:
-        """Give the wake-up slot back, and let the last counts out."""
+        """Give the wake-up slot back, and log the last counts."""
         self._tally.on_time(time.monotonic_ns())
         if self._reader:
             self._detach()
 
     def next_deadline_ns(self) -> int | None:
-        """When to look for the price book, or to look at it in case a wake-up was lost."""
+        """When to look for the price book, or for ticks in case a wake-up was lost."""
         if self._reader is not None:
             return time.monotonic_ns() + int(MAX_SLEEP_S * SECOND_NS)
         return self._own_book.next_look_ns if self._orders.knows_positions else None
 
     def on_time(self, now_ns: int) -> None:
-        """Look for the price book, now that the positions are known."""
+        """Look for the price book, once the positions are known."""
         if self._reader is not None:
             return
         book = self._own_book.look(now_ns)
@@ -139,4 +140,4 @@ def _last_evaluated(settings: Settings) -> LastEvaluated:
 
 
 if __name__ == "__main__":
-    run_role("strategy", Strategy)
+    run_role("strategy", Strategy, plugins=SIGNALS)

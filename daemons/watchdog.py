@@ -41,9 +41,10 @@ from lib.process.supervisor import (
     control_socket,
 )
 from lib.process.traceback_dump import stacks_of
-from lib.process.traceback_frames import innermost, what_hangs
+from lib.process.traceback_frames import innermost
 from lib.process.watchdog_rules import Watch
 from lib.settings import Settings
+from lib.trading.signal_frames import SIGNALS, what_hangs
 
 
 class Watchdog:
@@ -128,7 +129,7 @@ class Watchdog:
                 program=hang.process.program,
                 pid=pid,
                 silent_s=round(silent_s, 3),
-                where=str(innermost(stack) or "") or UNSET,
+                where=str(innermost(stack, SIGNALS) or "") or UNSET,
                 reason=what_hangs(stack, silent_s) or UNSET,
             )
             log_event(self._log, event)

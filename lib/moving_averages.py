@@ -1,19 +1,18 @@
-"""Moving averages over ticks: a short and a long one for each of many symbols, exact.
+"""Moving averages over ticks: a short and a long one for each of many symbols, exact. Pure.
 
-Pure. What is remembered of a symbol is not its last prices but their running sums: the sum of the
-last w prices is the difference of two running sums, so a tick costs the same whatever the windows.
-The running sums count modulo 2**64: they may wrap round, as long as the sum of a window fits. After
-a price so high that it might not (3.7 billion dollars, if a window has 50 ticks), the sums of the
-symbol's windows are kept in Python's integers until the price has left them, and blocks in which
-the symbol occurs are taken one tick after the other, at 2 µs each.
+A symbol's state is not its last prices but their running sums: the sum of the last w prices is the
+difference of two running sums, so a tick costs the same for any window. The running sums count
+modulo 2**64: they may wrap round, as long as the sum of a window fits. After a price so high that
+it might not (3.7 billion dollars, if a window has 50 ticks), the sums of the symbol's windows are
+Python integers until the price has left them, and blocks with that symbol are processed one tick
+after the other, at 2 µs each.
 
-A tick at a time costs 0.6 µs. Many ticks are sorted by symbol, and then all running sums, all
-window sums and all comparisons are one array operation each: 60 µs, and 20 ns a tick if there are
-few symbols, 60 ns if there are a thousand. Both ways remember and say exactly the same.
+A single tick costs 0.6 µs. Many ticks are sorted by symbol; then all running sums, all window sums
+and all comparisons are one array operation each: 60 µs, and 20 ns a tick if there are few symbols,
+60 ns if there are a thousand. Both ways give exactly the same results.
 
 Memory: for each symbol up to the highest one seen, 8 bytes x (the next power of two above the long
-window), and 200 for a view of them; up to twice as much, as room is made for twice as many symbols
-each time.
+window), and 200 bytes for a view of them; up to twice as much, because the capacity doubles.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from numpy.typing import NDArray
 from lib.prices import to_float
 
 BLOCK_TICKS: Final = 4096
-"""More are handled in blocks that stay in the processor's cache."""
+"""The size of the blocks into which a batch is cut, so that they stay in the processor's cache."""
 
 _FIRST_ROOM: Final = 16
-"""Symbols."""
+"""How many symbols there is room for at first."""
 _WORD: Final = 2**64 - 1
-"""The largest, and the mask of one."""
+"""The largest number of 64 bits, and the mask for it."""
 
 
 class Means(NamedTuple):
@@ -45,11 +44,11 @@ class Means(NamedTuple):
 class _Block(NamedTuple):
     trends: NDArray[np.int8]
     means: Callable[[int], Means]
-    """After the n-th tick of the block."""
+    """Returns the averages after the n-th tick of the block."""
 
 
 class _Sums(NamedTuple):
-    """Of the last prices of a symbol."""
+    """The sums of the last prices of a symbol."""
 
     short: int
     long: int
@@ -68,14 +67,14 @@ class MovingAverages:
         self._long = long
         self._ring_size = 1 << long.bit_length()
         self._highest_price = _WORD // long
-        """Of which any window's sum fits a word."""
+        """The highest price with which the sum of any window fits a word."""
         self._high_until: dict[int, int] = {}
-        """By symbol, the count of ticks with which its last higher price leaves the long window."""
+        """By symbol, the count of ticks at which its last higher price leaves the long window."""
         self._high_sums: dict[int, _Sums] = {}
-        """Of the same symbols: what need not fit a word."""
+        """The window sums of the same symbols, which need not fit a word."""
         self._counts = np.zeros(0, np.int64)  # ticks so far, by symbol
-        # Of each symbol, the sum of its first n prices lies at n modulo the ring's size. Where
-        # nothing has been written yet lies 0, the sum of no prices.
+        # The sum of a symbol's first n prices is at n modulo the ring's size. Unwritten places hold
+        # 0, the sum of no prices.
         self._rings = np.zeros(0, np.uint64)
         self._make_room(_FIRST_ROOM)
         self._batch: list[_Block] = []
@@ -84,8 +83,8 @@ class MovingAverages:
         """Add one tick; return the trend after it."""
         if symbol >= len(self._ring_views):
             self._make_room(symbol + 1)
-        # Through memoryviews, which take a quarter of the time that arrays take for one number.
-        # Before the ring's first place comes its last one: indices may be negative.
+        # Memoryviews take a quarter of the time that arrays take for one number. A negative index
+        # is meant: before the ring's first place comes its last one.
         ring = self._ring_views[symbol]
         count = self._count_view[symbol] + 1
         place = count & self._ring_size - 1
@@ -101,7 +100,7 @@ class MovingAverages:
         else:
             short_sum = total - ring[place - self._short] & _WORD
             long_sum = total - ring[place - self._long] & _WORD
-        # Whether one mean is above the other is asked without a division: a flat tape is flat.
+        # The means are compared without a division, so that a flat tape is exactly flat.
         short, long = short_sum * self._long, long_sum * self._short
         return (short > long) - (short < long)
 
@@ -118,7 +117,7 @@ class MovingAverages:
         return np.concatenate([np.zeros(0, np.int8), *(block.trends for block in self._batch)])
 
     def means(self, symbol: int) -> Means:
-        """Return the averages after the last tick of a symbol, over those there are."""
+        """Return the averages after the last tick of a symbol; over fewer ticks if need be."""
         return self._means_of(self._sums(symbol), self._count_view[symbol])
 
     def batch_means(self, tick: int) -> Means:
@@ -150,22 +149,22 @@ class MovingAverages:
         ring = rings.repeat(lengths)
 
         def sum_of_last(window: int) -> NDArray[np.uint64]:
-            """Of as many prices, or of all there are."""
+            """Return the sums of the last `window` prices, or of all if there are fewer."""
             sums = running.copy()
             sums[window:] -= running[:-window]
-            (early,) = (place < window).nonzero()  # whose windows began before this block
+            (early,) = (place < window).nonzero()  # their windows began before this block
             past = ring[early] + (count[early] - window & last_place)
             sums[early] = running[early] - self._rings[past]
             return sums
 
         short_sum, long_sum = sum_of_last(self._short), sum_of_last(self._long)
-        # Where the whole parts of the means are equal, the products differ by less than a word,
-        # also where they have wrapped round.
+        # If the whole parts of the means are equal, the products differ by less than a word, even
+        # if they have wrapped round.
         whole = (short_sum // self._short - long_sum // self._long).view(np.int64)
         rest = (short_sum * self._long - long_sum * self._short).view(np.int64)
         trend = np.sign(np.where(whole, whole, rest))
         trend[count < self._long] = 0
-        self._rings[ring + (count & last_place)] = running  # where places repeat, the last stays
+        self._rings[ring + (count & last_place)] = running  # if places repeat, the last one wins
         self._counts[present] = counts + lengths
         trends = np.empty(len(order), np.int8)
         trends[order] = trend.astype(np.int8)
@@ -184,7 +183,7 @@ class MovingAverages:
         return _Block(np.array(trends, np.int8), lambda tick: self._means_of(*after[tick]))
 
     def _add_high(self, symbol: int, price: int) -> None:
-        """Move the sums of a symbol that need not fit a word; before the price is in its ring."""
+        """Update the sums that need not fit a word. Call it before the price is in the ring."""
         count = self._count_view[symbol] + 1
         if price > self._highest_price:
             sums = self._sums(symbol)
@@ -200,14 +199,14 @@ class MovingAverages:
         )
 
     def _price(self, symbol: int, number: int) -> int:
-        """Return a symbol's n-th price, 0 before the first. Its ring must still have it."""
+        """Return the n-th price of a symbol, 0 before the first. The ring must still have it."""
         if number < 1:
             return 0
         ring, last_place = self._ring_views[symbol], self._ring_size - 1
         return ring[number & last_place] - ring[number - 1 & last_place] & _WORD
 
     def _sums(self, symbol: int) -> _Sums:
-        """Return the sums of a symbol's last prices, or of all there are."""
+        """Return the window sums of a symbol, over all prices if there are fewer."""
         if symbol in self._high_sums:
             return self._high_sums[symbol]
         count, ring = self._count_view[symbol], self._ring_views[symbol]
@@ -222,7 +221,7 @@ class MovingAverages:
         )
 
     def _make_room(self, symbols: int) -> None:
-        """Have room for so many symbols; what is remembered stays."""
+        """Grow to so many symbols; the state of the present ones is kept."""
         symbols = max(symbols, 2 * len(self._counts))
         size = self._ring_size
         self._counts = np.pad(self._counts, (0, symbols - len(self._counts)))
@@ -230,7 +229,7 @@ class MovingAverages:
         self._count_view = self._counts.data
         rings = self._rings.data
         self._ring_views = [rings[ring : ring + size] for ring in range(0, len(rings), size)]
-        # Words of up to 16 bits are sorted by radix, many times as fast as longer ones.
+        # NumPy sorts words of up to 16 bits by radix, many times as fast as longer ones.
         self._symbol_word = np.min_scalar_type(symbols - 1)
 
 

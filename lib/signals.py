@@ -1,17 +1,18 @@
-"""Signals: what a price series and the news say about a symbol, tick by tick.
+"""Signals: what prices and news say about a symbol, tick by tick.
 
 Copy `MovingAverageAndNews`, change what you like, and name your class in `etc/trading.toml`:
 
     [strategy]
     class = "lib.my_signals:MySignal"
 
-A signal is a class with one method. It is made anew for each tape and gets the `[strategy]`
-settings; it is called for every tick once, in order, from one thread. It says what the market
-looks like; whether that becomes an order (there is a position already, the tick is old, the order
-manager is away) is the strategy's business. It may take its time: the strategy then falls behind
-and says so. Only one call that takes longer than `[watchdog] hang_after` is taken for a hang. That
-goes for the constructor too where one tape follows another; when the strategy starts, it may take
-longer.
+A signal is a class with one method. It is constructed for each tape, with the `[strategy]`
+settings, and called for every tick once, in order, from one thread. It says what the market looks
+like; the strategy decides whether that becomes an order (there may be a position already, or the
+tick is old, or the order manager is away).
+
+A signal may be slow: the strategy then falls behind and logs it. Only a single call that takes
+longer than `[watchdog] hang_after` counts as a hang. So does the constructor between two tapes;
+when the strategy starts, it may take longer.
 
     class MySignal:
         def __init__(self, settings):
@@ -24,7 +25,7 @@ longer.
             return None
 
 Optional are `explain` (figures for the log of an order), and for speed `on_batch` with
-`explain_batch` (many ticks at once, as arrays; must say exactly what `on_tick` would).
+`explain_batch` (many ticks at once, as arrays; must return exactly what `on_tick` would).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ Side = Literal["BUY", "SELL"]
 
 
 class Signal(Protocol):
-    """What `[strategy] class` must name."""
+    """The interface of a signal: the class that `[strategy] class` names."""
 
     def __init__(self, settings: StrategySettings) -> None: ...
 
@@ -74,15 +75,15 @@ class BatchSignal(Protocol):
         """
 
     def explain_batch(self, tick: int) -> dict[str, float]:
-        """Figures for the log behind what was said of the `tick`-th tick of the last batch."""
+        """Return figures for the log: why the `tick`-th tick of the last batch got its answer."""
 
 
 @runtime_checkable
 class ExplainedSignal(Protocol):
-    """A signal that tells, for the log, what it saw."""
+    """A signal that explains its answers in the log."""
 
     def explain(self, symbol: str) -> dict[str, float]:
-        """Figures behind what was said of `symbol` last."""
+        """Return figures for the log: why the last tick of `symbol` got its answer."""
 
 
 class MovingAverageAndNews:
@@ -96,19 +97,19 @@ class MovingAverageAndNews:
     def __init__(self, settings: StrategySettings) -> None:
         self._averages = MovingAverages(settings.short_window, settings.long_window)
         self._numbers: dict[str, int] = defaultdict(count().__next__)
-        """Of the symbols, as the averages know them: in the order in which they are first met."""
+        """Numbers of the symbols in the averages: in the order of their first ticks."""
         self._names: tuple[str, ...] = ()
         self._numbers_of_names = np.zeros(0, np.int32)
-        """Of the symbols of the last batch's `names`."""
+        """The same numbers, by index into the last batch's `names`."""
         self._news: dict[int | None, int] = {None: 0} | {
             sentiment: (sentiment > settings.bullish_threshold)
             - (sentiment < settings.bearish_threshold)
             for sentiment in range(MAX_SENTIMENT + 1)
         }
-        """1 for good news, -1 for bad, 0 for neither, and for none."""
+        """By sentiment: 1 for good news, -1 for bad, 0 for neutral or no news."""
 
     def on_tick(self, symbol: str, price: int, sentiment: int | None) -> Side | None:
-        """Say "BUY" or "SELL" when the averages and the news agree, None otherwise."""
+        """Return "BUY" or "SELL" if the averages and the news agree, None otherwise."""
         trend = self._averages.add(self._numbers[symbol], price)
         return _SIDES[trend] if trend == self._news[sentiment] else None
 
@@ -128,11 +129,11 @@ class MovingAverageAndNews:
         return says
 
     def explain(self, symbol: str) -> dict[str, float]:
-        """The two averages after the last tick of `symbol`, as prices."""
+        """Return the two averages after the last tick of `symbol`, as prices."""
         return _explanation(self._averages.means(self._numbers[symbol]))
 
     def explain_batch(self, tick: int) -> dict[str, float]:
-        """The two averages after the `tick`-th tick of the last batch, as prices."""
+        """Return the two averages after the `tick`-th tick of the last batch, as prices."""
         return _explanation(self._averages.batch_means(tick))
 
 

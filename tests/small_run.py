@@ -103,9 +103,9 @@ class Run:
 
     def begin_life(self) -> None:
         self.client = OrderClient("strategy")
-        self.trader = Trader(SYMBOLS, SETTINGS, MovingAverageAndNews, self.client, clock=lambda: 0)
+        self.trader = Trader(SYMBOLS, SETTINGS, MovingAverageAndNews, clock=lambda: 0)
         last = max((row.order_id for row in self.records.ledger), default=0)
-        self.trader.logged_on(LogonAck("strategy", last, dict(self.records.positions)))
+        self.trader.logged_on(LogonAck("strategy", last, dict(self.records.positions)), set())
         self.orders: deque[tuple[int, Order]] = deque()
         self.reports: deque[tuple[int, ExecutionReport]] = deque()
         self.is_new = True
@@ -176,7 +176,7 @@ class Run:
         if self.applied != self.sentiment:
             self.applied = self.sentiment
             self.records.news.append(AppliedNews(ticks[0].tape, ticks[0].sequence, self.sentiment))
-        for decision in self.trader.evaluate(array(ticks), 0):
+        for decision in self.trader.evaluate(array(ticks), 0, self.client.capacity):
             self.submit(decision)
 
     def submit(self, decision: Decision) -> None:
@@ -204,7 +204,7 @@ class Run:
         last = max((row.order_id for row in records.ledger), default=0)
         ack = LogonAck("strategy", last, dict(records.positions))
         if self.fault != "logons ignored":
-            self.trader.logged_on(ack)
+            self.trader.logged_on(ack, self.client.symbols_under_way())
         records.logons.append(LoggedOn(last, ack.positions, len(records.sent), len(records.told)))
         self.reports.clear()
         self.orders = deque((self.now, order) for order in self.client.unanswered.values())

@@ -33,6 +33,7 @@ from lib.price_book.segment import MAX_POSITION, PUBLISHED, RECORD_WORDS, Segmen
 from lib.price_book.segment_files import fifo_prefix
 from lib.price_book.wake_up import MAX_SLEEP_S, POLL_S, Poller, Sleeper
 from lib.process.log_events import ReaderPolls, log_event
+from lib.wire.span import Span
 from lib.wire.ticks import TICK, PlainTick
 
 READ_TICKS: Final = 32_768
@@ -47,8 +48,8 @@ class Batch(NamedTuple):
     ticks: NDArray[np.void]
     """Structured array of `TICK` (position, sequence, price, sent_ns, symbol, epoch); a private
     copy. `symbol` is the index in `symbols`, prices are in units of 10⁻⁸."""
-    missed: tuple[int, int] | None
-    """First and last position of the ticks lost between the last batch and this one."""
+    missed: Span | None
+    """The positions of the ticks lost between the last batch and this one."""
 
 
 class PriceBookReader:
@@ -151,7 +152,7 @@ class PriceBookReader:
         self._position = first - 1 + end
         return Batch(
             records[begin:end].view(TICK)[:, 0],
-            (lost_from, first - 1 + begin) if first + begin > lost_from else None,
+            Span(lost_from, first - 1 + begin) if first + begin > lost_from else None,
         )
 
     def read_few(self) -> list[PlainTick]:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from lib.clock import SECOND_NS
-from lib.process.traceback_frames import frames_from, innermost
+from lib.process.traceback_frames import Plugins, frames_from, innermost
 
 
 @contextmanager
-def said_where(waits_s: Iterable[float], say: Callable[[float, str], None]) -> Iterator[None]:
+def said_where(
+    waits_s: Iterable[float], say: Callable[[float, str], None], plugins: Plugins | None = None
+) -> Iterator[None]:
     """After each of these waits, `say(elapsed_s, where)`, for as long as the block runs.
 
     `where` is a place in the code that runs in the block, "" where none is to be named. A thread
@@ -24,7 +26,7 @@ def said_where(waits_s: Iterable[float], say: Callable[[float, str], None]) -> I
     logger where that is what the block is doing, and wait for a lock that it holds itself.
     """
     over = threading.Event()
-    arguments = (threading.get_ident(), waits_s, say, over)
+    arguments = (threading.get_ident(), waits_s, say, plugins, over)
     watcher = threading.Thread(target=_watch, args=arguments, daemon=True)
     watcher.start()
     try:
@@ -38,6 +40,7 @@ def _watch(
     starting_thread: int,
     waits_s: Iterable[float],
     say: Callable[[float, str], None],
+    plugins: Plugins | None,
     over: threading.Event,
 ) -> None:
     began_ns = time.monotonic_ns()
@@ -46,4 +49,4 @@ def _watch(
             return
         frame = sys._current_frames().get(starting_thread)
         elapsed_s = (time.monotonic_ns() - began_ns) / SECOND_NS
-        say(elapsed_s, str(innermost(frames_from(frame)) or ""))
+        say(elapsed_s, str(innermost(frames_from(frame), plugins) or ""))

@@ -36,7 +36,7 @@ from lib.process.logs import configure_logging
 from lib.process.long_start import said_where
 from lib.process.run_identity import end_with_parent
 from lib.process.traceback_dump import write_stack_on_request
-from lib.process.traceback_frames import error_text, frames_of, innermost
+from lib.process.traceback_frames import Plugins, error_text, frames_of, innermost
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 
 EXIT_CANNOT_START: Final = 1
@@ -57,11 +57,14 @@ class Role(Protocol):
         """Give back what would outlive the process."""
 
 
-def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn:
+def run_role(
+    name: str, make: Callable[[Settings, EventLoop], Role], *, plugins: Plugins | None = None
+) -> NoReturn:
     """Run a role until SIGTERM, SIGINT or the death of its supervisord; end the process.
 
     `strategy NAME` is the strategy of `[strategies.NAME]`, and `role` in its log is
-    "strategy:NAME". No other role takes an argument.
+    "strategy:NAME". No other role takes an argument. `plugins` is how the role calls a user's code,
+    so that a crash or a long start there is reported at its place.
 
     Exit codes: 0 after a clean end, 78 for impossible settings or arguments, 1 for anything else.
     """
@@ -76,7 +79,7 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
         loop = EventLoop()
         loop.stop_on_signals()
         loop.add_timed(writer)
-        with said_where(repeat(SAY_START_S), _log_where):
+        with said_where(repeat(SAY_START_S), _log_where, plugins):
             role = make(settings, loop)
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
@@ -94,7 +97,7 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
         log_event(log, CannotStart(reason=str(error)))
         code = EXIT_CANNOT_START
     except BaseException as error:  # a user's code may raise anything, and may end itself, too
-        where, reason = str(innermost(frames_of(error)) or ""), error_text(error)
+        where, reason = str(innermost(frames_of(error), plugins) or ""), error_text(error)
         log_event(log, Crashed(where=where, reason=reason, exception=format_exc().rstrip("\n")))
         code = EXIT_CANNOT_START
     writer.flush_at_end()

@@ -22,14 +22,6 @@ _DUMPED: Final = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 # What faulthandler writes of a frame (CPython: Python/traceback.c, dump_frame).
 _ESCAPED: Final = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 # And how it writes a character that is not ASCII.
-_TRADER: Final = PROJECT_ROOT / "lib" / "trading" / "trader.py"
-_SIGNAL_METHODS: Final = frozenset({"__init__", "on_tick", "on_batch", "explain", "explain_batch"})
-"""What the trader calls of a signal."""
-_CALLED: Final = {
-    "__init__": "the signal's constructor has taken",
-    "on_batch": "the signal has had one batch for",
-}
-_ONE_TICK: Final = "the signal has had one tick for"
 
 
 class Frame(NamedTuple):
@@ -52,6 +44,19 @@ class Frame(NamedTuple):
     def is_installed(self) -> bool:
         """Whether it belongs to Python or to an installed package."""
         return self.file.startswith((*_installed_directories(), "<"))
+
+
+class Plugins(NamedTuple):
+    """How a role calls a user's code, which may be an installed package."""
+
+    caller: Path
+    """The one file of the project that calls it."""
+    functions: frozenset[str]
+    """What it calls, by name."""
+
+    def is_call(self, called: Frame, frame: Frame) -> bool:
+        """Whether `frame` is of the caller, and `called` of the user's code that it called."""
+        return called.function in self.functions and frame.is_of(self.caller)
 
 
 @cache
@@ -107,24 +112,14 @@ def _unescaped(name: str) -> str:
     return _ESCAPED.sub(lambda match: chr(int(match[match.lastindex or 0], 16)), name)
 
 
-def innermost(frames: Iterable[Frame]) -> Frame | None:
+def innermost(frames: Iterable[Frame], plugins: Plugins | None = None) -> Frame | None:
     """Return the innermost frame that is not of the Python installation, None if there is none.
 
-    Nor of the trader, where that has called a signal: a signal may be an installed package.
+    Where that is the caller of `plugins`, return the frame that it has called.
     """
     called: Frame | None = None
     for frame in frames:
         if not frame.is_installed:
-            is_signal = called and called.function in _SIGNAL_METHODS and frame.is_of(_TRADER)
-            return called if is_signal else frame
+            return called if called and plugins and plugins.is_call(called, frame) else frame
         called = frame
     return None
-
-
-def what_hangs(frames: list[Frame], silent_s: float) -> str:
-    """Return what a process with this stack has been busy with; "" if it is not with a signal."""
-    for called, frame in zip([None, *frames], frames, strict=False):
-        if frame.is_of(_TRADER):
-            busy = _CALLED.get(called.function, _ONE_TICK) if called else _ONE_TICK
-            return f"{busy} {silent_s:.1f} s"
-    return ""

@@ -1,11 +1,11 @@
 """The client's side of a price or news stream, without a socket.
 
-Bytes and times go in; events come out: `Joined`, `WentPlain`, `Frames`, `Undelimited`. One object
-lives as long as its daemon and goes through many connections, because what it must remember (the
-next sequence it needs, whether a server ever answered HELLO) outlives each of them.
+Bytes and times go in; events come out: `Joined`, `WentPlain`, `Frames`, `Undelimited`. One client
+lives as long as its daemon and goes through many connections: the next sequence that it needs, and
+whether a server ever answered HELLO, outlive each of them. `TRANSITIONS` has all its states.
 
-Frames are passed on as they come, also of a batch that is still under way: memory is bounded by
-one read from the socket, whatever a server claims a batch will hold.
+Frames are passed on as they come, even if their batch is not complete: memory is bounded by one
+read from the socket, whatever count a server puts into a batch header.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.wire.framing import MESSAGE_DELIMITER, FrameBuffer
+from lib.wire.span import Span
 from lib.wire.stream_messages import (
     BATCH,
     FROM_NOW_ON,
@@ -35,21 +36,21 @@ from lib.wire.undelimited import MANY_BYTES, Undelimited, undelimited
 PLAIN_AFTER_NS: Final = 1 * SECOND_NS
 """Plain frames for this long without an answer to HELLO: the server speaks only plain frames."""
 SILENCE_LIMIT_NS: Final = 2500 * MILLISECOND_NS
-"""A numbered stream that says nothing for this long is dead: it beats at least once a second."""
-FIRST_WORD_LIMIT_NS: Final = 10 * SECOND_NS
-"""A server of which nothing has come for this long since connecting is called again. One that
-speaks only plain frames may be silent, but so is a connection that leads nowhere: before the first
-frame they cannot be told apart. A feed that is slow to begin must not be cut off each time before
-it does: the limit doubles with each such call, up to `LONGEST_WAIT_NS`, until a frame comes."""
+"""A numbered stream that is silent for this long is dead: it has a heartbeat every second."""
+FIRST_FRAME_LIMIT_NS: Final = 10 * SECOND_NS
+"""How long to wait for the first frame before connecting again. A server that speaks only plain
+frames may be silent, but so is a connection that leads nowhere: before the first frame they look
+the same. A feed that is slow to begin must not be cut off each time before it does, so the limit
+doubles with each such connection, up to `LONGEST_WAIT_NS`, until a frame comes."""
 UNDELIMITED_AFTER_NS: Final = 3 * SECOND_NS
-"""Bytes for this long, and not one frame since connecting: worth a word, however few they are."""
+"""Bytes for this long, and not one frame since connecting: logged, however few they are."""
 NEXT_CALL_NS: Final = 3 * SECOND_NS
-"""A server that sent something and not one frame, before the connection ended, may be a feed that
-never will: it is called no sooner again, or the log would have twenty lines a second of it."""
+"""How long to wait before connecting again to a server that sent bytes and not one frame. It may
+never send one, and the log would have twenty lines a second about it."""
 LONGEST_WAIT_NS: Final = 300 * SECOND_NS
-"""Nor is a server waited for longer than this that sent plain frames, too few to tell whether it
-speaks only those: our own gateway may send some before its answer, and then be cut off. A plain
-feed that is slower still is not served."""
+"""How long to wait for a further frame from a server that has sent too few plain frames to know
+whether it speaks only those: our own gateway may send some before its answer, and then be cut off.
+A plain feed that is slower still is not served."""
 
 _PEER: Final = "feed"
 
@@ -61,14 +62,14 @@ class Joined:
     tape: str
     first: int
     new_tape: bool
-    """The tape is another one than the one this client had; sequences begin anew."""
-    missed: tuple[int, int] | None
-    """First and last sequence that this client still needed and the server no longer has."""
+    """The client had another tape, or none; sequences begin anew."""
+    missed: Span | None
+    """The sequences that this client still needed and the server no longer has."""
 
 
 @dataclass(frozen=True)
 class WentPlain:
-    """The server speaks only plain frames. They are numbered here, on from `first`."""
+    """The server speaks only plain frames. The client numbers them from `first` on."""
 
     first: int
 
@@ -79,17 +80,81 @@ class Frames(Struct, frozen=True, gc=False):
     first: int
     count: int
     frames: bytes
-    """With their delimiters."""
+    """The frames, with their delimiters."""
     sent_ns: int
 
 
 Event = Joined | WentPlain | Frames | Undelimited
 
 
-class _State(Enum):
-    ASKED = auto()
-    NUMBERED = auto()
+class State(Enum):
+    """Where a client is, in its connection and in what it knows of its server."""
+
+    NEVER_ANSWERED = auto()
+    """Not connected. No server has ever answered HELLO: it may speak only plain frames."""
+    SILENT = auto()
+    """Connected to a server that may be plain, HELLO sent; no frame has come."""
+    UNDECIDED = auto()
+    """Frames have come, but no answer: the server may be plain or slow."""
     PLAIN = auto()
+    """The server speaks only plain frames; the client numbers them."""
+    ANSWERED_BEFORE = auto()
+    """Not connected. A server has answered HELLO once: only a numbered stream is accepted."""
+    REJOINING = auto()
+    """Connected, HELLO sent. Plain frames are skipped until the answer comes."""
+    NUMBERED = auto()
+    """The server has answered; batches follow."""
+
+
+class Input(Enum):
+    """What moves a client from one state to another."""
+
+    CONNECTED = auto()
+    DISCONNECTED = auto()
+    FRAME = auto()
+    """The first whole frame of a connection to a server that never answered."""
+    NO_ANSWER = auto()
+    """Plain frames have come for PLAIN_AFTER_NS, and no answer to HELLO."""
+    ANSWER = auto()
+    """The answer to HELLO."""
+
+
+TRANSITIONS: Final[dict[State, dict[Input, State]]] = {
+    State.NEVER_ANSWERED: {
+        Input.CONNECTED: State.SILENT,
+        Input.DISCONNECTED: State.NEVER_ANSWERED,
+    },
+    State.SILENT: {
+        Input.FRAME: State.UNDECIDED,
+        Input.DISCONNECTED: State.NEVER_ANSWERED,
+    },
+    State.UNDECIDED: {
+        Input.ANSWER: State.NUMBERED,
+        Input.NO_ANSWER: State.PLAIN,
+        Input.DISCONNECTED: State.NEVER_ANSWERED,
+    },
+    State.PLAIN: {
+        Input.ANSWER: State.ANSWERED_BEFORE,  # too late: this connection is given up
+        Input.DISCONNECTED: State.NEVER_ANSWERED,
+    },
+    State.ANSWERED_BEFORE: {
+        Input.CONNECTED: State.REJOINING,
+        Input.DISCONNECTED: State.ANSWERED_BEFORE,
+    },
+    State.REJOINING: {
+        Input.ANSWER: State.NUMBERED,
+        Input.DISCONNECTED: State.ANSWERED_BEFORE,
+    },
+    State.NUMBERED: {
+        Input.DISCONNECTED: State.ANSWERED_BEFORE,
+    },
+}
+"""What leads where; any other input is a mistake in this module. The rules: docs/protocol.md."""
+
+_NUMBERED: Final = State.NUMBERED
+"""For the way of a tick: before Python 3.12, to look up a member of an Enum takes 80 ns."""
+_DELIVERING: Final = (State.NUMBERED, State.PLAIN)
+_AWAITING_ANSWER: Final = (State.UNDECIDED, State.REJOINING)
 
 
 class StreamClient:
@@ -98,62 +163,63 @@ class StreamClient:
     def __init__(
         self, *, tape: str | None = None, next_sequence: int = FROM_NOW_ON, may_be_plain: bool
     ) -> None:
-        """A client that knows `tape` and still needs its ticks from `next_sequence` on.
+        """Make a client that has `tape` and still needs its ticks from `next_sequence` on.
 
-        Without a tape, `next_sequence` is where it goes on to number plain frames; a tape it needs
-        from the beginning. With FROM_NOW_ON it follows whatever is played, now and at each
-        reconnection.
-        `may_be_plain`: no server has answered a HELLO yet, so it may be one that never will.
+        Without a tape, `next_sequence` is the number of the next plain frame, and a tape is needed
+        from its beginning. With FROM_NOW_ON the client follows whatever is played, now and after
+        each reconnection.
+        `may_be_plain`: no server has answered HELLO yet, so the server may speak only plain frames.
         """
         self.tape = tape
         self.next_sequence = next_sequence
-        self._follows = next_sequence == FROM_NOW_ON
-        self._may_be_plain = may_be_plain
-        self._last_frame_ns: int | None = None
-        self._first_word_limit_ns = FIRST_WORD_LIMIT_NS
-        self._first_word_due_ns: int | None = None
-        self._undelimited_logged = False
-        self._undelimited_due_ns: int | None = None
-        """Without effect once a frame has come."""
         self.heard_ns: int | None = None
-        """When a whole frame, if only a heartbeat, last came of the stream itself."""
-        self._begin_connection(None)
+        """When the last frame or heartbeat of the stream came, after its beginning."""
+        self._state = State.NEVER_ANSWERED if may_be_plain else State.ANSWERED_BEFORE
+        self._follows = next_sequence == FROM_NOW_ON
+        self._first_frame_limit_ns = FIRST_FRAME_LIMIT_NS
+        self._first_frame_due_ns: int | None = None
+        """Of the last connection; None once a frame has come over it."""
+        self._undelimited_due_ns: int | None = None
+        self._reset_connection(0)
 
     @property
     def joined(self) -> bool:
-        """Whether this connection has begun to deliver."""
-        return self._state is not _State.ASKED
-
-    def connected(self, now_ns: int) -> bytes:
-        """A new connection stands. Returns what to send first."""
-        if self._first_word_due_ns is not None and now_ns >= self._first_word_due_ns:
-            self._first_word_limit_ns = min(2 * self._first_word_limit_ns, LONGEST_WAIT_NS)
-        self._first_word_due_ns = now_ns + self._first_word_limit_ns
-        self._begin_connection(now_ns)
-        if self._follows:
-            return encode_hello_request(FROM_NOW_ON, None)
-        # Numbers that it gave to plain frames itself are none of any tape.
-        needed = 1 if self.tape is None else self.next_sequence
-        return encode_hello_request(needed, self.tape)
+        """Whether this connection delivers frames."""
+        return self._state in _DELIVERING
 
     @property
     def is_strange(self) -> bool:
         """Whether no server has ever answered, and not one frame has come since connecting."""
-        return self._may_be_plain and self._first_word_due_ns is not None
+        return self._state is State.SILENT
+
+    def connected(self, now_ns: int) -> bytes:
+        """A new connection is open. Returns what to send first."""
+        self._move(Input.DISCONNECTED)  # if it was not reported that the old one is closed
+        self._move(Input.CONNECTED)
+        self._reset_connection(now_ns)
+        if self._first_frame_due_ns is not None and now_ns >= self._first_frame_due_ns:
+            self._first_frame_limit_ns = min(2 * self._first_frame_limit_ns, LONGEST_WAIT_NS)
+        self._first_frame_due_ns = now_ns + self._first_frame_limit_ns
+        if self._follows:
+            return encode_hello_request(FROM_NOW_ON, None)
+        # The numbers that a client gave to plain frames itself belong to no tape.
+        needed = 1 if self.tape is None else self.next_sequence
+        return encode_hello_request(needed, self.tape)
 
     def disconnected(self) -> Undelimited | None:
-        """The connection is gone. Returns what to log of a strange server that sent bytes.
+        """The connection is closed. Returns what to log of a strange server that sent bytes.
 
         It should not be called again before NEXT_CALL_NS.
         """
         is_strange, sent = self.is_strange, self._buffer.unfinished
-        self._begin_connection(None)
+        self._move(Input.DISCONNECTED)
+        self._reset_connection(0)
         return undelimited(sent, _PEER) if is_strange and sent else None
 
     def receive(self, data: bytes, now_ns: int) -> Iterator[Event]:
-        """Bytes came. Handle Joined and WentPlain before taking the next event.
+        """Take bytes that came. Handle Joined and WentPlain before taking the next event.
 
-        Undelimited comes once a connection, for the log.
+        Undelimited comes at most once a connection, for the log.
 
         Raises ProtocolError or MessageTooLongError: close the connection. Events before the
         error have been given out and stand.
@@ -163,44 +229,48 @@ class StreamClient:
             yield from self._look_at_undelimited(now_ns)
             return
         self._last_frame_ns = now_ns
-        self._first_word_due_ns = None
-        self._first_word_limit_ns = FIRST_WORD_LIMIT_NS
         position = 0
-        if self._state is _State.ASKED:
-            position = yield from self._look_for_answer(messages, now_ns)
-        if self._state is _State.NUMBERED:
+        if self._state is not _NUMBERED:
+            if self._state is State.SILENT:
+                self._move(Input.FRAME)
+                self._first_frame_due_ns = None
+                self._first_frame_limit_ns = FIRST_FRAME_LIMIT_NS
+            if self._state in _AWAITING_ANSWER:
+                position = yield from self._look_for_answer(messages, now_ns)
+        if self._state is _NUMBERED:
             yield from self._numbered(messages, position)
-        elif self._state is _State.PLAIN:
+        elif self._state is State.PLAIN:
             yield from self._plain(messages, now_ns)
         if self.joined:
             self.heard_ns = now_ns
 
     def next_deadline_ns(self) -> int | None:
-        """When silence becomes death, None where it never does."""
-        if self._last_frame_ns is None:
-            return None
-        if self._state is _State.NUMBERED:
-            return self._last_frame_ns + SILENCE_LIMIT_NS
-        if self._state is _State.PLAIN:
-            return None
-        if not self._may_be_plain:
-            return self._asked_ns + SILENCE_LIMIT_NS
-        if self._first_word_due_ns is None:
-            return self._last_frame_ns + LONGEST_WAIT_NS
-        if self._undelimited_due_ns is None:
-            return self._first_word_due_ns
-        return min(self._undelimited_due_ns, self._first_word_due_ns)
+        """When silence ends the connection or is to be logged; None if never."""
+        match self._state:
+            case State.NUMBERED:
+                return self._last_frame_ns + SILENCE_LIMIT_NS
+            case State.REJOINING:
+                return self._asked_ns + SILENCE_LIMIT_NS
+            case State.UNDECIDED:
+                return self._last_frame_ns + LONGEST_WAIT_NS
+            case State.SILENT:
+                assert self._first_frame_due_ns is not None
+                if self._undelimited_due_ns is None:
+                    return self._first_frame_due_ns
+                return min(self._undelimited_due_ns, self._first_frame_due_ns)
+            case _:
+                return None
 
     def undelimited_at(self, now_ns: int) -> Undelimited | None:
-        """What to log when the deadline has passed that ends nothing yet; None if it is another."""
+        """Return what to log of bytes without a delimiter, if the deadline for that has passed."""
         due_ns = self._undelimited_due_ns
-        if due_ns is None or now_ns < due_ns or self._first_word_due_ns is None:
+        if self._state is not State.SILENT or due_ns is None or now_ns < due_ns:
             return None
         return self._undelimited()
 
     def silence_reason(self) -> str:
-        """What to log when any other deadline has passed."""
-        if self._state is _State.NUMBERED:
+        """Return why a deadline that has passed ends the connection."""
+        if self._state is State.NUMBERED:
             return f"no frame or heartbeat for {SILENCE_LIMIT_NS / SECOND_NS} s"
         reason = self._no_answer_reason()
         if self._buffer.unfinished:
@@ -208,25 +278,25 @@ class StreamClient:
         return reason
 
     def _no_answer_reason(self) -> str:
-        if not self._may_be_plain:
-            reason = f"no answer to HELLO for {SILENCE_LIMIT_NS / SECOND_NS} s"
-            if self._first_plain_ns is None:
-                return reason
-            return (
-                f"{reason}, only plain frames: a stream that was numbered waits for a numbered "
-                "one; for a feed of plain frames begin a new run"
-            )
-        if self._first_word_due_ns:
-            return f"not a single frame within {self._first_word_limit_ns / SECOND_NS} s"
-        return f"no answer to HELLO, and no further frame for {LONGEST_WAIT_NS / SECOND_NS} s"
+        if self._state is State.SILENT:
+            return f"not a single frame within {self._first_frame_limit_ns / SECOND_NS} s"
+        if self._state is State.UNDECIDED:
+            return f"no answer to HELLO, and no further frame for {LONGEST_WAIT_NS / SECOND_NS} s"
+        reason = f"no answer to HELLO for {SILENCE_LIMIT_NS / SECOND_NS} s"
+        if self._first_plain_ns is None:
+            return reason
+        return (
+            f"{reason}, only plain frames: a stream that was numbered waits for a numbered "
+            "one; for a feed of plain frames begin a new run"
+        )
 
     def _look_at_undelimited(self, now_ns: int) -> Iterator[Undelimited]:
-        """Bytes came, and no delimiter among them."""
+        """Report many bytes without a delimiter; note when to report few."""
         if self._undelimited_logged:
             return
         if len(self._buffer.unfinished) >= MANY_BYTES:
             yield self._undelimited()
-        elif self._buffer.unfinished and self._first_word_due_ns and not self._undelimited_due_ns:
+        elif self._buffer.unfinished and self.is_strange and self._undelimited_due_ns is None:
             self._undelimited_due_ns = now_ns + UNDELIMITED_AFTER_NS
 
     def _undelimited(self) -> Undelimited:
@@ -234,11 +304,16 @@ class StreamClient:
         self._undelimited_due_ns = None
         return undelimited(self._buffer.unfinished, _PEER)
 
-    def _begin_connection(self, now_ns: int | None) -> None:
+    def _move(self, what: Input) -> None:
+        """Go where the table of transitions leads."""
+        following = TRANSITIONS[self._state].get(what)
+        assert following, f"{what} cannot come in {self._state}"
+        self._state = following
+
+    def _reset_connection(self, asked_ns: int) -> None:
+        """Forget what belonged to the connection before."""
         self._buffer = FrameBuffer()
-        self._state = _State.ASKED
-        self._asked_ns = now_ns or 0
-        self._last_frame_ns = now_ns
+        self._asked_ns = self._last_frame_ns = asked_ns
         self._first_plain_ns: int | None = None
         self._undelimited_logged = False
         self._undelimited_due_ns = None
@@ -257,6 +332,7 @@ class StreamClient:
             return 0
         end = messages.index(MESSAGE_DELIMITER, begin)
         answer = parse_hello_answer(messages[begin:end])
+        self._move(Input.ANSWER)
         new_tape = answer.tape != self.tape
         if self._follows:
             needed = answer.first
@@ -264,26 +340,24 @@ class StreamClient:
             needed = 1
         else:
             needed = self.next_sequence
-        self._state = _State.NUMBERED
-        self._may_be_plain = False
         self._expected = answer.first
         self.tape = answer.tape
         self.next_sequence = max(needed, answer.first)
-        missed = (needed, answer.first - 1) if answer.first > needed else None
+        missed = Span(needed, answer.first - 1) if answer.first > needed else None
         yield Joined(answer.tape, answer.first, new_tape, missed)
         return end + 1
 
     def _wait_for_answer(self, now_ns: int) -> Iterator[Event]:
         if self._first_plain_ns is None:
             self._first_plain_ns = now_ns
-        if self._may_be_plain and now_ns - self._first_plain_ns >= PLAIN_AFTER_NS:
-            self._state = _State.PLAIN
+        if self._state is State.UNDECIDED and now_ns - self._first_plain_ns >= PLAIN_AFTER_NS:
+            self._move(Input.NO_ANSWER)
             self.next_sequence = max(self.next_sequence, 1)
             yield WentPlain(self.next_sequence)
 
     def _plain(self, messages: bytes, now_ns: int) -> Iterator[Event]:
         if _find_frame(messages, HELLO) >= 0:
-            self._may_be_plain = False
+            self._move(Input.ANSWER)
             raise ProtocolError("the answer to HELLO came late")
         yield self._frames(messages, messages.count(MESSAGE_DELIMITER), now_ns)
 
@@ -330,12 +404,12 @@ class StreamClient:
 
 
 def _without_the_first(count: int, frames: bytes) -> bytes:
-    """Leave out what the client has already: a server may begin before what was asked."""
+    """Leave out frames that the client has: a server may begin before the requested sequence."""
     return frames.split(MESSAGE_DELIMITER, count)[-1]
 
 
 def _find_frame(messages: bytes, beginning: bytes) -> int:
-    """Return where the first frame that begins so begins, -1 if none does."""
+    """Return where the first frame with this `beginning` begins, -1 if there is none."""
     if messages.startswith(beginning):
         return 0
     return messages.find(MESSAGE_DELIMITER + beginning) + 1 or -1

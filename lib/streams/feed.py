@@ -1,7 +1,7 @@
-"""A price or news stream that is kept up: a `StreamClient` on a connection that comes back.
+"""A price or news stream over a connection that is re-established: a `StreamClient` and its I/O.
 
-The owner sees the stream begin and its frames; losing the connection, silence, protocol errors and
-coming back happen here, each with a line in the log.
+The owner sees the stream begin, and its frames. A lost connection, silence, protocol errors and
+reconnecting are handled and logged here.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from lib.wire.undelimited import Undelimited
 class StreamFeed:
     """One stream from one server. Is a `Timed` for the event loop; used from there only.
 
-    `on_begin(event)`: the stream begins, after each connection. `on_frames(batches)`: frames came,
-    all that one read has brought: a reader that is behind gets many batches at once.
+    `on_begin(event)`: the stream begins, once a connection. `on_frames(batches)`: all frames of one
+    read from the socket; a client that is behind gets many batches at once.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class StreamFeed:
         self._log = structlog.get_logger()
 
     def next_deadline_ns(self) -> int | None:
-        """When silence becomes death."""
+        """When silence ends the connection, or is to be logged."""
         return self._client.next_deadline_ns()
 
     def on_time(self, now_ns: int) -> None:
-        """The stream is dead, or says what is no frame."""
+        """Log bytes without a delimiter, or drop a connection that is silent."""
         if undelimited := self._client.undelimited_at(now_ns):
             self._log_undelimited(undelimited)
         else:
             self._connection.drop(self._client.silence_reason())
 
     def _log_undelimited(self, undelimited: Undelimited) -> None:
-        """Log it once, until the stream begins: the next connection brings the same."""
+        """Log it once until the stream begins: the next connection will bring the same bytes."""
         if not self._undelimited_logged:
             self._undelimited_logged = True
             event = ServerSentNoDelimiter(
@@ -86,7 +86,7 @@ class StreamFeed:
         if undelimited := self._client.disconnected():
             self._log_undelimited(undelimited)
             self._connection.hold_back(NEXT_CALL_NS)
-        if not is_strange or reason != self._loss_logged:  # the next connection ends so too
+        if not is_strange or reason != self._loss_logged:  # the next one will end the same way
             event = Disconnected(stream=self._stream, peer=self.peer, reason=reason)
             log_event(self._log, event)
         self._loss_logged = reason if is_strange else None
@@ -100,11 +100,11 @@ class StreamFeed:
                     batches.append(event)
                 elif isinstance(event, Undelimited):
                     self._log_undelimited(event)
-                else:  # before the first frame of its connection
+                else:  # once a connection, before its first frames
                     self._begin(event)
         except (ProtocolError, MessageTooLongError) as protocol_error:
             error = protocol_error
-        if batches:  # what came before an error stands
+        if batches:  # frames before an error stand
             self._on_frames(batches)
         if error:
             broken = ServerBrokeProtocol(stream=self._stream, peer=self.peer, reason=str(error))

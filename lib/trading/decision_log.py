@@ -1,15 +1,15 @@
-"""When each batch of ticks was decided on: a ring in a mapped file, for whoever looks from outside.
+"""When each batch of ticks was decided on: a ring in a mapped file, for observers of a strategy.
 
-A strategy enters a record a batch, which is a reading of the clock and four stores, after it has
-sent its orders; whether anybody looks makes no difference to it. Who joins the records with the
-ticks of the price book knows how long each tick took from the gateway to the decision.
+A strategy writes one record a batch, after it has sent its orders: a reading of the clock and four
+stores. Readers cost it nothing. Joined with the ticks of the price book, the records say how long
+each tick took from the gateway to the decision.
 
-There is one file a strategy, made anew for each tape; a strategy that is restarted goes on with it.
-One process writes, any number read; nobody locks or waits. A reader copies, then looks how far the
-writer has come meanwhile, and throws away what may have been overwritten; it knows how many records
-it has missed. It goes on with the file that it has opened: who follows several tapes opens it anew
-when there is another one. (That a record is whole once it is counted relies on stores becoming
-visible in order, as on x86: elsewhere a figure of the statistics may be false, and no trade.)
+Each strategy has one file, created anew for each tape; a restarted strategy continues it. One
+process writes, any number read, and none of them locks or waits. A reader copies records, then
+checks how far the writer has come, and discards those that may have been overwritten; it counts the
+records that it missed. A reader that follows several tapes opens the file again for each. (That a
+counted record is complete relies on stores becoming visible in order, as on x86. Elsewhere a figure
+of the statistics may be wrong, but no trade.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lib.process.log_events import DecisionsNotRecorded, log_event
 from lib.process.state_file import StateFile, create_state, open_state
 
 RING_RECORDS: Final = 65_536
-"""Some seconds of them at full speed; 1.5 MB."""
+"""Some seconds of decisions at full speed; 1.5 MB."""
 
 _RECORD_WORDS: Final = 3
 _COUNT: Final = 0
@@ -39,34 +39,34 @@ class Decided(NamedTuple):
     first: NDArray[np.int64]
     """The sequence of the first tick of a batch."""
     last: NDArray[np.int64]
-    """And of its last one."""
+    """The sequence of the last tick of that batch."""
     decided_ns: NDArray[np.int64]
-    """When all of the batch was evaluated (monotonic ns). Its orders are sent after that, and the
-    record is entered last."""
+    """When all of the batch was evaluated (monotonic ns). Its orders are sent after that, and then
+    the record is written."""
     missed: int
     """Records that were overwritten before this read."""
 
 
 def decision_log_path(var_dir: Path, client_id: str) -> Path:
-    """Return where the strategy of that name keeps it."""
+    """Return the path of the decision log of this client_id."""
     return var_dir / f"strategy-{client_id}.decisions"
 
 
 class DecisionLog:
-    """The writer's side. One a strategy.
+    """The writer of a decision log. One a strategy.
 
-    Nothing is traded differently for it: of a tape for which its file cannot be made, nothing is
-    recorded, and the log says so once.
+    Trading does not depend on it: if the file cannot be created, the decisions of that tape are not
+    recorded, and that is logged once.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._tape: str | None = None
         self._state: StateFile | None = None
-        self._told_failure = False
+        self._logged_failure = False
 
     def add(self, tape: str, first: int, last: int, decided_ns: int) -> None:
-        """Enter that these ticks have been decided on."""
+        """Record that the ticks from `first` to `last` have been decided on."""
         if tape != self._tape:
             self._begin(tape)
         if self._state is None:
@@ -87,17 +87,17 @@ class DecisionLog:
             return
         try:
             self._state = create_state(self._path, {"tape": tape}, [], further_words=_WORDS)
-            self._told_failure = False
+            self._logged_failure = False
         except OSError as error:
             self._state = None
-            if not self._told_failure:
-                self._told_failure = True
+            if not self._logged_failure:
+                self._logged_failure = True
                 event = DecisionsNotRecorded(path=str(self._path), reason=error.strerror)
                 log_event(structlog.get_logger(), event)
 
 
 class DecisionReader:
-    """A place in the records of one tape."""
+    """A reader of the decisions of one tape, and how far it has read. For one thread."""
 
     def __init__(self, state: StateFile) -> None:
         self.tape: str = state.header["tape"]
@@ -107,7 +107,7 @@ class DecisionReader:
 
     @classmethod
     def open(cls, path: Path) -> DecisionReader | None:
-        """Begin with the oldest record there is; None if there is no such file."""
+        """Open the log at its oldest record; None if there is no such file."""
         state = open_state(path, _WORDS)
         return cls(state) if state and isinstance(state.header.get("tape"), str) else None
 
@@ -116,7 +116,7 @@ class DecisionReader:
         count = self._words[_COUNT]
         begin = max(self._read, count - RING_RECORDS)
         records = self._ring[np.arange(begin, count) % RING_RECORDS]  # a copy
-        # The oldest record of all may be being overwritten at this moment.
+        # The oldest record may be overwritten at this moment.
         sure = max(begin, self._words[_COUNT] - RING_RECORDS + 1)
         missed = min(sure, count) - self._read
         self._read = count
@@ -125,7 +125,7 @@ class DecisionReader:
 
 
 def decided_at(sequences: NDArray[np.int64], decisions: Decided) -> NDArray[np.int64]:
-    """Return when each tick was decided, 0 where it was not. The decisions are in order."""
+    """Return when each tick was decided on, 0 if it was not. The decisions are in order."""
     first, last, decided_ns, _ = decisions
     if not len(last):
         return np.zeros(len(sequences), np.int64)

@@ -1,16 +1,16 @@
 """The client's side of order entry, without a socket.
 
-Bytes go in; what the order manager said comes out. An order stays in `unanswered` until its
-execution report has come, through any number of connections: after each logon, whatever is
-unanswered is sent again, unchanged. The order manager knows an order by its identity, so sending
+Bytes go in; the messages of the order manager come out. An order stays in `unanswered` until its
+execution report has come, through any number of connections: after each logon, all unanswered
+orders are sent again, unchanged. The order manager recognises an order by its identity, so sending
 it twice cannot book it twice.
 
 An error is not final: the order is sent again. One kind of error would come back for ever: another
-client of the same client_id has booked another order under the same order_id. On the wire it looks
-like a ledger that cannot be written, but it needs a ledger whose last order_id (the logon_ack has
-it) is at least the order's. Such an order may be given up when it can no longer be filled, which is
-certain if order_ttl was over before this connection began: booked, it would have got its report;
-not booked, it could only be rejected as expired. See `OrderClient.refused`.
+client of the same client_id has booked another order under the same order_id. On the wire that
+looks like a ledger that cannot be written, but then the ledger's last order_id (in the logon_ack)
+is at least the order's. Such an order may be given up when it can no longer be filled, which is
+certain if order_ttl was over before this connection began: if it had been booked, its report would
+have come; if not, it could only be rejected as expired. See `OrderClient.refused`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from lib.wire.order_messages import (
 )
 
 MAX_UNANSWERED: Final = 1000
-"""With this many orders under way the client sends no more until answers come."""
+"""The most orders under way: then the client sends no more until answers come."""
 ANSWER_LIMIT_NS: Final = 2500 * MILLISECOND_NS
-"""An order manager that owes an answer and says nothing for this long is taken for dead."""
+"""How long an order manager that owes an answer may be silent before the connection is dropped."""
 RETRY_NS: Final = 1 * SECOND_NS
-"""An error is not final: unanswered orders are sent again after this long."""
+"""How long after an error the unanswered orders are sent again."""
 
 Event = LogonAck | ExecutionReport | ErrorMessage
 
@@ -46,12 +46,12 @@ class OrderClient:
     def __init__(self, client_id: str) -> None:
         self.client_id = client_id
         self.unanswered: dict[int, Order] = {}
-        """By order_id, in the order of sending."""
+        """The orders under way, by order_id, in the order of sending."""
         self.logged_on = False
         self.connected_ns = 0
-        """When the logon of this connection was sent: all its orders were sent later."""
+        """When the logon of this connection was sent, before any order."""
         self._last_order_id = 0
-        """The ledger's, from this connection's logon_ack."""
+        """The last order_id in the ledger, from this connection's logon_ack."""
         self._refused: set[int] = set()
         """The unanswered orders that were answered with an error over this connection."""
         self._buffer = FrameBuffer()
@@ -59,18 +59,27 @@ class OrderClient:
         self._retry_ns: int | None = None
 
     @property
+    def capacity(self) -> int:
+        """How many further orders may be submitted for now."""
+        return MAX_UNANSWERED - len(self.unanswered)
+
+    @property
     def full(self) -> bool:
         """Whether no further order may be submitted for now."""
         return len(self.unanswered) >= MAX_UNANSWERED
 
+    def symbols_under_way(self) -> set[str]:
+        """Return the symbols of the unanswered orders."""
+        return {order.symbol for order in self.unanswered.values()}
+
     def connected(self, now_ns: int) -> bytes:
-        """A new connection stands. Returns what to send first."""
+        """A new connection is open. Returns what to send first."""
         self.disconnected()
         self._heard_ns = self.connected_ns = now_ns
         return encode(Logon(self.client_id))
 
     def disconnected(self) -> None:
-        """The connection is gone."""
+        """The connection is closed."""
         self.logged_on = False
         self._refused.clear()
         self._buffer = FrameBuffer()
@@ -78,21 +87,21 @@ class OrderClient:
         self._retry_ns = None
 
     def submit(self, order: Order, now_ns: int) -> bytes:
-        """Take a new order. Returns what to send now: b"" while logged off, it goes out later."""
+        """Take a new order. Returns what to send now; b"" while logged off, as it is sent later."""
         if self.logged_on and not self.unanswered:
             self._heard_ns = now_ns  # until now there was nothing to answer
         self.unanswered[order.order_id] = order
         return encode(order) if self.logged_on else b""
 
     def receive(self, data: bytes, now_ns: int) -> Iterator[Event]:
-        """Bytes came. Handle each event before taking the next; then send `resend()` if told to.
+        """Take bytes that came. Handle each event before the next; after a LogonAck, `resend`.
 
         Raises MessageError or MessageTooLongError: close the connection.
         """
         buffer = self._buffer
         for frame in split(buffer.feed(data)):
             if self._buffer is not buffer:
-                return  # an event was a reason to give the connection up
+                return  # the caller has closed the connection over an event
             message = decode_from_server(frame)
             self._heard_ns = now_ns
             if isinstance(message, LogonAck):
@@ -100,7 +109,7 @@ class OrderClient:
                 self._last_order_id = message.last_order_id
             elif isinstance(message, ExecutionReport):
                 if self.unanswered.pop(message.order_id, None) is None:
-                    continue  # the answer to a sending that was repeated
+                    continue  # the answer to a repeated order
                 self._refused.discard(message.order_id)
             elif self.logged_on:
                 # An order sent without a logon would be booked as another client's.
@@ -111,12 +120,12 @@ class OrderClient:
             yield message
 
     def resend(self) -> bytes:
-        """All unanswered orders, as they were, in order."""
+        """Return all unanswered orders, encoded, unchanged and in order."""
         self._retry_ns = None
         return b"".join(map(encode, self.unanswered.values()))
 
     def refused(self, sent_before_ns: int) -> list[Order]:
-        """Return the orders first sent before then that may be in conflict with booked ones.
+        """Return the orders, first sent before that time, that may conflict with booked ones.
 
         They were answered with an error over this connection, and the ledger's last order_id has
         reached theirs. Those first sent more than order_ttl before `connected_ns` can no longer be
@@ -132,16 +141,16 @@ class OrderClient:
         ]
 
     def give_up(self, order: Order) -> None:
-        """Send an unanswered order no more."""
+        """Forget an unanswered order: it is not sent again."""
         del self.unanswered[order.order_id]
         self._refused.discard(order.order_id)
 
     def retry_due(self, now_ns: int) -> bool:
-        """Whether it is time to send again what an error had answered."""
+        """Whether it is time to send the orders again that were answered with an error."""
         return self._retry_ns is not None and self._retry_ns <= now_ns
 
     def is_dead(self, now_ns: int) -> bool:
-        """Whether an answer is owed for so long that the connection must be given up."""
+        """Whether an answer is overdue, so that the connection must be dropped."""
         return (
             self._heard_ns is not None
             and bool(self.unanswered or not self.logged_on)

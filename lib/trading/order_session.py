@@ -1,8 +1,7 @@
-"""A client's order entry: an `OrderClient` on a connection that comes back.
+"""A client's order entry: an `OrderClient` on a connection that is re-established.
 
-The order client knows the protocol and the trader what to make of the answers; here is what lies
-between them and the connection: the logon, the repetition of what is unanswered, giving up a
-connection that is dead, and a line in the log for each of these.
+The order client has the protocol, and the trader makes its positions of the answers. This module
+connects them: the logon, sending unanswered orders again, dropping a dead connection, and the log.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ from lib.wire.order_messages import (
 STREAM: Final = "orders"
 """What the log calls this connection."""
 REPLACED_WAIT_NS: Final = 1 * SECOND_NS
-"""How long to leave the field to whoever logged on under our name."""
+"""How long to back off after being replaced by another logon of the same client_id."""
 
 
 class OrderEntry:
-    """The connection to the order manager; tells the trader what it answers.
+    """The connection to the order manager; passes its answers to the trader.
 
     `order_ttl_ns` is the age up to which the order manager fills an order.
     Is a `Timed` for the event loop; used from there only.
@@ -64,36 +63,37 @@ class OrderEntry:
         self._trader = trader
         self._order_ttl_ns = order_ttl_ns
         self._told_errors: dict[int | None, str] = {}
-        """By order_id, of unanswered orders only; the last one that has none, of this logon."""
+        """The last logged reason by order_id, of unanswered orders only; under None, of an error
+        without order_id since the logon."""
         self._told_last_id = False
         self.knows_positions = False
-        """Whether a logon has ever been acknowledged: before that nothing is traded."""
+        """Whether a logon was ever acknowledged: before that nothing is traded."""
         self._clock = clock
         self._connection = connect(
             on_open=self._on_open, on_data=self._on_data, on_lost=self._on_lost
         )
 
     def send(self, frames: list[bytes]) -> None:
-        """Send what the client made of new orders."""
+        """Send new orders, as the client encoded them."""
         self._connection.send(b"".join(frames))
         self._look_for_the_last_id()
 
     def next_deadline_ns(self) -> int | None:
-        """When an unanswered order becomes a reason to act."""
+        """When to send orders again, or to drop a dead connection."""
         return self._client.next_deadline_ns()
 
     def on_time(self, now_ns: int) -> None:
-        """Send again what was answered with an error, or give up a connection that is dead."""
+        """Send orders again that were answered with an error, or drop a dead connection."""
         if self._client.is_dead(now_ns):
             self._connection.drop("no answer from the order manager")
         elif self._client.retry_due(now_ns):
             self._retry(now_ns)
 
     def _retry(self, now_ns: int) -> None:
-        """Send again what was answered with an error, not for ever: see `lib.trading.order_client`.
+        """Send orders again that were answered with an error; for how long says `order_client`.
 
-        With a new logon, every sending of an expired order is later than its order_ttl; and once it
-        is given up, a new logon tells what the ledger holds without it.
+        Before an expired order is given up, a new logon makes sure that it was sent again after its
+        order_ttl was over; afterwards another logon fetches the positions without it.
         """
         client = self._client
         expired = client.refused(now_ns - self._order_ttl_ns)
@@ -145,7 +145,7 @@ class OrderEntry:
 
     def _take_logon(self, ack: LogonAck) -> None:
         self._connection.proved()
-        self._trader.logged_on(ack)
+        self._trader.logged_on(ack, self._client.symbols_under_way())
         self.knows_positions = True
         self._told_errors.pop(None, None)
         connected = OrdersConnected(
@@ -199,7 +199,7 @@ class OrderEntry:
             log_event(self._log, rejected)
 
     def _take_error(self, error: ErrorMessage) -> None:
-        # An order is sent again and again until it is answered otherwise: tell only what is new.
+        # The order is sent again and again, and gets the same error: log each reason once.
         if self._told_errors.get(error.order_id) != error.reason:
             log_event(self._log, OrderError(order_id=error.order_id, reason=error.reason))
         if error.order_id is None or error.order_id in self._client.unanswered:

@@ -1,4 +1,4 @@
-"""The signal class that the settings name: loaded, and what it can do."""
+"""Loading the signal class that the settings name, and whether it takes batches."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from lib.signals import Signal
 
 
 def takes_batches(signal_class: type[Signal]) -> bool:
-    """Whether its `on_batch` belongs to its `on_tick`: both are of the same class.
+    """Return whether the `on_batch` of a signal belongs to its `on_tick`: one class defines both.
 
-    A class that is derived from another and overrides `on_tick` alone has inherited an `on_batch`
-    that says something else.
+    A class that overrides `on_tick` alone has inherited an `on_batch` that says something else.
     """
 
     def home(method: str) -> type | None:
@@ -25,7 +24,7 @@ def takes_batches(signal_class: type[Signal]) -> bool:
 
 
 def load_signal_class(name: str, key: str = "strategy.class") -> type[Signal]:
-    """The class that a strategy's settings name as "module:Name".
+    """Load the class that a strategy's settings name as "module:Name".
 
     Raises SettingsError, which names the process's settings file and `key`, if there is no such
     module or class, or if it has no `on_tick`.
@@ -36,7 +35,7 @@ def load_signal_class(name: str, key: str = "strategy.class") -> type[Signal]:
         signal_class: Any = getattr(module, class_name)
     except (Exception, SystemExit) as error:  # a user's module may fail in any way
         place = innermost(frames_of(error))
-        # What fails here, and not in the module, is that there is no such module or class.
+        # An error of this file itself means that there is no such module or class.
         at = f" ({place})" if place and not place.is_of(Path(__file__)) else ""
         problem = f"{key}: cannot load {name}: {error_text(error)}{at}"
         raise SettingsError(settings_place(), problem) from None

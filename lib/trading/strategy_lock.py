@@ -1,7 +1,7 @@
-"""One strategy a client_id in a var directory: its files are named after the client_id.
+"""A lock that keeps two strategies of one client_id out of the same var directory.
 
-Two strategies of one client_id would write the same state, and throw each other out at the order
-manager. The kernel releases the lock when its holder ends, however it ends.
+They would write the same files, and replace each other's logon at the order manager. The kernel
+releases the lock when its holder ends, however it ends.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from lib.process.file_lock import LockHeldError, lock_file
 def hold_client_id(var_dir: Path, client_id: str) -> None:
     """Take the lock of a client_id's files for as long as this process lives. Call it once.
 
-    A process that is forked from this one, as for a signal that computes in several processes, does
-    not hold it: it may outlive the strategy. Raises what `lock_client_id` does.
+    A process forked from this one, for a signal that computes in several processes, does not hold
+    it: it may outlive the strategy. Raises CannotStartError, as `lock_client_id` does.
     """
     held = [lock_client_id(var_dir, client_id)]
 
     def let_go() -> None:
-        # Once: in a process that the child forks, too, the number may be another file's.
+        # Only once: in a grandchild the descriptor's number may belong to another file.
         while held:
             os.close(held.pop())
 

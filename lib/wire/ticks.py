@@ -27,6 +27,9 @@ PLAIN_TAPE: Final = ""
 PlainTick: TypeAlias = tuple[int, int, int, int, int, int]
 """The same six numbers in the same order. An array costs more than it saves for a few ticks."""
 
+POSITION, SEQUENCE, PRICE, SENT_NS, SYMBOL, EPOCH = range(6)
+"""Where each number is in a plain tick."""
+
 NO_TICK: Final[PlainTick] = (0, 0, 0, 0, 0, 0)
 """What comes before the first one."""
 

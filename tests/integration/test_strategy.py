@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
-from lib.trading.evaluator import TICKS_A_PASS, LastEvaluated
+from lib.trading.checkpoint import LastEvaluated
+from lib.trading.evaluator import TICKS_A_PASS
 from tests.clients import FakeServer, OrderClient, Peer
 from tests.helpers import wait_until
 from tests.stack import PrivateStack

@@ -22,10 +22,11 @@ from lib.shared_memory_utils import PriceBookReader
 from lib.streams.client import Joined, StreamClient, WentPlain
 from lib.streams.publication import FROM_NOW_ON, Stream
 from lib.trading import trader
-from lib.trading.evaluator import Evaluator
+from lib.trading.evaluator import Evaluator, State
 from lib.trading.order_client import OrderClient
 from lib.trading.trader import Trader
 from lib.wire.order_messages import LogonAck, Order, encode
+from lib.wire.span import Span
 from lib.wire.stream_messages import HelloRequest
 
 
@@ -56,8 +57,8 @@ def _replays_from_one_too_late(stream: Stream, request: HelloRequest) -> int:
     return min(first + (request.next_sequence != FROM_NOW_ON), stream.next_sequence)
 
 
-def _begins_again_at_order_1(trader: Trader, ack: LogonAck) -> None:
-    _logged_on(trader, LogonAck(ack.client_id, 0, ack.positions))
+def _begins_again_at_order_1(trader: Trader, ack: LogonAck, under_way: set[str]) -> None:
+    _logged_on(trader, LogonAck(ack.client_id, 0, ack.positions), under_way)
 
 
 _logged_on = Trader.logged_on
@@ -86,17 +87,17 @@ def _joins_a_new_tape_from_now_on(stream: Stream, request: HelloRequest) -> int:
 
 def _refills_with_what_comes_next(evaluator: Evaluator) -> None:
     _begin_refill(evaluator)
-    evaluator._attached_at += 50
+    evaluator._refill.end += 50
 
 
 _begin_refill = Evaluator._begin_refill
 
 
 def _throws_ticks_away_as_lapped(evaluator: Evaluator, reader: PriceBookReader) -> bool:
-    if evaluator._evaluating and reader.position % 97 == 0:
+    if evaluator._state is State.EVALUATING and reader.position % 97 == 0:
         ticks = reader.read(5).ticks
         if len(ticks):
-            evaluator._note_missed((int(ticks["position"][0]), int(ticks["position"][-1])))
+            evaluator._note_missed(Span(int(ticks["position"][0]), int(ticks["position"][-1])))
     return _evaluate_new(evaluator, reader)
 
 

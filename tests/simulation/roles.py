@@ -9,7 +9,8 @@ ledger are real files. At its crash points it may die in the middle of things.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,7 +38,8 @@ from lib.streams.publication import (
 )
 from lib.streams.schedule import Pacer, Schedule
 from lib.streams.subscriber import Subscriber
-from lib.trading.evaluator import Evaluator, LastEvaluated
+from lib.trading.checkpoint import LastEvaluated
+from lib.trading.evaluator import Evaluator
 from lib.trading.order_client import OrderClient
 from lib.trading.order_session import OrderEntry
 from lib.trading.trader import Decision, Trader
@@ -251,16 +253,16 @@ class WatchedTrader(Trader):
         super().refill(ticks)
         self.strategy.world.crash_point("strategy")
 
-    def evaluate(self, ticks: Ticks, now_ns: int) -> Iterator[Decision]:
+    def evaluate(self, ticks: Ticks, now_ns: int, capacity: int) -> list[Decision]:
         news = self.news_in_force(now_ns)
         self.strategy.evaluating = (self.tape, ticks, news.sentiment if news else None)
-        for decision in super().evaluate(ticks, now_ns):
-            self.strategy.decided.append(decision)
-            yield decision
+        decisions = super().evaluate(ticks, now_ns, capacity)
+        self.strategy.decided += decisions
+        return decisions
 
-    def logged_on(self, ack: LogonAck) -> None:
+    def logged_on(self, ack: LogonAck, under_way: AbstractSet[str]) -> None:
         before = self._positions[:]
-        super().logged_on(ack)
+        super().logged_on(ack, under_way)
         if self.strategy.is_new:
             return
         records = self.strategy.world.records
@@ -303,9 +305,7 @@ class Strategy:
         self._read_up_to = 0
         self._sentiment: tuple[str, int | None] | None = None
         self.client = OrderClient(world.settings.client_id)
-        trader = WatchedTrader(
-            world.symbols, world.settings, world.signal_class, self.client, clock=world.clock
-        )
+        trader = WatchedTrader(world.symbols, world.settings, world.signal_class, clock=world.clock)
         trader.strategy = self
         self._evaluated = WatchedEvaluated(world.path / "strategy.state")
         self._evaluated.strategy = self

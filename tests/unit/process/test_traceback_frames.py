@@ -10,11 +10,11 @@ import pytest
 
 from lib.process.traceback_frames import (
     Frame,
+    Plugins,
     error_text,
     frames_of,
     innermost,
     read_dump,
-    what_hangs,
 )
 from lib.settings import PROJECT_ROOT
 
@@ -76,11 +76,13 @@ def test_an_iteration_that_stops_in_a_generator_is_named_where_it_stopped():
     assert error_text(raised.value) == "StopIteration"
 
 
-def test_a_signal_that_is_an_installed_package_is_named():
+def test_an_installed_package_is_named_where_it_is_a_plugin():
+    plugins = Plugins(Path(TRADER), frozenset({"on_tick"}))
     package = Frame(np.__file__, 7, "on_tick")
-    assert innermost([package, Frame(TRADER, 180, "evaluate")]) == package
-    inside = Frame(np.__file__, 9, "dot")
-    assert innermost([inside, Frame(TRADER, 180, "evaluate")]).is_of(Path(TRADER))
+    caller = Frame(TRADER, 180, "evaluate")
+    assert innermost([package, caller], plugins) == package
+    assert innermost([package, caller]) == caller
+    assert innermost([Frame(np.__file__, 9, "dot"), caller], plugins) == caller
 
 
 def test_a_dump_is_read_whatever_characters_a_path_has():
@@ -101,21 +103,3 @@ def test_a_dump_is_read_from_the_innermost_frame_outwards():
     assert innermost(frames) == Frame(SIGNAL, 12, "on_tick")
     assert read_dump("") == []
     assert innermost([]) is None
-
-
-@pytest.mark.parametrize(
-    ("called", "trader", "said"),
-    [
-        ("on_tick", "evaluate", "one tick for 2.0 s"),
-        ("on_batch", "refill", "one batch for 2.0 s"),
-        ("__init__", "begin_tape", "constructor has taken 2.0 s"),
-    ],
-)
-def test_what_the_trader_has_called_is_the_signal(called, trader, said):
-    frames = [Frame("/python/numpy.py", 1, "dot"), Frame(SIGNAL, 12, called)]
-    assert said in what_hangs([*frames, Frame(TRADER, 180, trader)], 2.0)
-    assert what_hangs(frames, 2.0) == ""
-
-
-def test_a_signal_that_is_no_python_code_is_the_signal_too():
-    assert "the signal" in what_hangs([Frame(TRADER, 180, "evaluate")], 2.0)

@@ -17,13 +17,16 @@ from msgspec.structs import replace
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.streams import publication, subscriber
 from lib.streams.client import (
-    FIRST_WORD_LIMIT_NS,
+    FIRST_FRAME_LIMIT_NS,
     LONGEST_WAIT_NS,
     PLAIN_AFTER_NS,
     SILENCE_LIMIT_NS,
+    TRANSITIONS,
     UNDELIMITED_AFTER_NS,
     Frames,
+    Input,
     Joined,
+    State,
     StreamClient,
     WentPlain,
 )
@@ -64,6 +67,26 @@ def fresh(may_be_plain: bool = True) -> StreamClient:
     client = StreamClient(next_sequence=1, may_be_plain=may_be_plain)
     client.connected(NOW)
     return client
+
+
+# The table of states
+
+
+def test_each_state_has_its_row_and_can_be_reached_and_left():
+    assert list(TRANSITIONS) == list(State)
+    assert {following for row in TRANSITIONS.values() for following in row.values()} == set(State)
+    assert all(Input.DISCONNECTED in row for row in TRANSITIONS.values())
+
+
+def test_once_a_server_has_answered_no_client_goes_back_to_before():
+    numbered = {State.ANSWERED_BEFORE, State.REJOINING, State.NUMBERED}
+    for state in numbered:
+        assert set(TRANSITIONS[state].values()) <= numbered
+
+
+def test_an_input_that_cannot_come_in_a_state_is_an_error():
+    with pytest.raises(AssertionError, match=r"ANSWER cannot come in .*NUMBERED"):
+        joined_client()._move(Input.ANSWER)
 
 
 # HELLO and its answer
@@ -291,7 +314,7 @@ def test_a_slow_feed_of_lines_is_told_after_a_few_seconds():
     undelimited = client.undelimited_at(deadline_ns)
     assert undelimited.text == "AAPL,172.5" * 3
     assert undelimited.reason.startswith("30 bytes and no `*`")
-    assert client.next_deadline_ns() == NOW + FIRST_WORD_LIMIT_NS
+    assert client.next_deadline_ns() == NOW + FIRST_FRAME_LIMIT_NS
     assert client.silence_reason().endswith("30 bytes and no `*`: every message ends in `*`")
 
 
@@ -447,11 +470,11 @@ def test_a_server_that_has_not_said_a_word_is_called_again_after_a_while(data):
     received(client, data, NOW + SECOND_NS)
     if data:
         assert client.undelimited_at(client.next_deadline_ns())
-    assert client.next_deadline_ns() == NOW + FIRST_WORD_LIMIT_NS
+    assert client.next_deadline_ns() == NOW + FIRST_FRAME_LIMIT_NS
     assert client.silence_reason().startswith("not a single frame within 10.0 s")
     client.disconnected()
     client.connected(NOW + 5 * SECOND_NS)  # lost before its time was up: that says nothing
-    assert client.next_deadline_ns() == NOW + 5 * SECOND_NS + FIRST_WORD_LIMIT_NS
+    assert client.next_deadline_ns() == NOW + 5 * SECOND_NS + FIRST_FRAME_LIMIT_NS
 
 
 def call_again(client: StreamClient) -> int:
@@ -470,7 +493,7 @@ def test_it_is_waited_for_twice_as_long_with_each_call_up_to_a_bound():
     received(client, b"A,1*", client.next_deadline_ns() - 1)
     client.disconnected()
     client.connected(NOW)
-    assert client.next_deadline_ns() == NOW + FIRST_WORD_LIMIT_NS
+    assert client.next_deadline_ns() == NOW + FIRST_FRAME_LIMIT_NS
 
 
 @pytest.mark.parametrize("every_s", [5, 15, 60, 299])
@@ -487,8 +510,8 @@ def test_a_plain_feed_is_heard_that_begins_late_on_each_connection(every_s):
 
 def test_a_plain_feed_with_a_tick_every_10_s_is_never_cut_and_becomes_plain():
     client = fresh()
-    received(client, b"A,1*", NOW + FIRST_WORD_LIMIT_NS - 1)
-    second_ns = NOW + 2 * FIRST_WORD_LIMIT_NS
+    received(client, b"A,1*", NOW + FIRST_FRAME_LIMIT_NS - 1)
+    second_ns = NOW + 2 * FIRST_FRAME_LIMIT_NS
     assert client.next_deadline_ns() > second_ns
     assert received(client, b"B,1*", second_ns) == [WentPlain(1), Frames(1, 1, b"B,1*", second_ns)]
     assert client.next_deadline_ns() is None
@@ -499,7 +522,7 @@ def test_a_plain_feed_that_was_called_twice_is_numbered_on():
     for _ in range(2):
         client.disconnected()
         client.connected(NOW)
-        assert client.next_deadline_ns() == NOW + FIRST_WORD_LIMIT_NS
+        assert client.next_deadline_ns() == NOW + FIRST_FRAME_LIMIT_NS
     received(client, b"D,1*")
     assert received(client, b"E,1*", NOW + PLAIN_AFTER_NS)[0] == WentPlain(4)
 

@@ -17,14 +17,10 @@ from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.streams.client import Frames, StreamClient
 from lib.trading import evaluator as evaluation
-from lib.trading.evaluator import (
-    JUDGE_REFILL_NS,
-    MAX_REFILL_NS,
-    REFILL_MARGIN,
-    Evaluator,
-    LastEvaluated,
-)
+from lib.trading.checkpoint import LastEvaluated
+from lib.trading.evaluator import REFILL_MARGIN, TRANSITIONS, Evaluator, Input, State
 from lib.trading.order_client import OrderClient
+from lib.trading.refill import JUDGE_REFILL_NS, MAX_REFILL_NS
 from lib.trading.signal_pace import PASS_NS
 from lib.trading.trader import MIN_BATCH_TICKS, Trader
 from lib.wire.ticks import TICK
@@ -104,7 +100,6 @@ class Desk:
             SYMBOLS,
             StrategySettings(max_tick_age=1e6),
             self.signal_class,
-            client,
             clock=lambda: Noting.now_ns,
         )
         self.news = StreamClient(may_be_plain=False)
@@ -208,6 +203,18 @@ def missed(logs: list[dict]) -> list[tuple]:
 
 def prices_seen() -> list[int]:
     return [price // 100 for price, _ in Noting.seen]
+
+
+def test_each_state_has_its_row_and_all_but_the_first_can_be_reached():
+    assert list(TRANSITIONS) == list(State)
+    reached = {following for row in TRANSITIONS.values() for following in row.values()}
+    assert reached == set(State) - {State.DETACHED}
+    assert all(row[Input.ATTACHED] is State.REFILLING for row in TRANSITIONS.values())
+
+
+def test_an_input_that_cannot_come_in_a_state_is_an_error(desk):
+    with pytest.raises(AssertionError, match=r"REFILLED cannot come in .*READY"):
+        desk.evaluator._move(Input.REFILLED)
 
 
 def test_the_first_ticks_of_a_tape_begin_its_evaluation(desk):

@@ -82,7 +82,7 @@ class Desk:
     def __init__(self) -> None:
         self.now_ns = 10**12
         self.client = OrderClient("strategy")
-        self.trader = Trader(SYMBOLS, StrategySettings(), Buys, self.client)
+        self.trader = Trader(SYMBOLS, StrategySettings(), Buys)
         self.entry = OrderEntry(
             self.client,
             self.trader,
@@ -118,8 +118,9 @@ class Desk:
 
     def decide(self) -> Order | None:
         """Show the trader one tick."""
-        decided = self.trader.evaluate([(1, 1, PRICE, self.now_ns, 0, 0)], self.now_ns)
-        return next((decision.order for decision in decided), None)
+        ticks = [(1, 1, PRICE, self.now_ns, 0, 0)]
+        decided = self.trader.evaluate(ticks, self.now_ns, self.client.capacity)
+        return decided[0].order if decided else None
 
 
 class Manager:

@@ -10,9 +10,9 @@ from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
 from lib.trading.signal_pace import (
     BEHIND_NS,
     FIRST_PASS_TICKS,
+    LOG_AGAIN_NS,
     OVERRUN_NS,
     PASS_NS,
-    SAY_AGAIN_NS,
     SINGLE_TICKS_A_PASS,
     PassSize,
     SignalPace,
@@ -126,7 +126,7 @@ def test_it_is_said_when_it_has_come_to_a_second_and_then_every_ten():
     assert scene.said[0][1].behind_ns < 2 * SECOND_NS
     apart = [later - at for at, later in pairwise(times)]
     assert len(apart) == 3
-    assert all(SAY_AGAIN_NS <= one < 1.2 * SAY_AGAIN_NS for one in apart)
+    assert all(LOG_AGAIN_NS <= one < 1.2 * LOG_AGAIN_NS for one in apart)
 
 
 def test_one_that_catches_up_is_no_longer_slow_and_that_is_not_said_again_at_once():

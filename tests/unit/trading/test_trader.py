@@ -108,15 +108,16 @@ class Desk:
     def __init__(self, signal_class: type = Scripted, settings: StrategySettings = SETTINGS):
         self.client = OrderClient("strategy")
         self.now_ns = NOW
-        self.trader = Trader(
-            SYMBOLS, settings, signal_class, self.client, clock=lambda: self.now_ns
-        )
+        self.trader = Trader(SYMBOLS, settings, signal_class, clock=lambda: self.now_ns)
         self.trader.begin_tape("tape")
         self.sequence = 0
 
+    def log_on(self, ack: LogonAck) -> None:
+        self.trader.logged_on(ack, self.client.symbols_under_way())
+
     def decide(self, ticks: Ticks, now_ns: int = NOW) -> list[Decision]:
         decisions = []
-        for decision in self.trader.evaluate(ticks, now_ns):
+        for decision in self.trader.evaluate(ticks, now_ns, self.client.capacity):
             self.client.submit(decision.order, now_ns)
             decisions.append(decision)
         return decisions
@@ -199,26 +200,26 @@ def test_an_order_carries_what_it_was_decided_on():
 
 
 def test_orders_are_numbered_without_gaps_from_the_last_one_the_ledger_knows(desk):
-    desk.trader.logged_on(LogonAck("strategy", 11, {}))
+    desk.log_on(LogonAck("strategy", 11, {}))
     assert [order.order_id for order in desk.tick(BUY, NONE, BUY, SELL)] == [12, 13]
-    desk.trader.logged_on(LogonAck("strategy", 11, {}))
+    desk.log_on(LogonAck("strategy", 11, {}))
     assert [order.order_id for order in desk.tick(BUY)] == [14]
 
 
 def test_after_the_last_number_that_there_is_nothing_is_decided(desk):
-    desk.trader.logged_on(LogonAck("strategy", MAX_INTEGER - 1, {}))
+    desk.log_on(LogonAck("strategy", MAX_INTEGER - 1, {}))
     assert not desk.trader.has_no_order_ids
     (order,) = desk.tick(BUY, SELL)
     assert order.order_id == MAX_INTEGER
     assert desk.trader.has_no_order_ids
     # The position is what was ordered, and not what was not.
     desk.answer(order, "FILLED", 10)
-    desk.trader.logged_on(LogonAck("strategy", 0, {"AAPL": 10}))
+    desk.log_on(LogonAck("strategy", 0, {"AAPL": 10}))
     assert summary(desk.tick(SELL)) == []
 
 
 def test_the_positions_of_the_ledger_are_taken_at_the_logon(desk):
-    desk.trader.logged_on(LogonAck("strategy", 3, {"AAPL": 10, "MSFT": -4, "GONE": 5}))
+    desk.log_on(LogonAck("strategy", 3, {"AAPL": 10, "MSFT": -4, "GONE": 5}))
     assert summary(desk.tick(BUY)) == []
     assert summary(desk.tick(SELL, symbol=MSFT)) == []
     assert summary(desk.tick(SELL)) == [("SELL", 20, 10)]
@@ -230,7 +231,7 @@ def test_a_later_logon_does_not_touch_symbols_with_orders_under_way(desk):
     desk.tick(BUY, symbol=MSFT)
     desk.answer(desk.client.unanswered[2], "FILLED", 10)
     # The ledger was lost, say: what nobody will answer any more is to be believed at once.
-    desk.trader.logged_on(LogonAck("strategy", 0, {}))
+    desk.log_on(LogonAck("strategy", 0, {}))
     assert summary(desk.tick(SELL)) == [("SELL", 20, 10)]
     assert summary(desk.tick(SELL, symbol=MSFT)) == [("SELL", 10, 0)]
 
@@ -309,7 +310,7 @@ def test_a_batch_of_ticks_has_one_sentiment(desk):
     desk.trader.heard_news(NOW)
     desk.trader.take_news(News(70, 1, "n"))
     decisions = []
-    for decision in desk.trader.evaluate(ticks_of([(AAPL, BUY), (AAPL, SELL)]), NOW):
+    for decision in desk.trader.evaluate(ticks_of([(AAPL, BUY), (AAPL, SELL)]), NOW, 2):
         decisions.append(decision)
         desk.trader.take_news(News(30, 2, "n"))
     assert [decision.sentiment for decision in decisions] == [70, 70]
@@ -673,7 +674,7 @@ class World:
         self.risk = MoodyRisk(RiskSettings(), TTL_NS, SYMBOLS, {}.get)
         self.desk = OrderDesk(ledger, self.risk)
         self.client = OrderClient("strategy")
-        self.trader = Trader(SYMBOLS, SETTINGS, Scripted, self.client, clock=lambda: self.now_ns)
+        self.trader = Trader(SYMBOLS, SETTINGS, Scripted, clock=lambda: self.now_ns)
         self.sequence = 0
         self.errors = 0  # so many of the next orders are answered "disk full"
         self.booked: list[ExecutionReport] = []
@@ -726,7 +727,7 @@ class World:
     def tick(self, symbol: int, price: int) -> None:
         self.sequence += 1
         ticks = ticks_of([(symbol, price)], self.sequence, self.now_ns)
-        for decision in self.trader.evaluate(ticks, self.now_ns):
+        for decision in self.trader.evaluate(ticks, self.now_ns, self.client.capacity):
             self.send(self.client.submit(decision.order, self.now_ns))
 
     def late(self, count: int) -> None:
@@ -766,7 +767,7 @@ class World:
                 if isinstance(event, ExecutionReport):
                     self.trader.answered(event)
                 elif isinstance(event, LogonAck):
-                    self.trader.logged_on(event)
+                    self.trader.logged_on(event, self.client.symbols_under_way())
                     self.send(self.client.resend())
         del self.downward[:count]
 

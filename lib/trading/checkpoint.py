@@ -1,0 +1,67 @@
+"""The last evaluated tick: the one number of a strategy that must survive a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from lib.process.log_events import StateNotWritten, log_event
+from lib.process.state_file import create_state, open_state
+from lib.wire.ticks import PLAIN_TAPE
+
+
+class LastEvaluated:
+    """The last evaluated tick, in a file that survives a crash of the process.
+
+    The file has one word, the tick's sequence. Its header has the tape and, for a plain stream, the
+    identity of the price book. One process writes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Continue the file at `path`, or create it. Raises OSError if it cannot be written."""
+        self._path = path
+        self._state = open_state(path, word_count=1) or create_state(path, {"tape": ""}, [0])
+        self._last = (self._state.header.get("tape"), self._state.words[0])
+        self._book = self._state.header.get("book")
+        self._logged_failure = ""
+
+    def last(self, tape: str) -> int:
+        """Return the sequence of the last evaluated tick of `tape`, 0 if there is none."""
+        last_tape, sequence = self._last
+        return sequence if last_tape == tape else 0
+
+    def begin_book(self, identity: int) -> None:
+        """Take note that the next ticks are of this price book.
+
+        A plain stream has no tape: each book numbers its ticks anew, so a sequence from another
+        book is forgotten.
+        """
+        is_another, self._book = identity != self._book, identity
+        if is_another and self._last[0] == PLAIN_TAPE:
+            self._last = (PLAIN_TAPE, 0)
+            self._begin_file()
+
+    def store(self, tape: str, sequence: int) -> None:
+        """Store the last evaluated tick.
+
+        The first one of a tape needs a new file. If that cannot be written, trading goes on, and
+        the failure is logged: the next process will not know which ticks it has missed.
+        """
+        self._last = (tape, sequence)
+        if self._state.header.get("tape") == tape:
+            self._state.words[0] = sequence
+        else:
+            self._begin_file()
+
+    def _begin_file(self) -> None:
+        tape, sequence = self._last
+        try:
+            header = {"tape": tape, "book": self._book}
+            self._state = create_state(self._path, header, [sequence])
+            self._logged_failure = ""
+        except OSError as error:
+            if error.strerror != self._logged_failure:
+                self._logged_failure = str(error.strerror)
+                event = StateNotWritten(path=str(self._path), reason=error.strerror)
+                log_event(structlog.get_logger(), event)

@@ -1,0 +1,59 @@
+"""The last evaluated tick: what a successor finds of it, and what a new price book means to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from lib.trading.checkpoint import LastEvaluated
+from lib.wire.ticks import PLAIN_TAPE
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "strategy.state"
+
+
+def test_a_successor_goes_on_behind_the_last_tick_that_was_stored(path):
+    evaluated = LastEvaluated(path)
+    assert evaluated.last("one") == 0
+    evaluated.store("one", 7)
+    evaluated.store("one", 9)
+    assert LastEvaluated(path).last("one") == 9
+    assert LastEvaluated(path).last("two") == 0
+
+
+def test_of_another_tape_nothing_has_been_evaluated(path):
+    evaluated = LastEvaluated(path)
+    evaluated.store("one", 7)
+    evaluated.store("two", 3)
+    for one in (evaluated, LastEvaluated(path)):
+        assert (one.last("one"), one.last("two")) == (0, 3)
+
+
+@pytest.mark.parametrize(("tape", "last"), [(PLAIN_TAPE, 0), ("one", 7)])
+def test_another_price_book_numbers_a_plain_stream_anew_and_no_tape(path, tape, last):
+    evaluated = LastEvaluated(path)
+    evaluated.begin_book(1)
+    evaluated.store(tape, 7)
+    evaluated.begin_book(1)
+    assert evaluated.last(tape) == 7
+    evaluated.begin_book(2)
+    for one in (evaluated, LastEvaluated(path)):
+        assert one.last(tape) == last
+
+
+def test_a_file_that_cannot_be_written_stops_nothing_and_is_logged_once(path, monkeypatch):
+    evaluated = LastEvaluated(path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lib.trading.checkpoint.create_state", full)
+    with capture_logs() as logs:
+        evaluated.store("one", 1)
+        evaluated.store("one", 2)
+    assert evaluated.last("one") == 2
+    assert [log["event"] for log in logs] == ["state_not_written"]

@@ -20,11 +20,11 @@ from bench.plan import FULL, QUICK
 from bench.program import (
     EXIT_INTERRUPTED,
     EXIT_NOT_WRITTEN,
-    Interrupted,
+    BenchInterrupted,
     signals_as_interruption,
-    write,
+    write_json,
 )
-from bench.progress import Progress
+from bench.progress import ProgressBar
 from bench.run import run
 from lib.settings import DEFAULT_FILE, load_settings
 from lib.stack.launch import wake_supervisord
@@ -48,14 +48,14 @@ def main() -> int:
     plan, command = (QUICK, f"{PROGRAM} --quick") if arguments.quick else (FULL, PROGRAM)
     try:
         with signals_as_interruption():
-            recording = run(plan, partial(Progress, sys.stderr), command, arguments.quick)
-    except Interrupted:
+            recording = run(plan, partial(ProgressBar, sys.stderr), command, arguments.quick)
+    except BenchInterrupted:
         print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
         return EXIT_INTERRUPTED
     files = [bench_dir() / RESULTS, *([arguments.json] if arguments.json else [])]
     try:
         for file in files:
-            write(recording, file)
+            write_json(recording, file)
     except OSError as error:
         print(f"cannot write the figures: {error.filename}: {error.strerror}", file=sys.stderr)
         return EXIT_NOT_WRITTEN

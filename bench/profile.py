@@ -31,7 +31,7 @@ from msgspec.structs import replace
 from bench.errors import BenchError
 from bench.measure.measured_stack import bench_dir, measured_stack
 from bench.measure.symbols import settings_for
-from bench.profiles import Hot, Load, Profile, Profiled
+from bench.profiles import DaemonProfile, HotFunction, LoadProfile, Profile
 from bench.program import run_recorder
 from lib.clock import SECOND_NS, utc_stamp
 from lib.process.run_identity import ProcessStat, process_stat
@@ -65,7 +65,7 @@ class CannotSampleError(Exception):
     """py-spy is missing or may not look (one line for people)."""
 
 
-class Place(NamedTuple):
+class CodeLocation(NamedTuple):
     """Where a daemon was found."""
 
     file: str
@@ -108,7 +108,7 @@ def _sampler() -> Path:
     raise CannotSampleError("py-spy is not there; it is in requirements-bench.txt")
 
 
-def _profile(sampler: Path, rate: float, symbols: int) -> Load:
+def _profile(sampler: Path, rate: float, symbols: int) -> LoadProfile:
     """Run a private stack and look at it. Raises CannotSampleError, BenchError and OSError."""
     settings = settings_for(symbols)
     settings = replace(settings, gateway=replace(settings.gateway, rate=rate))
@@ -123,8 +123,8 @@ def _profile(sampler: Path, rate: float, symbols: int) -> Load:
         time.sleep(COUNTED_S)
         after, last, end_ns = _stats(pids), _last_evaluated(decisions), _now_ns()
         stacks = {role: _sample(sampler, role, pid, Path(directory)) for role, pid in pids.items()}
-    daemons = tuple(profiled(role, before[role], after[role], stacks[role]) for role in pids)
-    return Load(rate, symbols, (end_ns - begin_ns) / SECOND_NS, last - first, daemons)
+    daemons = tuple(daemon_profile(role, before[role], after[role], stacks[role]) for role in pids)
+    return LoadProfile(rate, symbols, (end_ns - begin_ns) / SECOND_NS, last - first, daemons)
 
 
 def _hot_pids(pids: Mapping[str, int]) -> dict[str, int]:
@@ -172,26 +172,26 @@ def _stats(pids: Mapping[str, int]) -> dict[str, ProcessStat]:
     return {role: process_stat(pid) for role, pid in pids.items()}
 
 
-def profiled(role: str, before: ProcessStat, after: ProcessStat, raw: str) -> Profiled:
+def daemon_profile(role: str, before: ProcessStat, after: ProcessStat, raw: str) -> DaemonProfile:
     """Divide what a daemon took of the processor among the functions it was found in.
 
     `raw` has a line for each stack that was seen, the outermost frame first, and how often.
     """
-    found = Counter[Place]()
+    found = Counter[CodeLocation]()
     for place, samples in _places(raw.splitlines()):
         found[place] += samples
     cpu_ns = round((after.cpu_s - before.cpu_s) * SECOND_NS)
     kernel_ns = round((after.kernel_s - before.kernel_s) * SECOND_NS)
-    return Profiled(role, cpu_ns, kernel_ns, found.total(), tuple(_hot(found)))
+    return DaemonProfile(role, cpu_ns, kernel_ns, found.total(), tuple(_hot(found)))
 
 
-def _places(lines: Iterable[str]) -> Iterator[tuple[Place, int]]:
+def _places(lines: Iterable[str]) -> Iterator[tuple[CodeLocation, int]]:
     for line in lines:
         stack, _, samples = line.rpartition(" ")
         yield innermost_of_ours(stack), int(samples)
 
 
-def innermost_of_ours(stack: str) -> Place:
+def innermost_of_ours(stack: str) -> CodeLocation:
     """Return the innermost frame that is in the project: what it calls elsewhere is its time."""
     for frame in reversed(stack.split(";")):
         if match := _FRAME.fullmatch(frame):
@@ -199,11 +199,11 @@ def innermost_of_ours(stack: str) -> Place:
             if path.is_relative_to(PROJECT_ROOT):
                 file = path.relative_to(PROJECT_ROOT)
                 if file.parts[0] in OURS:
-                    return Place(str(file), match[1], int(match[3]))
-    return Place(ELSEWHERE, "", 0)
+                    return CodeLocation(str(file), match[1], int(match[3]))
+    return CodeLocation(ELSEWHERE, "", 0)
 
 
-def _hot(found: Counter[Place]) -> Iterator[Hot]:
+def _hot(found: Counter[CodeLocation]) -> Iterator[HotFunction]:
     functions: dict[tuple[str, str], Counter[int]] = {}
     for place, samples in found.items():
         functions.setdefault((place.file, place.function), Counter())[place.line] += samples
@@ -212,7 +212,7 @@ def _hot(found: Counter[Place]) -> Iterator[Hot]:
         hottest = min(lines, key=lambda line: (-lines[line], line))
         source = linecache.getline(str(PROJECT_ROOT / file), hottest).strip()
         shown = source if len(source) <= LONGEST_LINE else f"{source[: LONGEST_LINE - 1]}…"
-        yield Hot(f"{file} {function}".strip(), lines.total() / found.total(), shown)
+        yield HotFunction(f"{file} {function}".strip(), lines.total() / found.total(), shown)
 
 
 if __name__ == "__main__":

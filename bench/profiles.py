@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class Hot(Struct, frozen=True):
+class HotFunction(Struct, frozen=True):
     """One function of ours, with all that it calls outside of the project (NumPy, the kernel)."""
 
     function: str
@@ -19,7 +19,7 @@ class Hot(Struct, frozen=True):
     """The source of the line that most of its samples were in."""
 
 
-class Profiled(Struct, frozen=True):
+class DaemonProfile(Struct, frozen=True):
     """One daemon under one load."""
 
     role: str
@@ -29,11 +29,11 @@ class Profiled(Struct, frozen=True):
     """How much of that in system calls."""
     samples: int
     """That found it at work."""
-    functions: tuple[Hot, ...]
+    functions: tuple[HotFunction, ...]
     """All of them, the hottest first."""
 
 
-class Load(Struct, frozen=True):
+class LoadProfile(Struct, frozen=True):
     """The stack under one load."""
 
     rate: float
@@ -42,7 +42,7 @@ class Load(Struct, frozen=True):
     seconds: float
     ticks: int
     """That were evaluated meanwhile."""
-    daemons: tuple[Profiled, ...]
+    daemons: tuple[DaemonProfile, ...]
 
 
 class Profile(Struct, frozen=True):
@@ -52,6 +52,6 @@ class Profile(Struct, frozen=True):
     sampler: str
     """With which version of what the samples were taken."""
     samples_per_s: int
-    loads: tuple[Load, ...]
+    loads: tuple[LoadProfile, ...]
     gaps: tuple[str, ...]
     """What could not be profiled, and why: a line each."""

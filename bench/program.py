@@ -14,13 +14,13 @@ from typing import Final
 import msgspec
 
 from bench.profiles import Profile
-from bench.results import Watched
+from bench.results import WatchedRecording
 
 EXIT_NOT_WRITTEN: Final = 1
 EXIT_INTERRUPTED: Final = 130
 
 
-class Interrupted(BaseException):
+class BenchInterrupted(BaseException):
     """Somebody wants the bench to end. No `Exception`: nothing may take it for a failure."""
 
 
@@ -31,7 +31,7 @@ def signals_as_interruption() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
-        raise Interrupted
+        raise BenchInterrupted
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in numbers}
@@ -42,7 +42,7 @@ def signals_as_interruption() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def write(figures: msgspec.Struct, file: Path) -> None:
+def write_json(figures: msgspec.Struct, file: Path) -> None:
     """Write figures as JSON; whoever reads the file finds all of it or the one before."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.new")
@@ -51,7 +51,10 @@ def write(figures: msgspec.Struct, file: Path) -> None:
 
 
 def run_recorder(
-    program: str, description: str | None, default: Path, record: Callable[[], Profile | Watched]
+    program: str,
+    description: str | None,
+    default: Path,
+    record: Callable[[], Profile | WatchedRecording],
 ) -> int:
     """Run a program that records one thing into one file; return its exit code.
 
@@ -74,13 +77,13 @@ def run_recorder(
     try:
         with signals_as_interruption():
             figures = record()
-    except Interrupted:
+    except BenchInterrupted:
         print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
         return EXIT_INTERRUPTED
     for gap in figures.gaps:
         print(f"not measured: {gap}", file=sys.stderr)
     try:
-        write(figures, file)
+        write_json(figures, file)
     except OSError as error:
         print(f"cannot write the figures: {error.filename}: {error.strerror}", file=sys.stderr)
         return EXIT_NOT_WRITTEN

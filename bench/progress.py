@@ -10,7 +10,7 @@ BAR_CHARACTERS: Final = 20
 MINUTE_S: Final = 60
 
 
-class Progress:
+class ProgressBar:
     """Tells what is being done and how long it will still take.
 
     Everything that is done has a weight: how many seconds it was expected to take. How long the
@@ -31,7 +31,7 @@ class Progress:
         self._what = what
         self._show(what)
 
-    def say(self, detail: str) -> None:
+    def show_detail(self, detail: str) -> None:
         """Tell more of what is being done; only a terminal shows it."""
         if self._is_terminal:
             self._show(f"{self._what}: {detail}")
@@ -40,7 +40,7 @@ class Progress:
         """What was begun is done."""
         self._done += weight
 
-    def line(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line that stays."""
         self._wipe()
         print(text, file=self._stream, flush=True)

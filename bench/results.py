@@ -18,10 +18,10 @@ CURVE: Final = (
     0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
     0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 1.0,
 )  # fmt: skip
-"""The quantiles that a curve of `Latency.curve_ns` is drawn through."""
+"""The quantiles that a curve of `LatencyDistribution.curve_ns` is drawn through."""
 
 
-class Latency(Struct, frozen=True):
+class LatencyDistribution(Struct, frozen=True):
     """A distribution, exact from all samples: each figure is one of them (nearest rank)."""
 
     count: int
@@ -34,7 +34,7 @@ class Latency(Struct, frozen=True):
     """The quantiles of `CURVE`."""
 
     @classmethod
-    def of(cls, samples_ns: NDArray[np.int64]) -> Latency:
+    def of(cls, samples_ns: NDArray[np.int64]) -> LatencyDistribution:
         """Make it of all samples. Raises ValueError if there are none."""
         if not len(samples_ns):
             raise ValueError("no samples")
@@ -67,11 +67,11 @@ class TickToDecision(Struct, frozen=True):
     ticks: int
     missed: int
     """Ticks that were lost or lapped, or not decided 1 s after the end; they are in no latency."""
-    from_sent: Latency
+    from_sent: LatencyDistribution
     """SENT_NS to the decision."""
-    from_intended: Latency
+    from_intended: LatencyDistribution
     """The time that the schedule gives the tick to the decision: a stall is not hidden."""
-    to_report: Latency | None
+    to_report: LatencyDistribution | None
     """SENT_NS of the tick to the execution report of its order; None if there were no orders."""
     usage: tuple[Usage, ...]
 
@@ -103,7 +103,7 @@ class Throughput(Struct, frozen=True):
     """In that trial."""
 
 
-class Stage(Struct, frozen=True):
+class StageCost(Struct, frozen=True):
     """One stage of the way alone, in one process: the best of several repetitions."""
 
     name: str
@@ -114,7 +114,7 @@ class Stage(Struct, frozen=True):
     ns_per_tick: float
 
 
-class Call(Struct, frozen=True):
+class CallCost(Struct, frozen=True):
     """One call of `SharedPriceBook` that a user makes, with no reader asleep."""
 
     name: str
@@ -123,7 +123,7 @@ class Call(Struct, frozen=True):
     ns_per_call: float
 
 
-class Orders(Struct, frozen=True):
+class OrderFigures(Struct, frozen=True):
     """Durable orders: what `clients` got answered, each answer after the commit."""
 
     clients: int
@@ -131,11 +131,11 @@ class Orders(Struct, frozen=True):
     """How many orders each client keeps unanswered: 1 is one at a time."""
     orders: int
     seconds: float
-    answer: Latency
+    answer: LatencyDistribution
     """From the sending of an order to its execution report."""
 
 
-class Segment(Struct, frozen=True):
+class SegmentSize(Struct, frozen=True):
     """The shared memory of a price book."""
 
     symbols: int
@@ -145,7 +145,7 @@ class Segment(Struct, frozen=True):
     """What the file in /dev/shm takes."""
 
 
-class Hops(Struct, frozen=True):
+class ProgramRound(Struct, frozen=True):
     """One round of one program that passes ticks on: the stack, the floor, or an alternative."""
 
     name: str
@@ -157,7 +157,7 @@ class Hops(Struct, frozen=True):
     ticks: int
     missing: int
     seconds: float
-    latency: Latency | None
+    latency: LatencyDistribution | None
     """From sending to the decision; None where it went as fast as it could."""
 
     @property
@@ -180,13 +180,13 @@ class Recording(Struct, frozen=True):
     """What the private stacks were run with where it is not the default, by section."""
     tick_to_decision: tuple[TickToDecision, ...]
     throughput: tuple[Throughput, ...]
-    stages: tuple[Stage, ...]
-    calls: tuple[Call, ...]
-    orders: tuple[Orders, ...]
+    stages: tuple[StageCost, ...]
+    calls: tuple[CallCost, ...]
+    orders: tuple[OrderFigures, ...]
     at_rest: tuple[Usage, ...]
     """The daemons of a stack at the default rate of 200 ticks/s, with the ring gone round."""
-    segments: tuple[Segment, ...]
-    hops: tuple[Hops, ...]
+    segments: tuple[SegmentSize, ...]
+    hops: tuple[ProgramRound, ...]
     """The stack, the floor and the alternatives at the same load, interleaved round by round."""
     gaps: tuple[str, ...]
     """What could not be measured, and why: a line each."""
@@ -198,10 +198,10 @@ class WatchedRound(Struct, frozen=True):
     number: int
     watched_by: str
     missed: int
-    from_sent: Latency
+    from_sent: LatencyDistribution
 
 
-class Watched(Struct, frozen=True):
+class WatchedRecording(Struct, frozen=True):
     """What `bench.watched` has found: a recording of its own."""
 
     began_utc: str

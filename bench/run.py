@@ -30,14 +30,14 @@ from bench.measure.side_by_side import (
 from bench.measure.stages import measure_alone
 from bench.measure.throughput import RING_TICKS, measure_throughput
 from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
-from bench.progress import Progress
+from bench.progress import ProgressBar
 from bench.results import (
-    Call,
-    Hops,
-    Orders,
+    CallCost,
+    OrderFigures,
+    ProgramRound,
     Recording,
-    Segment,
-    Stage,
+    SegmentSize,
+    StageCost,
     Throughput,
     TickToDecision,
     Usage,
@@ -75,17 +75,17 @@ SETTINGS: Final[dict[str, Any]] = {
 """Where the settings of private stacks are not the default; rates and symbols stand elsewhere."""
 
 
-class Found(msgspec.Struct):
+class PartialRecording(msgspec.Struct):
     """What has been found so far; the fields are those of a recording."""
 
     tick_to_decision: list[TickToDecision] = []
     throughput: list[Throughput] = []
-    stages: list[Stage] = []
-    calls: list[Call] = []
-    orders: list[Orders] = []
+    stages: list[StageCost] = []
+    calls: list[CallCost] = []
+    orders: list[OrderFigures] = []
     at_rest: list[Usage] = []
-    segments: list[Segment] = []
-    hops: list[Hops] = []
+    segments: list[SegmentSize] = []
+    hops: list[ProgramRound] = []
     gaps: list[str] = []
 
 
@@ -94,14 +94,14 @@ class Step(NamedTuple):
 
     what: str
     expected_s: float
-    run: Callable[[Found, Progress], None]
+    run: Callable[[PartialRecording, ProgressBar], None]
     """May raise BenchError, RivalError or RivalUnavailable: then there is a gap."""
     subject: str = ""
     """What a gap is about, where several steps are about the same; "" for `what`."""
 
 
 def run(
-    plan: Plan, progress_of: Callable[[float], Progress], command: str, quick: bool
+    plan: Plan, progress_of: Callable[[float], ProgressBar], command: str, quick: bool
 ) -> Recording:
     """Measure everything in the plan; return it. Raises what is no failure of a measurement."""
     began_utc, began_s = utc_stamp(), time.monotonic()
@@ -129,9 +129,9 @@ def rival_versions() -> dict[str, str]:
     return versions
 
 
-def perform(todo: Sequence[Step], progress_of: Callable[[float], Progress]) -> Found:
+def perform(todo: Sequence[Step], progress_of: Callable[[float], ProgressBar]) -> PartialRecording:
     """Do all steps, one after the other."""
-    found = Found()
+    found = PartialRecording()
     progress = progress_of(sum(step.expected_s for step in todo))
     try:
         for step in todo:
@@ -143,7 +143,7 @@ def perform(todo: Sequence[Step], progress_of: Callable[[float], Progress]) -> F
                 gap = f"{step.subject or step.what}: {reason}"
                 if gap not in found.gaps:
                     found.gaps.append(gap)
-                    progress.line(f"not measured: {gap}")
+                    progress.print_line(f"not measured: {gap}")
             progress.end(step.expected_s)
     finally:
         progress.close()
@@ -189,41 +189,43 @@ def _scale(one: LatencyRun | ThroughputRun) -> str:
     return f"{one.symbols:,} symbols and {strategies}"
 
 
-def _latency(one: LatencyRun, found: Found, _: Progress) -> None:
+def _latency(one: LatencyRun, found: PartialRecording, _: ProgressBar) -> None:
     figures, gaps = measure_latency(one)
     found.tick_to_decision.append(figures)
     found.gaps += gaps
 
 
-def _throughput(one: ThroughputRun, found: Found, progress: Progress) -> None:
-    figures, gaps = measure_throughput(one, progress.say)
+def _throughput(one: ThroughputRun, found: PartialRecording, progress: ProgressBar) -> None:
+    figures, gaps = measure_throughput(one, progress.show_detail)
     found.throughput.append(figures)
     found.gaps += gaps
 
 
-def _at_rest(seconds: float, found: Found, _: Progress) -> None:
+def _at_rest(seconds: float, found: PartialRecording, _: ProgressBar) -> None:
     found.at_rest += measure_at_rest(seconds)
 
 
-def _alone(symbols: int, seconds: float, found: Found, _: Progress) -> None:
+def _alone(symbols: int, seconds: float, found: PartialRecording, _: ProgressBar) -> None:
     stages, calls = measure_alone(symbols, seconds)
     found.stages += stages
     found.calls += calls
 
 
-def _segments(symbols: Sequence[int], found: Found, _: Progress) -> None:
+def _segments(symbols: Sequence[int], found: PartialRecording, _: ProgressBar) -> None:
     found.segments += map(measure_segment, symbols)
 
 
-def _orders(runs: Sequence[OrdersRun], found: Found, progress: Progress) -> None:
-    found.orders += measure_orders(runs, progress.say)
+def _orders(runs: Sequence[OrdersRun], found: PartialRecording, progress: ProgressBar) -> None:
+    found.orders += measure_orders(runs, progress.show_detail)
 
 
-def _stack_hops(side: SideBySide, number: int, found: Found, _: Progress) -> None:
+def _stack_hops(side: SideBySide, number: int, found: PartialRecording, _: ProgressBar) -> None:
     for hops in stack_hops(side, number, lossless_rate(found.throughput, side.symbols)):
         found.hops.append(hops)
 
 
-def _rival_hops(rival: Rival, side: SideBySide, number: int, found: Found, _: Progress) -> None:
+def _rival_hops(
+    rival: Rival, side: SideBySide, number: int, found: PartialRecording, _: ProgressBar
+) -> None:
     for hops in rival_hops(rival, side, number):
         found.hops.append(hops)

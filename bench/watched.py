@@ -32,7 +32,7 @@ from bench.measure.measured_stack import MeasuredStack, bench_dir, measured_stac
 from bench.measure.observer import observe
 from bench.plan import LatencyRun
 from bench.program import run_recorder
-from bench.results import Latency, Watched, WatchedRound
+from bench.results import LatencyDistribution, WatchedRecording, WatchedRound
 from lib.clock import utc_stamp
 from lib.dashboard.metrics import PAGES
 from lib.reports.machine import machine_facts
@@ -43,7 +43,7 @@ OUTPUT: Final = "watched.json"
 RUN: Final = LatencyRun(2_000.0, 5.0)
 ROUNDS: Final = 3
 COUNT: Final = 3
-NOBODY: Final = "nobody"
+NO_VIEWER: Final = "nobody"
 STREAMS: Final = "streams that nobody draws"
 BROWSERS: Final = "browsers"
 
@@ -71,7 +71,9 @@ def main() -> int:
     return run_recorder(PROGRAM, __doc__, bench_dir() / OUTPUT, recorder)
 
 
-def record(run: LatencyRun, rounds: int, browsers: int, say: Callable[[str], None]) -> Watched:
+def record(
+    run: LatencyRun, rounds: int, browsers: int, say: Callable[[str], None]
+) -> WatchedRecording:
     """Measure all rounds. What goes wrong is a gap."""
     began_utc, machine = utc_stamp(), machine_facts()
     measured: list[WatchedRound] = []
@@ -82,7 +84,7 @@ def record(run: LatencyRun, rounds: int, browsers: int, say: Callable[[str], Non
             say(f"watched by {one.watched_by}: round {one.number} of {rounds}")
     except (BenchError, OSError) as error:
         gaps = (str(error),)
-    return Watched(began_utc, machine, run.rate, tuple(measured), gaps)
+    return WatchedRecording(began_utc, machine, run.rate, tuple(measured), gaps)
 
 
 def measure(run: LatencyRun, rounds: int, browsers: int) -> Iterator[WatchedRound]:
@@ -92,7 +94,7 @@ def measure(run: LatencyRun, rounds: int, browsers: int) -> Iterator[WatchedRoun
     with measured_stack(latency_settings(run)) as stack:
         time.sleep(WARM_UP_S)
         for number in range(1, rounds + 1):
-            for what, count in ((NOBODY, 0), (STREAMS, browsers), (BROWSERS, browsers)):
+            for what, count in ((NO_VIEWER, 0), (STREAMS, browsers), (BROWSERS, browsers)):
                 with _watching(stack, what, count):
                     seen = observe(stack, run.seconds)
                 if not len(seen.sequences):
@@ -101,7 +103,7 @@ def measure(run: LatencyRun, rounds: int, browsers: int) -> Iterator[WatchedRoun
                     number=number,
                     watched_by=f"{count} {what}" if count else what,
                     missed=seen.published - len(seen.sequences),
-                    from_sent=Latency.of(seen.decided_ns - seen.sent_ns),
+                    from_sent=LatencyDistribution.of(seen.decided_ns - seen.sent_ns),
                 )
 
 

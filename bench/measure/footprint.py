@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack, UsageMeter, measured_stack
 from bench.measure.symbols import symbols_of
-from bench.results import Segment, Usage
+from bench.results import SegmentSize, Usage
 from lib.price_book.segment_files import SHM_DIR
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook
@@ -40,7 +40,7 @@ def formula_bytes(symbols: int, ring_capacity: int) -> int:
     return HEADER_BYTES + SYMBOL_BYTES * symbols + TICK_BYTES * ring_capacity
 
 
-def measure_segment(symbols: int) -> Segment:
+def measure_segment(symbols: int) -> SegmentSize:
     """Make a price book with the default ring, fill it once, and look what the file takes."""
     capacity = Settings().price_book.ring_capacity
     with SharedPriceBook(symbols_of(symbols), ring_capacity=capacity) as book:
@@ -51,7 +51,7 @@ def measure_segment(symbols: int) -> Segment:
             book.update_batch((numbers % symbols).astype(np.int32), numbers + 1, numbers + 1, 1)
             sequence += BATCH_TICKS
         blocks = (SHM_DIR / book.name).stat().st_blocks
-    return Segment(symbols, capacity, formula_bytes(symbols, capacity), 512 * blocks)
+    return SegmentSize(symbols, capacity, formula_bytes(symbols, capacity), 512 * blocks)
 
 
 def measure_at_rest(seconds: float) -> tuple[Usage, ...]:

@@ -12,7 +12,7 @@ from bench.measure.measured_stack import MeasuredStack, UsageMeter, measured_sta
 from bench.measure.observer import LAST_S, Observation, observe
 from bench.measure.symbols import settings_for
 from bench.plan import LatencyRun
-from bench.results import Latency, TickToDecision, Usage
+from bench.results import LatencyDistribution, TickToDecision, Usage
 from lib.clock import SECOND_NS
 from lib.settings import Settings
 
@@ -74,9 +74,9 @@ def judge(
         seconds=seen.seconds,
         ticks=len(seen.sequences),
         missed=seen.published - len(seen.sequences),
-        from_sent=Latency.of(seen.decided_ns - seen.sent_ns),
-        from_intended=Latency.of(seen.decided_ns - intended_ns),
-        to_report=Latency.of(seen.to_report_ns) if len(seen.to_report_ns) else None,
+        from_sent=LatencyDistribution.of(seen.decided_ns - seen.sent_ns),
+        from_intended=LatencyDistribution.of(seen.decided_ns - intended_ns),
+        to_report=LatencyDistribution.of(seen.to_report_ns) if len(seen.to_report_ns) else None,
         usage=usage,
     )
     where = f"tick to decision at {run.rate:,.0f} ticks/s"

@@ -89,13 +89,13 @@ class MeasuredStack:
         """Let the gateway go on with its tape at another rate."""
         gateway = replace(self.settings.gateway, rate=rate)
         self._stack.write_settings(replace(self.settings, gateway=gateway))
-        with self._told_as_bench_error("the gateway does not restart"):
+        with self._as_bench_error("the gateway does not restart"):
             self._supervisor.stop("gateway")
             self._supervisor.start("gateway")
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of all programs. Asking wakes supervisord."""
-        with self._told_as_bench_error("its programs are not known"):
+        with self._as_bench_error("its programs are not known"):
             return {p.program: p.pid for p in self._supervisor.processes() if p.pid}
 
     def wait_until_steady(self) -> None:
@@ -115,7 +115,7 @@ class MeasuredStack:
             self._stack.reconfigure(lambda text: with_strategies(text, names))
 
     @contextmanager
-    def _told_as_bench_error(self, what: str) -> Iterator[None]:
+    def _as_bench_error(self, what: str) -> Iterator[None]:
         try:
             yield
         except (SupervisorSilentError, SupervisorEndingError) as error:

@@ -4,7 +4,7 @@ The ticks come from the ring of the price book, the decisions from the strategie
 the rest from logs that are written anyway. All of it lies in shared memory or in files, so the
 stack does not wait for the observer; it only shares the cores with it, which looks every 25 ms.
 
-`together` and what is below it is pure: what was seen goes in, times come out.
+`join_decisions` and what is below it is pure: what was seen goes in, times come out.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ LAST_S: Final = 1.0
 orders to be answered."""
 
 
-class Schedule(NamedTuple):
+class LoggedSchedule(NamedTuple):
     """What the gateway said of its schedule when it began: `schedule_started`."""
 
     rate: float
     start_ns: int
     first: int
 
-    def shifted(self, by_ns: int) -> Schedule:
+    def shifted(self, by_ns: int) -> LoggedSchedule:
         """Return what it is after a `schedule_shifted`."""
         return self._replace(start_ns=self.start_ns + by_ns)
 
@@ -58,7 +58,7 @@ class Observation(NamedTuple):
     sent_ns: NDArray[np.int64]
     decided_ns: NDArray[np.int64]
     """By the strategy that was the last to decide."""
-    schedule: Schedule
+    schedule: LoggedSchedule
     shifted_ns: int
     """By how much the schedule was shifted meanwhile. A tick behind that has a later time."""
     to_report_ns: NDArray[np.int64]
@@ -69,17 +69,17 @@ class Observation(NamedTuple):
 
 def observe(stack: MeasuredStack, seconds: float) -> Observation:
     """Watch a stack that runs already, for so long. Raises BenchError."""
-    with _Watch(stack) as watch:
+    with _Observer(stack) as observer:
         begin, begin_ns = stack.published(), time.monotonic_ns()
-        watch.until(begin_ns / SECOND_NS + seconds)
+        observer.until(begin_ns / SECOND_NS + seconds)
         end, end_ns = stack.published(), time.monotonic_ns()
         if end.tape != begin.tape or end.last == begin.last:
             raise BenchError("the gateway published no tick of the tape that was observed")
-        watch.until_settled(end.last)
-        return watch.observation(begin.last, end.last, (end_ns - begin_ns) / SECOND_NS, end.tape)
+        observer.until_settled(end.last)
+        return observer.observation(begin.last, end.last, (end_ns - begin_ns) / SECOND_NS, end.tape)
 
 
-class _Watch:
+class _Observer:
     """Collects what comes while it is open."""
 
     def __init__(self, stack: MeasuredStack) -> None:
@@ -97,7 +97,7 @@ class _Watch:
         self._decisions: list[list[Decided]] = [[] for _ in self._decision_readers]
         self._ticks_missed = 0
         self._decisions_missed = 0
-        self._schedule: Schedule | None = None
+        self._schedule: LoggedSchedule | None = None
         self._shifted_ns = 0
         self._look_at_schedule()
         if self._schedule:  # what was shifted before is the schedule now
@@ -137,7 +137,7 @@ class _Watch:
             raise BenchError("the gateway has not said when its schedule began")
         if any(reader.tape != tape for reader in self._decision_readers):
             raise BenchError("a strategy evaluated another tape than the gateway's")
-        decisions = [together(parts) for parts in self._decisions]
+        decisions = [join_decisions(parts) for parts in self._decisions]
         sequences, sent_ns = _joined(self._sequences), _joined(self._sent_ns)
         inside = (sequences > after) & (sequences <= last)
         sequences, sent_ns = sequences[inside], sent_ns[inside]
@@ -177,7 +177,7 @@ class _Watch:
             if event["stream"] != "price":
                 continue
             if event["event"] == "schedule_started":
-                self._schedule = Schedule(event["rate"], event["start_ns"], event["first"])
+                self._schedule = LoggedSchedule(event["rate"], event["start_ns"], event["first"])
             else:
                 self._shifted_ns += event["shift_ns"]
 
@@ -189,7 +189,7 @@ class _Watch:
             else:
                 self._answered[event["order_id"]] = event["answered_ns"]
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> _Observer:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -208,7 +208,7 @@ def read_events(log: Follower, names: Sequence[bytes]) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] in wanted]
 
 
-def together(parts: Sequence[Decided]) -> Decided:
+def join_decisions(parts: Sequence[Decided]) -> Decided:
     """Put together what several looks at the decisions of one strategy have brought."""
     if not parts:
         nothing = np.empty(0, np.int64)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack, measured_stack
 from bench.plan import OrdersRun
-from bench.results import Latency, Orders
+from bench.results import LatencyDistribution, OrderFigures
 from lib.clock import SECOND_NS
 from lib.process.run_identity import end_with
 from lib.settings import Settings
@@ -50,7 +50,7 @@ RECEIVE_BYTES: Final = 1 << 18
 _FILLED: Final = b'"FILLED"'
 
 
-class Client(NamedTuple):
+class ClientPlan(NamedTuple):
     """What a client does."""
 
     address: tuple[str, int]
@@ -61,7 +61,7 @@ class Client(NamedTuple):
     """By symbol; what the risk check finds reasonable."""
 
 
-class Times(NamedTuple):
+class ClientTimes(NamedTuple):
     """What a client has measured; monotonic ns."""
 
     began_ns: int
@@ -72,7 +72,7 @@ class Times(NamedTuple):
 
 def measure_orders(
     runs: Sequence[OrdersRun], say: Callable[[str], None] = lambda _: None
-) -> tuple[Orders, ...]:
+) -> tuple[OrderFigures, ...]:
     """Do all runs, one after the other, on one stack. Raises BenchError."""
     settings = Settings()
     settings = replace(settings, gateway=replace(settings.gateway, news_interval=NO_NEWS_S))
@@ -98,33 +98,35 @@ def latest_prices(stack: MeasuredStack) -> dict[str, float]:
             time.sleep(0.01)
 
 
-def measure(settings: Settings, run: OrdersRun, prices: dict[str, float], name: str) -> Orders:
+def measure(
+    settings: Settings, run: OrdersRun, prices: dict[str, float], name: str
+) -> OrderFigures:
     """Let clients whose ids begin with `name` send their orders, all at once. Raises BenchError."""
     address = settings.order_manager.host, settings.order_manager.port
     clients = [
-        Client(address, f"{name}-{number}", run.under_way, run.orders, prices)
+        ClientPlan(address, f"{name}-{number}", run.under_way, run.orders, prices)
         for number in range(run.clients)
     ]
     with _started(clients) as connections:
         for connection in connections:
-            _hear(connection, START_S)  # it has logged on
+            _receive(connection, START_S)  # it has logged on
         for connection in connections:
             connection.send(None)
         deadline_s = time.monotonic() + LONGEST_S
-        times = [_hear(connection, deadline_s - time.monotonic()) for connection in connections]
+        times = [_receive(connection, deadline_s - time.monotonic()) for connection in connections]
     began_ns, ended_ns = min(t.began_ns for t in times), max(t.ended_ns for t in times)
     answers_ns = np.concatenate([t.answers_ns for t in times])
-    return Orders(
+    return OrderFigures(
         clients=run.clients,
         under_way=run.under_way,
         orders=len(answers_ns),
         seconds=(ended_ns - began_ns) / SECOND_NS,
-        answer=Latency.of(answers_ns),
+        answer=LatencyDistribution.of(answers_ns),
     )
 
 
 @contextmanager
-def _started(clients: Sequence[Client]) -> Iterator[list[Connection]]:
+def _started(clients: Sequence[ClientPlan]) -> Iterator[list[Connection]]:
     """Start a process for each client; all of them have ended when the block has."""
     context = multiprocessing.get_context("spawn")
     processes = []
@@ -132,7 +134,9 @@ def _started(clients: Sequence[Client]) -> Iterator[list[Connection]]:
     try:
         for client in clients:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_play, args=(client, theirs, os.getpid()), daemon=True)
+            process = context.Process(
+                target=_client_process, args=(client, theirs, os.getpid()), daemon=True
+            )
             process.start()
             theirs.close()
             processes.append(process)
@@ -146,7 +150,7 @@ def _started(clients: Sequence[Client]) -> Iterator[list[Connection]]:
             connection.close()
 
 
-def _hear(connection: Connection, timeout_s: float) -> Any:
+def _receive(connection: Connection, timeout_s: float) -> Any:
     """Return what a client says next. Raises BenchError if it failed, or says nothing in time."""
     if not wait([connection], max(0.0, timeout_s)):
         raise BenchError("a client of the order manager is not ready in time")
@@ -159,7 +163,7 @@ def _hear(connection: Connection, timeout_s: float) -> Any:
     return said
 
 
-def _play(client: Client, bench: Connection, parent_pid: int) -> None:
+def _client_process(client: ClientPlan, bench: Connection, parent_pid: int) -> None:
     """The process of a client."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the bench ends its processes itself
     if not end_with(parent_pid):
@@ -175,7 +179,7 @@ def _play(client: Client, bench: Connection, parent_pid: int) -> None:
             bench.send(str(error))
 
 
-def order_frames(client: Client) -> list[tuple[bytes, int]]:
+def order_frames(client: ClientPlan) -> list[tuple[bytes, int]]:
     """Return what to send, and how many orders each piece holds."""
     symbols = list(client.prices)
     size = max(1, client.under_way // SENDS)
@@ -197,7 +201,7 @@ def _order(order_id: int, symbols: Sequence[str], prices: dict[str, float]) -> b
     ).encode()
 
 
-def _log_on(client: Client) -> socket.socket:
+def _log_on(client: ClientPlan) -> socket.socket:
     sock = socket.create_connection(client.address, ANSWER_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     logon = {"type": "logon", "client_id": client.client_id}
@@ -208,7 +212,9 @@ def _log_on(client: Client) -> socket.socket:
     return sock
 
 
-def send_all(sock: socket.socket, sends: Sequence[tuple[bytes, int]], under_way: int) -> Times:
+def send_all(
+    sock: socket.socket, sends: Sequence[tuple[bytes, int]], under_way: int
+) -> ClientTimes:
     """Send everything, at most `under_way` orders ahead of the answers; return the times."""
     clock = time.monotonic_ns
     sent: list[tuple[int, int]] = []
@@ -240,7 +246,7 @@ def send_all(sock: socket.socket, sends: Sequence[tuple[bytes, int]], under_way:
         done += count
     if fills < total:
         raise BenchError(f"{total - fills:,} of {total:,} orders were not filled")
-    return Times(began_ns, answered[-1][0], waits_ns(sent, answered))
+    return ClientTimes(began_ns, answered[-1][0], waits_ns(sent, answered))
 
 
 def waits_ns(

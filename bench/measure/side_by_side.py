@@ -23,7 +23,7 @@ from bench.measure.measured_stack import measured_stack
 from bench.measure.observer import observe
 from bench.measure.throughput import attempt, fast_settings
 from bench.plan import SideBySide
-from bench.results import Hops, Latency, Throughput
+from bench.results import LatencyDistribution, ProgramRound, Throughput
 from bench.rivals.alternatives import (
     multiprocessing_queue,
     nats_core,
@@ -37,10 +37,10 @@ from bench.rivals.floor import (
     two_processes,
     two_processes_in_c,
 )
-from bench.rivals.rival import Load, Outcome
+from bench.rivals.rival import Load, RivalResult
 
 STACK: Final = "stack"
-AS_IT_LIKES: Final = 0
+OWN_BATCHING: Final = 0
 """The ticks in a message of the stack."""
 WARM_UP_S: Final = 1.0
 BELOW_HELD: Final = 0.95
@@ -51,7 +51,7 @@ class Rival(NamedTuple):
     """What the stack is measured beside."""
 
     name: str
-    measure: Callable[[Load], Outcome]
+    measure: Callable[[Load], RivalResult]
     best_batch: int | None
     """None: it knows paced loads only."""
 
@@ -81,11 +81,11 @@ def loads_of(rival: Rival, plan: SideBySide) -> list[Load]:
     return loads
 
 
-def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[Hops]:
+def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[ProgramRound]:
     """Measure it with each of its loads."""
     for load in loads_of(rival, plan):
         outcome = rival.measure(load)
-        yield Hops(
+        yield ProgramRound(
             name=rival.name,
             round=number,
             rate=load.rate,
@@ -94,7 +94,7 @@ def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[Hops]:
             ticks=outcome.ticks,
             missing=outcome.missing,
             seconds=outcome.seconds,
-            latency=Latency.of(outcome.latencies_ns) if load.rate else None,
+            latency=LatencyDistribution.of(outcome.latencies_ns) if load.rate else None,
         )
 
 
@@ -108,7 +108,7 @@ def lossless_rate(found: Sequence[Throughput], symbols: int) -> float | None:
     return BELOW_HELD * max(rates) if rates else None
 
 
-def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterable[Hops]:
+def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterable[ProgramRound]:
     """Measure a stack, paced first and then as fast as it goes: at the rate `lossless`.
 
     Raises BenchError, also for a rate that is not known.
@@ -120,16 +120,16 @@ def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterabl
         seen = observe(stack, plan.paced_s)
         if not len(seen.sequences):
             raise BenchError("no tick was seen up to its decision")
-        yield Hops(
+        yield ProgramRound(
             name=STACK,
             round=number,
             rate=plan.rate,
-            ticks_a_message=AS_IT_LIKES,
+            ticks_a_message=OWN_BATCHING,
             symbols=plan.symbols,
             ticks=len(seen.sequences),
             missing=seen.published - len(seen.sequences),
             seconds=seen.seconds,
-            latency=Latency.of(seen.decided_ns - seen.sent_ns),
+            latency=LatencyDistribution.of(seen.decided_ns - seen.sent_ns),
         )
         if not plan.unpaced_s:
             return
@@ -139,11 +139,11 @@ def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterabl
         trial = attempt(stack, lossless, plan.unpaced_s, blind).trial
         if not trial.held:
             raise BenchError(f"round {number + 1} at {lossless:,.0f} ticks/s: {trial.why}")
-        yield Hops(
+        yield ProgramRound(
             name=STACK,
             round=number,
             rate=0.0,
-            ticks_a_message=AS_IT_LIKES,
+            ticks_a_message=OWN_BATCHING,
             symbols=plan.symbols,
             ticks=trial.evaluated,
             missing=trial.published - trial.evaluated,

@@ -24,7 +24,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.measure.symbols import symbols_of
-from bench.results import Call, Stage
+from bench.results import CallCost, StageCost
 from lib.process.run_identity import end_with
 from lib.settings import PROJECT_ROOT, Settings
 from lib.shared_memory_utils import SharedPriceBook
@@ -54,7 +54,9 @@ class Work(NamedTuple):
     batch_ticks: int = 1
 
 
-def measure_alone(symbols: int, seconds: float) -> tuple[tuple[Stage, ...], tuple[Call, ...]]:
+def measure_alone(
+    symbols: int, seconds: float
+) -> tuple[tuple[StageCost, ...], tuple[CallCost, ...]]:
     """Measure all stages and calls, each for so long, in a process of its own. Raises BenchError.
 
     Its environment has what `etc/run-role` gives to the roles: how memory is given back to the
@@ -90,17 +92,17 @@ def _prepare(bench_pid: int) -> None:
     gc.disable()  # nothing here makes cycles, and the roles have theirs frozen
 
 
-def measure_stages(symbols: int, seconds: float) -> tuple[Stage, ...]:
+def measure_stages(symbols: int, seconds: float) -> tuple[StageCost, ...]:
     """Measure every stage with so many symbols, each for so long."""
     with ExitStack() as stack:
         return tuple(
-            Stage(work.name, symbols, work.batch_ticks, best_ns(work, seconds))
+            StageCost(work.name, symbols, work.batch_ticks, best_ns(work, seconds))
             for stages in (_stages_of_many, _stages_of_one)
             for work in stages(symbols, stack)
         )
 
 
-def measure_calls(symbols: int, seconds: float) -> tuple[Call, ...]:
+def measure_calls(symbols: int, seconds: float) -> tuple[CallCost, ...]:
     """Measure `read` and `update` of a book with so many symbols, each for so long."""
     names = symbols_of(symbols)
     asked = [names[number % symbols] for number in range(CALLS)]
@@ -112,7 +114,7 @@ def measure_calls(symbols: int, seconds: float) -> tuple[Call, ...]:
             Work("read", CALLS, lambda: [book.read(symbol) for symbol in asked]),
             Work("update", CALLS, lambda: [*map(book.update, asked, prices)]),
         )
-        return tuple(Call(work.name, symbols, best_ns(work, seconds)) for work in works)
+        return tuple(CallCost(work.name, symbols, best_ns(work, seconds)) for work in works)
 
 
 def best_ns(work: Work, seconds: float) -> float:

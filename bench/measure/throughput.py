@@ -66,7 +66,7 @@ class Attempt(NamedTuple):
     usage: tuple[Usage, ...]
 
 
-class Progress(NamedTuple):
+class StrategyProgress(NamedTuple):
     """How far one strategy is with the ticks that count."""
 
     evaluated: int
@@ -78,7 +78,7 @@ class Progress(NamedTuple):
     """From when they began to count to the decision of the last of them; 0 before there is one."""
 
 
-class Evaluated:
+class EvaluationCounter:
     """Counts what one strategy evaluates of the ticks behind one of a tape. Pure but for `read`."""
 
     def __init__(self, reader: DecisionReader, begin: Published, begin_ns: int) -> None:
@@ -95,13 +95,13 @@ class Evaluated:
         self.unseen = 0
         """Records that the bench itself was too slow for."""
 
-    def read(self) -> Progress:
+    def read(self) -> StrategyProgress:
         """Count what has been decided since the last call."""
         decided = self._reader.read()
         self.unseen += decided.missed
         return self.count(decided)
 
-    def count(self, decided: Decided) -> Progress:
+    def count(self, decided: Decided) -> StrategyProgress:
         """Count these decisions, which follow on those before."""
         first, last, decided_ns, _ = decided
         begin = int(np.searchsorted(last, self._after, "right"))
@@ -112,14 +112,14 @@ class Evaluated:
             self._ended_ns = int(decided_ns[-1])
         gaps = self._last - self._after - self._count
         seconds = (self._ended_ns - self._began_ns) / SECOND_NS
-        return Progress(self._count, self._last, gaps, seconds)
+        return StrategyProgress(self._count, self._last, gaps, seconds)
 
 
-def count_from_now(stack: MeasuredStack) -> tuple[Published, list[Evaluated]]:
+def count_from_now(stack: MeasuredStack) -> tuple[Published, list[EvaluationCounter]]:
     """Return how far the gateway is, and what counts the ticks behind that for each strategy."""
     readers = stack.decision_readers()
     begin, begin_ns = stack.published(), time.monotonic_ns()
-    return begin, [Evaluated(reader, begin, begin_ns) for reader in readers]
+    return begin, [EvaluationCounter(reader, begin, begin_ns) for reader in readers]
 
 
 def measure_throughput(
@@ -201,7 +201,7 @@ def evaluated_per_s(stack: MeasuredStack, seconds: float) -> float:
     """
     readers = stack.decision_readers()
     anywhere = stack.published()._replace(last=0)
-    counts = [Evaluated(reader, anywhere, time.monotonic_ns()) for reader in readers]
+    counts = [EvaluationCounter(reader, anywhere, time.monotonic_ns()) for reader in readers]
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         time.sleep(LOOK_S)
@@ -247,7 +247,7 @@ def _attempt(
     while (elapsed_s := (time.monotonic_ns() - begin_ns) / SECOND_NS) < seconds and not why:
         time.sleep(min(LOOK_S, seconds - elapsed_s))
         progress = [count.read() for count in counts]
-        why = why_not(progress, stack.published().last, rate)
+        why = reason_not_held(progress, stack.published().last, rate)
         if any(count.unseen for count in counts):
             why = "the bench itself was too slow"
         if read_events(log, (b"schedule_shifted",)):
@@ -263,7 +263,7 @@ def _attempt(
     give_up_s = time.monotonic() + CATCH_UP_S
     while not why and min(one.last for one in progress) < end:
         progress = [count.read() for count in counts]
-        why = why_not(progress, end, rate)
+        why = reason_not_held(progress, end, rate)
         if time.monotonic() > give_up_s:
             why = f"not all is evaluated {CATCH_UP_S:g} s later"
         time.sleep(LOOK_S)
@@ -285,7 +285,7 @@ def _attempt(
     return Attempt(trial, ticks_per_s, usage)
 
 
-def why_not(progress: list[Progress], published: int, rate: float) -> str:
+def reason_not_held(progress: list[StrategyProgress], published: int, rate: float) -> str:
     """Say why a trial cannot hold any more; "" if it can. Pure."""
     gaps = max(one.gaps for one in progress)
     if gaps > 0:

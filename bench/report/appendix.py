@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bench.profiles import Load, Profile, Profiled
+from bench.profiles import DaemonProfile, LoadProfile, Profile
 from bench.report.speed_section import NOT_RECORDED
 from bench.report.units import digits, percent, whole
 from lib.clock import SECOND_NS
@@ -39,12 +39,12 @@ def _blocks(profile: Profile) -> Iterator[str]:
         yield "Not profiled:\n\n" + "\n".join(f"- {gap}" for gap in profile.gaps)
 
 
-def _name(load: Load) -> str:
+def _name(load: LoadProfile) -> str:
     found = f"{whole(load.ticks / load.seconds)} ticks/s, {whole(load.symbols)} symbols"
     return found if load.rate else f"As fast as it goes: {found}"
 
 
-def _daemon(load: Load, daemon: Profiled) -> str:
+def _daemon(load: LoadProfile, daemon: DaemonProfile) -> str:
     a_tick_ns = daemon.cpu_ns / load.ticks if load.ticks else 0.0
     rows = [
         [f"`{hot.function}`", _code(hot.line), _percent(hot.share), digits(hot.share * a_tick_ns)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from bench.results import Hops, Latency, Recording
+from bench.results import LatencyDistribution, ProgramRound, Recording
 
 STACK: Final = "stack"
 FLOOR: Final = "three bare processes"
@@ -49,7 +49,7 @@ class Contender:
     name: str
     ticks_a_message: int
     rate: float
-    rounds: tuple[Hops, ...]
+    rounds: tuple[ProgramRound, ...]
     """One at least."""
 
     @property
@@ -78,11 +78,11 @@ class Contender:
         return sum(one.missing for one in self.rounds)
 
     def latency(self, figure: str) -> Spread | None:
-        """Return a figure of its latencies (`Latency`), such as "p50_ns"; None if it has none."""
+        """Return one figure of its latencies, such as "p50_ns"; None if it has no latencies."""
         found = [getattr(latency, figure) for latency in self.latencies()]
         return Spread.of(found) if found else None
 
-    def latencies(self) -> list[Latency]:
+    def latencies(self) -> list[LatencyDistribution]:
         """Return the latencies of each round that has them."""
         return [one.latency for one in self.rounds if one.latency is not None]
 

@@ -22,7 +22,7 @@ from bench.report.appendix import appendix
 from bench.report.first_page import first_page
 from bench.report.speed_section import COMPARISON_PLOT, LATENCY_PLOT, SCALE_PLOT, speed_section
 from bench.report.watched_section import watched_section
-from bench.results import Recording, Watched
+from bench.results import Recording, WatchedRecording
 from lib.reports.files import RELIABILITY_SUMMARY, REPORT
 from lib.reports.markdown import MarkdownError, replace_section
 from lib.settings import PROJECT_ROOT
@@ -49,7 +49,7 @@ class Recorded:
 
     recording: Recording | None
     profile: Profile | None
-    watched: Watched | None
+    watched: WatchedRecording | None
     dropped_connections: str | None
     """What the chaos lab has found about them, in one line."""
 
@@ -89,7 +89,7 @@ def load(bench: Path, reliability: Path) -> Recorded:
     return Recorded(
         _read(bench / RESULTS, Recording),
         _read(bench / PROFILE, Profile),
-        _read(bench / WATCHED, Watched),
+        _read(bench / WATCHED, WatchedRecording),
         reliability.read_text(encoding="utf-8").strip() if reliability.exists() else None,
     )
 

@@ -21,7 +21,7 @@ from bench.report.comparison import (
 from bench.report.speed_section import usual_latencies
 from bench.report.targets import LATENCY_RATE
 from bench.report.units import MICROSECOND_NS, MILLION, whole
-from bench.results import CURVE, Latency, Recording, TickToDecision
+from bench.results import CURVE, LatencyDistribution, Recording, TickToDecision
 from lib.reports.plotting import (
     DOTS,
     GRID,
@@ -91,7 +91,7 @@ def _say_that_nothing_was_measured(axes: Axes) -> None:
     axes.set_yticks([])
 
 
-def _curve(latency: Latency) -> tuple[list[float], list[float]]:
+def _curve(latency: LatencyDistribution) -> tuple[list[float], list[float]]:
     """Return where the quantiles lie: one in how many ticks takes longer, and the time in µs.
 
     The last point is the maximum, which one in all ticks reaches; quantiles beyond it say no more.

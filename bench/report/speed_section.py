@@ -32,7 +32,7 @@ from bench.report.comparison import (
 )
 from bench.report.targets import Judgement, at_rate
 from bench.report.units import bare, digits, megabytes, millions, percent, times, us, whole
-from bench.results import Latency, Recording, TickToDecision, Usage
+from bench.results import LatencyDistribution, Recording, TickToDecision, Usage
 from lib.clock import SECOND_NS
 from lib.price_book.segment import Layout
 from lib.reports.markdown import table
@@ -136,7 +136,7 @@ def _latency_rows(found: Iterable[TickToDecision]) -> Iterator[list[str]]:
                 yield [whole(one.rate), what, *counts, *quantiles(latency)]
 
 
-def quantiles(latency: Latency) -> tuple[str, ...]:
+def quantiles(latency: LatencyDistribution) -> tuple[str, ...]:
     """Return the figures of a distribution as a table shows them, in microseconds."""
     figures = latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns
     return tuple(us(figure) for figure in figures)

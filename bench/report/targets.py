@@ -24,7 +24,7 @@ from bench.report.comparison import (
     one_message_a_tick,
 )
 from bench.report.units import MILLION, bare, megabytes, millions, percent, time_of, times, whole
-from bench.results import Orders, Recording, Segment, Throughput, TickToDecision, Usage
+from bench.results import OrderFigures, Recording, SegmentSize, Throughput, TickToDecision, Usage
 from lib.clock import MILLISECOND_NS
 from lib.settings import Settings
 
@@ -170,7 +170,7 @@ def at_rate(recording: Recording, rate: float) -> TickToDecision | None:
     return next((one for one in alone if (one.symbols, one.rate) == (usual, rate)), None)
 
 
-def default_segment(recording: Recording) -> Segment | None:
+def default_segment(recording: Recording) -> SegmentSize | None:
     """Return the price book of the default settings."""
     settings = Settings()
     usual = len(settings.symbols), settings.price_book.ring_capacity
@@ -188,13 +188,13 @@ def largest(usages: Sequence[Usage]) -> Usage | None:
     return max(usages, key=lambda usage: usage.resident_bytes, default=None)
 
 
-def most_orders(recording: Recording, clients: int) -> Orders | None:
+def most_orders(recording: Recording, clients: int) -> OrderFigures | None:
     """Return the load with which so many clients got most orders a second answered."""
     found = (one for one in recording.orders if one.clients == clients)
     return max(found, key=lambda one: one.orders / one.seconds, default=None)
 
 
-def lonely_order(recording: Recording) -> Orders | None:
+def lonely_order(recording: Recording) -> OrderFigures | None:
     """Return the answers to one client that sends one order at a time."""
     found = (one for one in recording.orders if (one.clients, one.under_way) == (1, 1))
     return next(found, None)

@@ -6,13 +6,13 @@ from typing import Final
 
 from bench.report.speed_section import processor, quantiles
 from bench.report.units import whole
-from bench.results import Watched
+from bench.results import WatchedRecording
 from lib.reports.markdown import table
 
 TITLE: Final = "## With the dashboard open"
 
 
-def watched_section(watched: Watched | None) -> str:
+def watched_section(watched: WatchedRecording | None) -> str:
     """Return it in Markdown."""
     if watched is None:
         return f"{TITLE}\n\nNothing is recorded yet: `make watched` records it."

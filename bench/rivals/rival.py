@@ -3,10 +3,10 @@
 A rival is a chain of processes, each an interpreter of its own: a producer, mostly a relay, and a
 consumer. What they do is the same in each, and is here:
 
-- The producer sends the ticks of a `Tape`, a random walk written as text beforehand. A message is
-  the number of its first tick, SENT_NS (the monotonic clock just before the sending), and the
-  frames `SYMBOL,PRICE` of its ticks. It keeps the pace of the stack's gateway: an absolute
-  schedule, waited for with `select`, which counts in microseconds (lib/net/event_loop.py).
+- The producer sends the ticks of a `RivalTape`, a random walk encoded as text in advance. A message
+  is the number of its first tick, SENT_NS (the monotonic clock just before sending), and the frames
+  `SYMBOL,PRICE` of its ticks. It is paced as the stack's gateway is: by an absolute schedule,
+  waited for with `select`, which has microsecond resolution (lib/net/event_loop.py).
 - The relay reads the text (`PriceBook`), keeps the latest price of every symbol, and hands on what
   it has read.
 - The consumer computes two moving averages a symbol, one tick at a time (`Averages`), and notes
@@ -109,7 +109,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RivalResult:
     """What came of it."""
 
     ticks: int
@@ -136,7 +136,7 @@ def require(module: str, package: str) -> None:
 # --- The ticks -------------------------------------------------------------------------------
 
 
-class Tape:
+class RivalTape:
     """The ticks of a load: a random walk for each symbol, the same for the same load.
 
     It is `length` ticks long, a whole number of messages, and then begins again.
@@ -182,7 +182,7 @@ class Feed:
 
     def __init__(self, load: Load) -> None:
         self._ticks_a_message = load.ticks_a_message
-        self._bodies = Tape(load).bodies()
+        self._bodies = RivalTape(load).bodies()
 
     def message(self, number: int) -> bytes:
         """Stamp the message with the number of its first tick, and with the time: send it now."""
@@ -265,7 +265,7 @@ class PriceBook:
     """What the relay does: reads the text, and keeps the latest price of every symbol."""
 
     def __init__(self, load: Load) -> None:
-        self._index = {name.encode(): index for index, name in enumerate(Tape(load).names)}
+        self._index = {name.encode(): index for index, name in enumerate(RivalTape(load).names)}
         self.latest = [float("nan")] * load.symbols
 
     def read(self, message: bytes) -> Ticks:
@@ -304,7 +304,7 @@ def _packing(count: int) -> struct.Struct:
     return struct.Struct(f"<qq{count}i{count}d")
 
 
-class _Windows:
+class _SymbolWindows:
     """The latest prices of one symbol. Filled with zeros at first, so that it is always full."""
 
     __slots__ = ("long", "long_sum", "seen", "short", "short_sum")
@@ -320,7 +320,7 @@ class Averages:
     """Two moving averages a symbol as textbooks have them: a deque and its running sum."""
 
     def __init__(self, symbols: int) -> None:
-        self._windows = [_Windows() for _ in range(symbols)]
+        self._windows = [_SymbolWindows() for _ in range(symbols)]
 
     def decide(self, symbols: Iterable[int], prices: Iterable[float]) -> int:
         """Take ticks one at a time; return after how many the short average was above the long.
@@ -343,7 +343,7 @@ class Averages:
         return above
 
 
-class Decided(NamedTuple):
+class ConsumerResult(NamedTuple):
     """What a consumer has to say in the end."""
 
     ticks: int
@@ -380,9 +380,9 @@ class Decisions:
         self._next = first + count
         return True
 
-    def decided(self) -> Decided:
+    def decided(self) -> ConsumerResult:
         """Everything, once the end has come."""
-        return Decided(self._ticks, self._latencies_ns, self._ended_ns, self._above)
+        return ConsumerResult(self._ticks, self._latencies_ns, self._ended_ns, self._above)
 
 
 # --- The processes ---------------------------------------------------------------------------
@@ -407,7 +407,7 @@ class _Failed(NamedTuple):
     reason: str
 
 
-class Part:
+class ProcessContext:
     """What one process of a rival holds: the load, and the way to its neighbours."""
 
     def __init__(self, load: Load, link: Any, bench: Connection) -> None:
@@ -450,8 +450,8 @@ class Part:
         self._bench.recv()
 
 
-Role = Callable[[Part], Any]
-"""One process. The producer returns how many ticks it has sent, the consumer `Decided`."""
+Role = Callable[[ProcessContext], Any]
+"""One process. The producer returns how many ticks it has sent, the consumer `ConsumerResult`."""
 
 
 class _Child:
@@ -462,7 +462,7 @@ class _Child:
         self.name = role.__name__.strip("_")
         self.bench, theirs = context.Pipe()
         self.process = context.Process(
-            target=_play, args=(role, load, link, theirs, os.getpid()), daemon=True
+            target=_process_main, args=(role, load, link, theirs, os.getpid()), daemon=True
         )
         with closing(theirs):
             self.process.start()
@@ -485,7 +485,7 @@ class _Child:
         self.process.close()
 
 
-def run(load: Load, *roles: Role, link: Any = None) -> Outcome:
+def run(load: Load, *roles: Role, link: Any = None) -> RivalResult:
     """Play the roles, from the producer to the consumer, each in a process of its own.
 
     Call it from the main thread: the processes die with the thread that started them. Raises
@@ -495,7 +495,7 @@ def run(load: Load, *roles: Role, link: Any = None) -> Outcome:
     try:
         for role in roles:
             children.append(_Child(role, load, link))
-        _introduce(children)
+        _exchange_addresses(children)
         for child in children:
             child.bench.send(None)
         done = _collect(children, time.monotonic() + load.seconds + END_S)
@@ -509,8 +509,8 @@ def run(load: Load, *roles: Role, link: Any = None) -> Outcome:
         for child in children:
             child.end()
     sent: int = done[0].answer
-    decided: Decided = done[-1].answer
-    return Outcome(
+    decided: ConsumerResult = done[-1].answer
+    return RivalResult(
         decided.ticks,
         sent - decided.ticks,
         (decided.ended_ns - done[0].started_ns) / SECOND_NS,
@@ -519,12 +519,12 @@ def run(load: Load, *roles: Role, link: Any = None) -> Outcome:
     )
 
 
-def _introduce(children: list[_Child]) -> None:
+def _exchange_addresses(children: list[_Child]) -> None:
     """Tell each process where the next one listens, until all are ready."""
     deadline = time.monotonic() + START_S
     starting = list(children)
     while starting:
-        child, message = _hear(starting, deadline, "not ready in time")
+        child, message = _next_message(starting, deadline, "not ready in time")
         if isinstance(message, _Listening):
             children[children.index(child) - 1].bench.send(message.address)
         else:
@@ -535,7 +535,7 @@ def _collect(children: list[_Child], deadline: float) -> list[_Done]:
     done: dict[str, _Done] = {}
     running = list(children)
     while running:
-        child, message = _hear(running, deadline, "not at the end in time")
+        child, message = _next_message(running, deadline, "not at the end in time")
         running.remove(child)
         done[child.name] = message
         if child is children[-1]:
@@ -545,7 +545,7 @@ def _collect(children: list[_Child], deadline: float) -> list[_Done]:
     return [done[child.name] for child in children]
 
 
-def _hear(children: list[_Child], deadline: float, trouble: str) -> tuple[_Child, Any]:
+def _next_message(children: list[_Child], deadline: float, trouble: str) -> tuple[_Child, Any]:
     """Return the next thing that one of them says. Raises RivalError if it is a failure."""
     ready = wait([child.bench for child in children], max(0.0, deadline - time.monotonic()))
     for child in children:
@@ -564,14 +564,14 @@ def _further_failures(failed: _Child, children: list[_Child]) -> list[str]:
     return [message.reason for message in heard if isinstance(message, _Failed)]
 
 
-def _play(role: Role, load: Load, link: Any, bench: Connection, parent_pid: int) -> None:
+def _process_main(role: Role, load: Load, link: Any, bench: Connection, parent_pid: int) -> None:
     """The main function of each process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the bench ends its processes itself
     if not end_with(parent_pid):
         return
     # Nothing here makes cycles, and a collection in the middle would count against the rival.
     gc.disable()
-    part = Part(load, link, bench)
+    part = ProcessContext(load, link, bench)
     # Who does not listen any more has ended us, or is about to.
     with suppress(BrokenPipeError):
         try:
@@ -585,7 +585,7 @@ def _play(role: Role, load: Load, link: Any, bench: Connection, parent_pid: int)
 # --- By hand ---------------------------------------------------------------------------------
 
 
-def look(name: str, measure: Callable[[Load], Outcome]) -> None:
+def main(name: str, measure: Callable[[Load], RivalResult]) -> None:
     """Measure what the command line asks for, and print it."""
     parser = argparse.ArgumentParser(description=name)
     parser.add_argument("--rate", type=float, default=2000.0, help="ticks a second; 0: unpaced")

@@ -20,15 +20,15 @@ from typing import Any, Final, NamedTuple
 
 from bench.rivals.rival import (
     Averages,
-    Decided,
+    ConsumerResult,
     Decisions,
     Load,
-    Outcome,
     Pace,
-    Part,
     PriceBook,
-    Tape,
-    look,
+    ProcessContext,
+    RivalResult,
+    RivalTape,
+    main,
     one_by_one,
     run,
 )
@@ -50,10 +50,10 @@ class Queues(NamedTuple):
     """From the relay: first number, SENT_NS, symbols, prices."""
 
 
-def _producer(part: Part) -> int:
+def _producer(part: ProcessContext) -> int:
     queue = part.link.text
     size = part.load.ticks_a_message
-    bodies = Tape(part.load).bodies()
+    bodies = RivalTape(part.load).bodies()
     part.start()
     for number in one_by_one(pace := Pace(part.load)):
         queue.put((1 + number * size, monotonic_ns(), bodies[number % len(bodies)]))
@@ -61,7 +61,7 @@ def _producer(part: Part) -> int:
     return pace.sent * size
 
 
-def _relay(part: Part) -> None:
+def _relay(part: ProcessContext) -> None:
     book = PriceBook(part.load)
     text, prices = part.link
     part.start()
@@ -71,7 +71,7 @@ def _relay(part: Part) -> None:
         prices.put((first, sent_ns, *book.read_body(body)))
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     decisions = Decisions(Averages(part.load.symbols).decide)
     prices = part.link.prices
     part.start()
@@ -80,7 +80,7 @@ def _consumer(part: Part) -> Decided:
     return decisions.decided()
 
 
-def measure(load: Load) -> Outcome:
+def measure(load: Load) -> RivalResult:
     """Needs nothing but Python."""
     context = multiprocessing.get_context("spawn")  # as the processes are started; see `run`
     size = min(MAX_SIZE, load.in_flight)
@@ -93,4 +93,4 @@ def measure(load: Load) -> Outcome:
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

@@ -34,17 +34,17 @@ from bench.rivals.rival import (
     HOST,
     START_S,
     Averages,
-    Decided,
+    ConsumerResult,
     Decisions,
     Feed,
     Load,
-    Outcome,
     Pace,
-    Part,
     PriceBook,
+    ProcessContext,
     RivalError,
+    RivalResult,
     RivalUnavailable,
-    look,
+    main,
     pack,
     require,
     run,
@@ -65,14 +65,14 @@ REPLIES_OWED: Final = 4
 """At most: so many blocks are under way."""
 
 
-def _producer(part: Part) -> int:
+def _producer(part: ProcessContext) -> int:
     # epoll, which asyncio would take, counts in milliseconds: too coarse to keep a pace.
     loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(_produce(part))
 
 
-async def _produce(part: Part) -> int:
+async def _produce(part: ProcessContext) -> int:
     feed = Feed(part.load)
     block = max(1, BLOCK_TICKS // part.load.ticks_a_message)
     may_ask = asyncio.Semaphore(REPLIES_OWED)
@@ -98,11 +98,11 @@ async def _produce(part: Part) -> int:
     return pace.sent * part.load.ticks_a_message
 
 
-def _relay(part: Part) -> None:
+def _relay(part: ProcessContext) -> None:
     asyncio.run(_relay_all(part))
 
 
-async def _relay_all(part: Part) -> None:
+async def _relay_all(part: ProcessContext) -> None:
     book = PriceBook(part.load)
     ended = asyncio.get_running_loop().create_future()
     async with _connection(part) as client:
@@ -119,11 +119,11 @@ async def _relay_all(part: Part) -> None:
         await ended
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     return asyncio.run(_consume(part))
 
 
-async def _consume(part: Part) -> Decided:
+async def _consume(part: ProcessContext) -> ConsumerResult:
     decisions = Decisions(Averages(part.load.symbols).decide)
     ended = asyncio.get_running_loop().create_future()
 
@@ -156,7 +156,7 @@ def _reporting(work: Any, ended: asyncio.Future[None]) -> Any:
 
 
 @asynccontextmanager
-async def _connection(part: Part) -> AsyncIterator[Any]:
+async def _connection(part: ProcessContext) -> AsyncIterator[Any]:
     """Connect to the server. What was published is flushed in the end."""
     import nats
 
@@ -206,7 +206,7 @@ def _program() -> str:
     return found
 
 
-def measure(load: Load) -> Outcome:
+def measure(load: Load) -> RivalResult:
     """Raises RivalUnavailable if nats-py or the server is not installed."""
     require("nats", "nats-py")
     with _server() as address:
@@ -214,4 +214,4 @@ def measure(load: Load) -> Outcome:
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

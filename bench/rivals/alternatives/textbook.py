@@ -32,14 +32,14 @@ from numpy.typing import NDArray
 from bench.rivals.rival import (
     MEMORY,
     Averages,
-    Decided,
+    ConsumerResult,
     Decisions,
     Load,
-    Outcome,
     Pace,
-    Part,
-    Tape,
-    look,
+    ProcessContext,
+    RivalResult,
+    RivalTape,
+    main,
     one_by_one,
     run,
 )
@@ -60,7 +60,7 @@ FEW_TICKS: Final = 8
 """Up to here, storing them one by one is quicker than at once."""
 
 
-class Link(NamedTuple):
+class RingHandles(NamedTuple):
     """What all processes are given."""
 
     segment: str
@@ -132,9 +132,9 @@ class Shared:
         return records
 
 
-def _producer(part: Part) -> int:
+def _producer(part: ProcessContext) -> int:
     size = part.load.ticks_a_message
-    tape = Tape(part.load)
+    tape = RivalTape(part.load)
     names = [tape.names[symbol] for symbol in tape.symbols]
     messages = tape.split(list(zip(names, tape.prices, strict=True)))
     with part.connect() as sock:
@@ -150,8 +150,8 @@ def _producer(part: Part) -> int:
     return pace.sent * size
 
 
-def _relay(part: Part) -> None:
-    index = {name: number for number, name in enumerate(Tape(part.load).names)}
+def _relay(part: ProcessContext) -> None:
+    index = {name: number for number, name in enumerate(RivalTape(part.load).names)}
     changed = part.link.changed
     shared = Shared(part.link.segment, part.load.symbols)
     with closing(shared), part.accept() as sock, sock.makefile("rb") as lines:
@@ -169,7 +169,7 @@ def _relay(part: Part) -> None:
                 changed.notify()
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     decisions = Decisions(Averages(part.load.symbols).decide)
     changed = part.link.changed
     shared = Shared(part.link.segment, part.load.symbols)
@@ -203,7 +203,7 @@ def _decide_message(decisions: Decisions, records: NDArray[Any]) -> bool:
     return decisions.take(first, sent_ns, symbols, records["price"].tolist())
 
 
-def measure(load: Load) -> Outcome:
+def measure(load: Load) -> RivalResult:
     """Needs nothing but NumPy. Raises ValueError for messages that do not fit into the ring."""
     if load.ticks_a_message > CAPACITY:
         raise ValueError(f"at most {CAPACITY} ticks fit into the ring")
@@ -211,7 +211,7 @@ def measure(load: Load) -> Outcome:
     name = f"{MEMORY}{os.getpid()}-{secrets.token_hex(4)}"
     segment = SharedMemory(name, create=True, size=Shared.size(load.symbols))
     try:
-        link = Link(segment.name, context.Condition(context.Lock()))
+        link = RingHandles(segment.name, context.Condition(context.Lock()))
         return run(load, _producer, _relay, _consumer, link=link)
     finally:
         segment.close()
@@ -219,4 +219,4 @@ def measure(load: Load) -> Outcome:
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

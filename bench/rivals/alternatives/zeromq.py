@@ -24,16 +24,16 @@ from typing import Any, Final
 from bench.rivals.rival import (
     HOST,
     Averages,
-    Decided,
+    ConsumerResult,
     Decisions,
     Feed,
     Load,
-    Outcome,
     Pace,
-    Part,
     PriceBook,
+    ProcessContext,
     RivalError,
-    look,
+    RivalResult,
+    main,
     one_by_one,
     pack,
     require,
@@ -50,7 +50,7 @@ DEFAULT_HIGH_WATER_MARK: Final = 1000
 """Messages."""
 
 
-def _producer(part: Part) -> int:
+def _producer(part: ProcessContext) -> int:
     import zmq
 
     feed = Feed(part.load)
@@ -64,7 +64,7 @@ def _producer(part: Part) -> int:
     return pace.sent * part.load.ticks_a_message
 
 
-def _relay(part: Part) -> None:
+def _relay(part: ProcessContext) -> None:
     import zmq
 
     book = PriceBook(part.load)
@@ -84,7 +84,7 @@ def _relay(part: Part) -> None:
         part.stay()
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     import zmq
 
     decisions = Decisions(Averages(part.load.symbols).decide)
@@ -96,13 +96,13 @@ def _consumer(part: Part) -> Decided:
     return decisions.decided()
 
 
-def bind_tcp(pull: Any, part: Part) -> None:
+def bind_tcp(pull: Any, part: ProcessContext) -> None:
     """Listen for the process before this one."""
     pull.set_hwm(high_water_mark(part.load))
     part.listening(f"tcp://{HOST}:{pull.bind_to_random_port(f'tcp://{HOST}')}")
 
 
-def bind_ipc(pull: Any, part: Part) -> None:
+def bind_ipc(pull: Any, part: ProcessContext) -> None:
     """Listen for the process before this one, in the directory that is the link."""
     pull.set_hwm(high_water_mark(part.load))
     address = f"ipc://{part.link}/prices"
@@ -110,7 +110,7 @@ def bind_ipc(pull: Any, part: Part) -> None:
     part.listening(address)
 
 
-def connect(push: Any, part: Part) -> None:
+def connect(push: Any, part: ProcessContext) -> None:
     """Connect to the process after this one; only then may a message be stamped and sent."""
     import zmq
 
@@ -126,7 +126,7 @@ def high_water_mark(load: Load) -> int:
     return min(DEFAULT_HIGH_WATER_MARK, load.in_flight)
 
 
-def measure(load: Load) -> Outcome:
+def measure(load: Load) -> RivalResult:
     """Raises RivalUnavailable if pyzmq is not installed."""
     require("zmq", "pyzmq")
     with tempfile.TemporaryDirectory(prefix="tradewire-bench-") as directory:
@@ -134,4 +134,4 @@ def measure(load: Load) -> Outcome:
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

@@ -21,14 +21,14 @@ from bench.rivals.alternatives.zeromq import bind_ipc, bind_tcp, connect
 from bench.rivals.rival import (
     LONG_WINDOW,
     SHORT_WINDOW,
-    Decided,
+    ConsumerResult,
     Decisions,
     Load,
-    Outcome,
     Pace,
-    Part,
-    Tape,
-    look,
+    ProcessContext,
+    RivalResult,
+    RivalTape,
+    main,
     one_by_one,
     require,
     run,
@@ -79,11 +79,11 @@ class ArrayAverages:
         return int(np.count_nonzero(full & (short * LONG_WINDOW > long * SHORT_WINDOW)))
 
 
-def _producer(part: Part) -> int:
+def _producer(part: ProcessContext) -> int:
     import zmq
 
     size = part.load.ticks_a_message
-    tape = Tape(part.load)
+    tape = RivalTape(part.load)
     bodies = [
         symbols.tobytes() + prices.tobytes()
         for symbols, prices in zip(tape.split(tape.symbols), tape.split(tape.cents), strict=True)
@@ -99,7 +99,7 @@ def _producer(part: Part) -> int:
     return pace.sent * size
 
 
-def _relay(part: Part) -> None:
+def _relay(part: ProcessContext) -> None:
     import zmq
 
     latest = np.zeros(part.load.symbols, PRICE)
@@ -121,7 +121,7 @@ def _relay(part: Part) -> None:
         part.stay()
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     import zmq
 
     decisions = Decisions(ArrayAverages(part.load.symbols).decide)
@@ -142,7 +142,7 @@ def _arrays(message: bytes) -> tuple[int, int, NDArray[np.int32], NDArray[np.int
     return first, sent_ns, symbols, prices
 
 
-def measure(load: Load) -> Outcome:
+def measure(load: Load) -> RivalResult:
     """Raises RivalUnavailable if pyzmq is not installed."""
     require("zmq", "pyzmq")
     with tempfile.TemporaryDirectory(prefix="tradewire-bench-") as directory:
@@ -150,4 +150,4 @@ def measure(load: Load) -> Outcome:
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

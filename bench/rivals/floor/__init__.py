@@ -17,13 +17,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from bench.rivals.rival import MEMORY, Load, Outcome, Role, run
+from bench.rivals.rival import MEMORY, Load, RivalResult, Role, run
 
 WORDS: Final = "words"
 FIFO: Final = "fifo"
 
 
-def run_bare(load: Load, *roles: Role, link: Any = None) -> Outcome:
+def run_bare(load: Load, *roles: Role, link: Any = None) -> RivalResult:
     """Like `run`. Raises ValueError for a load that is not paced, one message a tick."""
     check(load)
     return run(load, *roles, link=link)

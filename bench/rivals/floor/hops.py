@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.rivals.floor import check, meeting_place
-from bench.rivals.rival import END_S, Load, Outcome, RivalError, RivalUnavailable
+from bench.rivals.rival import END_S, Load, RivalError, RivalResult, RivalUnavailable
 from lib.process.run_identity import end_with
 
 SOURCE: Final = Path(__file__).with_name("hops.c")
@@ -22,7 +22,7 @@ VAR_DIR: Final = SOURCE.parent.parent.parent / "var"
 COMPILE_S: Final = 60.0
 
 
-def run_hops(which: Literal["two", "three"], load: Load) -> Outcome:
+def run_hops(which: Literal["two", "three"], load: Load) -> RivalResult:
     """Let `hops.c` pass the load on through two or three processes.
 
     Raises RivalUnavailable where there is no compiler, RivalError if it fails, and ValueError for
@@ -34,7 +34,7 @@ def run_hops(which: Literal["two", "three"], load: Load) -> Outcome:
         latencies_ns = _output(program, which, str(load.rate), str(load.seconds), directory)
     # The program does not say when it began and ended; it sends for as long as the load says.
     ticks = len(latencies_ns)
-    return Outcome(ticks, load.messages - ticks, load.seconds, latencies_ns)
+    return RivalResult(ticks, load.messages - ticks, load.seconds, latencies_ns)
 
 
 def compile_hops(directory: Path = VAR_DIR / "bench") -> Path:

@@ -36,7 +36,7 @@ from lib.errors import CannotStartError
 from lib.process.long_start import said_where
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.stack.console import Screen
-from lib.stack.fatal_programs import Ending, GivenUp
+from lib.stack.fatal_programs import Ending, FatalPrograms
 from lib.stack.launch import (
     check_paths,
     check_ports,
@@ -48,8 +48,8 @@ from lib.stack.launch import (
     wake_supervisord,
     why_it_ended,
 )
-from lib.stack.log_follower import NOTICE, WARNING, Line, Story
-from lib.stack.repeated_lines import Repetitions
+from lib.stack.log_follower import NOTICE, WARNING, LogFollower, ScreenLine
+from lib.stack.repeated_lines import RepeatedLines
 from lib.stack.strategies import StackStrategies, stack_strategies, strategy_programs
 from lib.stack.supervisord_configuration import read_configuration, started_programs, stop_limit_s
 from lib.trading.signal_loading import load_signal_class
@@ -191,38 +191,38 @@ class _View:
     """Shows what is new in the logs of a stack, and knows whether the stack has to end."""
 
     def __init__(self, var_dir: Path, configuration: Path, screen: Screen) -> None:
-        self._story = Story(var_dir)
+        self._log_follower = LogFollower(var_dir)
         self._screen = screen
-        self._repetitions = Repetitions()
+        self._repeated_lines = RepeatedLines()
         self._shown = 0
         programs = started_programs(configuration.read_text(encoding="utf-8"))
-        self._given_up = GivenUp(programs, f"{_supervisorctl(configuration)} start")
+        self._fatal_programs = FatalPrograms(programs, f"{_supervisorctl(configuration)} start")
 
     def look(self) -> None:
         """Show what has been logged since the last look."""
-        self._show(self._story.new_lines())
+        self._show(self._log_follower.new_lines())
 
     def last_look(self) -> None:
         """Show what has been logged since the last look, to the end."""
-        self._show([*self._story.new_lines(), *self._story.rest()])
+        self._show([*self._log_follower.new_lines(), *self._log_follower.rest()])
 
-    def _show(self, lines: list[Line]) -> None:
+    def _show(self, lines: list[ScreenLine]) -> None:
         now_s = time.monotonic()
-        shown = self._repetitions.forget_old_failures(now_s)
+        shown = self._repeated_lines.forget_old_failures(now_s)
         for line in lines:
-            line = self._given_up.take_line(line, self._shown + len(shown))
-            shown += self._repetitions.new_of(line, now_s)
+            line = self._fatal_programs.take_line(line, self._shown + len(shown))
+            shown += self._repeated_lines.new_of(line, now_s)
         self._shown += len(shown)
         self._screen.show(shown)
 
     @property
     def ending(self) -> Ending | None:
         """Why the stack has to end, if it has to."""
-        return self._given_up.ending
+        return self._fatal_programs.ending
 
     def close(self) -> None:
         """Close the files."""
-        self._story.close()
+        self._log_follower.close()
 
 
 def _run(settings: Settings, strategies: StackStrategies, configuration: Path, stop: _Stop) -> int:
@@ -236,7 +236,7 @@ def _run(settings: Settings, strategies: StackStrategies, configuration: Path, s
             print(f"main.py: {error}", file=sys.stderr)
             return 1
         screen.show([_introduction(settings, strategies.names)])
-        screen.show(Line("main.py", text, WARNING) for text in strategies.warnings())
+        screen.show(ScreenLine("main.py", text, WARNING) for text in strategies.warnings())
         ending = _show_until_stop(supervisord, settings.var_dir, view, screen, stop)
         asked = stop.is_requested()
         stop.request()
@@ -264,10 +264,10 @@ def _run(settings: Settings, strategies: StackStrategies, configuration: Path, s
     return 0
 
 
-def _introduction(settings: Settings, strategies: list[str]) -> Line:
+def _introduction(settings: Settings, strategies: list[str]) -> ScreenLine:
     gateway, order_manager = settings.gateway, settings.order_manager
     dashboard = settings.dashboard
-    return Line(
+    return ScreenLine(
         "main.py",
         f"prices on {gateway.host}:{gateway.price_port}, "
         f"news on {gateway.host}:{gateway.news_port}, "

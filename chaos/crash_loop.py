@@ -35,7 +35,7 @@ from chaos.lab.target import Target, known_roles
 from lib.process.process_handle import ProcessHandle
 from lib.process.supervisor import Process
 from lib.settings import PROJECT_ROOT
-from lib.stack.log_follower import GIVEN_UP, SPAWNED, Follower, Line, tell_supervisor
+from lib.stack.log_follower import GIVEN_UP, SPAWNED, FileFollower, ScreenLine, supervisor_line
 
 GIVE_UP_S: Final = 120.0
 """How long supervisord may take until it gives up: with 10 retries it waits 55 s in all."""
@@ -180,15 +180,15 @@ def kill_until_given_up(log: Path, role: str, pid: int, tell: Tell) -> int | Non
 
 
 @contextmanager
-def new_lines_of(log: Path) -> Iterator[Callable[[str], list[Line]]]:
+def new_lines_of(log: Path) -> Iterator[Callable[[str], list[ScreenLine]]]:
     """Give what supervisord logs of a role from now on, as `lib.stack.log_follower` reads it.
 
     Its log and no question to it: that would wake it, and so shorten the waits.
     """
-    follower = Follower(log, from_end=True)
+    follower = FileFollower(log, from_end=True)
 
-    def new_lines(role: str) -> list[Line]:
-        told = (tell_supervisor(raw.decode(errors="replace")) for raw in follower.read())
+    def new_lines(role: str) -> list[ScreenLine]:
+        told = (supervisor_line(raw.decode(errors="replace")) for raw in follower.read())
         return [line for line in told if line and line.role == role]
 
     try:

@@ -27,7 +27,7 @@ from lib.errors import CannotStartError
 from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
-from lib.net.listener import RESERVED_PLACES, Server
+from lib.net.listener import RESERVED_PLACES, Listener
 from lib.process.role import run_role
 from lib.process.run_identity import siblings
 from lib.process.supervisor import SERVER_VARIABLE, Supervisor, control_socket
@@ -83,7 +83,7 @@ class Answer(NamedTuple):
     headers: tuple[tuple[str, str], ...] = (NOT_KEPT,)
 
 
-class Client:
+class HttpClient:
     """One connection."""
 
     def __init__(self, session: HttpSession, now_ns: int) -> None:
@@ -112,13 +112,13 @@ class Dashboard:
             for path, (name, content_type) in FILES.items()
         }
         self._files[PLOTLY] = (FILES["/page.js"][1], _plotly_file().read_bytes())
-        self._clients: dict[Client, None] = {}
+        self._clients: dict[HttpClient, None] = {}
         """Who has waited longest for a view comes first."""
         self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
         host, port = settings.dashboard.host, settings.dashboard.port
         self._client_log = ClientLog("http", MAX_CONNECTIONS)
         loop.add_timed(self._client_log)
-        Server(loop, host, port, "dashboard.port", self._client_log, self._accept, siblings)
+        Listener(loop, host, port, "dashboard.port", self._client_log, self._accept, siblings)
         self._log.info("listening", stream="http", host=host, port=port)
         now_ns = time.monotonic_ns()
         self._look_ns = self._view_ns = self._sweep_ns = now_ns
@@ -186,7 +186,7 @@ class Dashboard:
     def _accept(self, sock: socket.socket, _peer: str, is_ours: bool) -> bool:
         if len(self._clients) >= MAX_CONNECTIONS + (RESERVED_PLACES if is_ours else 0):
             return False
-        client = Client(HttpSession(self._host), time.monotonic_ns())
+        client = HttpClient(HttpSession(self._host), time.monotonic_ns())
         client.connection = Connection(
             self._loop,
             sock,
@@ -197,7 +197,7 @@ class Dashboard:
         self._clients[client] = None
         return True
 
-    def _on_data(self, client: Client, data: bytes) -> None:
+    def _on_data(self, client: HttpClient, data: bytes) -> None:
         try:
             request = client.session.receive(data)
             if request is None:

@@ -26,7 +26,7 @@ from lib.errors import CannotStartError
 from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
-from lib.net.listener import RESERVED_PLACES, Server
+from lib.net.listener import RESERVED_PLACES, Listener
 from lib.process.role import run_role
 from lib.process.run_identity import current_run, siblings
 from lib.process.state_file import StateFile
@@ -80,7 +80,7 @@ class Gateway:
         self._client_logs = logs = {name: ClientLog(name, MAX_CLIENTS) for name in STREAMS}
         for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
             accept = partial(self._on_accept, name)
-            Server(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept, siblings)
+            Listener(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept, siblings)
             self._log.info("listening", stream=name, host=gateway.host, port=port)
         state = _continue_or_begin(settings, tapes)
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS

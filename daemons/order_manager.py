@@ -23,14 +23,14 @@ import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
 from lib.errors import CannotStartError
-from lib.execution.order_desk import CONTESTED, OrderDesk, Outcome, Receipt, Session
+from lib.execution.order_desk import CONTESTED, CommitResult, OrderDesk, Receipt, Session
 from lib.execution.risk import HALT_FILE, Risk
 from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
 from lib.net.client_log import ClientLog
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
-from lib.net.listener import RESERVED_PLACES, Server
+from lib.net.listener import RESERVED_PLACES, Listener
 from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
@@ -92,9 +92,9 @@ class OrderManager:
             raise CannotStartError(str(error)) from None
         except LedgerError as error:
             # It is tried again with each order; until then orders are answered with this reason.
-            self._tell_failure(str(error))
+            self._log_failure(str(error))
         manager = settings.order_manager
-        Server(
+        Listener(
             loop,
             manager.host,
             manager.port,
@@ -114,7 +114,7 @@ class OrderManager:
         self._take_arrived()
         outcome = self._desk.commit()
         self._answer(outcome)
-        self._tell(outcome)
+        self._log_result(outcome)
 
     def close(self) -> None:
         """Close the ledger, let the last confirmations and counts out."""
@@ -178,7 +178,7 @@ class OrderManager:
         if undelimited := session.undelimited(has_ended=has_ended):
             self._client_log.count("no_delimiter", peer=session.peer, **undelimited._asdict())
 
-    def _answer(self, outcome: Outcome) -> None:
+    def _answer(self, outcome: CommitResult) -> None:
         frames: dict[Session, list[bytes]] = {}
         for session, answer in outcome.answers:
             frames.setdefault(session, []).append(answer)
@@ -195,7 +195,7 @@ class OrderManager:
                 if connection.open and not connection.queued_bytes:
                     self._on_drained(session)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _log_result(self, outcome: CommitResult) -> None:
         lines = outcome.confirmations
         for begin in range(0, len(lines), LINES_A_WRITE):
             self._out.write("".join(lines[begin : begin + LINES_A_WRITE]).encode())
@@ -209,7 +209,7 @@ class OrderManager:
         for session, reason in outcome.malformed:
             self._client_log.count("malformed_frames", peer=session.peer, reason=reason)
         if outcome.failure:
-            self._tell_failure(outcome.failure)
+            self._log_failure(outcome.failure)
             for session, order_id in outcome.failed:
                 self._client_log.count(
                     "orders_not_booked",
@@ -221,7 +221,7 @@ class OrderManager:
             self._ledger_failure = None
             self._log.warning("ledger_recovered", ledger=str(self._ledger.path))
 
-    def _tell_failure(self, reason: str) -> None:
+    def _log_failure(self, reason: str) -> None:
         """Log why orders are not booked, once until that changes."""
         if reason != self._ledger_failure:
             self._ledger_failure = reason

@@ -12,7 +12,7 @@ from functools import partial
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
-from lib.net.throttled_log import Tally
+from lib.net.throttled_log import ThrottledLog
 from lib.price_book.clean_up import keep_until_run_ends
 from lib.price_book.ingest import Booking, client_for
 from lib.process.role import run_role
@@ -31,8 +31,10 @@ class OrderBook:
         self._book = _open_book(settings)
         gateway = settings.gateway
         connect = partial(ReconnectingConnection, loop, gateway.host, gateway.price_port)
-        self._tally = Tally(stream="price", peer=f"{gateway.host}:{gateway.price_port}")
-        self._booking = Booking(self._book, self._tally)
+        self._throttled_log = ThrottledLog(
+            stream="price", peer=f"{gateway.host}:{gateway.price_port}"
+        )
+        self._booking = Booking(self._book, self._throttled_log)
         feed = StreamFeed(
             "price",
             client_for(self._book),
@@ -40,7 +42,7 @@ class OrderBook:
             on_begin=self._booking.begin,
             on_frames=self._book_frames,
         )
-        for timed in (feed, self._tally):
+        for timed in (feed, self._throttled_log):
             loop.add_timed(timed)
 
     def step(self) -> None:
@@ -49,7 +51,7 @@ class OrderBook:
 
     def close(self) -> None:
         """Let go of the price book. It stays: the keeper removes it when the run ends."""
-        self._tally.on_time(time.monotonic_ns())
+        self._throttled_log.on_time(time.monotonic_ns())
         self._book.close()
 
     def _book_frames(self, batches: list[Frames]) -> None:

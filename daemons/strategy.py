@@ -24,7 +24,7 @@ from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
-from lib.net.throttled_log import Tally
+from lib.net.throttled_log import ThrottledLog
 from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.role import run_role
 from lib.settings import Settings
@@ -62,13 +62,15 @@ class Strategy:
         )
         news_client = StreamClient(may_be_plain=True)
         to_news = partial(ReconnectingConnection, loop, gateway.host, gateway.news_port)
-        self._tally = Tally(stream="news", peer=f"{gateway.host}:{gateway.news_port}")
+        self._throttled_log = ThrottledLog(
+            stream="news", peer=f"{gateway.host}:{gateway.news_port}"
+        )
         self._evaluator = Evaluator(
             trader,
             client,
             news_client,
             _last_evaluated(settings),
-            self._tally,
+            self._throttled_log,
             send=self._orders.send,
             on_decided=DecisionLog(
                 decision_log_path(settings.var_dir, settings.strategy.client_id)
@@ -81,7 +83,7 @@ class Strategy:
             on_begin=lambda _: None,
             on_frames=self._evaluator.take_news,
         )
-        for timed in (self._orders, news, self._tally):
+        for timed in (self._orders, news, self._throttled_log):
             loop.add_timed(timed)
         self._own_book = OwnPriceBook(self._book_name, settings.symbols)
         self._reader: PriceBookReader | None = None
@@ -99,7 +101,7 @@ class Strategy:
 
     def close(self) -> None:
         """Give the wake-up slot back, and let the last counts out."""
-        self._tally.on_time(time.monotonic_ns())
+        self._throttled_log.on_time(time.monotonic_ns())
         if self._reader:
             self._detach()
 

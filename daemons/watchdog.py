@@ -33,7 +33,7 @@ from lib.process.supervisor import (
 )
 from lib.process.traceback_dump import stacks_of
 from lib.process.traceback_frames import innermost, what_hangs
-from lib.process.watchdog_rules import Watch
+from lib.process.watchdog_rules import WatchdogRules
 from lib.settings import Settings
 
 
@@ -50,11 +50,11 @@ class Watchdog:
                 "start it as a program of etc/supervisord.conf"
             )
         self._supervisor = Supervisor(socket_path)
-        self._silence_told = False
+        self._silence_logged = False
         self._var_dir = settings.var_dir
         hang_after_ns = to_ns(settings.watchdog.hang_after)
         self._judges = bool(hang_after_ns)
-        self._watch = Watch(os.getpid(), hang_after_ns, time.monotonic_ns())
+        self._rules = WatchdogRules(os.getpid(), hang_after_ns, time.monotonic_ns())
         self._handles: dict[int, ProcessHandle] = {}
         """By pid, also of who has ended, until supervisord names it no longer."""
         self._awaited: set[int] = set()
@@ -75,30 +75,30 @@ class Watchdog:
 
     def next_deadline_ns(self) -> int:
         """When to look at the beats or to ask supervisord."""
-        deadline_ns = self._watch.next_deadline_ns()
+        deadline_ns = self._rules.next_deadline_ns()
         if self._without_pidfd():
             return min(deadline_ns, time.monotonic_ns() + LOOK_NS)
         return deadline_ns
 
     def on_time(self, now_ns: int) -> None:
         """Look at the beats, and ask supervisord if something is the matter or it is time to."""
-        if self._watch.look(self._beats(), now_ns):
+        if self._rules.look(self._beats(), now_ns):
             self._ask()
 
     def _ask(self) -> None:
         try:
             processes = self._supervisor.processes()
         except SupervisorEndingError:
-            self._watch.unanswered(time.monotonic_ns())
+            self._rules.unanswered(time.monotonic_ns())
             return
         except SupervisorSilentError as error:
-            self._watch.unanswered(time.monotonic_ns())
-            if not self._silence_told:
-                self._silence_told = True
+            self._rules.unanswered(time.monotonic_ns())
+            if not self._silence_logged:
+                self._silence_logged = True
                 self._log.warning("supervisord_silent", reason=str(error))
             return
-        self._silence_told = False
-        for process in self._watch.answered(processes, time.monotonic_ns()):
+        self._silence_logged = False
+        for process in self._rules.answered(processes, time.monotonic_ns()):
             self._log.error("role_gave_up", program=process.program, reason=process.problem)
         self._update_handles()
         self._judge()
@@ -106,7 +106,7 @@ class Watchdog:
     def _judge(self) -> None:
         """Kill what hangs, and log where; spare what has come back while its stack was written."""
         beats = self._beats()
-        hangs = self._watch.hung(beats)
+        hangs = self._rules.hung(beats)
         stacks = stacks_of(
             self._var_dir,
             [(hang.process.program, self._handles[hang.process.pid]) for hang in hangs],
@@ -122,7 +122,7 @@ class Watchdog:
                 **{key: value for key, value in known.items() if value},
             }
             if self._pulses[pid].last_ns() > beats[pid]:
-                self._watch.spare(hang)
+                self._rules.spare(hang)
                 self._log.warning("role_was_silent", **facts)
             else:
                 self._log.error("role_hung", **facts)
@@ -130,16 +130,16 @@ class Watchdog:
 
     def _update_handles(self) -> None:
         """Keep an eye on exactly the processes that supervisord names."""
-        for pid in self._handles.keys() - self._watch.processes.keys():
+        for pid in self._handles.keys() - self._rules.processes.keys():
             if pid in self._awaited:
                 self._await_no_more(pid)
             self._pulses.pop(pid, None)
             self._handles.pop(pid).close()
-        for pid in self._watch.processes.keys() - self._handles.keys():
+        for pid in self._rules.processes.keys() - self._handles.keys():
             try:
                 handle = ProcessHandle(pid)
             except ProcessLookupError:  # it has ended and been reaped since the answer
-                self._watch.ended(pid, time.monotonic_ns())
+                self._rules.ended(pid, time.monotonic_ns())
                 continue
             self._handles[pid] = handle
             self._awaited.add(pid)
@@ -148,9 +148,9 @@ class Watchdog:
                 self._loop.register(handle.pidfd, selectors.EVENT_READ, on_end)
 
     def _on_end(self, pid: int, _events: int = 0) -> None:
-        self._log.info("role_ended", program=self._watch.processes[pid].program, pid=pid)
+        self._log.info("role_ended", program=self._rules.processes[pid].program, pid=pid)
         self._await_no_more(pid)
-        self._watch.ended(pid, time.monotonic_ns())
+        self._rules.ended(pid, time.monotonic_ns())
 
     def _await_no_more(self, pid: int) -> None:
         self._awaited.remove(pid)
@@ -167,7 +167,7 @@ class Watchdog:
         if not self._judges:
             return {}
         for pid in self._awaited - self._pulses.keys():
-            pulse = find_pulse(self._var_dir, self._watch.processes[pid].program, pid)
+            pulse = find_pulse(self._var_dir, self._rules.processes[pid].program, pid)
             if pulse is not None:
                 self._pulses[pid] = pulse
         return {pid: pulse.last_ns() for pid, pulse in self._pulses.items()}

@@ -24,7 +24,7 @@ import msgspec
 
 from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
 from lib.stack.console import Screen
-from lib.stack.log_follower import ERROR, NOTICE, WARNING, Follower, Line, event_text
+from lib.stack.log_follower import ERROR, NOTICE, WARNING, FileFollower, ScreenLine, event_text
 from lib.text import printable
 
 LOOK_S: Final = 0.1
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
     timestamp: str
     program: str
-    line: Line
+    line: ScreenLine
 
 
 class LogView:
@@ -59,7 +59,7 @@ class LogView:
         self._last: dict[str, str] = {}
         """By program, the timestamp of its last event."""
 
-    def look(self, lines: Iterable[tuple[str, bytes]]) -> list[Line]:
+    def look(self, lines: Iterable[tuple[str, bytes]]) -> list[ScreenLine]:
         """Take what a look has brought, by program; return what is to be shown now."""
         entries = [entry for program, raw in lines if (entry := self._entry(program, raw))]
         self._held.append(entries)
@@ -72,7 +72,7 @@ class LogView:
                 self._held[number] = [entry for entry in held if entry.timestamp > newest]
         return _in_order(ready)
 
-    def rest(self) -> list[Line]:
+    def rest(self) -> list[ScreenLine]:
         """Return what is still held back."""
         rest = [entry for held in self._held for entry in held]
         self._held = [[] for _ in range(HELD_LOOKS)]
@@ -93,10 +93,12 @@ class LogView:
             return None
         self._last[program] = timestamp
         shown = f"{timestamp[11:23]} {text}"
-        return Entry(timestamp, program, Line(program, shown, _STORY_LEVELS.get(level, NOTICE)))
+        return Entry(
+            timestamp, program, ScreenLine(program, shown, _STORY_LEVELS.get(level, NOTICE))
+        )
 
 
-def _in_order(entries: Iterable[Entry]) -> list[Line]:
+def _in_order(entries: Iterable[Entry]) -> list[ScreenLine]:
     """Return their lines by time; of one file, in the order in which they stand there."""
     return [entry.line for entry in sorted(entries, key=lambda entry: entry.timestamp)]
 
@@ -106,7 +108,7 @@ class _Logs:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._followers: dict[Path, Follower] = {}
+        self._followers: dict[Path, FileFollower] = {}
         self._find(from_end=True)
 
     def new_lines(self) -> Iterable[tuple[str, bytes]]:
@@ -119,7 +121,7 @@ class _Logs:
     def _find(self, *, from_end: bool) -> None:
         for path in self._directory.glob("*.jsonl"):
             if path not in self._followers:
-                self._followers[path] = Follower(
+                self._followers[path] = FileFollower(
                     path, from_end=from_end, earlier_bytes=EARLIER_BYTES
                 )
 

@@ -21,7 +21,7 @@ from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack
 from lib.clock import SECOND_NS
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
-from lib.stack.log_follower import Follower
+from lib.stack.log_follower import FileFollower
 from lib.trading.decision_log import Decided, DecisionReader, decided_at
 
 LOOK_S: Final = 0.025
@@ -90,8 +90,8 @@ class _Observer:
             raise BenchError(f"the stack has no price book: {error}") from None
         self._reader: PriceBookReader = self._book.reader()
         self._decision_readers: list[DecisionReader] = stack.decision_readers()
-        self._gateway_log = Follower(stack.log_dir / "gateway.jsonl", from_end=False)
-        self._strategy_log = Follower(stack.log_dir / "strategy.jsonl", from_end=True)
+        self._gateway_log = FileFollower(stack.log_dir / "gateway.jsonl", from_end=False)
+        self._strategy_log = FileFollower(stack.log_dir / "strategy.jsonl", from_end=True)
         self._sequences: list[NDArray[np.int64]] = []
         self._sent_ns: list[NDArray[np.int64]] = []
         self._decisions: list[list[Decided]] = [[] for _ in self._decision_readers]
@@ -199,7 +199,7 @@ class _Observer:
         self._strategy_log.close()
 
 
-def read_events(log: Follower, names: Sequence[bytes]) -> list[dict[str, Any]]:
+def read_events(log: FileFollower, names: Sequence[bytes]) -> list[dict[str, Any]]:
     """Return the events of these names that a role has logged since the last look."""
     events = []
     while lines := log.read():

@@ -25,7 +25,7 @@ from bench.plan import ThroughputRun
 from bench.results import Throughput, Trial, Usage
 from lib.clock import SECOND_NS
 from lib.settings import MAX_RATE, Settings
-from lib.stack.log_follower import Follower
+from lib.stack.log_follower import FileFollower
 from lib.trading.decision_log import Decided, DecisionReader
 
 RING_TICKS: Final = 1 << 22
@@ -215,7 +215,7 @@ def evaluated_per_s(stack: MeasuredStack, seconds: float) -> float:
 def attempt(stack: MeasuredStack, rate: float, seconds: float, gaps: list[str]) -> Attempt:
     """Try one rate on a stack that runs. What the bench itself misses is told in `gaps`."""
     stack.set_rate(rate)
-    log = Follower(stack.log_dir / "gateway.jsonl", from_end=True)
+    log = FileFollower(stack.log_dir / "gateway.jsonl", from_end=True)
     try:
         _settle(stack, rate)
         return _attempt(stack, rate, seconds, log, gaps)
@@ -236,7 +236,7 @@ def _settle(stack: MeasuredStack, rate: float) -> None:
 
 
 def _attempt(
-    stack: MeasuredStack, rate: float, seconds: float, log: Follower, gaps: list[str]
+    stack: MeasuredStack, rate: float, seconds: float, log: FileFollower, gaps: list[str]
 ) -> Attempt:
     meter = UsageMeter(stack)
     read_events(log, (b"schedule_shifted",))  # what was before the trial

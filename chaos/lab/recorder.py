@@ -36,7 +36,7 @@ from lib.prices import parse_price
 from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
-from lib.stack.log_follower import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, tell_supervisor
+from lib.stack.log_follower import ENDED, GIVEN_UP, SPAWNED, STOPPED, FileFollower, supervisor_line
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's file are looked at."""
@@ -237,8 +237,8 @@ class Recorder:
         self._state: StateFile | None = None
         self._state_inode = 0
         log = settings.var_dir / "log"
-        self._logs = {r: Follower(log / f"{r}.jsonl", from_end=True) for r in known_roles()}
-        self._supervisor_log = Follower(settings.var_dir / "supervisord.log", from_end=True)
+        self._logs = {r: FileFollower(log / f"{r}.jsonl", from_end=True) for r in known_roles()}
+        self._supervisor_log = FileFollower(settings.var_dir / "supervisord.log", from_end=True)
         self._selector = selectors.DefaultSelector()
         self._next_look_s = 0.0
         self._caught_up = threading.Event()
@@ -442,7 +442,7 @@ def parse_event(at_ns: int, role: str, line: bytes) -> Event | None:
 
 def parse_supervisor_line(at_ns: int, line: bytes) -> Event | None:
     """Read a line of supervisord's log; None where it says nothing of a role's life."""
-    told = tell_supervisor(line.decode(errors="replace"))
+    told = supervisor_line(line.decode(errors="replace"))
     if told is None:
         return None
     name = _SUPERVISOR_EVENTS.get(told.event)

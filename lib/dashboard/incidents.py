@@ -59,10 +59,12 @@ class Incidents:
         """A line was written to the log of this program."""
         event = line.event
         if event == "role_was_silent":
-            self._note(line.program, line.at, _told(f"was silent for {line.silent_s:.1f} s", line))
+            self._note(
+                line.program, line.at, _with_reason(f"was silent for {line.silent_s:.1f} s", line)
+            )
         elif event == "role_hung":
             what = f"hung for {line.silent_s:.1f} s{_at(line)}"
-            what = _told(f"{what}{';' if line.where else ','} killed", line)
+            what = _with_reason(f"{what}{';' if line.where else ','} killed", line)
             self._begin(line.program, _PROCESS, line.at - line.silent_s, what)
         elif event == "stopped":
             self._begin(program, _PROCESS, line.at, "stopped, as it was told to")
@@ -78,16 +80,18 @@ class Incidents:
                     self._end(where, kind, line.at)
         elif event == "disconnected":
             stream = line.stream or ORDERS
-            self._begin(program, stream, line.at, _told(f"lost the connection for {stream}", line))
+            self._begin(
+                program, stream, line.at, _with_reason(f"lost the connection for {stream}", line)
+            )
         elif event == "connected":
             self._end(program, line.stream or ORDERS, line.at)
         elif line.ticks_missed:
             self._note(program, line.at, f"{line.ticks_missed:,} ticks missed ({line.where})")
         elif event in _NOTED:
-            self._note(program, line.at, _told(f"{_NOTED[event]}{_at(line)}", line))
+            self._note(program, line.at, _with_reason(f"{_NOTED[event]}{_at(line)}", line))
         elif event in _BEGINS:
             kind, what = _BEGINS[event]
-            self._begin_or_update(program, kind, line.at, _told(f"{what}{_at(line)}", line))
+            self._begin_or_update(program, kind, line.at, _with_reason(f"{what}{_at(line)}", line))
         elif event in _ENDS:
             self._end(program, _ENDS[event], line.at)
 
@@ -120,5 +124,5 @@ def _at(line: LogLine) -> str:
     return f" at {line.where}" if line.where else ""
 
 
-def _told(what: str, line: LogLine) -> str:
+def _with_reason(what: str, line: LogLine) -> str:
     return f"{what}: {line.reason}" if line.reason else what

@@ -95,8 +95,8 @@ class _Now(Collector):
             "Profit of what was closed, by symbol.",
             labels=["symbol"],
         )
-        account = self._observer.account
-        for held in account.holdings.values() if account else ():
+        ledger_totals = self._observer.ledger_totals
+        for held in ledger_totals.holdings.values() if ledger_totals else ():
             position.add_metric([held.symbol], held.position)
             realised.add_metric([held.symbol], held.realised)
         yield position
@@ -117,7 +117,7 @@ class _Now(Collector):
             "Profit of what a strategy has closed.",
             labels=["strategy"],
         )
-        clients = self._observer.account.clients if self._observer.account else {}
+        clients = self._observer.ledger_totals.clients if self._observer.ledger_totals else {}
         for one in self._observer.strategies:
             total = clients.get(one.settings.client_id)
             if total is None:

@@ -21,7 +21,7 @@ from lib.dashboard.counters import ORDER_MANAGER, Counters
 from lib.dashboard.incidents import Incidents
 from lib.dashboard.log_lines import LogLine, read_line
 from lib.dashboard.news import NewsCourse
-from lib.dashboard.orders import Orders
+from lib.dashboard.orders import AnsweredOrders
 from lib.dashboard.prices import Prices
 from lib.dashboard.roles import Restarts, Roles
 from lib.dashboard.strategies import watched_strategies
@@ -33,7 +33,7 @@ from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookReader
-from lib.stack.log_follower import Follower
+from lib.stack.log_follower import FileFollower
 
 MAX_TICKS_A_LOOK: Final = 65_536
 """What is beyond that is not looked at tick by tick: it takes 4 ms."""
@@ -53,7 +53,7 @@ STRATEGY: Final = "strategy"
 NO_HOLDING: Final = Total("", 0, 0.0, 0.0)
 
 
-class Account(NamedTuple):
+class LedgerTotals(NamedTuple):
     """What the ledger says. Money in dollars."""
 
     filled: int
@@ -75,8 +75,8 @@ class Observer:
         """That of [strategy] first."""
         self.roles = Roles(settings.var_dir, supervisor)
         self.restarts = Restarts()
-        self.orders = Orders()
-        self.account: Account | None = None
+        self.orders = AnsweredOrders()
+        self.ledger_totals: LedgerTotals | None = None
         self.ticks = 0
         """Of the price book that is there now, from its beginning."""
         self._incidents = Incidents()
@@ -90,7 +90,7 @@ class Observer:
         self._sample_ns = 0
         self._sampled_ticks = 0
         self._ledger_ns = 0
-        self._logs: dict[Path, Follower] = {}
+        self._logs: dict[Path, FileFollower] = {}
         self._missing: dict[str, str] = {}
 
     def look(self) -> None:
@@ -98,20 +98,20 @@ class Observer:
         now_ns = time.monotonic_ns()
         self._read_logs()
         self.roles.look(now_ns)
-        self._tell("roles", self.roles.problem)
+        self._set_awaited("roles", self.roles.problem)
         self._read_ticks(now_ns)
         if now_ns >= self._ledger_ns:
             self._read_ledger()
             ended_ns = time.monotonic_ns()
             self._ledger_ns = ended_ns + max(LEDGER_NS, LEDGER_SHARE * (ended_ns - now_ns))
         self._open_profit = self._profit(self._holdings().values())
-        self._tell("news", "" if self._news.is_known else "news that have met a tick")
+        self._set_awaited("news", "" if self._news.is_known else "news that have met a tick")
 
     def view(self, symbol: str) -> View:
         """Return what a page shows that has chosen this symbol."""
         now_ns = time.monotonic_ns()
         settings = self._settings
-        account = self.account
+        ledger_totals = self.ledger_totals
         course = self._prices.course(symbol)
         if course and course.at:
             trades = self.orders.trades(symbol, course.at[0])
@@ -123,7 +123,7 @@ class Observer:
             roles=self.roles.views(self.restarts, now_ns),
             incidents=self._incidents.latest(),
             strategies=[
-                one.view(account and account.clients[one.settings.client_id], now_ns)
+                one.view(ledger_totals and ledger_totals.clients[one.settings.client_id], now_ns)
                 for one in self.strategies
             ],
             prices=[self._price(one) for one in self._shown(course)],
@@ -131,10 +131,10 @@ class Observer:
             news=self._news.view(),
             latency=self._latency(now_ns),
             orders=self.orders.latest(),
-            filled=account.filled if account else None,
-            rejected=account.rejected if account else None,
-            realised=account.realised if account else None,
-            open_profit=self._open_profit if account else None,
+            filled=ledger_totals.filled if ledger_totals else None,
+            rejected=ledger_totals.rejected if ledger_totals else None,
+            realised=ledger_totals.realised if ledger_totals else None,
+            open_profit=self._open_profit if ledger_totals else None,
             missing=self._missing,
         )
 
@@ -152,7 +152,7 @@ class Observer:
         supervisord = self._settings.var_dir / "supervisord.log"
         for path in (supervisord, *log_dir.glob("*.jsonl")):
             if path not in self._logs:
-                self._logs[path] = Follower(
+                self._logs[path] = FileFollower(
                     path, from_end=is_first, earlier_bytes=EARLIER_LOG_BYTES
                 )
         lines: list[tuple[str, LogLine]] = []
@@ -183,7 +183,7 @@ class Observer:
         # In this order: what was decided is in the ring already.
         decisions = [(one, one.read_decisions(self._tape)) for one in self.strategies]
         has_decided = self.strategies[0].has_decided
-        self._tell("latency", "" if has_decided else "the first decision of the strategy")
+        self._set_awaited("latency", "" if has_decided else "the first decision of the strategy")
         newest = book.reader().position
         if newest - self._reader.position > MAX_TICKS_A_LOOK:
             self._reader = book.reader(newest - MAX_TICKS_A_LOOK)
@@ -206,7 +206,7 @@ class Observer:
             if decided is not None:
                 strategy.latencies.take(decided, ticks["sequence"], ticks["sent_ns"], now_ns)
         self._sample(newest, now_ns)
-        self._tell("prices", "the first tick" if self._tape is None else "")
+        self._set_awaited("prices", "the first tick" if self._tape is None else "")
         if self._reader.retired and not len(ticks):
             self._detach()
 
@@ -227,7 +227,9 @@ class Observer:
         if book is None:
             problem = self._own_book.problem
             what = "a price book: the orderbook makes it when it starts"
-            self._tell("prices", f"a price book that can be used: {problem}" if problem else what)
+            self._set_awaited(
+                "prices", f"a price book that can be used: {problem}" if problem else what
+            )
             return
         self._reader = book.reader(max(0, book.reader().position - MAX_TICKS_A_LOOK))
         self._sample_ns = 0
@@ -250,20 +252,20 @@ class Observer:
                 filled, rejected = ledger.counts()
                 clients = ledger.of_clients([one.settings.client_id for one in self.strategies])
         except FileNotFoundError:
-            self._tell("ledger", "a ledger: the order manager makes it when it starts")
+            self._set_awaited("ledger", "a ledger: the order manager makes it when it starts")
             return
         except LedgerError as error:
-            self._tell("ledger", f"a ledger that can be read: {error}")
+            self._set_awaited("ledger", f"a ledger that can be read: {error}")
             return
         realised = sum(total.realised for total in totals)
         holdings = {one.symbol: one for one in totals}
-        self.account = Account(filled, rejected, holdings, realised, clients)
-        self._tell("ledger", "")
+        self.ledger_totals = LedgerTotals(filled, rejected, holdings, realised, clients)
+        self._set_awaited("ledger", "")
 
     # What comes of it
 
     def _holdings(self) -> dict[str, Total]:
-        return self.account.holdings if self.account else {}
+        return self.ledger_totals.holdings if self.ledger_totals else {}
 
     def _shown(self, course: Course | None) -> Iterable[str]:
         """Return the symbols that are shown."""
@@ -306,7 +308,7 @@ class Observer:
             ticks_per_s=self._ticks_per_s,
         )
 
-    def _tell(self, part: str, awaits: str) -> None:
+    def _set_awaited(self, part: str, awaits: str) -> None:
         """Note what a part of the page waits for; "" for nothing."""
         self._missing.pop(part, None)
         if awaits:

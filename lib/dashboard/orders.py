@@ -21,7 +21,7 @@ BOOKED: Final = "BOOKED"
 _STATUS: Final = {"order_filled": "FILLED", "order_rejected": "REJECTED", "orders_booked": BOOKED}
 
 
-class Orders:
+class AnsweredOrders:
     """Takes the lines of the order manager's log."""
 
     def __init__(self) -> None:

@@ -100,7 +100,7 @@ class Session:
 
 
 @dataclass
-class Outcome:
+class CommitResult:
     """What is to be said after a commit, each in order."""
 
     answers: list[tuple[Session, bytes]] = field(default_factory=list)
@@ -136,7 +136,7 @@ class OrderDesk:
         self._contests = LogonContests()
         self._sessions: dict[str, Session] = {}  # by client_id
         self._answers: list[_Answer] = []
-        self._outcome = Outcome()
+        self._commit_result = CommitResult()
         self._malformed: dict[Session, int] = {}
         """How many frames were, since the last commit."""
 
@@ -182,7 +182,7 @@ class OrderDesk:
         """Answer and count a frame that is no message."""
         self._malformed[session] = self._malformed.get(session, 0) + 1
         reason = str(error)
-        self._outcome.malformed.append((session, reason))
+        self._commit_result.malformed.append((session, reason))
         self._answer(session, ErrorMessage(order_id=error.order_id, reason=reason))
 
     def closed(self, session: Session, now_ns: int) -> None:
@@ -192,7 +192,7 @@ class OrderDesk:
             del self._sessions[client_id]
         self._risk.forget_idle(now_ns)
 
-    def commit(self) -> Outcome:
+    def commit(self) -> CommitResult:
         """Make final what was taken since the last commit, and tell what to say about it."""
         answers, self._answers = self._answers, []
         self._malformed.clear()
@@ -205,9 +205,9 @@ class OrderDesk:
             # A ledger that could not even be read for that is to be tried anew.
             with contextlib.suppress(LedgerError):
                 self._ledger.commit()
-        outcome, self._outcome = self._outcome, Outcome()
+        outcome, self._commit_result = self._commit_result, CommitResult()
         outcome.answers = [(answer.session, encode(answer.message)) for answer in answers]
-        _tell(outcome, answers)
+        _report_answers(outcome, answers)
         return outcome
 
     def _take_back(self, answer: _Answer, failure: LedgerError) -> None:
@@ -231,9 +231,9 @@ class OrderDesk:
 
     def _fail(self, session: Session, order_id: int | None, error: LedgerError) -> None:
         """Answer that the ledger cannot be used."""
-        self._outcome.failure = str(error)
+        self._commit_result.failure = str(error)
         if order_id is not None:
-            self._outcome.failed.append((session, order_id))
+            self._commit_result.failed.append((session, order_id))
         self._answer(session, ErrorMessage(order_id=order_id, reason=str(error)))
 
     def _is_replaced(self, session: Session) -> bool:
@@ -254,9 +254,9 @@ class OrderDesk:
             )
         earlier = self._sessions.get(client_id)
         if earlier is not None and earlier is not session:
-            self._outcome.replaced.append((earlier, encode(ErrorMessage(reason=REPLACED))))
+            self._commit_result.replaced.append((earlier, encode(ErrorMessage(reason=REPLACED))))
             if self._contests.replaced(client_id, receipt.now_ns):
-                self._outcome.events.append(_contest(client_id, earlier, session))
+                self._commit_result.events.append(_contest(client_id, earlier, session))
         self._sessions[client_id] = session
         session.client_id = client_id
         self._answer(session, ack)
@@ -359,7 +359,7 @@ def _contest(client_id: str, earlier: Session, later: Session) -> tuple[str, dic
     return CONTESTED, {"client_id": client_id, "peers": peers, "reason": reason}
 
 
-def _tell(outcome: Outcome, answers: list[_Answer]) -> None:
+def _report_answers(outcome: CommitResult, answers: list[_Answer]) -> None:
     """Fill in what is printed and logged of the answers."""
     booked = []
     for session, message, is_new in answers:

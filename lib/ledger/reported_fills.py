@@ -1,7 +1,7 @@
-"""Which fills the strategies were told, from what is still there of its logs.
+"""The fills that were reported to the strategies, from what is left of their logs.
 
 The logs grow and are rotated while they are read. Read them before the ledger: a fill is in the
-ledger before anybody is told of it, so one that is in the logs by then has to be there.
+ledger before it is reported, so every fill found in a log must be in a ledger read after it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Annotated, BinaryIO, Final
 
 import msgspec
 
-from lib.ledger.check import ToldFill
+from lib.ledger.check import ReportedFill
 from lib.wire.order_fields import Side
 
 EXTENSION: Final = ".jsonl"
 STRATEGY: Final = "strategy"
-"""What begins the role in a strategy's log; ":NAME" follows where it is a further one. And the
-program of the first one."""
+"""The role in the log of a strategy; ":NAME" follows it for each [strategies.NAME]. Also the name
+of the program that runs [strategy]."""
 ROLE_LINES: Final = 10
-"""In the first lines of a log its role is looked for: one may be cut off, or a traceback."""
+"""How many lines of a log are searched for its role: a line may be cut off, or a traceback."""
 MAX_LINE_BYTES: Final = 64 * 1024
-"""No event is longer; what is longer is skipped."""
+"""The longest line that is read; no event is longer, and longer lines are skipped."""
 
 
 class _Event(msgspec.Struct):
@@ -48,18 +48,18 @@ _event = msgspec.json.Decoder(_Event)
 _order_filled = msgspec.json.Decoder(_OrderFilled)
 
 
-class Told(msgspec.Struct):
-    """What the logs say."""
+class ReportedFills(msgspec.Struct):
+    """The fills that the logs have."""
 
-    fills: dict[ToldFill, datetime] = msgspec.field(default_factory=dict)
-    """When the strategy was told, for the last time if more than once."""
+    fills: dict[ReportedFill, datetime] = msgspec.field(default_factory=dict)
+    """When each fill was logged; the last time if more than once."""
     unreadable_lines: int = 0
-    """Lines that are no event, or an event that is not whole: perhaps a fill that is not known."""
+    """Lines that are no event, or a truncated one: a fill may have been among them."""
 
 
-def read_told(log_dir: Path) -> Told:
+def read_reported_fills(log_dir: Path) -> ReportedFills:
     """Read all logs of strategies in `log_dir`. Raises OSError."""
-    told = Told()
+    reported = ReportedFills()
     for path in _parts_of_all(log_dir):
         try:
             file = path.open("rb")
@@ -67,12 +67,12 @@ def read_told(log_dir: Path) -> Told:
             continue
         with file:
             for line in _lines(file):
-                _read_line(line, told)
-    return told
+                _read_line(line, reported)
+    return reported
 
 
 def _parts_of_all(log_dir: Path) -> Iterator[Path]:
-    """The files of all strategies' logs."""
+    """Return the files of all strategies' logs."""
     # A log of which there are only older parts is being rotated.
     logs = {
         log_dir / (path.name.partition(EXTENSION)[0] + EXTENSION)
@@ -84,7 +84,7 @@ def _parts_of_all(log_dir: Path) -> Iterator[Path]:
 
 
 def _is_of_strategy(log: Path) -> bool:
-    """Whether a log is a strategy's: programs may have any name, but a role says what it is."""
+    """Whether a log is a strategy's: a program may have any name, but its lines name its role."""
     for part in _parts(log):
         with suppress(FileNotFoundError), part.open("rb") as file:
             for line in islice(_lines(file), ROLE_LINES):
@@ -94,7 +94,7 @@ def _is_of_strategy(log: Path) -> bool:
 
 
 def _parts(log: Path) -> list[Path]:
-    """The files, the latest first: a part that is moved on meanwhile is read twice, not missed.
+    """Return the files, latest first: a part that is rotated meanwhile is read twice, not missed.
 
     Older parts of strategy.jsonl are strategy.jsonl.1 (the latest of them) and on.
     """
@@ -103,7 +103,7 @@ def _parts(log: Path) -> list[Path]:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Whole lines; b"" for one that is too long, or not whole: it is being written, or was cut."""
+    """Return complete lines; b"" for one that is too long or incomplete."""
     while line := file.readline(MAX_LINE_BYTES):
         whole = line.endswith(b"\n")
         yield line if whole else b""
@@ -111,15 +111,15 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
             line = file.readline(MAX_LINE_BYTES)
 
 
-def _read_line(line: bytes, told: Told) -> None:
+def _read_line(line: bytes, reported: ReportedFills) -> None:
     try:
         if _event.decode(line).event != "order_filled":
             return
         filled = _order_filled.decode(line)
     except _NO_EVENT:
-        told.unreadable_lines += 1
+        reported.unreadable_lines += 1
         return
-    fill = ToldFill(
+    fill = ReportedFill(
         filled.client_id,
         filled.order_id,
         filled.symbol,
@@ -127,4 +127,4 @@ def _read_line(line: bytes, told: Told) -> None:
         filled.trade_id,
         filled.position,
     )
-    told.fills[fill] = max(filled.timestamp, told.fills.get(fill, filled.timestamp))
+    reported.fills[fill] = max(filled.timestamp, reported.fills.get(fill, filled.timestamp))

@@ -15,7 +15,7 @@ import structlog
 
 from lib.clock import MILLISECOND_NS, Clock
 from lib.net.rate_limit import RateLimit
-from lib.net.throttled_log import Tally
+from lib.net.throttled_log import ThrottledLog
 
 BURST_LINES: Final = 512
 """So that a full house that comes back after a restart has a line for each."""
@@ -29,7 +29,7 @@ class ClientLog:
         self._log = structlog.get_logger().bind(stream=stream)
         self._max_clients = max_clients
         self._clock = clock
-        self._counts = Tally(stream=stream)
+        self._counts = ThrottledLog(stream=stream)
         self._limits: dict[str, RateLimit] = {}
         """By event, of those that are a line each."""
 

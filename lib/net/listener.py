@@ -39,7 +39,7 @@ ACCEPT_PAUSE_NS: Final = 100 * MILLISECOND_NS
 otherwise be told at once, for ever, that the connection is still there."""
 
 
-class Server:
+class Listener:
     """Listens on one port and hands over what it accepts. Used from its loop only.
 
     `on_accept(sock, peer, is_ours)` gets the socket, the peer's address as text, and whether it is

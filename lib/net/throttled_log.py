@@ -18,7 +18,7 @@ MAX_KNOWN_KINDS: Final = 1024
 _Kind = TypeVar("_Kind")
 
 
-class Tally:
+class ThrottledLog:
     """Counts by event, for one connection. Is a `Timed` for the event loop.
 
     `context` is in every line of it (the peer, the stream).

@@ -14,7 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import Clock
-from lib.net.throttled_log import Tally
+from lib.net.throttled_log import ThrottledLog
 from lib.price_book.book import SharedPriceBook
 from lib.streams.client import Frames, Joined, StreamClient, WentPlain
 from lib.text import shown
@@ -49,7 +49,7 @@ class Booking:
     """
 
     def __init__(
-        self, book: SharedPriceBook, tally: Tally, *, clock: Clock = time.monotonic_ns
+        self, book: SharedPriceBook, tally: ThrottledLog, *, clock: Clock = time.monotonic_ns
     ) -> None:
         self._book = book
         self._codec = TickCodec(book.symbols)

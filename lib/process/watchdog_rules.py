@@ -41,7 +41,7 @@ class Hang(NamedTuple):
     silent_ns: int
 
 
-class Watch:
+class WatchdogRules:
     """Everything the watchdog knows. `own_pid` is the process that it never judges."""
 
     def __init__(self, own_pid: int, hang_after_ns: int, now_ns: int) -> None:

@@ -11,7 +11,7 @@ import select
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from lib.stack.log_follower import ERROR, NOTICE, WARNING, Line
+from lib.stack.log_follower import ERROR, NOTICE, WARNING, ScreenLine
 
 ATOMIC_BYTES: Final = 4096
 """A pipe that poll(2) calls writable takes this much without blocking (PIPE_BUF of pipe(7))."""
@@ -29,7 +29,7 @@ _LEVEL_COLOURS: Final = {NOTICE: "0", WARNING: "33", ERROR: "31"}
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
-def format_line(line: Line, *, colour: bool) -> str:
+def format_line(line: ScreenLine, *, colour: bool) -> str:
     """Put the role into a column of its own, so that the eye can follow one role."""
     role = f"{line.role:<{_ROLE_COLUMNS}} |"
     if not colour:
@@ -55,7 +55,7 @@ class Screen:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
-    def show(self, lines: Iterable[Line]) -> None:
+    def show(self, lines: Iterable[ScreenLine]) -> None:
         """Write lines; wait for a reader that is slow. What cannot be written is lost."""
         data = "".join(format_line(line, colour=self._colour) + "\n" for line in lines).encode()
         while data and self._is_writable():

@@ -30,7 +30,7 @@ from lib.stack.log_follower import (
     SPAWNED,
     STARTED,
     SUPERVISORD,
-    Line,
+    ScreenLine,
 )
 
 NEEDED_ROLES: Final = frozenset({"gateway", "orderbook", "order_manager", "strategy"})
@@ -53,7 +53,7 @@ class Ending(NamedTuple):
 
 
 @dataclass
-class _Program:
+class _StartTries:
     """What is known of one; there are as many as supervisord's configuration has."""
 
     tries: int = 0
@@ -70,7 +70,7 @@ class _Program:
     """Whether the reason is an event of the present process, and more than plain text."""
 
 
-class GivenUp:
+class FatalPrograms:
     """Takes all lines in order. `ending` is why the stack has to end, if it has to."""
 
     def __init__(self, programs: Mapping[str, str], start_command: str) -> None:
@@ -80,12 +80,12 @@ class GivenUp:
         """
         self._roles = programs
         self._start_command = start_command
-        self._programs: dict[str, _Program] = {}
+        self._programs: dict[str, _StartTries] = {}
         self.ending: Ending | None = None
 
-    def take_line(self, line: Line, shown: int) -> Line:
+    def take_line(self, line: ScreenLine, shown: int) -> ScreenLine:
         """Take a line, before which `shown` lines were shown; return the one to show instead."""
-        program = self._programs.setdefault(line.role, _Program())
+        program = self._programs.setdefault(line.role, _StartTries())
         if line.event == STARTED:
             program.has_ever_started = True
             program.tries = 0
@@ -104,7 +104,7 @@ class GivenUp:
             _note_reason(program, line, shown)
         return line
 
-    def _give_up(self, line: Line, program: _Program, shown: int) -> Line:
+    def _give_up(self, line: ScreenLine, program: _StartTries, shown: int) -> ScreenLine:
         if not program.tries:  # no process of it could be made
             program.end = ""
             spawning = self._programs.get(SUPERVISORD, program)
@@ -120,7 +120,7 @@ class GivenUp:
             text += f", then: {self._start_command} {line.role}"
         return line._replace(text=text, level=ERROR)
 
-    def _lose(self, name: str, program: _Program, shown: int) -> None:
+    def _lose(self, name: str, program: _StartTries, shown: int) -> None:
         program.is_lost = True
         role = self._roles.get(name)
         if role not in NEEDED_ROLES or _is_killed(program):
@@ -134,7 +134,7 @@ class GivenUp:
             )
 
 
-def _note_reason(program: _Program, line: Line, shown: int) -> None:
+def _note_reason(program: _StartTries, line: ScreenLine, shown: int) -> None:
     is_event = bool(line.event)
     if program.has_event and not is_event:
         return  # what an interpreter says while it ends
@@ -143,17 +143,17 @@ def _note_reason(program: _Program, line: Line, shown: int) -> None:
         program.reason, program.reason_at = line.text, shown
 
 
-def _exit_code(program: _Program) -> int:
+def _exit_code(program: _StartTries) -> int:
     """Return its exit code; 0 where it has none, such as after a signal."""
     status = _EXIT_STATUS.fullmatch(program.end)
     return int(status[1]) if status else 0
 
 
-def _is_killed(program: _Program) -> bool:
+def _is_killed(program: _StartTries) -> bool:
     return program.end == SIGKILL
 
 
-def _how(program: _Program) -> str:
+def _how(program: _StartTries) -> str:
     """Say how often it was tried, and how that ended."""
     if not program.end:
         return ""
@@ -161,7 +161,7 @@ def _how(program: _Program) -> str:
     return f" ({tries}, {program.end})"
 
 
-def _reminder(program: _Program, shown: int) -> str:
+def _reminder(program: _StartTries, shown: int) -> str:
     """Name a reason again, in short, that is far above; say so where none has come."""
     reason = program.reason
     if not reason:

@@ -20,14 +20,14 @@ from lib.stack.log_follower import (
     GIVEN_UP,
     NOTICE,
     ROLE_HUNG,
+    SHOWN_EVENTS,
     SIGKILL,
     SPAWN_FAILED,
     SPAWNED,
     STARTED,
     STOPPED,
-    STORY_EVENTS,
     SUPERVISORD,
-    Line,
+    ScreenLine,
 )
 
 CALM_S: Final = 30.0
@@ -35,12 +35,12 @@ CALM_S: Final = 30.0
 MAX_TEXTS: Final = 256
 """So many different texts of a program are remembered; of more, the oldest are shown again."""
 
-_MILESTONES: Final = STORY_EVENTS | {SPAWNED}
+_MILESTONES: Final = SHOWN_EVENTS | {SPAWNED}
 """Their numbers (a process id, a tick) differ with each try, and say nothing new."""
 
 
 @dataclass
-class _Program:
+class _ProgramHistory:
     """What is remembered of one; there are as many as supervisord's configuration has."""
 
     said_before: dict[str, None] = field(default_factory=dict)
@@ -54,13 +54,13 @@ class _Program:
     """When it will have run long enough."""
 
 
-class Repetitions:
+class RepeatedLines:
     """Leaves out what was said before. Times are monotonic seconds."""
 
     def __init__(self) -> None:
-        self._programs: dict[str, _Program] = {}
+        self._programs: dict[str, _ProgramHistory] = {}
 
-    def forget_old_failures(self, now_s: float) -> list[Line]:
+    def forget_old_failures(self, now_s: float) -> list[ScreenLine]:
         """Forget the failures of programs that run well again; return the lines that say so."""
         shown = []
         for name, program in self._programs.items():
@@ -68,16 +68,16 @@ class Repetitions:
                 continue
             if program.failures > 1 and name != SUPERVISORD:
                 text = f"has run for {CALM_S:g} s now, after it had ended {program.failures} times"
-                shown.append(Line(name, text, NOTICE))
-            self._programs[name] = _Program(has_started=program.has_started)
+                shown.append(ScreenLine(name, text, NOTICE))
+            self._programs[name] = _ProgramHistory(has_started=program.has_started)
         return shown
 
-    def new_of(self, line: Line, now_s: float) -> list[Line]:
+    def new_of(self, line: ScreenLine, now_s: float) -> list[ScreenLine]:
         """Take the next line; return it, perhaps with a count, or nothing if it is no news."""
         if line.level == NOTICE and not line.event:
             return [line]  # what a program prints is its work, and not about itself
         name = line.detail if line.event == ROLE_HUNG else line.role
-        program = self._programs.setdefault(name, _Program())
+        program = self._programs.setdefault(name, _ProgramHistory())
         key = _key(line)
         is_new = key not in program.said_before
         _remember(program.said, key)
@@ -91,7 +91,7 @@ class Repetitions:
         elif line.event in (STOPPED, GIVEN_UP) or (
             line.event == ENDED and _from_outside(line, program)
         ):
-            self._programs[name] = _Program()
+            self._programs[name] = _ProgramHistory()
             return [line]
         elif line.event in (ENDED, SPAWN_FAILED):
             program.failures += 1
@@ -108,14 +108,14 @@ class Repetitions:
         return []
 
 
-def _key(line: Line) -> str:
+def _key(line: ScreenLine) -> str:
     """Return what two lines have in common that say the same."""
     if line.event == ROLE_HUNG:  # its numbers differ with each hang; its place is what is news
         return f"{ROLE_HUNG} {line.where}"
     return line.event if line.event in _MILESTONES else line.text
 
 
-def _from_outside(end: Line, program: _Program) -> bool:
+def _from_outside(end: ScreenLine, program: _ProgramHistory) -> bool:
     return program.has_started and SIGKILL in end.detail
 
 

@@ -22,7 +22,7 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.clock import MICROSECOND_NS, SECOND_NS, Clock
-from lib.net.throttled_log import Tally
+from lib.net.throttled_log import ThrottledLog
 from lib.prices import to_float
 from lib.process.state_file import create_state, open_state
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
@@ -73,7 +73,7 @@ class Evaluator:
         client: OrderClient,
         news: StreamClient,
         evaluated: LastEvaluated,
-        tally: Tally,
+        tally: ThrottledLog,
         *,
         send: Callable[[list[bytes]], None],
         on_decided: Callable[[str, int, int, int], None],

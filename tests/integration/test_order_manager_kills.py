@@ -382,7 +382,7 @@ def test_the_check_of_the_ledger_finds_every_fill_and_no_difference(kills: Kills
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert f"{len(fills):,} fills told to strategies are there" in checked.stdout
+    assert f"{len(fills):,} fills in the strategies' logs are in the ledger" in checked.stdout
 
 
 def test_a_ledger_that_was_not_created_to_the_end_is_created_by_the_next_order_manager() -> None:

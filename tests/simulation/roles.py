@@ -22,7 +22,7 @@ from lib.clock import MILLISECOND_NS, to_ns
 from lib.execution.order_desk import OrderDesk, Receipt, Session
 from lib.execution.risk import Risk
 from lib.ledger.writer import Ledger
-from lib.net.throttled_log import Tally
+from lib.net.throttled_log import ThrottledLog
 from lib.price_book.ingest import Booking, client_for
 from lib.settings import RiskSettings
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
@@ -178,7 +178,7 @@ class OrderBook:
         )
         doom(self._book, world)
         self._book.become_writer()
-        tally = Tally(stream="price", peer="price")
+        tally = ThrottledLog(stream="price", peer="price")
         booking = Booking(self._book, tally, clock=world.clock)
         self.client = client_for(self._book)
         connect = self._to_prices = Connector(world.network, "price")
@@ -315,7 +315,7 @@ class Strategy:
             self.client, trader, to_orders, order_ttl_ns=to_ns(world.order_ttl), clock=world.clock
         )
         self.news = StreamClient(may_be_plain=True)
-        tally = Tally(stream="news", peer="news")
+        tally = ThrottledLog(stream="news", peer="news")
         self._evaluator = Evaluator(
             trader,
             self.client,

@@ -17,8 +17,8 @@ from lib.execution.order_desk import (
     MAX_ORDER_EVENTS,
     MAX_RESERVED_STEP,
     RESERVED_ORDER_IDS,
+    CommitResult,
     OrderDesk,
-    Outcome,
     Receipt,
     Session,
 )
@@ -79,7 +79,7 @@ class Counter:
             assert isinstance(ack, LogonAck)
         return session
 
-    def commit(self) -> Outcome:
+    def commit(self) -> CommitResult:
         outcome = self.desk.commit()
         self.printed += outcome.confirmations
         self.events += outcome.events
@@ -324,7 +324,7 @@ def test_nothing_is_said_of_an_order_before_it_is_committed(counter):
     outcome = counter.commit()
     assert commits == [1]
     assert (len(outcome.answers), len(outcome.confirmations), len(outcome.events)) == (4, 1, 2)
-    assert counter.commit() == Outcome()
+    assert counter.commit() == CommitResult()
 
 
 @contextmanager

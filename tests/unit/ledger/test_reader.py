@@ -209,7 +209,7 @@ def test_a_row_that_no_order_manager_writes_is_named(path, writer):
         ("DROP TABLE positions", "no such table: positions"),
     ],
 )
-def test_what_no_order_manager_writes_is_told_in_one_line(path, writer, change, said):
+def test_what_no_order_manager_writes_is_reported_in_one_line(path, writer, change, said):
     writer.execute(change)
     assert refusal(path).startswith(said)
 

@@ -241,7 +241,7 @@ def test_what_was_committed_survives_a_sigkill_and_what_was_recorded_does_not(le
 # One writer, many readers.
 
 
-def test_a_second_order_manager_is_refused_and_told_who_has_it(ledger):
+def test_a_second_order_manager_is_refused_with_the_name_of_the_holder(ledger):
     book(ledger, "x", 1)
     ledger.commit()
     with closing(Ledger(ledger.path)) as second:
@@ -249,11 +249,11 @@ def test_a_second_order_manager_is_refused_and_told_who_has_it(ledger):
             second.open()
         ledger.close()
         with pytest.raises(LedgerError, match="another order manager"):
-            second.commit()  # the failure is told once more to whoever had recorded something
+            second.commit()  # the failure is raised again for those who recorded something
         assert second.last_order_id("x") == 1
 
 
-def test_a_reader_holds_nobody_up_and_sees_one_moment(ledger):
+def test_a_reader_blocks_no_writer_and_sees_one_moment(ledger):
     book(ledger, "x", 1)
     ledger.commit()
     with closing(open_for_reading(ledger.path)) as reader:

@@ -16,7 +16,7 @@ from lib.errors import CannotStartError
 from lib.net import listener as server
 from lib.net.client_log import ClientLog
 from lib.net.event_loop import EventLoop
-from lib.net.listener import ACCEPT_BURST, MAX_ACCEPTS_A_PASS, Server
+from lib.net.listener import ACCEPT_BURST, MAX_ACCEPTS_A_PASS, Listener
 from tests.loops import run_until
 
 
@@ -32,7 +32,7 @@ class Door:
             self.port = taken.getsockname()[1]
         self.log = ClientLog("price", 400)
         self.ours: list[int] = []
-        self.server = Server(
+        self.server = Listener(
             self.loop,
             "127.0.0.1",
             self.port,
@@ -67,7 +67,7 @@ def listen(loop: EventLoop, host: str, port: int, setting: str = "gateway.price_
         came.append(peer)
         return True
 
-    Server(loop, host, port, setting, ClientLog("price", 400), accept, list)
+    Listener(loop, host, port, setting, ClientLog("price", 400), accept, list)
     return came
 
 

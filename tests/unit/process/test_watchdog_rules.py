@@ -6,7 +6,7 @@ import pytest
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.process.supervisor import Process
-from lib.process.watchdog_rules import ASK_NS, WAKE_DELAYS_NS, Watch
+from lib.process.watchdog_rules import ASK_NS, WAKE_DELAYS_NS, WatchdogRules
 
 OWN_PID = 1
 START_NS = 1000 * SECOND_NS
@@ -24,7 +24,7 @@ class Scene:
 
     def __init__(self, *processes: Process, hang_after_ns: int = HANG_AFTER_NS) -> None:
         self.now_ns = START_NS
-        self.watch = Watch(OWN_PID, hang_after_ns, self.now_ns)
+        self.watch = WatchdogRules(OWN_PID, hang_after_ns, self.now_ns)
         self.processes = [WATCHDOG, *processes]
         self.answers = True
         self.silent: set[int] = set()

@@ -14,7 +14,7 @@ from bench.measure.observer import (
     read_events,
     to_report_ns,
 )
-from lib.stack.log_follower import Follower
+from lib.stack.log_follower import FileFollower
 from lib.trading.decision_log import Decided
 
 
@@ -80,6 +80,6 @@ def test_events_are_found_by_their_name_and_not_by_what_is_said_in_others(tmp_pa
         {"event": "order_filled", "order_id": 1},
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    log = Follower(path, from_end=False)
+    log = FileFollower(path, from_end=False)
     assert read_events(log, (b"order_sent",)) == [lines[0]]
     log.close()

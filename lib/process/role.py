@@ -1,7 +1,7 @@
-"""What every role does around its own work: settings, logs, signals, signs of life, a clean end.
+"""What every role does around its own work: settings, logs, signals, heartbeat, a clean end.
 
 A role is a class: its constructor opens what it needs, `step` is one pass of its loop, `close`
-gives back what it holds. `run_role` does the rest, the same way for each.
+releases what it holds. `run_role` does the rest, the same way for each.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settin
 
 EXIT_CANNOT_START: Final = 1
 STRATEGY: Final = "strategy"
-"""The one role that there may be several of in a stack: its argument says which one this is."""
+"""The one role that may run several times in a stack: its argument says which strategy it is."""
 
 SAY_START_S: Final = 5.0
-"""How often a start that takes long says where it is."""
+"""How often a slow start logs where in the code it is."""
 
 
 class Role(Protocol):
     """One daemon's work."""
 
     def step(self) -> None:
-        """One pass: wait for something to do, at most a second, and do it."""
+        """One pass: wait for work, at most a second, and do it."""
 
     def close(self) -> None:
-        """Give back what would outlive the process."""
+        """Release what would outlive the process."""
 
 
 def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn:
@@ -52,7 +52,7 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
     `strategy NAME` is the strategy of `[strategies.NAME]`, and `role` in its log is
     "strategy:NAME". No other role takes an argument.
 
-    Exit codes: 0 after a clean end, 78 for impossible settings or arguments, 1 for anything else.
+    Exit codes: 0 after a clean end, 78 for invalid settings or arguments, 1 for anything else.
     """
     arguments = sys.argv[1:]
     writer = configure_logging(":".join((name, *arguments)))
@@ -82,7 +82,7 @@ def run_role(name: str, make: Callable[[Settings, EventLoop], Role]) -> NoReturn
     except CannotStartError as error:
         log.critical("cannot_start", reason=str(error))
         code = EXIT_CANNOT_START
-    except BaseException as error:  # a user's code may raise anything, and may end itself, too
+    except BaseException as error:  # a user's code may raise anything, SystemExit too
         where, reason = str(innermost(frames_of(error)) or ""), error_text(error)
         log.exception("crashed", where=where, reason=reason)
         code = EXIT_CANNOT_START
@@ -101,22 +101,22 @@ def _strategy_name(role: str, arguments: list[str]) -> str | None:
 
 
 def _log_where(elapsed_s: float, where: str) -> None:
-    """Log where a start is that takes long: the watchdog spares it, whatever it waits for."""
+    """Log where a slow start is: the watchdog does not kill a role before its first beat."""
     structlog.get_logger().warning("start_takes_long", elapsed_s=round(elapsed_s, 1), where=where)
 
 
 def _beat(settings: Settings, loop: EventLoop) -> None:
-    """Let the loop give signs of life, for a watchdog of the same supervisord."""
+    """Let the loop beat for the watchdog of the same supervisord."""
     program = os.environ.get(PROGRAM_VARIABLE)
     hang_after_ns = to_ns(settings.watchdog.hang_after)
     if not program or not hang_after_ns:
         return
     try:
-        # In this order: the watchdog asks only a process that has beaten for its stack.
+        # In this order: the watchdog asks for the stack only of a process that has beaten.
         write_stack_on_request(settings.var_dir, program)
         word = begin_to_beat(settings.var_dir, program)
     except OSError as error:
-        # The watchdog spares who has never beaten.
+        # The watchdog does not kill a role that has never beaten.
         reason = error.strerror or str(error)
         structlog.get_logger().warning("heartbeat_failed", file=error.filename, reason=reason)
     else:
@@ -124,6 +124,6 @@ def _beat(settings: Settings, loop: EventLoop) -> None:
 
 
 def _allow_many_descriptors() -> None:
-    """Raise the limit to what we may: hundreds of clients must not meet a default of 1,024."""
+    """Raise the soft limit to the hard one: hundreds of clients could reach the usual default."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,8 +1,8 @@
-"""Where in the code something happens, named as a person would look for it. Pure.
+"""Where in the code something happens: the frame to report out of a stack. Pure.
 
-A stack is a list of frames, the innermost first: of an exception, or of a running process as
-`faulthandler` writes it. Of these the one to name is the innermost that is not of the Python
-installation: a user's file, and not NumPy's or the standard library's that it calls.
+A stack is a list of frames, innermost first: of an exception, or of a running process as
+`faulthandler` writes it. The frame to report is the innermost one outside of the Python
+installation: a user's file, not NumPy or the standard library that it calls.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ESCAPED: Final = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})
 # And how it writes a character that is not ASCII.
 _TRADER: Final = PROJECT_ROOT / "lib" / "trading" / "trader.py"
 _SIGNAL_METHODS: Final = frozenset({"__init__", "on_tick", "on_batch", "explain", "explain_batch"})
-"""What the trader calls of a signal."""
+"""The methods of a signal that the trader calls."""
 _CALLED: Final = {
     "__init__": "the signal's constructor has taken",
     "on_batch": "the signal has had one batch for",
@@ -33,7 +33,7 @@ _ONE_TICK: Final = "the signal has had one tick for"
 
 
 class Frame(NamedTuple):
-    """A place in the code: `str()` is "lib/my_signals.py, line 12, in on_tick"."""
+    """A place in the code; `str()` gives "lib/my_signals.py, line 12, in on_tick"."""
 
     file: str
     line: int
@@ -45,7 +45,7 @@ class Frame(NamedTuple):
         return f"{file}, line {self.line}{function}"
 
     def is_of(self, file: Path) -> bool:
-        """Whether it is a place in this file."""
+        """Whether it is in this file."""
         return self.file == str(file)
 
     @property
@@ -96,7 +96,7 @@ def error_text(error: BaseException) -> str:
 
 
 def read_dump(dump: str) -> list[Frame]:
-    """Return the stack that `faulthandler` has written; [] where there is none in it."""
+    """Return the stack in a dump of `faulthandler`; [] if there is none."""
     return [
         Frame(_unescaped(file), int(line), _unescaped(function))
         for file, line, function in (match.groups() for match in _DUMPED.finditer(dump))
@@ -108,9 +108,9 @@ def _unescaped(name: str) -> str:
 
 
 def innermost(frames: Iterable[Frame]) -> Frame | None:
-    """Return the innermost frame that is not of the Python installation, None if there is none.
+    """Return the innermost frame outside of the Python installation, None if there is none.
 
-    Nor of the trader, where that has called a signal: a signal may be an installed package.
+    If the trader has called a signal, it is the signal's frame, even in an installed package.
     """
     called: Frame | None = None
     for frame in frames:
@@ -122,7 +122,7 @@ def innermost(frames: Iterable[Frame]) -> Frame | None:
 
 
 def what_hangs(frames: list[Frame], silent_s: float) -> str:
-    """Return what a process with this stack has been busy with; "" if it is not with a signal."""
+    """Return what a signal has been busy with, by the stack; "" if no signal is on the stack."""
     for called, frame in zip([None, *frames], frames, strict=False):
         if frame.is_of(_TRADER):
             busy = _CALLED.get(called.function, _ONE_TICK) if called else _ONE_TICK

@@ -2,4 +2,4 @@
 
 
 class BenchError(Exception):
-    """Something cannot be measured (one line for people). It becomes a gap of the recording."""
+    """Something cannot be measured (one human-readable line). It becomes a gap of the recording."""

@@ -62,7 +62,7 @@ _FRAME: Final = re.compile(r"(.+) \((.+):(\d+)\)")
 
 
 class CannotSampleError(Exception):
-    """py-spy is missing or may not look (one line for people)."""
+    """py-spy is missing or may not look (one human-readable line)."""
 
 
 class CodeLocation(NamedTuple):

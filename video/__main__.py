@@ -66,7 +66,7 @@ BROWSER: Final = (
 
 
 class VideoError(Exception):
-    """The video cannot be recorded (one line for people)."""
+    """The video cannot be recorded (one human-readable line)."""
 
 
 class Terminal:

@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 
 
 class ReportError(Exception):
-    """The report cannot be written (one line for people)."""
+    """The report cannot be written (one human-readable line)."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 class MarkdownError(Exception):
-    """There is no place for the text (one line for people)."""
+    """There is no place for the text (one human-readable line)."""
 
 
 def replace_section(text: str, name: str, body: str) -> str:

@@ -48,7 +48,7 @@ OUTPUT: Final = "main.out"
 
 
 class PrivateStackError(Exception):
-    """A private stack does not start, or not as it should (one line for people)."""
+    """A private stack does not start, or not as it should (one human-readable line)."""
 
 
 class PrivateStack:

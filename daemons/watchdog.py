@@ -1,11 +1,11 @@
 """Watchdog: wakes supervisord when a process of the stack ends, and kills one that hangs.
 
-supervisord alone notices the end of a child up to a second later, and never that it hangs. What is
-decided is `lib.process.watchdog_rules`'s business. Here are the descriptors that tell of an end,
-the files that the roles beat in, the questions to supervisord, and SIGKILL. A role that hangs is
-asked for its stack first (`lib.process.traceback_dump`), so that the log says where it hangs.
+supervisord alone notices the end of a child up to a second later, and never notices a hang.
+`lib.process.watchdog_rules` decides. Here are the pidfds that signal an end, the heartbeat files of
+the roles, the requests to supervisord, and SIGKILL. A role that hangs is asked for its stack first
+(`lib.process.traceback_dump`), so that the log shows where it hangs.
 
-It is a program of the same supervisord, and nothing depends on it: without it, the stack recovers
+It is a program of the same supervisord, and no role depends on it: without it, the stack recovers
 as slowly as supervisord does.
 """
 
@@ -56,11 +56,11 @@ class Watchdog:
         self._judges = bool(hang_after_ns)
         self._rules = WatchdogRules(os.getpid(), hang_after_ns, time.monotonic_ns())
         self._handles: dict[int, ProcessHandle] = {}
-        """By pid, also of who has ended, until supervisord names it no longer."""
+        """By pid, all processes that supervisord named last, including those that have ended."""
         self._awaited: set[int] = set()
-        """Those of them that have not ended."""
+        """The pids of the processes that have not ended."""
         self._pulses: dict[int, Pulse] = {}
-        """Those of them that have beaten."""
+        """By pid, the heartbeats of the processes that have beaten."""
         loop.add_timed(self)
 
     def step(self) -> None:
@@ -81,7 +81,7 @@ class Watchdog:
         return deadline_ns
 
     def on_time(self, now_ns: int) -> None:
-        """Look at the beats, and ask supervisord if something is the matter or it is time to."""
+        """Look at the beats, and ask supervisord if a role is silent or it is time to."""
         if self._rules.look(self._beats(), now_ns):
             self._ask()
 
@@ -104,7 +104,7 @@ class Watchdog:
         self._judge()
 
     def _judge(self) -> None:
-        """Kill what hangs, and log where; spare what has come back while its stack was written."""
+        """Kill what hangs, and log where; spare a role that beats again meanwhile."""
         beats = self._beats()
         hangs = self._rules.hung(beats)
         stacks = stacks_of(
@@ -129,7 +129,7 @@ class Watchdog:
                 self._handles[pid].kill()
 
     def _update_handles(self) -> None:
-        """Keep an eye on exactly the processes that supervisord names."""
+        """Hold a handle on exactly the processes that supervisord names."""
         for pid in self._handles.keys() - self._rules.processes.keys():
             if pid in self._awaited:
                 self._await_no_more(pid)
@@ -159,11 +159,11 @@ class Watchdog:
             self._loop.unregister(pidfd)
 
     def _without_pidfd(self) -> list[int]:
-        """The processes whose end has to be looked for."""
+        """Return the processes whose end has to be polled for."""
         return [pid for pid in self._awaited if self._handles[pid].pidfd is None]
 
     def _beats(self) -> dict[int, int]:
-        """When each process that has beaten did so last."""
+        """Return the time of the last beat of each process that has beaten."""
         if not self._judges:
             return {}
         for pid in self._awaited - self._pulses.keys():

@@ -1,11 +1,11 @@
-"""Which lines about a program that fails again and again are new. Pure.
+"""Leaves out the repeated lines of a program that fails again and again. Pure.
 
-supervisord starts a program anew whenever it ends, and a program that cannot work says the same
-each time. From its first failure until it has run for `CALM_S` without another one, what was said
-in an earlier try is left out. Everything is shown again after that, after a person has stopped the
+supervisord restarts a program whenever it ends, and a failing program logs the same each time. From
+its first failure until it has run for `CALM_S` without another one, lines that an earlier try
+logged are left out. Everything is shown again after that, after the operator has stopped the
 program, and after supervisord has given it up.
 
-A failure is an end that the program did not get from outside: SIGKILL after it had started is no
+A failure is an end that was not caused from outside: SIGKILL after the program started is no
 failure, unless the watchdog sent it because the program hung.
 """
 
@@ -31,37 +31,37 @@ from lib.stack.log_follower import (
 )
 
 CALM_S: Final = 30.0
-"""supervisord waits up to 10 s before a try."""
+"""How long a program must run without a failure; longer than supervisord waits before a retry."""
 MAX_TEXTS: Final = 256
-"""So many different texts of a program are remembered; of more, the oldest are shown again."""
+"""How many different texts of a program are remembered; of more, the oldest are shown again."""
 
 _MILESTONES: Final = SHOWN_EVENTS | {SPAWNED}
-"""Their numbers (a process id, a tick) differ with each try, and say nothing new."""
+"""Events that count as repeated although their numbers (a process id, a tick) differ."""
 
 
 @dataclass
 class _ProgramHistory:
-    """What is remembered of one; there are as many as supervisord's configuration has."""
+    """The lines and failures of one program of supervisord's configuration."""
 
     said_before: dict[str, None] = field(default_factory=dict)
-    """In earlier tries, the oldest first."""
+    """The texts of earlier tries, the oldest first."""
     said: dict[str, None] = field(default_factory=dict)
-    """Since its last failure, the oldest first."""
+    """The texts since its last failure, the oldest first."""
     failures: int = 0
     has_started: bool = False
-    """Whether its present process has."""
+    """Whether its current process has started."""
     calm_s: float = math.inf
-    """When it will have run long enough."""
+    """When it will have run for `CALM_S`."""
 
 
 class RepeatedLines:
-    """Leaves out what was said before. Times are monotonic seconds."""
+    """Filters repeated lines. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._programs: dict[str, _ProgramHistory] = {}
 
     def forget_old_failures(self, now_s: float) -> list[ScreenLine]:
-        """Forget the failures of programs that run well again; return the lines that say so."""
+        """Forget the failures of programs that run well again; return a line for each."""
         shown = []
         for name, program in self._programs.items():
             if now_s < program.calm_s:
@@ -73,9 +73,9 @@ class RepeatedLines:
         return shown
 
     def new_of(self, line: ScreenLine, now_s: float) -> list[ScreenLine]:
-        """Take the next line; return it, perhaps with a count, or nothing if it is no news."""
+        """Take the next line; return it, perhaps with a count, or [] if it is repeated."""
         if line.level == NOTICE and not line.event:
-            return [line]  # what a program prints is its work, and not about itself
+            return [line]  # standard output is the program's work, not about its state
         name = line.detail if line.event == ROLE_HUNG else line.role
         program = self._programs.setdefault(name, _ProgramHistory())
         key = _key(line)
@@ -95,7 +95,7 @@ class RepeatedLines:
             return [line]
         elif line.event in (ENDED, SPAWN_FAILED):
             program.failures += 1
-            # That a program can be spawned again is not logged: it is tried within 10 s.
+            # A successful spawn after a failed one is not logged: a retry comes before CALM_S.
             program.calm_s = now_s + CALM_S if line.event == SPAWN_FAILED else math.inf
             for text in program.said:
                 if program.failures > 1 or text not in _MILESTONES:  # its first return is news
@@ -109,8 +109,8 @@ class RepeatedLines:
 
 
 def _key(line: ScreenLine) -> str:
-    """Return what two lines have in common that say the same."""
-    if line.event == ROLE_HUNG:  # its numbers differ with each hang; its place is what is news
+    """Return the key that two lines with the same meaning share."""
+    if line.event == ROLE_HUNG:  # its numbers differ with each hang; its place matters
         return f"{ROLE_HUNG} {line.where}"
     return line.event if line.event in _MILESTONES else line.text
 

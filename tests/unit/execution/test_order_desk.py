@@ -729,7 +729,7 @@ def test_a_message_that_ends_without_its_delimiter_is_answered_once(counter):
     report, error = [decode_from_server(answer[:-1]) for _, answer in counter.commit().answers]
     assert report.status == "FILLED"
     assert error.order_id == 2
-    assert error.reason.startswith("no `*` behind the message: {")
+    assert error.reason.startswith("no `*` after the message: {")
 
 
 # What clients send that were written for another vocabulary, other prices, other clocks.

@@ -1,6 +1,6 @@
-"""What the roles' logs count: connections, malformed frames, ticks missed. Pure.
+"""Counts events in the roles' logs: connections, malformed frames, ticks missed. Pure.
 
-The counts begin with the dashboard, as counters of Prometheus may.
+The counts begin at the start of the dashboard, as Prometheus allows for counters.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from typing import Final
 from lib.dashboard.log_lines import LogLine
 
 REJECTED_FRAMES: Final = frozenset({"malformed_frames", "unknown_symbols"})
-"""Events with a count of frames."""
+"""The events that have a count of frames."""
 
 
 ORDER_MANAGER: Final = "order_manager"
 ORDER_EVENTS: Final = {"order_filled": "filled", "order_rejected": "rejected"}
-"""The strategy logs its own orders under the same names."""
+"""The order manager's events by status. The strategy logs its own orders under the same names."""
 ORDERS: Final = "orders"
-"""What the connection to the order manager is called, which is no stream to its client."""
+"""The stream's name for a connection to the order manager, whose log lines name no stream."""
 
 
 class Counters:
-    """Takes every line that was written since the start."""
+    """Counts every line that was written since the start."""
 
     def __init__(self) -> None:
         self.ticks_missed = Counter[str]()
-        """By where they were missed."""
+        """Missed ticks by place (`where`)."""
         self.connections = Counter[tuple[str, str]]()
-        """By program and stream: how often it has come to stand."""
+        """Established connections by program and stream."""
         self.connections_lost = Counter[tuple[str, str]]()
         self.rejected_frames = Counter[tuple[str, str]]()
-        """By program and kind."""
+        """Rejected frames by program and kind."""
         self.orders = Counter({"filled": 0, "rejected": 0})
-        """By status, as the order manager answered them."""
+        """Answered orders by status, from the order manager's log."""
         self.events = Counter[tuple[str, str]]()
-        """By program and level."""
+        """Log lines by program and level."""
 
     def take(self, program: str, line: LogLine) -> None:
-        """A line was written to the log of this program."""
+        """Count a line of the log of this program."""
         self.events[program, line.level] += 1
         if line.ticks_missed:
             self.ticks_missed[line.where] += line.ticks_missed

@@ -1,8 +1,8 @@
-"""Faults and recoveries, told from the roles' logs as they are written. Pure.
+"""Faults and recoveries, derived from the roles' logs as they are written. Pure.
 
-An incident begins with one event and is over with another, of the same program and, for a
-connection, of the same stream, or when the program has started anew. Some take no time: ticks that
-were missed are gone.
+An incident begins with one event and ends with another, of the same program and, for a connection,
+of the same stream, or when the program has started again. Some have no duration, such as missed
+ticks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lib.dashboard.log_lines import LogLine
 from lib.dashboard.view import Incident
 
 KEPT: Final = 50
-"""Of those that are over; of those that are not, there is one of a kind for each program."""
+"""How many closed incidents are kept. Open ones are bounded: one of a kind for each program."""
 
 _PROCESS: Final = "process"
 _BEGINS: Final = {
@@ -29,8 +29,8 @@ _BEGINS: Final = {
     "refill_takes_long": ("price book", "refills its averages"),
     "signal_too_slow": ("signal", "too slow"),
 }
-"""Event: what kind it is, and how it is told. Of one program there is one of a kind at a time; a
-further event of the kind says how it is by now."""
+"""Events that open an incident, with its kind and text. A program has one open incident of a kind;
+a further event of the kind updates its text."""
 _ENDS: Final = {
     "ledger_recovered": "ledger",
     "trading_resumed": "trading",
@@ -44,11 +44,11 @@ _NOTED: Final = {
     "settings_refused": "its settings were refused",
     "supervisord_silent": "supervisord does not answer",
 }
-"""What takes no time, or has no end that anybody tells."""
+"""Events that are incidents without a duration: they take no time, or their end is not logged."""
 
 
 class Incidents:
-    """Takes every line in the order of time."""
+    """Derives incidents from all log lines, in order of time."""
 
     def __init__(self) -> None:
         self._over: deque[Incident] = deque(maxlen=KEPT)
@@ -56,7 +56,7 @@ class Incidents:
         """By program and kind."""
 
     def take(self, program: str, line: LogLine) -> None:
-        """A line was written to the log of this program."""
+        """Take a line of the log of this program."""
         event = line.event
         if event == "role_was_silent":
             self._note(
@@ -67,14 +67,14 @@ class Incidents:
             what = _with_reason(f"{what}{';' if line.where else ','} killed", line)
             self._begin(line.program, _PROCESS, line.at - line.silent_s, what)
         elif event == "stopped":
-            self._begin(program, _PROCESS, line.at, "stopped, as it was told to")
+            self._begin(program, _PROCESS, line.at, "stopped as asked")
         elif event == "role_ended":
             self._begin(line.program, _PROCESS, line.at, "its process has ended")
         elif event == "role_gave_up":
             self._end(line.program, _PROCESS, None)
             why = line.reason or "its last starts have failed"
             self._begin(line.program, _PROCESS, line.at, f"given up: {why}")
-        elif event == "started":  # its predecessor has taken its other troubles with it
+        elif event == "started":  # the open incidents were those of its predecessor
             for where, kind in list(self._going_on):
                 if where == program:
                     self._end(where, kind, line.at)
@@ -96,7 +96,7 @@ class Incidents:
             self._end(program, _ENDS[event], line.at)
 
     def latest(self) -> list[Incident]:
-        """Those that are not over first, then the others; the newest first."""
+        """Return open incidents first, then closed ones; each the newest first."""
         going_on = sorted(self._going_on.values(), key=lambda one: -one.at)
         return [*going_on, *sorted(self._over, key=lambda one: -one.at)]
 

@@ -1,4 +1,4 @@
-"""The log lines of the roles, as far as they are of interest to who looks from outside. Pure."""
+"""The log lines of the roles, with the fields that the dashboard uses. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """One event. What a line does not say has its default."""
+    """One event. A field that the line does not have has its default."""
 
     timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
     level: str
@@ -40,7 +40,7 @@ class LogLine(msgspec.Struct, frozen=True):
 
     @property
     def ticks_missed(self) -> int:
-        """How many ticks are gone, if the event says that some are."""
+        """How many ticks were missed, 0 for other events."""
         if self.event != "ticks_missed":
             return 0
         if self.ticks or self.first is None or self.last is None:
@@ -58,7 +58,7 @@ _NOT_OURS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_line(raw: bytes) -> LogLine | None:
-    """Read one line; None for what is no event, or not one of ours."""
+    """Decode one line; None if it is no event of ours."""
     try:
         return _DECODER.decode(raw)
     except _NOT_OURS:

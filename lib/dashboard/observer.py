@@ -1,9 +1,9 @@
-"""Looks at a running stack from outside, and makes a view of what it sees.
+"""Observes a running stack from outside, and makes views of it.
 
-Used from one thread, which it holds up for a bounded time only: a look takes a bounded number of
+Used from one thread, which it blocks for a bounded time only: a look reads a bounded number of
 ticks and of bytes of the logs, waits a fraction of a second for supervisord and the ledger, and
-looks at a ledger that takes long less often. What is not there is missing in the view, which says
-so; the next look tries again.
+reads a slow ledger less often. What cannot be read is listed as missing in the view; the next look
+tries again.
 """
 
 from __future__ import annotations
@@ -36,49 +36,49 @@ from lib.shared_memory_utils import PriceBookReader
 from lib.stack.log_follower import FileFollower
 
 MAX_TICKS_A_LOOK: Final = 65_536
-"""What is beyond that is not looked at tick by tick: it takes 4 ms."""
+"""The most ticks that one look reads, in 4 ms; earlier ones are skipped."""
 EARLIER_LOG_BYTES: Final = 512 * 1024
-"""Of each log, so much of what was written before the start is told as well."""
+"""How much of each log is read of what was written before the start."""
 LEDGER_NS: Final = SECOND_NS
-"""How often the ledger is looked at …"""
+"""The shortest time between two reads of the ledger."""
 LEDGER_SHARE: Final = 20
-"""… and no more often than this many times as long as a look at it takes."""
+"""The time between two reads of the ledger is at least this many times as long as a read takes."""
 LOCK_WAIT_S: Final = 0.02
 MAX_PRICES_SHOWN: Final = 100
-"""Of more symbols, the first ones, those that are held, and the chosen one are shown …"""
+"""How many symbols are shown; of more, these first ones, the held ones and the chosen one."""
 MAX_HELD_SHOWN: Final = 200
-"""… but no more than so many of those that are held."""
+"""How many held symbols are shown at most."""
 
 STRATEGY: Final = "strategy"
 NO_HOLDING: Final = Total("", 0, 0.0, 0.0)
 
 
 class LedgerTotals(NamedTuple):
-    """What the ledger says. Money in dollars."""
+    """The totals of the ledger. Money in dollars."""
 
     filled: int
     rejected: int
     holdings: dict[str, Total]
     realised: float
     clients: dict[str, ClientTotal]
-    """What each strategy has done, by client_id."""
+    """The totals of each strategy, by client_id."""
 
 
 class Observer:
-    """Everything that is known of one stack."""
+    """The observed state of one stack."""
 
     def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
         self._settings = settings
         strategy = settings.strategy
         self.counters = Counters()
         self.strategies = watched_strategies(settings)
-        """That of [strategy] first."""
+        """The strategies, that of [strategy] first."""
         self.roles = Roles(settings.var_dir, supervisor)
         self.restarts = Restarts()
         self.orders = AnsweredOrders()
         self.ledger_totals: LedgerTotals | None = None
         self.ticks = 0
-        """Of the price book that is there now, from its beginning."""
+        """The number of ticks in the current price book, from its beginning."""
         self._incidents = Incidents()
         self._news = NewsCourse(strategy)
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
@@ -94,7 +94,7 @@ class Observer:
         self._missing: dict[str, str] = {}
 
     def look(self) -> None:
-        """See what has happened since the last look."""
+        """Read what is new since the last look."""
         now_ns = time.monotonic_ns()
         self._read_logs()
         self.roles.look(now_ns)
@@ -108,7 +108,7 @@ class Observer:
         self._set_awaited("news", "" if self._news.is_known else "news that have met a tick")
 
     def view(self, symbol: str) -> View:
-        """Return what a page shows that has chosen this symbol."""
+        """Return the view of a page that has chosen this symbol."""
         now_ns = time.monotonic_ns()
         settings = self._settings
         ledger_totals = self.ledger_totals
@@ -139,7 +139,7 @@ class Observer:
         )
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything that is read."""
         self._detach()
         for log in self._logs.values():
             log.close()
@@ -162,7 +162,7 @@ class Observer:
                     self.restarts.take(raw.decode(errors="replace"))
                 elif line := read_line(raw):
                     lines.append((path.stem, line))
-        # What ends in one log may have begun in another.
+        # An incident that ends in one log may have begun in another.
         for program, line in sorted(lines, key=lambda entry: entry[1].timestamp):
             if not is_first:
                 self.counters.take(program, line)
@@ -180,7 +180,7 @@ class Observer:
         book = self._own_book.book
         if book is None or self._reader is None:
             return
-        # In this order: what was decided is in the ring already.
+        # In this order: a tick that was decided is already in the ring.
         decisions = [(one, one.read_decisions(self._tape)) for one in self.strategies]
         has_decided = self.strategies[0].has_decided
         self._set_awaited("latency", "" if has_decided else "the first decision of the strategy")
@@ -211,7 +211,7 @@ class Observer:
             self._detach()
 
     def _sample(self, newest: int, now_ns: int) -> None:
-        """Once a second, enter a point into the courses and count the ticks."""
+        """Once a second, add a point to the courses and count the ticks."""
         self.ticks = newest
         if now_ns < self._sample_ns:
             return
@@ -268,7 +268,7 @@ class Observer:
         return self.ledger_totals.holdings if self.ledger_totals else {}
 
     def _shown(self, course: Course | None) -> Iterable[str]:
-        """Return the symbols that are shown."""
+        """Return the symbols to show."""
         first = self._settings.symbols[:MAX_PRICES_SHOWN]
         held = (one.symbol for one in self._holdings().values() if one.position)
         chosen = [course.symbol] if course else []
@@ -289,7 +289,7 @@ class Observer:
         )
 
     def _profit(self, holdings: Iterable[Total]) -> float | None:
-        """Return what selling all of it at the latest prices would bring beyond what it cost."""
+        """Return the open profit of the holdings at the latest prices; None without a price."""
         profit = 0.0
         for holding in holdings:
             price = self._prices.latest(holding.symbol) if holding.position else 0.0
@@ -309,7 +309,7 @@ class Observer:
         )
 
     def _set_awaited(self, part: str, awaits: str) -> None:
-        """Note what a part of the page waits for; "" for nothing."""
+        """Set what a part of the page waits for; "" for nothing."""
         self._missing.pop(part, None)
         if awaits:
             self._missing[part] = awaits

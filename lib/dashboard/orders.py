@@ -1,7 +1,7 @@
-"""The orders that were answered, from the order manager's log as it is written. Pure.
+"""The answered orders, from the order manager's log as it is written. Pure.
 
-When many orders are answered at once the log has one line for all of them (`orders_booked`), and so
-has the tape.
+When many orders are answered at once, the log has one line for all of them (`orders_booked`), and
+so does the page.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from lib.dashboard.log_lines import LogLine
 from lib.dashboard.view import OrderView, Trade
 
 KEPT: Final = 200
-"""The latest are kept."""
+"""How many of the latest orders are kept."""
 TRADES_KEPT: Final = 2_000
-"""For the courses: at the default settings, five minutes have some 400."""
+"""How many trades are kept for the courses: several times what the default settings make."""
 
 BOOKED: Final = "BOOKED"
 _STATUS: Final = {"order_filled": "FILLED", "order_rejected": "REJECTED", "orders_booked": BOOKED}
 
 
 class AnsweredOrders:
-    """Takes the lines of the order manager's log."""
+    """The orders in the order manager's log."""
 
     def __init__(self) -> None:
         self._latest: deque[OrderView] = deque(maxlen=KEPT)
         self._trades: deque[tuple[str, Trade]] = deque(maxlen=TRADES_KEPT)
 
     def take(self, line: LogLine) -> None:
-        """A line was written."""
+        """Take a line of the log."""
         status = _STATUS.get(line.event)
         if status is None:
             return
@@ -56,9 +56,9 @@ class AnsweredOrders:
         )
 
     def latest(self) -> list[OrderView]:
-        """The newest first."""
+        """Return the latest orders, the newest first."""
         return list(reversed(self._latest))
 
     def trades(self, symbol: str, since: float) -> list[Trade]:
-        """Return the fills of a symbol from then on, the oldest first."""
+        """Return the fills of a symbol since then, the oldest first."""
         return [trade for of, trade in self._trades if of == symbol and trade.at >= since]

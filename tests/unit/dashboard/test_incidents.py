@@ -89,7 +89,7 @@ def test_a_role_that_is_stopped_did_as_it_was_told():
     incidents.take("gateway", line("stopped", 1.0))
     incidents.take("watchdog", line("role_ended", 1.1, program="gateway"))
     [one] = incidents.latest()
-    assert (one.what, one.is_over) == ("stopped, as it was told to", False)
+    assert (one.what, one.is_over) == ("stopped as asked", False)
     incidents.take("gateway", line("started", 3.0))
     assert [one.duration_s for one in incidents.latest()] == [2.0]
 

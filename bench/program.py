@@ -1,4 +1,4 @@
-"""What the programs of the bench have in common: how they are interrupted, and what they write."""
+"""What the programs of the bench share: interruption by signals, and writing the figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXIT_INTERRUPTED: Final = 130
 
 
 class BenchInterrupted(BaseException):
-    """Somebody wants the bench to end. No `Exception`: nothing may take it for a failure."""
+    """A signal ends the bench. Not an `Exception`, so that no handler takes it for a failure."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def signals_as_interruption() -> Iterator[None]:
 
 
 def write_json(figures: msgspec.Struct, file: Path) -> None:
-    """Write figures as JSON; whoever reads the file finds all of it or the one before."""
+    """Write figures as JSON, atomically: a reader finds the old or the new file, complete."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.new")
     new.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
@@ -56,10 +56,10 @@ def run_recorder(
     default: Path,
     record: Callable[[], Profile | WatchedRecording],
 ) -> int:
-    """Run a program that records one thing into one file; return its exit code.
+    """Run a program that records one file of figures; return its exit code.
 
-    0 the figures are written (their gaps say what is not in them), 1 they cannot be, 130 after
-    Ctrl-C (nothing is written).
+    0 the figures are written (their gaps list what could not be measured), 1 they cannot be, 130
+    after Ctrl-C (nothing is written).
     """
     parser = argparse.ArgumentParser(
         prog=program,

@@ -1,13 +1,13 @@
 """The stack, the floor and the alternatives at the same loads, interleaved round by round.
 
-What the machine does meanwhile befalls each of them: in every round each program has its turn with
-each load. There are three: paced with one message a tick, for the latency; and as fast as it goes,
-with one message a tick and with as many ticks in a message as are best for the program. The stack
-is always the whole stack under supervisord, and makes its messages as large as it likes.
+Disturbances of the machine hit all of them alike: in every round each program runs each load. There
+are three loads: paced with one message a tick, for the latency; and unpaced, with one message a
+tick and with the best number of ticks a message for the program. The stack is always the complete
+stack under supervisord, and batches by itself.
 
-As fast as it goes means without loss. The rivals have flow control from end to end for that. The
-stack has none, because no reader may hold up the writer: it is paced just below the rate that was
-found to hold with as many symbols and one strategy (`bench.measure.throughput`).
+Unpaced means as fast as possible without loss. The rivals have end-to-end flow control for that.
+The stack has none, because no reader may block the writer: it is paced just below the rate that it
+held with the same number of symbols and one strategy (`bench.measure.throughput`).
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from bench.rivals.rival import Load, RivalResult
 
 STACK: Final = "stack"
 OWN_BATCHING: Final = 0
-"""The ticks in a message of the stack."""
+"""`ticks_a_message` of the stack, which batches by itself."""
 WARM_UP_S: Final = 1.0
 BELOW_HELD: Final = 0.95
-"""Of the rate that was found to hold, at which the stack goes as fast as it can without loss."""
+"""The rate of the stack's unpaced rounds, as a share of the held rate."""
 
 
 class Rival(NamedTuple):
-    """What the stack is measured beside."""
+    """A program that the stack is compared with."""
 
     name: str
     measure: Callable[[Load], RivalResult]
     best_batch: int | None
-    """None: it knows paced loads only."""
+    """Its best number of ticks a message; None if it supports only paced loads."""
 
 
 RIVALS: Final = (
@@ -74,7 +74,7 @@ RIVALS: Final = (
 
 
 def loads_of(rival: Rival, plan: SideBySide) -> list[Load]:
-    """Return the loads that one of them gets in each round."""
+    """Return the loads of a rival in each round."""
     loads = [Load(plan.rate, plan.paced_s, 1, plan.symbols)]
     if rival.best_batch is not None and plan.unpaced_s:
         loads += [Load(0.0, plan.unpaced_s, ticks, plan.symbols) for ticks in (1, rival.best_batch)]
@@ -82,7 +82,7 @@ def loads_of(rival: Rival, plan: SideBySide) -> list[Load]:
 
 
 def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[ProgramRound]:
-    """Measure it with each of its loads."""
+    """Measure a rival with each of its loads."""
     for load in loads_of(rival, plan):
         outcome = rival.measure(load)
         yield ProgramRound(
@@ -99,9 +99,9 @@ def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[ProgramR
 
 
 def lossless_rate(found: Sequence[Throughput], symbols: int) -> float | None:
-    """Return the rate for a stack that loses nothing; None if none was found to hold."""
+    """Return the rate of the stack's unpaced rounds; None if no rate was held."""
     rates = [
-        one.trials[-1].rate  # that which confirmed it
+        one.trials[-1].rate  # the confirming trial
         for one in found
         if (one.symbols, one.strategies) == (symbols, 1) and one.ticks_per_s
     ]
@@ -109,9 +109,9 @@ def lossless_rate(found: Sequence[Throughput], symbols: int) -> float | None:
 
 
 def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterable[ProgramRound]:
-    """Measure a stack, paced first and then as fast as it goes: at the rate `lossless`.
+    """Measure a stack, first paced, then unpaced: at the rate `lossless`.
 
-    Raises BenchError, also for a rate that is not known.
+    Raises BenchError, also if `lossless` is None.
     """
     settings = fast_settings(plan.symbols)
     paced = replace(settings, gateway=replace(settings.gateway, rate=plan.rate))

@@ -82,13 +82,13 @@ def test_without_py_spy_the_profile_is_a_gap(monkeypatch, tmp_path):
     found = record()
 
     assert found.loads == ()
-    assert found.gaps == ("py-spy is not there; it is in requirements-bench.txt",)
+    assert found.gaps == ("py-spy is not installed; it is in requirements-bench.txt",)
 
 
 def test_a_load_that_cannot_be_sampled_is_a_gap_and_the_other_is_not(monkeypatch):
     def fails_when_paced(_sampler, rate, _symbols):
         if rate:
-            raise CannotSampleError("py-spy may not look at gateway: not permitted")
+            raise CannotSampleError("py-spy cannot sample gateway: not permitted")
         return profile.LoadProfile(rate, 1, 1.0, 1, ())
 
     monkeypatch.setattr(profile, "_profile", fails_when_paced)
@@ -97,7 +97,7 @@ def test_a_load_that_cannot_be_sampled_is_a_gap_and_the_other_is_not(monkeypatch
     found = record()
 
     assert [load.rate for load in found.loads] == [0.0]
-    assert found.gaps == ("2,000 ticks/s: py-spy may not look at gateway: not permitted",)
+    assert found.gaps == ("2,000 ticks/s: py-spy cannot sample gateway: not permitted",)
 
 
 def test_a_stack_without_a_daemon_to_look_at_is_a_gap(monkeypatch):

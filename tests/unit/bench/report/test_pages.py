@@ -343,7 +343,7 @@ def test_what_could_not_be_profiled_is_told():
 
 
 def test_rounds_with_the_same_watchers_stand_together():
-    found = ((1, "nobody", 0, 100), (1, "3 browsers", 2, 300), (2, "nobody", 0, 110))
+    found = ((1, "no browser", 0, 100), (1, "3 browsers", 2, 300), (2, "no browser", 0, 110))
     rounds = tuple(WatchedRound(*one, latency(p50)) for *one, p50 in found)
     made = WatchedRecording(
         "2026-01-02T", {"cpu": "Abacus 3", "cores": 2}, 2e3, rounds, ("a page: gone",)
@@ -352,8 +352,8 @@ def test_rounds_with_the_same_watchers_stand_together():
     text = watched_section(made)
 
     assert [row[:5] for row in rows_of(text, columns=9)[2:]] == [
-        ["nobody", "1", "100", "0", "100"],
-        ["nobody", "2", "100", "0", "110"],
+        ["no browser", "1", "100", "0", "100"],
+        ["no browser", "2", "100", "0", "110"],
         ["3 browsers", "1", "100", "2", "300"],
     ]
     assert "Recorded on 2026-01-02 on Abacus 3, 2 cores." in text

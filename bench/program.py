@@ -26,7 +26,7 @@ class BenchInterrupted(BaseException):
 
 @contextmanager
 def signals_as_interruption() -> Iterator[None]:
-    """Raise Interrupted where SIGINT, SIGTERM or SIGHUP comes; once, the end is not interrupted."""
+    """Raise BenchInterrupted on SIGINT, SIGTERM or SIGHUP, once: clean-up is not interrupted."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for number in numbers:

@@ -23,13 +23,13 @@ def appendix(profile: Profile | None) -> str:
 
 def _blocks(profile: Profile) -> Iterator[str]:
     yield (
-        "The CPU time of each daemon as the kernel counts it, over the ticks that the strategy "
-        "evaluated meanwhile, divided among the functions in which "
+        "The CPU time of each daemon as counted by the kernel, over the ticks that the strategy "
+        "evaluated in that time, divided among the functions in which "
         f"{profile.sampler or 'a sampler'} then found it, {whole(profile.samples_per_s)} times a "
-        "second. A function's time contains what it calls outside of the project: NumPy, the "
-        "interpreter, the kernel. A daemon that has just gone to sleep can look as if it worked, "
-        "so where there is little to do the share of `EventLoop._wait`, in which it waits, is too "
-        f"large. Recorded on {profile.began_utc[:10]}."
+        "second. A function's time includes what it calls outside of the project: NumPy, the "
+        "interpreter, the kernel. A daemon that has just gone to sleep can look busy, so under "
+        "light load the share of `EventLoop._wait`, in which it waits, is too large. "
+        f"Recorded on {profile.began_utc[:10]}."
     )
     for load in profile.loads:
         yield f"### {_name(load)}"

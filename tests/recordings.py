@@ -1,6 +1,6 @@
 """A small made-up recording of the bench, in which every target is reached.
 
-Its figures are nobody's: tests change one and look what the report makes of it.
+Its figures are invented: tests change one and look what the report makes of it.
 """
 
 from __future__ import annotations

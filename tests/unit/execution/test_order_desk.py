@@ -235,7 +235,7 @@ def test_a_logon_ack_may_be_as_long_as_a_message_may_be_and_no_longer(ledger, na
         assert f"takes {MAX_MESSAGE_BYTES + 1} bytes" in message.reason
 
 
-def test_a_client_whose_positions_do_not_fit_a_message_is_told_why_it_cannot_log_on(ledger):
+def test_a_client_whose_positions_do_not_fit_a_message_gets_the_reason_why_it_cannot_log_on(ledger):
     symbols = [f"{n:016d}" for n in range(5000)]
     counter = Counter(ledger, tuple(symbols))
     trading = buy_one_of_each(counter, "strategy", symbols)
@@ -247,7 +247,7 @@ def test_a_client_whose_positions_do_not_fit_a_message_is_told_why_it_cannot_log
     assert isinstance(error, ErrorMessage)
     for part in ("strategy", "5000 symbols", "110078 bytes", str(MAX_MESSAGE_BYTES)):
         assert part in error.reason
-    # Nobody was replaced by a client that could not come in.
+    # A client whose logon failed has replaced no other.
     assert newcomer.silent
     assert outcome.replaced == []
     assert counter.ask(trading, order(5001, symbol=symbols[0]))[0].status == "FILLED"
@@ -329,7 +329,7 @@ def test_nothing_is_said_of_an_order_before_it_is_committed(counter):
 
 @contextmanager
 def locked(ledger: Ledger) -> Iterator[None]:
-    """A time in which somebody else writes to the file."""
+    """A time in which another process writes to the file."""
     other = sqlite3.connect(ledger.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:

@@ -261,7 +261,7 @@ def test_the_settings_say_where_the_ledger_is(tmp_path, run):
     assert run("--config", str(settings), "--check")[0] == 0
 
 
-def test_directories_are_those_of_whoever_asks(path, tmp_path):
+def test_relative_directories_are_relative_to_the_current_one(path, tmp_path):
     ended = subprocess.run(
         [*COMMAND, "--var-dir", tmp_path.name, "--check"],
         cwd=tmp_path.parent,
@@ -306,7 +306,7 @@ def test_output_that_cannot_be_written_is_an_error(path, run):
 
 
 def test_the_ledger_is_closed_before_anything_is_printed(tmp_path):
-    """Whoever does not read on must not make the WAL grow."""
+    """A reader of the output that is stuck must not make the WAL grow."""
     history = "\n".join(f"x {n} BUY 1 AAPL @ 1" for n in range(1, 2001))
     path = write_ledger(tmp_path / "orders.sqlite", history)
     process = subprocess.Popen(

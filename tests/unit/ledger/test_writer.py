@@ -86,7 +86,7 @@ def seen_by_others(ledger: Ledger, query: str = "SELECT order_id FROM orders") -
 # What is looked up.
 
 
-def test_a_new_ledger_knows_nobody(ledger):
+def test_a_new_ledger_is_empty(ledger):
     assert not ledger.path.exists()
     assert ledger.find("x", 1) is None
     assert ledger.position("x", "AAPL") == 0
@@ -327,7 +327,7 @@ def test_a_reader_that_stays_can_make_the_wal_grow_to_its_bound_and_no_further(l
 
 
 class locked:  # noqa: N801 - reads as a word of the sentence
-    """A time in which somebody else writes to the file."""
+    """A time in which another process writes to the file."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._connection = sqlite3.connect(ledger.path, isolation_level=None)
@@ -357,7 +357,7 @@ def test_a_commit_that_fails_books_nothing_and_the_next_one_works(ledger):
 
 
 def test_after_a_failure_nothing_works_until_the_commit_has_failed_too(ledger):
-    """So nobody records half of something and commits it."""
+    """So an order is never half recorded and then committed."""
     book(ledger, "x", 1)
     ledger.commit()
     book(ledger, "x", 2)

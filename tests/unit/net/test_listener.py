@@ -132,7 +132,7 @@ def test_a_process_of_our_own_run_comes_in_where_all_others_are_refused(door):
     assert door.counted("client_refused") == [(1, "400 clients already")]
 
 
-def test_while_there_is_room_nobody_asks_who_it_is(door, monkeypatch):
+def test_while_there_is_room_no_peer_is_looked_up(door, monkeypatch):
     monkeypatch.setattr(server, "connected_from", None)
     with door.knock():
         run_until(door.loop, lambda: door.came, "the client is accepted")
@@ -247,7 +247,7 @@ def test_a_pause_lasts_its_time_however_often_the_loop_runs(door, monkeypatch):
     assert door.came == []
 
 
-def test_a_client_that_left_before_it_was_accepted_delays_nobody(door, monkeypatch):
+def test_a_client_that_left_before_it_was_accepted_delays_no_other(door, monkeypatch):
     accepts = RefusedAccepts(monkeypatch, ConnectionAbortedError(), times=1)
     with door.knock(), capture_logs() as logs:
         run_until(door.loop, lambda: door.came, "the next one is accepted")

@@ -1,4 +1,4 @@
-"""The tally: what is wrong is counted to the last one and told once a second, not a line each."""
+"""Every fault is counted, and the counts are logged once a second, not a line each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lib.net.throttled_log import LOG_EVERY_NS, MAX_EXAMPLES, MAX_KNOWN_KINDS, T
 
 
 def run_until(throttled_log: ThrottledLog, now_ns: int) -> list[int]:
-    """Do as the event loop does. Returns when the tally had its say."""
+    """Do as the event loop does. Returns the times of the log lines."""
     times = []
     while (deadline_ns := throttled_log.next_deadline_ns()) is not None and deadline_ns <= now_ns:
         times.append(deadline_ns)
@@ -19,7 +19,7 @@ def run_until(throttled_log: ThrottledLog, now_ns: int) -> list[int]:
     return times
 
 
-def test_the_first_fault_is_told_at_once_with_its_context():
+def test_the_first_fault_is_logged_at_once_with_its_context():
     throttled_log = ThrottledLog(stream="price", peer="127.0.0.1:5001")
     throttled_log.add("malformed_frames", 10 * SECOND_NS, [17, 19])
     assert throttled_log.next_deadline_ns() == 10 * SECOND_NS
@@ -49,16 +49,16 @@ def test_without_a_fault_there_is_nothing_to_wait_for():
 
 def test_a_flood_is_one_line_a_second_that_counts_every_fault():
     throttled_log = ThrottledLog()
-    told_ns = []
+    logged_ns = []
     with capture_logs() as lines:
         for fault in range(5000):
             now_ns = SECOND_NS + fault * SECOND_NS // 1000
             throttled_log.add("unknown_symbols", now_ns, [fault])
-            told_ns += run_until(throttled_log, now_ns)
-        told_ns += run_until(throttled_log, 100 * SECOND_NS)
+            logged_ns += run_until(throttled_log, now_ns)
+        logged_ns += run_until(throttled_log, 100 * SECOND_NS)
     assert sum(line["count"] for line in lines) == 5000
     assert len(lines) == 6
-    assert {later - earlier for earlier, later in pairwise(told_ns)} == {LOG_EVERY_NS}
+    assert {later - earlier for earlier, later in pairwise(logged_ns)} == {LOG_EVERY_NS}
 
 
 def test_only_the_first_examples_are_kept():

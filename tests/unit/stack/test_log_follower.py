@@ -1,4 +1,4 @@
-"""The story: which lines of the logs are told and how, and following files that are rotated."""
+"""Which log lines are shown and how, and following files that are rotated."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def event(name: str, level: str = "info", **details) -> bytes:
     return json.dumps({**envelope, "event": name, **details}).encode()
 
 
-def test_an_event_is_told_with_its_keys_and_without_its_envelope():
+def test_an_event_is_shown_with_its_keys_and_without_its_envelope():
     raw = event("ticks_missed", first=3, last=9, where="price stream", share=0.5)
     assert event_line("gateway", raw) == ScreenLine(
         "gateway",
@@ -51,14 +51,14 @@ def test_an_event_is_told_with_its_keys_and_without_its_envelope():
 
 
 @pytest.mark.parametrize(
-    ("level", "told"), [("warning", WARNING), ("error", ERROR), ("critical", ERROR)]
+    ("level", "shown"), [("warning", WARNING), ("error", ERROR), ("critical", ERROR)]
 )
-def test_a_warning_or_worse_is_told_whatever_its_name(level, told):
-    assert event_line("gateway", event("odd", level)) == ScreenLine("gateway", "odd", told, "odd")
+def test_a_warning_or_worse_is_shown_whatever_its_name(level, shown):
+    assert event_line("gateway", event("odd", level)) == ScreenLine("gateway", "odd", shown, "odd")
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])
-def test_an_everyday_event_of_no_interest_is_not_told(level):
+def test_an_everyday_event_of_no_interest_is_not_shown(level):
     assert event_line("gateway", event("order_sent", level)) is None
 
 
@@ -73,11 +73,11 @@ def test_an_everyday_event_of_no_interest_is_not_told(level):
         b"[" * 50_000,
     ],
 )
-def test_what_is_no_event_is_told_as_it_is(raw):
+def test_what_is_no_event_is_shown_unchanged(raw):
     assert event_line("gateway", raw) == ScreenLine("gateway", raw.decode(), WARNING)
 
 
-def test_an_empty_line_is_not_told():
+def test_an_empty_line_is_not_shown():
     assert event_line("gateway", b"") is None
 
 
@@ -200,7 +200,7 @@ def test_supervisord_tells_of_roles_that_come_and_go(message, line):
 
 
 @pytest.mark.parametrize("text", ["", "not its format", "2025-11-03 14:30:00,123 INFO"])
-def test_other_lines_of_supervisords_log_are_not_told(text):
+def test_other_lines_of_supervisords_log_are_not_shown(text):
     assert supervisor_line(text) is None
 
 
@@ -273,7 +273,7 @@ def test_a_follower_takes_a_large_file_in_bounded_pieces_and_loses_nothing(tmp_p
     follower.close()
 
 
-def test_a_line_without_end_is_told_in_pieces(tmp_path):
+def test_a_line_without_end_is_shown_in_pieces(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"x" * (MAX_LINE_BYTES + 1))
     follower = FileFollower(path, from_end=False)
@@ -282,7 +282,7 @@ def test_a_line_without_end_is_told_in_pieces(tmp_path):
     follower.close()
 
 
-def test_the_story_is_told_from_its_beginning_and_by_role(tmp_path):
+def test_lines_are_shown_from_the_start_on_and_by_role(tmp_path):
     log = tmp_path / "log"
     log.mkdir()
     (log / "order_manager.out").write_text("Received Order 1: BUY 10 AAPL @ 172.00\n")

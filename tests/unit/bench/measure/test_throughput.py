@@ -144,7 +144,7 @@ def test_a_strategy_with_another_tape_is_an_error(strategy: Strategy) -> None:
         EvaluationCounter(strategy.reader, Published("other", 100), 0)
 
 
-def test_what_the_bench_itself_did_not_see_is_told(strategy: Strategy) -> None:
+def test_what_the_bench_itself_missed_is_counted(strategy: Strategy) -> None:
     for number in range(101, 101 + RING_RECORDS + 10):
         strategy.decide(number, number, 1.0)
     assert strategy.evaluated.read().gaps == strategy.evaluated.unseen

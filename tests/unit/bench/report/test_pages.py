@@ -141,7 +141,7 @@ def test_the_first_page_begins_with_four_answers():
     assert lines[3].endswith("As nothing had happened.")
 
 
-def test_answers_that_nobody_measured_say_so():
+def test_unmeasured_answers_say_so():
     lines = first_page(NOTHING_MEASURED, None).splitlines()[:4]
 
     assert all(line.lower().endswith("** not measured.") for line in lines)
@@ -300,7 +300,7 @@ def test_what_was_not_measured_is_said_where_it_would_stand():
     assert f"### The floor and the alternatives\n\n{NOT_MEASURED}" in text
 
 
-def test_what_it_was_recorded_on_and_with_is_told():
+def test_the_report_names_machine_and_software():
     text = speed_section(recording(gaps=("the C floor: no compiler",)))
 
     assert rows_of(text, "processor")[0][1] == "Abacus 3, 2 virtual cores, 4 GiB of memory"
@@ -333,7 +333,7 @@ def test_the_time_of_a_daemon_is_divided_among_its_functions():
     assert f"f{SHOWN}" not in text
 
 
-def test_what_could_not_be_profiled_is_told():
+def test_what_could_not_be_profiled_is_listed():
     text = appendix(Profile("2026-01-02T", "", 200, (), ("py-spy is not there",)))
 
     assert "- py-spy is not there" in text

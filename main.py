@@ -1,18 +1,18 @@
 """The whole stack in the foreground, with one command.
 
-Checks the settings, starts supervisord with all roles, shows what happens as it happens, and
-stops everything on Ctrl-C, SIGTERM, SIGHUP, at the end of --duration, or when nobody reads its
-output any more. The kernel tells supervisord when this process dies, so that nothing is left
+Checks the settings, starts supervisord with all roles, shows their log lines as they come, and
+stops everything on Ctrl-C, SIGTERM, SIGHUP, at the end of --duration, or when its output has no
+reader any more. The kernel signals supervisord when this process dies, so that nothing is left
 behind even after SIGKILL.
 
-What a program says again and again while supervisord tries it is shown once, and what to do when
-it is given up. Without a gateway, orderbook, order manager or strategy (the last one, if there are
-several) nothing is traded: when it is given up, the stack ends; at once, if it has never started
-and refuses its settings.
+Lines that a program repeats while supervisord retries it are shown once; when supervisord gives it
+up, a line says what to do. Without a gateway, orderbook, order manager or any strategy nothing is
+traded: when supervisord gives up the last program of one of these roles, the stack ends; at once,
+if it has never started and refuses its settings.
 
-Exit codes: 0 after a stop that somebody asked for (here or with `supervisorctl shutdown`), 78 for
-impossible settings, 2 for a wrong command line, that of the role without which nothing is traded,
-1 for anything else, each with a line that says why.
+Exit codes: 0 after a requested stop (here or with `supervisorctl shutdown`), 78 for invalid
+settings, 2 for a wrong command line, that of the role without which nothing is traded, 1 for
+anything else, each with a line that says why.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from lib.errors import CannotStartError
 from lib.process.long_start import said_where
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.stack.console import Screen
-from lib.stack.fatal_programs import Ending, GivenUp
+from lib.stack.fatal_programs import Ending, FatalPrograms
 from lib.stack.launch import (
     check_paths,
     check_ports,
@@ -48,20 +48,20 @@ from lib.stack.launch import (
     wake_supervisord,
     why_it_ended,
 )
-from lib.stack.log_follower import NOTICE, WARNING, Line, Story
-from lib.stack.repeated_lines import Repetitions
+from lib.stack.log_follower import NOTICE, WARNING, LogFollower, ScreenLine
+from lib.stack.repeated_lines import RepeatedLines
 from lib.stack.strategies import StackStrategies, stack_strategies, strategy_programs
 from lib.stack.supervisord_configuration import read_configuration, started_programs, stop_limit_s
 from lib.trading.signal_loading import load_signal_class
 
 LOOK_S: Final = 0.1
-"""How often the logs are looked at."""
+"""How often the logs are read."""
 SAY_LOADING_S: Final = 1.0
-"""How long a signal's module loads before that is said."""
+"""How long a signal's module may load before a line says so."""
 
 
 def main() -> int:
-    """Run the stack until somebody stops it. Returns the exit code."""
+    """Run the stack until it stops. Returns the exit code."""
     arguments = _parse_command_line()
     stop = _Stop()
     try:
@@ -71,7 +71,7 @@ def main() -> int:
         for table, strategy in strategies.run.items():
             with said_where([SAY_LOADING_S], partial(_say_loading, strategy.signal_class)):
                 load_signal_class(strategy.signal_class, f"{table}.class")
-            if stop.is_requested():  # and the module has caught it
+            if stop.is_requested():  # the module may have caught the KeyboardInterrupt
                 return 0
         check_paths(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
@@ -93,7 +93,7 @@ def main() -> int:
 def _parse_command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Run the whole stack in the foreground; Ctrl-C stops it.",
-        epilog="Exit codes: 0 stopped as asked, 78 impossible settings, 2 wrong command line, "
+        epilog="Exit codes: 0 stopped as asked, 78 invalid settings, 2 wrong command line, "
         "the code of a role without which nothing is traded, 1 anything else.",
         allow_abbrev=False,
     )
@@ -136,7 +136,7 @@ def _seconds(text: str) -> float:
 
 
 def _load_settings(config: Path | None, var_dir: Path | None) -> Settings:
-    """Load the settings, and leave in our environment what makes the roles load the same."""
+    """Load the settings, and set the environment so that the roles load the same ones."""
     if config is None and (name := os.environ.get("TRADING_CONFIG")):
         config = Path(name).absolute()
     if config is not None:
@@ -149,7 +149,7 @@ def _load_settings(config: Path | None, var_dir: Path | None) -> Settings:
 
 
 def _say_loading(signal_class: str, _elapsed_s: float, where: str) -> None:
-    """Say what a start waits for: a user's module may load a model, or never come back."""
+    """Print what the start waits for: a user's module may load a model, or never return."""
     at = f"; it is at {where}" if where else ""
     print(f"main.py: loading {signal_class} takes long{at}", file=sys.stderr, flush=True)
 
@@ -157,7 +157,7 @@ def _say_loading(signal_class: str, _elapsed_s: float, where: str) -> None:
 class _Stop:
     """Whether the stack is to stop: a signal came, or the duration is over.
 
-    Until the stack begins to run, such a signal raises KeyboardInterrupt.
+    Before the stack is started, a signal raises KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -165,8 +165,8 @@ class _Stop:
         self._runs = False
         self._end_s = math.inf
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup(1) has SIGHUP ignored, so that a program outlives its terminal. A shell has
-            # SIGINT ignored in what it starts with "&", but whoever sends it by number means it.
+            # nohup(1) ignores SIGHUP, so that a program outlives its terminal: that is respected.
+            # A shell ignores SIGINT in what it starts with "&": an explicit kill -INT still counts.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
@@ -176,7 +176,7 @@ class _Stop:
             raise KeyboardInterrupt
 
     def begin_to_run(self, duration_s: float) -> None:
-        """The stack is started now, and is to stop after so many seconds."""
+        """Take note that the stack starts now, and is to stop after so many seconds."""
         self._runs = True
         self._end_s = time.monotonic() + duration_s
 
@@ -188,41 +188,41 @@ class _Stop:
 
 
 class _View:
-    """Shows what is new in the logs of a stack, and knows whether the stack has to end."""
+    """Shows the new log lines of a stack, and decides whether the stack has to end."""
 
     def __init__(self, var_dir: Path, configuration: Path, screen: Screen) -> None:
-        self._story = Story(var_dir)
+        self._log_follower = LogFollower(var_dir)
         self._screen = screen
-        self._repetitions = Repetitions()
+        self._repeated_lines = RepeatedLines()
         self._shown = 0
         programs = started_programs(configuration.read_text(encoding="utf-8"))
-        self._given_up = GivenUp(programs, f"{_supervisorctl(configuration)} start")
+        self._fatal_programs = FatalPrograms(programs, f"{_supervisorctl(configuration)} start")
 
     def look(self) -> None:
-        """Show what has been logged since the last look."""
-        self._show(self._story.new_lines())
+        """Show what was logged since the last look."""
+        self._show(self._log_follower.new_lines())
 
     def last_look(self) -> None:
-        """Show what has been logged since the last look, to the end."""
-        self._show([*self._story.new_lines(), *self._story.rest()])
+        """Show everything that was logged since the last look, including lines held back."""
+        self._show([*self._log_follower.new_lines(), *self._log_follower.rest()])
 
-    def _show(self, lines: list[Line]) -> None:
+    def _show(self, lines: list[ScreenLine]) -> None:
         now_s = time.monotonic()
-        shown = self._repetitions.forget_old_failures(now_s)
+        shown = self._repeated_lines.forget_old_failures(now_s)
         for line in lines:
-            line = self._given_up.take_line(line, self._shown + len(shown))
-            shown += self._repetitions.new_of(line, now_s)
+            line = self._fatal_programs.take_line(line, self._shown + len(shown))
+            shown += self._repeated_lines.new_of(line, now_s)
         self._shown += len(shown)
         self._screen.show(shown)
 
     @property
     def ending(self) -> Ending | None:
-        """Why the stack has to end, if it has to."""
-        return self._given_up.ending
+        """Why the stack has to end; None if it does not."""
+        return self._fatal_programs.ending
 
     def close(self) -> None:
         """Close the files."""
-        self._story.close()
+        self._log_follower.close()
 
 
 def _run(settings: Settings, strategies: StackStrategies, configuration: Path, stop: _Stop) -> int:
@@ -236,7 +236,7 @@ def _run(settings: Settings, strategies: StackStrategies, configuration: Path, s
             print(f"main.py: {error}", file=sys.stderr)
             return 1
         screen.show([_introduction(settings, strategies.names)])
-        screen.show(Line("main.py", text, WARNING) for text in strategies.warnings())
+        screen.show(ScreenLine("main.py", text, WARNING) for text in strategies.warnings())
         ending = _show_until_stop(supervisord, settings.var_dir, view, screen, stop)
         asked = stop.is_requested()
         stop.request()
@@ -256,7 +256,7 @@ def _run(settings: Settings, strategies: StackStrategies, configuration: Path, s
         return ending.code
     if reason:
         try:
-            check_that_no_stack_runs(settings.var_dir)  # one may have started together with ours
+            check_that_no_stack_runs(settings.var_dir)  # another may have started meanwhile
             print(f"main.py: supervisord ended by itself: {reason}", file=sys.stderr)
         except CannotStartError as error:
             print(f"main.py: {error}", file=sys.stderr)
@@ -264,10 +264,10 @@ def _run(settings: Settings, strategies: StackStrategies, configuration: Path, s
     return 0
 
 
-def _introduction(settings: Settings, strategies: list[str]) -> Line:
+def _introduction(settings: Settings, strategies: list[str]) -> ScreenLine:
     gateway, order_manager = settings.gateway, settings.order_manager
     dashboard = settings.dashboard
-    return Line(
+    return ScreenLine(
         "main.py",
         f"prices on {gateway.host}:{gateway.price_port}, "
         f"news on {gateway.host}:{gateway.news_port}, "
@@ -280,7 +280,7 @@ def _introduction(settings: Settings, strategies: list[str]) -> Line:
 
 
 def _in_address(host: str) -> str:
-    """Return a host as it stands in an address: an IPv6 one in brackets."""
+    """Return a host as part of a URL: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -294,13 +294,13 @@ def _supervisorctl(configuration: Path) -> str:
 def _show_until_stop(
     supervisord: subprocess.Popen[bytes], var_dir: Path, view: _View, screen: Screen, stop: _Stop
 ) -> Ending | None:
-    """Show what happens until the stack shall stop, has to, or supervisord ends by itself.
+    """Show log lines until the stack is to stop, has to end, or supervisord ends by itself.
 
-    Returns why it has to.
+    Returns why it has to end.
     """
     woken = False
     while supervisord.poll() is None and not stop.is_requested():
-        woken = woken or wake_supervisord(var_dir)  # it would start the roles a second later
+        woken = woken or wake_supervisord(var_dir)  # otherwise it starts the roles a second later
         view.look()
         if view.ending:
             return view.ending
@@ -313,11 +313,11 @@ def _show_until_stop(
 def _stop_supervisord(
     supervisord: subprocess.Popen[bytes], var_dir: Path, view: _View, limit_s: float
 ) -> bool:
-    """Let supervisord stop the stack and end; return whether it did so in time."""
+    """Let supervisord stop the stack and end; return whether it did in time."""
     deadline_s = time.monotonic() + limit_s
     supervisord.terminate()
     while supervisord.poll() is None and time.monotonic() < deadline_s:
-        wake_supervisord(var_dir)  # it would look at what has ended once a second
+        wake_supervisord(var_dir)  # otherwise it checks only once a second what has ended
         view.look()
         time.sleep(LOOK_S)
     in_time = supervisord.poll() is not None

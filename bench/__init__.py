@@ -1,1 +1,1 @@
-"""What is behind `performance_report.md`: the stack measured as a user runs it, beside others."""
+"""The benchmark behind `performance_report.md`: the stack, and the alternatives beside it."""

@@ -1,8 +1,8 @@
 """Measure the stack: latency, throughput, memory, orders, beside the floor and the alternatives.
 
-All of it in under 15 minutes, or less of it in under one (--quick). Private stacks are started for
-it, as a user runs them; a stack that runs already is left alone, but takes its share of the cores.
-The figures go to var/bench/results.json; what could not be measured is in there with the reason.
+The full run takes under 15 minutes, a reduced one (--quick) under one. It starts private stacks, as
+a user runs them; a stack that runs already is left alone, but takes its share of the cores. The
+figures go to var/bench/results.json, with the reason for each that could not be measured.
 
 Exit codes: 0 the figures are written, 1 they cannot be, 130 after Ctrl-C (nothing is written).
 """
@@ -20,11 +20,11 @@ from bench.plan import FULL, QUICK
 from bench.program import (
     EXIT_INTERRUPTED,
     EXIT_NOT_WRITTEN,
-    Interrupted,
+    BenchInterrupted,
     signals_as_interruption,
-    write,
+    write_json,
 )
-from bench.progress import Progress
+from bench.progress import ProgressBar
 from bench.run import run
 from lib.settings import DEFAULT_FILE, load_settings
 from lib.stack.launch import wake_supervisord
@@ -40,22 +40,22 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="less of everything, in a minute")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there, too")
+    parser.add_argument("--quick", action="store_true", help="a reduced run, in under a minute")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures to FILE")
     arguments = parser.parse_args()
     if wake_supervisord(load_settings(DEFAULT_FILE).var_dir):
-        print("a stack runs beside this and takes its share of the cores", file=sys.stderr)
+        print("another stack is running and takes its share of the cores", file=sys.stderr)
     plan, command = (QUICK, f"{PROGRAM} --quick") if arguments.quick else (FULL, PROGRAM)
     try:
         with signals_as_interruption():
-            recording = run(plan, partial(Progress, sys.stderr), command, arguments.quick)
-    except Interrupted:
+            recording = run(plan, partial(ProgressBar, sys.stderr), command, arguments.quick)
+    except BenchInterrupted:
         print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
         return EXIT_INTERRUPTED
     files = [bench_dir() / RESULTS, *([arguments.json] if arguments.json else [])]
     try:
         for file in files:
-            write(recording, file)
+            write_json(recording, file)
     except OSError as error:
         print(f"cannot write the figures: {error.filename}: {error.strerror}", file=sys.stderr)
         return EXIT_NOT_WRITTEN

@@ -1,5 +1,5 @@
-"""What can go wrong with a measurement."""
+"""The error of a failed measurement."""
 
 
 class BenchError(Exception):
-    """Something cannot be measured (one line for people). It becomes a gap of the recording."""
+    """A measurement failed (one human-readable line). It becomes a gap of the recording."""

@@ -1,6 +1,6 @@
 """What a run of the bench measures, and for how long: the full run, and the quick one.
 
-Plain data. Seconds are those in which figures are taken; starting and ending come on top.
+Plain data. Seconds are those of the measurement itself; starting and stopping stacks comes on top.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class ThroughputRun(NamedTuple):
     symbols: int
     strategies: int
     seconds: float
-    """Of a trial that counts."""
+    """The length of a trial."""
     trials: int
-    """At most."""
+    """The most trials of the search."""
 
 
 class OrdersRun(NamedTuple):
@@ -33,9 +33,9 @@ class OrdersRun(NamedTuple):
 
     clients: int
     under_way: int
-    """How many orders each keeps unanswered."""
+    """How many unanswered orders each client keeps in flight."""
     orders: int
-    """Of each."""
+    """How many orders each client sends."""
 
 
 class SideBySide(NamedTuple):
@@ -43,22 +43,22 @@ class SideBySide(NamedTuple):
 
     rounds: int
     paced_s: float
-    """Seconds of the load that is paced, for each program in each round."""
+    """Seconds of the paced load, for each program in each round."""
     unpaced_s: float
-    """Of each load that goes as fast as it can; 0 leaves these out."""
+    """Seconds of each unpaced load; 0 leaves these out."""
     rate: float
-    """Of the load that is paced, in ticks a second."""
+    """The rate of the paced load, in ticks a second."""
     symbols: int
 
 
 class Plan(NamedTuple):
-    """Everything."""
+    """All measurements of a run."""
 
     latency: tuple[LatencyRun, ...]
     throughput: tuple[ThroughputRun, ...]
     stage_symbols: tuple[int, ...]
     stage_s: float
-    """For each stage, with each number of symbols."""
+    """Seconds for each stage, with each number of symbols."""
     orders: tuple[OrdersRun, ...]
     rest_s: float
     segment_symbols: tuple[int, ...]

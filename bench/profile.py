@@ -1,13 +1,12 @@
 """Record where the three hot daemons spend their time, for the appendix of the report.
 
-Runs a private stack under two loads. First nobody looks, and the kernel counts how much CPU time
-the gateway, the orderbook and the strategy take for how many ticks. Then py-spy looks at one after
-the other, from outside and without a change to them; it takes a good part of a core itself, and
-stops for a moment what it looks at. Their CPU time is then divided among the functions in which
-they were found.
+Runs a private stack under two loads. First without a sampler: the kernel counts how much CPU time
+the gateway, the orderbook and the strategy take for how many ticks. Then py-spy samples one after
+the other, from outside; it takes a good part of a core itself, and stops the sampled process for a
+moment. The CPU time is then divided among the functions in proportion to their samples.
 
-py-spy needs to be allowed to trace processes, as root is, and a user who is their parent mostly is;
-where it cannot, the profile has a gap that says why.
+py-spy must be allowed to trace processes, as root is, and usually a user who is their parent;
+otherwise the profile has a gap with the reason.
 
 Exit codes: 0 the profile is written, 1 it cannot be, 130 after Ctrl-C (nothing is written).
 """
@@ -31,7 +30,7 @@ from msgspec.structs import replace
 from bench.errors import BenchError
 from bench.measure.measured_stack import bench_dir, measured_stack
 from bench.measure.symbols import settings_for
-from bench.profiles import Hot, Load, Profile, Profiled
+from bench.profiles import DaemonProfile, HotFunction, LoadProfile, Profile
 from bench.program import run_recorder
 from lib.clock import SECOND_NS, utc_stamp
 from lib.process.run_identity import ProcessStat, process_stat
@@ -40,33 +39,35 @@ from lib.trading.decision_log import DecisionReader
 
 PROGRAM: Final = "python -m bench.profile"
 OUTPUT: Final = "profile.json"
-"""In the directory of the bench."""
+"""The name of the file in the directory of the bench."""
 HOT_DAEMONS: Final = ("gateway", "orderbook", "strategy")
 LOADS: Final = ((2_000.0, 100), (0.0, 100))
-"""Rate (0: as fast as it goes) and symbols of each load."""
+"""Rate (0: as fast as it goes) and number of symbols of each load."""
 COUNTED_S: Final = 5.0
 """How long CPU time and ticks are counted."""
 SAMPLED_S: Final = 5
-"""How long each daemon is looked at."""
+"""How long each daemon is sampled."""
 SETTLE_S: Final = 2.0
-"""From the steady state on, so that the ring has been written once and caches are warm."""
+"""The wait after the stack is steady, so that the ring has been written once and caches are
+warm."""
 SAMPLES_PER_S: Final = 200
 LIMIT_S: Final = 30.0
-"""Of py-spy, beyond the time that it looks: it reads the symbols of all libraries first."""
+"""How much longer than the sampling py-spy may take: it reads the symbols of all libraries
+first."""
 OURS: Final = ("lib", "daemons")
 ELSEWHERE: Final = "outside of the project"
 LONGEST_LINE: Final = 72
-"""Characters of a source line that are shown."""
+"""How many characters of a source line are shown."""
 
 _FRAME: Final = re.compile(r"(.+) \((.+):(\d+)\)")
 
 
 class CannotSampleError(Exception):
-    """py-spy is missing or may not look (one line for people)."""
+    """py-spy is missing or is not permitted to sample (one human-readable line)."""
 
 
-class Place(NamedTuple):
-    """Where a daemon was found."""
+class CodeLocation(NamedTuple):
+    """A place in the code, where a sample found a daemon."""
 
     file: str
     function: str
@@ -79,7 +80,7 @@ def main() -> int:
 
 
 def record() -> Profile:
-    """Run both loads. What goes wrong is a gap."""
+    """Profile all loads; a failure becomes a gap."""
     began_utc = utc_stamp()
     loads, gaps = [], []
     try:
@@ -105,11 +106,11 @@ def _sampler() -> Path:
         return beside
     if found := shutil.which("py-spy"):
         return Path(found)
-    raise CannotSampleError("py-spy is not there; it is in requirements-bench.txt")
+    raise CannotSampleError("py-spy is not installed; it is in requirements-bench.txt")
 
 
-def _profile(sampler: Path, rate: float, symbols: int) -> Load:
-    """Run a private stack and look at it. Raises CannotSampleError, BenchError and OSError."""
+def _profile(sampler: Path, rate: float, symbols: int) -> LoadProfile:
+    """Run a private stack and profile it. Raises CannotSampleError, BenchError and OSError."""
     settings = settings_for(symbols)
     settings = replace(settings, gateway=replace(settings.gateway, rate=rate))
     with (
@@ -123,8 +124,8 @@ def _profile(sampler: Path, rate: float, symbols: int) -> Load:
         time.sleep(COUNTED_S)
         after, last, end_ns = _stats(pids), _last_evaluated(decisions), _now_ns()
         stacks = {role: _sample(sampler, role, pid, Path(directory)) for role, pid in pids.items()}
-    daemons = tuple(profiled(role, before[role], after[role], stacks[role]) for role in pids)
-    return Load(rate, symbols, (end_ns - begin_ns) / SECOND_NS, last - first, daemons)
+    daemons = tuple(daemon_profile(role, before[role], after[role], stacks[role]) for role in pids)
+    return LoadProfile(rate, symbols, (end_ns - begin_ns) / SECOND_NS, last - first, daemons)
 
 
 def _hot_pids(pids: Mapping[str, int]) -> dict[str, int]:
@@ -134,10 +135,10 @@ def _hot_pids(pids: Mapping[str, int]) -> dict[str, int]:
 
 
 def _last_evaluated(decisions: DecisionReader) -> int:
-    """Return the sequence of that tick. Raises BenchError if none came since the last call."""
+    """Return the sequence of the last evaluated tick. Raises BenchError if there is no new one."""
     last = decisions.read().last
     if not len(last):
-        raise BenchError("no tick arrives at the strategy")
+        raise BenchError("the strategy receives no ticks")
     return int(last[-1])
 
 
@@ -146,7 +147,7 @@ def _now_ns() -> int:
 
 
 def _sample(sampler: Path, role: str, pid: int, directory: Path) -> str:
-    """Look at a daemon; return the stacks that were seen. Raises CannotSampleError."""
+    """Sample a daemon; return the sampled stacks. Raises CannotSampleError."""
     stacks = directory / role
     try:
         done = subprocess.run(
@@ -161,10 +162,10 @@ def _sample(sampler: Path, role: str, pid: int, directory: Path) -> str:
             timeout=SAMPLED_S + LIMIT_S,
         )
     except subprocess.TimeoutExpired:
-        raise CannotSampleError(f"py-spy does not come to its end with {role}") from None
+        raise CannotSampleError(f"py-spy does not finish with {role}") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise CannotSampleError(f"py-spy may not look at {role}: {said[-1]}")
+        raise CannotSampleError(f"py-spy cannot sample {role}: {said[-1]}")
     return stacks.read_text(encoding="utf-8")
 
 
@@ -172,38 +173,38 @@ def _stats(pids: Mapping[str, int]) -> dict[str, ProcessStat]:
     return {role: process_stat(pid) for role, pid in pids.items()}
 
 
-def profiled(role: str, before: ProcessStat, after: ProcessStat, raw: str) -> Profiled:
-    """Divide what a daemon took of the processor among the functions it was found in.
+def daemon_profile(role: str, before: ProcessStat, after: ProcessStat, raw: str) -> DaemonProfile:
+    """Divide the CPU time of a daemon among the functions in which it was sampled.
 
-    `raw` has a line for each stack that was seen, the outermost frame first, and how often.
+    `raw` has a line for each sampled stack, outermost frame first, with the number of samples.
     """
-    found = Counter[Place]()
+    found = Counter[CodeLocation]()
     for place, samples in _places(raw.splitlines()):
         found[place] += samples
     cpu_ns = round((after.cpu_s - before.cpu_s) * SECOND_NS)
     kernel_ns = round((after.kernel_s - before.kernel_s) * SECOND_NS)
-    return Profiled(role, cpu_ns, kernel_ns, found.total(), tuple(_hot(found)))
+    return DaemonProfile(role, cpu_ns, kernel_ns, found.total(), tuple(_hot(found)))
 
 
-def _places(lines: Iterable[str]) -> Iterator[tuple[Place, int]]:
+def _places(lines: Iterable[str]) -> Iterator[tuple[CodeLocation, int]]:
     for line in lines:
         stack, _, samples = line.rpartition(" ")
         yield innermost_of_ours(stack), int(samples)
 
 
-def innermost_of_ours(stack: str) -> Place:
-    """Return the innermost frame that is in the project: what it calls elsewhere is its time."""
+def innermost_of_ours(stack: str) -> CodeLocation:
+    """Return the innermost frame in the project: time spent in other code counts as its own."""
     for frame in reversed(stack.split(";")):
         if match := _FRAME.fullmatch(frame):
             path = Path(match[2])
             if path.is_relative_to(PROJECT_ROOT):
                 file = path.relative_to(PROJECT_ROOT)
                 if file.parts[0] in OURS:
-                    return Place(str(file), match[1], int(match[3]))
-    return Place(ELSEWHERE, "", 0)
+                    return CodeLocation(str(file), match[1], int(match[3]))
+    return CodeLocation(ELSEWHERE, "", 0)
 
 
-def _hot(found: Counter[Place]) -> Iterator[Hot]:
+def _hot(found: Counter[CodeLocation]) -> Iterator[HotFunction]:
     functions: dict[tuple[str, str], Counter[int]] = {}
     for place, samples in found.items():
         functions.setdefault((place.file, place.function), Counter())[place.line] += samples
@@ -212,7 +213,7 @@ def _hot(found: Counter[Place]) -> Iterator[Hot]:
         hottest = min(lines, key=lambda line: (-lines[line], line))
         source = linecache.getline(str(PROJECT_ROOT / file), hottest).strip()
         shown = source if len(source) <= LONGEST_LINE else f"{source[: LONGEST_LINE - 1]}…"
-        yield Hot(f"{file} {function}".strip(), lines.total() / found.total(), shown)
+        yield HotFunction(f"{file} {function}".strip(), lines.total() / found.total(), shown)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What a profile of the hot daemons has found: the JSON that the report's appendix is written from.
+"""The JSON records of a profile of the hot daemons, from which the report's appendix is made.
 
-`bench.profile` fills these records in. Times are nanoseconds, shares are of a daemon's CPU time.
+Written by `bench.profile`. Times are nanoseconds, shares are of a daemon's CPU time.
 """
 
 from __future__ import annotations
@@ -8,50 +8,50 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class Hot(Struct, frozen=True):
-    """One function of ours, with all that it calls outside of the project (NumPy, the kernel)."""
+class HotFunction(Struct, frozen=True):
+    """One function of the project, including what it calls outside of it (NumPy, the kernel)."""
 
     function: str
     """File and name, as in "lib/wire/tick_codec.py decode"."""
     share: float
-    """Of the samples of its daemon."""
+    """Its share of the samples of the daemon."""
     line: str
-    """The source of the line that most of its samples were in."""
+    """The source of the line with most of its samples."""
 
 
-class Profiled(Struct, frozen=True):
+class DaemonProfile(Struct, frozen=True):
     """One daemon under one load."""
 
     role: str
     cpu_ns: int
-    """What it took of a core."""
+    """The CPU time that it took."""
     kernel_ns: int
-    """How much of that in system calls."""
+    """The part of `cpu_ns` in the kernel."""
     samples: int
-    """That found it at work."""
-    functions: tuple[Hot, ...]
-    """All of them, the hottest first."""
+    """How many samples found it at work."""
+    functions: tuple[HotFunction, ...]
+    """All its functions, the hottest first."""
 
 
-class Load(Struct, frozen=True):
+class LoadProfile(Struct, frozen=True):
     """The stack under one load."""
 
     rate: float
-    """Ticks a second as asked for; 0: as fast as it goes."""
+    """The configured ticks a second; 0: as fast as it goes."""
     symbols: int
     seconds: float
     ticks: int
-    """That were evaluated meanwhile."""
-    daemons: tuple[Profiled, ...]
+    """How many ticks the strategy evaluated in that time."""
+    daemons: tuple[DaemonProfile, ...]
 
 
 class Profile(Struct, frozen=True):
-    """A whole profile."""
+    """A complete profile."""
 
     began_utc: str
     sampler: str
-    """With which version of what the samples were taken."""
+    """The name and version of the sampler."""
     samples_per_s: int
-    loads: tuple[Load, ...]
+    loads: tuple[LoadProfile, ...]
     gaps: tuple[str, ...]
     """What could not be profiled, and why: a line each."""

@@ -1,4 +1,4 @@
-"""What the programs of the bench have in common: how they are interrupted, and what they write."""
+"""What the programs of the bench share: interruption by signals, and writing the figures."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Final
 import msgspec
 
 from bench.profiles import Profile
-from bench.results import Watched
+from bench.results import WatchedRecording
 
 EXIT_NOT_WRITTEN: Final = 1
 EXIT_INTERRUPTED: Final = 130
 
 
-class Interrupted(BaseException):
-    """Somebody wants the bench to end. No `Exception`: nothing may take it for a failure."""
+class BenchInterrupted(BaseException):
+    """A signal ends the bench. Not an `Exception`, so that no handler takes it for a failure."""
 
 
 @contextmanager
 def signals_as_interruption() -> Iterator[None]:
-    """Raise Interrupted where SIGINT, SIGTERM or SIGHUP comes; once, the end is not interrupted."""
+    """Raise BenchInterrupted on SIGINT, SIGTERM or SIGHUP, once: clean-up is not interrupted."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
-        raise Interrupted
+        raise BenchInterrupted
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in numbers}
@@ -42,8 +42,8 @@ def signals_as_interruption() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def write(figures: msgspec.Struct, file: Path) -> None:
-    """Write figures as JSON; whoever reads the file finds all of it or the one before."""
+def write_json(figures: msgspec.Struct, file: Path) -> None:
+    """Write figures as JSON, atomically: a reader finds the old or the new file, complete."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.new")
     new.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1) + b"\n")
@@ -51,12 +51,15 @@ def write(figures: msgspec.Struct, file: Path) -> None:
 
 
 def run_recorder(
-    program: str, description: str | None, default: Path, record: Callable[[], Profile | Watched]
+    program: str,
+    description: str | None,
+    default: Path,
+    record: Callable[[], Profile | WatchedRecording],
 ) -> int:
-    """Run a program that records one thing into one file; return its exit code.
+    """Run a program that records one file of figures; return its exit code.
 
-    0 the figures are written (their gaps say what is not in them), 1 they cannot be, 130 after
-    Ctrl-C (nothing is written).
+    0 the figures are written (their gaps list what could not be measured), 1 they cannot be, 130
+    after Ctrl-C (nothing is written).
     """
     parser = argparse.ArgumentParser(
         prog=program,
@@ -74,13 +77,13 @@ def run_recorder(
     try:
         with signals_as_interruption():
             figures = record()
-    except Interrupted:
+    except BenchInterrupted:
         print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
         return EXIT_INTERRUPTED
     for gap in figures.gaps:
         print(f"not measured: {gap}", file=sys.stderr)
     try:
-        write(figures, file)
+        write_json(figures, file)
     except OSError as error:
         print(f"cannot write the figures: {error.filename}: {error.strerror}", file=sys.stderr)
         return EXIT_NOT_WRITTEN

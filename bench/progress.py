@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line for each thing that is done elsewhere."""
+"""The progress of a run: a bar on a terminal, otherwise a line for each step."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ BAR_CHARACTERS: Final = 20
 MINUTE_S: Final = 60
 
 
-class Progress:
-    """Tells what is being done and how long it will still take.
+class ProgressBar:
+    """Shows the current step and the time left.
 
-    Everything that is done has a weight: how many seconds it was expected to take. How long the
-    rest takes follows from how long what is done has taken.
+    Each step has a weight, the seconds it is expected to take. The time left is estimated from how
+    long the finished steps took.
     """
 
     def __init__(self, stream: TextIO, total: float) -> None:
@@ -27,30 +27,30 @@ class Progress:
         self._shown = 0
 
     def begin(self, what: str) -> None:
-        """Something is about to be done."""
+        """Begin a step."""
         self._what = what
         self._show(what)
 
-    def say(self, detail: str) -> None:
-        """Tell more of what is being done; only a terminal shows it."""
+    def show_detail(self, detail: str) -> None:
+        """Show a detail of the current step, on a terminal only."""
         if self._is_terminal:
             self._show(f"{self._what}: {detail}")
 
     def end(self, weight: float) -> None:
-        """What was begun is done."""
+        """End the current step."""
         self._done += weight
 
-    def line(self, text: str) -> None:
-        """Print a line that stays."""
+    def print_line(self, text: str) -> None:
+        """Print a line that the bar does not overwrite."""
         self._wipe()
         print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Leave nothing of the bar behind."""
+        """Erase the bar."""
         self._wipe()
 
     def left(self) -> str:
-        """Return how long it will still take, in words."""
+        """Return the estimated time left, in words."""
         took_s = time.monotonic() - self._began_s
         left = self._total - self._done
         pace = took_s / self._done if self._done else 1.0
@@ -75,7 +75,7 @@ class Progress:
 
 
 def time_left(seconds: float) -> str:
-    """Return it in words, as exact as it can be known."""
+    """Return a time left in words, rounded up to minutes."""
     if seconds < MINUTE_S:
         return "under a minute left"
     return f"about {-(-seconds // MINUTE_S):.0f} min left"

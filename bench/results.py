@@ -1,9 +1,8 @@
-"""What a run of the bench has found: the JSON that the report is written from.
+"""The JSON records of a run of the bench, from which the report is made.
 
-`python -m bench` fills these records in and `bench.report.pages` reads them; nothing else lies
-between the two. Times are nanoseconds of the host's monotonic clock, sizes are bytes, rates are
-ticks (or orders) a second. What could not be measured is None and comes with a reason in
-`Recording.gaps`.
+`python -m bench` writes them and `bench.report.pages` reads them; nothing else connects the two.
+Times are nanoseconds of the host's monotonic clock, sizes are bytes, rates are ticks (or orders) a
+second. What could not be measured is None, with a reason in `Recording.gaps`.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ CURVE: Final = (
     0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
     0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 1.0,
 )  # fmt: skip
-"""The quantiles that a curve of `Latency.curve_ns` is drawn through."""
+"""The quantiles of `LatencyDistribution.curve_ns`."""
 
 
-class Latency(Struct, frozen=True):
+class LatencyDistribution(Struct, frozen=True):
     """A distribution, exact from all samples: each figure is one of them (nearest rank)."""
 
     count: int
@@ -34,8 +33,8 @@ class Latency(Struct, frozen=True):
     """The quantiles of `CURVE`."""
 
     @classmethod
-    def of(cls, samples_ns: NDArray[np.int64]) -> Latency:
-        """Make it of all samples. Raises ValueError if there are none."""
+    def of(cls, samples_ns: NDArray[np.int64]) -> LatencyDistribution:
+        """Return the distribution of all samples. Raises ValueError if there are none."""
         if not len(samples_ns):
             raise ValueError("no samples")
         ordered = np.sort(samples_ns)
@@ -48,13 +47,13 @@ class Latency(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """What one daemon took while something was measured."""
+    """The CPU and memory of one daemon during a measurement."""
 
     role: str
     cpu_share: float
-    """Of one core: 0.02 is 2 %."""
+    """The share of one core: 0.02 is 2 %."""
     resident_bytes: int
-    """At the end."""
+    """The resident memory at the end."""
 
 
 class TickToDecision(Struct, frozen=True):
@@ -66,29 +65,31 @@ class TickToDecision(Struct, frozen=True):
     seconds: float
     ticks: int
     missed: int
-    """Ticks that were lost or lapped, or not decided 1 s after the end; they are in no latency."""
-    from_sent: Latency
-    """SENT_NS to the decision."""
-    from_intended: Latency
-    """The time that the schedule gives the tick to the decision: a stall is not hidden."""
-    to_report: Latency | None
-    """SENT_NS of the tick to the execution report of its order; None if there were no orders."""
+    """Ticks that were lost, lapped, or undecided a bounded time after the end; no latency has them.
+    """
+    from_sent: LatencyDistribution
+    """From SENT_NS to the decision."""
+    from_intended: LatencyDistribution
+    """From the tick's scheduled time to the decision, so that a stall of the sender is not hidden.
+    """
+    to_report: LatencyDistribution | None
+    """From SENT_NS of a tick to the execution report of its order; None without orders."""
     usage: tuple[Usage, ...]
 
 
 class Trial(Struct, frozen=True):
-    """One rate that was tried."""
+    """One trial of the search at one rate."""
 
     rate: float
-    """As asked for."""
+    """The configured rate."""
     seconds: float
     published: int
-    """Ticks that the gateway published meanwhile."""
+    """Ticks that the gateway published in that time."""
     evaluated: int
     """Ticks that the slowest strategy evaluated."""
     held: bool
     why: str
-    """What did not hold; "" if all did."""
+    """Why the rate was not held; "" if it was."""
 
 
 class Throughput(Struct, frozen=True):
@@ -97,25 +98,25 @@ class Throughput(Struct, frozen=True):
     symbols: int
     strategies: int
     ticks_per_s: float
-    """As measured over the trial that held again, at the slowest strategy; 0 if none did."""
+    """The rate of the slowest strategy in the confirming trial; 0 if no rate was confirmed."""
     trials: tuple[Trial, ...]
     usage: tuple[Usage, ...]
-    """In that trial."""
+    """The usage of the daemons in that trial."""
 
 
-class Stage(Struct, frozen=True):
-    """One stage of the way alone, in one process: the best of several repetitions."""
+class StageCost(Struct, frozen=True):
+    """The cost of one stage alone, in one process: the best of several repetitions."""
 
     name: str
     """generate, encode, decode, book write, book read, signal."""
     symbols: int
     batch_ticks: int
-    """1: the way of a few ticks, without arrays."""
+    """How many ticks are processed at once; 1: one by one, without arrays."""
     ns_per_tick: float
 
 
-class Call(Struct, frozen=True):
-    """One call of `SharedPriceBook` that a user makes, with no reader asleep."""
+class CallCost(Struct, frozen=True):
+    """The cost of one call of `SharedPriceBook`, with no sleeping reader."""
 
     name: str
     """read or update."""
@@ -123,30 +124,30 @@ class Call(Struct, frozen=True):
     ns_per_call: float
 
 
-class Orders(Struct, frozen=True):
-    """Durable orders: what `clients` got answered, each answer after the commit."""
+class OrderFigures(Struct, frozen=True):
+    """Durable orders of `clients` clients, each answered after its commit."""
 
     clients: int
     under_way: int
-    """How many orders each client keeps unanswered: 1 is one at a time."""
+    """How many unanswered orders each client keeps in flight: 1 is one at a time."""
     orders: int
     seconds: float
-    answer: Latency
+    answer: LatencyDistribution
     """From the sending of an order to its execution report."""
 
 
-class Segment(Struct, frozen=True):
-    """The shared memory of a price book."""
+class SegmentSize(Struct, frozen=True):
+    """The size of the shared memory of a price book."""
 
     symbols: int
     ring_capacity: int
     formula_bytes: int
     measured_bytes: int
-    """What the file in /dev/shm takes."""
+    """The allocated size of the file in /dev/shm."""
 
 
-class Hops(Struct, frozen=True):
-    """One round of one program that passes ticks on: the stack, the floor, or an alternative."""
+class ProgramRound(Struct, frozen=True):
+    """One round of one program: the stack, the floor, or an alternative."""
 
     name: str
     round: int
@@ -157,17 +158,17 @@ class Hops(Struct, frozen=True):
     ticks: int
     missing: int
     seconds: float
-    latency: Latency | None
-    """From sending to the decision; None where it went as fast as it could."""
+    latency: LatencyDistribution | None
+    """From the sending to the decision; None for an unpaced round."""
 
     @property
     def ticks_per_s(self) -> float:
-        """What arrived, over the time it took."""
+        """The ticks that arrived, per second."""
         return self.ticks / self.seconds
 
 
 class Recording(Struct, frozen=True):
-    """A whole run of the bench."""
+    """A complete run of the bench."""
 
     began_utc: str
     ended_utc: str
@@ -177,32 +178,32 @@ class Recording(Struct, frozen=True):
     machine: dict[str, Any]
     software: dict[str, str]
     settings: dict[str, Any]
-    """What the private stacks were run with where it is not the default, by section."""
+    """The settings of the private stacks that are not the default, by section."""
     tick_to_decision: tuple[TickToDecision, ...]
     throughput: tuple[Throughput, ...]
-    stages: tuple[Stage, ...]
-    calls: tuple[Call, ...]
-    orders: tuple[Orders, ...]
+    stages: tuple[StageCost, ...]
+    calls: tuple[CallCost, ...]
+    orders: tuple[OrderFigures, ...]
     at_rest: tuple[Usage, ...]
-    """The daemons of a stack at the default rate of 200 ticks/s, with the ring gone round."""
-    segments: tuple[Segment, ...]
-    hops: tuple[Hops, ...]
+    """The daemons of a stack at the default rate, after the ring was filled once."""
+    segments: tuple[SegmentSize, ...]
+    hops: tuple[ProgramRound, ...]
     """The stack, the floor and the alternatives at the same load, interleaved round by round."""
     gaps: tuple[str, ...]
     """What could not be measured, and why: a line each."""
 
 
 class WatchedRound(Struct, frozen=True):
-    """Tick to decision while somebody, or nobody, watched the dashboard."""
+    """Tick to decision in one round, with the viewers of the dashboard in that round."""
 
     number: int
     watched_by: str
     missed: int
-    from_sent: Latency
+    from_sent: LatencyDistribution
 
 
-class Watched(Struct, frozen=True):
-    """What `bench.watched` has found: a recording of its own."""
+class WatchedRecording(Struct, frozen=True):
+    """The recording of `bench.watched`."""
 
     began_utc: str
     machine: dict[str, Any]
@@ -210,4 +211,4 @@ class Watched(Struct, frozen=True):
     """Ticks a second."""
     rounds: tuple[WatchedRound, ...]
     gaps: tuple[str, ...]
-    """What could not be measured, and why."""
+    """What could not be measured, and why: a line each."""

@@ -1,6 +1,6 @@
-"""One run of the bench: everything in a plan, step by step, into one recording.
+"""One run of the bench: all measurements of a plan, step by step, into one recording.
 
-A step that cannot be done leaves a gap, which says why, and the others go on.
+A step that fails leaves a gap with the reason, and the others go on.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from bench.measure.side_by_side import (
 from bench.measure.stages import measure_alone
 from bench.measure.throughput import RING_TICKS, measure_throughput
 from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
-from bench.progress import Progress
+from bench.progress import ProgressBar
 from bench.results import (
-    Call,
-    Hops,
-    Orders,
+    CallCost,
+    OrderFigures,
+    ProgramRound,
     Recording,
-    Segment,
-    Stage,
+    SegmentSize,
+    StageCost,
     Throughput,
     TickToDecision,
     Usage,
@@ -46,22 +46,23 @@ from bench.rivals.rival import RivalError, RivalUnavailable
 from lib.clock import utc_stamp
 from lib.reports.machine import machine_facts, software_facts
 
-# What is expected to take how long on two cores. These make the progress bar: nothing else depends
-# on them.
+# Expected durations on two cores, for the progress bar only.
 STACK_S: Final = 3.5
-"""A private stack: to start, to warm up and to end."""
+"""The time to start, warm up and end a private stack."""
 GUESS_S: Final = 2.0
-"""To find the first rate for a search."""
+"""The time to find the first rate of a search."""
 TRIAL_S: Final = 2.5
-"""A trial on top of its seconds. Of these it takes 40 %: one that does not hold ends early."""
+"""The overhead of a trial."""
+TRIAL_SHARE: Final = 0.4
+"""The part of its seconds that a trial takes on average: one that is not held ends early."""
 FILL_S: Final = 5.0
-"""To have the ring gone round, and the gateway restarted and at rest."""
+"""The time to fill the ring once and to restart the gateway."""
 RIVAL_S: Final = 1.2
-"""A rival on top of its seconds, for each load."""
+"""The overhead of a rival, for each load."""
 ALONE: Final = 11
-"""Stages and calls."""
+"""The number of stages and calls."""
 CLIENT_S: Final = 0.15
-"""A client that sends orders: to start."""
+"""The time to start a client that sends orders."""
 ORDERS_A_SECOND: Final = 50_000
 
 
@@ -72,38 +73,38 @@ SETTINGS: Final[dict[str, Any]] = {
     },
     "price_book": {"ring_capacity": f"{RING_TICKS} for throughput, and beside the alternatives"},
 }
-"""Where the settings of private stacks are not the default; rates and symbols stand elsewhere."""
+"""The settings of the private stacks that are not the default, without rates and symbols."""
 
 
-class Found(msgspec.Struct):
-    """What has been found so far; the fields are those of a recording."""
+class PartialRecording(msgspec.Struct):
+    """What was measured so far; the fields are those of a recording."""
 
     tick_to_decision: list[TickToDecision] = []
     throughput: list[Throughput] = []
-    stages: list[Stage] = []
-    calls: list[Call] = []
-    orders: list[Orders] = []
+    stages: list[StageCost] = []
+    calls: list[CallCost] = []
+    orders: list[OrderFigures] = []
     at_rest: list[Usage] = []
-    segments: list[Segment] = []
-    hops: list[Hops] = []
+    segments: list[SegmentSize] = []
+    hops: list[ProgramRound] = []
     gaps: list[str] = []
 
 
 class Step(NamedTuple):
-    """Something that is measured."""
+    """One step of a run: a measurement."""
 
     what: str
     expected_s: float
-    run: Callable[[Found, Progress], None]
-    """May raise BenchError, RivalError or RivalUnavailable: then there is a gap."""
+    run: Callable[[PartialRecording, ProgressBar], None]
+    """May raise BenchError, RivalError or RivalUnavailable, which become a gap."""
     subject: str = ""
-    """What a gap is about, where several steps are about the same; "" for `what`."""
+    """The subject of a gap that several steps share; "" for `what`."""
 
 
 def run(
-    plan: Plan, progress_of: Callable[[float], Progress], command: str, quick: bool
+    plan: Plan, progress_of: Callable[[float], ProgressBar], command: str, quick: bool
 ) -> Recording:
-    """Measure everything in the plan; return it. Raises what is no failure of a measurement."""
+    """Measure everything in the plan; return the recording."""
     began_utc, began_s = utc_stamp(), time.monotonic()
     machine, software = machine_facts(), software_facts() | rival_versions()
     found = perform(list(steps(plan)), progress_of)
@@ -121,7 +122,7 @@ def run(
 
 
 def rival_versions() -> dict[str, str]:
-    """Return the versions of the packages that alternatives need, as far as they are installed."""
+    """Return the versions of the installed packages that the alternatives need."""
     versions = {}
     for package in RIVAL_PACKAGES:
         with suppress(PackageNotFoundError):
@@ -129,9 +130,9 @@ def rival_versions() -> dict[str, str]:
     return versions
 
 
-def perform(todo: Sequence[Step], progress_of: Callable[[float], Progress]) -> Found:
+def perform(todo: Sequence[Step], progress_of: Callable[[float], ProgressBar]) -> PartialRecording:
     """Do all steps, one after the other."""
-    found = Found()
+    found = PartialRecording()
     progress = progress_of(sum(step.expected_s for step in todo))
     try:
         for step in todo:
@@ -139,11 +140,11 @@ def perform(todo: Sequence[Step], progress_of: Callable[[float], Progress]) -> F
             try:
                 step.run(found, progress)
             except (BenchError, RivalError, RivalUnavailable) as error:
-                reason = str(error).strip().splitlines()[-1]  # of a traceback, what it was
+                reason = str(error).strip().splitlines()[-1]  # of a traceback, the error
                 gap = f"{step.subject or step.what}: {reason}"
                 if gap not in found.gaps:
                     found.gaps.append(gap)
-                    progress.line(f"not measured: {gap}")
+                    progress.print_line(f"not measured: {gap}")
             progress.end(step.expected_s)
     finally:
         progress.close()
@@ -157,7 +158,7 @@ def steps(plan: Plan) -> Iterator[Step]:
         expected_s = STACK_S + warm_up_s(one) - WARM_UP_S + one.seconds
         yield Step(what, expected_s, partial(_latency, one))
     for search in plan.throughput:
-        expected_s = STACK_S + GUESS_S + search.trials * (TRIAL_S + 0.4 * search.seconds)
+        expected_s = STACK_S + GUESS_S + search.trials * (TRIAL_S + TRIAL_SHARE * search.seconds)
         yield Step(f"throughput with {_scale(search)}", expected_s, partial(_throughput, search))
     yield Step("daemons at rest", STACK_S + FILL_S + plan.rest_s, partial(_at_rest, plan.rest_s))
     for symbols in plan.stage_symbols:
@@ -171,7 +172,7 @@ def steps(plan: Plan) -> Iterator[Step]:
     for number in range(side.rounds):
         which = f"side by side, round {number + 1} of {side.rounds}"
         programs = list(_side_by_side(side, number, which))
-        first = number % len(programs)  # nobody always comes after the same
+        first = number % len(programs)  # each round begins with another program
         yield from programs[first:] + programs[:first]
 
 
@@ -189,41 +190,43 @@ def _scale(one: LatencyRun | ThroughputRun) -> str:
     return f"{one.symbols:,} symbols and {strategies}"
 
 
-def _latency(one: LatencyRun, found: Found, _: Progress) -> None:
+def _latency(one: LatencyRun, found: PartialRecording, _: ProgressBar) -> None:
     figures, gaps = measure_latency(one)
     found.tick_to_decision.append(figures)
     found.gaps += gaps
 
 
-def _throughput(one: ThroughputRun, found: Found, progress: Progress) -> None:
-    figures, gaps = measure_throughput(one, progress.say)
+def _throughput(one: ThroughputRun, found: PartialRecording, progress: ProgressBar) -> None:
+    figures, gaps = measure_throughput(one, progress.show_detail)
     found.throughput.append(figures)
     found.gaps += gaps
 
 
-def _at_rest(seconds: float, found: Found, _: Progress) -> None:
+def _at_rest(seconds: float, found: PartialRecording, _: ProgressBar) -> None:
     found.at_rest += measure_at_rest(seconds)
 
 
-def _alone(symbols: int, seconds: float, found: Found, _: Progress) -> None:
+def _alone(symbols: int, seconds: float, found: PartialRecording, _: ProgressBar) -> None:
     stages, calls = measure_alone(symbols, seconds)
     found.stages += stages
     found.calls += calls
 
 
-def _segments(symbols: Sequence[int], found: Found, _: Progress) -> None:
+def _segments(symbols: Sequence[int], found: PartialRecording, _: ProgressBar) -> None:
     found.segments += map(measure_segment, symbols)
 
 
-def _orders(runs: Sequence[OrdersRun], found: Found, progress: Progress) -> None:
-    found.orders += measure_orders(runs, progress.say)
+def _orders(runs: Sequence[OrdersRun], found: PartialRecording, progress: ProgressBar) -> None:
+    found.orders += measure_orders(runs, progress.show_detail)
 
 
-def _stack_hops(side: SideBySide, number: int, found: Found, _: Progress) -> None:
+def _stack_hops(side: SideBySide, number: int, found: PartialRecording, _: ProgressBar) -> None:
     for hops in stack_hops(side, number, lossless_rate(found.throughput, side.symbols)):
         found.hops.append(hops)
 
 
-def _rival_hops(rival: Rival, side: SideBySide, number: int, found: Found, _: Progress) -> None:
+def _rival_hops(
+    rival: Rival, side: SideBySide, number: int, found: PartialRecording, _: ProgressBar
+) -> None:
     for hops in rival_hops(rival, side, number):
         found.hops.append(hops)

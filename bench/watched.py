@@ -1,8 +1,8 @@
 """Record tick to decision while browsers show the dashboard, and while none does.
 
-The browsers are Debian's Chromium without a window, on the same cores as the stack, so what they
-take of them is part of it; as many streams that nobody draws show what the dashboard itself takes.
-They take turns on one private stack.
+The browsers are Debian's Chromium without a window, on the same cores as the stack, so their own
+CPU time is part of the effect; the same number of streams that are read but not drawn shows the
+cost of the dashboard alone. The cases take turns on one private stack.
 
 Exit codes: 0 the figures are written (a gap in them says what could not be measured), 1 they cannot
 be, 130 after Ctrl-C (nothing is written).
@@ -32,25 +32,25 @@ from bench.measure.measured_stack import MeasuredStack, bench_dir, measured_stac
 from bench.measure.observer import observe
 from bench.plan import LatencyRun
 from bench.program import run_recorder
-from bench.results import Latency, Watched, WatchedRound
+from bench.results import LatencyDistribution, WatchedRecording, WatchedRound
 from lib.clock import utc_stamp
 from lib.dashboard.metrics import PAGES
 from lib.reports.machine import machine_facts
 
 PROGRAM: Final = "python -m bench.watched"
 OUTPUT: Final = "watched.json"
-"""In the directory of the bench."""
+"""The name of the file in the directory of the bench."""
 RUN: Final = LatencyRun(2_000.0, 5.0)
 ROUNDS: Final = 3
 COUNT: Final = 3
-NOBODY: Final = "nobody"
-STREAMS: Final = "streams that nobody draws"
+NO_VIEWER: Final = "no browser"
+STREAMS: Final = "streams, not drawn"
 BROWSERS: Final = "browsers"
 
 START_S: Final = 30.0
 """How long the browsers may take until all of them get views."""
 SETTLE_S: Final = 2.0
-"""From then on, until ticks count."""
+"""The wait from then until the measurement begins."""
 STOP_S: Final = 10.0
 LOOK_S: Final = 0.1
 BROWSER: Final = "chromium"
@@ -71,8 +71,10 @@ def main() -> int:
     return run_recorder(PROGRAM, __doc__, bench_dir() / OUTPUT, recorder)
 
 
-def record(run: LatencyRun, rounds: int, browsers: int, say: Callable[[str], None]) -> Watched:
-    """Measure all rounds. What goes wrong is a gap."""
+def record(
+    run: LatencyRun, rounds: int, browsers: int, say: Callable[[str], None]
+) -> WatchedRecording:
+    """Measure all rounds; a failure becomes a gap."""
     began_utc, machine = utc_stamp(), machine_facts()
     measured: list[WatchedRound] = []
     gaps: tuple[str, ...] = ()
@@ -82,17 +84,17 @@ def record(run: LatencyRun, rounds: int, browsers: int, say: Callable[[str], Non
             say(f"watched by {one.watched_by}: round {one.number} of {rounds}")
     except (BenchError, OSError) as error:
         gaps = (str(error),)
-    return Watched(began_utc, machine, run.rate, tuple(measured), gaps)
+    return WatchedRecording(began_utc, machine, run.rate, tuple(measured), gaps)
 
 
 def measure(run: LatencyRun, rounds: int, browsers: int) -> Iterator[WatchedRound]:
-    """Measure round by round, with nobody, with streams and with browsers. Raises BenchError."""
+    """Measure in rounds: without viewers, with streams, with browsers. Raises BenchError."""
     if shutil.which(BROWSER) is None:
-        raise BenchError("Chromium is not there: apt-get install chromium")
+        raise BenchError("Chromium is not installed: apt-get install chromium")
     with measured_stack(latency_settings(run)) as stack:
         time.sleep(WARM_UP_S)
         for number in range(1, rounds + 1):
-            for what, count in ((NOBODY, 0), (STREAMS, browsers), (BROWSERS, browsers)):
+            for what, count in ((NO_VIEWER, 0), (STREAMS, browsers), (BROWSERS, browsers)):
                 with _watching(stack, what, count):
                     seen = observe(stack, run.seconds)
                 if not len(seen.sequences):
@@ -101,13 +103,13 @@ def measure(run: LatencyRun, rounds: int, browsers: int) -> Iterator[WatchedRoun
                     number=number,
                     watched_by=f"{count} {what}" if count else what,
                     missed=seen.published - len(seen.sequences),
-                    from_sent=Latency.of(seen.decided_ns - seen.sent_ns),
+                    from_sent=LatencyDistribution.of(seen.decided_ns - seen.sent_ns),
                 )
 
 
 @contextmanager
 def _watching(stack: MeasuredStack, what: str, count: int) -> Iterator[None]:
-    """Have so many browsers, or streams, watch a stack."""
+    """Let `count` browsers or streams watch a stack."""
     port = stack.settings.dashboard.port
     with ExitStack() as running:
         for _ in range(count):
@@ -123,7 +125,7 @@ def _watching(stack: MeasuredStack, what: str, count: int) -> Iterator[None]:
 
 @contextmanager
 def _stream(port: int) -> Iterator[None]:
-    """Read views, and throw them away."""
+    """Read views and discard them."""
 
     def read() -> None:
         with suppress(OSError):
@@ -159,7 +161,7 @@ def _browser(port: int) -> Iterator[None]:
 
 
 def _open_pages(stack: MeasuredStack) -> int:
-    """Return how many pages the dashboard sends views to, -1 if it does not say."""
+    """Return how many pages the dashboard serves, -1 if it does not answer."""
     connection = HTTPConnection("127.0.0.1", stack.settings.dashboard.port, timeout=LOOK_S * 10)
     try:
         connection.request("GET", "/metrics")

@@ -39,7 +39,7 @@ from lib.settings import PROJECT_ROOT
 from lib.stack.log_follower import (
     GIVEN_UP,
     SPAWNED,
-    Follower,
+    FileFollower,
     SupervisorEvent,
     read_supervisor_line,
 )
@@ -192,7 +192,7 @@ def new_lines_of(log: Path) -> Iterator[Callable[[str], list[SupervisorEvent]]]:
 
     Its log and no question to it: that would wake it, and so shorten the waits.
     """
-    follower = Follower(log, from_end=True)
+    follower = FileFollower(log, from_end=True)
 
     def new_lines(role: str) -> list[SupervisorEvent]:
         read = (read_supervisor_line(raw.decode(errors="replace")) for raw in follower.read())

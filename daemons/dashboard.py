@@ -1,9 +1,8 @@
-"""Dashboard: shows the running stack in a browser, and to who scrapes metrics.
+"""Dashboard: shows the running stack in a browser, and serves metrics.
 
-It looks from outside (`lib.dashboard.observer`) and takes part in nothing: without it the stack is
-the same. A page is three files and one stream of views (`lib.dashboard.view`), of which each is
-made once for all pages with the same symbol; a page that is slow misses views and never holds up
-another.
+It observes from outside (`lib.dashboard.observer`), and no role depends on it. A page is three
+files and one stream of views (`lib.dashboard.view`); each view is made once for all pages with the
+same symbol. A slow page misses views and never delays another.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from lib.dashboard.observer import Observer
 from lib.errors import CannotStartError
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
-from lib.net.listener import RESERVED_PLACES, Server
+from lib.net.listener import RESERVED_PLACES, Listener
 from lib.process.client_log import ClientLog
 from lib.process.log_events import Listening, log_event
 from lib.process.role import run_role
@@ -37,20 +36,19 @@ from lib.settings import Settings
 ANSWER_S: Final = 0.2
 """How long supervisord may take to answer. The loop waits for it."""
 NICE: Final = 10
-"""Where the cores are busy, those that trade come first."""
+"""The priority on busy cores: below the roles that trade."""
 LOOK_NS: Final = 250 * MILLISECOND_NS
-"""How often the stack is looked at."""
+"""How often the stack is observed."""
 VIEW_NS: Final = 500 * MILLISECOND_NS
 """How often a page gets a view."""
 ROUND_NS: Final = 100 * MILLISECOND_NS
-"""Of each time that views are sent: who is not served by then comes first the next time. There is
-a view for each symbol that some page has chosen; it takes 1 ms, with thousands of symbols 3."""
+"""How long one round of sending views may take; pages that it does not reach come first in the next
+one. A view is made for each chosen symbol and takes 1 ms, with thousands of symbols 3."""
 MAX_CONNECTIONS: Final = 512
 MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
-"""Above the largest file, which all have in common, with some views: reaching it would be a fault
-of ours."""
+"""The bound of a client's send queue: more than the largest file with some views."""
 REQUEST_NS: Final = 10 * SECOND_NS
-"""How long a client may take to ask, and to take an answer."""
+"""How long a client may take to send its request, and to read the answer."""
 SWEEP_NS: Final = 1 * SECOND_NS
 
 PAGE: Final = Path(__file__).with_name("dashboard_page")
@@ -65,33 +63,33 @@ JSON: Final = "application/json"
 PLAIN: Final = "text/plain; charset=utf-8"
 EVENTS: Final = "text/event-stream"
 RETRY_MS: Final = 500
-"""After which a page asks again when it has lost its stream."""
+"""How long a page waits before it reconnects its lost stream."""
 POLICY: Final = (
     "Content-Security-Policy",
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "frame-ancestors 'none'",
 )
-"""Plotly sets styles and makes pictures of its own; nothing else may come from anywhere."""
+"""Allows what Plotly needs (inline styles, generated images) and otherwise only our own files."""
 KEPT_FOR_A_DAY: Final = ("Cache-Control", "max-age=86400")
 NOT_KEPT: Final = ("Cache-Control", "no-store")
 
 
 class Answer(NamedTuple):
-    """What is answered to a request that can be served."""
+    """The answer to a valid request."""
 
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = (NOT_KEPT,)
 
 
-class Client:
-    """One connection."""
+class HttpClient:
+    """One connection of a browser or a scraper."""
 
     def __init__(self, session: HttpSession, now_ns: int) -> None:
         self.session = session
         self.since_ns = now_ns
         self.symbol: str | None = None
-        """The symbol that its page has chosen; None for who gets no views."""
+        """The symbol that its page has chosen; None for a client that gets no views."""
         self.connection: Connection
 
 
@@ -113,13 +111,13 @@ class Dashboard:
             for path, (name, content_type) in FILES.items()
         }
         self._files[PLOTLY] = (FILES["/page.js"][1], _plotly_file().read_bytes())
-        self._clients: dict[Client, None] = {}
-        """Who has waited longest for a view comes first."""
+        self._clients: dict[HttpClient, None] = {}
+        """The clients; the one that has waited longest for a view comes first."""
         self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
         host, port = settings.dashboard.host, settings.dashboard.port
         self._client_log = ClientLog("http", MAX_CONNECTIONS)
         loop.add_timed(self._client_log)
-        Server(loop, host, port, "dashboard.port", self._client_log, self._accept, siblings)
+        Listener(loop, host, port, "dashboard.port", self._client_log, self._accept, siblings)
         log_event(self._log, Listening(stream="http", host=host, port=port))
         now_ns = time.monotonic_ns()
         self._look_ns = self._view_ns = self._sweep_ns = now_ns
@@ -130,16 +128,16 @@ class Dashboard:
         self._loop.poll()
 
     def close(self) -> None:
-        """Let go of what is looked at, let the last counts out."""
+        """Log the last counts; close what is observed."""
         self._client_log.on_time(time.monotonic_ns())
         self._observer.close()
 
     def next_deadline_ns(self) -> int:
-        """When to look, or to send views."""
+        """When to observe the stack, send views or drop slow clients."""
         return min(self._look_ns, self._view_ns, self._sweep_ns)
 
     def on_time(self, now_ns: int) -> None:
-        """Look at the stack; send the pages what there is."""
+        """Observe the stack, send views, drop slow clients: whatever is due."""
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_NS
             self._observer.look()
@@ -151,7 +149,7 @@ class Dashboard:
             self._drop_slow(now_ns)
 
     def _send_views(self) -> None:
-        """Send each page a view, if it has taken the one before and there is time."""
+        """Send each page a view, if it has read the one before and there is time."""
         encoded: dict[str, bytes] = {}
         end_ns = time.monotonic_ns() + ROUND_NS
         for client in list(self._clients):
@@ -187,7 +185,7 @@ class Dashboard:
     def _accept(self, sock: socket.socket, _peer: str, is_ours: bool) -> bool:
         if len(self._clients) >= MAX_CONNECTIONS + (RESERVED_PLACES if is_ours else 0):
             return False
-        client = Client(HttpSession(self._host), time.monotonic_ns())
+        client = HttpClient(HttpSession(self._host), time.monotonic_ns())
         client.connection = Connection(
             self._loop,
             sock,
@@ -198,7 +196,7 @@ class Dashboard:
         self._clients[client] = None
         return True
 
-    def _on_data(self, client: Client, data: bytes) -> None:
+    def _on_data(self, client: HttpClient, data: bytes) -> None:
         try:
             request = client.session.receive(data)
             if request is None:
@@ -234,7 +232,7 @@ class Dashboard:
 
 
 def _plotly_file() -> Path:
-    """Return where Plotly's own file for browsers is. The package itself need not be imported."""
+    """Return the path of Plotly's file for browsers, without importing the package."""
     found = importlib.util.find_spec("plotly")
     for place in (found.submodule_search_locations or ()) if found else ():
         file = Path(place) / "package_data" / "plotly.min.js"

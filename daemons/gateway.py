@@ -20,7 +20,7 @@ import structlog
 
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
-from lib.net.listener import Server
+from lib.net.listener import Listener
 from lib.process.client_log import ClientLog
 from lib.process.log_events import (
     Listening,
@@ -68,7 +68,7 @@ class Gateway:
         self._client_logs = logs = {name: ClientLog(name, MAX_CLIENTS) for name in STREAMS}
         for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
             accept = partial(self._on_accept, name)
-            Server(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept, siblings)
+            Listener(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept, siblings)
             log_event(self._log, Listening(stream=name, host=gateway.host, port=port))
         state = _continue_or_begin(settings, tapes)
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS

@@ -1,12 +1,12 @@
 """OrderManager: takes orders from any number of clients, books, answers and prints them.
 
-What it decides is `lib.execution.order_desk`'s. Here is the order in which things happen: what has
-arrived is taken, under one look at the clock and at the halt switch; committed as one; answered;
-and only then printed and logged.
+`lib.execution.order_desk` decides. Here is the order of a pass: what has arrived is processed,
+under one reading of the clock and of the halt switch; committed as one transaction; answered; and
+only then printed and logged.
 
-A pass is bounded in bytes and in time. What it leaves is taken first in the next one, and until
-then nothing more is received from those clients: so no more than RECEIVE_BYTES of each waits, and
-the role gives signs of life however much arrives.
+A pass is bounded in bytes and in time. What it leaves is processed first in the next one, and until
+then nothing more is received from those clients: so at most RECEIVE_BYTES of each client wait, and
+the role keeps beating however much arrives.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
 from lib.errors import CannotStartError
-from lib.execution.order_desk import OrderDesk, Outcome, Receipt, Session
+from lib.execution.order_desk import CommitResult, OrderDesk, Receipt, Session
 from lib.execution.risk import HALT_FILE, Risk
 from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
-from lib.net.listener import RESERVED_PLACES, Server
+from lib.net.listener import RESERVED_PLACES, Listener
 from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.client_log import ClientLog
 from lib.process.log_events import (
@@ -55,31 +55,34 @@ from lib.shared_memory_utils import PriceBookError
 from lib.wire.framing import MessageTooLongError
 
 MAX_CLIENTS: Final = 512
-"""And RESERVED_PLACES of our own run."""
+"""The most clients, beside RESERVED_PLACES for processes of our own run."""
 HEARD_NS: Final = SECOND_NS // 10
-"""How long a client may be silent before it has to make room: those that come together must not
-throw each other out before any of them was heard."""
+"""How long a silent client may stay before it can be evicted: clients that connect together must
+not evict each other before any of them could send something."""
 RECEIVE_BYTES: Final = 16 * 1024
-"""Taken of one client in one turn, some 130 orders, if they do not take longer than MAX_TURN_NS."""
+"""The most bytes of one client in one turn, some 130 orders; MAX_TURN_NS may end the turn
+sooner."""
 SLICE_BYTES: Final = 1024
-"""What is taken before the clock is looked at. Takes 0.1 ms of orders, up to 3 ms of the worst."""
+"""How much is processed between two readings of the clock: 0.1 ms for orders, up to 3 ms for the
+worst input."""
 MAX_TURN_NS: Final = 2 * MILLISECOND_NS
-"""How long a client may take, and then to the end of its slice: the next ones have a turn before it
-has another. Refusals cost a client next to nothing, and up to 40 times as much here as orders."""
+"""How long a client's turn lasts, then to the end of its slice; then the other clients have theirs.
+Malformed input costs the client next to nothing, and up to 40 times as much here as orders."""
 MAX_COMMIT_BYTES: Final = 256 * 1024
-"""Messages of one transaction, some 2,000 orders: so a halt takes effect soon."""
+"""The most bytes of messages in one transaction, some 2,000 orders, so that a halt takes effect
+soon."""
 MAX_TAKING_NS: Final = SECOND_NS // 10
-"""How long a pass takes messages, and then to the end of one client's turn."""
+"""How long a pass processes messages, then to the end of one client's turn."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
-"""A client that does not read its answers is disconnected when this much waits for it."""
+"""How many bytes of answers may wait for a client before it is disconnected."""
 SWEEP_NS: Final = SECOND_NS // 4
-"""How often to look for connections that take too long to say goodbye."""
+"""How often to look for finishing connections that the peer does not close."""
 LINES_A_WRITE: Final = 64
 """Confirmations that are printed with one system call."""
 
 
 class OrderManager:
-    """The role: one server, one desk."""
+    """The role: one listener, one desk."""
 
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
@@ -94,9 +97,10 @@ class OrderManager:
         self._ledger_failure: str | None = None
         self._desk = OrderDesk(self._ledger, risk)
         self._connections: dict[Session, Connection] = {}
-        """In the order of their coming."""
+        """The connections, the oldest first."""
         self._arrived: deque[tuple[Session, bytes]] = deque()
-        """In the order of their turns, at most one entry a client, whose connection is paused."""
+        """Unprocessed input in the order of the turns: at most one entry a client, whose connection
+        is paused."""
         self._client_log = ClientLog("orders", MAX_CLIENTS)
         self._sweep_ns: int | None = None
         try:
@@ -104,10 +108,10 @@ class OrderManager:
         except ForeignLedgerError as error:
             raise CannotStartError(str(error)) from None
         except LedgerError as error:
-            # It is tried again with each order; until then orders are answered with this reason.
-            self._tell_failure(str(error))
+            # Each order tries it again; until one succeeds, orders are answered with this reason.
+            self._log_failure(str(error))
         manager = settings.order_manager
-        Server(
+        Listener(
             loop,
             manager.host,
             manager.port,
@@ -121,26 +125,26 @@ class OrderManager:
         log_event(self._log, Listening(stream="orders", host=manager.host, port=manager.port))
 
     def step(self) -> None:
-        """One pass: take what has arrived, up to the bounds, make it final, say so."""
+        """One pass: process what has arrived, up to the bounds, commit, answer, log."""
         self._loop.poll(may_sleep=not self._arrived)
         self._look_for_halt()
         self._take_arrived()
         outcome = self._desk.commit()
         self._answer(outcome)
-        self._tell(outcome)
+        self._log_result(outcome)
 
     def close(self) -> None:
-        """Close the ledger, let the last confirmations and counts out."""
+        """Close the ledger; write the last confirmations and counts."""
         self._ledger.close()
         self._client_log.on_time(time.monotonic_ns())
         self._out.flush_at_end()
 
     def next_deadline_ns(self) -> int | None:
-        """When to look after connections that are closing."""
+        """When to look for connections that are slow to close."""
         return self._sweep_ns
 
     def on_time(self, now_ns: int) -> None:
-        """End those that take too long to say goodbye."""
+        """Close finishing connections that the peer does not close in time."""
         for connection in list(self._connections.values()):
             if connection.lingers_too_long(now_ns):
                 connection.close("does not close")
@@ -154,7 +158,7 @@ class OrderManager:
             log_event(self._log, TradingHalted() if halted else TradingResumed())
 
     def _take_arrived(self) -> None:
-        """Give the desk what has arrived, in order, up to the bounds of a pass."""
+        """Pass what has arrived to the desk, in order, up to the bounds of a pass."""
         if not self._arrived:
             return
         receipt = Receipt(time.monotonic_ns(), time.time_ns(), utc_stamp(), self._halted)
@@ -179,7 +183,7 @@ class OrderManager:
                 self._count_undelimited(session)
 
     def _take_turn(self, session: Session, data: bytes, receipt: Receipt) -> int:
-        """Give the desk what a client has sent, for MAX_TURN_NS. Returns how much was taken."""
+        """Pass a client's input to the desk for MAX_TURN_NS. Returns how many bytes were passed."""
         end_ns = time.monotonic_ns() + MAX_TURN_NS
         for begin in range(0, len(data), SLICE_BYTES):
             self._desk.receive(session, data[begin : begin + SLICE_BYTES], receipt)
@@ -193,11 +197,11 @@ class OrderManager:
                 ClientsSentNoDelimiter, peer=session.peer, **undelimited._asdict()
             )
 
-    def _answer(self, outcome: Outcome) -> None:
+    def _answer(self, outcome: CommitResult) -> None:
         frames: dict[Session, list[bytes]] = {}
         for session, answer in outcome.answers:
             frames.setdefault(session, []).append(answer)
-        # A session that was replaced hears so before its successor is acknowledged.
+        # A replaced session gets its error before its successor is acknowledged.
         for session, goodbye in outcome.replaced:
             if session in self._connections:
                 last = (*frames.pop(session, ()), goodbye)
@@ -210,7 +214,7 @@ class OrderManager:
                 if connection.open and not connection.queued_bytes:
                     self._on_drained(session)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _log_result(self, outcome: CommitResult) -> None:
         lines = outcome.confirmations
         for begin in range(0, len(lines), LINES_A_WRITE):
             self._out.write("".join(lines[begin : begin + LINES_A_WRITE]).encode())
@@ -222,7 +226,7 @@ class OrderManager:
         for session, reason in outcome.malformed:
             self._client_log.count(MalformedMessages, peer=session.peer, reason=reason)
         if outcome.failure:
-            self._tell_failure(outcome.failure)
+            self._log_failure(outcome.failure)
             for session, order_id in outcome.failed:
                 self._client_log.count(
                     OrdersNotBooked,
@@ -234,8 +238,8 @@ class OrderManager:
             self._ledger_failure = None
             log_event(self._log, LedgerRecovered(ledger=str(self._ledger.path)))
 
-    def _tell_failure(self, reason: str) -> None:
-        """Log why orders are not booked, once until that changes."""
+    def _log_failure(self, reason: str) -> None:
+        """Log why orders are not booked, once for each new reason."""
         if reason != self._ledger_failure:
             self._ledger_failure = reason
             log_event(self._log, LedgerFailed(reason=reason))
@@ -259,25 +263,24 @@ class OrderManager:
         return True
 
     def _drop_oldest_silent(self) -> bool:
-        """Disconnect the oldest client that has said nothing for long enough, if there is one.
+        """Evict the oldest idle client; False if there is none.
 
-        A client is heard from the moment at which its data arrives: what was not taken yet, and
-        what the same look at all sockets has found, may be an order.
+        A client whose data has arrived is not idle: unprocessed input may be an order.
         """
         for session, connection in self._connections.items():
             if session.silent and not connection.paused and not connection.has_input():
                 if time.monotonic_ns() - connection.opened_ns < HEARD_NS:
-                    return False  # and all others that are silent came later
+                    return False  # the other silent clients are younger
                 connection.close("made room: neither logon nor order")
                 return True
         return False
 
     def _on_data(self, session: Session, data: bytes) -> None:
-        self._connections[session].paused = True  # until this is taken
+        self._connections[session].paused = True  # until this is processed
         self._arrived.append((session, data))
 
     def _on_drained(self, session: Session) -> None:
-        """Close the connection of a client that has ended its side and has all its answers."""
+        """Close the connection of a half-closed client that has all its answers."""
         if self._connections[session].half_closed and not self._desk.ended(session):
             self._connections[session].close("closed by peer")
 
@@ -294,7 +297,7 @@ class OrderManager:
 
 
 class LatestPrices:
-    """The price book as the price collar sees it: looked at once a symbol a pass."""
+    """The latest prices for the price collar: each symbol is read at most once a pass."""
 
     def __init__(self, book_name: str) -> None:
         self._log = structlog.get_logger()

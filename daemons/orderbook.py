@@ -16,7 +16,7 @@ from lib.price_book.clean_up import clean_up_when_run_ends
 from lib.price_book.ingest import TickIngest, client_for
 from lib.process.role import run_role
 from lib.process.run_identity import OrphanedError, current_run, is_alive
-from lib.process.throttled_log import Tally
+from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
 from lib.streams.client import Frames
@@ -31,8 +31,10 @@ class OrderBook:
         self._book = _open_book(settings)
         gateway = settings.gateway
         connect = partial(ReconnectingConnection, loop, gateway.host, gateway.price_port)
-        self._tally = Tally(stream="price", peer=f"{gateway.host}:{gateway.price_port}")
-        self._ingest = TickIngest(self._book, self._tally)
+        self._throttled_log = ThrottledLog(
+            stream="price", peer=f"{gateway.host}:{gateway.price_port}"
+        )
+        self._ingest = TickIngest(self._book, self._throttled_log)
         feed = StreamFeed(
             "price",
             client_for(self._book),
@@ -40,7 +42,7 @@ class OrderBook:
             on_begin=self._ingest.begin,
             on_frames=self._ingest_frames,
         )
-        for timed in (feed, self._tally):
+        for timed in (feed, self._throttled_log):
             loop.add_timed(timed)
 
     def step(self) -> None:
@@ -49,7 +51,7 @@ class OrderBook:
 
     def close(self) -> None:
         """Close the price book. The segment stays until the run ends."""
-        self._tally.on_time(time.monotonic_ns())
+        self._throttled_log.on_time(time.monotonic_ns())
         self._book.close()
 
     def _ingest_frames(self, batches: list[Frames]) -> None:

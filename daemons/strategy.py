@@ -26,7 +26,7 @@ from lib.net.reconnect import ReconnectingConnection
 from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.log_events import Detached, PriceBookUnusable, log_event
 from lib.process.role import run_role
-from lib.process.throttled_log import Tally
+from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
 from lib.streams.client import StreamClient
@@ -64,13 +64,15 @@ class Strategy:
         )
         news_client = StreamClient(may_be_plain=True)
         to_news = partial(ReconnectingConnection, loop, gateway.host, gateway.news_port)
-        self._tally = Tally(stream="news", peer=f"{gateway.host}:{gateway.news_port}")
+        self._throttled_log = ThrottledLog(
+            stream="news", peer=f"{gateway.host}:{gateway.news_port}"
+        )
         self._evaluator = Evaluator(
             trader,
             client,
             news_client,
             _last_evaluated(settings),
-            self._tally,
+            self._throttled_log,
             send=self._orders.send,
             on_decided=DecisionLog(
                 decision_log_path(settings.var_dir, settings.strategy.client_id)
@@ -83,7 +85,7 @@ class Strategy:
             on_begin=lambda _: None,
             on_frames=self._evaluator.take_news,
         )
-        for timed in (self._orders, news, self._tally):
+        for timed in (self._orders, news, self._throttled_log):
             loop.add_timed(timed)
         self._own_book = OwnPriceBook(self._book_name, settings.symbols)
         self._reader: PriceBookReader | None = None
@@ -101,7 +103,7 @@ class Strategy:
 
     def close(self) -> None:
         """Give the wake-up slot back, and log the last counts."""
-        self._tally.on_time(time.monotonic_ns())
+        self._throttled_log.on_time(time.monotonic_ns())
         if self._reader:
             self._detach()
 

@@ -1,11 +1,11 @@
 """Watchdog: wakes supervisord when a process of the stack ends, and kills one that hangs.
 
-supervisord alone notices the end of a child up to a second later, and never that it hangs. What is
-decided is `lib.process.watchdog_rules`'s business. Here are the descriptors that tell of an end,
-the files that the roles beat in, the questions to supervisord, and SIGKILL. A role that hangs is
-asked for its stack first (`lib.process.traceback_dump`), so that the log says where it hangs.
+supervisord alone notices the end of a child up to a second later, and never notices a hang.
+`lib.process.watchdog_rules` decides. Here are the pidfds that signal an end, the heartbeat files of
+the roles, the requests to supervisord, and SIGKILL. A role that hangs is asked for its stack first
+(`lib.process.traceback_dump`), so that the log shows where it hangs.
 
-It is a program of the same supervisord, and nothing depends on it: without it, the stack recovers
+It is a program of the same supervisord, and no role depends on it: without it, the stack recovers
 as slowly as supervisord does.
 """
 
@@ -42,7 +42,7 @@ from lib.process.supervisor import (
 )
 from lib.process.traceback_dump import stacks_of
 from lib.process.traceback_frames import innermost
-from lib.process.watchdog_rules import Watch
+from lib.process.watchdog_rules import WatchdogRules
 from lib.settings import Settings
 from lib.trading.signal_frames import SIGNALS, what_hangs
 
@@ -60,17 +60,17 @@ class Watchdog:
                 "start it as a program of etc/supervisord.conf"
             )
         self._supervisor = Supervisor(socket_path)
-        self._silence_told = False
+        self._silence_logged = False
         self._var_dir = settings.var_dir
         hang_after_ns = to_ns(settings.watchdog.hang_after)
         self._judges = bool(hang_after_ns)
-        self._watch = Watch(os.getpid(), hang_after_ns, time.monotonic_ns())
+        self._rules = WatchdogRules(os.getpid(), hang_after_ns, time.monotonic_ns())
         self._handles: dict[int, ProcessHandle] = {}
-        """By pid, also of who has ended, until supervisord names it no longer."""
+        """By pid, all processes that supervisord named last, including those that have ended."""
         self._awaited: set[int] = set()
-        """Those of them that have not ended."""
+        """The pids of the processes that have not ended."""
         self._pulses: dict[int, Pulse] = {}
-        """Those of them that have beaten."""
+        """By pid, the heartbeats of the processes that have beaten."""
         loop.add_timed(self)
 
     def step(self) -> None:
@@ -85,38 +85,38 @@ class Watchdog:
 
     def next_deadline_ns(self) -> int:
         """When to look at the beats or to ask supervisord."""
-        deadline_ns = self._watch.next_deadline_ns()
+        deadline_ns = self._rules.next_deadline_ns()
         if self._without_pidfd():
             return min(deadline_ns, time.monotonic_ns() + LOOK_NS)
         return deadline_ns
 
     def on_time(self, now_ns: int) -> None:
-        """Look at the beats, and ask supervisord if something is the matter or it is time to."""
-        if self._watch.look(self._beats(), now_ns):
+        """Look at the beats, and ask supervisord if a role is silent or it is time to."""
+        if self._rules.look(self._beats(), now_ns):
             self._ask()
 
     def _ask(self) -> None:
         try:
             processes = self._supervisor.processes()
         except SupervisorEndingError:
-            self._watch.unanswered(time.monotonic_ns())
+            self._rules.unanswered(time.monotonic_ns())
             return
         except SupervisorSilentError as error:
-            self._watch.unanswered(time.monotonic_ns())
-            if not self._silence_told:
-                self._silence_told = True
+            self._rules.unanswered(time.monotonic_ns())
+            if not self._silence_logged:
+                self._silence_logged = True
                 log_event(self._log, SupervisordSilent(reason=str(error)))
             return
-        self._silence_told = False
-        for process in self._watch.answered(processes, time.monotonic_ns()):
+        self._silence_logged = False
+        for process in self._rules.answered(processes, time.monotonic_ns()):
             log_event(self._log, RoleGaveUp(program=process.program, reason=process.problem))
         self._update_handles()
         self._judge()
 
     def _judge(self) -> None:
-        """Kill what hangs, and log where; spare what has come back while its stack was written."""
+        """Kill what hangs, and log where; spare a role that beats again meanwhile."""
         beats = self._beats()
-        hangs = self._watch.hung(beats)
+        hangs = self._rules.hung(beats)
         stacks = stacks_of(
             self._var_dir,
             [(hang.process.program, self._handles[hang.process.pid]) for hang in hangs],
@@ -134,22 +134,22 @@ class Watchdog:
             )
             log_event(self._log, event)
             if came_back:
-                self._watch.spare(hang)
+                self._rules.spare(hang)
             else:
                 self._handles[pid].kill()
 
     def _update_handles(self) -> None:
-        """Keep an eye on exactly the processes that supervisord names."""
-        for pid in self._handles.keys() - self._watch.processes.keys():
+        """Hold a handle on exactly the processes that supervisord names."""
+        for pid in self._handles.keys() - self._rules.processes.keys():
             if pid in self._awaited:
                 self._await_no_more(pid)
             self._pulses.pop(pid, None)
             self._handles.pop(pid).close()
-        for pid in self._watch.processes.keys() - self._handles.keys():
+        for pid in self._rules.processes.keys() - self._handles.keys():
             try:
                 handle = ProcessHandle(pid)
             except ProcessLookupError:  # it has ended and been reaped since the answer
-                self._watch.ended(pid, time.monotonic_ns())
+                self._rules.ended(pid, time.monotonic_ns())
                 continue
             self._handles[pid] = handle
             self._awaited.add(pid)
@@ -158,9 +158,9 @@ class Watchdog:
                 self._loop.register(handle.pidfd, selectors.EVENT_READ, on_end)
 
     def _on_end(self, pid: int, _events: int = 0) -> None:
-        log_event(self._log, RoleEnded(program=self._watch.processes[pid].program, pid=pid))
+        log_event(self._log, RoleEnded(program=self._rules.processes[pid].program, pid=pid))
         self._await_no_more(pid)
-        self._watch.ended(pid, time.monotonic_ns())
+        self._rules.ended(pid, time.monotonic_ns())
 
     def _await_no_more(self, pid: int) -> None:
         self._awaited.remove(pid)
@@ -169,15 +169,15 @@ class Watchdog:
             self._loop.unregister(pidfd)
 
     def _without_pidfd(self) -> list[int]:
-        """The processes whose end has to be looked for."""
+        """Return the processes whose end has to be polled for."""
         return [pid for pid in self._awaited if self._handles[pid].pidfd is None]
 
     def _beats(self) -> dict[int, int]:
-        """When each process that has beaten did so last."""
+        """Return the time of the last beat of each process that has beaten."""
         if not self._judges:
             return {}
         for pid in self._awaited - self._pulses.keys():
-            pulse = find_pulse(self._var_dir, self._watch.processes[pid].program, pid)
+            pulse = find_pulse(self._var_dir, self._rules.processes[pid].program, pid)
             if pulse is not None:
                 self._pulses[pid] = pulse
         return {pid: pulse.last_ns() for pid, pulse in self._pulses.items()}

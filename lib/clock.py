@@ -1,6 +1,6 @@
 """Units of time. All times in the stack are monotonic nanoseconds: wall clocks jump.
 
-The wall clock is for people to read, and nothing is decided by it.
+The wall clock is only shown, in logs and reports; nothing is decided by it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 Clock = Callable[[], int]
-"""Says what time it is, in monotonic nanoseconds."""
+"""A function that returns the time in monotonic nanoseconds."""
 
 MICROSECOND_NS: Final = 1_000
 MILLISECOND_NS: Final = 1_000_000
@@ -23,5 +23,5 @@ def to_ns(seconds: float) -> int:
 
 
 def utc_stamp() -> str:
-    """Return what the wall clock says: UTC, ISO 8601, microseconds."""
+    """Return the wall-clock time: UTC, ISO 8601, microseconds."""
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -1,7 +1,7 @@
-"""The error that ends a role at its start."""
+"""The error of a role or program that cannot start."""
 
 from __future__ import annotations
 
 
 class CannotStartError(Exception):
-    """Something a role needs is not to be had. The text is one line for people."""
+    """A required resource is unavailable at start. The text is one human-readable line."""

@@ -1,12 +1,12 @@
-"""Follow the logs of all roles: merged in the order of time, one line an event, made for people.
+"""Follow the logs of all roles: merged in order of time, one human-readable line an event.
 
     python -m lib.log_view                                    everything
     python -m lib.log_view --role gateway --role strategy     of these programs only
     python -m lib.log_view --level warning                    warnings and worse
 
-It begins with what was written last, and goes on until Ctrl-C, through restarts and rotations of
-the logs. A line that comes to its file more than a moment late is shown late. --no-follow ends
-after what is there.
+It begins with the latest lines, and goes on until Ctrl-C, through restarts and rotations of the
+logs. A line that is written to its file late is shown late. --no-follow ends after the lines that
+are there.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ import msgspec
 from lib.process.log_events import NO_EVENT
 from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
 from lib.stack.console import Screen
-from lib.stack.log_follower import ERROR, NOTICE, WARNING, Follower, Line, event_text
+from lib.stack.log_follower import ERROR, NOTICE, WARNING, FileFollower, ScreenLine, event_text
 from lib.text import printable
 
 LOOK_S: Final = 0.1
 HELD_LOOKS: Final = 2
-"""So long a line is held back, for one of another file that is older."""
+"""For how many looks a line is held back, so that an older one of another file comes first."""
 EARLIER_BYTES: Final = 64 * 1024
-"""Of each file, so much of what was written before is looked at …"""
+"""How much of each file is read of what was written before the start."""
 EARLIER_LINES: Final = 20
-"""… and so many lines of all files together are shown."""
+"""How many earlier lines are shown, of all files together."""
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-_STORY_LEVELS: Final = {"warning": WARNING, "error": ERROR, "critical": ERROR}
+_SCREEN_LEVELS: Final = {"warning": WARNING, "error": ERROR, "critical": ERROR}
 
 
 class Entry(NamedTuple):
@@ -45,25 +45,25 @@ class Entry(NamedTuple):
 
     timestamp: str
     program: str
-    line: Line
+    line: ScreenLine
 
 
 class LogView:
-    """Which lines are shown, and in which order. Pure."""
+    """Selects and orders the lines to show. Pure."""
 
     def __init__(self, programs: Iterable[str], level: str) -> None:
-        """Show those of these programs, of all if there are none, from `level` on."""
+        """Show the lines of these programs (of all if empty), from `level` on."""
         self._programs = frozenset(programs)
         self._levels = LEVELS[LEVELS.index(level) :]
         self._held: list[list[Entry]] = [[] for _ in range(HELD_LOOKS)]
         self._last: dict[str, str] = {}
         """By program, the timestamp of its last event."""
 
-    def look(self, lines: Iterable[tuple[str, bytes]]) -> list[Line]:
-        """Take what a look has brought, by program; return what is to be shown now."""
+    def look(self, lines: Iterable[tuple[str, bytes]]) -> list[ScreenLine]:
+        """Take the new lines of one look, with their programs; return the lines to show now."""
         entries = [entry for program, raw in lines if (entry := self._entry(program, raw))]
         self._held.append(entries)
-        # What was held long enough, and what has turned out to be older than that.
+        # The lines that were held long enough, and any that are older than those.
         ready = self._held.pop(0)
         if ready:
             newest = max(entry.timestamp for entry in ready)
@@ -72,7 +72,7 @@ class LogView:
                 self._held[number] = [entry for entry in held if entry.timestamp > newest]
         return _in_order(ready)
 
-    def rest(self) -> list[Line]:
+    def rest(self) -> list[ScreenLine]:
         """Return what is still held back."""
         rest = [entry for held in self._held for entry in held]
         self._held = [[] for _ in range(HELD_LOOKS)]
@@ -93,20 +93,22 @@ class LogView:
             return None
         self._last[program] = timestamp
         shown = f"{timestamp[11:23]} {text}"
-        return Entry(timestamp, program, Line(program, shown, _STORY_LEVELS.get(level, NOTICE)))
+        return Entry(
+            timestamp, program, ScreenLine(program, shown, _SCREEN_LEVELS.get(level, NOTICE))
+        )
 
 
-def _in_order(entries: Iterable[Entry]) -> list[Line]:
-    """Return their lines by time; of one file, in the order in which they stand there."""
+def _in_order(entries: Iterable[Entry]) -> list[ScreenLine]:
+    """Return their lines by time; lines of one file stay in their order."""
     return [entry.line for entry in sorted(entries, key=lambda entry: entry.timestamp)]
 
 
 class _Logs:
-    """The files of one directory, those that come later as well."""
+    """All log files of one directory, including those created later."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._followers: dict[Path, Follower] = {}
+        self._followers: dict[Path, FileFollower] = {}
         self._find(from_end=True)
 
     def new_lines(self) -> Iterable[tuple[str, bytes]]:
@@ -119,13 +121,13 @@ class _Logs:
     def _find(self, *, from_end: bool) -> None:
         for path in self._directory.glob("*.jsonl"):
             if path not in self._followers:
-                self._followers[path] = Follower(
+                self._followers[path] = FileFollower(
                     path, from_end=from_end, earlier_bytes=EARLIER_BYTES
                 )
 
 
 def main() -> int:
-    """Show the logs until somebody ends it; return the exit code."""
+    """Show the logs until a signal ends it; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m lib.log_view",
         description=__doc__,

@@ -16,41 +16,42 @@ from typing import Final
 
 PRICE_DECIMALS: Final = 8
 PRICE_SCALE: Final = 10**PRICE_DECIMALS
-"""Units in a price of one."""
+"""The number of units in a price of 1."""
 MAX_PRICE: Final = 9 * 10**9 * PRICE_SCALE
 """The highest price, in units of 10⁻⁸. It fits an int64 ten times over."""
 
 MAX_JSON_NUMBER_CHARACTERS: Final = 64
-"""A longer number in an order is no price: whoever sends it wants us to do long arithmetic."""
+"""The longest number that is read as a price of an order; bounds the cost of the arithmetic."""
 
 MAX_DECIMAL_CHARACTERS: Final = 64
-"""A longer text is no amount of money either."""
+"""The longest text that is read as an amount of money."""
 
 _WIRE_PRICE: Final = re.compile(rb"([0-9]{1,10})(?:\.([0-9]{1,8}))?")
 _JSON_NUMBER: Final = re.compile(rb"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
 
-# One text a number: no needless zeros, and no minus before a zero.
+# Each number has exactly one text: no redundant zeros, and no minus before a zero.
 _DECIMAL: Final = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]{0,7}[1-9]))?", re.ASCII)
 
 _SURE_BELOW: Final = 5e6
 _SURELY: Final = 0.4
-"""A float below 5 million times 10⁸ is off by less than a sixteenth. Where the product is nearer
-than this to a whole number, so is the exact value; only the others need long arithmetic."""
+"""A float below `_SURE_BELOW`, times 10⁸, is off by less than a sixteenth. If the product is nearer
+than `_SURELY` to a whole number, the exact value rounds to the same one; only the others need long
+arithmetic."""
 
 _HALF_A_UNIT: Final = Decimal(1) / (2 * PRICE_SCALE)
 _MOST_DECIMALS: Final = 400
-"""Of a number that is worth rounding: any float, as it is printed, has fewer."""
+"""The most decimals of a number that is rounded for a hint; every printed float has fewer."""
 _MAX_FLOAT32: Final = 3.4e38
 _DIGITS_OF_A_FLOAT32: Final = 9
-"""So many tell every float of 32 bits from its neighbours."""
+"""The number of digits that distinguish every 32-bit float from its neighbours."""
 _OUT_OF_RANGE: Final = f"must be above 0 and at most {MAX_PRICE // PRICE_SCALE}"
 
 
 def parse_price(text: bytes) -> int:
-    """Read the wire form: digits, and perhaps a point and one to eight more.
+    """Read the wire form: digits, optionally followed by a point and one to eight more.
 
-    Raises ValueError (a short message without the text, which may be anything) if it is not that,
-    is zero, or is more than `MAX_PRICE`.
+    Raises ValueError if it is anything else, is zero, or is more than `MAX_PRICE`. The message is
+    short and does not contain the text, which may be arbitrary.
     """
     match = _WIRE_PRICE.fullmatch(text)
     if match is None:
@@ -60,13 +61,13 @@ def parse_price(text: bytes) -> int:
 
 
 def format_price(price: int) -> str:
-    """Write a price for people: two decimals, more where the price has more (`172.50`)."""
+    """Write a human-readable price: two decimals, more where the price has more (`172.50`)."""
     whole, fraction = divmod(price, PRICE_SCALE)
     return f"{whole}.{f'{fraction:08d}'.rstrip('0'):0<2}"
 
 
 def to_fixed(price: float | Decimal) -> int:
-    """Convert a number (an int is one too) to a price, rounded half to even at 8 decimals.
+    """Convert a number to a price, rounded half to even at 8 decimals.
 
     The exact value of the number is rounded, once; an int or a Decimal of at most 8 decimals
     comes through unchanged. Raises ValueError if it is not finite or the result is not above 0 and
@@ -79,8 +80,8 @@ def to_fixed(price: float | Decimal) -> int:
             return units
     if isinstance(price, Decimal) and price.is_nan():  # a Decimal NaN cannot even be compared
         raise ValueError("a price must be a number, not NaN")
-    # Before the arithmetic, because 1e-999999 as a ratio is two numbers of a million digits. A
-    # float NaN passes no comparison; a half is rounded to even, which here is 0.
+    # Before the arithmetic, because 1e-999999 as a ratio has a million digits. A float NaN fails
+    # every comparison; half a unit is rounded to even, which here is 0.
     if not 0 < price < 10**10 or price <= _HALF_A_UNIT:
         raise ValueError(f"a price {_OUT_OF_RANGE}, not {price!s:.40}")
     numerator, denominator = price.as_integer_ratio()
@@ -110,7 +111,7 @@ def decimal_text(units: int) -> str:
 
 
 def units_of(text: str) -> int:
-    """Read what `decimal_text` has written. Raises ValueError for any other text."""
+    """Read what `decimal_text` writes. Raises ValueError for any other text."""
     match = _DECIMAL.fullmatch(text) if len(text) <= MAX_DECIMAL_CHARACTERS else None
     if match is None or text == "-0":
         raise ValueError("not a decimal as the ledger writes it: 173.2, or -12.5")
@@ -121,10 +122,10 @@ def units_of(text: str) -> int:
 def price_from_json(number: bytes) -> int:
     """Read a raw JSON number, exactly.
 
-    It is the value that counts: `1.5e2` is 150, and zeros beyond the eighth decimal are no
-    decimals. Raises ValueError if it is no JSON number, has more than 64 characters, is not
-    positive, is more than `MAX_PRICE`, or has more than 8 decimals; the message shows the number,
-    and what to send instead of one with too many decimals.
+    Its value counts, not its form: `1.5e2` is 150, and trailing zeros are no decimals. Raises
+    ValueError if it is no JSON number, has more than MAX_JSON_NUMBER_CHARACTERS, is not positive,
+    is more than `MAX_PRICE`, or has more than 8 decimals; the message shows the number, and what to
+    send instead of one with too many decimals.
     """
     if len(number) > MAX_JSON_NUMBER_CHARACTERS:
         raise ValueError(
@@ -133,7 +134,7 @@ def price_from_json(number: bytes) -> int:
     return _price_from_short_json(number)
 
 
-# An order keeps its price as the text that came, and is asked for it several times on its way.
+# An order keeps its price as the text received, and its price is read several times.
 @lru_cache(maxsize=4096)
 def _price_from_short_json(number: bytes) -> int:
     match = _JSON_NUMBER.fullmatch(number)
@@ -144,8 +145,8 @@ def _price_from_short_json(number: bytes) -> int:
     significant = digits.rstrip(b"0")
     if sign or not significant:
         raise ValueError(_impossible(number))
-    # The value is `significant` times ten to the power of `shift` units. The exponent may be
-    # sixty digits long, so sizes are compared before any power is computed.
+    # The value is `significant` times ten to the power of `shift` units. The exponent may be very
+    # long, so sizes are compared before any power is computed.
     trailing_zeros = len(digits) - len(significant)
     shift = int(exponent or b"0") - len(fraction) + PRICE_DECIMALS + trailing_zeros
     if len(significant) + shift > len(str(MAX_PRICE)):
@@ -163,7 +164,7 @@ def _impossible(number: bytes) -> str:
 
 
 def _too_many_decimals(number: bytes, decimals: int) -> str:
-    """Say that of a positive JSON number, and what to send instead."""
+    """Return the error for a positive JSON number, with what to send instead."""
     text = number.decode()
     many = f"{decimals}" if decimals <= _MOST_DECIMALS else f"more than {_MOST_DECIMALS}"
     says = f"price {text} has {many} decimals, at most {PRICE_DECIMALS}"
@@ -176,9 +177,9 @@ def _too_many_decimals(number: bytes, decimals: int) -> str:
 
 
 def _meant(number: Decimal) -> Decimal:
-    """Return the decimal that a float of 32 bits was, where the number is exactly one; else itself.
+    """Return the shortest decimal of a number that is exactly a 32-bit float; else the number.
 
-    172.53 in 32 bits is 172.52999877929688, which no rounding to 8 decimals brings back.
+    172.53 in 32 bits is 172.52999877929688, which rounding to 8 decimals does not restore.
     """
     as_float = float(number)
     if as_float > _MAX_FLOAT32 or unpack("f", pack("f", as_float))[0] != as_float:

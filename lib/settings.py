@@ -1,10 +1,9 @@
-"""Every setting of the stack: read from one TOML file, checked whole, then never changed.
+"""Every setting of the stack: read from one TOML file, checked as a whole, then never changed.
 
-The plan: the types below say which keys exist, of what type, with which default and within which
-bounds, and their descriptions are what an error tells the user to write instead. What concerns
-more than one key, or needs more than bounds and a pattern, is in `_impossibilities`. Reading
-either gives settings that are possible as a whole or raises SettingsError, so nobody behind this
-module checks a setting again.
+The plan: the types below define which keys exist, with type, default and bounds; an error shows
+their descriptions as what to write instead. Checks of more than one key, or of more than bounds and
+a pattern, are in `_problems`. Reading either returns settings that are valid as a whole or raises
+SettingsError, so no caller checks a setting again.
 """
 
 from __future__ import annotations
@@ -35,36 +34,38 @@ EXIT_BAD_SETTINGS: Final = 78
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_SYMBOLS: Final = 10_000
-"""A client that holds positions in more than some 3,000 of them cannot log on: its logon_ack would
-not fit the 64 KiB of a message, and the order manager says so."""
+"""The most symbols of a stack. A client with positions in too many of them (some 3,000) cannot log
+on, because its logon_ack would not fit into a message; the order manager then says so."""
 RESERVED_SYMBOLS: Final = frozenset({"HELLO", "BATCH"})
-"""They begin the control frames of a stream; a symbol of that name could not be told apart."""
+"""The words that begin control frames of a stream: a symbol of that name would be ambiguous."""
 
 MAX_SECONDS: Final = 1_000_000.0
-"""Eleven days: poll(2) counts a wait's milliseconds in 31 bits, which end at 24 days."""
+"""The longest time of any setting. poll(2) counts milliseconds in 31 bits, up to 24 days."""
 MIN_RATE: Final = 1 / MAX_SECONDS
 MAX_RATE: Final = 10_000_000.0
 MAX_INTEGER: Final = 2**53 - 1
-"""The largest integer that every JSON reader takes exactly."""
+"""The largest integer that every JSON reader reads exactly."""
 MAX_RING_CAPACITY: Final = 2**26
-"""Ticks; at some tens of bytes a tick, a few GB of shared memory."""
+"""The largest ring, in ticks: a few GB of shared memory."""
 MAX_WINDOW_PRICE: Final = 1_000_000
-"""The price up to which a window's sum is promised to fit a 63-bit word, which vectorised signals
-sum in. (A signal that meets higher prices sums in Python's integers.)"""
+"""The price up to which the sum of a window is guaranteed to fit the 63 bits in which vectorised
+signals add. (For higher prices a signal must add Python integers.)"""
 MAX_STRATEGIES: Final = 100
-"""Tables of [strategies]."""
+"""The most tables in [strategies]."""
 MAX_LONG_WINDOW: Final = (2**63 - 1) // (MAX_WINDOW_PRICE * PRICE_SCALE)
-"""92,233 ticks: that many prices of MAX_WINDOW_PRICE, in fixed point, still fit."""
+"""The longest window, in ticks: that many prices of MAX_WINDOW_PRICE, in fixed point, fit 63 bits.
+"""
 
 _FILE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,4096}")
-"""No control characters, nor the surrogates that stand for what is not UTF-8 in the environment."""
+"""A file name without control characters and without the surrogates that stand for bytes of the
+environment that are not UTF-8."""
 
 _LONGEST_SHOWN: Final = 60
-"""Characters of a bad value that an error shows."""
+"""How many characters of an invalid value an error shows."""
 
 
 class SettingsError(Exception):
-    """A setting is impossible. `str()` is the one line for people: file, key, what is wanted."""
+    """A setting is invalid. `str()` is one human-readable line: file, key, what is wanted."""
 
     def __init__(self, place: str, problem: str) -> None:
         line = f"{place}: {problem}"
@@ -152,7 +153,7 @@ Symbols = Annotated[
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the settings file. The meaning of each key is told in `etc/trading.toml`."""
+    """A table of the settings file. The meaning of each key is explained in `etc/trading.toml`."""
 
 
 class GatewaySettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -233,7 +234,7 @@ class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     price_book: PriceBookSettings = PriceBookSettings()
     strategy: StrategySettings = StrategySettings()
     strategies: dict[str, StrategySettings] = msgspec.field(default_factory=dict)
-    """[strategies.NAME], each whole: what it leaves out is as in [strategy]."""
+    """The tables [strategies.NAME], complete: a key left out has its value from [strategy]."""
     order_manager: OrderManagerSettings = OrderManagerSettings()
     risk: RiskSettings = RiskSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
@@ -241,14 +242,14 @@ class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def strategy_key(self) -> str:
-        """The table in which `strategy` stands: "strategy", or "strategies.NAME"."""
+        """The table that `strategy` comes from: "strategy", or "strategies.NAME"."""
         names = (name for name, one in self.strategies.items() if one is self.strategy)
         return next((f"strategies.{name}" for name in names), "strategy")
 
     def all_strategies(self) -> dict[str, StrategySettings]:
-        """Return the settings of every strategy by the table they stand in, [strategy] first.
+        """Return the settings of every strategy by their table, [strategy] first.
 
-        Only of settings that were loaded without a `strategy`: others have lost [strategy].
+        Only for settings that were loaded without a `strategy`: others have lost [strategy].
         """
         further = {f"strategies.{name}": one for name, one in self.strategies.items()}
         return {"strategy": self.strategy, **further}
@@ -257,12 +258,12 @@ class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def load_settings(path: Path | None = None, *, strategy: str | None = None) -> Settings:
     """Read and check the settings.
 
-    With `strategy` they are those of the strategy of that name: `[strategies.NAME]` stands in the
-    place of `[strategy]`.
+    With `strategy`, the field `strategy` is the table `[strategies.NAME]` of that name instead of
+    `[strategy]`.
 
     The file is `path`, else what the environment variable TRADING_CONFIG names (set but empty
     counts as unset), else `etc/trading.toml`. TRADING_VAR_DIR, which `main.py --var-dir` sets,
-    wins over the file's `var_dir`. Relative paths in the file are under the project's root.
+    overrides the file's `var_dir`. Relative paths in the file are relative to the project's root.
 
     Raises SettingsError, whose text is one line that names the file and the key.
     """
@@ -274,7 +275,7 @@ def load_settings(path: Path | None = None, *, strategy: str | None = None) -> S
     settings: Settings = _table(place, "", tables, Settings)
     further = _further_strategies(place, further, tables.get("strategy", {}))
     settings = msgspec.structs.replace(settings, strategies=further)
-    for key, problem in _impossibilities(settings):
+    for key, problem in _problems(settings):
         raise SettingsError(place, f"{key}: {problem}")
     if "TRADING_VAR_DIR" in os.environ:
         var_dir = _value("environment", "TRADING_VAR_DIR", os.environ["TRADING_VAR_DIR"], Directory)
@@ -283,7 +284,7 @@ def load_settings(path: Path | None = None, *, strategy: str | None = None) -> S
 
 
 def settings_place() -> str:
-    """Name the settings file of this process as errors do: that of `load_settings()`."""
+    """Return the name of this process's settings file (`load_settings()`) as errors show it."""
     return _display_name(_own_file())
 
 
@@ -292,7 +293,7 @@ def _own_file() -> Path:
 
 
 def _further_strategies(place: str, tables: Any, base: Any) -> dict[str, StrategySettings]:
-    """Lay each table of [strategies] over `base`, which is [strategy]'s and has been checked."""
+    """Overlay each table of [strategies] on `base`, the table [strategy], already checked."""
     example = "[strategies] has a table for each further strategy, such as [strategies.second]"
     if not isinstance(tables, Mapping):
         raise SettingsError(place, f"strategies: {example}, got {_shown(tables)}")
@@ -313,7 +314,7 @@ def _further_strategies(place: str, tables: Any, base: Any) -> dict[str, Strateg
 
 
 def _with_strategy(place: str, settings: Settings, name: str) -> Settings:
-    """Put the strategy of that name in the place of [strategy]'s."""
+    """Return the settings with the strategy of that name in `strategy`."""
     known = list(settings.strategies)
     if name not in known:
         hint = _known_here(name, known) if known else "add a table [strategies.NAME]"
@@ -322,7 +323,7 @@ def _with_strategy(place: str, settings: Settings, name: str) -> Settings:
 
 
 def _display_name(path: Path) -> str:
-    """Name the file as a reader would: from the project's root where it lies in the project."""
+    """Return the file's name, relative to the project's root if it is in the project."""
     absolute = path.absolute()
     if absolute.is_relative_to(PROJECT_ROOT):
         return str(absolute.relative_to(PROJECT_ROOT))
@@ -369,7 +370,7 @@ def _table(place: str, prefix: str, table: Any, kind: type[Any]) -> Any:
 
 
 def _known_here(name: str, known: list[str]) -> str:
-    """Return what to write behind "unknown; ": the name that is meant, if one is near, and all."""
+    """Return a hint for an unknown name: the nearest known one, if any, and all known ones."""
     nearest = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {nearest[0]}? Known" if nearest else "known"
     return f"{hint} here: {', '.join(known)}"
@@ -387,7 +388,7 @@ def _value(place: str, key: str, value: Any, kind: Any) -> Any:
 
 
 def _path(kind: type[Any], value: Any) -> Any:
-    """Make a path of a string: what msgspec asks for types that it does not know."""
+    """Convert a string to a path; msgspec's hook for types that it does not know."""
     if kind is not Path or not isinstance(value, str) or not _FILE_NAME.fullmatch(value):
         raise ValueError(value)
     return PROJECT_ROOT / value
@@ -398,7 +399,7 @@ def _description(kind: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Show a bad value as TOML would write it, where it is short enough to be shown."""
+    """Return an invalid value as TOML would write it, shortened if it is long."""
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, list):
@@ -409,8 +410,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
 
-def _impossibilities(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Tell (key, problem) of what the types cannot say, most of it about keys together."""
+def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield (key, problem) for what the types cannot check, mostly about several keys."""
     yield from _symbol_problems(settings)
     gateway = settings.gateway
     if 0 < gateway.rate < MIN_RATE:
@@ -425,7 +426,7 @@ def _impossibilities(settings: Settings) -> Iterator[tuple[str, str]]:
 def _strategy_problems(
     settings: Settings, strategy: StrategySettings, table: str
 ) -> Iterator[tuple[str, str]]:
-    """Check the settings of one strategy, which stand in `table`."""
+    """Check the settings of one strategy, which come from `table`."""
     if strategy.short_window >= strategy.long_window:
         yield (
             f"{table}.short_window",
@@ -484,7 +485,7 @@ def _is_signal_class(text: str) -> bool:
 
 
 def _address_problems(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Check that hosts are loopback and that no two servers want one address."""
+    """Check that hosts are loopback and that no two servers share an address."""
     servers = [
         ("gateway.price_port", settings.gateway.host, settings.gateway.price_port),
         ("gateway.news_port", settings.gateway.host, settings.gateway.news_port),
@@ -497,7 +498,7 @@ def _address_problems(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"{section}.host", f"must be {_description(Host)}, got {_shown(host)}"
     for index, (key, host, port) in enumerate(servers):
         for other_key, other_host, other_port in servers[:index]:
-            # "localhost" may stand for any of the others.
+            # "localhost" may mean any of the others.
             if port == other_port and (host == other_host or "localhost" in (host, other_host)):
                 yield key, f"must differ from {other_key} on the same host, got {port} for both"
 

@@ -29,7 +29,7 @@ NOISE = {
     "empty frames": b"*" * 1000,
     "zeros": b"\0" * 1000 + b"*",
 }
-"""Nobody's protocol: for every port."""
+"""Bytes of no protocol: for every port."""
 
 
 class Peer:
@@ -60,7 +60,7 @@ class Peer:
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
-    def send_to_whoever_may_hang_up(self, data: bytes) -> None:
+    def send_until_disconnected(self, data: bytes) -> None:
         """Send as much as the other end takes before it closes."""
         with suppress(BrokenPipeError, ConnectionResetError):
             self.sock.sendall(data)

@@ -1,6 +1,6 @@
 """A client of order entry that sends numbered orders as fast as they are answered, whatever dies.
 
-It insists on everything it is told: each answer is the one that the orders before it lead to, and
+It checks every answer: each answer is the one that the orders before it lead to, and
 the same each time it is given; each logon tells exactly what was booked. It shares no code with
 `lib`.
 
@@ -93,8 +93,8 @@ class Order(NamedTuple):
         return report | {"trade_id": trade_id}
 
 
-class Told(NamedTuple):
-    """What a client was told of an order, for the first time."""
+class FirstAnswer(NamedTuple):
+    """The first answer to an order of a client."""
 
     order: Order
     trade_id: int | None
@@ -152,7 +152,7 @@ class InsistentClient:
         """What it holds to have sent, by order_id from 1 on."""
         self.answered = 0
         """The orders up to this order_id need not be sent again."""
-        self.told: dict[int, Told] = {}
+        self.answers: dict[int, FirstAnswer] = {}
         self.repeated = 0
         """Answers that had been given before."""
         self.restarts = 0
@@ -240,31 +240,31 @@ class InsistentClient:
             assert line is self.line
             self._take_ack(line, message)
         else:
-            assert line is not self.line, f"{self.client_id} was told {message}"
+            assert line is not self.line, f"{self.client_id} received {message}"
             assert "replaced" in message["reason"], message
 
     def _take_report(self, line: Line, report: dict[str, Any], frame: bytes) -> None:
         order, _ = line.awaited.popleft()
         trade_id = report.get("trade_id")
         expected = order.report(trade_id)
-        assert report == expected, f"{self.client_id} was told {report} and not {expected}"
+        assert report == expected, f"{self.client_id} received {report} and not {expected}"
         assert (trade_id is not None) == (order.status == "FILLED"), report
-        told = Told(order, trade_id, frame)
-        first = self.told.setdefault(order.order_id, told)
-        assert first == told, f"{self.client_id} was told {told} and before {first}"
-        self.repeated += first is not told
+        answer = FirstAnswer(order, trade_id, frame)
+        first = self.answers.setdefault(order.order_id, answer)
+        assert first == answer, f"{self.client_id} received {answer} and before {first}"
+        self.repeated += first is not answer
         self.answered = max(self.answered, order.order_id)
         line.heard += 1
 
     def _take_ack(self, line: Line, ack: dict[str, Any]) -> None:
         booked = ack["last_order_id"]
         assert self.answered <= booked <= len(self.orders), (
-            f"{self.client_id} was told {ack}, has sent {len(self.orders)} orders "
+            f"{self.client_id} received {ack}, has sent {len(self.orders)} orders "
             f"and had {self.answered} answered"
         )
         held = zip(SYMBOLS, self._held(booked), strict=True)
         positions = {symbol: quantity for symbol, quantity in held if quantity}
-        assert ack["positions"] == positions, f"{self.client_id} was told {ack}, not {positions}"
+        assert ack["positions"] == positions, f"{self.client_id} received {ack}, not {positions}"
         if self._restarted:
             self._restarted = False
             self.forgotten += len(self.orders) - booked

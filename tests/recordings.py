@@ -1,6 +1,6 @@
 """A small made-up recording of the bench, in which every target is reached.
 
-Its figures are nobody's: tests change one and look what the report makes of it.
+Its figures are invented: tests change one and look what the report makes of it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from msgspec.structs import replace
 
 from bench.report.comparison import FLOOR, STACK, ZEROMQ
 from bench.results import (
-    Call,
-    Hops,
-    Latency,
-    Orders,
+    CallCost,
+    LatencyDistribution,
+    OrderFigures,
+    ProgramRound,
     Recording,
-    Segment,
-    Stage,
+    SegmentSize,
+    StageCost,
     Throughput,
     TickToDecision,
     Trial,
@@ -31,11 +31,11 @@ ROUNDS = 3
 RING = Settings().price_book.ring_capacity
 
 
-def latency(p50_us: float, p99_us: float | None = None) -> Latency:
+def latency(p50_us: float, p99_us: float | None = None) -> LatencyDistribution:
     """One hundred samples with these quantiles."""
     p99 = 2 * p50_us if p99_us is None else p99_us
     samples = np.array([p50_us] * 98 + [p99] * 2) * 1000
-    return Latency.of(samples.astype(np.int64))
+    return LatencyDistribution.of(samples.astype(np.int64))
 
 
 def usages(cpu_share: float = 0.01, resident_mb: float = 50) -> tuple[Usage, ...]:
@@ -69,10 +69,10 @@ def throughput(symbols: int, strategies: int, ticks_per_s: float) -> Throughput:
 
 def hops(
     name: str, rate: float, *, figure: float, ticks_a_message: int = 1, missing: int = 0
-) -> tuple[Hops, ...]:
+) -> tuple[ProgramRound, ...]:
     """Every round of one program; `figure` is the p50 in µs, or the million ticks a second."""
     return tuple(
-        Hops(
+        ProgramRound(
             name=name,
             round=number,
             rate=rate,
@@ -87,10 +87,10 @@ def hops(
     )
 
 
-def segment(symbols: int, ring_capacity: int) -> Segment:
+def segment(symbols: int, ring_capacity: int) -> SegmentSize:
     names = tuple(map(str, range(symbols)))
     size = Layout(names, ring_capacity).total_bytes
-    return Segment(symbols, ring_capacity, size, size)
+    return SegmentSize(symbols, ring_capacity, size, size)
 
 
 def recording(**changed: Any) -> Recording:
@@ -113,11 +113,11 @@ def recording(**changed: Any) -> Recording:
         settings={"gateway": {"news_interval": 0.05}},
         tick_to_decision=tuple(tick_to_decision(rate) for rate in (200.0, 2e3, 2e4, 2e5)),
         throughput=(throughput(4, 1, 9e6), throughput(100, 1, 8.5e6), throughput(100, 4, 3e6)),
-        stages=(Stage("encode", 4, 4096, 40.0), Stage("encode", 100, 4096, 50.0)),
-        calls=(Call("read", 4, 900.0), Call("update", 4, 2500.0)),
+        stages=(StageCost("encode", 4, 4096, 40.0), StageCost("encode", 100, 4096, 50.0)),
+        calls=(CallCost("read", 4, 900.0), CallCost("update", 4, 2500.0)),
         orders=(
-            Orders(1, 1, 2_000, 1.0, latency(420)),
-            Orders(4, 2_000, 400_000, 7.0, latency(42_000)),
+            OrderFigures(1, 1, 2_000, 1.0, latency(420)),
+            OrderFigures(4, 2_000, 400_000, 7.0, latency(42_000)),
         ),
         at_rest=usages(),
         segments=(segment(4, RING), segment(100, RING)),

@@ -12,9 +12,9 @@ from unittest.mock import patch
 
 import pytest
 
-from bench.rivals.rival import MEMORY, Averages, Load, Outcome, RivalUnavailable, Tape
+from bench.rivals.rival import MEMORY, Averages, Load, RivalResult, RivalTape, RivalUnavailable
 
-Measure = Callable[[Load], Outcome]
+Measure = Callable[[Load], RivalResult]
 
 SECONDS = 0.3
 MARK = "TRADEWIRE_TEST_MARK"
@@ -49,7 +49,7 @@ def check_unpaced(measure: Measure, ticks_a_message: int = 1) -> None:
     assert outcome.above == decisions(load, outcome.ticks)
 
 
-def check_all_arrived(load: Load, outcome: Outcome) -> None:
+def check_all_arrived(load: Load, outcome: RivalResult) -> None:
     """What was to be sent has arrived, and was not sent before its time."""
     assert outcome.ticks == load.messages * load.ticks_a_message
     assert outcome.missing == 0
@@ -58,7 +58,7 @@ def check_all_arrived(load: Load, outcome: Outcome) -> None:
     assert outcome.latencies_ns.min() > 0
 
 
-def measured(measure: Measure, load: Load) -> Outcome:
+def measured(measure: Measure, load: Load) -> RivalResult:
     """Measure. What is left behind is a failure; a rival that cannot run here skips the test."""
     with nothing_left():
         try:
@@ -69,7 +69,7 @@ def measured(measure: Measure, load: Load) -> Outcome:
 
 def decisions(load: Load, ticks: int) -> int:
     """After how many of so many ticks the short average is above the long one."""
-    tape = Tape(load)
+    tape = RivalTape(load)
     symbols = islice(cycle(tape.symbols.tolist()), ticks)
     prices = islice(cycle(tape.prices), ticks)
     return Averages(load.symbols).decide(list(symbols), list(prices))

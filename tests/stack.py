@@ -33,7 +33,7 @@ def copy_project(root: Path, change: Callable[[str], str]) -> Path:
 
 
 class PrivateStack:
-    """Settings, var directory, ports and segment name that nobody else has.
+    """Settings, var directory, ports and segment name of their own.
 
     `sections` are keys by section, "" for the top: `{"gateway": {"rate": 500.0}}`, and
     `{"strategies.second": {"short_window": 5}}` for a further strategy. `project` may be a copy

@@ -30,16 +30,16 @@ from video.script import INTERRUPT, SCENES, Scene
 OUTPUT: Final = PROJECT_ROOT / "video.mp4"
 PROGRAMS: Final = ("Xvfb", "xterm", "tmux", "ffmpeg", "chromium")
 PACKAGES: Final = "apt-get install xvfb xterm tmux ffmpeg chromium fonts-dejavu"
-"""What has them, on Debian."""
+"""How to install PROGRAMS on Debian."""
 WIDTH: Final = 1600
 HEIGHT: Final = 900
 CAPTION_HEIGHT: Final = 44
 TERMINAL_WIDTH: Final = 640
 FRAMES_PER_S: Final = 12
 QUALITY: Final = 30
-"""Of x264: less is better, and larger."""
+"""The quality of x264: a lower number is better, and makes a larger file."""
 KEY_S: Final = 0.03
-"""Between two letters that are typed."""
+"""The time between two typed letters."""
 READY_S: Final = 20.0
 STOP_S: Final = 30.0
 LOOK_S: Final = 0.2
@@ -53,9 +53,9 @@ COLOURS: Final = {
     5: "#d9a0f0",
     6: "#5fd3d3",
 }
-"""Of the terminals, by their numbers: those that xterm has are too dark to be read."""
+"""The terminals' colours by number: xterm's own are too dark to read."""
 LOGS: Final = ("gateway", "orderbook", "strategy", "order_manager")
-"""Those that are shown, each in a pane of its own."""
+"""The programs whose logs are shown, each in a pane of its own."""
 BROWSER: Final = (
     *("--no-first-run", "--disable-gpu", "--disable-quic", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--no-sandbox", "--test-type"),
@@ -66,7 +66,7 @@ BROWSER: Final = (
 
 
 class VideoError(Exception):
-    """The video cannot be recorded (one line for people)."""
+    """The video cannot be recorded (one human-readable line)."""
 
 
 class Terminal:
@@ -91,7 +91,7 @@ class Terminal:
 
     @property
     def command(self) -> list[str]:
-        """What shows it in a window."""
+        """The command that shows it in a window."""
         return [*self._tmux, "attach"]
 
     def type(self, text: str, pane: int) -> None:
@@ -106,7 +106,7 @@ class Terminal:
         self._run("send-keys", "-t", where, "Enter")
 
     def close(self) -> None:
-        """End it, with everything in it, if it was opened."""
+        """End the session with everything in it, if it was opened."""
         subprocess.run([*self._tmux, "kill-server"], stderr=subprocess.DEVNULL, check=False)
 
     def _run(self, *arguments: str) -> None:
@@ -129,7 +129,7 @@ def main() -> int:
 
 
 def check() -> None:
-    """Raise VideoError where something is missing, or in the way."""
+    """Raise VideoError if a program is missing, or a stack runs already."""
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         raise VideoError(f"{', '.join(missing)} not there: {PACKAGES}")
@@ -179,7 +179,7 @@ def _play(scene: Scene, terminal: Terminal, page: Page, caption: Path, address: 
 
 
 def _show(page: Page, address: str) -> None:
-    """Have the browser show something; wait until it is there."""
+    """Load a page in the browser; wait until it is there."""
     give_up_s = time.monotonic() + READY_S
     while True:
         try:
@@ -194,7 +194,7 @@ def _show(page: Page, address: str) -> None:
 
 @contextmanager
 def _display() -> Iterator[str]:
-    """Run an X server that nobody sees; give its name."""
+    """Run an X server without a screen; yield its display name."""
     read_end, write_end = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write_end), "-screen", "0", f"{WIDTH}x{HEIGHT}x24"],
@@ -221,7 +221,7 @@ def _window(
     size: str,
     points: str,
 ) -> Iterator[None]:
-    """Run a command in a terminal's window; `size` in characters, the place in pixels."""
+    """Run a command in a terminal window; `size` in characters, the position in pixels."""
     window = subprocess.Popen(
         [
             *("xterm", "-geometry", f"{size}+{left}+{top}", "-b", "3", "-bw", "0"),
@@ -262,7 +262,7 @@ def _browser(directory: Path, environment: Mapping[str, str]) -> Iterator[Page]:
 
 @contextmanager
 def _recording(environment: Mapping[str, str]) -> Iterator[None]:
-    """Record the display into OUTPUT; an old file stays until the new one is whole."""
+    """Record the display into OUTPUT; the old file stays until the new one is complete."""
     new = OUTPUT.with_suffix(".new.mp4")
     recorder = subprocess.Popen(
         [

@@ -1,27 +1,27 @@
-"""What happens in the video: captions, and what is typed meanwhile. Plain data."""
+"""The script of the video: captions, and what is typed meanwhile. Plain data."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 INTERRUPT: Final = "C-c"
-"""As what is typed: Ctrl-C."""
+"""The text of `Scene.typed` that stands for Ctrl-C."""
 STACK, SHELL = 0, 1
-"""The panes in which something is typed."""
+"""The panes in which commands are typed."""
 
 
 class Scene(NamedTuple):
-    """Something that happens on the screen."""
+    """One scene of the video."""
 
     caption: str
     """At most 100 characters."""
     seconds: float
-    """How long the viewer has for it."""
+    """How long the scene lasts."""
     typed: str = ""
     """A command, or INTERRUPT."""
     pane: int = SHELL
     page: str = ""
-    """What the browser shows from now on; "" for what it shows already."""
+    """What the browser shows from this scene on; "" for no change."""
 
 
 SCENES: Final = (
@@ -42,12 +42,12 @@ SCENES: Final = (
         "python chaos/drop_gateway.py",
     ),
     Scene(
-        "A frozen strategy gives no sign of life: the watchdog kills it, and it comes back",
+        "A frozen strategy has no heartbeat: the watchdog kills it, and it comes back",
         11.0,
         "kill -STOP $(supervisorctl pid strategy)",
     ),
     Scene(
-        "The ledger is checked against itself, and against what the strategy was told",
+        "The ledger is checked against itself, and against the strategy's log",
         8.0,
         "python -m lib.ledger --check",
     ),

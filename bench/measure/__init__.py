@@ -1,4 +1,4 @@
-"""What is measured, on a private stack: the real daemons under supervisord, as a user runs them.
+"""The measurements, on a private stack: the real daemons under supervisord, as a user runs them.
 
 In reading order: `measured_stack`, `observer` (joins each tick with its decision), `latency`,
 `throughput`, `orders`, `stages`, `footprint`; `side_by_side` takes turns with the rivals. Used by

@@ -1,4 +1,4 @@
-"""What a stack takes that does nothing special, and what its shared memory takes."""
+"""CPU and memory of a stack at rest, and the size of its shared memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from msgspec.structs import replace
 from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack, UsageMeter, measured_stack
 from bench.measure.symbols import symbols_of
-from bench.results import Segment, Usage
+from bench.results import SegmentSize, Usage
 from lib.price_book.segment_files import SHM_DIR
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook
 
 FILL_RATE: Final = 200_000.0
-"""Ticks a second, to have the ring gone round soon."""
+"""The rate at which the ring is filled, in ticks a second."""
 FILL_S: Final = 15.0
-"""How long that may take."""
+"""How long filling the ring may take."""
 REPLAY_S: Final = 15.0
 """How long a client may wait for the ticks that it asks for again."""
 COME_TO_REST_S: Final = 2.0
@@ -28,20 +28,20 @@ LOOK_S: Final = 0.05
 BATCH_TICKS: Final = 4096
 
 HEADER_BYTES: Final = 5376
-"""Header, wake-up slots and the table of epochs."""
+"""The size of the header, the wake-up slots and the table of epochs."""
 SYMBOL_BYTES: Final = 112
-"""Its name, and two records of its latest tick."""
+"""The size of a symbol's name and the two records of its latest tick."""
 TICK_BYTES: Final = 48
-"""A record of the ring."""
+"""The size of a record of the ring."""
 
 
 def formula_bytes(symbols: int, ring_capacity: int) -> int:
-    """Return the size of a price book's segment, as lib/price_book/segment.py tells it."""
+    """Return the size of a price book's segment, by the layout in lib/price_book/segment.py."""
     return HEADER_BYTES + SYMBOL_BYTES * symbols + TICK_BYTES * ring_capacity
 
 
-def measure_segment(symbols: int) -> Segment:
-    """Make a price book with the default ring, fill it once, and look what the file takes."""
+def measure_segment(symbols: int) -> SegmentSize:
+    """Make a price book with the default ring, fill it once, and measure its file."""
     capacity = Settings().price_book.ring_capacity
     with SharedPriceBook(symbols_of(symbols), ring_capacity=capacity) as book:
         sequence = 0
@@ -51,16 +51,16 @@ def measure_segment(symbols: int) -> Segment:
             book.update_batch((numbers % symbols).astype(np.int32), numbers + 1, numbers + 1, 1)
             sequence += BATCH_TICKS
         blocks = (SHM_DIR / book.name).stat().st_blocks
-    return Segment(symbols, capacity, formula_bytes(symbols, capacity), 512 * blocks)
+    return SegmentSize(symbols, capacity, formula_bytes(symbols, capacity), 512 * blocks)
 
 
 def measure_at_rest(seconds: float) -> tuple[Usage, ...]:
-    """Return what the daemons of a stack with the default settings take. Raises BenchError.
+    """Return the usage of the daemons of a stack with the default settings. Raises BenchError.
 
-    A stack that has run for long has its ring filled and its replay kept. At 200 ticks/s that takes
-    22 minutes, so it is filled at a higher rate first, and the gateway is then restarted with the
-    default one. A gateway keeps what it has encoded for clients that come back; as the new one has
-    encoded nothing yet, such a client comes and asks for all that can be had.
+    After a long run, the ring is full and the gateway holds its replay. At the default rate that
+    takes some 20 minutes, so the ring is filled at a higher rate first, and the gateway is then
+    restarted with the default one. To make the new gateway encode its replay, a client requests all
+    of it.
     """
     settings = Settings()
     fast = replace(settings, gateway=replace(settings.gateway, rate=FILL_RATE))
@@ -75,7 +75,7 @@ def measure_at_rest(seconds: float) -> tuple[Usage, ...]:
 
 
 def _fill(stack: MeasuredStack) -> None:
-    """Wait until the ring has come round."""
+    """Wait until the ring is full."""
     capacity = stack.settings.price_book.ring_capacity
     give_up_s = time.monotonic() + FILL_S
     while stack.published().last <= capacity + FILL_RATE * LOOK_S:
@@ -85,9 +85,9 @@ def _fill(stack: MeasuredStack) -> None:
 
 
 def take_replay(settings: Settings) -> int:
-    """Ask the gateway for all ticks that it can replay, as a client that has seen none of them.
+    """Request all ticks that the gateway can replay, as a new client.
 
-    Returns how many bytes came. Raises BenchError where not as many ticks come as are kept.
+    Returns the number of bytes received. Raises BenchError if fewer ticks come than the ring holds.
     """
     ticks = wanted = settings.price_book.ring_capacity  # by default the replay is as long
     received = 0

@@ -1,4 +1,4 @@
-"""Tick to decision: how long each tick takes through a stack that runs at a given rate."""
+"""Tick to decision: the latency of each tick in a stack that runs at a given rate."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from bench.measure.measured_stack import MeasuredStack, UsageMeter, measured_sta
 from bench.measure.observer import LAST_S, Observation, observe
 from bench.measure.symbols import settings_for
 from bench.plan import LatencyRun
-from bench.results import Latency, TickToDecision, Usage
+from bench.results import LatencyDistribution, TickToDecision, Usage
 from lib.clock import SECOND_NS
 from lib.settings import Settings
 
 NEWS_INTERVAL_S: Final = 0.05
-"""Ten times as often as by default: an order needs news, and there shall be many orders."""
+"""More often than by default: orders need news, and the measurement needs many orders."""
 WARM_UP_S: Final = 1.5
-"""Between the start and the first tick that counts, at least: Python compiles nothing any more and
-the first connections are made. With many symbols it is until their windows are full."""
+"""The shortest time between the start and the measurement, in which connections are made and Python
+specialises its code. With many symbols it takes until their windows are full."""
 
 
 def latency_settings(run: LatencyRun) -> Settings:
-    """Return the settings of the stack that is measured."""
+    """Return the settings of the measured stack."""
     settings = settings_for(run.symbols)
     gateway = replace(settings.gateway, rate=run.rate, news_interval=NEWS_INTERVAL_S)
     return replace(settings, gateway=gateway)
 
 
 def warm_up_s(run: LatencyRun) -> float:
-    """Return how long a stack runs before ticks count."""
+    """Return how long a stack runs before the measurement."""
     return max(WARM_UP_S, run.symbols * Settings().strategy.long_window / run.rate)
 
 
 def measure_latency(run: LatencyRun) -> tuple[TickToDecision, list[str]]:
-    """Run a stack and observe it; return what came of it, and its gaps. Raises BenchError."""
+    """Run a stack and observe it; return the figures and the gaps. Raises BenchError."""
     with measured_stack(latency_settings(run), run.strategies) as stack:
         time.sleep(warm_up_s(run))
         return observe_latency(stack, run)
 
 
 def observe_latency(stack: MeasuredStack, run: LatencyRun) -> tuple[TickToDecision, list[str]]:
-    """Observe a stack that runs as `run` wants it. Raises BenchError."""
+    """Observe a stack that runs with the settings of `run`. Raises BenchError."""
     meter = UsageMeter(stack)
     seen = observe(stack, run.seconds)
     return judge(run, seen, meter.read())
@@ -52,7 +52,7 @@ def observe_latency(stack: MeasuredStack, run: LatencyRun) -> tuple[TickToDecisi
 def judge(
     run: LatencyRun, seen: Observation, usage: tuple[Usage, ...]
 ) -> tuple[TickToDecision, list[str]]:
-    """Make figures of what was seen. Raises BenchError if there is nothing of which to make any."""
+    """Compute the figures of an observation. Raises BenchError if it has no ticks."""
     if not len(seen.sequences):
         raise BenchError("not a single tick was seen from its sending to its decision")
     intended_ns = seen.schedule.intended_ns(seen.sequences)
@@ -74,9 +74,9 @@ def judge(
         seconds=seen.seconds,
         ticks=len(seen.sequences),
         missed=seen.published - len(seen.sequences),
-        from_sent=Latency.of(seen.decided_ns - seen.sent_ns),
-        from_intended=Latency.of(seen.decided_ns - intended_ns),
-        to_report=Latency.of(seen.to_report_ns) if len(seen.to_report_ns) else None,
+        from_sent=LatencyDistribution.of(seen.decided_ns - seen.sent_ns),
+        from_intended=LatencyDistribution.of(seen.decided_ns - intended_ns),
+        to_report=LatencyDistribution.of(seen.to_report_ns) if len(seen.to_report_ns) else None,
         usage=usage,
     )
     where = f"tick to decision at {run.rate:,.0f} ticks/s"

@@ -1,4 +1,4 @@
-"""A private stack that is measured: the real daemons under supervisord, as a user runs them.
+"""The measured stack: a private stack with the real daemons under supervisord.
 
 Nothing in it is special. Several strategies are several programs in the configuration of its
 supervisord, each with a table in its settings (docs/extending.md: A second strategy), and another
@@ -34,11 +34,11 @@ LOOK_S: Final = 0.05
 
 
 class Published(NamedTuple):
-    """How far the gateway is."""
+    """The position of the gateway in its tape."""
 
     tape: str
     last: int
-    """The sequence of the last tick that it has published."""
+    """The sequence of the last published tick."""
 
 
 class MeasuredStack:
@@ -49,11 +49,11 @@ class MeasuredStack:
         self._supervisor = Supervisor(stack.var_dir / "supervisor.sock")
         self._state: StateFile | None = None
         self.client_ids = client_ids(stack.settings, strategies)
-        """Of its strategies; each is also the name of a program."""
+        """The client_ids of its strategies; each is also the name of a program."""
 
     @property
     def settings(self) -> Settings:
-        """The settings that its roles were started with last."""
+        """The settings with which its roles were last started."""
         return self._stack.settings
 
     @property
@@ -62,7 +62,7 @@ class MeasuredStack:
         return self._stack.var_dir / "log"
 
     def published(self) -> Published:
-        """Look how far the gateway has published its tape; it does not notice."""
+        """Return the gateway's position, read from its state file at no cost to it."""
         if self._state is None:
             self._state = open_state(self._stack.var_dir / "gateway.state", word_count=2)
             if self._state is None:
@@ -73,7 +73,7 @@ class MeasuredStack:
         """Return a reader for each strategy, from now on. Raises BenchError if one has none."""
         readers = [self._decision_reader(name) for name in self.client_ids]
         for reader in readers:
-            reader.read()  # what was before
+            reader.read()  # skip earlier decisions
         return readers
 
     def _decision_reader(self, client_id: str) -> DecisionReader:
@@ -86,20 +86,20 @@ class MeasuredStack:
         return decision_log_path(self._stack.var_dir, client_id)
 
     def set_rate(self, rate: float) -> None:
-        """Let the gateway go on with its tape at another rate."""
+        """Let the gateway continue its tape at another rate."""
         gateway = replace(self.settings.gateway, rate=rate)
         self._stack.write_settings(replace(self.settings, gateway=gateway))
-        with self._told_as_bench_error("the gateway does not restart"):
+        with self._as_bench_error("the gateway does not restart"):
             self._supervisor.stop("gateway")
             self._supervisor.start("gateway")
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of all programs. Asking wakes supervisord."""
-        with self._told_as_bench_error("its programs are not known"):
+        with self._as_bench_error("its programs are not known"):
             return {p.program: p.pid for p in self._supervisor.processes() if p.pid}
 
     def wait_until_steady(self) -> None:
-        """Wait until every strategy evaluates, which takes the gateway and the orderbook too."""
+        """Wait until every strategy evaluates ticks, which needs all roles before it."""
         deadline_s = time.monotonic() + STEADY_S
         logs = [self._decisions(name) for name in self.client_ids]
         never = "not every strategy evaluates ticks"
@@ -108,14 +108,14 @@ class MeasuredStack:
             _wait(partial(_has_more, reader), deadline_s, never)
 
     def add_strategies(self) -> None:
-        """Start all strategies but the first, which every stack has."""
+        """Start the further strategies; the first one runs in every stack."""
         if names := self.client_ids[1:]:
             further = {name: replace(self.settings.strategy, client_id=name) for name in names}
             self._stack.write_settings(replace(self.settings, strategies=further))
             self._stack.reconfigure(lambda text: with_strategies(text, names))
 
     @contextmanager
-    def _told_as_bench_error(self, what: str) -> Iterator[None]:
+    def _as_bench_error(self, what: str) -> Iterator[None]:
         try:
             yield
         except (SupervisorSilentError, SupervisorEndingError) as error:
@@ -123,18 +123,19 @@ class MeasuredStack:
 
 
 def bench_dir() -> Path:
-    """Return where the bench puts everything: in the var directory of the default settings.
+    """Return the directory of the bench: in the var directory of the default settings.
 
-    The directories of the stacks are right in it, no deeper, for the sake of the sockets in them.
+    The directories of the stacks are directly in it, because the paths of their sockets must be
+    short.
     """
     return load_settings(DEFAULT_FILE).var_dir / "bench"
 
 
 @contextmanager
 def measured_stack(settings: Settings, strategies: int = 1) -> Iterator[MeasuredStack]:
-    """Run a stack with these settings; it trades when it is given. Raises BenchError.
+    """Run a stack with these settings; it trades when the block begins. Raises BenchError.
 
-    When the block ends it is ended and its files are removed, however that comes about.
+    The end of the block, however it comes, ends the stack and removes its files.
     """
     try:
         private = start_private_stack(settings, bench_dir(), "bench-")
@@ -151,13 +152,13 @@ def measured_stack(settings: Settings, strategies: int = 1) -> Iterator[Measured
 
 
 def client_ids(settings: Settings, strategies: int) -> list[str]:
-    """Name the strategies of a stack; the first is the one that every stack has."""
+    """Return the client_ids of the strategies of a stack; the first is that of [strategy]."""
     first = settings.strategy.client_id
     return [first, *(f"{first}-{number}" for number in range(2, strategies + 1))]
 
 
 def with_strategies(configuration: str, names: Iterable[str]) -> str:
-    """Return supervisord's configuration with more strategies, those of these names."""
+    """Return supervisord's configuration with programs for further strategies of these names."""
     [section] = re.findall(r"^\[program:strategy\]\n(?:[^\[;\n].*\n)+", configuration, re.MULTILINE)
     options = section.partition("\n")[2]
     for name in names:
@@ -167,7 +168,7 @@ def with_strategies(configuration: str, names: Iterable[str]) -> str:
 
 
 class UsageMeter:
-    """What the programs of a stack take from when it is made until `read`."""
+    """Measures CPU and memory of a stack's programs from its construction until `read`."""
 
     def __init__(self, stack: MeasuredStack) -> None:
         self._pids = stack.pids()
@@ -175,7 +176,7 @@ class UsageMeter:
         self._before_s = {role: _stat(pid).cpu_s for role, pid in self._pids.items()}
 
     def read(self) -> tuple[Usage, ...]:
-        """Return the share of a core since then, and the memory at this moment."""
+        """Return the CPU share since the construction, and the current memory."""
         seconds = (time.monotonic_ns() - self._since_ns) / SECOND_NS
         stats = {role: _stat(pid) for role, pid in sorted(self._pids.items())}
         return tuple(

@@ -1,10 +1,10 @@
-"""Looks at a running stack and joins what it sees: each tick, and when each strategy decided it.
+"""Observes a running stack and joins each tick with the time at which each strategy decided it.
 
 The ticks come from the ring of the price book, the decisions from the strategies' decision logs,
-the rest from logs that are written anyway. All of it lies in shared memory or in files, so the
-stack does not wait for the observer; it only shares the cores with it, which looks every 25 ms.
+the rest from the roles' logs. All of it is in shared memory or in files, so the stack never waits
+for the observer; it only shares the cores with it.
 
-`together` and what is below it is pure: what was seen goes in, times come out.
+`join_decisions` and the functions below it are pure.
 """
 
 from __future__ import annotations
@@ -30,99 +30,101 @@ from lib.process.log_events import (
     read_line,
 )
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
-from lib.stack.log_follower import Follower
+from lib.stack.log_follower import FileFollower
 from lib.trading.decision_log import Decided, DecisionReader, decided_at
 
 LOOK_S: Final = 0.025
-"""At 200,000 ticks/s the ring comes round in 1.3 s, the decision log not within 3 s."""
+"""How often the stack is read: often enough that neither the ring of the price book nor the
+decision logs lap the observer at the highest rate."""
 LAST_S: Final = 1.0
-"""How long after the time that is observed its last ticks may take to be decided, and its last
-orders to be answered."""
+"""How long after the observed time its last ticks may take to be decided, and its last orders to be
+answered."""
 
 
-class Schedule(NamedTuple):
-    """What the gateway said of its schedule when it began: `schedule_started`."""
+class LoggedSchedule(NamedTuple):
+    """The schedule of the gateway, by its event `schedule_started`."""
 
     rate: float
     start_ns: int
     first: int
 
-    def shifted(self, by_ns: int) -> Schedule:
-        """Return what it is after a `schedule_shifted`."""
+    def shifted(self, by_ns: int) -> LoggedSchedule:
+        """Return the schedule after a `schedule_shifted`."""
         return self._replace(start_ns=self.start_ns + by_ns)
 
     def intended_ns(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
-        """When each tick was to be sent."""
+        """Return when each tick was due."""
         periods = sequences - (self.first - 1)
         return self.start_ns + (periods * (SECOND_NS / self.rate)).astype(np.int64)
 
 
 class Observation(NamedTuple):
-    """The ticks that were published during the time observed, and what became of them."""
+    """The ticks that were published during the observed time, with their times."""
 
     published: int
     seconds: float
     sequences: NDArray[np.int64]
-    """Of those that every strategy has decided; the following arrays are of the same ticks."""
+    """The ticks that every strategy has decided; `sent_ns` and `decided_ns` are of these ticks."""
     sent_ns: NDArray[np.int64]
     decided_ns: NDArray[np.int64]
-    """By the strategy that was the last to decide."""
-    schedule: Schedule
+    """When the last strategy decided each tick."""
+    schedule: LoggedSchedule
     shifted_ns: int
-    """By how much the schedule was shifted meanwhile. A tick behind that has a later time."""
+    """By how much the schedule was shifted during the observation; later ticks are due later."""
     to_report_ns: NDArray[np.int64]
-    """From SENT_NS of its tick to the execution report of each order of the first strategy."""
+    """The time from SENT_NS of its tick to the execution report, for each order of the first
+    strategy."""
     unanswered: int
-    """Orders that had no execution report LAST_S after the end."""
+    """How many orders had no execution report LAST_S after the end."""
 
 
 def observe(stack: MeasuredStack, seconds: float) -> Observation:
-    """Watch a stack that runs already, for so long. Raises BenchError."""
-    with _Watch(stack) as watch:
+    """Observe a running stack for `seconds`. Raises BenchError."""
+    with _Observer(stack) as observer:
         begin, begin_ns = stack.published(), time.monotonic_ns()
-        watch.until(begin_ns / SECOND_NS + seconds)
+        observer.until(begin_ns / SECOND_NS + seconds)
         end, end_ns = stack.published(), time.monotonic_ns()
         if end.tape != begin.tape or end.last == begin.last:
             raise BenchError("the gateway published no tick of the tape that was observed")
-        watch.until_settled(end.last)
-        return watch.observation(begin.last, end.last, (end_ns - begin_ns) / SECOND_NS, end.tape)
+        observer.until_settled(end.last)
+        return observer.observation(begin.last, end.last, (end_ns - begin_ns) / SECOND_NS, end.tape)
 
 
-class _Watch:
-    """Collects what comes while it is open."""
+class _Observer:
+    """Collects ticks, decisions and events while it is open."""
 
     def __init__(self, stack: MeasuredStack) -> None:
-        """Raises BenchError if there is nothing to look at."""
+        """Raises BenchError if the stack has no price book or decision log."""
         try:
             self._book = SharedPriceBook.attach(stack.settings.price_book.name)
         except (FileNotFoundError, PriceBookError) as error:
             raise BenchError(f"the stack has no price book: {error}") from None
         self._reader: PriceBookReader = self._book.reader()
         self._decision_readers: list[DecisionReader] = stack.decision_readers()
-        self._gateway_log = Follower(stack.log_dir / "gateway.jsonl", from_end=False)
-        self._strategy_log = Follower(stack.log_dir / "strategy.jsonl", from_end=True)
+        self._gateway_log = FileFollower(stack.log_dir / "gateway.jsonl", from_end=False)
+        self._strategy_log = FileFollower(stack.log_dir / "strategy.jsonl", from_end=True)
         self._sequences: list[NDArray[np.int64]] = []
         self._sent_ns: list[NDArray[np.int64]] = []
         self._decisions: list[list[Decided]] = [[] for _ in self._decision_readers]
         self._ticks_missed = 0
         self._decisions_missed = 0
-        self._schedule: Schedule | None = None
+        self._schedule: LoggedSchedule | None = None
         self._shifted_ns = 0
         self._look_at_schedule()
-        if self._schedule:  # what was shifted before is the schedule now
+        if self._schedule:  # earlier shifts are part of the schedule
             self._schedule = self._schedule.shifted(self._shifted_ns)
         self._shifted_ns = 0
         self._ordered: dict[int, int] = {}
         self._answered: dict[int, int] = {}
 
     def until(self, end_s: float) -> None:
-        """Look again and again, up to this time."""
+        """Observe until this time."""
         while (left_s := end_s - time.monotonic()) > 0:
             time.sleep(min(LOOK_S, left_s))
             self._look()
 
     def until_settled(self, last: int) -> None:
-        """Look until the last tick has been decided by all and the orders are answered, or not."""
+        """Observe until `last` is decided by all and every order is answered, at most LAST_S."""
         give_up_s = time.monotonic() + LAST_S
         while time.monotonic() < give_up_s:
             self._look()
@@ -132,10 +134,10 @@ class _Watch:
             time.sleep(LOOK_S)
 
     def observation(self, after: int, last: int, seconds: float, tape: str) -> Observation:
-        """Make of all that was seen what concerns the ticks behind `after`, up to `last`.
+        """Return the observation of the ticks after `after`, up to `last`.
 
-        Raises BenchError where the observer itself has missed something: what it has not seen
-        would look like ticks that the stack has lost.
+        Raises BenchError if the observer itself missed something, which would look like ticks lost
+        by the stack.
         """
         if self._ticks_missed or self._decisions_missed:
             raise BenchError(
@@ -146,7 +148,7 @@ class _Watch:
             raise BenchError("the gateway has not said when its schedule began")
         if any(reader.tape != tape for reader in self._decision_readers):
             raise BenchError("a strategy evaluated another tape than the gateway's")
-        decisions = [together(parts) for parts in self._decisions]
+        decisions = [join_decisions(parts) for parts in self._decisions]
         sequences, sent_ns = _joined(self._sequences), _joined(self._sent_ns)
         inside = (sequences > after) & (sequences <= last)
         sequences, sent_ns = sequences[inside], sent_ns[inside]
@@ -185,7 +187,7 @@ class _Watch:
         for event in read_events(self._gateway_log, ScheduleStarted, ScheduleShifted):
             match event:
                 case ScheduleStarted(stream="price"):
-                    self._schedule = Schedule(event.rate, event.start_ns, event.first)
+                    self._schedule = LoggedSchedule(event.rate, event.start_ns, event.first)
                 case ScheduleShifted(stream="price"):
                     self._shifted_ns += event.shift_ns
 
@@ -199,7 +201,7 @@ class _Watch:
                 ):
                     self._answered[event.order_id] = at_ns
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> _Observer:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -209,7 +211,7 @@ class _Watch:
         self._strategy_log.close()
 
 
-def read_events(log: Follower, *wanted: type[LogEvent]) -> list[LogEvent]:
+def read_events(log: FileFollower, *wanted: type[LogEvent]) -> list[LogEvent]:
     """Return the events of these classes that a role has logged since the last look."""
     names = [name_of(event).encode() for event in wanted]
     events = []
@@ -222,8 +224,8 @@ def read_events(log: Follower, *wanted: type[LogEvent]) -> list[LogEvent]:
     return events
 
 
-def together(parts: Sequence[Decided]) -> Decided:
-    """Put together what several looks at the decisions of one strategy have brought."""
+def join_decisions(parts: Sequence[Decided]) -> Decided:
+    """Concatenate the decisions of one strategy from several reads."""
     if not parts:
         nothing = np.empty(0, np.int64)
         return Decided(nothing, nothing, nothing, 0)
@@ -238,7 +240,7 @@ def together(parts: Sequence[Decided]) -> Decided:
 def decided_by_all(
     sequences: NDArray[np.int64], strategies: Sequence[Decided]
 ) -> NDArray[np.int64]:
-    """Return when the last strategy decided each tick, 0 where not all of them did."""
+    """Return when the last strategy decided each tick, 0 if not all strategies did."""
     decided_ns = np.array([decided_at(sequences, decisions) for decisions in strategies])
     latest: NDArray[np.int64] = np.where((decided_ns > 0).all(0), decided_ns.max(0), 0)
     return latest
@@ -250,10 +252,10 @@ def to_report_ns(
     ordered: dict[int, int],
     answered: dict[int, int],
 ) -> NDArray[np.int64]:
-    """Return how long each order took: from the sending of its tick to its answer.
+    """Return how long each order took, from the sending of its tick to its answer.
 
-    `ordered` says by order_id which tick it came from, `answered` when it was answered. Orders of
-    other ticks than these, and what is not answered, are left out.
+    `ordered` has the tick of each order_id, `answered` the time of its answer. Unanswered orders,
+    and orders of other ticks, are left out.
     """
     both = [order_id for order_id in ordered if order_id in answered]
     ticks = np.array([ordered[order_id] for order_id in both], np.int64)

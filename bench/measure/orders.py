@@ -1,9 +1,9 @@
 """Durable orders: how many a second, and how long each waits for its answer.
 
-The clients are processes of their own that log on to the order manager of a whole running stack.
-Each keeps so many orders under way until all are answered, and every answer must say that the order
-was filled, which it does not before the order is on disk. Answers come in the order of receipt, so
-the n-th answer is that of the n-th order.
+The clients are separate processes that log on to the order manager of a complete running stack.
+Each keeps a number of orders in flight until all are answered, and every answer must be a fill,
+which is sent only after the order is on disk. Answers come in the order of receipt, so the n-th
+answer belongs to the n-th order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack, measured_stack
 from bench.plan import OrdersRun
-from bench.results import Latency, Orders
+from bench.results import LatencyDistribution, OrderFigures
 from lib.clock import SECOND_NS
 from lib.process.run_identity import end_with
 from lib.settings import Settings
@@ -35,34 +35,35 @@ from lib.shared_memory_utils import SharedPriceBook
 from lib.wire.framing import MESSAGE_DELIMITER
 
 NO_NEWS_S: Final = 100_000.0
-"""The strategy trades on the first sentiment at most, and leaves the order manager to the bench."""
+"""The news interval: with one sentiment the strategy hardly trades, and the order manager is free.
+"""
 QUANTITY: Final = 10
 SENDS: Final = 8
-"""What a client keeps under way goes out in so many parts: it sends while it is answered."""
+"""In how many parts a client sends its orders in flight, so that sending and answers overlap."""
 START_S: Final = 30.0
 """How long clients may take to start and to log on."""
 ANSWER_S: Final = 30.0
 """How long a client waits for an answer."""
 LONGEST_S: Final = 120.0
-"""Of all clients together."""
+"""How long all clients together may take."""
 RECEIVE_BYTES: Final = 1 << 18
 
 _FILLED: Final = b'"FILLED"'
 
 
-class Client(NamedTuple):
-    """What a client does."""
+class ClientPlan(NamedTuple):
+    """What one client sends, and where."""
 
     address: tuple[str, int]
     client_id: str
     under_way: int
     orders: int
     prices: dict[str, float]
-    """By symbol; what the risk check finds reasonable."""
+    """The price of each symbol, within the price collar."""
 
 
-class Times(NamedTuple):
-    """What a client has measured; monotonic ns."""
+class ClientTimes(NamedTuple):
+    """The times that a client measured, in monotonic ns."""
 
     began_ns: int
     ended_ns: int
@@ -72,8 +73,8 @@ class Times(NamedTuple):
 
 def measure_orders(
     runs: Sequence[OrdersRun], say: Callable[[str], None] = lambda _: None
-) -> tuple[Orders, ...]:
-    """Do all runs, one after the other, on one stack. Raises BenchError."""
+) -> tuple[OrderFigures, ...]:
+    """Measure all runs, one after the other, on one stack. Raises BenchError."""
     settings = Settings()
     settings = replace(settings, gateway=replace(settings.gateway, news_interval=NO_NEWS_S))
     with measured_stack(settings) as stack:
@@ -86,7 +87,7 @@ def measure_orders(
 
 
 def latest_prices(stack: MeasuredStack) -> dict[str, float]:
-    """Return a price of each symbol, once all have one: the order manager compares with it."""
+    """Return the latest price of each symbol, once all have one, for the price collar."""
     give_up_s = time.monotonic() + START_S
     with SharedPriceBook.attach(stack.settings.price_book.name) as book:
         while True:
@@ -98,33 +99,35 @@ def latest_prices(stack: MeasuredStack) -> dict[str, float]:
             time.sleep(0.01)
 
 
-def measure(settings: Settings, run: OrdersRun, prices: dict[str, float], name: str) -> Orders:
+def measure(
+    settings: Settings, run: OrdersRun, prices: dict[str, float], name: str
+) -> OrderFigures:
     """Let clients whose ids begin with `name` send their orders, all at once. Raises BenchError."""
     address = settings.order_manager.host, settings.order_manager.port
     clients = [
-        Client(address, f"{name}-{number}", run.under_way, run.orders, prices)
+        ClientPlan(address, f"{name}-{number}", run.under_way, run.orders, prices)
         for number in range(run.clients)
     ]
     with _started(clients) as connections:
         for connection in connections:
-            _hear(connection, START_S)  # it has logged on
+            _receive(connection, START_S)  # the client has logged on
         for connection in connections:
             connection.send(None)
         deadline_s = time.monotonic() + LONGEST_S
-        times = [_hear(connection, deadline_s - time.monotonic()) for connection in connections]
+        times = [_receive(connection, deadline_s - time.monotonic()) for connection in connections]
     began_ns, ended_ns = min(t.began_ns for t in times), max(t.ended_ns for t in times)
     answers_ns = np.concatenate([t.answers_ns for t in times])
-    return Orders(
+    return OrderFigures(
         clients=run.clients,
         under_way=run.under_way,
         orders=len(answers_ns),
         seconds=(ended_ns - began_ns) / SECOND_NS,
-        answer=Latency.of(answers_ns),
+        answer=LatencyDistribution.of(answers_ns),
     )
 
 
 @contextmanager
-def _started(clients: Sequence[Client]) -> Iterator[list[Connection]]:
+def _started(clients: Sequence[ClientPlan]) -> Iterator[list[Connection]]:
     """Start a process for each client; all of them have ended when the block has."""
     context = multiprocessing.get_context("spawn")
     processes = []
@@ -132,7 +135,9 @@ def _started(clients: Sequence[Client]) -> Iterator[list[Connection]]:
     try:
         for client in clients:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_play, args=(client, theirs, os.getpid()), daemon=True)
+            process = context.Process(
+                target=_client_process, args=(client, theirs, os.getpid()), daemon=True
+            )
             process.start()
             theirs.close()
             processes.append(process)
@@ -146,8 +151,8 @@ def _started(clients: Sequence[Client]) -> Iterator[list[Connection]]:
             connection.close()
 
 
-def _hear(connection: Connection, timeout_s: float) -> Any:
-    """Return what a client says next. Raises BenchError if it failed, or says nothing in time."""
+def _receive(connection: Connection, timeout_s: float) -> Any:
+    """Return a client's next message. Raises BenchError if the client failed or is too late."""
     if not wait([connection], max(0.0, timeout_s)):
         raise BenchError("a client of the order manager is not ready in time")
     try:
@@ -159,12 +164,12 @@ def _hear(connection: Connection, timeout_s: float) -> Any:
     return said
 
 
-def _play(client: Client, bench: Connection, parent_pid: int) -> None:
-    """The process of a client."""
+def _client_process(client: ClientPlan, bench: Connection, parent_pid: int) -> None:
+    """The main function of a client's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the bench ends its processes itself
     if not end_with(parent_pid):
         return
-    with suppress(BrokenPipeError):  # nobody listens any more
+    with suppress(BrokenPipeError):  # the bench has closed its end
         try:
             sends = order_frames(client)
             with _log_on(client) as sock:
@@ -175,8 +180,8 @@ def _play(client: Client, bench: Connection, parent_pid: int) -> None:
             bench.send(str(error))
 
 
-def order_frames(client: Client) -> list[tuple[bytes, int]]:
-    """Return what to send, and how many orders each piece holds."""
+def order_frames(client: ClientPlan) -> list[tuple[bytes, int]]:
+    """Return the pieces to send, each with its number of orders."""
     symbols = list(client.prices)
     size = max(1, client.under_way // SENDS)
     pieces = []
@@ -188,7 +193,7 @@ def order_frames(client: Client) -> list[tuple[bytes, int]]:
 
 
 def _order(order_id: int, symbols: Sequence[str], prices: dict[str, float]) -> bytes:
-    """One frame; buys and sells in turn, so that positions stay small."""
+    """Return one frame; buys and sells alternate, so that positions stay small."""
     symbol = symbols[order_id // 2 % len(symbols)]
     side = "BUY" if order_id % 2 else "SELL"
     return (
@@ -197,7 +202,7 @@ def _order(order_id: int, symbols: Sequence[str], prices: dict[str, float]) -> b
     ).encode()
 
 
-def _log_on(client: Client) -> socket.socket:
+def _log_on(client: ClientPlan) -> socket.socket:
     sock = socket.create_connection(client.address, ANSWER_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     logon = {"type": "logon", "client_id": client.client_id}
@@ -208,13 +213,15 @@ def _log_on(client: Client) -> socket.socket:
     return sock
 
 
-def send_all(sock: socket.socket, sends: Sequence[tuple[bytes, int]], under_way: int) -> Times:
-    """Send everything, at most `under_way` orders ahead of the answers; return the times."""
+def send_all(
+    sock: socket.socket, sends: Sequence[tuple[bytes, int]], under_way: int
+) -> ClientTimes:
+    """Send all pieces with at most `under_way` orders in flight; return the times."""
     clock = time.monotonic_ns
     sent: list[tuple[int, int]] = []
     answered: list[tuple[int, int]] = []
     ahead = fills = 0
-    tail = b""  # of what came before, in case a word was cut in two
+    tail = b""  # the end of the previous data, in case a word is split
     left = iter(sends)
     piece = next(left, None)
     total = sum(count for _, count in sends)
@@ -240,13 +247,13 @@ def send_all(sock: socket.socket, sends: Sequence[tuple[bytes, int]], under_way:
         done += count
     if fills < total:
         raise BenchError(f"{total - fills:,} of {total:,} orders were not filled")
-    return Times(began_ns, answered[-1][0], waits_ns(sent, answered))
+    return ClientTimes(began_ns, answered[-1][0], waits_ns(sent, answered))
 
 
 def waits_ns(
     sent: Sequence[tuple[int, int]], answered: Sequence[tuple[int, int]]
 ) -> NDArray[np.int64]:
-    """Return how long each order waited: both are times with how many orders each was of."""
+    """Return how long each order waited; both arguments are (time, number of orders)."""
     return _each(answered) - _each(sent)
 
 

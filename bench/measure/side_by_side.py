@@ -1,13 +1,13 @@
 """The stack, the floor and the alternatives at the same loads, interleaved round by round.
 
-What the machine does meanwhile befalls each of them: in every round each program has its turn with
-each load. There are three: paced with one message a tick, for the latency; and as fast as it goes,
-with one message a tick and with as many ticks in a message as are best for the program. The stack
-is always the whole stack under supervisord, and makes its messages as large as it likes.
+Disturbances of the machine hit all of them alike: in every round each program runs each load. There
+are three loads: paced with one message a tick, for the latency; and unpaced, with one message a
+tick and with the best number of ticks a message for the program. The stack is always the complete
+stack under supervisord, and batches by itself.
 
-As fast as it goes means without loss. The rivals have flow control from end to end for that. The
-stack has none, because no reader may hold up the writer: it is paced just below the rate that was
-found to hold with as many symbols and one strategy (`bench.measure.throughput`).
+Unpaced means as fast as possible without loss. The rivals have end-to-end flow control for that.
+The stack has none, because no reader may block the writer: it is paced just below the rate that it
+held with the same number of symbols and one strategy (`bench.measure.throughput`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.measure.measured_stack import measured_stack
 from bench.measure.observer import observe
 from bench.measure.throughput import attempt, fast_settings
 from bench.plan import SideBySide
-from bench.results import Hops, Latency, Throughput
+from bench.results import LatencyDistribution, ProgramRound, Throughput
 from bench.rivals.alternatives import (
     multiprocessing_queue,
     nats_core,
@@ -37,23 +37,23 @@ from bench.rivals.floor import (
     two_processes,
     two_processes_in_c,
 )
-from bench.rivals.rival import Load, Outcome
+from bench.rivals.rival import Load, RivalResult
 
 STACK: Final = "stack"
-AS_IT_LIKES: Final = 0
-"""The ticks in a message of the stack."""
+OWN_BATCHING: Final = 0
+"""`ticks_a_message` of the stack, which batches by itself."""
 WARM_UP_S: Final = 1.0
 BELOW_HELD: Final = 0.95
-"""Of the rate that was found to hold, at which the stack goes as fast as it can without loss."""
+"""The rate of the stack's unpaced rounds, as a share of the held rate."""
 
 
 class Rival(NamedTuple):
-    """What the stack is measured beside."""
+    """A program that the stack is compared with."""
 
     name: str
-    measure: Callable[[Load], Outcome]
+    measure: Callable[[Load], RivalResult]
     best_batch: int | None
-    """None: it knows paced loads only."""
+    """Its best number of ticks a message; None if it supports only paced loads."""
 
 
 RIVALS: Final = (
@@ -74,18 +74,18 @@ RIVALS: Final = (
 
 
 def loads_of(rival: Rival, plan: SideBySide) -> list[Load]:
-    """Return the loads that one of them gets in each round."""
+    """Return the loads of a rival in each round."""
     loads = [Load(plan.rate, plan.paced_s, 1, plan.symbols)]
     if rival.best_batch is not None and plan.unpaced_s:
         loads += [Load(0.0, plan.unpaced_s, ticks, plan.symbols) for ticks in (1, rival.best_batch)]
     return loads
 
 
-def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[Hops]:
-    """Measure it with each of its loads."""
+def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[ProgramRound]:
+    """Measure a rival with each of its loads."""
     for load in loads_of(rival, plan):
         outcome = rival.measure(load)
-        yield Hops(
+        yield ProgramRound(
             name=rival.name,
             round=number,
             rate=load.rate,
@@ -94,24 +94,24 @@ def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[Hops]:
             ticks=outcome.ticks,
             missing=outcome.missing,
             seconds=outcome.seconds,
-            latency=Latency.of(outcome.latencies_ns) if load.rate else None,
+            latency=LatencyDistribution.of(outcome.latencies_ns) if load.rate else None,
         )
 
 
 def lossless_rate(found: Sequence[Throughput], symbols: int) -> float | None:
-    """Return the rate for a stack that loses nothing; None if none was found to hold."""
+    """Return the rate of the stack's unpaced rounds; None if no rate was held."""
     rates = [
-        one.trials[-1].rate  # that which confirmed it
+        one.trials[-1].rate  # the confirming trial
         for one in found
         if (one.symbols, one.strategies) == (symbols, 1) and one.ticks_per_s
     ]
     return BELOW_HELD * max(rates) if rates else None
 
 
-def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterable[Hops]:
-    """Measure a stack, paced first and then as fast as it goes: at the rate `lossless`.
+def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterable[ProgramRound]:
+    """Measure a stack, first paced, then unpaced: at the rate `lossless`.
 
-    Raises BenchError, also for a rate that is not known.
+    Raises BenchError, also if `lossless` is None.
     """
     settings = fast_settings(plan.symbols)
     paced = replace(settings, gateway=replace(settings.gateway, rate=plan.rate))
@@ -120,16 +120,16 @@ def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterabl
         seen = observe(stack, plan.paced_s)
         if not len(seen.sequences):
             raise BenchError("no tick was seen up to its decision")
-        yield Hops(
+        yield ProgramRound(
             name=STACK,
             round=number,
             rate=plan.rate,
-            ticks_a_message=AS_IT_LIKES,
+            ticks_a_message=OWN_BATCHING,
             symbols=plan.symbols,
             ticks=len(seen.sequences),
             missing=seen.published - len(seen.sequences),
             seconds=seen.seconds,
-            latency=Latency.of(seen.decided_ns - seen.sent_ns),
+            latency=LatencyDistribution.of(seen.decided_ns - seen.sent_ns),
         )
         if not plan.unpaced_s:
             return
@@ -139,11 +139,11 @@ def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterabl
         trial = attempt(stack, lossless, plan.unpaced_s, blind).trial
         if not trial.held:
             raise BenchError(f"round {number + 1} at {lossless:,.0f} ticks/s: {trial.why}")
-        yield Hops(
+        yield ProgramRound(
             name=STACK,
             round=number,
             rate=0.0,
-            ticks_a_message=AS_IT_LIKES,
+            ticks_a_message=OWN_BATCHING,
             symbols=plan.symbols,
             ticks=trial.evaluated,
             missing=trial.published - trial.evaluated,

@@ -1,8 +1,7 @@
 """Each stage of a tick's way alone, and the calls of the price book that a user makes.
 
-In one process with the environment that roles have, and with nobody else at work. A stage is
-repeated until its time is up and the best repetition counts: what the machine does meanwhile only
-ever makes it slower.
+In one otherwise idle process with the environment of the roles. A stage is repeated until its time
+is up and the best repetition counts: disturbances only ever make it slower.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.measure.symbols import symbols_of
-from bench.results import Call, Stage
+from bench.results import CallCost, StageCost
 from lib.process.run_identity import end_with
 from lib.settings import PROJECT_ROOT, Settings
 from lib.shared_memory_utils import SharedPriceBook
@@ -35,18 +34,18 @@ from lib.wire.tick_codec import TickCodec
 
 BATCH_TICKS: Final = 4096
 BATCHES: Final = 16
-"""How many different batches a repetition goes through: no stage shall know its ticks by heart."""
+"""How many different batches a repetition processes, so that no stage benefits from repetition."""
 SEED: Final = 7
 BULLISH: Final = 70
-"""A sentiment with which the signal has something to say."""
+"""A sentiment that makes the signal buy."""
 CALLS: Final = 1_000
 """How many calls are timed together."""
 WARM_UP: Final = 2
-"""Repetitions that do not count."""
+"""How many repetitions do not count."""
 
 
 class Work(NamedTuple):
-    """One repetition of something: `run` does it `units` times."""
+    """One timed repetition: `run` processes `units` ticks or calls."""
 
     name: str
     units: int
@@ -54,11 +53,13 @@ class Work(NamedTuple):
     batch_ticks: int = 1
 
 
-def measure_alone(symbols: int, seconds: float) -> tuple[tuple[Stage, ...], tuple[Call, ...]]:
-    """Measure all stages and calls, each for so long, in a process of its own. Raises BenchError.
+def measure_alone(
+    symbols: int, seconds: float
+) -> tuple[tuple[StageCost, ...], tuple[CallCost, ...]]:
+    """Measure all stages and calls, each for `seconds`, in a separate process. Raises BenchError.
 
-    Its environment has what `etc/run-role` gives to the roles: how memory is given back to the
-    system is decided by it, at the start of a process, and is a good part of what arrays cost.
+    Its environment is that of the roles (`etc/run-role`): it decides, at the start of a process,
+    how memory is returned to the system, which is a good part of the cost of arrays.
     """
     before = dict(os.environ)
     os.environ.update(role_environment())
@@ -90,18 +91,18 @@ def _prepare(bench_pid: int) -> None:
     gc.disable()  # nothing here makes cycles, and the roles have theirs frozen
 
 
-def measure_stages(symbols: int, seconds: float) -> tuple[Stage, ...]:
-    """Measure every stage with so many symbols, each for so long."""
+def measure_stages(symbols: int, seconds: float) -> tuple[StageCost, ...]:
+    """Measure every stage with so many symbols, each for `seconds`."""
     with ExitStack() as stack:
         return tuple(
-            Stage(work.name, symbols, work.batch_ticks, best_ns(work, seconds))
+            StageCost(work.name, symbols, work.batch_ticks, best_ns(work, seconds))
             for stages in (_stages_of_many, _stages_of_one)
             for work in stages(symbols, stack)
         )
 
 
-def measure_calls(symbols: int, seconds: float) -> tuple[Call, ...]:
-    """Measure `read` and `update` of a book with so many symbols, each for so long."""
+def measure_calls(symbols: int, seconds: float) -> tuple[CallCost, ...]:
+    """Measure `read` and `update` of a book with so many symbols, each for `seconds`."""
     names = symbols_of(symbols)
     asked = [names[number % symbols] for number in range(CALLS)]
     prices = [170.0 + number % 999 / 100 for number in range(CALLS)]
@@ -112,11 +113,11 @@ def measure_calls(symbols: int, seconds: float) -> tuple[Call, ...]:
             Work("read", CALLS, lambda: [book.read(symbol) for symbol in asked]),
             Work("update", CALLS, lambda: [*map(book.update, asked, prices)]),
         )
-        return tuple(Call(work.name, symbols, best_ns(work, seconds)) for work in works)
+        return tuple(CallCost(work.name, symbols, best_ns(work, seconds)) for work in works)
 
 
 def best_ns(work: Work, seconds: float) -> float:
-    """Repeat for so long, at least once; return the best time for one unit."""
+    """Repeat for `seconds`, at least once; return the best time for one unit."""
     for _ in range(WARM_UP):
         work.run()
     best = float("inf")
@@ -180,9 +181,9 @@ def _stages_of_many(symbols: int, stack: ExitStack) -> Iterator[Work]:
 
 
 def _stages_of_one(symbols: int, stack: ExitStack) -> Iterator[Work]:
-    """Tick by tick: the way of a stack that keeps up with each of them.
+    """Yield the stages tick by tick, as in a stack that keeps up with every tick.
 
-    What a gateway sends is always generated and encoded ahead, many at a time.
+    Generating and encoding are left out: the gateway always does them ahead, many at a time.
     """
     names = symbols_of(symbols)
     indices, prices = RandomWalkTape(names, SEED).read(1, CALLS)

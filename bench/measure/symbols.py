@@ -1,4 +1,4 @@
-"""As many symbols as a measurement wants."""
+"""Symbols, and settings with them, in any number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lib.settings import Settings
 
 
 def symbols_of(count: int) -> tuple[str, ...]:
-    """Return so many symbols: the usual ones where they are enough, S0000, S0001 … otherwise."""
+    """Return `count` symbols: the default ones if they suffice, otherwise S0000 and so on."""
     usual = Settings().symbols
     if count <= len(usual):
         return usual[:count]

@@ -1,11 +1,11 @@
 """The highest rate that a stack holds from end to end without a tick lost or lapped.
 
-The first guess is what the stack delivers with `rate = 0`, where the gateway goes as fast as the
-orderbook takes the ticks. Then paced rates are tried, each for as long as the figure shall stand
-for, and the interval between the highest that held and the lowest that did not is halved. A trial
-that cannot hold any more ends at once, so that most of the time goes into those that do.
+The first guess comes from a run with `rate = 0`, where the gateway goes as fast as the orderbook
+takes the ticks. Then paced rates are tried, and the interval between the highest rate that held and
+the lowest that did not is halved. A trial that can no longer hold ends at once, so that most of the
+time goes into those that do.
 
-What is published is read from the gateway's state, what is evaluated from the decision logs.
+Published ticks are read from the gateway's state, evaluated ones from the decision logs.
 """
 
 from __future__ import annotations
@@ -26,61 +26,65 @@ from bench.results import Throughput, Trial, Usage
 from lib.clock import SECOND_NS
 from lib.process.log_events import ScheduleShifted
 from lib.settings import MAX_RATE, Settings
-from lib.stack.log_follower import Follower
+from lib.stack.log_follower import FileFollower
 from lib.trading.decision_log import Decided, DecisionReader
 
 RING_TICKS: Final = 1 << 22
-"""The ring of the default settings comes round in 33 ms at 8 million ticks/s: then any pause that
-the machine makes laps a strategy. This one, of 201 MB, has half a second."""
+"""The size of the ring: half a second at 8 million ticks/s. The default ring lasts 33 ms at that
+rate, so that any pause of the machine would lap a strategy."""
 LOOK_S: Final = 0.05
 WARM_UP_S: Final = 1.0
-"""From the start of a schedule to the first tick that counts."""
+"""The time from the start of a schedule to the measurement."""
 SETTLE_S: Final = 5.0
-"""How long the ticks that are left of the trial before may take to be evaluated."""
+"""How long the remaining ticks of the previous trial may take to be evaluated."""
 CATCH_UP_S: Final = 1.0
 """How long after a trial its last tick may take to be evaluated."""
 END_LAG_S: Final = 0.25
-"""So much of a second's ticks a strategy may be behind at the end of a trial: who is further behind
-has only not been lapped yet."""
+"""How far, in seconds of ticks, a strategy may be behind at the end of a trial: one that is further
+behind falls back and would be lapped later."""
 PUBLISHED_SHARE: Final = 0.995
-"""Of rate x time, what the gateway must have published: what is due at the ends may be missing."""
+"""The least share of rate x time that the gateway must publish; ticks due at the ends may be
+missing."""
 RESOLUTION: Final = 1.05
-"""The search ends when what did not hold is at most so many times what did."""
+"""The search ends when the lowest failed rate is at most this many times the highest held one."""
 CONFIRMATIONS: Final = 3
-"""At most so many of the rates that held are tried once more."""
+"""How many of the held rates are tried once more, at most."""
 STEP: Final = 1.2
-"""How far it goes up or down where it knows no bound on that side; down, each time as far again."""
+"""The factor up or down while the search has no bound on that side; each step down is larger."""
 UNPACED_S: Final = 2.0
-"""How long `rate = 0` is looked at for the first guess."""
+"""How long `rate = 0` is measured for the first guess."""
 FIRST_SHARE: Final = 0.85
-"""The first guess, of what `rate = 0` delivers: a schedule leaves no room for a pause."""
+"""The first guess as a share of the unpaced rate: a schedule leaves no room for a pause."""
 
 Try = Callable[[float], "Attempt"]
 
 
 class Attempt(NamedTuple):
-    """One rate that was tried."""
+    """A trial with the rate that was measured in it."""
 
     trial: Trial
     ticks_per_s: float
-    """What the slowest strategy evaluated, over the time up to its last decision."""
+    """The rate of the slowest strategy, up to its last decision."""
     usage: tuple[Usage, ...]
 
 
-class Progress(NamedTuple):
-    """How far one strategy is with the ticks that count."""
+class StrategyProgress(NamedTuple):
+    """The progress of one strategy through the ticks of a trial."""
 
     evaluated: int
     last: int
-    """The last one that it evaluated."""
+    """The last evaluated tick."""
     gaps: int
-    """How many it has left out up to there."""
+    """How many ticks it left out up to `last`."""
     seconds: float
-    """From when they began to count to the decision of the last of them; 0 before there is one."""
+    """From the start of the count to the decision of `last`; 0 before there is one."""
 
 
-class Evaluated:
-    """Counts what one strategy evaluates of the ticks behind one of a tape. Pure but for `read`."""
+class EvaluationCounter:
+    """Counts the ticks that one strategy evaluates from a position of the tape on.
+
+    Pure but for `read`.
+    """
 
     def __init__(self, reader: DecisionReader, begin: Published, begin_ns: int) -> None:
         """Count the ticks that come after `begin`, from `begin_ns` on.
@@ -94,16 +98,16 @@ class Evaluated:
         self._count = 0
         self._began_ns = self._ended_ns = begin_ns
         self.unseen = 0
-        """Records that the bench itself was too slow for."""
+        """How many records the bench itself was too slow to read."""
 
-    def read(self) -> Progress:
+    def read(self) -> StrategyProgress:
         """Count what has been decided since the last call."""
         decided = self._reader.read()
         self.unseen += decided.missed
         return self.count(decided)
 
-    def count(self, decided: Decided) -> Progress:
-        """Count these decisions, which follow on those before."""
+    def count(self, decided: Decided) -> StrategyProgress:
+        """Count these decisions, which must follow the previous ones."""
         first, last, decided_ns, _ = decided
         begin = int(np.searchsorted(last, self._after, "right"))
         if begin < len(last):
@@ -113,20 +117,20 @@ class Evaluated:
             self._ended_ns = int(decided_ns[-1])
         gaps = self._last - self._after - self._count
         seconds = (self._ended_ns - self._began_ns) / SECOND_NS
-        return Progress(self._count, self._last, gaps, seconds)
+        return StrategyProgress(self._count, self._last, gaps, seconds)
 
 
-def count_from_now(stack: MeasuredStack) -> tuple[Published, list[Evaluated]]:
-    """Return how far the gateway is, and what counts the ticks behind that for each strategy."""
+def count_from_now(stack: MeasuredStack) -> tuple[Published, list[EvaluationCounter]]:
+    """Return the gateway's position, and a counter from there on for each strategy."""
     readers = stack.decision_readers()
     begin, begin_ns = stack.published(), time.monotonic_ns()
-    return begin, [Evaluated(reader, begin, begin_ns) for reader in readers]
+    return begin, [EvaluationCounter(reader, begin, begin_ns) for reader in readers]
 
 
 def measure_throughput(
     run: ThroughputRun, say: Callable[[str], None] = lambda _: None
 ) -> tuple[Throughput, list[str]]:
-    """Search on a stack of its own; return what came of it, and its gaps. Raises BenchError."""
+    """Search on a separate stack; return the result and the gaps. Raises BenchError."""
     settings = fast_settings(run.symbols)
     settings = replace(settings, gateway=replace(settings.gateway, rate=0.0))
     gaps: list[str] = []
@@ -155,7 +159,7 @@ def measure_throughput(
 
 
 def fast_settings(symbols: int) -> Settings:
-    """Return the settings of a stack that may be as fast as it can: with a ring of RING_TICKS."""
+    """Return settings for high rates: with a ring of RING_TICKS."""
     settings = settings_for(symbols)
     return replace(settings, price_book=replace(settings.price_book, ring_capacity=RING_TICKS))
 
@@ -174,7 +178,7 @@ def search(first: float, trials: int, try_rate: Try) -> Iterator[Attempt]:
         if failed <= held * RESOLUTION or held == MAX_RATE:
             return
         if not held:
-            rate = failed / down  # where the machine is busy with others, far below the guess
+            rate = failed / down  # on a busy machine, the rate may be far below the guess
             down *= down
         elif failed == float("inf"):
             rate = min(held * STEP, MAX_RATE)
@@ -185,7 +189,7 @@ def search(first: float, trials: int, try_rate: Try) -> Iterator[Attempt]:
 def confirm(attempts: list[Attempt], try_rate: Try) -> Iterator[Attempt]:
     """Try the rates that held once more, the highest first, until one holds again.
 
-    Only that one counts: on a machine that others disturb, a rate may hold once by luck. Pure.
+    Only that one counts: on a disturbed machine, a rate may hold once by luck. Pure.
     """
     rates = sorted({a.trial.rate for a in attempts if a.trial.held}, reverse=True)
     for rate in rates[:CONFIRMATIONS]:
@@ -196,13 +200,13 @@ def confirm(attempts: list[Attempt], try_rate: Try) -> Iterator[Attempt]:
 
 
 def evaluated_per_s(stack: MeasuredStack, seconds: float) -> float:
-    """Return what the slowest strategy of a stack evaluates, however far it is behind.
+    """Return the ticks/s of the slowest strategy of a stack, however far it is behind.
 
-    Raises BenchError if that is nothing.
+    Raises BenchError if it evaluates nothing.
     """
     readers = stack.decision_readers()
     anywhere = stack.published()._replace(last=0)
-    counts = [Evaluated(reader, anywhere, time.monotonic_ns()) for reader in readers]
+    counts = [EvaluationCounter(reader, anywhere, time.monotonic_ns()) for reader in readers]
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         time.sleep(LOOK_S)
@@ -214,9 +218,9 @@ def evaluated_per_s(stack: MeasuredStack, seconds: float) -> float:
 
 
 def attempt(stack: MeasuredStack, rate: float, seconds: float, gaps: list[str]) -> Attempt:
-    """Try one rate on a stack that runs. What the bench itself misses is told in `gaps`."""
+    """Try one rate on a running stack. What the bench itself misses is added to `gaps`."""
     stack.set_rate(rate)
-    log = Follower(stack.log_dir / "gateway.jsonl", from_end=True)
+    log = FileFollower(stack.log_dir / "gateway.jsonl", from_end=True)
     try:
         _settle(stack, rate)
         return _attempt(stack, rate, seconds, log, gaps)
@@ -225,7 +229,7 @@ def attempt(stack: MeasuredStack, rate: float, seconds: float, gaps: list[str]) 
 
 
 def _settle(stack: MeasuredStack, rate: float) -> None:
-    """Let the strategies catch up with the gateway, for a bounded time, and everything warm up."""
+    """Let the strategies catch up with the gateway, for a bounded time, and warm up."""
     _, counts = count_from_now(stack)
     give_up_s = time.monotonic() + SETTLE_S
     while time.monotonic() < give_up_s:
@@ -237,7 +241,7 @@ def _settle(stack: MeasuredStack, rate: float) -> None:
 
 
 def _attempt(
-    stack: MeasuredStack, rate: float, seconds: float, log: Follower, gaps: list[str]
+    stack: MeasuredStack, rate: float, seconds: float, log: FileFollower, gaps: list[str]
 ) -> Attempt:
     meter = UsageMeter(stack)
     read_events(log, ScheduleShifted)  # what was before the trial
@@ -248,7 +252,7 @@ def _attempt(
     while (elapsed_s := (time.monotonic_ns() - begin_ns) / SECOND_NS) < seconds and not why:
         time.sleep(min(LOOK_S, seconds - elapsed_s))
         progress = [count.read() for count in counts]
-        why = why_not(progress, stack.published().last, rate)
+        why = reason_not_held(progress, stack.published().last, rate)
         if any(count.unseen for count in counts):
             why = "the bench itself was too slow"
         if read_events(log, ScheduleShifted):
@@ -264,7 +268,7 @@ def _attempt(
     give_up_s = time.monotonic() + CATCH_UP_S
     while not why and min(one.last for one in progress) < end:
         progress = [count.read() for count in counts]
-        why = why_not(progress, end, rate)
+        why = reason_not_held(progress, end, rate)
         if time.monotonic() > give_up_s:
             why = f"not all is evaluated {CATCH_UP_S:g} s later"
         time.sleep(LOOK_S)
@@ -286,8 +290,8 @@ def _attempt(
     return Attempt(trial, ticks_per_s, usage)
 
 
-def why_not(progress: list[Progress], published: int, rate: float) -> str:
-    """Say why a trial cannot hold any more; "" if it can. Pure."""
+def reason_not_held(progress: list[StrategyProgress], published: int, rate: float) -> str:
+    """Return why a trial can no longer hold; "" if it can. Pure."""
     gaps = max(one.gaps for one in progress)
     if gaps > 0:
         return f"{gaps:,} ticks were lost or lapped"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bench.profiles import Load, Profile, Profiled
+from bench.profiles import DaemonProfile, LoadProfile, Profile
 from bench.report.speed_section import NOT_RECORDED
 from bench.report.units import digits, percent, whole
 from lib.clock import SECOND_NS
@@ -23,13 +23,13 @@ def appendix(profile: Profile | None) -> str:
 
 def _blocks(profile: Profile) -> Iterator[str]:
     yield (
-        "The CPU time of each daemon as the kernel counts it, over the ticks that the strategy "
-        "evaluated meanwhile, divided among the functions in which "
+        "The CPU time of each daemon as counted by the kernel, over the ticks that the strategy "
+        "evaluated in that time, divided among the functions in which "
         f"{profile.sampler or 'a sampler'} then found it, {whole(profile.samples_per_s)} times a "
-        "second. A function's time contains what it calls outside of the project: NumPy, the "
-        "interpreter, the kernel. A daemon that has just gone to sleep can look as if it worked, "
-        "so where there is little to do the share of `EventLoop._wait`, in which it waits, is too "
-        f"large. Recorded on {profile.began_utc[:10]}."
+        "second. A function's time includes what it calls outside of the project: NumPy, the "
+        "interpreter, the kernel. A daemon that has just gone to sleep can look busy, so under "
+        "light load the share of `EventLoop._wait`, in which it waits, is too large. "
+        f"Recorded on {profile.began_utc[:10]}."
     )
     for load in profile.loads:
         yield f"### {_name(load)}"
@@ -39,12 +39,12 @@ def _blocks(profile: Profile) -> Iterator[str]:
         yield "Not profiled:\n\n" + "\n".join(f"- {gap}" for gap in profile.gaps)
 
 
-def _name(load: Load) -> str:
+def _name(load: LoadProfile) -> str:
     found = f"{whole(load.ticks / load.seconds)} ticks/s, {whole(load.symbols)} symbols"
     return found if load.rate else f"As fast as it goes: {found}"
 
 
-def _daemon(load: Load, daemon: Profiled) -> str:
+def _daemon(load: LoadProfile, daemon: DaemonProfile) -> str:
     a_tick_ns = daemon.cpu_ns / load.ticks if load.ticks else 0.0
     rows = [
         [f"`{hot.function}`", _code(hot.line), _percent(hot.share), digits(hot.share * a_tick_ns)]

@@ -1,7 +1,7 @@
-"""The stack beside the floor and the alternatives: what their rounds come to.
+"""The stack beside the floor and the alternatives: the figures of their rounds.
 
-All of them pass the same ticks on, interleaved round by round, so that what the machine does
-meanwhile befalls each of them. A figure of one is the median of its rounds.
+All of them pass the same ticks on, interleaved round by round, so that disturbances of the machine
+hit all alike. A figure of a program is the median of its rounds.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from bench.results import Hops, Latency, Recording
+from bench.results import LatencyDistribution, ProgramRound, Recording
 
 STACK: Final = "stack"
 FLOOR: Final = "three bare processes"
-"""In Python, with the stack's hops."""
+"""The name of the floor in Python with the stack's hops."""
 FLOORS: Final = "bare processes"
-"""What the names of all floors have in them."""
+"""What the names of all floors contain."""
 ZEROMQ: Final = "ZeroMQ"
 LABELS: Final = {STACK: "**Tradewire**"}
-"""What people call it; all others go by their names."""
+"""Labels in the report that differ from the names."""
 OTHER_WORK: Final = ("ZeroMQ, arrays in place of text",)
-"""Those that do not do the same work: there is no text to read. They are shown, and nothing is
-judged by them."""
+"""Programs that do not do the same work, because they decode no text. They are shown, but not used
+for any judgement."""
 UNPACED: Final = 0.0
-"""The rate of a round that went as fast as it could."""
+"""The rate of an unpaced round."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Make it of a figure of each round, of which there must be one at least."""
+        """Return the spread of a figure over the rounds, at least one."""
         return cls(median(values), min(values), max(values))
 
 
@@ -49,22 +49,22 @@ class Contender:
     name: str
     ticks_a_message: int
     rate: float
-    rounds: tuple[Hops, ...]
-    """One at least."""
+    rounds: tuple[ProgramRound, ...]
+    """Its rounds, at least one."""
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """Its label in the report."""
         return LABELS.get(self.name, self.name)
 
     @property
     def is_stack(self) -> bool:
-        """Whether it is the stack itself, which makes its messages as large as it likes."""
+        """Whether it is the stack itself, which batches by itself."""
         return self.name == STACK
 
     @property
     def is_alternative(self) -> bool:
-        """Whether it is what somebody would use instead of the stack."""
+        """Whether it is an alternative to the stack, not a floor."""
         return not self.is_stack and FLOORS not in self.name
 
     @property
@@ -78,11 +78,11 @@ class Contender:
         return sum(one.missing for one in self.rounds)
 
     def latency(self, figure: str) -> Spread | None:
-        """Return a figure of its latencies (`Latency`), such as "p50_ns"; None if it has none."""
+        """Return one figure of its latencies, such as "p50_ns"; None if it has no latencies."""
         found = [getattr(latency, figure) for latency in self.latencies()]
         return Spread.of(found) if found else None
 
-    def latencies(self) -> list[Latency]:
+    def latencies(self) -> list[LatencyDistribution]:
         """Return the latencies of each round that has them."""
         return [one.latency for one in self.rounds if one.latency is not None]
 
@@ -107,17 +107,17 @@ def contenders(recording: Recording, rate: float) -> list[Contender]:
 
 
 def paced_rates(recording: Recording) -> list[float]:
-    """Return the rates at which they were all held to a schedule."""
+    """Return the rates of the paced rounds."""
     return sorted({hop.rate for hop in recording.hops} - {UNPACED})
 
 
 def one_message_a_tick(found: Iterable[Contender]) -> Iterator[Contender]:
-    """Leave out all that put several ticks into a message; the stack does as it always does."""
+    """Keep programs with one message a tick, and the stack, which batches by itself."""
     return (one for one in found if one.is_stack or one.ticks_a_message == 1)
 
 
 def best_batching(found: Iterable[Contender]) -> Iterator[Contender]:
-    """Keep of each program the size of message with which it is fastest, where it has a choice."""
+    """Keep each program with its fastest size of message, of those with batches."""
     best: dict[str, Contender] = {}
     for one in found:
         if one.is_stack or one.ticks_a_message > 1:

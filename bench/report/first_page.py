@@ -35,7 +35,7 @@ from bench.report.targets import (
     unpaced,
 )
 from bench.report.units import digits, megabytes, millions, time_of, times, whole
-from bench.results import Latency, Recording
+from bench.results import LatencyDistribution, Recording
 from lib.reports.markdown import table
 
 NOT_MEASURED: Final = Judgement.NOT_MEASURED.value
@@ -79,7 +79,7 @@ def _latency_in_one_line(recording: Recording | None) -> str:
     return _sentence(said)
 
 
-def _p50_p99(latency: Latency) -> str:
+def _p50_p99(latency: LatencyDistribution) -> str:
     return f"{time_of(latency.p50_ns)} (p50), {time_of(latency.p99_ns)} (p99)"
 
 

@@ -1,10 +1,10 @@
 """Write the first page, the speed section and the appendix of performance_report.md.
 
-`make bench` records: `bench.results` as JSON in report/bench, and beside it what `bench.profile`
-found; so does `make watched` with `bench.watched`. From these files alone (and for the first page
-from report/chaos) come the parts of the report and the plots (`bench.report.plots`). Each part lies
-between two marks, and what is outside of them stays as it is. Pure but for `main` and `load`:
-records in, text out, the same for the same records, so that a test can compare them.
+`make bench` records `bench.results` and `bench.profile` as JSON in report/bench; `make watched`
+records `bench.watched` there. The parts of the report and the plots (`bench.report.plots`) are made
+from these files alone (and the first page also from report/chaos). Each part replaces the text
+between two marks; the text outside of the marks stays. Pure but for `main` and `load`: the same
+records give the same text, so that a test can compare it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.report.appendix import appendix
 from bench.report.first_page import first_page
 from bench.report.speed_section import COMPARISON_PLOT, LATENCY_PLOT, SCALE_PLOT, speed_section
 from bench.report.watched_section import watched_section
-from bench.results import Recording, Watched
+from bench.results import Recording, WatchedRecording
 from lib.reports.files import RELIABILITY_SUMMARY, REPORT
 from lib.reports.markdown import MarkdownError, replace_section
 from lib.settings import PROJECT_ROOT
@@ -40,18 +40,18 @@ _T = TypeVar("_T")
 
 
 class ReportError(Exception):
-    """The report cannot be written (one line for people)."""
+    """The report cannot be written (one human-readable line)."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """All that the report is made of; what is not recorded is None."""
+    """All records of the report; None for what is not recorded."""
 
     recording: Recording | None
     profile: Profile | None
-    watched: Watched | None
+    watched: WatchedRecording | None
     dropped_connections: str | None
-    """What the chaos lab has found about them, in one line."""
+    """The chaos lab's line about dropped connections."""
 
 
 def main() -> int:
@@ -63,7 +63,7 @@ def main() -> int:
     ).parse_args()
     try:
         from bench.report import (
-            plots,  # where only the tables are looked at, matplotlib is not needed
+            plots,  # here, because the tables alone do not need matplotlib
         )
     except ModuleNotFoundError as error:
         print(f"no plots: {error}; it is in requirements-bench.txt", file=sys.stderr)
@@ -85,11 +85,11 @@ def main() -> int:
 
 
 def load(bench: Path, reliability: Path) -> Recorded:
-    """Read what was recorded. Raises ReportError for what is there and cannot be read."""
+    """Read the records. Raises ReportError for a file that cannot be read."""
     return Recorded(
         _read(bench / RESULTS, Recording),
         _read(bench / PROFILE, Profile),
-        _read(bench / WATCHED, Watched),
+        _read(bench / WATCHED, WatchedRecording),
         reliability.read_text(encoding="utf-8").strip() if reliability.exists() else None,
     )
 
@@ -104,10 +104,7 @@ def _read(file: Path, kind: type[_T]) -> _T | None:
 
 
 def write_parts(text: str, recorded: Recorded) -> str:
-    """Return the report with its parts replaced.
-
-    Raises MarkdownError where one has no place.
-    """
+    """Return the report with its parts replaced. Raises MarkdownError if a mark is missing."""
     parts = {
         "summary": first_page(recorded.recording, recorded.dropped_connections),
         "speed": speed_section(recorded.recording),

@@ -21,7 +21,7 @@ from bench.report.comparison import (
 from bench.report.speed_section import usual_latencies
 from bench.report.targets import LATENCY_RATE
 from bench.report.units import MICROSECOND_NS, MILLION, whole
-from bench.results import CURVE, Latency, Recording, TickToDecision
+from bench.results import CURVE, LatencyDistribution, Recording, TickToDecision
 from lib.reports.plotting import (
     DOTS,
     GRID,
@@ -34,23 +34,23 @@ from lib.reports.plotting import (
 )
 
 COLOURS: Final = ("#2a6fb0", "#d55e00", "#009e73", "#b5529a", "#c99700", "#4fb3d9", "#555555")
-"""One a line; people who see few colours can tell them apart (after Okabe and Ito)."""
+"""The colours of the lines, distinguishable for colour-blind readers (after Okabe and Ito)."""
 MARKERS: Final = "os^DvP*"
 FLOOR_DOTS: Final = "#888888"
 OTHER_DOTS: Final = "#d55e00"
 DOT_ROW_INCHES: Final = 0.27
-"""Of one row of a few dots."""
+"""The height of one row of dots."""
 DASHES: Final = (0, (4, 2))
 PANELS: Final = (5, 2)
-"""Rows and columns of the plot of scale."""
+"""The rows and columns of the scale plot."""
 
 SCALE_RATE: Final = 20_000.0
-"""At which tick to decision was measured with other numbers of symbols and strategies."""
+"""The rate at which tick to decision was measured with other numbers of symbols and strategies."""
 LATENCY: Final = "microseconds from tick to decision"
 THOUSAND: Final = 1_000
 
 Line = tuple[str, Sequence[float], Sequence[float]]
-"""What it is, where its points lie from left to right, and how high."""
+"""A line of a plot: its label, and the x and y coordinates of its points."""
 
 
 def draw_latency(recording: Recording, file: Path) -> None:
@@ -91,7 +91,7 @@ def _say_that_nothing_was_measured(axes: Axes) -> None:
     axes.set_yticks([])
 
 
-def _curve(latency: Latency) -> tuple[list[float], list[float]]:
+def _curve(latency: LatencyDistribution) -> tuple[list[float], list[float]]:
     """Return where the quantiles lie: one in how many ticks takes longer, and the time in µs.
 
     The last point is the maximum, which one in all ticks reaches; quantiles beyond it say no more.

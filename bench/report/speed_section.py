@@ -1,7 +1,7 @@
 """The speed section of the report: every figure of a recording, in tables.
 
-Numbers never stand in the text here: what has no figure in the recording is said to be not
-measured.
+All numbers come from the recording or from constants; what the recording does not have is reported
+as not measured.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from bench.report.comparison import (
 )
 from bench.report.targets import Judgement, at_rate
 from bench.report.units import bare, digits, megabytes, millions, percent, times, us, whole
-from bench.results import Latency, Recording, TickToDecision, Usage
+from bench.results import LatencyDistribution, Recording, TickToDecision, Usage
 from lib.clock import SECOND_NS
 from lib.price_book.segment import Layout
 from lib.reports.markdown import table
 
 PLOTS: Final = "report/bench"
-"""Where the plots lie, seen from the report."""
+"""The directory of the plots, relative to the report."""
 LATENCY_PLOT: Final = "latency.svg"
 SCALE_PLOT: Final = "scale.svg"
 COMPARISON_PLOT: Final = "comparison.svg"
@@ -48,7 +48,7 @@ NOT_MEASURED: Final = f"{Judgement.NOT_MEASURED.value.capitalize()}."
 NOTHING: Final = "-"
 
 HOPS: Final = 3
-"""Processes that a tick passes through: producer, relay, consumer."""
+"""The number of processes that a tick passes through: producer, relay, consumer."""
 
 
 def speed_section(recording: Recording | None) -> str:
@@ -98,9 +98,9 @@ def _tick_to_decision(recording: Recording) -> Iterator[str]:
         f"{whole(usual[0].symbols)} symbols, one strategy; every tick of {_listed(seconds)} s "
         f"({_listed(whole(one.rate) for one in usual)} ticks/s). Times are "
         "microseconds. From *sent*: the gateway's SENT_NS. From *intended*: when the schedule "
-        "would have had the tick sent, so that a stall of the sender is not hidden. To *report*: "
-        "from SENT_NS to the execution report of the order that the tick led to, after the order "
-        f"is on disk. *Missed*: lost, lapped, or not decided {LAST_S:g} s after the end."
+        "had the tick due, so that a stall of the sender is not hidden. To *report*: from SENT_NS "
+        "to the execution report of the order that the tick caused, after the order is on disk. "
+        f"*Missed*: lost, lapped, or not decided {LAST_S:g} s after the end."
     )
     yield table(_LATENCY_HEADING, _latency_rows(usual), right_from=2)
     yield (
@@ -136,7 +136,7 @@ def _latency_rows(found: Iterable[TickToDecision]) -> Iterator[list[str]]:
                 yield [whole(one.rate), what, *counts, *quantiles(latency)]
 
 
-def quantiles(latency: Latency) -> tuple[str, ...]:
+def quantiles(latency: LatencyDistribution) -> tuple[str, ...]:
     """Return the figures of a distribution as a table shows them, in microseconds."""
     figures = latency.p50_ns, latency.p90_ns, latency.p99_ns, latency.p999_ns, latency.max_ns
     return tuple(us(figure) for figure in figures)
@@ -287,7 +287,7 @@ def _footprint(recording: Recording) -> Iterator[str]:
 
 
 def _formula(recording: Recording) -> str:
-    """Say how large a segment is, if the formula of today is the recording's."""
+    """Return the formula for the size of a segment, if it still fits the recording."""
 
     def size(symbols: int, ring_capacity: int) -> int:
         return Layout(tuple(map(str, range(symbols))), ring_capacity).total_bytes
@@ -311,21 +311,21 @@ def _comparison(recording: Recording) -> Iterator[str]:
     yield (
         f"The same work in the same run: one producer, one relay that keeps the latest prices, one "
         f"consumer that computes both averages; {symbols} symbols. The *floor* does the same hops "
-        "with nothing in them: receive, one store, wake, send; no stack with these hops can beat "
-        f"it. All take turns for {rounds} rounds, in each of which another one is the first. A "
-        "cell is the median of the rounds, with the least and the most of them."
+        "without the work: receive, one store, wake, send; no stack with these hops can beat it. "
+        f"All take turns for {rounds} rounds, each beginning with another program. A cell is the "
+        "median of the rounds, with the least and the most of them."
     )
     yield (
         "![Latency and throughput of the stack, the floor and the alternatives, a dot each round]"
         f"({PLOTS}/{COMPARISON_PLOT})"
     )
     yield (
-        "**One message a tick.** The stack batches what has arrived by itself; it has no switch. "
-        "As fast as they go, the others have flow control from end to end. The stack has none, "
-        "since no reader may hold up the writer: it runs by its gateway's schedule, at "
+        "**One message a tick.** The stack always batches what has arrived; that cannot be turned "
+        "off. At full speed, the others have end-to-end flow control. The stack has none, since no "
+        "reader may block the writer: it runs by its gateway's schedule, at "
         f"{percent(BELOW_HELD)} of the rate that was found to hold above. "
-        f"{_listed(OTHER_WORK)} is not the same work, and nothing is judged by it: it shows what "
-        "reading the text costs."
+        f"{_listed(OTHER_WORK)} does not do the same work, and no target depends on it: it shows "
+        "the cost of decoding the text."
     )
     rates = {rate: contenders(recording, rate) for rate in paced_rates(recording)}
     fast = contenders(recording, UNPACED)
@@ -335,7 +335,7 @@ def _comparison(recording: Recording) -> Iterator[str]:
     )
     yield (
         "**The best batching of each**: with as many ticks in a message as its module fixes "
-        "(`BEST_BATCH`), which was found by trying powers of two."
+        "(`BEST_BATCH`), found by trying powers of two."
     )
     best = list(best_batching(fast))
     sizes = {(one.name, one.ticks_a_message) for one in best}
@@ -418,25 +418,25 @@ def _method(recording: Recording) -> Iterator[str]:
         for key, value in (keys.items() if isinstance(keys, dict) else [("", keys)])
     ]
     if settings:
-        yield "What the private stacks were run with where it is not the default:"
+        yield "Settings of the private stacks that are not the default:"
         yield table(["section", "setting", "value"], settings, right_from=3)
     yield (
         "All times are of the host's monotonic clock, which all processes share. Latencies are "
         "exact: each is computed from every sample, and each quantile is one of the samples (the "
-        "nearest rank). A daemon's CPU time is what the kernel counts of it."
+        "nearest rank). A daemon's CPU time is as counted by the kernel."
     )
     yield (
-        f"An observer looks every {1000 * LOOK_S:g} ms at the price book, which says when a tick "
-        "was sent, at the strategies' decision logs, which say when it was decided on, and at the "
-        "roles' logs; it shares the cores with the stack. Ticks of the warm-up do not count. A "
-        "rate is held if for all of a trial no tick was lost or lapped, "
+        f"Every {1000 * LOOK_S:g} ms an observer reads the price book (when each tick was sent), "
+        "the strategies' decision logs (when it was decided) and the roles' logs; it shares the "
+        "cores with the stack. Ticks of the warm-up do not count. A rate is held if during the "
+        "whole trial no tick was lost or lapped, "
         f"{percent(PUBLISHED_SHARE)} of the ticks due were published, no strategy was "
-        f"ever {CATCH_UP_S:g} s behind nor "
+        f"ever {CATCH_UP_S:g} s behind, nor "
         f"{END_LAG_S:g} s at the end, and it holds so again. The first guess of a search is "
         f"{percent(FIRST_SHARE)} of what an unpaced gateway delivers; it ends when the lowest rate "
         f"that did not hold is at most {RESOLUTION:g} × the highest that did, or after a bounded "
-        "number of trials, all of which are listed: how close it came is to be seen there. Stages "
-        "and calls alone are the best of many repetitions."
+        "number of trials, all of which are listed. Stages and calls alone are the best of many "
+        "repetitions."
     )
     is_virtual = recording.machine.get("virtual")
     shared_cores = (
@@ -452,10 +452,10 @@ def _method(recording: Recording) -> Iterator[str]:
         else ""
     )
     yield (
-        f"What these figures do not tell: {shared_cores}{few_cores}All connections are on the "
+        f"What these figures do not show: {shared_cores}{few_cores}All connections are on the "
         "loopback: there is no network card, no switch and no cable in any time. The tape is a "
-        "random walk, made as quickly as it is read; a real feed parses somebody else's format. "
-        "What is on disk is what this machine's disk says is there."
+        "random walk, generated as fast as it is read; a real feed has to parse another format. "
+        "An order counts as on disk when this machine's disk reports so."
     )
     if recording.gaps:
         yield "What could not be measured in this run:"
@@ -463,13 +463,13 @@ def _method(recording: Recording) -> Iterator[str]:
 
 
 def processor(machine: dict[str, Any]) -> str:
-    """Say what the machine computes with."""
+    """Return the processor and the number of its cores."""
     virtual = "virtual " if machine.get("virtual") else ""
     return f"{machine.get('cpu')}, {machine.get('cores')} {virtual}cores"
 
 
 def _roles(usages: Iterable[Usage]) -> list[str]:
-    """Return the names of the daemons, in the order of their first coming."""
+    """Return the names of the daemons, in the order of their first occurrence."""
     return list(dict.fromkeys(usage.role for usage in usages))
 
 
@@ -480,5 +480,5 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def _folded(title: str, content: str) -> str:
-    """Return what a reader unfolds."""
+    """Return a block that is collapsed until the reader opens it."""
     return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"

@@ -1,7 +1,7 @@
-"""What the stack is meant to reach, and whether a recording shows that it does.
+"""The targets of the stack, and whether a recording reaches them.
 
 A target is judged by the figures of one recording, so ratios to the floor and to the alternatives
-are of one machine and one run. What was not measured is neither reached nor missed.
+are of one machine and one run. A target that was not measured is neither reached nor missed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from bench.report.comparison import (
     one_message_a_tick,
 )
 from bench.report.units import MILLION, bare, megabytes, millions, percent, time_of, times, whole
-from bench.results import Orders, Recording, Segment, Throughput, TickToDecision, Usage
+from bench.results import OrderFigures, Recording, SegmentSize, Throughput, TickToDecision, Usage
 from lib.clock import MILLISECOND_NS
 from lib.settings import Settings
 
 SYMBOLS: Final = 100
-"""Of the throughput that has a target."""
+"""The number of symbols of the throughput target."""
 LEAST_TICKS_PER_S: Final = 4e6
 AIM_TICKS_PER_S: Final = 8e6
 LEAST_TIMES_FASTER: Final = 10.0
@@ -39,7 +39,7 @@ MOST_TIMES_ZEROMQ: Final = 0.5
 BUSY_RATE: Final = 200_000.0
 BUSY_P99_NS: Final = 2 * MILLISECOND_NS
 CALLS_NS: Final = {"read": 1_000, "update": 3_000}
-"""Of `SharedPriceBook`."""
+"""The limits of the calls of `SharedPriceBook`."""
 MOST_CPU_SHARE: Final = 0.02
 MOST_RESIDENT_BYTES: Final = 64 * MILLION
 MOST_SEGMENT_BYTES: Final = 16 * MILLION
@@ -49,7 +49,7 @@ LONELY_ANSWER_NS: Final = 1 * MILLISECOND_NS
 
 
 class Judgement(StrEnum):
-    """What becomes of a target, as the report says it."""
+    """The judgement of a target, as the report shows it."""
 
     REACHED = "reached"
     MISSED = "**missed**"
@@ -68,7 +68,7 @@ class Bound(StrEnum):
     UNDER = "under"
 
     def holds(self, figure: float, limit: float) -> bool:
-        """Tell whether the figure is on the right side."""
+        """Return whether the figure is on the right side."""
         return _HOLDS[self](figure, limit)
 
 
@@ -82,30 +82,30 @@ _HOLDS: Final[dict[Bound, Callable[[float, float], bool]]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """One target and what was found. A row of the table."""
+    """One target and its measured figure: a row of the table."""
 
     what: str
     wanted: str
     measured: str
     ratio: float | None
-    """What was measured over the limit; None if there is none, or the limit is 0."""
+    """The measured figure divided by the limit; None without a figure, or if the limit is 0."""
     judgement: Judgement
 
 
 @dataclass(frozen=True)
 class _Limit:
-    """What is wanted of one figure."""
+    """The limit of one figure."""
 
     what: str
     bound: Bound
     limit: float
     shown: Callable[[float], str]
-    """Writes the figure, and the limit, with the unit."""
+    """Formats the figure, and the limit, with the unit."""
     reference: str = ""
-    """What the limit is a multiple of."""
+    """What the limit is a multiple of, if anything."""
 
-    def judge(self, figure: float | None, told: str = "") -> Target:
-        """Hold a figure against it. `told`: what else to say of the figure."""
+    def judge(self, figure: float | None, note: str = "") -> Target:
+        """Judge a figure by the limit; `note` is shown after the figure."""
         wanted = f"{self.bound} {bare(self.shown(self.limit))}{self.reference}"
         if figure is None:
             return Target(self.what, wanted, "-", None, Judgement.NOT_MEASURED)
@@ -113,14 +113,14 @@ class _Limit:
         return Target(
             self.what,
             wanted,
-            f"{self.shown(figure)}{told}",
+            f"{self.shown(figure)}{note}",
             figure / self.limit if self.limit else None,
             Judgement.REACHED if held else Judgement.MISSED,
         )
 
 
 def targets(recording: Recording) -> list[Target]:
-    """Judge all of them."""
+    """Judge all targets."""
     return [
         *_throughput(recording),
         *_latency(recording),
@@ -132,7 +132,7 @@ def targets(recording: Recording) -> list[Target]:
 
 
 def missed(recording: Recording) -> list[Target]:
-    """Return those that are missed."""
+    """Return the missed targets."""
     return [target for target in targets(recording) if target.judgement is Judgement.MISSED]
 
 
@@ -146,14 +146,14 @@ def lossless(recording: Recording) -> Throughput | None:
 
 
 def unpaced(recording: Recording) -> list[Contender]:
-    """Return all that went as fast as they could, with a stack that lost nothing or not at all."""
+    """Return all unpaced programs; the stack only if it lost nothing."""
     return [c for c in contenders(recording, UNPACED) if not (c.is_stack and c.missing)]
 
 
 def stack_ticks_per_s(recording: Recording) -> float | None:
-    """Return what the stack passes on without a loss, for comparison with the alternatives.
+    """Return the lossless throughput of the stack, for comparison with the alternatives.
 
-    That is its speed in the rounds beside them; where it had none, or lost ticks, the search.
+    It is that of the rounds beside them; if it has none, or lost ticks in them, that of the search.
     """
     stack = next((one for one in unpaced(recording) if one.is_stack), None)
     if stack is not None:
@@ -170,7 +170,7 @@ def at_rate(recording: Recording, rate: float) -> TickToDecision | None:
     return next((one for one in alone if (one.symbols, one.rate) == (usual, rate)), None)
 
 
-def default_segment(recording: Recording) -> Segment | None:
+def default_segment(recording: Recording) -> SegmentSize | None:
     """Return the price book of the default settings."""
     settings = Settings()
     usual = len(settings.symbols), settings.price_book.ring_capacity
@@ -179,23 +179,23 @@ def default_segment(recording: Recording) -> Segment | None:
 
 
 def busiest(usages: Sequence[Usage]) -> Usage | None:
-    """Return the daemon that takes most of a core."""
+    """Return the daemon with the highest CPU share."""
     return max(usages, key=lambda usage: usage.cpu_share, default=None)
 
 
 def largest(usages: Sequence[Usage]) -> Usage | None:
-    """Return the daemon that takes most memory."""
+    """Return the daemon with the most resident memory."""
     return max(usages, key=lambda usage: usage.resident_bytes, default=None)
 
 
-def most_orders(recording: Recording, clients: int) -> Orders | None:
-    """Return the load with which so many clients got most orders a second answered."""
+def most_orders(recording: Recording, clients: int) -> OrderFigures | None:
+    """Return the load with the highest rate of answered orders of so many clients."""
     found = (one for one in recording.orders if one.clients == clients)
     return max(found, key=lambda one: one.orders / one.seconds, default=None)
 
 
-def lonely_order(recording: Recording) -> Orders | None:
-    """Return the answers to one client that sends one order at a time."""
+def lonely_order(recording: Recording) -> OrderFigures | None:
+    """Return the load of one client that sends one order at a time."""
     found = (one for one in recording.orders if (one.clients, one.under_way) == (1, 1))
     return next(found, None)
 
@@ -258,8 +258,8 @@ def _ratio(wanted: _Limit, one: Contender | None, other: Contender | None, figur
     theirs = other.latency(figure) if other else None
     if ours is None or theirs is None:
         return wanted.judge(None)
-    told = f" ({time_of(ours.median)} to {time_of(theirs.median)})"
-    return wanted.judge(ours.median / theirs.median, told)
+    note = f" ({time_of(ours.median)} to {time_of(theirs.median)})"
+    return wanted.judge(ours.median / theirs.median, note)
 
 
 def _busy(recording: Recording) -> Iterator[Target]:
@@ -272,9 +272,9 @@ def _busy(recording: Recording) -> Iterator[Target]:
         "beside that from its sending",
         time_of(found.from_intended.p99_ns) if found else None,
     )
-    told = f" of {whole(found.ticks + found.missed)}" if found else ""
+    note = f" of {whole(found.ticks + found.missed)}" if found else ""
     lost = _Limit(f"{what}, ticks lost", Bound.AT_MOST, 0, whole)
-    yield lost.judge(found.missed if found else None, told)
+    yield lost.judge(found.missed if found else None, note)
 
 
 def _calls(recording: Recording) -> Iterator[Target]:

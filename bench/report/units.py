@@ -1,6 +1,6 @@
-"""How the report writes its numbers: three digits that count, and the unit that fits.
+"""Formats the numbers of the report: three significant digits, and a suitable unit.
 
-In a sentence each number brings its unit; in a table the column's heading has it.
+In a sentence each number has its unit; in a table the heading of the column has it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ZEROS: Final = re.compile(r"(\.\d*?[1-9])0+(?=\D|$)|\.0+(?=\D|$)")
 
 
 def digits(value: float) -> str:
-    """Write a number with three digits that count, or as many as it has before the point."""
+    """Write a number with three significant digits, or all its digits before the point."""
     if value == 0:
         return "0"
     after_point = DIGITS - 1 - math.floor(math.log10(abs(value)))
@@ -75,5 +75,5 @@ def times(ratio: float) -> str:
 
 
 def bare(text: str) -> str:
-    """Take the zeros away that say how exact a number is: a limit is 2 ms, and not 2.00."""
+    """Remove trailing zeros after the point: a limit is 2 ms, not 2.00 ms."""
     return _ZEROS.sub(r"\1", text)

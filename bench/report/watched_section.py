@@ -1,4 +1,4 @@
-"""The section of the report about what watching costs: the dashboard in some browsers."""
+"""The section of the report about the cost of open dashboards."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Final
 
 from bench.report.speed_section import processor, quantiles
 from bench.report.units import whole
-from bench.results import Watched
+from bench.results import WatchedRecording
 from lib.reports.markdown import table
 
 TITLE: Final = "## With the dashboard open"
 
 
-def watched_section(watched: Watched | None) -> str:
+def watched_section(watched: WatchedRecording | None) -> str:
     """Return it in Markdown."""
     if watched is None:
         return f"{TITLE}\n\nNothing is recorded yet: `make watched` records it."
@@ -20,7 +20,7 @@ def watched_section(watched: Watched | None) -> str:
         TITLE,
         f"From the sending of a tick to its decision at {whole(watched.rate)} ticks/s, in turns. "
         "The browsers draw on the same cores as the stack; the streams are what a page gets, read "
-        f"and not drawn. Times are microseconds. Recorded on {watched.began_utc[:10]} on "
+        f"but not drawn. Times are microseconds. Recorded on {watched.began_utc[:10]} on "
         f"{processor(watched.machine)}.",
     ]
     if watched.rounds:

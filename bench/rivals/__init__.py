@@ -1,6 +1,5 @@
-"""What the stack is measured beside: the same two hops, done as others would do them.
+"""The programs that the stack is compared with: the same two hops, done in other ways.
 
-`rival` is their common frame; `alternatives` are what one would use instead, `floor` is what the
-machine allows. Used by `bench.measure.side_by_side`; must import nothing of the stack but its clock
-and settings.
+`rival` is their common frame; `alternatives` are what a user would take instead, `floor` is the
+least that the machine allows. Used by `bench.measure.side_by_side`.
 """

@@ -1,20 +1,20 @@
-"""The common frame of everything the stack is measured beside: the floor and the alternatives.
+"""The common frame of the programs that the stack is compared with: floor and alternatives.
 
-A rival is a chain of processes, each an interpreter of its own: a producer, mostly a relay, and a
-consumer. What they do is the same in each, and is here:
+A rival is a chain of processes, each with its own interpreter: a producer, mostly a relay, and a
+consumer. Their work is the same in each rival, and is here:
 
-- The producer sends the ticks of a `Tape`, a random walk written as text beforehand. A message is
-  the number of its first tick, SENT_NS (the monotonic clock just before the sending), and the
-  frames `SYMBOL,PRICE` of its ticks. It keeps the pace of the stack's gateway: an absolute
-  schedule, waited for with `select`, which counts in microseconds (lib/net/event_loop.py).
-- The relay reads the text (`PriceBook`), keeps the latest price of every symbol, and hands on what
-  it has read.
-- The consumer computes two moving averages a symbol, one tick at a time (`Averages`), and notes
-  when it had decided (`Decisions`).
+- The producer sends the ticks of a `RivalTape`, a random walk encoded as text in advance. A message
+  is the number of its first tick, SENT_NS (the monotonic clock just before sending), and the frames
+  `SYMBOL,PRICE` of its ticks. It is paced as the stack's gateway is: by an absolute schedule,
+  waited for with `select`, which has microsecond resolution (lib/net/event_loop.py).
+- The relay decodes the text (`PriceBook`), keeps the latest price of every symbol, and passes on
+  the decoded ticks.
+- The consumer computes two moving averages a symbol, one tick at a time (`Averages`), and records
+  when it decided (`Decisions`).
 
-What differs is the way between them, and that is all a rival's own module has: `NAME` (for people),
-`measure(load)`, and one function a process. `run` starts the processes, lets them find each other,
-collects the outcome, and leaves nothing running, whatever happens.
+Only the transport between them differs, and a rival's own module has nothing else: `NAME` (shown in
+the report), `measure(load)`, and one function a process. `run` starts the processes, connects them,
+collects the result, and leaves nothing running, whatever happens.
 """
 
 from __future__ import annotations
@@ -49,34 +49,35 @@ from lib.streams.schedule import Schedule
 
 SHORT_WINDOW: Final = 20
 LONG_WINDOW: Final = 50
-"""Ticks, as in the stack's default settings."""
+"""The windows in ticks, as in the stack's default settings."""
 
 HOST: Final = "127.0.0.1"
 MEMORY: Final = "tradewire-bench-"
-"""What everything of a rival in /dev/shm is called, and then the number of the bench's process."""
+"""The prefix of everything that a rival makes in /dev/shm; the pid of the bench follows it."""
 START_S: Final = 30.0
-"""How long the processes may take to start and to find each other."""
+"""How long the processes may take to start and to connect."""
 END_S: Final = 30.0
-"""How long after the load's own seconds all must have arrived, and how long an end may take."""
+"""How long after the load's own seconds everything must have arrived, and how long an end may take.
+"""
 SETTLE_S: Final = 0.2
-"""How long after a failure to wait for each other process to complain too."""
+"""How long to wait after a failure for failures of the other processes."""
 
 TAPE_TICKS: Final = 65_536
-"""About how many ticks are written beforehand; then they come again, under further numbers."""
+"""About how many ticks are encoded in advance; then they repeat under further numbers."""
 SEED: Final = 7
 IN_FLIGHT_TICKS: Final = 65_536
-"""About how many ticks may wait in one place, where that can be chosen: deeper queues only let
-everything wait longer and memory run full."""
+"""About how many ticks may wait in one queue, where that can be chosen: deeper queues only add
+latency and memory."""
 UNPACED_TICKS: Final = 256
-"""About how many ticks are sent between two looks at the clock, where there is no pace to keep."""
+"""About how many ticks are sent between two readings of the clock in an unpaced load."""
 
 _STAMP_BYTES: Final = 16
 _TICK_BYTES: Final = 12
-"""As `pack` writes them."""
+"""The size of a tick in the format of `pack`."""
 
 
 class RivalUnavailable(Exception):  # noqa: N818 - it is no error of a run, but a gap in it
-    """A rival cannot run here: a line that says what is missing."""
+    """A rival cannot run here. The text says what is missing, on one line."""
 
 
 class RivalError(Exception):
@@ -85,7 +86,7 @@ class RivalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What goes through a rival."""
+    """The load of one measurement of a rival."""
 
     rate: float
     """Ticks a second; 0: as fast as it goes without loss."""
@@ -95,34 +96,34 @@ class Load:
 
     def __post_init__(self) -> None:
         if self.rate < 0 or self.seconds <= 0 or self.ticks_a_message < 1 or self.symbols < 1:
-            raise ValueError(f"a load that cannot be: {self}")
+            raise ValueError(f"an invalid load: {self}")
 
     @property
     def messages(self) -> int:
-        """How many messages a paced load has in all."""
+        """The number of messages of a paced load."""
         return max(1, round(self.rate * self.seconds / self.ticks_a_message))
 
     @property
     def in_flight(self) -> int:
-        """How many messages may wait in one place."""
+        """How many messages may wait in one queue."""
         return max(2, IN_FLIGHT_TICKS // self.ticks_a_message)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it."""
+class RivalResult:
+    """The result of one measurement of a rival."""
 
     ticks: int
-    """That the consumer decided, in order, each once."""
+    """How many ticks the consumer decided, in order, each once."""
     missing: int
-    """That were sent and did not arrive."""
+    """How many ticks were sent and did not arrive."""
     seconds: float
-    """From the start of the sending to the end of the last decision."""
+    """The time from the start of sending to the end of the last decision."""
     latencies_ns: NDArray[np.int64]
     """SENT_NS to decision: one for each message, whose ticks are sent and decided together."""
     above: int = 0
-    """Ticks with the short average above the long one: for the same ticks the same in each rival
-    that does the work, so that it can be checked that it is done."""
+    """After how many ticks the short average was above the long one: equal for equal ticks in every
+    rival, which proves that it did the work."""
 
 
 def require(module: str, package: str) -> None:
@@ -136,10 +137,10 @@ def require(module: str, package: str) -> None:
 # --- The ticks -------------------------------------------------------------------------------
 
 
-class Tape:
-    """The ticks of a load: a random walk for each symbol, the same for the same load.
+class RivalTape:
+    """The ticks of a load: a random walk for each symbol, equal for equal loads.
 
-    It is `length` ticks long, a whole number of messages, and then begins again.
+    It is `length` ticks long, a whole number of messages, and then repeats.
     """
 
     def __init__(self, load: Load) -> None:
@@ -152,16 +153,16 @@ class Tape:
         steps = generator.integers(-5, 6, size=self.length)
         for symbol in range(load.symbols):
             mine = self.symbols == symbol
-            # Reflected at zero: a walk of cents that always is a price.
+            # Reflected at zero, so that it is always a price.
             self.cents[mine] = 1 + np.abs(17_253 + np.cumsum(steps[mine]))
 
     @property
     def prices(self) -> list[float]:
-        """What a reader makes of the text."""
+        """The prices as a decoder reads them from the text."""
         return [float(text) for text in self._price_texts()]
 
     def bodies(self) -> list[bytes]:
-        """The frames of each message: `AAPL,172.53*MSFT,325.20`."""
+        """Return the frames of each message: `AAPL,172.53*MSFT,325.20`."""
         frames = [
             f"{self.names[symbol]},{price}".encode()
             for symbol, price in zip(self.symbols.tolist(), self._price_texts(), strict=True)
@@ -169,7 +170,7 @@ class Tape:
         return [b"*".join(part) for part in self.split(frames)]
 
     def split(self, ticks: Any) -> list[Any]:
-        """Cut something that has an item for each tick into messages."""
+        """Split a sequence with an item for each tick into messages."""
         size = self.ticks_a_message
         return [ticks[first : first + size] for first in range(0, self.length, size)]
 
@@ -178,28 +179,28 @@ class Tape:
 
 
 class Feed:
-    """The producer's messages as text, by their number, which counts from 0."""
+    """The producer's messages as text, by their number from 0."""
 
     def __init__(self, load: Load) -> None:
         self._ticks_a_message = load.ticks_a_message
-        self._bodies = Tape(load).bodies()
+        self._bodies = RivalTape(load).bodies()
 
     def message(self, number: int) -> bytes:
-        """Stamp the message with the number of its first tick, and with the time: send it now."""
+        """Return a message stamped with the number of its first tick and the time: send it now."""
         body = self._bodies[number % len(self._bodies)]
         return b"%d,%d,%b" % (1 + number * self._ticks_a_message, time.monotonic_ns(), body)
 
     def end(self, messages: int) -> bytes:
-        """The message that ends a stream of so many: one without ticks."""
+        """Return the message without ticks that ends a stream of so many messages."""
         return b"%d,%d," % (1 + messages * self._ticks_a_message, time.monotonic_ns())
 
 
 class Pace:
-    """When the producer sends which of its messages. Starts when it is made."""
+    """When the producer sends which of its messages. Starts with its construction."""
 
     def __init__(self, load: Load) -> None:
         self.sent = 0
-        """Messages."""
+        """The number of messages sent so far."""
         now_ns = time.monotonic_ns()
         self._end_ns = now_ns + to_ns(load.seconds)
         self._messages = load.messages
@@ -216,7 +217,7 @@ class Pace:
         return time.monotonic_ns() >= self._end_ns
 
     def wait_s(self) -> float:
-        """How long until the next message is due."""
+        """Return the time until the next message is due."""
         if not self._schedule:
             return 0.0
         return max(0, self._schedule.next_ns() - time.monotonic_ns()) / SECOND_NS
@@ -252,7 +253,7 @@ def one_by_one(pace: Pace) -> Iterator[int]:
 
 
 class Ticks(NamedTuple):
-    """A message, read. One without ticks is the last; `first` is then one beyond the last tick."""
+    """A decoded message. One without ticks is the last; its `first` is one after the last tick."""
 
     first: int
     """The number of its first tick; ticks count from 1."""
@@ -262,20 +263,20 @@ class Ticks(NamedTuple):
 
 
 class PriceBook:
-    """What the relay does: reads the text, and keeps the latest price of every symbol."""
+    """The work of the relay: decodes the text, and keeps the latest price of every symbol."""
 
     def __init__(self, load: Load) -> None:
-        self._index = {name.encode(): index for index, name in enumerate(Tape(load).names)}
+        self._index = {name.encode(): index for index, name in enumerate(RivalTape(load).names)}
         self.latest = [float("nan")] * load.symbols
 
     def read(self, message: bytes) -> Ticks:
-        """Take a message as `Feed` writes it."""
+        """Decode a message of `Feed`."""
         first, sent_ns, body = message.split(b",", 2)
         symbols, prices = self.read_body(body)
         return Ticks(int(first), int(sent_ns), symbols, prices)
 
     def read_body(self, body: bytes) -> tuple[list[int], list[float]]:
-        """Take the frames of a message, in the quickest way there is without NumPy."""
+        """Decode the frames of a message, in the fastest way without NumPy."""
         if not body:
             return [], []
         texts = body.replace(b",", b"*").split(b"*")
@@ -287,13 +288,13 @@ class PriceBook:
 
 
 def pack(ticks: Ticks) -> bytes:
-    """Write a message in binary, for those that carry bytes from the relay to the consumer."""
+    """Encode a message in binary, for transports of bytes between relay and consumer."""
     first, sent_ns, symbols, prices = ticks
     return _packing(len(symbols)).pack(first, sent_ns, *symbols, *prices)
 
 
 def unpack(message: bytes) -> tuple[int, int, Sequence[int], Sequence[float]]:
-    """Read what `pack` wrote: the fields of `Ticks`."""
+    """Decode what `pack` wrote: the fields of `Ticks`."""
     count = (len(message) - _STAMP_BYTES) // _TICK_BYTES
     values = _packing(count).unpack(message)
     return values[0], values[1], values[2 : 2 + count], values[2 + count :]
@@ -304,8 +305,8 @@ def _packing(count: int) -> struct.Struct:
     return struct.Struct(f"<qq{count}i{count}d")
 
 
-class _Windows:
-    """The latest prices of one symbol. Filled with zeros at first, so that it is always full."""
+class _SymbolWindows:
+    """The latest prices of one symbol, initially zeros, so that the windows are always full."""
 
     __slots__ = ("long", "long_sum", "seen", "short", "short_sum")
 
@@ -317,15 +318,15 @@ class _Windows:
 
 
 class Averages:
-    """Two moving averages a symbol as textbooks have them: a deque and its running sum."""
+    """Two moving averages a symbol in the textbook way: a deque and its running sum."""
 
     def __init__(self, symbols: int) -> None:
-        self._windows = [_Windows() for _ in range(symbols)]
+        self._windows = [_SymbolWindows() for _ in range(symbols)]
 
     def decide(self, symbols: Iterable[int], prices: Iterable[float]) -> int:
-        """Take ticks one at a time; return after how many the short average was above the long.
+        """Process ticks one by one; return after how many the short average was above the long.
 
-        A symbol that has not had as many ticks as the long window counts as not above.
+        A symbol with fewer ticks than the long window counts as not above.
         """
         above = 0
         for symbol, price in zip(symbols, prices, strict=True):
@@ -343,8 +344,8 @@ class Averages:
         return above
 
 
-class Decided(NamedTuple):
-    """What a consumer has to say in the end."""
+class ConsumerResult(NamedTuple):
+    """What a consumer returns at its end."""
 
     ticks: int
     latencies_ns: array[int]
@@ -353,7 +354,10 @@ class Decided(NamedTuple):
 
 
 class Decisions:
-    """What the consumer does: decides each tick, and notes when. `decide` as `Averages.decide`."""
+    """The work of the consumer: decides each tick, and records when.
+
+    `decide` is a function such as `Averages.decide`.
+    """
 
     def __init__(self, decide: Callable[[Any, Any], int]) -> None:
         self._decide = decide
@@ -364,9 +368,9 @@ class Decisions:
         self._ended_ns = 0
 
     def take(self, first: int, sent_ns: int, symbols: Any, prices: Any) -> bool:
-        """Decide the ticks of a message. Returns False at the message that is the end.
+        """Decide the ticks of a message. Returns False for the last message.
 
-        Raises RivalError for a tick that comes again, or after a later one.
+        Raises RivalError for a tick that is repeated or out of order.
         """
         if first < self._next:
             raise RivalError(f"tick {first} came when {self._next} was the next")
@@ -380,22 +384,22 @@ class Decisions:
         self._next = first + count
         return True
 
-    def decided(self) -> Decided:
-        """Everything, once the end has come."""
-        return Decided(self._ticks, self._latencies_ns, self._ended_ns, self._above)
+    def decided(self) -> ConsumerResult:
+        """Return the result, after the last message."""
+        return ConsumerResult(self._ticks, self._latencies_ns, self._ended_ns, self._above)
 
 
 # --- The processes ---------------------------------------------------------------------------
 
 
 class _Listening(NamedTuple):
-    """To the process before: here I am."""
+    """A process listens here, for the previous process."""
 
     address: Any
 
 
 class _Ready(NamedTuple):
-    """All connections stand."""
+    """A process has all its connections."""
 
 
 class _Done(NamedTuple):
@@ -407,26 +411,26 @@ class _Failed(NamedTuple):
     reason: str
 
 
-class Part:
-    """What one process of a rival holds: the load, and the way to its neighbours."""
+class ProcessContext:
+    """What one process of a rival works with: the load, and the way to its neighbours."""
 
     def __init__(self, load: Load, link: Any, bench: Connection) -> None:
         self.load = load
         self.link = link
-        """Whatever `run` was given for all processes: a queue, the name of a segment."""
+        """What all processes share, as passed to `run`: a queue, the name of a segment."""
         self.started_ns = 0
         self._bench = bench
 
     def listening(self, address: Any) -> None:
-        """Let the process before this one know where to connect."""
+        """Send the previous process the address to connect to."""
         self._bench.send(_Listening(address))
 
     def next_address(self) -> Any:
-        """Wait for the next process; return what it gave to `listening`."""
+        """Wait for the next process; return the address that it passed to `listening`."""
         return self._bench.recv()
 
     def accept(self) -> socket.socket:
-        """Wait for the process before this one to `connect`."""
+        """Wait for the previous process to `connect`."""
         with closing(socket.create_server((HOST, 0))) as server:
             self.listening(server.getsockname())
             sock, _ = server.accept()
@@ -434,68 +438,69 @@ class Part:
         return sock
 
     def connect(self) -> socket.socket:
-        """Connect to the next process, which does `accept`."""
+        """Connect to the next process, which calls `accept`."""
         sock = socket.create_connection(self.next_address())
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
     def start(self) -> None:
-        """Say that this process is ready, and wait until all are. To be called by each."""
+        """Report that this process is ready, and wait until all are. Every process calls it."""
         self._bench.send(_Ready())
         self._bench.recv()
         self.started_ns = time.monotonic_ns()
 
     def stay(self) -> None:
-        """Wait until the consumer has everything: for those whose going would lose something."""
+        """Wait until the consumer has everything; for processes whose end would lose messages."""
         self._bench.recv()
 
 
-Role = Callable[[Part], Any]
-"""One process. The producer returns how many ticks it has sent, the consumer `Decided`."""
+Role = Callable[[ProcessContext], Any]
+"""The function of one process. The producer returns how many ticks it has sent, the consumer a
+`ConsumerResult`."""
 
 
 class _Child:
-    """A process that plays one role, in an interpreter of its own (that is what spawn means)."""
+    """A process of one role, with its own interpreter (start method spawn)."""
 
     def __init__(self, role: Role, load: Load, link: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self.name = role.__name__.strip("_")
         self.bench, theirs = context.Pipe()
         self.process = context.Process(
-            target=_play, args=(role, load, link, theirs, os.getpid()), daemon=True
+            target=_process_main, args=(role, load, link, theirs, os.getpid()), daemon=True
         )
         with closing(theirs):
             self.process.start()
 
     def hear(self) -> Any:
-        """Return what it says next; that it is dead counts as that it failed."""
+        """Return its next message; its death counts as a failure."""
         try:
             message = self.bench.recv()
         except EOFError:
-            return _Failed(f"the {self.name} has ended without a word")
+            return _Failed(f"the {self.name} has ended without a message")
         if isinstance(message, _Failed):
             return _Failed(f"the {self.name} failed: {message.reason}")
         return message
 
     def end(self) -> None:
-        """Kill it if it still runs. It owns nothing that would be left behind."""
+        """Kill it if it still runs. It owns nothing that would outlive it."""
         self.process.kill()
         self.process.join(END_S)
         self.bench.close()
         self.process.close()
 
 
-def run(load: Load, *roles: Role, link: Any = None) -> Outcome:
-    """Play the roles, from the producer to the consumer, each in a process of its own.
+def run(load: Load, *roles: Role, link: Any = None) -> RivalResult:
+    """Run the roles, from the producer to the consumer, each in its own process.
 
     Call it from the main thread: the processes die with the thread that started them. Raises
-    RivalError if one of them fails, or does not come to its end in time.
+    RivalError if one of them fails, or does not end in time.
     """
     children: list[_Child] = []
     try:
         for role in roles:
             children.append(_Child(role, load, link))
-        _introduce(children)
+        _exchange_addresses(children)
         for child in children:
             child.bench.send(None)
         done = _collect(children, time.monotonic() + load.seconds + END_S)
@@ -504,13 +509,13 @@ def run(load: Load, *roles: Role, link: Any = None) -> Outcome:
             if child.process.exitcode != 0:
                 raise RivalError(f"the {child.name} ended with {child.process.exitcode}")
     except BrokenPipeError:
-        raise RivalError("a process has ended before it was to start") from None
+        raise RivalError("a process has ended before the start") from None
     finally:
         for child in children:
             child.end()
     sent: int = done[0].answer
-    decided: Decided = done[-1].answer
-    return Outcome(
+    decided: ConsumerResult = done[-1].answer
+    return RivalResult(
         decided.ticks,
         sent - decided.ticks,
         (decided.ended_ns - done[0].started_ns) / SECOND_NS,
@@ -519,12 +524,12 @@ def run(load: Load, *roles: Role, link: Any = None) -> Outcome:
     )
 
 
-def _introduce(children: list[_Child]) -> None:
-    """Tell each process where the next one listens, until all are ready."""
+def _exchange_addresses(children: list[_Child]) -> None:
+    """Send each process the address of the next one, until all are ready."""
     deadline = time.monotonic() + START_S
     starting = list(children)
     while starting:
-        child, message = _hear(starting, deadline, "not ready in time")
+        child, message = _next_message(starting, deadline, "not ready in time")
         if isinstance(message, _Listening):
             children[children.index(child) - 1].bench.send(message.address)
         else:
@@ -535,7 +540,7 @@ def _collect(children: list[_Child], deadline: float) -> list[_Done]:
     done: dict[str, _Done] = {}
     running = list(children)
     while running:
-        child, message = _hear(running, deadline, "not at the end in time")
+        child, message = _next_message(running, deadline, "not finished in time")
         running.remove(child)
         done[child.name] = message
         if child is children[-1]:
@@ -545,8 +550,8 @@ def _collect(children: list[_Child], deadline: float) -> list[_Done]:
     return [done[child.name] for child in children]
 
 
-def _hear(children: list[_Child], deadline: float, trouble: str) -> tuple[_Child, Any]:
-    """Return the next thing that one of them says. Raises RivalError if it is a failure."""
+def _next_message(children: list[_Child], deadline: float, trouble: str) -> tuple[_Child, Any]:
+    """Return the next message of any child. Raises RivalError if it is a failure."""
     ready = wait([child.bench for child in children], max(0.0, deadline - time.monotonic()))
     for child in children:
         if child.bench in ready:
@@ -558,21 +563,21 @@ def _hear(children: list[_Child], deadline: float, trouble: str) -> tuple[_Child
 
 
 def _further_failures(failed: _Child, children: list[_Child]) -> list[str]:
-    """What the others have to say: who complains first is not always who began it."""
+    """Return the failures of the other processes: the first one reported may not be the cause."""
     others = [child for child in children if child is not failed and child.bench.poll(SETTLE_S)]
     heard = [child.hear() for child in others]
     return [message.reason for message in heard if isinstance(message, _Failed)]
 
 
-def _play(role: Role, load: Load, link: Any, bench: Connection, parent_pid: int) -> None:
+def _process_main(role: Role, load: Load, link: Any, bench: Connection, parent_pid: int) -> None:
     """The main function of each process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the bench ends its processes itself
     if not end_with(parent_pid):
         return
     # Nothing here makes cycles, and a collection in the middle would count against the rival.
     gc.disable()
-    part = Part(load, link, bench)
-    # Who does not listen any more has ended us, or is about to.
+    part = ProcessContext(load, link, bench)
+    # If the bench has closed its end, it is about to kill this process.
     with suppress(BrokenPipeError):
         try:
             answer = role(part)
@@ -585,8 +590,8 @@ def _play(role: Role, load: Load, link: Any, bench: Connection, parent_pid: int)
 # --- By hand ---------------------------------------------------------------------------------
 
 
-def look(name: str, measure: Callable[[Load], Outcome]) -> None:
-    """Measure what the command line asks for, and print it."""
+def main(name: str, measure: Callable[[Load], RivalResult]) -> None:
+    """Measure the load of the command line, and print the result."""
     parser = argparse.ArgumentParser(description=name)
     parser.add_argument("--rate", type=float, default=2000.0, help="ticks a second; 0: unpaced")
     parser.add_argument("--seconds", type=float, default=2.0)

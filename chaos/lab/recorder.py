@@ -36,7 +36,14 @@ from lib.process.log_events import LogEvent, TapeEnded, read_line
 from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
-from lib.stack.log_follower import ENDED, GIVEN_UP, SPAWNED, STOPPED, Follower, read_supervisor_line
+from lib.stack.log_follower import (
+    ENDED,
+    GIVEN_UP,
+    SPAWNED,
+    STOPPED,
+    FileFollower,
+    read_supervisor_line,
+)
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's file are looked at."""
@@ -256,8 +263,8 @@ class Recorder:
         self._state: StateFile | None = None
         self._state_inode = 0
         log = settings.var_dir / "log"
-        self._logs = {r: Follower(log / f"{r}.jsonl", from_end=True) for r in known_roles()}
-        self._supervisor_log = Follower(settings.var_dir / "supervisord.log", from_end=True)
+        self._logs = {r: FileFollower(log / f"{r}.jsonl", from_end=True) for r in known_roles()}
+        self._supervisor_log = FileFollower(settings.var_dir / "supervisord.log", from_end=True)
         self._selector = selectors.DefaultSelector()
         self._next_look_s = 0.0
         self._caught_up = threading.Event()

@@ -28,7 +28,7 @@ function choose(symbol) {
 }
 
 // The stream of views. A browser has six connections to one place for all its pages together, so a
-// page that nobody sees lets go of its own.
+// hidden page closes its own.
 
 document.onvisibilitychange = () => (document.hidden ? source.close() : listen());
 

@@ -1,6 +1,6 @@
-"""What the roles' logs count: connections, malformed frames, ticks missed. Pure.
+"""Counts events in the roles' logs: connections, malformed frames, ticks missed. Pure.
 
-The counts begin with the dashboard, as counters of Prometheus may.
+The counts begin at the start of the dashboard, as Prometheus allows for counters.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ ORDER_MANAGER: Final = "order_manager"
 
 
 class Counters:
-    """Takes every line that was written since the start."""
+    """Counts every line that was written since the start."""
 
     def __init__(self) -> None:
         self.ticks_missed = Counter[str]()
-        """By where they were missed."""
+        """Missed ticks by place (`where`)."""
         self.connections = Counter[tuple[str, str]]()
-        """By program and stream: how often it has come to stand."""
+        """Established connections by program and stream."""
         self.connections_lost = Counter[tuple[str, str]]()
         self.rejected_frames = Counter[tuple[str, str]]()
-        """By program and kind."""
+        """Rejected frames by program and kind."""
         self.orders = Counter({"filled": 0, "rejected": 0})
-        """By status, as the order manager answered them."""
+        """Answered orders by status, from the order manager's log."""
         self.events = Counter[tuple[str, str]]()
-        """By program and level."""
+        """Log lines by program and level."""
 
     def take(self, program: str, line: LogLine) -> None:
-        """A line was written to the log of this program."""
+        """Count a line of the log of this program."""
         self.events[program, line.level] += 1
         event = line.event
         match event:

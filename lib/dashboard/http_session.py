@@ -1,8 +1,8 @@
 """The server's side of one HTTP connection, without a socket: bytes in, one request out.
 
-What HTTP is lies with h11; here is what we make of it. A connection has one request, which is a GET
-or a HEAD and has no body that anybody reads. Who asks under another name than the loopback's is
-refused: a page from elsewhere must not read ours through a name that its owner has pointed here.
+h11 implements HTTP; here are our rules. A connection has one request, a GET or a HEAD, whose body
+is ignored. A Host that is not a name of the loopback is refused, against DNS rebinding: a foreign
+page must not read ours through a name that its owner has pointed here.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _HEADERS: Final = (
 
 
 class Request(NamedTuple):
-    """What is asked for."""
+    """A valid request."""
 
     path: str
     parameters: dict[str, str]
-    """Of a name that comes twice, the last value."""
+    """The query's parameters; of a repeated name, the last value."""
 
 
 class HttpError(Exception):
-    """The request cannot be served: the status to answer with, and a line for people."""
+    """The request cannot be served: the status to answer with, and a human-readable line."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -40,10 +40,9 @@ class HttpError(Exception):
 
 
 class HttpSession:
-    """One connection. What its methods return is to be sent, in order.
+    """One connection. Send what its methods return, in order.
 
-    `host` is where it is served; who asks for that, or for the usual names of the loopback, is at
-    the right place.
+    `host` is the configured host; a request must name it, or a usual name of the loopback.
     """
 
     def __init__(self, host: str) -> None:
@@ -53,7 +52,7 @@ class HttpSession:
         self._is_asked = False
 
     def receive(self, data: bytes) -> Request | None:
-        """Bytes came, at least one. Returns the request once it is whole, and nothing after it.
+        """Take received bytes, at least one. Returns the request, once, when it is complete.
 
         Raises HttpError; answer it with `respond`.
         """
@@ -74,7 +73,7 @@ class HttpSession:
     def respond(
         self, status: int, content_type: str, body: bytes, *headers: tuple[str, str]
     ) -> list[bytes]:
-        """Answer whole. The body itself is one of the pieces, and no copy of it."""
+        """Return a complete answer. The body is one of the pieces, not a copy."""
         length = ("Content-Length", str(len(body)))
         pieces = [self._begin(status, content_type, length, *headers)]
         if not self._is_head:
@@ -83,11 +82,11 @@ class HttpSession:
         return pieces
 
     def begin_stream(self, content_type: str) -> bytes:
-        """Begin an answer that comes in parts, for as long as somebody listens."""
+        """Begin an answer that is sent in parts until the connection closes."""
         return self._begin(200, content_type, ("Cache-Control", "no-store"))
 
     def part(self, data: bytes) -> bytes:
-        """Go on with it. Who has asked for the head only gets no part."""
+        """Return the next part of the answer; b"" if the request was a HEAD."""
         return b"" if self._is_head else self._http.send(h11.Data(data)) or b""
 
     def _begin(self, status: int, content_type: str, *headers: tuple[str, str]) -> bytes:
@@ -110,6 +109,6 @@ def _request(event: h11.Request, names: frozenset[str]) -> Request:
 
 
 def _name(host: str) -> str:
-    """Take the port and the brackets of an IPv6 address away."""
+    """Return a Host without its port and the brackets of an IPv6 address."""
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdigit() else host).strip("[]").lower()

@@ -1,8 +1,8 @@
-"""Faults and recoveries, told from the roles' logs as they are written. Pure.
+"""Faults and recoveries, derived from the roles' logs as they are written. Pure.
 
-An incident begins with one event and is over with another, of the same program and, for a
-connection, of the same stream, or when the program has started anew. Some take no time: ticks that
-were missed are gone.
+An incident begins with one event and ends with another, of the same program and, for a connection,
+of the same stream, or when the program has started again. Some have no duration, such as missed
+ticks.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from lib.process.log_events import (
 )
 
 KEPT: Final = 50
-"""Of those that are over; of those that are not, there is one of a kind for each program."""
+"""How many closed incidents are kept. Open ones are bounded: one of a kind for each program."""
 
 _PROCESS: Final = "process"
 _BEGINS: Final[dict[type[LogEvent] | type[None], tuple[str, str]]] = {
@@ -59,8 +59,8 @@ _BEGINS: Final[dict[type[LogEvent] | type[None], tuple[str, str]]] = {
     RefillTakesLong: ("price book", "refills its averages"),
     SignalTooSlow: ("signal", "too slow"),
 }
-"""Event: what kind it is, and how it is told. Of one program there is one of a kind at a time; a
-further event of the kind says how it is by now."""
+"""Events that open an incident, with its kind and text. A program has one open incident of a kind;
+a further event of the kind updates its text."""
 _ENDS: Final[dict[type[LogEvent] | type[None], str]] = {
     LedgerRecovered: "ledger",
     TradingResumed: "trading",
@@ -75,11 +75,11 @@ _NOTED: Final[dict[type[LogEvent] | type[None], str]] = {
     SettingsRefused: "its settings were refused",
     SupervisordSilent: "supervisord does not answer",
 }
-"""What takes no time, or has no end that anybody tells."""
+"""Events that are incidents without a duration: they take no time, or their end is not logged."""
 
 
 class Incidents:
-    """Takes every line in the order of time."""
+    """Derives incidents from all log lines, in order of time."""
 
     def __init__(self) -> None:
         self._over: deque[Incident] = deque(maxlen=KEPT)
@@ -92,14 +92,14 @@ class Incidents:
         match event:
             case RoleWasSilent():
                 self._note(
-                    event.program, at, _told(f"was silent for {event.silent_s:.1f} s", event)
+                    event.program, at, _with_reason(f"was silent for {event.silent_s:.1f} s", event)
                 )
             case RoleHung():
                 what = f"hung for {event.silent_s:.1f} s{_at(event)}"
-                what = _told(f"{what}{';' if event.where else ','} killed", event)
+                what = _with_reason(f"{what}{';' if event.where else ','} killed", event)
                 self._begin(event.program, _PROCESS, at - event.silent_s, what)
             case Stopped():
-                self._begin(program, _PROCESS, at, "stopped, as it was told to")
+                self._begin(program, _PROCESS, at, "stopped, as asked")
             case RoleEnded():
                 self._begin(event.program, _PROCESS, at, "its process has ended")
             case RoleGaveUp():
@@ -111,22 +111,22 @@ class Incidents:
                     if where == program:
                         self._end(where, kind, at)
             case Disconnected():
-                what = _told(f"lost the connection for {event.stream}", event)
+                what = _with_reason(f"lost the connection for {event.stream}", event)
                 self._begin(program, event.stream, at, what)
             case StreamConnected() | OrdersConnected():
                 self._end(program, event.stream, at)
             case TicksMissed() | TicksLapped() if line.ticks_missed:
                 self._note(program, at, f"{line.ticks_missed:,} ticks missed ({event.where})")
             case _ if type(event) in _NOTED:
-                self._note(program, at, _told(f"{_NOTED[type(event)]}{_at(event)}", event))
+                self._note(program, at, _with_reason(f"{_NOTED[type(event)]}{_at(event)}", event))
             case _ if type(event) in _BEGINS:
                 kind, what = _BEGINS[type(event)]
-                self._begin_or_update(program, kind, at, _told(f"{what}{_at(event)}", event))
+                self._begin_or_update(program, kind, at, _with_reason(f"{what}{_at(event)}", event))
             case _ if type(event) in _ENDS:
                 self._end(program, _ENDS[type(event)], at)
 
     def latest(self) -> list[Incident]:
-        """Those that are not over first, then the others; the newest first."""
+        """Return open incidents first, then closed ones; each the newest first."""
         going_on = sorted(self._going_on.values(), key=lambda one: -one.at)
         return [*going_on, *sorted(self._over, key=lambda one: -one.at)]
 
@@ -155,6 +155,6 @@ def _at(event: LogEvent | None) -> str:
     return f" at {where}" if where else ""
 
 
-def _told(what: str, event: LogEvent | None) -> str:
+def _with_reason(what: str, event: LogEvent | None) -> str:
     reason = getattr(event, "reason", "")
     return f"{what}: {reason}" if reason else what

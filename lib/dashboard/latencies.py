@@ -1,8 +1,8 @@
 """Tick to decision, over the last minute and since the start: counts in buckets. Pure.
 
-The ticks come from the ring of the price book and the decisions from the strategy's decision log.
-A tick is decided after it is in the ring, so who reads the decisions first and the ring after that
-has every tick that was decided, unless the ring was quicker than the reader.
+The ticks come from the ring of the price book and the decisions from the strategy's decision log. A
+tick is decided after it is in the ring, so a reader that reads the decisions first and then the
+ring has every tick that was decided, unless the ring lapped it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ WINDOW_S: Final = 60
 BUCKETS_NS: Final = np.array(
     [10 * MICROSECOND_NS * 1.05**number for number in range(284)], np.float64
 )
-"""From 10 µs to 10 s: a quantile is known to within 5 %."""
+"""The upper bounds of the buckets, 5 % apart, from 10 µs to 10 s: quantiles are known to within 5
+%.
+"""
 HISTOGRAM_NS: Final = (
     *(50 * MICROSECOND_NS, 100 * MICROSECOND_NS, 250 * MICROSECOND_NS, 500 * MICROSECOND_NS),
     *(1 * MILLISECOND_NS, 2_500 * MICROSECOND_NS, 5 * MILLISECOND_NS, 10 * MILLISECOND_NS),
@@ -29,7 +31,7 @@ HISTOGRAM_NS: Final = (
 )
 """The upper bounds of the buckets that are published as a metric."""
 MAX_WAITING: Final = 1 << 18
-"""Ticks that were not decided yet are kept up to so many."""
+"""How many undecided ticks are kept."""
 
 
 class Latencies:
@@ -40,11 +42,11 @@ class Latencies:
         self._sent_ns = np.empty(0, np.int64)
         self._seconds: deque[tuple[int, NDArray[np.int64]]] = deque()
         self.histogram = [0] * (len(HISTOGRAM_NS) + 1)
-        """Since the start, by the buckets of HISTOGRAM_NS; the last is for what takes longer."""
+        """The counts since the start, by the buckets of HISTOGRAM_NS; the last one is above all."""
         self.sum_s = 0.0
 
     def forget_ticks(self) -> None:
-        """What waits for its decision is of another tape."""
+        """Drop the undecided ticks: another tape begins."""
         self._sequences, self._sent_ns = np.empty(0, np.int64), np.empty(0, np.int64)
 
     def take(
@@ -66,7 +68,7 @@ class Latencies:
         self._sequences, self._sent_ns = sequences, sent_ns
 
     def ticks(self, now_ns: int) -> int:
-        """How many were decided in the last minute."""
+        """Return how many ticks were decided in the last minute."""
         return int(self._last_minute(now_ns).sum())
 
     def quantile_ns(self, quantile: float, now_ns: int) -> float | None:

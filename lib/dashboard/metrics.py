@@ -1,8 +1,8 @@
-"""The same facts for Prometheus: the text of /metrics, made when it is asked for.
+"""The observer's state for Prometheus: the text of /metrics, made on request.
 
 Names and units follow https://prometheus.io/docs/practices/naming/: base units, `_total` for
-counters. Counters begin with the dashboard, but for ticks, restarts and the orders of a strategy,
-which begin with the price book, with supervisord and with the ledger.
+counters. Counters begin with the dashboard, except ticks, restarts and the orders of a strategy,
+which begin with the price book, supervisord and the ledger.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ PAGES: Final = "tradewire_dashboard_pages"
 
 
 def metrics(observer: Observer, pages: int) -> bytes:
-    """Return the text for everything that is known now; `pages` of the dashboard are open."""
+    """Return the text of all metrics; `pages` is how many pages of the dashboard are open."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Now(observer, pages))
     return generate_latest(registry)
 
 
 class _Now(Collector):
-    """What the observer knows at this moment."""
+    """Collects the observer's state at the moment of a request."""
 
     def __init__(self, observer: Observer, pages: int) -> None:
         self._observer = observer
@@ -95,8 +95,8 @@ class _Now(Collector):
             "Profit of what was closed, by symbol.",
             labels=["symbol"],
         )
-        account = self._observer.account
-        for held in account.holdings.values() if account else ():
+        ledger_totals = self._observer.ledger_totals
+        for held in ledger_totals.holdings.values() if ledger_totals else ():
             position.add_metric([held.symbol], held.position)
             realised.add_metric([held.symbol], held.realised)
         yield position
@@ -117,7 +117,7 @@ class _Now(Collector):
             "Profit of what a strategy has closed.",
             labels=["strategy"],
         )
-        clients = self._observer.account.clients if self._observer.account else {}
+        clients = self._observer.ledger_totals.clients if self._observer.ledger_totals else {}
         for one in self._observer.strategies:
             total = clients.get(one.settings.client_id)
             if total is None:

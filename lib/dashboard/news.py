@@ -11,11 +11,11 @@ from lib.process.log_events import NewsApplied, NewsSilent, Started
 from lib.settings import StrategySettings
 
 KEPT: Final = 240
-"""Two minutes of them, at two a second."""
+"""How many sentiments are kept: two minutes at two a second."""
 
 
 class NewsCourse:
-    """Takes the lines of a strategy's log."""
+    """The sentiments in the log of a strategy."""
 
     def __init__(self, settings: StrategySettings) -> None:
         self._settings = settings
@@ -37,7 +37,7 @@ class NewsCourse:
 
     @property
     def signal(self) -> int:
-        """What the sentiment says: 1 buy, -1 sell, 0 none."""
+        """The news signal: 1 buy, -1 sell, 0 none."""
         if self._sentiment is None:
             return 0
         return (self._sentiment > self._settings.bullish_threshold) - (

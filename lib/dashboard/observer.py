@@ -1,9 +1,9 @@
-"""Looks at a running stack from outside, and makes a view of what it sees.
+"""Observes a running stack from outside, and makes views of it.
 
-Used from one thread, which it holds up for a bounded time only: a look takes a bounded number of
+Used from one thread, which it blocks for a bounded time only: a look reads a bounded number of
 ticks and of bytes of the logs, waits a fraction of a second for supervisord and the ledger, and
-looks at a ledger that takes long less often. What is not there is missing in the view, which says
-so; the next look tries again.
+reads a slow ledger less often. What cannot be read is listed as missing in the view; the next look
+tries again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lib.dashboard.counters import ORDER_MANAGER, Counters
 from lib.dashboard.incidents import Incidents
 from lib.dashboard.log_lines import LogLine, read_line
 from lib.dashboard.news import NewsCourse
-from lib.dashboard.orders import Orders
+from lib.dashboard.orders import AnsweredOrders
 from lib.dashboard.prices import Prices
 from lib.dashboard.roles import Restarts, Roles
 from lib.dashboard.strategies import watched_strategies
@@ -33,52 +33,52 @@ from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookReader
-from lib.stack.log_follower import Follower
+from lib.stack.log_follower import FileFollower
 
 MAX_TICKS_A_LOOK: Final = 65_536
-"""What is beyond that is not looked at tick by tick: it takes 4 ms."""
+"""The most ticks that one look reads, in 4 ms; earlier ones are skipped."""
 EARLIER_LOG_BYTES: Final = 512 * 1024
-"""Of each log, so much of what was written before the start is told as well."""
+"""How much of each log is read of what was written before the start."""
 LEDGER_NS: Final = SECOND_NS
-"""How often the ledger is looked at …"""
+"""The shortest time between two reads of the ledger."""
 LEDGER_SHARE: Final = 20
-"""… and no more often than this many times as long as a look at it takes."""
+"""The time between two reads of the ledger is at least this many times as long as a read takes."""
 LOCK_WAIT_S: Final = 0.02
 MAX_PRICES_SHOWN: Final = 100
-"""Of more symbols, the first ones, those that are held, and the chosen one are shown …"""
+"""How many symbols are shown; of more, these first ones, the held ones and the chosen one."""
 MAX_HELD_SHOWN: Final = 200
-"""… but no more than so many of those that are held."""
+"""How many held symbols are shown at most."""
 
 STRATEGY: Final = "strategy"
 NO_HOLDING: Final = Total("", 0, 0.0, 0.0)
 
 
-class Account(NamedTuple):
-    """What the ledger says. Money in dollars."""
+class LedgerTotals(NamedTuple):
+    """The totals of the ledger. Money in dollars."""
 
     filled: int
     rejected: int
     holdings: dict[str, Total]
     realised: float
     clients: dict[str, ClientTotal]
-    """What each strategy has done, by client_id."""
+    """The totals of each strategy, by client_id."""
 
 
 class Observer:
-    """Everything that is known of one stack."""
+    """The observed state of one stack."""
 
     def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
         self._settings = settings
         strategy = settings.strategy
         self.counters = Counters()
         self.strategies = watched_strategies(settings)
-        """That of [strategy] first."""
+        """The strategies, that of [strategy] first."""
         self.roles = Roles(settings.var_dir, supervisor)
         self.restarts = Restarts()
-        self.orders = Orders()
-        self.account: Account | None = None
+        self.orders = AnsweredOrders()
+        self.ledger_totals: LedgerTotals | None = None
         self.ticks = 0
-        """Of the price book that is there now, from its beginning."""
+        """The number of ticks in the current price book, from its beginning."""
         self._incidents = Incidents()
         self._news = NewsCourse(strategy)
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
@@ -90,28 +90,28 @@ class Observer:
         self._sample_ns = 0
         self._sampled_ticks = 0
         self._ledger_ns = 0
-        self._logs: dict[Path, Follower] = {}
+        self._logs: dict[Path, FileFollower] = {}
         self._missing: dict[str, str] = {}
 
     def look(self) -> None:
-        """See what has happened since the last look."""
+        """Read what is new since the last look."""
         now_ns = time.monotonic_ns()
         self._read_logs()
         self.roles.look(now_ns)
-        self._tell("roles", self.roles.problem)
+        self._set_awaited("roles", self.roles.problem)
         self._read_ticks(now_ns)
         if now_ns >= self._ledger_ns:
             self._read_ledger()
             ended_ns = time.monotonic_ns()
             self._ledger_ns = ended_ns + max(LEDGER_NS, LEDGER_SHARE * (ended_ns - now_ns))
         self._open_profit = self._profit(self._holdings().values())
-        self._tell("news", "" if self._news.is_known else "news that have met a tick")
+        self._set_awaited("news", "" if self._news.is_known else "news that have met a tick")
 
     def view(self, symbol: str) -> View:
-        """Return what a page shows that has chosen this symbol."""
+        """Return the view of a page that has chosen this symbol."""
         now_ns = time.monotonic_ns()
         settings = self._settings
-        account = self.account
+        ledger_totals = self.ledger_totals
         course = self._prices.course(symbol)
         if course and course.at:
             trades = self.orders.trades(symbol, course.at[0])
@@ -123,7 +123,7 @@ class Observer:
             roles=self.roles.views(self.restarts, now_ns),
             incidents=self._incidents.latest(),
             strategies=[
-                one.view(account and account.clients[one.settings.client_id], now_ns)
+                one.view(ledger_totals and ledger_totals.clients[one.settings.client_id], now_ns)
                 for one in self.strategies
             ],
             prices=[self._price(one) for one in self._shown(course)],
@@ -131,15 +131,15 @@ class Observer:
             news=self._news.view(),
             latency=self._latency(now_ns),
             orders=self.orders.latest(),
-            filled=account.filled if account else None,
-            rejected=account.rejected if account else None,
-            realised=account.realised if account else None,
-            open_profit=self._open_profit if account else None,
+            filled=ledger_totals.filled if ledger_totals else None,
+            rejected=ledger_totals.rejected if ledger_totals else None,
+            realised=ledger_totals.realised if ledger_totals else None,
+            open_profit=self._open_profit if ledger_totals else None,
             missing=self._missing,
         )
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close everything that is read."""
         self._detach()
         for log in self._logs.values():
             log.close()
@@ -152,7 +152,7 @@ class Observer:
         supervisord = self._settings.var_dir / "supervisord.log"
         for path in (supervisord, *log_dir.glob("*.jsonl")):
             if path not in self._logs:
-                self._logs[path] = Follower(
+                self._logs[path] = FileFollower(
                     path, from_end=is_first, earlier_bytes=EARLIER_LOG_BYTES
                 )
         lines: list[tuple[str, LogLine]] = []
@@ -180,10 +180,10 @@ class Observer:
         book = self._own_book.book
         if book is None or self._reader is None:
             return
-        # In this order: what was decided is in the ring already.
+        # In this order: a tick that was decided is already in the ring.
         decisions = [(one, one.read_decisions(self._tape)) for one in self.strategies]
         has_decided = self.strategies[0].has_decided
-        self._tell("latency", "" if has_decided else "the first decision of the strategy")
+        self._set_awaited("latency", "" if has_decided else "the first decision of the strategy")
         newest = book.reader().position
         if newest - self._reader.position > MAX_TICKS_A_LOOK:
             self._reader = book.reader(newest - MAX_TICKS_A_LOOK)
@@ -206,12 +206,12 @@ class Observer:
             if decided is not None:
                 strategy.latencies.take(decided, ticks["sequence"], ticks["sent_ns"], now_ns)
         self._sample(newest, now_ns)
-        self._tell("prices", "the first tick" if self._tape is None else "")
+        self._set_awaited("prices", "the first tick" if self._tape is None else "")
         if self._reader.retired and not len(ticks):
             self._detach()
 
     def _sample(self, newest: int, now_ns: int) -> None:
-        """Once a second, enter a point into the courses and count the ticks."""
+        """Once a second, add a point to the courses and count the ticks."""
         self.ticks = newest
         if now_ns < self._sample_ns:
             return
@@ -227,7 +227,9 @@ class Observer:
         if book is None:
             problem = self._own_book.problem
             what = "a price book: the orderbook makes it when it starts"
-            self._tell("prices", f"a price book that can be used: {problem}" if problem else what)
+            self._set_awaited(
+                "prices", f"a price book that can be used: {problem}" if problem else what
+            )
             return
         self._reader = book.reader(max(0, book.reader().position - MAX_TICKS_A_LOOK))
         self._sample_ns = 0
@@ -250,23 +252,23 @@ class Observer:
                 filled, rejected = ledger.counts()
                 clients = ledger.of_clients([one.settings.client_id for one in self.strategies])
         except FileNotFoundError:
-            self._tell("ledger", "a ledger: the order manager makes it when it starts")
+            self._set_awaited("ledger", "a ledger: the order manager makes it when it starts")
             return
         except LedgerError as error:
-            self._tell("ledger", f"a ledger that can be read: {error}")
+            self._set_awaited("ledger", f"a ledger that can be read: {error}")
             return
         realised = sum(total.realised for total in totals)
         holdings = {one.symbol: one for one in totals}
-        self.account = Account(filled, rejected, holdings, realised, clients)
-        self._tell("ledger", "")
+        self.ledger_totals = LedgerTotals(filled, rejected, holdings, realised, clients)
+        self._set_awaited("ledger", "")
 
     # What comes of it
 
     def _holdings(self) -> dict[str, Total]:
-        return self.account.holdings if self.account else {}
+        return self.ledger_totals.holdings if self.ledger_totals else {}
 
     def _shown(self, course: Course | None) -> Iterable[str]:
-        """Return the symbols that are shown."""
+        """Return the symbols to show."""
         first = self._settings.symbols[:MAX_PRICES_SHOWN]
         held = (one.symbol for one in self._holdings().values() if one.position)
         chosen = [course.symbol] if course else []
@@ -287,7 +289,7 @@ class Observer:
         )
 
     def _profit(self, holdings: Iterable[Total]) -> float | None:
-        """Return what selling all of it at the latest prices would bring beyond what it cost."""
+        """Return the open profit of the holdings at the latest prices; None without a price."""
         profit = 0.0
         for holding in holdings:
             price = self._prices.latest(holding.symbol) if holding.position else 0.0
@@ -306,8 +308,8 @@ class Observer:
             ticks_per_s=self._ticks_per_s,
         )
 
-    def _tell(self, part: str, awaits: str) -> None:
-        """Note what a part of the page waits for; "" for nothing."""
+    def _set_awaited(self, part: str, awaits: str) -> None:
+        """Set what a part of the page waits for; "" for nothing."""
         self._missing.pop(part, None)
         if awaits:
             self._missing[part] = awaits

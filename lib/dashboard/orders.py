@@ -1,7 +1,7 @@
-"""The orders that were answered, from the order manager's log as it is written. Pure.
+"""The answered orders, from the order manager's log as it is written. Pure.
 
-When many orders are answered at once the log has one line for all of them (`orders_booked`), and so
-has the tape.
+When many orders are answered at once, the log has one line for all of them (`orders_booked`), and
+so does the page.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from lib.dashboard.view import OrderView, Trade
 from lib.process.log_events import OrderFilled, OrderRejected, OrdersBooked
 
 KEPT: Final = 200
-"""The latest are kept."""
+"""How many of the latest orders are kept."""
 TRADES_KEPT: Final = 2_000
-"""For the courses: at the default settings, five minutes have some 400."""
+"""How many trades are kept for the courses: several times what the default settings make."""
 
 BOOKED: Final = "BOOKED"
 
 
-class Orders:
-    """Takes the lines of the order manager's log."""
+class AnsweredOrders:
+    """The orders in the order manager's log."""
 
     def __init__(self) -> None:
         self._latest: deque[OrderView] = deque(maxlen=KEPT)
@@ -43,11 +43,11 @@ class Orders:
                 self._latest.append(_view(line.at, order, "REJECTED", order.reason or "", None))
 
     def latest(self) -> list[OrderView]:
-        """The newest first."""
+        """Return the latest orders, the newest first."""
         return list(reversed(self._latest))
 
     def trades(self, symbol: str, since: float) -> list[Trade]:
-        """Return the fills of a symbol from then on, the oldest first."""
+        """Return the fills of a symbol since then, the oldest first."""
         return [trade for of, trade in self._trades if of == symbol and trade.at >= since]
 
 

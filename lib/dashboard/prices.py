@@ -1,8 +1,8 @@
-"""What the ticks of the price book come to: latest prices, averages, and the course of each symbol.
+"""Latest prices, averages and the recent course of each symbol, from the ticks of the price book.
 
 Pure: ticks and times go in. The averages are the strategy's own (`lib.moving_averages`), over the
-same ticks, so the signal shown is the one it sees. Who cannot read every tick says so: then the
-windows begin anew.
+same ticks, so the signal shown is the strategy's. A caller that has missed ticks must say so: then
+the windows start again.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from lib.moving_averages import MovingAverages
 from lib.prices import to_float
 
 COURSE_POINTS: Final = 300
-"""One a second: five minutes."""
+"""How many points a course has, one a second."""
 MAX_COURSES: Final = 64
-"""Of so many symbols the course is kept: of the first ones, until others are asked for."""
+"""How many courses are kept: those of the first symbols, until others are requested."""
 
 _Point = tuple[float, float, float | None, float | None]
 
 
 class Prices:
-    """Of one set of symbols."""
+    """The prices of one set of symbols."""
 
     def __init__(self, symbols: tuple[str, ...], short_window: int, long_window: int) -> None:
         self._index = {symbol: index for index, symbol in enumerate(symbols)}
@@ -37,7 +37,7 @@ class Prices:
         self.begin_tape()
 
     def begin_tape(self) -> None:
-        """Ticks of another tape follow."""
+        """Start again: ticks of another tape follow."""
         self._first = np.zeros(len(self._index), np.int64)
         self._latest = np.zeros(len(self._index), np.int64)
         for course in self._courses.values():
@@ -45,13 +45,13 @@ class Prices:
         self.miss_ticks()
 
     def miss_ticks(self) -> None:
-        """Some ticks were not seen: the averages are unknown until the windows are full again."""
+        """Empty the windows after missed ticks: averages are unknown until they are full again."""
         self._averages = MovingAverages(*self._windows)
         self._seen = np.zeros(len(self._index), np.int64)
         self._trends = np.zeros(len(self._index), np.int8)
 
     def take(self, symbols: NDArray[np.int32], prices: NDArray[np.int64]) -> None:
-        """Ticks came, in order; `symbols` are indices, `prices` in units of 10⁻⁸."""
+        """Take ticks, in order; `symbols` are indices, `prices` in units of 10⁻⁸."""
         if not len(symbols):
             return
         trends = self._averages.add_batch(symbols, prices)

@@ -1,9 +1,9 @@
-"""The programs of supervisord: what runs, since when, and what it takes.
+"""The programs of supervisord: state, uptime and usage of each.
 
-supervisord is asked twice a second, and no sooner when something has happened: asking wakes it, and
-who only looks must not be the reason that a role is back so soon. Between two answers the processes
-themselves are looked at, so that one that has ended is seen within a look. A program is up once
-supervisord calls it RUNNING, a second after its start.
+supervisord is asked twice a second, and never sooner: a request wakes it, and an observer must not
+be the reason that a role recovers faster. Between two answers the processes themselves are checked,
+so that the end of one is seen within a look. A program is up once supervisord calls it RUNNING, a
+second after its start.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from lib.process.supervisor import (
 
 ASK_NS: Final = SECOND_NS // 2
 ASK_AGAIN_NS: Final = 5 * SECOND_NS
-"""How long it is left alone where it has not answered, which was waited for."""
+"""How long supervisord is not asked after it did not answer in time."""
 USAGE_NS: Final = SECOND_NS
-"""How long the processor's time is counted for one share."""
+"""Over how long a CPU share is measured."""
 ENDED: Final = "ENDED"
 _UP: Final = "RUNNING"
 _HAS_A_PROCESS: Final = frozenset({_UP, "STARTING"})
@@ -39,13 +39,13 @@ _SPAWNED: Final = re.compile(r"\S+ \S+ INFO spawned: '(?P<program>[^']+)' with p
 
 
 class Restarts:
-    """How often each program was started again in this run, from supervisord's log. Pure."""
+    """Counts the restarts of each program in this run, from supervisord's log. Pure."""
 
     def __init__(self) -> None:
         self._spawned: dict[str, int] = {}
 
     def take(self, line: str) -> None:
-        """A line was written."""
+        """Take a line of supervisord's log."""
         if _BEGAN.match(line):
             self._spawned.clear()
         elif spawned := _SPAWNED.match(line):
@@ -59,12 +59,12 @@ class Restarts:
 
 @dataclass
 class _Watched:
-    """One process."""
+    """One program with what is known of its process."""
 
     process: Process
     stat: ProcessStat | None = None
     counted_ns: int = 0
-    """When its processor time was looked at for the share that is shown."""
+    """When its CPU time was last read for the share."""
     counted_s: float = 0.0
     cpu_share: float | None = None
     pulse: Pulse | None = None
@@ -79,10 +79,10 @@ class Roles:
         self._watched: dict[str, _Watched] = {}
         self._ask_ns = 0
         self.problem = "supervisord has not answered yet"
-        """Why nothing is known of them; "" if supervisord answers."""
+        """Why the programs are unknown; "" if supervisord answers."""
 
     def look(self, now_ns: int) -> None:
-        """Look at all processes; ask supervisord if it is time to."""
+        """Check all processes; ask supervisord if it is time to."""
         for watched in self._watched.values():
             if watched.process.pid:
                 self._look_at(watched, now_ns)

@@ -1,4 +1,4 @@
-"""The strategies of a stack, each with what it decides, how soon, and what has come of it."""
+"""The strategies of a stack, each with its decisions, latencies, orders and profit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class WatchedStrategy:
     """One strategy of the settings, whether a program runs it or not."""
 
     def __init__(self, table: str, settings: StrategySettings, var_dir: Path) -> None:
-        """`table` is where it stands in the settings, such as "strategies.second"."""
+        """`table` is its table in the settings, such as "strategies.second"."""
         self.name = table.removeprefix("strategies.")
         self.settings = settings
         self.latencies = Latencies()
@@ -29,23 +29,23 @@ class WatchedStrategy:
         return self._decisions is not None
 
     def read_decisions(self, tape: str | None) -> Decided | None:
-        """Return what was decided on since the last call; None where nothing is recorded.
+        """Return the decisions since the last call; None if there is no decision log.
 
-        Read it before the ticks: what was decided is in the ring already.
+        Read them before the ticks: a tick that was decided is already in the ring.
         """
         if self._decisions is None or self._decisions.tape != tape:
             self._decisions = DecisionReader.open(self._path)
             if self._decisions:
-                self._decisions.read()  # what was before
+                self._decisions.read()  # skip earlier decisions
         return self._decisions.read() if self._decisions else None
 
     def quantile_us(self, quantile: float, now_ns: int) -> float | None:
-        """Return the time from tick to decision that this share of the last minute's took."""
+        """Return a quantile of tick to decision over the last minute, None without ticks."""
         found_ns = self.latencies.quantile_ns(quantile, now_ns)
         return None if found_ns is None else found_ns / MICROSECOND_NS
 
     def view(self, total: ClientTotal | None, now_ns: int) -> StrategyView:
-        """Return what a page shows of it; `total` is what the ledger has, if it was read."""
+        """Return its part of a view; `total` is from the ledger, None if that was not read."""
         return StrategyView(
             name=self.name,
             client_id=self.settings.client_id,

@@ -1,8 +1,8 @@
 """What a page of the dashboard gets, twice a second: records and nothing else.
 
-They are made by the other modules of this package and written as JSON. Prices and money are floats
-here, in dollars: they are for people and for plots. Times are seconds since 1970 (`at`), unless
-their name says otherwise. A part that has nothing to show says what it waits for.
+They are made by the other modules of this package and sent as JSON. Prices and money are floats
+here, in dollars: they are only shown and plotted. Times are seconds since 1970 (`at`), unless their
+name has another unit. A part without data says what it waits for.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ class RoleView(Struct, frozen=True):
 
     program: str
     state: str
-    """supervisord's word for it, such as "RUNNING"; "ENDED" before it has noticed."""
+    """supervisord's statename, such as "RUNNING"; "ENDED" before supervisord has noticed."""
     is_up: bool
     pid: int
     uptime_s: float | None
     restarts: int
     cpu_share: float | None
-    """Of one core, over the last second."""
+    """The share of one core over the last second."""
     resident_bytes: int | None
     heartbeat_age_s: float | None
     problem: str
 
 
 class Incident(Struct, frozen=True):
-    """A fault, or a stay in a state that is none of the usual."""
+    """A fault, or another time in an unusual state."""
 
     at: float
     where: str
     what: str
     is_over: bool
     duration_s: float | None
-    """How long it took until it was over; None while it is not, and where it takes no time."""
+    """How long it lasted; None while it is open, and for an incident without a duration."""
 
 
 class PriceView(Struct, frozen=True):
@@ -44,18 +44,18 @@ class PriceView(Struct, frozen=True):
     symbol: str
     price: float | None
     change: float | None
-    """Since the first price that was seen of this tape, as a share: 0.01 is 1 %."""
+    """The change since the first observed price of this tape, as a share: 0.01 is 1 %."""
     price_signal: int
-    """1 buy, -1 sell, 0 none."""
+    """The price signal: 1 buy, -1 sell, 0 none."""
     agreed: int
-    """The same, where price and news say it."""
+    """The price signal if the news signal agrees, otherwise 0."""
     position: int
     realised: float
     open_profit: float | None
 
 
 class Trade(Struct, frozen=True):
-    """A fill, as the course shows it."""
+    """A fill in a course."""
 
     at: float
     side: str
@@ -64,7 +64,7 @@ class Trade(Struct, frozen=True):
 
 
 class Course(Struct, frozen=True):
-    """The last minutes of one symbol: columns of one length, and the trades meanwhile."""
+    """The last minutes of one symbol: columns of the same length, and the trades in that time."""
 
     symbol: str
     at: list[float]
@@ -75,7 +75,7 @@ class Course(Struct, frozen=True):
 
 
 class OrderView(Struct, frozen=True):
-    """An order that has its final answer; or many of them, which the log has in one line."""
+    """An order with its final answer; or many orders that the log has in one line."""
 
     at: float
     client_id: str
@@ -91,7 +91,7 @@ class OrderView(Struct, frozen=True):
 
 
 class NewsView(Struct, frozen=True):
-    """The sentiment, and what comes of it."""
+    """The sentiment, its signal and its recent course."""
 
     sentiment: int | None
     signal: int
@@ -111,16 +111,17 @@ class StrategyView(Struct, frozen=True):
     filled: int | None
     rejected: int | None
     held: int | None
-    """Symbols in which it has a position."""
+    """The number of symbols with a position; this and the other totals are from the ledger, None
+    before it was read."""
     realised: float | None
-    """These four as the ledger has them under its client_id; None before it was read."""
     p50_us: float | None
     p99_us: float | None
-    """Tick to decision over the last minute; None where nothing was decided."""
+    """The 99th percentile of tick to decision over the last minute, as `p50_us` is the median; None
+    if nothing was decided."""
 
 
 class LatencyView(Struct, frozen=True):
-    """Tick to decision over the last minute; None where nothing was decided."""
+    """Tick to decision over the last minute; None if nothing was decided."""
 
     ticks: int
     p50_us: float | None
@@ -130,27 +131,28 @@ class LatencyView(Struct, frozen=True):
 
 
 class View(Struct, frozen=True):
-    """Everything."""
+    """Everything that a page shows."""
 
     at: float
     tape: str | None
-    """None before the first tick; "" for a stream without numbers."""
+    """The tape; None before the first tick, "" for a stream without numbers."""
     halted: bool
     roles: list[RoleView]
     incidents: list[Incident]
     strategies: list[StrategyView]
-    """That of [strategy] first. Signals, averages, news and `latency` are of this one."""
+    """The strategies, that of [strategy] first: signals, averages, news and `latency` are its."""
     prices: list[PriceView]
     course: Course | None
-    """Of the symbol that the page has chosen."""
+    """The course of the symbol that the page has chosen."""
     news: NewsView
     latency: LatencyView
     orders: list[OrderView]
-    """The newest first."""
+    """The latest orders, the newest first."""
     filled: int | None
     rejected: int | None
     realised: float | None
-    """These three as the ledger has them; None before it was read."""
+    """The realised profit; like `filled` and `rejected` from the ledger, None before it was
+    read."""
     open_profit: float | None
     missing: dict[str, str]
-    """By part of the page, what it waits for."""
+    """What each part of the page that has no data waits for."""

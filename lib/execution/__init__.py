@@ -1,6 +1,6 @@
-"""The order manager's side: from a client's bytes to a decision that is booked. Pure.
+"""The order manager's side: from a client's bytes to a booked decision. Pure.
 
 In reading order: `order_desk` (logon, order, answer), `risk` (what is rejected), `foreign_clocks`
-(times that are of another clock), `logon_contests` (two clients of one name). Used by
+(times of another clock), `logon_contests` (two clients with one client_id). Used by
 `daemons.order_manager`; must not import `lib.trading`.
 """

@@ -1,8 +1,8 @@
-"""Which clock a time is of, where it is not the host's monotonic one.
+"""Recognises a time that is not of the host's monotonic clock, and names its clock.
 
-Clients take the time of sending from the wall clock, in whatever unit their language has, or count
-monotonic time in another unit. Such a time says nothing of an order's age, so the order must not
-be taken; and its client wants to know which clock it has read.
+Clients take the time of sending from the wall clock, in the unit of their language, or count
+monotonic time in another unit. Such a time says nothing about an order's age, so the order must not
+be accepted; the error names the clock that the client has read.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Final
 from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
 
 MAX_AHEAD_NS: Final = 1 * SECOND_NS
-"""So far ahead may a time be: on a host of many the clock is translated. It counts as now."""
+"""How far ahead of now a time may be, and then counts as now: in a cluster, times are translated
+between hosts."""
 DAY_NS: Final = 24 * 3600 * SECOND_NS
-"""So near to the wall clock is a time of the wall clock …"""
+"""How near to the wall clock a time of the past must be to count as a wall-clock time."""
 NEAR_NS: Final = 4 * SECOND_NS
-"""… but of the monotonic clock it may take no more than this to either side, which of µs is an
-hour: an order that was sent in these seconds of the host's life and comes too late is mistaken."""
+"""The same limit in the unit's own count (for µs it is an hour), so that wall-clock times occupy
+few seconds of monotonic time: only an expired order sent in those seconds is misjudged."""
 FAR: Final = 10
-"""A tenth of the wall clock (five years) is near enough where a time is ahead and so not monotonic.
-So is a tenth of the host's life for monotonic time in another unit."""
+"""The divisor of a wide limit. A time ahead of now is no monotonic time, and counts as a wall-clock
+time within a tenth of the wall clock. A monotonic time in another unit may be off by a tenth."""
 
 _UNITS: Final = (
     ("ns", " (time.time_ns)", 1),
@@ -31,11 +32,12 @@ _UNITS: Final = (
 
 
 def foreign_clock(sent_ns: int, oldest_ns: int, now_ns: int, wall_ns: int) -> str | None:
-    """Say which clock a time of sending is of; None if it is the host's monotonic one.
+    """Return which clock a time of sending is of; None if it is the host's monotonic one.
 
-    `oldest_ns` is the oldest time that is taken, `now_ns` the monotonic time and `wall_ns` the wall
-    clock now. What is not too old is monotonic: for a few seconds of a host's life another clock
-    can read the same. What is too old and near no other clock is monotonic too, and only old.
+    `oldest_ns` is the oldest accepted time, `now_ns` the monotonic time and `wall_ns` the wall
+    clock now. A time that is not too old counts as monotonic, although for a few seconds of a
+    host's uptime another clock can read the same. So does a time that is too old and near no other
+    clock.
     """
     if sent_ns and oldest_ns <= sent_ns <= now_ns + MAX_AHEAD_NS:
         return None

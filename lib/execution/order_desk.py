@@ -1,9 +1,9 @@
 """What the order manager decides, without a socket, a clock or a disk.
 
-Frames of any number of sessions go in; `commit` makes what they asked for final, all at once, and
-gives out what is to be said: answers, confirmations to print, events to log. Nothing is said of an
-order before it is committed. If the commit fails, every order of it is answered with an error, and
-everything that was said about the client's orders and positions is said anew.
+Frames of any number of sessions go in; `commit` makes their orders final, all at once, and returns
+the output: answers, confirmations to print, events to log. There is no output about an order before
+it is committed. If the commit fails, every order in it is answered with an error, and every other
+answer that depends on the ledger is made again.
 """
 
 from __future__ import annotations
@@ -47,37 +47,37 @@ from lib.wire.order_mistakes import UNEXPLAINED, order_id_of
 from lib.wire.undelimited import Undelimited, cannot_become_order, undelimited
 
 MAX_ORDER_EVENTS: Final = 100
-"""Of one commit. An event costs as much as booking an order, so of more orders there is one event
-that counts them."""
+"""How many orders of one commit are logged one by one. An event costs as much as booking an order,
+so more orders are one event that counts them."""
 
 STREAM: Final = "orders"
 """What the log calls the connections of clients."""
 RESERVED_ORDER_IDS: Final = 10**12
-"""Of the last ids that there are. A client may count into them and not jump there: one order with
-the largest number would leave its client_id no further one, for ever."""
+"""How many of the highest order_ids are reserved. A client may count into them but not jump there:
+one order with the highest id would leave its client_id without a further one, for ever."""
 MAX_RESERVED_STEP: Final = 10_000
-"""Numbers that a client may leave out there: more than it has under way."""
+"""The largest gap in the reserved order_ids: more than a client has in flight."""
 
 MAX_EXPLAINED: Final = 50
-"""Malformed frames of one client in one commit that are answered with what is wrong. A reason costs
-as much as some twenty orders, and the other clients wait for it."""
+"""How many malformed frames of one client in one commit are answered with the exact mistake. An
+explanation costs as much as some twenty orders, and the other clients wait for it."""
 
 _UNEXPLAINED: Final = MessageError(UNEXPLAINED)
 
 _CONTENT: Final = ("symbol", "side", "quantity", "price")
-"""What must be the same for an order to be the same order."""
+"""The fields in which a resent order must equal the booked one."""
 
 
 class Receipt(NamedTuple):
-    """When and under which circumstances the order manager took what had arrived."""
+    """The circumstances of a receipt: the time, and whether trading is halted."""
 
     now_ns: int
-    """Monotonic."""
+    """The monotonic time."""
     wall_ns: int
-    """The wall clock, only to recognise it where a client has sent it. `utc` is human-readable."""
+    """The wall clock, only to recognise wall-clock times in orders; `utc` is human-readable."""
     utc: str
     halted: bool
-    """Whether every order is to be rejected."""
+    """Whether every order is rejected."""
 
 
 class Session:
@@ -87,12 +87,12 @@ class Session:
         self.peer = peer
         self.buffer = FrameBuffer()
         self.client_id: str | None = None
-        """Known from its logon, or given at its first order."""
+        """The client_id: from the logon, or assigned at the first order; None before that."""
         self.has_ended = False
         self._undelimited_logged = False
 
     def undelimited(self, *, has_ended: bool = False) -> Undelimited | None:
-        """What to log of a client that sends something else than messages: once, else None."""
+        """Return what to log of a client that sends no messages: once, otherwise None."""
         unfinished = self.buffer.unfinished
         if not unfinished or self._undelimited_logged:
             return None
@@ -108,31 +108,31 @@ class Session:
 
 
 @dataclass
-class Outcome:
-    """What is to be said after a commit, each in order."""
+class CommitResult:
+    """What to send, print and log after a commit, each list in order."""
 
     answers: list[tuple[Session, bytes]] = field(default_factory=list)
     replaced: list[tuple[Session, bytes]] = field(default_factory=list)
-    """Sessions that a newer logon has taken over: say this last, then close."""
+    """Sessions that a newer logon replaced, with the last frame to send before closing."""
     confirmations: list[str] = field(default_factory=list)
     """A line for people for each fill."""
     events: list[LogEvent] = field(default_factory=list)
     """For the log."""
     malformed: list[tuple[Session, str]] = field(default_factory=list)
-    """Frames that were no message, and why."""
+    """Frames that were no message, with the reasons."""
     booked: int = 0
-    """Orders that this commit has brought to disk."""
+    """How many orders this commit booked."""
     failure: str | None = None
-    """Why the ledger could not be used."""
+    """Why the ledger could not be used; None if it could."""
     failed: list[tuple[Session, int]] = field(default_factory=list)
-    """The orders that were answered with that failure, by order_id."""
+    """The order_ids that were answered with that failure."""
 
 
 class _Answer(NamedTuple):
     session: Session
     message: LogonAck | ExecutionReport | ErrorMessage
     is_new: bool = False
-    """Whether it is the report of an order that waits for the commit."""
+    """Whether it reports an order that is not committed yet."""
 
 
 class OrderDesk:
@@ -144,12 +144,12 @@ class OrderDesk:
         self._contests = LogonContests()
         self._sessions: dict[str, Session] = {}  # by client_id
         self._answers: list[_Answer] = []
-        self._outcome = Outcome()
+        self._commit_result = CommitResult()
         self._malformed: dict[Session, int] = {}
-        """How many frames were, since the last commit."""
+        """How many malformed frames each session sent since the last commit."""
 
     def receive(self, session: Session, data: bytes, receipt: Receipt) -> None:
-        """Take what a client sent. Raises MessageTooLongError: close the connection."""
+        """Process what a client sent. Raises MessageTooLongError: close the connection."""
         for frame in split(session.buffer.feed(data)):
             if self._is_replaced(session):
                 return
@@ -171,15 +171,15 @@ class OrderDesk:
                 self._fail(session, order_id, error)
 
     def ended(self, session: Session) -> bool:
-        """Take the end of what a client sends: its last message may lack the delimiter.
+        """Process the end of a client's input: its last message may lack the delimiter.
 
-        Call it before the connection is closed. True, once, if the next commit has an answer to it.
+        Call it before the connection is closed. Returns True, once, if the next commit answers it.
         """
         unfinished = bytes(session.buffer.unfinished)
         if session.has_ended or not unfinished.strip() or self._is_replaced(session):
             return False
         session.has_ended = True
-        reason = f"no `*` behind the message: {shown(unfinished)}"
+        reason = f"no `*` after the message: {shown(unfinished)}"
         self._refuse(session, MessageError(reason, order_id_of(unfinished)))
         return True
 
@@ -187,21 +187,21 @@ class OrderDesk:
         return self._malformed.get(session, 0) < MAX_EXPLAINED
 
     def _refuse(self, session: Session, error: MessageError) -> None:
-        """Answer and count a frame that is no message."""
+        """Answer a frame that is no message with an error, and count it."""
         self._malformed[session] = self._malformed.get(session, 0) + 1
         reason = str(error)
-        self._outcome.malformed.append((session, reason))
+        self._commit_result.malformed.append((session, reason))
         self._answer(session, ErrorMessage(order_id=error.order_id, reason=reason))
 
     def closed(self, session: Session, now_ns: int) -> None:
-        """The connection is gone."""
+        """Forget a session whose connection is closed."""
         client_id = session.client_id
         if client_id and self._sessions.get(client_id) is session:
             del self._sessions[client_id]
         self._risk.forget_idle(now_ns)
 
-    def commit(self) -> Outcome:
-        """Make final what was taken since the last commit, and tell what to say about it."""
+    def commit(self) -> CommitResult:
+        """Book what was received since the last commit; return what to send, print and log."""
         answers, self._answers = self._answers, []
         self._malformed.clear()
         try:
@@ -210,16 +210,16 @@ class OrderDesk:
             for answer in answers:
                 self._take_back(answer, error)
             answers, self._answers = self._answers, []
-            # A ledger that could not even be read for that is to be tried anew.
+            # If the ledger could not even be read for that, it is opened again.
             with contextlib.suppress(LedgerError):
                 self._ledger.commit()
-        outcome, self._outcome = self._outcome, Outcome()
+        outcome, self._commit_result = self._commit_result, CommitResult()
         outcome.answers = [(answer.session, encode(answer.message)) for answer in answers]
-        _tell(outcome, answers)
+        _report_answers(outcome, answers)
         return outcome
 
     def _take_back(self, answer: _Answer, failure: LedgerError) -> None:
-        """Say of a commit that failed what is true without it."""
+        """Make an answer of a failed commit again, without that commit."""
         session, message, is_new = answer
         try:
             if isinstance(message, LogonAck):
@@ -231,7 +231,7 @@ class OrderDesk:
                 self._answer(session, booked)
             elif message.order_id is None:
                 self._answer(session, message)
-            else:  # it may say that its number is booked
+            else:  # it may claim that its order_id is booked
                 raise failure
         except LedgerError as error:
             order_id = None if isinstance(message, LogonAck) else message.order_id
@@ -239,9 +239,9 @@ class OrderDesk:
 
     def _fail(self, session: Session, order_id: int | None, error: LedgerError) -> None:
         """Answer that the ledger cannot be used."""
-        self._outcome.failure = str(error)
+        self._commit_result.failure = str(error)
         if order_id is not None:
-            self._outcome.failed.append((session, order_id))
+            self._commit_result.failed.append((session, order_id))
         self._answer(session, ErrorMessage(order_id=order_id, reason=str(error)))
 
     def _is_replaced(self, session: Session) -> bool:
@@ -262,9 +262,9 @@ class OrderDesk:
             )
         earlier = self._sessions.get(client_id)
         if earlier is not None and earlier is not session:
-            self._outcome.replaced.append((earlier, encode(ErrorMessage(reason=REPLACED))))
+            self._commit_result.replaced.append((earlier, encode(ErrorMessage(reason=REPLACED))))
             if self._contests.replaced(client_id, receipt.now_ns):
-                self._outcome.events.append(_contest(client_id, earlier, session))
+                self._commit_result.events.append(_contest(client_id, earlier, session))
         self._sessions[client_id] = session
         session.client_id = client_id
         self._answer(session, ack)
@@ -292,15 +292,15 @@ class OrderDesk:
         self._answer(session, booked)
 
     def _check_new(self, client_id: str, order: Order, receipt: Receipt) -> None:
-        """Raise MessageError for an order that must not be booked, because no answer is final.
+        """Raise MessageError for a new order that must not be booked at all.
 
-        Only for a new order: one that is booked has its answer, whatever it is sent with again.
+        A booked order is not checked: it has its answer, whatever it is resent with.
         """
         if order.sent_ns is not None:
             reason = self._risk.foreign_clock(order.sent_ns, receipt.now_ns, receipt.wall_ns)
             if reason:
                 raise MessageError(reason, order.order_id)
-        # An anonymous client_id ends with its connection: no later order needs a number.
+        # An anonymous client_id ends with its connection: it needs no further order_id.
         is_anonymous = client_id.startswith(ANONYMOUS)
         if order.order_id > MAX_INTEGER - RESERVED_ORDER_IDS and not is_anonymous:
             last = self._ledger.last_order_id(client_id)
@@ -313,7 +313,7 @@ class OrderDesk:
                 )
 
     def _client_id_for(self, session: Session, order: Order) -> str:
-        """Who sends the order. A client without logon gets a name that was never used."""
+        """Return the client_id of the order. A client without logon gets a new one."""
         if session.client_id is None:
             if order.client_id is not None:
                 raise MessageError("an order with a client_id needs a logon first", order.order_id)
@@ -327,7 +327,7 @@ class OrderDesk:
         return session.client_id
 
     def _judge(self, client_id: str, order: Order, receipt: Receipt) -> ExecutionReport:
-        """Fill the order, or refuse it with a reason."""
+        """Fill the order, or reject it with a reason."""
         price = order.price
         position = self._ledger.position(client_id, order.symbol)
         reason = self._risk.refusal(
@@ -341,7 +341,7 @@ class OrderDesk:
             symbol=order.symbol,
             side=order.side,
             quantity=order.quantity,
-            # Not the client's own text: the same price has many.
+            # Not the client's own text: one price can be written in many ways.
             raw_price=Raw(json_price(price)),
             trade_id=self._ledger.next_trade_id() if filled else None,
             position=position + order.signed_quantity if filled else position,
@@ -367,8 +367,8 @@ def _contest(client_id: str, earlier: Session, later: Session) -> ClientIdContes
     return ClientIdContested(client_id=client_id, peers=peers, reason=reason)
 
 
-def _tell(outcome: Outcome, answers: list[_Answer]) -> None:
-    """Fill in what is printed and logged of the answers."""
+def _report_answers(outcome: CommitResult, answers: list[_Answer]) -> None:
+    """Add what to print and log about these answers."""
     booked = []
     for session, message, is_new in answers:
         if isinstance(message, LogonAck):

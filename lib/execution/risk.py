@@ -1,14 +1,13 @@
 """Why an order must not be filled: every limit of `[risk]`, the age of an order, and the halt.
 
-The plan: `refusal` goes through the checks from the cheapest and broadest to the dearest, and the
-first that fails names the reason. All arithmetic is exact, so a limit means precisely its figure:
-exactly at a limit is allowed, one beyond it is not. Nothing here reads a clock, a file or the
-ledger; what a decision depends on comes in with the order, apart from the price book's latest
-price, which is asked for last because it is looked up in shared memory.
+The plan: `refusal` runs the checks from the cheapest and broadest to the most expensive, and the
+first that fails gives the reason. All arithmetic is exact: exactly at a limit is allowed, one
+beyond it is not. Nothing here reads a clock, a file or the ledger; what a decision depends on comes
+in with the order, except the price book's latest price, which is looked up last, in shared memory.
 
-An order that passes costs about a microsecond and makes no object that stays, but for two numbers
-in the rate window for each pass of the order manager. A window holds at most one second of passes,
-and at most as many as orders are allowed in a second.
+An order that passes costs about a microsecond and leaves no object behind except two numbers in the
+rate window for each pass of the order manager. A window holds at most one second of passes, and at
+most as many as orders are allowed in a second.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ HALT_FILE: Final = "HALT"
 
 
 class Risk:
-    """Why an order must not be filled. Pure; one an order manager.
+    """The risk checks of one order manager. Pure.
 
-    `order_ttl_ns` is the age up to which an order is taken. `latest_price` gives the price book's
-    latest price of a symbol in fixed point, or None if there is none: then there is no collar.
+    `order_ttl_ns` is the age up to which an order is accepted. `latest_price` returns the price
+    book's latest price of a symbol in fixed point, or None: then there is no collar.
     """
 
     def __init__(
@@ -54,19 +53,20 @@ class Risk:
         self._max_orders_per_second = settings.max_orders_per_second
         self._windows: dict[str, _RateWindow] = {}  # by client_id; none of them is empty
         self._price_collar_percent = settings.price_collar_percent
-        # By way of its text, because 0.1 in the settings means a tenth, which no float is.
+        # Through its text, because 0.1 in the settings means exactly a tenth, which no float is.
         collar = Fraction(str(settings.price_collar_percent)) / 100
         self._collar_numerator, self._collar_denominator = collar.as_integer_ratio()
 
     def refusal(
         self, client_id: str, order: Order, price: int, position: int, *, now_ns: int, halted: bool
     ) -> str | None:
-        """Say why the order must not be filled, in one line for people; None if it may be.
+        """Return why the order must not be filled, as one human-readable line; None if it may be.
 
-        Call it once for each new order, in order of receipt, and not for a repeated one: it counts
+        Call it once for each new order, in order of receipt, and not for a resent one: it counts
         towards the client's rate. `price` is the order's, already parsed; `position` is what the
         client holds of the symbol now; `now_ns` is the monotonic time of receipt, which never goes
-        back; `halted` says whether trading is. `sent_ns` is of this clock: see `foreign_clock`.
+        back; `halted` says whether trading is halted. `sent_ns` must be of this clock: see
+        `foreign_clock`.
         """
         if halted:
             return "halted"
@@ -108,17 +108,17 @@ class Risk:
         return None
 
     def foreign_clock(self, sent_ns: int, now_ns: int, wall_ns: int) -> str | None:
-        """Say which other clock an order's `sent_ns` is of, None if it is the host's monotonic one.
+        """Return which other clock `sent_ns` is of, None if it is the host's monotonic clock.
 
-        The age of an order with another clock cannot be judged: do not ask for its `refusal`, and
+        The age of an order with another clock cannot be judged: do not call `refusal` for it, and
         do not book it. `wall_ns` is the wall clock at the receipt.
         """
         return foreign_clock(sent_ns, now_ns - self._order_ttl_ns, now_ns, wall_ns)
 
     def forget_idle(self, now_ns: int) -> None:
-        """Drop what is kept of clients that have sent nothing for a second; changes no decision.
+        """Drop the rate windows of clients that sent nothing for a second; changes no decision.
 
-        Call it now and then: until then a client that has gone is remembered.
+        Call it now and then: until then, a disconnected client takes memory.
         """
         self._windows = {
             client_id: window
@@ -127,7 +127,7 @@ class Risk:
         }
 
     def _count(self, client_id: str, now_ns: int) -> bool:
-        """Count an order towards the client's rate, unless that is at its limit already."""
+        """Count an order towards the client's rate; False if the rate is at its limit."""
         window = self._windows.get(client_id)
         if window is None:
             window = self._windows[client_id] = _RateWindow()
@@ -139,10 +139,10 @@ class Risk:
 
 
 class _RateWindow:
-    """The orders that a client has sent within the last second.
+    """The orders that a client sent within the last second.
 
-    They are kept by pass of the order manager, because all orders of one pass have the same time.
-    Plain integers in two deques, not pairs in one: the garbage collector need not look at them.
+    One entry a pass of the order manager, because all orders of a pass have the same time. Plain
+    integers in two deques, not pairs in one: the garbage collector does not traverse integers.
     """
 
     __slots__ = ("counts", "times_ns", "total")
@@ -153,9 +153,9 @@ class _RateWindow:
         self.total = 0
 
     def count(self, now_ns: int, limit: int) -> bool:
-        """Count an order, unless there are `limit` already: then it is not counted.
+        """Count an order and return True; return False if there are `limit` already.
 
-        An order that is exactly a second old is out of the window.
+        An order that is exactly a second old is outside of the window.
         """
         times_ns = self.times_ns
         while times_ns and times_ns[0] <= now_ns - SECOND_NS:
@@ -173,5 +173,5 @@ class _RateWindow:
 
 
 def _only_reduces(position: int, new_position: int) -> bool:
-    """Whether a position comes nearer to zero and does not change sides."""
+    """Return whether a position gets nearer to zero and does not change its sign."""
     return 0 <= new_position < position or position < new_position <= 0

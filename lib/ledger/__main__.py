@@ -1,9 +1,9 @@
-"""Print the ledger, or check it: python -m lib.ledger. An order manager may be at work meanwhile.
+"""Print the ledger, or check it: python -m lib.ledger. The order manager may run meanwhile.
 
-Nothing is printed before the ledger is closed: while somebody looks at an old state of it, its WAL
-grows, and whoever reads our output may take all day.
+Nothing is printed before the ledger is closed: an open read transaction makes the WAL grow, and the
+reader of our output may be slow.
 
-Exit codes: 0, 1 if a check finds differences, 78 for impossible settings, 2 for anything else,
+Exit codes: 0, 1 if a check finds differences, 78 for invalid settings, 2 for anything else,
 each with a line that says why.
 """
 
@@ -24,7 +24,7 @@ import msgspec
 
 from lib.ledger.check import Verdict, check
 from lib.ledger.reader import Snapshot, read_ledger
-from lib.ledger.reported_fills import Told, read_told
+from lib.ledger.reported_fills import ReportedFills, read_reported_fills
 from lib.ledger.rows import BookedOrder, BookedPosition
 from lib.ledger.schema import LedgerError
 from lib.ledger.tables import order_lines, position_lines
@@ -33,7 +33,7 @@ from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
 from lib.text import printable
 
 LATEST_ORDERS: Final = 20
-"""How many orders are printed for people."""
+"""How many orders the human-readable output has."""
 MAX_BYTES_IN_MEMORY: Final = 16 * 1024 * 1024
 """A longer text waits in a temporary file until the ledger is closed."""
 
@@ -43,7 +43,7 @@ EXIT_CANNOT_READ: Final = 2
 
 def main() -> int:
     """Do what the command line says. Returns the exit code."""
-    # As other tools do: end without a word when nobody reads on (`| head`), and on Ctrl-C.
+    # As other tools do: end silently when the reader is gone (`| head`), and on Ctrl-C.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     arguments = _parse_command_line()
@@ -161,33 +161,35 @@ def _json(value: Any) -> str:
 
 
 def _check(path: Path, log_dir: Path, *, as_json: bool) -> int:
-    told = read_told(log_dir)  # before the ledger: who is told a fill finds it there
+    reported = read_reported_fills(log_dir)  # before the ledger: a reported fill is in it already
     with read_ledger(path) as snapshot:
-        verdict = _verdict(snapshot, told)
-    lines = (
-        [_json({"ok": not verdict.differences} | verdict._asdict())]
-        if as_json
-        else _verdict_lines(verdict)
-    )
+        verdict = _verdict(snapshot, reported)
+    lines = [_json(_verdict_columns(verdict))] if as_json else _verdict_lines(verdict)
     _show(io.BytesIO("".join(f"{line}\n" for line in lines).encode()))
     return EXIT_DIFFERENCES if verdict.differences else 0
 
 
-def _verdict(snapshot: Snapshot, told: Told) -> Verdict:
+def _verdict(snapshot: Snapshot, reported: ReportedFills) -> Verdict:
     damages = snapshot.damages()
     if damages:  # nothing else that is read from it can be relied on
         return Verdict([f"damaged: {damage}" for damage in damages], [])
-    fills = [fill for fill, told_at in told.fills.items() if told_at >= snapshot.created_utc]
+    fills = [
+        fill for fill, reported_at in reported.fills.items() if reported_at >= snapshot.created_utc
+    ]
     verdict = check(snapshot.fills(), snapshot.positions(), snapshot.orders(), fills)
-    if earlier := len(told.fills) - len(fills):
+    if earlier := len(reported.fills) - len(fills):
+        verdict.notes.append(f"{earlier:,} logged fills are older than this ledger: left out")
+    if reported.unreadable_lines:
         verdict.notes.append(
-            f"{earlier:,} fills were told before this ledger was created: left out"
-        )
-    if told.unreadable_lines:
-        verdict.notes.append(
-            f"{told.unreadable_lines:,} lines of the strategies' logs are no events: skipped"
+            f"{reported.unreadable_lines:,} lines of the strategies' logs are no events: skipped"
         )
     return verdict
+
+
+def _verdict_columns(verdict: Verdict) -> dict[str, Any]:
+    columns = verdict._asdict()
+    columns["told"] = columns.pop("reported")  # the key that programs read
+    return {"ok": not verdict.differences} | columns
 
 
 def _verdict_lines(verdict: Verdict) -> Iterator[str]:
@@ -195,9 +197,9 @@ def _verdict_lines(verdict: Verdict) -> Iterator[str]:
         yield printable(line)
     what = (
         f"{verdict.orders:,} orders, {verdict.fills:,} fills, {verdict.positions:,} positions; "
-        f"{verdict.told:,} fills told to strategies"
+        f"{verdict.reported:,} fills in the strategies' logs"
     )
-    yield f"NOT ok: {what}" if verdict.differences else f"ok: {what} are there"
+    yield f"NOT ok: {what}" if verdict.differences else f"ok: {what} are in the ledger"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Whether a ledger agrees with itself, and with the fills that strategies were told. Pure.
+"""Whether a ledger agrees with itself, and with the fills in the strategies' logs. Pure.
 
-Two passes: over the fills in the order they were made, which is how positions came about; and
-over all orders by identity. That takes memory for the positions and for what was told, not for the
-orders. The position that a fill states is compared with the one before it, so that one fill that is
-lost is one difference and not one in every fill after it; if none differs, all are right.
+Two passes: over the fills in the order they were made, which is how the positions arose; and over
+all orders by identity. Memory grows with the number of positions and of logged fills, not with the
+number of orders. The position that a fill states is compared with that of the fill before it: one
+lost fill is then one difference, and not one in every fill after it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from lib.ledger.rows import BookedOrder, BookedPosition
 from lib.prices import decimal_text
 
 MAX_LINES: Final = 100
-"""So many differences are told, and so many notes; the others are counted."""
+"""How many differences are listed, and how many notes; further ones are only counted."""
 
 
-class ToldFill(NamedTuple):
-    """A fill as the strategy was told of it."""
+class ReportedFill(NamedTuple):
+    """A fill as the execution report stated it, from the strategy's log."""
 
     client_id: str
     order_id: int
@@ -31,24 +31,24 @@ class ToldFill(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a check has found, in lines for people, and how many rows it has seen."""
+    """What a check found, as human-readable lines, and how many rows it compared."""
 
     differences: list[str]
     notes: list[str]
     orders: int = 0
     fills: int = 0
     positions: int = 0
-    told: int = 0
+    reported: int = 0
 
 
 def check(
     fills: Iterable[BookedOrder],
     positions: Iterable[BookedPosition],
     orders: Iterable[BookedOrder],
-    told: Iterable[ToldFill],
+    reported: Iterable[ReportedFill],
 ) -> Verdict:
     """Compare everything: `fills` in the order of trade_id, `orders` of client_id and order_id."""
-    checking = _Check(told)
+    checking = _Check(reported)
     for fill in fills:
         checking.take_fill(fill)
     for position in positions:
@@ -59,16 +59,16 @@ def check(
 
 
 class _Check:
-    """A check that is under way: first all fills, then positions and orders, then the verdict."""
+    """A check in progress: first all fills, then positions and orders, then the verdict."""
 
-    def __init__(self, told: Iterable[ToldFill]) -> None:
+    def __init__(self, reported: Iterable[ReportedFill]) -> None:
         self._differences = _Lines()
         self._notes = _Lines()
-        self._orders = self._fills = self._positions = self._told = 0
-        self._not_found: dict[tuple[str, int], set[ToldFill]] = {}
-        for fill in told:
+        self._orders = self._fills = self._positions = self._reported = 0
+        self._not_found: dict[tuple[str, int], set[ReportedFill]] = {}
+        for fill in reported:
             self._not_found.setdefault((fill.client_id, fill.order_id), set()).add(fill)
-            self._told += 1
+            self._reported += 1
         self._stated: dict[tuple[str, str], int] = {}  # the position that the last fill states
         self._summed: dict[tuple[str, str], Position] = {}
         self._last_trade_id = 0
@@ -78,8 +78,8 @@ class _Check:
         self._fills += 1
         if fill.trade_id is not None:
             self._take_trade_id(fill.trade_id)
-            if told := self._not_found.get((fill.client_id, fill.order_id)):
-                told.discard(_as_told(fill, fill.trade_id))
+            if reported := self._not_found.get((fill.client_id, fill.order_id)):
+                reported.discard(_as_reported(fill, fill.trade_id))
         key = (fill.client_id, fill.symbol)
         expected = self._stated.get(key, 0) + fill.signed_quantity
         if fill.position != expected:
@@ -120,27 +120,27 @@ class _Check:
         self._last_identity = identity
         for problem in _problems(order):
             self._differences.add(f"{_name(order)}: {problem}")
-        for told in self._not_found.pop(identity, ()):
+        for reported in self._not_found.pop(identity, ()):
             self._differences.add(
-                f"{_name(order)}: the strategy was told {_fill_text(told)}; booked is "
+                f"{_name(order)}: the strategy's log has {_fill_text(reported)}; booked is "
                 f"{_booked_text(order)}"
             )
 
     def verdict(self) -> Verdict:
         for client_id, symbol in self._summed:
             self._differences.add(f"position of {client_id} in {symbol}: missing, there are fills")
-        for told in (fill for fills in self._not_found.values() for fill in fills):
+        for reported in (fill for fills in self._not_found.values() for fill in fills):
             self._differences.add(
-                f"order {told.order_id} of {told.client_id}: not in the ledger, and the strategy "
-                f"was told {_fill_text(told)}"
+                f"order {reported.order_id} of {reported.client_id}: not in the ledger, and the "
+                f"strategy's log has {_fill_text(reported)}"
             )
         return Verdict(
-            self._differences.told(),
-            self._notes.told(),
+            self._differences.listed(),
+            self._notes.listed(),
             self._orders,
             self._fills,
             self._positions,
-            self._told,
+            self._reported,
         )
 
     def _take_trade_id(self, trade_id: int) -> None:
@@ -167,7 +167,7 @@ class _Lines:
         else:
             self._left_out += 1
 
-    def told(self) -> list[str]:
+    def listed(self) -> list[str]:
         return [*self._first, f"and {self._left_out:,} more"] if self._left_out else self._first
 
 
@@ -189,15 +189,17 @@ def _problems(order: BookedOrder) -> Iterator[str]:
             yield f"REJECTED, and has the trade_id {order.trade_id}"
 
 
-def _as_told(fill: BookedOrder, trade_id: int) -> ToldFill:
-    return ToldFill(fill.client_id, fill.order_id, fill.symbol, fill.side, trade_id, fill.position)
+def _as_reported(fill: BookedOrder, trade_id: int) -> ReportedFill:
+    return ReportedFill(
+        fill.client_id, fill.order_id, fill.symbol, fill.side, trade_id, fill.position
+    )
 
 
 def _name(order: BookedOrder) -> str:
     return f"order {order.order_id} of {order.client_id}"
 
 
-def _fill_text(fill: ToldFill) -> str:
+def _fill_text(fill: ReportedFill) -> str:
     return f"FILLED {fill.side} {fill.symbol}, trade_id {fill.trade_id}, position {fill.position}"
 
 

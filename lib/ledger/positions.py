@@ -1,10 +1,10 @@
 """A position with its cost and its profit, moved by fills. Pure and exact.
 
-Money is counted in whole units of 1e-8, as prices are, so it may be a number of 35 digits: pure
-integers, and exact decimals where it becomes text.
+Money is counted in whole units of 1e-8, as prices are, so amounts may have many digits: integers
+inside, exact decimals as text.
 
-The method is that of the average cost. What is opened costs what was paid for it. What is closed
-takes its share of the cost with it, and what it brought in beyond that share is realised profit.
+The method is average cost. Opening adds the price paid to the cost. Closing removes a proportional
+share of the cost; the proceeds beyond that share are realised profit.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """What a client holds of one symbol, and what it has earned with it. Money in units of 1e-8.
+    """A client's position in one symbol with its realised profit. Money in units of 1e-8.
 
-    `realised - cost` is always exactly what all fills together have brought in: minus the sum of
-    signed quantity times price. So the profit of a flat position, whose cost is 0, is exact. While
-    one is open, only the split between its cost and its profit is rounded (half to even), by at
-    most half a unit each time that a part is closed.
+    `realised - cost` always equals the cash flow of all fills: minus the sum of signed quantity
+    times price. So the profit of a flat position, whose cost is 0, is exact. While a position is
+    open, only the split between cost and profit is rounded (half to even), by at most half a unit
+    each time that a part is closed.
     """
 
     quantity: int = 0
-    """Net: above zero long, below zero short."""
+    """The net quantity: above zero long, below zero short."""
     cost: int = 0
-    """Paid for what is open; below zero for a short position: received for it."""
+    """What was paid for the open position; below zero for a short one: what was received."""
     realised: int = 0
-    """Profit from what is closed, below zero a loss."""
+    """The profit of what was closed, below zero for a loss."""
 
     def after(self, signed_quantity: int, price: int) -> Position:
-        """The position after a fill. The quantity is above zero if bought, below zero if sold."""
+        """Return the position after a fill; `signed_quantity` is above zero for a buy."""
         held, cost, realised = self
         quantity = held + signed_quantity
         if held * signed_quantity > 0:
@@ -38,12 +38,12 @@ class Position(NamedTuple):
             released = _rounded_quotient(cost * -signed_quantity, held)
             realised -= signed_quantity * price + released
             return Position(quantity, cost - released, realised)
-        # All that was held is closed, and what goes beyond zero is opened at the same price.
+        # The whole position is closed, and the rest of the fill opens a new one at its price.
         return Position(quantity, quantity * price, realised + held * price - cost)
 
     @property
     def average_price(self) -> int | None:
-        """Cost of one, in units of 1e-8, rounded half to even; None when flat."""
+        """Cost per share, in units of 1e-8, rounded half to even; None when flat."""
         return _rounded_quotient(self.cost, self.quantity) if self.quantity else None
 
 

@@ -1,9 +1,9 @@
-"""A consistent look into a ledger, whether an order manager is at work or not.
+"""A consistent snapshot of a ledger, whether or not an order manager is running.
 
-Everything is read within one transaction, so orders and positions agree. Rows are read as they
-are asked for: a ledger of any size takes the memory of one row, unless somebody collects them.
-The writer never waits for a reader; but its WAL grows while somebody looks at an old state, so look
-briefly, and wait for nothing meanwhile.
+Everything is read within one transaction, so orders and positions agree. Rows are read lazily: a
+ledger of any size takes the memory of one row, unless the caller collects them. The writer never
+waits for a reader; but its WAL grows while a snapshot is open, so read quickly, and wait for
+nothing meanwhile.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from lib.ledger.rows import (
 from lib.ledger.schema import READ_LOCK_WAIT_S, LedgerError, ledger_error, open_for_reading
 
 MAX_DAMAGES: Final = 10
-"""How many damages of a file are told."""
+"""How many damages of a file are listed."""
 
 _Utc = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @contextmanager
 def read_ledger(path: Path, lock_wait_s: float = READ_LOCK_WAIT_S) -> Iterator[Snapshot]:
-    """Look into the ledger at `path`. What is read of it has to be read inside the `with` block.
+    """Open a snapshot of the ledger at `path`; read from it only inside the `with` block.
 
-    Somebody who has locked all others out is waited for, for so long. Raises FileNotFoundError, and
-    LedgerError for what cannot be read, from the block too; the text is one line for people.
+    `lock_wait_s` is the longest wait for an exclusive lock of another process. Raises
+    FileNotFoundError, and LedgerError for what cannot be read, from the block too; the text is one
+    human-readable line.
     """
     try:
         connection = open_for_reading(path, lock_wait_s)
@@ -59,7 +60,7 @@ def read_ledger(path: Path, lock_wait_s: float = READ_LOCK_WAIT_S) -> Iterator[S
 
 
 class Total(NamedTuple):
-    """What is held of a symbol. Money in dollars."""
+    """What all clients together hold of a symbol. Money in dollars."""
 
     symbol: str
     position: int
@@ -68,17 +69,17 @@ class Total(NamedTuple):
 
 
 class ClientTotal(NamedTuple):
-    """What a client has done. Money in dollars."""
+    """The orders, positions and profit of one client. Money in dollars."""
 
     filled: int = 0
     rejected: int = 0
     held: int = 0
-    """Symbols in which it has a position."""
+    """The number of symbols in which it has a position."""
     realised: float = 0.0
 
 
 class Snapshot:
-    """A ledger at one moment. Made by `read_ledger`, which tells the errors."""
+    """A ledger at one moment. Made by `read_ledger`, which documents the errors."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
@@ -103,7 +104,7 @@ class Snapshot:
         return self._orders("WHERE status = 'FILLED' ORDER BY trade_id")
 
     def latest_orders(self, count: int) -> list[BookedOrder]:
-        """The `count` orders received last, the very last one last."""
+        """Return the `count` orders received last, the latest one last."""
         latest = self._orders(f"ORDER BY received_utc DESC, order_id DESC LIMIT {count}")
         return list(latest)[::-1]
 
@@ -113,7 +114,7 @@ class Snapshot:
         return map(booked_position, rows)
 
     def totals(self) -> list[Total]:
-        """What all clients together hold and have earned, by symbol; as near as floats are."""
+        """Return what all clients together hold and have earned, by symbol, as floats."""
         return [
             Total(*row)
             for row in self._connection.execute(
@@ -123,14 +124,14 @@ class Snapshot:
         ]
 
     def counts(self) -> tuple[int, int]:
-        """How many orders are filled, and how many rejected. Looks at each of them."""
+        """Return how many orders are filled and how many rejected. Reads every order."""
         orders, filled = self._connection.execute(
             "SELECT count(*), count(trade_id) FROM orders"
         ).fetchone()
         return filled, orders - filled
 
     def of_clients(self, client_ids: Collection[str]) -> dict[str, ClientTotal]:
-        """What each of these clients has done, by client_id. Looks at each of their orders."""
+        """Return the totals of each of these clients, by client_id. Reads all their orders."""
         among = f"client_id IN ({', '.join('?' * len(client_ids))})"
         rows = self._connection.execute(
             "SELECT client_id, filled, orders - filled, coalesce(held, 0), coalesce(realised, 0.0) "
@@ -145,11 +146,11 @@ class Snapshot:
         return {client_id: done.get(client_id, ClientTotal()) for client_id in client_ids}
 
     def damages(self) -> list[str]:
-        """What is wrong with the file, its pages and indices, as SQLite says it."""
+        """Return what is wrong with the file, its pages and indices, in SQLite's words."""
         rows = self._connection.execute(f"PRAGMA integrity_check({MAX_DAMAGES})")
         lines = (line for (text,) in rows for line in text.splitlines())
-        told = [line for line in lines if line not in ("ok", "*** in database main ***")]
-        return told[:MAX_DAMAGES]
+        damages = [line for line in lines if line not in ("ok", "*** in database main ***")]
+        return damages[:MAX_DAMAGES]
 
     def _orders(self, which: str) -> Iterator[BookedOrder]:
         return map(booked_order, self._connection.execute(f"{SELECT_ORDERS} {which}"))

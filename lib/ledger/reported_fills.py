@@ -1,7 +1,7 @@
-"""Which fills the strategies were told, from what is still there of its logs.
+"""The fills that were reported to the strategies, from what is left of their logs.
 
 The logs grow and are rotated while they are read. Read them before the ledger: a fill is in the
-ledger before anybody is told of it, so one that is in the logs by then has to be there.
+ledger before it is reported, so every fill found in a log must be in a ledger read after it.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from lib.ledger.check import ToldFill
+from lib.ledger.check import ReportedFill
 from lib.process.log_events import STRATEGY, FillReported, name_of, read_line
 
 EXTENSION: Final = ".jsonl"
 ROLE_LINES: Final = 10
-"""In the first lines of a log its role is looked for: one may be cut off, or a traceback."""
+"""How many lines of a log are searched for its role: a line may be cut off, or a traceback."""
 MAX_LINE_BYTES: Final = 64 * 1024
-"""No event is longer; what is longer is skipped."""
+"""The longest line that is read; no event is longer, and longer lines are skipped."""
 
 
-class Told(msgspec.Struct):
+class ReportedFills(msgspec.Struct):
     """What the logs say."""
 
-    fills: dict[ToldFill, datetime] = msgspec.field(default_factory=dict)
-    """When the strategy was told, for the last time if more than once."""
+    fills: dict[ReportedFill, datetime] = msgspec.field(default_factory=dict)
+    """When each fill was logged; the last time if more than once."""
     unreadable_lines: int = 0
-    """Lines that are no event, or an event that is not whole: perhaps a fill that is not known."""
+    """Lines that are no event, or a truncated one: a fill may have been among them."""
 
 
-def read_told(log_dir: Path) -> Told:
+def read_reported_fills(log_dir: Path) -> ReportedFills:
     """Read all logs of strategies in `log_dir`. Raises OSError."""
-    told = Told()
+    reported = ReportedFills()
     for path in _parts_of_all(log_dir):
         try:
             file = path.open("rb")
@@ -44,12 +44,12 @@ def read_told(log_dir: Path) -> Told:
             continue
         with file:
             for line in _lines(file):
-                _read_line(line, told)
-    return told
+                _read_line(line, reported)
+    return reported
 
 
 def _parts_of_all(log_dir: Path) -> Iterator[Path]:
-    """The files of all strategies' logs."""
+    """Return the files of all strategies' logs."""
     # A log of which there are only older parts is being rotated.
     logs = {
         log_dir / (path.name.partition(EXTENSION)[0] + EXTENSION)
@@ -61,7 +61,7 @@ def _parts_of_all(log_dir: Path) -> Iterator[Path]:
 
 
 def _is_of_strategy(log: Path) -> bool:
-    """Whether a log is a strategy's: programs may have any name, but a role says what it is."""
+    """Whether a log is a strategy's: a program may have any name, but its lines name its role."""
     for part in _parts(log):
         with suppress(FileNotFoundError), part.open("rb") as file:
             for line in islice(_lines(file), ROLE_LINES):
@@ -71,7 +71,7 @@ def _is_of_strategy(log: Path) -> bool:
 
 
 def _parts(log: Path) -> list[Path]:
-    """The files, the latest first: a part that is moved on meanwhile is read twice, not missed.
+    """Return the files, latest first: a part that is rotated meanwhile is read twice, not missed.
 
     Older parts of strategy.jsonl are strategy.jsonl.1 (the latest of them) and on.
     """
@@ -80,7 +80,7 @@ def _parts(log: Path) -> list[Path]:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Whole lines; b"" for one that is too long, or not whole: it is being written, or was cut."""
+    """Return complete lines; b"" for one that is too long or incomplete."""
     while line := file.readline(MAX_LINE_BYTES):
         whole = line.endswith(b"\n")
         yield line if whole else b""
@@ -88,7 +88,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
             line = file.readline(MAX_LINE_BYTES)
 
 
-def _read_line(line: bytes, told: Told) -> None:
+def _read_line(line: bytes, reported: ReportedFills) -> None:
     logged = read_line(line)
     if logged and logged.name != name_of(FillReported):
         return
@@ -99,9 +99,9 @@ def _read_line(line: bytes, told: Told) -> None:
         or filled.trade_id is None
         or filled.position is None
     ):
-        told.unreadable_lines += 1
+        reported.unreadable_lines += 1
         return
-    fill = ToldFill(
+    fill = ReportedFill(
         filled.client_id,
         filled.order_id,
         filled.symbol,
@@ -109,4 +109,4 @@ def _read_line(line: bytes, told: Told) -> None:
         filled.trade_id,
         filled.position,
     )
-    told.fills[fill] = max(at, told.fills.get(fill, at))
+    reported.fills[fill] = max(at, reported.fills.get(fill, at))

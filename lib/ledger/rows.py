@@ -1,6 +1,6 @@
-"""The rows of a ledger's tables. The fields are the columns, in their order (`schema.TABLES`).
+"""The rows of a ledger's tables: the fields are the columns, in their order (`schema.TABLES`).
 
-Money is in units of 1e-8 here; in the tables it is an exact decimal.
+Money is in units of 1e-8 here, and an exact decimal in the tables.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BookedOrder(NamedTuple):
 
 
 class BookedPosition(NamedTuple):
-    """What a client holds of a symbol."""
+    """A client's position in a symbol."""
 
     client_id: str
     symbol: str
@@ -57,11 +57,11 @@ _NOT_AS_BOOKED: Final = (ValueError, TypeError, msgspec.ValidationError)
 
 
 class DamagedRowError(Exception):
-    """A row is not as an order manager writes it. The text names it, on one line."""
+    """A row is not as an order manager writes it. The text names the row, on one line."""
 
 
 def booked_order(row: tuple[Any, ...]) -> BookedOrder:
-    """Make an order of a row of SELECT_ORDERS. Raises DamagedRowError."""
+    """Convert a row of SELECT_ORDERS to an order. Raises DamagedRowError."""
     try:
         return msgspec.convert((*row[:5], units_of(row[5]), *row[6:]), BookedOrder)
     except _NOT_AS_BOOKED as error:
@@ -69,7 +69,7 @@ def booked_order(row: tuple[Any, ...]) -> BookedOrder:
 
 
 def booked_position(row: tuple[Any, ...]) -> BookedPosition:
-    """Make a position of a row of SELECT_POSITIONS. Raises DamagedRowError."""
+    """Convert a row of SELECT_POSITIONS to a position. Raises DamagedRowError."""
     client_id, symbol, position, cost, average, realised = row
     try:
         average = None if average is None else units_of(average)
@@ -80,7 +80,7 @@ def booked_position(row: tuple[Any, ...]) -> BookedPosition:
 
 
 def booked_count(value: Any, what: str) -> int:
-    """Make a count of one value, NULL being 0. Raises DamagedRowError."""
+    """Convert a value to a count; NULL is 0. Raises DamagedRowError."""
     if value is None:
         return 0
     if not isinstance(value, int):
@@ -89,5 +89,5 @@ def booked_count(value: Any, what: str) -> int:
 
 
 def _damaged(what: str, error: Exception) -> DamagedRowError:
-    reason, _, _ = str(error).partition(" - at ")  # a column's number says nothing to people
+    reason, _, _ = str(error).partition(" - at ")  # the number of a column is no help
     return DamagedRowError(f"{what} is not as an order manager books: {reason}")

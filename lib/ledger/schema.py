@@ -1,6 +1,6 @@
-"""What a ledger file is: its tables, its version, and how it is opened.
+"""The ledger file: its tables, its version, and how it is opened.
 
-SQLite in WAL mode: readers never wait for the writer, nor it for them. With synchronous=FULL a
+SQLite in WAL mode: readers and the writer never wait for each other. With synchronous=FULL a
 transaction is on disk when its commit returns.
 """
 
@@ -17,16 +17,16 @@ from lib.clock import utc_stamp
 from lib.text import printable
 
 APPLICATION_ID: Final = 0x54574C47
-"""Says in a file's header that it is one of ours ("TWLG"; SQLite: PRAGMA application_id)."""
+"""Identifies a file as a ledger ("TWLG"; SQLite: PRAGMA application_id)."""
 VERSION: Final = 1
-"""Of the tables below (SQLite: PRAGMA user_version)."""
+"""The version of the tables (SQLite: PRAGMA user_version)."""
 
 LOCK_WAIT_S: Final = 0.05
-"""How long to wait for somebody else who writes. The order manager stands still meanwhile."""
+"""How long the order manager waits for another writer's lock. It serves no client meanwhile."""
 READ_LOCK_WAIT_S: Final = 5.0
-"""The same for who only reads, and has the time."""
+"""How long a reader waits for an exclusive lock."""
 MAX_IDLE_WAL_BYTES: Final = 4 * 1024 * 1024
-"""What is left of a WAL that has grown beyond it, once its pages are in the ledger itself."""
+"""The size to which a larger WAL is truncated once its pages are in the ledger itself."""
 
 TABLES: Final = """
 CREATE TABLE orders (
@@ -71,12 +71,12 @@ class LedgerError(Exception):
 
 
 class ForeignLedgerError(LedgerError):
-    """The file is not a ledger, or one of a later version: only a person can help."""
+    """The file is not a ledger, or one of a later version: the operator has to act."""
 
 
 FILE_ERRORS: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
-"""What working with a ledger's file may raise. (SQLite quotes a damaged file in its messages, and
-Python cannot always decode them.)"""
+"""What working with a ledger's file may raise. (SQLite quotes a damaged file in its messages, which
+Python cannot always decode.)"""
 
 _SQLITE_REASONS: Final = {
     sqlite3.SQLITE_FULL: "disk full",
@@ -98,7 +98,7 @@ _SYSTEM_REASONS: Final = {
 
 
 def ledger_error(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError) -> LedgerError:
-    """Say what one of FILE_ERRORS is, in words for people."""
+    """Convert one of FILE_ERRORS to a LedgerError with a human-readable text."""
     words = str(error)
     if isinstance(error, OSError):
         reason = _SYSTEM_REASONS.get(error.errno or 0)
@@ -108,7 +108,7 @@ def ledger_error(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError
     else:
         code = getattr(error, "sqlite_errorcode", 0)
         reason = _SQLITE_REASONS.get(code, _SQLITE_REASONS.get(code & 0xFF))
-    # A damaged file may have put anything into SQLite's words.
+    # SQLite's text may quote arbitrary bytes of a damaged file.
     return LedgerError(printable(f"ledger {path}: {f'{reason} ({words})' if reason else words}"))
 
 
@@ -118,7 +118,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     Raises LedgerError, and ForeignLedgerError for a file that is something else.
     """
     _refuse_to_lose_a_wal(path)
-    # SQLite would open it all the same, and leave a WAL that nobody may write either.
+    # SQLite would open it all the same, and leave a WAL that is read-only too.
     if path.exists() and not os.access(path, os.W_OK):
         raise LedgerError(f"ledger {path}: read-only")
     try:
@@ -140,9 +140,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path, lock_wait_s: float = READ_LOCK_WAIT_S) -> sqlite3.Connection:
-    """Open a ledger to read it, whether an order manager is at work or not.
+    """Open a ledger to read it, whether or not an order manager is running.
 
-    `lock_wait_s` is how long to wait for somebody who has locked all others out. Raises
+    `lock_wait_s` is the longest wait for an exclusive lock of another process. Raises
     FileNotFoundError, LedgerError, and ForeignLedgerError for a file that is something else.
     """
     if not path.exists():
@@ -164,7 +164,7 @@ def open_for_reading(path: Path, lock_wait_s: float = READ_LOCK_WAIT_S) -> sqlit
 
 
 def _is_new(path: Path, connection: sqlite3.Connection) -> bool:
-    """Tell an empty file from a ledger. Raises ForeignLedgerError if it is neither."""
+    """Return whether a file is empty, and no ledger. Raises ForeignLedgerError if it is neither."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -180,7 +180,7 @@ def _is_new(path: Path, connection: sqlite3.Connection) -> bool:
 
 
 def _refuse_to_lose_a_wal(path: Path) -> None:
-    """Create no ledger beside the WAL of one that was moved away: SQLite would throw it out."""
+    """Raise LedgerError for the WAL of a ledger that was moved away: SQLite would delete it."""
     wal = path.with_name(f"{path.name}-wal")
     if _size(path) == 0 and _size(wal) > 0:
         raise LedgerError(

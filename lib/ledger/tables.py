@@ -1,4 +1,4 @@
-"""A ledger in tables for people. Pure."""
+"""The ledger as human-readable tables. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECONDS: Final = len("2025-11-03T14:30:00")
 
 
 def position_lines(positions: Iterable[BookedPosition]) -> Iterator[str]:
-    """All positions, and what they have earned together."""
+    """Return all positions, and their total profit."""
     rows = []
     profit = 0
     for booked in positions:
@@ -31,7 +31,7 @@ def position_lines(positions: Iterable[BookedPosition]) -> Iterator[str]:
 
 
 def order_lines(orders: Iterable[BookedOrder]) -> Iterator[str]:
-    """Orders, one a line, the time cut to the second."""
+    """Return orders, one a line, with times in whole seconds."""
     rows = [
         (
             order.received_utc[:_SECONDS],

@@ -1,14 +1,14 @@
-"""What the order manager books with: look up, record, commit.
+"""The order manager's access to the ledger: look up, record, commit.
 
-Recording is in memory; `commit` writes everything recorded as one transaction, and when it returns
-that is on disk. Of each client the positions and the last order_id are kept in memory once they
-have been read, so that booking a new order reads nothing. A number above the last one is new; only
-one that is not is looked up in the file.
+Recording is in memory; `commit` writes everything recorded as one transaction, which is on disk
+when it returns. The positions and the last order_id of a client stay in memory once they were read,
+so that booking a new order reads nothing. An order_id above the last one is new; only others are
+looked up in the file.
 
-Whatever goes wrong with the file ends in one LedgerError, and nothing recorded since the last
-commit is booked: what is in memory is dropped, the file is closed, and the next use opens and reads
-it anew. (Only on a full disk it stays open, to keep the room that it has.) So it does not matter
-what went wrong, and it works again as soon as the cause is gone.
+Any failure of the file becomes one LedgerError, and nothing recorded since the last commit is
+booked: the memory is cleared, the file is closed, and the next use opens and reads it again. (Only
+on a full disk it stays open, to keep the space that it has.) So every failure is handled alike, and
+the ledger works again as soon as the cause is gone.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from lib.process.file_lock import LockHeldError, is_still_at, lock_file
 from lib.wire.order_messages import ExecutionReport, Order
 
 MAX_ACCOUNTS: Final = 1024
-"""Clients that are kept in memory. One more costs two look-ups when it is back."""
+"""How many clients are cached in memory. Any other costs two look-ups when it returns."""
 MAX_WAL_BYTES: Final = 256 * 1024 * 1024
-"""While somebody reads one state of the ledger, its WAL cannot begin anew. SQLite puts it back to
-its start at 1,000 pages, 4 MB, when nobody does."""
+"""The size of the WAL beyond which orders are refused. SQLite reuses the WAL from its start at
+1,000 pages, 4 MB, but not while a reader has a snapshot open."""
 
 _INSERT_ORDER: Final = f"INSERT INTO orders VALUES ({', '.join('?' * 15)})"
 _SELECT_ORDER: Final = f"{SELECT_ORDERS} WHERE client_id = ? AND order_id = ?"
@@ -49,7 +49,7 @@ _UPSERT_POSITION: Final = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, 
 
 
 class _Account:
-    """What is booked of one client, what is recorded and not committed included."""
+    """The state of one client, including what is recorded and not committed."""
 
     def __init__(self, last_order_id: int, positions: dict[str, Position]) -> None:
         self.last_order_id = last_order_id
@@ -57,10 +57,10 @@ class _Account:
 
 
 class Ledger:
-    """One a process, used from one thread; of all processes one at a time can have the file open.
+    """The ledger, open for writing in one process at a time. Used from one thread.
 
-    Every method may raise LedgerError. After that all others but `commit` do too, until `commit`
-    has raised it as well: what was recorded is not booked.
+    Every method may raise LedgerError. After that all other methods raise it too, until `commit`
+    has raised it: what was recorded is not booked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,13 +71,13 @@ class Ledger:
         self._lock: int | None = None
         self._connection: sqlite3.Connection | None = None
         self._files: dict[Path, os.stat_result] = {}
-        """What must still be where it was: somebody might tidy up."""
+        """The files as they were opened; a commit fails if one was removed or replaced."""
         self._is_used = False
-        """Whether anything was asked since the last commit."""
+        """Whether any method was called since the last commit."""
         self._failure: LedgerError | None = None
         self._accounts: dict[str, _Account] = {}
         self._reports: dict[tuple[str, int], ExecutionReport] = {}
-        """Recorded and not committed, by identity."""
+        """The reports that are recorded and not committed, by identity."""
         self._rows: list[tuple[object, ...]] = []
         self._moved: dict[tuple[str, str], Position] = {}
         """Positions that are not written yet, by client_id and symbol."""
@@ -93,7 +93,7 @@ class Ledger:
                 self._opened()
 
     def close(self) -> None:
-        """Close the file, and let another order manager have it. What is not committed is lost."""
+        """Close the file and release its lock. What is not committed is lost."""
         self._disconnect()
         if self._lock is not None:
             os.close(self._lock)
@@ -125,12 +125,12 @@ class Ledger:
         return self._account(client_id).last_order_id
 
     def next_trade_id(self) -> int:
-        """Return the number for a fill that is about to be recorded."""
+        """Return the trade_id of the next fill to be recorded."""
         self.open()
         return self._last_trade_id + 1
 
     def next_anonymous_client(self) -> int:
-        """Return a number for a client without a name. It is never given again."""
+        """Return a number for a client without logon. It is never reused."""
         self.open()
         self._anonymous_clients += 1
         return self._anonymous_clients
@@ -140,7 +140,7 @@ class Ledger:
     ) -> None:
         """Book an order that `find` does not know, with its final answer, at the next commit.
 
-        A fill has the number of `next_trade_id`.
+        A fill must have the trade_id of `next_trade_id`.
         """
         client_id, order_id, symbol = report.client_id, report.order_id, report.symbol
         account = self._account(client_id)
@@ -174,9 +174,9 @@ class Ledger:
     def commit(self) -> None:
         """Write what was recorded. When it returns, all of it is on disk; if it raises, none is.
 
-        (Of a disk that fails in the very moment of a commit, that cannot be known. Then the order
-        is found when it is sent again.) It also makes sure that whatever was looked up since the
-        last commit is of the ledger that is there.
+        (If the disk fails during the commit itself, that is unknown; then the order is found when
+        it is sent again.) It also checks that everything looked up since the last commit came from
+        the ledger that is at its path now.
         """
         failure, self._failure = self._failure, None
         if failure:
@@ -217,7 +217,7 @@ class Ledger:
         self._anonymous_clients_written = self._anonymous_clients
 
     def _check_files(self, connection: sqlite3.Connection) -> None:
-        """Make sure that all files are what they were when they were opened; bound the WAL."""
+        """Raise LedgerError if a file was removed or replaced; bound the WAL."""
         for path, opened in self._files.items():
             try:
                 there = path.stat()
@@ -231,7 +231,7 @@ class Ledger:
                 self._empty_wal(connection)
 
     def _rescue(self, connection: sqlite3.Connection) -> None:
-        """Bring what is in the WAL only into the ledger that it belongs to, wherever that is."""
+        """Checkpoint the WAL into the ledger that it belongs to, wherever that is now."""
         with contextlib.suppress(sqlite3.Error):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -263,13 +263,13 @@ class Ledger:
         (anonymous_clients,) = connection.execute(
             "SELECT max(value) FROM facts WHERE name = 'anonymous_clients'"
         ).fetchone()
-        # Numbers that were given and never written were never told to anybody either; but those
-        # that this process has given may be in use.
+        # Numbers that were assigned and not committed were never sent to a client; but those that
+        # this process assigned may be in use.
         self._anonymous_clients_written = booked_count(anonymous_clients, "anonymous_clients")
         self._anonymous_clients = max(self._anonymous_clients, self._anonymous_clients_written)
 
     def _take_lock(self) -> None:
-        """Keep every other order manager out."""
+        """Take the lock that excludes every other order manager."""
         if self._lock is not None:
             if is_still_at(self._lock, self._lock_path):
                 return
@@ -307,15 +307,15 @@ class Ledger:
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
-        """Make a failure of the file one of the ledger, to last until the next commit."""
+        """Turn any failure of the file into a LedgerError that lasts until the next commit."""
         try:
             yield
         except LedgerError as error:
             self._disconnect()
             self._fail(error)
         except FILE_ERRORS as error:
-            # Closing would give back the room of the WAL and of its index. On a full disk
-            # somebody else takes it, and then the ledger could not even be read.
+            # Closing would free the space of the WAL and of its index. On a full disk another
+            # program would take it, and then the ledger could not even be read.
             is_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
             if not is_full or not self._rolled_back():
                 self._disconnect()
@@ -329,7 +329,7 @@ class Ledger:
         raise failure
 
     def _rolled_back(self) -> bool:
-        """Undo what is not committed, and stay open if that works."""
+        """Roll back; return whether that worked and the file can stay open."""
         try:
             if self._connection:
                 self._connection.rollback()

@@ -15,13 +15,14 @@ from lib.clock import MILLISECOND_NS, SECOND_NS
 
 FIRST_BOUND_NS: Final = 1 * MILLISECOND_NS
 EARLY_CAP_NS: Final = 50 * MILLISECOND_NS
-"""No wait is longer than this in the first `EARLY_NS` of an outage …"""
+"""The longest wait in the first `EARLY_NS` of an outage."""
 EARLY_NS: Final = 5 * SECOND_NS
+"""How long an outage counts as short."""
 LATE_CAP_NS: Final = 1 * SECOND_NS
-"""… nor longer than this after it."""
+"""The longest wait after the first `EARLY_NS` of an outage."""
 FLAPPING_NS: Final = 100 * MILLISECOND_NS
-"""A connection that is lost this soon after it was tried for has not ended the outage: a server
-that answers and then breaks the protocol would otherwise be called in a busy loop."""
+"""A connection lost this soon after the attempt has not ended the outage: otherwise a client would
+reconnect in a busy loop to a server that answers and then breaks the protocol."""
 
 
 class Backoff:
@@ -35,11 +36,11 @@ class Backoff:
         self._last_try_ns = 0
 
     def succeeded(self) -> None:
-        """The connection stands: the outage is over, unless it is lost again within FLAPPING_NS."""
+        """The connection works: the outage is over, unless it is lost within FLAPPING_NS."""
         self._succeeded = True
 
     def next_wait_ns(self, now_ns: int) -> int:
-        """How long to wait before the next try. The first try of an outage is at once."""
+        """How long to wait before the next attempt. The first one of an outage is immediate."""
         stood = self._succeeded and now_ns - self._last_try_ns >= FLAPPING_NS
         self._succeeded = False
         if self._outage_began_ns is None or stood:

@@ -1,8 +1,8 @@
 """One connected, non-blocking TCP socket with a bounded send queue.
 
-Both ends of the stack use it: servers for each client they accepted, `lib.net.reconnect` for the
-connection it keeps up. What is queued are references, so that one encoded batch can wait in the
-queues of many clients at once.
+Both sides use it: servers for each accepted client, `lib.net.reconnect` for the connection it
+maintains. The queue holds references, so that one encoded batch can wait in the queues of many
+clients at once.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from lib.wire.framing import RECEIVE_BYTES
 
 MAX_PIECES_A_SEND: Final = 64
 LINGER_NS: Final = 1 * SECOND_NS
-"""How long a connection that was told goodbye may take to hear it."""
+"""How long the peer may take to read the last message of a connection and to close."""
 
 
 class Connection:
     """A socket in an event loop. Owned by one process and used from its loop only.
 
-    `on_data` gets what arrived. `on_closed` gets the reason, once, and nothing comes after it.
-    `on_drained` is called when the send queue has become empty after having been full. With
-    `may_half_close`, a peer that ends its own side (as some versions of nc do when their input
-    ends) is sent to all the same; that it is gone altogether shows when it is sent something. An
-    owner that has nothing more to say to it then can close in `on_drained`, which is also called
-    at that end if the queue is empty. No more than `receive_bytes` are received in one pass of the
-    loop.
+    `on_data` gets what arrived. `on_closed` gets the reason, once, and no callback follows it.
+    `on_drained` is called when the send queue has become empty after it was not. With
+    `may_half_close`, sending continues to a peer that shut down its sending side (as some versions
+    of nc do at the end of their input); that it is gone altogether shows at the next send. An owner
+    with nothing more to send can then close in `on_drained`, which is also called at that shutdown
+    if the queue is empty. At most `receive_bytes` are received in one pass of the loop.
     """
 
     def __init__(
@@ -63,15 +62,15 @@ class Connection:
         self._awaited = 0
         self.open = True
         self.paused = False
-        """While it is, nothing is received, and what the peer sends waits in the kernel. Set by the
-        owner, who still has to deal with what came before."""
+        """While true, nothing is received, and what the peer sends waits in the kernel. Set by an
+        owner that still has earlier input to process."""
         self.half_closed = False
-        """Whether the peer has ended its side, and will say nothing more."""
+        """Whether the peer shut down its sending side."""
         self.queued_bytes = 0
         self.opened_ns = time.monotonic_ns()
-        """Since when it is ours."""
+        """When this object took the socket over."""
         self.last_progress_ns = self.opened_ns
-        """When the peer last took something, or owed nothing."""
+        """When the peer last took bytes, or the queue was last empty."""
         sock.setblocking(False)
         # A tick must not wait for the one after it.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -96,11 +95,11 @@ class Connection:
             self.close(f"does not read: more than {self._max_queued_bytes} bytes wait for it")
 
     def finish(self, reason: str, *last_pieces: bytes) -> None:
-        """Say something last, then close. What the peer still sends is discarded.
+        """Send the last pieces, then close. What the peer still sends is discarded.
 
-        Closing a socket with unread input resets the connection, and a reset can overtake the
-        last words; so the peer has `LINGER_NS` to read them and to close first. The owner looks
-        after that with `lingers_too_long`. A second goodbye is ignored.
+        Closing a socket with unread input resets the connection, and a reset can overtake the last
+        bytes sent; so the peer has `LINGER_NS` to read them and to close first. The owner checks
+        that with `lingers_too_long`. A second call does nothing.
         """
         self.send(*last_pieces)
         if not self.open or self._finishing:
@@ -126,7 +125,7 @@ class Connection:
             return False
 
     def close(self, reason: str) -> None:
-        """Close at once. `on_closed` is told why."""
+        """Close at once. `on_closed` gets the reason."""
         if not self.open:
             return
         self.open = False
@@ -168,7 +167,7 @@ class Connection:
             self.close("closed by peer")
 
     def _await_events(self) -> None:
-        """Have the loop wait for what is of interest now."""
+        """Register for the events that matter now."""
         awaited = 0 if self.half_closed else selectors.EVENT_READ
         if self._queue:
             awaited |= selectors.EVENT_WRITE

@@ -1,4 +1,4 @@
-"""The loop of a daemon: wait for sockets and for the next deadline, then call whoever is due.
+"""The loop of a daemon: wait for sockets and for the next deadline, then call what is due.
 
 Two refinements over a bare selector:
 
@@ -8,9 +8,9 @@ Two refinements over a bare selector:
 - SIGTERM and SIGINT end the loop through a wake-up descriptor, so that a signal that arrives
   between the look at `running` and the wait is not slept through.
 
-A loop can give signs of life (`beat_into`): it stores the time before each wait and after what was
-called back. So a process is silent for as long as it waits and is called back, or for as long as
-its owner does something between two passes.
+A loop can beat for the watchdog (`beat_into`): it stores the time before each wait and after the
+callbacks. So the gap between two beats is one wait with its callbacks, or what the owner of the
+loop does between two passes.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ EventCallback = Callable[[int], None]
 LONGEST_SLEEP_NS: Final = 1 * SECOND_NS
 """No wait is longer, so that a missed event of any kind costs a bounded delay."""
 MAX_EVENTS_A_PASS: Final = 256
-"""Who is ready and not among them is told in the next pass."""
+"""Further ready files are called back in the next pass."""
 PRECISE_BELOW_NS: Final = 20 * MILLISECOND_NS
-"""A wait that is planned to be longer may end a millisecond late."""
+"""Longer waits may end a millisecond late."""
 
 
 class Timed(Protocol):
     """Something that wants to be called at a time of its own."""
 
     def next_deadline_ns(self) -> int | None:
-        """When to call `on_time` (monotonic ns), None for not at all.
+        """When to call `on_time` (monotonic ns), None for never.
 
-        Asked in each pass before the wait, and again when it has come.
+        Called in each pass before the wait, and again when the deadline has passed.
         """
 
     def on_time(self, now_ns: int) -> None:
-        """The deadline has come."""
+        """The deadline has passed."""
 
 
 class EventLoop:
@@ -67,7 +67,7 @@ class EventLoop:
         self.register(self._wakened, selectors.EVENT_READ, self._drain_waker)
 
     def stop_on_signals(self) -> None:
-        """SIGTERM and SIGINT set `running` to False and end the wait that is under way."""
+        """Let SIGTERM and SIGINT set `running` to False and end the current wait."""
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
@@ -82,7 +82,7 @@ class EventLoop:
         self._callbacks[_descriptor(file)] = callback, events
 
     def modify(self, file: int | socket.socket, events: int, callback: EventCallback) -> None:
-        """Change what a registered file is waited for."""
+        """Change the events that a registered file is waited for."""
         self._epoll.modify(file, _to_epoll(events))
         self._callbacks[_descriptor(file)] = callback, events
 
@@ -92,7 +92,7 @@ class EventLoop:
         self._epoll.unregister(file)
 
     def add_timed(self, timed: Timed) -> None:
-        """Ask `timed` for its deadline in each pass. For a handful of things, not one a client."""
+        """Ask `timed` for its deadline in each pass. For a handful of objects, not one a client."""
         self._timed.append(timed)
 
     def beat_into(self, word: memoryview[int], interval_ns: int) -> None:
@@ -101,7 +101,7 @@ class EventLoop:
         self._longest_sleep_ns = min(interval_ns, LONGEST_SLEEP_NS)
 
     def poll(self, may_sleep: bool = True) -> None:
-        """One pass: wait, call back the files that are ready, then whoever's time has come."""
+        """One pass: wait, call back the ready files, then every `Timed` that is due."""
         deadlines = [timed.next_deadline_ns() for timed in self._timed]
         self._beat[0] = now_ns = time.monotonic_ns()
         wake_ns = now_ns + self._longest_sleep_ns
@@ -114,16 +114,16 @@ class EventLoop:
                 callback, events = waiting
                 callback(_from_epoll(ready) & events)
         self._beat[0] = now_ns = time.monotonic_ns()
-        if now_ns < wake_ns:  # nobody's time has come
+        if now_ns < wake_ns:  # no deadline has passed
             return
         for timed, deadline_ns in zip(self._timed, deadlines, strict=False):  # some may be new
             if deadline_ns is not None and deadline_ns <= now_ns:
-                deadline_ns = timed.next_deadline_ns()  # what came may have moved it
+                deadline_ns = timed.next_deadline_ns()  # a callback may have moved it
                 if deadline_ns is not None and deadline_ns <= now_ns:
                     timed.on_time(now_ns)
 
     def _wait(self, sleep_ns: int) -> list[tuple[int, tuple[EventCallback, int] | None, int]]:
-        """Return the files that are ready, who waits for them, and what epoll says."""
+        """Return the ready files, with the callback and the epoll events of each."""
         if 0 < sleep_ns < PRECISE_BELOW_NS:
             if not select.select([self._epoll], [], [], sleep_ns / SECOND_NS)[0]:
                 return []
@@ -148,7 +148,7 @@ def _to_epoll(events: int) -> int:
 
 
 def _from_epoll(events: int) -> int:
-    """An error or a hang-up is told to whoever reads and to whoever writes: the call will say."""
+    """Map an error or a hang-up to both reading and writing: the call will raise the reason."""
     if events == select.EPOLLIN:
         return selectors.EVENT_READ
     return (selectors.EVENT_READ if events & ~select.EPOLLOUT else 0) | (

@@ -1,9 +1,9 @@
-"""A listening socket: binds with an error a person understands, accepts without ever stalling.
+"""A listening socket: binds with a human-readable error, accepts at a bounded rate.
 
-However many come, those that are in are served: who connects again and again is accepted at a
-bounded rate and waits in the kernel meanwhile. And however many are in, the processes of our own
-run come in: a server keeps `RESERVED_PLACES` for them beyond its own limit, and looks who is at the
-other end of a connection (`lib.net.peer_process`) only where it would have to refuse it.
+However many clients connect, those already accepted are served: new connections are accepted at a
+bounded rate and wait in the kernel meanwhile. However full a server is, the processes of its own
+run are accepted: it keeps `RESERVED_PLACES` for them beyond its limit, and looks up the process at
+the other end of a connection (`lib.net.peer_process`) only before it would refuse it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from lib.net.peer_process import connected_from
 from lib.net.rate_limit import RateLimit
 
 RESERVED_PLACES: Final = 16
-"""Beyond a server's limit, for processes of our own run: an orderbook and some strategies, each
-also once more, where the end of its last connection has not been noticed yet."""
+"""Places beyond a server's limit for processes of its own run: an orderbook and some strategies,
+each possibly twice, while the end of its previous connection is not yet noticed."""
 BACKLOG: Final = 512
-"""Connections that wait in the kernel, which drops further ones: our own as well."""
+"""How many connections may wait in the kernel. It drops further ones, those of our own run too."""
 MAX_ACCEPTS_A_PASS: Final = 32
-"""A pause of some 2 ms for those that are in."""
+"""How many connections are accepted in one pass: they delay connected clients by some 2 ms."""
 ACCEPT_INTERVAL_NS: Final = 1 * MILLISECOND_NS
-"""A client that is let in, or refused, costs up to 0.2 ms until it is gone. At this rate the last
-of a full backlog comes in after half a second."""
+"""The accept rate in the long run: one client per interval. A client that is accepted or refused
+costs up to 0.2 ms until it is gone; a full backlog is emptied in half a second."""
 ACCEPT_BURST: Final = 64
-"""Clients that come in without having to wait for that."""
+"""How many clients are accepted without waiting for `ACCEPT_INTERVAL_NS`."""
 ACCEPT_PAUSE_NS: Final = 100 * MILLISECOND_NS
-"""After the system refused an accept (out of descriptors, say), wait this long: the loop would
-otherwise be told at once, for ever, that the connection is still there."""
+"""The pause after a failed accept (out of descriptors, say): the socket stays readable, so the loop
+would otherwise spin."""
 
 
 class ServerLog(Protocol):
@@ -48,12 +48,12 @@ class ServerLog(Protocol):
         """The system did not hand over a connection."""
 
 
-class Server:
+class Listener:
     """Listens on one port and hands over what it accepts. Used from its loop only.
 
-    `on_accept(sock, peer, is_ours)` gets the socket, the peer's address as text, and whether it is
-    known to be one of `our_processes()`, for which there are RESERVED_PLACES more. It returns False
-    if there is no place for it: then it is asked once more if the client turns out to be ours.
+    `on_accept(sock, peer, is_ours)` gets the socket, the peer's address as text, and whether the
+    peer is known to be one of `our_processes()`, for which there are RESERVED_PLACES more. It
+    returns False if the server is full: it is called once more if the peer turns out to be ours.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Server:
         loop.add_timed(self)
 
     def next_deadline_ns(self) -> int | None:
-        """When to accept again, if that had to be paused."""
+        """When to accept again, None unless paused."""
         return self._paused_until_ns
 
     def on_time(self, _now_ns: int) -> None:
@@ -95,8 +95,8 @@ class Server:
         if refused:
             self._refuse(refused)
         now_ns = time.monotonic_ns()
-        # To find out who they are costs as much for one as for many: it waits for many. Of a full
-        # backlog each pass takes that many, so the rate at which it empties is the same.
+        # Looking up the peers costs as much for one as for many, so after a refusal the next pass
+        # waits until many can be accepted. The rate at which a full backlog empties is the same.
         self._rate.take(now_ns, MAX_ACCEPTS_A_PASS if refused else len(clients))
         if self._rate.ready_ns > now_ns:
             self._pause_until(self._rate.ready_ns)
@@ -114,7 +114,7 @@ class Server:
             yield client, f"{address[0]}:{address[1]}"
 
     def _refuse(self, refused: dict[socket.socket, str]) -> None:
-        """Close these connections, but for those of our own run if there is a place for them."""
+        """Close these connections, except those of our own run that have a place."""
         for sock in connected_from(refused, self._our_processes()):
             if self._on_accept(sock, refused[sock], True):
                 del refused[sock]
@@ -131,8 +131,8 @@ class Server:
 def _listening_socket(host: str, port: int, setting: str) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # It sets SO_REUSEADDR, without which a restarted role would have to wait for its
-        # predecessor's connections in TIME_WAIT.
+        # It sets SO_REUSEADDR: without it, a restarted role would have to wait for the connections
+        # of its predecessor in TIME_WAIT.
         sock = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

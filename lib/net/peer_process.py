@@ -1,16 +1,15 @@
 """Which process is at the other end of a connection from this host.
 
-A connection that does not leave the host has a socket at each end, and the kernel tells of the
-peer's end which inode it has: sock_diag(7) looks up one TCP socket by addresses and ports, takes
-some 10 µs and needs no privilege. Whose socket that is, is in /proc/PID/fd, as `socket:[inode]`
-(proc(5)), for processes of the same user.
+A connection that does not leave the host has a socket at each end, and the kernel knows the inode
+of the peer's end: sock_diag(7) looks up one TCP socket by addresses and ports, takes some 10 µs and
+needs no privilege. /proc/PID/fd has the sockets of a process of the same user, as `socket:[inode]`
+(proc(5)).
 
-A look into /proc costs some 6 µs a descriptor, so no more than `MAX_DESCRIPTORS` of a process are
-looked at: those with the lowest numbers. A client has its connection there, because a new
-descriptor gets the lowest number that is free (open(2)), unless it had as many open before.
+A look into /proc costs some 6 µs a descriptor, so at most `MAX_DESCRIPTORS` of a process are looked
+at: those with the lowest numbers. A client's connection is among them, because a new descriptor
+gets the lowest free number (open(2)), unless that many were open before.
 
-Linux only. Where the kernel does not answer, or a process must not be looked into, it is as if the
-peer were anybody's.
+Linux only. If the kernel does not answer, or a process is not readable, the peer is unknown.
 """
 
 from __future__ import annotations
@@ -25,10 +24,9 @@ from stat import S_ISSOCK
 from typing import Final
 
 MAX_DESCRIPTORS: Final = 128
-"""Of one process."""
+"""How many descriptors of one process are looked at."""
 MAX_LATE_ANSWERS: Final = 16
-"""To earlier requests, that are read past for one that is looked for: where one came too late, all
-later ones would be taken for another's otherwise."""
+"""How many late answers to earlier requests are skipped on the way to the answer to this one."""
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
@@ -45,14 +43,14 @@ _PORTS: Final = struct.Struct("!HH")
 _INTERFACE_AND_COOKIE: Final = struct.Struct("=IQ")
 _INODE: Final = struct.Struct("=I")
 _INODE_AT: Final = 84
-"""In an answer: behind the header (16), four bytes, the socket's identity (48), and expires,
-rqueue, wqueue and uid of four bytes each."""
+"""The offset of the inode in an answer: it follows the header (16 bytes), four bytes, the socket's
+identity (48), and expires, rqueue, wqueue and uid of four bytes each."""
 
 
 def connected_from(socks: Iterable[socket.socket], pids: Iterable[int]) -> list[socket.socket]:
     """Return those TCP sockets whose other end belongs to one of these processes, in order.
 
-    Takes some 10 µs a socket, and up to 0.8 ms a process where one of them may be.
+    Takes some 10 µs a socket, and up to 0.8 ms a process.
     """
     by_inode = _by_peers_inode(socks)
     found = set[int]()
@@ -64,7 +62,7 @@ def connected_from(socks: Iterable[socket.socket], pids: Iterable[int]) -> list[
 
 
 def _by_peers_inode(socks: Iterable[socket.socket]) -> dict[int, socket.socket]:
-    """Look up the other end of each socket. Those that have none on this host are left out."""
+    """Return the sockets by the inode of their other end, if that is on this host."""
     by_inode = {}
     with suppress(OSError), _open_netlink() as netlink:
         for number, sock in enumerate(socks, start=1):
@@ -83,7 +81,7 @@ def _open_netlink() -> socket.socket:
 def _peers_inode(netlink: socket.socket, sock: socket.socket, number: int) -> int:
     """Return the inode of the peer's socket; 0 if it has been closed or is not on this host.
 
-    `number` is that of the request, and of no other on this netlink socket.
+    `number` identifies the request; it must be unique on this netlink socket.
     """
     peer, ours = sock.getpeername(), sock.getsockname()
     identity = (
@@ -112,7 +110,7 @@ def _packed(family: int, address: str) -> bytes:
 
 
 def _inodes_of(pid: int) -> Iterator[int]:
-    """Give the inodes of the sockets of a process: none if it is gone or another user's."""
+    """Yield the inodes of a process's sockets: none if it has ended or is another user's."""
     with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as descriptors:
         for descriptor in islice(descriptors, MAX_DESCRIPTORS):
             with suppress(OSError):  # closed meanwhile

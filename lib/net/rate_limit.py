@@ -1,14 +1,13 @@
-"""How often something may be done: some times at once, and so many times a second in the long run.
+"""A rate limit: one action per `interval_ns` in the long run, and bursts of up to `burst` actions.
 
-Each time is paid for with `interval_ns`, and `burst` of them may be owed. (It is the generic cell
-rate algorithm, ITU-T I.371, with one number for state.)
+It is the generic cell rate algorithm (ITU-T I.371), with one number for state.
 """
 
 from __future__ import annotations
 
 
 class RateLimit:
-    """Pure: times go in (monotonic ns). The caller asks first and then takes."""
+    """Pure: times go in (monotonic ns). Check `ready_ns` first, then `take`."""
 
     def __init__(self, burst: int, interval_ns: int) -> None:
         self._tolerance_ns = (burst - 1) * interval_ns
@@ -17,9 +16,9 @@ class RateLimit:
 
     @property
     def ready_ns(self) -> int:
-        """From when on it may be done again."""
+        """The time from which the next action is allowed."""
         return self._paid_ns - self._tolerance_ns
 
     def take(self, now_ns: int, times: int = 1) -> None:
-        """It was done. What is taken before `ready_ns`, or beyond the burst, is owed as well."""
+        """Count an action. One taken before `ready_ns`, or beyond the burst, delays later ones."""
         self._paid_ns = max(self._paid_ns, now_ns) + times * self._interval_ns

@@ -1,9 +1,8 @@
 """A client's connection that comes back: connect, notice the loss, wait, connect again.
 
-The owner sees three things: the connection opened, bytes came, the connection was lost. When to try
-again is decided by `lib.net.backoff`; that a connection is worth anything only its owner can tell
-(a server that accepts and closes at once is as good as none), so it says `proved()` when the first
-sensible answer has come.
+The owner sees three events: the connection opened, bytes arrived, the connection was lost. When to
+try again is decided by `lib.net.backoff`. Only the owner knows whether a connection is of use (a
+server may accept and close at once), so it calls `proved()` after the first valid answer.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
 KEEPALIVE_IDLE_S: Final = 10
 KEEPALIVE_INTERVAL_S: Final = 5
 KEEPALIVE_PROBES: Final = 3
-"""A peer whose machine or network is gone is found dead after 25 s, also where the protocol lets it
-be silent for ever. Only the kernels speak here: a peer that hangs, or a proxy in between that
-forwards nothing, still answers."""
+"""The idle time, interval and number of TCP keepalive probes: a peer whose machine or network is
+gone counts as lost after KEEPALIVE_IDLE_S + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL_S, even where the
+protocol allows silence. Only the kernels take part: a peer that hangs, or a proxy that forwards
+nothing, still answers."""
 
 
 class Link(Protocol):
-    """What an owner sees of a `ReconnectingConnection`."""
+    """The interface of a `ReconnectingConnection` to its owner."""
 
     @property
     def peer(self) -> str:
@@ -41,7 +41,7 @@ class Link(Protocol):
         """Send; without a connection nothing is sent."""
 
     def proved(self) -> None:
-        """The server answered sensibly."""
+        """The server gave a valid answer."""
 
     def drop(self, reason: str, wait_ns: int = 0) -> None:
         """Close the connection and try again, not before `wait_ns` from now."""
@@ -51,7 +51,7 @@ class Link(Protocol):
 
 
 class Connect(Protocol):
-    """Makes a link that calls back its owner: `ReconnectingConnection` with all else given."""
+    """Makes a `Link` with these callbacks: `ReconnectingConnection` with all else bound."""
 
     def __call__(
         self,
@@ -104,7 +104,7 @@ class ReconnectingConnection:
             self._connection.send(*pieces)
 
     def proved(self) -> None:
-        """The server answered sensibly: the outage is over."""
+        """The server gave a valid answer: the outage is over."""
         self._backoff.succeeded()
 
     def drop(self, reason: str, wait_ns: int = 0) -> None:
@@ -142,7 +142,7 @@ class ReconnectingConnection:
         sock.setblocking(False)
         _keep_alive(sock)
         self._give_up_ns = now_ns + CONNECT_TIMEOUT_NS
-        sock.connect_ex(address)  # the outcome is told by the socket's becoming writable
+        sock.connect_ex(address)  # the socket becomes writable when this has succeeded or failed
         self._loop.register(sock, selectors.EVENT_WRITE, self._on_connected)
 
     def _on_connected(self, _events: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lib.clock import Clock
 from lib.price_book.book import SharedPriceBook
 from lib.process.log_events import MalformedFrames, TicksMissed, UnknownSymbols, log_event
-from lib.process.throttled_log import Tally
+from lib.process.throttled_log import ThrottledLog
 from lib.streams.client import Frames, Joined, StreamClient, WentPlain
 from lib.text import shown
 from lib.wire.framing import split
@@ -52,7 +52,7 @@ class TickIngest:
     """
 
     def __init__(
-        self, book: SharedPriceBook, tally: Tally, *, clock: Clock = time.monotonic_ns
+        self, book: SharedPriceBook, tally: ThrottledLog, *, clock: Clock = time.monotonic_ns
     ) -> None:
         self._book = book
         self._codec = TickCodec(book.symbols)

@@ -1,9 +1,9 @@
-"""What a server logs of its clients: a few lines a second, whatever they do.
+"""What a server logs about its clients: a bounded number of lines a second, whatever they do.
 
 A client can connect, leave, be refused, log on and break the protocol as often as it likes.
-Refusals and protocol errors are counted and logged once a second. Connecting, logging on and
-leaving is a line each, up to `BURST_LINES` at once and then one each `LINE_INTERVAL_NS`; beyond
-that it is counted too (`clients_connected`, `clients_logged_on`, `clients_disconnected`).
+Refusals and protocol errors are counted and logged once a second. Each connection, logon and
+disconnection is a line, up to `BURST_LINES` at once and then one every `LINE_INTERVAL_NS`; the rest
+is counted too (`clients_connected`, `clients_logged_on`, `clients_disconnected`).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from lib.process.log_events import (
     LogEvent,
     log_event,
 )
-from lib.process.throttled_log import Tally
+from lib.process.throttled_log import ThrottledLog
 
 BURST_LINES: Final = 512
-"""So that a full house that comes back after a restart has a line for each."""
+"""Enough for a line for every client of a full server that reconnects after a restart."""
 LINE_INTERVAL_NS: Final = 50 * MILLISECOND_NS
 
 
@@ -45,7 +45,7 @@ class ClientLog:
         self._stream = stream
         self._max_clients = max_clients
         self._clock = clock
-        self._counts = Tally(stream=stream)
+        self._counts = ThrottledLog(stream=stream)
         self._limits: dict[type[CountedEvent], RateLimit] = {}
         """Of events that are a line each, by the one that counts them beyond that."""
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 LOCK_ATTEMPTS: Final = 100
-"""How often a lock file may vanish under us before we give up. Once is rare."""
+"""How often a lock file may be removed under us before we give up. Once is rare."""
 
 
 class LockHeldError(Exception):
-    """Somebody else holds a lock file. `note` is what the holder has written into it."""
+    """Another process holds the lock. `note` is what the holder wrote into the file."""
 
     def __init__(self, note: str) -> None:
         super().__init__(note)
@@ -27,9 +27,9 @@ def lock_file(path: Path, note: str, *, shared: bool = False) -> int:
     """Take the lock that is the file `path`, and write `note` into it; never waits.
 
     Returns the descriptor that holds the lock: it is held until the descriptor and all its
-    duplicates are closed, by whatever means, so also when the holder is killed. A shared lock
-    excludes exclusive ones only. Raises LockHeldError if somebody else holds it, and OSError if
-    the file cannot be opened or written.
+    duplicates are closed, which includes the death of the holder. A shared lock excludes only
+    exclusive ones. Raises LockHeldError if another process holds it, and OSError if the file cannot
+    be opened or written.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     for _ in range(LOCK_ATTEMPTS):
@@ -39,8 +39,8 @@ def lock_file(path: Path, note: str, *, shared: bool = False) -> int:
                 fcntl.flock(fd, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise LockHeldError(os.pread(fd, 200, 0).decode("ascii", "replace")) from None
-            # The file may have been removed between open and flock. Then we hold a lock that
-            # nobody else will ever find.
+            # The file may have been removed between open and flock. Then no other process can find
+            # the lock that we hold.
             if is_still_at(fd, path):
                 os.ftruncate(fd, 0)
                 os.pwrite(fd, note.encode("ascii"), 0)
@@ -53,7 +53,7 @@ def lock_file(path: Path, note: str, *, shared: bool = False) -> int:
 
 
 def is_still_at(fd: int, path: Path) -> bool:
-    """Tell whether the open file `fd` is the one that `path` names."""
+    """Return whether the open file `fd` is the one that `path` names."""
     try:
         there = path.lstat()
     except FileNotFoundError:

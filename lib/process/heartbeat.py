@@ -1,11 +1,11 @@
-"""Signs of life: a role beats from its main loop, the watchdog sees when it no longer does.
+"""Heartbeats: a role beats from its main loop, and the watchdog sees when it stops.
 
-A beat is a store into a small mapped file, `PROGRAM.heartbeat` in the var directory (named as in
-supervisord's configuration, which may run one role twice): it costs no system call, and whoever
-looks at it costs the role nothing. It is made by the event loop itself in each pass, so a callback
-that never returns stops it, and one that takes long is silent for that long and no longer. The file
-names its process by number and start, so that what a dead process left is never taken for the
-silence of its successor.
+A beat is a store into a small mapped file, `PROGRAM.heartbeat` in the var directory (named after
+the program in supervisord's configuration, which may run one role twice). It costs no system call,
+and a reader costs the role nothing. The event loop itself beats in each pass, so a callback that
+never returns stops it, and a slow callback delays it by just its own time. The file names its
+process by pid and start time, so that the file of a dead process is never taken for the silence of
+its successor.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from lib.process.run_identity import Run, is_alive, run_of
 from lib.process.state_file import StateFile, create_state, open_state
 
 PROGRAM_VARIABLE: Final = "SUPERVISOR_PROCESS_NAME"
-"""supervisord sets it in the environment of every process it starts: who that is to it."""
+"""The environment variable in which supervisord names the program to each process it starts."""
 LONGEST_INTERVAL_NS: Final = SECOND_NS // 2
+"""The longest time between the beats of an idle role."""
 BEATS_PER_LIMIT: Final = 4
-"""A role that is merely late by a beat or two is not taken for one that hangs."""
+"""How many beats fit into `hang_after`: a role that is late by one or two does not hang."""
 
 _BEAT: Final = 0
 
 
 def beat_interval_ns(hang_after_ns: int) -> int:
-    """How far apart the beats of an idle role are, where it may be silent for `hang_after_ns`."""
+    """Return the time between the beats of an idle role that may be silent for `hang_after_ns`."""
     return min(LONGEST_INTERVAL_NS, hang_after_ns // BEATS_PER_LIMIT)
 
 
@@ -44,7 +45,7 @@ def begin_to_beat(var_dir: Path, program: str) -> memoryview[int]:
 
 
 class Pulse:
-    """The beats of another process, as the watchdog sees them."""
+    """The heartbeat of another process, read by the watchdog."""
 
     def __init__(self, state: StateFile) -> None:
         self._words = state.words
@@ -55,7 +56,7 @@ class Pulse:
 
 
 def find_pulse(var_dir: Path, program: str, pid: int) -> Pulse | None:
-    """The beats of this very process; None as long as it has not beaten."""
+    """Return the heartbeat of exactly this process; None as long as it has not beaten."""
     state = open_state(_path(var_dir, program), word_count=1)
     if state is None:
         return None

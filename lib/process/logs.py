@@ -1,9 +1,9 @@
-"""Structured logs that can never hold up the loop that writes them.
+"""Structured logs that never block the loop that writes them.
 
-A role's standard error and output are pipes to supervisord. If supervisord is stopped, or its
-disk is full, a pipe fills up and a blocking write would stop the role with it. `BoundedWriter`
-never blocks: what the pipe does not take waits in a bounded queue, and past the bound lines are
-lost and counted; the count is logged when there is room again.
+A role's standard error and output are pipes to supervisord. If supervisord is stopped, or its disk
+is full, a pipe fills up and a blocking write would stop the role with it. `BoundedWriter` never
+blocks: what the pipe does not take waits in a bounded queue; past the bound, lines are dropped and
+counted, and the count is logged when there is room again.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from lib.clock import MILLISECOND_NS, SECOND_NS, utc_stamp
 from lib.process.log_events import LinesLost, log_event
 
 MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
-"""Some ten thousand lines."""
+"""The bound of the queue: some ten thousand lines."""
 RETRY_NS: Final = 50 * MILLISECOND_NS
 FLUSH_AT_END_NS: Final = SECOND_NS // 2
-"""How long a role that ends waits for its last lines to be taken."""
+"""How long an ending role waits for its last lines to be written."""
 
 
 class BoundedWriter:
     """Writes whole lines to a descriptor without ever blocking. Used from one thread.
 
     Is a `Timed` for the event loop (it tries again while lines wait) and a file for structlog.
-    Lines that are lost are counted, and the log is told when all that waited is written.
+    Dropped lines are counted, and the count is logged when the queue is empty again.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -49,7 +49,7 @@ class BoundedWriter:
     def write(self, lines: bytes) -> None:
         """Write whole lines, newlines included, now or later, or drop them at the bound."""
         if self._retry_ns is not None and time.monotonic_ns() >= self._retry_ns:
-            self._write_what_waits()  # there may be no loop yet that would
+            self._write_what_waits()  # the event loop may not run yet
         if self._waiting and self._waiting_bytes + len(lines) > MAX_WAITING_BYTES:
             self._lost += lines.count(b"\n")
             return
@@ -73,7 +73,7 @@ class BoundedWriter:
         return self._retry_ns
 
     def on_time(self, _now_ns: int) -> None:
-        """Try again, and tell of what was lost."""
+        """Try again, and log how many lines were lost."""
         self._write_what_waits()
         if self._lost and not self._waiting:
             lost, self._lost = self._lost, 0
@@ -95,11 +95,11 @@ class BoundedWriter:
 
 
 def _non_blocking(fd: int) -> int:
-    """A descriptor of our own for the same pipe, so that O_NONBLOCK stays with us.
+    """Return a descriptor of our own for the same pipe, so that only ours is O_NONBLOCK.
 
-    The flag belongs to the open file, which a pipe's other users (a shell, a parent) may share.
-    A terminal or a regular file is used as it is: it does not fill up for good. So is a pipe that
-    cannot be opened again: nobody reads it any more, or another user made it.
+    The flag belongs to the open file, which a pipe's other users (a shell, a parent) may share. A
+    terminal or a regular file is used as it is: it does not stay full. So is a pipe that cannot be
+    opened again: it has no reader any more, or another user made it.
     """
     if not stat.S_ISFIFO(os.fstat(fd).st_mode):
         return fd

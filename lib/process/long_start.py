@@ -1,6 +1,6 @@
-"""Where a start is that takes long, for the log or the screen.
+"""Reports where in the code a slow start is, to the log or the screen.
 
-What starts may run a user's code: a signal may load a model, or never come back from it.
+A start may run a user's code: a signal may load a model, or never return.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def said_where(
 ) -> Iterator[None]:
     """After each of these waits, `say(elapsed_s, where)`, for as long as the block runs.
 
-    `where` is a place in the code that runs in the block, "" where none is to be named. A thread
-    looks, and is gone behind the block: a handler of a timer's signal would log from within the
-    logger where that is what the block is doing, and wait for a lock that it holds itself.
+    `where` is the current place in the code of the block, "" if it is unknown. A thread does this,
+    and ends with the block. A timer's signal handler would not do: it could interrupt the logger
+    and wait for a lock that the interrupted code holds.
     """
     over = threading.Event()
     arguments = (threading.get_ident(), waits_s, say, plugins, over)

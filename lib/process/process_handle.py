@@ -1,8 +1,8 @@
-"""A handle on one process that can never be mistaken for a later one of the same number.
+"""A handle on one process that can never be mistaken for a later one with the same pid.
 
-On Linux 5.3 and later it is a pidfd (pidfd_open(2)): it becomes readable when the process ends,
-and a signal sent through it reaches this process or nobody. Where there is none, number and start
-time stand for it, and its end has to be looked for.
+On Linux 5.3 and later it is a pidfd (pidfd_open(2)): it becomes readable when the process ends, and
+a signal sent through it reaches this process or none. Without pidfds, pid and start time identify
+the process, and its end has to be polled for.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from lib.clock import MILLISECOND_NS
 from lib.process.run_identity import is_alive, is_stopped, run_of
 
 LOOK_NS: Final = 20 * MILLISECOND_NS
-"""How often to look whether a process has ended, where no pidfd tells."""
+"""How often to poll whether a process has ended, where there is no pidfd."""
 
 
 class ProcessHandle:
-    """Somebody else's process. Close it after use."""
+    """Another process. Close the handle after use."""
 
     def __init__(self, pid: int) -> None:
         """Raises ProcessLookupError if there is no such process."""
         self._run = run_of(pid)
         self.pidfd = _open_pidfd(pid)
-        """Readable once the process has ended; None where the system has no such thing."""
+        """Readable once the process has ended; None where the system has no pidfds."""
 
     def has_ended(self) -> bool:
-        """Tell whether it runs no more, reaped or not."""
+        """Return whether it has ended, reaped or not."""
         if self.pidfd is None:
             return not is_alive(self._run)
         poll = select.poll()
@@ -38,7 +38,7 @@ class ProcessHandle:
         return bool(poll.poll(0))
 
     def is_stopped(self) -> bool:
-        """Tell whether a signal or a debugger has stopped it."""
+        """Return whether a signal or a debugger has stopped it."""
         return is_stopped(self._run)
 
     def send(self, number: signal.Signals) -> None:

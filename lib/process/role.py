@@ -1,7 +1,7 @@
-"""What every role does around its own work: settings, logs, signals, signs of life, a clean end.
+"""What every role does around its own work: settings, logs, signals, heartbeat, a clean end.
 
 A role is a class: its constructor opens what it needs, `step` is one pass of its loop, `close`
-gives back what it holds. `run_role` does the rest, the same way for each.
+releases what it holds. `run_role` does the rest, the same way for each.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settin
 
 EXIT_CANNOT_START: Final = 1
 STRATEGY: Final = "strategy"
-"""The one role that there may be several of in a stack: its argument says which one this is."""
+"""The one role that may run several times in a stack: its argument says which strategy it is."""
 
 SAY_START_S: Final = 5.0
-"""How often a start that takes long says where it is."""
+"""How often a slow start logs where in the code it is."""
 
 
 class Role(Protocol):
     """One daemon's work."""
 
     def step(self) -> None:
-        """One pass: wait for something to do, at most a second, and do it."""
+        """One pass: wait for work, at most a second, and do it."""
 
     def close(self) -> None:
-        """Give back what would outlive the process."""
+        """Release what would outlive the process."""
 
 
 def run_role(
@@ -66,7 +66,7 @@ def run_role(
     "strategy:NAME". No other role takes an argument. `plugins` is how the role calls a user's code,
     so that a crash or a long start there is reported at its place.
 
-    Exit codes: 0 after a clean end, 78 for impossible settings or arguments, 1 for anything else.
+    Exit codes: 0 after a clean end, 78 for invalid settings or arguments, 1 for anything else.
     """
     arguments = sys.argv[1:]
     writer = configure_logging(":".join((name, *arguments)))
@@ -120,17 +120,17 @@ def _log_where(elapsed_s: float, where: str) -> None:
 
 
 def _beat(settings: Settings, loop: EventLoop) -> None:
-    """Let the loop give signs of life, for a watchdog of the same supervisord."""
+    """Let the loop beat for the watchdog of the same supervisord."""
     program = os.environ.get(PROGRAM_VARIABLE)
     hang_after_ns = to_ns(settings.watchdog.hang_after)
     if not program or not hang_after_ns:
         return
     try:
-        # In this order: the watchdog asks only a process that has beaten for its stack.
+        # In this order: the watchdog asks for the stack only of a process that has beaten.
         write_stack_on_request(settings.var_dir, program)
         word = begin_to_beat(settings.var_dir, program)
     except OSError as error:
-        # The watchdog spares who has never beaten.
+        # The watchdog does not kill a role that has never beaten.
         reason = error.strerror or str(error)
         log_event(structlog.get_logger(), HeartbeatFailed(file=error.filename, reason=reason))
     else:
@@ -138,6 +138,6 @@ def _beat(settings: Settings, loop: EventLoop) -> None:
 
 
 def _allow_many_descriptors() -> None:
-    """Raise the limit to what we may: hundreds of clients must not meet a default of 1,024."""
+    """Raise the soft limit to the hard one: hundreds of clients could reach the usual default."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

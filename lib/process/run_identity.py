@@ -1,8 +1,8 @@
 """Which run a process belongs to, and facts about processes from /proc.
 
-A *run* is the life of one supervisord; a role started by hand is a run of its own. A process
-number alone does not name a run, because the kernel gives numbers again; together with the time
-the process started it does. Linux only. Source of the facts: proc(5), prctl(2).
+A *run* is the life of one supervisord; a role started by hand is a run of its own. A pid alone does
+not identify a run, because the kernel reuses pids; pid and start time together do. Linux only.
+Sources: proc(5), prctl(2).
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ _PR_SET_PDEATHSIG: Final = 1
 _STATE: Final = 0
 _PARENT: Final = 1
 _START_TICKS: Final = 19
-"""Where these lie behind the name in /proc/PID/stat: fields 3, 4 and 22 of proc(5)."""
+"""Indices of state, ppid and starttime in `_stat_fields`: fields 3, 4 and 22 of proc(5)."""
 _STAT_OF_INTEREST: Final = (11, 12, _START_TICKS, 21)
-"""Where utime, stime, starttime and rss lie: fields 14, 15, 22 and 24."""
+"""Indices of utime, stime, starttime and rss in `_stat_fields`: fields 14, 15, 22 and 24."""
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _DEAD_STATES: Final = frozenset({b"Z", b"X", b"x"})
-"""A zombie runs no more; it only waits for its parent to take note."""
+"""The states of a process that has ended; a zombie only waits to be reaped by its parent."""
 _STOPPED_STATES: Final = frozenset({b"T", b"t"})
-"""By a signal, or by a debugger."""
+"""The states of a process that a signal or a debugger has stopped."""
 
 
 class Run(NamedTuple):
-    """The process whose life is the run."""
+    """The process whose life is the run: supervisord, or a role started by hand."""
 
     pid: int
     start_ticks: int
-    """When it started, in clock ticks since the machine did: field 22 of /proc/PID/stat."""
+    """When it started, in clock ticks since boot: field 22 of /proc/PID/stat."""
 
 
 class OrphanedError(CannotStartError):
-    """The supervisord of this role has died, so the role has to end (one line for people)."""
+    """The supervisord of this role has died, so the role has to end."""
 
     def __init__(self) -> None:
         super().__init__("the supervisord that started this role has died")
@@ -58,8 +58,8 @@ def current_run() -> Run:
         return run_of(os.getpid())
     parent = os.getppid()
     try:
-        # A child of supervisord is in its session, and never leaves it; whoever adopts an orphan
-        # (init, a user's service manager) has a session of its own.
+        # A child of supervisord is in its session, and never leaves it; a process that adopts an
+        # orphan (init, a user's service manager) has a session of its own.
         if os.getsid(parent) != os.getsid(0):
             raise OrphanedError
         return run_of(parent)
@@ -68,12 +68,12 @@ def current_run() -> Run:
 
 
 def run_of(pid: int) -> Run:
-    """Name a process for good. Raises ProcessLookupError if there is none of that number."""
+    """Return the identity of a process. Raises ProcessLookupError if there is no such pid."""
     return Run(pid, int(_stat_fields(pid)[_START_TICKS]))
 
 
 def siblings() -> list[int]:
-    """Return the other processes that this role's supervisord has started, by number.
+    """Return the pids of the other processes that this role's supervisord has started.
 
     [] in a role that was started by hand.
     """
@@ -83,7 +83,7 @@ def siblings() -> list[int]:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the processes that the main thread of this one has started and that have not ended.
+    """Return the pids that the main thread of this process has started and that have not ended.
 
     One of them may be left out while another one ends: proc(5), /proc/PID/task/TID/children.
     """
@@ -94,7 +94,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def is_alive(run: Run) -> bool:
-    """Tell whether the run goes on: the same process number and the same start, and no zombie."""
+    """Return whether the run goes on: the same pid and start time, and no zombie."""
     try:
         fields = _stat_fields(run.pid)
     except ProcessLookupError:
@@ -103,7 +103,7 @@ def is_alive(run: Run) -> bool:
 
 
 def is_stopped(run: Run) -> bool:
-    """Tell whether a signal or a debugger has stopped this process, so that it does nothing."""
+    """Return whether a signal or a debugger has stopped this process."""
     try:
         fields = _stat_fields(run.pid)
     except ProcessLookupError:
@@ -117,8 +117,8 @@ def end_with_parent() -> None:
     A role that hangs would ignore anything milder, and keep its port. Every role can be killed at
     any moment, so nothing is lost by it.
 
-    Without effect in a role that was started by hand. Call it first thing, in the main thread.
-    Raises OrphanedError if supervisord died before the kernel knew what to do then.
+    Without effect in a role that was started by hand. Call it first, in the main thread. Raises
+    OrphanedError if supervisord died before this call.
     """
     if not is_supervised():
         return
@@ -129,20 +129,19 @@ def end_with_parent() -> None:
 def end_with(parent_pid: int) -> bool:
     """Let the kernel send SIGKILL to this process when its parent dies, however it dies.
 
-    Returns False if the parent died before the kernel knew what to do then. Holds for the thread
-    of the parent that started this process: it counts as dead when that thread ends. Outlasts
-    exec, but not a fork. Source: prctl(2).
+    Returns False if the parent died before this call. The parent is the thread that started this
+    process: it counts as dead when that thread ends. Survives exec, but not fork. Source: prctl(2).
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"prctl(PR_SET_PDEATHSIG): {os.strerror(error)}")
-    # The signal is sent for deaths after the call only; for one just before it we look ourselves.
+    # The signal is sent only for a death after the call; a death before it is checked here.
     return os.getppid() == parent_pid
 
 
 def is_supervised() -> bool:
-    """Tell whether a supervisord started this process, as opposed to a person or a script."""
+    """Return whether a supervisord started this process, not a person or a script."""
     return SUPERVISED_VARIABLE in os.environ
 
 
@@ -163,30 +162,30 @@ def _stat_fields(pid: int) -> list[bytes]:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):  # the second: it ended while we read
         raise ProcessLookupError(f"no process {pid}") from None
-    # The second field is the program's name in parentheses. It may itself hold spaces and
-    # parentheses, so only the last one tells where it ends.
+    # The second field is the program's name in parentheses. It may itself contain spaces and
+    # parentheses, so it ends at the last one.
     return stat[stat.rindex(b")") + 1 :].split()
 
 
 class ProcessStat(NamedTuple):
-    """What the kernel says of a process at this moment."""
+    """What the kernel reports of a process at one moment."""
 
     is_alive: bool
-    """False for a zombie, which runs no more."""
+    """False for a zombie."""
     user_s: float
     kernel_s: float
-    """Time on a processor so far; counted in hundredths of a second."""
+    """CPU time in the kernel so far, as `user_s` is outside of it; in hundredths of a second."""
     uptime_s: float
     resident_bytes: int
 
     @property
     def cpu_s(self) -> float:
-        """Time on a processor so far."""
+        """All CPU time so far."""
         return self.user_s + self.kernel_s
 
 
 def process_stat(pid: int) -> ProcessStat:
-    """Look at a process. Raises ProcessLookupError if there is none of that number."""
+    """Look at a process. Raises ProcessLookupError if there is no such pid."""
     fields = _stat_fields(pid)
     user, kernel, start, resident = (int(fields[at]) for at in _STAT_OF_INTEREST)
     now_s = time.clock_gettime(time.CLOCK_BOOTTIME)

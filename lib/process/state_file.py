@@ -1,9 +1,9 @@
 """A small file of state that survives the death of its process at any instruction.
 
-A JSON header, written once when the file is made, and a few 63-bit words behind it, mapped into
-memory: a store is in the kernel's page cache at once, so SIGKILL loses nothing, and it costs
-20 ns instead of a system call. (It is not synchronised to disk: a machine that loses power also
-loses the run that the state belongs to.)
+A JSON header, written once when the file is made, and after it a few 63-bit words, mapped into
+memory: a store is in the kernel's page cache at once, so SIGKILL loses nothing, and it costs 20 ns
+instead of a system call. (It is not synchronised to disk: a machine that loses power also loses the
+run that the state belongs to.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WORD_BYTES: Final = 8
 
 
 class StateFile:
-    """`header` is what the file is about; `words` are read and stored like a list of ints.
+    """A mapped file: `header` says what it is about, `words` work like a list of ints.
 
     One writer at a time.
     """
@@ -40,7 +40,7 @@ class StateFile:
 
 
 def open_state(path: Path, word_count: int) -> StateFile | None:
-    """The state that an earlier process left, None if there is none that can be read."""
+    """Return the state that an earlier process left, None if none can be read."""
     # RecursionError: a kilobyte of brackets is no header either.
     with contextlib.suppress(OSError, ValueError, RecursionError):
         return StateFile(path, word_count)
@@ -50,10 +50,10 @@ def open_state(path: Path, word_count: int) -> StateFile | None:
 def create_state(
     path: Path, header: dict[str, Any], words: list[int], *, further_words: int = 0
 ) -> StateFile:
-    """Replace the state by a new one. A reader finds the old or the new file, never half of one.
+    """Replace the state atomically: a reader finds the old or the new file, complete.
 
-    Behind `words` come `further_words` that are 0. Raises OSError if the file cannot be written,
-    ValueError if the header is too large.
+    `words` are followed by `further_words` words that are 0. Raises OSError if the file cannot be
+    written, ValueError if the header is too large.
     """
     encoded = json.dumps(header).encode()
     if len(encoded) > _HEADER_BYTES:
@@ -65,7 +65,7 @@ def create_state(
         with temporary.open("wb") as file:
             file.write(encoded.ljust(_HEADER_BYTES))
             file.write(array("q", words).tobytes())
-            # Not a hole in the file: a store into one ends the process where the disk is full.
+            # No hole in the file: on a full disk, a store into a hole raises SIGBUS.
             os.posix_fallocate(file.fileno(), 0, _HEADER_BYTES + word_count * _WORD_BYTES)
         temporary.replace(path)
     except OSError:

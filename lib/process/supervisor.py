@@ -1,9 +1,8 @@
-"""Talks to supervisord of its programs: XML-RPC over its control socket, as supervisorctl does it.
+"""A client of supervisord: XML-RPC over its control socket, as supervisorctl does it.
 
-Whoever asks also wakes supervisord: it starts and reaps its children when its loop comes round,
-which is once a second unless something like a connection wakes it
-(`lib.stack.launch.wake_supervisord`). Reaping and starting take a turn each, and a question with
-its answer takes about four.
+A request also wakes supervisord: it starts and reaps its children in its loop, which turns once a
+second unless something like a connection wakes it (`lib.stack.launch.wake_supervisord`). Reaping
+and starting take a turn each, and a request with its answer takes about four.
 
 (`supervisor.xmlrpc` can ask too, without a time limit, and its import costs 27 ms and 4 MB more.)
 """
@@ -22,68 +21,68 @@ from xmlrpc.client import Fault, ResponseError, dumps, loads
 SERVER_VARIABLE: Final = "SUPERVISOR_SERVER_URL"
 """supervisord sets it in the environment of every process it starts."""
 ANSWER_S: Final = 1.0
-"""The longest wait for each piece of an answer, if nobody says otherwise."""
+"""The default of the longest wait for each piece of an answer."""
 ACT_S: Final = 10.0
-"""The longest wait for a program to start or to stop: stopwaitsecs is 3 s, startsecs 1 s."""
+"""The longest wait for a program to start or to stop: longer than startsecs and stopwaitsecs."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-"""Some thousand programs."""
+"""The longest answer that is read: enough for some thousand programs."""
 
 _PREFIX: Final = "unix://"
 _SHUTDOWN_STATE: Final = 6
-"""supervisor.xmlrpc.Faults: it is about to end, or to read its configuration anew."""
+"""The fault (supervisor.xmlrpc.Faults) of a supervisord that is ending or reloading."""
 
 _OTHER_KIND: Final = (HTTPException, ExpatError, ResponseError, KeyError, TypeError, ValueError)
-"""What comes of an answer that is not supervisord's."""
+"""What reading an answer raises that is not supervisord's."""
 
 
 class SupervisorSilentError(Exception):
-    """supervisord does not answer, or not as it should (one line for people)."""
+    """supervisord does not answer, or not as it should. The text says why, on one line."""
 
 
 class SupervisorEndingError(Exception):
-    """supervisord is stopping everything, and says nothing more of its programs."""
+    """supervisord is stopping everything, and no longer answers about its programs."""
 
 
 class Process(NamedTuple):
-    """One program as supervisord sees it. `state` is its word for it, such as "RUNNING"."""
+    """One program as supervisord reports it. `state` is its statename, such as "RUNNING"."""
 
     program: str
     state: str
     pid: int
-    """0 where it does not run."""
+    """0 if it does not run."""
     problem: str = ""
     """Why its last start failed, if it did."""
 
 
 class Supervisor:
-    """The supervisord behind one control socket. Each question is a connection of its own."""
+    """The supervisord behind one control socket. Each request is a connection of its own."""
 
     def __init__(self, control_socket: Path, answer_s: float = ANSWER_S) -> None:
-        """`answer_s` is the longest wait for each piece of an answer to a question."""
+        """`answer_s` is the longest wait for each piece of an answer."""
         self._control_socket = control_socket
         self._answer_s = answer_s
 
     def processes(self) -> list[Process]:
-        """All programs. Raises SupervisorSilentError or SupervisorEndingError."""
-        with _told_in_words():
+        """Return all programs. Raises SupervisorSilentError or SupervisorEndingError."""
+        with _mapped_errors():
             return [
                 Process(info["name"], info["statename"], info["pid"], info["spawnerr"])
                 for info in self._ask("supervisor.getAllProcessInfo", limit_s=self._answer_s)
             ]
 
     def pid(self) -> int:
-        """Its own process id. Raises as `processes` does."""
-        with _told_in_words():
+        """Return supervisord's own pid. Raises as `processes` does."""
+        with _mapped_errors():
             return int(self._ask("supervisor.getPID", limit_s=self._answer_s))
 
     def start(self, program: str) -> None:
-        """Start a program that does not run; returns when it has started. Raises as above."""
-        with _told_in_words():
+        """Start a program; returns when it has started. Raises as `processes` does."""
+        with _mapped_errors():
             self._ask("supervisor.startProcess", program, limit_s=ACT_S)
 
     def stop(self, program: str) -> None:
-        """Stop a program that runs; returns when it has ended. Raises as above."""
-        with _told_in_words():
+        """Stop a program; returns when it has ended. Raises as `processes` does."""
+        with _mapped_errors():
             self._ask("supervisor.stopProcess", program, limit_s=ACT_S)
 
     def _ask(self, method: str, *arguments: str, limit_s: float) -> Any:
@@ -95,8 +94,8 @@ class Supervisor:
 
 
 @contextmanager
-def _told_in_words() -> Iterator[None]:
-    """Make of what can go wrong with a question one of the two errors."""
+def _mapped_errors() -> Iterator[None]:
+    """Turn any failure of a request into SupervisorSilentError or SupervisorEndingError."""
     try:
         yield
     except Fault as fault:
@@ -110,7 +109,7 @@ def _told_in_words() -> Iterator[None]:
 
 
 def control_socket(server_url: str) -> Path | None:
-    """The path in what SERVER_VARIABLE holds; None if it names no Unix socket."""
+    """Return the path in the value of SERVER_VARIABLE; None if it names no Unix socket."""
     return Path(server_url.removeprefix(_PREFIX)) if server_url.startswith(_PREFIX) else None
 
 

@@ -1,4 +1,4 @@
-"""Counts of what is wrong with a peer's messages, logged once a second and not a line each."""
+"""Counts what is wrong with a peer's messages and logs the counts at most once a second."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from lib.process.log_events import CountedEvent, Level, log_event
 LOG_EVERY_NS: Final = 1 * SECOND_NS
 MAX_EXAMPLES: Final = 20
 MAX_KNOWN_KINDS: Final = 1024
-"""So many kinds are a warning when they come first; what else comes is in the log all the same."""
+"""How many kinds are remembered: the first line with a new kind is a warning. Further kinds are
+logged, but never as a warning."""
 
 _Kind = TypeVar("_Kind")
 
 
-class Tally:
+class ThrottledLog:
     """Counts by event, for one connection. Is a `Timed` for the event loop.
 
-    `context` is in every line of it (the peer, the stream).
+    `context` (the peer, the stream) is in every line.
     """
 
     def __init__(self, **context: Any) -> None:
@@ -45,7 +46,7 @@ class Tally:
     ) -> None:
         """Count so many of `event`.
 
-        `examples` is read only as far as there is room: it may be an iterator that takes its time.
+        `examples` is read only as far as there is room: it may be a slow iterator.
         """
         self._counts[event] = self._counts.get(event, 0) + count
         kept = self._examples.setdefault(event, [])
@@ -61,10 +62,10 @@ class Tally:
         counts: Mapping[_Kind, int],
         describe: Callable[[_Kind], dict[str, Any]],
     ) -> None:
-        """Count `event` by kind: an example is a kind, with how many there were of it.
+        """Count `event` by kind: an example is a kind with its count.
 
-        `describe` is asked once a line for each of the kinds that are shown. A line is a warning
-        if it shows a kind for the first time.
+        `describe` is called once a line for each kind that is shown. A line is a warning if it
+        shows a kind for the first time.
         """
         examples = self._kinds.setdefault(event, {})
         self._known_only.setdefault(event, True)
@@ -86,7 +87,7 @@ class Tally:
             self._known_only[event] = False
 
     def next_deadline_ns(self) -> int | None:
-        """When the next line is due, None if there is nothing to tell."""
+        """When the next line is due, None if nothing was counted."""
         return self._log_ns
 
     def on_time(self, now_ns: int) -> None:

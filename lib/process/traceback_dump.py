@@ -1,8 +1,8 @@
-"""What a process is doing at this moment, written by itself when it is asked to.
+"""The stack of a process, written by the process itself on request.
 
-A role that hangs cannot say where. `faulthandler` can: its handler of SIGUSR1 is C code that runs
-even while Python code does not come round, and writes the stack of the main thread into
-`PROGRAM.stack` in the var directory. A process that is stopped (SIGSTOP) writes nothing.
+A role that hangs cannot log where. `faulthandler` can: its handler of SIGUSR1 is C code that runs
+even while Python code does not return, and writes the stack of the main thread into `PROGRAM.stack`
+in the var directory. A process that is stopped (SIGSTOP) writes nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from lib.process.process_handle import ProcessHandle
 from lib.process.traceback_frames import Frame, read_dump
 
 WAIT_NS: Final = 100 * MILLISECOND_NS
-"""How long the processes that are asked have to write their stacks."""
+"""How long processes have to write their stacks."""
 _LOOK_S: Final = 5 * MILLISECOND_NS / SECOND_NS
-"""How often to look meanwhile; a file that has not grown for as long is complete."""
+"""How often to look meanwhile; a file that did not grow between two looks is complete."""
 _MAX_BYTES: Final = 64 * 1024
-"""faulthandler writes 100 frames at most, of at most 500 characters a name."""
+"""How much of a stack is read. faulthandler writes at most 100 frames, with names of at most 500
+characters."""
 
 
 def write_stack_on_request(var_dir: Path, program: str) -> None:
@@ -38,9 +39,9 @@ def write_stack_on_request(var_dir: Path, program: str) -> None:
 def stacks_of(var_dir: Path, processes: Iterable[tuple[str, ProcessHandle]]) -> list[list[Frame]]:
     """Ask processes, each with its program's name, for their stacks. Returns them in that order.
 
-    Takes WAIT_NS at most. A stack is [] where the process does not write one in this time, as one
-    that is stopped. Ask only processes that have called `write_stack_on_request`: SIGUSR1 ends any
-    other.
+    Takes WAIT_NS at most. A stack is [] if the process does not write one in this time; a stopped
+    process never does. Ask only processes that have called `write_stack_on_request`: SIGUSR1 ends
+    any other.
     """
     asked: list[tuple[Path, int] | None] = []
     for program, handle in processes:

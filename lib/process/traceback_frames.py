@@ -1,8 +1,8 @@
-"""Where in the code something happens, named as a person would look for it. Pure.
+"""Where in the code something happens: the frame to report out of a stack. Pure.
 
-A stack is a list of frames, the innermost first: of an exception, or of a running process as
-`faulthandler` writes it. Of these the one to name is the innermost that is not of the Python
-installation: a user's file, and not NumPy's or the standard library's that it calls.
+A stack is a list of frames, innermost first: of an exception, or of a running process as
+`faulthandler` writes it. The frame to report is the innermost one outside of the Python
+installation: a user's file, not NumPy or the standard library that it calls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ESCAPED: Final = re.compile(r"\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})
 
 
 class Frame(NamedTuple):
-    """A place in the code: `str()` is "lib/my_signals.py, line 12, in on_tick"."""
+    """A place in the code; `str()` gives "lib/my_signals.py, line 12, in on_tick"."""
 
     file: str
     line: int
@@ -37,7 +37,7 @@ class Frame(NamedTuple):
         return f"{file}, line {self.line}{function}"
 
     def is_of(self, file: Path) -> bool:
-        """Whether it is a place in this file."""
+        """Whether it is in this file."""
         return self.file == str(file)
 
     @property
@@ -101,7 +101,7 @@ def error_text(error: BaseException) -> str:
 
 
 def read_dump(dump: str) -> list[Frame]:
-    """Return the stack that `faulthandler` has written; [] where there is none in it."""
+    """Return the stack in a dump of `faulthandler`; [] if there is none."""
     return [
         Frame(_unescaped(file), int(line), _unescaped(function))
         for file, line, function in (match.groups() for match in _DUMPED.finditer(dump))

@@ -1,17 +1,17 @@
 """What the watchdog decides: when to ask supervisord, and which process hangs.
 
-Pure: what supervisord says, beats and times go in; times and verdicts come out. All times are
+Pure: supervisord's answers, beats and times go in; deadlines and verdicts come out. All times are
 monotonic ns.
 
-*A process has ended.* supervisord would notice within a second. Asking it wakes it, so it is asked
-again and again, a few times and at growing intervals, until the program has a new process or is in
-a state in which supervisord itself waits: for a person, or for the end of a backoff, which an early
-question does not shorten.
+*A process has ended.* supervisord would notice within a second. A request wakes it, so it is asked
+a few times at growing intervals, until the program has a new process or is in a state in which
+supervisord itself waits: for the operator, or for the end of a backoff, which a request does not
+shorten.
 
 *A process is silent.* It hangs if it has beaten once and then not for `hang_after`, and
-supervisord, asked at that moment, says that it should run. Without an answer there is no verdict: a
-stack that is being stopped is left alone. A watchdog that was itself late knows nothing of the time
-in which it did not look, as when the whole machine stood still: silence counts anew from then.
+supervisord, asked at that moment, reports that it should run. Without an answer there is no
+verdict: a stack that is stopping is left alone. A watchdog that was itself late (the whole machine
+was suspended, say) knows nothing of the time in which it did not look: silence counts from then on.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from lib.process.heartbeat import beat_interval_ns
 from lib.process.supervisor import Process
 
 ASK_NS: Final = 1 * SECOND_NS
-"""How often supervisord is asked when nothing happens."""
+"""How often supervisord is asked while all is well."""
 WAKE_DELAYS_NS: Final = tuple(n * MILLISECOND_NS for n in (2, 2, 4, 8, 16, 32, 64, 128))
-"""After a process has ended, and a first question at once: when to ask again."""
+"""The waits between the requests after the end of a process; the first request is immediate."""
 
 _SHOULD_RUN: Final = frozenset({"STARTING", "RUNNING"})
 _WAITS: Final = frozenset({"BACKOFF", "STOPPED", "FATAL"})
@@ -35,26 +35,26 @@ _UNKNOWN: Final = "UNKNOWN"
 
 
 class Hang(NamedTuple):
-    """A process that hangs, and for how long it has not beaten."""
+    """A process that hangs, and the time since its last beat."""
 
     process: Process
     silent_ns: int
 
 
-class Watch:
-    """Everything the watchdog knows. `own_pid` is the process that it never judges."""
+class WatchdogRules:
+    """The watchdog's state and rules. `own_pid` is the process that it never judges."""
 
     def __init__(self, own_pid: int, hang_after_ns: int, now_ns: int) -> None:
         self._own_pid = own_pid
         self._hang_after_ns = hang_after_ns
         self._look_interval_ns = beat_interval_ns(hang_after_ns)
         self.processes: dict[int, Process] = {}
-        """Those that run, by pid, as supervisord said last. Without ourselves."""
+        """The running processes but ours, by pid, by supervisord's last answer."""
         self._beats: Mapping[int, int] = {}
         self._killed: set[int] = set()
-        """A process may take its time to die; it is not sentenced twice."""
+        """Processes that were reported as hung, so that each is reported once."""
         self._ended: dict[tuple[str, int], int] = {}
-        """Program and pid of those without a successor yet, and how often was asked for one."""
+        """By program and pid of an ended process without a successor: the requests made so far."""
         self._given_up: set[str] = set()
         self._ask_ns = now_ns
         self._looked_ns = now_ns
@@ -67,7 +67,7 @@ class Watch:
         return min(self._ask_ns, self._next_look_ns(), *map(self._hangs_at_ns, self._suspects()))
 
     def look(self, beats: Mapping[int, int], now_ns: int) -> bool:
-        """Take the last beats, by pid, of who has beaten; tell whether to ask supervisord now."""
+        """Take the last beats, by pid; return whether to ask supervisord now."""
         if now_ns - self._next_look_ns() > self._look_interval_ns:
             self._counts_from_ns = now_ns
         self._beats = beats
@@ -75,12 +75,12 @@ class Watch:
         return now_ns >= self._ask_ns or bool(self._silent())
 
     def ended(self, pid: int, now_ns: int) -> None:
-        """A process has ended: supervisord is to be asked at once."""
+        """A process has ended: ask supervisord at once."""
         self._ended.setdefault((self.processes[pid].program, pid), 0)
         self._ask_ns = now_ns
 
     def answered(self, processes: Iterable[Process], now_ns: int) -> list[Process]:
-        """Take what supervisord says; return what it has given up since the last time."""
+        """Take supervisord's answer; return the programs that it has newly given up."""
         programs = {process.program: process for process in processes}
         before = self.processes
         self.processes = {
@@ -102,17 +102,17 @@ class Watch:
         return new
 
     def unanswered(self, now_ns: int) -> None:
-        """Supervisord has not answered: what it said before counts no longer."""
+        """Take note that supervisord has not answered: its earlier answers no longer count."""
         self.processes = {
             pid: process._replace(state=_UNKNOWN) for pid, process in self.processes.items()
         }
         self._plan_to_ask(now_ns)
 
     def hung(self, beats: Mapping[int, int]) -> list[Hang]:
-        """Who hangs, by the last answer. Each is named once: it is to be killed.
+        """Return the processes to kill, each once: those that hang, by the last answer.
 
-        It is judged by the time of the look, and by beats of after the answer: who was silent
-        then and has beaten since, lives.
+        Silence is measured at the time of the look, with beats read after the answer: a process
+        that has beaten since then does not hang.
         """
         self._beats = beats
         silent = self._silent()
@@ -120,11 +120,11 @@ class Watch:
         return [Hang(self.processes[pid], self._looked_ns - self._beats[pid]) for pid in silent]
 
     def spare(self, hang: Hang) -> None:
-        """A process that hung has beaten after all: it is not to be killed, this time."""
+        """A hung process has beaten after all: do not kill it, and judge it again later."""
         self._killed.discard(hang.process.pid)
 
     def _plan_to_ask(self, now_ns: int) -> None:
-        """Ask again soon as long as somebody who ended has no successor, for a bounded time."""
+        """Ask again soon while an ended process has no successor, a bounded number of times."""
         self._ask_ns = now_ns + ASK_NS
         for process, asked in list(self._ended.items()):
             if asked == len(WAKE_DELAYS_NS):
@@ -137,11 +137,11 @@ class Watch:
         return self._looked_ns + self._look_interval_ns
 
     def _silent(self) -> list[int]:
-        """The pids that have been silent for too long at the time of the look."""
+        """Return the pids that were silent for too long at the time of the look."""
         return [pid for pid in self._suspects() if self._hangs_at_ns(pid) <= self._looked_ns]
 
     def _suspects(self) -> list[int]:
-        """Who could hang: it should run, has beaten, and is not sentenced already."""
+        """Return the pids that should run, have beaten, and were not reported as hung."""
         if not self._hang_after_ns:
             return []
         return [

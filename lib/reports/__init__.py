@@ -1,4 +1,4 @@
-"""What the pages of `chaos` and `bench` share, which do not import each other.
+"""What the report pages of `chaos` and `bench` share, since these do not import each other.
 
 `machine` (what figures were taken on), `markdown` (tables, generated sections), `plotting` (the
 plots' style; needs matplotlib). Must not be imported by a role.

@@ -1,4 +1,4 @@
-"""Where the report is, and what one of its writers leaves for the other."""
+"""The paths of the report, and of the file that the chaos lab writes for the bench's page."""
 
 from __future__ import annotations
 
@@ -8,5 +8,4 @@ from lib.settings import PROJECT_ROOT
 
 REPORT: Final = PROJECT_ROOT / "performance_report.md"
 RELIABILITY_SUMMARY: Final = PROJECT_ROOT / "report" / "chaos" / "summary.txt"
-"""One line about dropped connections, from the chaos lab, for the first page that the bench makes.
-"""
+"""One line about dropped connections, written by the chaos lab for the first page of the bench."""

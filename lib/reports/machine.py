@@ -1,7 +1,7 @@
-"""What figures were taken on: facts about the machine and the software, for a report.
+"""Facts about the machine and the software on which figures were measured, for a report.
 
-They are taken when the figures are, and recorded with them: a report that is written later, or
-elsewhere, must not describe another machine. Neither a host name nor a path is among them.
+They are recorded with the figures: a report that is written later, or elsewhere, must not describe
+another machine. They contain neither a host name nor a path.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KIB_A_GIB: Final = 2**20
 
 
 def machine_facts() -> dict[str, Any]:
-    """Return what the machine is, and how busy it is at this moment. Unknown facts are None."""
+    """Return the hardware, the kernel and the current load. Unknown facts are None."""
     cpu = _read(CPU_INFO)
     memory = re.search(r"MemTotal:\s*(\d+) kB", _read(MEMORY_INFO))
     model = re.search(r"model name\s*:\s*(.+)", cpu)
@@ -37,7 +37,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def software_facts() -> dict[str, str]:
-    """Return the versions of Python and of the packages that run the stack, as installed."""
+    """Return the installed versions of Python and of the packages that run the stack."""
     runs_the_stack = _read(REQUIREMENTS).partition("\n\n")[0]  # the first paragraph of the file
     packages = re.findall(r"^([\w.-]+)==", runs_the_stack, re.MULTILINE)
     return {"Python": platform.python_version()} | {name: version(name) for name in packages}

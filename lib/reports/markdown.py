@@ -1,4 +1,4 @@
-"""Markdown that is generated: tables, and the marked section of a file that it replaces."""
+"""Generated Markdown: tables, and marked sections of a file that are replaced."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 
 class MarkdownError(Exception):
-    """There is no place for the text (one line for people)."""
+    """The file has no such section. The text is one human-readable line."""
 
 
 def replace_section(text: str, name: str, body: str) -> str:
-    """Put `body` between the two marks of a section. Raises MarkdownError if they are not there.
+    """Put `body` between the two marks of a section. Raises MarkdownError if they are missing.
 
     The marks are the lines that begin with `<!-- NAME: begin` and `<!-- NAME: end`; they stay.
     """

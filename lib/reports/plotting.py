@@ -1,8 +1,8 @@
-"""The style that all plots of the report share. Needs matplotlib, as nothing in the stack does.
+"""The common style of all plots of the report. Needs matplotlib, which the stack does not.
 
-The same figures give the same bytes, so that a plot which changes in the repository means figures
-that changed: no date, no random ids, and text as outlines, which also looks the same everywhere.
-The background is white because a page may be dark.
+The same figures give the same bytes, so that a plot changes in the repository only when its figures
+do: no date, no random ids, and text as outlines, which also looks the same everywhere. The
+background is white because a page may be dark.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 WIDTH_INCHES: Final = 9.0
 ROW_INCHES: Final = 0.34
-"""Of one row where a plot has rows."""
+"""The height of one row of a plot with rows."""
 DOTS: Final = "#2a6fb0"
 GOAL: Final = "#c0392b"
 MEDIAN: Final = "#111111"
 GRID: Final = "#dddddd"
 SPREAD: Final = 0.22
-"""How far from the middle of its row a dot or a word may lie, so as not to cover another one."""
+"""How far from the middle of its row a dot or a word may be moved, so as not to cover another one.
+"""
 
 LONG: Final = 1_000
-"""From here on a number's thousands are told apart."""
+"""The smallest number with thousands separators."""
 
 _STYLE: Final[Any] = {
     "svg.hashsalt": "tradewire",  # else ids are random
@@ -53,7 +54,7 @@ def house_style() -> Iterator[None]:
 
 
 def height_in_row(row: int, number: int) -> float:
-    """Return how high the `number`th dot of a row lies: neighbours differ, without chance."""
+    """Return the height of the `number`th dot of a row: neighbours differ, deterministically."""
     return row + SPREAD * ((number * 3) % 5 - 2) / 2
 
 
@@ -69,7 +70,7 @@ def _plain(value: float, _: int | None) -> str:
 
 
 def save(figure: Figure, file: Path) -> None:
-    """Write it, and let go of it."""
+    """Write the figure to a file, and close it."""
     metadata: dict[str, Any] = {"Date": None}
     figure.savefig(file, format=file.suffix.removeprefix("."), facecolor="white", metadata=metadata)
     pyplot.close(figure)

@@ -1,7 +1,7 @@
-"""The stack as a whole, from outside: its programs, its logs, its end.
+"""The stack as a whole, from outside: its programs, its logs, how it ends.
 
 In reading order: `launch` (starts and stops a supervisord), `supervisord_configuration`,
-`private_stack` (a stack beside any other), `strategies`; then what a person sees of it:
+`private_stack` (a stack beside any other), `strategies`; then what the screen shows:
 `log_follower`, `repeated_lines`, `fatal_programs`, `console`. Used by `main.py`, `lib.log_view`,
 `chaos` and `bench`; must not be imported by a role.
 """

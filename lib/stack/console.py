@@ -1,7 +1,7 @@
-"""The story on standard output: a column for the role, colours on a terminal.
+"""Log lines on standard output: a column for the role, colours on a terminal.
 
-A reader of standard output may be slow, stuck or gone. A slow one is waited for; none of them
-keeps the stack from stopping.
+A reader of standard output may be slow, stuck or gone. The screen waits for a slow one; none of
+them keeps the stack from stopping.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import select
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from lib.stack.log_follower import ERROR, NOTICE, WARNING, Line
+from lib.stack.log_follower import ERROR, NOTICE, WARNING, ScreenLine
 
 ATOMIC_BYTES: Final = 4096
-"""A pipe that poll(2) calls writable takes this much without blocking (PIPE_BUF of pipe(7))."""
+"""How much a writable pipe takes without blocking (PIPE_BUF of pipe(7))."""
 PATIENCE_MS: Final = 100
-"""How often a wait for a slow reader looks whether the stack shall stop."""
+"""How often a wait for a slow reader checks whether the stack is to stop."""
 
 _ROLE_COLUMNS: Final = len("order_manager")
 _ROLE_COLOURS: Final = {
@@ -29,8 +29,8 @@ _LEVEL_COLOURS: Final = {NOTICE: "0", WARNING: "33", ERROR: "31"}
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
-def format_line(line: Line, *, colour: bool) -> str:
-    """Put the role into a column of its own, so that the eye can follow one role."""
+def format_line(line: ScreenLine, *, colour: bool) -> str:
+    """Format a line with the role in a column of its own."""
     role = f"{line.role:<{_ROLE_COLUMNS}} |"
     if not colour:
         level = "" if line.level == NOTICE else f"{line.level.upper()} "
@@ -40,33 +40,33 @@ def format_line(line: Line, *, colour: bool) -> str:
 
 
 def wants_colour(fd: int) -> bool:
-    """Tell whether colours belong on this output: a terminal whose user did not say NO_COLOR."""
+    """Return whether to use colours: on a terminal, unless NO_COLOR is set."""
     return os.isatty(fd) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class Screen:
-    """Writes lines of the story to a descriptor. Used from one thread."""
+    """Writes lines to a descriptor. Used from one thread."""
 
     def __init__(self, fd: int, shall_stop: Callable[[], bool]) -> None:
-        """Write to `fd`; from when `shall_stop()` is true, wait for no reader any more."""
+        """Write to `fd`; once `shall_stop()` is true, no longer wait for a slow reader."""
         self._fd = fd
         self._shall_stop = shall_stop
         self._colour = wants_colour(fd)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
-    def show(self, lines: Iterable[Line]) -> None:
+    def show(self, lines: Iterable[ScreenLine]) -> None:
         """Write lines; wait for a reader that is slow. What cannot be written is lost."""
         data = "".join(format_line(line, colour=self._colour) + "\n" for line in lines).encode()
         while data and self._is_writable():
             try:
                 written = os.write(self._fd, data[:ATOMIC_BYTES])
-            except OSError:  # a full disk, a reader that is gone: the stack outlives its story
+            except OSError:  # a full disk, a reader that is gone: the stack goes on
                 return
             data = data[written:]
 
     def reader_is_gone(self) -> bool:
-        """Tell whether nobody reads any more: the other end of the pipe or terminal is closed."""
+        """Return whether the other end of the pipe or terminal is closed."""
         return any(events & _GONE for _, events in self._poll.poll(0))
 
     def _is_writable(self) -> bool:

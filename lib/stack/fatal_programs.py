@@ -1,16 +1,16 @@
 """What to do about a program that does not start, and whether the stack ends with it. Pure.
 
-supervisord gives a program up after its tries (FATAL); then a person has to act. Where the stack
-trades on, the line on the screen says how. Where it cannot, main.py ends:
+supervisord gives a program up after its retries (FATAL); then the operator has to act. If the stack
+can trade on, the line on the screen says how. If it cannot, main.py ends:
 
-- when supervisord has given up every program of a role that is needed;
-- at once when such a program that has never started refuses its settings, since they stay as
-  impossible as they are;
+- when supervisord has given up every program of a needed role;
+- at once when such a program has never started and refuses its settings, because a retry cannot
+  help;
 - when it has ended `MAX_TRIES` times in a row without having started. (A failing start that takes
-  over a second counts as a good one for supervisord, which then tries for ever.)
+  over a second counts as a success for supervisord, which then retries for ever.)
 
-A program that something kills at each start has not failed by itself, and there is nothing to gain
-by an end: main.py says so and waits for a person.
+A program that is killed from outside at each start has not failed by itself, and ending the stack
+would not help: main.py reports it and waits for the operator.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ from lib.stack.log_follower import (
     SPAWNED,
     STARTED,
     SUPERVISORD,
-    Line,
+    ScreenLine,
 )
 
 NEEDED_ROLES: Final = frozenset({"gateway", "orderbook", "order_manager", "strategy"})
-"""Nothing is traded without one program of each. A role that is not started is not missed."""
+"""The roles without which nothing is traded; only those that the stack starts count."""
 MAX_TRIES: Final = 20
-"""More than supervisord makes by itself, as etc/supervisord.conf has it."""
+"""How many failed starts in a row end the stack: more than the startretries of
+etc/supervisord.conf."""
 FAR_LINES: Final = 24
-"""A reason further above has left a terminal of the usual height, and is named again in short …"""
+"""How many lines a terminal shows: a reason further above is repeated in short."""
 MAX_REASON_CHARACTERS: Final = 100
-"""… with so many characters of it."""
+"""How many characters of a repeated reason are shown."""
 
 _EXIT_STATUS: Final = re.compile(r"exit status (\d+)")
 
@@ -53,39 +54,39 @@ class Ending(NamedTuple):
 
 
 @dataclass
-class _Program:
-    """What is known of one; there are as many as supervisord's configuration has."""
+class _StartTries:
+    """The starts of one program; there are as many as supervisord's configuration has."""
 
     tries: int = 0
-    """Processes since the last one that had started."""
+    """The processes since the last one that started."""
     has_ever_started: bool = False
     end: str = ""
-    """Of the last process, in supervisord's words: "exit status 1"."""
+    """How the last process ended, in supervisord's words: "exit status 1"."""
     is_lost: bool = False
     reason: str = ""
-    """The last trouble that it logged."""
+    """The last warning or error that it logged."""
     reason_at: int = 0
-    """How many lines were shown before that."""
+    """How many lines were shown before the reason."""
     has_event: bool = False
-    """Whether the reason is an event of the present process, and more than plain text."""
+    """Whether the reason is an event of the current process, not plain text."""
 
 
-class GivenUp:
-    """Takes all lines in order. `ending` is why the stack has to end, if it has to."""
+class FatalPrograms:
+    """Takes all lines in order. `ending` is why the stack has to end, None if it need not."""
 
     def __init__(self, programs: Mapping[str, str], start_command: str) -> None:
-        """`programs` are those that are started, with their roles; see `started_programs`.
+        """`programs` are the started programs with their roles; see `started_programs`.
 
-        `start_command` starts a program whose name is put behind it.
+        `start_command`, followed by the name of a program, starts it.
         """
         self._roles = programs
         self._start_command = start_command
-        self._programs: dict[str, _Program] = {}
+        self._programs: dict[str, _StartTries] = {}
         self.ending: Ending | None = None
 
-    def take_line(self, line: Line, shown: int) -> Line:
-        """Take a line, before which `shown` lines were shown; return the one to show instead."""
-        program = self._programs.setdefault(line.role, _Program())
+    def take_line(self, line: ScreenLine, shown: int) -> ScreenLine:
+        """Take a line, after `shown` shown lines; return the line to show instead."""
+        program = self._programs.setdefault(line.role, _StartTries())
         if line.event == STARTED:
             program.has_ever_started = True
             program.tries = 0
@@ -104,8 +105,8 @@ class GivenUp:
             _note_reason(program, line, shown)
         return line
 
-    def _give_up(self, line: Line, program: _Program, shown: int) -> Line:
-        if not program.tries:  # no process of it could be made
+    def _give_up(self, line: ScreenLine, program: _StartTries, shown: int) -> ScreenLine:
+        if not program.tries:  # no process could be spawned
             program.end = ""
             spawning = self._programs.get(SUPERVISORD, program)
             program.reason, program.reason_at = spawning.reason, spawning.reason_at
@@ -120,7 +121,7 @@ class GivenUp:
             text += f", then: {self._start_command} {line.role}"
         return line._replace(text=text, level=ERROR)
 
-    def _lose(self, name: str, program: _Program, shown: int) -> None:
+    def _lose(self, name: str, program: _StartTries, shown: int) -> None:
         program.is_lost = True
         role = self._roles.get(name)
         if role not in NEEDED_ROLES or _is_killed(program):
@@ -134,35 +135,35 @@ class GivenUp:
             )
 
 
-def _note_reason(program: _Program, line: Line, shown: int) -> None:
+def _note_reason(program: _StartTries, line: ScreenLine, shown: int) -> None:
     is_event = bool(line.event)
     if program.has_event and not is_event:
-        return  # what an interpreter says while it ends
+        return  # text of an interpreter that is ending
     program.has_event = is_event
     if line.text != program.reason:
         program.reason, program.reason_at = line.text, shown
 
 
-def _exit_code(program: _Program) -> int:
-    """Return its exit code; 0 where it has none, such as after a signal."""
+def _exit_code(program: _StartTries) -> int:
+    """Return its exit code; 0 if it has none, as after a signal."""
     status = _EXIT_STATUS.fullmatch(program.end)
     return int(status[1]) if status else 0
 
 
-def _is_killed(program: _Program) -> bool:
+def _is_killed(program: _StartTries) -> bool:
     return program.end == SIGKILL
 
 
-def _how(program: _Program) -> str:
-    """Say how often it was tried, and how that ended."""
+def _how(program: _StartTries) -> str:
+    """Return how often it was tried, and how that ended."""
     if not program.end:
         return ""
     tries = "one try" if program.tries == 1 else f"{program.tries} tries"
     return f" ({tries}, {program.end})"
 
 
-def _reminder(program: _Program, shown: int) -> str:
-    """Name a reason again, in short, that is far above; say so where none has come."""
+def _reminder(program: _StartTries, shown: int) -> str:
+    """Return a reason that is far above again, in short; say so if there is none."""
     reason = program.reason
     if not reason:
         return ": it has logged no reason (is the disk full?)"

@@ -1,7 +1,7 @@
-"""One stack in one var directory, under one supervisord: is there room for it, start it, end it.
+"""Checks, starts and ends one stack in one var directory, under one supervisord.
 
 The var directory holds everything of a stack: logs, ledger, control socket, and the configuration
-of its supervisord, which is made of `etc/supervisord.conf`, the only one that anybody edits.
+of its supervisord, which is generated from `etc/supervisord.conf`, the only one to edit.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ from lib.stack.supervisord_configuration import (
 )
 
 MAX_SOCKET_PATH_BYTES: Final = 99
-"""A socket's address has room for 107 bytes, and supervisord binds it under a longer name first:
-with a dot and its process id (at most 7 digits) behind it."""
+"""The longest path of the control socket. A socket's address has room for 107 bytes, and
+supervisord first binds it under a longer name: with a dot and its process id (at most 7 digits)
+appended."""
 SEGMENTS_S: Final = 2.0
-"""How long the shared memory may take to be gone after the last role is."""
+"""How long the shared memory may take to be removed after the last role has ended."""
 LOOK_S: Final = 0.02
 
 _UNUSABLE_IN_PATHS: Final = re.compile(r'[%"\\]| [;#]')
-"""What supervisord's configuration would take for something else."""
+"""Characters with a special meaning in supervisord's configuration."""
 _SUPERVISORD_WORDS: Final = (b"supervisord", b"supervisor.supervisord")
-"""One of these is a word of its command line, however it was started."""
+"""The words of which one is in supervisord's command line, however it was started."""
 _PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 
@@ -61,8 +62,8 @@ def check_paths(var_dir: Path) -> None:
 def prepare_var_dir(var_dir: Path, original: str, left_out: Collection[str] = ()) -> Path:
     """Make the var directory and the configuration in it; return the configuration's path.
 
-    `original` is the text of `etc/supervisord.conf`, and `left_out` are programs of it that this
-    stack does not have. Raises CannotStartError.
+    `original` is the text of `etc/supervisord.conf`, and `left_out` are programs to leave out of
+    it. Raises CannotStartError.
     """
     configuration = var_dir / "supervisord.conf"
     derived = without_programs(derive_configuration(original, CONFIGURATION.parent), left_out)
@@ -77,7 +78,7 @@ def prepare_var_dir(var_dir: Path, original: str, left_out: Collection[str] = ()
 
 
 def check_that_no_stack_runs(var_dir: Path) -> None:
-    """Raise CannotStartError if a supervisord is at work in the var directory."""
+    """Raise CannotStartError if a supervisord runs in the var directory."""
     if wake_supervisord(var_dir) or _is_supervisord(var_dir / "supervisord.pid"):
         raise CannotStartError(
             f"another stack runs in {var_dir}: stop it, or choose another directory (--var-dir)"
@@ -85,7 +86,7 @@ def check_that_no_stack_runs(var_dir: Path) -> None:
 
 
 def _is_supervisord(pid_file: Path) -> bool:
-    """Tell whether a pid file names a live supervisord, and not who got its number after it."""
+    """Return whether a pid file names a live supervisord, not a process that reuses its pid."""
     try:
         pid = int(pid_file.read_text(encoding="ascii"))
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -97,8 +98,8 @@ def _is_supervisord(pid_file: Path) -> bool:
 def check_ports(settings: Settings, roles: Container[str]) -> None:
     """Raise CannotStartError, which names port and setting, if a role could not serve its port.
 
-    Only the ports of `roles` are asked for: a feed of the user's own has those of a gateway that is
-    not started.
+    Only the ports of `roles` are checked: a user's own feed serves those of a gateway that is not
+    started.
     """
     gateway, order_manager = settings.gateway, settings.order_manager
     for key, host, port in (
@@ -113,7 +114,7 @@ def check_ports(settings: Settings, roles: Container[str]) -> None:
                 host, port, type=socket.SOCK_STREAM
             )[0]
             with socket.socket(family, kind, protocol) as server:
-                # As the roles do: connections of an earlier stack that are closing do not count.
+                # As the roles do: closing connections of an earlier stack do not matter.
                 server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 server.bind(address)
         except OSError as error:
@@ -136,9 +137,9 @@ def check_price_book(settings: Settings) -> None:
 
 
 def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start supervisord in a session of its own, so that Ctrl-C reaches us and not it.
+    """Start supervisord in a session of its own, so that Ctrl-C reaches this process only.
 
-    Its log goes to its log file; `errors` takes what it says when it cannot even begin. Raises
+    Its log goes to its log file; `errors` gets its output when it cannot start at all. Raises
     CannotStartError.
     """
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -146,7 +147,7 @@ def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Pope
 
     def end_with_us() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != our_pid:  # we died before the kernel knew that it should tell
+        if os.getppid() != our_pid:  # the parent died before the prctl
             os._exit(0)
 
     try:
@@ -164,15 +165,15 @@ def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Pope
 
 
 def wake_supervisord(var_dir: Path) -> bool:
-    """Connect to supervisord's control socket; tell whether somebody listens there.
+    """Connect to supervisord's control socket; return whether a supervisord listens there.
 
-    supervisord acts on signals, and starts and reaps its children, when its loop comes round, which
-    is once a second unless something wakes it, such as a connection.
+    supervisord acts on signals, and starts and reaps its children, in its loop, which turns once a
+    second unless something wakes it, such as a connection.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
         try:
             client.connect(str(_control_socket(var_dir)))
-        except BlockingIOError:  # its queue of connections is full: somebody is there
+        except BlockingIOError:  # its queue of connections is full: there is a listener
             return True
         except OSError:
             return False
@@ -184,7 +185,7 @@ def _control_socket(var_dir: Path) -> Path:
 
 
 def why_it_ended(exit_code: int, errors: IO[bytes]) -> str | None:
-    """Say in a few words why supervisord ended; None where it was asked to."""
+    """Return in a few words why supervisord ended; None if it was asked to."""
     if exit_code == 0:
         return None
     if exit_code < 0:
@@ -196,7 +197,7 @@ def why_it_ended(exit_code: int, errors: IO[bytes]) -> str | None:
 
 
 def wait_until_segments_are_gone(name: str) -> None:
-    """Wait until the price book's keeper has removed what it keeps, for a bounded time."""
+    """Wait until the price book's clean-up has removed its segments, for a bounded time."""
     deadline_s = time.monotonic() + SEGMENTS_S
     while time.monotonic() < deadline_s:
         if not (SHM_DIR / name).exists() and not any(SHM_DIR.glob(f"{name}.*")):

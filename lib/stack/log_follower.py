@@ -1,14 +1,14 @@
-"""What a person wants to see of a running stack, taken from its logs as they grow.
+"""The human-readable lines of a running stack's logs, as the logs grow.
 
-`Story` follows the files that supervisord writes for the roles (`log/ROLE.jsonl`, `log/ROLE.out`)
-and about them (`supervisord.log`), and makes short lines of what matters. Following costs bounded
-memory: one read of at most `READ_BYTES` a file a look, and no line longer than `MAX_LINE_BYTES`.
-What was in the files before the story began is not shown.
+`LogFollower` follows the files that supervisord writes for the roles (`log/ROLE.jsonl`,
+`log/ROLE.out`) and about them (`supervisord.log`), and formats what matters as short lines. Memory
+is bounded: each look reads at most `READ_BYTES` of a file, and no line is longer than
+`MAX_LINE_BYTES`. What was in the files before the follower began is not shown.
 
-The lines of all files come out in the order of time, also where one look brings minutes of them
-(main.py was stopped with Ctrl-Z, say): whether a program had started before it ended depends on two
-files. So a look releases only what was logged before it began, and nothing that is newer than what
-a long file has been read up to.
+The lines of all files come out in order of time, even where one look reads minutes of them (main.py
+was stopped with Ctrl-Z, say): whether a program started before it ended is known from two files. So
+a look releases only lines logged before the look began, and none newer than the point up to which
+every long file has been read.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ from lib.text import printable
 
 READ_BYTES: Final = 1024 * 1024
 MAX_LINE_BYTES: Final = 64 * 1024
-"""A longer line is told in pieces."""
+"""A longer line is split."""
 MAX_VALUE_CHARACTERS: Final = 200
-"""What is shown of a list or a table in an event. Text is shown whole: it is written for people, or
-short."""
+"""The most characters shown of a list or a table in an event. Text is shown in full: it is
+human-readable, or short."""
 
 NOTICE, WARNING, ERROR = "notice", "warning", "error"
 
 STARTED: Final = name_of(Started)
 """A role's word that it is at work."""
-STORY_EVENTS: Final = frozenset(
+SHOWN_EVENTS: Final = frozenset(
     name_of(event)
     for event in (
         Started,
@@ -71,7 +71,7 @@ STORY_EVENTS: Final = frozenset(
         Stopped,
     )
 )
-"""Events that are told at any level. Warnings and worse are told whatever their name."""
+"""Events that are shown at any level. Warnings and errors are always shown."""
 
 _LEVELS: Final = {"warning": WARNING, "error": ERROR, "critical": ERROR}
 _ENVELOPE: Final = frozenset({"timestamp", "level", "role", "event"})
@@ -87,11 +87,11 @@ _LEFT_TO_SUPERVISORD: Final = frozenset({name_of(RoleGaveUp)})
 
 SPAWNED, STOPPED, ENDED = "spawned", "stopped", "ended"
 KILLED, GIVEN_UP, SPAWN_FAILED = "killed", "given_up", "spawn_failed"
-"""What supervisord does with a program, as `Line.event` has it."""
+"""What supervisord does with a program, as `ScreenLine.event` has it."""
 SUPERVISORD: Final = "supervisord"
-"""The role of a line that names no program."""
+"""The role of a line that is about no program."""
 SIGKILL: Final = "terminated by SIGKILL"
-"""What is in the detail of such an end."""
+"""What the detail of an end by SIGKILL contains."""
 
 _SUPERVISOR_LINE: Final = re.compile(r"(?P<time>\S+ \S+) (?P<level>[A-Z]{4}) (?P<message>.*)")
 # What supervisord's log says of programs (supervisor 4.3: process.py).
@@ -133,33 +133,33 @@ class SupervisorEvent(NamedTuple):
         return int(self.detail)
 
 
-class Line(NamedTuple):
-    """One line of the story. `level` is NOTICE, WARNING or ERROR."""
+class ScreenLine(NamedTuple):
+    """One line for the screen. `level` is NOTICE, WARNING or ERROR."""
 
     role: str
-    """The program that it comes from, or that supervisord says it of."""
+    """The program that logged it, or that supervisord logged it about."""
     text: str
     level: str
     event: str = ""
-    """Its name in the log, or what supervisord did; "" for plain text."""
+    """The name of the event, or what supervisord did; "" for plain text."""
     detail: str = ""
-    """Of what supervisord did: the process id, how it ended; of a hung role: the program."""
+    """What supervisord did: the process id, how the process ended; for `role_hung`: the program."""
     where: str = ""
-    """Of a hung role: the place in its code, "" if that is not known."""
+    """For `role_hung`: the place in the program's code, "" if unknown."""
 
 
-class Follower:
-    """Reads whole lines from a file that grows, and is rotated or cut short now and then."""
+class FileFollower:
+    """Reads complete lines from a file that grows, and may be rotated or truncated."""
 
     def __init__(self, path: Path, *, from_end: bool, earlier_bytes: int = 0) -> None:
-        """Follow `path`, which may not exist yet, from its present end or from its start.
+        """Follow `path`, which may not exist yet, from its current end or from its start.
 
-        With `earlier_bytes`, the last whole lines before the end are read as well.
+        With `earlier_bytes`, the last complete lines before the end are read as well.
         """
         self._path = path
         self._tail = b""
         self.is_behind = False
-        """Whether there was more to read than the last `read` has returned."""
+        """Whether the file had more than the last `read` returned."""
         self._fd = self._open()
         if from_end and self._fd is not None:
             end = os.lseek(self._fd, 0, os.SEEK_END)
@@ -171,9 +171,9 @@ class Follower:
                 os.lseek(self._fd, begin + first if first else end, os.SEEK_SET)
 
     def read(self) -> list[bytes]:
-        """Return the lines that became complete, without their ends; [] where there are none."""
-        # In this order: once another file has the name, nobody writes to ours any more, and an
-        # empty read after that is its end.
+        """Return the lines that became complete, without their line ends; [] if there are none."""
+        # In this order: once another file has the name, ours is no longer written to, and an empty
+        # read after that is its end.
         replaced = self._is_replaced()
         data = self._read()
         if not data and replaced:
@@ -206,7 +206,7 @@ class Follower:
         try:
             there = self._path.stat()
         except OSError:
-            return False  # between two files: ours may still be written to
+            return False  # during a rotation: our file may still be written to
         return not os.path.samestat(there, os.fstat(self._fd))
 
     def _read(self) -> bytes:
@@ -218,22 +218,22 @@ class Follower:
         return os.read(self._fd, READ_BYTES)
 
 
-class _Log:
-    """One file of the story, with the lines of it that are not released yet."""
+class _LogFile:
+    """One followed file, with those of its lines that are not released yet."""
 
     def __init__(self, path: Path, *, from_end: bool) -> None:
         self._path = path
-        self._follower = Follower(path, from_end=from_end)
-        self.held: list[tuple[int, Line]] = []
-        """With their times, in the order of the file."""
+        self._follower = FileFollower(path, from_end=from_end)
+        self.held: list[tuple[int, ScreenLine]] = []
+        """The lines with their times, in the order of the file."""
         self.newest_ms = 0
-        """The time of the last line that has one. A line that has none belongs to the one before
+        """The time of the last line with a timestamp. A line without one belongs to the line before
         it."""
         self.is_behind = False
-        """Whether the rest of the file is needed to know what came first."""
+        """Whether the rest of the file must be read before lines of other files are released."""
 
     def read(self, look_ms: int) -> None:
-        """Read on. `look_ms` is the time of the look."""
+        """Read what is new. `look_ms` is the time of the look."""
         has_time = False
         for raw in self._follower.read():
             line, logged_ms = self._parse(raw, look_ms)
@@ -243,8 +243,8 @@ class _Log:
                 self.held.append((self.newest_ms, line))
         self.is_behind = self._follower.is_behind and has_time and self.newest_ms <= look_ms
 
-    def release(self, until_ms: float) -> list[tuple[int, Line]]:
-        """Return the lines before the first one that is newer than this, and hold the rest."""
+    def release(self, until_ms: float) -> list[tuple[int, ScreenLine]]:
+        """Return the lines before the first one newer than `until_ms`, and hold the rest."""
         count = next(
             (index for index, (at_ms, _) in enumerate(self.held) if at_ms > until_ms),
             len(self.held),
@@ -255,51 +255,51 @@ class _Log:
     def close(self) -> None:
         self._follower.close()
 
-    def _parse(self, raw: bytes, look_ms: int) -> tuple[Line | None, int | None]:
+    def _parse(self, raw: bytes, look_ms: int) -> tuple[ScreenLine | None, int | None]:
         if self._path.suffix == ".jsonl":
-            return tell_event(self._path.stem, raw), _event_ms(raw)
+            return event_line(self._path.stem, raw), _event_ms(raw)
         text = printable(raw.decode(errors="replace"))
         if self._path.suffix == ".out":
-            return Line(self._path.stem, text, NOTICE), None
-        return tell_supervisor(text), supervisor_ms(text, look_ms)
+            return ScreenLine(self._path.stem, text, NOTICE), None
+        return supervisor_line(text), supervisor_ms(text, look_ms)
 
 
-class Story:
-    """The new lines of all logs of a var directory. Used from one thread."""
+class LogFollower:
+    """The new lines of all logs in a var directory. Used from one thread."""
 
     def __init__(self, var_dir: Path) -> None:
-        """Begin the story with what is written from now on."""
+        """Follow what is written from now on."""
         self._var_dir = var_dir
-        self._logs: dict[Path, _Log] = {}
+        self._logs: dict[Path, _LogFile] = {}
         self._look_ms = 0
-        """When all files were read last."""
+        """When all files were last read."""
         self._find_files(from_end=True)
 
-    def new_lines(self) -> list[Line]:
-        """Return what has been logged since the last call, in the order of time.
+    def new_lines(self) -> list[ScreenLine]:
+        """Return what was logged since the last call, in order of time.
 
-        At the same time, a role's line comes before supervisord's: a role that ends says so before
+        Of lines with the same time, a role's comes before supervisord's: a role logs its end before
         supervisord does.
         """
         self._find_files(from_end=False)
         logs = self._logs.values()
         until_ms = 0
         if not any(log.is_behind for log in logs):
-            # What has been held for a look is due, also where the clock was set back meanwhile.
+            # A line that was held for one look is due, even if the clock was set back meanwhile.
             until_ms = max((at_ms for log in logs for at_ms, _ in log.held), default=0)
             self._look_ms = _now_ms()
             for log in logs:
                 log.read(self._look_ms)
         else:
-            # The others wait for the long ones, so that what is held is bounded.
+            # The other files wait for those that are behind, so that held lines are bounded.
             for log in logs:
                 if log.is_behind:
                     log.read(self._look_ms)
         read_up_to = (log.newest_ms for log in logs if log.is_behind)
         return self._release(min((max(until_ms, self._look_ms), *read_up_to)))
 
-    def rest(self) -> list[Line]:
-        """Return what `new_lines` still holds back, in the order of time."""
+    def rest(self) -> list[ScreenLine]:
+        """Return the lines that `new_lines` still holds back, in order of time."""
         return self._release(math.inf)
 
     def close(self) -> None:
@@ -307,7 +307,7 @@ class Story:
         for log in self._logs.values():
             log.close()
 
-    def _release(self, until_ms: float) -> list[Line]:
+    def _release(self, until_ms: float) -> list[ScreenLine]:
         # supervisord's log last: of lines of the same time, merge takes the first file's first.
         in_order = sorted(self._logs, key=lambda path: path.parent == self._var_dir)
         released = [self._logs[path].release(until_ms) for path in in_order]
@@ -317,7 +317,7 @@ class Story:
         log = self._var_dir / "log"
         for path in (*log.glob("*.jsonl"), *log.glob("*.out"), self._var_dir / "supervisord.log"):
             if path not in self._logs:
-                self._logs[path] = _Log(path, from_end=from_end)
+                self._logs[path] = _LogFile(path, from_end=from_end)
 
 
 def _now_ms() -> int:
@@ -325,9 +325,9 @@ def _now_ms() -> int:
 
 
 def _event_ms(raw: bytes) -> int | None:
-    """Return when an event was logged, in ms since 1970; None where a line does not say.
+    """Return when an event was logged, in ms since 1970; None for a line without a timestamp.
 
-    Rounded down, as the times of supervisord's log are, so that the two can be compared.
+    Rounded down, as the times in supervisord's log are, so that the two can be compared.
     """
     logged = read_line(raw)
     at = logged.logged_at if logged else None
@@ -335,10 +335,10 @@ def _event_ms(raw: bytes) -> int | None:
 
 
 def supervisor_ms(text: str, now_ms: int) -> int | None:
-    """Return when a line of supervisord's log was written, in ms since 1970; None if it is no line.
+    """Return when a line of supervisord's log was written, in ms since 1970; None for other text.
 
-    supervisord writes local time. Of the two times that the hour of a night in autumn may mean, it
-    is the later one that is not in the future.
+    supervisord writes local time. In the hour that daylight saving repeats, a time has two
+    meanings: the later one that is not in the future is returned.
     """
     line = _SUPERVISOR_LINE.fullmatch(text)
     if line is None:
@@ -351,19 +351,20 @@ def supervisor_ms(text: str, now_ms: int) -> int | None:
     return later_ms if later_ms <= now_ms else min(earlier_ms, later_ms)
 
 
-def tell_event(role: str, raw: bytes) -> Line | None:
-    """Make `event key=value …` of a JSON log line; None where it does not belong to the story.
+def event_line(role: str, raw: bytes) -> ScreenLine | None:
+    """Format a JSON log line as `event key=value …`; None for an event that is not shown.
 
-    What is no JSON event (the traceback of an interpreter that could not start) is told as it is.
+    Text that is no JSON event (the traceback of an interpreter that could not start) is shown
+    unchanged.
     """
     logged = read_line(raw)
     if logged is None or not logged.level:
         return _as_it_is(role, raw)
     name, level = logged.name, _LEVELS.get(logged.level, NOTICE)
-    if (level == NOTICE and name not in STORY_EVENTS) or name in _LEFT_TO_SUPERVISORD:
+    if (level == NOTICE and name not in SHOWN_EVENTS) or name in _LEFT_TO_SUPERVISORD:
         return None
     try:
-        line = Line(role, event_text(msgspec.json.decode(raw)), level, name)
+        line = ScreenLine(role, event_text(msgspec.json.decode(raw)), level, name)
     except NO_EVENT:  # bad UTF-8, say, in a field that no event has
         return _as_it_is(role, raw)
     if isinstance(logged.event, RoleHung):
@@ -371,20 +372,20 @@ def tell_event(role: str, raw: bytes) -> Line | None:
     return line
 
 
-def _as_it_is(role: str, raw: bytes) -> Line | None:
+def _as_it_is(role: str, raw: bytes) -> ScreenLine | None:
     text = printable(raw.decode(errors="replace"))
-    return Line(role, text, WARNING) if text.strip() else None
+    return ScreenLine(role, text, WARNING) if text.strip() else None
 
 
 def event_text(event: dict[str, Any]) -> str:
-    """Return `event key=value …: reason` of an event, fit for a terminal.
+    """Return `event key=value …: reason` of an event, safe to print on a terminal.
 
-    The reason is whole. Of a traceback without a reason, the last line is the reason; of many
-    examples, the first one stands for all.
+    The reason is complete. Of a traceback without a reason, the last line is the reason; of many
+    examples, the first one is shown.
     """
     examples = event.get(_EXAMPLES)
     if isinstance(examples, list) and examples and isinstance(examples[0], dict):
-        # The first one whole, with its reason; all of them are in the log.
+        # The first example in full, with its reason; the log has all of them.
         event = {key: value for key, value in event.items() if key != _EXAMPLES} | examples[0]
     reason = event.get(_REASON)
     if reason is None and (traceback := event.get(_TRACEBACK)):
@@ -410,13 +411,13 @@ def read_supervisor_line(text: str) -> SupervisorEvent | None:
     return None
 
 
-def tell_supervisor(text: str) -> Line | None:
-    """Tell what a line of supervisord's log says of a role; None where it says nothing of one."""
+def supervisor_line(text: str) -> ScreenLine | None:
+    """Format what a line of supervisord's log says about a program; None for any other line."""
     read = read_supervisor_line(text)
     if read is None:
         return None
     template, level = _SUPERVISOR_TEXTS[read.event]
-    return Line(read.program, template.format(read.detail), level, read.event, read.detail)
+    return ScreenLine(read.program, template.format(read.detail), level, read.event, read.detail)
 
 
 def _shown(value: Any) -> str:

@@ -1,9 +1,9 @@
-"""A stack of one's own, beside any other: for experiments and measurements.
+"""A private stack beside any other: for experiments and measurements.
 
 It is `main.py` with settings that share no port, no name and no directory with another stack, in a
-directory that holds everything of it. Nothing in it is special: the roles, and the supervisord that
-runs them, are those that anybody runs. It is ended with the program that started it, however that
-ends, and its files stay until `remove_files`, for whoever wants to know what was wrong with it.
+directory that holds all its files. The roles, and the supervisord that runs them, are those of any
+stack. It ends with the program that started it, however that ends, and its files stay until
+`remove_files`, so that a failure can be examined.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from lib.stack.supervisord_configuration import stop_limit_s
 START_S: Final = 20.0
 """How long supervisord may take to listen."""
 STOP_S: Final = 30.0
-"""How long what is left of a stack may take to end whose supervisord was killed."""
+"""How long the rest of a stack may take to end after its supervisord was killed."""
 END_S: Final = 10.0
 """How much longer `main.py` may take to end than it allows supervisord (`stop_limit_s`)."""
 UPDATE_S: Final = 30.0
 """How long supervisord may take to stop and start the programs whose configuration has changed."""
 LOOK_S: Final = 0.05
 PRIVATE: Final = "private-"
-"""How the directory of a private stack begins."""
+"""The prefix of the directory of a private stack."""
 CONFIG: Final = "trading.toml"
-"""Its settings, in its directory."""
+"""The settings file in the directory of a private stack."""
 OUTPUT: Final = "main.out"
-"""Where its `main.py` tells its story."""
+"""The file in that directory with the output of `main.py`."""
 
 
 class PrivateStackError(Exception):
-    """A private stack does not start, or not as it should (one line for people)."""
+    """A private stack does not start, or not as it should (one human-readable line)."""
 
 
 class PrivateStack:
-    """A stack that is ours. Leaving the `with` block ends it. For one thread."""
+    """A stack of our own. Leaving the `with` block ends it. For one thread."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
-        """See `start_private_stack`: of settings that nobody else has, in a directory of theirs."""
+        """Start a stack with private settings, which are in `directory`: `start_private_stack`."""
         self.settings = settings
         self.directory = directory
         self.var_dir = settings.var_dir
@@ -63,27 +63,27 @@ class PrivateStack:
         """The process of `main.py`."""
 
     def write_settings(self, settings: Settings) -> None:
-        """Change the settings. A role goes by them from its next start on."""
+        """Change the settings. A role uses them from its next start on."""
         self.settings = settings
         (self.directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
 
     def start_again(self) -> None:
-        """Start `main.py` once more, which must have ended; the var directory is the same."""
+        """Start `main.py` again, which must have ended, in the same var directory."""
         self.main = _start_main(self.directory)
 
     def wait_until_it_listens(self) -> None:
-        """Wait for supervisord. Raises PrivateStackError with what `main.py` said last."""
+        """Wait for supervisord. Raises PrivateStackError with the last line of `main.py`."""
         if comes_to_listen(self.var_dir, self.main):
             return
-        time.sleep(LOOK_S)  # for its last words to be written
+        time.sleep(LOOK_S)  # for its last line to be written
         said = (self.directory / OUTPUT).read_text(errors="replace").strip().splitlines()
         reason = said[-1] if said else "main.py says nothing"
         raise PrivateStackError(f"no private stack can be started: {reason}")
 
     def reconfigure(self, change: Callable[[str], str]) -> None:
-        """Change the configuration of its supervisord, which restarts and adds what is affected.
+        """Change the configuration of its supervisord, which restarts the affected programs.
 
-        `change` makes the new text of the old one. Raises PrivateStackError.
+        `change` returns the new text, given the old one. Raises PrivateStackError.
         """
         configuration = self.var_dir / "supervisord.conf"
         changed = change(configuration.read_text(encoding="utf-8"))
@@ -110,11 +110,11 @@ class PrivateStack:
         try:
             self.main.wait(self._stop_limit_s() + END_S)
         except subprocess.TimeoutExpired:
-            self.main.kill()  # supervisord is told by the kernel, and the roles after it
+            self.main.kill()  # the kernel then signals supervisord, and the roles after it
             self.main.wait()
 
     def _stop_limit_s(self) -> float:
-        configuration = ""  # it is missing where main.py has not come so far
+        configuration = ""  # main.py may not have written it yet
         with suppress(OSError):
             configuration = (self.var_dir / "supervisord.conf").read_text(encoding="utf-8")
         return stop_limit_s(configuration)
@@ -136,10 +136,10 @@ class PrivateStack:
 
 
 def start_private_stack(settings: Settings, parent: Path, book_prefix: str) -> PrivateStack:
-    """Start a stack with these settings but for what nobody else may have.
+    """Start a stack with these settings, but with ports, names and directories of its own.
 
     Its directory is made in `parent`, and the name of its price book begins with `book_prefix`.
-    Returns when supervisord listens. Raises PrivateStackError, and leaves nothing behind then.
+    Returns when supervisord listens. Raises PrivateStackError, and then leaves nothing behind.
     """
     with ExitStack() as undo:
         try:
@@ -159,7 +159,7 @@ def start_private_stack(settings: Settings, parent: Path, book_prefix: str) -> P
 
 
 def private_settings(settings: Settings, directory: Path, book_prefix: str) -> Settings:
-    """Return the same settings with ports, names and directories that nobody else has."""
+    """Return the same settings with unused ports and with names and directories of their own."""
     price_port, news_port, order_port, dashboard_port = free_ports(4)
     replace = msgspec.structs.replace
     return replace(
@@ -187,7 +187,7 @@ def to_toml(settings: Settings) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses at the moment."""
+    """Return ports that are unused at the moment."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for sock in sockets:
@@ -199,7 +199,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def comes_to_listen(var_dir: Path, starter: subprocess.Popen[bytes]) -> bool:
-    """Wait for a supervisord; False if what starts it fails, or takes longer than `START_S`."""
+    """Wait for a supervisord; False if its starter fails, or takes longer than `START_S`."""
     deadline_s = time.monotonic() + START_S
     while not wake_supervisord(var_dir):
         if starter.poll() is not None or time.monotonic() > deadline_s:
@@ -217,9 +217,9 @@ def _start_main(directory: Path) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C is for us, and we end it in our own time
+        start_new_session=True,  # Ctrl-C reaches only this process, which then ends it
     )
-    # It ends when nobody reads its output any more: so it does not outlive us, however we end.
+    # It ends when its output has no reader any more: so it does not outlive us, however we end.
     threading.Thread(target=_copy_output, args=(main, directory / OUTPUT), daemon=True).start()
     return main
 

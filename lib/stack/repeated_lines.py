@@ -1,11 +1,11 @@
-"""Which lines about a program that fails again and again are new. Pure.
+"""Leaves out the repeated lines of a program that fails again and again. Pure.
 
-supervisord starts a program anew whenever it ends, and a program that cannot work says the same
-each time. From its first failure until it has run for `CALM_S` without another one, what was said
-in an earlier try is left out. Everything is shown again after that, after a person has stopped the
+supervisord restarts a program whenever it ends, and a failing program logs the same each time. From
+its first failure until it has run for `CALM_S` without another one, lines that an earlier try
+logged are left out. Everything is shown again after that, after the operator has stopped the
 program, and after supervisord has given it up.
 
-A failure is an end that the program did not get from outside: SIGKILL after it had started is no
+A failure is an end that was not caused from outside: SIGKILL after the program started is no
 failure, unless the watchdog sent it because the program hung.
 """
 
@@ -20,64 +20,64 @@ from lib.stack.log_follower import (
     GIVEN_UP,
     NOTICE,
     ROLE_HUNG,
+    SHOWN_EVENTS,
     SIGKILL,
     SPAWN_FAILED,
     SPAWNED,
     STARTED,
     STOPPED,
-    STORY_EVENTS,
     SUPERVISORD,
-    Line,
+    ScreenLine,
 )
 
 CALM_S: Final = 30.0
-"""supervisord waits up to 10 s before a try."""
+"""How long a program must run without a failure; longer than supervisord waits before a retry."""
 MAX_TEXTS: Final = 256
-"""So many different texts of a program are remembered; of more, the oldest are shown again."""
+"""How many different texts of a program are remembered; of more, the oldest are shown again."""
 
-_MILESTONES: Final = STORY_EVENTS | {SPAWNED}
-"""Their numbers (a process id, a tick) differ with each try, and say nothing new."""
+_MILESTONES: Final = SHOWN_EVENTS | {SPAWNED}
+"""Events that count as repeated although their numbers (a process id, a tick) differ."""
 
 
 @dataclass
-class _Program:
-    """What is remembered of one; there are as many as supervisord's configuration has."""
+class _ProgramHistory:
+    """The lines and failures of one program of supervisord's configuration."""
 
     said_before: dict[str, None] = field(default_factory=dict)
-    """In earlier tries, the oldest first."""
+    """The texts of earlier tries, the oldest first."""
     said: dict[str, None] = field(default_factory=dict)
-    """Since its last failure, the oldest first."""
+    """The texts since its last failure, the oldest first."""
     failures: int = 0
     has_started: bool = False
-    """Whether its present process has."""
+    """Whether its current process has started."""
     calm_s: float = math.inf
-    """When it will have run long enough."""
+    """When it will have run for `CALM_S`."""
 
 
-class Repetitions:
-    """Leaves out what was said before. Times are monotonic seconds."""
+class RepeatedLines:
+    """Filters repeated lines. Times are monotonic seconds."""
 
     def __init__(self) -> None:
-        self._programs: dict[str, _Program] = {}
+        self._programs: dict[str, _ProgramHistory] = {}
 
-    def forget_old_failures(self, now_s: float) -> list[Line]:
-        """Forget the failures of programs that run well again; return the lines that say so."""
+    def forget_old_failures(self, now_s: float) -> list[ScreenLine]:
+        """Forget the failures of programs that run well again; return a line for each."""
         shown = []
         for name, program in self._programs.items():
             if now_s < program.calm_s:
                 continue
             if program.failures > 1 and name != SUPERVISORD:
                 text = f"has run for {CALM_S:g} s now, after it had ended {program.failures} times"
-                shown.append(Line(name, text, NOTICE))
-            self._programs[name] = _Program(has_started=program.has_started)
+                shown.append(ScreenLine(name, text, NOTICE))
+            self._programs[name] = _ProgramHistory(has_started=program.has_started)
         return shown
 
-    def new_of(self, line: Line, now_s: float) -> list[Line]:
-        """Take the next line; return it, perhaps with a count, or nothing if it is no news."""
+    def new_of(self, line: ScreenLine, now_s: float) -> list[ScreenLine]:
+        """Take the next line; return it, perhaps with a count, or [] if it is repeated."""
         if line.level == NOTICE and not line.event:
-            return [line]  # what a program prints is its work, and not about itself
+            return [line]  # standard output is the program's work, not about its state
         name = line.detail if line.event == ROLE_HUNG else line.role
-        program = self._programs.setdefault(name, _Program())
+        program = self._programs.setdefault(name, _ProgramHistory())
         key = _key(line)
         is_new = key not in program.said_before
         _remember(program.said, key)
@@ -91,11 +91,11 @@ class Repetitions:
         elif line.event in (STOPPED, GIVEN_UP) or (
             line.event == ENDED and _from_outside(line, program)
         ):
-            self._programs[name] = _Program()
+            self._programs[name] = _ProgramHistory()
             return [line]
         elif line.event in (ENDED, SPAWN_FAILED):
             program.failures += 1
-            # That a program can be spawned again is not logged: it is tried within 10 s.
+            # A successful spawn after a failed one is not logged: a retry comes before CALM_S.
             program.calm_s = now_s + CALM_S if line.event == SPAWN_FAILED else math.inf
             for text in program.said:
                 if program.failures > 1 or text not in _MILESTONES:  # its first return is news
@@ -108,14 +108,14 @@ class Repetitions:
         return []
 
 
-def _key(line: Line) -> str:
-    """Return what two lines have in common that say the same."""
-    if line.event == ROLE_HUNG:  # its numbers differ with each hang; its place is what is news
+def _key(line: ScreenLine) -> str:
+    """Return the key that two lines with the same meaning share."""
+    if line.event == ROLE_HUNG:  # its numbers differ with each hang; its place matters
         return f"{ROLE_HUNG} {line.where}"
     return line.event if line.event in _MILESTONES else line.text
 
 
-def _from_outside(end: Line, program: _Program) -> bool:
+def _from_outside(end: ScreenLine, program: _ProgramHistory) -> bool:
     return program.has_started and SIGKILL in end.detail
 
 

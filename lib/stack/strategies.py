@@ -1,4 +1,4 @@
-"""The strategies of a stack: in its settings, and started by a program of its supervisord."""
+"""The strategies of a stack: which are in the settings, and which a program starts."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from lib.stack.supervisord_configuration import programs_of
 
 
 class StackStrategies(NamedTuple):
-    """What comes of a stack's settings and the programs of its supervisord.
+    """The strategies by the settings, compared with the programs of supervisord.
 
     A strategy is named by its table in the settings: "strategy", or "strategies.NAME".
     """
 
     run: dict[str, StrategySettings]
-    """Those that run."""
+    """The strategies that run, with their settings."""
     idle: list[str]
-    """Further ones that no program starts."""
+    """Strategies of the settings that no program starts."""
     unknown: dict[str, str]
-    """By program, those that are not in the settings: such a program could only end again."""
+    """By program, strategies that are not in the settings: such a program could only fail."""
 
     @property
     def names(self) -> list[str]:
-        """How those that run are called: "strategy", or NAME."""
+        """The names of the strategies that run: "strategy", or NAME."""
         return [table.removeprefix("strategies.") for table in self.run]
 
     def warnings(self) -> list[str]:
-        """Say what does not run, a line each."""
+        """Return a line for each strategy or program that does not run."""
         said = [
             f"program {program} is left out: there is no [{table}] in the settings"
             for program, table in self.unknown.items()
@@ -43,7 +43,7 @@ class StackStrategies(NamedTuple):
 
 
 def stack_strategies(settings: Settings, programs: dict[str, str]) -> StackStrategies:
-    """Compare the settings with what the programs start (`strategy_programs`)."""
+    """Compare the settings with the strategies that the programs start (`strategy_programs`)."""
     tables = settings.all_strategies()
     started = set(programs.values())
     return StackStrategies(

@@ -1,7 +1,7 @@
-"""supervisord's configuration: the programs that stand in it, and what a var directory gets of it.
+"""supervisord's configuration: its programs, and the copy of it for a var directory.
 
-`etc/supervisord.conf` is the only one that people edit. A stack in another var directory runs on a
-copy of it, made at each start.
+`etc/supervisord.conf` is the only one to edit. A stack in another var directory runs with a copy of
+it, generated at each start.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from lib.errors import CannotStartError
 from lib.settings import PROJECT_ROOT
 
 CONFIGURATION: Final = PROJECT_ROOT / "etc" / "supervisord.conf"
-"""The configuration that people edit."""
+"""The configuration to edit."""
 
 RUN_ROLE: Final = "run-role"
-"""The script in `etc` that runs the role named behind it."""
+"""The script in `etc` that runs the role of its first argument."""
 _PROGRAM: Final = "program:"
 _COMMENTS: Final = (";", "#")
 STOP_RESERVE_S: Final = 5.0
-"""How much longer supervisord has to stop a stack than its programs have together. It takes about a
-second where no role hangs."""
+"""How much longer supervisord may take to stop a stack than the stopwaitsecs of its programs
+together. Without a hung role it takes about a second in all."""
 DEFAULT_STOP_WAIT_S: Final = 10.0
-"""How long a program has to end (stopwaitsecs) where the configuration does not say."""
+"""The default of stopwaitsecs: how long a program may take to end."""
 _FALSE: Final = ("no", "false", "off", "0")
-"""As supervisor reads its configuration (4.3: options.py, datatypes.py)."""
+"""The words for false in supervisord's configuration (4.3: options.py, datatypes.py)."""
 
 
 class Program(NamedTuple):
@@ -37,20 +37,20 @@ class Program(NamedTuple):
 
     name: str
     arguments: tuple[str, ...]
-    """What `run-role` is given, the role first; () where the program is none of our roles."""
+    """The arguments of `run-role`, the role first; () if the program is none of our roles."""
     autostart: bool
     """Whether it is started together with supervisord."""
 
     @property
     def role(self) -> str:
-        """The role that it runs, "" where it is none of ours."""
+        """The role that it runs, "" if it is none of ours."""
         return self.arguments[0] if self.arguments else ""
 
 
 def programs_of(configuration: str) -> list[Program]:
     """Return the programs of a supervisord configuration, given as text, in its order. Pure.
 
-    What supervisord itself refuses is left for supervisord to refuse.
+    An invalid configuration is left to supervisord to report.
     """
     parser = _parsed(configuration)
     return [
@@ -67,7 +67,7 @@ def programs_of(configuration: str) -> list[Program]:
 def stop_limit_s(configuration: str) -> float:
     """Return how long supervisord may take to stop these programs and to end, in s. Pure.
 
-    It stops them one after the other; one that hangs is killed after its stopwaitsecs.
+    It stops them one after the other, and kills a program that hangs after its stopwaitsecs.
     """
     parser = _parsed(configuration)
     return STOP_RESERVE_S + sum(
@@ -80,12 +80,12 @@ def stop_limit_s(configuration: str) -> float:
 def _seconds(text: str) -> float:
     try:
         return max(0.0, float(text))
-    except ValueError:  # not given, or for supervisord to refuse
+    except ValueError:  # not given, or invalid, which supervisord reports
         return DEFAULT_STOP_WAIT_S
 
 
 def _parsed(configuration: str) -> configparser.RawConfigParser:
-    # As supervisor does it: a section may come twice, and "%" is not configparser's.
+    # As supervisord parses it: a section may occur twice, and "%" is not configparser's.
     parser = configparser.RawConfigParser(inline_comment_prefixes=_COMMENTS, strict=False)
     try:
         parser.read_string(configuration)
@@ -97,10 +97,10 @@ def _parsed(configuration: str) -> configparser.RawConfigParser:
 def _role_arguments(command: str) -> tuple[str, ...]:
     try:
         words = shlex.split(command)
-    except ValueError:  # a quotation mark too few
+    except ValueError:  # an unbalanced quotation mark
         return ()
     names = [word.rpartition("/")[2] for word in words]
-    # What comes before it, nice or env, is none of ours.
+    # Words before it, such as nice or env, do not matter.
     return tuple(words[names.index(RUN_ROLE) + 1 :]) if RUN_ROLE in names else ()
 
 
@@ -126,9 +126,9 @@ def started_programs(configuration: str) -> dict[str, str]:
 
 
 def derive_configuration(original: str, etc: Path) -> str:
-    """Make of `etc/supervisord.conf` the same configuration for a var directory it lies in.
+    """Return `etc/supervisord.conf` rewritten for its copy in a var directory.
 
-    There, %(here)s means the var directory, and what lies in `etc` is named in full.
+    In the copy, %(here)s is the var directory, and paths into `etc` are absolute.
     """
     text = re.sub(
         r"%\(here\)s(/\.\./var)?", lambda match: "%(here)s" if match[1] else str(etc), original

@@ -44,7 +44,7 @@ from lib.process.log_events import (
     TicksMissed,
     log_event,
 )
-from lib.process.throttled_log import Tally
+from lib.process.throttled_log import ThrottledLog
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.streams.client import Frames, StreamClient
 from lib.trading.checkpoint import LastEvaluated
@@ -174,7 +174,7 @@ class Evaluator:
         client: OrderClient,
         news: StreamClient,
         evaluated: LastEvaluated,
-        tally: Tally,
+        tally: ThrottledLog,
         *,
         send: Callable[[list[bytes]], None],
         on_decided: Callable[[str, int, int, int], None],

@@ -1,9 +1,9 @@
 """Framing: every TCP message ends in `*`.
 
-TCP splits and joins as it likes, so a receiver keeps the unfinished tail of what it has got.
-`FrameBuffer` does that and nothing else. Each byte is searched once, however it arrives: a
-message that trickles in byte by byte costs linear time, and a peer that never sends a delimiter
-costs at most `MAX_MESSAGE_BYTES` of memory.
+TCP splits and joins messages, so a receiver keeps the unfinished tail of what has arrived.
+`FrameBuffer` does that and nothing else. Each byte is searched once, however it arrives: a message
+that trickles in byte by byte costs linear time, and a peer that never sends a delimiter costs at
+most `MAX_MESSAGE_BYTES` of memory.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ MAX_MESSAGE_BYTES = 64 * 1024
 """The longest message, without its delimiter."""
 
 RECEIVE_BYTES = 64 * 1024
-"""What one read from a socket asks for. A message that lies whole inside one read cannot be
-longer than this, so only the message that began in an earlier read needs measuring."""
+"""How much one read from a socket asks for. A message that arrives complete in one read cannot be
+longer, so only a message that began in an earlier read has to be measured."""
 
 
 class MessageTooLongError(Exception):
     """A peer sent more than `MAX_MESSAGE_BYTES` without a delimiter: disconnect it."""
 
     def __init__(self, data: bytes) -> None:
-        """`data` is how they begin."""
+        """`data` is the beginning of what the peer sent."""
         super().__init__(
             f"more than {MAX_MESSAGE_BYTES} bytes without a delimiter, "
             f"which begin '{shown(data)}': {guess_at(data)}"
@@ -32,19 +32,19 @@ class MessageTooLongError(Exception):
 
 
 class FrameBuffer:
-    """Turns received bytes into whole messages. One a connection; not shared between threads."""
+    """Turns received bytes into complete messages. One a connection; for one thread."""
 
     __slots__ = ("_tail",)
 
     def __init__(self) -> None:
-        # Not a list of pieces: of two bytes each, they would take twenty times their length.
+        # Not a list of pieces: pieces of two bytes would take twenty times their length in memory.
         self._tail = bytearray()
 
     def feed(self, data: bytes) -> bytes:
         """Take what arrived; return all messages that are complete now, delimiters included.
 
-        Returns b"" where no message is complete yet. The bytes come as one piece because the
-        fast decoders want them so; `split` makes single messages of them.
+        Returns b"" if no message is complete. The messages are returned in one piece for the
+        vectorised decoders; `split` makes single messages of them.
 
         Raises MessageTooLongError, after which the connection must be closed.
         """
@@ -66,7 +66,7 @@ class FrameBuffer:
 
     @property
     def unfinished(self) -> bytearray:
-        """What has come since the last delimiter. Not the caller's to change."""
+        """What arrived since the last delimiter. The caller must not change it."""
         return self._tail
 
     def _keep(self, tail: bytes) -> None:
@@ -76,5 +76,5 @@ class FrameBuffer:
 
 
 def split(messages: bytes) -> list[bytes]:
-    """Make single messages, without delimiters, of what `FrameBuffer.feed` returned."""
+    """Split what `FrameBuffer.feed` returned into single messages, without delimiters."""
     return messages.split(MESSAGE_DELIMITER)[:-1]

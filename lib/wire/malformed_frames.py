@@ -1,7 +1,7 @@
-"""Why a frame is no tick, or no sentiment, in words that help to mend the feed.
+"""Why a frame is no tick, or no sentiment, in words that help to fix the feed.
 
-Pure. The codec only says that a frame is malformed, as quickly as it can; the reason is
-computed for the few examples that reach the log.
+Pure. The codec only marks a frame as malformed, as quickly as it can; the reason is computed for
+the few examples that reach the log.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _A_TICK: Final = "a tick is SYMBOL,PRICE"
 _A_SENTIMENT: Final = f"a sentiment is a whole number from 0 to {MAX_SENTIMENT}"
 _WHOLE_DIGITS: Final = 10
 MAX_EXPLAINED_BYTES: Final = 64
-"""Longer than every tick and every sentiment. Of a longer frame only its length is reported, so the
-cost of a reason and its length are bounded, whatever a feed sends."""
+"""The longest frame that is explained, longer than every tick and sentiment. Of a longer frame only
+its length is reported, so the cost and the length of a reason are bounded."""
 
 _NUMBER: Final = re.compile(r"([0-9]*)(?:\.([0-9]*))?", re.ASCII)
 _DECIMAL: Final = r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"  # one way to match: no backtracking
@@ -35,17 +35,17 @@ _NO_NUMBER: Final = frozenset({"nan", "null", "none", "n/a", "na", "inf", "infin
 
 
 def malformed_tick(sequence: int, frame: bytes) -> dict[str, Any]:
-    """Return what the log shows of a frame of the price stream that is no tick."""
+    """Return what is logged of a frame of the price stream that is no tick."""
     return {"sequence": sequence, "text": shown(frame), "reason": tick_fault(frame)}
 
 
 def malformed_sentiment(sequence: int, frame: bytes) -> dict[str, Any]:
-    """Return what the log shows of a frame of the news stream that is no sentiment."""
+    """Return what is logged of a frame of the news stream that is no sentiment."""
     return {"sequence": sequence, "text": shown(frame), "reason": sentiment_fault(frame)}
 
 
 def tick_fault(frame: bytes) -> str:
-    """Say why a frame, without its delimiter, is no tick, and what would be right."""
+    """Return why a frame, without its delimiter, is no tick, and what would be right."""
     if fault := _fault_of_text(frame, _A_TICK):
         return fault
     text = frame.decode()
@@ -70,7 +70,7 @@ def tick_fault(frame: bytes) -> str:
 
 
 def sentiment_fault(frame: bytes) -> str:
-    """Say why a frame, without its delimiter, is no sentiment, and what would be right."""
+    """Return why a frame, without its delimiter, is no sentiment, and what would be right."""
     if fault := _fault_of_text(frame, _A_SENTIMENT):
         return fault
     if len(frame) > MAX_EXPLAINED_BYTES:
@@ -89,7 +89,7 @@ def sentiment_fault(frame: bytes) -> str:
 
 
 def _fault_of_text(frame: bytes, wanted: str) -> str | None:
-    """Say what is wrong with a frame whatever it should be; None if nothing is."""
+    """Return what is wrong with a frame on either stream; None if nothing is."""
     if not frame:
         return f"an empty frame: {wanted}"
     try:

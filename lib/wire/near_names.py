@@ -1,9 +1,8 @@
-"""Which name was meant by one that there is not: `quantty`, `aapl`, `BTCUSD` for `BTC-USD`.
+"""Finds the known name nearest to an unknown one: `quantty`, `aapl`, `BTCUSD` for `BTC-USD`.
 
-Two names are near if they are the same but for case and punctuation, or become so when up to two
-letters are left out of them: a letter too many, too few, wrong or out of turn. The names that there
-are, with letters left out, are an index; so a look-up costs the same however many they are, and
-some 20 µs.
+Two names are near if they differ only in case and punctuation, or do so when up to two letters are
+deleted from them: a letter too many, too few, wrong or swapped. The index holds the known names
+with letters deleted, so a look-up costs some 20 µs, however many names there are.
 """
 
 from __future__ import annotations
@@ -13,14 +12,16 @@ from collections.abc import Iterable
 from typing import Final
 
 MOST_LEFT_OUT: Final = 2
-"""Letters, of both names together."""
+"""How many letters may be deleted, from both names together."""
 MOST_OF_A_SHORT_ONE: Final = 1
-"""The same where a name has at most three: most such names are near each other."""
+"""How many letters may be deleted if a name is `SHORT`: most short names are near each other."""
 SHORT: Final = 3
+"""The length up to which a name is short."""
 FEW: Final = 32
-"""So many names are compared by their letters before the index is asked."""
+"""Up to so many names, their letters are compared before the index is searched."""
 MAX_INDEXED: Final = 1000
-"""Of more names (the index would be large) those are near that differ in case and punctuation."""
+"""The most names that are indexed with deleted letters; of more names (the index would be large),
+only those are near that differ in case and punctuation."""
 
 _PUNCTUATION: Final = re.compile(r"[\W_]+")
 
@@ -34,13 +35,13 @@ class NearNames:
         self._most = MOST_LEFT_OUT if len(keys) <= MAX_INDEXED else 0
         self._letters = [(len(key), frozenset(key)) for key in keys.values()]
         self._index: dict[str, list[tuple[int, str]]] = {}
-        """By what is left of it: how many letters are not, and the name."""
+        """By the remaining letters: how many were deleted, and the name."""
         for name, key in keys.items():
             for rest, left_out in _rests(key, self._most).items():
                 self._index.setdefault(rest, []).append((left_out, name))
 
     def nearest(self, name: str) -> str | None:
-        """Return the name that is near, the nearest if there are several; None if none is."""
+        """Return the nearest name; None if none is near."""
         if len(name) > 2 * (self._longest + self._most):  # twice: there may be punctuation
             return None
         key = key_of(name)
@@ -55,7 +56,7 @@ class NearNames:
         return min(found, key=lambda near: near[0])[1] if found else None
 
     def _may_be_near(self, key: str) -> bool:
-        """Whether length and letters leave it possible. True for an index of many names."""
+        """Whether length and letters allow a near name. True for an index of many names."""
         if len(self._letters) > FEW:
             return True
         length, letters, most = len(key), frozenset(key), self._most
@@ -66,7 +67,7 @@ class NearNames:
 
 
 def key_of(name: str) -> str:
-    """Return a name without case and punctuation."""
+    """Return a name in lower case without punctuation."""
     return _PUNCTUATION.sub("", name.casefold())
 
 
@@ -75,7 +76,7 @@ def _most_between(key: str, other: str) -> int:
 
 
 def _rests(word: str, most: int) -> dict[str, int]:
-    """Return what is left of a word without up to so many letters, and without how many."""
+    """Return a word with up to `most` letters deleted, in every way, with how many were."""
     rests = {word: 0}
     for left_out in range(1, most + 1):
         for rest in [rest for rest, already in rests.items() if already == left_out - 1]:

@@ -1,7 +1,7 @@
-"""The fields of order entry's messages: types and bounds, as the protocol has them.
+"""The types and bounds of the fields of order entry, by the protocol.
 
-`lib.wire.order_messages` makes the messages of them, and `lib.wire.order_mistakes` explains with
-them what is wrong with a message that is none.
+`lib.wire.order_messages` builds the messages from them, and `lib.wire.order_mistakes` explains with
+them what is wrong with an invalid message.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 MAX_INTEGER: Final = 2**53 - 1
-"""The largest integer that every JSON reader takes exactly."""
+"""The largest integer that every JSON reader reads exactly."""
 
 Side = Literal["BUY", "SELL"]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER)]

@@ -29,14 +29,14 @@ from lib.wire.order_mistakes import UNEXPLAINED, explain_refusal, may_ignore_unk
 Status = Literal["FILLED", "REJECTED"]
 
 ANONYMOUS: Final = "anonymous-"
-"""Begins the names that the order manager gives to clients without a logon; no logon may use it."""
+"""The prefix of the client_ids that clients without a logon get; no logon may use it."""
 
 REPLACED: Final = "replaced by a newer logon of the same client_id"
 """The reason in the last frame to a client whose logon was taken over."""
 
 
 class MessageError(Exception):
-    """A frame is no message of order entry. Has the order's id where it could be read."""
+    """A frame is no message of order entry. `order_id` is the order's id if it could be read."""
 
     def __init__(self, reason: str, order_id: int | None = None) -> None:
         super().__init__(reason)
@@ -44,13 +44,13 @@ class MessageError(Exception):
 
 
 class Logon(msgspec.Struct, frozen=True, tag_field="type", tag="logon"):
-    """A client says who it is."""
+    """A client identifies itself."""
 
     client_id: ClientId
 
 
 class LogonAck(msgspec.Struct, frozen=True, tag_field="type", tag="logon_ack"):
-    """What the ledger knows of that client. Positions that are zero may be left out."""
+    """The ledger's state of that client. Positions of zero may be left out."""
 
     client_id: str
     last_order_id: Count
@@ -65,9 +65,9 @@ class Order(
     tag="order",
     forbid_unknown_fields=True,
 ):
-    """An order. `raw_price` is the number as it stands in the JSON text.
+    """An order. `raw_price` is the number as written in the JSON text.
 
-    An order with unknown fields is decoded twice: one of them may be a guard.
+    An order with unknown fields is decoded twice, because one of them may be a guard.
     """
 
     order_id: Positive
@@ -85,7 +85,7 @@ class Order(
 
     @property
     def price(self) -> int:
-        """The price in fixed point. Raises ValueError if the number is none."""
+        """The price in fixed point. Raises ValueError if the number is no price."""
         return price_from_json(bytes(self.raw_price))
 
     @property
@@ -95,7 +95,7 @@ class Order(
 
 
 class _OrderAndMore(Order, frozen=True, tag="order", forbid_unknown_fields=False):
-    """An order with fields that mean nothing here."""
+    """An order with unknown fields, which are ignored."""
 
 
 class ExecutionReport(
@@ -117,24 +117,24 @@ class ExecutionReport(
 
     @property
     def price(self) -> int:
-        """The price in fixed point. Raises ValueError if the number is none."""
+        """The price in fixed point. Raises ValueError if the number is no price."""
         return price_from_json(bytes(self.raw_price))
 
 
 class ErrorMessage(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="error"
 ):
-    """Something could not be taken. Not final: the order may be sent again."""
+    """A message was not accepted. Not final: the order may be sent again."""
 
     order_id: Positive | None = None
     reason: str
 
 
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
-"""What reading a frame may raise."""
+"""The exceptions that reading a frame may raise."""
 
 _UNKNOWN_FIELD: Final = "unknown field"
-"""In msgspec's error for an object that has one."""
+"""What msgspec's error for an object with an unknown field contains."""
 
 _encoder = msgspec.json.Encoder()
 _from_client = msgspec.json.Decoder(Logon | Order)
@@ -143,28 +143,28 @@ _from_server = msgspec.json.Decoder(LogonAck | ExecutionReport | ErrorMessage)
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    """One frame, delimiter included. A `*` can only stand inside a JSON string: it is escaped."""
+    """Encode as a frame, delimiter included. A `*` in a JSON string is escaped."""
     return _encoder.encode(message).replace(MESSAGE_DELIMITER, b"\\u002a") + MESSAGE_DELIMITER
 
 
 def make_order(*, price: int, **fields: Any) -> Order:
-    """An order at a fixed-point price."""
+    """Return an order at a fixed-point price."""
     return Order(raw_price=msgspec.Raw(json_price(price)), **fields)
 
 
 def describe(order: Order | ExecutionReport) -> str:
-    """An order in words: `Order 12: BUY 10 AAPL @ 173.20`."""
+    """Return an order as text: `Order 12: BUY 10 AAPL @ 173.20`."""
     price = format_price(order.price)
     return f"Order {order.order_id}: {order.side} {order.quantity} {order.symbol} @ {price}"
 
 
 def decode_from_client(frame: bytes, *, explain: bool = True) -> Logon | Order:
-    """Read what a client sent. Raises MessageError, which says what to mend if it is to `explain`.
+    """Read what a client sent. Raises MessageError, with what to fix if `explain` is true.
 
-    Unknown fields are ignored, unless something may be meant by one: see `lib.wire.order_mistakes`.
+    Unknown fields are ignored, except those that may matter: see `lib.wire.order_mistakes`.
     """
     try:
-        frame.decode()  # msgspec does not look at the text of a field that it skips
+        frame.decode()  # msgspec does not check the UTF-8 of a field that it skips
         message: Logon | Order = _from_client.decode(frame)
         if isinstance(message, Order):
             _ = message.price
@@ -179,7 +179,7 @@ def decode_from_client(frame: bytes, *, explain: bool = True) -> Logon | Order:
 
 
 def _without_unknown_fields(frame: bytes) -> Order | None:
-    """Read an order that has fields beside the protocol's; None if one of them may matter."""
+    """Read an order with unknown fields; None if one of them may matter."""
     try:
         if may_ignore_unknown(frame):
             order = Order(*astuple(_order_and_more.decode(frame)))
@@ -191,7 +191,7 @@ def _without_unknown_fields(frame: bytes) -> Order | None:
 
 
 def decode_from_server(frame: bytes) -> LogonAck | ExecutionReport | ErrorMessage:
-    """Read what the order manager sent. Raises MessageError, with the reason for people."""
+    """Read what the order manager sent. Raises MessageError, with a human-readable reason."""
     try:
         message: LogonAck | ExecutionReport | ErrorMessage = _from_server.decode(frame)
     except _UNREADABLE as error:

@@ -1,16 +1,15 @@
-"""What is wrong with a frame that is no message of order entry, in the words of the protocol.
+"""What is wrong with a frame that is no message of order entry, in terms of the protocol.
 
-This is for frames that msgspec has refused, and for orders with unknown fields: it may take a
-hundred times as long as reading a good one, but not longer than some small multiple of the frame's
-length. The first field that is wrong, in the order of the protocol's table, is named first. Wrong
-names are named beside it, because a client that has another name for one field has others for
-several.
+This is for frames that msgspec refused, and for orders with unknown fields: it may take a hundred
+times as long as decoding a valid one, but only linear time in the length of the frame. The first
+wrong field, in the order of the protocol's table, comes first. Wrong names are listed beside it,
+because a client that has another name for one field has others for several.
 
-Fields that the protocol does not have are ignored, but for three kinds, because an order that is
-filled without them is not the order that was meant: a misspelling (`positon`) or another name
-(`qty`) of a field that is missing, or says something else; and a guard that there is none of
-(`reduce_only`, `max_age_ms`), unless it is off. None of these matters while it is null. A guard is
-recognised by its words, in any order and case. A name too long to be looked at may be one.
+Unknown fields are ignored, with three exceptions, because an order filled without them is not the
+order that was meant: a misspelling (`positon`) or another name (`qty`) of a field that is missing
+or has another value; and a guard that the protocol does not have (`reduce_only`, `max_age_ms`),
+unless it is off. None of these matters while it is null. A guard is recognised by its words, in any
+order and case. A name too long to be examined counts as one.
 """
 
 from __future__ import annotations
@@ -45,13 +44,13 @@ SMALLEST_ORDER: Final = (
 SMALLEST_LOGON: Final = '{"type":"logon","client_id":"mine"}'
 
 MAX_SHOWN_CHARACTERS: Final = 40
-"""Of a value, a name or a piece of a frame; the rest is cut off."""
+"""How much is shown of a value, a name or a piece of a frame."""
 MAX_NAME_CHARACTERS: Final = 40
-"""Of an unknown field's name. A longer one is an error: it may be a guard."""
+"""The longest name of an unknown field that is examined. A longer one is an error."""
 MAX_NAMES: Final = 4
-"""Of wrong names that are said beside what is wrong first."""
+"""How many wrong names are listed beside the first mistake."""
 MAX_UNKNOWN_FIELDS: Final = 16
-"""Of one message. More of them are an error, so that looking up their names takes bounded time."""
+"""How many unknown fields a message may have, so that looking up their names takes bounded time."""
 UNEXPLAINED: Final = "malformed, as earlier frames were: see the reasons of those"
 """The reason where too many malformed frames came at once to explain each."""
 
@@ -72,7 +71,7 @@ _Raw = bytes | msgspec.Raw
 
 
 class _Field(NamedTuple):
-    """What a field must be."""
+    """How a field is decoded and described."""
 
     decoder: msgspec.json.Decoder[Any]
     words: str
@@ -127,10 +126,10 @@ _OTHER_NAMES: Final = {
     }.items()
     for other in others.split()
 }
-"""What others call a field of an order, without case and underscores."""
+"""Other names of the fields of an order, without case and underscores."""
 
 _SUBSTANCE: Final = frozenset({"symbol", "side", "quantity", "price", "position", "sent_ns"})
-"""What must not be said twice, and differently."""
+"""The fields that must not occur twice, under two names, with different values."""
 
 _GUARDS: Final = frozenset({
     "reduceonly", "closeonly", "postonly", "allornone", "aon", "fillorkill", "fok",
@@ -141,14 +140,14 @@ _GUARDS: Final = frozenset({
     "minposition", "slippage", "maxslippage", "dryrun", "simulate", "simulated", "paper",
     "testorder",
 })  # fmt: skip
-"""What other protocols have, and what would not be as meant without it. Without punctuation: most
-of them are recognised by their words too, where these are apart."""
+"""Guards of other protocols, without punctuation. Most of them are recognised by their single words
+too."""
 _GUARD_STEMS: Final = (
     *("ttl", "expir", "deadline", "valid", "reduc", "stop", "collar", "cancel", "guard", "until"),
     *("till", "slip", "gtt", "gtd", "gtc", "trigger", "trail", "toleran", "stale", "timeout"),
     *("halt", "simulat", "condition", "fresh", "life", "exceed"),
 )
-"""What a word of a guard begins with."""
+"""Beginnings of words that make a name a guard."""
 _GUARD_WORDS: Final = frozenset({
     *("only", "oco", "aon", "fok", "ioc", "tif", "til", "sl", "tp", "deviation", "flat", "test"),
     *("dry", "paper", "sandbox", "demo", "preview", "kill", "gfd", "gtx", "stp", "oto", "bracket"),
@@ -185,12 +184,12 @@ _TIME_UNITS: Final = frozenset({
 })  # fmt: skip
 _UNITS: Final = _TIME_UNITS | {"usd", "pct", "percent"}
 _ORDER_TYPES: Final = frozenset({"ordertype", "ordtype"})
-"""Every order here is filled at its own price: it is a limit order, whatever is said."""
+"""Names of an order type. Every order here is filled at its own price: it is a limit order."""
 _LIMIT_ORDERS: Final = frozenset({b"limit", b"lmt", b"lim"})
 _GUARD: Final = "a guard"
 
 _COMPOUNDED: Final = _BOUNDS | _BOUNDED | _HELD
-"""Words that may stand together without a separator: pricelimit."""
+"""Words that may be joined without a separator: pricelimit."""
 
 _near_fields = NearNames(("type", *_ORDER))
 _near_words = NearNames(
@@ -205,9 +204,9 @@ _text = msgspec.json.Decoder(str)
 
 
 def may_ignore_unknown(frame: bytes) -> bool:
-    """Whether a frame is an object with unknown fields, and nothing is meant by any of them."""
+    """Return whether a frame is an object with unknown fields that can all be ignored."""
     try:
-        frame.decode()  # msgspec does not look at the text of a value that it leaves as it is
+        frame.decode()  # msgspec does not check the UTF-8 of a raw value
         fields = _fields.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
@@ -230,7 +229,7 @@ def order_id_of(frame: bytes) -> int | None:
 
 
 def explain_refusal(frame: bytes) -> tuple[str, int | None]:
-    """Say what keeps a frame from being a message, and the order's id where one can be read.
+    """Return what is wrong with a frame, and the order's id where one can be read.
 
     Raises nothing, whatever the frame is.
     """
@@ -253,7 +252,7 @@ def explain_refusal(frame: bytes) -> tuple[str, int | None]:
 
 
 def _mistake(fields: Mapping[str, bytes]) -> str:
-    """Say what is wrong with an object's fields, given by name as they stand in the JSON text."""
+    """Return what is wrong with the fields of an object, given as raw JSON by name."""
     kind = _string(fields.get("type", b""))
     table, example = (_LOGON, _A_LOGON) if kind == "logon" else (_ORDER, _AN_ORDER)
     meanings = _meanings(fields, table)
@@ -277,7 +276,7 @@ def _mistake(fields: Mapping[str, bytes]) -> str:
 
 
 def _too_long(fields: Mapping[str, _Raw]) -> list[str]:
-    """Return the names that are too long to be looked at."""
+    """Return the names that are too long to be examined."""
     return [
         name
         for name, raw in fields.items()
@@ -286,7 +285,7 @@ def _too_long(fields: Mapping[str, _Raw]) -> list[str]:
 
 
 def _guards(fields: Mapping[str, _Raw], meanings: Mapping[str, str]) -> list[str]:
-    """Return the names of guards that the protocol does not have, where they are to guard."""
+    """Return the names of guards that the protocol does not have and that are not off."""
     return [
         name
         for name, meaning in meanings.items()
@@ -319,7 +318,7 @@ def _first_mistake(
     meant: Mapping[str, str],
     example: str,
 ) -> str | None:
-    """Say what is wrong with the first field of the table that is missing or wrong."""
+    """Return what is wrong with the first field of the table that is missing or invalid."""
     for name, field in table.items():
         raw = fields.get(name)
         if raw is not None:
@@ -351,7 +350,7 @@ def _mistake_in_price(raw: bytes) -> str | None:
             instead = decimal_text(price_from_json(text.strip().encode()))
         except UnicodeEncodeError:
             return f"price is a number, got {_shown(raw)}"
-        except ValueError as error:  # perhaps too many decimals, and then it ends in the cure
+        except ValueError as error:  # for too many decimals, it ends with what to send
             _, _, instead = str(error).partition(": send ")
             if not instead:
                 return f"price is a number, got {_shown(raw)}"
@@ -366,10 +365,10 @@ def _mistake_in_price(raw: bytes) -> str | None:
 
 
 def _hint(name: str, field: _Field, raw: bytes) -> str:
-    """Say what to send instead, where that is plain."""
+    """Return what to send instead, if that is clear."""
     text = _string(raw)
     if name == "sent_ns":
-        # No number to send instead: it is the time of another clock, whatever its form.
+        # There is no number to send instead: the time is of another clock.
         if text is not None:
             return ": the text of a wall clock?"
         return ": seconds?" if _SECONDS.fullmatch(raw) else ""
@@ -386,7 +385,7 @@ def _hint(name: str, field: _Field, raw: bytes) -> str:
 
 
 def _whole_number(text: str) -> int | None:
-    """Read a whole number, however it is written: `10`, `10.0`, `1e1`."""
+    """Read a whole number in any notation: `10`, `10.0`, `1e1`."""
     if len(text) > MAX_SHOWN_CHARACTERS or not _DECIMAL.fullmatch(text.strip()):
         return None
     number = Decimal(text)
@@ -396,7 +395,7 @@ def _whole_number(text: str) -> int | None:
 
 
 def _misnamed(fields: Mapping[str, _Raw], meanings: Mapping[str, str]) -> dict[str, str]:
-    """Return by unknown field which one of the table it stands for, where it does for one."""
+    """Return the unknown fields that are misnamed fields of the table, with the right names."""
     return {
         name: known
         for name, known in meanings.items()
@@ -409,7 +408,7 @@ def _misnamed(fields: Mapping[str, _Raw], meanings: Mapping[str, str]) -> dict[s
 
 
 def _meanings(fields: Mapping[str, _Raw], table: Mapping[str, _Field]) -> dict[str, str]:
-    """Return what is meant by each unknown field, where something is."""
+    """Return the meaning of each unknown field that has one."""
     meanings = {}
     for name, raw in fields.items():
         if name == "type" or name in table or len(name) > MAX_NAME_CHARACTERS:
@@ -442,7 +441,7 @@ def _meaning_of_words(name: str) -> str | None:
         or not words.isdisjoint(_GUARD_WORDS)
         or any(pair <= words for pair in _GUARD_PAIRS)
         or (is_bound and (held or words <= _BOUNDS))
-        or apart[:1] == ["no"]  # behind another word it is a number: serial_no
+        or apart[:1] == ["no"]  # after another word it means number: serial_no
     ):
         return _GUARD
     if not words.isdisjoint(_ASSUMED) and not words.isdisjoint(_BOUNDED):
@@ -459,7 +458,7 @@ def _meaning_of_words(name: str) -> str | None:
 
 
 def _parts(word: str) -> tuple[str, ...]:
-    """Return the two words of one that is made of two (maxpositon), else the word itself."""
+    """Return the two parts of a compound word (maxpositon), else the word itself."""
     for at in range(2, len(word) - 1):
         first, second = word[:at], word[at:]
         if first in _COMPOUNDED and _near_word(second) in _COMPOUNDED:
@@ -472,7 +471,7 @@ def _near_word(word: str) -> str:
 
 
 def _mistake_in_text(text: bytes, error: str) -> str:
-    """Say what is wrong with UTF-8 text that is no JSON object."""
+    """Return what is wrong with UTF-8 text that is no JSON object."""
     if not text:
         return "an empty frame: no message stands between two delimiters"
     if b"\x00" in text[:4]:
@@ -487,13 +486,13 @@ def _mistake_in_text(text: bytes, error: str) -> str:
 
 
 class _NoNumber(str):
-    """NaN or Infinity, which Python writes and JSON does not have."""
+    """NaN or Infinity, which Python's json writes although JSON does not have them."""
 
     __slots__ = ()
 
 
 def _mistake_in_broken_object(text: bytes, error: str) -> str:
-    """Say what is wrong with text that begins as a JSON object and is none."""
+    """Return what is wrong with text that begins like a JSON object but is none."""
     try:
         fields = json.loads(text, parse_constant=_NoNumber)
     except json.JSONDecodeError as failure:
@@ -507,7 +506,7 @@ def _mistake_in_broken_object(text: bytes, error: str) -> str:
 
 
 def _broken_json(failure: json.JSONDecodeError) -> str:
-    """Say what keeps a text from being JSON, and where."""
+    """Return why a text is no JSON, and where."""
     rest = failure.doc[failure.pos :]
     if failure.msg == "Extra data":
         return f"a second message begins at character {failure.pos}: a delimiter ends each"
@@ -530,7 +529,7 @@ def _not_utf8(text: bytes, error: UnicodeDecodeError) -> str:
 
 
 def _order_id(fields: Mapping[str, msgspec.Raw]) -> int | None:
-    """Return the order's id if it is one. A logon has none, whatever it says."""
+    """Return the order's id if there is a valid one. A logon has none, whatever its fields."""
     if "order_id" not in fields or _string(bytes(fields.get("type", b""))) == "logon":
         return None
     try:
@@ -541,7 +540,7 @@ def _order_id(fields: Mapping[str, msgspec.Raw]) -> int | None:
 
 
 def _order_id_in_text(text: bytes) -> int | None:
-    """Return the one order_id that stands in a text that is no JSON."""
+    """Return the order_id in a text that is no JSON, if there is exactly one."""
     found = _ORDER_ID_IN_TEXT.findall(text)
     return int(found[0]) if len(found) == 1 and int(found[0]) <= MAX_INTEGER else None
 
@@ -555,7 +554,7 @@ def _string(raw: bytes) -> str | None:
 
 
 def _shown(raw: bytes) -> str:
-    """Show a JSON value: text in single quotes, because the reason stands in JSON itself."""
+    """Return a JSON value as text, strings in single quotes, because the reason is sent as JSON."""
     text = _string(raw)
     return _cut(raw) if text is None else f"'{shortened(text, MAX_SHOWN_CHARACTERS)}'"
 

@@ -1,4 +1,4 @@
-"""The words of the price and news streams: HELLO, its answer, and BATCH.
+"""The control messages of the price and news streams: HELLO, its answer, and BATCH.
 
 ```
 client → server   HELLO,1,NEXT[,TAPE]*         NEXT: first sequence still needed; 0: from now on
@@ -6,8 +6,8 @@ server → client   HELLO,1,TAPE,FIRST*
 server → client   BATCH,FIRST,COUNT,SENT_NS*   then exactly COUNT plain frames; COUNT 0: heartbeat
 ```
 
-Pure functions between these texts and small records. Frames come in without their delimiter and
-go out with it. Whatever does not read as it should raises ProtocolError.
+Pure functions that parse and encode these messages. Frames are parsed without their delimiter and
+encoded with it. An invalid message raises ProtocolError.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ PROTOCOL_VERSION: Final = b"1"
 HELLO: Final = b"HELLO,"
 BATCH: Final = b"BATCH,"
 NEXT_BATCH: Final = b"*BATCH,"
-"""Where one batch ends and the next begins: no symbol may be called BATCH."""
+"""The bytes between one batch and the next: no symbol may be called BATCH."""
 
 MAX_SYMBOL_BYTES: Final = 16
-"""In a plain frame `SYMBOL,PRICE*`."""
+"""The longest symbol in a plain frame `SYMBOL,PRICE*`."""
 FROM_NOW_ON: Final = 0
+"""The NEXT of a client that wants no replay."""
 
 _TAPE = re.compile(rb"[!-)+\-.-~]{1,63}")
-"""Printable ASCII without space, `*` and `,`; as long as the price book can keep."""
+"""A tape: printable ASCII without space, `*` and `,`, of at most what the price book can store."""
 _SURE_NUMBERS = re.compile(rb"BATCH(?:,[0-9]{1,18}){3}")
-"""So many digits are below 2**63, and so is the sum of two such numbers."""
+"""A header whose numbers are so short that each, and the sum of two, is below 2**63."""
 _MAX_NUMBER: Final = 2**63 - 1
 
 
@@ -41,7 +42,7 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HelloRequest:
-    """What a client asks for."""
+    """A client's HELLO: the next sequence it needs, and of which tape."""
 
     next_sequence: int
     tape: str | None
@@ -49,14 +50,17 @@ class HelloRequest:
 
 @dataclass(frozen=True, slots=True)
 class HelloAnswer:
-    """What the server plays, and the first sequence it will send."""
+    """The server's answer: the tape it plays, and the first sequence it will send."""
 
     tape: str
     first: int
 
 
 class BatchHeader(Struct, frozen=True, gc=False):
-    """COUNT frames follow, numbered from FIRST; sent at SENT_NS of the host's monotonic clock."""
+    """The header of a batch: `count` frames follow, numbered from `first`.
+
+    `sent_ns` is the time of sending, by the host's monotonic clock.
+    """
 
     first: int
     count: int
@@ -64,19 +68,19 @@ class BatchHeader(Struct, frozen=True, gc=False):
 
 
 def encode_hello_request(next_sequence: int, tape: str | None) -> bytes:
-    """The client's first message. `tape` names the tape that `next_sequence` belongs to."""
+    """Encode a client's HELLO. `tape` is the tape that `next_sequence` belongs to."""
     if tape:
         return b"HELLO,1,%d,%b*" % (next_sequence, tape.encode())
     return b"HELLO,1,%d*" % next_sequence
 
 
 def encode_hello_answer(tape: str, first: int) -> bytes:
-    """The server's answer to HELLO."""
+    """Encode the server's answer to HELLO."""
     return b"HELLO,1,%b,%d*" % (tape.encode(), first)
 
 
 def encode_batch_header(first: int, count: int, sent_ns: int) -> bytes:
-    """The line before `count` plain frames; with a count of 0 it is a heartbeat."""
+    """Encode the header of `count` plain frames; a count of 0 is a heartbeat."""
     return b"BATCH,%d,%d,%d*" % (first, count, sent_ns)
 
 
@@ -116,12 +120,12 @@ def parse_batch_header(frame: bytes) -> BatchHeader:
 
 
 def excerpt(data: bytes) -> str:
-    """The beginning of what a peer sent, safe to put into a log."""
+    """Return the beginning of what a peer sent, safe to log."""
     return repr(data[:40])[1:] + ("…" if len(data) > 40 else "")
 
 
 def _number(text: bytes, name: str) -> int:
-    # isdigit() on bytes knows ASCII digits only; the length keeps int() cheap on hostile input.
+    # isdigit() on bytes accepts only ASCII; the length keeps int() cheap on hostile input.
     if not text.isdigit() or len(text) > 19 or int(text) > _MAX_NUMBER:
         raise ProtocolError(f"{name} must be a whole number of 63 bits, got {excerpt(text)}")
     return int(text)

@@ -1,9 +1,9 @@
 """Finds which symbols many texts are, all at once: a hash table in arrays.
 
 Pure. A symbol of at most 16 bytes is two little-endian words: its last eight bytes, and those
-before them (0 for most symbols). A text's slot follows from its words by one multiplication; what
-stands in the slot is compared word by word, so that a text which only hashes alike is not taken for
-a symbol. Where two symbols want one slot, the second lies in the next free one.
+before them (0 for most symbols). One multiplication turns the words of a text into its slot; the
+symbol in the slot is compared word by word, so that a hash collision is not a match. Symbols that
+hash to a taken slot go into the next free one.
 
 Looking up costs some 6 ns a text, whatever the number of symbols (a binary search takes ten times
 as long with 5,000 of them in no order).
@@ -24,9 +24,9 @@ NOT_FOUND: Final = -1
 
 _SLOTS_A_SYMBOL: Final = 4
 _ROOMY_SLOTS: Final = 1 << 14
-"""Up to so many slots, there are as many as the symbols squared: then hardly any two collide."""
+"""Up to so many slots, the table has the number of symbols squared: few symbols collide."""
 _ATTEMPTS: Final = 32
-"""How many multipliers are tried, to find one by which no two symbols collide."""
+"""How many multipliers are tried, to find one without collisions."""
 _FIRST_MULTIPLIER: Final = 0x9E3779B97F4A7C15
 _NEXT_MULTIPLIER: Final = 0xD1342543DE82EF94  # even: the multipliers stay odd
 _HEAD_FACTOR: Final = np.uint64(0xC2B2AE3D27D4EB4F)
@@ -40,7 +40,7 @@ def words_of(symbol: bytes) -> tuple[int, int]:
 
 
 class SymbolTable:
-    """The symbols of one codec, to be found by their words. Does not change."""
+    """The symbols of one codec, found by their words. Immutable."""
 
     def __init__(self, symbols: Sequence[bytes]) -> None:
         """Raises ValueError if a symbol has no or more than `MAX_SYMBOL_BYTES` bytes."""
@@ -107,7 +107,7 @@ class SymbolTable:
         return (mixed * self._multiplier >> self._shift).view(np.int64)
 
     def _choose_multiplier(self, tails: NDArray[np.uint64], heads: NDArray[np.uint64]) -> np.uint64:
-        """Return the one of a few multipliers by which the fewest symbols collide."""
+        """Return the multiplier with the fewest collisions, out of a few."""
         best, most_slots = np.uint64(_FIRST_MULTIPLIER), -1
         multiplier = _FIRST_MULTIPLIER
         for _ in range(_ATTEMPTS):

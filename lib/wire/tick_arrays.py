@@ -1,17 +1,17 @@
 """Many ticks between text and numbers at once, as arrays: 15 ns a tick to write, 40 to read.
 
-Pure. `lib.wire.tick_codec` says when it is worth it; its plain way, a tick at a time, gives the
-same. Nothing here loops over ticks:
+Pure. `lib.wire.tick_codec` decides when it is worth it; its scalar way, a tick at a time, gives the
+same results. Nothing here loops over ticks:
 
 - *Encoding.* Every tick becomes a row of four-byte words, looked up in tables: the symbol and its
   comma, up to four digits of the price, its point and decimals, the star. What a word does not fill
   is NUL, and all NULs are deleted in one pass over the bytes.
-- *Decoding.* Of all bytes below "0" (`*`, `,`, `.`, `-` …) the last three of a frame tell where its
-  symbol and the two halves of its price lie. Eight bytes from any place are one load, since a view
-  of words may begin at every byte; the bytes that are not part of the text are shifted out, and
-  eight digits become a number in three multiplications (the way is known from simdjson).
+- *Decoding.* Of all bytes below "0" (`*`, `,`, `.`, `-` …) the last three of a frame delimit its
+  symbol and the two halves of its price. Eight bytes at any offset are one load, since a view of
+  words may begin at every byte; the bytes that are not part of the text are shifted out, and eight
+  digits become a number in three multiplications (as in simdjson).
 
-What is not of the usual form is not guessed at: `read_frames` says which frames it has not read.
+Frames of any other form are left to the scalar way: `read_frames` marks what it has read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WORD_BITS: Final = 64
 _GROUP: Final = 10**4
 """Four digits are one table look-up."""
 _UPPER_UNITS: Final = (_GROUP**2, _GROUP)
-"""Units of the groups of a price's whole part above the lowest."""
+"""The units of the digit groups of a price's whole part, except the lowest group."""
 
 
 def _texts(template: str, count: int) -> NDArray[np.uint32]:
@@ -44,7 +44,7 @@ def _texts(template: str, count: int) -> NDArray[np.uint32]:
 
 
 class _Tables:
-    """Texts of numbers, each a half word. Made when something is encoded first: it takes 8 ms."""
+    """Texts of numbers, each a half word. Built at the first encoding: it takes 8 ms."""
 
     def __init__(self) -> None:
         self.leading = _texts("{}", _GROUP)
@@ -58,7 +58,7 @@ class _Tables:
 
 
 class FrameWriter:
-    """Writes the ticks of one set of symbols."""
+    """Encodes the ticks of one set of symbols."""
 
     def __init__(self, symbols: Sequence[bytes]) -> None:
         texts = [symbol + b"," for symbol in symbols]
@@ -68,7 +68,7 @@ class FrameWriter:
         self._tables = _Tables()
 
     def write(self, symbols: NDArray[np.int32], prices: NDArray[np.int64]) -> bytes:
-        """Return one plain frame a tick, delimiters included."""
+        """Encode each tick as a plain frame, delimiters included."""
         whole = prices // PRICE_SCALE
         columns = [*self._whole(whole), *self._decimals(prices - whole * PRICE_SCALE)]
         symbol_halves = self._symbols.shape[1]
@@ -109,9 +109,9 @@ class FrameWriter:
 
 
 class ReadFrames(NamedTuple):
-    """What `read_frames` has made of a run of frames. The arrays are of one length, a frame each.
+    """What `read_frames` decoded. The arrays have the same length: one element a frame.
 
-    Where `is_read` is false, symbol and price mean nothing.
+    Where `is_read` is false, symbol and price are undefined.
     """
 
     begins: NDArray[np.int64]
@@ -127,11 +127,11 @@ _COMMA, _POINT, _STAR, _ZERO = (np.uint8(ord(character)) for character in ",.*0"
 _STARS_BEFORE: Final = 2
 _BEFORE: Final = b"0" * (WORD_BYTES - _STARS_BEFORE) + b"*" * _STARS_BEFORE
 _BEHIND: Final = b"0" * WORD_BYTES
-"""Round the frames, so that the word before the first and behind the last can be loaded, and so
-that there are three marks up to the first star of a frame."""
+"""`_BEFORE` and `_BEHIND` pad the frames, so that the words before the first and after the last can
+be loaded, and so that the first frame has three marks up to its star as well."""
 _ZEROS: Final = np.uint64(int.from_bytes(_BEHIND, "little"))
 _ABOVE_NINE: Final = np.uint64(0x7676767676767676)
-"""Added to a byte above 9, it sets the byte's highest bit."""
+"""Added to a word, it sets the highest bit of each byte above 9."""
 _HIGHEST_BITS: Final = np.uint64(0x8080808080808080)
 _PAIRS: Final = np.uint64(0x000000FF000000FF)
 
@@ -139,7 +139,7 @@ _PAIRS: Final = np.uint64(0x000000FF000000FF)
 def read_frames(frames: bytes, table: SymbolTable) -> ReadFrames:
     """Read all frames of the form `SYMBOL,WHOLE.DECIMALS*` with up to eight digits in each half.
 
-    There must be a delimiter in `frames`; what comes behind the last one is no frame.
+    `frames` must contain a delimiter; bytes after the last one are ignored.
     """
     padded = b"".join((_BEFORE, frames, _BEHIND))
     data = np.frombuffer(padded, np.uint8)
@@ -154,15 +154,15 @@ def read_frames(frames: bytes, table: SymbolTable) -> ReadFrames:
 
     symbols = _find_symbols(words, begins, commas, table)
     is_read &= symbols != NOT_FOUND
-    if b"\0" in frames:  # to the table, it would be no part of a symbol
+    if b"\0" in frames:  # the table would treat it as padding of a symbol
         is_read[np.searchsorted(stars, np.flatnonzero(data[: stars[-1]] == 0))] = False
     digits = np.empty((2, len(stars)), np.uint64)
     whole, decimals = digits
     np.bitwise_xor(words[points - WORD_BYTES], _ZEROS, out=whole)
     np.bitwise_xor(words[points + 1], _ZEROS, out=decimals)
-    # The first byte of a text is the lowest of its word: what lies before the digits is shifted out
-    # below, and what lies behind them above. (A shift by more than a word has, or by a negative
-    # number of bits, leaves 0 in NumPy.)
+    # The first byte of a text is the lowest of its word: bytes before the digits are shifted out
+    # below, bytes after them above. (In NumPy, a shift by more bits than a word has, or by a
+    # negative number, gives 0.)
     outside = _bits_outside(points - commas - 1)
     whole >>= outside
     whole <<= outside
@@ -180,9 +180,9 @@ def read_frames(frames: bytes, table: SymbolTable) -> ReadFrames:
 
 
 def _bits_outside(length: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return how many bits of a word a text of `length` bytes leaves; 64 or more where none fits.
+    """Return how many bits of a word a text of `length` bytes leaves unused.
 
-    An empty text does not fit, either, and one of more than a word.
+    64 or more for a text that is empty or longer than a word.
     """
     return (_WORD_BITS - (length << 3)).view(np.uint64)
 
@@ -194,7 +194,7 @@ def _find_symbols(
     table: SymbolTable,
 ) -> NDArray[np.int32]:
     lengths = commas - begins
-    # The bytes before the symbol are shifted out. Where it is longer than a word, nothing is.
+    # The bytes before the symbol are shifted out; none if the symbol is longer than a word.
     outside = _WORD_BITS - (np.minimum(lengths, WORD_BYTES) << 3)
     tails = words[commas - WORD_BYTES] >> outside.view(np.uint64)
     if lengths.max() <= WORD_BYTES:
@@ -206,7 +206,7 @@ def _find_symbols(
 
 
 def _eight_digits(digits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Make a number of each word, whose bytes are digits from 0 to 9, the first the lowest byte."""
+    """Convert each word of eight digits (bytes 0 to 9, the first digit lowest) to a number."""
     pairs = digits * np.uint64(10) + (digits >> np.uint64(8))
     upper = (pairs & _PAIRS) * np.uint64(100 + (10**6 << 32))
     lower = (pairs >> np.uint64(16) & _PAIRS) * np.uint64(1 + (10**4 << 32))

@@ -1,7 +1,7 @@
-"""Ticks and sentiments as they stand on the wire: `AAPL,172.53*` and `64*`.
+"""Ticks and sentiments on the wire: `AAPL,172.53*` and `64*`.
 
-Pure. A tick inside is a symbol index (position in the settings' `symbols`) and a fixed-point
-price; a codec knows the symbols, so that the rest of the stack deals in arrays.
+Pure. Inside the stack a tick is a symbol index (its position in the settings' `symbols`) and a
+fixed-point price; the codec knows the symbols, so that the rest of the stack works on arrays.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from lib.wire.tick_arrays import FrameWriter, read_frames
 MAX_SENTIMENT: Final = 100
 
 MALFORMED: Final = -1
+"""The symbol index of a frame that is no tick."""
 UNKNOWN: Final = -2
-"""In place of a symbol's index: the frame is no tick; its symbol is none of ours."""
+"""The symbol index of a tick whose symbol is not configured."""
 
 
 class DecodedTicks(NamedTuple):
-    """What a run of plain frames held. All three arrays are of one length; order is kept."""
+    """The ticks of a run of plain frames, in order. The three arrays have the same length."""
 
     offsets: NDArray[np.int64]
-    """Which frame of the run a tick came from, from 0: its distance from the first sequence."""
+    """The frame of each tick, from 0: its distance from the first sequence of the run."""
     symbols: NDArray[np.int32]
     """Symbol indices."""
     prices: NDArray[np.int64]
@@ -36,14 +37,14 @@ class DecodedTicks(NamedTuple):
     malformed: dict[int, bytes]
     """The frames that are no tick, without their delimiters, by offset."""
     unknown: dict[int, bytes]
-    """Those whose symbol the stack does not trade."""
+    """The frames whose symbol is not configured, without their delimiters, by offset."""
 
 
 class TickCodec:
     """Encodes and decodes the ticks of one set of symbols.
 
-    There are two ways to read, a tick at a time and `lib.wire.tick_arrays` for many; they give the
-    same. What is written is always many: the gateway encodes its tape ahead.
+    There are two ways to decode: one tick at a time, and many as arrays (`lib.wire.tick_arrays`),
+    with the same results. Encoding is always of many: the gateway encodes its tape ahead.
     """
 
     def __init__(self, symbols: Sequence[str]) -> None:
@@ -58,16 +59,16 @@ class TickCodec:
         return SymbolTable(list(self._index))
 
     def encode(self, symbols: NDArray[np.int32], prices: NDArray[np.int64]) -> bytes:
-        """One plain frame a tick, delimiters included.
+        """Encode each tick as a plain frame, delimiters included.
 
         `symbols` are indices, `prices` fixed-point, above 0 and at most `MAX_PRICE`.
         """
         return self._writer.write(symbols, prices)
 
     def read(self, message: bytes) -> tuple[int, int]:
-        """Read one frame, which comes without its delimiter: the index of its symbol and its price.
+        """Decode one frame without its delimiter into the index of its symbol and its price.
 
-        What is no tick is told, never raised: MALFORMED or UNKNOWN in place of the index.
+        The index is MALFORMED or UNKNOWN for a frame that is no tick; nothing is raised.
         """
         symbol, _, text = message.partition(b",")
         try:
@@ -80,10 +81,10 @@ class TickCodec:
         return index, price
 
     def decode(self, frames: bytes) -> DecodedTicks:
-        """Read a run of whole frames, delimiters included, at least one: as `read` reads each.
+        """Decode a run of at least one frame, delimiters included, with the results of `read`.
 
-        As arrays, which takes 40 µs for one frame and 40 ns a frame for thousands; what the arrays
-        cannot read (no decimals, nine digits, garbage) is read one by one.
+        Works on arrays, which takes 40 µs for one frame and 40 ns a frame for thousands; frames
+        that do not fit them (no decimals, nine digits, garbage) are decoded one by one.
         """
         begins, ends, symbols, prices, is_read = read_frames(frames, self._table)
         count = len(ends)
@@ -117,7 +118,7 @@ def _is_symbol(text: bytes) -> bool:
 
 
 def encode_sentiment(sentiment: int) -> bytes:
-    """One plain frame of the news stream, delimiter included."""
+    """Encode a sentiment as a plain frame, delimiter included."""
     return b"%d*" % sentiment
 
 

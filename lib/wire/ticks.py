@@ -1,4 +1,4 @@
-"""What a tick is to those who handle many: a row of numbers, in an array or plain. Pure."""
+"""The types of decoded ticks: records of a structured array, or plain tuples. Pure."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ TICK: Final = np.dtype(
 )
 """A tick in a structured array: a record of the price book without its check value.
 
-Its position counts the ticks of the book, its sequence those of its tape; the price is in units of
-10⁻⁸, `sent_ns` on the monotonic clock; `symbol` is an index, `epoch` says which tape it is of."""
+`position` counts the ticks of the book, `sequence` those of the tape; `price` is in units of 10⁻⁸,
+`sent_ns` on the monotonic clock; `symbol` is an index, `epoch` identifies the tape."""
 
 PLAIN_TAPE: Final = ""
-"""The tape of a stream whose server does not number its ticks: each price book numbers them anew.
+"""The tape of a stream whose server does not number its ticks; each price book numbers them itself.
 """
 
 PlainTick: TypeAlias = tuple[int, int, int, int, int, int]
-"""The same six numbers in the same order. An array costs more than it saves for a few ticks."""
+"""A tick as a tuple, with the fields of `TICK` in their order: for few ticks cheaper than an array.
+"""
 
 POSITION, SEQUENCE, PRICE, SENT_NS, SYMBOL, EPOCH = range(6)
 """Where each number is in a plain tick."""
 
 NO_TICK: Final[PlainTick] = (0, 0, 0, 0, 0, 0)
-"""What comes before the first one."""
+"""The placeholder before the first tick."""
 
 Ticks: TypeAlias = NDArray[np.void] | list[PlainTick]
-"""Of `TICK`; or, if they are few, plain ones."""
+"""Many ticks as an array of `TICK`, few as plain tuples."""

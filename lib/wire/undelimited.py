@@ -1,7 +1,7 @@
-"""Bytes of a peer that hold no delimiter: what may be the matter with it. Pure.
+"""Diagnoses a peer that sends bytes without a delimiter. Pure.
 
-A user's feed or client that ends its messages in a line break, or speaks HTTP, sends
-for ever and is never understood: without a delimiter there is no message that could be wrong.
+A user's feed or client that ends its messages in a line break, or speaks HTTP, would never get an
+error: without a delimiter there is no message that could be malformed.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from lib.text import shown
 from lib.wire.stream_messages import HELLO
 
 MANY_BYTES: Final = 4096
-"""Without a delimiter on a price or news stream: a hundred times its longest message."""
+"""How many bytes without a delimiter are too many on a price or news stream: far more than its
+longest message."""
 _LOOKED_AT_BYTES: Final = 256
-"""At either end, so that a peer that sends byte by byte costs no more than it sends."""
+"""How many bytes are looked at, so that a peer that sends byte by byte costs little."""
 _LONGEST_HELLO: Final = 128
+"""How much of a possible HELLO is looked at."""
 _LONGEST_ORDER: Final = 1024
-"""An object without a delimiter that is longer is not looked at to its end."""
+"""How much of a possible order without a delimiter is looked at."""
 
 _STRING: Final = re.compile(
     rb"\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)", re.DOTALL
 )
-"""To its end or that of the data: if it had to be closed, each quote in it would be tried anew."""
+"""A string up to its end or that of the data: if it had to be closed, the expression would try each
+quote in it again."""
 _BRACE: Final = re.compile(rb"[{}]")
 
 _HTTP: Final = re.compile(rb"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|CONNECT|TRACE) |HTTP/")
@@ -32,22 +35,22 @@ _SSH: Final = b"SSH-"
 
 
 class Undelimited(NamedTuple):
-    """Bytes without a delimiter, for the log."""
+    """What is logged of bytes without a delimiter."""
 
     text: str
-    """How they begin."""
+    """The beginning of the bytes."""
     reason: str
 
 
 def undelimited(data: bytes | bytearray, peer: str) -> Undelimited:
-    """Say what may be the matter with a `peer` ("feed", "client") that has sent these bytes."""
+    """Return what a `peer` ("feed", "client") that sent these bytes may be doing wrong."""
     guess = guess_at(data, lines=f"a {peer} of lines?")
     text = shown(bytes(data[:_LOOKED_AT_BYTES]))
     return Undelimited(text, f"{len(data):,} bytes and no `*`: {guess}")
 
 
 def guess_at(data: bytes | bytearray, lines: str = "lines?") -> str:
-    """Say in a word or two what these bytes are; `lines` if they are lines."""
+    """Return in a word or two what these bytes may be; `lines` if they are lines."""
     beginning = bytes(data[:_LOOKED_AT_BYTES])
     if _HTTP.match(beginning):
         return "HTTP?"
@@ -61,9 +64,9 @@ def guess_at(data: bytes | bytearray, lines: str = "lines?") -> str:
 
 
 def cannot_become_hello(data: bytearray) -> bool:
-    """Return whether what a client of a stream has sent so far can be no HELLO, whatever follows.
+    """Return whether what a client of a stream has sent so far cannot become a HELLO.
 
-    Blank lines mean nothing: Enter was pressed in nc.
+    Blank lines are ignored: they are what nc sends for Enter.
     """
     beginning = bytes(data[:_LONGEST_HELLO])
     if not beginning.strip():
@@ -73,11 +76,10 @@ def cannot_become_hello(data: bytearray) -> bool:
 
 
 def cannot_become_order(data: bytearray, *, has_ended: bool) -> bool:
-    """Return whether a client that sends orders has forgotten the delimiter, or sends none.
+    """Return whether a client forgot the delimiter of an order, or sends something else.
 
-    A whole JSON object and a line break at the end of the data are taken for an order without its
-    delimiter, and so is a whole object before the end of the connection. Half a message, which TCP
-    may have cut anywhere, is nothing to speak of.
+    A complete JSON object followed by a line break, or by the end of the connection, counts as an
+    order without its delimiter. Half a message does not: TCP may have split it anywhere.
     """
     beginning = bytes(data[:_LONGEST_ORDER]).lstrip()
     if not beginning:

@@ -80,7 +80,7 @@ def seen(request, browser: Browser, stack: PrivateStack) -> Iterator[Seen]:
     context.close()
 
 
-def test_the_page_loads_without_a_complaint_and_asks_nobody_else(seen: Seen) -> None:
+def test_the_page_loads_without_a_complaint_and_asks_no_other_host(seen: Seen) -> None:
     seen.open()
     expect(seen.page.locator("#chart .main-svg").first).to_be_visible(timeout=TIMEOUT_MS)
     expect(seen.page.locator("#news-chart .main-svg").first).to_be_visible(timeout=TIMEOUT_MS)

@@ -25,8 +25,8 @@ def test_every_tick_is_decided_with_a_page_open_and_without():
     found = record(LatencyRun(2_000.0, 0.5), 1, 1, said.append)
     assert found.gaps == ()
     assert [(one.watched_by, one.missed) for one in found.rounds] == [
-        ("nobody", 0),
-        ("1 streams that nobody draws", 0),
+        ("no browser", 0),
+        ("1 streams, not drawn", 0),
         ("1 browsers", 0),
     ]
     assert all(one.from_sent.count > 100 for one in found.rounds)

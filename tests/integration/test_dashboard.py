@@ -91,14 +91,14 @@ def test_a_role_that_dies_is_seen_to_be_down_and_up_again(stack: PrivateStack) -
 
     assert wait_until(back, "it is back")["restarts"] == before["restarts"] + 1
 
-    def told() -> list[dict[str, Any]]:
+    def recovered() -> list[dict[str, Any]]:
         return [
             one
             for one in view(stack)["incidents"]
             if one["where"] == "orderbook" and one["is_over"] and "price" in one["what"]
         ]
 
-    assert wait_until(told, "the connection is told to be back")[0]["duration_s"] > 0
+    assert wait_until(recovered, "the recovery of the connection is shown")[0]["duration_s"] > 0
 
 
 def test_prometheus_can_read_the_metrics(stack: PrivateStack) -> None:
@@ -138,7 +138,7 @@ def memory_of(stack: PrivateStack) -> int:
     return roles(stack)["dashboard"]["resident_bytes"]
 
 
-def test_hundreds_of_pages_and_some_that_read_nothing_hold_up_nobody(stack: PrivateStack) -> None:
+def test_hundreds_of_pages_and_some_that_read_nothing_delay_no_other(stack: PrivateStack) -> None:
     pids = {role: stack.pid(role) for role in ROLES}
     before = memory_of(stack)
     with ExitStack() as pages:

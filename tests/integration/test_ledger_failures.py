@@ -1,8 +1,8 @@
 """The ledger when its disk, its file or its neighbours fail, with a real order manager.
 
 Whatever the failure, it goes the same way: new orders are answered with an error that says why,
-nothing is printed or told that is not on disk, connections stay up, and the same orders sent again
-are booked once the cause has gone.
+nothing is printed or answered that is not on disk, connections stay up, and the same orders sent
+again are booked once the cause has gone.
 
 Small and read-only file systems are mounted over the var directory in a mount namespace that only
 the order manager is in. Its log and its output are opened before, on the file system outside.
@@ -35,7 +35,7 @@ IS_ROOT = os.geteuid() == 0
 NAMESPACE = ("unshare", "--mount", *(() if IS_ROOT else ("--map-root-user",)))
 ENTER = ("nsenter", "--mount", *(() if IS_ROOT else ("--user", "--preserve-credentials")))
 BOUND_BY_MODES = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override")
-"""Before a command: even root may not write then what nobody may write."""
+"""Before a command: then even root cannot write a read-only file."""
 SMALL_DISK_BYTES = 256 * 1024
 SIZE_LIMIT_BYTES = 64 * 1024
 
@@ -224,9 +224,9 @@ def assert_all_refused(answers: list[dict[str, Any]], why: str) -> None:
 
 def assert_filled_from(answers: list[dict[str, Any]], first_trade_id: int) -> None:
     """All filled, 10 shares each, with neither a gap in trade_ids nor in positions."""
-    told = [(answer.get("status"), answer["trade_id"], answer["position"]) for answer in answers]
+    reports = [(answer.get("status"), answer["trade_id"], answer["position"]) for answer in answers]
     trade_ids = range(first_trade_id, first_trade_id + len(answers))
-    assert told == [("FILLED", trade_id, 10 * trade_id) for trade_id in trade_ids]
+    assert reports == [("FILLED", trade_id, 10 * trade_id) for trade_id in trade_ids]
 
 
 def as_booked(reports: list[dict[str, Any]]) -> list[tuple[int, str, int, int]]:
@@ -238,7 +238,9 @@ def as_booked(reports: list[dict[str, Any]]) -> list[tuple[int, str, int, int]]:
 
 
 @pytest.mark.usefixtures("may_mount")
-def test_while_the_disk_is_full_nothing_is_told_that_is_not_on_disk(stack: PrivateStack) -> None:
+def test_while_the_disk_is_full_nothing_is_answered_that_is_not_on_disk(
+    stack: PrivateStack,
+) -> None:
     with (
         mounted(stack, f'mount -t tmpfs -o size={SMALL_DISK_BYTES} tmpfs "$VAR"') as manager,
         manager.logged_on() as client,
@@ -250,7 +252,7 @@ def test_while_the_disk_is_full_nothing_is_told_that_is_not_on_disk(stack: Priva
         for number in range(4, 10):
             assert_all_refused(tell(client, number), "disk full")
         assert_all_refused(tell(client, *range(10, 60)), "disk full")
-        # What is on disk can be read, and is told.
+        # What is on disk can be read, and is answered.
         assert tell(client, 2) == [reports[1]]
         assert_all_refused(tell(other, 1), "disk full")
         for again in (client, manager.connect()):
@@ -564,7 +566,7 @@ def test_a_ledger_that_is_replaced_is_read_anew(manager: Manager) -> None:
         assert manager.booked() == as_booked(reports)
 
 
-# --- somebody else's
+# --- another writer
 
 
 @contextmanager
@@ -579,7 +581,7 @@ def second_manager(stack: PrivateStack) -> Iterator[Manager]:
         second.close()
 
 
-def test_while_somebody_else_writes_orders_are_refused_and_later_booked_once(
+def test_while_another_process_writes_orders_are_refused_and_later_booked_once(
     manager: Manager,
 ) -> None:
     """As a strategy sees it: an error is not final, so it sends the order again until it is."""
@@ -681,7 +683,7 @@ def test_an_empty_file_is_a_fresh_ledger(stack: PrivateStack) -> None:
     assert not manager.events("ledger_failed")
 
 
-def test_a_reader_keeps_its_snapshot_and_holds_nobody_up(manager: Manager) -> None:
+def test_a_reader_keeps_its_snapshot_and_blocks_no_writer(manager: Manager) -> None:
     count = "SELECT count(*) FROM orders"
     with (
         manager.logged_on() as client,

@@ -291,7 +291,7 @@ def test_anonymous_clients_have_names_and_identities_of_their_own(manager: Manag
     assert manager.printed_since(begin, 3) == ["Received Order 1: BUY 10 AAPL @ 173.20"] * 3
 
 
-def test_nobody_can_speak_for_another(manager: Manager) -> None:
+def test_no_client_can_speak_for_another(manager: Manager) -> None:
     with manager.logged_on("honest") as client, manager.connect() as anonymous:
         assert client.ask(order(1, client_id="another"))["type"] == "error"
         assert client.ask({"type": "logon", "client_id": "another"})["type"] == "error"
@@ -336,7 +336,7 @@ def test_what_a_replaced_client_sent_and_was_not_read_is_discarded(manager: Mana
     sent = 30_000
     with manager.logged_on("flooding") as old:
         flood = b"".join(json.dumps(order(n, quantity=1)).encode() + b"*" for n in range(1, sent))
-        sender = threading.Thread(target=old.send_to_whoever_may_hang_up, args=(flood,))
+        sender = threading.Thread(target=old.send_until_disconnected, args=(flood,))
         sender.start()
         for _ in range(200):
             old.hear()
@@ -452,7 +452,7 @@ def test_an_error_names_the_order_where_it_can_be_read(manager: Manager) -> None
 def test_noise_costs_at_most_the_connection_it_came_on(manager: Manager, what: str) -> None:
     with manager.logged_on("beside-noise") as healthy, manager.connect() as bad:
         name = bad.name
-        ended = threading.Thread(target=bad.send_to_whoever_may_hang_up, args=(NOISE[what],))
+        ended = threading.Thread(target=bad.send_until_disconnected, args=(NOISE[what],))
         ended.start()
         if what == "a megabyte without a delimiter":
             bad.frames_until_the_end()
@@ -465,7 +465,7 @@ def test_noise_costs_at_most_the_connection_it_came_on(manager: Manager, what: s
         assert healthy.ask(order(number))["status"] == "FILLED"
 
 
-def test_orders_without_a_delimiter_are_told_once_a_connection(manager: Manager) -> None:
+def test_orders_without_a_delimiter_are_logged_once_a_connection(manager: Manager) -> None:
     line = json.dumps(order(1)).encode()
     with manager.connect() as lines, manager.connect() as once, manager.connect() as half:
         lines.send(line + b"\n")
@@ -473,17 +473,17 @@ def test_orders_without_a_delimiter_are_told_once_a_connection(manager: Manager)
         half.send(line[:-5])
         names = [lines.name, once.name, half.name]
 
-    def told() -> list[str]:
+    def logged() -> list[str]:
         events = manager.stack.events("order_manager", "no_delimiter")
         return [e["peer"] for event in events for e in event["examples"] if e["peer"] in names]
 
     for name in names:
         manager.end_of(name)
-    wait_until(lambda: len(told()) >= 2, "two are told of")
-    assert sorted(told()) == sorted(names[:2])
+    wait_until(lambda: len(logged()) >= 2, "two are logged")
+    assert sorted(logged()) == sorted(names[:2])
 
 
-def test_a_flood_of_bad_frames_is_counted_to_the_last_and_told_in_a_few_lines(
+def test_a_flood_of_bad_frames_is_counted_to_the_last_and_logged_in_a_few_lines(
     counting_manager: Manager,
 ) -> None:
     begin = time.monotonic()
@@ -564,7 +564,7 @@ def test_a_client_that_does_not_read_its_answers_is_disconnected_and_others_are_
     ):
         name = stuck.name
         again = json.dumps(order(1)).encode() + b"*"
-        flood = threading.Thread(target=stuck.send_to_whoever_may_hang_up, args=(again * 100_000,))
+        flood = threading.Thread(target=stuck.send_until_disconnected, args=(again * 100_000,))
         flood.start()
         answered = 0
         while flood.is_alive():

@@ -2,7 +2,7 @@
 
 Three clients send numbered orders as fast as they are answered. Again and again an order manager
 is started and killed at a random moment: most often after it has answered everybody, sometimes
-while it starts. Afterwards what each client was told is compared with the ledger.
+while it starts. Afterwards the answers of each client are compared with the ledger.
 
 To know what a kill has hit, most are done in two steps: SIGSTOP at the random moment, and when the
 clients have nothing to do any more, SIGKILL. A stopped process dies of that without another
@@ -57,7 +57,7 @@ EARLY_WITHIN_S = 0.04
 KILL_WITHIN_S = 0.02
 """Of the moment when every client has had an answer."""
 AT_ONCE_SHARE = 0.15
-"""Of the kills: without stopping first, so that nobody knows what they hit."""
+"""Of the kills: without stopping first, so that they hit at any point."""
 
 KILLS_AT_CREATION = 30
 CREATION_S = 0.004
@@ -204,7 +204,7 @@ class Kills:
                     "SELECT max(order_id) FROM orders WHERE client_id = ?", (client.client_id,)
                 ).fetchone()
                 booked = last or 0
-                assert booked >= client.answered, "told and not booked"
+                assert booked >= client.answered, "answered and not booked"
                 assert booked >= self._booked[client.client_id], "booked no more"
                 assert booked <= len(client.orders), "booked and never sent"
                 self._booked[client.client_id] = booked
@@ -249,7 +249,7 @@ def kills() -> Iterator[Kills]:
     )
     with ExitStack() as clean_up:
         clean_up.callback(stack.close)
-        # Nobody listens between two lives; meanwhile nobody else shall be given the port.
+        # Between two processes the port is free; meanwhile no other program may take it.
         reservation = clean_up.enter_context(socket.socket())
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reservation.bind((HOST, stack.order_port))
@@ -310,12 +310,12 @@ def test_every_order_that_a_client_stands_by_is_booked_once_as_it_was_sent(
                 )  # fmt: skip
 
 
-def test_whatever_a_client_was_told_is_what_the_ledger_says(kills: Kills, booked: Booked) -> None:
+def test_every_answer_to_a_client_is_in_the_ledger(kills: Kills, booked: Booked) -> None:
     for client in kills.clients:
-        for order_id, told in client.told.items():
-            # What was told of the order itself has been compared when it came.
-            assert told.order == client.orders[order_id - 1]
-            assert told.trade_id == booked[client.client_id][order_id]
+        for order_id, answer in client.answers.items():
+            # The content of the answer was compared when it came.
+            assert answer.order == client.orders[order_id - 1]
+            assert answer.trade_id == booked[client.client_id][order_id]
 
 
 def test_trade_ids_count_all_fills_from_1(kills: Kills, booked: Booked) -> None:
@@ -337,7 +337,7 @@ def test_positions_and_profit_are_those_of_the_fills(kills: Kills) -> None:
         ).fetchall()
     assert {(client_id, symbol): position for client_id, symbol, position, *_ in rows} == held
     for client_id, symbol, _, cost, realised_profit in rows:
-        # How it is divided between the two is told by the check below, fill by fill.
+        # How it is divided between the two is compared by the check below, fill by fill.
         assert units_of(cost) - units_of(realised_profit) == paid[client_id, symbol]
 
 
@@ -363,12 +363,13 @@ def test_the_check_of_the_ledger_finds_every_fill_and_no_difference(kills: Kills
     now = datetime.now(UTC).isoformat()
     fills = [
         {
-            "timestamp": now, "event": "order_filled", "client_id": told.order.client_id,
-            "order_id": told.order.order_id, "symbol": told.order.symbol, "side": told.order.side,
-            "trade_id": told.trade_id, "position": told.order.position_after,
+            "timestamp": now, "event": "order_filled", "client_id": answer.order.client_id,
+            "order_id": answer.order.order_id, "symbol": answer.order.symbol,
+            "side": answer.order.side,
+            "trade_id": answer.trade_id, "position": answer.order.position_after,
         }
-        for client in kills.clients for told in client.told.values()
-        if told.order.status == "FILLED"
+        for client in kills.clients for answer in client.answers.values()
+        if answer.order.status == "FILLED"
     ]  # fmt: skip
     with (kills.stack.log_dir / "strategy.jsonl").open("w") as log:
         log.writelines(f"{json.dumps(fill)}\n" for fill in fills)
@@ -382,7 +383,7 @@ def test_the_check_of_the_ledger_finds_every_fill_and_no_difference(kills: Kills
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert f"{len(fills):,} fills told to strategies are there" in checked.stdout
+    assert f"{len(fills):,} fills in the strategies' logs are in the ledger" in checked.stdout
 
 
 def test_a_ledger_that_was_not_created_to_the_end_is_created_by_the_next_order_manager() -> None:

@@ -40,7 +40,7 @@ def processes_of(stack: PrivateStack) -> list[int]:
             if mark in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
                 pids.append(int(entry.name))
         except OSError:
-            continue  # it has just ended, or is somebody else's
+            continue  # it has just ended, or belongs to another user
     return pids
 
 
@@ -82,9 +82,9 @@ def test_the_stack_trades_and_leaves_nothing_behind(stack: PrivateStack) -> None
     )
     assert stack.stop() == 0
     assert_nothing_is_left(stack)
-    told = (stack.directory / "main.out").read_text()
-    assert "Received Order 1: " in told
-    assert "\x1b[" not in told  # no colour where nobody looks at a terminal
+    output = (stack.directory / "main.out").read_text()
+    assert "Received Order 1: " in output
+    assert "\x1b[" not in output  # no colour without a terminal
     # What was sent is what was booked is what was printed.
     sent = [e["order_id"] for e in stack.events("strategy", "order_sent")]
     filled = [e["order_id"] for e in stack.events("order_manager", "order_filled")]

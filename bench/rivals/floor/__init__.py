@@ -1,10 +1,10 @@
-"""The bare hops with nothing in them: no stack with these hops can be quicker.
+"""The bare hops with no work in them: no stack with these hops can be faster.
 
-Both programs exist in Python and in C. They keep the stack's pace and wait as the stack waits
-(non-blocking sockets, epoll, then recv), and carry nothing but SENT_NS; what is due together is
-sent together, as the stack's gateway does. The two in Python have at most 40 lines, blank ones not
-counted, so that a reader sees at a glance that nothing is hidden in them; C says the same in more
-words. Here is what they need before and after.
+Both programs exist in Python and in C. They are paced like the stack and wait as the stack waits
+(non-blocking sockets, epoll, then recv), and carry nothing but SENT_NS; ticks that are due together
+are sent together, as the stack's gateway does. The Python programs are short (a test limits their
+lines), so that a reader sees at a glance that they do nothing else; C takes more lines. Their setup
+and clean-up is here.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from bench.rivals.rival import MEMORY, Load, Outcome, Role, run
+from bench.rivals.rival import MEMORY, Load, RivalResult, Role, run
 
 WORDS: Final = "words"
 FIFO: Final = "fifo"
 
 
-def run_bare(load: Load, *roles: Role, link: Any = None) -> Outcome:
+def run_bare(load: Load, *roles: Role, link: Any = None) -> RivalResult:
     """Like `run`. Raises ValueError for a load that is not paced, one message a tick."""
     check(load)
     return run(load, *roles, link=link)
 
 
 def check(load: Load) -> None:
-    """Raise ValueError for a load that the floor does not know."""
+    """Raise ValueError for a load that the floor does not support."""
     if not load.rate or load.ticks_a_message != 1:
         raise ValueError(f"the floor is for paced loads of one tick a message, not for {load}")
 
 
 @contextmanager
 def meeting_place(load: Load) -> Iterator[str]:
-    """Where relay and consumer meet: a directory in shared memory with a file and a FIFO.
+    """Make what relay and consumer share: a directory in shared memory with a file and a FIFO.
 
-    The file has a word for the SENT_NS of each tick, zero before it came, and one word more.
+    The file has a word for the SENT_NS of each tick, zero before it arrives, and one more word.
     """
     with TemporaryDirectory(prefix=f"{MEMORY}{os.getpid()}-", dir="/dev/shm") as directory:
         Path(directory, WORDS).write_bytes(bytes(8 * (load.messages + 1)))
@@ -54,5 +54,5 @@ def map_words(directory: str) -> memoryview:
 
 
 def open_fifo(directory: str) -> int:
-    """Open the FIFO of a meeting place; for both directions, which never waits (fifo(7))."""
+    """Open the FIFO of a meeting place in both directions, which never blocks (fifo(7))."""
     return os.open(Path(directory, FIFO), os.O_RDWR | os.O_NONBLOCK)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.rivals.floor import check, meeting_place
-from bench.rivals.rival import END_S, Load, Outcome, RivalError, RivalUnavailable
+from bench.rivals.rival import END_S, Load, RivalError, RivalResult, RivalUnavailable
 from lib.process.run_identity import end_with
 
 SOURCE: Final = Path(__file__).with_name("hops.c")
@@ -22,8 +22,8 @@ VAR_DIR: Final = SOURCE.parent.parent.parent / "var"
 COMPILE_S: Final = 60.0
 
 
-def run_hops(which: Literal["two", "three"], load: Load) -> Outcome:
-    """Let `hops.c` pass the load on through two or three processes.
+def run_hops(which: Literal["two", "three"], load: Load) -> RivalResult:
+    """Run a load through the two or three processes of `hops.c`.
 
     Raises RivalUnavailable where there is no compiler, RivalError if it fails, and ValueError for
     a load that is not paced, one message a tick.
@@ -32,13 +32,13 @@ def run_hops(which: Literal["two", "three"], load: Load) -> Outcome:
     program = compile_hops()
     with meeting_place(load) as directory:
         latencies_ns = _output(program, which, str(load.rate), str(load.seconds), directory)
-    # The program does not say when it began and ended; it sends for as long as the load says.
+    # The program does not report its times; it sends for as long as the load says.
     ticks = len(latencies_ns)
-    return Outcome(ticks, load.messages - ticks, load.seconds, latencies_ns)
+    return RivalResult(ticks, load.messages - ticks, load.seconds, latencies_ns)
 
 
 def compile_hops(directory: Path = VAR_DIR / "bench") -> Path:
-    """Return the program, compiled anew if its source has changed. Raises RivalUnavailable."""
+    """Return the program, recompiled if its source has changed. Raises RivalUnavailable."""
     compiler = shutil.which("cc")
     if compiler is None:
         raise RivalUnavailable("there is no C compiler (cc)")
@@ -46,7 +46,7 @@ def compile_hops(directory: Path = VAR_DIR / "bench") -> Path:
     if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
         return program
     directory.mkdir(parents=True, exist_ok=True)
-    # Under a name of its own first, so that nobody runs half a program.
+    # Under a temporary name first, so that an incomplete program is never run.
     with tempfile.TemporaryDirectory(prefix="hops-", dir=directory) as unfinished:
         result = Path(unfinished) / "hops"
         command = [compiler, "-O2", "-o", str(result), str(SOURCE)]
@@ -62,7 +62,7 @@ def compile_hops(directory: Path = VAR_DIR / "bench") -> Path:
 def _output(
     program: Path, which: str, rate: str, seconds: str, directory: str
 ) -> NDArray[np.int64]:
-    """Run it to its end. Its children die with it, and it with us."""
+    """Run the program to its end. Its children die with it, and it dies with this process."""
     with subprocess.Popen(
         [program, which, rate, seconds, directory],
         stdout=subprocess.PIPE,

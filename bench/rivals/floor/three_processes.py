@@ -8,12 +8,12 @@ from typing import Final
 
 from bench.rivals.floor import map_words, meeting_place, open_fifo, run_bare
 from bench.rivals.floor.two_processes import producer
-from bench.rivals.rival import Decided, Load, Outcome, Part, look
+from bench.rivals.rival import ConsumerResult, Load, ProcessContext, RivalResult, main
 
 NAME: Final = "three bare processes"
 
 
-def _relay(part: Part) -> None:
+def _relay(part: ProcessContext) -> None:
     words, fifo, stored = map_words(part.link), open_fifo(part.link), 0
     with part.accept() as sock, select.epoll() as epoll:
         sock.setblocking(False)
@@ -25,7 +25,7 @@ def _relay(part: Part) -> None:
             stored += len(data) // 8
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     words, fifo, latencies_ns = map_words(part.link), open_fifo(part.link), array("q")
     with select.epoll() as epoll:
         epoll.register(fifo, select.EPOLLIN)
@@ -34,14 +34,14 @@ def _consumer(part: Part) -> Decided:
             os.read(fifo, 4096)
             while sent_ns := words[len(latencies_ns)]:
                 latencies_ns.append(monotonic_ns() - sent_ns)
-    return Decided(len(latencies_ns), latencies_ns, monotonic_ns())
+    return ConsumerResult(len(latencies_ns), latencies_ns, monotonic_ns())
 
 
-def measure(load: Load) -> Outcome:
+def measure(load: Load) -> RivalResult:
     """One latency a tick, from before the send to after the load."""
     with meeting_place(load) as link:
         return run_bare(load, producer, _relay, _consumer, link=link)
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

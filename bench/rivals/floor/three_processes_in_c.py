@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from bench.rivals.floor.hops import run_hops
-from bench.rivals.rival import Load, Outcome, look
+from bench.rivals.rival import Load, RivalResult, main
 
 NAME: Final = "three bare processes in C"
 
 
-def measure(load: Load) -> Outcome:
+def measure(load: Load) -> RivalResult:
     """As `three_processes.measure`. Raises RivalUnavailable where there is no compiler."""
     return run_hops("three", load)
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

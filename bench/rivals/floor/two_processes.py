@@ -6,12 +6,12 @@ from time import monotonic_ns
 from typing import Final
 
 from bench.rivals.floor import run_bare
-from bench.rivals.rival import Decided, Load, Outcome, Pace, Part, due, look
+from bench.rivals.rival import ConsumerResult, Load, Pace, ProcessContext, RivalResult, due, main
 
 NAME: Final = "two bare processes"
 
 
-def producer(part: Part) -> int:
+def producer(part: ProcessContext) -> int:
     """Send SENT_NS for each tick that is due, all that are due together."""
     with part.connect() as sock:
         part.start()
@@ -20,7 +20,7 @@ def producer(part: Part) -> int:
     return pace.sent
 
 
-def _consumer(part: Part) -> Decided:
+def _consumer(part: ProcessContext) -> ConsumerResult:
     latencies_ns = array("q")
     with part.accept() as sock, select.epoll() as epoll:
         sock.setblocking(False)
@@ -29,13 +29,13 @@ def _consumer(part: Part) -> Decided:
         while epoll.poll() and (data := sock.recv(65536)):
             now_ns = monotonic_ns()
             latencies_ns.extend(now_ns - sent_ns for sent_ns in array("q", data))
-    return Decided(len(latencies_ns), latencies_ns, monotonic_ns())
+    return ConsumerResult(len(latencies_ns), latencies_ns, monotonic_ns())
 
 
-def measure(load: Load) -> Outcome:
+def measure(load: Load) -> RivalResult:
     """One latency a tick, from before the send to after the recv."""
     return run_bare(load, producer, _consumer)
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

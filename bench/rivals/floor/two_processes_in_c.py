@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from bench.rivals.floor.hops import run_hops
-from bench.rivals.rival import Load, Outcome, look
+from bench.rivals.rival import Load, RivalResult, main
 
 NAME: Final = "two bare processes in C"
 
 
-def measure(load: Load) -> Outcome:
+def measure(load: Load) -> RivalResult:
     """As `two_processes.measure`. Raises RivalUnavailable where there is no compiler."""
     return run_hops("two", load)
 
 
 if __name__ == "__main__":
-    look(NAME, measure)
+    main(NAME, measure)

@@ -12,7 +12,12 @@ import pytest
 
 from bench import __main__ as command
 from bench.plan import FULL, QUICK
-from bench.program import EXIT_INTERRUPTED, EXIT_NOT_WRITTEN, Interrupted, signals_as_interruption
+from bench.program import (
+    EXIT_INTERRUPTED,
+    EXIT_NOT_WRITTEN,
+    BenchInterrupted,
+    signals_as_interruption,
+)
 from bench.results import Recording
 
 RECORDING = Recording(
@@ -98,7 +103,7 @@ def test_the_end_that_a_signal_asks_for_is_not_interrupted_by_a_second_one(numbe
                 os.kill(os.getpid(), number)
                 ended.append(True)
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(BenchInterrupted):
         measure()
     assert ended == [True]
     assert signal.getsignal(number) == before

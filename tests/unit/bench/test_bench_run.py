@@ -8,29 +8,29 @@ import pytest
 
 from bench.errors import BenchError
 from bench.plan import FULL, QUICK, RATES, Plan
-from bench.progress import Progress
-from bench.results import Segment
+from bench.progress import ProgressBar
+from bench.results import SegmentSize
 from bench.rivals.rival import RivalUnavailable
-from bench.run import Found, Step, perform, steps
+from bench.run import PartialRecording, Step, perform, steps
 
 MINUTES_15_S = 900
 
 
-def do(*todo: Step) -> tuple[Found, str]:
+def do(*todo: Step) -> tuple[PartialRecording, str]:
     stream = io.StringIO()
-    found = perform(todo, lambda total: Progress(stream, total))
+    found = perform(todo, lambda total: ProgressBar(stream, total))
     return found, stream.getvalue()
 
 
 def failing(error: BaseException):
-    def run(_found: Found, _progress: Progress) -> None:
+    def run(_found: PartialRecording, _progress: ProgressBar) -> None:
         raise error
 
     return run
 
 
-def finding(found: Found, _progress: Progress) -> None:
-    found.segments.append(Segment(1, 1, 1, 1))
+def finding(found: PartialRecording, _progress: ProgressBar) -> None:
+    found.segments.append(SegmentSize(1, 1, 1, 1))
 
 
 def test_a_step_that_fails_leaves_a_gap_and_the_others_go_on() -> None:

@@ -12,9 +12,9 @@ from bench import profile
 from bench.profile import (
     ELSEWHERE,
     CannotSampleError,
-    Place,
+    CodeLocation,
+    daemon_profile,
     innermost_of_ours,
-    profiled,
     record,
 )
 from lib.process.run_identity import ProcessStat
@@ -27,7 +27,7 @@ NUMPY = "cumsum (/usr/lib/numpy/fromnumeric.py:2914)"
 
 
 def test_what_a_function_calls_outside_of_the_project_is_its_time():
-    assert innermost_of_ours(f"{RUN};{POLL};{NUMPY}") == Place(
+    assert innermost_of_ours(f"{RUN};{POLL};{NUMPY}") == CodeLocation(
         "lib/net/event_loop.py", "EventLoop._wait", 60
     )
 
@@ -43,7 +43,7 @@ def test_what_a_function_calls_outside_of_the_project_is_its_time():
     ],
 )
 def test_a_stack_without_a_frame_of_ours_is_elsewhere(stack):
-    assert innermost_of_ours(stack) == Place(ELSEWHERE, "", 0)
+    assert innermost_of_ours(stack) == CodeLocation(ELSEWHERE, "", 0)
 
 
 def taken(user_s: float, kernel_s: float) -> ProcessStat:
@@ -61,7 +61,7 @@ def test_functions_are_ordered_by_their_share_and_shown_with_their_hottest_line(
         ]
     )
 
-    found = profiled("gateway", taken(0.1, 0.05), taken(0.7, 0.25), raw)
+    found = daemon_profile("gateway", taken(0.1, 0.05), taken(0.7, 0.25), raw)
 
     assert (found.cpu_ns, found.kernel_ns, found.samples) == (800_000_000, 200_000_000, 10)
     assert [(hot.function, hot.share) for hot in found.functions] == [
@@ -72,7 +72,7 @@ def test_functions_are_ordered_by_their_share_and_shown_with_their_hottest_line(
 
 
 def test_a_daemon_that_was_never_found_at_work_has_no_functions():
-    assert profiled("gateway", taken(0, 0), taken(0, 0), "").functions == ()
+    assert daemon_profile("gateway", taken(0, 0), taken(0, 0), "").functions == ()
 
 
 def test_without_py_spy_the_profile_is_a_gap(monkeypatch, tmp_path):
@@ -82,14 +82,14 @@ def test_without_py_spy_the_profile_is_a_gap(monkeypatch, tmp_path):
     found = record()
 
     assert found.loads == ()
-    assert found.gaps == ("py-spy is not there; it is in requirements-bench.txt",)
+    assert found.gaps == ("py-spy is not installed; it is in requirements-bench.txt",)
 
 
 def test_a_load_that_cannot_be_sampled_is_a_gap_and_the_other_is_not(monkeypatch):
     def fails_when_paced(_sampler, rate, _symbols):
         if rate:
-            raise CannotSampleError("py-spy may not look at gateway: not permitted")
-        return profile.Load(rate, 1, 1.0, 1, ())
+            raise CannotSampleError("py-spy cannot sample gateway: not permitted")
+        return profile.LoadProfile(rate, 1, 1.0, 1, ())
 
     monkeypatch.setattr(profile, "_profile", fails_when_paced)
     monkeypatch.setattr(profile, "_sampler", lambda: Path("/bin/true"))
@@ -97,7 +97,7 @@ def test_a_load_that_cannot_be_sampled_is_a_gap_and_the_other_is_not(monkeypatch
     found = record()
 
     assert [load.rate for load in found.loads] == [0.0]
-    assert found.gaps == ("2,000 ticks/s: py-spy may not look at gateway: not permitted",)
+    assert found.gaps == ("2,000 ticks/s: py-spy cannot sample gateway: not permitted",)
 
 
 def test_a_stack_without_a_daemon_to_look_at_is_a_gap(monkeypatch):

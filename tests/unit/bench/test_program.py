@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from bench.program import EXIT_INTERRUPTED, EXIT_NOT_WRITTEN, run_recorder
-from bench.results import Watched
+from bench.results import WatchedRecording
 
-FIGURES = Watched("2026-01-02T", {}, 2e3, (), ("no browser",))
+FIGURES = WatchedRecording("2026-01-02T", {}, 2e3, (), ("no browser",))
 
 
 @pytest.fixture
@@ -23,10 +23,10 @@ def run(tmp_path, monkeypatch):
     )
 
 
-def test_the_figures_are_written_and_their_gaps_are_told(run, tmp_path, capsys):
+def test_the_figures_are_written_and_their_gaps_are_printed(run, tmp_path, capsys):
     assert run(lambda: FIGURES) == 0
     written = (tmp_path / "new" / "figures.json").read_bytes()
-    assert msgspec.json.decode(written, type=Watched) == FIGURES
+    assert msgspec.json.decode(written, type=WatchedRecording) == FIGURES
     assert capsys.readouterr().err == "not measured: no browser\n"
 
 
@@ -37,10 +37,10 @@ def test_a_place_that_cannot_be_written_is_named(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_whoever_interrupts_it_leaves_the_old_figures(run, tmp_path, number):
+def test_an_interruption_leaves_the_old_figures(run, tmp_path, number):
     run(lambda: FIGURES)
 
-    def interrupted() -> Watched:
+    def interrupted() -> WatchedRecording:
         os.kill(os.getpid(), number)
         return FIGURES
 

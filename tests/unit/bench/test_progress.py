@@ -7,7 +7,7 @@ import io
 import pytest
 
 from bench import progress
-from bench.progress import Progress, time_left
+from bench.progress import ProgressBar, time_left
 
 
 class Terminal(io.StringIO):
@@ -31,7 +31,7 @@ def test_the_time_left_is_in_minutes(seconds: float, words: str) -> None:
 
 
 def test_the_time_left_follows_from_how_long_the_rest_took(clock) -> None:
-    bar = Progress(io.StringIO(), 400.0)
+    bar = ProgressBar(io.StringIO(), 400.0)
     assert bar.left() == "about 7 min left"
     clock[0] = 200.0
     bar.end(100.0)
@@ -40,9 +40,9 @@ def test_the_time_left_follows_from_how_long_the_rest_took(clock) -> None:
 
 def test_without_a_terminal_each_thing_is_a_line(clock) -> None:
     stream = io.StringIO()
-    bar = Progress(stream, 10.0)
+    bar = ProgressBar(stream, 10.0)
     bar.begin("this")
-    bar.say("a detail")
+    bar.show_detail("a detail")
     bar.end(5.0)
     bar.begin("that")
     bar.close()
@@ -54,9 +54,9 @@ def test_without_a_terminal_each_thing_is_a_line(clock) -> None:
 def test_on_a_terminal_the_bar_stays_on_one_line_and_goes_at_the_end(clock, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     stream = Terminal()
-    bar = Progress(stream, 10.0)
+    bar = ProgressBar(stream, 10.0)
     bar.begin("something with a name that is much too long for such a terminal")
-    bar.say("a detail")
+    bar.show_detail("a detail")
     bar.close()
     written = stream.getvalue()
     assert "\n" not in written
@@ -67,7 +67,7 @@ def test_on_a_terminal_the_bar_stays_on_one_line_and_goes_at_the_end(clock, monk
 
 def test_a_line_that_stays_does_not_mix_with_the_bar(clock) -> None:
     stream = Terminal()
-    bar = Progress(stream, 10.0)
+    bar = ProgressBar(stream, 10.0)
     bar.begin("this")
-    bar.line("not measured: that")
+    bar.print_line("not measured: that")
     assert stream.getvalue().split("\r")[-1] == "not measured: that\n"

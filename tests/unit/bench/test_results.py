@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.results import CURVE, Hops, Latency
+from bench.results import CURVE, LatencyDistribution, ProgramRound
 
 
 def test_quantiles_are_the_nearest_ranks_of_all_samples() -> None:
     samples = np.random.default_rng(1).permutation(np.arange(1, 1001))
-    found = Latency.of(samples)
+    found = LatencyDistribution.of(samples)
     assert found.count == 1000
     assert (found.p50_ns, found.p90_ns, found.p99_ns) == (500, 900, 990)
     assert (found.p999_ns, found.max_ns) == (999, 1000)
@@ -19,14 +19,14 @@ def test_quantiles_are_the_nearest_ranks_of_all_samples() -> None:
 
 
 def test_a_single_sample_is_every_quantile() -> None:
-    found = Latency.of(np.array([7]))
+    found = LatencyDistribution.of(np.array([7]))
     assert {found.p50_ns, found.p999_ns, found.max_ns, *found.curve_ns} == {7}
 
 
 def test_no_samples_are_no_distribution() -> None:
     with pytest.raises(ValueError, match="no samples"):
-        Latency.of(np.empty(0, np.int64))
+        LatencyDistribution.of(np.empty(0, np.int64))
 
 
 def test_what_arrived_is_counted_over_the_time_it_took() -> None:
-    assert Hops("stack", 0, 0.0, 0, 4, 3_000, 0, 1.5, None).ticks_per_s == 2_000
+    assert ProgramRound("stack", 0, 0.0, 0, 4, 3_000, 0, 1.5, None).ticks_per_s == 2_000

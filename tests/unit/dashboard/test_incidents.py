@@ -1,4 +1,4 @@
-"""Faults begin, are over after a time that is told, and are never told twice."""
+"""Incidents begin, end with a duration, and are listed once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_role_that_hangs_is_one_incident_until_its_successor_has_started():
     assert round(one.duration_s, 3) == 2.51  # it stood still before it was killed
 
 
-def test_where_and_in_what_a_role_hung_is_told():
+def test_where_and_in_what_a_role_hung_is_shown():
     incidents = Incidents()
     where, reason = "lib/my_signals.py, line 12, in on_tick", "the signal has had one tick"
     hung = line("role_hung", program="strategy", silent_s=2.01, where=where, reason=reason)
@@ -49,7 +49,7 @@ def test_where_and_in_what_a_role_hung_is_told():
     assert one.what == f"hung for 2.0 s at {where}; killed: {reason}"
 
 
-def test_a_crash_is_told_with_its_place():
+def test_a_crash_is_shown_with_its_place():
     incidents = Incidents()
     incidents.take("strategy", line("crashed", reason="OSError: no", where="lib/my.py, line 3"))
     [one] = incidents.latest()
@@ -86,12 +86,12 @@ def test_a_refill_that_takes_long_is_over_when_the_strategy_has_attached():
     assert [one.duration_s for one in incidents.latest()] == [10.0]
 
 
-def test_a_role_that_is_stopped_did_as_it_was_told():
+def test_a_role_that_is_stopped_stopped_as_asked():
     incidents = Incidents()
     incidents.take("gateway", line("stopped", 1.0))
     incidents.take("watchdog", line("role_ended", 1.1, program="gateway"))
     [one] = incidents.latest()
-    assert (one.what, one.is_over) == ("stopped, as it was told to", False)
+    assert (one.what, one.is_over) == ("stopped as asked", False)
     incidents.take("gateway", line("started", 3.0))
     assert [one.duration_s for one in incidents.latest()] == [2.0]
 
@@ -128,7 +128,7 @@ def test_ticks_that_are_gone_take_no_time():
     assert (one.what, one.is_over, one.duration_s) == ("1,000 ticks missed (gateway)", True, None)
 
 
-def test_clients_that_replace_each_other_are_told():
+def test_clients_that_replace_each_other_are_an_incident():
     incidents = Incidents()
     reason = "two clients log on as strategy and replace each other, again and again"
     incidents.take("order_manager", line("client_id_contested", reason=reason))
@@ -162,7 +162,7 @@ def test_who_starts_anew_has_none_of_its_predecessors_troubles(event):
     assert [one.duration_s for one in incidents.latest()] == [2.0]
 
 
-def test_a_silent_supervisord_is_noted_as_nobody_says_when_it_answers():
+def test_a_silent_supervisord_has_no_duration_as_its_answer_is_not_logged():
     incidents = Incidents()
     incidents.take("watchdog", line("supervisord_silent", 1.0, reason="timed out"))
     [one] = incidents.latest()

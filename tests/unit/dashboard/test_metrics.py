@@ -87,7 +87,7 @@ def test_each_strategy_has_its_own_orders_and_latencies(families):
     assert counts == {"strategy": 3.0, "second": 0.0}
 
 
-def test_open_pages_are_told(families):
+def test_open_pages_are_counted(families):
     assert values(families[PAGES]) == {(): 3.0}
 
 

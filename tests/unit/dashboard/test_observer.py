@@ -199,7 +199,7 @@ def test_each_strategy_has_a_row_of_its_own(settings, programs, book):
     assert view.latency.p50_us is None  # of [strategy] alone, as the page says
 
 
-def test_what_was_logged_before_is_told_and_not_counted(settings, programs):
+def test_what_was_logged_before_is_shown_and_not_counted(settings, programs):
     append(settings, "gateway", raw("crashed", reason="early"), raw("connected", stream="price"))
     observer = Observer(settings, programs)
     observer.look()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from lib.dashboard.log_lines import LogLine
-from lib.dashboard.orders import KEPT, Orders
+from lib.dashboard.orders import KEPT, AnsweredOrders
 from tests.log_lines import made
 
 
@@ -15,7 +15,7 @@ def line(event: str, **facts) -> LogLine:
 
 
 def test_the_newest_order_comes_first_with_its_reason():
-    orders = Orders()
+    orders = AnsweredOrders()
     orders.take(line("order_filled", client_id="a", order_id=1, side="BUY", trade_id=9))
     orders.take(line("order_rejected", client_id="a", order_id=2, side="SELL", reason="too large"))
     newest, oldest = orders.latest()
@@ -24,7 +24,7 @@ def test_the_newest_order_comes_first_with_its_reason():
 
 
 def test_many_in_one_line_are_one_entry():
-    orders = Orders()
+    orders = AnsweredOrders()
     orders.take(line("orders_booked", filled=7000, rejected=3))
     orders.take(line("listening"))
     [entry] = orders.latest()
@@ -33,7 +33,7 @@ def test_many_in_one_line_are_one_entry():
 
 
 def test_the_trades_of_a_symbol_are_its_fills_since_then():
-    orders = Orders()
+    orders = AnsweredOrders()
     for number, symbol in enumerate(("AAPL", "MSFT", "AAPL")):
         client = f"client-{number}"
         price = 100.0 + number
@@ -47,7 +47,7 @@ def test_the_trades_of_a_symbol_are_its_fills_since_then():
 
 
 def test_only_the_latest_are_kept():
-    orders = Orders()
+    orders = AnsweredOrders()
     for number in range(KEPT + 5):
         orders.take(line("order_filled", order_id=number))
     assert len(orders.latest()) == KEPT

@@ -18,8 +18,8 @@ from lib.execution.order_desk import (
     MAX_ORDER_EVENTS,
     MAX_RESERVED_STEP,
     RESERVED_ORDER_IDS,
+    CommitResult,
     OrderDesk,
-    Outcome,
     Receipt,
     Session,
 )
@@ -80,7 +80,7 @@ class Counter:
             assert isinstance(ack, LogonAck)
         return session
 
-    def commit(self) -> Outcome:
+    def commit(self) -> CommitResult:
         outcome = self.desk.commit()
         self.printed += outcome.confirmations
         for event in outcome.events:
@@ -244,7 +244,7 @@ def test_a_logon_ack_may_be_as_long_as_a_message_may_be_and_no_longer(ledger, na
         assert f"takes {MAX_MESSAGE_BYTES + 1} bytes" in message.reason
 
 
-def test_a_client_whose_positions_do_not_fit_a_message_is_told_why_it_cannot_log_on(ledger):
+def test_a_client_whose_positions_do_not_fit_a_message_gets_the_reason_why_it_cannot_log_on(ledger):
     symbols = [f"{n:016d}" for n in range(5000)]
     counter = Counter(ledger, tuple(symbols))
     trading = buy_one_of_each(counter, "strategy", symbols)
@@ -256,7 +256,7 @@ def test_a_client_whose_positions_do_not_fit_a_message_is_told_why_it_cannot_log
     assert isinstance(error, ErrorMessage)
     for part in ("strategy", "5000 symbols", "110078 bytes", str(MAX_MESSAGE_BYTES)):
         assert part in error.reason
-    # Nobody was replaced by a client that could not come in.
+    # A client whose logon failed has replaced no other.
     assert newcomer.silent
     assert outcome.replaced == []
     assert counter.ask(trading, order(5001, symbol=symbols[0]))[0].status == "FILLED"
@@ -333,12 +333,12 @@ def test_nothing_is_said_of_an_order_before_it_is_committed(counter):
     outcome = counter.commit()
     assert commits == [1]
     assert (len(outcome.answers), len(outcome.confirmations), len(outcome.events)) == (4, 1, 2)
-    assert counter.commit() == Outcome()
+    assert counter.commit() == CommitResult()
 
 
 @contextmanager
 def locked(ledger: Ledger) -> Iterator[None]:
-    """A time in which somebody else writes to the file."""
+    """A time in which another process writes to the file."""
     other = sqlite3.connect(ledger.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -738,7 +738,7 @@ def test_a_message_that_ends_without_its_delimiter_is_answered_once(counter):
     report, error = [decode_from_server(answer[:-1]) for _, answer in counter.commit().answers]
     assert report.status == "FILLED"
     assert error.order_id == 2
-    assert error.reason.startswith("no `*` behind the message: {")
+    assert error.reason.startswith("no `*` after the message: {")
 
 
 # What clients send that were written for another vocabulary, other prices, other clocks.

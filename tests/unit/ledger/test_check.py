@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from lib.ledger.check import MAX_LINES, ToldFill, Verdict, check
+from lib.ledger.check import MAX_LINES, ReportedFill, Verdict, check
 from lib.ledger.reader import read_ledger
 from lib.ledger.schema import open_for_writing
 from tests.ledgers import orders, positions, write_ledger
 
 
-def judge(booked, held=None, told=()) -> Verdict:
+def judge(booked, held=None, reported=()) -> Verdict:
     """Check orders, in whatever order they are given, and the positions they lead to."""
     fills = [order for order in booked if order.status == "FILLED"]
     return check(
         sorted(fills, key=lambda fill: fill.trade_id or 0),
         positions(booked) if held is None else held,
         sorted(booked, key=lambda order: (order.client_id, order.order_id)),
-        told,
+        reported,
     )
 
 
-def told_of(booked) -> list[ToldFill]:
+def reported_by(booked) -> list[ReportedFill]:
     return [
-        ToldFill(o.client_id, o.order_id, o.symbol, o.side, o.trade_id, o.position)
+        ReportedFill(o.client_id, o.order_id, o.symbol, o.side, o.trade_id, o.position)
         for o in booked
         if o.status == "FILLED"
     ]
 
 
-def test_a_good_ledger_agrees_with_itself_and_with_what_was_told():
-    assert judge(orders(), told=told_of(orders())) == Verdict([], [], 8, 6, 2, 6)
+def test_a_good_ledger_agrees_with_itself_and_with_the_logged_fills():
+    assert judge(orders(), reported=reported_by(orders())) == Verdict([], [], 8, 6, 2, 6)
 
 
 def test_an_empty_ledger_is_a_good_one():
@@ -117,7 +117,7 @@ def test_a_ledger_that_was_changed_does_not_pass(tmp_path, change, differences):
     assert verdict.notes == []
 
 
-def test_a_fill_that_is_lost_is_not_told_again_with_every_fill_after_it():
+def test_a_fill_that_is_lost_is_not_reported_again_with_every_fill_after_it():
     booked = [order for order in orders() if order.trade_id != 3]
     verdict = judge(booked, positions(orders()))
     assert verdict.differences == [
@@ -142,7 +142,7 @@ def test_a_trade_id_that_is_there_twice_is_a_difference():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"symbol": "MSFT"}, "FILLED BUY MSFT, trade_id 3, position 15"),
         ({"side": "SELL"}, "FILLED SELL AAPL, trade_id 3, position 15"),
@@ -150,36 +150,36 @@ def test_a_trade_id_that_is_there_twice_is_a_difference():
         ({"position": 5}, "FILLED BUY AAPL, trade_id 3, position 5"),
     ],
 )
-def test_a_fill_that_was_told_otherwise_is_a_difference(change, told):
-    fill = told_of(orders())[2]._replace(**change)
-    assert judge(orders(), told=[fill]).differences == [
-        f"order 2 of alice: the strategy was told {told}; "
+def test_a_fill_that_was_logged_otherwise_is_a_difference(change, reported):
+    fill = reported_by(orders())[2]._replace(**change)
+    assert judge(orders(), reported=[fill]).differences == [
+        f"order 2 of alice: the strategy's log has {reported}; "
         "booked is FILLED BUY AAPL, trade_id 3, position 15"
     ]
 
 
-def test_a_fill_that_was_told_and_is_a_rejection_in_the_ledger_is_a_difference():
-    fill = ToldFill("alice", 3, "AAPL", "BUY", 4, 915)
-    assert judge(orders(), told=[fill]).differences == [
-        "order 3 of alice: the strategy was told FILLED BUY AAPL, trade_id 4, position 915; "
+def test_a_fill_that_was_logged_and_is_a_rejection_in_the_ledger_is_a_difference():
+    fill = ReportedFill("alice", 3, "AAPL", "BUY", 4, 915)
+    assert judge(orders(), reported=[fill]).differences == [
+        "order 3 of alice: the strategy's log has FILLED BUY AAPL, trade_id 4, position 915; "
         "booked is REJECTED BUY AAPL, trade_id None, position 15"
     ]
 
 
 @pytest.mark.parametrize("identity", [("alice", 6), ("dave", 1)])
-def test_a_fill_that_was_told_and_is_not_in_the_ledger_is_a_difference(identity):
-    fill = ToldFill(*identity, "AAPL", "BUY", 7, 10)
-    verdict = judge(orders(), told=[*told_of(orders()), fill])
+def test_a_fill_that_was_logged_and_is_not_in_the_ledger_is_a_difference(identity):
+    fill = ReportedFill(*identity, "AAPL", "BUY", 7, 10)
+    verdict = judge(orders(), reported=[*reported_by(orders()), fill])
     assert verdict.differences == [
-        f"order {fill.order_id} of {fill.client_id}: not in the ledger, and the strategy was told "
+        f"order {fill.order_id} of {fill.client_id}: not in the ledger, and the strategy's log has "
         "FILLED BUY AAPL, trade_id 7, position 10"
     ]
-    assert verdict.told == 7
+    assert verdict.reported == 7
 
 
-def test_a_fill_told_in_two_ways_is_right_at_most_once():
-    fill = told_of(orders())[2]
-    verdict = judge(orders(), told=[fill, fill._replace(trade_id=7)])
+def test_a_fill_logged_in_two_ways_is_right_at_most_once():
+    fill = reported_by(orders())[2]
+    verdict = judge(orders(), reported=[fill, fill._replace(trade_id=7)])
     assert len(verdict.differences) == 1
 
 
@@ -193,7 +193,7 @@ def test_gaps_in_order_ids_are_notes_and_no_differences():
     ]
 
 
-def test_lines_are_told_up_to_a_bound_and_counted_beyond():
+def test_lines_are_listed_up_to_a_bound_and_counted_beyond():
     history = "\n".join(f"x {2 * n} BUY 1 AAPL @ 1 halted" for n in range(1, MAX_LINES + 1001))
     verdict = judge([order._replace(reason=None) for order in orders(history)])
     for lines in (verdict.notes, verdict.differences):

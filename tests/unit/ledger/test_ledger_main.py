@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lib.ledger.__main__ import LATEST_ORDERS
-from lib.ledger.check import ToldFill
+from lib.ledger.check import ReportedFill
 from lib.ledger.schema import open_for_writing
 from lib.settings import PROJECT_ROOT
 from tests.ledgers import make_an_index_lie, write_ledger
@@ -23,7 +23,7 @@ ENVIRONMENT = {
     for key, value in os.environ.items()
     if key not in ("TRADING_CONFIG", "TRADING_VAR_DIR", "PYTHONUNBUFFERED")
 }
-ALICES_FIRST = ToldFill("alice", 1, "AAPL", "BUY", 1, 10)
+ALICES_FIRST = ReportedFill("alice", 1, "AAPL", "BUY", 1, 10)
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ def run(tmp_path):
     return _run
 
 
-def tell(tmp_path, *fills: ToldFill, timestamp: str = "2025-11-03T14:31:00.000000Z") -> None:
+def log_fills(
+    tmp_path, *fills: ReportedFill, timestamp: str = "2025-11-03T14:31:00.000000Z"
+) -> None:
     """Write fills into the strategy's log."""
     (tmp_path / "log").mkdir(exist_ok=True)
     with (tmp_path / "log" / "strategy.jsonl").open("a") as log:
@@ -144,10 +146,10 @@ def test_an_empty_ledger_is_printed_too(tmp_path, run):
 
 
 def test_a_good_ledger_is_ok(path, tmp_path, run):
-    tell(tmp_path, ALICES_FIRST)
+    log_fills(tmp_path, ALICES_FIRST)
     assert run("--check") == (
         0,
-        "ok: 8 orders, 6 fills, 2 positions; 1 fills told to strategies are there\n",
+        "ok: 8 orders, 6 fills, 2 positions; 1 fills in the strategies' logs are in the ledger\n",
         "",
     )
     code, output, _ = run("--check", "--json")
@@ -163,14 +165,14 @@ def test_a_good_ledger_is_ok(path, tmp_path, run):
     }
 
 
-def test_differences_are_told_and_end_it_with_1(path, tmp_path, run):
-    tell(tmp_path, ALICES_FIRST._replace(order_id=9, symbol="\x1b"))
-    difference = "order 9 of alice: not in the ledger, and the strategy was told FILLED BUY "
+def test_differences_are_printed_and_the_exit_code_is_1(path, tmp_path, run):
+    log_fills(tmp_path, ALICES_FIRST._replace(order_id=9, symbol="\x1b"))
+    difference = "order 9 of alice: not in the ledger, and the strategy's log has FILLED BUY "
     rest = ", trade_id 1, position 10"
     assert run("--check") == (
         1,
         f"{difference}\\x1b{rest}\n"
-        "NOT ok: 8 orders, 6 fills, 2 positions; 1 fills told to strategies\n",
+        "NOT ok: 8 orders, 6 fills, 2 positions; 1 fills in the strategies' logs\n",
         "",
     )
     code, output, _ = run("--check", "--json")
@@ -181,17 +183,17 @@ def test_differences_are_told_and_end_it_with_1(path, tmp_path, run):
 
 def test_gaps_fills_of_an_earlier_ledger_and_unreadable_lines_are_notes(path, tmp_path, run):
     change(path, "UPDATE orders SET order_id = 7 WHERE client_id = 'carol'")
-    tell(tmp_path, ALICES_FIRST._replace(order_id=9), timestamp="2025-11-03T14:30:00Z")
-    tell(tmp_path, ALICES_FIRST, timestamp="2025-11-03T14:30:00.000001Z")
+    log_fills(tmp_path, ALICES_FIRST._replace(order_id=9), timestamp="2025-11-03T14:30:00Z")
+    log_fills(tmp_path, ALICES_FIRST, timestamp="2025-11-03T14:30:00.000001Z")
     with (tmp_path / "log" / "strategy.jsonl").open("a") as log:
         log.write("Traceback\n")
     code, output, _ = run("--check")
     assert code == 0
     assert output.splitlines() == [
         "note: carol: order_ids 1 to 6 are not in the ledger",
-        "note: 1 fills were told before this ledger was created: left out",
+        "note: 1 logged fills are older than this ledger: left out",
         "note: 1 lines of the strategies' logs are no events: skipped",
-        "ok: 8 orders, 6 fills, 2 positions; 1 fills told to strategies are there",
+        "ok: 8 orders, 6 fills, 2 positions; 1 fills in the strategies' logs are in the ledger",
     ]
 
 
@@ -259,7 +261,7 @@ def test_the_settings_say_where_the_ledger_is(tmp_path, run):
     assert run("--config", str(settings), "--check")[0] == 0
 
 
-def test_directories_are_those_of_whoever_asks(path, tmp_path):
+def test_relative_directories_are_relative_to_the_current_one(path, tmp_path):
     ended = subprocess.run(
         [*COMMAND, "--var-dir", tmp_path.name, "--check"],
         cwd=tmp_path.parent,
@@ -288,7 +290,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
     process.wait(timeout=60)
 
 
-def test_output_that_cannot_be_written_is_told(path, run):
+def test_output_that_cannot_be_written_is_an_error(path, run):
     with open("/dev/full", "w") as full:
         ended = subprocess.run(
             [*COMMAND, "--var-dir", path.parent, "--check"],
@@ -304,7 +306,7 @@ def test_output_that_cannot_be_written_is_told(path, run):
 
 
 def test_the_ledger_is_closed_before_anything_is_printed(tmp_path):
-    """Whoever does not read on must not make the WAL grow."""
+    """A reader of the output that is stuck must not make the WAL grow."""
     history = "\n".join(f"x {n} BUY 1 AAPL @ 1" for n in range(1, 2001))
     path = write_ledger(tmp_path / "orders.sqlite", history)
     process = subprocess.Popen(

@@ -70,10 +70,10 @@ def test_totals_are_those_of_all_clients_together(path):
 
 def test_what_each_client_has_done_is_counted_for_those_who_are_asked_for(path):
     with read_ledger(path) as snapshot:
-        done = snapshot.of_clients(["alice", "carol", "nobody"])
+        done = snapshot.of_clients(["alice", "carol", "dave"])
     profits = [one.realised_profit for one in positions(orders()) if one.client_id == "alice"]
     assert done["alice"] == (4, 1, 1, pytest.approx(to_float(sum(profits))))
-    assert (done["carol"], done["nobody"]) == ((0, 1, 0, 0.0), (0, 0, 0, 0.0))
+    assert (done["carol"], done["dave"]) == ((0, 1, 0, 0.0), (0, 0, 0, 0.0))
     assert len(done) == 3
 
 
@@ -209,7 +209,7 @@ def test_a_row_that_no_order_manager_writes_is_named(path, writer):
         ("DROP TABLE positions", "no such table: positions"),
     ],
 )
-def test_what_no_order_manager_writes_is_told_in_one_line(path, writer, change, said):
+def test_what_no_order_manager_writes_is_reported_in_one_line(path, writer, change, said):
     writer.execute(change)
     assert refusal(path).startswith(said)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.ledger.check import ToldFill
-from lib.ledger.reported_fills import MAX_LINE_BYTES, read_told
+from lib.ledger.check import ReportedFill
+from lib.ledger.reported_fills import MAX_LINE_BYTES, read_reported_fills
 
-FILL = ToldFill("strategy", 12, "AAPL", "BUY", 40, 10)
+FILL = ReportedFill("strategy", 12, "AAPL", "BUY", 40, 10)
 AT = "2025-11-03T14:30:00.000001Z"
 
 
@@ -23,26 +23,28 @@ def line(event: str = "order_filled", **changes: object) -> bytes:
 
 def read(tmp_path, log: bytes):
     (tmp_path / "strategy.jsonl").write_bytes(log)
-    return read_told(tmp_path)
+    return read_reported_fills(tmp_path)
 
 
-def test_fills_are_read_with_the_time_they_were_told(tmp_path):
-    told = read(tmp_path, line())
-    assert told.fills == {FILL: datetime(2025, 11, 3, 14, 30, 0, 1, tzinfo=UTC)}
-    assert told.unreadable_lines == 0
+def test_fills_are_read_with_the_time_they_were_logged(tmp_path):
+    reported = read(tmp_path, line())
+    assert reported.fills == {FILL: datetime(2025, 11, 3, 14, 30, 0, 1, tzinfo=UTC)}
+    assert reported.unreadable_lines == 0
 
 
 def test_other_events_are_passed_over(tmp_path):
-    told = read(tmp_path, line("order_rejected") + line("order_sent") + line() + line("stopped"))
-    assert list(told.fills) == [FILL]
-    assert told.unreadable_lines == 0
+    reported = read(
+        tmp_path, line("order_rejected") + line("order_sent") + line() + line("stopped")
+    )
+    assert list(reported.fills) == [FILL]
+    assert reported.unreadable_lines == 0
 
 
-def test_of_a_fill_told_twice_the_last_time_counts(tmp_path):
+def test_of_a_fill_logged_twice_the_last_time_counts(tmp_path):
     earlier, later = (line(timestamp=f"2025-11-03T{hour}:00:00Z") for hour in (15, 16))
     for log in (earlier + later, later + earlier):
-        told = read(tmp_path, log)
-        assert told.fills == {FILL: datetime(2025, 11, 3, 16, tzinfo=UTC)}
+        reported = read(tmp_path, log)
+        assert reported.fills == {FILL: datetime(2025, 11, 3, 16, tzinfo=UTC)}
 
 
 def test_older_parts_of_the_log_are_read_too(tmp_path):
@@ -50,7 +52,7 @@ def test_older_parts_of_the_log_are_read_too(tmp_path):
         (tmp_path / f"strategy.jsonl.{number}").write_bytes(line(order_id=number))
     (tmp_path / "strategy.jsonl.gz").write_bytes(line(order_id=77))
     (tmp_path / "order_manager.jsonl").write_bytes(line(order_id=78, role="order_manager"))
-    assert {fill.order_id for fill in read_told(tmp_path).fills} == {1, 2, 10}
+    assert {fill.order_id for fill in read_reported_fills(tmp_path).fills} == {1, 2, 10}
     assert {fill.order_id for fill in read(tmp_path, line()).fills} == {1, 2, 10, 12}
 
 
@@ -59,9 +61,9 @@ def test_the_logs_of_all_strategies_are_read_whatever_their_programs_are_called(
     (tmp_path / "mine-2.jsonl").write_bytes(b"half a line\n" + second)
     (tmp_path / "moved.jsonl.1").write_bytes(line(role="strategy:third", order_id=8))
     (tmp_path / "empty.jsonl").touch()
-    told = read(tmp_path, line())
-    assert {fill.order_id for fill in told.fills} == {12, 7, 8}
-    assert told.unreadable_lines == 1
+    reported = read(tmp_path, line())
+    assert {fill.order_id for fill in reported.fills} == {12, 7, 8}
+    assert reported.unreadable_lines == 1
 
 
 def test_a_log_that_is_rotated_while_it_is_read_is_not_missed(tmp_path, monkeypatch):
@@ -78,12 +80,12 @@ def test_a_log_that_is_rotated_while_it_is_read_is_not_missed(tmp_path, monkeypa
         return file
 
     monkeypatch.setattr(Path, "open", open_and_rotate)
-    assert 2 in {fill.order_id for fill in read_told(tmp_path).fills}
+    assert 2 in {fill.order_id for fill in read_reported_fills(tmp_path).fills}
 
 
-def test_where_there_is_no_log_nothing_was_told(tmp_path):
-    assert read_told(tmp_path).fills == {}
-    assert read_told(tmp_path / "none").fills == {}
+def test_where_there_is_no_log_nothing_was_logged(tmp_path):
+    assert read_reported_fills(tmp_path).fills == {}
+    assert read_reported_fills(tmp_path / "none").fills == {}
 
 
 @pytest.mark.parametrize(
@@ -108,13 +110,13 @@ def test_where_there_is_no_log_nothing_was_told(tmp_path):
     ],
 )
 def test_what_cannot_be_read_is_counted_and_harms_nothing_around_it(tmp_path, rubbish):
-    told = read(tmp_path, line(order_id=1) + rubbish + line(order_id=2))
-    assert [fill.order_id for fill in told.fills] == [1, 2]
-    assert told.unreadable_lines == 1
+    reported = read(tmp_path, line(order_id=1) + rubbish + line(order_id=2))
+    assert [fill.order_id for fill in reported.fills] == [1, 2]
+    assert reported.unreadable_lines == 1
 
 
 def test_a_line_that_is_being_written_is_no_line_yet(tmp_path):
     for end in range(1, len(line())):
-        told = read(tmp_path, line(order_id=1) + line()[:end])
-        assert [fill.order_id for fill in told.fills] == [1]
-        assert told.unreadable_lines == 1
+        reported = read(tmp_path, line(order_id=1) + line()[:end])
+        assert [fill.order_id for fill in reported.fills] == [1]
+        assert reported.unreadable_lines == 1

@@ -86,7 +86,7 @@ def seen_by_others(ledger: Ledger, query: str = "SELECT order_id FROM orders") -
 # What is looked up.
 
 
-def test_a_new_ledger_knows_nobody(ledger):
+def test_a_new_ledger_is_empty(ledger):
     assert not ledger.path.exists()
     assert ledger.find("x", 1) is None
     assert ledger.position("x", "AAPL") == 0
@@ -241,7 +241,7 @@ def test_what_was_committed_survives_a_sigkill_and_what_was_recorded_does_not(le
 # One writer, many readers.
 
 
-def test_a_second_order_manager_is_refused_and_told_who_has_it(ledger):
+def test_a_second_order_manager_is_refused_with_the_name_of_the_holder(ledger):
     book(ledger, "x", 1)
     ledger.commit()
     with closing(Ledger(ledger.path)) as second:
@@ -249,11 +249,11 @@ def test_a_second_order_manager_is_refused_and_told_who_has_it(ledger):
             second.open()
         ledger.close()
         with pytest.raises(LedgerError, match="another order manager"):
-            second.commit()  # the failure is told once more to whoever had recorded something
+            second.commit()  # the failure is raised again for those who recorded something
         assert second.last_order_id("x") == 1
 
 
-def test_a_reader_holds_nobody_up_and_sees_one_moment(ledger):
+def test_a_reader_blocks_no_writer_and_sees_one_moment(ledger):
     book(ledger, "x", 1)
     ledger.commit()
     with closing(open_for_reading(ledger.path)) as reader:
@@ -327,7 +327,7 @@ def test_a_reader_that_stays_can_make_the_wal_grow_to_its_bound_and_no_further(l
 
 
 class locked:  # noqa: N801 - reads as a word of the sentence
-    """A time in which somebody else writes to the file."""
+    """A time in which another process writes to the file."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._connection = sqlite3.connect(ledger.path, isolation_level=None)
@@ -357,7 +357,7 @@ def test_a_commit_that_fails_books_nothing_and_the_next_one_works(ledger):
 
 
 def test_after_a_failure_nothing_works_until_the_commit_has_failed_too(ledger):
-    """So nobody records half of something and commits it."""
+    """So an order is never half recorded and then committed."""
     book(ledger, "x", 1)
     ledger.commit()
     book(ledger, "x", 2)

@@ -25,7 +25,7 @@ BLOCKING_BYTES = 1024 * 1024
 
 
 class Owner:
-    """Owns one connection and writes down what it is told."""
+    """Owns one connection and records its callbacks."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ def test_a_slow_reader_gets_everything_in_order(make_owner):
     assert owner.closed == []
 
 
-def test_a_peer_that_does_not_read_is_disconnected_at_the_bound_and_told_why(make_owner):
+def test_a_peer_that_does_not_read_is_disconnected_at_the_bound_with_the_reason(make_owner):
     owner = make_owner(max_queued_bytes=1000)
     owner.connection.send(bytes(BLOCKING_BYTES))
     assert not owner.connection.open
@@ -276,7 +276,7 @@ def test_a_peer_that_does_not_close_after_the_goodbye_has_a_bounded_time(owner):
     assert owner.connection.lingers_too_long(after_ns + LINGER_NS + 1)
 
 
-def test_a_peer_that_stays_too_far_behind_is_closed_when_told_goodbye(make_owner):
+def test_a_peer_that_stays_too_far_behind_is_closed_when_it_finishes(make_owner):
     owner = make_owner(max_queued_bytes=BLOCKING_BYTES)
     owner.connection.send(bytes(BLOCKING_BYTES))
     owner.connection.finish("replaced", bytes(BLOCKING_BYTES))
@@ -284,12 +284,12 @@ def test_a_peer_that_stays_too_far_behind_is_closed_when_told_goodbye(make_owner
     assert owner.closed == [f"does not read: more than {BLOCKING_BYTES} bytes wait for it"]
 
 
-def test_the_end_is_told_once_however_often_it_comes(owner):
+def test_the_end_is_reported_once_however_often_it_comes(owner):
     owner.peer.close()
     run_until(owner.loop, lambda: owner.closed, "the peer has closed")
     owner.connection.close("again")
     owner.connection.finish("again", b"x")
-    owner.connection.send(b"nobody hears this")
+    owner.connection.send(b"after the end")
     assert owner.closed == ["closed by peer"]
     assert owner.connection.queued_bytes == 0
 
@@ -301,7 +301,7 @@ def test_what_was_sent_before_the_peer_closed_is_handed_over_first(owner):
     assert owner.data == b"order*"
 
 
-def test_a_reset_is_told_with_its_reason(owner):
+def test_a_reset_is_reported_with_its_reason(owner):
     owner.reset_by_peer()
     run_until(owner.loop, lambda: owner.closed, "the reset comes")
     assert owner.closed == ["Connection reset by peer"]
@@ -316,7 +316,7 @@ def test_sending_to_a_peer_that_is_gone_closes_and_does_not_raise(owner):
     assert owner.closed[0] in {"Connection reset by peer", "Broken pipe"}
 
 
-def test_a_peer_that_is_lost_while_much_waits_for_it_is_told_once(owner):
+def test_a_peer_that_is_lost_while_much_waits_for_it_is_reported_once(owner):
     owner.connection.send(bytes(BLOCKING_BYTES))
     owner.reset_by_peer()
     run_until(owner.loop, lambda: owner.closed, "the reset comes")
@@ -324,7 +324,7 @@ def test_a_peer_that_is_lost_while_much_waits_for_it_is_told_once(owner):
     assert owner.drained == 0
 
 
-def test_an_error_without_a_text_of_its_own_is_told_all_the_same(owner, monkeypatch):
+def test_an_error_without_a_text_of_its_own_is_reported_all_the_same(owner, monkeypatch):
     def fail(*_):
         raise OSError(errno.EHOSTUNREACH, None)
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from lib.errors import CannotStartError
 from lib.net import listener as server
 from lib.net.event_loop import EventLoop
-from lib.net.listener import ACCEPT_BURST, MAX_ACCEPTS_A_PASS, Server
+from lib.net.listener import ACCEPT_BURST, MAX_ACCEPTS_A_PASS, Listener
 from lib.process.client_log import ClientLog
 from tests.loops import run_until
 
@@ -32,7 +32,7 @@ class Door:
             self.port = taken.getsockname()[1]
         self.log = ClientLog("price", 400)
         self.ours: list[int] = []
-        self.server = Server(
+        self.server = Listener(
             self.loop,
             "127.0.0.1",
             self.port,
@@ -67,7 +67,7 @@ def listen(loop: EventLoop, host: str, port: int, setting: str = "gateway.price_
         came.append(peer)
         return True
 
-    Server(loop, host, port, setting, ClientLog("price", 400), accept, list)
+    Listener(loop, host, port, setting, ClientLog("price", 400), accept, list)
     return came
 
 
@@ -132,7 +132,7 @@ def test_a_process_of_our_own_run_comes_in_where_all_others_are_refused(door):
     assert door.counted("client_refused") == [(1, "400 clients already")]
 
 
-def test_while_there_is_room_nobody_asks_who_it_is(door, monkeypatch):
+def test_while_there_is_room_no_peer_is_looked_up(door, monkeypatch):
     monkeypatch.setattr(server, "connected_from", None)
     with door.knock():
         run_until(door.loop, lambda: door.came, "the client is accepted")
@@ -247,7 +247,7 @@ def test_a_pause_lasts_its_time_however_often_the_loop_runs(door, monkeypatch):
     assert door.came == []
 
 
-def test_a_client_that_left_before_it_was_accepted_delays_nobody(door, monkeypatch):
+def test_a_client_that_left_before_it_was_accepted_delays_no_other(door, monkeypatch):
     accepts = RefusedAccepts(monkeypatch, ConnectionAbortedError(), times=1)
     with door.knock(), capture_logs() as logs:
         run_until(door.loop, lambda: door.came, "the next one is accepted")

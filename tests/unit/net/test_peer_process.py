@@ -76,7 +76,7 @@ def test_the_connections_of_a_process_are_found_among_those_of_others(host):
     assert connected_from([], [first]) == []
 
 
-def test_a_peer_that_has_closed_or_a_process_that_has_ended_is_nobodys(host):
+def test_a_peer_that_has_closed_or_a_process_that_has_ended_is_unknown(host):
     peer = host.connect()
     ours = host.accepted()
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
@@ -87,7 +87,7 @@ def test_a_peer_that_has_closed_or_a_process_that_has_ended_is_nobodys(host):
     assert connected_from([ours], [os.getpid()]) == []
 
 
-def test_what_is_no_connection_is_nobodys_and_hides_no_other(host):
+def test_what_is_no_connection_is_unknown_and_hides_no_other(host):
     host.connect()
     ours = host.accepted()
     ended = host.accepted() if host.connect() else ours
@@ -104,10 +104,10 @@ def test_a_client_is_found_up_to_a_bound_of_descriptors(host):
     assert connected_from([of_few, of_many], [few, many]) == [of_few]
 
 
-def test_where_the_kernel_does_not_say_the_peer_is_nobodys(host, monkeypatch):
+def test_where_the_kernel_does_not_answer_the_peer_is_unknown(host, monkeypatch):
     host.connect()
     ours = host.accepted()
-    monkeypatch.setattr(peer_process, "_NETLINK_SOCK_DIAG", 31)  # MAX_LINKS is 32: nobody's
+    monkeypatch.setattr(peer_process, "_NETLINK_SOCK_DIAG", 31)  # MAX_LINKS is 32: unused
     assert connected_from([ours], [os.getpid()]) == []
 
 

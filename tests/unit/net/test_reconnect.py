@@ -25,7 +25,7 @@ from tests.loops import run_until
 
 
 class FakeServer:
-    """A port of its own that listens when told to, so that no other program can take it between."""
+    """A port of its own that listens on request, so that no other program can take it between."""
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
@@ -69,14 +69,14 @@ class FakeServer:
 
 
 class Owner:
-    """Owns one reconnecting connection and writes down what it is told, in order."""
+    """Owns one reconnecting connection and records its callbacks, in order."""
 
     def __init__(self, loop: EventLoop, port: int, host: str = "127.0.0.1") -> None:
         self.events: list[str] = []
         self.data = b""
         self.on_data = lambda: None
         self.next_try_ns: int | None = None
-        """What was planned when the loss was told."""
+        """What was planned when the loss was reported."""
         self.connection = ReconnectingConnection(
             loop,
             host,
@@ -327,7 +327,7 @@ def test_a_try_that_hangs_is_given_up_and_begun_anew(loop):
 
 
 def _accept_all(server: socket.socket) -> bool:
-    """Accept whoever is waiting, and let them go."""
+    """Accept all waiting connections, and close them."""
     while True:
         try:
             server.accept()
@@ -336,7 +336,7 @@ def _accept_all(server: socket.socket) -> bool:
 
 
 def test_a_connection_to_itself_is_no_connection(loop, server, monkeypatch, planned):
-    """A port nobody listens on may be given to the client itself, and it would meet itself."""
+    """The system may give a client the free port that it connects to."""
     socket_for_real = socket.socket
     port = server.port
     server.close()

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 import lib.price_book.ingest
 from lib.clock import SECOND_NS
 from lib.price_book.ingest import TickIngest, client_for
-from lib.process.throttled_log import MAX_EXAMPLES, Tally
+from lib.process.throttled_log import MAX_EXAMPLES, ThrottledLog
 from lib.shared_memory_utils import SharedPriceBook
 from lib.streams.client import Frames, Joined, WentPlain
 
@@ -33,8 +33,8 @@ def min_array_bytes(request, monkeypatch):
 
 
 @pytest.fixture
-def tally() -> Tally:
-    return Tally(stream="price")
+def tally() -> ThrottledLog:
+    return ThrottledLog(stream="price")
 
 
 @pytest.fixture

@@ -107,8 +107,8 @@ def test_refusals_protocol_errors_and_failures_are_counted_from_the_first(log):
         log.wait(LOG_EVERY_NS - 1)
         assert len(lines) == 3
         log.wait(1)
-    told = [(line["event"], line["log_level"], line["count"]) for line in lines]
-    assert told == [
+    logged = [(line["event"], line["log_level"], line["count"]) for line in lines]
+    assert logged == [
         ("client_refused", "warning", 3),
         ("protocol_error", "warning", 3),
         ("accept_failed", "warning", 3),

@@ -88,47 +88,47 @@ def test_a_line_is_with_the_reader_when_write_returns(pipe):
     assert writer.next_deadline_ns() is None
 
 
-def test_a_pipe_that_nobody_reads_never_blocks_and_what_waits_is_bounded(pipe):
+def test_a_pipe_without_a_reader_never_blocks_and_what_waits_is_bounded(pipe):
     writer = BoundedWriter(pipe.stream)
     in_the_pipe = fill(writer) - 1
     written = 2 * MAX_WAITING_BYTES // len(LINE)
     for _ in range(written):
         writer.write(LINE)
-    with capture_logs() as told:
+    with capture_logs() as logged:
         received = pipe.read_all(writer)
     assert len(received) - in_the_pipe * len(LINE) <= MAX_WAITING_BYTES
     assert received == LINE * (len(received) // len(LINE))
     lost = in_the_pipe + 1 + written - len(received) // len(LINE)
     assert lost > written // 3
-    assert [(line["event"], line["lines"]) for line in told] == [("lines_lost", lost)]
+    assert [(line["event"], line["lines"]) for line in logged] == [("lines_lost", lost)]
 
 
 def test_a_reader_that_falls_behind_and_catches_up_again_and_again_loses_nothing(pipe):
     writer = BoundedWriter(pipe.stream)
     line = b"x" * 65535 + b"\n"
     count = MAX_WAITING_BYTES // len(line)
-    with capture_logs() as told:
+    with capture_logs() as logged:
         for _ in range(3):
             for _ in range(count):
                 writer.write(line)
             assert pipe.read_all(writer) == line * count
-    assert told == []
+    assert logged == []
 
 
-def test_what_was_lost_is_told_once_and_only_when_there_is_room(pipe):
+def test_what_was_lost_is_logged_once_and_only_when_there_is_room(pipe):
     writer = BoundedWriter(pipe.stream)
     fill(writer)
     big = b"y" * (MAX_WAITING_BYTES - len(LINE)) + b"\n"
     writer.write(big)
     writer.write(b"lost\n" * 1000)
-    with capture_logs() as told:
+    with capture_logs() as logged:
         writer.on_time(0)
-        assert told == []
+        assert logged == []
         pipe.read_all(writer)
-        assert [line["lines"] for line in told] == [1]
+        assert [line["lines"] for line in logged] == [1]
         fill(writer)
         pipe.read_all(writer)
-    assert len(told) == 1
+    assert len(logged) == 1
 
 
 def test_the_telling_goes_where_the_lines_were_lost(pipe, log):
@@ -196,7 +196,7 @@ def test_the_pipe_stays_blocking_for_those_who_share_it(pipe):
     assert os.get_blocking(pipe.stream.fileno())
 
 
-def test_a_reader_that_is_gone_harms_nobody(pipe):
+def test_a_reader_that_is_gone_does_no_harm(pipe):
     writer = BoundedWriter(pipe.stream)
     writer.write(b"read\n")
     pipe.close_reader()
@@ -206,7 +206,7 @@ def test_a_reader_that_is_gone_harms_nobody(pipe):
     writer.flush_at_end()
 
 
-def test_a_reader_that_was_gone_from_the_start_harms_nobody(pipe, tmp_path):
+def test_a_reader_that_was_gone_from_the_start_does_no_harm(pipe, tmp_path):
     pipe.close_reader()
     os.mkfifo(tmp_path / "fifo")
     reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
@@ -251,7 +251,7 @@ def test_what_waited_for_a_full_disk_is_written_when_there_is_room(tmp_path, mon
 def test_at_the_end_the_reader_has_a_bounded_time(pipe):
     writer = BoundedWriter(pipe.stream)
     fill(writer)
-    writer.flush_at_end()  # nobody reads: returning at all is the proof
+    writer.flush_at_end()  # there is no reader: returning at all is the proof
     assert writer.next_deadline_ns() is not None
 
 
@@ -352,7 +352,7 @@ def test_a_path_that_is_no_utf_8_does_not_break_the_line(log, pipe):
     assert "BytesIO" in event["thing"]
 
 
-def test_a_log_nobody_reads_does_not_hold_up_who_writes_it(log, pipe):
+def test_a_log_without_a_reader_does_not_block_its_writer(log, pipe):
     for number in range(3000):
         log.info("order_filled", order_id=number)
     numbers = [json.loads(line)["order_id"] for line in complete_lines(pipe.read_what_is_there())]

@@ -1,4 +1,4 @@
-"""A handle on a process: it tells of the end, and kills this process or nobody."""
+"""A handle on a process: it signals the end, and kills this process or none."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_process_that_runs_has_not_ended_and_one_that_was_killed_has(system):
         wait_until(handle.has_ended, "the end is seen")  # before its parent has taken note
         assert child.join() == -signal.SIGKILL
         assert handle.has_ended()
-        handle.kill()  # nobody is hit, and nothing is wrong
+        handle.kill()  # no process is hit, and no error raised
         handle.close()
 
 

@@ -266,7 +266,7 @@ def test_a_role_may_have_as_many_descriptors_as_the_system_allows(start):
     assert soft == hard
 
 
-def test_a_role_whose_log_nobody_reads_goes_on_and_ends_all_the_same(start):
+def test_a_role_whose_log_has_no_reader_goes_on_and_ends_all_the_same(start):
     role = start(step=f"structlog.get_logger().info('tick', filler={BIG}); print('on', flush=True)")
     for _ in range(3):
         assert role.process.stdout.readline() == "on\n"
@@ -274,7 +274,7 @@ def test_a_role_whose_log_nobody_reads_goes_on_and_ends_all_the_same(start):
     assert role.process.wait(DEADLINE_S) == 0
 
 
-def test_a_line_that_had_to_wait_comes_as_soon_as_somebody_reads(start):
+def test_a_line_that_had_to_wait_comes_as_soon_as_there_is_a_reader(start):
     role = start(
         constructor=f"structlog.get_logger().info('tick', filler={BIG})",
         step="print('on', flush=True)",

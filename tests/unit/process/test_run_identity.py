@@ -46,7 +46,7 @@ def test_a_supervised_role_belongs_to_the_run_of_its_parent(monkeypatch):
         assert process.join() == 0
 
 
-def test_a_run_ends_with_its_process_even_if_nobody_took_note():
+def test_a_run_ends_with_its_process_even_if_it_is_not_reaped():
     with subprocess.Popen(["sleep", "60"]) as process:
         its_run = _run_of(process)
         assert is_alive(its_run)
@@ -166,7 +166,7 @@ def test_an_orphan_notices_that_its_supervisord_has_died_before_it_could_look(mo
     ours, theirs = socket.socketpair()
 
     def supervisord():
-        os.setsid()  # whoever adopts the orphan is in another session
+        os.setsid()  # the process that adopts the orphan is in another session
         supervisord_pid = os.getpid()
         if os.fork() == 0:
             wait_until(lambda: os.getppid() != supervisord_pid, "supervisord has died")
@@ -186,7 +186,7 @@ def test_an_orphan_notices_that_its_supervisord_has_died_before_it_could_look(mo
     assert lines == 2 * b"the supervisord that started this role has died\n"
 
 
-def test_a_supervisord_that_dies_while_the_kernel_is_told_is_noticed(monkeypatch):
+def test_a_supervisord_that_dies_during_the_prctl_is_noticed(monkeypatch):
     monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
 
     def role():

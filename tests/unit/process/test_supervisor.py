@@ -94,7 +94,7 @@ def supervisord(directory: Path) -> Iterator[Supervisord]:
         supervisord.close()
 
 
-def test_every_program_is_told_with_its_state_its_pid_and_what_is_wrong(supervisord):
+def test_every_program_is_returned_with_its_state_its_pid_and_what_is_wrong(supervisord):
     wait_until(lambda: "FATAL" in supervisord.states(), "the missing program is given up")
     assert supervisord.supervisor.processes() == [
         Process("missing", "FATAL", 0, "can't find command '/nonexistent/program'"),
@@ -126,14 +126,14 @@ def test_a_program_is_started_and_stopped_as_asked(supervisord):
     assert resting().state == "STOPPED"
 
 
-def test_its_own_process_is_told(supervisord):
+def test_its_own_pid_is_returned(supervisord):
     name = Path(f"/proc/{supervisord.supervisor.pid()}/cmdline").read_bytes()
     assert b"supervisor.supervisord" in name
 
 
 def test_what_cannot_be_done_is_said_in_its_words(supervisord):
-    with pytest.raises(SupervisorSilentError, match="BAD_NAME: nobody"):
-        supervisord.supervisor.start("nobody")
+    with pytest.raises(SupervisorSilentError, match="BAD_NAME: unknown"):
+        supervisord.supervisor.start("unknown")
 
 
 def test_a_supervisord_that_stops_everything_says_only_that(supervisord):

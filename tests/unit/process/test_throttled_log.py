@@ -1,4 +1,4 @@
-"""The tally: what is wrong is counted to the last one and told once a second, not a line each."""
+"""Every fault is counted, and the counts are logged once a second, not a line each."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
 from lib.process.log_events import MalformedFrames, UnknownSymbols
-from lib.process.throttled_log import LOG_EVERY_NS, MAX_EXAMPLES, MAX_KNOWN_KINDS, Tally
+from lib.process.throttled_log import LOG_EVERY_NS, MAX_EXAMPLES, MAX_KNOWN_KINDS, ThrottledLog
 
 
-def new_tally() -> Tally:
-    return Tally(stream="price", peer="127.0.0.1:5001")
+def new_tally() -> ThrottledLog:
+    return ThrottledLog(stream="price", peer="127.0.0.1:5001")
 
 
-def run_until(tally: Tally, now_ns: int) -> list[int]:
-    """Do as the event loop does. Returns when the tally had its say."""
+def run_until(throttled_log: ThrottledLog, now_ns: int) -> list[int]:
+    """Do as the event loop does. Returns the times of the log lines."""
     times = []
-    while (deadline_ns := tally.next_deadline_ns()) is not None and deadline_ns <= now_ns:
+    while (deadline_ns := throttled_log.next_deadline_ns()) is not None and deadline_ns <= now_ns:
         times.append(deadline_ns)
-        tally.on_time(deadline_ns)
+        throttled_log.on_time(deadline_ns)
     return times
 
 
 def test_the_first_fault_is_told_at_once_with_its_context():
-    tally = new_tally()
-    tally.add(MalformedFrames, 10 * SECOND_NS, [17, 19])
-    assert tally.next_deadline_ns() == 10 * SECOND_NS
+    throttled_log = new_tally()
+    throttled_log.add(MalformedFrames, 10 * SECOND_NS, [17, 19])
+    assert throttled_log.next_deadline_ns() == 10 * SECOND_NS
     with capture_logs() as lines:
-        run_until(tally, 10 * SECOND_NS)
+        run_until(throttled_log, 10 * SECOND_NS)
     assert lines == [
         {
             "event": "malformed_frames",
@@ -43,48 +43,48 @@ def test_the_first_fault_is_told_at_once_with_its_context():
 
 
 def test_without_a_fault_there_is_nothing_to_wait_for():
-    tally = new_tally()
-    assert tally.next_deadline_ns() is None
-    tally.add(MalformedFrames, 0, [1])
+    throttled_log = new_tally()
+    assert throttled_log.next_deadline_ns() is None
+    throttled_log.add(MalformedFrames, 0, [1])
     with capture_logs() as lines:
-        assert run_until(tally, 5 * SECOND_NS) == [0]
-    assert tally.next_deadline_ns() is None
+        assert run_until(throttled_log, 5 * SECOND_NS) == [0]
+    assert throttled_log.next_deadline_ns() is None
     assert len(lines) == 1
 
 
 def test_a_flood_is_one_line_a_second_that_counts_every_fault():
-    tally = new_tally()
-    told_ns = []
+    throttled_log = new_tally()
+    logged_ns = []
     with capture_logs() as lines:
         for fault in range(5000):
             now_ns = SECOND_NS + fault * SECOND_NS // 1000
-            tally.add(UnknownSymbols, now_ns, [fault])
-            told_ns += run_until(tally, now_ns)
-        told_ns += run_until(tally, 100 * SECOND_NS)
+            throttled_log.add(UnknownSymbols, now_ns, [fault])
+            logged_ns += run_until(throttled_log, now_ns)
+        logged_ns += run_until(throttled_log, 100 * SECOND_NS)
     assert sum(line["count"] for line in lines) == 5000
     assert len(lines) == 6
-    assert {later - earlier for earlier, later in pairwise(told_ns)} == {LOG_EVERY_NS}
+    assert {later - earlier for earlier, later in pairwise(logged_ns)} == {LOG_EVERY_NS}
 
 
 def test_only_the_first_examples_are_kept():
-    tally = new_tally()
-    tally.add(MalformedFrames, 0, list(range(15)))
-    tally.add(MalformedFrames, 0, list(range(15, 5000)))
-    tally.add(MalformedFrames, 0, [5000])
+    throttled_log = new_tally()
+    throttled_log.add(MalformedFrames, 0, list(range(15)))
+    throttled_log.add(MalformedFrames, 0, list(range(15, 5000)))
+    throttled_log.add(MalformedFrames, 0, [5000])
     with capture_logs() as lines:
-        run_until(tally, 0)
+        run_until(throttled_log, 0)
     assert lines[0]["count"] == 5001
     assert lines[0]["examples"] == list(range(MAX_EXAMPLES))
 
 
 def test_kinds_are_counted_apart_and_a_line_tells_only_what_is_new():
-    tally = new_tally()
+    throttled_log = new_tally()
     with capture_logs() as lines:
-        tally.add(MalformedFrames, 0, [1])
-        tally.add(UnknownSymbols, 0, [2, 3])
-        run_until(tally, 0)
-        tally.add(MalformedFrames, 1, [4])
-        run_until(tally, 2 * SECOND_NS)
+        throttled_log.add(MalformedFrames, 0, [1])
+        throttled_log.add(UnknownSymbols, 0, [2, 3])
+        run_until(throttled_log, 0)
+        throttled_log.add(MalformedFrames, 1, [4])
+        run_until(throttled_log, 2 * SECOND_NS)
     assert [(line["event"], line["count"], line["examples"]) for line in lines] == [
         ("malformed_frames", 1, [1]),
         ("unknown_symbols", 2, [2, 3]),
@@ -94,14 +94,14 @@ def test_kinds_are_counted_apart_and_a_line_tells_only_what_is_new():
 
 def test_examples_are_made_only_as_far_as_there_is_room():
     made = []
-    tally = new_tally()
+    throttled_log = new_tally()
     for begin in (0, 15, 5000):
-        tally.add_many(
+        throttled_log.add_many(
             MalformedFrames, 0, 1000, (made.append(n) or n for n in range(begin, begin + 15))
         )
     assert len(made) == MAX_EXAMPLES
     with capture_logs() as lines:
-        run_until(tally, 0)
+        run_until(throttled_log, 0)
     assert (lines[0]["count"], lines[0]["examples"]) == (3000, made)
 
 
@@ -112,14 +112,14 @@ def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_
         described.append(symbol)
         return {"symbol": symbol}
 
-    tally = new_tally()
+    throttled_log = new_tally()
     with capture_logs() as lines:
-        tally.add_by_kind(UnknownSymbols, 0, {"A": 2, "B": 1}, describe)
-        tally.add_by_kind(UnknownSymbols, 0, {"A": 3}, describe)
-        run_until(tally, 0)
+        throttled_log.add_by_kind(UnknownSymbols, 0, {"A": 2, "B": 1}, describe)
+        throttled_log.add_by_kind(UnknownSymbols, 0, {"A": 3}, describe)
+        run_until(throttled_log, 0)
         others = {str(number): 1 for number in range(1000)}
-        tally.add_by_kind(UnknownSymbols, SECOND_NS, {"A": 1, **others}, describe)
-        run_until(tally, SECOND_NS)
+        throttled_log.add_by_kind(UnknownSymbols, SECOND_NS, {"A": 1, **others}, describe)
+        run_until(throttled_log, SECOND_NS)
     first, second = lines
     assert (first["count"], second["count"]) == (6, 1001)
     assert first["examples"] == [{"symbol": "A", "count": 5}, {"symbol": "B", "count": 1}]
@@ -129,25 +129,25 @@ def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_
 
 
 def test_a_line_is_a_warning_where_it_shows_a_kind_for_the_first_time():
-    tally = new_tally()
+    throttled_log = new_tally()
     with capture_logs() as lines:
         for second, kinds in enumerate(["A", "A", "AB", "AB"]):
-            tally.add_by_kind(
+            throttled_log.add_by_kind(
                 UnknownSymbols, second * SECOND_NS, dict.fromkeys(kinds, 1), lambda _: {}
             )
-            run_until(tally, second * SECOND_NS)
-        tally.add(MalformedFrames, 9 * SECOND_NS, [1])
-        run_until(tally, 9 * SECOND_NS)
+            run_until(throttled_log, second * SECOND_NS)
+        throttled_log.add(MalformedFrames, 9 * SECOND_NS, [1])
+        run_until(throttled_log, 9 * SECOND_NS)
     levels = [line["log_level"] for line in lines]
     assert levels == ["warning", "info", "warning", "info", "warning"]
 
 
 def test_so_many_kinds_and_no_more_are_remembered():
-    tally = new_tally()
+    throttled_log = new_tally()
     with capture_logs() as lines:
         for second in range(2 * MAX_KNOWN_KINDS // MAX_EXAMPLES):
             kinds = {f"{second} {number}": 1 for number in range(MAX_EXAMPLES)}
-            tally.add_by_kind(UnknownSymbols, second * SECOND_NS, kinds, lambda _: {})
-            run_until(tally, second * SECOND_NS)
-    assert len(tally._known_kinds) == MAX_KNOWN_KINDS
+            throttled_log.add_by_kind(UnknownSymbols, second * SECOND_NS, kinds, lambda _: {})
+            run_until(throttled_log, second * SECOND_NS)
+    assert len(throttled_log._known_kinds) == MAX_KNOWN_KINDS
     assert [lines[0]["log_level"], lines[-1]["log_level"]] == ["warning", "info"]

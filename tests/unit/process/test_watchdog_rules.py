@@ -6,7 +6,7 @@ import pytest
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.process.supervisor import Process
-from lib.process.watchdog_rules import ASK_NS, WAKE_DELAYS_NS, Watch
+from lib.process.watchdog_rules import ASK_NS, WAKE_DELAYS_NS, WatchdogRules
 
 OWN_PID = 1
 START_NS = 1000 * SECOND_NS
@@ -24,7 +24,7 @@ class Scene:
 
     def __init__(self, *processes: Process, hang_after_ns: int = HANG_AFTER_NS) -> None:
         self.now_ns = START_NS
-        self.watch = Watch(OWN_PID, hang_after_ns, self.now_ns)
+        self.watch = WatchdogRules(OWN_PID, hang_after_ns, self.now_ns)
         self.processes = [WATCHDOG, *processes]
         self.answers = True
         self.silent: set[int] = set()
@@ -180,7 +180,7 @@ def test_the_watchdog_never_judges_itself():
 
 
 @pytest.mark.parametrize("late_s", [1.6, 2.5, 60])
-def test_when_everything_stood_still_nobody_is_killed(late_s):
+def test_when_everything_stood_still_no_role_is_killed(late_s):
     scene = Scene(GATEWAY, STRATEGY)
     scene.run(5 * SECOND_NS)
     scene.now_ns += int(late_s * SECOND_NS)
@@ -303,19 +303,19 @@ def test_a_program_that_is_removed_is_not_asked_for():
     assert scene.asked_after_ms(ended_ns) == [0]
 
 
-def test_an_end_that_supervisord_told_first_is_followed_up_too():
+def test_an_end_that_supervisord_reported_first_is_followed_up_too():
     scene = Scene(GATEWAY)
     scene.run(5 * SECOND_NS + 1)
     scene.replace(GATEWAY, running("gateway", 0, "EXITED"))
     scene.run(2 * SECOND_NS)
-    told_ns = START_NS + 6 * SECOND_NS
-    assert scene.asked_after_ms(told_ns)[:3] == [0, 2, 4]
+    logged_ns = START_NS + 6 * SECOND_NS
+    assert scene.asked_after_ms(logged_ns)[:3] == [0, 2, 4]
 
 
 # A role is given up
 
 
-def test_a_role_that_is_given_up_is_told_once():
+def test_a_role_that_is_given_up_is_reported_once():
     scene = Scene(GATEWAY, STRATEGY)
     scene.run(SECOND_NS)
     scene.replace(GATEWAY, fatal := running("gateway", 0, "FATAL"))

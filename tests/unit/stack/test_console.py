@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from lib.stack.console import Screen, format_line, wants_colour
-from lib.stack.log_follower import ERROR, NOTICE, WARNING, Line
+from lib.stack.log_follower import ERROR, NOTICE, WARNING, ScreenLine
 
-ORDER = Line("order_manager", "Received Order 12: BUY 10 AAPL @ 173.20", NOTICE)
+ORDER = ScreenLine("order_manager", "Received Order 12: BUY 10 AAPL @ 173.20", NOTICE)
 
 
 @pytest.fixture
@@ -26,15 +26,18 @@ def test_without_colours_a_line_is_plain_text_and_levels_are_named():
     assert format_line(ORDER, colour=False) == (
         "order_manager | Received Order 12: BUY 10 AAPL @ 173.20"
     )
-    assert format_line(Line("gateway", "slow", WARNING), colour=False) == (
+    assert format_line(ScreenLine("gateway", "slow", WARNING), colour=False) == (
         "gateway       | WARNING slow"
     )
-    assert format_line(Line("gateway", "gone", ERROR), colour=False) == "gateway       | ERROR gone"
+    assert (
+        format_line(ScreenLine("gateway", "gone", ERROR), colour=False)
+        == "gateway       | ERROR gone"
+    )
 
 
 def test_with_colours_every_role_has_its_own():
     roles = ["gateway", "orderbook", "strategy", "order_manager", "main.py"]
-    lines = [format_line(Line(role, "x", NOTICE), colour=True) for role in roles]
+    lines = [format_line(ScreenLine(role, "x", NOTICE), colour=True) for role in roles]
     assert len({line[: line.index("m")] for line in lines}) == len(roles)
     assert all(line.endswith("\x1b[0m") for line in lines)
 
@@ -58,7 +61,7 @@ def test_colours_are_for_terminals_whose_users_want_them(pipe, monkeypatch):
 
 def test_lines_arrive_in_order_at_a_reader_that_is_slower_than_the_story(pipe):
     screen = Screen(pipe["writer"], lambda: False)
-    lines = [Line("gateway", f"{number} " + "x" * 100, NOTICE) for number in range(2000)]
+    lines = [ScreenLine("gateway", f"{number} " + "x" * 100, NOTICE) for number in range(2000)]
     expected = "".join(format_line(line, colour=False) + "\n" for line in lines).encode()
     writing = threading.Thread(target=screen.show, args=(lines,))
     writing.start()
@@ -72,7 +75,7 @@ def test_lines_arrive_in_order_at_a_reader_that_is_slower_than_the_story(pipe):
 def test_a_stuck_reader_does_not_keep_the_stack_from_stopping(pipe):
     looks = iter([False, False, False])
     screen = Screen(pipe["writer"], lambda: next(looks, True))
-    screen.show([Line("gateway", "x" * 200_000, NOTICE)])  # returns
+    screen.show([ScreenLine("gateway", "x" * 200_000, NOTICE)])  # returns
 
 
 def test_a_reader_that_went_away_is_noticed_without_writing(pipe):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.stack.fatal_programs import FAR_LINES, MAX_REASON_CHARACTERS, MAX_TRIES, GivenUp
+from lib.stack.fatal_programs import FAR_LINES, MAX_REASON_CHARACTERS, MAX_TRIES, FatalPrograms
 from lib.stack.log_follower import (
     ENDED,
     ERROR,
@@ -15,7 +15,7 @@ from lib.stack.log_follower import (
     STARTED,
     SUPERVISORD,
     WARNING,
-    Line,
+    ScreenLine,
 )
 
 PROGRAMS = {
@@ -33,26 +33,26 @@ class Stack:
     """Lines that come, each shown."""
 
     def __init__(self) -> None:
-        self.given_up = GivenUp(PROGRAMS, START)
+        self.given_up = FatalPrograms(PROGRAMS, START)
         self.shown = 0
 
-    def take(self, line: Line) -> Line:
+    def take(self, line: ScreenLine) -> ScreenLine:
         self.shown += 1
         return self.given_up.take_line(line, self.shown)
 
     def try_to_start(self, program: str, end: str, reason: str = "no port", times: int = 1) -> None:
         for _ in range(times):
-            self.take(Line(program, "spawned", NOTICE, SPAWNED, "7"))
+            self.take(ScreenLine(program, "spawned", NOTICE, SPAWNED, "7"))
             if reason:
-                self.take(Line(program, f"cannot_start: {reason}", ERROR, "cannot_start"))
-            self.take(Line(program, "ended", WARNING, ENDED, f"{end}; not expected"))
+                self.take(ScreenLine(program, f"cannot_start: {reason}", ERROR, "cannot_start"))
+            self.take(ScreenLine(program, "ended", WARNING, ENDED, f"{end}; not expected"))
 
     def start(self, program: str) -> None:
-        self.take(Line(program, "spawned", NOTICE, SPAWNED, "7"))
-        self.take(Line(program, "started", NOTICE, STARTED))
+        self.take(ScreenLine(program, "spawned", NOTICE, SPAWNED, "7"))
+        self.take(ScreenLine(program, "started", NOTICE, STARTED))
 
     def give_up(self, program: str) -> str:
-        return self.take(Line(program, "given up: FATAL", ERROR, GIVEN_UP)).text
+        return self.take(ScreenLine(program, "given up: FATAL", ERROR, GIVEN_UP)).text
 
     def fail(self, program: str, end: str = "exit status 1") -> str:
         self.try_to_start(program, end, times=11)
@@ -60,7 +60,7 @@ class Stack:
 
     def pass_lines(self, count: int) -> None:
         for _ in range(count):
-            self.take(Line("main.py", "x", NOTICE))
+            self.take(ScreenLine("main.py", "x", NOTICE))
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_settings_refused_by_one_of_two_strategies_do_not_end_the_stack(stack: S
 def test_a_program_that_is_killed_and_comes_back_changes_nothing(stack: Stack) -> None:
     for _ in range(3 * MAX_TRIES):
         stack.start("gateway")
-        stack.take(Line("gateway", "x", WARNING, ENDED, "exit status 1; not expected"))
+        stack.take(ScreenLine("gateway", "x", WARNING, ENDED, "exit status 1; not expected"))
     assert stack.given_up.ending is None
 
 
@@ -162,9 +162,9 @@ def test_a_program_that_something_kills_at_each_start_waits_for_a_person(stack: 
 
 def test_a_program_of_which_no_process_could_be_made_ends_with_1(stack: Stack) -> None:
     stack.start("gateway")
-    stack.take(Line("gateway", "x", WARNING, ENDED, "terminated by SIGKILL; not expected"))
+    stack.take(ScreenLine("gateway", "x", WARNING, ENDED, "terminated by SIGKILL; not expected"))
     stack.start("gateway")
-    stack.take(Line(SUPERVISORD, "cannot execute x", ERROR, SPAWN_FAILED))
+    stack.take(ScreenLine(SUPERVISORD, "cannot execute x", ERROR, SPAWN_FAILED))
     stack.pass_lines(2 * FAR_LINES)
     stack.give_up("gateway")
     assert stack.given_up.ending
@@ -177,9 +177,9 @@ def test_a_reason_is_named_again_where_it_is_far_above_and_in_short(stack: Stack
     stack.try_to_start("gateway", "exit status 1", reason)
     stack.pass_lines(2 * FAR_LINES)
     # What an interpreter says while it ends is no reason.
-    stack.take(Line("gateway", "spawned", NOTICE, SPAWNED, "7"))
-    stack.take(Line("gateway", f"cannot_start: {reason}", ERROR, "cannot_start"))
-    stack.take(Line("gateway", "Exception ignored in: x", WARNING))
+    stack.take(ScreenLine("gateway", "spawned", NOTICE, SPAWNED, "7"))
+    stack.take(ScreenLine("gateway", f"cannot_start: {reason}", ERROR, "cannot_start"))
+    stack.take(ScreenLine("gateway", "Exception ignored in: x", WARNING))
     stack.give_up("gateway")
     assert stack.given_up.ending
     assert f": {f'cannot_start: {reason}'[:MAX_REASON_CHARACTERS]}…." in (

@@ -1,4 +1,4 @@
-"""The story: which lines of the logs are told and how, and following files that are rotated."""
+"""Which log lines are shown and how, and following files that are rotated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.stack.fatal_programs import MAX_TRIES, GivenUp
+from lib.stack.fatal_programs import MAX_TRIES, FatalPrograms
 from lib.stack.log_follower import (
     ENDED,
     ERROR,
@@ -25,14 +25,14 @@ from lib.stack.log_follower import (
     STOPPED,
     SUPERVISORD,
     WARNING,
-    Follower,
-    Line,
-    Story,
+    FileFollower,
+    LogFollower,
+    ScreenLine,
+    event_line,
+    supervisor_line,
     supervisor_ms,
-    tell_event,
-    tell_supervisor,
 )
-from lib.stack.repeated_lines import Repetitions
+from lib.stack.repeated_lines import RepeatedLines
 
 
 def event(name: str, level: str = "info", **details) -> bytes:
@@ -40,9 +40,9 @@ def event(name: str, level: str = "info", **details) -> bytes:
     return json.dumps({**envelope, "event": name, **details}).encode()
 
 
-def test_an_event_is_told_with_its_keys_and_without_its_envelope():
+def test_an_event_is_shown_with_its_keys_and_without_its_envelope():
     raw = event("ticks_missed", first=3, last=9, where="price stream", share=0.5)
-    assert tell_event("gateway", raw) == Line(
+    assert event_line("gateway", raw) == ScreenLine(
         "gateway",
         'ticks_missed first=3 last=9 where="price stream" share=0.5',
         NOTICE,
@@ -51,15 +51,15 @@ def test_an_event_is_told_with_its_keys_and_without_its_envelope():
 
 
 @pytest.mark.parametrize(
-    ("level", "told"), [("warning", WARNING), ("error", ERROR), ("critical", ERROR)]
+    ("level", "shown"), [("warning", WARNING), ("error", ERROR), ("critical", ERROR)]
 )
-def test_a_warning_or_worse_is_told_whatever_its_name(level, told):
-    assert tell_event("gateway", event("odd", level)) == Line("gateway", "odd", told, "odd")
+def test_a_warning_or_worse_is_shown_whatever_its_name(level, shown):
+    assert event_line("gateway", event("odd", level)) == ScreenLine("gateway", "odd", shown, "odd")
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])
-def test_an_everyday_event_of_no_interest_is_not_told(level):
-    assert tell_event("gateway", event("order_sent", level)) is None
+def test_an_everyday_event_of_no_interest_is_not_shown(level):
+    assert event_line("gateway", event("order_sent", level)) is None
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,24 @@ def test_an_everyday_event_of_no_interest_is_not_told(level):
         b"[" * 50_000,
     ],
 )
-def test_what_is_no_event_is_told_as_it_is(raw):
-    assert tell_event("gateway", raw) == Line("gateway", raw.decode(), WARNING)
+def test_what_is_no_event_is_shown_unchanged(raw):
+    assert event_line("gateway", raw) == ScreenLine("gateway", raw.decode(), WARNING)
 
 
-def test_an_empty_line_is_not_told():
-    assert tell_event("gateway", b"") is None
+def test_an_empty_line_is_not_shown():
+    assert event_line("gateway", b"") is None
 
 
 def test_a_reason_comes_last_and_whole_whatever_its_length():
     reason = 'price_book.name: "x" belongs to another stack' + " and so on" * 100 + ": the cure"
     raw = event("disconnected", "warning", reason=reason, peer="127.0.0.1:5001")
-    line = tell_event("gateway", raw)
+    line = event_line("gateway", raw)
     assert line.text == f"disconnected peer=127.0.0.1:5001: {reason}"
 
 
 def test_of_a_traceback_the_last_line_is_the_reason():
     raw = event("crashed", "error", exception="Traceback:\n  File x\nOSError: no such thing")
-    assert tell_event("gateway", raw).text == "crashed: OSError: no such thing"
+    assert event_line("gateway", raw).text == "crashed: OSError: no such thing"
 
 
 def test_a_crash_with_a_reason_names_it_and_its_place_once():
@@ -101,7 +101,7 @@ def test_a_crash_with_a_reason_names_it_and_its_place_once():
         where="lib/my_signals.py, line 12, in on_tick",
         exception="Traceback:\n  File x\nZeroDivisionError: division by zero",
     )
-    assert tell_event("strategy", raw).text == (
+    assert event_line("strategy", raw).text == (
         'crashed where="lib/my_signals.py, line 12, in on_tick": '
         "ZeroDivisionError: division by zero"
     )
@@ -109,7 +109,7 @@ def test_a_crash_with_a_reason_names_it_and_its_place_once():
 
 def test_text_is_whole_and_a_long_list_is_cut():
     raw = event("odd", "warning", path="x" * 5000, examples=["y" * 5000])
-    line = tell_event("gateway", raw)
+    line = event_line("gateway", raw)
     assert line.text == f'odd path={"x" * 5000} examples=["{"y" * (MAX_VALUE_CHARACTERS - 2)}…'
 
 
@@ -117,24 +117,24 @@ def test_of_many_examples_the_first_is_whole_with_its_reason():
     cure = "and so on, " * 30 + "send this instead"
     examples = [{"sequence": 7, "text": "AAPL;1", "reason": cure}, {"reason": "another"}]
     raw = event("malformed_frames", "warning", count=2, examples=examples, stream="price")
-    text = tell_event("orderbook", raw).text
+    text = event_line("orderbook", raw).text
     assert text == f"malformed_frames count=2 stream=price sequence=7 text=AAPL;1: {cure}"
 
 
 def test_what_the_watchdog_says_of_a_program_that_supervisord_gave_up_is_left_to_supervisord():
-    assert tell_event("watchdog", event("role_gave_up", "error", program="gateway")) is None
+    assert event_line("watchdog", event("role_gave_up", "error", program="gateway")) is None
 
 
 def test_a_hung_role_is_named_apart_from_the_text():
     facts = {"role": "watchdog", "pid": 7, "silent_s": 2.0, "where": "a.py, line 65"}
     raw = event("role_hung", "error", program="strategy", **facts)
-    assert tell_event("watchdog", raw)[3:] == ("role_hung", "strategy", "a.py, line 65")
+    assert event_line("watchdog", raw)[3:] == ("role_hung", "strategy", "a.py, line 65")
 
 
 def test_control_characters_never_reach_the_terminal():
     raw = event("rejected", "warning", frame="\x1b[2Jboo\n", peer="\x9b1m")
-    assert tell_event("gateway", raw).text.isprintable()
-    assert tell_event("gateway", b"bad \x1b[2J\xff").text == "bad \\x1b[2J\ufffd"
+    assert event_line("gateway", raw).text.isprintable()
+    assert event_line("gateway", b"bad \x1b[2J\xff").text == "bad \\x1b[2J\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_control_characters_never_reach_the_terminal():
     [
         (
             "INFO spawned: 'second-strategy' with pid 12",
-            Line("second-strategy", "spawned pid=12", NOTICE, SPAWNED, "12"),
+            ScreenLine("second-strategy", "spawned pid=12", NOTICE, SPAWNED, "12"),
         ),
         (
             "WARN exited: order_manager (terminated by SIGKILL; not expected)",
-            Line(
+            ScreenLine(
                 "order_manager",
                 "ended by itself (terminated by SIGKILL; not expected)",
                 WARNING,
@@ -156,15 +156,17 @@ def test_control_characters_never_reach_the_terminal():
         ),
         (
             "WARN stopped: strategy (exit status 0)",
-            Line("strategy", "stopped as asked (exit status 0)", NOTICE, STOPPED, "exit status 0"),
+            ScreenLine(
+                "strategy", "stopped as asked (exit status 0)", NOTICE, STOPPED, "exit status 0"
+            ),
         ),
         (
             "WARN killing 'orderbook' (77) with SIGKILL",
-            Line("orderbook", "gets SIGKILL", WARNING, KILLED, "SIGKILL"),
+            ScreenLine("orderbook", "gets SIGKILL", WARNING, KILLED, "SIGKILL"),
         ),
         (
             "INFO gave up: gateway entered FATAL state, too many start retries too quickly",
-            Line(
+            ScreenLine(
                 "gateway",
                 "given up: FATAL state, too many start retries too quickly",
                 ERROR,
@@ -174,7 +176,7 @@ def test_control_characters_never_reach_the_terminal():
         ),
         (
             "INFO spawnerr: command at '/x/run-role' is not executable",
-            Line(
+            ScreenLine(
                 SUPERVISORD,
                 "command at '/x/run-role' is not executable",
                 ERROR,
@@ -184,29 +186,29 @@ def test_control_characters_never_reach_the_terminal():
         ),
         (
             "INFO spawned: 'my-2.x' with pid 12",
-            Line("my-2.x", "spawned pid=12", NOTICE, SPAWNED, "12"),
+            ScreenLine("my-2.x", "spawned pid=12", NOTICE, SPAWNED, "12"),
         ),
         (
             "WARN stopped: my-2.x (exit 0)",
-            Line("my-2.x", "stopped as asked (exit 0)", NOTICE, STOPPED, "exit 0"),
+            ScreenLine("my-2.x", "stopped as asked (exit 0)", NOTICE, STOPPED, "exit 0"),
         ),
         ("CRIT Supervisor is running as root.  Privileges were not dropped", None),
         ("INFO success: gateway entered RUNNING state, process has stayed up", None),
     ],
 )
 def test_supervisord_tells_of_roles_that_come_and_go(message, line):
-    assert tell_supervisor(f"2025-11-03 14:30:00,123 {message}") == line
+    assert supervisor_line(f"2025-11-03 14:30:00,123 {message}") == line
 
 
 @pytest.mark.parametrize("text", ["", "not its format", "2025-11-03 14:30:00,123 INFO"])
-def test_other_lines_of_supervisords_log_are_not_told(text):
-    assert tell_supervisor(text) is None
+def test_other_lines_of_supervisords_log_are_not_shown(text):
+    assert supervisor_line(text) is None
 
 
 def test_a_follower_reads_whole_lines_as_they_become_whole(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"old\n")
-    follower = Follower(path, from_end=True)
+    follower = FileFollower(path, from_end=True)
     assert follower.read() == []
     with path.open("ab") as file:
         for piece, lines in [(b"on", []), (b"e\ntw", [b"one"]), (b"o\n\n", [b"two", b""])]:
@@ -218,7 +220,7 @@ def test_a_follower_reads_whole_lines_as_they_become_whole(tmp_path):
 
 def test_a_follower_waits_for_a_file_that_is_not_there_yet(tmp_path):
     path = tmp_path / "log"
-    follower = Follower(path, from_end=True)
+    follower = FileFollower(path, from_end=True)
     assert follower.read() == []
     path.write_bytes(b"first\n")
     assert follower.read() == [b"first"]
@@ -228,7 +230,7 @@ def test_a_follower_waits_for_a_file_that_is_not_there_yet(tmp_path):
 def test_a_follower_loses_nothing_when_the_file_is_rotated(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"old\n")
-    follower = Follower(path, from_end=True)
+    follower = FileFollower(path, from_end=True)
     with path.open("ab") as file:
         file.write(b"before\nsplit by the ")
     path.rename(tmp_path / "log.1")
@@ -241,7 +243,7 @@ def test_a_follower_loses_nothing_when_the_file_is_rotated(tmp_path):
 def test_a_follower_reads_a_rotated_file_to_its_end_before_the_next_one(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"first\n")
-    follower = Follower(path, from_end=False)
+    follower = FileFollower(path, from_end=False)
     path.rename(tmp_path / "log.1")
     path.write_bytes(b"second\n")
     assert follower.read() == [b"first"]
@@ -252,7 +254,7 @@ def test_a_follower_reads_a_rotated_file_to_its_end_before_the_next_one(tmp_path
 def test_a_follower_begins_anew_when_the_file_is_cut_short(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"something long\nand half")
-    follower = Follower(path, from_end=False)
+    follower = FileFollower(path, from_end=False)
     assert follower.read() == [b"something long"]
     path.write_bytes(b"new\n")
     assert follower.read() == [b"new"]
@@ -263,7 +265,7 @@ def test_a_follower_takes_a_large_file_in_bounded_pieces_and_loses_nothing(tmp_p
     path = tmp_path / "log"
     written = [b"%07d" % number for number in range(300_000)]
     path.write_bytes(b"\n".join(written) + b"\n")
-    follower = Follower(path, from_end=False)
+    follower = FileFollower(path, from_end=False)
     read = []
     while piece := follower.read():
         assert len(piece) <= READ_BYTES / 8 + 1
@@ -272,20 +274,20 @@ def test_a_follower_takes_a_large_file_in_bounded_pieces_and_loses_nothing(tmp_p
     follower.close()
 
 
-def test_a_line_without_end_is_told_in_pieces(tmp_path):
+def test_a_line_without_end_is_shown_in_pieces(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"x" * (MAX_LINE_BYTES + 1))
-    follower = Follower(path, from_end=False)
+    follower = FileFollower(path, from_end=False)
     assert follower.read() == [b"x" * (MAX_LINE_BYTES + 1)]
     assert follower.read() == []
     follower.close()
 
 
-def test_the_story_is_told_from_its_beginning_and_by_role(tmp_path):
+def test_lines_are_shown_from_the_start_on_and_by_role(tmp_path):
     log = tmp_path / "log"
     log.mkdir()
     (log / "order_manager.out").write_text("Received Order 1: BUY 10 AAPL @ 172.00\n")
-    story = Story(tmp_path)
+    story = LogFollower(tmp_path)
     assert story.new_lines() == []
     with (log / "order_manager.out").open("a") as file:
         file.write("Received Order 2: BUY 10 AAPL @ 173.20\n")
@@ -296,9 +298,9 @@ def test_the_story_is_told_from_its_beginning_and_by_role(tmp_path):
     )
     lines = story.new_lines()
     assert sorted(lines) == [
-        Line("gateway", "spawned pid=1", NOTICE, SPAWNED, "1"),
-        Line("gateway", "started pid=1", NOTICE, "started"),
-        Line("order_manager", "Received Order 2: BUY 10 AAPL @ 173.20", NOTICE),
+        ScreenLine("gateway", "spawned pid=1", NOTICE, SPAWNED, "1"),
+        ScreenLine("gateway", "started pid=1", NOTICE, "started"),
+        ScreenLine("order_manager", "Received Order 2: BUY 10 AAPL @ 173.20", NOTICE),
     ]
     assert story.new_lines() == []
     story.close()
@@ -344,10 +346,10 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.mark.usefixtures("zone")
 def test_after_a_standstill_a_program_that_always_started_is_not_given_up(tmp_path):
     logs = Logs(tmp_path, time.time() - 600)
-    story = Story(tmp_path)
+    story = LogFollower(tmp_path)
     for pid in range(MAX_TRIES + 5):
         logs.one_life(pid)
-    given_up = GivenUp({"gateway": "gateway"}, "supervisorctl start")
+    given_up = FatalPrograms({"gateway": "gateway"}, "supervisorctl start")
     lines = story.new_lines()
     assert [line.event for line in lines] == [SPAWNED, "started", ENDED] * (MAX_TRIES + 5)
     for line in lines:
@@ -359,10 +361,10 @@ def test_after_a_standstill_a_program_that_always_started_is_not_given_up(tmp_pa
 @pytest.mark.usefixtures("zone")
 def test_after_a_standstill_a_kill_from_outside_is_no_failure(tmp_path):
     logs = Logs(tmp_path, time.time() - 600)
-    story = Story(tmp_path)
+    story = LogFollower(tmp_path)
     for pid in range(3):
         logs.one_life(pid, "terminated by SIGKILL; not expected")
-    repetitions = Repetitions()
+    repetitions = RepeatedLines()
     shown = [new for line in story.new_lines() for new in repetitions.new_of(line, 0.0)]
     assert len(shown) == 9
     story.close()
@@ -370,7 +372,7 @@ def test_after_a_standstill_a_kill_from_outside_is_no_failure(tmp_path):
 
 def test_what_is_logged_while_the_files_are_read_waits_for_the_next_look(tmp_path):
     logs = Logs(tmp_path, time.time() + 60)
-    story = Story(tmp_path)
+    story = LogFollower(tmp_path)
     logs.gateway("started", pid=1)
     assert story.new_lines() == []
     logs.at_s -= 1
@@ -384,7 +386,7 @@ def test_what_is_logged_while_the_files_are_read_waits_for_the_next_look(tmp_pat
 
 def test_what_supervisord_says_waits_for_the_rest_of_a_long_log(tmp_path):
     logs = Logs(tmp_path, time.time() - 6000)
-    story = Story(tmp_path)
+    story = LogFollower(tmp_path)
     for pid in range(10):
         logs.supervisord(f"INFO spawned: 'gateway' with pid {pid}")
         for _ in range(40):

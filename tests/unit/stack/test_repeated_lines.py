@@ -16,9 +16,9 @@ from lib.stack.log_follower import (
     STOPPED,
     SUPERVISORD,
     WARNING,
-    Line,
+    ScreenLine,
 )
-from lib.stack.repeated_lines import CALM_S, MAX_TEXTS, Repetitions
+from lib.stack.repeated_lines import CALM_S, MAX_TEXTS, RepeatedLines
 
 STATUS_1 = "exit status 1; not expected"
 SIGKILL = "terminated by SIGKILL; not expected"
@@ -28,34 +28,34 @@ class Screen:
     """What is shown of lines that come at these times."""
 
     def __init__(self) -> None:
-        self.repetitions = Repetitions()
+        self.repetitions = RepeatedLines()
         self.now_s = 1000.0
         self.pid = 100
 
-    def show(self, *lines: Line) -> list[str]:
+    def show(self, *lines: ScreenLine) -> list[str]:
         return [line.text for each in lines for line in self.repetitions.new_of(each, self.now_s)]
 
     def after(self, seconds: float) -> list[str]:
         self.now_s += seconds
         return [line.text for line in self.repetitions.forget_old_failures(self.now_s)]
 
-    def spawned(self) -> Line:
+    def spawned(self) -> ScreenLine:
         self.pid += 1
-        return Line("gateway", f"spawned pid={self.pid}", NOTICE, SPAWNED, str(self.pid))
+        return ScreenLine("gateway", f"spawned pid={self.pid}", NOTICE, SPAWNED, str(self.pid))
 
-    def started(self) -> Line:
-        return Line("gateway", f"started pid={self.pid}", NOTICE, STARTED)
+    def started(self) -> ScreenLine:
+        return ScreenLine("gateway", f"started pid={self.pid}", NOTICE, STARTED)
 
-    def failed_try(self, reason: str = "no tape") -> list[Line]:
+    def failed_try(self, reason: str = "no tape") -> list[ScreenLine]:
         return [self.spawned(), refused(reason), ended()]
 
 
-def refused(reason: str) -> Line:
-    return Line("gateway", f"cannot_start: {reason}", ERROR, "cannot_start")
+def refused(reason: str) -> ScreenLine:
+    return ScreenLine("gateway", f"cannot_start: {reason}", ERROR, "cannot_start")
 
 
-def ended(how: str = STATUS_1, role: str = "gateway") -> Line:
-    return Line(role, f"ended by itself ({how})", WARNING, ENDED, how)
+def ended(how: str = STATUS_1, role: str = "gateway") -> ScreenLine:
+    return ScreenLine(role, f"ended by itself ({how})", WARNING, ENDED, how)
 
 
 @pytest.fixture
@@ -83,26 +83,26 @@ def test_another_reason_is_shown_at_once(screen: Screen) -> None:
 
 
 def test_the_same_line_within_one_try_is_no_repetition(screen: Screen) -> None:
-    lines = [Line("gateway", "  File x, in f", WARNING)] * 3
+    lines = [ScreenLine("gateway", "  File x, in f", WARNING)] * 3
     assert len(screen.show(screen.spawned(), *lines, ended())) == 5
     assert screen.show(*lines, ended()) == []
 
 
 def test_what_another_program_says_meanwhile_is_shown(screen: Screen) -> None:
     screen.show(*screen.failed_try())
-    line = Line("orderbook", "cannot_start: no tape", ERROR, "cannot_start")
+    line = ScreenLine("orderbook", "cannot_start: no tape", ERROR, "cannot_start")
     assert screen.show(line, line) == [line.text] * 2
 
 
 def test_a_warning_that_a_running_program_repeats_is_shown_each_time(screen: Screen) -> None:
     screen.show(screen.spawned(), screen.started())
-    warning = Line("gateway", "client_refused peer=x", WARNING, "client_refused")
+    warning = ScreenLine("gateway", "client_refused peer=x", WARNING, "client_refused")
     assert screen.show(*[warning] * 5) == [warning.text] * 5
 
 
 def test_a_program_that_starts_and_crashes_again_and_again_is_shown_once(screen: Screen) -> None:
-    def a_try() -> list[Line]:
-        connected = Line("gateway", f"connected first={screen.pid}", NOTICE, "connected")
+    def a_try() -> list[ScreenLine]:
+        connected = ScreenLine("gateway", f"connected first={screen.pid}", NOTICE, "connected")
         return [screen.spawned(), screen.started(), connected, refused("a bug"), ended()]
 
     assert len(screen.show(*a_try())) == 5
@@ -113,7 +113,7 @@ def test_a_program_that_starts_and_crashes_again_and_again_is_shown_once(screen:
 
 
 def test_what_a_program_prints_is_never_a_repetition(screen: Screen) -> None:
-    printed = Line("gateway", "Received Order 1", NOTICE)
+    printed = ScreenLine("gateway", "Received Order 1", NOTICE)
     for _ in range(3):
         assert screen.show(printed, ended())[0] == printed.text
 
@@ -145,7 +145,7 @@ def test_after_a_person_or_supervisord_has_stopped_it_all_is_news(
     screen: Screen, event: str
 ) -> None:
     screen.show(*screen.failed_try())
-    line = Line("gateway", "over", NOTICE, event)
+    line = ScreenLine("gateway", "over", NOTICE, event)
     assert screen.show(line) == ["over"]
     assert len(screen.show(*screen.failed_try())) == 3
 
@@ -162,9 +162,9 @@ def test_a_program_that_is_killed_before_it_works_is_shown_once(screen: Screen) 
 
 
 def test_each_place_at_which_the_watchdog_ends_a_program_is_shown_once(screen: Screen) -> None:
-    def hung(where: str, silent_s: float) -> list[Line]:
+    def hung(where: str, silent_s: float) -> list[ScreenLine]:
         text = f"role_hung program=gateway silent_s={silent_s} where={where}"
-        line = Line("watchdog", text, ERROR, ROLE_HUNG, "gateway", where)
+        line = ScreenLine("watchdog", text, ERROR, ROLE_HUNG, "gateway", where)
         return [screen.spawned(), screen.started(), line, ended(SIGKILL)]
 
     def shown(where: str, silent_s: float) -> list[str]:
@@ -176,7 +176,7 @@ def test_each_place_at_which_the_watchdog_ends_a_program_is_shown_once(screen: S
 
 
 def test_a_command_that_cannot_be_run_is_shown_once_until_it_is_quiet(screen: Screen) -> None:
-    line = Line(SUPERVISORD, "cannot execute x", ERROR, SPAWN_FAILED)
+    line = ScreenLine(SUPERVISORD, "cannot execute x", ERROR, SPAWN_FAILED)
     assert screen.show(line, line) == [line.text]
     assert screen.after(CALM_S - 1) == []
     assert screen.show(line) == []

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.process.throttled_log import Tally
+from lib.process.throttled_log import ThrottledLog
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.streams.client import Frames, StreamClient
@@ -109,7 +109,7 @@ class Desk:
             client,
             self.news,
             self.evaluated,
-            Tally(stream="news", peer="127.0.0.1:5002"),
+            ThrottledLog(stream="news", peer="127.0.0.1:5002"),
             send=self._send,
             on_decided=lambda *decided: self.decided.append(decided),
             clock=lambda: Noting.now_ns,

@@ -92,7 +92,7 @@ def test_a_message_that_trickles_in_takes_about_its_length_of_memory():
     try:
         buffer = FrameBuffer()
         for i in range(MAX_MESSAGE_BYTES // 2):
-            # A piece that nobody else holds, as from a socket.
+            # A piece without another reference, as from a socket.
             assert buffer.feed(bytes(bytearray(pieces[i % 1000]))) == b""
         held, _peak = tracemalloc.get_traced_memory()
     finally:

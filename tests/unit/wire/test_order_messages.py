@@ -289,7 +289,7 @@ def test_a_type_written_with_escapes_is_the_same_type():
 
 
 @pytest.mark.parametrize("field", ["symbol", "tape", "note"])
-def test_text_that_is_not_utf8_is_refused_even_in_a_field_that_nobody_reads(field):
+def test_text_that_is_not_utf8_is_refused_even_in_a_field_that_is_ignored(field):
     error = refusal(raw_order_frame(field, b'"\xff"'))
     assert str(error).startswith("not UTF-8: byte 0xff")
     assert error.order_id == 12

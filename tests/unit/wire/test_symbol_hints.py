@@ -32,7 +32,7 @@ def test_one_that_is_close_to_none_says_what_to_do(symbol):
     assert "add it to symbols in the settings" in SymbolHints(SYMBOLS).hint(symbol)
 
 
-@pytest.mark.parametrize("symbol", ["NOBODY-TRADES-THIS", "Ä" * 9, "A" * 60_000])
+@pytest.mark.parametrize("symbol", ["NOT-TRADED-ANYWHERE", "Ä" * 9, "A" * 60_000])
 def test_one_that_is_too_long_to_be_traded_says_so(symbol):
     assert "at most 16 bytes" in SymbolHints(SYMBOLS).hint(symbol)
 

@@ -83,11 +83,11 @@ def test_ticks_read_back_as_they_were_written(pairs):
 
 
 @given(frames)
-def test_any_bytes_are_told_apart_frame_by_frame(data):
+def test_any_bytes_are_classified_frame_by_frame(data):
     decoded = decode(data)
     messages = data.split(b"*")[:-1]
-    told = [*decoded.offsets.tolist(), *decoded.malformed, *decoded.unknown]
-    assert sorted(told) == list(range(len(messages)))
+    offsets = [*decoded.offsets.tolist(), *decoded.malformed, *decoded.unknown]
+    assert sorted(offsets) == list(range(len(messages)))
     for kind in (decoded.offsets.tolist(), list(decoded.malformed), list(decoded.unknown)):
         assert kind == sorted(kind)
     for offset, symbol, price in zip(

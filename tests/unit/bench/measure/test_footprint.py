@@ -64,7 +64,7 @@ def test_a_replay_that_ends_early_is_an_error() -> None:
         served(b"A,1*" * 49, ticks=50)
 
 
-def test_where_nobody_serves_a_replay_it_is_an_error() -> None:
+def test_without_a_server_a_replay_is_an_error() -> None:
     settings = Settings()
     settings = replace(settings, gateway=replace(settings.gateway, price_port=1))
     with pytest.raises(BenchError, match="no replay"):

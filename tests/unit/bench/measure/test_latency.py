@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.measure.latency import WARM_UP_S, judge, latency_settings, warm_up_s
-from bench.measure.observer import Observation, Schedule
+from bench.measure.observer import LoggedSchedule, Observation
 from bench.plan import LatencyRun
 from lib.settings import Settings
 
@@ -24,7 +24,7 @@ def observation(**changes) -> Observation:
         sequences=np.array([11, 12, 13]),
         sent_ns=sent_ns,
         decided_ns=sent_ns + 100_000,
-        schedule=Schedule(1_000.0, START_NS, 11),
+        schedule=LoggedSchedule(1_000.0, START_NS, 11),
         shifted_ns=0,
         to_report_ns=np.array([700_000]),
         unanswered=0,

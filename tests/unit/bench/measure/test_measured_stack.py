@@ -65,7 +65,7 @@ def test_a_process_that_sleeps_takes_next_to_nothing() -> None:
     assert usage.cpu_share < 0.1
 
 
-def test_a_process_that_ended_meanwhile_is_told() -> None:
+def test_a_process_that_ended_meanwhile_is_an_error() -> None:
     class Gone:
         def pids(self) -> dict[str, int]:
             return {"gone": 2**22 + 1}

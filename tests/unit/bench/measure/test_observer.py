@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 
 from bench.measure.observer import (
-    Schedule,
+    LoggedSchedule,
     decided_by_all,
+    join_decisions,
     read_events,
     to_report_ns,
-    together,
 )
 from lib.process.log_events import OrderSent
-from lib.stack.log_follower import Follower
+from lib.stack.log_follower import FileFollower
 from lib.trading.decision_log import Decided
 from tests.log_lines import made
 
@@ -35,7 +35,7 @@ def test_with_several_strategies_the_last_one_counts_and_all_must_have_decided()
 
 def test_what_several_looks_brought_is_put_together_in_order() -> None:
     looks = [decisions((1, 2, 7), (3, 4, 8)), decisions((5, 9, 9))._replace(missed=2)]
-    found = together(looks)
+    found = join_decisions(looks)
     assert found.first.tolist() == [1, 3, 5]
     assert found.last.tolist() == [2, 4, 9]
     assert found.decided_ns.tolist() == [7, 8, 9]
@@ -43,17 +43,17 @@ def test_what_several_looks_brought_is_put_together_in_order() -> None:
 
 
 def test_looks_that_brought_nothing_are_no_decisions() -> None:
-    assert len(together([]).last) == 0
+    assert len(join_decisions([]).last) == 0
 
 
 def test_the_n_th_tick_is_due_n_periods_after_the_start() -> None:
-    schedule = Schedule(rate=2_000.0, start_ns=10**12, first=501)
+    schedule = LoggedSchedule(rate=2_000.0, start_ns=10**12, first=501)
     due_ns = schedule.intended_ns(np.array([501, 502, 2500]))
     assert (due_ns - 10**12).tolist() == [500_000, 1_000_000, 10**9]
 
 
 def test_due_times_of_long_runs_at_odd_rates_do_not_drift() -> None:
-    schedule = Schedule(rate=3_000.0, start_ns=10**15, first=1)
+    schedule = LoggedSchedule(rate=3_000.0, start_ns=10**15, first=1)
     assert (schedule.intended_ns(np.array([3 * 10**8])) - 10**15).tolist() == [10**5 * 10**9]
 
 
@@ -82,6 +82,6 @@ def test_events_are_found_by_their_name_and_not_by_what_is_said_in_others(tmp_pa
         made("order_filled", order_id=1),
     ]
     path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-    log = Follower(path, from_end=False)
+    log = FileFollower(path, from_end=False)
     assert read_events(log, OrderSent) == [lines[0]]
     log.close()

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import pytest
 
 from bench.errors import BenchError
-from bench.measure.orders import Client, order_frames, send_all, waits_ns
+from bench.measure.orders import ClientPlan, order_frames, send_all, waits_ns
 from lib.wire.framing import split
 
 PRICES = {"AAPL": 170.25, "MSFT": 320.5}
 
 
-def client(orders: int, under_way: int) -> Client:
-    return Client(("127.0.0.1", 1), "me", under_way, orders, PRICES)
+def client(orders: int, under_way: int) -> ClientPlan:
+    return ClientPlan(("127.0.0.1", 1), "me", under_way, orders, PRICES)
 
 
 @pytest.mark.parametrize(("orders", "under_way"), [(1, 1), (20, 1), (100, 16), (103, 40)])

@@ -16,7 +16,7 @@ from bench.measure.side_by_side import (
 )
 from bench.plan import FULL, SideBySide
 from bench.results import Throughput, Trial
-from bench.rivals.rival import Load, Outcome
+from bench.rivals.rival import Load, RivalResult
 
 PLAN = SideBySide(rounds=1, paced_s=0.5, unpaced_s=0.25, rate=2_000.0, symbols=100)
 
@@ -47,9 +47,9 @@ def test_there_are_at_least_five_rounds_in_a_full_run() -> None:
 def test_what_comes_of_a_load_is_recorded_with_it() -> None:
     asked = []
 
-    def measure(load: Load) -> Outcome:
+    def measure(load: Load) -> RivalResult:
         asked.append(load)
-        return Outcome(100, 3, 0.25, np.array([1000, 2000, 3000]))
+        return RivalResult(100, 3, 0.25, np.array([1000, 2000, 3000]))
 
     rival = Rival("pigeon", measure, 64)
     found = list(rival_hops(rival, PLAN, 4))

@@ -12,11 +12,11 @@ from bench.measure.throughput import (
     CONFIRMATIONS,
     RESOLUTION,
     Attempt,
-    Evaluated,
-    Progress,
+    EvaluationCounter,
+    StrategyProgress,
     confirm,
+    reason_not_held,
     search,
-    why_not,
 )
 from bench.results import Trial
 from lib.settings import MAX_RATE
@@ -99,7 +99,7 @@ class Strategy:
         self.reader = DecisionReader.open(path)
         assert self.reader
         self.reader.read()
-        self.evaluated = Evaluated(self.reader, Published("tape", 100), SECOND_NS)
+        self.evaluated = EvaluationCounter(self.reader, Published("tape", 100), SECOND_NS)
 
     def decide(self, first: int, last: int, seconds: float) -> None:
         self._log.add("tape", first, last, int(seconds * SECOND_NS))
@@ -114,7 +114,7 @@ def test_only_the_ticks_behind_the_first_are_counted(strategy: Strategy) -> None
     strategy.decide(81, 90, 1.0)
     strategy.decide(91, 110, 2.0)
     strategy.decide(111, 150, 4.0)
-    assert strategy.evaluated.read() == Progress(50, 150, 0, 3.0)
+    assert strategy.evaluated.read() == StrategyProgress(50, 150, 0, 3.0)
 
 
 def test_it_goes_on_counting_from_one_look_to_the_next(strategy: Strategy) -> None:
@@ -123,7 +123,7 @@ def test_it_goes_on_counting_from_one_look_to_the_next(strategy: Strategy) -> No
     strategy.decide(101, 120, 2.0)
     assert strategy.evaluated.read().evaluated == 20
     strategy.decide(121, 130, 3.0)
-    assert strategy.evaluated.read() == Progress(30, 130, 0, 2.0)
+    assert strategy.evaluated.read() == StrategyProgress(30, 130, 0, 2.0)
     assert strategy.evaluated.read().seconds == 2.0
 
 
@@ -141,18 +141,18 @@ def test_ticks_that_were_left_out_at_the_very_beginning_are_gaps_too(strategy: S
 
 def test_a_strategy_with_another_tape_is_an_error(strategy: Strategy) -> None:
     with pytest.raises(BenchError, match="another tape"):
-        Evaluated(strategy.reader, Published("other", 100), 0)
+        EvaluationCounter(strategy.reader, Published("other", 100), 0)
 
 
-def test_what_the_bench_itself_did_not_see_is_told(strategy: Strategy) -> None:
+def test_what_the_bench_itself_missed_is_counted(strategy: Strategy) -> None:
     for number in range(101, 101 + RING_RECORDS + 10):
         strategy.decide(number, number, 1.0)
     assert strategy.evaluated.read().gaps == strategy.evaluated.unseen
     assert strategy.evaluated.unseen > 10
 
 
-def progress(last: int, gaps: int = 0) -> Progress:
-    return Progress(0, last, gaps, 0.0)
+def progress(last: int, gaps: int = 0) -> StrategyProgress:
+    return StrategyProgress(0, last, gaps, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ def progress(last: int, gaps: int = 0) -> Progress:
     ],
 )
 def test_a_trial_cannot_hold_once_a_strategy_has_lost_ticks_or_is_a_second_behind(
-    strategies: list[Progress], why: str
+    strategies: list[StrategyProgress], why: str
 ) -> None:
-    assert why_not(strategies, published=1000, rate=500.0) == why
+    assert reason_not_held(strategies, published=1000, rate=500.0) == why
 
 
 def test_decisions_that_cross_the_beginning_count_from_there(strategy: Strategy) -> None:
     strategy.decide(1, 1000, 1.5)
-    assert strategy.evaluated.read() == Progress(900, 1000, 0, 0.5)
+    assert strategy.evaluated.read() == StrategyProgress(900, 1000, 0, 0.5)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from bench.profiles import Hot, Load, Profile, Profiled
+from bench.profiles import DaemonProfile, HotFunction, LoadProfile, Profile
 from bench.report.appendix import SHOWN, appendix
 from bench.report.comparison import FLOOR, STACK, ZEROMQ
 from bench.report.first_page import first_page
@@ -31,7 +31,15 @@ from bench.report.pages import (
 from bench.report.speed_section import NOT_MEASURED, NOT_RECORDED, speed_section
 from bench.report.units import digits, megabytes, millions, percent, us, whole
 from bench.report.watched_section import watched_section
-from bench.results import Call, Segment, Stage, Throughput, Usage, Watched, WatchedRound
+from bench.results import (
+    CallCost,
+    SegmentSize,
+    StageCost,
+    Throughput,
+    Usage,
+    WatchedRecording,
+    WatchedRound,
+)
 from lib.clock import SECOND_NS
 from lib.reports.files import RELIABILITY_SUMMARY
 from tests.recordings import hops, latency, recording, tick_to_decision, usages, with_hops
@@ -133,7 +141,7 @@ def test_the_first_page_begins_with_four_answers():
     assert lines[3].endswith("As nothing had happened.")
 
 
-def test_answers_that_nobody_measured_say_so():
+def test_unmeasured_answers_say_so():
     lines = first_page(NOTHING_MEASURED, None).splitlines()[:4]
 
     assert all(line.lower().endswith("** not measured.") for line in lines)
@@ -210,9 +218,13 @@ def test_a_search_that_no_rate_held_says_so():
 
 
 def test_a_stage_has_its_figures_by_symbols():
-    stages = (Stage("encode", 4, 64, 40.0), Stage("encode", 100, 64, 50.0), Stage("x", 4, 64, 2.0))
+    stages = (
+        StageCost("encode", 4, 64, 40.0),
+        StageCost("encode", 100, 64, 50.0),
+        StageCost("x", 4, 64, 2.0),
+    )
 
-    text = speed_section(recording(stages=stages, calls=(Call("read", 4, 912.3),)))
+    text = speed_section(recording(stages=stages, calls=(CallCost("read", 4, 912.3),)))
 
     assert rows_of(text, "encode") == [["encode", "64", "40.0 (25.0)", "50.0 (20.0)"]]
     assert rows_of(text, "x") == [["x", "64", "2.00 (500)", "-"]]
@@ -227,7 +239,7 @@ def test_the_size_of_the_shared_memory_is_a_formula_and_a_measurement():
     assert re.search(r"\*\*[\d,]+ \+ \d+ S \+ \d+ C bytes\*\*", text)
     [row] = rows_of(text, "4", "262,144")
     assert row[2] == row[3] == whole(made.segments[0].measured_bytes)
-    other = Segment(4, 262_144, 1_000_000, 1_000_000)
+    other = SegmentSize(4, 262_144, 1_000_000, 1_000_000)
     assert "C bytes" not in speed_section(recording(segments=(other,)))
 
 
@@ -288,7 +300,7 @@ def test_what_was_not_measured_is_said_where_it_would_stand():
     assert f"### The floor and the alternatives\n\n{NOT_MEASURED}" in text
 
 
-def test_what_it_was_recorded_on_and_with_is_told():
+def test_the_report_names_machine_and_software():
     text = speed_section(recording(gaps=("the C floor: no compiler",)))
 
     assert rows_of(text, "processor")[0][1] == "Abacus 3, 2 virtual cores, 4 GiB of memory"
@@ -304,9 +316,13 @@ def test_what_it_was_recorded_on_and_with_is_told():
 
 
 def test_the_time_of_a_daemon_is_divided_among_its_functions():
-    functions = tuple(Hot(f"lib/x.py f{n}", 0.5 / 2**n, f"x = {n}") for n in range(SHOWN + 2))
-    daemon = Profiled("gateway", SECOND_NS // 2, SECOND_NS // 10, 1_000, functions)
-    made = Profile("2026-01-02T", "py-spy 1", 200, (Load(0.0, 100, 2.0, 1_000_000, (daemon,)),), ())
+    functions = tuple(
+        HotFunction(f"lib/x.py f{n}", 0.5 / 2**n, f"x = {n}") for n in range(SHOWN + 2)
+    )
+    daemon = DaemonProfile("gateway", SECOND_NS // 2, SECOND_NS // 10, 1_000, functions)
+    made = Profile(
+        "2026-01-02T", "py-spy 1", 200, (LoadProfile(0.0, 100, 2.0, 1_000_000, (daemon,)),), ()
+    )
 
     text = appendix(made)
 
@@ -317,7 +333,7 @@ def test_the_time_of_a_daemon_is_divided_among_its_functions():
     assert f"f{SHOWN}" not in text
 
 
-def test_what_could_not_be_profiled_is_told():
+def test_what_could_not_be_profiled_is_listed():
     text = appendix(Profile("2026-01-02T", "", 200, (), ("py-spy is not there",)))
 
     assert "- py-spy is not there" in text
@@ -327,15 +343,17 @@ def test_what_could_not_be_profiled_is_told():
 
 
 def test_rounds_with_the_same_watchers_stand_together():
-    found = ((1, "nobody", 0, 100), (1, "3 browsers", 2, 300), (2, "nobody", 0, 110))
+    found = ((1, "no browser", 0, 100), (1, "3 browsers", 2, 300), (2, "no browser", 0, 110))
     rounds = tuple(WatchedRound(*one, latency(p50)) for *one, p50 in found)
-    made = Watched("2026-01-02T", {"cpu": "Abacus 3", "cores": 2}, 2e3, rounds, ("a page: gone",))
+    made = WatchedRecording(
+        "2026-01-02T", {"cpu": "Abacus 3", "cores": 2}, 2e3, rounds, ("a page: gone",)
+    )
 
     text = watched_section(made)
 
     assert [row[:5] for row in rows_of(text, columns=9)[2:]] == [
-        ["nobody", "1", "100", "0", "100"],
-        ["nobody", "2", "100", "0", "110"],
+        ["no browser", "1", "100", "0", "100"],
+        ["no browser", "2", "100", "0", "110"],
         ["3 browsers", "1", "100", "2", "300"],
     ]
     assert "Recorded on 2026-01-02 on Abacus 3, 2 cores." in text

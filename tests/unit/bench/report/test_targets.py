@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from bench.report.comparison import FLOOR, STACK, ZEROMQ
 from bench.report.targets import Judgement, Target, missed, stack_ticks_per_s, targets
-from bench.results import Call, Orders, Recording
+from bench.results import CallCost, OrderFigures, Recording
 from tests.recordings import (
     RING,
     hops,
@@ -78,14 +78,14 @@ def test_a_recording_may_reach_every_target():
         (
             "`SharedPriceBook.read`, per call",
             "under 1 µs",
-            recording(calls=(Call("read", 4, 999.0),)),
-            recording(calls=(Call("read", 4, 999.0), Call("read", 5000, 1000.0))),
+            recording(calls=(CallCost("read", 4, 999.0),)),
+            recording(calls=(CallCost("read", 4, 999.0), CallCost("read", 5000, 1000.0))),
         ),
         (
             "`SharedPriceBook.update`, per call",
             "under 3 µs",
-            recording(calls=(Call("update", 4, 2999.0),)),
-            recording(calls=(Call("update", 4, 3000.0),)),
+            recording(calls=(CallCost("update", 4, 2999.0),)),
+            recording(calls=(CallCost("update", 4, 3000.0),)),
         ),
         (
             "each daemon at 200 ticks/s, of a core",
@@ -108,14 +108,14 @@ def test_a_recording_may_reach_every_target():
         (
             "durable orders from 4 clients",
             "at least 50,000/s",
-            recording(orders=(Orders(4, 100, 50_000, 1.0, latency(1)),)),
-            recording(orders=(Orders(4, 100, 49_999, 1.0, latency(1)),)),
+            recording(orders=(OrderFigures(4, 100, 50_000, 1.0, latency(1)),)),
+            recording(orders=(OrderFigures(4, 100, 49_999, 1.0, latency(1)),)),
         ),
         (
             "answer to one lonely order, median",
             "at most 1 ms",
-            recording(orders=(Orders(1, 1, 50_000, 1.0, latency(1000)),)),
-            recording(orders=(Orders(1, 1, 50_000, 1.0, latency(1000.1)),)),
+            recording(orders=(OrderFigures(1, 1, 50_000, 1.0, latency(1000)),)),
+            recording(orders=(OrderFigures(1, 1, 50_000, 1.0, latency(1000.1)),)),
         ),
     ],
 )  # fmt: skip

@@ -18,17 +18,17 @@ from bench.rivals.rival import (
     LONG_WINDOW,
     SHORT_WINDOW,
     Averages,
-    Decided,
+    ConsumerResult,
     Decisions,
     Feed,
     Load,
-    Outcome,
     Pace,
-    Part,
     PriceBook,
+    ProcessContext,
     RivalError,
+    RivalResult,
+    RivalTape,
     RivalUnavailable,
-    Tape,
     one_by_one,
     pack,
     require,
@@ -45,25 +45,25 @@ class TestTicks:
     @pytest.mark.parametrize(
         "impossible", [{"rate": -1}, {"seconds": 0}, {"ticks_a_message": 0}, {"symbols": 0}]
     )
-    def test_a_load_that_cannot_be_is_refused(self, impossible):
-        with pytest.raises(ValueError, match="cannot be"):
+    def test_an_invalid_load_is_refused(self, impossible):
+        with pytest.raises(ValueError, match="an invalid load"):
             Load(**{"rate": 1, "seconds": 1, **impossible})
 
     def test_a_tape_is_the_same_for_the_same_load(self):
-        assert Tape(LOAD).bodies() == Tape(LOAD).bodies()
+        assert RivalTape(LOAD).bodies() == RivalTape(LOAD).bodies()
 
     def test_a_tape_is_a_whole_number_of_messages(self):
-        bodies = Tape(Load(0, 1, 1000)).bodies()
+        bodies = RivalTape(Load(0, 1, 1000)).bodies()
         assert {body.count(b"*") for body in bodies} == {999}
 
     def test_a_tape_has_every_symbol_and_prices_above_zero(self):
-        tape = Tape(LOAD)
+        tape = RivalTape(LOAD)
         assert set(tape.symbols.tolist()) == {0, 1, 2}
         assert tape.cents.min() > 0
 
     def test_the_relay_reads_what_the_producer_writes(self):
         load = Load(0, 1, 7, 3)
-        tape, feed, book = Tape(load), Feed(load), PriceBook(load)
+        tape, feed, book = RivalTape(load), Feed(load), PriceBook(load)
         before_ns = time.monotonic_ns()
         ticks = book.read(feed.message(2))
         assert ticks.first == 15
@@ -73,9 +73,9 @@ class TestTicks:
 
     def test_the_tape_comes_again_under_further_numbers(self):
         feed, book = Feed(LOAD), PriceBook(LOAD)
-        first, later = feed.message(0), feed.message(Tape(LOAD).length)
+        first, later = feed.message(0), feed.message(RivalTape(LOAD).length)
         assert book.read(first)[2:] == book.read(later)[2:]
-        assert book.read(later).first == Tape(LOAD).length + 1
+        assert book.read(later).first == RivalTape(LOAD).length + 1
 
     def test_the_relay_keeps_the_latest_price_of_every_symbol(self):
         book = PriceBook(LOAD)
@@ -114,7 +114,7 @@ class TestPace:
 
 class TestDecisions:
     def test_the_averages_are_those_of_the_last_ticks_of_each_symbol(self):
-        tape = Tape(LOAD)
+        tape = RivalTape(LOAD)
         averages, seen = Averages(3), {symbol: [] for symbol in range(3)}
         for symbol, price in zip(tape.symbols[:2000].tolist(), tape.prices, strict=False):
             seen[symbol].append(price)
@@ -146,7 +146,7 @@ def test_a_package_that_is_missing_is_a_gap_that_names_it():
 # The roles of small rivals. They run in processes of their own, which import this module.
 
 
-def sends(part: Part) -> int:
+def sends(part: ProcessContext) -> int:
     with part.connect() as sock:
         part.start()
         for number in one_by_one(Pace(part.load)):
@@ -154,15 +154,15 @@ def sends(part: Part) -> int:
     return part.load.messages
 
 
-def receives(part: Part) -> Decided:
-    return Decided(receive(part), array("q", [1]), time.monotonic_ns())
+def receives(part: ProcessContext) -> ConsumerResult:
+    return ConsumerResult(receive(part), array("q", [1]), time.monotonic_ns())
 
 
-def receives_all_but_one(part: Part) -> Decided:
-    return Decided(receive(part) - 1, array("q", [1]), time.monotonic_ns())
+def receives_all_but_one(part: ProcessContext) -> ConsumerResult:
+    return ConsumerResult(receive(part) - 1, array("q", [1]), time.monotonic_ns())
 
 
-def receive(part: Part) -> int:
+def receive(part: ProcessContext) -> int:
     received = 0
     with part.accept() as sock:
         part.start()
@@ -171,48 +171,48 @@ def receive(part: Part) -> int:
     return received // 4
 
 
-def fails(part: Part) -> Decided:
+def fails(part: ProcessContext) -> ConsumerResult:
     part.accept()
     part.start()
     raise RuntimeError("what went wrong")
 
 
-def dies(part: Part) -> Decided:
+def dies(part: ProcessContext) -> ConsumerResult:
     part.accept()
     part.start()
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
 
-def hangs(part: Part) -> Decided:
+def hangs(part: ProcessContext) -> ConsumerResult:
     receive(part)
     time.sleep(600)
     raise AssertionError
 
 
-def is_never_ready(part: Part) -> Decided:
+def is_never_ready(part: ProcessContext) -> ConsumerResult:
     part.accept()
     time.sleep(600)
     raise AssertionError
 
 
-def fails_before_it_starts(part: Part) -> Decided:
+def fails_before_it_starts(part: ProcessContext) -> ConsumerResult:
     raise RuntimeError("no way")
 
 
-def sleeps(part: Part) -> int:
+def sleeps(part: ProcessContext) -> int:
     part.start()
     os.write(1, b"asleep\n")  # at once: the other does the same
     time.sleep(600)
     raise AssertionError
 
 
-def measure_sleep() -> Outcome:
+def measure_sleep() -> RivalResult:
     return run(LOAD, sleeps, sleeps)
 
 
 class TestRun:
-    def test_everything_arrives_and_nobody_is_left(self):
+    def test_everything_arrives_and_no_process_is_left(self):
         with nothing_left():
             outcome = run(LOAD, sends, receives)
         assert (outcome.ticks, outcome.missing) == (200, 0)
@@ -225,13 +225,13 @@ class TestRun:
         ("role", "reason"),
         [
             (fails, "the fails failed: .*what went wrong"),
-            (dies, "the dies has ended without a word"),
-            (hangs, "the hangs: not at the end in time"),
+            (dies, "the dies has ended without a message"),
+            (hangs, "the hangs: not finished in time"),
             (is_never_ready, "the is_never_ready: not ready in time"),
             (fails_before_it_starts, "no way"),
         ],
     )
-    def test_whatever_goes_wrong_is_told_and_nobody_is_left(self, role, reason, monkeypatch):
+    def test_any_failure_is_reported_and_no_process_is_left(self, role, reason, monkeypatch):
         monkeypatch.setattr(rival, "END_S", 2.0)
         if role is is_never_ready:
             monkeypatch.setattr(rival, "START_S", 5.0)
@@ -255,4 +255,4 @@ class TestRun:
                 assert len(marked(mark)) == 3
             finally:
                 bench.kill()
-        wait_until(lambda: not marked(mark), "nobody is left", deadline_s=10.0)
+        wait_until(lambda: not marked(mark), "no process is left", deadline_s=10.0)

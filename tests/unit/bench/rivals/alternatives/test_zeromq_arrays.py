@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.report.comparison import OTHER_WORK, Contender, fastest_alternative
-from bench.results import Hops
+from bench.results import ProgramRound
 from bench.rivals.alternatives import zeromq_arrays
 from bench.rivals.alternatives.zeromq_arrays import ArrayAverages
-from bench.rivals.rival import Averages, Load, Tape
+from bench.rivals.rival import Averages, Load, RivalTape
 from tests.rivals import SECONDS, check_all_arrived, measured
 
 
@@ -31,7 +31,7 @@ def test_every_tick_arrives_in_order_and_is_decided():
     load = Load(2000, SECONDS, symbols=3)
     outcome = measured(zeromq_arrays.measure, load)
     check_all_arrived(load, outcome)
-    tape = Tape(load)
+    tape = RivalTape(load)
     ticks = slice(outcome.ticks)
     expected = ArrayAverages(3).decide(tape.symbols[ticks], tape.cents[ticks])
     assert outcome.above == expected > 0
@@ -46,7 +46,7 @@ def test_as_fast_as_it_goes_nothing_is_lost():
 def test_nothing_is_judged_by_what_does_other_work():
     assert zeromq_arrays.NAME in OTHER_WORK
     fast, fastest = (
-        Contender(name, 64, 0.0, (Hops(name, 0, 0.0, 64, 4, ticks, 0, 1.0, None),))
+        Contender(name, 64, 0.0, (ProgramRound(name, 0, 0.0, 64, 4, ticks, 0, 1.0, None),))
         for name, ticks in (("ZeroMQ", 1000), (zeromq_arrays.NAME, 9000))
     )
     assert fastest_alternative([fast, fastest]) == fast

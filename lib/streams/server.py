@@ -170,7 +170,10 @@ class StreamServer:
         self._log.disconnected(peer=peer, reason=reason, clients=len(self._clients))
 
     def _send_batch(self, subscriber: Subscriber, connection: Connection) -> None:
-        """Send one batch, if the client has taken the last one. Its next turn is then the last."""
+        """Send the next batch, if the client has taken the one before.
+
+        A client that lags after it goes to the end of the round.
+        """
         self._lagging.pop(subscriber, None)
         if connection.open and not connection.queued_bytes:
             subscriber.prepare()

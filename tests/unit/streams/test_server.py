@@ -97,6 +97,19 @@ def test_new_frames_wait_for_the_turn_of_a_lagging_client(clients):
     assert clients.places() == before
 
 
+def test_without_a_schedule_the_slowest_numbered_client_sets_the_pace(clients):
+    stream = clients.server.publication.stream
+    assert not clients.server.publish_unpaced()  # plain clients set no pace
+    clients.peer_says(0, b"HELLO,1,0*")
+    clients.peer_says(1, b"HELLO,1,0*")
+    assert clients.server.publish_unpaced()
+    assert stream.next_sequence == 1 + MAX_BATCH_FRAMES
+    assert clients.places() == [1 + MAX_BATCH_FRAMES] * 3
+    clients.publish(BEHIND)  # it has more to take than one batch
+    assert not clients.server.publish_unpaced()
+    assert stream.next_sequence == 1 + MAX_BATCH_FRAMES + BEHIND
+
+
 def test_clients_that_send_no_messages_are_counted_and_stay(clients):
     with capture_logs() as logs:
         clients.peer_says(0, b"GET / HTTP/1.1\r\n")

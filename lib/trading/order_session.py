@@ -65,7 +65,7 @@ class OrderEntry:
         self._told_errors: dict[int | None, str] = {}
         """The last logged reason by order_id, of unanswered orders only; under None, of an error
         without order_id since the logon."""
-        self._told_last_id = False
+        self._last_id_logged = False
         self.knows_positions = False
         """Whether a logon was ever acknowledged: before that nothing is traded."""
         self._clock = clock
@@ -161,8 +161,8 @@ class OrderEntry:
 
     def _look_for_the_last_id(self) -> None:
         """Log once that nothing is ordered any more, and why."""
-        if self._trader.has_no_order_ids and not self._told_last_id:
-            self._told_last_id = True
+        if self._trader.has_no_order_ids and not self._last_id_logged:
+            self._last_id_logged = True
             used_up = OrderIdsUsedUp(
                 client_id=self._client.client_id,
                 last_order_id=MAX_INTEGER,

@@ -131,7 +131,7 @@ def test_a_reconnected_client_asks_for_what_it_missed_and_goes_on_there():
     ]
 
 
-def test_what_the_server_no_longer_has_is_told_by_number():
+def test_what_the_server_no_longer_has_is_reported_by_number():
     client = StreamClient(tape="T", next_sequence=10, may_be_plain=False)
     client.connected(NOW)
     assert received(client, b"HELLO,1,T,15*BATCH,15,1,5*A,1*") == [
@@ -151,7 +151,7 @@ def test_another_tape_is_needed_from_its_beginning():
     assert client.connected(NOW) == b"HELLO,1,2,U*"
 
 
-def test_of_another_tape_too_what_is_gone_is_told_by_number():
+def test_of_another_tape_too_what_is_gone_is_reported_by_number():
     for client in (StreamClient(tape="T", next_sequence=10, may_be_plain=False), fresh()):
         client.connected(NOW)
         assert received(client, b"HELLO,1,U,4*") == [Joined("U", 4, new_tape=True, missed=(1, 3))]
@@ -289,25 +289,25 @@ def test_more_than_64_kib_without_a_delimiter_are_refused():
 LINES = b"AAPL,172.53\nMSFT,325.20\n"
 
 
-def told(client: StreamClient, data: bytes, now_ns: int = NOW) -> list[str]:
+def reasons_to_log(client: StreamClient, data: bytes, now_ns: int = NOW) -> list[str]:
     """What there is to be logged of bytes without a delimiter."""
     return [event.reason for event in received(client, data, now_ns)]
 
 
 @pytest.mark.parametrize("client", [fresh(), joined_client(), fresh(may_be_plain=False)])
-def test_many_bytes_without_a_delimiter_are_told_once_a_connection(client):
-    assert told(client, b"x" * (MANY_BYTES - 1)) == []
-    assert told(client, b"\n") == ["4,096 bytes and no `*`: every message ends in `*`"]
-    assert told(client, LINES) == []
+def test_many_bytes_without_a_delimiter_are_reported_once_a_connection(client):
+    assert reasons_to_log(client, b"x" * (MANY_BYTES - 1)) == []
+    assert reasons_to_log(client, b"\n") == ["4,096 bytes and no `*`: every message ends in `*`"]
+    assert reasons_to_log(client, LINES) == []
     client.disconnected()
     client.connected(NOW)
-    assert told(client, LINES * 200) == ["4,800 bytes and no `*`: a feed of lines?"]
+    assert reasons_to_log(client, LINES * 200) == ["4,800 bytes and no `*`: a feed of lines?"]
 
 
-def test_a_slow_feed_of_lines_is_told_after_a_few_seconds():
+def test_a_slow_feed_of_lines_is_reported_after_a_few_seconds():
     client = fresh()
     for second in range(1, 4):
-        assert told(client, LINES[:10], NOW + second * SECOND_NS) == []
+        assert reasons_to_log(client, LINES[:10], NOW + second * SECOND_NS) == []
         assert client.undelimited_at(NOW + second * SECOND_NS) is None
     deadline_ns = client.next_deadline_ns()
     assert deadline_ns == NOW + SECOND_NS + UNDELIMITED_AFTER_NS

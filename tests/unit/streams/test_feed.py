@@ -55,7 +55,7 @@ class Server:
 
 
 class Owner:
-    """Owns a feed and writes down what it is told."""
+    """Owns a feed and records its callbacks."""
 
     def __init__(self, *, may_be_plain: bool = False) -> None:
         self.loop = EventLoop()
@@ -72,8 +72,8 @@ class Owner:
         )
         self.loop.add_timed(self.feed)
 
-    def run_until_told(self, told: list, count: int = 1) -> None:
-        run_until(self.loop, lambda: len(told) >= count, "the owner is told")
+    def run_until_called(self, calls: list, count: int = 1) -> None:
+        run_until(self.loop, lambda: len(calls) >= count, "the owner is called")
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_the_stream_begins_and_its_frames_come(owner):
     assert owner.server.heard == b"HELLO,1,1*"
     with capture_logs() as logs:
         owner.server.client.send(b"HELLO,1,tape,1*BATCH,1,2,5*A,1*B,2*")
-        owner.run_until_told(owner.frames)
+        owner.run_until_called(owner.frames)
     assert owner.began == [Joined("tape", 1, new_tape=True, missed=None)]
     assert owner.frames == [Frames(1, 2, b"A,1*B,2*", 5)]
     assert [(e["event"], e["stream"], e["peer"], e["missed"]) for e in logs] == [
@@ -100,7 +100,7 @@ def test_the_stream_begins_and_its_frames_come(owner):
 def test_after_a_cut_it_comes_back_and_asks_for_what_it_missed(owner):
     owner.server.accept()
     owner.server.client.send(b"HELLO,1,tape,1*BATCH,1,2,5*A,1*B,2*BATCH,3,1,5*A,")
-    owner.run_until_told(owner.frames)
+    owner.run_until_called(owner.frames)
     with capture_logs() as logs:
         owner.server.accept()
     assert owner.server.heard == b"HELLO,1,3,tape*"
@@ -111,7 +111,7 @@ def test_ticks_that_the_server_no_longer_has_are_counted_in_the_log(owner):
     owner.server.accept()
     with capture_logs() as logs:
         owner.server.client.send(b"HELLO,1,tape,11*")
-        owner.run_until_told(owner.began)
+        owner.run_until_called(owner.began)
     assert owner.began[0].missed == (1, 10)
     assert logs[0]["missed"] == 10
 
@@ -119,7 +119,7 @@ def test_ticks_that_the_server_no_longer_has_are_counted_in_the_log(owner):
 def test_a_protocol_error_is_logged_and_the_server_called_again(owner):
     owner.server.accept()
     owner.server.client.send(b"HELLO,1,tape,1*")
-    owner.run_until_told(owner.began)
+    owner.run_until_called(owner.began)
     with capture_logs() as logs:
         owner.server.client.send(b"BATCH,1,1,5*B,1*BATCH,7,1,5*A,1*")
         run_until(owner.loop, lambda: len(logs) >= 2, "the error is logged")
@@ -141,7 +141,7 @@ def test_a_heartbeat_is_heard_and_a_frame_before_the_answer_is_not(owner):
 
 
 @pytest.mark.parametrize("owner", [True], indirect=True)
-def test_a_feed_of_lines_is_told_and_its_connection_stays_for_now(owner):
+def test_a_feed_of_lines_is_logged_and_its_connection_stays_for_now(owner):
     owner.server.accept()
     with capture_logs() as logs:
         owner.server.client.send(b"AAPL,172.53\n")
@@ -154,7 +154,7 @@ def test_a_feed_of_lines_is_told_and_its_connection_stays_for_now(owner):
 
 
 @pytest.mark.parametrize("owner", [True], indirect=True)
-def test_a_fast_feed_of_lines_is_told_once_and_called_again_after_a_while(owner, monkeypatch):
+def test_a_fast_feed_of_lines_is_logged_once_and_called_again_after_a_while(owner, monkeypatch):
     monkeypatch.setattr(lib.streams.feed, "NEXT_CALL_NS", SECOND_NS // 20)
     with capture_logs() as logs:
 
@@ -189,7 +189,7 @@ def test_a_strange_server_that_answers_and_closes_is_shown_once_and_called_less_
     owner.server.client.close()
     owner.server.accept()
     owner.server.client.send(b"HELLO,1,tape,1*")
-    owner.run_until_told(owner.began)
+    owner.run_until_called(owner.began)
     with capture_logs() as logs:
         owner.server.accept()  # after a connection that had begun
     assert [e["event"] for e in logs] == ["disconnected"]
@@ -198,7 +198,7 @@ def test_a_strange_server_that_answers_and_closes_is_shown_once_and_called_less_
 def test_silence_ends_the_connection(owner):
     owner.server.accept()
     owner.server.client.send(b"HELLO,1,tape,1*")
-    owner.run_until_told(owner.began)
+    owner.run_until_called(owner.began)
     assert owner.feed.next_deadline_ns() is not None
     with capture_logs() as logs:
         owner.feed.on_time(0)  # as the loop does when the deadline has come
@@ -216,4 +216,4 @@ def test_a_first_connection_that_leads_nowhere_is_made_again(owner):
     assert "not a single frame" in logs[0]["reason"]
     owner.server.accept()
     owner.server.client.send(b"HELLO,1,tape,1*")
-    owner.run_until_told(owner.began)
+    owner.run_until_called(owner.began)

@@ -98,7 +98,7 @@ def test_a_restarted_strategy_goes_on_with_the_file_of_its_tape(path):
     assert firsts(DecisionReader.open(path)) == ([1, 2, 3, 4, 5], 0)
 
 
-def test_without_its_file_nothing_is_recorded_and_it_is_told_once(tmp_path):
+def test_without_its_file_nothing_is_recorded_and_that_is_logged_once(tmp_path):
     (tmp_path / "file").touch()
     log = DecisionLog(tmp_path / "file" / "decisions")
     with capture_logs() as logs:

@@ -282,7 +282,7 @@ def test_a_strategy_that_is_lapped_while_it_refills_begins_anew(desk, monkeypatc
     assert desk.attached == ("one", RING + 4)
 
 
-def test_a_tick_that_comes_while_it_attaches_to_a_full_ring_laps_nobody(desk):
+def test_a_tick_that_comes_while_it_attaches_to_a_full_ring_causes_no_lap(desk):
     desk.book_ticks(RING + 5)
     desk.attach(desk.book)
     desk.book_ticks(1)
@@ -314,7 +314,7 @@ def test_however_quick_the_writer_is_the_refill_ends(tmp_path, monkeypatch, spee
     refilled = [log["refilled"] for log in by_event["attached"]]
     if speed <= 2:
         assert refilled == [ring * 7 // (8 * speed)]
-    # The windows have no hole, and what was not evaluated since it attached is told, once.
+    # The windows have no gap, and the ticks not evaluated since it attached are logged, once.
     seen = prices_seen()
     assert seen == [*range(seen[0], last + 1)]
     assert seen[0] == first - (refilled[-1] if speed < 1000 else 0)
@@ -460,7 +460,7 @@ def test_what_was_evaluated_of_a_tape_is_known_in_another_life_with_another_book
 
 
 @pytest.mark.parametrize("evaluated", [True, False])
-def test_what_was_destroyed_of_a_plain_stream_is_told_when_its_book_is_replaced(
+def test_what_was_destroyed_of_a_plain_stream_is_logged_when_its_book_is_replaced(
     desk, other_book, evaluated
 ):
     desk.begin_tape("")
@@ -499,7 +499,7 @@ def test_what_was_destroyed_of_a_tape_just_begun_is_not_taken_for_a_plain_stream
     assert prices_seen() == [1, 2]
 
 
-def test_ticks_that_were_destroyed_are_told_with_the_next_that_can_be_read(desk):
+def test_ticks_that_were_destroyed_are_logged_with_the_next_that_can_be_read(desk):
     desk.book_ticks(2)
     desk.evaluate()
     for _ in range(2):
@@ -553,7 +553,7 @@ def test_the_windows_are_refilled_in_slices_so_that_the_loop_comes_round(desk, m
     assert prices_seen()[RING:] == [RING + number for number in range(1, 6)]
 
 
-def test_a_tape_that_came_and_went_in_a_lap_is_told_too_and_each_lost_tick_counted_once(desk):
+def test_a_tape_that_came_and_went_in_a_lap_is_logged_too_and_each_lost_tick_counted_once(desk):
     desk.book_ticks(4)
     desk.evaluate()
     desk.begin_tape("two")
@@ -569,7 +569,7 @@ def test_a_tape_that_came_and_went_in_a_lap_is_told_too_and_each_lost_tick_count
     assert [log["ticks"] for log in logs[:3]] == [2, 0, 1]
 
 
-def test_where_a_tape_began_in_a_lap_the_gap_is_told_of_both_tapes(desk):
+def test_where_a_tape_began_in_a_lap_the_gap_is_logged_of_both_tapes(desk):
     desk.book_ticks(4)
     desk.evaluate()
     desk.book_ticks(2)
@@ -626,7 +626,7 @@ def test_a_refill_that_cannot_go_on_has_read_all_there_is_to_read(desk, monkeypa
     assert desk.evaluator.evaluate_all(desk.reader)
 
 
-def test_it_is_told_which_ticks_have_been_decided_on(desk):
+def test_the_ticks_that_have_been_decided_on_are_reported(desk):
     desk.book_ticks(2)
     desk.evaluate()
     desk.book_ticks(5)
@@ -905,7 +905,7 @@ def test_however_slow_the_signal_is_after_a_lap_ticks_are_passed_over_at_once(la
     assert prices_seen()[0] > 512
 
 
-def test_how_long_a_refill_takes_is_not_foretold_before_it_has_begun(lapped_desk):
+def test_how_long_a_refill_takes_is_not_predicted_before_it_has_begun(lapped_desk):
     Noting.now_ns += 10 * SECOND_NS
     with capture_logs() as logs:
         run_passes(lapped_desk, lambda: bool(logs))
@@ -1073,10 +1073,10 @@ def test_what_is_passed_over_then_is_missed_of_each_tape(tmp_path):
         desk.book_ticks(ring - 30)  # so of the margin, 30 are of the older tape
         with capture_logs() as logs:
             run_passes(desk, lambda: desk.reader.position == desk.book.reader().position)
-    told = [log for log in logs if log["event"] == "ticks_missed"]
+    gaps = [log for log in logs if log["event"] == "ticks_missed"]
     margin = ring // REFILL_MARGIN
-    assert missed(told) == [
+    assert missed(gaps) == [
         ("ring", "one", evaluated + 1, None),
         ("ring", "two", 1, margin - 30),
     ]
-    assert [log["ticks"] for log in told] == [100, margin - 30]
+    assert [log["ticks"] for log in gaps] == [100, margin - 30]

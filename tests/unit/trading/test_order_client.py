@@ -118,7 +118,7 @@ def test_unanswered_orders_are_sent_again_over_every_connection_unchanged_and_in
         assert logged_on.resend() == frames(1, 3)
 
 
-def test_an_answer_to_a_sending_that_was_repeated_is_told_once(logged_on):
+def test_an_answer_to_a_sending_that_was_repeated_is_reported_once(logged_on):
     logged_on.submit(order(1), NOW)
     logged_on.resend()
     assert len(take(logged_on, report(1) + report(1))) == 1
@@ -218,7 +218,7 @@ def test_an_order_manager_that_owes_nothing_may_be_silent_for_ever(logged_on):
     assert logged_on.next_deadline_ns() is None
 
 
-def test_without_a_connection_nobody_owes_anything(client):
+def test_without_a_connection_no_answer_is_owed(client):
     client.submit(order(1), NOW)
     assert not client.is_dead(NOW + 10**18)
     assert client.next_deadline_ns() is None

@@ -43,7 +43,7 @@ def test_the_default_of_the_settings_can_be_loaded():
     assert load_signal_class(StrategySettings().signal_class) is MovingAverageAndNews
 
 
-def test_a_module_that_does_not_exist_is_told():
+def test_a_module_that_does_not_exist_is_named():
     assert "No module named 'lib.nothing'" in refusal("lib.nothing:Signal")
 
 
@@ -57,18 +57,18 @@ def test_a_refusal_names_the_settings_file_and_the_table_of_the_strategy(name, m
         assert str(caught.value).startswith(named)
 
 
-def test_a_class_that_does_not_exist_is_told():
+def test_a_class_that_does_not_exist_is_named():
     assert "has no attribute 'Nothing'" in refusal("lib.signals:Nothing")
 
 
 @pytest.mark.parametrize("name", ["annotations", "load_signal_class", "Any", "SettingsError"])
-def test_what_is_no_class_with_on_tick_is_told(name):
+def test_what_is_no_class_with_on_tick_is_named(name):
     assert refusal(f"lib.trading.signal_loading:{name}").endswith(
         "must be a class with an on_tick method"
     )
 
 
-def test_a_class_whose_on_tick_is_no_method_is_told(module):
+def test_a_class_whose_on_tick_is_no_method_is_named(module):
     name = module("class Mine:\n    on_tick = 7\n")
     assert refusal(f"{name}:Mine").endswith("must be a class with an on_tick method")
 
@@ -88,7 +88,7 @@ def test_an_object_of_a_class_is_no_class(module):
         ("\nimport nothing.at_all\n", "No module named 'nothing'"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_told_in_one_line_with_the_place(module, source, said):
+def test_a_module_that_cannot_be_imported_is_named_in_one_line_with_the_place(module, source, said):
     name = module(source)
     line = refusal(f"{name}:Mine")
     assert said in line

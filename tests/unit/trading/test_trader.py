@@ -230,7 +230,7 @@ def test_a_later_logon_does_not_touch_symbols_with_orders_under_way(desk):
     desk.tick(BUY)
     desk.tick(BUY, symbol=MSFT)
     desk.answer(desk.client.unanswered[2], "FILLED", 10)
-    # The ledger was lost, say: what nobody will answer any more is to be believed at once.
+    # The ledger was lost, say: what no answer will correct any more is believed at once.
     desk.log_on(LogonAck("strategy", 0, {}))
     assert summary(desk.tick(SELL)) == [("SELL", 20, 10)]
     assert summary(desk.tick(SELL, symbol=MSFT)) == [("SELL", 10, 0)]
@@ -272,7 +272,7 @@ def test_a_tick_older_than_max_tick_age_moves_the_averages_and_never_an_order(co
         assert (decision is None) == bool(orders)
 
 
-def test_old_and_new_ticks_in_one_batch_are_told_apart():
+def test_old_and_new_ticks_in_one_batch_are_distinguished():
     settings = StrategySettings(short_window=1, long_window=2)
     desk = Desk(MovingAverageAndNews, settings)
     desk.trader.take_news(News(61, 1, "n"))

@@ -26,21 +26,21 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.faults.hostile_gateway import (
+    DEFECTS,
     DISCONNECTED,
-    HARMS,
     MALFORMED,
     MISSED,
     PROTOCOL_ERROR,
     UNKNOWN,
-    Account,
-    Harm,
-    Honest,
+    Defect,
+    EventCounts,
     HostileGateway,
+    NoDefect,
 )
 from chaos.faults.proxied_stack import proxied
-from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, cells, command_line, run
-from chaos.lab.recorder import Event, Recording
-from chaos.lab.target import Target
+from chaos.lab.experiment import RECOVERY_S, Experiment, RoundContext, cells, command_line, run
+from chaos.lab.recorder import Event, StackRecording
+from chaos.lab.target import TargetStack
 from lib.clock import MILLISECOND_NS
 from lib.net.throttled_log import LOG_EVERY_NS
 
@@ -58,16 +58,16 @@ MOST_MISSED: Final = 1000
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CorruptFeedOutcome:
     """One kind of harm, done so many times."""
 
-    kind: type[Harm]
+    kind: type[Defect]
     left: int
     """How often it could not be done."""
     tape: str
-    sent: Account
+    sent: EventCounts
     """What it should have been counted as."""
-    counted: Account
+    counted: EventCounts
     recovery_ns: int | None
     """From the last harm until a tick from behind it was in the book."""
 
@@ -83,22 +83,22 @@ class CorruptFeed(Experiment):
     needs_private = True
 
     def __init__(self, times: int) -> None:
-        self.title = f"a hostile gateway: {len(HARMS)} kinds of harm, {times} times"
-        self.rounds = times * len(HARMS)
-        self.outcomes: list[Outcome] = []
+        self.title = f"a hostile gateway: {len(DEFECTS)} kinds of harm, {times} times"
+        self.rounds = times * len(DEFECTS)
+        self.outcomes: list[CorruptFeedOutcome] = []
         self._gateway = HostileGateway()
         self._compared = 0  # events of the recording that belong to earlier rounds
 
     @contextmanager
-    def prepared(self, target: Target) -> Iterator[None]:
+    def prepared(self, target: TargetStack) -> Iterator[None]:
         """Give a stack whose orderbook hears the hostile gateway, which is honest for now."""
         with proxied(target) as proxies:
             proxies["price"].fault = self._gateway
             yield
 
-    def round(self, stage: Stage, number: int) -> None:
+    def round(self, stage: RoundContext, number: int) -> None:
         """One kind of harm, and what the orderbook counted until the next one."""
-        kind = HARMS[number % len(HARMS)]
+        kind = DEFECTS[number % len(DEFECTS)]
         stage.tell(kind.title)
         recording = stage.recorder.recording
         harm = kind(Random(stage.random.random()))  # its own: it is used in another thread
@@ -108,14 +108,16 @@ class CorruptFeed(Experiment):
             _wait(lambda: harm.left == 0)
             _wait(lambda: recovery_ns(harm, recording, booked) is not None)
         finally:
-            self._gateway.harm = Honest(stage.random)
+            self._gateway.harm = NoDefect(stage.random)
         _wait(lambda: time.monotonic_ns() - harm.done_ns > REST_NS)
         _wait(lambda: taken(recording.events[self._compared :]) == harm.account)
         end = len(recording.events)
         counted = taken(recording.events[self._compared : end])
         self._compared = end
         took_ns = recovery_ns(harm, recording, booked)
-        outcome = Outcome(kind, harm.left, recording.playing, harm.account, counted, took_ns)
+        outcome = CorruptFeedOutcome(
+            kind, harm.left, recording.playing, harm.account, counted, took_ns
+        )
         self.outcomes.append(outcome)
 
     def withheld(self) -> dict[str, set[int]]:
@@ -131,7 +133,7 @@ class CorruptFeed(Experiment):
             f"{'harm':<36}{'done':>5}  {'counted as':<18}{'due':>5}{'counted':>9}"
             f"{'recovery (ms)':>15}"
         ]
-        for kind in HARMS:
+        for kind in DEFECTS:
             found = [outcome for outcome in self.outcomes if outcome.kind is kind]
             event = kind.counted_as
             due, counted = (
@@ -173,7 +175,7 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(LOOK_S)
 
 
-def recovery_ns(harm: Harm, recording: Recording, start: int) -> int | None:
+def recovery_ns(harm: Defect, recording: StackRecording, start: int) -> int | None:
     """How long after a harm a tick from behind it was in the book; None: not yet.
 
     `start`: so many ticks were in the book before the harm.
@@ -185,9 +187,9 @@ def recovery_ns(harm: Harm, recording: Recording, start: int) -> int | None:
     return None
 
 
-def taken(events: Iterable[Event]) -> Account:
+def taken(events: Iterable[Event]) -> EventCounts:
     """Take what the orderbook counted from what it logged. Pure."""
-    account = Account()
+    account = EventCounts()
     for _, source, name, details in events:
         if source != "orderbook" or name not in EVENTS:
             continue
@@ -203,7 +205,7 @@ def taken(events: Iterable[Event]) -> Account:
     return account
 
 
-def unfulfilled(outcome: Outcome) -> list[str]:
+def unfulfilled(outcome: CorruptFeedOutcome) -> list[str]:
     """Say what was not as it should have been, a line each. Pure."""
     title, sent, counted = outcome.kind.title, outcome.sent, outcome.counted
     reasons = []
@@ -226,7 +228,7 @@ def unfulfilled(outcome: Outcome) -> list[str]:
     return reasons
 
 
-def to_json(account: Account) -> dict[str, Any]:
+def to_json(account: EventCounts) -> dict[str, Any]:
     """Return an account, for programs."""
     numbers = {event: sorted(ticks) for event, ticks in account.numbers.items()}
     return {"counts": dict(account.counts), "numbers": numbers}

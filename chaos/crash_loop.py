@@ -22,16 +22,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,
-    Stage,
-    Tell,
+    RoundContext,
+    ShowProgress,
     command_line,
     role_argument,
     run,
 )
 from chaos.lab.figures import WATCHDOG, FaultFigures
 from chaos.lab.recorder import SUPERVISORD, Event
-from chaos.lab.recovery import HEADING, STEPS, Watch, row, times
-from chaos.lab.target import Target, known_roles
+from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, row, times
+from chaos.lab.target import TargetStack, known_roles
 from lib.process.process_handle import ProcessHandle
 from lib.process.supervisor import Process
 from lib.settings import PROJECT_ROOT
@@ -47,7 +47,7 @@ SUPERVISORD_LOG: Final = "supervisord.log"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CrashLoopOutcome:
     """One crash loop. Times are in ns; None where it did not happen."""
 
     starts: int
@@ -75,11 +75,11 @@ class CrashLoop(Experiment):
         )
         self.rounds = times
         self.roles = (role,)
-        self.found: list[Outcome] = []
+        self.found: list[CrashLoopOutcome] = []
         self._role = role
-        self._broken_in: Target | None = None
+        self._broken_in: TargetStack | None = None
 
-    def round(self, stage: Stage, number: int) -> None:
+    def round(self, stage: RoundContext, number: int) -> None:
         """Kill it until it is given up, start it, wait for the recovery."""
         stage.tell("waiting for the steady state")
         before = stage.target.wait_until_steady()
@@ -93,7 +93,7 @@ class CrashLoop(Experiment):
             self._broken_in.revive(self._role)
             self._broken_in = None
 
-    def _crash(self, stage: Stage, before: Mapping[str, Process]) -> Outcome:
+    def _crash(self, stage: RoundContext, before: Mapping[str, Process]) -> CrashLoopOutcome:
         recording, role = stage.recorder.recording, self._role
         seen_events = len(recording.events)
         injected_ns = time.monotonic_ns()
@@ -111,10 +111,10 @@ class CrashLoop(Experiment):
         recovery = None
         if fatal_ns is not None:
             stage.tell("recovering")
-            watch = Watch(stage.recorder, self.roles)
+            watch = RecoveryTimer(stage.recorder, self.roles)
             stage.target.start(role)
             recovery = watch.until_recovered(RECOVERY_S)
-        return Outcome(
+        return CrashLoopOutcome(
             starts or 0,
             fatal_ns and fatal_ns - injected_ns,
             # The recorder looks at the logs by itself, and may be a little late.
@@ -157,7 +157,7 @@ def start_retries(role: str) -> int:
     return parser.getint(f"program:{role}", "startretries")
 
 
-def kill_until_given_up(log: Path, role: str, pid: int, tell: Tell) -> int | None:
+def kill_until_given_up(log: Path, role: str, pid: int, tell: ShowProgress) -> int | None:
     """Kill this process of the role and all that follow it; count those that were started.
 
     `log` is supervisord's: it says whom it has started. None: it was not given up within
@@ -228,7 +228,7 @@ def others_disturbed(
     return tuple(sorted((ended | changed) - {role}))
 
 
-def unfulfilled(role: str, outcome: Outcome, retries: int) -> list[str]:
+def unfulfilled(role: str, outcome: CrashLoopOutcome, retries: int) -> list[str]:
     """Say what was not as expected of one crash loop, a line each. Pure."""
     if outcome.fatal_ns is None:
         return [f"supervisord did not give {role} up within {GIVE_UP_S:g} s"]

@@ -26,8 +26,8 @@ from chaos.faults.connection_faults import (
     Blackhole,
     Clear,
     Close,
+    ConnectionFault,
     Direction,
-    Fault,
     HalfOpen,
     Reset,
 )
@@ -36,16 +36,16 @@ from chaos.faults.proxy import Proxy, can_vanish
 from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,
-    Stage,
+    RoundContext,
     cells,
     command_line,
     missed_goal,
     run,
 )
-from chaos.lab.figures import LINKS, Link
+from chaos.lab.figures import ROLE_CONNECTIONS, RoleConnection
 from chaos.lab.recorder import LOOK_S as RECORDER_LOOK_S
 from chaos.lab.recorder import Event, Recorder
-from chaos.lab.target import Target, TargetError
+from chaos.lab.target import TargetError, TargetStack
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.streams.client import SILENCE_LIMIT_NS
 
@@ -76,8 +76,8 @@ DIRECTIONS: Final = (Direction.BOTH, Direction.TO_CLIENT, Direction.TO_SERVER)
 class Case:
     """One way to cut one connection."""
 
-    link: Link
-    kind: type[Fault]
+    link: RoleConnection
+    kind: type[ConnectionFault]
     to: Direction
     vanishes: bool = False
     """Whether HalfOpen really takes away our ends, so that who sends into one is told."""
@@ -113,7 +113,7 @@ class Case:
         """Whether nothing is to be noticed before an order is sent."""
         return self.told_by_order or (self.link.stream == "orders" and self.limit_ns == SILENCE_NS)
 
-    def fault(self, random: Random) -> Fault:
+    def fault(self, random: Random) -> ConnectionFault:
         """Make the fault. A direction in which nothing is said cannot be cut after some bytes."""
         if self.kind is Close and self.limit_ns is not None:
             return Close(to=self.to, after_bytes=random.randint(1, MOST_BYTES))
@@ -123,12 +123,15 @@ class Case:
 def cases(*, vanishes: bool) -> tuple[Case, ...]:
     """Return every case there is."""
     return tuple(
-        Case(link, kind, to, vanishes) for link in LINKS for kind in FAULTS for to in DIRECTIONS
+        Case(link, kind, to, vanishes)
+        for link in ROLE_CONNECTIONS
+        for kind in FAULTS
+        for to in DIRECTIONS
     )
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CutOutcome:
     """What one cut cost, in ns, at least `LEAST_NS`; None where it did not happen."""
 
     detection_ns: int | None
@@ -153,7 +156,7 @@ class CutConnection(Experiment):
     needs_private = True
 
     def __init__(self, times: int) -> None:
-        self.outcomes: dict[Case, list[Outcome]] = {
+        self.outcomes: dict[Case, list[CutOutcome]] = {
             case: [] for case in cases(vanishes=can_vanish())
         }
         self.title = f"{len(self.outcomes)} ways to cut a connection, {times} times"
@@ -161,12 +164,12 @@ class CutConnection(Experiment):
         self._proxies: dict[str, Proxy] = {}
 
     @contextmanager
-    def prepared(self, target: Target) -> Iterator[None]:
+    def prepared(self, target: TargetStack) -> Iterator[None]:
         """Give a stack with a proxy in each connection."""
         with proxied(target) as self._proxies:
             yield
 
-    def round(self, stage: Stage, number: int) -> None:
+    def round(self, stage: RoundContext, number: int) -> None:
         """One cut."""
         case = list(self.outcomes)[number % len(self.outcomes)]
         stage.tell(case.title)
@@ -228,11 +231,11 @@ class CutConnection(Experiment):
         }
 
 
-def _reconnections(outcomes: Sequence[Outcome]) -> list[int]:
+def _reconnections(outcomes: Sequence[CutOutcome]) -> list[int]:
     return [o.reconnection_ns for o in outcomes if o.reconnection_ns is not None]
 
 
-def cut(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> Outcome:
+def cut(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> CutOutcome:
     """Cut the connection; wait until it is back or need not be. Raises TargetError."""
     events = recorder.recording.events
     deadline_s = time.monotonic() + RECOVERY_S
@@ -259,32 +262,32 @@ def cut(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> Outcome
     return given_up(case, cut_ns if took_effect else None, events[seen:])
 
 
-def given_up(case: Case, cut_ns: int | None, events: Sequence[Event]) -> Outcome:
+def given_up(case: Case, cut_ns: int | None, events: Sequence[Event]) -> CutOutcome:
     """Return the outcome of a cut after which the client was not connected again. Pure.
 
     `cut_ns`: when the cut took effect, if it did.
     """
     if cut_ns is None:
-        return Outcome(None, None, 0, NO_BYTE)
+        return CutOutcome(None, None, 0, NO_BYTE)
     outcome = measure(case, cut_ns, events)
     if outcome.detection_ns is None and case.needs_order and _first_order_ns(case, events) is None:
-        return Outcome(None, None, 0, NO_ORDER)
+        return CutOutcome(None, None, 0, NO_ORDER)
     return outcome
 
 
-def measure(case: Case, cut_ns: int, events: Sequence[Event]) -> Outcome:
+def measure(case: Case, cut_ns: int, events: Sequence[Event]) -> CutOutcome:
     """Take the times of one cut from what was logged since. Pure."""
     mine = [e for e in events if e.source == case.link.client and e.at_ns >= cut_ns]
     told = [e for e in mine if e.details.get("stream") == case.link.stream]
     lost_ns = next((e.at_ns for e in told if e.name == "disconnected"), None)
     if lost_ns is None:
-        return Outcome(None, None, 0)
+        return CutOutcome(None, None, 0)
     back_ns = next((e.at_ns for e in told if e.name == "connected" and e.at_ns >= lost_ns), None)
     owed_ns = cut_ns
     if case.needs_order and (order_ns := _first_order_ns(case, mine)) is not None:
         # An order that was on its way when the connection was cut was owed an answer all along.
         owed_ns = min(order_ns, lost_ns)
-    return Outcome(
+    return CutOutcome(
         max(LEAST_NS, lost_ns - owed_ns),
         None if back_ns is None else max(LEAST_NS, back_ns - owed_ns),
         owed_ns - cut_ns,
@@ -296,7 +299,7 @@ def _first_order_ns(case: Case, events: Sequence[Event]) -> int | None:
     return next((e.at_ns for e in events if (e.name, e.source) == sent), None)
 
 
-def unfulfilled(case: Case, outcomes: Sequence[Outcome]) -> list[str]:
+def unfulfilled(case: Case, outcomes: Sequence[CutOutcome]) -> list[str]:
     """Say which cuts did not end as they should have, a line each."""
     reasons = []
     for number, outcome in enumerate(outcomes, 1):

@@ -22,10 +22,10 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.lab.experiment import Experiment, Stage, command_line, run
+from chaos.lab.experiment import Experiment, RoundContext, command_line, run
 from chaos.lab.figures import FaultFigures
-from chaos.lab.recovery import HEADING, STEPS, Watch, row, times, unrecovered
-from chaos.lab.target import Supervisord, Target, TargetError, known_roles
+from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, row, times, unrecovered
+from chaos.lab.target import Supervisord, TargetError, TargetStack, known_roles
 from chaos.lab.verdict import ledger_orders
 from lib.errors import CannotStartError
 from lib.ledger.rows import BookedOrder
@@ -87,9 +87,9 @@ class KillEverything(Experiment):
         self.new_orders: list[int] = []
         """Booked since a start, when it was looked at."""
         self._troubles: list[str] = []
-        self._killed: tuple[Target, Supervisord] | None = None  # and not started again yet
+        self._killed: tuple[TargetStack, Supervisord] | None = None  # and not started again yet
 
-    def round(self, stage: Stage, number: int) -> None:
+    def round(self, stage: RoundContext, number: int) -> None:
         """Kill the roles, or supervisord, in turn."""
         stage.tell("waiting for the steady state")
         processes = stage.target.wait_until_steady()
@@ -107,18 +107,18 @@ class KillEverything(Experiment):
             else:
                 self._kill_supervisord(stage, roles)
 
-    def _kill_roles(self, stage: Stage, roles: Sequence[ProcessHandle]) -> None:
+    def _kill_roles(self, stage: RoundContext, roles: Sequence[ProcessHandle]) -> None:
         stage.tell("all roles are killed: recovering")
-        watch = Watch(stage.recorder, self.roles)
+        watch = RecoveryTimer(stage.recorder, self.roles)
         for role in roles:
             role.kill()
         self.roles_killed.append(watch.until_recovered(ALL_BACK_S))
 
-    def _kill_supervisord(self, stage: Stage, roles: Sequence[ProcessHandle]) -> None:
+    def _kill_supervisord(self, stage: RoundContext, roles: Sequence[ProcessHandle]) -> None:
         stage.tell("supervisord is killed: everything goes")
         target, recording = stage.target, stage.recorder.recording
         tape = recording.playing
-        watch = Watch(stage.recorder, self.roles)
+        watch = RecoveryTimer(stage.recorder, self.roles)
         supervisord = target.supervisord()
         recording.cut_off.add(tape)
         self._killed = target, supervisord
@@ -206,7 +206,7 @@ def departure(signs: dict[str, Callable[[], bool]]) -> Departure:
 
 
 def _signs(
-    target: Target, supervisord: Supervisord, roles: Iterable[ProcessHandle]
+    target: TargetStack, supervisord: Supervisord, roles: Iterable[ProcessHandle]
 ) -> dict[str, Callable[[], bool]]:
     return {
         "roles_ns": lambda: all(role.has_ended() for role in roles),
@@ -216,7 +216,7 @@ def _signs(
     }
 
 
-def _ports_are_free(target: Target) -> bool:
+def _ports_are_free(target: TargetStack) -> bool:
     try:
         check_ports(target.settings, started_programs(read_configuration()).values())
     except CannotStartError:

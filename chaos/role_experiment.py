@@ -13,12 +13,19 @@ import time
 from dataclasses import asdict
 from typing import Any, Final
 
-from chaos.faults.role_faults import Fault, Goal, Restart, Signal
+from chaos.faults.role_faults import Goal, Restart, RoleFault, SendSignal
 from chaos.lab import figures
-from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, command_line, missed_goal, run
+from chaos.lab.experiment import (
+    RECOVERY_S,
+    Experiment,
+    RoundContext,
+    command_line,
+    missed_goal,
+    run,
+)
 from chaos.lab.figures import FaultFigures
 from chaos.lab.recorder import Recorder
-from chaos.lab.recovery import HEADING, STEPS, Watch, row, times, unrecovered
+from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, row, times, unrecovered
 from lib.clock import MILLISECOND_NS
 
 MAX_WAIT_S: Final = 1.0
@@ -28,7 +35,7 @@ MAX_WAIT_S: Final = 1.0
 class RoleExperiment(Experiment):
     """One fault of one role, `times` times."""
 
-    def __init__(self, name: str, fault: Fault, times: int) -> None:
+    def __init__(self, name: str, fault: RoleFault, times: int) -> None:
         self.name = name
         self.title = f"{fault.title}, {times} times"
         self.hypothesis = fault.hypothesis
@@ -39,7 +46,7 @@ class RoleExperiment(Experiment):
         self._goal: Goal | None = None
         self._recorder: Recorder | None = None
 
-    def round(self, stage: Stage, number: int) -> None:
+    def round(self, stage: RoundContext, number: int) -> None:
         """One fault and its recovery."""
         stage.tell("waiting for the steady state")
         process = stage.target.wait_until_steady()[self._fault.role]
@@ -47,7 +54,7 @@ class RoleExperiment(Experiment):
         self._goal = self._fault.goal(stage.target.settings)
         time.sleep(stage.random.uniform(0, MAX_WAIT_S))
         stage.tell("recovering")
-        watch = Watch(stage.recorder, self.roles)
+        watch = RecoveryTimer(stage.recorder, self.roles)
         self._fault.inject(stage.target, process.pid)
         undo_s = time.monotonic() + (self._fault.undo_after_s or math.inf)
 
@@ -108,9 +115,9 @@ def drop(role: str, description: str) -> int:
         "--restart", action="store_true", help="as supervisorctl restart does it, without a signal"
     )
     arguments = parser.parse_args()
-    fault: Fault
+    fault: RoleFault
     if arguments.restart:
         fault = Restart(role)
     else:
-        fault = Signal(role, signal.Signals[f"SIG{arguments.signal}"])
+        fault = SendSignal(role, signal.Signals[f"SIG{arguments.signal}"])
     return run(RoleExperiment(name, fault, arguments.times), arguments)

@@ -24,10 +24,10 @@ from typing import Any, Final, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.faults.stalled_client import StalledClient, waiting_bytes
-from chaos.lab.experiment import Experiment, Stage, command_line, run
-from chaos.lab.figures import LINKS, STRATEGY
-from chaos.lab.recorder import SUPERVISORD, Event, Recording, TapeListener
-from chaos.lab.target import Target, TargetError
+from chaos.lab.experiment import Experiment, RoundContext, command_line, run
+from chaos.lab.figures import ROLE_CONNECTIONS, STRATEGY
+from chaos.lab.recorder import SUPERVISORD, Event, StackRecording, TapeListener
+from chaos.lab.target import TargetError, TargetStack
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 
 WINDOW_S: Final = 3.0
@@ -88,7 +88,7 @@ LABELS: Final = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SlowConsumerOutcome:
     """One round."""
 
     without: Waits
@@ -121,10 +121,10 @@ class SlowConsumer(Experiment):
     def __init__(self, times: int) -> None:
         self.title = f"{CLIENTS} clients of each kind that stop reading, {times} times"
         self.rounds = times
-        self.found: list[Outcome] = []
+        self.found: list[SlowConsumerOutcome] = []
 
     @contextmanager
-    def prepared(self, target: Target) -> Iterator[None]:
+    def prepared(self, target: TargetStack) -> Iterator[None]:
         """Refuse a stack in which a client that does not read is felt by design."""
         if not target.settings.gateway.rate:
             raise TargetError(
@@ -133,7 +133,7 @@ class SlowConsumer(Experiment):
             )
         yield
 
-    def round(self, stage: Stage, number: int) -> None:
+    def round(self, stage: RoundContext, number: int) -> None:
         """One round."""
         stage.tell("waiting for the steady state")
         pids = {name: p.pid for name, p in stage.target.wait_until_steady().items()}
@@ -147,7 +147,7 @@ class SlowConsumer(Experiment):
         with ExitStack() as stack:
             stage.tell("with them")
             begun_ns = time.monotonic_ns()
-            own = Recording()
+            own = StackRecording()
             listener = TapeListener(own)
             clients = stalled_clients(stage.target, listener.connected(), stack)
             waiting, most, messages = stay_stuck(clients, pids)
@@ -164,7 +164,7 @@ class SlowConsumer(Experiment):
         troubles += overdue + disturbances(recording.events[seen_events:])
         ticks = len(own.tapes.get(recording.playing, ()))
         self.found.append(
-            Outcome(without, beside, waiting, gone, grown, owed, ticks, tuple(troubles))
+            SlowConsumerOutcome(without, beside, waiting, gone, grown, owed, ticks, tuple(troubles))
         )
 
     def table(self) -> list[str]:
@@ -225,7 +225,7 @@ Clients = dict[str, list[StalledClient]]
 """By kind."""
 
 
-def stalled_clients(target: Target, hello: bytes, stack: ExitStack) -> Clients:
+def stalled_clients(target: TargetStack, hello: bytes, stack: ExitStack) -> Clients:
     """Connect them all; the stack closes them. Raises TargetError.
 
     `hello` makes a client a numbered one of the price stream.
@@ -268,7 +268,7 @@ def stay_stuck(
 
 
 def read_on(
-    client: StalledClient, listener: TapeListener, own: Recording, recording: Recording
+    client: StalledClient, listener: TapeListener, own: StackRecording, recording: StackRecording
 ) -> tuple[int, int]:
     """Read until the client has the latest tick that `recording` has now.
 
@@ -284,7 +284,7 @@ def read_on(
     return up_to, read_bytes
 
 
-def differences(own: Recording, recording: Recording, up_to: int) -> list[str]:
+def differences(own: StackRecording, recording: StackRecording, up_to: int) -> list[str]:
     """Say how the tape that one client got differs from what another one got. Pure."""
     got = own.tapes.get(recording.playing, {})
     played = recording.tapes[recording.playing].copy()  # it goes on growing
@@ -298,7 +298,7 @@ def differences(own: Recording, recording: Recording, up_to: int) -> list[str]:
 
 
 def wait_for_hang_up(
-    clients: Clients, recording: Recording, seen_events: int
+    clients: Clients, recording: StackRecording, seen_events: int
 ) -> tuple[dict[str, int], list[str]]:
     """Wait until the gateway has disconnected the numbered clients, for a bounded time.
 
@@ -345,7 +345,7 @@ def resident_bytes(pid: int) -> int:
         raise TargetError(f"process {pid} has ended: nothing was done to it") from None
 
 
-def longest_waits(recording: Recording, begun_ns: int, ended_ns: int) -> Waits:
+def longest_waits(recording: StackRecording, begun_ns: int, ended_ns: int) -> Waits:
     """Take the figures of a window from what was recorded. Pure."""
     heard = recording.heard_ns.get(recording.playing, {})
     return Waits(
@@ -384,7 +384,7 @@ def longest_answer_ns(events: Iterable[Event], begun_ns: int, ended_ns: int) -> 
 
 def disturbances(events: Iterable[Event]) -> list[str]:
     """Say which role lost a connection or its process, a line each. Pure."""
-    links = {(link.client, link.stream) for link in LINKS}
+    links = {(link.client, link.stream) for link in ROLE_CONNECTIONS}
     troubles = []
     for event in events:
         stream = event.details.get("stream")
@@ -395,7 +395,7 @@ def disturbances(events: Iterable[Event]) -> list[str]:
     return troubles
 
 
-def unfulfilled(outcome: Outcome) -> list[str]:
+def unfulfilled(outcome: SlowConsumerOutcome) -> list[str]:
     """Say what was not as expected of one round, a line each. Pure."""
     reasons = list(outcome.troubles)
     for kind in MUST_BE_STUCK:
@@ -413,7 +413,7 @@ def unfulfilled(outcome: Outcome) -> list[str]:
     return reasons
 
 
-def noticed(outcomes: Sequence[Outcome]) -> list[str]:
+def noticed(outcomes: Sequence[SlowConsumerOutcome]) -> list[str]:
     """Say who waited longer because of the clients, a line each. Pure.
 
     What they cause, they cause in most rounds; what else the machine does, it does in some, and

@@ -30,7 +30,7 @@ from chaos.lab.experiment import (
     Interrupted,
     signals_as_interruption,
 )
-from chaos.report.recorded import RECORDED, RECORDING, ReportError, complete, load
+from chaos.report.recorded import RECORDED, RECORDING, ReliabilityReportError, complete, load
 from chaos.report.series import missed_goals
 from lib.clock import utc_stamp
 from lib.reports.machine import machine_facts, software_facts
@@ -48,7 +48,7 @@ MINUTE_S: Final = 60
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedExperiment:
     """One experiment of the set."""
 
     name: str
@@ -64,20 +64,20 @@ class Run:
 
 
 STANDARD_SET: Final = (
-    Run("drop_gateway", ("drop_gateway.py", "--times", "20"), 53),
-    Run("drop_orderbook", ("drop_orderbook.py", "--times", "20"), 53),
-    Run("drop_strategy", ("drop_strategy.py", "--times", "20"), 53),
-    Run("drop_order_manager", ("drop_order_manager.py", "--times", "20"), 53),
-    Run("freeze_gateway", ("freeze.py", "gateway", "--times", "5"), 24),
-    Run("freeze_orderbook", ("freeze.py", "orderbook", "--times", "5"), 24),
-    Run("freeze_strategy", ("freeze.py", "strategy", "--times", "5"), 24),
-    Run("freeze_order_manager", ("freeze.py", "order_manager", "--times", "5"), 24),
-    Run("cut_connection", ("cut_connection.py", "--times", "2"), 181),
-    Run("slow_consumer", ("slow_consumer.py", "--times", "3"), 71),
-    Run("corrupt_feed", ("corrupt_feed.py", "--times", "1"), 30),
-    Run("kill_everything", ("kill_everything.py", "--times", "2"), 15),
-    Run("crash_loop", ("crash_loop.py", "--times", "1"), 60),
-    Run("storm", ("storm.py", "--minutes", "1", "--seed", "1"), 65),
+    PlannedExperiment("drop_gateway", ("drop_gateway.py", "--times", "20"), 53),
+    PlannedExperiment("drop_orderbook", ("drop_orderbook.py", "--times", "20"), 53),
+    PlannedExperiment("drop_strategy", ("drop_strategy.py", "--times", "20"), 53),
+    PlannedExperiment("drop_order_manager", ("drop_order_manager.py", "--times", "20"), 53),
+    PlannedExperiment("freeze_gateway", ("freeze.py", "gateway", "--times", "5"), 24),
+    PlannedExperiment("freeze_orderbook", ("freeze.py", "orderbook", "--times", "5"), 24),
+    PlannedExperiment("freeze_strategy", ("freeze.py", "strategy", "--times", "5"), 24),
+    PlannedExperiment("freeze_order_manager", ("freeze.py", "order_manager", "--times", "5"), 24),
+    PlannedExperiment("cut_connection", ("cut_connection.py", "--times", "2"), 181),
+    PlannedExperiment("slow_consumer", ("slow_consumer.py", "--times", "3"), 71),
+    PlannedExperiment("corrupt_feed", ("corrupt_feed.py", "--times", "1"), 30),
+    PlannedExperiment("kill_everything", ("kill_everything.py", "--times", "2"), 15),
+    PlannedExperiment("crash_loop", ("crash_loop.py", "--times", "1"), 60),
+    PlannedExperiment("storm", ("storm.py", "--minutes", "1", "--seed", "1"), 65),
 )
 
 
@@ -113,7 +113,7 @@ def judge(recorded: Path) -> int:
         with complete():
             found = load(recorded)
             missed = missed_goals(found.figures)
-    except ReportError as error:
+    except ReliabilityReportError as error:
         print(error, file=sys.stderr)
         return EXIT_DOES_NOT_HOLD
     for reason in missed:
@@ -122,7 +122,7 @@ def judge(recorded: Path) -> int:
     return EXIT_HOLDS if held and not missed else EXIT_DOES_NOT_HOLD
 
 
-def record(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
+def record(runs: Sequence[PlannedExperiment], output: Path) -> list[dict[str, Any]]:
     """Do the runs one after the other; return what to record of each. Raises Interrupted."""
     entries = []
     for number, run in enumerate(runs, 1):
@@ -141,7 +141,7 @@ def record(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def perform(run: Run, output: Path) -> int:
+def perform(run: PlannedExperiment, output: Path) -> int:
     """Do one run; return its exit code, `EXIT_INTERRUPTED` if it did not end in time.
 
     Raises Interrupted, when what the experiment broke is put back.

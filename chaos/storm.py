@@ -30,12 +30,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.faults.proxied_stack import proxied
 from chaos.faults.proxy import Proxy
-from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, command_line, run
+from chaos.lab.experiment import RECOVERY_S, Experiment, RoundContext, command_line, run
 from chaos.lab.figures import STRATEGY
-from chaos.lab.recorder import Evaluated, Event, Recording
-from chaos.lab.target import Target, known_roles
-from chaos.storms.planned_faults import PLAIN_KINDS, PROXY_KINDS, Gust, Kind, Lives, plan
-from chaos.storms.runner import Hit, Weather
+from chaos.lab.recorder import Event, SeenEvaluation, StackRecording
+from chaos.lab.target import TargetStack, known_roles
+from chaos.storms.planned_faults import (
+    PLAIN_KINDS,
+    PROXY_KINDS,
+    FaultKind,
+    PlannedFault,
+    RoleInstances,
+    plan,
+)
+from chaos.storms.runner import InjectedFault, StormRunner
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.streams.client import SILENCE_LIMIT_NS
 
@@ -63,17 +70,17 @@ class Stretch(NamedTuple):
 
 
 @dataclass
-class Outcome:
+class StormOutcome:
     """What a storm came to. Times are monotonic but for those of `stale`."""
 
-    planned: list[Gust]
+    planned: list[PlannedFault]
     begin_ns: int
     last_gust_ns: int = 0
     """When the last gust was over, or had begun where others see to its end."""
     end_ns: int = 0
     """When the stack was steady again."""
-    hits: list[Hit] = field(default_factory=list)
-    skipped: list[Gust] = field(default_factory=list)
+    hits: list[InjectedFault] = field(default_factory=list)
+    skipped: list[PlannedFault] = field(default_factory=list)
     stale: list[Stretch] = field(default_factory=list)
     evaluated: list[int] = field(default_factory=list)
     """Ticks, in each second."""
@@ -94,14 +101,14 @@ class Storm(Experiment):
     def __init__(self, minutes: float, times: int) -> None:
         self.title = f"a storm of {minutes:g} min, {times} times"
         self.rounds = times
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[StormOutcome] = []
         self._minutes = minutes
         self._hang_after_ns = 0
-        self._weather: Weather | None = None
+        self._weather: StormRunner | None = None
         self._proxies: dict[str, Proxy] = {}
 
     @contextmanager
-    def prepared(self, target: Target) -> Iterator[None]:
+    def prepared(self, target: TargetStack) -> Iterator[None]:
         """Give a private stack a proxy in each connection; another one is left as it is."""
         self._hang_after_ns = to_ns(target.settings.watchdog.hang_after)
         if not target.private:
@@ -111,13 +118,15 @@ class Storm(Experiment):
         with proxied(target) as self._proxies:
             yield
 
-    def round(self, stage: Stage, number: int) -> None:
+    def round(self, stage: RoundContext, number: int) -> None:
         """One storm."""
         pids = {role: p.pid for role, p in stage.target.wait_until_steady().items()}
         kinds = (*PLAIN_KINDS, *(PROXY_KINDS if self._proxies else ()))
         planned = plan(stage.random, self._minutes, kinds, sorted(pids))
-        weather = self._weather = Weather(stage, self._proxies, Lives(pids))
-        outcome = Outcome(planned, time.monotonic_ns(), hits=weather.hits, skipped=weather.skipped)
+        weather = self._weather = StormRunner(stage, self._proxies, RoleInstances(pids))
+        outcome = StormOutcome(
+            planned, time.monotonic_ns(), hits=weather.hits, skipped=weather.skipped
+        )
         self.outcomes.append(outcome)
         try:
             weather.blow(planned)
@@ -190,10 +199,10 @@ class Storm(Experiment):
             if count >= ENOUGH_GUSTS and kind not in kinds
         ]
 
-    def _planned(self) -> dict[Kind, int]:
+    def _planned(self) -> dict[FaultKind, int]:
         """How often each kind was planned."""
         counts = Counter(gust.kind for outcome in self.outcomes for gust in outcome.planned)
-        return {kind: counts[kind] for kind in Kind if kind in counts}
+        return {kind: counts[kind] for kind in FaultKind if kind in counts}
 
     def figures(self) -> dict[str, Any]:
         """Return all gusts, and what the strategy did; times count from the storm's beginning."""
@@ -214,7 +223,7 @@ class Storm(Experiment):
         }
 
 
-def take_figures(outcome: Outcome, recording: Recording) -> None:
+def take_figures(outcome: StormOutcome, recording: StackRecording) -> None:
     """See what the strategy did while the storm blew."""
     begin_ns, end_ns = outcome.begin_ns, outcome.end_ns
     events, evaluated = list(recording.events), list(recording.evaluated)
@@ -223,7 +232,9 @@ def take_figures(outcome: Outcome, recording: Recording) -> None:
     outcome.orders = orders_per_s(events, begin_ns, end_ns)
 
 
-def stale_stretches(evaluated: Iterable[Evaluated], begin_ns: int, end_ns: int) -> list[Stretch]:
+def stale_stretches(
+    evaluated: Iterable[SeenEvaluation], begin_ns: int, end_ns: int
+) -> list[Stretch]:
     """Return the times without an evaluated tick that are longer than `STALE_NS`."""
     inside = [e.at_ns for e in evaluated if begin_ns < e.at_ns < end_ns]
     return [
@@ -234,7 +245,7 @@ def stale_stretches(evaluated: Iterable[Evaluated], begin_ns: int, end_ns: int) 
 
 
 def evaluated_per_s(
-    events: Iterable[Event], evaluated: Sequence[Evaluated], begin_ns: int, end_ns: int
+    events: Iterable[Event], evaluated: Sequence[SeenEvaluation], begin_ns: int, end_ns: int
 ) -> list[int]:
     """Return how many ticks the strategy evaluated in each second; those of its absence it did not.
 
@@ -274,7 +285,7 @@ def whom(victims: Collection[str]) -> str:
     return ", ".join(f"{victim} {count}" for victim, count in sorted(Counter(victims).items()))
 
 
-def _to_figures(hit: Hit, outcome: Outcome) -> dict[str, Any]:
+def _to_figures(hit: InjectedFault, outcome: StormOutcome) -> dict[str, Any]:
     gust = hit.gust
     to = gust.fault.to.name if gust.fault else None
     end_ns = outcome.end_ns if hit.end_ns is None else hit.end_ns

@@ -24,10 +24,10 @@ from chaos.judge.records import (
     Gap,
     LedgerOrder,
     LoggedOn,
+    OrderAnswer,
+    PlayedTick,
     Records,
     SentOrder,
-    Tick,
-    ToldOrder,
 )
 from lib.settings import StrategySettings
 from lib.signals import MovingAverageAndNews
@@ -126,7 +126,7 @@ class Run:
         for sequence in range(1, count + 1):
             symbol = random.choice(SYMBOLS)
             prices[symbol] = max(1, prices[symbol] + random.randint(-2, 2))
-            played[sequence] = Tick(symbol, prices[symbol])
+            played[sequence] = PlayedTick(symbol, prices[symbol])
         booked = [
             BookedTick(tape, sequence, *tick)
             for sequence, tick in played.items()
@@ -227,7 +227,7 @@ class Run:
                 self.trader.answered(report)
             assert report.position is not None
             self.records.told.append(
-                ToldOrder(
+                OrderAnswer(
                     report.order_id,
                     report.status,
                     report.symbol,

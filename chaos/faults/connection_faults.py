@@ -44,7 +44,7 @@ class Flow(Protocol):
 
 
 @dataclass(kw_only=True)
-class Fault:
+class ConnectionFault:
     """Base of all: passes everything. `to`: the direction that it acts on."""
 
     holds: ClassVar[bool] = False
@@ -61,12 +61,12 @@ class Fault:
 
 
 @dataclass(kw_only=True)
-class Clear(Fault):
+class Clear(ConnectionFault):
     """No fault."""
 
 
 @dataclass(kw_only=True)
-class Latency(Fault):
+class AddedLatency(ConnectionFault):
     """Everything comes later by `delay_ms`, give or take up to `jitter_ms`, and in order."""
 
     delay_ms: float
@@ -83,7 +83,7 @@ class Latency(Fault):
 
 
 @dataclass(kw_only=True)
-class Bandwidth(Fault):
+class Bandwidth(ConnectionFault):
     """No more than `bytes_per_s` pass, in a hundred pieces a second."""
 
     bytes_per_s: int
@@ -100,7 +100,7 @@ class Bandwidth(Fault):
 
 
 @dataclass(kw_only=True)
-class Slice(Fault):
+class Slice(ConnectionFault):
     """Everything goes in segments of at most `size` bytes."""
 
     size: int = 1
@@ -112,7 +112,7 @@ class Slice(Fault):
 
 
 @dataclass(kw_only=True)
-class Corrupt(Fault):
+class Corrupt(ConnectionFault):
     """Each byte becomes another one with the probability `rate`; none is lost or added."""
 
     rate: float
@@ -132,7 +132,7 @@ class Corrupt(Fault):
 
 
 @dataclass(kw_only=True)
-class Blackhole(Fault):
+class Blackhole(ConnectionFault):
     """Nothing passes any more, and the connection stays open.
 
     Nothing is taken from the sender either: its kernel keeps what it could not get rid of, as it
@@ -143,7 +143,7 @@ class Blackhole(Fault):
 
 
 @dataclass(kw_only=True)
-class Cut(Fault, ABC):
+class Cut(ConnectionFault, ABC):
     """Base of the faults that end a connection, after `after_bytes` more of their direction."""
 
     after_bytes: int = 0

@@ -7,9 +7,9 @@
     gateway.harm.account                # what it should have been counted as
 
 It reads the honest stream message by message and hands every answer to HELLO and every whole batch
-to a `Harm`, which says what goes out instead. A harm is done so many times and no more; then its
+to a `Defect`, which says what goes out instead. A harm is done so many times and no more; then its
 gateway is honest. It keeps account in the words of the orderbook's log, tick by tick where ticks
-have numbers. A new kind of harm is a new class here, and its name in `HARMS`.
+have numbers. A new kind of harm is a new class here, and its name in `DEFECTS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar, Final
 
-from chaos.faults.connection_faults import Direction, Fault, Flow
+from chaos.faults.connection_faults import ConnectionFault, Direction, Flow
 from lib.net.throttled_log import MAX_EXAMPLES
 from lib.wire.framing import MAX_MESSAGE_BYTES, FrameBuffer, split
 from lib.wire.stream_messages import (
@@ -122,7 +122,7 @@ ANSWERS: Final = (
 
 
 @dataclass
-class Account:
+class EventCounts:
     """What was done, or what was counted: by event of the orderbook's log."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -136,7 +136,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Batch:
+class WireBatch:
     """A whole batch of the stream. Without frames it is a heartbeat."""
 
     first: int
@@ -164,7 +164,7 @@ class Batch:
         return self.headed(self.first, len(self.frames))
 
 
-class Line:
+class ClientConnection:
     """One connection to the client."""
 
     def __init__(self, flow: Flow) -> None:
@@ -174,7 +174,7 @@ class Line:
         """It has been harmed so that the client leaves; no harm is done to it any more."""
         self.plain = False
         """Only plain frames are said."""
-        self.held: Batch | None = None
+        self.held: WireBatch | None = None
         """A batch that was kept back."""
         self.first_kept = 0
         """Ticks before this one are left out."""
@@ -190,7 +190,7 @@ class Line:
         self._ended = self.spoilt = True
 
 
-class Harm:
+class Defect:
     """Base of all; does none itself. Called from the proxy's thread, read from any."""
 
     title: ClassVar[str]
@@ -203,21 +203,21 @@ class Harm:
         self.random = random
         self.left = self.times
         """How often it has still to be done."""
-        self.account = Account()
+        self.account = EventCounts()
         self.done_ns = 0
         """When it was last done (monotonic)."""
         self.last = 0
         """The last sequence that it touched."""
 
-    def answer(self, line: Line, answer: HelloAnswer) -> None:
+    def answer(self, line: ClientConnection, answer: HelloAnswer) -> None:
         """The real gateway has answered HELLO."""
         line.say(encode_hello_answer(answer.tape, answer.first))
 
-    def batch(self, line: Line, batch: Batch) -> None:
+    def batch(self, line: ClientConnection, batch: WireBatch) -> None:
         """The real gateway has sent a batch."""
         line.say(batch.honest)
 
-    def _is_due(self, line: Line, batch: Batch) -> bool:
+    def _is_due(self, line: ClientConnection, batch: WireBatch) -> bool:
         """Whether to harm this batch."""
         may = self.left > 0 and bool(batch.frames) and not line.spoilt
         return may and self.random.random() < SHARE
@@ -230,24 +230,24 @@ class Harm:
         self.left -= 1  # last, for whoever waits for it
 
 
-class Honest(Harm):
+class NoDefect(Defect):
     """No harm."""
 
     times = 0
 
 
-class Replaced(Harm):
+class Replaced(Defect):
     """Base of the harms that put another frame into the place of a tick."""
 
     pool: ClassVar[tuple[bytes, ...]]
 
-    def batch(self, line: Line, batch: Batch) -> None:
+    def batch(self, line: ClientConnection, batch: WireBatch) -> None:
         """Replace one frame."""
         if self._is_due(line, batch):
             place = self.random.randrange(len(batch.frames))
             frames = list(batch.frames)
             frames[place] = self._frame()
-            batch = Batch(batch.first, tuple(frames), batch.sent_ns)
+            batch = WireBatch(batch.first, tuple(frames), batch.sent_ns)
             assert self.counted_as
             self.account.add_ticks(self.counted_as, 1, [batch.first + place])
             self._done(batch.last)
@@ -278,12 +278,12 @@ class Stranger(Replaced):
         return b"%d-%b" % (self.left, super()._frame())
 
 
-class Broken(Harm):
+class Broken(Defect):
     """Base of the harms that break the protocol; the client leaves, comes back, and asks again."""
 
     counted_as = PROTOCOL_ERROR
 
-    def _break(self, line: Line, data: bytes, last: int) -> None:
+    def _break(self, line: ClientConnection, data: bytes, last: int) -> None:
         """Say what breaks it."""
         self._done(last, PROTOCOL_ERROR, DISCONNECTED)
         line.say(data)
@@ -293,7 +293,7 @@ class Broken(Harm):
 class BrokenBatch(Broken, ABC):
     """Base of those that do it with one batch."""
 
-    def batch(self, line: Line, batch: Batch) -> None:
+    def batch(self, line: ClientConnection, batch: WireBatch) -> None:
         """Break it, once a connection."""
         if self._is_due(line, batch):
             self._break(line, self.broken(batch), batch.last)
@@ -301,7 +301,7 @@ class BrokenBatch(Broken, ABC):
             super().batch(line, batch)
 
     @abstractmethod
-    def broken(self, batch: Batch) -> bytes:
+    def broken(self, batch: WireBatch) -> bytes:
         """What to send instead of a batch."""
 
 
@@ -310,7 +310,7 @@ class Endless(BrokenBatch):
 
     title = "a message without an end"
 
-    def broken(self, batch: Batch) -> bytes:
+    def broken(self, batch: WireBatch) -> bytes:
         """Digits for a delimiter."""
         return batch.honest[:-1] + b"0" * (MAX_MESSAGE_BYTES + 1)
 
@@ -320,7 +320,7 @@ class BadHeader(BrokenBatch):
 
     title = "noise instead of a header"
 
-    def broken(self, batch: Batch) -> bytes:
+    def broken(self, batch: WireBatch) -> bytes:
         """Another header."""
         return self.random.choice(HEADERS) + b"*" + batch.plain
 
@@ -330,7 +330,7 @@ class TooMany(BrokenBatch):
 
     title = "a frame too many in a batch"
 
-    def broken(self, batch: Batch) -> bytes:
+    def broken(self, batch: WireBatch) -> bytes:
         """Say too little."""
         return batch.headed(batch.first, len(batch.frames) - 1)
 
@@ -340,7 +340,7 @@ class TooFew(BrokenBatch):
 
     title = "a frame too few in a batch"
 
-    def broken(self, batch: Batch) -> bytes:
+    def broken(self, batch: WireBatch) -> bytes:
         """Say too much."""
         heartbeat = encode_batch_header(batch.last + 1, 0, batch.sent_ns)
         return batch.headed(batch.first, len(batch.frames) + 1) + heartbeat
@@ -351,9 +351,9 @@ class Lost(BrokenBatch):
 
     title = "lost, given when asked again"
 
-    def broken(self, batch: Batch) -> bytes:
+    def broken(self, batch: WireBatch) -> bytes:
         """Begin one later."""
-        return Batch(batch.first + 1, batch.frames[1:], batch.sent_ns).honest
+        return WireBatch(batch.first + 1, batch.frames[1:], batch.sent_ns).honest
 
 
 class Repeated(BrokenBatch):
@@ -361,7 +361,7 @@ class Repeated(BrokenBatch):
 
     title = "repeated in the stream"
 
-    def broken(self, batch: Batch) -> bytes:
+    def broken(self, batch: WireBatch) -> bytes:
         """Say it again."""
         return batch.honest * 2
 
@@ -371,7 +371,7 @@ class Reordered(Broken):
 
     title = "reordered"
 
-    def batch(self, line: Line, batch: Batch) -> None:
+    def batch(self, line: ClientConnection, batch: WireBatch) -> None:
         """Keep a batch back until the next one, which may be a heartbeat."""
         if line.held:
             self._break(line, batch.honest + line.held.honest, batch.last)
@@ -382,14 +382,14 @@ class Reordered(Broken):
             super().batch(line, batch)
 
 
-class AtHello(Harm, ABC):
+class AtHello(Defect, ABC):
     """Base of the harms that are done when a client comes: it is hung up on, and comes back."""
 
     def __init__(self, random: Random) -> None:
         super().__init__(random)
         self._awaited = False
 
-    def batch(self, line: Line, batch: Batch) -> None:
+    def batch(self, line: ClientConnection, batch: WireBatch) -> None:
         """Hang up; the client will ask for this batch again."""
         if not self._awaited and self._is_due(line, batch):
             self._awaited = True
@@ -398,7 +398,7 @@ class AtHello(Harm, ABC):
         else:
             super().batch(line, batch)
 
-    def answer(self, line: Line, answer: HelloAnswer) -> None:
+    def answer(self, line: ClientConnection, answer: HelloAnswer) -> None:
         """It came back."""
         if self._awaited:
             self._awaited = False
@@ -407,7 +407,7 @@ class AtHello(Harm, ABC):
             super().answer(line, answer)
 
     @abstractmethod
-    def lie(self, line: Line, answer: HelloAnswer) -> None:
+    def lie(self, line: ClientConnection, answer: HelloAnswer) -> None:
         """Say something else than the answer."""
 
 
@@ -416,7 +416,7 @@ class BadAnswer(AtHello, Broken):
 
     title = "noise instead of the answer"
 
-    def lie(self, line: Line, answer: HelloAnswer) -> None:
+    def lie(self, line: ClientConnection, answer: HelloAnswer) -> None:
         """Answer something else."""
         self._break(line, self.random.choice(ANSWERS), answer.first - 1)
 
@@ -428,14 +428,14 @@ class NoAnswer(AtHello):
     counted_as = DISCONNECTED
     times = 1
 
-    def batch(self, line: Line, batch: Batch) -> None:
+    def batch(self, line: ClientConnection, batch: WireBatch) -> None:
         """Say only its frames."""
         if line.plain:
             line.say(batch.plain)
         else:
             super().batch(line, batch)
 
-    def lie(self, line: Line, answer: HelloAnswer) -> None:
+    def lie(self, line: ClientConnection, answer: HelloAnswer) -> None:
         """Say nothing."""
         line.plain = True
         self._done(answer.first - 1, DISCONNECTED)
@@ -447,13 +447,13 @@ class Known(AtHello):
     title = "repeated after a reconnection"
     counted_as = None
 
-    def lie(self, line: Line, answer: HelloAnswer) -> None:
+    def lie(self, line: ClientConnection, answer: HelloAnswer) -> None:
         """Begin earlier; prices that are wrong would show if one of them were booked."""
         count = min(self.random.randint(1, MOST_TICKS), answer.first - 1)
         first = answer.first - count
         self._done(answer.first - 1)
         line.say(encode_hello_answer(answer.tape, first))
-        line.say(Batch(first, (b"AAPL,0.01",) * count, time.monotonic_ns()).honest)
+        line.say(WireBatch(first, (b"AAPL,0.01",) * count, time.monotonic_ns()).honest)
 
 
 class Withheld(AtHello):
@@ -462,7 +462,7 @@ class Withheld(AtHello):
     title = "lost for good"
     counted_as = MISSED
 
-    def lie(self, line: Line, answer: HelloAnswer) -> None:
+    def lie(self, line: ClientConnection, answer: HelloAnswer) -> None:
         """Begin later."""
         line.first_kept = answer.first + self.random.randint(1, MOST_TICKS)
         gone = range(answer.first, line.first_kept)
@@ -470,15 +470,15 @@ class Withheld(AtHello):
         self._done(gone[-1])
         line.say(encode_hello_answer(answer.tape, line.first_kept))
 
-    def batch(self, line: Line, batch: Batch) -> None:
+    def batch(self, line: ClientConnection, batch: WireBatch) -> None:
         """Leave out what was said to be gone; a batch of nothing else is a heartbeat."""
         if batch.first < line.first_kept:
             frames = batch.frames[line.first_kept - batch.first :]
-            batch = Batch(line.first_kept, frames, batch.sent_ns)
+            batch = WireBatch(line.first_kept, frames, batch.sent_ns)
         super().batch(line, batch)
 
 
-HARMS: Final[tuple[type[Harm], ...]] = (
+DEFECTS: Final[tuple[type[Defect], ...]] = (
     Noise,
     Stranger,
     Endless,
@@ -495,21 +495,21 @@ HARMS: Final[tuple[type[Harm], ...]] = (
 )
 
 
-class _Will:
+class _SharedState:
     """What all connections of a hostile gateway have in common."""
 
-    harm: Harm = Honest(Random())
+    harm: Defect = NoDefect(Random())
 
 
-class HostileGateway(Fault):
+class HostileGateway(ConnectionFault):
     """A fault of the direction to the client. Each connection has a copy, of one and the same will.
 
     It may be put in force on an open connection: it finds its way at the next header.
     """
 
-    def __init__(self, will: _Will | None = None) -> None:
+    def __init__(self, will: _SharedState | None = None) -> None:
         super().__init__(to=Direction.TO_CLIENT)
-        self._will = will or _Will()
+        self._will = will or _SharedState()
         self._buffer = FrameBuffer()
         self._header: BatchHeader | None = None
         self._frames: list[bytes] = []
@@ -518,17 +518,17 @@ class HostileGateway(Fault):
         return HostileGateway(self._will)
 
     @property
-    def harm(self) -> Harm:
+    def harm(self) -> Defect:
         """What is done at the moment, on all connections. May be set from any thread."""
         return self._will.harm
 
     @harm.setter
-    def harm(self, harm: Harm) -> None:
+    def harm(self, harm: Defect) -> None:
         self._will.harm = harm
 
     def begin(self, flow: Flow) -> None:
         """A connection stands."""
-        self._line = Line(flow)
+        self._line = ClientConnection(flow)
 
     def take(self, flow: Flow, data: bytes, now_ns: int) -> None:
         """The real gateway has said something."""
@@ -545,7 +545,7 @@ class HostileGateway(Fault):
         else:  # before the answer to HELLO
             self._line.say(frame + b"*")
         if self._header and len(self._frames) == self._header.count:
-            batch = Batch(self._header.first, tuple(self._frames), self._header.sent_ns)
+            batch = WireBatch(self._header.first, tuple(self._frames), self._header.sent_ns)
             self._header = None
             self._frames.clear()
             self.harm.batch(self._line, batch)

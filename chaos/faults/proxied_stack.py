@@ -16,14 +16,14 @@ from pathlib import Path
 import msgspec
 
 from chaos.faults.proxy import HOST, Proxy
-from chaos.lab.figures import LINKS
-from chaos.lab.target import Target
+from chaos.lab.figures import ROLE_CONNECTIONS
+from chaos.lab.target import TargetStack
 from lib.settings import Settings
 from lib.stack.private_stack import to_toml
 
 
 @contextmanager
-def proxied(target: Target) -> Iterator[dict[str, Proxy]]:
+def proxied(target: TargetStack) -> Iterator[dict[str, Proxy]]:
     """Put a proxy into each connection of a private stack; give them by stream.
 
     The client roles are restarted for it. When the block ends, so do the proxies: the clients
@@ -61,7 +61,7 @@ def client_settings(settings: Settings, ports: Mapping[str, int]) -> Settings:
 
 def with_client_settings(configuration: str, clients_file: Path) -> str:
     """Return supervisord's configuration with a settings file of their own for the client roles."""
-    for role in sorted({link.client for link in LINKS}):
+    for role in sorted({link.client for link in ROLE_CONNECTIONS}):
         configuration, found = re.subn(
             rf"^\[program:{role}\]$",
             rf'\g<0>\nenvironment=TRADING_CONFIG="{clients_file}"',

@@ -1,14 +1,15 @@
-"""A TCP proxy that stands between a client and a server of a stack and does harm on request.
+"""A TCP proxy that stands between a client and a server of a stack and injects faults on request.
 
     with Proxy(("127.0.0.1", 5001)) as proxy:      # clients connect to proxy.port
         proxy.fault = Latency(delay_ms=20)         # of all connections, open ones and later ones
         proxy.cut(Reset())                         # of the connections that are open now
         proxy.fault = Clear()
 
-One thread, one loop. Each connection is a `_Link` of two sockets and two `_Flow`s, one a direction;
-what a flow does is decided by `chaos.faults.connection_faults`. Bounded: connections by
-`MAX_LINKS`, what waits in a flow by `MAX_QUEUED_BYTES` and one read (a receiver that does not read
-makes the sender wait, as it would without a proxy), ends whose other end is gone by `MAX_SILENT`.
+One thread, one loop. Each connection is a `_ProxiedConnection` of two sockets and two `_Flow`s, one
+for each direction; `chaos.faults.connection_faults` decides what a flow does. Everything is
+bounded: connections by `MAX_LINKS`, the bytes queued in a flow by `MAX_QUEUED_BYTES` and one read
+(a receiver that does not read makes the sender wait, as it would without a proxy), sockets whose
+peer is gone by `MAX_SILENT`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, Self
 
-from chaos.faults.connection_faults import Clear, Direction, Fault
+from chaos.faults.connection_faults import Clear, ConnectionFault, Direction
 from lib.clock import SECOND_NS
 
 HOST: Final = "127.0.0.1"
@@ -58,8 +59,8 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self.cut_ns: int | None = None
         """When a fault last ended or silenced a connection: just before it did (monotonic)."""
-        self._fault: Fault = Clear()
-        self._links: set[_Link] = set()
+        self._fault: ConnectionFault = Clear()
+        self._links: set[_ProxiedConnection] = set()
         self._silent: deque[socket.socket] = deque()
         self._requests: SimpleQueue[tuple[Callable[[], int], Future[int]]] = SimpleQueue()
         self._running = True
@@ -72,7 +73,7 @@ class Proxy:
         self._thread.start()
 
     @property
-    def fault(self) -> Fault:
+    def fault(self) -> ConnectionFault:
         """The fault of connections that are yet to come, and of the open ones unless they were cut.
 
         It is in force when the assignment returns. What waited under the fault before it goes on
@@ -81,14 +82,14 @@ class Proxy:
         return self._fault
 
     @fault.setter
-    def fault(self, fault: Fault) -> None:
+    def fault(self, fault: ConnectionFault) -> None:
         def change() -> int:
             self._fault = fault
             return self._change_links(fault)
 
         self._request(change)
 
-    def cut(self, fault: Fault) -> int:
+    def cut(self, fault: ConnectionFault) -> int:
         """Let a fault act on the connections that are open now; return how many those are."""
         return self._request(lambda: self._change_links(fault))
 
@@ -164,7 +165,7 @@ class Proxy:
                 work, result = self._requests.get_nowait()
                 result.set_result(work())
 
-    def _change_links(self, fault: Fault) -> int:
+    def _change_links(self, fault: ConnectionFault) -> int:
         links = list(self._links)
         for link in links:
             link.change(fault)
@@ -179,7 +180,7 @@ class Proxy:
             reset(client)
             return
         self._links.add(
-            _Link(
+            _ProxiedConnection(
                 self._selector,
                 client,
                 self._server,
@@ -192,14 +193,14 @@ class Proxy:
     def _on_cut(self) -> None:
         self.cut_ns = time.monotonic_ns()
 
-    def _on_end(self, link: _Link, silent: list[socket.socket]) -> None:
+    def _on_end(self, link: _ProxiedConnection, silent: list[socket.socket]) -> None:
         self._links.discard(link)
         self._silent.extend(silent)
         while len(self._silent) > MAX_SILENT:
             reset(self._silent.popleft())
 
 
-class _Link:
+class _ProxiedConnection:
     """A client, the server, and the bytes between them."""
 
     def __init__(
@@ -207,10 +208,10 @@ class _Link:
         selector: selectors.BaseSelector,
         client: socket.socket,
         server_address: tuple[str, int],
-        fault: Fault,
+        fault: ConnectionFault,
         *,
         on_cut: Callable[[], None],
-        on_end: Callable[[_Link, list[socket.socket]], None],
+        on_end: Callable[[_ProxiedConnection, list[socket.socket]], None],
     ) -> None:
         """Connect on to the server; `fault` begins when that has been done.
 
@@ -235,7 +236,7 @@ class _Link:
         server.connect_ex(server_address)  # the outcome is told by its becoming writable
         self._await(server, selectors.EVENT_WRITE)
 
-    def change(self, fault: Fault) -> None:
+    def change(self, fault: ConnectionFault) -> None:
         """Put another fault in force."""
         self._fault = fault
         if not self.connected:
@@ -346,7 +347,7 @@ class _Flow:
         """Whether FIN has come from the source."""
         self._direction = direction
         self._on_cut = on_cut
-        self._fault: Fault = Clear()
+        self._fault: ConnectionFault = Clear()
         self._queue: deque[tuple[int, memoryview]] = deque()
         self._ending = False  # FIN follows what is queued
 
@@ -362,7 +363,7 @@ class _Flow:
             return None
         return self._queue[0][0]
 
-    def change(self, fault: Fault) -> None:
+    def change(self, fault: ConnectionFault) -> None:
         """Put another fault in force; what waits is due now."""
         self._fault = copy.deepcopy(fault) if self._direction in fault.to else Clear()
         if self._fault.holds:

@@ -7,7 +7,7 @@ import signal
 from typing import Final, NamedTuple, Protocol
 
 from chaos.lab.figures import STRATEGY, WATCHDOG
-from chaos.lab.target import Target, TargetError
+from chaos.lab.target import TargetError, TargetStack
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.settings import Settings
 
@@ -29,7 +29,7 @@ class Goal(NamedTuple):
     limit_ns: int
 
 
-class Fault(Protocol):
+class RoleFault(Protocol):
     """Something that is done to a role. Made anew for each experiment, used many times."""
 
     title: str
@@ -43,7 +43,7 @@ class Fault(Protocol):
     def goal(self, settings: Settings) -> Goal | None:
         """Return how fast the recovery should be; None where there is no goal."""
 
-    def inject(self, target: Target, pid: int) -> None:
+    def inject(self, target: TargetStack, pid: int) -> None:
         """Do it. `pid` is the role's process. Raises TargetError."""
 
     def undo(self) -> bool:
@@ -61,7 +61,7 @@ _KILL_GOALS: Final = {
 }
 
 
-class Signal:
+class SendSignal:
     """A signal that ends the role's process."""
 
     undo_after_s: float | None = None
@@ -81,7 +81,7 @@ class Signal:
             return None
         return _KILL_GOALS.get(self.role)
 
-    def inject(self, target: Target, pid: int) -> None:
+    def inject(self, target: TargetStack, pid: int) -> None:
         """Send the signal."""
         try:
             os.kill(pid, self._number)
@@ -105,13 +105,13 @@ class Restart:
             f"a restart of the {role} by supervisord loses no tick and no order, and handles none "
             "twice"
         )
-        self._stopped_in: Target | None = None
+        self._stopped_in: TargetStack | None = None
 
     def goal(self, settings: Settings) -> Goal | None:
         """A restart takes supervisord its second."""
         return None
 
-    def inject(self, target: Target, pid: int) -> None:
+    def inject(self, target: TargetStack, pid: int) -> None:
         """Ask supervisord; returns when the new process has been running for a second."""
         self._stopped_in = target
         target.restart(self.role)
@@ -146,7 +146,7 @@ class Freeze:
             return None
         return Goal("order_possible_ns", to_ns(settings.watchdog.hang_after) + THAW_NS)
 
-    def inject(self, target: Target, pid: int) -> None:
+    def inject(self, target: TargetStack, pid: int) -> None:
         """Stop the process."""
         watched = _is_watched(self.role, target.settings)
         self.undo_after_s = None if watched else UNWATCHED_S

@@ -33,8 +33,8 @@ from chaos.judge.records import (
     Evaluation,
     Gap,
     LedgerOrder,
+    OrderAnswer,
     Records,
-    ToldOrder,
 )
 from lib.prices import format_price
 
@@ -131,7 +131,7 @@ def _logon_findings(records: Records) -> Iterator[str]:
             least = number
 
 
-def _answer(order: ToldOrder | LedgerOrder) -> str:
+def _answer(order: OrderAnswer | LedgerOrder) -> str:
     return (
         f"{order.status} {order.side} {order.symbol}, trade_id {order.trade_id}, "
         f"position {order.position}"

@@ -47,9 +47,9 @@ from chaos.judge.records import (
     Evaluation,
     LedgerOrder,
     LoggedOn,
+    OrderAnswer,
     Records,
     SentOrder,
-    ToldOrder,
 )
 from chaos.judge.trading_rules import Rules, Side
 from lib.clock import SECOND_NS
@@ -61,7 +61,7 @@ MAX_LOST_TICKS: Final = 100
 
 def trading_findings(records: Records) -> list[str]:
     """Name every order that is not as the rules say, one line each."""
-    return _Trading(records).findings()
+    return _TradingJudge(records).findings()
 
 
 class _Order(NamedTuple):
@@ -84,7 +84,7 @@ class _Order(NamedTuple):
         return f"tape {self.tape}, tick {self.tick_sequence}, order {self.order_id}"
 
 
-class _Windows:
+class _PriceWindows:
     """The last prices of each symbol."""
 
     def __init__(self, long_window: int, *, whole: bool) -> None:
@@ -101,20 +101,20 @@ class _Windows:
         prices = self._prices.get(symbol, ())
         return list(prices) if self._whole or len(prices) == self._long_window else None
 
-    def copy(self) -> _Windows:
-        windows = _Windows(self._long_window, whole=self._whole)
+    def copy(self) -> _PriceWindows:
+        windows = _PriceWindows(self._long_window, whole=self._whole)
         windows._prices = {symbol: prices.copy() for symbol, prices in self._prices.items()}
         return windows
 
 
-class _Life:
+class _Instance:
     """What one life of a strategy knows and believes."""
 
     def __init__(
         self,
         positions: dict[str, int],
         next_id: int,
-        told: list[ToldOrder | LoggedOn],
+        told: list[OrderAnswer | LoggedOn],
         sent: list[int],
     ) -> None:
         self.positions = positions
@@ -163,7 +163,7 @@ class _Life:
             self._settled_before[told.symbol] = self.next_id
 
 
-class _Trading:
+class _TradingJudge:
     """The lives, one after the other, and what is found in them."""
 
     def __init__(self, records: Records) -> None:
@@ -180,7 +180,7 @@ class _Trading:
         self._news = {
             (news.tape, news.first_tick_sequence): news.sentiment for news in records.news
         }
-        self._told: list[ToldOrder | LoggedOn] = list(records.told)
+        self._told: list[OrderAnswer | LoggedOn] = list(records.told)
         for logon in reversed(records.logons):
             self._told.insert(logon.told_before, logon)
         self._assumed: dict[int, int] = {}  # by order_id, where it is known
@@ -195,7 +195,7 @@ class _Trading:
         self._known_tapes.update(evaluation.tape for evaluation in records.evaluations)
         self._last_of_tape = {evaluation.tape: evaluation for evaluation in records.evaluations}
         self._next_index = 0  # of the book
-        self._seen = _Windows(records.long_window, whole=False)
+        self._seen = _PriceWindows(records.long_window, whole=False)
         """What windows hold that see every tick of the book."""
         self._windows = self._seen
         self._sentiment: int | None = None
@@ -290,7 +290,7 @@ class _Trading:
             for told in self._told
             if sent and sent[0] < told.sent_before and (until is None or told.sent_before <= until)
         ]
-        life = _Life(dict(self._positions), self._last_id + 1, told, sent)
+        life = _Instance(dict(self._positions), self._last_id + 1, told, sent)
         self._sentiment = None
         for evaluation in evaluations:
             self._evaluate(life, evaluation)
@@ -335,7 +335,7 @@ class _Trading:
             return False
         return ticks_after < MAX_LOST_TICKS
 
-    def _evaluate(self, life: _Life, evaluation: Evaluation) -> None:
+    def _evaluate(self, life: _Instance, evaluation: Evaluation) -> None:
         """Go through the ticks of one evaluation."""
         tape = evaluation.tape
         self._take_unrecorded(life, evaluation)
@@ -347,13 +347,13 @@ class _Trading:
                 break
             if self._begins_epoch():
                 whole = self._next_index > 0 or tick.sequence == 1
-                self._seen = _Windows(self._records.long_window, whole=whole)
+                self._seen = _PriceWindows(self._records.long_window, whole=whole)
                 self._windows = self._seen.copy()
             is_evaluated = tick.tape == tape and tick.sequence >= evaluation.first
             if is_evaluated and not begun:
                 self._windows = self._seen.copy()
                 if evaluation.begun_by == "unknown":
-                    self._windows = _Windows(self._records.long_window, whole=False)
+                    self._windows = _PriceWindows(self._records.long_window, whole=False)
                 begun = True
             self._seen.add(tick)
             self._next_index += 1
@@ -377,7 +377,7 @@ class _Trading:
         index = self._last_index.get(order.tape)
         return index is None or order.tick_sequence > self._records.booked[index].sequence
 
-    def _take_unrecorded(self, life: _Life, evaluation: Evaluation) -> None:
+    def _take_unrecorded(self, life: _Instance, evaluation: Evaluation) -> None:
         """Take the orders and the news of an evaluation before the first tick in the records."""
         end = self._first_booked.get(evaluation.tape, evaluation.last + 1)
 
@@ -396,7 +396,7 @@ class _Trading:
         for tick in are_unrecorded(self._news):
             self._sentiment = self._news[tick]
 
-    def _take_tick(self, life: _Life, tick: BookedTick) -> None:
+    def _take_tick(self, life: _Instance, tick: BookedTick) -> None:
         """Compare what the rules say of a tick with what was sent."""
         life.ticks += 1
         key = tick.tape, tick.sequence
@@ -421,7 +421,7 @@ class _Trading:
         for order in orders[1:]:
             self._find(order, f"a second order at this tick, after order {orders[0].order_id}")
 
-    def _miss(self, life: _Life, tick: BookedTick, side: Side) -> None:
+    def _miss(self, life: _Instance, tick: BookedTick, side: Side) -> None:
         """Nothing was sent. If the rules order something, an answer may explain it."""
         while (quantity := self._quantity(life, tick, side)) and life.may_learn():
             life.learn()
@@ -441,7 +441,7 @@ class _Trading:
             for gap in self._records.held_back
         )
 
-    def _compare(self, life: _Life, tick: BookedTick, side: Side | None, order: _Order) -> None:
+    def _compare(self, life: _Instance, tick: BookedTick, side: Side | None, order: _Order) -> None:
         life.learn_before(order)
         if order.sent_index is None:  # its place among the answers is not known
             while side and self._quantity(life, tick, side) != order.quantity and life.may_learn():
@@ -473,10 +473,10 @@ class _Trading:
             self._assumed[order.order_id] = position
         self._take_as_it_is(life, order)
 
-    def _quantity(self, life: _Life, tick: BookedTick, side: Side) -> int | None:
+    def _quantity(self, life: _Instance, tick: BookedTick, side: Side) -> int | None:
         return self._rules.order_quantity(side, life.positions.get(tick.symbol, 0))
 
-    def _take_as_it_is(self, life: _Life, order: _Order) -> None:
+    def _take_as_it_is(self, life: _Instance, order: _Order) -> None:
         """Whatever the rules say: this was decided, so the decisions after it follow from it."""
         life.learn_before(order)
         self._found += [what for *_, what in life.missing]

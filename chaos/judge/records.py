@@ -17,7 +17,7 @@ NO_LAST: Final = (1 << 63) - 1
 """The last sequence of what goes on to an end that is not known."""
 
 
-class Tick(NamedTuple):
+class PlayedTick(NamedTuple):
     """A tick of the tape. Its sequence is the key under which it is kept."""
 
     symbol: str
@@ -95,7 +95,7 @@ class SentOrder(NamedTuple):
     sentiment: int | None
 
 
-class ToldOrder(NamedTuple):
+class OrderAnswer(NamedTuple):
     """An answer as the strategy received it. `trade_id` is None for a rejection.
 
     `sent_before`: how many of `Records.sent` came before it. It is what the strategy knew when it
@@ -114,7 +114,7 @@ class ToldOrder(NamedTuple):
 class LoggedOn(NamedTuple):
     """A later logon in the life of a strategy that had evaluated something: what it was told then.
 
-    `told_before`: how many of `Records.told` came before it; `sent_before` as in `ToldOrder`.
+    `told_before`: how many of `Records.told` came before it; `sent_before` as in `OrderAnswer`.
     `given_up`: which of `Records.given_up` had been given up by then.
     """
 
@@ -160,7 +160,7 @@ class Records:
     client_id: str = StrategySettings().client_id
     risk: RiskSettings = field(default_factory=RiskSettings)
     order_ttl_ns: int = to_ns(OrderManagerSettings().order_ttl)
-    tapes: dict[str, dict[int, Tick]] = field(default_factory=dict)
+    tapes: dict[str, dict[int, PlayedTick]] = field(default_factory=dict)
     """What was played, by tape and sequence, as the lab's own client heard it."""
     booked: list[BookedTick] = field(default_factory=list)
     book_gaps: list[Gap] = field(default_factory=list)
@@ -173,7 +173,7 @@ class Records:
     """What the strategy reported as missed."""
     news: list[AppliedNews] = field(default_factory=list)
     sent: list[SentOrder] = field(default_factory=list)
-    told: list[ToldOrder] = field(default_factory=list)
+    told: list[OrderAnswer] = field(default_factory=list)
     logons: list[LoggedOn] = field(default_factory=list)
     ledger: list[LedgerOrder] = field(default_factory=list)
     """In the order of booking."""

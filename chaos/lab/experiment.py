@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any, Final, NoReturn, Protocol
 
 from chaos.lab.recorder import Recorder
-from chaos.lab.target import Target, TargetError, find_target, known_roles
+from chaos.lab.target import TargetError, TargetStack, find_target, known_roles
 from chaos.lab.verdict import Totals, findings_about, losses, settle, take_totals
 from lib.clock import MILLISECOND_NS, utc_stamp
 
@@ -48,7 +48,7 @@ class Interrupted(Exception):  # noqa: N818 - nobody erred
     """Ctrl-C, SIGTERM, or the end of the terminal."""
 
 
-class Tell(Protocol):
+class ShowProgress(Protocol):
     """Says what is being waited for."""
 
     def __call__(self, what: str, part: float = 0.0) -> None:
@@ -56,14 +56,14 @@ class Tell(Protocol):
 
 
 @dataclass(frozen=True)
-class Stage:
+class RoundContext:
     """What a round has at hand."""
 
-    target: Target
+    target: TargetStack
     recorder: Recorder
     random: Random
     """By `--seed`."""
-    tell: Tell
+    tell: ShowProgress
 
 
 class Experiment(ABC):
@@ -81,12 +81,12 @@ class Experiment(ABC):
     needs_private: bool = False
     """Whether it cannot be done to a stack that runs already, but only to one made for it."""
 
-    def prepared(self, target: Target) -> AbstractContextManager[None]:
+    def prepared(self, target: TargetStack) -> AbstractContextManager[None]:
         """Give what must stand as long as rounds go on, such as proxies. Raises TargetError."""
         return nullcontext()
 
     @abstractmethod
-    def round(self, stage: Stage, number: int) -> None:
+    def round(self, stage: RoundContext, number: int) -> None:
         """Break something, wait for the recovery, measure it; put back what was broken.
 
         `number` counts from 0. Raises TargetError where the stack is not fit for a round.
@@ -202,7 +202,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> int:
     return EXIT_DOES_NOT_HOLD if result.reasons else EXIT_HOLDS
 
 
-def _run(experiment: Experiment, target: Target, random: Random) -> Result:
+def _run(experiment: Experiment, target: TargetStack, random: Random) -> Result:
     print(_where(experiment, target), f"hypothesis: {experiment.hypothesis}", sep="\n", flush=True)
     missing = set(experiment.roles) - target.wait_until_steady().keys()
     if missing:
@@ -235,15 +235,15 @@ def _run(experiment: Experiment, target: Target, random: Random) -> Result:
 
 
 def _rounds(
-    experiment: Experiment, target: Target, recorder: Recorder, random: Random
+    experiment: Experiment, target: TargetStack, recorder: Recorder, random: Random
 ) -> list[str]:
     """Do all rounds; return why it came to an end before the last one, if it did."""
-    progress = Progress(experiment.rounds)
+    progress = ProgressBar(experiment.rounds)
     number = 0
     try:
         for number in range(experiment.rounds):
             recorder.require_sight()
-            experiment.round(Stage(target, recorder, random, progress.at(number)), number)
+            experiment.round(RoundContext(target, recorder, random, progress.at(number)), number)
         progress.at(experiment.rounds)("what is under way arrives")
     except TargetError as error:  # it was healthy, and is not any more
         if not recorder.recording.tape_ended:
@@ -282,7 +282,7 @@ def _came_of_interruption(error: BaseException | None) -> bool:
     return False
 
 
-def _where(experiment: Experiment, target: Target) -> str:
+def _where(experiment: Experiment, target: TargetStack) -> str:
     if not target.private:
         return f"a stack runs in {target.var_dir}"
     why = "always done to a stack of its own" if experiment.needs_private else "no stack runs"
@@ -346,7 +346,7 @@ def missed_goal(what: str, times_ns: Sequence[int], goal_ns: int) -> list[str]:
     ]
 
 
-class Progress:
+class ProgressBar:
     """A bar on standard error, if that is a terminal."""
 
     def __init__(self, rounds: int) -> None:
@@ -354,7 +354,7 @@ class Progress:
         self._shown = sys.stderr.isatty()
         self._columns = shutil.get_terminal_size().columns - 1
 
-    def at(self, done: int) -> Tell:
+    def at(self, done: int) -> ShowProgress:
         """Return what shows the bar after `done` rounds."""
 
         def tell(what: str, part: float = 0.0) -> None:

@@ -46,8 +46,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from chaos.judge.records import BookedTick, Gap, Tick
-from chaos.lab.recorder import SUPERVISORD, Evaluated, Event
+from chaos.judge.records import BookedTick, Gap, PlayedTick
+from chaos.lab.recorder import SUPERVISORD, Event, SeenEvaluation
 from lib.ledger.rows import BookedOrder
 
 LAB: Final = "lab"
@@ -60,7 +60,7 @@ TICK_PATH: Final = frozenset({"gateway", "orderbook", "strategy"})
 STRATEGY: Final = "strategy"
 
 
-class Link(NamedTuple):
+class RoleConnection(NamedTuple):
     """A connection between two roles. The client logs its coming and going."""
 
     client: str
@@ -68,10 +68,10 @@ class Link(NamedTuple):
     server: str
 
 
-LINKS: Final = (
-    Link("orderbook", "price", "gateway"),
-    Link("strategy", "news", "gateway"),
-    Link("strategy", "orders", "order_manager"),
+ROLE_CONNECTIONS: Final = (
+    RoleConnection("orderbook", "price", "gateway"),
+    RoleConnection("strategy", "news", "gateway"),
+    RoleConnection("strategy", "orders", "order_manager"),
 )
 
 
@@ -94,7 +94,7 @@ def measure(
     injected_ns: int,
     now_ns: int,
     events: Sequence[Event],
-    evaluated: Sequence[Evaluated],
+    evaluated: Sequence[SeenEvaluation],
 ) -> FaultFigures:
     """Take the figures of one fault of a role from what was seen until `now_ns`.
 
@@ -151,7 +151,7 @@ def _earliest(*times_ns: int | None) -> int | None:
 
 
 def _detected(role: str, after: Iterable[Event]) -> int | None:
-    peers = {(link.client, link.stream) for link in LINKS if link.server == role}
+    peers = {(link.client, link.stream) for link in ROLE_CONNECTIONS if link.server == role}
     for event in after:
         if event.source == SUPERVISORD and event.name == "ended" and event.details["role"] == role:
             return event.at_ns
@@ -165,7 +165,7 @@ def _detected(role: str, after: Iterable[Event]) -> int | None:
 def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event]) -> int | None:
     """When the last of the role's connections stood; 0: not yet; None: none was lost."""
     times_ns = []
-    for link in LINKS:
+    for link in ROLE_CONNECTIONS:
         if role not in (link.client, link.server):
             continue
         mine = [
@@ -184,7 +184,7 @@ def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event
     return max(times_ns) if all(times_ns) else 0
 
 
-def _longest_stale(injected_ns: int, now_ns: int, evaluated: Sequence[Evaluated]) -> int:
+def _longest_stale(injected_ns: int, now_ns: int, evaluated: Sequence[SeenEvaluation]) -> int:
     before = [e.at_ns for e in evaluated if e.at_ns < injected_ns][-1:]
     times_ns = [*before, *(e.at_ns for e in evaluated if e.at_ns >= injected_ns), now_ns]
     return max((b - a for a, b in pairwise(times_ns)), default=0)
@@ -199,7 +199,9 @@ class TickCounts(NamedTuple):
 
 
 def ticks_at_book(
-    tapes: dict[str, dict[int, Tick]], booked: Iterable[BookedTick], complete_to: dict[str, int]
+    tapes: dict[str, dict[int, PlayedTick]],
+    booked: Iterable[BookedTick],
+    complete_to: dict[str, int],
 ) -> TickCounts:
     """Compare the book with the tape. `complete_to` is the last number to be judged, by tape."""
     seen: dict[str, set[int]] = {}
@@ -221,7 +223,7 @@ def ticks_at_book(
     return TickCounts(missed, repeated, out_of_order)
 
 
-def ticks_at_strategy(events: Iterable[Event], evaluated: Sequence[Evaluated]) -> TickCounts:
+def ticks_at_strategy(events: Iterable[Event], evaluated: Sequence[SeenEvaluation]) -> TickCounts:
     """Count what the strategy says of itself, and what its file shows."""
     of_strategy = [event for event in events if event.source == STRATEGY]
     repeated = sum(
@@ -262,7 +264,7 @@ class OrderCounts(NamedTuple):
     discarded: int
 
 
-class Decision(NamedTuple):
+class OrderKey(NamedTuple):
     """What makes an order that was sent the one it is.
 
     A successor uses the order_ids of its predecessor again that never reached the ledger.
@@ -273,10 +275,10 @@ class Decision(NamedTuple):
     tick_sequence: int
 
 
-class Life(NamedTuple):
+class InstanceOrders(NamedTuple):
     """What a life of the strategy has logged of its orders."""
 
-    sent: set[Decision]
+    sent: set[OrderKey]
     filled: set[int]
     """order_ids."""
     rejected: set[int]
@@ -285,12 +287,12 @@ class Life(NamedTuple):
     given_up: set[int]
 
     @property
-    def to_be_booked(self) -> set[Decision]:
+    def to_be_booked(self) -> set[OrderKey]:
         """What it has sent and not given up."""
         return {decision for decision in self.sent if decision.order_id not in self.given_up}
 
 
-def lives(events: Iterable[Event]) -> list[Life]:
+def lives(events: Iterable[Event]) -> list[InstanceOrders]:
     """Return the lives of the strategy, at least one; the last one may still go on."""
     found = [_new_life()]
     for event in events:
@@ -299,7 +301,7 @@ def lives(events: Iterable[Event]) -> list[Life]:
         if event.name == "started":
             found.append(_new_life())
         elif event.name == "order_sent":
-            found[-1].sent.add(Decision(*(event.details[name] for name in Decision._fields)))
+            found[-1].sent.add(OrderKey(*(event.details[name] for name in OrderKey._fields)))
         elif event.name == "order_filled":
             found[-1].filled.add(event.details["order_id"])
         elif event.name == "order_rejected":
@@ -311,14 +313,14 @@ def lives(events: Iterable[Event]) -> list[Life]:
     return found
 
 
-def _new_life() -> Life:
-    return Life(set(), set(), set(), set(), set())
+def _new_life() -> InstanceOrders:
+    return InstanceOrders(set(), set(), set(), set(), set())
 
 
-def booked_orders(ledger: Iterable[BookedOrder], client_id: str) -> dict[Decision, BookedOrder]:
+def booked_orders(ledger: Iterable[BookedOrder], client_id: str) -> dict[OrderKey, BookedOrder]:
     """Return a client's orders in the ledger by what made them."""
     return {
-        Decision(order.order_id, order.tape or "", order.tick_sequence or 0): order
+        OrderKey(order.order_id, order.tape or "", order.tick_sequence or 0): order
         for order in ledger
         if order.client_id == client_id
     }
@@ -361,7 +363,7 @@ def orders(
     )
 
 
-def _discarded(life: Life, booked: Set[Decision]) -> set[Decision]:
+def _discarded(life: InstanceOrders, booked: Set[OrderKey]) -> set[OrderKey]:
     """Return what nobody has read of a life that has ended: orders are read and booked in order."""
     last = max((decision.order_id for decision in life.sent & booked), default=0)
     return {
@@ -373,7 +375,7 @@ def _discarded(life: Life, booked: Set[Decision]) -> set[Decision]:
 
 
 def held_back(
-    evaluated: Sequence[Evaluated], sent_ns: dict[str, dict[int, int]], max_age_ns: int
+    evaluated: Sequence[SeenEvaluation], sent_ns: dict[str, dict[int, int]], max_age_ns: int
 ) -> list[Gap]:
     """Return the ticks that may have been too old for an order when they were evaluated.
 

@@ -30,10 +30,10 @@ from chaos.judge.records import (
     Gap,
     LedgerOrder,
     LoggedOn,
+    OrderAnswer,
+    PlayedTick,
     Records,
     SentOrder,
-    Tick,
-    ToldOrder,
 )
 from chaos.lab import recorder
 from chaos.lab.target import strategy_state
@@ -52,7 +52,7 @@ Event = dict[str, Any]
 
 def gather(
     settings: Settings,
-    tapes: dict[str, dict[int, Tick]],
+    tapes: dict[str, dict[int, PlayedTick]],
     booked: list[BookedTick],
     *,
     evaluated: Mapping[str, int] | None = None,
@@ -336,8 +336,8 @@ def _sent(event: Event) -> SentOrder:
     return SentOrder(**values | {"price": to_fixed(event["price"])})
 
 
-def _told(event: Event, sent_before: int) -> ToldOrder:
-    return ToldOrder(
+def _told(event: Event, sent_before: int) -> OrderAnswer:
+    return OrderAnswer(
         order_id=event["order_id"],
         status="FILLED" if event["event"] == "order_filled" else "REJECTED",
         symbol=event["symbol"],

@@ -13,7 +13,7 @@ anything: any question would wake it, and so change what is measured.
 
 A recorder that sees nothing must not accuse the stack: before the first round it has to see all of
 one stack, or there is no experiment; one that ends early, by an error or at `MAX_TICKS`, says so
-(`Recording.ended_early`), and nothing that is missing from then on says anything of the stack.
+(`StackRecording.ended_early`), and nothing that is missing from then on says anything of the stack.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from chaos.judge.records import BookedTick, Tick
+from chaos.judge.records import BookedTick, PlayedTick
 from chaos.lab.target import TargetError, known_roles, strategy_state
 from lib.prices import parse_price
 from lib.process.state_file import StateFile, open_state
@@ -74,7 +74,7 @@ class Event(NamedTuple):
     """Of supervisord: only `role`."""
 
 
-class Evaluated(NamedTuple):
+class SeenEvaluation(NamedTuple):
     """The strategy has evaluated the ticks of a tape up to this one."""
 
     at_ns: int
@@ -83,10 +83,10 @@ class Evaluated(NamedTuple):
 
 
 @dataclass
-class Recording:
+class StackRecording:
     """All that was seen, in the order of seeing it. Lists only grow while the recorder is at it."""
 
-    tapes: dict[str, dict[int, Tick]] = field(default_factory=dict)
+    tapes: dict[str, dict[int, PlayedTick]] = field(default_factory=dict)
     """What was played, by tape and sequence."""
     heard_ns: dict[str, dict[int, int]] = field(default_factory=dict)
     """When each tick of `tapes` was heard first."""
@@ -99,7 +99,7 @@ class Recording:
     """When each of `booked` became visible."""
     sent_ns: dict[str, dict[int, int]] = field(default_factory=dict)
     """When the gateway sent each of `booked`, by tape and sequence, as the book has it."""
-    evaluated: list[Evaluated] = field(default_factory=list)
+    evaluated: list[SeenEvaluation] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     """What the observer itself met and should not have, a line each."""
@@ -161,7 +161,7 @@ class Recording:
 class TapeListener:
     """The tape as a numbered client hears it: bytes in, ticks into a recording. No socket."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: StackRecording) -> None:
         self._recording = recording
         self._tail = b""
         self._is_answered = False
@@ -197,9 +197,9 @@ class TapeListener:
                     self._trouble(f"expected sequence {self._next}, got {int(rest[0])}")
                 self._next = int(rest[0])
             else:
-                self._take(Tick(word.decode(), parse_price(rest[0])), now_ns)
+                self._take(PlayedTick(word.decode(), parse_price(rest[0])), now_ns)
 
-    def _take(self, tick: Tick, now_ns: int) -> None:
+    def _take(self, tick: PlayedTick, now_ns: int) -> None:
         self._recording.heard_ns[self._recording.playing].setdefault(self._next, now_ns)
         known = self._recording.tapes[self._recording.playing].setdefault(self._next, tick)
         if known != tick:
@@ -223,7 +223,7 @@ class Recorder:
             raise TargetError(
                 "with gateway.rate = 0 the tape runs too fast to be recorded: choose a rate above 0"
             )
-        self.recording = Recording()
+        self.recording = StackRecording()
         self._gateway = (settings.gateway.host, settings.gateway.price_port)
         self._listener = TapeListener(self.recording)
         self._sock: socket.socket | None = None
@@ -412,7 +412,7 @@ class Recorder:
         tape, sequence = self._state.header.get("tape", ""), self._state.words[0]
         seen = self.recording.evaluated
         if not seen or seen[-1][1:] != (tape, sequence):
-            seen.append(Evaluated(time.monotonic_ns(), tape, sequence))
+            seen.append(SeenEvaluation(time.monotonic_ns(), tape, sequence))
 
     def look_at_logs(self) -> None:
         """Take what was logged since the last look. For the recorder's own thread."""

@@ -28,7 +28,7 @@ STEPS: Final = (
 """The times that are taken, and their fields in `FaultFigures`."""
 
 
-class Watch:
+class RecoveryTimer:
     """Watches the recovery of one role, or of several that were hit at once, from now on."""
 
     def __init__(self, recorder: Recorder, roles: Collection[str]) -> None:

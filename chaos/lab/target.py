@@ -108,7 +108,7 @@ class Supervisord:
         self._handle.close()
 
 
-class Target:
+class TargetStack:
     """A stack under a supervisord. Leaving the `with` block ends it if it is a private one.
 
     Its files stay, for whoever wants to know what was wrong with it, unless `remove_files` was
@@ -303,7 +303,7 @@ def strategy_state(settings: Settings) -> Path:
 
 def find_target(
     config: Path | None, var_dir: Path | None, *, needs_private: bool = False
-) -> Target:
+) -> TargetStack:
     """Find the running stack of these settings, or start a private one.
 
     `needs_private`: a private one in any case, also beside one that runs. Raises TargetError.
@@ -315,12 +315,12 @@ def find_target(
     except SettingsError as error:
         raise TargetError(str(error)) from None
     if not needs_private and wake_supervisord(settings.var_dir):
-        return Target(settings)
+        return TargetStack(settings)
     try:
         private = start_private_stack(settings, settings.var_dir / "chaos", "chaos-")
     except PrivateStackError as error:
         raise TargetError(str(error)) from None
-    return Target(private.settings, private)
+    return TargetStack(private.settings, private)
 
 
 def why_not_steady(processes: Iterable[Process]) -> str:

@@ -17,8 +17,8 @@ from chaos.judge.judge import judge
 from chaos.lab import figures
 from chaos.lab.figures import STRATEGY, OrderCounts, TickCounts
 from chaos.lab.gather import gather
-from chaos.lab.recorder import Recording
-from chaos.lab.target import Target, TargetError
+from chaos.lab.recorder import StackRecording
+from chaos.lab.target import TargetError, TargetStack
 from lib.clock import to_ns
 from lib.ledger.reader import read_ledger
 from lib.ledger.rows import BookedOrder
@@ -40,7 +40,7 @@ class Totals:
     """So many of the ticks missed at the strategy are those of its absence."""
 
 
-def settle(target: Target, recording: Recording) -> dict[str, int]:
+def settle(target: TargetStack, recording: StackRecording) -> dict[str, int]:
     """Wait until what has been played and sent has arrived, for a bounded time.
 
     The gateway of a private stack is stopped first, so that at the end nothing is under way.
@@ -62,7 +62,7 @@ def settle(target: Target, recording: Recording) -> dict[str, int]:
     return complete_to
 
 
-def last_to_arrive(recording: Recording, tape: str) -> int:
+def last_to_arrive(recording: StackRecording, tape: str) -> int:
     """The last number of a tape; of one that was cut off, the last that reached its book."""
     last = max(recording.tapes[tape], default=0)
     if tape not in recording.cut_off:
@@ -72,7 +72,7 @@ def last_to_arrive(recording: Recording, tape: str) -> int:
     )
 
 
-def _all_answered(target: Target, recording: Recording) -> bool:
+def _all_answered(target: TargetStack, recording: StackRecording) -> bool:
     """Whether every order is in the ledger, and the last one's answer has come back."""
     life = figures.lives(recording.events)[-1]
     sent = life.to_be_booked
@@ -80,7 +80,7 @@ def _all_answered(target: Target, recording: Recording) -> bool:
     return sent <= booked.keys() and (not sent or max(sent).order_id in life.filled | life.rejected)
 
 
-def ledger_orders(target: Target) -> list[BookedOrder]:
+def ledger_orders(target: TargetStack) -> list[BookedOrder]:
     """Return the orders in the ledger. Raises TargetError if there is none to be read."""
     path = target.var_dir / target.settings.order_manager.ledger
     try:
@@ -90,7 +90,7 @@ def ledger_orders(target: Target) -> list[BookedOrder]:
         raise TargetError(str(error)) from None
 
 
-def _ledger_orders_with(target: Target, sent: set[figures.Decision]) -> list[BookedOrder]:
+def _ledger_orders_with(target: TargetStack, sent: set[figures.OrderKey]) -> list[BookedOrder]:
     """The orders in the ledger, once all that were sent are there, or have had the time for it."""
     client_id = target.settings.strategy.client_id
     deadline_s = time.monotonic() + SETTLE_S
@@ -102,7 +102,9 @@ def _ledger_orders_with(target: Target, sent: set[figures.Decision]) -> list[Boo
         time.sleep(LOOK_S)
 
 
-def take_totals(target: Target, recording: Recording, complete_to: dict[str, int]) -> Totals:
+def take_totals(
+    target: TargetStack, recording: StackRecording, complete_to: dict[str, int]
+) -> Totals:
     """Count ticks and orders over the whole recording. Raises TargetError without a ledger.
 
     What was sent just before the recording ended has a bounded time to be booked.
@@ -121,7 +123,9 @@ def take_totals(target: Target, recording: Recording, complete_to: dict[str, int
     )
 
 
-def findings_about(target: Target, recording: Recording, complete_to: dict[str, int]) -> list[str]:
+def findings_about(
+    target: TargetStack, recording: StackRecording, complete_to: dict[str, int]
+) -> list[str]:
     """Ask the judge, after the end of a private stack, or while another one goes on.
 
     Raises TargetError if there is no ledger.

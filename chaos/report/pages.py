@@ -16,15 +16,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from chaos.faults.hostile_gateway import HARMS
+from chaos.faults.hostile_gateway import DEFECTS
 from chaos.lab.experiment import EXIT_HOLDS, EXIT_NO_TARGET, GOAL_ROUNDS, cells
 from chaos.lab.figures import OrderCounts
 from chaos.lab.recovery import STEPS
 from chaos.report.recorded import (
     RECORDED,
     Figures,
-    Recorded,
-    ReportError,
+    RecordedExperiments,
+    ReliabilityReportError,
     complete,
     load,
 )
@@ -43,7 +43,7 @@ from chaos.report.series import (
     times_of,
 )
 from chaos.slow_consumer import LABELS
-from chaos.storms.planned_faults import Kind
+from chaos.storms.planned_faults import FaultKind
 from lib.clock import SECOND_NS
 from lib.reports.files import RELIABILITY_SUMMARY, REPORT
 from lib.reports.markdown import MarkdownError, replace_section, table
@@ -80,13 +80,13 @@ def main() -> int:
             summary = in_one_line(recorded)
         REPORT.write_text(text, encoding="utf-8")
         RELIABILITY_SUMMARY.write_text(f"{summary}\n", encoding="utf-8")
-    except (OSError, ReportError, MarkdownError) as error:
+    except (OSError, ReliabilityReportError, MarkdownError) as error:
         print(f"no report: {error}", file=sys.stderr)
         return EXIT_NO_TARGET
     return EXIT_HOLDS
 
 
-def section(recorded: Recorded) -> str:
+def section(recorded: RecordedExperiments) -> str:
     """Return the whole section in Markdown."""
     figures = recorded.figures
     blocks = [
@@ -112,7 +112,7 @@ def section(recorded: Recorded) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def _summary(recorded: Recorded) -> str:
+def _summary(recorded: RecordedExperiments) -> str:
     experiments = recorded.recording["experiments"]
     holding = sum(entry["exit_code"] == EXIT_HOLDS for entry in experiments)
     judgements = Counter(series.judgement for series in goal_series(recorded.figures))
@@ -128,7 +128,7 @@ def _summary(recorded: Recorded) -> str:
     )
 
 
-def in_one_line(recorded: Recorded) -> str:
+def in_one_line(recorded: RecordedExperiments) -> str:
     """Say how the stack behaves under dropped connections, for the report's first page."""
     figures = recorded.figures
     said = []
@@ -156,7 +156,7 @@ def in_one_line(recorded: Recorded) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _losses(recorded: Recorded) -> str:
+def _losses(recorded: RecordedExperiments) -> str:
     rows = []
     for entry in recorded.recording["experiments"]:
         name, command = entry["name"], f"`{entry['command']}`"
@@ -192,7 +192,7 @@ def _triple(ticks: dict[str, int]) -> str:
     return " / ".join(str(ticks[what]) for what in ("missed", "repeated", "out_of_order"))
 
 
-def _reasons(recorded: Recorded) -> Iterable[str]:
+def _reasons(recorded: RecordedExperiments) -> Iterable[str]:
     lines = [
         f"- `{name}`: {reason}"
         for name, figures in recorded.figures.items()
@@ -312,12 +312,12 @@ def _storm(figures: dict[str, Figures]) -> Iterable[str]:
         victims.setdefault(gust["kind"], Counter())[gust["victim"]] += 1
     rows = [
         [
-            Kind[kind.upper()],
+            FaultKind[kind.upper()],
             str(victims[kind].total()),
             str(storm["skipped"].get(kind, 0)),
             ", ".join(f"{victim} {times}" for victim, times in sorted(victims[kind].items())),
         ]
-        for kind in sorted(victims, key=lambda kind: list(Kind).index(Kind[kind.upper()]))
+        for kind in sorted(victims, key=lambda kind: list(FaultKind).index(FaultKind[kind.upper()]))
     ]
     yield table(["fault", "done", "skipped", "to"], rows, right_from=4)
 
@@ -326,7 +326,7 @@ def _hostile_feed(figures: dict[str, Figures]) -> Iterable[str]:
     harms = figures.get("corrupt_feed", {}).get("harms", [])
     if not harms:
         return
-    titles = {kind.__name__: kind.title for kind in HARMS}
+    titles = {kind.__name__: kind.title for kind in DEFECTS}
     rows = []
     for harm in dict.fromkeys(one["harm"] for one in harms):
         found = [one for one in harms if one["harm"] == harm]

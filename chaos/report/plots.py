@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from chaos.lab.recorder import LOOK_S
 from chaos.report.series import Series
-from chaos.storms.planned_faults import Kind
+from chaos.storms.planned_faults import FaultKind
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.reports.plotting import (
     DOTS,
@@ -89,7 +89,7 @@ def _draw_row(axes: Axes, row: int, series: Series) -> None:
 
 def draw_storm(storm: dict[str, Any], file: Path) -> None:
     """Draw the timeline of a storm: its faults by kind, and how ticks and orders went on."""
-    kinds = [kind for kind in Kind if any(_kind(gust) is kind for gust in storm["gusts"])]
+    kinds = [kind for kind in FaultKind if any(_kind(gust) is kind for gust in storm["gusts"])]
     with house_style():
         figure, (faults, ticks, orders) = pyplot.subplots(
             3,
@@ -130,8 +130,8 @@ def _draw_gust(axes: Axes, row: int, number: int, gust: dict[str, Any]) -> None:
     axes.text(begin_s + length_s + 0.15, height, gust["victim"], va="center", fontsize=6.5)
 
 
-def _kind(gust: dict[str, Any]) -> Kind:
-    return Kind[gust["kind"].upper()]
+def _kind(gust: dict[str, Any]) -> FaultKind:
+    return FaultKind[gust["kind"].upper()]
 
 
 def _s(time_ns: int) -> float:

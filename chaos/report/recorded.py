@@ -19,12 +19,12 @@ Figures = dict[str, Any]
 """The JSON of one experiment (`chaos.lab.experiment.to_json`)."""
 
 
-class ReportError(Exception):
+class ReliabilityReportError(Exception):
     """The report cannot be written (one line for people)."""
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedExperiments:
     """All that the report is made of."""
 
     recording: dict[str, Any]
@@ -38,17 +38,17 @@ def complete() -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise ReportError(
+        raise ReliabilityReportError(
             f"the figures in {RECORDED} lack {error}; `make chaos` records them anew"
         ) from None
 
 
-def load(directory: Path) -> Recorded:
+def load(directory: Path) -> RecordedExperiments:
     """Read what was recorded. Raises ReportError."""
     recording = _read_json(directory / RECORDING)
     names = [entry["name"] for entry in recording["experiments"]]
     files = {name: directory / f"{name}.json" for name in names}
-    return Recorded(
+    return RecordedExperiments(
         recording, {name: _read_json(file) for name, file in files.items() if file.exists()}
     )
 
@@ -57,7 +57,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise ReportError(f"{file} is missing; `make chaos` records it") from None
+        raise ReliabilityReportError(f"{file} is missing; `make chaos` records it") from None
     except ValueError as error:
-        raise ReportError(f"{file} is no JSON: {error}") from None
+        raise ReliabilityReportError(f"{file} is no JSON: {error}") from None
     return content

@@ -15,17 +15,17 @@ from random import Random
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from chaos.faults.connection_faults import (
+    AddedLatency,
     Bandwidth,
     Blackhole,
     Close,
+    ConnectionFault,
     Direction,
-    Fault,
     HalfOpen,
-    Latency,
     Reset,
     Slice,
 )
-from chaos.lab.figures import LINKS
+from chaos.lab.figures import ROLE_CONNECTIONS
 from chaos.lab.recorder import SUPERVISORD, Event
 from chaos.lab.target import YOUNG_S
 from lib.clock import to_ns
@@ -50,10 +50,10 @@ FASTEST_BYTES_PER_S: Final = 50_000
 """Prices at the default rate take about 10,000."""
 
 EVERYBODY: Final = "all roles"
-STREAMS: Final = tuple(link.stream for link in LINKS)
+STREAMS: Final = tuple(link.stream for link in ROLE_CONNECTIONS)
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What is done, in words for people."""
 
     KILL = "SIGKILL"
@@ -72,31 +72,43 @@ class Kind(StrEnum):
     SLICES = "slices of one byte"
 
 
-ROLE_KINDS: Final = (Kind.KILL, Kind.TERM, Kind.FREEZE, Kind.PAUSE)
+ROLE_KINDS: Final = (FaultKind.KILL, FaultKind.TERM, FaultKind.FREEZE, FaultKind.PAUSE)
 """Hit one role."""
-CLIENT_KINDS: Final = (Kind.STALLED, Kind.NOISE)
+CLIENT_KINDS: Final = (FaultKind.STALLED, FaultKind.NOISE)
 """One more client of a port."""
-CUT_KINDS: Final = (Kind.RESET, Kind.CLOSE, Kind.HALF_OPEN)
+CUT_KINDS: Final = (FaultKind.RESET, FaultKind.CLOSE, FaultKind.HALF_OPEN)
 """End a connection; nothing has to be undone."""
-PLAIN_KINDS: Final = (*ROLE_KINDS, Kind.EVERYTHING, *CLIENT_KINDS)
+PLAIN_KINDS: Final = (*ROLE_KINDS, FaultKind.EVERYTHING, *CLIENT_KINDS)
 """Can be done to any stack."""
-PROXY_KINDS: Final = (*CUT_KINDS, Kind.BLACKHOLE, Kind.LATENCY, Kind.BANDWIDTH, Kind.SLICES)
+PROXY_KINDS: Final = (
+    *CUT_KINDS,
+    FaultKind.BLACKHOLE,
+    FaultKind.LATENCY,
+    FaultKind.BANDWIDTH,
+    FaultKind.SLICES,
+)
 """Need a proxy in each connection."""
-LASTING_KINDS: Final = (*CLIENT_KINDS, Kind.BLACKHOLE, Kind.LATENCY, Kind.BANDWIDTH, Kind.SLICES)
-"""Have to be ended, after `Gust.lasts_s`. So has a pause."""
+LASTING_KINDS: Final = (
+    *CLIENT_KINDS,
+    FaultKind.BLACKHOLE,
+    FaultKind.LATENCY,
+    FaultKind.BANDWIDTH,
+    FaultKind.SLICES,
+)
+"""Have to be ended, after `PlannedFault.lasts_s`. So has a pause."""
 
 
-class Gust(NamedTuple):
+class PlannedFault(NamedTuple):
     """One fault of a storm."""
 
     at_s: float
     """From the beginning of the storm."""
-    kind: Kind
+    kind: FaultKind
     victims: tuple[str, ...]
     """Roles, EVERYBODY, or streams: it hits the first of them that is fit for it."""
     lasts_s: float = 0.0
     """0: it is over at once, or others have to see to its end."""
-    fault: Fault | None = None
+    fault: ConnectionFault | None = None
     """What a proxy does."""
     seed: int = 0
     """Of the garbage that is sent."""
@@ -120,27 +132,29 @@ class _Deck(Generic[_Card]):
         return self._left.pop()
 
 
-def plan(random: Random, minutes: float, kinds: Sequence[Kind], roles: Sequence[str]) -> list[Gust]:
+def plan(
+    random: Random, minutes: float, kinds: Sequence[FaultKind], roles: Sequence[str]
+) -> list[PlannedFault]:
     """Return the gusts of a storm, the earliest first. The same seed gives the same storm."""
     decks = {kind: _Deck(random, _cards(kind, roles)) for kind in kinds}
     kind_deck = _Deck(random, kinds)
-    gusts: list[Gust] = []
+    gusts: list[PlannedFault] = []
     at_s = 0.0
     while True:
         kind = kind_deck.deal()
         at_s += min(LONGEST_GAP_S, random.expovariate(1 / MEAN_GAP_S))
-        at_s += LULL_S if kind is Kind.EVERYTHING else 0.0
+        at_s += LULL_S if kind is FaultKind.EVERYTHING else 0.0
         if at_s >= minutes * 60:
             return gusts
         victim, to = decks[kind].deal()
         others = [other for other in _victims(kind, roles) if other != victim]
         victims = (victim, *random.sample(others, len(others)))
         fault = _PROXY_FAULTS[kind](random, to) if kind in PROXY_KINDS else None
-        seed = random.getrandbits(32) if kind is Kind.NOISE else 0
-        gusts.append(Gust(at_s, kind, victims, _duration_s(random, kind), fault, seed))
+        seed = random.getrandbits(32) if kind is FaultKind.NOISE else 0
+        gusts.append(PlannedFault(at_s, kind, victims, _duration_s(random, kind), fault, seed))
 
 
-def _cards(kind: Kind, roles: Sequence[str]) -> list[tuple[str, Direction]]:
+def _cards(kind: FaultKind, roles: Sequence[str]) -> list[tuple[str, Direction]]:
     """Each victim of a kind, in each direction if it has one."""
     directions = [Direction.BOTH]
     if kind in PROXY_KINDS:
@@ -148,40 +162,40 @@ def _cards(kind: Kind, roles: Sequence[str]) -> list[tuple[str, Direction]]:
     return list(product(_victims(kind, roles), directions))
 
 
-def _victims(kind: Kind, roles: Sequence[str]) -> Sequence[str]:
+def _victims(kind: FaultKind, roles: Sequence[str]) -> Sequence[str]:
     """Everybody whom a kind can hit."""
-    if kind is Kind.EVERYTHING:
+    if kind is FaultKind.EVERYTHING:
         return (EVERYBODY,)
     return roles if kind in ROLE_KINDS else STREAMS
 
 
-def _duration_s(random: Random, kind: Kind) -> float:
-    if kind is Kind.PAUSE:
+def _duration_s(random: Random, kind: FaultKind) -> float:
+    if kind is FaultKind.PAUSE:
         return random.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S)
     return random.uniform(SHORTEST_S, LONGEST_S) if kind in LASTING_KINDS else 0.0
 
 
-def _latency(random: Random, to: Direction) -> Fault:
+def _latency(random: Random, to: Direction) -> ConnectionFault:
     delay_ms = random.uniform(1, LONGEST_DELAY_MS)
     jitter_ms = random.uniform(0, delay_ms)
-    return Latency(to=to, delay_ms=delay_ms, jitter_ms=jitter_ms, seed=random.getrandbits(32))
+    return AddedLatency(to=to, delay_ms=delay_ms, jitter_ms=jitter_ms, seed=random.getrandbits(32))
 
 
-_PROXY_FAULTS: Final[dict[Kind, Callable[[Random, Direction], Fault]]] = {
-    Kind.RESET: lambda _, to: Reset(to=to),
-    Kind.CLOSE: lambda random, to: Close(to=to, after_bytes=random.randint(1, MOST_BYTES)),
-    Kind.HALF_OPEN: lambda _, to: HalfOpen(to=to),
-    Kind.BLACKHOLE: lambda _, to: Blackhole(to=to),
-    Kind.LATENCY: _latency,
-    Kind.BANDWIDTH: lambda random, to: Bandwidth(
+_PROXY_FAULTS: Final[dict[FaultKind, Callable[[Random, Direction], ConnectionFault]]] = {
+    FaultKind.RESET: lambda _, to: Reset(to=to),
+    FaultKind.CLOSE: lambda random, to: Close(to=to, after_bytes=random.randint(1, MOST_BYTES)),
+    FaultKind.HALF_OPEN: lambda _, to: HalfOpen(to=to),
+    FaultKind.BLACKHOLE: lambda _, to: Blackhole(to=to),
+    FaultKind.LATENCY: _latency,
+    FaultKind.BANDWIDTH: lambda random, to: Bandwidth(
         to=to, bytes_per_s=random.randint(SLOWEST_BYTES_PER_S, FASTEST_BYTES_PER_S)
     ),
-    Kind.SLICES: lambda _, to: Slice(to=to),
+    FaultKind.SLICES: lambda _, to: Slice(to=to),
 }
 
 
 @dataclass
-class Life:
+class RoleInstance:
     """The present life of a role, as the logs tell it."""
 
     pid: int
@@ -190,12 +204,12 @@ class Life:
     """When supervisord said that it had started it; None while it is dead."""
 
 
-class Lives:
+class RoleInstances:
     """The lives of all roles, from what the recorder saw. supervisord is asked nothing."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         """All roles are alive and of age, as these processes."""
-        self._lives = {role: Life(pid, 0) for role, pid in pids.items()}
+        self._lives = {role: RoleInstance(pid, 0) for role, pid in pids.items()}
 
     def take(self, events: Iterable[Event]) -> None:
         """Learn from what was logged."""
@@ -217,11 +231,11 @@ class Lives:
         """Return all roles."""
         return tuple(self._lives)
 
-    def of(self, role: str) -> Life:
+    def of(self, role: str) -> RoleInstance:
         """Return the present life of a role."""
         return self._lives[role]
 
 
-def may_hit(life: Life, now_ns: int) -> bool:
+def may_hit(life: RoleInstance, now_ns: int) -> bool:
     """Whether a role may be hit: it lives, and it is of age."""
     return life.spawned_ns is not None and now_ns - life.spawned_ns >= to_ns(YOUNG_S)

@@ -1,11 +1,11 @@
-"""Does what the plan of a storm says, to a stack that trades, and puts all of it back.
+"""Runs the plan of a storm on a stack that trades, and undoes every fault.
 
-One thread, one loop: it begins the gusts that are due, keeps those going that need it, and ends
-those that have lasted long enough. Kills, and freezes that the watchdog sees to, are over when the
-role has been started again. Who may be hit is known from the logs
-(`chaos.storms.planned_faults.Lives`): a question to supervisord would wake it, and so help it. A
-process is held from when its number is told, and hit through that hold alone: by now its number
-could be somebody else's.
+One thread, one loop: it injects the faults that are due, drives those that need it (garbage
+clients), and ends those whose time is over. Kills, and freezes that the watchdog ends, are over
+when supervisord has started the role again. The logs say which role may be hit
+(`chaos.storms.planned_faults.RoleInstances`): a question to supervisord would wake it and speed up
+its recovery. The runner opens a handle on a process as soon as its pid is logged and sends signals
+through that handle only, because the kernel may reuse the pid.
 """
 
 from __future__ import annotations
@@ -25,10 +25,17 @@ from chaos.faults.connection_faults import Clear
 from chaos.faults.proxy import Proxy
 from chaos.faults.role_faults import UNWATCHED_S
 from chaos.faults.stalled_client import StalledClient
-from chaos.lab.experiment import Stage
+from chaos.lab.experiment import RoundContext
 from chaos.lab.figures import WATCHDOG
 from chaos.lab.target import TargetError
-from chaos.storms.planned_faults import CUT_KINDS, PROXY_KINDS, Gust, Kind, Lives, may_hit
+from chaos.storms.planned_faults import (
+    CUT_KINDS,
+    PROXY_KINDS,
+    FaultKind,
+    PlannedFault,
+    RoleInstances,
+    may_hit,
+)
 from lib.clock import SECOND_NS
 from lib.process.process_handle import ProcessHandle
 
@@ -53,7 +60,7 @@ UNREAD_HELLO: Final = {
 """What a client that stops reading says first, so that there is much to read."""
 
 
-class Noise:
+class GarbageClient:
     """A client that sends garbage, and connects again when the server has had enough of it."""
 
     def __init__(self, address: tuple[str, int], random: Random) -> None:
@@ -90,7 +97,7 @@ class Noise:
             self._sock = None
 
 
-class Hold:
+class HeldProcess:
     """One process, which is held so that nobody else can be meant by it."""
 
     def __init__(self, pid: int) -> None:
@@ -113,7 +120,7 @@ class Hold:
         """Stop it in its tracks; False if it has ended. What continues it goes to `undo` first."""
         if self._handle is None:
             return False
-        stopped = Stopped(self._handle.pidfd)
+        stopped = FrozenProcess(self._handle.pidfd)
         undo.append(stopped.go_on)
         return self.send(signal.SIGSTOP)
 
@@ -124,7 +131,7 @@ class Hold:
             handle.close()
 
 
-class Stopped:
+class FrozenProcess:
     """A process that is to be continued, whoever has been started in its place since."""
 
     def __init__(self, pidfd: int | None) -> None:
@@ -149,10 +156,10 @@ def _send(pidfd: int | None, number: signal.Signals) -> bool:
 
 
 @dataclass
-class Hit:
+class InjectedFault:
     """A gust that was done. Times are monotonic."""
 
-    gust: Gust
+    gust: PlannedFault
     victim: str
     begin_ns: int
     end_ns: int | None = None
@@ -160,17 +167,17 @@ class Hit:
 
 
 @dataclass
-class UnderWay:
+class ActiveFault:
     """A gust that is not over."""
 
-    hit: Hit
+    hit: InjectedFault
     until_s: float
     """When the lab ends it (monotonic); inf: somebody else does, by a new process."""
     roles: tuple[str, ...] = ()
     """Whose processes are hit."""
     proxy: Proxy | None = None
     """Whose connections it acts on, as long as it lasts."""
-    noise: Noise | None = None
+    noise: GarbageClient | None = None
     undo: list[Callable[[], object]] = field(default_factory=list)
     """What puts back what the lab has to put back; each may be called again."""
 
@@ -180,7 +187,7 @@ class UnderWay:
             self.undo[-1]()
             self.undo.pop()
 
-    def is_over(self, lives: Lives) -> bool:
+    def is_over(self, lives: RoleInstances) -> bool:
         """Whether its time is over, or all its roles have been started again since it began."""
         if time.monotonic() >= self.until_s:
             return True
@@ -189,10 +196,12 @@ class UnderWay:
         )
 
 
-class Weather:
+class StormRunner:
     """A storm that is going on. Whoever has let it blow must `undo` it, also after an exception."""
 
-    def __init__(self, stage: Stage, proxies: Mapping[str, Proxy], lives: Lives) -> None:
+    def __init__(
+        self, stage: RoundContext, proxies: Mapping[str, Proxy], lives: RoleInstances
+    ) -> None:
         """`proxies` by stream, where there are any. `lives` are those of the roles up to now."""
         settings = stage.target.settings
         self._stage = stage
@@ -203,18 +212,18 @@ class Weather:
             "news": (settings.gateway.host, settings.gateway.news_port),
             "orders": (settings.order_manager.host, settings.order_manager.port),
         }
-        self._holds: dict[str, Hold] = {}
+        self._holds: dict[str, HeldProcess] = {}
         self._take_hold()
         self._seen_events = len(stage.recorder.recording.events)
-        self._under_way: list[UnderWay] = []
-        self.hits: list[Hit] = []
+        self._under_way: list[ActiveFault] = []
+        self.hits: list[InjectedFault] = []
         """In the order of their beginning."""
-        self.skipped: list[Gust] = []
+        self.skipped: list[PlannedFault] = []
         """Gusts that could not be done when they were due."""
         self.last_ns = time.monotonic_ns()
         """When a gust last began, or was ended by the lab."""
 
-    def blow(self, planned: Sequence[Gust]) -> None:
+    def blow(self, planned: Sequence[PlannedFault]) -> None:
         """Do all gusts, each at its time from now, and end those that the lab has to end."""
         begin_s = time.monotonic()
         for number, gust in enumerate(planned, 1):
@@ -261,15 +270,17 @@ class Weather:
         for role in self._lives.roles:
             pid, held = self._lives.of(role).pid, self._holds.get(role)
             if held is None or held.pid != pid:
-                self._holds[role] = Hold(pid)
+                self._holds[role] = HeldProcess(pid)
                 if held:
                     held.close()
 
-    def _begin(self, gust: Gust) -> None:
+    def _begin(self, gust: PlannedFault) -> None:
         """Hit the first victim that is fit for it now."""
         for victim in gust.victims:
             now_ns = time.monotonic_ns()
-            under_way = UnderWay(Hit(gust, victim, now_ns), now_ns / SECOND_NS + gust.lasts_s)
+            under_way = ActiveFault(
+                InjectedFault(gust, victim, now_ns), now_ns / SECOND_NS + gust.lasts_s
+            )
             self._under_way.append(under_way)  # first: Ctrl-C may come at any moment
             try:
                 self._do(under_way)
@@ -282,28 +293,30 @@ class Weather:
                 return
         self.skipped.append(gust)
 
-    def _end(self, under_way: UnderWay) -> None:
+    def _end(self, under_way: ActiveFault) -> None:
         under_way.put_back()
         now_ns = under_way.hit.end_ns = time.monotonic_ns()
         self._under_way.remove(under_way)
         if math.isfinite(under_way.until_s):
             self.last_ns = now_ns
 
-    def _do(self, under_way: UnderWay) -> None:
+    def _do(self, under_way: ActiveFault) -> None:
         """Raises TargetError if the victim is not fit for it now."""
         kind, victim = under_way.hit.gust.kind, under_way.hit.victim
         if kind in PROXY_KINDS:
             self._harm_connection(under_way)
-        elif kind is Kind.STALLED:
+        elif kind is FaultKind.STALLED:
             client = StalledClient(*self._addresses[victim], UNREAD_HELLO[victim])
             under_way.undo.append(client.close)
-        elif kind is Kind.NOISE:
-            under_way.noise = Noise(self._addresses[victim], Random(under_way.hit.gust.seed))
+        elif kind is FaultKind.NOISE:
+            under_way.noise = GarbageClient(
+                self._addresses[victim], Random(under_way.hit.gust.seed)
+            )
             under_way.undo.append(under_way.noise.close)
         else:
             self._hit_roles(under_way)
 
-    def _harm_connection(self, under_way: UnderWay) -> None:
+    def _harm_connection(self, under_way: ActiveFault) -> None:
         gust, victim = under_way.hit.gust, under_way.hit.victim
         proxy = self._proxies[victim]
         assert gust.fault
@@ -317,19 +330,19 @@ class Weather:
         under_way.undo.append(lambda: setattr(proxy, "fault", Clear()))
         proxy.fault = gust.fault
 
-    def _hit_roles(self, under_way: UnderWay) -> None:
+    def _hit_roles(self, under_way: ActiveFault) -> None:
         kind, victim = under_way.hit.gust.kind, under_way.hit.victim
-        roles = self._lives.roles if kind is Kind.EVERYTHING else (victim,)
+        roles = self._lives.roles if kind is FaultKind.EVERYTHING else (victim,)
         if not self._may_hit(roles):
             raise TargetError(f"{victim} is not fit to be hit")
         under_way.roles = roles
-        if kind in (Kind.FREEZE, Kind.PAUSE):
-            if kind is Kind.FREEZE:
+        if kind in (FaultKind.FREEZE, FaultKind.PAUSE):
+            if kind is FaultKind.FREEZE:
                 under_way.until_s = time.monotonic() + self._longest_freeze_s(victim)
             hit = self._holds[victim].stop(under_way.undo)
         else:
             under_way.until_s = math.inf
-            number = signal.SIGTERM if kind is Kind.TERM else signal.SIGKILL
+            number = signal.SIGTERM if kind is FaultKind.TERM else signal.SIGKILL
             # All of them, also when one has just ended by itself: then it is done to the others.
             hit = sum(self._holds[role].send(number) for role in roles) > 0
         if not hit:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chaos.judge.records import AppliedNews, BegunBy, Evaluation, LoggedOn, SentOrder, ToldOrder
+from chaos.judge.records import AppliedNews, BegunBy, Evaluation, LoggedOn, OrderAnswer, SentOrder
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.execution.order_desk import OrderDesk, Receipt, Session
 from lib.execution.risk import Risk
@@ -281,7 +281,7 @@ class WatchedTrader(Trader):
         super().answered(report)
         assert report.position is not None
         self.strategy.world.records.told.append(
-            ToldOrder(
+            OrderAnswer(
                 report.order_id,
                 report.status,
                 report.symbol,

@@ -6,20 +6,29 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from chaos.corrupt_feed import MOST_NUMBERS, CorruptFeed, Outcome, recovery_ns, taken, unfulfilled
-from chaos.faults.hostile_gateway import HARMS, Account, Known, Noise, Stranger, Withheld
+from chaos.corrupt_feed import (
+    MOST_NUMBERS,
+    CorruptFeed,
+    CorruptFeedOutcome,
+    recovery_ns,
+    taken,
+    unfulfilled,
+)
+from chaos.faults.hostile_gateway import DEFECTS, EventCounts, Known, Noise, Stranger, Withheld
 from chaos.judge.records import BookedTick
-from chaos.lab.recorder import Event, Recording
+from chaos.lab.recorder import Event, StackRecording
 
-MALFORMED = Account(Counter(malformed_frames=2), {"malformed_frames": {5, 9}})
+MALFORMED = EventCounts(Counter(malformed_frames=2), {"malformed_frames": {5, 9}})
 
 
 def logged(name: str, source: str = "orderbook", **details: Any) -> Event:
     return Event(1, source, name, details)
 
 
-def outcome(sent: Account, counted: Account, *, left: int = 0, took: int | None = 7) -> Outcome:
-    return Outcome(Noise, left, "tape", sent, counted, took)
+def outcome(
+    sent: EventCounts, counted: EventCounts, *, left: int = 0, took: int | None = 7
+) -> CorruptFeedOutcome:
+    return CorruptFeedOutcome(Noise, left, "tape", sent, counted, took)
 
 
 def test_what_the_orderbook_counted_is_taken_from_its_log_alone() -> None:
@@ -36,7 +45,7 @@ def test_what_the_orderbook_counted_is_taken_from_its_log_alone() -> None:
             logged("ticks_missed", source="strategy", first=1, last=9),
         ]
     )
-    assert account == Account(
+    assert account == EventCounts(
         Counter(
             malformed_frames=4, unknown_symbols=1, ticks_missed=3, protocol_error=1, disconnected=1
         ),
@@ -55,7 +64,7 @@ def test_an_account_that_agrees_gives_no_reason() -> None:
 
 
 def test_one_less_or_one_more_is_a_reason() -> None:
-    one = Account(Counter(malformed_frames=1), {"malformed_frames": {5}})
+    one = EventCounts(Counter(malformed_frames=1), {"malformed_frames": {5}})
     assert unfulfilled(outcome(MALFORMED, one)) == [
         "noise instead of a tick: 2 malformed_frames were due, the orderbook counted 1",
         "noise instead of a tick: malformed_frames not told of by number: 9",
@@ -67,14 +76,14 @@ def test_one_less_or_one_more_is_a_reason() -> None:
 
 
 def test_counted_as_something_else_is_a_reason() -> None:
-    counted = Account(Counter(malformed_frames=2, disconnected=1), MALFORMED.numbers)
+    counted = EventCounts(Counter(malformed_frames=2, disconnected=1), MALFORMED.numbers)
     assert unfulfilled(outcome(MALFORMED, counted)) == [
         "noise instead of a tick: 0 disconnected were due, the orderbook counted 1"
     ]
 
 
 def test_the_right_count_of_the_wrong_ticks_is_a_reason() -> None:
-    counted = Account(Counter(malformed_frames=2), {"malformed_frames": {5, 10}})
+    counted = EventCounts(Counter(malformed_frames=2), {"malformed_frames": {5, 10}})
     assert unfulfilled(outcome(MALFORMED, counted)) == [
         "noise instead of a tick: malformed_frames not told of by number: 9",
         "noise instead of a tick: malformed_frames told of without cause by number: 10",
@@ -82,8 +91,8 @@ def test_the_right_count_of_the_wrong_ticks_is_a_reason() -> None:
 
 
 def test_only_the_first_of_many_numbers_are_told() -> None:
-    many = Account(Counter(ticks_missed=99), {"ticks_missed": set(range(1, 100))})
-    [_, numbers] = unfulfilled(outcome(many, Account()))
+    many = EventCounts(Counter(ticks_missed=99), {"ticks_missed": set(range(1, 100))})
+    [_, numbers] = unfulfilled(outcome(many, EventCounts()))
     assert numbers.endswith(f", {MOST_NUMBERS}, …")
 
 
@@ -97,7 +106,7 @@ def test_what_could_not_be_done_or_did_not_end_is_a_reason() -> None:
 def test_a_harm_is_over_with_the_first_tick_from_behind_it_that_is_booked_after_it() -> None:
     harm = Noise(Random(1))
     harm.last, harm.done_ns = 11, 100
-    recording = Recording()
+    recording = StackRecording()
     for sequence, at_ns in ((9, 80), (12, 90), (11, 110), (12, 130), (13, 140)):
         recording.booked.append(BookedTick("tape", sequence, "AAPL", 1))
         recording.booked_ns.append(at_ns)
@@ -108,25 +117,28 @@ def test_a_harm_is_over_with_the_first_tick_from_behind_it_that_is_booked_after_
 
 def test_the_ticks_withheld_are_those_of_all_accounts() -> None:
     experiment = CorruptFeed(1)
-    missed = Account(Counter(ticks_missed=2), {"ticks_missed": {11, 12}})
-    experiment.outcomes += [outcome(MALFORMED, Account()), outcome(missed, Account())]
+    missed = EventCounts(Counter(ticks_missed=2), {"ticks_missed": {11, 12}})
+    experiment.outcomes += [outcome(MALFORMED, EventCounts()), outcome(missed, EventCounts())]
     assert experiment.withheld() == {"tape": {5, 9, 11, 12}}
 
 
 def test_the_table_adds_up_all_passes_and_shows_what_is_told_of_nowhere() -> None:
     experiment = CorruptFeed(2)
-    experiment.outcomes += [outcome(MALFORMED, MALFORMED), outcome(MALFORMED, Account(), left=5)]
+    experiment.outcomes += [
+        outcome(MALFORMED, MALFORMED),
+        outcome(MALFORMED, EventCounts(), left=5),
+    ]
     lines = experiment.table()
-    assert len(lines) == 1 + len(HARMS)
+    assert len(lines) == 1 + len(DEFECTS)
     assert lines[1].split() == [*Noise.title.split(), "35", "malformed_frames", "4", "2", "0.0"]
-    assert lines[1 + HARMS.index(Stranger)].split()[-1] == "-"
-    assert lines[1 + HARMS.index(Known)].split()[-5:] == ["0", "nothing", "0", "0", "-"]
-    assert lines[1 + HARMS.index(Withheld)].split()[-4:] == ["ticks_missed", "0", "0", "-"]
+    assert lines[1 + DEFECTS.index(Stranger)].split()[-1] == "-"
+    assert lines[1 + DEFECTS.index(Known)].split()[-5:] == ["0", "nothing", "0", "0", "-"]
+    assert lines[1 + DEFECTS.index(Withheld)].split()[-4:] == ["ticks_missed", "0", "0", "-"]
 
 
 def test_the_figures_have_every_number() -> None:
     experiment = CorruptFeed(1)
-    experiment.outcomes.append(outcome(MALFORMED, Account()))
+    experiment.outcomes.append(outcome(MALFORMED, EventCounts()))
     [harm] = experiment.figures()["harms"]
     assert harm["sent"] == {
         "counts": {"malformed_frames": 2},

@@ -12,7 +12,7 @@ import pytest
 
 from chaos.crash_loop import (
     CrashLoop,
-    Outcome,
+    CrashLoopOutcome,
     gave_up_ns,
     kill,
     kill_until_given_up,
@@ -28,7 +28,7 @@ from tests.helpers import DEADLINE_S
 
 ROLE = "order_manager"
 RECOVERED = FaultFigures(None, 5, 6, 7, 8, 9, ())
-GOOD = Outcome(starts=11, fatal_ns=55, told_ns=1, disturbed=(), recovery=RECOVERED)
+GOOD = CrashLoopOutcome(starts=11, fatal_ns=55, told_ns=1, disturbed=(), recovery=RECOVERED)
 
 
 def sleeper() -> subprocess.Popen[bytes]:
@@ -127,7 +127,7 @@ def test_an_orderly_crash_loop_is_as_expected() -> None:
         ),
     ],
 )
-def test_what_was_not_as_expected_is_told(outcome: Outcome, reason: str) -> None:
+def test_what_was_not_as_expected_is_told(outcome: CrashLoopOutcome, reason: str) -> None:
     assert unfulfilled(ROLE, outcome, retries=10) == [reason]
 
 

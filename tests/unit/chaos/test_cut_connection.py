@@ -15,7 +15,7 @@ from chaos.cut_connection import (
     SILENCE_NS,
     Case,
     CutConnection,
-    Outcome,
+    CutOutcome,
     cases,
     given_up,
     measure,
@@ -24,10 +24,10 @@ from chaos.cut_connection import (
 from chaos.faults.connection_faults import Blackhole, Close, Direction, HalfOpen, Reset
 from chaos.faults.proxy import can_vanish
 from chaos.lab.experiment import GOAL_ROUNDS
-from chaos.lab.figures import LINKS, Link
+from chaos.lab.figures import ROLE_CONNECTIONS, RoleConnection
 from chaos.lab.recorder import Event
 
-PRICE, NEWS, ORDERS = LINKS
+PRICE, NEWS, ORDERS = ROLE_CONNECTIONS
 CUT_NS = 1000 * LEAST_NS
 
 
@@ -40,10 +40,10 @@ def after(looks: float) -> int:
     return CUT_NS + round(looks * LEAST_NS)
 
 
-def outcome(detection: int, reconnection: int | None, unnoticeable: int) -> Outcome:
+def outcome(detection: int, reconnection: int | None, unnoticeable: int) -> CutOutcome:
     """In looks of the recorder."""
     back_ns = None if reconnection is None else reconnection * LEAST_NS
-    return Outcome(detection * LEAST_NS, back_ns, unnoticeable * LEAST_NS)
+    return CutOutcome(detection * LEAST_NS, back_ns, unnoticeable * LEAST_NS)
 
 
 def test_every_fault_meets_every_connection_in_every_direction() -> None:
@@ -90,7 +90,7 @@ def test_times_count_from_the_cut_and_only_of_the_connection_that_was_cut() -> N
     case = Case(PRICE, Reset, Direction.BOTH)
     assert measure(case, CUT_NS, events) == outcome(10, 30, 0)
     assert measure(case, CUT_NS, events[:-1]) == outcome(10, None, 0)
-    assert measure(case, CUT_NS, events[:3]) == Outcome(None, None, 0)
+    assert measure(case, CUT_NS, events[:3]) == CutOutcome(None, None, 0)
 
 
 ORDERS_LOST = [
@@ -122,7 +122,7 @@ def test_a_peer_that_really_vanished_tells_the_client_when_it_sends_its_next_ord
 
 @pytest.mark.parametrize(("link", "to"), [(PRICE, Direction.BOTH), (ORDERS, Direction.TO_SERVER)])
 def test_a_client_that_sends_nothing_or_still_has_a_peer_is_not_told(
-    link: Link, to: Direction
+    link: RoleConnection, to: Direction
 ) -> None:
     assert Case(link, HalfOpen, to, vanishes=True).limit_ns == SILENCE_NS
 
@@ -162,8 +162,8 @@ def test_who_should_have_noticed_without_an_order_has_no_excuse() -> None:
 
 def test_a_connection_that_does_not_come_back_is_named() -> None:
     case = Case(PRICE, Reset, Direction.BOTH)
-    assert unfulfilled(case, [Outcome(1, 2, 0)]) == []
-    assert unfulfilled(case, [Outcome(1, 2, 0), Outcome(None, None, 0)]) == [
+    assert unfulfilled(case, [CutOutcome(1, 2, 0)]) == []
+    assert unfulfilled(case, [CutOutcome(1, 2, 0), CutOutcome(None, None, 0)]) == [
         "price reset both, cut 2: not connected again within 15 s"
     ]
 
@@ -172,10 +172,10 @@ def test_goals_are_judged_over_all_cuts_that_have_the_same() -> None:
     experiment = CutConnection(GOAL_ROUNDS)
     told = Case(PRICE, Reset, Direction.BOTH, can_vanish())
     silent = Case(NEWS, HalfOpen, Direction.BOTH, can_vanish())
-    experiment.outcomes[told] += [Outcome(1, AT_ONCE_NS, 0)] * GOAL_ROUNDS
-    experiment.outcomes[silent] += [Outcome(1, SILENCE_NS, 0)] * GOAL_ROUNDS
+    experiment.outcomes[told] += [CutOutcome(1, AT_ONCE_NS, 0)] * GOAL_ROUNDS
+    experiment.outcomes[silent] += [CutOutcome(1, SILENCE_NS, 0)] * GOAL_ROUNDS
     assert experiment.reasons() == []
-    experiment.outcomes[told] += [Outcome(1, AT_ONCE_NS + 10**5, 0)] * (GOAL_ROUNDS + 1)
+    experiment.outcomes[told] += [CutOutcome(1, AT_ONCE_NS + 10**5, 0)] * (GOAL_ROUNDS + 1)
     assert experiment.reasons() == [
         "reconnection after RST or FIN: 50.1 ms is the median of 41, the goal is 50 ms"
     ]
@@ -183,7 +183,7 @@ def test_goals_are_judged_over_all_cuts_that_have_the_same() -> None:
 
 def test_a_connection_that_was_given_up_without_need_is_named() -> None:
     case = Case(NEWS, Blackhole, Direction.TO_SERVER)
-    assert unfulfilled(case, [Outcome(None, None, 0)]) == []
-    assert unfulfilled(case, [Outcome(5, 9, 0)]) == [
+    assert unfulfilled(case, [CutOutcome(None, None, 0)]) == []
+    assert unfulfilled(case, [CutOutcome(5, 9, 0)]) == [
         "news blackhole to server, cut 1: the connection was given up for no reason"
     ]

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.faults.role_faults import FRESH_TICK_NS, THAW_NS, Freeze, Goal, Restart, Signal
+from chaos.faults.role_faults import FRESH_TICK_NS, THAW_NS, Freeze, Goal, Restart, SendSignal
 from chaos.lab.experiment import GOAL_ROUNDS
 from chaos.lab.figures import FaultFigures
 from chaos.role_experiment import RoleExperiment
@@ -23,7 +23,7 @@ def recovered(milliseconds: int) -> FaultFigures:
 
 
 def experiment(*found: FaultFigures, goal: Goal | None = None) -> RoleExperiment:
-    made = RoleExperiment("drop_gateway", Signal("gateway", signal.SIGKILL), len(found))
+    made = RoleExperiment("drop_gateway", SendSignal("gateway", signal.SIGKILL), len(found))
     made.found += found
     made._goal = goal
     return made
@@ -66,10 +66,10 @@ def test_the_figures_have_every_fault() -> None:
 
 def test_goals_are_those_of_a_kill_and_of_a_freeze_that_somebody_looks_after() -> None:
     settings = Settings()
-    assert Signal("orderbook", signal.SIGKILL).goal(settings) == Goal(
+    assert SendSignal("orderbook", signal.SIGKILL).goal(settings) == Goal(
         "fresh_tick_ns", FRESH_TICK_NS
     )
-    assert Signal("orderbook", signal.SIGTERM).goal(settings) is None
+    assert SendSignal("orderbook", signal.SIGTERM).goal(settings) is None
     assert Restart("orderbook").goal(settings) is None
     hang_after_ns = to_ns(settings.watchdog.hang_after)
     assert Freeze("orderbook").goal(settings) == Goal("order_possible_ns", hang_after_ns + THAW_NS)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.judge.records import Tick
-from chaos.lab.recorder import SUPERVISORD, Evaluated, Event, Recording
+from chaos.judge.records import PlayedTick
+from chaos.lab.recorder import SUPERVISORD, Event, SeenEvaluation, StackRecording
 from chaos.slow_consumer import (
     ANSWER_BYTES,
     CLIENTS,
@@ -25,8 +25,8 @@ from chaos.slow_consumer import (
     PLAIN,
     SERVERS,
     WINDOW_S,
-    Outcome,
     SlowConsumer,
+    SlowConsumerOutcome,
     Waits,
     differences,
     disturbances,
@@ -42,7 +42,7 @@ from lib.wire.framing import MESSAGE_DELIMITER
 from lib.wire.order_messages import ErrorMessage, MessageError, decode_from_client, encode
 
 SHORT = Waits(1000, 1000, 1000)
-GOOD = Outcome(
+GOOD = SlowConsumerOutcome(
     without=SHORT,
     beside=SHORT,
     waiting_bytes={PLAIN: [1, 2], NUMBERED: [1, 0], NEWS: [0, 0], ORDERS: [5, 0]},
@@ -58,12 +58,12 @@ def order(at_ns: int, name: str, order_id: int) -> Event:
     return Event(at_ns, "strategy", name, {"order_id": order_id})
 
 
-def tape(*prices: int, first: int = 1) -> dict[int, Tick]:
-    return {number: Tick("AAPL", price) for number, price in enumerate(prices, first)}
+def tape(*prices: int, first: int = 1) -> dict[int, PlayedTick]:
+    return {number: PlayedTick("AAPL", price) for number, price in enumerate(prices, first)}
 
 
-def playing(ticks: dict[int, Tick], troubles: tuple[str, ...] = ()) -> Recording:
-    return Recording(tapes={"T": ticks}, playing="T", troubles=list(troubles))
+def playing(ticks: dict[int, PlayedTick], troubles: tuple[str, ...] = ()) -> StackRecording:
+    return StackRecording(tapes={"T": ticks}, playing="T", troubles=list(troubles))
 
 
 def test_a_gap_counts_within_the_window_and_to_both_its_ends() -> None:
@@ -86,7 +86,7 @@ def test_an_order_waits_for_its_answer_or_until_the_window_ends() -> None:
 
 def test_a_window_is_taken_from_strategy_client_and_orders() -> None:
     recording = playing({})
-    recording.evaluated = [Evaluated(at_ns, "T", at_ns) for at_ns in (11, 13, 15, 19)]
+    recording.evaluated = [SeenEvaluation(at_ns, "T", at_ns) for at_ns in (11, 13, 15, 19)]
     recording.heard_ns = {"T": {1: 11, 2: 14, 3: 19}, "earlier": {1: 12}}
     recording.events = [order(11, "order_sent", 1), order(12, "order_filled", 1)]
     assert longest_waits(recording, 10, 20) == Waits(4, 5, 1)
@@ -101,13 +101,16 @@ def test_a_client_that_got_what_was_played_has_nothing_to_complain_of() -> None:
     ("own", "complaint"),
     [
         (playing(tape(1, 2)), "1 ticks up to 3 were missing"),
-        (playing({1: Tick("AAPL", 1), 3: Tick("AAPL", 3)}), "1 ticks up to 3 were missing"),
+        (
+            playing({1: PlayedTick("AAPL", 1), 3: PlayedTick("AAPL", 3)}),
+            "1 ticks up to 3 were missing",
+        ),
         (playing({}), "3 ticks up to 3 were missing"),
         (playing(tape(1, 9, 3)), "1 ticks were not those that were played"),
         (playing(tape(1, 2, 3), ("out of turn",)), "out of turn"),
     ],
 )
-def test_a_client_that_lost_something_says_so(own: Recording, complaint: str) -> None:
+def test_a_client_that_lost_something_says_so(own: StackRecording, complaint: str) -> None:
     [reason] = differences(own, playing(tape(1, 2, 3)), up_to=3)
     assert reason == f"the client that read on: {complaint}"
 

@@ -13,7 +13,7 @@ import pytest
 from chaos import standard_set
 from chaos.lab.experiment import EXIT_DOES_NOT_HOLD, EXIT_HOLDS, EXIT_INTERRUPTED, Interrupted
 from chaos.report.recorded import RECORDED, RECORDING, load
-from chaos.standard_set import STANDARD_SET, Run, judge, perform, publish, record
+from chaos.standard_set import STANDARD_SET, PlannedExperiment, judge, perform, publish, record
 from lib.clock import MILLISECOND_NS
 from lib.settings import PROJECT_ROOT
 from tests.helpers import wait_until
@@ -52,7 +52,7 @@ def test_every_experiment_is_in_the_standard_set():
 def test_a_run_leaves_its_figures_and_what_it_said(scripts, tmp_path):
     scripts("holds.py", HOLDS)
 
-    assert perform(Run("one", ("holds.py", "twice"), 10), tmp_path) == 0
+    assert perform(PlannedExperiment("one", ("holds.py", "twice"), 10), tmp_path) == 0
     assert json.loads((tmp_path / "one.json").read_text()) == {"said": "twice"}
     assert (tmp_path / "one.txt").read_text() == "it holds\n"
 
@@ -61,7 +61,10 @@ def test_the_runs_after_one_that_fails_are_still_done(scripts, tmp_path, capsys)
     scripts("fails.py", "import sys; sys.exit('no stack')")
     scripts("holds.py", HOLDS)
 
-    entries = record([Run("one", ("fails.py",), 10), Run("two", ("holds.py",), 10)], tmp_path)
+    entries = record(
+        [PlannedExperiment("one", ("fails.py",), 10), PlannedExperiment("two", ("holds.py",), 10)],
+        tmp_path,
+    )
 
     assert [(entry["name"], entry["exit_code"]) for entry in entries] == [("one", 1), ("two", 0)]
     assert entries[1]["command"] == "python chaos/holds.py"
@@ -75,14 +78,14 @@ def test_figures_of_another_day_do_not_pass_for_those_of_a_run_that_fails(script
     scripts("fails.py", "import sys; sys.exit(2)")
     (tmp_path / "one.json").write_text("{}")
 
-    assert perform(Run("one", ("fails.py",), 10), tmp_path) == 2
+    assert perform(PlannedExperiment("one", ("fails.py",), 10), tmp_path) == 2
     assert not (tmp_path / "one.json").exists()
 
 
 def test_a_run_that_takes_far_too_long_is_ended(scripts, tmp_path):
     scripts("hangs.py", "import time; time.sleep(600)")
 
-    assert perform(Run("one", ("hangs.py",), 1), tmp_path) == EXIT_INTERRUPTED
+    assert perform(PlannedExperiment("one", ("hangs.py",), 1), tmp_path) == EXIT_INTERRUPTED
 
 
 def test_after_ctrl_c_nothing_is_published_and_the_run_has_put_back_what_it_broke(tmp_path):
@@ -96,7 +99,7 @@ def test_after_ctrl_c_nothing_is_published_and_the_run_has_put_back_what_it_brok
     program = (
         "import sys; from pathlib import Path; from chaos import standard_set as s\n"
         f"s.PROJECT_ROOT = Path({str(tmp_path)!r}); s.OUTPUT = s.RECORDED = s.PROJECT_ROOT\n"
-        "s.STANDARD_SET = [s.Run('one', ('long.py',), 60)]; sys.argv[1:] = []\n"
+        "s.STANDARD_SET = [s.PlannedExperiment('one', ('long.py',), 60)]; sys.argv[1:] = []\n"
         "sys.exit(s.main())\n"
     )
     said = tmp_path / "one.txt"

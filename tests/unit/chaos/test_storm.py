@@ -9,13 +9,13 @@ from typing import cast
 import pytest
 
 from chaos.faults.connection_faults import Direction, Reset
-from chaos.lab.recorder import Evaluated, Event
+from chaos.lab.recorder import Event, SeenEvaluation
 from chaos.storm import (
     ENOUGH_GUSTS,
     MIN_MINUTES,
     STALE_NS,
-    Outcome,
     Storm,
+    StormOutcome,
     Stretch,
     evaluated_per_s,
     minutes,
@@ -23,16 +23,16 @@ from chaos.storm import (
     stale_stretches,
     whom,
 )
-from chaos.storms.planned_faults import LONGEST_GAP_S, LULL_S, Gust, Kind
-from chaos.storms.runner import Hit, Weather
+from chaos.storms.planned_faults import LONGEST_GAP_S, LULL_S, FaultKind, PlannedFault
+from chaos.storms.runner import InjectedFault, StormRunner
 from lib.clock import SECOND_NS
 
-DONE = Hit(Gust(1.0, Kind.KILL, ("gateway",)), "gateway", 0)
+DONE = InjectedFault(PlannedFault(1.0, FaultKind.KILL, ("gateway",)), "gateway", 0)
 BEGIN_NS = 100 * SECOND_NS
 
 
-def evaluated(at_s: float, sequence: int, tape: str = "tape") -> Evaluated:
-    return Evaluated(BEGIN_NS + round(at_s * SECOND_NS), tape, sequence)
+def evaluated(at_s: float, sequence: int, tape: str = "tape") -> SeenEvaluation:
+    return SeenEvaluation(BEGIN_NS + round(at_s * SECOND_NS), tape, sequence)
 
 
 def test_a_time_without_a_tick_is_told_with_its_place_in_the_storm() -> None:
@@ -79,14 +79,14 @@ def test_victims_are_counted() -> None:
     assert whom(["b", "a", "b"]) == "a 1, b 2"
 
 
-def storm_with(outcome: Outcome) -> Storm:
+def storm_with(outcome: StormOutcome) -> Storm:
     storm = Storm(minutes=1, times=1)
     storm.outcomes.append(outcome)
     return storm
 
 
 def test_a_storm_after_which_the_stack_is_steady_in_time_holds() -> None:
-    storm = storm_with(Outcome([DONE.gust], 0, hits=[DONE]))
+    storm = storm_with(StormOutcome([DONE.gust], 0, hits=[DONE]))
     limit_ns = storm.recovery_limit_ns
     storm.outcomes[0].end_ns = limit_ns
     assert storm.reasons() == []
@@ -95,7 +95,7 @@ def test_a_storm_after_which_the_stack_is_steady_in_time_holds() -> None:
 
 
 def test_a_strategy_that_stands_still_for_too_long_is_named() -> None:
-    storm = storm_with(Outcome([DONE.gust], 0, hits=[DONE]))
+    storm = storm_with(StormOutcome([DONE.gust], 0, hits=[DONE]))
     storm.outcomes[0].stale = [Stretch(SECOND_NS, storm.stale_limit_ns)]
     assert storm.reasons() == []
     storm.outcomes[0].stale.append(Stretch(9 * SECOND_NS, 30 * SECOND_NS))
@@ -105,9 +105,9 @@ def test_a_strategy_that_stands_still_for_too_long_is_named() -> None:
 
 
 def test_skipped_gusts_are_counted_and_a_kind_that_was_never_done_is_named() -> None:
-    gust = Gust(1.0, Kind.FREEZE, ("gateway",))
+    gust = PlannedFault(1.0, FaultKind.FREEZE, ("gateway",))
     some = ENOUGH_GUSTS - 1
-    outcome = Outcome([gust] * some, 0, hits=[DONE] * 9, skipped=[gust] * some)
+    outcome = StormOutcome([gust] * some, 0, hits=[DONE] * 9, skipped=[gust] * some)
     storm = storm_with(outcome)
     assert storm.reasons() == []
     outcome.planned.append(gust)
@@ -116,7 +116,7 @@ def test_skipped_gusts_are_counted_and_a_kind_that_was_never_done_is_named() -> 
     assert storm.figures()["storms"][0]["skipped"] == {"freeze": ENOUGH_GUSTS}
     assert storm.table()[1].split() == ["freeze", "0", str(ENOUGH_GUSTS)]
     outcome.skipped.pop()
-    outcome.hits.append(Hit(gust, "gateway", 0))
+    outcome.hits.append(InjectedFault(gust, "gateway", 0))
     assert storm.reasons() == []
 
 
@@ -124,30 +124,30 @@ def test_skipped_gusts_are_counted_and_a_kind_that_was_never_done_is_named() -> 
 def test_a_storm_that_did_nothing_or_little_of_its_plan_proves_little(
     done: int, skipped: int
 ) -> None:
-    outcome = Outcome([DONE.gust], 0, hits=[DONE] * done, skipped=[DONE.gust] * skipped)
+    outcome = StormOutcome([DONE.gust], 0, hits=[DONE] * done, skipped=[DONE.gust] * skipped)
     assert storm_with(outcome).reasons() == [
         f"storm 1: proves little: {done} faults were done, {skipped} skipped"
     ]
 
 
 def test_a_storm_of_which_as_much_was_done_as_was_skipped_holds() -> None:
-    assert storm_with(Outcome([], 0, hits=[DONE], skipped=[DONE.gust])).reasons() == []
+    assert storm_with(StormOutcome([], 0, hits=[DONE], skipped=[DONE.gust])).reasons() == []
 
 
 def test_what_is_still_broken_is_put_back_and_without_a_storm_nothing_is() -> None:
     storm = Storm(minutes=1, times=1)
     storm.put_back()
     undone: list[str] = []
-    storm._weather = cast("Weather", SimpleNamespace(undo=lambda: undone.append("undone")))
+    storm._weather = cast("StormRunner", SimpleNamespace(undo=lambda: undone.append("undone")))
     storm.put_back()
     assert undone == ["undone"]
 
 
 def test_every_gust_is_told_with_its_time_and_one_that_is_not_over_lasts_to_the_end() -> None:
-    cut = Gust(1.0, Kind.RESET, ("price",), 0.0, Reset(to=Direction.TO_CLIENT))
-    freeze = Gust(2.0, Kind.FREEZE, ("gateway",))
-    outcome = Outcome([cut, freeze], 100, 180, 200)
-    outcome.hits += [Hit(cut, "news", 110, 111), Hit(freeze, "gateway", 120)]
+    cut = PlannedFault(1.0, FaultKind.RESET, ("price",), 0.0, Reset(to=Direction.TO_CLIENT))
+    freeze = PlannedFault(2.0, FaultKind.FREEZE, ("gateway",))
+    outcome = StormOutcome([cut, freeze], 100, 180, 200)
+    outcome.hits += [InjectedFault(cut, "news", 110, 111), InjectedFault(freeze, "gateway", 120)]
     [storm] = storm_with(outcome).figures()["storms"]
     assert storm["gusts"] == [
         {"kind": "reset", "victim": "news", "to": "to_client", "begin_ns": 10, "end_ns": 11},

@@ -9,8 +9,8 @@ import pytest
 
 from chaos.faults.hostile_gateway import (
     ANSWERS,
+    DEFECTS,
     DISCONNECTED,
-    HARMS,
     HEADERS,
     MALFORMED,
     MISSED,
@@ -18,11 +18,11 @@ from chaos.faults.hostile_gateway import (
     PROTOCOL_ERROR,
     STRANGERS,
     UNKNOWN,
-    Account,
-    Harm,
-    Honest,
+    Defect,
+    EventCounts,
     HostileGateway,
     Known,
+    NoDefect,
     Withheld,
 )
 from lib.clock import MILLISECOND_NS
@@ -64,7 +64,7 @@ class Wire:
 class World:
     """A server that publishes two batches a step, the gateway, and a client that counts."""
 
-    def __init__(self, harm: Harm) -> None:
+    def __init__(self, harm: Defect) -> None:
         tape = EncodedTape(
             lambda first, n: b"".join(
                 b"AAPL,%d.%02d*" % divmod(s, 100) for s in range(first, first + n)
@@ -74,7 +74,7 @@ class World:
         self.client = StreamClient(next_sequence=1, may_be_plain=False)
         self.gateway = HostileGateway()
         self.gateway.harm = harm
-        self.counted = Account()
+        self.counted = EventCounts()
         self.booked: list[tuple[int, int]] = []
         self.now_ns = 1
         self._connect()
@@ -124,9 +124,9 @@ class World:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", HARMS)
+@pytest.mark.parametrize("kind", DEFECTS)
 def test_a_harm_is_counted_as_its_account_says_and_everything_else_is_booked_once(
-    kind: type[Harm], seed: int
+    kind: type[Defect], seed: int
 ) -> None:
     harm = kind(Random(seed))
     world = World(harm)
@@ -158,7 +158,7 @@ def test_without_a_harm_every_byte_passes_wherever_it_begins() -> None:
 def test_all_connections_see_the_harm_that_is_set_later() -> None:
     gateway = HostileGateway()
     copy = deepcopy(gateway)
-    harm = Honest(Random(1))
+    harm = NoDefect(Random(1))
     gateway.harm = harm
     assert copy.harm is harm
 

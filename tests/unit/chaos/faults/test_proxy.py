@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 import chaos.faults.proxy
 from chaos.faults.connection_faults import (
+    AddedLatency,
     Bandwidth,
     Blackhole,
     Clear,
     Close,
+    ConnectionFault,
     Corrupt,
     Direction,
-    Fault,
     HalfOpen,
-    Latency,
     Reset,
     Slice,
 )
@@ -41,7 +41,7 @@ NOISE = Random(7).randbytes(300_000)
 class Line:
     """A client and a server that are connected through a proxy."""
 
-    def __init__(self, fault: Fault | None = None) -> None:
+    def __init__(self, fault: ConnectionFault | None = None) -> None:
         self._listener = socket.create_server((HOST, 0))
         self.proxy = Proxy(self._listener.getsockname())
         if fault:
@@ -64,7 +64,7 @@ class Line:
             sock.close()
 
 
-class Recorded:
+class RecordedExperiments:
     """A flow that only takes note of what a fault does."""
 
     def __init__(self) -> None:
@@ -155,11 +155,11 @@ def segments_received(sock: socket.socket) -> int:
 @given(
     sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=30),
     fault=st.sampled_from(
-        [Clear(), Slice(size=1), Slice(size=700), Latency(delay_ms=1, jitter_ms=1)]
+        [Clear(), Slice(size=1), Slice(size=700), AddedLatency(delay_ms=1, jitter_ms=1)]
     ),
 )
 def test_bytes_arrive_whole_and_in_order_however_they_were_cut(
-    sizes: list[int], fault: Fault
+    sizes: list[int], fault: ConnectionFault
 ) -> None:
     line = Line(fault)
     try:
@@ -203,7 +203,7 @@ def test_a_reset_by_one_side_is_a_reset_for_the_other(line: Line) -> None:
 
 
 @pytest.mark.parametrize("fault", [Clear(), Blackhole()])
-def test_a_client_of_a_server_that_is_not_there_is_reset(fault: Fault) -> None:
+def test_a_client_of_a_server_that_is_not_there_is_reset(fault: ConnectionFault) -> None:
     with socket.create_server((HOST, 0)) as listener:
         nobody = listener.getsockname()
     with Proxy(nobody) as proxy:
@@ -247,7 +247,7 @@ def test_slices_travel_in_segments_of_their_own(line: Line) -> None:
 
 
 def test_what_is_delayed_comes_after_what_is_not() -> None:
-    slow, quick = Line(Latency(delay_ms=150)), Line()
+    slow, quick = Line(AddedLatency(delay_ms=150)), Line()
     try:
         slow.client.sendall(b"first")
         quick.client.sendall(b"second")
@@ -260,7 +260,7 @@ def test_what_is_delayed_comes_after_what_is_not() -> None:
 
 
 def test_jitter_is_never_a_reordering(line: Line) -> None:
-    line.proxy.fault = Latency(delay_ms=2, jitter_ms=2, seed=3)
+    line.proxy.fault = AddedLatency(delay_ms=2, jitter_ms=2, seed=3)
     sent = bytes(range(256))
     for byte in sent:
         line.client.sendall(bytes([byte]))
@@ -278,7 +278,7 @@ def test_half_the_bandwidth_takes_twice_as_long(line: Line) -> None:
 
 
 def test_the_bandwidth_is_shared_by_all_that_was_sent() -> None:
-    flow = Recorded()
+    flow = RecordedExperiments()
     fault = Bandwidth(bytes_per_s=100)
     fault.take(flow, b"ab", now_ns=0)
     fault.take(flow, b"c", now_ns=0)
@@ -424,7 +424,7 @@ def test_what_comes_after_a_close_stays_away_also_under_the_next_fault(line: Lin
 
 @pytest.mark.parametrize(("fault", "act"), [(Reset(), "reset"), (HalfOpen(), "vanish")])
 def test_the_time_of_a_cut_is_taken_before_anybody_can_know_of_it(
-    line: Line, monkeypatch: pytest.MonkeyPatch, fault: Fault, act: str
+    line: Line, monkeypatch: pytest.MonkeyPatch, fault: ConnectionFault, act: str
 ) -> None:
     really = getattr(chaos.faults.proxy, act)
     known: list[int | None] = []
@@ -446,7 +446,12 @@ def test_a_fault_may_change_in_mid_stream_and_no_byte_is_lost(line: Line) -> Non
     sending = threading.Thread(target=line.client.sendall, args=(NOISE,))
     sending.start()
     arrived = b""
-    for fault in (Slice(size=1), Blackhole(), Latency(delay_ms=5), Bandwidth(bytes_per_s=1000)):
+    for fault in (
+        Slice(size=1),
+        Blackhole(),
+        AddedLatency(delay_ms=5),
+        Bandwidth(bytes_per_s=1000),
+    ):
         line.proxy.fault = fault
         if not fault.holds:
             arrived += read(line.server, 10)

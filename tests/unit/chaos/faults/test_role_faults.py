@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from chaos.faults.role_faults import UNWATCHED_S, Freeze, Restart, Signal
+from chaos.faults.role_faults import UNWATCHED_S, Freeze, Restart, SendSignal
 from chaos.lab.experiment import Interrupted
-from chaos.lab.target import Target, TargetError
+from chaos.lab.target import TargetError, TargetStack
 from lib.settings import Settings, WatchdogSettings
 from tests.helpers import wait_until
 from tests.processes import forked
 
 
-class FakeTarget(Target):
+class FakeTarget(TargetStack):
     """Takes commands, and may be interrupted while it starts a role."""
 
     def __init__(self, *, interrupted: bool = False) -> None:
@@ -86,8 +86,8 @@ def test_who_looks_after_a_frozen_role_decides_who_puts_it_back() -> None:
         freeze.undo()
 
 
-@pytest.mark.parametrize("fault", [Signal("gateway", signal.SIGKILL), Freeze("gateway")])
-def test_a_process_that_is_not_there_is_told(fault: Signal | Freeze) -> None:
+@pytest.mark.parametrize("fault", [SendSignal("gateway", signal.SIGKILL), Freeze("gateway")])
+def test_a_process_that_is_not_there_is_told(fault: SendSignal | Freeze) -> None:
     with forked(signal.pause) as child:
         pid = child.pid
     assert not Path(f"/proc/{pid}").exists() or os.getpid() == pid

@@ -19,10 +19,10 @@ from chaos.judge.records import (
     Gap,
     LedgerOrder,
     LoggedOn,
+    OrderAnswer,
+    PlayedTick,
     Records,
     SentOrder,
-    Tick,
-    ToldOrder,
 )
 from lib.prices import format_price
 from lib.settings import RiskSettings
@@ -146,7 +146,7 @@ def the_last_tick_that_is_lost(records: Records) -> None:
 
 @names(r"tape C, ticks 1 to 3: not in the book, and not reported as missed")
 def a_tape_that_never_reached_the_book(records: Records) -> None:
-    records.tapes["C"] = dict.fromkeys((1, 2, 3), Tick("AAPL", 100))
+    records.tapes["C"] = dict.fromkeys((1, 2, 3), PlayedTick("AAPL", 100))
 
 
 @names(r"tape B, tick 1: not in the book, and not reported as missed")
@@ -586,7 +586,7 @@ def test_only_the_first_findings_are_told() -> None:
 
 def test_a_symbol_that_is_not_traded_need_not_be_in_the_book() -> None:
     records = play()
-    records.tapes["B"][401] = Tick("GOOG", 100)
+    records.tapes["B"][401] = PlayedTick("GOOG", 100)
     assert judge(records) == []
 
 
@@ -782,13 +782,13 @@ def lapped_across_tapes() -> Records:
     records = Records(("AAPL",), 1, 2, 60, 40, 10)
     for tape, last, rise in (("A", 10, 0), ("B", 5, 0), ("C", 10, 1)):
         prices = {sequence: 100 + rise * sequence for sequence in range(1, last + 1)}
-        records.tapes[tape] = {s: Tick("AAPL", price) for s, price in prices.items()}
+        records.tapes[tape] = {s: PlayedTick("AAPL", price) for s, price in prices.items()}
         records.booked += [BookedTick(tape, s, "AAPL", price) for s, price in prices.items()]
     records.evaluations = [Evaluation("A", 1, 6), Evaluation("C", 4, 10, "lap")]
     records.strategy_gaps = [Gap("A", 7, END), Gap("B", 1, END), Gap("C", 1, 3)]
     records.news = [AppliedNews("A", 1, 80)]
     records.sent = [SentOrder(1, "AAPL", "BUY", 10, 105, "C", 5, 80)]
-    records.told = [ToldOrder(1, "FILLED", "AAPL", "BUY", 1, 10, 1)]
+    records.told = [OrderAnswer(1, "FILLED", "AAPL", "BUY", 1, 10, 1)]
     records.ledger = [LedgerOrder(1, "AAPL", "BUY", 10, 105, "FILLED", None, 1, 10, "C", 5, 0, 0)]
     records.positions = {"AAPL": 10}
     return records

@@ -14,7 +14,7 @@ from chaos.lab.experiment import (
     Experiment,
     Interrupted,
     Result,
-    Stage,
+    RoundContext,
     cells,
     command_line,
     missed_goal,
@@ -38,7 +38,7 @@ class Nothing(Experiment):
     hypothesis = "nothing comes of nothing"
     rounds = 1
 
-    def round(self, stage: Stage, number: int) -> None:
+    def round(self, stage: RoundContext, number: int) -> None:
         pass
 
     def table(self) -> list[str]:

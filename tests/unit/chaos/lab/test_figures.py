@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chaos.judge.records import BookedTick, Gap, Tick
+from chaos.judge.records import BookedTick, Gap, PlayedTick
 from chaos.lab.figures import (
     CONTINUED,
     LAB,
@@ -19,7 +19,7 @@ from chaos.lab.figures import (
     ticks_at_book,
     ticks_at_strategy,
 )
-from chaos.lab.recorder import SUPERVISORD, Evaluated, Event
+from chaos.lab.recorder import SUPERVISORD, Event, SeenEvaluation
 from lib.ledger.rows import BookedOrder
 
 INJECTED_NS = 1000
@@ -34,8 +34,8 @@ def link(at_ns: int, client: str, name: str, stream: str) -> Event:
     return Event(at_ns, client, name, {"role": client, "stream": stream})
 
 
-def evaluated(*samples: tuple[int, int]) -> list[Evaluated]:
-    return [Evaluated(at_ns, "T", sequence) for at_ns, sequence in samples]
+def evaluated(*samples: tuple[int, int]) -> list[SeenEvaluation]:
+    return [SeenEvaluation(at_ns, "T", sequence) for at_ns, sequence in samples]
 
 
 KILLED_GATEWAY = [
@@ -140,8 +140,8 @@ def test_a_role_that_the_lab_continued_is_back_without_a_respawn() -> None:
     assert (found.respawn_ns, found.reconnection_ns, found.fresh_tick_ns) == (None, None, 510)
 
 
-def tape(*sequences: int) -> dict[str, dict[int, Tick]]:
-    return {"T": {sequence: Tick("AAPL", 1) for sequence in sequences}}
+def tape(*sequences: int) -> dict[str, dict[int, PlayedTick]]:
+    return {"T": {sequence: PlayedTick("AAPL", 1) for sequence in sequences}}
 
 
 def booked(*sequences: int) -> list[BookedTick]:

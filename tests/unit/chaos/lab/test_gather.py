@@ -17,9 +17,9 @@ from chaos.judge.records import (
     Gap,
     LedgerOrder,
     LoggedOn,
+    OrderAnswer,
     Records,
     SentOrder,
-    ToldOrder,
 )
 from chaos.lab import recorder
 from chaos.lab.gather import (
@@ -221,7 +221,7 @@ def test_of_a_ledger_that_was_read_too_early_later_answers_and_logons_are_left_o
     gathered = records()
     gathered.ledger = [LedgerOrder(2, "AAPL", "BUY", 10, 1, "FILLED", None, 7, 10, "A", 5, 0, 0)]
     gathered.told = [
-        ToldOrder(order_id, "FILLED", "AAPL", "BUY", 7, 10, 3) for order_id in (3, 1, 2)
+        OrderAnswer(order_id, "FILLED", "AAPL", "BUY", 7, 10, 3) for order_id in (3, 1, 2)
     ]
     gathered.logons = [LoggedOn(last, {}, 3, 3) for last in (2, 3)]
     leave_out_what_came_after_the_ledger(gathered)
@@ -248,8 +248,8 @@ def test_an_answer_knows_which_orders_were_sent_before_it() -> None:
     )
     assert gathered.sent[0] == SentOrder(1, "AAPL", "BUY", 10, 17_253_000_000, "A", 5, 70)
     assert gathered.told == [
-        ToldOrder(1, "FILLED", "AAPL", "BUY", 7, 10, 1),
-        ToldOrder(2, "REJECTED", "AAPL", "BUY", None, 10, 2),
+        OrderAnswer(1, "FILLED", "AAPL", "BUY", 7, 10, 1),
+        OrderAnswer(2, "REJECTED", "AAPL", "BUY", None, 10, 2),
     ]
     assert gathered.answered_with_error == {2}
 

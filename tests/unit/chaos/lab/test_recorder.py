@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.judge.records import BookedTick, Tick
+from chaos.judge.records import BookedTick, PlayedTick
 from chaos.lab import recorder as recorder_module
 from chaos.lab.recorder import (
     SUPERVISORD,
-    Evaluated,
     Recorder,
-    Recording,
+    SeenEvaluation,
+    StackRecording,
     TapeListener,
     parse_event,
     parse_supervisor_line,
@@ -32,8 +32,8 @@ from lib.stack.private_stack import free_ports
 from tests.helpers import wait_until
 
 
-def listen(*pieces: bytes) -> Recording:
-    recording = Recording()
+def listen(*pieces: bytes) -> StackRecording:
+    recording = StackRecording()
     listener = TapeListener(recording)
     listener.connected()
     for piece in pieces:
@@ -48,7 +48,7 @@ BATCH = b"BATCH,5,2,99*AAPL,172.5*MSFT,3*"
 def test_ticks_are_kept_under_their_numbers() -> None:
     recording = listen(ANSWER + BATCH)
     assert recording.tapes == {
-        "T": {5: Tick("AAPL", to_fixed(172.5)), 6: Tick("MSFT", to_fixed(3))}
+        "T": {5: PlayedTick("AAPL", to_fixed(172.5)), 6: PlayedTick("MSFT", to_fixed(3))}
     }
     assert (recording.playing, recording.troubles) == ("T", [])
 
@@ -79,17 +79,17 @@ def test_one_tick_under_two_prices_is_a_trouble() -> None:
 
 
 def test_the_first_hello_asks_for_all_there_is() -> None:
-    assert TapeListener(Recording()).connected() == b"HELLO,1,1*"
+    assert TapeListener(StackRecording()).connected() == b"HELLO,1,1*"
 
 
 def test_of_a_long_tape_the_first_hello_asks_for_what_the_book_has() -> None:
-    recording = Recording()
+    recording = StackRecording()
     recording.add_booked([(BookedTick("T", 9_000_000, "AAPL", 1), 5)], None, 77)
     assert TapeListener(recording).connected() == b"HELLO,1,9000000,T*"
 
 
 def test_a_full_ring_may_lose_its_oldest_ticks_before_they_are_recorded() -> None:
-    recording = Recording()
+    recording = StackRecording()
     recording.add_booked([(BookedTick("T", 9, "AAPL", 1), 5)], (0, 7), 77)
     assert recording.troubles == []
     recording.add_booked([(BookedTick("T", 20, "AAPL", 1), 5)], (9, 18), 78)
@@ -152,15 +152,15 @@ def test_on_every_new_connection_it_goes_on_where_it_was() -> None:
 
 
 def test_all_of_one_stack_must_be_seen() -> None:
-    recording = Recording()
+    recording = StackRecording()
     assert "price book of these settings shows no tick" in recording.missing_sight()
     recording.add_booked([(BookedTick("T", 6, "MSFT", 1), 5)], None, 77)
     assert "does not play the ticks of their price book" in recording.missing_sight()
-    recording.tapes["T"] = {6: Tick("MSFT", 1)}
+    recording.tapes["T"] = {6: PlayedTick("MSFT", 1)}
     assert "strategy evaluates other ticks" in recording.missing_sight()
-    recording.evaluated.append(Evaluated(78, "another", 6))
+    recording.evaluated.append(SeenEvaluation(78, "another", 6))
     assert "strategy evaluates other ticks" in recording.missing_sight()
-    recording.evaluated.append(Evaluated(79, "T", 5))
+    recording.evaluated.append(SeenEvaluation(79, "T", 5))
     assert recording.missing_sight() == ""
 
 

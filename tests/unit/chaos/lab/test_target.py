@@ -14,8 +14,8 @@ import pytest
 
 from chaos.lab.target import (
     Supervisord,
-    Target,
     TargetError,
+    TargetStack,
     known_roles,
     why_not_steady,
 )
@@ -47,7 +47,7 @@ def test_segments_and_processes_that_are_left_are_found_and_nobody_who_just_watc
 ) -> None:
     name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
     book = msgspec.structs.replace(Settings().price_book, name=name)
-    target = Target(msgspec.structs.replace(Settings(), var_dir=tmp_path, price_book=book))
+    target = TargetStack(msgspec.structs.replace(Settings(), var_dir=tmp_path, price_book=book))
     assert target.left_behind() == []
     segment = SHM_DIR / f"{name}.lock"
     segment.touch()
@@ -96,7 +96,7 @@ def test_a_process_that_is_not_there_cannot_be_started_again() -> None:
         Supervisord(pid)
 
 
-class FakeTarget(Target):
+class FakeTarget(TargetStack):
     """A role that goes through these states, one a question; starting it takes it to RUNNING."""
 
     def __init__(self, *states: str) -> None:

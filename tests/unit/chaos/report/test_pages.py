@@ -12,7 +12,13 @@ from chaos.faults.hostile_gateway import Known, Withheld
 from chaos.lab.experiment import EXIT_NO_TARGET, GOAL_ROUNDS
 from chaos.lab.recovery import STEPS
 from chaos.report.pages import REPORT, SECTION, in_one_line, main, section
-from chaos.report.recorded import RECORDED, RECORDING, Recorded, ReportError, load
+from chaos.report.recorded import (
+    RECORDED,
+    RECORDING,
+    RecordedExperiments,
+    ReliabilityReportError,
+    load,
+)
 from chaos.report.series import ENOUGH_MISSES, missed_goals
 from chaos.slow_consumer import LABELS
 from lib.clock import MILLISECOND_NS
@@ -38,7 +44,7 @@ def test_every_plot_that_the_section_shows_is_there():
 
 
 def test_a_recording_that_is_not_there_is_said_to_be_missing(tmp_path):
-    with pytest.raises(ReportError, match="make chaos"):
+    with pytest.raises(ReliabilityReportError, match="make chaos"):
         load(tmp_path)
 
 
@@ -46,7 +52,7 @@ def test_figures_that_are_no_json_are_named(tmp_path):
     (tmp_path / RECORDING).write_text(json.dumps({"experiments": [{"name": "storm"}]}))
     (tmp_path / "storm.json").write_text("{")
 
-    with pytest.raises(ReportError, match=r"storm\.json is no JSON"):
+    with pytest.raises(ReliabilityReportError, match=r"storm\.json is no JSON"):
         load(tmp_path)
 
 
@@ -267,7 +273,7 @@ def test_dropped_connections_in_one_line():
         "ticks_at_book": {"missed": 3, "repeated": 0, "out_of_order": 0},
     }
 
-    line = in_one_line(Recorded({}, {"cut_connection": cut_off, "drop_gateway": lossy}))
+    line = in_one_line(RecordedExperiments({}, {"cut_connection": cut_off, "drop_gateway": lossy}))
 
     assert line == (
         "A cut connection whose client is told at once is back after 5.0 ms (median of 2, at most "
@@ -309,7 +315,9 @@ def made(figures: dict[str, dict[str, Any] | None]) -> str:
             for name, found in figures.items()
         ],
     }
-    return section(Recorded(recording, {n: found for n, found in figures.items() if found}))
+    return section(
+        RecordedExperiments(recording, {n: found for n, found in figures.items() if found})
+    )
 
 
 def killed(

@@ -24,10 +24,10 @@ from chaos.storms.planned_faults import (
     SHORTEST_PAUSE_S,
     SHORTEST_S,
     STREAMS,
-    Gust,
-    Kind,
-    Life,
-    Lives,
+    FaultKind,
+    PlannedFault,
+    RoleInstance,
+    RoleInstances,
     may_hit,
     plan,
 )
@@ -38,7 +38,7 @@ ROLES = ("gateway", "orderbook", "strategy")
 YOUNG_NS = to_ns(YOUNG_S)
 
 
-def planned(seed: int, minutes: float = 10.0) -> list[Gust]:
+def planned(seed: int, minutes: float = 10.0) -> list[PlannedFault]:
     return plan(Random(seed), minutes, KINDS, ROLES)
 
 
@@ -48,12 +48,12 @@ def test_the_same_seed_plans_the_same_storm_and_another_one_another() -> None:
 
 
 def test_garbage_has_a_seed_of_its_own() -> None:
-    seeds = [gust.seed for gust in planned(1) if gust.kind is Kind.NOISE]
+    seeds = [gust.seed for gust in planned(1) if gust.kind is FaultKind.NOISE]
     assert len(set(seeds)) == len(seeds) > 10
 
 
 def test_there_is_no_kind_that_is_neither_plain_nor_a_proxys() -> None:
-    assert sorted(KINDS) == sorted(Kind)
+    assert sorted(KINDS) == sorted(FaultKind)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -68,7 +68,7 @@ def test_gusts_come_in_order_of_time_and_within_the_storm(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_what_has_to_be_ended_lasts_within_bounds_and_nothing_else_lasts(seed: int) -> None:
     for gust in planned(seed):
-        if gust.kind is Kind.PAUSE:
+        if gust.kind is FaultKind.PAUSE:
             assert SHORTEST_PAUSE_S <= gust.lasts_s <= LONGEST_PAUSE_S
         elif gust.kind in LASTING_KINDS:
             assert SHORTEST_S <= gust.lasts_s <= LONGEST_S
@@ -83,7 +83,7 @@ def test_faults_overlap() -> None:
 
 
 def test_a_lull_comes_before_all_roles_are_hit_at_once() -> None:
-    pairs = [(a, b) for a, b in pairwise(planned(1)) if b.kind is Kind.EVERYTHING]
+    pairs = [(a, b) for a, b in pairwise(planned(1)) if b.kind is FaultKind.EVERYTHING]
     assert len(pairs) > 10
     assert all(b.at_s - a.at_s >= LULL_S for a, b in pairs)
 
@@ -105,7 +105,7 @@ def test_a_long_storm_hits_everybody_with_everything_in_each_direction() -> None
             for stream in STREAMS
             for to in (Direction.BOTH, Direction.TO_CLIENT, Direction.TO_SERVER)
         ),
-        (Kind.EVERYTHING, EVERYBODY, None),
+        (FaultKind.EVERYTHING, EVERYBODY, None),
     }
 
 
@@ -113,7 +113,7 @@ def test_where_the_first_victim_is_not_fit_there_are_others_to_hit() -> None:
     for gust in planned(1):
         everybody = {
             **dict.fromkeys(ROLE_KINDS, ROLES),
-            Kind.EVERYTHING: (EVERYBODY,),
+            FaultKind.EVERYTHING: (EVERYBODY,),
         }.get(gust.kind, STREAMS)
         assert sorted(gust.victims) == sorted(everybody)
 
@@ -133,11 +133,11 @@ def test_without_proxies_no_connection_is_harmed() -> None:
     ("age_ns", "may"), [(0, False), (YOUNG_NS - 1, False), (YOUNG_NS, True), (10**12, True)]
 )
 def test_a_role_is_hit_when_it_has_come_to_age(age_ns: int, may: bool) -> None:
-    assert may_hit(Life(pid=1, spawned_ns=1000), 1000 + age_ns) is may
+    assert may_hit(RoleInstance(pid=1, spawned_ns=1000), 1000 + age_ns) is may
 
 
 def test_a_role_that_is_dead_is_not_hit() -> None:
-    assert not may_hit(Life(pid=1, spawned_ns=None), 10**12)
+    assert not may_hit(RoleInstance(pid=1, spawned_ns=None), 10**12)
 
 
 def supervisord_says(at_ns: int, name: str, role: str) -> Event:
@@ -145,7 +145,7 @@ def supervisord_says(at_ns: int, name: str, role: str) -> Event:
 
 
 def test_a_role_begins_a_new_life_with_every_process() -> None:
-    lives = Lives({"gateway": 10, "strategy": 11})
+    lives = RoleInstances({"gateway": 10, "strategy": 11})
     assert may_hit(lives.of("gateway"), YOUNG_NS)
     lives.take([supervisord_says(500, "ended", "gateway")])
     assert not may_hit(lives.of("gateway"), 10 * YOUNG_NS)
@@ -155,18 +155,18 @@ def test_a_role_begins_a_new_life_with_every_process() -> None:
             Event(700, "gateway", "started", {"pid": 20}),
         ]
     )
-    assert lives.of("gateway") == Life(pid=20, spawned_ns=600)
-    assert lives.of("strategy") == Life(pid=11, spawned_ns=0)
+    assert lives.of("gateway") == RoleInstance(pid=20, spawned_ns=600)
+    assert lives.of("strategy") == RoleInstance(pid=11, spawned_ns=0)
 
 
 def test_a_role_that_supervisord_has_given_up_is_not_hit() -> None:
-    lives = Lives({"gateway": 10})
+    lives = RoleInstances({"gateway": 10})
     lives.take([supervisord_says(500, "given_up", "gateway")])
     assert not may_hit(lives.of("gateway"), 10 * YOUNG_NS)
 
 
 def test_events_of_others_change_no_life() -> None:
-    lives = Lives({"gateway": 10})
+    lives = RoleInstances({"gateway": 10})
     lives.take(
         [
             supervisord_says(500, "ended", "somebody"),
@@ -174,4 +174,4 @@ def test_events_of_others_change_no_life() -> None:
             Event(700, "gateway", "connected", {"pid": 99}),
         ]
     )
-    assert lives.of("gateway") == Life(pid=10, spawned_ns=0)
+    assert lives.of("gateway") == RoleInstance(pid=10, spawned_ns=0)

@@ -99,9 +99,9 @@ class Run:
         self.now = 0  # batches since the beginning
         self.trade_id = 0
         self.reported: dict[int, ExecutionReport] = {}
-        self.begin_life()
+        self.begin_instance()
 
-    def begin_life(self) -> None:
+    def begin_instance(self) -> None:
         self.client = OrderClient("strategy")
         self.trader = Trader(SYMBOLS, SETTINGS, MovingAverageAndNews, self.client, clock=lambda: 0)
         last = max((row.order_id for row in self.records.ledger), default=0)
@@ -138,12 +138,12 @@ class Run:
             self.evaluate_all([tick for tick in booked if tick.sequence < LAP.first], "tape")
             self.evaluate_all([tick for tick in booked if tick.sequence > LAP.last], "lap")
             return
-        self.evaluate_all([tick for tick in booked if tick.sequence <= KILL], "life")
-        self.begin_life()
+        self.evaluate_all([tick for tick in booked if tick.sequence <= KILL], "start")
+        self.begin_instance()
         records.attached.append(Attached(tape, ABSENCE.last, len(records.evaluations)))
         self.begin_tape(tape)
         self.trader.refill(array([tick for tick in booked if tick.sequence <= ABSENCE.last]))
-        self.evaluate_all([tick for tick in booked if tick.sequence > ABSENCE.last], "life")
+        self.evaluate_all([tick for tick in booked if tick.sequence > ABSENCE.last], "start")
 
     def begin_tape(self, tape: str) -> None:
         if self.fault == "windows not cleared" and self.trader.tape:
@@ -205,7 +205,9 @@ class Run:
         ack = LogonAck("strategy", last, dict(records.positions))
         if self.fault != "logons ignored":
             self.trader.logged_on(ack)
-        records.logons.append(LoggedOn(last, ack.positions, len(records.sent), len(records.told)))
+        records.logons.append(
+            LoggedOn(last, ack.positions, len(records.sent), len(records.answers))
+        )
         self.reports.clear()
         self.orders = deque((self.now, order) for order in self.client.unanswered.values())
 
@@ -226,7 +228,7 @@ class Run:
             if not (self.fault == "rejections ignored" and report.status == "REJECTED"):
                 self.trader.answered(report)
             assert report.position is not None
-            self.records.told.append(
+            self.records.answers.append(
                 OrderAnswer(
                     report.order_id,
                     report.status,

@@ -270,7 +270,7 @@ class WatchedTrader(Trader):
                 ack.last_order_id,
                 ack.positions,
                 len(records.sent),
-                len(records.told),
+                len(records.answers),
                 frozenset(records.given_up),
             )
         )
@@ -280,7 +280,7 @@ class WatchedTrader(Trader):
     def answered(self, report: ExecutionReport) -> None:
         super().answered(report)
         assert report.position is not None
-        self.strategy.world.records.told.append(
+        self.strategy.world.records.answers.append(
             OrderAnswer(
                 report.order_id,
                 report.status,
@@ -372,7 +372,7 @@ class Strategy:
             records.evaluations[-1] = latest._replace(last=last)
         else:
             # A ring that was lapped where a tape began: the windows are empty and not refilled.
-            begun_by: BegunBy = "life" if not latest else "tape" if follows_on else "lap"
+            begun_by: BegunBy = "start" if not latest else "tape" if follows_on else "lap"
             records.evaluations.append(Evaluation(tape, first, last, begun_by))
         self._latest = records.evaluations[-1]
         self._read_up_to = last_position

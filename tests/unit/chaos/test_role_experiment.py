@@ -59,12 +59,16 @@ def test_the_table_shows_median_p90_and_maximum_in_milliseconds() -> None:
 
 
 def test_the_figures_have_every_fault() -> None:
-    told = json.loads(json.dumps(experiment(recovered(5)).figures()))
-    assert told["rounds"][0]["respawn_ns"] == 5 * MILLISECOND_NS
-    assert (told["fault"], told["role"], told["goal"]) == ("SIGKILL of gateway", "gateway", None)
+    figures_json = json.loads(json.dumps(experiment(recovered(5)).figures()))
+    assert figures_json["rounds"][0]["respawn_ns"] == 5 * MILLISECOND_NS
+    assert (figures_json["fault"], figures_json["role"], figures_json["goal"]) == (
+        "SIGKILL of gateway",
+        "gateway",
+        None,
+    )
 
 
-def test_goals_are_those_of_a_kill_and_of_a_freeze_that_somebody_looks_after() -> None:
+def test_only_a_kill_and_a_watched_freeze_have_goals() -> None:
     settings = Settings()
     assert SendSignal("orderbook", signal.SIGKILL).goal(settings) == Goal(
         "fresh_tick_ns", FRESH_TICK_NS

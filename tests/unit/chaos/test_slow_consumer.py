@@ -31,11 +31,11 @@ from chaos.slow_consumer import (
     differences,
     disturbances,
     hung_up,
+    longer_waits,
     longest_answer_ns,
     longest_gap_ns,
     longest_waits,
-    noticed,
-    unfulfilled,
+    unmet_expectations,
 )
 from daemons.order_manager import MAX_QUEUED_BYTES
 from lib.wire.framing import MESSAGE_DELIMITER
@@ -92,7 +92,7 @@ def test_a_window_is_taken_from_strategy_client_and_orders() -> None:
     assert longest_waits(recording, 10, 20) == Waits(4, 5, 1)
 
 
-def test_a_client_that_got_what_was_played_has_nothing_to_complain_of() -> None:
+def test_a_client_that_got_what_was_played_gives_no_finding() -> None:
     assert differences(playing(tape(1, 2, 3, 4)), playing(tape(1, 2, 3)), up_to=3) == []
     assert differences(playing(tape(2, 3, first=2)), playing(tape(1, 2, 3)), up_to=3) == []
 
@@ -110,9 +110,9 @@ def test_a_client_that_got_what_was_played_has_nothing_to_complain_of() -> None:
         (playing(tape(1, 2, 3), ("out of turn",)), "out of turn"),
     ],
 )
-def test_a_client_that_lost_something_says_so(own: StackRecording, complaint: str) -> None:
+def test_a_client_that_missed_ticks_is_listed(own: StackRecording, complaint: str) -> None:
     [reason] = differences(own, playing(tape(1, 2, 3)), up_to=3)
-    assert reason == f"the client that read on: {complaint}"
+    assert reason == f"the client that resumed reading: {complaint}"
 
 
 def test_a_role_that_lost_its_connection_or_its_process_was_disturbed() -> None:
@@ -126,7 +126,7 @@ def test_a_role_that_lost_its_connection_or_its_process_was_disturbed() -> None:
     assert disturbances(events) == ["strategy lost its connection for orders", "gateway ended"]
 
 
-def test_who_was_disconnected_by_a_server_is_known_by_its_address() -> None:
+def test_disconnected_clients_are_identified_by_their_address() -> None:
     events = [
         Event(1, "gateway", "client_connected", {"peer": "127.0.0.1:7"}),
         Event(2, "gateway", "client_disconnected", {"peer": "127.0.0.1:8"}),
@@ -136,20 +136,22 @@ def test_who_was_disconnected_by_a_server_is_known_by_its_address() -> None:
     assert hung_up(events) == {"127.0.0.1:8", "127.0.0.1:9"}
 
 
-def test_a_round_in_which_all_were_stuck_and_nobody_noticed_is_good() -> None:
-    assert unfulfilled(GOOD) == []
+def test_a_round_in_which_all_were_stuck_and_no_other_was_affected_is_good() -> None:
+    assert unmet_expectations(GOOD) == []
 
 
 @pytest.mark.parametrize("kind", [PLAIN, NUMBERED, ORDERS])
-def test_a_round_in_which_nobody_was_stuck_proves_nothing(kind: str) -> None:
+def test_a_round_in_which_no_client_was_stuck_proves_nothing(kind: str) -> None:
     outcome = replace(GOOD, waiting_bytes={**GOOD.waiting_bytes, kind: [0, 0]})
-    assert unfulfilled(outcome) == [f"proves nothing: nothing ever waited for a client of {kind}"]
+    assert unmet_expectations(outcome) == [
+        f"proves nothing: nothing was ever queued for a client of {kind}"
+    ]
 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_that_grew_too_much_is_named(server: str) -> None:
     too_much = GROWTH_BYTES[server] + 1
-    [reason] = unfulfilled(replace(GOOD, grown_bytes={**GOOD.grown_bytes, server: too_much}))
+    [reason] = unmet_expectations(replace(GOOD, grown_bytes={**GOOD.grown_bytes, server: too_much}))
     assert reason.startswith(f"{server} grew by {too_much} bytes")
 
 
@@ -168,18 +170,18 @@ def test_an_order_manager_that_kept_every_answer_would_grow_too_much() -> None:
 @pytest.mark.parametrize(("kind", "count"), MUST_BE_GIVEN_UP.items())
 def test_a_stuck_client_that_stayed_connected_is_a_reason(kind: str, count: int) -> None:
     outcome = replace(GOOD, hung_up={**GOOD.hung_up, kind: count - 1})
-    assert unfulfilled(outcome) == [
+    assert unmet_expectations(outcome) == [
         f"{count - 1} of {count} clients of {kind} were disconnected in time"
     ]
 
 
-def test_a_client_that_read_on_and_got_nothing_proves_nothing() -> None:
-    assert unfulfilled(replace(GOOD, ticks_read_on=0)) == [
-        "proves nothing: the client that read on got no tick"
+def test_a_client_that_resumed_and_got_nothing_proves_nothing() -> None:
+    assert unmet_expectations(replace(GOOD, ticks_read_on=0)) == [
+        "proves nothing: the client that resumed reading got no tick"
     ]
 
 
-def test_what_went_wrong_is_told_with_its_round() -> None:
+def test_problems_are_listed_with_their_round() -> None:
     experiment = SlowConsumer(2)
     experiment.found = [GOOD, replace(GOOD, troubles=("gateway ended",))]
     assert experiment.reasons() == ["round 2: gateway ended"]
@@ -187,21 +189,21 @@ def test_what_went_wrong_is_told_with_its_round() -> None:
 
 def test_a_wait_in_most_rounds_was_caused_by_the_clients() -> None:
     slow = replace(GOOD, beside=SHORT._replace(client_ns=50 * NOTICED_NS))
-    [reason] = noticed([slow, GOOD, slow])
+    [reason] = longer_waits([slow, GOOD, slow])
     assert reason.startswith("longest time between two ticks at another client: 5000.0 ms is the")
-    assert noticed([GOOD, slow, GOOD]) == []
+    assert longer_waits([GOOD, slow, GOOD]) == []
 
 
 def test_a_wait_that_also_came_without_the_clients_was_not() -> None:
     beside = SHORT._replace(strategy_ns=3 * NOTICED_NS)
     without = SHORT._replace(strategy_ns=beside.strategy_ns // NOTICED_RATIO)
     noisy = replace(GOOD, beside=beside, without=without)
-    assert noticed([replace(GOOD, beside=beside), noisy, noisy]) == []
-    assert noticed([replace(GOOD, beside=beside), noisy, GOOD, replace(GOOD, beside=beside)])
-    assert noticed([]) == []
+    assert longer_waits([replace(GOOD, beside=beside), noisy, noisy]) == []
+    assert longer_waits([replace(GOOD, beside=beside), noisy, GOOD, replace(GOOD, beside=beside)])
+    assert longer_waits([]) == []
 
 
-def test_the_table_says_how_many_bytes_waited_and_for_whom() -> None:
+def test_the_table_shows_the_queued_bytes_by_kind_of_client() -> None:
     experiment = SlowConsumer(1)
     experiment.found = [replace(GOOD, hung_up={**GOOD.hung_up, NUMBERED: 1})]
     table = [line.split() for line in experiment.table()]

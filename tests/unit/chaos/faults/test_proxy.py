@@ -158,7 +158,7 @@ def segments_received(sock: socket.socket) -> int:
         [Clear(), Slice(size=1), Slice(size=700), AddedLatency(delay_ms=1, jitter_ms=1)]
     ),
 )
-def test_bytes_arrive_whole_and_in_order_however_they_were_cut(
+def test_bytes_arrive_complete_and_in_order_however_they_were_split(
     sizes: list[int], fault: ConnectionFault
 ) -> None:
     line = Line(fault)
@@ -184,7 +184,7 @@ def test_both_directions_pass_at_once(line: Line) -> None:
     assert answers == [NOISE[::-1]]
 
 
-def test_the_end_of_one_side_passes_and_the_other_side_may_still_speak(line: Line) -> None:
+def test_a_fin_from_one_side_passes_and_the_other_side_may_still_send(line: Line) -> None:
     line.client.sendall(b"last words")
     line.client.shutdown(socket.SHUT_WR)
     assert read_to_the_end(line.server) == b"last words"
@@ -205,8 +205,8 @@ def test_a_reset_by_one_side_is_a_reset_for_the_other(line: Line) -> None:
 @pytest.mark.parametrize("fault", [Clear(), Blackhole()])
 def test_a_client_of_a_server_that_is_not_there_is_reset(fault: ConnectionFault) -> None:
     with socket.create_server((HOST, 0)) as listener:
-        nobody = listener.getsockname()
-    with Proxy(nobody) as proxy:
+        free_address = listener.getsockname()
+    with Proxy(free_address) as proxy:
         proxy.fault = fault
         # The reset may come before connect() has returned.
         with (
@@ -280,9 +280,9 @@ def test_half_the_bandwidth_takes_twice_as_long(line: Line) -> None:
 def test_the_bandwidth_is_shared_by_all_that_was_sent() -> None:
     flow = RecordedExperiments()
     fault = Bandwidth(bytes_per_s=100)
-    fault.take(flow, b"ab", now_ns=0)
-    fault.take(flow, b"c", now_ns=0)
-    fault.take(flow, b"d", now_ns=SECOND_NS)  # it was free again long before
+    fault.on_data(flow, b"ab", now_ns=0)
+    fault.on_data(flow, b"c", now_ns=0)
+    fault.on_data(flow, b"d", now_ns=SECOND_NS)  # it was free again long before
     hundredth_ns = SECOND_NS // 100
     assert flow.delivered == [
         (b"a", hundredth_ns),
@@ -349,7 +349,7 @@ def test_close_ends_the_direction_after_exactly_so_many_bytes(line: Line, count:
     assert read(line.client, 19) == b"the other direction"
 
 
-def test_who_closes_after_being_closed_is_gone_for_the_other_side_too(line: Line) -> None:
+def test_an_end_that_closes_after_a_close_is_gone_for_the_other_side_too(line: Line) -> None:
     line.proxy.cut(Close(to=Direction.TO_CLIENT))
     assert read_to_the_end(line.client) == b""
     line.client.close()
@@ -357,12 +357,12 @@ def test_who_closes_after_being_closed_is_gone_for_the_other_side_too(line: Line
 
     def sending_fails() -> bool:
         try:
-            line.server.sendall(b"nobody reads this")
+            line.server.sendall(b"never read")
         except (ConnectionResetError, BrokenPipeError):
             return True
         return False
 
-    wait_until(sending_fails, "the server is told that nobody is there")
+    wait_until(sending_fails, "the server gets RST")
 
 
 def test_reset_is_a_reset_for_both_sides_in_mid_stream(line: Line) -> None:
@@ -378,7 +378,7 @@ def test_reset_of_one_side_leaves_the_other_in_silence(line: Line) -> None:
     line.proxy.cut(Reset(to=Direction.TO_CLIENT))
     with pytest.raises(ConnectionResetError):
         line.client.recv(1)
-    line.server.sendall(b"to nobody")
+    line.server.sendall(b"into the void")
     assert is_silent(line.server)
 
 
@@ -392,7 +392,7 @@ def test_reset_after_some_bytes_waits_for_them(line: Line) -> None:
         read(line.server, 2)
 
 
-def test_half_open_is_silent_until_somebody_sends_into_it(line: Line) -> None:
+def test_half_open_is_silent_until_an_end_sends_into_it(line: Line) -> None:
     line.proxy.cut(HalfOpen())
     assert is_silent(line.client)
     assert is_silent(line.server)
@@ -407,12 +407,12 @@ def test_half_open_is_silent_until_somebody_sends_into_it(line: Line) -> None:
 
 def test_half_open_in_one_direction_leaves_the_other_side_a_silent_peer(line: Line) -> None:
     line.proxy.cut(HalfOpen(to=Direction.TO_CLIENT))
-    line.server.sendall(b"to nobody")
+    line.server.sendall(b"into the void")
     assert is_silent(line.server)
     assert is_silent(line.client)
 
 
-def test_what_comes_after_a_close_stays_away_also_under_the_next_fault(line: Line) -> None:
+def test_bytes_after_a_close_are_dropped_also_under_the_next_fault(line: Line) -> None:
     line.proxy.fault = Close(to=Direction.TO_SERVER)
     assert read_to_the_end(line.server) == b""
     line.proxy.fault = Clear()
@@ -423,7 +423,7 @@ def test_what_comes_after_a_close_stays_away_also_under_the_next_fault(line: Lin
 
 
 @pytest.mark.parametrize(("fault", "act"), [(Reset(), "reset"), (HalfOpen(), "vanish")])
-def test_the_time_of_a_cut_is_taken_before_anybody_can_know_of_it(
+def test_the_time_of_a_cut_is_taken_before_an_end_can_notice_it(
     line: Line, monkeypatch: pytest.MonkeyPatch, fault: ConnectionFault, act: str
 ) -> None:
     really = getattr(chaos.faults.proxy, act)
@@ -461,7 +461,7 @@ def test_a_fault_may_change_in_mid_stream_and_no_byte_is_lost(line: Line) -> Non
     assert arrived == NOISE
 
 
-def test_what_waits_for_its_time_under_a_fault_does_not_under_the_next(line: Line) -> None:
+def test_bytes_that_a_fault_delays_are_sent_at_once_under_the_next(line: Line) -> None:
     line.proxy.fault = Bandwidth(bytes_per_s=10)
     line.client.sendall(NOISE[:5000])
     wait_until(lambda: line.proxy.queued_bytes > 4000, "most of it waits for its 8 minutes")

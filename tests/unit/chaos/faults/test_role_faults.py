@@ -41,7 +41,7 @@ def is_stopped(pid: int) -> bool:
     return stat[stat.rindex(")") + 2] == "T"
 
 
-def test_a_restart_that_came_to_its_end_leaves_nothing() -> None:
+def test_a_completed_restart_leaves_nothing_to_undo() -> None:
     target, restart = FakeTarget(), Restart("gateway")
     restart.inject(target, 1)
     assert not restart.undo()
@@ -57,7 +57,7 @@ def test_a_role_that_was_only_stopped_is_started_again() -> None:
     assert target.commands == ["stop gateway", "revive gateway"]
 
 
-def test_a_frozen_process_goes_on_once_it_is_undone() -> None:
+def test_undo_resumes_a_frozen_process() -> None:
     freeze = Freeze("gateway")
     with forked(signal.pause) as child:
         freeze.inject(FakeTarget(), child.pid)
@@ -67,14 +67,14 @@ def test_a_frozen_process_goes_on_once_it_is_undone() -> None:
         assert not freeze.undo()
 
 
-def test_a_frozen_process_that_was_ended_need_not_be_undone() -> None:
+def test_undo_accepts_a_frozen_process_that_has_ended() -> None:
     freeze = Freeze("gateway")
     with forked(signal.pause) as child:
         freeze.inject(FakeTarget(), child.pid)
     assert not freeze.undo()
 
 
-def test_who_looks_after_a_frozen_role_decides_who_puts_it_back() -> None:
+def test_the_lab_resumes_a_frozen_role_only_without_a_watchdog() -> None:
     freeze = Freeze("gateway")
     with forked(signal.pause) as child:
         freeze.inject(FakeTarget(), child.pid)
@@ -87,7 +87,7 @@ def test_who_looks_after_a_frozen_role_decides_who_puts_it_back() -> None:
 
 
 @pytest.mark.parametrize("fault", [SendSignal("gateway", signal.SIGKILL), Freeze("gateway")])
-def test_a_process_that_is_not_there_is_told(fault: SendSignal | Freeze) -> None:
+def test_a_process_that_has_ended_is_an_error(fault: SendSignal | Freeze) -> None:
     with forked(signal.pause) as child:
         pid = child.pid
     assert not Path(f"/proc/{pid}").exists() or os.getpid() == pid

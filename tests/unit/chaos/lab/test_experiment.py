@@ -19,7 +19,7 @@ from chaos.lab.experiment import (
     command_line,
     missed_goal,
     putting_back,
-    report,
+    report_text,
     signals_as_interruption,
     to_json,
 )
@@ -38,7 +38,7 @@ class Nothing(Experiment):
     hypothesis = "nothing comes of nothing"
     rounds = 1
 
-    def round(self, stage: RoundContext, number: int) -> None:
+    def run_round(self, context: RoundContext, number: int) -> None:
         pass
 
     def table(self) -> list[str]:
@@ -52,22 +52,26 @@ class Nothing(Experiment):
 
 
 def test_the_report_has_title_table_totals_and_verdict() -> None:
-    text = report(Nothing(), Result(NOTHING_WRONG, []))
+    text = report_text(Nothing(), Result(NOTHING_WRONG, []))
     assert text.startswith("nothing, once\n\na table\n\n")
     assert "orders: 7 sent, 0 lost, 0 doubled, 0 expired, 0 discarded" in text
     assert text.endswith("the hypothesis holds")
 
 
 def test_the_report_ends_with_the_reasons() -> None:
-    text = report(Nothing(), Result(NOTHING_WRONG, ["this", "that"]))
+    text = report_text(Nothing(), Result(NOTHING_WRONG, ["this", "that"]))
     assert text.endswith("the hypothesis does not hold:\n  this\n  that")
 
 
 def test_the_json_has_the_figures_and_the_verdict() -> None:
-    told = json.loads(json.dumps(to_json(Nothing(), 3, Result(NOTHING_WRONG, ["x"]))))
-    assert told["figure"] == 3
-    assert (told["experiment"], told["seed"], told["holds"]) == ("nothing", 3, False)
-    assert told["orders"]["sent"] == 7
+    figures_json = json.loads(json.dumps(to_json(Nothing(), 3, Result(NOTHING_WRONG, ["x"]))))
+    assert figures_json["figure"] == 3
+    assert (figures_json["experiment"], figures_json["seed"], figures_json["holds"]) == (
+        "nothing",
+        3,
+        False,
+    )
+    assert figures_json["orders"]["sent"] == 7
 
 
 def test_cells_are_median_p90_and_maximum_in_milliseconds() -> None:

@@ -148,7 +148,7 @@ def booked(*sequences: int) -> list[BookedTick]:
     return [BookedTick("T", sequence, "AAPL", 1) for sequence in sequences]
 
 
-def test_ticks_at_the_book_are_told_apart() -> None:
+def test_ticks_at_the_book_are_missed_repeated_or_out_of_order() -> None:
     found = ticks_at_book(tape(*range(1, 11)), booked(3, 5, 5, 7, 6), {"T": 8})
     assert found == TickCounts(missed=2, repeated=1, out_of_order=1)  # 4 and 8
 
@@ -161,7 +161,7 @@ def test_a_tape_that_never_reached_the_book_is_missed_whole() -> None:
     assert ticks_at_book(tape(1, 2, 3), [], {"T": 2}).missed == 2
 
 
-def test_ticks_at_the_strategy_are_told_apart() -> None:
+def test_ticks_at_the_strategy_are_missed_repeated_or_out_of_order() -> None:
     def started(last: int, first: int) -> Event:
         details = {"last_evaluated": last, "first_evaluated": first}
         return Event(1, "strategy", "evaluation_started", details)
@@ -213,7 +213,7 @@ def test_orders_are_lost_doubled_or_expired() -> None:
         booked_order(1),
         # 2 is nowhere
         booked_order(3, **late),
-        booked_order(4, status="REJECTED", trade_id=None),  # and the strategy was told FILLED
+        booked_order(4, status="REJECTED", trade_id=None),  # and the strategy got FILLED
         booked_order(9, **late),  # of before the recording
         booked_order(2, client_id="another client"),
     ]
@@ -221,7 +221,7 @@ def test_orders_are_lost_doubled_or_expired() -> None:
     assert found == OrderCounts(sent=4, lost=2, doubled=1, expired=1, discarded=0)
 
 
-def test_what_an_ended_strategy_sent_in_vain_is_discarded_though_its_number_is_used_again() -> None:
+def test_unread_orders_of_an_ended_strategy_are_discarded_though_their_ids_are_reused() -> None:
     events = [
         strategy_event("order_sent", 1, 10),
         strategy_event("order_sent", 2, 20),
@@ -233,11 +233,11 @@ def test_what_an_ended_strategy_sent_in_vain_is_discarded_though_its_number_is_u
     ledger = [booked_order(1, tick_sequence=10), booked_order(2, tick_sequence=50)]
     assert orders(events, ledger, "strategy", 100) == OrderCounts(4, 0, 0, 0, discarded=2)
     assert orders(events, ledger[:1], "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
-    told = [*events, strategy_event("order_filled", 3)]
-    assert orders(told, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
+    figures_json = [*events, strategy_event("order_filled", 3)]
+    assert orders(figures_json, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
 
 
-def test_what_a_later_order_of_its_life_overtook_was_read_and_is_lost() -> None:
+def test_an_order_that_a_later_one_of_its_instance_overtook_is_lost() -> None:
     events = [
         *(strategy_event("order_sent", n, 10 * n) for n in (1, 2, 3, 4)),
         Event(1, "strategy", "started", {}),

@@ -130,13 +130,13 @@ def test_what_is_no_event_is_skipped() -> None:
         assert parse_event(7, "gateway", line) is None
 
 
-def test_supervisord_tells_of_the_life_of_a_role() -> None:
-    told = {
+def test_supervisord_logs_the_start_and_end_of_a_role() -> None:
+    figures_json = {
         b"2026-01-01 00:00:00 INFO spawned: 'gateway' with pid 12": "spawned",
         b"2026-01-01 00:00:00 WARN exited: gateway (exit status 1; not expected)": "ended",
         b"2026-01-01 00:00:00 WARN stopped: gateway (exit status 0)": "ended",
     }
-    for line, name in told.items():
+    for line, name in figures_json.items():
         assert parse_supervisor_line(7, line) == (7, SUPERVISORD, name, {"role": "gateway"})
     assert parse_supervisor_line(7, b"2026-01-01 00:00:00 INFO supervisord started") is None
 
@@ -205,7 +205,7 @@ def book_of(settings: Settings, tape: str = "T", ticks: int = 1) -> SharedPriceB
     return book
 
 
-def test_a_book_that_is_removed_and_made_anew_is_read_on(settings: Settings) -> None:
+def test_a_book_that_is_removed_and_created_again_is_still_read(settings: Settings) -> None:
     with Recorder(settings) as recorder:
         booked = recorder.recording.booked
         for tape in ("old", "new"):
@@ -239,7 +239,7 @@ def test_a_gateway_that_comes_late_is_heard_wherever_it_listens(
             socket.socket, "connect_ex", lambda *args: (tries.append(1), connect_ex(*args))[1]
         )
         wait_until(lambda: len(tries) > 3, "it has tried in vain")
-        assert hellos == []  # nobody would have heard them
+        assert hellos == []  # there was no server to receive them
         with closing(socket.create_server((host, gateway.price_port), family=family)) as server:
             peer, _ = server.accept()
             with closing(peer):

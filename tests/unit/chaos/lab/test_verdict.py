@@ -15,7 +15,7 @@ from chaos.lab import verdict
 from chaos.lab.figures import OrderCounts, TickCounts
 from chaos.lab.recorder import Event, StackRecording
 from chaos.lab.target import TargetStack
-from chaos.lab.verdict import Totals, last_to_arrive, losses, take_totals
+from chaos.lab.verdict import Totals, count_totals, last_to_arrive, losses
 from lib.settings import load_settings
 
 FINE = TickCounts(0, 0, 0)
@@ -47,7 +47,7 @@ def test_an_order_that_expired_was_answered_and_is_no_loss() -> None:
         (replace(NOTHING_WRONG, orders=OrderCounts(7, 0, 2, 0, 0)), "2 orders doubled"),
     ],
 )
-def test_what_is_lost_or_done_twice_is_told(totals: Totals, reason: str) -> None:
+def test_losses_and_duplicates_are_listed(totals: Totals, reason: str) -> None:
     assert losses(totals, ["gateway"]) == [reason]
 
 
@@ -71,7 +71,7 @@ def test_an_order_that_was_sent_last_has_a_bounded_time_to_be_booked(
     monkeypatch.setattr(verdict, "SETTLE_S", 10.0 if len(looks) > 1 else 0.0)
     sent = {"order_id": 7, "tape": "T", "tick_sequence": 7}
     recording = StackRecording(events=[Event(1, "strategy", "order_sent", sent)])
-    assert take_totals(target, recording, {}).orders == OrderCounts(1, lost, 0, 0, 0)
+    assert count_totals(target, recording, {}).orders == OrderCounts(1, lost, 0, 0, 0)
 
 
 def test_ticks_of_an_absence_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_ticks_of_an_absence_are_counted_apart(monkeypatch: pytest.MonkeyPatch) 
         Event(1, "strategy", "ticks_missed", {"first": 1, "last": 4, "where": "strategy"}),
         Event(2, "strategy", "ticks_missed", {"first": 9, "last": 9, "where": "ring", "ticks": 1}),
     ]
-    totals = take_totals(TargetStack(load_settings()), StackRecording(events=missed), {})
+    totals = count_totals(TargetStack(load_settings()), StackRecording(events=missed), {})
     assert (totals.strategy.missed, totals.absence) == (5, 4)
 
 

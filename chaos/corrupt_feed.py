@@ -141,7 +141,7 @@ class CorruptFeed(Experiment):
     def table(self) -> list[str]:
         """List each kind of defect with what it was counted as."""
         lines = [
-            f"{'defect':<36}{'done':>5}  {'counted as':<18}{'due':>5}{'counted':>9}"
+            f"{'defect':<36}{'done':>5}  {'counted as':<18}{'expected':>10}{'counted':>9}"
             f"{'recovery (ms)':>15}"
         ]
         for kind in DEFECTS:
@@ -153,7 +153,7 @@ class CorruptFeed(Experiment):
             )
             lines.append(
                 f"{kind.title:<36}{sum(kind.times - o.left for o in found):>5}  "
-                f"{event or 'nothing':<18}{due:>5}{counted:>9}"
+                f"{event or 'nothing':<18}{due:>10}{counted:>9}"
                 f"{cells([o.recovery_ns for o in found if o.recovery_ns is not None])[0]:>15}"
             )
         return lines

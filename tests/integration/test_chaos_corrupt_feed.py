@@ -1,4 +1,4 @@
-"""The experiment with a hostile gateway against real processes, with a few of its harms."""
+"""The experiment with a hostile gateway against real processes, with a few of its defects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The crash loop as a user runs it. All of it takes a minute: here is what is quick."""
+"""The crash loop as a user runs it. A whole one takes a minute, so only the quick parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything is killed, supervisord too, as a user does it: private, and a stack that runs."""
+"""kill_everything as a user runs it: on a private stack and on a running one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that do not read, against a whole stack, as a user runs the experiment."""
+"""Clients that do not read, with a whole stack, as a user runs the experiment."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_clients_that_do_not_read_affect_no_other_and_one_that_resumes_misses_no
     result = run(stack, "--times", "1", "--json", path)
     figures_json = json.loads(path.read_text())
     [found] = figures_json["rounds"]
-    # How long somebody waits is a matter of the machine as well.
+    # The longest waits also depend on the machine.
     assert [r for r in figures_json["reasons"] if not r.startswith("longest time")] == [], (
         result.stdout
     )

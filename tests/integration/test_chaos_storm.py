@@ -1,4 +1,4 @@
-"""A short storm as a user runs it, over a stack of its own and over one that runs."""
+"""A short storm as a user runs it, on a private stack and on a running one."""
 
 from __future__ import annotations
 

@@ -452,7 +452,7 @@ def test_a_client_that_sends_anything_but_one_hello_is_disconnected_alone(
     port = port_of(busy)
     with joined(port) as healthy, Peer.connect(port) as bad:
         name = bad.name
-        bad.send_to_whoever_may_hang_up({**NOISE, **BAD_HELLOS}[what])
+        bad.send_until_disconnected({**NOISE, **BAD_HELLOS}[what])
         bad.frames_until_the_end()
         event = busy.wait_for_end_of_client("gateway", name)
         assert "protocol error" in event["reason"]

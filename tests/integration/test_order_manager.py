@@ -336,7 +336,7 @@ def test_what_a_replaced_client_sent_and_was_not_read_is_discarded(manager: Mana
     sent = 30_000
     with manager.logged_on("flooding") as old:
         flood = b"".join(json.dumps(order(n, quantity=1)).encode() + b"*" for n in range(1, sent))
-        sender = threading.Thread(target=old.send_to_whoever_may_hang_up, args=(flood,))
+        sender = threading.Thread(target=old.send_until_disconnected, args=(flood,))
         sender.start()
         for _ in range(200):
             old.hear()
@@ -452,7 +452,7 @@ def test_an_error_names_the_order_where_it_can_be_read(manager: Manager) -> None
 def test_noise_costs_at_most_the_connection_it_came_on(manager: Manager, what: str) -> None:
     with manager.logged_on("beside-noise") as healthy, manager.connect() as bad:
         name = bad.name
-        ended = threading.Thread(target=bad.send_to_whoever_may_hang_up, args=(NOISE[what],))
+        ended = threading.Thread(target=bad.send_until_disconnected, args=(NOISE[what],))
         ended.start()
         if what == "a megabyte without a delimiter":
             bad.frames_until_the_end()
@@ -562,7 +562,7 @@ def test_a_client_that_does_not_read_its_answers_is_disconnected_and_others_are_
     ):
         name = stuck.name
         again = json.dumps(order(1)).encode() + b"*"
-        flood = threading.Thread(target=stuck.send_to_whoever_may_hang_up, args=(again * 100_000,))
+        flood = threading.Thread(target=stuck.send_until_disconnected, args=(again * 100_000,))
         flood.start()
         answered = 0
         while flood.is_alive():

@@ -390,7 +390,7 @@ def test_whatever_breaks_the_protocol_costs_the_connection_and_no_tick(world: Wo
             if isinstance(text, str)
             else text
         )
-        peer.send_to_whoever_may_hang_up(data)
+        peer.send_until_disconnected(data)
         peer.frames_until_the_end()
         peer.close()
         peer = world.gateway.accept()
@@ -425,7 +425,7 @@ BAD_ANSWERS = {
 def test_a_server_that_answers_nonsense_is_left_and_tried_again(world: World) -> None:
     for data in BAD_ANSWERS.values():
         with world.accept(b"HELLO,1,1") as peer:
-            peer.send_to_whoever_may_hang_up(data)
+            peer.send_until_disconnected(data)
             peer.frames_until_the_end()
     peer = world.join()
     peer.send(batch(1, b"AAPL,1.00"))

@@ -518,7 +518,7 @@ def test_a_news_stream_that_breaks_the_protocol_is_left_and_tried_again(trading:
     world.publish_news(GOOD)
     broken = [b"50*", b"BATCH,9,1,1*50*", b"BATCH,3,1,1*50*50*BATCH,4,0,1*", b"A" * 1_000_000]
     for data in broken:
-        world.feed.send_to_whoever_may_hang_up(data)
+        world.feed.send_until_disconnected(data)
         world.feed.frames_until_the_end()
         world.feed.close()
         world.join_news()
@@ -545,7 +545,7 @@ def test_an_order_manager_that_answers_nonsense_is_left_and_tried_again(trading:
     world.tick("AAPL", 1, 2, 3, 4)
     order = world.orders.frame()
     for data in BAD_ANSWERS.values():
-        world.orders.send_to_whoever_may_hang_up(data)
+        world.orders.send_until_disconnected(data)
         world.orders.frames_until_the_end()
         world.orders.close()
         world.orders = world.logon()

@@ -1,4 +1,4 @@
-"""How what was done is compared with what was counted."""
+"""How the injected defects are compared with the orderbook's counts."""
 
 from __future__ import annotations
 

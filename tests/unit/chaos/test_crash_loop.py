@@ -1,4 +1,4 @@
-"""Who is killed, when it ends, and what counts as an orderly end of a crash loop."""
+"""Which processes are killed, when the loop ends, and what counts as expected."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sleeper() -> subprocess.Popen[bytes]:
 
 
 class Supervisord(threading.Thread):
-    """Starts a process so many times, as soon as the one before has ended, and then gives up."""
+    """Starts a process `starts` times, each after the previous one has ended; then gives up."""
 
     def __init__(self, log: Path, first: subprocess.Popen[bytes], starts: int) -> None:
         super().__init__(daemon=True)

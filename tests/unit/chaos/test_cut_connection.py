@@ -1,4 +1,4 @@
-"""What is made of the log after a cut: times, limits, and what counts as missed."""
+"""What follows from the log after a cut: times, limits, and what counts as missed."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def logged(at_ns: int, role: str, name: str, stream: str | None = None) -> Event
 
 
 def after(looks: float) -> int:
-    """When so many looks of the recorder had passed since the cut."""
+    """The time of this many recorder polls after the cut."""
     return CUT_NS + round(looks * LEAST_NS)
 
 
 def outcome(detection: int, reconnection: int | None, unnoticeable: int) -> CutOutcome:
-    """In looks of the recorder."""
+    """An outcome with times in recorder polls."""
     back_ns = None if reconnection is None else reconnection * LEAST_NS
     return CutOutcome(detection * LEAST_NS, back_ns, unnoticeable * LEAST_NS)
 

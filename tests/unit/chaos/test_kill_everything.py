@@ -1,4 +1,4 @@
-"""What is made of a kill of everything: the slowest counts, what stays, how a ledger goes on."""
+"""What follows from killing everything: departure, recovery, and the ledger afterwards."""
 
 from __future__ import annotations
 

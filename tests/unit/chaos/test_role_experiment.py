@@ -1,4 +1,4 @@
-"""What is made of the figures of a role that was hit: reasons, table, JSON."""
+"""What follows from the figures of a role that was hit: reasons, table, JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of a window of a recording, and what counts as noticed."""
+"""What follows from a window of a recording, and what counts as an effect on others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recording a set of experiments: each is tried, and what they left is what is published."""
+"""Recording a set of experiments: each is run, and their figures are published."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_figures_that_cannot_be_judged_fail_the_set(tmp_path, capsys):
 
 @pytest.fixture
 def scripts(monkeypatch, tmp_path):
-    """Give what makes an experiment's file."""
+    """Return a function that creates the file of an experiment."""
     (tmp_path / "chaos").mkdir()
     monkeypatch.setattr(standard_set, "PROJECT_ROOT", tmp_path)
 

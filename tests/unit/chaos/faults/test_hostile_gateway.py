@@ -1,4 +1,4 @@
-"""The hostile gateway between the real server's side of the stream and the real client's."""
+"""The hostile gateway between the real server code and the real client code of the stream."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def price(sequence: int) -> int:
 
 
 class Wire:
-    """Keeps what the fault lets through."""
+    """Keeps the bytes that the fault passes on."""
 
     def __init__(self) -> None:
         self.passed = b""
@@ -135,7 +135,7 @@ def test_a_defect_is_counted_as_expected_and_all_other_ticks_are_booked_once(
         if defect.left == 0 and max(world.booked, default=(0, 0))[0] > defect.last:
             break
     else:
-        raise AssertionError("it was not done, or the client did not recover")
+        raise AssertionError("it was not injected, or the client did not recover")
     world.step()
     assert world.counted == defect.event_counts
     assert defect.event_counts.by_event.keys() <= {kind.counted_as, DISCONNECTED, PROTOCOL_ERROR}

@@ -1,4 +1,4 @@
-"""What a fault of a role leaves behind, and that it is put back whenever that is asked for."""
+"""What a role fault leaves behind, and that `undo` works at any time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.processes import forked
 
 
 class FakeTarget(TargetStack):
-    """Takes commands, and may be interrupted while it starts a role."""
+    """A fake target that may be interrupted while it starts a role."""
 
     def __init__(self, *, interrupted: bool = False) -> None:
         super().__init__(Settings())

@@ -1,4 +1,4 @@
-"""A client that does not read, against a server of the test's own."""
+"""A client that does not read, with a server that the test controls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def accept(server: socket.socket) -> socket.socket:
 
 
 def fill(peer: socket.socket) -> int:
-    """Send until the kernel takes no more; return how much it took."""
+    """Send until the kernel accepts no more; return how many bytes it accepted."""
     peer.setblocking(False)
     sent = 0
     try:

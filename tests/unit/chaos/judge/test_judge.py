@@ -1,4 +1,4 @@
-"""The judge: it says nothing of good records, and names each fault that is planted in them."""
+"""The judge: no finding in good records, and one for each defect that is planted in them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from chaos.judge.records import (
 from lib.prices import format_price
 from lib.settings import RiskSettings
 from lib.trading.trader import Decision
-from tests.small_run import ABSENCE, BOOK_GAP, KILL, Fault, Run, array, play, play_storm
+from tests.small_run import ABSENCE, BOOK_GAP, KILL, Run, StrategyBug, array, play, play_storm
 
 Plant = Callable[[Records], None]
 PLANTS: dict[str, tuple[Plant, str]] = {}
-"""A fault by name: what plants it, and a pattern for the line that must name it."""
+"""Defects by name: the function that plants it, and a pattern of the expected finding."""
 
 
 def names(pattern: str) -> Callable[[Plant], Plant]:
-    """The judge must name the fault that the function plants with a line like this."""
+    """Register a function that plants a defect, with a pattern of the expected finding."""
 
     def register(plant: Plant) -> Plant:
         PLANTS[plant.__name__.replace("_", " ")] = (plant, pattern)
@@ -49,12 +49,12 @@ def change(rows: list[Any], index: int, **values: Any) -> None:
 
 
 def index_of(records: Records, tape: str, sequence: int) -> int:
-    """Where a tick is in the book."""
+    """Return the index of a tick in the book."""
     return next(i for i, t in enumerate(records.booked) if t[:2] == (tape, sequence))
 
 
 def filled(records: Records) -> int:
-    """A filled order in the middle, as an index of the ledger."""
+    """Return the ledger index of a filled order in the middle."""
     middle = len(records.ledger) // 2
     return next(i for i in range(middle, 0, -1) if records.ledger[i].status == "FILLED")
 
@@ -428,7 +428,7 @@ def test_a_planted_defect_is_named(fault: str) -> None:
 @pytest.mark.parametrize(
     "fault", ["windows not cleared", "news a batch late", "rejections ignored"]
 )
-def test_a_strategy_with_a_bug_is_found_out(fault: Fault) -> None:
+def test_a_strategy_with_a_bug_is_found_out(fault: StrategyBug) -> None:
     findings = [finding for seed in range(20) for finding in judge(play(seed, fault))]
     assert any("the rules give" in finding for finding in findings)
 
@@ -702,7 +702,7 @@ def test_a_rejection_of_too_many_orders_needs_so_many() -> None:
 
 
 class Silent(Run):
-    """Before the strategy is killed, its last decisions go nowhere."""
+    """Lose the last decisions of the strategy before it is killed."""
 
     since: int
 
@@ -725,7 +725,7 @@ def test_only_the_last_decisions_of_a_killed_instance_may_have_no_order(
 
 
 class Idle(Run):
-    """Each life on tape A refills its windows with its first 100 ticks instead of evaluating."""
+    """Each instance on tape A refills its windows with its first 100 ticks, unevaluated."""
 
     def evaluate_all(self, ticks: list[BookedTick], begun_by: BegunBy) -> None:
         if begun_by == "start":
@@ -776,7 +776,7 @@ END = 2**63 - 1
 
 
 def lapped_across_tapes() -> Records:
-    """A life that was lapped in tape A, over all of tape B, into tape C at its tick 4.
+    """An instance that was lapped in tape A, over all of tape B, into tape C at its tick 4.
 
     The news say BUY all the time, A and B are flat and C rises: with windows that begin empty at
     tick 4, the first averages that say BUY are those of tick 5.

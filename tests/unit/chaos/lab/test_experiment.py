@@ -1,4 +1,4 @@
-"""The frame's pure parts: the table, the JSON, goals, the command line."""
+"""The framework without a stack: the table, the JSON, goals, the command line, clean-up."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_common_options_are_understood(tmp_path: Path) -> None:
 
 
 class Breaking(Nothing):
-    """Remembers what is broken; may be interrupted while it puts it back, or fail to."""
+    """Tracks what is broken; its `put_back` may be interrupted or fail."""
 
     def __init__(self, *disturbances: BaseException) -> None:
         self.broken = True

@@ -1,4 +1,4 @@
-"""Figures from lists of timed events, as a recorder would have seen them."""
+"""Figures from lists of timed events, as a recorder would see them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gathering: logs in several parts, and what a strategy's events say of its lives."""
+"""Gathering records: logs in several parts, and the instances of a strategy."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def answer(order_id: int) -> dict[str, Any]:
 
 
 def cut(*events: dict[str, Any]) -> Records:
-    """Of a log whose beginning is gone."""
+    """Events of a log whose beginning is gone."""
     gathered = records()
     gathered.booked = [BookedTick("A", 90, "AAPL", 1)]
     take_strategy_log(list(events), gathered)
@@ -358,7 +358,7 @@ def test_what_was_seen_logged_stands_in_for_what_is_gone() -> None:
 
 
 def strategy_log(played: Records) -> list[dict[str, Any]]:
-    """What the strategy of a small run would have logged, in order."""
+    """The events that the strategy of a small run would have logged, in order."""
     log: list[tuple[Any, ...]] = []
     tapes = list(played.tapes)
     for number, evaluation in enumerate(played.evaluations):
@@ -393,7 +393,7 @@ def strategy_log(played: Records) -> list[dict[str, Any]]:
 
 
 def without(lines: int, played: Records) -> Records:
-    """The same records, with what is gathered from a log of which the first lines are gone."""
+    """The same records, gathered from a log whose first lines are gone."""
     log = strategy_log(played)
     last = played.evaluations[-1]
     for of_log in ("attached", "evaluations", "strategy_gaps", "news", "sent", "answers", "logons"):

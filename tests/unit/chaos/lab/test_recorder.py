@@ -1,4 +1,4 @@
-"""The recorder's pure parts: the tape as it is heard, lines of logs."""
+"""The recorder: the tape as received, log lines, a stack in parts."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_tape_that_runs_as_fast_as_it_can_is_refused() -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
-    """Of a stack of which nothing is there yet."""
+    """The settings of a stack that does not exist yet."""
     replace = msgspec.structs.replace
     name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
     [port] = free_ports(1)

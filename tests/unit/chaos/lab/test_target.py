@@ -1,4 +1,4 @@
-"""When a stack is steady, what an ended one has left behind."""
+"""When a stack is steady, and what an ended one leaves behind."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_process_that_is_not_there_cannot_be_started_again() -> None:
 
 
 class FakeTarget(TargetStack):
-    """A role that goes through these states, one a question; starting it takes it to RUNNING."""
+    """A role that goes through these states, one at each query; a start makes it RUNNING."""
 
     def __init__(self, *states: str) -> None:
         super().__init__(Settings())

@@ -1,4 +1,4 @@
-"""What counts as a loss, after whatever was broken."""
+"""What counts as a loss after an experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reliability section says what the recorded figures say, and nothing else."""
+"""The reliability section follows from the recorded figures alone."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def test_the_machine_of_the_recording_is_described():
 
 
 def made(figures: dict[str, dict[str, Any] | None]) -> str:
-    """The section for these figures; None: the experiment has left none."""
+    """The section for these figures; None: the experiment left no figures."""
     recording = {
         "began_utc": "2026-01-02T03:04:05.000006Z",
         "ended_utc": "2026-01-02T03:17:05.000006Z",

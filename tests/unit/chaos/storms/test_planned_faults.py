@@ -1,4 +1,4 @@
-"""The plan of a storm: the same by seed, within its bounds, and what may be hit when."""
+"""The plan of a storm: reproducible by seed, within its bounds; and when a role may be hit."""
 
 from __future__ import annotations
 

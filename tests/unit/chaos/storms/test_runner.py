@@ -1,4 +1,4 @@
-"""A storm that blows on processes that only sleep: who is hit, and that all of it is put back."""
+"""The storm runner with processes that only sleep: which are hit, and that all is undone."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def unmet_expectations(role: str, outcome: CrashLoopOutcome, retries: int) -> li
     if outcome.disturbed:
         reasons.append(f"also ended in between: {', '.join(outcome.disturbed)}")
     if outcome.recovery and outcome.recovery.pending:
-        reasons.append(f"waited in vain until {' and until '.join(outcome.recovery.pending)}")
+        reasons.append(f"timed out waiting until {' and until '.join(outcome.recovery.pending)}")
     return reasons
 
 

@@ -266,7 +266,7 @@ class Replaced(Defect):
 class Noise(Replaced):
     """Replaces a tick by a malformed frame."""
 
-    title = "noise instead of a tick"
+    title = "malformed frame instead of a tick"
     counted_as = MALFORMED
     pool = MALFORMED_FRAMES
 
@@ -313,7 +313,7 @@ class BrokenBatch(Broken, ABC):
 class Endless(BrokenBatch):
     """Sends a price that never ends."""
 
-    title = "a message without an end"
+    title = "a message that never ends"
 
     def broken(self, batch: WireBatch) -> bytes:
         """Replace the last delimiter by digits without end."""
@@ -323,7 +323,7 @@ class Endless(BrokenBatch):
 class BadHeader(BrokenBatch):
     """Sends something else where a batch should begin."""
 
-    title = "noise instead of a header"
+    title = "garbage instead of a header"
 
     def broken(self, batch: WireBatch) -> bytes:
         """Replace the header."""
@@ -354,7 +354,7 @@ class TooFew(BrokenBatch):
 class Lost(BrokenBatch):
     """Leaves out a tick. The client asks for it again and gets it."""
 
-    title = "lost, given when asked again"
+    title = "lost, resent on request"
 
     def broken(self, batch: WireBatch) -> bytes:
         """Begin the batch one tick later."""
@@ -419,7 +419,7 @@ class AtHello(Defect, ABC):
 class BadAnswer(AtHello, Broken):
     """Sends an answer to HELLO that is malformed."""
 
-    title = "noise instead of the answer"
+    title = "garbage instead of the answer"
 
     def answer_wrongly(self, connection: ClientConnection, answer: HelloAnswer) -> None:
         """Send a malformed answer."""
@@ -464,7 +464,7 @@ class Known(AtHello):
 class Withheld(AtHello):
     """Claims after a reconnection that the next ticks are no longer available."""
 
-    title = "lost for good"
+    title = "permanently lost"
     counted_as = MISSED
 
     def answer_wrongly(self, connection: ClientConnection, answer: HelloAnswer) -> None:

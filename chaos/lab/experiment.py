@@ -229,7 +229,7 @@ def _run(experiment: Experiment, target: TargetStack, random: Random) -> Result:
     if recording.ended_early:  # without a complete recording there is no verdict on the stack
         return Result(totals, [recording.ended_early])
     findings = judge_findings(target, recording, complete_to)
-    # After the end of the tape the experiment waited for ticks in vain.
+    # After the end of the tape the experiment waited for ticks until its timeout.
     own_reasons = [] if tape_ended else experiment.reasons()
     reasons = [*own_reasons, *losses(totals, experiment.roles), *troubles, *findings]
     return Result(totals, reasons)

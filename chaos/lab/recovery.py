@@ -77,7 +77,7 @@ def slowest(found: Sequence[FaultFigures]) -> FaultFigures:
 def unrecovered(what: str, found: Iterable[FaultFigures]) -> list[str]:
     """List those that did not recover, a line each: `what` and its number. Pure."""
     return [
-        f"{what} {number}: waited in vain until {' and until '.join(one.pending)}"
+        f"{what} {number}: timed out waiting until {' and until '.join(one.pending)}"
         for number, one in enumerate(found, 1)
         if one.pending
     ]

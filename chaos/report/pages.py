@@ -325,13 +325,13 @@ def _storm(figures: dict[str, Figures]) -> Iterable[str]:
 
 
 def _hostile_feed(figures: dict[str, Figures]) -> Iterable[str]:
-    harms = figures.get("corrupt_feed", {}).get("harms", [])
-    if not harms:
+    defects = figures.get("corrupt_feed", {}).get("harms", [])
+    if not defects:
         return
     titles = {kind.__name__: kind.title for kind in DEFECTS}
     rows = []
-    for harm in dict.fromkeys(one["harm"] for one in harms):
-        found = [one for one in harms if one["harm"] == harm]
+    for kind in dict.fromkeys(one["harm"] for one in defects):
+        found = [one for one in defects if one["harm"] == kind]
         counted_as = found[0]["counted_as"]
         counts = [
             str(sum(one[whose]["counts"].get(counted_as, 0) for one in found))
@@ -339,7 +339,7 @@ def _hostile_feed(figures: dict[str, Figures]) -> Iterable[str]:
         ]
         rows.append(
             [
-                titles.get(harm, harm),
+                titles.get(kind, kind),
                 str(sum(one["done"] for one in found)),
                 *([f"`{counted_as}`", *counts] if counted_as else ["nothing", "-", "-"]),
                 cells(times_of(found, "recovery_ns"))[2],

@@ -47,9 +47,9 @@ def test_a_storm_loses_nothing_and_records_every_fault(stack: PrivateStack) -> N
     assert figures_json["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
     [storm] = figures_json["storms"]
     assert storm["gusts"]
-    for gust in storm["gusts"]:
-        assert 0 <= gust["begin_ns"] <= gust["end_ns"] <= storm["steady_ns"]
-    assert {gust["kind"] for gust in storm["gusts"]} & {kind.name.lower() for kind in PROXY_KINDS}
+    for fault in storm["gusts"]:
+        assert 0 <= fault["begin_ns"] <= fault["end_ns"] <= storm["steady_ns"]
+    assert {fault["kind"] for fault in storm["gusts"]} & {kind.name.lower() for kind in PROXY_KINDS}
     assert sum(storm["evaluated_per_s"]) > 0
     assert len(storm["evaluated_per_s"]) == len(storm["orders_per_s"])
 
@@ -61,7 +61,7 @@ def test_a_running_stack_gets_no_faults_that_need_a_proxy(stack: PrivateStack) -
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert "no proxy is in its connections" in result.stdout
     [storm] = json.loads(path.read_text())["storms"]
-    kinds = {gust["kind"] for gust in storm["gusts"]}
+    kinds = {fault["kind"] for fault in storm["gusts"]}
     assert kinds
     assert kinds <= {kind.name.lower() for kind in PLAIN_KINDS}
     assert stack.stop() == 0

@@ -66,27 +66,27 @@ def test_equal_event_counts_give_no_reason() -> None:
 def test_one_less_or_one_more_is_a_reason() -> None:
     one = EventCounts(Counter(malformed_frames=1), {"malformed_frames": {5}})
     assert unmet_expectations(outcome(MALFORMED, one)) == [
-        "noise instead of a tick: 2 malformed_frames expected, the orderbook counted 1",
-        "noise instead of a tick: malformed_frames not logged by number: 9",
+        "malformed frame instead of a tick: 2 malformed_frames expected, the orderbook counted 1",
+        "malformed frame instead of a tick: malformed_frames not logged by number: 9",
     ]
     assert unmet_expectations(outcome(one, MALFORMED)) == [
-        "noise instead of a tick: 1 malformed_frames expected, the orderbook counted 2",
-        "noise instead of a tick: malformed_frames logged without cause by number: 9",
+        "malformed frame instead of a tick: 1 malformed_frames expected, the orderbook counted 2",
+        "malformed frame instead of a tick: malformed_frames logged without cause by number: 9",
     ]
 
 
 def test_counted_as_something_else_is_a_reason() -> None:
     counted = EventCounts(Counter(malformed_frames=2, disconnected=1), MALFORMED.numbers)
     assert unmet_expectations(outcome(MALFORMED, counted)) == [
-        "noise instead of a tick: 0 disconnected expected, the orderbook counted 1"
+        "malformed frame instead of a tick: 0 disconnected expected, the orderbook counted 1"
     ]
 
 
 def test_the_right_count_of_the_wrong_ticks_is_a_reason() -> None:
     counted = EventCounts(Counter(malformed_frames=2), {"malformed_frames": {5, 10}})
     assert unmet_expectations(outcome(MALFORMED, counted)) == [
-        "noise instead of a tick: malformed_frames not logged by number: 9",
-        "noise instead of a tick: malformed_frames logged without cause by number: 10",
+        "malformed frame instead of a tick: malformed_frames not logged by number: 9",
+        "malformed frame instead of a tick: malformed_frames logged without cause by number: 10",
     ]
 
 
@@ -98,8 +98,8 @@ def test_only_the_first_of_many_numbers_are_listed() -> None:
 
 def test_a_defect_that_was_not_injected_or_not_recovered_from_is_a_reason() -> None:
     assert unmet_expectations(outcome(MALFORMED, MALFORMED, left=3, took=None)) == [
-        "noise instead of a tick: could be injected only 17 times",
-        "noise instead of a tick: no later tick in the book within 15 s",
+        "malformed frame instead of a tick: could be injected only 17 times",
+        "malformed frame instead of a tick: no later tick in the book within 15 s",
     ]
 
 

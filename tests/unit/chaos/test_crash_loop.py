@@ -123,7 +123,7 @@ def test_an_orderly_crash_loop_is_as_expected() -> None:
         ),
         (
             replace(GOOD, recovery=replace(RECOVERED, pending=("it is back", "a tick comes"))),
-            "waited in vain until it is back and until a tick comes",
+            "timed out waiting until it is back and until a tick comes",
         ),
     ],
 )

@@ -74,7 +74,7 @@ def test_an_incomplete_departure_is_listed() -> None:
 def test_a_missing_recovery_is_listed() -> None:
     experiment = kill_everything.KillEverything(1)
     experiment.started_again += [figures(1, 2), figures(1, None, "strategy is back")]
-    assert experiment.reasons() == ["start 2: waited in vain until strategy is back"]
+    assert experiment.reasons() == ["start 2: timed out waiting until strategy is back"]
 
 
 BEFORE = [order(1, 1), order(2, None), order(3, 2), order(9, 3, "other")]

@@ -36,7 +36,7 @@ def test_a_recovery_is_no_reason() -> None:
 def test_a_fault_without_recovery_is_named_with_what_is_missing() -> None:
     stuck = replace(recovered(1), pending=("gateway is back",))
     assert experiment(recovered(1), stuck).reasons() == [
-        "fault 2: waited in vain until gateway is back"
+        "fault 2: timed out waiting until gateway is back"
     ]
 
 

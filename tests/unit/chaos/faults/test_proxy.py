@@ -396,7 +396,7 @@ def test_half_open_is_silent_until_an_end_sends_into_it(line: Line) -> None:
     line.proxy.cut(HalfOpen())
     assert is_silent(line.client)
     assert is_silent(line.server)
-    line.client.sendall(b"is anybody there?")
+    line.client.sendall(b"are you there?")
     if can_vanish():
         with pytest.raises(ConnectionResetError):
             line.client.recv(1)
@@ -522,7 +522,7 @@ def test_a_closed_proxy_leaves_no_connection_thread_or_descriptor() -> None:
         server.recv(1)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((HOST, line.proxy.port))
-    line.close()  # twice does no harm
+    line.close()  # may be called twice
     assert threading.active_count() == threads_before
     assert descriptors() == before
     with pytest.raises(RuntimeError, match="closed"):

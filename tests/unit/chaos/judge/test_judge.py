@@ -86,24 +86,24 @@ def an_order_that_is_doubled(records: Records) -> None:
 
 
 @names(r"order \d+: answered FILLED .*, and not in the ledger")
-def a_fill_that_was_told_and_never_booked(records: Records) -> None:
+def a_fill_that_was_answered_and_never_booked(records: Records) -> None:
     del records.ledger[filled(records)]
 
 
 @names(r"order \d+: answered FILLED .*, and the ledger has REJECTED")
-def a_fill_that_was_told_and_booked_as_rejected(records: Records) -> None:
+def a_fill_that_was_booked_as_rejected(records: Records) -> None:
     change(records.ledger, filled(records), status="REJECTED", trade_id=None, reason="halted")
 
 
 @names(r"order \d+: answered REJECTED .*, and the ledger has FILLED")
-def a_rejection_that_was_told_and_booked_as_filled(records: Records) -> None:
+def a_rejection_that_was_booked_as_filled(records: Records) -> None:
     order_id = records.ledger[filled(records)].order_id
     [index] = [i for i, answer in enumerate(records.answers) if answer.order_id == order_id]
     change(records.answers, index, status="REJECTED", trade_id=None)
 
 
 @names(r"order \d+: answered .* trade_id 9999, .*, and the ledger has .* trade_id \d+")
-def another_trade_id_told_than_booked(records: Records) -> None:
+def an_answer_with_another_trade_id_than_booked(records: Records) -> None:
     order_id = records.ledger[filled(records)].order_id
     [index] = [i for i, answer in enumerate(records.answers) if answer.order_id == order_id]
     change(records.answers, index, trade_id=9999)
@@ -130,7 +130,7 @@ def a_position_that_is_wrong_in_an_order(records: Records) -> None:
 
 
 @names(r"order \d+: answered .* position 999, and the ledger has .* position -?\d+")
-def a_position_that_was_told_wrong(records: Records) -> None:
+def an_answer_with_a_wrong_position(records: Records) -> None:
     change(records.answers, -1, position=999)
 
 
@@ -187,7 +187,7 @@ def an_order_that_was_never_answered(records: Records) -> None:
 
 
 @names(r"order \d+: answered twice")
-def an_answer_that_was_told_twice(records: Records) -> None:
+def an_answer_that_came_twice(records: Records) -> None:
     records.answers.append(records.answers[-1])
 
 
@@ -552,7 +552,7 @@ def test_an_order_may_be_held_back() -> None:
 def test_only_an_order_answered_with_an_error_may_be_missing_before_others(error: bool) -> None:
     records = play()
     first, second = records.ledger[:2]
-    assert (second.tape or "", second.tick_sequence or 0) <= ("A", KILL)  # of the same life
+    assert (second.tape or "", second.tick_sequence or 0) <= ("A", KILL)  # of the same instance
     forget(records, first.order_id, sent=False)
     if error:
         records.answered_with_error.add(first.order_id)
@@ -718,7 +718,7 @@ def test_only_the_last_decisions_of_a_killed_instance_may_have_no_order(
     for seed in range(20):
         monkeypatch.setattr(Silent, "since", 60, raising=False)
         records = Silent(seed).play()
-        records.cut_off = {"A", "B"}  # no excuse: on tape A, another life came after this one
+        records.cut_off = {"A", "B"}  # no excuse: on tape A, another instance came after this one
         assert any("missing, the rules give" in finding for finding in judge(records))
         monkeypatch.setattr(Silent, "since", KILL - MAX_LOST_TICKS + 1)
         assert judge(Silent(seed).play()) == []
@@ -736,7 +736,7 @@ class Idle(Run):
 
 def test_an_instance_must_evaluate_everything_after_it_attached() -> None:
     records = Idle(3).play()
-    # The second life calls it its absence; of the first life there is no one to ask.
+    # The second instance reports it as its downtime; the first one left no report.
     records.strategy_gaps[0] = Gap("A", ABSENCE.first, ABSENCE.last + 100)
     assert judge(records) == [
         f"tape A, {text}: not evaluated, though a strategy had attached before"

@@ -39,7 +39,7 @@ def evaluated(*samples: tuple[int, int]) -> list[SeenEvaluation]:
 
 
 KILLED_GATEWAY = [
-    link(500, "orderbook", "connected", "price"),  # of an earlier life
+    link(500, "orderbook", "connected", "price"),  # of an earlier instance
     link(1003, "orderbook", "disconnected", "price"),
     link(1004, "strategy", "disconnected", "news"),
     supervisor(1010, "ended", "gateway"),

@@ -327,10 +327,10 @@ def test_a_log_without_its_beginning_is_known_from_an_order_with_no_other_under_
 
 
 def test_a_log_without_its_beginning_is_known_from_the_next_instance() -> None:
-    life = [event("started"), attached(), begun("A", 20, last_evaluated=15)]
-    gathered = cut(answer(6), sent(7, 10), *life, sent(7, 30))
+    instance = [event("started"), attached(), begun("A", 20, last_evaluated=15)]
+    gathered = cut(answer(6), sent(7, 10), *instance, sent(7, 30))
     assert gathered.known_from == ("A", 10)  # none was under way
-    gathered = cut(sent(6, 10), sent(7, 11), answer(5), *life, sent(7, 30))
+    gathered = cut(sent(6, 10), sent(7, 11), answer(5), *instance, sent(7, 30))
     assert gathered.known_from == ("A", 20)
     assert gathered.evaluations == [Evaluation("A", 20, 20)]
     assert [order.tick_sequence for order in gathered.sent] == [30]

@@ -34,7 +34,7 @@ def test_what_two_roles_wait_for_is_listed_once() -> None:
 def test_a_missing_recovery_is_listed_with_its_number() -> None:
     found = [figures(1), figures(1, None, "it is back", "it speaks")]
     assert unrecovered("kill", found) == [
-        "kill 2: waited in vain until it is back and until it speaks"
+        "kill 2: timed out waiting until it is back and until it speaks"
     ]
 
 

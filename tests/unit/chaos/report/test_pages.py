@@ -354,12 +354,12 @@ def without_rounds() -> dict[str, Any]:
 
 
 def storm() -> dict[str, Any]:
-    def gust(kind: str, victim: str) -> dict[str, Any]:
+    def fault(kind: str, victim: str) -> dict[str, Any]:
         return {"kind": kind, "victim": victim, "to": None, "begin_ns": 0, "end_ns": 1}
 
-    killed = [gust("kill", role) for role in ("gateway", "strategy", "gateway")]
+    killed = [fault("kill", role) for role in ("gateway", "strategy", "gateway")]
     one = {
-        "gusts": [*killed, gust("reset", "price")],
+        "gusts": [*killed, fault("reset", "price")],
         "skipped": {"kill": 1, "half_open": 2},
         "last_gust_ns": 2000 * MILLISECOND_NS,
         "steady_ns": 2500 * MILLISECOND_NS,

@@ -119,11 +119,11 @@ def test_a_long_storm_hits_every_victim_with_every_kind_in_each_direction() -> N
 
 def test_every_planned_fault_has_other_victims_to_fall_back_on() -> None:
     for planned_fault in planned(1):
-        everybody = {
+        all_victims = {
             **dict.fromkeys(ROLE_KINDS, ROLES),
             FaultKind.EVERYTHING: (ALL_ROLES,),
         }.get(planned_fault.kind, STREAMS)
-        assert sorted(planned_fault.victims) == sorted(everybody)
+        assert sorted(planned_fault.victims) == sorted(all_victims)
 
 
 def test_a_close_comes_within_the_first_bytes() -> None:

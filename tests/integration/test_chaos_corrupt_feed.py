@@ -25,7 +25,7 @@ def test_the_defects_of_a_hostile_gateway_are_counted_as_what_they_are(
     stack: PrivateStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRADING_VAR_DIR", str(stack.var_dir))  # the frame sets it; put it back
-    monkeypatch.setattr(corrupt_feed, "HARMS", (Noise, Withheld, Lost))
+    monkeypatch.setattr(corrupt_feed, "DEFECTS", (Noise, Withheld, Lost))
     figures = stack.directory / "figures.json"
     target = ["--config", str(stack.config), "--var-dir", str(stack.var_dir)]
     arguments = command_line("corrupt_feed", "").parse_args([*target, "--json", str(figures)])

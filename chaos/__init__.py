@@ -1,1 +1,1 @@
-"""Experiments that break the running stack, measure, and judge."""
+"""Experiments that break a running stack, measure its recovery, and judge the outcome."""

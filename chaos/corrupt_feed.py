@@ -1,14 +1,14 @@
-"""A hostile gateway: noise, lost, repeated and reordered ticks, lies about batches and HELLO.
+"""A hostile gateway: malformed, lost, repeated and reordered ticks, bad batches and HELLO answers.
 
-A gateway of the lab's own stands between the real one and the orderbook, does one kind of harm
-after the other to the numbered price stream, and keeps account of it. Expected: each harm is
-counted in the orderbook's log as what it was, no more and no less, and by its number where it cost
-a tick; what can be asked for again is; everything else is in the book once and in order.
+A gateway of the lab sits between the real gateway and the orderbook. It injects one kind of defect
+after the other into the numbered price stream and counts them. Expected: the orderbook's log counts
+each defect as what it is, no more and no less, with the sequence number if it cost a tick; ticks
+that can be requested again are; all other ticks are in the book once and in order.
 
-What looks right cannot be told from what is right: a plausible wrong price, two frames of a batch
-that changed places, another tape's name, a time of sending. So none of that is done here, and
-nothing to a stream of plain frames alone, whose ticks have no numbers to compare. The gateway has
-to be there from the start, so this is always done to a private stack.
+A defect that looks valid cannot be detected: a plausible wrong price, two swapped frames in a
+batch, another tape's name, another sending time. So none of these is injected, and none into a
+stream of plain frames, whose ticks have no sequence numbers. The hostile gateway must be there from
+the start, so this experiment always uses a private stack.
 """
 
 from __future__ import annotations
@@ -26,21 +26,28 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.faults.hostile_gateway import (
+    DEFECTS,
     DISCONNECTED,
-    HARMS,
     MALFORMED,
     MISSED,
     PROTOCOL_ERROR,
     UNKNOWN,
-    Account,
-    Harm,
-    Honest,
+    Defect,
+    EventCounts,
     HostileGateway,
+    NoDefect,
 )
 from chaos.faults.proxied_stack import proxied
-from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, cells, command_line, run
-from chaos.lab.recorder import Event, Recording
-from chaos.lab.target import Target
+from chaos.lab.experiment import (
+    RECOVERY_S,
+    Experiment,
+    RoundContext,
+    cells,
+    command_line,
+    run_experiment,
+)
+from chaos.lab.recorder import Event, StackRecording
+from chaos.lab.target import TargetStack
 from lib.clock import MILLISECOND_NS
 from lib.process.log_events import (
     ORDERBOOK,
@@ -54,119 +61,125 @@ from lib.process.log_events import (
 from lib.process.throttled_log import LOG_EVERY_NS
 
 TICK_EVENTS: Final = (MALFORMED, UNKNOWN, MISSED)
-"""Tell of ticks, by number; the others of a connection."""
+"""Events about ticks, with sequence numbers. The other events are about a connection."""
 EVENTS: Final = (*TICK_EVENTS, PROTOCOL_ERROR, DISCONNECTED)
-"""Every harm is one of these or nothing, and each of them is compared after every harm."""
+"""All events that a defect may be counted as; all of them are compared after every defect."""
 REST_NS: Final = LOG_EVERY_NS + 100 * MILLISECOND_NS
-"""After a round: what is counted has been logged by then, also what is counted too much."""
+"""The wait after a round. By then every count has been logged, also a wrong one."""
 LOOK_S: Final = 0.005
 MOST_NUMBERS: Final = 10
-"""So many are told to people."""
+"""The most sequence numbers in a human-readable line."""
 MOST_MISSED: Final = 1000
-"""So many ticks of one `ticks_missed` are kept by number; the gateway says which, and may lie."""
+"""The most sequence numbers kept of one `ticks_missed`; a hostile gateway can claim any range."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One kind of harm, done so many times."""
+class CorruptFeedOutcome:
+    """The result of one kind of defect, injected `kind.times` times."""
 
-    kind: type[Harm]
+    kind: type[Defect]
     left: int
-    """How often it could not be done."""
+    """How often it could not be injected."""
     tape: str
-    sent: Account
-    """What it should have been counted as."""
-    counted: Account
+    expected: EventCounts
+    """What the orderbook should have counted."""
+    counted: EventCounts
     recovery_ns: int | None
-    """From the last harm until a tick from behind it was in the book."""
+    """From the last defect until a later tick was in the book."""
 
 
 class CorruptFeed(Experiment):
-    """Every kind of harm, one after the other, so many times."""
+    """Every kind of defect, one after the other, `times` times."""
 
     name = "corrupt_feed"
     hypothesis = (
-        "every harm is counted as what it was, by number where it cost a tick; everything else is "
-        "in the book once and in order"
+        "every defect is counted as what it is, by sequence number if it cost a tick; all other "
+        "ticks are in the book once and in order"
     )
     needs_private = True
 
     def __init__(self, times: int) -> None:
-        self.title = f"a hostile gateway: {len(HARMS)} kinds of harm, {times} times"
-        self.rounds = times * len(HARMS)
-        self.outcomes: list[Outcome] = []
+        self.title = f"a hostile gateway: {len(DEFECTS)} kinds of defects, {times} times"
+        self.rounds = times * len(DEFECTS)
+        self.outcomes: list[CorruptFeedOutcome] = []
         self._gateway = HostileGateway()
         self._compared = 0  # events of the recording that belong to earlier rounds
 
     @contextmanager
-    def prepared(self, target: Target) -> Iterator[None]:
-        """Give a stack whose orderbook hears the hostile gateway, which is honest for now."""
+    def prepared(self, target: TargetStack) -> Iterator[None]:
+        """Put the hostile gateway, without a defect for now, in front of the orderbook."""
         with proxied(target) as proxies:
             proxies["price"].fault = self._gateway
             yield
 
-    def round(self, stage: Stage, number: int) -> None:
-        """One kind of harm, and what the orderbook counted until the next one."""
-        kind = HARMS[number % len(HARMS)]
-        stage.tell(kind.title)
-        recording = stage.recorder.recording
-        harm = kind(Random(stage.random.random()))  # its own: it is used in another thread
+    def run_round(self, context: RoundContext, number: int) -> None:
+        """Inject one kind of defect, and compare what the orderbook counted."""
+        kind = DEFECTS[number % len(DEFECTS)]
+        context.show_progress(kind.title)
+        recording = context.recorder.recording
+        defect = kind(
+            Random(context.random.random())
+        )  # its own Random: it is used in another thread
         booked = len(recording.booked)
-        self._gateway.harm = harm
+        self._gateway.defect = defect
         try:
-            _wait(lambda: harm.left == 0)
-            _wait(lambda: recovery_ns(harm, recording, booked) is not None)
+            _wait_for(lambda: defect.left == 0)
+            _wait_for(lambda: recovery_ns(defect, recording, booked) is not None)
         finally:
-            self._gateway.harm = Honest(stage.random)
-        _wait(lambda: time.monotonic_ns() - harm.done_ns > REST_NS)
-        _wait(lambda: taken(recording.events[self._compared :]) == harm.account)
+            self._gateway.defect = NoDefect(context.random)
+        _wait_for(lambda: time.monotonic_ns() - defect.done_ns > REST_NS)
+        _wait_for(
+            lambda: counted_by_orderbook(recording.events[self._compared :]) == defect.event_counts
+        )
         end = len(recording.events)
-        counted = taken(recording.events[self._compared : end])
+        counted = counted_by_orderbook(recording.events[self._compared : end])
         self._compared = end
-        took_ns = recovery_ns(harm, recording, booked)
-        outcome = Outcome(kind, harm.left, recording.playing, harm.account, counted, took_ns)
+        took_ns = recovery_ns(defect, recording, booked)
+        outcome = CorruptFeedOutcome(
+            kind, defect.left, recording.playing, defect.event_counts, counted, took_ns
+        )
         self.outcomes.append(outcome)
 
     def withheld(self) -> dict[str, set[int]]:
-        """Return the ticks that were replaced, or withheld for good."""
+        """Return the ticks that were replaced or permanently withheld."""
         ticks: dict[str, set[int]] = {}
         for outcome in self.outcomes:
-            ticks.setdefault(outcome.tape, set()).update(*outcome.sent.numbers.values())
+            ticks.setdefault(outcome.tape, set()).update(*outcome.expected.numbers.values())
         return ticks
 
     def table(self) -> list[str]:
-        """Each kind of harm with what it was counted as."""
+        """List each kind of defect with what it was counted as."""
         lines = [
-            f"{'harm':<36}{'done':>5}  {'counted as':<18}{'due':>5}{'counted':>9}"
+            f"{'defect':<36}{'done':>5}  {'counted as':<18}{'expected':>10}{'counted':>9}"
             f"{'recovery (ms)':>15}"
         ]
-        for kind in HARMS:
+        for kind in DEFECTS:
             found = [outcome for outcome in self.outcomes if outcome.kind is kind]
             event = kind.counted_as
             due, counted = (
-                sum(account.counts[event] for account in accounts) if event else 0
-                for accounts in ([o.sent for o in found], [o.counted for o in found])
+                sum(event_counts.by_event[event] for event_counts in all_counts) if event else 0
+                for all_counts in ([o.expected for o in found], [o.counted for o in found])
             )
             lines.append(
                 f"{kind.title:<36}{sum(kind.times - o.left for o in found):>5}  "
-                f"{event or 'nothing':<18}{due:>5}{counted:>9}"
+                f"{event or 'nothing':<18}{due:>10}{counted:>9}"
                 f"{cells([o.recovery_ns for o in found if o.recovery_ns is not None])[0]:>15}"
             )
         return lines
 
     def reasons(self) -> list[str]:
-        """Everything was done, counted as what it was, and over in the end."""
-        return [text for outcome in self.outcomes for text in unfulfilled(outcome)]
+        """Check that all defects were injected, counted correctly, and recovered from."""
+        return [text for outcome in self.outcomes for text in unmet_expectations(outcome)]
 
     def figures(self) -> dict[str, Any]:
-        """Return what was done and what was counted, round by round."""
+        """Return what was injected and what was counted, round by round."""
         return {
             "harms": [
                 {
                     "harm": outcome.kind.__name__,
                     "done": outcome.kind.times - outcome.left,
                     "counted_as": outcome.kind.counted_as,
-                    "sent": to_json(outcome.sent),
+                    "sent": to_json(outcome.expected),
                     "counted": to_json(outcome.counted),
                     "recovery_ns": outcome.recovery_ns,
                 }
@@ -175,59 +188,59 @@ class CorruptFeed(Experiment):
         }
 
 
-def _wait(condition: Callable[[], bool]) -> None:
-    """Wait for a bounded time; whether it came true shows in the outcome."""
+def _wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for a condition for a bounded time; the outcome shows if it became true."""
     deadline_s = time.monotonic() + RECOVERY_S
     while not condition() and time.monotonic() < deadline_s:
         time.sleep(LOOK_S)
 
 
-def recovery_ns(harm: Harm, recording: Recording, start: int) -> int | None:
-    """How long after a harm a tick from behind it was in the book; None: not yet.
+def recovery_ns(defect: Defect, recording: StackRecording, start: int) -> int | None:
+    """Return how long after a defect a later tick was in the book; None: not yet.
 
-    `start`: so many ticks were in the book before the harm.
+    `start`: how many ticks were in the book before the defect.
     """
     for index in range(start, len(recording.booked)):
         at_ns = recording.booked_ns[index]
-        if recording.booked[index].sequence > harm.last and at_ns >= harm.done_ns:
-            return at_ns - harm.done_ns
+        if recording.booked[index].sequence > defect.last and at_ns >= defect.done_ns:
+            return at_ns - defect.done_ns
     return None
 
 
-def taken(events: Iterable[Event]) -> Account:
-    """Take what the orderbook counted from what it logged. Pure."""
-    account = Account()
+def counted_by_orderbook(events: Iterable[Event]) -> EventCounts:
+    """Return what the orderbook counted, from its log events. Pure."""
+    event_counts = EventCounts()
     for event in events:
         if event.source != ORDERBOOK:
             continue
         match event.what:
             case TicksMissed(first=first, last=last):
                 numbers = islice(range(first, last + 1), MOST_MISSED)
-                account.add_ticks(MISSED, last - first + 1, numbers)
+                event_counts.add_ticks(MISSED, last - first + 1, numbers)
             case MalformedFrames() | UnknownSymbols() as counted:
                 shown = [example["sequence"] for example in counted.examples]
-                account.add_ticks(name_of(type(counted)), counted.count, shown)
+                event_counts.add_ticks(name_of(type(counted)), counted.count, shown)
             case ServerBrokeProtocol() | Disconnected() as once:
-                account.counts[name_of(type(once))] += 1
-    return account
+                event_counts.by_event[name_of(type(once))] += 1
+    return event_counts
 
 
-def unfulfilled(outcome: Outcome) -> list[str]:
-    """Say what was not as it should have been, a line each. Pure."""
-    title, sent, counted = outcome.kind.title, outcome.sent, outcome.counted
+def unmet_expectations(outcome: CorruptFeedOutcome) -> list[str]:
+    """List what was not as expected, a line each. Pure."""
+    title, expected, counted = outcome.kind.title, outcome.expected, outcome.counted
     reasons = []
     if outcome.left:
-        reasons.append(f"{title}: could be done only {outcome.kind.times - outcome.left} times")
+        reasons.append(f"{title}: could be injected only {outcome.kind.times - outcome.left} times")
     if outcome.recovery_ns is None:
-        reasons.append(f"{title}: no tick from behind it in the book within {RECOVERY_S:g} s")
+        reasons.append(f"{title}: no later tick in the book within {RECOVERY_S:g} s")
     for event in EVENTS:
-        if counted.counts[event] != sent.counts[event]:
+        if counted.by_event[event] != expected.by_event[event]:
             reasons.append(
-                f"{title}: {sent.counts[event]} {event} were due, "
-                f"the orderbook counted {counted.counts[event]}"
+                f"{title}: {expected.by_event[event]} {event} expected, "
+                f"the orderbook counted {counted.by_event[event]}"
             )
-        due, told = sent.numbers.get(event, set()), counted.numbers.get(event, set())
-        for numbers, what in ((due - told, "not told of"), (told - due, "told of without cause")):
+        due, named = expected.numbers.get(event, set()), counted.numbers.get(event, set())
+        for numbers, what in ((due - named, "not logged"), (named - due, "logged without cause")):
             if numbers:
                 shown = ", ".join(map(str, sorted(numbers)[:MOST_NUMBERS]))
                 more = ", …" if len(numbers) > MOST_NUMBERS else ""
@@ -235,13 +248,13 @@ def unfulfilled(outcome: Outcome) -> list[str]:
     return reasons
 
 
-def to_json(account: Account) -> dict[str, Any]:
-    """Return an account, for programs."""
-    numbers = {event: sorted(ticks) for event, ticks in account.numbers.items()}
-    return {"counts": dict(account.counts), "numbers": numbers}
+def to_json(event_counts: EventCounts) -> dict[str, Any]:
+    """Return event counts as JSON values."""
+    numbers = {event: sorted(ticks) for event, ticks in event_counts.numbers.items()}
+    return {"counts": dict(event_counts.by_event), "numbers": numbers}
 
 
 if __name__ == "__main__":
     parser = command_line(CorruptFeed.name, __doc__, times=1)
     arguments = parser.parse_args()
-    sys.exit(run(CorruptFeed(arguments.times), arguments))
+    sys.exit(run_experiment(CorruptFeed(arguments.times), arguments))

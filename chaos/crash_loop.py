@@ -1,9 +1,9 @@
-"""Kill each new process of a role as soon as it appears, until supervisord gives the role up.
+"""Kill each new process of a role as soon as it appears, until supervisord gives up on the role.
 
-That is what a role looks like that cannot start. Expected: supervisord tries it as often as its
-configuration says (which takes about a minute), the watchdog logs `role_gave_up`, and no other role
-is ended meanwhile. Then the cause is gone: the lab starts the role as a person would, and
-everything goes on. Orders that grew too old meanwhile are rejected as expired; nothing is lost.
+This simulates a role that cannot start. Expected: supervisord retries as often as its configuration
+says (which takes about a minute), the watchdog logs `role_gave_up`, and no other role ends in
+between. Then the lab starts the role, as an operator would after removing the cause, and the stack
+recovers. Orders that became too old are rejected as expired; nothing is lost.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,
-    Stage,
-    Tell,
+    RoundContext,
+    ShowProgress,
     command_line,
     role_argument,
-    run,
+    run_experiment,
 )
 from chaos.lab.figures import WATCHDOG, FaultFigures
 from chaos.lab.recorder import Change, Event, RoleChange
-from chaos.lab.recovery import HEADING, STEPS, Watch, row, times
-from chaos.lab.target import Target, known_roles
+from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row
+from chaos.lab.target import TargetStack, known_roles
 from lib.process.log_events import RoleGaveUp
 from lib.process.process_handle import ProcessHandle
 from lib.process.supervisor import Process
@@ -45,111 +45,115 @@ from lib.stack.log_follower import (
 )
 
 GIVE_UP_S: Final = 120.0
-"""How long supervisord may take until it gives up: with 10 retries it waits 55 s in all."""
-TOLD_S: Final = 5.0
-"""How long the watchdog may take to say so: it asks supervisord once a second."""
+"""How long supervisord may take to give up; its waits grow by a second with each retry."""
+WATCHDOG_LOGS_S: Final = 5.0
+"""How long the watchdog may take to log it; it asks supervisord once a second."""
 LOOK_S: Final = 0.005
-"""Much less than the second after which supervisord takes a new process for a good one."""
+"""The polling interval; much less than the `startsecs` after which a start counts as good."""
 SUPERVISORD_LOG: Final = "supervisord.log"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One crash loop. Times are in ns; None where it did not happen."""
+class CrashLoopOutcome:
+    """One crash loop. Times are in ns; None: it did not happen."""
 
     starts: int
-    """How many processes supervisord started, and the lab killed."""
+    """How many processes supervisord started and the lab killed."""
     fatal_ns: int | None
     """From the first kill until supervisord gave up."""
     told_ns: int | None
-    """From then until the watchdog said so."""
+    """From then until the watchdog logged it."""
     disturbed: tuple[str, ...]
-    """Other roles that ended or got another process meanwhile."""
+    """Other roles that ended or got another process in between."""
     recovery: FaultFigures | None
-    """From the start by hand on; None where it did not come to that."""
+    """The recovery after the start by hand; None if there was none."""
 
 
 class CrashLoop(Experiment):
-    """The same role, so many times."""
+    """A crash loop of one role, `times` times."""
 
     name = "crash_loop"
 
     def __init__(self, role: str, times: int) -> None:
         self.title = f"crash loop of {role}, {times} times"
         self.hypothesis = (
-            f"supervisord gives {role} up after its {start_retries(role)} retries and not before, "
-            "that is logged, no other role ends; after a start by hand nothing is lost, or twice"
+            f"supervisord gives up on {role} after exactly {start_retries(role)} retries, the "
+            "watchdog logs it, no other role ends; after a start by hand nothing is lost or done "
+            "twice"
         )
         self.rounds = times
         self.roles = (role,)
-        self.found: list[Outcome] = []
+        self.found: list[CrashLoopOutcome] = []
         self._role = role
-        self._broken_in: Target | None = None
+        self._broken_in: TargetStack | None = None
 
-    def round(self, stage: Stage, number: int) -> None:
-        """Kill it until it is given up, start it, wait for the recovery."""
-        stage.tell("waiting for the steady state")
-        before = stage.target.wait_until_steady()
-        self._broken_in = stage.target
-        self.found.append(self._crash(stage, before))
+    def run_round(self, context: RoundContext, number: int) -> None:
+        """Kill the role until supervisord gives up, start it, wait for the recovery."""
+        context.show_progress("waiting for the steady state")
+        before = context.target.wait_until_steady()
+        self._broken_in = context.target
+        self.found.append(self._crash(context, before))
         self.put_back()
 
     def put_back(self) -> None:
-        """Start it where it does not run."""
+        """Start the role if it is not running."""
         if self._broken_in:
             self._broken_in.revive(self._role)
             self._broken_in = None
 
-    def _crash(self, stage: Stage, before: Mapping[str, Process]) -> Outcome:
-        recording, role = stage.recorder.recording, self._role
+    def _crash(self, context: RoundContext, before: Mapping[str, Process]) -> CrashLoopOutcome:
+        recording, role = context.recorder.recording, self._role
         seen_events = len(recording.events)
         injected_ns = time.monotonic_ns()
-        log = stage.target.var_dir / SUPERVISORD_LOG
-        starts = kill_until_given_up(log, role, before[role].pid, stage.tell)
+        log = context.target.var_dir / SUPERVISORD_LOG
+        starts = kill_until_given_up(log, role, before[role].pid, context.show_progress)
         fatal_ns = None if starts is None else time.monotonic_ns()
         told_ns = None
-        deadline_s = time.monotonic() + TOLD_S
+        deadline_s = time.monotonic() + WATCHDOG_LOGS_S
         while role != WATCHDOG and not told_ns and time.monotonic() < deadline_s:
             time.sleep(LOOK_S)
             told_ns = gave_up_ns(role, recording.events[seen_events:])
         disturbed = others_disturbed(
-            role, recording.events[seen_events:], before, stage.target.processes()
+            role, recording.events[seen_events:], before, context.target.processes()
         )
         recovery = None
         if fatal_ns is not None:
-            stage.tell("recovering")
-            watch = Watch(stage.recorder, self.roles)
-            stage.target.start(role)
-            recovery = watch.until_recovered(RECOVERY_S)
-        return Outcome(
+            context.show_progress("recovering")
+            timer = RecoveryTimer(context.recorder, self.roles)
+            context.target.start(role)
+            recovery = timer.until_recovered(RECOVERY_S)
+        return CrashLoopOutcome(
             starts or 0,
             fatal_ns and fatal_ns - injected_ns,
-            # The recorder looks at the logs by itself, and may be a little late.
+            # The recorder polls the logs in its own thread and may be a little late.
             fatal_ns and told_ns and max(0, told_ns - fatal_ns),
             disturbed,
             recovery,
         )
 
     def table(self) -> list[str]:
-        """Each time with its median, p90 and maximum."""
+        """List each time with its median, p90 and maximum."""
         recoveries = [outcome.recovery for outcome in self.found if outcome.recovery]
         starts = ", ".join(str(outcome.starts) for outcome in self.found) or "-"
         return [
-            f"starts until it was given up: {starts}",
+            f"starts until supervisord gave up: {starts}",
             HEADING,
-            row("until supervisord gives it up", times(self.found, "fatal_ns")),
-            row("from then until watchdog says so", times(self.found, "told_ns")),
+            table_row("until supervisord gives up", figure_times(self.found, "fatal_ns")),
+            table_row("from then until watchdog logs it", figure_times(self.found, "told_ns")),
             "started by hand",
-            *(row(f"  {label}", times(recoveries, figure)) for label, figure in STEPS[1:]),
+            *(
+                table_row(f"  {label}", figure_times(recoveries, figure))
+                for label, figure in STEPS[1:]
+            ),
         ]
 
     def reasons(self) -> list[str]:
-        """Given up in time, told, nobody else disturbed, recovered."""
+        """Check that supervisord gave up, the watchdog logged it, and the stack recovered."""
         retries = start_retries(self._role)
         return [
             f"crash loop {number}: {reason}"
             for number, outcome in enumerate(self.found, 1)
-            for reason in unfulfilled(self._role, outcome, retries)
+            for reason in unmet_expectations(self._role, outcome, retries)
         ]
 
     def figures(self) -> dict[str, Any]:
@@ -158,16 +162,16 @@ class CrashLoop(Experiment):
 
 
 def start_retries(role: str) -> int:
-    """How often supervisord tries a role again that does not start."""
+    """Return how often supervisord retries a role that fails to start."""
     parser = configparser.RawConfigParser(strict=False)
     parser.read(PROJECT_ROOT / "etc" / "supervisord.conf", encoding="utf-8")
     return parser.getint(f"program:{role}", "startretries")
 
 
-def kill_until_given_up(log: Path, role: str, pid: int, tell: Tell) -> int | None:
-    """Kill this process of the role and all that follow it; count those that were started.
+def kill_until_given_up(log: Path, role: str, pid: int, show_progress: ShowProgress) -> int | None:
+    """Kill this process of the role and all later ones; return how many were started.
 
-    `log` is supervisord's: it says whom it has started. None: it was not given up within
+    `log` is supervisord's log, which has the new pids. None: supervisord did not give up within
     `GIVE_UP_S`.
     """
     starts = 0
@@ -179,7 +183,7 @@ def kill_until_given_up(log: Path, role: str, pid: int, tell: Tell) -> int | Non
                 if line.event == SPAWNED:
                     kill(line.pid)
                     starts += 1
-                    tell(f"start {starts} was killed")
+                    show_progress(f"start {starts} was killed")
                 elif line.event == GIVEN_UP:
                     return starts
             time.sleep(LOOK_S)
@@ -188,9 +192,9 @@ def kill_until_given_up(log: Path, role: str, pid: int, tell: Tell) -> int | Non
 
 @contextmanager
 def new_lines_of(log: Path) -> Iterator[Callable[[str], list[SupervisorEvent]]]:
-    """Give what supervisord logs of a role from now on, as `lib.stack.log_follower` reads it.
+    """Yield a function that returns supervisord's new log lines about a role.
 
-    Its log and no question to it: that would wake it, and so shorten the waits.
+    The log is read because a question to supervisord would wake it, and so shorten its waits.
     """
     follower = FileFollower(log, from_end=True)
 
@@ -205,13 +209,13 @@ def new_lines_of(log: Path) -> Iterator[Callable[[str], list[SupervisorEvent]]]:
 
 
 def kill(pid: int) -> None:
-    """End this process, unless it has ended by itself."""
+    """Kill this process, unless it has already ended."""
     with suppress(ProcessLookupError), closing(ProcessHandle(pid)) as process:
         process.kill()
 
 
 def gave_up_ns(role: str, events: Sequence[Event]) -> int | None:
-    """When the watchdog said that this role has been given up. Pure."""
+    """Return when the watchdog logged that supervisord gave up on this role. Pure."""
     return next(
         (
             event.at_ns
@@ -228,28 +232,28 @@ def others_disturbed(
     before: Mapping[str, Process],
     after: Mapping[str, Process],
 ) -> tuple[str, ...]:
-    """Return the other roles that have ended meanwhile, or are another process now. Pure."""
+    """Return the other roles that have ended, or have another process now. Pure."""
     changes = [event.what for event in events if isinstance(event.what, RoleChange)]
     ended = {one.role for one in changes if one.change is Change.ENDED}
     changed = {name for name, process in before.items() if after[name].pid != process.pid}
     return tuple(sorted((ended | changed) - {role}))
 
 
-def unfulfilled(role: str, outcome: Outcome, retries: int) -> list[str]:
-    """Say what was not as expected of one crash loop, a line each. Pure."""
+def unmet_expectations(role: str, outcome: CrashLoopOutcome, retries: int) -> list[str]:
+    """List what was not as expected in one crash loop, a line each. Pure."""
     if outcome.fatal_ns is None:
-        return [f"supervisord did not give {role} up within {GIVE_UP_S:g} s"]
+        return [f"supervisord did not give up on {role} within {GIVE_UP_S:g} s"]
     reasons = []
     if outcome.starts != retries + 1:
         reasons.append(
-            f"given up after {outcome.starts} starts, with {retries} retries {retries + 1} were due"
+            f"given up after {outcome.starts} starts, expected {retries + 1} with {retries} retries"
         )
     if outcome.told_ns is None and role != WATCHDOG:
-        reasons.append(f"the watchdog did not log role_gave_up within {TOLD_S:g} s")
+        reasons.append(f"the watchdog did not log role_gave_up within {WATCHDOG_LOGS_S:g} s")
     if outcome.disturbed:
-        reasons.append(f"also ended meanwhile: {', '.join(outcome.disturbed)}")
+        reasons.append(f"also ended in between: {', '.join(outcome.disturbed)}")
     if outcome.recovery and outcome.recovery.pending:
-        reasons.append(f"waited in vain until {' and until '.join(outcome.recovery.pending)}")
+        reasons.append(f"timed out waiting until {' and until '.join(outcome.recovery.pending)}")
     return reasons
 
 
@@ -264,4 +268,4 @@ if __name__ == "__main__":
         help=f"{', '.join(known_roles())} (default: order_manager)",
     )
     arguments = parser.parse_args()
-    sys.exit(run(CrashLoop(arguments.role, arguments.times), arguments))
+    sys.exit(run_experiment(CrashLoop(arguments.role, arguments.times), arguments))

@@ -1,12 +1,12 @@
 """Cut each of the three connections in every way: reset, FIN, blackhole, a peer that vanishes.
 
-A proxy of the lab's own stands in each connection (price, news, orders) and hits both directions,
-or one. Expected: a client that is told (RST, FIN) is connected again at once; one that is not
-notices the silence after 2.5 s (on the order connection: 2.5 s after it was owed an answer); no
-tick is missed, no order lost or doubled. Where the lab may let its end vanish (CAP_NET_ADMIN), an
-order into such a connection is answered by RST, and that tells the client. A client that only
-listens need not notice that nobody hears it. A proxy has to be there from the start, so this is
-always done to a private stack.
+A proxy of the lab sits in each connection (price, news, orders) and cuts both directions, or one.
+Expected: a client that is notified (RST, FIN) reconnects at once; one that is not reconnects after
+the silence limit (on the order connection: counted from the time an answer was due); no tick is
+missed, no order is lost or doubled. If the lab may let its end vanish (CAP_NET_ADMIN), an order
+into such a connection is answered by RST, which notifies the client. A client that only listens
+need not notice that its own direction is cut. The proxies must be there from the start, so this
+experiment always uses a private stack.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from chaos.faults.connection_faults import (
     Blackhole,
     Clear,
     Close,
+    ConnectionFault,
     Direction,
-    Fault,
     HalfOpen,
     Reset,
 )
@@ -36,36 +36,36 @@ from chaos.faults.proxy import Proxy, can_vanish
 from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,
-    Stage,
+    RoundContext,
     cells,
     command_line,
     missed_goal,
-    run,
+    run_experiment,
 )
-from chaos.lab.figures import LINKS, Link, connections_ns, losses_ns
+from chaos.lab.figures import ROLE_CONNECTIONS, RoleConnection, connections_ns, losses_ns
 from chaos.lab.recorder import LOOK_S as RECORDER_LOOK_S
 from chaos.lab.recorder import Event, Recorder
-from chaos.lab.target import Target, TargetError
+from chaos.lab.target import TargetError, TargetStack
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.process.log_events import OrderSent
 from lib.streams.client import SILENCE_LIMIT_NS
 
 AT_ONCE_NS: Final = 50 * MILLISECOND_NS
-"""From RST or FIN to reconnection."""
+"""Goal from RST or FIN to reconnection."""
 SILENCE_NS: Final = SILENCE_LIMIT_NS + 100 * MILLISECOND_NS
-"""From silence to reconnection. The order client's limit is the same."""
+"""Goal from silence to reconnection. The order client's silence limit is the same."""
 NEVER_NS: Final = SILENCE_NS + 400 * MILLISECOND_NS
-"""What is not noticed for this long is not noticed."""
+"""A cut that is not noticed for this long counts as unnoticed."""
 MOST_BYTES: Final = 200
-"""Close cuts after 1 to so many bytes: also within a batch, a number, an order."""
+"""Close cuts after 1 to this many bytes, so also in the middle of a batch or an order."""
 REST_S: Final = 0.3
-"""Between two faults; more than it takes to catch up, and than `lib.net.backoff` takes for
-    flapping."""
+"""The pause between two faults; longer than catching up takes, and long enough that
+`lib.net.backoff` does not see a flapping connection."""
 MAX_WAIT_S: Final = 0.5
-"""A fault comes at a random moment of so long after that."""
+"""The longest random wait after `REST_S`."""
 LOOK_S: Final = 0.005
 LEAST_NS: Final = to_ns(RECORDER_LOOK_S)
-"""What lies between two looks the recorder sees at the same time: a shorter time is this long."""
+"""The resolution of the recorder: shorter times are reported as this long."""
 NO_BYTE: Final = "the cut never took effect: no byte came"
 NO_ORDER: Final = "no order came: it proves nothing"
 
@@ -77,26 +77,26 @@ DIRECTIONS: Final = (Direction.BOTH, Direction.TO_CLIENT, Direction.TO_SERVER)
 class Case:
     """One way to cut one connection."""
 
-    link: Link
-    kind: type[Fault]
+    connection: RoleConnection
+    kind: type[ConnectionFault]
     to: Direction
     vanishes: bool = False
-    """Whether HalfOpen really takes away our ends, so that who sends into one is told."""
+    """Whether HalfOpen really closes our ends, so that sending to one gets RST."""
 
     @property
     def title(self) -> str:
-        """In words for people."""
+        """A human-readable name."""
         to = {Direction.BOTH: "both", Direction.TO_CLIENT: "to client"}.get(self.to, "to server")
-        return f"{self.link.stream:<7} {self.kind.__name__.lower():<10}{to}"
+        return f"{self.connection.stream:<7} {self.kind.__name__.lower():<10}{to}"
 
     @property
     def limit_ns(self) -> int | None:
-        """How long the client may take to be connected again; None: it need not notice."""
-        speaks = self.link.stream == "orders"
-        if self.told_by_order:
+        """How long the client may take to reconnect; None: it need not notice."""
+        speaks = self.connection.stream == "orders"
+        if self.noticed_by_order:
             return AT_ONCE_NS
         if self.to is Direction.TO_SERVER and not speaks and self.kind in (Blackhole, Close):
-            return None  # it says nothing after HELLO, so nothing is missing
+            return None  # it sends nothing after HELLO, so nothing is missing
         if self.kind is Close and speaks:
             return AT_ONCE_NS  # the order manager ends its side when the client's has ended
         if self.kind in (Reset, Close) and Direction.TO_CLIENT in self.to:
@@ -104,18 +104,20 @@ class Case:
         return SILENCE_NS
 
     @property
-    def told_by_order(self) -> bool:
-        """Whether it is the next order that is answered by RST."""
+    def noticed_by_order(self) -> bool:
+        """Whether the client notices because its next order is answered by RST."""
         gone = self.kind is HalfOpen and self.vanishes and Direction.TO_CLIENT in self.to
-        return gone and self.link.stream == "orders"
+        return gone and self.connection.stream == "orders"
 
     @property
     def needs_order(self) -> bool:
-        """Whether nothing is to be noticed before an order is sent."""
-        return self.told_by_order or (self.link.stream == "orders" and self.limit_ns == SILENCE_NS)
+        """Whether the client can notice only after it has sent an order."""
+        return self.noticed_by_order or (
+            self.connection.stream == "orders" and self.limit_ns == SILENCE_NS
+        )
 
-    def fault(self, random: Random) -> Fault:
-        """Make the fault. A direction in which nothing is said cannot be cut after some bytes."""
+    def fault(self, random: Random) -> ConnectionFault:
+        """Make the fault. A direction without traffic is cut at once, not after some bytes."""
         if self.kind is Close and self.limit_ns is not None:
             return Close(to=self.to, after_bytes=random.randint(1, MOST_BYTES))
         return self.kind(to=self.to)
@@ -124,37 +126,40 @@ class Case:
 def cases(*, vanishes: bool) -> tuple[Case, ...]:
     """Return every case there is."""
     return tuple(
-        Case(link, kind, to, vanishes) for link in LINKS for kind in FAULTS for to in DIRECTIONS
+        Case(connection, kind, to, vanishes)
+        for connection in ROLE_CONNECTIONS
+        for kind in FAULTS
+        for to in DIRECTIONS
     )
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one cut cost, in ns, at least `LEAST_NS`; None where it did not happen."""
+class CutOutcome:
+    """The times of one cut, in ns, at least `LEAST_NS`; None: it did not happen."""
 
     detection_ns: int | None
     """From the cut to `disconnected`."""
     reconnection_ns: int | None
     """From the cut to `connected`."""
     unnoticeable_ns: int
-    """How long after the cut the client was first owed something that did not come. Not counted in
-    the two others."""
+    """How long after the cut the client could first notice it, because something was due. The
+    other two times count from then on."""
     in_vain: str = ""
     """Why the cut shows nothing."""
 
 
 class CutConnection(Experiment):
-    """Every case, one after the other, so many times."""
+    """Every case, one after the other, `times` times."""
 
     name = "cut_connection"
     hypothesis = (
-        "a client that is told of the end is connected again at once, one that is not after the "
+        "a client that is notified of the end reconnects at once, one that is not after the "
         "silence limit; no tick and no order is lost or handled twice"
     )
     needs_private = True
 
     def __init__(self, times: int) -> None:
-        self.outcomes: dict[Case, list[Outcome]] = {
+        self.outcomes: dict[Case, list[CutOutcome]] = {
             case: [] for case in cases(vanishes=can_vanish())
         }
         self.title = f"{len(self.outcomes)} ways to cut a connection, {times} times"
@@ -162,24 +167,26 @@ class CutConnection(Experiment):
         self._proxies: dict[str, Proxy] = {}
 
     @contextmanager
-    def prepared(self, target: Target) -> Iterator[None]:
-        """Give a stack with a proxy in each connection."""
+    def prepared(self, target: TargetStack) -> Iterator[None]:
+        """Put a proxy into each connection."""
         with proxied(target) as self._proxies:
             yield
 
-    def round(self, stage: Stage, number: int) -> None:
-        """One cut."""
+    def run_round(self, context: RoundContext, number: int) -> None:
+        """Cut one connection once."""
         case = list(self.outcomes)[number % len(self.outcomes)]
-        stage.tell(case.title)
-        time.sleep(REST_S + stage.random.uniform(0, MAX_WAIT_S))
-        proxy = self._proxies[case.link.stream]
+        context.show_progress(case.title)
+        time.sleep(REST_S + context.random.uniform(0, MAX_WAIT_S))
+        proxy = self._proxies[case.connection.stream]
         try:
-            self.outcomes[case].append(cut(proxy, case, stage.recorder, stage.random))
+            self.outcomes[case].append(
+                cut_and_measure(proxy, case, context.recorder, context.random)
+            )
         finally:
-            proxy.fault = Clear()  # what it held back goes its way
+            proxy.fault = Clear()  # releases what it held back
 
     def table(self) -> list[str]:
-        """Each case with detection, reconnection and goal."""
+        """List each case with detection, reconnection and goal."""
         lines = [
             f"{'':<28}{'detection (ms)':>18}{'reconnection (ms)':>20}",
             f"{'connection, fault, direction':<28}{'median':>9}{'max':>9}{'median':>11}{'max':>9}"
@@ -196,9 +203,11 @@ class CutConnection(Experiment):
         return lines
 
     def reasons(self) -> list[str]:
-        """Every connection came back, but for those that need not; the goals, over all cases."""
+        """Check that every client that must reconnect did, and the goals over all cases."""
         reasons = [
-            text for case, found in self.outcomes.items() for text in unfulfilled(case, found)
+            text
+            for case, found in self.outcomes.items()
+            for text in unmet_expectations(case, found)
         ]
         for what, goal_ns in (
             ("reconnection after RST or FIN", AT_ONCE_NS),
@@ -218,7 +227,7 @@ class CutConnection(Experiment):
         return {
             "cases": [
                 {
-                    "stream": case.link.stream,
+                    "stream": case.connection.stream,
                     "fault": case.kind.__name__,
                     "to": str(case.to.name),
                     "goal_ns": case.limit_ns,
@@ -229,15 +238,15 @@ class CutConnection(Experiment):
         }
 
 
-def _reconnections(outcomes: Sequence[Outcome]) -> list[int]:
+def _reconnections(outcomes: Sequence[CutOutcome]) -> list[int]:
     return [o.reconnection_ns for o in outcomes if o.reconnection_ns is not None]
 
 
-def cut(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> Outcome:
-    """Cut the connection; wait until it is back or need not be. Raises TargetError."""
+def cut_and_measure(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> CutOutcome:
+    """Cut the connection; wait until the client reconnects or need not. Raises TargetError."""
     events = recorder.recording.events
     deadline_s = time.monotonic() + RECOVERY_S
-    while proxy.connections != 1:  # a server learns of a client that is gone when it next speaks
+    while proxy.connections != 1:  # a server notices a vanished client when it next sends
         if time.monotonic() > deadline_s:
             raise TargetError(f"not one connection but {proxy.connections}: {case.title}")
         time.sleep(LOOK_S)
@@ -251,40 +260,42 @@ def cut(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> Outcome
         now_ns = time.monotonic_ns()
         cut_ns = proxy.cut_ns
         if cut_ns is None or cut_ns < injected_ns:
-            continue  # the bytes that may still pass have not come
-        outcome = measure(case, cut_ns, events[seen:])
+            continue  # the bytes that may still pass have not come yet
+        outcome = measure_cut(case, cut_ns, events[seen:])
         never = case.limit_ns is None and now_ns - cut_ns > NEVER_NS
         if outcome.reconnection_ns is not None or never:
             return outcome
     took_effect = cut_ns is not None and cut_ns >= injected_ns
-    return given_up(case, cut_ns if took_effect else None, events[seen:])
+    return outcome_without_reconnection(case, cut_ns if took_effect else None, events[seen:])
 
 
-def given_up(case: Case, cut_ns: int | None, events: Sequence[Event]) -> Outcome:
-    """Return the outcome of a cut after which the client was not connected again. Pure.
+def outcome_without_reconnection(
+    case: Case, cut_ns: int | None, events: Sequence[Event]
+) -> CutOutcome:
+    """Return the outcome of a cut after which the client did not reconnect. Pure.
 
     `cut_ns`: when the cut took effect, if it did.
     """
     if cut_ns is None:
-        return Outcome(None, None, 0, NO_BYTE)
-    outcome = measure(case, cut_ns, events)
+        return CutOutcome(None, None, 0, NO_BYTE)
+    outcome = measure_cut(case, cut_ns, events)
     if outcome.detection_ns is None and case.needs_order and _first_order_ns(case, events) is None:
-        return Outcome(None, None, 0, NO_ORDER)
+        return CutOutcome(None, None, 0, NO_ORDER)
     return outcome
 
 
-def measure(case: Case, cut_ns: int, events: Sequence[Event]) -> Outcome:
-    """Take the times of one cut from what was logged since. Pure."""
-    mine = [e for e in events if e.source == case.link.client and e.at_ns >= cut_ns]
-    lost_ns = next(iter(losses_ns(case.link, mine)), None)
+def measure_cut(case: Case, cut_ns: int, events: Sequence[Event]) -> CutOutcome:
+    """Compute the times of one cut from the events since. Pure."""
+    mine = [e for e in events if e.source == case.connection.client and e.at_ns >= cut_ns]
+    lost_ns = next(iter(losses_ns(case.connection, mine)), None)
     if lost_ns is None:
-        return Outcome(None, None, 0)
-    back_ns = next((at for at in connections_ns(case.link, mine) if at >= lost_ns), None)
+        return CutOutcome(None, None, 0)
+    back_ns = next((at for at in connections_ns(case.connection, mine) if at >= lost_ns), None)
     owed_ns = cut_ns
     if case.needs_order and (order_ns := _first_order_ns(case, mine)) is not None:
-        # An order that was on its way when the connection was cut was owed an answer all along.
+        # An order that was in transit at the cut was due an answer from the beginning.
         owed_ns = min(order_ns, lost_ns)
-    return Outcome(
+    return CutOutcome(
         max(LEAST_NS, lost_ns - owed_ns),
         None if back_ns is None else max(LEAST_NS, back_ns - owed_ns),
         owed_ns - cut_ns,
@@ -292,13 +303,13 @@ def measure(case: Case, cut_ns: int, events: Sequence[Event]) -> Outcome:
 
 
 def _first_order_ns(case: Case, events: Sequence[Event]) -> int | None:
-    client = case.link.client
+    client = case.connection.client
     sent_ns = (e.at_ns for e in events if e.source == client and isinstance(e.what, OrderSent))
     return next(sent_ns, None)
 
 
-def unfulfilled(case: Case, outcomes: Sequence[Outcome]) -> list[str]:
-    """Say which cuts did not end as they should have, a line each."""
+def unmet_expectations(case: Case, outcomes: Sequence[CutOutcome]) -> list[str]:
+    """List cuts that did not end as expected, a line each."""
     reasons = []
     for number, outcome in enumerate(outcomes, 1):
         where = f"{' '.join(case.title.split())}, cut {number}"
@@ -315,4 +326,4 @@ def unfulfilled(case: Case, outcomes: Sequence[Outcome]) -> list[str]:
 if __name__ == "__main__":
     parser = command_line(CutConnection.name, __doc__, times=1)
     arguments = parser.parse_args()
-    sys.exit(run(CutConnection(arguments.times), arguments))
+    sys.exit(run_experiment(CutConnection(arguments.times), arguments))

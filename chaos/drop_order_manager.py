@@ -1,7 +1,7 @@
 """End the order_manager the hard way (SIGKILL), or gracefully: --signal TERM, --restart.
 
-Orders find nobody for as long as it takes to start it again. Expected: the strategy sends again
-what was not answered, and every order is in the ledger exactly once.
+Orders cannot be delivered until it is started again. Expected: the strategy resends the unanswered
+orders, and every order is in the ledger exactly once.
 """
 
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.role_experiment import drop
+from chaos.role_experiment import drop_role
 
 if __name__ == "__main__":
-    sys.exit(drop("order_manager", __doc__))
+    sys.exit(drop_role("order_manager", __doc__))

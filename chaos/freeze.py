@@ -1,7 +1,7 @@
-"""Freeze a role (SIGSTOP): a process that is alive, keeps its connections, and says nothing.
+"""Freeze a role (SIGSTOP): the process is alive, keeps its connections, and does nothing.
 
-supervisord never notices. Expected: the watchdog does, after `hang_after`, and kills it; it is
-started again, and nothing is lost. Where nobody does, the lab continues the process itself.
+supervisord never notices. Expected: the watchdog kills the role after `hang_after`, supervisord
+starts it again, and nothing is lost. If no watchdog watches the role, the lab resumes the process.
 """
 
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.faults.role_faults import Freeze
-from chaos.lab.experiment import command_line, role_argument, run
+from chaos.lab.experiment import command_line, role_argument, run_experiment
 from chaos.lab.target import known_roles
 from chaos.role_experiment import RoleExperiment
 
@@ -18,4 +18,6 @@ if __name__ == "__main__":
     parser = command_line("freeze", __doc__)
     parser.add_argument("role", metavar="ROLE", type=role_argument, help=", ".join(known_roles()))
     arguments = parser.parse_args()
-    sys.exit(run(RoleExperiment("freeze", Freeze(arguments.role), arguments.times), arguments))
+    sys.exit(
+        run_experiment(RoleExperiment("freeze", Freeze(arguments.role), arguments.times), arguments)
+    )

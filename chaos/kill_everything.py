@@ -1,13 +1,13 @@
 """Kill everything: all roles at the same moment, and then supervisord itself.
 
-Each time, two rounds. First every role gets SIGKILL at once, the watchdog too, so that nobody tells
-supervisord: a role that it does not happen to notice at once is started a second later. Expected:
-all come back, the tape goes on where it was, and nothing is lost or handled twice.
+There are two rounds each time. First every role gets SIGKILL at once. The watchdog dies, too, so
+nothing wakes supervisord: it may start a role only a second later. Expected: all roles come back,
+the tape continues where it was, and nothing is lost or handled twice.
 
 Then supervisord gets SIGKILL. Expected: every role ends with it, no port stays in use, the price
-book is removed; started again the way it was started, it plays a new tape, and the ledger goes on:
-every order that was there is there unchanged, and new ones follow on. What was on its way when it
-ended is lost with its tape: nobody was left to take it.
+book is removed. After supervisord is started again in the same way, a new tape is played and the
+ledger continues: all earlier orders are unchanged, and new ones follow. Ticks and orders in transit
+at the kill are lost together with the tape.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.lab.experiment import Experiment, Stage, command_line, run
+from chaos.lab.experiment import Experiment, RoundContext, command_line, run_experiment
 from chaos.lab.figures import FaultFigures
-from chaos.lab.recovery import HEADING, STEPS, Watch, row, times, unrecovered
-from chaos.lab.target import Supervisord, Target, TargetError, known_roles
+from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row, unrecovered
+from chaos.lab.target import Supervisord, TargetError, TargetStack, known_roles
 from chaos.lab.verdict import ledger_orders
 from lib.errors import CannotStartError
 from lib.ledger.rows import BookedOrder
@@ -34,29 +34,29 @@ from lib.stack.launch import check_ports, wake_supervisord
 from lib.stack.supervisord_configuration import read_configuration, started_programs
 
 MAX_WAIT_S: Final = 1.0
-"""A kill comes at a random moment of so long: supervisord's loop has a period of a second."""
+"""The longest random wait before a kill: one period of supervisord's loop."""
 ALL_BACK_S: Final = 30.0
-"""How long everything may take to come back: five processes start at once, on few cores."""
+"""How long everything may take to come back; all roles start at once, on few cores."""
 LEFT_S: Final = 3.0
-"""How long what belongs to a killed supervisord may take to go."""
+"""How long the roles, ports and files of a killed supervisord may take to be gone."""
 NEW_ORDER_S: Final = 5.0
-"""How long to wait for an order that goes on in the ledger; there need not be any."""
+"""How long to wait for a new order in the ledger; there need not be any."""
 LOOK_S: Final = 0.02
 LEFT_LOOK_S: Final = 0.002
 
 
 @dataclass(frozen=True)
 class Departure:
-    """How long after the end of supervisord its things were gone, in ns; None: they stayed."""
+    """How long after SIGKILL of supervisord its resources were gone, in ns; None: they stayed."""
 
     roles_ns: int | None
-    """Every role has ended."""
+    """Time until every role has ended."""
     ports_ns: int | None
-    """Prices, news and orders can be served by somebody else."""
+    """Time until the ports for prices, news and orders are free."""
     socket_ns: int | None
-    """Nobody listens at the control socket."""
+    """Time until the control socket refuses connections."""
     price_book_ns: int | None
-    """No file of it is left."""
+    """Time until no file of the price book is left."""
 
 
 _DEPARTURE: Final = (
@@ -68,12 +68,12 @@ _DEPARTURE: Final = (
 
 
 class KillEverything(Experiment):
-    """Both kills, one after the other, so many times."""
+    """Both kills, one after the other, `times` times."""
 
     name = "kill_everything"
     hypothesis = (
-        "after SIGKILL of all roles at once everything comes back and goes on where it was; "
-        "supervisord takes everything with it, and started again it goes on with its ledger"
+        "after SIGKILL of all roles at once everything comes back and continues where it was; "
+        "a killed supervisord leaves nothing running, and started again it continues the ledger"
     )
 
     def __init__(self, times: int) -> None:
@@ -83,17 +83,17 @@ class KillEverything(Experiment):
         self.roles_killed: list[FaultFigures] = []
         self.departures: list[Departure] = []
         self.started_again: list[FaultFigures] = []
-        """Counted from the start."""
+        """The recoveries after supervisord was started again; times count from that start."""
         self.new_orders: list[int] = []
-        """Booked since a start, when it was looked at."""
+        """How many new orders were booked after each start of supervisord."""
         self._troubles: list[str] = []
-        self._killed: tuple[Target, Supervisord] | None = None  # and not started again yet
+        self._killed: tuple[TargetStack, Supervisord] | None = None  # set until it is started again
 
-    def round(self, stage: Stage, number: int) -> None:
-        """Kill the roles, or supervisord, in turn."""
-        stage.tell("waiting for the steady state")
-        processes = stage.target.wait_until_steady()
-        time.sleep(stage.random.uniform(0, MAX_WAIT_S))
+    def run_round(self, context: RoundContext, number: int) -> None:
+        """Kill all roles in even rounds, supervisord in odd ones."""
+        context.show_progress("waiting for the steady state")
+        processes = context.target.wait_until_steady()
+        time.sleep(context.random.uniform(0, MAX_WAIT_S))
         with ExitStack() as handles:
             try:
                 roles = [
@@ -103,43 +103,43 @@ class KillEverything(Experiment):
             except ProcessLookupError as error:
                 raise TargetError(f"a role ended by itself before it was hit: {error}") from None
             if number % 2 == 0:
-                self._kill_roles(stage, roles)
+                self._kill_roles(context, roles)
             else:
-                self._kill_supervisord(stage, roles)
+                self._kill_supervisord(context, roles)
 
-    def _kill_roles(self, stage: Stage, roles: Sequence[ProcessHandle]) -> None:
-        stage.tell("all roles are killed: recovering")
-        watch = Watch(stage.recorder, self.roles)
+    def _kill_roles(self, context: RoundContext, roles: Sequence[ProcessHandle]) -> None:
+        context.show_progress("all roles are killed: recovering")
+        timer = RecoveryTimer(context.recorder, self.roles)
         for role in roles:
             role.kill()
-        self.roles_killed.append(watch.until_recovered(ALL_BACK_S))
+        self.roles_killed.append(timer.until_recovered(ALL_BACK_S))
 
-    def _kill_supervisord(self, stage: Stage, roles: Sequence[ProcessHandle]) -> None:
-        stage.tell("supervisord is killed: everything goes")
-        target, recording = stage.target, stage.recorder.recording
+    def _kill_supervisord(self, context: RoundContext, roles: Sequence[ProcessHandle]) -> None:
+        context.show_progress("supervisord is killed: waiting until everything is gone")
+        target, recording = context.target, context.recorder.recording
         tape = recording.playing
-        watch = Watch(stage.recorder, self.roles)
+        timer = RecoveryTimer(context.recorder, self.roles)
         supervisord = target.supervisord()
         recording.cut_off.add(tape)
         self._killed = target, supervisord
         supervisord.kill()
         self.departures.append(departure(_signs(target, supervisord, roles)))
         before = ledger_orders(target)
-        watch.begun_ns = self._start_again()
-        stage.tell("started again: recovering")
-        # What is noticed of a start is no detection of a fault.
-        self.started_again.append(replace(watch.until_recovered(ALL_BACK_S), detection_ns=None))
+        timer.begun_ns = self._start_again()
+        context.show_progress("started again: recovering")
+        # After a start by the lab there is no fault to detect.
+        self.started_again.append(replace(timer.until_recovered(ALL_BACK_S), detection_ns=None))
         where = f"start {len(self.started_again)}"
         if recording.playing == tape and not self.started_again[-1].pending:
-            self._troubles.append(f"{where}: the tape of before is played on")
+            self._troubles.append(f"{where}: the old tape is still played")
         deadline_s = time.monotonic() + NEW_ORDER_S
         while len(after := ledger_orders(target)) <= len(before) and time.monotonic() < deadline_s:
             time.sleep(LOOK_S)
         self.new_orders.append(len(after) - len(before))
-        self._troubles += [f"{where}: {what}" for what in broken_off(before, after)]
+        self._troubles += [f"{where}: {what}" for what in ledger_breaks(before, after)]
 
     def _start_again(self) -> int:
-        """Start what was killed; return when that was (monotonic ns). Raises TargetError."""
+        """Start the killed supervisord; return the time (monotonic ns). Raises TargetError."""
         assert self._killed
         target, supervisord = self._killed
         started_ns = target.start_again(supervisord)
@@ -148,12 +148,12 @@ class KillEverything(Experiment):
         return started_ns
 
     def put_back(self) -> None:
-        """Start again what was killed and is not a private stack's, which ends anyway."""
+        """Start the killed supervisord again, unless it is a private stack's, which ends anyway."""
         if self._killed and not self._killed[0].private:
             self._start_again()
 
     def table(self) -> list[str]:
-        """Each time with its median, p90 and maximum."""
+        """List each time with its median, p90 and maximum."""
         return [
             HEADING,
             "all roles killed",
@@ -166,7 +166,7 @@ class KillEverything(Experiment):
         ]
 
     def reasons(self) -> list[str]:
-        """Everything went, came back, and went on."""
+        """Check that everything was gone, came back, and continued."""
         reasons = unrecovered("kill", self.roles_killed)
         reasons += unrecovered("start", self.started_again)
         reasons += [
@@ -191,7 +191,7 @@ class KillEverything(Experiment):
 
 
 def departure(signs: dict[str, Callable[[], bool]]) -> Departure:
-    """Wait until each field of a departure has its sign, for a bounded time."""
+    """Measure when each condition becomes true, for at most `LEFT_S`."""
     killed_ns = time.monotonic_ns()
     deadline_s = time.monotonic() + LEFT_S
     seen_ns: dict[str, int | None] = dict.fromkeys(signs)
@@ -206,7 +206,7 @@ def departure(signs: dict[str, Callable[[], bool]]) -> Departure:
 
 
 def _signs(
-    target: Target, supervisord: Supervisord, roles: Iterable[ProcessHandle]
+    target: TargetStack, supervisord: Supervisord, roles: Iterable[ProcessHandle]
 ) -> dict[str, Callable[[], bool]]:
     return {
         "roles_ns": lambda: all(role.has_ended() for role in roles),
@@ -216,7 +216,7 @@ def _signs(
     }
 
 
-def _ports_are_free(target: Target) -> bool:
+def _ports_are_free(target: TargetStack) -> bool:
     try:
         check_ports(target.settings, started_programs(read_configuration()).values())
     except CannotStartError:
@@ -224,8 +224,8 @@ def _ports_are_free(target: Target) -> bool:
     return True
 
 
-def broken_off(before: Iterable[BookedOrder], after: Iterable[BookedOrder]) -> list[str]:
-    """Say where a ledger does not go on from what it was, a line each. Pure."""
+def ledger_breaks(before: Iterable[BookedOrder], after: Iterable[BookedOrder]) -> list[str]:
+    """List where a ledger does not continue an earlier state of it, a line each. Pure."""
     known = {(order.client_id, order.order_id): order for order in before}
     now = {(order.client_id, order.order_id): order for order in after}
     found = [
@@ -254,10 +254,10 @@ def broken_off(before: Iterable[BookedOrder], after: Iterable[BookedOrder]) -> l
 
 
 def _rows(found: Sequence[object], steps: Iterable[tuple[str, str]]) -> list[str]:
-    return [row(f"  {label}", times(found, figure)) for label, figure in steps]
+    return [table_row(f"  {label}", figure_times(found, figure)) for label, figure in steps]
 
 
 if __name__ == "__main__":
     parser = command_line(KillEverything.name, __doc__)
     arguments = parser.parse_args()
-    sys.exit(run(KillEverything(arguments.times), arguments))
+    sys.exit(run_experiment(KillEverything(arguments.times), arguments))

@@ -1,8 +1,8 @@
-"""The experiment that hits one role: the same fault, again and again, each from a steady state.
+"""The experiment that hits one role with the same fault repeatedly, each time in a steady state.
 
-When the moment comes is random, by `--seed`. The hypothesis of every fault is that the stack
-recovers within `RECOVERY_S`, and that nothing is lost or done twice on the way. How each figure is
-taken is told in `chaos.lab.figures`.
+The moments are random, by `--seed`. The hypothesis of every fault is that the stack recovers within
+`RECOVERY_S`, and that nothing is lost or done twice. The definitions of the figures are in
+`chaos.lab.figures`.
 """
 
 from __future__ import annotations
@@ -13,22 +13,29 @@ import time
 from dataclasses import asdict
 from typing import Any, Final
 
-from chaos.faults.role_faults import Fault, Goal, Restart, Signal
+from chaos.faults.role_faults import Goal, Restart, RoleFault, SendSignal
 from chaos.lab import figures
-from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, command_line, missed_goal, run
+from chaos.lab.experiment import (
+    RECOVERY_S,
+    Experiment,
+    RoundContext,
+    command_line,
+    missed_goal,
+    run_experiment,
+)
 from chaos.lab.figures import FaultFigures
 from chaos.lab.recorder import Change, Recorder, RoleChange
-from chaos.lab.recovery import HEADING, STEPS, Watch, row, times, unrecovered
+from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row, unrecovered
 from lib.clock import MILLISECOND_NS
 
 MAX_WAIT_S: Final = 1.0
-"""A fault comes at a random moment of so long: supervisord's loop has a period of a second."""
+"""The longest random wait before a fault: one period of supervisord's loop."""
 
 
 class RoleExperiment(Experiment):
-    """One fault of one role, `times` times."""
+    """Injects one fault into one role, `times` times."""
 
-    def __init__(self, name: str, fault: Fault, times: int) -> None:
+    def __init__(self, name: str, fault: RoleFault, times: int) -> None:
         self.name = name
         self.title = f"{fault.title}, {times} times"
         self.hypothesis = fault.hypothesis
@@ -39,47 +46,47 @@ class RoleExperiment(Experiment):
         self._goal: Goal | None = None
         self._recorder: Recorder | None = None
 
-    def round(self, stage: Stage, number: int) -> None:
-        """One fault and its recovery."""
-        stage.tell("waiting for the steady state")
-        process = stage.target.wait_until_steady()[self._fault.role]
-        self._recorder = stage.recorder
-        self._goal = self._fault.goal(stage.target.settings)
-        time.sleep(stage.random.uniform(0, MAX_WAIT_S))
-        stage.tell("recovering")
-        watch = Watch(stage.recorder, self.roles)
-        self._fault.inject(stage.target, process.pid)
+    def run_round(self, context: RoundContext, number: int) -> None:
+        """Inject the fault once and measure the recovery."""
+        context.show_progress("waiting for the steady state")
+        process = context.target.wait_until_steady()[self._fault.role]
+        self._recorder = context.recorder
+        self._goal = self._fault.goal(context.target.settings)
+        time.sleep(context.random.uniform(0, MAX_WAIT_S))
+        context.show_progress("recovering")
+        timer = RecoveryTimer(context.recorder, self.roles)
+        self._fault.inject(context.target, process.pid)
         undo_s = time.monotonic() + (self._fault.undo_after_s or math.inf)
 
         def undo_in_time() -> None:
             if time.monotonic() >= undo_s:
                 self.put_back()
 
-        limit_s = stage.target.settings.watchdog.hang_after + RECOVERY_S
-        self.found.append(watch.until_recovered(limit_s, undo_in_time))
+        limit_s = context.target.settings.watchdog.hang_after + RECOVERY_S
+        self.found.append(timer.until_recovered(limit_s, undo_in_time))
         self.put_back()
 
     def put_back(self) -> None:
-        """Undo what nobody else did."""
+        """Undo the fault, unless supervisord or the watchdog has already recovered the role."""
         if self._fault.undo() and self._recorder:
-            self._recorder.note(figures.LAB, RoleChange(Change.CONTINUED, self._fault.role))
+            self._recorder.add_event(figures.LAB, RoleChange(Change.CONTINUED, self._fault.role))
 
     def table(self) -> list[str]:
-        """Each time with its median, p90 and maximum."""
+        """List each time with its median, p90 and maximum."""
         lines = [f"{HEADING}{'goal':>9}"]
         for label, figure in STEPS:
-            line = row(label, times(self.found, figure))
+            line = table_row(label, figure_times(self.found, figure))
             if self._goal and self._goal.figure == figure:
                 line += f"{self._goal.limit_ns / MILLISECOND_NS:>9g}"
             lines.append(line)
         return lines
 
     def reasons(self) -> list[str]:
-        """Every fault was recovered from in time, and the median reached its goal."""
+        """Check that every recovery came in time, and that the median reached its goal."""
         reasons = unrecovered("fault", self.found)
         if self._goal:
             label = next(label for label, figure in STEPS if figure == self._goal.figure)
-            found = times(self.found, self._goal.figure)
+            found = figure_times(self.found, self._goal.figure)
             reasons += missed_goal(label, found, self._goal.limit_ns)
         return reasons
 
@@ -93,8 +100,8 @@ class RoleExperiment(Experiment):
         }
 
 
-def drop(role: str, description: str) -> int:
-    """Run `drop_ROLE.py`: end the role the way the command line says."""
+def drop_role(role: str, description: str) -> int:
+    """Run `drop_ROLE.py`: end the role as the command line says."""
     name = f"drop_{role}"
     parser = command_line(name, description)
     how = parser.add_mutually_exclusive_group()
@@ -102,15 +109,17 @@ def drop(role: str, description: str) -> int:
         "--signal",
         choices=("KILL", "TERM", "INT"),
         default="KILL",
-        help="what the role's process gets (default: KILL); TERM asks it to end cleanly",
+        help="the signal to the role's process (default: KILL); TERM asks it to end cleanly",
     )
     how.add_argument(
-        "--restart", action="store_true", help="as supervisorctl restart does it, without a signal"
+        "--restart",
+        action="store_true",
+        help="restart the role through supervisord, as supervisorctl restart does",
     )
     arguments = parser.parse_args()
-    fault: Fault
+    fault: RoleFault
     if arguments.restart:
         fault = Restart(role)
     else:
-        fault = Signal(role, signal.Signals[f"SIG{arguments.signal}"])
-    return run(RoleExperiment(name, fault, arguments.times), arguments)
+        fault = SendSignal(role, signal.Signals[f"SIG{arguments.signal}"])
+    return run_experiment(RoleExperiment(name, fault, arguments.times), arguments)

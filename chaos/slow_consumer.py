@@ -1,11 +1,11 @@
 """Clients that stop reading, on all three ports: plain and numbered prices, news, orders.
 
-Each stays connected and takes nothing any more, until the servers are left with what is for it.
-Expected: nobody else notices. No role loses a connection or its process; ticks reach the strategy
-and another client, and answers the strategy, as soon as before; neither gateway nor order manager
-keeps for them all that they are owed. A numbered client that reads on gets every tick, and one that
-does not for 10 s is disconnected by the gateway. An order client, whose messages are none, so that
-nothing is booked, is disconnected when 1 MiB of answers wait for it.
+Each stays connected and reads nothing, until the servers have to queue or drop its data. Expected:
+no other client and no role is affected. No role loses a connection or its process; ticks reach the
+strategy and another client, and answers reach the strategy, as fast as before; gateway and order
+manager do not queue everything for the stalled clients. A numbered client that resumes reading gets
+every tick; one that does not is disconnected by the gateway. An order client sends malformed
+messages, so that nothing is booked, and is disconnected when too many answers are queued for it.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any, Final, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.faults.stalled_client import StalledClient, waiting_bytes
-from chaos.lab.experiment import Experiment, Stage, command_line, run
-from chaos.lab.figures import LINKS, STRATEGY
-from chaos.lab.recorder import Change, Event, Recording, RoleChange, TapeListener
-from chaos.lab.target import Target, TargetError
+from chaos.lab.experiment import Experiment, RoundContext, command_line, run_experiment
+from chaos.lab.figures import ROLE_CONNECTIONS, STRATEGY
+from chaos.lab.recorder import Change, Event, RoleChange, StackRecording, TapeListener
+from chaos.lab.target import TargetError, TargetStack
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.process.log_events import (
     ClientDisconnected,
@@ -38,53 +38,54 @@ from lib.process.log_events import (
 )
 
 WINDOW_S: Final = 3.0
-"""How long the stack is looked at without them, and then with them."""
+"""How long the stack is measured without the stalled clients, and then with them."""
 LOOK_S: Final = 0.1
 QUEUE_LOOK_S: Final = 0.5
 CLIENTS: Final = 3
-"""Of each kind."""
+"""How many stalled clients there are of each kind."""
 NOTICED_NS: Final = 100 * MILLISECOND_NS
-"""Not longer than this, nobody has waited; what is longer is compared with …"""
+"""A longest wait up to this is always accepted."""
 NOTICED_RATIO: Final = 3
-"""… so many times what it was without them."""
+"""A longer wait is accepted up to this many times the wait without the stalled clients."""
 GROWTH_BYTES: Final = {"gateway": 8 << 20, "order_manager": 5 << 20}
-"""What each server may take more while they are there: a replay from the first tick alone keeps
-5 MB, and for each order client the order manager may keep 1 MiB. Where the gateway is owing less
-than that, as it is on a young stack, its growth tells little; that it gives them up tells more."""
+"""How much the memory of each server may grow with the stalled clients: enough for a replay from
+the first tick in the gateway, and for the answer queues of the order clients in the order manager.
+On a young stack the gateway's limit is more than it has to queue; there only the disconnections
+count."""
 READ_ON_S: Final = 10.0
-"""How long a client that reads on may take to be up to date."""
+"""How long a client that resumes reading may take to be up to date."""
 HANG_UP_S: Final = 12.0
-"""How long the gateway may take to disconnect who takes nothing; it allows 10 s."""
+"""How long the gateway may take to disconnect a client that accepts nothing."""
 FILL_S: Final = 12.0
-"""How long it is waited for that the kernel takes nothing more for a numbered client."""
+"""How long it may take until the kernel accepts no more data for a numbered client."""
 ONE_NONSENSE: Final = b'{"type":"_","qty_":1,"px_":1,"sym_":1,"pos_":1}*'.replace(
     b"_", "\U0001f40c".encode() * 28
 )
-"""Its answer quotes it: few messages make many bytes, and leave time for others."""
+"""A malformed message. The answer quotes it, so few messages give many bytes of answers."""
 ANSWER_BYTES: Final = 700
-"""About as long is the answer, and at least."""
+"""The approximate, and minimum, length of the answer to `ONE_NONSENSE`."""
 NONSENSE: Final = ONE_NONSENSE * 200
-"""Sent at each look. Over a window each client would be owed four times what is kept for it."""
+"""Sent at each look. In a window this gives more answers than a client's queue may hold."""
 
 PLAIN, NUMBERED, NEWS, ORDERS = "plain prices", "numbered prices", "news", "orders"
 KINDS: Final = (PLAIN, NUMBERED, NEWS, ORDERS)
 MUST_BE_STUCK: Final = (PLAIN, NUMBERED, ORDERS)
-"""Of news there is so little that it takes minutes until any of it waits."""
+"""Kinds whose data must be queued. News are so few that it would take minutes."""
 MUST_BE_GIVEN_UP: Final = {NUMBERED: CLIENTS - 1, ORDERS: CLIENTS}
-"""How many are to be disconnected: all, but for the one that reads on."""
+"""How many clients must be disconnected: all except the one that resumes reading."""
 SERVERS: Final = ("gateway", "order_manager")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Waits(NamedTuple):
-    """The longest that anybody waited in a window, in ns."""
+    """The longest waits in a window, in ns."""
 
     strategy_ns: int
-    """Between two ticks or batches that the strategy evaluated."""
+    """The longest time between two ticks or batches that the strategy evaluated."""
     client_ns: int
-    """Between two ticks that the recorder's price client heard."""
+    """The longest time between two ticks at the recorder's price client."""
     answer_ns: int
-    """From an order of the strategy to its answer; 0 if it sent none."""
+    """The longest time from an order of the strategy to its answer; 0 if it sent none."""
 
 
 LABELS: Final = {
@@ -95,92 +96,94 @@ LABELS: Final = {
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One round."""
+class SlowConsumerOutcome:
+    """The result of one round."""
 
     without: Waits
     beside: Waits
-    """With the clients that do not read."""
+    """The longest waits with the stalled clients."""
     waiting_bytes: dict[str, list[int]]
-    """By kind, of each client: the most that lay with the server's kernel."""
+    """By kind, for each client: the most bytes in the server's kernel."""
     hung_up: dict[str, int]
-    """By kind: how many the server has disconnected."""
+    """By kind: how many clients the server disconnected."""
     grown_bytes: dict[str, int]
-    """By server: how much more of it was resident, at the most."""
+    """By server: the largest growth of its resident memory."""
     owed_bytes: dict[str, int]
-    """By server: what it would keep if it kept all for them. Of the gateway's, to numbered ones."""
+    """By server: the growth if it queued everything; for the gateway, for numbered clients only."""
     ticks_read_on: int
     troubles: tuple[str, ...]
-    """What went wrong with a client that read on, or a role, a line each."""
+    """Problems of the client that resumed reading, or of a role, a line each."""
 
 
 class SlowConsumer(Experiment):
-    """Without them, with them, then one reads on and the others are disconnected."""
+    """Measures without and with stalled clients; then one resumes, the others are disconnected."""
 
     name = "slow_consumer"
     hypothesis = (
-        "nobody notices clients that do not read: no role is disconnected, ticks and answers come "
-        "as soon as before, gateway and order manager do not keep all for them but give them up; "
-        "who reads on misses nothing"
+        "clients that do not read affect no other: no role is disconnected, ticks and answers come "
+        "as fast as before, gateway and order manager do not queue everything for them but "
+        "disconnect them; a client that resumes reading misses nothing"
     )
     roles = SERVERS
 
     def __init__(self, times: int) -> None:
         self.title = f"{CLIENTS} clients of each kind that stop reading, {times} times"
         self.rounds = times
-        self.found: list[Outcome] = []
+        self.found: list[SlowConsumerOutcome] = []
 
     @contextmanager
-    def prepared(self, target: Target) -> Iterator[None]:
-        """Refuse a stack in which a client that does not read is felt by design."""
+    def prepared(self, target: TargetStack) -> Iterator[None]:
+        """Refuse a stack in which a stalled client slows down all others by design."""
         if not target.settings.gateway.rate:
             raise TargetError(
-                "with gateway.rate = 0 the slowest numbered client sets the pace of all: "
+                "with gateway.rate = 0 the slowest numbered client sets the pace for all: "
                 "choose a rate above 0"
             )
         yield
 
-    def round(self, stage: Stage, number: int) -> None:
-        """One round."""
-        stage.tell("waiting for the steady state")
-        pids = {name: p.pid for name, p in stage.target.wait_until_steady().items()}
-        recording = stage.recorder.recording
+    def run_round(self, context: RoundContext, number: int) -> None:
+        """Run one round."""
+        context.show_progress("waiting for the steady state")
+        pids = {name: p.pid for name, p in context.target.wait_until_steady().items()}
+        recording = context.recorder.recording
         seen_events = len(recording.events)
-        stage.tell("without them")
+        context.show_progress("measuring without stalled clients")
         begun_ns = time.monotonic_ns()
         time.sleep(WINDOW_S)
         without = longest_waits(recording, begun_ns, time.monotonic_ns())
         before = {server: resident_bytes(pids[server]) for server in SERVERS}
         with ExitStack() as stack:
-            stage.tell("with them")
+            context.show_progress("measuring with stalled clients")
             begun_ns = time.monotonic_ns()
-            own = Recording()
+            own = StackRecording()
             listener = TapeListener(own)
-            clients = stalled_clients(stage.target, listener.connected(), stack)
+            clients = stalled_clients(context.target, listener.connected(), stack)
             waiting, most, messages = stay_stuck(clients, pids)
             beside = longest_waits(recording, begun_ns, time.monotonic_ns())
             grown = {server: most[server] - before[server] for server in SERVERS}
             reader = clients[NUMBERED].pop()
-            stage.tell("one reads on")
+            context.show_progress("one client resumes reading")
             up_to, read_bytes = read_on(reader, listener, own, recording)
             owed = {"gateway": read_bytes * CLIENTS, "order_manager": messages * ANSWER_BYTES}
             troubles = differences(own, recording, up_to)
             reader.close()
-            stage.tell("the others are disconnected")
+            context.show_progress("waiting until the others are disconnected")
             gone, overdue = wait_for_hang_up(clients, recording, seen_events)
         troubles += overdue + disturbances(recording.events[seen_events:])
         ticks = len(own.tapes.get(recording.playing, ()))
         self.found.append(
-            Outcome(without, beside, waiting, gone, grown, owed, ticks, tuple(troubles))
+            SlowConsumerOutcome(without, beside, waiting, gone, grown, owed, ticks, tuple(troubles))
         )
 
     def table(self) -> list[str]:
-        """What each kind of client was left with, and what the others noticed."""
-        lines = [f"{'bytes that waited for a client':<36}{'least':>10}{'most':>10}{'hung up':>12}"]
+        """List the queued bytes of each kind of client, and the waits of the others."""
+        lines = [f"{'bytes queued for a client':<36}{'least':>10}{'most':>10}{'hung up':>12}"]
         for kind in KINDS:
             most = [count for outcome in self.found for count in outcome.waiting_bytes[kind]]
             gone = sum(outcome.hung_up[kind] for outcome in self.found)
-            of = len(most) - (len(self.found) if kind == NUMBERED else 0)  # one of them read on
+            of = len(most) - (
+                len(self.found) if kind == NUMBERED else 0
+            )  # one of them resumed reading
             lines.append(
                 f"{kind:<36}{min(most, default=0):>10}{max(most, default=0):>10}"
                 f"{f'{gone} of {of}':>12}"
@@ -200,18 +203,18 @@ class SlowConsumer(Experiment):
                 f"{f'{server} grew by (kB)':<36}{grown / 1024:>10.0f}{f'of {owed / 1024:.0f}':>16}"
             )
         ticks = [str(outcome.ticks_read_on) for outcome in self.found]
-        lines.append(f"{'ticks of the one that read on':<36}{', '.join(ticks) or '-':>10}")
+        lines.append(f"{'ticks of the one that resumed':<36}{', '.join(ticks) or '-':>10}")
         return lines
 
     def reasons(self) -> list[str]:
-        """They were stuck, and nobody noticed."""
+        """Check that the clients were stuck, and that nothing else was affected."""
         return [
             *(
                 f"round {number}: {reason}"
                 for number, outcome in enumerate(self.found, 1)
-                for reason in unfulfilled(outcome)
+                for reason in unmet_expectations(outcome)
             ),
-            *noticed(self.found),
+            *longer_waits(self.found),
         ]
 
     def figures(self) -> dict[str, Any]:
@@ -229,23 +232,23 @@ class SlowConsumer(Experiment):
 
 
 Clients = dict[str, list[StalledClient]]
-"""By kind."""
+"""Stalled clients by kind."""
 
 
-def stalled_clients(target: Target, hello: bytes, stack: ExitStack) -> Clients:
-    """Connect them all; the stack closes them. Raises TargetError.
+def stalled_clients(target: TargetStack, hello: bytes, stack: ExitStack) -> Clients:
+    """Connect all stalled clients; `stack` closes them. Raises TargetError.
 
-    `hello` makes a client a numbered one of the price stream.
+    `hello` turns a client of the price stream into a numbered one.
     """
     gateway, manager = target.settings.gateway, target.settings.order_manager
-    doors = {
+    addresses = {
         PLAIN: (gateway.host, gateway.price_port, b""),
         NUMBERED: (gateway.host, gateway.price_port, hello),
         NEWS: (gateway.host, gateway.news_port, b""),
         ORDERS: (manager.host, manager.port, b""),
     }
     return {
-        kind: [stack.enter_context(StalledClient(*doors[kind])) for _ in range(CLIENTS)]
+        kind: [stack.enter_context(StalledClient(*addresses[kind])) for _ in range(CLIENTS)]
         for kind in KINDS
     }
 
@@ -253,33 +256,33 @@ def stalled_clients(target: Target, hello: bytes, stack: ExitStack) -> Clients:
 def stay_stuck(
     clients: Clients, pids: Mapping[str, int]
 ) -> tuple[dict[str, list[int]], dict[str, int], int]:
-    """Let a window pass in which nobody reads. Raises TargetError if a server is gone.
+    """Wait for a window in which no client reads. Raises TargetError if a server is gone.
 
-    Returns the most that waited for each, the most that was resident of each server, and how many
-    messages of the order clients are to be answered.
+    Returns the most bytes queued for each client, the largest resident memory of each server, and
+    how many messages of the order clients have to be answered.
     """
     waiting = {kind: [0] * len(them) for kind, them in clients.items()}
     resident = dict.fromkeys(SERVERS, 0)
-    said = 0
+    sent = 0
     begun_s = time.monotonic()
     queue_look_s = begun_s
     while (now_s := time.monotonic()) < begun_s + WINDOW_S:
-        said += sum(client.say(NONSENSE) for client in clients[ORDERS])
+        sent += sum(client.send(NONSENSE) for client in clients[ORDERS])
         time.sleep(LOOK_S)
         resident = {s: max(most, resident_bytes(pids[s])) for s, most in resident.items()}
         if now_s >= queue_look_s:
             queue_look_s += QUEUE_LOOK_S
             for kind, most in waiting.items():
                 waiting[kind] = list(map(max, most, waiting_bytes(clients[kind])))
-    return waiting, resident, said * NONSENSE.count(ONE_NONSENSE)
+    return waiting, resident, sent * NONSENSE.count(ONE_NONSENSE)
 
 
 def read_on(
-    client: StalledClient, listener: TapeListener, own: Recording, recording: Recording
+    client: StalledClient, listener: TapeListener, own: StackRecording, recording: StackRecording
 ) -> tuple[int, int]:
     """Read until the client has the latest tick that `recording` has now.
 
-    Returns the number of that tick, and how many bytes were read.
+    Returns the sequence of that tick, and how many bytes were read.
     """
     read_bytes = 0
     tape = recording.playing
@@ -291,26 +294,27 @@ def read_on(
     return up_to, read_bytes
 
 
-def differences(own: Recording, recording: Recording, up_to: int) -> list[str]:
-    """Say how the tape that one client got differs from what another one got. Pure."""
+def differences(own: StackRecording, recording: StackRecording, up_to: int) -> list[str]:
+    """List how the ticks that one client got differ from those of another one. Pure."""
     got = own.tapes.get(recording.playing, {})
-    played = recording.tapes[recording.playing].copy()  # it goes on growing
-    first = min(got, default=1)  # the very first are not kept for ever
+    played = recording.tapes[recording.playing].copy()  # the recorder keeps adding to it
+    first = min(got, default=1)  # the gateway may no longer have the first ones
     troubles = list(own.troubles)
     if missing := sum(first <= n <= up_to and n not in got for n in played):
         troubles.append(f"{missing} ticks up to {up_to} were missing")
     if other := sum(n in played and tick != played[n] for n, tick in got.items()):
         troubles.append(f"{other} ticks were not those that were played")
-    return [f"the client that read on: {trouble}" for trouble in troubles]
+    return [f"the client that resumed reading: {trouble}" for trouble in troubles]
 
 
 def wait_for_hang_up(
-    clients: Clients, recording: Recording, seen_events: int
+    clients: Clients, recording: StackRecording, seen_events: int
 ) -> tuple[dict[str, int], list[str]]:
     """Wait until the gateway has disconnected the numbered clients, for a bounded time.
 
-    Returns how many of each kind a server has disconnected, and who should have been. Ticks go on:
-    when the kernel holds no more for a client than before, the gateway itself is left with them.
+    Returns how many of each kind a server has disconnected, and a line for each client that should
+    have been. Ticks keep coming: once the kernel's queue for a client no longer changes, the
+    gateway itself has to queue them.
     """
     waiting = {client: (0, time.monotonic_ns()) for client in clients[NUMBERED]}
     deadline_s = time.monotonic() + FILL_S + HANG_UP_S
@@ -327,7 +331,7 @@ def wait_for_hang_up(
         time.sleep(QUEUE_LOOK_S)
     counts = {kind: sum(c.name in gone for c in them) for kind, them in clients.items()}
     overdue = [
-        f"{client.name} took nothing for {(now_ns - since_ns) / SECOND_NS:.1f} s and was not "
+        f"{client.name} accepted nothing for {(now_ns - since_ns) / SECOND_NS:.1f} s and was not "
         "disconnected"
         for client, (_, since_ns) in waiting.items()
         if now_ns - since_ns > to_ns(HANG_UP_S)
@@ -336,7 +340,7 @@ def wait_for_hang_up(
 
 
 def hung_up(events: Iterable[Event]) -> set[str]:
-    """Return the clients, by address, that a server has disconnected. Pure."""
+    """Return the addresses of the clients that a server has disconnected. Pure."""
     return {
         event.what.peer
         for event in events
@@ -345,15 +349,15 @@ def hung_up(events: Iterable[Event]) -> set[str]:
 
 
 def resident_bytes(pid: int) -> int:
-    """How much of a process is in memory (proc(5): statm). Raises TargetError if it is gone."""
+    """Return a process's resident memory (proc(5): statm). Raises TargetError if it is gone."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
     except OSError:
-        raise TargetError(f"process {pid} has ended: nothing was done to it") from None
+        raise TargetError(f"process {pid} has ended, though it was not hit") from None
 
 
-def longest_waits(recording: Recording, begun_ns: int, ended_ns: int) -> Waits:
-    """Take the figures of a window from what was recorded. Pure."""
+def longest_waits(recording: StackRecording, begun_ns: int, ended_ns: int) -> Waits:
+    """Compute the longest waits of a window from the recording. Pure."""
     heard = recording.heard_ns.get(recording.playing, {})
     return Waits(
         longest_gap_ns((e.at_ns for e in recording.evaluated), begun_ns, ended_ns),
@@ -363,20 +367,20 @@ def longest_waits(recording: Recording, begun_ns: int, ended_ns: int) -> Waits:
 
 
 def span(times_ns: Sequence[int]) -> str:
-    """The least and the most of all rounds in ms, for a table. Pure."""
+    """Return the least and the most of all rounds in ms, for a table. Pure."""
     if not times_ns:
         return "-"
     return f"{min(times_ns) / MILLISECOND_NS:.1f} to {max(times_ns) / MILLISECOND_NS:.1f}"
 
 
 def longest_gap_ns(times_ns: Iterable[int], begun_ns: int, ended_ns: int) -> int:
-    """The longest time in a window without any of these, which are in order. Pure."""
+    """Return the longest time in a window without any of these sorted times. Pure."""
     inside = (at_ns for at_ns in times_ns if begun_ns < at_ns < ended_ns)
     return max(b - a for a, b in pairwise([begun_ns, *inside, ended_ns]))
 
 
 def longest_answer_ns(events: Iterable[Event], begun_ns: int, ended_ns: int) -> int:
-    """The longest that an order of the window waited for its answer, or waits still. Pure."""
+    """Return the longest wait of an order in the window for its answer, if any yet. Pure."""
     sent: dict[int, int] = {}
     longest_ns = 0
     for at_ns, source, what, _ in events:
@@ -391,41 +395,41 @@ def longest_answer_ns(events: Iterable[Event], begun_ns: int, ended_ns: int) -> 
 
 
 def disturbances(events: Iterable[Event]) -> list[str]:
-    """Say which role lost a connection or its process, a line each. Pure."""
-    links = {(link.client, link.stream) for link in LINKS}
+    """List roles that lost a connection or their process, a line each. Pure."""
+    connections = {(connection.client, connection.stream) for connection in ROLE_CONNECTIONS}
     troubles = []
     for event in events:
         match event.what:
-            case Disconnected(stream=stream) if (event.source, stream) in links:
+            case Disconnected(stream=stream) if (event.source, stream) in connections:
                 troubles.append(f"{event.source} lost its connection for {stream}")
             case RoleChange(change=Change.ENDED, role=role):
                 troubles.append(f"{role} ended")
     return troubles
 
 
-def unfulfilled(outcome: Outcome) -> list[str]:
-    """Say what was not as expected of one round, a line each. Pure."""
+def unmet_expectations(outcome: SlowConsumerOutcome) -> list[str]:
+    """List what was not as expected in one round, a line each. Pure."""
     reasons = list(outcome.troubles)
     for kind in MUST_BE_STUCK:
         if not any(outcome.waiting_bytes[kind]):
-            reasons.append(f"proves nothing: nothing ever waited for a client of {kind}")
+            reasons.append(f"proves nothing: nothing was ever queued for a client of {kind}")
     for kind, count in MUST_BE_GIVEN_UP.items():
         if outcome.hung_up[kind] < count:
             gone = outcome.hung_up[kind]
             reasons.append(f"{gone} of {count} clients of {kind} were disconnected in time")
     if not outcome.ticks_read_on:
-        reasons.append("proves nothing: the client that read on got no tick")
+        reasons.append("proves nothing: the client that resumed reading got no tick")
     for server, limit in GROWTH_BYTES.items():
         if (grown := outcome.grown_bytes[server]) > limit:
             reasons.append(f"{server} grew by {grown} bytes, {limit} are allowed")
     return reasons
 
 
-def noticed(outcomes: Sequence[Outcome]) -> list[str]:
-    """Say who waited longer because of the clients, a line each. Pure.
+def longer_waits(outcomes: Sequence[SlowConsumerOutcome]) -> list[str]:
+    """List waits that were longer because of the stalled clients, a line each. Pure.
 
-    What they cause, they cause in most rounds; what else the machine does, it does in some, and
-    without them as well. So medians of the rounds are compared.
+    The clients' effect appears in most rounds, other load on the machine only in some, and also
+    without the clients. So the medians of the rounds are compared.
     """
     reasons = []
     for figure, label in LABELS.items() if outcomes else ():
@@ -434,12 +438,12 @@ def noticed(outcomes: Sequence[Outcome]) -> list[str]:
         limit = max(NOTICED_NS, NOTICED_RATIO * without)
         if beside > limit:
             reasons.append(
-                f"longest time {label}: {beside / MILLISECOND_NS:.1f} ms is the median with them, "
-                f"{limit / MILLISECOND_NS:.1f} ms is the limit"
+                f"longest time {label}: {beside / MILLISECOND_NS:.1f} ms is the median with "
+                f"stalled clients, {limit / MILLISECOND_NS:.1f} ms is the limit"
             )
     return reasons
 
 
 if __name__ == "__main__":
     arguments = command_line(SlowConsumer.name, __doc__, times=3).parse_args()
-    sys.exit(run(SlowConsumer(arguments.times), arguments))
+    sys.exit(run_experiment(SlowConsumer(arguments.times), arguments))

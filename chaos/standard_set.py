@@ -1,12 +1,12 @@
 """Record the standard set: every experiment once, one after the other, in under 15 minutes.
 
-Always on private stacks with the settings of etc/trading.toml: a stack that runs already has
-settings, an age and a ledger of its own, and the figures would not be comparable. What an
-experiment prints and its figures go to var/chaos; when all have been tried, the figures go to
-report/chaos, from where `python -m chaos.report` writes the report.
+The experiments run on private stacks with the settings of etc/trading.toml, because a running stack
+has its own settings, age and ledger, and its figures would not be comparable. The output and the
+figures of each experiment go to var/chaos. After the last one, the figures are copied to
+report/chaos, from which `python -m chaos.report` writes the report.
 
-Exit codes: 0 every hypothesis holds and every goal in the report is reached, 1 one does not or is
-not (all have still been tried), 130 after Ctrl-C (nothing goes to report/chaos).
+Exit codes: 0 every hypothesis holds and every goal in the report is reached, 1 one does not hold or
+is missed (all experiments are still run), 130 after Ctrl-C (report/chaos stays unchanged).
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ from chaos.lab.experiment import (
     Interrupted,
     signals_as_interruption,
 )
-from chaos.report.recorded import RECORDED, RECORDING, ReportError, complete, load
+from chaos.report.recorded import (
+    RECORDED,
+    RECORDING,
+    ReliabilityReportError,
+    load_recorded,
+    require_figures,
+)
 from chaos.report.series import missed_goals
 from lib.clock import utc_stamp
 from lib.reports.machine import machine_facts, software_facts
@@ -38,51 +44,51 @@ from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
 from lib.stack.launch import wake_supervisord
 
 OUTPUT: Final = PROJECT_ROOT / "var" / "chaos"
-"""Figures and outputs of this run, and as `var_dir` also where the private stacks lie: no deeper,
-because a socket's path has only some 100 characters."""
+"""The directory of outputs and figures, and the `var_dir` of the private stacks. Not deeper,
+because the path of a socket is limited to some 100 characters."""
 LIMIT_FACTOR: Final = 3
-"""An experiment is interrupted when it takes so many times as long as expected."""
+"""An experiment is interrupted after this many times its expected duration."""
 PUT_BACK_S: Final = 60.0
-"""How long an interrupted experiment may take to put back what it broke and to end its stack."""
+"""How long an interrupted experiment may take to undo its faults and end its stack."""
 MINUTE_S: Final = 60
 
 
 @dataclass(frozen=True)
-class Run:
-    """One experiment of the set."""
+class PlannedExperiment:
+    """One experiment of the set, with its arguments."""
 
     name: str
-    """Of its figures' file."""
+    """The name of the file with its figures, without .json."""
     arguments: tuple[str, ...]
     expected_s: int
-    """How long it takes, as measured on two cores."""
+    """How long it took when measured on two cores, in seconds."""
 
     @property
     def command(self) -> str:
-        """What does the same by hand."""
+        """The command that runs the same experiment by hand."""
         return f"python chaos/{' '.join(self.arguments)}"
 
 
 STANDARD_SET: Final = (
-    Run("drop_gateway", ("drop_gateway.py", "--times", "20"), 53),
-    Run("drop_orderbook", ("drop_orderbook.py", "--times", "20"), 53),
-    Run("drop_strategy", ("drop_strategy.py", "--times", "20"), 53),
-    Run("drop_order_manager", ("drop_order_manager.py", "--times", "20"), 53),
-    Run("freeze_gateway", ("freeze.py", "gateway", "--times", "5"), 24),
-    Run("freeze_orderbook", ("freeze.py", "orderbook", "--times", "5"), 24),
-    Run("freeze_strategy", ("freeze.py", "strategy", "--times", "5"), 24),
-    Run("freeze_order_manager", ("freeze.py", "order_manager", "--times", "5"), 24),
-    Run("cut_connection", ("cut_connection.py", "--times", "2"), 181),
-    Run("slow_consumer", ("slow_consumer.py", "--times", "3"), 71),
-    Run("corrupt_feed", ("corrupt_feed.py", "--times", "1"), 30),
-    Run("kill_everything", ("kill_everything.py", "--times", "2"), 15),
-    Run("crash_loop", ("crash_loop.py", "--times", "1"), 60),
-    Run("storm", ("storm.py", "--minutes", "1", "--seed", "1"), 65),
+    PlannedExperiment("drop_gateway", ("drop_gateway.py", "--times", "20"), 53),
+    PlannedExperiment("drop_orderbook", ("drop_orderbook.py", "--times", "20"), 53),
+    PlannedExperiment("drop_strategy", ("drop_strategy.py", "--times", "20"), 53),
+    PlannedExperiment("drop_order_manager", ("drop_order_manager.py", "--times", "20"), 53),
+    PlannedExperiment("freeze_gateway", ("freeze.py", "gateway", "--times", "5"), 24),
+    PlannedExperiment("freeze_orderbook", ("freeze.py", "orderbook", "--times", "5"), 24),
+    PlannedExperiment("freeze_strategy", ("freeze.py", "strategy", "--times", "5"), 24),
+    PlannedExperiment("freeze_order_manager", ("freeze.py", "order_manager", "--times", "5"), 24),
+    PlannedExperiment("cut_connection", ("cut_connection.py", "--times", "2"), 181),
+    PlannedExperiment("slow_consumer", ("slow_consumer.py", "--times", "3"), 71),
+    PlannedExperiment("corrupt_feed", ("corrupt_feed.py", "--times", "1"), 30),
+    PlannedExperiment("kill_everything", ("kill_everything.py", "--times", "2"), 15),
+    PlannedExperiment("crash_loop", ("crash_loop.py", "--times", "1"), 60),
+    PlannedExperiment("storm", ("storm.py", "--minutes", "1", "--seed", "1"), 65),
 )
 
 
 def main() -> int:
-    """Record the set; return the exit code."""
+    """Run and record the set; return the exit code."""
     argparse.ArgumentParser(
         prog="python -m chaos.standard_set",
         description=__doc__,
@@ -90,7 +96,7 @@ def main() -> int:
     ).parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     if wake_supervisord(load_settings(DEFAULT_FILE).var_dir):
-        print("a stack runs beside this and takes its share of the cores: the times will be longer")
+        print("another stack is running and uses the same cores: the times will be longer")
     recording: dict[str, Any] = {
         "began_utc": utc_stamp(),
         "machine": machine_facts(),
@@ -98,22 +104,22 @@ def main() -> int:
     }
     with signals_as_interruption():
         try:
-            recording["experiments"] = record(STANDARD_SET, OUTPUT)
+            recording["experiments"] = record_experiments(STANDARD_SET, OUTPUT)
             recording["ended_utc"] = utc_stamp()
-            publish(recording, OUTPUT, RECORDED)
+            publish_figures(recording, OUTPUT, RECORDED)
         except Interrupted:
             print("\ninterrupted: report/chaos stays as it was", file=sys.stderr)
             return EXIT_INTERRUPTED
-    return judge(RECORDED)
+    return exit_code_for(RECORDED)
 
 
-def judge(recorded: Path) -> int:
+def exit_code_for(recorded: Path) -> int:
     """Say which goals are missed; return the exit code for what was recorded."""
     try:
-        with complete():
-            found = load(recorded)
+        with require_figures():
+            found = load_recorded(recorded)
             missed = missed_goals(found.figures)
-    except ReportError as error:
+    except ReliabilityReportError as error:
         print(error, file=sys.stderr)
         return EXIT_DOES_NOT_HOLD
     for reason in missed:
@@ -122,45 +128,54 @@ def judge(recorded: Path) -> int:
     return EXIT_HOLDS if held and not missed else EXIT_DOES_NOT_HOLD
 
 
-def record(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
-    """Do the runs one after the other; return what to record of each. Raises Interrupted."""
+def record_experiments(
+    experiments: Sequence[PlannedExperiment], output: Path
+) -> list[dict[str, Any]]:
+    """Run the experiments in order; return what to record of each. Raises Interrupted."""
     entries = []
-    for number, run in enumerate(runs, 1):
-        left_s = sum(later.expected_s for later in runs[number - 1 :])
+    for number, experiment in enumerate(experiments, 1):
+        left_s = sum(later.expected_s for later in experiments[number - 1 :])
         left = f"about {-(-left_s // MINUTE_S)} min left"
-        print(f"[{number}/{len(runs)}] {left}: {run.command} ... ", end="", flush=True)
+        print(
+            f"[{number}/{len(experiments)}] {left}: {experiment.command} ... ", end="", flush=True
+        )
         begun_s = time.monotonic()
-        exit_code = perform(run, output)
+        exit_code = run_one(experiment, output)
         took_s = round(time.monotonic() - begun_s, 1)
         print(f"{_in_words(exit_code)} ({took_s:.0f} s)", flush=True)
         if exit_code != EXIT_HOLDS:
-            print(f"    see {output / run.name}.txt")
+            print(f"    see {output / experiment.name}.txt")
         entries.append(
-            {"name": run.name, "command": run.command, "exit_code": exit_code, "took_s": took_s}
+            {
+                "name": experiment.name,
+                "command": experiment.command,
+                "exit_code": exit_code,
+                "took_s": took_s,
+            }
         )
     return entries
 
 
-def perform(run: Run, output: Path) -> int:
-    """Do one run; return its exit code, `EXIT_INTERRUPTED` if it did not end in time.
+def run_one(experiment: PlannedExperiment, output: Path) -> int:
+    """Run one experiment; return its exit code, `EXIT_INTERRUPTED` if it did not end in time.
 
-    Raises Interrupted, when what the experiment broke is put back.
+    Raises Interrupted once the experiment has undone its faults.
     """
-    figures = output / f"{run.name}.json"
-    figures.unlink(missing_ok=True)  # an experiment that fails must not show those of another day
-    script, *arguments = run.arguments
+    figures = output / f"{experiment.name}.json"
+    figures.unlink(missing_ok=True)  # if the experiment fails, no old figures may remain
+    script, *arguments = experiment.arguments
     command: list[str | Path] = [sys.executable, PROJECT_ROOT / "chaos" / script, *arguments]
     command += ["--config", DEFAULT_FILE, "--var-dir", output, "--json", figures]
-    with (output / f"{run.name}.txt").open("wb") as said:
+    with (output / f"{experiment.name}.txt").open("wb") as said:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us, and we hand it on
+            start_new_session=True,  # Ctrl-C reaches only this process, which forwards it
         )
         try:
-            return process.wait(run.expected_s * LIMIT_FACTOR)
+            return process.wait(experiment.expected_s * LIMIT_FACTOR)
         except subprocess.TimeoutExpired:
             return EXIT_INTERRUPTED
         finally:
@@ -168,19 +183,19 @@ def perform(run: Run, output: Path) -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt an experiment that is still there, and wait until it has put everything back."""
+    """Interrupt an experiment that is still running, and wait until it has undone its faults."""
     process.terminate()
     try:
         process.wait(PUT_BACK_S)
     except subprocess.TimeoutExpired:
-        process.kill()  # its stack ends when nobody reads its output any more
+        process.kill()  # its stack ends when its output pipe breaks
         process.wait()
 
 
-def publish(recording: dict[str, Any], output: Path, recorded: Path) -> None:
-    """Replace the recorded figures by those of this run; the plots of the old ones go, too.
+def publish_figures(recording: dict[str, Any], output: Path, recorded: Path) -> None:
+    """Replace the recorded figures by those of this run; remove the plots of the old ones.
 
-    They are written beside it first: whatever happens, one or the other is there, whole.
+    The new directory is written beside the old one first, so that one of them is always complete.
     """
     new, old = (recorded.with_name(f"{recorded.name}.{suffix}") for suffix in ("new", "old"))
     try:

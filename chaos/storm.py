@@ -1,15 +1,15 @@
 """A storm: random faults of all kinds, one after another and overlapping, while the stack trades.
 
-The long test. Roles are killed, asked to end, frozen and paused, one at a time and all at once;
-clients stop reading or send garbage; connections are reset, closed, left half-open, silenced,
-slowed down and cut into single bytes, in one direction or in both. A role younger than 2 s is not
-hit, nor one that is under another fault of its process: such a gust is skipped and counted.
-Expected: no tick missed, no order lost or doubled, and the stack is steady again afterwards.
+The long test. Roles are killed, terminated, frozen and paused, one at a time and all at once;
+clients stop reading or send garbage; connections are reset, closed, left half-open, blackholed,
+slowed down and cut into single bytes, in one direction or in both. A planned fault is skipped, and
+counted as skipped, if its role has only just started or is already under a process fault.
+Expected: no tick is missed, no order is lost or doubled, and the stack is steady afterwards.
 
-Where a stack runs, it is done to that one, without the faults that need a proxy in a connection;
-else to a private one, with all of them. Left to other experiments are wrong bytes, as a plausible
-wrong price cannot be told from a right one (corrupt_feed.py), and the end of supervisord, from
-which nobody recovers by himself (kill_everything.py).
+The storm hits the stack that is running, without the faults that need a proxy in a connection. If
+no stack is running, it hits a private one, with all faults. Two faults have experiments of their
+own: wrong bytes (corrupt_feed.py), because a plausible wrong price looks like a right one, and the
+death of supervisord (kill_everything.py), because the stack cannot recover from it by itself.
 """
 
 from __future__ import annotations
@@ -30,129 +30,149 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.faults.proxied_stack import proxied
 from chaos.faults.proxy import Proxy
-from chaos.lab.experiment import RECOVERY_S, Experiment, Stage, command_line, run
+from chaos.lab.experiment import RECOVERY_S, Experiment, RoundContext, command_line, run_experiment
 from chaos.lab.figures import STRATEGY
-from chaos.lab.recorder import Evaluated, Event, Recording
-from chaos.lab.target import Target, known_roles
-from chaos.storms.planned_faults import PLAIN_KINDS, PROXY_KINDS, Gust, Kind, Lives, plan
-from chaos.storms.runner import Hit, Weather
+from chaos.lab.recorder import Event, SeenEvaluation, StackRecording
+from chaos.lab.target import TargetStack, known_roles
+from chaos.storms.planned_faults import (
+    PLAIN_KINDS,
+    PROXY_KINDS,
+    FaultKind,
+    PlannedFault,
+    RoleInstances,
+    plan_storm,
+)
+from chaos.storms.runner import InjectedFault, StormRunner
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.process.log_events import EvaluationStarted, OrderSent
 from lib.streams.client import SILENCE_LIMIT_NS
 
 DEFAULT_MINUTES: Final = 2.0
 MIN_MINUTES: Final = 0.2
-"""Longer than it can take until the first gust, whatever the seed."""
+"""Longer than the longest wait for the first planned fault, whatever the seed."""
 MAX_MINUTES: Final = 24 * 60.0
 STALE_NS: Final = 100 * MILLISECOND_NS
-"""A longer time without an evaluated tick is told, with its place in the storm."""
+"""A time without an evaluated tick that is longer than this is recorded as stale."""
 LONG_STALE_NS: Final = SECOND_NS
-"""A longer one is counted in the table."""
+"""The table counts the stale times that are longer than this."""
 STALE_MARGIN_NS: Final = 15 * SECOND_NS
-"""How long the strategy may stand still beyond the times in which a freeze and a silence are
-noticed. Generous: what one gust has stopped, the next one may stop before it has recovered."""
-ENOUGH_GUSTS: Final = 3
-"""A kind that was planned so often must have been done: not each of them was skipped."""
+"""How long the strategy may evaluate nothing, on top of the time to detect a freeze and a silent
+connection. Generous: the next fault may hit a role before it has recovered from the last one."""
+ENOUGH_PLANNED: Final = 3
+"""A fault kind that was planned this often must have been injected at least once."""
 
 
 class Stretch(NamedTuple):
     """A time in which the strategy evaluated no tick."""
 
     begin_ns: int
-    """From the beginning of the storm."""
+    """Time since the start of the storm."""
     length_ns: int
 
 
 @dataclass
-class Outcome:
-    """What a storm came to. Times are monotonic but for those of `stale`."""
+class StormOutcome:
+    """What happened in one storm. Times are monotonic, except in `stale`."""
 
-    planned: list[Gust]
+    planned: list[PlannedFault]
     begin_ns: int
-    last_gust_ns: int = 0
-    """When the last gust was over, or had begun where others see to its end."""
+    last_fault_ns: int = 0
+    """When the lab last began or ended a fault."""
     end_ns: int = 0
     """When the stack was steady again."""
-    hits: list[Hit] = field(default_factory=list)
-    skipped: list[Gust] = field(default_factory=list)
+    injected_faults: list[InjectedFault] = field(default_factory=list)
+    skipped: list[PlannedFault] = field(default_factory=list)
     stale: list[Stretch] = field(default_factory=list)
     evaluated: list[int] = field(default_factory=list)
-    """Ticks, in each second."""
+    """Ticks evaluated in each second of the storm."""
     orders: list[int] = field(default_factory=list)
-    """Sent, in each second."""
+    """Orders sent in each second of the storm."""
 
 
 class Storm(Experiment):
-    """`times` storms, each with a plan of its own."""
+    """Runs `times` storms, each with its own plan."""
 
     name = "storm"
     hypothesis = (
-        "whatever comes, and however much at once: no tick is missed, no order is lost or doubled, "
-        "and the stack is steady again afterwards"
+        "under any mix of faults no tick is missed, no order is lost or doubled, and the stack is "
+        "steady again afterwards"
     )
     roles = known_roles()
 
     def __init__(self, minutes: float, times: int) -> None:
         self.title = f"a storm of {minutes:g} min, {times} times"
         self.rounds = times
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[StormOutcome] = []
         self._minutes = minutes
         self._hang_after_ns = 0
-        self._weather: Weather | None = None
+        self._runner: StormRunner | None = None
         self._proxies: dict[str, Proxy] = {}
 
     @contextmanager
-    def prepared(self, target: Target) -> Iterator[None]:
-        """Give a private stack a proxy in each connection; another one is left as it is."""
+    def prepared(self, target: TargetStack) -> Iterator[None]:
+        """Put a proxy into each connection of a private stack; change nothing on a running one."""
         self._hang_after_ns = to_ns(target.settings.watchdog.hang_after)
         if not target.private:
-            print("no proxy is in its connections: without the faults of these", flush=True)
+            print("no proxy is in its connections: connection faults are left out", flush=True)
             yield
             return
         with proxied(target) as self._proxies:
             yield
 
-    def round(self, stage: Stage, number: int) -> None:
-        """One storm."""
-        pids = {role: p.pid for role, p in stage.target.wait_until_steady().items()}
+    def run_round(self, context: RoundContext, number: int) -> None:
+        """Run one storm."""
+        pids = {role: p.pid for role, p in context.target.wait_until_steady().items()}
         kinds = (*PLAIN_KINDS, *(PROXY_KINDS if self._proxies else ()))
-        planned = plan(stage.random, self._minutes, kinds, sorted(pids))
-        weather = self._weather = Weather(stage, self._proxies, Lives(pids))
-        outcome = Outcome(planned, time.monotonic_ns(), hits=weather.hits, skipped=weather.skipped)
+        planned = plan_storm(context.random, self._minutes, kinds, sorted(pids))
+        runner = self._runner = StormRunner(context, self._proxies, RoleInstances(pids))
+        outcome = StormOutcome(
+            planned,
+            time.monotonic_ns(),
+            injected_faults=runner.injected_faults,
+            skipped=runner.skipped,
+        )
         self.outcomes.append(outcome)
         try:
-            weather.blow(planned)
-            outcome.last_gust_ns = weather.last_ns
-            weather.calm_down(self.recovery_limit_ns)
-            stage.target.wait_until_steady()
+            runner.run(planned)
+            outcome.last_fault_ns = runner.last_change_ns
+            runner.wait_until_over(self.recovery_limit_ns)
+            context.target.wait_until_steady()
         finally:
-            weather.undo()
+            runner.undo()
             outcome.end_ns = time.monotonic_ns()
-            take_figures(outcome, stage.recorder.recording)
+            collect_figures(outcome, context.recorder.recording)
 
     def put_back(self) -> None:
-        """End the storm that is going on, if one is."""
-        if self._weather:
-            self._weather.undo()
+        """Undo the faults of the current storm, if there is one."""
+        if self._runner:
+            self._runner.undo()
 
     @property
     def recovery_limit_ns(self) -> int:
-        """How long after the last gust the stack may take to be steady again."""
+        """How long the stack may take to be steady again after the last fault."""
         return self._hang_after_ns + to_ns(RECOVERY_S)
 
     @property
     def stale_limit_ns(self) -> int:
-        """How long the strategy may evaluate nothing."""
+        """The longest time the strategy may go without evaluating a tick."""
         return self._hang_after_ns + SILENCE_LIMIT_NS + STALE_MARGIN_NS
 
     def table(self) -> list[str]:
-        """Each kind with how often it was done, and to whom."""
+        """List each fault kind with how often it was injected, and where."""
         lines = [f"{'fault':<28}{'times':>6}{'skipped':>9}  of which"]
-        hits = [hit for outcome in self.outcomes for hit in outcome.hits]
-        skipped = Counter(gust.kind for outcome in self.outcomes for gust in outcome.skipped)
+        injected_faults = [
+            injected for outcome in self.outcomes for injected in outcome.injected_faults
+        ]
+        skipped = Counter(
+            planned_fault.kind for outcome in self.outcomes for planned_fault in outcome.skipped
+        )
         for kind in self._planned():
-            victims = [hit.victim for hit in hits if hit.gust.kind is kind]
-            lines.append(f"{kind:<28}{len(victims):>6}{skipped[kind]:>9}  {whom(victims)}".rstrip())
+            victims = [
+                injected.victim for injected in injected_faults if injected.planned.kind is kind
+            ]
+            lines.append(
+                f"{kind:<28}{len(victims):>6}{skipped[kind]:>9}  {count_victims(victims)}".rstrip()
+            )
         stale_ns = [stretch.length_ns for outcome in self.outcomes for stretch in outcome.stale]
         longer = sum(ns > LONG_STALE_NS for ns in stale_ns)
         return [
@@ -164,18 +184,18 @@ class Storm(Experiment):
         ]
 
     def reasons(self) -> list[str]:
-        """It was steady again in time, never stood still for too long, and enough was done."""
+        """Check the recovery time, the stale times, and that enough faults were injected."""
         reasons = []
         for number, outcome in enumerate(self.outcomes, 1):
-            done, skipped = len(outcome.hits), len(outcome.skipped)
+            done, skipped = len(outcome.injected_faults), len(outcome.skipped)
             if not done or skipped > done:
                 reasons.append(
                     f"storm {number}: proves little: {done} faults were done, {skipped} skipped"
                 )
-            recovery_ns = outcome.end_ns - outcome.last_gust_ns
+            recovery_ns = outcome.end_ns - outcome.last_fault_ns
             if recovery_ns > self.recovery_limit_ns:
                 reasons.append(
-                    f"storm {number}: steady {_s(recovery_ns)} after the last gust, the limit is "
+                    f"storm {number}: steady {_s(recovery_ns)} after the last fault, the limit is "
                     f"{_s(self.recovery_limit_ns)}"
                 )
             reasons += [
@@ -184,27 +204,35 @@ class Storm(Experiment):
                 for stretch in outcome.stale
                 if stretch.length_ns > self.stale_limit_ns
             ]
-        kinds = {hit.gust.kind for outcome in self.outcomes for hit in outcome.hits}
+        kinds = {
+            injected.planned.kind
+            for outcome in self.outcomes
+            for injected in outcome.injected_faults
+        }
         return reasons + [
             f"{kind}: planned {count} times, and never done"
             for kind, count in self._planned().items()
-            if count >= ENOUGH_GUSTS and kind not in kinds
+            if count >= ENOUGH_PLANNED and kind not in kinds
         ]
 
-    def _planned(self) -> dict[Kind, int]:
-        """How often each kind was planned."""
-        counts = Counter(gust.kind for outcome in self.outcomes for gust in outcome.planned)
-        return {kind: counts[kind] for kind in Kind if kind in counts}
+    def _planned(self) -> dict[FaultKind, int]:
+        """Count how often each kind was planned."""
+        counts = Counter(
+            planned_fault.kind for outcome in self.outcomes for planned_fault in outcome.planned
+        )
+        return {kind: counts[kind] for kind in FaultKind if kind in counts}
 
     def figures(self) -> dict[str, Any]:
-        """Return all gusts, and what the strategy did; times count from the storm's beginning."""
+        """Return all faults and what the strategy did; times count from the start of the storm."""
         return {
             "minutes": self._minutes,
             "storms": [
                 {
-                    "gusts": [_to_figures(hit, outcome) for hit in outcome.hits],
+                    "gusts": [
+                        _to_figures(injected, outcome) for injected in outcome.injected_faults
+                    ],
                     "skipped": dict(Counter(g.kind.name.lower() for g in outcome.skipped)),
-                    "last_gust_ns": outcome.last_gust_ns - outcome.begin_ns,
+                    "last_gust_ns": outcome.last_fault_ns - outcome.begin_ns,
                     "steady_ns": outcome.end_ns - outcome.begin_ns,
                     "stale": [stretch._asdict() for stretch in outcome.stale],
                     "evaluated_per_s": outcome.evaluated,
@@ -215,8 +243,8 @@ class Storm(Experiment):
         }
 
 
-def take_figures(outcome: Outcome, recording: Recording) -> None:
-    """See what the strategy did while the storm blew."""
+def collect_figures(outcome: StormOutcome, recording: StackRecording) -> None:
+    """Fill in what the strategy did during the storm."""
     begin_ns, end_ns = outcome.begin_ns, outcome.end_ns
     events, evaluated = list(recording.events), list(recording.evaluated)
     outcome.stale = stale_stretches(evaluated, begin_ns, end_ns)
@@ -224,7 +252,9 @@ def take_figures(outcome: Outcome, recording: Recording) -> None:
     outcome.orders = orders_per_s(events, begin_ns, end_ns)
 
 
-def stale_stretches(evaluated: Iterable[Evaluated], begin_ns: int, end_ns: int) -> list[Stretch]:
+def stale_stretches(
+    evaluated: Iterable[SeenEvaluation], begin_ns: int, end_ns: int
+) -> list[Stretch]:
     """Return the times without an evaluated tick that are longer than `STALE_NS`."""
     inside = [e.at_ns for e in evaluated if begin_ns < e.at_ns < end_ns]
     return [
@@ -235,12 +265,12 @@ def stale_stretches(evaluated: Iterable[Evaluated], begin_ns: int, end_ns: int) 
 
 
 def evaluated_per_s(
-    events: Iterable[Event], evaluated: Sequence[Evaluated], begin_ns: int, end_ns: int
+    events: Iterable[Event], evaluated: Sequence[SeenEvaluation], begin_ns: int, end_ns: int
 ) -> list[int]:
-    """Return how many ticks the strategy evaluated in each second; those of its absence it did not.
+    """Return how many ticks the strategy evaluated in each second.
 
-    Its file shows only the last one, so a step in it that goes beyond the beginning of a life is
-    shorter by what that life says it has missed.
+    Its state file shows only the last evaluated tick. Where a step in that number spans a restart,
+    the ticks that the new instance reports as missed are subtracted.
     """
     firsts: dict[str, list[int]] = {}
     missed: dict[str, list[int]] = {}
@@ -253,8 +283,8 @@ def evaluated_per_s(
     counts = [0] * _seconds(begin_ns, end_ns)
     for a, b in pairwise(evaluated):
         if a.tape == b.tape and begin_ns <= b.at_ns < end_ns:
-            lives = firsts.get(b.tape, [])
-            begun = slice(bisect_right(lives, a.sequence), bisect_right(lives, b.sequence))
+            instances = firsts.get(b.tape, [])
+            begun = slice(bisect_right(instances, a.sequence), bisect_right(instances, b.sequence))
             count = b.sequence - a.sequence - sum(missed.get(b.tape, [])[begun])
             counts[(b.at_ns - begin_ns) // SECOND_NS] += count
     return counts
@@ -270,20 +300,20 @@ def orders_per_s(events: Iterable[Event], begin_ns: int, end_ns: int) -> list[in
     return counts
 
 
-def whom(victims: Collection[str]) -> str:
-    """Count victims, for people: "gateway 2, strategy 1"."""
+def count_victims(victims: Collection[str]) -> str:
+    """Count victims in human-readable form: "gateway 2, strategy 1"."""
     return ", ".join(f"{victim} {count}" for victim, count in sorted(Counter(victims).items()))
 
 
-def _to_figures(hit: Hit, outcome: Outcome) -> dict[str, Any]:
-    gust = hit.gust
-    to = gust.fault.to.name if gust.fault else None
-    end_ns = outcome.end_ns if hit.end_ns is None else hit.end_ns
+def _to_figures(injected: InjectedFault, outcome: StormOutcome) -> dict[str, Any]:
+    planned_fault = injected.planned
+    to = planned_fault.connection_fault.to.name if planned_fault.connection_fault else None
+    end_ns = outcome.end_ns if injected.end_ns is None else injected.end_ns
     return {
-        "kind": gust.kind.name.lower(),
-        "victim": hit.victim,
+        "kind": planned_fault.kind.name.lower(),
+        "victim": injected.victim,
         "to": to.lower() if to else None,
-        "begin_ns": hit.begin_ns - outcome.begin_ns,
+        "begin_ns": injected.begin_ns - outcome.begin_ns,
         "end_ns": end_ns - outcome.begin_ns,
     }
 
@@ -297,7 +327,7 @@ def _s(duration_ns: int) -> str:
 
 
 def minutes(text: str) -> float:
-    """Read how long a storm lasts. Raises ArgumentTypeError."""
+    """Parse the length of a storm in minutes. Raises ArgumentTypeError."""
     try:
         number = float(text)
     except ValueError:
@@ -320,7 +350,7 @@ def main() -> int:
         help=f"how long each storm lasts (default: {DEFAULT_MINUTES:g})",
     )
     arguments = parser.parse_args()
-    return run(Storm(arguments.minutes, arguments.times), arguments)
+    return run_experiment(Storm(arguments.minutes, arguments.times), arguments)
 
 
 if __name__ == "__main__":

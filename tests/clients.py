@@ -1,7 +1,7 @@
-"""Blocking peers for tests: what a user could write in an afternoon from the protocol's page alone.
+"""Blocking peers for tests, as a user could write them in an afternoon from the protocol page.
 
 They are the ground truth of the integration tests, so they share no code with `lib`. Every wait
-has the deadline of `tests.helpers`; whatever breaks the protocol is an AssertionError.
+has the deadline of `tests.helpers`; every violation of the protocol is an AssertionError.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOISE = {
     "empty frames": b"*" * 1000,
     "zeros": b"\0" * 1000 + b"*",
 }
-"""Bytes of no protocol: for every port."""
+"""Bytes that are valid in no protocol; for every port."""
 
 
 class Peer:
@@ -43,7 +43,7 @@ class Peer:
 
     @classmethod
     def connect(cls, port: int, receive_buffer: int | None = None) -> Self:
-        """Connect; a small `receive_buffer` (bytes) makes a client that does not read felt soon."""
+        """Connect; a small `receive_buffer` (bytes) makes the server notice a stall soon."""
         sock = socket.socket()
         sock.settimeout(DEADLINE_S)
         if receive_buffer:
@@ -53,7 +53,7 @@ class Peer:
 
     @property
     def name(self) -> str:
-        """What the server's log calls this client."""
+        """The name of this client in the server's log."""
         host, port = self.sock.getsockname()
         return f"{host}:{port}"
 
@@ -102,7 +102,7 @@ class Peer:
 
 
 class Batch(NamedTuple):
-    """What came under one BATCH line."""
+    """The frames under one BATCH header."""
 
     first: int
     sent_ns: int
@@ -110,15 +110,15 @@ class Batch(NamedTuple):
 
 
 class NumberedClient(Peer):
-    """A client of a price or news stream that says HELLO. It insists on every number."""
+    """A client of a price or news stream that sends HELLO. It checks every sequence number."""
 
     tape: str
     first: int
     next: int
-    """The sequence that must come next."""
+    """The next sequence that must arrive."""
 
     def hello(self, next_sequence: int, tape: str | None = None) -> int:
-        """Ask; return FIRST."""
+        """Send HELLO; return FIRST of the answer."""
         self.send(b"HELLO,1,%d%b*" % (next_sequence, f",{tape}".encode() if tape else b""))
         return self.take_answer()
 
@@ -140,7 +140,7 @@ class NumberedClient(Peer):
         return Batch(int(first), int(sent_ns), self.frames(int(count)))
 
     def read_to(self, sequence: int) -> list[bytes]:
-        """All frames from where it is, at least to this number."""
+        """Read all frames up to this sequence, at least."""
         frames: list[bytes] = []
         while self.next <= sequence:
             frames += self.batch().frames
@@ -148,7 +148,7 @@ class NumberedClient(Peer):
 
 
 def joined(port: int, next_sequence: int = 0, tape: str | None = None) -> NumberedClient:
-    """A numbered client that has its answer."""
+    """A numbered client whose HELLO was answered."""
     client = NumberedClient.connect(port)
     client.hello(next_sequence, tape)
     return client
@@ -174,7 +174,7 @@ class OrderClient(Peer):
 
 
 def order(order_id: int, **changes: Any) -> dict[str, Any]:
-    """An order that can be filled, but for the changes."""
+    """An order that can be filled, with some fields changed."""
     return {
         "type": "order", "order_id": order_id, "symbol": "AAPL", "side": "BUY", "quantity": 10,
         "price": 173.2, **changes,
@@ -182,14 +182,14 @@ def order(order_id: int, **changes: Any) -> dict[str, Any]:
 
 
 class FakeServer:
-    """A server that a test plays itself: it accepts one connection at a time, by hand."""
+    """A server that the test controls: it accepts one connection at a time, when asked."""
 
     def __init__(self, port: int) -> None:
         self._sock = socket.create_server((HOST, port), backlog=64)
         self._sock.settimeout(DEADLINE_S)
 
     def accept(self) -> OrderClient:
-        """The next connection: it can speak frames, and JSON."""
+        """Accept the next connection."""
         return OrderClient(self._sock.accept()[0])
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What tests of every kind use."""
+"""Helpers for tests of every kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lib.ledger.writer import Ledger
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEADLINE_S = 60.0
-"""Generous: a test that fails may take this long; one that passes never does."""
+"""The deadline of a wait. Generous: only a failing test takes this long."""
 
 _Result = TypeVar("_Result")
 
@@ -32,7 +32,7 @@ def wait_until(
 
 @contextmanager
 def fresh_ledger() -> Iterator[Ledger]:
-    """A ledger of its own, where a commit to disk costs nothing."""
+    """A new ledger in memory, where a commit costs little."""
     with tempfile.TemporaryDirectory(prefix="tw-test-ledger-", dir="/dev/shm") as directory:
         ledger = Ledger(Path(directory) / "orders.sqlite")
         try:

@@ -1,14 +1,12 @@
 """A client of order entry that sends numbered orders as fast as they are answered, whatever dies.
 
-It checks every answer: each answer is the one that the orders before it lead to, and
-the same each time it is given; each logon tells exactly what was booked. It shares no code with
-`lib`.
+It checks everything it receives: each answer follows from the earlier orders and is the same each
+time; each logon acknowledges exactly what was booked. It shares no code with `lib`.
 
-After a reconnection it sends again, unchanged, what is unanswered, and some of what was answered.
-Now and then it *restarts*: it forgets what is unanswered, and goes on from what the logon tells
-with other orders under the numbers that are free. Its old connection may still be there then, and
-even go on sending until the new one is acknowledged: what was not read by then must never be
-booked.
+After a reconnection it resends, unchanged, the unanswered orders and some answered ones. Now and
+then it *restarts*: it forgets the unanswered orders and continues from the logon acknowledgement
+with other orders under the free order_ids. Its old connection may still be open then, and even send
+until the new one is acknowledged: an order that was not read by then must never be booked.
 """
 
 from __future__ import annotations
@@ -29,17 +27,17 @@ SYMBOLS = ("AAPL", "MSFT", "GOOG")
 UNKNOWN_SYMBOL = "NONE"
 UNKNOWN_SHARE = 0.05
 MAX_WINDOW = 150
-"""Orders under way. How many it is differs from connection to connection."""
+"""The most unanswered orders; the actual limit differs from connection to connection."""
 MAX_REPEATED = 20
-"""Answered orders that are sent again after a reconnection."""
+"""The most answered orders that are sent again after a reconnection."""
 RESTART_SHARE = 0.1
-"""Of the times that something was received."""
+"""The probability of a restart each time that something was received."""
 QUEUE = 1_000_000
-"""Bytes that a socket takes at once."""
+"""The most bytes that one receive returns."""
 
 
 class Order(NamedTuple):
-    """What was sent, and what has to come of it."""
+    """An order that was sent, and what has to come of it."""
 
     client_id: str
     order_id: int
@@ -47,12 +45,12 @@ class Order(NamedTuple):
     side: str
     quantity: int
     price: str
-    """Two decimals, the last of them no zero: the same text everywhere."""
+    """Two decimals, the last one not zero, so that the text is the same everywhere."""
     position: int
-    """Before it, in its symbol."""
+    """The position in its symbol before it."""
     sent_ns: int
     held: tuple[int, ...]
-    """After it, in all SYMBOLS."""
+    """The positions in all SYMBOLS after it."""
 
     @property
     def status(self) -> str:
@@ -64,7 +62,7 @@ class Order(NamedTuple):
 
     @property
     def signed_quantity(self) -> int:
-        """What it adds to the position: nothing if it is rejected."""
+        """The change of the position: 0 if it is rejected."""
         if self.symbol not in SYMBOLS:
             return 0
         return self.quantity if self.side == "BUY" else -self.quantity
@@ -94,7 +92,7 @@ class Order(NamedTuple):
 
 
 class FirstAnswer(NamedTuple):
-    """The first answer to an order of a client."""
+    """The first answer to an order."""
 
     order: Order
     trade_id: int | None
@@ -102,17 +100,17 @@ class FirstAnswer(NamedTuple):
 
 
 class Line:
-    """One connection, for as long as anything may come on it."""
+    """One connection, as long as anything may arrive on it."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.port: int = sock.getsockname()[1]
         self.logged_on = False
-        self.heard = 0
-        """Reports that have come on it."""
+        self.report_count = 0
+        """Execution reports that have arrived on it."""
         self.sent_bytes = 0
         self.awaited: deque[tuple[Order, int]] = deque()
-        """Orders whose report has to come on it, each with the bytes sent up to its end."""
+        """Orders whose report must still arrive, each with the bytes sent up to its end."""
         self.tail = b""
 
     def fileno(self) -> int:
@@ -120,7 +118,7 @@ class Line:
 
     def send(self, data: bytes) -> None:
         self.sent_bytes += len(data)
-        with suppress(BrokenPipeError, ConnectionResetError):  # receiving will tell
+        with suppress(BrokenPipeError, ConnectionResetError):  # receive() will see it
             self.sock.sendall(data)
 
     def send_orders(self, orders: list[Order]) -> None:
@@ -132,7 +130,7 @@ class Line:
         self.send(b"".join(frames))
 
     def receive(self) -> list[bytes] | None:
-        """The frames that have come whole; None at the end of the connection."""
+        """The complete frames that have arrived; None at the end of the connection."""
         try:
             data = self.sock.recv(QUEUE)
         except ConnectionResetError:
@@ -144,17 +142,17 @@ class Line:
 
 
 class InsistentClient:
-    """Never waits for anything but a socket that is ready. Its prices begin at `base_price`."""
+    """Only handles sockets that are ready, never blocks. Its prices begin at `base_price`."""
 
     def __init__(self, client_id: str, port: int, base_price: int, random: Random) -> None:
         self.client_id = client_id
         self.orders: list[Order] = []
-        """What it holds to have sent, by order_id from 1 on."""
+        """The orders that it regards as sent, by order_id from 1 on."""
         self.answered = 0
         """The orders up to this order_id need not be sent again."""
-        self.answers: dict[int, FirstAnswer] = {}
+        self.first_answers: dict[int, FirstAnswer] = {}
         self.repeated = 0
-        """Answers that had been given before."""
+        """Answers that repeated an earlier one."""
         self.restarts = 0
         self.forgotten = 0
         """Orders that were unanswered at a restart, and turned out not to be booked."""
@@ -169,7 +167,7 @@ class InsistentClient:
         self._window = 0
 
     def connect(self) -> None:
-        """Make sure that there is a connection, if anybody listens."""
+        """Connect if there is no connection and the server listens."""
         if self.line is None:
             sock = socket.socket()
             sock.settimeout(DEADLINE_S)
@@ -185,13 +183,13 @@ class InsistentClient:
         return [*self.old_lines, *([self.line] if self.line else [])]
 
     def on_readable(self, line: Line) -> None:
-        """Take what has come, and send what may be sent then."""
+        """Handle what has arrived, and send the orders that may be sent then."""
         frames = line.receive()
         if frames is None:
             self._end(line)
             return
         for frame in frames:
-            self._take(line, frame)
+            self._on_frame(line, frame)
         if self.stopping or not line.logged_on:
             return
         if line is self.line and self._random.random() < RESTART_SHARE:
@@ -232,39 +230,39 @@ class InsistentClient:
             self.old_lines.append(old)
             old.send_orders(list(self._decide()))
 
-    def _take(self, line: Line, frame: bytes) -> None:
+    def _on_frame(self, line: Line, frame: bytes) -> None:
         message = json.loads(frame)
         if message["type"] == "execution_report":
-            self._take_report(line, message, frame)
+            self._on_report(line, message, frame)
         elif message["type"] == "logon_ack":
             assert line is self.line
-            self._take_ack(line, message)
+            self._on_ack(line, message)
         else:
-            assert line is not self.line, f"{self.client_id} received {message}"
+            assert line is not self.line, f"{self.client_id} got {message}"
             assert "replaced" in message["reason"], message
 
-    def _take_report(self, line: Line, report: dict[str, Any], frame: bytes) -> None:
+    def _on_report(self, line: Line, report: dict[str, Any], frame: bytes) -> None:
         order, _ = line.awaited.popleft()
         trade_id = report.get("trade_id")
         expected = order.report(trade_id)
-        assert report == expected, f"{self.client_id} received {report} and not {expected}"
+        assert report == expected, f"{self.client_id} got {report} and not {expected}"
         assert (trade_id is not None) == (order.status == "FILLED"), report
         answer = FirstAnswer(order, trade_id, frame)
-        first = self.answers.setdefault(order.order_id, answer)
-        assert first == answer, f"{self.client_id} received {answer} and before {first}"
+        first = self.first_answers.setdefault(order.order_id, answer)
+        assert first == answer, f"{self.client_id} got {answer} and before {first}"
         self.repeated += first is not answer
         self.answered = max(self.answered, order.order_id)
-        line.heard += 1
+        line.report_count += 1
 
-    def _take_ack(self, line: Line, ack: dict[str, Any]) -> None:
+    def _on_ack(self, line: Line, ack: dict[str, Any]) -> None:
         booked = ack["last_order_id"]
         assert self.answered <= booked <= len(self.orders), (
-            f"{self.client_id} received {ack}, has sent {len(self.orders)} orders "
+            f"{self.client_id} got {ack}, has sent {len(self.orders)} orders "
             f"and had {self.answered} answered"
         )
         held = zip(SYMBOLS, self._held(booked), strict=True)
         positions = {symbol: quantity for symbol, quantity in held if quantity}
-        assert ack["positions"] == positions, f"{self.client_id} received {ack}, not {positions}"
+        assert ack["positions"] == positions, f"{self.client_id} got {ack}, not {positions}"
         if self._restarted:
             self._restarted = False
             self.forgotten += len(self.orders) - booked
@@ -276,11 +274,11 @@ class InsistentClient:
         line.send_orders(self.orders[first:])
 
     def _held(self, order_id: int) -> tuple[int, ...]:
-        """Positions after this order."""
+        """The positions after this order."""
         return self.orders[order_id - 1].held if order_id else (0,) * len(SYMBOLS)
 
     def _decide(self) -> Iterator[Order]:
-        """New orders, as many as may be under way."""
+        """Yield new orders, as many as may be unanswered."""
         random = self._random
         while len(self.orders) - self.answered < self._window:
             order_id = len(self.orders) + 1

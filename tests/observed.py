@@ -1,4 +1,4 @@
-"""What an observer of the stack sees, made by hand."""
+"""Hand-made input for observers of the stack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def raw(event: str, level: str = "info", *, by: str = "", **facts: Any) -> bytes
 
 
 class Programs:
-    """A supervisord that says what it is told to. A pid of 1 means this very process."""
+    """A fake supervisord with the given programs. A pid of 1 stands for this process."""
 
     def __init__(self, programs: list[Process] | None) -> None:
         self.programs = programs

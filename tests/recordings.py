@@ -1,6 +1,6 @@
 """A small made-up recording of the bench, in which every target is reached.
 
-Its figures are invented: tests change one and look what the report makes of it.
+The figures are invented: a test changes one and checks what the report makes of it.
 """
 
 from __future__ import annotations

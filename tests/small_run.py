@@ -1,9 +1,9 @@
 """A small run for the judge: the real trader over a random walk, with everything else made up.
 
-Two tapes; a gap in the book; a strategy that is killed with orders under way, and lapped once;
-answers that come late; a ledger that refuses some orders. `play` gives the records of it, in which
-there is no fault. In `play_storm` some orders are answered with an error first, so that they are
-booked out of turn, and the connection to the ledger is lost again and again.
+Two tapes; a gap in the book; a strategy that is killed with unanswered orders, and lapped once;
+late answers; a ledger that rejects some orders. `play` returns its records, which have no defect.
+In `play_storm` some orders are answered with an error first, so that they are booked out of order,
+and the connection to the order manager is lost repeatedly.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from chaos.judge.records import (
     Gap,
     LedgerOrder,
     LoggedOn,
+    OrderAnswer,
+    PlayedTick,
     Records,
     SentOrder,
-    Tick,
-    ToldOrder,
 )
 from lib.settings import StrategySettings
 from lib.signals import MovingAverageAndNews
@@ -39,9 +39,9 @@ from lib.wire.ticks import TICK
 SYMBOLS: Final = ("AAPL", "MSFT")
 SETTINGS: Final = StrategySettings(short_window=3, long_window=6)
 TAPES: Final = {"A": 600, "B": 400}
-"""Tapes and how many ticks they have."""
+"""The number of ticks of each tape."""
 FIRST_PRICES: Final = {"A": 100, "B": 200}
-"""So far apart that windows which hold prices of both say something."""
+"""Far apart, so that a window with prices of both tapes gives a wrong signal."""
 BOOK_GAP: Final = Gap("A", 100, 104)
 KILL: Final = 300
 """The tick of tape A after which the strategy is killed."""
@@ -50,35 +50,37 @@ LAP: Final = Gap("B", 200, 215)
 """Ticks that were overwritten in the ring before the strategy read them."""
 MAX_BATCH: Final = 4
 MAX_DELAY: Final = 12
-"""So many batches an order or an answer is at most under way."""
+"""The most batches that an order or an answer is in transit."""
 NEWS: Final = 0.2
-"""The share of batches with which news comes."""
+"""The share of batches that come with news."""
 HALTED: Final = 0.1
-"""The share of orders that the ledger refuses for a reason of its own."""
+"""The share of orders that the ledger rejects as halted."""
 ERRORS: Final = 0.3
 """In a storm: the share of orders that are answered with an error before they are booked."""
 CUTS: Final = 0.15
 """In a storm: the share of batches before which the connection to the order manager is lost."""
 
-Fault = Literal[
+StrategyBug = Literal[
     "", "windows not cleared", "news a batch late", "rejections ignored", "logons ignored"
 ]
 
 
-def play(seed: int = 3, fault: Fault = "") -> Records:
-    """Let the run happen; `fault` is one of the strategy's."""
+def play(seed: int = 3, fault: StrategyBug = "") -> Records:
+    """Play the run, with a bug in the strategy; "" is none."""
     return Run(seed, fault).play()
 
 
-def play_storm(seed: int, fault: Fault = "") -> Records:
-    """Let the run happen in the worst of conditions."""
+def play_storm(seed: int, fault: StrategyBug = "") -> Records:
+    """Play the run with errors and lost connections."""
     return Run(seed, fault, errors=ERRORS, cuts=CUTS).play()
 
 
 class Run:
-    """One run. A test may override what a part of it does."""
+    """One run. A test may override any part of it."""
 
-    def __init__(self, seed: int, fault: Fault = "", *, errors: float = 0, cuts: float = 0) -> None:
+    def __init__(
+        self, seed: int, fault: StrategyBug = "", *, errors: float = 0, cuts: float = 0
+    ) -> None:
         self.random = Random(seed)
         self.storm = Random(seed)
         self.errors = errors
@@ -99,9 +101,9 @@ class Run:
         self.now = 0  # batches since the beginning
         self.trade_id = 0
         self.reported: dict[int, ExecutionReport] = {}
-        self.begin_life()
+        self.begin_instance()
 
-    def begin_life(self) -> None:
+    def begin_instance(self) -> None:
         self.client = OrderClient("strategy")
         self.trader = Trader(SYMBOLS, SETTINGS, MovingAverageAndNews, clock=lambda: 0)
         last = max((row.order_id for row in self.records.ledger), default=0)
@@ -126,7 +128,7 @@ class Run:
         for sequence in range(1, count + 1):
             symbol = random.choice(SYMBOLS)
             prices[symbol] = max(1, prices[symbol] + random.randint(-2, 2))
-            played[sequence] = Tick(symbol, prices[symbol])
+            played[sequence] = PlayedTick(symbol, prices[symbol])
         booked = [
             BookedTick(tape, sequence, *tick)
             for sequence, tick in played.items()
@@ -138,12 +140,12 @@ class Run:
             self.evaluate_all([tick for tick in booked if tick.sequence < LAP.first], "tape")
             self.evaluate_all([tick for tick in booked if tick.sequence > LAP.last], "lap")
             return
-        self.evaluate_all([tick for tick in booked if tick.sequence <= KILL], "life")
-        self.begin_life()
+        self.evaluate_all([tick for tick in booked if tick.sequence <= KILL], "start")
+        self.begin_instance()
         records.attached.append(Attached(tape, ABSENCE.last, len(records.evaluations)))
         self.begin_tape(tape)
         self.trader.refill(array([tick for tick in booked if tick.sequence <= ABSENCE.last]))
-        self.evaluate_all([tick for tick in booked if tick.sequence > ABSENCE.last], "life")
+        self.evaluate_all([tick for tick in booked if tick.sequence > ABSENCE.last], "start")
 
     def begin_tape(self, tape: str) -> None:
         if self.fault == "windows not cleared" and self.trader.tape:
@@ -199,18 +201,20 @@ class Run:
         )
 
     def log_on_again(self) -> None:
-        """All that was under way is lost; what is unanswered is sent again."""
+        """Lose everything in transit; send the unanswered orders again."""
         records = self.records
         last = max((row.order_id for row in records.ledger), default=0)
         ack = LogonAck("strategy", last, dict(records.positions))
         if self.fault != "logons ignored":
             self.trader.logged_on(ack, self.client.symbols_under_way())
-        records.logons.append(LoggedOn(last, ack.positions, len(records.sent), len(records.told)))
+        records.logons.append(
+            LoggedOn(last, ack.positions, len(records.sent), len(records.answers))
+        )
         self.reports.clear()
         self.orders = deque((self.now, order) for order in self.client.unanswered.values())
 
     def deliver(self) -> None:
-        """Let what is due arrive, in order: orders at the ledger, answers at the strategy."""
+        """Deliver what is due, in order: orders to the ledger, answers to the strategy."""
         self.now += 1
         while self.orders and self.orders[0][0] <= self.now:
             _, order = self.orders.popleft()
@@ -226,8 +230,8 @@ class Run:
             if not (self.fault == "rejections ignored" and report.status == "REJECTED"):
                 self.trader.answered(report)
             assert report.position is not None
-            self.records.told.append(
-                ToldOrder(
+            self.records.answers.append(
+                OrderAnswer(
                     report.order_id,
                     report.status,
                     report.symbol,
@@ -239,12 +243,12 @@ class Run:
             )
 
     def book(self, order: Order) -> ExecutionReport:
-        """Book an order, or find the report of one that is booked."""
+        """Book an order, or return the report of a booked one."""
         if order.order_id not in self.reported:
-            self.reported[order.order_id] = self.judge(order)
+            self.reported[order.order_id] = self.execute(order)
         return self.reported[order.order_id]
 
-    def judge(self, order: Order) -> ExecutionReport:
+    def execute(self, order: Order) -> ExecutionReport:
         position = self.records.positions[order.symbol]
         reason = None
         if order.position != position:
@@ -288,7 +292,7 @@ class Run:
 
 
 def array(ticks: list[BookedTick]) -> np.ndarray:
-    """Ticks as the price book's reader gives them."""
+    """Ticks as the reader of the price book returns them."""
     given = np.zeros(len(ticks), TICK)
     for index, tick in enumerate(ticks):
         given[index]["sequence"] = tick.sequence

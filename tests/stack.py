@@ -23,7 +23,7 @@ ROLES = ("gateway", "orderbook", "strategy", "order_manager", "watchdog", "dashb
 
 
 def copy_project(root: Path, change: Callable[[str], str]) -> Path:
-    """What of the project a stack runs on, in `root`, with another configuration of supervisord."""
+    """Copy what a stack needs to `root`, with a changed supervisord configuration."""
     for part in ("lib", "daemons", "etc"):
         shutil.copytree(PROJECT_ROOT / part, root / part)
     shutil.copy(PROJECT_ROOT / "main.py", root)
@@ -33,11 +33,11 @@ def copy_project(root: Path, change: Callable[[str], str]) -> Path:
 
 
 class PrivateStack:
-    """Settings, var directory, ports and segment name of their own.
+    """A private stack with its own settings, var directory, ports and segment name.
 
     `sections` are keys by section, "" for the top: `{"gateway": {"rate": 500.0}}`, and
-    `{"strategies.second": {"short_window": 5}}` for a further strategy. `project` may be a copy
-    with another configuration of supervisord.
+    `{"strategies.second": {"short_window": 5}}` for a second strategy. `project` may be a copy
+    with another supervisord configuration.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class PrivateStack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes a role started by hand one of this stack's."""
+        """The environment of a role that is started by hand in this stack."""
         return {
             **os.environ,
             "TRADING_CONFIG": str(self.config),
@@ -100,7 +100,7 @@ class PrivateStack:
         return self._main
 
     def start_by_hand(self, role: str) -> subprocess.Popen[bytes]:
-        """Start one role without supervisord, its log and output where supervisord has them."""
+        """Start one role without supervisord, with its log and output in the usual files."""
         self.log_dir.mkdir(parents=True, exist_ok=True)
         with (
             (self.log_dir / f"{role}.jsonl").open("ab") as errors,
@@ -125,7 +125,7 @@ class PrivateStack:
         return code
 
     def close(self) -> None:
-        """End whatever of this stack still runs, by its process id, and remove its files."""
+        """End the processes of this stack that are still running, and remove its files."""
         for process in (self._main, *self._by_hand):
             if process is not None and process.poll() is None:
                 process.terminate()
@@ -167,7 +167,7 @@ class PrivateStack:
         return int(self.supervisorctl("pid", role))
 
     def events(self, role: str, event: str | None = None) -> list[dict[str, Any]]:
-        """What a role has logged so far, of one kind or all."""
+        """The events that a role has logged so far, of one kind or all."""
         path = self.log_dir / f"{role}.jsonl"
         if not path.exists():
             return []
@@ -176,7 +176,7 @@ class PrivateStack:
         return [entry for entry in logged if event in (None, entry["event"])]
 
     def wait_for_event(self, role: str, event: str, **keys: Any) -> dict[str, Any]:
-        """The first event of that kind with these values, once it has been logged."""
+        """Wait for the first event of that kind with these values."""
 
         def found() -> dict[str, Any] | None:
             for entry in self.events(role, event):
@@ -187,16 +187,16 @@ class PrivateStack:
         return wait_until(found, f"{role} logs {event} {keys or ''}")
 
     def client_events(self, role: str, peer: str) -> list[dict[str, Any]]:
-        """What a server has logged of a client that it has accepted.
+        """The events that a server has logged about a client that it has accepted.
 
-        A port number comes again: only what followed the last acceptance is of this client.
+        Port numbers are reused: only events since the last `client_connected` are of this client.
         """
         events = [entry for entry in self.events(role) if entry.get("peer") == peer]
         accepted = [i for i, entry in enumerate(events) if entry["event"] == "client_connected"]
         return events[accepted[-1] :] if accepted else []
 
     def wait_for_end_of_client(self, role: str, peer: str) -> dict[str, Any]:
-        """The `client_disconnected` of a client that has been accepted."""
+        """Wait for the `client_disconnected` of an accepted client."""
 
         def ended() -> dict[str, Any] | None:
             last = next(reversed(self.client_events(role, peer)), {})
@@ -210,5 +210,5 @@ class PrivateStack:
         return path.read_text().splitlines() if path.exists() else []
 
     def segments(self) -> list[str]:
-        """What of this stack is in shared memory."""
+        """The files of this stack in shared memory."""
         return sorted(p.name for p in Path("/dev/shm").glob(f"{self.book_name}*"))

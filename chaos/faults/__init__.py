@@ -1,6 +1,6 @@
-"""What can be done to a stack: one short class a fault.
+"""The faults that can be injected into a stack, one short class each.
 
-`role_faults` ends and freezes processes; `connection_faults` are done to bytes on their way, by
-`proxy` in a `proxied_stack`; `hostile_gateway` lies, `stalled_client` does not read. Used by the
-experiments and by `chaos.storms`; must not measure or judge.
+`role_faults` end and freeze processes; `connection_faults` act on the bytes of a connection, in the
+`proxy` of a `proxied_stack`; `hostile_gateway` corrupts the price stream; `stalled_client` stops
+reading. Used by the experiments and by `chaos.storms`. Must not measure or judge.
 """

@@ -1,11 +1,11 @@
-"""What can happen to the bytes of a TCP connection on their way: one short class a fault.
+"""Faults of a TCP connection, one short class each.
 
-A fault is told when it begins and of all bytes that come after that, and decides when they are
-delivered, in which pieces, and whether the connection ends. It never touches a socket: what it
-decides `chaos.faults.proxy` does. Each direction of each connection has a copy of its own, so that
-a fault may count.
+A fault is notified when it begins and of all bytes that arrive from then on. It decides when they
+are delivered, in which pieces, and whether the connection ends. It never touches a socket: that is
+the job of `chaos.faults.proxy`. Each direction of each connection has its own copy of the fault, so
+a fault may keep state.
 
-A new fault is a new class here and a change nowhere else. Model: Toxiproxy's toxics.
+To add a fault, add a class here; nothing else changes. Modelled on Toxiproxy's toxics.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lib.clock import MILLISECOND_NS, SECOND_NS
 
 
 class Direction(Flag):
-    """Whom bytes that are under way are meant for."""
+    """The side of a connection that receives the bytes."""
 
     TO_SERVER = auto()
     TO_CLIENT = auto()
@@ -28,46 +28,46 @@ class Direction(Flag):
 
 
 class Flow(Protocol):
-    """One direction of one connection, as a fault may act on it."""
+    """What a fault may do to one direction of one connection."""
 
     def deliver(self, data: bytes, at_ns: int) -> None:
-        """Send one piece on at a time (monotonic ns), never before the piece ahead of it."""
+        """Send one piece at a time (monotonic ns), but never before the piece ahead of it."""
 
     def finish(self) -> None:
-        """Send FIN behind what was delivered; what comes later is thrown away."""
+        """Send FIN after what was delivered; drop what arrives later."""
 
     def reset(self) -> None:
-        """End the connection of whom the bytes were meant for with RST, at once."""
+        """End the receiver's connection with RST at once."""
 
     def vanish(self) -> None:
-        """Take its peer from whom the bytes were meant for, without FIN or RST, at once."""
+        """Close the receiver's peer at once, without FIN or RST."""
 
 
 @dataclass(kw_only=True)
-class Fault:
-    """Base of all: passes everything. `to`: the direction that it acts on."""
+class ConnectionFault:
+    """Base of all connection faults; passes everything. `to`: the direction it acts on."""
 
     holds: ClassVar[bool] = False
-    """Whether nothing is taken from the sender and nothing passed on, not even an end."""
+    """Whether nothing is read from the sender and nothing is passed on, not even a FIN."""
 
     to: Direction = Direction.BOTH
 
     def begin(self, flow: Flow) -> None:
-        """The fault begins on a connection, which may be new or long open."""
+        """Called when the fault begins on a connection, which may be new or already open."""
 
-    def take(self, flow: Flow, data: bytes, now_ns: int) -> None:
-        """Bytes came from the sender."""
+    def on_data(self, flow: Flow, data: bytes, now_ns: int) -> None:
+        """Called when bytes arrive from the sender."""
         flow.deliver(data, now_ns)
 
 
 @dataclass(kw_only=True)
-class Clear(Fault):
+class Clear(ConnectionFault):
     """No fault."""
 
 
 @dataclass(kw_only=True)
-class Latency(Fault):
-    """Everything comes later by `delay_ms`, give or take up to `jitter_ms`, and in order."""
+class AddedLatency(ConnectionFault):
+    """Delays everything by `delay_ms` plus or minus up to `jitter_ms`, and keeps the order."""
 
     delay_ms: float
     jitter_ms: float = 0.0
@@ -76,21 +76,21 @@ class Latency(Fault):
     def __post_init__(self) -> None:
         self._random = Random(self.seed)
 
-    def take(self, flow: Flow, data: bytes, now_ns: int) -> None:
-        """Deliver later."""
+    def on_data(self, flow: Flow, data: bytes, now_ns: int) -> None:
+        """Deliver the bytes later."""
         delay_ms = self.delay_ms + self._random.uniform(-self.jitter_ms, self.jitter_ms)
         flow.deliver(data, now_ns + round(delay_ms * MILLISECOND_NS))
 
 
 @dataclass(kw_only=True)
-class Bandwidth(Fault):
-    """No more than `bytes_per_s` pass, in a hundred pieces a second."""
+class Bandwidth(ConnectionFault):
+    """Passes at most `bytes_per_s`, in a hundred pieces a second."""
 
     bytes_per_s: int
     _free_ns: int = field(default=0, init=False)
 
-    def take(self, flow: Flow, data: bytes, now_ns: int) -> None:
-        """Deliver each piece when the ones ahead of it have had their time, and it its own."""
+    def on_data(self, flow: Flow, data: bytes, now_ns: int) -> None:
+        """Deliver each piece once it and the pieces ahead of it have had their transfer time."""
         size = max(1, self.bytes_per_s // 100)
         self._free_ns = max(self._free_ns, now_ns)
         for begin in range(0, len(data), size):
@@ -100,20 +100,20 @@ class Bandwidth(Fault):
 
 
 @dataclass(kw_only=True)
-class Slice(Fault):
-    """Everything goes in segments of at most `size` bytes."""
+class Slice(ConnectionFault):
+    """Sends everything in segments of at most `size` bytes."""
 
     size: int = 1
 
-    def take(self, flow: Flow, data: bytes, now_ns: int) -> None:
-        """Deliver slices."""
+    def on_data(self, flow: Flow, data: bytes, now_ns: int) -> None:
+        """Deliver the bytes in slices."""
         for begin in range(0, len(data), self.size):
             flow.deliver(data[begin : begin + self.size], now_ns)
 
 
 @dataclass(kw_only=True)
-class Corrupt(Fault):
-    """Each byte becomes another one with the probability `rate`; none is lost or added."""
+class Corrupt(ConnectionFault):
+    """Changes each byte with the probability `rate`; none is lost or added."""
 
     rate: float
     seed: int = 0
@@ -121,8 +121,8 @@ class Corrupt(Fault):
     def __post_init__(self) -> None:
         self._random = Random(self.seed)
 
-    def take(self, flow: Flow, data: bytes, now_ns: int) -> None:
-        """Deliver what may be wrong."""
+    def on_data(self, flow: Flow, data: bytes, now_ns: int) -> None:
+        """Deliver the bytes, some of them changed."""
         flow.deliver(bytes(map(self._pass, data)), now_ns)
 
     def _pass(self, byte: int) -> int:
@@ -132,28 +132,28 @@ class Corrupt(Fault):
 
 
 @dataclass(kw_only=True)
-class Blackhole(Fault):
-    """Nothing passes any more, and the connection stays open.
+class Blackhole(ConnectionFault):
+    """Passes nothing and keeps the connection open.
 
-    Nothing is taken from the sender either: its kernel keeps what it could not get rid of, as it
-    would on a broken network. Once the fault is over that arrives, late, whole and in order.
+    Nothing is read from the sender either: its kernel keeps the unsent bytes, as it would on a
+    broken network. Once the fault is over they arrive, late, complete and in order.
     """
 
     holds = True
 
 
 @dataclass(kw_only=True)
-class Cut(Fault, ABC):
-    """Base of the faults that end a connection, after `after_bytes` more of their direction."""
+class Cut(ConnectionFault, ABC):
+    """Base of the faults that end a connection, after `after_bytes` more in their direction."""
 
     after_bytes: int = 0
 
     def begin(self, flow: Flow) -> None:
-        """Cut at once if no byte is to pass."""
+        """Cut at once if no byte may pass."""
         if self.after_bytes == 0:
             self.cut(flow)
 
-    def take(self, flow: Flow, data: bytes, now_ns: int) -> None:
+    def on_data(self, flow: Flow, data: bytes, now_ns: int) -> None:
         """Deliver what may still pass, then cut."""
         passed = data[: self.after_bytes]
         flow.deliver(passed, now_ns)
@@ -163,40 +163,40 @@ class Cut(Fault, ABC):
 
     @abstractmethod
     def cut(self, flow: Flow) -> None:
-        """End it."""
+        """End the connection."""
 
 
 @dataclass(kw_only=True)
 class Close(Cut):
-    """FIN after exactly so many bytes. The other direction goes on until its own end."""
+    """Sends FIN after exactly `after_bytes`. The other direction stays open until its own end."""
 
     def cut(self, flow: Flow) -> None:
-        """End it properly."""
+        """End the direction with FIN."""
         flow.finish()
 
 
 @dataclass(kw_only=True)
 class Reset(Cut):
-    """RST, which may overtake bytes ahead of it.
+    """Sends RST, which may overtake bytes ahead of it.
 
-    In one direction only, the other end hears nothing any more and is not told.
+    If only one direction is reset, the other end just falls silent and gets no RST.
     """
 
     def cut(self, flow: Flow) -> None:
-        """End it by force."""
+        """End the connection with RST."""
         flow.reset()
 
 
 @dataclass(kw_only=True)
 class HalfOpen(Cut):
-    """The peer vanishes without a FIN, as a machine that lost its power.
+    """The peer vanishes without a FIN, like a machine that lost power.
 
-    In one direction only, the other end hears nothing any more either, but still has a peer. With
-    the right to repair connections (CAP_NET_ADMIN) the connection is really gone on our side, and
-    whoever sends into it gets RST (`chaos.faults.proxy.can_vanish`). Without that right we only
-    fall silent.
+    If only one direction is cut, the other end receives nothing either, but still has a peer. With
+    the capability to repair connections (CAP_NET_ADMIN) the connection is really gone on our side,
+    and an end that sends into it gets RST (`chaos.faults.proxy.can_vanish`). Without it the proxy
+    only falls silent.
     """
 
     def cut(self, flow: Flow) -> None:
-        """End it without a word."""
+        """End the connection without FIN or RST."""
         flow.vanish()

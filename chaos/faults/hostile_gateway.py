@@ -1,15 +1,16 @@
-"""A hostile gateway: what the real one says to a numbered client, with one kind of harm done to it.
+"""A hostile gateway: the real gateway's numbered price stream with one kind of defect injected.
 
-    gateway = HostileGateway()          # a fault for the proxy of the price stream
+    gateway = HostileGateway()           # a fault for the proxy of the price stream
     proxy.fault = gateway
-    gateway.harm = Noise(Random(1))     # from the next message on
-    …                                   # until gateway.harm.left is 0
-    gateway.harm.account                # what it should have been counted as
+    gateway.defect = Noise(Random(1))    # from the next message on
+    …                                    # until gateway.defect.left is 0
+    gateway.defect.event_counts          # what the orderbook should have counted
 
-It reads the honest stream message by message and hands every answer to HELLO and every whole batch
-to a `Harm`, which says what goes out instead. A harm is done so many times and no more; then its
-gateway is honest. It keeps account in the words of the orderbook's log, tick by tick where ticks
-have numbers. A new kind of harm is a new class here, and its name in `HARMS`.
+It reads the real stream message by message and passes every answer to HELLO and every complete
+batch to a `Defect`, which decides what to send instead. A defect is injected a fixed number of
+times; after that the stream passes unchanged. The defect counts what the orderbook should log, by
+event and, if ticks are affected, by sequence number. To add a kind of defect, add a class here and
+list it in `DEFECTS`. Its class name is recorded in the experiment's JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar, Final
 
-from chaos.faults.connection_faults import Direction, Fault, Flow
+from chaos.faults.connection_faults import ConnectionFault, Direction, Flow
 from lib.process.log_events import (
     Disconnected,
     MalformedFrames,
@@ -45,11 +46,11 @@ from lib.wire.stream_messages import (
 )
 
 TIMES: Final = MAX_EXAMPLES
-"""How often a harm is done: as many ticks as the orderbook names by number in one line."""
+"""How often a defect is injected: as often as the orderbook lists ticks in one log line."""
 SHARE: Final = 0.25
-"""The probability that a batch is harmed."""
+"""The probability that a batch gets a defect."""
 MOST_TICKS: Final = 5
-"""So many are withheld or repeated at a time."""
+"""The most ticks that are withheld or repeated at a time."""
 
 MALFORMED: Final = name_of(MalformedFrames)
 UNKNOWN: Final = name_of(UnknownSymbols)
@@ -57,7 +58,7 @@ MISSED: Final = name_of(TicksMissed)
 PROTOCOL_ERROR: Final = name_of(ServerBrokeProtocol)
 DISCONNECTED: Final = name_of(Disconnected)
 
-NOISE: Final = (
+MALFORMED_FRAMES: Final = (
     b"",
     b",",
     b"noise",
@@ -89,10 +90,14 @@ NOISE: Final = (
     b"AAPL," + b"1" * 60_000,
     b"X" * MAX_MESSAGE_BYTES,
 )
-"""Frames that are no tick; their batch stands. With `BATCH,` one begins a batch instead."""
-STRANGERS: Final = (b"NOBODY-TRADES-THIS,1.00", "ÄÄÄÄÄÄÄÄÄ,0.00000001".encode(), b"A" * 999 + b",1")
-"""Ticks of symbols that have more than 16 bytes, and so are never traded."""
-HEADERS: Final = (
+"""Frames that are not ticks and leave their batch valid. (`BATCH,` would begin a batch.)"""
+UNKNOWN_SYMBOL_TICKS: Final = (
+    b"NOT-A-TRADED-SYMBOL,1.00",
+    "ÄÄÄÄÄÄÄÄÄ,0.00000001".encode(),
+    b"A" * 999 + b",1",
+)
+"""Ticks of symbols that are too long to be traded by any stack."""
+BAD_HEADERS: Final = (
     b"",
     b"noise",
     b"\xff\x00",
@@ -109,8 +114,8 @@ HEADERS: Final = (
     b"BATCH,1,1," + b"1" * 999,
     b"HELLO,1,tape,1",
 )
-"""What is no header of the batch that is due."""
-ANSWERS: Final = (
+"""Messages that are not a valid header of the next batch."""
+BAD_ANSWERS: Final = (
     b"HELLO,2,tape,1*",
     b"HELLO,*",
     b"HELLO,1,tape*",
@@ -126,367 +131,367 @@ ANSWERS: Final = (
     b"BATCH,1,0,1*",
     b"AAPL,1.00*BATCH,1,1,1*AAPL,1.00*",
 )
-"""What is no answer to HELLO, and no plain frames either; the last two are batches before one."""
+"""Bytes that are neither an answer to HELLO nor plain frames; the last two are early batches."""
 
 
 @dataclass
-class Account:
-    """What was done, or what was counted: by event of the orderbook's log."""
+class EventCounts:
+    """Counts by event of the orderbook's log: of injected defects, or of what was logged."""
 
-    counts: Counter[str] = field(default_factory=Counter)
+    by_event: Counter[str] = field(default_factory=Counter)
     numbers: dict[str, set[int]] = field(default_factory=dict)
-    """Which ticks, of events that tell of ticks."""
+    """The sequence numbers of the ticks, for events about ticks."""
 
     def add_ticks(self, event: str, count: int, numbers: Iterable[int]) -> None:
-        """So many ticks, of which these numbers are known."""
-        self.counts[event] += count
+        """Add `count` ticks, of which these sequence numbers are known."""
+        self.by_event[event] += count
         self.numbers.setdefault(event, set()).update(numbers)
 
 
 @dataclass(frozen=True)
-class Batch:
-    """A whole batch of the stream. Without frames it is a heartbeat."""
+class WireBatch:
+    """A complete batch of the stream. Without frames it is a heartbeat."""
 
     first: int
     frames: tuple[bytes, ...]
-    """Without their delimiters."""
+    """The frames without their delimiters."""
     sent_ns: int
 
     @property
     def last(self) -> int:
-        """The last sequence up to and with this batch."""
+        """The last sequence up to the end of this batch."""
         return self.first + len(self.frames) - 1
 
     @property
     def plain(self) -> bytes:
-        """Its frames on the wire."""
+        """The frames as bytes on the wire, without a header."""
         return b"".join(frame + b"*" for frame in self.frames)
 
-    def headed(self, first: int, count: int) -> bytes:
-        """All of it on the wire, under a header that says this."""
+    def with_header(self, first: int, count: int) -> bytes:
+        """The batch as bytes on the wire, under a header with this content."""
         return encode_batch_header(first, count, self.sent_ns) + self.plain
 
     @property
     def honest(self) -> bytes:
-        """All of it on the wire."""
-        return self.headed(self.first, len(self.frames))
+        """The batch as bytes on the wire, under its true header."""
+        return self.with_header(self.first, len(self.frames))
 
 
-class Line:
-    """One connection to the client."""
+class ClientConnection:
+    """One connection to a client."""
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
         self._ended = False
-        self.spoilt = False
-        """It has been harmed so that the client leaves; no harm is done to it any more."""
+        self.is_broken = False
+        """Whether a defect makes the client leave; no further defect is injected here."""
         self.plain = False
-        """Only plain frames are said."""
-        self.held: Batch | None = None
-        """A batch that was kept back."""
+        """Whether only plain frames are sent."""
+        self.held: WireBatch | None = None
+        """A batch that was held back."""
         self.first_kept = 0
-        """Ticks before this one are left out."""
+        """The first sequence that is sent; earlier ticks are left out."""
 
-    def say(self, data: bytes) -> None:
-        """Send."""
+    def send(self, data: bytes) -> None:
+        """Send bytes, unless the connection has ended."""
         if not self._ended:
             self._flow.deliver(data, 0)
 
     def hang_up(self) -> None:
-        """End the connection (FIN); what is said from now on is thrown away."""
+        """End the connection with FIN; drop what is sent from now on."""
         self._flow.finish()
-        self._ended = self.spoilt = True
+        self._ended = self.is_broken = True
 
 
-class Harm:
-    """Base of all; does none itself. Called from the proxy's thread, read from any."""
+class Defect:
+    """Base of all defects; injects none itself. Called by the proxy's thread, read by any."""
 
     title: ClassVar[str]
-    """In words for people."""
+    """A human-readable name."""
     counted_as: ClassVar[str | None]
-    """The event that tells of it, None if nothing need be told."""
+    """The event that must be logged for it; None if none has to be."""
     times: ClassVar[int] = TIMES
 
     def __init__(self, random: Random) -> None:
         self.random = random
         self.left = self.times
-        """How often it has still to be done."""
-        self.account = Account()
+        """How often it still has to be injected."""
+        self.event_counts = EventCounts()
         self.done_ns = 0
-        """When it was last done (monotonic)."""
+        """When it was last injected (monotonic)."""
         self.last = 0
-        """The last sequence that it touched."""
+        """The last sequence that it affected."""
 
-    def answer(self, line: Line, answer: HelloAnswer) -> None:
-        """The real gateway has answered HELLO."""
-        line.say(encode_hello_answer(answer.tape, answer.first))
+    def on_answer(self, connection: ClientConnection, answer: HelloAnswer) -> None:
+        """Called when the real gateway has answered HELLO."""
+        connection.send(encode_hello_answer(answer.tape, answer.first))
 
-    def batch(self, line: Line, batch: Batch) -> None:
-        """The real gateway has sent a batch."""
-        line.say(batch.honest)
+    def on_batch(self, connection: ClientConnection, batch: WireBatch) -> None:
+        """Called when the real gateway has sent a batch."""
+        connection.send(batch.honest)
 
-    def _is_due(self, line: Line, batch: Batch) -> bool:
-        """Whether to harm this batch."""
-        may = self.left > 0 and bool(batch.frames) and not line.spoilt
+    def _is_due(self, connection: ClientConnection, batch: WireBatch) -> bool:
+        """Whether to inject the defect into this batch."""
+        may = self.left > 0 and bool(batch.frames) and not connection.is_broken
         return may and self.random.random() < SHARE
 
     def _done(self, last: int, *events: str) -> None:
-        """Take down that it has been done once, in ticks up to `last`."""
-        self.account.counts.update(events)
+        """Count one injection, in ticks up to `last`."""
+        self.event_counts.by_event.update(events)
         self.last = last
         self.done_ns = time.monotonic_ns()
-        self.left -= 1  # last, for whoever waits for it
+        self.left -= 1  # last: the experiment's thread waits for it
 
 
-class Honest(Harm):
-    """No harm."""
+class NoDefect(Defect):
+    """No defect: the stream passes unchanged."""
 
     times = 0
 
 
-class Replaced(Harm):
-    """Base of the harms that put another frame into the place of a tick."""
+class Replaced(Defect):
+    """Base of the defects that replace a tick by another frame."""
 
     pool: ClassVar[tuple[bytes, ...]]
 
-    def batch(self, line: Line, batch: Batch) -> None:
+    def on_batch(self, connection: ClientConnection, batch: WireBatch) -> None:
         """Replace one frame."""
-        if self._is_due(line, batch):
+        if self._is_due(connection, batch):
             place = self.random.randrange(len(batch.frames))
             frames = list(batch.frames)
             frames[place] = self._frame()
-            batch = Batch(batch.first, tuple(frames), batch.sent_ns)
+            batch = WireBatch(batch.first, tuple(frames), batch.sent_ns)
             assert self.counted_as
-            self.account.add_ticks(self.counted_as, 1, [batch.first + place])
+            self.event_counts.add_ticks(self.counted_as, 1, [batch.first + place])
             self._done(batch.last)
-        super().batch(line, batch)
+        super().on_batch(connection, batch)
 
     def _frame(self) -> bytes:
-        """Return what to put there."""
+        """Return the frame to put there."""
         return self.random.choice(self.pool)
 
 
 class Noise(Replaced):
-    """A tick becomes noise."""
+    """Replaces a tick by a malformed frame."""
 
-    title = "noise instead of a tick"
+    title = "malformed frame instead of a tick"
     counted_as = MALFORMED
-    pool = NOISE
+    pool = MALFORMED_FRAMES
 
 
 class Stranger(Replaced):
-    """A tick becomes one of a symbol that nobody trades."""
+    """Replaces a tick by one of a symbol that is not traded."""
 
     title = "another symbol instead of a tick"
     counted_as = UNKNOWN
-    pool = STRANGERS
+    pool = UNKNOWN_SYMBOL_TICKS
 
     def _frame(self) -> bytes:
-        """Return another symbol each time: of each, the orderbook names the first tick only."""
+        """Return a new symbol each time: the orderbook logs only the first tick of each."""
         return b"%d-%b" % (self.left, super()._frame())
 
 
-class Broken(Harm):
-    """Base of the harms that break the protocol; the client leaves, comes back, and asks again."""
+class Broken(Defect):
+    """Base of the defects that break the protocol; the client reconnects and asks again."""
 
     counted_as = PROTOCOL_ERROR
 
-    def _break(self, line: Line, data: bytes, last: int) -> None:
-        """Say what breaks it."""
+    def _break(self, connection: ClientConnection, data: bytes, last: int) -> None:
+        """Send bytes that break the protocol."""
         self._done(last, PROTOCOL_ERROR, DISCONNECTED)
-        line.say(data)
-        line.spoilt = True
+        connection.send(data)
+        connection.is_broken = True
 
 
 class BrokenBatch(Broken, ABC):
-    """Base of those that do it with one batch."""
+    """Base of the defects that break the protocol with one batch."""
 
-    def batch(self, line: Line, batch: Batch) -> None:
-        """Break it, once a connection."""
-        if self._is_due(line, batch):
-            self._break(line, self.broken(batch), batch.last)
+    def on_batch(self, connection: ClientConnection, batch: WireBatch) -> None:
+        """Send a broken batch, once a connection."""
+        if self._is_due(connection, batch):
+            self._break(connection, self.broken(batch), batch.last)
         else:
-            super().batch(line, batch)
+            super().on_batch(connection, batch)
 
     @abstractmethod
-    def broken(self, batch: Batch) -> bytes:
-        """What to send instead of a batch."""
+    def broken(self, batch: WireBatch) -> bytes:
+        """Return what to send instead of the batch."""
 
 
 class Endless(BrokenBatch):
-    """A price goes on and on."""
+    """Sends a price that never ends."""
 
-    title = "a message without an end"
+    title = "a message that never ends"
 
-    def broken(self, batch: Batch) -> bytes:
-        """Digits for a delimiter."""
+    def broken(self, batch: WireBatch) -> bytes:
+        """Replace the last delimiter by digits without end."""
         return batch.honest[:-1] + b"0" * (MAX_MESSAGE_BYTES + 1)
 
 
 class BadHeader(BrokenBatch):
-    """Something else where a batch should begin."""
+    """Sends something else where a batch should begin."""
 
-    title = "noise instead of a header"
+    title = "garbage instead of a header"
 
-    def broken(self, batch: Batch) -> bytes:
-        """Another header."""
-        return self.random.choice(HEADERS) + b"*" + batch.plain
+    def broken(self, batch: WireBatch) -> bytes:
+        """Replace the header."""
+        return self.random.choice(BAD_HEADERS) + b"*" + batch.plain
 
 
 class TooMany(BrokenBatch):
-    """A batch has a frame more than it says."""
+    """Sends a batch with one frame more than its header says."""
 
     title = "a frame too many in a batch"
 
-    def broken(self, batch: Batch) -> bytes:
-        """Say too little."""
-        return batch.headed(batch.first, len(batch.frames) - 1)
+    def broken(self, batch: WireBatch) -> bytes:
+        """Give a count that is too low."""
+        return batch.with_header(batch.first, len(batch.frames) - 1)
 
 
 class TooFew(BrokenBatch):
-    """A batch has a frame less than it says; what follows it shows that."""
+    """Sends a batch with one frame less than its header says; the next message reveals it."""
 
     title = "a frame too few in a batch"
 
-    def broken(self, batch: Batch) -> bytes:
-        """Say too much."""
+    def broken(self, batch: WireBatch) -> bytes:
+        """Give a count that is too high, and send a heartbeat."""
         heartbeat = encode_batch_header(batch.last + 1, 0, batch.sent_ns)
-        return batch.headed(batch.first, len(batch.frames) + 1) + heartbeat
+        return batch.with_header(batch.first, len(batch.frames) + 1) + heartbeat
 
 
 class Lost(BrokenBatch):
-    """A tick is left out. The client asks for it again, and gets it."""
+    """Leaves out a tick. The client asks for it again and gets it."""
 
-    title = "lost, given when asked again"
+    title = "lost, resent on request"
 
-    def broken(self, batch: Batch) -> bytes:
-        """Begin one later."""
-        return Batch(batch.first + 1, batch.frames[1:], batch.sent_ns).honest
+    def broken(self, batch: WireBatch) -> bytes:
+        """Begin the batch one tick later."""
+        return WireBatch(batch.first + 1, batch.frames[1:], batch.sent_ns).honest
 
 
 class Repeated(BrokenBatch):
-    """A batch comes twice."""
+    """Sends a batch twice."""
 
     title = "repeated in the stream"
 
-    def broken(self, batch: Batch) -> bytes:
-        """Say it again."""
+    def broken(self, batch: WireBatch) -> bytes:
+        """Repeat the batch."""
         return batch.honest * 2
 
 
 class Reordered(Broken):
-    """A batch comes behind the one that follows it."""
+    """Sends two batches in the wrong order."""
 
     title = "reordered"
 
-    def batch(self, line: Line, batch: Batch) -> None:
-        """Keep a batch back until the next one, which may be a heartbeat."""
-        if line.held:
-            self._break(line, batch.honest + line.held.honest, batch.last)
-            line.held = None
-        elif self._is_due(line, batch):
-            line.held = batch
+    def on_batch(self, connection: ClientConnection, batch: WireBatch) -> None:
+        """Hold back a batch until after the next one, which may be a heartbeat."""
+        if connection.held:
+            self._break(connection, batch.honest + connection.held.honest, batch.last)
+            connection.held = None
+        elif self._is_due(connection, batch):
+            connection.held = batch
         else:
-            super().batch(line, batch)
+            super().on_batch(connection, batch)
 
 
-class AtHello(Harm, ABC):
-    """Base of the harms that are done when a client comes: it is hung up on, and comes back."""
+class AtHello(Defect, ABC):
+    """Base of the defects in the answer to HELLO: disconnects a client so that it comes back."""
 
     def __init__(self, random: Random) -> None:
         super().__init__(random)
         self._awaited = False
 
-    def batch(self, line: Line, batch: Batch) -> None:
-        """Hang up; the client will ask for this batch again."""
-        if not self._awaited and self._is_due(line, batch):
+    def on_batch(self, connection: ClientConnection, batch: WireBatch) -> None:
+        """Disconnect the client; it will ask for this batch again."""
+        if not self._awaited and self._is_due(connection, batch):
             self._awaited = True
-            self.account.counts[DISCONNECTED] += 1
-            line.hang_up()
+            self.event_counts.by_event[DISCONNECTED] += 1
+            connection.hang_up()
         else:
-            super().batch(line, batch)
+            super().on_batch(connection, batch)
 
-    def answer(self, line: Line, answer: HelloAnswer) -> None:
-        """It came back."""
+    def on_answer(self, connection: ClientConnection, answer: HelloAnswer) -> None:
+        """Answer the client that has come back."""
         if self._awaited:
             self._awaited = False
-            self.lie(line, answer)
+            self.answer_wrongly(connection, answer)
         else:
-            super().answer(line, answer)
+            super().on_answer(connection, answer)
 
     @abstractmethod
-    def lie(self, line: Line, answer: HelloAnswer) -> None:
-        """Say something else than the answer."""
+    def answer_wrongly(self, connection: ClientConnection, answer: HelloAnswer) -> None:
+        """Send something other than the true answer."""
 
 
 class BadAnswer(AtHello, Broken):
-    """The answer to HELLO is none."""
+    """Sends an answer to HELLO that is malformed."""
 
-    title = "noise instead of the answer"
+    title = "garbage instead of the answer"
 
-    def lie(self, line: Line, answer: HelloAnswer) -> None:
-        """Answer something else."""
-        self._break(line, self.random.choice(ANSWERS), answer.first - 1)
+    def answer_wrongly(self, connection: ClientConnection, answer: HelloAnswer) -> None:
+        """Send a malformed answer."""
+        self._break(connection, self.random.choice(BAD_ANSWERS), answer.first - 1)
 
 
 class NoAnswer(AtHello):
-    """The gateway knows no HELLO any more. Once: it takes the client as long as silence does."""
+    """Ignores HELLO. Injected once: the client notices it only after the silence limit."""
 
     title = "plain frames and no answer"
     counted_as = DISCONNECTED
     times = 1
 
-    def batch(self, line: Line, batch: Batch) -> None:
-        """Say only its frames."""
-        if line.plain:
-            line.say(batch.plain)
+    def on_batch(self, connection: ClientConnection, batch: WireBatch) -> None:
+        """Send the plain frames only."""
+        if connection.plain:
+            connection.send(batch.plain)
         else:
-            super().batch(line, batch)
+            super().on_batch(connection, batch)
 
-    def lie(self, line: Line, answer: HelloAnswer) -> None:
-        """Say nothing."""
-        line.plain = True
+    def answer_wrongly(self, connection: ClientConnection, answer: HelloAnswer) -> None:
+        """Send no answer."""
+        connection.plain = True
         self._done(answer.first - 1, DISCONNECTED)
 
 
 class Known(AtHello):
-    """After a reconnection the gateway begins with ticks that the client has already."""
+    """Begins with ticks that the client already has after a reconnection."""
 
     title = "repeated after a reconnection"
     counted_as = None
 
-    def lie(self, line: Line, answer: HelloAnswer) -> None:
-        """Begin earlier; prices that are wrong would show if one of them were booked."""
+    def answer_wrongly(self, connection: ClientConnection, answer: HelloAnswer) -> None:
+        """Begin earlier, with wrong prices: if one of them is booked, the price shows it."""
         count = min(self.random.randint(1, MOST_TICKS), answer.first - 1)
         first = answer.first - count
         self._done(answer.first - 1)
-        line.say(encode_hello_answer(answer.tape, first))
-        line.say(Batch(first, (b"AAPL,0.01",) * count, time.monotonic_ns()).honest)
+        connection.send(encode_hello_answer(answer.tape, first))
+        connection.send(WireBatch(first, (b"AAPL,0.01",) * count, time.monotonic_ns()).honest)
 
 
 class Withheld(AtHello):
-    """After a reconnection the gateway says that it has the next ticks no longer."""
+    """Claims after a reconnection that the next ticks are no longer available."""
 
-    title = "lost for good"
+    title = "permanently lost"
     counted_as = MISSED
 
-    def lie(self, line: Line, answer: HelloAnswer) -> None:
-        """Begin later."""
-        line.first_kept = answer.first + self.random.randint(1, MOST_TICKS)
-        gone = range(answer.first, line.first_kept)
-        self.account.add_ticks(MISSED, len(gone), gone)
+    def answer_wrongly(self, connection: ClientConnection, answer: HelloAnswer) -> None:
+        """Begin later than the client asked."""
+        connection.first_kept = answer.first + self.random.randint(1, MOST_TICKS)
+        gone = range(answer.first, connection.first_kept)
+        self.event_counts.add_ticks(MISSED, len(gone), gone)
         self._done(gone[-1])
-        line.say(encode_hello_answer(answer.tape, line.first_kept))
+        connection.send(encode_hello_answer(answer.tape, connection.first_kept))
 
-    def batch(self, line: Line, batch: Batch) -> None:
-        """Leave out what was said to be gone; a batch of nothing else is a heartbeat."""
-        if batch.first < line.first_kept:
-            frames = batch.frames[line.first_kept - batch.first :]
-            batch = Batch(line.first_kept, frames, batch.sent_ns)
-        super().batch(line, batch)
+    def on_batch(self, connection: ClientConnection, batch: WireBatch) -> None:
+        """Leave out the withheld ticks; a batch with no other tick becomes a heartbeat."""
+        if batch.first < connection.first_kept:
+            frames = batch.frames[connection.first_kept - batch.first :]
+            batch = WireBatch(connection.first_kept, frames, batch.sent_ns)
+        super().on_batch(connection, batch)
 
 
-HARMS: Final[tuple[type[Harm], ...]] = (
+DEFECTS: Final[tuple[type[Defect], ...]] = (
     Noise,
     Stranger,
     Endless,
@@ -503,57 +508,57 @@ HARMS: Final[tuple[type[Harm], ...]] = (
 )
 
 
-class _Will:
-    """What all connections of a hostile gateway have in common."""
+class _SharedState:
+    """The state that all connections of a hostile gateway share."""
 
-    harm: Harm = Honest(Random())
+    defect: Defect = NoDefect(Random())
 
 
-class HostileGateway(Fault):
-    """A fault of the direction to the client. Each connection has a copy, of one and the same will.
+class HostileGateway(ConnectionFault):
+    """A connection fault in the direction to the client. The copies share one defect.
 
-    It may be put in force on an open connection: it finds its way at the next header.
+    It may begin on an open connection: it synchronises at the next header.
     """
 
-    def __init__(self, will: _Will | None = None) -> None:
+    def __init__(self, shared: _SharedState | None = None) -> None:
         super().__init__(to=Direction.TO_CLIENT)
-        self._will = will or _Will()
+        self._shared = shared or _SharedState()
         self._buffer = FrameBuffer()
         self._header: BatchHeader | None = None
         self._frames: list[bytes] = []
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> HostileGateway:
-        return HostileGateway(self._will)
+        return HostileGateway(self._shared)
 
     @property
-    def harm(self) -> Harm:
-        """What is done at the moment, on all connections. May be set from any thread."""
-        return self._will.harm
+    def defect(self) -> Defect:
+        """The current defect, on all connections. May be set by any thread."""
+        return self._shared.defect
 
-    @harm.setter
-    def harm(self, harm: Harm) -> None:
-        self._will.harm = harm
+    @defect.setter
+    def defect(self, defect: Defect) -> None:
+        self._shared.defect = defect
 
     def begin(self, flow: Flow) -> None:
-        """A connection stands."""
-        self._line = Line(flow)
+        """Called when a connection is established."""
+        self._connection = ClientConnection(flow)
 
-    def take(self, flow: Flow, data: bytes, now_ns: int) -> None:
-        """The real gateway has said something."""
+    def on_data(self, flow: Flow, data: bytes, now_ns: int) -> None:
+        """Called when the real gateway has sent bytes."""
         for frame in split(self._buffer.feed(data)):
-            self._take(frame)
+            self._on_frame(frame)
 
-    def _take(self, frame: bytes) -> None:
+    def _on_frame(self, frame: bytes) -> None:
         if self._header:
             self._frames.append(frame)
         elif frame.startswith(HELLO):
-            self.harm.answer(self._line, parse_hello_answer(frame))
+            self.defect.on_answer(self._connection, parse_hello_answer(frame))
         elif frame.startswith(BATCH):
             self._header = parse_batch_header(frame)
         else:  # before the answer to HELLO
-            self._line.say(frame + b"*")
+            self._connection.send(frame + b"*")
         if self._header and len(self._frames) == self._header.count:
-            batch = Batch(self._header.first, tuple(self._frames), self._header.sent_ns)
+            batch = WireBatch(self._header.first, tuple(self._frames), self._header.sent_ns)
             self._header = None
             self._frames.clear()
-            self.harm.batch(self._line, batch)
+            self.defect.on_batch(self._connection, batch)

@@ -1,8 +1,8 @@
 """A private stack whose connections run through fault proxies, one for each stream.
 
-Server and clients take the ports from one settings file. So the client roles get a file of their
-own, which differs in the ports alone, by the `environment` of their programs in the configuration
-of the private stack's supervisord. Nothing else is different from a stack as it always runs.
+Servers and clients read the ports from one settings file. So the client roles get their own file,
+which differs in the ports only, through the `environment` of their programs in the private stack's
+supervisord configuration. Everything else is the same as in any stack.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pathlib import Path
 import msgspec
 
 from chaos.faults.proxy import HOST, Proxy
-from chaos.lab.figures import LINKS
-from chaos.lab.target import Target
+from chaos.lab.figures import ROLE_CONNECTIONS
+from chaos.lab.target import TargetStack
 from lib.settings import Settings
 from lib.stack.private_stack import to_toml
 
 
 @contextmanager
-def proxied(target: Target) -> Iterator[dict[str, Proxy]]:
-    """Put a proxy into each connection of a private stack; give them by stream.
+def proxied(target: TargetStack) -> Iterator[dict[str, Proxy]]:
+    """Put a proxy into each connection of a private stack; yield the proxies by stream.
 
-    The client roles are restarted for it. When the block ends, so do the proxies: the clients
-    find no server any more, and the stack should be ended. Raises TargetError.
+    The client roles are restarted for it. The proxies end with the block: the clients can then
+    reach no server, and the stack should be ended. Raises TargetError.
     """
     assert target.private
     gateway, order_manager = target.settings.gateway, target.settings.order_manager
@@ -48,7 +48,7 @@ def proxied(target: Target) -> Iterator[dict[str, Proxy]]:
 
 
 def client_settings(settings: Settings, ports: Mapping[str, int]) -> Settings:
-    """Return the settings for the client roles: the same, with the proxies for servers."""
+    """Return the settings of the client roles: the same, with the proxies as servers."""
     replace = msgspec.structs.replace
     return replace(
         settings,
@@ -60,8 +60,8 @@ def client_settings(settings: Settings, ports: Mapping[str, int]) -> Settings:
 
 
 def with_client_settings(configuration: str, clients_file: Path) -> str:
-    """Return supervisord's configuration with a settings file of their own for the client roles."""
-    for role in sorted({link.client for link in LINKS}):
+    """Return supervisord's configuration with a separate settings file for the client roles."""
+    for role in sorted({connection.client for connection in ROLE_CONNECTIONS}):
         configuration, found = re.subn(
             rf"^\[program:{role}\]$",
             rf'\g<0>\nenvironment=TRADING_CONFIG="{clients_file}"',

@@ -1,14 +1,15 @@
-"""A TCP proxy that stands between a client and a server of a stack and does harm on request.
+"""A TCP proxy between a client and a server of a stack that injects faults on request.
 
     with Proxy(("127.0.0.1", 5001)) as proxy:      # clients connect to proxy.port
         proxy.fault = Latency(delay_ms=20)         # of all connections, open ones and later ones
         proxy.cut(Reset())                         # of the connections that are open now
         proxy.fault = Clear()
 
-One thread, one loop. Each connection is a `_Link` of two sockets and two `_Flow`s, one a direction;
-what a flow does is decided by `chaos.faults.connection_faults`. Bounded: connections by
-`MAX_LINKS`, what waits in a flow by `MAX_QUEUED_BYTES` and one read (a receiver that does not read
-makes the sender wait, as it would without a proxy), ends whose other end is gone by `MAX_SILENT`.
+One thread, one loop. Each connection is a `_ProxiedConnection` of two sockets and two `_Flow`s, one
+for each direction; `chaos.faults.connection_faults` decides what a flow does. Everything is
+bounded: connections by `MAX_CONNECTIONS`, the bytes queued in a flow by `MAX_QUEUED_BYTES` and one
+read (a receiver that does not read makes the sender wait, as it would without a proxy), sockets
+whose peer is gone by `MAX_SILENT`.
 """
 
 from __future__ import annotations
@@ -27,39 +28,39 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, Self
 
-from chaos.faults.connection_faults import Clear, Direction, Fault
+from chaos.faults.connection_faults import Clear, ConnectionFault, Direction
 from lib.clock import SECOND_NS
 
 HOST: Final = "127.0.0.1"
-MAX_LINKS: Final = 256
-"""A client beyond these is reset."""
+MAX_CONNECTIONS: Final = 256
+"""The most connections at a time; a further client is reset."""
 MAX_SILENT: Final = 64
-"""Ends of connections that keep a peer from noticing; beyond these the oldest is closed."""
+"""The most sockets kept open after a cut so that their peer sees no end; the oldest is closed."""
 MAX_QUEUED_BYTES: Final = 256 * 1024
-"""What waits in one direction. With a delay it is also what can pass in that time."""
+"""The most bytes queued in one direction. Under a delay, this also limits the throughput."""
 RECEIVE_BYTES: Final = 64 * 1024
 MAX_SENDS_A_PASS: Final = 256
-"""So that a flow in small slices does not keep the others waiting."""
-PATIENCE_S: Final = 10.0
-"""How long a request to the loop may take; it takes less than a millisecond."""
+"""The most pieces a flow sends in one pass, so that small slices do not block other flows."""
+REQUEST_LIMIT_S: Final = 10.0
+"""How long a request to the loop may take; normally it takes less than a millisecond."""
 
 _TCP_REPAIR: Final = 19
-"""tcp(7) does not tell of it: linux/tcp.h. A socket closed in repair mode sends nothing."""
+"""From linux/tcp.h; tcp(7) does not list it. A socket closed in repair mode sends nothing."""
 
 
 class Proxy:
-    """One server's proxy. Its methods may be called from any thread until it is closed."""
+    """The proxy of one server. Its methods may be called from any thread until it is closed."""
 
     def __init__(self, server: tuple[str, int]) -> None:
-        """Listen on a free loopback port, `port`. The server need not be there yet."""
+        """Listen on a free loopback port, `port`. The server need not be running yet."""
         self._server = server
         self._listener = socket.create_server((HOST, 0), backlog=64)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self.cut_ns: int | None = None
         """When a fault last ended or silenced a connection: just before it did (monotonic)."""
-        self._fault: Fault = Clear()
-        self._links: set[_Link] = set()
+        self._fault: ConnectionFault = Clear()
+        self._connections: set[_ProxiedConnection] = set()
         self._silent: deque[socket.socket] = deque()
         self._requests: SimpleQueue[tuple[Callable[[], int], Future[int]]] = SimpleQueue()
         self._running = True
@@ -72,40 +73,42 @@ class Proxy:
         self._thread.start()
 
     @property
-    def fault(self) -> Fault:
-        """The fault of connections that are yet to come, and of the open ones unless they were cut.
+    def fault(self) -> ConnectionFault:
+        """The fault of all later connections, and of the open ones unless `cut` gave them another.
 
-        It is in force when the assignment returns. What waited under the fault before it goes on
-        under the new one.
+        It is in force when the assignment returns. Bytes that the previous fault held back are
+        then handled under the new one.
         """
         return self._fault
 
     @fault.setter
-    def fault(self, fault: Fault) -> None:
+    def fault(self, fault: ConnectionFault) -> None:
         def change() -> int:
             self._fault = fault
-            return self._change_links(fault)
+            return self._change_connections(fault)
 
         self._request(change)
 
-    def cut(self, fault: Fault) -> int:
-        """Let a fault act on the connections that are open now; return how many those are."""
-        return self._request(lambda: self._change_links(fault))
+    def cut(self, fault: ConnectionFault) -> int:
+        """Apply a fault to the connections that are open now; return how many there are."""
+        return self._request(lambda: self._change_connections(fault))
 
     @property
     def connections(self) -> int:
-        """How many clients are connected, to a server that is there."""
-        return self._request(lambda: sum(link.connected for link in self._links))
+        """How many clients are connected through to the server."""
+        return self._request(lambda: sum(connection.connected for connection in self._connections))
 
     @property
     def queued_bytes(self) -> int:
-        """How much waits in the proxy, over all connections."""
+        """How many bytes are queued in the proxy, over all connections."""
         return self._request(
-            lambda: sum(flow.queued_bytes for link in self._links for flow in link.flows)
+            lambda: sum(
+                flow.queued_bytes for connection in self._connections for flow in connection.flows
+            )
         )
 
     def close(self) -> None:
-        """End all connections with RST, and the proxy. Doing so twice does no harm."""
+        """End all connections with RST, and stop the proxy. May be called again."""
         if not self._thread.is_alive():
             return
 
@@ -114,7 +117,7 @@ class Proxy:
             return 0
 
         self._request(stop)
-        self._thread.join(PATIENCE_S)
+        self._thread.join(REQUEST_LIMIT_S)
 
     def __enter__(self) -> Self:
         return self
@@ -128,13 +131,13 @@ class Proxy:
         self.close()
 
     def _request(self, work: Callable[[], int]) -> int:
-        """Have the loop do something; return its result. Raises RuntimeError on a closed proxy."""
+        """Run `work` in the loop; return its result. Raises RuntimeError on a closed proxy."""
         if not self._thread.is_alive():
             raise RuntimeError("the proxy is closed")
         result: Future[int] = Future()
         self._requests.put((work, result))
         self._waker.send(b"!")
-        return result.result(PATIENCE_S)
+        return result.result(REQUEST_LIMIT_S)
 
     # From here on: the loop's thread only.
 
@@ -143,17 +146,17 @@ class Proxy:
             while self._running:
                 for key, events in self._selector.select(self._sleep_s()):
                     key.data(events)
-                for link in list(self._links):
-                    link.settle()
+                for connection in list(self._connections):
+                    connection.settle()
         finally:
-            for link in list(self._links):
-                link.close()
+            for connection in list(self._connections):
+                connection.close()
             for sock in (self._listener, *self._silent, self._waker, self._woken):
                 sock.close()
             self._selector.close()
 
     def _sleep_s(self) -> float | None:
-        due = [flow.due_ns for link in self._links for flow in link.flows]
+        due = [flow.due_ns for connection in self._connections for flow in connection.flows]
         soonest = min((ns for ns in due if ns is not None), default=None)
         return None if soonest is None else max(0, soonest - time.monotonic_ns()) / SECOND_NS
 
@@ -164,22 +167,22 @@ class Proxy:
                 work, result = self._requests.get_nowait()
                 result.set_result(work())
 
-    def _change_links(self, fault: Fault) -> int:
-        links = list(self._links)
-        for link in links:
-            link.change(fault)
-        return len(links)
+    def _change_connections(self, fault: ConnectionFault) -> int:
+        connections = list(self._connections)
+        for connection in connections:
+            connection.change(fault)
+        return len(connections)
 
     def _accept(self, _events: int) -> None:
         try:
             client, _ = self._listener.accept()
         except OSError:  # it went away before its turn
             return
-        if len(self._links) >= MAX_LINKS:
+        if len(self._connections) >= MAX_CONNECTIONS:
             reset(client)
             return
-        self._links.add(
-            _Link(
+        self._connections.add(
+            _ProxiedConnection(
                 self._selector,
                 client,
                 self._server,
@@ -192,30 +195,30 @@ class Proxy:
     def _on_cut(self) -> None:
         self.cut_ns = time.monotonic_ns()
 
-    def _on_end(self, link: _Link, silent: list[socket.socket]) -> None:
-        self._links.discard(link)
+    def _on_end(self, connection: _ProxiedConnection, silent: list[socket.socket]) -> None:
+        self._connections.discard(connection)
         self._silent.extend(silent)
         while len(self._silent) > MAX_SILENT:
             reset(self._silent.popleft())
 
 
-class _Link:
-    """A client, the server, and the bytes between them."""
+class _ProxiedConnection:
+    """One client, its connection to the server, and the bytes between them."""
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
         client: socket.socket,
         server_address: tuple[str, int],
-        fault: Fault,
+        fault: ConnectionFault,
         *,
         on_cut: Callable[[], None],
-        on_end: Callable[[_Link, list[socket.socket]], None],
+        on_end: Callable[[_ProxiedConnection, list[socket.socket]], None],
     ) -> None:
-        """Connect on to the server; `fault` begins when that has been done.
+        """Connect to the server; `fault` begins when that has succeeded.
 
-        `on_cut()`: a fault takes effect. `on_end(link, silent)`: it is over, but for the sockets
-        that are to stay open in silence.
+        `on_cut()` is called when a fault takes effect, `on_end(connection, silent)` when the
+        connection has ended; the sockets in `silent` must stay open.
         """
         self._selector = selector
         self._on_cut = on_cut
@@ -232,11 +235,11 @@ class _Link:
             _Flow(server, client, Direction.TO_CLIENT, on_cut),
         )
         self._awaited = {client: 0, server: 0}
-        server.connect_ex(server_address)  # the outcome is told by its becoming writable
+        server.connect_ex(server_address)  # it becomes writable when it has succeeded or failed
         self._await(server, selectors.EVENT_WRITE)
 
-    def change(self, fault: Fault) -> None:
-        """Put another fault in force."""
+    def change(self, fault: ConnectionFault) -> None:
+        """Replace the fault."""
         self._fault = fault
         if not self.connected:
             return
@@ -245,13 +248,13 @@ class _Link:
         self.settle()
 
     def settle(self) -> None:
-        """Send what is due, carry out what the faults decided, wait for what is of interest now."""
+        """Send what is due, do what the faults decided, update the events to wait for."""
         if self._over or not self.connected:
             return
         try:
             for flow in self.flows:
                 flow.pump(time.monotonic_ns())
-        except OSError:  # an end that is gone, by force: so is the other one
+        except OSError:  # one end was reset: reset the other one, too
             self.close()
             return
         if any(flow.end for flow in self.flows):
@@ -265,7 +268,7 @@ class _Link:
                 self._await(flow.source, events)
 
     def close(self) -> None:
-        """End both connections, with RST where they have not been ended with FIN."""
+        """End both connections, with RST unless FIN has already ended them."""
         end = socket.socket.close if self._both_ended() else reset
         for sock in self._awaited:
             self._await(sock, 0)
@@ -277,8 +280,8 @@ class _Link:
         return all(flow.ended for flow in self.flows)
 
     def _cut(self) -> None:
-        """End the ends that a fault said should; the others stay, and hear nothing any more."""
-        self._on_cut()  # first: its peer may act on it before we come to run again
+        """Close the sockets that a fault wants closed; the others stay open and receive nothing."""
+        self._on_cut()  # first: the peer may react before this thread runs again
         silent = []
         for flow in self.flows:
             self._await(flow.sink, 0)
@@ -288,7 +291,7 @@ class _Link:
         self._on_end(self, silent)
 
     def _on_events(self, sock: socket.socket, events: int) -> None:
-        if self._over:  # since the loop was told of these events
+        if self._over:  # it has ended since the selector returned these events
             return
         if not self.connected:
             self._on_connected(sock)
@@ -311,7 +314,7 @@ class _Link:
         self.change(self._fault)
 
     def _await(self, sock: socket.socket, events: int) -> None:
-        """Have the loop wait for `events` of a socket, and for nothing if that is 0."""
+        """Wait for `events` of a socket from now on; 0: for none."""
         awaited, self._awaited[sock] = self._awaited[sock], events
         if events == awaited:
             return
@@ -324,7 +327,7 @@ class _Link:
 
 
 class _Flow:
-    """One direction: what came from `source` waits here until `sink` has taken it."""
+    """One direction: bytes from `source` are queued until `sink` has accepted them."""
 
     def __init__(
         self,
@@ -337,33 +340,33 @@ class _Flow:
         self.sink = sink
         self.queued_bytes = 0
         self.wants_room = False
-        """Whether the sink took no more."""
+        """Whether the sink's buffer is full."""
         self.end: Callable[[socket.socket], bool] | None = None
-        """What a fault wants to be done to the sink; it tells whether it could."""
+        """How a fault wants the sink to be closed; returns whether it was."""
         self.ended = False
         """Whether FIN has been sent to the sink."""
         self.source_ended = False
-        """Whether FIN has come from the source."""
+        """Whether FIN has arrived from the source."""
         self._direction = direction
         self._on_cut = on_cut
-        self._fault: Fault = Clear()
+        self._fault: ConnectionFault = Clear()
         self._queue: deque[tuple[int, memoryview]] = deque()
-        self._ending = False  # FIN follows what is queued
+        self._ending = False  # send FIN after the queued bytes
 
     @property
     def wants_data(self) -> bool:
-        """Whether more may be received."""
+        """Whether to read more from the source."""
         return not (self.source_ended or self._fault.holds or self.queued_bytes >= MAX_QUEUED_BYTES)
 
     @property
     def due_ns(self) -> int | None:
-        """When something is to be sent; None where time alone changes nothing."""
+        """When the next piece is due; None if no piece waits for its time only."""
         if not self._queue or self._fault.holds or self.wants_room:
             return None
         return self._queue[0][0]
 
-    def change(self, fault: Fault) -> None:
-        """Put another fault in force; what waits is due now."""
+    def change(self, fault: ConnectionFault) -> None:
+        """Replace the fault; queued bytes are due now."""
         self._fault = copy.deepcopy(fault) if self._direction in fault.to else Clear()
         if self._fault.holds:
             self._on_cut()
@@ -371,7 +374,7 @@ class _Flow:
         self._fault.begin(self)
 
     def receive(self, now_ns: int) -> None:
-        """Take what came from the source. Raises OSError if it is gone."""
+        """Read from the source. Raises OSError if it is gone."""
         try:
             data = self.source.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -379,10 +382,10 @@ class _Flow:
         if not data:
             self.source_ended = self._ending = True
         elif not self._ending:
-            self._fault.take(self, data, now_ns)
+            self._fault.on_data(self, data, now_ns)
 
     def pump(self, now_ns: int) -> None:
-        """Send what is due and what the sink takes. Raises OSError if it is gone."""
+        """Send what is due, as much as the sink accepts. Raises OSError if it is gone."""
         try:
             for _ in range(MAX_SENDS_A_PASS):
                 if self.due_ns is None or self.due_ns > now_ns:
@@ -402,43 +405,43 @@ class _Flow:
             self.sink.shutdown(socket.SHUT_WR)
             self.ended = True
 
-    # What faults may do (chaos.faults.connection_faults.Flow).
+    # The interface for faults (chaos.faults.connection_faults.Flow).
 
     def deliver(self, data: bytes, at_ns: int) -> None:
-        """Queue a piece. It goes when its time has come and nothing is ahead of it."""
+        """Queue a piece. It is sent at its time, after the pieces ahead of it."""
         if data:
             self._queue.append((at_ns, memoryview(data)))
             self.queued_bytes += len(data)
 
     def finish(self) -> None:
-        """FIN behind what is queued."""
+        """Send FIN after the queued bytes."""
         self._ending = True
 
     def reset(self) -> None:
-        """RST to the sink."""
+        """Send RST to the sink."""
         self.end = reset
 
     def vanish(self) -> None:
-        """No more of us for the sink."""
+        """Close the socket to the sink without FIN or RST."""
         self.end = vanish
 
 
 def reset(sock: socket.socket) -> bool:
-    """Close a connection with RST; what is under way is lost. Always can: True."""
-    # Lingering for 0 s means just that (socket(7), tcp_close in the kernel).
+    """Close a connection with RST; unsent bytes are lost. Always returns True."""
+    # A linger time of 0 s makes close() send RST (socket(7), tcp_close in the kernel).
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
     return True
 
 
 def can_vanish() -> bool:
-    """Whether `vanish` would do anything here."""
+    """Whether this process has the capability that `vanish` needs."""
     with socket.socket() as sock:
         return _repair(sock)
 
 
 def vanish(sock: socket.socket) -> bool:
-    """Close a connection without a word to its peer; False, and nothing done, without the right."""
+    """Close a connection without FIN or RST; do nothing and return False if not permitted."""
     if not _repair(sock):
         return False
     sock.close()

@@ -1,4 +1,4 @@
-"""What can be done to a role as a process: end it, restart it, stop it in its tracks."""
+"""Faults of a role's process: end it, restart it, freeze it."""
 
 from __future__ import annotations
 
@@ -7,50 +7,48 @@ import signal
 from typing import Final, NamedTuple, Protocol
 
 from chaos.lab.figures import STRATEGY, WATCHDOG
-from chaos.lab.target import Target, TargetError
+from chaos.lab.target import TargetError, TargetStack
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.settings import Settings
 
 UNWATCHED_S: Final = 3.0
-"""How long a role stays frozen that no watchdog looks after: longer than any silence is taken for
-life."""
+"""How long a role stays frozen if no watchdog watches it; longer than any silence limit."""
 FRESH_TICK_NS: Final = 400 * MILLISECOND_NS
-"""From SIGKILL of a role that ticks come through to the first fresh one at the strategy."""
+"""Goal from SIGKILL of a role on the tick path to the first fresh tick at the strategy."""
 DECIDING_NS: Final = 500 * MILLISECOND_NS
-"""From SIGKILL of the strategy to deciding again."""
+"""Goal from SIGKILL of the strategy to its first possible order."""
 THAW_NS: Final = 600 * MILLISECOND_NS
-"""From the end of `hang_after` to the recovery from a freeze."""
+"""Goal from the end of `hang_after` to the recovery from a freeze."""
 
 
 class Goal(NamedTuple):
-    """What the median of a figure (a field of `FaultFigures`) should not exceed."""
+    """An upper limit for the median of a figure (a field of `FaultFigures`)."""
 
     figure: str
     limit_ns: int
 
 
-class Fault(Protocol):
-    """Something that is done to a role. Made anew for each experiment, used many times."""
+class RoleFault(Protocol):
+    """A fault of one role. Created once for each experiment and injected many times."""
 
     title: str
-    """What is done, in a few words: "SIGKILL of gateway"."""
+    """A short description: "SIGKILL of gateway"."""
     role: str
     hypothesis: str
-    """One sentence."""
+    """The expected outcome, in one sentence."""
     undo_after_s: float | None
-    """From when on the lab itself puts the role back; None: somebody else has to."""
+    """When the lab undoes the fault itself; None: supervisord or the watchdog recovers the role."""
 
     def goal(self, settings: Settings) -> Goal | None:
-        """Return how fast the recovery should be; None where there is no goal."""
+        """Return how fast the recovery should be; None if there is no goal."""
 
-    def inject(self, target: Target, pid: int) -> None:
-        """Do it. `pid` is the role's process. Raises TargetError."""
+    def inject(self, target: TargetStack, pid: int) -> None:
+        """Inject the fault. `pid` is the role's process. Raises TargetError."""
 
     def undo(self) -> bool:
-        """Put back what is still broken; tell whether a process goes on that stood still.
+        """Undo what is still broken; return whether that resumed a frozen process.
 
-        May be called at any time, and again where an interruption came in the middle of it. Raises
-        TargetError.
+        May be called at any time, and again if a signal interrupted it. Raises TargetError.
         """
 
 
@@ -61,8 +59,8 @@ _KILL_GOALS: Final = {
 }
 
 
-class Signal:
-    """A signal that ends the role's process."""
+class SendSignal:
+    """Ends the role's process with a signal."""
 
     undo_after_s: float | None = None
 
@@ -76,12 +74,12 @@ class Signal:
         self._number = number
 
     def goal(self, settings: Settings) -> Goal | None:
-        """The goals are SIGKILL's."""
+        """Return the goal; only SIGKILL has goals."""
         if self._number != signal.SIGKILL:
             return None
         return _KILL_GOALS.get(self.role)
 
-    def inject(self, target: Target, pid: int) -> None:
+    def inject(self, target: TargetStack, pid: int) -> None:
         """Send the signal."""
         try:
             os.kill(pid, self._number)
@@ -89,12 +87,12 @@ class Signal:
             raise TargetError(f"{self.role} ended by itself before it was hit") from None
 
     def undo(self) -> bool:
-        """Nothing is to be put back: supervisord starts the role again."""
+        """Do nothing: supervisord starts the role again."""
         return False
 
 
 class Restart:
-    """A stop and a start by supervisord, as `supervisorctl restart` does it."""
+    """Stops and starts the role through supervisord, as `supervisorctl restart` does."""
 
     undo_after_s: float | None = None
 
@@ -105,20 +103,20 @@ class Restart:
             f"a restart of the {role} by supervisord loses no tick and no order, and handles none "
             "twice"
         )
-        self._stopped_in: Target | None = None
+        self._stopped_in: TargetStack | None = None
 
     def goal(self, settings: Settings) -> Goal | None:
-        """A restart takes supervisord its second."""
+        """Return None: a restart takes supervisord `startsecs`, so there is no goal."""
         return None
 
-    def inject(self, target: Target, pid: int) -> None:
-        """Ask supervisord; returns when the new process has been running for a second."""
+    def inject(self, target: TargetStack, pid: int) -> None:
+        """Ask supervisord for the restart; return when it reports the new process as RUNNING."""
         self._stopped_in = target
         target.restart(self.role)
         self._stopped_in = None
 
     def undo(self) -> bool:
-        """Start it where it was only stopped. Raises TargetError."""
+        """Start the role if it was only stopped. Raises TargetError."""
         if self._stopped_in is not None:
             self._stopped_in.revive(self.role)
             self._stopped_in = None
@@ -126,28 +124,28 @@ class Restart:
 
 
 class Freeze:
-    """SIGSTOP: the process is alive, keeps its connections, and does nothing at all."""
+    """Freezes the process with SIGSTOP: it keeps its connections and does nothing."""
 
     def __init__(self, role: str) -> None:
         self.role = role
         self.title = f"SIGSTOP of {role}"
         self.hypothesis = (
-            "while the watchdog is frozen nothing else stands still or is lost"
+            "while the watchdog is frozen no other role stops and nothing is lost"
             if role == WATCHDOG
-            else f"a frozen {role} is ended by the watchdog (where that is off, continued by the "
-            "lab), and no tick and no order is lost or handled twice"
+            else f"a frozen {role} is killed by the watchdog (or resumed by the lab if "
+            "the watchdog is off), and no tick and no order is lost or handled twice"
         )
-        self.undo_after_s: float | None = None  # known when there is a target
-        self._frozen: int | None = None  # a pidfd: a process number could be somebody else's by now
+        self.undo_after_s: float | None = None  # set by inject()
+        self._frozen: int | None = None  # a pidfd: the kernel may reuse the pid
 
     def goal(self, settings: Settings) -> Goal | None:
-        """The watchdog's time, and then as long as it takes to start a role."""
+        """Return the goal: `hang_after`, and then the time to start a role."""
         if not _is_watched(self.role, settings):
             return None
         return Goal("order_possible_ns", to_ns(settings.watchdog.hang_after) + THAW_NS)
 
-    def inject(self, target: Target, pid: int) -> None:
-        """Stop the process."""
+    def inject(self, target: TargetStack, pid: int) -> None:
+        """Freeze the process."""
         watched = _is_watched(self.role, target.settings)
         self.undo_after_s = None if watched else UNWATCHED_S
         self._close()
@@ -158,7 +156,7 @@ class Freeze:
             raise TargetError(f"{self.role} ended by itself before it was hit") from None
 
     def undo(self) -> bool:
-        """Continue the process; False if it is not there any more."""
+        """Resume the process; False if it has ended."""
         if self._frozen is None:
             return False
         try:

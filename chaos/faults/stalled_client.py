@@ -1,9 +1,9 @@
-"""A client that stops reading: connects, says what a client of that stream has to say, and hangs.
+"""A client that stops reading: it connects, sends its hello, and hangs.
 
-The kernel between the two would hide that for a long time: on loopback it takes some megabytes for
-a peer that does not read. So the client offers a tiny window and tiny segments, by which the
-server's kernel sizes what it keeps for it: after some kilobytes the server itself is left with the
-rest. What lies with the server's kernel is in /proc/net/tcp (proc(5), Linux only).
+The kernel would hide that for a long time: on loopback it buffers some megabytes for a peer that
+does not read. So the client offers a tiny window and tiny segments, and the server's kernel sizes
+its send buffer by them: after some kilobytes the server process itself has to keep the rest. The
+bytes in the server's kernel are read from /proc/net/tcp (proc(5), Linux only).
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from chaos.lab.target import TargetError
 
 CONNECT_S: Final = 5.0
 RECEIVE_BUFFER_BYTES: Final = 2304
-"""The least that Linux takes (socket(7): SO_RCVBUF)."""
+"""The smallest SO_RCVBUF that Linux accepts (socket(7))."""
 SEGMENT_BYTES: Final = 88
-"""Likewise (TCP_MIN_MSS)."""
+"""The smallest segment size that Linux accepts (TCP_MIN_MSS)."""
 DRAIN_BUFFER_BYTES: Final = 1 << 20
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 class StalledClient:
-    """Reads nothing until it is told to. Leaving the `with` block closes it.
+    """A client that reads nothing until `drain` is called. Leaving the `with` block closes it.
 
-    `hello` is sent at once: `HELLO,1,1*` makes a numbered client of the price stream that begins
-    with the first tick, a logon one of the order port; a plain client says nothing. Used from one
-    thread.
+    `hello` is sent at once: `HELLO,1,1*` makes it a numbered client of the price stream from the
+    first tick on, a logon makes it a client of the order port; a plain client sends nothing. Use
+    it from one thread.
     """
 
     def __init__(self, host: str, port: int, hello: bytes = b"") -> None:
@@ -53,12 +53,12 @@ class StalledClient:
             raise TargetError(f"no client can connect to {host}:{port}: {error}") from None
         host, own_port = self._sock.getsockname()[:2]
         self.ports = (port, own_port)
-        """The server's and this client's."""
+        """The port of the server and that of this client."""
         self.name = f"{host}:{own_port}"
-        """What the server's log calls this client."""
+        """The name of this client in the server's log."""
 
-    def say(self, data: bytes) -> bool:
-        """Send something more; False if the server has hung up, or takes it too slowly."""
+    def send(self, data: bytes) -> bool:
+        """Send more bytes; False if the server has disconnected, or accepts them too slowly."""
         try:
             self._sock.sendall(data)
         except OSError:
@@ -66,9 +66,9 @@ class StalledClient:
         return True
 
     def drain(self, until_s: float) -> bytes:
-        """Return what comes now, at least something, b"" at the end of the connection or in vain.
+        """Receive some bytes; b"" at the end of the connection or if none come in time.
 
-        Waits no longer than `until_s` (monotonic). From the first call on it is no longer stalled.
+        Waits no longer than `until_s` (monotonic). The first call ends the stall.
         """
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DRAIN_BUFFER_BYTES)
         self._sock.settimeout(max(0.001, until_s - time.monotonic()))
@@ -77,7 +77,7 @@ class StalledClient:
         return b""
 
     def close(self) -> None:
-        """Close the connection, read or not. May be called again."""
+        """Close the connection. May be called again."""
         self._sock.close()
 
     def __enter__(self) -> Self:
@@ -93,11 +93,11 @@ class StalledClient:
 
 
 def waiting_bytes(clients: Iterable[StalledClient]) -> list[int]:
-    """Return how many bytes the server's kernel holds for each, after one look at the tables.
+    """Return how many bytes the server's kernel holds for each client, from one read of the tables.
 
-    0: it is not stuck, or the server has closed the connection. What the client's own kernel has
-    taken is not counted.
-    A look takes the kernel some 10 ms, whatever is in them: not to be taken often.
+    0: the client is not stuck, or the server has closed the connection. Bytes in the client's own
+    kernel are not counted. Reading the tables costs the kernel some 10 ms, whatever their size: do
+    not do it often.
     """
     queues: dict[tuple[int, int], int] = {}
     for table in _TABLES:
@@ -107,7 +107,7 @@ def waiting_bytes(clients: Iterable[StalledClient]) -> list[int]:
 
 
 def send_queues(table: str) -> dict[tuple[int, int], int]:
-    """Read a table such as /proc/net/tcp: bytes by local and remote port. Pure."""
+    """Parse a table such as /proc/net/tcp: queued bytes by local and remote port. Pure."""
     queues = {}
     for line in table.splitlines()[1:]:
         _, local, remote, _, sizes = line.split(maxsplit=5)[:5]

@@ -1,22 +1,22 @@
-"""The judge: looks at the records of a run and names every fault in them. Pure, and independent.
+"""The judge: reads the records of a run and reports every defect in them. Pure and independent.
 
-Everything is computed anew from the records: no code is used that the stack decides with. The
-trading rules are in `chaos.judge.trading_rules`, and what they give over the ticks in
-`chaos.judge.orders`; there it says, too, what can be required exactly of the orders and what only
-within bounds.
+Everything is recomputed from the records: the judge uses no code that the stack decides with. The
+trading rules are in `chaos.judge.trading_rules`; `chaos.judge.orders` applies them to the ticks and
+says what is required of the orders exactly, and what only within bounds.
 
-What is required of the ticks. Of each tape, everything up to the tail (`Records.tail_begins`) is in
-the book once, in order, with symbol and price as played, or in a gap that the orderbook reported.
-Only of the first tape in the book what comes before its first tick there is not known to have been
-meant for this book. A tape follows on another as a whole. A tick of the book that lies outside the
-recording of the tape is a fault, but for one before the recording began, of which nothing is known.
-Symbols that the stack does not trade are no ticks.
+Requirements for the ticks. Every tick of a tape before its tail (`Records.tail_begins`) is in the
+book once, in order, with the symbol and price that were played, or in a gap that the orderbook
+reported. One exception: ticks of the book's first tape that come before its first booked tick may
+not have been meant for this book. The next tape begins only after the previous one has ended. A
+booked tick that is not in the recording of its tape is a defect, unless it is older than the
+recording. Ticks of symbols that the stack does not trade are ignored.
 
-What is required of the evaluations. No tick twice; nothing between two evaluations of a tape that
-was not reported; everything that came into the book after the strategy had attached to it; a life
-that goes on into a new tape has seen the old one to its end, the new one from its beginning and all
-of those between; with `Records.settled`, nothing is left unseen before the tail. What came before a
-strategy had attached, and after the last evaluation of one that was killed, nobody could evaluate.
+Requirements for the evaluations. No tick is evaluated twice. Ticks between two evaluations of a
+tape are reported as missed. Every tick that came into the book after the strategy attached to it is
+evaluated. An instance that continues into a new tape has evaluated the old tape to its end, the new
+one from its beginning, and all tapes between them. With `Records.settled`, every tick before the
+tail is evaluated. Nothing is required for ticks before a strategy attached, or after the last
+evaluation of one that was killed.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from chaos.judge.records import (
     Evaluation,
     Gap,
     LedgerOrder,
+    OrderAnswer,
     Records,
-    ToldOrder,
 )
 from lib.prices import format_price
 
 MAX_FINDINGS: Final = 100
-"""So many findings are told; the others are counted."""
+"""The most findings that are listed; further ones are only counted."""
 
 
 def judge(records: Records) -> list[str]:
-    """Name every fault in the records, one line for people each; none is a pass."""
+    """Return every defect in the records, one human-readable line each; [] if there are none."""
     findings = [
         *_ledger_findings(records),
-        *_told_findings(records),
+        *_answer_findings(records),
         *_logon_findings(records),
         *_position_findings(records),
         *_book_findings(records),
@@ -85,25 +85,28 @@ def _ledger_findings(records: Records) -> Iterator[str]:
             )
 
 
-def _told_findings(records: Records) -> Iterator[str]:
-    """What the strategy was told is what the ledger has, and it was told once."""
+def _answer_findings(records: Records) -> Iterator[str]:
+    """Each answer that the strategy got agrees with the ledger, and came once."""
     rows = {row.order_id: row for row in records.ledger}
-    told_ids: set[int] = set()
-    for told in records.told:
-        if told.order_id in told_ids:
-            yield f"order {told.order_id}: told twice"
-        told_ids.add(told.order_id)
-        row = rows.get(told.order_id)
+    answered_ids: set[int] = set()
+    for answer in records.answers:
+        if answer.order_id in answered_ids:
+            yield f"order {answer.order_id}: answered twice"
+        answered_ids.add(answer.order_id)
+        row = rows.get(answer.order_id)
         if row is None:
-            yield f"order {told.order_id}: told {_answer(told)}, and not in the ledger"
-        elif _answer(told) != _answer(row):
-            yield f"order {told.order_id}: told {_answer(told)}, and the ledger has {_answer(row)}"
+            yield f"order {answer.order_id}: answered {_answer(answer)}, and not in the ledger"
+        elif _answer(answer) != _answer(row):
+            yield (
+                f"order {answer.order_id}: answered {_answer(answer)}, and the ledger has "
+                f"{_answer(row)}"
+            )
 
 
 def _logon_findings(records: Records) -> Iterator[str]:
-    """Each logon told the positions as they were after some order, and after all told before it.
+    """Each logon acknowledges the ledger's state after some order, at or after all earlier answers.
 
-    While a stack is at work, the ledger may have been read before them.
+    Of a stack that is still running, the ledger may have been read before the logons: not judged.
     """
     if not records.settled:
         return
@@ -117,21 +120,25 @@ def _logon_findings(records: Records) -> Iterator[str]:
         states.append((max(last_id, row.order_id), held))
     least = known = 0
     for logon in records.logons:
-        answers = records.told[known : logon.told_before]
-        least = max([least, *(booked_as.get(told.order_id, 0) for told in answers)])
-        known = logon.told_before
-        told = logon.last_order_id, {symbol: p for symbol, p in logon.positions.items() if p}
-        number = next((n for n in range(least, len(states)) if states[n] == told), None)
+        answers = records.answers[known : logon.answers_before]
+        least = max([least, *(booked_as.get(answer.order_id, 0) for answer in answers)])
+        known = logon.answers_before
+        acknowledged = (
+            logon.last_order_id,
+            {symbol: p for symbol, p in logon.positions.items() if p},
+        )
+        number = next((n for n in range(least, len(states)) if states[n] == acknowledged), None)
         if number is None:
             yield (
-                f"logon after {logon.sent_before} orders: told order {told[0]} as the last one and "
-                f"the positions {told[1]}, and the ledger never was so after what was told before"
+                f"logon after {logon.sent_before} orders: acknowledged with order "
+                f"{acknowledged[0]} as the last one and the positions {acknowledged[1]}, and the "
+                "ledger never had this state after the answers before it"
             )
         else:
             least = number
 
 
-def _answer(order: ToldOrder | LedgerOrder) -> str:
+def _answer(order: OrderAnswer | LedgerOrder) -> str:
     return (
         f"{order.status} {order.side} {order.symbol}, trade_id {order.trade_id}, "
         f"position {order.position}"
@@ -139,7 +146,7 @@ def _answer(order: ToldOrder | LedgerOrder) -> str:
 
 
 def _position_findings(records: Records) -> Iterator[str]:
-    """Each order states the position that the fills make; the table has the last one."""
+    """Each order states the sum of the fills as its position; the table has the last sum."""
     summed = dict.fromkeys(records.positions, 0)
     for row in records.ledger:
         before = summed.get(row.symbol, 0)
@@ -161,7 +168,7 @@ def _position_findings(records: Records) -> Iterator[str]:
 
 
 def _book_findings(records: Records) -> Iterator[str]:
-    """The book is what was played, but for reported gaps that are gaps."""
+    """The book has what was played, except for gaps that were reported and really are gaps."""
     booked: dict[str, set[int]] = {tape: set() for tape in records.tapes}
     newest: dict[str, int] = {}
     begins = current = records.booked[0].tape if records.booked else ""
@@ -205,9 +212,10 @@ def _book_findings(records: Records) -> Iterator[str]:
 
 
 def _gap_findings(records: Records) -> Iterator[str]:
-    """What was reported as missed was played.
+    """Ticks that were reported as missed were played.
 
-    The logs of a stack that goes on have gaps of earlier runs, too, and of ticks yet to be heard.
+    The logs of a stack that is still running also have gaps of earlier runs, and of ticks that the
+    recorder has not received yet: not judged.
     """
     if not records.settled:
         return
@@ -229,7 +237,7 @@ def _gap_findings(records: Records) -> Iterator[str]:
 
 
 def _evaluation_findings(records: Records) -> Iterator[str]:
-    """Every tick of the book was evaluated once while a strategy ran, or reported."""
+    """Every booked tick was evaluated once while a strategy ran, or reported as missed."""
     booked: dict[str, list[int]] = {}
     for tick in records.booked:
         booked.setdefault(tick.tape, []).append(tick.sequence)
@@ -266,7 +274,7 @@ def _evaluation_findings(records: Records) -> Iterator[str]:
 def _required(
     records: Records, tape: str, evaluations: list[Evaluation]
 ) -> Iterator[tuple[int, int]]:
-    """From where to where no tick of a tape may be unseen: between evaluations, or at the ends."""
+    """Yield the ranges of a tape that must be evaluated: between evaluations and at both ends."""
     if evaluations[0].begun_by in _GOES_ON:
         yield 0, evaluations[0].first - 1
     last = 0
@@ -283,10 +291,10 @@ def _required(
 
 
 def _attachment_findings(records: Records) -> Iterator[str]:
-    """Every tick that came after a strategy had attached to the book was evaluated.
+    """Every tick that was booked after a strategy attached to the book was evaluated.
 
-    No gap excuses that, but where it was lapped in the ring before it evaluated anything. Without
-    any attachment there should have been one from the beginning.
+    A reported gap is no excuse, unless the strategy was lapped in the ring before its first
+    evaluation. Records without any attachment are judged as if it was there from the beginning.
     """
     booked = records.booked
     places = {(tick.tape, tick.sequence): index for index, tick in enumerate(booked)}
@@ -304,7 +312,7 @@ def _attachment_findings(records: Records) -> Iterator[str]:
         if is_excused:
             continue
         unseen: dict[str, list[int]] = {}
-        for tape, sequence, *_ in booked[_behind(records, attached, places, end) : end]:
+        for tape, sequence, *_ in booked[_index_after(records, attached, places, end) : end]:
             is_evaluated = any(
                 evaluation.tape == tape and evaluation.first <= sequence <= evaluation.last
                 for evaluation in records.evaluations
@@ -316,13 +324,13 @@ def _attachment_findings(records: Records) -> Iterator[str]:
                 yield f"tape {tape}, {text}: not evaluated, though a strategy had attached before"
 
 
-def _behind(
+def _index_after(
     records: Records, attached: Attached, places: dict[tuple[str, int], int], end: int
 ) -> int:
-    """Where in the book begins what came after an attachment, and before `end`.
+    """Return the index of the first booked tick after an attachment, at most `end`.
 
-    A book that was empty, or held a tape that nobody recorded, begins behind the latest tape that
-    ended with its supervisord, and the book with it.
+    A book that was empty, or held an unrecorded tape, begins after the latest tape that ended
+    together with its supervisord (and so with its book).
     """
     last = places.get((attached.tape, attached.sequence))
     if last is not None:
@@ -333,7 +341,7 @@ def _behind(
 
 
 def _passed_over(records: Records, evaluated: Collection[str]) -> Iterator[str]:
-    """The tapes of which a life has seen no tick, though it saw those before and after."""
+    """Yield tapes of which an instance evaluated no tick, though it did before and after them."""
     order = list(dict.fromkeys(tick.tape for tick in records.booked))
     for one, other in pairwise(records.evaluations):
         if other.begun_by in _GOES_ON and one.tape in order and other.tape in order:
@@ -342,27 +350,27 @@ def _passed_over(records: Records, evaluated: Collection[str]) -> Iterator[str]:
 
 
 _GOES_ON: Final = ("tape", "lap")
-"""What an evaluation may be begun by that follows on the one before it, but for reported gaps."""
+"""The values of `Evaluation.begun_by` for one that continues the evaluation before it."""
 
 
 def _tail(records: Records, tape: str) -> int:
-    """The first sequence of a tape that may still have been under way at the end."""
+    """Return the first sequence of a tape that may still have been in transit at the end."""
     return records.tail_begins.get(tape, NO_LAST)
 
 
 def _outside(sequences: Iterable[int], gaps: Iterable[Gap], tape: str) -> list[int]:
-    """Those that lie in no gap of the tape."""
+    """Return the sequences that lie in no gap of the tape."""
     of_tape = [gap for gap in gaps if gap.tape == tape]
     return [s for s in sequences if not any(gap.first <= s <= gap.last for gap in of_tape)]
 
 
 def _between(ordered: list[int], first: int, last: int) -> list[int]:
-    """Those from `first` to `last`, both included."""
+    """Return the sequences from `first` to `last`, both included."""
     return ordered[bisect_left(ordered, first) : bisect_right(ordered, last)]
 
 
 def _ranges(ordered: list[int]) -> Iterator[str]:
-    """`tick 4`, `ticks 6 to 9`: numbers that follow each other are told together."""
+    """Yield text such as `tick 4` or `ticks 6 to 9`, one for each run of consecutive numbers."""
     begin = 0
     for index, sequence in enumerate(ordered):
         if index + 1 == len(ordered) or ordered[index + 1] != sequence + 1:

@@ -1,37 +1,34 @@
 """Whether the orders are those that the trading rules give. Pure; the larger half of the judge.
 
-Each life of a strategy is lived once more: over the ticks of the book that it evaluated, in order,
-with the news as it was applied, windows refilled from the book, and positions as the ledger had
-them when the life began. What the strategy was told is learned when it was told: an order is
-decided in the knowledge of all answers and later logons logged before it. When exactly an answer
-came between two orders the records do not say; so a decision that was not made is a fault only if
-no answer that may have been known by then explains it.
+Each instance of a strategy is replayed: over the booked ticks that it evaluated, in order, with the
+news it applied, windows refilled from the book, and the positions that the ledger had when the
+instance began. An order is judged with the knowledge of all answers and logons that were logged
+before it. The records do not say when exactly an answer came between two orders, so a missing order
+is a defect only if no answer that may have come by then explains it.
 
-Exactly required:
-- An order of a life has the number, side, quantity, price, tick and sentiment of the rules.
+Exact requirements:
+- An order of an instance has the number, side, quantity, price, tick and sentiment of the rules.
 - A decision of the rules has an order, and an order is in the ledger, if any later order of the
-  same life is; or, with `Records.settled`, if its tick is before the tail of the last life's tape.
-  Then it was answered, too.
-- An order that the strategy has given up (`Records.given_up`) need not be in the ledger. If it is,
-  it was rejected.
-- The ledger fills an order only if nothing in the records is a reason to refuse it; one that it
-  rejects has a reason that is true as far as the records tell, with the limits of the settings.
+  same instance is; or, with `Records.settled`, if its tick is before the tail of the last
+  instance's tape. Then it was answered, too.
+- An order that the strategy gave up (`Records.given_up`) need not be in the ledger. If it is, it
+  was rejected.
+- The ledger fills an order only if nothing in the records is a reason to reject it. A rejection has
+  a reason that is true as far as the records show, with the limits of the settings.
 
-Only within bounds:
-- A strategy that is killed may have decided and not sent, or sent what nobody read. It logs an
-  order in the pass in which it decides it: decisions of the last `MAX_LOST_TICKS` of a life may
-  have no order, and its last orders may not be in the ledger. Those that were answered with an
-  error are sent again out of turn, so that they may be missing before others that are there.
-- Where supervisord was killed (`Records.cut_off`), the lines that were on their way to the logs are
-  lost, those of news too: an order that only the ledger knows is taken as it is, and decisions
-  after the last one need not have an order.
+Requirements within bounds:
+- A strategy that is killed may have decided without sending, or sent orders that were never read.
+  It logs an order in the pass that decides it: decisions at the last `MAX_LOST_TICKS` of an
+  instance may have no order, and its last orders may not be in the ledger. Orders that were
+  answered with an error are sent again out of order, so they may be missing before booked ones.
+- If supervisord was killed (`Records.cut_off`), the last log lines are lost, also those of news: an
+  order that only the ledger has is accepted as it is, and later decisions need not have an order.
 - Ticks of `Records.held_back` need not have an order.
-- Where the book's records begin in the middle of a tape, or what is known of the strategy in the
-  middle of its life, what came before is unknown: an order is taken as it is until the windows are
-  full. So are orders on tapes that nobody recorded, which are of earlier runs, and orders at ticks
-  before `Records.known_from`: they are history, of which only the positions in the ledger count. Of
-  a stack that goes on (without `Records.settled`) the logs and the ledger end after the book's
-  records: orders at ticks of the tail behind these are not looked at.
+- If the book's records begin in the middle of a tape, or the strategy's log in the middle of an
+  instance, the earlier part is unknown: orders are accepted as they are until the windows are full.
+  Orders on unrecorded tapes (of earlier runs) and at ticks before `Records.known_from` are history:
+  only the resulting positions count. Of a stack that is still running (without `Records.settled`),
+  logs and ledger end later than the book's records: orders at ticks after these are not judged.
 """
 
 from __future__ import annotations
@@ -47,25 +44,25 @@ from chaos.judge.records import (
     Evaluation,
     LedgerOrder,
     LoggedOn,
+    OrderAnswer,
     Records,
     SentOrder,
-    ToldOrder,
 )
 from chaos.judge.trading_rules import Rules, Side
 from lib.clock import SECOND_NS
 from lib.prices import format_price
 
 MAX_LOST_TICKS: Final = 100
-"""A pass of a strategy that keeps up has fewer: those of half a second, at 200 a second."""
+"""More ticks than one pass of a strategy that keeps up evaluates."""
 
 
 def trading_findings(records: Records) -> list[str]:
-    """Name every order that is not as the rules say, one line each."""
-    return _Trading(records).findings()
+    """Return every difference between the orders and the rules, one line each."""
+    return _TradingJudge(records).findings()
 
 
 class _Order(NamedTuple):
-    """An order that is known of: from the log, from the ledger, or from both."""
+    """An order from the strategy's log, from the ledger, or from both."""
 
     order_id: int
     symbol: str
@@ -76,7 +73,7 @@ class _Order(NamedTuple):
     tick_sequence: int
     sentiment: int | None
     sent_index: int | None
-    """Its index in `Records.sent`; None if it is not there: its line was lost."""
+    """Its index in `Records.sent`; None if its log line was lost."""
     row: LedgerOrder | None
 
     @property
@@ -84,87 +81,89 @@ class _Order(NamedTuple):
         return f"tape {self.tape}, tick {self.tick_sequence}, order {self.order_id}"
 
 
-class _Windows:
+class _PriceWindows:
     """The last prices of each symbol."""
 
     def __init__(self, long_window: int, *, whole: bool) -> None:
         self._long_window = long_window
-        self._whole = whole  # from the beginning of the tape
+        self._whole = whole  # whether they hold the tape from its beginning on
         self._prices: dict[str, deque[int]] = {}
 
-    def add(self, tick: BookedTick) -> None:
+    def add_tick(self, tick: BookedTick) -> None:
         prices = self._prices.setdefault(tick.symbol, deque(maxlen=self._long_window))
         prices.append(tick.price)
 
-    def of(self, symbol: str) -> list[int] | None:
-        """The prices of a symbol; None if there may have been others that are not known."""
+    def prices_of(self, symbol: str) -> list[int] | None:
+        """Return the prices of a symbol; None if some of its window may be unknown."""
         prices = self._prices.get(symbol, ())
         return list(prices) if self._whole or len(prices) == self._long_window else None
 
-    def copy(self) -> _Windows:
-        windows = _Windows(self._long_window, whole=self._whole)
+    def copy(self) -> _PriceWindows:
+        windows = _PriceWindows(self._long_window, whole=self._whole)
         windows._prices = {symbol: prices.copy() for symbol, prices in self._prices.items()}
         return windows
 
 
-class _Life:
-    """What one life of a strategy knows and believes."""
+class _Instance:
+    """The state of one strategy instance in the replay."""
 
     def __init__(
         self,
         positions: dict[str, int],
         next_id: int,
-        told: list[ToldOrder | LoggedOn],
+        answers: list[OrderAnswer | LoggedOn],
         sent: list[int],
     ) -> None:
         self.positions = positions
         self.next_id = next_id
         self.orders: list[_Order] = []
         self.ticks = 0
-        """Evaluated so far."""
+        """How many ticks it has evaluated so far."""
         self.missing: list[tuple[int, BookedTick, str]] = []
-        """Decisions without an order since the last order, each with `ticks` at that time."""
+        """Decisions without an order since its last order, each with `ticks` at that time."""
         self._settled_before: dict[str, int] = {}
         self._answered: set[int] = set()
-        self._told = deque(told)
+        self._answers = deque(answers)
         self._sent = deque(sent)
 
-    def learn_before(self, order: _Order) -> None:
-        """Take all answers that came before the order was sent."""
+    def learn_answers_before(self, order: _Order) -> None:
+        """Apply all answers that came before the order was sent."""
         if order.sent_index is None:
             return
         while self._sent and self._sent[0] <= order.sent_index:
             self._sent.popleft()
-        while self._told and self._told[0].sent_before <= order.sent_index:
-            self.learn()
+        while self._answers and self._answers[0].sent_before <= order.sent_index:
+            self.learn_answer()
 
-    def may_learn(self) -> bool:
-        """Whether an answer may have come before the next order that is known of."""
-        return bool(self._told) and (not self._sent or self._told[0].sent_before <= self._sent[0])
+    def may_learn_answer(self) -> bool:
+        """Whether the next answer may have come before the next known order."""
+        return bool(self._answers) and (
+            not self._sent or self._answers[0].sent_before <= self._sent[0]
+        )
 
-    def learn(self) -> None:
-        """Take the next answer, as the trading rules say.
+    def learn_answer(self) -> None:
+        """Apply the next answer to the positions.
 
-        After a rejection the position is what the ledger says. Of orders that were under way then,
-        only a fill is news. At a logon, it is what the ledger says where nothing is under way.
+        After a rejection the position is the ledger's. Of orders that were unanswered at that time,
+        only a fill changes it again. At a logon it is the ledger's if no order is unanswered.
         """
-        told = self._told.popleft()
-        if isinstance(told, LoggedOn):
-            ended = self._answered | told.given_up
+        answer = self._answers.popleft()
+        if isinstance(answer, LoggedOn):
+            ended = self._answered | answer.given_up
             under_way = {o.symbol for o in self.orders if o.order_id not in ended}
-            for symbol in (self.positions.keys() | told.positions.keys()) - under_way:
-                self.positions[symbol] = told.positions.get(symbol, 0)
-            self.next_id = max(self.next_id, told.last_order_id + 1)
+            for symbol in (self.positions.keys() | answer.positions.keys()) - under_way:
+                self.positions[symbol] = answer.positions.get(symbol, 0)
+            self.next_id = max(self.next_id, answer.last_order_id + 1)
             return
-        self._answered.add(told.order_id)
-        was_under_way = told.order_id < self._settled_before.get(told.symbol, 0)
-        if was_under_way == (told.status == "FILLED"):
-            self.positions[told.symbol] = told.position
-            self._settled_before[told.symbol] = self.next_id
+        self._answered.add(answer.order_id)
+        was_under_way = answer.order_id < self._settled_before.get(answer.symbol, 0)
+        if was_under_way == (answer.status == "FILLED"):
+            self.positions[answer.symbol] = answer.position
+            self._settled_before[answer.symbol] = self.next_id
 
 
-class _Trading:
-    """The lives, one after the other, and what is found in them."""
+class _TradingJudge:
+    """Replays the instances one after the other and collects the findings."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
@@ -180,12 +179,12 @@ class _Trading:
         self._news = {
             (news.tape, news.first_tick_sequence): news.sentiment for news in records.news
         }
-        self._told: list[ToldOrder | LoggedOn] = list(records.told)
+        self._answers: list[OrderAnswer | LoggedOn] = list(records.answers)
         for logon in reversed(records.logons):
-            self._told.insert(logon.told_before, logon)
-        self._assumed: dict[int, int] = {}  # by order_id, where it is known
-        self._positions: dict[str, int] = {}  # what the ledger said when the last life ended
-        self._last_id = 0  # of the orders that were booked in the lives before
+            self._answers.insert(logon.answers_before, logon)
+        self._assumed: dict[int, int] = {}  # position by order_id, if known
+        self._positions: dict[str, int] = {}  # the ledger's when the last instance ended
+        self._last_id = 0  # the last order_id of earlier instances
         self._first_booked: dict[str, int] = {}
         self._last_index: dict[str, int] = {}  # of each tape, in the book
         for index, tick in enumerate(records.booked):
@@ -195,41 +194,43 @@ class _Trading:
         self._known_tapes.update(evaluation.tape for evaluation in records.evaluations)
         self._last_of_tape = {evaluation.tape: evaluation for evaluation in records.evaluations}
         self._next_index = 0  # of the book
-        self._seen = _Windows(records.long_window, whole=False)
-        """What windows hold that see every tick of the book."""
+        self._seen = _PriceWindows(records.long_window, whole=False)
+        """Windows over every tick of the book, evaluated or not."""
         self._windows = self._seen
         self._sentiment: int | None = None
 
     def findings(self) -> list[str]:
         self._gather_orders()
-        self._take_history()
-        lives: list[list[Evaluation]] = []
+        self._collect_history()
+        instances: list[list[Evaluation]] = []
         for evaluation in self._records.evaluations:
-            if evaluation.begun_by == "life" or not lives:
-                lives.append([])
-            lives[-1].append(evaluation)
-        begins = [self._sent_of(life) for life in lives]
-        for number, (life, sent) in enumerate(zip(lives, begins, strict=True)):
+            if evaluation.begun_by == "start" or not instances:
+                instances.append([])
+            instances[-1].append(evaluation)
+        begins = [self._orders_of(instance) for instance in instances]
+        for number, (instance, sent) in enumerate(zip(instances, begins, strict=True)):
             later = [indices[0] for indices in begins[number + 1 :] if indices]
-            self._live(life, sent, min(later, default=None), is_last=number + 1 == len(lives))
+            self._replay(
+                instance, sent, min(later, default=None), is_last=number + 1 == len(instances)
+            )
         for orders in self._orders.values():
             for order in orders:
                 if not self._is_behind_records(order):
-                    self._find(order, "no strategy evaluated that tick of the book")
+                    self._add_finding(order, "no strategy evaluated that tick of the book")
         self._judge_answers()
         return self._found
 
-    def _find(self, order: _Order, what: str) -> None:
+    def _add_finding(self, order: _Order, what: str) -> None:
         self._found.append(f"{order.name}: {what}")
 
     def _gather_orders(self) -> None:
-        """Put together what the log and the ledger know of the same order."""
+        """Match each order in the log with its row in the ledger."""
         rows = {(row.order_id, row.tape, row.tick_sequence): row for row in self._records.ledger}
         for index, sent in enumerate(self._records.sent):
             row = rows.pop((sent.order_id, sent.tape, sent.tick_sequence), None)
             order = _Order(*sent, index, row)
             if row and sent[1:5] != row[1:5]:
-                self._find(order, f"sent was {_text(sent)}, and booked is {_text(row)}")
+                self._add_finding(order, f"sent was {_text(sent)}, and booked is {_text(row)}")
             self._orders.setdefault((sent.tape, sent.tick_sequence), []).append(order)
         for row in rows.values():
             if row.tape is None or row.tick_sequence is None:
@@ -238,8 +239,8 @@ class _Trading:
             key = row.tape, row.tick_sequence
             self._orders.setdefault(key, []).append(_Order(*row[:5], *key, None, None, row))
 
-    def _take_history(self) -> None:
-        """Take what runs before the recorded one left in the ledger, or lives of unknown doings."""
+    def _collect_history(self) -> None:
+        """Take the positions from orders of earlier runs and of instances before the known log."""
         known = self._known_tapes
         self._orders = {
             key: orders
@@ -251,18 +252,18 @@ class _Trading:
             if row.tape in known and not self._is_before_known(row.tape, row.tick_sequence or 0):
                 is_over = True
             elif is_over and row.tape in known:
-                continue  # it was sent again, out of turn
+                continue  # it was sent again, out of order
             elif is_over and row.tape is not None:
                 self._found.append(
                     f"tape {row.tape}, tick {row.tick_sequence}, order {row.order_id}: booked "
-                    "among those of this run, and nobody knows that tape"
+                    "among those of this run, and that tape is unknown"
                 )
             else:
                 self._positions[row.symbol] = row.position
                 self._last_id = max(self._last_id, row.order_id)
 
     def _is_before_known(self, tape: str, sequence: int) -> bool:
-        """Whether a tick comes before all that is known of the strategy (`Records.known_from`)."""
+        """Whether a tick comes before the known part of the strategy's log."""
         if self._records.known_from is None:
             return False
         known_tape, known_sequence = self._records.known_from
@@ -273,72 +274,78 @@ class _Trading:
             tapes.index(tape) < tapes.index(known_tape)
         )
 
-    def _sent_of(self, life: list[Evaluation]) -> list[int]:
-        """The indices of what a life sent, in order."""
+    def _orders_of(self, instance: list[Evaluation]) -> list[int]:
+        """Return the indices of the orders that an instance sent, in order."""
         return [
             index
             for index, sent in enumerate(self._records.sent)
-            if any(e.tape == sent.tape and e.first <= sent.tick_sequence <= e.last for e in life)
+            if any(
+                e.tape == sent.tape and e.first <= sent.tick_sequence <= e.last for e in instance
+            )
         ]
 
-    def _live(
+    def _replay(
         self, evaluations: list[Evaluation], sent: list[int], until: int | None, *, is_last: bool
     ) -> None:
-        """Live a life again. `until` is the index of the first order of the next one."""
-        told = [
-            told
-            for told in self._told
-            if sent and sent[0] < told.sent_before and (until is None or told.sent_before <= until)
+        """Replay one instance. `until` is the index of the first order of the next one."""
+        answers = [
+            answer
+            for answer in self._answers
+            if sent
+            and sent[0] < answer.sent_before
+            and (until is None or answer.sent_before <= until)
         ]
-        life = _Life(dict(self._positions), self._last_id + 1, told, sent)
+        instance = _Instance(dict(self._positions), self._last_id + 1, answers, sent)
         self._sentiment = None
         for evaluation in evaluations:
-            self._evaluate(life, evaluation)
+            self._evaluate(instance, evaluation)
         must_be_there = self._is_before_tail if is_last and self._records.settled else _never
-        for ticks, tick, what in life.missing:
+        for ticks, tick, what in instance.missing:
             is_cut_off = self._last_of_tape.get(tick.tape) in evaluations and (
                 tick.tape in self._records.cut_off
             )
-            if not is_cut_off and not self._may_be_lost(tick, life.ticks - ticks, is_last=is_last):
+            if not is_cut_off and not self._may_be_lost(
+                tick, instance.ticks - ticks, is_last=is_last
+            ):
                 self._found.append(what)
-        answered = {told.order_id for told in self._records.told}
+        answered = {answer.order_id for answer in self._records.answers}
         is_before_another = False
-        for order in reversed(life.orders):
+        for order in reversed(instance.orders):
             is_given_up = order.order_id in self._records.given_up
             if order.row:
                 is_before_another = True
                 if is_given_up and order.row.status == "FILLED":
-                    self._find(order, "filled, and the strategy has given it up")
+                    self._add_finding(order, "filled, and the strategy has given it up")
                 if (
                     must_be_there(order.tape, order.tick_sequence)
                     and not is_given_up
                     and order.sent_index is not None
                     and order.order_id not in answered
                 ):
-                    self._find(order, "in the ledger, and the strategy was never told")
+                    self._add_finding(order, "in the ledger, and the strategy never got an answer")
             elif not is_given_up and (
                 must_be_there(order.tape, order.tick_sequence)
                 or (is_before_another and order.order_id not in self._records.answered_with_error)
             ):
-                self._find(order, "sent, and not in the ledger")
-        of_life = {order.row for order in life.orders}
+                self._add_finding(order, "sent, and not in the ledger")
+        of_instance = {order.row for order in instance.orders}
         for row in self._records.ledger:
-            if row in of_life:
+            if row in of_instance:
                 self._positions[row.symbol] = row.position
                 self._last_id = max(self._last_id, row.order_id)
 
     def _may_be_lost(self, tick: BookedTick, ticks_after: int, *, is_last: bool) -> bool:
-        """Whether a decision may have no order, so many ticks before the end of what is known."""
+        """Whether a decision may have no order, given how many ticks were evaluated after it."""
         if is_last and not self._is_before_tail(tick.tape, tick.sequence):
             return True
         if is_last and self._records.settled:
             return False
         return ticks_after < MAX_LOST_TICKS
 
-    def _evaluate(self, life: _Life, evaluation: Evaluation) -> None:
-        """Go through the ticks of one evaluation."""
+    def _evaluate(self, instance: _Instance, evaluation: Evaluation) -> None:
+        """Replay the ticks of one evaluation."""
         tape = evaluation.tape
-        self._take_unrecorded(life, evaluation)
+        self._accept_unrecorded(instance, evaluation)
         begun = evaluation.begun_by == "lap"
         booked = self._records.booked
         while self._next_index <= self._last_index.get(tape, -1):
@@ -347,22 +354,22 @@ class _Trading:
                 break
             if self._begins_epoch():
                 whole = self._next_index > 0 or tick.sequence == 1
-                self._seen = _Windows(self._records.long_window, whole=whole)
+                self._seen = _PriceWindows(self._records.long_window, whole=whole)
                 self._windows = self._seen.copy()
             is_evaluated = tick.tape == tape and tick.sequence >= evaluation.first
             if is_evaluated and not begun:
                 self._windows = self._seen.copy()
                 if evaluation.begun_by == "unknown":
-                    self._windows = _Windows(self._records.long_window, whole=False)
+                    self._windows = _PriceWindows(self._records.long_window, whole=False)
                 begun = True
-            self._seen.add(tick)
+            self._seen.add_tick(tick)
             self._next_index += 1
             if is_evaluated:
-                self._windows.add(tick)
-                self._take_tick(life, tick)
+                self._windows.add_tick(tick)
+                self._judge_tick(instance, tick)
 
     def _begins_epoch(self) -> bool:
-        """Whether the next tick of the book is of another tape than the one before it."""
+        """Whether the next tick of the book begins another tape."""
         booked, index = self._records.booked, self._next_index
         return index == 0 or booked[index].tape != booked[index - 1].tape
 
@@ -371,14 +378,14 @@ class _Trading:
         return tail is None or sequence < tail
 
     def _is_behind_records(self, order: _Order) -> bool:
-        """Whether it is of a stack that went on when the book was recorded no longer."""
+        """Whether the order came after the end of the book's records, in a running stack."""
         if self._records.settled or self._is_before_tail(order.tape, order.tick_sequence):
             return False
         index = self._last_index.get(order.tape)
         return index is None or order.tick_sequence > self._records.booked[index].sequence
 
-    def _take_unrecorded(self, life: _Life, evaluation: Evaluation) -> None:
-        """Take the orders and the news of an evaluation before the first tick in the records."""
+    def _accept_unrecorded(self, instance: _Instance, evaluation: Evaluation) -> None:
+        """Accept orders and news of an evaluation before the first tick in the records."""
         end = self._first_booked.get(evaluation.tape, evaluation.last + 1)
 
         def are_unrecorded(ticks: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -392,48 +399,50 @@ class _Trading:
 
         for tick in are_unrecorded(self._orders):
             for order in self._orders.pop(tick):
-                self._take_as_it_is(life, order)
+                self._accept_order(instance, order)
         for tick in are_unrecorded(self._news):
             self._sentiment = self._news[tick]
 
-    def _take_tick(self, life: _Life, tick: BookedTick) -> None:
-        """Compare what the rules say of a tick with what was sent."""
-        life.ticks += 1
+    def _judge_tick(self, instance: _Instance, tick: BookedTick) -> None:
+        """Compare the orders at a tick with the rules."""
+        instance.ticks += 1
         key = tick.tape, tick.sequence
         if key in self._news:
             self._sentiment = self._news[key]
         orders = self._orders.pop(key, [])
-        prices = self._windows.of(tick.symbol)
+        prices = self._windows.prices_of(tick.symbol)
         if prices is None:
             for order in orders:
-                self._take_as_it_is(life, order)
+                self._accept_order(instance, order)
             return
         side = self._rules.signal(prices, self._sentiment)
         if not orders:
             if side:
-                self._miss(life, tick, side)
+                self._judge_missing_order(instance, tick, side)
             return
         if orders[0].sent_index is None and tick.tape in self._records.cut_off:
-            life.missing.clear()  # the line of the news that explains it may be lost as well
-            self._take_as_it_is(life, orders[0])
+            instance.missing.clear()  # the log line of the news that explains it may be lost, too
+            self._accept_order(instance, orders[0])
         else:
-            self._compare(life, tick, side, orders[0])
+            self._compare(instance, tick, side, orders[0])
         for order in orders[1:]:
-            self._find(order, f"a second order at this tick, after order {orders[0].order_id}")
+            self._add_finding(
+                order, f"a second order at this tick, after order {orders[0].order_id}"
+            )
 
-    def _miss(self, life: _Life, tick: BookedTick, side: Side) -> None:
-        """Nothing was sent. If the rules order something, an answer may explain it."""
-        while (quantity := self._quantity(life, tick, side)) and life.may_learn():
-            life.learn()
+    def _judge_missing_order(self, instance: _Instance, tick: BookedTick, side: Side) -> None:
+        """Judge a tick without an order. If the rules give one, an answer may explain it."""
+        while (quantity := self._quantity(instance, tick, side)) and instance.may_learn_answer():
+            instance.learn_answer()
         if not quantity or self._may_be_held_back(tick):
             return
         what = (
-            f"tape {tick.tape}, tick {tick.sequence}, order {life.next_id}: missing, the rules "
+            f"tape {tick.tape}, tick {tick.sequence}, order {instance.next_id}: missing, the rules "
             f"give {side} {quantity} {tick.symbol}"
         )
-        life.missing.append((life.ticks, tick, what))
-        life.positions[tick.symbol] = self._rules.position_after(side)
-        life.next_id += 1
+        instance.missing.append((instance.ticks, tick, what))
+        instance.positions[tick.symbol] = self._rules.position_after(side)
+        instance.next_id += 1
 
     def _may_be_held_back(self, tick: BookedTick) -> bool:
         return any(
@@ -441,22 +450,28 @@ class _Trading:
             for gap in self._records.held_back
         )
 
-    def _compare(self, life: _Life, tick: BookedTick, side: Side | None, order: _Order) -> None:
-        life.learn_before(order)
-        if order.sent_index is None:  # its place among the answers is not known
-            while side and self._quantity(life, tick, side) != order.quantity and life.may_learn():
-                life.learn()
-        position = life.positions.get(tick.symbol, 0)
-        quantity = self._quantity(life, tick, side) if side else None
+    def _compare(
+        self, instance: _Instance, tick: BookedTick, side: Side | None, order: _Order
+    ) -> None:
+        instance.learn_answers_before(order)
+        if order.sent_index is None:  # its place among the answers is unknown
+            while (
+                side
+                and self._quantity(instance, tick, side) != order.quantity
+                and instance.may_learn_answer()
+            ):
+                instance.learn_answer()
+        position = instance.positions.get(tick.symbol, 0)
+        quantity = self._quantity(instance, tick, side) if side else None
         if side is None or quantity is None:
-            self._find(
+            self._add_finding(
                 order,
                 f"{_text(order)}, and the rules give no order: the signal is "
                 f"{side or 'none'}, the sentiment {self._sentiment}, the position {position}",
             )
         else:
             expected: dict[str, object] = {
-                "order_id": life.next_id,
+                "order_id": instance.next_id,
                 "symbol": tick.symbol,
                 "side": side,
                 "quantity": quantity,
@@ -469,25 +484,25 @@ class _Trading:
                 if is_sent != value:
                     if name == "price":
                         is_sent, value = format_price(is_sent), format_price(tick.price)
-                    self._find(order, f"{name} is {is_sent}, and the rules give {value}")
+                    self._add_finding(order, f"{name} is {is_sent}, and the rules give {value}")
             self._assumed[order.order_id] = position
-        self._take_as_it_is(life, order)
+        self._accept_order(instance, order)
 
-    def _quantity(self, life: _Life, tick: BookedTick, side: Side) -> int | None:
-        return self._rules.order_quantity(side, life.positions.get(tick.symbol, 0))
+    def _quantity(self, instance: _Instance, tick: BookedTick, side: Side) -> int | None:
+        return self._rules.order_quantity(side, instance.positions.get(tick.symbol, 0))
 
-    def _take_as_it_is(self, life: _Life, order: _Order) -> None:
-        """Whatever the rules say: this was decided, so the decisions after it follow from it."""
-        life.learn_before(order)
-        self._found += [what for *_, what in life.missing]
-        life.missing.clear()
-        life.orders.append(order)
-        life.next_id = order.order_id + 1
+    def _accept_order(self, instance: _Instance, order: _Order) -> None:
+        """Continue from this order, whatever the rules say: later decisions depend on it."""
+        instance.learn_answers_before(order)
+        self._found += [what for *_, what in instance.missing]
+        instance.missing.clear()
+        instance.orders.append(order)
+        instance.next_id = order.order_id + 1
         side: Side = "BUY" if order.side == "BUY" else "SELL"
-        life.positions[order.symbol] = self._rules.position_after(side)
+        instance.positions[order.symbol] = self._rules.position_after(side)
 
     def _judge_answers(self) -> None:
-        """The ledger filled what nothing spoke against, and rejected with a true reason."""
+        """Check that fills had no reason to be rejected and that rejections give a true reason."""
         positions: dict[str, int] = {}
         for row in self._records.ledger:
             before = positions.get(row.symbol, 0)
@@ -511,16 +526,16 @@ def _never(_tape: str, _sequence: int) -> bool:
 
 
 class _Receipt(NamedTuple):
-    """The order manager takes an order, with the position that it has of the symbol."""
+    """The receipt of an order at the order manager, with its position in the symbol."""
 
     row: LedgerOrder
     position: int
     assumed: int | None
-    """The position that the order was sized on, if that is known."""
+    """The position that the order's quantity was computed from, if known."""
     records: Records
 
     def refusals(self) -> Iterator[str]:
-        """Every reason to refuse the order that is certain, as the order manager puts it."""
+        """Yield every certain reason to reject the order, in the order manager's words."""
         row, risk = self.row, self.records.risk
         age_ns = row.received_ns - (row.received_ns if row.sent_ns is None else row.sent_ns)
         if age_ns > self.records.order_ttl_ns:
@@ -542,7 +557,7 @@ class _Receipt(NamedTuple):
             )
 
     def accounts_for(self, reason: str) -> bool:
-        """Whether a reason is one that there is, and true as far as can be told."""
+        """Whether a reason exists and is true as far as the records show."""
         return (
             reason == "halted"
             or reason in self.refusals()
@@ -552,7 +567,7 @@ class _Receipt(NamedTuple):
         )
 
     def _is_too_many(self, reason: str) -> bool:
-        """So many were booked within that second; or may have been counted, but for errors."""
+        """Whether the rate limit was reached. Orders answered with errors may have counted, too."""
         records, limit = self.records, self.records.risk.max_orders_per_second
         said = f"{records.client_id} has sent {limit} orders within a second, which is the limit"
         if reason != said or not limit:
@@ -562,7 +577,7 @@ class _Receipt(NamedTuple):
         return others >= limit or bool(records.answered_with_error)
 
     def _is_other_position(self, reason: str) -> bool:
-        """The position that an order assumes is known from the reason alone, if its life is not."""
+        """Whether the position differs; the assumed one may be known from the reason only."""
         said = re.fullmatch(r"the position is (-?\d+), and the order assumes (-?\d+)", reason)
         return (
             said is not None
@@ -571,7 +586,7 @@ class _Receipt(NamedTuple):
         )
 
     def _is_beyond_collar(self, reason: str) -> bool:
-        """The latest price was a price of the symbol in the book, at some time."""
+        """Whether the collar was exceeded, by a latest price that the book had at some time."""
         percent = self.records.risk.price_collar_percent
         said = re.fullmatch(
             rf"the price {re.escape(format_price(self.row.price))} is more than "

@@ -1,8 +1,7 @@
-"""What an experiment hands to the judge: plain data, and nothing that needs a stack to be made.
+"""The judge's input: plain data that can be made without a stack.
 
 `chaos.lab.gather` fills `Records` from the logs and the ledger of a stack, the simulation from its
-own memory; `chaos.judge.judge` looks at them. Prices are whole numbers of 1e-8, as everywhere
-inside.
+own memory; `chaos.judge.judge` reads them. Prices are integers in units of 1e-8.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from lib.clock import to_ns
 from lib.settings import OrderManagerSettings, RiskSettings, StrategySettings
 
 NO_LAST: Final = (1 << 63) - 1
-"""The last sequence of what goes on to an end that is not known."""
+"""The last sequence of a range whose end is not known."""
 
 
-class Tick(NamedTuple):
-    """A tick of the tape. Its sequence is the key under which it is kept."""
+class PlayedTick(NamedTuple):
+    """A tick of the tape. Its sequence is its key in `Records.tapes`."""
 
     symbol: str
     price: int
 
 
 class BookedTick(NamedTuple):
-    """A tick as an independent reader of the price book saw it."""
+    """A tick as an independent reader of the price book read it."""
 
     tape: str
     sequence: int
@@ -36,7 +35,7 @@ class BookedTick(NamedTuple):
 class Gap(NamedTuple):
     """Ticks that a role reported as missed: from `first` to `last`, both included.
 
-    `last` is NO_LAST for what was missed up to the end of a tape.
+    `last` is `NO_LAST` if everything to the end of the tape was missed.
     """
 
     tape: str
@@ -44,27 +43,27 @@ class Gap(NamedTuple):
     last: int
 
 
-BegunBy = Literal["life", "tape", "book", "lap", "unknown"]
+BegunBy = Literal["start", "tape", "book", "lap", "unknown"]
 
 
 class Evaluation(NamedTuple):
     """A strategy evaluated these ticks of one tape, in order, both ends included.
 
-    `last` is as far as is known. `begun_by` says what made it begin: the life of a strategy; or in
-    a life that goes on, with its news and positions, a new tape, another price book, or the next
-    tick after a ring that was lapped. Then the windows go on, too; where another tape had begun
-    meanwhile, they begin empty with this tick, and all that was lost is reported, of each tape.
-    "unknown": it began earlier, and what is in the windows nobody knows.
+    `last` is the last one known. `begun_by` says what began the evaluation. "start": a new instance
+    of the strategy. "tape", "book", "lap": the same instance, with its news and positions, after a
+    new tape, another price book, or a lap in the ring. After a lap the windows continue, too; if
+    another tape has begun in between, they start empty with this tick, and the lost ticks of every
+    tape are reported. "unknown": it began earlier, and the contents of the windows are unknown.
     """
 
     tape: str
     first: int
     last: int
-    begun_by: BegunBy = "life"
+    begun_by: BegunBy = "start"
 
 
 class Attached(NamedTuple):
-    """A strategy attached to a price book whose last tick was this one; "" and 0 of an empty one.
+    """A strategy attached to a price book with this as its last tick; "" and 0: an empty book.
 
     `evaluations_before`: how many of `Records.evaluations` came before it.
     """
@@ -75,7 +74,7 @@ class Attached(NamedTuple):
 
 
 class AppliedNews(NamedTuple):
-    """From this tick on, the strategy evaluated with this sentiment; None: with no news."""
+    """The sentiment that the strategy used from this tick on; None: no news."""
 
     tape: str
     first_tick_sequence: int
@@ -95,11 +94,11 @@ class SentOrder(NamedTuple):
     sentiment: int | None
 
 
-class ToldOrder(NamedTuple):
-    """An answer as the strategy received it. `trade_id` is None for a rejection.
+class OrderAnswer(NamedTuple):
+    """An answer to an order as the strategy received it. `trade_id` is None for a rejection.
 
-    `sent_before`: how many of `Records.sent` came before it. It is what the strategy knew when it
-    decided the next one.
+    `sent_before`: how many of `Records.sent` came before it, which dates what the strategy knew at
+    each decision.
     """
 
     order_id: int
@@ -112,24 +111,25 @@ class ToldOrder(NamedTuple):
 
 
 class LoggedOn(NamedTuple):
-    """A later logon in the life of a strategy that had evaluated something: what it was told then.
+    """A logon of a strategy that had already evaluated ticks, as it was acknowledged.
 
-    `told_before`: how many of `Records.told` came before it; `sent_before` as in `ToldOrder`.
-    `given_up`: which of `Records.given_up` had been given up by then.
+    `answers_before`: how many of `Records.answers` came before it; `sent_before` as in
+    `OrderAnswer`.
+    `given_up`: the part of `Records.given_up` at that time.
     """
 
     last_order_id: int
     positions: dict[str, int]
     sent_before: int
-    told_before: int
+    answers_before: int
     given_up: frozenset[int] = frozenset()
 
 
 class LedgerOrder(NamedTuple):
-    """An order as the ledger has it, of the strategy's client_id; `position` is that after it.
+    """An order of the strategy's client_id in the ledger; `position` is the one after it.
 
-    `tape` and `tick_sequence` are what the order named as the tick it was decided at; `sent_ns` is
-    when it was sent, as the order said, and `received_ns` when it was received (both monotonic).
+    `tape` and `tick_sequence` name the tick at which the order says it was decided; `sent_ns` is
+    the sending time in the order, `received_ns` the time of receipt (both monotonic).
     """
 
     order_id: int
@@ -149,7 +149,7 @@ class LedgerOrder(NamedTuple):
 
 @dataclass
 class Records:
-    """All that is known of one strategy. Lists are in the order of happening."""
+    """All that is known about one strategy and its ticks. Lists are in chronological order."""
 
     symbols: tuple[str, ...]
     short_window: int
@@ -160,45 +160,45 @@ class Records:
     client_id: str = StrategySettings().client_id
     risk: RiskSettings = field(default_factory=RiskSettings)
     order_ttl_ns: int = to_ns(OrderManagerSettings().order_ttl)
-    tapes: dict[str, dict[int, Tick]] = field(default_factory=dict)
-    """What was played, by tape and sequence, as the lab's own client heard it."""
+    tapes: dict[str, dict[int, PlayedTick]] = field(default_factory=dict)
+    """The ticks that the lab's own price client received, by tape and sequence."""
     booked: list[BookedTick] = field(default_factory=list)
     book_gaps: list[Gap] = field(default_factory=list)
-    """What the orderbook reported as missed."""
+    """The ticks that the orderbook reported as missed."""
     attached: list[Attached] = field(default_factory=list)
     lapped_at_first: set[int] = field(default_factory=set)
-    """Indices of evaluations before which the strategy, though attached, was lapped in the ring."""
+    """Indices of evaluations before which the attached strategy was lapped in the ring."""
     evaluations: list[Evaluation] = field(default_factory=list)
     strategy_gaps: list[Gap] = field(default_factory=list)
-    """What the strategy reported as missed."""
+    """The ticks that the strategy reported as missed."""
     news: list[AppliedNews] = field(default_factory=list)
     sent: list[SentOrder] = field(default_factory=list)
-    told: list[ToldOrder] = field(default_factory=list)
+    answers: list[OrderAnswer] = field(default_factory=list)
     logons: list[LoggedOn] = field(default_factory=list)
     ledger: list[LedgerOrder] = field(default_factory=list)
-    """In the order of booking."""
+    """The ledger's orders, in the order of booking."""
     positions: dict[str, int] = field(default_factory=dict)
     """The ledger's table of positions of the strategy's client_id."""
     left_behind: list[str] = field(default_factory=list)
     """Segments, processes and files that should be gone."""
     tail_begins: dict[str, int] = field(default_factory=dict)
-    """By tape: the first sequence that may still have been under way when the recording ended.
-    It may be in the book or not. A tape that is not named had time to arrive completely."""
+    """By tape: the first sequence that may still have been in transit when the recording ended.
+    It may be in the book or not. A tape without an entry had time to arrive completely."""
     held_back: list[Gap] = field(default_factory=list)
-    """Ticks at which an order may have been withheld: they may have been too old when they were
-    evaluated, or too many orders were unanswered."""
+    """Ticks at which the strategy may have sent no order, because they were too old when they were
+    evaluated or because too many orders were unanswered."""
     answered_with_error: set[int] = field(default_factory=set)
     """order_ids that were answered with an error at some time. An error is not final: the order is
-    sent again, out of turn; if the strategy dies before that, it is never booked."""
+    sent again, out of order; if the strategy ends before that, it is never booked."""
     given_up: set[int] = field(default_factory=set)
-    """order_ids of orders that the strategy sends no more (`order_given_up`): they were answered
-    with errors until they had expired. None of them is filled. No order_id is here twice: it is
-    given up only if the ledger's last one is not below it."""
+    """order_ids that the strategy no longer sends (`order_given_up`): they were answered with
+    errors until they expired. None of them is filled. An order_id is given up at most once, because
+    the ledger's last order_id must not be below it."""
     cut_off: set[str] = field(default_factory=set)
     """Tapes that ended with their supervisord. The last lines of all logs were lost with it."""
     known_from: tuple[str, int] | None = None
-    """Where the strategy's log no longer begins with its first life: tape and tick of the first
-    evaluation that is known of. Orders at ticks before it are history. None: all is known."""
+    """If the strategy's log no longer goes back to its first instance: tape and tick of the first
+    evaluation in it. Orders at earlier ticks are history. None: the log is complete."""
     settled: bool = True
-    """Whether the last life of the strategy was still running at the end, with every tick before
-    the tail evaluated and the orders of these ticks answered."""
+    """Whether the last instance of the strategy was still running at the end, with every tick
+    before the tail evaluated and the orders at these ticks answered."""

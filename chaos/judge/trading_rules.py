@@ -1,7 +1,7 @@
-"""The trading rules once more, in plain Python over exact integers, one tick after the other.
+"""An independent implementation of the trading rules, in plain Python over exact integers.
 
-What the stack does is compared with this. So nothing here is shared with what the stack decides
-with: no array, no running sum, no code of `lib`. It is slow, and easy to read.
+The stack's orders are compared with it. So it shares nothing with the stack: no array, no running
+sum, no code of `lib`. It is slow and easy to read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Side = Literal["BUY", "SELL"]
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules with their settings. A test changes one to see that a comparison notices."""
+    """The trading rules with their settings."""
 
     short_window: int
     long_window: int
@@ -24,10 +24,10 @@ class Rules:
     quantity: int
 
     def signal(self, prices: Sequence[int], sentiment: int | None) -> Side | None:
-        """Say what the averages and the news agree on.
+        """Return the side on which the averages and the news agree; None if they do not.
 
-        `prices` are the last `long_window` prices of a symbol, the newest last, or fewer if there
-        have been fewer; `sentiment` is the news in force, None for none.
+        `prices` are the last `long_window` prices of a symbol, newest last, or all if there are
+        fewer; `sentiment` is the current news, None for none.
         """
         trend = self.trend(prices)
         if sentiment is None or trend is None:
@@ -37,10 +37,10 @@ class Rules:
         return "SELL" if sentiment < self.bearish_threshold else None
 
     def trend(self, prices: Sequence[int]) -> Side | None:
-        """Say whether the short average is above the long one, below it, or neither."""
+        """Return BUY if the short average is above the long one, SELL if below, else None."""
         if len(prices) < self.long_window:
             return None
-        # The two means, both multiplied with both windows: whole numbers only.
+        # Both means multiplied by both windows, so that they stay integers.
         short_mean = sum(prices[-self.short_window :]) * self.long_window
         long_mean = sum(prices) * self.short_window
         if short_mean == long_mean:
@@ -48,11 +48,11 @@ class Rules:
         return "BUY" if short_mean > long_mean else "SELL"
 
     def order_quantity(self, side: Side, position: int) -> int | None:
-        """How much to order when holding `position`; None: there is such a position already."""
+        """Return the quantity to order at this position; None if it is on that side already."""
         if (position > 0) if side == "BUY" else (position < 0):
             return None
         return abs(self.position_after(side) - position)
 
     def position_after(self, side: Side) -> int:
-        """The position that every order leads to."""
+        """Return the position after an order of this side."""
         return self.quantity if side == "BUY" else -self.quantity

@@ -1,7 +1,7 @@
-"""The frame of every experiment: a stack, a steady state, an injection, what came of it.
+"""The framework of every experiment: steady state, injection, recovery, verdict.
 
-In reading order: `experiment` (steady state, hypothesis, inject, recover, verdict), `target` (the
-stack that is acted on), `recorder` (what happens meanwhile, from outside), `figures` (numbers from
-it), `recovery`, `gather` (the judge's records, from logs, ledger and recording), `verdict`. Used by
-the experiments in `chaos`; must not know a single fault.
+In reading order: `experiment` (runs an experiment), `target` (the stack under test), `recorder`
+(observes it from outside), `figures` (numbers from the recording), `recovery` (waits and measures),
+`gather` (the judge's records, from logs, ledger and recording), `verdict`. Used by the experiments
+in `chaos`. Must not depend on any particular fault.
 """

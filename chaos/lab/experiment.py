@@ -1,12 +1,13 @@
-"""The frame of every experiment: steady state, hypothesis, inject, recover, measure, verdict.
+"""The framework of every experiment: steady state, hypothesis, inject, recover, measure, verdict.
 
-An experiment brings an `Experiment`; `run` does the rest. Before the first round the stack must be
-in its steady state: every role running, none younger than 2 s, ticks arriving at the strategy. A
-round breaks something, waits for the recovery and measures it. In the end the whole recording is
-judged (`chaos.lab.verdict`): nothing may be lost or done twice, whatever was broken.
+A script defines an `Experiment`; `run_experiment` does the rest. Before the first round the stack
+must be in its steady state: every role running, none younger than `target.YOUNG_S`, ticks arriving
+at the strategy. A round injects a fault, waits for the recovery and measures it. At the end the
+whole recording is judged (`chaos.lab.verdict`): whatever was broken, nothing may be lost or done
+twice.
 
-Exit codes: 0 the hypothesis holds, 1 it does not, 2 there was nothing to experiment on (or a wrong
-command line), 130 after Ctrl-C. What was broken is put back in every case.
+Exit codes: 0 the hypothesis holds, 1 it does not, 2 there is no stack to experiment on (or a wrong
+command line), 130 after Ctrl-C. In every case all faults are undone.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from types import FrameType
 from typing import Any, Final, NoReturn, Protocol
 
 from chaos.lab.recorder import Recorder
-from chaos.lab.target import Target, TargetError, find_target, known_roles
-from chaos.lab.verdict import Totals, findings_about, losses, settle, take_totals
+from chaos.lab.target import TargetError, TargetStack, find_target, known_roles
+from chaos.lab.verdict import Totals, count_totals, judge_findings, losses, wait_until_settled
 from lib.clock import MILLISECOND_NS, utc_stamp
 
 RECOVERY_S: Final = 15.0
-"""How long a recovery may take, beyond what it takes to notice."""
+"""How long a recovery may take, on top of the time to detect the fault."""
 GOAL_ROUNDS: Final = 20
-"""A goal for a median is judged when there are so many; with fewer the table still shows it."""
+"""A goal for a median is judged from this many times on; with fewer it is only shown."""
 MAX_TIMES: Final = 10_000
 BAR_CHARACTERS: Final = 24
 
@@ -44,84 +45,84 @@ EXIT_NO_TARGET: Final = 2
 EXIT_INTERRUPTED: Final = 130
 
 
-class Interrupted(Exception):  # noqa: N818 - nobody erred
-    """Ctrl-C, SIGTERM, or the end of the terminal."""
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """Ctrl-C, SIGTERM, or SIGHUP."""
 
 
-class Tell(Protocol):
-    """Says what is being waited for."""
+class ShowProgress(Protocol):
+    """Shows what the experiment is doing."""
 
     def __call__(self, what: str, part: float = 0.0) -> None:
-        """Show it. `part`: how much of the round is done, 0 to 1."""
+        """Show `what`. `part`: how much of the round is done, 0 to 1."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What a round has at hand."""
+class RoundContext:
+    """What a round works with."""
 
-    target: Target
+    target: TargetStack
     recorder: Recorder
     random: Random
-    """By `--seed`."""
-    tell: Tell
+    """Seeded by `--seed`."""
+    show_progress: ShowProgress
 
 
 class Experiment(ABC):
-    """What is done to a stack, and what came of it. Made for one run of the frame."""
+    """An experiment: what it does to a stack, and what it found. Used for one `run_experiment`."""
 
     name: str
-    """Of its file: "drop_gateway"."""
+    """The name of its file without .py: "drop_gateway"."""
     title: str
-    """What is done, in a few words: "SIGKILL of gateway"."""
+    """A short description: "SIGKILL of gateway"."""
     hypothesis: str
-    """One sentence."""
+    """The expected outcome, in one sentence."""
     rounds: int
     roles: Collection[str] = ()
-    """The roles that something is done to; the stack must have them."""
+    """The roles that are hit; the stack must have them."""
     needs_private: bool = False
-    """Whether it cannot be done to a stack that runs already, but only to one made for it."""
+    """Whether it must have a private stack, even if another stack is running."""
 
-    def prepared(self, target: Target) -> AbstractContextManager[None]:
-        """Give what must stand as long as rounds go on, such as proxies. Raises TargetError."""
+    def prepared(self, target: TargetStack) -> AbstractContextManager[None]:
+        """Set up what all rounds need, such as proxies, while they last. Raises TargetError."""
         return nullcontext()
 
     @abstractmethod
-    def round(self, stage: Stage, number: int) -> None:
-        """Break something, wait for the recovery, measure it; put back what was broken.
+    def run_round(self, context: RoundContext, number: int) -> None:
+        """Inject a fault, wait for the recovery, measure it; undo the fault.
 
-        `number` counts from 0. Raises TargetError where the stack is not fit for a round.
+        `number` counts from 0. Raises TargetError if the stack is not in a state for a round.
         """
 
-    def put_back(self) -> None:  # noqa: B027 - there may be nothing to put back
-        """Put back whatever a round that did not come to its end has left broken.
+    def put_back(self) -> None:  # noqa: B027 - there may be nothing to undo
+        """Undo what an unfinished round has left broken.
 
-        Ctrl-C may have come at any moment, also in the middle of this: then it is called again.
-        Raises TargetError.
+        Ctrl-C may come at any moment, also during this call: then it is called again. Raises
+        TargetError.
         """
 
     def withheld(self) -> Mapping[str, Collection[int]]:
-        """Return the ticks that were kept from the book on purpose and for good, by tape.
+        """Return the ticks that the experiment kept out of the book for good, by tape.
 
-        Nothing requires them of the stack. That it told of them, `reasons` has to look at.
+        They are not required of the stack. `reasons` must check that the stack logged them.
         """
         return {}
 
     @abstractmethod
     def table(self) -> list[str]:
-        """Return the lines of the table, for people."""
+        """Return the lines of the human-readable table."""
 
     @abstractmethod
     def reasons(self) -> list[str]:
-        """Say why the hypothesis does not hold, a line each; what is lost, the frame looks at."""
+        """Say why the hypothesis does not hold, a line each; the framework checks for losses."""
 
     @abstractmethod
     def figures(self) -> dict[str, Any]:
-        """Return all raw figures, for programs. Times are in ns."""
+        """Return the raw figures for the JSON file. Times are in ns."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What an experiment found."""
+    """The result of an experiment."""
 
     totals: Totals
     reasons: list[str]
@@ -129,14 +130,14 @@ class Result:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A wrong command line is one line: --help tells the rest."""
+    """Reports a wrong command line in one line; --help has the details."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_NO_TARGET, f"{self.prog}: {message}\n")
 
 
 def command_line(name: str, description: str | None, times: int = 5) -> argparse.ArgumentParser:
-    """Return a parser of the options that all experiments have in common."""
+    """Return a parser with the options that all experiments share."""
     parser = _Parser(
         prog=f"chaos/{name}.py",
         description=description,
@@ -167,8 +168,8 @@ def command_line(name: str, description: str | None, times: int = 5) -> argparse
     return parser
 
 
-def run(experiment: Experiment, arguments: argparse.Namespace) -> int:
-    """Run an experiment from its beginning to its table; return the exit code."""
+def run_experiment(experiment: Experiment, arguments: argparse.Namespace) -> int:
+    """Run an experiment and print its table; return the exit code."""
     program = f"chaos/{experiment.name}.py"
     with signals_as_interruption():
         try:
@@ -181,7 +182,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> int:
                     target.end()
                     target.remove_files()
                     raise
-            print(report(experiment, result))
+            print(report_text(experiment, result))
             if not result.reasons:
                 target.remove_files()
             elif target.private:
@@ -202,7 +203,7 @@ def run(experiment: Experiment, arguments: argparse.Namespace) -> int:
     return EXIT_DOES_NOT_HOLD if result.reasons else EXIT_HOLDS
 
 
-def _run(experiment: Experiment, target: Target, random: Random) -> Result:
+def _run(experiment: Experiment, target: TargetStack, random: Random) -> Result:
     print(_where(experiment, target), f"hypothesis: {experiment.hypothesis}", sep="\n", flush=True)
     missing = set(experiment.roles) - target.wait_until_steady().keys()
     if missing:
@@ -219,33 +220,35 @@ def _run(experiment: Experiment, target: Target, random: Random) -> Result:
             except TargetError as error:
                 troubles.append(f"could not be put back: {error}")
             tape_ended = recording.tape_ended
-            complete_to = settle(target, recording)
+            complete_to = wait_until_settled(target, recording)
         for tape, sequences in experiment.withheld().items():
             for sequence in sequences:
                 recording.tapes[tape].pop(sequence, None)
-        totals = take_totals(target, recording, complete_to)
+        totals = count_totals(target, recording, complete_to)
         target.end()
-    if recording.ended_early:  # whoever is blind must not accuse anybody
+    if recording.ended_early:  # without a complete recording there is no verdict on the stack
         return Result(totals, [recording.ended_early])
-    findings = findings_about(target, recording, complete_to)
-    # Where there were no ticks, it was waited for them in vain.
+    findings = judge_findings(target, recording, complete_to)
+    # After the end of the tape the experiment waited for ticks until its timeout.
     own_reasons = [] if tape_ended else experiment.reasons()
     reasons = [*own_reasons, *losses(totals, experiment.roles), *troubles, *findings]
     return Result(totals, reasons)
 
 
 def _rounds(
-    experiment: Experiment, target: Target, recorder: Recorder, random: Random
+    experiment: Experiment, target: TargetStack, recorder: Recorder, random: Random
 ) -> list[str]:
-    """Do all rounds; return why it came to an end before the last one, if it did."""
-    progress = Progress(experiment.rounds)
+    """Run all rounds; return why they ended early, if they did."""
+    progress = ProgressBar(experiment.rounds)
     number = 0
     try:
         for number in range(experiment.rounds):
             recorder.require_sight()
-            experiment.round(Stage(target, recorder, random, progress.at(number)), number)
-        progress.at(experiment.rounds)("what is under way arrives")
-    except TargetError as error:  # it was healthy, and is not any more
+            experiment.run_round(
+                RoundContext(target, recorder, random, progress.at(number)), number
+            )
+        progress.at(experiment.rounds)("waiting for ticks and orders in transit")
+    except TargetError as error:  # the stack was healthy before
         if not recorder.recording.tape_ended:
             return [f"round {number + 1}: {error}"]
     finally:
@@ -257,14 +260,14 @@ def _rounds(
 
 @contextmanager
 def putting_back(experiment: Experiment) -> Iterator[None]:
-    """Put back what is broken when the block ends, also when Ctrl-C comes while that is done."""
+    """Call `put_back` when the block ends, and again if Ctrl-C interrupts it."""
     try:
         try:
             yield
         finally:
             experiment.put_back()
     except Interrupted:
-        experiment.put_back()  # no signal disturbs this: after the first one they are ignored
+        experiment.put_back()  # later signals are ignored
         raise
     except TargetError as error:
         if not _came_of_interruption(error):
@@ -274,7 +277,7 @@ def putting_back(experiment: Experiment) -> Iterator[None]:
 
 
 def _came_of_interruption(error: BaseException | None) -> bool:
-    """Whether it was raised while an interruption was under way."""
+    """Whether the error was raised while an Interrupted was being handled."""
     while error is not None:
         if isinstance(error, Interrupted):
             return True
@@ -282,15 +285,15 @@ def _came_of_interruption(error: BaseException | None) -> bool:
     return False
 
 
-def _where(experiment: Experiment, target: Target) -> str:
+def _where(experiment: Experiment, target: TargetStack) -> str:
     if not target.private:
-        return f"a stack runs in {target.var_dir}"
-    why = "always done to a stack of its own" if experiment.needs_private else "no stack runs"
+        return f"a stack is running in {target.var_dir}"
+    why = "always run on a private stack" if experiment.needs_private else "no stack is running"
     return f"{why}: started a private one in {target.var_dir}"
 
 
-def report(experiment: Experiment, result: Result) -> str:
-    """Return the table of an experiment, for people."""
+def report_text(experiment: Experiment, result: Result) -> str:
+    """Return the human-readable report of an experiment."""
     totals = result.totals
     lines = [experiment.title, "", *experiment.table(), ""]
     lines.append(f"{'ticks':<34}{'missed':>9}{'repeated':>10}{'out of order':>14}")
@@ -309,7 +312,7 @@ def report(experiment: Experiment, result: Result) -> str:
 
 
 def to_json(experiment: Experiment, seed: int, result: Result) -> dict[str, Any]:
-    """Return all raw figures, for programs. Times are in ns."""
+    """Return the content of the JSON file. Times are in ns."""
     return {
         "experiment": experiment.name,
         "title": experiment.title,
@@ -337,7 +340,7 @@ def cells(times_ns: Sequence[int]) -> tuple[str, str, str]:
 
 
 def missed_goal(what: str, times_ns: Sequence[int], goal_ns: int) -> list[str]:
-    """Say that a median is above its goal; [] where it is not, or there are too few to judge."""
+    """Say that a median is above its goal; [] if it is not, or there are too few to judge."""
     if len(times_ns) < GOAL_ROUNDS or median(times_ns) <= goal_ns:
         return []
     return [
@@ -346,26 +349,26 @@ def missed_goal(what: str, times_ns: Sequence[int], goal_ns: int) -> list[str]:
     ]
 
 
-class Progress:
-    """A bar on standard error, if that is a terminal."""
+class ProgressBar:
+    """A progress bar on standard error, if that is a terminal."""
 
     def __init__(self, rounds: int) -> None:
         self._rounds = rounds
         self._shown = sys.stderr.isatty()
         self._columns = shutil.get_terminal_size().columns - 1
 
-    def at(self, done: int) -> Tell:
-        """Return what shows the bar after `done` rounds."""
+    def at(self, done: int) -> ShowProgress:
+        """Return a function that shows the bar after `done` rounds."""
 
-        def tell(what: str, part: float = 0.0) -> None:
+        def show_progress(what: str, part: float = 0.0) -> None:
             filled = int(BAR_CHARACTERS * (done + part) / self._rounds)
             bar = f"[{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}]"
             self._write(f"{bar} {done}/{self._rounds} {what}")
 
-        return tell
+        return show_progress
 
     def clear(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._write("")
 
     def _write(self, text: str) -> None:
@@ -376,7 +379,7 @@ class Progress:
 
 @contextmanager
 def signals_as_interruption() -> Iterator[None]:
-    """Let these signals raise Interrupted, once: a second must not disturb the cleaning."""
+    """Raise Interrupted at the first signal; ignore further ones, so that clean-up completes."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -393,7 +396,7 @@ def signals_as_interruption() -> Iterator[None]:
 
 
 def role_argument(text: str) -> str:
-    """Read the name of a role, for a parser. Raises ArgumentTypeError."""
+    """Parse the name of a role. Raises ArgumentTypeError."""
     if text not in known_roles():
         raise argparse.ArgumentTypeError(f"no role {text!r}; there are {', '.join(known_roles())}")
     return text

@@ -1,41 +1,42 @@
-"""How every figure of an experiment is taken. Pure: timed events in, numbers out.
+"""The figures of an experiment: definitions and computation. Pure: timed events in, numbers out.
 
-All of it comes from what the recorder saw from outside (`chaos.lab.recorder`), and from the ledger;
-none from a counter of the role that was hit. Times are monotonic, in nanoseconds; those of logs and
-of the strategy's file are late by up to 2 ms, which is how often the recorder looks.
+All figures come from what the recorder saw from outside (`chaos.lab.recorder`) and from the ledger;
+none from a counter of the role that was hit. Times are monotonic, in nanoseconds; times from logs
+and from the strategy's state file are late by up to `chaos.lab.recorder.LOOK_S`, its polling
+interval.
 
-Of one fault, counted from the moment before it is done:
+For each fault, counted from the moment before it is injected:
 
-detection       the first that anybody says of it: supervisord that the role has ended, the watchdog
-                anything about the role, or one of its peers that the connection is lost
-respawn         supervisord says that it has started the role again
-reconnection    the last connection of those that the role has a part in stands again, as its client
-                says (`connected`: the stream's answer to HELLO, or the acknowledged logon)
-fresh tick      the strategy has evaluated a further tick, after the role was back. Back is what was
-                started again, or continued; its own file says what the strategy has evaluated.
-                Only of roles that ticks pass through
-order possible  fresh tick and reconnection have both happened; where the strategy was hit, it has
-                applied news as well. (Its windows are full by then: they are refilled from the ring
+detection       the first log line about it: supervisord logs that the role has ended, the watchdog
+                logs anything about the role, or a peer logs that its connection is lost
+respawn         supervisord logs that it has started the role again
+reconnection    the last of the role's connections is established again, as its client logs it
+                (`connected`: the stream's answer to HELLO, or the acknowledged logon)
+fresh tick      the strategy has evaluated a tick after the role was back (respawned, or resumed),
+                as the strategy's state file shows. Only for roles on the path of a tick
+order possible  fresh tick and reconnection have both happened; if the strategy was hit, it has
+                also applied news. (Its windows are full by then: they are refilled from the ring
                 before the first tick is evaluated)
-stale           the longest time between two ticks or batches of ticks that the strategy evaluated;
-                where there has been none since, until the figures were taken
+stale           the longest time between two evaluated ticks or batches; if there has been none
+                since, up to the moment of measuring
 
 Over the whole recording:
 
-ticks at the book       of the tape as the recorder heard it, between the first and the last number
-                        to be judged: missing in the book, there a second time, behind a later one
-ticks at the strategy   reported as missed (`ticks_missed`), in its absence or because it was lapped
-                        in the ring; evaluated again (`evaluation_started` at or before the last
-                        evaluated one); evaluated up to an earlier one of the same tape (the
-                        strategy's file)
+ticks at the book       compared with the tape that the recorder received, between the first and the
+                        last sequence to be judged: missed (not in the book), repeated (booked
+                        twice), out of order (booked after a later one)
+ticks at the strategy   missed: reported as missed (`ticks_missed`), while it was down or because it
+                        was lapped in the ring; repeated: evaluated again (`evaluation_started` at
+                        or before the last evaluated one); out of order: its state file went back to
+                        an earlier tick of the same tape
 orders                  lost: logged as sent, or answered with FILLED, and not so in the ledger;
                         doubled: filled twice, as the order manager logs it; expired: rejected in
-                        the ledger with a receipt later than `order_ttl` after the sending;
-                        discarded: the last ones that a strategy, which has ended since, has logged
-                        as sent, neither answered nor in the ledger. Nobody has read them, and its
-                        successor decides anew. One that was answered with an error waits to be sent
-                        again, out of turn: it may be discarded before others in the ledger.
-                        Those that a strategy has given up (`order_given_up`) are discarded, too
+                        the ledger because received later than `order_ttl` after the sending;
+                        discarded: the last orders that an ended strategy instance logged as sent,
+                        neither answered nor in the ledger. They were never read; the next instance
+                        decides again. An order that was answered with an error is sent again out of
+                        order, so it may be discarded before others in the ledger. Orders that the
+                        strategy gave up (`order_given_up`) count as discarded, too
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from chaos.judge.records import BookedTick, Gap, Tick
-from chaos.lab.recorder import Change, Evaluated, Event, RoleChange
+from chaos.judge.records import BookedTick, Gap, PlayedTick
+from chaos.lab.recorder import Change, Event, RoleChange, SeenEvaluation
 from lib.ledger.rows import BookedOrder
 from lib.process.log_events import (
     Disconnected,
@@ -71,53 +72,53 @@ from lib.process.log_events import (
 )
 
 LAB: Final = "lab"
-"""The source of the lab's own events."""
+"""The source of events that the lab itself adds."""
 WATCHDOG: Final = "watchdog"
 TICK_PATH: Final = frozenset({"gateway", "orderbook", "strategy"})
 """The roles that a tick passes through."""
 STRATEGY: Final = "strategy"
 
 
-class Link(NamedTuple):
-    """A connection between two roles. The client logs its coming and going."""
+class RoleConnection(NamedTuple):
+    """A connection between two roles. Its client logs `connected` and `disconnected`."""
 
     client: str
     stream: str
     server: str
 
 
-LINKS: Final = (
-    Link("orderbook", "price", "gateway"),
-    Link("strategy", "news", "gateway"),
-    Link("strategy", "orders", "order_manager"),
+ROLE_CONNECTIONS: Final = (
+    RoleConnection("orderbook", "price", "gateway"),
+    RoleConnection("strategy", "news", "gateway"),
+    RoleConnection("strategy", "orders", "order_manager"),
 )
 
 
-def losses_ns(link: Link, events: Iterable[Event]) -> list[int]:
-    """Return when the client logged that the link was lost."""
+def losses_ns(connection: RoleConnection, events: Iterable[Event]) -> list[int]:
+    """Return when the client logged that the connection was lost."""
     return [
         event.at_ns
         for event in events
-        if event.source == link.client
+        if event.source == connection.client
         and isinstance(event.what, Disconnected)
-        and event.what.stream == link.stream
+        and event.what.stream == connection.stream
     ]
 
 
-def connections_ns(link: Link, events: Iterable[Event]) -> list[int]:
-    """Return when the client logged that the link stands."""
+def connections_ns(connection: RoleConnection, events: Iterable[Event]) -> list[int]:
+    """Return when the client logged that it was connected."""
     return [
         event.at_ns
         for event in events
-        if event.source == link.client
+        if event.source == connection.client
         and isinstance(event.what, StreamConnected | OrdersConnected)
-        and event.what.stream == link.stream
+        and event.what.stream == connection.stream
     ]
 
 
 @dataclass(frozen=True)
 class FaultFigures:
-    """What one fault cost, in ns; None where it does not apply, or has not happened (`pending`)."""
+    """The figures of one fault, in ns; None: not applicable, or not happened yet (`pending`)."""
 
     detection_ns: int | None
     respawn_ns: int | None
@@ -126,7 +127,7 @@ class FaultFigures:
     order_possible_ns: int | None
     stale_ns: int
     pending: tuple[str, ...]
-    """What has not happened yet, in words for people; () is a recovery."""
+    """What has not happened yet, human-readable; () means recovered."""
 
 
 def measure(
@@ -134,9 +135,9 @@ def measure(
     injected_ns: int,
     now_ns: int,
     events: Sequence[Event],
-    evaluated: Sequence[Evaluated],
+    evaluated: Sequence[SeenEvaluation],
 ) -> FaultFigures:
-    """Take the figures of one fault of a role from what was seen until `now_ns`.
+    """Compute the figures of one fault of a role from what was recorded until `now_ns`.
 
     `events` and `evaluated` may begin long before the fault, and must end before the next one.
     """
@@ -184,7 +185,9 @@ def _earliest(*times_ns: int | None) -> int | None:
 
 
 def _detected(role: str, after: Iterable[Event]) -> int | None:
-    peers = {(link.client, link.stream) for link in LINKS if link.server == role}
+    peers = {
+        (connection.client, connection.stream) for link in ROLE_CONNECTIONS if link.server == role
+    }
     for event in after:
         match event.what:
             case RoleChange(change=Change.ENDED, role=ended) if ended == role:
@@ -202,15 +205,15 @@ def _detected(role: str, after: Iterable[Event]) -> int | None:
 
 
 def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event]) -> int | None:
-    """When the last of the role's connections stood; 0: not yet; None: none was lost."""
+    """Return when the role's last connection was back; 0: not yet; None: none was lost."""
     times_ns = []
-    for link in LINKS:
-        if role not in (link.client, link.server):
+    for link in ROLE_CONNECTIONS:
+        if role not in (connection.client, link.server):
             continue
         lost_ns = max(losses_ns(link, after), default=None)
         if not respawned and lost_ns is None:
             continue
-        # Both are of the client's log, in whose order there is no doubt, as late as it may be read.
+        # Both times are from the client's log, so their order is right even if it is read late.
         since_ns = lost_ns or back_ns
         times_ns.append(
             next((at_ns for at_ns in connections_ns(link, after) if at_ns >= since_ns), 0)
@@ -220,14 +223,14 @@ def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event
     return max(times_ns) if all(times_ns) else 0
 
 
-def _longest_stale(injected_ns: int, now_ns: int, evaluated: Sequence[Evaluated]) -> int:
+def _longest_stale(injected_ns: int, now_ns: int, evaluated: Sequence[SeenEvaluation]) -> int:
     before = [e.at_ns for e in evaluated if e.at_ns < injected_ns][-1:]
     times_ns = [*before, *(e.at_ns for e in evaluated if e.at_ns >= injected_ns), now_ns]
     return max((b - a for a, b in pairwise(times_ns)), default=0)
 
 
 class TickCounts(NamedTuple):
-    """Ticks that were not there exactly once, in order."""
+    """Counts of ticks that did not arrive exactly once and in order."""
 
     missed: int
     repeated: int
@@ -235,9 +238,11 @@ class TickCounts(NamedTuple):
 
 
 def ticks_at_book(
-    tapes: dict[str, dict[int, Tick]], booked: Iterable[BookedTick], complete_to: dict[str, int]
+    tapes: dict[str, dict[int, PlayedTick]],
+    booked: Iterable[BookedTick],
+    complete_to: dict[str, int],
 ) -> TickCounts:
-    """Compare the book with the tape. `complete_to` is the last number to be judged, by tape."""
+    """Compare the book with the tape. `complete_to` is the last sequence to judge, by tape."""
     seen: dict[str, set[int]] = {}
     highest: Counter[str] = Counter()
     repeated = out_of_order = 0
@@ -257,8 +262,8 @@ def ticks_at_book(
     return TickCounts(missed, repeated, out_of_order)
 
 
-def ticks_at_strategy(events: Iterable[Event], evaluated: Sequence[Evaluated]) -> TickCounts:
-    """Count what the strategy says of itself, and what its file shows."""
+def ticks_at_strategy(events: Iterable[Event], evaluated: Sequence[SeenEvaluation]) -> TickCounts:
+    """Count what the strategy logs, and what its state file shows."""
     of_strategy = [event for event in events if event.source == STRATEGY]
     repeated = sum(
         max(0, e.what.last_evaluated - e.what.first_evaluated + 1)
@@ -271,7 +276,7 @@ def ticks_at_strategy(events: Iterable[Event], evaluated: Sequence[Evaluated]) -
 
 
 def ticks_of_absence(events: Iterable[Event]) -> int:
-    """Count the ticks that the strategy reports of a time in which it was not attached."""
+    """Count the ticks that the strategy reports as missed while it was not attached."""
     return sum(
         e.what.last - e.what.first + 1
         for e in events
@@ -280,12 +285,12 @@ def ticks_of_absence(events: Iterable[Event]) -> int:
 
 
 def _lapped_ticks(of_strategy: Iterable[Event]) -> int:
-    """Count what the strategy reports of a ring that was lapped: each line has its own number."""
+    """Count the ticks that the strategy reports as lapped in the ring, summed over the lines."""
     return sum(e.what.ticks for e in of_strategy if isinstance(e.what, TicksLapped))
 
 
 class OrderCounts(NamedTuple):
-    """Orders of the strategy that the recording saw leave."""
+    """Counts of the orders that the strategy logged as sent during the recording."""
 
     sent: int
     lost: int
@@ -294,10 +299,10 @@ class OrderCounts(NamedTuple):
     discarded: int
 
 
-class Decision(NamedTuple):
-    """What makes an order that was sent the one it is.
+class OrderKey(NamedTuple):
+    """Identifies an order that was sent.
 
-    A successor uses the order_ids of its predecessor again that never reached the ledger.
+    The order_id alone does not: a new strategy instance reuses those that never reached the ledger.
     """
 
     order_id: int
@@ -305,25 +310,25 @@ class Decision(NamedTuple):
     tick_sequence: int
 
 
-class Life(NamedTuple):
-    """What a life of the strategy has logged of its orders."""
+class InstanceOrders(NamedTuple):
+    """The orders that one instance of the strategy logged."""
 
-    sent: set[Decision]
+    sent: set[OrderKey]
     filled: set[int]
-    """order_ids."""
+    """order_ids that were filled."""
     rejected: set[int]
     answered_with_error: set[int]
-    """That is not final."""
+    """order_ids that were answered with an error, which is not final."""
     given_up: set[int]
 
     @property
-    def to_be_booked(self) -> set[Decision]:
-        """What it has sent and not given up."""
+    def to_be_booked(self) -> set[OrderKey]:
+        """The orders that it sent and did not give up."""
         return {decision for decision in self.sent if decision.order_id not in self.given_up}
 
 
-def lives(events: Iterable[Event]) -> list[Life]:
-    """Return the lives of the strategy, at least one; the last one may still go on."""
+def orders_by_instance(events: Iterable[Event]) -> list[InstanceOrders]:
+    """Return the orders of each strategy instance; the last one may still be running."""
     found = [_new_life()]
     for event in events:
         if event.source != STRATEGY:
@@ -332,7 +337,7 @@ def lives(events: Iterable[Event]) -> list[Life]:
             case Started():
                 found.append(_new_life())
             case OrderSent() as sent:
-                found[-1].sent.add(Decision(sent.order_id, sent.tape, sent.tick_sequence))
+                found[-1].sent.add(OrderKey(sent.order_id, sent.tape, sent.tick_sequence))
             case FillReported(order_id=order_id):
                 found[-1].filled.add(order_id)
             case RejectionReported(order_id=order_id):
@@ -344,14 +349,14 @@ def lives(events: Iterable[Event]) -> list[Life]:
     return found
 
 
-def _new_life() -> Life:
-    return Life(set(), set(), set(), set(), set())
+def _new_life() -> InstanceOrders:
+    return InstanceOrders(set(), set(), set(), set(), set())
 
 
-def booked_orders(ledger: Iterable[BookedOrder], client_id: str) -> dict[Decision, BookedOrder]:
-    """Return a client's orders in the ledger by what made them."""
+def booked_orders(ledger: Iterable[BookedOrder], client_id: str) -> dict[OrderKey, BookedOrder]:
+    """Return a client's orders in the ledger by their keys."""
     return {
-        Decision(order.order_id, order.tape or "", order.tick_sequence or 0): order
+        OrderKey(order.order_id, order.tape or "", order.tick_sequence or 0): order
         for order in ledger
         if order.client_id == client_id
     }
@@ -360,17 +365,19 @@ def booked_orders(ledger: Iterable[BookedOrder], client_id: str) -> dict[Decisio
 def orders(
     events: Sequence[Event], ledger: Iterable[BookedOrder], client_id: str, order_ttl_ns: int
 ) -> OrderCounts:
-    """Compare what was sent and answered with the ledger."""
+    """Compare the sent and answered orders with the ledger."""
     booked = booked_orders(ledger, client_id)
     filled = {order.order_id for order in booked.values() if order.status == "FILLED"}
-    all_lives = lives(events)
-    all_sent = {decision for life in all_lives for decision in life.sent}
-    told_in_vain = {order_id for life in all_lives for order_id in life.filled - filled}
-    discarded = {d for life in all_lives[:-1] for d in _discarded(life, booked.keys())}
+    instances = orders_by_instance(events)
+    all_sent = {key for instance in instances for key in instance.sent}
+    answered_only = {order_id for instance in instances for order_id in instance.filled - filled}
+    discarded = {key for instance in instances[:-1] for key in _discarded(instance, booked.keys())}
     discarded |= {
-        decision for life in all_lives for decision in life.sent - life.to_be_booked - booked.keys()
+        key
+        for instance in instances
+        for key in instance.sent - instance.to_be_booked - booked.keys()
     }
-    lost = {decision.order_id for decision in all_sent - booked.keys() - discarded}
+    lost = {key.order_id for key in all_sent - booked.keys() - discarded}
     fills = Counter(
         e.what.order_id
         for e in events
@@ -378,39 +385,39 @@ def orders(
     )
     expired = [
         order
-        for decision, order in booked.items()
-        if decision in all_sent
+        for key, order in booked.items()
+        if key in all_sent
         and order.status == "REJECTED"
         and order.sent_ns is not None
         and order.received_ns - order.sent_ns > order_ttl_ns
     ]
     return OrderCounts(
         len(all_sent),
-        len(lost | told_in_vain),
+        len(lost | answered_only),
         sum(count - 1 for count in fills.values()),
         len(expired),
         len(discarded),
     )
 
 
-def _discarded(life: Life, booked: Set[Decision]) -> set[Decision]:
-    """Return what nobody has read of a life that has ended: orders are read and booked in order."""
-    last = max((decision.order_id for decision in life.sent & booked), default=0)
+def _discarded(instance: InstanceOrders, booked: Set[OrderKey]) -> set[OrderKey]:
+    """Return the orders of an ended instance that were never read. Orders are booked in order."""
+    last = max((key.order_id for key in instance.sent & booked), default=0)
     return {
-        decision
-        for decision in life.sent - booked
-        if decision.order_id not in life.filled | life.rejected
-        and (decision.order_id > last or decision.order_id in life.answered_with_error)
+        key
+        for key in instance.sent - booked
+        if key.order_id not in instance.filled | instance.rejected
+        and (key.order_id > last or key.order_id in instance.answered_with_error)
     }
 
 
 def held_back(
-    evaluated: Sequence[Evaluated], sent_ns: dict[str, dict[int, int]], max_age_ns: int
+    evaluated: Sequence[SeenEvaluation], sent_ns: dict[str, dict[int, int]], max_age_ns: int
 ) -> list[Gap]:
     """Return the ticks that may have been too old for an order when they were evaluated.
 
     `sent_ns` is when the gateway sent each tick, by tape and sequence, as the book has it. The
-    strategy's file is looked at after the evaluation, so that a tick was not older than it seems.
+    recorder reads the strategy's state file after the evaluation, so no age is underestimated.
     """
     gaps = []
     for before, now in pairwise(evaluated):

@@ -1,13 +1,13 @@
-"""Fills the judge's records from what a stack left: its logs, its ledger, and the lab's recording.
+"""Fills the judge's records from a stack's logs, its ledger, and the lab's recording.
 
-The order of reading matters while the stack is at work. The ledger comes first and the logs after
-it, so that what the ledger has was logged by then; an answer to an order that the ledger did not
-have yet is left out. The file in which the strategy keeps the last tick it evaluated comes last.
-Better is a stack that had time to settle (`settled`), of which everything is required.
+While the stack is running, the order of reading matters. The ledger is read first and the logs
+after it, so that every order in the ledger has been logged; answers to orders that the ledger did
+not have yet are left out. The strategy's state file with its last evaluated tick is read last. A
+stack that had time to settle (`settled`) can be judged completely.
 
-Logs are bounded: the oldest part of a long run's is gone. What the lab has seen of it stands in;
-where that does not reach back to the first life of the strategy, what it did is taken from the
-first moment on at which all is known that its orders depend on (`known_beginning`).
+Logs are bounded: of a long run the oldest part is gone. The events that the lab recorded replace
+it. If those do not go back to the first instance of the strategy, its log is used from the first
+moment on at which everything that its orders depend on is known (`known_beginning`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from chaos.judge.records import (
     Gap,
     LedgerOrder,
     LoggedOn,
+    OrderAnswer,
+    PlayedTick,
     Records,
     SentOrder,
-    Tick,
-    ToldOrder,
 )
 from chaos.judge.records import Attached as Attachment
 from chaos.lab import recorder
@@ -65,12 +65,12 @@ from lib.process.state_file import open_state
 from lib.settings import Settings
 
 _Ends = FillReported | RejectionReported | OrderGivenUp
-"""After these events of an order, it is no longer under way."""
+"""After these events of an order, it is no longer unanswered."""
 
 
-def gather(
+def gather_records(
     settings: Settings,
-    tapes: dict[str, dict[int, Tick]],
+    tapes: dict[str, dict[int, PlayedTick]],
     booked: list[BookedTick],
     *,
     evaluated: Mapping[str, int] | None = None,
@@ -81,12 +81,12 @@ def gather(
     logged: Sequence[recorder.Event] = (),
     settled: bool = True,
 ) -> Records:
-    """Make records of the stack in `settings.var_dir`.
+    """Make the records of the stack in `settings.var_dir`.
 
-    `tapes` and `booked` are what the lab recorded, from the beginning of the run; `evaluated` is
-    the last tick of each tape that it saw evaluated, `logged` what it saw logged. For the others
-    see `Records`. Raises OSError, FileNotFoundError and LedgerError if there is no ledger or it
-    cannot be read.
+    `tapes` and `booked` are the lab's recording from the beginning of the run, `evaluated` the last
+    evaluated tick of each tape that it saw, `logged` the events that it saw. For the others see
+    `Records`. Raises OSError (FileNotFoundError) or LedgerError if the ledger is missing or cannot
+    be read.
     """
     records = Records(
         symbols=settings.symbols,
@@ -125,10 +125,10 @@ def gather(
 
 
 def read_log(path: Path) -> list[LogLine]:
-    """All events of a role, from its log and the older parts of it, the oldest first.
+    """Return all events of a role, from its log and the rotated parts of it, oldest first.
 
-    Parts are read from the latest on, so that one that is moved on meanwhile is not missed; the
-    second time it is known by its inode. Lines without an event that is defined are skipped.
+    The parts are read from the latest to the oldest, so that one that is rotated meanwhile is not
+    missed; its inode shows if it was read already. Lines without a defined event are skipped.
     """
     older = [part for part in path.parent.glob(f"{path.name}.*") if part.suffix[1:].isdecimal()]
     parts: list[list[LogLine]] = []
@@ -150,7 +150,7 @@ def read_log(path: Path) -> list[LogLine]:
 def with_what_was_seen(
     kept: list[LogLine], role: str, logged: Sequence[recorder.Event]
 ) -> list[LogEvent]:
-    """Return what is kept of a role's log, and before it what was seen logged before that."""
+    """Return a role's log, preceded by the recorded events that are older than the log."""
     seen = [
         (e.timestamp, e.what)
         for e in logged
@@ -162,11 +162,11 @@ def with_what_was_seen(
 
 
 def known_beginning(events: list[LogEvent]) -> int | None:
-    """Return the index from which on all is known that the strategy's orders depend on.
+    """Return the index from which on everything is known that the strategy's orders depend on.
 
-    0 where its log begins with its first life. Else the next life, or the first order at which no
-    other one is under way, whichever comes first: it tells the news in force, and the ledger has
-    the positions. None if there is no such moment.
+    0 if the log begins with the first instance. Else the start of the next instance, or the first
+    order that was sent with no other one unanswered, whichever comes first: the order states the
+    current news, and the ledger has the positions. None if there is no such moment.
     """
     next_life = next((i for i, e in enumerate(events) if isinstance(e, Started)), len(events))
     rest_of_life = events[:next_life]
@@ -183,7 +183,7 @@ def known_beginning(events: list[LogEvent]) -> int | None:
 
 
 def take_orderbook_log(events: list[LogEvent], records: Records) -> None:
-    """Take what the orderbook reported as missed, or as malformed, as far as it gave numbers."""
+    """Add the gaps that the orderbook reported: missed ticks, and malformed ones by number."""
     tape = ""
     for event in events:
         match event:
@@ -222,7 +222,7 @@ def take_strategy_log(events: list[LogEvent], records: Records) -> None:
                 _end_evaluation(evaluations, tape, event.last_evaluated)
                 begun_by: BegunBy = "tape"
                 if is_new_life:
-                    begun_by = "life"
+                    begun_by = "start"
                 elif is_new_book:
                     begun_by = "book"
                 elif is_lapped:
@@ -247,7 +247,7 @@ def take_strategy_log(events: list[LogEvent], records: Records) -> None:
                         event.last_order_id,
                         event.positions,
                         len(records.sent),
-                        len(records.told),
+                        len(records.answers),
                         frozenset(records.given_up),
                     )
                 )
@@ -259,7 +259,7 @@ def take_strategy_log(events: list[LogEvent], records: Records) -> None:
             case OrderSent():
                 records.sent.append(_sent(event))
             case FillReported() | RejectionReported():
-                records.told.append(_told(event, len(records.sent)))
+                records.answers.append(_told(event, len(records.sent)))
             case OrderError(order_id=int(order_id)):
                 records.answered_with_error.add(order_id)
             case OrderGivenUp():
@@ -268,7 +268,7 @@ def take_strategy_log(events: list[LogEvent], records: Records) -> None:
 
 
 def _take_held_back(events: list[LogEvent], records: Records) -> None:
-    """Take when the strategy had stopped deciding, from the last order before to the next one."""
+    """Add the ranges in which the strategy had stopped deciding, from order to order."""
     last: SentOrder | None = None
     since: tuple[str, int] | None = None
     is_resumed = False
@@ -292,9 +292,10 @@ def _take_held_back(events: list[LogEvent], records: Records) -> None:
 
 
 def _known_part(events: list[LogEvent], records: Records) -> list[LogEvent]:
-    """Return the events from the known beginning on; note it, unless it is that of a first life.
+    """Return the events from the known beginning on; record where it is in `known_from`.
 
-    The first life of a tape has no predecessor that evaluated anything of it.
+    It is not recorded if it is the start of the first instance, which evaluates its tape from the
+    beginning.
     """
     begin = known_beginning(events)
     known = events[begin:] if begin is not None else []
@@ -310,7 +311,7 @@ def _known_part(events: list[LogEvent], records: Records) -> list[LogEvent]:
 
 
 def _end_evaluation(evaluations: list[Evaluation], tape: str, last: int) -> None:
-    """The latest evaluation of a tape ended there, as is known now."""
+    """Set the last tick of the latest evaluation of a tape."""
     for index in range(len(evaluations) - 1, -1, -1):
         if evaluations[index].tape == tape:
             if last >= evaluations[index].first:
@@ -319,10 +320,10 @@ def _end_evaluation(evaluations: list[Evaluation], tape: str, last: int) -> None
 
 
 def extend_evaluations(records: Records, evaluated: Mapping[str, int]) -> None:
-    """Say of each tape's latest evaluation how far it came.
+    """Set how far each tape's latest evaluation came.
 
-    That is as far as `evaluated` says, or an order or news that is known of; to the end of the
-    tape, where the same life went on into the next one.
+    That is the maximum of `evaluated` and of the ticks of known orders and news; it is the end of
+    the tape if the same instance continued into the next one.
     """
     latest = {evaluation.tape: i for i, evaluation in enumerate(records.evaluations)}
     for tape, index in latest.items():
@@ -338,12 +339,12 @@ def extend_evaluations(records: Records, evaluated: Mapping[str, int]) -> None:
 
 
 def leave_out_what_came_after_the_ledger(records: Records) -> None:
-    """Forget the answers and logons that tell of orders which the ledger did not have yet."""
+    """Drop answers and logons about orders that the ledger did not have yet."""
     newest = max((row.order_id for row in records.ledger), default=0)
-    is_known = [told.order_id <= newest for told in records.told]
-    records.told = [told for told, known in zip(records.told, is_known, strict=True) if known]
+    is_known = [answer.order_id <= newest for answer in records.answers]
+    records.answers = [a for a, known in zip(records.answers, is_known, strict=True) if known]
     records.logons = [
-        logon._replace(told_before=sum(is_known[: logon.told_before]))
+        logon._replace(answers_before=sum(is_known[: logon.answers_before]))
         for logon in records.logons
         if logon.last_order_id <= newest
     ]
@@ -354,10 +355,10 @@ def _sent(event: OrderSent) -> SentOrder:
     return SentOrder(**values | {"price": to_fixed(event.price)})
 
 
-def _told(event: FillReported | RejectionReported, sent_before: int) -> ToldOrder:
+def _told(event: FillReported | RejectionReported, sent_before: int) -> OrderAnswer:
     assert event.position is not None, "the order manager always states it"
     is_filled = isinstance(event, FillReported)
-    return ToldOrder(
+    return OrderAnswer(
         order_id=event.order_id,
         status="FILLED" if is_filled else "REJECTED",
         symbol=event.symbol,
@@ -383,8 +384,9 @@ def _read_ledger(settings: Settings, records: Records) -> None:
 def in_order_of_booking(rows: list[BookedOrder]) -> list[LedgerOrder]:
     """Put the rows of a ledger in the order in which they were booked.
 
-    That is the order of receipt, by the monotonic clock: the wall clock may have been set back.
-    But where trade_ids contradict it, the machine was started anew, and its monotonic clock, too.
+    That is the order of receipt by the monotonic clock, because the wall clock may have been set
+    back. If the trade_ids contradict it, the machine was rebooted, which restarts the monotonic
+    clock: then the wall clock decides.
     """
     ordered = _by_receipt(sorted(rows, key=lambda row: row.received_ns))
     trade_ids = [row.trade_id for row in ordered if row.trade_id is not None]
@@ -394,10 +396,10 @@ def in_order_of_booking(rows: list[BookedOrder]) -> list[LedgerOrder]:
 
 
 def _by_receipt(rows: list[BookedOrder]) -> list[BookedOrder]:
-    """Put those of one receipt in order, too: as they were numbered, but for what says otherwise.
+    """Also order the rows of one receipt: by order_id, unless the rows themselves contradict it.
 
-    Fills do by their trade_ids. A rejection does by the position that it states: where orders were
-    sent again out of turn, it comes as early as that is the position.
+    Fills contradict it by their trade_ids. A rejection contradicts it by the position it states: if
+    orders were sent again out of order, it comes as early as that position holds.
     """
     ordered: list[BookedOrder] = []
     positions: dict[str, int] = {}
@@ -413,7 +415,7 @@ def _by_receipt(rows: list[BookedOrder]) -> list[BookedOrder]:
 
 
 def _rejections_first(orders: list[BookedOrder], positions: dict[str, int]) -> list[BookedOrder]:
-    """Put each rejection before the first fill before which its position is true."""
+    """Put each rejection before the first fill at which its position holds."""
     ordered: list[BookedOrder] = []
     held = dict(positions)
     rejected = [row for row in orders if not _trade_id(row)]
@@ -426,7 +428,7 @@ def _rejections_first(orders: list[BookedOrder], positions: dict[str, int]) -> l
 
 
 def _fits(rows: list[BookedOrder], positions: dict[str, int]) -> bool:
-    """Whether each rejection states the position that there is when it is its turn."""
+    """Whether each rejection states the position at its place in the order."""
     held = dict(positions)
     for row in rows:
         if not row.trade_id and row.position != held.get(row.symbol, 0):

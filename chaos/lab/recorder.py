@@ -1,19 +1,19 @@
-"""The lab's own eyes: an independent observer of a running stack, in a thread of the experiment.
+"""An independent observer of a running stack, in a thread of the experiment.
 
 It records, each with the monotonic time at which it was seen,
 
 - the tape, as a numbered client of the price stream with its own simple code: the ground truth;
 - every tick that becomes visible in the price book, as one more reader of it;
-- the last tick that the strategy has evaluated, as it stands in the file that the strategy keeps
-  for its own successor;
-- what the roles log, and what supervisord logs of them.
+- the last tick that the strategy has evaluated, from the state file that the strategy keeps for
+  its next instance;
+- what the roles log, and what supervisord logs about them.
 
-The first two are noticed when they come, the other two within `LOOK_S`. It never asks supervisord
-anything: any question would wake it, and so change what is measured.
+The first two are seen as they arrive, the other two within `LOOK_S`. The recorder never asks
+supervisord: any question would wake it, and so change what is measured.
 
-A recorder that sees nothing must not accuse the stack: before the first round it has to see all of
-one stack, or there is no experiment; one that ends early, by an error or at `MAX_TICKS`, says so
-(`Recording.ended_early`), and nothing that is missing from then on says anything of the stack.
+A recorder that sees nothing must not blame the stack. Before the first round it has to see every
+part of one stack, else there is no experiment. A recorder that ends early, by an error or at
+`MAX_TICKS`, says so in `StackRecording.ended_early`; there is no verdict on such a recording.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from chaos.judge.records import BookedTick, Tick
+from chaos.judge.records import BookedTick, PlayedTick
 from chaos.lab.target import TargetError, known_roles, strategy_state
 from lib.prices import parse_price
 from lib.process.log_events import LogEvent, TapeEnded, read_line
@@ -46,30 +46,30 @@ from lib.stack.log_follower import (
 )
 
 LOOK_S: Final = 0.002
-"""How often the logs and the strategy's file are looked at."""
+"""How often the logs and the strategy's state file are polled."""
 CONNECT_RETRY_S: Final = 0.02
 """How often a refused connection is tried again."""
 CATCH_UP_S: Final = 30.0
-"""How long it may take to read what was there before the recording."""
+"""How long it may take to read the ticks from before the recording."""
 ATTACH_RETRY_S: Final = 0.05
-"""How often to look for the price book while there is none."""
+"""How often to try to attach while there is no price book."""
 MAX_TICKS: Final = 2_000_000
-"""So many ticks are recorded: more than a gigabyte, almost three hours at 200 ticks a second."""
+"""The most ticks that are recorded; they take more than a gigabyte of memory."""
 RECEIVE_BYTES: Final = 1 << 20
 SUPERVISORD: Final = "supervisord"
 
 _FIELDS: Final = ("epoch", "sequence", "symbol", "price", "sent_ns")
-"""What is recorded of a tick of the book."""
+"""The recorded fields of a booked tick."""
 
 
 class Change(StrEnum):
-    """What became of a role's process."""
+    """How a role's process changed."""
 
     SPAWNED = "spawned"
     ENDED = "ended"
     GIVEN_UP = "given_up"
     CONTINUED = "continued"
-    """The lab itself has put it back."""
+    """The lab itself has resumed it."""
 
 
 _CHANGES: Final = {
@@ -78,7 +78,7 @@ _CHANGES: Final = {
     ENDED: Change.ENDED,
     GIVEN_UP: Change.GIVEN_UP,
 }
-"""What supervisord did with a program, and what that is here."""
+"""The change for each event of supervisord's log."""
 
 
 class RoleChange(NamedTuple):
@@ -89,19 +89,19 @@ class RoleChange(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Something that was logged."""
+    """A logged event."""
 
     at_ns: int
-    """When it was seen, monotonic."""
+    """When it was seen (monotonic)."""
     source: str
-    """The role that logged it; SUPERVISORD for what supervisord says of a role."""
+    """The role that logged it; SUPERVISORD for what supervisord logs about a role."""
     what: LogEvent | RoleChange
     timestamp: str = ""
     """When the role logged it, as its log says."""
 
 
-class Evaluated(NamedTuple):
-    """The strategy has evaluated the ticks of a tape up to this one."""
+class SeenEvaluation(NamedTuple):
+    """The recorder saw that the strategy had evaluated a tape up to this tick."""
 
     at_ns: int
     tape: str
@@ -109,46 +109,46 @@ class Evaluated(NamedTuple):
 
 
 @dataclass
-class Recording:
-    """All that was seen, in the order of seeing it. Lists only grow while the recorder is at it."""
+class StackRecording:
+    """Everything the recorder saw, in that order. Lists only grow while it is running."""
 
-    tapes: dict[str, dict[int, Tick]] = field(default_factory=dict)
-    """What was played, by tape and sequence."""
+    tapes: dict[str, dict[int, PlayedTick]] = field(default_factory=dict)
+    """The ticks that were played, by tape and sequence."""
     heard_ns: dict[str, dict[int, int]] = field(default_factory=dict)
-    """When each tick of `tapes` was heard first."""
+    """When each tick of `tapes` was first received."""
     playing: str = ""
-    """The tape that is played now."""
+    """The tape that is being played."""
     cut_off: set[str] = field(default_factory=set)
-    """Tapes that an experiment has ended together with their book, under way as they were."""
+    """Tapes that an experiment cut off, together with their book, by killing supervisord."""
     booked: list[BookedTick] = field(default_factory=list)
     booked_ns: list[int] = field(default_factory=list)
-    """When each of `booked` became visible."""
+    """When each tick of `booked` became visible."""
     sent_ns: dict[str, dict[int, int]] = field(default_factory=dict)
-    """When the gateway sent each of `booked`, by tape and sequence, as the book has it."""
-    evaluated: list[Evaluated] = field(default_factory=list)
+    """When the gateway sent each tick of `booked`, by tape and sequence, as the book has it."""
+    evaluated: list[SeenEvaluation] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
-    """What the observer itself met and should not have, a line each."""
+    """Defects that the recorder itself found, a line each."""
     ended_tape: str = ""
-    """The last tape of which the gateway has said that it has ended."""
+    """The last tape whose end the gateway has logged."""
     ended_early: str = ""
-    """Why nothing was seen any more before the recording was over, for people; "" if all was."""
+    """Why the recorder stopped too early, human-readable; "" if it did not."""
 
     @property
     def tape_ended(self) -> bool:
-        """Whether there is nothing more to come of the tape that is played."""
+        """Whether the tape that is being played has ended."""
         return bool(self.ended_tape) and self.ended_tape == self.playing
 
     def tape_reaches_book(self) -> bool:
-        """Whether the latest tick of the book was heard, too."""
+        """Whether the latest booked tick was also received as a client."""
         return bool(self.booked) and self.booked[-1].sequence in self.tapes.get(
             self.booked[-1].tape, ()
         )
 
     def missing_sight(self) -> str:
-        """Say what of one stack, its tape, book and strategy, cannot be seen; "" if all can.
+        """Return which part of the stack (tape, book, strategy) cannot be seen; "" if none.
 
-        A tape has a name that no other one has.
+        Tape names are unique: parts with different tapes belong to different stacks.
         """
         if not self.booked:
             return "the price book of these settings shows no tick"
@@ -159,7 +159,7 @@ class Recording:
         return ""
 
     def is_full(self) -> bool:
-        """Whether as much is recorded as may be."""
+        """Whether `MAX_TICKS` are recorded."""
         heard = sum(len(ticks) for ticks in self.tapes.values())
         return max(len(self.booked), heard) >= MAX_TICKS
 
@@ -169,12 +169,10 @@ class Recording:
         missed: tuple[int, int] | None,
         now_ns: int,
     ) -> None:
-        """Take what was read of the book at `now_ns`: ticks, each with when it was sent.
+        """Add ticks that were read from the book at `now_ns`, each with its sending time.
 
-        `missed` are the positions that were not to be had.
-
-        A full ring loses its oldest ticks while it is read for the first time: the recording
-        begins later then.
+        `missed` are the positions that were overwritten before they were read. During the first
+        read of a full ring that is normal: the recording then begins later.
         """
         if missed and self.booked:
             self.troubles.append(f"the recorder was lapped in the ring: {missed}")
@@ -185,18 +183,19 @@ class Recording:
 
 
 class TapeListener:
-    """The tape as a numbered client hears it: bytes in, ticks into a recording. No socket."""
+    """A numbered client of the price stream, without a socket: bytes in, ticks into a recording."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: StackRecording) -> None:
         self._recording = recording
         self._tail = b""
         self._is_answered = False
         self._next = max(recording.tapes.get(recording.playing, ()), default=0) + 1
 
     def connected(self) -> bytes:
-        """Return what to send first on a new connection.
+        """Return the HELLO for a new connection.
 
-        We go on where we were; at first, from where the book's record begins, or from the start.
+        It continues after the last received tick; the first time, it begins with the first
+        recorded tick of the book, or with the tape.
         """
         tape, first = self._recording.playing, self._next
         if not tape and self._recording.booked:
@@ -206,7 +205,7 @@ class TapeListener:
         return b"HELLO,1,%d%b*" % (first, f",{tape}".encode() if tape else b"")
 
     def receive(self, data: bytes, now_ns: int) -> None:
-        """Take bytes of the stream that came at `now_ns`."""
+        """Process bytes of the stream that arrived at `now_ns`."""
         *frames, self._tail = (self._tail + data).split(b"*")
         for frame in frames:
             word, *rest = frame.split(b",")
@@ -223,9 +222,9 @@ class TapeListener:
                     self._trouble(f"expected sequence {self._next}, got {int(rest[0])}")
                 self._next = int(rest[0])
             else:
-                self._take(Tick(word.decode(), parse_price(rest[0])), now_ns)
+                self._take(PlayedTick(word.decode(), parse_price(rest[0])), now_ns)
 
-    def _take(self, tick: Tick, now_ns: int) -> None:
+    def _take(self, tick: PlayedTick, now_ns: int) -> None:
         self._recording.heard_ns[self._recording.playing].setdefault(self._next, now_ns)
         known = self._recording.tapes[self._recording.playing].setdefault(self._next, tick)
         if known != tick:
@@ -239,17 +238,17 @@ class TapeListener:
 class Recorder:
     """Records from the beginning of the `with` block to its end, in a thread of its own.
 
-    The price book is recorded from as far back as its ring has it, the tape from the same tick on,
-    the logs from now on. `recording` may be looked at any time, from any thread.
+    The price book is recorded from the oldest tick in its ring on, the tape from the same tick on,
+    the logs from now on. Any thread may read `recording` at any time.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Raises TargetError where the tape is too fast to be recorded."""
+        """Raises TargetError if the tape is too fast to be recorded."""
         if not settings.gateway.rate:
             raise TargetError(
                 "with gateway.rate = 0 the tape runs too fast to be recorded: choose a rate above 0"
             )
-        self.recording = Recording()
+        self.recording = StackRecording()
         self._gateway = (settings.gateway.host, settings.gateway.price_port)
         self._listener = TapeListener(self.recording)
         self._sock: socket.socket | None = None
@@ -285,9 +284,9 @@ class Recorder:
         self._thread.join()
 
     def wait_until_caught_up(self) -> None:
-        """Wait until what was there before has been read: then all is seen when it comes.
+        """Wait until all older ticks have been read: from then on, times are those of arrival.
 
-        Raises TargetError where it cannot be seen.
+        Raises TargetError if some part of the stack cannot be seen.
         """
         is_in_time = self._caught_up.wait(CATCH_UP_S)
         self.require_sight()
@@ -299,12 +298,12 @@ class Recorder:
             )
 
     def require_sight(self) -> None:
-        """Raise TargetError if the recorder has ended early: a round would not be seen."""
+        """Raise TargetError if the recorder has ended early."""
         if self.recording.ended_early:
             raise TargetError(self.recording.ended_early)
 
-    def note(self, source: str, change: RoleChange) -> None:
-        """Put what the lab has done among the events."""
+    def add_event(self, source: str, change: RoleChange) -> None:
+        """Add an event of the lab itself to the recording."""
         self.recording.events.append(Event(time.monotonic_ns(), source, change))
 
     def _run(self) -> None:
@@ -320,7 +319,7 @@ class Recorder:
         except Exception as error:
             self.recording.ended_early = f"the recorder ended early: {error!r}"
         finally:
-            self._caught_up.set()  # nobody has to wait any more
+            self._caught_up.set()  # release a waiting thread
             self._disconnect()
             self._detach()
             for follower in (*self._logs.values(), self._supervisor_log):
@@ -345,9 +344,10 @@ class Recorder:
             self._attach()
 
     def _connect(self) -> None:
-        """Connect if there is no connection; say HELLO as soon as there is one.
+        """Connect if there is no connection; send HELLO as soon as there is one.
 
-        The book comes first: of a tape that is played for hours, only what it has is wanted.
+        The book is read first: of a tape that has been playing for hours, only the part that the
+        book still has is recorded.
         """
         if self._is_connected or not self.recording.booked:
             return
@@ -362,7 +362,7 @@ class Recorder:
                 self._sock = socket.socket(family)
                 self._sock.setblocking(False)
                 self._sock.connect_ex(address)
-            self._sock.send(b"")  # nothing: but it tells what became of the connection
+            self._sock.send(b"")  # empty: it only raises if the connection failed
             self._sock.send(self._listener.connected())
         except BlockingIOError:  # under way
             return
@@ -438,12 +438,12 @@ class Recorder:
         tape, sequence = self._state.header.get("tape", ""), self._state.words[0]
         seen = self.recording.evaluated
         if not seen or seen[-1][1:] != (tape, sequence):
-            seen.append(Evaluated(time.monotonic_ns(), tape, sequence))
+            seen.append(SeenEvaluation(time.monotonic_ns(), tape, sequence))
 
     def look_at_logs(self) -> None:
-        """Take what was logged since the last look. For the recorder's own thread."""
-        # supervisord first: what a role that it has started says comes after its start, also where
-        # a look was late.
+        """Read what was logged since the last call. For the recorder's own thread."""
+        # supervisord first, so that a role's start comes before the lines of the role itself, even
+        # if this call is late.
         for line in self._supervisor_log.read():
             self._add(parse_supervisor_line(time.monotonic_ns(), line))
         for role, follower in self._logs.items():
@@ -458,13 +458,13 @@ class Recorder:
 
 
 def parse_event(at_ns: int, role: str, line: bytes) -> Event | None:
-    """Read a role's log line; None where it is no event, such as a line of a traceback."""
+    """Parse a role's log line; None if it is no event, such as a line of a traceback."""
     read = read_line(line)
     return Event(at_ns, role, read.event, read.timestamp) if read and read.event else None
 
 
 def parse_supervisor_line(at_ns: int, line: bytes) -> Event | None:
-    """Read a line of supervisord's log; None where it says nothing of a role's life."""
+    """Parse a line of supervisord's log; None if it is not about a role's start or end."""
     read = read_supervisor_line(line.decode(errors="replace"))
     if read is None:
         return None

@@ -1,6 +1,6 @@
-"""The recovery of what was hit: taken again and again until it is complete, told step by step.
+"""Measures the recovery of roles that were hit, until it is complete.
 
-What each figure is, and how it is taken, is told in `chaos.lab.figures`.
+The definitions of the figures are in `chaos.lab.figures`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ STEPS: Final = (
     ("first order possible", "order_possible_ns"),
     ("longest stale time", "stale_ns"),
 )
-"""The times that are taken, and their fields in `FaultFigures`."""
+"""The measured times: label, and field of `FaultFigures`."""
 
 
-class Watch:
-    """Watches the recovery of one role, or of several that were hit at once, from now on."""
+class RecoveryTimer:
+    """Measures the recovery of one role, or of several hit at once, from its creation on."""
 
     def __init__(self, recorder: Recorder, roles: Collection[str]) -> None:
         self.begun_ns = time.monotonic_ns()
-        """From when on the times count; may be set to a later moment."""
+        """The start of all times (monotonic); may be set to a later moment."""
         self._recording = recorder.recording
         self._roles = roles
         self._seen_events = len(self._recording.events)
@@ -42,7 +42,7 @@ class Watch:
     def until_recovered(
         self, limit_s: float, meanwhile: Callable[[], None] = lambda: None
     ) -> FaultFigures:
-        """Wait until all have recovered, for a bounded time; what is `pending` then, has not."""
+        """Wait until all roles have recovered, at most `limit_s`; the rest is `pending`."""
         deadline_s = time.monotonic() + limit_s
         while (found := self._measured()).pending and time.monotonic() < deadline_s:
             meanwhile()
@@ -62,7 +62,7 @@ class Watch:
 
 
 def slowest(found: Sequence[FaultFigures]) -> FaultFigures:
-    """Return the worst of each figure; where some role is still waited for, all is. Pure."""
+    """Return the worst of each figure, and what is pending for any of the roles. Pure."""
     pending = tuple(dict.fromkeys(what for one in found for what in one.pending))
     worst: dict[str, Any] = {}
     for field in fields(FaultFigures):
@@ -75,23 +75,23 @@ def slowest(found: Sequence[FaultFigures]) -> FaultFigures:
 
 
 def unrecovered(what: str, found: Iterable[FaultFigures]) -> list[str]:
-    """Say which did not recover, a line each: `what` and its number. Pure."""
+    """List those that did not recover, a line each: `what` and its number. Pure."""
     return [
-        f"{what} {number}: waited in vain until {' and until '.join(one.pending)}"
+        f"{what} {number}: timed out waiting until {' and until '.join(one.pending)}"
         for number, one in enumerate(found, 1)
         if one.pending
     ]
 
 
-def times(found: Iterable[object], figure: str) -> list[int]:
-    """Return one figure of all that have it."""
+def figure_times(found: Iterable[object], figure: str) -> list[int]:
+    """Return the values of one figure, where there is one."""
     return [value for one in found if (value := getattr(one, figure)) is not None]
 
 
-def row(label: str, times_ns: Sequence[int]) -> str:
-    """Return a line of a table: how many, median, 90th percentile and maximum in ms."""
+def table_row(label: str, times_ns: Sequence[int]) -> str:
+    """Return a table row: count, and median, 90th percentile and maximum in ms."""
     return f"{label:<34}{len(times_ns):>5}" + "".join(f"{cell:>9}" for cell in cells(times_ns))
 
 
 HEADING: Final = f"{'time to (ms)':<34}{'n':>5}{'median':>9}{'p90':>9}{'max':>9}"
-"""Of a table of such lines."""
+"""The heading of a table of `table_row`s."""

@@ -1,10 +1,10 @@
-"""The stack that an experiment acts on: one that runs already, or a private one of its own.
+"""The stack that an experiment acts on: a running one, or a private one started for it.
 
 A running stack is found by the control socket of its supervisord in the var directory of its
-settings. Where nobody listens there, a private stack is started by `main.py`, with the same
-settings but for free ports, a price book and a var directory of its own, and ended afterwards.
+settings. If no supervisord listens there, `main.py` starts a private stack with the same settings
+except for free ports and its own price book and var directory; it is ended afterwards.
 
-Everything that is wrong is a `TargetError`, one line for people.
+Every problem is a `TargetError` with a one-line message.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ from lib.stack.private_stack import (
 from lib.stack.supervisord_configuration import programs_of, read_configuration
 
 YOUNG_S: Final = 2.0
-"""A role younger than this is not hit: supervisord would call it one that could not start."""
+"""A role younger than this is not hit: supervisord would count a failed start (startsecs)."""
 STEADY_S: Final = 20.0
-"""How long a stack may take until it is healthy: a role that failed to start is tried again after
-1, 2, 3 s."""
+"""How long a stack may take to become healthy; includes supervisord's growing waits between failed
+starts of a role."""
 LEFT_S: Final = 3.0
-"""How long what is left of an ended stack may take to go."""
+"""How long the remains of an ended stack (segments, processes) may take to disappear."""
 REVIVE_S: Final = 20.0
-"""How long a role that the lab has brought down may take to run again."""
+"""How long a role that the lab stopped may take to be running again."""
 LOOK_S: Final = 0.05
 
 _HOPELESS_STATES: Final = frozenset({"FATAL", "STOPPED", "EXITED", "UNKNOWN"})
-"""States that a role does not leave by itself (supervisor 4.3: states.py)."""
+"""supervisord's states that a role does not leave by itself (supervisor 4.3: states.py)."""
 _START_TICKS: Final = 19
-"""Where field 22 of /proc/PID/stat, the time of its start, lies behind the program's name."""
+"""The index of field 22 of /proc/PID/stat (start time) among the fields after the name."""
 
 
 class TargetError(Exception):
-    """There is no stack to experiment on, or it is not fit for it (one line for people)."""
+    """There is no stack to experiment on, or it is in the wrong state (a one-line message)."""
 
 
 def known_roles() -> tuple[str, ...]:
@@ -65,10 +65,10 @@ def known_roles() -> tuple[str, ...]:
 
 
 class Supervisord:
-    """A supervisord as it runs now: its process, and how it was started."""
+    """A running supervisord: its process, and how it was started."""
 
     def __init__(self, pid: int) -> None:
-        """Raises OSError if there is no such process, or it is somebody else's."""
+        """Raises OSError if there is no such process, or it belongs to another user."""
         process = Path(f"/proc/{pid}")
         self._command = (process / "cmdline").read_bytes().split(b"\0")[:-1]
         self._directory = (process / "cwd").readlink()
@@ -76,11 +76,11 @@ class Supervisord:
         self._environment = dict(pair.split(b"=", 1) for pair in pairs if b"=" in pair)
         self._handle = ProcessHandle(pid)
         self.successor: subprocess.Popen[bytes] | None = None
-        """What was started in its place."""
+        """The supervisord that was started in its place."""
 
     @property
     def in_foreground(self) -> bool:
-        """Whether it was told not to become a daemon."""
+        """Whether it was started with the option to stay in the foreground."""
         return b"-n" in self._command or b"--nodaemon" in self._command
 
     def kill(self) -> None:
@@ -88,11 +88,11 @@ class Supervisord:
         self._handle.kill()
 
     def has_ended(self) -> bool:
-        """Tell whether it runs no more."""
+        """Whether the process has ended."""
         return self._handle.has_ended()
 
     def start_again(self) -> subprocess.Popen[bytes]:
-        """Run the same command in the same directory and environment, with nobody's terminal."""
+        """Run the same command in the same directory and environment, without a terminal."""
         return subprocess.Popen(
             self._command,
             cwd=self._directory,
@@ -104,15 +104,14 @@ class Supervisord:
         )
 
     def close(self) -> None:
-        """Give back the descriptor."""
+        """Close the process handle."""
         self._handle.close()
 
 
-class Target:
+class TargetStack:
     """A stack under a supervisord. Leaving the `with` block ends it if it is a private one.
 
-    Its files stay, for whoever wants to know what was wrong with it, unless `remove_files` was
-    called.
+    Its files stay for troubleshooting unless `remove_files` is called.
     """
 
     def __init__(self, settings: Settings, stack: PrivateStack | None = None) -> None:
@@ -124,11 +123,11 @@ class Target:
 
     @property
     def private(self) -> bool:
-        """Whether the stack is ours, to be ended by us."""
+        """Whether the stack was started for this experiment, which then has to end it."""
         return self._stack is not None
 
     def reconfigure(self, change: Callable[[str], str]) -> None:
-        """Change the configuration of a private stack's supervisord, as `PrivateStack` does it."""
+        """Change the supervisord configuration of a private stack, as `PrivateStack` does."""
         assert self._stack is not None
         try:
             self._stack.reconfigure(change)
@@ -136,7 +135,7 @@ class Target:
             raise TargetError(str(error)) from None
 
     def processes(self) -> dict[str, Process]:
-        """All roles as supervisord sees them. Asking wakes supervisord: not while time is taken."""
+        """Return all roles as supervisord sees them. Wakes it: do not call while measuring."""
         with self._supervisor() as supervisor:
             return {process.program: process for process in supervisor.processes()}
 
@@ -146,7 +145,7 @@ class Target:
         self.start(role)
 
     def start(self, role: str) -> None:
-        """Start a role that does not run, as `supervisorctl start` does: until it has started."""
+        """Start a stopped role and wait for it, as `supervisorctl start` does."""
         with self._supervisor(f"cannot start {role}") as supervisor:
             supervisor.start(role)
 
@@ -156,23 +155,23 @@ class Target:
             supervisor.stop(role)
 
     def revive(self, role: str) -> None:
-        """See to it that a role runs, at once and not after supervisord's next wait.
+        """Make sure that a role is running, without waiting for supervisord's next retry.
 
-        Raises TargetError if it does not within `REVIVE_S`.
+        Raises TargetError if it is not running within `REVIVE_S`.
         """
         deadline_s = time.monotonic() + REVIVE_S
         while (state := self.processes()[role].state) != "RUNNING":
             if time.monotonic() > deadline_s:
-                raise TargetError(f"{role} does not run again, it is {state}")
-            with suppress(TargetError):  # it was faster than we, or failed once more
-                if state == "BACKOFF":  # there is no other way to shorten it
+                raise TargetError(f"{role} is not running again, it is {state}")
+            with suppress(TargetError):  # supervisord was faster, or the start failed again
+                if state == "BACKOFF":  # nothing else shortens supervisord's wait
                     self.restart(role)
                 elif state in _HOPELESS_STATES:
                     self.start(role)
             time.sleep(LOOK_S)
 
     def supervisord(self) -> Supervisord:
-        """Return the supervisord that runs now. Close it after use. Raises TargetError."""
+        """Return the running supervisord. Close it after use. Raises TargetError."""
         with self._supervisor() as supervisor:
             pid = supervisor.pid()
         try:
@@ -181,11 +180,11 @@ class Target:
             raise TargetError(f"supervisord's process {pid} cannot be seen: {error}") from None
 
     def start_again(self, killed: Supervisord) -> int:
-        """Start a supervisord the way the killed one was started; return when that was.
+        """Start a supervisord the way the killed one was started; return the time of the start.
 
-        Monotonic, in ns. Returns when the new one listens. Called again after an interruption, it
-        goes on where it was: one that lives is killed first, one that was started is waited for.
-        Raises TargetError where it does not come.
+        The time is monotonic, in ns. Returns once the new one listens. May be called again after an
+        interruption: it kills one that is still running and waits for one that was started. Raises
+        TargetError if the new one does not start.
         """
         started_ns = time.monotonic_ns()
         if killed.successor is None:
@@ -197,7 +196,7 @@ class Target:
         return started_ns
 
     def _wait_for_end(self, killed: Supervisord) -> None:
-        """See to it that a supervisord has ended, and what we had started it with."""
+        """Make sure that a supervisord has ended, and the process that started it, too."""
         killed.kill()
         deadline_s = time.monotonic() + STOP_S
         while not killed.has_ended() and time.monotonic() < deadline_s:
@@ -208,7 +207,9 @@ class Target:
                 if child is not None:
                     child.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            raise TargetError(f"what started the supervisord in {self.var_dir} lives on") from None
+            raise TargetError(
+                f"what started the supervisord in {self.var_dir} is still running"
+            ) from None
 
     def _start_like(self, killed: Supervisord) -> subprocess.Popen[bytes]:
         if self._stack is not None:
@@ -224,7 +225,7 @@ class Target:
 
     @contextmanager
     def _supervisor(self, failure: str = "does not answer") -> Iterator[Supervisor]:
-        """Give somebody to ask. Raises TargetError where the answer is an error."""
+        """Yield the interface of supervisord; turn its errors into TargetError."""
         try:
             yield Supervisor(self._control_socket)
         except SupervisorEndingError:
@@ -235,7 +236,7 @@ class Target:
     def wait_until_steady(self) -> dict[str, Process]:
         """Wait until every role runs, none of them young, and ticks arrive at the strategy.
 
-        Raises TargetError after `STEADY_S`, or at once where waiting does not help.
+        Raises TargetError after `STEADY_S`, or at once if waiting cannot help.
         """
         deadline_s = time.monotonic() + STEADY_S
         while True:
@@ -257,16 +258,16 @@ class Target:
         return processes
 
     def last_evaluated(self) -> tuple[str, int]:
-        """Tape and sequence of the last tick that the strategy evaluated, as it remembers them."""
+        """Return tape and sequence of the last evaluated tick, from the strategy's state file."""
         state = open_state(strategy_state(self.settings), word_count=1)
         return (str(state.header.get("tape")), state.words[0]) if state else ("", 0)
 
     def segments(self) -> list[str]:
-        """Return the files of the price book that are there."""
+        """Return the existing files of the price book."""
         return _segments(self.settings.price_book.name)
 
     def left_behind(self) -> list[str]:
-        """Segments and processes of a stack that has ended, once they had time to go."""
+        """Return the remaining segments and processes of an ended stack, after `LEFT_S`."""
         deadline_s = time.monotonic() + LEFT_S
         while left := [*self.segments(), *_processes_of(self.var_dir)]:
             if time.monotonic() > deadline_s:
@@ -275,12 +276,12 @@ class Target:
         return left
 
     def end(self) -> None:
-        """End a private stack; another one is left alone. May be called again."""
+        """End a private stack; leave a running one alone. May be called again."""
         if self._stack is not None:
             self._stack.end()
 
     def remove_files(self) -> None:
-        """Remove the files of a private stack that has ended; those of another one stay."""
+        """Remove the files of an ended private stack; keep those of a running one."""
         if self._stack is not None:
             self._stack.remove_files()
 
@@ -303,10 +304,10 @@ def strategy_state(settings: Settings) -> Path:
 
 def find_target(
     config: Path | None, var_dir: Path | None, *, needs_private: bool = False
-) -> Target:
+) -> TargetStack:
     """Find the running stack of these settings, or start a private one.
 
-    `needs_private`: a private one in any case, also beside one that runs. Raises TargetError.
+    `needs_private`: always start one, even beside a running one. Raises TargetError.
     """
     if var_dir is not None:
         os.environ["TRADING_VAR_DIR"] = str(var_dir.absolute())
@@ -315,16 +316,16 @@ def find_target(
     except SettingsError as error:
         raise TargetError(str(error)) from None
     if not needs_private and wake_supervisord(settings.var_dir):
-        return Target(settings)
+        return TargetStack(settings)
     try:
         private = start_private_stack(settings, settings.var_dir / "chaos", "chaos-")
     except PrivateStackError as error:
         raise TargetError(str(error)) from None
-    return Target(private.settings, private)
+    return TargetStack(private.settings, private)
 
 
 def why_not_steady(processes: Iterable[Process]) -> str:
-    """Say what keeps a stack from being steady; "" if nothing does."""
+    """Return why a stack is not steady; "" if it is."""
     for process in processes:
         if process.state != "RUNNING":
             return f"{process.program} is {process.state}"
@@ -334,7 +335,7 @@ def why_not_steady(processes: Iterable[Process]) -> str:
 
 
 def _age_s(pid: int) -> float:
-    """How long a process has lived; 0 if it is gone."""
+    """Return the age of a process; 0 if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
@@ -352,7 +353,7 @@ def _segments(name: str) -> list[str]:
 
 
 def _processes_of(var_dir: Path) -> list[str]:
-    """Processes that were started for this var directory; whoever just looks at it is none."""
+    """Return the processes that were started for this var directory, but not its observers."""
     mark = f"TRADING_VAR_DIR={var_dir}".encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -363,5 +364,5 @@ def _processes_of(var_dir: Path) -> list[str]:
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
                 found.append(f"process {entry.name}: {command.decode(errors='replace')}")
         except OSError:
-            continue  # it has just ended, or is somebody else's
+            continue  # it has just ended, or belongs to another user
     return found

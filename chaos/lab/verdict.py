@@ -1,8 +1,8 @@
-"""What is required after every experiment, and the evidence for it.
+"""The requirements after every experiment, and the evidence for them.
 
-Nothing may have been lost or done twice, whatever was broken: no tick missed, repeated or out of
-order at the book or at the strategy, no order lost or doubled, and nothing found by the judge. How
-each number is taken is told in `chaos.lab.figures`.
+Whatever was broken, nothing may be lost or done twice: no tick missed, repeated or out of order at
+the book or at the strategy, no order lost or doubled, and no finding of the judge. The definitions
+of the numbers are in `chaos.lab.figures`.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from typing import Final
 from chaos.judge.judge import judge
 from chaos.lab import figures
 from chaos.lab.figures import STRATEGY, OrderCounts, TickCounts
-from chaos.lab.gather import gather
-from chaos.lab.recorder import Recording
-from chaos.lab.target import Target, TargetError
+from chaos.lab.gather import gather_records
+from chaos.lab.recorder import StackRecording
+from chaos.lab.target import TargetError, TargetStack
 from lib.clock import to_ns
 from lib.ledger.reader import read_ledger
 from lib.ledger.rows import BookedOrder
 from lib.ledger.schema import LedgerError
 
 SETTLE_S: Final = 5.0
-"""How long what is under way at the end may take to arrive."""
+"""How long ticks and orders in transit at the end may take to arrive."""
 LOOK_S: Final = 0.02
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What the whole recording amounts to."""
+    """Counts over the whole recording."""
 
     book: TickCounts
     strategy: TickCounts
     orders: OrderCounts
     absence: int = 0
-    """So many of the ticks missed at the strategy are those of its absence."""
+    """The part of the ticks missed at the strategy that were played while it was down."""
 
 
-def settle(target: Target, recording: Recording) -> dict[str, int]:
-    """Wait until what has been played and sent has arrived, for a bounded time.
+def wait_until_settled(target: TargetStack, recording: StackRecording) -> dict[str, int]:
+    """Wait until all ticks and orders so far have arrived, for a bounded time.
 
-    The gateway of a private stack is stopped first, so that at the end nothing is under way.
-    Returns the last number of each tape that has had the time to arrive.
+    The gateway of a private stack is stopped first, so that nothing is in transit at the end.
+    Returns the last sequence of each tape that had time to arrive.
     """
     complete_to = {tape: last_to_arrive(recording, tape) for tape in recording.tapes}
     last = (recording.playing, complete_to.get(recording.playing, 0))
     if target.private:
-        with suppress(TargetError):  # its supervisord is gone: that is in the verdict already
+        with suppress(TargetError):  # its supervisord is gone: the verdict shows that anyway
             target.stop("gateway")
     deadline_s = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline_s:
@@ -62,8 +62,8 @@ def settle(target: Target, recording: Recording) -> dict[str, int]:
     return complete_to
 
 
-def last_to_arrive(recording: Recording, tape: str) -> int:
-    """The last number of a tape; of one that was cut off, the last that reached its book."""
+def last_to_arrive(recording: StackRecording, tape: str) -> int:
+    """Return the last sequence of a tape; if it was cut off, the last that reached its book."""
     last = max(recording.tapes[tape], default=0)
     if tape not in recording.cut_off:
         return last
@@ -72,16 +72,18 @@ def last_to_arrive(recording: Recording, tape: str) -> int:
     )
 
 
-def _all_answered(target: Target, recording: Recording) -> bool:
-    """Whether every order is in the ledger, and the last one's answer has come back."""
-    life = figures.lives(recording.events)[-1]
-    sent = life.to_be_booked
+def _all_answered(target: TargetStack, recording: StackRecording) -> bool:
+    """Whether every order is in the ledger, and the last one was answered."""
+    instance = figures.orders_by_instance(recording.events)[-1]
+    sent = instance.to_be_booked
     booked = figures.booked_orders(ledger_orders(target), target.settings.strategy.client_id)
-    return sent <= booked.keys() and (not sent or max(sent).order_id in life.filled | life.rejected)
+    return sent <= booked.keys() and (
+        not sent or max(sent).order_id in instance.filled | instance.rejected
+    )
 
 
-def ledger_orders(target: Target) -> list[BookedOrder]:
-    """Return the orders in the ledger. Raises TargetError if there is none to be read."""
+def ledger_orders(target: TargetStack) -> list[BookedOrder]:
+    """Return the orders in the ledger. Raises TargetError if it cannot be read."""
     path = target.var_dir / target.settings.order_manager.ledger
     try:
         with read_ledger(path) as ledger:
@@ -90,8 +92,8 @@ def ledger_orders(target: Target) -> list[BookedOrder]:
         raise TargetError(str(error)) from None
 
 
-def _ledger_orders_with(target: Target, sent: set[figures.Decision]) -> list[BookedOrder]:
-    """The orders in the ledger, once all that were sent are there, or have had the time for it."""
+def _ledger_orders_with(target: TargetStack, sent: set[figures.OrderKey]) -> list[BookedOrder]:
+    """Return the orders in the ledger, after waiting a bounded time for all `sent` ones."""
     client_id = target.settings.strategy.client_id
     deadline_s = time.monotonic() + SETTLE_S
     while True:
@@ -102,10 +104,12 @@ def _ledger_orders_with(target: Target, sent: set[figures.Decision]) -> list[Boo
         time.sleep(LOOK_S)
 
 
-def take_totals(target: Target, recording: Recording, complete_to: dict[str, int]) -> Totals:
+def count_totals(
+    target: TargetStack, recording: StackRecording, complete_to: dict[str, int]
+) -> Totals:
     """Count ticks and orders over the whole recording. Raises TargetError without a ledger.
 
-    What was sent just before the recording ended has a bounded time to be booked.
+    Orders that were sent just before the recording ended have a bounded time to be booked.
     """
     settings = target.settings
     return Totals(
@@ -113,7 +117,9 @@ def take_totals(target: Target, recording: Recording, complete_to: dict[str, int
         figures.ticks_at_strategy(recording.events, recording.evaluated),
         figures.orders(
             recording.events,
-            _ledger_orders_with(target, figures.lives(recording.events)[-1].to_be_booked),
+            _ledger_orders_with(
+                target, figures.orders_by_instance(recording.events)[-1].to_be_booked
+            ),
             settings.strategy.client_id,
             to_ns(settings.order_manager.order_ttl),
         ),
@@ -121,15 +127,17 @@ def take_totals(target: Target, recording: Recording, complete_to: dict[str, int
     )
 
 
-def findings_about(target: Target, recording: Recording, complete_to: dict[str, int]) -> list[str]:
-    """Ask the judge, after the end of a private stack, or while another one goes on.
+def judge_findings(
+    target: TargetStack, recording: StackRecording, complete_to: dict[str, int]
+) -> list[str]:
+    """Ask the judge, after the end of a private stack, or while another one keeps running.
 
     Raises TargetError if there is no ledger.
     """
     settings = target.settings
     max_age_ns = to_ns(settings.strategy.max_tick_age)
     try:
-        records = gather(
+        records = gather_records(
             settings,
             recording.tapes,
             recording.booked,
@@ -149,8 +157,8 @@ def findings_about(target: Target, recording: Recording, complete_to: dict[str, 
 def losses(totals: Totals, hit: Collection[str]) -> list[str]:
     """Say what was lost or done twice, a line each.
 
-    `hit` are the roles that something was done to: a strategy that was hit itself may report the
-    ticks of its absence, but not that it was lapped.
+    `hit` are the roles that were hit. A strategy that was hit itself may report the ticks of its
+    downtime as missed, but not that it was lapped.
     """
     strategy = totals.strategy
     if STRATEGY in hit:

@@ -1,5 +1,5 @@
-"""The reliability section of the report: `python -m chaos.report` writes it and its plots anew.
+"""The reliability section of the report: `python -m chaos.report` generates it and its plots.
 
-`recorded` is what `make chaos` has found, `series` the times in it with their goals, `pages` the
-text, `plots` the pictures. Must measure nothing: the same records give the same text.
+`recorded` reads what `make chaos` recorded, `series` has the times with their goals, `pages` the
+text, `plots` the plots. Must not measure anything: the same recording gives the same text.
 """

@@ -1,11 +1,11 @@
 """Write the reliability section of performance_report.md from the recorded figures.
 
-`chaos.standard_set` records: the figures of each experiment, and of what they were taken on, as
-JSON in report/chaos. From these files alone come the tables here and the plots (`plots`).
-The section lies between two marks, and what is outside of them stays as it is. Pure but for `main`
-and `load`: JSON in, text out, the same for the same JSON, so that a test can compare them.
+`chaos.standard_set` records the figures of each experiment, and the machine they were measured on,
+as JSON in report/chaos. The tables and the plots (`plots`) are made from these files alone. The
+section is between two marks; the text outside of them is kept. Pure except for `main`: the same
+JSON gives the same text, so that a test can compare them.
 
-Numbers never stand in the text here: what has no figure in the JSON is not said.
+The text here contains no numbers of its own: every figure comes from the JSON.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from chaos.faults.hostile_gateway import HARMS
+from chaos.faults.hostile_gateway import DEFECTS
 from chaos.lab.experiment import EXIT_HOLDS, EXIT_NO_TARGET, GOAL_ROUNDS, cells
 from chaos.lab.figures import OrderCounts
 from chaos.lab.recovery import STEPS
 from chaos.report.recorded import (
     RECORDED,
     Figures,
-    Recorded,
-    ReportError,
-    complete,
-    load,
+    RecordedExperiments,
+    ReliabilityReportError,
+    load_recorded,
+    require_figures,
 )
 from chaos.report.series import (
     ENOUGH_MISSES,
     MISSED,
+    NOTIFIED,
     REACHED,
-    TOLD,
     all_series,
     cuts_of,
     goal_classes,
@@ -43,7 +43,7 @@ from chaos.report.series import (
     times_of,
 )
 from chaos.slow_consumer import LABELS
-from chaos.storms.planned_faults import Kind
+from chaos.storms.planned_faults import FaultKind
 from lib.clock import SECOND_NS
 from lib.reports.files import RELIABILITY_SUMMARY, REPORT
 from lib.reports.markdown import MarkdownError, replace_section, table
@@ -53,7 +53,7 @@ RECOVERY_PLOT: Final = "recovery.svg"
 STORM_PLOT: Final = "storm.svg"
 
 WINDOWS: Final = ("without", "beside")
-"""When `chaos.slow_consumer` looks: before its clients are there, and then beside them."""
+"""The two windows of `chaos.slow_consumer`: before its stalled clients, and beside them."""
 
 
 def main() -> int:
@@ -65,28 +65,28 @@ def main() -> int:
     ).parse_args()
     try:
         from chaos.report import (
-            plots,  # where only the tables are looked at, matplotlib is not needed
+            plots,  # a test of the tables needs no matplotlib
         )
     except ModuleNotFoundError as error:
         print(f"no plots: {error}; it is in requirements-bench.txt", file=sys.stderr)
         return EXIT_NO_TARGET
     try:
-        with complete():
-            recorded = load(RECORDED)
+        with require_figures():
+            recorded = load_recorded(RECORDED)
             text = replace_section(REPORT.read_text(encoding="utf-8"), SECTION, section(recorded))
             plots.draw_recovery(all_series(recorded.figures), RECORDED / RECOVERY_PLOT)
             if storm := first_storm(recorded.figures):
                 plots.draw_storm(storm, RECORDED / STORM_PLOT)
-            summary = in_one_line(recorded)
+            summary = one_line_summary(recorded)
         REPORT.write_text(text, encoding="utf-8")
         RELIABILITY_SUMMARY.write_text(f"{summary}\n", encoding="utf-8")
-    except (OSError, ReportError, MarkdownError) as error:
+    except (OSError, ReliabilityReportError, MarkdownError) as error:
         print(f"no report: {error}", file=sys.stderr)
         return EXIT_NO_TARGET
     return EXIT_HOLDS
 
 
-def section(recorded: Recorded) -> str:
+def section(recorded: RecordedExperiments) -> str:
     """Return the whole section in Markdown."""
     figures = recorded.figures
     blocks = [
@@ -112,7 +112,7 @@ def section(recorded: Recorded) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
-def _summary(recorded: Recorded) -> str:
+def _summary(recorded: RecordedExperiments) -> str:
     experiments = recorded.recording["experiments"]
     holding = sum(entry["exit_code"] == EXIT_HOLDS for entry in experiments)
     judgements = Counter(series.judgement for series in goal_series(recorded.figures))
@@ -120,22 +120,22 @@ def _summary(recorded: Recorded) -> str:
     return (
         f"The hypothesis of **{holding} of {len(experiments)}** experiments holds, and **{reached} "
         f"of {reached + missed}** goals for recovery times are reached. Each experiment breaks a "
-        "running stack again and again, waits for the recovery, and has a judge look at "
-        "everything that is left: the tape as an independent client heard it, the price book, "
+        "running stack repeatedly, waits for the recovery, and has a judge check "
+        "all records: the tape as an independent client received it, the price book, "
         "the ledger and the logs. Recorded "
         f"on {recorded.recording['began_utc'][:10]}; every number in this section comes from "
         "[report/chaos](report/chaos)."
     )
 
 
-def in_one_line(recorded: Recorded) -> str:
-    """Say how the stack behaves under dropped connections, for the report's first page."""
+def one_line_summary(recorded: RecordedExperiments) -> str:
+    """Summarize the behaviour under dropped connections, for the report's first page."""
     figures = recorded.figures
     said = []
     cases = figures.get("cut_connection", {}).get("cases", [])
-    for goal_ns, told in goal_classes(cases):
+    for goal_ns, notice in goal_classes(cases):
         cuts = cuts_of(cases, goal_ns)
-        how = "whose client is told at once" if told == TOLD else "that only falls silent"
+        how = "whose client is notified" if notice == NOTIFIED else "that only falls silent"
         median_ms, _, longest_ms = cells(times_of(cuts, "reconnection_ns"))
         said.append(
             f"a cut connection {how} is back after {median_ms} ms (median of {len(cuts)}, at most "
@@ -156,7 +156,7 @@ def in_one_line(recorded: Recorded) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _losses(recorded: Recorded) -> str:
+def _losses(recorded: RecordedExperiments) -> str:
     rows = []
     for entry in recorded.recording["experiments"]:
         name, command = entry["name"], f"`{entry['command']}`"
@@ -181,10 +181,10 @@ def _losses(recorded: Recorded) -> str:
     return (
         table(heading, rows, right_from=3)
         + "\n\nTicks: missed / repeated / out of order. A strategy that was itself ended reports "
-        "the ticks of its absence as missed, by number; it does not trade them late. An order that "
-        "reaches the order manager too late is rejected as expired: it is neither lost nor filled. "
-        "What a strategy that was ended had sent and nobody has read is discarded: its successor "
-        "decides anew."
+        "the ticks of its downtime as missed, by number; it does not trade on them late. An order "
+        "that reaches the order manager too late is rejected as expired: it is neither lost nor "
+        "filled. Orders that a strategy sent and that were never read because it was ended are "
+        "discarded: the new instance decides again."
     )
 
 
@@ -192,7 +192,7 @@ def _triple(ticks: dict[str, int]) -> str:
     return " / ".join(str(ticks[what]) for what in ("missed", "repeated", "out_of_order"))
 
 
-def _reasons(recorded: Recorded) -> Iterable[str]:
+def _reasons(recorded: RecordedExperiments) -> Iterable[str]:
     lines = [
         f"- `{name}`: {reason}"
         for name, figures in recorded.figures.items()
@@ -217,8 +217,9 @@ def _goals(figures: dict[str, Figures]) -> str:
     heading = ["after", "time (ms) to", "n", "median", "p90", "max", "goal", "reached"]
     return (
         table(heading, rows, right_from=2)
-        + f"\n\nA goal is for the median of at least {GOAL_ROUNDS}; with fewer it is missed where "
-        f"each of at least {ENOUGH_MISSES} times is above it. p90 is the nearest rank."
+        + f"\n\nA goal applies to the median of at least {GOAL_ROUNDS} times; with fewer, it "
+        f"counts as missed if each of at least {ENOUGH_MISSES} is above it. p90 is the nearest "
+        "rank."
     )
 
 
@@ -229,9 +230,9 @@ def _steps(figures: dict[str, Figures]) -> str:
     ]
     heading = ["after", "n", *(label for label, _ in STEPS)]
     return (
-        "Milliseconds since the fault: median / p90 / max, and of how many where a step does not "
-        "belong to every recovery. What each step is, and how it is measured, is told in "
-        "`chaos/lab/figures.py`.\n\n" + table(heading, rows, right_from=1)
+        "Milliseconds since the fault: median / p90 / max, with the count in parentheses if a step "
+        "is not part of every recovery. `chaos/lab/figures.py` defines each step and how it is "
+        "measured.\n\n" + table(heading, rows, right_from=1)
     )
 
 
@@ -246,24 +247,25 @@ def _spread(rounds: Sequence[Figures], figure: str) -> str:
 def _connections(figures: dict[str, Figures]) -> str:
     cases = figures.get("cut_connection", {}).get("cases", [])
     rows = []
-    for goal_ns, told in [*goal_classes(cases), (None, "need not notice")]:
+    for goal_ns, notice in [*goal_classes(cases), (None, "need not notice")]:
         for stream in dict.fromkeys(case["stream"] for case in cases):
             cuts = cuts_of(cases, goal_ns, stream)
             if not cuts:
                 continue
             spreads = [_spread(cuts, figure) for figure in ("detection_ns", "reconnection_ns")]
-            rows.append([stream, told, str(len(cuts)), *spreads, milliseconds(goal_ns)])
+            rows.append([stream, notice, str(len(cuts)), *spreads, milliseconds(goal_ns)])
     if not rows:
         return ""
     heading = ["connection", "its client is", "n", "detection", "reconnection", "goal"]
     return (
-        "A connection that is cut, in the same way; where the client is told nothing, or only when "
-        "it sends an order, since it was owed something:\n\n" + table(heading, rows, right_from=2)
+        "A cut connection, in the same format. If the client is not notified, or only when it "
+        "sends an order, times count from when something was due to it:\n\n"
+        + table(heading, rows, right_from=2)
     )
 
 
 def _ends(figures: dict[str, Figures]) -> str:
-    """What is timed besides recoveries: how supervisord's things go, how a role is given up."""
+    """Return the table of other times: of the end of supervisord, and of a crash loop."""
     times: list[tuple[str, str, list[int]]] = []
     if everything := figures.get("kill_everything"):
         departures = [killed["departure"] for killed in everything["supervisord_killed"]]
@@ -272,8 +274,8 @@ def _ends(figures: dict[str, Figures]) -> str:
             times.append(("SIGKILL of supervisord", label, times_of(departures, figure)))
     if loop := figures.get("crash_loop"):
         for label, figure in (
-            ("supervisord gives it up", "fatal_ns"),
-            ("the watchdog says so, from then on", "told_ns"),
+            ("supervisord gives up", "fatal_ns"),
+            ("the watchdog logs it, from then on", "told_ns"),
         ):
             what = f"{loop['role']} that dies at every start"
             times.append((what, label, times_of(loop["rounds"], figure)))
@@ -285,7 +287,7 @@ def _ends(figures: dict[str, Figures]) -> str:
 
 
 def first_storm(figures: dict[str, Figures]) -> Figures | None:
-    """Return the storm that is shown: the first one."""
+    """Return the storm to show: the first one."""
     storms = figures.get("storm", {}).get("storms", [])
     return storms[0] if storms else None
 
@@ -303,33 +305,33 @@ def _storm(figures: dict[str, Figures]) -> Iterable[str]:
         f"Meanwhile the strategy evaluated {sum(storm['evaluated_per_s'])} ticks and sent "
         f"{sum(storm['orders_per_s'])} orders; the longest time without a tick was "
         f"{max(stale_ns, default=0) / SECOND_NS:.1f} s, and the stack was steady "
-        f"{steady_ns / SECOND_NS:.1f} s after the last fault. A fault is skipped where the role is "
+        f"{steady_ns / SECOND_NS:.1f} s after the last fault. A fault is skipped if the role is "
         "down or has just started."
     )
     yield f"![The faults of the storm, ticks and orders over time](report/chaos/{STORM_PLOT})"
     victims: dict[str, Counter[str]] = {kind: Counter() for kind in storm["skipped"]}
-    for gust in storm["gusts"]:
-        victims.setdefault(gust["kind"], Counter())[gust["victim"]] += 1
+    for fault in storm["gusts"]:
+        victims.setdefault(fault["kind"], Counter())[fault["victim"]] += 1
     rows = [
         [
-            Kind[kind.upper()],
+            FaultKind[kind.upper()],
             str(victims[kind].total()),
             str(storm["skipped"].get(kind, 0)),
             ", ".join(f"{victim} {times}" for victim, times in sorted(victims[kind].items())),
         ]
-        for kind in sorted(victims, key=lambda kind: list(Kind).index(Kind[kind.upper()]))
+        for kind in sorted(victims, key=lambda kind: list(FaultKind).index(FaultKind[kind.upper()]))
     ]
     yield table(["fault", "done", "skipped", "to"], rows, right_from=4)
 
 
 def _hostile_feed(figures: dict[str, Figures]) -> Iterable[str]:
-    harms = figures.get("corrupt_feed", {}).get("harms", [])
-    if not harms:
+    defects = figures.get("corrupt_feed", {}).get("harms", [])
+    if not defects:
         return
-    titles = {kind.__name__: kind.title for kind in HARMS}
+    titles = {kind.__name__: kind.title for kind in DEFECTS}
     rows = []
-    for harm in dict.fromkeys(one["harm"] for one in harms):
-        found = [one for one in harms if one["harm"] == harm]
+    for kind in dict.fromkeys(one["harm"] for one in defects):
+        found = [one for one in defects if one["harm"] == kind]
         counted_as = found[0]["counted_as"]
         counts = [
             str(sum(one[whose]["counts"].get(counted_as, 0) for one in found))
@@ -337,15 +339,15 @@ def _hostile_feed(figures: dict[str, Figures]) -> Iterable[str]:
         ]
         rows.append(
             [
-                titles.get(harm, harm),
+                titles.get(kind, kind),
                 str(sum(one["done"] for one in found)),
                 *([f"`{counted_as}`", *counts] if counted_as else ["nothing", "-", "-"]),
                 cells(times_of(found, "recovery_ns"))[2],
             ]
         )
-    yield "### A feed that lies"
-    yield "What a hostile gateway does to the price stream, and what the orderbook counts it as."
-    heading = ["harm", "done", "counted as", "due", "counted", "longest recovery (ms)"]
+    yield "### A corrupt feed"
+    yield "The defects that a hostile gateway injects, and what the orderbook counts them as."
+    heading = ["defect", "done", "counted as", "expected", "counted", "longest recovery (ms)"]
     yield table(heading, rows, right_from=3)
 
 
@@ -358,7 +360,7 @@ def _slow_consumers(figures: dict[str, Figures]) -> Iterable[str]:
         for wait, label in LABELS.items()
     ]
     yield "### Clients that stop reading"
-    yield "What others notice of them: the longest time in any round, in milliseconds."
+    yield "Their effect on others: the longest time in any round, in milliseconds."
     yield table(["longest time", "without them", "with them"], rows, right_from=1)
 
 
@@ -377,11 +379,11 @@ def _method(recording: dict[str, Any]) -> str:
     return (
         table(["", ""], rows, right_from=2)
         + "\n\nEvery experiment runs on a private stack with the settings of `etc/trading.toml`, "
-        "one after the other. Times come from what an independent observer sees: logs and the "
-        "strategy's file, at which it looks every few milliseconds, so that a time may be late by "
-        "as much. Observer and judge share the cores with the stack.\n\n"
-        "What these figures do not tell: virtual cores are shared with other machines, and the "
-        "longest times may be theirs. SIGKILL ends a process, not a machine: what was written and "
-        "not yet synced survives it, so nothing here speaks of a loss of power. All connections "
-        "are on the loopback: there is no network that loses or delays."
+        "one after the other. The times come from an independent observer, which polls the logs "
+        "and the strategy's state file every few milliseconds, so a time may be late by that much. "
+        "Observer and judge share the cores with the stack.\n\n"
+        "Limits of these figures: virtual cores are shared with other machines, which may cause "
+        "the longest times. SIGKILL ends a process, not a machine: data that was written but not "
+        "yet synced survives it, so these figures do not cover a power loss. All connections use "
+        "the loopback: no network loses or delays packets."
     )

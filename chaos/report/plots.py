@@ -1,4 +1,4 @@
-"""Draw the plots of the reliability section, from the recorded figures, in the house's style."""
+"""Draw the plots of the reliability section from the recorded figures, in the house style."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from chaos.lab.recorder import LOOK_S
 from chaos.report.series import Series
-from chaos.storms.planned_faults import Kind
+from chaos.storms.planned_faults import FaultKind
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.reports.plotting import (
     DOTS,
@@ -30,9 +30,9 @@ from lib.reports.plotting import (
 
 STALE: Final = "#f6d5d0"
 LEAST_MS: Final = LOOK_S * 1000
-"""The recorder cannot tell shorter times from each other."""
+"""The resolution of the recorder: shorter times cannot be distinguished."""
 SHORTEST_SHOWN_S: Final = 0.25
-"""As long is the bar of a fault that is over at once."""
+"""The length of the bar of a fault that is over at once."""
 
 
 def draw_recovery(series: Sequence[Series], file: Path) -> None:
@@ -88,8 +88,8 @@ def _draw_row(axes: Axes, row: int, series: Series) -> None:
 
 
 def draw_storm(storm: dict[str, Any], file: Path) -> None:
-    """Draw the timeline of a storm: its faults by kind, and how ticks and orders went on."""
-    kinds = [kind for kind in Kind if any(_kind(gust) is kind for gust in storm["gusts"])]
+    """Draw the timeline of a storm: its faults by kind, with ticks and orders over time."""
+    kinds = [kind for kind in FaultKind if any(_kind(fault) is kind for fault in storm["gusts"])]
     with house_style():
         figure, (faults, ticks, orders) = pyplot.subplots(
             3,
@@ -99,9 +99,9 @@ def draw_storm(storm: dict[str, Any], file: Path) -> None:
             layout="constrained",
         )
         for row, kind in enumerate(kinds):
-            gusts = [gust for gust in storm["gusts"] if _kind(gust) is kind]
-            for number, gust in enumerate(gusts):
-                _draw_gust(faults, row, number, gust)
+            of_kind = [fault for fault in storm["gusts"] if _kind(fault) is kind]
+            for number, fault in enumerate(of_kind):
+                _draw_fault(faults, row, number, fault)
         faults.set_yticks(range(len(kinds)), kinds)
         faults.set_ylim(len(kinds) - 0.5, -0.5)
         faults.grid(axis="y", color="#eeeeee", linewidth=0.6)
@@ -117,21 +117,21 @@ def draw_storm(storm: dict[str, Any], file: Path) -> None:
             for stretch in storm["stale"]:
                 begin_s, length_s = _s(stretch["begin_ns"]), _s(stretch["length_ns"])
                 axes.axvspan(begin_s, begin_s + length_s, color=STALE, linewidth=0, zorder=0)
-        orders.set_xlim(0, _s(storm["steady_ns"]) * 1.04)  # room for what is said of the last one
+        orders.set_xlim(0, _s(storm["steady_ns"]) * 1.04)  # room for the label of the last one
         orders.set_xlabel("seconds from the beginning (shaded: no tick reaches the strategy)")
         save(figure, file)
 
 
-def _draw_gust(axes: Axes, row: int, number: int, gust: dict[str, Any]) -> None:
-    begin_s = _s(gust["begin_ns"])
-    length_s = max(SHORTEST_SHOWN_S, _s(gust["end_ns"]) - begin_s)
+def _draw_fault(axes: Axes, row: int, number: int, fault: dict[str, Any]) -> None:
+    begin_s = _s(fault["begin_ns"])
+    length_s = max(SHORTEST_SHOWN_S, _s(fault["end_ns"]) - begin_s)
     axes.barh(row, length_s, left=begin_s, height=0.55, color=DOTS, alpha=0.75, linewidth=0)
     height = row + SPREAD * (1 if number % 2 else -1)  # so that neighbours can both be read
-    axes.text(begin_s + length_s + 0.15, height, gust["victim"], va="center", fontsize=6.5)
+    axes.text(begin_s + length_s + 0.15, height, fault["victim"], va="center", fontsize=6.5)
 
 
-def _kind(gust: dict[str, Any]) -> Kind:
-    return Kind[gust["kind"].upper()]
+def _kind(fault: dict[str, Any]) -> FaultKind:
+    return FaultKind[fault["kind"].upper()]
 
 
 def _s(time_ns: int) -> float:

@@ -1,4 +1,4 @@
-"""What `make chaos` has recorded: the JSON that the reliability section is made from."""
+"""The JSON that `make chaos` recorded and the reliability section is made from."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from lib.settings import PROJECT_ROOT
 RECORDED: Final = PROJECT_ROOT / "report" / "chaos"
 """The recorded figures, and the plots that come from them."""
 RECORDING: Final = "recording.json"
-"""What was recorded when, how and on what; beside it a file NAME.json for each experiment."""
+"""The file with time, commands and machine; beside it is a file NAME.json per experiment."""
 Figures = dict[str, Any]
 """The JSON of one experiment (`chaos.lab.experiment.to_json`)."""
 
 
-class ReportError(Exception):
-    """The report cannot be written (one line for people)."""
+class ReliabilityReportError(Exception):
+    """The report cannot be written (a one-line message)."""
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """All that the report is made of."""
+class RecordedExperiments:
+    """All recorded data that the report is made from."""
 
     recording: dict[str, Any]
     figures: dict[str, Figures]
-    """By the name of the run; a run that failed before its end has none."""
+    """The JSON of each experiment by name; one that failed before its end has none."""
 
 
 @contextmanager
-def complete() -> Iterator[None]:
-    """Let ReportError be raised where the block looks for a figure in vain."""
+def require_figures() -> Iterator[None]:
+    """Raise ReliabilityReportError if the block looks up a figure that is missing."""
     try:
         yield
     except KeyError as error:
-        raise ReportError(
-            f"the figures in {RECORDED} lack {error}; `make chaos` records them anew"
+        raise ReliabilityReportError(
+            f"the figures in {RECORDED} lack {error}; `make chaos` records them again"
         ) from None
 
 
-def load(directory: Path) -> Recorded:
+def load_recorded(directory: Path) -> RecordedExperiments:
     """Read what was recorded. Raises ReportError."""
     recording = _read_json(directory / RECORDING)
     names = [entry["name"] for entry in recording["experiments"]]
     files = {name: directory / f"{name}.json" for name in names}
-    return Recorded(
+    return RecordedExperiments(
         recording, {name: _read_json(file) for name, file in files.items() if file.exists()}
     )
 
@@ -57,7 +57,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise ReportError(f"{file} is missing; `make chaos` records it") from None
+        raise ReliabilityReportError(f"{file} is missing; `make chaos` records it") from None
     except ValueError as error:
-        raise ReportError(f"{file} is no JSON: {error}") from None
+        raise ReliabilityReportError(f"{file} is no JSON: {error}") from None
     return content

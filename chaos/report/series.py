@@ -12,26 +12,26 @@ from chaos.report.recorded import Figures
 from lib.clock import MILLISECOND_NS
 
 STEP_LABELS: Final = {figure: label for label, figure in STEPS}
-TOLD: Final = "told at once"
+NOTIFIED: Final = "notified"
 REACHED: Final = "yes"
 MISSED: Final = "**no**"
 ENOUGH_MISSES: Final = 5
-"""Of fewer times than `GOAL_ROUNDS`, so many must all be above a goal for it to be missed."""
+"""With fewer times than `GOAL_ROUNDS`, a goal is missed if this many are all above it."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Times of one kind, with the goal for their median if there is one. A row, a line of dots."""
+    """Times of one kind, with the goal for their median if there is one. One row of the report."""
 
     what: str
     step: str
-    """What they are times to."""
+    """The step of the recovery that the times lead to."""
     times_ns: list[int]
     goal_ns: int | None
 
     @property
     def judgement(self) -> str:
-        """Whether the goal is reached, in a word or two."""
+        """Whether the goal is reached, as text for a table."""
         if self.goal_ns is None:
             return "no goal"
         if len(self.times_ns) >= GOAL_ROUNDS:
@@ -42,7 +42,7 @@ class Series:
 
 
 def recoveries(figures: dict[str, Figures]) -> list[tuple[str, list[Figures]]]:
-    """Return what was done, and the figures of each recovery from it (`FaultFigures`)."""
+    """Return each fault with the figures of its recoveries (`FaultFigures`)."""
     found = [(one["fault"], one["rounds"]) for one in figures.values() if "fault" in one]
     if everything := figures.get("kill_everything"):
         starts = [killed["started_again"] for killed in everything["supervisord_killed"]]
@@ -55,9 +55,9 @@ def recoveries(figures: dict[str, Figures]) -> list[tuple[str, list[Figures]]]:
 
 
 def recovery_series(figures: dict[str, Figures]) -> list[Series]:
-    """Return, for everything that was done to processes, the time that its goal is about.
+    """Return, for each fault of processes, the time that its goal is about.
 
-    Where there is no goal it is the time to the first order possible.
+    Without a goal it is the time to the first possible order.
     """
     goals = {one["fault"]: one["goal"] for one in figures.values() if one.get("goal")}
     series = []
@@ -69,27 +69,27 @@ def recovery_series(figures: dict[str, Figures]) -> list[Series]:
 
 
 def connection_series(figures: dict[str, Figures]) -> list[Series]:
-    """Return the time to reconnection by what the client is told, and by connection."""
+    """Return the times to reconnection, by whether the client is notified, and by connection."""
     series = []
     cases = figures.get("cut_connection", {}).get("cases", [])
-    for goal_ns, told in goal_classes(cases):
+    for goal_ns, notice in goal_classes(cases):
         for stream in dict.fromkeys(case["stream"] for case in cases):
             cuts = cuts_of(cases, goal_ns, stream)
-            what = f"{stream} connection, {told}"
+            what = f"{stream} connection, {notice}"
             times_ns = times_of(cuts, "reconnection_ns")
             series.append(Series(what, "reconnection", times_ns, goal_ns))
     return series
 
 
 def all_series(figures: dict[str, Figures]) -> list[Series]:
-    """Return what the plot of recovery times shows, a line of dots each."""
+    """Return the series of the plot of recovery times."""
     return [*recovery_series(figures), *connection_series(figures)]
 
 
 def goal_series(figures: dict[str, Figures]) -> list[Series]:
-    """Return the times that have a goal, which is for a median of `GOAL_ROUNDS`.
+    """Return the series that have a goal, which applies to a median of `GOAL_ROUNDS` times.
 
-    The roles are frozen less often than that each, so freezes are judged together as well.
+    Each role is frozen less often than that, so the freezes are also judged together.
     """
     found = [series for series in recovery_series(figures) if series.goal_ns is not None]
     pooled: dict[tuple[str, str, int], list[int]] = {}
@@ -97,9 +97,9 @@ def goal_series(figures: dict[str, Figures]) -> list[Series]:
         if series.what.startswith("SIGSTOP ") and series.goal_ns is not None:
             key = "SIGSTOP, all roles together", series.step, series.goal_ns
             pooled[key] = [*pooled.get(key, []), *series.times_ns]
-    for goal_ns, told in goal_classes(figures.get("cut_connection", {}).get("cases", [])):
+    for goal_ns, notice in goal_classes(figures.get("cut_connection", {}).get("cases", [])):
         cuts = cuts_of(figures["cut_connection"]["cases"], goal_ns)
-        pooled[f"a cut connection, {told}", "reconnection", goal_ns] = times_of(
+        pooled[f"a cut connection, {notice}", "reconnection", goal_ns] = times_of(
             cuts, "reconnection_ns"
         )
     return [
@@ -109,7 +109,7 @@ def goal_series(figures: dict[str, Figures]) -> list[Series]:
 
 
 def missed_goals(figures: dict[str, Figures]) -> list[str]:
-    """Say which goals of the report are missed, a line each."""
+    """List the missed goals of the report, a line each."""
     return [
         f"{series.what}: the median time to {series.step} is {cells(series.times_ns)[0]} ms, "
         f"the goal is {milliseconds(series.goal_ns)} ms"
@@ -119,9 +119,9 @@ def missed_goals(figures: dict[str, Figures]) -> list[str]:
 
 
 def goal_classes(cases: Sequence[dict[str, Any]]) -> list[tuple[int, str]]:
-    """Return the goals for a cut connection, the smallest first, and when that one applies."""
+    """Return the goals for a cut connection, smallest first, with the case each applies to."""
     goals_ns = sorted({case["goal_ns"] for case in cases if case["goal_ns"] is not None})
-    return [(goal_ns, TOLD if goal_ns == goals_ns[0] else "silent") for goal_ns in goals_ns]
+    return [(goal_ns, NOTIFIED if goal_ns == goals_ns[0] else "silent") for goal_ns in goals_ns]
 
 
 def cuts_of(
@@ -142,5 +142,5 @@ def times_of(rounds: Iterable[Figures], figure: str) -> list[int]:
 
 
 def milliseconds(time_ns: int | None) -> str:
-    """Write a time in ms, "none" where there is none."""
+    """Format a time in ms, "none" if there is none."""
     return "none" if time_ns is None else f"{time_ns / MILLISECOND_NS:g}"

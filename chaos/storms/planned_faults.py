@@ -1,8 +1,8 @@
-"""What a storm is made of: which fault comes when, and whom it may hit. Pure.
+"""The plan of a storm: which fault comes when, and which roles and connections it may hit. Pure.
 
-A gust is one fault. Gusts come after exponential gaps and last for a while, so that they overlap.
+Planned faults follow each other after exponential gaps and some of them last, so they overlap.
 Kinds and victims are dealt like cards: each comes up once before any comes up again, in an order
-that only the seed knows. So a storm of `len(kinds)` gusts has every kind in it.
+that depends on the seed. So a storm of `len(kinds)` planned faults has every kind in it.
 """
 
 from __future__ import annotations
@@ -15,47 +15,47 @@ from random import Random
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from chaos.faults.connection_faults import (
+    AddedLatency,
     Bandwidth,
     Blackhole,
     Close,
+    ConnectionFault,
     Direction,
-    Fault,
     HalfOpen,
-    Latency,
     Reset,
     Slice,
 )
-from chaos.lab.figures import LINKS
+from chaos.lab.figures import ROLE_CONNECTIONS
 from chaos.lab.recorder import SUPERVISORD, Change, Event, RoleChange
 from chaos.lab.target import YOUNG_S
 from lib.clock import to_ns
 from lib.process.log_events import Started
 
 MEAN_GAP_S: Final = 1.5
-"""From the beginning of a gust to the beginning of the next one."""
+"""Mean time from the start of one planned fault to the start of the next."""
 LONGEST_GAP_S: Final = 6.0
 SHORTEST_S: Final = 0.2
 LONGEST_S: Final = 5.0
-"""How long a gust lasts that has to be ended."""
+"""The longest duration of a fault that the lab has to end."""
 SHORTEST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 1.0
-"""Of a role: half of what the default hang_after allows. Under a shorter one the watchdog may end
-the role, which is then hit harder than planned."""
-LULL_S: Final = 5.0
-"""No gust begins so long before all roles are hit at once: each of them must have come to age."""
+"""The longest pause of a role; shorter than the default `watchdog.hang_after`. With a shorter
+`hang_after` the watchdog may kill the paused role, a harder fault than the planned one."""
+QUIET_BEFORE_ALL_S: Final = 5.0
+"""No fault begins this long before all roles are killed at once: none of them may be young then."""
 MOST_BYTES: Final = 200
-"""A close comes after 1 to so many bytes: also within a batch, a number, an order."""
+"""A close comes after 1 to this many bytes, so also in the middle of a batch or an order."""
 LONGEST_DELAY_MS: Final = 400.0
 SLOWEST_BYTES_PER_S: Final = 1_000
 FASTEST_BYTES_PER_S: Final = 50_000
-"""Prices at the default rate take about 10,000."""
+"""The highest bandwidth limit: more than the price stream needs at its default rate."""
 
-EVERYBODY: Final = "all roles"
-STREAMS: Final = tuple(link.stream for link in LINKS)
+ALL_ROLES: Final = "all roles"
+STREAMS: Final = tuple(connection.stream for connection in ROLE_CONNECTIONS)
 
 
-class Kind(StrEnum):
-    """What is done, in words for people."""
+class FaultKind(StrEnum):
+    """Fault kinds. The value is the human-readable name, the member name is what is recorded."""
 
     KILL = "SIGKILL"
     TERM = "SIGTERM"
@@ -73,34 +73,46 @@ class Kind(StrEnum):
     SLICES = "slices of one byte"
 
 
-ROLE_KINDS: Final = (Kind.KILL, Kind.TERM, Kind.FREEZE, Kind.PAUSE)
-"""Hit one role."""
-CLIENT_KINDS: Final = (Kind.STALLED, Kind.NOISE)
-"""One more client of a port."""
-CUT_KINDS: Final = (Kind.RESET, Kind.CLOSE, Kind.HALF_OPEN)
-"""End a connection; nothing has to be undone."""
-PLAIN_KINDS: Final = (*ROLE_KINDS, Kind.EVERYTHING, *CLIENT_KINDS)
-"""Can be done to any stack."""
-PROXY_KINDS: Final = (*CUT_KINDS, Kind.BLACKHOLE, Kind.LATENCY, Kind.BANDWIDTH, Kind.SLICES)
-"""Need a proxy in each connection."""
-LASTING_KINDS: Final = (*CLIENT_KINDS, Kind.BLACKHOLE, Kind.LATENCY, Kind.BANDWIDTH, Kind.SLICES)
-"""Have to be ended, after `Gust.lasts_s`. So has a pause."""
+ROLE_KINDS: Final = (FaultKind.KILL, FaultKind.TERM, FaultKind.FREEZE, FaultKind.PAUSE)
+"""Kinds that hit one role."""
+CLIENT_KINDS: Final = (FaultKind.STALLED, FaultKind.NOISE)
+"""Kinds that add a misbehaving client to a port."""
+CUT_KINDS: Final = (FaultKind.RESET, FaultKind.CLOSE, FaultKind.HALF_OPEN)
+"""Kinds that end a connection; there is nothing to undo."""
+PLAIN_KINDS: Final = (*ROLE_KINDS, FaultKind.EVERYTHING, *CLIENT_KINDS)
+"""Kinds that any stack can be put under."""
+PROXY_KINDS: Final = (
+    *CUT_KINDS,
+    FaultKind.BLACKHOLE,
+    FaultKind.LATENCY,
+    FaultKind.BANDWIDTH,
+    FaultKind.SLICES,
+)
+"""Kinds that need a proxy in each connection."""
+LASTING_KINDS: Final = (
+    *CLIENT_KINDS,
+    FaultKind.BLACKHOLE,
+    FaultKind.LATENCY,
+    FaultKind.BANDWIDTH,
+    FaultKind.SLICES,
+)
+"""Kinds that the lab has to end after `PlannedFault.lasts_s`, as it has to end a pause."""
 
 
-class Gust(NamedTuple):
-    """One fault of a storm."""
+class PlannedFault(NamedTuple):
+    """One fault in the plan of a storm."""
 
     at_s: float
-    """From the beginning of the storm."""
-    kind: Kind
+    """Time since the start of the storm."""
+    kind: FaultKind
     victims: tuple[str, ...]
-    """Roles, EVERYBODY, or streams: it hits the first of them that is fit for it."""
+    """Roles, `ALL_ROLES`, or streams: the fault hits the first of them that can take it now."""
     lasts_s: float = 0.0
-    """0: it is over at once, or others have to see to its end."""
-    fault: Fault | None = None
-    """What a proxy does."""
+    """0: it is over at once, or supervisord or the watchdog ends it."""
+    connection_fault: ConnectionFault | None = None
+    """The fault of the proxy, for `PROXY_KINDS`."""
     seed: int = 0
-    """Of the garbage that is sent."""
+    """Seed of the garbage that is sent."""
 
 
 _Card = TypeVar("_Card")
@@ -121,103 +133,107 @@ class _Deck(Generic[_Card]):
         return self._left.pop()
 
 
-def plan(random: Random, minutes: float, kinds: Sequence[Kind], roles: Sequence[str]) -> list[Gust]:
-    """Return the gusts of a storm, the earliest first. The same seed gives the same storm."""
+def plan_storm(
+    random: Random, minutes: float, kinds: Sequence[FaultKind], roles: Sequence[str]
+) -> list[PlannedFault]:
+    """Return the planned faults of a storm, earliest first. The same seed gives the same plan."""
     decks = {kind: _Deck(random, _cards(kind, roles)) for kind in kinds}
     kind_deck = _Deck(random, kinds)
-    gusts: list[Gust] = []
+    planned_faults: list[PlannedFault] = []
     at_s = 0.0
     while True:
         kind = kind_deck.deal()
         at_s += min(LONGEST_GAP_S, random.expovariate(1 / MEAN_GAP_S))
-        at_s += LULL_S if kind is Kind.EVERYTHING else 0.0
+        at_s += QUIET_BEFORE_ALL_S if kind is FaultKind.EVERYTHING else 0.0
         if at_s >= minutes * 60:
-            return gusts
+            return planned_faults
         victim, to = decks[kind].deal()
         others = [other for other in _victims(kind, roles) if other != victim]
         victims = (victim, *random.sample(others, len(others)))
-        fault = _PROXY_FAULTS[kind](random, to) if kind in PROXY_KINDS else None
-        seed = random.getrandbits(32) if kind is Kind.NOISE else 0
-        gusts.append(Gust(at_s, kind, victims, _duration_s(random, kind), fault, seed))
+        connection_fault = _PROXY_FAULTS[kind](random, to) if kind in PROXY_KINDS else None
+        seed = random.getrandbits(32) if kind is FaultKind.NOISE else 0
+        planned_faults.append(
+            PlannedFault(at_s, kind, victims, _duration_s(random, kind), connection_fault, seed)
+        )
 
 
-def _cards(kind: Kind, roles: Sequence[str]) -> list[tuple[str, Direction]]:
-    """Each victim of a kind, in each direction if it has one."""
+def _cards(kind: FaultKind, roles: Sequence[str]) -> list[tuple[str, Direction]]:
+    """Pair each victim of a kind with each direction, if the kind has directions."""
     directions = [Direction.BOTH]
     if kind in PROXY_KINDS:
         directions += [Direction.TO_CLIENT, Direction.TO_SERVER]
     return list(product(_victims(kind, roles), directions))
 
 
-def _victims(kind: Kind, roles: Sequence[str]) -> Sequence[str]:
-    """Everybody whom a kind can hit."""
-    if kind is Kind.EVERYTHING:
-        return (EVERYBODY,)
+def _victims(kind: FaultKind, roles: Sequence[str]) -> Sequence[str]:
+    """Return the roles or streams that a kind can hit."""
+    if kind is FaultKind.EVERYTHING:
+        return (ALL_ROLES,)
     return roles if kind in ROLE_KINDS else STREAMS
 
 
-def _duration_s(random: Random, kind: Kind) -> float:
-    if kind is Kind.PAUSE:
+def _duration_s(random: Random, kind: FaultKind) -> float:
+    if kind is FaultKind.PAUSE:
         return random.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S)
     return random.uniform(SHORTEST_S, LONGEST_S) if kind in LASTING_KINDS else 0.0
 
 
-def _latency(random: Random, to: Direction) -> Fault:
+def _latency(random: Random, to: Direction) -> ConnectionFault:
     delay_ms = random.uniform(1, LONGEST_DELAY_MS)
     jitter_ms = random.uniform(0, delay_ms)
-    return Latency(to=to, delay_ms=delay_ms, jitter_ms=jitter_ms, seed=random.getrandbits(32))
+    return AddedLatency(to=to, delay_ms=delay_ms, jitter_ms=jitter_ms, seed=random.getrandbits(32))
 
 
-_PROXY_FAULTS: Final[dict[Kind, Callable[[Random, Direction], Fault]]] = {
-    Kind.RESET: lambda _, to: Reset(to=to),
-    Kind.CLOSE: lambda random, to: Close(to=to, after_bytes=random.randint(1, MOST_BYTES)),
-    Kind.HALF_OPEN: lambda _, to: HalfOpen(to=to),
-    Kind.BLACKHOLE: lambda _, to: Blackhole(to=to),
-    Kind.LATENCY: _latency,
-    Kind.BANDWIDTH: lambda random, to: Bandwidth(
+_PROXY_FAULTS: Final[dict[FaultKind, Callable[[Random, Direction], ConnectionFault]]] = {
+    FaultKind.RESET: lambda _, to: Reset(to=to),
+    FaultKind.CLOSE: lambda random, to: Close(to=to, after_bytes=random.randint(1, MOST_BYTES)),
+    FaultKind.HALF_OPEN: lambda _, to: HalfOpen(to=to),
+    FaultKind.BLACKHOLE: lambda _, to: Blackhole(to=to),
+    FaultKind.LATENCY: _latency,
+    FaultKind.BANDWIDTH: lambda random, to: Bandwidth(
         to=to, bytes_per_s=random.randint(SLOWEST_BYTES_PER_S, FASTEST_BYTES_PER_S)
     ),
-    Kind.SLICES: lambda _, to: Slice(to=to),
+    FaultKind.SLICES: lambda _, to: Slice(to=to),
 }
 
 
 @dataclass
-class Life:
-    """The present life of a role, as the logs tell it."""
+class RoleInstance:
+    """The current instance (process) of a role, as far as the logs show it."""
 
     pid: int
-    """As the role itself said it last: a new process says so long before it is of age."""
+    """From the role's latest `started` event, which comes well before the role may be hit."""
     spawned_ns: int | None
-    """When supervisord said that it had started it; None while it is dead."""
+    """When supervisord logged that it started the process; None while the role is down."""
 
 
-class Lives:
-    """The lives of all roles, from what the recorder saw. supervisord is asked nothing."""
+class RoleInstances:
+    """The instances of all roles, from the recorder's events. Never asks supervisord."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
-        """All roles are alive and of age, as these processes."""
-        self._lives = {role: Life(pid, 0) for role, pid in pids.items()}
+        """Begin with these running processes, none of them young."""
+        self._instances = {role: RoleInstance(pid, 0) for role, pid in pids.items()}
 
-    def take(self, events: Iterable[Event]) -> None:
-        """Learn from what was logged."""
+    def apply_events(self, events: Iterable[Event]) -> None:
+        """Update the instances from new log events."""
         for event in events:
-            is_of_lab = event.source != SUPERVISORD
             match event.what:
-                case Started(pid=pid) if life := self._lives.get(event.source):
-                    life.pid = pid
-                case RoleChange(change, role) if not is_of_lab and (life := self._lives.get(role)):
-                    life.spawned_ns = event.at_ns if change is Change.SPAWNED else None
+                case Started(pid=pid) if instance := self._instances.get(event.source):
+                    instance.pid = pid
+                case RoleChange(change, role) if event.source == SUPERVISORD:
+                    if instance := self._instances.get(role):
+                        instance.spawned_ns = event.at_ns if change is Change.SPAWNED else None
 
     @property
     def roles(self) -> tuple[str, ...]:
         """Return all roles."""
-        return tuple(self._lives)
+        return tuple(self._instances)
 
-    def of(self, role: str) -> Life:
-        """Return the present life of a role."""
-        return self._lives[role]
+    def current(self, role: str) -> RoleInstance:
+        """Return the current instance of a role."""
+        return self._instances[role]
 
 
-def may_hit(life: Life, now_ns: int) -> bool:
-    """Whether a role may be hit: it lives, and it is of age."""
-    return life.spawned_ns is not None and now_ns - life.spawned_ns >= to_ns(YOUNG_S)
+def may_inject(instance: RoleInstance, now_ns: int) -> bool:
+    """Whether a role may be hit: it is running and not young."""
+    return instance.spawned_ns is not None and now_ns - instance.spawned_ns >= to_ns(YOUNG_S)

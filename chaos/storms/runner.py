@@ -1,11 +1,11 @@
-"""Does what the plan of a storm says, to a stack that trades, and puts all of it back.
+"""Runs the plan of a storm on a stack that trades, and undoes every fault.
 
-One thread, one loop: it begins the gusts that are due, keeps those going that need it, and ends
-those that have lasted long enough. Kills, and freezes that the watchdog sees to, are over when the
-role has been started again. Who may be hit is known from the logs
-(`chaos.storms.planned_faults.Lives`): a question to supervisord would wake it, and so help it. A
-process is held from when its number is told, and hit through that hold alone: by now its number
-could be somebody else's.
+One thread, one loop: it injects the faults that are due, drives those that need it (garbage
+clients), and ends those whose time is over. Kills, and freezes that the watchdog ends, are over
+when supervisord has started the role again. The logs say which role may be hit
+(`chaos.storms.planned_faults.RoleInstances`): a question to supervisord would wake it and speed up
+its recovery. The runner opens a handle on a process as soon as its pid is logged and sends signals
+through that handle only, because the kernel may reuse the pid.
 """
 
 from __future__ import annotations
@@ -25,17 +25,24 @@ from chaos.faults.connection_faults import Clear
 from chaos.faults.proxy import Proxy
 from chaos.faults.role_faults import UNWATCHED_S
 from chaos.faults.stalled_client import StalledClient
-from chaos.lab.experiment import Stage
+from chaos.lab.experiment import RoundContext
 from chaos.lab.figures import WATCHDOG
 from chaos.lab.target import TargetError
-from chaos.storms.planned_faults import CUT_KINDS, PROXY_KINDS, Gust, Kind, Lives, may_hit
+from chaos.storms.planned_faults import (
+    CUT_KINDS,
+    PROXY_KINDS,
+    FaultKind,
+    PlannedFault,
+    RoleInstances,
+    may_inject,
+)
 from lib.clock import SECOND_NS
 from lib.process.process_handle import ProcessHandle
 
 LOOK_S: Final = 0.01
-NOISE_INTERVAL_S: Final = 0.1
-"""Between two pieces of garbage."""
-NOISE_BYTES: Final = 400
+GARBAGE_INTERVAL_S: Final = 0.1
+"""Time between two pieces of garbage."""
+GARBAGE_BYTES: Final = 400
 GARBAGE: Final = (
     b"*" * 50,
     b"HELLO,1,*",
@@ -43,18 +50,18 @@ GARBAGE: Final = (
     b"BATCH,1,2,3*AAPL,1*",
     b'{"type":"order","order_id":"x"}*',
     b'{"type":"logon"*',
-    b"x" * NOISE_BYTES,
+    b"x" * GARBAGE_BYTES,
 )
 UNREAD_HELLO: Final = {
     "price": b"HELLO,1,1*",
     "news": b"HELLO,1,0*",
     "orders": b"no order*" * 1000,  # each of them is answered
 }
-"""What a client that stops reading says first, so that there is much to read."""
+"""What a client that stops reading sends first, so that the server has much to send to it."""
 
 
-class Noise:
-    """A client that sends garbage, and connects again when the server has had enough of it."""
+class GarbageClient:
+    """A client that sends garbage, and connects again after the server disconnects it."""
 
     def __init__(self, address: tuple[str, int], random: Random) -> None:
         self._address = address
@@ -63,14 +70,14 @@ class Noise:
         self._next_s = 0.0
 
     def step(self) -> None:
-        """Send a piece if it is time to. Never waits."""
+        """Send one piece of garbage if it is due. Never blocks."""
         if time.monotonic() < self._next_s:
             return
-        self._next_s = time.monotonic() + NOISE_INTERVAL_S
+        self._next_s = time.monotonic() + GARBAGE_INTERVAL_S
         if self._sock is None:
             self._sock = socket.socket()
             self._sock.setblocking(False)
-            self._sock.connect_ex(self._address)  # what became of it is told by sending
+            self._sock.connect_ex(self._address)  # send() reports whether it worked
         try:
             self._sock.send(self._piece())
             self._sock.recv(1 << 16)
@@ -80,21 +87,21 @@ class Noise:
             self.close()
 
     def _piece(self) -> bytes:
-        """Well-known nonsense, or any bytes: none of it is an order that could be booked."""
-        return self._random.choice([*GARBAGE, self._random.randbytes(NOISE_BYTES)])
+        """Return a known malformed message or random bytes; none of it is a valid order."""
+        return self._random.choice([*GARBAGE, self._random.randbytes(GARBAGE_BYTES)])
 
     def close(self) -> None:
-        """Go away. May be called again."""
+        """Close the connection. May be called again."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
 
 
-class Hold:
-    """One process, which is held so that nobody else can be meant by it."""
+class HeldProcess:
+    """A handle on one process, so that a signal can never reach another one with the same pid."""
 
     def __init__(self, pid: int) -> None:
-        """Take it while its number is fresh. There may be no such process any more."""
+        """Open the handle while the pid is fresh. The process may already have ended."""
         self.pid = pid
         self._handle: ProcessHandle | None = None
         with suppress(ProcessLookupError):
@@ -102,7 +109,7 @@ class Hold:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process is running."""
         return self._handle is not None and not self._handle.has_ended()
 
     def send(self, number: signal.Signals) -> bool:
@@ -110,28 +117,28 @@ class Hold:
         return self._handle is not None and _send(self._handle.pidfd, number)
 
     def stop(self, undo: list[Callable[[], object]]) -> bool:
-        """Stop it in its tracks; False if it has ended. What continues it goes to `undo` first."""
+        """Send SIGSTOP; False if the process has ended. The call that resumes it goes to `undo`."""
         if self._handle is None:
             return False
-        stopped = Stopped(self._handle.pidfd)
-        undo.append(stopped.go_on)
+        stopped = FrozenProcess(self._handle.pidfd)
+        undo.append(stopped.resume)
         return self.send(signal.SIGSTOP)
 
     def close(self) -> None:
-        """Let it go. May be called again."""
+        """Close the handle. May be called again."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
             handle.close()
 
 
-class Stopped:
-    """A process that is to be continued, whoever has been started in its place since."""
+class FrozenProcess:
+    """A process under SIGSTOP. It is resumed even if its role has a new process by then."""
 
     def __init__(self, pidfd: int | None) -> None:
         self._pidfd = None if pidfd is None else os.dup(pidfd)
 
-    def go_on(self) -> None:
-        """Continue it. May be called again, and also after an interruption of itself."""
+    def resume(self) -> None:
+        """Send SIGCONT. May be called again, also if a signal interrupted the last call."""
         if self._pidfd is not None:
             _send(self._pidfd, signal.SIGCONT)
             pidfd, self._pidfd = self._pidfd, None
@@ -140,7 +147,7 @@ class Stopped:
 
 def _send(pidfd: int | None, number: signal.Signals) -> bool:
     if pidfd is None:
-        raise TargetError("this system cannot hold a process (pidfd_open): none can be hit safely")
+        raise TargetError("this system has no pidfd_open: no process can be signalled safely")
     try:
         signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
@@ -149,202 +156,212 @@ def _send(pidfd: int | None, number: signal.Signals) -> bool:
 
 
 @dataclass
-class Hit:
-    """A gust that was done. Times are monotonic."""
+class InjectedFault:
+    """A planned fault that was injected. Times are monotonic."""
 
-    gust: Gust
+    planned: PlannedFault
     victim: str
     begin_ns: int
     end_ns: int | None = None
-    """None: it was not over when the stack should have been steady again."""
+    """None: it was not over when the wait for the steady state ended."""
 
 
 @dataclass
-class UnderWay:
-    """A gust that is not over."""
+class ActiveFault:
+    """A fault that was injected and is not over."""
 
-    hit: Hit
+    injected: InjectedFault
     until_s: float
-    """When the lab ends it (monotonic); inf: somebody else does, by a new process."""
+    """When the lab ends it (monotonic). inf: it is over when supervisord starts a new process."""
     roles: tuple[str, ...] = ()
-    """Whose processes are hit."""
+    """The roles whose processes are hit."""
     proxy: Proxy | None = None
-    """Whose connections it acts on, as long as it lasts."""
-    noise: Noise | None = None
+    """The proxy that carries the fault as long as it lasts."""
+    garbage_client: GarbageClient | None = None
     undo: list[Callable[[], object]] = field(default_factory=list)
-    """What puts back what the lab has to put back; each may be called again."""
+    """Calls that undo the fault; each may be called again."""
 
     def put_back(self) -> None:
-        """Put it back, the last first. May be called again, also after an interruption."""
+        """Undo the fault, last step first. May be called again, also after an interruption."""
         while self.undo:
             self.undo[-1]()
             self.undo.pop()
 
-    def is_over(self, lives: Lives) -> bool:
-        """Whether its time is over, or all its roles have been started again since it began."""
+    def is_over(self, instances: RoleInstances) -> bool:
+        """Whether its time is over, or all its roles have a new process since it began."""
         if time.monotonic() >= self.until_s:
             return True
         return bool(self.roles) and all(
-            (lives.of(role).spawned_ns or 0) > self.hit.begin_ns for role in self.roles
+            (instances.current(role).spawned_ns or 0) > self.injected.begin_ns
+            for role in self.roles
         )
 
 
-class Weather:
-    """A storm that is going on. Whoever has let it blow must `undo` it, also after an exception."""
+class StormRunner:
+    """Runs one storm. The caller of `run` must call `undo`, also after an exception."""
 
-    def __init__(self, stage: Stage, proxies: Mapping[str, Proxy], lives: Lives) -> None:
-        """`proxies` by stream, where there are any. `lives` are those of the roles up to now."""
-        settings = stage.target.settings
-        self._stage = stage
+    def __init__(
+        self, context: RoundContext, proxies: Mapping[str, Proxy], instances: RoleInstances
+    ) -> None:
+        """`proxies` are by stream, if there are any; `instances` are the current ones."""
+        settings = context.target.settings
+        self._context = context
         self._proxies = proxies
-        self._lives = lives
+        self._instances = instances
         self._addresses = {
             "price": (settings.gateway.host, settings.gateway.price_port),
             "news": (settings.gateway.host, settings.gateway.news_port),
             "orders": (settings.order_manager.host, settings.order_manager.port),
         }
-        self._holds: dict[str, Hold] = {}
-        self._take_hold()
-        self._seen_events = len(stage.recorder.recording.events)
-        self._under_way: list[UnderWay] = []
-        self.hits: list[Hit] = []
-        """In the order of their beginning."""
-        self.skipped: list[Gust] = []
-        """Gusts that could not be done when they were due."""
-        self.last_ns = time.monotonic_ns()
-        """When a gust last began, or was ended by the lab."""
+        self._held: dict[str, HeldProcess] = {}
+        self._hold_new_processes()
+        self._seen_events = len(context.recorder.recording.events)
+        self._active: list[ActiveFault] = []
+        self.injected_faults: list[InjectedFault] = []
+        """Injected faults in order of their start."""
+        self.skipped: list[PlannedFault] = []
+        """Planned faults that no victim could take when they were due."""
+        self.last_change_ns = time.monotonic_ns()
+        """When the lab last began or ended a fault."""
 
-    def blow(self, planned: Sequence[Gust]) -> None:
-        """Do all gusts, each at its time from now, and end those that the lab has to end."""
+    def run(self, planned: Sequence[PlannedFault]) -> None:
+        """Inject all planned faults at their times from now; end those that the lab has to end."""
         begin_s = time.monotonic()
-        for number, gust in enumerate(planned, 1):
-            while time.monotonic() < begin_s + gust.at_s:
+        for number, planned_fault in enumerate(planned, 1):
+            while time.monotonic() < begin_s + planned_fault.at_s:
                 self._pass()
             part = (number - 1) / len(planned)
-            self._stage.tell(f"gust {number} of {len(planned)}: {gust.kind}", part)
-            self._begin(gust)
-        while any(math.isfinite(u.until_s) for u in self._under_way):
+            self._context.show_progress(
+                f"fault {number} of {len(planned)}: {planned_fault.kind}", part
+            )
+            self._begin_fault(planned_fault)
+        while any(math.isfinite(u.until_s) for u in self._active):
             self._pass()
 
-    def calm_down(self, limit_ns: int) -> None:
-        """Wait until everything is over and all roles are of age, for at most `limit_ns`."""
-        self._stage.tell("the storm is over: waiting for the steady state", 1.0)
+    def wait_until_over(self, limit_ns: int) -> None:
+        """Wait until all faults are over and no role is young, for at most `limit_ns`."""
+        self._context.show_progress("the storm is over: waiting for the steady state", 1.0)
         deadline_ns = time.monotonic_ns() + limit_ns
         while time.monotonic_ns() < deadline_ns:
-            if not self._under_way and self._may_hit(self._lives.roles):
+            if not self._active and self._may_inject(self._instances.roles):
                 break
             self._pass()
 
     def undo(self) -> None:
-        """Put back whatever is still broken, and let all processes go. May be called again."""
+        """Undo all active faults and close all process handles. May be called again."""
         with ExitStack() as all_undone:
-            for hold in self._holds.values():
-                all_undone.callback(hold.close)
-            for under_way in self._under_way:
-                all_undone.callback(under_way.put_back)
-        self._under_way.clear()
+            for process in self._held.values():
+                all_undone.callback(process.close)
+            for active in self._active:
+                all_undone.callback(active.put_back)
+        self._active.clear()
 
     def _pass(self) -> None:
         time.sleep(LOOK_S)
-        events = self._stage.recorder.recording.events
+        events = self._context.recorder.recording.events
         seen, self._seen_events = self._seen_events, len(events)
-        self._lives.take(events[seen : self._seen_events])
-        self._take_hold()
-        for under_way in list(self._under_way):
-            if under_way.is_over(self._lives):
-                self._end(under_way)
-            elif under_way.noise:
-                under_way.noise.step()
+        self._instances.apply_events(events[seen : self._seen_events])
+        self._hold_new_processes()
+        for active in list(self._active):
+            if active.is_over(self._instances):
+                self._end_fault(active)
+            elif active.garbage_client:
+                active.garbage_client.step()
 
-    def _take_hold(self) -> None:
-        """Hold the processes that were told of since the last time."""
-        for role in self._lives.roles:
-            pid, held = self._lives.of(role).pid, self._holds.get(role)
+    def _hold_new_processes(self) -> None:
+        """Open handles on the processes whose pids were logged since the last pass."""
+        for role in self._instances.roles:
+            pid, held = self._instances.current(role).pid, self._held.get(role)
             if held is None or held.pid != pid:
-                self._holds[role] = Hold(pid)
+                self._held[role] = HeldProcess(pid)
                 if held:
                     held.close()
 
-    def _begin(self, gust: Gust) -> None:
-        """Hit the first victim that is fit for it now."""
-        for victim in gust.victims:
+    def _begin_fault(self, planned_fault: PlannedFault) -> None:
+        """Inject a fault into the first of its victims that can take it now."""
+        for victim in planned_fault.victims:
             now_ns = time.monotonic_ns()
-            under_way = UnderWay(Hit(gust, victim, now_ns), now_ns / SECOND_NS + gust.lasts_s)
-            self._under_way.append(under_way)  # first: Ctrl-C may come at any moment
+            active = ActiveFault(
+                InjectedFault(planned_fault, victim, now_ns),
+                now_ns / SECOND_NS + planned_fault.lasts_s,
+            )
+            self._active.append(active)  # first: Ctrl-C may come at any moment
             try:
-                self._do(under_way)
+                self._inject(active)
             except TargetError:
-                under_way.put_back()
-                self._under_way.remove(under_way)
+                active.put_back()
+                self._active.remove(active)
             else:
-                self.hits.append(under_way.hit)
-                self.last_ns = time.monotonic_ns()
+                self.injected_faults.append(active.injected)
+                self.last_change_ns = time.monotonic_ns()
                 return
-        self.skipped.append(gust)
+        self.skipped.append(planned_fault)
 
-    def _end(self, under_way: UnderWay) -> None:
-        under_way.put_back()
-        now_ns = under_way.hit.end_ns = time.monotonic_ns()
-        self._under_way.remove(under_way)
-        if math.isfinite(under_way.until_s):
-            self.last_ns = now_ns
+    def _end_fault(self, active: ActiveFault) -> None:
+        active.put_back()
+        now_ns = active.injected.end_ns = time.monotonic_ns()
+        self._active.remove(active)
+        if math.isfinite(active.until_s):
+            self.last_change_ns = now_ns
 
-    def _do(self, under_way: UnderWay) -> None:
-        """Raises TargetError if the victim is not fit for it now."""
-        kind, victim = under_way.hit.gust.kind, under_way.hit.victim
+    def _inject(self, active: ActiveFault) -> None:
+        """Inject the fault. Raises TargetError if the victim cannot take it now."""
+        kind, victim = active.injected.planned.kind, active.injected.victim
         if kind in PROXY_KINDS:
-            self._harm_connection(under_way)
-        elif kind is Kind.STALLED:
+            self._inject_into_connection(active)
+        elif kind is FaultKind.STALLED:
             client = StalledClient(*self._addresses[victim], UNREAD_HELLO[victim])
-            under_way.undo.append(client.close)
-        elif kind is Kind.NOISE:
-            under_way.noise = Noise(self._addresses[victim], Random(under_way.hit.gust.seed))
-            under_way.undo.append(under_way.noise.close)
+            active.undo.append(client.close)
+        elif kind is FaultKind.NOISE:
+            active.garbage_client = GarbageClient(
+                self._addresses[victim], Random(active.injected.planned.seed)
+            )
+            active.undo.append(active.garbage_client.close)
         else:
-            self._hit_roles(under_way)
+            self._inject_into_roles(active)
 
-    def _harm_connection(self, under_way: UnderWay) -> None:
-        gust, victim = under_way.hit.gust, under_way.hit.victim
+    def _inject_into_connection(self, active: ActiveFault) -> None:
+        planned_fault, victim = active.injected.planned, active.injected.victim
         proxy = self._proxies[victim]
-        assert gust.fault
-        if gust.kind in CUT_KINDS:
-            if not proxy.cut(gust.fault):
+        assert planned_fault.connection_fault
+        if planned_fault.kind in CUT_KINDS:
+            if not proxy.cut(planned_fault.connection_fault):
                 raise TargetError(f"{victim} is not connected")
             return
-        if any(other.proxy is proxy for other in self._under_way):
+        if any(other.proxy is proxy for other in self._active):
             raise TargetError(f"{victim} is under another fault that lasts")
-        under_way.proxy = proxy
-        under_way.undo.append(lambda: setattr(proxy, "fault", Clear()))
-        proxy.fault = gust.fault
+        active.proxy = proxy
+        active.undo.append(lambda: setattr(proxy, "fault", Clear()))
+        proxy.fault = planned_fault.connection_fault
 
-    def _hit_roles(self, under_way: UnderWay) -> None:
-        kind, victim = under_way.hit.gust.kind, under_way.hit.victim
-        roles = self._lives.roles if kind is Kind.EVERYTHING else (victim,)
-        if not self._may_hit(roles):
-            raise TargetError(f"{victim} is not fit to be hit")
-        under_way.roles = roles
-        if kind in (Kind.FREEZE, Kind.PAUSE):
-            if kind is Kind.FREEZE:
-                under_way.until_s = time.monotonic() + self._longest_freeze_s(victim)
-            hit = self._holds[victim].stop(under_way.undo)
+    def _inject_into_roles(self, active: ActiveFault) -> None:
+        kind, victim = active.injected.planned.kind, active.injected.victim
+        roles = self._instances.roles if kind is FaultKind.EVERYTHING else (victim,)
+        if not self._may_inject(roles):
+            raise TargetError(f"{victim} is young, down or already under a fault")
+        active.roles = roles
+        if kind in (FaultKind.FREEZE, FaultKind.PAUSE):
+            if kind is FaultKind.FREEZE:
+                active.until_s = time.monotonic() + self._longest_freeze_s(victim)
+            is_injected = self._held[victim].stop(active.undo)
         else:
-            under_way.until_s = math.inf
-            number = signal.SIGTERM if kind is Kind.TERM else signal.SIGKILL
-            # All of them, also when one has just ended by itself: then it is done to the others.
-            hit = sum(self._holds[role].send(number) for role in roles) > 0
-        if not hit:
+            active.until_s = math.inf
+            number = signal.SIGTERM if kind is FaultKind.TERM else signal.SIGKILL
+            # If one role has just ended by itself, the others are still signalled.
+            is_injected = sum(self._held[role].send(number) for role in roles) > 0
+        if not is_injected:
             raise TargetError(f"{victim} ended by itself before it was hit")
 
     def _longest_freeze_s(self, role: str) -> float:
-        """From when on the lab has to continue a role: never, where the watchdog looks after it."""
-        watched = role != WATCHDOG and self._stage.target.settings.watchdog.hang_after > 0
+        """How long until the lab resumes a frozen role; inf if the watchdog will kill it."""
+        watched = role != WATCHDOG and self._context.target.settings.watchdog.hang_after > 0
         return math.inf if watched else UNWATCHED_S
 
-    def _may_hit(self, roles: Sequence[str]) -> bool:
+    def _may_inject(self, roles: Sequence[str]) -> bool:
         now_ns = time.monotonic_ns()
-        busy = {role for under_way in self._under_way for role in under_way.roles}
-        lives = {role: self._lives.of(role) for role in roles}
+        busy = {role for active in self._active for role in active.roles}
+        instances = {role: self._instances.current(role) for role in roles}
         return all(
-            role not in busy and may_hit(life, now_ns) and self._holds[role].alive
-            for role, life in lives.items()
+            role not in busy and may_inject(instance, now_ns) and self._held[role].alive
+            for role, instance in instances.items()
         )

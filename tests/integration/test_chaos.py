@@ -26,8 +26,8 @@ def stack() -> Iterator[PrivateStack]:
 
 
 def raw_figures(path: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(path.read_text())
-    return told
+    figures_json: dict[str, Any] = json.loads(path.read_text())
+    return figures_json
 
 
 def of_this_stack(stack: PrivateStack) -> list[int]:
@@ -62,10 +62,14 @@ def test_an_experiment_without_a_stack_starts_its_own_and_leaves_nothing(
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert "started a private one" in result.stdout
     assert re.search(r"^respawn +1( +\d+\.\d){3}$", result.stdout, re.MULTILINE)
-    told = raw_figures(figures)
-    [measured] = told["rounds"]
-    assert (told["experiment"], told["role"], told["holds"]) == (name, role, True)
-    assert told["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
+    figures_json = raw_figures(figures)
+    [measured] = figures_json["rounds"]
+    assert (figures_json["experiment"], figures_json["role"], figures_json["holds"]) == (
+        name,
+        role,
+        True,
+    )
+    assert figures_json["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
     assert measured["detection_ns"] > 0
     assert 0 < measured["respawn_ns"] < measured["reconnection_ns"]
     assert measured["respawn_ns"] < measured["fresh_tick_ns"] <= measured["order_possible_ns"]
@@ -73,18 +77,18 @@ def test_an_experiment_without_a_stack_starts_its_own_and_leaves_nothing(
     assert list((stack.var_dir / "chaos").iterdir()) == []
 
 
-def test_an_experiment_acts_on_the_stack_that_runs(stack: PrivateStack) -> None:
+def test_an_experiment_acts_on_the_running_stack(stack: PrivateStack) -> None:
     main = stack.start()
     before = stack.pid("order_manager")
     result = run(stack, "drop_order_manager", "--times", "1", "--restart")
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
-    assert f"a stack runs in {stack.var_dir}" in result.stdout
+    assert f"a stack is running in {stack.var_dir}" in result.stdout
     assert main.poll() is None
     assert stack.pid("order_manager") != before
     assert stack.stop() == 0
 
 
-def test_a_role_that_does_not_exist_is_one_line(stack: PrivateStack) -> None:
+def test_an_unknown_role_is_a_one_line_error(stack: PrivateStack) -> None:
     result = run(stack, "freeze", "gatewya")
     assert result.returncode == 2
     assert re.fullmatch(
@@ -92,7 +96,7 @@ def test_a_role_that_does_not_exist_is_one_line(stack: PrivateStack) -> None:
     )
 
 
-def test_no_stack_and_no_way_to_start_one_is_one_line(stack: PrivateStack) -> None:
+def test_a_private_stack_that_cannot_be_started_is_a_one_line_error(stack: PrivateStack) -> None:
     deep = stack.directory / ("x" * 90)
     result = run(stack, "drop_gateway", "--var-dir", deep)
     assert result.returncode == 2
@@ -101,14 +105,14 @@ def test_no_stack_and_no_way_to_start_one_is_one_line(stack: PrivateStack) -> No
     )
 
 
-def test_impossible_settings_are_one_line(stack: PrivateStack) -> None:
+def test_invalid_settings_are_a_one_line_error(stack: PrivateStack) -> None:
     stack.write_config({"gateway": {"rate": -1.0}})
     result = run(stack, "drop_gateway")
     assert result.returncode == 2
     assert re.fullmatch(r"chaos/drop_gateway\.py: .*gateway\.rate.*\n", result.stderr)
 
 
-def test_a_stack_that_is_not_healthy_is_one_line_and_stays_as_it_is(stack: PrivateStack) -> None:
+def test_an_unhealthy_stack_is_a_one_line_error_and_stays_as_it_is(stack: PrivateStack) -> None:
     stack.start()
     stack.supervisorctl("stop", "strategy")
     before = stack.pid("gateway")
@@ -120,9 +124,7 @@ def test_a_stack_that_is_not_healthy_is_one_line_and_stays_as_it_is(stack: Priva
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_continues_what_was_frozen(
-    stack: PrivateStack, number: signal.Signals
-) -> None:
+def test_an_interruption_resumes_a_frozen_role(stack: PrivateStack, number: signal.Signals) -> None:
     # Without a watchdog to end the process first.
     stack.write_config({**stack.settings, "watchdog": {"hang_after": 0.0}})
     stack.start()

@@ -1,4 +1,4 @@
-"""The experiment with a hostile gateway against real processes, with a few of its harms."""
+"""The experiment with a hostile gateway against real processes, with a few of its defects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from chaos import corrupt_feed
 from chaos.corrupt_feed import CorruptFeed
 from chaos.faults.hostile_gateway import Lost, Noise, Withheld
-from chaos.lab.experiment import command_line, run
+from chaos.lab.experiment import command_line, run_experiment
 from tests.stack import PrivateStack
 
 
@@ -21,22 +21,22 @@ def stack() -> Iterator[PrivateStack]:
         yield stack
 
 
-def test_what_a_hostile_gateway_does_is_counted_as_what_it_was(
+def test_the_defects_of_a_hostile_gateway_are_counted_as_what_they_are(
     stack: PrivateStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRADING_VAR_DIR", str(stack.var_dir))  # the frame sets it; put it back
-    monkeypatch.setattr(corrupt_feed, "HARMS", (Noise, Withheld, Lost))
+    monkeypatch.setattr(corrupt_feed, "DEFECTS", (Noise, Withheld, Lost))
     figures = stack.directory / "figures.json"
     target = ["--config", str(stack.config), "--var-dir", str(stack.var_dir)]
     arguments = command_line("corrupt_feed", "").parse_args([*target, "--json", str(figures)])
-    code = run(CorruptFeed(1), arguments)
-    told = json.loads(figures.read_text())
-    assert (code, told["reasons"]) == (0, []), capsys.readouterr().out
-    noise, withheld, lost = told["harms"]
-    for harm in (noise, withheld, lost):
-        assert harm["sent"] == harm["counted"]
+    code = run_experiment(CorruptFeed(1), arguments)
+    figures_json = json.loads(figures.read_text())
+    assert (code, figures_json["reasons"]) == (0, []), capsys.readouterr().out
+    noise, withheld, lost = figures_json["harms"]
+    for defect in (noise, withheld, lost):
+        assert defect["sent"] == defect["counted"]
     assert noise["counted"]["counts"] == {"malformed_frames": 20}
     assert withheld["counted"]["counts"]["ticks_missed"] >= 20
     assert lost["counted"]["counts"] == {"protocol_error": 20, "disconnected": 20}
-    assert told["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
+    assert figures_json["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
     assert list((stack.var_dir / "chaos").iterdir()) == []

@@ -1,4 +1,4 @@
-"""The crash loop as a user runs it. All of it takes a minute: here is what is quick."""
+"""The crash loop as a user runs it. A whole one takes a minute, so only the quick parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def stack() -> Iterator[PrivateStack]:
         yield stack
 
 
-def test_a_role_that_does_not_exist_is_one_line(stack: PrivateStack) -> None:
+def test_an_unknown_role_is_a_one_line_error(stack: PrivateStack) -> None:
     result = run(stack, "crash_loop", "gatewya")
     assert result.returncode == 2
     assert re.fullmatch(
@@ -29,7 +29,7 @@ def test_a_role_that_does_not_exist_is_one_line(stack: PrivateStack) -> None:
     )
 
 
-def test_an_interruption_ends_the_killing_and_the_role_runs_again(stack: PrivateStack) -> None:
+def test_an_interruption_ends_the_crash_loop_and_the_role_runs_again(stack: PrivateStack) -> None:
     stack.start()
     others = ("gateway", "orderbook", "strategy", "watchdog")
     before = {role: stack.pid(role) for role in others}

@@ -1,4 +1,4 @@
-"""A short storm as a user runs it, over a stack of its own and over one that runs."""
+"""A short storm as a user runs it, on a private stack and on a running one."""
 
 from __future__ import annotations
 
@@ -38,37 +38,37 @@ def run_storm(stack: PrivateStack, *arguments: str | Path) -> subprocess.Complet
     )
 
 
-def test_a_storm_loses_nothing_and_tells_every_gust(stack: PrivateStack) -> None:
+def test_a_storm_loses_nothing_and_records_every_fault(stack: PrivateStack) -> None:
     path = stack.directory / "figures.json"
     result = run_storm(stack, "--minutes", "0.2", "--seed", "1", "--json", path)
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
-    told: dict[str, Any] = json.loads(path.read_text())
-    assert told["holds"]
-    assert told["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
-    [storm] = told["storms"]
+    figures_json: dict[str, Any] = json.loads(path.read_text())
+    assert figures_json["holds"]
+    assert figures_json["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
+    [storm] = figures_json["storms"]
     assert storm["gusts"]
-    for gust in storm["gusts"]:
-        assert 0 <= gust["begin_ns"] <= gust["end_ns"] <= storm["steady_ns"]
-    assert {gust["kind"] for gust in storm["gusts"]} & {kind.name.lower() for kind in PROXY_KINDS}
+    for fault in storm["gusts"]:
+        assert 0 <= fault["begin_ns"] <= fault["end_ns"] <= storm["steady_ns"]
+    assert {fault["kind"] for fault in storm["gusts"]} & {kind.name.lower() for kind in PROXY_KINDS}
     assert sum(storm["evaluated_per_s"]) > 0
     assert len(storm["evaluated_per_s"]) == len(storm["orders_per_s"])
 
 
-def test_a_stack_that_runs_is_spared_the_faults_that_need_a_proxy(stack: PrivateStack) -> None:
+def test_a_running_stack_gets_no_faults_that_need_a_proxy(stack: PrivateStack) -> None:
     stack.start()
     path = stack.directory / "figures.json"
     result = run_storm(stack, "--minutes", "0.2", "--seed", "2", "--json", path)
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert "no proxy is in its connections" in result.stdout
     [storm] = json.loads(path.read_text())["storms"]
-    kinds = {gust["kind"] for gust in storm["gusts"]}
+    kinds = {fault["kind"] for fault in storm["gusts"]}
     assert kinds
     assert kinds <= {kind.name.lower() for kind in PLAIN_KINDS}
     assert stack.stop() == 0
 
 
 @pytest.mark.parametrize("text", ["0", "0.01", "soon"])
-def test_a_storm_of_no_length_is_one_line(stack: PrivateStack, text: str) -> None:
+def test_an_invalid_storm_length_is_a_one_line_error(stack: PrivateStack, text: str) -> None:
     result = run_storm(stack, "--minutes", text)
     assert result.returncode == 2
     assert "must be a number from 0.2 to" in result.stderr.splitlines()[-1]

@@ -2,7 +2,7 @@
 
 Three clients send numbered orders as fast as they are answered. Again and again an order manager
 is started and killed at a random moment: most often after it has answered everybody, sometimes
-while it starts. Afterwards the answers of each client are compared with the ledger.
+while it starts. Afterwards the answers that each client got are compared with the ledger.
 
 To know what a kill has hit, most are done in two steps: SIGSTOP at the random moment, and when the
 clients have nothing to do any more, SIGKILL. A stopped process dies of that without another
@@ -155,7 +155,7 @@ class Kills:
             delay_s = random.uniform(0, EARLY_WITHIN_S)
         else:
             self._work_until(
-                lambda: all(client.line and client.line.heard for client in self.clients),
+                lambda: all(client.line and client.line.report_count for client in self.clients),
                 "every client has had an answer",
             )
             delay_s = random.uniform(0, KILL_WITHIN_S)
@@ -312,8 +312,8 @@ def test_every_order_that_a_client_stands_by_is_booked_once_as_it_was_sent(
 
 def test_every_answer_to_a_client_is_in_the_ledger(kills: Kills, booked: Booked) -> None:
     for client in kills.clients:
-        for order_id, answer in client.answers.items():
-            # The content of the answer was compared when it came.
+        for order_id, answer in client.first_answers.items():
+            # The answer to the order itself was compared when it came.
             assert answer.order == client.orders[order_id - 1]
             assert answer.trade_id == booked[client.client_id][order_id]
 
@@ -368,7 +368,7 @@ def test_the_check_of_the_ledger_finds_every_fill_and_no_difference(kills: Kills
             "side": answer.order.side,
             "trade_id": answer.trade_id, "position": answer.order.position_after,
         }
-        for client in kills.clients for answer in client.answers.values()
+        for client in kills.clients for answer in client.first_answers.values()
         if answer.order.status == "FILLED"
     ]  # fmt: skip
     with (kills.stack.log_dir / "strategy.jsonl").open("w") as log:

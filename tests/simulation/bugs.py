@@ -136,7 +136,7 @@ BUGS: dict[str, Bug] = {
         OrderDesk,
         "commit",
         _answers_whatever_the_commit_says,
-        r"told (FILLED|REJECTED) .*, and not in the ledger",
+        r"answered (FILLED|REJECTED) .*, and not in the ledger",
     ),
     "forget one unanswered order at reconnection": _bug(
         OrderClient,

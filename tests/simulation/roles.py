@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chaos.judge.records import AppliedNews, BegunBy, Evaluation, LoggedOn, SentOrder, ToldOrder
+from chaos.judge.records import AppliedNews, BegunBy, Evaluation, LoggedOn, OrderAnswer, SentOrder
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.execution.order_desk import OrderDesk, Receipt, Session
 from lib.execution.risk import Risk
@@ -271,7 +271,7 @@ class WatchedTrader(Trader):
                 ack.last_order_id,
                 ack.positions,
                 len(records.sent),
-                len(records.told),
+                len(records.answers),
                 frozenset(records.given_up),
             )
         )
@@ -281,8 +281,8 @@ class WatchedTrader(Trader):
     def answered(self, report: ExecutionReport) -> None:
         super().answered(report)
         assert report.position is not None
-        self.strategy.world.records.told.append(
-            ToldOrder(
+        self.strategy.world.records.answers.append(
+            OrderAnswer(
                 report.order_id,
                 report.status,
                 report.symbol,
@@ -371,7 +371,7 @@ class Strategy:
             records.evaluations[-1] = latest._replace(last=last)
         else:
             # A ring that was lapped where a tape began: the windows are empty and not refilled.
-            begun_by: BegunBy = "life" if not latest else "tape" if follows_on else "lap"
+            begun_by: BegunBy = "start" if not latest else "tape" if follows_on else "lap"
             records.evaluations.append(Evaluation(tape, first, last, begun_by))
         self._latest = records.evaluations[-1]
         self._read_up_to = last_position

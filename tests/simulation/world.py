@@ -29,7 +29,7 @@ from unittest.mock import patch
 import structlog
 
 from chaos.judge.judge import judge
-from chaos.judge.records import NO_LAST, Attached, BookedTick, Gap, Records, Tick
+from chaos.judge.records import NO_LAST, Attached, BookedTick, Gap, PlayedTick, Records
 from chaos.lab.gather import in_order_of_booking
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.ledger.reader import read_ledger
@@ -533,7 +533,7 @@ class World:
             symbols, prices = tapes.ticks.read(1, published)
             ticks = zip(symbols.tolist(), prices.tolist(), strict=True)
             self.records.tapes[tape] = {
-                sequence: Tick(SYMBOLS[symbol], price)
+                sequence: PlayedTick(SYMBOLS[symbol], price)
                 for sequence, (symbol, price) in enumerate(ticks, 1)
             }
         client_id = self.settings.client_id

@@ -1,4 +1,4 @@
-"""How what was done is compared with what was counted."""
+"""How the injected defects are compared with the orderbook's counts."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from chaos.corrupt_feed import MOST_NUMBERS, CorruptFeed, Outcome, recovery_ns, taken, unfulfilled
-from chaos.faults.hostile_gateway import HARMS, Account, Known, Noise, Stranger, Withheld
+from chaos.corrupt_feed import (
+    MOST_NUMBERS,
+    CorruptFeed,
+    CorruptFeedOutcome,
+    counted_by_orderbook,
+    recovery_ns,
+    unmet_expectations,
+)
+from chaos.faults.hostile_gateway import DEFECTS, EventCounts, Known, Noise, Stranger, Withheld
 from chaos.judge.records import BookedTick
-from chaos.lab.recorder import Event, Recording
+from chaos.lab.recorder import Event, StackRecording
 from tests.log_lines import recorded
 
-MALFORMED = Account(Counter(malformed_frames=2), {"malformed_frames": {5, 9}})
+MALFORMED = EventCounts(Counter(malformed_frames=2), {"malformed_frames": {5, 9}})
 
 
 def logged(name: str, source: str = "orderbook", **details: Any) -> Event:
     return recorded(1, source, name, details)
 
 
-def outcome(sent: Account, counted: Account, *, left: int = 0, took: int | None = 7) -> Outcome:
-    return Outcome(Noise, left, "tape", sent, counted, took)
+def outcome(
+    expected: EventCounts, counted: EventCounts, *, left: int = 0, took: int | None = 7
+) -> CorruptFeedOutcome:
+    return CorruptFeedOutcome(Noise, left, "tape", expected, counted, took)
 
 
-def test_what_the_orderbook_counted_is_taken_from_its_log_alone() -> None:
-    account = taken(
+def test_the_counts_come_from_the_log_of_the_orderbook_alone() -> None:
+    event_counts = counted_by_orderbook(
         [
             logged("malformed_frames", count=1, examples=[{"sequence": 5}]),
             logged("malformed_frames", count=3, examples=[{"sequence": 9}, {"sequence": 11}]),
@@ -37,7 +46,7 @@ def test_what_the_orderbook_counted_is_taken_from_its_log_alone() -> None:
             logged("ticks_missed", source="strategy", first=1, last=9),
         ]
     )
-    assert account == Account(
+    assert event_counts == EventCounts(
         Counter(
             malformed_frames=4, unknown_symbols=1, ticks_missed=3, protocol_error=1, disconnected=1
         ),
@@ -46,91 +55,94 @@ def test_what_the_orderbook_counted_is_taken_from_its_log_alone() -> None:
 
 
 def test_a_gap_that_a_gateway_made_up_costs_no_memory() -> None:
-    account = taken([logged("ticks_missed", first=1, last=2**62)])
-    assert account.counts["ticks_missed"] == 2**62
-    assert len(account.numbers["ticks_missed"]) == 1000
+    event_counts = counted_by_orderbook([logged("ticks_missed", first=1, last=2**62)])
+    assert event_counts.by_event["ticks_missed"] == 2**62
+    assert len(event_counts.numbers["ticks_missed"]) == 1000
 
 
-def test_an_account_that_agrees_gives_no_reason() -> None:
-    assert unfulfilled(outcome(MALFORMED, MALFORMED)) == []
+def test_equal_event_counts_give_no_reason() -> None:
+    assert unmet_expectations(outcome(MALFORMED, MALFORMED)) == []
 
 
 def test_one_less_or_one_more_is_a_reason() -> None:
-    one = Account(Counter(malformed_frames=1), {"malformed_frames": {5}})
-    assert unfulfilled(outcome(MALFORMED, one)) == [
-        "noise instead of a tick: 2 malformed_frames were due, the orderbook counted 1",
-        "noise instead of a tick: malformed_frames not told of by number: 9",
+    one = EventCounts(Counter(malformed_frames=1), {"malformed_frames": {5}})
+    assert unmet_expectations(outcome(MALFORMED, one)) == [
+        "malformed frame instead of a tick: 2 malformed_frames expected, the orderbook counted 1",
+        "malformed frame instead of a tick: malformed_frames not logged by number: 9",
     ]
-    assert unfulfilled(outcome(one, MALFORMED)) == [
-        "noise instead of a tick: 1 malformed_frames were due, the orderbook counted 2",
-        "noise instead of a tick: malformed_frames told of without cause by number: 9",
+    assert unmet_expectations(outcome(one, MALFORMED)) == [
+        "malformed frame instead of a tick: 1 malformed_frames expected, the orderbook counted 2",
+        "malformed frame instead of a tick: malformed_frames logged without cause by number: 9",
     ]
 
 
 def test_counted_as_something_else_is_a_reason() -> None:
-    counted = Account(Counter(malformed_frames=2, disconnected=1), MALFORMED.numbers)
-    assert unfulfilled(outcome(MALFORMED, counted)) == [
-        "noise instead of a tick: 0 disconnected were due, the orderbook counted 1"
+    counted = EventCounts(Counter(malformed_frames=2, disconnected=1), MALFORMED.numbers)
+    assert unmet_expectations(outcome(MALFORMED, counted)) == [
+        "malformed frame instead of a tick: 0 disconnected expected, the orderbook counted 1"
     ]
 
 
 def test_the_right_count_of_the_wrong_ticks_is_a_reason() -> None:
-    counted = Account(Counter(malformed_frames=2), {"malformed_frames": {5, 10}})
-    assert unfulfilled(outcome(MALFORMED, counted)) == [
-        "noise instead of a tick: malformed_frames not told of by number: 9",
-        "noise instead of a tick: malformed_frames told of without cause by number: 10",
+    counted = EventCounts(Counter(malformed_frames=2), {"malformed_frames": {5, 10}})
+    assert unmet_expectations(outcome(MALFORMED, counted)) == [
+        "malformed frame instead of a tick: malformed_frames not logged by number: 9",
+        "malformed frame instead of a tick: malformed_frames logged without cause by number: 10",
     ]
 
 
-def test_only_the_first_of_many_numbers_are_told() -> None:
-    many = Account(Counter(ticks_missed=99), {"ticks_missed": set(range(1, 100))})
-    [_, numbers] = unfulfilled(outcome(many, Account()))
+def test_only_the_first_of_many_numbers_are_listed() -> None:
+    many = EventCounts(Counter(ticks_missed=99), {"ticks_missed": set(range(1, 100))})
+    [_, numbers] = unmet_expectations(outcome(many, EventCounts()))
     assert numbers.endswith(f", {MOST_NUMBERS}, …")
 
 
-def test_what_could_not_be_done_or_did_not_end_is_a_reason() -> None:
-    assert unfulfilled(outcome(MALFORMED, MALFORMED, left=3, took=None)) == [
-        "noise instead of a tick: could be done only 17 times",
-        "noise instead of a tick: no tick from behind it in the book within 15 s",
+def test_a_defect_that_was_not_injected_or_not_recovered_from_is_a_reason() -> None:
+    assert unmet_expectations(outcome(MALFORMED, MALFORMED, left=3, took=None)) == [
+        "malformed frame instead of a tick: could be injected only 17 times",
+        "malformed frame instead of a tick: no later tick in the book within 15 s",
     ]
 
 
-def test_a_harm_is_over_with_the_first_tick_from_behind_it_that_is_booked_after_it() -> None:
-    harm = Noise(Random(1))
-    harm.last, harm.done_ns = 11, 100
-    recording = Recording()
+def test_a_defect_is_over_with_the_first_later_tick_that_is_booked_after_it() -> None:
+    defect = Noise(Random(1))
+    defect.last, defect.done_ns = 11, 100
+    recording = StackRecording()
     for sequence, at_ns in ((9, 80), (12, 90), (11, 110), (12, 130), (13, 140)):
         recording.booked.append(BookedTick("tape", sequence, "AAPL", 1))
         recording.booked_ns.append(at_ns)
-    assert recovery_ns(harm, recording, 0) == 30
-    assert recovery_ns(harm, recording, 4) == 40
-    assert recovery_ns(harm, recording, 5) is None
+    assert recovery_ns(defect, recording, 0) == 30
+    assert recovery_ns(defect, recording, 4) == 40
+    assert recovery_ns(defect, recording, 5) is None
 
 
-def test_the_ticks_withheld_are_those_of_all_accounts() -> None:
+def test_the_withheld_ticks_are_those_of_all_rounds() -> None:
     experiment = CorruptFeed(1)
-    missed = Account(Counter(ticks_missed=2), {"ticks_missed": {11, 12}})
-    experiment.outcomes += [outcome(MALFORMED, Account()), outcome(missed, Account())]
+    missed = EventCounts(Counter(ticks_missed=2), {"ticks_missed": {11, 12}})
+    experiment.outcomes += [outcome(MALFORMED, EventCounts()), outcome(missed, EventCounts())]
     assert experiment.withheld() == {"tape": {5, 9, 11, 12}}
 
 
-def test_the_table_adds_up_all_passes_and_shows_what_is_told_of_nowhere() -> None:
+def test_the_table_adds_up_all_rounds_and_shows_defects_that_are_not_logged() -> None:
     experiment = CorruptFeed(2)
-    experiment.outcomes += [outcome(MALFORMED, MALFORMED), outcome(MALFORMED, Account(), left=5)]
+    experiment.outcomes += [
+        outcome(MALFORMED, MALFORMED),
+        outcome(MALFORMED, EventCounts(), left=5),
+    ]
     lines = experiment.table()
-    assert len(lines) == 1 + len(HARMS)
+    assert len(lines) == 1 + len(DEFECTS)
     assert lines[1].split() == [*Noise.title.split(), "35", "malformed_frames", "4", "2", "0.0"]
-    assert lines[1 + HARMS.index(Stranger)].split()[-1] == "-"
-    assert lines[1 + HARMS.index(Known)].split()[-5:] == ["0", "nothing", "0", "0", "-"]
-    assert lines[1 + HARMS.index(Withheld)].split()[-4:] == ["ticks_missed", "0", "0", "-"]
+    assert lines[1 + DEFECTS.index(Stranger)].split()[-1] == "-"
+    assert lines[1 + DEFECTS.index(Known)].split()[-5:] == ["0", "nothing", "0", "0", "-"]
+    assert lines[1 + DEFECTS.index(Withheld)].split()[-4:] == ["ticks_missed", "0", "0", "-"]
 
 
 def test_the_figures_have_every_number() -> None:
     experiment = CorruptFeed(1)
-    experiment.outcomes.append(outcome(MALFORMED, Account()))
-    [harm] = experiment.figures()["harms"]
-    assert harm["sent"] == {
+    experiment.outcomes.append(outcome(MALFORMED, EventCounts()))
+    [defect] = experiment.figures()["harms"]
+    assert defect["sent"] == {
         "counts": {"malformed_frames": 2},
         "numbers": {"malformed_frames": [5, 9]},
     }
-    assert harm["counted"] == {"counts": {}, "numbers": {}}
+    assert defect["counted"] == {"counts": {}, "numbers": {}}

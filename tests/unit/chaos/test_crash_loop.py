@@ -1,4 +1,4 @@
-"""Who is killed, when it ends, and what counts as an orderly end of a crash loop."""
+"""Which processes are killed, when the loop ends, and what counts as expected."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 
 from chaos.crash_loop import (
     CrashLoop,
-    Outcome,
+    CrashLoopOutcome,
     gave_up_ns,
     kill,
     kill_until_given_up,
     others_disturbed,
     start_retries,
-    unfulfilled,
+    unmet_expectations,
 )
 from chaos.lab.figures import WATCHDOG, FaultFigures
 from chaos.lab.recorder import SUPERVISORD
@@ -29,7 +29,7 @@ from tests.log_lines import recorded
 
 ROLE = "order_manager"
 RECOVERED = FaultFigures(None, 5, 6, 7, 8, 9, ())
-GOOD = Outcome(starts=11, fatal_ns=55, told_ns=1, disturbed=(), recovery=RECOVERED)
+GOOD = CrashLoopOutcome(starts=11, fatal_ns=55, told_ns=1, disturbed=(), recovery=RECOVERED)
 
 
 def sleeper() -> subprocess.Popen[bytes]:
@@ -37,7 +37,7 @@ def sleeper() -> subprocess.Popen[bytes]:
 
 
 class Supervisord(threading.Thread):
-    """Starts a process so many times, as soon as the one before has ended, and then gives up."""
+    """Starts a process `starts` times, each after the previous one has ended; then gives up."""
 
     def __init__(self, log: Path, first: subprocess.Popen[bytes], starts: int) -> None:
         super().__init__(daemon=True)
@@ -65,11 +65,11 @@ def test_every_new_process_is_killed_until_the_role_is_given_up(tmp_path: Path) 
     first = sleeper()
     supervisord = Supervisord(log, first, starts=3)
     supervisord.start()
-    told: list[str] = []
-    assert kill_until_given_up(log, ROLE, first.pid, told.append) == 3
+    messages: list[str] = []
+    assert kill_until_given_up(log, ROLE, first.pid, messages.append) == 3
     supervisord.join(DEADLINE_S)
     assert supervisord.codes == [-9] * 4
-    assert told[-1] == "start 3 was killed"
+    assert messages[-1] == "start 3 was killed"
 
 
 def test_a_process_that_has_ended_by_itself_need_not_be_killed() -> None:
@@ -83,7 +83,7 @@ def test_every_role_is_tried_again(role: str) -> None:
     assert start_retries(role) > 0
 
 
-def test_the_watchdog_is_heard_when_it_speaks_of_this_role() -> None:
+def test_only_events_of_the_watchdog_about_this_role_count() -> None:
     events = [
         recorded(1, WATCHDOG, "role_ended", {"program": ROLE}),
         recorded(2, WATCHDOG, "role_gave_up", {"program": "gateway"}),
@@ -97,7 +97,7 @@ def processes(**pids: int) -> dict[str, Process]:
     return {name: Process(name, "RUNNING", pid) for name, pid in pids.items()}
 
 
-def test_others_are_disturbed_if_they_ended_or_are_not_who_they_were() -> None:
+def test_other_roles_are_disturbed_if_they_ended_or_have_another_process() -> None:
     before = processes(order_manager=1, gateway=2, strategy=3)
     after = processes(order_manager=9, gateway=2, strategy=3)
     ended = [recorded(1, SUPERVISORD, "ended", {"role": ROLE})]
@@ -108,35 +108,35 @@ def test_others_are_disturbed_if_they_ended_or_are_not_who_they_were() -> None:
 
 
 def test_an_orderly_crash_loop_is_as_expected() -> None:
-    assert unfulfilled(ROLE, GOOD, retries=10) == []
+    assert unmet_expectations(ROLE, GOOD, retries=10) == []
 
 
 @pytest.mark.parametrize(
     ("outcome", "reason"),
     [
-        (replace(GOOD, fatal_ns=None), "supervisord did not give order_manager up within 120 s"),
-        (replace(GOOD, starts=10), "given up after 10 starts, with 10 retries 11 were due"),
-        (replace(GOOD, starts=12), "given up after 12 starts, with 10 retries 11 were due"),
+        (replace(GOOD, fatal_ns=None), "supervisord did not give up on order_manager within 120 s"),
+        (replace(GOOD, starts=10), "given up after 10 starts, expected 11 with 10 retries"),
+        (replace(GOOD, starts=12), "given up after 12 starts, expected 11 with 10 retries"),
         (replace(GOOD, told_ns=None), "the watchdog did not log role_gave_up within 5 s"),
         (
             replace(GOOD, disturbed=("gateway", "strategy")),
-            "also ended meanwhile: gateway, strategy",
+            "also ended in between: gateway, strategy",
         ),
         (
             replace(GOOD, recovery=replace(RECOVERED, pending=("it is back", "a tick comes"))),
-            "waited in vain until it is back and until a tick comes",
+            "timed out waiting until it is back and until a tick comes",
         ),
     ],
 )
-def test_what_was_not_as_expected_is_told(outcome: Outcome, reason: str) -> None:
-    assert unfulfilled(ROLE, outcome, retries=10) == [reason]
+def test_every_unmet_expectation_is_listed(outcome: CrashLoopOutcome, reason: str) -> None:
+    assert unmet_expectations(ROLE, outcome, retries=10) == [reason]
 
 
-def test_nobody_is_there_to_say_that_the_watchdog_was_given_up() -> None:
-    assert unfulfilled(WATCHDOG, replace(GOOD, told_ns=None), retries=10) == []
+def test_giving_up_on_the_watchdog_itself_need_not_be_logged() -> None:
+    assert unmet_expectations(WATCHDOG, replace(GOOD, told_ns=None), retries=10) == []
 
 
 def test_reasons_name_the_crash_loop_they_are_about() -> None:
     experiment = CrashLoop(ROLE, 2)
     experiment.found = [GOOD, replace(GOOD, disturbed=("gateway",))]
-    assert experiment.reasons() == ["crash loop 2: also ended meanwhile: gateway"]
+    assert experiment.reasons() == ["crash loop 2: also ended in between: gateway"]

@@ -1,4 +1,4 @@
-"""What is made of the log after a cut: times, limits, and what counts as missed."""
+"""What follows from the log after a cut: times, limits, and what counts as missed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from chaos.cut_connection import (
     SILENCE_NS,
     Case,
     CutConnection,
-    Outcome,
+    CutOutcome,
     cases,
-    given_up,
-    measure,
-    unfulfilled,
+    measure_cut,
+    outcome_without_reconnection,
+    unmet_expectations,
 )
 from chaos.faults.connection_faults import Blackhole, Close, Direction, HalfOpen, Reset
 from chaos.faults.proxy import can_vanish
 from chaos.lab.experiment import GOAL_ROUNDS
-from chaos.lab.figures import LINKS, Link
+from chaos.lab.figures import ROLE_CONNECTIONS, RoleConnection
 from chaos.lab.recorder import Event
 from tests.log_lines import recorded
 
-PRICE, NEWS, ORDERS = LINKS
+PRICE, NEWS, ORDERS = ROLE_CONNECTIONS
 CUT_NS = 1000 * LEAST_NS
 
 
@@ -37,14 +37,14 @@ def logged(at_ns: int, role: str, name: str, stream: str | None = None) -> Event
 
 
 def after(looks: float) -> int:
-    """When so many looks of the recorder had passed since the cut."""
+    """The time of this many recorder polls after the cut."""
     return CUT_NS + round(looks * LEAST_NS)
 
 
-def outcome(detection: int, reconnection: int | None, unnoticeable: int) -> Outcome:
-    """In looks of the recorder."""
+def outcome(detection: int, reconnection: int | None, unnoticeable: int) -> CutOutcome:
+    """An outcome with times in recorder polls."""
     back_ns = None if reconnection is None else reconnection * LEAST_NS
-    return Outcome(detection * LEAST_NS, back_ns, unnoticeable * LEAST_NS)
+    return CutOutcome(detection * LEAST_NS, back_ns, unnoticeable * LEAST_NS)
 
 
 def test_every_fault_meets_every_connection_in_every_direction() -> None:
@@ -65,7 +65,7 @@ def test_every_fault_meets_every_connection_in_every_direction() -> None:
         (Case(ORDERS, Blackhole, Direction.TO_SERVER), SILENCE_NS),
     ],
 )
-def test_a_client_that_is_told_comes_back_at_once_and_one_that_is_not_after_the_silence(
+def test_a_notified_client_comes_back_at_once_and_another_one_after_the_silence_limit(
     case: Case, limit_ns: int | None
 ) -> None:
     assert case.limit_ns == limit_ns
@@ -73,10 +73,10 @@ def test_a_client_that_is_told_comes_back_at_once_and_one_that_is_not_after_the_
 
 def test_close_cuts_after_some_bytes_where_bytes_flow_and_at_once_where_none_do() -> None:
     random = Random(1)
-    told = Case(PRICE, Close, Direction.TO_CLIENT).fault(random)
+    notified = Case(PRICE, Close, Direction.TO_CLIENT).fault(random)
     silent = Case(PRICE, Close, Direction.TO_SERVER).fault(random)
-    assert isinstance(told, Close)
-    assert 1 <= told.after_bytes <= MOST_BYTES
+    assert isinstance(notified, Close)
+    assert 1 <= notified.after_bytes <= MOST_BYTES
     assert silent == Close(to=Direction.TO_SERVER, after_bytes=0)
 
 
@@ -89,9 +89,9 @@ def test_times_count_from_the_cut_and_only_of_the_connection_that_was_cut() -> N
         logged(after(30), "orderbook", "connected", "price"),
     ]
     case = Case(PRICE, Reset, Direction.BOTH)
-    assert measure(case, CUT_NS, events) == outcome(10, 30, 0)
-    assert measure(case, CUT_NS, events[:-1]) == outcome(10, None, 0)
-    assert measure(case, CUT_NS, events[:3]) == Outcome(None, None, 0)
+    assert measure_cut(case, CUT_NS, events) == outcome(10, 30, 0)
+    assert measure_cut(case, CUT_NS, events[:-1]) == outcome(10, None, 0)
+    assert measure_cut(case, CUT_NS, events[:3]) == CutOutcome(None, None, 0)
 
 
 ORDERS_LOST = [
@@ -106,77 +106,81 @@ def test_silence_on_the_order_connection_counts_from_the_first_order_that_is_owe
     None
 ):
     silent = Case(ORDERS, Blackhole, Direction.BOTH)
-    assert measure(silent, CUT_NS, ORDERS_LOST) == outcome(300, 310, 100)
-    # Who is told of the end needs no order to notice it.
-    told = Case(ORDERS, Reset, Direction.BOTH)
-    assert measure(told, CUT_NS, ORDERS_LOST) == outcome(400, 410, 0)
+    assert measure_cut(silent, CUT_NS, ORDERS_LOST) == outcome(300, 310, 100)
+    # A client that is notified of the end needs no order to notice it.
+    notified = Case(ORDERS, Reset, Direction.BOTH)
+    assert measure_cut(notified, CUT_NS, ORDERS_LOST) == outcome(400, 410, 0)
 
 
 @pytest.mark.parametrize("to", [Direction.BOTH, Direction.TO_CLIENT])
-def test_a_peer_that_really_vanished_tells_the_client_when_it_sends_its_next_order(
+def test_a_peer_that_really_vanished_resets_the_client_at_its_next_order(
     to: Direction,
 ) -> None:
     gone, quiet = Case(ORDERS, HalfOpen, to, vanishes=True), Case(ORDERS, HalfOpen, to)
     assert (gone.limit_ns, quiet.limit_ns) == (AT_ONCE_NS, SILENCE_NS)
-    assert measure(gone, CUT_NS, ORDERS_LOST) == outcome(300, 310, 100)
+    assert measure_cut(gone, CUT_NS, ORDERS_LOST) == outcome(300, 310, 100)
 
 
-@pytest.mark.parametrize(("link", "to"), [(PRICE, Direction.BOTH), (ORDERS, Direction.TO_SERVER)])
-def test_a_client_that_sends_nothing_or_still_has_a_peer_is_not_told(
-    link: Link, to: Direction
+@pytest.mark.parametrize(
+    ("connection", "to"), [(PRICE, Direction.BOTH), (ORDERS, Direction.TO_SERVER)]
+)
+def test_a_client_that_sends_nothing_or_still_has_a_peer_is_not_notified(
+    connection: RoleConnection, to: Direction
 ) -> None:
-    assert Case(link, HalfOpen, to, vanishes=True).limit_ns == SILENCE_NS
+    assert Case(connection, HalfOpen, to, vanishes=True).limit_ns == SILENCE_NS
 
 
-def test_a_time_that_the_recorder_cannot_tell_is_as_long_as_one_of_its_looks() -> None:
+def test_a_time_below_the_resolution_of_the_recorder_is_as_long_as_that() -> None:
     events = [
         logged(after(100), "strategy", "order_sent"),
         logged(after(100.001), "strategy", "disconnected", "orders"),
         logged(after(100.002), "strategy", "connected", "orders"),
     ]
     case = Case(ORDERS, HalfOpen, Direction.BOTH, vanishes=True)
-    assert measure(case, CUT_NS, events) == outcome(1, 1, 100)
+    assert measure_cut(case, CUT_NS, events) == outcome(1, 1, 100)
 
 
-def test_a_cut_that_waited_for_a_byte_in_vain_says_so() -> None:
+def test_a_cut_for_which_no_byte_came_is_listed() -> None:
     case = Case(ORDERS, Close, Direction.BOTH)
-    found = given_up(case, None, [])
-    assert unfulfilled(case, [found]) == [f"orders close both, cut 1: {NO_BYTE}"]
+    found = outcome_without_reconnection(case, None, [])
+    assert unmet_expectations(case, [found]) == [f"orders close both, cut 1: {NO_BYTE}"]
 
 
 @pytest.mark.parametrize("vanishes", [True, False])
-def test_a_cut_that_nobody_could_notice_for_want_of_an_order_says_so(vanishes: bool) -> None:
+def test_a_cut_that_could_not_be_noticed_without_an_order_is_listed(vanishes: bool) -> None:
     case = Case(ORDERS, HalfOpen, Direction.BOTH, vanishes)
-    found = given_up(case, CUT_NS, [])
-    assert unfulfilled(case, [found]) == [f"orders halfopen both, cut 1: {NO_ORDER}"]
-    unanswered = given_up(case, CUT_NS, [logged(after(1), "strategy", "order_sent")])
-    assert unfulfilled(case, [unanswered]) == [
+    found = outcome_without_reconnection(case, CUT_NS, [])
+    assert unmet_expectations(case, [found]) == [f"orders halfopen both, cut 1: {NO_ORDER}"]
+    unanswered = outcome_without_reconnection(
+        case, CUT_NS, [logged(after(1), "strategy", "order_sent")]
+    )
+    assert unmet_expectations(case, [unanswered]) == [
         "orders halfopen both, cut 1: not connected again within 15 s"
     ]
 
 
-def test_who_should_have_noticed_without_an_order_has_no_excuse() -> None:
+def test_a_missing_order_is_no_excuse_for_a_client_that_needs_none() -> None:
     for case in (Case(ORDERS, Reset, Direction.BOTH), Case(PRICE, Blackhole, Direction.BOTH)):
-        [reason] = unfulfilled(case, [given_up(case, CUT_NS, [])])
+        [reason] = unmet_expectations(case, [outcome_without_reconnection(case, CUT_NS, [])])
         assert reason.endswith("not connected again within 15 s")
 
 
 def test_a_connection_that_does_not_come_back_is_named() -> None:
     case = Case(PRICE, Reset, Direction.BOTH)
-    assert unfulfilled(case, [Outcome(1, 2, 0)]) == []
-    assert unfulfilled(case, [Outcome(1, 2, 0), Outcome(None, None, 0)]) == [
+    assert unmet_expectations(case, [CutOutcome(1, 2, 0)]) == []
+    assert unmet_expectations(case, [CutOutcome(1, 2, 0), CutOutcome(None, None, 0)]) == [
         "price reset both, cut 2: not connected again within 15 s"
     ]
 
 
 def test_goals_are_judged_over_all_cuts_that_have_the_same() -> None:
     experiment = CutConnection(GOAL_ROUNDS)
-    told = Case(PRICE, Reset, Direction.BOTH, can_vanish())
+    notified = Case(PRICE, Reset, Direction.BOTH, can_vanish())
     silent = Case(NEWS, HalfOpen, Direction.BOTH, can_vanish())
-    experiment.outcomes[told] += [Outcome(1, AT_ONCE_NS, 0)] * GOAL_ROUNDS
-    experiment.outcomes[silent] += [Outcome(1, SILENCE_NS, 0)] * GOAL_ROUNDS
+    experiment.outcomes[notified] += [CutOutcome(1, AT_ONCE_NS, 0)] * GOAL_ROUNDS
+    experiment.outcomes[silent] += [CutOutcome(1, SILENCE_NS, 0)] * GOAL_ROUNDS
     assert experiment.reasons() == []
-    experiment.outcomes[told] += [Outcome(1, AT_ONCE_NS + 10**5, 0)] * (GOAL_ROUNDS + 1)
+    experiment.outcomes[notified] += [CutOutcome(1, AT_ONCE_NS + 10**5, 0)] * (GOAL_ROUNDS + 1)
     assert experiment.reasons() == [
         "reconnection after RST or FIN: 50.1 ms is the median of 41, the goal is 50 ms"
     ]
@@ -184,7 +188,7 @@ def test_goals_are_judged_over_all_cuts_that_have_the_same() -> None:
 
 def test_a_connection_that_was_given_up_without_need_is_named() -> None:
     case = Case(NEWS, Blackhole, Direction.TO_SERVER)
-    assert unfulfilled(case, [Outcome(None, None, 0)]) == []
-    assert unfulfilled(case, [Outcome(5, 9, 0)]) == [
+    assert unmet_expectations(case, [CutOutcome(None, None, 0)]) == []
+    assert unmet_expectations(case, [CutOutcome(5, 9, 0)]) == [
         "news blackhole to server, cut 1: the connection was given up for no reason"
     ]

@@ -1,4 +1,4 @@
-"""What is made of a kill of everything: the slowest counts, what stays, how a ledger goes on."""
+"""What follows from killing everything: departure, recovery, and the ledger afterwards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from chaos import kill_everything
-from chaos.kill_everything import Departure, broken_off, departure
+from chaos.kill_everything import Departure, departure, ledger_breaks
 from chaos.lab.figures import FaultFigures
 from lib.ledger.rows import BookedOrder
 
@@ -63,7 +63,7 @@ def test_what_goes_a_moment_later_is_waited_for() -> None:
     assert found.roles_ns > found.ports_ns
 
 
-def test_a_departure_that_was_not_complete_is_told() -> None:
+def test_an_incomplete_departure_is_listed() -> None:
     experiment = kill_everything.KillEverything(1)
     experiment.departures.append(Departure(1, None, 1, 1))
     assert experiment.reasons() == [
@@ -71,17 +71,17 @@ def test_a_departure_that_was_not_complete_is_told() -> None:
     ]
 
 
-def test_a_recovery_that_did_not_come_is_told() -> None:
+def test_a_missing_recovery_is_listed() -> None:
     experiment = kill_everything.KillEverything(1)
     experiment.started_again += [figures(1, 2), figures(1, None, "strategy is back")]
-    assert experiment.reasons() == ["start 2: waited in vain until strategy is back"]
+    assert experiment.reasons() == ["start 2: timed out waiting until strategy is back"]
 
 
-BEFORE = [order(1, 1), order(2, None), order(3, 2), order(9, 3, "somebody")]
+BEFORE = [order(1, 1), order(2, None), order(3, 2), order(9, 3, "other")]
 
 
-def test_a_ledger_that_goes_on_is_fine() -> None:
-    assert broken_off(BEFORE, [*BEFORE, order(4, 4), order(5, None), order(1, 5, "new")]) == []
+def test_a_ledger_that_continues_gives_no_finding() -> None:
+    assert ledger_breaks(BEFORE, [*BEFORE, order(4, 4), order(5, None), order(1, 5, "new")]) == []
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_a_ledger_that_goes_on_is_fine() -> None:
         (BEFORE[1:], "order 1 of strategy is gone"),
         ([order(1, 7), *BEFORE[1:]], "order 1 of strategy is changed"),
         (
-            [*BEFORE, order(8, 4, "somebody")],
-            "order 8 of somebody is new, and 9 was its last one",
+            [*BEFORE, order(8, 4, "other")],
+            "order 8 of other is new, and 9 was its last one",
         ),
         (
             [*BEFORE, order(4, 2)],
@@ -99,5 +99,5 @@ def test_a_ledger_that_goes_on_is_fine() -> None:
         ),
     ],
 )
-def test_a_ledger_that_does_not_go_on_is_told(after: list[BookedOrder], finding: str) -> None:
-    assert broken_off(BEFORE, after) == [finding]
+def test_a_ledger_that_does_not_continue_is_listed(after: list[BookedOrder], finding: str) -> None:
+    assert ledger_breaks(BEFORE, after) == [finding]

@@ -1,4 +1,4 @@
-"""What is made of the figures of a role that was hit: reasons, table, JSON."""
+"""What follows from the figures of a role that was hit: reasons, table, JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.faults.role_faults import FRESH_TICK_NS, THAW_NS, Freeze, Goal, Restart, Signal
+from chaos.faults.role_faults import FRESH_TICK_NS, THAW_NS, Freeze, Goal, Restart, SendSignal
 from chaos.lab.experiment import GOAL_ROUNDS
 from chaos.lab.figures import FaultFigures
 from chaos.role_experiment import RoleExperiment
@@ -23,7 +23,7 @@ def recovered(milliseconds: int) -> FaultFigures:
 
 
 def experiment(*found: FaultFigures, goal: Goal | None = None) -> RoleExperiment:
-    made = RoleExperiment("drop_gateway", Signal("gateway", signal.SIGKILL), len(found))
+    made = RoleExperiment("drop_gateway", SendSignal("gateway", signal.SIGKILL), len(found))
     made.found += found
     made._goal = goal
     return made
@@ -36,7 +36,7 @@ def test_a_recovery_is_no_reason() -> None:
 def test_a_fault_without_recovery_is_named_with_what_is_missing() -> None:
     stuck = replace(recovered(1), pending=("gateway is back",))
     assert experiment(recovered(1), stuck).reasons() == [
-        "fault 2: waited in vain until gateway is back"
+        "fault 2: timed out waiting until gateway is back"
     ]
 
 
@@ -59,17 +59,21 @@ def test_the_table_shows_median_p90_and_maximum_in_milliseconds() -> None:
 
 
 def test_the_figures_have_every_fault() -> None:
-    told = json.loads(json.dumps(experiment(recovered(5)).figures()))
-    assert told["rounds"][0]["respawn_ns"] == 5 * MILLISECOND_NS
-    assert (told["fault"], told["role"], told["goal"]) == ("SIGKILL of gateway", "gateway", None)
+    figures_json = json.loads(json.dumps(experiment(recovered(5)).figures()))
+    assert figures_json["rounds"][0]["respawn_ns"] == 5 * MILLISECOND_NS
+    assert (figures_json["fault"], figures_json["role"], figures_json["goal"]) == (
+        "SIGKILL of gateway",
+        "gateway",
+        None,
+    )
 
 
-def test_goals_are_those_of_a_kill_and_of_a_freeze_that_somebody_looks_after() -> None:
+def test_only_a_kill_and_a_watched_freeze_have_goals() -> None:
     settings = Settings()
-    assert Signal("orderbook", signal.SIGKILL).goal(settings) == Goal(
+    assert SendSignal("orderbook", signal.SIGKILL).goal(settings) == Goal(
         "fresh_tick_ns", FRESH_TICK_NS
     )
-    assert Signal("orderbook", signal.SIGTERM).goal(settings) is None
+    assert SendSignal("orderbook", signal.SIGTERM).goal(settings) is None
     assert Restart("orderbook").goal(settings) is None
     hang_after_ns = to_ns(settings.watchdog.hang_after)
     assert Freeze("orderbook").goal(settings) == Goal("order_possible_ns", hang_after_ns + THAW_NS)

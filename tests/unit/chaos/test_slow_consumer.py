@@ -1,4 +1,4 @@
-"""What is made of a window of a recording, and what counts as noticed."""
+"""What follows from a window of a recording, and what counts as an effect on others."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.judge.records import Tick
-from chaos.lab.recorder import SUPERVISORD, Evaluated, Event, Recording
+from chaos.judge.records import PlayedTick
+from chaos.lab.recorder import SUPERVISORD, Event, SeenEvaluation, StackRecording
 from chaos.slow_consumer import (
     ANSWER_BYTES,
     CLIENTS,
@@ -25,17 +25,17 @@ from chaos.slow_consumer import (
     PLAIN,
     SERVERS,
     WINDOW_S,
-    Outcome,
     SlowConsumer,
+    SlowConsumerOutcome,
     Waits,
     differences,
     disturbances,
     hung_up,
+    longer_waits,
     longest_answer_ns,
     longest_gap_ns,
     longest_waits,
-    noticed,
-    unfulfilled,
+    unmet_expectations,
 )
 from daemons.order_manager import MAX_QUEUED_BYTES
 from lib.wire.framing import MESSAGE_DELIMITER
@@ -43,7 +43,7 @@ from lib.wire.order_messages import ErrorMessage, MessageError, decode_from_clie
 from tests.log_lines import recorded
 
 SHORT = Waits(1000, 1000, 1000)
-GOOD = Outcome(
+GOOD = SlowConsumerOutcome(
     without=SHORT,
     beside=SHORT,
     waiting_bytes={PLAIN: [1, 2], NUMBERED: [1, 0], NEWS: [0, 0], ORDERS: [5, 0]},
@@ -59,12 +59,12 @@ def order(at_ns: int, name: str, order_id: int) -> Event:
     return recorded(at_ns, "strategy", name, {"order_id": order_id})
 
 
-def tape(*prices: int, first: int = 1) -> dict[int, Tick]:
-    return {number: Tick("AAPL", price) for number, price in enumerate(prices, first)}
+def tape(*prices: int, first: int = 1) -> dict[int, PlayedTick]:
+    return {number: PlayedTick("AAPL", price) for number, price in enumerate(prices, first)}
 
 
-def playing(ticks: dict[int, Tick], troubles: tuple[str, ...] = ()) -> Recording:
-    return Recording(tapes={"T": ticks}, playing="T", troubles=list(troubles))
+def playing(ticks: dict[int, PlayedTick], troubles: tuple[str, ...] = ()) -> StackRecording:
+    return StackRecording(tapes={"T": ticks}, playing="T", troubles=list(troubles))
 
 
 def test_a_gap_counts_within_the_window_and_to_both_its_ends() -> None:
@@ -87,13 +87,13 @@ def test_an_order_waits_for_its_answer_or_until_the_window_ends() -> None:
 
 def test_a_window_is_taken_from_strategy_client_and_orders() -> None:
     recording = playing({})
-    recording.evaluated = [Evaluated(at_ns, "T", at_ns) for at_ns in (11, 13, 15, 19)]
+    recording.evaluated = [SeenEvaluation(at_ns, "T", at_ns) for at_ns in (11, 13, 15, 19)]
     recording.heard_ns = {"T": {1: 11, 2: 14, 3: 19}, "earlier": {1: 12}}
     recording.events = [order(11, "order_sent", 1), order(12, "order_filled", 1)]
     assert longest_waits(recording, 10, 20) == Waits(4, 5, 1)
 
 
-def test_a_client_that_got_what_was_played_has_nothing_to_complain_of() -> None:
+def test_a_client_that_got_what_was_played_gives_no_finding() -> None:
     assert differences(playing(tape(1, 2, 3, 4)), playing(tape(1, 2, 3)), up_to=3) == []
     assert differences(playing(tape(2, 3, first=2)), playing(tape(1, 2, 3)), up_to=3) == []
 
@@ -102,15 +102,18 @@ def test_a_client_that_got_what_was_played_has_nothing_to_complain_of() -> None:
     ("own", "complaint"),
     [
         (playing(tape(1, 2)), "1 ticks up to 3 were missing"),
-        (playing({1: Tick("AAPL", 1), 3: Tick("AAPL", 3)}), "1 ticks up to 3 were missing"),
+        (
+            playing({1: PlayedTick("AAPL", 1), 3: PlayedTick("AAPL", 3)}),
+            "1 ticks up to 3 were missing",
+        ),
         (playing({}), "3 ticks up to 3 were missing"),
         (playing(tape(1, 9, 3)), "1 ticks were not those that were played"),
         (playing(tape(1, 2, 3), ("out of turn",)), "out of turn"),
     ],
 )
-def test_a_client_that_lost_something_says_so(own: Recording, complaint: str) -> None:
+def test_a_client_that_missed_ticks_is_listed(own: StackRecording, complaint: str) -> None:
     [reason] = differences(own, playing(tape(1, 2, 3)), up_to=3)
-    assert reason == f"the client that read on: {complaint}"
+    assert reason == f"the client that resumed reading: {complaint}"
 
 
 def test_a_role_that_lost_its_connection_or_its_process_was_disturbed() -> None:
@@ -124,7 +127,7 @@ def test_a_role_that_lost_its_connection_or_its_process_was_disturbed() -> None:
     assert disturbances(events) == ["strategy lost its connection for orders", "gateway ended"]
 
 
-def test_who_was_disconnected_by_a_server_is_known_by_its_address() -> None:
+def test_disconnected_clients_are_identified_by_their_address() -> None:
     events = [
         recorded(1, "gateway", "client_connected", {"peer": "127.0.0.1:7"}),
         recorded(2, "gateway", "client_disconnected", {"peer": "127.0.0.1:8"}),
@@ -134,20 +137,22 @@ def test_who_was_disconnected_by_a_server_is_known_by_its_address() -> None:
     assert hung_up(events) == {"127.0.0.1:8", "127.0.0.1:9"}
 
 
-def test_a_round_in_which_all_were_stuck_and_nobody_noticed_is_good() -> None:
-    assert unfulfilled(GOOD) == []
+def test_a_round_in_which_all_were_stuck_and_no_other_was_affected_is_good() -> None:
+    assert unmet_expectations(GOOD) == []
 
 
 @pytest.mark.parametrize("kind", [PLAIN, NUMBERED, ORDERS])
-def test_a_round_in_which_nobody_was_stuck_proves_nothing(kind: str) -> None:
+def test_a_round_in_which_no_client_was_stuck_proves_nothing(kind: str) -> None:
     outcome = replace(GOOD, waiting_bytes={**GOOD.waiting_bytes, kind: [0, 0]})
-    assert unfulfilled(outcome) == [f"proves nothing: nothing ever waited for a client of {kind}"]
+    assert unmet_expectations(outcome) == [
+        f"proves nothing: nothing was ever queued for a client of {kind}"
+    ]
 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_that_grew_too_much_is_named(server: str) -> None:
     too_much = GROWTH_BYTES[server] + 1
-    [reason] = unfulfilled(replace(GOOD, grown_bytes={**GOOD.grown_bytes, server: too_much}))
+    [reason] = unmet_expectations(replace(GOOD, grown_bytes={**GOOD.grown_bytes, server: too_much}))
     assert reason.startswith(f"{server} grew by {too_much} bytes")
 
 
@@ -166,18 +171,18 @@ def test_an_order_manager_that_kept_every_answer_would_grow_too_much() -> None:
 @pytest.mark.parametrize(("kind", "count"), MUST_BE_GIVEN_UP.items())
 def test_a_stuck_client_that_stayed_connected_is_a_reason(kind: str, count: int) -> None:
     outcome = replace(GOOD, hung_up={**GOOD.hung_up, kind: count - 1})
-    assert unfulfilled(outcome) == [
+    assert unmet_expectations(outcome) == [
         f"{count - 1} of {count} clients of {kind} were disconnected in time"
     ]
 
 
-def test_a_client_that_read_on_and_got_nothing_proves_nothing() -> None:
-    assert unfulfilled(replace(GOOD, ticks_read_on=0)) == [
-        "proves nothing: the client that read on got no tick"
+def test_a_client_that_resumed_and_got_nothing_proves_nothing() -> None:
+    assert unmet_expectations(replace(GOOD, ticks_read_on=0)) == [
+        "proves nothing: the client that resumed reading got no tick"
     ]
 
 
-def test_what_went_wrong_is_told_with_its_round() -> None:
+def test_problems_are_listed_with_their_round() -> None:
     experiment = SlowConsumer(2)
     experiment.found = [GOOD, replace(GOOD, troubles=("gateway ended",))]
     assert experiment.reasons() == ["round 2: gateway ended"]
@@ -185,21 +190,21 @@ def test_what_went_wrong_is_told_with_its_round() -> None:
 
 def test_a_wait_in_most_rounds_was_caused_by_the_clients() -> None:
     slow = replace(GOOD, beside=SHORT._replace(client_ns=50 * NOTICED_NS))
-    [reason] = noticed([slow, GOOD, slow])
+    [reason] = longer_waits([slow, GOOD, slow])
     assert reason.startswith("longest time between two ticks at another client: 5000.0 ms is the")
-    assert noticed([GOOD, slow, GOOD]) == []
+    assert longer_waits([GOOD, slow, GOOD]) == []
 
 
 def test_a_wait_that_also_came_without_the_clients_was_not() -> None:
     beside = SHORT._replace(strategy_ns=3 * NOTICED_NS)
     without = SHORT._replace(strategy_ns=beside.strategy_ns // NOTICED_RATIO)
     noisy = replace(GOOD, beside=beside, without=without)
-    assert noticed([replace(GOOD, beside=beside), noisy, noisy]) == []
-    assert noticed([replace(GOOD, beside=beside), noisy, GOOD, replace(GOOD, beside=beside)])
-    assert noticed([]) == []
+    assert longer_waits([replace(GOOD, beside=beside), noisy, noisy]) == []
+    assert longer_waits([replace(GOOD, beside=beside), noisy, GOOD, replace(GOOD, beside=beside)])
+    assert longer_waits([]) == []
 
 
-def test_the_table_says_how_many_bytes_waited_and_for_whom() -> None:
+def test_the_table_shows_the_queued_bytes_by_kind_of_client() -> None:
     experiment = SlowConsumer(1)
     experiment.found = [replace(GOOD, hung_up={**GOOD.hung_up, NUMBERED: 1})]
     table = [line.split() for line in experiment.table()]

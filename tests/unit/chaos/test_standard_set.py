@@ -1,4 +1,4 @@
-"""Recording a set of experiments: each is tried, and what they left is what is published."""
+"""Recording a set of experiments: each is run, and their figures are published."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ import pytest
 
 from chaos import standard_set
 from chaos.lab.experiment import EXIT_DOES_NOT_HOLD, EXIT_HOLDS, EXIT_INTERRUPTED, Interrupted
-from chaos.report.recorded import RECORDED, RECORDING, load
-from chaos.standard_set import STANDARD_SET, Run, judge, perform, publish, record
+from chaos.report.recorded import RECORDED, RECORDING, load_recorded
+from chaos.standard_set import (
+    STANDARD_SET,
+    PlannedExperiment,
+    exit_code_for,
+    publish_figures,
+    record_experiments,
+    run_one,
+)
 from lib.clock import MILLISECOND_NS
 from lib.settings import PROJECT_ROOT
 from tests.helpers import wait_until
@@ -28,7 +35,7 @@ print("it holds")
 
 
 def test_the_standard_set_took_less_than_fifteen_minutes_when_it_was_recorded():
-    experiments = load(RECORDED).recording["experiments"]
+    experiments = load_recorded(RECORDED).recording["experiments"]
 
     assert {entry["name"] for entry in experiments} == {run.name for run in STANDARD_SET}
     assert sum(entry["took_s"] for entry in experiments) < FIFTEEN_MINUTES_S
@@ -49,19 +56,22 @@ def test_every_experiment_is_in_the_standard_set():
     assert {run.arguments[0] for run in STANDARD_SET} == experiments
 
 
-def test_a_run_leaves_its_figures_and_what_it_said(scripts, tmp_path):
+def test_an_experiment_leaves_its_figures_and_its_output(scripts, tmp_path):
     scripts("holds.py", HOLDS)
 
-    assert perform(Run("one", ("holds.py", "twice"), 10), tmp_path) == 0
+    assert run_one(PlannedExperiment("one", ("holds.py", "twice"), 10), tmp_path) == 0
     assert json.loads((tmp_path / "one.json").read_text()) == {"said": "twice"}
     assert (tmp_path / "one.txt").read_text() == "it holds\n"
 
 
-def test_the_runs_after_one_that_fails_are_still_done(scripts, tmp_path, capsys):
+def test_the_experiments_after_a_failed_one_are_still_run(scripts, tmp_path, capsys):
     scripts("fails.py", "import sys; sys.exit('no stack')")
     scripts("holds.py", HOLDS)
 
-    entries = record([Run("one", ("fails.py",), 10), Run("two", ("holds.py",), 10)], tmp_path)
+    entries = record_experiments(
+        [PlannedExperiment("one", ("fails.py",), 10), PlannedExperiment("two", ("holds.py",), 10)],
+        tmp_path,
+    )
 
     assert [(entry["name"], entry["exit_code"]) for entry in entries] == [("one", 1), ("two", 0)]
     assert entries[1]["command"] == "python chaos/holds.py"
@@ -71,21 +81,21 @@ def test_the_runs_after_one_that_fails_are_still_done(scripts, tmp_path, capsys)
     assert "two.txt" not in said
 
 
-def test_figures_of_another_day_do_not_pass_for_those_of_a_run_that_fails(scripts, tmp_path):
+def test_old_figures_do_not_stay_for_an_experiment_that_fails(scripts, tmp_path):
     scripts("fails.py", "import sys; sys.exit(2)")
     (tmp_path / "one.json").write_text("{}")
 
-    assert perform(Run("one", ("fails.py",), 10), tmp_path) == 2
+    assert run_one(PlannedExperiment("one", ("fails.py",), 10), tmp_path) == 2
     assert not (tmp_path / "one.json").exists()
 
 
-def test_a_run_that_takes_far_too_long_is_ended(scripts, tmp_path):
+def test_an_experiment_that_takes_far_too_long_is_ended(scripts, tmp_path):
     scripts("hangs.py", "import time; time.sleep(600)")
 
-    assert perform(Run("one", ("hangs.py",), 1), tmp_path) == EXIT_INTERRUPTED
+    assert run_one(PlannedExperiment("one", ("hangs.py",), 1), tmp_path) == EXIT_INTERRUPTED
 
 
-def test_after_ctrl_c_nothing_is_published_and_the_run_has_put_back_what_it_broke(tmp_path):
+def test_after_ctrl_c_nothing_is_published_and_the_experiment_has_undone_its_faults(tmp_path):
     (tmp_path / "chaos").mkdir()
     (tmp_path / "chaos" / "long.py").write_text(
         "import signal, sys, time\n"
@@ -96,7 +106,7 @@ def test_after_ctrl_c_nothing_is_published_and_the_run_has_put_back_what_it_brok
     program = (
         "import sys; from pathlib import Path; from chaos import standard_set as s\n"
         f"s.PROJECT_ROOT = Path({str(tmp_path)!r}); s.OUTPUT = s.RECORDED = s.PROJECT_ROOT\n"
-        "s.STANDARD_SET = [s.Run('one', ('long.py',), 60)]; sys.argv[1:] = []\n"
+        "s.STANDARD_SET = [s.PlannedExperiment('one', ('long.py',), 60)]; sys.argv[1:] = []\n"
         "sys.exit(s.main())\n"
     )
     said = tmp_path / "one.txt"
@@ -119,7 +129,7 @@ def test_publishing_replaces_what_was_recorded_before_and_the_plots_of_it(tmp_pa
     (recorded / "recovery.svg").write_text("<svg/>")
     recording = {"experiments": [{"name": "one"}, {"name": "two"}]}
 
-    publish(recording, output, recorded)
+    publish_figures(recording, output, recorded)
 
     assert (recorded / "one.json").read_text() == '{"new": 1}'
     assert json.loads((recorded / RECORDING).read_text()) == recording
@@ -139,7 +149,7 @@ def test_an_interruption_while_publishing_leaves_what_was_recorded_before(monkey
         with monkeypatch.context() as patch:
             patch.setattr(moment, interrupted)
             with pytest.raises(Interrupted):
-                publish({"experiments": [{"name": "one"}]}, output, recorded)
+                publish_figures({"experiments": [{"name": "one"}]}, output, recorded)
         assert (recorded / "one.json").read_text() == '"report"'
 
     really = Path.rename
@@ -152,7 +162,7 @@ def test_an_interruption_while_publishing_leaves_what_was_recorded_before(monkey
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", interrupted_between)
         with pytest.raises(Interrupted):
-            publish({"experiments": [{"name": "one"}]}, output, recorded)
+            publish_figures({"experiments": [{"name": "one"}]}, output, recorded)
     assert (recorded / "one.json").read_text() == '"report"'
     assert {path.name for path in tmp_path.iterdir()} == {"output", "report"}
 
@@ -178,20 +188,20 @@ def test_a_hypothesis_that_does_not_hold_and_a_goal_that_is_missed_both_fail_the
     recording = {"experiments": [{"name": "one", "exit_code": exit_code}]}
     (tmp_path / RECORDING).write_text(json.dumps(recording))
 
-    assert judge(tmp_path) == expected
+    assert exit_code_for(tmp_path) == expected
     assert ("missed: SIGSTOP of gateway" in capsys.readouterr().out) == (times_ms == 401)
 
 
 def test_figures_that_cannot_be_judged_fail_the_set(tmp_path, capsys):
     (tmp_path / RECORDING).write_text("{}")
 
-    assert judge(tmp_path) == EXIT_DOES_NOT_HOLD
+    assert exit_code_for(tmp_path) == EXIT_DOES_NOT_HOLD
     assert "lack 'experiments'" in capsys.readouterr().err
 
 
 @pytest.fixture
 def scripts(monkeypatch, tmp_path):
-    """Give what makes an experiment's file."""
+    """Return a function that creates the file of an experiment."""
     (tmp_path / "chaos").mkdir()
     monkeypatch.setattr(standard_set, "PROJECT_ROOT", tmp_path)
 

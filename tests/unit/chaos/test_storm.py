@@ -1,4 +1,4 @@
-"""What a storm is told to have done: stale times, ticks and orders by second, the verdict."""
+"""What is reported of a storm: stale times, ticks and orders by second, the verdict."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import cast
 import pytest
 
 from chaos.faults.connection_faults import Direction, Reset
-from chaos.lab.recorder import Evaluated
+from chaos.lab.recorder import SeenEvaluation
 from chaos.storm import (
-    ENOUGH_GUSTS,
+    ENOUGH_PLANNED,
     MIN_MINUTES,
     STALE_NS,
-    Outcome,
     Storm,
+    StormOutcome,
     Stretch,
+    count_victims,
     evaluated_per_s,
     minutes,
     orders_per_s,
     stale_stretches,
-    whom,
 )
-from chaos.storms.planned_faults import LONGEST_GAP_S, LULL_S, Gust, Kind
-from chaos.storms.runner import Hit, Weather
+from chaos.storms.planned_faults import LONGEST_GAP_S, QUIET_BEFORE_ALL_S, FaultKind, PlannedFault
+from chaos.storms.runner import InjectedFault, StormRunner
 from lib.clock import SECOND_NS
 from tests.log_lines import recorded
 
-DONE = Hit(Gust(1.0, Kind.KILL, ("gateway",)), "gateway", 0)
+DONE = InjectedFault(PlannedFault(1.0, FaultKind.KILL, ("gateway",)), "gateway", 0)
 BEGIN_NS = 100 * SECOND_NS
 
 
-def evaluated(at_s: float, sequence: int, tape: str = "tape") -> Evaluated:
-    return Evaluated(BEGIN_NS + round(at_s * SECOND_NS), tape, sequence)
+def evaluated(at_s: float, sequence: int, tape: str = "tape") -> SeenEvaluation:
+    return SeenEvaluation(BEGIN_NS + round(at_s * SECOND_NS), tape, sequence)
 
 
-def test_a_time_without_a_tick_is_told_with_its_place_in_the_storm() -> None:
+def test_a_time_without_a_tick_is_recorded_with_its_place_in_the_storm() -> None:
     seen = [evaluated(-1, 1), evaluated(0.05, 2), evaluated(2, 3), evaluated(2.1, 4)]
     stretches = stale_stretches(seen, BEGIN_NS, BEGIN_NS + 3 * SECOND_NS)
     assert stretches == [
@@ -77,26 +77,26 @@ def test_orders_are_counted_by_second_while_the_storm_lasts() -> None:
 
 
 def test_victims_are_counted() -> None:
-    assert whom(["b", "a", "b"]) == "a 1, b 2"
+    assert count_victims(["b", "a", "b"]) == "a 1, b 2"
 
 
-def storm_with(outcome: Outcome) -> Storm:
+def storm_with(outcome: StormOutcome) -> Storm:
     storm = Storm(minutes=1, times=1)
     storm.outcomes.append(outcome)
     return storm
 
 
 def test_a_storm_after_which_the_stack_is_steady_in_time_holds() -> None:
-    storm = storm_with(Outcome([DONE.gust], 0, hits=[DONE]))
+    storm = storm_with(StormOutcome([DONE.planned], 0, injected_faults=[DONE]))
     limit_ns = storm.recovery_limit_ns
     storm.outcomes[0].end_ns = limit_ns
     assert storm.reasons() == []
     storm.outcomes[0].end_ns = limit_ns + SECOND_NS
-    assert storm.reasons() == ["storm 1: steady 16 s after the last gust, the limit is 15 s"]
+    assert storm.reasons() == ["storm 1: steady 16 s after the last fault, the limit is 15 s"]
 
 
 def test_a_strategy_that_stands_still_for_too_long_is_named() -> None:
-    storm = storm_with(Outcome([DONE.gust], 0, hits=[DONE]))
+    storm = storm_with(StormOutcome([DONE.planned], 0, injected_faults=[DONE]))
     storm.outcomes[0].stale = [Stretch(SECOND_NS, storm.stale_limit_ns)]
     assert storm.reasons() == []
     storm.outcomes[0].stale.append(Stretch(9 * SECOND_NS, 30 * SECOND_NS))
@@ -105,19 +105,21 @@ def test_a_strategy_that_stands_still_for_too_long_is_named() -> None:
     ]
 
 
-def test_skipped_gusts_are_counted_and_a_kind_that_was_never_done_is_named() -> None:
-    gust = Gust(1.0, Kind.FREEZE, ("gateway",))
-    some = ENOUGH_GUSTS - 1
-    outcome = Outcome([gust] * some, 0, hits=[DONE] * 9, skipped=[gust] * some)
+def test_skipped_faults_are_counted_and_a_kind_that_was_never_injected_is_named() -> None:
+    planned_fault = PlannedFault(1.0, FaultKind.FREEZE, ("gateway",))
+    some = ENOUGH_PLANNED - 1
+    outcome = StormOutcome(
+        [planned_fault] * some, 0, injected_faults=[DONE] * 9, skipped=[planned_fault] * some
+    )
     storm = storm_with(outcome)
     assert storm.reasons() == []
-    outcome.planned.append(gust)
-    outcome.skipped.append(gust)
-    assert storm.reasons() == [f"freeze: planned {ENOUGH_GUSTS} times, and never done"]
-    assert storm.figures()["storms"][0]["skipped"] == {"freeze": ENOUGH_GUSTS}
-    assert storm.table()[1].split() == ["freeze", "0", str(ENOUGH_GUSTS)]
+    outcome.planned.append(planned_fault)
+    outcome.skipped.append(planned_fault)
+    assert storm.reasons() == [f"freeze: planned {ENOUGH_PLANNED} times, and never done"]
+    assert storm.figures()["storms"][0]["skipped"] == {"freeze": ENOUGH_PLANNED}
+    assert storm.table()[1].split() == ["freeze", "0", str(ENOUGH_PLANNED)]
     outcome.skipped.pop()
-    outcome.hits.append(Hit(gust, "gateway", 0))
+    outcome.injected_faults.append(InjectedFault(planned_fault, "gateway", 0))
     assert storm.reasons() == []
 
 
@@ -125,30 +127,41 @@ def test_skipped_gusts_are_counted_and_a_kind_that_was_never_done_is_named() -> 
 def test_a_storm_that_did_nothing_or_little_of_its_plan_proves_little(
     done: int, skipped: int
 ) -> None:
-    outcome = Outcome([DONE.gust], 0, hits=[DONE] * done, skipped=[DONE.gust] * skipped)
+    outcome = StormOutcome(
+        [DONE.planned],
+        0,
+        injected_faults=[DONE] * done,
+        skipped=[DONE.planned] * skipped,
+    )
     assert storm_with(outcome).reasons() == [
         f"storm 1: proves little: {done} faults were done, {skipped} skipped"
     ]
 
 
 def test_a_storm_of_which_as_much_was_done_as_was_skipped_holds() -> None:
-    assert storm_with(Outcome([], 0, hits=[DONE], skipped=[DONE.gust])).reasons() == []
+    assert (
+        storm_with(StormOutcome([], 0, injected_faults=[DONE], skipped=[DONE.planned])).reasons()
+        == []
+    )
 
 
-def test_what_is_still_broken_is_put_back_and_without_a_storm_nothing_is() -> None:
+def test_put_back_undoes_the_faults_of_a_storm_and_does_nothing_without_one() -> None:
     storm = Storm(minutes=1, times=1)
     storm.put_back()
     undone: list[str] = []
-    storm._weather = cast("Weather", SimpleNamespace(undo=lambda: undone.append("undone")))
+    storm._runner = cast("StormRunner", SimpleNamespace(undo=lambda: undone.append("undone")))
     storm.put_back()
     assert undone == ["undone"]
 
 
-def test_every_gust_is_told_with_its_time_and_one_that_is_not_over_lasts_to_the_end() -> None:
-    cut = Gust(1.0, Kind.RESET, ("price",), 0.0, Reset(to=Direction.TO_CLIENT))
-    freeze = Gust(2.0, Kind.FREEZE, ("gateway",))
-    outcome = Outcome([cut, freeze], 100, 180, 200)
-    outcome.hits += [Hit(cut, "news", 110, 111), Hit(freeze, "gateway", 120)]
+def test_every_fault_is_recorded_with_its_time_and_one_that_is_not_over_lasts_to_the_end() -> None:
+    cut = PlannedFault(1.0, FaultKind.RESET, ("price",), 0.0, Reset(to=Direction.TO_CLIENT))
+    freeze = PlannedFault(2.0, FaultKind.FREEZE, ("gateway",))
+    outcome = StormOutcome([cut, freeze], 100, 180, 200)
+    outcome.injected_faults += [
+        InjectedFault(cut, "news", 110, 111),
+        InjectedFault(freeze, "gateway", 120),
+    ]
     [storm] = storm_with(outcome).figures()["storms"]
     assert storm["gusts"] == [
         {"kind": "reset", "victim": "news", "to": "to_client", "begin_ns": 10, "end_ns": 11},
@@ -164,5 +177,5 @@ def test_minutes_are_a_number_within_reason() -> None:
             minutes(text)
 
 
-def test_the_shortest_storm_is_longer_than_it_can_take_until_the_first_gust() -> None:
-    assert MIN_MINUTES * 60 > LONGEST_GAP_S + LULL_S
+def test_the_shortest_storm_is_longer_than_the_longest_wait_for_the_first_fault() -> None:
+    assert MIN_MINUTES * 60 > LONGEST_GAP_S + QUIET_BEFORE_ALL_S

@@ -1,4 +1,4 @@
-"""The hostile gateway between the real server's side of the stream and the real client's."""
+"""The hostile gateway between the real server code and the real client code of the stream."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from random import Random
 import pytest
 
 from chaos.faults.hostile_gateway import (
-    ANSWERS,
+    BAD_ANSWERS,
+    BAD_HEADERS,
+    DEFECTS,
     DISCONNECTED,
-    HARMS,
-    HEADERS,
     MALFORMED,
+    MALFORMED_FRAMES,
     MISSED,
-    NOISE,
     PROTOCOL_ERROR,
-    STRANGERS,
     UNKNOWN,
-    Account,
-    Harm,
-    Honest,
+    UNKNOWN_SYMBOL_TICKS,
+    Defect,
+    EventCounts,
     HostileGateway,
     Known,
+    NoDefect,
     Withheld,
 )
 from lib.clock import MILLISECOND_NS
@@ -43,7 +43,7 @@ def price(sequence: int) -> int:
 
 
 class Wire:
-    """Keeps what the fault lets through."""
+    """Keeps the bytes that the fault passes on."""
 
     def __init__(self) -> None:
         self.passed = b""
@@ -65,7 +65,7 @@ class Wire:
 class World:
     """A server that publishes two batches a step, the gateway, and a client that counts."""
 
-    def __init__(self, harm: Harm) -> None:
+    def __init__(self, defect: Defect) -> None:
         tape = EncodedTape(
             lambda first, n: b"".join(
                 b"AAPL,%d.%02d*" % divmod(s, 100) for s in range(first, first + n)
@@ -74,21 +74,21 @@ class World:
         self.stream = Stream("tape", tape, 1)
         self.client = StreamClient(next_sequence=1, may_be_plain=False)
         self.gateway = HostileGateway()
-        self.gateway.harm = harm
-        self.counted = Account()
+        self.gateway.defect = defect
+        self.counted = EventCounts()
         self.booked: list[tuple[int, int]] = []
         self.now_ns = 1
         self._connect()
 
     def _connect(self) -> None:
         self.wire = Wire()
-        self.line = deepcopy(self.gateway)
-        self.line.begin(self.wire)
+        self.connection = deepcopy(self.gateway)
+        self.connection.begin(self.wire)
         self.subscriber = Subscriber(self.stream, self.now_ns)
         self._forward(self.subscriber.receive(self.client.connected(self.now_ns)))
 
     def _forward(self, data: bytes) -> None:
-        self.line.take(self.wire, data, self.now_ns)
+        self.connection.on_data(self.wire, data, self.now_ns)
 
     def step(self) -> None:
         self.now_ns += STEP_NS
@@ -103,11 +103,11 @@ class World:
             for event in self.client.receive(data, self.now_ns) if data else ():
                 self._handle(event)
         except (ProtocolError, MessageTooLongError):
-            self.counted.counts[PROTOCOL_ERROR] += 1
+            self.counted.by_event[PROTOCOL_ERROR] += 1
         else:
             if not self.wire.ended and (deadline_ns is None or self.now_ns < deadline_ns):
                 return
-        self.counted.counts[DISCONNECTED] += 1
+        self.counted.by_event[DISCONNECTED] += 1
         self.client.disconnected()
         self._connect()
 
@@ -125,57 +125,57 @@ class World:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", HARMS)
-def test_a_harm_is_counted_as_its_account_says_and_everything_else_is_booked_once(
-    kind: type[Harm], seed: int
+@pytest.mark.parametrize("kind", DEFECTS)
+def test_a_defect_is_counted_as_expected_and_all_other_ticks_are_booked_once(
+    kind: type[Defect], seed: int
 ) -> None:
-    harm = kind(Random(seed))
-    world = World(harm)
+    defect = kind(Random(seed))
+    world = World(defect)
     for _ in range(MOST_STEPS):
         world.step()
-        if harm.left == 0 and max(world.booked, default=(0, 0))[0] > harm.last:
+        if defect.left == 0 and max(world.booked, default=(0, 0))[0] > defect.last:
             break
     else:
-        raise AssertionError("it was not done, or the client did not recover")
+        raise AssertionError("it was not injected, or the client did not recover")
     world.step()
-    assert world.counted == harm.account
-    assert harm.account.counts.keys() <= {kind.counted_as, DISCONNECTED, PROTOCOL_ERROR}
-    assert kind.counted_as is None or harm.account.counts[kind.counted_as] >= kind.times
-    gone = set().union(*harm.account.numbers.values())
+    assert world.counted == defect.event_counts
+    assert defect.event_counts.by_event.keys() <= {kind.counted_as, DISCONNECTED, PROTOCOL_ERROR}
+    assert kind.counted_as is None or defect.event_counts.by_event[kind.counted_as] >= kind.times
+    gone = set().union(*defect.event_counts.numbers.values())
     last = world.booked[-1][0]
     assert world.booked == [(s, price(s)) for s in range(1, last + 1) if s not in gone]
 
 
-def test_without_a_harm_every_byte_passes_wherever_it_begins() -> None:
+def test_without_a_defect_every_byte_passes_wherever_it_begins() -> None:
     wire = Wire()
     gateway = HostileGateway()
     gateway.begin(wire)
     stream = b"72.50*BATCH,5,1,9*AAPL,1.00*HELLO,1,tape,5*BATCH,5,2,9*A,1.00*B,2.00*BATCH,7,0,9*"
     for position in range(len(stream)):
-        gateway.take(wire, stream[position : position + 1], 0)
+        gateway.on_data(wire, stream[position : position + 1], 0)
     assert wire.passed == stream
 
 
-def test_all_connections_see_the_harm_that_is_set_later() -> None:
+def test_all_connections_get_a_defect_that_is_set_later() -> None:
     gateway = HostileGateway()
     copy = deepcopy(gateway)
-    harm = Honest(Random(1))
-    gateway.harm = harm
-    assert copy.harm is harm
+    defect = NoDefect(Random(1))
+    gateway.defect = defect
+    assert copy.defect is defect
 
 
-def test_nothing_is_harmed_more_often_than_it_should() -> None:
-    harm = Withheld(Random(1))
-    world = World(harm)
-    while harm.left:
+def test_no_defect_is_injected_more_often_than_planned() -> None:
+    defect = Withheld(Random(1))
+    world = World(defect)
+    while defect.left:
         world.step()
-    done = deepcopy(harm.account)
+    done = deepcopy(defect.event_counts)
     for _ in range(100):
         world.step()
-    assert harm.account == done
+    assert defect.event_counts == done
 
 
-def test_ticks_that_are_repeated_have_another_price_than_they_had() -> None:
+def test_repeated_ticks_have_another_price_than_the_originals() -> None:
     world = World(Known(Random(1)))
     said = b""
     for _ in range(1000):
@@ -184,20 +184,20 @@ def test_ticks_that_are_repeated_have_another_price_than_they_had() -> None:
     assert b"AAPL,0.01*" in said
 
 
-@pytest.mark.parametrize("frame", NOISE, ids=lambda frame: repr(frame[:20]))
-def test_all_noise_is_one_malformed_frame(frame: bytes) -> None:
+@pytest.mark.parametrize("frame", MALFORMED_FRAMES, ids=lambda frame: repr(frame[:20]))
+def test_every_malformed_frame_is_counted_as_exactly_one(frame: bytes) -> None:
     assert len(frame) <= MAX_MESSAGE_BYTES
     assert CODEC.decode(b"AAPL,1.00*" + frame + b"*MSFT,1.00*").malformed == {1: frame}
     assert not (b"*" + frame).startswith(NEXT_BATCH)
 
 
-@pytest.mark.parametrize("frame", STRANGERS, ids=lambda frame: repr(frame[:20]))
-def test_all_strangers_are_ticks_of_a_symbol_that_no_stack_can_trade(frame: bytes) -> None:
+@pytest.mark.parametrize("frame", UNKNOWN_SYMBOL_TICKS, ids=lambda frame: repr(frame[:20]))
+def test_unknown_symbols_are_ones_that_no_stack_can_trade(frame: bytes) -> None:
     assert CODEC.decode(frame + b"*").unknown == {0: frame}
     assert len(frame.partition(b",")[0]) > 16
 
 
-@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("answer", BAD_ANSWERS)
 def test_all_bad_answers_break_the_protocol_at_once(answer: bytes) -> None:
     client = StreamClient(next_sequence=1, may_be_plain=False)
     client.connected(1)
@@ -205,7 +205,7 @@ def test_all_bad_answers_break_the_protocol_at_once(answer: bytes) -> None:
         list(client.receive(answer, 2))
 
 
-@pytest.mark.parametrize("header", HEADERS, ids=lambda header: repr(header[:30]))
+@pytest.mark.parametrize("header", BAD_HEADERS, ids=lambda header: repr(header[:30]))
 def test_all_bad_headers_break_the_protocol_at_once(header: bytes) -> None:
     client = StreamClient(next_sequence=1, may_be_plain=False)
     client.connected(1)

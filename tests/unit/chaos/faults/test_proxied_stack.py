@@ -1,4 +1,4 @@
-"""How the client roles of a private stack are told to go through proxies."""
+"""How the client roles of a private stack get to connect through proxies."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_only_the_client_roles_get_the_clients_settings() -> None:
     original = (PROJECT_ROOT / "etc" / "supervisord.conf").read_text()
     parser = configparser.RawConfigParser()
     parser.read_string(with_client_settings(original, Path("/a b/clients.toml")))
-    told = {
+    environments = {
         section: parser[section]["environment"]
         for section in parser.sections()
         if "environment" in parser[section]
     }
     expected = 'TRADING_CONFIG="/a b/clients.toml"'
-    assert told == {"program:orderbook": expected, "program:strategy": expected}
+    assert environments == {"program:orderbook": expected, "program:strategy": expected}
 
 
 def test_a_configuration_without_a_client_role_is_refused() -> None:

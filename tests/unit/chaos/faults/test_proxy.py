@@ -1,4 +1,4 @@
-"""The fault proxy: each fault at work between two sockets, and what the proxy itself must keep."""
+"""The fault proxy: each fault between two sockets, and the guarantees of the proxy itself."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 import chaos.faults.proxy
 from chaos.faults.connection_faults import (
+    AddedLatency,
     Bandwidth,
     Blackhole,
     Clear,
     Close,
+    ConnectionFault,
     Corrupt,
     Direction,
-    Fault,
     HalfOpen,
-    Latency,
     Reset,
     Slice,
 )
@@ -34,14 +34,14 @@ from lib.clock import SECOND_NS
 from tests.helpers import DEADLINE_S, wait_until
 
 SILENCE_S = 0.2
-"""What stays silent for this long is taken for silent; all else is waited for much longer."""
+"""A connection that is silent for this long counts as silent; other waits are much longer."""
 NOISE = Random(7).randbytes(300_000)
 
 
 class Line:
     """A client and a server that are connected through a proxy."""
 
-    def __init__(self, fault: Fault | None = None) -> None:
+    def __init__(self, fault: ConnectionFault | None = None) -> None:
         self._listener = socket.create_server((HOST, 0))
         self.proxy = Proxy(self._listener.getsockname())
         if fault:
@@ -50,7 +50,7 @@ class Line:
         self.client, self.server = self.connect()
 
     def connect(self) -> tuple[socket.socket, socket.socket]:
-        """Another connection: the client's and the server's end of it."""
+        """Open another connection; return the client's and the server's end."""
         client = socket.create_connection((HOST, self.proxy.port), timeout=DEADLINE_S)
         self._listener.settimeout(DEADLINE_S)
         server, _ = self._listener.accept()
@@ -64,8 +64,8 @@ class Line:
             sock.close()
 
 
-class Recorded:
-    """A flow that only takes note of what a fault does."""
+class RecordedExperiments:
+    """A flow that only records what a fault does."""
 
     def __init__(self) -> None:
         self.delivered: list[tuple[bytes, int]] = []
@@ -90,8 +90,8 @@ def line() -> Iterator[Line]:
     line.close()
 
 
-def read(sock: socket.socket, count: int) -> bytes:
-    """Exactly so many bytes."""
+def read_exactly(sock: socket.socket, count: int) -> bytes:
+    """Receive exactly `count` bytes."""
     data = b""
     while len(data) < count:
         piece = sock.recv(count - len(data))
@@ -100,24 +100,24 @@ def read(sock: socket.socket, count: int) -> bytes:
     return data
 
 
-def read_to_the_end(sock: socket.socket) -> bytes:
+def read_to_end(sock: socket.socket) -> bytes:
     data = b""
     while piece := sock.recv(65536):
         data += piece
     return data
 
 
-def passes(sender: socket.socket, receiver: socket.socket, data: bytes) -> bytes:
-    """What arrives of `data`, as many bytes as it has."""
+def send_through(sender: socket.socket, receiver: socket.socket, data: bytes) -> bytes:
+    """Send `data`; return as many bytes as arrive."""
     sending = threading.Thread(target=sender.sendall, args=(data,))
     sending.start()
-    arrived = read(receiver, len(data))
+    arrived = read_exactly(receiver, len(data))
     sending.join(DEADLINE_S)
     return arrived
 
 
 def is_silent(sock: socket.socket) -> bool:
-    """Whether the connection is open and nothing comes."""
+    """Whether the connection is open and nothing arrives."""
     sock.settimeout(SILENCE_S)
     try:
         sock.recv(1, socket.MSG_PEEK)
@@ -131,7 +131,7 @@ def is_silent(sock: socket.socket) -> bool:
 
 
 def is_unread(sock: socket.socket) -> bool:
-    """Whether nothing has come yet."""
+    """Whether nothing has arrived yet."""
     sock.setblocking(False)
     try:
         sock.recv(1, socket.MSG_PEEK)
@@ -155,11 +155,11 @@ def segments_received(sock: socket.socket) -> int:
 @given(
     sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=30),
     fault=st.sampled_from(
-        [Clear(), Slice(size=1), Slice(size=700), Latency(delay_ms=1, jitter_ms=1)]
+        [Clear(), Slice(size=1), Slice(size=700), AddedLatency(delay_ms=1, jitter_ms=1)]
     ),
 )
-def test_bytes_arrive_whole_and_in_order_however_they_were_cut(
-    sizes: list[int], fault: Fault
+def test_bytes_arrive_complete_and_in_order_however_they_were_split(
+    sizes: list[int], fault: ConnectionFault
 ) -> None:
     line = Line(fault)
     try:
@@ -168,7 +168,7 @@ def test_bytes_arrive_whole_and_in_order_however_they_were_cut(
         for size in sizes:
             line.client.sendall(sent[begin : begin + size])
             begin += size
-        assert read(line.server, len(sent)) == sent
+        assert read_exactly(line.server, len(sent)) == sent
     finally:
         line.close()
 
@@ -176,22 +176,22 @@ def test_bytes_arrive_whole_and_in_order_however_they_were_cut(
 def test_both_directions_pass_at_once(line: Line) -> None:
     answers: list[bytes] = []
     back = threading.Thread(
-        target=lambda: answers.append(passes(line.server, line.client, NOISE[::-1]))
+        target=lambda: answers.append(send_through(line.server, line.client, NOISE[::-1]))
     )
     back.start()
-    assert passes(line.client, line.server, NOISE) == NOISE
+    assert send_through(line.client, line.server, NOISE) == NOISE
     back.join(DEADLINE_S)
     assert answers == [NOISE[::-1]]
 
 
-def test_the_end_of_one_side_passes_and_the_other_side_may_still_speak(line: Line) -> None:
+def test_a_fin_from_one_side_passes_and_the_other_side_may_still_send(line: Line) -> None:
     line.client.sendall(b"last words")
     line.client.shutdown(socket.SHUT_WR)
-    assert read_to_the_end(line.server) == b"last words"
+    assert read_to_end(line.server) == b"last words"
     line.server.sendall(b"answer")
-    assert read(line.client, 6) == b"answer"
+    assert read_exactly(line.client, 6) == b"answer"
     line.server.close()
-    assert read_to_the_end(line.client) == b""
+    assert read_to_end(line.client) == b""
     wait_until(lambda: line.proxy.connections == 0, "the proxy has let go of the connection")
 
 
@@ -203,10 +203,10 @@ def test_a_reset_by_one_side_is_a_reset_for_the_other(line: Line) -> None:
 
 
 @pytest.mark.parametrize("fault", [Clear(), Blackhole()])
-def test_a_client_of_a_server_that_is_not_there_is_reset(fault: Fault) -> None:
+def test_a_client_of_a_server_that_is_not_there_is_reset(fault: ConnectionFault) -> None:
     with socket.create_server((HOST, 0)) as listener:
-        nobody = listener.getsockname()
-    with Proxy(nobody) as proxy:
+        free_address = listener.getsockname()
+    with Proxy(free_address) as proxy:
         proxy.fault = fault
         # The reset may come before connect() has returned.
         with (
@@ -226,7 +226,7 @@ def test_a_server_that_comes_late_is_reached() -> None:
     ):
         server, _ = listener.accept()
         client.sendall(b"hello")
-        assert read(server, 5) == b"hello"
+        assert read_exactly(server, 5) == b"hello"
         server.close()
 
 
@@ -238,51 +238,51 @@ def test_slices_travel_in_segments_of_their_own(line: Line) -> None:
     # Each slice is a segment when it has been read before the next one, so give it the time.
     for byte in NOISE[:100]:
         line.client.sendall(bytes([byte] * 3))
-        assert read(line.server, 3) == bytes([byte] * 3)
+        assert read_exactly(line.server, 3) == bytes([byte] * 3)
     assert segments_received(line.server) > 200
     before = segments_received(line.client)
     line.server.sendall(NOISE[:100])
-    assert read(line.client, 100) == NOISE[:100]
+    assert read_exactly(line.client, 100) == NOISE[:100]
     assert segments_received(line.client) == before + 1
 
 
 def test_what_is_delayed_comes_after_what_is_not() -> None:
-    slow, quick = Line(Latency(delay_ms=150)), Line()
+    slow, quick = Line(AddedLatency(delay_ms=150)), Line()
     try:
         slow.client.sendall(b"first")
         quick.client.sendall(b"second")
-        assert read(quick.server, 6) == b"second"
+        assert read_exactly(quick.server, 6) == b"second"
         assert is_unread(slow.server)
-        assert read(slow.server, 5) == b"first"
+        assert read_exactly(slow.server, 5) == b"first"
     finally:
         slow.close()
         quick.close()
 
 
 def test_jitter_is_never_a_reordering(line: Line) -> None:
-    line.proxy.fault = Latency(delay_ms=2, jitter_ms=2, seed=3)
+    line.proxy.fault = AddedLatency(delay_ms=2, jitter_ms=2, seed=3)
     sent = bytes(range(256))
     for byte in sent:
         line.client.sendall(bytes([byte]))
-    assert read(line.server, 256) == sent
+    assert read_exactly(line.server, 256) == sent
 
 
 def test_half_the_bandwidth_takes_twice_as_long(line: Line) -> None:
     def seconds(bytes_per_s: int) -> float:
         line.proxy.fault = Bandwidth(bytes_per_s=bytes_per_s, to=Direction.TO_SERVER)
         began = time.monotonic()
-        assert passes(line.client, line.server, NOISE[:20_000]) == NOISE[:20_000]
+        assert send_through(line.client, line.server, NOISE[:20_000]) == NOISE[:20_000]
         return time.monotonic() - began
 
     assert 1.5 < seconds(50_000) / seconds(100_000) < 3
 
 
 def test_the_bandwidth_is_shared_by_all_that_was_sent() -> None:
-    flow = Recorded()
+    flow = RecordedExperiments()
     fault = Bandwidth(bytes_per_s=100)
-    fault.take(flow, b"ab", now_ns=0)
-    fault.take(flow, b"c", now_ns=0)
-    fault.take(flow, b"d", now_ns=SECOND_NS)  # it was free again long before
+    fault.on_data(flow, b"ab", now_ns=0)
+    fault.on_data(flow, b"c", now_ns=0)
+    fault.on_data(flow, b"d", now_ns=SECOND_NS)  # it was free again long before
     hundredth_ns = SECOND_NS // 100
     assert flow.delivered == [
         (b"a", hundredth_ns),
@@ -294,7 +294,7 @@ def test_the_bandwidth_is_shared_by_all_that_was_sent() -> None:
 
 def test_corruption_changes_bytes_at_its_rate_and_keeps_their_number(line: Line) -> None:
     line.proxy.fault = Corrupt(rate=0.1, seed=5)
-    arrived = passes(line.client, line.server, NOISE[:50_000])
+    arrived = send_through(line.client, line.server, NOISE[:50_000])
     wrong = sum(a != b for a, b in zip(arrived, NOISE, strict=False))
     assert 4_000 < wrong < 6_000
 
@@ -303,7 +303,7 @@ def test_corruption_is_the_same_for_the_same_seed() -> None:
     def arrived(seed: int) -> bytes:
         line = Line(Corrupt(rate=0.2, seed=seed))
         try:
-            return passes(line.client, line.server, NOISE[:2000])
+            return send_through(line.client, line.server, NOISE[:2000])
         finally:
             line.close()
 
@@ -317,15 +317,15 @@ def test_a_blackhole_is_silent_in_both_directions_and_keeps_the_connection(line:
     assert is_silent(line.server)
     assert is_silent(line.client)
     line.proxy.fault = Clear()  # nothing was lost, as nothing is where TCP sends again
-    assert read(line.server, 13) == b"to the server"
-    assert read(line.client, 13) == b"to the client"
+    assert read_exactly(line.server, 13) == b"to the server"
+    assert read_exactly(line.client, 13) == b"to the client"
 
 
 def test_a_blackhole_in_one_direction_lets_the_other_pass(line: Line) -> None:
     line.proxy.fault = Blackhole(to=Direction.TO_CLIENT)
     line.server.sendall(b"lost")
     line.client.sendall(b"heard")
-    assert read(line.server, 5) == b"heard"
+    assert read_exactly(line.server, 5) == b"heard"
     assert is_silent(line.client)
 
 
@@ -334,40 +334,40 @@ def test_a_blackhole_does_not_let_an_end_pass(line: Line) -> None:
     line.client.close()
     assert is_silent(line.server)
     line.proxy.fault = Clear()
-    assert read_to_the_end(line.server) == b""
+    assert read_to_end(line.server) == b""
 
 
 @pytest.mark.parametrize("count", [0, 1, 999])
 def test_close_ends_the_direction_after_exactly_so_many_bytes(line: Line, count: int) -> None:
     line.client.sendall(b"before")
-    assert read(line.server, 6) == b"before"
+    assert read_exactly(line.server, 6) == b"before"
     line.proxy.fault = Close(after_bytes=count, to=Direction.TO_SERVER)
     line.client.sendall(NOISE[:5000])
-    assert read_to_the_end(line.server) == NOISE[:count]
+    assert read_to_end(line.server) == NOISE[:count]
     assert line.proxy.cut_ns
     line.server.sendall(b"the other direction")
-    assert read(line.client, 19) == b"the other direction"
+    assert read_exactly(line.client, 19) == b"the other direction"
 
 
-def test_who_closes_after_being_closed_is_gone_for_the_other_side_too(line: Line) -> None:
+def test_an_end_that_closes_after_a_close_is_gone_for_the_other_side_too(line: Line) -> None:
     line.proxy.cut(Close(to=Direction.TO_CLIENT))
-    assert read_to_the_end(line.client) == b""
+    assert read_to_end(line.client) == b""
     line.client.close()
-    assert read_to_the_end(line.server) == b""
+    assert read_to_end(line.server) == b""
 
     def sending_fails() -> bool:
         try:
-            line.server.sendall(b"nobody reads this")
+            line.server.sendall(b"never read")
         except (ConnectionResetError, BrokenPipeError):
             return True
         return False
 
-    wait_until(sending_fails, "the server is told that nobody is there")
+    wait_until(sending_fails, "the server gets RST")
 
 
 def test_reset_is_a_reset_for_both_sides_in_mid_stream(line: Line) -> None:
     line.client.sendall(b"in mid-st")
-    assert read(line.server, 9) == b"in mid-st"
+    assert read_exactly(line.server, 9) == b"in mid-st"
     assert line.proxy.cut(Reset()) == 1
     for sock in (line.client, line.server):
         with pytest.raises(ConnectionResetError):
@@ -378,25 +378,25 @@ def test_reset_of_one_side_leaves_the_other_in_silence(line: Line) -> None:
     line.proxy.cut(Reset(to=Direction.TO_CLIENT))
     with pytest.raises(ConnectionResetError):
         line.client.recv(1)
-    line.server.sendall(b"to nobody")
+    line.server.sendall(b"into the void")
     assert is_silent(line.server)
 
 
 def test_reset_after_some_bytes_waits_for_them(line: Line) -> None:
     line.proxy.cut(Reset(after_bytes=100, to=Direction.TO_SERVER))
     line.client.sendall(NOISE[:99])
-    assert read(line.server, 99) == NOISE[:99]
+    assert read_exactly(line.server, 99) == NOISE[:99]
     assert is_silent(line.client)
     line.client.sendall(NOISE[:1])
     with pytest.raises(ConnectionResetError):
-        read(line.server, 2)
+        read_exactly(line.server, 2)
 
 
-def test_half_open_is_silent_until_somebody_sends_into_it(line: Line) -> None:
+def test_half_open_is_silent_until_an_end_sends_into_it(line: Line) -> None:
     line.proxy.cut(HalfOpen())
     assert is_silent(line.client)
     assert is_silent(line.server)
-    line.client.sendall(b"is anybody there?")
+    line.client.sendall(b"are you there?")
     if can_vanish():
         with pytest.raises(ConnectionResetError):
             line.client.recv(1)
@@ -407,24 +407,24 @@ def test_half_open_is_silent_until_somebody_sends_into_it(line: Line) -> None:
 
 def test_half_open_in_one_direction_leaves_the_other_side_a_silent_peer(line: Line) -> None:
     line.proxy.cut(HalfOpen(to=Direction.TO_CLIENT))
-    line.server.sendall(b"to nobody")
+    line.server.sendall(b"into the void")
     assert is_silent(line.server)
     assert is_silent(line.client)
 
 
-def test_what_comes_after_a_close_stays_away_also_under_the_next_fault(line: Line) -> None:
+def test_bytes_after_a_close_are_dropped_also_under_the_next_fault(line: Line) -> None:
     line.proxy.fault = Close(to=Direction.TO_SERVER)
-    assert read_to_the_end(line.server) == b""
+    assert read_to_end(line.server) == b""
     line.proxy.fault = Clear()
     line.client.sendall(b"too late")
     line.server.sendall(b"still heard")
-    assert read(line.client, 11) == b"still heard"
+    assert read_exactly(line.client, 11) == b"still heard"
     assert is_silent(line.client)  # and not reset
 
 
 @pytest.mark.parametrize(("fault", "act"), [(Reset(), "reset"), (HalfOpen(), "vanish")])
-def test_the_time_of_a_cut_is_taken_before_anybody_can_know_of_it(
-    line: Line, monkeypatch: pytest.MonkeyPatch, fault: Fault, act: str
+def test_the_time_of_a_cut_is_taken_before_an_end_can_notice_it(
+    line: Line, monkeypatch: pytest.MonkeyPatch, fault: ConnectionFault, act: str
 ) -> None:
     really = getattr(chaos.faults.proxy, act)
     known: list[int | None] = []
@@ -446,29 +446,34 @@ def test_a_fault_may_change_in_mid_stream_and_no_byte_is_lost(line: Line) -> Non
     sending = threading.Thread(target=line.client.sendall, args=(NOISE,))
     sending.start()
     arrived = b""
-    for fault in (Slice(size=1), Blackhole(), Latency(delay_ms=5), Bandwidth(bytes_per_s=1000)):
+    for fault in (
+        Slice(size=1),
+        Blackhole(),
+        AddedLatency(delay_ms=5),
+        Bandwidth(bytes_per_s=1000),
+    ):
         line.proxy.fault = fault
         if not fault.holds:
-            arrived += read(line.server, 10)
+            arrived += read_exactly(line.server, 10)
     line.proxy.fault = Clear()
-    arrived += read(line.server, len(NOISE) - len(arrived))
+    arrived += read_exactly(line.server, len(NOISE) - len(arrived))
     sending.join(DEADLINE_S)
     assert arrived == NOISE
 
 
-def test_what_waits_for_its_time_under_a_fault_does_not_under_the_next(line: Line) -> None:
+def test_bytes_that_a_fault_delays_are_sent_at_once_under_the_next(line: Line) -> None:
     line.proxy.fault = Bandwidth(bytes_per_s=10)
     line.client.sendall(NOISE[:5000])
     wait_until(lambda: line.proxy.queued_bytes > 4000, "most of it waits for its 8 minutes")
     line.proxy.fault = Clear()
-    assert read(line.server, 5000) == NOISE[:5000]
+    assert read_exactly(line.server, 5000) == NOISE[:5000]
 
 
 def test_a_cut_acts_on_open_connections_and_not_on_later_ones(line: Line) -> None:
     line.proxy.cut(Blackhole())
     client, server = line.connect()
     client.sendall(b"through")
-    assert read(server, 7) == b"through"
+    assert read_exactly(server, 7) == b"through"
     line.client.sendall(b"not through")
     assert is_silent(line.server)
 
@@ -478,7 +483,7 @@ def test_a_fault_acts_on_later_connections_too(line: Line) -> None:
     for _ in range(2):  # each counts for itself
         client, server = line.connect()
         client.sendall(b"abcdef")
-        assert read_to_the_end(server) == b"abc"
+        assert read_to_end(server) == b"abc"
 
 
 def test_a_receiver_that_does_not_read_makes_the_sender_wait_and_not_the_proxy_grow(
@@ -491,7 +496,7 @@ def test_a_receiver_that_does_not_read_makes_the_sender_wait_and_not_the_proxy_g
             sent += line.client.send(NOISE)
     assert sent < 100_000_000
     assert 0 < line.proxy.queued_bytes <= MAX_QUEUED_BYTES + RECEIVE_BYTES
-    assert len(read(line.server, sent)) == sent  # and all of it comes, once it reads
+    assert len(read_exactly(line.server, sent)) == sent  # and all of it comes, once it reads
 
 
 def test_one_connection_that_stands_still_does_not_hold_up_another(line: Line) -> None:
@@ -500,7 +505,7 @@ def test_one_connection_that_stands_still_does_not_hold_up_another(line: Line) -
         while True:
             line.client.send(NOISE)
     client, server = line.connect()
-    assert passes(client, server, NOISE) == NOISE
+    assert send_through(client, server, NOISE) == NOISE
 
 
 def test_a_closed_proxy_leaves_no_connection_thread_or_descriptor() -> None:
@@ -517,7 +522,7 @@ def test_a_closed_proxy_leaves_no_connection_thread_or_descriptor() -> None:
         server.recv(1)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((HOST, line.proxy.port))
-    line.close()  # twice does no harm
+    line.close()  # may be called twice
     assert threading.active_count() == threads_before
     assert descriptors() == before
     with pytest.raises(RuntimeError, match="closed"):

@@ -1,4 +1,4 @@
-"""What a fault of a role leaves behind, and that it is put back whenever that is asked for."""
+"""What a role fault leaves behind, and that `undo` works at any time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from chaos.faults.role_faults import UNWATCHED_S, Freeze, Restart, Signal
+from chaos.faults.role_faults import UNWATCHED_S, Freeze, Restart, SendSignal
 from chaos.lab.experiment import Interrupted
-from chaos.lab.target import Target, TargetError
+from chaos.lab.target import TargetError, TargetStack
 from lib.settings import Settings, WatchdogSettings
 from tests.helpers import wait_until
 from tests.processes import forked
 
 
-class FakeTarget(Target):
-    """Takes commands, and may be interrupted while it starts a role."""
+class FakeTarget(TargetStack):
+    """A fake target that may be interrupted while it starts a role."""
 
     def __init__(self, *, interrupted: bool = False) -> None:
         super().__init__(Settings())
@@ -41,7 +41,7 @@ def is_stopped(pid: int) -> bool:
     return stat[stat.rindex(")") + 2] == "T"
 
 
-def test_a_restart_that_came_to_its_end_leaves_nothing() -> None:
+def test_a_completed_restart_leaves_nothing_to_undo() -> None:
     target, restart = FakeTarget(), Restart("gateway")
     restart.inject(target, 1)
     assert not restart.undo()
@@ -57,7 +57,7 @@ def test_a_role_that_was_only_stopped_is_started_again() -> None:
     assert target.commands == ["stop gateway", "revive gateway"]
 
 
-def test_a_frozen_process_goes_on_once_it_is_undone() -> None:
+def test_undo_resumes_a_frozen_process() -> None:
     freeze = Freeze("gateway")
     with forked(signal.pause) as child:
         freeze.inject(FakeTarget(), child.pid)
@@ -67,14 +67,14 @@ def test_a_frozen_process_goes_on_once_it_is_undone() -> None:
         assert not freeze.undo()
 
 
-def test_a_frozen_process_that_was_ended_need_not_be_undone() -> None:
+def test_undo_accepts_a_frozen_process_that_has_ended() -> None:
     freeze = Freeze("gateway")
     with forked(signal.pause) as child:
         freeze.inject(FakeTarget(), child.pid)
     assert not freeze.undo()
 
 
-def test_who_looks_after_a_frozen_role_decides_who_puts_it_back() -> None:
+def test_the_lab_resumes_a_frozen_role_only_without_a_watchdog() -> None:
     freeze = Freeze("gateway")
     with forked(signal.pause) as child:
         freeze.inject(FakeTarget(), child.pid)
@@ -86,8 +86,8 @@ def test_who_looks_after_a_frozen_role_decides_who_puts_it_back() -> None:
         freeze.undo()
 
 
-@pytest.mark.parametrize("fault", [Signal("gateway", signal.SIGKILL), Freeze("gateway")])
-def test_a_process_that_is_not_there_is_told(fault: Signal | Freeze) -> None:
+@pytest.mark.parametrize("fault", [SendSignal("gateway", signal.SIGKILL), Freeze("gateway")])
+def test_a_process_that_has_ended_is_an_error(fault: SendSignal | Freeze) -> None:
     with forked(signal.pause) as child:
         pid = child.pid
     assert not Path(f"/proc/{pid}").exists() or os.getpid() == pid

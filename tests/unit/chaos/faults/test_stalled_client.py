@@ -1,4 +1,4 @@
-"""A client that does not read, against a server of the test's own."""
+"""A client that does not read, with a server that the test controls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def accept(server: socket.socket) -> socket.socket:
 
 
 def fill(peer: socket.socket) -> int:
-    """Send until the kernel takes no more; return how much it took."""
+    """Send until the kernel accepts no more; return how many bytes it accepted."""
     peer.setblocking(False)
     sent = 0
     try:
@@ -52,12 +52,12 @@ def fill(peer: socket.socket) -> int:
         return sent
 
 
-def test_it_says_hello_and_has_the_name_that_the_server_sees(server: socket.socket) -> None:
+def test_it_sends_hello_and_has_the_name_that_the_server_sees(server: socket.socket) -> None:
     with StalledClient(*server.getsockname(), b"HELLO,1,1*") as client, accept(server) as peer:
         assert peer.recv(100) == b"HELLO,1,1*"
         host, port = peer.getpeername()
         assert client.name == f"{host}:{port}"
-        assert client.say(b"more*")
+        assert client.send(b"more*")
         assert peer.recv(100) == b"more*"
 
 
@@ -69,7 +69,7 @@ def test_a_server_is_left_with_the_rest_after_some_kilobytes(server: socket.sock
         assert 0 < only(client) <= taken
 
 
-def test_all_that_waited_comes_when_it_reads_on(server: socket.socket) -> None:
+def test_all_queued_bytes_come_when_it_resumes_reading(server: socket.socket) -> None:
     with StalledClient(*server.getsockname()) as client, accept(server) as peer:
         waited = fill(peer)
         peer.shutdown(socket.SHUT_WR)
@@ -85,15 +85,15 @@ def test_draining_ends_in_time_where_nothing_comes(server: socket.socket) -> Non
         assert client.drain(time.monotonic()) == b""
 
 
-def test_a_server_that_has_hung_up_is_noticed_when_something_is_said(
+def test_a_send_notices_that_the_server_has_disconnected(
     server: socket.socket,
 ) -> None:
     with StalledClient(*server.getsockname()) as client:
         accept(server).close()
-        wait_until(lambda: not client.say(b"?*"), "the end is noticed")
+        wait_until(lambda: not client.send(b"?*"), "the end is noticed")
 
 
-def test_no_server_is_one_line() -> None:
+def test_a_missing_server_is_a_one_line_error() -> None:
     [port] = free_ports(1)
     with pytest.raises(TargetError, match=rf"no client can connect to {HOST}:{port}: .*refused"):
         StalledClient(HOST, port)

@@ -1,4 +1,4 @@
-"""The judge: it says nothing of good records, and names each fault that is planted in them."""
+"""The judge: no finding in good records, and one for each defect that is planted in them."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from chaos.judge.records import (
     Gap,
     LedgerOrder,
     LoggedOn,
+    OrderAnswer,
+    PlayedTick,
     Records,
     SentOrder,
-    Tick,
-    ToldOrder,
 )
 from lib.prices import format_price
 from lib.settings import RiskSettings
 from lib.trading.trader import Decision
-from tests.small_run import ABSENCE, BOOK_GAP, KILL, Fault, Run, array, play, play_storm
+from tests.small_run import ABSENCE, BOOK_GAP, KILL, Run, StrategyBug, array, play, play_storm
 
 Plant = Callable[[Records], None]
 PLANTS: dict[str, tuple[Plant, str]] = {}
-"""A fault by name: what plants it, and a pattern for the line that must name it."""
+"""Defects by name: the function that plants it, and a pattern of the expected finding."""
 
 
 def names(pattern: str) -> Callable[[Plant], Plant]:
-    """The judge must name the fault that the function plants with a line like this."""
+    """Register a function that plants a defect, with a pattern of the expected finding."""
 
     def register(plant: Plant) -> Plant:
         PLANTS[plant.__name__.replace("_", " ")] = (plant, pattern)
@@ -49,20 +49,20 @@ def change(rows: list[Any], index: int, **values: Any) -> None:
 
 
 def index_of(records: Records, tape: str, sequence: int) -> int:
-    """Where a tick is in the book."""
+    """Return the index of a tick in the book."""
     return next(i for i, t in enumerate(records.booked) if t[:2] == (tape, sequence))
 
 
 def filled(records: Records) -> int:
-    """A filled order in the middle, as an index of the ledger."""
+    """Return the ledger index of a filled order in the middle."""
     middle = len(records.ledger) // 2
     return next(i for i in range(middle, 0, -1) if records.ledger[i].status == "FILLED")
 
 
 def forget(records: Records, order_id: int, *, sent: bool) -> None:
-    """Take an order out of the ledger, and what was told of it; perhaps the order itself."""
+    """Remove an order from the ledger, and its answer; optionally the order itself."""
     records.ledger = [row for row in records.ledger if row.order_id != order_id]
-    records.told = [told for told in records.told if told.order_id != order_id]
+    records.answers = [answer for answer in records.answers if answer.order_id != order_id]
     if sent:
         records.sent = [order for order in records.sent if order.order_id != order_id]
 
@@ -75,7 +75,7 @@ def an_order_that_is_lost(records: Records) -> None:
 @names(r"tape \w, tick \d+, order \d+: filled, and the strategy has given it up")
 def a_fill_that_was_given_up(records: Records) -> None:
     order_id = records.ledger[filled(records)].order_id
-    records.told = [told for told in records.told if told.order_id != order_id]
+    records.answers = [answer for answer in records.answers if answer.order_id != order_id]
     records.given_up.add(order_id)
 
 
@@ -85,28 +85,28 @@ def an_order_that_is_doubled(records: Records) -> None:
     records.ledger.insert(index, records.ledger[index])
 
 
-@names(r"order \d+: told FILLED .*, and not in the ledger")
-def a_fill_that_was_told_and_never_booked(records: Records) -> None:
+@names(r"order \d+: answered FILLED .*, and not in the ledger")
+def a_fill_that_was_answered_and_never_booked(records: Records) -> None:
     del records.ledger[filled(records)]
 
 
-@names(r"order \d+: told FILLED .*, and the ledger has REJECTED")
-def a_fill_that_was_told_and_booked_as_rejected(records: Records) -> None:
+@names(r"order \d+: answered FILLED .*, and the ledger has REJECTED")
+def a_fill_that_was_booked_as_rejected(records: Records) -> None:
     change(records.ledger, filled(records), status="REJECTED", trade_id=None, reason="halted")
 
 
-@names(r"order \d+: told REJECTED .*, and the ledger has FILLED")
-def a_rejection_that_was_told_and_booked_as_filled(records: Records) -> None:
+@names(r"order \d+: answered REJECTED .*, and the ledger has FILLED")
+def a_rejection_that_was_booked_as_filled(records: Records) -> None:
     order_id = records.ledger[filled(records)].order_id
-    [index] = [i for i, told in enumerate(records.told) if told.order_id == order_id]
-    change(records.told, index, status="REJECTED", trade_id=None)
+    [index] = [i for i, answer in enumerate(records.answers) if answer.order_id == order_id]
+    change(records.answers, index, status="REJECTED", trade_id=None)
 
 
-@names(r"order \d+: told .* trade_id 9999, .*, and the ledger has .* trade_id \d+")
-def another_trade_id_told_than_booked(records: Records) -> None:
+@names(r"order \d+: answered .* trade_id 9999, .*, and the ledger has .* trade_id \d+")
+def an_answer_with_another_trade_id_than_booked(records: Records) -> None:
     order_id = records.ledger[filled(records)].order_id
-    [index] = [i for i, told in enumerate(records.told) if told.order_id == order_id]
-    change(records.told, index, trade_id=9999)
+    [index] = [i for i, answer in enumerate(records.answers) if answer.order_id == order_id]
+    change(records.answers, index, trade_id=9999)
 
 
 @names(r"order \d+: its trade_id \d+ is order \d+'s, too")
@@ -129,9 +129,9 @@ def a_position_that_is_wrong_in_an_order(records: Records) -> None:
     change(records.ledger, filled(records), position=999)
 
 
-@names(r"order \d+: told .* position 999, and the ledger has .* position -?\d+")
-def a_position_that_was_told_wrong(records: Records) -> None:
-    change(records.told, -1, position=999)
+@names(r"order \d+: answered .* position 999, and the ledger has .* position -?\d+")
+def an_answer_with_a_wrong_position(records: Records) -> None:
+    change(records.answers, -1, position=999)
 
 
 @names(r"tape A, tick 200: not in the book, and not reported as missed")
@@ -146,7 +146,7 @@ def the_last_tick_that_is_lost(records: Records) -> None:
 
 @names(r"tape C, ticks 1 to 3: not in the book, and not reported as missed")
 def a_tape_that_never_reached_the_book(records: Records) -> None:
-    records.tapes["C"] = dict.fromkeys((1, 2, 3), Tick("AAPL", 100))
+    records.tapes["C"] = dict.fromkeys((1, 2, 3), PlayedTick("AAPL", 100))
 
 
 @names(r"tape B, tick 1: not in the book, and not reported as missed")
@@ -181,14 +181,14 @@ def an_absence_that_ends_before_it_begins(records: Records) -> None:
     records.strategy_gaps.append(Gap("A", 9, 8))
 
 
-@names(r"tape \w, tick \d+, order \d+: in the ledger, and the strategy was never told")
+@names(r"tape \w, tick \d+, order \d+: in the ledger, and the strategy never got an answer")
 def an_order_that_was_never_answered(records: Records) -> None:
-    del records.told[-1]
+    del records.answers[-1]
 
 
-@names(r"order \d+: told twice")
-def an_answer_that_was_told_twice(records: Records) -> None:
-    records.told.append(records.told[-1])
+@names(r"order \d+: answered twice")
+def an_answer_that_came_twice(records: Records) -> None:
+    records.answers.append(records.answers[-1])
 
 
 @names(r"tape A, tick 200: in the book twice")
@@ -318,7 +318,7 @@ def an_order_of_a_tick_that_nobody_evaluated(records: Records) -> None:
     records.sent.append(records.sent[-1]._replace(order_id=999, tape="A", tick_sequence=310))
 
 
-@names(r"tape X, tick 1, order 999: booked among those of this run, and nobody knows that tape")
+@names(r"tape X, tick 1, order 999: booked among those of this run, and that tape is unknown")
 def an_order_of_a_tape_that_nobody_knows(records: Records) -> None:
     row = records.ledger[-1]
     records.ledger.append(
@@ -403,7 +403,7 @@ def a_file_that_is_left(records: Records) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_nothing_is_said_of_good_records(seed: int) -> None:
+def test_good_records_give_no_finding(seed: int) -> None:
     assert judge(play(seed)) == []
 
 
@@ -417,7 +417,7 @@ def test_good_records_have_what_could_be_judged() -> None:
 
 
 @pytest.mark.parametrize("fault", PLANTS)
-def test_a_planted_fault_is_named(fault: str) -> None:
+def test_a_planted_defect_is_named(fault: str) -> None:
     plant, pattern = PLANTS[fault]
     records = play()
     plant(records)
@@ -428,19 +428,19 @@ def test_a_planted_fault_is_named(fault: str) -> None:
 @pytest.mark.parametrize(
     "fault", ["windows not cleared", "news a batch late", "rejections ignored"]
 )
-def test_a_strategy_that_has_a_fault_is_found_out(fault: Fault) -> None:
+def test_a_strategy_with_a_bug_is_found_out(fault: StrategyBug) -> None:
     findings = [finding for seed in range(20) for finding in judge(play(seed, fault))]
     assert any("the rules give" in finding for finding in findings)
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_nothing_is_said_of_good_records_of_a_storm(seed: int) -> None:
+def test_good_records_of_a_storm_give_no_finding(seed: int) -> None:
     records = play_storm(seed)
     assert len(records.logons) > 20
     assert judge(records) == []
 
 
-def test_what_a_later_logon_told_is_needed_and_is_required() -> None:
+def test_a_later_logon_is_needed_to_explain_the_orders_and_is_checked() -> None:
     corrected = ignored = 0
     for seed in range(40):
         records = play_storm(seed)
@@ -452,19 +452,21 @@ def test_what_a_later_logon_told_is_needed_and_is_required() -> None:
     assert ignored
 
 
-@pytest.mark.parametrize("change_of", ["positions", "last_order_id", "told_before"])
-def test_a_logon_that_told_what_the_ledger_never_was_is_named(change_of: str) -> None:
+@pytest.mark.parametrize("change_of", ["positions", "last_order_id", "answers_before"])
+def test_a_logon_with_a_state_that_the_ledger_never_had_is_named(change_of: str) -> None:
     records = play_storm(3)
     index, logon = len(records.logons) // 2, records.logons[len(records.logons) // 2]
     wrong = {
         "positions": {**logon.positions, "AAPL": 999},
         "last_order_id": logon.last_order_id + 1000,
         # As if all answers had come before: the ledger was so, but not any more.
-        "told_before": len(records.told),
+        "answers_before": len(records.answers),
     }
     change(records.logons, index, **{change_of: wrong[change_of]})
     findings = judge(records)
-    pattern = r"logon after \d+ orders: told order \d+ as the last one and the positions"
+    pattern = (
+        r"logon after \d+ orders: acknowledged with order \d+ as the last one and the positions"
+    )
     assert any(re.match(pattern, finding) for finding in findings), findings
     records.settled = False
     assert not any(finding.startswith("logon") for finding in judge(records))
@@ -478,7 +480,7 @@ def test_a_fill_of_an_order_that_assumes_another_position_is_named() -> None:
     assert any(re.search(pattern, finding) for finding in judge(records))
 
 
-def test_what_was_under_way_at_the_end_may_be_missing() -> None:
+def test_orders_in_transit_at_the_end_may_be_missing() -> None:
     records = play()
     records.tail_begins = {"B": 396}
     records.settled = False
@@ -495,7 +497,7 @@ def test_what_was_under_way_at_the_end_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize("booked", [True, False])
-def test_an_order_after_the_end_of_the_recording_is_no_fault_of_a_stack_that_goes_on(
+def test_an_order_after_the_end_of_the_recording_is_no_defect_of_a_running_stack(
     booked: bool,
 ) -> None:
     records = play()
@@ -530,7 +532,7 @@ def test_an_order_whose_line_in_the_log_was_lost_is_known_from_the_ledger() -> N
     records = play()
     order_id = records.sent[-1].order_id
     records.sent.pop()
-    records.told = [told for told in records.told if told.order_id != order_id]
+    records.answers = [answer for answer in records.answers if answer.order_id != order_id]
     assert records.ledger[-1].order_id == order_id
     assert judge(records) == []
 
@@ -550,7 +552,7 @@ def test_an_order_may_be_held_back() -> None:
 def test_only_an_order_answered_with_an_error_may_be_missing_before_others(error: bool) -> None:
     records = play()
     first, second = records.ledger[:2]
-    assert (second.tape or "", second.tick_sequence or 0) <= ("A", KILL)  # of the same life
+    assert (second.tape or "", second.tick_sequence or 0) <= ("A", KILL)  # of the same instance
     forget(records, first.order_id, sent=False)
     if error:
         records.answered_with_error.add(first.order_id)
@@ -571,11 +573,11 @@ def test_an_order_that_was_given_up_may_be_missing_and_is_under_way_no_more() ->
     records.given_up.add(given_up.order_id)
     last_id = max(row.order_id for row in records.ledger)
     knows = frozenset(records.given_up)
-    records.logons.append(LoggedOn(last_id, held, len(records.sent), len(records.told), knows))
+    records.logons.append(LoggedOn(last_id, held, len(records.sent), len(records.answers), knows))
     assert judge(records) == []
 
 
-def test_only_the_first_findings_are_told() -> None:
+def test_only_the_first_findings_are_listed() -> None:
     records = play()
     for index in range(0, 600, 2):
         change(records.booked, index, price=7)
@@ -586,7 +588,7 @@ def test_only_the_first_findings_are_told() -> None:
 
 def test_a_symbol_that_is_not_traded_need_not_be_in_the_book() -> None:
     records = play()
-    records.tapes["B"][401] = Tick("GOOG", 100)
+    records.tapes["B"][401] = PlayedTick("GOOG", 100)
     assert judge(records) == []
 
 
@@ -628,7 +630,7 @@ RISK = RiskSettings(
         ("expired: first sent 5.001 s before its receipt, and the limit is 0.001 s", False),
         ("strategy has sent 2 orders within a second, which is the limit", True),
         ("strategy has sent 3 orders within a second, which is the limit", False),
-        ("somebody has sent 2 orders within a second, which is the limit", False),
+        ("other has sent 2 orders within a second, which is the limit", False),
         ("unknown symbol {symbol}", False),
         ("unknown symbol GOOG", False),
         ("the quantity is {quantity}, and the limit is 9", True),
@@ -700,7 +702,7 @@ def test_a_rejection_of_too_many_orders_needs_so_many() -> None:
 
 
 class Silent(Run):
-    """Before the strategy is killed, its last decisions go nowhere."""
+    """Lose the last decisions of the strategy before it is killed."""
 
     since: int
 
@@ -710,31 +712,31 @@ class Silent(Run):
             super().submit(decision)
 
 
-def test_only_the_last_decisions_of_a_life_that_was_killed_may_have_no_order(
+def test_only_the_last_decisions_of_a_killed_instance_may_have_no_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for seed in range(20):
         monkeypatch.setattr(Silent, "since", 60, raising=False)
         records = Silent(seed).play()
-        records.cut_off = {"A", "B"}  # no excuse: on tape A, another life came after this one
+        records.cut_off = {"A", "B"}  # no excuse: on tape A, another instance came after this one
         assert any("missing, the rules give" in finding for finding in judge(records))
         monkeypatch.setattr(Silent, "since", KILL - MAX_LOST_TICKS + 1)
         assert judge(Silent(seed).play()) == []
 
 
 class Idle(Run):
-    """Each life on tape A refills its windows with its first 100 ticks instead of evaluating."""
+    """Each instance on tape A refills its windows with its first 100 ticks, unevaluated."""
 
     def evaluate_all(self, ticks: list[BookedTick], begun_by: BegunBy) -> None:
-        if begun_by == "life":
+        if begun_by == "start":
             self.trader.refill(array(ticks[:100]))
             ticks = ticks[100:]
         super().evaluate_all(ticks, begun_by)
 
 
-def test_a_life_must_evaluate_everything_from_where_it_attached() -> None:
+def test_an_instance_must_evaluate_everything_after_it_attached() -> None:
     records = Idle(3).play()
-    # The second life calls it its absence; of the first life there is no one to ask.
+    # The second instance reports it as its downtime; the first one left no report.
     records.strategy_gaps[0] = Gap("A", ABSENCE.first, ABSENCE.last + 100)
     assert judge(records) == [
         f"tape A, {text}: not evaluated, though a strategy had attached before"
@@ -746,7 +748,7 @@ def test_a_life_must_evaluate_everything_from_where_it_attached() -> None:
 
 def test_a_strategy_that_never_evaluates_is_named() -> None:
     records = play()
-    for of_strategy in ("evaluations", "sent", "told", "ledger", "news", "strategy_gaps"):
+    for of_strategy in ("evaluations", "sent", "answers", "ledger", "news", "strategy_gaps"):
         getattr(records, of_strategy).clear()
     records.positions = dict.fromkeys(records.positions, 0)
     unseen = "not evaluated, though a strategy had attached before"
@@ -760,7 +762,7 @@ def test_a_strategy_that_never_evaluates_is_named() -> None:
 def test_an_empty_book_begins_behind_the_tape_that_ended_with_its_supervisord() -> None:
     records = play()
     records.cut_off = {"A"}
-    change(records.evaluations, 2, begun_by="life")
+    change(records.evaluations, 2, begun_by="start")
     records.attached.append(Attached("", 0, 2))
     unseen = [finding for finding in judge(records) if "had attached before" in finding]
     assert unseen == []
@@ -774,7 +776,7 @@ END = 2**63 - 1
 
 
 def lapped_across_tapes() -> Records:
-    """A life that was lapped in tape A, over all of tape B, into tape C at its tick 4.
+    """An instance that was lapped in tape A, over all of tape B, into tape C at its tick 4.
 
     The news say BUY all the time, A and B are flat and C rises: with windows that begin empty at
     tick 4, the first averages that say BUY are those of tick 5.
@@ -782,13 +784,13 @@ def lapped_across_tapes() -> Records:
     records = Records(("AAPL",), 1, 2, 60, 40, 10)
     for tape, last, rise in (("A", 10, 0), ("B", 5, 0), ("C", 10, 1)):
         prices = {sequence: 100 + rise * sequence for sequence in range(1, last + 1)}
-        records.tapes[tape] = {s: Tick("AAPL", price) for s, price in prices.items()}
+        records.tapes[tape] = {s: PlayedTick("AAPL", price) for s, price in prices.items()}
         records.booked += [BookedTick(tape, s, "AAPL", price) for s, price in prices.items()]
     records.evaluations = [Evaluation("A", 1, 6), Evaluation("C", 4, 10, "lap")]
     records.strategy_gaps = [Gap("A", 7, END), Gap("B", 1, END), Gap("C", 1, 3)]
     records.news = [AppliedNews("A", 1, 80)]
     records.sent = [SentOrder(1, "AAPL", "BUY", 10, 105, "C", 5, 80)]
-    records.told = [ToldOrder(1, "FILLED", "AAPL", "BUY", 1, 10, 1)]
+    records.answers = [OrderAnswer(1, "FILLED", "AAPL", "BUY", 1, 10, 1)]
     records.ledger = [LedgerOrder(1, "AAPL", "BUY", 10, 105, "FILLED", None, 1, 10, "C", 5, 0, 0)]
     records.positions = {"AAPL": 10}
     return records
@@ -826,7 +828,7 @@ def test_news_that_explains_an_order_may_be_lost_with_supervisord_as_its_line_is
     lost = {sent.order_id for sent in records.sent if (sent.tape, sent.tick_sequence) >= since}
     change(records.news, -1, sentiment=50)
     records.sent = [sent for sent in records.sent if sent.order_id not in lost]
-    records.told = [told for told in records.told if told.order_id not in lost]
+    records.answers = [answer for answer in records.answers if answer.order_id not in lost]
     records.settled = False
     findings = judge(records)
     assert any("the rules give no order" in finding for finding in findings), findings

@@ -1,4 +1,4 @@
-"""The frame's pure parts: the table, the JSON, goals, the command line."""
+"""The framework without a stack: the table, the JSON, goals, the command line, clean-up."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from chaos.lab.experiment import (
     Experiment,
     Interrupted,
     Result,
-    Stage,
+    RoundContext,
     cells,
     command_line,
     missed_goal,
     putting_back,
-    report,
+    report_text,
     signals_as_interruption,
     to_json,
 )
@@ -38,7 +38,7 @@ class Nothing(Experiment):
     hypothesis = "nothing comes of nothing"
     rounds = 1
 
-    def round(self, stage: Stage, number: int) -> None:
+    def run_round(self, context: RoundContext, number: int) -> None:
         pass
 
     def table(self) -> list[str]:
@@ -52,22 +52,26 @@ class Nothing(Experiment):
 
 
 def test_the_report_has_title_table_totals_and_verdict() -> None:
-    text = report(Nothing(), Result(NOTHING_WRONG, []))
+    text = report_text(Nothing(), Result(NOTHING_WRONG, []))
     assert text.startswith("nothing, once\n\na table\n\n")
     assert "orders: 7 sent, 0 lost, 0 doubled, 0 expired, 0 discarded" in text
     assert text.endswith("the hypothesis holds")
 
 
 def test_the_report_ends_with_the_reasons() -> None:
-    text = report(Nothing(), Result(NOTHING_WRONG, ["this", "that"]))
+    text = report_text(Nothing(), Result(NOTHING_WRONG, ["this", "that"]))
     assert text.endswith("the hypothesis does not hold:\n  this\n  that")
 
 
 def test_the_json_has_the_figures_and_the_verdict() -> None:
-    told = json.loads(json.dumps(to_json(Nothing(), 3, Result(NOTHING_WRONG, ["x"]))))
-    assert told["figure"] == 3
-    assert (told["experiment"], told["seed"], told["holds"]) == ("nothing", 3, False)
-    assert told["orders"]["sent"] == 7
+    figures_json = json.loads(json.dumps(to_json(Nothing(), 3, Result(NOTHING_WRONG, ["x"]))))
+    assert figures_json["figure"] == 3
+    assert (figures_json["experiment"], figures_json["seed"], figures_json["holds"]) == (
+        "nothing",
+        3,
+        False,
+    )
+    assert figures_json["orders"]["sent"] == 7
 
 
 def test_cells_are_median_p90_and_maximum_in_milliseconds() -> None:
@@ -110,7 +114,7 @@ def test_the_common_options_are_understood(tmp_path: Path) -> None:
 
 
 class Breaking(Nothing):
-    """Remembers what is broken; may be interrupted while it puts it back, or fail to."""
+    """Tracks what is broken; its `put_back` may be interrupted or fail."""
 
     def __init__(self, *disturbances: BaseException) -> None:
         self.broken = True

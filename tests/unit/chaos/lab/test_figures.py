@@ -1,4 +1,4 @@
-"""Figures from lists of timed events, as a recorder would have seen them."""
+"""Figures from lists of timed events, as a recorder would see them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chaos.judge.records import BookedTick, Gap, Tick
+from chaos.judge.records import BookedTick, Gap, PlayedTick
 from chaos.lab.figures import (
     LAB,
     WATCHDOG,
@@ -18,7 +18,7 @@ from chaos.lab.figures import (
     ticks_at_book,
     ticks_at_strategy,
 )
-from chaos.lab.recorder import SUPERVISORD, Change, Evaluated, Event, RoleChange
+from chaos.lab.recorder import SUPERVISORD, Change, Event, RoleChange, SeenEvaluation
 from lib.ledger.rows import BookedOrder
 from tests.log_lines import recorded
 
@@ -34,12 +34,12 @@ def link(at_ns: int, client: str, name: str, stream: str) -> Event:
     return recorded(at_ns, client, name, {"stream": stream})
 
 
-def evaluated(*samples: tuple[int, int]) -> list[Evaluated]:
-    return [Evaluated(at_ns, "T", sequence) for at_ns, sequence in samples]
+def evaluated(*samples: tuple[int, int]) -> list[SeenEvaluation]:
+    return [SeenEvaluation(at_ns, "T", sequence) for at_ns, sequence in samples]
 
 
 KILLED_GATEWAY = [
-    link(500, "orderbook", "connected", "price"),  # of an earlier life
+    link(500, "orderbook", "connected", "price"),  # of an earlier instance
     link(1003, "orderbook", "disconnected", "price"),
     link(1004, "strategy", "disconnected", "news"),
     supervisor(1010, "ended", "gateway"),
@@ -141,15 +141,15 @@ def test_a_role_that_the_lab_continued_is_back_without_a_respawn() -> None:
     assert (found.respawn_ns, found.reconnection_ns, found.fresh_tick_ns) == (None, None, 510)
 
 
-def tape(*sequences: int) -> dict[str, dict[int, Tick]]:
-    return {"T": {sequence: Tick("AAPL", 1) for sequence in sequences}}
+def tape(*sequences: int) -> dict[str, dict[int, PlayedTick]]:
+    return {"T": {sequence: PlayedTick("AAPL", 1) for sequence in sequences}}
 
 
 def booked(*sequences: int) -> list[BookedTick]:
     return [BookedTick("T", sequence, "AAPL", 1) for sequence in sequences]
 
 
-def test_ticks_at_the_book_are_told_apart() -> None:
+def test_ticks_at_the_book_are_missed_repeated_or_out_of_order() -> None:
     found = ticks_at_book(tape(*range(1, 11)), booked(3, 5, 5, 7, 6), {"T": 8})
     assert found == TickCounts(missed=2, repeated=1, out_of_order=1)  # 4 and 8
 
@@ -162,7 +162,7 @@ def test_a_tape_that_never_reached_the_book_is_missed_whole() -> None:
     assert ticks_at_book(tape(1, 2, 3), [], {"T": 2}).missed == 2
 
 
-def test_ticks_at_the_strategy_are_told_apart() -> None:
+def test_ticks_at_the_strategy_are_missed_repeated_or_out_of_order() -> None:
     def started(last: int, first: int) -> Event:
         details = {"last_evaluated": last, "first_evaluated": first}
         return recorded(1, "strategy", "evaluation_started", details)
@@ -217,7 +217,7 @@ def test_orders_are_lost_doubled_or_expired() -> None:
         booked_order(1),
         # 2 is nowhere
         booked_order(3, **late),
-        booked_order(4, status="REJECTED", trade_id=None),  # and the strategy was told FILLED
+        booked_order(4, status="REJECTED", trade_id=None),  # and the strategy got FILLED
         booked_order(9, **late),  # of before the recording
         booked_order(2, client_id="another client"),
     ]
@@ -225,7 +225,7 @@ def test_orders_are_lost_doubled_or_expired() -> None:
     assert found == OrderCounts(sent=4, lost=2, doubled=1, expired=1, discarded=0)
 
 
-def test_what_an_ended_strategy_sent_in_vain_is_discarded_though_its_number_is_used_again() -> None:
+def test_unread_orders_of_an_ended_strategy_are_discarded_though_their_ids_are_reused() -> None:
     events = [
         strategy_event("order_sent", 1, 10),
         strategy_event("order_sent", 2, 20),
@@ -237,11 +237,11 @@ def test_what_an_ended_strategy_sent_in_vain_is_discarded_though_its_number_is_u
     ledger = [booked_order(1, tick_sequence=10), booked_order(2, tick_sequence=50)]
     assert orders(events, ledger, "strategy", 100) == OrderCounts(4, 0, 0, 0, discarded=2)
     assert orders(events, ledger[:1], "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
-    told = [*events, strategy_event("order_filled", 3)]
-    assert orders(told, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
+    figures_json = [*events, strategy_event("order_filled", 3)]
+    assert orders(figures_json, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
 
 
-def test_what_a_later_order_of_its_life_overtook_was_read_and_is_lost() -> None:
+def test_an_order_that_a_later_one_of_its_instance_overtook_is_lost() -> None:
     events = [
         *(strategy_event("order_sent", n, 10 * n) for n in (1, 2, 3, 4)),
         recorded(1, "strategy", "started", {}),

@@ -1,4 +1,4 @@
-"""Gathering: logs in several parts, and what a strategy's events say of its lives."""
+"""Gathering records: logs in several parts, and the instances of a strategy."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from chaos.judge.records import (
     Gap,
     LedgerOrder,
     LoggedOn,
+    OrderAnswer,
     Records,
     SentOrder,
-    ToldOrder,
 )
 from chaos.lab import recorder
 from chaos.lab.gather import (
@@ -107,7 +107,7 @@ def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert read_log(tmp_path / "strategy.jsonl") == []
 
 
-def test_a_successor_says_how_far_the_life_before_it_came() -> None:
+def test_a_new_instance_logs_how_far_the_previous_one_came() -> None:
     gathered = strategy(
         begun("A", 5),
         event("started"),
@@ -119,7 +119,7 @@ def test_a_successor_says_how_far_the_life_before_it_came() -> None:
     assert gathered.strategy_gaps == [Gap("A", 12, 19)]
 
 
-def test_a_new_tape_and_a_new_book_go_on_with_the_same_life() -> None:
+def test_a_new_tape_and_a_new_book_continue_the_same_instance() -> None:
     gathered = strategy(begun("A", 5), begun("B", 1), attached(), begun("B", 9, 6))
     assert gathered.evaluations == [
         Evaluation("A", 5, 5),
@@ -216,7 +216,7 @@ def logged_on(last_order_id: int, position: int) -> LogEvent:
     )
 
 
-def test_a_logon_counts_once_the_life_has_evaluated_something() -> None:
+def test_a_logon_counts_once_the_instance_has_evaluated_a_tick() -> None:
     filled = event("order_filled", **ORDER, client_id="strategy", trade_id=7, position=10)
     gathered = strategy(
         logged_on(0, 0), begun("A", 5), event("connected", stream="news"), sent(1, 5), filled,
@@ -228,12 +228,12 @@ def test_a_logon_counts_once_the_life_has_evaluated_something() -> None:
 def test_of_a_ledger_that_was_read_too_early_later_answers_and_logons_are_left_out() -> None:
     gathered = records()
     gathered.ledger = [LedgerOrder(2, "AAPL", "BUY", 10, 1, "FILLED", None, 7, 10, "A", 5, 0, 0)]
-    gathered.told = [
-        ToldOrder(order_id, "FILLED", "AAPL", "BUY", 7, 10, 3) for order_id in (3, 1, 2)
+    gathered.answers = [
+        OrderAnswer(order_id, "FILLED", "AAPL", "BUY", 7, 10, 3) for order_id in (3, 1, 2)
     ]
     gathered.logons = [LoggedOn(last, {}, 3, 3) for last in (2, 3)]
     leave_out_what_came_after_the_ledger(gathered)
-    assert [told.order_id for told in gathered.told] == [1, 2]
+    assert [answer.order_id for answer in gathered.answers] == [1, 2]
     assert gathered.logons == [LoggedOn(2, {}, 3, 2)]
 
 
@@ -255,9 +255,9 @@ def test_an_answer_knows_which_orders_were_sent_before_it() -> None:
         event("order_error", order_id=None, reason="malformed"),
     )
     assert gathered.sent[0] == SentOrder(1, "AAPL", "BUY", 10, 17_253_000_000, "A", 5, 70)
-    assert gathered.told == [
-        ToldOrder(1, "FILLED", "AAPL", "BUY", 7, 10, 1),
-        ToldOrder(2, "REJECTED", "AAPL", "BUY", None, 10, 2),
+    assert gathered.answers == [
+        OrderAnswer(1, "FILLED", "AAPL", "BUY", 7, 10, 1),
+        OrderAnswer(2, "REJECTED", "AAPL", "BUY", None, 10, 2),
     ]
     assert gathered.answered_with_error == {2}
 
@@ -305,7 +305,7 @@ def test_an_evaluation_is_as_long_as_anything_tells() -> None:
     assert gathered.evaluations == [Evaluation("A", 5, 12), Evaluation("B", 1, 25, "tape")]
 
 
-def test_a_life_that_ended_saw_no_more_than_is_known() -> None:
+def test_an_ended_instance_evaluated_no_more_than_is_known() -> None:
     gathered = strategy(begun("A", 5), sent(1, 8), event("started"), begun("B", 1))
     gathered.booked = [BookedTick("A", 12, "AAPL", 1)]
     extend_evaluations(gathered, {})
@@ -317,7 +317,7 @@ def answer(order_id: int) -> LogEvent:
 
 
 def cut(*events: LogEvent) -> Records:
-    """Of a log whose beginning is gone."""
+    """Events of a log whose beginning is gone."""
     gathered = records()
     gathered.booked = [BookedTick("A", 90, "AAPL", 1)]
     take_strategy_log(list(events), gathered)
@@ -331,14 +331,14 @@ def test_a_log_without_its_beginning_is_known_from_an_order_with_no_other_under_
     assert gathered.evaluations == [Evaluation("A", 20, 20, "unknown")]
     assert gathered.news == [AppliedNews("A", 20, 70)]
     assert [order.order_id for order in gathered.sent] == [7, 8]
-    assert [(told.order_id, told.sent_before) for told in gathered.told] == [(7, 1)]
+    assert [(answer.order_id, answer.sent_before) for answer in gathered.answers] == [(7, 1)]
 
 
-def test_a_log_without_its_beginning_is_known_from_the_next_life() -> None:
-    life = [event("started"), attached(), begun("A", 20, last_evaluated=15)]
-    gathered = cut(answer(6), sent(7, 10), *life, sent(7, 30))
+def test_a_log_without_its_beginning_is_known_from_the_next_instance() -> None:
+    instance = [event("started"), attached(), begun("A", 20, last_evaluated=15)]
+    gathered = cut(answer(6), sent(7, 10), *instance, sent(7, 30))
     assert gathered.known_from == ("A", 10)  # none was under way
-    gathered = cut(sent(6, 10), sent(7, 11), answer(5), *life, sent(7, 30))
+    gathered = cut(sent(6, 10), sent(7, 11), answer(5), *instance, sent(7, 30))
     assert gathered.known_from == ("A", 20)
     assert gathered.evaluations == [Evaluation("A", 20, 20)]
     assert [order.tick_sequence for order in gathered.sent] == [30]
@@ -349,7 +349,7 @@ def test_of_a_log_in_which_something_is_always_under_way_nothing_is_known() -> N
     assert (gathered.known_from, gathered.evaluations, gathered.sent) == (("A", END), [], [])
 
 
-def test_a_log_that_begins_with_the_first_life_is_known_from_there() -> None:
+def test_a_log_that_begins_with_the_first_instance_is_known_from_there() -> None:
     gathered = strategy(begun("A", 5), sent(1, 8))
     assert (gathered.known_from, gathered.evaluations[0]) == (None, Evaluation("A", 5, 5))
     assert known_beginning([event("started")]) == 0
@@ -375,13 +375,13 @@ def test_an_event_that_is_logged_twice_is_known_by_its_time() -> None:
 
 
 def strategy_log(played: Records) -> list[LogEvent]:
-    """What the strategy of a small run would have logged, in order."""
+    """The events that the strategy of a small run would have logged, in order."""
     log: list[tuple[Any, ...]] = []
     tapes = list(played.tapes)
     for number, evaluation in enumerate(played.evaluations):
         where = tapes.index(evaluation.tape), evaluation.first, 0
         last = played.evaluations[number - 1].last if number else 0
-        if evaluation.begun_by == "life":
+        if evaluation.begun_by == "start":
             tape, sequence, _ = next(a for a in played.attached if a.evaluations_before == number)
             log += [(where, event("started")), (where, attached(tape, sequence))]
         if evaluation.begun_by == "lap":
@@ -402,9 +402,9 @@ def strategy_log(played: Records) -> list[LogEvent]:
         where = tapes.index(order.tape), order.tick_sequence, 2
         price = float(format_price(order.price))
         log.append((where, event("order_sent", **order._asdict() | {"price": price})))
-        for told in played.told:
-            if told.sent_before == index + 1:
-                facts = told._asdict()
+        for answer in played.answers:
+            if answer.sent_before == index + 1:
+                facts = answer._asdict()
                 del facts["sent_before"]
                 if facts.pop("status") == "REJECTED":
                     del facts["trade_id"]
@@ -417,10 +417,10 @@ def strategy_log(played: Records) -> list[LogEvent]:
 
 
 def without(lines: int, played: Records) -> Records:
-    """The same records, with what is gathered from a log of which the first lines are gone."""
+    """The same records, gathered from a log whose first lines are gone."""
     log = strategy_log(played)
     last = played.evaluations[-1]
-    for of_log in ("attached", "evaluations", "strategy_gaps", "news", "sent", "told", "logons"):
+    for of_log in ("attached", "evaluations", "strategy_gaps", "news", "sent", "answers", "logons"):
         getattr(played, of_log).clear()
     take_strategy_log(log[lines:], played)
     extend_evaluations(played, {last.tape: last.last})

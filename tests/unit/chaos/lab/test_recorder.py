@@ -1,4 +1,4 @@
-"""The recorder's pure parts: the tape as it is heard, lines of logs."""
+"""The recorder: the tape as received, log lines, a stack in parts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chaos.judge.records import BookedTick, Tick
+from chaos.judge.records import BookedTick, PlayedTick
 from chaos.lab import recorder as recorder_module
 from chaos.lab.recorder import (
     SUPERVISORD,
     Change,
-    Evaluated,
     Recorder,
-    Recording,
     RoleChange,
+    SeenEvaluation,
+    StackRecording,
     TapeListener,
     parse_event,
     parse_supervisor_line,
@@ -35,8 +35,8 @@ from lib.stack.private_stack import free_ports
 from tests.helpers import wait_until
 
 
-def listen(*pieces: bytes) -> Recording:
-    recording = Recording()
+def listen(*pieces: bytes) -> StackRecording:
+    recording = StackRecording()
     listener = TapeListener(recording)
     listener.connected()
     for piece in pieces:
@@ -51,7 +51,7 @@ BATCH = b"BATCH,5,2,99*AAPL,172.5*MSFT,3*"
 def test_ticks_are_kept_under_their_numbers() -> None:
     recording = listen(ANSWER + BATCH)
     assert recording.tapes == {
-        "T": {5: Tick("AAPL", to_fixed(172.5)), 6: Tick("MSFT", to_fixed(3))}
+        "T": {5: PlayedTick("AAPL", to_fixed(172.5)), 6: PlayedTick("MSFT", to_fixed(3))}
     }
     assert (recording.playing, recording.troubles) == ("T", [])
 
@@ -82,17 +82,17 @@ def test_one_tick_under_two_prices_is_a_trouble() -> None:
 
 
 def test_the_first_hello_asks_for_all_there_is() -> None:
-    assert TapeListener(Recording()).connected() == b"HELLO,1,1*"
+    assert TapeListener(StackRecording()).connected() == b"HELLO,1,1*"
 
 
 def test_of_a_long_tape_the_first_hello_asks_for_what_the_book_has() -> None:
-    recording = Recording()
+    recording = StackRecording()
     recording.add_booked([(BookedTick("T", 9_000_000, "AAPL", 1), 5)], None, 77)
     assert TapeListener(recording).connected() == b"HELLO,1,9000000,T*"
 
 
 def test_a_full_ring_may_lose_its_oldest_ticks_before_they_are_recorded() -> None:
-    recording = Recording()
+    recording = StackRecording()
     recording.add_booked([(BookedTick("T", 9, "AAPL", 1), 5)], (0, 7), 77)
     assert recording.troubles == []
     recording.add_booked([(BookedTick("T", 20, "AAPL", 1), 5)], (9, 18), 78)
@@ -136,13 +136,13 @@ def test_what_is_no_event_is_skipped() -> None:
         assert parse_event(7, "gateway", line) is None
 
 
-def test_supervisord_tells_of_the_life_of_a_role() -> None:
-    told = {
+def test_supervisord_logs_the_start_and_end_of_a_role() -> None:
+    changes = {
         b"2026-01-01 00:00:00 INFO spawned: 'gateway' with pid 12": Change.SPAWNED,
         b"2026-01-01 00:00:00 WARN exited: gateway (exit status 1; not expected)": Change.ENDED,
         b"2026-01-01 00:00:00 WARN stopped: gateway (exit status 0)": Change.ENDED,
     }
-    for line, name in told.items():
+    for line, name in changes.items():
         assert parse_supervisor_line(7, line) == (
             7,
             SUPERVISORD,
@@ -163,15 +163,15 @@ def test_on_every_new_connection_it_goes_on_where_it_was() -> None:
 
 
 def test_all_of_one_stack_must_be_seen() -> None:
-    recording = Recording()
+    recording = StackRecording()
     assert "price book of these settings shows no tick" in recording.missing_sight()
     recording.add_booked([(BookedTick("T", 6, "MSFT", 1), 5)], None, 77)
     assert "does not play the ticks of their price book" in recording.missing_sight()
-    recording.tapes["T"] = {6: Tick("MSFT", 1)}
+    recording.tapes["T"] = {6: PlayedTick("MSFT", 1)}
     assert "strategy evaluates other ticks" in recording.missing_sight()
-    recording.evaluated.append(Evaluated(78, "another", 6))
+    recording.evaluated.append(SeenEvaluation(78, "another", 6))
     assert "strategy evaluates other ticks" in recording.missing_sight()
-    recording.evaluated.append(Evaluated(79, "T", 5))
+    recording.evaluated.append(SeenEvaluation(79, "T", 5))
     assert recording.missing_sight() == ""
 
 
@@ -195,7 +195,7 @@ def test_a_tape_that_runs_as_fast_as_it_can_is_refused() -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Settings]:
-    """Of a stack of which nothing is there yet."""
+    """The settings of a stack that does not exist yet."""
     replace = msgspec.structs.replace
     name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
     [port] = free_ports(1)
@@ -216,7 +216,7 @@ def book_of(settings: Settings, tape: str = "T", ticks: int = 1) -> SharedPriceB
     return book
 
 
-def test_a_book_that_is_removed_and_made_anew_is_read_on(settings: Settings) -> None:
+def test_a_book_that_is_removed_and_created_again_is_still_read(settings: Settings) -> None:
     with Recorder(settings) as recorder:
         booked = recorder.recording.booked
         for tape in ("old", "new"):
@@ -250,7 +250,7 @@ def test_a_gateway_that_comes_late_is_heard_wherever_it_listens(
             socket.socket, "connect_ex", lambda *args: (tries.append(1), connect_ex(*args))[1]
         )
         wait_until(lambda: len(tries) > 3, "it has tried in vain")
-        assert hellos == []  # nobody would have heard them
+        assert hellos == []  # there was no server to receive them
         with closing(socket.create_server((host, gateway.price_port), family=family)) as server:
             peer, _ = server.accept()
             with closing(peer):

@@ -1,11 +1,11 @@
-"""The slowest of all that were hit, and what is told of a recovery."""
+"""The slowest of several recoveries, and how a recovery is reported."""
 
 from __future__ import annotations
 
 import re
 
 from chaos.lab.figures import FaultFigures
-from chaos.lab.recovery import HEADING, row, slowest, times, unrecovered
+from chaos.lab.recovery import HEADING, figure_times, slowest, table_row, unrecovered
 
 
 def figures(respawn_ns: int | None, possible_ns: int | None = None, *pending: str) -> FaultFigures:
@@ -26,21 +26,21 @@ def test_no_order_is_possible_while_one_role_is_waited_for() -> None:
     assert (found.order_possible_ns, found.pending) == (None, ("strategy is back",))
 
 
-def test_what_two_roles_wait_for_is_told_once() -> None:
+def test_what_two_roles_wait_for_is_listed_once() -> None:
     waiting = figures(30, None, "the strategy evaluates a tick")
     assert slowest([waiting, waiting]).pending == ("the strategy evaluates a tick",)
 
 
-def test_a_recovery_that_did_not_come_is_told_with_its_number() -> None:
+def test_a_missing_recovery_is_listed_with_its_number() -> None:
     found = [figures(1), figures(1, None, "it is back", "it speaks")]
     assert unrecovered("kill", found) == [
-        "kill 2: waited in vain until it is back and until it speaks"
+        "kill 2: timed out waiting until it is back and until it speaks"
     ]
 
 
 def test_a_figure_that_did_not_happen_is_not_counted() -> None:
     found = [figures(3_000_000), figures(None), figures(1_000_000)]
-    assert times(found, "respawn_ns") == [3_000_000, 1_000_000]
-    line = row("respawn", times(found, "respawn_ns"))
+    assert figure_times(found, "respawn_ns") == [3_000_000, 1_000_000]
+    line = table_row("respawn", figure_times(found, "respawn_ns"))
     assert re.fullmatch(r"respawn +2 +2\.0 +3\.0 +3\.0", line)
     assert len(line) == len(HEADING)

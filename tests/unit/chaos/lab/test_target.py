@@ -1,4 +1,4 @@
-"""When a stack is steady, what an ended one has left behind."""
+"""When a stack is steady, and what an ended one leaves behind."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from chaos.lab.target import (
     Supervisord,
-    Target,
     TargetError,
+    TargetStack,
     known_roles,
     why_not_steady,
 )
@@ -42,12 +42,12 @@ def test_a_role_that_does_not_run_is_named() -> None:
     assert why_not_steady([Process("gateway", "BACKOFF", 0)]) == "gateway is BACKOFF"
 
 
-def test_segments_and_processes_that_are_left_are_found_and_nobody_who_just_watches(
+def test_remaining_segments_and_processes_are_found_but_no_observers(
     tmp_path: Path,
 ) -> None:
     name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
     book = msgspec.structs.replace(Settings().price_book, name=name)
-    target = Target(msgspec.structs.replace(Settings(), var_dir=tmp_path, price_book=book))
+    target = TargetStack(msgspec.structs.replace(Settings(), var_dir=tmp_path, price_book=book))
     assert target.left_behind() == []
     segment = SHM_DIR / f"{name}.lock"
     segment.touch()
@@ -67,19 +67,19 @@ def test_segments_and_processes_that_are_left_are_found_and_nobody_who_just_watc
 
 
 def test_what_was_killed_starts_again_as_it_was_started(tmp_path: Path) -> None:
-    script = "import os, time; open('told', 'a').write(os.environ['WHO'] + ' '); time.sleep(60)"
-    told = tmp_path / "told"
+    script = "import os, time; open('starts', 'a').write(os.environ['WHO'] + ' '); time.sleep(60)"
+    starts = tmp_path / "starts"
     before = subprocess.Popen(
         [sys.executable, "-c", script, "-n"], cwd=tmp_path, env={"WHO": "me=you"}
     )
     again = None
     try:
-        wait_until(told.exists, "it runs")
+        wait_until(starts.exists, "it runs")
         killed = Supervisord(before.pid)
         killed.kill()
         wait_until(killed.has_ended, "it has ended")
         again = killed.start_again()
-        wait_until(lambda: told.read_text() == "me=you me=you ", "it runs again")
+        wait_until(lambda: starts.read_text() == "me=you me=you ", "it runs again")
         assert killed.in_foreground
         assert os.getsid(again.pid) == again.pid
         killed.close()
@@ -96,8 +96,8 @@ def test_a_process_that_is_not_there_cannot_be_started_again() -> None:
         Supervisord(pid)
 
 
-class FakeTarget(Target):
-    """A role that goes through these states, one a question; starting it takes it to RUNNING."""
+class FakeTarget(TargetStack):
+    """A role that goes through these states, one at each query; a start makes it RUNNING."""
 
     def __init__(self, *states: str) -> None:
         super().__init__(Settings())
@@ -134,7 +134,7 @@ def test_a_role_is_started_where_it_does_not_come_by_itself_at_once(
     assert target.commands == commands
 
 
-def test_a_role_that_does_not_come_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_role_that_does_not_come_back_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chaos.lab.target.REVIVE_S", 0.0)
-    with pytest.raises(TargetError, match="gateway does not run again, it is FATAL"):
+    with pytest.raises(TargetError, match="gateway is not running again, it is FATAL"):
         FakeTarget("FATAL").revive("gateway")

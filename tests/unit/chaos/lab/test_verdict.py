@@ -1,4 +1,4 @@
-"""What counts as a loss, after whatever was broken."""
+"""What counts as a loss after an experiment."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from chaos.judge.records import BookedTick, Tick
+from chaos.judge.records import BookedTick, PlayedTick
 from chaos.lab import verdict
 from chaos.lab.figures import OrderCounts, TickCounts
-from chaos.lab.recorder import Recording
-from chaos.lab.target import Target
-from chaos.lab.verdict import Totals, last_to_arrive, losses, take_totals
+from chaos.lab.recorder import StackRecording
+from chaos.lab.target import TargetStack
+from chaos.lab.verdict import Totals, count_totals, last_to_arrive, losses
 from lib.settings import load_settings
 from tests.log_lines import recorded
 
@@ -48,7 +48,7 @@ def test_an_order_that_expired_was_answered_and_is_no_loss() -> None:
         (replace(NOTHING_WRONG, orders=OrderCounts(7, 0, 2, 0, 0)), "2 orders doubled"),
     ],
 )
-def test_what_is_lost_or_done_twice_is_told(totals: Totals, reason: str) -> None:
+def test_losses_and_duplicates_are_listed(totals: Totals, reason: str) -> None:
     assert losses(totals, ["gateway"]) == [reason]
 
 
@@ -56,7 +56,7 @@ def test_what_is_lost_or_done_twice_is_told(totals: Totals, reason: str) -> None
 def test_an_order_that_was_sent_last_has_a_bounded_time_to_be_booked(
     monkeypatch: pytest.MonkeyPatch, looks: list[list[int]], lost: int
 ) -> None:
-    target = Target(load_settings())
+    target = TargetStack(load_settings())
     client_id = target.settings.strategy.client_id
     left = list(looks)
 
@@ -71,8 +71,8 @@ def test_an_order_that_was_sent_last_has_a_bounded_time_to_be_booked(
     monkeypatch.setattr(verdict, "read_ledger", read_ledger)
     monkeypatch.setattr(verdict, "SETTLE_S", 10.0 if len(looks) > 1 else 0.0)
     sent = {"order_id": 7, "tape": "T", "tick_sequence": 7}
-    recording = Recording(events=[recorded(1, "strategy", "order_sent", sent)])
-    assert take_totals(target, recording, {}).orders == OrderCounts(1, lost, 0, 0, 0)
+    recording = StackRecording(events=[recorded(1, "strategy", "order_sent", sent)])
+    assert count_totals(target, recording, {}).orders == OrderCounts(1, lost, 0, 0, 0)
 
 
 def test_ticks_of_an_absence_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_ticks_of_an_absence_are_counted_apart(monkeypatch: pytest.MonkeyPatch) 
             2, "strategy", "ticks_missed", {"first": 9, "last": 9, "where": "ring", "ticks": 1}
         ),
     ]
-    totals = take_totals(Target(load_settings()), Recording(events=missed), {})
+    totals = count_totals(TargetStack(load_settings()), StackRecording(events=missed), {})
     assert (totals.strategy.missed, totals.absence) == (5, 4)
 
 
@@ -98,9 +98,9 @@ def test_a_strategy_that_was_hit_itself_may_report_the_ticks_of_its_absence() ->
 
 
 def test_a_tape_that_was_cut_off_is_complete_to_what_reached_its_book() -> None:
-    played = {sequence: Tick("AAPL", 1) for sequence in range(1, 8)}
+    played = {sequence: PlayedTick("AAPL", 1) for sequence in range(1, 8)}
     booked = [BookedTick("old", sequence, "AAPL", 1) for sequence in range(1, 6)]
-    recording = Recording(tapes={"old": played}, booked=booked)
+    recording = StackRecording(tapes={"old": played}, booked=booked)
     assert last_to_arrive(recording, "old") == 7
     recording.cut_off.add("old")
     assert last_to_arrive(recording, "old") == 5

@@ -1,4 +1,4 @@
-"""The reliability section says what the recorded figures say, and nothing else."""
+"""The reliability section follows from the recorded figures alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ import pytest
 from chaos.faults.hostile_gateway import Known, Withheld
 from chaos.lab.experiment import EXIT_NO_TARGET, GOAL_ROUNDS
 from chaos.lab.recovery import STEPS
-from chaos.report.pages import REPORT, SECTION, in_one_line, main, section
-from chaos.report.recorded import RECORDED, RECORDING, Recorded, ReportError, load
+from chaos.report.pages import REPORT, SECTION, main, one_line_summary, section
+from chaos.report.recorded import (
+    RECORDED,
+    RECORDING,
+    RecordedExperiments,
+    ReliabilityReportError,
+    load_recorded,
+)
 from chaos.report.series import ENOUGH_MISSES, missed_goals
 from chaos.slow_consumer import LABELS
 from lib.clock import MILLISECOND_NS
@@ -23,31 +29,34 @@ from lib.reports.markdown import replace_section
 def test_the_section_in_the_repository_is_the_one_that_the_recorded_figures_give():
     text = REPORT.read_text(encoding="utf-8")
 
-    assert text == replace_section(text, SECTION, section(load(RECORDED)))
+    assert text == replace_section(text, SECTION, section(load_recorded(RECORDED)))
 
 
 def test_the_line_for_the_first_page_is_the_one_that_the_recorded_figures_give():
-    assert RELIABILITY_SUMMARY.read_text(encoding="utf-8") == f"{in_one_line(load(RECORDED))}\n"
+    assert (
+        RELIABILITY_SUMMARY.read_text(encoding="utf-8")
+        == f"{one_line_summary(load_recorded(RECORDED))}\n"
+    )
 
 
 def test_every_plot_that_the_section_shows_is_there():
-    plots = re.findall(r"!\[.*?\]\((.*?)\)", section(load(RECORDED)))
+    plots = re.findall(r"!\[.*?\]\((.*?)\)", section(load_recorded(RECORDED)))
 
     assert plots
     assert all((REPORT.parent / plot).is_file() for plot in plots)
 
 
 def test_a_recording_that_is_not_there_is_said_to_be_missing(tmp_path):
-    with pytest.raises(ReportError, match="make chaos"):
-        load(tmp_path)
+    with pytest.raises(ReliabilityReportError, match="make chaos"):
+        load_recorded(tmp_path)
 
 
 def test_figures_that_are_no_json_are_named(tmp_path):
     (tmp_path / RECORDING).write_text(json.dumps({"experiments": [{"name": "storm"}]}))
     (tmp_path / "storm.json").write_text("{")
 
-    with pytest.raises(ReportError, match=r"storm\.json is no JSON"):
-        load(tmp_path)
+    with pytest.raises(ReliabilityReportError, match=r"storm\.json is no JSON"):
+        load_recorded(tmp_path)
 
 
 @pytest.mark.parametrize("recorded", [{}, {"experiments": [{"name": "storm"}]}])
@@ -169,7 +178,7 @@ def test_the_goals_that_are_reached_are_counted():
     assert "**1 of 2** goals" in made(killed_twice)
 
 
-def test_cuts_are_told_apart_by_whether_the_client_is_told():
+def test_cuts_are_grouped_by_whether_the_client_is_notified():
     cases = [
         cut("price", 50, [4.0, 6.0]),
         cut("news", 50, [8.0]),
@@ -179,10 +188,10 @@ def test_cuts_are_told_apart_by_whether_the_client_is_told():
 
     text = made({"cut_connection": without_rounds() | {"cases": cases}})
 
-    assert rows_of(text, "a cut connection, told at once")[0][1:4] == ["reconnection", "3", "6.0"]
+    assert rows_of(text, "a cut connection, notified")[0][1:4] == ["reconnection", "3", "6.0"]
     assert rows_of(text, "a cut connection, silent")[0][2:4] == ["1", "2500.0"]
     assert [row[1:] for row in rows_of(text, "price")] == [
-        ["told at once", "2", *["5.0 / 6.0 / 6.0"] * 2, "50"],
+        ["notified", "2", *["5.0 / 6.0 / 6.0"] * 2, "50"],
         ["silent", "1", *["2500.0 / 2500.0 / 2500.0"] * 2, "2600"],
         ["need not notice", "1", "-", "-", "none"],
     ]
@@ -227,8 +236,8 @@ def test_without_a_storm_there_is_no_plot_of_one():
     assert "storm.svg" not in made({"storm": None})
 
 
-def test_every_harm_of_a_hostile_feed_is_held_against_what_was_due():
-    def harm(name: str, counted_as: str | None, due: int, counted: int) -> dict[str, Any]:
+def test_every_defect_of_a_corrupt_feed_is_compared_with_the_expected_count():
+    def defect(name: str, counted_as: str | None, due: int, counted: int) -> dict[str, Any]:
         return {
             "harm": name,
             "done": 20,
@@ -238,8 +247,8 @@ def test_every_harm_of_a_hostile_feed_is_held_against_what_was_due():
             "recovery_ns": 7 * MILLISECOND_NS,
         }
 
-    harms = [harm("Withheld", "ticks_missed", 57, 56)] * 2 + [harm("Known", None, 0, 0)]
-    text = made({"corrupt_feed": without_rounds() | {"harms": harms}})
+    defects = [defect("Withheld", "ticks_missed", 57, 56)] * 2 + [defect("Known", None, 0, 0)]
+    text = made({"corrupt_feed": without_rounds() | {"harms": defects}})
 
     [lost] = rows_of(text, Withheld.title)
     assert lost[1:] == ["40", "`ticks_missed`", "114", "112", "7.0"]
@@ -267,17 +276,19 @@ def test_dropped_connections_in_one_line():
         "ticks_at_book": {"missed": 3, "repeated": 0, "out_of_order": 0},
     }
 
-    line = in_one_line(Recorded({}, {"cut_connection": cut_off, "drop_gateway": lossy}))
+    line = one_line_summary(
+        RecordedExperiments({}, {"cut_connection": cut_off, "drop_gateway": lossy})
+    )
 
     assert line == (
-        "A cut connection whose client is told at once is back after 5.0 ms (median of 2, at most "
+        "A cut connection whose client is notified is back after 5.0 ms (median of 2, at most "
         "6.0 ms); a cut connection that only falls silent is back after 2500.0 ms (median of 1, at "
         "most 2500.0 ms); a killed gateway's ticks flow again after 170.0 ms; in 2 experiments 5 "
         "of 41 orders were lost and 6 doubled, and the price book missed 3 ticks."
     )
 
 
-def test_what_it_was_recorded_on_is_told():
+def test_the_machine_of_the_recording_is_described():
     text = made({"drop_gateway": killed("gateway", [100])})
 
     assert rows_of(text, "processor")[0][1] == "Abacus 3, 2 virtual cores, 4 GiB of memory"
@@ -286,7 +297,7 @@ def test_what_it_was_recorded_on_is_told():
 
 
 def made(figures: dict[str, dict[str, Any] | None]) -> str:
-    """The section for these figures; None: the experiment has left none."""
+    """The section for these figures; None: the experiment left no figures."""
     recording = {
         "began_utc": "2026-01-02T03:04:05.000006Z",
         "ended_utc": "2026-01-02T03:17:05.000006Z",
@@ -309,7 +320,9 @@ def made(figures: dict[str, dict[str, Any] | None]) -> str:
             for name, found in figures.items()
         ],
     }
-    return section(Recorded(recording, {n: found for n, found in figures.items() if found}))
+    return section(
+        RecordedExperiments(recording, {n: found for n, found in figures.items() if found})
+    )
 
 
 def killed(
@@ -341,12 +354,12 @@ def without_rounds() -> dict[str, Any]:
 
 
 def storm() -> dict[str, Any]:
-    def gust(kind: str, victim: str) -> dict[str, Any]:
+    def fault(kind: str, victim: str) -> dict[str, Any]:
         return {"kind": kind, "victim": victim, "to": None, "begin_ns": 0, "end_ns": 1}
 
-    killed = [gust("kill", role) for role in ("gateway", "strategy", "gateway")]
+    killed = [fault("kill", role) for role in ("gateway", "strategy", "gateway")]
     one = {
-        "gusts": [*killed, gust("reset", "price")],
+        "gusts": [*killed, fault("reset", "price")],
         "skipped": {"kill": 1, "half_open": 2},
         "last_gust_ns": 2000 * MILLISECOND_NS,
         "steady_ns": 2500 * MILLISECOND_NS,

@@ -185,9 +185,7 @@ def _earliest(*times_ns: int | None) -> int | None:
 
 
 def _detected(role: str, after: Iterable[Event]) -> int | None:
-    peers = {
-        (connection.client, connection.stream) for link in ROLE_CONNECTIONS if link.server == role
-    }
+    peers = {(link.client, link.stream) for link in ROLE_CONNECTIONS if link.server == role}
     for event in after:
         match event.what:
             case RoleChange(change=Change.ENDED, role=ended) if ended == role:
@@ -208,7 +206,7 @@ def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event
     """Return when the role's last connection was back; 0: not yet; None: none was lost."""
     times_ns = []
     for link in ROLE_CONNECTIONS:
-        if role not in (connection.client, link.server):
+        if role not in (link.client, link.server):
             continue
         lost_ns = max(losses_ns(link, after), default=None)
         if not respawned and lost_ns is None:

@@ -24,7 +24,7 @@ from bench.program import (
     signals_as_interruption,
     write_json,
 )
-from bench.progress import ProgressBar
+from bench.progress import BenchProgress
 from bench.run import run
 from lib.settings import DEFAULT_FILE, load_settings
 from lib.stack.launch import wake_supervisord
@@ -48,7 +48,7 @@ def main() -> int:
     plan, command = (QUICK, f"{PROGRAM} --quick") if arguments.quick else (FULL, PROGRAM)
     try:
         with signals_as_interruption():
-            recording = run(plan, partial(ProgressBar, sys.stderr), command, arguments.quick)
+            recording = run(plan, partial(BenchProgress, sys.stderr), command, arguments.quick)
     except BenchInterrupted:
         print("interrupted: everything is stopped, nothing is written", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -10,7 +10,7 @@ BAR_CHARACTERS: Final = 20
 MINUTE_S: Final = 60
 
 
-class ProgressBar:
+class BenchProgress:
     """Shows the current step and the time left.
 
     Each step has a weight, the seconds it is expected to take. The time left is estimated from how

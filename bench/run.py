@@ -30,7 +30,7 @@ from bench.measure.side_by_side import (
 from bench.measure.stages import measure_alone
 from bench.measure.throughput import RING_TICKS, measure_throughput
 from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
-from bench.progress import ProgressBar
+from bench.progress import BenchProgress
 from bench.results import (
     CallCost,
     OrderFigures,
@@ -95,14 +95,14 @@ class Step(NamedTuple):
 
     what: str
     expected_s: float
-    run: Callable[[PartialRecording, ProgressBar], None]
+    run: Callable[[PartialRecording, BenchProgress], None]
     """May raise BenchError, RivalError or RivalUnavailable, which become a gap."""
     subject: str = ""
     """The subject of a gap that several steps share; "" for `what`."""
 
 
 def run(
-    plan: Plan, progress_of: Callable[[float], ProgressBar], command: str, quick: bool
+    plan: Plan, progress_of: Callable[[float], BenchProgress], command: str, quick: bool
 ) -> Recording:
     """Measure everything in the plan; return the recording."""
     began_utc, began_s = utc_stamp(), time.monotonic()
@@ -130,7 +130,9 @@ def rival_versions() -> dict[str, str]:
     return versions
 
 
-def perform(todo: Sequence[Step], progress_of: Callable[[float], ProgressBar]) -> PartialRecording:
+def perform(
+    todo: Sequence[Step], progress_of: Callable[[float], BenchProgress]
+) -> PartialRecording:
     """Do all steps, one after the other."""
     found = PartialRecording()
     progress = progress_of(sum(step.expected_s for step in todo))
@@ -190,43 +192,43 @@ def _scale(one: LatencyRun | ThroughputRun) -> str:
     return f"{one.symbols:,} symbols and {strategies}"
 
 
-def _latency(one: LatencyRun, found: PartialRecording, _: ProgressBar) -> None:
+def _latency(one: LatencyRun, found: PartialRecording, _: BenchProgress) -> None:
     figures, gaps = measure_latency(one)
     found.tick_to_decision.append(figures)
     found.gaps += gaps
 
 
-def _throughput(one: ThroughputRun, found: PartialRecording, progress: ProgressBar) -> None:
+def _throughput(one: ThroughputRun, found: PartialRecording, progress: BenchProgress) -> None:
     figures, gaps = measure_throughput(one, progress.show_detail)
     found.throughput.append(figures)
     found.gaps += gaps
 
 
-def _at_rest(seconds: float, found: PartialRecording, _: ProgressBar) -> None:
+def _at_rest(seconds: float, found: PartialRecording, _: BenchProgress) -> None:
     found.at_rest += measure_at_rest(seconds)
 
 
-def _alone(symbols: int, seconds: float, found: PartialRecording, _: ProgressBar) -> None:
+def _alone(symbols: int, seconds: float, found: PartialRecording, _: BenchProgress) -> None:
     stages, calls = measure_alone(symbols, seconds)
     found.stages += stages
     found.calls += calls
 
 
-def _segments(symbols: Sequence[int], found: PartialRecording, _: ProgressBar) -> None:
+def _segments(symbols: Sequence[int], found: PartialRecording, _: BenchProgress) -> None:
     found.segments += map(measure_segment, symbols)
 
 
-def _orders(runs: Sequence[OrdersRun], found: PartialRecording, progress: ProgressBar) -> None:
+def _orders(runs: Sequence[OrdersRun], found: PartialRecording, progress: BenchProgress) -> None:
     found.orders += measure_orders(runs, progress.show_detail)
 
 
-def _stack_hops(side: SideBySide, number: int, found: PartialRecording, _: ProgressBar) -> None:
+def _stack_hops(side: SideBySide, number: int, found: PartialRecording, _: BenchProgress) -> None:
     for hops in stack_hops(side, number, lossless_rate(found.throughput, side.symbols)):
         found.hops.append(hops)
 
 
 def _rival_hops(
-    rival: Rival, side: SideBySide, number: int, found: PartialRecording, _: ProgressBar
+    rival: Rival, side: SideBySide, number: int, found: PartialRecording, _: BenchProgress
 ) -> None:
     for hops in rival_hops(rival, side, number):
         found.hops.append(hops)

@@ -17,8 +17,8 @@ import numpy as np
 
 from chaos.judge.records import (
     AppliedNews,
-    Attached,
     BegunBy,
+    BookAttachment,
     BookedTick,
     Evaluation,
     Gap,
@@ -94,7 +94,7 @@ class Run:
             SETTINGS.bearish_threshold,
             SETTINGS.quantity,
             book_gaps=[BOOK_GAP],
-            attached=[Attached("", 0, 0)],
+            attached=[BookAttachment("", 0, 0)],
             strategy_gaps=[ABSENCE, LAP],
             positions=dict.fromkeys(SYMBOLS, 0),
         )
@@ -142,7 +142,7 @@ class Run:
             return
         self.evaluate_all([tick for tick in booked if tick.sequence <= KILL], "start")
         self.begin_instance()
-        records.attached.append(Attached(tape, ABSENCE.last, len(records.evaluations)))
+        records.attached.append(BookAttachment(tape, ABSENCE.last, len(records.evaluations)))
         self.begin_tape(tape)
         self.trader.refill(array([tick for tick in booked if tick.sequence <= ABSENCE.last]))
         self.evaluate_all([tick for tick in booked if tick.sequence > ABSENCE.last], "start")

@@ -29,7 +29,7 @@ from typing import Final
 from chaos.judge.orders import trading_findings
 from chaos.judge.records import (
     NO_LAST,
-    Attached,
+    BookAttachment,
     Evaluation,
     Gap,
     LedgerOrder,
@@ -300,7 +300,7 @@ def _attachment_findings(records: Records) -> Iterator[str]:
     places = {(tick.tape, tick.sequence): index for index, tick in enumerate(booked)}
     attachments = {a.evaluations_before: a for a in records.attached}  # the last one counts
     if not attachments and records.known_from is None:
-        attachments[0] = Attached("", 0, 0)
+        attachments[0] = BookAttachment("", 0, 0)
     for number, attached in attachments.items():
         if number < len(records.evaluations):
             first = records.evaluations[number]
@@ -325,7 +325,7 @@ def _attachment_findings(records: Records) -> Iterator[str]:
 
 
 def _index_after(
-    records: Records, attached: Attached, places: dict[tuple[str, int], int], end: int
+    records: Records, attached: BookAttachment, places: dict[tuple[str, int], int], end: int
 ) -> int:
     """Return the index of the first booked tick after an attachment, at most `end`.
 

@@ -62,7 +62,7 @@ class Evaluation(NamedTuple):
     begun_by: BegunBy = "start"
 
 
-class Attached(NamedTuple):
+class BookAttachment(NamedTuple):
     """A strategy attached to a price book with this as its last tick; "" and 0: an empty book.
 
     `evaluations_before`: how many of `Records.evaluations` came before it.
@@ -165,7 +165,7 @@ class Records:
     booked: list[BookedTick] = field(default_factory=list)
     book_gaps: list[Gap] = field(default_factory=list)
     """The ticks that the orderbook reported as missed."""
-    attached: list[Attached] = field(default_factory=list)
+    attached: list[BookAttachment] = field(default_factory=list)
     lapped_at_first: set[int] = field(default_factory=set)
     """Indices of evaluations before which the attached strategy was lapped in the ring."""
     evaluations: list[Evaluation] = field(default_factory=list)

@@ -21,6 +21,7 @@ from chaos.judge.records import (
     NO_LAST,
     AppliedNews,
     BegunBy,
+    BookAttachment,
     BookedTick,
     Evaluation,
     Gap,
@@ -31,7 +32,6 @@ from chaos.judge.records import (
     Records,
     SentOrder,
 )
-from chaos.judge.records import Attached as Attachment
 from chaos.lab import recorder
 from chaos.lab.target import strategy_state
 from lib.clock import to_ns
@@ -213,7 +213,9 @@ def take_strategy_log(events: list[LogEvent], records: Records) -> None:
             case Started():
                 is_new_life = True
             case Attached():
-                records.attached.append(Attachment(event.tape, event.sequence, len(evaluations)))
+                records.attached.append(
+                    BookAttachment(event.tape, event.sequence, len(evaluations))
+                )
                 is_new_book = True
             case RefillBegunAnew():
                 records.lapped_at_first.add(len(evaluations))

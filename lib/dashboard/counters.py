@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from lib.dashboard.log_lines import LogLine
+from lib.dashboard.log_lines import TimedEvent
 from lib.process.log_events import (
     Disconnected,
     MalformedFrames,
@@ -43,7 +43,7 @@ class Counters:
         self.events = Counter[tuple[str, str]]()
         """Log lines by program and level."""
 
-    def take(self, program: str, line: LogLine) -> None:
+    def take(self, program: str, line: TimedEvent) -> None:
         """Count a line of the log of this program."""
         self.events[program, line.level] += 1
         event = line.event

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from lib.dashboard.log_lines import LogLine
+from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.view import Incident
 from lib.process.log_events import (
     Attached,
@@ -86,7 +86,7 @@ class Incidents:
         self._going_on: dict[tuple[str, str], Incident] = {}
         """By program and kind."""
 
-    def take(self, program: str, line: LogLine) -> None:
+    def take(self, program: str, line: TimedEvent) -> None:
         """A line was written to the log of this program."""
         event, at = line.event, line.at
         match event:

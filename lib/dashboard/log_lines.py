@@ -8,8 +8,8 @@ from lib.process.log_events import LogEvent, TicksLapped, TicksMissed
 from lib.process.log_events import read_line as read_log_line
 
 
-class LogLine(NamedTuple):
-    """One line."""
+class TimedEvent(NamedTuple):
+    """An event with the time of its line."""
 
     at: float
     """When it was written, in seconds since 1970."""
@@ -27,8 +27,8 @@ class LogLine(NamedTuple):
         return 0
 
 
-def read_line(raw: bytes) -> LogLine | None:
+def read_line(raw: bytes) -> TimedEvent | None:
     """Read one line; None for what is no event, or has no time."""
     line = read_log_line(raw)
     at = line.logged_at if line else None
-    return LogLine(at.timestamp(), line.level, line.event) if line and at else None
+    return TimedEvent(at.timestamp(), line.level, line.event) if line and at else None

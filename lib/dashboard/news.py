@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from lib.dashboard.log_lines import LogLine
+from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.view import NewsView
 from lib.process.log_events import NewsApplied, NewsSilent, Started
 from lib.settings import StrategySettings
@@ -22,7 +22,7 @@ class NewsCourse:
         self._course: deque[tuple[float, int]] = deque(maxlen=KEPT)
         self._sentiment: int | None = None
 
-    def take(self, line: LogLine) -> None:
+    def take(self, line: TimedEvent) -> None:
         """A line was written."""
         if isinstance(line.event, NewsApplied):
             self._sentiment = line.event.sentiment

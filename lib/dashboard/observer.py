@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from lib.clock import SECOND_NS
 from lib.dashboard.counters import ORDER_MANAGER, Counters
 from lib.dashboard.incidents import Incidents
-from lib.dashboard.log_lines import LogLine, read_line
+from lib.dashboard.log_lines import TimedEvent, read_line
 from lib.dashboard.news import NewsCourse
 from lib.dashboard.orders import AnsweredOrders
 from lib.dashboard.prices import Prices
@@ -155,7 +155,7 @@ class Observer:
                 self._logs[path] = FileFollower(
                     path, from_end=is_first, earlier_bytes=EARLIER_LOG_BYTES
                 )
-        lines: list[tuple[str, LogLine]] = []
+        lines: list[tuple[str, TimedEvent]] = []
         for path, log in self._logs.items():
             for raw in log.read():
                 if path == supervisord:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from lib.dashboard.log_lines import LogLine
+from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.view import OrderView, Trade
 from lib.process.log_events import OrderFilled, OrderRejected, OrdersBooked
 
@@ -28,7 +28,7 @@ class AnsweredOrders:
         self._latest: deque[OrderView] = deque(maxlen=KEPT)
         self._trades: deque[tuple[str, Trade]] = deque(maxlen=TRADES_KEPT)
 
-    def take(self, line: LogLine) -> None:
+    def take(self, line: TimedEvent) -> None:
         """A line was written."""
         match line.event:
             case OrdersBooked() as booked:

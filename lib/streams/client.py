@@ -87,7 +87,7 @@ class Frames(Struct, frozen=True, gc=False):
 Event = Joined | WentPlain | Frames | Undelimited
 
 
-class State(Enum):
+class ClientState(Enum):
     """Where a client is, in its connection and in what it knows of its server."""
 
     NEVER_ANSWERED = auto()
@@ -106,7 +106,7 @@ class State(Enum):
     """The server has answered; batches follow."""
 
 
-class Input(Enum):
+class ClientInput(Enum):
     """What moves a client from one state to another."""
 
     CONNECTED = auto()
@@ -119,42 +119,42 @@ class Input(Enum):
     """The answer to HELLO."""
 
 
-TRANSITIONS: Final[dict[State, dict[Input, State]]] = {
-    State.NEVER_ANSWERED: {
-        Input.CONNECTED: State.SILENT,
-        Input.DISCONNECTED: State.NEVER_ANSWERED,
+TRANSITIONS: Final[dict[ClientState, dict[ClientInput, ClientState]]] = {
+    ClientState.NEVER_ANSWERED: {
+        ClientInput.CONNECTED: ClientState.SILENT,
+        ClientInput.DISCONNECTED: ClientState.NEVER_ANSWERED,
     },
-    State.SILENT: {
-        Input.FRAME: State.UNDECIDED,
-        Input.DISCONNECTED: State.NEVER_ANSWERED,
+    ClientState.SILENT: {
+        ClientInput.FRAME: ClientState.UNDECIDED,
+        ClientInput.DISCONNECTED: ClientState.NEVER_ANSWERED,
     },
-    State.UNDECIDED: {
-        Input.ANSWER: State.NUMBERED,
-        Input.NO_ANSWER: State.PLAIN,
-        Input.DISCONNECTED: State.NEVER_ANSWERED,
+    ClientState.UNDECIDED: {
+        ClientInput.ANSWER: ClientState.NUMBERED,
+        ClientInput.NO_ANSWER: ClientState.PLAIN,
+        ClientInput.DISCONNECTED: ClientState.NEVER_ANSWERED,
     },
-    State.PLAIN: {
-        Input.ANSWER: State.ANSWERED_BEFORE,  # too late: this connection is given up
-        Input.DISCONNECTED: State.NEVER_ANSWERED,
+    ClientState.PLAIN: {
+        ClientInput.ANSWER: ClientState.ANSWERED_BEFORE,  # too late: this connection is given up
+        ClientInput.DISCONNECTED: ClientState.NEVER_ANSWERED,
     },
-    State.ANSWERED_BEFORE: {
-        Input.CONNECTED: State.REJOINING,
-        Input.DISCONNECTED: State.ANSWERED_BEFORE,
+    ClientState.ANSWERED_BEFORE: {
+        ClientInput.CONNECTED: ClientState.REJOINING,
+        ClientInput.DISCONNECTED: ClientState.ANSWERED_BEFORE,
     },
-    State.REJOINING: {
-        Input.ANSWER: State.NUMBERED,
-        Input.DISCONNECTED: State.ANSWERED_BEFORE,
+    ClientState.REJOINING: {
+        ClientInput.ANSWER: ClientState.NUMBERED,
+        ClientInput.DISCONNECTED: ClientState.ANSWERED_BEFORE,
     },
-    State.NUMBERED: {
-        Input.DISCONNECTED: State.ANSWERED_BEFORE,
+    ClientState.NUMBERED: {
+        ClientInput.DISCONNECTED: ClientState.ANSWERED_BEFORE,
     },
 }
 """What leads where; any other input is a mistake in this module. The rules: docs/protocol.md."""
 
-_NUMBERED: Final = State.NUMBERED
+_NUMBERED: Final = ClientState.NUMBERED
 """For the way of a tick: before Python 3.12, to look up a member of an Enum takes 80 ns."""
-_DELIVERING: Final = (State.NUMBERED, State.PLAIN)
-_AWAITING_ANSWER: Final = (State.UNDECIDED, State.REJOINING)
+_DELIVERING: Final = (ClientState.NUMBERED, ClientState.PLAIN)
+_AWAITING_ANSWER: Final = (ClientState.UNDECIDED, ClientState.REJOINING)
 
 
 class StreamClient:
@@ -174,7 +174,7 @@ class StreamClient:
         self.next_sequence = next_sequence
         self.heard_ns: int | None = None
         """When the last frame or heartbeat of the stream came, after its beginning."""
-        self._state = State.NEVER_ANSWERED if may_be_plain else State.ANSWERED_BEFORE
+        self._state = ClientState.NEVER_ANSWERED if may_be_plain else ClientState.ANSWERED_BEFORE
         self._follows = next_sequence == FROM_NOW_ON
         self._first_frame_limit_ns = FIRST_FRAME_LIMIT_NS
         self._first_frame_due_ns: int | None = None
@@ -190,12 +190,12 @@ class StreamClient:
     @property
     def is_strange(self) -> bool:
         """Whether no server has ever answered, and not one frame has come since connecting."""
-        return self._state is State.SILENT
+        return self._state is ClientState.SILENT
 
     def connected(self, now_ns: int) -> bytes:
         """A new connection is open. Returns what to send first."""
-        self._move(Input.DISCONNECTED)  # if it was not reported that the old one is closed
-        self._move(Input.CONNECTED)
+        self._move(ClientInput.DISCONNECTED)  # if it was not reported that the old one is closed
+        self._move(ClientInput.CONNECTED)
         self._reset_connection(now_ns)
         if self._first_frame_due_ns is not None and now_ns >= self._first_frame_due_ns:
             self._first_frame_limit_ns = min(2 * self._first_frame_limit_ns, LONGEST_WAIT_NS)
@@ -212,7 +212,7 @@ class StreamClient:
         It should not be called again before NEXT_CALL_NS.
         """
         is_strange, sent = self.is_strange, self._buffer.unfinished
-        self._move(Input.DISCONNECTED)
+        self._move(ClientInput.DISCONNECTED)
         self._reset_connection(0)
         return undelimited(sent, _PEER) if is_strange and sent else None
 
@@ -231,15 +231,15 @@ class StreamClient:
         self._last_frame_ns = now_ns
         position = 0
         if self._state is not _NUMBERED:
-            if self._state is State.SILENT:
-                self._move(Input.FRAME)
+            if self._state is ClientState.SILENT:
+                self._move(ClientInput.FRAME)
                 self._first_frame_due_ns = None
                 self._first_frame_limit_ns = FIRST_FRAME_LIMIT_NS
             if self._state in _AWAITING_ANSWER:
                 position = yield from self._look_for_answer(messages, now_ns)
         if self._state is _NUMBERED:
             yield from self._numbered(messages, position)
-        elif self._state is State.PLAIN:
+        elif self._state is ClientState.PLAIN:
             yield from self._plain(messages, now_ns)
         if self.joined:
             self.heard_ns = now_ns
@@ -247,13 +247,13 @@ class StreamClient:
     def next_deadline_ns(self) -> int | None:
         """When silence ends the connection or is to be logged; None if never."""
         match self._state:
-            case State.NUMBERED:
+            case ClientState.NUMBERED:
                 return self._last_frame_ns + SILENCE_LIMIT_NS
-            case State.REJOINING:
+            case ClientState.REJOINING:
                 return self._asked_ns + SILENCE_LIMIT_NS
-            case State.UNDECIDED:
+            case ClientState.UNDECIDED:
                 return self._last_frame_ns + LONGEST_WAIT_NS
-            case State.SILENT:
+            case ClientState.SILENT:
                 assert self._first_frame_due_ns is not None
                 if self._undelimited_due_ns is None:
                     return self._first_frame_due_ns
@@ -264,13 +264,13 @@ class StreamClient:
     def undelimited_at(self, now_ns: int) -> Undelimited | None:
         """Return what to log of bytes without a delimiter, if the deadline for that has passed."""
         due_ns = self._undelimited_due_ns
-        if self._state is not State.SILENT or due_ns is None or now_ns < due_ns:
+        if self._state is not ClientState.SILENT or due_ns is None or now_ns < due_ns:
             return None
         return self._undelimited()
 
     def silence_reason(self) -> str:
         """Return why a deadline that has passed ends the connection."""
-        if self._state is State.NUMBERED:
+        if self._state is ClientState.NUMBERED:
             return f"no frame or heartbeat for {SILENCE_LIMIT_NS / SECOND_NS} s"
         reason = self._no_answer_reason()
         if self._buffer.unfinished:
@@ -278,9 +278,9 @@ class StreamClient:
         return reason
 
     def _no_answer_reason(self) -> str:
-        if self._state is State.SILENT:
+        if self._state is ClientState.SILENT:
             return f"not a single frame within {self._first_frame_limit_ns / SECOND_NS} s"
-        if self._state is State.UNDECIDED:
+        if self._state is ClientState.UNDECIDED:
             return f"no answer to HELLO, and no further frame for {LONGEST_WAIT_NS / SECOND_NS} s"
         reason = f"no answer to HELLO for {SILENCE_LIMIT_NS / SECOND_NS} s"
         if self._first_plain_ns is None:
@@ -304,7 +304,7 @@ class StreamClient:
         self._undelimited_due_ns = None
         return undelimited(self._buffer.unfinished, _PEER)
 
-    def _move(self, what: Input) -> None:
+    def _move(self, what: ClientInput) -> None:
         """Go where the table of transitions leads."""
         following = TRANSITIONS[self._state].get(what)
         assert following, f"{what} cannot come in {self._state}"
@@ -332,7 +332,7 @@ class StreamClient:
             return 0
         end = messages.index(MESSAGE_DELIMITER, begin)
         answer = parse_hello_answer(messages[begin:end])
-        self._move(Input.ANSWER)
+        self._move(ClientInput.ANSWER)
         new_tape = answer.tape != self.tape
         if self._follows:
             needed = answer.first
@@ -350,14 +350,14 @@ class StreamClient:
     def _wait_for_answer(self, now_ns: int) -> Iterator[Event]:
         if self._first_plain_ns is None:
             self._first_plain_ns = now_ns
-        if self._state is State.UNDECIDED and now_ns - self._first_plain_ns >= PLAIN_AFTER_NS:
-            self._move(Input.NO_ANSWER)
+        if self._state is ClientState.UNDECIDED and now_ns - self._first_plain_ns >= PLAIN_AFTER_NS:
+            self._move(ClientInput.NO_ANSWER)
             self.next_sequence = max(self.next_sequence, 1)
             yield WentPlain(self.next_sequence)
 
     def _plain(self, messages: bytes, now_ns: int) -> Iterator[Event]:
         if _find_frame(messages, HELLO) >= 0:
-            self._move(Input.ANSWER)
+            self._move(ClientInput.ANSWER)
             raise ProtocolError("the answer to HELLO came late")
         yield self._frames(messages, messages.count(MESSAGE_DELIMITER), now_ns)
 

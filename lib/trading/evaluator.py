@@ -69,7 +69,7 @@ LAPPED_AGAIN_NS: Final = 10 * SECOND_NS
 """A signal that the ring laps twice within this time is slower than the ticks come."""
 
 
-class State(Enum):
+class EvaluatorState(Enum):
     """Where an evaluator is in its price book."""
 
     DETACHED = auto()
@@ -86,7 +86,7 @@ class State(Enum):
     """Another tape has begun, and none of its ticks has been evaluated."""
 
 
-class Input(Enum):
+class EvaluatorInput(Enum):
     """What moves an evaluator from one state to another."""
 
     ATTACHED = auto()
@@ -103,44 +103,44 @@ class Input(Enum):
     """A tick is evaluated, the first one of its tape since the strategy attached."""
 
 
-TRANSITIONS: Final[dict[State, dict[Input, State]]] = {
-    State.DETACHED: {
-        Input.ATTACHED: State.REFILLING,
+TRANSITIONS: Final[dict[EvaluatorState, dict[EvaluatorInput, EvaluatorState]]] = {
+    EvaluatorState.DETACHED: {
+        EvaluatorInput.ATTACHED: EvaluatorState.REFILLING,
     },
-    State.REFILLING: {
-        Input.TAPE_CHANGED: State.REFILLING,
-        Input.JUDGED: State.REFILLING_JUDGED,
-        Input.LAPPED: State.REFILLING,
-        Input.REFILLED: State.READY,
-        Input.ATTACHED: State.REFILLING,
+    EvaluatorState.REFILLING: {
+        EvaluatorInput.TAPE_CHANGED: EvaluatorState.REFILLING,
+        EvaluatorInput.JUDGED: EvaluatorState.REFILLING_JUDGED,
+        EvaluatorInput.LAPPED: EvaluatorState.REFILLING,
+        EvaluatorInput.REFILLED: EvaluatorState.READY,
+        EvaluatorInput.ATTACHED: EvaluatorState.REFILLING,
     },
-    State.REFILLING_JUDGED: {
-        Input.TAPE_CHANGED: State.REFILLING_JUDGED,
-        Input.LAPPED: State.REFILLING,
-        Input.REFILLED: State.READY,
-        Input.ATTACHED: State.REFILLING,
+    EvaluatorState.REFILLING_JUDGED: {
+        EvaluatorInput.TAPE_CHANGED: EvaluatorState.REFILLING_JUDGED,
+        EvaluatorInput.LAPPED: EvaluatorState.REFILLING,
+        EvaluatorInput.REFILLED: EvaluatorState.READY,
+        EvaluatorInput.ATTACHED: EvaluatorState.REFILLING,
     },
-    State.READY: {
-        Input.TAPE_CHANGED: State.READY,
-        Input.LAPPED: State.REFILLING,
-        Input.FIRST_TICK: State.EVALUATING,
-        Input.ATTACHED: State.REFILLING,
+    EvaluatorState.READY: {
+        EvaluatorInput.TAPE_CHANGED: EvaluatorState.READY,
+        EvaluatorInput.LAPPED: EvaluatorState.REFILLING,
+        EvaluatorInput.FIRST_TICK: EvaluatorState.EVALUATING,
+        EvaluatorInput.ATTACHED: EvaluatorState.REFILLING,
     },
-    State.EVALUATING: {  # a lap does not change the state: the missed ticks are logged
-        Input.TAPE_CHANGED: State.NEW_TAPE,
-        Input.ATTACHED: State.REFILLING,
+    EvaluatorState.EVALUATING: {  # a lap does not change the state: the missed ticks are logged
+        EvaluatorInput.TAPE_CHANGED: EvaluatorState.NEW_TAPE,
+        EvaluatorInput.ATTACHED: EvaluatorState.REFILLING,
     },
-    State.NEW_TAPE: {
-        Input.TAPE_CHANGED: State.NEW_TAPE,
-        Input.FIRST_TICK: State.EVALUATING,
-        Input.ATTACHED: State.REFILLING,
+    EvaluatorState.NEW_TAPE: {
+        EvaluatorInput.TAPE_CHANGED: EvaluatorState.NEW_TAPE,
+        EvaluatorInput.FIRST_TICK: EvaluatorState.EVALUATING,
+        EvaluatorInput.ATTACHED: EvaluatorState.REFILLING,
     },
 }
 """What leads where; any other input is a mistake in this module."""
 
-_EVALUATING: Final = State.EVALUATING
+_EVALUATING: Final = EvaluatorState.EVALUATING
 """Bound once for the hot path: before Python 3.12, looking up a member of an Enum takes 80 ns."""
-_REFILLING: Final = (State.REFILLING, State.REFILLING_JUDGED)
+_REFILLING: Final = (EvaluatorState.REFILLING, EvaluatorState.REFILLING_JUDGED)
 
 
 class _Place(NamedTuple):
@@ -194,7 +194,7 @@ class Evaluator:
         self._pace = SignalPace(self._count_waiting)
         self._log = structlog.get_logger()
         self._book: SharedPriceBook | None = None
-        self._state = State.DETACHED
+        self._state = EvaluatorState.DETACHED
         self._refill = Refill(begin=0, end=0, began_ns=0)
         self._held = _Place("", 0)  # the newest tick in the book when the strategy attached
         self._laps = 0  # since the strategy attached, before anything was evaluated
@@ -230,11 +230,11 @@ class Evaluator:
         self._end_plain_tape()
         self._laps = 0
         self._held = _Place("", 0)
-        self._move(Input.ATTACHED)
+        self._move(EvaluatorInput.ATTACHED)
         self._begin_refill()
         return book.reader(self._refill.begin)
 
-    def _move(self, what: Input) -> None:
+    def _move(self, what: EvaluatorInput) -> None:
         """Go where the table of transitions leads."""
         following = TRANSITIONS[self._state].get(what)
         assert following, f"{what} cannot come in {self._state}"
@@ -294,7 +294,7 @@ class Evaluator:
                 refill = self._refill
             self._fill(reader, batch)
         if reader.position >= refill.end:
-            self._move(Input.REFILLED)
+            self._move(EvaluatorInput.REFILLED)
             tape, sequence = self._held
             attached = Attached(
                 price_book=self._book.name, refilled=self._refilled, tape=tape, sequence=sequence
@@ -302,8 +302,8 @@ class Evaluator:
             log_event(self._log, attached)
         elif not refill.filled:
             return  # the pace of the signal is not known yet
-        elif self._state is State.REFILLING and refill.can_be_judged(self._clock()):
-            self._move(Input.JUDGED)
+        elif self._state is EvaluatorState.REFILLING and refill.can_be_judged(self._clock()):
+            self._move(EvaluatorInput.JUDGED)
             self._shorten_refill(reader)
         elif self._clock() >= refill.log_ns:
             self._log_refill()
@@ -358,7 +358,7 @@ class Evaluator:
         if not self._laps:
             log_event(self._log, RefillBegunAnew(lapped_by=missed[1] - missed[0] + 1))
         self._laps += 1
-        self._move(Input.LAPPED)
+        self._move(EvaluatorInput.LAPPED)
         self._begin_refill()
 
     def _fill(self, reader: PriceBookReader, batch: Batch) -> None:
@@ -413,16 +413,16 @@ class Evaluator:
         batch = Batch(np.array(few, TICK), None) if few else reader.read(self._ticks_a_pass)
         if batch.missed:
             self._note_missed(batch.missed)
-            if self._state is State.READY:
+            if self._state is EvaluatorState.READY:
                 self._refill_anew(batch.missed)
                 if self._refill.ticks:
                     self._fill(reader, batch)
                     return False
-                self._move(Input.REFILLED)  # with nothing: the windows begin empty
+                self._move(EvaluatorInput.REFILLED)  # with nothing: the windows begin empty
             elif self._state is _EVALUATING and self._is_lapped_again(batch.missed.first):
                 self._pass_over_margin(reader, batch.missed.last)
                 return False
-        if self._missed and self._state is not State.READY and len(batch.ticks):
+        if self._missed and self._state is not EvaluatorState.READY and len(batch.ticks):
             self._log_lapped(reader, batch, self._missed)
         if not len(batch.ticks):
             if not batch.missed and self._pace.caught_up():
@@ -456,9 +456,9 @@ class Evaluator:
 
     def _begin_missed(self) -> _Missed:
         match self._state:
-            case State.READY:
+            case EvaluatorState.READY:
                 return _Missed(0, self._held, self._refill.end)
-            case State.NEW_TAPE:
+            case EvaluatorState.NEW_TAPE:
                 return _Missed(0, self._tape_begins_behind, None)
             case _:
                 tape = self._trader.tape
@@ -567,7 +567,7 @@ class Evaluator:
     def _change_tape(self, tape: str, first: PlainTick) -> None:
         """Begin another tape. The pass may end here, before any of its ticks is evaluated."""
         self._trader.begin_tape(tape)
-        self._move(Input.TAPE_CHANGED)
+        self._move(EvaluatorInput.TAPE_CHANGED)
         self._tape_begins_behind = _Place(tape, first[SEQUENCE] - 1)
         self._epoch = first[EPOCH]
 
@@ -576,7 +576,7 @@ class Evaluator:
 
         `position` is the position of that tick.
         """
-        self._move(Input.FIRST_TICK)
+        self._move(EvaluatorInput.FIRST_TICK)
         last = self._evaluated.last(tape)
         log_event(
             self._log, EvaluationStarted(tape=tape, last_evaluated=last, first_evaluated=first)

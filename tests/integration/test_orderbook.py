@@ -94,7 +94,7 @@ class World:
         return self.stack.events("orderbook", event)
 
     def counted(self, event: str) -> int:
-        """How many of a kind the book has told of, in however many lines."""
+        """How many events of a kind the book has logged, over all lines."""
         return sum(entry["count"] for entry in self.events(event))
 
     def close(self) -> None:
@@ -325,7 +325,7 @@ def test_a_malformed_frame_is_told_by_its_number_and_the_rest_of_the_batch_stand
     frames = [frame for each in bad for frame in (b"AAPL,1.00", each)]
     peer.send(batch(1, *frames, b"MSFT,2.00"))
     assert world.sequences(len(bad) + 1) == list(range(1, len(frames) + 2, 2))
-    wait_until(lambda: world.counted("malformed_frames") >= len(bad), "they are told")
+    wait_until(lambda: world.counted("malformed_frames") >= len(bad), "they are logged")
     numbers = [n["sequence"] for e in world.events("malformed_frames") for n in e["examples"]]
     assert numbers == list(range(2, len(frames) + 1, 2))
     assert world.events("disconnected") == []
@@ -336,7 +336,7 @@ def test_unknown_symbols_are_counted_and_skipped(world: World) -> None:
     unknown = [b"TSLA,1.00", b"aapl,1.00", b"AAPL ,1.00", b"A" * 60_000 + b",1.00"]
     peer.send(batch(1, b"AAPL,1.00", *unknown, b"MSFT,2.00"))
     assert world.sequences(2) == [1, 6]
-    wait_until(lambda: world.counted("unknown_symbols") >= 4, "they are told")
+    wait_until(lambda: world.counted("unknown_symbols") >= 4, "they are logged")
     examples = [example for e in world.events("unknown_symbols") for example in e["examples"]]
     assert [example["sequence"] for example in examples] == [2, 3, 4, 5]
     assert ["AAPL is configured" in example["reason"] for example in examples] == [

@@ -41,7 +41,7 @@ def feed_running(stack: PrivateStack) -> Iterator[None]:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody serves this port."""
+    """Whether a server listens on this port."""
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 

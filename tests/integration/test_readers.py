@@ -85,7 +85,7 @@ def test_a_stack_trades_and_is_restarted_beside_more_waiting_readers_than_slots(
                     ],
                     "it trades again",
                 )
-            # It is woken, whoever waits: it has a slot.
+            # It has a wake-up slot, however many readers wait.
             files = Path(f"/proc/{stack.pid('strategy')}/fd").iterdir()
             assert f"/dev/shm/{stack.book_name}.reader-00" in {str(f.readlink()) for f in files}
             os.close(end)

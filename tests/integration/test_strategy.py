@@ -506,10 +506,10 @@ def test_sentiments_that_are_none_are_told_by_number_and_the_last_good_one_stays
     world.publish_news(GOOD)
     frames = b"".join(frame + b"*" for frame in BAD_SENTIMENTS)
     world.feed.send(b"BATCH,3,%d,1*" % len(BAD_SENTIMENTS) + frames)
-    told = world.wait_for("malformed_frames")
-    assert told["count"] == len(BAD_SENTIMENTS)
-    assert [e["sequence"] for e in told["examples"]] == list(range(3, 3 + len(BAD_SENTIMENTS)))
-    assert all("whole number from 0 to 100" in e["reason"] for e in told["examples"])
+    logged = world.wait_for("malformed_frames")
+    assert logged["count"] == len(BAD_SENTIMENTS)
+    assert [e["sequence"] for e in logged["examples"]] == list(range(3, 3 + len(BAD_SENTIMENTS)))
+    assert all("whole number from 0 to 100" in e["reason"] for e in logged["examples"])
     world.tick("AAPL", 1, 2, 3, 4)
     assert brief(world.order()) == (1, "BUY", 10, "AAPL", 4)
 
@@ -560,7 +560,7 @@ def test_an_order_manager_that_answers_nonsense_is_left_and_tried_again(trading:
     [
         {"order_id": 99, "position": -15},
         {"order_id": 99, "position": -15, "status": "REJECTED", "trade_id": None},
-        {"order_id": 99, "position": -15, "client_id": "somebody-else"},
+        {"order_id": 99, "position": -15, "client_id": "another-client"},
     ],
 )
 def test_an_answer_to_an_order_it_never_sent_changes_nothing(

@@ -1,7 +1,7 @@
 """SIGKILL of the strategy under supervisord: it comes back knowing its position.
 
 The order manager is stopped for a moment before each kill, so that orders are under way in every
-one of them: written to a socket that nobody reads.
+one of them: written to a socket that is not read.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def test_a_killed_strategy_comes_back_with_the_positions_of_the_ledger(
         CLIENT_ID,
     )
     assert [order_id for order_id, *_ in rows] == list(range(1, len(rows) + 1))
-    # Nobody ever assumed a wrong position, or bought while long.
+    # No order ever assumed a wrong position, or bought while long.
     assert {status for _, _, _, status, _ in rows} == {"FILLED"}
     assert {position for *_, position in rows} == {-10, 10}
     for traded in {symbol for _, symbol, *_ in rows}:

@@ -22,7 +22,7 @@ from lib.shared_memory_utils import PriceBookReader
 from lib.streams.client import Joined, StreamClient, WentPlain
 from lib.streams.publication import FROM_NOW_ON, Stream
 from lib.trading import trader
-from lib.trading.evaluator import Evaluator, State
+from lib.trading.evaluator import Evaluator, EvaluatorState
 from lib.trading.order_client import OrderClient
 from lib.trading.trader import Trader
 from lib.wire.order_messages import LogonAck, Order, encode
@@ -94,7 +94,7 @@ _begin_refill = Evaluator._begin_refill
 
 
 def _throws_ticks_away_as_lapped(evaluator: Evaluator, reader: PriceBookReader) -> bool:
-    if evaluator._state is State.EVALUATING and reader.position % 97 == 0:
+    if evaluator._state is EvaluatorState.EVALUATING and reader.position % 97 == 0:
         ticks = reader.read(5).ticks
         if len(ticks):
             evaluator._note_missed(Span(int(ticks["position"][0]), int(ticks["position"][-1])))

@@ -1,7 +1,7 @@
 """A client of the order manager that takes the time of sending from the wrong clock.
 
 Nothing that it sends may be booked, whatever happens to the network, the wall clock and the order
-manager meanwhile; and nobody else may notice it.
+manager meanwhile; and no other client may notice it.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Network:
         """Places to which the next connection leads nowhere."""
 
     def connect(self, place: str) -> End | None:
-        """Return the client's end of a new connection, None if nobody listens."""
+        """Return the client's end of a new connection, None if no server listens."""
         if place not in self.listening:
             return None
         up, down = Lane(), Lane()
@@ -151,7 +151,7 @@ class Network:
                 end.receives.ends_ns = self.clock() + self.random.randrange(100 * MILLISECOND_NS)
 
     def blackhole(self, connection: tuple[str, End, End]) -> None:
-        """Nothing passes any more, from any byte on, and nobody is told."""
+        """Let nothing pass any more, from any byte on; neither end notices."""
         for end in connection[1:]:
             end.receives.cut(self.random)
             end.receives.swallows = True

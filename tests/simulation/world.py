@@ -29,7 +29,7 @@ from unittest.mock import patch
 import structlog
 
 from chaos.judge.judge import judge
-from chaos.judge.records import NO_LAST, Attached, BookedTick, Gap, PlayedTick, Records
+from chaos.judge.records import NO_LAST, BookAttachment, BookedTick, Gap, PlayedTick, Records
 from chaos.lab.gather import in_order_of_booking
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.ledger.reader import read_ledger
@@ -283,7 +283,7 @@ class World:
     def note_attached(self) -> None:
         """The strategy begins with what the book holds now."""
         tape, sequence = self.records.booked[-1][:2] if self.records.booked else ("", 0)
-        attached = Attached(tape, sequence, len(self.records.evaluations))
+        attached = BookAttachment(tape, sequence, len(self.records.evaluations))
         self.records.attached.append(attached)
 
     def _check_attachment(self, tape: str, sequence: int) -> None:
@@ -582,7 +582,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "order manager crashes": lambda world: world.crash("order_manager"),
     "process stands still": World.freeze,
     "connection cut": World.cut,
-    "connection dead, nobody told": World.blackhole,
+    "connection dead, unnoticed": World.blackhole,
     "network slow": World.slow,
     "network byte by byte": World.dribble,
     "disk refuses": World.refuse_commits,

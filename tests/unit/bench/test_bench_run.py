@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.plan import FULL, QUICK, RATES, Plan
-from bench.progress import ProgressBar
+from bench.progress import BenchProgress
 from bench.results import SegmentSize
 from bench.rivals.rival import RivalUnavailable
 from bench.run import PartialRecording, Step, perform, steps
@@ -18,18 +18,18 @@ MINUTES_15_S = 900
 
 def do(*todo: Step) -> tuple[PartialRecording, str]:
     stream = io.StringIO()
-    found = perform(todo, lambda total: ProgressBar(stream, total))
+    found = perform(todo, lambda total: BenchProgress(stream, total))
     return found, stream.getvalue()
 
 
 def failing(error: BaseException):
-    def run(_found: PartialRecording, _progress: ProgressBar) -> None:
+    def run(_found: PartialRecording, _progress: BenchProgress) -> None:
         raise error
 
     return run
 
 
-def finding(found: PartialRecording, _progress: ProgressBar) -> None:
+def finding(found: PartialRecording, _progress: BenchProgress) -> None:
     found.segments.append(SegmentSize(1, 1, 1, 1))
 
 

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from bench import progress
-from bench.progress import ProgressBar, time_left
+from bench.progress import BenchProgress, time_left
 
 
 class Terminal(io.StringIO):
@@ -31,7 +31,7 @@ def test_the_time_left_is_in_minutes(seconds: float, words: str) -> None:
 
 
 def test_the_time_left_follows_from_how_long_the_rest_took(clock) -> None:
-    bar = ProgressBar(io.StringIO(), 400.0)
+    bar = BenchProgress(io.StringIO(), 400.0)
     assert bar.left() == "about 7 min left"
     clock[0] = 200.0
     bar.end(100.0)
@@ -40,7 +40,7 @@ def test_the_time_left_follows_from_how_long_the_rest_took(clock) -> None:
 
 def test_without_a_terminal_each_thing_is_a_line(clock) -> None:
     stream = io.StringIO()
-    bar = ProgressBar(stream, 10.0)
+    bar = BenchProgress(stream, 10.0)
     bar.begin("this")
     bar.show_detail("a detail")
     bar.end(5.0)
@@ -54,7 +54,7 @@ def test_without_a_terminal_each_thing_is_a_line(clock) -> None:
 def test_on_a_terminal_the_bar_stays_on_one_line_and_goes_at_the_end(clock, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     stream = Terminal()
-    bar = ProgressBar(stream, 10.0)
+    bar = BenchProgress(stream, 10.0)
     bar.begin("something with a name that is much too long for such a terminal")
     bar.show_detail("a detail")
     bar.close()
@@ -67,7 +67,7 @@ def test_on_a_terminal_the_bar_stays_on_one_line_and_goes_at_the_end(clock, monk
 
 def test_a_line_that_stays_does_not_mix_with_the_bar(clock) -> None:
     stream = Terminal()
-    bar = ProgressBar(stream, 10.0)
+    bar = BenchProgress(stream, 10.0)
     bar.begin("this")
     bar.print_line("not measured: that")
     assert stream.getvalue().split("\r")[-1] == "not measured: that\n"

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from lib.dashboard.incidents import KEPT, Incidents
-from lib.dashboard.log_lines import LogLine
+from lib.dashboard.log_lines import TimedEvent
 from tests.log_lines import made
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def line(event: str, seconds: float = 0.0, **facts: Any) -> LogLine:
+def line(event: str, seconds: float = 0.0, **facts: Any) -> TimedEvent:
     at = START + timedelta(seconds=seconds)
-    return LogLine(at.timestamp(), "info", made(event, **facts))
+    return TimedEvent(at.timestamp(), "info", made(event, **facts))
 
 
 def test_a_process_that_has_ended_is_going_on_until_its_successor_has_started():

@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lib.dashboard.log_lines import LogLine
+from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.news import NewsCourse
 from lib.settings import StrategySettings
 from tests.log_lines import made
 
 
-def line(event: str, **facts) -> LogLine:
+def line(event: str, **facts) -> TimedEvent:
     at = datetime(2026, 1, 2, tzinfo=UTC)
-    return LogLine(at.timestamp(), "info", made(event, by="strategy", **facts))
+    return TimedEvent(at.timestamp(), "info", made(event, by="strategy", **facts))
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from lib.dashboard.log_lines import LogLine
+from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.orders import KEPT, AnsweredOrders
 from tests.log_lines import made
 
 
-def line(event: str, **facts) -> LogLine:
+def line(event: str, **facts) -> TimedEvent:
     at = datetime(2026, 1, 2, tzinfo=UTC)
-    return LogLine(at.timestamp(), "info", made(event, by="order_manager", **facts))
+    return TimedEvent(at.timestamp(), "info", made(event, by="order_manager", **facts))
 
 
 def test_the_newest_order_comes_first_with_its_reason():

@@ -23,10 +23,10 @@ from lib.streams.client import (
     SILENCE_LIMIT_NS,
     TRANSITIONS,
     UNDELIMITED_AFTER_NS,
+    ClientInput,
+    ClientState,
     Frames,
-    Input,
     Joined,
-    State,
     StreamClient,
     WentPlain,
 )
@@ -73,20 +73,22 @@ def fresh(may_be_plain: bool = True) -> StreamClient:
 
 
 def test_each_state_has_its_row_and_can_be_reached_and_left():
-    assert list(TRANSITIONS) == list(State)
-    assert {following for row in TRANSITIONS.values() for following in row.values()} == set(State)
-    assert all(Input.DISCONNECTED in row for row in TRANSITIONS.values())
+    assert list(TRANSITIONS) == list(ClientState)
+    assert {following for row in TRANSITIONS.values() for following in row.values()} == set(
+        ClientState
+    )
+    assert all(ClientInput.DISCONNECTED in row for row in TRANSITIONS.values())
 
 
 def test_once_a_server_has_answered_no_client_goes_back_to_before():
-    numbered = {State.ANSWERED_BEFORE, State.REJOINING, State.NUMBERED}
+    numbered = {ClientState.ANSWERED_BEFORE, ClientState.REJOINING, ClientState.NUMBERED}
     for state in numbered:
         assert set(TRANSITIONS[state].values()) <= numbered
 
 
 def test_an_input_that_cannot_come_in_a_state_is_an_error():
     with pytest.raises(AssertionError, match=r"ANSWER cannot come in .*NUMBERED"):
-        joined_client()._move(Input.ANSWER)
+        joined_client()._move(ClientInput.ANSWER)
 
 
 # HELLO and its answer

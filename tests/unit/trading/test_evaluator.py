@@ -18,7 +18,13 @@ from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.streams.client import Frames, StreamClient
 from lib.trading import evaluator as evaluation
 from lib.trading.checkpoint import LastEvaluated
-from lib.trading.evaluator import REFILL_MARGIN, TRANSITIONS, Evaluator, Input, State
+from lib.trading.evaluator import (
+    REFILL_MARGIN,
+    TRANSITIONS,
+    Evaluator,
+    EvaluatorInput,
+    EvaluatorState,
+)
 from lib.trading.order_client import OrderClient
 from lib.trading.refill import JUDGE_REFILL_NS, MAX_REFILL_NS
 from lib.trading.signal_pace import PASS_NS
@@ -206,15 +212,17 @@ def prices_seen() -> list[int]:
 
 
 def test_each_state_has_its_row_and_all_but_the_first_can_be_reached():
-    assert list(TRANSITIONS) == list(State)
+    assert list(TRANSITIONS) == list(EvaluatorState)
     reached = {following for row in TRANSITIONS.values() for following in row.values()}
-    assert reached == set(State) - {State.DETACHED}
-    assert all(row[Input.ATTACHED] is State.REFILLING for row in TRANSITIONS.values())
+    assert reached == set(EvaluatorState) - {EvaluatorState.DETACHED}
+    assert all(
+        row[EvaluatorInput.ATTACHED] is EvaluatorState.REFILLING for row in TRANSITIONS.values()
+    )
 
 
 def test_an_input_that_cannot_come_in_a_state_is_an_error(desk):
     with pytest.raises(AssertionError, match=r"REFILLED cannot come in .*READY"):
-        desk.evaluator._move(Input.REFILLED)
+        desk.evaluator._move(EvaluatorInput.REFILLED)
 
 
 def test_the_first_ticks_of_a_tape_begin_its_evaluation(desk):

@@ -12,8 +12,8 @@ from chaos.judge.judge import MAX_FINDINGS, judge
 from chaos.judge.orders import MAX_LOST_TICKS
 from chaos.judge.records import (
     AppliedNews,
-    Attached,
     BegunBy,
+    BookAttachment,
     BookedTick,
     Evaluation,
     Gap,
@@ -763,7 +763,7 @@ def test_an_empty_book_begins_behind_the_tape_that_ended_with_its_supervisord() 
     records = play()
     records.cut_off = {"A"}
     change(records.evaluations, 2, begun_by="start")
-    records.attached.append(Attached("", 0, 2))
+    records.attached.append(BookAttachment("", 0, 2))
     unseen = [finding for finding in judge(records) if "had attached before" in finding]
     assert unseen == []
     change(records.evaluations, 2, first=3)

@@ -11,7 +11,7 @@ import pytest
 from chaos.judge.judge import judge
 from chaos.judge.records import (
     AppliedNews,
-    Attached,
+    BookAttachment,
     BookedTick,
     Evaluation,
     Gap,
@@ -134,7 +134,10 @@ def test_an_attachment_knows_which_evaluation_comes_after_it() -> None:
         attached("A", 30), begun("A", 41, 6), event("started"), attached("A", 50),
     )  # fmt: skip
     assert gathered.attached == [
-        Attached("", 0, 0), Attached("A", 7, 1), Attached("A", 30, 1), Attached("A", 50, 2),
+        BookAttachment("", 0, 0),
+        BookAttachment("A", 7, 1),
+        BookAttachment("A", 30, 1),
+        BookAttachment("A", 50, 2),
     ]  # fmt: skip
     assert gathered.lapped_at_first == {1}
 

@@ -100,6 +100,7 @@ class Gateway:
     def step(self) -> None:
         """One pass of the loop."""
         busy = self._prices.send_to_lagging()
+        busy |= self._news.send_to_lagging()
         if not self._paced:
             busy |= self._prices.publish_unpaced()
         self._loop.poll(may_sleep=not busy)

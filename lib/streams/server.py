@@ -90,6 +90,8 @@ class StreamServer:
 
         Returns whether any client still lags.
         """
+        if not self._lagging:
+            return False
         end_ns = time.monotonic_ns() + LAGGING_NS
         for subscriber in list(self._lagging):
             self._send_batch(subscriber, self._clients[subscriber])

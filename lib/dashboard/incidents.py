@@ -99,7 +99,7 @@ class Incidents:
                 what = _with_reason(f"{what}{';' if event.where else ','} killed", event)
                 self._begin(event.program, _PROCESS, at - event.silent_s, what)
             case Stopped():
-                self._begin(program, _PROCESS, at, "stopped, as asked")
+                self._begin(program, _PROCESS, at, "stopped as asked")
             case RoleEnded():
                 self._begin(event.program, _PROCESS, at, "its process has ended")
             case RoleGaveUp():

@@ -34,7 +34,7 @@ def min_array_bytes(request, monkeypatch):
 
 @pytest.fixture
 def tally() -> ThrottledLog:
-    return ThrottledLog(stream="price")
+    return ThrottledLog(stream="price", peer="127.0.0.1:5001")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The judge: reads the records of a run and reports every defect in them. Pure and independent.
 
 Everything is recomputed from the records: the judge uses no code that the stack decides with. The
-trading rules are in `chaos.judge.trading_rules`; `chaos.judge.orders` applies them to the ticks and
+trading rules are in `chaos.judge.trading_rules`; `chaos.judge.order_replay` applies them to the ticks and
 says what is required of the orders exactly, and what only within bounds.
 
 Requirements for the ticks. Every tick of a tape before its tail (`Records.tail_begins`) is in the
@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
-from chaos.judge.orders import trading_findings
+from chaos.judge.order_replay import trading_findings
 from chaos.judge.records import (
     NO_LAST,
     BookAttachment,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chaos.judge.judge import MAX_FINDINGS, judge
-from chaos.judge.orders import MAX_LOST_TICKS
+from chaos.judge.order_replay import MAX_LOST_TICKS
 from chaos.judge.records import (
     AppliedNews,
     BegunBy,

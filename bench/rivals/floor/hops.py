@@ -18,7 +18,7 @@ from bench.rivals.rival import END_S, Load, RivalError, RivalResult, RivalUnavai
 from lib.process.run_identity import end_with
 
 SOURCE: Final = Path(__file__).with_name("hops.c")
-VAR_DIR: Final = SOURCE.parent.parent.parent / "var"
+VAR_DIR: Final = SOURCE.parents[3] / "var"
 COMPILE_S: Final = 60.0
 
 

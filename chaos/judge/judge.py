@@ -1,8 +1,8 @@
 """The judge: reads the records of a run and reports every defect in them. Pure and independent.
 
 Everything is recomputed from the records: the judge uses no code that the stack decides with. The
-trading rules are in `chaos.judge.trading_rules`; `chaos.judge.order_replay` applies them to the ticks and
-says what is required of the orders exactly, and what only within bounds.
+trading rules are in `chaos.judge.trading_rules`; `chaos.judge.order_replay` applies them to the
+ticks and says what is required of the orders exactly, and what only within bounds.
 
 Requirements for the ticks. Every tick of a tape before its tail (`Records.tail_begins`) is in the
 book once, in order, with the symbol and price that were played, or in a gap that the orderbook

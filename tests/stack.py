@@ -140,7 +140,7 @@ class PrivateStack:
             if not is_as_defined(line)
         ]
         shutil.rmtree(self.directory)
-        assert undefined == [], "lib/process/log_events.py defines no such event"
+        assert not undefined, f"not defined in lib/process/log_events.py: {undefined[:3]}"
 
     def __enter__(self) -> Self:
         return self

@@ -363,7 +363,8 @@ def test_the_check_of_the_ledger_finds_every_fill_and_no_difference(kills: Kills
     now = datetime.now(UTC).isoformat()
     fills = [
         {
-            "timestamp": now, "event": "order_filled", "client_id": answer.order.client_id,
+            "timestamp": now, "level": "info", "role": "strategy", "event": "order_filled",
+            "client_id": answer.order.client_id,
             "order_id": answer.order.order_id, "symbol": answer.order.symbol,
             "side": answer.order.side,
             "trade_id": answer.trade_id, "position": answer.order.position_after,

@@ -74,7 +74,7 @@ def test_what_was_killed_starts_again_as_it_was_started(tmp_path: Path) -> None:
     )
     again = None
     try:
-        wait_until(starts.exists, "it runs")
+        wait_until(lambda: starts.exists() and starts.read_text() == "me=you ", "it runs")
         killed = Supervisord(before.pid)
         killed.kill()
         wait_until(killed.has_ended, "it has ended")

@@ -197,53 +197,69 @@ def take_orderbook_log(events: list[LogEvent], records: Records) -> None:
 
 
 def take_strategy_log(events: list[LogEvent], records: Records) -> None:
-    """Take what the strategy did, life after life, as far back as it is known."""
-    evaluations = records.evaluations
-    is_new_life = is_new_book = True
-    is_lapped = False  # and another tape begins there
+    """Add what the strategy logged, over all its processes, as far back as it is known."""
     events = _known_part(events, records)
-    if events and isinstance(events[0], OrderSent):
-        sent = _sent(events[0])
-        first = sent.tick_sequence
-        evaluations.append(Evaluation(sent.tape, first, first, "unknown"))
-        records.news.append(AppliedNews(sent.tape, first, sent.sentiment))
-        is_new_life = is_new_book = False
+    _take_evaluations(events, records)
+    _take_orders(events, records)
+    _take_held_back(events, records)
+
+
+def _take_evaluations(events: list[LogEvent], records: Records) -> None:
+    """Add where each evaluation of a tape began and why, and the ticks that were missed."""
+    evaluations = records.evaluations
+    is_new_process = is_new_book = True
+    is_lapped = False  # and another tape begins there
+    if first := _order_at_beginning(events):
+        tape, sequence = first.tape, first.tick_sequence
+        evaluations.append(Evaluation(tape, sequence, sequence, "unknown"))
+        is_new_process = is_new_book = False
     for event in events:
         match event:
             case Started():
-                is_new_life = True
+                is_new_process = True
             case Attached():
-                records.attached.append(
-                    BookAttachment(event.tape, event.sequence, len(evaluations))
-                )
+                attachment = BookAttachment(event.tape, event.sequence, len(evaluations))
+                records.attached.append(attachment)
                 is_new_book = True
             case RefillBegunAnew():
                 records.lapped_at_first.add(len(evaluations))
-            case EvaluationStarted():
-                tape, first = event.tape, event.first_evaluated
-                _end_evaluation(evaluations, tape, event.last_evaluated)
+            case EvaluationStarted(first_evaluated=sequence):
                 begun_by: BegunBy = "tape"
-                if is_new_life:
+                if is_new_process:
                     begun_by = "start"
                 elif is_new_book:
                     begun_by = "book"
                 elif is_lapped:
                     begun_by = "lap"
-                evaluations.append(Evaluation(tape, first, first, begun_by))
-                is_new_life = is_new_book = is_lapped = False
+                _end_evaluation(evaluations, event.tape, event.last_evaluated)
+                evaluations.append(Evaluation(event.tape, sequence, sequence, begun_by))
+                is_new_process = is_new_book = is_lapped = False
             case TicksMissed():
                 records.strategy_gaps.append(Gap(event.tape, event.first, event.last))
-            case TicksLapped():
-                tape, first = event.tape, event.first
+            case TicksLapped(tape=tape, first=sequence):
                 last = event.last or NO_LAST
-                records.strategy_gaps.append(Gap(tape, first, last))
+                records.strategy_gaps.append(Gap(tape, sequence, last))
                 if last == NO_LAST:
-                    _end_evaluation(evaluations, tape, first - 1)
+                    _end_evaluation(evaluations, tape, sequence - 1)
                     is_lapped = True
                 elif evaluations and not is_lapped:
-                    _end_evaluation(evaluations, tape, first - 1)
+                    _end_evaluation(evaluations, tape, sequence - 1)
                     evaluations.append(Evaluation(tape, last + 1, last + 1, "lap"))
-            case OrdersConnected() if not is_new_life:
+
+
+def _take_orders(events: list[LogEvent], records: Records) -> None:
+    """Add the orders, their answers, the logons between them, and the news in force."""
+    has_evaluated = False
+    if first := _order_at_beginning(events):
+        records.news.append(AppliedNews(first.tape, first.tick_sequence, first.sentiment))
+        has_evaluated = True
+    for event in events:
+        match event:
+            case Started():
+                has_evaluated = False
+            case EvaluationStarted():
+                has_evaluated = True
+            case OrdersConnected() if has_evaluated:
                 records.logons.append(
                     LoggedOn(
                         event.last_order_id,
@@ -253,20 +269,24 @@ def take_strategy_log(events: list[LogEvent], records: Records) -> None:
                         frozenset(records.given_up),
                     )
                 )
-            case NewsApplied():
-                news = AppliedNews(event.tape, event.first_tick_sequence, event.sentiment)
+            case NewsApplied(sentiment=sentiment):
+                news = AppliedNews(event.tape, event.first_tick_sequence, sentiment)
                 records.news.append(news)
             case NewsSilent():
                 records.news.append(AppliedNews(event.tape, event.first_tick_sequence, None))
             case OrderSent():
                 records.sent.append(_sent(event))
             case FillReported() | RejectionReported():
-                records.answers.append(_told(event, len(records.sent)))
+                records.answers.append(_answer(event, len(records.sent)))
             case OrderError(order_id=int(order_id)):
                 records.answered_with_error.add(order_id)
             case OrderGivenUp():
                 records.given_up.add(event.order_id)
-    _take_held_back(events, records)
+
+
+def _order_at_beginning(events: list[LogEvent]) -> SentOrder | None:
+    """Return the order that a log begins with whose own beginning is gone; None for any other."""
+    return _sent(events[0]) if events and isinstance(events[0], OrderSent) else None
 
 
 def _take_held_back(events: list[LogEvent], records: Records) -> None:
@@ -357,7 +377,7 @@ def _sent(event: OrderSent) -> SentOrder:
     return SentOrder(**values | {"price": to_fixed(event.price)})
 
 
-def _told(event: FillReported | RejectionReported, sent_before: int) -> OrderAnswer:
+def _answer(event: FillReported | RejectionReported, sent_before: int) -> OrderAnswer:
     assert event.position is not None, "the order manager always states it"
     is_filled = isinstance(event, FillReported)
     return OrderAnswer(

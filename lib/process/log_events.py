@@ -47,6 +47,8 @@ Ticks = Annotated[int, Meta(description="ticks")]
 Price = Annotated[float, Meta(description="price")]
 Shares = Annotated[int, Meta(description="shares")]
 Sentiment = Annotated[int, Meta(description="0 to 100")]
+# Of any type: a signal may be a user's, and its orders are read whatever it explains.
+Explained = Annotated[Any, Meta(description="price")]
 Peer = Annotated[str, Meta(description="host:port")]
 Tape = Annotated[str, Meta(description="name of the tape")]
 Place = Annotated[str, Meta(description='place in the code, "" if unknown')]
@@ -541,8 +543,8 @@ class OrderSent(LogEvent, frozen=True, tag="order_sent"):
     tick_sequence: TickNumber
     sentiment: Sentiment | None
     latency_us: Annotated[int, Meta(description="µs from SENT_NS of the tick")]
-    short_mean: Price | UnsetType = UNSET
-    long_mean: Price | UnsetType = UNSET
+    short_mean: Explained = UNSET
+    long_mean: Explained = UNSET
 
 
 @_logged("info", by=(STRATEGY,))

@@ -8,6 +8,7 @@ import typing
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import structlog
 from msgspec import UNSET
@@ -28,6 +29,7 @@ from lib.process.log_events import (
     log_event,
     read_line,
 )
+from lib.process.logs import _to_json
 from lib.settings import PROJECT_ROOT
 from tests.log_lines import is_as_defined
 
@@ -148,6 +150,14 @@ def test_a_field_that_older_logs_do_not_have_is_unset():
     keys = {"client_id": "me", "order_id": 1, "symbol": "X", "side": "SELL"}
     raw = {"role": "strategy", "event": "order_filled", **keys, "trade_id": 4, "position": 0}
     assert read_line(json.dumps(raw).encode()).event.answered_ns is UNSET
+
+
+@pytest.mark.parametrize("mean", [float("nan"), np.float64(1.5), "none yet", [1, 2]])
+def test_an_order_is_read_whatever_a_signal_writes_as_its_averages(mean):
+    with capture_logs() as lines:
+        log_event(structlog.get_logger(), SENT, more={"short_mean": mean})
+    raw = _to_json({**lines[0], "role": "strategy", "level": "info"})
+    assert read_line(raw).event.order_id == SENT.order_id
 
 
 @pytest.mark.parametrize(

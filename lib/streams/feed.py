@@ -120,7 +120,7 @@ class StreamFeed:
             peer=self.peer,
             tape=event.tape if isinstance(event, Joined) else None,
             first=event.first,
-            missed=missed[1] - missed[0] + 1 if missed else 0,
+            missed=missed.last - missed.first + 1 if missed else 0,
         )
         log_event(self._log, connected)
         self._on_begin(event)

@@ -68,7 +68,7 @@ class Skipped:
 
     def add_symbol(self, symbol: str) -> None:
         """Count a row of a symbol that is not configured."""
-        symbol = shortened(symbol)
+        symbol = abridged(symbol)
         if symbol not in self.symbols and len(self.symbols) >= MAX_SKIPPED_SYMBOLS:
             symbol = OTHER_SYMBOLS
         self.symbols[symbol] = self.symbols.get(symbol, 0) + 1
@@ -242,11 +242,11 @@ def _price(cells: list[str], columns: tuple[int, ...], header: list[str]) -> int
     """Read the price of a row. Raises ValueError (the reason) if there is none."""
     values = []
     for column in columns:
-        text, name = cell_text(cells, column), shortened(header[column].strip())
+        text, name = cell_text(cells, column), abridged(header[column].strip())
         if not text:
             raise ValueError(f"no {name}")
         if len(text) > MAX_NUMBER_CHARACTERS or not NUMBER.fullmatch(text):
-            raise ValueError(f"{name} is {shortened(repr(text))}, which is not a number")
+            raise ValueError(f"{name} is {abridged(repr(text))}, which is not a number")
         value = Decimal(text)
         if not 0 < value <= MAX_PRICE // PRICE_SCALE:
             raise ValueError(
@@ -290,10 +290,10 @@ def cell_text(cells: list[str], column: int) -> str:
 
 
 def _listed(names: Sequence[str] | dict[str, int]) -> str:
-    return shortened(", ".join(" ".join(name.split()) for name in names))
+    return abridged(", ".join(" ".join(name.split()) for name in names))
 
 
-def shortened(text: str) -> str:
+def abridged(text: str) -> str:
     """Cut what is quoted of a file to MAX_QUOTED_CHARACTERS."""
     if len(text) <= MAX_QUOTED_CHARACTERS:
         return text

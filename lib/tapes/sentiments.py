@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from lib.tapes.csv_file import MAX_TAPE_ROWS, NUMBER, Skipped, cell_text, read_rows, shortened
+from lib.tapes.csv_file import MAX_TAPE_ROWS, NUMBER, Skipped, abridged, cell_text, read_rows
 from lib.tapes.random_numbers import SENTIMENT_STREAM, philox
 from lib.tapes.tape import TapeError, check_span, digest
 
@@ -72,7 +72,7 @@ def load_sentiments(path: Path) -> CsvSentiments:
         if _SENTIMENT.fullmatch(text) and int(text) <= HIGHEST_SENTIMENT:
             values.append(int(text))
         else:
-            found = shortened(repr(text)) if text else "missing"
+            found = abridged(repr(text)) if text else "missing"
             skipped.add_row(
                 line, f"the sentiment is {found}, not an integer from 0 to {HIGHEST_SENTIMENT}"
             )

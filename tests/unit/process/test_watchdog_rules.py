@@ -20,11 +20,11 @@ def running(program: str, pid: int, state: str = "RUNNING") -> Process:
 
 
 class Scene:
-    """A watch under a clock of its own, with processes that beat or do not."""
+    """The rules under a clock of their own, with processes that beat or do not."""
 
     def __init__(self, *processes: Process, hang_after_ns: int = HANG_AFTER_NS) -> None:
         self.now_ns = START_NS
-        self.watch = WatchdogRules(OWN_PID, hang_after_ns, self.now_ns)
+        self.rules = WatchdogRules(OWN_PID, hang_after_ns, self.now_ns)
         self.processes = [WATCHDOG, *processes]
         self.answers = True
         self.silent: set[int] = set()
@@ -45,24 +45,24 @@ class Scene:
     def run(self, duration_ns: int) -> None:
         """Let time go by; the watchdog looks when it is due, and never late."""
         end_ns = self.now_ns + duration_ns
-        while (deadline_ns := self.watch.next_deadline_ns()) <= end_ns:
+        while (deadline_ns := self.rules.next_deadline_ns()) <= end_ns:
             self.now_ns = max(self.now_ns, deadline_ns)
             self.beat()
             self.look()
-            assert self.watch.next_deadline_ns() > self.now_ns, "it would spin"
+            assert self.rules.next_deadline_ns() > self.now_ns, "it would spin"
         self.now_ns = end_ns
         self.beat()
 
     def look(self) -> None:
-        if self.watch.look(dict(self.beats), self.now_ns):
+        if self.rules.look(dict(self.beats), self.now_ns):
             self.asked_ns.append(self.now_ns)
             if self.answers:
-                given_up = self.watch.answered(self.processes, self.now_ns)
+                given_up = self.rules.answered(self.processes, self.now_ns)
                 self.given_up += [process.program for process in given_up]
-                hangs = self.watch.hung(dict(self.beats))
+                hangs = self.rules.hung(dict(self.beats))
                 self.killed += [(hang.process.pid, self.now_ns) for hang in hangs]
             else:
-                self.watch.unanswered(self.now_ns)
+                self.rules.unanswered(self.now_ns)
 
     def replace(self, old: Process, new: Process) -> None:
         self.processes[self.processes.index(old)] = new
@@ -79,7 +79,7 @@ def test_supervisord_is_asked_at_once_and_then_once_a_second():
     scene = Scene(GATEWAY)
     scene.run(3 * SECOND_NS)
     assert scene.asked_ns == [START_NS + n * ASK_NS for n in range(4)]
-    assert set(scene.watch.processes) == {10}
+    assert set(scene.rules.processes) == {10}
 
 
 # A role hangs
@@ -98,10 +98,10 @@ def test_the_verdict_names_the_role_and_how_long_it_was_silent():
     scene = Scene(GATEWAY)
     scene.run(SECOND_NS)
     scene.now_ns = scene.beats[10] + HANG_AFTER_NS
-    scene.watch.look(scene.beats, scene.now_ns - SECOND_NS)  # not late
-    assert scene.watch.look(scene.beats, scene.now_ns)
-    scene.watch.answered(scene.processes, scene.now_ns)
-    [hang] = scene.watch.hung(scene.beats)
+    scene.rules.look(scene.beats, scene.now_ns - SECOND_NS)  # not late
+    assert scene.rules.look(scene.beats, scene.now_ns)
+    scene.rules.answered(scene.processes, scene.now_ns)
+    [hang] = scene.rules.hung(scene.beats)
     assert (hang.process, hang.silent_ns) == (GATEWAY, HANG_AFTER_NS)
 
 
@@ -110,12 +110,12 @@ def test_a_role_that_was_spared_is_judged_again():
     scene.run(SECOND_NS)
     for _ in range(2):
         scene.now_ns += HANG_AFTER_NS
-        scene.watch.look(scene.beats, scene.now_ns - SECOND_NS)
-        assert scene.watch.look(scene.beats, scene.now_ns)
-        scene.watch.answered(scene.processes, scene.now_ns)
-        [hang] = scene.watch.hung(scene.beats)
-        assert scene.watch.hung(scene.beats) == []
-        scene.watch.spare(hang)
+        scene.rules.look(scene.beats, scene.now_ns - SECOND_NS)
+        assert scene.rules.look(scene.beats, scene.now_ns)
+        scene.rules.answered(scene.processes, scene.now_ns)
+        [hang] = scene.rules.hung(scene.beats)
+        assert scene.rules.hung(scene.beats) == []
+        scene.rules.spare(hang)
 
 
 def test_roles_that_beat_are_never_killed():
@@ -166,9 +166,9 @@ def test_a_role_that_has_beaten_while_supervisord_was_asked_lives():
     scene.silent.add(10)
     scene.run(HANG_AFTER_NS - SECOND_NS)
     scene.now_ns = scene.beats[10] + HANG_AFTER_NS
-    assert scene.watch.look(scene.beats, scene.now_ns)
-    scene.watch.answered(scene.processes, scene.now_ns + SECOND_NS)
-    assert scene.watch.hung({10: scene.now_ns + 1}) == []
+    assert scene.rules.look(scene.beats, scene.now_ns)
+    scene.rules.answered(scene.processes, scene.now_ns + SECOND_NS)
+    assert scene.rules.hung({10: scene.now_ns + 1}) == []
 
 
 def test_the_watchdog_never_judges_itself():
@@ -176,7 +176,7 @@ def test_the_watchdog_never_judges_itself():
     scene.beats[OWN_PID] = START_NS
     scene.run(100 * SECOND_NS)
     assert scene.killed == []
-    assert OWN_PID not in scene.watch.processes
+    assert OWN_PID not in scene.rules.processes
 
 
 @pytest.mark.parametrize("late_s", [1.6, 2.5, 60])
@@ -249,7 +249,7 @@ def test_a_successor_of_the_same_number_is_judged_anew():
 def test_after_an_end_supervisord_is_asked_until_there_is_a_successor():
     scene = Scene(GATEWAY)
     scene.run(5 * SECOND_NS + 1)
-    scene.watch.ended(10, scene.now_ns)
+    scene.rules.ended(10, scene.now_ns)
     ended_ns = scene.now_ns
     scene.replace(GATEWAY, exited := running("gateway", 0, "EXITED"))
     scene.run(3 * MILLISECOND_NS)
@@ -262,7 +262,7 @@ def test_after_an_end_supervisord_is_asked_until_there_is_a_successor():
 def test_what_waits_for_a_person_or_a_backoff_is_not_hurried(state):
     scene = Scene(GATEWAY)
     scene.run(5 * SECOND_NS + 1)
-    scene.watch.ended(10, scene.now_ns)
+    scene.rules.ended(10, scene.now_ns)
     ended_ns = scene.now_ns
     scene.replace(GATEWAY, running("gateway", 0, state))
     scene.run(SECOND_NS // 2)
@@ -273,7 +273,7 @@ def test_what_waits_for_a_person_or_a_backoff_is_not_hurried(state):
 def test_without_a_successor_the_questions_end(answers):
     scene = Scene(GATEWAY)
     scene.run(5 * SECOND_NS + 1)
-    scene.watch.ended(10, scene.now_ns)
+    scene.rules.ended(10, scene.now_ns)
     ended_ns = scene.now_ns
     scene.replace(GATEWAY, running("gateway", 0, "EXITED"))  # autorestart=false
     scene.answers = answers
@@ -287,7 +287,7 @@ def test_without_a_successor_the_questions_end(answers):
 def test_a_dead_process_that_supervisord_has_not_reaped_yet_does_not_count_as_a_successor():
     scene = Scene(GATEWAY)
     scene.run(5 * SECOND_NS + 1)
-    scene.watch.ended(10, scene.now_ns)
+    scene.rules.ended(10, scene.now_ns)
     ended_ns = scene.now_ns
     scene.run(3 * MILLISECOND_NS)
     assert scene.asked_after_ms(ended_ns) == [0, 2]
@@ -296,7 +296,7 @@ def test_a_dead_process_that_supervisord_has_not_reaped_yet_does_not_count_as_a_
 def test_a_program_that_is_removed_is_not_asked_for():
     scene = Scene(GATEWAY)
     scene.run(5 * SECOND_NS + 1)
-    scene.watch.ended(10, scene.now_ns)
+    scene.rules.ended(10, scene.now_ns)
     ended_ns = scene.now_ns
     scene.processes.remove(GATEWAY)
     scene.run(SECOND_NS // 2)

@@ -6,8 +6,8 @@ in docs/operations.md.
 
 In a line the fields stand beside the four that each line has: `timestamp` (UTC, ISO 8601), `level`,
 `role` (`strategy:NAME` of a further strategy) and `event`. A field that is UNSET is left out. Roles
-may use one name for events with other fields (`order_filled` of the strategy and of the order
-manager): a role, and a value that the type of a field allows, tell them apart.
+may use one name for events with different fields (`order_filled` of the strategy and of the order
+manager): the role, and the values that a field may have, decide which one a line is.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class StartTakesLong(LogEvent, frozen=True, tag="start_takes_long"):
 
 @_logged("warning", by=ROLES)
 class HeartbeatFailed(LogEvent, frozen=True, tag="heartbeat_failed"):
-    """The role gives no signs of life, so the watchdog does not watch it."""
+    """The heartbeat file cannot be written, so the watchdog does not watch the role."""
 
     file: str | None
     reason: str
@@ -211,7 +211,7 @@ class ClientConnected(LogEvent, frozen=True, tag="client_connected"):
 
 @_logged("warning", by=_CLIENTS_LOGGED)
 class ClientsConnected(CountedEvent, frozen=True, tag="clients_connected"):
-    """Clients were accepted, more than have a line each."""
+    """Further clients were accepted, beyond those that have a line each."""
 
     examples: Annotated[Examples, Meta(description="the first ones: peer")]
     stream: str
@@ -230,7 +230,7 @@ class ClientDisconnected(LogEvent, frozen=True, tag="client_disconnected"):
 
 @_logged("warning", by=_CLIENTS_LOGGED)
 class ClientsDisconnected(CountedEvent, frozen=True, tag="clients_disconnected"):
-    """Clients are gone, more than have a line each."""
+    """Further clients are gone, beyond those that have a line each."""
 
     examples: ClientExamples
     stream: str
@@ -299,7 +299,7 @@ class ScheduleShifted(LogEvent, frozen=True, tag="schedule_shifted"):
 
 @_logged("warning", by=(GATEWAY,))
 class RowSkipped(LogEvent, frozen=True, tag="row_skipped"):
-    """A row of a tape's file cannot be read. Of many, the first ones have a line."""
+    """A row of a tape's file cannot be read. Only the first ones have a line each."""
 
     tape_kind: str
     path: str
@@ -309,7 +309,7 @@ class RowSkipped(LogEvent, frozen=True, tag="row_skipped"):
 
 @_logged("warning", by=(GATEWAY,))
 class RowsSkipped(LogEvent, frozen=True, tag="rows_skipped"):
-    """So many rows of a tape's file cannot be read."""
+    """How many rows of a tape's file cannot be read."""
 
     tape_kind: str
     path: str
@@ -332,7 +332,7 @@ _STREAM_CLIENTS: Final = (ORDERBOOK, STRATEGY)
 
 @_logged("info", by=_STREAM_CLIENTS)
 class StreamConnected(LogEvent, frozen=True, tag="connected"):
-    """A stream goes on from `first`; `tape` is null on a plain stream."""
+    """A stream begins: frames follow from `first`. `tape` is null on a plain stream."""
 
     stream: Literal["price", "news"]
     peer: Peer
@@ -343,7 +343,7 @@ class StreamConnected(LogEvent, frozen=True, tag="connected"):
 
 @_logged("warning", by=_STREAM_CLIENTS)
 class Disconnected(LogEvent, frozen=True, tag="disconnected"):
-    """A connection is lost; the role connects again. With `unanswered` orders, of the orders."""
+    """A connection is lost; the role connects again. Only that of the orders has `unanswered`."""
 
     stream: str
     peer: Peer
@@ -372,7 +372,7 @@ class ServerSentNoDelimiter(LogEvent, frozen=True, tag="no_delimiter"):
 
 @_logged("warning", by=_STREAM_CLIENTS)
 class MalformedFrames(CountedEvent, frozen=True, tag="malformed_frames"):
-    """Frames cannot be parsed; the rest of their batches stands."""
+    """Frames cannot be parsed; the other frames of their batches are used."""
 
     examples: FrameExamples
     stream: str
@@ -381,7 +381,7 @@ class MalformedFrames(CountedEvent, frozen=True, tag="malformed_frames"):
 
 @_logged("warning", by=_STREAM_CLIENTS)
 class TicksMissed(LogEvent, frozen=True, tag="ticks_missed"):
-    """The gateway no longer has the ticks, or they came while the strategy was away."""
+    """The gateway no longer has the ticks, or they came while the strategy was down."""
 
     first: TickNumber
     last: TickNumber
@@ -419,7 +419,7 @@ class OrdersConnected(LogEvent, frozen=True, tag="connected"):
 
 @_logged("info", by=(STRATEGY,))
 class Attached(LogEvent, frozen=True, tag="attached"):
-    """The averages are refilled from the price book, which held this tick then."""
+    """The averages are refilled from the price book, up to this tick."""
 
     price_book: str
     refilled: Ticks
@@ -429,7 +429,7 @@ class Attached(LogEvent, frozen=True, tag="attached"):
 
 @_logged("info", by=(STRATEGY, ORDER_MANAGER))
 class Detached(LogEvent, frozen=True, tag="detached"):
-    """The price book was let go; the role looks for another one."""
+    """The price book was closed; the role looks for another one."""
 
     price_book: str
 
@@ -444,7 +444,7 @@ class PriceBookUnusable(LogEvent, frozen=True, tag="price_book_unusable"):
 
 @_logged("warning", by=(STRATEGY,))
 class ReaderPolls(LogEvent, frozen=True, tag="reader_polls"):
-    """No wake-up slot is free: the reader looks for ticks now and then."""
+    """No wake-up slot is free: the reader polls for ticks until one is."""
 
     price_book: str
     reason: str
@@ -479,7 +479,7 @@ class RefillTakesLong(LogEvent, frozen=True, tag="refill_takes_long"):
 
 @_logged("info", by=(STRATEGY,))
 class EvaluationStarted(LogEvent, frozen=True, tag="evaluation_started"):
-    """The first tick of a tape is evaluated; 0: none of it was evaluated before."""
+    """The first tick of a tape is evaluated. `last_evaluated` is 0 if none was before."""
 
     tape: Tape
     last_evaluated: TickNumber
@@ -488,7 +488,7 @@ class EvaluationStarted(LogEvent, frozen=True, tag="evaluation_started"):
 
 @_logged("error", by=(STRATEGY,))
 class TicksLapped(LogEvent, frozen=True, tag="ticks_missed"):
-    """The ring lapped the strategy. `last` is null of a tape that has ended meanwhile."""
+    """The ring lapped the strategy. `last` is null for a tape that has ended."""
 
     first: TickNumber
     last: TickNumber | None
@@ -509,7 +509,7 @@ class SignalTooSlow(LogEvent, frozen=True, tag="signal_too_slow"):
 
 @_logged("warning", by=(STRATEGY,))
 class SignalKeepsUp(LogEvent, frozen=True, tag="signal_keeps_up"):
-    """The signal is quick enough again."""
+    """The signal is fast enough again."""
 
 
 @_logged("info", by=(STRATEGY,))
@@ -524,7 +524,7 @@ class NewsApplied(LogEvent, frozen=True, tag="news_applied"):
 
 @_logged("warning", by=(STRATEGY,))
 class NewsSilent(LogEvent, frozen=True, tag="news_silent"):
-    """The news are too old: from this tick on there is no news signal."""
+    """The news is too old: from this tick on there is no news signal."""
 
     first_tick_sequence: TickNumber
     tape: Tape
@@ -532,7 +532,7 @@ class NewsSilent(LogEvent, frozen=True, tag="news_silent"):
 
 @_logged("info", by=(STRATEGY,))
 class OrderSent(LogEvent, frozen=True, tag="order_sent"):
-    """An order left. The means, or other figures in their place, are what the signal explains."""
+    """An order was sent. The signal explains it with the means, or with figures of its own."""
 
     order_id: int
     symbol: str
@@ -577,7 +577,7 @@ class RejectionReported(LogEvent, frozen=True, tag="order_rejected"):
 
 @_logged("error", by=(STRATEGY,))
 class OrderError(LogEvent, frozen=True, tag="order_error"):
-    """The order manager answers with an error, which is not final; null: of no order."""
+    """The order manager answered with an error, which is not final. Null: it names no order."""
 
     order_id: int | None
     reason: str
@@ -585,7 +585,7 @@ class OrderError(LogEvent, frozen=True, tag="order_error"):
 
 @_logged("warning", by=(STRATEGY,))
 class OrderGivenUp(LogEvent, frozen=True, tag="order_given_up"):
-    """An order is not sent again: it is too old, and was answered with errors only."""
+    """An order is not sent again: it is too old, and was answered only with errors."""
 
     client_id: str
     order_id: int
@@ -597,7 +597,7 @@ class OrderGivenUp(LogEvent, frozen=True, tag="order_given_up"):
 
 @_logged("error", by=(STRATEGY,))
 class OrderIdsUsedUp(LogEvent, frozen=True, tag="order_ids_used_up"):
-    """The client_id has no further order_id: nothing is ordered any more."""
+    """The client_id has no further order_id: no order is sent any more."""
 
     client_id: str
     last_order_id: int
@@ -620,7 +620,7 @@ class DecidingResumed(LogEvent, frozen=True, tag="deciding_resumed"):
 
 @_logged("error", by=(STRATEGY,))
 class StateNotWritten(LogEvent, frozen=True, tag="state_not_written"):
-    """The last evaluated tick is not on disk: a successor will not know which it has not seen."""
+    """The last evaluated tick cannot be stored: a successor cannot log which ticks it missed."""
 
     path: str
     reason: str | None
@@ -628,7 +628,7 @@ class StateNotWritten(LogEvent, frozen=True, tag="state_not_written"):
 
 @_logged("warning", by=(STRATEGY,))
 class DecisionsNotRecorded(LogEvent, frozen=True, tag="decisions_not_recorded"):
-    """The decision log of this tape cannot be made; trading goes on."""
+    """The decision log of this tape cannot be created; trading continues."""
 
     path: str
     reason: str | None
@@ -650,7 +650,7 @@ class ClientLoggedOn(LogEvent, frozen=True, tag="client_logged_on"):
 
 @_logged("warning", by=(ORDER_MANAGER,))
 class ClientsLoggedOn(CountedEvent, frozen=True, tag="clients_logged_on"):
-    """Logons were acknowledged, more than have a line each."""
+    """Further logons were acknowledged, beyond those that have a line each."""
 
     examples: Annotated[Examples, Meta(description="the first ones: peer, client_id")]
     stream: str
@@ -703,7 +703,7 @@ class OrderRejected(LogEvent, frozen=True, tag="order_rejected"):
 
 @_logged("info", by=(ORDER_MANAGER,))
 class OrdersBooked(LogEvent, frozen=True, tag="orders_booked"):
-    """Orders of one commit, more than have a line each."""
+    """The orders of one commit, if they are too many for a line each."""
 
     filled: Annotated[int, Meta(description="orders")]
     rejected: Annotated[int, Meta(description="orders")]
@@ -756,7 +756,7 @@ class PriceCollarAttached(LogEvent, frozen=True, tag="attached"):
 
 @_logged("info", by=(WATCHDOG,))
 class RoleEnded(LogEvent, frozen=True, tag="role_ended"):
-    """A process has ended; supervisord was woken."""
+    """A process has ended; supervisord is woken."""
 
     program: str
     pid: int
@@ -772,7 +772,7 @@ class RoleGaveUp(LogEvent, frozen=True, tag="role_gave_up"):
 
 @_logged("error", by=(WATCHDOG,))
 class RoleHung(LogEvent, frozen=True, tag="role_hung"):
-    """A process gave no sign of life and is killed."""
+    """A process has stopped beating and is killed."""
 
     program: str
     pid: int
@@ -783,7 +783,7 @@ class RoleHung(LogEvent, frozen=True, tag="role_hung"):
 
 @_logged("warning", by=(WATCHDOG,))
 class RoleWasSilent(LogEvent, frozen=True, tag="role_was_silent"):
-    """A process gave no sign of life for too long and came back before it was killed."""
+    """A process did not beat for too long, and beat again before it was killed."""
 
     program: str
     pid: int
@@ -859,7 +859,7 @@ class _Header(Struct):
 
 
 NO_EVENT: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding a line raises that is no event: cut off, or of a traceback."""
+"""What decoding raises for a line that is no event: cut off, or part of a traceback."""
 
 _header: Final = msgspec.json.Decoder(_Header)
 _EVENTS: Final[dict[tuple[str, str], list[type[LogEvent]]]] = {}

@@ -1,7 +1,7 @@
 """One thread, many sockets: the event loop and the connections on it.
 
-In reading order: `event_loop`, `connection` (frames over a socket), `listener` (who comes in),
-`reconnect` with `backoff` (a connection that comes back). `peer_process` and `rate_limit` keep
-what clients do at will bounded. Used by the roles through `lib.streams`, `lib.trading` and
-`lib.execution`; must know no message of the protocol but its framing.
+In reading order: `event_loop`, `connection` (bytes over a socket), `listener` (accepts clients)
+with `rate_limit` (how fast) and `peer_process` (which of them are of the same run), `reconnect`
+with `backoff` (a connection that comes back). Used by the daemons and by `lib.process`,
+`lib.streams` and `lib.trading`; must know nothing of the protocol but its framing.
 """

@@ -47,10 +47,10 @@ class ClientLog:
         self._clock = clock
         self._counts = ThrottledLog(stream=stream)
         self._limits: dict[type[CountedEvent], RateLimit] = {}
-        """Of events that are a line each, by the one that counts them beyond that."""
+        """Limits of events with a line each, by the event that counts the rest."""
 
     def connected(self, peer: str, clients: int) -> None:
-        """Log that a client was let in, and is one of so many."""
+        """Log that a client was accepted; `clients` are connected now."""
         event = ClientConnected(stream=self._stream, peer=peer, clients=clients)
         self._log_or_count(event, ClientsConnected, peer=peer)
 
@@ -68,7 +68,7 @@ class ClientLog:
         self._log_or_count(event, ClientsDisconnected, peer=peer, reason=reason)
 
     def refused(self, peer: str) -> None:
-        """Count a client that was not let in, because the server is full."""
+        """Count a client that was refused, because the server is full."""
         self.count(ClientRefused, peer=peer, reason=f"{self._max_clients} clients already")
 
     def protocol_error(self, peer: str, reason: str) -> None:

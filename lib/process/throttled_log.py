@@ -14,8 +14,8 @@ from lib.process.log_events import CountedEvent, Level, log_event
 LOG_EVERY_NS: Final = 1 * SECOND_NS
 MAX_EXAMPLES: Final = 20
 MAX_KNOWN_KINDS: Final = 1024
-"""How many kinds are remembered: the first line with a new kind is a warning. Further kinds are
-logged, but never as a warning."""
+"""How many kinds are remembered: the first line with a new kind is a warning. Kinds beyond these
+are logged, but never as a warning."""
 
 _Kind = TypeVar("_Kind")
 
@@ -44,7 +44,7 @@ class ThrottledLog:
     def add_many(
         self, event: type[CountedEvent], now_ns: int, count: int, examples: Iterable[Any]
     ) -> None:
-        """Count so many of `event`.
+        """Count `count` times `event`.
 
         `examples` is read only as far as there is room: it may be a slow iterator.
         """

@@ -62,7 +62,7 @@ class Joined:
     tape: str
     first: int
     new_tape: bool
-    """The client had another tape, or none; sequences begin anew."""
+    """The client had another tape, or none: sequences start again at 1."""
     missed: Span | None
     """The sequences that this client still needed and the server no longer has."""
 
@@ -178,7 +178,7 @@ class StreamClient:
         self._follows = next_sequence == FROM_NOW_ON
         self._first_frame_limit_ns = FIRST_FRAME_LIMIT_NS
         self._first_frame_due_ns: int | None = None
-        """Of the last connection; None once a frame has come over it."""
+        """When to stop waiting for a first frame; stays when the connection is lost before it."""
         self._undelimited_due_ns: int | None = None
         self._reset_connection(0)
 

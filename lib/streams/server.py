@@ -11,7 +11,7 @@ The way of a tick, from top to bottom:
 
 A slow client only falls behind in the tape: at most one batch is queued for it. A client that takes
 no bytes for too long, or falls too far behind, is disconnected. A lagging client may need frames
-encoded again, so all lagging clients share a bounded part of each pass, round robin.
+encoded again, so all lagging clients share a bounded part of each pass, in turns.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STALL_LIMIT_NS: Final = 10 * SECOND_NS
 UNPACED_STALL_LIMIT_NS: Final = 1 * SECOND_NS
 """The stall limit where the slowest client paces the stream: a stalled one holds up all others."""
 LAGGING_NS: Final = 2 * MILLISECOND_NS
-"""The time of a pass for all lagging clients together; at most one batch exceeds it."""
+"""The time of a pass for all lagging clients of one stream; at most one batch exceeds it."""
 SWEEP_NS: Final = SECOND_NS // 4
 """How often to check for stalled clients, due heartbeats and counts to be logged."""
 

@@ -1,6 +1,6 @@
-"""What is played: the ticks and the sentiments of a tape, readable from any position. Pure.
+"""What is played: the ticks and the sentiments of a tape. A tape is a pure function of position.
 
-In reading order: `tape` (what every tape can do), `random_walk` (the default), `csv_file` (recorded
-prices), `sentiments` (the news), `random_numbers` (what the random ones draw from). Used by
-`lib.streams.publication` and the gateway; must know neither sequence numbers nor clients.
+In reading order: `tape` (the protocol of every tape), `random_walk` (the default), `csv_file`
+(recorded prices), `sentiments` (the news), `random_numbers` (the source of the random ones). Used
+by `lib.streams.publication` and the gateway; must know neither sequence numbers nor clients.
 """

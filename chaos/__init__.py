@@ -1,1 +1,7 @@
-"""Experiments that break a running stack, measure its recovery, and judge the outcome."""
+"""Experiments that break a running stack, measure its recovery, and judge the outcome.
+
+Each module is an experiment that can be run (`python chaos/drop_gateway.py`), except
+`role_experiment` (one fault of one role, repeatedly) and `standard_set` (all experiments, for
+`make chaos`). Behind them, in reading order: `chaos.lab` (the framework), `chaos.faults`,
+`chaos.storms`, `chaos.judge`, `chaos.report`. Must not import `bench` or a daemon.
+"""

@@ -3,5 +3,6 @@
 In reading order: `launch` (starts and stops a supervisord), `supervisord_configuration`,
 `private_stack` (a stack beside any other), `strategies`; then what the screen shows:
 `log_follower`, `repeated_lines`, `fatal_programs`, `console`. Used by `main.py`, `lib.log_view`,
-`chaos` and `bench`; must not be imported by a role.
+`lib.dashboard`, `chaos`, `bench` and `video`; the dashboard is the only role that
+may import it.
 """

@@ -1,7 +1,12 @@
-"""The pages: the README is short and names every room, and every relative link leads somewhere."""
+"""The pages, and the docstrings of packages.
+
+The README is short and names every room, every relative link leads somewhere, and every package
+says what is in it.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -16,6 +21,13 @@ README = PROJECT_ROOT / "README.md"
 PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").glob("*.md")])
 WRITTEN = [page for page in PAGES if page.name != "performance_report.md"]
 """Not generated from a recording, which names files as they were."""
+PACKAGES = sorted(
+    file.parent
+    for room in ("lib", "daemons", "chaos", "bench", "video")
+    for file in (PROJECT_ROOT / room).rglob("__init__.py")
+)
+DOCSTRING_LINES = range(3, 9)
+ROOMS = [package for package in PACKAGES if package.parent != PROJECT_ROOT]
 
 CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]*`")
@@ -87,3 +99,33 @@ def test_the_table_of_rooms_names_every_package_of_lib():
     rooms = README.read_text().partition("## Rooms\n")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `lib/(\w+)/` \|", rooms, re.MULTILINE))
     assert named == {path.parent.name for path in (PROJECT_ROOT / "lib").glob("*/__init__.py")}
+
+
+def docstring_of(package: Path) -> str:
+    return ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+
+
+def not_named(package: Path) -> set[str]:
+    """The modules of a package that its docstring does not name."""
+    modules = {path.stem for path in package.glob("*.py") if not path.stem.startswith("__")}
+    return modules - set(re.findall(r"`(\w+)`", docstring_of(package)))
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+def test_the_docstring_of_a_package_has_three_to_eight_lines(package: Path):
+    assert len(docstring_of(package).splitlines()) in DOCSTRING_LINES
+
+
+@pytest.mark.parametrize("package", ROOMS, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+def test_the_docstring_of_a_room_names_each_of_its_modules(package: Path):
+    assert not_named(package) == set()
+
+
+def test_every_experiment_has_a_row_on_its_page():
+    page = (PROJECT_ROOT / "docs" / "chaos.md").read_text()
+    experiments = {
+        path.name
+        for path in (PROJECT_ROOT / "chaos").glob("*.py")
+        if "sys.path.insert" in path.read_text()
+    }
+    assert {name for name in experiments if name not in page} == set()

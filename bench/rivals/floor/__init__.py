@@ -1,10 +1,10 @@
 """The bare hops with no work in them: no stack with these hops can be faster.
 
-Both programs exist in Python and in C. They are paced like the stack and wait as the stack waits
+`two_processes` and `three_processes` are in Python, `two_processes_in_c` and
+`three_processes_in_c` in C (compiled by `hops`). They are paced like the stack, wait as it waits
 (non-blocking sockets, epoll, then recv), and carry nothing but SENT_NS; ticks that are due together
-are sent together, as the stack's gateway does. The Python programs are short (a test limits their
-lines), so that a reader sees at a glance that they do nothing else; C takes more lines. Their setup
-and clean-up is here.
+are sent together. The Python programs are short (a test limits their lines), so that a reader sees
+at a glance that they do nothing else. Their setup and clean-up is here.
 """
 
 from __future__ import annotations

@@ -271,7 +271,7 @@ class SharedPriceBook:
         None means from now on, and 0 from the oldest tick that the ring still holds. Raises
         ValueError if the position is not published yet: it belongs to another segment.
         """
-        return PriceBookReader(self._segment, position, self._slots)
+        return PriceBookReader(self._segment, position, self._slots, self)
 
     # Writing: one process at a time, one thread.
 

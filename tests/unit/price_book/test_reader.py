@@ -54,6 +54,11 @@ class TestReader:
         ticks["price"] = 0
         assert_true_ticks(book.reader(0).read().ticks)
 
+    def test_keeps_its_book_open(self, name, book):
+        write(book, 1, 20)
+        reader = SharedPriceBook.attach(name).reader(0)
+        assert_true_ticks(reader.read().ticks)
+
     def test_begins_at_its_position(self, book):
         write(book, 1, RING + 10)
         assert positions(book.reader().read()) == []

@@ -68,9 +68,7 @@ class PriceBookReader:
     that only calls `read` uses no slot.
     """
 
-    def __init__(
-        self, segment: Segment, position: int | None, slots: range, book: object
-    ) -> None:
+    def __init__(self, segment: Segment, position: int | None, slots: range, book: object) -> None:
         """Read the ticks after `position`; see `SharedPriceBook.reader`.
 
         `slots` are the wake-up slots that it may take.

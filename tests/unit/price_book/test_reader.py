@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from lib.price_book import reader as reader_module
-from lib.price_book import wake_up as wakeup
+from lib.price_book import wake_up
 from lib.price_book.book import MAX_SLEEP_S, PriceBookReader, SharedPriceBook, remove_segments
 from lib.price_book.records import record_check
 from lib.price_book.segment_files import SHM_DIR
@@ -306,7 +306,7 @@ class TestWaking:
     def test_a_reader_that_polls_takes_a_slot_that_becomes_free(
         self, book, all_slots_taken, monkeypatch
     ):
-        monkeypatch.setattr(wakeup, "CLAIM_AGAIN_S", 0.0)
+        monkeypatch.setattr(wake_up, "CLAIM_AGAIN_S", 0.0)
         with capture_logs(), book.reader() as reader:
             fileno = reader.fileno()
             assert reader.arm()

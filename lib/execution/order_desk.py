@@ -115,7 +115,7 @@ class CommitResult:
     replaced: list[tuple[Session, bytes]] = field(default_factory=list)
     """Sessions that a newer logon replaced, with the last frame to send before closing."""
     confirmations: list[str] = field(default_factory=list)
-    """A line for people for each fill."""
+    """A human-readable line for each fill."""
     events: list[LogEvent] = field(default_factory=list)
     """For the log."""
     malformed: list[tuple[Session, str]] = field(default_factory=list)

@@ -1,5 +1,8 @@
 """The ledger: every order with its final answer, and every position, in one SQLite file.
 
-Only the order manager writes it (`writer`). Any other program may read it at any time:
-`python -m lib.ledger` prints it and checks it.
+In reading order: `schema` (the file and its tables), `rows`, `positions` (what a fill does to a
+position), `writer`, `reader` (a consistent snapshot); then what `python -m lib.ledger` prints and
+checks: `tables`, `check` and `reported_fills` (the fills in the strategies' logs). Only the order
+manager writes it, through `lib.execution`; any program may read it at any time. Must not import
+`lib.execution` or `lib.trading`.
 """

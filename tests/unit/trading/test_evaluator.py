@@ -95,12 +95,12 @@ class Desk:
         self.restart()
 
     def restart(self) -> None:
-        """A new life of the strategy, attached and refilled."""
+        """A new process of the strategy, attached and refilled."""
         self.restart_without_refill()
         self.run_until_attached()
 
     def restart_without_refill(self) -> None:
-        """A new life of the strategy that has attached, and refilled nothing yet."""
+        """A new process of the strategy that has attached, and refilled nothing yet."""
         client = OrderClient("strategy")
         trader = Trader(
             SYMBOLS,
@@ -1002,7 +1002,7 @@ def test_while_it_catches_up_it_is_said_and_so_is_that_nothing_is_ordered(tmp_pa
 
 @contextmanager
 def refilling(tmp_path, monkeypatch, ticks: int, tick_ns: int) -> Iterator[tuple[Desk, list[dict]]]:
-    """A new life of a strategy with so slow a signal, and what it logs while it refills."""
+    """A new process of a strategy with so slow a signal, and what it logs while it refills."""
     with a_book(4096) as book:
         desk = Desk(book, tmp_path / "strategy.state")
         desk.book_ticks(ticks)

@@ -1,4 +1,4 @@
-"""What the order manager decides, without a socket, a clock or a disk.
+"""What the order manager decides, without a socket or a clock; it books through `lib.ledger`.
 
 Frames of any number of sessions go in; `commit` makes their orders final, all at once, and returns
 the output: answers, confirmations to print, events to log. There is no output about an order before

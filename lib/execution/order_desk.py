@@ -1,4 +1,4 @@
-"""What the order manager decides, without a socket, a clock or a disk.
+"""What the order manager decides, without a socket or a clock; it books through `lib.ledger`.
 
 Frames of any number of sessions go in; `commit` makes their orders final, all at once, and returns
 the output: answers, confirmations to print, events to log. There is no output about an order before
@@ -115,7 +115,7 @@ class CommitResult:
     replaced: list[tuple[Session, bytes]] = field(default_factory=list)
     """Sessions that a newer logon replaced, with the last frame to send before closing."""
     confirmations: list[str] = field(default_factory=list)
-    """A line for people for each fill."""
+    """A human-readable line for each fill."""
     events: list[LogEvent] = field(default_factory=list)
     """For the log."""
     malformed: list[tuple[Session, str]] = field(default_factory=list)

@@ -26,7 +26,7 @@ MAX_LINE_BYTES: Final = 64 * 1024
 
 
 class ReportedFills(msgspec.Struct):
-    """What the logs say."""
+    """The fills found in the logs, and the lines that could not be read."""
 
     fills: dict[ReportedFill, datetime] = msgspec.field(default_factory=dict)
     """When each fill was logged; the last time if more than once."""

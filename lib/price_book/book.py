@@ -1,8 +1,9 @@
 """The shared price book: the latest price of every symbol, and every tick in order.
 
-One process writes, any number of processes read; neither side ever waits for the other. This class
-is what a user holds. Behind it are the bytes (`segment`), the writer (`writer`), and the two ways
-to read: the latest price of a symbol (`latest`), and every tick in order (`reader`).
+One process writes, any number of processes read; neither side ever waits for the other.
+`SharedPriceBook` is what a user holds. Behind it are the bytes (`segment`), the writer (`writer`),
+and the two ways to read: the latest price of a symbol (`latest`), and every tick in order
+(`reader`).
 
 A reader without ticks arms its wake-up: it sets its flag, *then* checks for ticks once more; the
 writer publishes, *then* checks the flags. That needs a fence between store and load on either side.
@@ -39,10 +40,7 @@ from numpy.typing import NDArray
 
 from lib.price_book.latest import LatestRecords
 from lib.price_book.reader import Batch, PriceBookReader
-from lib.price_book.segment import (
-    Layout,
-    Segment,
-)
+from lib.price_book.segment import PRICE, Layout, Segment
 from lib.price_book.segment_files import (
     PriceBookError,
     PriceBookInUse,
@@ -52,11 +50,7 @@ from lib.price_book.segment_files import (
     lock_writer,
     remove_segments,
 )
-from lib.price_book.wake_up import (
-    FOR_ALL,
-    FOR_ROLES,
-    MAX_SLEEP_S,
-)
+from lib.price_book.wake_up import FOR_ALL, FOR_ROLES, MAX_SLEEP_S
 from lib.price_book.writer import PriceBookWriter
 from lib.prices import to_fixed, to_float
 from lib.process.run_identity import Run
@@ -238,7 +232,7 @@ class SharedPriceBook:
         Raises KeyError for a symbol that the book does not have.
         """
         record = self._latest.record(self._index[symbol])
-        return math.nan if record is None else to_float(record[2])
+        return math.nan if record is None else to_float(record[PRICE])
 
     def latest(self, symbol: str) -> Tick | None:
         """Return the latest tick of a symbol; None before the first.
@@ -271,7 +265,7 @@ class SharedPriceBook:
         None means from now on, and 0 from the oldest tick that the ring still holds. Raises
         ValueError if the position is not published yet: it belongs to another segment.
         """
-        return PriceBookReader(self._segment, position, self._slots)
+        return PriceBookReader(self._segment, position, self._slots, self)
 
     # Writing: one process at a time, one thread.
 

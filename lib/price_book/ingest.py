@@ -47,17 +47,21 @@ def client_for(book: SharedPriceBook) -> StreamClient:
 class TickIngest:
     """Takes the events of a `StreamClient` made by `client_for`, and writes them into its book.
 
-    `tally` counts malformed frames and unknown symbols. Both methods raise what
+    `throttled_log` counts malformed frames and unknown symbols. Both methods raise what
     `SharedPriceBook.update_batch` does.
     """
 
     def __init__(
-        self, book: SharedPriceBook, tally: ThrottledLog, *, clock: Clock = time.monotonic_ns
+        self,
+        book: SharedPriceBook,
+        throttled_log: ThrottledLog,
+        *,
+        clock: Clock = time.monotonic_ns,
     ) -> None:
         self._book = book
         self._codec = TickCodec(book.symbols)
         self._hints = SymbolHints(book.symbols)  # takes long for many symbols: not while ticks wait
-        self._tally = tally
+        self._throttled_log = throttled_log
         self._clock = clock
         self._log = structlog.get_logger()
         self._malformed: dict[int, bytes] = {}
@@ -66,7 +70,7 @@ class TickIngest:
         """Frames with an unknown symbol of a small batch, by sequence, until it is written."""
 
     def begin(self, event: Joined | WentPlain) -> None:
-        """The stream begins: perhaps with a new tape, perhaps after ticks that are lost."""
+        """Begin the stream, perhaps with a new tape; log the ticks that are lost before it."""
         if isinstance(event, WentPlain):
             if self._book.resume_point().tape != PLAIN_TAPE:
                 self._book.begin_epoch(PLAIN_TAPE)
@@ -120,7 +124,7 @@ class TickIngest:
         now_ns = self._clock()
         if malformed:
             examples = (malformed_tick(first + n, frame) for n, frame in malformed.items())
-            self._tally.add_many(MalformedFrames, now_ns, len(malformed), examples)
+            self._throttled_log.add_many(MalformedFrames, now_ns, len(malformed), examples)
         if unknown:
             # Cut, because the log keeps them for a while: a frame may be one symbol of 64 KiB.
             symbols = [frame[:_MOST_OF_A_SYMBOL].partition(b",")[0] for frame in unknown.values()]
@@ -135,7 +139,7 @@ class TickIngest:
                     "reason": self._hints.hint(symbol.decode(errors="replace")),
                 }
 
-            self._tally.add_by_kind(UnknownSymbols, now_ns, counts, describe)
+            self._throttled_log.add_by_kind(UnknownSymbols, now_ns, counts, describe)
 
 
 def _sent_ns(batches: list[Frames], offsets: NDArray[np.int64]) -> NDArray[np.int64] | int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lib.price_book.records import record_check
-from lib.price_book.segment import PUBLISHED, RECORD_WORDS, Segment
+from lib.price_book.segment import CHECK, POSITION, PUBLISHED, RECORD_WORDS, Segment
 from lib.price_book.segment_files import PriceBookError
 
 _LATEST_ATTEMPTS: Final = 100
@@ -60,11 +60,13 @@ class LatestRecords:
         latest = self._segment.latest.copy()
         counting = self.counting_positions(latest)
         newest = int(np.argmax(counting))
-        _, sequence, _, _, symbol_epoch, _ = latest[newest].tolist()
+        _position, sequence, _price, _sent_ns, symbol_epoch, _check = latest[newest].tolist()
         return sequence if counting[newest] and symbol_epoch >> 32 == epoch else 0
 
     def counting_positions(self, records: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Return the positions of the records, 0 for those that are torn or not published."""
-        position, check = records[:, 0], records[:, 5]
-        counts = (check == record_check(*records[:, :5].T)) & (position <= self._words[PUBLISHED])
+        position, check = records[:, POSITION], records[:, CHECK]
+        counts = (check == record_check(*records[:, :CHECK].T)) & (
+            position <= self._words[PUBLISHED]
+        )
         return np.where(counts, position, np.uint64(0))

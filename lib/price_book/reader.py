@@ -68,12 +68,13 @@ class PriceBookReader:
     that only calls `read` uses no slot.
     """
 
-    def __init__(self, segment: Segment, position: int | None, slots: range) -> None:
+    def __init__(self, segment: Segment, position: int | None, slots: range, book: object) -> None:
         """Read the ticks after `position`; see `SharedPriceBook.reader`.
 
         `slots` are the wake-up slots that it may take.
         """
         self._segment = segment
+        self._book = book  # kept alive: a book that is collected closes its segment
         self._slots = slots
         self._capacity = segment.layout.ring_capacity
         self._ring_word = segment.ring_word

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.price_book.segment import RECORD_WORDS
+from lib.price_book.segment import CHECK, POSITION, RECORD_WORDS, SYMBOL_EPOCH
 
 SMALL_BATCH: Final = 24
 """The largest batch, in ticks, for which one tick at a time is quicker than arrays."""
@@ -106,9 +106,9 @@ def which_are_whole(records: NDArray[np.uint64], first: int, symbol_count: int) 
     """
     if len(records) <= SMALL_BATCH:
         return bytes(
-            record[0] == position
-            and record[5] == record_check(*record[:5])
-            and record[4] & 0xFFFFFFFF < symbol_count
+            record[POSITION] == position
+            and record[CHECK] == record_check(*record[:CHECK])
+            and record[SYMBOL_EPOCH] & 0xFFFFFFFF < symbol_count
             for position, record in enumerate(records.tolist(), first)
         )
     position, sequence, price, sent_ns, symbol_epoch, check = np.ascontiguousarray(records.T)
@@ -125,4 +125,6 @@ def are_overwritten(records: NDArray[np.uint64], first: int) -> bool:
     """Return whether all these slots, of the positions from `first` on, hold later positions."""
     if not len(records):
         return True
-    return bool((records[:, 0] > np.arange(first, first + len(records)).view(np.uint64)).all())
+    return bool(
+        (records[:, POSITION] > np.arange(first, first + len(records)).view(np.uint64)).all()
+    )

@@ -43,7 +43,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from lib.price_book import wake_up as wakeup
 from lib.price_book.segment_files import (
     MAGIC,
     RETIRED_OFFSET,
@@ -51,6 +50,7 @@ from lib.price_book.segment_files import (
     PriceBookMismatch,
     explain,
 )
+from lib.price_book.wake_up import SLOTS
 from lib.process.run_identity import Run
 from lib.wire.stream_messages import MAX_SYMBOL_BYTES
 
@@ -74,6 +74,8 @@ _RUN: Final = 9
 _IDENTITY: Final = 11
 """Index of the word that names the segment."""
 RECORD_WORDS: Final = 6
+POSITION, SEQUENCE, PRICE, SENT_NS, SYMBOL_EPOCH, CHECK = range(RECORD_WORDS)
+"""Where each word is in a record."""
 
 _HEADER: Final = struct.Struct("=8s7Q")
 _WAITING_OFFSET: Final = 128
@@ -256,7 +258,7 @@ class Segment:
         self.name = name
         self._bytes = memory[: layout.total_bytes]
         self.words = self._bytes.cast("Q")
-        self.waiting = memory[_WAITING_OFFSET : _WAITING_OFFSET + wakeup.SLOTS]
+        self.waiting = memory[_WAITING_OFFSET : _WAITING_OFFSET + SLOTS]
         self._views = (self.words, self._bytes, self.waiting)
         self._tapes: dict[int, str] = {}
         array = np.frombuffer(self.words, np.uint64)

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from lib.price_book import wake_up as wakeup
+from lib.price_book.wake_up import wake_all
 from lib.process.file_lock import LockHeldError, lock_file
 
 SHM_DIR: Final = Path("/dev/shm")
@@ -134,7 +134,7 @@ def create_segment(name: str, beginning: bytes, total_bytes: int, *, replace: bo
             if replace:
                 retire(name)
                 new.rename(path)
-                wakeup.wake_all(fifo_prefix(name))
+                wake_all(fifo_prefix(name))
             else:
                 os.link(new, path)
         except (FileExistsError, FileNotFoundError):
@@ -197,7 +197,7 @@ def remove_segments(name: str) -> None:
     check_name(name)
     retire(name)
     errors = _unlink([segment_path(name)])
-    wakeup.wake_all(fifo_prefix(name))
+    wake_all(fifo_prefix(name))
     keeper = keeper_path(name)
     errors += _unlink(path for path in SHM_DIR.glob(f"{name}.*") if path != keeper)
     if keeper.exists():

@@ -22,6 +22,7 @@ from lib.price_book.records import BLOCK_TICKS, MAX_WORD, Record, make_record, m
 from lib.price_book.segment import (
     MAX_POSITION,
     MAX_TAPE_BYTES,
+    POSITION,
     PUBLISHED,
     RECORD_WORDS,
     RETIRED,
@@ -188,9 +189,9 @@ class PriceBookWriter:
         # Records that the last writer stored and did not publish must not count later. With `lock`
         # each update takes over, so the ring is wiped only the first time.
         if self._lock is None or not self._has_wiped_ring:
-            segment.ring[segment.ring[:, 0] > self._position] = 0
+            segment.ring[segment.ring[:, POSITION] > self._position] = 0
             self._has_wiped_ring = True
-        segment.latest[segment.latest[:, 0] > self._position] = 0
+        segment.latest[segment.latest[:, POSITION] > self._position] = 0
         newest = self._latest.counting_positions(segment.latest).reshape(-1, 2).argmax(axis=1)
         self._next_latest[:] = (1 - newest).astype(np.uint8).tobytes()
         self._epoch = max(segment.epochs(), default=0)
@@ -270,7 +271,7 @@ class PriceBookWriter:
         self._in_step = True
 
     def _store_in_ring(self, record: Record) -> None:
-        self._store(self._ring_word + record[0] % self._capacity * RECORD_WORDS, record)
+        self._store(self._ring_word + record[POSITION] % self._capacity * RECORD_WORDS, record)
 
     def _store_as_latest(self, index: int, record: Record) -> None:
         which = self._next_latest[index]

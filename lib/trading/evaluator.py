@@ -174,7 +174,7 @@ class Evaluator:
         client: OrderClient,
         news: StreamClient,
         evaluated: LastEvaluated,
-        tally: ThrottledLog,
+        throttled_log: ThrottledLog,
         *,
         send: Callable[[list[bytes]], None],
         on_decided: Callable[[str, int, int, int], None],
@@ -184,7 +184,7 @@ class Evaluator:
         self._client = client
         self._news = news
         self._evaluated = evaluated
-        self._tally = tally
+        self._throttled_log = throttled_log
         self._send = send
         self._on_decided = on_decided
         self._clock = clock
@@ -218,7 +218,7 @@ class Evaluator:
                 self._trader.take_news(News(sentiment, sequence, self._news.tape or ""))
         if malformed:
             examples = starmap(malformed_sentiment, malformed.items())
-            self._tally.add_many(MalformedFrames, self._clock(), len(malformed), examples)
+            self._throttled_log.add_many(MalformedFrames, self._clock(), len(malformed), examples)
 
     def attach(self, book: SharedPriceBook) -> PriceBookReader:
         """Begin with a book: the ticks in it fill the windows, later ones are evaluated.
@@ -356,7 +356,7 @@ class Evaluator:
         The ticks that are never evaluated are logged with the first one that is.
         """
         if not self._laps:
-            log_event(self._log, RefillBegunAnew(lapped_by=missed[1] - missed[0] + 1))
+            log_event(self._log, RefillBegunAnew(lapped_by=missed.last - missed.first + 1))
         self._laps += 1
         self._move(EvaluatorInput.LAPPED)
         self._begin_refill()

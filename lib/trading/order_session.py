@@ -62,7 +62,7 @@ class OrderEntry:
         self._client = client
         self._trader = trader
         self._order_ttl_ns = order_ttl_ns
-        self._told_errors: dict[int | None, str] = {}
+        self._logged_errors: dict[int | None, str] = {}
         """The last logged reason by order_id, of unanswered orders only; under None, of an error
         without order_id since the logon."""
         self._last_id_logged = False
@@ -106,7 +106,7 @@ class OrderEntry:
                 side=order.side,
                 quantity=order.quantity,
                 reason="older than order_ttl and still answered with an error: "
-                f"{self._told_errors.pop(order.order_id)}",
+                f"{self._logged_errors.pop(order.order_id)}",
             )
             log_event(self._log, given_up)
         if expired:
@@ -147,7 +147,7 @@ class OrderEntry:
         self._connection.proved()
         self._trader.logged_on(ack, self._client.symbols_under_way())
         self.knows_positions = True
-        self._told_errors.pop(None, None)
+        self._logged_errors.pop(None, None)
         connected = OrdersConnected(
             stream=STREAM,
             peer=self._connection.peer,
@@ -173,7 +173,7 @@ class OrderEntry:
 
     def _take_report(self, report: ExecutionReport) -> None:
         self._trader.answered(report)
-        self._told_errors.pop(report.order_id, None)
+        self._logged_errors.pop(report.order_id, None)
         answered_ns = self._clock()
         if report.status == "FILLED":
             filled = FillReported(
@@ -200,9 +200,9 @@ class OrderEntry:
 
     def _take_error(self, error: ErrorMessage) -> None:
         # The order is sent again and again, and gets the same error: log each reason once.
-        if self._told_errors.get(error.order_id) != error.reason:
+        if self._logged_errors.get(error.order_id) != error.reason:
             log_event(self._log, OrderError(order_id=error.order_id, reason=error.reason))
         if error.order_id is None or error.order_id in self._client.unanswered:
-            self._told_errors[error.order_id] = error.reason
+            self._logged_errors[error.order_id] = error.reason
         if error.reason == REPLACED:
             self._connection.drop(REPLACED, REPLACED_WAIT_NS)

@@ -23,7 +23,7 @@ LOG_REFILL_NS: Final = 5 * SECOND_NS
 
 @dataclass(slots=True)
 class Refill:
-    """The part of a price book that fills the windows, and how much of it has. Monotonic ns."""
+    """The ticks of a price book that fill the windows, and its progress. Times are monotonic ns."""
 
     begin: int
     """A position of the book. Ticks up to it are passed over."""

@@ -68,9 +68,9 @@ def _keeps_the_windows(trader: Trader, tape: str) -> None:
     trader.tape = tape
 
 
-def _says_nothing_of_a_gap(booking: TickIngest, event: Joined | WentPlain) -> None:
+def _says_nothing_of_a_gap(ingest: TickIngest, event: Joined | WentPlain) -> None:
     if isinstance(event, Joined) and event.new_tape:
-        booking._book.begin_epoch(event.tape)
+        ingest._book.begin_epoch(event.tape)
 
 
 def _waits_for_ever_for_the_first_word(client: StreamClient) -> int | None:

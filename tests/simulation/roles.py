@@ -60,7 +60,7 @@ class Crashed(BaseException):
 
 
 class Role(Protocol):
-    """One life of a role."""
+    """One process of a role."""
 
     def step(self) -> None:
         """One pass of its loop."""
@@ -314,13 +314,13 @@ class Strategy:
             self.client, trader, to_orders, order_ttl_ns=to_ns(world.order_ttl), clock=world.clock
         )
         self.news = StreamClient(may_be_plain=True)
-        tally = ThrottledLog(stream="news", peer="news")
+        throttled_log = ThrottledLog(stream="news", peer="news")
         self._evaluator = Evaluator(
             trader,
             self.client,
             self.news,
             self._evaluated,
-            tally,
+            throttled_log,
             send=self._send,
             on_decided=lambda *_: None,
             clock=world.clock,
@@ -334,7 +334,7 @@ class Strategy:
             on_frames=self._evaluator.take_news,
             clock=world.clock,
         )
-        self._timed: list[Timed] = [self._orders, feed, tally]
+        self._timed: list[Timed] = [self._orders, feed, throttled_log]
         self._book: SharedPriceBook | None = None
         self._reader: PriceBookReader | None = None
         self._next_look_ns = 0
@@ -375,7 +375,7 @@ class Strategy:
             records.evaluations.append(Evaluation(tape, first, last, begun_by))
         self._latest = records.evaluations[-1]
         self._read_up_to = last_position
-        for order, _, told_sentiment, _ in self.decided:
+        for order, _tick_sent_ns, sentiment, _explanation in self.decided:
             assert order.tick_sequence is not None
             records.sent.append(
                 SentOrder(
@@ -386,7 +386,7 @@ class Strategy:
                     order.price,
                     tape,
                     order.tick_sequence,
-                    told_sentiment,
+                    sentiment,
                 )
             )
         self.decided.clear()

@@ -41,7 +41,7 @@ from lib.streams.client import SILENCE_LIMIT_NS
 from lib.streams.publication import Tapes
 from lib.tapes.random_walk import RandomWalkTape
 from lib.tapes.sentiments import RandomSentiments
-from lib.trading import evaluator as evaluation
+from lib.trading import evaluator
 from lib.trading.signal_pace import PASS_NS
 from lib.wire.order_messages import ExecutionReport
 from tests.simulation.bugs import BUGS
@@ -165,7 +165,7 @@ class World:
         )
         self.network = Network(random, self.clock)
         self.foreign_client = ForeignClient(self)
-        self.lives: dict[str, Role | None] = dict.fromkeys(MAKE_ROLE)
+        self.instances: dict[str, Role | None] = dict.fromkeys(MAKE_ROLE)
         self._starts_ns = dict.fromkeys(MAKE_ROLE, 0)
         self._wakes_ns = dict.fromkeys(MAKE_ROLE, 0)
         self._doomed: dict[str, int] = {}
@@ -220,7 +220,7 @@ class World:
         before, self._looked_at = self._looked_at, self._looked_at + count
         slow = self._looked_at // self._slow_every - before // self._slow_every
         takes_ns = slow * self._slow_ns
-        strategy = self.lives["strategy"]
+        strategy = self.instances["strategy"]
         if not takes_ns or not isinstance(strategy, Strategy):
             return
         self.events["signal is slow"] += 1
@@ -236,7 +236,7 @@ class World:
                         f"and its signal took {takes_ns / SECOND_NS:.1f} s"
                     )
                 raise Crashed
-            if self.lives["strategy"] is not strategy:
+            if self.instances["strategy"] is not strategy:
                 raise Crashed
 
     def note_booking(self, report: ExecutionReport) -> None:
@@ -300,7 +300,7 @@ class World:
             for position, tick in enumerate(self.records.booked, 1)
             if tick.tape == gap.tape and gap.first <= tick.sequence <= gap.last
         )
-        left = self.ring_capacity // evaluation.REFILL_MARGIN
+        left = self.ring_capacity // evaluator.REFILL_MARGIN
         if max(positions, default=0) > self.stored_to - self.ring_capacity + left:
             self.misjudged.append(f"{gap} was reported as lost in the ring, and is there")
 
@@ -308,7 +308,7 @@ class World:
 
     def crash(self, role: str) -> None:
         """Kill it soon, in the middle of something, and start it again a while later."""
-        if self.lives[role] is not None and role not in self._doomed:
+        if self.instances[role] is not None and role not in self._doomed:
             self._doomed[role] = self.random.randrange(12)
             self._after(300 * MILLISECOND_NS, lambda: self._kill_doomed(role))
 
@@ -388,12 +388,12 @@ class World:
     def kill(self, role: str) -> None:
         """Let a role die where it stands."""
         self._doomed.pop(role, None)
-        life, self.lives[role] = self.lives[role], None
-        if life:
-            if isinstance(life, Gateway):
-                stream = life.prices.stream
+        instance, self.instances[role] = self.instances[role], None
+        if instance:
+            if isinstance(instance, Gateway):
+                stream = instance.prices.stream
                 self._played[stream.tape] = (self.tapes_of(self.run), stream.next_sequence - 1)
-            life.die()
+            instance.die()
             self._wakes_ns[role] = 0
             down_ns = self.random.choice([30 * MILLISECOND_NS, SECOND_NS, 2 * SECOND_NS])
             self._starts_ns[role] = self._now_ns + self.random.randrange(down_ns)
@@ -418,13 +418,13 @@ class World:
                 self._step_role(role)
 
     def _step_role(self, role: str) -> None:
-        life = self.lives[role]
+        instance = self.instances[role]
         try:
-            if life is None:
+            if instance is None:
                 if self._starts_ns[role] <= self._now_ns:
-                    self.lives[role] = MAKE_ROLE[role](self)
+                    self.instances[role] = MAKE_ROLE[role](self)
             else:
-                life.step()
+                instance.step()
         except Crashed:
             self.kill(role)
 
@@ -473,14 +473,14 @@ class World:
     def published(self) -> int:
         """Ticks, of all tapes."""
         played = {tape: last for tape, (_, last) in self._played.items()}
-        gateway = self.lives["gateway"]
+        gateway = self.instances["gateway"]
         if isinstance(gateway, Gateway):
             played[gateway.prices.stream.tape] = gateway.prices.stream.next_sequence - 1
         return sum(played.values())
 
     def _is_troubled(self) -> bool:
         """Whether ticks must still come, so that the last strategy has some to evaluate."""
-        gateway, strategy = self.lives["gateway"], self.lives["strategy"]
+        gateway, strategy = self.instances["gateway"], self.instances["strategy"]
         if not isinstance(gateway, Gateway) or not isinstance(strategy, Strategy):
             return True
         return (
@@ -498,9 +498,11 @@ class World:
         self.records.tail_begins[played] = next_sequence if played == tape else 1
 
     def _unfinished(self) -> list[str]:
-        unfinished = [f"{role} is down" for role, life in self.lives.items() if life is None]
-        gateway, orderbook = self.lives["gateway"], self.lives["orderbook"]
-        strategy = self.lives["strategy"]
+        unfinished = [
+            f"{role} is down" for role, instance in self.instances.items() if instance is None
+        ]
+        gateway, orderbook = self.instances["gateway"], self.instances["orderbook"]
+        strategy = self.instances["strategy"]
         if isinstance(gateway, Gateway) and isinstance(orderbook, OrderBook):
             stream, client = gateway.prices.stream, orderbook.client
             if (client.tape, client.next_sequence) != (stream.tape, stream.next_sequence):
@@ -605,7 +607,7 @@ def world_of(seed: int) -> Iterator[World]:
     try:
         with (
             patch.object(publication, "REPLAY_TICKS", world.replay_ticks),
-            patch.object(evaluation, "TICKS_A_PASS", world.ticks_a_pass),
+            patch.object(evaluator, "TICKS_A_PASS", world.ticks_a_pass),
         ):
             yield world
     finally:

@@ -33,13 +33,13 @@ def min_array_bytes(request, monkeypatch):
 
 
 @pytest.fixture
-def tally() -> ThrottledLog:
+def throttled_log() -> ThrottledLog:
     return ThrottledLog(stream="price", peer="127.0.0.1:5001")
 
 
 @pytest.fixture
-def ingest(book, tally) -> TickIngest:
-    return TickIngest(book, tally, clock=lambda: 5 * SECOND_NS)
+def ingest(book, throttled_log) -> TickIngest:
+    return TickIngest(book, throttled_log, clock=lambda: 5 * SECOND_NS)
 
 
 def test_ticks_are_written_under_their_numbers_and_times(book, ingest):
@@ -50,7 +50,9 @@ def test_ticks_are_written_under_their_numbers_and_times(book, ingest):
     assert book.tape(tick.epoch) == "tape"
 
 
-def test_batches_that_came_together_are_written_as_one_and_keep_their_times(book, ingest, tally):
+def test_batches_that_came_together_are_written_as_one_and_keep_their_times(
+    book, ingest, throttled_log
+):
     reader = book.reader()
     ingest.begin(Joined("tape", 41, new_tape=True, missed=None))
     ingest.ingest_frames(
@@ -64,7 +66,7 @@ def test_batches_that_came_together_are_written_as_one_and_keep_their_times(book
     assert ticks["sequence"].tolist() == [41, 42, 44, 45]
     assert ticks["sent_ns"].tolist() == [77, 77, 78, 79]
     with capture_logs() as logs:
-        tally.on_time(0)
+        throttled_log.on_time(0)
     assert [example["sequence"] for log in logs for example in log["examples"]] == [43]
 
 
@@ -105,11 +107,11 @@ def test_a_plain_stream_has_one_epoch_however_often_it_begins(book, ingest):
     assert book.resume_point() == ("", 2)
 
 
-def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, ingest, tally):
+def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, ingest, throttled_log):
     ingest.begin(Joined("tape", 1, new_tape=True, missed=None))
     ingest.ingest_frames([Frames(11, 4, b"AAPL,1*nonsense*IBM,3*MSFT,4*", 77)])
     with capture_logs() as logs:
-        tally.on_time(0)
+        throttled_log.on_time(0)
     no_tick = {"sequence": 12, "text": "nonsense", "reason": ANY}
     not_ours = {"symbol": "IBM", "sequence": 13, "count": 1, "reason": ANY}
     assert {log["event"]: log["examples"] for log in logs} == {
@@ -119,12 +121,12 @@ def test_what_is_no_tick_is_counted_by_number_and_the_rest_stands(book, ingest, 
     assert book.latest("MSFT").sequence == 14
 
 
-def test_an_unknown_symbol_is_one_example_however_often_it_comes(book, ingest, tally):
+def test_an_unknown_symbol_is_one_example_however_often_it_comes(book, ingest, throttled_log):
     ingest.begin(Joined("tape", 1, new_tape=True, missed=None))
     ingest.ingest_frames([Frames(1, 3, b"aapl,1*IBM,3*aapl,2*", 77)])
     ingest.ingest_frames([Frames(4, 2, b"aapl,1*MSFT,3*", 77)])
     with capture_logs() as logs:
-        tally.on_time(0)
+        throttled_log.on_time(0)
     (line,) = logs
     assert line["count"] == 4
     assert [(e["symbol"], e["sequence"], e["count"]) for e in line["examples"]] == [
@@ -135,7 +137,9 @@ def test_an_unknown_symbol_is_one_example_however_often_it_comes(book, ingest, t
     assert "symbols in the settings" in line["examples"][1]["reason"]
 
 
-def test_reasons_are_computed_for_the_examples_that_are_shown_only(ingest, tally, monkeypatch):
+def test_reasons_are_computed_for_the_examples_that_are_shown_only(
+    ingest, throttled_log, monkeypatch
+):
     reasons = []
     monkeypatch.setattr(
         lib.price_book.ingest, "malformed_tick", lambda *frame: reasons.append(frame)
@@ -145,17 +149,17 @@ def test_reasons_are_computed_for_the_examples_that_are_shown_only(ingest, tally
         ingest.ingest_frames([Frames(first, 100, b"AAPL,nan*" * 100, 77)])
     assert [sequence for sequence, _ in reasons] == list(range(1, MAX_EXAMPLES + 1))
     with capture_logs() as logs:
-        tally.on_time(0)
+        throttled_log.on_time(0)
     assert logs[0]["count"] == 1000
 
 
-def test_of_an_unknown_symbol_only_its_beginning_is_remembered(book, ingest, tally):
+def test_of_an_unknown_symbol_only_its_beginning_is_remembered(book, ingest, throttled_log):
     ingest.begin(Joined("tape", 1, new_tape=True, missed=None))
     frames = b"".join(b"%dX%b,1*" % (number, "é".encode() * 30_000) for number in range(10, 20))
     ingest.ingest_frames([Frames(1, 10, frames, 77)])
     with capture_logs() as lines:
-        tally.on_time(5 * SECOND_NS)
-    assert sum(len(symbol) for _, symbol in tally._known_kinds) <= 10 * 100
+        throttled_log.on_time(5 * SECOND_NS)
+    assert sum(len(symbol) for _, symbol in throttled_log._known_kinds) <= 10 * 100
     assert lines[0]["count"] == 10
     assert {example["reason"] for example in lines[0]["examples"]} == {
         "a symbol has at most 16 bytes"

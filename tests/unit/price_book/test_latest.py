@@ -41,7 +41,7 @@ class TestLatestPrice:
             book.update("AAPL", price)
         assert math.isnan(book.read("AAPL"))
 
-    def test_tells_which_tick_it_is_of(self, book):
+    def test_says_which_tick_it_is_of(self, book):
         book.begin_epoch("tape-1")
         write(book, 1, 1)
         book.update("AAPL", 2)

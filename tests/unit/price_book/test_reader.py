@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from lib.price_book import reader as reader_module
-from lib.price_book import wake_up as wakeup
+from lib.price_book import wake_up
 from lib.price_book.book import MAX_SLEEP_S, PriceBookReader, SharedPriceBook, remove_segments
 from lib.price_book.records import record_check
 from lib.price_book.segment_files import SHM_DIR
@@ -53,6 +53,11 @@ class TestReader:
         assert ticks.dtype == TICK
         ticks["price"] = 0
         assert_true_ticks(book.reader(0).read().ticks)
+
+    def test_keeps_its_book_open(self, name, book):
+        write(book, 1, 20)
+        reader = SharedPriceBook.attach(name).reader(0)
+        assert_true_ticks(reader.read().ticks)
 
     def test_begins_at_its_position(self, book):
         write(book, 1, RING + 10)
@@ -301,7 +306,7 @@ class TestWaking:
     def test_a_reader_that_polls_takes_a_slot_that_becomes_free(
         self, book, all_slots_taken, monkeypatch
     ):
-        monkeypatch.setattr(wakeup, "CLAIM_AGAIN_S", 0.0)
+        monkeypatch.setattr(wake_up, "CLAIM_AGAIN_S", 0.0)
         with capture_logs(), book.reader() as reader:
             fileno = reader.fileno()
             assert reader.arm()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.price_book import wake_up as wakeup
+from lib.price_book import wake_up
 from lib.price_book.wake_up import (
     FOR_ALL,
     FOR_ROLES,
@@ -162,7 +162,7 @@ def test_a_poller_that_gets_a_slot_is_woken_by_it_where_it_was_waited_for(prefix
     monkeypatch.setattr(Sleeper, "claim", lambda *_: pytest.fail("it looks again too soon"))
     poller.claim_again(prefix, FOR_ROLES)
     monkeypatch.undo()
-    monkeypatch.setattr(wakeup, "CLAIM_AGAIN_S", 0.0)
+    monkeypatch.setattr(wake_up, "CLAIM_AGAIN_S", 0.0)
     poller = Poller()
     selector.register(poller, select.EPOLLIN)
     poller.claim_again(prefix, FOR_ROLES)
@@ -183,7 +183,7 @@ def test_a_poller_leaves_no_descriptor_behind(prefix, monkeypatch):
     def open_files() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    monkeypatch.setattr(wakeup, "CLAIM_AGAIN_S", 0.0)
+    monkeypatch.setattr(wake_up, "CLAIM_AGAIN_S", 0.0)
     before = open_files()
     for gets_slot in (False, True):
         poller = Poller()

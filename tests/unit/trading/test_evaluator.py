@@ -95,12 +95,12 @@ class Desk:
         self.restart()
 
     def restart(self) -> None:
-        """A new life of the strategy, attached and refilled."""
+        """A new process of the strategy, attached and refilled."""
         self.restart_without_refill()
         self.run_until_attached()
 
     def restart_without_refill(self) -> None:
-        """A new life of the strategy that has attached, and refilled nothing yet."""
+        """A new process of the strategy that has attached, and refilled nothing yet."""
         client = OrderClient("strategy")
         trader = Trader(
             SYMBOLS,
@@ -261,7 +261,7 @@ def test_a_lapped_strategy_says_which_ticks_it_missed(desk):
     assert prices_seen() == [1, 2, *range(6, RING + 6)]
 
 
-def test_a_strategy_that_is_lapped_before_its_first_tick_refills_anew_and_tells_it_once(desk):
+def test_a_strategy_that_is_lapped_before_its_first_tick_refills_again_and_logs_it_once(desk):
     desk.book_ticks(3)
     desk.evaluate()
     desk.book_ticks(2)
@@ -331,7 +331,7 @@ def test_however_quick_the_writer_is_the_refill_ends(tmp_path, monkeypatch, spee
 
 
 @pytest.mark.parametrize("ticks_a_pass", [2, RING])
-def test_one_that_is_lapped_in_every_pass_evaluates_all_the_same_and_tells_the_rest(
+def test_one_that_is_lapped_in_every_pass_evaluates_all_the_same_and_logs_the_rest(
     desk, monkeypatch, ticks_a_pass
 ):
     monkeypatch.setattr(evaluation, "TICKS_A_PASS", ticks_a_pass)
@@ -344,7 +344,7 @@ def test_one_that_is_lapped_in_every_pass_evaluates_all_the_same_and_tells_the_r
     assert missed(logs) == [("strategy", "one", 1, oldest - 1)]
 
 
-def test_without_a_predecessor_too_it_tells_what_came_after_it_had_attached_and_was_lapped(desk):
+def test_without_a_predecessor_too_it_logs_what_came_after_it_had_attached_and_was_lapped(desk):
     desk.book_ticks(2)
     desk.restart()
     assert desk.attached == ("one", 2)
@@ -457,7 +457,9 @@ def test_of_a_plain_stream_too_a_restarted_strategy_reports_its_absence(desk):
     assert [decided[:3] for decided in desk.decided] == [("", 1, 3), ("", 6, 6), ("", 7, 7)]
 
 
-def test_what_was_evaluated_of_a_tape_is_known_in_another_life_with_another_book(desk, other_book):
+def test_what_was_evaluated_of_a_tape_is_known_to_a_later_process_with_another_book(
+    desk, other_book
+):
     desk.book_ticks(5)
     desk.evaluate()
     desk.book = other_book
@@ -1002,7 +1004,7 @@ def test_while_it_catches_up_it_is_said_and_so_is_that_nothing_is_ordered(tmp_pa
 
 @contextmanager
 def refilling(tmp_path, monkeypatch, ticks: int, tick_ns: int) -> Iterator[tuple[Desk, list[dict]]]:
-    """A new life of a strategy with so slow a signal, and what it logs while it refills."""
+    """A new process of a strategy with so slow a signal, and what it logs while it refills."""
     with a_book(4096) as book:
         desk = Desk(book, tmp_path / "strategy.state")
         desk.book_ticks(ticks)

@@ -309,7 +309,7 @@ def test_an_order_manager_that_owes_an_answer_and_is_silent_is_given_up(desk):
     assert desk.link.dropped == [("no answer from the order manager", 0)]
 
 
-def test_who_was_replaced_leaves_the_field_for_a_while(desk):
+def test_a_client_that_was_replaced_backs_off(desk):
     desk.log_on()
     desk.link.data(encode(ErrorMessage(reason=REPLACED)))
     assert desk.link.dropped == [(REPLACED, REPLACED_WAIT_NS)]

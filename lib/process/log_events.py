@@ -559,6 +559,7 @@ class FillReported(LogEvent, frozen=True, tag="order_filled"):
     position: Shares | None
     answered_ns: Ns | UnsetType = UNSET
     """Older logs do not have it."""
+    stream: Literal["orders"] = "orders"
 
 
 @_logged("warning", by=(STRATEGY,))
@@ -573,6 +574,7 @@ class RejectionReported(LogEvent, frozen=True, tag="order_rejected"):
     position: Shares | None
     answered_ns: Ns | UnsetType = UNSET
     """Older logs do not have it."""
+    stream: Literal["orders"] = "orders"
 
 
 @_logged("error", by=(STRATEGY,))
@@ -581,6 +583,7 @@ class OrderError(LogEvent, frozen=True, tag="order_error"):
 
     order_id: int | None
     reason: str
+    stream: Literal["orders"] = "orders"
 
 
 @_logged("warning", by=(STRATEGY,))
@@ -593,6 +596,7 @@ class OrderGivenUp(LogEvent, frozen=True, tag="order_given_up"):
     side: Side
     quantity: Shares
     reason: str
+    stream: Literal["orders"] = "orders"
 
 
 @_logged("error", by=(STRATEGY,))
@@ -602,6 +606,7 @@ class OrderIdsUsedUp(LogEvent, frozen=True, tag="order_ids_used_up"):
     client_id: str
     last_order_id: int
     reason: str
+    stream: Literal["orders"] = "orders"
 
 
 @_logged("warning", by=(STRATEGY,))

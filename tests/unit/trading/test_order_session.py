@@ -199,6 +199,19 @@ def test_what_is_unanswered_is_sent_again_after_each_logon(desk):
     assert desk.link.taken() == b"".join(map(encode, orders[1:]))
 
 
+def test_each_line_about_an_order_names_the_stream(desk):
+    desk.log_on()
+    orders = [desk.submit(n) for n in (1, 2, 3)]
+    with capture_logs() as logs:
+        desk.link.data(report(orders[0]) + report(orders[1], "REJECTED"))
+        desk.link.data(encode(ErrorMessage(order_id=3, reason="disk full")))
+    assert [(log["event"], log["stream"]) for log in logs] == [
+        ("order_filled", "orders"),
+        ("order_rejected", "orders"),
+        ("order_error", "orders"),
+    ]
+
+
 def test_an_error_is_no_answer_and_is_logged_once(desk):
     desk.log_on()
     order = desk.submit(1)

@@ -114,7 +114,7 @@ class Watchdog:
         self._judge()
 
     def _judge(self) -> None:
-        """Kill what hangs, and log where; spare a role that beats again meanwhile."""
+        """Kill what hangs, and log where; skip a role that has beaten again meanwhile."""
         beats = self._beats()
         hangs = self._rules.hung(beats)
         stacks = stacks_of(

@@ -294,7 +294,8 @@ class OrderDesk:
     def _check_new(self, client_id: str, order: Order, receipt: Receipt) -> None:
         """Raise MessageError for a new order that must not be booked at all.
 
-        A booked order is not checked: it has its answer, whatever it is resent with.
+        A booked order is not checked again: it keeps its answer, even if it is resent with other
+        values.
         """
         if order.sent_ns is not None:
             reason = self._risk.foreign_clock(order.sent_ns, receipt.now_ns, receipt.wall_ns)

@@ -33,7 +33,7 @@ LONGEST_SLEEP_NS: Final = 1 * SECOND_NS
 MAX_EVENTS_A_PASS: Final = 256
 """Further ready files are called back in the next pass."""
 PRECISE_BELOW_NS: Final = 20 * MILLISECOND_NS
-"""Longer waits may end a millisecond late."""
+"""Waits longer than this may end a millisecond late."""
 
 
 class Timed(Protocol):

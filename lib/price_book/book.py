@@ -69,7 +69,7 @@ __all__ = [
 ]
 
 DEFAULT_RING_CAPACITY: Final = 262_144
-"""In ticks."""
+"""The size of the ring, in ticks."""
 _OPEN_ATTEMPTS: Final = 100
 """How often the segment may be replaced or removed while it is being opened."""
 _IN_USE_ATTEMPTS: Final = 40
@@ -84,13 +84,13 @@ class Tick(NamedTuple):
     price: int
     """In units of 10⁻⁸."""
     sequence: int
-    """Its number on its tape."""
+    """The tick's number on its tape."""
     sent_ns: int
     """When the gateway sent it, monotonic clock."""
     epoch: int
-    """Which epoch of the book it belongs to; see `SharedPriceBook.tape`."""
+    """The epoch of the book that the tick belongs to; see `SharedPriceBook.tape`."""
     position: int
-    """Its number in this segment, from 1."""
+    """The tick's number in this segment, from 1."""
 
 
 class ResumePoint(NamedTuple):
@@ -313,7 +313,7 @@ class SharedPriceBook:
         self._writer.update_few(ticks)
 
     def begin_epoch(self, tape: str) -> None:
-        """Begin a new epoch: the ticks that follow belong to `tape`, numbered anew.
+        """Begin a new epoch: the ticks that follow belong to `tape`, numbered from 1 again.
 
         `tape` is at most 63 ASCII characters, "" for a plain stream that has none. Raises
         ValueError if it is not, and what `update_batch` raises.

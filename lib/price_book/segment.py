@@ -24,7 +24,7 @@ in the byte order of the machine. A record is six words, the same in the ring an
     position, sequence, price (10⁻⁸), sent_ns (monotonic), symbol (int32) and epoch (int32), check
 
 Position counts the ticks of the segment from 1. Sequence is the number the tick has on its tape;
-it begins anew with each epoch. Epochs count from 1; 0 is what comes before the first.
+it restarts with each epoch. Epochs count from 1; 0 is what comes before the first.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ VERSION: Final = 1
 
 MAX_SYMBOLS: Final = 65_536
 MAX_RING_CAPACITY: Final = 1 << 26
-"""In ticks."""
+"""The largest ring, in ticks."""
 MAX_POSITION: Final = 1 << 62
 """No ring reaches it within a thousand years at full speed: a larger position is damage."""
 MAX_TAPE_BYTES: Final = 63

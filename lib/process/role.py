@@ -115,7 +115,7 @@ def _strategy_name(role: str, arguments: list[str]) -> str | None:
 
 
 def _log_where(elapsed_s: float, where: str) -> None:
-    """Log where a start is that takes long: the watchdog spares it, whatever it waits for."""
+    """Log where a slow start is; the watchdog does not kill a role that is starting."""
     log_event(structlog.get_logger(), StartTakesLong(elapsed_s=round(elapsed_s, 1), where=where))
 
 

@@ -37,7 +37,7 @@ MAX_LAG_TICKS: Final = 1 << 22
 no memory, because frames that are no longer kept are encoded again. That takes up to 0.5 µs a tick
 where many clients lag in different places; LAGGING_NS bounds it."""
 MAX_CLIENTS: Final = 400
-"""Of one stream, beside RESERVED_PLACES for processes of the stack's own run."""
+"""The most clients of one stream, beside RESERVED_PLACES for processes of the stack's own run."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
 """Well above the largest batch: only a defect of the server reaches it."""
 STALL_LIMIT_NS: Final = 10 * SECOND_NS

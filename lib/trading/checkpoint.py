@@ -34,7 +34,7 @@ class LastEvaluated:
     def begin_book(self, identity: int) -> None:
         """Take note that the next ticks are of this price book.
 
-        A plain stream has no tape: each book numbers its ticks anew, so a sequence from another
+        A plain stream has no tape: each book numbers its ticks from 1, so a sequence from another
         book is forgotten.
         """
         is_another, self._book = identity != self._book, identity

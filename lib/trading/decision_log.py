@@ -4,7 +4,7 @@ A strategy writes one record a batch, after it has sent its orders: a reading of
 stores. Readers cost it nothing. Joined with the ticks of the price book, the records say how long
 each tick took from the gateway to the decision.
 
-Each strategy has one file, created anew for each tape; a restarted strategy continues it. One
+Each strategy has one file, created again for each tape; a restarted strategy continues it. One
 process writes, any number read, and none of them locks or waits. A reader copies records, then
 checks how far the writer has come, and discards those that may have been overwritten; it counts the
 records that it missed. A reader that follows several tapes opens the file again for each. (That a

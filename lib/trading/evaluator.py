@@ -61,8 +61,8 @@ from lib.wire.ticks import EPOCH, PLAIN_TAPE, POSITION, SEQUENCE, TICK, PlainTic
 TICKS_A_PASS: Final = 16_384
 """The most ticks of one call, however fast the signal is. A signal that takes batches loses a tenth
 of its speed at a quarter of this. What bounds a pass is its time (`lib.trading.signal_pace`), so
-that the loop comes round and the heartbeat goes on, even when a signal that needs a second for some
-ticks has a whole ring to see."""
+that the loop keeps running and the heartbeat goes on, even when a signal that needs a second for
+some ticks has a whole ring to see."""
 REFILL_MARGIN: Final = 8
 """The oldest eighth of a full ring is not read: the writer is about to overwrite it."""
 LAPPED_AGAIN_NS: Final = 10 * SECOND_NS
@@ -290,7 +290,7 @@ class Evaluator:
             most = TICKS_A_PASS if is_passing_over else self._ticks_a_pass
             batch = reader.read(min(most, left))
             if batch.missed and not is_passing_over:
-                self._refill_anew(batch.missed)
+                self._restart_refill(batch.missed)
                 refill = self._refill
             self._fill(reader, batch)
         if reader.position >= refill.end:
@@ -350,7 +350,7 @@ class Evaluator:
     def _ticks_a_pass(self) -> int:
         return min(TICKS_A_PASS, self._pass_size.ticks)
 
-    def _refill_anew(self, missed: Span) -> None:
+    def _restart_refill(self, missed: Span) -> None:
         """Restart the refill after a lap, so that the averages have no gap.
 
         The ticks that are never evaluated are logged with the first one that is.
@@ -414,7 +414,7 @@ class Evaluator:
         if batch.missed:
             self._note_missed(batch.missed)
             if self._state is EvaluatorState.READY:
-                self._refill_anew(batch.missed)
+                self._restart_refill(batch.missed)
                 if self._refill.ticks:
                     self._fill(reader, batch)
                     return False
@@ -444,7 +444,7 @@ class Evaluator:
         if not known or (known < len(ticks) and self._clock() < end_ns):
             if self._state is not _EVALUATING:
                 # The time of a tick without a sentiment does not predict that of one with it.
-                self._pass_size.begin_anew()
+                self._pass_size.restart()
             self._evaluate(reader, ticks[known : known + self._ticks_a_pass])
         self._epoch = self._trader.reached[EPOCH]
 
@@ -624,8 +624,8 @@ class Evaluator:
     def _apply_news(self, news: News | None, tape: str, first: int) -> None:
         """Log news when the first tick is evaluated with it."""
         if (news is None) != (self._applied is None):
-            # Many signals need no time without a sentiment, so their pace has to be measured anew.
-            self._pass_size.begin_anew()
+            # Many signals need no time without a sentiment, so their pace has to be measured again.
+            self._pass_size.restart()
         self._applied = news
         if news:
             applied = NewsApplied(

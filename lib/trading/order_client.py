@@ -94,7 +94,7 @@ class OrderClient:
         return encode(order) if self.logged_on else b""
 
     def receive(self, data: bytes, now_ns: int) -> Iterator[Event]:
-        """Take bytes that came. Handle each event before the next; after a LogonAck, `resend`.
+        """Take received bytes. Handle each event before the next; after a LogonAck, `resend`.
 
         Raises MessageError or MessageTooLongError: close the connection.
         """

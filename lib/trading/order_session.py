@@ -110,7 +110,7 @@ class OrderEntry:
             )
             log_event(self._log, given_up)
         if expired:
-            self._connection.drop("expired orders are answered with an error: logging on anew")
+            self._connection.drop("expired orders are answered with an error: logging on again")
         else:
             self._connection.send(client.resend())
 

@@ -1,6 +1,6 @@
 """The pace of a signal: how many ticks fit into a pass, and whether it keeps up with them. Pure.
 
-A user's code may be slow, or become slow, and the loop must come round all the same: for the
+A user's code may be slow, or become slow, and the loop must keep running all the same, for the
 heartbeat, orders, news and SIGTERM. If the signal takes one tick after the other, a pass ends
 between two ticks when its time is up (`lib.trading.trader`). A batch cannot be interrupted, so it
 needs the right size: `PassSize`.
@@ -51,7 +51,7 @@ class PassSize:
         self._single_for = 0  # ticks to come
         self.ticks = FIRST_PASS_TICKS if takes_batches else SINGLE_TICKS_A_PASS
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Forget the pace: the next ticks may take another time than those before."""
         if self._adapts:
             self.ticks = min(self.ticks, FIRST_PASS_TICKS)

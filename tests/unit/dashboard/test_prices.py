@@ -48,7 +48,7 @@ def test_the_course_has_averages_once_their_windows_are_full():
     assert prices.trend("AAPL") == 1
 
 
-def test_after_ticks_that_were_not_seen_the_windows_begin_anew_and_prices_stay():
+def test_after_ticks_that_were_not_seen_the_windows_restart_and_prices_stay():
     prices = Prices(SYMBOLS, 1, 2)
     take(prices, (0, 100.0), (0, 101.0))
     assert prices.trend("AAPL") == 1

@@ -72,13 +72,13 @@ def test_single_ticks_of_which_one_is_slow_keep_batches_away_too():
 def test_where_ticks_may_become_slow_the_passes_begin_small_again_and_no_larger_than_they_were():
     size = batches()
     sizes(size, 9, 100)
-    size.begin_anew()
+    size.restart()
     assert sizes(size, 7, 100) == [16, 64, 256, 1024, 4096, MOST, MOST]
     size.passed(2, SECOND_NS)
-    size.begin_anew()
+    size.restart()
     assert sizes(size, 3, 100) == [1, 4, 16]
     single = PassSize(takes_batches=False, most=MOST, most_single=MOST_SINGLE)
-    single.begin_anew()
+    single.restart()
     assert single.ticks == SINGLE_TICKS_A_PASS
 
 

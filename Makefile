@@ -20,7 +20,7 @@ PYTHON ?= python3
 VENV := .venv
 SEEDS ?= 10000
 FIRST ?= 0
-WRITE_REPORT := $(VENV)/bin/python -m chaos.report && $(VENV)/bin/python -m bench.report.pages
+WRITE_REPORT := $(VENV)/bin/python -m chaos.report && $(VENV)/bin/python -m bench.report
 
 .PHONY: run test chaos bench watched report logs video simulate lint
 

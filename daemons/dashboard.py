@@ -74,7 +74,7 @@ KEPT_FOR_A_DAY: Final = ("Cache-Control", "max-age=86400")
 NOT_KEPT: Final = ("Cache-Control", "no-store")
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """The answer to a valid request."""
 
     content_type: str
@@ -214,21 +214,21 @@ class Dashboard:
             answer = client.session.respond(error.status, PLAIN, text, NOT_KEPT)
         client.connection.finish("answered", *answer)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> HttpAnswer:
         """Raises HttpError."""
         if request.path == "/metrics":
             pages = sum(client.symbol is not None for client in self._clients)
-            return Answer(CONTENT_TYPE, metrics(self._observer, pages))
+            return HttpAnswer(CONTENT_TYPE, metrics(self._observer, pages))
         if request.path == "/view":
-            return Answer(JSON, self._encoded_view(self._symbol(request)))
+            return HttpAnswer(JSON, self._encoded_view(self._symbol(request)))
         if request.path == "/symbols":
-            return Answer(JSON, self._symbols)
+            return HttpAnswer(JSON, self._symbols)
         if request.path not in self._files:
             raise HttpError(404, "nothing is here; the dashboard is at /, its metrics at /metrics")
         content_type, body = self._files[request.path]
         if request.path == PLOTLY:
-            return Answer(content_type, body, (KEPT_FOR_A_DAY,))
-        return Answer(content_type, body, (NOT_KEPT, POLICY))
+            return HttpAnswer(content_type, body, (KEPT_FOR_A_DAY,))
+        return HttpAnswer(content_type, body, (NOT_KEPT, POLICY))
 
 
 def _plotly_file() -> Path:

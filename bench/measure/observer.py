@@ -80,7 +80,7 @@ class Observation(NamedTuple):
 
 def observe(stack: MeasuredStack, seconds: float) -> Observation:
     """Observe a running stack for `seconds`. Raises BenchError."""
-    with _Observer(stack) as observer:
+    with _TickObserver(stack) as observer:
         begin, begin_ns = stack.published(), time.monotonic_ns()
         observer.until(begin_ns / SECOND_NS + seconds)
         end, end_ns = stack.published(), time.monotonic_ns()
@@ -90,7 +90,7 @@ def observe(stack: MeasuredStack, seconds: float) -> Observation:
         return observer.observation(begin.last, end.last, (end_ns - begin_ns) / SECOND_NS, end.tape)
 
 
-class _Observer:
+class _TickObserver:
     """Collects ticks, decisions and events while it is open."""
 
     def __init__(self, stack: MeasuredStack) -> None:
@@ -201,7 +201,7 @@ class _Observer:
                 ):
                     self._answered[event.order_id] = at_ns
 
-    def __enter__(self) -> _Observer:
+    def __enter__(self) -> _TickObserver:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -57,7 +57,7 @@ class Recorded:
 def main() -> int:
     """Write the parts and the plots; return the exit code."""
     argparse.ArgumentParser(
-        prog="python -m bench.report.pages",
+        prog="python -m bench.report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()

@@ -392,7 +392,7 @@ class Decisions:
 # --- The processes ---------------------------------------------------------------------------
 
 
-class _Listening(NamedTuple):
+class _ListensAt(NamedTuple):
     """A process listens here, for the previous process."""
 
     address: Any
@@ -423,7 +423,7 @@ class ProcessContext:
 
     def listening(self, address: Any) -> None:
         """Send the previous process the address to connect to."""
-        self._bench.send(_Listening(address))
+        self._bench.send(_ListensAt(address))
 
     def next_address(self) -> Any:
         """Wait for the next process; return the address that it passed to `listening`."""
@@ -530,7 +530,7 @@ def _exchange_addresses(children: list[_Child]) -> None:
     starting = list(children)
     while starting:
         child, message = _next_message(starting, deadline, "not ready in time")
-        if isinstance(message, _Listening):
+        if isinstance(message, _ListensAt):
             children[children.index(child) - 1].bench.send(message.address)
         else:
             starting.remove(child)

@@ -147,7 +147,7 @@ def measure(
     pending = [] if back_ns else [f"{role} is back"]
     reconnected_ns = back_ns and _reconnected(role, back_ns, respawned_ns is not None, after)
     if reconnected_ns == 0:
-        pending.append("all its connections stand")
+        pending.append("all its connections are established")
     fresh_ns = None
     if role in TICK_PATH and back_ns:
         fresh_ns = next((e.at_ns for e in evaluated if e.at_ns > back_ns), 0)
@@ -322,18 +322,18 @@ class InstanceOrders(NamedTuple):
     @property
     def to_be_booked(self) -> set[OrderKey]:
         """The orders that it sent and did not give up."""
-        return {decision for decision in self.sent if decision.order_id not in self.given_up}
+        return {key for key in self.sent if key.order_id not in self.given_up}
 
 
 def orders_by_instance(events: Iterable[Event]) -> list[InstanceOrders]:
     """Return the orders of each strategy instance; the last one may still be running."""
-    found = [_new_life()]
+    found = [_new_instance()]
     for event in events:
         if event.source != STRATEGY:
             continue
         match event.what:
             case Started():
-                found.append(_new_life())
+                found.append(_new_instance())
             case OrderSent() as sent:
                 found[-1].sent.add(OrderKey(sent.order_id, sent.tape, sent.tick_sequence))
             case FillReported(order_id=order_id):
@@ -347,7 +347,7 @@ def orders_by_instance(events: Iterable[Event]) -> list[InstanceOrders]:
     return found
 
 
-def _new_life() -> InstanceOrders:
+def _new_instance() -> InstanceOrders:
     return InstanceOrders(set(), set(), set(), set(), set())
 
 

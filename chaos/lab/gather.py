@@ -168,18 +168,18 @@ def known_beginning(events: list[LogEvent]) -> int | None:
     order that was sent with no other one unanswered, whichever comes first: the order states the
     current news, and the ledger has the positions. None if there is no such moment.
     """
-    next_life = next((i for i, e in enumerate(events) if isinstance(e, Started)), len(events))
-    rest_of_life = events[:next_life]
-    ended = {e.order_id for e in rest_of_life if isinstance(e, _Ends)}
-    under_way = ended - {e.order_id for e in rest_of_life if isinstance(e, OrderSent)}
-    for index, event in enumerate(rest_of_life):
+    next_start = next((i for i, e in enumerate(events) if isinstance(e, Started)), len(events))
+    rest_of_instance = events[:next_start]
+    ended = {e.order_id for e in rest_of_instance if isinstance(e, _Ends)}
+    under_way = ended - {e.order_id for e in rest_of_instance if isinstance(e, OrderSent)}
+    for index, event in enumerate(rest_of_instance):
         if isinstance(event, OrderSent):
             if not under_way:
                 return index
             under_way.add(event.order_id)
         elif isinstance(event, _Ends):
             under_way.discard(event.order_id)
-    return next_life if next_life < len(events) else None
+    return next_start if next_start < len(events) else None
 
 
 def take_orderbook_log(events: list[LogEvent], records: Records) -> None:

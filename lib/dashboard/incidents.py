@@ -53,7 +53,7 @@ _PROCESS: Final = "process"
 _BEGINS: Final[dict[type[LogEvent] | type[None], tuple[str, str]]] = {
     LedgerFailed: ("ledger", "the ledger cannot be written"),
     TradingHalted: ("trading", "trading is halted"),
-    PriceBookUnusable: ("price book", "the price book is of no use"),
+    PriceBookUnusable: ("price book", "the price book cannot be used"),
     StartTakesLong: ("start", "takes long to start"),
     RefillShortened: ("price book", "refills its averages"),
     RefillTakesLong: ("price book", "refills its averages"),
@@ -106,7 +106,7 @@ class Incidents:
                 self._end(event.program, _PROCESS, None)
                 why = event.reason or "its last starts have failed"
                 self._begin(event.program, _PROCESS, at, f"given up: {why}")
-            case Started():  # its predecessor has taken its other troubles with it
+            case Started():  # a new process: the incidents of the one before it are over
                 for where, kind in list(self._going_on):
                     if where == program:
                         self._end(where, kind, at)

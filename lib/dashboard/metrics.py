@@ -58,7 +58,7 @@ class _Now(Collector):
         missed = [((where,), count) for where, count in counters.ticks_missed.items()]
         yield _counter("ticks_missed", "Ticks that were lost, by where.", ("where",), missed)
         of_streams, of_kinds = ("program", "stream"), ("program", "kind")
-        text = "Connections that came to stand."
+        text = "Connections that were established."
         yield _counter("connections", text, of_streams, counters.connections.items())
         text = "Connections that were lost."
         yield _counter("connections_lost", text, of_streams, counters.connections_lost.items())
@@ -142,7 +142,7 @@ def _of_roles(roles: list[RoleView]) -> Iterator[Metric]:
         ("role_uptime_seconds", "Since the start of its process.", lambda role: role.uptime_s),
         (
             "role_heartbeat_age_seconds",
-            "Since its main loop came round.",
+            "Since the last pass of its main loop.",
             lambda role: role.heartbeat_age_s,
         ),
         (

@@ -23,6 +23,7 @@ from lib.process.supervisor import (
     SupervisorEndingError,
     SupervisorSilentError,
 )
+from lib.stack.log_follower import SPAWNED, read_supervisor_line
 
 ASK_NS: Final = SECOND_NS // 2
 ASK_AGAIN_NS: Final = 5 * SECOND_NS
@@ -34,8 +35,7 @@ _UP: Final = "RUNNING"
 _HAS_A_PROCESS: Final = frozenset({_UP, "STARTING"})
 
 _BEGAN: Final = re.compile(r"\S+ \S+ INFO supervisord started with pid \d+")
-_SPAWNED: Final = re.compile(r"\S+ \S+ INFO spawned: '(?P<program>[^']+)' with pid \d+")
-# What supervisord's log says (supervisor 4.3: supervisord.py, process.py).
+"""The first line of a run in supervisord's log (supervisor 4.3: supervisord.py)."""
 
 
 class Restarts:
@@ -48,9 +48,8 @@ class Restarts:
         """Take a line of supervisord's log."""
         if _BEGAN.match(line):
             self._spawned.clear()
-        elif spawned := _SPAWNED.match(line):
-            program = spawned["program"]
-            self._spawned[program] = self._spawned.get(program, 0) + 1
+        elif (read := read_supervisor_line(line)) and read.event == SPAWNED:
+            self._spawned[read.program] = self._spawned.get(read.program, 0) + 1
 
     def of(self, program: str) -> int:
         """Return how many starts followed the first one."""

@@ -1,4 +1,4 @@
-"""The bar tells what is done and how long it takes, and leaves the terminal as it was."""
+"""The bar shows what is done and how long it takes, and leaves the terminal as it was."""
 
 from __future__ import annotations
 

@@ -287,8 +287,8 @@ def test_lines_are_shown_from_the_start_on_and_by_role(tmp_path):
     log = tmp_path / "log"
     log.mkdir()
     (log / "order_manager.out").write_text("Received Order 1: BUY 10 AAPL @ 172.00\n")
-    story = LogFollower(tmp_path)
-    assert story.new_lines() == []
+    follower = LogFollower(tmp_path)
+    assert follower.new_lines() == []
     with (log / "order_manager.out").open("a") as file:
         file.write("Received Order 2: BUY 10 AAPL @ 173.20\n")
     (log / "gateway.jsonl").write_bytes(event("started", pid=1) + b"\n" + event("dull") + b"\n")
@@ -296,14 +296,14 @@ def test_lines_are_shown_from_the_start_on_and_by_role(tmp_path):
     (tmp_path / "supervisord.log").write_text(
         "2025-11-03 14:30:00,123 INFO spawned: 'gateway' with pid 1\n"
     )
-    lines = story.new_lines()
+    lines = follower.new_lines()
     assert sorted(lines) == [
         ScreenLine("gateway", "spawned pid=1", NOTICE, SPAWNED, "1"),
         ScreenLine("gateway", "started pid=1", NOTICE, "started"),
         ScreenLine("order_manager", "Received Order 2: BUY 10 AAPL @ 173.20", NOTICE),
     ]
-    assert story.new_lines() == []
-    story.close()
+    assert follower.new_lines() == []
+    follower.close()
 
 
 class Logs:
@@ -346,47 +346,47 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.mark.usefixtures("zone")
 def test_after_a_standstill_a_program_that_always_started_is_not_given_up(tmp_path):
     logs = Logs(tmp_path, time.time() - 600)
-    story = LogFollower(tmp_path)
+    follower = LogFollower(tmp_path)
     for pid in range(MAX_TRIES + 5):
         logs.one_life(pid)
     given_up = FatalPrograms({"gateway": "gateway"}, "supervisorctl start")
-    lines = story.new_lines()
+    lines = follower.new_lines()
     assert [line.event for line in lines] == [SPAWNED, "started", ENDED] * (MAX_TRIES + 5)
     for line in lines:
         given_up.take_line(line, 0)
     assert given_up.ending is None
-    story.close()
+    follower.close()
 
 
 @pytest.mark.usefixtures("zone")
 def test_after_a_standstill_a_kill_from_outside_is_no_failure(tmp_path):
     logs = Logs(tmp_path, time.time() - 600)
-    story = LogFollower(tmp_path)
+    follower = LogFollower(tmp_path)
     for pid in range(3):
         logs.one_life(pid, "terminated by SIGKILL; not expected")
     repetitions = RepeatedLines()
-    shown = [new for line in story.new_lines() for new in repetitions.new_of(line, 0.0)]
+    shown = [new for line in follower.new_lines() for new in repetitions.new_of(line, 0.0)]
     assert len(shown) == 9
-    story.close()
+    follower.close()
 
 
 def test_what_is_logged_while_the_files_are_read_waits_for_the_next_look(tmp_path):
     logs = Logs(tmp_path, time.time() + 60)
-    story = LogFollower(tmp_path)
+    follower = LogFollower(tmp_path)
     logs.gateway("started", pid=1)
-    assert story.new_lines() == []
+    assert follower.new_lines() == []
     logs.at_s -= 1
     logs.supervisord("INFO spawned: 'gateway' with pid 1")
-    assert [line.event for line in story.new_lines()] == [SPAWNED, "started"]
+    assert [line.event for line in follower.new_lines()] == [SPAWNED, "started"]
     logs.gateway("stopped")
-    assert story.new_lines() == []
-    assert [line.event for line in story.rest()] == ["stopped"]
-    story.close()
+    assert follower.new_lines() == []
+    assert [line.event for line in follower.rest()] == ["stopped"]
+    follower.close()
 
 
 def test_what_supervisord_says_waits_for_the_rest_of_a_long_log(tmp_path):
     logs = Logs(tmp_path, time.time() - 6000)
-    story = LogFollower(tmp_path)
+    follower = LogFollower(tmp_path)
     for pid in range(10):
         logs.supervisord(f"INFO spawned: 'gateway' with pid {pid}")
         for _ in range(40):
@@ -395,9 +395,9 @@ def test_what_supervisord_says_waits_for_the_rest_of_a_long_log(tmp_path):
         logs.supervisord("WARN exited: gateway (exit status 1; not expected)")
     lines = []
     for _ in range(30):
-        lines += story.new_lines()
+        lines += follower.new_lines()
     assert [line.event for line in lines if line.event] == [SPAWNED, "started", ENDED] * 10
-    story.close()
+    follower.close()
 
 
 @pytest.mark.parametrize(

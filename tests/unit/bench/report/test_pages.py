@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+from pathlib import Path
 from statistics import median
 
 import msgspec
@@ -42,6 +44,7 @@ from bench.results import (
 )
 from lib.clock import SECOND_NS
 from lib.reports.files import RELIABILITY_SUMMARY
+from tests.helpers import PROJECT_ROOT
 from tests.recordings import hops, latency, recording, tick_to_decision, usages, with_hops
 
 MARKED = "# Title\n" + "".join(
@@ -425,6 +428,24 @@ def test_figures_that_cannot_be_read_leave_the_report_as_it_is(elsewhere, capsys
     assert (elsewhere / "report.md").read_text() == MARKED
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("no report: ")
+
+
+def test_every_module_that_make_runs_does_something_when_it_is_run():
+    modules = re.findall(
+        r"-m ((?:bench|chaos|lib|tests|video)[\w.]*)", (PROJECT_ROOT / "Makefile").read_text()
+    )
+    assert {"bench.report", "chaos.report"} <= set(modules)
+    for module in modules:
+        found = importlib.util.find_spec(module)
+        assert found
+        assert found.origin
+        source = Path(found.origin)
+        is_runnable = (
+            (source.parent / "__main__.py").exists()
+            if source.name == "__init__.py"
+            else 'if __name__ == "__main__":' in source.read_text()
+        )
+        assert is_runnable, f"python -m {module} does nothing"
 
 
 def test_the_answer_about_dropped_connections_comes_from_the_chaos_lab():

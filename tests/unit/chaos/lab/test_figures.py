@@ -66,8 +66,8 @@ def test_a_killed_gateway_is_measured_from_the_kill() -> None:
     ("left_out", "pending"),
     [
         (4, ("gateway is back",)),
-        (5, ("all its connections stand",)),
-        (6, ("all its connections stand",)),
+        (5, ("all its connections are established",)),
+        (6, ("all its connections are established",)),
     ],
 )
 def test_what_has_not_happened_yet_is_pending(left_out: int, pending: tuple[str, ...]) -> None:
@@ -89,7 +89,7 @@ def test_without_a_tick_at_the_strategy_nothing_is_fresh() -> None:
 def test_a_connection_that_was_lost_again_after_the_respawn_does_not_stand() -> None:
     events = [*KILLED_GATEWAY, link(1300, "orderbook", "disconnected", "price")]
     assert measure("gateway", INJECTED_NS, NOW_NS, events, evaluated((1250, 12))).pending == (
-        "all its connections stand",
+        "all its connections are established",
     )
 
 

@@ -33,7 +33,7 @@ from types import FrameType
 from typing import Final
 
 from lib.errors import CannotStartError
-from lib.process.long_start import said_where
+from lib.process.slow_start import report_slow_start
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.stack.console import Screen
 from lib.stack.fatal_programs import Ending, FatalPrograms
@@ -56,7 +56,7 @@ from lib.trading.signal_loading import load_signal_class
 
 LOOK_S: Final = 0.1
 """How often the logs are read."""
-SAY_LOADING_S: Final = 1.0
+SLOW_LOADING_S: Final = 1.0
 """How long a signal's module may load before a line says so."""
 
 
@@ -69,7 +69,9 @@ def main() -> int:
         original = read_configuration()
         strategies = stack_strategies(settings, strategy_programs(original))
         for table, strategy in strategies.run.items():
-            with said_where([SAY_LOADING_S], partial(_say_loading, strategy.signal_class)):
+            with report_slow_start(
+                [SLOW_LOADING_S], partial(_print_slow_loading, strategy.signal_class)
+            ):
                 load_signal_class(strategy.signal_class, f"{table}.class")
             if stop.is_requested():  # the module may have caught the KeyboardInterrupt
                 return 0
@@ -148,7 +150,7 @@ def _load_settings(config: Path | None, var_dir: Path | None) -> Settings:
     return settings
 
 
-def _say_loading(signal_class: str, _elapsed_s: float, where: str) -> None:
+def _print_slow_loading(signal_class: str, _elapsed_s: float, where: str) -> None:
     """Print what the start waits for: a user's module may load a model, or never return."""
     at = f"; it is at {where}" if where else ""
     print(f"main.py: loading {signal_class} takes long{at}", file=sys.stderr, flush=True)

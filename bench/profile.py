@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from bench.errors import BenchError
 from bench.measure.measured_stack import bench_dir, measured_stack
 from bench.measure.symbols import settings_for
-from bench.profiles import DaemonProfile, HotFunction, LoadProfile, Profile
+from bench.profile_results import DaemonProfile, HotFunction, LoadProfile, Profile
 from bench.program import run_recorder
 from lib.clock import SECOND_NS, utc_stamp
 from lib.process.run_identity import ProcessStat, process_stat

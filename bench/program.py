@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from bench.profiles import Profile
+from bench.profile_results import Profile
 from bench.results import WatchedRecording
 
 EXIT_NOT_WRITTEN: Final = 1

@@ -48,7 +48,7 @@ from chaos.lab.recorder import Event, Recorder
 from chaos.lab.target import TargetError, TargetStack
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.process.log_events import OrderSent
-from lib.streams.client import SILENCE_LIMIT_NS
+from lib.streams.stream_client import SILENCE_LIMIT_NS
 
 AT_ONCE_NS: Final = 50 * MILLISECOND_NS
 """Goal from RST or FIN to reconnection."""

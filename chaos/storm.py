@@ -45,7 +45,7 @@ from chaos.storms.planned_faults import (
 from chaos.storms.runner import InjectedFault, StormRunner
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.process.log_events import EvaluationStarted, OrderSent
-from lib.streams.client import SILENCE_LIMIT_NS
+from lib.streams.stream_client import SILENCE_LIMIT_NS
 
 DEFAULT_MINUTES: Final = 2.0
 MIN_MINUTES: Final = 0.2

@@ -19,8 +19,8 @@ from lib.process.run_identity import OrphanedError, current_run, is_alive
 from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
-from lib.streams.client import Frames
 from lib.streams.feed import StreamFeed
+from lib.streams.stream_client import Frames
 
 
 class OrderBook:

@@ -1,7 +1,7 @@
 """Strategy: reads every tick from the price book, follows the news, sends orders.
 
 `lib.trading.trader` and the signal decide, `lib.trading.evaluator` evaluates each tick once, and
-`lib.trading.order_session` gets each order answered. This module wires them up: it opens the two
+`lib.trading.order_connection` gets each order answered. This module wires them up: it opens the two
 connections, waits for the price book, attaches to it and leaves it.
 
 `strategy NAME` is the strategy of `[strategies.NAME]`. Any number may run side by side, each with
@@ -29,13 +29,13 @@ from lib.process.role import run_role
 from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
 from lib.shared_memory_utils import MAX_SLEEP_S, PriceBookReader
-from lib.streams.client import StreamClient
 from lib.streams.feed import StreamFeed
+from lib.streams.stream_client import StreamClient
 from lib.trading.checkpoint import LastEvaluated
 from lib.trading.decision_log import DecisionLog, decision_log_path
 from lib.trading.evaluator import Evaluator
 from lib.trading.order_client import OrderClient
-from lib.trading.order_session import OrderEntry
+from lib.trading.order_connection import OrderEntry
 from lib.trading.signal_frames import SIGNALS
 from lib.trading.signal_loading import load_signal_class
 from lib.trading.strategy_lock import hold_client_id

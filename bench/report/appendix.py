@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from bench.profiles import DaemonProfile, LoadProfile, Profile
+from bench.profile_results import DaemonProfile, LoadProfile, Profile
 from bench.report.speed_section import NOT_RECORDED
 from bench.report.units import digits, percent, whole
 from lib.clock import SECOND_NS

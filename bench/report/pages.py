@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from bench.profiles import Profile
+from bench.profile_results import Profile
 from bench.report.appendix import appendix
 from bench.report.first_page import first_page
 from bench.report.speed_section import COMPARISON_PLOT, LATENCY_PLOT, SCALE_PLOT, speed_section

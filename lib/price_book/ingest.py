@@ -17,7 +17,7 @@ from lib.clock import Clock
 from lib.price_book.book import SharedPriceBook
 from lib.process.log_events import MalformedFrames, TicksMissed, UnknownSymbols, log_event
 from lib.process.throttled_log import ThrottledLog
-from lib.streams.client import Frames, Joined, StreamClient, WentPlain
+from lib.streams.stream_client import Frames, Joined, StreamClient, WentPlain
 from lib.text import shown
 from lib.wire.framing import split
 from lib.wire.malformed_frames import malformed_tick

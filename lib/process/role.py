@@ -33,8 +33,8 @@ from lib.process.log_events import (
     log_event,
 )
 from lib.process.logs import configure_logging
-from lib.process.long_start import said_where
 from lib.process.run_identity import end_with_parent
+from lib.process.slow_start import report_slow_start
 from lib.process.traceback_dump import write_stack_on_request
 from lib.process.traceback_frames import Plugins, error_text, frames_of, innermost
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
@@ -43,7 +43,7 @@ EXIT_CANNOT_START: Final = 1
 STRATEGY: Final = "strategy"
 """The one role that may run several times in a stack: its argument says which strategy it is."""
 
-SAY_START_S: Final = 5.0
+SLOW_START_S: Final = 5.0
 """How often a slow start logs where in the code it is."""
 
 
@@ -79,7 +79,7 @@ def run_role(
         loop = EventLoop()
         loop.stop_on_signals()
         loop.add_timed(writer)
-        with said_where(repeat(SAY_START_S), _log_where, plugins):
+        with report_slow_start(repeat(SLOW_START_S), _log_where, plugins):
             role = make(settings, loop)
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()

@@ -21,7 +21,7 @@ from lib.process.log_events import (
     StreamConnected,
     log_event,
 )
-from lib.streams.client import NEXT_CALL_NS, Frames, Joined, StreamClient, WentPlain
+from lib.streams.stream_client import NEXT_CALL_NS, Frames, Joined, StreamClient, WentPlain
 from lib.wire.framing import MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
 from lib.wire.undelimited import Undelimited

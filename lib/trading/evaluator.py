@@ -46,7 +46,7 @@ from lib.process.log_events import (
 )
 from lib.process.throttled_log import ThrottledLog
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
-from lib.streams.client import Frames, StreamClient
+from lib.streams.stream_client import Frames, StreamClient
 from lib.trading.checkpoint import LastEvaluated
 from lib.trading.order_client import OrderClient
 from lib.trading.refill import MAX_REFILL_NS, Refill

@@ -19,8 +19,8 @@ from lib.execution.risk import Risk
 from lib.ledger.schema import LedgerError
 from lib.price_book.ingest import TickIngest
 from lib.shared_memory_utils import PriceBookReader
-from lib.streams.client import Joined, StreamClient, WentPlain
 from lib.streams.publication import FROM_NOW_ON, Stream
+from lib.streams.stream_client import Joined, StreamClient, WentPlain
 from lib.trading import trader
 from lib.trading.evaluator import Evaluator, EvaluatorState
 from lib.trading.order_client import OrderClient

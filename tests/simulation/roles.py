@@ -28,7 +28,6 @@ from lib.process.throttled_log import ThrottledLog
 from lib.settings import RiskSettings
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
 from lib.signals import MovingAverageAndNews, Side
-from lib.streams.client import StreamClient
 from lib.streams.feed import StreamFeed
 from lib.streams.publication import (
     Publication,
@@ -37,11 +36,12 @@ from lib.streams.publication import (
     price_publication,
 )
 from lib.streams.schedule import Pacer, Schedule
+from lib.streams.stream_client import StreamClient
 from lib.streams.subscriber import Subscriber
 from lib.trading.checkpoint import LastEvaluated
 from lib.trading.evaluator import Evaluator
 from lib.trading.order_client import OrderClient
-from lib.trading.order_session import OrderEntry
+from lib.trading.order_connection import OrderEntry
 from lib.trading.trader import Decision, Trader
 from lib.wire.framing import MessageTooLongError
 from lib.wire.order_messages import ExecutionReport, LogonAck, Order

@@ -37,8 +37,8 @@ from lib.settings import StrategySettings, WatchdogSettings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.signals import Signal
 from lib.streams import publication
-from lib.streams.client import SILENCE_LIMIT_NS
 from lib.streams.publication import Tapes
+from lib.streams.stream_client import SILENCE_LIMIT_NS
 from lib.tapes.random_walk import RandomWalkTape
 from lib.tapes.sentiments import RandomSentiments
 from lib.trading import evaluator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lib.clock import SECOND_NS
 from lib.execution.logon_contests import MAX_CLIENT_IDS, QUIET_NS, LogonContests
 from lib.trading.order_client import ANSWER_LIMIT_NS
-from lib.trading.order_session import REPLACED_WAIT_NS
+from lib.trading.order_connection import REPLACED_WAIT_NS
 
 
 def reported(times_s: list[float]) -> list[float]:

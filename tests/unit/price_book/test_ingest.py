@@ -14,7 +14,7 @@ from lib.clock import SECOND_NS
 from lib.price_book.ingest import TickIngest, client_for
 from lib.process.throttled_log import MAX_EXAMPLES, ThrottledLog
 from lib.shared_memory_utils import SharedPriceBook
-from lib.streams.client import Frames, Joined, WentPlain
+from lib.streams.stream_client import Frames, Joined, WentPlain
 
 SYMBOLS = ("AAPL", "MSFT")
 

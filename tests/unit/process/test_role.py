@@ -325,7 +325,7 @@ def test_a_start_that_takes_long_says_where_it_is_and_goes_on(start, tmp_path):
     (tmp_path / "mine.py").write_text("import sys\n\ndef wait():\n    sys.stdin.read()\n")
     role = start(
         constructor=f"sys.path.insert(0, {str(tmp_path)!r}); import mine; mine.wait()",
-        before="from lib.process import role; role.SAY_START_S = 0.05",
+        before="from lib.process import role; role.SLOW_START_S = 0.05",
     )
     role.wait_for("start_takes_long")
     role.wait_for("start_takes_long")
@@ -346,7 +346,7 @@ def test_a_constructor_that_logs_may_take_long(start):
 import select, structlog
 from lib.process import role
 
-role.SAY_START_S = 0.001
+role.SLOW_START_S = 0.001
 
 
 def log_until_stdin_ends():

@@ -14,8 +14,8 @@ import lib.streams.feed
 from lib.clock import SECOND_NS
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
-from lib.streams.client import Frames, Joined, StreamClient, WentPlain
 from lib.streams.feed import StreamFeed
+from lib.streams.stream_client import Frames, Joined, StreamClient, WentPlain
 from tests.helpers import DEADLINE_S
 from tests.loops import run_until
 

@@ -15,7 +15,7 @@ from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.process.throttled_log import ThrottledLog
 from lib.settings import StrategySettings
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
-from lib.streams.client import Frames, StreamClient
+from lib.streams.stream_client import Frames, StreamClient
 from lib.trading import evaluator as evaluation
 from lib.trading.checkpoint import LastEvaluated
 from lib.trading.evaluator import (

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from bench.profiles import DaemonProfile, HotFunction, LoadProfile, Profile
+from bench.profile_results import DaemonProfile, HotFunction, LoadProfile, Profile
 from bench.report.appendix import SHOWN, appendix
 from bench.report.comparison import FLOOR, STACK, ZEROMQ
 from bench.report.first_page import first_page

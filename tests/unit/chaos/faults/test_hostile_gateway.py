@@ -26,8 +26,8 @@ from chaos.faults.hostile_gateway import (
     Withheld,
 )
 from lib.clock import MILLISECOND_NS
-from lib.streams.client import Frames, Joined, StreamClient
 from lib.streams.publication import EncodedTape, Stream
+from lib.streams.stream_client import Frames, Joined, StreamClient
 from lib.streams.subscriber import Subscriber
 from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
 from lib.wire.stream_messages import NEXT_BATCH, ProtocolError

@@ -16,17 +16,17 @@ from lib.process.traceback_frames import Plugins, frames_from, innermost
 
 
 @contextmanager
-def said_where(
-    waits_s: Iterable[float], say: Callable[[float, str], None], plugins: Plugins | None = None
+def report_slow_start(
+    waits_s: Iterable[float], report: Callable[[float, str], None], plugins: Plugins | None = None
 ) -> Iterator[None]:
-    """After each of these waits, `say(elapsed_s, where)`, for as long as the block runs.
+    """After each of these waits, call `report(elapsed_s, where)`, for as long as the block runs.
 
     `where` is the current place in the code of the block, "" if it is unknown. A thread does this,
     and ends with the block. A timer's signal handler would not do: it could interrupt the logger
     and wait for a lock that the interrupted code holds.
     """
     over = threading.Event()
-    arguments = (threading.get_ident(), waits_s, say, plugins, over)
+    arguments = (threading.get_ident(), waits_s, report, plugins, over)
     watcher = threading.Thread(target=_watch, args=arguments, daemon=True)
     watcher.start()
     try:
@@ -39,7 +39,7 @@ def said_where(
 def _watch(
     starting_thread: int,
     waits_s: Iterable[float],
-    say: Callable[[float, str], None],
+    report: Callable[[float, str], None],
     plugins: Plugins | None,
     over: threading.Event,
 ) -> None:
@@ -49,4 +49,4 @@ def _watch(
             return
         frame = sys._current_frames().get(starting_thread)
         elapsed_s = (time.monotonic_ns() - began_ns) / SECOND_NS
-        say(elapsed_s, str(innermost(frames_from(frame), plugins) or ""))
+        report(elapsed_s, str(innermost(frames_from(frame), plugins) or ""))

@@ -13,7 +13,7 @@ from lib.execution.risk import Risk
 from lib.settings import RiskSettings, StrategySettings
 from lib.signals import Side
 from lib.trading.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
-from lib.trading.order_session import REPLACED_WAIT_NS, OrderEntry
+from lib.trading.order_connection import REPLACED_WAIT_NS, OrderEntry
 from lib.trading.trader import Trader
 from lib.wire.order_fields import MAX_INTEGER
 from lib.wire.order_messages import (

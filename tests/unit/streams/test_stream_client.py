@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.streams import publication, subscriber
-from lib.streams.client import (
+from lib.streams.publication import EncodedTape, Stream
+from lib.streams.stream_client import (
     FIRST_FRAME_LIMIT_NS,
     LONGEST_WAIT_NS,
     PLAIN_AFTER_NS,
@@ -30,7 +31,6 @@ from lib.streams.client import (
     StreamClient,
     WentPlain,
 )
-from lib.streams.publication import EncodedTape, Stream
 from lib.streams.subscriber import Subscriber
 from lib.wire.framing import MAX_MESSAGE_BYTES, RECEIVE_BYTES, MessageTooLongError
 from lib.wire.stream_messages import ProtocolError

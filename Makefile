@@ -55,11 +55,11 @@ video: $(VENV)/installed
 simulate: $(VENV)/installed
 	$(VENV)/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
 
-lint: $(VENV)/installed
+lint: $(VENV)/installed $(VENV)/lint/installed
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
-	$(VENV)/bin/lint-imports
+	$(VENV)/lint/bin/lint-imports
 
 # The file marks a complete installation; the directory alone could be half of one.
 $(VENV)/installed: requirements.txt
@@ -74,4 +74,9 @@ $(VENV)/installed: requirements.txt
 
 $(VENV)/installed-bench: requirements-bench.txt $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+$(VENV)/lint/installed: requirements-lint.txt $(VENV)/installed
+	$(PYTHON) -m venv $(VENV)/lint
+	$(VENV)/lint/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lint.txt
 	@touch $@

@@ -47,6 +47,7 @@ from lib.process.log_events import (
     TradingResumed,
     log_event,
 )
+from lib.process.log_once import LogOnce
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
 from lib.process.run_identity import siblings
@@ -94,7 +95,7 @@ class OrderManager:
         ttl_ns = to_ns(settings.order_manager.order_ttl)
         risk = Risk(settings.risk, ttl_ns, settings.symbols, self._latest_prices.get)
         self._ledger = Ledger(settings.var_dir / settings.order_manager.ledger)
-        self._ledger_failure: str | None = None
+        self._ledger_failure = LogOnce()
         self._desk = OrderDesk(self._ledger, risk)
         self._connections: dict[Session, Connection] = {}
         """The connections, the oldest first."""
@@ -109,7 +110,7 @@ class OrderManager:
             raise CannotStartError(str(error)) from None
         except LedgerError as error:
             # Each order tries it again; until one succeeds, orders are answered with this reason.
-            self._log_failure(str(error))
+            self._ledger_failure.log_new(LedgerFailed(reason=str(error)))
         manager = settings.order_manager
         Listener(
             loop,
@@ -226,7 +227,7 @@ class OrderManager:
         for session, reason in outcome.malformed:
             self._client_log.count(MalformedMessages, peer=session.peer, reason=reason)
         if outcome.failure:
-            self._log_failure(outcome.failure)
+            self._ledger_failure.log_new(LedgerFailed(reason=outcome.failure))
             for session, order_id in outcome.failed:
                 self._client_log.count(
                     OrdersNotBooked,
@@ -234,15 +235,8 @@ class OrderManager:
                     peer=session.peer,
                     order_id=order_id,
                 )
-        elif outcome.booked and self._ledger_failure:
-            self._ledger_failure = None
+        elif outcome.booked and self._ledger_failure.over():
             log_event(self._log, LedgerRecovered(ledger=str(self._ledger.path)))
-
-    def _log_failure(self, reason: str) -> None:
-        """Log why orders are not booked, once for each new reason."""
-        if reason != self._ledger_failure:
-            self._ledger_failure = reason
-            log_event(self._log, LedgerFailed(reason=reason))
 
     def _on_accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
         places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)

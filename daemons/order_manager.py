@@ -30,18 +30,16 @@ from lib.ledger.writer import Ledger
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import RESERVED_PLACES, Listener
-from lib.price_book.own_price_book import OwnPriceBook
+from lib.price_book.own_price_book import RolePriceBook
 from lib.process.client_log import ClientLog
 from lib.process.log_events import (
     ClientLoggedOn,
     ClientsSentNoDelimiter,
-    Detached,
     LedgerFailed,
     LedgerRecovered,
     Listening,
     MalformedMessages,
     OrdersNotBooked,
-    PriceBookUnusable,
     PriceCollarAttached,
     TradingHalted,
     TradingResumed,
@@ -296,7 +294,7 @@ class LatestPrices:
     def __init__(self, book_name: str) -> None:
         self._log = structlog.get_logger()
         self._book_name = book_name
-        self._own_book = OwnPriceBook(book_name)
+        self._own_book = RolePriceBook(book_name)
         self._prices: dict[str, int | None] = {}
 
     def begin_pass(self, now_ns: int) -> None:
@@ -305,11 +303,8 @@ class LatestPrices:
         own_book = self._own_book
         if own_book.book is not None and own_book.book.retired:
             own_book.let_go()
-            log_event(self._log, Detached(price_book=self._book_name))
-        if own_book.book is None:
-            if own_book.look(now_ns) is not None:
-                log_event(self._log, PriceCollarAttached(price_book=self._book_name))
-            self._report_problem()
+        if own_book.book is None and own_book.look(now_ns) is not None:
+            log_event(self._log, PriceCollarAttached(price_book=self._book_name))
 
     def get(self, symbol: str) -> int | None:
         """Return the latest price in fixed point; None if there is none, or no price book."""
@@ -324,14 +319,9 @@ class LatestPrices:
         try:
             tick = book.latest(symbol)
         except PriceBookError as error:
-            self._own_book.problem = str(error)
-            self._report_problem()
+            self._own_book.damaged(error)
             return None
         return tick.price if tick else None
-
-    def _report_problem(self) -> None:
-        if reason := self._own_book.new_problem():
-            log_event(self._log, PriceBookUnusable(price_book=self._book_name, reason=reason))
 
 
 if __name__ == "__main__":

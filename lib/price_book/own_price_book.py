@@ -11,7 +11,7 @@ Roles attach in no other way: those that trade with `RolePriceBook`, an observer
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
 
 import structlog
 
@@ -40,10 +40,10 @@ class OwnPriceBook:
 
     """
 
-    _as_role: ClassVar[bool] = False
-
-    def __init__(self, name: str, symbols: tuple[str, ...] | None = None) -> None:
-        """Look for the book `name` of these symbols; None takes any.
+    def __init__(
+        self, name: str, symbols: tuple[str, ...] | None = None, *, as_role: bool = True
+    ) -> None:
+        """Look for the book `name` of these symbols; None takes any. `as_role` as for `attach`.
 
         Raises OrphanedError if the supervisord that started this process has died.
         """
@@ -52,6 +52,7 @@ class OwnPriceBook:
         self.problem = ""
         self._name = name
         self._symbols = symbols
+        self._as_role = as_role
         self._run = current_run() if is_supervised() else None
         self._was_foreign = False
 
@@ -113,12 +114,7 @@ class OwnPriceBook:
 
 
 class RolePriceBook(OwnPriceBook):
-    """Finds the price book for a role that trades; logs its problems and when it is closed.
-
-    Its readers may take the wake-up slots that are reserved for the roles.
-    """
-
-    _as_role = True
+    """Finds the price book for a role that trades; logs its problems and when it is closed."""
 
     def __init__(self, name: str, symbols: tuple[str, ...] | None = None) -> None:
         """Look for the book as `OwnPriceBook` does; raises the same."""

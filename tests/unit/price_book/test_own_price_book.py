@@ -153,9 +153,9 @@ def test_a_price_book_is_looked_for_now_and_then_and_at_once_after_one_was_let_g
     assert own.look(1 + LOOK_NS) not in (None, first)
 
 
-def test_the_readers_of_a_role_have_reserved_slots(name, by_hand):
+def test_its_readers_have_the_slots_of_the_roles(name, by_hand):
     make_book(name, None).close()
-    own = RolePriceBook(name)
+    own = OwnPriceBook(name)
     with own.look(0).reader() as reader:
         assert reader.arm()
         assert (SHM_DIR / f"{name}.reader-00").exists()

@@ -137,9 +137,7 @@ class StreamServer:
             connection.close(f"protocol error: {error}")
             return
         if undelimited := subscriber.undelimited():
-            self._log.count(
-                ClientsSentNoDelimiter, peer=subscriber.peer, **undelimited._asdict()
-            )
+            self._log.count(ClientsSentNoDelimiter, peer=subscriber.peer, **undelimited._asdict())
         if answer:
             connection.send(answer)
             self._send_batch(subscriber, connection)

@@ -127,3 +127,17 @@ def test_a_half_closed_client_makes_room(clients):
     run_until(clients.loop, lambda: ended.half_closed, "the gateway knows")
     assert clients.connect()
     assert not ended.open
+
+
+def test_a_client_that_lags_too_far_or_takes_nothing_is_disconnected(clients, monkeypatch):
+    _lagging, stalled, _ = connections = list(clients.server._connections.values())
+    next(iter(clients.server._connections)).next_sequence -= 11
+    monkeypatch.setattr(server, "MAX_LAG_TICKS", 10)
+    stalled.queued_bytes = 1
+    with capture_logs() as logs:
+        clients.server.on_time(stalled.last_progress_ns + 10**12 + 1)
+    assert [line["reason"] for line in logs] == [
+        "too slow: 11 frames behind",
+        "took nothing for 1000 s",
+    ]
+    assert [one.open for one in connections] == [False, False, True]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import time
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -115,11 +114,11 @@ class Dashboard:
         """The clients; the one that has waited longest for a view comes first."""
         self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
         host, port = settings.dashboard.host, settings.dashboard.port
-        self._client_log = ClientLog("http", MAX_CONNECTIONS)
+        self._client_log = ClientLog("http", MAX_CONNECTIONS, loop.clock)
         loop.add_timed(self._client_log)
         Listener(loop, host, port, "dashboard.port", self._client_log, self._accept, siblings)
         log_event(self._log, Listening(stream="http", host=host, port=port))
-        now_ns = time.monotonic_ns()
+        now_ns = loop.clock()
         self._look_ns = self._view_ns = self._sweep_ns = now_ns
         loop.add_timed(self)
 
@@ -129,7 +128,7 @@ class Dashboard:
 
     def close(self) -> None:
         """Log the last counts; close what is observed."""
-        self._client_log.on_time(time.monotonic_ns())
+        self._client_log.on_time(self._loop.clock())
         self._observer.close()
 
     def next_deadline_ns(self) -> int:
@@ -151,12 +150,12 @@ class Dashboard:
     def _send_views(self) -> None:
         """Send each page a view, if it has read the one before and there is time."""
         encoded: dict[str, bytes] = {}
-        end_ns = time.monotonic_ns() + ROUND_NS
+        end_ns = self._loop.clock() + ROUND_NS
         for client in list(self._clients):
             symbol = client.symbol
             if symbol is None or client.connection.queued_bytes:
                 continue
-            if time.monotonic_ns() > end_ns:
+            if self._loop.clock() > end_ns:
                 break
             self._clients[client] = self._clients.pop(client)  # to the end of the line
             if symbol not in encoded:
@@ -185,7 +184,7 @@ class Dashboard:
     def _accept(self, sock: socket.socket, _peer: str, is_ours: bool) -> bool:
         if len(self._clients) >= MAX_CONNECTIONS + (RESERVED_PLACES if is_ours else 0):
             return False
-        client = HttpClient(HttpSession(self._host), time.monotonic_ns())
+        client = HttpClient(HttpSession(self._host), self._loop.clock())
         client.connection = Connection(
             self._loop,
             sock,

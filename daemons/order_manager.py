@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import time
 from collections import deque
 from functools import partial
 from typing import Final
@@ -86,6 +85,7 @@ class OrderManager:
 
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
+        self._clock = loop.clock
         self._log = structlog.get_logger()
         self._out = BoundedWriter(sys.stdout)
         self._halt_file = settings.var_dir / HALT_FILE
@@ -101,7 +101,7 @@ class OrderManager:
         self._arrived: deque[tuple[Session, bytes]] = deque()
         """Unprocessed input in the order of the turns: at most one entry a client, whose connection
         is paused."""
-        self._client_log = ClientLog("orders", MAX_CLIENTS)
+        self._client_log = ClientLog("orders", MAX_CLIENTS, loop.clock)
         self._sweep_ns: int | None = None
         try:
             self._ledger.open()
@@ -136,7 +136,7 @@ class OrderManager:
     def close(self) -> None:
         """Close the ledger; write the last confirmations and counts."""
         self._ledger.close()
-        self._client_log.on_time(time.monotonic_ns())
+        self._client_log.on_time(self._clock())
         self._out.flush_at_end()
 
     def next_deadline_ns(self) -> int | None:
@@ -161,11 +161,12 @@ class OrderManager:
         """Pass what has arrived to the desk, in order, up to the bounds of a pass."""
         if not self._arrived:
             return
-        receipt = Receipt(time.monotonic_ns(), time.time_ns(), utc_stamp(), self._halted)
+        now_ns, wall_ns = self._clock(), self._loop.host.wall_ns()
+        receipt = Receipt(now_ns, wall_ns, utc_stamp(wall_ns), self._halted)
         self._latest_prices.begin_pass(receipt.now_ns)
         end_ns = receipt.now_ns + MAX_TAKING_NS
         taken_bytes = 0
-        while self._arrived and taken_bytes < MAX_COMMIT_BYTES and time.monotonic_ns() < end_ns:
+        while self._arrived and taken_bytes < MAX_COMMIT_BYTES and self._clock() < end_ns:
             session, data = self._arrived.popleft()
             if session not in self._connections:
                 continue  # closed meanwhile: there is no client to answer
@@ -184,10 +185,10 @@ class OrderManager:
 
     def _take_turn(self, session: Session, data: bytes, receipt: Receipt) -> int:
         """Pass a client's input to the desk for MAX_TURN_NS. Returns how many bytes were passed."""
-        end_ns = time.monotonic_ns() + MAX_TURN_NS
+        end_ns = self._clock() + MAX_TURN_NS
         for begin in range(0, len(data), SLICE_BYTES):
             self._desk.receive(session, data[begin : begin + SLICE_BYTES], receipt)
-            if time.monotonic_ns() >= end_ns:
+            if self._clock() >= end_ns:
                 return min(begin + SLICE_BYTES, len(data))
         return len(data)
 
@@ -206,7 +207,7 @@ class OrderManager:
             if session in self._connections:
                 last = (*frames.pop(session, ()), goodbye)
                 self._connections[session].finish("replaced by a newer logon", *last)
-                self._sweep_ns = self._sweep_ns or time.monotonic_ns() + SWEEP_NS
+                self._sweep_ns = self._sweep_ns or self._clock() + SWEEP_NS
         for session, answers in frames.items():
             if session in self._connections:
                 connection = self._connections[session]
@@ -269,7 +270,7 @@ class OrderManager:
         """
         for session, connection in self._connections.items():
             if session.silent and not connection.paused and not connection.has_input():
-                if time.monotonic_ns() - connection.opened_ns < HEARD_NS:
+                if self._clock() - connection.opened_ns < HEARD_NS:
                     return False  # the other silent clients are younger
                 connection.close("made room: neither logon nor order")
                 return True
@@ -287,7 +288,7 @@ class OrderManager:
     def _on_closed(self, session: Session, reason: str) -> None:
         del self._connections[session]
         self._count_undelimited(session, has_ended=True)
-        self._desk.closed(session, time.monotonic_ns())
+        self._desk.closed(session, self._clock())
         self._client_log.disconnected(
             peer=session.peer,
             client_id=session.client_id,

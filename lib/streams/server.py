@@ -17,7 +17,6 @@ encoded again, so all lagging clients share a bounded part of each pass, in turn
 from __future__ import annotations
 
 import socket
-import time
 from functools import partial
 from typing import Final
 
@@ -59,12 +58,13 @@ class StreamServer:
         self.publication = publication
         self._stream = publication.stream
         self._loop = loop
+        self._clock = loop.clock
         self._stall_limit_ns = stall_limit_ns
         self._clients: dict[Subscriber, Connection] = {}
         """In the order in which they connected."""
         self._lagging: dict[Subscriber, None] = {}
         """Clients that could take a further batch; the first one's turn is next."""
-        self._sweep_ns = time.monotonic_ns() + SWEEP_NS
+        self._sweep_ns = self._clock() + SWEEP_NS
         self._log = log
         loop.add_timed(self)
 
@@ -92,10 +92,10 @@ class StreamServer:
         """
         if not self._lagging:
             return False
-        end_ns = time.monotonic_ns() + LAGGING_NS
+        end_ns = self._clock() + LAGGING_NS
         for subscriber in list(self._lagging):
             self._send_batch(subscriber, self._clients[subscriber])
-            if time.monotonic_ns() >= end_ns:
+            if self._clock() >= end_ns:
                 break
         return bool(self._lagging)
 
@@ -107,7 +107,7 @@ class StreamServer:
         places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)
         if len(self._clients) >= places and not self._evict_half_closed():
             return False
-        subscriber = Subscriber(self._stream, time.monotonic_ns())
+        subscriber = Subscriber(self._stream, self._clock())
         self._clients[subscriber] = Connection(
             self._loop,
             sock,
@@ -179,7 +179,7 @@ class StreamServer:
         self._lagging.pop(subscriber, None)
         if connection.open and not connection.queued_bytes:
             subscriber.prepare()
-            pieces = subscriber.take(time.monotonic_ns())
+            pieces = subscriber.take(self._clock())
             if pieces:
                 connection.send(*pieces)
         if subscriber.lag and connection.open and not connection.queued_bytes:

@@ -14,7 +14,6 @@ from lib.clock import SECOND_NS
 from lib.execution.foreign_clocks import DAY_NS
 from lib.ledger.rows import BookedOrder
 from lib.prices import PRICE_SCALE
-from lib.settings import Settings
 from lib.wire.framing import FrameBuffer, split
 from lib.wire.order_messages import (
     ErrorMessage,
@@ -24,13 +23,13 @@ from lib.wire.order_messages import (
     encode,
     make_order,
 )
+from tests.simulation.clients import FIRING, ORDER_PORT
 from tests.simulation.peer import Peer
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 CLIENT_ID = "foreign"
-ORDER_PORT = Settings().order_manager.port
 REFUSED = "order with another clock refused"
 """Counted among the world's events."""
 FEWEST_ORDERS, MOST_ORDERS = 1, 5
@@ -71,6 +70,7 @@ class ForeignClient:
             f"{self._clocks[order.order_id]}, and it was {order.status}"
             for order in orders
             if order.client_id != self._world.strategy_settings.client_id
+            and not order.client_id.startswith(FIRING)
         ]
 
     def _connect(self) -> None:

@@ -19,7 +19,7 @@ from itertools import count
 from random import Random
 from typing import Any, Protocol
 
-from lib.clock import MILLISECOND_NS
+from lib.clock import MILLISECOND_NS, SECOND_NS
 
 MOST_PRICE_BYTES = 1000
 """Of one piece: some 80 ticks, so that who reads the book after each write misses none."""
@@ -305,12 +305,15 @@ class Network:
         listener = self.listening[port] = SimulatedListener(self, port)
         return listener
 
-    def connect(self, port: int) -> SimulatedSocket:
-        """Return the client's end of a connection that is being established, or refused."""
+    def connect(self, port: int, window: int | None = None) -> SimulatedSocket:
+        """Return the client's end of a connection that is being established, or refused.
+
+        With `window`, the client's kernel holds so many bytes that it has not received.
+        """
         place = self.places[port]
         names = (("10.0.0.1", next(self._client_ports)), ("10.0.0.2", port))
-        window = self.random.randint(FEWEST_WINDOW_BYTES, MOST_WINDOW_BYTES)
-        up, down = Lane(window), Lane(window)
+        usual = self.random.randint(FEWEST_WINDOW_BYTES, MOST_WINDOW_BYTES)
+        up, down = Lane(usual), Lane(window or usual)
         established_ns = self.arrival_ns(place)
         client = SimulatedSocket(self, place, names, (up, down), established_ns)
         listener = self.listening.get(port)
@@ -331,6 +334,12 @@ class Network:
         now_ns = max(self.now_ns(), self.held.get(place, 0))
         until_ns, late_ns = self.slow.get(place, (0, 0))
         return now_ns + self.random.randrange(MILLISECOND_NS) + (now_ns < until_ns) * late_ns
+
+    def late_until_ns(self, place: str) -> int:
+        """Return until when what was sent to or from a place may be late."""
+        until_ns, late_ns = self.slow.get(place, (0, 0))
+        dribbled_ns = self.dribbling.get(place, 0) + SECOND_NS
+        return max(until_ns + late_ns, self.held.get(place, 0), dribbled_ns)
 
     def piece(self, place: str, arrived: int) -> int:
         """Return how many of the bytes that have arrived are received at once."""

@@ -240,6 +240,7 @@ class WatchedLedger(Ledger):
 
     def _write(self, connection: sqlite3.Connection) -> None:
         world = self._world
+        world.note_commit(len(self._rows))
         world.crash_point("order_manager")
         refuses = world.disk_refuses
         if refuses and world.random.random() < 0.5:

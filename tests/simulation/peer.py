@@ -12,11 +12,23 @@ if TYPE_CHECKING:
 class Peer:
     """Sends what it is given as soon as it can; receives when it is asked to."""
 
-    def __init__(self, world: World, port: int) -> None:
-        self._sock = world.network.connect(port)
+    def __init__(self, world: World, port: int, window: int | None = None) -> None:
+        """Begin to connect; the kernel takes `window` bytes that are not received."""
+        self._sock = world.network.connect(port, window)
         self._sock.adopt(world.client_host)
         self._unsent = b""
         self.is_open = True
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether nothing more will come from the server, known here or not."""
+        receives = self._sock.receives
+        return self._sock.refused or receives.swallows or receives.ends_ns is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the server can send no more until something is received."""
+        return self._sock.receives.room <= 0
 
     def send(self, data: bytes) -> None:
         self._unsent += data

@@ -63,10 +63,12 @@ class SimulatedProcess:
         self.beat[0] = world.now_ns
         self.loop.beat_into(self.beat, beat_interval_ns(HANG_AFTER_NS))
 
-    def step(self) -> None:
+    def step(self, world: World) -> None:
         """Take a pass, and further ones while there is something to do."""
         for _ in range(MOST_PASSES):
+            began_ns = world.now_ns
             self.role.step()
+            world.note_pass(self.name, world.now_ns - began_ns)
             if not self.loop.has_work:
                 return
 

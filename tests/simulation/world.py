@@ -22,7 +22,7 @@ from contextlib import contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from unittest.mock import patch
 
 import structlog
@@ -30,6 +30,7 @@ import structlog
 from chaos.judge.judge import judge
 from chaos.judge.records import NO_LAST, BookAttachment, BookedTick, Gap, PlayedTick, Records
 from chaos.lab.gather import in_order_of_booking
+from daemons import gateway, order_manager
 from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, to_ns
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import read_ledger
@@ -43,16 +44,25 @@ from lib.settings import (
     StrategySettings,
 )
 from lib.shared_memory_utils import SharedPriceBook
-from lib.streams import publication
+from lib.streams import publication, subscriber
 from lib.streams.publication import Stream
+from lib.streams.server import LAGGING_NS
 from lib.streams.stream_client import SILENCE_LIMIT_NS
 from lib.trading import evaluator
 from lib.trading.signal_pace import PASS_NS
 from lib.wire.order_messages import ExecutionReport
 from tests.simulation.bugs import BUGS
+from tests.simulation.clients import (
+    FIRST_ORDER_ID,
+    PORTS,
+    FiringClient,
+    NumberedReader,
+    StalledClient,
+    Watcher,
+)
 from tests.simulation.foreign_client import ForeignClient
 from tests.simulation.host import SimulatedHost
-from tests.simulation.network import Network, SimulatedSocket
+from tests.simulation.network import MOST_BYTES, Network, SimulatedSocket
 from tests.simulation.observers import (
     SlowSignal,
     SlowSingleSignal,
@@ -103,6 +113,14 @@ MOST_SLOW_READING_NS = MILLISECOND_NS
 """… and on a slow machine."""
 MOST_CRASH_POINTS = 40
 """How many interactions a role has at most before it dies of a crash."""
+STALL_LIMIT_NS = 2 * SECOND_NS
+"""In these short lives."""
+MAX_COMMIT_BYTES, RECEIVE_BYTES = 4096, 2048
+"""So few that a few clients reach the bound of a commit."""
+MOST_ORDERS_A_COMMIT = (MAX_COMMIT_BYTES + RECEIVE_BYTES) // 90
+"""No order is shorter than that."""
+MOST_READINGS = 100
+"""Of the clock in one pass of the gateway, apart from what it does for clients that lag."""
 OWN_PID = 1
 """The watchdog's."""
 
@@ -116,6 +134,13 @@ class Result(NamedTuple):
     ticks: int
     orders: int
     events: Counter[str]
+
+
+class Client(Protocol):
+    """A client that is no role."""
+
+    def step(self) -> None:
+        """Take what has arrived, and do what is due."""
 
 
 class World:
@@ -177,7 +202,14 @@ class World:
         self.client_host = SimulatedHost(
             self.network, monotonic_ns=self.clock, wall_ns=self.wall_ns
         )
+        self.stall_limit_ns = STALL_LIMIT_NS
+        self.firing_order_ids = count(FIRST_ORDER_ID)
+        self.batch_frames = random.choice([8, 4096])
         self.foreign_client = ForeignClient(self)
+        self.clients: list[Client] = [self.foreign_client]
+        self.clients += [Watcher(self, stream) for stream in PORTS]
+        self._gateway_late_ns = self.now_ns
+        """Until when the gateway was down, stood still, or ran on a slow machine."""
         self._pids = count(OWN_PID + 1)
         self._processes: dict[str, SimulatedProcess | None] = dict.fromkeys(ROLES)
         self._starts_ns = dict.fromkeys(ROLES, 0)
@@ -261,6 +293,25 @@ class World:
             if self._processes["strategy"] is not strategy:
                 raise Crashed
         self._held_since_ns = None
+
+    def gateway_was_late_ns(self, stream: str) -> int:
+        """Return until when a frame of the gateway may have been late through a fault."""
+        return max(self._gateway_late_ns, self.network.late_until_ns(stream))
+
+    def note_commit(self, orders: int) -> None:
+        """So many orders are in one transaction."""
+        if orders > MOST_ORDERS_A_COMMIT:
+            self.misjudged.append(
+                f"{orders} orders in one commit, and the bound is {MOST_ORDERS_A_COMMIT}"
+            )
+
+    def note_pass(self, role: str, took_ns: int) -> None:
+        """A pass of the gateway is bounded, however many clients lag."""
+        if role == "gateway" and took_ns > 4 * LAGGING_NS + MOST_READINGS * self._reading_ns:
+            self.misjudged.append(
+                f"a pass of the gateway took {took_ns / MILLISECOND_NS:.0f} ms, and the others "
+                "had to wait"
+            )
 
     def note_booking(self, report: ExecutionReport) -> None:
         """An order is recorded, under a halt or not."""
@@ -380,6 +431,20 @@ class World:
         """Let nothing arrive about the news for a while, not even that there is none."""
         self.network.held["news"] = self.now_ns + self.random.randrange(LONGEST_FAULT_NS)
 
+    def join_far_behind(self) -> None:
+        """Let clients join that need all ticks, and take them at any pace, while little time is."""
+        for most_bytes in (MOST_BYTES, MOST_BYTES, self.random.choice([50, 500])):
+            self.clients.append(NumberedReader(self, "price", 1, most_bytes))
+        self._slow_until_ns = max(self._slow_until_ns, self.now_ns + SECOND_NS)
+
+    def stall(self) -> None:
+        """Let a client join that takes nothing."""
+        self.clients.append(StalledClient(self))
+
+    def fire_orders(self) -> None:
+        """Let clients send many orders at once."""
+        self.clients.append(FiringClient(self))
+
     def slow_machine(self) -> None:
         """Let everything take more time."""
         self._slow_until_ns = self.now_ns + self.random.randrange(LONGEST_FAULT_NS)
@@ -443,7 +508,11 @@ class World:
             self._ends.remove(due)
             due[1]()
         self._look_at_beats()
-        self.foreign_client.step()
+        is_late = not self._processes["gateway"] or self._wakes_ns["gateway"] > self.now_ns
+        if is_late or self.now_ns < self._slow_until_ns:
+            self._gateway_late_ns = self.now_ns
+        for client in self.clients:
+            client.step()
         roles = list(ROLES)
         self.random.shuffle(roles)
         for role in roles:
@@ -454,7 +523,7 @@ class World:
         process = self._processes[role]
         try:
             if process is not None:
-                process.step()
+                process.step(self)
             elif self._starts_ns[role] <= self.now_ns:
                 self._start(role)
         except Crashed:
@@ -660,6 +729,9 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "signal slow": World.slow_signal,
     "machine slow": World.slow_machine,
     "new tape": World.begin_run,
+    "clients far behind": World.join_far_behind,
+    "client takes nothing": World.stall,
+    "many orders at once": World.fire_orders,
     "foreign clock": lambda world: world.foreign_client.send_some(),
 }
 
@@ -676,6 +748,10 @@ def world_of(seed: int) -> Iterator[World]:
             patches(world),
             patch.object(publication, "REPLAY_TICKS", world.replay_ticks),
             patch.object(evaluator, "TICKS_A_PASS", world.ticks_a_pass),
+            patch.object(subscriber, "MAX_BATCH_FRAMES", world.batch_frames),
+            patch.object(gateway, "STALL_LIMIT_NS", STALL_LIMIT_NS),
+            patch.object(order_manager, "MAX_COMMIT_BYTES", MAX_COMMIT_BYTES),
+            patch.object(order_manager, "RECEIVE_BYTES", RECEIVE_BYTES),
         ):
             yield world
     finally:

@@ -34,7 +34,6 @@ from lib.wire.order_messages import LogonAck, Order, encode
 from lib.wire.span import Span
 from lib.wire.stream_messages import HelloRequest
 
-
 NEVER_NS = 1 << 62
 
 

@@ -57,9 +57,9 @@ class NumberedReader:
 
     def step(self) -> None:
         """Take what has arrived."""
-        *frames, self._unfinished = (
-            self._unfinished + self.peer.receive(self._most_bytes)
-        ).split(b"*")
+        *frames, self._unfinished = (self._unfinished + self.peer.receive(self._most_bytes)).split(
+            b"*"
+        )
         for frame in frames:
             self._take(frame)
         if frames and self._expected:
@@ -176,7 +176,4 @@ class FiringClient:
 def _order(world: World, order_id: int) -> bytes:
     symbol = world.symbols[0]
     price = world.latest(symbol) or 100 * PRICE_SCALE
-    return encode(
-        make_order(order_id=order_id, symbol=symbol, side="BUY", quantity=1, price=price)
-    )
-
+    return encode(make_order(order_id=order_id, symbol=symbol, side="BUY", quantity=1, price=price))

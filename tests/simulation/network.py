@@ -14,7 +14,7 @@ import select
 import selectors
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import count
 from random import Random
 from typing import Any, Protocol
@@ -65,6 +65,11 @@ class Lane:
     @property
     def room(self) -> int:
         return self._window - self._held
+
+    @property
+    def may_be_ready(self) -> bool:
+        """Whether something is under way, or has arrived."""
+        return bool(self._flying or self._arrived) or self.ends_ns is not None
 
     def send(self, data: bytes, due_ns: int) -> None:
         if self.gone:
@@ -149,20 +154,24 @@ class SimulatedSocket:
 
     def ready(self, events: int) -> int:
         """Return what epoll would say to one who waits for `events`."""
-        now_ns = self._network.now_ns()
+        now_ns = self._network.now_ns
         if now_ns < self.established_ns:
             return 0
         ready = 0
         receives = self.receives
-        if events & selectors.EVENT_READ and (receives.arrived(now_ns) or receives.is_over(now_ns)):
-            ready |= select.EPOLLIN
+        if (
+            events & selectors.EVENT_READ
+            and receives.may_be_ready
+            and (receives.arrived(now_ns) or receives.is_over(now_ns))
+        ):
+            ready = select.EPOLLIN
         if events & selectors.EVENT_WRITE and (self.sends.room > 0 or self._is_broken()):
             ready |= select.EPOLLOUT
         return ready
 
     def _is_broken(self) -> bool:
         receives = self.receives
-        return self.refused or (receives.is_reset and receives.is_over(self._network.now_ns()))
+        return self.refused or (receives.is_reset and receives.is_over(self._network.now_ns))
 
     # What a role calls.
 
@@ -172,14 +181,14 @@ class SimulatedSocket:
     def recv(self, size: int, flags: int = 0) -> bytes:
         self.owner.crash_point()
         network, receives = self._network, self.receives
-        arrived = receives.arrived(network.now_ns())
-        if flags & socket.MSG_PEEK and arrived:
+        arrived = receives.arrived(network.now_ns)
+        if flags and arrived:  # socket.MSG_PEEK
             return receives.peek(size)
         if arrived:
             return receives.receive(min(size, network.piece(self.place, arrived)))
         if self._is_broken():
             raise _error(errno.ECONNRESET)
-        if receives.is_over(network.now_ns()):
+        if receives.is_over(network.now_ns):
             return b""
         raise BlockingIOError
 
@@ -215,7 +224,7 @@ class SimulatedSocket:
         self.open = False
         self.owner.sockets.pop(self._fd, None)
         random = self._network.random
-        lossy = bool(self.receives.arrived(self._network.now_ns())) or (
+        lossy = bool(self.receives.arrived(self._network.now_ns)) or (
             killed and random.random() < 0.5
         )
         if lossy and random.random() < 0.8:
@@ -253,7 +262,9 @@ class SimulatedListener:
         owner.sockets[self._fd] = self
 
     def ready(self, events: int) -> int:
-        now_ns = self._network.now_ns()
+        if not self.backlog:
+            return 0
+        now_ns = self._network.now_ns
         arrived = any(sock.established_ns <= now_ns for sock in self.backlog)
         return select.EPOLLIN if events & selectors.EVENT_READ and arrived else 0
 
@@ -262,7 +273,7 @@ class SimulatedListener:
 
     def accept(self) -> tuple[SimulatedSocket, tuple[str, int]]:
         self.owner.crash_point()
-        now_ns = self._network.now_ns()
+        now_ns = self._network.now_ns
         for sock in self.backlog:
             if sock.established_ns <= now_ns:
                 self.backlog.remove(sock)
@@ -281,9 +292,10 @@ class SimulatedListener:
 class Network:
     """Who listens where, and how bad things are. A place is the name of a server's port."""
 
-    def __init__(self, random: Random, now_ns: Callable[[], int], places: dict[int, str]) -> None:
+    def __init__(self, random: Random, now_ns: int, places: dict[int, str]) -> None:
         self.random = random
         self.now_ns = now_ns
+        """The time, monotonic. The world moves it on."""
         self.places = places
         self.listening: dict[int, SimulatedListener] = {}
         """By port."""
@@ -331,7 +343,7 @@ class Network:
 
     def arrival_ns(self, place: str) -> int:
         """Return when what is sent now arrives."""
-        now_ns = max(self.now_ns(), self.held.get(place, 0))
+        now_ns = max(self.now_ns, self.held.get(place, 0))
         until_ns, late_ns = self.slow.get(place, (0, 0))
         return now_ns + self.random.randrange(MILLISECOND_NS) + (now_ns < until_ns) * late_ns
 
@@ -343,7 +355,7 @@ class Network:
 
     def piece(self, place: str, arrived: int) -> int:
         """Return how many of the bytes that have arrived are received at once."""
-        if self.now_ns() < self.dribbling.get(place, 0):
+        if self.now_ns < self.dribbling.get(place, 0):
             return self.random.randint(1, MOST_DRIBBLED_BYTES)
         most = min(arrived, MOST_PRICE_BYTES if place == "price" else MOST_BYTES)
         return self.random.randint(1, most) if self.random.random() < SPLIT else most
@@ -352,7 +364,7 @@ class Network:
         """Cut it at any byte in either direction; both ends learn it, each at a time of its own."""
         for end in connection:
             end.receives.cut(self.random)
-            end.receives.end(self.now_ns() + self.random.randrange(100 * MILLISECOND_NS), reset=True)
+            end.receives.end(self.now_ns + self.random.randrange(100 * MILLISECOND_NS), reset=True)
 
     def blackhole(self, connection: tuple[SimulatedSocket, SimulatedSocket]) -> None:
         """Let nothing pass any more, from any byte on; neither end notices."""

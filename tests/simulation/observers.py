@@ -34,6 +34,7 @@ from lib.ledger.writer import Ledger
 from lib.price_book.writer import PriceBookWriter
 from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
 from lib.signals import MovingAverageAndNews, Side
+from lib.streams import publication
 from lib.streams.publication import NewsStream, Publication
 from lib.tapes.random_walk import RandomWalkTape
 from lib.trading.checkpoint import LastEvaluated
@@ -41,13 +42,25 @@ from lib.trading.evaluator import Evaluator
 from lib.trading.strategy_lock import lock_client_id
 from lib.trading.trader import Decision, Trader
 from lib.wire.order_messages import ExecutionReport, LogonAck, Order
+from lib.wire.tick_codec import TickCodec
 from lib.wire.ticks import POSITION, SENT_NS, SEQUENCE, TICK, Ticks
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 tape_of = cache(RandomWalkTape)
-"""Tapes are costly to make, so worlds share a few."""
+"""Tapes are costly to make, so worlds share a few …"""
+_encode_for_real = publication._encode_ticks
+_encoded: dict[tuple[RandomWalkTape, int, int], bytes] = {}
+"""… and what they are on the wire."""
+
+
+def encode_ticks(tape: RandomWalkTape, codec: TickCodec, first: int, count: int) -> bytes:
+    """Do what `lib.streams.publication._encode_ticks` does, once for all worlds."""
+    key = tape, first, count
+    if key not in _encoded:
+        _encoded[key] = _encode_for_real(tape, codec, first, count)
+    return _encoded[key]
 
 
 class SlowSignal(MovingAverageAndNews):
@@ -181,7 +194,8 @@ class WatchedTrader(Trader):
     def _look_at_ages(self, ticks: Ticks, now_ns: int, decisions: list[Decision]) -> None:
         """A tick that is too old never gives an order."""
         max_age_ns = to_ns(self._world.strategy_settings.max_tick_age)
-        old = [int(t[SEQUENCE]) for t in ticks if now_ns - int(t[SENT_NS]) > max_age_ns]
+        plain_ticks = ticks if isinstance(ticks, list) else ticks.tolist()
+        old = [t[SEQUENCE] for t in plain_ticks if now_ns - t[SENT_NS] > max_age_ns]
         if old:
             self._world.events["tick too old to trade on"] += len(old)
             self._world.records.held_back.append(Gap(self.tape, old[0], old[-1]))
@@ -307,6 +321,7 @@ def patches(world: World) -> Iterator[None]:
             (SlowSignal, "world", world),
             (gateway, "current_run", lambda: (world.run,)),
             (gateway, "RandomWalkTape", tape_of),
+            (publication, "_encode_ticks", encode_ticks),
             (orderbook, "clean_up_when_run_ends", lambda *_: None),
             (strategy, "hold_client_id", hold_client_id),
             (strategy, "Evaluator", partial(WatchedEvaluator, world)),

@@ -86,6 +86,7 @@ REST_NS = 40 * SECOND_NS
 LONGEST_FAULT_NS = 3 * SECOND_NS
 LATE_ANSWER = "the answer to HELLO came late"
 """The one protocol error that a slow network alone brings about."""
+BEGINS_NS = 10**12
 WALL_CLOCK_BEGINS_NS = 1_762_128_000 * SECOND_NS
 TAPE_SEEDS = 8
 """Tapes are costly to make, so worlds share a few."""
@@ -153,7 +154,7 @@ class World:
         self.random = random = Random(seed)
         self.path = path
         self.book_name = f"{path.name}-book"
-        self.now_ns = 10**12
+        self.network = Network(random, BEGINS_NS, PLACES)
         self._reading_ns = 0
         self._slow_until_ns = 0
         self._wall_clock_s = 0
@@ -198,7 +199,6 @@ class World:
             settings.quantity,
             order_ttl_ns=to_ns(self.order_ttl),
         )
-        self.network = Network(random, self.clock, PLACES)
         self.client_host = SimulatedHost(
             self.network, monotonic_ns=self.clock, wall_ns=self.wall_ns
         )
@@ -229,14 +229,20 @@ class World:
 
     # What the roles ask for.
 
+    @property
+    def now_ns(self) -> int:
+        """The time, monotonic."""
+        return self.network.now_ns
+
     def clock(self) -> int:
-        """Return the time, monotonic."""
-        return self.now_ns
+        """Return the time to a client."""
+        return self.network.now_ns
 
     def read_clock(self) -> int:
         """Return the time to a role, to which it takes time to read it."""
-        self.now_ns += self._reading_ns
-        return self.now_ns
+        network = self.network
+        network.now_ns += self._reading_ns
+        return network.now_ns
 
     def wall_ns(self) -> int:
         """Return what the wall clock says, in ns since 1970; it jumps."""
@@ -501,7 +507,7 @@ class World:
 
     def _pass_time(self, duration_ns: int, busy: str = "") -> None:
         """Let this time pass; all roles take a pass but the one that is busy with its own."""
-        self.now_ns += duration_ns
+        self.network.now_ns += duration_ns
         most_ns = MOST_SLOW_READING_NS if self.now_ns < self._slow_until_ns else MOST_READING_NS
         self._reading_ns = self.random.randrange(most_ns)
         for due in [end for end in self._ends if end[0] <= self.now_ns]:
@@ -626,6 +632,7 @@ class World:
             or not self._processes["strategy"]
             or bool(self._doomed)
             or bool(self._slow_ns)  # a strategy that hangs is killed
+            or self._wakes_ns["strategy"] > self.now_ns  # as is one that stands still for too long
             or self.strategy_watch.is_new
             or self.published < LEAST_TICKS
             or len(self.records.sent) < LEAST_ORDERS

@@ -69,10 +69,11 @@ class SimulatedLoop(EventLoop):
     @property
     def has_work(self) -> bool:
         """Whether a socket is ready."""
-        return any(
-            fd in self._sockets and self._sockets[fd].ready(events)
-            for fd, (_, events) in self._callbacks.items()
-        )
+        sockets = self._sockets
+        for fd, (_, events) in self._callbacks.items():
+            if fd in sockets and sockets[fd].ready(events):
+                return True
+        return False
 
     def _wait(self, _sleep_ns: int) -> list[tuple[int, tuple[EventCallback, int] | None, int]]:
         sockets = self._sockets

@@ -33,6 +33,9 @@ HANG_AFTER_NS = to_ns(WatchdogSettings().hang_after)
 MOST_PASSES = 4
 """Of a role in one step of the world, while its sockets are ready. Others have their turn then."""
 
+SLEEPS = 0.5
+"""How likely it is that a role without a ready socket takes no pass in a step of the world."""
+
 
 class Crashed(BaseException):
     """The process dies here. Nothing may catch it, as nothing can catch SIGKILL."""
@@ -64,7 +67,9 @@ class SimulatedProcess:
         self.loop.beat_into(self.beat, beat_interval_ns(HANG_AFTER_NS))
 
     def step(self, world: World) -> None:
-        """Take a pass, and further ones while there is something to do."""
+        """Take a pass, and further ones while sockets are ready; an idle role often sleeps."""
+        if not self.loop.has_work and world.random.random() < SLEEPS:
+            return
         for _ in range(MOST_PASSES):
             began_ns = world.now_ns
             self.role.step()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import time
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -120,12 +119,12 @@ class Dashboard:
         """By client; the one that has waited longest for a view comes first."""
         self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
         host, port = settings.dashboard.host, settings.dashboard.port
-        self._client_log = ClientLog("http", MAX_CONNECTIONS)
+        self._client_log = ClientLog("http", MAX_CONNECTIONS, loop.clock)
         Listener(
             loop, host, port, "dashboard.port", self._client_log, self._clients.accept, siblings
         )
         log_event(self._log, Listening(stream="http", host=host, port=port))
-        now_ns = time.monotonic_ns()
+        now_ns = loop.clock()
         self._look_ns = self._view_ns = now_ns
         for timed in (self._client_log, self, self._clients):
             loop.add_timed(timed)
@@ -136,7 +135,7 @@ class Dashboard:
 
     def close(self) -> None:
         """Log the last counts; close what is observed."""
-        self._client_log.on_time(time.monotonic_ns())
+        self._client_log.on_time(self._loop.clock())
         self._observer.close()
 
     def next_deadline_ns(self) -> int:
@@ -155,12 +154,12 @@ class Dashboard:
     def _send_views(self) -> None:
         """Send each page a view, if it has read the one before and there is time."""
         encoded: dict[str, bytes] = {}
-        end_ns = time.monotonic_ns() + ROUND_NS
+        end_ns = self._loop.clock() + ROUND_NS
         for client, connection in list(self._connections.items()):
             symbol = client.symbol
             if symbol is None or connection.queued_bytes:
                 continue
-            if time.monotonic_ns() > end_ns:
+            if self._loop.clock() > end_ns:
                 break
             self._connections[client] = self._connections.pop(client)  # to the end of the line
             if symbol not in encoded:

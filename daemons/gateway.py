@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from lib.clock import utc_stamp
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
+from lib.net.host import Host
 from lib.net.listener import Listener
 from lib.process.client_log import ClientLog
 from lib.process.log_events import (
@@ -65,12 +65,13 @@ class Gateway:
         tapes = _load_tapes(settings)
         # Bind first, so that a gateway that loses the race never writes state.
         gateway = settings.gateway
-        self._client_logs = logs = {name: ClientLog(name, MAX_CLIENTS) for name in STREAMS}
+        logs = {name: ClientLog(name, MAX_CLIENTS, loop.clock) for name in STREAMS}
+        self._client_logs = logs
         for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
             accept = partial(self._on_accept, name)
             Listener(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept, siblings)
             log_event(self._log, Listening(stream=name, host=gateway.host, port=port))
-        state = _continue_or_begin(settings, tapes)
+        state = _continue_or_begin(settings, tapes, loop.host)
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS
         prices = price_publication(state, tapes, settings.symbols)
         news = news_publication(state, tapes)
@@ -81,7 +82,7 @@ class Gateway:
         self._start_schedules(gateway)
 
     def _start_schedules(self, gateway: GatewaySettings) -> None:
-        now_ns = time.monotonic_ns()
+        now_ns = self._loop.clock()
         schedules = [("news", 1 / gateway.news_interval, self._news)]
         if self._paced:
             schedules.append(("price", gateway.rate, self._prices))
@@ -109,7 +110,7 @@ class Gateway:
     def close(self) -> None:
         """Log the last counts. The clients reconnect to the successor."""
         for log in self._client_logs.values():
-            log.on_time(time.monotonic_ns())
+            log.on_time(self._loop.clock())
 
     def _log_the_end(self) -> None:
         if self._end_logged or not self._prices.publication.ended:
@@ -150,16 +151,17 @@ def _log_skipped(kind: str, path: Path, skipped: Skipped) -> None:
         log_event(log, SymbolsSkipped(tape_kind=kind, path=file, rows_by_symbol=skipped.symbols))
 
 
-def _continue_or_begin(settings: Settings, tapes: Tapes) -> StateFile:
+def _continue_or_begin(settings: Settings, tapes: Tapes, host: Host) -> StateFile:
     path = settings.var_dir / "gateway.state"
     try:
-        return continue_or_begin(path, current_run(), tapes, _name_tape)
+        return continue_or_begin(path, current_run(), tapes, partial(_name_tape, host))
     except OSError as error:
         raise CannotStartError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _name_tape() -> str:
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{os.getpid()}"
+def _name_tape(host: Host) -> str:
+    stamp = utc_stamp(host.wall_ns()).replace("-", "").replace(":", "")
+    return f"{stamp}-{os.getpid()}"
 
 
 if __name__ == "__main__":

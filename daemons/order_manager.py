@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections import deque
 from functools import partial
 from operator import attrgetter
@@ -83,6 +82,7 @@ class OrderManager:
 
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
+        self._clock = loop.clock
         self._log = structlog.get_logger()
         self._out = BoundedWriter(sys.stdout)
         self._halt_file = settings.var_dir / HALT_FILE
@@ -96,7 +96,7 @@ class OrderManager:
         self._arrived: deque[tuple[Session, bytes]] = deque()
         """Unprocessed input in the order of the turns: at most one entry a client, whose connection
         is paused."""
-        self._client_log = ClientLog("orders", MAX_CLIENTS)
+        self._client_log = ClientLog("orders", MAX_CLIENTS, loop.clock)
         self._clients = ClientTable(
             max_clients=MAX_CLIENTS,
             log=self._client_log,
@@ -149,7 +149,7 @@ class OrderManager:
     def close(self) -> None:
         """Close the ledger; write the last confirmations and counts."""
         self._ledger.close()
-        self._client_log.on_time(time.monotonic_ns())
+        self._client_log.on_time(self._clock())
         self._out.flush_at_end()
 
     def _look_for_halt(self) -> None:
@@ -162,11 +162,12 @@ class OrderManager:
         """Pass what has arrived to the desk, in order, up to the bounds of a pass."""
         if not self._arrived:
             return
-        receipt = Receipt(time.monotonic_ns(), time.time_ns(), utc_stamp(), self._halted)
+        now_ns, wall_ns = self._clock(), self._loop.host.wall_ns()
+        receipt = Receipt(now_ns, wall_ns, utc_stamp(wall_ns), self._halted)
         self._latest_prices.begin_pass(receipt.now_ns)
         end_ns = receipt.now_ns + MAX_TAKING_NS
         taken_bytes = 0
-        while self._arrived and taken_bytes < MAX_COMMIT_BYTES and time.monotonic_ns() < end_ns:
+        while self._arrived and taken_bytes < MAX_COMMIT_BYTES and self._clock() < end_ns:
             session, data = self._arrived.popleft()
             if session not in self._connections:
                 continue  # closed meanwhile: there is no client to answer
@@ -185,10 +186,10 @@ class OrderManager:
 
     def _take_turn(self, session: Session, data: bytes, receipt: Receipt) -> int:
         """Pass a client's input to the desk for MAX_TURN_NS. Returns how many bytes were passed."""
-        end_ns = time.monotonic_ns() + MAX_TURN_NS
+        end_ns = self._clock() + MAX_TURN_NS
         for begin in range(0, len(data), SLICE_BYTES):
             self._desk.receive(session, data[begin : begin + SLICE_BYTES], receipt)
-            if time.monotonic_ns() >= end_ns:
+            if self._clock() >= end_ns:
                 return min(begin + SLICE_BYTES, len(data))
         return len(data)
 
@@ -245,7 +246,7 @@ class OrderManager:
         if (
             session.silent
             and not connection.paused
-            and time.monotonic_ns() - connection.opened_ns >= HEARD_NS
+            and self._clock() - connection.opened_ns >= HEARD_NS
             and not connection.has_input()
         ):
             return "made room: neither logon nor order"
@@ -262,7 +263,7 @@ class OrderManager:
 
     def _on_closed(self, session: Session) -> None:
         self._count_undelimited(session, has_ended=True)
-        self._desk.closed(session, time.monotonic_ns())
+        self._desk.closed(session, self._clock())
 
 
 def _why_drop(_session: Session, connection: Connection, now_ns: int) -> str:

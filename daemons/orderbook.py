@@ -6,7 +6,6 @@ work is done in `lib.price_book.ingest`; here the price book is opened and the p
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 from lib.errors import CannotStartError
@@ -34,13 +33,14 @@ class OrderBook:
         self._throttled_log = ThrottledLog(
             stream="price", peer=f"{gateway.host}:{gateway.price_port}"
         )
-        self._ingest = TickIngest(self._book, self._throttled_log)
+        self._ingest = TickIngest(self._book, self._throttled_log, clock=loop.clock)
         feed = StreamFeed(
             "price",
             client_for(self._book),
             connect,
             on_begin=self._ingest.begin,
             on_frames=self._ingest_frames,
+            clock=loop.clock,
         )
         for timed in (feed, self._throttled_log):
             loop.add_timed(timed)
@@ -51,7 +51,7 @@ class OrderBook:
 
     def close(self) -> None:
         """Close the price book. The segment stays until the run ends."""
-        self._throttled_log.on_time(time.monotonic_ns())
+        self._throttled_log.on_time(self._loop.clock())
         self._book.close()
 
     def _ingest_frames(self, batches: list[Frames]) -> None:

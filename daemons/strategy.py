@@ -14,7 +14,6 @@ attached; the ticks of its absence are logged by number and never traded.
 from __future__ import annotations
 
 import selectors
-import time
 from functools import partial
 
 from lib.clock import SECOND_NS, to_ns
@@ -49,13 +48,14 @@ class Strategy:
         client = OrderClient(settings.strategy.client_id)
         key = f"{settings.strategy_key}.class"
         signal_class = load_signal_class(settings.strategy.signal_class, key)
-        trader = Trader(settings.symbols, settings.strategy, signal_class)
+        trader = Trader(settings.symbols, settings.strategy, signal_class, clock=loop.clock)
         manager, gateway = settings.order_manager, settings.gateway
         self._orders = OrderEntry(
             client,
             trader,
             partial(ReconnectingConnection, loop, manager.host, manager.port),
             order_ttl_ns=to_ns(manager.order_ttl),
+            clock=loop.clock,
         )
         news_client = StreamClient(may_be_plain=True)
         to_news = partial(ReconnectingConnection, loop, gateway.host, gateway.news_port)
@@ -72,6 +72,7 @@ class Strategy:
             on_decided=DecisionLog(
                 decision_log_path(settings.var_dir, settings.strategy.client_id)
             ).add,
+            clock=loop.clock,
         )
         news = StreamFeed(
             "news",
@@ -79,6 +80,7 @@ class Strategy:
             to_news,
             on_begin=lambda _: None,
             on_frames=self._evaluator.take_news,
+            clock=loop.clock,
         )
         for timed in (self._orders, news, self._throttled_log):
             loop.add_timed(timed)
@@ -98,14 +100,14 @@ class Strategy:
 
     def close(self) -> None:
         """Give the wake-up slot back, and log the last counts."""
-        self._throttled_log.on_time(time.monotonic_ns())
+        self._throttled_log.on_time(self._loop.clock())
         if self._reader:
             self._detach()
 
     def next_deadline_ns(self) -> int | None:
         """When to look for the price book, or for ticks in case a wake-up was lost."""
         if self._reader is not None:
-            return time.monotonic_ns() + int(MAX_SLEEP_S * SECOND_NS)
+            return self._loop.clock() + int(MAX_SLEEP_S * SECOND_NS)
         return self._own_book.next_look_ns if self._orders.knows_positions else None
 
     def on_time(self, now_ns: int) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import time
 from functools import partial
 
 import structlog
@@ -65,7 +64,7 @@ class Watchdog:
         self._var_dir = settings.var_dir
         hang_after_ns = to_ns(settings.watchdog.hang_after)
         self._judges = bool(hang_after_ns)
-        self._rules = WatchdogRules(os.getpid(), hang_after_ns, time.monotonic_ns())
+        self._rules = WatchdogRules(os.getpid(), hang_after_ns, loop.clock())
         self._handles: dict[int, ProcessHandle] = {}
         """By pid, all processes that supervisord named last, including those that have ended."""
         self._awaited: set[int] = set()
@@ -88,7 +87,7 @@ class Watchdog:
         """When to look at the beats or to ask supervisord."""
         deadline_ns = self._rules.next_deadline_ns()
         if self._without_pidfd():
-            return min(deadline_ns, time.monotonic_ns() + LOOK_NS)
+            return min(deadline_ns, self._loop.clock() + LOOK_NS)
         return deadline_ns
 
     def on_time(self, now_ns: int) -> None:
@@ -100,14 +99,14 @@ class Watchdog:
         try:
             processes = self._supervisor.processes()
         except SupervisorEndingError:
-            self._rules.unanswered(time.monotonic_ns())
+            self._rules.unanswered(self._loop.clock())
             return
         except SupervisorSilentError as error:
-            self._rules.unanswered(time.monotonic_ns())
+            self._rules.unanswered(self._loop.clock())
             self._silence.log_first(SupervisordSilent(reason=str(error)))
             return
         self._silence.over()
-        for process in self._rules.answered(processes, time.monotonic_ns()):
+        for process in self._rules.answered(processes, self._loop.clock()):
             log_event(self._log, RoleGaveUp(program=process.program, reason=process.problem))
         self._update_handles()
         self._judge()
@@ -148,7 +147,7 @@ class Watchdog:
             try:
                 handle = ProcessHandle(pid)
             except ProcessLookupError:  # it has ended and been reaped since the answer
-                self._rules.ended(pid, time.monotonic_ns())
+                self._rules.ended(pid, self._loop.clock())
                 continue
             self._handles[pid] = handle
             self._awaited.add(pid)
@@ -159,7 +158,7 @@ class Watchdog:
     def _on_end(self, pid: int, _events: int = 0) -> None:
         log_event(self._log, RoleEnded(program=self._rules.processes[pid].program, pid=pid))
         self._await_no_more(pid)
-        self._rules.ended(pid, time.monotonic_ns())
+        self._rules.ended(pid, self._loop.clock())
 
     def _await_no_more(self, pid: int) -> None:
         self._awaited.remove(pid)

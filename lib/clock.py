@@ -6,7 +6,7 @@ The wall clock is only shown, in logs and reports; nothing is decided by it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 Clock = Callable[[], int]
@@ -15,6 +15,7 @@ Clock = Callable[[], int]
 MICROSECOND_NS: Final = 1_000
 MILLISECOND_NS: Final = 1_000_000
 SECOND_NS: Final = 1_000_000_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_ns(seconds: float) -> int:
@@ -22,6 +23,7 @@ def to_ns(seconds: float) -> int:
     return round(seconds * SECOND_NS)
 
 
-def utc_stamp() -> str:
-    """Return the wall-clock time: UTC, ISO 8601, microseconds."""
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+def utc_stamp(wall_ns: int | None = None) -> str:
+    """Return a wall-clock time in ns since 1970, or now: UTC, ISO 8601, microseconds."""
+    at = datetime.now(UTC) if wall_ns is None else _EPOCH + timedelta(microseconds=wall_ns // 1000)
+    return f"{at:%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
-import time
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -49,6 +48,7 @@ class Connection:
         receive_bytes: int = RECEIVE_BYTES,
     ) -> None:
         self._loop = loop
+        self._clock = loop.clock
         self._sock = sock
         self._max_queued_bytes = max_queued_bytes
         self._on_data = on_data
@@ -67,7 +67,7 @@ class Connection:
         self.half_closed = False
         """Whether the peer shut down its sending side."""
         self.queued_bytes = 0
-        self.opened_ns = time.monotonic_ns()
+        self.opened_ns = self._clock()
         """When this object took the socket over."""
         self.last_progress_ns = self.opened_ns
         """When the peer last took bytes, or the queue was last empty."""
@@ -84,7 +84,7 @@ class Connection:
         if not self.open or self._finishing:
             return
         if not self.queued_bytes:
-            self.last_progress_ns = time.monotonic_ns()
+            self.last_progress_ns = self._clock()
         was_empty = not self._queue
         # An empty piece could never be sent: it would stay at the head of the queue.
         self._queue.extend(filter(None, pieces))
@@ -105,7 +105,7 @@ class Connection:
         if not self.open or self._finishing:
             return
         self._finishing = reason
-        self._finish_ns = time.monotonic_ns()
+        self._finish_ns = self._clock()
         self._end_sending_when_drained()
 
     @property
@@ -186,7 +186,7 @@ class Connection:
             while self._queue:
                 pieces = list(islice(self._queue, MAX_PIECES_A_SEND))
                 self._forget(self._sock.sendmsg(pieces))
-                self.last_progress_ns = time.monotonic_ns()
+                self.last_progress_ns = self._clock()
         except BlockingIOError:
             pass
         except OSError as error:

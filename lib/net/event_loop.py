@@ -19,11 +19,11 @@ import select
 import selectors
 import signal
 import socket
-import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.net.host import SYSTEM, Host
 
 EventCallback = Callable[[int], None]
 """Called with the selectors.EVENT_* mask that is ready."""
@@ -50,10 +50,18 @@ class Timed(Protocol):
 
 
 class EventLoop:
-    """One a process, used from its main thread."""
+    """One a process, used from its main thread.
 
-    def __init__(self) -> None:
+    Attributes:
+        host: the machine. Whatever runs on this loop takes its sockets from there.
+        clock: the time of that machine, monotonic ns.
+
+    """
+
+    def __init__(self, host: Host = SYSTEM) -> None:
         self.running = True
+        self.host = host
+        self.clock = host.monotonic_ns
         # Not selectors.EpollSelector, which takes 2 µs more to say what is ready.
         self._epoll = select.epoll()
         self._callbacks: dict[int, tuple[EventCallback, int]] = {}
@@ -61,13 +69,13 @@ class EventLoop:
         self._timed: list[Timed] = []
         self._beat: memoryview[int] | list[int] = [0]
         self._longest_sleep_ns = LONGEST_SLEEP_NS
+
+    def stop_on_signals(self) -> None:
+        """Let SIGTERM and SIGINT set `running` to False and end the current wait."""
         self._waker, self._wakened = socket.socketpair()
         self._waker.setblocking(False)
         self._wakened.setblocking(False)
         self.register(self._wakened, selectors.EVENT_READ, self._drain_waker)
-
-    def stop_on_signals(self) -> None:
-        """Let SIGTERM and SIGINT set `running` to False and end the current wait."""
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
@@ -103,7 +111,7 @@ class EventLoop:
     def poll(self, may_sleep: bool = True) -> None:
         """One pass: wait, call back the ready files, then every `Timed` that is due."""
         deadlines = [timed.next_deadline_ns() for timed in self._timed]
-        self._beat[0] = now_ns = time.monotonic_ns()
+        self._beat[0] = now_ns = self.clock()
         wake_ns = now_ns + self._longest_sleep_ns
         for deadline_ns in deadlines:
             if deadline_ns is not None and deadline_ns < wake_ns:
@@ -113,7 +121,7 @@ class EventLoop:
             if waiting and self._callbacks.get(fd) is waiting:
                 callback, events = waiting
                 callback(_from_epoll(ready) & events)
-        self._beat[0] = now_ns = time.monotonic_ns()
+        self._beat[0] = now_ns = self.clock()
         if now_ns < wake_ns:  # no deadline has passed
             return
         for timed, deadline_ns in zip(self._timed, deadlines, strict=False):  # some may be new

@@ -11,21 +11,19 @@ from __future__ import annotations
 import errno
 import selectors
 import socket
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
 from lib.clock import MILLISECOND_NS
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
+from lib.net.host import Host
 from lib.net.peer_process import connected_from
 from lib.net.rate_limit import RateLimit
 
 RESERVED_PLACES: Final = 16
 """Places beyond a server's limit for processes of its own run: an orderbook and some strategies,
 each possibly twice, while the end of its previous connection is not yet noticed."""
-BACKLOG: Final = 512
-"""How many connections may wait in the kernel. It drops further ones, those of our own run too."""
 MAX_ACCEPTS_A_PASS: Final = 32
 """How many connections are accepted in one pass: they delay connected clients by some 2 ms."""
 ACCEPT_INTERVAL_NS: Final = 1 * MILLISECOND_NS
@@ -73,7 +71,7 @@ class Listener:
         self._our_processes = our_processes
         self._rate = RateLimit(ACCEPT_BURST, ACCEPT_INTERVAL_NS)
         self._paused_until_ns: int | None = None
-        self._sock = _listening_socket(host, port, setting)
+        self._sock = _listening_socket(loop.host, host, port, setting)
         self._register()
         loop.add_timed(self)
 
@@ -94,7 +92,7 @@ class Listener:
         refused = {sock: peer for sock, peer in clients if not self._on_accept(sock, peer, False)}
         if refused:
             self._refuse(refused)
-        now_ns = time.monotonic_ns()
+        now_ns = self._loop.clock()
         # Looking up the peers costs as much for one as for many, so after a refusal the next pass
         # waits until many can be accepted. The rate at which a full backlog empties is the same.
         self._rate.take(now_ns, MAX_ACCEPTS_A_PASS if refused else len(clients))
@@ -109,7 +107,7 @@ class Listener:
                 return
             except OSError as error:
                 self._log.accept_failed(error.strerror or str(error))
-                self._pause_until(time.monotonic_ns() + ACCEPT_PAUSE_NS)
+                self._pause_until(self._loop.clock() + ACCEPT_PAUSE_NS)
                 return
             yield client, f"{address[0]}:{address[1]}"
 
@@ -128,12 +126,9 @@ class Listener:
         self._paused_until_ns = max(end_ns, self._paused_until_ns or 0)
 
 
-def _listening_socket(host: str, port: int, setting: str) -> socket.socket:
+def _listening_socket(machine: Host, host: str, port: int, setting: str) -> socket.socket:
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # It sets SO_REUSEADDR: without it, a restarted role would have to wait for the connections
-        # of its predecessor in TIME_WAIT.
-        sock = socket.create_server(address, family=family, backlog=BACKLOG)
+        return machine.listen(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise CannotStartError(
@@ -143,5 +138,3 @@ def _listening_socket(host: str, port: int, setting: str) -> socket.socket:
         raise CannotStartError(
             f"{setting}: cannot listen on {host}:{port}: {error.strerror}"
         ) from None
-    sock.setblocking(False)
-    return sock

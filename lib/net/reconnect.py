@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import selectors
 import socket
-import time
 from collections.abc import Callable
-from random import Random
 from typing import Final, Protocol
 
 from lib.clock import SECOND_NS
@@ -21,13 +19,6 @@ from lib.net.event_loop import EventLoop
 
 CONNECT_TIMEOUT_NS: Final = 1 * SECOND_NS
 MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
-KEEPALIVE_IDLE_S: Final = 10
-KEEPALIVE_INTERVAL_S: Final = 5
-KEEPALIVE_PROBES: Final = 3
-"""The idle time, interval and number of TCP keepalive probes: a peer whose machine or network is
-gone counts as lost after KEEPALIVE_IDLE_S + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL_S, even where the
-protocol allows silence. Only the kernels take part: a peer that hangs, or a proxy that forwards
-nothing, still answers."""
 
 
 class Link(Protocol):
@@ -86,10 +77,10 @@ class ReconnectingConnection:
         self._on_open = on_open
         self._on_data = on_data
         self._on_lost = on_lost
-        self._backoff = Backoff(Random())
+        self._backoff = Backoff(loop.host.random)
         self._connecting: socket.socket | None = None
         self._connection: Connection | None = None
-        self._next_try_ns: int | None = time.monotonic_ns()
+        self._next_try_ns: int | None = self._loop.clock()
         self._give_up_ns: int | None = None
         loop.add_timed(self)
 
@@ -120,7 +111,7 @@ class ReconnectingConnection:
     def hold_back(self, wait_ns: int) -> None:
         """Do not try again before `wait_ns` from now. For `on_lost`: a try must be planned."""
         assert self._next_try_ns is not None
-        self._next_try_ns = max(self._next_try_ns, time.monotonic_ns() + wait_ns)
+        self._next_try_ns = max(self._next_try_ns, self._loop.clock() + wait_ns)
 
     def next_deadline_ns(self) -> int | None:
         """When to try to connect, or when to give up a try."""
@@ -135,14 +126,8 @@ class ReconnectingConnection:
 
     def _try(self, now_ns: int) -> None:
         self._next_try_ns = None
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            self._host, self._port, type=socket.SOCK_STREAM
-        )[0]
-        self._connecting = sock = socket.socket(family, kind, protocol)
-        sock.setblocking(False)
-        _keep_alive(sock)
+        self._connecting = sock = self._loop.host.connect(self._host, self._port)
         self._give_up_ns = now_ns + CONNECT_TIMEOUT_NS
-        sock.connect_ex(address)  # the socket becomes writable when this has succeeded or failed
         self._loop.register(sock, selectors.EVENT_WRITE, self._on_connected)
 
     def _on_connected(self, _events: int) -> None:
@@ -175,15 +160,8 @@ class ReconnectingConnection:
         self._on_lost(reason)
 
     def _plan_next_try(self) -> None:
-        now_ns = time.monotonic_ns()
+        now_ns = self._loop.clock()
         self._next_try_ns = now_ns + self._backoff.next_wait_ns(now_ns)
-
-
-def _keep_alive(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
 
 
 def _has_met_a_server(sock: socket.socket) -> bool:

@@ -16,7 +16,6 @@ encoded again, so all lagging clients share a bounded part of each pass, in turn
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Final
 
@@ -55,6 +54,7 @@ class StreamServer:
     ) -> None:
         self.publication = publication
         self._stream = publication.stream
+        self._clock = loop.clock
         self._stall_limit_ns = stall_limit_ns
         self._log = log
         self.clients = ClientTable(
@@ -63,7 +63,7 @@ class StreamServer:
             connect=partial(
                 Connection, loop, max_queued_bytes=MAX_QUEUED_BYTES, may_half_close=True
             ),
-            make=lambda peer: Subscriber(self._stream, time.monotonic_ns(), peer),
+            make=lambda peer: Subscriber(self._stream, self._clock(), peer),
             on_data=self._on_data,
             on_drained=self._on_drained,
             on_closed=lambda subscriber: self._lagging.pop(subscriber, None),
@@ -99,10 +99,10 @@ class StreamServer:
         """
         if not self._lagging:
             return False
-        end_ns = time.monotonic_ns() + LAGGING_NS
+        end_ns = self._clock() + LAGGING_NS
         for subscriber in list(self._lagging):
             self._send_batch(subscriber, self._connections[subscriber])
-            if time.monotonic_ns() >= end_ns:
+            if self._clock() >= end_ns:
                 break
         return bool(self._lagging)
 
@@ -153,7 +153,7 @@ class StreamServer:
         self._lagging.pop(subscriber, None)
         if connection.open and not connection.queued_bytes:
             subscriber.prepare()
-            pieces = subscriber.take(time.monotonic_ns())
+            pieces = subscriber.take(self._clock())
             if pieces:
                 connection.send(*pieces)
         if subscriber.lag and connection.open and not connection.queued_bytes:

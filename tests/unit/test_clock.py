@@ -27,3 +27,7 @@ def test_a_stamp_on_the_full_second_has_six_digits_too(monkeypatch):
 
     monkeypatch.setattr(clock, "datetime", FullSecond)
     assert utc_stamp() == "2025-11-03T14:30:00.000000Z"
+
+
+def test_a_stamp_of_a_given_time_is_cut_to_microseconds():
+    assert utc_stamp(1_762_180_200 * SECOND_NS + 1_999) == "2025-11-03T14:30:00.000001Z"

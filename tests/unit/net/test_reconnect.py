@@ -13,14 +13,8 @@ from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.net import backoff, reconnect
 from lib.net.backoff import Backoff
 from lib.net.event_loop import EventLoop
-from lib.net.reconnect import (
-    CONNECT_TIMEOUT_NS,
-    KEEPALIVE_IDLE_S,
-    KEEPALIVE_INTERVAL_S,
-    KEEPALIVE_PROBES,
-    MAX_QUEUED_BYTES,
-    ReconnectingConnection,
-)
+from lib.net.host import KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, SYSTEM
+from lib.net.reconnect import CONNECT_TIMEOUT_NS, MAX_QUEUED_BYTES, ReconnectingConnection
 from tests.loops import run_until
 
 
@@ -121,7 +115,7 @@ def planned(monkeypatch):
     planned: list[tuple[int, int]] = []
     monkeypatch.setattr(NotedBackoff, "planned", planned, raising=False)
     monkeypatch.setattr(reconnect, "Backoff", NotedBackoff)
-    monkeypatch.setattr(reconnect, "Random", LongestWait)
+    monkeypatch.setattr(SYSTEM, "random", LongestWait())
     # What ends an outage is here `proved` alone, however briefly a connection stood.
     monkeypatch.setattr(backoff, "FLAPPING_NS", 0)
     return planned

@@ -1,0 +1,83 @@
+"""What a role asks of its machine: the time, listening and connected sockets, random numbers.
+
+A role gets them from its event loop, and reads no clock and opens no socket anywhere else. So the
+simulation (`tests/simulation`) runs the roles that ship, on a host of its own.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from random import Random
+from typing import Final, Protocol
+
+BACKLOG: Final = 512
+"""How many connections may wait in the kernel. It drops further ones, those of our own run too."""
+KEEPALIVE_IDLE_S: Final = 10
+KEEPALIVE_INTERVAL_S: Final = 5
+KEEPALIVE_PROBES: Final = 3
+"""The idle time, interval and number of TCP keepalive probes: a peer whose machine or network is
+gone counts as lost after KEEPALIVE_IDLE_S + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL_S, even where the
+protocol allows silence. Only the kernels take part: a peer that hangs, or a proxy that forwards
+nothing, still answers."""
+
+
+class Host(Protocol):
+    """A machine, as one process on it sees it."""
+
+    random: Random
+
+    def monotonic_ns(self) -> int:
+        """Return the time by which everything is decided."""
+
+    def wall_ns(self) -> int:
+        """Return the time since 1970. It jumps."""
+
+    def listen(self, address: str, port: int) -> socket.socket:
+        """Return a non-blocking socket that listens. Raises OSError."""
+
+    def connect(self, address: str, port: int) -> socket.socket:
+        """Return a non-blocking socket that has begun to connect.
+
+        It becomes writable when that has succeeded or failed. Raises OSError.
+        """
+
+
+class SystemHost:
+    """The machine that this process runs on."""
+
+    monotonic_ns = staticmethod(time.monotonic_ns)
+    wall_ns = staticmethod(time.time_ns)
+
+    def __init__(self) -> None:
+        self.random = Random()
+
+    def listen(self, address: str, port: int) -> socket.socket:
+        """Return a non-blocking socket that listens. Raises OSError."""
+        family, _, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        # It sets SO_REUSEADDR: without it, a restarted role would have to wait for the connections
+        # of its predecessor in TIME_WAIT.
+        sock = socket.create_server(place, family=family, backlog=BACKLOG)
+        sock.setblocking(False)
+        return sock
+
+    def connect(self, address: str, port: int) -> socket.socket:
+        """Return a non-blocking socket that has begun to connect. Raises OSError."""
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        _keep_alive(sock)
+        sock.connect_ex(place)
+        return sock
+
+
+SYSTEM: Final[Host] = SystemHost()
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)

@@ -13,14 +13,19 @@ from functools import partial
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from daemons import order_manager
+from daemons.order_manager import OrderManager
 from lib.clock import SECOND_NS
 from lib.execution.order_desk import CommitResult, OrderDesk, _report_answers
 from lib.execution.risk import Risk
 from lib.ledger.schema import LedgerError
+from lib.net.event_loop import EventLoop
 from lib.price_book.ingest import TickIngest
 from lib.shared_memory_utils import PriceBookReader
 from lib.streams.publication import FROM_NOW_ON, Stream
+from lib.streams.server import StreamServer
 from lib.streams.stream_client import Joined, StreamClient, WentPlain
+from lib.streams.subscriber import Subscriber
 from lib.trading import trader
 from lib.trading.evaluator import Evaluator, EvaluatorState
 from lib.trading.order_client import OrderClient
@@ -28,6 +33,8 @@ from lib.trading.trader import Trader
 from lib.wire.order_messages import LogonAck, Order, encode
 from lib.wire.span import Span
 from lib.wire.stream_messages import HelloRequest
+
+NEVER_NS = 1 << 62
 
 
 def _answers_whatever_the_commit_says(desk: OrderDesk) -> CommitResult:
@@ -117,6 +124,47 @@ _foreign_clock = Risk.foreign_clock
 
 def _leaves_the_rest_of_a_pass(_reader: PriceBookReader, _position: int) -> None:
     pass
+
+
+def _serves_clients_that_lag_until_none_does(server: StreamServer) -> bool:
+    while server._lagging:
+        subscriber = next(iter(server._lagging))
+        server._send_batch(subscriber, server._clients[subscriber])
+    return False
+
+
+def _drops_no_stalled_client(server: StreamServer, *parts: Any) -> None:
+    _init_server(server, *parts[:-1], NEVER_NS)
+
+
+_init_server = StreamServer.__init__
+
+
+def _takes_all_that_has_arrived(manager: OrderManager) -> None:
+    with (
+        patch.object(order_manager, "MAX_COMMIT_BYTES", 1 << 30),
+        patch.object(order_manager, "MAX_TAKING_NS", NEVER_NS),
+    ):
+        _take_arrived(manager)
+
+
+_take_arrived = OrderManager._take_arrived
+
+
+def _is_never_due(_: Subscriber) -> int:
+    return NEVER_NS
+
+
+def _beats_no_more(_loop: EventLoop, _word: memoryview[int], _interval_ns: int) -> None:
+    pass
+
+
+def _trades_on_ticks_of_any_age(trader: Trader, *parts: Any, **further: Any) -> None:
+    _init_trader(trader, *parts, **further)
+    trader._max_tick_age_ns = NEVER_NS
+
+
+_init_trader = Trader.__init__
 
 
 class Bug(NamedTuple):
@@ -213,5 +261,38 @@ BUGS: dict[str, Bug] = {
         "foreign_clock",
         _takes_any_time_for_monotonic,
         r"its sent_ns was (no time|monotonic, .*), and it was REJECTED",
+    ),
+    "a client that is behind starves the others": _bug(
+        StreamServer,
+        "send_to_lagging",
+        _serves_clients_that_lag_until_none_does,
+        r"a pass of the gateway took .* ms, and the others had to wait",
+    ),
+    "a stalled client is never dropped": _bug(
+        StreamServer,
+        "__init__",
+        _drops_no_stalled_client,
+        r"a client that took nothing for .* s is still connected",
+    ),
+    "a commit without a bound": _bug(
+        OrderManager,
+        "_take_arrived",
+        _takes_all_that_has_arrived,
+        r"\d+ orders in one commit, and the bound is \d+",
+    ),
+    "a heartbeat that is forgotten": _bug(
+        Subscriber,
+        "heartbeat_due_ns",
+        _is_never_due,
+        r"no frame or heartbeat on the price stream for",
+    ),
+    "a loop that does not beat": _bug(
+        EventLoop, "beat_into", _beats_no_more, r"was killed after .*, and nothing held it up"
+    ),
+    "a tick of any age is traded on": _bug(
+        Trader,
+        "__init__",
+        _trades_on_ticks_of_any_age,
+        r"decided at a tick of .* s ago, and max_tick_age is",
     ),
 }

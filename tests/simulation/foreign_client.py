@@ -23,7 +23,8 @@ from lib.wire.order_messages import (
     encode,
     make_order,
 )
-from tests.simulation.network import End
+from tests.simulation.clients import FIRING, ORDER_PORT
+from tests.simulation.peer import Peer
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -33,6 +34,8 @@ REFUSED = "order with another clock refused"
 """Counted among the world's events."""
 FEWEST_ORDERS, MOST_ORDERS = 1, 5
 """Sent at a time."""
+MOST_RECEIVED = 65_536
+"""In one step."""
 LEAST_AHEAD_NS = 60 * SECOND_NS
 """Further than anything in the world is ever late."""
 
@@ -46,7 +49,7 @@ class ForeignClient:
         self._clocks: dict[int, str] = {}
         """By order_id: which clock its `sent_ns` is of."""
         self._owed = 0
-        self._end: End | None = None
+        self._peer: Peer | None = None
         self._buffer = FrameBuffer()
 
     def send_some(self) -> None:
@@ -57,8 +60,8 @@ class ForeignClient:
         """Take what has arrived, and send what is owed."""
         if self._owed:
             self._connect()
-        if self._end:
-            self._end.deliver()
+        if self._peer and (data := self._peer.receive(MOST_RECEIVED)):
+            self._on_data(data)
 
     def booked(self, orders: Iterable[BookedOrder]) -> list[str]:
         """Say which of its orders the ledger has, if only as an anonymous client's."""
@@ -66,19 +69,19 @@ class ForeignClient:
             f"order {order.order_id} of {order.client_id}: its sent_ns was "
             f"{self._clocks[order.order_id]}, and it was {order.status}"
             for order in orders
-            if order.client_id != self._world.settings.client_id
+            if order.client_id != self._world.strategy_settings.client_id
+            and not order.client_id.startswith(FIRING)
         ]
 
     def _connect(self) -> None:
-        if self._end:
-            self._end.close("done")
-        self._end = self._world.network.connect("orders")
-        if self._end is None:
+        if ORDER_PORT not in self._world.network.listening:
             return
+        if self._peer:
+            self._peer.close()
+        self._peer = Peer(self._world, ORDER_PORT)
         self._buffer = FrameBuffer()
-        self._end.on_data = self._on_data
         orders = [self._order() for _ in range(self._owed)]
-        self._end.send(b"".join([encode(Logon(CLIENT_ID)), *orders]))
+        self._peer.send(b"".join([encode(Logon(CLIENT_ID)), *orders]))
         self._owed = 0
 
     def _order(self) -> bytes:
@@ -97,7 +100,7 @@ class ForeignClient:
         return encode(order)
 
     def _times(self) -> list[tuple[str, int]]:
-        now_ns, wall_ns = self._world.clock(), self._world.wall_ns()
+        now_ns, wall_ns = self._world.now_ns, self._world.wall_ns()
         away_ns = self._world.random.randint(-30, 30) * DAY_NS
         ahead_ns = self._world.random.randint(LEAST_AHEAD_NS, 10 * DAY_NS)
         return [

@@ -1,237 +1,378 @@
 """A network that exists only in memory: TCP as its users see it, at its worst.
 
 A connection is two lanes of bytes. What is sent arrives later, in any pieces, and in order; or not
-at all from some byte on, which each end learns now, later or never. Processes call `deliver` for
-their end when they run: one that is frozen takes nothing, and its connections stand.
+at all from some byte on, which each end learns now, later or never. A lane holds a bounded number
+of bytes, so that a receiver that is slow backs up into its sender. What the kernel keeps of a
+process that stands still (its connections, its backlog, what has arrived) is kept here.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import select
+import selectors
+import socket
 from collections import deque
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Iterable
+from itertools import count
 from random import Random
+from typing import Any, Protocol
 
-from lib.clock import MILLISECOND_NS, Clock
-from lib.net.backoff import Backoff
+from lib.clock import MILLISECOND_NS, SECOND_NS
 
-MOST_PIECES = 4
-"""Into which what has arrived is split at random. While a lane dribbles, each byte is a piece."""
-MOST_BYTES = 1000
-"""Of one piece: some 80 ticks, so that who reads the book after each write misses none."""
-MOST_DRIBBLED_BYTES = 400
-"""Of one delivery; the rest comes whole."""
+MOST_PRICE_BYTES = 1000
+"""Of one piece: some 80 ticks, so that a reader of the book after each write misses none."""
+MOST_BYTES = 65_536
+"""Of one piece on any other lane."""
+MOST_DRIBBLED_BYTES = 3
+SPLIT = 0.3
+"""How likely it is that a piece ends anywhere."""
+FEWEST_WINDOW_BYTES, MOST_WINDOW_BYTES = 4_000, 40_000
+"""Bytes that are sent and not received, at most."""
+
+_DESCRIPTORS = count(1 << 20)
+"""Above all that the kernel gives."""
+
+
+class Owner(Protocol):
+    """The machine of a process, as its sockets see it."""
+
+    sockets: dict[int, Any]
+
+    def crash_point(self) -> None:
+        """Die here, if that has been decided."""
 
 
 class Lane:
     """The bytes on their way in one direction."""
 
-    def __init__(self) -> None:
-        self.flying: deque[tuple[int, bytes]] = deque()
-        self.due_ns = 0
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._flying: deque[tuple[int, bytes]] = deque()
+        self._arrived = bytearray()
+        self._due_ns = 0
+        self._held = 0
+        """Bytes that are sent and not received."""
         self.swallows = False
+        self.gone = False
+        """Whether its receiver has closed its end."""
         self.ends_ns: int | None = None
         """When the receiver learns that no more will come."""
+        self.is_reset = False
+        """Whether that is an error."""
+
+    @property
+    def room(self) -> int:
+        return self._window - self._held
+
+    @property
+    def may_be_ready(self) -> bool:
+        """Whether something is under way, or has arrived."""
+        return bool(self._flying or self._arrived) or self.ends_ns is not None
 
     def send(self, data: bytes, due_ns: int) -> None:
-        if data and not self.swallows and self.ends_ns is None:
-            self.due_ns = max(self.due_ns, due_ns)  # later bytes never overtake earlier ones
-            self.flying.append((self.due_ns, data))
+        if self.gone:
+            return
+        self._held += len(data)
+        if not self.swallows and self.ends_ns is None:
+            self._due_ns = max(self._due_ns, due_ns)  # later bytes never overtake earlier ones
+            self._flying.append((self._due_ns, data))
+
+    def end(self, due_ns: int, *, reset: bool = False) -> None:
+        """Let the receiver learn, behind what was sent, that no more will come."""
+        if self.swallows:
+            return
+        if self.ends_ns is None:
+            self.ends_ns = max(self._due_ns, due_ns)
+        self.is_reset |= reset
 
     def cut(self, random: Random) -> None:
         """Lose what is under way, from a random byte on."""
-        data = b"".join(piece for _, piece in self.flying)
+        data = b"".join(piece for _, piece in self._flying)
         kept = random.randint(0, len(data))
-        self.flying.clear()
+        self._flying.clear()
         if kept:
-            self.flying.append((self.due_ns, data[:kept]))
+            self._flying.append((self._due_ns, data[:kept]))
 
-    def take(self, now_ns: int) -> bytes:
-        pieces = []
-        while self.flying and self.flying[0][0] <= now_ns:
-            pieces.append(self.flying.popleft()[1])
-        return b"".join(pieces)
+    def close(self) -> None:
+        """Let the receiver be gone, with what it has not received."""
+        self.gone = True
+        self._flying.clear()
+        self._arrived.clear()
 
-    def ended(self, now_ns: int) -> bool:
-        return self.ends_ns is not None and self.ends_ns <= now_ns and not self.flying
+    def arrived(self, now_ns: int) -> int:
+        """Return how many bytes can be received."""
+        flying = self._flying
+        while flying and flying[0][0] <= now_ns:
+            self._arrived += flying.popleft()[1]
+        return len(self._arrived)
+
+    def peek(self, size: int) -> bytes:
+        return bytes(self._arrived[:size])
+
+    def receive(self, size: int) -> bytes:
+        data = bytes(self._arrived[:size])
+        del self._arrived[:size]
+        self._held -= len(data)
+        return data
+
+    def is_over(self, now_ns: int) -> bool:
+        """Whether the receiver knows that no more will come."""
+        return self.ends_ns is not None and self.ends_ns <= now_ns
 
 
-class End:
-    """One end of a connection, in the hands of a process."""
+class SimulatedSocket:
+    """One end of a connection: what a role uses of `socket.socket`."""
 
-    def __init__(self, network: Network, peer: str, sends: Lane, receives: Lane) -> None:
-        self.network = network
-        self.peer = peer
-        self.sends = sends
-        self.receives = receives
+    family = socket.AF_INET
+
+    def __init__(
+        self,
+        network: Network,
+        place: str,
+        names: tuple[tuple[str, int], tuple[str, int]],
+        lanes: tuple[Lane, Lane],
+        established_ns: int,
+    ) -> None:
+        self.place = place
+        self.established_ns = established_ns
+        """When it is connected, or learns that it is refused."""
+        self.refused = False
         self.open = True
-        self.on_data: Callable[[bytes], None] = lambda _: None
-        self.on_closed: Callable[[str], None] = lambda _: None
+        self.owner: Owner
+        self._network = network
+        self._name, self._peer = names
+        self.sends, self.receives = lanes
+        self._is_shut = False
+        self._fd = next(_DESCRIPTORS)
 
-    def send(self, data: bytes) -> None:
-        if self.open:
-            self.sends.send(data, self.network.arrival_ns(self.peer))
+    def adopt(self, owner: Owner) -> None:
+        """Give it to a process."""
+        self.owner = owner
+        owner.sockets[self._fd] = self
 
-    def close(self, reason: str) -> None:
-        """Close it here; the other end learns it after what was sent before."""
-        if self.open:
-            self.vanish()
-            self.on_closed(reason)
+    def ready(self, events: int) -> int:
+        """Return the epoll events of those selector `events` that it is ready for."""
+        now_ns = self._network.now_ns
+        if now_ns < self.established_ns:
+            return 0
+        ready = 0
+        receives = self.receives
+        if (
+            events & selectors.EVENT_READ
+            and receives.may_be_ready
+            and (receives.arrived(now_ns) or receives.is_over(now_ns))
+        ):
+            ready = select.EPOLLIN
+        if events & selectors.EVENT_WRITE and (self.sends.room > 0 or self._is_broken()):
+            ready |= select.EPOLLOUT
+        return ready
 
-    def vanish(self) -> None:
-        """Close it without a word to its owner, who is dead."""
+    def _is_broken(self) -> bool:
+        receives = self.receives
+        return self.refused or (receives.is_reset and receives.is_over(self._network.now_ns))
+
+    # What a role calls.
+
+    def fileno(self) -> int:
+        return self._fd if self.open else -1
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self.owner.crash_point()
+        network, receives = self._network, self.receives
+        arrived = receives.arrived(network.now_ns)
+        if flags and arrived:  # socket.MSG_PEEK
+            return receives.peek(size)
+        if arrived:
+            return receives.receive(min(size, network.piece(self.place, arrived)))
+        if self._is_broken():
+            raise _error(errno.ECONNRESET)
+        if receives.is_over(network.now_ns):
+            return b""
+        raise BlockingIOError
+
+    def sendmsg(self, pieces: Iterable[bytes | memoryview]) -> int:
+        self.owner.crash_point()
+        if self._is_broken() or self._is_shut:
+            raise _error(errno.EPIPE)
+        room = self.sends.room
+        if room <= 0:
+            raise BlockingIOError
+        data = b"".join(pieces)[:room]
+        arrival_ns = self._network.arrival_ns(self.place)
+        self.sends.send(data, arrival_ns)
+        if self.sends.gone and not self.sends.swallows:
+            self.receives.end(arrival_ns, reset=True)
+        self.owner.crash_point()
+        return len(data)
+
+    def shutdown(self, how: int) -> None:
+        assert how == socket.SHUT_WR
+        if self._is_broken():
+            raise _error(errno.ENOTCONN)
+        self._is_shut = True
+        self.sends.end(self._network.arrival_ns(self.place))
+
+    def close(self, *, killed: bool = False) -> None:
+        """Close it; of a process that is `killed`, perhaps not all arrives that it has sent.
+
+        With unread input, or killed, the connection is reset, which may overtake what was sent.
+        """
+        if not self.open:
+            return
         self.open = False
-        self.receives.flying.clear()
-        self.receives.swallows = True
-        if not self.sends.swallows and self.sends.ends_ns is None:
-            self.sends.ends_ns = self.network.arrival_ns(self.peer)
+        self.owner.sockets.pop(self._fd, None)
+        random = self._network.random
+        lossy = bool(self.receives.arrived(self._network.now_ns)) or (
+            killed and random.random() < 0.5
+        )
+        if lossy and random.random() < 0.8:
+            self.sends.cut(random)
+        self.sends.end(self._network.arrival_ns(self.place), reset=lossy)
+        self.receives.close()
 
-    def deliver(self) -> None:
-        """Take what has arrived, in pieces."""
-        now_ns = self.network.clock()
-        data = self.receives.take(now_ns)
-        for piece in self.network.pieces(self.peer, data) if data else ():
-            if not self.open:
-                return
-            self.on_data(piece)
-        if self.open and self.receives.ended(now_ns):
-            self.close("closed by peer")
+    def getsockname(self) -> tuple[str, int]:
+        return self._name
+
+    def getpeername(self) -> tuple[str, int]:
+        if self._is_broken():
+            raise _error(errno.ENOTCONN)
+        return self._peer
+
+    def setblocking(self, _flag: bool) -> None:
+        pass
+
+    def setsockopt(self, *_: int) -> None:
+        pass
+
+
+class SimulatedListener:
+    """A listening socket, with the connections that wait to be accepted."""
+
+    def __init__(self, network: Network, port: int) -> None:
+        self._network = network
+        self._port = port
+        self._fd = next(_DESCRIPTORS)
+        self.backlog: list[SimulatedSocket] = []
+        self.owner: Owner
+
+    def adopt(self, owner: Owner) -> None:
+        self.owner = owner
+        owner.sockets[self._fd] = self
+
+    def ready(self, events: int) -> int:
+        if not self.backlog:
+            return 0
+        now_ns = self._network.now_ns
+        arrived = any(sock.established_ns <= now_ns for sock in self.backlog)
+        return select.EPOLLIN if events & selectors.EVENT_READ and arrived else 0
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def accept(self) -> tuple[SimulatedSocket, tuple[str, int]]:
+        self.owner.crash_point()
+        now_ns = self._network.now_ns
+        for sock in self.backlog:
+            if sock.established_ns <= now_ns:
+                self.backlog.remove(sock)
+                sock.adopt(self.owner)
+                return sock, sock._peer
+        raise BlockingIOError
+
+    def close(self, *, killed: bool = False) -> None:
+        del self._network.listening[self._port]
+        self.owner.sockets.pop(self._fd, None)
+        for sock in self.backlog:
+            sock.adopt(self.owner)
+            sock.close(killed=killed)
 
 
 class Network:
     """Who listens where, and how bad things are. A place is the name of a server's port."""
 
-    def __init__(self, random: Random, clock: Clock) -> None:
+    def __init__(self, random: Random, now_ns: int, places: dict[int, str]) -> None:
         self.random = random
-        self.clock = clock
-        self.listening: dict[str, list[End]] = {}
-        """By place: the ends of connections that its server has yet to accept."""
-        self.connections: list[tuple[str, End, End]] = []
-        """Place, the client's end and the server's."""
+        self.now_ns = now_ns
+        """The time, monotonic. The world moves it on."""
+        self.places = places
+        self.listening: dict[int, SimulatedListener] = {}
+        """By port."""
+        self.connections: list[tuple[SimulatedSocket, SimulatedSocket]] = []
+        """The client's end and the server's."""
         self.slow: dict[str, tuple[int, int]] = {}
         """By place: until when, and by how much everything is late."""
+        self.held: dict[str, int] = {}
+        """By place: until when nothing arrives; then everything does."""
         self.dribbling: dict[str, int] = {}
         """By place: until when everything arrives byte by byte."""
         self.stillborn: set[str] = set()
         """Places to which the next connection leads nowhere."""
+        self._client_ports = count(20_000)
 
-    def connect(self, place: str) -> End | None:
-        """Return the client's end of a new connection, None if no server listens."""
-        if place not in self.listening:
-            return None
-        up, down = Lane(), Lane()
-        client, server = End(self, place, up, down), End(self, place, down, up)
-        self.listening[place].append(server)
-        self.connections = [c for c in self.connections if c[1].open or c[2].open]
-        self.connections.append((place, client, server))
+    def listen(self, port: int) -> SimulatedListener:
+        if port in self.listening:
+            raise _error(errno.EADDRINUSE)
+        listener = self.listening[port] = SimulatedListener(self, port)
+        return listener
+
+    def connect(self, port: int, window: int | None = None) -> SimulatedSocket:
+        """Return the client's end of a connection that is being established, or refused.
+
+        With `window`, the client's kernel holds so many bytes that it has not received.
+        """
+        place = self.places[port]
+        names = (("10.0.0.1", next(self._client_ports)), ("10.0.0.2", port))
+        usual = self.random.randint(FEWEST_WINDOW_BYTES, MOST_WINDOW_BYTES)
+        up, down = Lane(usual), Lane(window or usual)
+        established_ns = self.arrival_ns(place)
+        client = SimulatedSocket(self, place, names, (up, down), established_ns)
+        listener = self.listening.get(port)
+        if listener is None:
+            client.refused = True
+            return client
+        server = SimulatedSocket(self, place, names[::-1], (down, up), established_ns)
+        listener.backlog.append(server)
+        self.connections = [c for c in self.connections if c[0].open or c[1].open]
+        self.connections.append((client, server))
         if place in self.stillborn:
             self.stillborn.remove(place)
             self.blackhole(self.connections[-1])
         return client
 
     def arrival_ns(self, place: str) -> int:
-        now_ns = self.clock()
+        """Return when what is sent now arrives."""
+        now_ns = max(self.now_ns, self.held.get(place, 0))
         until_ns, late_ns = self.slow.get(place, (0, 0))
         return now_ns + self.random.randrange(MILLISECOND_NS) + (now_ns < until_ns) * late_ns
 
-    def pieces(self, place: str, data: bytes) -> list[bytes]:
-        """Split what has arrived."""
-        if self.clock() < self.dribbling.get(place, 0):
-            cuts = [*range(1, min(len(data), MOST_DRIBBLED_BYTES))]
-        else:
-            cuts = [self.random.randrange(len(data) + 1) for _ in range(MOST_PIECES - 1)]
-        cuts = sorted({0, *cuts, *range(0, len(data), MOST_BYTES), len(data)})
-        return [data[a:b] for a, b in pairwise(cuts)]
+    def late_until_ns(self, place: str) -> int:
+        """Return until when what was sent to or from a place may be late."""
+        until_ns, late_ns = self.slow.get(place, (0, 0))
+        dribbled_ns = self.dribbling.get(place, 0) + SECOND_NS
+        return max(until_ns + late_ns, self.held.get(place, 0), dribbled_ns)
 
-    def reset(self, connection: tuple[str, End, End]) -> None:
+    def piece(self, place: str, arrived: int) -> int:
+        """Return how many of the bytes that have arrived are received at once."""
+        if self.now_ns < self.dribbling.get(place, 0):
+            return self.random.randint(1, MOST_DRIBBLED_BYTES)
+        most = min(arrived, MOST_PRICE_BYTES if place == "price" else MOST_BYTES)
+        return self.random.randint(1, most) if self.random.random() < SPLIT else most
+
+    def reset(self, connection: tuple[SimulatedSocket, SimulatedSocket]) -> None:
         """Cut it at any byte in either direction; both ends learn it, each at a time of its own."""
-        for end in connection[1:]:
+        for end in connection:
             end.receives.cut(self.random)
-            if end.receives.ends_ns is None:
-                end.receives.ends_ns = self.clock() + self.random.randrange(100 * MILLISECOND_NS)
+            end.receives.end(self.now_ns + self.random.randrange(100 * MILLISECOND_NS), reset=True)
 
-    def blackhole(self, connection: tuple[str, End, End]) -> None:
+    def blackhole(self, connection: tuple[SimulatedSocket, SimulatedSocket]) -> None:
         """Let nothing pass any more, from any byte on; neither end notices."""
-        for end in connection[1:]:
+        for end in connection:
             end.receives.cut(self.random)
             end.receives.swallows = True
 
 
-class SimulatedLink:
-    """What `lib.net.reconnect.ReconnectingConnection` is to its owner, over a simulated network."""
-
-    def __init__(
-        self,
-        network: Network,
-        place: str,
-        *,
-        on_open: Callable[[], None],
-        on_data: Callable[[bytes], None],
-        on_lost: Callable[[str], None],
-    ) -> None:
-        self._network = network
-        self._on_open = on_open
-        self._on_data = on_data
-        self._on_lost = on_lost
-        self._backoff = Backoff(network.random)
-        self._next_try_ns = 0
-        self.peer = place
-        self.end: End | None = None
-
-    def send(self, *pieces: bytes) -> None:
-        if self.end:
-            self.end.send(b"".join(pieces))
-
-    def proved(self) -> None:
-        self._backoff.succeeded()
-
-    def drop(self, reason: str, wait_ns: int = 0) -> None:
-        if self.end:
-            self.end.close(reason)
-            if wait_ns:
-                self.hold_back(wait_ns)
-
-    def hold_back(self, wait_ns: int) -> None:
-        self._next_try_ns = max(self._next_try_ns, self._network.clock() + wait_ns)
-
-    def step(self) -> None:
-        """Take what has arrived, or try to connect if it is time to."""
-        if self.end:
-            self.end.deliver()
-            return
-        now_ns = self._network.clock()
-        if now_ns < self._next_try_ns:
-            return
-        self.end = self._network.connect(self.peer)
-        if self.end is None:
-            self._next_try_ns = now_ns + self._backoff.next_wait_ns(now_ns)
-            return
-        self.end.on_data = self._on_data
-        self.end.on_closed = self._closed
-        self._on_open()
-
-    def _closed(self, reason: str) -> None:
-        now_ns = self._network.clock()
-        self.end = None
-        self._next_try_ns = now_ns + self._backoff.next_wait_ns(now_ns)
-        self._on_lost(reason)
-
-
-class Connector:
-    """Makes one link, as `lib.net.reconnect.Connect` asks for, and keeps it for who drives it."""
-
-    def __init__(self, network: Network, place: str) -> None:
-        self._network = network
-        self._place = place
-
-    def __call__(
-        self,
-        *,
-        on_open: Callable[[], None],
-        on_data: Callable[[bytes], None],
-        on_lost: Callable[[str], None],
-    ) -> SimulatedLink:
-        self.link = SimulatedLink(
-            self._network, self._place, on_open=on_open, on_data=on_data, on_lost=on_lost
-        )
-        return self.link
+def _error(number: int) -> OSError:
+    """Return the error of this number; Python chooses its class."""
+    return OSError(number, os.strerror(number))

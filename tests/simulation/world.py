@@ -1,13 +1,13 @@
 """One world: four roles, a clock, a network, a disk, and a script of faults drawn from a seed.
 
-Time goes on in small steps of random length. In each step every role that is up takes one pass, in
-random order, and faults begin when their time has come. After the last fault the tape stops, all
+Time goes on in small steps of random length. In each step every role that is up takes a few passes,
+in random order, and faults begin when their time has come. After the last fault the tape stops, all
 faults end, and the world must come to rest: every tick in the book, every tick evaluated, every
 order answered. Then the judge looks at what happened.
 
-What happened is written down by the world itself, from what goes in and out of the cores, and from
-the durable files at the end; only the ticks that a role reports as missed are taken from its
-log, and the world sees whether a lap was one.
+What happened is written down by the world itself, from what goes in and out of parts of the roles
+(`tests.simulation.observers`), and from the durable files at the end; only the ticks that a role
+reports as missed are taken from its log, and the world sees whether a lap was one.
 Nothing here reads a clock or any random number but the seed's, so a seed is a history.
 """
 
@@ -19,11 +19,10 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager, nullcontext
-from functools import cache
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from unittest.mock import patch
 
 import structlog
@@ -31,32 +30,47 @@ import structlog
 from chaos.judge.judge import judge
 from chaos.judge.records import NO_LAST, BookAttachment, BookedTick, Gap, PlayedTick, Records
 from chaos.lab.gather import in_order_of_booking
-from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
+from daemons import gateway, order_manager
+from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS, to_ns
+from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import read_ledger
-from lib.settings import StrategySettings, WatchdogSettings
+from lib.process.supervisor import Process
+from lib.process.watchdog_rules import WatchdogRules
+from lib.settings import (
+    GatewaySettings,
+    OrderManagerSettings,
+    PriceBookSettings,
+    Settings,
+    StrategySettings,
+)
 from lib.shared_memory_utils import SharedPriceBook
-from lib.signals import Signal
-from lib.streams import publication
-from lib.streams.publication import Tapes
+from lib.streams import publication, subscriber
+from lib.streams.publication import Stream
+from lib.streams.server import LAGGING_NS
 from lib.streams.stream_client import SILENCE_LIMIT_NS
-from lib.tapes.random_walk import RandomWalkTape
-from lib.tapes.sentiments import RandomSentiments
 from lib.trading import evaluator
 from lib.trading.signal_pace import PASS_NS
 from lib.wire.order_messages import ExecutionReport
 from tests.simulation.bugs import BUGS
+from tests.simulation.clients import (
+    FIRST_ORDER_ID,
+    PORTS,
+    FiringClient,
+    NumberedReader,
+    StalledClient,
+    Watcher,
+)
 from tests.simulation.foreign_client import ForeignClient
-from tests.simulation.network import End, Network
-from tests.simulation.roles import (
-    Crashed,
-    Gateway,
-    OrderBook,
-    OrderManager,
-    Role,
+from tests.simulation.host import SimulatedHost
+from tests.simulation.network import MOST_BYTES, Network, SimulatedSocket
+from tests.simulation.observers import (
     SlowSignal,
     SlowSingleSignal,
-    Strategy,
+    StrategyWatch,
+    patches,
+    tape_of,
 )
+from tests.simulation.process import HANG_AFTER_NS, ROLES, Crashed, SimulatedProcess
 
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")
 LEAST_TICKS = 520
@@ -72,12 +86,17 @@ REST_NS = 40 * SECOND_NS
 LONGEST_FAULT_NS = 3 * SECOND_NS
 LATE_ANSWER = "the answer to HELLO came late"
 """The one protocol error that a slow network alone brings about."""
+BEGINS_NS = 10**12
 WALL_CLOCK_BEGINS_NS = 1_762_128_000 * SECOND_NS
 TAPE_SEEDS = 8
 """Tapes are costly to make, so worlds share a few."""
-PLACES = ("price", "news", "orders")
-HANG_AFTER_NS = to_ns(WatchdogSettings().hang_after)
-SURE_TO_LIVE_NS = HANG_AFTER_NS - 2 * PASS_NS
+PLACES = {
+    GatewaySettings().price_port: "price",
+    GatewaySettings().news_port: "news",
+    OrderManagerSettings().port: "orders",
+}
+"""By port: the names that the network knows."""
+SURE_TO_LIVE_NS = HANG_AFTER_NS - 4 * PASS_NS
 """A signal that takes no longer for any tick, or for any batch, is never the reason of a kill."""
 SLOW_SIGNALS = (
     (1, 300_000),
@@ -89,6 +108,22 @@ SLOW_SIGNALS = (
     (30, HANG_AFTER_NS + SECOND_NS),
 )
 """Each how many ticks a signal takes how long; the last one is a signal that hangs."""
+MOST_READING_NS = 2 * MICROSECOND_NS
+"""How long it takes at most to read the clock, which stands for all that takes time …"""
+MOST_SLOW_READING_NS = MILLISECOND_NS
+"""… and on a slow machine."""
+MOST_CRASH_POINTS = 40
+"""How many interactions a role has at most before it dies of a crash."""
+STALL_LIMIT_NS = 2 * SECOND_NS
+"""In these short lives."""
+MAX_COMMIT_BYTES, RECEIVE_BYTES = 4096, 2048
+"""So few that a few clients reach the bound of a commit."""
+MOST_ORDERS_A_COMMIT = (MAX_COMMIT_BYTES + RECEIVE_BYTES) // 90
+"""No order is shorter than that."""
+MOST_READINGS = 100
+"""Of the clock in one pass of the gateway, apart from what it does for clients that lag."""
+OWN_PID = 1
+"""The watchdog's."""
 
 
 class Result(NamedTuple):
@@ -102,9 +137,11 @@ class Result(NamedTuple):
     events: Counter[str]
 
 
-@cache
-def _tapes(seed: int) -> Tapes:
-    return Tapes(RandomWalkTape(SYMBOLS, seed), RandomSentiments(seed))
+class Client(Protocol):
+    """A client that is no role."""
+
+    def step(self) -> None:
+        """Take what has arrived, and do what is due."""
 
 
 class World:
@@ -117,14 +154,19 @@ class World:
         self.random = random = Random(seed)
         self.path = path
         self.book_name = f"{path.name}-book"
-        self._now_ns = 10**12
+        self.network = Network(random, BEGINS_NS, PLACES)
+        self._reading_ns = 0
+        self._slow_until_ns = 0
         self._wall_clock_s = 0
-        self.settings = StrategySettings(
+        # Of the world, and with arrays or without.
+        signal = random.choice([SlowSignal, SlowSingleSignal])
+        self.strategy_settings = StrategySettings(
+            signal_class=f"{signal.__module__}:{signal.__name__}",
             short_window=random.randint(1, 3),
             long_window=random.randint(4, 9),
             quantity=random.randint(1, 10),
             news_timeout=random.choice([0.8, 1.5, 5.0]),
-            max_tick_age=3600.0,  # the judge does not know how old a tick was
+            max_tick_age=random.choice([0.3, 1.0, 3600.0, 3600.0]),
         )
         self.rate = random.choice([50.0, 100.0, 200.0])
         self.news_rate = random.choice([5.0, 20.0])
@@ -134,26 +176,20 @@ class World:
         """The position in the book up to which ticks were stored, if only by a writer that died."""
         self.replay_ticks = random.choice([100, 262_144, 262_144])
         self.ticks_a_pass = random.randint(5, 100)
-        # Of the world, and with arrays or without.
-        signal = random.choice([SlowSignal, SlowSingleSignal])
-        self.signal_class: type[Signal] = type("Signal", (signal,), {"world": self})
         self._slow_every, self._slow_ns = 1, 0
         self._looked_at = 0
         """Ticks, by all signals."""
         self.run = 1
         self._tape_seed = random.randrange(TAPE_SEEDS)
-        self._tape_names = (f"tape-{number}" for number in count(1))
         self.tape_is_stopped = False
-        self.news_is_silent = False
         self.disk_refuses = False
         self.is_halted = False
         self.misjudged: list[str] = []
         self.protocol_errors: list[str] = []
         self.confirmations: list[str] = []
-        self.failed_commits = 0
         self.events: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
-        settings = self.settings
+        settings = self.strategy_settings
         self.records = Records(
             SYMBOLS,
             settings.short_window,
@@ -163,41 +199,76 @@ class World:
             settings.quantity,
             order_ttl_ns=to_ns(self.order_ttl),
         )
-        self.network = Network(random, self.clock)
+        self.client_host = SimulatedHost(
+            self.network, monotonic_ns=self.clock, wall_ns=self.wall_ns
+        )
+        self.stall_limit_ns = STALL_LIMIT_NS
+        self.firing_order_ids = count(FIRST_ORDER_ID)
+        self.batch_frames = random.choice([8, 4096])
         self.foreign_client = ForeignClient(self)
-        self.instances: dict[str, Role | None] = dict.fromkeys(MAKE_ROLE)
-        self._starts_ns = dict.fromkeys(MAKE_ROLE, 0)
-        self._wakes_ns = dict.fromkeys(MAKE_ROLE, 0)
+        self.clients: list[Client] = [self.foreign_client]
+        self.clients += [Watcher(self, stream) for stream in PORTS]
+        self._gateway_late_ns = self.now_ns
+        """Until when the gateway was down, stood still, or ran on a slow machine."""
+        self._pids = count(OWN_PID + 1)
+        self._processes: dict[str, SimulatedProcess | None] = dict.fromkeys(ROLES)
+        self._starts_ns = dict.fromkeys(ROLES, 0)
+        self._wakes_ns = dict.fromkeys(ROLES, 0)
+        self._held_since_ns: int | None = None
+        """Since when the signal is taking its time."""
+        self._watchdog = WatchdogRules(OWN_PID, HANG_AFTER_NS, self.now_ns)
+        self.strategy_watch = StrategyWatch(self)
         self._doomed: dict[str, int] = {}
         """By role: at which of its next crash points it dies."""
         self._ends: list[tuple[int, Callable[[], None]]] = []
         """When faults that last are over, and how."""
         self.book = SharedPriceBook(SYMBOLS, self.book_name, ring_capacity=self.ring_capacity)
         self._book_reader = self.book.reader(0)
-        self._played: dict[str, tuple[Tapes, int]] = {}
+        self._played: dict[str, tuple[int, int]] = {}
+        """By tape: the run that played it, and how far."""
 
     # What the roles ask for.
 
-    def clock(self) -> int:
-        """Return the time, monotonic."""
-        return self._now_ns
+    @property
+    def now_ns(self) -> int:
+        """The time, monotonic."""
+        return self.network.now_ns
 
-    def utc(self) -> str:
-        """Return what the wall clock says; it jumps."""
-        seconds = self._now_ns // SECOND_NS + self._wall_clock_s
-        return f"2025-11-03T{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}Z"
+    def clock(self) -> int:
+        """Return the time to a client."""
+        return self.network.now_ns
+
+    def read_clock(self) -> int:
+        """Return the time to a role, to which it takes time to read it."""
+        network = self.network
+        network.now_ns += self._reading_ns
+        return network.now_ns
 
     def wall_ns(self) -> int:
         """Return what the wall clock says, in ns since 1970; it jumps."""
-        return WALL_CLOCK_BEGINS_NS + self._now_ns + self._wall_clock_s * SECOND_NS
+        return WALL_CLOCK_BEGINS_NS + self.now_ns + self._wall_clock_s * SECOND_NS
 
-    def tapes_of(self, run: int) -> Tapes:
-        """Return what the gateway plays in this run."""
-        return _tapes((self._tape_seed + run) % TAPE_SEEDS)
+    def settings_for_a_start(self) -> Settings:
+        """Return what a role finds in its settings file now: each run plays another tape."""
+        return Settings(
+            symbols=SYMBOLS,
+            var_dir=self.path,
+            gateway=GatewaySettings(
+                rate=self.rate, news_interval=1 / self.news_rate, seed=self._seed_of(self.run)
+            ),
+            price_book=PriceBookSettings(name=self.book_name, ring_capacity=self.ring_capacity),
+            strategy=self.strategy_settings,
+            order_manager=OrderManagerSettings(order_ttl=self.order_ttl),
+        )
 
-    def name_tape(self) -> str:
-        """Return a name that no tape has had."""
-        return next(self._tape_names)
+    def _seed_of(self, run: int) -> int:
+        return (self._tape_seed + run) % TAPE_SEEDS
+
+    def process(self, role: str) -> SimulatedProcess:
+        """Return the process of a role that is up."""
+        process = self._processes[role]
+        assert process is not None
+        return process
 
     def latest(self, symbol: str) -> int | None:
         """Return the price book's latest price."""
@@ -213,31 +284,40 @@ class World:
                 raise Crashed
 
     def look_at_ticks(self, count: int) -> None:
-        """Let the time pass that the signal takes for its next ticks, in one call.
-
-        The watchdog's rule: a strategy whose loop does not come round for too long is killed.
-        """
+        """Let the time pass that the signal takes for its next ticks, in one call."""
         before, self._looked_at = self._looked_at, self._looked_at + count
         slow = self._looked_at // self._slow_every - before // self._slow_every
         takes_ns = slow * self._slow_ns
-        strategy = self.instances["strategy"]
-        if not takes_ns or not isinstance(strategy, Strategy):
+        if not takes_ns:
             return
+        strategy = self.process("strategy")
         self.events["signal is slow"] += 1
-        end_ns = self._now_ns + takes_ns
-        while self._now_ns < end_ns:
-            self._pass_time(min(LONGEST_STEP_NS, end_ns - self._now_ns), busy="strategy")
-            silent_ns = self._now_ns - strategy.beat_ns
-            if silent_ns > HANG_AFTER_NS:
-                self.events["strategy killed as hung"] += 1
-                if takes_ns <= SURE_TO_LIVE_NS:
-                    self.misjudged.append(
-                        f"the strategy was killed after {silent_ns / SECOND_NS:.1f} s of silence, "
-                        f"and its signal took {takes_ns / SECOND_NS:.1f} s"
-                    )
+        self._held_since_ns = self.now_ns
+        end_ns = self.now_ns + takes_ns
+        while self.now_ns < end_ns:
+            self._pass_time(min(LONGEST_STEP_NS, end_ns - self.now_ns), busy="strategy")
+            if self._processes["strategy"] is not strategy:
                 raise Crashed
-            if self.instances["strategy"] is not strategy:
-                raise Crashed
+        self._held_since_ns = None
+
+    def gateway_was_late_ns(self, stream: str) -> int:
+        """Return until when a frame of the gateway may have been late through a fault."""
+        return max(self._gateway_late_ns, self.network.late_until_ns(stream))
+
+    def note_commit(self, orders: int) -> None:
+        """So many orders are in one transaction."""
+        if orders > MOST_ORDERS_A_COMMIT:
+            self.misjudged.append(
+                f"{orders} orders in one commit, and the bound is {MOST_ORDERS_A_COMMIT}"
+            )
+
+    def note_pass(self, role: str, took_ns: int) -> None:
+        """A pass of the gateway is bounded, however many clients lag."""
+        if role == "gateway" and took_ns > 4 * LAGGING_NS + MOST_READINGS * self._reading_ns:
+            self.misjudged.append(
+                f"a pass of the gateway took {took_ns / MILLISECOND_NS:.0f} ms, and the others "
+                "had to wait"
+            )
 
     def note_booking(self, report: ExecutionReport) -> None:
         """An order is recorded, under a halt or not."""
@@ -248,13 +328,6 @@ class World:
                 f"{state} halted"
             )
         self.events["order rejected as halted"] += self.is_halted
-
-    def abandon(self, end: End | None) -> None:
-        """The process that held this end is dead; perhaps not all that it sent arrives."""
-        if end and end.open:
-            if self.random.random() < 0.5:
-                end.sends.cut(self.random)
-            end.vanish()
 
     def hear(self, _logger: Any, level: str, event: MutableMapping[str, Any]) -> Any:
         """Take a line of a role's log. Is a structlog processor."""
@@ -268,7 +341,7 @@ class World:
             gaps.append(gap)
             if where == "ring":
                 self._check_lap(gap)
-        elif name == "attached":
+        elif name == "attached" and "tape" in event:
             self._check_attachment(event["tape"], event["sequence"])
         elif name == "refill_begun_anew":
             self.records.lapped_at_first.add(len(self.records.evaluations))
@@ -276,7 +349,7 @@ class World:
             self.records.answered_with_error.add(event["order_id"])
         elif name == "order_given_up":
             self.records.given_up.add(event["order_id"])
-        elif name == "protocol_error" and event["reason"] != LATE_ANSWER:
+        elif name == "protocol_error" and event.get("reason") != LATE_ANSWER:
             self.protocol_errors.append(f"{event}")
         raise structlog.DropEvent
 
@@ -308,14 +381,14 @@ class World:
 
     def crash(self, role: str) -> None:
         """Kill it soon, in the middle of something, and start it again a while later."""
-        if self.instances[role] is not None and role not in self._doomed:
-            self._doomed[role] = self.random.randrange(12)
+        if self._processes[role] and role not in self._doomed:
+            self._doomed[role] = self.random.randrange(MOST_CRASH_POINTS)
             self._after(300 * MILLISECOND_NS, lambda: self._kill_doomed(role))
 
     def freeze(self) -> None:
         """Stop a process that stays alive."""
-        role = self.random.choice(list(MAKE_ROLE))
-        self._wakes_ns[role] = self._now_ns + self.random.randrange(LONGEST_FAULT_NS)
+        role = self.random.choice(list(ROLES))
+        self._wakes_ns[role] = self.now_ns + self.random.randrange(LONGEST_FAULT_NS)
 
     def cut(self) -> None:
         """Reset a connection."""
@@ -324,20 +397,20 @@ class World:
     def blackhole(self) -> None:
         """Let a connection die without a word, or the next ones be dead from their birth."""
         if self.random.random() < 0.5:
-            self.network.stillborn.update(PLACES)
+            self.network.stillborn.update(PLACES.values())
         else:
             self.network.blackhole(self.random.choice(self._connections()))
 
     def slow(self) -> None:
         """Make everything late on its way to or from one server."""
-        until_ns = self._now_ns + self.random.randrange(LONGEST_FAULT_NS)
+        until_ns = self.now_ns + self.random.randrange(LONGEST_FAULT_NS)
         late_ns = self.random.randrange(1500 * MILLISECOND_NS)
-        self.network.slow[self.random.choice(PLACES)] = (until_ns, late_ns)
+        self.network.slow[self.random.choice(list(PLACES.values()))] = (until_ns, late_ns)
 
     def dribble(self) -> None:
         """Let everything arrive byte by byte."""
-        until_ns = self._now_ns + self.random.randrange(SECOND_NS // 4)
-        self.network.dribbling[self.random.choice(PLACES)] = until_ns
+        until_ns = self.now_ns + self.random.randrange(SECOND_NS // 4)
+        self.network.dribbling[self.random.choice(list(PLACES.values()))] = until_ns
 
     def refuse_commits(self) -> None:
         """Let the disk of the ledger refuse to write."""
@@ -346,17 +419,41 @@ class World:
 
     def halt(self) -> None:
         """Let a person halt trading for a while."""
-        self.is_halted = True
-        self._last(lambda: setattr(self, "is_halted", False))
+        self._set_halt(True)
+        self._last(lambda: self._set_halt(False))
+
+    def _set_halt(self, is_halted: bool) -> None:
+        self.is_halted = is_halted
+        if is_halted:
+            (self.path / HALT_FILE).touch()
+        else:
+            (self.path / HALT_FILE).unlink(missing_ok=True)
 
     def jump(self) -> None:
         """Put the wall clock forward or back."""
         self._wall_clock_s += self.random.randint(-5000, 5000)
 
     def silence_news(self) -> None:
-        """Let the gateway say nothing about the news, not even that there is none."""
-        self.news_is_silent = True
-        self._last(lambda: setattr(self, "news_is_silent", False))
+        """Let nothing arrive about the news for a while, not even that there is none."""
+        self.network.held["news"] = self.now_ns + self.random.randrange(LONGEST_FAULT_NS)
+
+    def join_far_behind(self) -> None:
+        """Let clients join that need all ticks, and take them at any pace, while little time is."""
+        for most_bytes in (MOST_BYTES, MOST_BYTES, self.random.choice([50, 500])):
+            self.clients.append(NumberedReader(self, "price", 1, most_bytes))
+        self._slow_until_ns = max(self._slow_until_ns, self.now_ns + SECOND_NS)
+
+    def stall(self) -> None:
+        """Let a client join that takes nothing."""
+        self.clients.append(StalledClient(self))
+
+    def fire_orders(self) -> None:
+        """Let clients send many orders at once."""
+        self.clients.append(FiringClient(self))
+
+    def slow_machine(self) -> None:
+        """Let everything take more time."""
+        self._slow_until_ns = self.now_ns + self.random.randrange(LONGEST_FAULT_NS)
 
     def slow_signal(self) -> None:
         """Let the signal take its time for some ticks, or for all."""
@@ -371,12 +468,12 @@ class World:
         self._note_tail()
         self.run += 1
 
-    def _connections(self) -> list[tuple[str, End, End]]:
+    def _connections(self) -> list[tuple[SimulatedSocket, SimulatedSocket]]:
         """Those that have something to lose, if there are any."""
-        return [c for c in self.network.connections if c[1].open] or self.network.connections
+        return [c for c in self.network.connections if c[0].open] or self.network.connections
 
     def _after(self, wait_ns: int, end: Callable[[], None]) -> None:
-        self._ends.append((self._now_ns + wait_ns, end))
+        self._ends.append((self.now_ns + wait_ns, end))
 
     def _last(self, end: Callable[[], None]) -> None:
         self._after(self.random.randrange(LONGEST_FAULT_NS), end)
@@ -388,15 +485,19 @@ class World:
     def kill(self, role: str) -> None:
         """Let a role die where it stands."""
         self._doomed.pop(role, None)
-        instance, self.instances[role] = self.instances[role], None
-        if instance:
-            if isinstance(instance, Gateway):
-                stream = instance.prices.stream
-                self._played[stream.tape] = (self.tapes_of(self.run), stream.next_sequence - 1)
-            instance.die()
+        process, self._processes[role] = self._processes[role], None
+        if process:
+            if role == "gateway" and hasattr(process.role, "_prices"):
+                stream = process.role._prices.publication.stream
+                self._played[stream.tape] = (self.run, stream.next_sequence - 1)
+            process.kill()
+            if process.pid in self._watchdog.processes:
+                self._watchdog.ended(process.pid, self.now_ns)
+            if role == "strategy":
+                self._held_since_ns = None
             self._wakes_ns[role] = 0
             down_ns = self.random.choice([30 * MILLISECOND_NS, SECOND_NS, 2 * SECOND_NS])
-            self._starts_ns[role] = self._now_ns + self.random.randrange(down_ns)
+            self._starts_ns[role] = self.now_ns + self.random.randrange(down_ns)
 
     # Time.
 
@@ -406,27 +507,69 @@ class World:
 
     def _pass_time(self, duration_ns: int, busy: str = "") -> None:
         """Let this time pass; all roles take a pass but the one that is busy with its own."""
-        self._now_ns += duration_ns
-        for due in [end for end in self._ends if end[0] <= self._now_ns]:
+        self.network.now_ns += duration_ns
+        most_ns = MOST_SLOW_READING_NS if self.now_ns < self._slow_until_ns else MOST_READING_NS
+        self._reading_ns = self.random.randrange(most_ns)
+        for due in [end for end in self._ends if end[0] <= self.now_ns]:
             self._ends.remove(due)
             due[1]()
-        self.foreign_client.step()
-        roles = list(MAKE_ROLE)
+        self._look_at_beats()
+        is_late = not self._processes["gateway"] or self._wakes_ns["gateway"] > self.now_ns
+        if is_late or self.now_ns < self._slow_until_ns:
+            self._gateway_late_ns = self.now_ns
+        for client in self.clients:
+            client.step()
+        roles = list(ROLES)
         self.random.shuffle(roles)
         for role in roles:
-            if role != busy and self._wakes_ns[role] <= self._now_ns:
+            if role != busy and self._wakes_ns[role] <= self.now_ns:
                 self._step_role(role)
 
     def _step_role(self, role: str) -> None:
-        instance = self.instances[role]
+        process = self._processes[role]
         try:
-            if instance is None:
-                if self._starts_ns[role] <= self._now_ns:
-                    self.instances[role] = MAKE_ROLE[role](self)
-            else:
-                instance.step()
+            if process is not None:
+                process.step(self)
+            elif self._starts_ns[role] <= self.now_ns:
+                self._start(role)
         except Crashed:
             self.kill(role)
+
+    def _start(self, role: str) -> None:
+        process = self._processes[role] = SimulatedProcess(self, role, next(self._pids))
+        if role == "strategy":
+            self.strategy_watch = StrategyWatch(self)
+        process.start(self)
+
+    def _look_at_beats(self) -> None:
+        """What the watchdog does: ask supervisord, and kill what hangs."""
+        if self.now_ns < self._watchdog.next_deadline_ns():
+            return
+        up = {process.pid: process for process in self._processes.values() if process}
+        beats = {pid: process.beat[0] for pid, process in up.items() if process.beat[0]}
+        if not self._watchdog.look(beats, self.now_ns):
+            return
+        answer = [
+            Process(role, "RUNNING", process.pid) if process else Process(role, "STARTING", 0)
+            for role, process in self._processes.items()
+        ]
+        self._watchdog.answered(answer, self.now_ns)
+        for hang in self._watchdog.hung(beats):
+            self._judge_the_watchdog(hang.process.program, hang.silent_ns)
+            self.kill(hang.process.program)
+
+    def _judge_the_watchdog(self, role: str, silent_ns: int) -> None:
+        """What is killed was held up for long, by a fault or by its signal."""
+        self.events[f"{role} killed as hung"] += 1
+        held_ns = self._wakes_ns[role] - self.process(role).beat[0]
+        why = "nothing held it up"
+        if role == "strategy" and self._held_since_ns is not None:
+            held_ns = max(held_ns, self.now_ns - self._held_since_ns)
+            why = f"its signal took {held_ns / SECOND_NS:.1f} s"
+        if held_ns <= SURE_TO_LIVE_NS:
+            self.misjudged.append(
+                f"{role} was killed after {silent_ns / SECOND_NS:.1f} s of silence, and {why}"
+            )
 
     @property
     def book_position(self) -> int:
@@ -446,13 +589,13 @@ class World:
         kinds = list(FAULTS)
         faults = self.random.randint(FEWEST_FAULTS, MOST_FAULTS)
         duration_ns = int(LEAST_TICKS / self.rate * SECOND_NS) + SECOND_NS
-        begin_ns = self._now_ns + 300 * MILLISECOND_NS
+        begin_ns = self.now_ns + 300 * MILLISECOND_NS
         times = sorted(begin_ns + self.random.randrange(duration_ns) for _ in range(faults))
-        end_ns = self._now_ns + duration_ns
-        give_up_ns = self._now_ns + LONGEST_LIFE_NS
-        while self._now_ns < give_up_ns and (times or self._now_ns < end_ns or self._is_troubled()):
+        end_ns = self.now_ns + duration_ns
+        give_up_ns = self.now_ns + LONGEST_LIFE_NS
+        while self.now_ns < give_up_ns and (times or self.now_ns < end_ns or self._is_troubled()):
             self.step(LONGEST_STEP_NS)
-            if times and times[0] <= self._now_ns:
+            if times and times[0] <= self.now_ns:
                 times.pop(0)
                 kind = self.random.choice(kinds)
                 self.faults[kind] += 1
@@ -461,11 +604,11 @@ class World:
     def come_to_rest(self) -> list[str]:
         """End all faults, and wait until nothing is left to do. Returns what never came about."""
         self.tape_is_stopped = True
-        end_ns = self._now_ns + LONGEST_FAULT_NS
-        give_up_ns = self._now_ns + REST_NS
-        while self._now_ns < give_up_ns:
+        end_ns = self.now_ns + LONGEST_FAULT_NS
+        give_up_ns = self.now_ns + REST_NS
+        while self.now_ns < give_up_ns:
             self.step(5 * LONGEST_STEP_NS)
-            if self._now_ns > end_ns and not self._unfinished():
+            if self.now_ns > end_ns and not self._unfinished():
                 return []
         return [f"did not come to rest: {what}" for what in self._unfinished()]
 
@@ -473,20 +616,24 @@ class World:
     def published(self) -> int:
         """Ticks, of all tapes."""
         played = {tape: last for tape, (_, last) in self._played.items()}
-        gateway = self.instances["gateway"]
-        if isinstance(gateway, Gateway):
-            played[gateway.prices.stream.tape] = gateway.prices.stream.next_sequence - 1
+        if stream := self._stream():
+            played[stream.tape] = stream.next_sequence - 1
         return sum(played.values())
+
+    def _stream(self) -> Stream | None:
+        """Return the price stream of the gateway, if that is up."""
+        process = self._processes["gateway"]
+        return process.role._prices.publication.stream if process else None
 
     def _is_troubled(self) -> bool:
         """Whether ticks must still come, so that the last strategy has some to evaluate."""
-        gateway, strategy = self.instances["gateway"], self.instances["strategy"]
-        if not isinstance(gateway, Gateway) or not isinstance(strategy, Strategy):
-            return True
         return (
-            bool(self._doomed)
+            not self._processes["gateway"]
+            or not self._processes["strategy"]
+            or bool(self._doomed)
             or bool(self._slow_ns)  # a strategy that hangs is killed
-            or strategy.is_new
+            or self._wakes_ns["strategy"] > self.now_ns  # as is one that stands still for too long
+            or self.strategy_watch.is_new
             or self.published < LEAST_TICKS
             or len(self.records.sent) < LEAST_ORDERS
         )
@@ -499,22 +646,23 @@ class World:
 
     def _unfinished(self) -> list[str]:
         unfinished = [
-            f"{role} is down" for role, instance in self.instances.items() if instance is None
+            f"{role} is down" for role, process in self._processes.items() if process is None
         ]
-        gateway, orderbook = self.instances["gateway"], self.instances["orderbook"]
-        strategy = self.instances["strategy"]
-        if isinstance(gateway, Gateway) and isinstance(orderbook, OrderBook):
-            stream, client = gateway.prices.stream, orderbook.client
-            if (client.tape, client.next_sequence) != (stream.tape, stream.next_sequence):
-                unfinished.append(f"the book is before {client.next_sequence} of {client.tape}")
-        if isinstance(strategy, Strategy):
-            if strategy.position != self.book_position:
-                unfinished.append(f"the strategy has read up to {strategy.position}")
-            heard_ns = strategy.news.heard_ns or 0
-            if not strategy.news.joined or self._now_ns - heard_ns > SILENCE_LIMIT_NS:
+        if stream := self._stream():
+            tape, next_sequence = self.book.resume_point()
+            if (tape, next_sequence) != (stream.tape, stream.next_sequence):
+                unfinished.append(f"the book is before {next_sequence} of {tape}")
+        if process := self._processes["strategy"]:
+            strategy = process.role
+            position = strategy._reader.position if strategy._reader else 0
+            if position != self.book_position:
+                unfinished.append(f"the strategy has read up to {position}")
+            news, client = strategy._evaluator._news, strategy._evaluator._client
+            heard_ns = news.heard_ns or 0
+            if not news.joined or self.now_ns - heard_ns > SILENCE_LIMIT_NS:
                 unfinished.append("the strategy does not hear the news")
-            if strategy.client.unanswered:
-                unfinished.append(f"unanswered: {sorted(strategy.client.unanswered)}")
+            if client.unanswered:
+                unfinished.append(f"unanswered: {sorted(client.unanswered)}")
         return unfinished
 
     # The end.
@@ -525,20 +673,20 @@ class World:
         too_little = ["too little has happened"] if self._is_troubled() else []
         unfinished = self.come_to_rest()
         self.records.settled = not unfinished
-        for role in MAKE_ROLE:
+        for role in ROLES:
             self.kill(role)
         self._complete_records()
         return too_little + unfinished + self._check() + judge(self.records)
 
     def _complete_records(self) -> None:
-        for tape, (tapes, published) in self._played.items():
-            symbols, prices = tapes.ticks.read(1, published)
+        for tape, (run, published) in self._played.items():
+            symbols, prices = tape_of(SYMBOLS, self._seed_of(run)).read(1, published)
             ticks = zip(symbols.tolist(), prices.tolist(), strict=True)
             self.records.tapes[tape] = {
                 sequence: PlayedTick(SYMBOLS[symbol], price)
                 for sequence, (symbol, price) in enumerate(ticks, 1)
             }
-        client_id = self.settings.client_id
+        client_id = self.strategy_settings.client_id
         with read_ledger(self.path / "orders.sqlite") as ledger:
             self.misjudged += self.foreign_client.booked(ledger.orders())
             self.records.ledger = in_order_of_booking(
@@ -558,25 +706,19 @@ class World:
             if times > 1:
                 findings.append(f"printed {times} times: {line.strip()}")
         for tape, first, last in self.records.book_gaps:
-            _, published = self._played.get(tape, (None, 0))
+            _, published = self._played.get(tape, (0, 0))
             if published - first < self.replay_ticks:
                 findings.append(f"{first} to {last} of {tape} were missed and could be replayed")
         return findings
 
     def close(self) -> None:
         """Remove what the world has made."""
-        for role in MAKE_ROLE:
+        for role in ROLES:
             self.kill(role)
         self.book.unlink()
         self.book.close()
 
 
-MAKE_ROLE: dict[str, Callable[[World], Role]] = {
-    "gateway": Gateway,
-    "orderbook": OrderBook,
-    "strategy": Strategy,
-    "order_manager": OrderManager,
-}
 FAULTS: dict[str, Callable[[World], None]] = {
     "gateway crashes": lambda world: world.crash("gateway"),
     "orderbook crashes": lambda world: world.crash("orderbook"),
@@ -592,7 +734,11 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "wall clock jumps": World.jump,
     "news silent": World.silence_news,
     "signal slow": World.slow_signal,
+    "machine slow": World.slow_machine,
     "new tape": World.begin_run,
+    "clients far behind": World.join_far_behind,
+    "client takes nothing": World.stall,
+    "many orders at once": World.fire_orders,
     "foreign clock": lambda world: world.foreign_client.send_some(),
 }
 
@@ -606,8 +752,13 @@ def world_of(seed: int) -> Iterator[World]:
     structlog.configure(processors=[world.hear])
     try:
         with (
+            patches(world),
             patch.object(publication, "REPLAY_TICKS", world.replay_ticks),
             patch.object(evaluator, "TICKS_A_PASS", world.ticks_a_pass),
+            patch.object(subscriber, "MAX_BATCH_FRAMES", world.batch_frames),
+            patch.object(gateway, "STALL_LIMIT_NS", STALL_LIMIT_NS),
+            patch.object(order_manager, "MAX_COMMIT_BYTES", MAX_COMMIT_BYTES),
+            patch.object(order_manager, "RECEIVE_BYTES", RECEIVE_BYTES),
         ):
             yield world
     finally:

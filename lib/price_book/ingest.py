@@ -6,7 +6,6 @@ where its predecessor ended.
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 import numpy as np
@@ -56,7 +55,7 @@ class TickIngest:
         book: SharedPriceBook,
         throttled_log: ThrottledLog,
         *,
-        clock: Clock = time.monotonic_ns,
+        clock: Clock,
     ) -> None:
         self._book = book
         self._codec = TickCodec(book.symbols)

@@ -6,7 +6,6 @@ reconnecting are handled and logged here.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -43,7 +42,7 @@ class StreamFeed:
         *,
         on_begin: Callable[[Joined | WentPlain], None],
         on_frames: Callable[[list[Frames]], None],
-        clock: Clock = time.monotonic_ns,
+        clock: Clock,
     ) -> None:
         self._stream = stream
         self._client = client

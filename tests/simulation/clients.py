@@ -107,7 +107,7 @@ class Watcher:
         if not reader.peer.is_open or reader.peer.is_cut_off:
             self._leave(reader)
         elif reader.heard_ns is None:
-            if now_ns - self._connect_ns > 2 * SILENCE_NS:  # nobody may have listened
+            if now_ns - self._connect_ns > 2 * SILENCE_NS:
                 self._leave(reader)
         else:
             since_ns = max(reader.heard_ns, self._world.gateway_was_late_ns(self._stream))

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from lib.clock import MILLISECOND_NS, SECOND_NS
 
 MOST_PRICE_BYTES = 1000
-"""Of one piece: some 80 ticks, so that who reads the book after each write misses none."""
+"""Of one piece: some 80 ticks, so that a reader of the book after each write misses none."""
 MOST_BYTES = 65_536
 """Of one piece on any other lane."""
 MOST_DRIBBLED_BYTES = 3
@@ -153,7 +153,7 @@ class SimulatedSocket:
         owner.sockets[self._fd] = self
 
     def ready(self, events: int) -> int:
-        """Return what epoll would say to one who waits for `events`."""
+        """Return the epoll events of those selector `events` that it is ready for."""
         now_ns = self._network.now_ns
         if now_ns < self.established_ns:
             return 0

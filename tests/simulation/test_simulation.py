@@ -30,7 +30,8 @@ def test_no_fault_loses_doubles_or_misjudges_anything(capsys):
     assert campaign.fewest_orders >= 20
     assert campaign.fewest_faults >= 5
     assert min(campaign.faults[kind] for kind in FAULTS) >= 100
-    assert campaign.events[REFUSED] >= 100
+    for event in (REFUSED, "tick too old to trade on", "strategy killed as hung"):
+        assert campaign.events[event] >= 100
 
 
 @pytest.mark.parametrize("bug", BUGS)

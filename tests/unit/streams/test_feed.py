@@ -69,6 +69,7 @@ class Owner:
             partial(ReconnectingConnection, self.loop, *self.server.listener.getsockname()),
             on_begin=self.began.append,
             on_frames=self.frames.extend,
+            clock=self.loop.clock,
         )
         self.loop.add_timed(self.feed)
 

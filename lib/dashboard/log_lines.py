@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lib.process.log_events import LogEvent, TicksLapped, TicksMissed
+from lib.process.log_events import LogEvent
 from lib.process.log_events import read_line as read_log_line
 
 
@@ -16,15 +16,6 @@ class TimedEvent(NamedTuple):
     level: str
     event: LogEvent | None
     """None if it is not defined."""
-
-    @property
-    def ticks_missed(self) -> int:
-        """How many ticks are gone, if the event says that some are."""
-        if isinstance(self.event, TicksLapped):
-            return self.event.ticks
-        if isinstance(self.event, TicksMissed):
-            return self.event.last - self.event.first + 1
-        return 0
 
 
 def read_line(raw: bytes) -> TimedEvent | None:

@@ -31,16 +31,3 @@ def test_a_line_has_its_time_and_what_is_known_of_it():
 )
 def test_what_is_no_event_is_none(raw):
     assert read_line(raw) is None
-
-
-@pytest.mark.parametrize(
-    ("facts", "missed"),
-    [
-        (b'"ticks_missed","first":5,"last":9,"where":"strategy","tape":"t"', 5),
-        (b'"ticks_missed","first":5,"last":null,"ticks":70,"where":"ring","tape":"t"', 70),
-        (b'"ticks_missed"', 0),
-        (b'"refilled","first":5,"last":9', 0),
-    ],
-)
-def test_how_many_ticks_are_gone(facts, missed):
-    assert read_line(HEAD.replace(b"gateway", b"strategy") + facts + b"}").ticks_missed == missed

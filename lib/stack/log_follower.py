@@ -18,6 +18,7 @@ import math
 import os
 import re
 import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -216,6 +217,31 @@ class FileFollower:
             os.lseek(self._fd, 0, os.SEEK_SET)
             self._tail = b""
         return os.read(self._fd, READ_BYTES)
+
+
+class LogFiles:
+    """Files that are followed from their end; those that appear later, from their start."""
+
+    def __init__(self, find: Callable[[], Iterable[Path]], earlier_bytes: int = 0) -> None:
+        """Follow what `find` returns; see `FileFollower`."""
+        self._find = find
+        self._files = {
+            path: FileFollower(path, from_end=True, earlier_bytes=earlier_bytes) for path in find()
+        }
+
+    def read(self) -> Iterator[tuple[str, bytes]]:
+        """Return the new lines, file by file, each with its program: the name of its file."""
+        for path in self._find():
+            if path not in self._files:
+                self._files[path] = FileFollower(path, from_end=False)
+        for path, file in self._files.items():
+            for raw in file.read():
+                yield path.stem, raw
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
 
 
 class _LogFile:

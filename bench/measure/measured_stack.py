@@ -59,11 +59,6 @@ class MeasuredStack:
         """The settings with which its roles were last started."""
         return self._stack.settings
 
-    @property
-    def log_dir(self) -> Path:
-        """Where the roles' logs are."""
-        return self._stack.var_dir / "log"
-
     def published(self) -> Published:
         """Return the gateway's position, read from its state file at no cost to it."""
         if self._state is None:

@@ -34,8 +34,10 @@ class OwnPriceBook:
 
     """
 
-    def __init__(self, name: str, symbols: tuple[str, ...] | None = None) -> None:
-        """Look for the book `name` of these symbols; None takes any.
+    def __init__(
+        self, name: str, symbols: tuple[str, ...] | None = None, *, as_role: bool = True
+    ) -> None:
+        """Look for the book `name` of these symbols; None takes any. `as_role` as for `attach`.
 
         Raises OrphanedError if the supervisord that started this process has died.
         """
@@ -44,6 +46,7 @@ class OwnPriceBook:
         self.problem = ""
         self._name = name
         self._symbols = symbols
+        self._as_role = as_role
         self._run = current_run() if is_supervised() else None
         self._reported = ""
         self._was_foreign = False
@@ -71,7 +74,7 @@ class OwnPriceBook:
 
     def _attach(self) -> None:
         try:
-            book = SharedPriceBook.attach(self._name, as_role=True)
+            book = SharedPriceBook.attach(self._name, as_role=self._as_role)
         except FileNotFoundError:
             self.problem = ""
             return

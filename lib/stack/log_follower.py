@@ -86,19 +86,20 @@ ROLE_HUNG: Final = name_of(RoleHung)
 _LEFT_TO_SUPERVISORD: Final = frozenset({name_of(RoleGaveUp)})
 """Events of the watchdog that supervisord's own log has as well."""
 
-SPAWNED, STOPPED, ENDED = "spawned", "stopped", "ended"
+BEGUN, SPAWNED, STOPPED, ENDED = "begun", "spawned", "stopped", "ended"
 KILLED, GIVEN_UP, SPAWN_FAILED = "killed", "given_up", "spawn_failed"
-"""What supervisord does with a program, as `ScreenLine.event` has it."""
+"""What supervisord does: begins its run; then with a program, as `ScreenLine.event` has it."""
 SUPERVISORD: Final = "supervisord"
 """The role of a line that is about no program."""
 SIGKILL: Final = "terminated by SIGKILL"
 """What the detail of an end by SIGKILL contains."""
 
 _SUPERVISOR_LINE: Final = re.compile(r"(?P<time>\S+ \S+) (?P<level>[A-Z]{4}) (?P<message>.*)")
-# What supervisord's log says of programs (supervisor 4.3: process.py).
+# The lines of supervisord's log that are events (supervisor 4.3: supervisord.py, process.py).
 _SUPERVISOR_MESSAGES: Final = tuple(
     (re.compile(pattern), event)
     for pattern, event in (
+        (r"(?P<role>supervisord) started with pid (?P<detail>\d+)", BEGUN),
         (r"spawned: '(?P<role>\S+)' with pid (?P<detail>\d+)", SPAWNED),
         (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", STOPPED),
         (r"exited: (?P<role>\S+) \((?P<detail>.*)\)", ENDED),
@@ -119,10 +120,10 @@ _SUPERVISOR_TEXTS: Final = {
 
 
 class SupervisorEvent(NamedTuple):
-    """What supervisord's log says that it did with a program."""
+    """What supervisord's log says that it did."""
 
     event: str
-    """SPAWNED, STOPPED, ENDED, KILLED, GIVEN_UP or SPAWN_FAILED."""
+    """BEGUN, SPAWNED, STOPPED, ENDED, KILLED, GIVEN_UP or SPAWN_FAILED."""
     program: str
     """SUPERVISORD where the log names none."""
     detail: str
@@ -426,7 +427,7 @@ def event_text(event: dict[str, Any]) -> str:
 
 
 def read_supervisor_line(text: str) -> SupervisorEvent | None:
-    """Read a line of supervisord's log; None where it says nothing of a program."""
+    """Read a line of supervisord's log; None if it is none of these events."""
     line = _SUPERVISOR_LINE.fullmatch(text)
     if line is None:
         return None
@@ -440,7 +441,7 @@ def read_supervisor_line(text: str) -> SupervisorEvent | None:
 def supervisor_line(text: str) -> ScreenLine | None:
     """Format what a line of supervisord's log says about a program; None for any other line."""
     read = read_supervisor_line(text)
-    if read is None:
+    if read is None or read.event not in _SUPERVISOR_TEXTS:
         return None
     template, level = _SUPERVISOR_TEXTS[read.event]
     return ScreenLine(read.program, template.format(read.detail), level, read.event, read.detail)

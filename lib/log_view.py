@@ -17,7 +17,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,7 +24,7 @@ import msgspec
 from lib.process.log_events import NO_EVENT
 from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
 from lib.stack.console import Screen
-from lib.stack.log_follower import ERROR, NOTICE, WARNING, FileFollower, ScreenLine, event_text
+from lib.stack.log_follower import ERROR, NOTICE, WARNING, LogFiles, ScreenLine, event_text
 from lib.text import printable
 
 LOOK_S: Final = 0.1
@@ -103,29 +102,6 @@ def _in_order(entries: Iterable[Entry]) -> list[ScreenLine]:
     return [entry.line for entry in sorted(entries, key=lambda entry: entry.timestamp)]
 
 
-class _Logs:
-    """All log files of one directory, including those created later."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._followers: dict[Path, FileFollower] = {}
-        self._find(from_end=True)
-
-    def new_lines(self) -> Iterable[tuple[str, bytes]]:
-        """Return the new lines, each with its program."""
-        self._find(from_end=False)
-        for path, follower in self._followers.items():
-            for raw in follower.read():
-                yield path.stem, raw
-
-    def _find(self, *, from_end: bool) -> None:
-        for path in self._directory.glob("*.jsonl"):
-            if path not in self._followers:
-                self._followers[path] = FileFollower(
-                    path, from_end=from_end, earlier_bytes=EARLIER_BYTES
-                )
-
-
 def main() -> int:
     """Show the logs until a signal ends it; return the exit code."""
     parser = argparse.ArgumentParser(
@@ -151,7 +127,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     screen = Screen(sys.stdout.fileno(), lambda: stopped)
-    logs = _Logs(directory)
+    logs = LogFiles(lambda: directory.glob("*.jsonl"), EARLIER_BYTES)
     programs = {path.stem for path in directory.glob("*.jsonl")}
     if not programs:
         print(f"no logs in {directory} yet; they come with the stack", file=sys.stderr)
@@ -161,10 +137,10 @@ def main() -> int:
             file=sys.stderr,
         )
     view = LogView(arguments.role, arguments.level)
-    screen.show([*view.look(logs.new_lines()), *view.rest()][-EARLIER_LINES:])
+    screen.show([*view.look(logs.read()), *view.rest()][-EARLIER_LINES:])
     while not (stopped or arguments.no_follow or screen.reader_is_gone()):
         time.sleep(LOOK_S)
-        screen.show(view.look(logs.new_lines()))
+        screen.show(view.look(logs.read()))
     screen.show(view.rest())
     return os.EX_OK
 

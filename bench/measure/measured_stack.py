@@ -50,16 +50,14 @@ class MeasuredStack:
         self._state: StateFile | None = None
         self.client_ids = client_ids(stack.settings, strategies)
         """The client_ids of its strategies; each is also the name of a program."""
+        self._decision_logs = {
+            name: decision_log_path(stack.var_dir, name) for name in self.client_ids
+        }
 
     @property
     def settings(self) -> Settings:
         """The settings with which its roles were last started."""
         return self._stack.settings
-
-    @property
-    def log_dir(self) -> Path:
-        """Where the roles' logs are."""
-        return self._stack.var_dir / "log"
 
     def published(self) -> Published:
         """Return the gateway's position, read from its state file at no cost to it."""
@@ -71,19 +69,13 @@ class MeasuredStack:
 
     def decision_readers(self) -> list[DecisionReader]:
         """Return a reader for each strategy, from now on. Raises BenchError if one has none."""
-        readers = [self._decision_reader(name) for name in self.client_ids]
-        for reader in readers:
-            reader.read()  # skip earlier decisions
+        readers = []
+        for name, path in self._decision_logs.items():
+            reader = DecisionReader.open(path)
+            if reader is None:
+                raise BenchError(f"{name} has no decision log")
+            readers.append(reader)
         return readers
-
-    def _decision_reader(self, client_id: str) -> DecisionReader:
-        reader = DecisionReader.open(self._decisions(client_id))
-        if reader is None:
-            raise BenchError(f"{client_id} has no decision log")
-        return reader
-
-    def _decisions(self, client_id: str) -> Path:
-        return decision_log_path(self._stack.var_dir, client_id)
 
     def set_rate(self, rate: float) -> None:
         """Let the gateway continue its tape at another rate."""
@@ -101,9 +93,8 @@ class MeasuredStack:
     def wait_until_steady(self) -> None:
         """Wait until every strategy evaluates ticks, which needs all roles before it."""
         deadline_s = time.monotonic() + STEADY_S
-        logs = [self._decisions(name) for name in self.client_ids]
         never = "not every strategy evaluates ticks"
-        _wait(lambda: all(log.exists() for log in logs), deadline_s, never)
+        _wait(lambda: all(log.exists() for log in self._decision_logs.values()), deadline_s, never)
         for reader in self.decision_readers():
             _wait(partial(_has_more, reader), deadline_s, never)
 

@@ -9,8 +9,10 @@ for the observer; it only shares the cores with it.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,18 +22,16 @@ from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack
 from lib.clock import SECOND_NS
 from lib.process.log_events import (
+    GATEWAY,
+    STRATEGY,
     FillReported,
-    LogEvent,
     OrderSent,
     RejectionReported,
     ScheduleShifted,
     ScheduleStarted,
-    name_of,
-    read_line,
 )
-from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
-from lib.stack.log_follower import FileFollower
-from lib.trading.decision_log import Decided, DecisionReader, decided_at
+from lib.stack.observer import BookFollower, EventFollower
+from lib.trading.decision_log import Decided, decided_at
 
 LOOK_S: Final = 0.025
 """How often the stack is read: often enough that neither the ring of the price book nor the
@@ -80,7 +80,7 @@ class Observation(NamedTuple):
 
 def observe(stack: MeasuredStack, seconds: float) -> Observation:
     """Observe a running stack for `seconds`. Raises BenchError."""
-    with _TickObserver(stack) as observer:
+    with closing(_TickObserver(stack)) as observer:
         begin, begin_ns = stack.published(), time.monotonic_ns()
         observer.until(begin_ns / SECOND_NS + seconds)
         end, end_ns = stack.published(), time.monotonic_ns()
@@ -91,18 +91,18 @@ def observe(stack: MeasuredStack, seconds: float) -> Observation:
 
 
 class _TickObserver:
-    """Collects ticks, decisions and events while it is open."""
+    """Collects ticks, decisions and events until it is closed."""
 
     def __init__(self, stack: MeasuredStack) -> None:
         """Raises BenchError if the stack has no price book or decision log."""
-        try:
-            self._book = SharedPriceBook.attach(stack.settings.price_book.name)
-        except (FileNotFoundError, PriceBookError) as error:
-            raise BenchError(f"the stack has no price book: {error}") from None
-        self._reader: PriceBookReader = self._book.reader()
-        self._decision_readers: list[DecisionReader] = stack.decision_readers()
-        self._gateway_log = FileFollower(stack.log_dir / "gateway.jsonl", from_end=False)
-        self._strategy_log = FileFollower(stack.log_dir / "strategy.jsonl", from_end=True)
+        self._book = BookFollower(stack.settings.price_book.name)
+        if not self._book.attach(time.monotonic_ns(), earlier_ticks=0):
+            reason = self._book.problem or "there is none of its name"
+            raise BenchError(f"the stack has no price book: {reason}")
+        self._decision_readers = stack.decision_readers()
+        var_dir = stack.settings.var_dir
+        self._gateway_log = EventFollower(var_dir, [GATEWAY], earlier_bytes=sys.maxsize)
+        self._strategy_log = EventFollower(var_dir, [STRATEGY])
         self._sequences: list[NDArray[np.int64]] = []
         self._sent_ns: list[NDArray[np.int64]] = []
         self._decisions: list[list[Decided]] = [[] for _ in self._decision_readers]
@@ -110,12 +110,12 @@ class _TickObserver:
         self._decisions_missed = 0
         self._schedule: LoggedSchedule | None = None
         self._shifted_ns = 0
-        self._look_at_schedule()
+        self._ordered: dict[int, int] = {}
+        self._answered: dict[int, int] = {}
+        self._look_at_logs()
         if self._schedule:  # earlier shifts are part of the schedule
             self._schedule = self._schedule.shifted(self._shifted_ns)
         self._shifted_ns = 0
-        self._ordered: dict[int, int] = {}
-        self._answered: dict[int, int] = {}
 
     def until(self, end_s: float) -> None:
         """Observe until this time."""
@@ -168,7 +168,7 @@ class _TickObserver:
 
     def _look(self) -> None:
         while True:
-            batch = self._reader.read()
+            batch = self._book.read()
             if batch.missed:
                 self._ticks_missed += batch.missed[1] - batch.missed[0] + 1
             if not len(batch.ticks):
@@ -180,48 +180,29 @@ class _TickObserver:
             self._decisions_missed += decided.missed
             if len(decided.last):
                 parts.append(decided)
-        self._look_at_schedule()
-        self._look_at_orders()
+        self._look_at_logs()
 
-    def _look_at_schedule(self) -> None:
-        for event in read_events(self._gateway_log, ScheduleStarted, ScheduleShifted):
-            match event:
-                case ScheduleStarted(stream="price"):
-                    self._schedule = LoggedSchedule(event.rate, event.start_ns, event.first)
-                case ScheduleShifted(stream="price"):
-                    self._shifted_ns += event.shift_ns
+    def _look_at_logs(self) -> None:
+        while seen := (*self._gateway_log.read(), *self._strategy_log.read()):
+            for _, _, line in seen:
+                match line.event:
+                    case ScheduleStarted(stream="price", rate=rate, start_ns=start_ns, first=first):
+                        self._schedule = LoggedSchedule(rate, start_ns, first)
+                    case ScheduleShifted(stream="price", shift_ns=shift_ns):
+                        self._shifted_ns += shift_ns
+                    case OrderSent(order_id=order_id, tick_sequence=tick):
+                        self._ordered[order_id] = tick
+                    case (
+                        FillReported(answered_ns=int(at_ns), order_id=order_id)
+                        | RejectionReported(answered_ns=int(at_ns), order_id=order_id)
+                    ):
+                        self._answered[order_id] = at_ns
 
-    def _look_at_orders(self) -> None:
-        for event in read_events(self._strategy_log, OrderSent, FillReported, RejectionReported):
-            match event:
-                case OrderSent():
-                    self._ordered[event.order_id] = event.tick_sequence
-                case (
-                    FillReported(answered_ns=int(at_ns)) | RejectionReported(answered_ns=int(at_ns))
-                ):
-                    self._answered[event.order_id] = at_ns
-
-    def __enter__(self) -> _TickObserver:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._reader.close()
-        self._book.close()
+    def close(self) -> None:
+        """Close everything that is read."""
+        self._book.let_go()
         self._gateway_log.close()
         self._strategy_log.close()
-
-
-def read_events(log: FileFollower, *wanted: type[LogEvent]) -> list[LogEvent]:
-    """Return the events of these classes that a role has logged since the last look."""
-    names = [name_of(event).encode() for event in wanted]
-    events = []
-    while lines := log.read():
-        for line in lines:
-            if any(name in line for name in names):  # others need not be decoded
-                read = read_line(line)
-                if read and isinstance(read.event, wanted):
-                    events.append(read.event)
-    return events
 
 
 def join_decisions(parts: Sequence[Decided]) -> Decided:

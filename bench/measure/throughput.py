@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,14 +20,13 @@ from msgspec.structs import replace
 
 from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack, Published, UsageMeter, measured_stack
-from bench.measure.observer import read_events
 from bench.measure.symbols import settings_for
 from bench.plan import ThroughputRun
 from bench.results import Throughput, Trial, Usage
 from lib.clock import SECOND_NS
-from lib.process.log_events import ScheduleShifted
+from lib.process.log_events import GATEWAY, ScheduleShifted
 from lib.settings import MAX_RATE, Settings
-from lib.stack.log_follower import FileFollower
+from lib.stack.observer import EventFollower
 from lib.trading.decision_log import Decided, DecisionReader
 
 RING_TICKS: Final = 1 << 22
@@ -220,12 +220,9 @@ def evaluated_per_s(stack: MeasuredStack, seconds: float) -> float:
 def attempt(stack: MeasuredStack, rate: float, seconds: float, gaps: list[str]) -> Attempt:
     """Try one rate on a running stack. What the bench itself misses is added to `gaps`."""
     stack.set_rate(rate)
-    log = FileFollower(stack.log_dir / "gateway.jsonl", from_end=True)
-    try:
-        _settle(stack, rate)
+    _settle(stack, rate)
+    with closing(EventFollower(stack.settings.var_dir, [GATEWAY])) as log:
         return _attempt(stack, rate, seconds, log, gaps)
-    finally:
-        log.close()
 
 
 def _settle(stack: MeasuredStack, rate: float) -> None:
@@ -241,10 +238,10 @@ def _settle(stack: MeasuredStack, rate: float) -> None:
 
 
 def _attempt(
-    stack: MeasuredStack, rate: float, seconds: float, log: FileFollower, gaps: list[str]
+    stack: MeasuredStack, rate: float, seconds: float, log: EventFollower, gaps: list[str]
 ) -> Attempt:
     meter = UsageMeter(stack)
-    read_events(log, ScheduleShifted)  # what was before the trial
+    log.read()  # what was before the trial
     (_, begin), counts = count_from_now(stack)
     begin_ns = time.monotonic_ns()
     progress = [count.read() for count in counts]
@@ -255,7 +252,7 @@ def _attempt(
         why = reason_not_held(progress, stack.published().last, rate)
         if any(count.unseen for count in counts):
             why = "the bench itself was too slow"
-        if read_events(log, ScheduleShifted):
+        if any(isinstance(seen.line.event, ScheduleShifted) for seen in log.read()):
             why = "the gateway was too late and shifted its schedule"
     end = stack.published().last
     behind = end - min(one.last for one in progress)

@@ -18,12 +18,11 @@ part of one stack, else there is no experiment. A recorder that ends early, by a
 
 from __future__ import annotations
 
-import selectors
+import select
 import socket
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
@@ -32,18 +31,18 @@ from typing import Final, NamedTuple, Self
 from chaos.judge.records import BookedTick, PlayedTick
 from chaos.lab.target import TargetError, known_roles, strategy_state
 from lib.prices import parse_price
-from lib.process.log_events import LogEvent, TapeEnded, read_line
+from lib.process.log_events import LogEvent, TapeEnded
 from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
-from lib.shared_memory_utils import PriceBookError, PriceBookReader, SharedPriceBook
 from lib.stack.log_follower import (
     ENDED,
     GIVEN_UP,
     SPAWNED,
     STOPPED,
-    FileFollower,
-    read_supervisor_line,
+    SupervisorEvent,
 )
+from lib.stack.log_follower import SUPERVISORD as SUPERVISORD  # the source of its events
+from lib.stack.observer import BookFollower, EventFollower, SeenLine
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's state file are polled."""
@@ -51,12 +50,9 @@ CONNECT_RETRY_S: Final = 0.02
 """How often a refused connection is tried again."""
 CATCH_UP_S: Final = 30.0
 """How long it may take to read the ticks from before the recording."""
-ATTACH_RETRY_S: Final = 0.05
-"""How often to try to attach while there is no price book."""
 MAX_TICKS: Final = 2_000_000
 """The most ticks that are recorded; they take more than a gigabyte of memory."""
 RECEIVE_BYTES: Final = 1 << 20
-SUPERVISORD: Final = "supervisord"
 
 _FIELDS: Final = ("epoch", "sequence", "symbol", "price", "sent_ns")
 """The recorded fields of a booked tick."""
@@ -254,17 +250,11 @@ class Recorder:
         self._sock: socket.socket | None = None
         self._is_connected = False
         self._next_connect_s = 0.0
-        self._book_name = settings.price_book.name
-        self._book: SharedPriceBook | None = None
-        self._reader: PriceBookReader | None = None
-        self._next_attach_s = 0.0
+        self._book = BookFollower(settings.price_book.name, as_role=False)
         self._state_path = strategy_state(settings)
         self._state: StateFile | None = None
         self._state_inode = 0
-        log = settings.var_dir / "log"
-        self._logs = {r: FileFollower(log / f"{r}.jsonl", from_end=True) for r in known_roles()}
-        self._supervisor_log = FileFollower(settings.var_dir / "supervisord.log", from_end=True)
-        self._selector = selectors.DefaultSelector()
+        self._log = EventFollower(settings.var_dir, known_roles())
         self._next_look_s = 0.0
         self._caught_up = threading.Event()
         self._stop = threading.Event()
@@ -321,27 +311,28 @@ class Recorder:
         finally:
             self._caught_up.set()  # release a waiting thread
             self._disconnect()
-            self._detach()
-            for follower in (*self._logs.values(), self._supervisor_log):
-                follower.close()
-            self._selector.close()
+            self._book.let_go()
+            self._log.close()
 
     def _pass(self) -> None:
-        may_sleep = self._reader is None or self._reader.arm()
+        reader = self._book.reader
+        may_sleep = reader is None or reader.arm()
         if may_sleep and not self._caught_up.is_set() and not self.recording.missing_sight():
             self._caught_up.set()
         left_s = max(0.0, self._next_look_s - time.monotonic())
-        for key, _ in self._selector.select(left_s if may_sleep else 0):
-            if key.fileobj is self._sock:
-                self._receive()
-        if self._reader:
-            self._read_book(self._reader)
+        awaited = (reader, self._sock if self._is_connected else None)
+        readable, _, _ = select.select(
+            [one for one in awaited if one], [], [], left_s if may_sleep else 0
+        )
+        if self._sock in readable:
+            self._receive()
+        self._read_book()
         if time.monotonic() >= self._next_look_s:
             self._next_look_s = time.monotonic() + LOOK_S
             self._look_at_strategy()
             self.look_at_logs()
             self._connect()
-            self._attach()
+            self._book.attach(time.monotonic_ns(), MAX_TICKS)
 
     def _connect(self) -> None:
         """Connect if there is no connection; send HELLO as soon as there is one.
@@ -370,12 +361,9 @@ class Recorder:
             self._disconnect()
             return
         self._is_connected = True
-        self._selector.register(self._sock, selectors.EVENT_READ)
 
     def _disconnect(self) -> None:
         if self._sock is not None:
-            with suppress(KeyError):
-                self._selector.unregister(self._sock)
             self._sock.close()
             self._sock = None
             self._is_connected = False
@@ -393,37 +381,20 @@ class Recorder:
         else:
             self._disconnect()
 
-    def _attach(self) -> None:
-        if self._reader is not None or time.monotonic() < self._next_attach_s:
+    def _read_book(self) -> None:
+        book = self._book.book
+        if book is None:
             return
-        self._next_attach_s = time.monotonic() + ATTACH_RETRY_S
-        with suppress(FileNotFoundError, PriceBookError):
-            self._book = SharedPriceBook.attach(self._book_name)
-            self._reader = self._book.reader(0)
-            self._selector.register(self._reader.fileno(), selectors.EVENT_READ)
-
-    def _detach(self) -> None:
-        if self._book is not None and self._reader is not None:
-            self._selector.unregister(self._reader.fileno())
-            self._reader.close()
-            self._book.close()
-            self._book = self._reader = None
-
-    def _read_book(self, reader: PriceBookReader) -> None:
-        assert self._book
-        batch = reader.read()
+        tape, symbols = book.tape, book.symbols
+        ticks, missed = self._book.read()
         now_ns = time.monotonic_ns()
-        tape, symbols = self._book.tape, self._book.symbols
-        ticks = batch.ticks
         booked = (
             (BookedTick(tape(epoch), sequence, symbols[symbol], price), sent_ns)
             for epoch, sequence, symbol, price, sent_ns in zip(
                 *(ticks[name].tolist() for name in _FIELDS), strict=True
             )
         )
-        self.recording.add_booked(booked, batch.missed, now_ns)
-        if not len(ticks) and reader.retired:
-            self._detach()
+        self.recording.add_booked(booked, missed, now_ns)
 
     def _look_at_strategy(self) -> None:
         try:
@@ -442,31 +413,17 @@ class Recorder:
 
     def look_at_logs(self) -> None:
         """Read what was logged since the last call. For the recorder's own thread."""
-        # supervisord first, so that a role's start comes before the lines of the role itself, even
-        # if this call is late.
-        for line in self._supervisor_log.read():
-            self._add(parse_supervisor_line(time.monotonic_ns(), line))
-        for role, follower in self._logs.items():
-            for line in follower.read():
-                self._add(parse_event(time.monotonic_ns(), role, line))
-
-    def _add(self, event: Event | None) -> None:
-        if event:
-            self.recording.events.append(event)
-            if isinstance(event.what, TapeEnded):
-                self.recording.ended_tape = event.what.tape
+        for seen in self._log.read():
+            if event := event_of(seen):
+                self.recording.events.append(event)
+                if isinstance(event.what, TapeEnded):
+                    self.recording.ended_tape = event.what.tape
 
 
-def parse_event(at_ns: int, role: str, line: bytes) -> Event | None:
-    """Parse a role's log line; None if it is no event, such as a line of a traceback."""
-    read = read_line(line)
-    return Event(at_ns, role, read.event, read.timestamp) if read and read.event else None
-
-
-def parse_supervisor_line(at_ns: int, line: bytes) -> Event | None:
-    """Parse a line of supervisord's log; None if it is not about a role's start or end."""
-    read = read_supervisor_line(line.decode(errors="replace"))
-    if read is None:
-        return None
-    change = _CHANGES.get(read.event)
-    return Event(at_ns, SUPERVISORD, RoleChange(change, read.program)) if change else None
+def event_of(seen: SeenLine) -> Event | None:
+    """Return the event to record; None where supervisord's is not about a role's start or end."""
+    at_ns, source, line = seen
+    if isinstance(line, SupervisorEvent):
+        change = _CHANGES.get(line.event)
+        return Event(at_ns, source, RoleChange(change, line.program)) if change else None
+    return Event(at_ns, source, line.event, line.timestamp) if line.event else None

@@ -49,7 +49,7 @@ class Counters:
         event = line.event
         match event:
             case TicksMissed() | TicksLapped():
-                self.ticks_missed[event.where] += line.ticks_missed
+                self.ticks_missed[event.where] += event.ticks
             case StreamConnected() | OrdersConnected():
                 self.connections[program, event.stream] += 1
             case Disconnected():

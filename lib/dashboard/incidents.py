@@ -115,8 +115,8 @@ class Incidents:
                 self._begin(program, event.stream, at, what)
             case StreamConnected() | OrdersConnected():
                 self._end(program, event.stream, at)
-            case TicksMissed() | TicksLapped() if line.ticks_missed:
-                self._note(program, at, f"{line.ticks_missed:,} ticks missed ({event.where})")
+            case TicksMissed() | TicksLapped() if event.ticks:
+                self._note(program, at, f"{event.ticks:,} ticks missed ({event.where})")
             case _ if type(event) in _NOTED:
                 self._note(program, at, _with_reason(f"{_NOTED[type(event)]}{_at(event)}", event))
             case _ if type(event) in _BEGINS:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lib.process.log_events import LogEvent, TicksLapped, TicksMissed
-from lib.process.log_events import read_line as read_log_line
+from lib.process.log_events import LogEvent
 
 
 class TimedEvent(NamedTuple):
@@ -16,19 +15,3 @@ class TimedEvent(NamedTuple):
     level: str
     event: LogEvent | None
     """None if it is not defined."""
-
-    @property
-    def ticks_missed(self) -> int:
-        """How many ticks are gone, if the event says that some are."""
-        if isinstance(self.event, TicksLapped):
-            return self.event.ticks
-        if isinstance(self.event, TicksMissed):
-            return self.event.last - self.event.first + 1
-        return 0
-
-
-def read_line(raw: bytes) -> TimedEvent | None:
-    """Read one line; None for what is no event, or has no time."""
-    line = read_log_line(raw)
-    at = line.logged_at if line else None
-    return TimedEvent(at.timestamp(), line.level, line.event) if line and at else None

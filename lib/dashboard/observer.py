@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -19,7 +18,7 @@ from msgspec.structs import replace
 from lib.clock import SECOND_NS
 from lib.dashboard.counters import ORDER_MANAGER, Counters
 from lib.dashboard.incidents import Incidents
-from lib.dashboard.log_lines import TimedEvent, read_line
+from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.news import NewsCourse
 from lib.dashboard.orders import AnsweredOrders
 from lib.dashboard.prices import Prices
@@ -29,11 +28,10 @@ from lib.dashboard.view import Course, LatencyView, PriceView, View
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import ClientTotal, Total, read_ledger
 from lib.ledger.schema import LedgerError
-from lib.price_book.own_price_book import OwnPriceBook
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
-from lib.shared_memory_utils import PriceBookReader
-from lib.stack.log_follower import FileFollower
+from lib.stack.log_follower import SupervisorEvent
+from lib.stack.observer import BookFollower, EventFollower
 
 MAX_TICKS_A_LOOK: Final = 65_536
 """The most ticks that one look reads, in 4 ms; earlier ones are skipped."""
@@ -82,15 +80,16 @@ class Observer:
         self._incidents = Incidents()
         self._news = NewsCourse(strategy)
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
-        self._own_book = OwnPriceBook(settings.price_book.name, settings.symbols)
-        self._reader: PriceBookReader | None = None
+        self._book = BookFollower(settings.price_book.name, settings.symbols)
         self._tape: str | None = None
         self._open_profit: float | None = None
         self._ticks_per_s = 0.0
         self._sample_ns = 0
         self._sampled_ticks = 0
         self._ledger_ns = 0
-        self._logs: dict[Path, FileFollower] = {}
+        self._log = EventFollower(settings.var_dir, earlier_bytes=EARLIER_LOG_BYTES)
+        self._are_lines_new = False
+        """Whether the lines that are read next were written since the start."""
         self._missing: dict[str, str] = {}
 
     def look(self) -> None:
@@ -140,55 +139,52 @@ class Observer:
 
     def close(self) -> None:
         """Close everything that is read."""
-        self._detach()
-        for log in self._logs.values():
-            log.close()
+        self._book.let_go()
+        self._log.close()
 
     # The logs
 
     def _read_logs(self) -> None:
-        is_first = not self._logs
-        log_dir = self._settings.var_dir / "log"
-        supervisord = self._settings.var_dir / "supervisord.log"
-        for path in (supervisord, *log_dir.glob("*.jsonl")):
-            if path not in self._logs:
-                self._logs[path] = FileFollower(
-                    path, from_end=is_first, earlier_bytes=EARLIER_LOG_BYTES
-                )
-        lines: list[tuple[str, TimedEvent]] = []
-        for path, log in self._logs.items():
-            for raw in log.read():
-                if path == supervisord:
-                    self.restarts.take(raw.decode(errors="replace"))
-                elif line := read_line(raw):
-                    lines.append((path.stem, line))
+        events: list[tuple[str, TimedEvent]] = []
+        for _, program, line in self._log.read():
+            if isinstance(line, SupervisorEvent):
+                self.restarts.take(line)
+            elif at := line.logged_at:
+                events.append((program, TimedEvent(at.timestamp(), line.level, line.event)))
         # What ends in one log may have begun in another.
-        for program, line in sorted(lines, key=lambda entry: entry[1].at):
-            if not is_first:
-                self.counters.take(program, line)
-            self._incidents.take(program, line)
+        for program, event in sorted(events, key=lambda entry: entry[1].at):
+            if self._are_lines_new:
+                self.counters.take(program, event)
+            self._incidents.take(program, event)
             if program == STRATEGY:
-                self._news.take(line)
+                self._news.take(event)
             elif program == ORDER_MANAGER:
-                self.orders.take(line)
+                self.orders.take(event)
+        self._are_lines_new = True
 
     # The price book and the decisions
 
     def _read_ticks(self, now_ns: int) -> None:
-        if self._reader is None:
-            self._attach(now_ns)
-        book = self._own_book.book
-        if book is None or self._reader is None:
+        if self._book.attach(now_ns, MAX_TICKS_A_LOOK):
+            self._sample_ns = 0
+            self._prices.miss_ticks()
+        book, reader = self._book.book, self._book.reader
+        if book is None or reader is None:
+            problem = self._book.problem
+            what = "a price book: the orderbook makes it when it starts"
+            self._set_awaited(
+                "prices", f"a price book that can be used: {problem}" if problem else what
+            )
             return
         # In this order: a tick that was decided is already in the ring.
         decisions = [(one, one.read_decisions(self._tape)) for one in self.strategies]
         has_decided = self.strategies[0].has_decided
         self._set_awaited("latency", "" if has_decided else "the first decision of the strategy")
         newest = book.reader().position
-        if newest - self._reader.position > MAX_TICKS_A_LOOK:
-            self._reader = book.reader(newest - MAX_TICKS_A_LOOK)
+        if newest - reader.position > MAX_TICKS_A_LOOK:
+            reader.return_to(newest - MAX_TICKS_A_LOOK)
             self._prices.miss_ticks()
-        batch = self._reader.read(MAX_TICKS_A_LOOK)
+        batch = self._book.read(MAX_TICKS_A_LOOK)
         if batch.missed:
             self._prices.miss_ticks()
         ticks = batch.ticks
@@ -207,8 +203,8 @@ class Observer:
                 strategy.latencies.take(decided, ticks["sequence"], ticks["sent_ns"], now_ns)
         self._sample(newest, now_ns)
         self._set_awaited("prices", "the first tick" if self._tape is None else "")
-        if self._reader.retired and not len(ticks):
-            self._detach()
+        if self._book.book is None:
+            self._ticks_per_s = 0.0
 
     def _sample(self, newest: int, now_ns: int) -> None:
         """Once a second, add a point to the courses and count the ticks."""
@@ -221,26 +217,6 @@ class Observer:
         self._sample_ns = now_ns + SECOND_NS
         self._sampled_ticks = newest
         self._prices.sample(time.time())
-
-    def _attach(self, now_ns: int) -> None:
-        book = self._own_book.look(now_ns)
-        if book is None:
-            problem = self._own_book.problem
-            what = "a price book: the orderbook makes it when it starts"
-            self._set_awaited(
-                "prices", f"a price book that can be used: {problem}" if problem else what
-            )
-            return
-        self._reader = book.reader(max(0, book.reader().position - MAX_TICKS_A_LOOK))
-        self._sample_ns = 0
-        self._prices.miss_ticks()
-
-    def _detach(self) -> None:
-        if self._reader:
-            self._reader.close()
-        self._reader = None
-        self._own_book.let_go()
-        self._ticks_per_s = 0.0
 
     # The ledger
 

@@ -8,7 +8,6 @@ second after its start.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,7 @@ from lib.process.supervisor import (
     SupervisorEndingError,
     SupervisorSilentError,
 )
-from lib.stack.log_follower import SPAWNED, read_supervisor_line
+from lib.stack.log_follower import BEGUN, SPAWNED, SupervisorEvent
 
 ASK_NS: Final = SECOND_NS // 2
 ASK_AGAIN_NS: Final = 5 * SECOND_NS
@@ -34,22 +33,22 @@ ENDED: Final = "ENDED"
 _UP: Final = "RUNNING"
 _HAS_A_PROCESS: Final = frozenset({_UP, "STARTING"})
 
-_BEGAN: Final = re.compile(r"\S+ \S+ INFO supervisord started with pid \d+")
-"""The first line of a run in supervisord's log (supervisor 4.3: supervisord.py)."""
-
 
 class Restarts:
-    """Counts the restarts of each program in this run, from supervisord's log. Pure."""
+    """Counts the restarts of each program in this run. Pure.
+
+    From supervisord's log: supervisord itself reports the current process of a program only.
+    """
 
     def __init__(self) -> None:
         self._spawned: dict[str, int] = {}
 
-    def take(self, line: str) -> None:
-        """Take a line of supervisord's log."""
-        if _BEGAN.match(line):
+    def take(self, event: SupervisorEvent) -> None:
+        """Take an event of supervisord's log."""
+        if event.event == BEGUN:
             self._spawned.clear()
-        elif (read := read_supervisor_line(line)) and read.event == SPAWNED:
-            self._spawned[read.program] = self._spawned.get(read.program, 0) + 1
+        elif event.event == SPAWNED:
+            self._spawned[event.program] = self._spawned.get(event.program, 0) + 1
 
     def of(self, program: str) -> int:
         """Return how many starts followed the first one."""

@@ -35,8 +35,6 @@ class WatchedStrategy:
         """
         if self._decisions is None or self._decisions.tape != tape:
             self._decisions = DecisionReader.open(self._path)
-            if self._decisions:
-                self._decisions.read()  # skip earlier decisions
         return self._decisions.read() if self._decisions else None
 
     def quantile_us(self, quantile: float, now_ns: int) -> float | None:

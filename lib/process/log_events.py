@@ -388,6 +388,11 @@ class TicksMissed(LogEvent, frozen=True, tag="ticks_missed"):
     where: Literal["gateway", "strategy"]
     tape: Tape
 
+    @property
+    def ticks(self) -> int:
+        """How many ticks are missed."""
+        return self.last - self.first + 1
+
 
 # Orderbook
 

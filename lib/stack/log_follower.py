@@ -18,6 +18,7 @@ import math
 import os
 import re
 import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -85,19 +86,20 @@ ROLE_HUNG: Final = name_of(RoleHung)
 _LEFT_TO_SUPERVISORD: Final = frozenset({name_of(RoleGaveUp)})
 """Events of the watchdog that supervisord's own log has as well."""
 
-SPAWNED, STOPPED, ENDED = "spawned", "stopped", "ended"
+BEGUN, SPAWNED, STOPPED, ENDED = "begun", "spawned", "stopped", "ended"
 KILLED, GIVEN_UP, SPAWN_FAILED = "killed", "given_up", "spawn_failed"
-"""What supervisord does with a program, as `ScreenLine.event` has it."""
+"""What supervisord does: begins its run; then with a program, as `ScreenLine.event` has it."""
 SUPERVISORD: Final = "supervisord"
 """The role of a line that is about no program."""
 SIGKILL: Final = "terminated by SIGKILL"
 """What the detail of an end by SIGKILL contains."""
 
 _SUPERVISOR_LINE: Final = re.compile(r"(?P<time>\S+ \S+) (?P<level>[A-Z]{4}) (?P<message>.*)")
-# What supervisord's log says of programs (supervisor 4.3: process.py).
+# The lines of supervisord's log that are events (supervisor 4.3: supervisord.py, process.py).
 _SUPERVISOR_MESSAGES: Final = tuple(
     (re.compile(pattern), event)
     for pattern, event in (
+        (r"(?P<role>supervisord) started with pid (?P<detail>\d+)", BEGUN),
         (r"spawned: '(?P<role>\S+)' with pid (?P<detail>\d+)", SPAWNED),
         (r"stopped: (?P<role>\S+) \((?P<detail>.*)\)", STOPPED),
         (r"exited: (?P<role>\S+) \((?P<detail>.*)\)", ENDED),
@@ -118,10 +120,10 @@ _SUPERVISOR_TEXTS: Final = {
 
 
 class SupervisorEvent(NamedTuple):
-    """What supervisord's log says that it did with a program."""
+    """What supervisord's log says that it did."""
 
     event: str
-    """SPAWNED, STOPPED, ENDED, KILLED, GIVEN_UP or SPAWN_FAILED."""
+    """BEGUN, SPAWNED, STOPPED, ENDED, KILLED, GIVEN_UP or SPAWN_FAILED."""
     program: str
     """SUPERVISORD where the log names none."""
     detail: str
@@ -216,6 +218,31 @@ class FileFollower:
             os.lseek(self._fd, 0, os.SEEK_SET)
             self._tail = b""
         return os.read(self._fd, READ_BYTES)
+
+
+class LogFiles:
+    """Files that are followed from their end; those that appear later, from their start."""
+
+    def __init__(self, find: Callable[[], Iterable[Path]], earlier_bytes: int = 0) -> None:
+        """Follow what `find` returns; see `FileFollower`."""
+        self._find = find
+        self._files = {
+            path: FileFollower(path, from_end=True, earlier_bytes=earlier_bytes) for path in find()
+        }
+
+    def read(self) -> Iterator[tuple[str, bytes]]:
+        """Return the new lines, file by file, each with its program: the name of its file."""
+        for path in self._find():
+            if path not in self._files:
+                self._files[path] = FileFollower(path, from_end=False)
+        for path, file in self._files.items():
+            for raw in file.read():
+                yield path.stem, raw
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
 
 
 class _LogFile:
@@ -400,7 +427,7 @@ def event_text(event: dict[str, Any]) -> str:
 
 
 def read_supervisor_line(text: str) -> SupervisorEvent | None:
-    """Read a line of supervisord's log; None where it says nothing of a program."""
+    """Read a line of supervisord's log; None if it is none of these events."""
     line = _SUPERVISOR_LINE.fullmatch(text)
     if line is None:
         return None
@@ -414,7 +441,7 @@ def read_supervisor_line(text: str) -> SupervisorEvent | None:
 def supervisor_line(text: str) -> ScreenLine | None:
     """Format what a line of supervisord's log says about a program; None for any other line."""
     read = read_supervisor_line(text)
-    if read is None:
+    if read is None or read.event not in _SUPERVISOR_TEXTS:
         return None
     template, level = _SUPERVISOR_TEXTS[read.event]
     return ScreenLine(read.program, template.format(read.detail), level, read.event, read.detail)

@@ -97,17 +97,17 @@ class DecisionLog:
 
 
 class DecisionReader:
-    """A reader of the decisions of one tape, and how far it has read. For one thread."""
+    """A reader of the decisions of one tape, from now on. For one thread."""
 
     def __init__(self, state: StateFile) -> None:
         self.tape: str = state.header["tape"]
         self._words = state.words
         self._ring = np.frombuffer(state.words, np.int64)[_RING:].reshape(-1, _RECORD_WORDS)
-        self._read = 0
+        self._read = self._words[_COUNT]
 
     @classmethod
     def open(cls, path: Path) -> DecisionReader | None:
-        """Open the log at its oldest record; None if there is no such file."""
+        """Open the log after its newest record; None if there is no such file."""
         state = open_state(path, _WORDS)
         return cls(state) if state and isinstance(state.header.get("tape"), str) else None
 

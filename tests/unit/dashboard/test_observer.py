@@ -97,7 +97,7 @@ def test_ticks_become_prices_and_what_waits_for_them_waits_no_more(observer, boo
     assert observer.view("NVDA").course is None
 
 
-def test_a_new_tape_and_a_new_book_are_followed(observer, settings, book):
+def test_a_new_tape_is_followed(observer, book):
     write(book, 1, 100.0)
     observer.look()
     book.begin_epoch("another")
@@ -105,14 +105,6 @@ def test_a_new_tape_and_a_new_book_are_followed(observer, settings, book):
     observer.look()
     view = observer.view("MSFT")
     assert (view.tape, view.prices[0].price, view.prices[1].price) == ("another", None, 50.0)
-    book.unlink()
-    observer.look()
-    with SharedPriceBook(SYMBOLS, settings.price_book.name, ring_capacity=1024) as successor:
-        successor.begin_epoch("third")
-        write(successor, 1, 70.0)
-        observer.look()
-        assert observer.view("AAPL").prices[0].price == 70.0
-        successor.unlink()
 
 
 def test_a_stream_without_numbers_is_a_tape_too(observer, book):
@@ -230,17 +222,6 @@ def test_lines_of_several_logs_are_taken_in_the_order_of_time(settings, programs
     observer = Observer(settings, programs)
     observer.look()
     assert [one.duration_s for one in observer.view("AAPL").incidents] == [2.0]
-
-
-def test_orders_of_before_are_shown(settings, programs):
-    append(
-        settings,
-        "order_manager",
-        *[raw("order_filled", by="order_manager", order_id=n) for n in range(5)],
-    )
-    observer = Observer(settings, programs)
-    observer.look()
-    assert [order.order_id for order in observer.view("AAPL").orders] == [4, 3, 2, 1, 0]
 
 
 def test_a_program_is_up_while_its_process_runs_and_supervisord_says_so(observer, programs):

@@ -194,6 +194,7 @@ def test_control_characters_never_reach_the_terminal():
         ),
         ("CRIT Supervisor is running as root.  Privileges were not dropped", None),
         ("INFO success: gateway entered RUNNING state, process has stayed up", None),
+        ("INFO supervisord started with pid 7", None),
     ],
 )
 def test_supervisord_tells_of_roles_that_come_and_go(message, line):

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import msgspec
 import numpy as np
 
 from bench.measure.observer import (
     LoggedSchedule,
     decided_by_all,
     join_decisions,
-    read_events,
     to_report_ns,
 )
-from lib.process.log_events import OrderSent
-from lib.stack.log_follower import FileFollower
 from lib.trading.decision_log import Decided
-from tests.log_lines import made
 
 
 def decisions(*records: tuple[int, int, int]) -> Decided:
@@ -72,16 +65,3 @@ def test_an_order_whose_tick_lies_in_a_hole_is_left_out() -> None:
 def test_where_nothing_was_observed_no_order_has_a_time() -> None:
     nothing = np.empty(0, np.int64)
     assert to_report_ns(nothing, nothing, {1: 6}, {1: 100}).tolist() == []
-
-
-def test_events_are_found_by_their_name_and_not_by_what_is_said_in_others(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    lines = [
-        made("order_sent", order_id=1),
-        made("crashed", exception="order_sent"),
-        made("order_filled", order_id=1),
-    ]
-    path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-    log = FileFollower(path, from_end=False)
-    assert read_events(log, OrderSent) == [lines[0]]
-    log.close()

@@ -98,7 +98,6 @@ class Strategy:
         self._log.add("tape", 1, 1, 1)
         self.reader = DecisionReader.open(path)
         assert self.reader
-        self.reader.read()
         self.evaluated = EvaluationCounter(self.reader, Published("tape", 100), SECOND_NS)
 
     def decide(self, first: int, last: int, seconds: float) -> None:

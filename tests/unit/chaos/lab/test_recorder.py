@@ -22,15 +22,23 @@ from chaos.lab.recorder import (
     SeenEvaluation,
     StackRecording,
     TapeListener,
-    parse_event,
-    parse_supervisor_line,
+    event_of,
 )
 from chaos.lab.target import TargetError, strategy_state
 from lib.prices import to_fixed
-from lib.process.log_events import Started
+from lib.process.log_events import LogLine, Started
 from lib.process.state_file import create_state
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
+from lib.stack.log_follower import (
+    ENDED,
+    GIVEN_UP,
+    KILLED,
+    SPAWNED,
+    STOPPED,
+    SupervisorEvent,
+)
+from lib.stack.observer import SeenLine
 from lib.stack.private_stack import free_ports
 from tests.helpers import wait_until
 
@@ -110,46 +118,26 @@ def test_the_tape_is_heard_as_far_as_the_book_was_read() -> None:
     assert not recording.tape_reaches_book()
 
 
-def test_a_log_line_becomes_an_event() -> None:
-    event = parse_event(7, "gateway", b'{"event":"started","role":"gateway","pid":3}')
-    assert event == (7, "gateway", Started(pid=3), "")
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        (SPAWNED, Change.SPAWNED),
+        (ENDED, Change.ENDED),
+        (STOPPED, Change.ENDED),
+        (GIVEN_UP, Change.GIVEN_UP),
+        (KILLED, None),
+    ],
+)
+def test_supervisord_logs_the_start_and_end_of_a_role(what: str, change: Change | None) -> None:
+    seen = SeenLine(7, SUPERVISORD, SupervisorEvent(what, "gateway", ""))
+    event = (7, SUPERVISORD, RoleChange(change, "gateway"), "") if change else None
+    assert event_of(seen) == event
 
 
-def test_what_a_role_says_comes_after_its_start_where_both_are_seen_late(
-    tmp_path: Path,
-) -> None:
-    recorder = Recorder(msgspec.structs.replace(Settings(), var_dir=tmp_path))
-    (tmp_path / "log").mkdir()
-    (tmp_path / "log" / "strategy.jsonl").write_bytes(b'{"event": "started", "pid": 7}\n')
-    (tmp_path / "supervisord.log").write_bytes(
-        b"2026-01-01 00:00:00,000 INFO spawned: 'strategy' with pid 7\n"
-    )
-    recorder.look_at_logs()
-    assert [event.what for event in recorder.recording.events] == [
-        RoleChange(Change.SPAWNED, "strategy"),
-        Started(pid=7),
-    ]
-
-
-def test_what_is_no_event_is_skipped() -> None:
-    for line in (b"Traceback (most recent call last):", b"[1]", b'{"pid":3}', b"\xff"):
-        assert parse_event(7, "gateway", line) is None
-
-
-def test_supervisord_logs_the_start_and_end_of_a_role() -> None:
-    changes = {
-        b"2026-01-01 00:00:00 INFO spawned: 'gateway' with pid 12": Change.SPAWNED,
-        b"2026-01-01 00:00:00 WARN exited: gateway (exit status 1; not expected)": Change.ENDED,
-        b"2026-01-01 00:00:00 WARN stopped: gateway (exit status 0)": Change.ENDED,
-    }
-    for line, name in changes.items():
-        assert parse_supervisor_line(7, line) == (
-            7,
-            SUPERVISORD,
-            RoleChange(name, "gateway"),
-            "",
-        )
-    assert parse_supervisor_line(7, b"2026-01-01 00:00:00 INFO supervisord started") is None
+def test_what_a_role_logs_is_recorded_with_both_times_if_it_is_an_event() -> None:
+    for event in (Started(pid=3), None):
+        seen = SeenLine(7, "gateway", LogLine("then", "info", "gateway", "started", event))
+        assert event_of(seen) == ((7, "gateway", event, "then") if event else None)
 
 
 def test_on_every_new_connection_it_goes_on_where_it_was() -> None:
@@ -214,17 +202,6 @@ def book_of(settings: Settings, tape: str = "T", ticks: int = 1) -> SharedPriceB
     for _ in range(ticks):
         book.update("AAPL", 1.0)
     return book
-
-
-def test_a_book_that_is_removed_and_created_again_is_still_read(settings: Settings) -> None:
-    with Recorder(settings) as recorder:
-        booked = recorder.recording.booked
-        for tape in ("old", "new"):
-            with book_of(settings, tape):
-                wait_until(lambda: booked and booked[-1].tape == tape, "it is read")  # noqa: B023
-            remove_segments(settings.price_book.name)  # as when supervisord was killed
-    assert [tick.tape for tick in booked] == ["old", "new"]
-    assert recorder.recording.troubles == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -19,30 +19,26 @@ import json
 import multiprocessing
 import os
 import secrets
+import socket
 from contextlib import closing
 from functools import partial
 from multiprocessing.shared_memory import SharedMemory
-from multiprocessing.synchronize import Condition
-from time import monotonic_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.rivals.load import Load, RivalTape, messages
 from bench.rivals.rival import (
     MEMORY,
-    Averages,
     ConsumerResult,
-    Decisions,
-    Load,
-    Pace,
     ProcessContext,
     RivalResult,
-    RivalTape,
     main,
-    one_by_one,
     run,
+    tcp_connection,
 )
+from bench.rivals.work import Decisions
 
 NAME: Final = "JSON over TCP, a lock around an array"
 BEST_BATCH: Final = 1024
@@ -51,20 +47,10 @@ BEST_BATCH: Final = 1024
 RING: Final = np.dtype(
     [("sequence", "i8"), ("sent_ns", "i8"), ("symbol", "i4"), ("price", "f8")], align=True
 )
-LATEST: Final = np.dtype([("sequence", "i8"), ("price", "f8")])
 CAPACITY: Final = 65_536
 """The size of the ring, in ticks. A message must fit."""
 NO_SYMBOL: Final = -1
 """The symbol in the record that ends the stream."""
-FEW_TICKS: Final = 8
-"""Up to so many ticks, storing them one by one is faster than as arrays."""
-
-
-class RingHandles(NamedTuple):
-    """The segment and the condition, shared by all processes."""
-
-    segment: str
-    changed: Condition
 
 
 class Shared:
@@ -75,14 +61,13 @@ class Shared:
         buffer = self._segment.buf
         self.counts: NDArray[np.int64] = np.ndarray(2, np.int64, buffer)
         """The total numbers of records written and read."""
-        self.latest: NDArray[Any] = np.ndarray(symbols, LATEST, buffer, 16)
-        ring_offset = 16 + LATEST.itemsize * symbols
-        self.ring: NDArray[Any] = np.ndarray(CAPACITY, RING, buffer, ring_offset)
+        self.latest: NDArray[np.float64] = np.ndarray(symbols, np.float64, buffer, 16)
+        self.ring: NDArray[Any] = np.ndarray(CAPACITY, RING, buffer, 16 + 8 * symbols)
 
     @staticmethod
     def size(symbols: int) -> int:
         """Return the size of the segment, in bytes."""
-        return 16 + LATEST.itemsize * symbols + RING.itemsize * CAPACITY
+        return 16 + 8 * symbols + RING.itemsize * CAPACITY
 
     def close(self) -> None:
         """Close the segment and drop its arrays."""
@@ -97,83 +82,55 @@ class Shared:
         """Whether the ring has room for `count` records."""
         return bool(CAPACITY - (self.counts[0] - self.counts[1]) >= count)
 
-    def write(self, first: int, sent_ns: int, symbols: list[int], prices: list[float]) -> None:
-        """Append the ticks to the ring, and store the latest prices."""
-        begin, count = int(self.counts[0]), len(symbols)
-        if count <= FEW_TICKS:
-            for offset, (symbol, price) in enumerate(zip(symbols, prices, strict=True)):
-                self.ring[(begin + offset) % CAPACITY] = (first + offset, sent_ns, symbol, price)
-                self.latest[symbol] = (first + offset, price)
-        else:
-            sequences = np.arange(first, first + count)
-            places = np.arange(begin, begin + count) % CAPACITY
-            self.ring["sequence"][places] = sequences
-            self.ring["sent_ns"][places] = sent_ns
-            self.ring["symbol"][places] = symbols
-            self.ring["price"][places] = prices
-            # NumPy assigns in order: of a repeated symbol, the last price stays.
-            self.latest["sequence"][symbols] = sequences
-            self.latest["price"][symbols] = prices
-        self.counts[0] = begin + count
-
-    def write_end(self, first: int, sent_ns: int) -> None:
-        """Append the record that ends the stream."""
-        self.ring[int(self.counts[0]) % CAPACITY] = (first, sent_ns, NO_SYMBOL, 0.0)
-        self.counts[0] += 1
+    def write(self, records: NDArray[Any]) -> None:
+        """Append records to the ring."""
+        begin = int(self.counts[0])
+        self.ring[np.arange(begin, begin + len(records)) % CAPACITY] = records
+        self.counts[0] = begin + len(records)
 
     def read(self) -> NDArray[Any]:
         """Return a copy of all unread records."""
         written, had = self.counts.tolist()
         self.counts[1] = written
-        if written - had == 1:
-            place = had % CAPACITY
-            return self.ring[place : place + 1].copy()
         records: NDArray[Any] = self.ring[np.arange(had, written) % CAPACITY]
         return records
 
 
-def _producer(part: ProcessContext) -> int:
-    size = part.load.ticks_a_message
+def _producer(part: ProcessContext) -> None:
+    sender, _ = part.link[0]
     tape = RivalTape(part.load)
-    names = [tape.names[symbol] for symbol in tape.symbols]
-    messages = tape.split(list(zip(names, tape.prices, strict=True)))
-    with part.connect() as sock:
-        part.start()
-
-        def send(number: int, ticks: list[Any]) -> None:
-            message = {"first": 1 + number * size, "sent_ns": monotonic_ns(), "ticks": ticks}
-            sock.sendall(json.dumps(message).encode() + b"\n")
-
-        for number in one_by_one(pace := Pace(part.load)):
-            send(number, messages[number % len(messages)])
-        send(pace.sent, [])
-    return pace.sent * size
+    bodies = tape.split(tape.ticks())
+    part.start()
+    for first, sent_ns, ticks in messages(part.load, bodies, []):
+        message = {"first": first, "sent_ns": sent_ns, "ticks": ticks}
+        sender.sendall(json.dumps(message).encode() + b"\n")
+    sender.shutdown(socket.SHUT_WR)
 
 
 def _relay(part: ProcessContext) -> None:
+    (_, receiver), segment, changed = part.link
     index = {name: number for number, name in enumerate(RivalTape(part.load).names)}
-    changed = part.link.changed
-    shared = Shared(part.link.segment, part.load.symbols)
-    with closing(shared), part.accept() as sock, sock.makefile("rb") as lines:
+    with closing(Shared(segment, part.load.symbols)) as shared, receiver.makefile("rb") as lines:
         part.start()
         for line in lines:
             message = json.loads(line)
-            symbols = [index[symbol] for symbol, _ in message["ticks"]]
-            prices = [price for _, price in message["ticks"]]
+            ticks = [(index[symbol], price) for symbol, price in message["ticks"]]
+            records = np.zeros(max(1, len(ticks)), RING)
+            records["sequence"] = message["first"] + np.arange(len(records))
+            records["sent_ns"] = message["sent_ns"]
+            records["symbol"], records["price"] = zip(*ticks or [(NO_SYMBOL, 0.0)], strict=True)
             with changed:
-                changed.wait_for(partial(shared.has_room, max(1, len(symbols))))
-                if symbols:
-                    shared.write(message["first"], message["sent_ns"], symbols, prices)
-                else:
-                    shared.write_end(message["first"], message["sent_ns"])
+                changed.wait_for(partial(shared.has_room, len(records)))
+                if ticks:  # assigned in order: of a repeated symbol, the last price stays
+                    shared.latest[records["symbol"]] = records["price"]
+                shared.write(records)
                 changed.notify()
 
 
 def _consumer(part: ProcessContext) -> ConsumerResult:
-    decisions = Decisions(Averages(part.load.symbols).decide)
-    changed = part.link.changed
-    shared = Shared(part.link.segment, part.load.symbols)
-    with closing(shared):
+    _, segment, changed = part.link
+    decisions = Decisions(part.load)
+    with closing(Shared(segment, part.load.symbols)) as shared:
         part.start()
         more = True
         while more:
@@ -181,25 +138,16 @@ def _consumer(part: ProcessContext) -> ConsumerResult:
                 changed.wait_for(shared.has_news)
                 records = shared.read()
                 changed.notify()
-            more = _decide(decisions, records)
-    return decisions.decided()
+            # The ticks of a message have the same SENT_NS.
+            cuts = np.flatnonzero(np.diff(records["sent_ns"])) + 1
+            more = all(_decide(decisions, message) for message in np.split(records, cuts))
+    return decisions.result()
 
 
 def _decide(decisions: Decisions, records: NDArray[Any]) -> bool:
-    """Decide message by message, as sent: the ticks of a message have the same SENT_NS."""
-    if len(records) == 1:
-        first, sent_ns, symbol, price = records[0].item()
-        symbols = () if symbol == NO_SYMBOL else (symbol,)
-        return decisions.take(first, sent_ns, symbols, (price,))
-    cuts = np.flatnonzero(np.diff(records["sent_ns"])) + 1
-    return all(_decide_message(decisions, message) for message in np.split(records, cuts))
-
-
-def _decide_message(decisions: Decisions, records: NDArray[Any]) -> bool:
+    """Decide the ticks of a message, as sent."""
+    symbols = [symbol for symbol in records["symbol"].tolist() if symbol != NO_SYMBOL]
     first, sent_ns = int(records["sequence"][0]), int(records["sent_ns"][0])
-    symbols = records["symbol"].tolist()
-    if symbols == [NO_SYMBOL]:
-        symbols = []
     return decisions.take(first, sent_ns, symbols, records["price"].tolist())
 
 
@@ -208,11 +156,13 @@ def measure(load: Load) -> RivalResult:
     if load.ticks_a_message > CAPACITY:
         raise ValueError(f"at most {CAPACITY} ticks fit into the ring")
     context = multiprocessing.get_context("spawn")  # as the processes are started; see `run`
+    changed = context.Condition(context.Lock())
     name = f"{MEMORY}{os.getpid()}-{secrets.token_hex(4)}"
     segment = SharedMemory(name, create=True, size=Shared.size(load.symbols))
     try:
-        link = RingHandles(segment.name, context.Condition(context.Lock()))
-        return run(load, _producer, _relay, _consumer, link=link)
+        with tcp_connection() as connection:
+            link = (connection, segment.name, changed)
+            return run(load, _producer, _relay, _consumer, link=link)
     finally:
         segment.close()
         segment.unlink()

@@ -103,7 +103,6 @@ class PrivateStack(private_stack.PrivateStack):
 
     def stop(self) -> int:
         """Stop `main.py` as Ctrl-C does; return its exit code."""
-        assert self.main
         self.end()
         return self.main.returncode
 

@@ -69,8 +69,7 @@ class PrivateStack:
         self.project = project
         self.config = directory / CONFIG
         self.var_dir = settings.var_dir
-        self.main: subprocess.Popen[bytes] | None = None
-        """The process of `main.py`, None before the first start."""
+        self._main: subprocess.Popen[bytes] | None = None
         self._output = threading.Thread()
         self.write_settings(settings)
 
@@ -82,7 +81,7 @@ class PrivateStack:
     def start(self) -> subprocess.Popen[bytes]:
         """Start `main.py`, which must not be running; return its process."""
         environment = {key: value for key, value in os.environ.items() if key != "TRADING_VAR_DIR"}
-        self.main = subprocess.Popen(
+        self._main = main = subprocess.Popen(
             [sys.executable, self.project / "main.py", "--config", self.config],
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -91,14 +90,19 @@ class PrivateStack:
             start_new_session=True,  # Ctrl-C reaches only this process, which then ends it
         )
         # It ends when its output has no reader any more: so it does not outlive us, however we end.
-        arguments = (self.main, self.directory / OUTPUT)
+        arguments = (main, self.directory / OUTPUT)
         self._output = threading.Thread(target=_copy_output, args=arguments, daemon=True)
         self._output.start()
-        return self.main
+        return main
+
+    @property
+    def main(self) -> subprocess.Popen[bytes]:
+        """The process of `main.py`, once it was started."""
+        assert self._main
+        return self._main
 
     def wait_until_it_listens(self) -> None:
         """Wait for supervisord. Raises PrivateStackError with the last line of `main.py`."""
-        assert self.main
         if comes_to_listen(self.var_dir, self.main):
             return
         self._output.join(END_S)  # for its last line
@@ -137,7 +141,7 @@ class PrivateStack:
 
     def end(self) -> None:
         """End the stack. May be called again."""
-        if self.main is None or self.main.poll() is not None:
+        if self._main is None or self._main.poll() is not None:
             return
         self.main.send_signal(signal.SIGINT)
         try:

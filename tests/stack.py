@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from configparser import RawConfigParser
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,19 +17,22 @@ from typing import Any
 from lib.settings import Settings
 from lib.stack import private_stack
 from lib.stack.private_stack import private_settings, settings_tables, tables_to_toml
+from lib.stack.supervisord_configuration import configuration_text, parse_configuration
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.log_lines import is_as_defined
 
 ROLES = ("gateway", "orderbook", "strategy", "order_manager", "watchdog", "dashboard")
 
 
-def copy_project(root: Path, change: Callable[[str], str]) -> Path:
+def copy_project(root: Path, change: Callable[[RawConfigParser], object]) -> Path:
     """Copy what a stack needs to `root`, with a changed supervisord configuration."""
     for part in ("lib", "daemons", "etc"):
         shutil.copytree(PROJECT_ROOT / part, root / part)
     shutil.copy(PROJECT_ROOT / "main.py", root)
     configuration = root / "etc" / "supervisord.conf"
-    configuration.write_text(change(configuration.read_text()))
+    parser = parse_configuration(configuration.read_text())
+    change(parser)
+    configuration.write_text(configuration_text(parser))
     return root
 
 

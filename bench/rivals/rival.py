@@ -189,9 +189,7 @@ def run(load: Load, *roles: Role, link: Any = None) -> RivalResult:
     )
 
 
-def _hear(
-    children: list[_Child], awaited: list[_Child], limit_s: float, trouble: str
-) -> list[Any]:
+def _hear(children: list[_Child], awaited: list[_Child], limit_s: float, trouble: str) -> list[Any]:
     """Return a message of each awaited child. Raises RivalError if one of all children fails."""
     deadline_s = time.monotonic() + limit_s
     silent, heard = list(children), dict[_Child, Any]()

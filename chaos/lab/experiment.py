@@ -265,9 +265,7 @@ def putting_back(experiment: Experiment) -> Iterator[None]:
     except TargetError as error:
         if not _came_of_interruption(error):
             raise
-        raise Interrupted(
-            f"chaos/{experiment.name}.py: could not be put back: {error}"
-        ) from error
+        raise Interrupted(f"chaos/{experiment.name}.py: could not be put back: {error}") from error
 
 
 def _came_of_interruption(error: BaseException | None) -> bool:

@@ -93,7 +93,7 @@ def _socket(kind: str, address: str, part: ProcessContext) -> Any:
     """Make a socket, which lasts as long as its process: PULL listens, PUSH connects."""
     import zmq
 
-    made = zmq.Context.instance().socket(getattr(zmq, kind))
+    made: Any = zmq.Context.instance().socket(getattr(zmq, kind))
     made.set_hwm(min(DEFAULT_HIGH_WATER_MARK, part.load.in_flight))
     if kind == "PULL":
         made.bind(address)

@@ -84,7 +84,7 @@ class TestMessages:
         sent = list(islice(messages(Load(0, 1, 7), ["a", "b"], None), 3))
         assert [(first, body) for first, _, body in sent] == [(1, "a"), (8, "b"), (15, "a")]
         times_ns = [sent_ns for _, sent_ns, _ in sent]
-        assert [before_ns, *times_ns] == sorted(times_ns + [before_ns])
+        assert [before_ns, *times_ns] == sorted([*times_ns, before_ns])
 
     def test_the_last_message_has_no_ticks_and_the_number_after_the_last(self):
         *_, (first, _, body) = messages(LOAD, ["a"], None)

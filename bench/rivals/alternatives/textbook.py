@@ -49,25 +49,30 @@ RING: Final = np.dtype(
 )
 CAPACITY: Final = 65_536
 """The size of the ring, in ticks. A message must fit."""
-NO_SYMBOL: Final = -1
-"""The symbol in the record that ends the stream."""
+END: Final = ""
+"""The symbol that ends the stream; its number comes after those of all others."""
+FEW_TICKS: Final = 8
+"""Up to so many ticks, storing them one by one is faster than as arrays."""
 
 
 class Shared:
-    """The arrays in a segment. Everything but constructing and closing it needs the lock."""
+    """The arrays in a segment. Everything but constructing and closing it needs the lock.
+
+    Symbols are numbered; the last number is that of `END`.
+    """
 
     def __init__(self, name: str, symbols: int) -> None:
         self._segment = SharedMemory(name)
         buffer = self._segment.buf
         self.counts: NDArray[np.int64] = np.ndarray(2, np.int64, buffer)
         """The total numbers of records written and read."""
-        self.latest: NDArray[np.float64] = np.ndarray(symbols, np.float64, buffer, 16)
-        self.ring: NDArray[Any] = np.ndarray(CAPACITY, RING, buffer, 16 + 8 * symbols)
+        self.latest: NDArray[np.float64] = np.ndarray(symbols + 1, np.float64, buffer, 16)
+        self.ring: NDArray[Any] = np.ndarray(CAPACITY, RING, buffer, 24 + 8 * symbols)
 
     @staticmethod
     def size(symbols: int) -> int:
         """Return the size of the segment, in bytes."""
-        return 16 + 8 * symbols + RING.itemsize * CAPACITY
+        return 24 + 8 * symbols + RING.itemsize * CAPACITY
 
     def close(self) -> None:
         """Close the segment and drop its arrays."""
@@ -82,16 +87,30 @@ class Shared:
         """Whether the ring has room for `count` records."""
         return bool(CAPACITY - (self.counts[0] - self.counts[1]) >= count)
 
-    def write(self, records: NDArray[Any]) -> None:
-        """Append records to the ring."""
-        begin = int(self.counts[0])
-        self.ring[np.arange(begin, begin + len(records)) % CAPACITY] = records
-        self.counts[0] = begin + len(records)
+    def write(self, first: int, sent_ns: int, symbols: list[int], prices: list[float]) -> None:
+        """Append the ticks to the ring, and store the latest prices."""
+        begin, count = int(self.counts[0]), len(symbols)
+        if count <= FEW_TICKS:
+            for offset, (symbol, price) in enumerate(zip(symbols, prices, strict=True)):
+                self.ring[(begin + offset) % CAPACITY] = (first + offset, sent_ns, symbol, price)
+                self.latest[symbol] = price
+        else:
+            places = np.arange(begin, begin + count) % CAPACITY
+            self.ring["sequence"][places] = np.arange(first, first + count)
+            self.ring["sent_ns"][places] = sent_ns
+            self.ring["symbol"][places] = symbols
+            self.ring["price"][places] = prices
+            # NumPy assigns in order: of a repeated symbol, the last price stays.
+            self.latest[symbols] = prices
+        self.counts[0] = begin + count
 
     def read(self) -> NDArray[Any]:
         """Return a copy of all unread records."""
         written, had = self.counts.tolist()
         self.counts[1] = written
+        if written - had == 1:
+            place = had % CAPACITY
+            return self.ring[place : place + 1].copy()
         records: NDArray[Any] = self.ring[np.arange(had, written) % CAPACITY]
         return records
 
@@ -101,7 +120,7 @@ def _producer(part: ProcessContext) -> None:
     tape = RivalTape(part.load)
     bodies = tape.split(tape.ticks())
     part.start()
-    for first, sent_ns, ticks in messages(part.load, bodies, []):
+    for first, sent_ns, ticks in messages(part.load, bodies, [(END, 0.0)]):
         message = {"first": first, "sent_ns": sent_ns, "ticks": ticks}
         sender.sendall(json.dumps(message).encode() + b"\n")
     sender.shutdown(socket.SHUT_WR)
@@ -110,26 +129,22 @@ def _producer(part: ProcessContext) -> None:
 def _relay(part: ProcessContext) -> None:
     (_, receiver), segment, changed = part.link
     index = {name: number for number, name in enumerate(RivalTape(part.load).names)}
+    index[END] = part.load.symbols
     with closing(Shared(segment, part.load.symbols)) as shared, receiver.makefile("rb") as lines:
         part.start()
         for line in lines:
             message = json.loads(line)
-            ticks = [(index[symbol], price) for symbol, price in message["ticks"]]
-            records = np.zeros(max(1, len(ticks)), RING)
-            records["sequence"] = message["first"] + np.arange(len(records))
-            records["sent_ns"] = message["sent_ns"]
-            records["symbol"], records["price"] = zip(*ticks or [(NO_SYMBOL, 0.0)], strict=True)
+            symbols = [index[symbol] for symbol, _ in message["ticks"]]
+            prices = [price for _, price in message["ticks"]]
             with changed:
-                changed.wait_for(partial(shared.has_room, len(records)))
-                if ticks:  # assigned in order: of a repeated symbol, the last price stays
-                    shared.latest[records["symbol"]] = records["price"]
-                shared.write(records)
+                changed.wait_for(partial(shared.has_room, len(symbols)))
+                shared.write(message["first"], message["sent_ns"], symbols, prices)
                 changed.notify()
 
 
 def _consumer(part: ProcessContext) -> ConsumerResult:
     _, segment, changed = part.link
-    decisions = Decisions(part.load)
+    decisions, end = Decisions(part.load), part.load.symbols
     with closing(Shared(segment, part.load.symbols)) as shared:
         part.start()
         more = True
@@ -138,15 +153,21 @@ def _consumer(part: ProcessContext) -> ConsumerResult:
                 changed.wait_for(shared.has_news)
                 records = shared.read()
                 changed.notify()
-            # The ticks of a message have the same SENT_NS.
-            cuts = np.flatnonzero(np.diff(records["sent_ns"])) + 1
-            more = all(_decide(decisions, message) for message in np.split(records, cuts))
+            more = all(_decide(decisions, message, end) for message in _messages(records))
     return decisions.result()
 
 
-def _decide(decisions: Decisions, records: NDArray[Any]) -> bool:
-    """Decide the ticks of a message, as sent."""
-    symbols = [symbol for symbol in records["symbol"].tolist() if symbol != NO_SYMBOL]
+def _messages(records: NDArray[Any]) -> list[NDArray[Any]]:
+    """Split records into messages, as sent: the ticks of a message have the same SENT_NS."""
+    if len(records) == 1:
+        return [records]
+    return np.split(records, np.flatnonzero(np.diff(records["sent_ns"])) + 1)
+
+
+def _decide(decisions: Decisions, records: NDArray[Any], end: int) -> bool:
+    symbols = records["symbol"].tolist()
+    if symbols == [end]:
+        symbols = []
     first, sent_ns = int(records["sequence"][0]), int(records["sent_ns"][0])
     return decisions.take(first, sent_ns, symbols, records["price"].tolist())
 

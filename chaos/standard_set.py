@@ -11,8 +11,6 @@ is missed (all experiments are still run), 130 after Ctrl-C (report/chaos stays 
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -22,14 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from chaos.lab.experiment import (
-    EXIT_DOES_NOT_HOLD,
-    EXIT_HOLDS,
-    EXIT_INTERRUPTED,
-    EXIT_NO_TARGET,
-    Interrupted,
-    signals_as_interruption,
-)
+from chaos.lab.experiment import EXIT_DOES_NOT_HOLD, EXIT_HOLDS, EXIT_NO_TARGET
 from chaos.report.recorded import (
     RECORDED,
     RECORDING,
@@ -39,6 +30,13 @@ from chaos.report.recorded import (
 )
 from chaos.report.series import missed_goals
 from lib.clock import utc_stamp
+from lib.long_program import (
+    EXIT_INTERRUPTED,
+    CommandLine,
+    run_interruptible,
+    time_left,
+    write_json,
+)
 from lib.reports.machine import machine_facts, software_facts
 from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
 from lib.stack.launch import wake_supervisord
@@ -50,7 +48,6 @@ LIMIT_FACTOR: Final = 3
 """An experiment is interrupted after this many times its expected duration."""
 PUT_BACK_S: Final = 60.0
 """How long an interrupted experiment may take to undo its faults and end its stack."""
-MINUTE_S: Final = 60
 
 
 @dataclass(frozen=True)
@@ -89,28 +86,25 @@ STANDARD_SET: Final = (
 
 def main() -> int:
     """Run and record the set; return the exit code."""
-    argparse.ArgumentParser(
-        prog="python -m chaos.standard_set",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    CommandLine("python -m chaos.standard_set", __doc__).parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     if wake_supervisord(load_settings(DEFAULT_FILE).var_dir):
         print("another stack is running and uses the same cores: the times will be longer")
+    interrupted = run_interruptible(record, "\ninterrupted: report/chaos stays as it was")
+    return interrupted or exit_code_for(RECORDED)
+
+
+def record() -> int:
+    """Run the set and publish its figures; return 0. Raises Interrupted."""
     recording: dict[str, Any] = {
         "began_utc": utc_stamp(),
         "machine": machine_facts(),
         "software": software_facts(),
     }
-    with signals_as_interruption():
-        try:
-            recording["experiments"] = record_experiments(STANDARD_SET, OUTPUT)
-            recording["ended_utc"] = utc_stamp()
-            publish_figures(recording, OUTPUT, RECORDED)
-        except Interrupted:
-            print("\ninterrupted: report/chaos stays as it was", file=sys.stderr)
-            return EXIT_INTERRUPTED
-    return exit_code_for(RECORDED)
+    recording["experiments"] = record_experiments(STANDARD_SET, OUTPUT)
+    recording["ended_utc"] = utc_stamp()
+    publish_figures(recording, OUTPUT, RECORDED)
+    return 0
 
 
 def exit_code_for(recorded: Path) -> int:
@@ -135,10 +129,8 @@ def record_experiments(
     entries = []
     for number, experiment in enumerate(experiments, 1):
         left_s = sum(later.expected_s for later in experiments[number - 1 :])
-        left = f"about {-(-left_s // MINUTE_S)} min left"
-        print(
-            f"[{number}/{len(experiments)}] {left}: {experiment.command} ... ", end="", flush=True
-        )
+        place = f"[{number}/{len(experiments)}] {time_left(left_s)}"
+        print(f"{place}: {experiment.command} ... ", end="", flush=True)
         begun_s = time.monotonic()
         exit_code = run_one(experiment, output)
         took_s = round(time.monotonic() - begun_s, 1)
@@ -205,8 +197,7 @@ def publish_figures(recording: dict[str, Any], output: Path, recorded: Path) -> 
             figures = output / f"{entry['name']}.json"
             if figures.exists():
                 shutil.copyfile(figures, new / figures.name)
-        text = json.dumps(recording, indent=1) + "\n"
-        (new / RECORDING).write_text(text, encoding="utf-8")
+        write_json(recording, new / RECORDING)
         if recorded.exists():
             recorded.rename(old)
         new.rename(recorded)

@@ -12,7 +12,9 @@ from unittest.mock import patch
 
 import pytest
 
-from bench.rivals.rival import MEMORY, Averages, Load, RivalResult, RivalTape, RivalUnavailable
+from bench.rivals.load import Load, RivalTape
+from bench.rivals.rival import MEMORY, RivalResult, RivalUnavailable
+from bench.rivals.work import Averages
 
 Measure = Callable[[Load], RivalResult]
 
@@ -70,7 +72,7 @@ def measured(measure: Measure, load: Load) -> RivalResult:
 def decisions(load: Load, ticks: int) -> int:
     """After how many of so many ticks the short average is above the long one."""
     tape = RivalTape(load)
-    symbols = islice(cycle(tape.symbols.tolist()), ticks)
+    symbols = islice(cycle(tape.symbols), ticks)
     prices = islice(cycle(tape.prices), ticks)
     return Averages(load.symbols).decide(list(symbols), list(prices))
 

@@ -4,40 +4,45 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from configparser import RawConfigParser
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from lib.stack.private_stack import free_ports
+from lib.settings import Settings
+from lib.stack import private_stack
+from lib.stack.private_stack import private_settings, settings_tables, tables_to_toml
+from lib.stack.supervisord_configuration import configuration_text, parse_configuration
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.log_lines import is_as_defined
 
 ROLES = ("gateway", "orderbook", "strategy", "order_manager", "watchdog", "dashboard")
 
 
-def copy_project(root: Path, change: Callable[[str], str]) -> Path:
+def copy_project(root: Path, change: Callable[[RawConfigParser], object]) -> Path:
     """Copy what a stack needs to `root`, with a changed supervisord configuration."""
     for part in ("lib", "daemons", "etc"):
         shutil.copytree(PROJECT_ROOT / part, root / part)
     shutil.copy(PROJECT_ROOT / "main.py", root)
     configuration = root / "etc" / "supervisord.conf"
-    configuration.write_text(change(configuration.read_text()))
+    parser = parse_configuration(configuration.read_text())
+    change(parser)
+    configuration.write_text(configuration_text(parser))
     return root
 
 
-class PrivateStack:
-    """A private stack with its own settings, var directory, ports and segment name.
+class PrivateStack(private_stack.PrivateStack):
+    """A private stack that reads what its roles log, and leaves nothing behind.
 
     `sections` are keys by section, "" for the top: `{"gateway": {"rate": 500.0}}`, and
-    `{"strategies.second": {"short_window": 5}}` for a second strategy. `project` may be a copy
-    with another supervisord configuration.
+    `{"strategies.second": {"short_window": 5}}` for a second strategy. The settings stay tables, so
+    that a test can write what no settings may be. `project` may be a copy with another supervisord
+    configuration.
     """
 
     def __init__(
@@ -46,35 +51,24 @@ class PrivateStack:
         *,
         project: Path = PROJECT_ROOT,
     ) -> None:
-        self.project = project
         # A socket's path may have about 100 characters; pytest's tmp_path can be longer.
-        self.directory = Path(tempfile.mkdtemp(prefix="tw-"))
-        self.var_dir = self.directory / "var"
+        directory = Path(tempfile.mkdtemp(prefix="tw-"))
+        private = private_settings(Settings(), directory, "tw-test-")
+        super().__init__(private, directory, project)
         self.log_dir = self.var_dir / "log"
-        self.config = self.directory / "trading.toml"
-        self.price_port, self.news_port, self.order_port, self.dashboard_port = free_ports(4)
-        self.book_name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
-        self._main: subprocess.Popen[bytes] | None = None
+        self.price_port, self.news_port = private.gateway.price_port, private.gateway.news_port
+        self.order_port, self.dashboard_port = private.order_manager.port, private.dashboard.port
+        self.book_name = private.price_book.name
         self._by_hand: list[subprocess.Popen[bytes]] = []
-        settings: dict[str, dict[str, Any]] = {
-            "": {},
-            "gateway": {"price_port": self.price_port, "news_port": self.news_port},
-            "price_book": {"name": self.book_name},
-            "order_manager": {"port": self.order_port},
-            "dashboard": {"port": self.dashboard_port},
-        }
+        tables = settings_tables(private)
         for section, keys in (sections or {}).items():
-            settings.setdefault(section, {}).update(keys)
-        self.write_config(settings)
+            tables.setdefault(section, {}).update(keys)
+        self.write_config(tables)
 
-    def write_config(self, settings: dict[str, dict[str, Any]]) -> None:
-        """Write the settings file. JSON's strings, numbers and lists are TOML's too."""
-        self.settings = settings
-        lines = []
-        for section, keys in settings.items():
-            lines += [f"[{section}]"] if section else []
-            lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
-        self.config.write_text("\n".join(lines) + "\n")
+    def write_config(self, tables: dict[str, dict[str, Any]]) -> None:
+        """Write the settings file."""
+        self.settings = tables
+        self.config.write_text(tables_to_toml(tables))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -88,16 +82,11 @@ class PrivateStack:
 
     def start(self, *, wait: bool = True) -> subprocess.Popen[bytes]:
         """Start `main.py`; wait until every role has started."""
-        self._main = subprocess.Popen(
-            [sys.executable, "main.py", "--config", self.config, "--var-dir", self.var_dir],
-            cwd=self.project,
-            stdout=(self.directory / "main.out").open("ab"),
-            stderr=subprocess.STDOUT,
-        )
+        main = super().start()
         if wait:
             for role in ROLES:
                 self.wait_for_event(role, "started")
-        return self._main
+        return main
 
     def start_by_hand(self, role: str) -> subprocess.Popen[bytes]:
         """Start one role without supervisord, with its log and output in the usual files."""
@@ -118,20 +107,16 @@ class PrivateStack:
 
     def stop(self) -> int:
         """Stop `main.py` as Ctrl-C does; return its exit code."""
-        assert self._main
-        self._main.send_signal(signal.SIGINT)
-        code = self._main.wait(timeout=60)
-        self._main = None
-        return code
+        self.end()
+        return self.main.returncode
 
     def close(self) -> None:
         """End the processes of this stack that are still running, and remove its files."""
-        for process in (self._main, *self._by_hand):
-            if process is not None and process.poll() is None:
-                process.terminate()
-        for process in (self._main, *self._by_hand):
-            if process is not None:
-                process.wait(timeout=60)
+        for process in self._by_hand:
+            process.terminate()  # nothing happens if it has ended
+        self.end()
+        for process in self._by_hand:
+            process.wait(timeout=60)
         wait_until(lambda: not self.segments(), "the segments are gone")
         undefined = [
             line
@@ -139,11 +124,8 @@ class PrivateStack:
             for line in log.read_bytes().splitlines()
             if not is_as_defined(line)
         ]
-        shutil.rmtree(self.directory)
+        self.remove_files()
         assert not undefined, f"not defined in lib/process/log_events.py: {undefined[:3]}"
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self,
@@ -155,11 +137,7 @@ class PrivateStack:
 
     def supervisorctl(self, *arguments: str) -> str:
         """Run supervisorctl against this stack; return what it prints."""
-        result = subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisorctl", "-c",
-             self.var_dir / "supervisord.conf", *arguments],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        result = self._supervisorctl(*arguments)
         return result.stdout + result.stderr
 
     def pid(self, role: str) -> int:

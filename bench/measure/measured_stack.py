@@ -7,9 +7,9 @@ rate is another rate in the settings file and a restart of the gateway, which go
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from configparser import RawConfigParser
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from lib.process.state_file import StateFile, open_state
 from lib.process.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
 from lib.settings import DEFAULT_FILE, Settings, load_settings
 from lib.stack.private_stack import PrivateStack, PrivateStackError, start_private_stack
+from lib.stack.supervisord_configuration import PROGRAM
 from lib.streams.publication import TICK_WORD
 from lib.trading.decision_log import DecisionReader, decision_log_path
 
@@ -103,7 +104,7 @@ class MeasuredStack:
         if names := self.client_ids[1:]:
             further = {name: replace(self.settings.strategy, client_id=name) for name in names}
             self._stack.write_settings(replace(self.settings, strategies=further))
-            self._stack.reconfigure(lambda text: with_strategies(text, names))
+            self._stack.reconfigure(partial(add_strategy_programs, names=names))
 
     @contextmanager
     def _as_bench_error(self, what: str) -> Iterator[None]:
@@ -148,14 +149,11 @@ def client_ids(settings: Settings, strategies: int) -> list[str]:
     return [first, *(f"{first}-{number}" for number in range(2, strategies + 1))]
 
 
-def with_strategies(configuration: str, names: Iterable[str]) -> str:
-    """Return supervisord's configuration with programs for further strategies of these names."""
-    [section] = re.findall(r"^\[program:strategy\]\n(?:[^\[;\n].*\n)+", configuration, re.MULTILINE)
-    options = section.partition("\n")[2]
+def add_strategy_programs(configuration: RawConfigParser, names: Iterable[str]) -> None:
+    """Add programs for further strategies of these names to supervisord's configuration."""
+    first = configuration[f"{PROGRAM}strategy"]
     for name in names:
-        named = re.sub(r"^(command=.*)", rf"\1 {name}", options, flags=re.MULTILINE)
-        configuration += f"\n[program:{name}]\n{named}"
-    return configuration
+        configuration[f"{PROGRAM}{name}"] = {**first, "command": f"{first['command']} {name}"}
 
 
 class UsageMeter:

@@ -24,20 +24,15 @@ from bench.measure.observer import observe
 from bench.measure.throughput import attempt, fast_settings
 from bench.plan import SideBySide
 from bench.results import LatencyDistribution, ProgramRound, Throughput
-from bench.rivals.alternatives import (
-    multiprocessing_queue,
-    nats_core,
-    textbook,
-    zeromq,
-    zeromq_arrays,
-)
+from bench.rivals.alternatives import multiprocessing_queue, textbook, zeromq
 from bench.rivals.floor import (
     three_processes,
     three_processes_in_c,
     two_processes,
     two_processes_in_c,
 )
-from bench.rivals.rival import Load, RivalResult
+from bench.rivals.load import Load
+from bench.rivals.rival import RivalResult
 
 STACK: Final = "stack"
 OWN_BATCHING: Final = 0
@@ -68,7 +63,7 @@ RIVALS: Final = (
     ),
     *(
         Rival(alternative.NAME, alternative.measure, alternative.BEST_BATCH)
-        for alternative in (zeromq, zeromq_arrays, multiprocessing_queue, nats_core, textbook)
+        for alternative in (zeromq, multiprocessing_queue, textbook)
     ),
 )
 

@@ -7,8 +7,8 @@ supervisord configuration. Everything else is the same as in any stack.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
+from configparser import RawConfigParser
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from chaos.lab.figures import ROLE_CONNECTIONS
 from chaos.lab.target import TargetStack
 from lib.settings import Settings
 from lib.stack.private_stack import to_toml
+from lib.stack.supervisord_configuration import PROGRAM
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def proxied(target: TargetStack) -> Iterator[dict[str, Proxy]]:
         ports = {stream: proxy.port for stream, proxy in proxies.items()}
         clients_file = target.var_dir / "clients.toml"
         clients_file.write_text(to_toml(client_settings(target.settings, ports)), encoding="utf-8")
-        target.reconfigure(partial(with_client_settings, clients_file=clients_file))
+        target.reconfigure(partial(use_client_settings, clients_file=clients_file))
         yield proxies
 
 
@@ -59,14 +60,7 @@ def client_settings(settings: Settings, ports: Mapping[str, int]) -> Settings:
     )
 
 
-def with_client_settings(configuration: str, clients_file: Path) -> str:
-    """Return supervisord's configuration with a separate settings file for the client roles."""
-    for role in sorted({connection.client for connection in ROLE_CONNECTIONS}):
-        configuration, found = re.subn(
-            rf"^\[program:{role}\]$",
-            rf'\g<0>\nenvironment=TRADING_CONFIG="{clients_file}"',
-            configuration,
-            flags=re.MULTILINE,
-        )
-        assert found == 1, f"{found} programs are named {role}"
-    return configuration
+def use_client_settings(configuration: RawConfigParser, clients_file: Path) -> None:
+    """Give the client roles a separate settings file in supervisord's configuration."""
+    for role in {connection.client for connection in ROLE_CONNECTIONS}:
+        configuration[f"{PROGRAM}{role}"]["environment"] = f'TRADING_CONFIG="{clients_file}"'

@@ -13,40 +13,40 @@ command line), 130 after Ctrl-C. In every case all faults are undone.
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
-from types import FrameType
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, Protocol
 
 from chaos.lab.recorder import Recorder
 from chaos.lab.target import TargetError, TargetStack, find_target, known_roles
 from chaos.lab.verdict import Totals, count_totals, judge_findings, losses, wait_until_settled
 from lib.clock import MILLISECOND_NS, utc_stamp
+from lib.long_program import (
+    EXIT_WRONG_COMMAND_LINE,
+    CommandLine,
+    Interrupted,
+    ProgressBar,
+    output_file,
+    run_interruptible,
+    write_json,
+)
 
 RECOVERY_S: Final = 15.0
 """How long a recovery may take, on top of the time to detect the fault."""
 GOAL_ROUNDS: Final = 20
 """A goal for a median is judged from this many times on; with fewer it is only shown."""
 MAX_TIMES: Final = 10_000
-BAR_CHARACTERS: Final = 24
 
 EXIT_HOLDS: Final = 0
 EXIT_DOES_NOT_HOLD: Final = 1
-EXIT_NO_TARGET: Final = 2
-EXIT_INTERRUPTED: Final = 130
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error
-    """Ctrl-C, SIGTERM, or SIGHUP."""
+EXIT_NO_TARGET: Final = EXIT_WRONG_COMMAND_LINE
 
 
 class ShowProgress(Protocol):
@@ -129,21 +129,9 @@ class Result:
     """Why the hypothesis does not hold, a line each; [] if it does."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line in one line; --help has the details."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_NO_TARGET, f"{self.prog}: {message}\n")
-
-
 def command_line(name: str, description: str | None, times: int = 5) -> argparse.ArgumentParser:
     """Return a parser with the options that all experiments share."""
-    parser = _Parser(
-        prog=f"chaos/{name}.py",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandLine(f"chaos/{name}.py", description)
     parser.add_argument(
         "--times", metavar="N", type=_times, default=times, help=f"how often (default: {times})"
     )
@@ -151,7 +139,7 @@ def command_line(name: str, description: str | None, times: int = 5) -> argparse
         "--seed", metavar="N", type=int, default=1, help="of the random moments (default: 1)"
     )
     parser.add_argument(
-        "--json", metavar="FILE", type=_output_file, help="where to write all raw figures"
+        "--json", metavar="FILE", type=output_file, help="where to write all raw figures"
     )
     parser.add_argument(
         "--config",
@@ -171,35 +159,35 @@ def command_line(name: str, description: str | None, times: int = 5) -> argparse
 def run_experiment(experiment: Experiment, arguments: argparse.Namespace) -> int:
     """Run an experiment and print its table; return the exit code."""
     program = f"chaos/{experiment.name}.py"
-    with signals_as_interruption():
+
+    def run() -> int:
         try:
-            with find_target(
-                arguments.config, arguments.var_dir, needs_private=experiment.needs_private
-            ) as target:
-                try:
-                    result = _run(experiment, target, Random(arguments.seed))
-                except Interrupted:
-                    target.end()
-                    target.remove_files()
-                    raise
-            print(report_text(experiment, result))
-            if not result.reasons:
-                target.remove_files()
-            elif target.private:
-                print(f"its logs and its ledger stay in {target.var_dir}")
-            if arguments.json:
-                text = json.dumps(to_json(experiment, arguments.seed, result), indent=1)
-                arguments.json.write_text(text + "\n", encoding="utf-8")
-        except TargetError as error:
+            return _run_on_target(experiment, arguments)
+        except (TargetError, OSError) as error:
             print(f"{program}: {error}", file=sys.stderr)
             return EXIT_NO_TARGET
-        except Interrupted as error:
-            if not isinstance(error.__cause__, TargetError):
-                print(f"{program}: interrupted, what was broken is put back", file=sys.stderr)
-            return EXIT_INTERRUPTED
-        except OSError as error:
-            print(f"{program}: cannot write {arguments.json}: {error.strerror}", file=sys.stderr)
-            return EXIT_NO_TARGET
+
+    return run_interruptible(run, f"{program}: interrupted, what was broken is put back")
+
+
+def _run_on_target(experiment: Experiment, arguments: argparse.Namespace) -> int:
+    """Run an experiment; write its figures. Raises TargetError, OSError and Interrupted."""
+    with find_target(
+        arguments.config, arguments.var_dir, needs_private=experiment.needs_private
+    ) as target:
+        try:
+            result = _run(experiment, target, Random(arguments.seed))
+        except Interrupted:
+            target.end()
+            target.remove_files()
+            raise
+    print(report_text(experiment, result))
+    if not result.reasons:
+        target.remove_files()
+    elif target.private:
+        print(f"its logs and its ledger stay in {target.var_dir}")
+    if arguments.json:
+        write_json(to_json(experiment, arguments.seed, result), arguments.json)
     return EXIT_DOES_NOT_HOLD if result.reasons else EXIT_HOLDS
 
 
@@ -239,20 +227,25 @@ def _rounds(
     experiment: Experiment, target: TargetStack, recorder: Recorder, random: Random
 ) -> list[str]:
     """Run all rounds; return why they ended early, if they did."""
-    progress = ProgressBar(experiment.rounds)
+    bar = ProgressBar(sys.stderr)
+
+    def show_round(number: int, what: str, part: float = 0.0) -> None:
+        rounds = experiment.rounds
+        bar.draw((number + part) / rounds, f"{number}/{rounds} {what}")
+
     number = 0
     try:
         for number in range(experiment.rounds):
             recorder.require_sight()
             experiment.run_round(
-                RoundContext(target, recorder, random, progress.at(number)), number
+                RoundContext(target, recorder, random, partial(show_round, number)), number
             )
-        progress.at(experiment.rounds)("waiting for ticks and orders in transit")
+        show_round(experiment.rounds, "waiting for ticks and orders in transit")
     except TargetError as error:  # the stack was healthy before
         if not recorder.recording.tape_ended:
             return [f"round {number + 1}: {error}"]
     finally:
-        progress.clear()
+        bar.erase()
     if recorder.recording.tape_ended:
         return [f"the tape has ended in round {number + 1}: choose a longer one"]
     return []
@@ -272,8 +265,7 @@ def putting_back(experiment: Experiment) -> Iterator[None]:
     except TargetError as error:
         if not _came_of_interruption(error):
             raise
-        print(f"chaos/{experiment.name}.py: could not be put back: {error}", file=sys.stderr)
-        raise Interrupted from error
+        raise Interrupted(f"chaos/{experiment.name}.py: could not be put back: {error}") from error
 
 
 def _came_of_interruption(error: BaseException | None) -> bool:
@@ -349,64 +341,11 @@ def missed_goal(what: str, times_ns: Sequence[int], goal_ns: int) -> list[str]:
     ]
 
 
-class ProgressBar:
-    """A progress bar on standard error, if that is a terminal."""
-
-    def __init__(self, rounds: int) -> None:
-        self._rounds = rounds
-        self._shown = sys.stderr.isatty()
-        self._columns = shutil.get_terminal_size().columns - 1
-
-    def at(self, done: int) -> ShowProgress:
-        """Return a function that shows the bar after `done` rounds."""
-
-        def show_progress(what: str, part: float = 0.0) -> None:
-            filled = int(BAR_CHARACTERS * (done + part) / self._rounds)
-            bar = f"[{'#' * filled}{'.' * (BAR_CHARACTERS - filled)}]"
-            self._write(f"{bar} {done}/{self._rounds} {what}")
-
-        return show_progress
-
-    def clear(self) -> None:
-        """Remove the bar."""
-        self._write("")
-
-    def _write(self, text: str) -> None:
-        if self._shown:
-            columns = self._columns
-            print(f"\r{text[:columns]:<{columns}}\r", end="", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def signals_as_interruption() -> Iterator[None]:
-    """Raise Interrupted at the first signal; ignore further ones, so that clean-up completes."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        raise Interrupted
-
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def role_argument(text: str) -> str:
     """Parse the name of a role. Raises ArgumentTypeError."""
     if text not in known_roles():
         raise argparse.ArgumentTypeError(f"no role {text!r}; there are {', '.join(known_roles())}")
     return text
-
-
-def _output_file(text: str) -> Path:
-    path = Path(text)
-    if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"must be a file in a directory that exists, got {text!r}")
-    return path
 
 
 def _times(text: str) -> int:

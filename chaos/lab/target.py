@@ -13,6 +13,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
+from configparser import RawConfigParser
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -126,7 +127,7 @@ class TargetStack:
         """Whether the stack was started for this experiment, which then has to end it."""
         return self._stack is not None
 
-    def reconfigure(self, change: Callable[[str], str]) -> None:
+    def reconfigure(self, change: Callable[[RawConfigParser], None]) -> None:
         """Change the supervisord configuration of a private stack, as `PrivateStack` does."""
         assert self._stack is not None
         try:
@@ -213,8 +214,7 @@ class TargetStack:
 
     def _start_like(self, killed: Supervisord) -> subprocess.Popen[bytes]:
         if self._stack is not None:
-            self._stack.start_again()
-            return self._stack.main
+            return self._stack.start()
         if self._starter is None and killed.in_foreground:
             print(
                 "supervisord was in the foreground of what started it, such as main.py, which has "

@@ -22,11 +22,7 @@ from lib.errors import CannotStartError
 from lib.price_book.clean_up import belongs_to_another_stack, live_owner
 from lib.price_book.segment_files import SHM_DIR, PriceBookError
 from lib.settings import PROJECT_ROOT, Settings
-from lib.stack.supervisord_configuration import (
-    CONFIGURATION,
-    derive_configuration,
-    without_programs,
-)
+from lib.stack.supervisord_configuration import CONFIGURATION, derive_configuration
 
 MAX_SOCKET_PATH_BYTES: Final = 99
 """The longest path of the control socket. A socket's address has room for 107 bytes, and
@@ -66,7 +62,7 @@ def prepare_var_dir(var_dir: Path, original: str, left_out: Collection[str] = ()
     it. Raises CannotStartError.
     """
     configuration = var_dir / "supervisord.conf"
-    derived = without_programs(derive_configuration(original, CONFIGURATION.parent), left_out)
+    derived = derive_configuration(original, CONFIGURATION.parent, left_out)
     try:
         (var_dir / "log").mkdir(parents=True, exist_ok=True)
         configuration.write_text(derived, encoding="utf-8")

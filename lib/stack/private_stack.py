@@ -18,17 +18,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from configparser import RawConfigParser
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 
 from lib.settings import PROJECT_ROOT, Settings
 from lib.stack.launch import wake_supervisord
-from lib.stack.supervisord_configuration import stop_limit_s
+from lib.stack.supervisord_configuration import (
+    configuration_text,
+    parse_configuration,
+    stop_limit_s,
+)
 
 START_S: Final = 20.0
 """How long supervisord may take to listen."""
@@ -36,8 +41,9 @@ STOP_S: Final = 30.0
 """How long the rest of a stack may take to end after its supervisord was killed."""
 END_S: Final = 10.0
 """How much longer `main.py` may take to end than it allows supervisord (`stop_limit_s`)."""
-UPDATE_S: Final = 30.0
-"""How long supervisord may take to stop and start the programs whose configuration has changed."""
+CONTROL_S: Final = 30.0
+"""How long supervisorctl may take, to stop and start the programs whose configuration has changed
+for example."""
 LOOK_S: Final = 0.05
 PRIVATE: Final = "private-"
 """The prefix of the directory of a private stack."""
@@ -52,59 +58,90 @@ class PrivateStackError(Exception):
 
 
 class PrivateStack:
-    """A stack of our own. Leaving the `with` block ends it. For one thread."""
+    """A stack of our own, in `directory`. Leaving the `with` block ends it. For one thread."""
 
-    def __init__(self, settings: Settings, directory: Path) -> None:
-        """Start a stack with private settings, which are in `directory`: `start_private_stack`."""
-        self.settings = settings
+    def __init__(self, settings: Settings, directory: Path, project: Path = PROJECT_ROOT) -> None:
+        """Write the settings, which are private (`private_settings`). `start` starts it.
+
+        `project` may be a copy with another `etc/supervisord.conf`. Raises OSError.
+        """
         self.directory = directory
+        self.project = project
+        self.config = directory / CONFIG
         self.var_dir = settings.var_dir
-        self.main = _start_main(directory)
-        """The process of `main.py`."""
+        self._main: subprocess.Popen[bytes] | None = None
+        self._output = threading.Thread()
+        self.write_settings(settings)
 
     def write_settings(self, settings: Settings) -> None:
         """Change the settings. A role uses them from its next start on."""
         self.settings = settings
-        (self.directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
+        self.config.write_text(to_toml(settings), encoding="utf-8")
 
-    def start_again(self) -> None:
-        """Start `main.py` again, which must have ended, in the same var directory."""
-        self.main = _start_main(self.directory)
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start `main.py`, which must not be running; return its process."""
+        environment = {key: value for key, value in os.environ.items() if key != "TRADING_VAR_DIR"}
+        self._main = main = subprocess.Popen(
+            [sys.executable, self.project / "main.py", "--config", self.config],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches only this process, which then ends it
+        )
+        # It ends when its output has no reader any more: so it does not outlive us, however we end.
+        arguments = (main, self.directory / OUTPUT)
+        self._output = threading.Thread(target=_copy_output, args=arguments, daemon=True)
+        self._output.start()
+        return main
+
+    @property
+    def main(self) -> subprocess.Popen[bytes]:
+        """The process of `main.py`, once it was started."""
+        assert self._main
+        return self._main
 
     def wait_until_it_listens(self) -> None:
         """Wait for supervisord. Raises PrivateStackError with the last line of `main.py`."""
         if comes_to_listen(self.var_dir, self.main):
             return
-        time.sleep(LOOK_S)  # for its last line to be written
+        self._output.join(END_S)  # for its last line
         said = (self.directory / OUTPUT).read_text(errors="replace").strip().splitlines()
         reason = said[-1] if said else "main.py says nothing"
         raise PrivateStackError(f"no private stack can be started: {reason}")
 
-    def reconfigure(self, change: Callable[[str], str]) -> None:
+    def reconfigure(self, change: Callable[[RawConfigParser], None]) -> None:
         """Change the configuration of its supervisord, which restarts the affected programs.
 
-        `change` returns the new text, given the old one. Raises PrivateStackError.
+        `change` changes the parsed configuration. Raises PrivateStackError.
         """
         configuration = self.var_dir / "supervisord.conf"
-        changed = change(configuration.read_text(encoding="utf-8"))
-        configuration.write_text(changed, encoding="utf-8")
-        try:
-            result = subprocess.run(
-                [sys.executable, "-m", "supervisor.supervisorctl", "-c", configuration, "update"],
-                capture_output=True,
-                text=True,
-                timeout=UPDATE_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise PrivateStackError(f"supervisorctl update takes over {UPDATE_S:g} s") from None
+        parser = parse_configuration(configuration.read_text(encoding="utf-8"))
+        change(parser)
+        configuration.write_text(configuration_text(parser), encoding="utf-8")
+        result = self._supervisorctl("update")
         if result.returncode != 0:
             said = (result.stdout + result.stderr).strip()
             raise PrivateStackError(f"supervisorctl update: {said}")
 
+    def _supervisorctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run supervisorctl on this stack. Raises PrivateStackError if it takes too long."""
+        program = (sys.executable, "-m", "supervisor.supervisorctl")
+        try:
+            return subprocess.run(
+                [*program, "-c", self.var_dir / "supervisord.conf", *arguments],
+                capture_output=True,
+                text=True,
+                timeout=CONTROL_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            said = " ".join(arguments)
+            raise PrivateStackError(f"supervisorctl {said} takes over {CONTROL_S:g} s") from None
+
     def end(self) -> None:
         """End the stack. May be called again."""
-        if self.main.poll() is not None:
+        if self._main is None or self._main.poll() is not None:
             return
         self.main.send_signal(signal.SIGINT)
         try:
@@ -112,6 +149,7 @@ class PrivateStack:
         except subprocess.TimeoutExpired:
             self.main.kill()  # the kernel then signals supervisord, and the roles after it
             self.main.wait()
+        self._output.join(END_S)
 
     def _stop_limit_s(self) -> float:
         configuration = ""  # main.py may not have written it yet
@@ -147,8 +185,8 @@ def start_private_stack(settings: Settings, parent: Path, book_prefix: str) -> P
             directory = Path(tempfile.mkdtemp(prefix=PRIVATE, dir=parent))
             undo.callback(shutil.rmtree, directory, ignore_errors=True)
             settings = private_settings(settings, directory, book_prefix)
-            (directory / CONFIG).write_text(to_toml(settings), encoding="utf-8")
             stack = PrivateStack(settings, directory)
+            stack.start()
         except OSError as error:
             where = f"{error.filename or directory}: {error.strerror}"
             raise PrivateStackError(f"no private stack can be started: {where}") from None
@@ -173,16 +211,25 @@ def private_settings(settings: Settings, directory: Path, book_prefix: str) -> S
 
 
 def to_toml(settings: Settings) -> str:
-    """Write settings as a settings file. JSON's strings, numbers and lists are TOML's too."""
+    """Write settings as a settings file."""
+    return tables_to_toml(settings_tables(settings))
+
+
+def settings_tables(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the tables of the settings file, "" for the keys before the first table."""
     tables = msgspec.to_builtins(settings, enc_hook=str)
     for name, keys in tables.pop("strategies").items():
         tables[f"strategies.{json.dumps(name)}"] = keys
     sections = {key: value for key, value in tables.items() if isinstance(value, dict)}
-    top = {key: value for key, value in tables.items() if key not in sections}
+    return {"": {key: tables[key] for key in tables.keys() - sections.keys()}, **sections}
+
+
+def tables_to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write tables as a settings file. JSON's strings, numbers and lists are TOML's too."""
     lines = []
-    for section, keys in {"": top, **sections}.items():
-        lines += [f"[{section}]"] if section else []
-        lines += [f"{key} = {json.dumps('' if v is None else v)}" for key, v in keys.items()]
+    for name in sorted(tables, key=bool):  # "" comes first
+        lines += [f"[{name}]"] if name else []
+        lines += [f"{k} = {json.dumps('' if v is None else v)}" for k, v in tables[name].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -206,22 +253,6 @@ def comes_to_listen(var_dir: Path, starter: subprocess.Popen[bytes]) -> bool:
             return False
         time.sleep(LOOK_S)
     return True
-
-
-def _start_main(directory: Path) -> subprocess.Popen[bytes]:
-    """Start `main.py` with the settings in a private stack's directory."""
-    environment = {key: value for key, value in os.environ.items() if key != "TRADING_VAR_DIR"}
-    main = subprocess.Popen(
-        [sys.executable, PROJECT_ROOT / "main.py", "--config", directory / CONFIG],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C reaches only this process, which then ends it
-    )
-    # It ends when its output has no reader any more: so it does not outlive us, however we end.
-    threading.Thread(target=_copy_output, args=(main, directory / OUTPUT), daemon=True).start()
-    return main
 
 
 def _copy_output(main: subprocess.Popen[bytes], path: Path) -> None:

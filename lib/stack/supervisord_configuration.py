@@ -1,15 +1,16 @@
 """supervisord's configuration: its programs, and the copy of it for a var directory.
 
 `etc/supervisord.conf` is the only one to edit. A stack in another var directory runs with a copy of
-it, generated at each start.
+it, generated at each start, without its comments.
 """
 
 from __future__ import annotations
 
 import configparser
-import re
 import shlex
 from collections.abc import Collection
+from configparser import RawConfigParser
+from io import StringIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,8 +22,8 @@ CONFIGURATION: Final = PROJECT_ROOT / "etc" / "supervisord.conf"
 
 RUN_ROLE: Final = "run-role"
 """The script in `etc` that runs the role of its first argument."""
-_PROGRAM: Final = "program:"
-_COMMENTS: Final = (";", "#")
+PROGRAM: Final = "program:"
+"""The prefix of the section of a program."""
 STOP_RESERVE_S: Final = 5.0
 """How much longer supervisord may take to stop a stack than the stopwaitsecs of its programs
 together. Without a hung role it takes about a second in all."""
@@ -47,6 +48,21 @@ class Program(NamedTuple):
         return self.arguments[0] if self.arguments else ""
 
 
+def parse_configuration(text: str) -> RawConfigParser:
+    """Parse a supervisord configuration as supervisord does. Raises configparser.Error."""
+    # Its options.py: a section may occur twice, and "%" is not configparser's.
+    parser = RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
+    parser.read_string(text)
+    return parser
+
+
+def configuration_text(parser: RawConfigParser) -> str:
+    """Return a parsed configuration as text. It has the same options, and no comments."""
+    text = StringIO()
+    parser.write(text, space_around_delimiters=False)
+    return text.getvalue()
+
+
 def programs_of(configuration: str) -> list[Program]:
     """Return the programs of a supervisord configuration, given as text, in its order. Pure.
 
@@ -55,12 +71,11 @@ def programs_of(configuration: str) -> list[Program]:
     parser = _parsed(configuration)
     return [
         Program(
-            section.partition(":")[2].strip(),
+            name,
             _role_arguments(parser.get(section, "command", fallback="")),
             parser.get(section, "autostart", fallback="true").lower() not in _FALSE,
         )
-        for section in parser.sections()
-        if section.startswith(_PROGRAM)
+        for name, section in _program_sections(parser)
     ]
 
 
@@ -72,8 +87,7 @@ def stop_limit_s(configuration: str) -> float:
     parser = _parsed(configuration)
     return STOP_RESERVE_S + sum(
         _seconds(parser.get(section, "stopwaitsecs", fallback=""))
-        for section in parser.sections()
-        if section.startswith(_PROGRAM)
+        for _, section in _program_sections(parser)
     )
 
 
@@ -84,14 +98,20 @@ def _seconds(text: str) -> float:
         return DEFAULT_STOP_WAIT_S
 
 
-def _parsed(configuration: str) -> configparser.RawConfigParser:
-    # As supervisord parses it: a section may occur twice, and "%" is not configparser's.
-    parser = configparser.RawConfigParser(inline_comment_prefixes=_COMMENTS, strict=False)
+def _parsed(configuration: str) -> RawConfigParser:
     try:
-        parser.read_string(configuration)
+        return parse_configuration(configuration)
     except configparser.Error:
-        parser.clear()
-    return parser
+        return RawConfigParser()
+
+
+def _program_sections(parser: RawConfigParser) -> list[tuple[str, str]]:
+    """Return the name and the section of each program."""
+    return [
+        (section.removeprefix(PROGRAM).strip(), section)
+        for section in parser.sections()
+        if section.startswith(PROGRAM)
+    ]
 
 
 def _role_arguments(command: str) -> tuple[str, ...]:
@@ -125,22 +145,22 @@ def started_programs(configuration: str) -> dict[str, str]:
     }
 
 
-def derive_configuration(original: str, etc: Path) -> str:
-    """Return `etc/supervisord.conf` rewritten for its copy in a var directory.
+def derive_configuration(original: str, etc: Path, left_out: Collection[str] = ()) -> str:
+    """Return the copy of `etc/supervisord.conf` for a var directory, without some programs.
 
-    In the copy, %(here)s is the var directory, and paths into `etc` are absolute.
+    In the copy, %(here)s is the var directory, and paths into `etc` are absolute. An invalid
+    configuration is copied as it is, for supervisord to report.
     """
-    text = re.sub(
-        r"%\(here\)s(/\.\./var)?", lambda match: "%(here)s" if match[1] else str(etc), original
-    )
-    return (
-        f"; Written by main.py at each start, from {etc}/supervisord.conf: change that one.\n{text}"
-    )
-
-
-def without_programs(configuration: str, programs: Collection[str]) -> str:
-    """Leave out the sections of these programs, each up to the next section."""
-    for program in programs:
-        section = rf"^\[program:\s*{re.escape(program)}\s*\](?:.*\n?)(?:(?!\[)(?:.+\n?|\n))*"
-        configuration = re.sub(section, "", configuration, flags=re.MULTILINE)
-    return configuration
+    try:
+        parser = parse_configuration(original)
+    except configparser.Error:
+        return original
+    for name, section in _program_sections(parser):
+        if name in left_out:
+            parser.remove_section(section)
+    for options in parser.values():
+        for key, value in options.items():
+            absolute = value.replace("%(here)s", str(etc))
+            options[key] = absolute.replace(f"{etc}/../var", "%(here)s")
+    header = f"; Written by main.py at each start, from {etc}/supervisord.conf: change that one."
+    return f"{header}\n{configuration_text(parser)}"

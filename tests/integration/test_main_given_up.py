@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
 
 from lib.stack.log_follower import MAX_VALUE_CHARACTERS
 from tests.helpers import PROJECT_ROOT, wait_until
-from tests.stack import PrivateStack, copy_project
+from tests.stack import ROLES, PrivateStack, copy_project
 
 SIGNAL = """
 import os
@@ -98,11 +99,9 @@ def test_a_program_that_is_given_up_is_started_as_advised_or_ends_the_stack_with
     assert re.fullmatch(r"main\.py: gateway .*status 1\).*", output(stack).splitlines()[-1])
 
 
-def with_one_retry(configuration: str) -> str:
+def with_one_retry(configuration: RawConfigParser) -> None:
     """Have supervisord try only once more: 10 retries take a minute."""
-    assert "startretries=10" in configuration
-    assert "startsecs=1\n" in configuration
-    # On a busy machine it takes over a second (startsecs) to fail: that would pass for a start.
-    return configuration.replace("startretries=10", "startretries=1").replace(
-        "startsecs=1\n", "startsecs=30\n"
-    )
+    for role in ROLES:
+        program = configuration[f"program:{role}"]
+        # On a busy machine it takes over a second to fail: that would pass for a start.
+        program.update({"startretries": "1", "startsecs": "30"})

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import RawConfigParser
 from contextlib import contextmanager
 
 import pytest
 
 from lib.shared_memory_utils import SharedPriceBook
 from lib.stack.private_stack import comes_to_listen
-from lib.stack.supervisord_configuration import started_programs
+from lib.stack.supervisord_configuration import configuration_text, started_programs
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import ROLES, PrivateStack, copy_project
 
@@ -46,12 +47,11 @@ def listens(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-def without_gateway(configuration: str) -> str:
+def without_gateway(configuration: RawConfigParser) -> None:
     """Have supervisord leave the gateway alone, as the recipe says."""
-    before, section, behind = configuration.partition("[program:gateway]")
-    changed = before + section + behind.replace("autostart=true", "autostart=false", 1)
-    assert started_programs(changed).keys() == {*ROLES} - {"gateway"}
-    return changed
+    configuration["program:gateway"]["autostart"] = "false"
+    started = started_programs(configuration_text(configuration))
+    assert started.keys() == {*ROLES} - {"gateway"}
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def recipe() -> dict[str, str]:
 def project(tmp_path_factory) -> Path:
     """A copy of the project, its supervisord.conf with the program of the recipe."""
     root = tmp_path_factory.mktemp("copy") / "project"
-    return copy_project(root, lambda configuration: configuration + "\n" + recipe()["ini"])
+    return copy_project(root, lambda configuration: configuration.read_string(recipe()["ini"]))
 
 
 def booked(stack: PrivateStack) -> dict[str, set[int]]:

@@ -13,82 +13,56 @@ Source: docs.python.org/3.11/library/multiprocessing.html.
 from __future__ import annotations
 
 import multiprocessing
-from multiprocessing.queues import Queue
-from time import monotonic_ns
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from bench.rivals.rival import (
-    Averages,
-    ConsumerResult,
-    Decisions,
-    Load,
-    Pace,
-    PriceBook,
-    ProcessContext,
-    RivalResult,
-    RivalTape,
-    main,
-    one_by_one,
-    run,
-)
+from bench.rivals.load import Load, RivalTape, messages
+from bench.rivals.rival import ConsumerResult, ProcessContext, RivalResult, main, run
+from bench.rivals.work import Decisions, PriceBook
 
 NAME: Final = "multiprocessing.Queue"
 BEST_BATCH: Final = 2048
 """Ticks a message: the quickest of the powers of two from 256 to 16,384, with 100 symbols."""
-
 MAX_SIZE: Final = 10_000
 """The bound of a queue, in messages."""
 
 
-class Queues(NamedTuple):
-    """The queues, shared by all processes."""
-
-    text: Queue[Any]
-    """From the producer to the relay: first number, SENT_NS, frames; no frames at the end."""
-    prices: Queue[Any]
-    """From the relay to the consumer: first number, SENT_NS, symbols, prices."""
-
-
-def _producer(part: ProcessContext) -> int:
-    queue = part.link.text
-    size = part.load.ticks_a_message
-    bodies = RivalTape(part.load).bodies()
+def _producer(part: ProcessContext) -> None:
+    text, _ = part.link
+    bodies = RivalTape(part.load).texts()
     part.start()
-    for number in one_by_one(pace := Pace(part.load)):
-        queue.put((1 + number * size, monotonic_ns(), bodies[number % len(bodies)]))
-    queue.put((1 + pace.sent * size, monotonic_ns(), b""))
-    return pace.sent * size
+    for message in messages(part.load, bodies, b""):
+        text.put(message)
 
 
 def _relay(part: ProcessContext) -> None:
-    book = PriceBook(part.load)
     text, prices = part.link
+    book = PriceBook(part.load)
     part.start()
     body = b"more"
     while body:
         first, sent_ns, body = text.get()
-        prices.put((first, sent_ns, *book.read_body(body)))
+        prices.put((first, sent_ns, *book.decode(body)))
 
 
 def _consumer(part: ProcessContext) -> ConsumerResult:
-    decisions = Decisions(Averages(part.load.symbols).decide)
-    prices = part.link.prices
+    _, prices = part.link
+    decisions = Decisions(part.load)
     part.start()
     while decisions.take(*prices.get()):
         pass
-    return decisions.decided()
+    return decisions.result()
 
 
 def measure(load: Load) -> RivalResult:
     """Measure one load. Needs nothing but Python."""
     context = multiprocessing.get_context("spawn")  # as the processes are started; see `run`
     size = min(MAX_SIZE, load.in_flight)
-    link = Queues(context.Queue(size), context.Queue(size))
+    text, prices = context.Queue(size), context.Queue(size)
     try:
-        return run(load, _producer, _relay, _consumer, link=link)
+        return run(load, _producer, _relay, _consumer, link=(text, prices))
     finally:
-        for queue in link:
-            queue.close()
+        text.close()
+        prices.close()
 
 
 if __name__ == "__main__":

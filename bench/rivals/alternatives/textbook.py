@@ -19,30 +19,26 @@ import json
 import multiprocessing
 import os
 import secrets
+import socket
 from contextlib import closing
 from functools import partial
 from multiprocessing.shared_memory import SharedMemory
-from multiprocessing.synchronize import Condition
-from time import monotonic_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.rivals.load import Load, RivalTape, messages
 from bench.rivals.rival import (
     MEMORY,
-    Averages,
     ConsumerResult,
-    Decisions,
-    Load,
-    Pace,
     ProcessContext,
     RivalResult,
-    RivalTape,
     main,
-    one_by_one,
     run,
+    tcp_connection,
 )
+from bench.rivals.work import Decisions
 
 NAME: Final = "JSON over TCP, a lock around an array"
 BEST_BATCH: Final = 1024
@@ -51,38 +47,32 @@ BEST_BATCH: Final = 1024
 RING: Final = np.dtype(
     [("sequence", "i8"), ("sent_ns", "i8"), ("symbol", "i4"), ("price", "f8")], align=True
 )
-LATEST: Final = np.dtype([("sequence", "i8"), ("price", "f8")])
 CAPACITY: Final = 65_536
 """The size of the ring, in ticks. A message must fit."""
-NO_SYMBOL: Final = -1
-"""The symbol in the record that ends the stream."""
+END: Final = ""
+"""The symbol that ends the stream; its number comes after those of all others."""
 FEW_TICKS: Final = 8
 """Up to so many ticks, storing them one by one is faster than as arrays."""
 
 
-class RingHandles(NamedTuple):
-    """The segment and the condition, shared by all processes."""
-
-    segment: str
-    changed: Condition
-
-
 class Shared:
-    """The arrays in a segment. Everything but constructing and closing it needs the lock."""
+    """The arrays in a segment. Everything but constructing and closing it needs the lock.
+
+    Symbols are numbered; the last number is that of `END`.
+    """
 
     def __init__(self, name: str, symbols: int) -> None:
         self._segment = SharedMemory(name)
         buffer = self._segment.buf
         self.counts: NDArray[np.int64] = np.ndarray(2, np.int64, buffer)
         """The total numbers of records written and read."""
-        self.latest: NDArray[Any] = np.ndarray(symbols, LATEST, buffer, 16)
-        ring_offset = 16 + LATEST.itemsize * symbols
-        self.ring: NDArray[Any] = np.ndarray(CAPACITY, RING, buffer, ring_offset)
+        self.latest: NDArray[np.float64] = np.ndarray(symbols + 1, np.float64, buffer, 16)
+        self.ring: NDArray[Any] = np.ndarray(CAPACITY, RING, buffer, 24 + 8 * symbols)
 
     @staticmethod
     def size(symbols: int) -> int:
         """Return the size of the segment, in bytes."""
-        return 16 + LATEST.itemsize * symbols + RING.itemsize * CAPACITY
+        return 24 + 8 * symbols + RING.itemsize * CAPACITY
 
     def close(self) -> None:
         """Close the segment and drop its arrays."""
@@ -103,23 +93,16 @@ class Shared:
         if count <= FEW_TICKS:
             for offset, (symbol, price) in enumerate(zip(symbols, prices, strict=True)):
                 self.ring[(begin + offset) % CAPACITY] = (first + offset, sent_ns, symbol, price)
-                self.latest[symbol] = (first + offset, price)
+                self.latest[symbol] = price
         else:
-            sequences = np.arange(first, first + count)
             places = np.arange(begin, begin + count) % CAPACITY
-            self.ring["sequence"][places] = sequences
+            self.ring["sequence"][places] = np.arange(first, first + count)
             self.ring["sent_ns"][places] = sent_ns
             self.ring["symbol"][places] = symbols
             self.ring["price"][places] = prices
             # NumPy assigns in order: of a repeated symbol, the last price stays.
-            self.latest["sequence"][symbols] = sequences
-            self.latest["price"][symbols] = prices
+            self.latest[symbols] = prices
         self.counts[0] = begin + count
-
-    def write_end(self, first: int, sent_ns: int) -> None:
-        """Append the record that ends the stream."""
-        self.ring[int(self.counts[0]) % CAPACITY] = (first, sent_ns, NO_SYMBOL, 0.0)
-        self.counts[0] += 1
 
     def read(self) -> NDArray[Any]:
         """Return a copy of all unread records."""
@@ -132,48 +115,37 @@ class Shared:
         return records
 
 
-def _producer(part: ProcessContext) -> int:
-    size = part.load.ticks_a_message
+def _producer(part: ProcessContext) -> None:
+    sender, _ = part.link[0]
     tape = RivalTape(part.load)
-    names = [tape.names[symbol] for symbol in tape.symbols]
-    messages = tape.split(list(zip(names, tape.prices, strict=True)))
-    with part.connect() as sock:
-        part.start()
-
-        def send(number: int, ticks: list[Any]) -> None:
-            message = {"first": 1 + number * size, "sent_ns": monotonic_ns(), "ticks": ticks}
-            sock.sendall(json.dumps(message).encode() + b"\n")
-
-        for number in one_by_one(pace := Pace(part.load)):
-            send(number, messages[number % len(messages)])
-        send(pace.sent, [])
-    return pace.sent * size
+    bodies = tape.split(tape.ticks())
+    part.start()
+    for first, sent_ns, ticks in messages(part.load, bodies, [(END, 0.0)]):
+        message = {"first": first, "sent_ns": sent_ns, "ticks": ticks}
+        sender.sendall(json.dumps(message).encode() + b"\n")
+    sender.shutdown(socket.SHUT_WR)
 
 
 def _relay(part: ProcessContext) -> None:
+    (_, receiver), segment, changed = part.link
     index = {name: number for number, name in enumerate(RivalTape(part.load).names)}
-    changed = part.link.changed
-    shared = Shared(part.link.segment, part.load.symbols)
-    with closing(shared), part.accept() as sock, sock.makefile("rb") as lines:
+    index[END] = part.load.symbols
+    with closing(Shared(segment, part.load.symbols)) as shared, receiver.makefile("rb") as lines:
         part.start()
         for line in lines:
             message = json.loads(line)
             symbols = [index[symbol] for symbol, _ in message["ticks"]]
             prices = [price for _, price in message["ticks"]]
             with changed:
-                changed.wait_for(partial(shared.has_room, max(1, len(symbols))))
-                if symbols:
-                    shared.write(message["first"], message["sent_ns"], symbols, prices)
-                else:
-                    shared.write_end(message["first"], message["sent_ns"])
+                changed.wait_for(partial(shared.has_room, len(symbols)))
+                shared.write(message["first"], message["sent_ns"], symbols, prices)
                 changed.notify()
 
 
 def _consumer(part: ProcessContext) -> ConsumerResult:
-    decisions = Decisions(Averages(part.load.symbols).decide)
-    changed = part.link.changed
-    shared = Shared(part.link.segment, part.load.symbols)
-    with closing(shared):
+    _, segment, changed = part.link
+    decisions, end = Decisions(part.load), part.load.symbols
+    with closing(Shared(segment, part.load.symbols)) as shared:
         part.start()
         more = True
         while more:
@@ -181,25 +153,22 @@ def _consumer(part: ProcessContext) -> ConsumerResult:
                 changed.wait_for(shared.has_news)
                 records = shared.read()
                 changed.notify()
-            more = _decide(decisions, records)
-    return decisions.decided()
+            more = all(_decide(decisions, message, end) for message in _messages(records))
+    return decisions.result()
 
 
-def _decide(decisions: Decisions, records: NDArray[Any]) -> bool:
-    """Decide message by message, as sent: the ticks of a message have the same SENT_NS."""
+def _messages(records: NDArray[Any]) -> list[NDArray[Any]]:
+    """Split records into messages, as sent: the ticks of a message have the same SENT_NS."""
     if len(records) == 1:
-        first, sent_ns, symbol, price = records[0].item()
-        symbols = () if symbol == NO_SYMBOL else (symbol,)
-        return decisions.take(first, sent_ns, symbols, (price,))
-    cuts = np.flatnonzero(np.diff(records["sent_ns"])) + 1
-    return all(_decide_message(decisions, message) for message in np.split(records, cuts))
+        return [records]
+    return np.split(records, np.flatnonzero(np.diff(records["sent_ns"])) + 1)
 
 
-def _decide_message(decisions: Decisions, records: NDArray[Any]) -> bool:
-    first, sent_ns = int(records["sequence"][0]), int(records["sent_ns"][0])
+def _decide(decisions: Decisions, records: NDArray[Any], end: int) -> bool:
     symbols = records["symbol"].tolist()
-    if symbols == [NO_SYMBOL]:
+    if symbols == [end]:
         symbols = []
+    first, sent_ns = int(records["sequence"][0]), int(records["sent_ns"][0])
     return decisions.take(first, sent_ns, symbols, records["price"].tolist())
 
 
@@ -208,11 +177,13 @@ def measure(load: Load) -> RivalResult:
     if load.ticks_a_message > CAPACITY:
         raise ValueError(f"at most {CAPACITY} ticks fit into the ring")
     context = multiprocessing.get_context("spawn")  # as the processes are started; see `run`
+    changed = context.Condition(context.Lock())
     name = f"{MEMORY}{os.getpid()}-{secrets.token_hex(4)}"
     segment = SharedMemory(name, create=True, size=Shared.size(load.symbols))
     try:
-        link = RingHandles(segment.name, context.Condition(context.Lock()))
-        return run(load, _producer, _relay, _consumer, link=link)
+        with tcp_connection() as connection:
+            link = (connection, segment.name, changed)
+            return run(load, _producer, _relay, _consumer, link=link)
     finally:
         segment.close()
         segment.unlink()

@@ -18,119 +18,100 @@ its high-water mark, messages in flight are lost, whatever the linger period (ze
 
 from __future__ import annotations
 
+import struct
 import tempfile
+from functools import cache
 from typing import Any, Final
 
+from bench.rivals.load import Load, RivalTape, messages
 from bench.rivals.rival import (
     HOST,
-    Averages,
     ConsumerResult,
-    Decisions,
-    Feed,
-    Load,
-    Pace,
-    PriceBook,
     ProcessContext,
     RivalError,
     RivalResult,
     main,
-    one_by_one,
-    pack,
     require,
     run,
-    unpack,
 )
+from bench.rivals.work import Decisions, PriceBook
+from lib.stack.private_stack import free_ports
 
 NAME: Final = "ZeroMQ"
 BEST_BATCH: Final = 2048
 """Ticks a message: the quickest of the powers of two from 256 to 16,384, with 100 symbols."""
-
 CONNECT_MS: Final = 10_000
 DEFAULT_HIGH_WATER_MARK: Final = 1000
 """ZeroMQ's default, in messages."""
 
 
-def _producer(part: ProcessContext) -> int:
-    import zmq
-
-    feed = Feed(part.load)
-    with zmq.Context() as context, context.socket(zmq.PUSH) as push:
-        connect(push, part)
-        part.start()
-        for number in one_by_one(pace := Pace(part.load)):
-            push.send(feed.message(number))
-        push.send(feed.end(pace.sent))
-        part.stay()
-    return pace.sent * part.load.ticks_a_message
+def _producer(part: ProcessContext) -> None:
+    address, _ = part.link
+    bodies = RivalTape(part.load).texts()
+    push = _socket("PUSH", address, part)
+    part.start()
+    for message in messages(part.load, bodies, b""):
+        push.send(b"%d,%d,%b" % message)
+    part.stay()
 
 
 def _relay(part: ProcessContext) -> None:
-    import zmq
-
+    address, next_address = part.link
     book = PriceBook(part.load)
-    with (
-        zmq.Context() as context,
-        context.socket(zmq.PULL) as pull,
-        context.socket(zmq.PUSH) as push,
-    ):
-        bind_tcp(pull, part)
-        connect(push, part)
-        part.start()
-        more = True
-        while more:
-            ticks = book.read(pull.recv())
-            push.send(pack(ticks))
-            more = bool(ticks.symbols)
-        part.stay()
+    pull = _socket("PULL", address, part)
+    push = _socket("PUSH", next_address, part)
+    part.start()
+    body = b"more"
+    while body:
+        first, sent_ns, body = pull.recv().split(b",", 2)
+        symbols, prices = book.decode(body)
+        push.send(_packing(len(symbols)).pack(int(first), int(sent_ns), *symbols, *prices))
+    part.stay()
 
 
 def _consumer(part: ProcessContext) -> ConsumerResult:
+    _, address = part.link
+    decisions = Decisions(part.load)
+    pull = _socket("PULL", address, part)
+    part.start()
+    more = True
+    while more:
+        message = pull.recv()
+        count = (len(message) - 16) // 12
+        values = _packing(count).unpack(message)
+        more = decisions.take(values[0], values[1], values[2 : 2 + count], values[2 + count :])
+    return decisions.result()
+
+
+@cache
+def _packing(count: int) -> struct.Struct:
+    """Return the format of a decoded message: 16 bytes, and 12 for each tick."""
+    return struct.Struct(f"<qq{count}i{count}d")
+
+
+def _socket(kind: str, address: str, part: ProcessContext) -> Any:
+    """Make a socket, which lasts as long as its process: PULL listens, PUSH connects."""
     import zmq
 
-    decisions = Decisions(Averages(part.load.symbols).decide)
-    with zmq.Context() as context, context.socket(zmq.PULL) as pull:
-        bind_ipc(pull, part)
-        part.start()
-        while decisions.take(*unpack(pull.recv())):
-            pass
-    return decisions.decided()
-
-
-def bind_tcp(pull: Any, part: ProcessContext) -> None:
-    """Listen for the previous process over TCP."""
-    pull.set_hwm(high_water_mark(part.load))
-    part.listening(f"tcp://{HOST}:{pull.bind_to_random_port(f'tcp://{HOST}')}")
-
-
-def bind_ipc(pull: Any, part: ProcessContext) -> None:
-    """Listen for the previous process over ipc, in the directory `part.link`."""
-    pull.set_hwm(high_water_mark(part.load))
-    address = f"ipc://{part.link}/prices"
-    pull.bind(address)
-    part.listening(address)
-
-
-def connect(push: Any, part: ProcessContext) -> None:
-    """Connect to the next process; only then may a message be stamped and sent."""
-    import zmq
-
-    push.set_hwm(high_water_mark(part.load))
-    push.set(zmq.IMMEDIATE, 1)  # writable means connected
-    push.connect(part.next_address())
-    if not push.poll(CONNECT_MS, zmq.POLLOUT):
+    made: Any = zmq.Context.instance().socket(getattr(zmq, kind))
+    made.set_hwm(min(DEFAULT_HIGH_WATER_MARK, part.load.in_flight))
+    if kind == "PULL":
+        made.bind(address)
+        return made
+    made.set(zmq.IMMEDIATE, 1)  # writable means connected
+    made.connect(address)
+    if not made.poll(CONNECT_MS, zmq.POLLOUT):  # only now may a message be stamped and sent
         raise RivalError("ZeroMQ does not connect")
-
-
-def high_water_mark(load: Load) -> int:
-    """Return how many messages may wait on each side of a connection."""
-    return min(DEFAULT_HIGH_WATER_MARK, load.in_flight)
+    return made
 
 
 def measure(load: Load) -> RivalResult:
     """Measure one load. Raises RivalUnavailable if pyzmq is not installed."""
     require("zmq", "pyzmq")
+    [port] = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="tradewire-bench-") as directory:
-        return run(load, _producer, _relay, _consumer, link=directory)
+        link = (f"tcp://{HOST}:{port}", f"ipc://{directory}/prices")
+        return run(load, _producer, _relay, _consumer, link=link)
 
 
 if __name__ == "__main__":

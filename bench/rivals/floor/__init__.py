@@ -11,22 +11,34 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-from bench.rivals.rival import MEMORY, Load, RivalResult, Role, run
+from bench.rivals.load import Load
+from bench.rivals.rival import MEMORY, RivalResult, Role, run, tcp_connection
 
 WORDS: Final = "words"
 FIFO: Final = "fifo"
 
 
-def run_bare(load: Load, *roles: Role, link: Any = None) -> RivalResult:
+class Hops(NamedTuple):
+    """What the processes share."""
+
+    sender: socket.socket
+    receiver: socket.socket
+    directory: str
+    """The meeting place."""
+
+
+def run_bare(load: Load, *roles: Role) -> RivalResult:
     """Like `run`. Raises ValueError for a load that is not paced, one message a tick."""
     check(load)
-    return run(load, *roles, link=link)
+    with tcp_connection() as (sender, receiver), meeting_place(load) as directory:
+        return run(load, *roles, link=Hops(sender, receiver, directory))
 
 
 def check(load: Load) -> None:

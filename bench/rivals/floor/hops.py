@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.rivals.floor import check, meeting_place
-from bench.rivals.rival import END_S, Load, RivalError, RivalResult, RivalUnavailable
+from bench.rivals.load import Load
+from bench.rivals.rival import END_S, RivalError, RivalResult, RivalUnavailable
 from lib.process.run_identity import end_with
 
 SOURCE: Final = Path(__file__).with_name("hops.c")

@@ -6,17 +6,19 @@ from array import array
 from time import monotonic_ns
 from typing import Final
 
-from bench.rivals.floor import map_words, meeting_place, open_fifo, run_bare
+from bench.rivals.floor import map_words, open_fifo, run_bare
 from bench.rivals.floor.two_processes import producer
-from bench.rivals.rival import ConsumerResult, Load, ProcessContext, RivalResult, main
+from bench.rivals.load import Load
+from bench.rivals.rival import ConsumerResult, ProcessContext, RivalResult, main
 
 NAME: Final = "three bare processes"
 
 
 def _relay(part: ProcessContext) -> None:
-    words, fifo, stored = map_words(part.link), open_fifo(part.link), 0
-    with part.accept() as sock, select.epoll() as epoll:
-        sock.setblocking(False)
+    words, fifo, stored = map_words(part.link.directory), open_fifo(part.link.directory), 0
+    sock = part.link.receiver
+    sock.setblocking(False)
+    with select.epoll() as epoll:
         epoll.register(sock, select.EPOLLIN)
         part.start()
         while epoll.poll() and (data := sock.recv(65536)):
@@ -26,7 +28,8 @@ def _relay(part: ProcessContext) -> None:
 
 
 def _consumer(part: ProcessContext) -> ConsumerResult:
-    words, fifo, latencies_ns = map_words(part.link), open_fifo(part.link), array("q")
+    words, fifo = map_words(part.link.directory), open_fifo(part.link.directory)
+    latencies_ns = array("q")
     with select.epoll() as epoll:
         epoll.register(fifo, select.EPOLLIN)
         part.start()
@@ -34,13 +37,12 @@ def _consumer(part: ProcessContext) -> ConsumerResult:
             os.read(fifo, 4096)
             while sent_ns := words[len(latencies_ns)]:
                 latencies_ns.append(monotonic_ns() - sent_ns)
-    return ConsumerResult(len(latencies_ns), latencies_ns, monotonic_ns())
+    return ConsumerResult(part.load.messages, len(latencies_ns), latencies_ns, monotonic_ns())
 
 
 def measure(load: Load) -> RivalResult:
     """One latency a tick, from before the send to after the load."""
-    with meeting_place(load) as link:
-        return run_bare(load, producer, _relay, _consumer, link=link)
+    return run_bare(load, producer, _relay, _consumer)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from bench.rivals.floor.hops import run_hops
-from bench.rivals.rival import Load, RivalResult, main
+from bench.rivals.load import Load
+from bench.rivals.rival import RivalResult, main
 
 NAME: Final = "two bare processes in C"
 

@@ -12,13 +12,9 @@ import pytest
 
 from bench import __main__ as command
 from bench.plan import FULL, QUICK
-from bench.program import (
-    EXIT_INTERRUPTED,
-    EXIT_NOT_WRITTEN,
-    BenchInterrupted,
-    signals_as_interruption,
-)
+from bench.program import EXIT_NOT_WRITTEN
 from bench.results import Recording
+from lib.long_program import EXIT_INTERRUPTED
 
 RECORDING = Recording(
     "then", "now", 1.0, True, "python -m bench", {}, {}, {}, (), (), (), (), (), (), (), (), ()
@@ -46,8 +42,10 @@ def bench(var_dir: Path, monkeypatch) -> Callable[..., int]:
 def test_the_figures_are_in_the_var_directory_and_where_else_they_are_wanted(
     bench, var_dir: Path, tmp_path: Path
 ) -> None:
-    assert bench("--json", str(tmp_path / "deep" / "figures.json")) == 0
-    for file in (var_dir / "bench" / "results.json", tmp_path / "deep" / "figures.json"):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert bench("--json", str(elsewhere / "figures.json")) == 0
+    for file in (var_dir / "bench" / "results.json", elsewhere / "figures.json"):
         assert msgspec.json.decode(file.read_bytes(), type=Recording) == RECORDING
         assert [other.name for other in file.parent.iterdir()] == [file.name]
 
@@ -90,20 +88,8 @@ def test_figures_that_cannot_be_written_are_one_line(bench, var_dir: Path, capsy
     assert str(var_dir / "bench") in line
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_end_that_a_signal_asks_for_is_not_interrupted_by_a_second_one(number: int) -> None:
-    ended = []
-    before = signal.getsignal(number)
-
-    def measure() -> None:
-        with signals_as_interruption():
-            try:
-                os.kill(os.getpid(), number)
-            finally:
-                os.kill(os.getpid(), number)
-                ended.append(True)
-
-    with pytest.raises(BenchInterrupted):
-        measure()
-    assert ended == [True]
-    assert signal.getsignal(number) == before
+def test_a_file_that_cannot_be_written_is_refused_before_the_run(bench, tmp_path: Path) -> None:
+    ran = []
+    with pytest.raises(SystemExit) as ended:
+        bench("--json", str(tmp_path / "none" / "x.json"), outcome=lambda *_: ran.append(True))
+    assert (ended.value.code, ran) == (2, [])

@@ -8,8 +8,9 @@ import signal
 import msgspec
 import pytest
 
-from bench.program import EXIT_INTERRUPTED, EXIT_NOT_WRITTEN, run_recorder
+from bench.program import EXIT_NOT_WRITTEN, run_recorder
 from bench.results import WatchedRecording
+from lib.long_program import EXIT_INTERRUPTED
 
 FIGURES = WatchedRecording("2026-01-02T", {}, 2e3, (), ("no browser",))
 

@@ -1,4 +1,4 @@
-"""The bar shows what is done and how long it takes, and leaves the terminal as it was."""
+"""The progress of the bench: its steps, and the time left by how long the earlier ones took."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ import io
 import pytest
 
 from bench import progress
-from bench.progress import BenchProgress, time_left
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+from bench.progress import BenchProgress
 
 
 @pytest.fixture
@@ -20,14 +15,6 @@ def clock(monkeypatch) -> list[float]:
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(59.0, "under a minute left"), (61.0, "about 2 min left"), (600.0, "about 10 min left")],
-)
-def test_the_time_left_is_in_minutes(seconds: float, words: str) -> None:
-    assert time_left(seconds) == words
 
 
 def test_the_time_left_follows_from_how_long_the_rest_took(clock) -> None:
@@ -38,7 +25,7 @@ def test_the_time_left_follows_from_how_long_the_rest_took(clock) -> None:
     assert bar.left() == "about 10 min left"
 
 
-def test_without_a_terminal_each_thing_is_a_line(clock) -> None:
+def test_without_a_terminal_each_step_is_a_line(clock) -> None:
     stream = io.StringIO()
     bar = BenchProgress(stream, 10.0)
     bar.begin("this")
@@ -51,23 +38,15 @@ def test_without_a_terminal_each_thing_is_a_line(clock) -> None:
     assert lines[1].startswith("[ 50%]")
 
 
-def test_on_a_terminal_the_bar_stays_on_one_line_and_goes_at_the_end(clock, monkeypatch) -> None:
-    monkeypatch.setenv("COLUMNS", "50")
-    stream = Terminal()
-    bar = BenchProgress(stream, 10.0)
-    bar.begin("something with a name that is much too long for such a terminal")
-    bar.show_detail("a detail")
-    bar.close()
-    written = stream.getvalue()
-    assert "\n" not in written
-    assert max(map(len, written.split("\r"))) < 50
-    assert written.endswith("\r")
-    assert written.split("\r")[-2].strip() == ""
+def test_on_a_terminal_a_step_and_its_details_are_in_the_bar(clock) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
 
-
-def test_a_line_that_stays_does_not_mix_with_the_bar(clock) -> None:
     stream = Terminal()
     bar = BenchProgress(stream, 10.0)
     bar.begin("this")
-    bar.print_line("not measured: that")
-    assert stream.getvalue().split("\r")[-1] == "not measured: that\n"
+    bar.show_detail("a detail")
+    bar.close()
+    assert "left  this: a detail" in stream.getvalue()
+    assert "\n" not in stream.getvalue()

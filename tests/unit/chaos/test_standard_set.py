@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chaos import standard_set
-from chaos.lab.experiment import EXIT_DOES_NOT_HOLD, EXIT_HOLDS, EXIT_INTERRUPTED, Interrupted
+from chaos.lab.experiment import EXIT_DOES_NOT_HOLD, EXIT_HOLDS
 from chaos.report.recorded import RECORDED, RECORDING, load_recorded
 from chaos.standard_set import (
     STANDARD_SET,
@@ -22,6 +22,7 @@ from chaos.standard_set import (
     run_one,
 )
 from lib.clock import MILLISECOND_NS
+from lib.long_program import EXIT_INTERRUPTED, Interrupted
 from lib.settings import PROJECT_ROOT
 from tests.helpers import wait_until
 
@@ -145,7 +146,7 @@ def test_an_interruption_while_publishing_leaves_what_was_recorded_before(monkey
     def interrupted(*_, **__):
         raise Interrupted
 
-    for moment in ("shutil.copyfile", "pathlib.Path.write_text"):
+    for moment in ("shutil.copyfile", "pathlib.Path.write_bytes"):
         with monkeypatch.context() as patch:
             patch.setattr(moment, interrupted)
             with pytest.raises(Interrupted):

@@ -28,8 +28,7 @@ from lib.stack.launch import (
     wake_supervisord,
     why_it_ended,
 )
-from lib.stack.supervisord_configuration import read_configuration
-from tests.unit.stack.test_supervisord_configuration import parsed
+from lib.stack.supervisord_configuration import parse_configuration, read_configuration
 
 ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
 ETC = PROJECT_ROOT / "etc"
@@ -42,7 +41,7 @@ def var_dir(tmp_path_factory):
 
 
 def test_a_derived_configuration_keeps_everything_in_its_own_directory(var_dir):
-    parser = parsed(prepare_var_dir(var_dir, read_configuration()).read_text())
+    parser = parse_configuration(prepare_var_dir(var_dir, read_configuration()).read_text())
     assert parser["unix_http_server"]["file"] == "%(here)s/supervisor.sock"
     assert parser["supervisord"]["logfile"] == "%(here)s/supervisord.log"
     assert parser["supervisorctl"]["serverurl"] == "unix://%(here)s/supervisor.sock"

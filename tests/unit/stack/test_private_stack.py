@@ -99,9 +99,8 @@ def test_a_private_stack_runs_is_reconfigured_and_ends(short_path: Path) -> None
         segment = SHM_DIR / stack.settings.price_book.name
         wait_until(segment.exists, "the orderbook has made its price book")
         beside = stack.var_dir / "beside"
-        stack.reconfigure(
-            lambda text: f"{text}\n[program:beside]\ncommand=touch {beside}\nautorestart=false\n"
-        )
+        program = {"program:beside": {"command": f"touch {beside}", "autorestart": "false"}}
+        stack.reconfigure(lambda configuration: configuration.read_dict(program))
         wait_until(beside.exists, "the program that was added has run")
     assert stack.main.returncode == 0
     assert not segment.exists()

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import configparser
-
 from lib.settings import PROJECT_ROOT
 from lib.stack.supervisord_configuration import (
     DEFAULT_STOP_WAIT_S,
     STOP_RESERVE_S,
     derive_configuration,
+    parse_configuration,
     programs_of,
     read_configuration,
     started_programs,
     stop_limit_s,
-    without_programs,
 )
 
 ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
 ETC = PROJECT_ROOT / "etc"
 
 
-def parsed(text: str) -> configparser.RawConfigParser:
-    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
-    parser.read_string(text)
-    return parser
-
-
 def test_the_configuration_names_every_role_once_and_no_tcp_port():
-    sections = parsed((ETC / "supervisord.conf").read_text()).sections()
+    sections = parse_configuration(read_configuration()).sections()
     assert [name for name in sections if name.startswith("program:")] == [
         f"program:{role}" for role in ROLES
     ]
@@ -35,7 +27,7 @@ def test_the_configuration_names_every_role_once_and_no_tcp_port():
 
 
 def test_all_roles_are_run_alike():
-    parser = parsed((ETC / "supervisord.conf").read_text())
+    parser = parse_configuration(read_configuration())
     different = {"command", "priority"}
     alike = [
         {key: value for key, value in parser[f"program:{role}"].items() if key not in different}
@@ -87,26 +79,50 @@ def test_what_supervisord_itself_refuses_has_no_programs_of():
     assert programs_of("no section\n") == []
 
 
-def test_the_last_program_is_left_out_with_all_its_lines():
-    text = "[a]\nb=1\n[program:x.y]\ncommand=z\n\n; a comment\nlast=1"
-    assert without_programs(text, ["x.y"]) == without_programs(text + "\n", ["x.y"]) == "[a]\nb=1\n"
-    assert without_programs(text, ["xzy", "x"]) == text
-    assert without_programs(text.replace("x.y", " x.y "), ["x.y"]) == "[a]\nb=1\n"
-
-
-def test_a_program_that_is_left_out_is_gone_and_the_others_are_as_they_were():
-    whole = parsed(read_configuration())
-    less = parsed(without_programs(read_configuration(), ["strategy", "none"]))
-    assert set(whole.sections()) - set(less.sections()) == {"program:strategy"}
-    assert all(dict(less[section]) == dict(whole[section]) for section in less.sections())
+def options_of(text: str) -> dict[tuple[str, str], str]:
+    """Every option of a configuration, by section and key."""
+    parser = parse_configuration(text)
+    return {(section, key): parser[section][key] for section in parser for key in parser[section]}
 
 
 def test_a_derived_configuration_differs_from_the_original_in_its_places_only():
-    original = (ETC / "supervisord.conf").read_text()
-    derived = derive_configuration(original, ETC)
-    assert derived.partition("\n")[2].replace(f"{ETC}/", "%(here)s/") == original.replace(
-        "%(here)s/../var", "%(here)s"
-    ).replace("%(here)s is", f"{ETC} is")
+    original = options_of(read_configuration())
+    derived = options_of(derive_configuration(read_configuration(), ETC))
+    assert list(derived) == list(original)
+    for option, value in original.items():
+        assert derived[option] == value.replace("%(here)s/../var", "%(here)s").replace(
+            "%(here)s/run-role", f"{ETC}/run-role"
+        )
+
+
+def test_what_supervisord_reads_in_a_derived_configuration_is_what_it_read_before():
+    text = """
+[program:x.y]
+Command=sh -c "echo a;b#c" ; a comment
+environment=
+    A="100%%",
+    ; a comment between
+    B="#2"
+[program:x.y]
+autostart=off
+"""
+    assert options_of(derive_configuration(text, ETC)) == options_of(text)
+    assert options_of(text)["program:x.y", "environment"] == '\nA="100%%",\nB="#2"'
+
+
+def test_a_program_that_is_left_out_is_gone_and_the_others_are_as_they_were():
+    text = f"{read_configuration()}\n[program: x.y ]\ncommand=z\n"
+    whole = options_of(derive_configuration(text, ETC))
+    less = options_of(derive_configuration(text, ETC, ["strategy", "x.y", "x", "none"]))
+    assert {section for section, _ in whole.keys() - less.keys()} == {
+        "program:strategy",
+        "program: x.y ",
+    }
+    assert less.items() <= whole.items()
+
+
+def test_a_configuration_that_supervisord_refuses_is_copied_for_it_to_report():
+    assert derive_configuration("no section\n", ETC, ["strategy"]) == "no section\n"
 
 
 def test_the_programs_have_together_what_each_of_them_has_to_end():

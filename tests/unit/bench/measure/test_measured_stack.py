@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import time
+from configparser import RawConfigParser
 
 import pytest
 
 from bench.errors import BenchError
-from bench.measure.measured_stack import UsageMeter, client_ids, with_strategies
-from lib.settings import PROJECT_ROOT, Settings
+from bench.measure.measured_stack import UsageMeter, add_strategy_programs, client_ids
+from lib.settings import Settings
+from lib.stack.supervisord_configuration import (
+    PROGRAM,
+    configuration_text,
+    parse_configuration,
+    read_configuration,
+)
 
 
-def programs(configuration: str) -> dict[str, dict[str, str]]:
-    parser = configparser.RawConfigParser(strict=True)
-    parser.read_string(configuration)
-    prefix = "program:"
-    return {
-        name.removeprefix(prefix): dict(parser[name])
-        for name in parser.sections()
-        if name.startswith(prefix)
-    }
+def programs(parser: RawConfigParser) -> dict[str, dict[str, str]]:
+    return {name: dict(parser[name]) for name in parser.sections() if name.startswith(PROGRAM)}
 
 
 def test_another_strategy_differs_in_its_name_alone() -> None:
-    original = (PROJECT_ROOT / "etc" / "supervisord.conf").read_text()
-    names = ["strategy-2", "strategy-3"]
-    found, before = programs(with_strategies(original, names)), programs(original)
-    assert found.keys() == before.keys() | set(names)
+    parser = parse_configuration(read_configuration())
+    names, before = ["strategy-2", "strategy-3"], programs(parser)
+    add_strategy_programs(parser, names)
+    found = programs(parse_configuration(configuration_text(parser)))
+    assert found.keys() == before.keys() | {f"{PROGRAM}{name}" for name in names}
+    first = before[f"{PROGRAM}strategy"]
     for name in names:
-        command = before["strategy"]["command"]
-        assert found[name] == before["strategy"] | {"command": f"{command} {name}"}
+        command = f"{first['command']} {name}"
+        assert found[f"{PROGRAM}{name}"] == first | {"command": command}
     assert {name: found[name] for name in before} == before
 
 

@@ -16,7 +16,8 @@ from bench.measure.side_by_side import (
 )
 from bench.plan import FULL, SideBySide
 from bench.results import Throughput, Trial
-from bench.rivals.rival import Load, RivalResult
+from bench.rivals.load import Load
+from bench.rivals.rival import RivalResult
 
 PLAN = SideBySide(rounds=1, paced_s=0.5, unpaced_s=0.25, rate=2_000.0, symbols=100)
 

@@ -8,33 +8,25 @@ import subprocess
 import sys
 import time
 from array import array
+from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
 from bench.rivals import rival
+from bench.rivals.load import Load, RivalTape, due, messages
 from bench.rivals.rival import (
-    LONG_WINDOW,
-    SHORT_WINDOW,
-    Averages,
     ConsumerResult,
-    Decisions,
-    Feed,
-    Load,
-    Pace,
-    PriceBook,
     ProcessContext,
     RivalError,
     RivalResult,
-    RivalTape,
     RivalUnavailable,
-    one_by_one,
-    pack,
     require,
     run,
-    unpack,
+    tcp_connection,
 )
+from bench.rivals.work import LONG_WINDOW, SHORT_WINDOW, Averages, Decisions, PriceBook
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.rivals import MARK, marked, nothing_left
 
@@ -50,92 +42,79 @@ class TestTicks:
             Load(**{"rate": 1, "seconds": 1, **impossible})
 
     def test_a_tape_is_the_same_for_the_same_load(self):
-        assert RivalTape(LOAD).bodies() == RivalTape(LOAD).bodies()
+        assert RivalTape(LOAD).texts() == RivalTape(LOAD).texts()
 
     def test_a_tape_is_a_whole_number_of_messages(self):
-        bodies = RivalTape(Load(0, 1, 1000)).bodies()
+        bodies = RivalTape(Load(0, 1, 1000)).texts()
         assert {body.count(b"*") for body in bodies} == {999}
 
     def test_a_tape_has_every_symbol_and_prices_above_zero(self):
         tape = RivalTape(LOAD)
-        assert set(tape.symbols.tolist()) == {0, 1, 2}
-        assert tape.cents.min() > 0
+        assert set(tape.symbols) == {0, 1, 2}
+        assert min(tape.prices) > 0
 
     def test_the_relay_reads_what_the_producer_writes(self):
         load = Load(0, 1, 7, 3)
-        tape, feed, book = RivalTape(load), Feed(load), PriceBook(load)
-        before_ns = time.monotonic_ns()
-        ticks = book.read(feed.message(2))
-        assert ticks.first == 15
-        assert before_ns <= ticks.sent_ns <= time.monotonic_ns()
-        assert list(ticks.symbols) == tape.symbols[14:21].tolist()
-        assert list(ticks.prices) == tape.prices[14:21]
-
-    def test_the_tape_comes_again_under_further_numbers(self):
-        feed, book = Feed(LOAD), PriceBook(LOAD)
-        first, later = feed.message(0), feed.message(RivalTape(LOAD).length)
-        assert book.read(first)[2:] == book.read(later)[2:]
-        assert book.read(later).first == RivalTape(LOAD).length + 1
+        tape, book = RivalTape(load), PriceBook(load)
+        symbols, prices = book.decode(tape.texts()[2])
+        assert symbols == tape.symbols[14:21]
+        assert prices == tape.prices[14:21]
 
     def test_the_relay_keeps_the_latest_price_of_every_symbol(self):
         book = PriceBook(LOAD)
-        book.read(b"1,99,S0001,5.50*S0000,7.25*S0001,6.00")
+        book.decode(b"S0001,5.50*S0000,7.25*S0001,6.00")
         assert book.latest[:2] == [7.25, 6.0]
 
-    @pytest.mark.parametrize("size", [1, 2, 1000])
-    def test_the_consumer_unpacks_what_the_relay_packs(self, size):
-        load = Load(0, 1, size, 3)
-        ticks = PriceBook(load).read(Feed(load).message(5))
-        first, sent_ns, symbols, prices = unpack(pack(ticks))
-        assert (first, sent_ns) == ticks[:2]
-        assert (list(symbols), list(prices)) == (ticks.symbols, ticks.prices)
 
-    def test_the_end_has_no_ticks_and_the_number_after_the_last(self):
-        ticks = PriceBook(LOAD).read(Feed(LOAD).end(200))
-        assert ticks.first == 201
-        assert unpack(pack(ticks))[0] == 201
-        assert len(unpack(pack(ticks))[2]) == len(ticks.symbols) == 0
-
-
-class TestPace:
+class TestMessages:
     def test_all_messages_of_a_schedule_are_sent_once_in_order_and_not_early(self):
-        load = Load(20_000, 0.05, 4)
         begin = time.monotonic()
-        assert list(one_by_one(Pace(load))) == list(range(250))
+        numbers = list(chain.from_iterable(due(Load(20_000, 0.05, 4))))
         assert time.monotonic() - begin >= 0.05
+        assert numbers == list(range(250))
 
     def test_without_a_rate_messages_go_out_until_the_time_is_over(self):
-        pace = Pace(Load(0, 0.05, 100))
         begin = time.monotonic()
-        numbers = list(one_by_one(pace))
+        numbers = list(chain.from_iterable(due(Load(0, 0.05, 100))))
         assert time.monotonic() - begin >= 0.05
-        assert numbers == list(range(pace.sent))
+        assert numbers == list(range(len(numbers)))
+
+    def test_a_message_has_its_number_and_the_time_and_the_tape_comes_again(self):
+        before_ns = time.monotonic_ns()
+        sent = list(islice(messages(Load(0, 1, 7), ["a", "b"], None), 3))
+        assert [(first, body) for first, _, body in sent] == [(1, "a"), (8, "b"), (15, "a")]
+        times_ns = [sent_ns for _, sent_ns, _ in sent]
+        assert [before_ns, *times_ns] == sorted([*times_ns, before_ns])
+
+    def test_the_last_message_has_no_ticks_and_the_number_after_the_last(self):
+        *_, (first, _, body) = messages(LOAD, ["a"], None)
+        assert (first, body) == (201, None)
 
 
 class TestDecisions:
     def test_the_averages_are_those_of_the_last_ticks_of_each_symbol(self):
         tape = RivalTape(LOAD)
         averages, seen = Averages(3), {symbol: [] for symbol in range(3)}
-        for symbol, price in zip(tape.symbols[:2000].tolist(), tape.prices, strict=False):
+        for symbol, price in zip(tape.symbols[:2000], tape.prices, strict=False):
             seen[symbol].append(price)
             short, long = (fmean(seen[symbol][-window:]) for window in (SHORT_WINDOW, LONG_WINDOW))
             expected = len(seen[symbol]) >= LONG_WINDOW and short > long
             assert averages.decide([symbol], [price]) == expected or abs(short - long) < 1e-9
 
     def test_no_tick_is_decided_twice(self):
-        decisions = Decisions(Averages(1).decide)
+        decisions = Decisions(LOAD)
         decisions.take(1, 0, [0, 0], [1.0, 1.0])
         with pytest.raises(RivalError, match="tick 2 came when 3 was the next"):
             decisions.take(2, 0, [0], [1.0])
 
-    def test_a_latency_is_noted_for_each_message(self):
-        decisions = Decisions(Averages(1).decide)
+    def test_a_latency_is_noted_for_each_message_and_what_is_missing_is_known(self):
+        decisions = Decisions(LOAD)
         assert decisions.take(1, time.monotonic_ns(), [0, 0], [1.0, 1.0])
-        assert not decisions.take(3, time.monotonic_ns(), [], [])
-        decided = decisions.decided()
-        assert decided.ticks == 2
-        assert len(decided.latencies_ns) == 1
-        assert decided.latencies_ns[0] > 0
+        assert not decisions.take(4, time.monotonic_ns(), [], [])
+        result = decisions.result()
+        assert (result.sent, result.ticks) == (3, 2)
+        assert len(result.latencies_ns) == 1
+        assert result.latencies_ns[0] > 0
 
 
 def test_a_package_that_is_missing_is_a_gap_that_names_it():
@@ -146,39 +125,39 @@ def test_a_package_that_is_missing_is_a_gap_that_names_it():
 # The roles of small rivals. They run in processes of their own, which import this module.
 
 
-def sends(part: ProcessContext) -> int:
-    with part.connect() as sock:
-        part.start()
-        for number in one_by_one(Pace(part.load)):
-            sock.send(number.to_bytes(4, "big"))
-    return part.load.messages
+def sends(part: ProcessContext) -> None:
+    sock, _ = part.link
+    part.start()
+    for numbers in due(part.load):
+        sock.send(b"tick" * len(numbers))
+    sock.close()
 
 
 def receives(part: ProcessContext) -> ConsumerResult:
-    return ConsumerResult(receive(part), array("q", [1]), time.monotonic_ns())
+    received = receive(part)
+    return ConsumerResult(part.load.messages, received, array("q", [1]), time.monotonic_ns())
 
 
 def receives_all_but_one(part: ProcessContext) -> ConsumerResult:
-    return ConsumerResult(receive(part) - 1, array("q", [1]), time.monotonic_ns())
+    received = receive(part) - 1
+    return ConsumerResult(part.load.messages, received, array("q", [1]), time.monotonic_ns())
 
 
 def receive(part: ProcessContext) -> int:
+    _, sock = part.link
     received = 0
-    with part.accept() as sock:
-        part.start()
-        while data := sock.recv(4096):
-            received += len(data)
+    part.start()
+    while received < 4 * part.load.messages:
+        received += len(sock.recv(4096))
     return received // 4
 
 
 def fails(part: ProcessContext) -> ConsumerResult:
-    part.accept()
     part.start()
     raise RuntimeError("what went wrong")
 
 
 def dies(part: ProcessContext) -> ConsumerResult:
-    part.accept()
     part.start()
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
@@ -191,7 +170,6 @@ def hangs(part: ProcessContext) -> ConsumerResult:
 
 
 def is_never_ready(part: ProcessContext) -> ConsumerResult:
-    part.accept()
     time.sleep(600)
     raise AssertionError
 
@@ -200,26 +178,30 @@ def fails_before_it_starts(part: ProcessContext) -> ConsumerResult:
     raise RuntimeError("no way")
 
 
-def sleeps(part: ProcessContext) -> int:
+def sleeps(part: ProcessContext) -> None:
     part.start()
     os.write(1, b"asleep\n")  # at once: the other does the same
     time.sleep(600)
-    raise AssertionError
 
 
 def measure_sleep() -> RivalResult:
     return run(LOAD, sleeps, sleeps)
 
 
+def run_pair(role) -> RivalResult:
+    with tcp_connection() as connection:
+        return run(LOAD, sends, role, link=connection)
+
+
 class TestRun:
     def test_everything_arrives_and_no_process_is_left(self):
         with nothing_left():
-            outcome = run(LOAD, sends, receives)
+            outcome = run_pair(receives)
         assert (outcome.ticks, outcome.missing) == (200, 0)
         assert outcome.seconds >= 0.1
 
     def test_what_is_missing_is_counted(self):
-        assert run(LOAD, sends, receives_all_but_one).missing == 1
+        assert run_pair(receives_all_but_one).missing == 1
 
     @pytest.mark.parametrize(
         ("role", "reason"),
@@ -236,7 +218,7 @@ class TestRun:
         if role is is_never_ready:
             monkeypatch.setattr(rival, "START_S", 5.0)
         with nothing_left(), pytest.raises(RivalError, match=f"(?s){reason}"):
-            run(LOAD, sends, role)
+            run_pair(role)
 
     def test_the_processes_die_with_the_bench(self):
         mark = f"{os.getpid()}-{time.monotonic_ns()}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import configparser
 from pathlib import Path
 
 import pytest
 
-from chaos.faults.proxied_stack import client_settings, with_client_settings
+from chaos.faults.proxied_stack import client_settings, use_client_settings
 from lib.settings import PROJECT_ROOT, load_settings
 from lib.stack.private_stack import to_toml
+from lib.stack.supervisord_configuration import parse_configuration, read_configuration
 
 
 def test_the_clients_see_the_proxies_and_the_rest_as_the_servers_do(
@@ -28,9 +28,8 @@ def test_the_clients_see_the_proxies_and_the_rest_as_the_servers_do(
 
 
 def test_only_the_client_roles_get_the_clients_settings() -> None:
-    original = (PROJECT_ROOT / "etc" / "supervisord.conf").read_text()
-    parser = configparser.RawConfigParser()
-    parser.read_string(with_client_settings(original, Path("/a b/clients.toml")))
+    parser = parse_configuration(read_configuration())
+    use_client_settings(parser, Path("/a b/clients.toml"))
     environments = {
         section: parser[section]["environment"]
         for section in parser.sections()
@@ -41,5 +40,6 @@ def test_only_the_client_roles_get_the_clients_settings() -> None:
 
 
 def test_a_configuration_without_a_client_role_is_refused() -> None:
-    with pytest.raises(AssertionError, match="0 programs are named orderbook"):
-        with_client_settings("[program:gateway]\n", Path("/clients.toml"))
+    parser = parse_configuration("[program:gateway]\n")
+    with pytest.raises(KeyError, match="program:"):
+        use_client_settings(parser, Path("/clients.toml"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chaos.faults.role_faults import UNWATCHED_S, Freeze, Restart, SendSignal
-from chaos.lab.experiment import Interrupted
 from chaos.lab.target import TargetError, TargetStack
+from lib.long_program import Interrupted
 from lib.settings import Settings, WatchdogSettings
 from tests.helpers import wait_until
 from tests.processes import forked

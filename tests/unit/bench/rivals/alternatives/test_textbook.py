@@ -1,4 +1,4 @@
-"""Runs the real processes, for a moment."""
+"""The bounded buffer of the textbook."""
 
 from __future__ import annotations
 
@@ -9,24 +9,7 @@ import pytest
 
 from bench.rivals.alternatives import textbook
 from bench.rivals.alternatives.textbook import CAPACITY, Shared
-from bench.rivals.rival import Load
-from tests.rivals import check_paced, check_unpaced
-
-
-def test_every_tick_arrives_in_order_and_is_decided():
-    check_paced(textbook.measure)
-
-
-def test_messages_of_many_ticks_do_the_same_work():
-    check_paced(textbook.measure, ticks_a_message=20)
-
-
-def test_as_fast_as_it_goes_nothing_is_lost():
-    check_unpaced(textbook.measure)
-
-
-def test_nor_in_messages_of_the_best_size():
-    check_unpaced(textbook.measure, textbook.BEST_BATCH)
+from bench.rivals.load import Load
 
 
 def test_a_ring_that_a_message_does_not_fit_into_is_refused():
@@ -48,7 +31,7 @@ def test_the_ring_tells_when_it_is_full_and_gives_every_record_in_order():
                 records = shared.read()
                 assert records["sequence"].tolist() == list(range(first, first + CAPACITY))
                 assert records["price"][[0, few, -1]].tolist() == [1.5, 2.5, 3.5]
-                assert shared.latest["price"].tolist() == [3.5]
+                assert shared.latest[0] == 3.5
                 assert not shared.has_news()
     finally:
         segment.close()

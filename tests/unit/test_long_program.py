@@ -1,0 +1,130 @@
+"""The frame of a long program: its command line, its interruption, its progress, its figures."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pytest
+
+from lib.long_program import (
+    EXIT_INTERRUPTED,
+    CommandLine,
+    Interrupted,
+    ProgressBar,
+    interruptible,
+    output_file,
+    run_interruptible,
+    time_left,
+    write_json,
+)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("options", [["--json", "/no/such/directory/x.json"], ["--js", "x"]])
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(options, capsys) -> None:
+    parser = CommandLine("program", "Does things.")
+    parser.add_argument("--json", type=output_file)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(options)
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("program: ")
+
+
+def test_a_file_to_write_is_in_a_directory_that_exists(tmp_path: Path) -> None:
+    assert output_file(str(tmp_path / "x.json")) == tmp_path / "x.json"
+    for wrong in (tmp_path, tmp_path / "none" / "x.json"):
+        with pytest.raises(ArgumentTypeError, match="a directory that exists"):
+            output_file(str(wrong))
+
+
+def test_figures_are_written_whole_beside_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "figures.json"
+    for figures in ({"a": [1, 2.5, None]}, {"b": {}}):
+        write_json(figures, file)
+        assert json.loads(file.read_text()) == figures
+        assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_clean_up_after_a_signal_is_not_interrupted_by_a_second_one(number: signal.Signals) -> None:
+    before, cleaned = signal.getsignal(number), []
+
+    def measure() -> None:
+        with interruptible():
+            try:
+                signal.raise_signal(number)
+            finally:
+                for other in SIGNALS:
+                    signal.raise_signal(other)
+                cleaned.append(True)
+
+    with pytest.raises(Interrupted):
+        measure()
+    assert cleaned == [True]
+    assert signal.getsignal(number) is before
+
+
+def test_a_handler_of_errors_does_not_stop_an_interruption() -> None:
+    assert not issubclass(Interrupted, Exception)
+
+
+def test_an_interrupted_program_says_what_that_means_and_ends_with_130(capsys) -> None:
+    def with_reason() -> int:
+        raise Interrupted("cannot be undone")
+
+    assert run_interruptible(lambda: 7, "interrupted") == 7
+    assert capsys.readouterr().err == ""
+    assert run_interruptible(lambda: signal.raise_signal(2), "interrupted") == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "interrupted\n"
+    assert run_interruptible(with_reason, "interrupted") == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "cannot be undone\n"
+
+
+def test_on_a_terminal_the_bar_stays_on_one_line_and_goes_at_the_end(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    stream = Terminal()
+    bar = ProgressBar(stream)
+    bar.draw(0.5, "something with a name that is much too long for such a terminal")
+    bar.draw(1.0, "a detail")
+    bar.erase()
+    written = stream.getvalue()
+    assert "#" * 10 + "." * 10 in written
+    assert "\n" not in written
+    assert max(map(len, written.split("\r"))) < 50
+    assert written.split("\r")[-2].strip() == written.split("\r")[-1] == ""
+
+
+def test_a_line_that_stays_does_not_mix_with_the_bar() -> None:
+    stream = Terminal()
+    bar = ProgressBar(stream)
+    bar.draw(0.5, "this")
+    bar.print_line("not measured: that")
+    assert stream.getvalue().split("\r")[-1] == "not measured: that\n"
+
+
+def test_elsewhere_there_are_only_the_lines_that_stay() -> None:
+    stream = io.StringIO()
+    bar = ProgressBar(stream)
+    bar.draw(0.5, "this")
+    bar.print_line("that")
+    bar.erase()
+    assert stream.getvalue() == "that\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(59.0, "under a minute left"), (61.0, "about 2 min left"), (600.0, "about 10 min left")],
+)
+def test_the_time_left_is_in_minutes(seconds: float, words: str) -> None:
+    assert time_left(seconds) == words

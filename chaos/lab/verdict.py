@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chaos.judge.judge import judge
+from chaos.judge.records import NO_LAST, Records
 from chaos.lab import figures
 from chaos.lab.figures import STRATEGY, OrderCounts, TickCounts
 from chaos.lab.gather import gather_records
@@ -132,7 +133,7 @@ def judge_findings(
 ) -> list[str]:
     """Ask the judge, after the end of a private stack, or while another one keeps running.
 
-    Raises TargetError if there is no ledger.
+    Prints what it cannot judge. Raises TargetError if there is no ledger.
     """
     settings = target.settings
     max_age_ns = to_ns(settings.strategy.max_tick_age)
@@ -151,7 +152,18 @@ def judge_findings(
         )
     except (OSError, LedgerError) as error:
         raise TargetError(f"nothing to judge: {error}") from None
+    if what := not_judged(records):
+        print(what)
     return judge(records)
+
+
+def not_judged(records: Records) -> str:
+    """Say which orders the judge cannot compare with the rules; "" if it compares all. Pure."""
+    if records.known_from is None:
+        return ""
+    tape, sequence = records.known_from
+    which = "no order" if sequence == NO_LAST else f"no order before tick {sequence} of tape {tape}"
+    return f"{which} is compared with the rules: the strategy's log no longer has its first start"
 
 
 def losses(totals: Totals, hit: Collection[str]) -> list[str]:

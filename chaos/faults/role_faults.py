@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 from chaos.lab.figures import STRATEGY, WATCHDOG
 from chaos.lab.target import TargetError, TargetStack
 from lib.clock import MILLISECOND_NS, to_ns
+from lib.process.process_handle import ProcessHandle
 from lib.settings import Settings
 
 UNWATCHED_S: Final = 3.0
@@ -123,6 +124,32 @@ class Restart:
         return False
 
 
+class FrozenProcess:
+    """A process that SIGSTOP stops. It is resumed even if its role has another process by then."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError if it has ended."""
+        self._handle: ProcessHandle | None = ProcessHandle(pid)
+
+    def stop(self) -> None:
+        """Send SIGSTOP: it keeps its connections and does nothing."""
+        assert self._handle
+        self._handle.send(signal.SIGSTOP)
+
+    def resume(self) -> bool:
+        """Send SIGCONT; False if it has ended, or was resumed before.
+
+        May be called again, also if a signal interrupted the last call.
+        """
+        if self._handle is None:
+            return False
+        self._handle.send(signal.SIGCONT)
+        handle, self._handle = self._handle, None
+        goes_on = not handle.has_ended()
+        handle.close()
+        return goes_on
+
+
 class Freeze:
     """Freezes the process with SIGSTOP: it keeps its connections and does nothing."""
 
@@ -136,42 +163,28 @@ class Freeze:
             "the watchdog is off), and no tick and no order is lost or handled twice"
         )
         self.undo_after_s: float | None = None  # set by inject()
-        self._frozen: int | None = None  # a pidfd: the kernel may reuse the pid
+        self._frozen: FrozenProcess | None = None
 
     def goal(self, settings: Settings) -> Goal | None:
         """Return the goal: `hang_after`, and then the time to start a role."""
-        if not _is_watched(self.role, settings):
+        if not is_watched(self.role, settings):
             return None
         return Goal("order_possible_ns", to_ns(settings.watchdog.hang_after) + THAW_NS)
 
     def inject(self, target: TargetStack, pid: int) -> None:
         """Freeze the process."""
-        watched = _is_watched(self.role, target.settings)
-        self.undo_after_s = None if watched else UNWATCHED_S
-        self._close()
+        self.undo_after_s = None if is_watched(self.role, target.settings) else UNWATCHED_S
         try:
-            self._frozen = os.pidfd_open(pid)
-            signal.pidfd_send_signal(self._frozen, signal.SIGSTOP)
+            self._frozen = FrozenProcess(pid)
         except ProcessLookupError:
             raise TargetError(f"{self.role} ended by itself before it was hit") from None
+        self._frozen.stop()
 
     def undo(self) -> bool:
         """Resume the process; False if it has ended."""
-        if self._frozen is None:
-            return False
-        try:
-            signal.pidfd_send_signal(self._frozen, signal.SIGCONT)
-            goes_on = True
-        except ProcessLookupError:
-            goes_on = False
-        self._close()
-        return goes_on
-
-    def _close(self) -> None:
-        if self._frozen is not None:
-            os.close(self._frozen)
-            self._frozen = None
+        return self._frozen is not None and self._frozen.resume()
 
 
-def _is_watched(role: str, settings: Settings) -> bool:
+def is_watched(role: str, settings: Settings) -> bool:
+    """Whether the watchdog ends a role that hangs."""
     return role != WATCHDOG and settings.watchdog.hang_after > 0

@@ -14,7 +14,6 @@ whose peer is gone by `MAX_SILENT`.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import selectors
 import socket
@@ -23,8 +22,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, Self
 
@@ -41,8 +38,8 @@ MAX_QUEUED_BYTES: Final = 256 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
 MAX_SENDS_A_PASS: Final = 256
 """The most pieces a flow sends in one pass, so that small slices do not block other flows."""
-REQUEST_LIMIT_S: Final = 10.0
-"""How long a request to the loop may take; normally it takes less than a millisecond."""
+CLOSE_S: Final = 10.0
+"""How long the loop may take to end; normally it takes less than a millisecond."""
 
 _TCP_REPAIR: Final = 19
 """From linux/tcp.h; tcp(7) does not list it. A socket closed in repair mode sends nothing."""
@@ -62,13 +59,13 @@ class Proxy:
         self._fault: ConnectionFault = Clear()
         self._connections: set[_ProxiedConnection] = set()
         self._silent: deque[socket.socket] = deque()
-        self._requests: SimpleQueue[tuple[Callable[[], int], Future[int]]] = SimpleQueue()
         self._running = True
+        self._lock = threading.RLock()  # held by whoever works, and not while the loop waits
         self._waker, self._woken = socket.socketpair()
         self._woken.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._woken, selectors.EVENT_READ, self._serve_requests)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._on_woken)
         self._thread = threading.Thread(target=self._run, name=f"proxy-{self.port}", daemon=True)
         self._thread.start()
 
@@ -83,41 +80,32 @@ class Proxy:
 
     @fault.setter
     def fault(self, fault: ConnectionFault) -> None:
-        def change() -> int:
+        with self._lock:
             self._fault = fault
-            return self._change_connections(fault)
-
-        self._request(change)
+            self.cut(fault)
 
     def cut(self, fault: ConnectionFault) -> int:
         """Apply a fault to the connections that are open now; return how many there are."""
-        return self._request(lambda: self._change_connections(fault))
+        with self._lock:
+            connections = list(self._connections)
+            for connection in connections:
+                connection.change(fault)
+        self._waker.send(b"!")  # what to wait for has changed
+        return len(connections)
 
     @property
     def connections(self) -> int:
         """How many clients are connected through to the server."""
-        return self._request(lambda: sum(connection.connected for connection in self._connections))
-
-    @property
-    def queued_bytes(self) -> int:
-        """How many bytes are queued in the proxy, over all connections."""
-        return self._request(
-            lambda: sum(
-                flow.queued_bytes for connection in self._connections for flow in connection.flows
-            )
-        )
+        with self._lock:
+            return sum(connection.connected for connection in self._connections)
 
     def close(self) -> None:
         """End all connections with RST, and stop the proxy. May be called again."""
-        if not self._thread.is_alive():
-            return
-
-        def stop() -> int:
+        if self._running:
             self._running = False
-            return 0
-
-        self._request(stop)
-        self._thread.join(REQUEST_LIMIT_S)
+            self._waker.send(b"!")
+            self._thread.join(CLOSE_S)
+            self._waker.close()
 
     def __enter__(self) -> Self:
         return self
@@ -130,48 +118,32 @@ class Proxy:
     ) -> None:
         self.close()
 
-    def _request(self, work: Callable[[], int]) -> int:
-        """Run `work` in the loop; return its result. Raises RuntimeError on a closed proxy."""
-        if not self._thread.is_alive():
-            raise RuntimeError("the proxy is closed")
-        result: Future[int] = Future()
-        self._requests.put((work, result))
-        self._waker.send(b"!")
-        return result.result(REQUEST_LIMIT_S)
-
     # From here on: the loop's thread only.
 
     def _run(self) -> None:
         try:
             while self._running:
-                for key, events in self._selector.select(self._sleep_s()):
-                    key.data(events)
-                for connection in list(self._connections):
-                    connection.settle()
+                ready = self._selector.select(self._sleep_s())
+                with self._lock:
+                    for key, events in ready:
+                        key.data(events)
+                    for connection in list(self._connections):
+                        connection.settle()
         finally:
             for connection in list(self._connections):
                 connection.close()
-            for sock in (self._listener, *self._silent, self._waker, self._woken):
+            for sock in (self._listener, *self._silent, self._woken):
                 sock.close()
             self._selector.close()
 
     def _sleep_s(self) -> float | None:
-        due = [flow.due_ns for connection in self._connections for flow in connection.flows]
+        with self._lock:
+            due = [flow.due_ns for connection in self._connections for flow in connection.flows]
         soonest = min((ns for ns in due if ns is not None), default=None)
         return None if soonest is None else max(0, soonest - time.monotonic_ns()) / SECOND_NS
 
-    def _serve_requests(self, _events: int) -> None:
+    def _on_woken(self, _events: int) -> None:
         self._woken.recv(4096)
-        with contextlib.suppress(Empty):
-            while True:
-                work, result = self._requests.get_nowait()
-                result.set_result(work())
-
-    def _change_connections(self, fault: ConnectionFault) -> int:
-        connections = list(self._connections)
-        for connection in connections:
-            connection.change(fault)
-        return len(connections)
 
     def _accept(self, _events: int) -> None:
         try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Final, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from typing import Final, NamedTuple
 
 from chaos.lab.figures import STRATEGY, WATCHDOG
-from chaos.lab.target import TargetError, TargetStack
+from chaos.lab.target import TargetStack
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.process.process_handle import ProcessHandle
 from lib.settings import Settings
@@ -29,7 +30,7 @@ class Goal(NamedTuple):
     limit_ns: int
 
 
-class RoleFault(Protocol):
+class RoleFault(ABC):
     """A fault of one role. Created once for each experiment and injected many times."""
 
     title: str
@@ -37,20 +38,26 @@ class RoleFault(Protocol):
     role: str
     hypothesis: str
     """The expected outcome, in one sentence."""
-    undo_after_s: float | None
+    undo_after_s: float | None = None
     """When the lab undoes the fault itself; None: supervisord or the watchdog recovers the role."""
 
     def goal(self, settings: Settings) -> Goal | None:
         """Return how fast the recovery should be; None if there is no goal."""
+        return None
 
+    @abstractmethod
     def inject(self, target: TargetStack, pid: int) -> None:
-        """Inject the fault. `pid` is the role's process. Raises TargetError."""
+        """Inject the fault. `pid` is the role's process.
+
+        Raises TargetError, and ProcessLookupError if the process has ended by itself.
+        """
 
     def undo(self) -> bool:
         """Undo what is still broken; return whether that resumed a frozen process.
 
         May be called at any time, and again if a signal interrupted it. Raises TargetError.
         """
+        return False
 
 
 _KILL_GOALS: Final = {
@@ -60,10 +67,8 @@ _KILL_GOALS: Final = {
 }
 
 
-class SendSignal:
-    """Ends the role's process with a signal."""
-
-    undo_after_s: float | None = None
+class SendSignal(RoleFault):
+    """Ends the role's process with a signal; supervisord starts the role again."""
 
     def __init__(self, role: str, number: signal.Signals) -> None:
         self.role = role
@@ -76,26 +81,18 @@ class SendSignal:
 
     def goal(self, settings: Settings) -> Goal | None:
         """Return the goal; only SIGKILL has goals."""
-        if self._number != signal.SIGKILL:
-            return None
-        return _KILL_GOALS.get(self.role)
+        return _KILL_GOALS.get(self.role) if self._number == signal.SIGKILL else None
 
     def inject(self, target: TargetStack, pid: int) -> None:
         """Send the signal."""
-        try:
-            os.kill(pid, self._number)
-        except ProcessLookupError:
-            raise TargetError(f"{self.role} ended by itself before it was hit") from None
-
-    def undo(self) -> bool:
-        """Do nothing: supervisord starts the role again."""
-        return False
+        os.kill(pid, self._number)
 
 
-class Restart:
-    """Stops and starts the role through supervisord, as `supervisorctl restart` does."""
+class Restart(RoleFault):
+    """Stops and starts the role through supervisord, as `supervisorctl restart` does.
 
-    undo_after_s: float | None = None
+    There is no goal: supervisord waits for `startsecs`.
+    """
 
     def __init__(self, role: str) -> None:
         self.role = role
@@ -105,10 +102,6 @@ class Restart:
             "twice"
         )
         self._stopped_in: TargetStack | None = None
-
-    def goal(self, settings: Settings) -> Goal | None:
-        """Return None: a restart takes supervisord `startsecs`, so there is no goal."""
-        return None
 
     def inject(self, target: TargetStack, pid: int) -> None:
         """Ask supervisord for the restart; return when it reports the new process as RUNNING."""
@@ -150,7 +143,7 @@ class FrozenProcess:
         return goes_on
 
 
-class Freeze:
+class Freeze(RoleFault):
     """Freezes the process with SIGSTOP: it keeps its connections and does nothing."""
 
     def __init__(self, role: str) -> None:
@@ -162,7 +155,6 @@ class Freeze:
             else f"a frozen {role} is killed by the watchdog (or resumed by the lab if "
             "the watchdog is off), and no tick and no order is lost or handled twice"
         )
-        self.undo_after_s: float | None = None  # set by inject()
         self._frozen: FrozenProcess | None = None
 
     def goal(self, settings: Settings) -> Goal | None:
@@ -174,10 +166,7 @@ class Freeze:
     def inject(self, target: TargetStack, pid: int) -> None:
         """Freeze the process."""
         self.undo_after_s = None if is_watched(self.role, target.settings) else UNWATCHED_S
-        try:
-            self._frozen = FrozenProcess(pid)
-        except ProcessLookupError:
-            raise TargetError(f"{self.role} ended by itself before it was hit") from None
+        self._frozen = FrozenProcess(pid)
         self._frozen.stop()
 
     def undo(self) -> bool:

@@ -55,7 +55,8 @@ class Proxy:
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self.cut_ns: int | None = None
-        """When a fault last ended or silenced a connection: just before it did (monotonic)."""
+        """When the latest fault ended or silenced a connection (monotonic, just before it did). None:
+        it has not yet, because the bytes that may still pass have not come."""
         self._fault: ConnectionFault = Clear()
         self._connections: set[_ProxiedConnection] = set()
         self._silent: deque[socket.socket] = deque()
@@ -87,6 +88,7 @@ class Proxy:
     def cut(self, fault: ConnectionFault) -> int:
         """Apply a fault to the connections that are open now; return how many there are."""
         with self._lock:
+            self.cut_ns = None
             connections = list(self._connections)
             for connection in connections:
                 connection.change(fault)

@@ -55,8 +55,8 @@ class Proxy:
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self.cut_ns: int | None = None
-        """When the latest fault ended or silenced a connection (monotonic, just before it did). None:
-        it has not yet, because the bytes that may still pass have not come."""
+        """When the latest fault ended or silenced a connection: just before it did (monotonic).
+        None: it has not yet, because the bytes that may still pass have not come."""
         self._fault: ConnectionFault = Clear()
         self._connections: set[_ProxiedConnection] = set()
         self._silent: deque[socket.socket] = deque()

@@ -13,7 +13,7 @@ start in it on, and `Records.known_from` says where that is.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -22,17 +22,16 @@ from chaos.judge.records import (
     AppliedNews,
     BegunBy,
     BookAttachment,
-    BookedTick,
     Evaluation,
     Gap,
     LedgerOrder,
     LoggedOn,
     OrderAnswer,
-    PlayedTick,
     Records,
     SentOrder,
 )
 from chaos.lab import recorder
+from chaos.lab.figures import held_back
 from chaos.lab.target import strategy_state
 from lib.clock import to_ns
 from lib.ledger.reader import read_ledger
@@ -67,24 +66,19 @@ from lib.settings import Settings
 
 def gather_records(
     settings: Settings,
-    tapes: dict[str, dict[int, PlayedTick]],
-    booked: list[BookedTick],
+    recording: recorder.StackRecording,
+    complete_to: Mapping[str, int],
+    left_behind: list[str],
     *,
-    evaluated: Mapping[str, int] | None = None,
-    tail_begins: dict[str, int] | None = None,
-    held_back: Sequence[Gap] = (),
-    left_behind: Sequence[str] = (),
-    cut_off: Collection[str] = (),
-    logged: Sequence[recorder.Event] = (),
-    settled: bool = True,
+    settled: bool,
 ) -> Records:
-    """Make the records of the stack in `settings.var_dir`.
+    """Make the records of the stack in `settings.var_dir`, which the lab has recorded.
 
-    `tapes` and `booked` are the lab's recording from the beginning of the run, `evaluated` the last
-    evaluated tick of each tape that it saw, `logged` the events that it saw. For the others see
+    `complete_to` is the last sequence of each tape that had time to arrive; for the others see
     `Records`. Raises OSError (FileNotFoundError) or LedgerError if the ledger is missing or cannot
     be read.
     """
+    max_age_ns = to_ns(settings.strategy.max_tick_age)
     records = Records(
         symbols=settings.symbols,
         short_window=settings.strategy.short_window,
@@ -95,29 +89,29 @@ def gather_records(
         client_id=settings.strategy.client_id,
         risk=settings.risk,
         order_ttl_ns=to_ns(settings.order_manager.order_ttl),
-        tapes=tapes,
-        booked=booked,
-        tail_begins=tail_begins or {},
-        held_back=list(held_back),
-        left_behind=list(left_behind),
-        cut_off=set(cut_off),
+        tapes=recording.tapes,
+        booked=recording.booked,
+        tail_begins={tape: last + 1 for tape, last in complete_to.items()},
+        held_back=held_back(recording.evaluated, recording.sent_ns, max_age_ns),
+        left_behind=left_behind,
+        cut_off=recording.cut_off,
         settled=settled,
     )
     _read_ledger(settings, records)
     log_dir = settings.var_dir / "log"
     orderbook, strategy = (
-        with_what_was_seen(read_log(log_dir / f"{role}.jsonl"), role, logged)
+        with_what_was_seen(read_log(log_dir / f"{role}.jsonl"), role, recording.events)
         for role in ("orderbook", "strategy")
     )
     take_orderbook_log(orderbook, records)
     take_strategy_log(strategy, records)
     if not settled:
         leave_out_what_came_after_the_ledger(records)
-    known = dict(evaluated or {})
+    evaluated = {tape: sequence for _, tape, sequence in recording.evaluated}
     if state := open_state(strategy_state(settings), word_count=1):
         tape = str(state.header.get("tape"))
-        known[tape] = max(known.get(tape, 0), state.words[0])
-    extend_evaluations(records, known)
+        evaluated[tape] = max(evaluated.get(tape, 0), state.words[0])
+    extend_evaluations(records, evaluated)
     return records
 
 

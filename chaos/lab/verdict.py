@@ -121,20 +121,10 @@ def judge_findings(
 
     Prints what it cannot judge. Raises TargetError if there is no ledger.
     """
-    settings = target.settings
-    max_age_ns = to_ns(settings.strategy.max_tick_age)
+    left_behind = target.left_behind() if target.private else []
     try:
         records = gather_records(
-            settings,
-            recording.tapes,
-            recording.booked,
-            evaluated={tape: sequence for _, tape, sequence in recording.evaluated},
-            tail_begins={tape: last + 1 for tape, last in complete_to.items()},
-            held_back=figures.held_back(recording.evaluated, recording.sent_ns, max_age_ns),
-            left_behind=target.left_behind() if target.private else [],
-            cut_off=recording.cut_off,
-            logged=recording.events,
-            settled=target.private,
+            target.settings, recording, complete_to, left_behind, settled=target.private
         )
     except (OSError, LedgerError) as error:
         raise TargetError(f"nothing to judge: {error}") from None

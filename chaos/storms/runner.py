@@ -71,9 +71,7 @@ class GarbageClient:
             self._sock.setblocking(False)
             self._sock.connect_ex(self._address)  # send() reports whether it worked
         try:
-            self._sock.send(
-                self._random.choice([*GARBAGE, self._random.randbytes(GARBAGE_BYTES)])
-            )
+            self._sock.send(self._random.choice([*GARBAGE, self._random.randbytes(GARBAGE_BYTES)]))
             self._sock.recv(1 << 16)
         except BlockingIOError:
             return
@@ -304,6 +302,4 @@ class StormRunner:
     def _may_hit(self, roles: Sequence[str] | Mapping[str, RoleProcess]) -> bool:
         now_ns = time.monotonic_ns()
         busy = {role for fault in self._active for role in fault.roles}
-        return all(
-            role not in busy and self._processes[role].may_be_hit(now_ns) for role in roles
-        )
+        return all(role not in busy and self._processes[role].may_be_hit(now_ns) for role in roles)

@@ -457,6 +457,7 @@ def test_a_closed_proxy_leaves_no_connection_thread_or_descriptor() -> None:
     line.connect()
     line.proxy.cut(Reset(to=Direction.TO_CLIENT))
     _, server = line.connect()
+    wait_until(lambda: line.proxy.connections == 1, "it is connected through to the server")
     line.proxy.close()
     with pytest.raises(ConnectionResetError):
         server.recv(1)

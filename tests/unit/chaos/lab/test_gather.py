@@ -353,4 +353,3 @@ def test_an_event_that_is_logged_twice_is_known_by_its_time() -> None:
     stopped = event("deciding_stopped", unanswered=1)
     seen = [recorder.Event(1, "strategy", stopped, str(n)) for n in (3, 4)]
     assert with_what_was_seen([line(stopped, "4")], "strategy", seen) == [stopped, stopped]
-

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -130,6 +130,16 @@ class SlowConsumer(Experiment):
         self.title = f"{CLIENTS} clients of each kind that stop reading, {times} times"
         self.rounds = times
         self.found: list[SlowConsumerOutcome] = []
+
+    @contextmanager
+    def prepared(self, target: TargetStack) -> Iterator[None]:
+        """Refuse a stack in which a stalled client slows down all others by design."""
+        if not target.settings.gateway.rate:
+            raise TargetError(
+                "with gateway.rate = 0 the slowest numbered client sets the pace for all: "
+                "choose a rate above 0"
+            )
+        yield
 
     def run_round(self, context: RoundContext, number: int) -> None:
         """Run one round."""

@@ -42,13 +42,12 @@ from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,
     RoundContext,
-    cells,
     command_line,
     run_experiment,
 )
 from chaos.lab.recorder import Event, StackRecording
 from chaos.lab.target import TargetStack
-from lib.clock import MILLISECOND_NS
+from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.process.log_events import (
     ORDERBOOK,
     Disconnected,
@@ -64,7 +63,7 @@ TICK_EVENTS: Final = (MALFORMED, UNKNOWN, MISSED)
 """Events about ticks, with sequence numbers. The other events are about a connection."""
 EVENTS: Final = (*TICK_EVENTS, PROTOCOL_ERROR, DISCONNECTED)
 """All events that a defect may be counted as; all of them are compared after every defect."""
-REST_NS: Final = LOG_EVERY_NS + 100 * MILLISECOND_NS
+REST_S: Final = LOG_EVERY_NS / SECOND_NS + 0.1
 """The wait after a round. By then every count has been logged, also a wrong one."""
 LOOK_S: Final = 0.005
 MOST_NUMBERS: Final = 10
@@ -117,9 +116,8 @@ class CorruptFeed(Experiment):
         kind = DEFECTS[number % len(DEFECTS)]
         context.show_progress(kind.title)
         recording = context.recorder.recording
-        defect = kind(
-            Random(context.random.random())
-        )  # its own Random: it is used in another thread
+        # Its own Random: it is used in another thread.
+        defect = kind(Random(context.random.random()))
         booked = len(recording.booked)
         self._gateway.defect = defect
         try:
@@ -127,16 +125,19 @@ class CorruptFeed(Experiment):
             _wait_for(lambda: recovery_ns(defect, recording, booked) is not None)
         finally:
             self._gateway.defect = NoDefect(context.random)
-        _wait_for(lambda: time.monotonic_ns() - defect.done_ns > REST_NS)
+        time.sleep(REST_S)
         _wait_for(
             lambda: counted_by_orderbook(recording.events[self._compared :]) == defect.event_counts
         )
-        end = len(recording.events)
-        counted = counted_by_orderbook(recording.events[self._compared : end])
-        self._compared = end
-        took_ns = recovery_ns(defect, recording, booked)
+        events = recording.events[self._compared :]
+        self._compared += len(events)
         outcome = CorruptFeedOutcome(
-            kind, defect.left, recording.playing, defect.event_counts, counted, took_ns
+            kind,
+            defect.left,
+            recording.playing,
+            defect.event_counts,
+            counted_by_orderbook(events),
+            recovery_ns(defect, recording, booked),
         )
         self.outcomes.append(outcome)
 
@@ -153,17 +154,13 @@ class CorruptFeed(Experiment):
             f"{'defect':<36}{'done':>5}  {'counted as':<18}{'expected':>10}{'counted':>9}"
             f"{'recovery (ms)':>15}"
         ]
-        for kind in DEFECTS:
-            found = [outcome for outcome in self.outcomes if outcome.kind is kind]
-            event = kind.counted_as
-            due, counted = (
-                sum(event_counts.by_event[event] for event_counts in all_counts) if event else 0
-                for all_counts in ([o.expected for o in found], [o.counted for o in found])
-            )
+        for outcome in self.outcomes:
+            kind, event = outcome.kind, outcome.kind.counted_as or ""
+            due, counted = outcome.expected.by_event[event], outcome.counted.by_event[event]
+            ms = "-" if outcome.recovery_ns is None else outcome.recovery_ns // MILLISECOND_NS
             lines.append(
-                f"{kind.title:<36}{sum(kind.times - o.left for o in found):>5}  "
-                f"{event or 'nothing':<18}{due:>10}{counted:>9}"
-                f"{cells([o.recovery_ns for o in found if o.recovery_ns is not None])[0]:>15}"
+                f"{kind.title:<36}{kind.times - outcome.left:>5}  {event or 'nothing':<18}"
+                f"{due:>10}{counted:>9}{ms:>15}"
             )
         return lines
 

@@ -3,7 +3,8 @@
 This simulates a role that cannot start. Expected: supervisord retries as often as its configuration
 says (which takes about a minute), the watchdog logs `role_gave_up`, and no other role ends in
 between. Then the lab starts the role, as an operator would after removing the cause, and the stack
-recovers. Orders that became too old are rejected as expired; nothing is lost.
+recovers. Orders that became too old are rejected as expired; nothing is lost. Always on a private
+stack: nobody else's should be without a role for so long.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import configparser
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,18 +32,12 @@ from chaos.lab.experiment import (
 from chaos.lab.figures import WATCHDOG, FaultFigures
 from chaos.lab.recorder import Change, Event, RoleChange
 from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row
-from chaos.lab.target import TargetStack, known_roles
+from chaos.lab.target import known_roles
 from lib.process.log_events import RoleGaveUp
 from lib.process.process_handle import ProcessHandle
 from lib.process.supervisor import Process
 from lib.settings import PROJECT_ROOT
-from lib.stack.log_follower import (
-    GIVEN_UP,
-    SPAWNED,
-    FileFollower,
-    SupervisorEvent,
-    read_supervisor_line,
-)
+from lib.stack.log_follower import GIVEN_UP, SPAWNED, FileFollower, read_supervisor_line
 
 GIVE_UP_S: Final = 120.0
 """How long supervisord may take to give up; its waits grow by a second with each retry."""
@@ -50,7 +45,6 @@ WATCHDOG_LOGS_S: Final = 5.0
 """How long the watchdog may take to log it; it asks supervisord once a second."""
 LOOK_S: Final = 0.005
 """The polling interval; much less than the `startsecs` after which a start counts as good."""
-SUPERVISORD_LOG: Final = "supervisord.log"
 
 
 @dataclass(frozen=True)
@@ -73,6 +67,7 @@ class CrashLoop(Experiment):
     """A crash loop of one role, `times` times."""
 
     name = "crash_loop"
+    needs_private = True
 
     def __init__(self, role: str, times: int) -> None:
         self.title = f"crash loop of {role}, {times} times"
@@ -85,66 +80,54 @@ class CrashLoop(Experiment):
         self.roles = (role,)
         self.found: list[CrashLoopOutcome] = []
         self._role = role
-        self._broken_in: TargetStack | None = None
 
     def run_round(self, context: RoundContext, number: int) -> None:
         """Kill the role until supervisord gives up, start it, wait for the recovery."""
         context.show_progress("waiting for the steady state")
         before = context.target.wait_until_steady()
-        self._broken_in = context.target
-        self.found.append(self._crash(context, before))
-        self.put_back()
-
-    def put_back(self) -> None:
-        """Start the role if it is not running."""
-        if self._broken_in:
-            self._broken_in.revive(self._role)
-            self._broken_in = None
-
-    def _crash(self, context: RoundContext, before: Mapping[str, Process]) -> CrashLoopOutcome:
-        recording, role = context.recorder.recording, self._role
-        seen_events = len(recording.events)
+        events, role = context.recorder.recording.events, self._role
+        seen_events = len(events)
         injected_ns = time.monotonic_ns()
-        log = context.target.var_dir / SUPERVISORD_LOG
+        log = context.target.var_dir / "supervisord.log"
         starts = kill_until_given_up(log, role, before[role].pid, context.show_progress)
-        fatal_ns = None if starts is None else time.monotonic_ns()
-        told_ns = None
+        given_up_ns = time.monotonic_ns()
         deadline_s = time.monotonic() + WATCHDOG_LOGS_S
+        told_ns = None
         while role != WATCHDOG and not told_ns and time.monotonic() < deadline_s:
             time.sleep(LOOK_S)
-            told_ns = gave_up_ns(role, recording.events[seen_events:])
-        disturbed = others_disturbed(
-            role, recording.events[seen_events:], before, context.target.processes()
-        )
-        recovery = None
-        if fatal_ns is not None:
-            context.show_progress("recovering")
-            timer = RecoveryTimer(context.recorder, self.roles)
-            context.target.start(role)
-            recovery = timer.until_recovered(RECOVERY_S)
-        return CrashLoopOutcome(
-            starts or 0,
-            fatal_ns and fatal_ns - injected_ns,
+            told_ns = gave_up_ns(role, events[seen_events:])
+        after = context.target.processes()
+        disturbed = others_disturbed(role, events[seen_events:], before, after)
+        if starts is None:
+            self.found.append(CrashLoopOutcome(0, None, None, disturbed, None))
+            return
+        context.show_progress("recovering")
+        timer = RecoveryTimer(context.recorder, self.roles)
+        context.target.start(role)
+        outcome = CrashLoopOutcome(
+            starts,
+            given_up_ns - injected_ns,
             # The recorder polls the logs in its own thread and may be a little late.
-            fatal_ns and told_ns and max(0, told_ns - fatal_ns),
+            told_ns and max(0, told_ns - given_up_ns),
             disturbed,
-            recovery,
+            timer.until_recovered(RECOVERY_S),
         )
+        self.found.append(outcome)
 
     def table(self) -> list[str]:
         """List each time with its median, p90 and maximum."""
         recoveries = [outcome.recovery for outcome in self.found if outcome.recovery]
         starts = ", ".join(str(outcome.starts) for outcome in self.found) or "-"
+        rows = (
+            table_row(f"  {label}", figure_times(recoveries, figure)) for label, figure in STEPS[1:]
+        )
         return [
             f"starts until supervisord gave up: {starts}",
             HEADING,
             table_row("until supervisord gives up", figure_times(self.found, "fatal_ns")),
             table_row("from then until watchdog logs it", figure_times(self.found, "told_ns")),
             "started by hand",
-            *(
-                table_row(f"  {label}", figure_times(recoveries, figure))
-                for label, figure in STEPS[1:]
-            ),
+            *rows,
         ]
 
     def reasons(self) -> list[str]:
@@ -171,15 +154,18 @@ def start_retries(role: str) -> int:
 def kill_until_given_up(log: Path, role: str, pid: int, show_progress: ShowProgress) -> int | None:
     """Kill this process of the role and all later ones; return how many were started.
 
-    `log` is supervisord's log, which has the new pids. None: supervisord did not give up within
-    `GIVE_UP_S`.
+    `log` is supervisord's log, which has the new pids: a question to supervisord would wake it, and
+    so shorten its waits. None: supervisord did not give up within `GIVE_UP_S`.
     """
     starts = 0
-    with new_lines_of(log) as new_lines:
+    with closing(FileFollower(log, from_end=True)) as new_lines:
         kill(pid)
         deadline_s = time.monotonic() + GIVE_UP_S
         while time.monotonic() < deadline_s:
-            for line in new_lines(role):
+            for raw in new_lines.read():
+                line = read_supervisor_line(raw.decode(errors="replace"))
+                if line is None or line.program != role:
+                    continue
                 if line.event == SPAWNED:
                     kill(line.pid)
                     starts += 1
@@ -190,24 +176,6 @@ def kill_until_given_up(log: Path, role: str, pid: int, show_progress: ShowProgr
     return None
 
 
-@contextmanager
-def new_lines_of(log: Path) -> Iterator[Callable[[str], list[SupervisorEvent]]]:
-    """Yield a function that returns supervisord's new log lines about a role.
-
-    The log is read because a question to supervisord would wake it, and so shorten its waits.
-    """
-    follower = FileFollower(log, from_end=True)
-
-    def new_lines(role: str) -> list[SupervisorEvent]:
-        read = (read_supervisor_line(raw.decode(errors="replace")) for raw in follower.read())
-        return [line for line in read if line and line.program == role]
-
-    try:
-        yield new_lines
-    finally:
-        follower.close()
-
-
 def kill(pid: int) -> None:
     """Kill this process, unless it has already ended."""
     with suppress(ProcessLookupError), closing(ProcessHandle(pid)) as process:
@@ -216,14 +184,8 @@ def kill(pid: int) -> None:
 
 def gave_up_ns(role: str, events: Sequence[Event]) -> int | None:
     """Return when the watchdog logged that supervisord gave up on this role. Pure."""
-    return next(
-        (
-            event.at_ns
-            for event in events
-            if isinstance(event.what, RoleGaveUp) and event.what.program == role
-        ),
-        None,
-    )
+    given_up = (e for e in events if isinstance(e.what, RoleGaveUp) and e.what.program == role)
+    return next((event.at_ns for event in given_up), None)
 
 
 def others_disturbed(

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -42,9 +43,10 @@ from chaos.lab.experiment import (
     missed_goal,
     run_experiment,
 )
-from chaos.lab.figures import ROLE_CONNECTIONS, RoleConnection, connections_ns, losses_ns
+from chaos.lab.figures import ROLE_CONNECTIONS, RoleConnection
 from chaos.lab.recorder import LOOK_S as RECORDER_LOOK_S
 from chaos.lab.recorder import Event, Recorder
+from chaos.lab.recovery import figure_times
 from chaos.lab.target import TargetError, TargetStack
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.process.log_events import OrderSent
@@ -123,14 +125,10 @@ class Case:
         return self.kind(to=self.to)
 
 
-def cases(*, vanishes: bool) -> tuple[Case, ...]:
+def cases(*, vanishes: bool) -> list[Case]:
     """Return every case there is."""
-    return tuple(
-        Case(connection, kind, to, vanishes)
-        for connection in ROLE_CONNECTIONS
-        for kind in FAULTS
-        for to in DIRECTIONS
-    )
+    every = product(ROLE_CONNECTIONS, FAULTS, DIRECTIONS)
+    return [Case(connection, kind, to, vanishes) for connection, kind, to in every]
 
 
 @dataclass(frozen=True)
@@ -193,8 +191,8 @@ class CutConnection(Experiment):
             f"{'goal':>9}",
         ]
         for case, found in self.outcomes.items():
-            detection = cells([o.detection_ns for o in found if o.detection_ns is not None])
-            reconnection = cells(_reconnections(found))
+            detection = cells(figure_times(found, "detection_ns"))
+            reconnection = cells(figure_times(found, "reconnection_ns"))
             goal = "none" if case.limit_ns is None else f"{case.limit_ns / MILLISECOND_NS:g}"
             lines.append(
                 f"{case.title:<28}{detection[0]:>9}{detection[2]:>9}"
@@ -204,22 +202,14 @@ class CutConnection(Experiment):
 
     def reasons(self) -> list[str]:
         """Check that every client that must reconnect did, and the goals over all cases."""
-        reasons = [
-            text
-            for case, found in self.outcomes.items()
-            for text in unmet_expectations(case, found)
-        ]
+        outcomes = self.outcomes.items()
+        reasons = [text for case, found in outcomes for text in unmet_expectations(case, found)]
         for what, goal_ns in (
             ("reconnection after RST or FIN", AT_ONCE_NS),
             ("reconnection after silence", SILENCE_NS),
         ):
-            times_ns = [
-                time_ns
-                for case, found in self.outcomes.items()
-                if case.limit_ns == goal_ns
-                for time_ns in _reconnections(found)
-            ]
-            reasons += missed_goal(what, times_ns, goal_ns)
+            alike = [one for case, found in outcomes if case.limit_ns == goal_ns for one in found]
+            reasons += missed_goal(what, figure_times(alike, "reconnection_ns"), goal_ns)
         return reasons
 
     def figures(self) -> dict[str, Any]:
@@ -238,10 +228,6 @@ class CutConnection(Experiment):
         }
 
 
-def _reconnections(outcomes: Sequence[CutOutcome]) -> list[int]:
-    return [o.reconnection_ns for o in outcomes if o.reconnection_ns is not None]
-
-
 def cut_and_measure(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> CutOutcome:
     """Cut the connection; wait until the client reconnects or need not. Raises TargetError."""
     events = recorder.recording.events
@@ -251,22 +237,18 @@ def cut_and_measure(proxy: Proxy, case: Case, recorder: Recorder, random: Random
             raise TargetError(f"not one connection but {proxy.connections}: {case.title}")
         time.sleep(LOOK_S)
     seen = len(events)
-    injected_ns = time.monotonic_ns()
     proxy.cut(case.fault(random))
     deadline_s = time.monotonic() + RECOVERY_S
-    cut_ns = None
     while time.monotonic() < deadline_s:
         time.sleep(LOOK_S)
         now_ns = time.monotonic_ns()
-        cut_ns = proxy.cut_ns
-        if cut_ns is None or cut_ns < injected_ns:
+        if (cut_ns := proxy.cut_ns) is None:
             continue  # the bytes that may still pass have not come yet
         outcome = measure_cut(case, cut_ns, events[seen:])
         never = case.limit_ns is None and now_ns - cut_ns > NEVER_NS
         if outcome.reconnection_ns is not None or never:
             return outcome
-    took_effect = cut_ns is not None and cut_ns >= injected_ns
-    return outcome_without_reconnection(case, cut_ns if took_effect else None, events[seen:])
+    return outcome_without_reconnection(case, proxy.cut_ns, events[seen:])
 
 
 def outcome_without_reconnection(
@@ -287,10 +269,10 @@ def outcome_without_reconnection(
 def measure_cut(case: Case, cut_ns: int, events: Sequence[Event]) -> CutOutcome:
     """Compute the times of one cut from the events since. Pure."""
     mine = [e for e in events if e.source == case.connection.client and e.at_ns >= cut_ns]
-    lost_ns = next(iter(losses_ns(case.connection, mine)), None)
+    lost_ns = next(iter(case.connection.lost_ns(mine)), None)
     if lost_ns is None:
         return CutOutcome(None, None, 0)
-    back_ns = next((at for at in connections_ns(case.connection, mine) if at >= lost_ns), None)
+    back_ns = next((at for at in case.connection.connected_ns(mine) if at >= lost_ns), None)
     owed_ns = cut_ns
     if case.needs_order and (order_ns := _first_order_ns(case, mine)) is not None:
         # An order that was in transit at the cut was due an answer from the beginning.

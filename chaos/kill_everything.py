@@ -5,9 +5,9 @@ nothing wakes supervisord: it may start a role only a second later. Expected: al
 the tape continues where it was, and nothing is lost or handled twice.
 
 Then supervisord gets SIGKILL. Expected: every role ends with it, no port stays in use, the price
-book is removed. After supervisord is started again in the same way, a new tape is played and the
-ledger continues: all earlier orders are unchanged, and new ones follow. Ticks and orders in transit
-at the kill are lost together with the tape.
+book is removed. After the stack is started again, a new tape is played and the ledger continues:
+all earlier orders are unchanged, and new ones follow. Ticks and orders in transit at the kill are
+lost together with the tape. Always on a private stack, which the lab can start again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,10 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from chaos.lab.experiment import Experiment, RoundContext, command_line, run_experiment
 from chaos.lab.figures import FaultFigures
 from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row, unrecovered
-from chaos.lab.target import Supervisord, TargetError, TargetStack, known_roles
+from chaos.lab.target import TargetError, TargetStack, known_roles
 from chaos.lab.verdict import ledger_orders
 from lib.errors import CannotStartError
-from lib.ledger.rows import BookedOrder
 from lib.process.process_handle import ProcessHandle
 from lib.stack.launch import check_ports, wake_supervisord
 from lib.stack.supervisord_configuration import read_configuration, started_programs
@@ -44,27 +43,14 @@ NEW_ORDER_S: Final = 5.0
 LOOK_S: Final = 0.02
 LEFT_LOOK_S: Final = 0.002
 
-
-@dataclass(frozen=True)
-class Departure:
-    """How long after SIGKILL of supervisord its resources were gone, in ns; None: they stayed."""
-
-    roles_ns: int | None
-    """Time until every role has ended."""
-    ports_ns: int | None
-    """Time until the ports for prices, news and orders are free."""
-    socket_ns: int | None
-    """Time until the control socket refuses connections."""
-    price_book_ns: int | None
-    """Time until no file of the price book is left."""
-
-
-_DEPARTURE: Final = (
-    ("every role has ended", "roles_ns"),
-    ("no port is in use", "ports_ns"),
-    ("control socket is dead", "socket_ns"),
-    ("price book is removed", "price_book_ns"),
-)
+Departure = dict[str, int | None]
+"""How long after SIGKILL of supervisord each sign of its end came, in ns; None: it did not."""
+DEPARTURE_LABELS: Final = {
+    "roles_ns": "every role has ended",
+    "ports_ns": "no port is in use",
+    "socket_ns": "control socket is dead",
+    "price_book_ns": "price book is removed",
+}
 
 
 class KillEverything(Experiment):
@@ -75,6 +61,7 @@ class KillEverything(Experiment):
         "after SIGKILL of all roles at once everything comes back and continues where it was; "
         "a killed supervisord leaves nothing running, and started again it continues the ledger"
     )
+    needs_private = True
 
     def __init__(self, times: int) -> None:
         self.title = f"SIGKILL of all roles at once, and of supervisord, {times} times each"
@@ -87,7 +74,6 @@ class KillEverything(Experiment):
         self.new_orders: list[int] = []
         """How many new orders were booked after each start of supervisord."""
         self._troubles: list[str] = []
-        self._killed: tuple[TargetStack, Supervisord] | None = None  # set until it is started again
 
     def run_round(self, context: RoundContext, number: int) -> None:
         """Kill all roles in even rounds, supervisord in odd ones."""
@@ -105,7 +91,8 @@ class KillEverything(Experiment):
             if number % 2 == 0:
                 self._kill_roles(context, roles)
             else:
-                self._kill_supervisord(context, roles)
+                supervisord = handles.enter_context(closing(context.target.supervisord()))
+                self._kill_supervisord(context, supervisord, roles)
 
     def _kill_roles(self, context: RoundContext, roles: Sequence[ProcessHandle]) -> None:
         context.show_progress("all roles are killed: recovering")
@@ -114,18 +101,18 @@ class KillEverything(Experiment):
             role.kill()
         self.roles_killed.append(timer.until_recovered(ALL_BACK_S))
 
-    def _kill_supervisord(self, context: RoundContext, roles: Sequence[ProcessHandle]) -> None:
+    def _kill_supervisord(
+        self, context: RoundContext, supervisord: ProcessHandle, roles: Sequence[ProcessHandle]
+    ) -> None:
         context.show_progress("supervisord is killed: waiting until everything is gone")
         target, recording = context.target, context.recorder.recording
         tape = recording.playing
         timer = RecoveryTimer(context.recorder, self.roles)
-        supervisord = target.supervisord()
         recording.cut_off.add(tape)
-        self._killed = target, supervisord
         supervisord.kill()
         self.departures.append(departure(_signs(target, supervisord, roles)))
         before = ledger_orders(target)
-        timer.begun_ns = self._start_again()
+        timer.begun_ns = target.start_again()
         context.show_progress("started again: recovering")
         # After a start by the lab there is no fault to detect.
         self.started_again.append(replace(timer.until_recovered(ALL_BACK_S), detection_ns=None))
@@ -136,21 +123,8 @@ class KillEverything(Experiment):
         while len(after := ledger_orders(target)) <= len(before) and time.monotonic() < deadline_s:
             time.sleep(LOOK_S)
         self.new_orders.append(len(after) - len(before))
-        self._troubles += [f"{where}: {what}" for what in ledger_breaks(before, after)]
-
-    def _start_again(self) -> int:
-        """Start the killed supervisord; return the time (monotonic ns). Raises TargetError."""
-        assert self._killed
-        target, supervisord = self._killed
-        started_ns = target.start_again(supervisord)
-        self._killed = None
-        supervisord.close()
-        return started_ns
-
-    def put_back(self) -> None:
-        """Start the killed supervisord again, unless it is a private stack's, which ends anyway."""
-        if self._killed and not self._killed[0].private:
-            self._start_again()
+        if gone := set(before) - set(after):
+            self._troubles.append(f"{where}: {len(gone)} orders in the ledger are changed or gone")
 
     def table(self) -> list[str]:
         """List each time with its median, p90 and maximum."""
@@ -159,7 +133,10 @@ class KillEverything(Experiment):
             "all roles killed",
             *_rows(self.roles_killed, STEPS),
             "supervisord killed",
-            *_rows(self.departures, _DEPARTURE),
+            *(
+                table_row(f"  {label}", [ns for left in self.departures if (ns := left[sign])])
+                for sign, label in DEPARTURE_LABELS.items()
+            ),
             "supervisord started again",
             *_rows(self.started_again, STEPS[1:]),
             f"  orders booked since: {', '.join(map(str, self.new_orders)) or '-'}",
@@ -167,22 +144,24 @@ class KillEverything(Experiment):
 
     def reasons(self) -> list[str]:
         """Check that everything was gone, came back, and continued."""
-        reasons = unrecovered("kill", self.roles_killed)
-        reasons += unrecovered("start", self.started_again)
-        reasons += [
-            f"end {number} of supervisord: not so within {LEFT_S:g} s: {label}"
-            for number, found in enumerate(self.departures, 1)
-            for label, field in _DEPARTURE
-            if getattr(found, field) is None
+        return [
+            *unrecovered("kill", self.roles_killed),
+            *unrecovered("start", self.started_again),
+            *(
+                f"end {number} of supervisord: not so within {LEFT_S:g} s: {label}"
+                for number, left in enumerate(self.departures, 1)
+                for sign, label in DEPARTURE_LABELS.items()
+                if left[sign] is None
+            ),
+            *self._troubles,
         ]
-        return reasons + self._troubles
 
     def figures(self) -> dict[str, Any]:
         """Return all figures of both kinds of kills."""
         return {
             "roles_killed": [asdict(found) for found in self.roles_killed],
             "supervisord_killed": [
-                {"departure": asdict(left), "started_again": asdict(found), "new_orders": orders}
+                {"departure": left, "started_again": asdict(found), "new_orders": orders}
                 for left, found, orders in zip(
                     self.departures, self.started_again, self.new_orders, strict=False
                 )
@@ -191,22 +170,21 @@ class KillEverything(Experiment):
 
 
 def departure(signs: dict[str, Callable[[], bool]]) -> Departure:
-    """Measure when each condition becomes true, for at most `LEFT_S`."""
+    """Measure when each sign is there, for at most `LEFT_S`."""
     killed_ns = time.monotonic_ns()
     deadline_s = time.monotonic() + LEFT_S
-    seen_ns: dict[str, int | None] = dict.fromkeys(signs)
+    seen_ns: Departure = dict.fromkeys(signs)
     while True:
-        for field, is_gone in signs.items():
-            if seen_ns[field] is None and is_gone():
-                seen_ns[field] = time.monotonic_ns() - killed_ns
+        for sign, is_there in signs.items():
+            if seen_ns[sign] is None and is_there():
+                seen_ns[sign] = time.monotonic_ns() - killed_ns
         if None not in seen_ns.values() or time.monotonic() > deadline_s:
-            break
+            return seen_ns
         time.sleep(LEFT_LOOK_S)
-    return Departure(**seen_ns)
 
 
 def _signs(
-    target: TargetStack, supervisord: Supervisord, roles: Iterable[ProcessHandle]
+    target: TargetStack, supervisord: ProcessHandle, roles: Iterable[ProcessHandle]
 ) -> dict[str, Callable[[], bool]]:
     return {
         "roles_ns": lambda: all(role.has_ended() for role in roles),
@@ -224,36 +202,7 @@ def _ports_are_free(target: TargetStack) -> bool:
     return True
 
 
-def ledger_breaks(before: Iterable[BookedOrder], after: Iterable[BookedOrder]) -> list[str]:
-    """List where a ledger does not continue an earlier state of it, a line each. Pure."""
-    known = {(order.client_id, order.order_id): order for order in before}
-    now = {(order.client_id, order.order_id): order for order in after}
-    found = [
-        f"order {number} of {client} is {'changed' if (client, number) in now else 'gone'}"
-        for (client, number), order in known.items()
-        if now.get((client, number)) != order
-    ]
-    newest: dict[str, int] = {}
-    for client, number in known:
-        newest[client] = max(number, newest.get(client, 0))
-    found += [
-        f"order {number} of {client} is new, and {newest[client]} was its last one"
-        for client, number in now.keys() - known.keys()
-        if number <= newest.get(client, 0)
-    ]
-    traded: dict[int, BookedOrder] = {}
-    for order in now.values():
-        if order.trade_id is not None:
-            other = traded.setdefault(order.trade_id, order)
-            if other is not order:
-                found.append(
-                    f"trade_id {order.trade_id} is that of order {other.order_id} of "
-                    f"{other.client_id} and of order {order.order_id} of {order.client_id}"
-                )
-    return found
-
-
-def _rows(found: Sequence[object], steps: Iterable[tuple[str, str]]) -> list[str]:
+def _rows(found: Sequence[FaultFigures], steps: Iterable[tuple[str, str]]) -> list[str]:
     return [table_row(f"  {label}", figure_times(found, figure)) for label, figure in steps]
 
 

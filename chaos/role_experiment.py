@@ -26,6 +26,7 @@ from chaos.lab.experiment import (
 from chaos.lab.figures import FaultFigures
 from chaos.lab.recorder import Change, Recorder, RoleChange
 from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row, unrecovered
+from chaos.lab.target import TargetError
 from lib.clock import MILLISECOND_NS
 
 MAX_WAIT_S: Final = 1.0
@@ -55,7 +56,10 @@ class RoleExperiment(Experiment):
         time.sleep(context.random.uniform(0, MAX_WAIT_S))
         context.show_progress("recovering")
         timer = RecoveryTimer(context.recorder, self.roles)
-        self._fault.inject(context.target, process.pid)
+        try:
+            self._fault.inject(context.target, process.pid)
+        except ProcessLookupError:
+            raise TargetError(f"{self._fault.role} ended by itself before it was hit") from None
         undo_s = time.monotonic() + (self._fault.undo_after_s or math.inf)
 
         def undo_in_time() -> None:

@@ -39,7 +39,6 @@ from chaos.storms.planned_faults import (
     PROXY_KINDS,
     FaultKind,
     PlannedFault,
-    RoleInstances,
     plan_storm,
 )
 from chaos.storms.runner import InjectedFault, StormRunner
@@ -88,6 +87,13 @@ class StormOutcome:
     orders: list[int] = field(default_factory=list)
     """Orders sent in each second of the storm."""
 
+    def collect_figures(self, recording: StackRecording) -> None:
+        """Fill in what the strategy did during the storm."""
+        events, evaluated = list(recording.events), list(recording.evaluated)
+        self.stale = stale_stretches(evaluated, self.begin_ns, self.end_ns)
+        self.evaluated = evaluated_per_s(events, evaluated, self.begin_ns, self.end_ns)
+        self.orders = orders_per_s(events, self.begin_ns, self.end_ns)
+
 
 class Storm(Experiment):
     """Runs `times` storms, each with its own plan."""
@@ -124,7 +130,7 @@ class Storm(Experiment):
         pids = {role: p.pid for role, p in context.target.wait_until_steady().items()}
         kinds = (*PLAIN_KINDS, *(PROXY_KINDS if self._proxies else ()))
         planned = plan_storm(context.random, self._minutes, kinds, sorted(pids))
-        runner = self._runner = StormRunner(context, self._proxies, RoleInstances(pids))
+        runner = self._runner = StormRunner(context, self._proxies, pids)
         outcome = StormOutcome(
             planned,
             time.monotonic_ns(),
@@ -140,7 +146,7 @@ class Storm(Experiment):
         finally:
             runner.undo()
             outcome.end_ns = time.monotonic_ns()
-            collect_figures(outcome, context.recorder.recording)
+            outcome.collect_figures(context.recorder.recording)
 
     def put_back(self) -> None:
         """Undo the faults of the current storm, if there is one."""
@@ -160,19 +166,11 @@ class Storm(Experiment):
     def table(self) -> list[str]:
         """List each fault kind with how often it was injected, and where."""
         lines = [f"{'fault':<28}{'times':>6}{'skipped':>9}  of which"]
-        injected_faults = [
-            injected for outcome in self.outcomes for injected in outcome.injected_faults
-        ]
-        skipped = Counter(
-            planned_fault.kind for outcome in self.outcomes for planned_fault in outcome.skipped
-        )
+        skipped = Counter(fault.kind for outcome in self.outcomes for fault in outcome.skipped)
         for kind in self._planned():
-            victims = [
-                injected.victim for injected in injected_faults if injected.planned.kind is kind
-            ]
-            lines.append(
-                f"{kind:<28}{len(victims):>6}{skipped[kind]:>9}  {count_victims(victims)}".rstrip()
-            )
+            on = [fault.victim for fault in self._injected() if fault.planned.kind is kind]
+            line = f"{kind:<28}{len(on):>6}{skipped[kind]:>9}  {count_victims(on)}"
+            lines.append(line.rstrip())
         stale_ns = [stretch.length_ns for outcome in self.outcomes for stretch in outcome.stale]
         longer = sum(ns > LONG_STALE_NS for ns in stale_ns)
         return [
@@ -185,71 +183,71 @@ class Storm(Experiment):
 
     def reasons(self) -> list[str]:
         """Check the recovery time, the stale times, and that enough faults were injected."""
-        reasons = []
-        for number, outcome in enumerate(self.outcomes, 1):
-            done, skipped = len(outcome.injected_faults), len(outcome.skipped)
-            if not done or skipped > done:
-                reasons.append(
-                    f"storm {number}: proves little: {done} faults were done, {skipped} skipped"
-                )
-            recovery_ns = outcome.end_ns - outcome.last_fault_ns
-            if recovery_ns > self.recovery_limit_ns:
-                reasons.append(
-                    f"storm {number}: steady {_s(recovery_ns)} after the last fault, the limit is "
-                    f"{_s(self.recovery_limit_ns)}"
-                )
-            reasons += [
-                f"storm {number}: from {_s(stretch.begin_ns)} on the strategy evaluated no tick "
-                f"for {_s(stretch.length_ns)}, the limit is {_s(self.stale_limit_ns)}"
-                for stretch in outcome.stale
-                if stretch.length_ns > self.stale_limit_ns
-            ]
-        kinds = {
-            injected.planned.kind
-            for outcome in self.outcomes
-            for injected in outcome.injected_faults
-        }
+        reasons = [
+            f"storm {number}: {reason}"
+            for number, outcome in enumerate(self.outcomes, 1)
+            for reason in self._reasons_of(outcome)
+        ]
+        done = {fault.planned.kind for fault in self._injected()}
         return reasons + [
             f"{kind}: planned {count} times, and never done"
             for kind, count in self._planned().items()
-            if count >= ENOUGH_PLANNED and kind not in kinds
+            if count >= ENOUGH_PLANNED and kind not in done
         ]
+
+    def _reasons_of(self, outcome: StormOutcome) -> Iterator[str]:
+        done, skipped = len(outcome.injected_faults), len(outcome.skipped)
+        if not done or skipped > done:
+            yield f"proves little: {done} faults were done, {skipped} skipped"
+        recovery_ns = outcome.end_ns - outcome.last_fault_ns
+        if recovery_ns > self.recovery_limit_ns:
+            yield (
+                f"steady {_s(recovery_ns)} after the last fault, the limit is "
+                f"{_s(self.recovery_limit_ns)}"
+            )
+        for begin_ns, length_ns in outcome.stale:
+            if length_ns > self.stale_limit_ns:
+                yield (
+                    f"from {_s(begin_ns)} on the strategy evaluated no tick for {_s(length_ns)}, "
+                    f"the limit is {_s(self.stale_limit_ns)}"
+                )
+
+    def _injected(self) -> list[InjectedFault]:
+        return [fault for outcome in self.outcomes for fault in outcome.injected_faults]
 
     def _planned(self) -> dict[FaultKind, int]:
         """Count how often each kind was planned."""
-        counts = Counter(
-            planned_fault.kind for outcome in self.outcomes for planned_fault in outcome.planned
-        )
+        counts = Counter(fault.kind for outcome in self.outcomes for fault in outcome.planned)
         return {kind: counts[kind] for kind in FaultKind if kind in counts}
 
     def figures(self) -> dict[str, Any]:
         """Return all faults and what the strategy did; times count from the start of the storm."""
-        return {
-            "minutes": self._minutes,
-            "storms": [
-                {
-                    "gusts": [
-                        _to_figures(injected, outcome) for injected in outcome.injected_faults
-                    ],
-                    "skipped": dict(Counter(g.kind.name.lower() for g in outcome.skipped)),
-                    "last_gust_ns": outcome.last_fault_ns - outcome.begin_ns,
-                    "steady_ns": outcome.end_ns - outcome.begin_ns,
-                    "stale": [stretch._asdict() for stretch in outcome.stale],
-                    "evaluated_per_s": outcome.evaluated,
-                    "orders_per_s": outcome.orders,
-                }
-                for outcome in self.outcomes
-            ],
+        return {"minutes": self._minutes, "storms": [_to_figures(one) for one in self.outcomes]}
+
+
+def _to_figures(outcome: StormOutcome) -> dict[str, Any]:
+    gusts = []
+    for fault in outcome.injected_faults:
+        connection_fault = fault.planned.connection_fault
+        to = connection_fault.to.name if connection_fault else None
+        end_ns = outcome.end_ns if fault.end_ns is None else fault.end_ns
+        gust = {
+            "kind": fault.planned.kind.name.lower(),
+            "victim": fault.victim,
+            "to": to.lower() if to else None,
+            "begin_ns": fault.begin_ns - outcome.begin_ns,
+            "end_ns": end_ns - outcome.begin_ns,
         }
-
-
-def collect_figures(outcome: StormOutcome, recording: StackRecording) -> None:
-    """Fill in what the strategy did during the storm."""
-    begin_ns, end_ns = outcome.begin_ns, outcome.end_ns
-    events, evaluated = list(recording.events), list(recording.evaluated)
-    outcome.stale = stale_stretches(evaluated, begin_ns, end_ns)
-    outcome.evaluated = evaluated_per_s(events, evaluated, begin_ns, end_ns)
-    outcome.orders = orders_per_s(events, begin_ns, end_ns)
+        gusts.append(gust)
+    return {
+        "gusts": gusts,
+        "skipped": dict(Counter(fault.kind.name.lower() for fault in outcome.skipped)),
+        "last_gust_ns": outcome.last_fault_ns - outcome.begin_ns,
+        "steady_ns": outcome.end_ns - outcome.begin_ns,
+        "stale": [stretch._asdict() for stretch in outcome.stale],
+        "evaluated_per_s": outcome.evaluated,
+        "orders_per_s": outcome.orders,
+    }
 
 
 def stale_stretches(
@@ -303,19 +301,6 @@ def orders_per_s(events: Iterable[Event], begin_ns: int, end_ns: int) -> list[in
 def count_victims(victims: Collection[str]) -> str:
     """Count victims in human-readable form: "gateway 2, strategy 1"."""
     return ", ".join(f"{victim} {count}" for victim, count in sorted(Counter(victims).items()))
-
-
-def _to_figures(injected: InjectedFault, outcome: StormOutcome) -> dict[str, Any]:
-    planned_fault = injected.planned
-    to = planned_fault.connection_fault.to.name if planned_fault.connection_fault else None
-    end_ns = outcome.end_ns if injected.end_ns is None else injected.end_ns
-    return {
-        "kind": planned_fault.kind.name.lower(),
-        "victim": injected.victim,
-        "to": to.lower() if to else None,
-        "begin_ns": injected.begin_ns - outcome.begin_ns,
-        "end_ns": end_ns - outcome.begin_ns,
-    }
 
 
 def _seconds(begin_ns: int, end_ns: int) -> int:

@@ -112,26 +112,6 @@ class Slice(ConnectionFault):
 
 
 @dataclass(kw_only=True)
-class Corrupt(ConnectionFault):
-    """Changes each byte with the probability `rate`; none is lost or added."""
-
-    rate: float
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        self._random = Random(self.seed)
-
-    def on_data(self, flow: Flow, data: bytes, now_ns: int) -> None:
-        """Deliver the bytes, some of them changed."""
-        flow.deliver(bytes(map(self._pass, data)), now_ns)
-
-    def _pass(self, byte: int) -> int:
-        if self._random.random() >= self.rate:
-            return byte
-        return byte ^ self._random.randint(1, 255)
-
-
-@dataclass(kw_only=True)
 class Blackhole(ConnectionFault):
     """Passes nothing and keeps the connection open.
 

@@ -1,22 +1,21 @@
 """A TCP proxy between a client and a server of a stack that injects faults on request.
 
     with Proxy(("127.0.0.1", 5001)) as proxy:      # clients connect to proxy.port
-        proxy.fault = Latency(delay_ms=20)         # of all connections, open ones and later ones
+        proxy.fault = AddedLatency(delay_ms=20)    # of all connections, open ones and later ones
         proxy.cut(Reset())                         # of the connections that are open now
         proxy.fault = Clear()
 
-One thread, one loop. Each connection is a `_ProxiedConnection` of two sockets and two `_Flow`s, one
-for each direction; `chaos.faults.connection_faults` decides what a flow does. Everything is
-bounded: connections by `MAX_CONNECTIONS`, the bytes queued in a flow by `MAX_QUEUED_BYTES` and one
-read (a receiver that does not read makes the sender wait, as it would without a proxy), sockets
-whose peer is gone by `MAX_SILENT`.
+One thread, one asyncio loop. A `_ProxiedConnection` has two `_End`s, one to the client and one to
+the server; what an end receives goes to the other one as `chaos.faults.connection_faults` decides.
+Everything is bounded: connections by `MAX_CONNECTIONS`, the bytes queued for an end by
+`MAX_QUEUED_BYTES` and one read (a receiver that does not read makes the sender wait, as it would
+without a proxy), ends whose peer is gone by `MAX_SILENT`.
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import copy
-import selectors
 import socket
 import struct
 import threading
@@ -24,7 +23,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, Self
 
@@ -35,12 +33,11 @@ HOST: Final = "127.0.0.1"
 MAX_CONNECTIONS: Final = 256
 """The most connections at a time; a further client is reset."""
 MAX_SILENT: Final = 64
-"""The most sockets kept open after a cut so that their peer sees no end; the oldest is closed."""
+"""The most ends kept open after a cut so that their peer sees no end; the oldest is reset."""
 MAX_QUEUED_BYTES: Final = 256 * 1024
 """The most bytes queued in one direction. Under a delay, this also limits the throughput."""
-RECEIVE_BYTES: Final = 64 * 1024
-MAX_SENDS_A_PASS: Final = 256
-"""The most pieces a flow sends in one pass, so that small slices do not block other flows."""
+MAX_WRITES_A_TURN: Final = 256
+"""The most pieces written to an end in one turn, so that small slices do not block other ends."""
 REQUEST_LIMIT_S: Final = 10.0
 """How long a request to the loop may take; normally it takes less than a millisecond."""
 
@@ -53,22 +50,17 @@ class Proxy:
 
     def __init__(self, server: tuple[str, int]) -> None:
         """Listen on a free loopback port, `port`. The server need not be running yet."""
-        self._server = server
-        self._listener = socket.create_server((HOST, 0), backlog=64)
-        self._listener.setblocking(False)
-        self.port: int = self._listener.getsockname()[1]
+        self.server = server
         self.cut_ns: int | None = None
-        """When a fault last ended or silenced a connection: just before it did (monotonic)."""
+        """When the latest fault ended or silenced a connection: just before it did (monotonic).
+        None: it has not yet, because the bytes that may still pass have not come."""
+        self.open: set[_ProxiedConnection] = set()
+        """For the loop's thread."""
         self._fault: ConnectionFault = Clear()
-        self._connections: set[_ProxiedConnection] = set()
-        self._silent: deque[socket.socket] = deque()
-        self._requests: SimpleQueue[tuple[Callable[[], int], Future[int]]] = SimpleQueue()
-        self._running = True
-        self._waker, self._woken = socket.socketpair()
-        self._woken.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._woken, selectors.EVENT_READ, self._serve_requests)
+        self._silent: deque[asyncio.Transport] = deque()
+        self._listener = socket.create_server((HOST, 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"proxy-{self.port}", daemon=True)
         self._thread.start()
 
@@ -83,41 +75,23 @@ class Proxy:
 
     @fault.setter
     def fault(self, fault: ConnectionFault) -> None:
-        def change() -> int:
-            self._fault = fault
-            return self._change_connections(fault)
-
-        self._request(change)
+        self._fault = fault
+        self.cut(fault)
 
     def cut(self, fault: ConnectionFault) -> int:
         """Apply a fault to the connections that are open now; return how many there are."""
-        return self._request(lambda: self._change_connections(fault))
+        return self._request(lambda: self._change(fault))
 
     @property
     def connections(self) -> int:
         """How many clients are connected through to the server."""
-        return self._request(lambda: sum(connection.connected for connection in self._connections))
-
-    @property
-    def queued_bytes(self) -> int:
-        """How many bytes are queued in the proxy, over all connections."""
-        return self._request(
-            lambda: sum(
-                flow.queued_bytes for connection in self._connections for flow in connection.flows
-            )
-        )
+        return self._request(lambda: sum(connection.connected for connection in self.open))
 
     def close(self) -> None:
         """End all connections with RST, and stop the proxy. May be called again."""
-        if not self._thread.is_alive():
-            return
-
-        def stop() -> int:
-            self._running = False
-            return 0
-
-        self._request(stop)
-        self._thread.join(REQUEST_LIMIT_S)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(REQUEST_LIMIT_S)
 
     def __enter__(self) -> Self:
         return self
@@ -132,323 +106,272 @@ class Proxy:
 
     def _request(self, work: Callable[[], int]) -> int:
         """Run `work` in the loop; return its result. Raises RuntimeError on a closed proxy."""
-        if not self._thread.is_alive():
-            raise RuntimeError("the proxy is closed")
         result: Future[int] = Future()
-        self._requests.put((work, result))
-        self._waker.send(b"!")
+        self._loop.call_soon_threadsafe(lambda: result.set_result(work()))
         return result.result(REQUEST_LIMIT_S)
 
     # From here on: the loop's thread only.
 
     def _run(self) -> None:
+        make_server = self._loop.create_server(
+            lambda: _ProxiedConnection(self).client, sock=self._listener
+        )
+        server = self._loop.run_until_complete(make_server)
         try:
-            while self._running:
-                for key, events in self._selector.select(self._sleep_s()):
-                    key.data(events)
-                for connection in list(self._connections):
-                    connection.settle()
+            self._loop.run_forever()
         finally:
-            for connection in list(self._connections):
+            server.close()
+            for connection in list(self.open):
                 connection.close()
-            for sock in (self._listener, *self._silent, self._waker, self._woken):
-                sock.close()
-            self._selector.close()
+            for transport in self._silent:
+                transport.abort()
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.run_until_complete(
+                asyncio.sleep(0.001)
+            )  # asyncio closes sockets a turn later
+            self._loop.close()
 
-    def _sleep_s(self) -> float | None:
-        due = [flow.due_ns for connection in self._connections for flow in connection.flows]
-        soonest = min((ns for ns in due if ns is not None), default=None)
-        return None if soonest is None else max(0, soonest - time.monotonic_ns()) / SECOND_NS
-
-    def _serve_requests(self, _events: int) -> None:
-        self._woken.recv(4096)
-        with contextlib.suppress(Empty):
-            while True:
-                work, result = self._requests.get_nowait()
-                result.set_result(work())
-
-    def _change_connections(self, fault: ConnectionFault) -> int:
-        connections = list(self._connections)
+    def _change(self, fault: ConnectionFault) -> int:
+        self.cut_ns = None
+        connections = list(self.open)
         for connection in connections:
             connection.change(fault)
         return len(connections)
 
-    def _accept(self, _events: int) -> None:
-        try:
-            client, _ = self._listener.accept()
-        except OSError:  # it went away before its turn
-            return
-        if len(self._connections) >= MAX_CONNECTIONS:
-            reset(client)
-            return
-        self._connections.add(
-            _ProxiedConnection(
-                self._selector,
-                client,
-                self._server,
-                self._fault,
-                on_cut=self._on_cut,
-                on_end=self._on_end,
-            )
-        )
-
-    def _on_cut(self) -> None:
-        self.cut_ns = time.monotonic_ns()
-
-    def _on_end(self, connection: _ProxiedConnection, silent: list[socket.socket]) -> None:
-        self._connections.discard(connection)
-        self._silent.extend(silent)
-        while len(self._silent) > MAX_SILENT:
-            reset(self._silent.popleft())
+    def keep_silent(self, transport: asyncio.Transport) -> None:
+        """Keep an end open and read nothing from it."""
+        self._silent.append(transport)
+        if len(self._silent) > MAX_SILENT:
+            oldest = self._silent.popleft()
+            _abort(oldest)
 
 
 class _ProxiedConnection:
     """One client, its connection to the server, and the bytes between them."""
 
-    def __init__(
-        self,
-        selector: selectors.BaseSelector,
-        client: socket.socket,
-        server_address: tuple[str, int],
-        fault: ConnectionFault,
-        *,
-        on_cut: Callable[[], None],
-        on_end: Callable[[_ProxiedConnection, list[socket.socket]], None],
-    ) -> None:
-        """Connect to the server; `fault` begins when that has succeeded.
-
-        `on_cut()` is called when a fault takes effect, `on_end(connection, silent)` when the
-        connection has ended; the sockets in `silent` must stay open.
-        """
-        self._selector = selector
-        self._on_cut = on_cut
-        self._on_end = on_end
-        self._fault = fault
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._fault = proxy.fault
         self.connected = False
-        self._over = False
-        server = socket.socket()
-        for sock in (client, server):
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.flows = (
-            _Flow(client, server, Direction.TO_SERVER, on_cut),
-            _Flow(server, client, Direction.TO_CLIENT, on_cut),
-        )
-        self._awaited = {client: 0, server: 0}
-        server.connect_ex(server_address)  # it becomes writable when it has succeeded or failed
-        self._await(server, selectors.EVENT_WRITE)
+        self._is_over = False
+        self.client = _End(self, Direction.TO_SERVER)
+        self._server = _End(self, Direction.TO_CLIENT)
+        self.client.other, self._server.other = self._server, self.client
+        self._ends = (self.client, self._server)
+        proxy.open.add(self)
 
-    def change(self, fault: ConnectionFault) -> None:
-        """Replace the fault."""
-        self._fault = fault
-        if not self.connected:
-            return
-        for flow in self.flows:
-            flow.change(fault)
-        self.settle()
-
-    def settle(self) -> None:
-        """Send what is due, do what the faults decided, update the events to wait for."""
-        if self._over or not self.connected:
+    async def connect(self) -> None:
+        """Connect to the server; the fault begins when that has succeeded."""
+        if len(self._proxy.open) > MAX_CONNECTIONS:
+            self.close()
             return
         try:
-            for flow in self.flows:
-                flow.pump(time.monotonic_ns())
-        except OSError:  # one end was reset: reset the other one, too
-            self.close()
-            return
-        if any(flow.end for flow in self.flows):
-            self._cut()
-        elif self._both_ended() and any(flow.source_ended for flow in self.flows):
-            self.close()
-        else:
-            for flow, back in (self.flows, self.flows[::-1]):
-                events = selectors.EVENT_READ if flow.wants_data else 0
-                events |= selectors.EVENT_WRITE if back.wants_room else 0
-                self._await(flow.source, events)
-
-    def close(self) -> None:
-        """End both connections, with RST unless FIN has already ended them."""
-        end = socket.socket.close if self._both_ended() else reset
-        for sock in self._awaited:
-            self._await(sock, 0)
-            end(sock)
-        self._over = True
-        self._on_end(self, [])
-
-    def _both_ended(self) -> bool:
-        return all(flow.ended for flow in self.flows)
-
-    def _cut(self) -> None:
-        """Close the sockets that a fault wants closed; the others stay open and receive nothing."""
-        self._on_cut()  # first: the peer may react before this thread runs again
-        silent = []
-        for flow in self.flows:
-            self._await(flow.sink, 0)
-            if flow.end is None or not flow.end(flow.sink):
-                silent.append(flow.sink)
-        self._over = True
-        self._on_end(self, silent)
-
-    def _on_events(self, sock: socket.socket, events: int) -> None:
-        if self._over:  # it has ended since the selector returned these events
-            return
-        if not self.connected:
-            self._on_connected(sock)
-            return
-        for flow in self.flows:
-            if flow.source is sock and events & selectors.EVENT_READ:
-                try:
-                    flow.receive(time.monotonic_ns())
-                except OSError:
-                    self.close()
-                    return
-            elif flow.sink is sock and events & selectors.EVENT_WRITE:
-                flow.wants_room = False
-
-    def _on_connected(self, server: socket.socket) -> None:
-        if server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: self._server, *self._proxy.server)
+        except OSError:
             self.close()
             return
         self.connected = True
         self.change(self._fault)
 
-    def _await(self, sock: socket.socket, events: int) -> None:
-        """Wait for `events` of a socket from now on; 0: for none."""
-        awaited, self._awaited[sock] = self._awaited[sock], events
-        if events == awaited:
+    def change(self, fault: ConnectionFault) -> None:
+        """Replace the fault. It begins when the server is connected."""
+        self._fault = fault
+        if self.connected and not self._is_over:
+            for end in self._ends:
+                end.change(fault)
+            self.settle()
+
+    def settle(self) -> None:
+        """Send what is due, and do what the faults decided."""
+        if self._is_over:
             return
-        if awaited == 0:
-            self._selector.register(sock, events, lambda ready: self._on_events(sock, ready))
-        elif events:
-            self._selector.modify(sock, events, lambda ready: self._on_events(sock, ready))
-        else:
-            self._selector.unregister(sock)
+        for end in self._ends:
+            end.pump()
+        if any(end.cut_by for end in self._ends):
+            self._cut()
+        elif all(end.is_finished for end in self._ends) and any(e.source_ended for e in self._ends):
+            self.close()
+
+    def close(self) -> None:
+        """End both connections, with RST unless FIN has already ended them."""
+        if not self._is_over:
+            self._end()
+            are_finished = all(end.is_finished for end in self._ends)
+            for end in self._ends:
+                if end.transport and are_finished:
+                    end.transport.close()
+                elif end.transport:
+                    _abort(end.transport)
+
+    def note_cut(self) -> None:
+        """A fault takes effect. Called before the peer can notice."""
+        self._proxy.cut_ns = time.monotonic_ns()
+
+    def _cut(self) -> None:
+        """Close the ends that a fault wants closed; the others stay open and receive nothing."""
+        self.note_cut()
+        self._end()
+        for end in self._ends:
+            sink = end.other.transport
+            assert sink
+            sink.pause_reading()
+            if end.cut_by and end.cut_by(sink.get_extra_info("socket")):
+                sink.abort()
+            else:
+                self._proxy.keep_silent(sink)
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._proxy.open.discard(self)
+        for end in self._ends:
+            end.stop()
 
 
-class _Flow:
-    """One direction: bytes from `source` are queued until `sink` has accepted them."""
+class _End(asyncio.Protocol):
+    """One end of a connection, and the bytes from it to the other end."""
 
-    def __init__(
-        self,
-        source: socket.socket,
-        sink: socket.socket,
-        direction: Direction,
-        on_cut: Callable[[], None],
-    ) -> None:
-        self.source = source
-        self.sink = sink
-        self.queued_bytes = 0
-        self.wants_room = False
-        """Whether the sink's buffer is full."""
-        self.end: Callable[[socket.socket], bool] | None = None
-        """How a fault wants the sink to be closed; returns whether it was."""
-        self.ended = False
-        """Whether FIN has been sent to the sink."""
+    other: _End
+
+    def __init__(self, connection: _ProxiedConnection, direction: Direction) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.cut_by: Callable[[socket.socket], bool] | None = None
+        """How a fault wants the other end to be closed; returns whether that can be done."""
+        self.is_finished = False
+        """Whether FIN has been sent to the other end."""
         self.source_ended = False
-        """Whether FIN has arrived from the source."""
+        """Whether FIN has arrived."""
+        self._connection = connection
         self._direction = direction
-        self._on_cut = on_cut
         self._fault: ConnectionFault = Clear()
-        self._queue: deque[tuple[int, memoryview]] = deque()
+        self._queue: deque[tuple[int, bytes]] = deque()
+        self._queued_bytes = 0
         self._ending = False  # send FIN after the queued bytes
+        self._is_full = False  # the other end accepts no more
+        self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def wants_data(self) -> bool:
-        """Whether to read more from the source."""
-        return not (self.source_ended or self._fault.holds or self.queued_bytes >= MAX_QUEUED_BYTES)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.pause_reading()  # until the other end is connected
+        if self is self._connection.client:
+            self._connecting = asyncio.get_running_loop().create_task(self._connection.connect())
 
-    @property
-    def due_ns(self) -> int | None:
-        """When the next piece is due; None if no piece waits for its time only."""
-        if not self._queue or self._fault.holds or self.wants_room:
-            return None
-        return self._queue[0][0]
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio: the peer has reset the connection, or we have closed it."""
+        self._connection.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        if not self._ending:
+            self._fault.on_data(self, data, time.monotonic_ns())
+        self._connection.settle()
+
+    def eof_received(self) -> bool:
+        """Called by asyncio. The other direction stays open."""
+        self.source_ended = self._ending = True
+        self._connection.settle()
+        return True
+
+    def pause_writing(self) -> None:
+        """Called by asyncio: the other end's bytes have to wait."""
+        self.other.hold(is_full=True)
+
+    def resume_writing(self) -> None:
+        """Called by asyncio."""
+        self.other.hold(is_full=False)
+
+    def hold(self, *, is_full: bool) -> None:
+        """Note whether the other end accepts no more."""
+        self._is_full = is_full
+        if not is_full:
+            self._connection.settle()
 
     def change(self, fault: ConnectionFault) -> None:
         """Replace the fault; queued bytes are due now."""
         self._fault = copy.deepcopy(fault) if self._direction in fault.to else Clear()
         if self._fault.holds:
-            self._on_cut()
+            self._connection.note_cut()
         self._queue = deque((0, piece) for _, piece in self._queue)
         self._fault.begin(self)
 
-    def receive(self, now_ns: int) -> None:
-        """Read from the source. Raises OSError if it is gone."""
-        try:
-            data = self.source.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            self.source_ended = self._ending = True
-        elif not self._ending:
-            self._fault.on_data(self, data, now_ns)
-
-    def pump(self, now_ns: int) -> None:
-        """Send what is due, as much as the sink accepts. Raises OSError if it is gone."""
-        try:
-            for _ in range(MAX_SENDS_A_PASS):
-                if self.due_ns is None or self.due_ns > now_ns:
-                    break
-                _, piece = self._queue[0]
-                sent = self.sink.send(piece)
-                self.queued_bytes -= sent
-                if sent == len(piece):
-                    self._queue.popleft()
-                else:
-                    self._queue[0] = (now_ns, piece[sent:])
-        except BlockingIOError:
-            self.wants_room = True
-        if self._ending and not self._queue and not self.ended and not self._fault.holds:
+    def pump(self) -> None:
+        """Send what is due, and wait for what comes next."""
+        assert self.transport
+        assert self.other.transport
+        self.stop()
+        for _ in range(MAX_WRITES_A_TURN):
+            if not self._may_write() or self._queue[0][0] > time.monotonic_ns():
+                break
+            _, piece = self._queue.popleft()
+            self._queued_bytes -= len(piece)
+            self.other.transport.write(piece)
+        if self._may_write():
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(self._queue[0][0] / SECOND_NS, self._connection.settle)
+        elif self._ending and not self._queue and not self._fault.holds and not self.is_finished:
+            self.is_finished = True
             if not self.source_ended:
-                self._on_cut()
-            self.sink.shutdown(socket.SHUT_WR)
-            self.ended = True
+                self._connection.note_cut()
+            self.other.transport.write_eof()
+        if self._fault.holds or self._is_full or self._queued_bytes >= MAX_QUEUED_BYTES:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def _may_write(self) -> bool:
+        return bool(self._queue) and not self._fault.holds and not self._is_full
+
+    def stop(self) -> None:
+        """Wait for nothing any more."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
     # The interface for faults (chaos.faults.connection_faults.Flow).
 
     def deliver(self, data: bytes, at_ns: int) -> None:
         """Queue a piece. It is sent at its time, after the pieces ahead of it."""
         if data:
-            self._queue.append((at_ns, memoryview(data)))
-            self.queued_bytes += len(data)
+            self._queue.append((at_ns, data))
+            self._queued_bytes += len(data)
 
     def finish(self) -> None:
         """Send FIN after the queued bytes."""
         self._ending = True
 
     def reset(self) -> None:
-        """Send RST to the sink."""
-        self.end = reset
+        """Send RST to the other end."""
+        self.cut_by = reset
 
     def vanish(self) -> None:
-        """Close the socket to the sink without FIN or RST."""
-        self.end = vanish
+        """Close the other end without FIN or RST."""
+        self.cut_by = vanish
 
 
 def reset(sock: socket.socket) -> bool:
-    """Close a connection with RST; unsent bytes are lost. Always returns True."""
+    """Make a connection end with RST when it is closed; unsent bytes are lost. Returns True."""
     # A linger time of 0 s makes close() send RST (socket(7), tcp_close in the kernel).
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
     return True
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    """Close a connection with RST."""
+    reset(transport.get_extra_info("socket"))
+    transport.abort()
 
 
 def can_vanish() -> bool:
     """Whether this process has the capability that `vanish` needs."""
     with socket.socket() as sock:
-        return _repair(sock)
+        return vanish(sock)
 
 
 def vanish(sock: socket.socket) -> bool:
-    """Close a connection without FIN or RST; do nothing and return False if not permitted."""
-    if not _repair(sock):
-        return False
-    sock.close()
-    return True
-
-
-def _repair(sock: socket.socket) -> bool:
+    """Make a connection end without FIN or RST when it is closed; return False if not permitted."""
     try:
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
     except OSError:  # not permitted, or a kernel without it

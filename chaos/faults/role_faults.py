@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Final, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from typing import Final, NamedTuple
 
 from chaos.lab.figures import STRATEGY, WATCHDOG
-from chaos.lab.target import TargetError, TargetStack
+from chaos.lab.target import TargetStack
 from lib.clock import MILLISECOND_NS, to_ns
+from lib.process.process_handle import ProcessHandle
 from lib.settings import Settings
 
 UNWATCHED_S: Final = 3.0
@@ -28,7 +30,7 @@ class Goal(NamedTuple):
     limit_ns: int
 
 
-class RoleFault(Protocol):
+class RoleFault(ABC):
     """A fault of one role. Created once for each experiment and injected many times."""
 
     title: str
@@ -36,20 +38,26 @@ class RoleFault(Protocol):
     role: str
     hypothesis: str
     """The expected outcome, in one sentence."""
-    undo_after_s: float | None
+    undo_after_s: float | None = None
     """When the lab undoes the fault itself; None: supervisord or the watchdog recovers the role."""
 
     def goal(self, settings: Settings) -> Goal | None:
         """Return how fast the recovery should be; None if there is no goal."""
+        return None
 
+    @abstractmethod
     def inject(self, target: TargetStack, pid: int) -> None:
-        """Inject the fault. `pid` is the role's process. Raises TargetError."""
+        """Inject the fault. `pid` is the role's process.
+
+        Raises TargetError, and ProcessLookupError if the process has ended by itself.
+        """
 
     def undo(self) -> bool:
         """Undo what is still broken; return whether that resumed a frozen process.
 
         May be called at any time, and again if a signal interrupted it. Raises TargetError.
         """
+        return False
 
 
 _KILL_GOALS: Final = {
@@ -59,10 +67,8 @@ _KILL_GOALS: Final = {
 }
 
 
-class SendSignal:
-    """Ends the role's process with a signal."""
-
-    undo_after_s: float | None = None
+class SendSignal(RoleFault):
+    """Ends the role's process with a signal; supervisord starts the role again."""
 
     def __init__(self, role: str, number: signal.Signals) -> None:
         self.role = role
@@ -75,26 +81,18 @@ class SendSignal:
 
     def goal(self, settings: Settings) -> Goal | None:
         """Return the goal; only SIGKILL has goals."""
-        if self._number != signal.SIGKILL:
-            return None
-        return _KILL_GOALS.get(self.role)
+        return _KILL_GOALS.get(self.role) if self._number == signal.SIGKILL else None
 
     def inject(self, target: TargetStack, pid: int) -> None:
         """Send the signal."""
-        try:
-            os.kill(pid, self._number)
-        except ProcessLookupError:
-            raise TargetError(f"{self.role} ended by itself before it was hit") from None
-
-    def undo(self) -> bool:
-        """Do nothing: supervisord starts the role again."""
-        return False
+        os.kill(pid, self._number)
 
 
-class Restart:
-    """Stops and starts the role through supervisord, as `supervisorctl restart` does."""
+class Restart(RoleFault):
+    """Stops and starts the role through supervisord, as `supervisorctl restart` does.
 
-    undo_after_s: float | None = None
+    There is no goal: supervisord waits for `startsecs`.
+    """
 
     def __init__(self, role: str) -> None:
         self.role = role
@@ -104,10 +102,6 @@ class Restart:
             "twice"
         )
         self._stopped_in: TargetStack | None = None
-
-    def goal(self, settings: Settings) -> Goal | None:
-        """Return None: a restart takes supervisord `startsecs`, so there is no goal."""
-        return None
 
     def inject(self, target: TargetStack, pid: int) -> None:
         """Ask supervisord for the restart; return when it reports the new process as RUNNING."""
@@ -123,7 +117,33 @@ class Restart:
         return False
 
 
-class Freeze:
+class FrozenProcess:
+    """A process that SIGSTOP stops. It is resumed even if its role has another process by then."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError if it has ended."""
+        self._handle: ProcessHandle | None = ProcessHandle(pid)
+
+    def stop(self) -> None:
+        """Send SIGSTOP: it keeps its connections and does nothing."""
+        assert self._handle
+        self._handle.send(signal.SIGSTOP)
+
+    def resume(self) -> bool:
+        """Send SIGCONT; False if it has ended, or was resumed before.
+
+        May be called again, also if a signal interrupted the last call.
+        """
+        if self._handle is None:
+            return False
+        self._handle.send(signal.SIGCONT)
+        handle, self._handle = self._handle, None
+        goes_on = not handle.has_ended()
+        handle.close()
+        return goes_on
+
+
+class Freeze(RoleFault):
     """Freezes the process with SIGSTOP: it keeps its connections and does nothing."""
 
     def __init__(self, role: str) -> None:
@@ -135,43 +155,25 @@ class Freeze:
             else f"a frozen {role} is killed by the watchdog (or resumed by the lab if "
             "the watchdog is off), and no tick and no order is lost or handled twice"
         )
-        self.undo_after_s: float | None = None  # set by inject()
-        self._frozen: int | None = None  # a pidfd: the kernel may reuse the pid
+        self._frozen: FrozenProcess | None = None
 
     def goal(self, settings: Settings) -> Goal | None:
         """Return the goal: `hang_after`, and then the time to start a role."""
-        if not _is_watched(self.role, settings):
+        if not is_watched(self.role, settings):
             return None
         return Goal("order_possible_ns", to_ns(settings.watchdog.hang_after) + THAW_NS)
 
     def inject(self, target: TargetStack, pid: int) -> None:
         """Freeze the process."""
-        watched = _is_watched(self.role, target.settings)
-        self.undo_after_s = None if watched else UNWATCHED_S
-        self._close()
-        try:
-            self._frozen = os.pidfd_open(pid)
-            signal.pidfd_send_signal(self._frozen, signal.SIGSTOP)
-        except ProcessLookupError:
-            raise TargetError(f"{self.role} ended by itself before it was hit") from None
+        self.undo_after_s = None if is_watched(self.role, target.settings) else UNWATCHED_S
+        self._frozen = FrozenProcess(pid)
+        self._frozen.stop()
 
     def undo(self) -> bool:
         """Resume the process; False if it has ended."""
-        if self._frozen is None:
-            return False
-        try:
-            signal.pidfd_send_signal(self._frozen, signal.SIGCONT)
-            goes_on = True
-        except ProcessLookupError:
-            goes_on = False
-        self._close()
-        return goes_on
-
-    def _close(self) -> None:
-        if self._frozen is not None:
-            os.close(self._frozen)
-            self._frozen = None
+        return self._frozen is not None and self._frozen.resume()
 
 
-def _is_watched(role: str, settings: Settings) -> bool:
+def is_watched(role: str, settings: Settings) -> bool:
+    """Whether the watchdog ends a role that hangs."""
     return role != WATCHDOG and settings.watchdog.hang_after > 0

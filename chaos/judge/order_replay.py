@@ -359,8 +359,6 @@ class _TradingJudge:
             is_evaluated = tick.tape == tape and tick.sequence >= evaluation.first
             if is_evaluated and not begun:
                 self._windows = self._seen.copy()
-                if evaluation.begun_by == "unknown":
-                    self._windows = _PriceWindows(self._records.long_window, whole=False)
                 begun = True
             self._seen.add_tick(tick)
             self._next_index += 1

@@ -43,7 +43,7 @@ class Gap(NamedTuple):
     last: int
 
 
-BegunBy = Literal["start", "tape", "book", "lap", "unknown"]
+BegunBy = Literal["start", "tape", "book", "lap"]
 
 
 class Evaluation(NamedTuple):
@@ -53,7 +53,7 @@ class Evaluation(NamedTuple):
     of the strategy. "tape", "book", "lap": the same instance, with its news and positions, after a
     new tape, another price book, or a lap in the ring. After a lap the windows continue, too; if
     another tape has begun in between, they start empty with this tick, and the lost ticks of every
-    tape are reported. "unknown": it began earlier, and the contents of the windows are unknown.
+    tape are reported.
     """
 
     tape: str

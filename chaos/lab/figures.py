@@ -42,8 +42,8 @@ orders                  lost: logged as sent, or answered with FILLED, and not s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -86,34 +86,25 @@ class RoleConnection(NamedTuple):
     stream: str
     server: str
 
+    def lost_ns(self, events: Iterable[Event]) -> list[int]:
+        """Return when the client logged that the connection was lost."""
+        return [e.at_ns for e in self._of_client(events) if isinstance(e.what, Disconnected)]
+
+    def connected_ns(self, events: Iterable[Event]) -> list[int]:
+        """Return when the client logged that it was connected."""
+        connected = (StreamConnected, OrdersConnected)
+        return [e.at_ns for e in self._of_client(events) if isinstance(e.what, connected)]
+
+    def _of_client(self, events: Iterable[Event]) -> Iterator[Event]:
+        mine = (e for e in events if e.source == self.client)
+        return (e for e in mine if getattr(e.what, "stream", "") == self.stream)
+
 
 ROLE_CONNECTIONS: Final = (
     RoleConnection("orderbook", "price", "gateway"),
     RoleConnection("strategy", "news", "gateway"),
     RoleConnection("strategy", "orders", "order_manager"),
 )
-
-
-def losses_ns(connection: RoleConnection, events: Iterable[Event]) -> list[int]:
-    """Return when the client logged that the connection was lost."""
-    return [
-        event.at_ns
-        for event in events
-        if event.source == connection.client
-        and isinstance(event.what, Disconnected)
-        and event.what.stream == connection.stream
-    ]
-
-
-def connections_ns(connection: RoleConnection, events: Iterable[Event]) -> list[int]:
-    """Return when the client logged that it was connected."""
-    return [
-        event.at_ns
-        for event in events
-        if event.source == connection.client
-        and isinstance(event.what, StreamConnected | OrdersConnected)
-        and event.what.stream == connection.stream
-    ]
 
 
 @dataclass(frozen=True)
@@ -143,7 +134,8 @@ def measure(
     """
     after = [event for event in events if event.at_ns >= injected_ns]
     respawned_ns = _first(after, RoleChange(Change.SPAWNED, role))
-    back_ns = _earliest(respawned_ns, _first(after, RoleChange(Change.CONTINUED, role)))
+    continued_ns = _first(after, RoleChange(Change.CONTINUED, role))
+    back_ns = min((ns for ns in (respawned_ns, continued_ns) if ns is not None), default=None)
     pending = [] if back_ns else [f"{role} is back"]
     reconnected_ns = back_ns and _reconnected(role, back_ns, respawned_ns is not None, after)
     if reconnected_ns == 0:
@@ -180,10 +172,6 @@ def _first(events: Iterable[Event], change: RoleChange) -> int | None:
     return next((event.at_ns for event in events if event.what == change), None)
 
 
-def _earliest(*times_ns: int | None) -> int | None:
-    return min((at_ns for at_ns in times_ns if at_ns is not None), default=None)
-
-
 def _detected(role: str, after: Iterable[Event]) -> int | None:
     peers = {(link.client, link.stream) for link in ROLE_CONNECTIONS if link.server == role}
     for event in after:
@@ -208,14 +196,12 @@ def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event
     for link in ROLE_CONNECTIONS:
         if role not in (link.client, link.server):
             continue
-        lost_ns = max(losses_ns(link, after), default=None)
+        lost_ns = max(link.lost_ns(after), default=None)
         if not respawned and lost_ns is None:
             continue
         # Both times are from the client's log, so their order is right even if it is read late.
         since_ns = lost_ns or back_ns
-        times_ns.append(
-            next((at_ns for at_ns in connections_ns(link, after) if at_ns >= since_ns), 0)
-        )
+        times_ns.append(next((ns for ns in link.connected_ns(after) if ns >= since_ns), 0))
     if not times_ns:
         return None
     return max(times_ns) if all(times_ns) else 0
@@ -269,7 +255,8 @@ def ticks_at_strategy(events: Iterable[Event], evaluated: Sequence[SeenEvaluatio
         if isinstance(e.what, EvaluationStarted)
     )
     backwards = sum(b.tape == a.tape and b.sequence < a.sequence for a, b in pairwise(evaluated))
-    missed = ticks_of_absence(of_strategy) + _lapped_ticks(of_strategy)
+    lapped = sum(e.what.ticks for e in of_strategy if isinstance(e.what, TicksLapped))
+    missed = ticks_of_absence(of_strategy) + lapped
     return TickCounts(missed, repeated, backwards)
 
 
@@ -280,11 +267,6 @@ def ticks_of_absence(events: Iterable[Event]) -> int:
         for e in events
         if e.source == STRATEGY and isinstance(e.what, TicksMissed)
     )
-
-
-def _lapped_ticks(of_strategy: Iterable[Event]) -> int:
-    """Count the ticks that the strategy reports as lapped in the ring, summed over the lines."""
-    return sum(e.what.ticks for e in of_strategy if isinstance(e.what, TicksLapped))
 
 
 class OrderCounts(NamedTuple):
@@ -308,32 +290,48 @@ class OrderKey(NamedTuple):
     tick_sequence: int
 
 
-class InstanceOrders(NamedTuple):
-    """The orders that one instance of the strategy logged."""
+@dataclass
+class InstanceOrders:
+    """The orders that one instance of the strategy logged; by order_id what became of them."""
 
-    sent: set[OrderKey]
-    filled: set[int]
-    """order_ids that were filled."""
-    rejected: set[int]
-    answered_with_error: set[int]
-    """order_ids that were answered with an error, which is not final."""
-    given_up: set[int]
+    sent: set[OrderKey] = field(default_factory=set)
+    filled: set[int] = field(default_factory=set)
+    rejected: set[int] = field(default_factory=set)
+    answered_with_error: set[int] = field(default_factory=set)
+    """An error is not final."""
+    given_up: set[int] = field(default_factory=set)
 
     @property
     def to_be_booked(self) -> set[OrderKey]:
         """The orders that it sent and did not give up."""
         return {key for key in self.sent if key.order_id not in self.given_up}
 
+    def discarded(self, booked: Set[OrderKey], *, has_ended: bool) -> set[OrderKey]:
+        """Return the orders that it gave up or, once it has ended, that were never read.
+
+        Orders are booked in order, except for those that are sent again after an error.
+        """
+        discarded = self.sent - self.to_be_booked - booked
+        if has_ended:
+            last = max((key.order_id for key in self.sent & booked), default=0)
+            discarded |= {
+                key
+                for key in self.sent - booked
+                if key.order_id not in self.filled | self.rejected
+                and (key.order_id > last or key.order_id in self.answered_with_error)
+            }
+        return discarded
+
 
 def orders_by_instance(events: Iterable[Event]) -> list[InstanceOrders]:
     """Return the orders of each strategy instance; the last one may still be running."""
-    found = [_new_instance()]
+    found = [InstanceOrders()]
     for event in events:
         if event.source != STRATEGY:
             continue
         match event.what:
             case Started():
-                found.append(_new_instance())
+                found.append(InstanceOrders())
             case OrderSent() as sent:
                 found[-1].sent.add(OrderKey(sent.order_id, sent.tape, sent.tick_sequence))
             case FillReported(order_id=order_id):
@@ -345,10 +343,6 @@ def orders_by_instance(events: Iterable[Event]) -> list[InstanceOrders]:
             case OrderGivenUp(order_id=order_id):
                 found[-1].given_up.add(order_id)
     return found
-
-
-def _new_instance() -> InstanceOrders:
-    return InstanceOrders(set(), set(), set(), set(), set())
 
 
 def booked_orders(ledger: Iterable[BookedOrder], client_id: str) -> dict[OrderKey, BookedOrder]:
@@ -366,16 +360,13 @@ def orders(
     """Compare the sent and answered orders with the ledger."""
     booked = booked_orders(ledger, client_id)
     filled = {order.order_id for order in booked.values() if order.status == "FILLED"}
-    instances = orders_by_instance(events)
-    all_sent = {key for instance in instances for key in instance.sent}
-    answered_only = {order_id for instance in instances for order_id in instance.filled - filled}
-    discarded = {key for instance in instances[:-1] for key in _discarded(instance, booked.keys())}
-    discarded |= {
-        key
-        for instance in instances
-        for key in instance.sent - instance.to_be_booked - booked.keys()
-    }
-    lost = {key.order_id for key in all_sent - booked.keys() - discarded}
+    *ended, last = orders_by_instance(events)
+    sent = last.sent.union(*(instance.sent for instance in ended))
+    discarded = last.discarded(booked.keys(), has_ended=False).union(
+        *(instance.discarded(booked.keys(), has_ended=True) for instance in ended)
+    )
+    lost = {key.order_id for key in sent - booked.keys() - discarded}
+    lost |= last.filled.union(*(instance.filled for instance in ended)) - filled
     fills = Counter(
         e.what.order_id
         for e in events
@@ -384,29 +375,13 @@ def orders(
     expired = [
         order
         for key, order in booked.items()
-        if key in all_sent
+        if key in sent
         and order.status == "REJECTED"
         and order.sent_ns is not None
         and order.received_ns - order.sent_ns > order_ttl_ns
     ]
-    return OrderCounts(
-        len(all_sent),
-        len(lost | answered_only),
-        sum(count - 1 for count in fills.values()),
-        len(expired),
-        len(discarded),
-    )
-
-
-def _discarded(instance: InstanceOrders, booked: Set[OrderKey]) -> set[OrderKey]:
-    """Return the orders of an ended instance that were never read. Orders are booked in order."""
-    last = max((key.order_id for key in instance.sent & booked), default=0)
-    return {
-        key
-        for key in instance.sent - booked
-        if key.order_id not in instance.filled | instance.rejected
-        and (key.order_id > last or key.order_id in instance.answered_with_error)
-    }
+    doubled = sum(count - 1 for count in fills.values())
+    return OrderCounts(len(sent), len(lost), doubled, len(expired), len(discarded))
 
 
 def held_back(

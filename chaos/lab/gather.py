@@ -7,13 +7,13 @@ stack that had time to settle (`settled`) can be judged completely.
 
 Logs are bounded: of a long run the oldest part is gone. The events that the lab recorded replace
 it. If those do not go back to the first instance of the strategy, its log is used from the first
-moment on at which everything that its orders depend on is known (`known_beginning`).
+start in it on, and `Records.known_from` says where that is.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -22,17 +22,16 @@ from chaos.judge.records import (
     AppliedNews,
     BegunBy,
     BookAttachment,
-    BookedTick,
     Evaluation,
     Gap,
     LedgerOrder,
     LoggedOn,
     OrderAnswer,
-    PlayedTick,
     Records,
     SentOrder,
 )
 from chaos.lab import recorder
+from chaos.lab.figures import held_back
 from chaos.lab.target import strategy_state
 from lib.clock import to_ns
 from lib.ledger.reader import read_ledger
@@ -64,30 +63,22 @@ from lib.process.log_events import (
 from lib.process.state_file import open_state
 from lib.settings import Settings
 
-_Ends = FillReported | RejectionReported | OrderGivenUp
-"""After these events of an order, it is no longer unanswered."""
-
 
 def gather_records(
     settings: Settings,
-    tapes: dict[str, dict[int, PlayedTick]],
-    booked: list[BookedTick],
+    recording: recorder.StackRecording,
+    complete_to: Mapping[str, int],
+    left_behind: list[str],
     *,
-    evaluated: Mapping[str, int] | None = None,
-    tail_begins: dict[str, int] | None = None,
-    held_back: Sequence[Gap] = (),
-    left_behind: Sequence[str] = (),
-    cut_off: Collection[str] = (),
-    logged: Sequence[recorder.Event] = (),
-    settled: bool = True,
+    settled: bool,
 ) -> Records:
-    """Make the records of the stack in `settings.var_dir`.
+    """Make the records of the stack in `settings.var_dir`, which the lab has recorded.
 
-    `tapes` and `booked` are the lab's recording from the beginning of the run, `evaluated` the last
-    evaluated tick of each tape that it saw, `logged` the events that it saw. For the others see
+    `complete_to` is the last sequence of each tape that had time to arrive; for the others see
     `Records`. Raises OSError (FileNotFoundError) or LedgerError if the ledger is missing or cannot
     be read.
     """
+    max_age_ns = to_ns(settings.strategy.max_tick_age)
     records = Records(
         symbols=settings.symbols,
         short_window=settings.strategy.short_window,
@@ -98,29 +89,29 @@ def gather_records(
         client_id=settings.strategy.client_id,
         risk=settings.risk,
         order_ttl_ns=to_ns(settings.order_manager.order_ttl),
-        tapes=tapes,
-        booked=booked,
-        tail_begins=tail_begins or {},
-        held_back=list(held_back),
-        left_behind=list(left_behind),
-        cut_off=set(cut_off),
+        tapes=recording.tapes,
+        booked=recording.booked,
+        tail_begins={tape: last + 1 for tape, last in complete_to.items()},
+        held_back=held_back(recording.evaluated, recording.sent_ns, max_age_ns),
+        left_behind=left_behind,
+        cut_off=recording.cut_off,
         settled=settled,
     )
     _read_ledger(settings, records)
     log_dir = settings.var_dir / "log"
     orderbook, strategy = (
-        with_what_was_seen(read_log(log_dir / f"{role}.jsonl"), role, logged)
+        with_what_was_seen(read_log(log_dir / f"{role}.jsonl"), role, recording.events)
         for role in ("orderbook", "strategy")
     )
     take_orderbook_log(orderbook, records)
     take_strategy_log(strategy, records)
     if not settled:
         leave_out_what_came_after_the_ledger(records)
-    known = dict(evaluated or {})
+    evaluated = {tape: sequence for _, tape, sequence in recording.evaluated}
     if state := open_state(strategy_state(settings), word_count=1):
         tape = str(state.header.get("tape"))
-        known[tape] = max(known.get(tape, 0), state.words[0])
-    extend_evaluations(records, known)
+        evaluated[tape] = max(evaluated.get(tape, 0), state.words[0])
+    extend_evaluations(records, evaluated)
     return records
 
 
@@ -161,27 +152,6 @@ def with_what_was_seen(
     return [event for _, event in (*seen[:older], *still_there)]
 
 
-def known_beginning(events: list[LogEvent]) -> int | None:
-    """Return the index from which on everything is known that the strategy's orders depend on.
-
-    0 if the log begins with the first instance. Else the start of the next instance, or the first
-    order that was sent with no other one unanswered, whichever comes first: the order states the
-    current news, and the ledger has the positions. None if there is no such moment.
-    """
-    next_start = next((i for i, e in enumerate(events) if isinstance(e, Started)), len(events))
-    rest_of_instance = events[:next_start]
-    ended = {e.order_id for e in rest_of_instance if isinstance(e, _Ends)}
-    under_way = ended - {e.order_id for e in rest_of_instance if isinstance(e, OrderSent)}
-    for index, event in enumerate(rest_of_instance):
-        if isinstance(event, OrderSent):
-            if not under_way:
-                return index
-            under_way.add(event.order_id)
-        elif isinstance(event, _Ends):
-            under_way.discard(event.order_id)
-    return next_start if next_start < len(events) else None
-
-
 def take_orderbook_log(events: list[LogEvent], records: Records) -> None:
     """Add the gaps that the orderbook reported: missed ticks, and malformed ones by number."""
     tape = ""
@@ -209,10 +179,6 @@ def _take_evaluations(events: list[LogEvent], records: Records) -> None:
     evaluations = records.evaluations
     is_new_process = is_new_book = True
     is_lapped = False  # and another tape begins there
-    if first := _order_at_beginning(events):
-        tape, sequence = first.tape, first.tick_sequence
-        evaluations.append(Evaluation(tape, sequence, sequence, "unknown"))
-        is_new_process = is_new_book = False
     for event in events:
         match event:
             case Started():
@@ -250,9 +216,6 @@ def _take_evaluations(events: list[LogEvent], records: Records) -> None:
 def _take_orders(events: list[LogEvent], records: Records) -> None:
     """Add the orders, their answers, the logons between them, and the news in force."""
     has_evaluated = False
-    if first := _order_at_beginning(events):
-        records.news.append(AppliedNews(first.tape, first.tick_sequence, first.sentiment))
-        has_evaluated = True
     for event in events:
         match event:
             case Started():
@@ -284,11 +247,6 @@ def _take_orders(events: list[LogEvent], records: Records) -> None:
                 records.given_up.add(event.order_id)
 
 
-def _order_at_beginning(events: list[LogEvent]) -> SentOrder | None:
-    """Return the order that a log begins with whose own beginning is gone; None for any other."""
-    return _sent(events[0]) if events and isinstance(events[0], OrderSent) else None
-
-
 def _take_held_back(events: list[LogEvent], records: Records) -> None:
     """Add the ranges in which the strategy had stopped deciding, from order to order."""
     last: SentOrder | None = None
@@ -314,20 +272,17 @@ def _take_held_back(events: list[LogEvent], records: Records) -> None:
 
 
 def _known_part(events: list[LogEvent], records: Records) -> list[LogEvent]:
-    """Return the events from the known beginning on; record where it is in `known_from`.
+    """Return the events from the first start on; record where that is in `known_from`.
 
     It is not recorded if it is the start of the first instance, which evaluates its tape from the
     beginning.
     """
-    begin = known_beginning(events)
-    known = events[begin:] if begin is not None else []
-    if known and isinstance(known[0], OrderSent):
-        records.known_from = known[0].tape, known[0].tick_sequence
-        return known
+    begin = next((i for i, e in enumerate(events) if isinstance(e, Started)), len(events))
+    known = events[begin:]
     first = next((event for event in known if isinstance(event, EvaluationStarted)), None)
     if first and (begin or first.last_evaluated):
         records.known_from = first.tape, first.first_evaluated
-    elif not first and begin != 0 and events and records.booked:
+    elif not first and begin and records.booked:
         records.known_from = records.booked[-1].tape, NO_LAST
     return known
 

@@ -34,7 +34,6 @@ from lib.stack.private_stack import (
     STOP_S,
     PrivateStack,
     PrivateStackError,
-    comes_to_listen,
     start_private_stack,
 )
 from lib.stack.supervisord_configuration import programs_of, read_configuration
@@ -65,50 +64,6 @@ def known_roles() -> tuple[str, ...]:
     return tuple(program.name for program in programs_of(read_configuration()))
 
 
-class Supervisord:
-    """A running supervisord: its process, and how it was started."""
-
-    def __init__(self, pid: int) -> None:
-        """Raises OSError if there is no such process, or it belongs to another user."""
-        process = Path(f"/proc/{pid}")
-        self._command = (process / "cmdline").read_bytes().split(b"\0")[:-1]
-        self._directory = (process / "cwd").readlink()
-        pairs = (process / "environ").read_bytes().split(b"\0")
-        self._environment = dict(pair.split(b"=", 1) for pair in pairs if b"=" in pair)
-        self._handle = ProcessHandle(pid)
-        self.successor: subprocess.Popen[bytes] | None = None
-        """The supervisord that was started in its place."""
-
-    @property
-    def in_foreground(self) -> bool:
-        """Whether it was started with the option to stay in the foreground."""
-        return b"-n" in self._command or b"--nodaemon" in self._command
-
-    def kill(self) -> None:
-        """Send SIGKILL, unless it has ended."""
-        self._handle.kill()
-
-    def has_ended(self) -> bool:
-        """Whether the process has ended."""
-        return self._handle.has_ended()
-
-    def start_again(self) -> subprocess.Popen[bytes]:
-        """Run the same command in the same directory and environment, without a terminal."""
-        return subprocess.Popen(
-            self._command,
-            cwd=self._directory,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def close(self) -> None:
-        """Close the process handle."""
-        self._handle.close()
-
-
 class TargetStack:
     """A stack under a supervisord. Leaving the `with` block ends it if it is a private one.
 
@@ -119,7 +74,6 @@ class TargetStack:
         self.settings = settings
         self.var_dir = settings.var_dir
         self._stack = stack
-        self._starter: subprocess.Popen[bytes] | None = None  # of a stack that is not ours
         self._control_socket = settings.var_dir / "supervisor.sock"
 
     @property
@@ -171,57 +125,31 @@ class TargetStack:
                     self.start(role)
             time.sleep(LOOK_S)
 
-    def supervisord(self) -> Supervisord:
-        """Return the running supervisord. Close it after use. Raises TargetError."""
+    def supervisord(self) -> ProcessHandle:
+        """Return the process of the running supervisord. Close it after use. Raises TargetError."""
         with self._supervisor() as supervisor:
             pid = supervisor.pid()
         try:
-            return Supervisord(pid)
-        except OSError as error:
-            raise TargetError(f"supervisord's process {pid} cannot be seen: {error}") from None
+            return ProcessHandle(pid)
+        except ProcessLookupError:
+            raise TargetError(f"the supervisord in {self.var_dir} has ended") from None
 
-    def start_again(self, killed: Supervisord) -> int:
-        """Start a supervisord the way the killed one was started; return the time of the start.
+    def start_again(self) -> int:
+        """Start a private stack whose supervisord was killed; return the time of the start.
 
-        The time is monotonic, in ns. Returns once the new one listens. May be called again after an
-        interruption: it kills one that is still running and waits for one that was started. Raises
-        TargetError if the new one does not start.
+        The time is monotonic, in ns. Returns once supervisord listens. Raises TargetError.
         """
-        started_ns = time.monotonic_ns()
-        if killed.successor is None:
-            self._wait_for_end(killed)
-            started_ns = time.monotonic_ns()
-            killed.successor = self._start_like(killed)
-        if not comes_to_listen(self.var_dir, killed.successor):
-            raise TargetError(f"supervisord in {self.var_dir} does not start again")
-        return started_ns
-
-    def _wait_for_end(self, killed: Supervisord) -> None:
-        """Make sure that a supervisord has ended, and the process that started it, too."""
-        killed.kill()
-        deadline_s = time.monotonic() + STOP_S
-        while not killed.has_ended() and time.monotonic() < deadline_s:
-            time.sleep(LOOK_S)
+        assert self._stack is not None
         try:
-            main = self._stack.main if self._stack else None
-            for child in (self._starter, main):  # main.py ends when its supervisord has
-                if child is not None:
-                    child.wait(STOP_S)
+            self._stack.main.wait(STOP_S)  # it ends when its supervisord has
+            started_ns = time.monotonic_ns()
+            self._stack.start()
+            self._stack.wait_until_it_listens()
         except subprocess.TimeoutExpired:
-            raise TargetError(
-                f"what started the supervisord in {self.var_dir} is still running"
-            ) from None
-
-    def _start_like(self, killed: Supervisord) -> subprocess.Popen[bytes]:
-        if self._stack is not None:
-            return self._stack.start()
-        if self._starter is None and killed.in_foreground:
-            print(
-                "supervisord was in the foreground of what started it, such as main.py, which has "
-                "lost it; it goes on in the background: supervisorctl shutdown ends it"
-            )
-        self._starter = killed.start_again()
-        return self._starter
+            raise TargetError(f"the main.py in {self.var_dir} does not end") from None
+        except PrivateStackError as error:
+            raise TargetError(str(error)) from None
+        return started_ns
 
     @contextmanager
     def _supervisor(self, failure: str = "does not answer") -> Iterator[Supervisor]:
@@ -264,7 +192,12 @@ class TargetStack:
 
     def segments(self) -> list[str]:
         """Return the existing files of the price book."""
-        return _segments(self.settings.price_book.name)
+        name = self.settings.price_book.name
+        return [
+            f"/dev/shm/{path.name}"
+            for path in SHM_DIR.glob(f"{name}*")
+            if path.name == name or path.name.startswith(f"{name}.")
+        ]
 
     def left_behind(self) -> list[str]:
         """Return the remaining segments and processes of an ended stack, after `LEFT_S`."""
@@ -342,14 +275,6 @@ def _age_s(pid: int) -> float:
         return 0.0
     started_ticks = int(stat[stat.rindex(b")") + 1 :].split()[_START_TICKS])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _segments(name: str) -> list[str]:
-    return [
-        f"/dev/shm/{path.name}"
-        for path in SHM_DIR.glob(f"{name}*")
-        if path.name == name or path.name.startswith(f"{name}.")
-    ]
 
 
 def _processes_of(var_dir: Path) -> list[str]:

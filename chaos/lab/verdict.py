@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chaos.judge.judge import judge
+from chaos.judge.records import NO_LAST, Records
 from chaos.lab import figures
 from chaos.lab.figures import STRATEGY, OrderCounts, TickCounts
 from chaos.lab.gather import gather_records
@@ -54,10 +55,9 @@ def wait_until_settled(target: TargetStack, recording: StackRecording) -> dict[s
     deadline_s = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline_s:
         booked = recording.booked[-1][:2] if recording.booked else ("", 0)
-        if booked >= last and target.last_evaluated() >= last:
+        has_arrived = booked >= last and target.last_evaluated() >= last
+        if has_arrived and _all_answered(target, recording):
             break
-        time.sleep(LOOK_S)
-    while time.monotonic() < deadline_s and not _all_answered(target, recording):
         time.sleep(LOOK_S)
     return complete_to
 
@@ -67,9 +67,8 @@ def last_to_arrive(recording: StackRecording, tape: str) -> int:
     last = max(recording.tapes[tape], default=0)
     if tape not in recording.cut_off:
         return last
-    return min(
-        last, max((tick.sequence for tick in recording.booked if tick.tape == tape), default=0)
-    )
+    booked = (tick.sequence for tick in recording.booked if tick.tape == tape)
+    return min(last, max(booked, default=0))
 
 
 def _all_answered(target: TargetStack, recording: StackRecording) -> bool:
@@ -92,38 +91,26 @@ def ledger_orders(target: TargetStack) -> list[BookedOrder]:
         raise TargetError(str(error)) from None
 
 
-def _ledger_orders_with(target: TargetStack, sent: set[figures.OrderKey]) -> list[BookedOrder]:
-    """Return the orders in the ledger, after waiting a bounded time for all `sent` ones."""
-    client_id = target.settings.strategy.client_id
-    deadline_s = time.monotonic() + SETTLE_S
-    while True:
-        orders = ledger_orders(target)
-        booked = figures.booked_orders(orders, client_id)
-        if sent <= booked.keys() or time.monotonic() >= deadline_s:
-            return orders
-        time.sleep(LOOK_S)
-
-
 def count_totals(
     target: TargetStack, recording: StackRecording, complete_to: dict[str, int]
 ) -> Totals:
     """Count ticks and orders over the whole recording. Raises TargetError without a ledger.
 
-    Orders that were sent just before the recording ended have a bounded time to be booked.
+    Orders that were sent just before now have a bounded time to be booked.
     """
-    settings = target.settings
+    events = list(recording.events)
+    client_id = target.settings.strategy.client_id
+    order_ttl_ns = to_ns(target.settings.order_manager.order_ttl)
+    deadline_s = time.monotonic() + SETTLE_S
+    while (
+        orders := figures.orders(events, ledger_orders(target), client_id, order_ttl_ns)
+    ).lost and time.monotonic() < deadline_s:
+        time.sleep(LOOK_S)
     return Totals(
         figures.ticks_at_book(recording.tapes, recording.booked, complete_to),
-        figures.ticks_at_strategy(recording.events, recording.evaluated),
-        figures.orders(
-            recording.events,
-            _ledger_orders_with(
-                target, figures.orders_by_instance(recording.events)[-1].to_be_booked
-            ),
-            settings.strategy.client_id,
-            to_ns(settings.order_manager.order_ttl),
-        ),
-        figures.ticks_of_absence(recording.events),
+        figures.ticks_at_strategy(events, recording.evaluated),
+        orders,
+        figures.ticks_of_absence(events),
     )
 
 
@@ -132,26 +119,27 @@ def judge_findings(
 ) -> list[str]:
     """Ask the judge, after the end of a private stack, or while another one keeps running.
 
-    Raises TargetError if there is no ledger.
+    Prints what it cannot judge. Raises TargetError if there is no ledger.
     """
-    settings = target.settings
-    max_age_ns = to_ns(settings.strategy.max_tick_age)
+    left_behind = target.left_behind() if target.private else []
     try:
         records = gather_records(
-            settings,
-            recording.tapes,
-            recording.booked,
-            evaluated={tape: sequence for _, tape, sequence in recording.evaluated},
-            tail_begins={tape: last + 1 for tape, last in complete_to.items()},
-            held_back=figures.held_back(recording.evaluated, recording.sent_ns, max_age_ns),
-            left_behind=target.left_behind() if target.private else [],
-            cut_off=recording.cut_off,
-            logged=recording.events,
-            settled=target.private,
+            target.settings, recording, complete_to, left_behind, settled=target.private
         )
     except (OSError, LedgerError) as error:
         raise TargetError(f"nothing to judge: {error}") from None
+    if what := not_judged(records):
+        print(what)
     return judge(records)
+
+
+def not_judged(records: Records) -> str:
+    """Say which orders the judge cannot compare with the rules; "" if it compares all. Pure."""
+    if records.known_from is None:
+        return ""
+    tape, sequence = records.known_from
+    which = "no order" if sequence == NO_LAST else f"no order before tick {sequence} of tape {tape}"
+    return f"{which} is compared with the rules: the strategy's log no longer has its first start"
 
 
 def losses(totals: Totals, hit: Collection[str]) -> list[str]:

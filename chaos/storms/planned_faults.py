@@ -7,8 +7,7 @@ that depends on the seed. So a storm of `len(kinds)` planned faults has every ki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from itertools import product
 from random import Random
@@ -26,10 +25,6 @@ from chaos.faults.connection_faults import (
     Slice,
 )
 from chaos.lab.figures import ROLE_CONNECTIONS
-from chaos.lab.recorder import SUPERVISORD, Change, Event, RoleChange
-from chaos.lab.target import YOUNG_S
-from lib.clock import to_ns
-from lib.process.log_events import Started
 
 MEAN_GAP_S: Final = 1.5
 """Mean time from the start of one planned fault to the start of the next."""
@@ -81,21 +76,15 @@ CUT_KINDS: Final = (FaultKind.RESET, FaultKind.CLOSE, FaultKind.HALF_OPEN)
 """Kinds that end a connection; there is nothing to undo."""
 PLAIN_KINDS: Final = (*ROLE_KINDS, FaultKind.EVERYTHING, *CLIENT_KINDS)
 """Kinds that any stack can be put under."""
-PROXY_KINDS: Final = (
-    *CUT_KINDS,
+LASTING_PROXY_KINDS: Final = (
     FaultKind.BLACKHOLE,
     FaultKind.LATENCY,
     FaultKind.BANDWIDTH,
     FaultKind.SLICES,
 )
+PROXY_KINDS: Final = (*CUT_KINDS, *LASTING_PROXY_KINDS)
 """Kinds that need a proxy in each connection."""
-LASTING_KINDS: Final = (
-    *CLIENT_KINDS,
-    FaultKind.BLACKHOLE,
-    FaultKind.LATENCY,
-    FaultKind.BANDWIDTH,
-    FaultKind.SLICES,
-)
+LASTING_KINDS: Final = (*CLIENT_KINDS, *LASTING_PROXY_KINDS)
 """Kinds that the lab has to end after `PlannedFault.lasts_s`, as it has to end a pause."""
 
 
@@ -195,45 +184,3 @@ _PROXY_FAULTS: Final[dict[FaultKind, Callable[[Random, Direction], ConnectionFau
     ),
     FaultKind.SLICES: lambda _, to: Slice(to=to),
 }
-
-
-@dataclass
-class RoleInstance:
-    """The current instance (process) of a role, as far as the logs show it."""
-
-    pid: int
-    """From the role's latest `started` event, which comes well before the role may be hit."""
-    spawned_ns: int | None
-    """When supervisord logged that it started the process; None while the role is down."""
-
-
-class RoleInstances:
-    """The instances of all roles, from the recorder's events. Never asks supervisord."""
-
-    def __init__(self, pids: Mapping[str, int]) -> None:
-        """Begin with these running processes, none of them young."""
-        self._instances = {role: RoleInstance(pid, 0) for role, pid in pids.items()}
-
-    def apply_events(self, events: Iterable[Event]) -> None:
-        """Update the instances from new log events."""
-        for event in events:
-            match event.what:
-                case Started(pid=pid) if instance := self._instances.get(event.source):
-                    instance.pid = pid
-                case RoleChange(change, role) if event.source == SUPERVISORD:
-                    if instance := self._instances.get(role):
-                        instance.spawned_ns = event.at_ns if change is Change.SPAWNED else None
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """Return all roles."""
-        return tuple(self._instances)
-
-    def current(self, role: str) -> RoleInstance:
-        """Return the current instance of a role."""
-        return self._instances[role]
-
-
-def may_inject(instance: RoleInstance, now_ns: int) -> bool:
-    """Whether a role may be hit: it is running and not young."""
-    return instance.spawned_ns is not None and now_ns - instance.spawned_ns >= to_ns(YOUNG_S)

@@ -1,23 +1,20 @@
-"""kill_everything as a user runs it: on a private stack and on a running one."""
+"""kill_everything as a user runs it."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from lib.process.supervisor import Supervisor
-from tests.experiments import command, run
-from tests.helpers import DEADLINE_S, wait_until
+from tests.experiments import run
+from tests.helpers import DEADLINE_S
 from tests.stack import PrivateStack
 
 
 @pytest.fixture
 def stack() -> Iterator[PrivateStack]:
-    """A stack's settings and var directory; a test starts it, or lets the experiment start one."""
+    """A stack's settings and var directory; the experiment starts its own."""
     with PrivateStack({"gateway": {"news_interval": 0.1}}) as stack:
         yield stack
 
@@ -38,30 +35,3 @@ def test_everything_is_killed_twice_and_comes_back(stack: PrivateStack) -> None:
         assert found["started_again"]["respawn_ns"] < found["started_again"]["order_possible_ns"]
     assert figures_json["ticks_at_book"] == {"missed": 0, "repeated": 0, "out_of_order": 0}
     assert list((stack.var_dir / "chaos").iterdir()) == []
-
-
-def test_a_supervisord_that_was_killed_runs_again_after_an_interruption(
-    stack: PrivateStack,
-) -> None:
-    main = stack.start()
-    pid_file, log = stack.var_dir / "supervisord.pid", stack.var_dir / "supervisord.log"
-    killed = pid_file.read_text().strip()
-    with (stack.directory / "experiment.out").open("wb") as output:
-        experiment = subprocess.Popen(
-            command(stack, "kill_everything"), stdout=output, stderr=output
-        )
-    try:
-        main.wait(timeout=DEADLINE_S)  # it ends with its supervisord
-        experiment.send_signal(signal.SIGINT)
-        assert experiment.wait(timeout=DEADLINE_S) == 130
-        assert "it goes on in the background" in (stack.directory / "experiment.out").read_text()
-        again = wait_until(
-            lambda: pid_file.read_text().strip().replace(killed, ""), "supervisord runs again"
-        )
-        assert f"supervisord started with pid {again}" in log.read_text()
-        roles = Supervisor(stack.var_dir / "supervisor.sock").processes()
-        assert {role.state for role in roles} <= {"STARTING", "RUNNING"}
-    finally:
-        experiment.kill()
-        experiment.wait()
-        stack.supervisorctl("shutdown")

@@ -22,7 +22,6 @@ from chaos.faults.hostile_gateway import (
     EventCounts,
     HostileGateway,
     Known,
-    NoDefect,
     Withheld,
 )
 from lib.clock import MILLISECOND_NS
@@ -154,14 +153,6 @@ def test_without_a_defect_every_byte_passes_wherever_it_begins() -> None:
     for position in range(len(stream)):
         gateway.on_data(wire, stream[position : position + 1], 0)
     assert wire.passed == stream
-
-
-def test_all_connections_get_a_defect_that_is_set_later() -> None:
-    gateway = HostileGateway()
-    copy = deepcopy(gateway)
-    defect = NoDefect(Random(1))
-    gateway.defect = defect
-    assert copy.defect is defect
 
 
 def test_no_defect_is_injected_more_often_than_planned() -> None:

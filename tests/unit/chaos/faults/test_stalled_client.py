@@ -29,11 +29,6 @@ def server() -> Iterator[socket.socket]:
         yield server
 
 
-def only(client: StalledClient) -> int:
-    [count] = waiting_bytes([client])
-    return count
-
-
 def accept(server: socket.socket) -> socket.socket:
     peer, _ = server.accept()
     peer.settimeout(DEADLINE_S)
@@ -61,23 +56,24 @@ def test_it_sends_hello_and_has_the_name_that_the_server_sees(server: socket.soc
         assert peer.recv(100) == b"more*"
 
 
-def test_a_server_is_left_with_the_rest_after_some_kilobytes(server: socket.socket) -> None:
-    with StalledClient(*server.getsockname()) as client, accept(server) as peer:
-        assert only(client) == 0
-        taken = fill(peer)
-        assert taken < 200_000  # on loopback the kernel would take megabytes
-        assert 0 < only(client) <= taken
-
-
-def test_all_queued_bytes_come_when_it_resumes_reading(server: socket.socket) -> None:
-    with StalledClient(*server.getsockname()) as client, accept(server) as peer:
+def test_a_server_is_left_with_the_rest_until_the_client_reads(server: socket.socket) -> None:
+    address = server.getsockname()
+    with (
+        StalledClient(*address) as client,
+        accept(server) as peer,
+        StalledClient(*address) as idle,
+        accept(server),
+    ):
         waited = fill(peer)
+        assert waited < 200_000  # on loopback the kernel would take megabytes
+        stuck, other = waiting_bytes([client, idle])
+        assert 0 < stuck <= waited
+        assert other == 0
         peer.shutdown(socket.SHUT_WR)
         deadline_s = time.monotonic() + DEADLINE_S
-        got = b"".join(iter(lambda: client.drain(deadline_s), b""))
-        assert got == b"x" * waited
-        # The kernel reckons up what was read a moment later.
-        wait_until(lambda: only(client) == 0, "nothing waits")
+        assert b"".join(iter(lambda: client.drain(deadline_s), b"")) == b"x" * waited
+        # The kernel counts what was read a moment later.
+        wait_until(lambda: waiting_bytes([client]) == [0], "nothing waits")
 
 
 def test_draining_ends_in_time_where_nothing_comes(server: socket.socket) -> None:
@@ -102,17 +98,3 @@ def test_a_missing_server_is_a_one_line_error() -> None:
 def test_a_queue_is_found_by_the_ports_of_the_side_that_sends() -> None:
     queues = send_queues(TABLE)
     assert (queues[0x1389, 0xD431], queues[0xD431, 0x1389]) == (0xA10, 3)
-
-
-def test_each_of_several_clients_has_its_own_queue(server: socket.socket) -> None:
-    address = server.getsockname()
-    with (
-        StalledClient(*address) as stuck,
-        accept(server) as peer,
-        StalledClient(*address) as idle,
-        accept(server),
-    ):
-        fill(peer)
-        waiting = waiting_bytes([stuck, idle])
-        assert waiting[0] > 0
-        assert waiting[1] == 0

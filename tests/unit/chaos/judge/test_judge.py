@@ -29,19 +29,7 @@ from lib.settings import RiskSettings
 from lib.trading.trader import Decision
 from tests.small_run import ABSENCE, BOOK_GAP, KILL, Run, StrategyBug, array, play, play_storm
 
-Plant = Callable[[Records], None]
-PLANTS: dict[str, tuple[Plant, str]] = {}
-"""Defects by name: the function that plants it, and a pattern of the expected finding."""
-
-
-def names(pattern: str) -> Callable[[Plant], Plant]:
-    """Register a function that plants a defect, with a pattern of the expected finding."""
-
-    def register(plant: Plant) -> Plant:
-        PLANTS[plant.__name__.replace("_", " ")] = (plant, pattern)
-        return plant
-
-    return register
+Plant = Callable[[Records], object]
 
 
 def change(rows: list[Any], index: int, **values: Any) -> None:
@@ -53,353 +41,268 @@ def index_of(records: Records, tape: str, sequence: int) -> int:
     return next(i for i, t in enumerate(records.booked) if t[:2] == (tape, sequence))
 
 
+def change_tick(records: Records, sequence: int, **values: Any) -> None:
+    """Change a booked tick of tape A."""
+    change(records.booked, index_of(records, "A", sequence), **values)
+
+
+def lose_tick(records: Records, tape: str, sequence: int) -> None:
+    del records.booked[index_of(records, tape, sequence)]
+
+
+def move_tick(records: Records, sequence: int, places: int) -> None:
+    """Move a booked tick of tape A so many places back."""
+    index = index_of(records, "A", sequence)
+    records.booked.insert(index + places, records.booked.pop(index))
+
+
 def filled(records: Records) -> int:
     """Return the ledger index of a filled order in the middle."""
     middle = len(records.ledger) // 2
     return next(i for i in range(middle, 0, -1) if records.ledger[i].status == "FILLED")
 
 
+def filled_id(records: Records) -> int:
+    return records.ledger[filled(records)].order_id
+
+
+def rejected(records: Records, reason: str = "") -> int:
+    """Return the ledger index of the first rejection, with this reason if one is given."""
+    rows = enumerate(records.ledger)
+    return next(i for i, r in rows if r.status == "REJECTED" and r.reason in (reason or r.reason,))
+
+
+def without_order(rows: list[Any], order_id: int) -> list[Any]:
+    return [row for row in rows if row.order_id != order_id]
+
+
 def forget(records: Records, order_id: int, *, sent: bool) -> None:
     """Remove an order from the ledger, and its answer; optionally the order itself."""
-    records.ledger = [row for row in records.ledger if row.order_id != order_id]
-    records.answers = [answer for answer in records.answers if answer.order_id != order_id]
+    records.ledger = without_order(records.ledger, order_id)
+    records.answers = without_order(records.answers, order_id)
     if sent:
-        records.sent = [order for order in records.sent if order.order_id != order_id]
+        records.sent = without_order(records.sent, order_id)
 
 
-@names(r"tape \w, tick \d+, order (\d+): sent, and not in the ledger")
-def an_order_that_is_lost(records: Records) -> None:
-    forget(records, records.ledger[filled(records)].order_id, sent=False)
+def take_positions_from_orders(records: Records) -> None:
+    """Make the ledger's table of positions agree with its orders."""
+    records.positions = dict.fromkeys(records.positions, 0)
+    records.positions |= {row.symbol: row.position for row in records.ledger}
 
 
-@names(r"tape \w, tick \d+, order \d+: filled, and the strategy has given it up")
-def a_fill_that_was_given_up(records: Records) -> None:
-    order_id = records.ledger[filled(records)].order_id
-    records.answers = [answer for answer in records.answers if answer.order_id != order_id]
+def give_up_a_fill(records: Records) -> None:
+    order_id = filled_id(records)
+    records.answers = without_order(records.answers, order_id)
     records.given_up.add(order_id)
 
 
-@names(r"order \d+: in the ledger twice")
-def an_order_that_is_doubled(records: Records) -> None:
-    index = filled(records)
-    records.ledger.insert(index, records.ledger[index])
+def change_answer(records: Records, **values: Any) -> None:
+    """Change the answer to a filled order."""
+    order_ids = [answer.order_id for answer in records.answers]
+    change(records.answers, order_ids.index(filled_id(records)), **values)
 
 
-@names(r"order \d+: answered FILLED .*, and not in the ledger")
-def a_fill_that_was_answered_and_never_booked(records: Records) -> None:
-    del records.ledger[filled(records)]
+def change_order(records: Records, **values: Any) -> None:
+    """Change a filled order, in the log and in the ledger."""
+    row = records.ledger[filled(records)]
+    keys = [(sent.order_id, sent.tick_sequence) for sent in records.sent]
+    change(records.sent, keys.index((row.order_id, row.tick_sequence)), **values)
+    change(records.ledger, filled(records), **values)
 
 
-@names(r"order \d+: answered FILLED .*, and the ledger has REJECTED")
-def a_fill_that_was_booked_as_rejected(records: Records) -> None:
-    change(records.ledger, filled(records), status="REJECTED", trade_id=None, reason="halted")
-
-
-@names(r"order \d+: answered REJECTED .*, and the ledger has FILLED")
-def a_rejection_that_was_booked_as_filled(records: Records) -> None:
-    order_id = records.ledger[filled(records)].order_id
-    [index] = [i for i, answer in enumerate(records.answers) if answer.order_id == order_id]
-    change(records.answers, index, status="REJECTED", trade_id=None)
-
-
-@names(r"order \d+: answered .* trade_id 9999, .*, and the ledger has .* trade_id \d+")
-def an_answer_with_another_trade_id_than_booked(records: Records) -> None:
-    order_id = records.ledger[filled(records)].order_id
-    [index] = [i for i, answer in enumerate(records.answers) if answer.order_id == order_id]
-    change(records.answers, index, trade_id=9999)
-
-
-@names(r"order \d+: its trade_id \d+ is order \d+'s, too")
-def a_trade_id_that_is_there_twice(records: Records) -> None:
-    change(records.ledger, filled(records), trade_id=1)
-
-
-@names(r"order \d+: FILLED in the ledger without a trade_id")
-def a_fill_without_a_trade_id(records: Records) -> None:
-    change(records.ledger, filled(records), trade_id=None)
-
-
-@names(r"position in AAPL: the ledger's table says 999, and the fills make it -?10")
-def a_position_that_is_wrong_in_the_table(records: Records) -> None:
-    records.positions["AAPL"] = 999
-
-
-@names(r"order \d+: FILLED with the position 999 in \w+, and the fills make it -?10")
-def a_position_that_is_wrong_in_an_order(records: Records) -> None:
-    change(records.ledger, filled(records), position=999)
-
-
-@names(r"order \d+: answered .* position 999, and the ledger has .* position -?\d+")
-def an_answer_with_a_wrong_position(records: Records) -> None:
-    change(records.answers, -1, position=999)
-
-
-@names(r"tape A, tick 200: not in the book, and not reported as missed")
-def a_tick_that_is_lost(records: Records) -> None:
-    del records.booked[index_of(records, "A", 200)]
-
-
-@names(r"tape B, tick 400: not in the book, and not reported as missed")
-def the_last_tick_that_is_lost(records: Records) -> None:
-    del records.booked[-1]
-
-
-@names(r"tape C, ticks 1 to 3: not in the book, and not reported as missed")
-def a_tape_that_never_reached_the_book(records: Records) -> None:
-    records.tapes["C"] = dict.fromkeys((1, 2, 3), PlayedTick("AAPL", 100))
-
-
-@names(r"tape B, tick 1: not in the book, and not reported as missed")
-def the_first_tick_of_a_later_tape_that_is_lost(records: Records) -> None:
-    del records.booked[index_of(records, "B", 1)]
+def lose_the_first_tick_of_a_later_tape(records: Records) -> None:
+    lose_tick(records, "B", 1)
     change(records.evaluations, 2, first=2)
 
 
-@names(r"tape A, tick 600: in the book behind tape B, which followed on this one")
-def a_tape_that_comes_back(records: Records) -> None:
-    place = index_of(records, "A", 600)
-    records.booked.insert(place + 3, records.booked.pop(place))
-
-
-@names(r"tape B, ticks 500 to 600: reported as missed by the orderbook, and .* has ticks 1 to 400")
-def a_gap_in_the_book_that_was_never_played(records: Records) -> None:
-    records.book_gaps.append(Gap("B", 500, 600))
-
-
-@names(r"tape B, ticks 390 to 401: reported as missed by the strategy, and .* has ticks 1 to 400")
-def an_absence_beyond_the_tape(records: Records) -> None:
-    records.strategy_gaps.append(Gap("B", 390, 401))
-
-
-@names(r"tape Z, ticks 1 to 9: reported as missed by the strategy, and .* has ticks 1 to 0")
-def an_absence_on_a_tape_that_nobody_knows(records: Records) -> None:
-    records.strategy_gaps.append(Gap("Z", 1, 9))
-
-
-@names(r"tape A, ticks 9 to 8: reported as missed by the strategy")
-def an_absence_that_ends_before_it_begins(records: Records) -> None:
-    records.strategy_gaps.append(Gap("A", 9, 8))
-
-
-@names(r"tape \w, tick \d+, order \d+: in the ledger, and the strategy never got an answer")
-def an_order_that_was_never_answered(records: Records) -> None:
-    del records.answers[-1]
-
-
-@names(r"order \d+: answered twice")
-def an_answer_that_came_twice(records: Records) -> None:
-    records.answers.append(records.answers[-1])
-
-
-@names(r"tape A, tick 200: in the book twice")
-def a_tick_that_is_there_twice(records: Records) -> None:
-    index = index_of(records, "A", 200)
-    records.booked.insert(index, records.booked[index])
-
-
-@names(r"tape A, tick 200: in the book behind tick 201")
-def ticks_that_are_swapped(records: Records) -> None:
-    one, other = index_of(records, "A", 200), index_of(records, "A", 201)
-    booked = records.booked
-    booked[one], booked[other] = booked[other], booked[one]
-
-
-@names(r"tape A, tick 200: \w+ at 0.00000007 in the book, and played was \w+ at [\d.]+")
-def a_price_that_is_wrong(records: Records) -> None:
-    change(records.booked, index_of(records, "A", 200), price=7)
-
-
-@names(r"tape A, tick 200: GOOG at [\d.]+ in the book, and played was \w+ at [\d.]+")
-def a_symbol_that_is_wrong(records: Records) -> None:
-    change(records.booked, index_of(records, "A", 200), symbol="GOOG")
-
-
-@names(r"tape B, tick 401: in the book, and never played")
-def a_tick_that_was_never_played(records: Records) -> None:
-    records.booked.append(BookedTick("B", 401, "AAPL", 100))
-
-
-@names(r"tape A, ticks 100 to 104: not in the book, and not reported as missed")
-def a_gap_in_the_book_that_is_not_reported(records: Records) -> None:
-    records.book_gaps.remove(BOOK_GAP)
-
-
-@names(r"tape A, tick 104: not in the book, and not reported as missed")
-def a_gap_in_the_book_that_is_reported_too_short(records: Records) -> None:
-    change(records.book_gaps, 0, last=103)
-
-
-@names(r"tape A, tick 105: reported as missed by the orderbook, and in the book")
-def a_gap_in_the_book_that_is_reported_too_long(records: Records) -> None:
-    change(records.book_gaps, 0, last=105)
-
-
-@names(r"tape B, ticks 7 to 9: reported as missed by the orderbook, and in the book")
-def a_reported_gap_in_the_book_that_is_none(records: Records) -> None:
-    records.book_gaps.append(Gap("B", 7, 9))
-
-
-@names(r"tape A, tick 300: evaluated twice")
-def a_tick_that_is_evaluated_twice(records: Records) -> None:
+def evaluate_twice(records: Records) -> None:
     change(records.evaluations, 1, first=KILL)
     records.strategy_gaps.clear()
 
 
-@names(r"tape A, ticks 301 to 320: in the book, not evaluated, and not reported as missed")
-def an_absence_that_is_not_reported(records: Records) -> None:
-    del records.strategy_gaps[0]
-
-
-@names(r"tape A, ticks 301 to 320: in the book, not evaluated, and not reported as missed")
-def an_absence_that_is_reported_of_another_tape(records: Records) -> None:
-    change(records.strategy_gaps, 0, tape="B")
-
-
-@names(r"tape \w, tick \d+, order (\d+): sent, and not in the ledger")
-def the_last_order_that_is_lost(records: Records) -> None:
-    forget(records, records.sent[-1].order_id, sent=False)
-
-
-@names(r"tape A, tick 300: in the book, not evaluated, and not reported as missed")
-def a_tick_that_is_not_evaluated(records: Records) -> None:
-    change(records.evaluations, 0, last=KILL - 1)
-
-
-@names(r"tape A, ticks 599 to 600: in the book, not evaluated, and not reported as missed")
-def the_end_of_a_tape_that_is_not_evaluated(records: Records) -> None:
-    change(records.evaluations, 1, last=598)
-
-
-@names(r"tape B, tick 1: in the book, not evaluated, and not reported as missed")
-def the_beginning_of_a_tape_that_is_not_evaluated(records: Records) -> None:
-    change(records.evaluations, 2, first=2)
-
-
-@names(r"tape B, tick 400: in the book, not evaluated, and not reported as missed")
-def the_end_of_the_run_that_is_not_evaluated(records: Records) -> None:
-    change(records.evaluations, -1, last=399)
-
-
-@names(r"tape A, tick 300: reported as missed by the strategy, and evaluated")
-def a_reported_absence_that_was_none(records: Records) -> None:
-    records.strategy_gaps[0] = Gap("A", KILL, ABSENCE.last)
-
-
-@names(r"tape \w, tick \d+, order \d+: missing, the rules give (BUY|SELL) \d+ \w+")
-def an_order_that_is_missing(records: Records) -> None:
-    forget(records, records.ledger[filled(records)].order_id, sent=True)
-
-
-@names(r"tape \w, tick \d+, order \d+: missing, the rules give (BUY|SELL) \d+ \w+")
-def the_last_order_that_is_missing(records: Records) -> None:
-    forget(records, records.sent[-1].order_id, sent=True)
-
-
-@names(r"tape B, tick \d+, order 999: .*, and the rules give no order")
-def an_order_too_many(records: Records) -> None:
+def send_one_too_many(records: Records) -> None:
     sequences = {sent.tick_sequence for sent in records.sent if sent.tape == "B"}
     sequence = next(s for s in range(100, 400) if s not in sequences)
     tick = records.tapes["B"][sequence]
-    order = records.sent[-1]._replace(
-        order_id=999, symbol=tick.symbol, price=tick.price, tick_sequence=sequence
-    )
     after = sum(s.tape == "A" or s.tick_sequence < sequence for s in records.sent)
-    records.sent.insert(after, order)
+    send_again(records, after, symbol=tick.symbol, price=tick.price, tick_sequence=sequence)
 
 
-@names(r"tape B, tick \d+, order 999: a second order at this tick, after order \d+")
-def a_second_order_at_a_tick(records: Records) -> None:
-    last = records.sent[-1]
-    records.sent.append(last._replace(order_id=999))
+def send_again(records: Records, index: int, **values: Any) -> None:
+    """Send the last order again, as order 999, with these changes."""
+    records.sent.insert(index, records.sent[-1]._replace(order_id=999, **values))
 
 
-@names(r"tape A, tick 310, order 999: no strategy evaluated that tick of the book")
-def an_order_of_a_tick_that_nobody_evaluated(records: Records) -> None:
-    records.sent.append(records.sent[-1]._replace(order_id=999, tape="A", tick_sequence=310))
+def book_an_order_of_an_unknown_tape(records: Records) -> None:
+    row = records.ledger[-1]._replace(order_id=999, tape="X", tick_sequence=1)
+    records.ledger.append(row._replace(status="REJECTED", reason="halted", trade_id=None))
 
 
-@names(r"tape X, tick 1, order 999: booked among those of this run, and that tape is unknown")
-def an_order_of_a_tape_that_nobody_knows(records: Records) -> None:
-    row = records.ledger[-1]
-    records.ledger.append(
-        row._replace(
-            order_id=999, tape="X", tick_sequence=1, status="REJECTED", reason="halted",
-            trade_id=None,
-        )
-    )  # fmt: skip
-
-
-def change_order(records: Records, **values: Any) -> None:
-    """Change an order in the log and in the ledger."""
-    row = records.ledger[filled(records)]
-    [index] = [
-        i
-        for i, s in enumerate(records.sent)
-        if (s.order_id, s.tick_sequence) == (row.order_id, row.tick_sequence)
-    ]
-    change(records.sent, index, **values)
-    change(records.ledger, records.ledger.index(row), **values)
-
-
-@names(r"tape \w, tick \d+, order \d+: side is HOLD, and the rules give (BUY|SELL)")
-def a_side_that_is_wrong(records: Records) -> None:
-    change_order(records, side="HOLD")
-
-
-@names(r"tape \w, tick \d+, order \d+: quantity is 21, and the rules give [12]0")
-def a_quantity_that_is_wrong(records: Records) -> None:
-    change_order(records, quantity=21)
-
-
-@names(r"tape \w, tick \d+, order \d+: price is 0.00000007, and the rules give [\d.]+")
-def an_order_at_a_wrong_price(records: Records) -> None:
-    change_order(records, price=7)
-
-
-@names(r"tape \w, tick \d+, order \d+: order_id is 1, and the rules give \d+")
-def an_order_id_that_is_used_again(records: Records) -> None:
-    change(records.sent, -1, order_id=1)
-
-
-@names(r"sent was (BUY|SELL) 10 \w+ at [\d.]+, and booked is (BUY|SELL) 11 \w+ at [\d.]+")
-def an_order_that_is_booked_with_another_quantity(records: Records) -> None:
-    row = next(i for i, row in enumerate(records.ledger) if row.quantity == 10)
-    change(records.ledger, row, quantity=11)
-
-
-@names(r"tape \w, tick \d+, order \d+: sentiment is 55, and the rules give \d+")
-def news_that_was_not_in_force(records: Records) -> None:
-    change(records.sent, -1, sentiment=55)
-
-
-@names(r"tape A, tick \d+, order \d+: .*, and the rules give no order: .* the sentiment None")
-def an_order_while_the_news_were_silent(records: Records) -> None:
+def silence_the_news(records: Records) -> None:
     sequence = records.sent[0].tick_sequence
     records.news = [n for n in records.news if n[:2] != ("A", sequence)]
     records.news.append(AppliedNews("A", sequence, None))
 
 
-@names(r"rejected at a position of -?\d+, and this does not account for it: bad mood")
-def a_rejection_for_no_reason(records: Records) -> None:
-    index = next(i for i, row in enumerate(records.ledger) if row.status == "REJECTED")
-    change(records.ledger, index, reason="bad mood")
+UNREPORTED = "in the book, not evaluated, and not reported as missed"
+NOT_IN_BOOK = "not in the book, and not reported as missed"
+ORDER = r"tape \w, tick \d+, order \d+"
 
-
-@names(r"rejected at a position of .*: the position is 10, and the order assumes 10")
-def a_rejection_for_a_reason_that_is_not_true(records: Records) -> None:
-    index = next(i for i, row in enumerate(records.ledger) if row.status == "REJECTED")
-    change(records.ledger, index, reason="the position is 10, and the order assumes 10")
-
-
-@names(r"REJECTED in the ledger with the trade_id 5000 and the reason 'halted'")
-def a_rejection_with_a_trade_id(records: Records) -> None:
-    index = next(i for i, row in enumerate(records.ledger) if row.reason == "halted")
-    change(records.ledger, index, trade_id=5000)
-
-
-@names(r"left behind: /dev/shm/tradewire")
-def a_file_that_is_left(records: Records) -> None:
-    records.left_behind.append("/dev/shm/tradewire")
+PLANTS: list[tuple[str, Plant]] = [
+    (f"{ORDER}: sent, and not in the ledger", lambda r: forget(r, filled_id(r), sent=False)),
+    (f"{ORDER}: sent, and not in the ledger", lambda r: forget(r, r.sent[-1].order_id, sent=False)),
+    (f"{ORDER}: filled, and the strategy has given it up", give_up_a_fill),
+    (r"order \d+: in the ledger twice", lambda r: r.ledger.insert(filled(r), r.ledger[filled(r)])),
+    (r"order \d+: answered FILLED .*, and not in the ledger", lambda r: r.ledger.pop(filled(r))),
+    (
+        r"order \d+: answered REJECTED .*, and the ledger has FILLED",
+        lambda r: change_answer(r, status="REJECTED", trade_id=None),
+    ),
+    (
+        r"order \d+: answered .* trade_id 9999, .*, and the ledger has .* trade_id \d+",
+        lambda r: change_answer(r, trade_id=9999),
+    ),
+    (
+        r"order \d+: answered .* position 999, and the ledger has .* position -?\d+",
+        lambda r: change_answer(r, position=999),
+    ),
+    (r"order \d+: answered twice", lambda r: r.answers.append(r.answers[-1])),
+    (f"{ORDER}: in the ledger, and the strategy never got an answer", lambda r: r.answers.pop()),
+    (
+        r"order \d+: its trade_id \d+ is order \d+'s, too",
+        lambda r: change(r.ledger, filled(r), trade_id=1),
+    ),
+    (
+        r"order \d+: FILLED in the ledger without a trade_id",
+        lambda r: change(r.ledger, filled(r), trade_id=None),
+    ),
+    (
+        r"REJECTED in the ledger with the trade_id 5000 and the reason 'halted'",
+        lambda r: change(r.ledger, rejected(r, "halted"), trade_id=5000),
+    ),
+    (
+        r"position in AAPL: the ledger's table says 999, and the fills make it -?10",
+        lambda r: r.positions.update(AAPL=999),
+    ),
+    (
+        r"order \d+: FILLED with the position 999 in \w+, and the fills make it -?10",
+        lambda r: change(r.ledger, filled(r), position=999),
+    ),
+    (f"tape A, tick 200: {NOT_IN_BOOK}", lambda r: lose_tick(r, "A", 200)),
+    (f"tape B, tick 400: {NOT_IN_BOOK}", lambda r: r.booked.pop()),
+    (f"tape B, tick 1: {NOT_IN_BOOK}", lose_the_first_tick_of_a_later_tape),
+    (
+        f"tape C, ticks 1 to 3: {NOT_IN_BOOK}",
+        lambda r: r.tapes.update(C=dict.fromkeys((1, 2, 3), PlayedTick("AAPL", 100))),
+    ),
+    (
+        r"tape A, tick 600: in the book behind tape B, which followed on this one",
+        lambda r: move_tick(r, 600, 3),
+    ),
+    (
+        r"tape A, tick 200: in the book twice",
+        lambda r: r.booked.insert(index_of(r, "A", 200), r.booked[index_of(r, "A", 200)]),
+    ),
+    (r"tape A, tick 200: in the book behind tick 201", lambda r: move_tick(r, 200, 1)),
+    (
+        r"tape A, tick 200: \w+ at 0.00000007 in the book, and played was \w+ at [\d.]+",
+        lambda r: change_tick(r, 200, price=7),
+    ),
+    (
+        r"tape A, tick 200: GOOG at [\d.]+ in the book, and played was \w+ at [\d.]+",
+        lambda r: change_tick(r, 200, symbol="GOOG"),
+    ),
+    (
+        r"tape B, tick 401: in the book, and never played",
+        lambda r: r.booked.append(BookedTick("B", 401, "AAPL", 100)),
+    ),
+    (f"tape A, ticks 100 to 104: {NOT_IN_BOOK}", lambda r: r.book_gaps.remove(BOOK_GAP)),
+    (
+        r"tape A, tick 105: reported as missed by the orderbook, and in the book",
+        lambda r: change(r.book_gaps, 0, last=105),
+    ),
+    (
+        r"tape B, ticks 500 to 600: reported as missed by the orderbook, and .* ticks 1 to 400",
+        lambda r: r.book_gaps.append(Gap("B", 500, 600)),
+    ),
+    (
+        r"tape B, ticks 390 to 401: reported as missed by the strategy, and .* ticks 1 to 400",
+        lambda r: r.strategy_gaps.append(Gap("B", 390, 401)),
+    ),
+    (
+        r"tape Z, ticks 1 to 9: reported as missed by the strategy, and .* has ticks 1 to 0",
+        lambda r: r.strategy_gaps.append(Gap("Z", 1, 9)),
+    ),
+    (
+        r"tape A, ticks 9 to 8: reported as missed by the strategy",
+        lambda r: r.strategy_gaps.append(Gap("A", 9, 8)),
+    ),
+    (
+        r"tape A, tick 300: reported as missed by the strategy, and evaluated",
+        lambda r: change(r.strategy_gaps, 0, first=KILL),
+    ),
+    (f"tape A, ticks 301 to 320: {UNREPORTED}", lambda r: r.strategy_gaps.pop(0)),
+    (f"tape A, ticks 301 to 320: {UNREPORTED}", lambda r: change(r.strategy_gaps, 0, tape="B")),
+    ("tape A, tick 300: evaluated twice", evaluate_twice),
+    (f"tape A, tick 300: {UNREPORTED}", lambda r: change(r.evaluations, 0, last=KILL - 1)),
+    (f"tape A, ticks 599 to 600: {UNREPORTED}", lambda r: change(r.evaluations, 1, last=598)),
+    (f"tape B, tick 1: {UNREPORTED}", lambda r: change(r.evaluations, 2, first=2)),
+    (f"tape B, tick 400: {UNREPORTED}", lambda r: change(r.evaluations, -1, last=399)),
+    (
+        rf"{ORDER}: missing, the rules give (BUY|SELL) \d+ \w+",
+        lambda r: forget(r, filled_id(r), sent=True),
+    ),
+    (
+        rf"{ORDER}: missing, the rules give (BUY|SELL) \d+ \w+",
+        lambda r: forget(r, r.sent[-1].order_id, sent=True),
+    ),
+    (r"tape B, tick \d+, order 999: .*, and the rules give no order", send_one_too_many),
+    (
+        r"tape B, tick \d+, order 999: a second order at this tick, after order \d+",
+        lambda r: send_again(r, len(r.sent)),
+    ),
+    (
+        r"tape A, tick 310, order 999: no strategy evaluated that tick of the book",
+        lambda r: send_again(r, len(r.sent), tape="A", tick_sequence=310),
+    ),
+    (
+        r"tape X, tick 1, order 999: booked among those of this run, and that tape is unknown",
+        book_an_order_of_an_unknown_tape,
+    ),
+    (
+        f"{ORDER}: side is HOLD, and the rules give (BUY|SELL)",
+        lambda r: change_order(r, side="HOLD"),
+    ),
+    (f"{ORDER}: quantity is 21, and the rules give [12]0", lambda r: change_order(r, quantity=21)),
+    (
+        rf"{ORDER}: price is 0.00000007, and the rules give [\d.]+",
+        lambda r: change_order(r, price=7),
+    ),
+    (rf"{ORDER}: order_id is 1, and the rules give \d+", lambda r: change(r.sent, -1, order_id=1)),
+    (
+        r"sent was (BUY|SELL) \d+ \w+ at [\d.]+, and booked is (BUY|SELL) 11 \w+ at [\d.]+",
+        lambda r: change(r.ledger, filled(r), quantity=11),
+    ),
+    (
+        rf"{ORDER}: sentiment is 55, and the rules give \d+",
+        lambda r: change(r.sent, -1, sentiment=55),
+    ),
+    (
+        r"tape A, tick \d+, order \d+: .*, and the rules give no order: .* the sentiment None",
+        silence_the_news,
+    ),
+    (
+        r"rejected at a position of -?\d+, and this does not account for it: bad mood",
+        lambda r: change(r.ledger, rejected(r), reason="bad mood"),
+    ),
+    (
+        r"rejected at a position of .*: the position is 10, and the order assumes 10",
+        lambda r: change(
+            r.ledger, rejected(r), reason="the position is 10, and the order assumes 10"
+        ),
+    ),
+    (r"left behind: /dev/shm/tradewire", lambda r: r.left_behind.append("/dev/shm/tradewire")),
+]
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -416,9 +319,8 @@ def test_good_records_have_what_could_be_judged() -> None:
     assert {sent.tape for sent in records.sent} == {"A", "B"}
 
 
-@pytest.mark.parametrize("fault", PLANTS)
-def test_a_planted_defect_is_named(fault: str) -> None:
-    plant, pattern = PLANTS[fault]
+@pytest.mark.parametrize(("pattern", "plant"), PLANTS)
+def test_a_planted_defect_is_named(pattern: str, plant: Plant) -> None:
     records = play()
     plant(records)
     findings = judge(records)
@@ -488,10 +390,7 @@ def test_orders_in_transit_at_the_end_may_be_missing() -> None:
     change(records.evaluations, -1, last=395)
     order_id = records.sent[-1].order_id
     forget(records, order_id, sent=False)
-    records.positions = {
-        symbol: next(row.position for row in records.ledger[::-1] if row.symbol == symbol)
-        for symbol in records.positions
-    }
+    take_positions_from_orders(records)
     assert records.sent[-1].tick_sequence <= 395
     assert judge(records) == []
 
@@ -505,9 +404,7 @@ def test_an_order_after_the_end_of_the_recording_is_no_defect_of_a_running_stack
     del records.booked[index_of(records, last.tape, last.tick_sequence) :]
     if not booked:
         forget(records, last.order_id, sent=False)
-        records.positions[last.symbol] = next(
-            row.position for row in records.ledger[::-1] if row.symbol == last.symbol
-        )
+        take_positions_from_orders(records)
     records.settled = False
     records.tail_begins = {last.tape: last.tick_sequence}
     assert judge(records) == []
@@ -532,7 +429,7 @@ def test_an_order_whose_line_in_the_log_was_lost_is_known_from_the_ledger() -> N
     records = play()
     order_id = records.sent[-1].order_id
     records.sent.pop()
-    records.answers = [answer for answer in records.answers if answer.order_id != order_id]
+    records.answers = without_order(records.answers, order_id)
     assert records.ledger[-1].order_id == order_id
     assert judge(records) == []
 
@@ -542,9 +439,7 @@ def test_an_order_may_be_held_back() -> None:
     last = records.sent[-1]
     records.held_back = [Gap(last.tape, last.tick_sequence, 400)]
     forget(records, last.order_id, sent=True)
-    records.positions[last.symbol] = next(
-        row.position for row in records.ledger[::-1] if row.symbol == last.symbol
-    )
+    take_positions_from_orders(records)
     assert judge(records) == []
 
 
@@ -650,7 +545,8 @@ RISK = RiskSettings(
 )
 def test_a_rejection_needs_a_reason_that_is_true(reason: str, is_true: bool) -> None:
     records = play()
-    index, row = next((i, row) for i, row in enumerate(records.ledger) if row.reason == "halted")
+    index = rejected(records, "halted")
+    row = records.ledger[index]
     records.risk = RISK
     text = reason.format(
         symbol=row.symbol,
@@ -692,7 +588,7 @@ def test_a_fill_of_an_order_that_had_expired_is_named() -> None:
 
 def test_a_rejection_of_too_many_orders_needs_so_many() -> None:
     records = play()
-    index = next(i for i, row in enumerate(records.ledger) if row.reason == "halted")
+    index = rejected(records, "halted")
     reason = "strategy has sent 1000 orders within a second, which is the limit"
     change(records.ledger, index, reason=reason)
     records.risk = RiskSettings(max_orders_per_second=1000)
@@ -834,3 +730,30 @@ def test_news_that_explains_an_order_may_be_lost_with_supervisord_as_its_line_is
     assert any("the rules give no order" in finding for finding in findings), findings
     records.cut_off = {last.tape}
     assert judge(records) == []
+
+
+def since_the_second_start(records: Records) -> Records:
+    """The same records, if the strategy's log began with its second instance."""
+    old = sum((sent.tape, sent.tick_sequence) <= ("A", KILL) for sent in records.sent)
+    records.known_from = "A", ABSENCE.last + 1
+    del records.evaluations[0], records.attached[0], records.sent[:old]
+    change(records.attached, 0, evaluations_before=0)
+    records.news = [news for news in records.news if news[:2] > ("A", KILL)]
+    records.answers = [
+        answer._replace(sent_before=answer.sent_before - old)
+        for answer in records.answers
+        if answer.sent_before > old
+    ]
+    return records
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_orders_before_the_known_part_of_the_log_are_history(seed: int) -> None:
+    assert judge(since_the_second_start(play(seed))) == []
+
+
+def test_orders_after_the_beginning_of_the_known_part_are_judged() -> None:
+    records = since_the_second_start(play())
+    change(records.ledger, -5, quantity=77)
+    assert any("booked is" in finding for finding in judge(records))
+    assert judge(since_the_second_start(play(fault="news a batch late")))

@@ -241,42 +241,29 @@ def test_unread_orders_of_an_ended_strategy_are_discarded_though_their_ids_are_r
     assert orders(figures_json, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
 
 
-def test_an_order_that_a_later_one_of_its_instance_overtook_is_lost() -> None:
-    events = [
-        *(strategy_event("order_sent", n, 10 * n) for n in (1, 2, 3, 4)),
-        recorded(1, "strategy", "started", {}),
-    ]
-    ledger = [booked_order(n, tick_sequence=10 * n) for n in (2, 3)]
-    assert orders(events, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=1)
-
-
-def test_an_order_that_waited_to_be_sent_again_may_be_discarded_before_others() -> None:
-    events = [
-        *(strategy_event("order_sent", n, 10 * n) for n in (1, 2)),
-        strategy_event("order_error", 1),
-        recorded(1, "strategy", "started", {}),
-    ]
-    ledger = [booked_order(2, tick_sequence=20)]
-    assert orders(events, ledger, "strategy", 100) == OrderCounts(2, 0, 0, 0, discarded=1)
-
-
-def test_an_order_that_was_given_up_is_discarded_by_a_strategy_that_goes_on() -> None:
-    events = [
-        *(strategy_event("order_sent", n, 10 * n) for n in (1, 2)),
-        strategy_event("order_given_up", 1),
-    ]
-    ledger = [booked_order(2, tick_sequence=20)]
-    assert orders(events, ledger, "strategy", 100) == OrderCounts(2, 0, 0, 0, discarded=1)
-
-
-@pytest.mark.parametrize("answer", ["order_filled", "order_rejected"])
-def test_what_was_answered_was_read_and_is_lost(answer: str) -> None:
-    events = [
-        strategy_event("order_sent", 1, 10),
-        strategy_event(answer, 1),
-        recorded(1, "strategy", "started", {}),
-    ]
-    assert orders(events, [], "strategy", 100) == OrderCounts(1, 1, 0, 0, discarded=0)
+@pytest.mark.parametrize(
+    ("log", "booked_ids", "lost", "discarded"),
+    [
+        ("sent 1, sent 2, sent 3, sent 4, started", [2, 3], 1, 1),  # 3 overtook 1; 4 was never read
+        ("sent 1, sent 2, error 1, started", [2], 0, 1),  # it waited to be sent again
+        ("sent 1, sent 2, given_up 1", [2], 0, 1),  # by a strategy that goes on
+        ("sent 1, filled 1, started", [], 1, 0),  # what was answered was read
+        ("sent 1, rejected 1, started", [], 1, 0),
+    ],
+)
+def test_an_order_that_is_not_booked_is_lost_or_discarded(
+    log: str, booked_ids: list[int], lost: int, discarded: int
+) -> None:
+    events = []
+    for line in log.split(", "):
+        name, _, order_id = line.partition(" ")
+        if order_id:
+            events.append(strategy_event(f"order_{name}", int(order_id), 10 * int(order_id)))
+        else:
+            events.append(recorded(1, "strategy", name, {}))
+    ledger = [booked_order(n, tick_sequence=10 * n) for n in booked_ids]
+    counts = OrderCounts(log.count("sent"), lost, 0, 0, discarded)
+    assert orders(events, ledger, "strategy", 100) == counts
 
 
 def test_ticks_that_were_evaluated_long_after_they_were_sent_may_have_been_held_back() -> None:

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
-from chaos.judge.judge import judge
 from chaos.judge.records import (
     AppliedNews,
     BookAttachment,
@@ -25,7 +23,6 @@ from chaos.lab import recorder
 from chaos.lab.gather import (
     extend_evaluations,
     in_order_of_booking,
-    known_beginning,
     leave_out_what_came_after_the_ledger,
     read_log,
     take_orderbook_log,
@@ -33,11 +30,9 @@ from chaos.lab.gather import (
     with_what_was_seen,
 )
 from lib.ledger.rows import BookedOrder
-from lib.prices import format_price
 from lib.process.log_events import LogEvent, LogLine
 from lib.wire.order_messages import Status
 from tests.log_lines import made
-from tests.small_run import play
 
 END = 2**63 - 1
 """The last tick of a gap that reaches to the end of its tape."""
@@ -315,10 +310,6 @@ def test_an_ended_instance_evaluated_no_more_than_is_known() -> None:
     assert gathered.evaluations[0] == Evaluation("A", 5, 8)
 
 
-def answer(order_id: int) -> LogEvent:
-    return event("order_filled", **ORDER | {"order_id": order_id}, trade_id=order_id, position=10)
-
-
 def cut(*events: LogEvent) -> Records:
     """Events of a log whose beginning is gone."""
     gathered = records()
@@ -327,35 +318,22 @@ def cut(*events: LogEvent) -> Records:
     return gathered
 
 
-def test_a_log_without_its_beginning_is_known_from_an_order_with_no_other_under_way() -> None:
-    before = [answer(4), sent(6, 10), answer(5), answer(6)]
-    gathered = cut(*before, sent(7, 20), answer(7), sent(8, 30))
-    assert gathered.known_from == ("A", 20)
-    assert gathered.evaluations == [Evaluation("A", 20, 20, "unknown")]
-    assert gathered.news == [AppliedNews("A", 20, 70)]
-    assert [order.order_id for order in gathered.sent] == [7, 8]
-    assert [(answer.order_id, answer.sent_before) for answer in gathered.answers] == [(7, 1)]
-
-
-def test_a_log_without_its_beginning_is_known_from_the_next_instance() -> None:
+def test_a_log_without_its_beginning_is_known_from_the_first_start_in_it() -> None:
     instance = [event("started"), attached(), begun("A", 20, last_evaluated=15)]
-    gathered = cut(answer(6), sent(7, 10), *instance, sent(7, 30))
-    assert gathered.known_from == ("A", 10)  # none was under way
-    gathered = cut(sent(6, 10), sent(7, 11), answer(5), *instance, sent(7, 30))
+    gathered = cut(sent(6, 10), sent(7, 11), *instance, sent(7, 30))
     assert gathered.known_from == ("A", 20)
     assert gathered.evaluations == [Evaluation("A", 20, 20)]
     assert [order.tick_sequence for order in gathered.sent] == [30]
 
 
-def test_of_a_log_in_which_something_is_always_under_way_nothing_is_known() -> None:
-    gathered = cut(sent(6, 10), sent(7, 11), answer(6), sent(8, 12), answer(5), answer(7))
+def test_of_a_log_without_a_start_nothing_is_known() -> None:
+    gathered = cut(sent(6, 10), begun("B", 1), sent(7, 11))
     assert (gathered.known_from, gathered.evaluations, gathered.sent) == (("A", END), [], [])
 
 
 def test_a_log_that_begins_with_the_first_instance_is_known_from_there() -> None:
     gathered = strategy(begun("A", 5), sent(1, 8))
     assert (gathered.known_from, gathered.evaluations[0]) == (None, Evaluation("A", 5, 5))
-    assert known_beginning([event("started")]) == 0
     assert strategy(begun("A", 5, last_evaluated=3)).known_from == ("A", 5)
 
 
@@ -375,72 +353,3 @@ def test_an_event_that_is_logged_twice_is_known_by_its_time() -> None:
     stopped = event("deciding_stopped", unanswered=1)
     seen = [recorder.Event(1, "strategy", stopped, str(n)) for n in (3, 4)]
     assert with_what_was_seen([line(stopped, "4")], "strategy", seen) == [stopped, stopped]
-
-
-def strategy_log(played: Records) -> list[LogEvent]:
-    """The events that the strategy of a small run would have logged, in order."""
-    log: list[tuple[Any, ...]] = []
-    tapes = list(played.tapes)
-    for number, evaluation in enumerate(played.evaluations):
-        where = tapes.index(evaluation.tape), evaluation.first, 0
-        last = played.evaluations[number - 1].last if number else 0
-        if evaluation.begun_by == "start":
-            tape, sequence, _ = next(a for a in played.attached if a.evaluations_before == number)
-            log += [(where, event("started")), (where, attached(tape, sequence))]
-        if evaluation.begun_by == "lap":
-            gap = played.strategy_gaps[-1]
-            log.append((where, event("ticks_missed", **gap._asdict(), where="ring", ticks=1)))
-        else:
-            last = last if number and played.evaluations[number - 1].tape == evaluation.tape else 0
-            log.append((where, begun(evaluation.tape, evaluation.first, last)))
-            if last:
-                gap = played.strategy_gaps[0]
-                log.append((where, event("ticks_missed", **gap._asdict(), where="strategy")))
-    for news in played.news:
-        where = tapes.index(news.tape), news.first_tick_sequence, 1
-        name = "news_applied" if news.sentiment is not None else "news_silent"
-        facts = {key: value for key, value in news._asdict().items() if value is not None}
-        log.append((where, event(name, **facts)))
-    for index, order in enumerate(played.sent):
-        where = tapes.index(order.tape), order.tick_sequence, 2
-        price = float(format_price(order.price))
-        log.append((where, event("order_sent", **order._asdict() | {"price": price})))
-        for answer in played.answers:
-            if answer.sent_before == index + 1:
-                facts = answer._asdict()
-                del facts["sent_before"]
-                if facts.pop("status") == "REJECTED":
-                    del facts["trade_id"]
-                    answered = event("order_rejected", **facts)
-                else:
-                    answered = event("order_filled", **facts)
-                log.append(((*where[:2], 3), answered))
-    log.sort(key=lambda entry: entry[0])
-    return [entry for _, entry in log]
-
-
-def without(lines: int, played: Records) -> Records:
-    """The same records, gathered from a log whose first lines are gone."""
-    log = strategy_log(played)
-    last = played.evaluations[-1]
-    for of_log in ("attached", "evaluations", "strategy_gaps", "news", "sent", "answers", "logons"):
-        getattr(played, of_log).clear()
-    take_strategy_log(log[lines:], played)
-    extend_evaluations(played, {last.tape: last.last})
-    return played
-
-
-@pytest.mark.parametrize("seed", [1, 3])
-def test_nothing_is_said_of_good_records_whatever_is_gone_of_the_log(seed: int) -> None:
-    for lines in range(0, len(strategy_log(play(seed))), 2):
-        assert judge(without(lines, play(seed))) == [], f"the first {lines} lines are gone"
-
-
-def test_what_follows_on_a_known_beginning_is_judged() -> None:
-    lines = len(strategy_log(play())) // 2
-    faulty = play()
-    faulty.ledger[-5] = faulty.ledger[-5]._replace(quantity=77)
-    [*findings] = judge(without(lines, faulty))
-    assert any("booked is" in finding for finding in findings)
-    late = play(fault="news a batch late")
-    assert judge(without(len(strategy_log(late)) // 2, late))

@@ -13,7 +13,6 @@ import msgspec
 import pytest
 
 from chaos.lab.target import (
-    Supervisord,
     TargetError,
     TargetStack,
     known_roles,
@@ -64,36 +63,6 @@ def test_remaining_segments_and_processes_are_found_but_no_observers(
             started.wait()
     assert first == str(segment)
     assert second.startswith(f"process {process.pid}: ")
-
-
-def test_what_was_killed_starts_again_as_it_was_started(tmp_path: Path) -> None:
-    script = "import os, time; open('starts', 'a').write(os.environ['WHO'] + ' '); time.sleep(60)"
-    starts = tmp_path / "starts"
-    before = subprocess.Popen(
-        [sys.executable, "-c", script, "-n"], cwd=tmp_path, env={"WHO": "me=you"}
-    )
-    again = None
-    try:
-        wait_until(lambda: starts.exists() and starts.read_text() == "me=you ", "it runs")
-        killed = Supervisord(before.pid)
-        killed.kill()
-        wait_until(killed.has_ended, "it has ended")
-        again = killed.start_again()
-        wait_until(lambda: starts.read_text() == "me=you me=you ", "it runs again")
-        assert killed.in_foreground
-        assert os.getsid(again.pid) == again.pid
-        killed.close()
-    finally:
-        for process in filter(None, (before, again)):
-            process.kill()
-            process.wait()
-
-
-def test_a_process_that_is_not_there_cannot_be_started_again() -> None:
-    with forked(signal.pause) as child:
-        pid = child.pid
-    with pytest.raises(OSError, match=str(pid)):
-        Supervisord(pid)
 
 
 class FakeTarget(TargetStack):

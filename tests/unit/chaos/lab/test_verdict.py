@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from chaos.judge.records import BookedTick, PlayedTick
+from chaos.judge.records import NO_LAST, BookedTick, PlayedTick, Records
 from chaos.lab import verdict
 from chaos.lab.figures import OrderCounts, TickCounts
 from chaos.lab.recorder import StackRecording
 from chaos.lab.target import TargetStack
-from chaos.lab.verdict import Totals, count_totals, last_to_arrive, losses
+from chaos.lab.verdict import Totals, count_totals, last_to_arrive, losses, not_judged
 from lib.settings import load_settings
 from tests.log_lines import recorded
 
@@ -106,3 +106,12 @@ def test_a_tape_that_was_cut_off_is_complete_to_what_reached_its_book() -> None:
     assert last_to_arrive(recording, "old") == 5
     recording.booked += [BookedTick("old", sequence, "AAPL", 1) for sequence in range(6, 12)]
     assert last_to_arrive(recording, "old") == 7  # the recorder did not hear the rest
+
+
+def test_what_is_not_compared_with_the_rules_is_said() -> None:
+    records = Records(("AAPL",), 2, 4, 60, 40, 10)
+    assert not_judged(records) == ""
+    records.known_from = "A", 20
+    assert not_judged(records).startswith("no order before tick 20 of tape A is compared")
+    records.known_from = "A", NO_LAST
+    assert not_judged(records).startswith("no order is compared")

@@ -19,8 +19,8 @@ from chaos.faults.proxy import Proxy
 from chaos.lab.experiment import RoundContext
 from chaos.lab.recorder import SUPERVISORD, StackRecording
 from chaos.lab.target import TargetStack
-from chaos.storms.planned_faults import ALL_ROLES, FaultKind, PlannedFault, RoleInstances
-from chaos.storms.runner import GarbageClient, HeldProcess, StormRunner
+from chaos.storms.planned_faults import ALL_ROLES, FaultKind, PlannedFault
+from chaos.storms.runner import GarbageClient, StormRunner
 from lib.settings import GatewaySettings, Settings
 from tests.helpers import wait_until
 from tests.log_lines import recorded
@@ -48,8 +48,8 @@ def runner_for(
     context = RoundContext(
         TargetStack(settings or Settings()), recorder, Random(1), lambda what, part=0.0: None
     )
-    instances = RoleInstances({role: process.pid for role, process in sleepers.items()})
-    return StormRunner(context, proxies or {}, instances), recording
+    pids = {role: process.pid for role, process in sleepers.items()}
+    return StormRunner(context, proxies or {}, pids), recording
 
 
 def state_of(process: subprocess.Popen[bytes]) -> str:
@@ -103,13 +103,14 @@ def test_a_role_under_a_fault_is_not_hit_again_but_another_one_is(sleepers: Slee
         assert process.wait(timeout=10) == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("change", ["ended", "given_up"])
 def test_a_role_that_is_young_or_down_is_not_hit_and_the_fault_counts_as_skipped(
-    sleepers: Sleepers,
+    sleepers: Sleepers, change: str
 ) -> None:
     runner, recording = runner_for(sleepers)
     recording.events += [
         recorded(time.monotonic_ns(), SUPERVISORD, "spawned", {"role": "gateway"}),
-        recorded(time.monotonic_ns(), SUPERVISORD, "ended", {"role": "watchdog"}),
+        recorded(time.monotonic_ns(), SUPERVISORD, change, {"role": "watchdog"}),
     ]
     planned_faults = [
         PlannedFault(0.05, FaultKind.KILL, ("gateway", "watchdog")),
@@ -139,8 +140,7 @@ def test_a_process_is_hit_through_its_handle_and_never_by_a_reused_pid(
     gateway.kill()
     gateway.wait()
     # As if the kernel had given the number of the one that ended to the other one.
-    runner._held["gateway"].pid = watchdog.pid
-    runner._instances.current("gateway").pid = watchdog.pid
+    runner._processes["gateway"].pid = watchdog.pid
     planned_faults = [
         PlannedFault(0.0, kind, ("gateway",))
         for kind in (FaultKind.KILL, FaultKind.TERM, FaultKind.FREEZE)
@@ -164,35 +164,6 @@ def test_a_new_process_of_a_role_is_held_once_its_pid_is_logged(sleepers: Sleepe
         finally:
             successor.kill()
     assert [injected.victim for injected in runner.injected_faults] == ["gateway"]
-
-
-def test_all_at_once_is_done_also_where_one_ends_by_itself_meanwhile(
-    sleepers: Sleepers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runner, _ = runner_for(sleepers)
-    sleepers["gateway"].kill()
-    sleepers["gateway"].wait()
-    monkeypatch.setattr(HeldProcess, "alive", True)  # it was, when it was looked at
-    runner.run([PlannedFault(0.0, FaultKind.EVERYTHING, (ALL_ROLES,))])
-    assert ([injected.victim for injected in runner.injected_faults], runner.skipped) == (
-        [ALL_ROLES],
-        [],
-    )
-    assert sleepers["watchdog"].wait(timeout=10) == -signal.SIGKILL
-
-
-def test_a_role_that_ends_by_itself_before_it_is_hit_is_skipped(
-    sleepers: Sleepers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runner, _ = runner_for(sleepers)
-    sleepers["gateway"].kill()
-    sleepers["gateway"].wait()
-    monkeypatch.setattr(HeldProcess, "alive", True)
-    planned_faults = [
-        PlannedFault(0.0, kind, ("gateway",)) for kind in (FaultKind.KILL, FaultKind.FREEZE)
-    ]
-    runner.run(planned_faults)
-    assert (runner.injected_faults, runner.skipped) == ([], planned_faults)
 
 
 def test_an_interrupted_undo_can_be_called_again(sleepers: Sleepers) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from tests.experiments import command, run
+from tests.experiments import command
 from tests.helpers import DEADLINE_S, wait_until
 from tests.stack import PrivateStack
 
@@ -19,14 +18,6 @@ def stack() -> Iterator[PrivateStack]:
     """A stack's settings and var directory; a test starts it."""
     with PrivateStack() as stack:
         yield stack
-
-
-def test_an_unknown_role_is_a_one_line_error(stack: PrivateStack) -> None:
-    result = run(stack, "crash_loop", "gatewya")
-    assert result.returncode == 2
-    assert re.fullmatch(
-        r"chaos/crash_loop\.py: argument ROLE: no role 'gatewya'; .*gateway.*\n", result.stderr
-    )
 
 
 def test_an_interruption_ends_the_crash_loop_and_the_role_runs_again(stack: PrivateStack) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path

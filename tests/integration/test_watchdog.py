@@ -6,10 +6,8 @@ import os
 import re
 import signal
 import statistics
-import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import pytest

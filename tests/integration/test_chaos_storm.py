@@ -52,5 +52,3 @@ def test_a_running_stack_gets_no_faults_that_need_a_proxy(stack: PrivateStack) -
     assert kinds
     assert kinds <= {kind.name.lower() for kind in PLAIN_KINDS}
     assert stack.stop() == 0
-
-

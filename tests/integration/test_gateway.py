@@ -282,5 +282,3 @@ def test_a_client_that_sends_anything_but_one_hello_is_disconnected_alone(
         assert logged == ["client_connected", "client_disconnected"]
         assert wait_until(lambda: protocol_errors(busy, name), "it is counted")
         healthy.read_to(now_at(port))
-
-

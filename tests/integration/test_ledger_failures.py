@@ -33,6 +33,8 @@ IS_ROOT = os.geteuid() == 0
 NAMESPACE = ("unshare", "--mount", *(() if IS_ROOT else ("--map-root-user",)))
 ENTER = ("nsenter", "--mount", *(() if IS_ROOT else ("--user", "--preserve-credentials")))
 SMALL_DISK_BYTES = 256 * 1024
+
+
 class Manager(RunningOrderManager):
     """An order manager, and its ledger as the test sees it."""
 
@@ -451,5 +453,3 @@ def test_a_file_that_is_not_its_ledger_is_refused_and_left_alone(stack: PrivateS
     assert {file.name for file in stack.var_dir.iterdir()} <= {
         "log", "orders.sqlite", "orders.sqlite.lock",
     }  # fmt: skip
-
-

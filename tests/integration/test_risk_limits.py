@@ -30,6 +30,8 @@ LIMITS = {
     "max_orders_per_second": 20,
 }
 TTL_S = 2.0
+
+
 class Manager(RunningOrderManager):
     """An order manager, and the price book it looks at."""
 
@@ -71,6 +73,7 @@ class Manager(RunningOrderManager):
         last = f"Received Order {marker}: BUY 10 MSFT @ 173.20"
         wait_until(lambda: last in self.printed(), "it prints")
         return self.printed()
+
 
 @pytest.fixture
 def manager() -> Iterator[Manager]:
@@ -250,5 +253,3 @@ def test_a_halt_from_before_the_start_counts(manager: Manager) -> None:
 
 
 # --- what is logged of many orders
-
-

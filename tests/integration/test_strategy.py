@@ -1,7 +1,7 @@
 """The strategy as a process, in a world that the test makes: book, news and order manager.
 
-The windows are 2 and 4 ticks, so a few prices are a signal. What it decides, remembers and sends again
-is shown by the oracle and the simulation, and rule by rule by the unit tests of `lib.trading`.
+The windows are 2 and 4 ticks, so a few prices are a signal. What it decides, remembers and sends
+again is shown by the oracle, the simulation and, rule by rule, the unit tests of `lib.trading`.
 """
 
 from __future__ import annotations
@@ -274,6 +274,7 @@ def test_unanswered_orders_are_sent_again_unchanged_after_a_cut(trading: World) 
 
 # --- servers that send what they should not
 
+
 def test_a_news_stream_that_breaks_the_protocol_is_left_and_tried_again(trading: World) -> None:
     world = trading
     world.publish_news(GOOD)
@@ -313,5 +314,3 @@ def test_an_order_manager_that_answers_nonsense_is_left_and_tried_again(trading:
         assert world.orders.frame() == order
     assert len(world.events("protocol_error")) == len(BAD_ANSWERS)
     assert world.process.poll() is None
-
-

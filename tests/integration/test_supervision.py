@@ -275,5 +275,3 @@ def supervisord_without_main(stack: PrivateStack) -> Iterator[None]:
         shutdown = [Path(sys.executable).with_name("supervisorctl"), "-c", etc / "supervisord.conf"]
         subprocess.run([*shutdown, "shutdown"], check=True, timeout=60, capture_output=True)
         wait_until(lambda: processes_of(stack) == [], "all processes of the stack have ended")
-
-

@@ -1,4 +1,4 @@
-"""Planted bugs: `mutants.toml` is the table, `python -m tests.mutants` plants them and runs tests."""
+"""Planted bugs: `mutants.toml` is the table, `python -m tests.mutants` runs tests against each."""
 
 from __future__ import annotations
 

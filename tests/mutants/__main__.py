@@ -100,12 +100,17 @@ def plant(trees: SimpleQueue[Path], mutant: Mutant) -> Outcome:
         trees.put(root)
 
 
-def without_bugs(mutants: list[Mutant]) -> list[Mutant]:
+def controls_of(mutants: list[Mutant]) -> list[Mutant]:
     """Return what runs the tests of all mutants on the tree as it is."""
-    chosen = {tuple(m.tests): m for m in mutants}
-    plain = dict.fromkeys(test for tests in chosen for test in tests if not {"-k", SEEDS} & {*tests})
-    runs = [list(plain), *(list(tests) for tests in chosen if {"-k", SEEDS} & {*tests})]
-    return [Mutant("no bug", "README.md", "\0", "", "", tests) for tests in runs if tests]
+    plain: dict[str, None] = {}
+    runs = []
+    for tests in dict.fromkeys(tuple(mutant.tests) for mutant in mutants):
+        if tests[0] == SEEDS or "-k" in tests:
+            runs.append(list(tests))
+        else:
+            plain |= dict.fromkeys(tests)
+    runs += [list(plain)] if plain else []
+    return [Mutant("no bug", "README.md", "\0", "", "", tests) for tests in runs]
 
 
 def main() -> int:
@@ -117,7 +122,7 @@ def main() -> int:
     mutants = [m for m in load_mutants() if word in m.name or word in m.file]
     problems = [f"{m.name}: its old text is not once in {m.file}" for m in mutants if not m.fits]
     mutants = [m for m in mutants if m.fits]
-    controls = without_bugs(mutants)
+    controls = controls_of(mutants)
     trees: SimpleQueue[Path] = SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="tw-mutants-") as directory:
         workers = os.cpu_count() or 1
@@ -127,8 +132,9 @@ def main() -> int:
             outcomes = pool.map(partial(plant, trees), controls + mutants)
             for mutant, (code, found, seconds) in zip(controls + mutants, outcomes, strict=True):
                 is_good = code == (0 if mutant in controls else 1)
-                says = "survives" if code == 0 and not is_good else found or "passes"
-                print(f"{'ok ' if is_good else 'BAD'} {seconds:5.1f} s  {mutant.name}: {says}", flush=True)
+                says = found or ("survives" if mutant in mutants else "passes")
+                verdict = "ok " if is_good else "BAD"
+                print(f"{verdict} {seconds:5.1f} s  {mutant.name}: {says}", flush=True)
                 if not is_good:
                     problems.append(f"{mutant.name}: {says} ({mutant.breaks})")
     for problem in problems:

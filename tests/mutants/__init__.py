@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("mutants.toml")
-SEEDS = "seeds"
-"""In the place of a test: seeds of the simulation."""
 
 
 class Mutant(NamedTuple):

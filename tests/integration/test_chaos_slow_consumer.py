@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from daemons.order_manager import MAX_QUEUED_BYTES
-from tests.helpers import DEADLINE_S, PROJECT_ROOT
+from tests.experiments import run
+from tests.helpers import DEADLINE_S
 from tests.stack import PrivateStack
 
 
 @pytest.fixture
 def stack() -> Iterator[PrivateStack]:
     """A stack's settings and var directory, with many ticks: buffers are full soon."""
-    stack = PrivateStack({"gateway": {"rate": 2000.0, "news_interval": 0.1}})
-    try:
+    with PrivateStack({"gateway": {"rate": 2000.0, "news_interval": 0.1}}) as stack:
         yield stack
-    finally:
-        stack.close()
-
-
-def run(stack: PrivateStack, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    target = ("--config", stack.config, "--var-dir", stack.var_dir)
-    return subprocess.run(
-        [sys.executable, PROJECT_ROOT / "chaos" / "slow_consumer.py", *target, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=2 * DEADLINE_S,
-        check=False,
-    )
 
 
 def test_clients_that_do_not_read_affect_no_other_and_one_that_resumes_misses_nothing(
     stack: PrivateStack,
 ) -> None:
     path = stack.directory / "figures.json"
-    result = run(stack, "--times", "1", "--json", path)
+    result = run(stack, "slow_consumer", "--times", "1", "--json", path, limit_s=2 * DEADLINE_S)
     figures_json = json.loads(path.read_text())
     [found] = figures_json["rounds"]
     # The longest waits also depend on the machine.
@@ -60,6 +44,6 @@ def test_clients_that_do_not_read_affect_no_other_and_one_that_resumes_misses_no
 
 def test_a_gateway_that_waits_for_its_slowest_client_is_refused(stack: PrivateStack) -> None:
     stack.write_config({**stack.settings, "gateway": {**stack.settings["gateway"], "rate": 0.0}})
-    result = run(stack)
+    result = run(stack, "slow_consumer")
     assert result.returncode == 2
     assert re.fullmatch(r"chaos/slow_consumer\.py: with gateway\.rate = 0 .*\n", result.stderr)

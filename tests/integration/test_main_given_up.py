@@ -82,6 +82,8 @@ def test_a_program_that_is_given_up_is_started_as_advised_or_ends_the_stack_with
             with subprocess.Popen(
                 shlex.split(advice[1]), stdout=subprocess.DEVNULL, cwd="/"
             ) as start:
+                gave_up = stack.wait_for_event("watchdog", "role_gave_up", program="dashboard")
+                assert gave_up["level"] == "error"
                 stack.wait_for_event("dashboard", "started")
                 start.kill()  # it would wait until that has lasted
             # The gateway cannot come back: it shall play a file that is no tape.

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import signal
 import sqlite3
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from contextlib import closing
+from typing import Any
 
 import pytest
 
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
 from tests.clients import OrderClient, order
 from tests.helpers import wait_until
+from tests.order_managers import RunningOrderManager
 from tests.stack import PrivateStack
 
 LIMITS = {
@@ -31,25 +29,17 @@ LIMITS = {
     "price_collar_percent": 10.0,
     "max_orders_per_second": 20,
 }
-NO_LIMITS = dict.fromkeys(LIMITS, 0)
 TTL_S = 2.0
-MAX_ORDER_EVENTS = 100
 
 
-class Manager:
-    """A running order manager, and the price book it looks at."""
+class Manager(RunningOrderManager):
+    """An order manager, and the price book it looks at."""
 
     def __init__(self, stack: PrivateStack, process: subprocess.Popen[bytes]) -> None:
-        self.stack = stack
-        self.process = process
+        super().__init__(stack, process)
         self.halt_file = stack.var_dir / "HALT"
         self._books: list[SharedPriceBook] = []
         self._markers = itertools.count(10**6)
-
-    def logged_on(self, client_id: str = "trader") -> OrderClient:
-        client = OrderClient.connect(self.stack.order_port)
-        assert client.log_on(client_id)["type"] == "logon_ack"
-        return client
 
     def make_book(self, *symbols: str, **prices: float) -> SharedPriceBook:
         """Make the price book, or replace the one that is there."""
@@ -66,13 +56,6 @@ class Manager:
             book.close()
         self._books.clear()
 
-    def events(self, event: str, **keys: Any) -> list[dict[str, Any]]:
-        events = self.stack.events("order_manager", event)
-        return [e for e in events if all(e.get(key) == value for key, value in keys.items())]
-
-    def wait_for(self, event: str, **keys: Any) -> dict[str, Any]:
-        return self.stack.wait_for_event("order_manager", event, **keys)
-
     def row(self, client_id: str, order_id: int) -> dict[str, Any]:
         """What the ledger holds of an order."""
         with closing(sqlite3.connect(self.stack.var_dir / "orders.sqlite")) as connection:
@@ -82,34 +65,23 @@ class Manager:
             )
             return dict(row)
 
-    def printed(self) -> list[str]:
+    def all_printed(self) -> list[str]:
         """The lines printed for all orders answered so far."""
         marker = next(self._markers)
-        with OrderClient.connect(self.stack.order_port) as client:
+        with self.connect() as client:
             assert client.ask(order(marker, symbol="MSFT"))["status"] == "FILLED"
         last = f"Received Order {marker}: BUY 10 MSFT @ 173.20"
-        wait_until(lambda: last in self.stack.output("order_manager"), "it prints")
-        return self.stack.output("order_manager")
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """A time in which it does nothing."""
-        self.process.send_signal(signal.SIGSTOP)
-        state = Path(f"/proc/{self.process.pid}/stat")
-        wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", "it has stopped")
-        try:
-            yield
-        finally:
-            self.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: last in self.printed(), "it prints")
+        return self.printed()
 
 
-@contextmanager
-def running(limits: dict[str, Any]) -> Iterator[Manager]:
+@pytest.fixture
+def manager() -> Iterator[Manager]:
     stack = PrivateStack(
         {
             "": {"symbols": ["AAPL", "MSFT"]},
             "order_manager": {"order_ttl": TTL_S},
-            "risk": limits,
+            "risk": LIMITS,
         }
     )
     try:
@@ -124,18 +96,6 @@ def running(limits: dict[str, Any]) -> Iterator[Manager]:
             remove_segments(stack.book_name)
     finally:
         stack.close()
-
-
-@pytest.fixture
-def manager() -> Iterator[Manager]:
-    with running(LIMITS) as manager:
-        yield manager
-
-
-@pytest.fixture
-def unlimited() -> Iterator[Manager]:
-    with running(NO_LIMITS) as manager:
-        yield manager
 
 
 def assert_rejected(manager: Manager, client: OrderClient, sent: dict[str, Any], why: str) -> None:
@@ -161,7 +121,7 @@ def assert_rejected(manager: Manager, client: OrderClient, sent: dict[str, Any],
     assert event["reason"] == report["reason"]
     client.tell(sent)
     assert client.frame() == answer
-    assert not [line for line in manager.printed() if f"Order {order_id}:" in line]
+    assert not [line for line in manager.all_printed() if f"Order {order_id}:" in line]
     assert client.log_on(client_id)["last_order_id"] >= order_id
 
 
@@ -172,40 +132,6 @@ def test_an_order_for_an_unknown_symbol_is_rejected(manager: Manager) -> None:
     with manager.logged_on() as client:
         sent = order(1, symbol="TSLA", tape="walk-1", tick_sequence=7)
         assert_rejected(manager, client, sent, "unknown symbol TSLA")
-
-
-def test_an_order_of_more_than_the_largest_quantity_is_rejected(manager: Manager) -> None:
-    with manager.logged_on() as client:
-        assert client.ask(order(1, quantity=100))["status"] == "FILLED"
-        assert_rejected(manager, client, order(2, quantity=101), "the limit is 100")
-        assert client.ask(order(3, side="SELL", quantity=100))["position"] == 0
-
-
-def test_an_order_that_leads_beyond_the_largest_position_is_rejected(manager: Manager) -> None:
-    with manager.logged_on() as client:
-        for side, sign, first in (("BUY", 1, 1), ("SELL", -1, 11)):
-            other = {"BUY": "SELL", "SELL": "BUY"}[side]
-            for number, quantity in enumerate((100, 100, 50)):
-                report = client.ask(order(first + number, side=side, quantity=quantity))
-                assert report["status"] == "FILLED"
-            assert report["position"] == sign * 250
-            sent = order(first + 3, side=side, quantity=1)
-            assert_rejected(manager, client, sent, f"would be {sign * 251}")
-            # It is symbol by symbol and client by client, and the way back is open.
-            report = client.ask(order(first + 4, symbol="MSFT", side=side, quantity=1))
-            assert report["status"] == "FILLED"
-            with manager.logged_on(f"another-{side}") as another:
-                assert another.ask(order(1, side=side))["status"] == "FILLED"
-            for number, quantity in enumerate((100, 100, 50), 5):
-                report = client.ask(order(first + number, side=other, quantity=quantity))
-            assert report["position"] == 0
-
-
-def test_an_order_that_assumes_another_position_is_rejected(manager: Manager) -> None:
-    with manager.logged_on() as client:
-        assert client.ask(order(1, position=0))["position"] == 10
-        why = "the position is 10, and the order assumes 0"
-        assert_rejected(manager, client, order(2, position=0), why)
 
 
 def test_more_orders_than_are_allowed_in_a_second_are_rejected(manager: Manager) -> None:
@@ -230,21 +156,8 @@ def test_more_orders_than_are_allowed_in_a_second_are_rejected(manager: Manager)
             lambda: client.ask(order(next(number), quantity=1))["status"] == "FILLED",
             "the second is over",
         )
-    lines = [line for line in manager.printed() if "BUY 1 AAPL" in line]
+    lines = [line for line in manager.all_printed() if "BUY 1 AAPL" in line]
     assert len(lines) == count + 1
-
-
-def test_limits_of_0_are_none(unlimited: Manager) -> None:
-    unlimited.make_book("AAPL", "MSFT", AAPL=100.0)
-    most = 2**53 - 1
-    with unlimited.logged_on() as client:
-        assert client.ask(order(1, quantity=most, price=9e9))["position"] == most
-        assert client.ask(order(2, quantity=most, side="SELL", price=1e-8))["position"] == 0
-        numbers = range(3, 2003)
-        client.send(b"".join(json.dumps(order(n)).encode() + b"*" for n in numbers))
-        assert {client.hear()["status"] for _ in numbers} == {"FILLED"}
-        # The symbol is no limit that could be switched off.
-        assert client.ask(order(2003, symbol="TSLA"))["reason"] == "unknown symbol TSLA"
 
 
 # --- the price collar
@@ -254,7 +167,7 @@ def wait_until_attached(manager: Manager, times: int) -> None:
     """Wait until it has found so many books. It looks when it has an order to judge."""
 
     def attached() -> bool:
-        with OrderClient.connect(manager.stack.order_port) as client:
+        with manager.connect() as client:
             client.ask(order(1, symbol="MSFT", quantity=1))
         return len(manager.events("attached")) >= times
 
@@ -295,17 +208,6 @@ def test_the_price_collar_follows_a_book_that_is_replaced(manager: Manager) -> N
 # --- the age of an order
 
 
-def test_an_order_that_was_sent_too_long_ago_is_rejected_for_good(manager: Manager) -> None:
-    sent_ns = time.monotonic_ns() - int((TTL_S + 1) * 10**9)
-    with manager.logged_on() as client:
-        assert_rejected(manager, client, order(1, sent_ns=sent_ns), "expired")
-        assert client.ask(order(2, sent_ns=time.monotonic_ns()))["status"] == "FILLED"
-        # It stays so, whatever a later sending claims.
-        report = client.ask(order(1, sent_ns=time.monotonic_ns()))
-        assert report["status"] == "REJECTED"
-        assert manager.row("trader", 1)["sent_ns"] == sent_ns
-
-
 def test_an_order_that_waited_too_long_to_be_read_is_rejected(manager: Manager) -> None:
     with manager.logged_on() as client:
         with manager.stopped():
@@ -315,29 +217,7 @@ def test_an_order_that_waited_too_long_to_be_read_is_rejected(manager: Manager) 
         assert "expired" in client.hear()["reason"]
 
 
-def test_an_order_that_was_booked_in_time_does_not_expire(manager: Manager) -> None:
-    sent_ns = time.monotonic_ns()
-    sent = order(1, sent_ns=sent_ns)
-    with manager.logged_on() as client:
-        report = client.ask(sent)
-        assert report["status"] == "FILLED"
-    wait_until(lambda: time.monotonic_ns() > sent_ns + TTL_S * 10**9, "it is too old")
-    with manager.logged_on() as client:
-        assert client.ask(sent) == report
-    assert manager.row("trader", 1)["sent_ns"] == sent_ns
-
-
 # --- the halt switch
-
-
-class Sent(NamedTuple):
-    """An order, and when it was on its way."""
-
-    begin_ns: int
-    end_ns: int
-    """When its answer was there."""
-    status: str
-    reason: str | None
 
 
 def test_while_the_halt_file_is_there_every_order_is_rejected(manager: Manager) -> None:
@@ -359,100 +239,17 @@ def test_while_the_halt_file_is_there_every_order_is_rejected(manager: Manager) 
         assert client.ask(order(2, side="SELL")) == rejection
     manager.wait_for("trading_resumed")
     assert len(manager.events("trading_halted")) == len(manager.events("trading_resumed")) == 1
-    assert not [line for line in manager.printed() if "Order 2:" in line]
+    assert not [line for line in manager.all_printed() if "Order 2:" in line]
 
 
-def test_a_halt_from_before_the_start_counts() -> None:
-    with running(LIMITS) as manager:
-        manager.process.terminate()
-        manager.process.wait(timeout=60)
-        manager.halt_file.touch()
-        manager.process = manager.stack.start_by_hand("order_manager")
-        wait_until(lambda: len(manager.events("started")) == 2, "it has started again")
-        with manager.logged_on() as client:
-            assert client.ask(order(1))["reason"] == "halted"
-
-
-def test_no_order_that_is_sent_after_the_switch_is_judged_as_before_it(unlimited: Manager) -> None:
-    done = threading.Event()
-    sent: dict[str, list[Sent]] = {"left": [], "right": []}
-
-    def trade(client_id: str) -> None:
-        with unlimited.logged_on(client_id) as client:
-            for number in itertools.count(1):
-                begin_ns = time.monotonic_ns()
-                report = client.ask(order(number, quantity=1))
-                sent[client_id].append(
-                    Sent(begin_ns, time.monotonic_ns(), report["status"], report.get("reason"))
-                )
-                if done.is_set():
-                    return
-
-    def wait_for_more() -> None:
-        counts = {client_id: len(orders) for client_id, orders in sent.items()}
-        wait_until(
-            lambda: all(len(sent[name]) >= count + 30 for name, count in counts.items()),
-            "both have sent more orders",
-        )
-
-    threads = [threading.Thread(target=trade, args=(client_id,)) for client_id in sent]
-    for thread in threads:
-        thread.start()
-    switches: list[tuple[int, int, bool]] = []
-    try:
-        wait_for_more()
-        for halted in (True, False) * 5:
-            before_ns = time.monotonic_ns()
-            if halted:
-                unlimited.halt_file.touch()
-            else:
-                unlimited.halt_file.unlink()
-            switches.append((before_ns, time.monotonic_ns(), halted))
-            wait_for_more()
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    certain = 0
-    for client_id in sent:
-        for one in sent[client_id]:
-            earlier = [halted for before_ns, _, halted in switches if before_ns < one.end_ns]
-            surely = [halted for _, after_ns, halted in switches if after_ns < one.begin_ns]
-            if len(earlier) == len(surely):
-                halted = bool(surely) and surely[-1]
-                expected = ("REJECTED", "halted") if halted else ("FILLED", None)
-                assert (one.status, one.reason) == expected
-                certain += 1
-    assert certain >= 2 * 30 * len(switches)
-    assert len(unlimited.events("trading_halted")) == 5
-    assert len(unlimited.events("trading_resumed")) == 5
+def test_a_halt_from_before_the_start_counts(manager: Manager) -> None:
+    manager.process.terminate()
+    manager.process.wait(timeout=60)
+    manager.halt_file.touch()
+    manager.process = manager.stack.start_by_hand("order_manager")
+    wait_until(lambda: len(manager.events("started")) == 2, "it has started again")
+    with manager.logged_on() as client:
+        assert client.ask(order(1))["reason"] == "halted"
 
 
 # --- what is logged of many orders
-
-
-@pytest.mark.parametrize("count", [MAX_ORDER_EVENTS, MAX_ORDER_EVENTS + 1])
-def test_above_100_orders_in_a_batch_there_is_one_event(unlimited: Manager, count: int) -> None:
-    rejected = 3
-    with unlimited.logged_on() as client:
-        with unlimited.stopped():
-            orders = [order(n, quantity=1) for n in range(1, count - rejected + 1)]
-            orders += [order(1000 + n, symbol="TSLA") for n in range(rejected)]
-            client.send(b"".join(json.dumps(message).encode() + b"*" for message in orders))
-        reports = [client.hear() for _ in orders]
-    assert [report["status"] for report in reports[-rejected:]] == ["REJECTED"] * rejected
-    filled = count - rejected
-    wait_until(lambda: len(unlimited.stack.output("order_manager")) >= filled, "it prints")
-    # Lines are written in order, and an end of the connection comes last.
-    unlimited.wait_for("client_disconnected", client_id="trader")
-    batches = unlimited.events("orders_booked")
-    fills, rejections = unlimited.events("order_filled"), unlimited.events("order_rejected")
-    if count <= MAX_ORDER_EVENTS:
-        assert (len(batches), len(fills), len(rejections)) == (0, filled, rejected)
-        assert [event["trade_id"] for event in fills] == list(range(1, filled + 1))
-    else:
-        [batch] = batches
-        assert (fills, rejections) == ([], [])
-        assert (batch["filled"], batch["rejected"]) == (filled, rejected)
-        assert (batch["first_trade_id"], batch["last_trade_id"]) == (1, filled)
-        assert batch["first_rejection"] == "unknown symbol TSLA"

@@ -6,9 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -83,32 +81,6 @@ def test_the_recipe_of_the_page_makes_a_second_strategy_that_trades_in_its_stack
     assert order_ids(stack, "second_strategy", "order_filled") <= booked(stack)["second"]
     assert {e["role"] for e in stack.events("second_strategy")} == {"strategy:second"}
     assert "strategies strategy, second;" in (stack.directory / "main.out").read_text()
-
-
-def test_two_stacks_with_two_strategies_each_keep_their_orders_apart(project: Path) -> None:
-    with ExitStack() as ends:
-        stacks = []
-        for seed in (1, 2):
-            sections: dict[str, dict[str, Any]] = {
-                "gateway": {**LIVELY["gateway"], "seed": seed},
-                "strategies.second": {"short_window": 5},
-            }
-            stacks.append(ends.enter_context(PrivateStack(sections, project=project)))
-        for stack in stacks:
-            stack.start()
-        for stack in stacks:
-            for program in STRATEGIES.values():
-                wait_for_fills(stack, program, 5)
-        for stack in stacks:
-            stack.stop()
-            ledger = booked(stack)
-            assert ledger.keys() == STRATEGIES.keys()
-            for client_id, program in STRATEGIES.items():
-                answered = order_ids(stack, program, "order_filled", "order_rejected")
-                assert answered <= ledger[client_id] <= order_ids(stack, program, "order_sent")
-            logged_on = stack.events("order_manager", "client_logged_on")
-            assert sorted(e["client_id"] for e in logged_on) == sorted(STRATEGIES)
-            assert stack.events("order_manager", "client_id_contested") == []
 
 
 def test_a_strategy_of_a_client_id_that_trades_already_refuses_and_the_first_trades_on(

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,7 +67,10 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def test_the_stack_trades_and_leaves_nothing_behind(stack: PrivateStack) -> None:
+def test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_behind(
+    stack: PrivateStack,
+) -> None:
+    """The one stack of `make check`."""
     stack.start()
     wait_until(lambda: len(stack.output("order_manager")) >= 5, "five orders are printed")
 
@@ -76,6 +78,13 @@ def test_the_stack_trades_and_leaves_nothing_behind(stack: PrivateStack) -> None
         return re.findall(r"^(\w+) +RUNNING", stack.supervisorctl("status"), re.MULTILINE)
 
     wait_until(lambda: running() == sorted(ROLES), "supervisorctl shows every role running")
+    kill(stack.pid("gateway"))
+    continued = stack.wait_for_event("gateway", "tape_continued")
+    wait_until(lambda: len(stack.events("orderbook", "connected")) == 2, "the book is back")
+    assert stack.events("orderbook", "connected")[1]["tape"] == continued["tape"]
+    more = len(stack.output("order_manager")) + 5
+    wait_until(lambda: len(stack.output("order_manager")) >= more, "five more are printed")
+    assert_no_tick_was_missed(stack)
     assert all(
         re.fullmatch(r"Received Order \d+: (BUY|SELL) \d+ \w+ @ \d+\.\d\d+", line)
         for line in stack.output("order_manager")
@@ -93,29 +102,16 @@ def test_the_stack_trades_and_leaves_nothing_behind(stack: PrivateStack) -> None
     assert filled == list(range(1, len(filled) + 1))
 
 
-def test_a_restarted_gateway_goes_on_with_the_same_tape_and_no_tick_is_missed(
+def test_a_gateway_that_is_killed_or_restarted_goes_on_with_the_same_tape_and_no_tick_is_missed(
     stack: PrivateStack,
 ) -> None:
     stack.start()
-    stack.wait_for_event("strategy", "order_sent")
-    assert "gateway: started" in stack.supervisorctl("restart", "gateway")
-    continued = stack.wait_for_event("gateway", "tape_continued")
-    wait_until(lambda: len(stack.events("orderbook", "connected")) == 2, "the book is back")
-    first, second = stack.events("orderbook", "connected")
-    assert second["tape"] == first["tape"] == continued["tape"]
-    assert second["missed"] == 0
-    beyond = continued["next_sequence"] + 100
-    wait_until(lambda: sequences_in_book(stack)[-1] > beyond, "ticks flow again")
-    assert_no_tick_was_missed(stack)
-
-
-def test_a_killed_gateway_goes_on_with_the_same_tape_and_no_tick_is_missed(
-    stack: PrivateStack,
-) -> None:
-    stack.start()
-    for restarts in range(1, 4):
+    for restarts, how in enumerate(("killed", "restarted", "killed"), 1):
         beyond = len(sequences_in_book(stack)) + 100
-        kill(stack.pid("gateway"))
+        if how == "killed":
+            kill(stack.pid("gateway"))
+        else:
+            assert "gateway: started" in stack.supervisorctl("restart", "gateway")
         wait_until(
             lambda n=restarts: len(stack.events("gateway", "tape_continued")) == n,
             "the gateway is back",
@@ -144,52 +140,6 @@ def test_a_killed_orderbook_is_succeeded_by_one_that_goes_on_where_it_was(
     assert len(stack.events("strategy", "evaluation_started")) == 1
 
 
-def test_a_killed_strategy_reports_the_ticks_of_its_absence_and_trades_none_of_them(
-    stack: PrivateStack,
-) -> None:
-    stack.start()
-    wait_until(lambda: len(stack.events("strategy", "order_sent")) > 3, "some orders are sent")
-    kill(stack.pid("strategy"))
-    wait_until(
-        lambda: len(stack.events("strategy", "evaluation_started")) == 2, "it evaluates again"
-    )
-    _, started = stack.events("strategy", "evaluation_started")
-    missed = stack.wait_for_event("strategy", "ticks_missed")
-    assert (missed["first"], missed["last"]) == (
-        started["last_evaluated"] + 1,
-        started["first_evaluated"] - 1,
-    )
-    orders = len(stack.events("strategy", "order_sent"))
-    wait_until(lambda: len(stack.events("strategy", "order_sent")) > orders + 3, "it trades again")
-    sent = stack.events("strategy", "order_sent")
-    absent = range(missed["first"], missed["last"] + 1)
-    assert [e for e in sent if e["tick_sequence"] in absent] == []
-    # Order ids go on from the logon, and no position is bought or sold twice.
-    ids = [e["order_id"] for e in sent]
-    assert ids == list(range(1, len(ids) + 1))
-    for symbol in {e["symbol"] for e in sent}:
-        sides = [e["side"] for e in sent if e["symbol"] == symbol]
-        assert all(a != b for a, b in pairwise(sides))
-
-
-def test_a_killed_order_manager_is_found_again(stack: PrivateStack) -> None:
-    stack.start()
-    stack.wait_for_event("order_manager", "order_filled")
-    kill(stack.pid("order_manager"))
-    wait_until(
-        lambda: len(stack.events("order_manager", "client_logged_on")) == 2,
-        "the strategy has logged on again",
-    )
-    filled = len(stack.events("order_manager", "order_filled"))
-    wait_until(
-        lambda: len(stack.events("order_manager", "order_filled")) > filled, "it fills orders again"
-    )
-    # It knows what it has booked, and books nothing twice.
-    assert stack.events("order_manager", "client_logged_on")[1]["last_order_id"] >= 1
-    trade_ids = [e["trade_id"] for e in stack.events("order_manager", "order_filled")]
-    assert trade_ids == sorted(set(trade_ids))
-
-
 def test_the_segment_is_gone_after_shutdown_even_if_everything_was_stopped_by_hand(
     stack: PrivateStack,
 ) -> None:
@@ -207,16 +157,10 @@ def test_the_segment_is_gone_after_shutdown_even_if_everything_was_stopped_by_ha
 def test_nothing_is_left_after_sigkill_of(victim: str, stack: PrivateStack) -> None:
     main = stack.start()
     stack.wait_for_event("orderbook", "connected")
+    if victim == "supervisord":  # a hung role does not outlive it either
+        os.kill(stack.pid("gateway"), signal.SIGSTOP)
     pid_file = stack.var_dir / "supervisord.pid"
     kill(main.pid if victim == "main.py" else int(pid_file.read_text()))
-    main.wait(timeout=60)
-    assert_nothing_is_left(stack)
-
-
-def test_a_hung_role_does_not_outlive_its_supervisord(stack: PrivateStack) -> None:
-    main = stack.start()
-    os.kill(stack.pid("gateway"), signal.SIGSTOP)
-    kill(int((stack.var_dir / "supervisord.pid").read_text()))
     main.wait(timeout=60)
     assert_nothing_is_left(stack)
 
@@ -232,22 +176,6 @@ def run_main(stack: PrivateStack, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-def test_a_second_stack_on_the_same_var_directory_ends_with_one_line(stack: PrivateStack) -> None:
-    stack.start()
-    pid = stack.pid("gateway")
-    second = run_main(stack, "--var-dir", str(stack.var_dir))
-    assert second.returncode == 1
-    assert re.fullmatch(r"main\.py: another stack runs in .*\n", second.stderr)
-    assert stack.pid("gateway") == pid
-
-
-def test_a_second_stack_on_the_same_ports_ends_with_one_line(stack: PrivateStack) -> None:
-    stack.start()
-    second = run_main(stack, "--var-dir", str(stack.directory / "var2"))
-    assert second.returncode == 1
-    assert re.fullmatch(rf"main\.py: .*:{stack.price_port}.*price_port.*\n", second.stderr)
-
-
 @pytest.fixture
 def namesake(stack: PrivateStack) -> Iterator[PrivateStack]:
     """Another stack, whose settings name the price book of `stack`."""
@@ -256,16 +184,25 @@ def namesake(stack: PrivateStack) -> Iterator[PrivateStack]:
         yield namesake
 
 
-def test_a_second_stack_on_the_same_price_book_ends_with_one_line(
+def test_a_second_stack_in_the_way_of_the_first_ends_with_one_line(
     stack: PrivateStack, namesake: PrivateStack
 ) -> None:
     stack.start()
     stack.wait_for_event("orderbook", "connected")
-    second = run_main(namesake, "--var-dir", str(namesake.var_dir))
-    assert second.returncode == 1
-    assert re.fullmatch(
-        rf"main\.py: price book {stack.book_name} .*\[price_book\] name .*\n", second.stderr
-    )
+    pid = stack.pid("gateway")
+    for second, var_dir, line in (
+        (stack, stack.var_dir, r"another stack runs in .*"),
+        (stack, stack.directory / "var2", rf".*:{stack.price_port}.*price_port.*"),
+        (
+            namesake,
+            namesake.var_dir,
+            rf"price book {stack.book_name} .*\[price_book\] name .*",
+        ),
+    ):
+        ended = run_main(second, "--var-dir", str(var_dir))
+        assert ended.returncode == 1
+        assert re.fullmatch(rf"main\.py: {line}\n", ended.stderr)
+    assert stack.pid("gateway") == pid
     assert_no_tick_was_missed(stack)
 
 
@@ -338,9 +275,3 @@ def supervisord_without_main(stack: PrivateStack) -> Iterator[None]:
         shutdown = [Path(sys.executable).with_name("supervisorctl"), "-c", etc / "supervisord.conf"]
         subprocess.run([*shutdown, "shutdown"], check=True, timeout=60, capture_output=True)
         wait_until(lambda: processes_of(stack) == [], "all processes of the stack have ended")
-
-
-def test_supervisord_runs_the_stack_without_main(stack: PrivateStack) -> None:
-    with supervisord_without_main(stack):
-        stack.wait_for_event("strategy", "order_sent")
-    assert_nothing_is_left(stack)

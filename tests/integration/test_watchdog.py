@@ -5,23 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from lib.stack.launch import prepare_var_dir
-from lib.stack.supervisord_configuration import (
-    configuration_text,
-    parse_configuration,
-    read_configuration,
-)
 from tests.helpers import wait_until
 from tests.stack import ROLES, PrivateStack
 
@@ -118,16 +108,6 @@ def test_a_frozen_role_is_killed_and_has_a_successor(stack: PrivateStack) -> Non
     assert "role_hung program=gateway pid=" in (stack.directory / "main.out").read_text()
 
 
-def test_roles_that_freeze_together_are_all_back(stack: PrivateStack) -> None:
-    stack.start()
-    wait_until_running(stack)
-    pids = {role: stack.pid(role) for role in OTHERS}
-    for pid in pids.values():
-        os.kill(pid, signal.SIGSTOP)
-    for role, pid in pids.items():
-        wait_for_successor(stack, role, pid)
-
-
 def test_with_hang_after_0_a_frozen_role_is_left_alone_and_a_killed_one_is_not() -> None:
     stack = PrivateStack({"watchdog": {"hang_after": 0}})
     try:
@@ -144,31 +124,6 @@ def test_with_hang_after_0_a_frozen_role_is_left_alone_and_a_killed_one_is_not()
         os.kill(frozen, signal.SIGCONT)
     finally:
         stack.close()
-
-
-def test_a_role_that_a_person_has_stopped_stays_stopped(stack: PrivateStack) -> None:
-    stack.start()
-    wait_until_running(stack)
-    pid = stack.pid("strategy")
-    stack.supervisorctl("stop", "strategy")
-    stack.wait_for_event("watchdog", "role_ended", pid=pid)
-    # Something else happens to others, and is dealt with.
-    frozen = stack.pid("gateway")
-    os.kill(frozen, signal.SIGSTOP)
-    wait_for_successor(stack, "gateway", frozen)
-    assert states(stack)["strategy"] == "STOPPED"
-    assert len(stack.events("strategy", "started")) == 1
-
-
-def test_a_role_that_is_being_stopped_is_not_killed_by_the_watchdog(stack: PrivateStack) -> None:
-    stack.start()
-    wait_until_running(stack)
-    pid = stack.pid("gateway")
-    os.kill(pid, signal.SIGSTOP)
-    # supervisord gives it 3 s before it sends SIGKILL; the watchdog would give it one.
-    stack.supervisorctl("stop", "gateway")
-    assert states(stack)["gateway"] == "STOPPED"
-    assert stack.events("watchdog", "role_hung") == []
 
 
 def test_a_killed_watchdog_comes_back_and_no_role_is_killed(stack: PrivateStack) -> None:
@@ -208,52 +163,6 @@ def test_when_everything_stood_still_no_role_is_killed() -> None:
         assert stack.events("watchdog", "role_hung") == []
     finally:
         stack.close()
-
-
-def test_a_role_that_cannot_start_is_given_up_and_said_to_be(
-    stack: PrivateStack,
-) -> None:
-    configuration = prepare_var_dir(stack.var_dir, read_configuration())
-    parser = parse_configuration(configuration.read_text())
-    for role in ROLES:
-        parser[f"program:{role}"]["startretries"] = "1"
-    # On a busy machine it takes over a second to fail: that would pass for a start.
-    parser["program:order_manager"]["startsecs"] = "30"
-    configuration.write_text(configuration_text(parser))
-    with (
-        socket.create_server(("127.0.0.1", stack.order_port)),
-        subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", configuration],
-            env=stack.environment,
-            stdout=subprocess.DEVNULL,
-        ) as supervisord,
-    ):
-        try:
-            gave_up = stack.wait_for_event("watchdog", "role_gave_up", program="order_manager")
-            assert gave_up["level"] == "error"
-            assert states(stack)["order_manager"] == "FATAL"
-            refusals = len(stack.events("order_manager", "cannot_start"))
-            assert refusals == 2
-            assert_backed_off(stack)
-            # To ask again and again wakes no role that is given up.
-            wait_until(lambda: states(stack)["strategy"] == "RUNNING", "the others run")
-            assert len(stack.events("order_manager")) == refusals
-            assert len(stack.events("watchdog", "role_gave_up")) == 1
-        finally:
-            supervisord.terminate()
-
-
-def assert_backed_off(stack: PrivateStack) -> None:
-    """After the first failure supervisord waits a second, as its own log tells."""
-    log = (stack.var_dir / "supervisord.log").read_text()
-    failed, spawned_again = (
-        datetime.strptime(re.findall(pattern, log, re.MULTILINE)[index], "%Y-%m-%d %H:%M:%S,%f")
-        for pattern, index in (
-            (r"^(\S+ \S+) WARN exited: order_manager", 0),
-            (r"^(\S+ \S+) INFO spawned: 'order_manager'", 1),
-        )
-    )
-    assert spawned_again - failed >= timedelta(seconds=1)
 
 
 def test_where_there_is_no_pidfd_the_watchdog_looks_for_itself(

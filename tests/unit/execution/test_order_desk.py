@@ -180,13 +180,6 @@ def test_the_end_of_a_replaced_connection_does_not_touch_its_successor(counter):
     assert [to for to, _ in counter.commit().replaced] == [new]
 
 
-def test_clients_of_different_names_do_not_replace_each_other(counter):
-    one, two = counter.client("one"), counter.client("two")
-    assert counter.ask(one, order(1))[0].client_id == "one"
-    assert counter.ask(two, order(1))[0].client_id == "two"
-    assert counter.ledger.positions("one") == counter.ledger.positions("two") == {"AAPL": 10}
-
-
 def test_a_second_logon_of_the_same_name_is_acknowledged_again(counter):
     session = counter.client("strategy")
     assert counter.ask(session, order(3), logon("strategy"))[1] == LogonAck(
@@ -209,15 +202,6 @@ def test_no_client_can_take_a_name_that_is_given_to_the_anonymous(counter):
     assert isinstance(error, ErrorMessage)
     assert "anonymous-" in error.reason
     assert session.silent
-
-
-def test_a_client_keeps_its_positions_over_its_connections(counter):
-    session = counter.client("strategy")
-    counter.ask(session, order(1))
-    counter.desk.closed(session, NOW.now_ns)
-    assert counter.ask(Session("again"), logon("strategy")) == [
-        LogonAck("strategy", 1, {"AAPL": 10})
-    ]
 
 
 def buy_one_of_each(counter: Counter, client_id: str, symbols: list[str]) -> Session:
@@ -294,15 +278,6 @@ def test_a_filled_order_is_printed_and_logged(counter):
             "trade_id": 1,
         },
     )
-
-
-@pytest.mark.parametrize(
-    ("price", "printed"),
-    [("1", "1.00"), ("173.205", "173.205"), ("1e-8", "0.00000001"), ("9e9", "9000000000.00")],
-)
-def test_a_price_is_printed_with_two_decimals_and_more_where_it_has_more(counter, price, printed):
-    counter.ask(Session("peer"), order(1).replace(b"173.2", price.encode()))
-    assert counter.printed == [f"Received Order 1: BUY 10 AAPL @ {printed}\n"]
 
 
 def test_answers_come_in_the_order_of_receipt(counter):
@@ -427,16 +402,6 @@ def test_many_orders_of_one_commit_are_logged_as_one(counter):
     assert len(counter.printed) == 2 * MAX_ORDER_EVENTS
 
 
-@pytest.mark.parametrize("pieces", [1, 7, 1000])
-def test_messages_may_arrive_in_any_number_of_pieces(counter, pieces):
-    session = counter.client("strategy")
-    data = order(1) + order(2, side="SELL")
-    answers = []
-    for begin in range(0, len(data), pieces):
-        answers += counter.ask(session, data[begin : begin + pieces])
-    assert [answer.order_id for answer in answers] == [1, 2]
-
-
 def test_a_client_that_sends_too_much_without_a_delimiter_is_to_be_disconnected(counter):
     with pytest.raises(MessageTooLongError):
         counter.desk.receive(Session("peer"), b"x" * (MAX_MESSAGE_BYTES + 1), NOW)
@@ -528,14 +493,6 @@ def test_a_client_without_logon_is_anonymous_and_never_the_same_twice(counter):
     assert names == [{"anonymous-1"}, {"anonymous-2"}, {"anonymous-3"}]
 
 
-def test_the_identities_of_an_anonymous_client_end_with_its_connection(counter):
-    first = Session("peer")
-    counter.ask(first, order(1))
-    counter.desk.closed(first, NOW.now_ns)
-    (answer,) = counter.ask(Session("peer"), order(1, quantity=3))
-    assert (answer.status, answer.position) == ("FILLED", 3)
-
-
 def test_a_connection_is_silent_until_it_logs_on_or_sends_an_order(counter):
     session = Session("peer")
     counter.ask(session, b"noise*", logon("a b"), b'{"type":"order","order_id":1}*')
@@ -576,39 +533,6 @@ def test_an_unknown_symbol_is_rejected(counter):
     assert counter.printed == []
     assert counter.events[-1][0] == "order_rejected"
     assert counter.events[-1][1]["reason"] == "unknown symbol TSLA"
-
-
-@pytest.mark.parametrize("assumed", [-10, 0, 9, 20])
-def test_an_order_that_assumes_another_position_is_rejected_with_a_reason_naming_both(
-    counter, assumed
-):
-    session = counter.client("strategy")
-    counter.ask(session, order(1))
-    (answer,) = counter.ask(session, order(2, side="SELL", quantity=20, position=assumed))
-    assert answer.status == "REJECTED"
-    assert answer.reason == f"the position is 10, and the order assumes {assumed}"
-    assert answer.position == 10
-    assert counter.ledger.position("strategy", "AAPL") == 10
-
-
-def test_an_order_that_assumes_the_right_position_is_filled(counter):
-    session = counter.client("strategy")
-    answers = counter.ask(
-        session, order(1, position=0), order(2, side="SELL", quantity=20, position=10)
-    )
-    assert [answer.status for answer in answers] == ["FILLED", "FILLED"]
-    assert answers[1].position == -10
-
-
-@pytest.mark.parametrize("side", ["BUY", "SELL"])
-def test_a_position_that_a_message_could_not_carry_is_refused(counter, side):
-    session = counter.client("strategy")
-    answers = counter.ask(
-        session, order(1, side=side, quantity=MAX_INTEGER), order(2, side=side, quantity=1)
-    )
-    assert [answer.status for answer in answers] == ["FILLED", "REJECTED"]
-    assert str(MAX_INTEGER) in answers[1].reason
-    assert abs(answers[1].position) == MAX_INTEGER
 
 
 def test_what_was_halted_is_rejected_for_good(counter):
@@ -739,91 +663,6 @@ def test_a_message_that_ends_without_its_delimiter_is_answered_once(counter):
     assert report.status == "FILLED"
     assert error.order_id == 2
     assert error.reason.startswith("no `*` after the message: {")
-
-
-# What clients send that were written for another vocabulary, other prices, other clocks.
-
-PLAIN = json.loads(SMALLEST_ORDER)
-
-
-def plain_without(name: str) -> dict[str, object]:
-    return {known: value for known, value in PLAIN.items() if known != name}
-
-
-@pytest.mark.parametrize(
-    ("sent", "order_id", "says"),
-    [
-        (
-            {"symbol": "AAPL", "side": "BUY", "qty": 10, "price": 190.5},
-            None,
-            "unknown field qty: quantity?",
-        ),
-        (
-            {"type": "order", "id": 1, "side": "BUY", "sym": "AAPL", "qty": 10, "px": 190.5},
-            None,
-            "unknown field id: order_id?",
-        ),
-        (plain_without("type"), 1, "type is missing"),
-        (plain_without("order_id"), None, "order_id is missing"),
-        (PLAIN | {"side": "buy"}, 1, "side is BUY or SELL, got 'buy'"),
-        (PLAIN | {"side": "B"}, 1, "side is BUY or SELL, got 'B'"),
-        (PLAIN | {"action": "BUY"}, 1, "FILLED"),
-        (PLAIN | {"quantity": "10"}, 1, "quantity is a whole number from 1, got '10'"),
-        (PLAIN | {"quantity": 10.0}, 1, "quantity is a whole number from 1, got 10.0"),
-        (PLAIN | {"quantity": -10}, 1, "quantity is a whole number from 1, got -10"),
-        (PLAIN | {"price": "190.50"}, 1, "price is a number, got '190.50'"),
-        (PLAIN | {"price": None}, 1, "price is a number, got null"),
-        (PLAIN | {"symbol": "aapl"}, 1, "unknown symbol aapl: AAPL is configured"),
-        (PLAIN | {"order_id": "6f1c-uuid"}, None, "order_id is a whole number from 1 to"),
-        (PLAIN | {"order_id": 0}, None, "order_id is a whole number from 1 to"),
-        (PLAIN | {"timestamp": "2025-11-11T09:30:00Z", "sentiment": 70}, 1, "FILLED"),
-        ([PLAIN], 1, "one message a frame"),
-    ],
-)
-def test_an_order_in_another_vocabulary_is_answered_with_the_field_to_mend(
-    counter, sent, order_id, says
-):
-    (answer,) = counter.ask(Session("peer"), json.dumps(sent).encode() + b"*")
-    assert answer.order_id == order_id
-    assert says in f"{getattr(answer, 'status', '')} {answer.reason}"
-
-
-A_FLOAT_OF_32_BITS = 172.52999877929688
-
-
-@pytest.mark.parametrize(
-    ("price", "instead"),
-    [
-        *((172.53, None), (1e-05, None), (190.5 * 1.001, None), (0.1 + 0.2, "0.3")),
-        *((2706.93 + 3e-13, "2706.93"), (816.95 - 1e-13, "816.95"), (sum([0.1] * 10), "1")),
-        *((A_FLOAT_OF_32_BITS, "172.53"), (1.1e-08, "0.00000001"), (100 / 3, "33.33333333")),
-    ],
-)
-def test_a_price_out_of_float_arithmetic_is_answered_with_the_one_to_send(counter, price, instead):
-    (answer,) = counter.ask(Session("peer"), order(1, price=price))
-    if instead is None:
-        assert answer.status == "FILLED"
-    else:
-        assert answer.reason.endswith(f"at most 8: send {instead}")
-
-
-@pytest.mark.parametrize(
-    ("sent_ns", "says"),
-    [
-        (NOW.now_ns, "FILLED"),
-        (NOW.now_ns - 60 * 10**9, "REJECTED expired"),
-        (WALL_NS, "wall clock in ns"),
-        (WALL_NS - 3600 * 10**9, "wall clock in ns"),
-        (WALL_NS // 10**6, "wall clock in ms"),
-        (WALL_NS // 10**9, "wall clock in s"),
-        (0, "no time"),
-        (WALL_NS / 10**9 + 0.5, "monotonic clock"),
-        ("2025-11-11T09:30:00Z", "monotonic clock"),
-    ],
-)
-def test_a_time_of_another_clock_is_named_and_its_order_is_not_booked(counter, sent_ns, says):
-    (answer,) = counter.ask(Session("peer"), order(1, sent_ns=sent_ns))
-    assert says in f"{getattr(answer, 'status', '')} {answer.reason}"
 
 
 fields = st.dictionaries(

@@ -177,15 +177,6 @@ def test_a_reversal_is_twice_the_quantity(desk):
     ]
 
 
-def test_no_signal_means_no_order(desk):
-    assert desk.tick(NONE, NONE) == []
-
-
-def test_each_symbol_has_a_position_of_its_own(desk):
-    assert summary(desk.tick(BUY)) == summary(desk.tick(BUY, symbol=MSFT)) == [("BUY", 10, 0)]
-    assert summary(desk.tick(SELL)) == [("SELL", 20, 10)]
-
-
 def test_an_order_carries_what_it_was_decided_on():
     desk = Desk(settings=StrategySettings(quantity=7))
     desk.trader.begin_tape("csv-1")
@@ -341,16 +332,6 @@ def test_a_new_tape_forgets_the_windows_and_keeps_news_and_positions(desk):
     assert summary([order]) == [("SELL", 20, 10)]
     assert order.tape == "next"
     assert Scripted.latest.shown[-1][2] == 70
-
-
-def test_an_average_never_spans_two_tapes():
-    desk = Desk(MovingAverageAndNews, StrategySettings(short_window=1, long_window=3))
-    desk.trader.heard_news(NOW)
-    desk.trader.take_news(News(61, 1, "n"))
-    assert desk.tick(1, 2) == []
-    desk.trader.begin_tape("next")
-    assert desk.tick(3, 4) == []
-    assert len(desk.tick(5)) == 1
 
 
 @pytest.mark.parametrize("signal_class", [Scripted, ScriptedBatches, MovingAverageAndNews])
@@ -589,12 +570,6 @@ def test_the_example_of_the_documentation_trades(tmp_path, monkeypatch, count):
 
 
 # The ledger has the last word.
-
-
-def test_after_a_rejection_the_position_is_what_the_ledger_says(desk):
-    (buy,) = desk.tick(BUY)
-    desk.answer(buy, "REJECTED", 0)
-    assert summary(desk.tick(BUY)) == [("BUY", 10, 0)]
 
 
 def test_the_next_decision_is_sized_from_whatever_the_ledger_says(desk):

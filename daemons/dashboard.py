@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,8 +23,9 @@ from lib.dashboard.observer import Observer
 from lib.errors import CannotStartError
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
-from lib.net.listener import RESERVED_PLACES, Listener
+from lib.net.listener import Listener
 from lib.process.client_log import ClientLog
+from lib.process.client_table import ClientTable
 from lib.process.log_events import Listening, log_event
 from lib.process.role import run_role
 from lib.process.run_identity import siblings
@@ -48,7 +48,6 @@ MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
 """The bound of a client's send queue: more than the largest file with some views."""
 REQUEST_NS: Final = 10 * SECOND_NS
 """How long a client may take to send its request, and to read the answer."""
-SWEEP_NS: Final = 1 * SECOND_NS
 
 PAGE: Final = Path(__file__).with_name("dashboard_page")
 FILES: Final = {
@@ -84,12 +83,10 @@ class HttpAnswer(NamedTuple):
 class HttpClient:
     """One connection of a browser or a scraper."""
 
-    def __init__(self, session: HttpSession, now_ns: int) -> None:
+    def __init__(self, session: HttpSession) -> None:
         self.session = session
-        self.since_ns = now_ns
         self.symbol: str | None = None
         """The symbol that its page has chosen; None for a client that gets no views."""
-        self.connection: Connection
 
 
 class Dashboard:
@@ -110,17 +107,27 @@ class Dashboard:
             for path, (name, content_type) in FILES.items()
         }
         self._files[PLOTLY] = (FILES["/page.js"][1], _plotly_file().read_bytes())
-        self._clients: dict[HttpClient, None] = {}
-        """The clients; the one that has waited longest for a view comes first."""
+        self._clients = ClientTable(
+            max_clients=MAX_CONNECTIONS,
+            log=None,
+            connect=partial(Connection, loop, max_queued_bytes=MAX_QUEUED_BYTES),
+            make=lambda _: HttpClient(HttpSession(self._host)),
+            on_data=self._on_data,
+            why_drop=_why_drop,
+        )
+        self._connections = self._clients.connections
+        """By client; the one that has waited longest for a view comes first."""
         self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
         host, port = settings.dashboard.host, settings.dashboard.port
         self._client_log = ClientLog("http", MAX_CONNECTIONS, loop.clock)
-        loop.add_timed(self._client_log)
-        Listener(loop, host, port, "dashboard.port", self._client_log, self._accept, siblings)
+        Listener(
+            loop, host, port, "dashboard.port", self._client_log, self._clients.accept, siblings
+        )
         log_event(self._log, Listening(stream="http", host=host, port=port))
         now_ns = loop.clock()
-        self._look_ns = self._view_ns = self._sweep_ns = now_ns
-        loop.add_timed(self)
+        self._look_ns = self._view_ns = now_ns
+        for timed in (self._client_log, self, self._clients):
+            loop.add_timed(timed)
 
     def step(self) -> None:
         """One pass of the loop."""
@@ -132,46 +139,32 @@ class Dashboard:
         self._observer.close()
 
     def next_deadline_ns(self) -> int:
-        """When to observe the stack, send views or drop slow clients."""
-        return min(self._look_ns, self._view_ns, self._sweep_ns)
+        """When to observe the stack or send views."""
+        return min(self._look_ns, self._view_ns)
 
     def on_time(self, now_ns: int) -> None:
-        """Observe the stack, send views, drop slow clients: whatever is due."""
+        """Observe the stack, send views: whatever is due."""
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_NS
             self._observer.look()
         if now_ns >= self._view_ns:
             self._view_ns = now_ns + VIEW_NS
             self._send_views()
-        if now_ns >= self._sweep_ns:
-            self._sweep_ns = now_ns + SWEEP_NS
-            self._drop_slow(now_ns)
 
     def _send_views(self) -> None:
         """Send each page a view, if it has read the one before and there is time."""
         encoded: dict[str, bytes] = {}
         end_ns = self._loop.clock() + ROUND_NS
-        for client in list(self._clients):
+        for client, connection in list(self._connections.items()):
             symbol = client.symbol
-            if symbol is None or client.connection.queued_bytes:
+            if symbol is None or connection.queued_bytes:
                 continue
             if self._loop.clock() > end_ns:
                 break
-            self._clients[client] = self._clients.pop(client)  # to the end of the line
+            self._connections[client] = self._connections.pop(client)  # to the end of the line
             if symbol not in encoded:
                 encoded[symbol] = b"data: " + self._encoded_view(symbol) + b"\n\n"
-            client.connection.send(client.session.part(encoded[symbol]))
-
-    def _drop_slow(self, now_ns: int) -> None:
-        for client in list(self._clients):
-            connection = client.connection
-            if connection.queued_bytes:
-                if now_ns - connection.last_progress_ns > REQUEST_NS:
-                    connection.close("takes nothing")
-            elif connection.lingers_too_long(now_ns):
-                connection.close("does not close")
-            elif client.symbol is None and now_ns - client.since_ns > REQUEST_NS:
-                connection.close("asks nothing")
+            connection.send(client.session.part(encoded[symbol]))
 
     def _encoded_view(self, symbol: str) -> bytes:
         return msgspec.json.encode(self._observer.view(symbol))
@@ -179,23 +172,8 @@ class Dashboard:
     def _symbol(self, request: Request) -> str:
         return request.parameters.get("symbol", self._first_symbol)
 
-    # Connections
-
-    def _accept(self, sock: socket.socket, _peer: str, is_ours: bool) -> bool:
-        if len(self._clients) >= MAX_CONNECTIONS + (RESERVED_PLACES if is_ours else 0):
-            return False
-        client = HttpClient(HttpSession(self._host), self._loop.clock())
-        client.connection = Connection(
-            self._loop,
-            sock,
-            max_queued_bytes=MAX_QUEUED_BYTES,
-            on_data=partial(self._on_data, client),
-            on_closed=lambda _: self._clients.pop(client, None),
-        )
-        self._clients[client] = None
-        return True
-
     def _on_data(self, client: HttpClient, data: bytes) -> None:
+        connection = self._connections[client]
         try:
             request = client.session.receive(data)
             if request is None:
@@ -204,19 +182,19 @@ class Dashboard:
                 client.symbol = self._symbol(request)
                 session = client.session
                 begin = session.begin_stream(EVENTS)
-                client.connection.send(begin, session.part(b"retry: %d\n\n" % RETRY_MS))
+                connection.send(begin, session.part(b"retry: %d\n\n" % RETRY_MS))
                 return
             content_type, body, headers = self._answer(request)
             answer = client.session.respond(200, content_type, body, *headers)
         except HttpError as error:
             text = f"{error}\n".encode()
             answer = client.session.respond(error.status, PLAIN, text, NOT_KEPT)
-        client.connection.finish("answered", *answer)
+        connection.finish("answered", *answer)
 
     def _answer(self, request: Request) -> HttpAnswer:
         """Raises HttpError."""
         if request.path == "/metrics":
-            pages = sum(client.symbol is not None for client in self._clients)
+            pages = sum(client.symbol is not None for client in self._connections)
             return HttpAnswer(CONTENT_TYPE, metrics(self._observer, pages))
         if request.path == "/view":
             return HttpAnswer(JSON, self._encoded_view(self._symbol(request)))
@@ -228,6 +206,16 @@ class Dashboard:
         if request.path == PLOTLY:
             return HttpAnswer(content_type, body, (KEPT_FOR_A_DAY,))
         return HttpAnswer(content_type, body, (NOT_KEPT, POLICY))
+
+
+def _why_drop(client: HttpClient, connection: Connection, now_ns: int) -> str:
+    """Return why a client is disconnected; "" if it stays."""
+    if connection.queued_bytes:
+        return "takes nothing" if now_ns - connection.last_progress_ns > REQUEST_NS else ""
+    if connection.lingers_too_long(now_ns):
+        return "does not close"
+    is_mute = client.symbol is None and now_ns - connection.opened_ns > REQUEST_NS
+    return "asks nothing" if is_mute else ""
 
 
 def _plotly_file() -> Path:

@@ -96,7 +96,7 @@ class Gateway:
             )
 
     def _on_accept(self, name: str, sock: socket.socket, peer: str, is_ours: bool) -> bool:
-        return (self._prices if name == "price" else self._news).accept(sock, peer, is_ours)
+        return (self._prices if name == "price" else self._news).clients.accept(sock, peer, is_ours)
 
     def step(self) -> None:
         """One pass of the loop."""

@@ -12,10 +12,10 @@ the role keeps beating however much arrives.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections import deque
 from functools import partial
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -28,24 +28,24 @@ from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
-from lib.net.listener import RESERVED_PLACES, Listener
-from lib.price_book.own_price_book import OwnPriceBook
+from lib.net.listener import Listener
+from lib.price_book.own_price_book import RolePriceBook
 from lib.process.client_log import ClientLog
+from lib.process.client_table import ClientTable
 from lib.process.log_events import (
     ClientLoggedOn,
     ClientsSentNoDelimiter,
-    Detached,
     LedgerFailed,
     LedgerRecovered,
     Listening,
     MalformedMessages,
     OrdersNotBooked,
-    PriceBookUnusable,
     PriceCollarAttached,
     TradingHalted,
     TradingResumed,
     log_event,
 )
+from lib.process.log_once import LogOnce
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
 from lib.process.run_identity import siblings
@@ -54,7 +54,6 @@ from lib.shared_memory_utils import PriceBookError
 from lib.wire.framing import MessageTooLongError
 
 MAX_CLIENTS: Final = 512
-"""The most clients, beside RESERVED_PLACES for processes of our own run."""
 HEARD_NS: Final = SECOND_NS // 10
 """How long a silent client may stay before it can be evicted: clients that connect together must
 not evict each other before any of them could send something."""
@@ -74,8 +73,6 @@ MAX_TAKING_NS: Final = SECOND_NS // 10
 """How long a pass processes messages, then to the end of one client's turn."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
 """How many bytes of answers may wait for a client before it is disconnected."""
-SWEEP_NS: Final = SECOND_NS // 4
-"""How often to look for finishing connections that the peer does not close."""
 LINES_A_WRITE: Final = 64
 """Confirmations that are printed with one system call."""
 
@@ -94,22 +91,38 @@ class OrderManager:
         ttl_ns = to_ns(settings.order_manager.order_ttl)
         risk = Risk(settings.risk, ttl_ns, settings.symbols, self._latest_prices.get)
         self._ledger = Ledger(settings.var_dir / settings.order_manager.ledger)
-        self._ledger_failure: str | None = None
+        self._ledger_failure = LogOnce()
         self._desk = OrderDesk(self._ledger, risk)
-        self._connections: dict[Session, Connection] = {}
-        """The connections, the oldest first."""
         self._arrived: deque[tuple[Session, bytes]] = deque()
         """Unprocessed input in the order of the turns: at most one entry a client, whose connection
         is paused."""
         self._client_log = ClientLog("orders", MAX_CLIENTS, loop.clock)
-        self._sweep_ns: int | None = None
+        self._clients = ClientTable(
+            max_clients=MAX_CLIENTS,
+            log=self._client_log,
+            connect=partial(
+                Connection,
+                loop,
+                max_queued_bytes=MAX_QUEUED_BYTES,
+                receive_bytes=RECEIVE_BYTES,
+                may_half_close=True,
+            ),
+            make=Session,
+            on_data=self._on_data,
+            on_drained=self._on_drained,
+            on_closed=self._on_closed,
+            client_id=attrgetter("client_id"),
+            why_evict=self._why_evict,
+            why_drop=_why_drop,
+        )
+        self._connections = self._clients.connections
         try:
             self._ledger.open()
         except ForeignLedgerError as error:
             raise CannotStartError(str(error)) from None
         except LedgerError as error:
             # Each order tries it again; until one succeeds, orders are answered with this reason.
-            self._log_failure(str(error))
+            self._ledger_failure.log_new(LedgerFailed(reason=str(error)))
         manager = settings.order_manager
         Listener(
             loop,
@@ -117,10 +130,10 @@ class OrderManager:
             manager.port,
             "order_manager.port",
             self._client_log,
-            self._on_accept,
+            self._clients.accept,
             siblings,
         )
-        for timed in (self._out, self._client_log, self):
+        for timed in (self._out, self._client_log, self._clients):
             loop.add_timed(timed)
         log_event(self._log, Listening(stream="orders", host=manager.host, port=manager.port))
 
@@ -138,18 +151,6 @@ class OrderManager:
         self._ledger.close()
         self._client_log.on_time(self._clock())
         self._out.flush_at_end()
-
-    def next_deadline_ns(self) -> int | None:
-        """When to look for connections that are slow to close."""
-        return self._sweep_ns
-
-    def on_time(self, now_ns: int) -> None:
-        """Close finishing connections that the peer does not close in time."""
-        for connection in list(self._connections.values()):
-            if connection.lingers_too_long(now_ns):
-                connection.close("does not close")
-        closing = any(connection.finishing for connection in self._connections.values())
-        self._sweep_ns = now_ns + SWEEP_NS if closing else None
 
     def _look_for_halt(self) -> None:
         halted = os.path.lexists(self._halt_file)
@@ -207,7 +208,6 @@ class OrderManager:
             if session in self._connections:
                 last = (*frames.pop(session, ()), goodbye)
                 self._connections[session].finish("replaced by a newer logon", *last)
-                self._sweep_ns = self._sweep_ns or self._clock() + SWEEP_NS
         for session, answers in frames.items():
             if session in self._connections:
                 connection = self._connections[session]
@@ -227,7 +227,7 @@ class OrderManager:
         for session, reason in outcome.malformed:
             self._client_log.count(MalformedMessages, peer=session.peer, reason=reason)
         if outcome.failure:
-            self._log_failure(outcome.failure)
+            self._ledger_failure.log_new(LedgerFailed(reason=outcome.failure))
             for session, order_id in outcome.failed:
                 self._client_log.count(
                     OrdersNotBooked,
@@ -235,46 +235,22 @@ class OrderManager:
                     peer=session.peer,
                     order_id=order_id,
                 )
-        elif outcome.booked and self._ledger_failure:
-            self._ledger_failure = None
+        elif outcome.booked and self._ledger_failure.over():
             log_event(self._log, LedgerRecovered(ledger=str(self._ledger.path)))
 
-    def _log_failure(self, reason: str) -> None:
-        """Log why orders are not booked, once for each new reason."""
-        if reason != self._ledger_failure:
-            self._ledger_failure = reason
-            log_event(self._log, LedgerFailed(reason=reason))
-
-    def _on_accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
-        places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)
-        if len(self._connections) >= places and not self._drop_oldest_silent():
-            return False
-        session = Session(peer)
-        self._connections[session] = Connection(
-            self._loop,
-            sock,
-            max_queued_bytes=MAX_QUEUED_BYTES,
-            receive_bytes=RECEIVE_BYTES,
-            on_data=partial(self._on_data, session),
-            on_closed=partial(self._on_closed, session),
-            on_drained=partial(self._on_drained, session),
-            may_half_close=True,
-        )
-        self._client_log.connected(peer=peer, clients=len(self._connections))
-        return True
-
-    def _drop_oldest_silent(self) -> bool:
-        """Evict the oldest idle client; False if there is none.
+    def _why_evict(self, session: Session, connection: Connection) -> str:
+        """Return why a client makes room; "" if it stays.
 
         A client whose data has arrived is not idle: unprocessed input may be an order.
         """
-        for session, connection in self._connections.items():
-            if session.silent and not connection.paused and not connection.has_input():
-                if self._clock() - connection.opened_ns < HEARD_NS:
-                    return False  # the other silent clients are younger
-                connection.close("made room: neither logon nor order")
-                return True
-        return False
+        if (
+            session.silent
+            and not connection.paused
+            and self._clock() - connection.opened_ns >= HEARD_NS
+            and not connection.has_input()
+        ):
+            return "made room: neither logon nor order"
+        return ""
 
     def _on_data(self, session: Session, data: bytes) -> None:
         self._connections[session].paused = True  # until this is processed
@@ -285,16 +261,13 @@ class OrderManager:
         if self._connections[session].half_closed and not self._desk.ended(session):
             self._connections[session].close("closed by peer")
 
-    def _on_closed(self, session: Session, reason: str) -> None:
-        del self._connections[session]
+    def _on_closed(self, session: Session) -> None:
         self._count_undelimited(session, has_ended=True)
         self._desk.closed(session, self._clock())
-        self._client_log.disconnected(
-            peer=session.peer,
-            client_id=session.client_id,
-            reason=reason,
-            clients=len(self._connections),
-        )
+
+
+def _why_drop(_session: Session, connection: Connection, now_ns: int) -> str:
+    return "does not close" if connection.lingers_too_long(now_ns) else ""
 
 
 class LatestPrices:
@@ -303,7 +276,7 @@ class LatestPrices:
     def __init__(self, book_name: str) -> None:
         self._log = structlog.get_logger()
         self._book_name = book_name
-        self._own_book = OwnPriceBook(book_name)
+        self._own_book = RolePriceBook(book_name)
         self._prices: dict[str, int | None] = {}
 
     def begin_pass(self, now_ns: int) -> None:
@@ -312,11 +285,8 @@ class LatestPrices:
         own_book = self._own_book
         if own_book.book is not None and own_book.book.retired:
             own_book.let_go()
-            log_event(self._log, Detached(price_book=self._book_name))
-        if own_book.book is None:
-            if own_book.look(now_ns) is not None:
-                log_event(self._log, PriceCollarAttached(price_book=self._book_name))
-            self._report_problem()
+        if own_book.book is None and own_book.look(now_ns) is not None:
+            log_event(self._log, PriceCollarAttached(price_book=self._book_name))
 
     def get(self, symbol: str) -> int | None:
         """Return the latest price in fixed point; None if there is none, or no price book."""
@@ -331,14 +301,9 @@ class LatestPrices:
         try:
             tick = book.latest(symbol)
         except PriceBookError as error:
-            self._own_book.problem = str(error)
-            self._report_problem()
+            self._own_book.damaged(error)
             return None
         return tick.price if tick else None
-
-    def _report_problem(self) -> None:
-        if reason := self._own_book.new_problem():
-            log_event(self._log, PriceBookUnusable(price_book=self._book_name, reason=reason))
 
 
 if __name__ == "__main__":

@@ -16,14 +16,11 @@ from __future__ import annotations
 import selectors
 from functools import partial
 
-import structlog
-
 from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
-from lib.price_book.own_price_book import OwnPriceBook
-from lib.process.log_events import Detached, PriceBookUnusable, log_event
+from lib.price_book.own_price_book import RolePriceBook
 from lib.process.role import run_role
 from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
@@ -46,8 +43,6 @@ class Strategy:
 
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
-        self._log = structlog.get_logger()
-        self._book_name = settings.price_book.name
         # First, so that a strategy that loses the race never touches the other one's files.
         hold_client_id(settings.var_dir, settings.strategy.client_id)
         client = OrderClient(settings.strategy.client_id)
@@ -89,7 +84,7 @@ class Strategy:
         )
         for timed in (self._orders, news, self._throttled_log):
             loop.add_timed(timed)
-        self._own_book = OwnPriceBook(self._book_name, settings.symbols)
+        self._own_book = RolePriceBook(settings.price_book.name, settings.symbols)
         self._reader: PriceBookReader | None = None
         loop.add_timed(self)
 
@@ -123,8 +118,6 @@ class Strategy:
         if book is not None:
             self._reader = self._evaluator.attach(book)
             self._loop.register(self._reader.fileno(), selectors.EVENT_READ, lambda _: None)
-        elif reason := self._own_book.new_problem():
-            log_event(self._log, PriceBookUnusable(price_book=self._book_name, reason=reason))
 
     def _detach(self) -> None:
         assert self._reader
@@ -132,7 +125,6 @@ class Strategy:
         self._reader.close()
         self._reader = None
         self._own_book.let_go()
-        log_event(self._log, Detached(price_book=self._book_name))
 
 
 def _last_evaluated(settings: Settings) -> LastEvaluated:

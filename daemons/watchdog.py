@@ -30,6 +30,7 @@ from lib.process.log_events import (
     SupervisordSilent,
     log_event,
 )
+from lib.process.log_once import LogOnce
 from lib.process.process_handle import LOOK_NS, ProcessHandle
 from lib.process.role import run_role
 from lib.process.supervisor import (
@@ -59,7 +60,7 @@ class Watchdog:
                 "start it as a program of etc/supervisord.conf"
             )
         self._supervisor = Supervisor(socket_path)
-        self._silence_logged = False
+        self._silence = LogOnce()
         self._var_dir = settings.var_dir
         hang_after_ns = to_ns(settings.watchdog.hang_after)
         self._judges = bool(hang_after_ns)
@@ -102,11 +103,9 @@ class Watchdog:
             return
         except SupervisorSilentError as error:
             self._rules.unanswered(self._loop.clock())
-            if not self._silence_logged:
-                self._silence_logged = True
-                log_event(self._log, SupervisordSilent(reason=str(error)))
+            self._silence.log_first(SupervisordSilent(reason=str(error)))
             return
-        self._silence_logged = False
+        self._silence.over()
         for process in self._rules.answered(processes, self._loop.clock()):
             log_event(self._log, RoleGaveUp(program=process.program, reason=process.problem))
         self._update_handles()

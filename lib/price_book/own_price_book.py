@@ -1,18 +1,25 @@
-"""The price book of a role's own stack: found, checked, released. Roles attach in no other way.
+"""The price book of this process's own stack: found, checked, released.
 
 A second stack easily keeps the name in the settings, and a role that attached by name alone would
 trade on another stack's prices. So a role that supervisord has started attaches only to a segment
 of its own run; the segment says which run that is. A role that was started by hand is a run of its
 own and takes any segment of the name.
+
+Roles attach in no other way: those that trade with `RolePriceBook`, an observer of the stack with
+`OwnPriceBook`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import structlog
+
 from lib.clock import MILLISECOND_NS
 from lib.price_book.book import PriceBookError, SharedPriceBook
 from lib.price_book.clean_up import belongs_to_another_stack
+from lib.process.log_events import Detached, PriceBookUnusable, log_event
+from lib.process.log_once import LogOnce
 from lib.process.run_identity import current_run, is_alive, is_supervised
 
 LOOK_NS: Final = 50 * MILLISECOND_NS
@@ -24,18 +31,19 @@ _UNSETTLED: Final = "whether it is this stack's shows at the next look"
 
 
 class OwnPriceBook:
-    """Finds the price book for one role. For one thread.
+    """Finds the price book for one observer of a stack. For one thread.
 
     Attributes:
         book: the price book, while attached.
         next_look_ns: when `look` tries again, monotonic clock; 0 for now.
         problem: why the segment of this name cannot be used; "" if it can, or if there is none.
-            The caller sets it when it finds the book damaged.
 
     """
 
-    def __init__(self, name: str, symbols: tuple[str, ...] | None = None) -> None:
-        """Look for the book `name` of these symbols; None takes any.
+    def __init__(
+        self, name: str, symbols: tuple[str, ...] | None = None, *, as_role: bool = True
+    ) -> None:
+        """Look for the book `name` of these symbols; None takes any. `as_role` as for `attach`.
 
         Raises OrphanedError if the supervisord that started this process has died.
         """
@@ -44,8 +52,8 @@ class OwnPriceBook:
         self.problem = ""
         self._name = name
         self._symbols = symbols
+        self._as_role = as_role
         self._run = current_run() if is_supervised() else None
-        self._reported = ""
         self._was_foreign = False
 
     def look(self, now_ns: int) -> SharedPriceBook | None:
@@ -62,16 +70,9 @@ class OwnPriceBook:
             self.book = None
             self.next_look_ns = 0
 
-    def new_problem(self) -> str:
-        """Return the problem if it has changed since the last call, for the log; "" if not."""
-        if self.problem in ("", _UNSETTLED, self._reported):
-            return ""
-        self._reported = self.problem
-        return self.problem
-
     def _attach(self) -> None:
         try:
-            book = SharedPriceBook.attach(self._name, as_role=True)
+            book = SharedPriceBook.attach(self._name, as_role=self._as_role)
         except FileNotFoundError:
             self.problem = ""
             return
@@ -83,7 +84,6 @@ class OwnPriceBook:
             book.close()
         else:
             self.book = book
-            self._reported = ""
             self._was_foreign = False
 
     def _foreign_owner(self, book: SharedPriceBook) -> str:
@@ -111,3 +111,36 @@ class OwnPriceBook:
             f"price book {self._name} has other symbols than the settings: {named}"
             f"{f' and {more} more' if more > 0 else ''}"
         )
+
+
+class RolePriceBook(OwnPriceBook):
+    """Finds the price book for a role that trades; logs its problems and when it is closed."""
+
+    def __init__(self, name: str, symbols: tuple[str, ...] | None = None) -> None:
+        """Look for the book as `OwnPriceBook` does; raises the same."""
+        super().__init__(name, symbols)
+        self._logged_problem = LogOnce()
+        """Until a price book is attached."""
+
+    def damaged(self, error: PriceBookError) -> None:
+        """Note that the attached price book cannot be read."""
+        self.problem = str(error)
+        self._log_problem()
+
+    def let_go(self) -> None:
+        """Close the price book, if attached. The next `look` looks for another one at once."""
+        if self.book is not None:
+            super().let_go()
+            log_event(structlog.get_logger(), Detached(price_book=self._name))
+
+    def _attach(self) -> None:
+        super()._attach()
+        if self.book is not None:
+            self._logged_problem.over()
+        else:
+            self._log_problem()
+
+    def _log_problem(self) -> None:
+        if self.problem not in ("", _UNSETTLED):
+            problem = PriceBookUnusable(price_book=self._name, reason=self.problem)
+            self._logged_problem.log_new(problem)

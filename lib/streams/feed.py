@@ -20,6 +20,7 @@ from lib.process.log_events import (
     StreamConnected,
     log_event,
 )
+from lib.process.log_once import LogOnce
 from lib.streams.stream_client import NEXT_CALL_NS, Frames, Joined, StreamClient, WentPlain
 from lib.wire.framing import MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
@@ -48,9 +49,10 @@ class StreamFeed:
         self._on_begin = on_begin
         self._on_frames = on_frames
         self._clock = clock
-        self._undelimited_logged = False
-        self._loss_logged: str | None = None
-        """Why the last connection to a strange server ended, until the stream begins."""
+        self._undelimited = LogOnce()
+        """Until the stream begins: the next connection will bring the same bytes."""
+        self._strange_loss = LogOnce()
+        """Until the stream begins: the next connection to a strange server ends the same way."""
         self._connection = connect(
             on_open=self._on_open, on_data=self._on_data, on_lost=self._on_lost
         )
@@ -69,13 +71,8 @@ class StreamFeed:
             self._connection.drop(self._client.silence_reason())
 
     def _log_undelimited(self, undelimited: Undelimited) -> None:
-        """Log it once until the stream begins: the next connection will bring the same bytes."""
-        if not self._undelimited_logged:
-            self._undelimited_logged = True
-            event = ServerSentNoDelimiter(
-                stream=self._stream, peer=self.peer, **undelimited._asdict()
-            )
-            log_event(self._log, event)
+        event = ServerSentNoDelimiter(stream=self._stream, peer=self.peer, **undelimited._asdict())
+        self._undelimited.log_first(event)
 
     def _on_open(self) -> None:
         self._connection.send(self._client.connected(self._clock()))
@@ -85,10 +82,12 @@ class StreamFeed:
         if undelimited := self._client.disconnected():
             self._log_undelimited(undelimited)
             self._connection.hold_back(NEXT_CALL_NS)
-        if not is_strange or reason != self._loss_logged:  # the next one will end the same way
-            event = Disconnected(stream=self._stream, peer=self.peer, reason=reason)
+        event = Disconnected(stream=self._stream, peer=self.peer, reason=reason)
+        if is_strange:
+            self._strange_loss.log_new(event)
+        else:
+            self._strange_loss.over()
             log_event(self._log, event)
-        self._loss_logged = reason if is_strange else None
 
     def _on_data(self, data: bytes) -> None:
         batches: list[Frames] = []
@@ -111,7 +110,7 @@ class StreamFeed:
             self._connection.drop(f"protocol error: {error}")
 
     def _begin(self, event: Joined | WentPlain) -> None:
-        self._undelimited_logged = False
+        self._undelimited.over()
         self._connection.proved()
         missed = event.missed if isinstance(event, Joined) else None
         connected = StreamConnected(

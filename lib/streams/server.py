@@ -16,15 +16,14 @@ encoded again, so all lagging clients share a bounded part of each pass, in turn
 
 from __future__ import annotations
 
-import socket
 from functools import partial
 from typing import Final
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
-from lib.net.listener import RESERVED_PLACES
 from lib.process.client_log import ClientLog
+from lib.process.client_table import ClientTable
 from lib.process.log_events import ClientsSentNoDelimiter
 from lib.streams.publication import Publication
 from lib.streams.subscriber import MAX_BATCH_FRAMES, Subscriber
@@ -36,7 +35,7 @@ MAX_LAG_TICKS: Final = 1 << 22
 no memory, because frames that are no longer kept are encoded again. That takes up to 0.5 µs a tick
 where many clients lag in different places; LAGGING_NS bounds it."""
 MAX_CLIENTS: Final = 400
-"""The most clients of one stream, beside RESERVED_PLACES for processes of the stack's own run."""
+"""The most clients of one stream."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
 """Well above the largest batch: only a defect of the server reaches it."""
 STALL_LIMIT_NS: Final = 10 * SECOND_NS
@@ -45,8 +44,6 @@ UNPACED_STALL_LIMIT_NS: Final = 1 * SECOND_NS
 """The stall limit where the slowest client paces the stream: a stalled one holds up all others."""
 LAGGING_NS: Final = 2 * MILLISECOND_NS
 """The time of a pass for all lagging clients of one stream; at most one batch exceeds it."""
-SWEEP_NS: Final = SECOND_NS // 4
-"""How often to check for stalled clients, due heartbeats and counts to be logged."""
 
 
 class StreamServer:
@@ -57,29 +54,39 @@ class StreamServer:
     ) -> None:
         self.publication = publication
         self._stream = publication.stream
-        self._loop = loop
         self._clock = loop.clock
         self._stall_limit_ns = stall_limit_ns
-        self._clients: dict[Subscriber, Connection] = {}
-        """In the order in which they connected."""
+        self._log = log
+        self.clients = ClientTable(
+            max_clients=MAX_CLIENTS,
+            log=log,
+            connect=partial(
+                Connection, loop, max_queued_bytes=MAX_QUEUED_BYTES, may_half_close=True
+            ),
+            make=lambda peer: Subscriber(self._stream, self._clock(), peer),
+            on_data=self._on_data,
+            on_drained=self._on_drained,
+            on_closed=lambda subscriber: self._lagging.pop(subscriber, None),
+            why_evict=_why_evict,
+            why_drop=self._why_drop,
+        )
+        self._connections = self.clients.connections
         self._lagging: dict[Subscriber, None] = {}
         """Clients that could take a further batch; the first one's turn is next."""
-        self._sweep_ns = self._clock() + SWEEP_NS
-        self._log = log
         loop.add_timed(self)
 
     def publish(self, count: int) -> int:
         """Publish the next `count` frames and send them. Returns how many, fewer at the end."""
         published = self.publication.publish(count)
         if published:
-            for subscriber, connection in list(self._clients.items()):
+            for subscriber, connection in list(self._connections.items()):
                 if subscriber not in self._lagging:  # a lagging client waits for its turn
                     self._send_batch(subscriber, connection)
         return published
 
     def publish_unpaced(self) -> bool:
         """Publish what the slowest numbered client can take at once. Returns whether it is any."""
-        cursors = (s.next_sequence for s in self._clients if s.numbered)
+        cursors = (s.next_sequence for s in self._connections if s.numbered)
         slowest = min(cursors, default=None)
         if slowest is None:
             return False
@@ -94,82 +101,49 @@ class StreamServer:
             return False
         end_ns = self._clock() + LAGGING_NS
         for subscriber in list(self._lagging):
-            self._send_batch(subscriber, self._clients[subscriber])
+            self._send_batch(subscriber, self._connections[subscriber])
             if self._clock() >= end_ns:
                 break
         return bool(self._lagging)
 
-    def accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
-        """Take a new client, plain until it says HELLO. False if there is no place for it.
-
-        A client that is known to be of the stack's own run (`is_ours`) has RESERVED_PLACES more.
-        """
-        places = MAX_CLIENTS + (RESERVED_PLACES if is_ours else 0)
-        if len(self._clients) >= places and not self._evict_half_closed():
-            return False
-        subscriber = Subscriber(self._stream, self._clock())
-        self._clients[subscriber] = Connection(
-            self._loop,
-            sock,
-            max_queued_bytes=MAX_QUEUED_BYTES,
-            on_data=partial(self._on_data, subscriber, peer),
-            on_closed=partial(self._on_closed, subscriber, peer),
-            on_drained=partial(self._on_drained, subscriber),
-            may_half_close=True,
-        )
-        self._log.connected(peer=peer, clients=len(self._clients))
-        return True
-
     def next_deadline_ns(self) -> int:
         """Return when to check the clients again."""
-        return self._sweep_ns
+        return self.clients.next_deadline_ns()
 
     def on_time(self, now_ns: int) -> None:
         """Send heartbeats that are due; disconnect clients that stall or lag too far behind."""
-        self._sweep_ns = now_ns + SWEEP_NS
+        self.clients.on_time(now_ns)
         log_ns = self._log.next_deadline_ns()
         if log_ns is not None and log_ns <= now_ns:
             self._log.on_time(now_ns)
-        for subscriber, connection in list(self._clients.items()):
-            if subscriber.lag > MAX_LAG_TICKS:
-                connection.close(f"too slow: {subscriber.lag} frames behind")
-            elif (
-                connection.queued_bytes
-                and now_ns - connection.last_progress_ns > self._stall_limit_ns
-            ):
-                connection.close(f"took nothing for {self._stall_limit_ns / SECOND_NS:g} s")
-            elif subscriber not in self._lagging:
+        for subscriber, connection in list(self._connections.items()):
+            if subscriber not in self._lagging:
                 self._send_batch(subscriber, connection)
 
-    def _evict_half_closed(self) -> bool:
-        """Evict the oldest client that has ended its side. False if there is none."""
-        for connection in self._clients.values():
-            if connection.half_closed:
-                connection.close("made room: ended its side")
-                return True
-        return False
+    def _why_drop(self, subscriber: Subscriber, connection: Connection, now_ns: int) -> str:
+        """Return why a client is disconnected: it stalls or lags too far behind; "" if it stays."""
+        if subscriber.lag > MAX_LAG_TICKS:
+            return f"too slow: {subscriber.lag} frames behind"
+        if connection.queued_bytes and now_ns - connection.last_progress_ns > self._stall_limit_ns:
+            return f"took nothing for {self._stall_limit_ns / SECOND_NS:g} s"
+        return ""
 
-    def _on_data(self, subscriber: Subscriber, peer: str, data: bytes) -> None:
-        connection = self._clients[subscriber]
+    def _on_data(self, subscriber: Subscriber, data: bytes) -> None:
+        connection = self._connections[subscriber]
         try:
             answer = subscriber.receive(data)
         except (ProtocolError, MessageTooLongError) as error:
-            self._log.protocol_error(peer, str(error))
+            self._log.protocol_error(subscriber.peer, str(error))
             connection.close(f"protocol error: {error}")
             return
         if undelimited := subscriber.undelimited():
-            self._log.count(ClientsSentNoDelimiter, peer=peer, **undelimited._asdict())
+            self._log.count(ClientsSentNoDelimiter, peer=subscriber.peer, **undelimited._asdict())
         if answer:
             connection.send(answer)
             self._send_batch(subscriber, connection)
 
     def _on_drained(self, subscriber: Subscriber) -> None:
-        self._send_batch(subscriber, self._clients[subscriber])
-
-    def _on_closed(self, subscriber: Subscriber, peer: str, reason: str) -> None:
-        del self._clients[subscriber]
-        self._lagging.pop(subscriber, None)
-        self._log.disconnected(peer=peer, reason=reason, clients=len(self._clients))
+        self._send_batch(subscriber, self._connections[subscriber])
 
     def _send_batch(self, subscriber: Subscriber, connection: Connection) -> None:
         """Send the next batch, if the client has taken the one before.
@@ -184,3 +158,7 @@ class StreamServer:
                 connection.send(*pieces)
         if subscriber.lag and connection.open and not connection.queued_bytes:
             self._lagging[subscriber] = None
+
+
+def _why_evict(_subscriber: Subscriber, connection: Connection) -> str:
+    return "made room: ended its side" if connection.half_closed else ""

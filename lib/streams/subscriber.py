@@ -29,7 +29,9 @@ room for a late loop."""
 class Subscriber:
     """One client of a stream: plain until it says HELLO, numbered from then on."""
 
-    def __init__(self, stream: Stream, now_ns: int) -> None:
+    def __init__(self, stream: Stream, now_ns: int, peer: str = "") -> None:
+        """`peer` is its address, for the log."""
+        self.peer = peer
         self._stream = stream
         self._buffer = FrameBuffer()
         self._last_sent_ns = now_ns

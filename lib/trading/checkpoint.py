@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import structlog
-
-from lib.process.log_events import StateNotWritten, log_event
+from lib.process.log_events import StateNotWritten
+from lib.process.log_once import LogOnce
 from lib.process.state_file import create_state, open_state
 from lib.wire.ticks import PLAIN_TAPE
 
@@ -24,7 +23,7 @@ class LastEvaluated:
         self._state = open_state(path, word_count=1) or create_state(path, {"tape": ""}, [0])
         self._last = (self._state.header.get("tape"), self._state.words[0])
         self._book = self._state.header.get("book")
-        self._logged_failure = ""
+        self._failure = LogOnce()
 
     def last(self, tape: str) -> int:
         """Return the sequence of the last evaluated tick of `tape`, 0 if there is none."""
@@ -59,9 +58,6 @@ class LastEvaluated:
         try:
             header = {"tape": tape, "book": self._book}
             self._state = create_state(self._path, header, [sequence])
-            self._logged_failure = ""
+            self._failure.over()
         except OSError as error:
-            if error.strerror != self._logged_failure:
-                self._logged_failure = str(error.strerror)
-                event = StateNotWritten(path=str(self._path), reason=error.strerror)
-                log_event(structlog.get_logger(), event)
+            self._failure.log_new(StateNotWritten(path=str(self._path), reason=error.strerror))

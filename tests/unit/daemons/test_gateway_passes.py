@@ -18,7 +18,7 @@ from tests.helpers import wait_until
 
 def cursor(server: StreamServer) -> int | None:
     """Return the number of the next frame for the server's only client."""
-    return next((client.next_sequence for client in server._clients), None)
+    return next((client.next_sequence for client in server._connections), None)
 
 
 def test_a_lagging_client_of_either_stream_has_its_turn_in_a_pass(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 def test_a_client_whose_order_comes_together_with_a_newcomer_does_not_make_room(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order_manager, "MAX_CLIENTS", 2)
+    manager.manager._clients.max_clients = 2
     monkeypatch.setattr(order_manager, "HEARD_NS", 0)
     first, second = manager.connect_and_pass(2)
     first.sendall(order(1))
@@ -175,7 +175,7 @@ def test_a_client_that_takes_long_has_its_turns_between_those_of_the_others(
 def test_a_client_whose_order_waits_for_the_next_pass_does_not_make_room(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order_manager, "MAX_CLIENTS", 2)
+    manager.manager._clients.max_clients = 2
     monkeypatch.setattr(order_manager, "HEARD_NS", 0)
     monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
     first, _second = manager.connect_and_pass(2)

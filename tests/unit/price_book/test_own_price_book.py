@@ -1,4 +1,4 @@
-"""The price book that a role attaches to, and the problem of one that it does not take."""
+"""The price book that a process attaches to, and the problem of one that it does not take."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from lib.price_book import own_price_book
-from lib.price_book.own_price_book import LOOK_NS, OwnPriceBook
+from lib.price_book.book import PriceBookError
+from lib.price_book.own_price_book import LOOK_NS, OwnPriceBook, RolePriceBook
 from lib.price_book.segment_files import SHM_DIR, segment_path
 from lib.process.run_identity import Run, run_of
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
@@ -55,35 +57,47 @@ def make_book(name: str, run: Run | None, symbols: tuple[str, ...] = SYMBOLS) ->
 def test_a_role_attaches_to_the_price_book_of_its_run(name, supervised):
     own = OwnPriceBook(name, SYMBOLS)
     assert own.look(0) is None
-    assert (own.problem, own.new_problem()) == ("", "")
+    assert own.problem == ""
     with make_book(name, OURS) as book:
         book.update("AAPL", 1)
         assert own.look(LOOK_NS).read("AAPL") == 1
         assert own.look(LOOK_NS) is own.book
 
 
-def test_a_role_leaves_the_price_book_of_a_running_stack_alone_and_says_so_once(
+def test_a_role_leaves_the_price_book_of_a_running_stack_alone_and_logs_it_once(
     name, supervised, other_run
 ):
     make_book(name, other_run).close()
-    own = OwnPriceBook(name)
-    assert own.look(0) is None
+    own = RolePriceBook(name)
+    with capture_logs() as logs:
+        assert own.look(0) is None
+        assert own.look(LOOK_NS) is None
+    assert [(e["event"], e["reason"]) for e in logs] == [("price_book_unusable", own.problem)]
     for part in (name, f"process {other_run.pid})", "set [price_book] name"):
         assert part in own.problem
-    assert own.new_problem() == own.problem
-    assert own.look(LOOK_NS) is None
-    assert own.new_problem() == ""
-    # When that stack has ended, the name can be ours; and what comes after that is said again.
+    # When that stack has ended, the name can be ours; and what comes after that is logged again.
     remove_segments(name)
-    assert own.look(2 * LOOK_NS) is None
-    assert own.problem == ""
-    make_book(name, OURS).close()
-    assert own.look(3 * LOOK_NS) is not None
+    with capture_logs() as logs:
+        assert own.look(2 * LOOK_NS) is None
+        assert own.problem == ""
+        make_book(name, OURS).close()
+        assert own.look(3 * LOOK_NS) is not None
+        own.let_go()
+        remove_segments(name)
+        make_book(name, other_run).close()
+        assert own.look(3 * LOOK_NS) is None
+    assert [e["event"] for e in logs] == ["detached", "price_book_unusable"]
+
+
+def test_a_price_book_that_is_found_damaged_is_logged_once(name, by_hand):
+    own = RolePriceBook(name)
+    make_book(name, None).close()
+    with capture_logs() as logs:
+        assert own.look(0) is not None
+        for _ in range(2):
+            own.damaged(PriceBookError("torn"))
+    assert [(e["event"], e["reason"]) for e in logs] == [("price_book_unusable", "torn")]
     own.let_go()
-    remove_segments(name)
-    make_book(name, other_run).close()
-    assert own.look(3 * LOOK_NS) is None
-    assert own.new_problem() != ""
 
 
 @pytest.mark.parametrize("run", [None, DEAD])
@@ -92,11 +106,13 @@ def test_a_role_leaves_a_price_book_of_no_live_run_alone_until_its_orderbook_tak
 ):
     with make_book(name, run) as book:
         book.update("AAPL", 1)
-    own = OwnPriceBook(name)
-    assert own.look(0) is None
-    assert own.new_problem() == ""  # its orderbook may be taking it over
-    assert own.look(LOOK_NS) is None
-    assert f"price book {name} is not this stack's" in own.new_problem()
+    own = RolePriceBook(name)
+    with capture_logs() as logs:
+        assert own.look(0) is None
+        assert logs == []  # its orderbook may be taking it over
+        assert own.look(LOOK_NS) is None
+    (line,) = logs
+    assert f"price book {name} is not this stack's" in line["reason"]
     with make_book(name, OURS) as book:
         assert own.look(2 * LOOK_NS) is None
         book.become_writer()
@@ -121,7 +137,7 @@ def test_what_is_no_price_book_is_a_problem(name, by_hand):
     segment_path(name).write_bytes(b"nonsense" * 100)
     own = OwnPriceBook(name)
     assert own.look(0) is None
-    assert f"segment {name} is no price book" in own.new_problem()
+    assert f"segment {name} is no price book" in own.problem
 
 
 def test_a_price_book_is_looked_for_now_and_then_and_at_once_after_one_was_let_go(name, by_hand):

@@ -10,7 +10,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from lib.net.event_loop import EventLoop
-from lib.net.listener import RESERVED_PLACES
 from lib.process.client_log import ClientLog
 from lib.process.state_file import create_state
 from lib.streams import server
@@ -38,11 +37,11 @@ class Clients:
         for _ in range(count):
             assert self.connect()
 
-    def connect(self, *, is_ours: bool = False) -> bool:
+    def connect(self) -> bool:
         """Whether one more client is let in."""
         ours, peer = tcp_pair(buffer_bytes=1 << 20)
         self.peers.append(peer)
-        return self.server.accept(ours, f"client {len(self.peers)}", is_ours)
+        return self.server.clients.accept(ours, f"client {len(self.peers)}", False)
 
     def peer_says(self, number: int, data: bytes) -> None:
         """Let a client say something, and the server hear it."""
@@ -54,7 +53,7 @@ class Clients:
 
     def places(self) -> list[int]:
         """Which frame each of them gets next."""
-        return [client.next_sequence for client in self.server._clients]
+        return [client.next_sequence for client in self.server._connections]
 
     def close(self) -> None:
         for sock in self.peers:
@@ -120,22 +119,25 @@ def test_clients_that_send_no_messages_are_counted_and_stay(clients):
     assert len(clients.places()) == 3
 
 
-def test_a_full_gateway_has_reserved_places_for_its_own_run_only(clients, monkeypatch):
-    monkeypatch.setattr(server, "MAX_CLIENTS", 3)
+def test_a_half_closed_client_makes_room(clients):
+    clients.server.clients.max_clients = 3
     assert not clients.connect()
-    assert [clients.connect(is_ours=True) for _ in range(RESERVED_PLACES)] == [
-        True
-    ] * RESERVED_PLACES
-    assert not clients.connect(is_ours=True)
-    assert len(clients.places()) == 3 + RESERVED_PLACES
-
-
-def test_a_half_closed_client_makes_room_before_a_reserved_place_is_taken(clients, monkeypatch):
-    monkeypatch.setattr(server, "MAX_CLIENTS", 3)
     clients.peers[1].shutdown(socket.SHUT_WR)
-    ended = list(clients.server._clients.values())[1]
+    ended = list(clients.server._connections.values())[1]
     run_until(clients.loop, lambda: ended.half_closed, "the gateway knows")
     assert clients.connect()
     assert not ended.open
-    assert len(clients.places()) == 3
-    assert not clients.connect()
+
+
+def test_a_client_that_lags_too_far_or_takes_nothing_is_disconnected(clients, monkeypatch):
+    _lagging, stalled, _ = connections = list(clients.server._connections.values())
+    next(iter(clients.server._connections)).next_sequence -= 11
+    monkeypatch.setattr(server, "MAX_LAG_TICKS", 10)
+    stalled.queued_bytes = 1
+    with capture_logs() as logs:
+        clients.server.on_time(stalled.last_progress_ns + 10**12 + 1)
+    assert [line["reason"] for line in logs] == [
+        "too slow: 11 frames behind",
+        "took nothing for 1000 s",
+    ]
+    assert [one.open for one in connections] == [False, False, True]

@@ -129,7 +129,7 @@ def _leaves_the_rest_of_a_pass(_reader: PriceBookReader, _position: int) -> None
 def _serves_clients_that_lag_until_none_does(server: StreamServer) -> bool:
     while server._lagging:
         subscriber = next(iter(server._lagging))
-        server._send_batch(subscriber, server._clients[subscriber])
+        server._send_batch(subscriber, server._connections[subscriber])
     return False
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.prices import PRICE_SCALE
+from lib.process.client_table import SWEEP_NS
 from lib.settings import Settings
-from lib.streams.server import SWEEP_NS
 from lib.wire.order_messages import Logon, encode, make_order
 from tests.simulation.network import MOST_BYTES
 from tests.simulation.peer import Peer

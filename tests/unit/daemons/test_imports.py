@@ -22,7 +22,7 @@ print(*sorted({{
 """
 
 
-def test_no_role_loads_a_package_that_it_does_not_need():
+def test_no_role_loads_a_package_that_it_does_not_need() -> None:
     roles = ", ".join(f"daemons.{program.name}" for program in programs_of(read_configuration()))
     loaded = subprocess.run(
         [sys.executable, "-c", SHOW.format(roles=roles)],

@@ -7,9 +7,9 @@ from typing import Final
 
 from bench.profile_results import DaemonProfile, LoadProfile, Profile
 from bench.report.speed_section import NOT_RECORDED
-from bench.report.units import digits, percent, whole
 from lib.clock import SECOND_NS
 from lib.reports.markdown import table
+from lib.reports.units import digits, percent, whole
 
 TITLE: Final = "## Where each microsecond goes"
 SHOWN: Final = 10

@@ -34,9 +34,9 @@ from bench.report.targets import (
     targets,
     unpaced,
 )
-from bench.report.units import digits, megabytes, millions, time_of, times, whole
 from bench.results import LatencyDistribution, Recording
 from lib.reports.markdown import table
+from lib.reports.units import digits, megabytes, millions, time_of, times, whole
 
 NOT_MEASURED: Final = Judgement.NOT_MEASURED.value
 

@@ -31,11 +31,11 @@ from bench.report.comparison import (
     paced_rates,
 )
 from bench.report.targets import Judgement, at_rate
-from bench.report.units import bare, digits, megabytes, millions, percent, times, us, whole
 from bench.results import LatencyDistribution, Recording, TickToDecision, Usage
 from lib.clock import SECOND_NS
 from lib.price_book.segment import Layout
 from lib.reports.markdown import table
+from lib.reports.units import bare, digits, megabytes, millions, percent, times, us, whole
 
 PLOTS: Final = "report/bench"
 """The directory of the plots, relative to the report."""

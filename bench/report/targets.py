@@ -23,9 +23,9 @@ from bench.report.comparison import (
     named,
     one_message_a_tick,
 )
-from bench.report.units import MILLION, bare, megabytes, millions, percent, time_of, times, whole
 from bench.results import OrderFigures, Recording, SegmentSize, Throughput, TickToDecision, Usage
 from lib.clock import MILLISECOND_NS
+from lib.reports.units import MILLION, bare, megabytes, millions, percent, time_of, times, whole
 from lib.settings import Settings
 
 SYMBOLS: Final = 100

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from bench.report.speed_section import processor, quantiles
-from bench.report.units import whole
 from bench.results import WatchedRecording
 from lib.reports.markdown import table
+from lib.reports.units import whole
 
 TITLE: Final = "## With the dashboard open"
 

@@ -31,7 +31,6 @@ from bench.report.pages import (
     write_parts,
 )
 from bench.report.speed_section import NOT_MEASURED, NOT_RECORDED, speed_section
-from bench.report.units import digits, megabytes, millions, percent, us, whole
 from bench.report.watched_section import watched_section
 from bench.results import (
     CallCost,
@@ -44,6 +43,7 @@ from bench.results import (
 )
 from lib.clock import SECOND_NS
 from lib.reports.files import RELIABILITY_SUMMARY
+from lib.reports.units import digits, megabytes, millions, percent, us, whole
 from tests.helpers import PROJECT_ROOT
 from tests.recordings import hops, latency, recording, tick_to_decision, usages, with_hops
 

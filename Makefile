@@ -7,7 +7,7 @@
 #                 write the figures into report/bench
 # make watched    measure a private stack while browsers show its dashboard, in two minutes, and
 #                 write the figures into report/bench
-# make report     write performance_report.md and its plots from the figures in report
+# make report     write performance_report.md, its details and plots from the figures in report
 # make logs       follow all logs, merged; ROLE=gateway and LEVEL=warning show less
 # make video      record video.mp4: real terminals and the dashboard, on a virtual display
 # make simulate   simulate SEEDS=10000 stacks under seeded faults, on all cores, from FIRST=0 on
@@ -20,7 +20,7 @@ PYTHON ?= python3
 VENV := .venv
 SEEDS ?= 10000
 FIRST ?= 0
-WRITE_REPORT := $(VENV)/bin/python -m chaos.report && $(VENV)/bin/python -m bench.report
+WRITE_REPORT := $(VENV)/bin/python -m report
 
 .PHONY: run test chaos bench watched report logs video simulate lint
 

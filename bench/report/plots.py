@@ -18,7 +18,7 @@ from bench.report.comparison import (
     contenders,
     one_message_a_tick,
 )
-from bench.report.speed_section import usual_latencies
+from bench.report.figures import usual_latencies
 from bench.report.targets import LATENCY_RATE
 from bench.results import CURVE, LatencyDistribution, Recording, TickToDecision
 from lib.reports.plotting import (

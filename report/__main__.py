@@ -3,7 +3,8 @@
 `make bench`, `make watched` and `make chaos` record the figures as JSON in report/bench and
 report/chaos; the words are in report/*.md.j2. The same figures give the same pages and plots.
 
-Exit codes: 0 all is written, 2 nothing is.
+Exit codes: 0 all is written; 1 all is written, but figures are of another plan, or of other roles,
+than those of today; 2 nothing is written.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from bench.measure.side_by_side import RIVALS
+from bench.plan import FULL
 from bench.report.figures import bench_figures
+from bench.report.freshness import outdated
 from bench.report.recorded import RecordedBench, load_bench
 from chaos.report.figures import chaos_figures, first_storm
 from chaos.report.recorded import RecordedExperiments, load_recorded, require_figures
 from chaos.report.series import all_series
+from chaos.standard_set import STANDARD_SET
+from lib.errors import CannotStartError
 from lib.reports.errors import ReportError
 from lib.reports.templates import render
 from lib.settings import PROJECT_ROOT
+from lib.stack.supervisord_configuration import read_configuration, started_programs
 
 FIGURES: Final = PROJECT_ROOT / "report"
 PAGES: Final = {
@@ -33,6 +40,7 @@ PAGES: Final = {
 """Each page, with the directory that it is written to."""
 
 EXIT_WRITTEN: Final = 0
+EXIT_OUTDATED: Final = 1
 EXIT_NOT_WRITTEN: Final = 2
 
 
@@ -50,13 +58,16 @@ def main() -> int:
             draw_plots(bench, chaos, FIGURES)
         for name, text in texts.items():
             (PAGES[name] / name).write_text(text, encoding="utf-8")
+        differences = outdated_figures(bench, chaos, read_configuration())
     except ModuleNotFoundError as error:
         print(f"no plots: {error}; it is in requirements-bench.txt", file=sys.stderr)
         return EXIT_NOT_WRITTEN
-    except (OSError, ReportError) as error:
+    except (OSError, ReportError, CannotStartError) as error:
         print(f"no report: {error}", file=sys.stderr)
         return EXIT_NOT_WRITTEN
-    return EXIT_WRITTEN
+    for difference in differences:
+        print(difference, file=sys.stderr)
+    return EXIT_OUTDATED if differences else EXIT_WRITTEN
 
 
 def pages(bench: RecordedBench, chaos: RecordedExperiments) -> dict[str, str]:
@@ -76,6 +87,23 @@ def draw_plots(bench: RecordedBench, chaos: RecordedExperiments, figures: Path) 
     chaos_plots.draw_recovery(all_series(chaos.figures), figures / "chaos" / "recovery.svg")
     if storm := first_storm(chaos.figures):
         chaos_plots.draw_storm(storm, figures / "chaos" / "storm.svg")
+
+
+def outdated_figures(
+    bench: RecordedBench, chaos: RecordedExperiments, configuration: str
+) -> list[str]:
+    """Say which figures are of another plan or of other roles; the last line says what to run."""
+    roles = started_programs(configuration)
+    differences = [
+        f"report/bench: {difference}"
+        for difference in outdated(bench.recording, FULL, RIVALS, roles)
+    ]
+    if differences:
+        differences.append("report/bench: outdated: run `make bench`")
+    commands = [entry["command"] for entry in chaos.recording["experiments"]]
+    if commands != [experiment.command for experiment in STANDARD_SET]:
+        differences.append("report/chaos: outdated, not of today's standard set: run `make chaos`")
+    return differences
 
 
 if __name__ == "__main__":

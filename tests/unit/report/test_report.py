@@ -20,8 +20,9 @@ from chaos.storms.planned_faults import FaultKind
 from lib.reports.machine import processor
 from lib.reports.units import digits, megabytes, millions, ms, percent, time_of, times, us, whole
 from lib.settings import PROJECT_ROOT
+from lib.stack.supervisord_configuration import read_configuration
 from report import __main__ as report
-from report.__main__ import FIGURES, PAGES, main, pages
+from report.__main__ import FIGURES, PAGES, main, outdated_figures, pages
 from tests.recordings import NOTHING_MEASURED, recorded_bench, recording
 
 FRONT = "performance_report.md"
@@ -80,6 +81,12 @@ def test_a_page_in_the_repository_is_the_one_that_the_recorded_figures_give(name
     texts = pages(load_bench(FIGURES / "bench"), load_recorded(FIGURES / "chaos"))
 
     assert (PAGES[name] / name).read_text(encoding="utf-8") == texts[name]
+
+
+def test_the_recorded_figures_are_of_the_plan_and_the_roles_of_today():
+    bench, chaos = load_bench(FIGURES / "bench"), load_recorded(FIGURES / "chaos")
+
+    assert outdated_figures(bench, chaos, read_configuration()) == []
 
 
 def test_the_first_page_is_short_and_answers_four_questions_with_machine_and_day(results, figures):
@@ -345,16 +352,17 @@ def written(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("made", [recording(), NOTHING_MEASURED])
-def test_the_same_figures_give_the_same_pages_and_plots_to_the_byte(made, elsewhere):
+def test_the_same_figures_give_the_same_pages_and_plots_to_the_byte(made, elsewhere, capsys):
     (elsewhere / "bench" / RESULTS).write_bytes(msgspec.json.encode(made))
 
-    assert main() == report.EXIT_WRITTEN
+    assert main() == report.EXIT_OUTDATED
     once = written(elsewhere)
-    assert main() == report.EXIT_WRITTEN
+    assert main() == report.EXIT_OUTDATED
 
     assert written(elsewhere) == once
     assert sum(name.endswith(".svg") for name in once) == 5
     assert sum(name.endswith(".md") for name in once) == len(PAGES)
+    assert "run `make bench`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -384,6 +392,16 @@ def test_figures_that_cannot_be_read_leave_everything_as_it_is(
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("no report: ")
     assert f"`{command}`" in line or f"{Path(name).name} is no JSON" in line
+
+
+def test_figures_without_a_role_of_today_are_outdated():
+    other = RecordedExperiments(BROKEN.recording | {"experiments": []}, {})
+
+    lines = outdated_figures(recorded_bench(), other, read_configuration())
+
+    assert "report/bench: daemons at rest: orderbook is planned, not recorded" in lines
+    assert lines[-2].endswith("run `make bench`")
+    assert lines[-1].endswith("run `make chaos`")
 
 
 def test_every_module_that_make_runs_does_something_when_it_is_run():

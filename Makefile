@@ -9,7 +9,8 @@
 #                 write the figures into report/bench
 # make watched    measure a private stack while browsers show its dashboard, in two minutes, and
 #                 write the figures into report/bench
-# make report     write performance_report.md and its plots from the figures in report
+# make report     write performance_report.md, its details and plots from the figures in report; fails
+#                 if these are of another plan, or of other roles, than those of today
 # make logs       follow all logs, merged; ROLE=gateway and LEVEL=warning show less
 # make video      record video.mp4: real terminals and the dashboard, on a virtual display
 # make simulate   simulate SEEDS=10000 stacks under seeded faults, on all cores, from FIRST=0 on
@@ -23,7 +24,7 @@ VENV := .venv
 SEEDS ?= 10000
 FIRST ?= 0
 ONE_STACK := test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_behind
-WRITE_REPORT := $(VENV)/bin/python -m chaos.report && $(VENV)/bin/python -m bench.report
+WRITE_REPORT := $(VENV)/bin/python -m report
 
 .PHONY: run check test mutants chaos bench watched report logs video simulate lint
 
@@ -42,10 +43,11 @@ test: $(VENV)/installed
 mutants: $(VENV)/installed
 	$(VENV)/bin/python -m tests.mutants
 
-# The report also shows what does not hold. An interrupted run writes no report.
+# The report also shows what does not hold. An interrupted run writes no report. Exit code 1 of the
+# report says that figures of the bench are outdated: that is not what this target checks.
 chaos: $(VENV)/installed-bench
 	@$(VENV)/bin/python -m chaos.standard_set; held=$$?; \
-	    [ $$held -gt 1 ] || { $(WRITE_REPORT); } || exit; exit $$held
+	    [ $$held -gt 1 ] || { $(WRITE_REPORT); [ $$? -le 1 ]; } || exit 2; exit $$held
 
 # Each writes its figures at the end, all at once: an interrupted run changes nothing.
 bench: $(VENV)/installed-bench

@@ -1,4 +1,4 @@
-"""The JSON records of a profile of the hot daemons, from which the report's appendix is made.
+"""The JSON records of a profile of the hot daemons, from which the report's profile is made.
 
 Written by `bench.profile`. Times are nanoseconds, shares are of a daemon's CPU time.
 """

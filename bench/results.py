@@ -1,6 +1,6 @@
 """The JSON records of a run of the bench, from which the report is made.
 
-`python -m bench` writes them and `bench.report.pages` reads them; nothing else connects the two.
+`python -m bench` writes them and `bench.report.recorded` reads them; nothing else connects the two.
 Times are nanoseconds of the host's monotonic clock, sizes are bytes, rates are ticks (or orders) a
 second. What could not be measured is None, with a reason in `Recording.gaps`.
 """

@@ -3,7 +3,7 @@
 The experiments run on private stacks with the settings of etc/trading.toml, because a running stack
 has its own settings, age and ledger, and its figures would not be comparable. The output and the
 figures of each experiment go to var/chaos. After the last one, the figures are copied to
-report/chaos, from which `python -m chaos.report` writes the report.
+report/chaos, from which `python -m report` writes the report.
 
 Exit codes: 0 every hypothesis holds and every goal in the report is reached, 1 one does not hold or
 is missed (all experiments are still run), 130 after Ctrl-C (report/chaos stays unchanged).

@@ -1,4 +1,4 @@
-"""A small made-up recording of the bench, in which every target is reached.
+"""Small made-up recordings of the bench and of the chaos lab, in which every goal is reached.
 
 The figures are invented: a test changes one and checks what the report makes of it.
 """
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from bench.profile_results import DaemonProfile, HotFunction, LoadProfile, Profile
 from bench.report.comparison import FLOOR, STACK, ZEROMQ
+from bench.report.recorded import RecordedBench
 from bench.results import (
     CallCost,
     LatencyDistribution,
@@ -23,12 +25,27 @@ from bench.results import (
     TickToDecision,
     Trial,
     Usage,
+    WatchedRecording,
+    WatchedRound,
 )
+from chaos.lab.recovery import STEPS
+from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.price_book.segment import Layout
 from lib.settings import Settings
 
 ROUNDS = 3
 RING = Settings().price_book.ring_capacity
+OTHER = "Carrier pigeon"
+"""An alternative that is slower than ZeroMQ."""
+MACHINE = {
+    "cpu": "Abacus 3",
+    "cores": 2,
+    "virtual": True,
+    "memory_gib": 4,
+    "kernel": "Linux 6",
+    "load_average": 0.5,
+}
+SOFTWARE = {"Python": "3.11.7", "numpy": "2.4.6"}
 
 
 def latency(p50_us: float, p99_us: float | None = None) -> LatencyDistribution:
@@ -101,20 +118,17 @@ def recording(**changed: Any) -> Recording:
         seconds=780.0,
         quick=False,
         command="python -m bench",
-        machine={
-            "cpu": "Abacus 3",
-            "cores": 2,
-            "virtual": True,
-            "memory_gib": 4,
-            "kernel": "Linux 6",
-            "load_average": 0.5,
-        },
-        software={"Python": "3.11.7", "numpy": "2.4.6"},
+        machine=MACHINE,
+        software=SOFTWARE,
         settings={"gateway": {"news_interval": 0.05}},
         tick_to_decision=tuple(tick_to_decision(rate) for rate in (200.0, 2e3, 2e4, 2e5)),
         throughput=(throughput(4, 1, 9e6), throughput(100, 1, 8.5e6), throughput(100, 4, 3e6)),
         stages=(StageCost("encode", 4, 4096, 40.0), StageCost("encode", 100, 4096, 50.0)),
-        calls=(CallCost("read", 4, 900.0), CallCost("update", 4, 2500.0)),
+        calls=(
+            CallCost("read", 4, 900.0),
+            CallCost("read", 100, 800.0),
+            CallCost("update", 4, 2500.0),
+        ),
         orders=(
             OrderFigures(1, 1, 2_000, 1.0, latency(420)),
             OrderFigures(4, 2_000, 400_000, 7.0, latency(42_000)),
@@ -125,17 +139,30 @@ def recording(**changed: Any) -> Recording:
             *hops(STACK, 2e3, figure=100, ticks_a_message=0),
             *hops(FLOOR, 2e3, figure=80),
             *hops(ZEROMQ, 2e3, figure=201),
-            *hops("NATS", 2e3, figure=600),
+            *hops(OTHER, 2e3, figure=600),
             *hops(STACK, 0.0, figure=8, ticks_a_message=0),
             *hops(ZEROMQ, 0.0, figure=0.4),
-            *hops("NATS", 0.0, figure=0.1),
+            *hops(OTHER, 0.0, figure=0.1),
             *hops(ZEROMQ, 0.0, figure=2, ticks_a_message=64),
             *hops(ZEROMQ, 0.0, figure=4, ticks_a_message=1024),
-            *hops("NATS", 0.0, figure=3, ticks_a_message=64),
+            *hops(OTHER, 0.0, figure=3, ticks_a_message=64),
         ),
         gaps=(),
     )
     return replace(made, **changed)
+
+
+NOTHING_MEASURED = recording(
+    tick_to_decision=(),
+    throughput=(),
+    stages=(),
+    calls=(),
+    orders=(),
+    at_rest=(),
+    segments=(),
+    hops=(),
+    gaps=("everything: the machine was on fire",),
+)
 
 
 def with_hops(name: str, rate: float, **figures: Any) -> Recording:
@@ -146,3 +173,62 @@ def with_hops(name: str, rate: float, **figures: Any) -> Recording:
         hop for hop in made.hops if (hop.name, hop.rate, hop.ticks_a_message) != (name, rate, size)
     )
     return replace(made, hops=(*others, *hops(name, rate, **figures)))
+
+
+def recorded_bench(made: Recording | None = None) -> RecordedBench:
+    """All recordings of the bench: a profile of one daemon, and three watched rounds."""
+    functions = tuple(HotFunction(f"lib/x.py f{n}", 0.5 / 2**n, f"x | {n}") for n in range(12))
+    daemon = DaemonProfile("gateway", SECOND_NS // 2, SECOND_NS // 10, 1_000, functions)
+    profile = Profile(
+        "2026-01-02T", "py-spy 1", 200, (LoadProfile(0.0, 100, 2.0, 1_000_000, (daemon,)),), ()
+    )
+    rounds = (
+        WatchedRound(1, "no browser", 0, latency(100)),
+        WatchedRound(1, "3 browsers", 0, latency(300)),
+        WatchedRound(2, "no browser", 0, latency(110)),
+    )
+    watched = WatchedRecording("2026-01-02T", MACHINE | {"cpu": "Abacus 4"}, 2e3, rounds, ())
+    return RecordedBench(made or recording(), profile, watched)
+
+
+def experiment(**changed: Any) -> dict[str, Any]:
+    """The figures that every experiment has."""
+    nothing = {"missed": 0, "repeated": 0, "out_of_order": 0}
+    return {
+        "title": "something is done",
+        "ticks_at_book": nothing,
+        "ticks_at_strategy": nothing,
+        "orders": {"sent": 1, "lost": 0, "doubled": 0, "expired": 0, "discarded": 0},
+        "holds": True,
+        "reasons": [],
+    } | changed
+
+
+def role_hit(
+    role: str, times_ms: list[int], name: str = "", goal: str = "fresh_tick_ns"
+) -> dict[str, Any]:
+    """The figures of an experiment that hits a role, with a goal of 400 ms."""
+    name = name or f"drop_{role}"
+    return experiment(
+        experiment=name,
+        fault=f"{'SIGSTOP' if name == 'freeze' else 'SIGKILL'} of {role}",
+        role=role,
+        goal={"figure": goal, "limit_ns": 400 * MILLISECOND_NS},
+        rounds=[recovery(time_ms) for time_ms in times_ms],
+    )
+
+
+def recovery(time_ms: int) -> dict[str, Any]:
+    return {figure: time_ms * MILLISECOND_NS for _, figure in STEPS} | {"pending": []}
+
+
+def cut_case(stream: str, goal_ms: int | None, times_ms: list[float | None]) -> dict[str, Any]:
+    """One way to cut a connection, with its cuts."""
+    times_ns = [None if ms is None else round(ms * MILLISECOND_NS) for ms in times_ms]
+    return {
+        "stream": stream,
+        "fault": "Reset",
+        "to": "TO_CLIENT",
+        "goal_ns": None if goal_ms is None else goal_ms * MILLISECOND_NS,
+        "cuts": [{"detection_ns": ns, "reconnection_ns": ns} for ns in times_ns],
+    }

@@ -54,7 +54,7 @@ SCENES: Final = (
     Scene(
         "How fast it is, beside what people would use instead (make bench)",
         10.0,
-        "sed -n '5,6p' performance_report.md",
+        r"grep -E '^\| (Latency|Throughput)' performance_report.md",
         page="report/bench/comparison.svg",
     ),
     Scene("All the while, it has traded on", 5.0, page="/"),

@@ -1,6 +1,7 @@
-"""The pages made from recorded figures: `python -m bench.report` generates them.
+"""The figures of the bench as the report shows them; the words are in `report/*.md.j2`.
 
-`pages` combines `first_page` (with `targets`), `speed_section` (with `comparison`),
-`watched_section` and `appendix`; `plots` draws, `units` formats numbers. Must measure nothing: the
-same records give the same text.
+In reading order: `recorded` (reads the recordings), `freshness` (whether they are of today's plan
+and roles), `comparison` (the stack beside the others), `targets`, `figures` (everything, by the
+name that the templates use), `plots`. Must measure nothing, and must not import `chaos`:
+`python -m report` combines the two.
 """

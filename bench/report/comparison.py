@@ -136,3 +136,96 @@ def fastest_alternative(found: Iterable[Contender]) -> Contender | None:
     """Return the alternative that passes on the most ticks a second, doing the same work."""
     alternatives = (one for one in found if one.is_alternative and one.name not in OTHER_WORK)
     return max(alternatives, key=lambda one: one.ticks_per_s.median, default=None)
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One program in a table: its latencies at each rate, and its full speed."""
+
+    label: str
+    ticks_a_message: int | None
+    """None for the stack, which batches by itself."""
+    latencies: tuple[Spread | None, ...]
+    """For each paced rate the p50 and the p99, ns."""
+    ticks_per_s: Spread | None
+    stack_over_it: float | None
+    missing: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table of programs that do the same work."""
+
+    rates: tuple[float, ...]
+    """The paced rates at which more than one program ran."""
+    rows: tuple[ComparisonRow, ...]
+    """The stack, the floors, then the alternatives from the fastest on."""
+
+
+def with_one_message_a_tick(recording: Recording) -> Comparison:
+    """Compare the programs with one message a tick."""
+    return _compare(
+        list(one_message_a_tick(contenders(recording, UNPACED))),
+        {
+            rate: list(one_message_a_tick(contenders(recording, rate)))
+            for rate in paced_rates(recording)
+        },
+    )
+
+
+def with_best_batching(recording: Recording) -> Comparison:
+    """Compare the programs with the size of message at which each is fastest."""
+    best = list(best_batching(contenders(recording, UNPACED)))
+    sizes = {(one.name, one.ticks_a_message) for one in best}
+    return _compare(
+        best,
+        {
+            rate: [
+                one
+                for one in contenders(recording, rate)
+                if (one.name, one.ticks_a_message) in sizes
+            ]
+            for rate in paced_rates(recording)
+        },
+    )
+
+
+def _compare(fast: Sequence[Contender], paced: dict[float, list[Contender]]) -> Comparison:
+    paced = {rate: found for rate, found in paced.items() if len(found) > 1}
+    everyone = [one for found in (*paced.values(), fast) for one in found]
+    stack = named(fast, STACK)
+    rows = []
+    for name in _in_order(everyone, fast):
+        its = [one for one in everyone if one.name == name]
+        unhurried = [named(found, name) for found in paced.values()]
+        unpaced = named(fast, name)
+        rows.append(
+            ComparisonRow(
+                its[0].label,
+                None if its[0].is_stack else its[0].ticks_a_message,
+                tuple(
+                    one.latency(figure) if one else None
+                    for one in unhurried
+                    for figure in ("p50_ns", "p99_ns")
+                ),
+                unpaced.ticks_per_s if unpaced else None,
+                stack.ticks_per_s.median / unpaced.ticks_per_s.median
+                if stack and unpaced
+                else None,
+                sum(one.missing for one in its),
+            )
+        )
+    return Comparison(tuple(paced), tuple(rows))
+
+
+def _in_order(everyone: Iterable[Contender], fast: Iterable[Contender]) -> list[str]:
+    speed = {one.name: one.ticks_per_s.median for one in fast}
+    keys = {
+        one.name: (
+            not one.is_stack,
+            one.is_alternative,
+            -speed.get(one.name, 0) if one.is_alternative else 0,
+        )
+        for one in everyone
+    }
+    return sorted(keys, key=lambda name: keys[name])

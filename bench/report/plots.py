@@ -18,9 +18,8 @@ from bench.report.comparison import (
     contenders,
     one_message_a_tick,
 )
-from bench.report.speed_section import usual_latencies
+from bench.report.figures import usual_latencies
 from bench.report.targets import LATENCY_RATE
-from bench.report.units import MICROSECOND_NS, MILLION, whole
 from bench.results import CURVE, LatencyDistribution, Recording, TickToDecision
 from lib.reports.plotting import (
     DOTS,
@@ -32,6 +31,7 @@ from lib.reports.plotting import (
     plain_ticks,
     save,
 )
+from lib.reports.units import MICROSECOND_NS, MILLION, whole
 
 COLOURS: Final = ("#2a6fb0", "#d55e00", "#009e73", "#b5529a", "#c99700", "#4fb3d9", "#555555")
 """The colours of the lines, distinguishable for colour-blind readers (after Okabe and Ito)."""

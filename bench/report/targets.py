@@ -1,4 +1,4 @@
-"""The targets of the stack, and whether a recording reaches them.
+"""The targets of the stack, and by which factor a recording reaches them.
 
 A target is judged by the figures of one recording, so ratios to the floor and to the alternatives
 are of one machine and one run. A target that was not measured is neither reached nor missed.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from bench.report.comparison import (
     FLOOR,
+    STACK,
     UNPACED,
     ZEROMQ,
     Contender,
@@ -23,9 +24,18 @@ from bench.report.comparison import (
     named,
     one_message_a_tick,
 )
-from bench.report.units import MILLION, bare, megabytes, millions, percent, time_of, times, whole
 from bench.results import OrderFigures, Recording, SegmentSize, Throughput, TickToDecision, Usage
 from lib.clock import MILLISECOND_NS
+from lib.reports.units import (
+    MILLION,
+    bare,
+    megabytes,
+    millions,
+    percent,
+    time_of,
+    times,
+    whole,
+)
 from lib.settings import Settings
 
 SYMBOLS: Final = 100
@@ -51,12 +61,9 @@ LONELY_ANSWER_NS: Final = 1 * MILLISECOND_NS
 class Judgement(StrEnum):
     """The judgement of a target, as the report shows it."""
 
-    REACHED = "reached"
-    MISSED = "**missed**"
+    REACHED = "yes"
+    MISSED = "**no**"
     NOT_MEASURED = "not measured"
-    AIM = "aim reached"
-    BELOW_AIM = "below the aim"
-    NO_TARGET = "no target"
 
 
 class Bound(StrEnum):
@@ -70,6 +77,11 @@ class Bound(StrEnum):
     def holds(self, figure: float, limit: float) -> bool:
         """Return whether the figure is on the right side."""
         return _HOLDS[self](figure, limit)
+
+    @property
+    def is_lower(self) -> bool:
+        """Whether more is better."""
+        return self in (Bound.AT_LEAST, Bound.MORE_THAN)
 
 
 _HOLDS: Final[dict[Bound, Callable[[float, float], bool]]] = {
@@ -85,38 +97,49 @@ class Target:
     """One target and its measured figure: a row of the table."""
 
     what: str
-    wanted: str
-    measured: str
-    ratio: float | None
-    """The measured figure divided by the limit; None without a figure, or if the limit is 0."""
-    judgement: Judgement
-
-
-@dataclass(frozen=True)
-class _Limit:
-    """The limit of one figure."""
-
-    what: str
     bound: Bound
     limit: float
     shown: Callable[[float], str]
     """Formats the figure, and the limit, with the unit."""
+    figure: float | None
+    """None: not measured."""
     reference: str = ""
     """What the limit is a multiple of, if anything."""
+    note: str = ""
+    """Is shown after the figure."""
+    is_aim: bool = False
+    """Whether it is nothing that must be reached."""
 
-    def judge(self, figure: float | None, note: str = "") -> Target:
-        """Judge a figure by the limit; `note` is shown after the figure."""
-        wanted = f"{self.bound} {bare(self.shown(self.limit))}{self.reference}"
-        if figure is None:
-            return Target(self.what, wanted, "-", None, Judgement.NOT_MEASURED)
-        held = self.bound.holds(figure, self.limit)
-        return Target(
-            self.what,
-            wanted,
-            f"{self.shown(figure)}{note}",
-            figure / self.limit if self.limit else None,
-            Judgement.REACHED if held else Judgement.MISSED,
-        )
+    @property
+    def wanted(self) -> str:
+        """The limit as text."""
+        return f"{self.bound} {bare(self.shown(self.limit))}{self.reference}"
+
+    @property
+    def measured(self) -> str:
+        """The figure as text."""
+        return "-" if self.figure is None else f"{self.shown(self.figure)}{self.note}"
+
+    @property
+    def judgement(self) -> Judgement:
+        """Whether it is reached."""
+        if self.figure is None:
+            return Judgement.NOT_MEASURED
+        held = self.bound.holds(self.figure, self.limit)
+        return Judgement.REACHED if held else Judgement.MISSED
+
+    @property
+    def headroom(self) -> float | None:
+        """The factor by which it is reached, below 1 where it is missed, whatever its direction.
+
+        None if it was not measured, or if figure and limit are both 0.
+        """
+        if self.figure is None:
+            return None
+        better, worse = self.figure, self.limit
+        if not self.bound.is_lower:
+            better, worse = worse, better
+        return better / worse if worse else None
 
 
 def targets(recording: Recording) -> list[Target]:
@@ -131,9 +154,9 @@ def targets(recording: Recording) -> list[Target]:
     ]
 
 
-def missed(recording: Recording) -> list[Target]:
-    """Return the missed targets."""
-    return [target for target in targets(recording) if target.judgement is Judgement.MISSED]
+def judged(recording: Recording, judgement: Judgement) -> list[Target]:
+    """Return the targets with this judgement, without the aims."""
+    return [t for t in targets(recording) if t.judgement is judgement and not t.is_aim]
 
 
 # What of a recording the targets are about; the summary speaks of the same figures.
@@ -200,13 +223,25 @@ def lonely_order(recording: Recording) -> OrderFigures | None:
     return next(found, None)
 
 
+def _both_medians(recording: Recording, other: str) -> tuple[float, float] | None:
+    found = list(one_message_a_tick(contenders(recording, LATENCY_RATE)))
+    ours, theirs = (
+        one.latency("p50_ns") if one else None for one in (named(found, STACK), named(found, other))
+    )
+    return (ours.median, theirs.median) if ours and theirs else None
+
+
 def _throughput(recording: Recording) -> Iterator[Target]:
     found = lossless(recording)
-    figure = found.ticks_per_s if found else None
-    what = f"end to end, {SYMBOLS} symbols, one strategy, nothing lost"
-    yield _Limit(what, Bound.AT_LEAST, LEAST_TICKS_PER_S, _million_ticks).judge(figure)
-    aim = _Limit("the same, as an aim", Bound.AT_LEAST, AIM_TICKS_PER_S, _million_ticks)
-    yield _as_aim(aim.judge(figure))
+    least = Target(
+        f"end to end, {SYMBOLS} symbols, one strategy, nothing lost",
+        Bound.AT_LEAST,
+        LEAST_TICKS_PER_S,
+        _million_ticks,
+        found.ticks_per_s if found else None,
+    )
+    yield least
+    yield replace(least, what="the same, as an aim", limit=AIM_TICKS_PER_S, is_aim=True)
 
     stack = stack_ticks_per_s(recording)
     for others, what, bound, limit in (
@@ -224,57 +259,40 @@ def _throughput(recording: Recording) -> Iterator[Target]:
         ),
     ):
         other = fastest_alternative(others)
-        wanted = _Limit(what, bound, limit, times, " the fastest of them")
+        wanted = Target(what, bound, limit, times, None, " the fastest of them")
         if stack is None or other is None:
-            yield wanted.judge(None)
+            yield wanted
             continue
         speed = other.ticks_per_s.median
-        yield wanted.judge(
-            stack / speed,
-            f" {other.label} ({millions(stack)} to {millions(speed)} M ticks/s)",
-        )
+        note = f" {other.label} ({millions(stack)} to {millions(speed)} M ticks/s)"
+        yield replace(wanted, figure=stack / speed, note=note)
 
 
 def _latency(recording: Recording) -> Iterator[Target]:
-    found = list(one_message_a_tick(contenders(recording, LATENCY_RATE)))
-    stack = next((one for one in found if one.is_stack), None)
     for name, limit, reference in (
         (FLOOR, MOST_TIMES_FLOOR, " the bare floor's"),
         (ZEROMQ, MOST_TIMES_ZEROMQ, " ZeroMQ's"),
     ):
         what = f"tick to decision at {whole(LATENCY_RATE)} ticks/s, p50"
-        wanted = _Limit(what, Bound.AT_MOST, limit, times, reference)
-        yield _ratio(wanted, stack, named(found, name), "p50_ns")
-    beside = _Limit(
-        f"tick to decision at {whole(LATENCY_RATE)} ticks/s, p99", Bound.AT_MOST, 1.0, times
-    )
-    judged = _ratio(beside, stack, named(found, FLOOR), "p99_ns")
-    known = judged.judgement is not Judgement.NOT_MEASURED
-    yield _shown(judged.what, "beside the bare floor's", judged.measured if known else None)
-
-
-def _ratio(wanted: _Limit, one: Contender | None, other: Contender | None, figure: str) -> Target:
-    ours = one.latency(figure) if one else None
-    theirs = other.latency(figure) if other else None
-    if ours is None or theirs is None:
-        return wanted.judge(None)
-    note = f" ({time_of(ours.median)} to {time_of(theirs.median)})"
-    return wanted.judge(ours.median / theirs.median, note)
+        both = _both_medians(recording, name)
+        note = f" ({time_of(both[0])} to {time_of(both[1])})" if both else ""
+        figure = both[0] / both[1] if both else None
+        yield Target(what, Bound.AT_MOST, limit, times, figure, reference, note)
 
 
 def _busy(recording: Recording) -> Iterator[Target]:
     found = at_rate(recording, BUSY_RATE)
     what = f"tick to decision at {whole(BUSY_RATE)} ticks/s"
     p99_ns = found.from_sent.p99_ns if found else None
-    yield _Limit(f"{what}, p99", Bound.UNDER, BUSY_P99_NS, time_of).judge(p99_ns)
-    yield _shown(
-        f"{what}, p99 from when the tick was due",
-        "beside that from its sending",
-        time_of(found.from_intended.p99_ns) if found else None,
+    yield Target(f"{what}, p99", Bound.UNDER, BUSY_P99_NS, time_of, p99_ns)
+    yield Target(
+        f"{what}, ticks lost",
+        Bound.AT_MOST,
+        0,
+        whole,
+        found.missed if found else None,
+        note=f" of {whole(found.ticks + found.missed)}" if found else "",
     )
-    note = f" of {whole(found.ticks + found.missed)}" if found else ""
-    lost = _Limit(f"{what}, ticks lost", Bound.AT_MOST, 0, whole)
-    yield lost.judge(found.missed if found else None, note)
 
 
 def _calls(recording: Recording) -> Iterator[Target]:
@@ -284,54 +302,61 @@ def _calls(recording: Recording) -> Iterator[Target]:
             key=lambda call: call.ns_per_call,
             default=None,
         )
-        wanted = _Limit(f"`SharedPriceBook.{name}`, per call", Bound.UNDER, limit_ns, time_of)
-        if slowest is None:
-            yield wanted.judge(None)
-        else:
-            yield wanted.judge(slowest.ns_per_call, f" ({whole(slowest.symbols)} symbols)")
+        yield Target(
+            f"`SharedPriceBook.{name}`, per call",
+            Bound.UNDER,
+            limit_ns,
+            time_of,
+            slowest.ns_per_call if slowest else None,
+            note=f" ({whole(slowest.symbols)} symbols)" if slowest else "",
+        )
 
 
 def _footprint(recording: Recording) -> Iterator[Target]:
     rate = whole(Settings().gateway.rate)
     cpu, memory = busiest(recording.at_rest), largest(recording.at_rest)
-    what = f"each daemon at {rate} ticks/s, of a core"
-    yield _Limit(what, Bound.UNDER, MOST_CPU_SHARE, percent).judge(
-        cpu.cpu_share if cpu else None, f" ({cpu.role})" if cpu else ""
+    yield Target(
+        f"each daemon at {rate} ticks/s, of a core",
+        Bound.UNDER,
+        MOST_CPU_SHARE,
+        percent,
+        cpu.cpu_share if cpu else None,
+        note=f" ({cpu.role})" if cpu else "",
     )
-    what = "each daemon after the ring has gone round, resident"
-    yield _Limit(what, Bound.UNDER, MOST_RESIDENT_BYTES, _mb).judge(
-        memory.resident_bytes if memory else None, f" ({memory.role})" if memory else ""
+    yield Target(
+        "each daemon after the ring has gone round, resident",
+        Bound.UNDER,
+        MOST_RESIDENT_BYTES,
+        _mb,
+        memory.resident_bytes if memory else None,
+        note=f" ({memory.role})" if memory else "",
     )
     segment = default_segment(recording)
-    what = "shared memory at default settings"
-    yield _Limit(what, Bound.UNDER, MOST_SEGMENT_BYTES, _mb).judge(
-        segment.measured_bytes if segment else None
+    yield Target(
+        "shared memory at default settings",
+        Bound.UNDER,
+        MOST_SEGMENT_BYTES,
+        _mb,
+        segment.measured_bytes if segment else None,
     )
 
 
 def _orders(recording: Recording) -> Iterator[Target]:
     many, lonely = most_orders(recording, CLIENTS), lonely_order(recording)
-    what = f"durable orders from {CLIENTS} clients"
-    yield _Limit(what, Bound.AT_LEAST, LEAST_ORDERS_PER_S, _orders_a_second).judge(
-        many.orders / many.seconds if many else None
+    yield Target(
+        f"durable orders from {CLIENTS} clients",
+        Bound.AT_LEAST,
+        LEAST_ORDERS_PER_S,
+        _orders_a_second,
+        many.orders / many.seconds if many else None,
     )
-    what = "answer to one lonely order, median"
-    yield _Limit(what, Bound.AT_MOST, LONELY_ANSWER_NS, time_of).judge(
-        lonely.answer.p50_ns if lonely else None
+    yield Target(
+        "answer to one lonely order, median",
+        Bound.AT_MOST,
+        LONELY_ANSWER_NS,
+        time_of,
+        lonely.answer.p50_ns if lonely else None,
     )
-
-
-def _shown(what: str, beside: str, measured: str | None) -> Target:
-    """Return a figure that is only shown; None is one that was not measured."""
-    judgement = Judgement.NOT_MEASURED if measured is None else Judgement.NO_TARGET
-    return Target(what, beside, measured or "-", None, judgement)
-
-
-def _as_aim(target: Target) -> Target:
-    """Turn a target into an aim, which is not missed where it is not reached."""
-    aims = {Judgement.REACHED: Judgement.AIM, Judgement.MISSED: Judgement.BELOW_AIM}
-    judgement = aims.get(target.judgement, target.judgement)
-    return Target(target.what, target.wanted, target.measured, target.ratio, judgement)
 
 
 def _million_ticks(ticks_per_s: float) -> str:

@@ -1,5 +1,6 @@
-"""The reliability section of the report: `python -m chaos.report` generates it and its plots.
+"""The figures of the experiments as the report shows them; the words are in `report/*.md.j2`.
 
-`recorded` reads what `make chaos` recorded, `series` has the times with their goals, `pages` the
-text, `plots` the plots. Must not measure anything: the same recording gives the same text.
+In reading order: `recorded` (reads what `make chaos` recorded), `series` (times with their goals),
+`figures` (everything, by the name that the templates use), `plots`. Must measure nothing, and must
+not import `bench`: `python -m report` combines the two.
 """

@@ -1,4 +1,4 @@
-"""The JSON that `make chaos` recorded and the reliability section is made from."""
+"""The JSON that `make chaos` recorded, from which the report shows the experiments."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from lib.reports.errors import ReportError
 from lib.settings import PROJECT_ROOT
 
 RECORDED: Final = PROJECT_ROOT / "report" / "chaos"
@@ -19,8 +20,8 @@ Figures = dict[str, Any]
 """The JSON of one experiment (`chaos.lab.experiment.to_json`)."""
 
 
-class ReliabilityReportError(Exception):
-    """The report cannot be written (a one-line message)."""
+class ReliabilityReportError(ReportError):
+    """Recorded experiments are missing or incomplete (a one-line message)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def require_figures() -> Iterator[None]:
 
 
 def load_recorded(directory: Path) -> RecordedExperiments:
-    """Read what was recorded. Raises ReportError."""
+    """Read what was recorded. Raises ReliabilityReportError."""
     recording = _read_json(directory / RECORDING)
     names = [entry["name"] for entry in recording["experiments"]]
     files = {name: directory / f"{name}.json" for name in names}

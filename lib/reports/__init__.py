@@ -1,5 +1,6 @@
-"""What the report pages of `chaos` and `bench` share, since these do not import each other.
+"""What the report's pages share: `chaos` and `bench` both have figures on them.
 
-`files` (the paths), `machine` (what figures were taken on), `markdown` (tables, generated
-sections), `plotting` (the plots' style; needs matplotlib). Must not be imported by a role.
+In reading order: `machine` (what figures were taken on), `units` (numbers as text), `templates`
+(pages from `report/*.md.j2`), `plotting` (the plots' style; needs matplotlib), `errors`. Used by
+`bench.report`, `chaos.report` and `python -m report`; must not be imported by a role.
 """

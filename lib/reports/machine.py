@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +42,12 @@ def software_facts() -> dict[str, str]:
     runs_the_stack = _read(REQUIREMENTS).partition("\n\n")[0]  # the first paragraph of the file
     packages = re.findall(r"^([\w.-]+)==", runs_the_stack, re.MULTILINE)
     return {"Python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def processor(machine: Mapping[str, Any]) -> str:
+    """Return the processor and the number of its cores, from recorded facts."""
+    virtual = "virtual " if machine.get("virtual") else ""
+    return f"{machine.get('cpu')}, {machine.get('cores')} {virtual}cores"
 
 
 def _read(path: Path) -> str:

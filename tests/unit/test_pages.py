@@ -18,12 +18,15 @@ MAX_README_LINES = 150
 EXAMPLES = {"lib/my_signals.py"}
 """Files that a page shows how to write."""
 README = PROJECT_ROOT / "README.md"
-PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").glob("*.md")])
-WRITTEN = [page for page in PAGES if page.name != "performance_report.md"]
+GENERATED = [PROJECT_ROOT / "performance_report.md", *(PROJECT_ROOT / "report").glob("*.md")]
+WRITTEN = sorted(
+    {*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").glob("*.md")} - {GENERATED[0]}
+)
 """Not generated from a recording, which names files as they were."""
+PAGES = [*WRITTEN, *GENERATED]
 PACKAGES = sorted(
     file.parent
-    for room in ("lib", "daemons", "chaos", "bench", "video")
+    for room in ("lib", "daemons", "chaos", "bench", "report", "video")
     for file in (PROJECT_ROOT / room).rglob("__init__.py")
 )
 DOCSTRING_LINES = range(3, 9)

@@ -181,6 +181,8 @@ def test_a_hypothesis_that_does_not_hold_and_a_goal_that_is_missed_both_fail_the
 ):
     figure = "order_possible_ns"
     frozen = {
+        "experiment": "freeze",
+        "role": "gateway",
         "fault": "SIGSTOP of gateway",
         "goal": {"figure": figure, "limit_ns": 400 * MILLISECOND_NS},
         "rounds": [{figure: times_ms * MILLISECOND_NS}] * 5,

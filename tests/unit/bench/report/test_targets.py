@@ -1,4 +1,4 @@
-"""A target is reached, missed or not measured as the figures of the recording say."""
+"""A target is reached, missed or not measured, and has its headroom, as the figures say."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from bench.report.comparison import FLOOR, STACK, ZEROMQ
-from bench.report.targets import Judgement, Target, missed, stack_ticks_per_s, targets
-from bench.results import CallCost, OrderFigures, Recording
+from bench.report.targets import Bound, Judgement, Target, judged, stack_ticks_per_s, targets
+from bench.results import Recording
 from tests.recordings import (
-    RING,
+    NOTHING_MEASURED,
     hops,
-    latency,
     recording,
-    segment,
     throughput,
-    tick_to_decision,
     usages,
     with_hops,
 )
@@ -24,124 +21,59 @@ AT_2000 = "tick to decision at 2,000 ticks/s, p50"
 AT_200000 = "tick to decision at 200,000 ticks/s"
 
 
-def test_a_recording_may_reach_every_target():
-    judgements = {target.judgement for target in targets(recording())}
+def test_every_target_has_its_limit_and_the_figure_of_the_recording():
+    found = targets(recording(at_rest=usages(0.01, 50)))
 
-    assert judgements == {Judgement.REACHED, Judgement.AIM, Judgement.NO_TARGET}
+    assert [(t.wanted, t.measured) for t in found] == [
+        ("at least 4 M ticks/s", "8.50 M ticks/s"),
+        ("at least 8 M ticks/s", "8.50 M ticks/s"),
+        ("at least 10 × the fastest of them", "20.0 × ZeroMQ (8.00 to 0.400 M ticks/s)"),
+        ("more than 1 × the fastest of them", "2.00 × ZeroMQ (8.00 to 4.00 M ticks/s)"),
+        ("at most 1.3 × the bare floor's", "1.25 × (100 µs to 80.0 µs)"),
+        ("at most 0.5 × ZeroMQ's", "0.498 × (100 µs to 201 µs)"),
+        ("under 2 ms", "200 µs"),
+        ("at most 0", "0 of 2,000,000"),
+        ("under 1 µs", "900 ns (4 symbols)"),
+        ("under 3 µs", "2.50 µs (4 symbols)"),
+        ("under 2 %", "1.00 % (gateway)"),
+        ("under 64 MB", "50.0 MB (gateway)"),
+        ("under 16 MB", "12.6 MB"),
+        ("at least 50,000/s", "57,143/s"),
+        ("at most 1 ms", "420 µs"),
+    ]
+    assert {t.judgement for t in found} == {Judgement.REACHED}
 
 
 @pytest.mark.parametrize(
-    ("what", "wanted", "at_limit", "beyond"),
+    ("bound", "at_limit", "beyond"),
     [
-        (
-            "end to end, 100 symbols, one strategy, nothing lost",
-            "at least 4 M ticks/s",
-            recording(throughput=(throughput(100, 1, 4e6),)),
-            recording(throughput=(throughput(100, 1, 3.99e6), throughput(4, 1, 9e6))),
-        ),
-        (
-            "full speed, alternatives with one message a tick",
-            "at least 10 × the fastest of them",
-            with_hops(ZEROMQ, 0.0, figure=0.8),
-            with_hops(ZEROMQ, 0.0, figure=0.801),
-        ),
-        (
-            "full speed, alternatives with their best batching",
-            "more than 1 × the fastest of them",
-            with_hops("NATS", 0.0, figure=7.99, ticks_a_message=64),
-            with_hops("NATS", 0.0, figure=8, ticks_a_message=64),
-        ),
-        (
-            AT_2000,
-            "at most 1.3 × the bare floor's",
-            with_hops(STACK, 2e3, figure=104, ticks_a_message=0),
-            with_hops(STACK, 2e3, figure=104.1, ticks_a_message=0),
-        ),
-        (
-            AT_2000,
-            "at most 0.5 × ZeroMQ's",
-            with_hops(ZEROMQ, 2e3, figure=200),
-            with_hops(ZEROMQ, 2e3, figure=199.9),
-        ),
-        (
-            f"{AT_200000}, p99",
-            "under 2 ms",
-            recording(tick_to_decision=(tick_to_decision(2e5, from_sent=latency(100, 1999)),)),
-            recording(tick_to_decision=(tick_to_decision(2e5, from_sent=latency(100, 2000)),)),
-        ),
-        (
-            f"{AT_200000}, ticks lost",
-            "at most 0",
-            recording(),
-            recording(tick_to_decision=(tick_to_decision(2e5, missed=1),)),
-        ),
-        (
-            "`SharedPriceBook.read`, per call",
-            "under 1 µs",
-            recording(calls=(CallCost("read", 4, 999.0),)),
-            recording(calls=(CallCost("read", 4, 999.0), CallCost("read", 5000, 1000.0))),
-        ),
-        (
-            "`SharedPriceBook.update`, per call",
-            "under 3 µs",
-            recording(calls=(CallCost("update", 4, 2999.0),)),
-            recording(calls=(CallCost("update", 4, 3000.0),)),
-        ),
-        (
-            "each daemon at 200 ticks/s, of a core",
-            "under 2 %",
-            recording(at_rest=usages(0.0199)),
-            recording(at_rest=usages(0.02)),
-        ),
-        (
-            "each daemon after the ring has gone round, resident",
-            "under 64 MB",
-            recording(at_rest=usages(resident_mb=63.9)),
-            recording(at_rest=usages(resident_mb=64)),
-        ),
-        (
-            "shared memory at default settings",
-            "under 16 MB",
-            recording(segments=(replace(segment(4, RING), measured_bytes=15_999_999),)),
-            recording(segments=(replace(segment(4, RING), measured_bytes=16_000_000),)),
-        ),
-        (
-            "durable orders from 4 clients",
-            "at least 50,000/s",
-            recording(orders=(OrderFigures(4, 100, 50_000, 1.0, latency(1)),)),
-            recording(orders=(OrderFigures(4, 100, 49_999, 1.0, latency(1)),)),
-        ),
-        (
-            "answer to one lonely order, median",
-            "at most 1 ms",
-            recording(orders=(OrderFigures(1, 1, 50_000, 1.0, latency(1000)),)),
-            recording(orders=(OrderFigures(1, 1, 50_000, 1.0, latency(1000.1)),)),
-        ),
+        (Bound.AT_LEAST, 8, 7.99),
+        (Bound.MORE_THAN, 8.01, 8),
+        (Bound.AT_MOST, 8, 8.01),
+        (Bound.UNDER, 7.99, 8),
     ],
-)  # fmt: skip
-def test_a_judgement_flips_at_the_limit(what, wanted, at_limit, beyond):
-    assert judged(at_limit, what, wanted).judgement is Judgement.REACHED
-    assert judged(beyond, what, wanted).judgement is Judgement.MISSED
-    assert judged(beyond, what, wanted) in missed(beyond)
+)
+def test_a_judgement_flips_at_the_limit(bound, at_limit, beyond):
+    assert Target("", bound, 8, str, at_limit).judgement is Judgement.REACHED
+    assert Target("", bound, 8, str, beyond).judgement is Judgement.MISSED
 
 
 def test_an_aim_that_is_not_reached_is_no_target_missed():
     slower = recording(throughput=(throughput(100, 1, 7.9e6),))
 
-    aim = judged(slower, "the same, as an aim", "at least 8 M ticks/s")
-    assert aim.judgement is Judgement.BELOW_AIM
+    aim = the_target(slower, "the same, as an aim", "at least 8 M ticks/s")
+    assert aim.judgement is Judgement.MISSED
     assert aim.measured == "7.90 M ticks/s"
-    assert aim not in missed(slower)
+    assert aim not in judged(slower, Judgement.MISSED)
 
 
 def test_what_was_not_measured_is_neither_reached_nor_missed():
-    nothing = recording(
-        tick_to_decision=(), throughput=(), calls=(), orders=(), at_rest=(), segments=(), hops=()
-    )
+    nothing = NOTHING_MEASURED
 
     assert {target.judgement for target in targets(nothing)} == {Judgement.NOT_MEASURED}
     assert len(targets(nothing)) == len(targets(recording()))
     assert {target.measured for target in targets(nothing)} == {"-"}
+    assert {target.headroom for target in targets(nothing)} == {None}
 
 
 @pytest.mark.parametrize("name", [STACK, FLOOR])
@@ -149,24 +81,15 @@ def test_a_ratio_needs_both_of_its_sides(name):
     made = recording()
     without = replace(made, hops=tuple(hop for hop in made.hops if hop.name != name))
 
-    target = judged(without, AT_2000, "at most 1.3 × the bare floor's")
+    target = the_target(without, AT_2000, "at most 1.3 × the bare floor's")
     assert target.judgement is Judgement.NOT_MEASURED
 
 
 def test_a_search_that_no_rate_held_is_a_target_missed():
     none_held = recording(throughput=(throughput(100, 1, 0.0),))
 
-    assert judged(none_held, "end to end, 100 symbols, one strategy, nothing lost").judgement is (
-        Judgement.MISSED
-    )
-
-
-def test_the_fastest_alternative_is_the_one_that_counts_with_its_fastest_batch():
-    one, best = targets(recording())[2:4]
-
-    assert one.measured == "20.0 × ZeroMQ (8.00 to 0.400 M ticks/s)"
-    assert best.measured == "2.00 × ZeroMQ (8.00 to 4.00 M ticks/s)"
-    assert one.ratio == pytest.approx(2)
+    target = the_target(none_held, "end to end, 100 symbols, one strategy, nothing lost")
+    assert target.judgement is Judgement.MISSED
 
 
 def test_a_figure_of_rounds_is_their_median():
@@ -180,7 +103,7 @@ def test_a_figure_of_rounds_is_their_median():
         ),
     )
 
-    target = judged(odd, AT_2000, "at most 0.5 × ZeroMQ's")
+    target = the_target(odd, AT_2000, "at most 0.5 × ZeroMQ's")
     assert target.measured == "0.495 × (100 µs to 202 µs)"
 
 
@@ -192,13 +115,22 @@ def test_a_stack_that_lost_ticks_at_full_speed_is_judged_by_the_search_instead()
     assert stack_ticks_per_s(replace(lossy, throughput=())) is None
 
 
-def test_the_daemon_that_is_judged_is_named():
-    assert judged(recording(), "each daemon at 200 ticks/s, of a core").measured == (
-        "1.00 % (gateway)"
-    )
-
-
-def judged(made: Recording, what: str, wanted: str = "") -> Target:
+def the_target(made: Recording, what: str, wanted: str = "") -> Target:
     """The one target of these words."""
     [target] = [t for t in targets(made) if t.what == what and wanted in (t.wanted, "")]
     return target
+
+
+@pytest.mark.parametrize(
+    ("bound", "figure", "limit", "headroom"),
+    [
+        (Bound.AT_LEAST, 8, 4, 2),
+        (Bound.MORE_THAN, 1, 2, 0.5),
+        (Bound.AT_MOST, 4, 8, 2),
+        (Bound.UNDER, 16, 8, 0.5),
+        (Bound.AT_MOST, 0, 0, None),
+        (Bound.AT_MOST, 3, 0, 0),
+    ],
+)
+def test_headroom_above_one_is_better_whatever_the_direction(bound, figure, limit, headroom):
+    assert Target("", bound, limit, str, figure).headroom == headroom

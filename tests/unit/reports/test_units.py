@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.report.units import bare, digits, megabytes, millions, percent, time_of, times, us, whole
+from lib.reports.units import bare, digits, megabytes, millions, percent, time_of, times, us, whole
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
@@ -49,6 +50,11 @@ def us(time_ns: float) -> str:
     return digits(time_ns / MICROSECOND_NS)
 
 
+def ms(time_ns: float) -> str:
+    """Write a time in milliseconds, to a tenth: recoveries are not measured more exactly."""
+    return f"{time_ns / MILLISECOND_NS:.1f}"
+
+
 def millions(number: float) -> str:
     """Write a number in millions."""
     return digits(number / MILLION)
@@ -77,3 +83,9 @@ def times(ratio: float) -> str:
 def bare(text: str) -> str:
     """Remove trailing zeros after the point: a limit is 2 ms, not 2.00 ms."""
     return _ZEROS.sub(r"\1", text)
+
+
+def listed(words: Iterable[str]) -> str:
+    """Write "a, b and c"; at least one."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,146 @@
+"""Everything that the templates show of the bench, by the name that they use for it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from bench.measure.observer import LAST_S, LOOK_S
+from bench.measure.side_by_side import BELOW_HELD
+from bench.measure.throughput import (
+    CATCH_UP_S,
+    END_LAG_S,
+    FIRST_SHARE,
+    PUBLISHED_SHARE,
+    RESOLUTION,
+)
+from bench.report import targets
+from bench.report.comparison import OTHER_WORK, with_best_batching, with_one_message_a_tick
+from bench.report.recorded import RecordedBench
+from bench.report.targets import Judgement
+from bench.results import Recording, TickToDecision, Usage, WatchedRound
+from lib.price_book.segment import Layout
+from lib.reports.machine import processor
+
+HOPS: Final = 3
+"""The number of processes that a tick passes through: producer, relay, consumer."""
+SHOWN_FUNCTIONS: Final = 10
+"""How many functions of each daemon are shown; the rest is one row."""
+
+
+class SegmentFormula(NamedTuple):
+    """The size of a segment in bytes: fixed + symbols x a_symbol + ticks of the ring x a_tick."""
+
+    fixed: int
+    a_symbol: int
+    a_tick: int
+
+
+def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
+    """Return the figures of all pages."""
+    recording, watched = recorded.recording, recorded.watched
+    loads = usage_by_load(recording)
+    return {
+        "recording": recording,
+        "machine": processor(recording.machine),
+        "few_cores": (recording.machine.get("cores") or HOPS) < HOPS,
+        # the answers, None if not measured
+        "latency_rate": targets.LATENCY_RATE,
+        "latency": targets.at_rate(recording, targets.LATENCY_RATE),
+        "busy_rate": targets.BUSY_RATE,
+        "busy": targets.at_rate(recording, targets.BUSY_RATE),
+        "lossless": targets.lossless(recording),
+        "clients": targets.CLIENTS,
+        "most_orders": targets.most_orders(recording, targets.CLIENTS),
+        "lonely_order": targets.lonely_order(recording),
+        "segment": targets.default_segment(recording),
+        "largest": targets.largest(recording.at_rest),
+        "targets": targets.targets(recording),
+        "reached": targets.judged(recording, Judgement.REACHED),
+        "missed": targets.judged(recording, Judgement.MISSED),
+        # the tables
+        "usual": usual_latencies(recording),
+        "others": other_latencies(recording),
+        "throughput_roles": roles_of(one.usage for one in recording.throughput),
+        "throughput": [(one, by_role(one.usage)) for one in recording.throughput],
+        "stage_symbols": sorted({stage.symbols for stage in recording.stages}),
+        "stages": stages(recording),
+        "formula": segment_formula(recording),
+        "loads": [(rate, by_role(usages)) for rate, usages in loads],
+        "load_roles": roles_of(usages for _, usages in loads),
+        "single": with_one_message_a_tick(recording),
+        "batched": with_best_batching(recording),
+        "rounds": len({hop.round for hop in recording.hops}),
+        "side_symbols": sorted({hop.symbols for hop in recording.hops}),
+        "other_work": sorted({hop.name for hop in recording.hops} & set(OTHER_WORK)),
+        # the other recordings
+        "profile": recorded.profile,
+        "shown_functions": SHOWN_FUNCTIONS,
+        "watched": watched,
+        "watched_machine": processor(watched.machine),
+        "watched_rounds": by_watcher(watched.rounds),
+        # how it was measured
+        "look_s": LOOK_S,
+        "last_s": LAST_S,
+        "below_held": BELOW_HELD,
+        "catch_up_s": CATCH_UP_S,
+        "end_lag_s": END_LAG_S,
+        "first_share": FIRST_SHARE,
+        "published_share": PUBLISHED_SHARE,
+        "resolution": RESOLUTION,
+    }
+
+
+def usual_latencies(recording: Recording) -> list[TickToDecision]:
+    """Return those with one strategy and the symbols that most rates are for, by rate."""
+    rates = sorted({one.rate for one in recording.tick_to_decision})
+    found = (targets.at_rate(recording, rate) for rate in rates)
+    return [one for one in found if one is not None]
+
+
+def other_latencies(recording: Recording) -> list[TickToDecision]:
+    """Return those with other numbers of symbols and strategies."""
+    usual = usual_latencies(recording)
+    return [one for one in recording.tick_to_decision if one not in usual]
+
+
+def usage_by_load(recording: Recording) -> list[tuple[float | None, Sequence[Usage]]]:
+    """Return the usages of all daemons by rate of ticks; None is the stack at rest."""
+    at_rest = [(None, recording.at_rest)] if recording.at_rest else []
+    return [*at_rest, *((one.rate, one.usage) for one in usual_latencies(recording))]
+
+
+def roles_of(loads: Iterable[Iterable[Usage]]) -> list[str]:
+    """Return the names of the daemons, in the order of their first occurrence."""
+    return list(dict.fromkeys(usage.role for usages in loads for usage in usages))
+
+
+def by_role(usages: Iterable[Usage]) -> dict[str, Usage]:
+    """Return the usages by daemon."""
+    return {usage.role: usage for usage in usages}
+
+
+def stages(recording: Recording) -> dict[tuple[str, int], dict[int, float]]:
+    """Return ns a tick of each stage and size of batch, by the number of symbols."""
+    found: dict[tuple[str, int], dict[int, float]] = {}
+    for one in recording.stages:
+        found.setdefault((one.name, one.batch_ticks), {})[one.symbols] = one.ns_per_tick
+    return found
+
+
+def segment_formula(recording: Recording) -> SegmentFormula | None:
+    """Return the formula for the size of a segment, None if it no longer fits the recording."""
+
+    def size(symbols: int, ring_capacity: int) -> int:
+        return Layout(tuple(map(str, range(symbols))), ring_capacity).total_bytes
+
+    if any(size(s.symbols, s.ring_capacity) != s.formula_bytes for s in recording.segments):
+        return None
+    a_symbol, a_tick = size(2, 1) - size(1, 1), size(1, 2) - size(1, 1)
+    return SegmentFormula(size(1, 1) - a_symbol - a_tick, a_symbol, a_tick)
+
+
+def by_watcher(rounds: Sequence[WatchedRound]) -> list[WatchedRound]:
+    """Return the rounds with the same watchers one after the other."""
+    kinds = list(dict.fromkeys(one.watched_by for one in rounds))
+    return sorted(rounds, key=lambda one: kinds.index(one.watched_by))

@@ -1,0 +1,217 @@
+"""Everything that the templates show of the experiments, by the name that they use. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from chaos.faults.hostile_gateway import DEFECTS
+from chaos.lab.experiment import EXIT_HOLDS, GOAL_ROUNDS, cells
+from chaos.lab.figures import OrderCounts
+from chaos.lab.recovery import STEPS
+from chaos.report.recorded import Figures, RecordedExperiments
+from chaos.report.series import (
+    ENOUGH_MISSES,
+    MISSED,
+    REACHED,
+    cut_cases,
+    cuts_of,
+    goal_classes,
+    goal_series,
+    pooled_cut_series,
+    recoveries,
+    recovery_series,
+    streams_of,
+    times_of,
+)
+from chaos.slow_consumer import LABELS
+from chaos.storms.planned_faults import FaultKind
+from lib.clock import SECOND_NS
+from lib.reports.machine import processor
+
+
+class RecoveryRow(NamedTuple):
+    """The recoveries from one fault: for each of `STEPS` the spread of its times."""
+
+    what: str
+    rounds: int
+    steps: list[str]
+
+
+class CutGroup(NamedTuple):
+    """The cuts of one connection whose clients notice them in the same way."""
+
+    stream: str
+    notice: str | None
+    """None: the client need not notice."""
+    rounds: int
+    detection: str
+    reconnection: str
+    goal_ns: int | None
+
+
+class StormRow(NamedTuple):
+    """What a storm did of one kind of fault."""
+
+    kind: FaultKind
+    done: int
+    skipped: int
+    victims: list[tuple[str, int]]
+
+
+class DefectRow(NamedTuple):
+    """One kind of defect of a feed, and what it was counted as."""
+
+    title: str
+    done: int
+    counted_as: str | None
+    expected: int
+    counted: int
+    longest_ns: int | None
+
+
+def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
+    """Return the figures of all pages. Raises KeyError if the recording lacks one."""
+    recording, figures = recorded.recording, recorded.figures
+    goals = goal_series(figures)
+    judgements = Counter(series.judgement for series in goals)
+    entries = [(entry, figures.get(entry["name"])) for entry in recording["experiments"]]
+    cases, storm, loop = cut_cases(figures), first_storm(figures), figures.get("crash_loop")
+    return {
+        "recording": recording,
+        "machine": processor(recording["machine"]),
+        "took_s": sum(entry["took_s"] for entry, _ in entries),
+        # the answers
+        "holding": sum(entry["exit_code"] == EXIT_HOLDS for entry, _ in entries),
+        "cuts": pooled_cut_series(figures),
+        "gateway_kills": [
+            series
+            for series in recovery_series(figures)
+            if (series.experiment, series.role) == ("drop_gateway", "gateway")
+        ],
+        "totals": totals(figures),
+        "goals": goals,
+        "reached": judgements[REACHED],
+        "judged": judgements[REACHED] + judgements[MISSED],
+        "goal_rounds": GOAL_ROUNDS,
+        "enough_misses": ENOUGH_MISSES,
+        # the tables
+        "experiments": entries,
+        "order_counts": OrderCounts._fields,
+        "steps": [label for label, _ in STEPS],
+        "recoveries": recovery_rows(figures),
+        "cut_groups": cut_groups(figures),
+        "cases": cases,
+        "notices": dict(goal_classes(cases)),
+        "departures": departures(figures),
+        "crash_loop": loop,
+        "given_up": spread(loop["rounds"], "fatal_ns") if loop else None,
+        "logged": spread(loop["rounds"], "told_ns") if loop else None,
+        "storm": storm,
+        "storm_experiment": figures.get("storm"),
+        "storm_rows": storm_rows(storm) if storm else [],
+        "longest_stale_ns": max((one["length_ns"] for one in storm["stale"]), default=0)
+        if storm
+        else None,
+        "second_ns": SECOND_NS,
+        "defects": defect_rows(figures),
+        "waits": wait_rows(figures),
+    }
+
+
+def totals(figures: dict[str, Figures]) -> Counter[str]:
+    """Return what happened to orders, and to ticks at the price book, in all experiments."""
+    counts = Counter[str]()
+    for one in figures.values():
+        counts.update(one["orders"])
+        counts.update(one["ticks_at_book"])
+    return counts
+
+
+def spread(rounds: Sequence[Figures], figure: str) -> str:
+    """Return median, p90 and maximum in ms, and of how many rounds if not all have the time."""
+    times_ns = times_of(rounds, figure)
+    if not times_ns:
+        return "-"
+    of = "" if len(times_ns) == len(rounds) else f" ({len(times_ns)})"
+    return " / ".join(cells(times_ns)) + of
+
+
+def recovery_rows(figures: dict[str, Figures]) -> list[RecoveryRow]:
+    """Return a row for each fault of processes."""
+    return [
+        RecoveryRow(one.what, len(one.rounds), [spread(one.rounds, step) for _, step in STEPS])
+        for one in recoveries(figures)
+    ]
+
+
+def cut_groups(figures: dict[str, Figures]) -> list[CutGroup]:
+    """Return the cuts by how their clients notice, and by connection."""
+    cases = cut_cases(figures)
+    groups = []
+    for goal_ns, notice in [*goal_classes(cases), (None, None)]:
+        for stream in streams_of(cases):
+            if cuts := cuts_of(cases, goal_ns, stream):
+                detection = spread(cuts, "detection_ns")
+                reconnection = spread(cuts, "reconnection_ns")
+                groups.append(CutGroup(stream, notice, len(cuts), detection, reconnection, goal_ns))
+    return groups
+
+
+def departures(figures: dict[str, Figures]) -> list[tuple[str, int, str]]:
+    """Return after how long each thing was gone in how many ends of supervisord."""
+    killed = figures.get("kill_everything", {}).get("supervisord_killed", [])
+    found = [one["departure"] for one in killed]
+    names = dict.fromkeys(name for departure in found for name in departure)
+    return [
+        (name.removesuffix("_ns").replace("_", " "), len(found), spread(found, name))
+        for name in names
+    ]
+
+
+def first_storm(figures: dict[str, Figures]) -> Figures | None:
+    """Return the storm to show: the first one."""
+    storms = figures.get("storm", {}).get("storms", [])
+    return storms[0] if storms else None
+
+
+def storm_rows(storm: Figures) -> list[StormRow]:
+    """Return a row for each kind of fault, in the order of the kinds."""
+    rows = []
+    for kind in FaultKind:
+        name = kind.name.lower()
+        victims = Counter(fault["victim"] for fault in storm["gusts"] if fault["kind"] == name)
+        if victims or name in storm["skipped"]:
+            skipped = storm["skipped"].get(name, 0)
+            rows.append(StormRow(kind, victims.total(), skipped, sorted(victims.items())))
+    return rows
+
+
+def defect_rows(figures: dict[str, Figures]) -> list[DefectRow]:
+    """Return a row for each kind of defect."""
+    defects = figures.get("corrupt_feed", {}).get("harms", [])
+    titles = {kind.__name__: kind.title for kind in DEFECTS}
+    rows = []
+    for kind in dict.fromkeys(one["harm"] for one in defects):
+        found = [one for one in defects if one["harm"] == kind]
+        event = found[0]["counted_as"]
+        expected, counted = (
+            sum(one[whose]["counts"].get(event, 0) for one in found)
+            for whose in ("sent", "counted")
+        )
+        done = sum(one["done"] for one in found)
+        longest_ns = max(times_of(found, "recovery_ns"), default=None)
+        rows.append(DefectRow(titles.get(kind, kind), done, event, expected, counted, longest_ns))
+    return rows
+
+
+def wait_rows(figures: dict[str, Figures]) -> list[tuple[str, int, int]]:
+    """Return the longest waits of each kind, without and beside clients that stop reading."""
+    rounds = figures.get("slow_consumer", {}).get("rounds", [])
+    if not rounds:
+        return []
+    return [
+        (label, *(max(one[when][wait] for one in rounds) for when in ("without", "beside")))
+        for wait, label in LABELS.items()
+    ]

@@ -1,0 +1,57 @@
+"""What the pages show of the experiments, where the recorded figures do not show it themselves."""
+
+from __future__ import annotations
+
+from chaos.faults.hostile_gateway import Known, Withheld
+from chaos.report.figures import (
+    defect_rows,
+    departures,
+    recovery_rows,
+)
+from lib.clock import MILLISECOND_NS
+from tests.recordings import experiment, role_hit
+
+
+def test_times_are_shown_as_median_nearest_rank_and_maximum():
+    times_ms = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+
+    [row] = recovery_rows({"drop_gateway": role_hit("gateway", times_ms)})
+
+    assert (row.rounds, set(row.steps)) == (10, {"55.0 / 90.0 / 100.0"})
+
+
+def test_a_step_that_some_recoveries_do_not_have_says_how_many_have_it():
+    found = role_hit("gateway", [10, 20])
+    found["rounds"][1]["detection_ns"] = None
+    for one in found["rounds"]:
+        one["respawn_ns"] = None
+
+    [row] = recovery_rows({"drop_gateway": found})
+
+    assert row.steps[:2] == ["10.0 / 10.0 / 10.0 (1)", "-"]
+
+
+def test_what_is_gone_after_the_end_of_supervisord_has_its_times():
+    killed = [{"departure": {"roles_ns": 5 * MILLISECOND_NS, "price_book_ns": None}}]
+
+    assert departures({"kill_everything": experiment(supervisord_killed=killed)}) == [
+        ("roles", 1, "5.0 / 5.0 / 5.0"),
+        ("price book", 1, "-"),
+    ]
+
+
+def test_a_defect_is_compared_with_the_expected_count_over_all_rounds():
+    lost = {
+        "harm": Withheld.__name__,
+        "done": 20,
+        "counted_as": "ticks_missed",
+        "sent": {"counts": {"ticks_missed": 57, "disconnected": 20}},
+        "counted": {"counts": {"ticks_missed": 56, "disconnected": 20}},
+        "recovery_ns": 7,
+    }
+    repeated = lost | {"harm": Known.__name__, "counted_as": None, "recovery_ns": None}
+
+    assert defect_rows({"corrupt_feed": experiment(harms=[lost, repeated, lost])}) == [
+        (Withheld.title, 40, "ticks_missed", 114, 112, 7),
+        (Known.title, 20, None, 0, 0, None),
+    ]

@@ -23,8 +23,12 @@ PYTHON ?= python3
 VENV := .venv
 SEEDS ?= 10000
 FIRST ?= 0
-ONE_STACK := test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_behind
+WORKERS ?= 3
 WRITE_REPORT := $(VENV)/bin/python -m report
+# Tests mostly wait, so there are more workers than cores. A file is one worker's: its tests may share
+# a stack. The long files come first.
+PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+ONE_STACK := test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_behind
 
 .PHONY: run check test mutants chaos bench watched report logs video simulate lint
 
@@ -33,12 +37,11 @@ run: $(VENV)/installed
 
 # The quick part, to run before each commit.
 check: lint
-	$(VENV)/bin/python -m pytest tests/unit
+	$(PYTEST) tests/integration/test_supervision.py::$(ONE_STACK) tests/unit
 	$(VENV)/bin/python -m tests.simulation --seeds 100
-	$(VENV)/bin/python -m pytest tests/integration/test_supervision.py::$(ONE_STACK)
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
 
 mutants: $(VENV)/installed
 	$(VENV)/bin/python -m tests.mutants

@@ -156,7 +156,12 @@ def test_a_stack_in_the_same_directory_is_noticed_by_its_control_socket(var_dir)
     assert not wake_supervisord(var_dir)
 
 
-@pytest.mark.parametrize("content", ["", "no number", "99999999", f"{os.getpid()}\n"])
+OWN_PID = f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "no number", "99999999", pytest.param(OWN_PID, id="our own")]
+)
 def test_a_pid_file_that_names_no_supervisord_is_no_stack(var_dir, content):
     (var_dir / "supervisord.pid").write_text(content)
     check_that_no_stack_runs(var_dir)

@@ -83,12 +83,6 @@ def test_a_page_in_the_repository_is_the_one_that_the_recorded_figures_give(name
     assert (PAGES[name] / name).read_text(encoding="utf-8") == texts[name]
 
 
-def test_the_recorded_figures_are_of_the_plan_and_the_roles_of_today():
-    bench, chaos = load_bench(FIGURES / "bench"), load_recorded(FIGURES / "chaos")
-
-    assert outdated_figures(bench, chaos, read_configuration()) == []
-
-
 def test_the_first_page_is_short_and_answers_four_questions_with_machine_and_day(results, figures):
     text = read(FRONT)
     answers = table(text, "question")

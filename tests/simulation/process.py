@@ -33,8 +33,9 @@ HANG_AFTER_NS = to_ns(WatchdogSettings().hang_after)
 MOST_PASSES = 4
 """Of a role in one step of the world, while its sockets are ready. Others have their turn then."""
 
-SLEEPS = 0.5
-"""How likely it is that a role without a ready socket takes no pass in a step of the world."""
+SLEEPS = 0.9
+"""How likely it is that a role without a ready socket takes no pass in a step of the world. Then it
+takes one in the next step."""
 
 
 class Crashed(BaseException):
@@ -57,6 +58,7 @@ class SimulatedProcess:
         self.beat = memoryview(bytearray(8)).cast("q")
         self.at_kill: list[Callable[[], None]] = []
         """What the kernel takes back besides sockets, files and memory of the role's own parts."""
+        self._sleeps = False
         # Apart from its construction, in which it may be killed.
         self.role = ROLES[name].__new__(ROLES[name])
 
@@ -68,7 +70,9 @@ class SimulatedProcess:
 
     def step(self, world: World) -> None:
         """Take a pass, and further ones while sockets are ready; an idle role often sleeps."""
-        if not self.loop.has_work and world.random.random() < SLEEPS:
+        has_slept, self._sleeps = self._sleeps, False
+        if not has_slept and not self.loop.has_work and world.random.random() < SLEEPS:
+            self._sleeps = True
             return
         for _ in range(MOST_PASSES):
             began_ns = world.now_ns

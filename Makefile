@@ -1,6 +1,6 @@
 # make run        run the stack in the foreground; Ctrl-C stops it
-# make check      lint, unit tests, 100 seeds of the simulation, one stack: under 90 seconds
-# make test       run all tests, in under 8 minutes
+# make check      lint, unit tests, 100 seeds of the simulation, one stack
+# make test       run all tests
 # make mutants    plant bugs and show which test catches which: none may survive
 # make chaos      break private stacks in every way, in under 15 minutes, and write the results into
 #                 report/chaos and performance_report.md; fails if a hypothesis does not hold or a

@@ -23,9 +23,9 @@ PYTHON ?= python3
 VENV := .venv
 SEEDS ?= 10000
 FIRST ?= 0
-WORKERS ?= 3
+WORKERS ?= 2
 WRITE_REPORT := $(VENV)/bin/python -m report
-# Tests mostly wait, so there are more workers than cores. A file is one worker's: its tests may share
+# Tests mostly wait, so two at a time. A file is one worker's: its tests may share
 # a stack. The long files come first.
 PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 ONE_STACK := test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_behind

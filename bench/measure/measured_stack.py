@@ -79,12 +79,13 @@ class MeasuredStack:
         return readers
 
     def set_rate(self, rate: float) -> None:
-        """Let the gateway continue its tape at another rate."""
+        """Let the gateway continue its tape at another rate. Returns when ticks are evaluated."""
         gateway = replace(self.settings.gateway, rate=rate)
         self._stack.write_settings(replace(self.settings, gateway=gateway))
         with self._as_bench_error("the gateway does not restart"):
             self._supervisor.stop("gateway")
             self._supervisor.start("gateway")
+        self.wait_until_steady()  # a slow start listens after supervisord has counted it as running
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of all programs. Asking wakes supervisord."""

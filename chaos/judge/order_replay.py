@@ -432,9 +432,11 @@ class _TradingJudge:
 
     def _judge_missing_order(self, instance: _Instance, tick: BookedTick, side: Side) -> None:
         """Judge a tick without an order. If the rules give one, an answer may explain it."""
+        if self._may_be_held_back(tick):
+            return  # it does not show which answers the strategy knew
         while (quantity := self._quantity(instance, tick, side)) and instance.may_learn_answer():
             instance.learn_answer()
-        if not quantity or self._may_be_held_back(tick):
+        if not quantity:
             return
         what = (
             f"tape {tick.tape}, tick {tick.sequence}, order {instance.next_id}: missing, the rules "

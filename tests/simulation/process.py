@@ -18,6 +18,7 @@ from daemons.strategy import Strategy
 from lib.clock import to_ns
 from lib.process.heartbeat import beat_interval_ns
 from lib.settings import WatchdogSettings
+from lib.shared_memory_utils import PriceBookReader
 from tests.simulation.host import SimulatedHost, SimulatedLoop
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ HANG_AFTER_NS = to_ns(WatchdogSettings().hang_after)
 MOST_PASSES = 4
 """Of a role in one step of the world, while its sockets are ready. Others have their turn then."""
 
-SLEEPS = 0.5
-"""How likely it is that a role without a ready socket takes no pass in a step of the world."""
+SLEEPS = 0.9
+"""How likely it is that a role that may sleep takes no pass in a step of the world. It never misses
+two steps in a row."""
 
 
 class Crashed(BaseException):
@@ -57,6 +59,7 @@ class SimulatedProcess:
         self.beat = memoryview(bytearray(8)).cast("q")
         self.at_kill: list[Callable[[], None]] = []
         """What the kernel takes back besides sockets, files and memory of the role's own parts."""
+        self._sleeps = False
         # Apart from its construction, in which it may be killed.
         self.role = ROLES[name].__new__(ROLES[name])
 
@@ -67,15 +70,30 @@ class SimulatedProcess:
         self.loop.beat_into(self.beat, beat_interval_ns(HANG_AFTER_NS))
 
     def step(self, world: World) -> None:
-        """Take a pass, and further ones while sockets are ready; an idle role often sleeps."""
-        if not self.loop.has_work and world.random.random() < SLEEPS:
+        """Take a pass, and further ones while there is something to do; else it often sleeps."""
+        has_slept, self._sleeps = self._sleeps, False
+        if not has_slept and self._may_sleep(world) and world.random.random() < SLEEPS:
+            self._sleeps = True
             return
         for _ in range(MOST_PASSES):
             began_ns = world.now_ns
             self.role.step()
             world.note_pass(self.name, world.now_ns - began_ns)
-            if not self.loop.has_work:
+            if self._may_sleep(world):
                 return
+
+    def _may_sleep(self, world: World) -> bool:
+        """Whether it would wait: no socket is ready, and it has left nothing to do."""
+        if self.loop.has_work:
+            return False
+        match self.role:
+            case Gateway(_prices=prices):
+                return not prices._lagging
+            case OrderManager(_arrived=arrived):
+                return not arrived
+            case Strategy(_reader=PriceBookReader() as reader):
+                return reader.position == world.book_position
+        return True
 
     def kill(self) -> None:
         """Let the kernel take back what the process had open."""

@@ -110,7 +110,8 @@ class Watcher:
             if now_ns - self._connect_ns > 2 * SILENCE_NS:
                 self._leave(reader)
         else:
-            since_ns = max(reader.heard_ns, self._world.gateway_was_late_ns(self._stream))
+            sent_ns = reader.peer.last_arrival_ns
+            since_ns = max(reader.heard_ns, sent_ns, self._world.gateway_was_late_ns)
             silent_ns = now_ns - since_ns
             if silent_ns > SILENCE_NS + STEPS_NS:
                 self._world.misjudged.append(
@@ -146,7 +147,7 @@ class StalledClient:
         elif self._full_ns is None:
             self._full_ns = now_ns
         else:
-            since_ns = max(self._full_ns, self._world.gateway_was_late_ns("price"))
+            since_ns = max(self._full_ns, self._world.gateway_was_late_ns)
             if now_ns - since_ns > self._world.stall_limit_ns + SWEEP_NS + SILENCE_NS + STEPS_NS:
                 self._world.misjudged.append(
                     f"a client that took nothing for {(now_ns - self._full_ns) / SECOND_NS:.1f} s "

@@ -19,7 +19,7 @@ from itertools import count
 from random import Random
 from typing import Any, Protocol
 
-from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.clock import MILLISECOND_NS
 
 MOST_PRICE_BYTES = 1000
 """Of one piece: some 80 ticks, so that a reader of the book after each write misses none."""
@@ -51,7 +51,8 @@ class Lane:
         self._window = window
         self._flying: deque[tuple[int, bytes]] = deque()
         self._arrived = bytearray()
-        self._due_ns = 0
+        self.due_ns = 0
+        """When the last byte arrives."""
         self._held = 0
         """Bytes that are sent and not received."""
         self.swallows = False
@@ -76,15 +77,15 @@ class Lane:
             return
         self._held += len(data)
         if not self.swallows and self.ends_ns is None:
-            self._due_ns = max(self._due_ns, due_ns)  # later bytes never overtake earlier ones
-            self._flying.append((self._due_ns, data))
+            self.due_ns = max(self.due_ns, due_ns)  # later bytes never overtake earlier ones
+            self._flying.append((self.due_ns, data))
 
     def end(self, due_ns: int, *, reset: bool = False) -> None:
         """Let the receiver learn, behind what was sent, that no more will come."""
         if self.swallows:
             return
         if self.ends_ns is None:
-            self.ends_ns = max(self._due_ns, due_ns)
+            self.ends_ns = max(self.due_ns, due_ns)
         self.is_reset |= reset
 
     def cut(self, random: Random) -> None:
@@ -93,7 +94,7 @@ class Lane:
         kept = random.randint(0, len(data))
         self._flying.clear()
         if kept:
-            self._flying.append((self._due_ns, data[:kept]))
+            self._flying.append((self.due_ns, data[:kept]))
 
     def close(self) -> None:
         """Let the receiver be gone, with what it has not received."""
@@ -346,12 +347,6 @@ class Network:
         now_ns = max(self.now_ns, self.held.get(place, 0))
         until_ns, late_ns = self.slow.get(place, (0, 0))
         return now_ns + self.random.randrange(MILLISECOND_NS) + (now_ns < until_ns) * late_ns
-
-    def late_until_ns(self, place: str) -> int:
-        """Return until when what was sent to or from a place may be late."""
-        until_ns, late_ns = self.slow.get(place, (0, 0))
-        dribbled_ns = self.dribbling.get(place, 0) + SECOND_NS
-        return max(until_ns + late_ns, self.held.get(place, 0), dribbled_ns)
 
     def piece(self, place: str, arrived: int) -> int:
         """Return how many of the bytes that have arrived are received at once."""

@@ -26,6 +26,11 @@ class Peer:
         return self._sock.refused or receives.swallows or receives.ends_ns is not None
 
     @property
+    def last_arrival_ns(self) -> int:
+        """When the last byte arrives that the server has sent so far."""
+        return self._sock.receives.due_ns
+
+    @property
     def is_full(self) -> bool:
         """Whether the server can send no more until something is received."""
         return self._sock.receives.room <= 0

@@ -208,7 +208,7 @@ class World:
         self.foreign_client = ForeignClient(self)
         self.clients: list[Client] = [self.foreign_client]
         self.clients += [Watcher(self, stream) for stream in PORTS]
-        self._gateway_late_ns = self.now_ns
+        self.gateway_was_late_ns = self.now_ns
         """Until when the gateway was down, stood still, or ran on a slow machine."""
         self._pids = count(OWN_PID + 1)
         self._processes: dict[str, SimulatedProcess | None] = dict.fromkeys(ROLES)
@@ -299,10 +299,6 @@ class World:
             if self._processes["strategy"] is not strategy:
                 raise Crashed
         self._held_since_ns = None
-
-    def gateway_was_late_ns(self, stream: str) -> int:
-        """Return until when a frame of the gateway may have been late through a fault."""
-        return max(self._gateway_late_ns, self.network.late_until_ns(stream))
 
     def note_commit(self, orders: int) -> None:
         """So many orders are in one transaction."""
@@ -516,7 +512,7 @@ class World:
         self._look_at_beats()
         is_late = not self._processes["gateway"] or self._wakes_ns["gateway"] > self.now_ns
         if is_late or self.now_ns < self._slow_until_ns:
-            self._gateway_late_ns = self.now_ns
+            self.gateway_was_late_ns = self.now_ns
         for client in self.clients:
             client.step()
         roles = list(ROLES)

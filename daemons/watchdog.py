@@ -106,6 +106,9 @@ class Watchdog:
             self._silence.log_first(SupervisordSilent(reason=str(error)))
             return
         self._silence.over()
+        # The question may have let supervisord replace a process whose end we had not seen yet.
+        for pid in [pid for pid in self._awaited if self._handles[pid].has_ended()]:
+            self._on_end(pid)
         for process in self._rules.answered(processes, self._loop.clock()):
             log_event(self._log, RoleGaveUp(program=process.program, reason=process.problem))
         self._update_handles()

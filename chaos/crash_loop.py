@@ -4,7 +4,7 @@ This simulates a role that cannot start. Expected: supervisord retries as often 
 says (which takes about a minute), the watchdog logs `role_gave_up`, and no other role ends in
 between. Then the lab starts the role, as an operator would after removing the cause, and the stack
 recovers. Orders that became too old are rejected as expired; nothing is lost. Always on a private
-stack: nobody else's should be without a role for so long.
+stack: no running stack should be without a role for so long.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
-from lib.process.log_events import DecisionsNotRecorded, log_event
+from lib.process.log_events import DecisionsNotRecorded
+from lib.process.log_once import LogOnce
 from lib.process.state_file import StateFile, create_state, open_state
 
 RING_RECORDS: Final = 65_536
@@ -63,7 +63,7 @@ class DecisionLog:
         self._path = path
         self._tape: str | None = None
         self._state: StateFile | None = None
-        self._logged_failure = False
+        self._failure = LogOnce()
 
     def add(self, tape: str, first: int, last: int, decided_ns: int) -> None:
         """Record that the ticks from `first` to `last` have been decided on."""
@@ -87,13 +87,12 @@ class DecisionLog:
             return
         try:
             self._state = create_state(self._path, {"tape": tape}, [], further_words=_WORDS)
-            self._logged_failure = False
+            self._failure.over()
         except OSError as error:
             self._state = None
-            if not self._logged_failure:
-                self._logged_failure = True
-                event = DecisionsNotRecorded(path=str(self._path), reason=error.strerror)
-                log_event(structlog.get_logger(), event)
+            self._failure.log_first(
+                DecisionsNotRecorded(path=str(self._path), reason=error.strerror)
+            )
 
 
 class DecisionReader:

@@ -59,8 +59,9 @@ def test_beside_crowds_at_all_ports_killed_roles_come_back_and_miss_their_absenc
         assert [e for role in pids for e in stack.events(role, "disconnected")] == []
         assert missed(stack, "orderbook") == []
         began = stack.events("strategy", "evaluation_started")[1]
-        absence = (began["last_evaluated"] + 1, began["first_evaluated"] - 1)
-        assert missed(stack, "strategy") == [absence]
+        first, last = began["last_evaluated"] + 1, began["first_evaluated"] - 1
+        # It misses none if it is back before the orderbook is.
+        assert missed(stack, "strategy") == ([(first, last)] if first <= last else [])
         for role in ("gateway", "order_manager"):
             refusals = [e["count"] for e in stack.events(role, "client_refused")]
             assert sum(refusals) > 20 * len(refusals)

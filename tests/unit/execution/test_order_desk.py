@@ -86,20 +86,20 @@ class Counter:
             self.events.append((facts.pop("event"), facts))
         return outcome
 
-    def take(self, session: Session, *frames: bytes, receipt: Receipt = NOW) -> CommitResult:
+    def receive(self, session: Session, *frames: bytes, receipt: Receipt = NOW) -> CommitResult:
         """Let a client say something, and commit."""
         self.desk.receive(session, b"".join(frames), receipt)
         return self.commit()
 
     def ask(self, session: Session, *frames: bytes) -> list:
         """Let a client say something; return what it is answered."""
-        outcome = self.take(session, *frames)
+        outcome = self.receive(session, *frames)
         assert all(to is session for to, _ in outcome.answers)
         assert all(to is not session for to, _ in outcome.replaced)
-        return said(outcome)
+        return answers_of(outcome)
 
 
-def said(outcome: CommitResult) -> list:
+def answers_of(outcome: CommitResult) -> list:
     """The answers of a commit."""
     return [decode_from_server(answer[:-1]) for _, answer in outcome.answers]
 
@@ -136,7 +136,7 @@ def test_a_client_that_was_never_here_has_no_orders_and_no_positions(counter):
 
 def test_a_logon_replaces_the_earlier_connection_of_the_same_client(counter):
     old, new = counter.client("strategy"), Session("new")
-    outcome = counter.take(new, logon("strategy"))
+    outcome = counter.receive(new, logon("strategy"))
     (replaced,) = outcome.replaced
     assert replaced[0] is old
     assert decode_from_server(replaced[1][:-1]) == ErrorMessage(reason=REPLACED)
@@ -146,7 +146,7 @@ def test_a_logon_replaces_the_earlier_connection_of_the_same_client(counter):
 def test_two_clients_that_replace_each_other_are_reported_with_both_peers(counter):
     for second in range(4):
         now = NOW._replace(now_ns=NOW.now_ns + second * 10**9)
-        counter.take(Session(f"peer {second}"), logon("strategy"), receipt=now)
+        counter.receive(Session(f"peer {second}"), logon("strategy"), receipt=now)
     (facts,) = [facts for event, facts in counter.events if event == "client_id_contested"]
     assert (facts["client_id"], facts["peers"]) == ("strategy", ["peer 2", "peer 3"])
     assert "another client_id" in facts["reason"]
@@ -167,7 +167,7 @@ def test_the_end_of_a_replaced_connection_does_not_touch_its_successor(counter):
     (answer,) = counter.ask(new, order(1))
     assert answer.status == "FILLED"
     third = Session("third")
-    assert [to for to, _ in counter.take(third, logon("strategy")).replaced] == [new]
+    assert [to for to, _ in counter.receive(third, logon("strategy")).replaced] == [new]
 
 
 def test_a_second_logon_of_the_same_name_is_acknowledged_again(counter):
@@ -201,7 +201,7 @@ def test_a_logon_ack_may_be_as_long_as_a_message_may_be_and_no_longer(ledger, na
     client_id = "x" * name_bytes
     trading, newcomer = counter.client(client_id), Session("again")
     counter.ask(trading, *(order(n, symbol=symbol) for n, symbol in enumerate(symbols, 1)))
-    outcome = counter.take(newcomer, logon(client_id))
+    outcome = counter.receive(newcomer, logon(client_id))
     ((_, frame),) = outcome.answers
     message = decode_from_server(frame[:-1])
     assert isinstance(message, answered)
@@ -271,8 +271,8 @@ def test_orders_of_a_commit_that_failed_are_answered_with_its_reason_and_not_boo
     before = list(counter.events)
     with locked(counter.ledger):
         orders = (order(2), order(3, symbol="X"), order(2), order(2, side="SELL"))
-        outcome = counter.take(session, *orders)
-    answers = said(outcome)
+        outcome = counter.receive(session, *orders)
+    answers = answers_of(outcome)
     assert [type(answer) for answer in answers] == [ErrorMessage] * 4
     assert [answer.order_id for answer in answers] == [2, 3, 2, 2]
     assert outcome.failed == [(session, order_id) for order_id in (2, 3, 2, 2)]
@@ -291,8 +291,8 @@ def test_what_was_true_before_a_commit_that_failed_is_still_said(counter):
     newcomer = Session("newcomer")
     with locked(counter.ledger):
         counter.desk.receive(session, order(1) + b"noise*" + order(2), NOW)
-        outcome = counter.take(newcomer, logon("strategy"))
-    repeated, noise, failed, ack = said(outcome)
+        outcome = counter.receive(newcomer, logon("strategy"))
+    repeated, noise, failed, ack = answers_of(outcome)
     assert repeated == report
     assert noise.reason.startswith("an order is a JSON object")
     assert failed.order_id == 2
@@ -305,8 +305,8 @@ def test_a_ledger_that_cannot_be_read_is_said_to_each_and_to_the_logon_too(count
     counter.ledger.close()
     counter.ledger.path.write_bytes(b"no ledger " * 1000)
     session = Session("peer")
-    outcome = counter.take(session, logon("strategy") + order(1) + order(2))
-    messages = said(outcome)
+    outcome = counter.receive(session, logon("strategy") + order(1) + order(2))
+    messages = answers_of(outcome)
     assert [message.order_id for message in messages] == [None, 1, 2]
     assert {message.reason for message in messages} == {outcome.failure}
     assert "damaged" in outcome.failure
@@ -357,7 +357,7 @@ def test_a_report_is_the_same_to_the_byte_over_connections_and_other_spellings(c
     frames = []
     for spelling in (b"173.2", b"173.20", b"1732e-1", b" 173.2000 "):
         session = counter.client("strategy")
-        ((_, frame),) = counter.take(session, order(12).replace(b"173.2", spelling)).answers
+        ((_, frame),) = counter.receive(session, order(12).replace(b"173.2", spelling)).answers
         frames.append(frame)
         counter.ask(session, order(len(frames), symbol="MSFT"))
     assert len(set(frames)) == 1
@@ -421,7 +421,7 @@ def test_a_client_id_in_an_order_must_be_the_logons(counter):
 
 def test_what_was_halted_is_rejected_for_good(counter):
     session = counter.client("strategy")
-    (answer,) = said(counter.take(session, order(1), receipt=NOW._replace(halted=True)))
+    (answer,) = answers_of(counter.receive(session, order(1), receipt=NOW._replace(halted=True)))
     assert isinstance(answer, ExecutionReport)
     assert (answer.status, answer.reason) == ("REJECTED", "halted")
     assert (answer.trade_id, answer.position) == (None, 0)
@@ -477,9 +477,9 @@ def test_no_single_order_uses_up_a_clients_numbers(counter):
 def test_noise_is_counted_answered_and_survived(counter):
     session = Session("peer")
     noise = [b"", b"\xff\x00", b"[" * 50_000, b"AAPL,173.20", b"{}", b'{"type":"cancel"}']
-    outcome = counter.take(session, *(frame + b"*" for frame in noise))
+    outcome = counter.receive(session, *(frame + b"*" for frame in noise))
     assert len(outcome.malformed) == len(noise)
-    answers = [(type(answer), answer.order_id) for answer in said(outcome)]
+    answers = [(type(answer), answer.order_id) for answer in answers_of(outcome)]
     assert answers == [(ErrorMessage, None)] * len(noise)
     assert session.silent
     assert counter.ask(session, order(1))[0].status == "FILLED"
@@ -488,7 +488,7 @@ def test_noise_is_counted_answered_and_survived(counter):
 def test_so_many_malformed_frames_of_a_client_are_explained_at_once_and_all_are_answered(counter):
     session, other = counter.client("strategy"), counter.client("other")
     counter.desk.receive(session, order(3, side="B") * (MAX_EXPLAINED + 10), NOW)
-    answers = said(counter.take(other, order(4, side="B")))
+    answers = answers_of(counter.receive(other, order(4, side="B")))
     assert [answer.order_id for answer in answers] == [3] * (MAX_EXPLAINED + 10) + [4]
     unexplained = [answer.reason == UNEXPLAINED for answer in answers]
     assert unexplained == [False] * MAX_EXPLAINED + [True] * 10 + [False]
@@ -503,7 +503,7 @@ def test_a_message_that_ends_without_its_delimiter_is_answered_once(counter):
     counter.desk.receive(session, order(2)[:-1], NOW)
     assert counter.desk.ended(session)
     assert not counter.desk.ended(session)
-    report, error = said(counter.commit())
+    report, error = answers_of(counter.commit())
     assert report.status == "FILLED"
     assert error.order_id == 2
     assert error.reason.startswith("no `*` after the message: ")

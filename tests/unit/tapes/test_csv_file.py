@@ -85,8 +85,8 @@ def test_csv_symbol_is_the_symbol_of_a_file_without_a_symbol_column(tape_file):
 
 
 @pytest.mark.parametrize("time", ["timestamp", "Datetime", "DATE", "time"])
-def test_a_row_of_a_wide_file_is_a_tick_of_each_symbol_in_the_order_of_columns(tape_file, time):
-    path = tape_file(f"{time},msft,AAPL,TSLA\n1,325.2,172.5,1\n2,325.3,172.6,1\n")
+def test_a_row_of_a_wide_file_is_a_tick_of_each_symbol_in_the_order_of_the_file(tape_file, time):
+    path = tape_file(f"{time},msft,AAPL,TSLA\n2,325.2,172.5,1\n1,325.3,172.6,1\n")
     tape = load_csv_tape(path, TWO, "")
     assert ticks_of(tape) == [(1, 325.2), (0, 172.5), (1, 325.3), (0, 172.6)]
     assert (tape.skipped.count, tape.skipped.symbols) == (0, {"TSLA": 2})

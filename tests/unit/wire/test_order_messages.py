@@ -193,7 +193,7 @@ WRONG = {
 )
 def test_a_field_of_a_wrong_type_or_out_of_bounds_is_refused_with_the_orders_id(field, text):
     error = refusal(raw_order_frame(field, text))
-    assert str(error).startswith(f"{field} ") or str(error).startswith("not JSON: ")
+    assert field in str(error)
     assert error.order_id == (None if field == "order_id" else 12)
 
 

@@ -34,6 +34,7 @@ from lib.wire.order_messages import (
     decode_from_server,
 )
 from lib.wire.order_mistakes import SMALLEST_ORDER, UNEXPLAINED
+from tests import clients
 from tests.helpers import fresh_ledger, locked
 
 SYMBOLS = ("AAPL", "MSFT")
@@ -50,15 +51,7 @@ def logon(client_id: str = "strategy") -> bytes:
 
 
 def order(order_id: int = 12, **changes: object) -> bytes:
-    fields = {
-        "type": "order",
-        "order_id": order_id,
-        "symbol": "AAPL",
-        "side": "BUY",
-        "quantity": 10,
-        "price": 173.2,
-    }
-    return json.dumps(fields | changes).encode() + b"*"
+    return json.dumps(clients.order(order_id, **changes)).encode() + b"*"
 
 
 class Counter:

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from lib.ledger.schema import (
 )
 from lib.ledger.writer import Ledger
 from lib.prices import parse_price
-from lib.wire.order_messages import ExecutionReport, Order, encode, make_order
+from lib.wire.order_messages import ExecutionReport, encode, make_order
 from tests.helpers import fresh_ledger, locked
 from tests.processes import run_python
 
@@ -31,44 +32,40 @@ def ledger() -> Iterator[Ledger]:
         yield ledger
 
 
-def order_and_report(
+def book(
     ledger: Ledger,
     client_id: str,
     order_id: int,
     reason: str | None = None,
     *,
-    side: str = "BUY",
-    quantity: int = 10,
     price: bytes = b"173.2",
-    symbol: str = "AAPL",
-    **more: object,
-) -> tuple[Order, ExecutionReport]:
-    """An order that the ledger does not know, and what it is answered."""
-    order = make_order(
-        price=parse_price(price), order_id=order_id, symbol=symbol, side=side, quantity=quantity,
-        **more,
-    )  # fmt: skip
-    position = ledger.position(client_id, symbol)
+    **changes: Any,
+) -> ExecutionReport:
+    """Record an order that the ledger does not know; return what it is answered."""
+    fields = {"symbol": "AAPL", "side": "BUY", "quantity": 10, **changes}
+    order = make_order(price=parse_price(price), order_id=order_id, **fields)
+    position = ledger.position(client_id, order.symbol)
     report = ExecutionReport(
         client_id=client_id,
         order_id=order_id,
         status="REJECTED" if reason else "FILLED",
-        symbol=symbol,
-        side=side,
-        quantity=quantity,
+        symbol=order.symbol,
+        side=order.side,
+        quantity=order.quantity,
         raw_price=order.raw_price,
         trade_id=None if reason else ledger.next_trade_id(),
         position=position if reason else position + order.signed_quantity,
         reason=reason,
     )
-    return order, report
-
-
-def book(ledger: Ledger, client_id: str, order_id: int, *args: object, **kwargs: object):
-    """Record an order; return its report."""
-    order, report = order_and_report(ledger, client_id, order_id, *args, **kwargs)
     ledger.record(order, report, 5_000, "2026-11-22T10:00:00.000000Z")
     return report
+
+
+def commit(ledger: Ledger, *order_ids: int) -> None:
+    """Book orders of x, and commit them."""
+    for order_id in order_ids:
+        book(ledger, "x", order_id)
+    ledger.commit()
 
 
 def again(ledger: Ledger) -> Ledger:
@@ -208,8 +205,7 @@ def test_a_commit_returns_when_it_is_on_disk(ledger):
 
 
 def test_a_second_order_manager_is_refused_with_the_name_of_the_holder(ledger):
-    book(ledger, "x", 1)
-    ledger.commit()
+    commit(ledger, 1)
     with closing(Ledger(ledger.path)) as second:
         with pytest.raises(LedgerError, match=f"another order manager .* process {os.getpid()}$"):
             second.open()
@@ -223,9 +219,7 @@ def book_many(ledger: Ledger, commits: int) -> None:
     """Book so many times a hundred orders."""
     for _ in range(commits):
         last = ledger.last_order_id("x")
-        for number in range(last + 1, last + 101):
-            book(ledger, "x", number)
-        ledger.commit()
+        commit(ledger, *range(last + 1, last + 101))
 
 
 def test_a_reader_that_stays_can_make_the_wal_grow_to_its_bound_and_no_further(ledger, monkeypatch):
@@ -252,8 +246,7 @@ def test_a_reader_that_stays_can_make_the_wal_grow_to_its_bound_and_no_further(l
 
 
 def test_a_commit_that_fails_books_nothing_and_the_next_one_works(ledger):
-    book(ledger, "x", 1)
-    ledger.commit()
+    commit(ledger, 1)
     book(ledger, "x", 2)
     book(ledger, "y", 1)
     with locked(ledger), pytest.raises(LedgerError, match="locked by another writer"):
@@ -269,8 +262,7 @@ def test_a_commit_that_fails_books_nothing_and_the_next_one_works(ledger):
 
 
 def test_a_full_disk_uses_up_no_trade_id(ledger):
-    book(ledger, "x", 1)
-    ledger.commit()
+    commit(ledger, 1)
     ledger._connection.execute("PRAGMA max_page_count = 1")  # that is: no page more
     for number in range(2, 500):
         book(ledger, "x", number)
@@ -284,8 +276,7 @@ def test_a_full_disk_uses_up_no_trade_id(ledger):
 
 def test_after_a_failure_nothing_works_until_the_commit_has_failed_too(ledger):
     """So an order is never half recorded and then committed."""
-    book(ledger, "x", 1)
-    ledger.commit()
+    commit(ledger, 1)
     book(ledger, "x", 2)
     ledger._connection.close()  # as if the file had failed at the next look
     with pytest.raises(LedgerError):
@@ -306,8 +297,7 @@ def test_after_a_failure_nothing_works_until_the_commit_has_failed_too(ledger):
 @pytest.mark.parametrize("replaced", [False, True])
 def test_nothing_is_booked_in_a_file_that_was_moved_away_with_all_its_orders(ledger, replaced):
     moved = ledger.path.with_name("moved.sqlite")
-    book(ledger, "x", 1)
-    ledger.commit()
+    commit(ledger, 1)
     ledger.path.rename(moved)
     if replaced:
         for suffix in ("-wal", "-shm"):
@@ -326,9 +316,7 @@ def test_nothing_is_booked_in_a_file_that_was_moved_away_with_all_its_orders(led
 
 @pytest.mark.parametrize("suffixes", [("-wal", "-shm"), ("-shm",), (".lock",)])
 def test_no_file_of_the_ledger_can_be_exchanged_unnoticed(ledger, suffixes):
-    for number in range(1, 4):
-        book(ledger, "x", number)
-        ledger.commit()
+    commit(ledger, 1, 2, 3)
     for suffix in suffixes:
         Path(f"{ledger.path}{suffix}").unlink()
     if suffixes != (".lock",):
@@ -346,22 +334,19 @@ def test_no_file_of_the_ledger_can_be_exchanged_unnoticed(ledger, suffixes):
 
 
 def test_a_ledger_whose_directory_was_removed_begins_anew(ledger):
-    book(ledger, "x", 1)
-    ledger.commit()
+    commit(ledger, 1)
     directory = ledger.path.parent
     moved = directory.rename(directory.with_name(f"{directory.name}-moved"))
     assert ledger.last_order_id("x") == 1
     with pytest.raises(LedgerError, match="was removed"):
         ledger.commit()
-    book(ledger, "x", 1)
-    ledger.commit()
+    commit(ledger, 1)
     assert seen_by_others(ledger) == [(1,)]
     shutil.rmtree(moved)
 
 
 def test_no_ledger_is_made_beside_the_wal_of_one_that_was_moved_away(ledger):
-    book(ledger, "x", 1)
-    ledger.commit()
+    commit(ledger, 1)
     wal = Path(f"{ledger.path}-wal")
     orphan = wal.read_bytes()
     ledger.close()
@@ -397,8 +382,7 @@ def test_a_value_that_no_order_manager_wrote_is_named(ledger, damage):
         ledger.positions("x")
         ledger.find("x", 1)
 
-    book(ledger, "x", 1)
-    ledger.commit()
+    commit(ledger, 1)
     ledger.close()
     with closing(sqlite3.connect(ledger.path)) as connection:
         connection.execute(damage)

@@ -23,24 +23,14 @@ from lib.wire.order_messages import (
     encode,
     make_order,
 )
+from tests import clients
 
-ORDER = {
-    "type": "order",
-    "order_id": 12,
-    "symbol": "AAPL",
-    "side": "BUY",
-    "quantity": 10,
-    "price": 173.2,
-}
+ORDER = clients.order(12)
 REPORT = {
+    **ORDER,
     "type": "execution_report",
     "client_id": "strategy",
-    "order_id": 12,
     "status": "FILLED",
-    "symbol": "AAPL",
-    "side": "BUY",
-    "quantity": 10,
-    "price": 173.2,
     "trade_id": 40,
     "position": 10,
 }

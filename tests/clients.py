@@ -12,7 +12,6 @@ import time
 from collections import deque
 from contextlib import suppress
 from random import Random
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from tests.helpers import DEADLINE_S
@@ -94,10 +93,7 @@ class Peer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers import PROJECT_ROOT
+
 REAL_TAPE = PROJECT_ROOT.parent / "shared" / "data" / "bars_2025-11.csv"
 
 # Under load a single example may take any time.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,9 +34,16 @@ def wait_until(
 @contextmanager
 def fresh_ledger() -> Iterator[Ledger]:
     """A new ledger in memory, where a commit costs little."""
-    with tempfile.TemporaryDirectory(prefix="tw-test-ledger-", dir="/dev/shm") as directory:
-        ledger = Ledger(Path(directory) / "orders.sqlite")
-        try:
-            yield ledger
-        finally:
-            ledger.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="tw-test-ledger-", dir="/dev/shm") as directory,
+        closing(Ledger(Path(directory) / "orders.sqlite")) as ledger,
+    ):
+        yield ledger
+
+
+@contextmanager
+def locked(ledger: Ledger) -> Iterator[None]:
+    """A time in which another process writes to the ledger's file."""
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield

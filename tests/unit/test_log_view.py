@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,26 +58,26 @@ def test_levels_have_the_colours_of_the_story():
 
 
 def test_what_is_no_event_is_a_warning_in_its_place():
-    lines = [("a", raw(1, "one")), ("a", b"ModuleNotFoundError: \x1b"), ("b", raw(2, "two"))]
+    lines = [("a", raw(1, "one")), ("a", b"  "), ("a", b"ModuleNotFoundError: \x1b")]
     view = LogView([], "debug")
-    view.look(lines)
+    view.look([*lines, ("b", raw(2, "two", reason="\x1b[2J"))])
     shown = view.rest()
-    assert [line.text for line in shown][1] == "03:04:01.123 ModuleNotFoundError: \\x1b"
+    assert [line.text for line in shown] == [
+        "03:04:01.123 one",
+        "03:04:01.123 ModuleNotFoundError: \\x1b",
+        "03:04:02.123 two: \\x1b[2J",
+    ]
     assert shown[1].level == WARNING
 
 
-@pytest.mark.parametrize("line", [b"", b"  "])
-def test_an_empty_line_is_left_out(line):
-    assert shown(LogView([], "debug"), [("a", line)]) == []
-
-
-def test_control_characters_do_not_reach_the_terminal():
-    [line] = shown(LogView([], "debug"), [("a", raw(1, "x", reason="\x1b[2J"))])
-    assert "\x1b" not in line
-
-
-def environment(var_dir: Path) -> dict[str, str]:
-    return {**os.environ, "TRADING_VAR_DIR": str(var_dir)}
+def program(var_dir: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lib.log_view", *arguments],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "TRADING_VAR_DIR": str(var_dir)},
+        text=True,
+        **options,
+    )
 
 
 def test_the_program_shows_what_was_last_and_follows(tmp_path):
@@ -85,45 +86,30 @@ def test_the_program_shows_what_was_last_and_follows(tmp_path):
     (log / "a.jsonl").write_bytes(b"".join(raw(n, f"e{n}") + b"\n" for n in range(30)))
     output = tmp_path / "output"
     with output.open("wb") as file:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "lib.log_view"],
-            cwd=PROJECT_ROOT,
-            env=environment(tmp_path),
-            stdout=file,
-        )
+        following = program(tmp_path, stdout=file)
     try:
         wait_until(lambda: output.read_text().count("\n") == EARLIER_LINES, "the last lines come")
         (log / "b.jsonl").write_bytes(raw(59, "new") + b"\n")
         wait_until(lambda: "03:04:59.123 new" in output.read_text(), "a new line comes")
-        program.send_signal(signal.SIGINT)
-        assert program.wait(10) == 0
+        following.send_signal(signal.SIGINT)
+        assert following.wait(10) == 0
     finally:
-        program.kill()
+        following.kill()
     assert output.read_text().splitlines()[0] == "a             | 03:04:10.123 e10"
 
 
-def test_a_program_without_a_log_is_reported_with_those_that_have_one(tmp_path):
+@pytest.mark.parametrize(
+    ("logs", "said"),
+    [(["gateway"], "no log of gatway yet; there are gateway\n"), ([], "no logs in ")],
+)
+def test_a_log_that_is_not_there_is_reported_and_ends_it_where_it_need_not_wait(
+    tmp_path, logs, said
+):
     (tmp_path / "log").mkdir()
-    (tmp_path / "log" / "gateway.jsonl").touch()
-    done = subprocess.run(
-        [sys.executable, "-m", "lib.log_view", "--no-follow", "--role", "gatway"],
-        cwd=PROJECT_ROOT,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.stderr == "no log of gatway yet; there are gateway\n"
-
-
-def test_without_logs_it_says_so_and_ends_where_it_need_not_wait(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "lib.log_view", "--no-follow"],
-        cwd=PROJECT_ROOT,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "no logs in" in done.stderr
+    for name in logs:
+        (tmp_path / "log" / f"{name}.jsonl").touch()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    ended = program(tmp_path, "--no-follow", "--role", "gatway", **pipes)
+    output, errors = ended.communicate(timeout=60)
+    assert (ended.returncode, output) == (0, "")
+    assert errors.startswith(said)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import signal
-from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
@@ -30,22 +29,18 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("options", [["--json", "/no/such/directory/x.json"], ["--js", "x"]])
+@pytest.mark.parametrize(
+    "options", [["--json", "/no/such/directory/x.json"], ["--json", "/tmp"], ["--js", "/tmp/x"]]
+)
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(options, capsys) -> None:
     parser = CommandLine("program", "Does things.")
     parser.add_argument("--json", type=output_file)
+    assert parser.parse_args(["--json", "/tmp/x"]).json == Path("/tmp/x")
     with pytest.raises(SystemExit) as ended:
         parser.parse_args(options)
     assert ended.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("program: ")
-
-
-def test_a_file_to_write_is_in_a_directory_that_exists(tmp_path: Path) -> None:
-    assert output_file(str(tmp_path / "x.json")) == tmp_path / "x.json"
-    for wrong in (tmp_path, tmp_path / "none" / "x.json"):
-        with pytest.raises(ArgumentTypeError, match="a directory that exists"):
-            output_file(str(wrong))
 
 
 def test_figures_are_written_whole_beside_nothing_else(tmp_path: Path) -> None:
@@ -64,6 +59,8 @@ def test_clean_up_after_a_signal_is_not_interrupted_by_a_second_one(number: sign
         with interruptible():
             try:
                 signal.raise_signal(number)
+            except Exception:  # a handler of errors must not stop it
+                cleaned.append(False)
             finally:
                 for other in SIGNALS:
                     signal.raise_signal(other)
@@ -73,10 +70,6 @@ def test_clean_up_after_a_signal_is_not_interrupted_by_a_second_one(number: sign
         measure()
     assert cleaned == [True]
     assert signal.getsignal(number) is before
-
-
-def test_a_handler_of_errors_does_not_stop_an_interruption() -> None:
-    assert not issubclass(Interrupted, Exception)
 
 
 def test_an_interrupted_program_says_what_that_means_and_ends_with_130(capsys) -> None:
@@ -91,26 +84,19 @@ def test_an_interrupted_program_says_what_that_means_and_ends_with_130(capsys) -
     assert capsys.readouterr().err == "cannot be undone\n"
 
 
-def test_on_a_terminal_the_bar_stays_on_one_line_and_goes_at_the_end(monkeypatch) -> None:
+def test_on_a_terminal_the_bar_is_one_line_and_goes_for_a_line_that_stays(
+    monkeypatch,
+) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     stream = Terminal()
     bar = ProgressBar(stream)
     bar.draw(0.5, "something with a name that is much too long for such a terminal")
     bar.draw(1.0, "a detail")
-    bar.erase()
-    written = stream.getvalue()
-    assert "#" * 10 + "." * 10 in written
-    assert "\n" not in written
-    assert max(map(len, written.split("\r"))) < 50
-    assert written.split("\r")[-2].strip() == written.split("\r")[-1] == ""
-
-
-def test_a_line_that_stays_does_not_mix_with_the_bar() -> None:
-    stream = Terminal()
-    bar = ProgressBar(stream)
-    bar.draw(0.5, "this")
-    bar.print_line("not measured: that")
-    assert stream.getvalue().split("\r")[-1] == "not measured: that\n"
+    bar.print_line("this stays")
+    *bars, erased, last = stream.getvalue().split("\r")
+    assert "#" * 10 + "." * 10 in bars[1]
+    assert max(map(len, bars)) < 50
+    assert (erased.strip(), last) == ("", "this stays\n")
 
 
 def test_elsewhere_there_are_only_the_lines_that_stay() -> None:

@@ -47,23 +47,12 @@ def test_impossible_settings_end_it_with_78_and_one_line(refusal, tmp_path):
     assert refusal(TRADING_CONFIG="bad.toml") == (78, f"{line}\n")
 
 
-def test_a_missing_settings_file_ends_it_with_78_and_one_line(refusal, tmp_path):
-    assert refusal("--config", "none.toml") == (
-        78,
-        f"{tmp_path}/none.toml: cannot be read: No such file or directory\n",
-    )
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--duration", "0"),
         ("--duration", "nan"),
-        ("--duration", "soon"),
-        ("--config", ""),
         ("--var-dir", ""),
         ("--dur", "1"),
-        ("gateway",),
     ],
 )
 def test_a_wrong_command_line_ends_it_with_2(refusal, arguments):
@@ -107,15 +96,3 @@ def test_a_taken_port_ends_it_with_1_and_one_line_and_leaves_nothing(refusal, tm
         "stop what uses it, or set gateway.price_port to another port\n"
     )
     assert not (tmp_path / "v").exists()
-
-
-def test_a_stack_in_the_same_directory_ends_it_with_1_and_one_line(refusal, tmp_path):
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / "supervisor.sock"))
-        server.listen()
-        code, said = refusal("--var-dir", ".")
-    assert code == 1
-    assert said == (
-        f"main.py: another stack runs in {tmp_path}: "
-        "stop it, or choose another directory (--var-dir)\n"
-    )

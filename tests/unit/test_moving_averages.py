@@ -97,28 +97,6 @@ def test_running_sums_may_wrap_round(as_batch):
     assert averages.means(0) == oracle.means(0)
 
 
-def test_whole_numbers_are_used_only_until_a_price_too_high_for_words_has_left_the_window(
-    monkeypatch,
-):
-    sums = []
-    add_high = MovingAverages._add_high
-    monkeypatch.setattr(MovingAverages, "_add_high", lambda *of: sums.append(1) or add_high(*of))
-    averages = MovingAverages(20, 50)
-    highest = [(0, (2**64 - 1) // 50 - n % 7) for n in range(100)]
-    add_batch(averages, highest)
-    averages.add(0, MAX_PRICE)
-    assert len(sums) == 1
-    for tick in highest[:49]:
-        averages.add(*tick)
-    assert len(sums) == 50
-    averages.add(*highest[0])
-    add_batch(averages, highest)
-    add_batch(averages, [(0, 1), (1, MAX_PRICE)])
-    sums.clear()
-    add_batch(averages, [*highest, (2, MAX_PRICE // 3)])  # of symbol 1, there is nothing here
-    assert not sums
-
-
 @given(
     st.lists(st.tuples(st.integers(0, 99), st.integers(1, 25)), max_size=20),
     st.lists(st.integers(1, 30), max_size=20),
@@ -137,7 +115,3 @@ def test_after_a_price_too_high_for_words_every_trend_is_right(runs, cuts):
         if ticks:
             tick, *ticks = ticks
             assert averages.add(*tick) == oracle.add(*tick)
-
-
-def test_a_batch_of_nothing_is_nothing():
-    assert add_batch(MovingAverages(2, 5), []) == []

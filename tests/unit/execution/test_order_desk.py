@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import msgspec
 import pytest
@@ -26,7 +24,7 @@ from lib.execution.order_desk import (
 from lib.execution.risk import Risk
 from lib.ledger.writer import Ledger
 from lib.settings import RiskSettings
-from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
+from lib.wire.framing import MAX_MESSAGE_BYTES
 from lib.wire.order_fields import MAX_INTEGER
 from lib.wire.order_messages import (
     REPLACED,
@@ -36,7 +34,8 @@ from lib.wire.order_messages import (
     decode_from_server,
 )
 from lib.wire.order_mistakes import SMALLEST_ORDER, UNEXPLAINED
-from tests.helpers import fresh_ledger
+from tests import clients
+from tests.helpers import fresh_ledger, locked
 
 SYMBOLS = ("AAPL", "MSFT")
 TTL_NS = 5 * 10**9
@@ -52,15 +51,7 @@ def logon(client_id: str = "strategy") -> bytes:
 
 
 def order(order_id: int = 12, **changes: object) -> bytes:
-    fields = {
-        "type": "order",
-        "order_id": order_id,
-        "symbol": "AAPL",
-        "side": "BUY",
-        "quantity": 10,
-        "price": 173.2,
-    }
-    return json.dumps(fields | changes).encode() + b"*"
+    return json.dumps(clients.order(order_id, **changes)).encode() + b"*"
 
 
 class Counter:
@@ -88,13 +79,22 @@ class Counter:
             self.events.append((facts.pop("event"), facts))
         return outcome
 
+    def receive(self, session: Session, *frames: bytes, receipt: Receipt = NOW) -> CommitResult:
+        """Let a client say something, and commit."""
+        self.desk.receive(session, b"".join(frames), receipt)
+        return self.commit()
+
     def ask(self, session: Session, *frames: bytes) -> list:
         """Let a client say something; return what it is answered."""
-        self.desk.receive(session, b"".join(frames), NOW)
-        outcome = self.commit()
+        outcome = self.receive(session, *frames)
         assert all(to is session for to, _ in outcome.answers)
         assert all(to is not session for to, _ in outcome.replaced)
-        return [decode_from_server(answer[:-1]) for _, answer in outcome.answers]
+        return answers_of(outcome)
+
+
+def answers_of(outcome: CommitResult) -> list:
+    """The answers of a commit."""
+    return [decode_from_server(answer[:-1]) for _, answer in outcome.answers]
 
 
 @pytest.fixture
@@ -109,19 +109,6 @@ def counter(ledger: Ledger) -> Counter:
 
 
 # Logon.
-
-
-def test_a_logon_is_acknowledged_with_the_bytes_of_the_design(counter):
-    counter.ask(counter.client("strategy"), order(11))
-    session = Session("peer")
-    counter.desk.receive(session, logon("strategy"), NOW)
-    assert counter.commit().answers == [
-        (
-            session,
-            b'{"type":"logon_ack","client_id":"strategy","last_order_id":11,'
-            b'"positions":{"AAPL":10}}*',
-        )
-    ]
 
 
 def test_a_client_that_was_never_here_has_no_orders_and_no_positions(counter):
@@ -142,8 +129,7 @@ def test_a_client_that_was_never_here_has_no_orders_and_no_positions(counter):
 
 def test_a_logon_replaces_the_earlier_connection_of_the_same_client(counter):
     old, new = counter.client("strategy"), Session("new")
-    counter.desk.receive(new, logon("strategy"), NOW)
-    outcome = counter.commit()
+    outcome = counter.receive(new, logon("strategy"))
     (replaced,) = outcome.replaced
     assert replaced[0] is old
     assert decode_from_server(replaced[1][:-1]) == ErrorMessage(reason=REPLACED)
@@ -152,10 +138,8 @@ def test_a_logon_replaces_the_earlier_connection_of_the_same_client(counter):
 
 def test_two_clients_that_replace_each_other_are_reported_with_both_peers(counter):
     for second in range(4):
-        session = Session(f"peer {second}")
         now = NOW._replace(now_ns=NOW.now_ns + second * 10**9)
-        counter.desk.receive(session, logon("strategy"), now)
-        counter.commit()
+        counter.receive(Session(f"peer {second}"), logon("strategy"), receipt=now)
     (facts,) = [facts for event, facts in counter.events if event == "client_id_contested"]
     assert (facts["client_id"], facts["peers"]) == ("strategy", ["peer 2", "peer 3"])
     assert "another client_id" in facts["reason"]
@@ -176,15 +160,14 @@ def test_the_end_of_a_replaced_connection_does_not_touch_its_successor(counter):
     (answer,) = counter.ask(new, order(1))
     assert answer.status == "FILLED"
     third = Session("third")
-    counter.desk.receive(third, logon("strategy"), NOW)
-    assert [to for to, _ in counter.commit().replaced] == [new]
+    assert [to for to, _ in counter.receive(third, logon("strategy")).replaced] == [new]
 
 
 def test_a_second_logon_of_the_same_name_is_acknowledged_again(counter):
     session = counter.client("strategy")
-    assert counter.ask(session, order(3), logon("strategy"))[1] == LogonAck(
-        "strategy", 3, {"AAPL": 10}
-    )
+    assert not session.silent
+    acknowledged = LogonAck("strategy", 3, {"AAPL": 10})
+    assert counter.ask(session, order(3), logon("strategy"))[1] == acknowledged
 
 
 @pytest.mark.parametrize("first", [logon("one"), order(1)])
@@ -204,21 +187,15 @@ def test_no_client_can_take_a_name_that_is_given_to_the_anonymous(counter):
     assert session.silent
 
 
-def buy_one_of_each(counter: Counter, client_id: str, symbols: list[str]) -> Session:
-    session = counter.client(client_id)
-    for order_id, symbol in enumerate(symbols, 1):
-        counter.ask(session, order(order_id, symbol=symbol))
-    return session
-
-
 @pytest.mark.parametrize(("name_bytes", "answered"), [(16, LogonAck), (17, ErrorMessage)])
 def test_a_logon_ack_may_be_as_long_as_a_message_may_be_and_no_longer(ledger, name_bytes, answered):
     symbols = [f"{n:016d}" for n in range(2975)]  # 65,520 bytes with a client_id of none
     counter = Counter(ledger, tuple(symbols))
     client_id = "x" * name_bytes
-    buy_one_of_each(counter, client_id, symbols)
-    counter.desk.receive(Session("again"), logon(client_id), NOW)
-    ((_, frame),) = counter.commit().answers
+    trading, newcomer = counter.client(client_id), Session("again")
+    counter.ask(trading, *(order(n, symbol=symbol) for n, symbol in enumerate(symbols, 1)))
+    outcome = counter.receive(newcomer, logon(client_id))
+    ((_, frame),) = outcome.answers
     message = decode_from_server(frame[:-1])
     assert isinstance(message, answered)
     if isinstance(message, LogonAck):
@@ -226,40 +203,12 @@ def test_a_logon_ack_may_be_as_long_as_a_message_may_be_and_no_longer(ledger, na
         assert message.positions == dict.fromkeys(symbols, 10)
     else:
         assert f"takes {MAX_MESSAGE_BYTES + 1} bytes" in message.reason
-
-
-def test_a_client_whose_positions_do_not_fit_a_message_gets_the_reason_why_it_cannot_log_on(ledger):
-    symbols = [f"{n:016d}" for n in range(5000)]
-    counter = Counter(ledger, tuple(symbols))
-    trading = buy_one_of_each(counter, "strategy", symbols)
-    newcomer = Session("again")
-    counter.desk.receive(newcomer, logon("strategy"), NOW)
-    outcome = counter.commit()
-    ((_, frame),) = outcome.answers
-    error = decode_from_server(frame[:-1])
-    assert isinstance(error, ErrorMessage)
-    for part in ("strategy", "5000 symbols", "110078 bytes", str(MAX_MESSAGE_BYTES)):
-        assert part in error.reason
-    # A client whose logon failed has replaced no other.
-    assert newcomer.silent
-    assert outcome.replaced == []
-    assert counter.ask(trading, order(5001, symbol=symbols[0]))[0].status == "FILLED"
+        # A client whose logon failed has replaced no other.
+        assert (newcomer.silent, outcome.replaced) == (True, [])
+        assert counter.ask(trading, order(2976, symbol=symbols[0]))[0].status == "FILLED"
 
 
 # Orders and their answers.
-
-
-def test_an_order_is_filled_with_the_bytes_of_the_design(counter):
-    session = counter.client("strategy")
-    counter.desk.receive(session, order(12), NOW)
-    assert counter.commit().answers == [
-        (
-            session,
-            b'{"type":"execution_report","client_id":"strategy","order_id":12,"status":"FILLED",'
-            b'"symbol":"AAPL","side":"BUY","quantity":10,"price":173.2,"trade_id":1,'
-            b'"position":10}*',
-        )
-    ]
 
 
 def test_a_filled_order_is_printed_and_logged(counter):
@@ -280,23 +229,21 @@ def test_a_filled_order_is_printed_and_logged(counter):
     )
 
 
-def test_answers_come_in_the_order_of_receipt(counter):
+def test_answers_come_in_the_order_of_receipt_each_with_the_position_after_it(counter):
     session = counter.client("strategy")
-    answers = counter.ask(session, order(5), b"noise*", order(2, symbol="X"), order(9), order(5))
-    assert [getattr(answer, "order_id", None) for answer in answers] == [5, None, 2, 9, 5]
-
-
-def test_the_position_after_each_order_is_in_its_answer(counter):
-    session = counter.client("strategy")
-    answers = counter.ask(
+    *answers, noise, again = counter.ask(
         session,
-        order(1),
+        order(5),
         order(2, side="SELL", quantity=25),
         order(3, symbol="MSFT"),
-        order(4, quantity=1),
+        order(9, quantity=1),
+        b"noise*",
+        order(5),
     )
+    assert [answer.order_id for answer in answers] == [5, 2, 3, 9]
     assert [answer.position for answer in answers] == [10, -15, 10, -14]
     assert [answer.trade_id for answer in answers] == [1, 2, 3, 4]
+    assert (noise.order_id, again) == (None, answers[0])
 
 
 def test_nothing_is_said_of_an_order_before_it_is_committed(counter):
@@ -311,26 +258,14 @@ def test_nothing_is_said_of_an_order_before_it_is_committed(counter):
     assert counter.commit() == CommitResult()
 
 
-@contextmanager
-def locked(ledger: Ledger) -> Iterator[None]:
-    """A time in which another process writes to the file."""
-    other = sqlite3.connect(ledger.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.close()
-
-
 def test_orders_of_a_commit_that_failed_are_answered_with_its_reason_and_not_booked(counter):
     session = counter.client("strategy")
     counter.ask(session, order(1))
     before = list(counter.events)
     with locked(counter.ledger):
         orders = (order(2), order(3, symbol="X"), order(2), order(2, side="SELL"))
-        counter.desk.receive(session, b"".join(orders), NOW)
-        outcome = counter.commit()
-    answers = [decode_from_server(frame[:-1]) for _, frame in outcome.answers]
+        outcome = counter.receive(session, *orders)
+    answers = answers_of(outcome)
     assert [type(answer) for answer in answers] == [ErrorMessage] * 4
     assert [answer.order_id for answer in answers] == [2, 3, 2, 2]
     assert outcome.failed == [(session, order_id) for order_id in (2, 3, 2, 2)]
@@ -349,15 +284,13 @@ def test_what_was_true_before_a_commit_that_failed_is_still_said(counter):
     newcomer = Session("newcomer")
     with locked(counter.ledger):
         counter.desk.receive(session, order(1) + b"noise*" + order(2), NOW)
-        counter.desk.receive(newcomer, logon("strategy"), NOW)
-        outcome = counter.commit()
-    answers = [(to, decode_from_server(frame[:-1])) for to, frame in outcome.answers]
-    repeated, noise, failed, ack = [message for _, message in answers]
+        outcome = counter.receive(newcomer, logon("strategy"))
+    repeated, noise, failed, ack = answers_of(outcome)
     assert repeated == report
     assert noise.reason.startswith("an order is a JSON object")
     assert failed.order_id == 2
     # Not the order that it saw, and that did not come about.
-    assert (answers[-1][0], ack) == (newcomer, LogonAck("strategy", 1, {"AAPL": 10}))
+    assert ack == LogonAck("strategy", 1, {"AAPL": 10})
     assert counter.events[-1][1]["last_order_id"] == 1
 
 
@@ -365,9 +298,8 @@ def test_a_ledger_that_cannot_be_read_is_said_to_each_and_to_the_logon_too(count
     counter.ledger.close()
     counter.ledger.path.write_bytes(b"no ledger " * 1000)
     session = Session("peer")
-    counter.desk.receive(session, logon("strategy") + order(1) + order(2), NOW)
-    outcome = counter.commit()
-    messages = [decode_from_server(frame[:-1]) for _, frame in outcome.answers]
+    outcome = counter.receive(session, logon("strategy") + order(1) + order(2))
+    messages = answers_of(outcome)
     assert [message.order_id for message in messages] == [None, 1, 2]
     assert {message.reason for message in messages} == {outcome.failure}
     assert "damaged" in outcome.failure
@@ -402,27 +334,13 @@ def test_many_orders_of_one_commit_are_logged_as_one(counter):
     assert len(counter.printed) == 2 * MAX_ORDER_EVENTS
 
 
-def test_a_client_that_sends_too_much_without_a_delimiter_is_to_be_disconnected(counter):
-    with pytest.raises(MessageTooLongError):
-        counter.desk.receive(Session("peer"), b"x" * (MAX_MESSAGE_BYTES + 1), NOW)
-
-
 # Identity.
 
 
-@pytest.mark.parametrize("commits_between", [0, 1])
-def test_the_same_order_again_is_answered_with_the_same_report_and_printed_once(
-    counter, commits_between
-):
+def test_the_same_order_again_is_answered_with_the_same_report_and_printed_once(counter):
     session = counter.client("strategy")
-    answers = []
-    for _ in range(2):
-        counter.desk.receive(session, order(12), NOW)
-        if commits_between:
-            answers += counter.commit().answers
-    answers += counter.commit().answers
-    assert len(answers) == 2
-    assert answers[0] == answers[1]
+    answers = [*counter.ask(session, order(12), order(12)), *counter.ask(session, order(12))]
+    assert answers == [answers[0]] * 3
     assert counter.printed == ["Received Order 12: BUY 10 AAPL @ 173.20\n"]
     assert [event for event, _ in counter.events] == ["client_logged_on", "order_filled"]
     assert counter.ledger.position("strategy", "AAPL") == 10
@@ -432,22 +350,11 @@ def test_a_report_is_the_same_to_the_byte_over_connections_and_other_spellings(c
     frames = []
     for spelling in (b"173.2", b"173.20", b"1732e-1", b" 173.2000 "):
         session = counter.client("strategy")
-        counter.desk.receive(session, order(12).replace(b"173.2", spelling), NOW)
-        ((_, frame),) = counter.commit().answers
+        ((_, frame),) = counter.receive(session, order(12).replace(b"173.2", spelling)).answers
         frames.append(frame)
         counter.ask(session, order(len(frames), symbol="MSFT"))
     assert len(set(frames)) == 1
     assert b'"price":173.2,' in frames[0]
-
-
-def test_a_rejected_order_again_is_rejected_again_even_if_it_could_be_filled_now(counter):
-    session = counter.client("strategy")
-    (first,) = counter.ask(session, order(1, position=10))
-    counter.ask(session, order(2))
-    (again,) = counter.ask(session, order(1, position=10))
-    assert first.status == again.status == "REJECTED"
-    assert (first.reason, first.position) == (again.reason, again.position)
-    assert counter.ledger.position("strategy", "AAPL") == 10
 
 
 @pytest.mark.parametrize(
@@ -474,12 +381,6 @@ def test_the_same_identity_with_other_content_is_an_error_that_shows_both(
     assert counter.ledger.positions("strategy") == {"AAPL": 10}
 
 
-def test_the_same_number_from_another_client_is_another_order(counter):
-    counter.ask(counter.client("one"), order(1))
-    (answer,) = counter.ask(counter.client("two"), order(1, side="SELL"))
-    assert (answer.status, answer.trade_id, answer.position) == ("FILLED", 2, -10)
-
-
 # Clients without a logon.
 
 
@@ -487,71 +388,41 @@ def test_a_client_without_logon_is_anonymous_and_never_the_same_twice(counter):
     names = []
     for _ in range(3):
         session = Session("peer")
-        answers = counter.ask(session, order(1), order(2))
+        answers = counter.ask(session, order(1), order(MAX_INTEGER))
+        assert not session.silent
         names.append({answer.client_id for answer in answers})
         counter.desk.closed(session, NOW.now_ns)
     assert names == [{"anonymous-1"}, {"anonymous-2"}, {"anonymous-3"}]
 
 
-def test_a_connection_is_silent_until_it_logs_on_or_sends_an_order(counter):
-    session = Session("peer")
-    counter.ask(session, b"noise*", logon("a b"), b'{"type":"order","order_id":1}*')
-    assert session.silent
-    counter.ask(session, order(1))
-    assert not session.silent
-    assert not counter.client("strategy").silent
-
-
 def test_a_client_id_in_an_order_must_be_the_logons(counter):
-    session = counter.client("strategy")
+    session, stranger = counter.client("strategy"), Session("peer")
     (filled,) = counter.ask(session, order(1, client_id="strategy"))
     assert filled.status == "FILLED"
     (error,) = counter.ask(session, order(2, client_id="other"))
-    assert isinstance(error, ErrorMessage)
-    assert error.order_id == 2
-    assert "other" in error.reason
-    assert "strategy" in error.reason
-    assert counter.ledger.find("strategy", 2) is None
-    assert counter.ledger.find("other", 2) is None
-
-
-def test_an_order_with_a_client_id_needs_a_logon(counter):
-    session = Session("peer")
-    (error,) = counter.ask(session, order(1, client_id="strategy"))
-    assert error == ErrorMessage(order_id=1, reason="an order with a client_id needs a logon first")
-    assert session.silent
+    reason = "client_id other is not this connection's, strategy"
+    assert error == ErrorMessage(order_id=2, reason=reason)
+    (error,) = counter.ask(stranger, order(3, client_id="strategy"))
+    reason = "an order with a client_id needs a logon first"
+    assert error == ErrorMessage(order_id=3, reason=reason)
+    assert stranger.silent
+    assert counter.ledger.last_order_id("strategy") == 1
 
 
 # Refusals.
 
 
-def test_an_unknown_symbol_is_rejected(counter):
-    (answer,) = counter.ask(counter.client("strategy"), order(1, symbol="TSLA"))
+def test_what_was_halted_is_rejected_for_good(counter):
+    session = counter.client("strategy")
+    (answer,) = answers_of(counter.receive(session, order(1), receipt=NOW._replace(halted=True)))
     assert isinstance(answer, ExecutionReport)
-    assert (answer.status, answer.reason) == ("REJECTED", "unknown symbol TSLA")
+    assert (answer.status, answer.reason) == ("REJECTED", "halted")
     assert (answer.trade_id, answer.position) == (None, 0)
     assert counter.printed == []
     assert counter.events[-1][0] == "order_rejected"
-    assert counter.events[-1][1]["reason"] == "unknown symbol TSLA"
-
-
-def test_what_was_halted_is_rejected_for_good(counter):
-    session = counter.client("strategy")
-    counter.desk.receive(session, order(1), NOW._replace(halted=True))
-    outcome = counter.commit()
-    (answer,) = [decode_from_server(frame[:-1]) for _, frame in outcome.answers]
-    assert (answer.status, answer.reason, answer.position) == ("REJECTED", "halted", 0)
+    assert counter.events[-1][1]["reason"] == "halted"
     assert counter.ask(session, order(1)) == [answer]
     assert counter.ask(session, order(2))[0].status == "FILLED"
-
-
-def test_an_order_that_was_sent_too_long_ago_is_rejected_and_stays_so(counter):
-    session = counter.client("strategy")
-    young, old = NOW.now_ns - TTL_NS, NOW.now_ns - TTL_NS - 1
-    answers = counter.ask(session, order(1, sent_ns=young), order(2, sent_ns=old))
-    assert [answer.status for answer in answers] == ["FILLED", "REJECTED"]
-    assert answers[1].reason.startswith("expired")
-    assert counter.ask(session, order(2, sent_ns=young)) == answers[1:]
 
 
 ANOTHER_CLOCK = NOW.wall_ns // 10**6
@@ -593,52 +464,24 @@ def test_no_single_order_uses_up_a_clients_numbers(counter):
     assert counter.ask(session, order(numbers[1])) == [reports[1]]
 
 
-def test_an_anonymous_client_may_send_any_order_id(counter):
-    (report,) = counter.ask(Session("peer"), order(MAX_INTEGER))
-    assert report.status == "FILLED"
-
-
-def test_an_order_that_was_booked_in_time_does_not_expire_when_it_is_sent_again(counter):
-    session = counter.client("strategy")
-    (report,) = counter.ask(session, order(1, sent_ns=NOW.now_ns))
-    later = NOW._replace(now_ns=NOW.now_ns + 2 * TTL_NS)
-    counter.desk.receive(session, order(1, sent_ns=NOW.now_ns), later)
-    ((_, frame),) = counter.commit().answers
-    assert decode_from_server(frame[:-1]) == report
-
-
 # Whatever else arrives.
-
-
-def test_a_malformed_order_gets_an_error_with_its_id_if_that_can_be_read(counter):
-    session = counter.client("strategy")
-    answers = counter.ask(
-        session, order(7, quantity=0), order(8, price="x"), order(0), order(2**53)
-    )
-    assert [answer.order_id for answer in answers] == [7, 8, None, None]
-    fields = [answer.reason.split()[0] for answer in answers]
-    assert fields == ["quantity", "price", "order_id", "order_id"]
 
 
 def test_noise_is_counted_answered_and_survived(counter):
     session = Session("peer")
     noise = [b"", b"\xff\x00", b"[" * 50_000, b"AAPL,173.20", b"{}", b'{"type":"cancel"}']
-    for frame in noise:
-        counter.desk.receive(session, frame + b"*", NOW)
-    outcome = counter.commit()
-    assert len(outcome.answers) == len(outcome.malformed) == len(noise)
-    for _, answer in outcome.answers:
-        message = decode_from_server(answer[:-1])
-        assert isinstance(message, ErrorMessage)
-        assert message.order_id is None
+    outcome = counter.receive(session, *(frame + b"*" for frame in noise))
+    assert len(outcome.malformed) == len(noise)
+    answers = [(type(answer), answer.order_id) for answer in answers_of(outcome)]
+    assert answers == [(ErrorMessage, None)] * len(noise)
+    assert session.silent
     assert counter.ask(session, order(1))[0].status == "FILLED"
 
 
 def test_so_many_malformed_frames_of_a_client_are_explained_at_once_and_all_are_answered(counter):
     session, other = counter.client("strategy"), counter.client("other")
     counter.desk.receive(session, order(3, side="B") * (MAX_EXPLAINED + 10), NOW)
-    counter.desk.receive(other, order(4, side="B"), NOW)
-    answers = [decode_from_server(answer[:-1]) for _, answer in counter.commit().answers]
+    answers = answers_of(counter.receive(other, order(4, side="B")))
     assert [answer.order_id for answer in answers] == [3] * (MAX_EXPLAINED + 10) + [4]
     unexplained = [answer.reason == UNEXPLAINED for answer in answers]
     assert unexplained == [False] * MAX_EXPLAINED + [True] * 10 + [False]
@@ -646,23 +489,17 @@ def test_so_many_malformed_frames_of_a_client_are_explained_at_once_and_all_are_
     assert "side is BUY or SELL" in answer.reason
 
 
-def test_a_line_break_behind_the_last_delimiter_is_no_message(counter):
-    session = Session("peer")
-    counter.desk.receive(session, order(1) + b"\n", NOW)
-    assert not counter.desk.ended(session)
-    assert len(counter.commit().answers) == 1
-
-
 def test_a_message_that_ends_without_its_delimiter_is_answered_once(counter):
     session = Session("peer")
-    assert not counter.desk.ended(session)
-    counter.desk.receive(session, order(1) + order(2)[:-1], NOW)
+    counter.desk.receive(session, order(1) + b"\n", NOW)
+    assert not counter.desk.ended(session)  # a line break is no message
+    counter.desk.receive(session, order(2)[:-1], NOW)
     assert counter.desk.ended(session)
     assert not counter.desk.ended(session)
-    report, error = [decode_from_server(answer[:-1]) for _, answer in counter.commit().answers]
+    report, error = answers_of(counter.commit())
     assert report.status == "FILLED"
     assert error.order_id == 2
-    assert error.reason.startswith("no `*` after the message: {")
+    assert error.reason.startswith("no `*` after the message: ")
 
 
 fields = st.dictionaries(
@@ -695,20 +532,6 @@ def test_each_frame_has_one_answer_with_its_order_id_and_a_reason_for_people(fra
                 assert answer.reason
                 assert answer.reason.isprintable()
                 assert len(answer.reason) < 600
-
-
-@given(st.lists(st.binary(max_size=50), max_size=20))
-def test_no_bytes_at_all_upset_the_desk(chunks):
-    with fresh_ledger() as ledger:
-        counter = Counter(ledger)
-        session = Session("peer")
-        for chunk in chunks:
-            counter.desk.receive(session, chunk, NOW)
-        frames = b"".join(chunks).count(b"*")
-        outcome = counter.commit()
-        assert len(outcome.answers) == frames
-        for _, answer in outcome.answers:
-            decode_from_server(answer[:-1])
 
 
 def test_a_booked_order_does_not_keep_its_frame_in_memory(counter):

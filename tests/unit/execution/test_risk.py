@@ -52,13 +52,7 @@ def judge(
     return risk.refusal(client_id, order, order.price, position, now_ns=now_ns, halted=halted)
 
 
-# Halt and age.
-
-
-def test_while_trading_is_halted_every_order_is_refused_as_halted():
-    risk = make_risk()
-    assert judge(risk, halted=True) == "halted"
-    assert judge(risk, halted=False) is None
+# Age.
 
 
 def test_an_order_is_taken_up_to_its_time_to_live_and_not_a_nanosecond_later():
@@ -143,14 +137,6 @@ def test_the_rate_window_decides_as_a_plain_list_of_times_does(limit, steps):
         assert (judge(forgetful, client_id=client_id, now_ns=now_ns) is None) == takes
 
 
-@given(limit=st.integers(1, 5), gaps_ns=st.lists(gaps_ns, max_size=60))
-def test_no_second_has_more_orders_than_the_limit(limit, gaps_ns):
-    risk = make_risk(max_orders_per_second=limit)
-    times_ns = itertools.accumulate(gaps_ns, initial=NOW_NS)
-    taken_ns = [t for t in times_ns if judge(risk, now_ns=t) is None]
-    assert all(later - t >= SECOND_NS for t, later in zip(taken_ns, taken_ns[limit:], strict=False))
-
-
 # Symbol, quantity, position.
 
 
@@ -183,6 +169,7 @@ def test_a_position_is_allowed_up_to_the_limit_and_not_one_share_more(side, sign
     assert judge(risk, make(side=side, quantity=10), position=sign * 90) is None
     reason = judge(risk, make(side=side, quantity=11), position=sign * 90)
     assert reason == f"the position would be {sign * 101}, and the limit is 100 long or short"
+    assert judge(risk, make(side=side, quantity=1), position=sign * 500) is not None
 
 
 @pytest.mark.parametrize(("side", "sign"), [("SELL", 1), ("BUY", -1)])
@@ -190,13 +177,9 @@ def test_a_position_is_allowed_up_to_the_limit_and_not_one_share_more(side, sign
     ("position", "quantity", "allowed"),
     [
         (500, 1, True),
-        (500, 399, True),
-        (500, 400, True),
         (500, 500, True),
         (500, 600, True),  # through zero, and within the limit on the other side
         (500, 601, False),  # beyond it on the other side
-        (500, 999, False),
-        (500, 1000, False),
     ],
 )
 def test_a_position_beyond_the_limit_may_be_reduced(side, sign, position, quantity, allowed):
@@ -206,12 +189,6 @@ def test_a_position_beyond_the_limit_may_be_reduced(side, sign, position, quanti
     assert (judge(risk, order, position=sign * position) is None) == allowed
 
 
-@pytest.mark.parametrize(("side", "sign"), [("BUY", 1), ("SELL", -1)])
-def test_a_position_beyond_the_limit_must_not_grow(side, sign):
-    risk = make_risk(max_position=100)
-    assert judge(risk, make(side=side, quantity=1), position=sign * 500) is not None
-
-
 # The price collar.
 
 
@@ -219,17 +196,6 @@ def test_the_collar_names_both_prices_and_its_width():
     risk = make_risk(latest=17_300_000_000, price_collar_percent=12.5)
     reason = judge(risk, make(price=20_000_000_000))
     assert reason == "the price 200.00 is more than 12.5% from the latest, 173.00"
-
-
-@pytest.mark.parametrize("latest", [100 * PRICE_SCALE, 2, MAX_PRICE // 3 * 2 - 2])
-def test_a_price_is_taken_up_to_the_collar_and_not_a_unit_beyond(latest):
-    risk = make_risk(latest, price_collar_percent=50.0)
-    half = latest // 2
-    assert judge(risk, make(price=latest + half)) is None
-    assert judge(risk, make(price=latest - half)) is None
-    assert "more than 50% from" in judge(risk, make(price=latest + half + 1))
-    if latest > 2:  # there is no price below one unit
-        assert "more than 50% from" in judge(risk, make(price=latest - half - 1))
 
 
 @given(st.integers(1, 10**6), st.integers(1, MAX_PRICE // 10**4 // 3))
@@ -250,12 +216,6 @@ def test_the_collar_is_the_decimal_number_of_the_settings_and_not_a_float(hundre
             assert (judge(risk, make(price=price)) is not None) == outside
 
 
-def test_the_largest_and_the_smallest_price_are_far_apart():
-    assert judge(make_risk(1, price_collar_percent=1e6), make(price=MAX_PRICE)) is not None
-    assert judge(make_risk(MAX_PRICE, price_collar_percent=99.9), make(price=1)) is not None
-    assert judge(make_risk(MAX_PRICE, price_collar_percent=100.0), make(price=1)) is None
-
-
 def test_without_a_latest_price_there_is_no_collar():
     assert judge(make_risk(latest=None, price_collar_percent=1.0), make(price=1)) is None
 
@@ -269,34 +229,6 @@ def test_the_collar_asks_for_the_price_of_the_orders_symbol():
 
 
 # All of them.
-
-
-@pytest.mark.parametrize(
-    ("limit", "words"),
-    [
-        ("max_order_quantity", "the quantity is"),
-        ("max_position", "the position would be"),
-        ("price_collar_percent", "the price"),
-        ("max_orders_per_second", "has sent"),
-    ],
-)
-def test_zero_switches_off_one_limit_and_no_other(limit, words):
-    limits = {
-        "max_order_quantity": 1,
-        "max_position": 1,
-        "price_collar_percent": 1.0,
-        "max_orders_per_second": 1,
-    }
-    far_beyond = make(quantity=MAX_INTEGER, price=MAX_PRICE)
-
-    def second_reason(**limits: float) -> str | None:
-        risk = make_risk(**limits)
-        judge(risk)
-        return judge(risk, far_beyond)
-
-    off = dict.fromkeys(limits, 0)
-    assert words in second_reason(**off | {limit: limits[limit]})
-    assert words not in second_reason(**limits | {limit: 0})
 
 
 REASONS = {
@@ -344,53 +276,30 @@ def test_of_two_things_that_are_wrong_the_first_is_the_reason(wrong):
 
 LITTLE_BYTES = 50_000
 """An empty deque keeps some 8 KB of blocks for later."""
+MANY_CLIENTS = [(f"client-{number}", NOW_NS) for number in range(1000)]
+BURST = [("strategy", NOW_NS + number) for number in range(10_000)]
+TRICKLE = [("strategy", NOW_NS + number * SECOND_NS // 2) for number in range(2, 1000)]
 
 
-def traced_growth(risk: Risk, orders: list[tuple[str, int]], forget_ns: int | None = None) -> int:
-    """By how many bytes memory has grown after orders of (client, time) and the forgetting."""
-    order = make()
+@pytest.mark.parametrize(
+    ("orders", "limit", "forget_ns"),
+    [
+        ([("strategy", NOW_NS)] * 10_000, MAX_INTEGER, NOW_NS),
+        (BURST + TRICKLE, MAX_INTEGER, NOW_NS),
+        (MANY_CLIENTS, 1, NOW_NS + SECOND_NS),
+        (MANY_CLIENTS, 0, NOW_NS),
+    ],
+    ids=["one pass", "a client that never pauses", "idle clients", "no rate limit"],
+)
+def test_a_rate_window_keeps_little_and_for_a_second_only(orders, limit, forget_ns):
+    risk, order = make_risk(max_orders_per_second=limit), make()
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         for client_id, now_ns in orders:
             judge(risk, order, client_id=client_id, now_ns=now_ns)
-        if forget_ns is not None:
-            risk.forget_idle(forget_ns)
-        return tracemalloc.get_traced_memory()[0] - before
+        risk.forget_idle(forget_ns)
+        grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-
-
-CLIENTS = [(f"client-{number}", NOW_NS) for number in range(1000)]
-
-
-def test_clients_that_sent_nothing_for_a_second_are_forgotten_and_not_before():
-    kept = traced_growth(make_risk(max_orders_per_second=1), CLIENTS, NOW_NS + SECOND_NS - 1)
-    gone = traced_growth(make_risk(max_orders_per_second=1), CLIENTS, NOW_NS + SECOND_NS)
-    assert kept > 10 * LITTLE_BYTES
-    assert gone < LITTLE_BYTES
-
-
-def test_a_client_with_one_recent_order_is_not_forgotten():
-    risk = make_risk(max_orders_per_second=2)
-    judge(risk, now_ns=NOW_NS)
-    judge(risk, now_ns=NOW_NS + SECOND_NS // 2)
-    risk.forget_idle(NOW_NS + SECOND_NS)
-    judge(risk, now_ns=NOW_NS + SECOND_NS)
-    assert judge(risk, now_ns=NOW_NS + SECOND_NS) is not None
-
-
-def test_many_orders_of_one_pass_take_no_more_memory_than_one():
-    orders = [("strategy", NOW_NS)] * 10_000
-    assert traced_growth(make_risk(max_orders_per_second=MAX_INTEGER), orders) < LITTLE_BYTES
-
-
-def test_a_client_that_never_pauses_is_remembered_for_a_second_only():
-    burst = [("strategy", NOW_NS + number) for number in range(10_000)]
-    trickle = [("strategy", NOW_NS + number * SECOND_NS // 2) for number in range(2, 1000)]
-    risk = make_risk(max_orders_per_second=MAX_INTEGER)
-    assert traced_growth(risk, burst + trickle) < LITTLE_BYTES
-
-
-def test_without_a_rate_limit_nothing_is_kept():
-    assert traced_growth(make_risk(), CLIENTS) < LITTLE_BYTES
+    assert grown < LITTLE_BYTES

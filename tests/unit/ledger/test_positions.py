@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -72,26 +71,4 @@ def test_a_profit_is_made_by_buying_low_and_selling_high():
     assert position == Position(20, 3000, 0)
     assert position.average_price == 150
     assert position.after(-5, 180) == Position(15, 2250, 150)
-    assert position.after(-20, 180) == Position(0, 0, 600)
-
-
-def test_a_profit_is_made_by_selling_high_and_buying_low():
-    position = Position().after(-10, 200)
-    assert position == Position(-10, -2000, 0)
-    assert position.average_price == 200
-    assert position.after(4, 150) == Position(-6, -1200, 200)
-
-
-def test_a_fill_that_passes_zero_closes_everything_and_opens_the_rest_at_its_price():
-    assert Position().after(10, 100).after(-30, 120) == Position(-20, -2400, 200)
-    assert Position().after(-10, 100).after(30, 120) == Position(20, 2400, -200)
-
-
-@pytest.mark.parametrize("side", [1, -1])
-def test_halves_are_rounded_to_the_even_neighbour(side):
-    odd = Position(2 * side, 3 * side, 0)
-    assert odd.average_price == 2
-    assert odd.after(-side, 10).cost == side * (3 - 2)
-    even = Position(2 * side, 5 * side, 0)
-    assert even.average_price == 2
-    assert even.after(-side, 10).cost == side * (5 - 2)
+    assert position.after(-30, 180) == Position(-10, -1800, 600)

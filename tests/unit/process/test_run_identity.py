@@ -33,6 +33,7 @@ def test_a_role_started_by_hand_is_a_run_of_its_own(monkeypatch):
     ours = current_run()
     assert ours.pid == os.getpid()
     assert is_alive(ours)
+    assert not is_alive(ours._replace(start_ticks=ours.start_ticks - 1))  # of the same number
 
 
 def test_a_supervised_role_belongs_to_the_run_of_its_parent(monkeypatch):
@@ -44,21 +45,6 @@ def test_a_supervised_role_belongs_to_the_run_of_its_parent(monkeypatch):
 
     with forked(child) as process:
         assert process.join() == 0
-
-
-def test_a_run_ends_with_its_process_even_if_it_is_not_reaped():
-    with subprocess.Popen(["sleep", "60"]) as process:
-        its_run = _run_of(process)
-        assert is_alive(its_run)
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
-        assert not is_alive(its_run)
-    assert not is_alive(its_run)
-
-
-def test_another_process_of_the_same_number_is_another_run():
-    ours = current_run()
-    assert not is_alive(ours._replace(start_ticks=ours.start_ticks - 1))
 
 
 @pytest.mark.parametrize("has_list", [True, False], ids=["with a list", "without"])
@@ -99,15 +85,17 @@ def test_siblings_are_the_other_children_of_the_same_supervisord(monkeypatch):
         other.kill()
 
 
-@pytest.mark.parametrize("name", ["a b", "x) S 1 (y", "(((", ")", "a\nb"])
-def test_a_process_may_have_any_name(tmp_path, name):
-    program = tmp_path / name
-    shutil.copy(shutil.which("sleep"), program)
-    with subprocess.Popen([program, "60"]) as process:
+@pytest.mark.parametrize("name", ["sleep", "a b", "x) S 1 (y", "(((", ")", "a\nb"])
+def test_a_run_ends_with_its_process_whatever_its_name_and_even_if_it_is_not_reaped(tmp_path, name):
+    shutil.copy(shutil.which("sleep"), tmp_path / name)
+    with subprocess.Popen([tmp_path / name, "60"]) as process:
         its_run = _run_of(process)
         assert its_run.start_ticks >= current_run().start_ticks
         assert is_alive(its_run)
         process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
+        assert not is_alive(its_run)
+    assert not is_alive(its_run)
 
 
 def _run_of(process: subprocess.Popen[bytes]) -> Run:
@@ -157,8 +145,6 @@ def test_a_role_started_by_hand_does_not_end_with_its_parent():
         "print(number.value)\n"
     )
     assert run_python(code, env=environment).stdout == "0\n"
-    environment["SUPERVISOR_ENABLED"] = "1"
-    assert run_python(code, env=environment).stdout == f"{int(signal.SIGKILL)}\n"
 
 
 def test_an_orphan_notices_that_its_supervisord_has_died_before_it_could_look(monkeypatch):

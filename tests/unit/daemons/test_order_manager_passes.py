@@ -59,6 +59,11 @@ class Manager:
                 self.manager.step()
         return clients
 
+    def step_until_held(self) -> None:
+        """Pass until an order has arrived and waits."""
+        while not self.manager._arrived:
+            self.manager.step()
+
     def answers(self, client: socket.socket, count: int) -> list[dict[str, object]]:
         """The next answers, while passes are made."""
         client.setblocking(False)
@@ -82,17 +87,24 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         yield Manager(tmp_path, clean_up)
 
 
-def test_a_client_whose_order_comes_together_with_a_newcomer_does_not_make_room(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_held", [False, True], ids=["it comes with a newcomer", "it is held"])
+def test_a_client_whose_order_is_still_to_be_taken_does_not_make_room(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch, is_held: bool
 ) -> None:
     manager.manager._clients.max_clients = 2
     monkeypatch.setattr(order_manager, "HEARD_NS", 0)
     first, second = manager.connect_and_pass(2)
     first.sendall(order(1))
-    newcomer = manager.connect()
-    assert manager.answers(first, 1)[0]["status"] == "FILLED"
+    with monkeypatch.context() as patch:
+        if is_held:
+            patch.setattr(order_manager, "MAX_TAKING_NS", 0)
+            manager.step_until_held()
+        newcomer = manager.connect()
+        for _ in range(5 if is_held else 0):
+            manager.manager.step()
     newcomer.sendall(order(1))
-    assert manager.answers(newcomer, 1)[0]["status"] == "FILLED"
+    for client in (first, newcomer):
+        assert manager.answers(client, 1)[0]["status"] == "FILLED"
     second.settimeout(DEADLINE_S)
     assert second.recv(1) == b""
 
@@ -125,8 +137,7 @@ def test_a_halt_takes_effect_on_what_a_pass_has_left(
     monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
     (client,) = manager.connect_and_pass(1)
     client.sendall(order(1))
-    while not manager.manager._arrived:
-        manager.manager.step()
+    manager.step_until_held()
     (tmp_path / HALT_FILE).touch()
     monkeypatch.undo()
     assert manager.answers(client, 1)[0]["status"] == "REJECTED"
@@ -172,25 +183,6 @@ def test_a_client_that_takes_long_has_its_turns_between_those_of_the_others(
     assert len(manager.answers(first, 1000)) == 1000
 
 
-def test_a_client_whose_order_waits_for_the_next_pass_does_not_make_room(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manager.manager._clients.max_clients = 2
-    monkeypatch.setattr(order_manager, "HEARD_NS", 0)
-    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
-    first, _second = manager.connect_and_pass(2)
-    first.sendall(order(1))
-    while not manager.manager._arrived:
-        manager.manager.step()
-    newcomer = manager.connect()
-    for _ in range(5):
-        manager.manager.step()
-    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 10**9)
-    assert manager.answers(first, 1)[0]["status"] == "FILLED"
-    newcomer.sendall(order(1))
-    assert manager.answers(newcomer, 1)[0]["status"] == "FILLED"
-
-
 def test_what_a_pass_has_left_is_not_slept_over(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +197,6 @@ def test_what_a_pass_has_left_is_not_slept_over(
         poll(may_sleep=may_sleep)
 
     monkeypatch.setattr(manager.loop, "poll", watched_poll)
-    while not manager.manager._arrived:
-        manager.manager.step()
+    manager.step_until_held()
     manager.manager.step()
     assert (slept[0], slept[-1]) == (True, False)

@@ -208,16 +208,6 @@ def test_finish_delivers_the_last_words_though_input_is_unread(owner):
     assert owner.data == b""
 
 
-def test_finish_delivers_what_was_queued_before_the_last_words(owner):
-    owner.connection.send(bytes(BLOCKING_BYTES))
-    owner.connection.finish("replaced", b"last words*")
-    assert owner.connection.finishing
-    owner.connection.send(b"too late")
-    received = owner.read_until_end()
-    assert len(received) == BLOCKING_BYTES + len(b"last words*")
-    assert received.endswith(b"last words*")
-
-
 def test_after_finish_nothing_more_is_sent_and_the_first_goodbye_stands(owner):
     owner.connection.finish("replaced", b"last words*")
     owner.connection.send(b"too late")
@@ -228,17 +218,22 @@ def test_after_finish_nothing_more_is_sent_and_the_first_goodbye_stands(owner):
     assert owner.closed == ["replaced"]
 
 
-def test_a_peer_that_does_not_close_after_the_goodbye_has_a_bounded_time(owner):
+def test_finish_delivers_what_was_queued_before_in_a_bounded_time(owner):
     assert not owner.connection.lingers_too_long(time.monotonic_ns() + 1000 * LINGER_NS)
     before_ns = time.monotonic_ns()
     owner.connection.send(bytes(BLOCKING_BYTES))
     owner.connection.finish("replaced", b"last words*")
     after_ns = time.monotonic_ns()
+    owner.connection.send(b"too late")
+    assert owner.connection.finishing
     assert not owner.connection.lingers_too_long(before_ns + LINGER_NS)
     assert owner.connection.lingers_too_long(after_ns + LINGER_NS + 1)
     # Taking a little now and then does not buy more time.
     owner.read_at_peer(BLOCKING_BYTES // 2)
     assert owner.connection.lingers_too_long(after_ns + LINGER_NS + 1)
+    rest = owner.read_until_end()
+    assert len(rest) == BLOCKING_BYTES // 2 + len(b"last words*")
+    assert rest.endswith(b"last words*")
 
 
 def test_a_peer_that_stays_too_far_behind_is_closed_when_it_finishes(make_owner):

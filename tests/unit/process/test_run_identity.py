@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from lib.process import run_identity as run
 from lib.process.run_identity import (
     OrphanedError,
     Run,
@@ -22,6 +21,7 @@ from lib.process.run_identity import (
     end_with_parent,
     is_alive,
     process_stat,
+    run_of,
     siblings,
 )
 from tests.helpers import PROJECT_ROOT, wait_until
@@ -34,17 +34,6 @@ def test_a_role_started_by_hand_is_a_run_of_its_own(monkeypatch):
     assert ours.pid == os.getpid()
     assert is_alive(ours)
     assert not is_alive(ours._replace(start_ticks=ours.start_ticks - 1))  # of the same number
-
-
-def test_a_supervised_role_belongs_to_the_run_of_its_parent(monkeypatch):
-    monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
-    ours = Run(os.getpid(), int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]))
-
-    def child():
-        assert current_run() == ours
-
-    with forked(child) as process:
-        assert process.join() == 0
 
 
 @pytest.mark.parametrize("has_list", [True, False], ids=["with a list", "without"])
@@ -69,11 +58,15 @@ def test_the_children_of_a_process_are_known_whether_or_not_the_kernel_lists_the
         assert process.pid not in children_of(os.getpid())
 
 
-def test_siblings_are_the_other_children_of_the_same_supervisord(monkeypatch):
+def test_a_supervised_role_is_of_the_run_of_its_parent_whose_other_children_are_its_siblings(
+    monkeypatch,
+):
     monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
+    ours = Run(os.getpid(), int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]))
     with subprocess.Popen(["sleep", "60"]) as other:
 
         def child():
+            assert current_run() == ours
             assert other.pid in siblings()
             assert os.getpid() not in siblings()
             assert os.getppid() not in siblings()
@@ -103,7 +96,7 @@ def _run_of(process: subprocess.Popen[bytes]) -> Run:
     wait_until(
         lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes().endswith(b"60\0"), "it runs"
     )
-    return run.run_of(process.pid)
+    return run_of(process.pid)
 
 
 ROLE = """

@@ -45,10 +45,13 @@ def test_a_var_directory_has_its_configuration_and_a_place_for_logs(var_dir):
     assert (var_dir / "log").is_dir()
 
 
-def test_a_var_directory_that_cannot_be_made_is_named(tmp_path):
+def test_a_var_directory_that_cannot_be_made_or_is_full_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CannotStartError, match=r"cannot prepare the var directory: .*file/log"):
         prepare_var_dir(tmp_path / "file", read_configuration())
+    (tmp_path / "supervisord.conf").symlink_to("/dev/full")
+    with pytest.raises(CannotStartError, match=rf"{tmp_path}: No space left"):
+        prepare_var_dir(tmp_path, read_configuration())
 
 
 @pytest.mark.parametrize("name", ["100%", 'a"b', "a\\b", "a ;b", "a #b"])
@@ -150,13 +153,6 @@ def test_a_pid_file_that_names_no_supervisord_is_no_stack(var_dir, content):
 )
 def test_why_supervisord_ended_is_said_in_a_few_words(exit_code, said, reason):
     assert why_it_ended(exit_code, io.BytesIO(said)) == reason
-
-
-def test_a_full_disk_is_named_with_the_directory(var_dir, monkeypatch):
-    monkeypatch.setattr("lib.stack.launch.derive_configuration", lambda *_: "x" * 100)
-    (var_dir / "supervisord.conf").symlink_to("/dev/full")
-    with pytest.raises(CannotStartError, match=rf"{var_dir}: No space left"):
-        prepare_var_dir(var_dir, read_configuration())
 
 
 def test_a_supervisord_that_cannot_be_run_is_one_line(var_dir, monkeypatch):

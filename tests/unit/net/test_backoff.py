@@ -34,13 +34,6 @@ def test_the_first_try_is_at_once_and_the_bound_doubles_to_50_ms_and_after_5_s_i
     assert {wait for at, wait in waits if at >= 5000} == {1000}
 
 
-def test_waits_are_drawn_evenly_from_zero_to_the_bound():
-    waits = [w for at, w in waits_ms(Backoff(Random(7)), 0, 600 * SECOND_NS) if at > 5000]
-    for quarter in range(4):
-        share = sum(quarter * 250 <= wait < (quarter + 1) * 250 for wait in waits) / len(waits)
-        assert 0.2 < share < 0.3
-
-
 def test_an_outage_of_a_year_still_has_a_bound():
     backoff = Backoff(Longest())
     for _ in range(10_000):

@@ -8,11 +8,9 @@ import time
 import pytest
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.net.event_loop import EventLoop
 from lib.process.heartbeat import beat_interval_ns, begin_to_beat, find_pulse
 from lib.process.run_identity import run_of
 from lib.process.state_file import create_state
-from tests.loops import run_until
 
 
 @pytest.mark.parametrize(
@@ -33,14 +31,6 @@ def test_a_role_has_a_pulse_as_soon_as_it_beats_and_no_other_process_has(tmp_pat
     pulse = find_pulse(tmp_path, "gateway", os.getpid())
     assert before_ns <= pulse.last_ns() <= time.monotonic_ns()
     assert find_pulse(tmp_path, "gateway", os.getppid()) is None
-
-
-def test_a_loop_beats_by_itself_while_it_is_idle(tmp_path):
-    loop = EventLoop()
-    loop.beat_into(begin_to_beat(tmp_path, "gateway"), 5 * MILLISECOND_NS)
-    pulse = find_pulse(tmp_path, "gateway", os.getpid())
-    seen = {pulse.last_ns()}
-    run_until(loop, lambda: seen.add(pulse.last_ns()) or len(seen) == 4, "it beats")
 
 
 def test_the_last_beat_of_an_earlier_process_of_the_same_number_is_not_a_pulse(tmp_path):

@@ -35,13 +35,6 @@ def test_without_colours_a_line_is_plain_text_and_levels_are_named():
     )
 
 
-def test_with_colours_every_role_has_its_own():
-    roles = ["gateway", "orderbook", "strategy", "order_manager", "main.py"]
-    lines = [format_line(ScreenLine(role, "x", NOTICE), colour=True) for role in roles]
-    assert len({line[: line.index("m")] for line in lines}) == len(roles)
-    assert all(line.endswith("\x1b[0m") for line in lines)
-
-
 def test_colours_are_for_terminals_whose_users_want_them(pipe, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")

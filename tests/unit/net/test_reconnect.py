@@ -74,29 +74,15 @@ class Owner:
             port,
             on_open=lambda: self.events.append("open"),
             on_data=self._on_data,
-            on_lost=self._on_lost,
+            on_lost=lambda reason: self.events.append(f"lost: {reason}"),
         )
 
     @property
     def opened(self) -> int:
         return self.events.count("open")
 
-    def _on_lost(self, reason: str) -> None:
-        self.events.append(f"lost: {reason}")
-
     def _on_data(self, data: bytes) -> None:
         self.data += data
-
-
-class NotedBackoff(Backoff):
-    """The real backoff without its luck (every wait is the longest it may be), and its log."""
-
-    planned: list[tuple[int, int]]
-
-    def next_wait_ns(self, now_ns: int) -> int:
-        wait_ns = super().next_wait_ns(now_ns)
-        self.planned.append((now_ns, wait_ns))
-        return wait_ns
 
 
 class LongestWait:
@@ -106,10 +92,15 @@ class LongestWait:
 
 @pytest.fixture
 def planned(monkeypatch):
-    """When each wait was planned, and how long it was to be."""
+    """When each wait was planned, and how long it was to be: as long as it may be."""
     planned: list[tuple[int, int]] = []
-    monkeypatch.setattr(NotedBackoff, "planned", planned, raising=False)
-    monkeypatch.setattr(reconnect, "Backoff", NotedBackoff)
+    next_wait_ns = Backoff.next_wait_ns
+
+    def noted_wait_ns(self: Backoff, now_ns: int) -> int:
+        planned.append((now_ns, next_wait_ns(self, now_ns)))
+        return planned[-1][1]
+
+    monkeypatch.setattr(Backoff, "next_wait_ns", noted_wait_ns)
     monkeypatch.setattr(SYSTEM, "random", LongestWait())
     # What ends an outage is here `proved` alone, however briefly a connection stood.
     monkeypatch.setattr(backoff, "FLAPPING_NS", 0)

@@ -176,7 +176,7 @@ def test_a_reason_is_named_again_where_it_is_far_above_and_in_short(stack: Stack
     assert f": {f'cannot_start: {reason}'[:MAX_REASON_CHARACTERS]}…." in stack.message
 
 
-def test_a_reason_that_is_still_on_the_screen_is_not_named_again_and_one_that_lacks_is_missed(
+def test_a_reason_that_is_on_the_screen_is_not_named_again_and_that_there_is_none_is_said(
     stack: Stack,
 ) -> None:
     stack.try_to_start("dashboard", "exit status 1", "no port")

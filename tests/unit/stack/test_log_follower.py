@@ -180,12 +180,17 @@ def test_a_follower_waits_for_a_file_that_is_not_there_yet(path):
         assert follower.read() == [b"first"]
 
 
-def test_a_follower_reads_a_rotated_file_to_its_end_and_then_the_next_one(path, tmp_path):
+@pytest.mark.parametrize("is_late", [False, True], ids=["the next is there", "it comes later"])
+def test_a_follower_reads_a_rotated_file_to_its_end_and_then_the_next_one(path, tmp_path, is_late):
     path.write_bytes(b"before\nsplit by the ")
     with followed(path, from_end=False) as follower:
         path.rename(tmp_path / "log.1")
-        path.write_bytes(b"rotation\nafter\n")
+        if not is_late:
+            path.write_bytes(b"rotation\nafter\n")
         assert follower.read() == [b"before"]
+        if is_late:
+            assert follower.read() == []
+            path.write_bytes(b"rotation\nafter\n")
         assert follower.read() == [b"split by the rotation", b"after"]
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from lib.process import supervisor as supervisor_module
 from lib.process.process_handle import ProcessHandle
 from lib.process.supervisor import (
     Process,
@@ -142,11 +141,10 @@ def test_a_supervisord_that_stops_everything_says_only_that(supervisord):
     assert supervisord.process.poll() is None
 
 
-def test_a_supervisord_that_is_frozen_is_not_waited_for_for_ever(supervisord, monkeypatch):
-    monkeypatch.setattr(supervisor_module, "ANSWER_S", 0.05)
+def test_a_supervisord_that_is_frozen_is_not_waited_for_for_ever(supervisord):
     supervisord.process.send_signal(signal.SIGSTOP)
     with pytest.raises(SupervisorSilentError, match="timed out"):
-        supervisord.supervisor.processes()
+        Supervisor(supervisord.socket, answer_s=0.05).processes()
 
 
 def test_a_supervisord_that_is_not_there_is_silent(directory):

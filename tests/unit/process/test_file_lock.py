@@ -1,4 +1,4 @@
-"""Locks on files: one holder, who may be killed."""
+"""Locks on files: one holder, or several that share it, and what cannot be locked."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from lib.net.event_loop import EventLoop
 from lib.settings import Settings
 from lib.stack.private_stack import free_ports
 from tests.clients import order as an_order
-from tests.helpers import DEADLINE_S
+from tests.helpers import DEADLINE_S, wait_until
 
 
 def order(order_id: int) -> bytes:
@@ -61,8 +61,7 @@ class Manager:
 
     def step_until_held(self) -> None:
         """Pass until an order has arrived and waits."""
-        while not self.manager._arrived:
-            self.manager.step()
+        wait_until(lambda: self.manager.step() or self.manager._arrived, "an order is held")
 
     def answers(self, client: socket.socket, count: int) -> list[dict[str, object]]:
         """The next answers, while passes are made."""
@@ -87,28 +86,6 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         yield Manager(tmp_path, clean_up)
 
 
-@pytest.mark.parametrize("is_held", [False, True], ids=["it comes with a newcomer", "it is held"])
-def test_a_client_whose_order_is_still_to_be_taken_does_not_make_room(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch, is_held: bool
-) -> None:
-    manager.manager._clients.max_clients = 2
-    monkeypatch.setattr(order_manager, "HEARD_NS", 0)
-    first, second = manager.connect_and_pass(2)
-    first.sendall(order(1))
-    with monkeypatch.context() as patch:
-        if is_held:
-            patch.setattr(order_manager, "MAX_TAKING_NS", 0)
-            manager.step_until_held()
-        newcomer = manager.connect()
-        for _ in range(5 if is_held else 0):
-            manager.manager.step()
-    newcomer.sendall(order(1))
-    for client in (first, newcomer):
-        assert manager.answers(client, 1)[0]["status"] == "FILLED"
-    second.settimeout(DEADLINE_S)
-    assert second.recv(1) == b""
-
-
 def test_a_pass_is_bounded_in_time_and_leaves_the_rest_for_the_next(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +106,28 @@ def test_a_pass_is_bounded_in_time_and_leaves_the_rest_for_the_next(
     for number, client in enumerate(clients):
         answers = manager.answers(client, 2)
         assert [answer["order_id"] for answer in answers] == [number + 1, 10]
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["it comes with a newcomer", "it is held"])
+def test_a_client_whose_order_is_still_to_be_taken_does_not_make_room(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch, is_held: bool
+) -> None:
+    manager.manager._clients.max_clients = 2
+    monkeypatch.setattr(order_manager, "HEARD_NS", 0)
+    first, second = manager.connect_and_pass(2)
+    first.sendall(order(1))
+    with monkeypatch.context() as patch:
+        if is_held:
+            patch.setattr(order_manager, "MAX_TAKING_NS", 0)
+            manager.step_until_held()
+        newcomer = manager.connect()
+        for _ in range(5 if is_held else 0):
+            manager.manager.step()
+    newcomer.sendall(order(1))
+    for client in (first, newcomer):
+        assert manager.answers(client, 1)[0]["status"] == "FILLED"
+    second.settimeout(DEADLINE_S)
+    assert second.recv(1) == b""
 
 
 def test_a_halt_takes_effect_on_what_a_pass_has_left(

@@ -7,10 +7,10 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import closing, contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from tests.helpers import wait_until
 from tests.stack import PrivateStack
@@ -70,18 +70,25 @@ class Seen:
         return self.page.locator(f'.role[data-program="{program}"]')
 
 
+@contextmanager
+def opened(
+    browser: Browser, stack: PrivateStack, size: str = "desktop", **options
+) -> Iterator[Seen]:
+    width, height = SIZES[size]
+    viewport: ViewportSize = {"width": width, "height": height}
+    with closing(browser.new_context(viewport=viewport, **options)) as context:
+        seen = Seen(context.new_page(), f"http://127.0.0.1:{stack.dashboard_port}")
+        seen.open()
+        yield seen
+
+
 @pytest.fixture(params=["light", "dark"])
 def seen(request, browser: Browser, stack: PrivateStack) -> Iterator[Seen]:
-    width, height = SIZES["desktop"]
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=request.param
-    )
-    yield Seen(context.new_page(), f"http://127.0.0.1:{stack.dashboard_port}")
-    context.close()
+    with opened(browser, stack, color_scheme=request.param) as seen:
+        yield seen
 
 
 def test_the_page_loads_without_a_complaint_and_asks_no_other_host(seen: Seen) -> None:
-    seen.open()
     expect(seen.page.locator("#chart .main-svg").first).to_be_visible(timeout=TIMEOUT_MS)
     expect(seen.page.locator("#news-chart .main-svg").first).to_be_visible(timeout=TIMEOUT_MS)
     assert seen.problems == []
@@ -91,7 +98,6 @@ def test_the_page_loads_without_a_complaint_and_asks_no_other_host(seen: Seen) -
 
 
 def test_prices_move_and_an_order_comes_onto_the_tape(seen: Seen) -> None:
-    seen.open()
     price = seen.page.locator("#price-rows tr").first.locator("td").nth(1)
     expect(price).to_have_text(re.compile(r"^\d+\.\d\d$"), timeout=TIMEOUT_MS)
     before = price.inner_text()
@@ -100,7 +106,6 @@ def test_prices_move_and_an_order_comes_onto_the_tape(seen: Seen) -> None:
 
 
 def test_each_strategy_has_a_row_and_whose_signals_are_shown_is_said(seen: Seen) -> None:
-    seen.open()
     rows = seen.page.locator("#strategy-rows tr")
     expect(rows).to_have_count(2)
     expect(rows.nth(0).locator("td").nth(2)).to_have_text(re.compile("[1-9]"), timeout=TIMEOUT_MS)
@@ -113,31 +118,25 @@ def test_each_strategy_has_a_row_and_whose_signals_are_shown_is_said(seen: Seen)
 
 
 def test_the_chosen_symbol_is_in_the_address(seen: Seen) -> None:
-    seen.open()
     seen.page.locator("#price-rows tr", has_text="MSFT").locator("a").click()
     expect(seen.page).to_have_url(re.compile(r"\?symbol=MSFT$"))
     expect(seen.page.locator("#symbol")).to_have_value("MSFT")
     seen.open("/?symbol=GOOG")
     expect(seen.page.locator("#symbol")).to_have_value("GOOG")
-
-
-def test_a_symbol_that_is_not_there_is_said_not_to_be(seen: Seen) -> None:
     seen.open("/?symbol=<img src=x onerror=alert(1)>")
     expect(seen.page.locator("#no-course")).to_contain_text("There is no symbol <img src=x")
     assert seen.problems == []
 
 
 def test_orders_can_be_filtered(seen: Seen) -> None:
-    seen.open()
     rows = seen.page.locator("#order-rows tr")
     expect(rows.first).to_be_visible(timeout=TIMEOUT_MS)
     seen.page.locator("#order-filter").fill("no such order")
     expect(rows).to_have_count(0)
-    expect(seen.page.locator("#no-orders")).to_have_text("No order is like that.")
+    expect(seen.page.locator("#no-orders")).to_be_visible()
 
 
 def test_a_role_that_dies_turns_red_and_green_again(seen: Seen, stack: PrivateStack) -> None:
-    seen.open()
     role = seen.role("strategy")
     expect(role.locator(".state")).to_have_text("● up", timeout=TIMEOUT_MS)
     os.kill(stack.pid("strategy"), signal.SIGKILL)
@@ -149,37 +148,28 @@ def test_a_role_that_dies_turns_red_and_green_again(seen: Seen, stack: PrivateSt
 
 
 def test_the_page_outlives_the_dashboard_and_the_whole_stack(browser: Browser) -> None:
-    context = browser.new_context()
     with PrivateStack({"gateway": {"rate": 500.0}}) as stack:
         stack.start()
-        seen = Seen(context.new_page(), f"http://127.0.0.1:{stack.dashboard_port}")
-        seen.open()
-        seen.page.evaluate("window.notReloaded = true")
-        first = stack.pid("dashboard")
-        os.kill(first, signal.SIGKILL)
-        clock = seen.page.locator("#clock")
-        wait_until(lambda: stack.pid("dashboard") not in (0, first), "it is back")
-        stopped_at = clock.inner_text()
-        wait_until(lambda: clock.inner_text() != stopped_at, "views come again")
-        stack.stop()
-        expect(seen.page.locator("#alarm")).to_contain_text("Nothing comes", timeout=TIMEOUT_MS)
-        stack.start(wait=False)
-        expect(seen.page.locator("#alarm")).to_be_hidden(timeout=TIMEOUT_MS)
-        expect(seen.role("gateway").locator(".state")).to_have_text("● up", timeout=TIMEOUT_MS)
-        assert seen.page.evaluate("window.notReloaded")
-    context.close()
+        with opened(browser, stack) as seen:
+            seen.page.evaluate("window.notReloaded = true")
+            first = stack.pid("dashboard")
+            os.kill(first, signal.SIGKILL)
+            clock = seen.page.locator("#clock")
+            wait_until(lambda: stack.pid("dashboard") not in (0, first), "it is back")
+            stopped_at = clock.inner_text()
+            wait_until(lambda: clock.inner_text() != stopped_at, "views come again")
+            stack.stop()
+            alarm = seen.page.locator("#alarm")
+            expect(alarm).to_contain_text("Nothing comes", timeout=TIMEOUT_MS)
+            stack.start(wait=False)
+            expect(alarm).to_be_hidden(timeout=TIMEOUT_MS)
+            expect(seen.role("gateway").locator(".state")).to_have_text("● up", timeout=TIMEOUT_MS)
+            assert seen.page.evaluate("window.notReloaded")
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_nothing_is_cut_off(
-    browser: Browser, stack: PrivateStack, size: str, tmp_path: Path
-) -> None:
-    width, height = SIZES[size]
-    context = browser.new_context(viewport={"width": width, "height": height})
-    seen = Seen(context.new_page(), f"http://127.0.0.1:{stack.dashboard_port}")
-    seen.open()
-    expect(seen.page.locator("#order-rows tr").first).to_be_visible(timeout=TIMEOUT_MS)
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
-    folder = os.environ.get("SCREENSHOTS")
-    seen.page.screenshot(path=Path(folder or tmp_path) / f"{size}.png", full_page=True)
-    context.close()
+def test_nothing_is_cut_off(browser: Browser, stack: PrivateStack, size: str) -> None:
+    with opened(browser, stack, size) as seen:
+        expect(seen.page.locator("#order-rows tr").first).to_be_visible(timeout=TIMEOUT_MS)
+        width, _ = SIZES[size]
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width

@@ -20,7 +20,7 @@ from lib.net.event_loop import EventLoop
 from lib.settings import Settings
 from lib.stack.private_stack import free_ports
 from tests.clients import order as an_order
-from tests.helpers import DEADLINE_S
+from tests.helpers import DEADLINE_S, wait_until
 
 
 def order(order_id: int) -> bytes:
@@ -59,6 +59,10 @@ class Manager:
                 self.manager.step()
         return clients
 
+    def step_until_held(self) -> None:
+        """Pass until an order has arrived and waits."""
+        wait_until(lambda: self.manager.step() or self.manager._arrived, "an order is held")
+
     def answers(self, client: socket.socket, count: int) -> list[dict[str, object]]:
         """The next answers, while passes are made."""
         client.setblocking(False)
@@ -80,21 +84,6 @@ class Manager:
 def manager(tmp_path: Path) -> Iterator[Manager]:
     with ExitStack() as clean_up:
         yield Manager(tmp_path, clean_up)
-
-
-def test_a_client_whose_order_comes_together_with_a_newcomer_does_not_make_room(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manager.manager._clients.max_clients = 2
-    monkeypatch.setattr(order_manager, "HEARD_NS", 0)
-    first, second = manager.connect_and_pass(2)
-    first.sendall(order(1))
-    newcomer = manager.connect()
-    assert manager.answers(first, 1)[0]["status"] == "FILLED"
-    newcomer.sendall(order(1))
-    assert manager.answers(newcomer, 1)[0]["status"] == "FILLED"
-    second.settimeout(DEADLINE_S)
-    assert second.recv(1) == b""
 
 
 def test_a_pass_is_bounded_in_time_and_leaves_the_rest_for_the_next(
@@ -119,14 +108,35 @@ def test_a_pass_is_bounded_in_time_and_leaves_the_rest_for_the_next(
         assert [answer["order_id"] for answer in answers] == [number + 1, 10]
 
 
+@pytest.mark.parametrize("is_held", [False, True], ids=["it comes with a newcomer", "it is held"])
+def test_a_client_whose_order_is_still_to_be_taken_does_not_make_room(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch, is_held: bool
+) -> None:
+    manager.manager._clients.max_clients = 2
+    monkeypatch.setattr(order_manager, "HEARD_NS", 0)
+    first, second = manager.connect_and_pass(2)
+    first.sendall(order(1))
+    with monkeypatch.context() as patch:
+        if is_held:
+            patch.setattr(order_manager, "MAX_TAKING_NS", 0)
+            manager.step_until_held()
+        newcomer = manager.connect()
+        for _ in range(5 if is_held else 0):
+            manager.manager.step()
+    newcomer.sendall(order(1))
+    for client in (first, newcomer):
+        assert manager.answers(client, 1)[0]["status"] == "FILLED"
+    second.settimeout(DEADLINE_S)
+    assert second.recv(1) == b""
+
+
 def test_a_halt_takes_effect_on_what_a_pass_has_left(
     manager: Manager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
     (client,) = manager.connect_and_pass(1)
     client.sendall(order(1))
-    while not manager.manager._arrived:
-        manager.manager.step()
+    manager.step_until_held()
     (tmp_path / HALT_FILE).touch()
     monkeypatch.undo()
     assert manager.answers(client, 1)[0]["status"] == "REJECTED"
@@ -172,25 +182,6 @@ def test_a_client_that_takes_long_has_its_turns_between_those_of_the_others(
     assert len(manager.answers(first, 1000)) == 1000
 
 
-def test_a_client_whose_order_waits_for_the_next_pass_does_not_make_room(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    manager.manager._clients.max_clients = 2
-    monkeypatch.setattr(order_manager, "HEARD_NS", 0)
-    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
-    first, _second = manager.connect_and_pass(2)
-    first.sendall(order(1))
-    while not manager.manager._arrived:
-        manager.manager.step()
-    newcomer = manager.connect()
-    for _ in range(5):
-        manager.manager.step()
-    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 10**9)
-    assert manager.answers(first, 1)[0]["status"] == "FILLED"
-    newcomer.sendall(order(1))
-    assert manager.answers(newcomer, 1)[0]["status"] == "FILLED"
-
-
 def test_what_a_pass_has_left_is_not_slept_over(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +196,6 @@ def test_what_a_pass_has_left_is_not_slept_over(
         poll(may_sleep=may_sleep)
 
     monkeypatch.setattr(manager.loop, "poll", watched_poll)
-    while not manager.manager._arrived:
-        manager.manager.step()
+    manager.step_until_held()
     manager.manager.step()
     assert (slept[0], slept[-1]) == (True, False)

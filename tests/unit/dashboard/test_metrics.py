@@ -65,42 +65,36 @@ def test_every_metric_is_ours_and_explained(families):
         assert not name.endswith(("_ms", "_us", "_ns", "_percent", "_mb"))
 
 
-def test_roles_are_up_or_not(families):
-    assert values(families["tradewire_role_up"]) == {("gateway",): 1.0, ("strategy",): 0.0}
+COUNTED = {
+    "tradewire_role_up": {("gateway",): 1.0, ("strategy",): 0.0},
+    "tradewire_orders": {("filled",): 41.0, ("rejected",): 2.0},  # each order once
+    "tradewire_position_shares": {("NVDA",): 7.0},
+    "tradewire_strategy_orders": {
+        ("filled", "second"): 1.0,
+        ("rejected", "second"): 0.0,
+        ("filled", "strategy"): 0.0,
+        ("rejected", "strategy"): 0.0,
+    },
+    "tradewire_strategy_positions": {("strategy",): 0.0, ("second",): 1.0},
+    "tradewire_ticks_missed": {("ring",): 7.0},
+    "tradewire_connections": {("news", "strategy"): 1.0},
+    "tradewire_connections_lost": {("news", "strategy"): 1.0},
+    "tradewire_rejected_frames": {("malformed_frames", "strategy"): 3.0},
+    "tradewire_sentiment": {(): 64.0},
+    PAGES: {(): 3.0},
+}
+
+
+def test_what_is_there_and_what_the_logs_and_the_ledger_count(families):
+    assert {name: values(families[name]) for name in COUNTED} == COUNTED
     assert values(families["tradewire_role_restarts"])["gateway",] == 0.0
     assert values(families["tradewire_role_resident_memory_bytes"])["gateway",] > 0
 
 
-def test_orders_are_counted_once_and_positions_are_those_of_the_ledger(families):
-    assert values(families["tradewire_orders"]) == {("filled",): 41.0, ("rejected",): 2.0}
-    assert values(families["tradewire_position_shares"]) == {("NVDA",): 7.0}
-
-
-def test_each_strategy_has_its_own_orders_and_latencies(families):
-    orders = {("filled", "second"): 1.0, ("rejected", "second"): 0.0}
-    nothing = {("filled", "strategy"): 0.0, ("rejected", "strategy"): 0.0}
-    assert values(families["tradewire_strategy_orders"]) == orders | nothing
-    held = values(families["tradewire_strategy_positions"])
-    assert held == {("strategy",): 0.0, ("second",): 1.0}
-    samples = families["tradewire_tick_to_decision_seconds"].samples
-    counts = {s.labels["strategy"]: s.value for s in samples if s.name.endswith("_count")}
-    assert counts == {"strategy": 3.0, "second": 0.0}
-
-
-def test_open_pages_are_counted(families):
-    assert values(families[PAGES]) == {(): 3.0}
-
-
-def test_what_the_logs_count_is_counted(families):
-    assert values(families["tradewire_ticks_missed"]) == {("ring",): 7.0}
-    assert values(families["tradewire_connections"]) == {("news", "strategy"): 1.0}
-    assert values(families["tradewire_connections_lost"]) == {("news", "strategy"): 1.0}
-    assert values(families["tradewire_rejected_frames"]) == {("malformed_frames", "strategy"): 3.0}
-    assert values(families["tradewire_sentiment"]) == {(): 64.0}
-
-
-def test_the_latency_is_a_histogram_in_seconds(families):
+def test_the_latency_of_each_strategy_is_a_histogram_in_seconds(families):
     family = families["tradewire_tick_to_decision_seconds"]
+    counts = {s.labels["strategy"]: s.value for s in family.samples if s.name.endswith("_count")}
+    assert counts == {"strategy": 3.0, "second": 0.0}
     samples = [s for s in family.samples if s.labels["strategy"] == "strategy"]
     buckets = {s.labels["le"]: s.value for s in samples if s.name.endswith("_bucket")}
     assert len(buckets) == len(HISTOGRAM_NS) + 1

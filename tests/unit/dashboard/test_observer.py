@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from lib.dashboard import observer as observer_module
 from lib.dashboard.observer import MAX_PRICES_SHOWN, Observer
+from lib.dashboard.view import View
 from lib.execution.risk import HALT_FILE
 from lib.prices import PRICE_SCALE
 from lib.process.supervisor import Process
@@ -64,6 +65,11 @@ def write(book: SharedPriceBook, first: int, *dollars: float, symbol: int = 0) -
     )
 
 
+def look(observer: Observer, symbol: str = "AAPL") -> View:
+    observer.look()
+    return observer.view(symbol)
+
+
 def append(settings: Settings, program: str, *lines: bytes) -> None:
     with (settings.var_dir / "log" / f"{program}.jsonl").open("ab") as log:
         log.write(b"".join(lines))
@@ -71,8 +77,7 @@ def append(settings: Settings, program: str, *lines: bytes) -> None:
 
 def test_of_a_stack_that_is_not_there_every_part_says_what_it_waits_for(settings):
     observer = Observer(settings, Programs(None))
-    observer.look()
-    view = observer.view("AAPL")
+    view = look(observer)
     assert view.missing["roles"] == "supervisord does not answer: connection refused"
     assert "the orderbook makes it" in view.missing["prices"]
     assert "the order manager makes it" in view.missing["ledger"]
@@ -87,8 +92,7 @@ def test_ticks_become_prices_and_what_waits_for_them_waits_no_more(observer, boo
     write(book, 1, 100.0, 101.0)
     observer.look()
     write(book, 3, 103.0)
-    observer.look()
-    view = observer.view("AAPL")
+    view = look(observer)
     assert (view.prices[0].price, view.prices[0].change) == (103.0, 0.03)
     assert view.prices[1].price is None
     assert "prices" not in view.missing
@@ -97,22 +101,14 @@ def test_ticks_become_prices_and_what_waits_for_them_waits_no_more(observer, boo
     assert observer.view("NVDA").course is None
 
 
-def test_a_new_tape_is_followed(observer, book):
+@pytest.mark.parametrize("tape", ["another", ""], ids=["named", "a stream without numbers"])
+def test_a_new_tape_is_followed(observer, book, tape):
     write(book, 1, 100.0)
     observer.look()
-    book.begin_epoch("another")
+    book.begin_epoch(tape)
     write(book, 1, 50.0, symbol=1)
-    observer.look()
-    view = observer.view("MSFT")
-    assert (view.tape, view.prices[0].price, view.prices[1].price) == ("another", None, 50.0)
-
-
-def test_a_stream_without_numbers_is_a_tape_too(observer, book):
-    book.begin_epoch("")
-    write(book, 1, 100.0)
-    observer.look()
-    view = observer.view("AAPL")
-    assert (view.tape, view.prices[0].price) == ("", 100.0)
+    view = look(observer, "MSFT")
+    assert (view.tape, view.prices[0].price, view.prices[1].price) == (tape, None, 50.0)
     assert "prices" not in view.missing
 
 
@@ -126,9 +122,10 @@ def test_slow_ticks_count_though_the_observer_skips_some(observer, settings, boo
     observer.look()
     write(book, 12, *[100.0] * 100)  # more than it looks at, before the others are decided
     observer.look()
-    log.add("tape", 2, 111, time.monotonic_ns())
-    observer.look()
-    assert observer.view("AAPL").latency.ticks == 20
+    log.add("tape", 2, 111, time.monotonic_ns() + 1_000_000)
+    latency = look(observer).latency
+    assert latency.ticks == 20
+    assert latency.p50_us > 1000
 
 
 def test_a_book_of_other_symbols_is_said_to_be_one(settings, programs, book):
@@ -143,25 +140,10 @@ def test_who_is_too_slow_for_the_ticks_shows_the_newest_and_no_false_averages(
     monkeypatch.setattr(observer_module, "MAX_TICKS_A_LOOK", 10)
     write(book, 1, *[100.0] * 60)
     observer.look()
-    observer.look()
-    assert observer.view("AAPL").prices[0].price == 100.0
+    assert look(observer).prices[0].price == 100.0
     write(book, 61, *[float(200 + number) for number in range(500)])
-    observer.look()
-    view = observer.view("AAPL")
+    view = look(observer)
     assert (view.prices[0].price, view.prices[0].price_signal) == (699.0, 0)
-
-
-def test_decisions_become_latencies(observer, settings, book):
-    log = DecisionLog(decision_log_path(settings.var_dir, settings.strategy.client_id))
-    write(book, 1, 100.0)
-    log.add("tape", 1, 1, time.monotonic_ns())
-    observer.look()
-    write(book, 2, 100.0, 100.0)
-    log.add("tape", 2, 3, time.monotonic_ns() + 1_000_000)
-    observer.look()
-    latency = observer.view("AAPL").latency
-    assert latency.ticks == 2
-    assert latency.p50_us > 1000
 
 
 def test_each_strategy_has_a_row_of_its_own(settings, programs, book):
@@ -175,8 +157,7 @@ def test_each_strategy_has_a_row_of_its_own(settings, programs, book):
     observer.look()
     write(book, 2, 100.0)
     log.add("tape", 2, 2, time.monotonic_ns() + 1_000_000)
-    observer.look()
-    view = observer.view("AAPL")
+    view = look(observer)
     first, second, _ = view.strategies
     assert (first.name, first.client_id, first.filled, first.p50_us) == (
         "strategy",
@@ -203,8 +184,7 @@ def test_what_was_logged_before_is_shown_and_not_counted(settings, programs):
         raw("order_filled", by="order_manager", order_id=1),
         raw("order_rejected", by="order_manager"),
     )
-    observer.look()
-    view = observer.view("AAPL")
+    view = look(observer)
     assert [one.what for one in view.incidents] == ["crashed: early"]
     assert observer.counters.connections == {("gateway", "price"): 1}
     assert view.news.sentiment == 70
@@ -220,8 +200,7 @@ def test_lines_of_several_logs_are_taken_in_the_order_of_time(settings, programs
     append(settings, "gateway", at(1, "started"), at(7, "started"))
     append(settings, "watchdog", at(5, "role_ended", program="gateway"))
     observer = Observer(settings, programs)
-    observer.look()
-    assert [one.duration_s for one in observer.view("AAPL").incidents] == [2.0]
+    assert [one.duration_s for one in look(observer).incidents] == [2.0]
 
 
 def test_a_program_is_up_while_its_process_runs_and_supervisord_says_so(observer, programs):
@@ -231,8 +210,7 @@ def test_a_program_is_up_while_its_process_runs_and_supervisord_says_so(observer
         Process("strategy", "FATAL", 0, "port taken"),
         Process("watchdog", "STARTING", 1),
     ]
-    observer.look()
-    gateway, orderbook, strategy, watchdog = observer.view("AAPL").roles
+    gateway, orderbook, strategy, watchdog = look(observer).roles
     assert (gateway.is_up, gateway.state) == (True, "RUNNING")
     assert gateway.uptime_s > 0
     assert gateway.resident_bytes > 1_000_000
@@ -248,20 +226,17 @@ def test_starts_after_the_first_one_of_this_run_are_restarts(observer, settings)
     begun = "2026-01-02 03:04:05,000 INFO supervisord started with pid 7\n"
     spawned = "2026-01-02 03:04:06,000 INFO spawned: 'gateway' with pid 8\n"
     log.write_text(begun + spawned * 5)
-    observer.look()
-    assert observer.view("AAPL").roles[0].restarts == 4
+    assert look(observer).roles[0].restarts == 4
     with log.open("a") as file:
         file.write(begun + spawned * 2)
-    observer.look()
-    assert observer.view("AAPL").roles[0].restarts == 1
+    assert look(observer).roles[0].restarts == 1
 
 
 def test_the_ledger_says_what_is_held_and_earned(observer, settings, book):
     write_ledger(settings.var_dir / settings.order_manager.ledger)
     write(book, 1, 180.0)
     write(book, 2, 330.0, symbol=1)
-    observer.look()
-    view = observer.view("AAPL")
+    view = look(observer)
     aapl, msft = view.prices
     assert aapl.position == 10 + 5 - 4 - 30
     assert msft.position == 0
@@ -276,15 +251,13 @@ def test_positions_that_cancel_out_have_a_profit(observer, settings, book):
     history = "alice 1 BUY 10 AAPL @ 100\nbob 1 SELL 10 AAPL @ 120"
     write_ledger(settings.var_dir / settings.order_manager.ledger, history)
     write(book, 1, 50.0)
-    observer.look()
-    view = observer.view("AAPL")
+    view = look(observer)
     assert (view.prices[0].position, view.prices[0].open_profit, view.open_profit) == (0, 200, 200)
 
 
 def test_what_is_held_of_a_symbol_without_a_price_has_no_profit_yet(observer, settings):
     write_ledger(settings.var_dir / settings.order_manager.ledger, "alice 1 BUY 1 NVDA @ 100")
-    observer.look()
-    view = observer.view("AAPL")
+    view = look(observer)
     nvda = view.prices[-1]
     assert (nvda.symbol, nvda.position, nvda.price, nvda.open_profit) == ("NVDA", 1, None, None)
     assert view.open_profit is None
@@ -302,23 +275,20 @@ def test_of_many_symbols_those_that_are_held_are_shown_too(settings, programs):
 def test_a_ledger_that_is_none_is_said_to_be_so_and_the_rest_stands(observer, settings, book):
     (settings.var_dir / settings.order_manager.ledger).write_text("no ledger at all")
     write(book, 1, 100.0)
-    observer.look()
-    view = observer.view("AAPL")
+    view = look(observer)
     assert "a ledger that can be read" in view.missing["ledger"]
     assert view.prices[0].price == 100.0
 
 
 def test_a_halt_is_seen(observer, settings):
-    observer.look()
-    assert not observer.view("AAPL").halted
+    assert not look(observer).halted
     (settings.var_dir / HALT_FILE).touch()
     assert observer.view("AAPL").halted
 
 
 def test_a_ledger_that_is_locked_is_said_to_be_so_and_not_waited_for(observer, settings):
     path = write_ledger(settings.var_dir / settings.order_manager.ledger)
-    observer.look()
-    assert "ledger" not in observer.view("AAPL").missing
+    assert "ledger" not in look(observer).missing
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")

@@ -32,14 +32,16 @@ class Host:
         self._listening = clean_up.enter_context(socket.create_server((address, 0), family=family))
         self.address = self._listening.getsockname()[:2]
 
-    def accepted(self) -> socket.socket:
+    def _accepted(self) -> socket.socket:
         return self._clean_up.enter_context(self._listening.accept()[0])
 
-    def connect(self) -> socket.socket:
-        return self._clean_up.enter_context(socket.create_connection(self.address))
+    def connect(self) -> tuple[socket.socket, socket.socket]:
+        """Return a client of this process, and the accepted end of its connection."""
+        client = self._clean_up.enter_context(socket.create_connection(self.address))
+        return client, self._accepted()
 
-    def connect_from_child(self, held_descriptors: int = 0) -> int:
-        """Its process id."""
+    def connect_from_child(self, held_descriptors: int = 0) -> tuple[int, socket.socket]:
+        """Return a child's process id, and the accepted end of its connection."""
         command = [sys.executable, "-c", CLIENT, *map(str, self.address), str(held_descriptors)]
         child = self._clean_up.enter_context(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -48,7 +50,7 @@ class Host:
         assert child.stdout.readline()
         assert child.stdin
         self._clean_up.callback(child.stdin.close)
-        return child.pid
+        return child.pid, self._accepted()
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
@@ -62,12 +64,9 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
 
 
 def test_the_connections_of_a_process_are_found_among_those_of_others(host):
-    first = host.connect_from_child()
-    of_first = host.accepted()
-    host.connect()
-    of_us = host.accepted()
-    second = host.connect_from_child()
-    of_second = host.accepted()
+    first, of_first = host.connect_from_child()
+    _, of_us = host.connect()
+    second, of_second = host.connect_from_child()
     all_of_them = [of_first, of_us, of_second]
     assert connected_from(all_of_them, [first]) == [of_first]
     assert connected_from(all_of_them, [second]) == [of_second]
@@ -77,8 +76,7 @@ def test_the_connections_of_a_process_are_found_among_those_of_others(host):
 
 
 def test_a_peer_that_has_closed_or_a_process_that_has_ended_is_unknown(host):
-    peer = host.connect()
-    ours = host.accepted()
+    peer, ours = host.connect()
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         ended.wait()
         assert connected_from([ours], [ended.pid, 2**22 + 1]) == []
@@ -88,25 +86,21 @@ def test_a_peer_that_has_closed_or_a_process_that_has_ended_is_unknown(host):
 
 
 def test_what_is_no_connection_is_unknown_and_hides_no_other(host):
-    host.connect()
-    ours = host.accepted()
-    ended = host.accepted() if host.connect() else ours
+    _, ours = host.connect()
+    _, ended = host.connect()
     ended.close()
     with socket.socket() as unconnected:
         assert connected_from([unconnected, ended, ours], [os.getpid()]) == [ours]
 
 
 def test_a_client_is_found_up_to_a_bound_of_descriptors(host):
-    few = host.connect_from_child(held_descriptors=MAX_DESCRIPTORS - 10)
-    of_few = host.accepted()
-    many = host.connect_from_child(held_descriptors=MAX_DESCRIPTORS)
-    of_many = host.accepted()
+    few, of_few = host.connect_from_child(held_descriptors=MAX_DESCRIPTORS - 10)
+    many, of_many = host.connect_from_child(held_descriptors=MAX_DESCRIPTORS)
     assert connected_from([of_few, of_many], [few, many]) == [of_few]
 
 
 def test_where_the_kernel_does_not_answer_the_peer_is_unknown(host, monkeypatch):
-    host.connect()
-    ours = host.accepted()
+    _, ours = host.connect()
     monkeypatch.setattr(peer_process, "_NETLINK_SOCK_DIAG", 31)  # MAX_LINKS is 32: unused
     assert connected_from([ours], [os.getpid()]) == []
 
@@ -135,10 +129,8 @@ class LateNetlink:
 
 
 def test_an_answer_that_comes_late_does_not_shift_those_after_it(host, monkeypatch):
-    child = host.connect_from_child()
-    of_child = host.accepted()
-    host.connect()
-    of_us = host.accepted()
+    child, of_child = host.connect_from_child()
+    _, of_us = host.connect()
     netlink = peer_process._open_netlink
     monkeypatch.setattr(peer_process, "_open_netlink", lambda: LateNetlink(netlink(), late=1))
     assert connected_from([of_child, of_us], [os.getpid()]) == [of_us]
@@ -146,8 +138,7 @@ def test_an_answer_that_comes_late_does_not_shift_those_after_it(host, monkeypat
 
 
 def test_not_without_end_are_late_answers_read_past(host, monkeypatch):
-    host.connect()
-    ours = host.accepted()
+    _, ours = host.connect()
     netlink = peer_process._open_netlink
     late = MAX_LATE_ANSWERS + 1
     monkeypatch.setattr(peer_process, "_open_netlink", lambda: LateNetlink(netlink(), late))

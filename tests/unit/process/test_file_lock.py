@@ -1,16 +1,13 @@
-"""Locks on files: one holder, who may be killed."""
+"""Locks on files: one holder, or several that share it, and what cannot be locked."""
 
 from __future__ import annotations
 
 import os
-import signal
 
 import pytest
 
 from lib.process import file_lock
 from lib.process.file_lock import LockHeldError, lock_file
-from tests.helpers import wait_until
-from tests.processes import forked
 
 
 def test_a_lock_is_held_by_one_who_says_who_he_is(tmp_path):
@@ -21,22 +18,6 @@ def test_a_lock_is_held_by_one_who_says_who_he_is(tmp_path):
     os.close(held)
     os.close(lock_file(tmp_path / "lock", "you"))
     assert (tmp_path / "lock").read_text() == "you"
-
-
-def test_a_lock_is_released_when_its_holder_is_killed(tmp_path):
-    path = tmp_path / "lock"
-
-    def holder():
-        lock_file(path, "child")
-        signal.pause()
-
-    with forked(holder) as child:
-        wait_until(lambda: path.exists() and path.read_text() == "child", "the child has it")
-        with pytest.raises(LockHeldError):
-            lock_file(path, "me")
-        child.kill()
-        child.join()
-        os.close(lock_file(path, "me"))
 
 
 def test_a_lock_can_be_shared_against_those_who_want_it_alone(tmp_path):

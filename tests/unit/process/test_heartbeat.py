@@ -8,11 +8,9 @@ import time
 import pytest
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.net.event_loop import EventLoop
 from lib.process.heartbeat import beat_interval_ns, begin_to_beat, find_pulse
 from lib.process.run_identity import run_of
 from lib.process.state_file import create_state
-from tests.loops import run_until
 
 
 @pytest.mark.parametrize(
@@ -24,36 +22,14 @@ def test_an_idle_role_beats_four_times_before_it_would_hang_and_twice_a_second(
     assert beat_interval_ns(int(hang_after_s * SECOND_NS)) == interval_ms * MILLISECOND_NS
 
 
-def test_a_role_beats_as_soon_as_it_has_a_heartbeat(tmp_path):
+def test_a_role_has_a_pulse_as_soon_as_it_beats_and_no_other_process_has(tmp_path):
+    assert find_pulse(tmp_path, "gateway", os.getpid()) is None
+    begin_to_beat(tmp_path, "orderbook")
+    assert find_pulse(tmp_path, "gateway", os.getpid()) is None
     before_ns = time.monotonic_ns()
     begin_to_beat(tmp_path, "gateway")
     pulse = find_pulse(tmp_path, "gateway", os.getpid())
     assert before_ns <= pulse.last_ns() <= time.monotonic_ns()
-
-
-def test_each_beat_is_seen(tmp_path):
-    word = begin_to_beat(tmp_path, "gateway")
-    pulse = find_pulse(tmp_path, "gateway", os.getpid())
-    word[0] = 12345
-    assert pulse.last_ns() == 12345
-
-
-def test_a_loop_beats_by_itself_while_it_is_idle(tmp_path):
-    loop = EventLoop()
-    loop.beat_into(begin_to_beat(tmp_path, "gateway"), 5 * MILLISECOND_NS)
-    pulse = find_pulse(tmp_path, "gateway", os.getpid())
-    seen = {pulse.last_ns()}
-    run_until(loop, lambda: seen.add(pulse.last_ns()) or len(seen) == 4, "it beats")
-
-
-def test_who_has_never_beaten_has_no_pulse(tmp_path):
-    assert find_pulse(tmp_path, "gateway", os.getpid()) is None
-    begin_to_beat(tmp_path, "orderbook")
-    assert find_pulse(tmp_path, "gateway", os.getpid()) is None
-
-
-def test_the_last_beat_of_a_predecessor_is_not_a_pulse(tmp_path):
-    begin_to_beat(tmp_path, "gateway")
     assert find_pulse(tmp_path, "gateway", os.getppid()) is None
 
 
@@ -80,9 +56,3 @@ def test_a_pulse_stays_with_its_process_when_a_successor_beats(tmp_path):
     assert pulse.last_ns() == last_ns
     word[0] = last_ns + 1
     assert pulse.last_ns() == last_ns + 1
-
-
-def test_a_file_that_cannot_be_written_is_an_os_error(tmp_path):
-    (tmp_path / "var").touch()
-    with pytest.raises(OSError, match="var"):
-        begin_to_beat(tmp_path / "var", "gateway")

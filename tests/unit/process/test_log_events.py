@@ -16,36 +16,25 @@ from structlog.testing import capture_logs
 
 from lib.process import log_events
 from lib.process.log_events import (
-    OrderFilled,
     OrdersBooked,
-    OrderSent,
     RoleHung,
     Started,
     StreamConnected,
     TicksLapped,
     TicksMissed,
-    UnknownSymbols,
     definitions,
     log_event,
+    name_of,
     read_line,
 )
 from lib.process.logs import _to_json
 from lib.settings import PROJECT_ROOT
-from tests.log_lines import is_as_defined
+from tests.log_lines import is_as_defined, made
 
 MISSED = TicksMissed(first=3, last=9, where="strategy", tape="t")
 LAPPED = TicksLapped(first=3, last=None, where="ring", tape="t", ticks=70)
-SENT = OrderSent(
-    order_id=12,
-    symbol="AAPL",
-    side="BUY",
-    quantity=10,
-    price=173.2,
-    tape="t",
-    tick_sequence=7,
-    sentiment=70,
-    latency_us=250,
-)
+HUNG = RoleHung(program="strategy", pid=7, silent_s=2.0)
+SENT = made("order_sent", order_id=12, price=173.2, tape="t")
 LOG_METHODS = {"debug", "info", "warning", "error", "critical", "exception", "log", "msg"}
 
 
@@ -64,32 +53,17 @@ def logged(event: log_events.LogEvent, *arguments: typing.Any, **more: typing.An
 # Writing.
 
 
-def test_an_event_is_logged_under_its_name_at_its_level_with_all_its_fields():
-    assert logged(LAPPED) == {
-        "event": "ticks_missed",
-        "log_level": "error",
-        "first": 3,
-        "last": None,
-        "where": "ring",
-        "tape": "t",
-        "ticks": 70,
-    }
-
-
-def test_a_field_that_is_not_set_is_left_out():
-    assert set(logged(RoleHung(program="strategy", pid=7, silent_s=2.0))) == {
-        "event",
-        "log_level",
-        "program",
-        "pid",
-        "silent_s",
-    }
-
-
-def test_an_event_may_have_another_one_of_its_levels():
-    unknown = UnknownSymbols(count=1, examples=[], stream="price", peer="a:1")
-    assert logged(unknown)["log_level"] == "warning"
-    assert logged(unknown, "info")["log_level"] == "info"
+@pytest.mark.parametrize(
+    ("event", "level", "fields"),
+    [
+        (LAPPED, "error", {"first": 3, "last": None, "where": "ring", "tape": "t", "ticks": 70}),
+        # A field that is not set is left out.
+        (HUNG, "error", {"program": "strategy", "pid": 7, "silent_s": 2.0}),
+    ],
+)
+def test_an_event_is_logged_under_its_name_at_its_level_with_its_fields(event, level, fields):
+    assert logged(event) == {"event": name_of(type(event)), "log_level": level} | fields
+    assert logged(event, "info")["log_level"] == "info"
 
 
 def test_what_a_signal_explains_stands_beside_the_fields_and_never_in_their_place():
@@ -118,19 +92,12 @@ def test_an_event_is_read_as_it_was_logged(role, event):
     assert read.logged_at.isoformat() == "2025-11-03T14:30:00.000001+00:00"
 
 
-def test_roles_may_log_other_events_under_the_same_name():
-    filled = OrderFilled(
-        client_id="me",
-        order_id=1,
-        symbol="AAPL",
-        side="BUY",
-        quantity=10,
-        price=1.5,
-        position=10,
-        trade_id=4,
-    )
+def test_roles_may_log_other_events_under_the_same_name_and_older_logs_lack_a_field():
+    filled = made("order_filled", by="order_manager")
     assert read_line(line("order_manager", filled)).event == filled
-    assert type(read_line(line("strategy", filled)).event) is log_events.FillReported
+    reported = read_line(line("strategy", filled)).event
+    assert type(reported) is log_events.FillReported
+    assert reported.answered_ns is UNSET
 
 
 def test_an_event_that_is_not_defined_or_lacks_a_field_is_a_line_without_an_event():
@@ -144,12 +111,6 @@ def test_an_event_that_is_not_defined_or_lacks_a_field_is_a_line_without_an_even
         read = read_line(raw)
         assert read.event is None
         assert read.name in ("order_sent", "started", "of_tomorrow")
-
-
-def test_a_field_that_older_logs_do_not_have_is_unset():
-    keys = {"client_id": "me", "order_id": 1, "symbol": "X", "side": "SELL"}
-    raw = {"role": "strategy", "event": "order_filled", **keys, "trade_id": 4, "position": 0}
-    assert read_line(json.dumps(raw).encode()).event.answered_ns is UNSET
 
 
 @pytest.mark.parametrize("mean", [float("nan"), np.float64(1.5), "none yet", [1, 2]])
@@ -185,20 +146,15 @@ def test_a_timestamp_that_does_not_say_when_is_none(timestamp):
 # The definitions.
 
 
-def test_every_event_has_a_name_a_meaning_a_level_and_roles():
-    for one in definitions():
-        assert one.name.replace("_", "").islower()
-        assert one.event.__doc__ != one.event.__mro__[1].__doc__
-        assert one.levels
-        assert set(one.roles) <= set(log_events.ROLES)
-
-
-def test_every_event_is_defined_for_reading():
+def test_every_event_is_defined_for_reading_and_has_a_meaning():
     events = {
         event for event in log_events.LogEvent.__subclasses__() if event.__subclasses__() == []
     }
     events |= set(log_events.CountedEvent.__subclasses__())
     assert events == {one.event for one in definitions()}
+    for one in definitions():
+        assert one.event.__doc__ != one.event.__mro__[1].__doc__
+        assert set(one.roles) <= set(log_events.ROLES)
 
 
 def modules() -> list[Path]:
@@ -218,25 +174,14 @@ def calls_of_a_logger(source: str) -> list[str]:
 
 
 def test_nothing_is_logged_but_events_that_are_defined():
+    for call in ("self._log.info(f'client_{event}')", "get_logger().bind(a=1).error('odd')"):
+        assert calls_of_a_logger(call) == [call]
     found = {
         f"{path.relative_to(PROJECT_ROOT)}: {call}"
         for path in modules()
         for call in calls_of_a_logger(path.read_text(encoding="utf-8"))
     }
     assert found == set(), "define the event in lib/process/log_events.py and use log_event"
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        'log.warning("odd", first=1)',
-        'self._log.info(f"client_{event}")',
-        'structlog.get_logger().bind(stream="x").error("odd")',
-        'logger.exception("odd")',
-    ],
-)
-def test_a_call_of_a_logger_is_found(source):
-    assert calls_of_a_logger(source) == [source.replace('"', "'")]
 
 
 # The page.

@@ -42,15 +42,6 @@ def test_a_process_that_runs_has_not_ended_and_one_that_was_killed_has(system):
         handle.close()
 
 
-def test_a_frozen_process_is_killed_as_well(system):
-    with forked(signal.pause) as child:
-        child.kill(signal.SIGSTOP)
-        handle = ProcessHandle(child.pid)
-        handle.kill()
-        assert child.join() == -signal.SIGKILL
-        handle.close()
-
-
 def test_a_later_process_of_the_same_number_is_not_hit(system, monkeypatch):
     with forked(signal.pause) as earlier:
         handle = ProcessHandle(earlier.pid)
@@ -66,14 +57,6 @@ def test_a_later_process_of_the_same_number_is_not_hit(system, monkeypatch):
         assert handle.has_ended()
         assert hit == []
     handle.close()
-
-
-def test_there_is_no_handle_on_a_process_that_does_not_exist(system):
-    with forked(signal.pause) as child:
-        child.kill()
-        child.join()
-    with pytest.raises(ProcessLookupError):
-        ProcessHandle(child.pid)
 
 
 def test_a_process_that_ends_between_two_looks_at_it_is_no_process(monkeypatch):

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from lib.process import run_identity as run
 from lib.process.run_identity import (
     OrphanedError,
     Run,
@@ -22,6 +21,7 @@ from lib.process.run_identity import (
     end_with_parent,
     is_alive,
     process_stat,
+    run_of,
     siblings,
 )
 from tests.helpers import PROJECT_ROOT, wait_until
@@ -33,32 +33,7 @@ def test_a_role_started_by_hand_is_a_run_of_its_own(monkeypatch):
     ours = current_run()
     assert ours.pid == os.getpid()
     assert is_alive(ours)
-
-
-def test_a_supervised_role_belongs_to_the_run_of_its_parent(monkeypatch):
-    monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
-    ours = Run(os.getpid(), int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]))
-
-    def child():
-        assert current_run() == ours
-
-    with forked(child) as process:
-        assert process.join() == 0
-
-
-def test_a_run_ends_with_its_process_even_if_it_is_not_reaped():
-    with subprocess.Popen(["sleep", "60"]) as process:
-        its_run = _run_of(process)
-        assert is_alive(its_run)
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
-        assert not is_alive(its_run)
-    assert not is_alive(its_run)
-
-
-def test_another_process_of_the_same_number_is_another_run():
-    ours = current_run()
-    assert not is_alive(ours._replace(start_ticks=ours.start_ticks - 1))
+    assert not is_alive(ours._replace(start_ticks=ours.start_ticks - 1))  # of the same number
 
 
 @pytest.mark.parametrize("has_list", [True, False], ids=["with a list", "without"])
@@ -83,11 +58,15 @@ def test_the_children_of_a_process_are_known_whether_or_not_the_kernel_lists_the
         assert process.pid not in children_of(os.getpid())
 
 
-def test_siblings_are_the_other_children_of_the_same_supervisord(monkeypatch):
+def test_a_supervised_role_is_of_the_run_of_its_parent_whose_other_children_are_its_siblings(
+    monkeypatch,
+):
     monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
+    ours = Run(os.getpid(), int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]))
     with subprocess.Popen(["sleep", "60"]) as other:
 
         def child():
+            assert current_run() == ours
             assert other.pid in siblings()
             assert os.getpid() not in siblings()
             assert os.getppid() not in siblings()
@@ -99,15 +78,17 @@ def test_siblings_are_the_other_children_of_the_same_supervisord(monkeypatch):
         other.kill()
 
 
-@pytest.mark.parametrize("name", ["a b", "x) S 1 (y", "(((", ")", "a\nb"])
-def test_a_process_may_have_any_name(tmp_path, name):
-    program = tmp_path / name
-    shutil.copy(shutil.which("sleep"), program)
-    with subprocess.Popen([program, "60"]) as process:
+@pytest.mark.parametrize("name", ["sleep", "a b", "x) S 1 (y", "(((", ")", "a\nb"])
+def test_a_run_ends_with_its_process_whatever_its_name_and_even_if_it_is_not_reaped(tmp_path, name):
+    shutil.copy(shutil.which("sleep"), tmp_path / name)
+    with subprocess.Popen([tmp_path / name, "60"]) as process:
         its_run = _run_of(process)
         assert its_run.start_ticks >= current_run().start_ticks
         assert is_alive(its_run)
         process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
+        assert not is_alive(its_run)
+    assert not is_alive(its_run)
 
 
 def _run_of(process: subprocess.Popen[bytes]) -> Run:
@@ -115,7 +96,7 @@ def _run_of(process: subprocess.Popen[bytes]) -> Run:
     wait_until(
         lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes().endswith(b"60\0"), "it runs"
     )
-    return run.run_of(process.pid)
+    return run_of(process.pid)
 
 
 ROLE = """
@@ -157,8 +138,6 @@ def test_a_role_started_by_hand_does_not_end_with_its_parent():
         "print(number.value)\n"
     )
     assert run_python(code, env=environment).stdout == "0\n"
-    environment["SUPERVISOR_ENABLED"] = "1"
-    assert run_python(code, env=environment).stdout == f"{int(signal.SIGKILL)}\n"
 
 
 def test_an_orphan_notices_that_its_supervisord_has_died_before_it_could_look(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from structlog.testing import capture_logs
 
 from lib.clock import SECOND_NS
@@ -11,7 +12,8 @@ from lib.process.log_events import MalformedFrames, UnknownSymbols
 from lib.process.throttled_log import LOG_EVERY_NS, MAX_EXAMPLES, MAX_KNOWN_KINDS, ThrottledLog
 
 
-def new_tally() -> ThrottledLog:
+@pytest.fixture
+def throttled_log() -> ThrottledLog:
     return ThrottledLog(stream="price", peer="127.0.0.1:5001")
 
 
@@ -24,12 +26,17 @@ def run_until(throttled_log: ThrottledLog, now_ns: int) -> list[int]:
     return times
 
 
-def test_the_first_fault_is_told_at_once_with_its_context():
-    throttled_log = new_tally()
+def test_the_first_fault_is_logged_at_once_with_its_context_and_the_next_one_a_second_later(
+    throttled_log,
+):
+    assert throttled_log.next_deadline_ns() is None
     throttled_log.add(MalformedFrames, 10 * SECOND_NS, [17, 19])
     assert throttled_log.next_deadline_ns() == 10 * SECOND_NS
     with capture_logs() as lines:
         run_until(throttled_log, 10 * SECOND_NS)
+    assert throttled_log.next_deadline_ns() is None
+    throttled_log.add(MalformedFrames, 10 * SECOND_NS + 1, [21])
+    assert throttled_log.next_deadline_ns() == 10 * SECOND_NS + LOG_EVERY_NS
     assert lines == [
         {
             "event": "malformed_frames",
@@ -42,59 +49,24 @@ def test_the_first_fault_is_told_at_once_with_its_context():
     ]
 
 
-def test_without_a_fault_there_is_nothing_to_wait_for():
-    throttled_log = new_tally()
-    assert throttled_log.next_deadline_ns() is None
-    throttled_log.add(MalformedFrames, 0, [1])
-    with capture_logs() as lines:
-        assert run_until(throttled_log, 5 * SECOND_NS) == [0]
-    assert throttled_log.next_deadline_ns() is None
-    assert len(lines) == 1
-
-
-def test_a_flood_is_one_line_a_second_that_counts_every_fault():
-    throttled_log = new_tally()
+def test_a_flood_is_one_line_a_second_that_counts_every_fault(throttled_log):
     logged_ns = []
     with capture_logs() as lines:
         for fault in range(5000):
             now_ns = SECOND_NS + fault * SECOND_NS // 1000
             throttled_log.add(UnknownSymbols, now_ns, [fault])
+            throttled_log.add(MalformedFrames, now_ns, [fault])
             logged_ns += run_until(throttled_log, now_ns)
         logged_ns += run_until(throttled_log, 100 * SECOND_NS)
-    assert sum(line["count"] for line in lines) == 5000
-    assert len(lines) == 6
+    for event in ("unknown_symbols", "malformed_frames"):
+        of_event = [line for line in lines if line["event"] == event]
+        assert sum(line["count"] for line in of_event) == 5000
+        assert len(of_event) == 6
     assert {later - earlier for earlier, later in pairwise(logged_ns)} == {LOG_EVERY_NS}
 
 
-def test_only_the_first_examples_are_kept():
-    throttled_log = new_tally()
-    throttled_log.add(MalformedFrames, 0, list(range(15)))
-    throttled_log.add(MalformedFrames, 0, list(range(15, 5000)))
-    throttled_log.add(MalformedFrames, 0, [5000])
-    with capture_logs() as lines:
-        run_until(throttled_log, 0)
-    assert lines[0]["count"] == 5001
-    assert lines[0]["examples"] == list(range(MAX_EXAMPLES))
-
-
-def test_kinds_are_counted_apart_and_a_line_tells_only_what_is_new():
-    throttled_log = new_tally()
-    with capture_logs() as lines:
-        throttled_log.add(MalformedFrames, 0, [1])
-        throttled_log.add(UnknownSymbols, 0, [2, 3])
-        run_until(throttled_log, 0)
-        throttled_log.add(MalformedFrames, 1, [4])
-        run_until(throttled_log, 2 * SECOND_NS)
-    assert [(line["event"], line["count"], line["examples"]) for line in lines] == [
-        ("malformed_frames", 1, [1]),
-        ("unknown_symbols", 2, [2, 3]),
-        ("malformed_frames", 1, [4]),
-    ]
-
-
-def test_examples_are_made_only_as_far_as_there_is_room():
+def test_examples_are_made_only_as_far_as_there_is_room(throttled_log):
     made = []
-    throttled_log = new_tally()
     for begin in (0, 15, 5000):
         throttled_log.add_many(
             MalformedFrames, 0, 1000, (made.append(n) or n for n in range(begin, begin + 15))
@@ -105,14 +77,15 @@ def test_examples_are_made_only_as_far_as_there_is_room():
     assert (lines[0]["count"], lines[0]["examples"]) == (3000, made)
 
 
-def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_number_of_kinds():
+def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_number_of_kinds(
+    throttled_log,
+):
     described = []
 
     def describe(symbol: str) -> dict[str, str]:
         described.append(symbol)
         return {"symbol": symbol}
 
-    throttled_log = new_tally()
     with capture_logs() as lines:
         throttled_log.add_by_kind(UnknownSymbols, 0, {"A": 2, "B": 1}, describe)
         throttled_log.add_by_kind(UnknownSymbols, 0, {"A": 3}, describe)
@@ -128,8 +101,7 @@ def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_
     assert len(described) == 2 + MAX_EXAMPLES
 
 
-def test_a_line_is_a_warning_where_it_shows_a_kind_for_the_first_time():
-    throttled_log = new_tally()
+def test_a_line_is_a_warning_where_it_shows_a_kind_for_the_first_time(throttled_log):
     with capture_logs() as lines:
         for second, kinds in enumerate(["A", "A", "AB", "AB"]):
             throttled_log.add_by_kind(
@@ -142,8 +114,7 @@ def test_a_line_is_a_warning_where_it_shows_a_kind_for_the_first_time():
     assert levels == ["warning", "info", "warning", "info", "warning"]
 
 
-def test_so_many_kinds_and_no_more_are_remembered():
-    throttled_log = new_tally()
+def test_so_many_kinds_and_no_more_are_remembered(throttled_log):
     with capture_logs() as lines:
         for second in range(2 * MAX_KNOWN_KINDS // MAX_EXAMPLES):
             kinds = {f"{second} {number}": 1 for number in range(MAX_EXAMPLES)}

@@ -22,11 +22,6 @@ SIGNAL = f"{PROJECT_ROOT}/lib/my_signals.py"
 TRADER = f"{PROJECT_ROOT}/lib/trading/trader.py"
 
 
-def test_a_frame_is_named_from_the_projects_root():
-    assert str(Frame(SIGNAL, 12, "on_tick")) == "lib/my_signals.py, line 12, in on_tick"
-    assert str(Frame("/home/me/mine.py", 3)) == "/home/me/mine.py, line 3"
-
-
 @pytest.mark.parametrize(
     "call", [lambda: json.loads("{"), lambda: np.stack([]), lambda: Path("/nowhere").stat()]
 )
@@ -51,15 +46,11 @@ def test_an_error_is_one_line_whatever_it_says():
         def __str__(self) -> str:
             raise ValueError
 
-    assert error_text(ZeroDivisionError("by zero")) == "ZeroDivisionError: by zero"
+    noted = ZeroDivisionError("by zero")
+    noted.add_note("try 1")
+    assert error_text(noted) == "ZeroDivisionError: by zero"
     assert "\n" not in error_text(ValueError("two\nlines"))
     assert "Unspeakable" in error_text(Unspeakable())
-
-
-def test_an_error_is_named_by_itself_and_not_by_its_notes():
-    error = ValueError("bad window")
-    error.add_note("try window=5")
-    assert error_text(error) == "ValueError: bad window"
 
 
 def test_an_iteration_that_stops_in_a_generator_is_named_where_it_stopped():
@@ -85,21 +76,19 @@ def test_an_installed_package_is_named_where_it_is_a_plugin():
     assert innermost([Frame(np.__file__, 9, "dot"), caller], plugins) == caller
 
 
-def test_a_dump_is_read_whatever_characters_a_path_has():
-    dump = '  File "/home/j\\xfcrgen/\\u20ac/mine.py", line 3 in on_tick\n'
-    assert read_dump(dump) == [Frame("/home/jürgen/€/mine.py", 3, "on_tick")]
-
-
 def test_a_dump_is_read_from_the_innermost_frame_outwards():
     dump = (
         "Stack (most recent call first):\n"
         f'  File "{np.__file__}", line 7 in dot\n'
         f'  File "{SIGNAL}", line 12 in on_tick\n'
         f'  File "{TRADER}", line 180 in evaluate\n'
+        '  File "/home/j\\xfcrgen/\\u20ac/mine.py", line 3 in on_tick\n'
         '  File "<frozen runpy>", line 88 in _run_code\n'
     )
     frames = read_dump(dump)
-    assert [frame.line for frame in frames] == [7, 12, 180, 88]
+    assert [frame.line for frame in frames] == [7, 12, 180, 3, 88]
+    assert frames[3].file == "/home/jürgen/€/mine.py"
     assert innermost(frames) == Frame(SIGNAL, 12, "on_tick")
+    assert str(innermost(frames)) == "lib/my_signals.py, line 12, in on_tick"
     assert read_dump("") == []
     assert innermost([]) is None

@@ -94,76 +94,53 @@ def test_a_role_that_stops_beating_is_killed_hang_after_its_last_beat_and_no_oth
     assert scene.killed == [(10, last_ns + HANG_AFTER_NS)]
 
 
-def test_the_verdict_names_the_role_and_how_long_it_was_silent():
-    scene = Scene(GATEWAY)
-    scene.run(SECOND_NS)
-    scene.now_ns = scene.beats[10] + HANG_AFTER_NS
-    scene.rules.look(scene.beats, scene.now_ns - SECOND_NS)  # not late
-    assert scene.rules.look(scene.beats, scene.now_ns)
-    scene.rules.answered(scene.processes, scene.now_ns)
-    [hang] = scene.rules.hung(scene.beats)
-    assert (hang.process, hang.silent_ns) == (GATEWAY, HANG_AFTER_NS)
-
-
 def test_a_role_that_was_spared_is_judged_again():
     scene = Scene(GATEWAY)
     scene.run(SECOND_NS)
-    for _ in range(2):
+    for times in (1, 2):
         scene.now_ns += HANG_AFTER_NS
         scene.rules.look(scene.beats, scene.now_ns - SECOND_NS)
         assert scene.rules.look(scene.beats, scene.now_ns)
         scene.rules.answered(scene.processes, scene.now_ns)
         [hang] = scene.rules.hung(scene.beats)
+        assert (hang.process, hang.silent_ns) == (GATEWAY, times * HANG_AFTER_NS)
         assert scene.rules.hung(scene.beats) == []
         scene.rules.spare(hang)
 
 
-def test_roles_that_beat_are_never_killed():
-    scene = Scene(GATEWAY, STRATEGY)
-    scene.run(100 * SECOND_NS)
-    assert scene.killed == []
-
-
-def test_a_role_that_is_starting_is_never_killed_however_long_it_takes():
-    scene = Scene(GATEWAY)
-    scene.unborn.add(10)
-    scene.run(100 * SECOND_NS)
-    assert scene.killed == []
-
-
-def test_the_beats_of_a_predecessor_do_not_count_against_its_successor():
-    scene = Scene(GATEWAY)
+def scene_of_a_hang(*others: Process) -> Scene:
+    """A gateway that has run for 5 s, and has beaten for the last time."""
+    scene = Scene(GATEWAY, *others)
     scene.run(5 * SECOND_NS)
     scene.silent.add(10)
+    return scene
+
+
+@pytest.mark.parametrize(
+    "gateway",
+    [
+        running("gateway", 11),  # the beats of its predecessor do not count against it
+        *(running("gateway", 10, state) for state in ("STOPPING", "STOPPED", "BACKOFF")),
+        *(running("gateway", 10, state) for state in ("EXITED", "FATAL", "UNKNOWN")),
+    ],
+)
+def test_a_role_that_is_starting_or_should_not_run_is_never_killed(gateway):
+    scene = scene_of_a_hang()
     scene.unborn.add(11)
-    scene.replace(GATEWAY, running("gateway", 11))
-    scene.run(100 * SECOND_NS)
-    assert scene.killed == []
-
-
-@pytest.mark.parametrize("state", ["STOPPING", "STOPPED", "BACKOFF", "EXITED", "FATAL", "UNKNOWN"])
-def test_a_role_that_should_not_run_is_never_killed(state):
-    scene = Scene(GATEWAY)
-    scene.run(5 * SECOND_NS)
-    scene.silent.add(10)
-    scene.replace(GATEWAY, running("gateway", 10, state))
+    scene.replace(GATEWAY, gateway)
     scene.run(100 * SECOND_NS)
     assert scene.killed == []
 
 
 def test_a_role_is_not_killed_on_old_knowledge():
-    scene = Scene(GATEWAY)
-    scene.run(5 * SECOND_NS)
-    scene.silent.add(10)
+    scene = scene_of_a_hang()
     scene.answers = False  # as in a shutdown: supervisord says nothing of its programs any more
     scene.run(100 * SECOND_NS)
     assert scene.killed == []
 
 
 def test_a_role_that_has_beaten_while_supervisord_was_asked_lives():
-    scene = Scene(GATEWAY)
-    scene.run(5 * SECOND_NS)
-    scene.silent.add(10)
+    scene = scene_of_a_hang()
     scene.run(HANG_AFTER_NS - SECOND_NS)
     scene.now_ns = scene.beats[10] + HANG_AFTER_NS
     assert scene.rules.look(scene.beats, scene.now_ns)
@@ -191,9 +168,7 @@ def test_when_everything_stood_still_no_role_is_killed(late_s):
 
 
 def test_a_role_that_hangs_when_a_late_watchdog_goes_on_is_killed_hang_after_later():
-    scene = Scene(GATEWAY, STRATEGY)
-    scene.run(5 * SECOND_NS)
-    scene.silent.add(10)
+    scene = scene_of_a_hang(STRATEGY)
     scene.now_ns += 60 * SECOND_NS
     scene.beat()
     resumed_ns = scene.now_ns
@@ -219,61 +194,54 @@ def test_hang_after_0_turns_it_off():
     assert len(scene.asked_ns) == 106  # and it is no busier than otherwise
 
 
-def test_a_successor_that_hangs_is_killed_as_well():
-    scene = Scene(GATEWAY)
-    scene.run(5 * SECOND_NS)
-    scene.silent.add(10)
-    scene.run(3 * SECOND_NS)
-    scene.replace(GATEWAY, running("gateway", 11))
-    scene.run(3 * SECOND_NS)
-    scene.silent.add(11)
-    scene.run(3 * SECOND_NS)
-    assert [pid for pid, _ in scene.killed] == [10, 11]
-
-
-def test_a_successor_of_the_same_number_is_judged_anew():
-    scene = Scene(GATEWAY)
-    scene.run(5 * SECOND_NS)
-    scene.silent.add(10)
+@pytest.mark.parametrize("pid", [10, 11], ids=["same number", "another number"])
+def test_a_successor_that_hangs_is_killed_as_well(pid):
+    scene = scene_of_a_hang()
     scene.run(3 * SECOND_NS)
     scene.replace(GATEWAY, exited := running("gateway", 0, "EXITED"))
     scene.run(3 * SECOND_NS)
-    scene.replace(exited, GATEWAY)
+    scene.replace(exited, running("gateway", pid))
     scene.run(3 * SECOND_NS)
-    assert [pid for pid, _ in scene.killed] == [10, 10]
+    scene.silent.add(pid)
+    scene.run(3 * SECOND_NS)
+    assert [killed for killed, _ in scene.killed] == [10, pid]
 
 
 # A process ends
 
 
-def test_after_an_end_supervisord_is_asked_until_there_is_a_successor():
+def scene_after_an_end() -> Scene:
     scene = Scene(GATEWAY)
     scene.run(5 * SECOND_NS + 1)
     scene.rules.ended(10, scene.now_ns)
+    return scene
+
+
+def test_after_an_end_supervisord_is_asked_until_there_is_a_successor():
+    scene = scene_after_an_end()
     ended_ns = scene.now_ns
+    scene.run(MILLISECOND_NS)  # supervisord has not reaped it yet
     scene.replace(GATEWAY, exited := running("gateway", 0, "EXITED"))
-    scene.run(3 * MILLISECOND_NS)
+    scene.run(2 * MILLISECOND_NS)
     scene.replace(exited, running("gateway", 11, "STARTING"))
     scene.run(SECOND_NS)
     assert scene.asked_after_ms(ended_ns) == [0, 2, 4]
 
 
-@pytest.mark.parametrize("state", ["BACKOFF", "STOPPED", "FATAL"])
-def test_what_waits_for_a_person_or_a_backoff_is_not_hurried(state):
-    scene = Scene(GATEWAY)
-    scene.run(5 * SECOND_NS + 1)
-    scene.rules.ended(10, scene.now_ns)
+@pytest.mark.parametrize("state", ["BACKOFF", "STOPPED", "FATAL", None])
+def test_what_waits_for_a_person_or_a_backoff_or_is_removed_is_not_hurried(state):
+    scene = scene_after_an_end()
     ended_ns = scene.now_ns
-    scene.replace(GATEWAY, running("gateway", 0, state))
+    scene.processes.remove(GATEWAY)
+    if state:
+        scene.processes.append(running("gateway", 0, state))
     scene.run(SECOND_NS // 2)
     assert scene.asked_after_ms(ended_ns) == [0]
 
 
 @pytest.mark.parametrize("answers", [True, False])
 def test_without_a_successor_the_questions_end(answers):
-    scene = Scene(GATEWAY)
-    scene.run(5 * SECOND_NS + 1)
-    scene.rules.ended(10, scene.now_ns)
+    scene = scene_after_an_end()
     ended_ns = scene.now_ns
     scene.replace(GATEWAY, running("gateway", 0, "EXITED"))  # autorestart=false
     scene.answers = answers
@@ -284,32 +252,12 @@ def test_without_a_successor_the_questions_end(answers):
     assert len([ms for ms in asked if ms > hurried_ms]) == 2
 
 
-def test_a_dead_process_that_supervisord_has_not_reaped_yet_does_not_count_as_a_successor():
-    scene = Scene(GATEWAY)
-    scene.run(5 * SECOND_NS + 1)
-    scene.rules.ended(10, scene.now_ns)
-    ended_ns = scene.now_ns
-    scene.run(3 * MILLISECOND_NS)
-    assert scene.asked_after_ms(ended_ns) == [0, 2]
-
-
-def test_a_program_that_is_removed_is_not_asked_for():
-    scene = Scene(GATEWAY)
-    scene.run(5 * SECOND_NS + 1)
-    scene.rules.ended(10, scene.now_ns)
-    ended_ns = scene.now_ns
-    scene.processes.remove(GATEWAY)
-    scene.run(SECOND_NS // 2)
-    assert scene.asked_after_ms(ended_ns) == [0]
-
-
 def test_an_end_that_supervisord_reported_first_is_followed_up_too():
     scene = Scene(GATEWAY)
     scene.run(5 * SECOND_NS + 1)
     scene.replace(GATEWAY, running("gateway", 0, "EXITED"))
     scene.run(2 * SECOND_NS)
-    logged_ns = START_NS + 6 * SECOND_NS
-    assert scene.asked_after_ms(logged_ns)[:3] == [0, 2, 4]
+    assert scene.asked_after_ms(START_NS + 6 * SECOND_NS)[:3] == [0, 2, 4]
 
 
 # A role is given up

@@ -36,6 +36,15 @@ class Stack:
         self.given_up = FatalPrograms(PROGRAMS, START)
         self.shown = 0
 
+    @property
+    def code(self) -> int | None:
+        """With which code the stack ends; None if it goes on."""
+        return self.given_up.ending and self.given_up.ending.code
+
+    @property
+    def message(self) -> str:
+        return self.given_up.ending.message if self.given_up.ending else ""
+
     def take(self, line: ScreenLine) -> ScreenLine:
         self.shown += 1
         return self.given_up.take_line(line, self.shown)
@@ -73,89 +82,73 @@ def test_without_it_nothing_is_traded_and_the_stack_ends_with_its_code(
     stack: Stack, program: str
 ) -> None:
     stack.try_to_start(program, "exit status 3", times=11)
-    assert stack.given_up.ending is None
+    assert stack.code is None
     assert START not in stack.give_up(program)
-    ending = stack.given_up.ending
-    assert ending
-    assert ending.code == 3
-    assert ending.message.startswith(f"{program} does not start (11 tries, exit status 3)")
+    assert stack.code == 3
+    assert stack.message.startswith(f"{program} does not start (11 tries, exit status 3)")
 
 
-def test_without_a_dashboard_the_stack_goes_on_and_the_line_says_how_to_start_it(
-    stack: Stack,
+@pytest.mark.parametrize("program", ["dashboard", "by_hand"])
+def test_without_a_program_that_is_not_needed_the_stack_goes_on_and_the_line_says_how_to_start_it(
+    stack: Stack, program: str
 ) -> None:
-    text = stack.fail("dashboard")
-    assert stack.given_up.ending is None
+    text = stack.fail(program)
+    assert stack.code is None
     assert text.startswith("given up (11 tries, exit status 1)")
-    assert text.endswith(f"then: {START} dashboard")
-
-
-def test_a_program_that_is_not_among_those_that_are_started_is_not_missed(stack: Stack) -> None:
-    assert stack.fail("by_hand").endswith(f"{START} by_hand")
-    assert stack.given_up.ending is None
+    assert text.endswith(f"then: {START} {program}")
 
 
 def test_of_two_strategies_the_last_one_ends_the_stack(stack: Stack) -> None:
     assert stack.fail("strategy").endswith(f"{START} strategy")
-    assert stack.given_up.ending is None
+    assert stack.code is None
     stack.start("second")
     stack.fail("second", "exit status 5")
-    assert stack.given_up.ending
-    assert stack.given_up.ending.code == 5
+    assert stack.code == 5
 
 
 def test_a_strategy_that_was_started_again_by_hand_counts(stack: Stack) -> None:
     stack.fail("strategy")
     stack.start("strategy")
     stack.fail("second")
-    assert stack.given_up.ending is None
+    assert stack.code is None
 
 
 def test_settings_refused_at_the_first_start_end_the_stack_at_once(stack: Stack) -> None:
     stack.try_to_start("gateway", "exit status 78")
-    assert stack.given_up.ending
-    assert stack.given_up.ending.code == 78
+    assert stack.code == 78
 
 
 def test_settings_refused_by_a_program_that_had_started_leave_its_tries(stack: Stack) -> None:
     stack.start("gateway")
     stack.try_to_start("gateway", "exit status 78", times=11)
-    assert stack.given_up.ending is None
+    assert stack.code is None
     stack.give_up("gateway")
-    assert stack.given_up.ending
-    assert stack.given_up.ending.code == 78
-
-
-def test_settings_refused_by_one_of_two_strategies_do_not_end_the_stack(stack: Stack) -> None:
-    stack.try_to_start("strategy", "exit status 78")
-    stack.start("second")
-    assert stack.given_up.ending is None
+    assert stack.code == 78
 
 
 def test_a_program_that_is_killed_and_comes_back_changes_nothing(stack: Stack) -> None:
     for _ in range(3 * MAX_TRIES):
         stack.start("gateway")
         stack.take(ScreenLine("gateway", "x", WARNING, ENDED, "exit status 1; not expected"))
-    assert stack.given_up.ending is None
+    assert stack.code is None
 
 
 def test_failing_starts_that_supervisord_takes_for_good_ones_have_a_bound(stack: Stack) -> None:
     stack.try_to_start("gateway", "exit status 1", times=MAX_TRIES - 1)
-    assert stack.given_up.ending is None
+    assert stack.code is None
     stack.try_to_start("gateway", "exit status 1")
-    assert stack.given_up.ending
+    assert stack.code == 1
 
 
 @pytest.mark.parametrize("end", ["exit status 0", "terminated by SIGSEGV"])
 def test_an_end_without_a_code_of_its_own_is_1(stack: Stack, end: str) -> None:
     stack.fail("gateway", end)
-    assert stack.given_up.ending
-    assert stack.given_up.ending.code == 1
+    assert stack.code == 1
 
 
 def test_a_program_that_something_kills_at_each_start_waits_for_a_person(stack: Stack) -> None:
     text = stack.fail("gateway", "terminated by SIGKILL")
-    assert stack.given_up.ending is None
+    assert stack.code is None
     assert "kills it" in text
     assert text.endswith(f"{START} gateway")
 
@@ -167,9 +160,8 @@ def test_a_program_of_which_no_process_could_be_made_ends_with_1(stack: Stack) -
     stack.take(ScreenLine(SUPERVISORD, "cannot execute x", ERROR, SPAWN_FAILED))
     stack.pass_lines(2 * FAR_LINES)
     stack.give_up("gateway")
-    assert stack.given_up.ending
-    assert stack.given_up.ending.code == 1
-    assert "cannot execute x" in stack.given_up.ending.message
+    assert stack.code == 1
+    assert "cannot execute x" in stack.message
 
 
 def test_a_reason_is_named_again_where_it_is_far_above_and_in_short(stack: Stack) -> None:
@@ -181,24 +173,19 @@ def test_a_reason_is_named_again_where_it_is_far_above_and_in_short(stack: Stack
     stack.take(ScreenLine("gateway", f"cannot_start: {reason}", ERROR, "cannot_start"))
     stack.take(ScreenLine("gateway", "Exception ignored in: x", WARNING))
     stack.give_up("gateway")
-    assert stack.given_up.ending
-    assert f": {f'cannot_start: {reason}'[:MAX_REASON_CHARACTERS]}…." in (
-        stack.given_up.ending.message
-    )
+    assert f": {f'cannot_start: {reason}'[:MAX_REASON_CHARACTERS]}…." in stack.message
 
 
-def test_a_reason_that_is_still_on_the_screen_is_not_named_again(stack: Stack) -> None:
+def test_a_reason_that_is_on_the_screen_is_not_named_again_and_that_there_is_none_is_said(
+    stack: Stack,
+) -> None:
     stack.try_to_start("dashboard", "exit status 1", "no port")
     assert "no port" not in stack.give_up("dashboard")
-
-
-def test_a_program_that_ends_without_a_word_is_said_to(stack: Stack) -> None:
-    stack.try_to_start("dashboard", "exit status 1", "")
-    assert "no reason" in stack.give_up("dashboard")
+    stack.try_to_start("by_hand", "exit status 1", "")
+    assert "no reason" in stack.give_up("by_hand")
 
 
 def test_the_first_program_that_is_missed_is_the_one_that_is_named(stack: Stack) -> None:
     stack.fail("gateway", "exit status 3")
     stack.fail("orderbook", "exit status 4")
-    assert stack.given_up.ending
-    assert stack.given_up.ending.code == 3
+    assert stack.code == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,7 +32,6 @@ from lib.stack.log_follower import (
     supervisor_line,
     supervisor_ms,
 )
-from lib.stack.repeated_lines import RepeatedLines
 
 
 def event(name: str, level: str = "info", **details) -> bytes:
@@ -40,26 +39,60 @@ def event(name: str, level: str = "info", **details) -> bytes:
     return json.dumps({**envelope, "event": name, **details}).encode()
 
 
-def test_an_event_is_shown_with_its_keys_and_without_its_envelope():
-    raw = event("ticks_missed", first=3, last=9, where="price stream", share=0.5)
-    assert event_line("gateway", raw) == ScreenLine(
-        "gateway",
+LONG = "so, " * 300 + "send this instead"
+"""A reason is shown in full, whatever its length."""
+
+
+PLACE = "lib/my_signals.py, line 12, in on_tick"
+EVENTS = {
+    "keys without the envelope": (
+        event("ticks_missed", first=3, last=9, where="price stream", share=0.5),
         'ticks_missed first=3 last=9 where="price stream" share=0.5',
-        NOTICE,
-        "ticks_missed",
-    )
+    ),
+    "the reason comes last and whole": (
+        event("disconnected", "warning", reason=LONG, peer="127.0.0.1:5001"),
+        f"disconnected peer=127.0.0.1:5001: {LONG}",
+    ),
+    "the last line of a traceback is the reason": (
+        event("crashed", "error", exception="Traceback:\n  File x\nOSError: no such thing"),
+        "crashed: OSError: no such thing",
+    ),
+    "a crash with a reason names it once": (
+        event("crashed", "critical", reason="OSError: x", where=PLACE, exception="T:\nOSError: x"),
+        f'crashed where="{PLACE}": OSError: x',
+    ),
+    "text is whole and a list is cut": (
+        event("odd", "warning", path="x" * 5000, examples=["y" * 5000]),
+        f'odd path={"x" * 5000} examples=["{"y" * (MAX_VALUE_CHARACTERS - 2)}…',
+    ),
+    "the first of many examples is whole": (
+        event(
+            "malformed_frames", "warning", count=2, examples=[{"text": "A;1", "reason": LONG}, {}]
+        ),
+        f"malformed_frames count=2 text=A;1: {LONG}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("raw", "text"), EVENTS.values(), ids=EVENTS)
+def test_an_event_is_shown_as_one_line(raw, text):
+    name, level = (json.loads(raw)[key] for key in ("event", "level"))
+    shown = {"info": NOTICE, "warning": WARNING, "error": ERROR, "critical": ERROR}[level]
+    assert event_line("gateway", raw) == ScreenLine("gateway", text, shown, name)
 
 
 @pytest.mark.parametrize(
-    ("level", "shown"), [("warning", WARNING), ("error", ERROR), ("critical", ERROR)]
+    "raw",
+    [
+        b"",
+        event("order_sent", "debug"),
+        event("order_sent"),
+        event("role_gave_up", "error", program="gateway"),
+    ],
+    ids=["empty", "debug", "info of no interest", "supervisord says it"],
 )
-def test_a_warning_or_worse_is_shown_whatever_its_name(level, shown):
-    assert event_line("gateway", event("odd", level)) == ScreenLine("gateway", "odd", shown, "odd")
-
-
-@pytest.mark.parametrize("level", ["debug", "info"])
-def test_an_everyday_event_of_no_interest_is_not_shown(level):
-    assert event_line("gateway", event("order_sent", level)) is None
+def test_what_is_of_no_interest_is_not_shown(raw):
+    assert event_line("watchdog", raw) is None
 
 
 @pytest.mark.parametrize(
@@ -77,54 +110,6 @@ def test_what_is_no_event_is_shown_unchanged(raw):
     assert event_line("gateway", raw) == ScreenLine("gateway", raw.decode(), WARNING)
 
 
-def test_an_empty_line_is_not_shown():
-    assert event_line("gateway", b"") is None
-
-
-def test_a_reason_comes_last_and_whole_whatever_its_length():
-    reason = 'price_book.name: "x" belongs to another stack' + " and so on" * 100 + ": the cure"
-    raw = event("disconnected", "warning", reason=reason, peer="127.0.0.1:5001")
-    line = event_line("gateway", raw)
-    assert line.text == f"disconnected peer=127.0.0.1:5001: {reason}"
-
-
-def test_of_a_traceback_the_last_line_is_the_reason():
-    raw = event("crashed", "error", exception="Traceback:\n  File x\nOSError: no such thing")
-    assert event_line("gateway", raw).text == "crashed: OSError: no such thing"
-
-
-def test_a_crash_with_a_reason_names_it_and_its_place_once():
-    raw = event(
-        "crashed",
-        "error",
-        reason="ZeroDivisionError: division by zero",
-        where="lib/my_signals.py, line 12, in on_tick",
-        exception="Traceback:\n  File x\nZeroDivisionError: division by zero",
-    )
-    assert event_line("strategy", raw).text == (
-        'crashed where="lib/my_signals.py, line 12, in on_tick": '
-        "ZeroDivisionError: division by zero"
-    )
-
-
-def test_text_is_whole_and_a_long_list_is_cut():
-    raw = event("odd", "warning", path="x" * 5000, examples=["y" * 5000])
-    line = event_line("gateway", raw)
-    assert line.text == f'odd path={"x" * 5000} examples=["{"y" * (MAX_VALUE_CHARACTERS - 2)}…'
-
-
-def test_of_many_examples_the_first_is_whole_with_its_reason():
-    cure = "and so on, " * 30 + "send this instead"
-    examples = [{"sequence": 7, "text": "AAPL;1", "reason": cure}, {"reason": "another"}]
-    raw = event("malformed_frames", "warning", count=2, examples=examples, stream="price")
-    text = event_line("orderbook", raw).text
-    assert text == f"malformed_frames count=2 stream=price sequence=7 text=AAPL;1: {cure}"
-
-
-def test_what_the_watchdog_says_of_a_program_that_supervisord_gave_up_is_left_to_supervisord():
-    assert event_line("watchdog", event("role_gave_up", "error", program="gateway")) is None
-
-
 def test_a_hung_role_is_named_apart_from_the_text():
     facts = {"role": "watchdog", "pid": 7, "silent_s": 2.0, "where": "a.py, line 65"}
     raw = event("role_hung", "error", program="strategy", **facts)
@@ -140,148 +125,99 @@ def test_control_characters_never_reach_the_terminal():
 @pytest.mark.parametrize(
     ("message", "line"),
     [
-        (
-            "INFO spawned: 'second-strategy' with pid 12",
-            ScreenLine("second-strategy", "spawned pid=12", NOTICE, SPAWNED, "12"),
-        ),
-        (
-            "WARN exited: order_manager (terminated by SIGKILL; not expected)",
-            ScreenLine(
-                "order_manager",
-                "ended by itself (terminated by SIGKILL; not expected)",
-                WARNING,
-                ENDED,
-                "terminated by SIGKILL; not expected",
-            ),
-        ),
-        (
-            "WARN stopped: strategy (exit status 0)",
-            ScreenLine(
-                "strategy", "stopped as asked (exit status 0)", NOTICE, STOPPED, "exit status 0"
-            ),
-        ),
-        (
-            "WARN killing 'orderbook' (77) with SIGKILL",
-            ScreenLine("orderbook", "gets SIGKILL", WARNING, KILLED, "SIGKILL"),
-        ),
-        (
-            "INFO gave up: gateway entered FATAL state, too many start retries too quickly",
-            ScreenLine(
-                "gateway",
-                "given up: FATAL state, too many start retries too quickly",
-                ERROR,
-                GIVEN_UP,
-                "FATAL state, too many start retries too quickly",
-            ),
-        ),
-        (
-            "INFO spawnerr: command at '/x/run-role' is not executable",
-            ScreenLine(
-                SUPERVISORD,
-                "command at '/x/run-role' is not executable",
-                ERROR,
-                SPAWN_FAILED,
-                "command at '/x/run-role' is not executable",
-            ),
-        ),
-        (
-            "INFO spawned: 'my-2.x' with pid 12",
-            ScreenLine("my-2.x", "spawned pid=12", NOTICE, SPAWNED, "12"),
-        ),
-        (
-            "WARN stopped: my-2.x (exit 0)",
-            ScreenLine("my-2.x", "stopped as asked (exit 0)", NOTICE, STOPPED, "exit 0"),
-        ),
-        ("CRIT Supervisor is running as root.  Privileges were not dropped", None),
-        ("INFO success: gateway entered RUNNING state, process has stayed up", None),
-        ("INFO supervisord started with pid 7", None),
+        ("INFO spawned: 'my-2.x' with pid 12", ("my-2.x", "spawned pid={}", NOTICE, SPAWNED, "12")),
+        ("WARN exited: a (x; y (z))", ("a", "ended by itself ({})", WARNING, ENDED, "x; y (z)")),
+        ("WARN stopped: my-2.x (x)", ("my-2.x", "stopped as asked ({})", NOTICE, STOPPED, "x")),
+        ("WARN killing 'a' (77) with SIGKILL", ("a", "gets {}", WARNING, KILLED, "SIGKILL")),
+        ("INFO gave up: a entered FATAL", ("a", "given up: {}", ERROR, GIVEN_UP, "FATAL")),
+        ("INFO spawnerr: no 'x'", (SUPERVISORD, "{}", ERROR, SPAWN_FAILED, "no 'x'")),
     ],
 )
-def test_supervisord_tells_of_roles_that_come_and_go(message, line):
-    assert supervisor_line(f"2025-11-03 14:30:00,123 {message}") == line
+def test_what_supervisord_does_with_a_program_is_shown(message, line):
+    program, text, level, event, detail = line
+    assert supervisor_line(f"2025-11-03 14:30:00,123 {message}") == ScreenLine(
+        program, text.format(detail), level, event, detail
+    )
 
 
-@pytest.mark.parametrize("text", ["", "not its format", "2025-11-03 14:30:00,123 INFO"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not its format",
+        "2025-11-03 14:30:00,123 INFO",
+        "2025-11-03 14:30:00,123 CRIT Supervisor is running as root.  Privileges were not dropped",
+        "2025-11-03 14:30:00,123 INFO success: gateway entered RUNNING state, it has stayed up",
+        "2025-11-03 14:30:00,123 INFO supervisord started with pid 7",
+    ],
+)
 def test_other_lines_of_supervisords_log_are_not_shown(text):
     assert supervisor_line(text) is None
 
 
-def test_a_follower_reads_whole_lines_as_they_become_whole(tmp_path):
-    path = tmp_path / "log"
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def followed(path: Path, *, from_end: bool) -> AbstractContextManager[FileFollower]:
+    return closing(FileFollower(path, from_end=from_end))
+
+
+def test_a_follower_reads_whole_lines_as_they_become_whole(path):
     path.write_bytes(b"old\n")
-    follower = FileFollower(path, from_end=True)
-    assert follower.read() == []
-    with path.open("ab") as file:
+    with followed(path, from_end=True) as follower, path.open("ab", buffering=0) as file:
+        assert follower.read() == []
         for piece, lines in [(b"on", []), (b"e\ntw", [b"one"]), (b"o\n\n", [b"two", b""])]:
             file.write(piece)
-            file.flush()
             assert follower.read() == lines
-    follower.close()
 
 
-def test_a_follower_waits_for_a_file_that_is_not_there_yet(tmp_path):
-    path = tmp_path / "log"
-    follower = FileFollower(path, from_end=True)
-    assert follower.read() == []
-    path.write_bytes(b"first\n")
-    assert follower.read() == [b"first"]
-    follower.close()
+def test_a_follower_waits_for_a_file_that_is_not_there_yet(path):
+    with followed(path, from_end=True) as follower:
+        assert follower.read() == []
+        path.write_bytes(b"first\n")
+        assert follower.read() == [b"first"]
 
 
-def test_a_follower_loses_nothing_when_the_file_is_rotated(tmp_path):
-    path = tmp_path / "log"
-    path.write_bytes(b"old\n")
-    follower = FileFollower(path, from_end=True)
-    with path.open("ab") as file:
-        file.write(b"before\nsplit by the ")
-    path.rename(tmp_path / "log.1")
-    assert follower.read() == [b"before"]
-    path.write_bytes(b"rotation\nafter\n")
-    assert follower.read() == [b"split by the rotation", b"after"]
-    follower.close()
+@pytest.mark.parametrize("is_late", [False, True], ids=["the next is there", "it comes later"])
+def test_a_follower_reads_a_rotated_file_to_its_end_and_then_the_next_one(path, tmp_path, is_late):
+    path.write_bytes(b"before\nsplit by the ")
+    with followed(path, from_end=False) as follower:
+        path.rename(tmp_path / "log.1")
+        if not is_late:
+            path.write_bytes(b"rotation\nafter\n")
+        assert follower.read() == [b"before"]
+        if is_late:
+            assert follower.read() == []
+            path.write_bytes(b"rotation\nafter\n")
+        assert follower.read() == [b"split by the rotation", b"after"]
 
 
-def test_a_follower_reads_a_rotated_file_to_its_end_before_the_next_one(tmp_path):
-    path = tmp_path / "log"
-    path.write_bytes(b"first\n")
-    follower = FileFollower(path, from_end=False)
-    path.rename(tmp_path / "log.1")
-    path.write_bytes(b"second\n")
-    assert follower.read() == [b"first"]
-    assert follower.read() == [b"second"]
-    follower.close()
-
-
-def test_a_follower_begins_anew_when_the_file_is_cut_short(tmp_path):
-    path = tmp_path / "log"
+def test_a_follower_begins_anew_when_the_file_is_cut_short(path):
     path.write_bytes(b"something long\nand half")
-    follower = FileFollower(path, from_end=False)
-    assert follower.read() == [b"something long"]
-    path.write_bytes(b"new\n")
-    assert follower.read() == [b"new"]
-    follower.close()
+    with followed(path, from_end=False) as follower:
+        assert follower.read() == [b"something long"]
+        path.write_bytes(b"new\n")
+        assert follower.read() == [b"new"]
 
 
-def test_a_follower_takes_a_large_file_in_bounded_pieces_and_loses_nothing(tmp_path):
-    path = tmp_path / "log"
+def test_a_follower_takes_a_large_file_in_bounded_pieces_and_loses_nothing(path):
     written = [b"%07d" % number for number in range(300_000)]
     path.write_bytes(b"\n".join(written) + b"\n")
-    follower = FileFollower(path, from_end=False)
     read = []
-    while piece := follower.read():
-        assert len(piece) <= READ_BYTES / 8 + 1
-        read += piece
+    with followed(path, from_end=False) as follower:
+        while piece := follower.read():
+            assert len(piece) <= READ_BYTES / 8 + 1
+            read += piece
     assert read == written
-    follower.close()
 
 
-def test_a_line_without_end_is_shown_in_pieces(tmp_path):
-    path = tmp_path / "log"
+def test_a_line_without_end_is_shown_in_pieces(path):
     path.write_bytes(b"x" * (MAX_LINE_BYTES + 1))
-    follower = FileFollower(path, from_end=False)
-    assert follower.read() == [b"x" * (MAX_LINE_BYTES + 1)]
-    assert follower.read() == []
-    follower.close()
+    with followed(path, from_end=False) as follower:
+        assert follower.read() == [b"x" * (MAX_LINE_BYTES + 1)]
+        assert follower.read() == []
 
 
 def test_lines_are_shown_from_the_start_on_and_by_role(tmp_path):
@@ -329,45 +265,20 @@ class Logs:
         with self._gateway.open("a") as file:
             file.write(json.dumps(facts | details) + "\n")
 
-    def one_life(self, pid: int, how: str = "exit status 1; not expected") -> None:
-        self.supervisord(f"INFO spawned: 'gateway' with pid {pid}")
-        self.gateway("started", pid=pid)
-        self.supervisord(f"WARN exited: gateway ({how})")
 
-
-@pytest.fixture(params=["UTC", "Asia/Kolkata", "America/New_York"])
-def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", request.param)
-        time.tzset()
-        yield
-    time.tzset()
-
-
-@pytest.mark.usefixtures("zone")
 def test_after_a_standstill_a_program_that_always_started_is_not_given_up(tmp_path):
     logs = Logs(tmp_path, time.time() - 600)
     follower = LogFollower(tmp_path)
     for pid in range(MAX_TRIES + 5):
-        logs.one_life(pid)
+        logs.supervisord(f"INFO spawned: 'gateway' with pid {pid}")
+        logs.gateway("started", pid=pid)
+        logs.supervisord("WARN exited: gateway (exit status 1; not expected)")
     given_up = FatalPrograms({"gateway": "gateway"}, "supervisorctl start")
     lines = follower.new_lines()
     assert [line.event for line in lines] == [SPAWNED, "started", ENDED] * (MAX_TRIES + 5)
     for line in lines:
         given_up.take_line(line, 0)
     assert given_up.ending is None
-    follower.close()
-
-
-@pytest.mark.usefixtures("zone")
-def test_after_a_standstill_a_kill_from_outside_is_no_failure(tmp_path):
-    logs = Logs(tmp_path, time.time() - 600)
-    follower = LogFollower(tmp_path)
-    for pid in range(3):
-        logs.one_life(pid, "terminated by SIGKILL; not expected")
-    repetitions = RepeatedLines()
-    shown = [new for line in follower.new_lines() for new in repetitions.new_of(line, 0.0)]
-    assert len(shown) == 9
     follower.close()
 
 
@@ -407,18 +318,8 @@ def test_what_supervisord_says_waits_for_the_rest_of_a_long_log(tmp_path):
         ("UTC", "2025-11-03 14:30:00,123", "2025-11-03T14:31:00", "2025-11-03T14:30:00.123"),
         ("Asia/Kolkata", "2025-11-03 14:30:00,5", "2025-11-03T14:31:00", "2025-11-03T09:00:00.500"),
         # The night of 2 November 2025 has the hour from 01:00 twice.
-        (
-            "America/New_York",
-            "2025-11-02 01:30:00,000",
-            "2025-11-02T05:31:00",
-            "2025-11-02T05:30:00",
-        ),
-        (
-            "America/New_York",
-            "2025-11-02 01:30:00,000",
-            "2025-11-02T06:31:00",
-            "2025-11-02T06:30:00",
-        ),
+        ("America/New_York", "2025-11-02 01:30:00,000", "2025-11-02T05:31", "2025-11-02T05:30"),
+        ("America/New_York", "2025-11-02 01:30:00,000", "2025-11-02T06:31", "2025-11-02T06:30"),
         ("America/New_York", "2025-07-01 01:30:00,000", "2025-07-01T06:31:00", "2025-07-01T05:30"),
     ],
 )

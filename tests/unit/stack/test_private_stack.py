@@ -30,30 +30,24 @@ def short_path() -> Iterator[Path]:
         yield Path(directory)
 
 
-def test_settings_written_as_a_file_are_read_as_the_same(tmp_path: Path) -> None:
-    settings = msgspec.structs.replace(Settings(), symbols=("A", 'B"\\'), var_dir=tmp_path / "var")
+replace = msgspec.structs.replace
+GATEWAY, STRATEGY = Settings().gateway, Settings().strategy
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(symbols=("A", 'B"\\'), var_dir=Path("/tmp/var")),
+        Settings(strategies={"a.third": replace(STRATEGY, client_id="other", long_window=60)}),
+        Settings(gateway=replace(GATEWAY, source="csv", csv_path=Path(__file__))),
+    ],
+    ids=["odd symbols", "further strategies", "a tape"],
+)
+def test_settings_written_as_a_file_are_read_as_the_same(
+    tmp_path: Path, settings: Settings
+) -> None:
     (tmp_path / "trading.toml").write_text(to_toml(settings))
     assert load_settings(tmp_path / "trading.toml") == settings
-
-
-def test_further_strategies_are_written_and_read_as_the_same(tmp_path: Path) -> None:
-    further = {
-        "second": msgspec.structs.replace(Settings().strategy, client_id="other", long_window=60),
-        "a.third": msgspec.structs.replace(Settings().strategy, client_id="a.third"),
-    }
-    settings = msgspec.structs.replace(Settings(), strategies=further)
-    (tmp_path / "trading.toml").write_text(to_toml(settings))
-    assert load_settings(tmp_path / "trading.toml") == settings
-
-
-def test_a_tape_stays_the_tape(tmp_path: Path) -> None:
-    gateway = msgspec.structs.replace(
-        Settings().gateway, source="csv", csv_path=tmp_path / "tape.csv"
-    )
-    (tmp_path / "tape.csv").touch()
-    settings = msgspec.structs.replace(Settings(), gateway=gateway)
-    (tmp_path / "trading.toml").write_text(to_toml(settings))
-    assert load_settings(tmp_path / "trading.toml").gateway == gateway
 
 
 def test_a_private_stack_shares_no_port_name_or_directory(tmp_path: Path) -> None:

@@ -88,10 +88,17 @@ def test_the_same_line_within_one_try_is_no_repetition(screen: Screen) -> None:
     assert screen.show(*lines, ended()) == []
 
 
-def test_what_another_program_says_meanwhile_is_shown(screen: Screen) -> None:
-    screen.show(*screen.failed_try())
-    line = ScreenLine("orderbook", "cannot_start: no tape", ERROR, "cannot_start")
-    assert screen.show(line, line) == [line.text] * 2
+@pytest.mark.parametrize(
+    "line",
+    [
+        ScreenLine("orderbook", "cannot_start: no tape", ERROR, "cannot_start"),
+        ScreenLine("gateway", "Received Order 1", NOTICE),
+    ],
+    ids=["another program", "what a program prints"],
+)
+def test_what_is_no_repetition_is_shown_meanwhile(screen: Screen, line: ScreenLine) -> None:
+    screen.show(line, *screen.failed_try(), *screen.failed_try())
+    assert screen.show(line, *screen.failed_try(), line) == [line.text] * 2
 
 
 def test_a_warning_that_a_running_program_repeats_is_shown_each_time(screen: Screen) -> None:
@@ -110,12 +117,6 @@ def test_a_program_that_starts_and_crashes_again_and_again_is_shown_once(screen:
     for _ in range(7):
         assert screen.after(CALM_S - 1) == []
         assert screen.show(*a_try()) == []
-
-
-def test_what_a_program_prints_is_never_a_repetition(screen: Screen) -> None:
-    printed = ScreenLine("gateway", "Received Order 1", NOTICE)
-    for _ in range(3):
-        assert screen.show(printed, ended())[0] == printed.text
 
 
 def test_a_program_that_runs_again_is_said_to_and_its_next_failure_is_news(screen: Screen) -> None:

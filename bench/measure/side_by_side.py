@@ -25,12 +25,7 @@ from bench.measure.throughput import attempt, fast_settings
 from bench.plan import SideBySide
 from bench.results import LatencyDistribution, ProgramRound, Throughput
 from bench.rivals.alternatives import multiprocessing_queue, textbook, zeromq
-from bench.rivals.floor import (
-    three_processes,
-    three_processes_in_c,
-    two_processes,
-    two_processes_in_c,
-)
+from bench.rivals.floor import hops, three_processes
 from bench.rivals.load import Load
 from bench.rivals.rival import RivalResult
 
@@ -52,15 +47,7 @@ class Rival(NamedTuple):
 
 
 RIVALS: Final = (
-    *(
-        Rival(floor.NAME, floor.measure, None)
-        for floor in (
-            two_processes,
-            three_processes,
-            two_processes_in_c,
-            three_processes_in_c,
-        )
-    ),
+    *(Rival(floor.NAME, floor.measure, None) for floor in (three_processes, hops)),
     *(
         Rival(alternative.NAME, alternative.measure, alternative.BEST_BATCH)
         for alternative in (zeromq, multiprocessing_queue, textbook)
@@ -113,8 +100,6 @@ def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterabl
     with measured_stack(paced) as stack:
         time.sleep(WARM_UP_S)
         seen = observe(stack, plan.paced_s)
-        if not len(seen.sequences):
-            raise BenchError("no tick was seen up to its decision")
         yield ProgramRound(
             name=STACK,
             round=number,
@@ -122,9 +107,9 @@ def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterabl
             ticks_a_message=OWN_BATCHING,
             symbols=plan.symbols,
             ticks=len(seen.sequences),
-            missing=seen.published - len(seen.sequences),
+            missing=seen.missed,
             seconds=seen.seconds,
-            latency=LatencyDistribution.of(seen.decided_ns - seen.sent_ns),
+            latency=seen.from_sent,
         )
         if not plan.unpaced_s:
             return

@@ -127,9 +127,7 @@ def count_from_now(stack: MeasuredStack) -> tuple[Published, list[EvaluationCoun
     return begin, [EvaluationCounter(reader, begin, begin_ns) for reader in readers]
 
 
-def measure_throughput(
-    run: ThroughputRun, say: Callable[[str], None] = lambda _: None
-) -> tuple[Throughput, list[str]]:
+def measure_throughput(run: ThroughputRun) -> tuple[Throughput, list[str]]:
     """Search on a separate stack; return the result and the gaps. Raises BenchError."""
     settings = fast_settings(run.symbols)
     settings = replace(settings, gateway=replace(settings.gateway, rate=0.0))
@@ -139,7 +137,6 @@ def measure_throughput(
         guess = evaluated_per_s(stack, UNPACED_S)
 
         def try_rate(rate: float) -> Attempt:
-            say(f"{rate:,.0f} ticks/s")
             return attempt(stack, rate, run.seconds, gaps)
 
         attempts = list(search(guess * FIRST_SHARE, run.trials, try_rate))

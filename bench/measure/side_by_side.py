@@ -32,7 +32,9 @@ from bench.rivals.rival import RivalResult
 STACK: Final = "stack"
 OWN_BATCHING: Final = 0
 """`ticks_a_message` of the stack, which batches by itself."""
-WARM_UP_S: Final = 1.0
+WARM_UP_S: Final = 0.5
+"""How long each program runs before its latencies count: connections grow, caches fill, Python
+specialises its code."""
 BELOW_HELD: Final = 0.95
 """The rate of the stack's unpaced rounds, as a share of the held rate."""
 
@@ -57,7 +59,7 @@ RIVALS: Final = (
 
 def loads_of(rival: Rival, plan: SideBySide) -> list[Load]:
     """Return the loads of a rival in each round."""
-    loads = [Load(plan.rate, plan.paced_s, 1, plan.symbols)]
+    loads = [Load(plan.rate, WARM_UP_S + plan.paced_s, 1, plan.symbols)]
     if rival.best_batch is not None and plan.unpaced_s:
         loads += [Load(0.0, plan.unpaced_s, ticks, plan.symbols) for ticks in (1, rival.best_batch)]
     return loads
@@ -67,6 +69,7 @@ def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[ProgramR
     """Measure a rival with each of its loads."""
     for load in loads_of(rival, plan):
         outcome = rival.measure(load)
+        latencies_ns = outcome.latencies_ns[round(WARM_UP_S * load.rate) :]
         yield ProgramRound(
             name=rival.name,
             round=number,
@@ -76,7 +79,7 @@ def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[ProgramR
             ticks=outcome.ticks,
             missing=outcome.missing,
             seconds=outcome.seconds,
-            latency=LatencyDistribution.of(outcome.latencies_ns) if load.rate else None,
+            latency=LatencyDistribution.of(latencies_ns) if load.rate else None,
         )
 
 

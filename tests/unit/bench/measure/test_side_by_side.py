@@ -27,7 +27,7 @@ PLAN = SideBySide(rounds=1, paced_s=0.5, unpaced_s=0.25, rate=2_000.0, symbols=1
 def test_every_program_has_the_paced_load_and_all_but_the_floor_two_unpaced_ones() -> None:
     for rival in RIVALS:
         paced, *fast = loads_of(rival, PLAN)
-        assert paced == Load(2_000.0, 0.5, 1, 100)
+        assert paced == Load(2_000.0, 0.5 + WARM_UP_S, 1, 100)
         assert fast == [
             Load(0.0, 0.25, ticks, 100) for ticks in (1, rival.best_batch) if rival.best_batch
         ]

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from configparser import RawConfigParser
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench.errors import BenchError
 from bench.measure import measured_stack
-from bench.measure.measured_stack import UsageMeter, add_strategy_programs, client_ids
+from bench.measure.measured_stack import (
+    MeasuredStack,
+    Published,
+    UsageMeter,
+    add_strategy_programs,
+    client_ids,
+)
 from bench.results import Usage
 from lib.clock import SECOND_NS
 from lib.process.run_identity import ProcessStat
@@ -62,3 +70,17 @@ def test_a_process_has_its_cpu_time_over_the_time_that_passed(monkeypatch) -> No
 def test_a_process_that_ended_meanwhile_is_an_error() -> None:
     with pytest.raises(BenchError, match="has ended"):
         UsageMeter(Running())  # type: ignore[arg-type]
+
+
+def test_a_rate_is_set_once_the_new_gateway_publishes(monkeypatch) -> None:
+    nothing = SimpleNamespace(stop=lambda _: None, start=lambda _: None)
+    private = SimpleNamespace(
+        var_dir=Path("var"), settings=Settings(), write_settings=lambda _: None
+    )
+    stack = MeasuredStack(private, 1)  # type: ignore[arg-type]
+    published = iter([5, 5, 6])
+    monkeypatch.setattr(stack, "_supervisor", nothing)
+    monkeypatch.setattr(stack, "published", lambda: Published("tape", next(published)))
+    monkeypatch.setattr(stack, "wait_until_steady", lambda: None)
+    stack.set_rate(7.0)
+    assert list(published) == []

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError
+from bench.errors import BenchError, RoleEndedError
+from bench.measure import throughput
 from bench.measure.measured_stack import Published
 from bench.measure.throughput import (
     CONFIRMATIONS,
@@ -15,12 +16,13 @@ from bench.measure.throughput import (
     Attempt,
     EvaluationCounter,
     StrategyProgress,
+    attempt,
     confirm,
     reason_not_held,
     search,
 )
 from bench.results import Trial
-from lib.settings import MAX_RATE
+from lib.settings import MAX_RATE, Settings
 from lib.trading.decision_log import RING_RECORDS, DecisionLog, DecisionReader
 
 SECOND_NS = 10**9
@@ -157,3 +159,24 @@ def test_a_trial_cannot_hold_once_a_strategy_has_lost_ticks_or_is_a_second_behin
     strategies: list[StrategyProgress], why: str
 ) -> None:
     assert reason_not_held(strategies, published=1000, rate=500.0) == why
+
+
+def test_a_rate_at_which_a_daemon_ends_does_not_hold(strategy: Strategy, monkeypatch) -> None:
+    class Stack:
+        settings = Settings()
+        set_rate = staticmethod(lambda _: None)
+        decision_readers = staticmethod(lambda: [strategy.reader])
+        published = staticmethod(lambda: Published("tape", 100))
+
+    class Meter:
+        def __init__(self, _: object) -> None:
+            pass
+
+        def read(self) -> None:
+            raise RoleEndedError("dashboard has ended")
+
+    monkeypatch.setattr(throughput, "WARM_UP_S", 0.0)
+    monkeypatch.setattr(throughput, "UsageMeter", Meter)
+    found = attempt(Stack(), 1.0, 0.01, [])  # type: ignore[arg-type]
+    assert (found.trial.held, found.trial.why) == (False, "dashboard has ended")
+    assert found.usage == ()

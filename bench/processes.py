@@ -1,7 +1,7 @@
-"""Processes of the bench that begin together: those of a rival, and clients that send orders.
+"""The processes of the bench: those of a rival, clients that send orders, the one of the stages.
 
-Each has its own interpreter, reports that it is ready, waits until all are, and returns a result.
-Whatever happens, none of them is left.
+Each has its own interpreter and returns a result. Those that begin together report that they are
+ready, and wait until all are. Whatever happens, none of them is left.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Part(Generic[_Load]):
         self._bench = bench
 
     def start(self) -> None:
-        """Report that this process is ready, and wait until all are. Every process calls it."""
+        """Report that this process is ready, and wait until all are (`begin`)."""
         self._bench.send(None)
         self._bench.recv()
 

@@ -220,14 +220,10 @@ class _TickObserver:
 
 def join_decisions(parts: Sequence[Decided]) -> Decided:
     """Concatenate the decisions of one strategy from several reads."""
-    if not parts:
-        nothing = np.empty(0, np.int64)
-        return Decided(nothing, nothing, nothing, 0)
+    nothing = Decided(*[np.empty(0, np.int64)] * 3, 0)
+    first, last, decided_ns, missed = zip(nothing, *parts, strict=True)
     return Decided(
-        np.concatenate([part.first for part in parts]),
-        np.concatenate([part.last for part in parts]),
-        np.concatenate([part.decided_ns for part in parts]),
-        sum(part.missed for part in parts),
+        np.concatenate(first), np.concatenate(last), np.concatenate(decided_ns), sum(missed)
     )
 
 

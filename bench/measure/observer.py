@@ -220,10 +220,11 @@ class _TickObserver:
 
 def join_decisions(parts: Sequence[Decided]) -> Decided:
     """Concatenate the decisions of one strategy from several reads."""
-    nothing = Decided(*[np.empty(0, np.int64)] * 3, 0)
-    first, last, decided_ns, missed = zip(nothing, *parts, strict=True)
     return Decided(
-        np.concatenate(first), np.concatenate(last), np.concatenate(decided_ns), sum(missed)
+        _joined([part.first for part in parts]),
+        _joined([part.last for part in parts]),
+        _joined([part.decided_ns for part in parts]),
+        sum(part.missed for part in parts),
     )
 
 

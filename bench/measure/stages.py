@@ -39,6 +39,8 @@ LONGEST_S: Final = 120.0
 WARM_UP: Final = 2
 """How many repetitions do not count."""
 
+Costs = tuple[tuple[StageCost, ...], tuple[CallCost, ...]]
+
 
 class Work(NamedTuple):
     """One timed repetition: `run` processes `units` ticks or calls."""
@@ -49,9 +51,7 @@ class Work(NamedTuple):
     batch_ticks: int = 1
 
 
-def measure_alone(
-    symbols: int, seconds: float
-) -> tuple[tuple[StageCost, ...], tuple[CallCost, ...]]:
+def measure_alone(symbols: int, seconds: float) -> Costs:
     """Measure all stages and calls, each for `seconds`, in a separate process. Raises BenchError.
 
     Its environment is that of the roles (`etc/run-role`): it decides, at the start of a process,
@@ -61,8 +61,8 @@ def measure_alone(
     os.environ.update(role_environment())
     try:
         with started([(_measure_all, (symbols, seconds))]) as children:
-            [found] = hear(children, children, LONGEST_S, "not finished in time")
-            return found
+            [(stages, calls)] = hear(children, children, LONGEST_S, "not finished in time")
+            return stages, calls
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -75,9 +75,7 @@ def role_environment() -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", " ".join(exports)))
 
 
-def _measure_all(
-    part: Part[tuple[int, float]],
-) -> tuple[tuple[StageCost, ...], tuple[CallCost, ...]]:
+def _measure_all(part: Part[tuple[int, float]]) -> Costs:
     return measure_stages(*part.load), measure_calls(*part.load)
 
 

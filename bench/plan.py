@@ -1,5 +1,7 @@
 """What a run of the bench measures, and for how long: the full run, and the quick one.
 
+The full plan also has what `bench.profile` and `bench.watched` record.
+
 Plain data. Seconds are those of the measurement itself; starting and stopping stacks comes on top.
 """
 
@@ -51,6 +53,34 @@ class SideBySide(NamedTuple):
     symbols: int
 
 
+class ProfiledLoad(NamedTuple):
+    """A load under which the hot daemons are sampled."""
+
+    rate: float
+    """0: as fast as it goes."""
+    symbols: int
+
+
+class Viewers(NamedTuple):
+    """Viewers of the dashboard."""
+
+    kind: str
+    number: int
+
+    @property
+    def label(self) -> str:
+        """How the report calls them."""
+        return f"{self.number} {self.kind}" if self.number else self.kind
+
+
+class WatchedRun(NamedTuple):
+    """Tick to decision with each of these viewers, in turns."""
+
+    latency: LatencyRun
+    rounds: int
+    viewers: tuple[Viewers, ...]
+
+
 class Plan(NamedTuple):
     """All measurements of a run."""
 
@@ -63,9 +93,20 @@ class Plan(NamedTuple):
     rest_s: float
     segment_symbols: tuple[int, ...]
     side_by_side: SideBySide
+    profile: tuple[ProfiledLoad, ...] = ()
+    watched: tuple[WatchedRun, ...] = ()
 
 
 RATES: Final = (200.0, 2_000.0, 20_000.0, 200_000.0)
+NO_VIEWER: Final = "no browser"
+STREAMS: Final = "streams, not drawn"
+BROWSERS: Final = "browsers"
+PROFILED: Final = (ProfiledLoad(2_000.0, 100), ProfiledLoad(0.0, 100))
+WATCHED: Final = WatchedRun(
+    LatencyRun(2_000.0, 5.0),
+    rounds=3,
+    viewers=(Viewers(NO_VIEWER, 0), Viewers(STREAMS, 3), Viewers(BROWSERS, 3)),
+)
 
 FULL: Final = Plan(
     latency=(
@@ -90,6 +131,8 @@ FULL: Final = Plan(
     rest_s=15.0,
     segment_symbols=(4, 100, 1_000, 10_000),
     side_by_side=SideBySide(rounds=5, paced_s=1.2, unpaced_s=1.0, rate=2_000.0, symbols=100),
+    profile=PROFILED,
+    watched=(WATCHED,),
 )
 
 QUICK: Final = Plan(

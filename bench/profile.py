@@ -30,10 +30,13 @@ from msgspec.structs import replace
 from bench.errors import BenchError
 from bench.measure.measured_stack import bench_dir, measured_stack
 from bench.measure.symbols import settings_for
+from bench.plan import PROFILED
 from bench.profile_results import DaemonProfile, HotFunction, LoadProfile, Profile
 from bench.program import run_recorder
 from lib.clock import SECOND_NS, utc_stamp
+from lib.long_program import CommandLine
 from lib.process.run_identity import ProcessStat, process_stat
+from lib.reports.machine import machine_facts
 from lib.settings import PROJECT_ROOT
 from lib.trading.decision_log import DecisionReader
 
@@ -41,8 +44,6 @@ PROGRAM: Final = "python -m bench.profile"
 OUTPUT: Final = "profile.json"
 """The name of the file in the directory of the bench."""
 HOT_DAEMONS: Final = ("gateway", "orderbook", "strategy")
-LOADS: Final = ((2_000.0, 100), (0.0, 100))
-"""Rate (0: as fast as it goes) and number of symbols of each load."""
 COUNTED_S: Final = 5.0
 """How long CPU time and ticks are counted."""
 SAMPLED_S: Final = 5
@@ -76,18 +77,18 @@ class CodeLocation(NamedTuple):
 
 def main() -> int:
     """Record the profile; return the exit code."""
-    return run_recorder(PROGRAM, __doc__, bench_dir() / OUTPUT, record)
+    return run_recorder(CommandLine(PROGRAM, __doc__), bench_dir() / OUTPUT, lambda _: record())
 
 
 def record() -> Profile:
     """Profile all loads; a failure becomes a gap."""
-    began_utc = utc_stamp()
+    began_utc, machine = utc_stamp(), machine_facts()
     loads, gaps = [], []
     try:
         sampler = _sampler()
     except CannotSampleError as error:
-        return Profile(began_utc, "", SAMPLES_PER_S, (), (str(error),))
-    for rate, symbols in LOADS:
+        return Profile(began_utc, "", SAMPLES_PER_S, (), (str(error),), machine)
+    for rate, symbols in PROFILED:
         name = f"{rate:,.0f} ticks/s" if rate else "as fast as it goes"
         seconds = COUNTED_S + SAMPLED_S * len(HOT_DAEMONS)
         print(f"profile, {name}: {seconds:.0f} s ...", flush=True)
@@ -96,7 +97,8 @@ def record() -> Profile:
         except (CannotSampleError, BenchError, OSError) as error:
             gaps.append(f"{name}: {error}")
     said = subprocess.run([sampler, "--version"], capture_output=True, text=True, check=False)
-    return Profile(began_utc, said.stdout.strip(), SAMPLES_PER_S, tuple(loads), tuple(gaps))
+    name = said.stdout.strip()
+    return Profile(began_utc, name, SAMPLES_PER_S, tuple(loads), tuple(gaps), machine)
 
 
 def _sampler() -> Path:
@@ -120,9 +122,9 @@ def _profile(sampler: Path, rate: float, symbols: int) -> LoadProfile:
         pids = _hot_pids(stack.pids())
         [decisions] = stack.decision_readers()
         time.sleep(SETTLE_S)
-        before, first, begin_ns = _stats(pids), _last_evaluated(decisions), _now_ns()
+        before, first, begin_ns = _stats(pids), _last_evaluated(decisions), time.monotonic_ns()
         time.sleep(COUNTED_S)
-        after, last, end_ns = _stats(pids), _last_evaluated(decisions), _now_ns()
+        after, last, end_ns = _stats(pids), _last_evaluated(decisions), time.monotonic_ns()
         stacks = {role: _sample(sampler, role, pid, Path(directory)) for role, pid in pids.items()}
     daemons = tuple(daemon_profile(role, before[role], after[role], stacks[role]) for role in pids)
     return LoadProfile(rate, symbols, (end_ns - begin_ns) / SECOND_NS, last - first, daemons)
@@ -140,10 +142,6 @@ def _last_evaluated(decisions: DecisionReader) -> int:
     if not len(last):
         raise BenchError("the strategy receives no ticks")
     return int(last[-1])
-
-
-def _now_ns() -> int:
-    return time.monotonic_ns()
 
 
 def _sample(sampler: Path, role: str, pid: int, directory: Path) -> str:

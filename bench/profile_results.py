@@ -5,6 +5,8 @@ Written by `bench.profile`. Times are nanoseconds, shares are of a daemon's CPU 
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
 
 
@@ -55,3 +57,5 @@ class Profile(Struct, frozen=True):
     loads: tuple[LoadProfile, ...]
     gaps: tuple[str, ...]
     """What could not be profiled, and why: a line each."""
+    machine: dict[str, Any] = {}
+    """Its facts; none in a profile that was recorded before they were."""

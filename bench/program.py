@@ -1,4 +1,4 @@
-"""The programs of the bench: each records figures, writes them to files, and says what is missing.
+"""The frame of the bench's programs: each records figures, writes them, and says what is missing.
 
 Exit codes: 0 the figures are written (their gaps list what could not be measured), 1 they cannot
 be, 130 after Ctrl-C (nothing is written).
@@ -7,8 +7,8 @@ be, 130 after Ctrl-C (nothing is written).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -21,39 +21,30 @@ EXIT_NOT_WRITTEN: Final = 1
 Figures = Profile | Recording | WatchedRecording
 
 
-def run_recorder(
-    program: str, description: str | None, default: Path, record: Callable[[], Figures]
-) -> int:
-    """Run a program that records one file of figures; return its exit code."""
-    parser = CommandLine(program, description)
+def run_recorder(parser: CommandLine, default: Path, record: Callable[[Namespace], Figures]) -> int:
+    """Run a program that records one file of figures, `default` by default; return its exit code.
+
+    `record` gets the arguments of the command line.
+    """
     parser.add_argument(
         "--json",
         metavar="FILE",
         type=output_file,
         default=default,
-        help="where to write it (%(default)s)",
+        help="where to write the figures (%(default)s)",
     )
-    return record_to_files([parser.parse_args().json], partial(_record, record))
-
-
-def _record(record: Callable[[], Figures]) -> Figures:
-    figures = record()
-    for gap in figures.gaps:
-        print(f"not measured: {gap}", file=sys.stderr)
-    return figures
-
-
-def record_to_files(files: Sequence[Path], record: Callable[[], Figures]) -> int:
-    """Record figures and write them to the files; return the exit code."""
+    arguments = parser.parse_args()
 
     def record_and_write() -> int:
-        figures = record()
+        figures = record(arguments)
+        for gap in figures.gaps:
+            print(f"not measured: {gap}", file=sys.stderr)
         try:
-            for file in files:
-                write_json(figures, file)
+            write_json(figures, arguments.json)
         except OSError as error:
             print(f"cannot write the figures: {error.filename}: {error.strerror}", file=sys.stderr)
             return EXIT_NOT_WRITTEN
+        print(f"the figures are in {arguments.json}")
         return 0
 
     return run_interruptible(

@@ -20,40 +20,20 @@ class BenchProgress:
         self._total = total
         self._done = 0.0
         self._began_s = time.monotonic()
-        self._what = ""
 
     def begin(self, what: str) -> None:
         """Begin a step."""
-        self._what = what
+        pace = (time.monotonic() - self._began_s) / self._done if self._done else 1.0
+        left, part = time_left((self._total - self._done) * pace), self._done / self._total
         if self._bar.is_shown:
-            self._draw(what)
+            self._bar.draw(part, f"{part:4.0%}  {left}  {what}")
         else:
-            self._bar.print_line(f"[{self._part():4.0%}] {self.left()}: {what}")
-
-    def show_detail(self, detail: str) -> None:
-        """Show a detail of the current step, on a terminal only."""
-        self._draw(f"{self._what}: {detail}")
+            self._bar.print_line(f"[{part:4.0%}] {left}: {what}")
 
     def end(self, weight: float) -> None:
         """End the current step."""
         self._done += weight
 
-    def print_line(self, text: str) -> None:
-        """Print a line that the bar does not overwrite."""
-        self._bar.print_line(text)
-
     def close(self) -> None:
         """Erase the bar."""
         self._bar.erase()
-
-    def left(self) -> str:
-        """Return the estimated time left, in words."""
-        took_s = time.monotonic() - self._began_s
-        pace = took_s / self._done if self._done else 1.0
-        return time_left((self._total - self._done) * pace)
-
-    def _part(self) -> float:
-        return min(1.0, self._done / self._total) if self._total else 1.0
-
-    def _draw(self, text: str) -> None:
-        self._bar.draw(self._part(), f"{self._part():4.0%}  {self.left()}  {text}")

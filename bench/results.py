@@ -37,13 +37,11 @@ class LatencyDistribution(Struct, frozen=True):
         """Return the distribution of all samples. Raises ValueError if there are none."""
         if not len(samples_ns):
             raise ValueError("no samples")
-        ordered = np.sort(samples_ns)
-
-        def at(quantile: float) -> int:
-            return int(ordered[max(0, int(np.ceil(quantile * len(ordered))) - 1)])
-
-        curve = tuple(at(quantile) for quantile in CURVE)
-        return cls(len(ordered), at(0.5), at(0.9), at(0.99), at(0.999), at(1.0), curve)
+        quantiles = (0.5, 0.9, 0.99, 0.999, 1.0, *CURVE)
+        p50, p90, p99, p999, most, *curve = map(
+            int, np.quantile(samples_ns, quantiles, method="inverted_cdf")
+        )
+        return cls(len(samples_ns), p50, p90, p99, p999, most, tuple(curve))
 
 
 class Usage(Struct, frozen=True):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TextIO
 
 import msgspec
 
@@ -42,29 +42,20 @@ from bench.results import (
     TickToDecision,
     Usage,
 )
-from bench.rivals.rival import RivalError, RivalUnavailable
 from lib.clock import utc_stamp
 from lib.reports.machine import machine_facts, software_facts
 
-# Expected durations on two cores, for the progress bar only.
+# Expected durations on two cores, for the time left only.
 STACK_S: Final = 3.5
 """The time to start, warm up and end a private stack."""
-GUESS_S: Final = 2.0
-"""The time to find the first rate of a search."""
-TRIAL_S: Final = 2.5
-"""The overhead of a trial."""
-TRIAL_SHARE: Final = 0.4
-"""The part of its seconds that a trial takes on average: one that is not held ends early."""
 FILL_S: Final = 5.0
 """The time to fill the ring once and to restart the gateway."""
+ORDERS_S: Final = 2.0
+"""The time of a load of orders."""
 RIVAL_S: Final = 1.2
 """The overhead of a rival, for each load."""
 ALONE: Final = 11
 """The number of stages and calls."""
-CLIENT_S: Final = 0.15
-"""The time to start a client that sends orders."""
-ORDERS_A_SECOND: Final = 50_000
-
 
 RIVAL_PACKAGES: Final = ("pyzmq",)
 SETTINGS: Final[dict[str, Any]] = {
@@ -95,19 +86,17 @@ class Step(NamedTuple):
 
     what: str
     expected_s: float
-    run: Callable[[PartialRecording, BenchProgress], None]
-    """May raise BenchError, RivalError or RivalUnavailable, which become a gap."""
+    run: Callable[[PartialRecording], None]
+    """May raise BenchError, which becomes a gap."""
     subject: str = ""
     """The subject of a gap that several steps share; "" for `what`."""
 
 
-def run(
-    plan: Plan, progress_of: Callable[[float], BenchProgress], command: str, quick: bool
-) -> Recording:
+def run(plan: Plan, progress_to: TextIO, command: str, quick: bool) -> Recording:
     """Measure everything in the plan; return the recording."""
     began_utc, began_s = utc_stamp(), time.monotonic()
     machine, software = machine_facts(), software_facts() | rival_versions()
-    found = perform(list(steps(plan)), progress_of)
+    found = perform(list(steps(plan)), progress_to)
     return Recording(
         began_utc=began_utc,
         ended_utc=utc_stamp(),
@@ -130,26 +119,21 @@ def rival_versions() -> dict[str, str]:
     return versions
 
 
-def perform(
-    todo: Sequence[Step], progress_of: Callable[[float], BenchProgress]
-) -> PartialRecording:
+def perform(todo: Sequence[Step], progress_to: TextIO) -> PartialRecording:
     """Do all steps, one after the other."""
     found = PartialRecording()
-    progress = progress_of(sum(step.expected_s for step in todo))
-    try:
+    progress = BenchProgress(progress_to, sum(step.expected_s for step in todo))
+    with closing(progress):
         for step in todo:
             progress.begin(step.what)
             try:
-                step.run(found, progress)
-            except (BenchError, RivalError, RivalUnavailable) as error:
+                step.run(found)
+            except BenchError as error:
                 reason = str(error).strip().splitlines()[-1]  # of a traceback, the error
                 gap = f"{step.subject or step.what}: {reason}"
                 if gap not in found.gaps:
                     found.gaps.append(gap)
-                    progress.print_line(f"not measured: {gap}")
             progress.end(step.expected_s)
-    finally:
-        progress.close()
     return found
 
 
@@ -160,26 +144,24 @@ def steps(plan: Plan) -> Iterator[Step]:
         expected_s = STACK_S + warm_up_s(one) - WARM_UP_S + one.seconds
         yield Step(what, expected_s, partial(_latency, one))
     for search in plan.throughput:
-        expected_s = STACK_S + GUESS_S + search.trials * (TRIAL_S + TRIAL_SHARE * search.seconds)
+        # A trial also restarts the gateway; one that is not held ends early.
+        expected_s = 2 * STACK_S + search.trials * (2.5 + 0.4 * search.seconds)
         yield Step(f"throughput with {_scale(search)}", expected_s, partial(_throughput, search))
     yield Step("daemons at rest", STACK_S + FILL_S + plan.rest_s, partial(_at_rest, plan.rest_s))
     for symbols in plan.stage_symbols:
-        expected_s = 1 + ALONE * plan.stage_s
         do = partial(_alone, symbols, plan.stage_s)
-        yield Step(f"each stage alone with {symbols:,} symbols", expected_s, do)
+        yield Step(f"each stage alone with {symbols:,} symbols", 1 + ALONE * plan.stage_s, do)
     yield Step("shared memory", 1.0, partial(_segments, plan.segment_symbols))
-    orders_s = sum(one.clients * (CLIENT_S + one.orders / ORDERS_A_SECOND) for one in plan.orders)
-    yield Step("orders", STACK_S + orders_s, partial(_orders, plan.orders))
-    side = plan.side_by_side
-    for number in range(side.rounds):
-        which = f"side by side, round {number + 1} of {side.rounds}"
-        programs = list(_side_by_side(side, number, which))
+    yield Step("orders", STACK_S + ORDERS_S * len(plan.orders), partial(_orders, plan.orders))
+    for number in range(plan.side_by_side.rounds):
+        programs = list(_side_by_side(plan.side_by_side, number))
         first = number % len(programs)  # each round begins with another program
         yield from programs[first:] + programs[:first]
 
 
-def _side_by_side(side: SideBySide, number: int, which: str) -> Iterator[Step]:
-    expected_s = STACK_S + side.paced_s + (side.unpaced_s and TRIAL_S + side.unpaced_s)
+def _side_by_side(side: SideBySide, number: int) -> Iterator[Step]:
+    which = f"side by side, round {number + 1} of {side.rounds}"
+    expected_s = STACK_S + side.paced_s + (side.unpaced_s and STACK_S + side.unpaced_s)
     yield Step(f"{which}: {STACK}", expected_s, partial(_stack_hops, side, number), STACK)
     for rival in RIVALS:
         expected_s = sum(RIVAL_S + load.seconds for load in loads_of(rival, side))
@@ -192,43 +174,42 @@ def _scale(one: LatencyRun | ThroughputRun) -> str:
     return f"{one.symbols:,} symbols and {strategies}"
 
 
-def _latency(one: LatencyRun, found: PartialRecording, _: BenchProgress) -> None:
+def _latency(one: LatencyRun, found: PartialRecording) -> None:
     figures, gaps = measure_latency(one)
     found.tick_to_decision.append(figures)
     found.gaps += gaps
 
 
-def _throughput(one: ThroughputRun, found: PartialRecording, progress: BenchProgress) -> None:
-    figures, gaps = measure_throughput(one, progress.show_detail)
+def _throughput(one: ThroughputRun, found: PartialRecording) -> None:
+    figures, gaps = measure_throughput(one)
     found.throughput.append(figures)
     found.gaps += gaps
 
 
-def _at_rest(seconds: float, found: PartialRecording, _: BenchProgress) -> None:
+def _at_rest(seconds: float, found: PartialRecording) -> None:
     found.at_rest += measure_at_rest(seconds)
 
 
-def _alone(symbols: int, seconds: float, found: PartialRecording, _: BenchProgress) -> None:
+def _alone(symbols: int, seconds: float, found: PartialRecording) -> None:
     stages, calls = measure_alone(symbols, seconds)
     found.stages += stages
     found.calls += calls
 
 
-def _segments(symbols: Sequence[int], found: PartialRecording, _: BenchProgress) -> None:
+def _segments(symbols: Sequence[int], found: PartialRecording) -> None:
     found.segments += map(measure_segment, symbols)
 
 
-def _orders(runs: Sequence[OrdersRun], found: PartialRecording, progress: BenchProgress) -> None:
-    found.orders += measure_orders(runs, progress.show_detail)
+def _orders(runs: Sequence[OrdersRun], found: PartialRecording) -> None:
+    found.orders += measure_orders(runs)
 
 
-def _stack_hops(side: SideBySide, number: int, found: PartialRecording, _: BenchProgress) -> None:
-    for hops in stack_hops(side, number, lossless_rate(found.throughput, side.symbols)):
+def _stack_hops(side: SideBySide, number: int, found: PartialRecording) -> None:
+    lossless = lossless_rate(found.throughput, side.symbols)
+    for hops in stack_hops(side, number, lossless):  # the paced ones count if the others fail
         found.hops.append(hops)
 
 
-def _rival_hops(
-    rival: Rival, side: SideBySide, number: int, found: PartialRecording, _: BenchProgress
-) -> None:
+def _rival_hops(rival: Rival, side: SideBySide, number: int, found: PartialRecording) -> None:
     for hops in rival_hops(rival, side, number):
         found.hops.append(hops)

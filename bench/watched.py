@@ -11,7 +11,6 @@ be, 130 after Ctrl-C (nothing is written).
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -20,33 +19,28 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from http.client import HTTPConnection, HTTPException
 from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench.errors import BenchError
 from bench.measure.latency import WARM_UP_S, latency_settings
 from bench.measure.measured_stack import MeasuredStack, bench_dir, measured_stack
 from bench.measure.observer import observe
-from bench.plan import LatencyRun
+from bench.plan import BROWSERS, WATCHED, Viewers, WatchedRun
 from bench.program import run_recorder
-from bench.results import LatencyDistribution, WatchedRecording, WatchedRound
+from bench.results import WatchedRecording, WatchedRound
 from lib.clock import utc_stamp
 from lib.dashboard.metrics import PAGES
+from lib.long_program import CommandLine
 from lib.reports.machine import machine_facts
 
 PROGRAM: Final = "python -m bench.watched"
 OUTPUT: Final = "watched.json"
 """The name of the file in the directory of the bench."""
-RUN: Final = LatencyRun(2_000.0, 5.0)
-ROUNDS: Final = 3
-COUNT: Final = 3
-NO_VIEWER: Final = "no browser"
-STREAMS: Final = "streams, not drawn"
-BROWSERS: Final = "browsers"
-
 START_S: Final = 30.0
 """How long the browsers may take until all of them get views."""
 SETTLE_S: Final = 2.0
@@ -63,61 +57,48 @@ OPTIONS: Final = (
 
 def main() -> int:
     """Record; return the exit code."""
-
-    def say(text: str) -> None:
-        print(text, flush=True)
-
-    recorder = partial(record, RUN, ROUNDS, COUNT, say)
-    return run_recorder(PROGRAM, __doc__, bench_dir() / OUTPUT, recorder)
+    parser = CommandLine(PROGRAM, __doc__)
+    return run_recorder(parser, bench_dir() / OUTPUT, lambda _: record(WATCHED))
 
 
-def record(
-    run: LatencyRun, rounds: int, browsers: int, say: Callable[[str], None]
-) -> WatchedRecording:
+def record(plan: WatchedRun) -> WatchedRecording:
     """Measure all rounds; a failure becomes a gap."""
     began_utc, machine = utc_stamp(), machine_facts()
     measured: list[WatchedRound] = []
     gaps: tuple[str, ...] = ()
     try:
-        for one in measure(run, rounds, browsers):
+        for one in measure(plan):
             measured.append(one)
-            say(f"watched by {one.watched_by}: round {one.number} of {rounds}")
+            print(f"watched by {one.watched_by}: round {one.number} of {plan.rounds}", flush=True)
     except (BenchError, OSError) as error:
         gaps = (str(error),)
-    return WatchedRecording(began_utc, machine, run.rate, tuple(measured), gaps)
+    return WatchedRecording(began_utc, machine, plan.latency.rate, tuple(measured), gaps)
 
 
-def measure(run: LatencyRun, rounds: int, browsers: int) -> Iterator[WatchedRound]:
-    """Measure in rounds: without viewers, with streams, with browsers. Raises BenchError."""
+def measure(plan: WatchedRun) -> Iterator[WatchedRound]:
+    """Measure in rounds, with each kind of viewers. Raises BenchError."""
     if shutil.which(BROWSER) is None:
         raise BenchError("Chromium is not installed: apt-get install chromium")
-    with measured_stack(latency_settings(run)) as stack:
+    with measured_stack(latency_settings(plan.latency)) as stack:
         time.sleep(WARM_UP_S)
-        for number in range(1, rounds + 1):
-            for what, count in ((NO_VIEWER, 0), (STREAMS, browsers), (BROWSERS, browsers)):
-                with _watching(stack, what, count):
-                    seen = observe(stack, run.seconds)
-                if not len(seen.sequences):
-                    raise BenchError("not a single tick was seen from its sending to its decision")
-                yield WatchedRound(
-                    number=number,
-                    watched_by=f"{count} {what}" if count else what,
-                    missed=seen.published - len(seen.sequences),
-                    from_sent=LatencyDistribution.of(seen.decided_ns - seen.sent_ns),
-                )
+        for number in range(1, plan.rounds + 1):
+            for viewers in plan.viewers:
+                with _watching(stack, viewers):
+                    seen = observe(stack, plan.latency.seconds)
+                yield WatchedRound(number, viewers.label, seen.missed, seen.from_sent)
 
 
 @contextmanager
-def _watching(stack: MeasuredStack, what: str, count: int) -> Iterator[None]:
-    """Let `count` browsers or streams watch a stack."""
+def _watching(stack: MeasuredStack, viewers: Viewers) -> Iterator[None]:
+    """Let browsers or streams watch a stack."""
     port = stack.settings.dashboard.port
     with ExitStack() as running:
-        for _ in range(count):
-            running.enter_context(_browser(port) if what == BROWSERS else _stream(port))
+        for _ in range(viewers.number):
+            running.enter_context(_browser(port) if viewers.kind == BROWSERS else _stream(port))
         give_up_s = time.monotonic() + START_S
-        while _open_pages(stack) != count:
+        while _open_pages(stack) != viewers.number:
             if time.monotonic() > give_up_s:
-                raise BenchError(f"{count} {what} do not watch the stack within {START_S:g} s")
+                raise BenchError(f"{viewers.label}: not all connected within {START_S:g} s")
             time.sleep(LOOK_S)
         time.sleep(SETTLE_S)
         yield
@@ -170,8 +151,8 @@ def _open_pages(stack: MeasuredStack) -> int:
         return -1
     finally:
         connection.close()
-    found = re.search(rf"^{PAGES} (\S+)$", text, re.MULTILINE)
-    return round(float(found[1])) if found else -1
+    families = text_string_to_metric_families(text)
+    return next((round(one.samples[0].value) for one in families if one.name == PAGES), -1)
 
 
 if __name__ == "__main__":

@@ -95,11 +95,10 @@ def outdated_figures(
     """Say which figures are of another plan or of other roles; the last line says what to run."""
     roles = started_programs(configuration)
     differences = [
-        f"report/bench: {difference}"
-        for difference in outdated(bench.recording, FULL, RIVALS, roles)
+        f"report/bench: {difference}" for difference in outdated(bench, FULL, RIVALS, roles)
     ]
     if differences:
-        differences.append("report/bench: outdated: run `make bench`")
+        differences.append("report/bench: outdated: run `make bench`, and `make watched`")
     commands = [entry["command"] for entry in chaos.recording["experiments"]]
     if commands != [experiment.command for experiment in STANDARD_SET]:
         differences.append("report/chaos: outdated, not of today's standard set: run `make chaos`")

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from bench.measure.side_by_side import STACK
 from bench.profile_results import DaemonProfile, HotFunction, LoadProfile, Profile
-from bench.report.comparison import FLOOR, STACK, ZEROMQ
+from bench.report.comparison import FLOOR, ZEROMQ
 from bench.report.recorded import RecordedBench
 from bench.results import (
     CallCost,
@@ -143,7 +144,6 @@ def recording(**changed: Any) -> Recording:
             *hops(STACK, 0.0, figure=8, ticks_a_message=0),
             *hops(ZEROMQ, 0.0, figure=0.4),
             *hops(OTHER, 0.0, figure=0.1),
-            *hops(ZEROMQ, 0.0, figure=2, ticks_a_message=64),
             *hops(ZEROMQ, 0.0, figure=4, ticks_a_message=1024),
             *hops(OTHER, 0.0, figure=3, ticks_a_message=64),
         ),

@@ -13,6 +13,7 @@ from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack, UsageMeter, measured_stack
 from bench.measure.symbols import symbols_of
 from bench.results import SegmentSize, Usage
+from lib.price_book.segment import Layout
 from lib.price_book.segment_files import SHM_DIR
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook
@@ -27,23 +28,12 @@ COME_TO_REST_S: Final = 2.0
 LOOK_S: Final = 0.05
 BATCH_TICKS: Final = 4096
 
-HEADER_BYTES: Final = 5376
-"""The size of the header, the wake-up slots and the table of epochs."""
-SYMBOL_BYTES: Final = 112
-"""The size of a symbol's name and the two records of its latest tick."""
-TICK_BYTES: Final = 48
-"""The size of a record of the ring."""
-
-
-def formula_bytes(symbols: int, ring_capacity: int) -> int:
-    """Return the size of a price book's segment, by the layout in lib/price_book/segment.py."""
-    return HEADER_BYTES + SYMBOL_BYTES * symbols + TICK_BYTES * ring_capacity
-
 
 def measure_segment(symbols: int) -> SegmentSize:
     """Make a price book with the default ring, fill it once, and measure its file."""
     capacity = Settings().price_book.ring_capacity
-    with SharedPriceBook(symbols_of(symbols), ring_capacity=capacity) as book:
+    names = symbols_of(symbols)
+    with SharedPriceBook(names, ring_capacity=capacity) as book:
         sequence = 0
         book.begin_epoch("tape")
         while sequence < max(capacity, symbols):
@@ -51,7 +41,7 @@ def measure_segment(symbols: int) -> SegmentSize:
             book.update_batch((numbers % symbols).astype(np.int32), numbers + 1, numbers + 1, 1)
             sequence += BATCH_TICKS
         blocks = (SHM_DIR / book.name).stat().st_blocks
-    return SegmentSize(symbols, capacity, formula_bytes(symbols, capacity), 512 * blocks)
+    return SegmentSize(symbols, capacity, Layout.of(names, capacity).total_bytes, 512 * blocks)
 
 
 def measure_at_rest(seconds: float) -> tuple[Usage, ...]:

@@ -7,8 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from bench.errors import BenchError
-from bench.measure.measured_stack import MeasuredStack, UsageMeter, measured_stack
+from bench.measure.measured_stack import UsageMeter, measured_stack
 from bench.measure.observer import LAST_S, Observation, observe
 from bench.measure.symbols import settings_for
 from bench.plan import LatencyRun
@@ -39,22 +38,16 @@ def measure_latency(run: LatencyRun) -> tuple[TickToDecision, list[str]]:
     """Run a stack and observe it; return the figures and the gaps. Raises BenchError."""
     with measured_stack(latency_settings(run), run.strategies) as stack:
         time.sleep(warm_up_s(run))
-        return observe_latency(stack, run)
-
-
-def observe_latency(stack: MeasuredStack, run: LatencyRun) -> tuple[TickToDecision, list[str]]:
-    """Observe a stack that runs with the settings of `run`. Raises BenchError."""
-    meter = UsageMeter(stack)
-    seen = observe(stack, run.seconds)
-    return judge(run, seen, meter.read())
+        meter = UsageMeter(stack)
+        seen = observe(stack, run.seconds)
+        return judge(run, seen, meter.read())
 
 
 def judge(
     run: LatencyRun, seen: Observation, usage: tuple[Usage, ...]
 ) -> tuple[TickToDecision, list[str]]:
     """Compute the figures of an observation. Raises BenchError if it has no ticks."""
-    if not len(seen.sequences):
-        raise BenchError("not a single tick was seen from its sending to its decision")
+    from_sent = seen.from_sent
     intended_ns = seen.schedule.intended_ns(seen.sequences)
     gaps = []
     if seen.unanswered:
@@ -73,8 +66,8 @@ def judge(
         rate=run.rate,
         seconds=seen.seconds,
         ticks=len(seen.sequences),
-        missed=seen.published - len(seen.sequences),
-        from_sent=LatencyDistribution.of(seen.decided_ns - seen.sent_ns),
+        missed=seen.missed,
+        from_sent=from_sent,
         from_intended=LatencyDistribution.of(seen.decided_ns - intended_ns),
         to_report=LatencyDistribution.of(seen.to_report_ns) if len(seen.to_report_ns) else None,
         usage=usage,

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from bench.errors import BenchError
+from bench.errors import BenchError, RoleEndedError
 from bench.results import Usage
 from lib.clock import SECOND_NS
 from lib.process.run_identity import ProcessStat, process_stat
@@ -79,13 +79,20 @@ class MeasuredStack:
         return readers
 
     def set_rate(self, rate: float) -> None:
-        """Let the gateway continue its tape at another rate. Returns when ticks are evaluated."""
+        """Let the gateway continue its tape at another rate. Returns when ticks are evaluated.
+
+        Evaluation alone does not prove that the new gateway runs: strategies that are behind go on
+        with the ticks of the old one.
+        """
         gateway = replace(self.settings.gateway, rate=rate)
         self._stack.write_settings(replace(self.settings, gateway=gateway))
         with self._as_bench_error("the gateway does not restart"):
             self._supervisor.stop("gateway")
+            before = self.published()
             self._supervisor.start("gateway")
-        self.wait_until_steady()  # a slow start listens after supervisord has counted it as running
+        deadline_s = time.monotonic() + STEADY_S
+        _wait(lambda: self.published() != before, deadline_s, "the gateway publishes nothing")
+        self.wait_until_steady()
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of all programs. Asking wakes supervisord."""
@@ -163,12 +170,15 @@ class UsageMeter:
     def __init__(self, stack: MeasuredStack) -> None:
         self._pids = stack.pids()
         self._since_ns = time.monotonic_ns()
-        self._before_s = {role: _stat(pid).cpu_s for role, pid in self._pids.items()}
+        self._before_s = {role: _stat(role, pid).cpu_s for role, pid in self._pids.items()}
 
     def read(self) -> tuple[Usage, ...]:
-        """Return the CPU share since the construction, and the current memory."""
+        """Return the CPU share since the construction, and the current memory.
+
+        Raises RoleEndedError.
+        """
         seconds = (time.monotonic_ns() - self._since_ns) / SECOND_NS
-        stats = {role: _stat(pid) for role, pid in sorted(self._pids.items())}
+        stats = {role: _stat(role, pid) for role, pid in sorted(self._pids.items())}
         return tuple(
             Usage(role, (stat.cpu_s - self._before_s[role]) / seconds, stat.resident_bytes)
             for role, stat in stats.items()
@@ -179,11 +189,11 @@ def _has_more(reader: DecisionReader) -> bool:
     return len(reader.read().last) > 0
 
 
-def _stat(pid: int) -> ProcessStat:
+def _stat(role: str, pid: int) -> ProcessStat:
     try:
         return process_stat(pid)
     except ProcessLookupError:
-        raise BenchError(f"process {pid} has ended while it was measured") from None
+        raise RoleEndedError(f"{role} has ended while it was measured") from None
 
 
 def _wait(is_so: Callable[[], bool], deadline_s: float, otherwise: str) -> None:

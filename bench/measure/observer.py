@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack
+from bench.results import LatencyDistribution
 from lib.clock import SECOND_NS
 from lib.process.log_events import (
     GATEWAY,
@@ -76,6 +77,18 @@ class Observation(NamedTuple):
     strategy."""
     unanswered: int
     """How many orders had no execution report LAST_S after the end."""
+
+    @property
+    def missed(self) -> int:
+        """How many of the published ticks were not decided by every strategy."""
+        return self.published - len(self.sequences)
+
+    @property
+    def from_sent(self) -> LatencyDistribution:
+        """The times from SENT_NS to the decision. Raises BenchError if there are no ticks."""
+        if not len(self.sequences):
+            raise BenchError("not a single tick was seen from its sending to its decision")
+        return LatencyDistribution.of(self.decided_ns - self.sent_ns)
 
 
 def observe(stack: MeasuredStack, seconds: float) -> Observation:
@@ -207,13 +220,10 @@ class _TickObserver:
 
 def join_decisions(parts: Sequence[Decided]) -> Decided:
     """Concatenate the decisions of one strategy from several reads."""
-    if not parts:
-        nothing = np.empty(0, np.int64)
-        return Decided(nothing, nothing, nothing, 0)
     return Decided(
-        np.concatenate([part.first for part in parts]),
-        np.concatenate([part.last for part in parts]),
-        np.concatenate([part.decided_ns for part in parts]),
+        _joined([part.first for part in parts]),
+        _joined([part.last for part in parts]),
+        _joined([part.decided_ns for part in parts]),
         sum(part.missed for part in parts),
     )
 

@@ -10,15 +10,10 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
-import os
-import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import Connection, wait
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -27,9 +22,9 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack, measured_stack
 from bench.plan import OrdersRun
+from bench.processes import Part, begin, hear, started
 from bench.results import LatencyDistribution, OrderFigures
 from lib.clock import SECOND_NS
-from lib.process.run_identity import end_with
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.wire.framing import MESSAGE_DELIMITER
@@ -40,8 +35,8 @@ NO_NEWS_S: Final = 100_000.0
 QUANTITY: Final = 10
 SENDS: Final = 8
 """In how many parts a client sends its orders in flight, so that sending and answers overlap."""
-START_S: Final = 30.0
-"""How long clients may take to start and to log on."""
+PRICES_S: Final = 30.0
+"""How long the symbols may take to have a price."""
 ANSWER_S: Final = 30.0
 """How long a client waits for an answer."""
 LONGEST_S: Final = 120.0
@@ -71,24 +66,21 @@ class ClientTimes(NamedTuple):
     """How long each order waited for its answer."""
 
 
-def measure_orders(
-    runs: Sequence[OrdersRun], say: Callable[[str], None] = lambda _: None
-) -> tuple[OrderFigures, ...]:
+def measure_orders(runs: Sequence[OrdersRun]) -> tuple[OrderFigures, ...]:
     """Measure all runs, one after the other, on one stack. Raises BenchError."""
     settings = Settings()
     settings = replace(settings, gateway=replace(settings.gateway, news_interval=NO_NEWS_S))
     with measured_stack(settings) as stack:
         prices = latest_prices(stack)
-        found = []
-        for number, run in enumerate(runs):
-            say(f"{run.clients} with {run.under_way} under way")
-            found.append(measure(stack.settings, run, prices, f"bench-{number}"))
-        return tuple(found)
+        return tuple(
+            measure(stack.settings, run, prices, f"bench-{number}")
+            for number, run in enumerate(runs)
+        )
 
 
 def latest_prices(stack: MeasuredStack) -> dict[str, float]:
     """Return the latest price of each symbol, once all have one, for the price collar."""
-    give_up_s = time.monotonic() + START_S
+    give_up_s = time.monotonic() + PRICES_S
     with SharedPriceBook.attach(stack.settings.price_book.name) as book:
         while True:
             prices = {symbol: book.read(symbol) for symbol in book.symbols}
@@ -108,13 +100,9 @@ def measure(
         ClientPlan(address, f"{name}-{number}", run.under_way, run.orders, prices)
         for number in range(run.clients)
     ]
-    with _started(clients) as connections:
-        for connection in connections:
-            _receive(connection, START_S)  # the client has logged on
-        for connection in connections:
-            connection.send(None)
-        deadline_s = time.monotonic() + LONGEST_S
-        times = [_receive(connection, deadline_s - time.monotonic()) for connection in connections]
+    with started([(_client, client) for client in clients]) as children:
+        begin(children)
+        times = hear(children, children, LONGEST_S, "not finished in time")
     began_ns, ended_ns = min(t.began_ns for t in times), max(t.ended_ns for t in times)
     answers_ns = np.concatenate([t.answers_ns for t in times])
     return OrderFigures(
@@ -126,58 +114,16 @@ def measure(
     )
 
 
-@contextmanager
-def _started(clients: Sequence[ClientPlan]) -> Iterator[list[Connection]]:
-    """Start a process for each client; all of them have ended when the block has."""
-    context = multiprocessing.get_context("spawn")
-    processes = []
-    connections = []
-    try:
-        for client in clients:
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_client_process, args=(client, theirs, os.getpid()), daemon=True
-            )
-            process.start()
-            theirs.close()
-            processes.append(process)
-            connections.append(ours)
-        yield connections
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
-        for connection in connections:
-            connection.close()
-
-
-def _receive(connection: Connection, timeout_s: float) -> Any:
-    """Return a client's next message. Raises BenchError if the client failed or is too late."""
-    if not wait([connection], max(0.0, timeout_s)):
-        raise BenchError("a client of the order manager is not ready in time")
-    try:
-        said = connection.recv()
-    except EOFError:
-        raise BenchError("a client of the order manager has ended early") from None
-    if isinstance(said, str):
-        raise BenchError(f"a client of the order manager failed: {said}")
-    return said
-
-
-def _client_process(client: ClientPlan, bench: Connection, parent_pid: int) -> None:
+def _client(part: Part[ClientPlan]) -> ClientTimes:
     """The main function of a client's process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the bench ends its processes itself
-    if not end_with(parent_pid):
-        return
-    with suppress(BrokenPipeError):  # the bench has closed its end
-        try:
-            sends = order_frames(client)
-            with _log_on(client) as sock:
-                bench.send(None)
-                bench.recv()
-                bench.send(send_all(sock, sends, client.under_way))
-        except (OSError, EOFError, BenchError) as error:
-            bench.send(str(error))
+    client = part.load
+    sends = order_frames(client)
+    try:
+        with _log_on(client) as sock:
+            part.start()
+            return send_all(sock, sends, client.under_way)
+    except OSError as error:
+        raise BenchError(str(error)) from None
 
 
 def order_frames(client: ClientPlan) -> list[tuple[bytes, int]]:

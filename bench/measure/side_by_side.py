@@ -25,19 +25,16 @@ from bench.measure.throughput import attempt, fast_settings
 from bench.plan import SideBySide
 from bench.results import LatencyDistribution, ProgramRound, Throughput
 from bench.rivals.alternatives import multiprocessing_queue, textbook, zeromq
-from bench.rivals.floor import (
-    three_processes,
-    three_processes_in_c,
-    two_processes,
-    two_processes_in_c,
-)
+from bench.rivals.floor import hops, three_processes
 from bench.rivals.load import Load
 from bench.rivals.rival import RivalResult
 
 STACK: Final = "stack"
 OWN_BATCHING: Final = 0
 """`ticks_a_message` of the stack, which batches by itself."""
-WARM_UP_S: Final = 1.0
+WARM_UP_S: Final = 0.5
+"""How long each program runs before its latencies count: connections grow, caches fill, Python
+specialises its code."""
 BELOW_HELD: Final = 0.95
 """The rate of the stack's unpaced rounds, as a share of the held rate."""
 
@@ -52,15 +49,7 @@ class Rival(NamedTuple):
 
 
 RIVALS: Final = (
-    *(
-        Rival(floor.NAME, floor.measure, None)
-        for floor in (
-            two_processes,
-            three_processes,
-            two_processes_in_c,
-            three_processes_in_c,
-        )
-    ),
+    *(Rival(floor.NAME, floor.measure, None) for floor in (three_processes, hops)),
     *(
         Rival(alternative.NAME, alternative.measure, alternative.BEST_BATCH)
         for alternative in (zeromq, multiprocessing_queue, textbook)
@@ -70,7 +59,7 @@ RIVALS: Final = (
 
 def loads_of(rival: Rival, plan: SideBySide) -> list[Load]:
     """Return the loads of a rival in each round."""
-    loads = [Load(plan.rate, plan.paced_s, 1, plan.symbols)]
+    loads = [Load(plan.rate, WARM_UP_S + plan.paced_s, 1, plan.symbols)]
     if rival.best_batch is not None and plan.unpaced_s:
         loads += [Load(0.0, plan.unpaced_s, ticks, plan.symbols) for ticks in (1, rival.best_batch)]
     return loads
@@ -80,6 +69,7 @@ def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[ProgramR
     """Measure a rival with each of its loads."""
     for load in loads_of(rival, plan):
         outcome = rival.measure(load)
+        latencies_ns = outcome.latencies_ns[round(WARM_UP_S * load.rate) :]
         yield ProgramRound(
             name=rival.name,
             round=number,
@@ -89,7 +79,7 @@ def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[ProgramR
             ticks=outcome.ticks,
             missing=outcome.missing,
             seconds=outcome.seconds,
-            latency=LatencyDistribution.of(outcome.latencies_ns) if load.rate else None,
+            latency=LatencyDistribution.of(latencies_ns) if load.rate else None,
         )
 
 
@@ -113,8 +103,6 @@ def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterabl
     with measured_stack(paced) as stack:
         time.sleep(WARM_UP_S)
         seen = observe(stack, plan.paced_s)
-        if not len(seen.sequences):
-            raise BenchError("no tick was seen up to its decision")
         yield ProgramRound(
             name=STACK,
             round=number,
@@ -122,9 +110,9 @@ def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterabl
             ticks_a_message=OWN_BATCHING,
             symbols=plan.symbols,
             ticks=len(seen.sequences),
-            missing=seen.published - len(seen.sequences),
+            missing=seen.missed,
             seconds=seen.seconds,
-            latency=LatencyDistribution.of(seen.decided_ns - seen.sent_ns),
+            latency=seen.from_sent,
         )
         if not plan.unpaced_s:
             return

@@ -6,25 +6,19 @@ is up and the best repetition counts: disturbances only ever make it slower.
 
 from __future__ import annotations
 
-import gc
 import itertools
-import multiprocessing
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.errors import BenchError
 from bench.measure.symbols import symbols_of
+from bench.processes import Part, hear, started
 from bench.results import CallCost, StageCost
-from lib.process.run_identity import end_with
 from lib.settings import PROJECT_ROOT, Settings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.signals import MovingAverageAndNews
@@ -40,8 +34,12 @@ BULLISH: Final = 70
 """A sentiment that makes the signal buy."""
 CALLS: Final = 1_000
 """How many calls are timed together."""
+LONGEST_S: Final = 120.0
+"""How long all stages and calls together may take."""
 WARM_UP: Final = 2
 """How many repetitions do not count."""
+
+Costs = tuple[tuple[StageCost, ...], tuple[CallCost, ...]]
 
 
 class Work(NamedTuple):
@@ -53,9 +51,7 @@ class Work(NamedTuple):
     batch_ticks: int = 1
 
 
-def measure_alone(
-    symbols: int, seconds: float
-) -> tuple[tuple[StageCost, ...], tuple[CallCost, ...]]:
+def measure_alone(symbols: int, seconds: float) -> Costs:
     """Measure all stages and calls, each for `seconds`, in a separate process. Raises BenchError.
 
     Its environment is that of the roles (`etc/run-role`): it decides, at the start of a process,
@@ -64,14 +60,9 @@ def measure_alone(
     before = dict(os.environ)
     os.environ.update(role_environment())
     try:
-        with ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), _prepare, (os.getpid(),)
-        ) as pool:
-            stages = pool.submit(measure_stages, symbols, seconds)
-            calls = pool.submit(measure_calls, symbols, seconds)
-            return stages.result(), calls.result()
-    except BrokenProcessPool:
-        raise BenchError("the process that measures stages has ended early") from None
+        with started([(_measure_all, (symbols, seconds))]) as children:
+            [(stages, calls)] = hear(children, children, LONGEST_S, "not finished in time")
+            return stages, calls
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -84,11 +75,8 @@ def role_environment() -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", " ".join(exports)))
 
 
-def _prepare(bench_pid: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the bench ends its processes itself
-    if not end_with(bench_pid):
-        raise SystemExit
-    gc.disable()  # nothing here makes cycles, and the roles have theirs frozen
+def _measure_all(part: Part[tuple[int, float]]) -> Costs:
+    return measure_stages(*part.load), measure_calls(*part.load)
 
 
 def measure_stages(symbols: int, seconds: float) -> tuple[StageCost, ...]:

@@ -3,7 +3,8 @@
 The first guess comes from a run with `rate = 0`, where the gateway goes as fast as the orderbook
 takes the ticks. Then paced rates are tried, and the interval between the highest rate that held and
 the lowest that did not is halved. A trial that can no longer hold ends at once, so that most of the
-time goes into those that do.
+time goes into those that do. A rate at which a daemon gets so little time that the watchdog kills
+it does not hold either; with many strategies on few cores that is the dashboard.
 
 Published ticks are read from the gateway's state, evaluated ones from the decision logs.
 """
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from bench.errors import BenchError
+from bench.errors import BenchError, RoleEndedError
 from bench.measure.measured_stack import MeasuredStack, Published, UsageMeter, measured_stack
 from bench.measure.symbols import settings_for
 from bench.plan import ThroughputRun
@@ -127,9 +128,7 @@ def count_from_now(stack: MeasuredStack) -> tuple[Published, list[EvaluationCoun
     return begin, [EvaluationCounter(reader, begin, begin_ns) for reader in readers]
 
 
-def measure_throughput(
-    run: ThroughputRun, say: Callable[[str], None] = lambda _: None
-) -> tuple[Throughput, list[str]]:
+def measure_throughput(run: ThroughputRun) -> tuple[Throughput, list[str]]:
     """Search on a separate stack; return the result and the gaps. Raises BenchError."""
     settings = fast_settings(run.symbols)
     settings = replace(settings, gateway=replace(settings.gateway, rate=0.0))
@@ -139,7 +138,6 @@ def measure_throughput(
         guess = evaluated_per_s(stack, UNPACED_S)
 
         def try_rate(rate: float) -> Attempt:
-            say(f"{rate:,.0f} ticks/s")
             return attempt(stack, rate, run.seconds, gaps)
 
         attempts = list(search(guess * FIRST_SHARE, run.trials, try_rate))
@@ -259,7 +257,11 @@ def _attempt(
     if not why and behind > rate * END_LAG_S:
         why = f"{behind:,} ticks behind at the end"
     elapsed_s = (time.monotonic_ns() - begin_ns) / SECOND_NS
-    usage = meter.read()
+    usage: tuple[Usage, ...] = ()
+    try:
+        usage = meter.read()
+    except RoleEndedError as error:  # a rate holds only if it leaves every daemon time to run
+        why = why or str(error)
     if not why and end - begin < PUBLISHED_SHARE * rate * elapsed_s:
         why = f"the gateway published {(end - begin) / elapsed_s:,.0f} ticks/s only"
     give_up_s = time.monotonic() + CATCH_UP_S

@@ -6,24 +6,24 @@ hit all alike. A figure of a program is the median of its rounds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from bench.measure.side_by_side import STACK
 from bench.results import LatencyDistribution, ProgramRound, Recording
+from bench.rivals.alternatives import zeromq
+from bench.rivals.floor import three_processes
 
-STACK: Final = "stack"
-FLOOR: Final = "three bare processes"
-"""The name of the floor in Python with the stack's hops."""
+FLOOR: Final = three_processes.NAME
+ZEROMQ: Final = zeromq.NAME
 FLOORS: Final = "bare processes"
 """What the names of all floors contain."""
-ZEROMQ: Final = "ZeroMQ"
 LABELS: Final = {STACK: "**Tradewire**"}
 """Labels in the report that differ from the names."""
-OTHER_WORK: Final = ("ZeroMQ, arrays in place of text",)
-"""Programs that do not do the same work, because they decode no text. They are shown, but not used
-for any judgement."""
+LATENCY_RATE: Final = 2_000.0
+"""The rate of the paced rounds."""
 UNPACED: Final = 0.0
 """The rate of an unpaced round."""
 
@@ -48,7 +48,6 @@ class Contender:
 
     name: str
     ticks_a_message: int
-    rate: float
     rounds: tuple[ProgramRound, ...]
     """Its rounds, at least one."""
 
@@ -77,54 +76,30 @@ class Contender:
         """How many ticks did not arrive, in all rounds together."""
         return sum(one.missing for one in self.rounds)
 
-    def latency(self, figure: str) -> Spread | None:
-        """Return one figure of its latencies, such as "p50_ns"; None if it has no latencies."""
-        found = [getattr(latency, figure) for latency in self.latencies()]
-        return Spread.of(found) if found else None
-
+    @property
     def latencies(self) -> list[LatencyDistribution]:
-        """Return the latencies of each round that has them."""
+        """The latencies of each paced round."""
         return [one.latency for one in self.rounds if one.latency is not None]
 
 
 def contenders(recording: Recording, rate: float) -> list[Contender]:
     """Return all that ran at this rate: the stack, then floors, then alternatives."""
-    keys = dict.fromkeys((h.name, h.ticks_a_message) for h in recording.hops if h.rate == rate)
-    found = [
-        Contender(
-            name,
-            ticks,
-            rate,
-            tuple(
-                hop
-                for hop in recording.hops
-                if (hop.name, hop.ticks_a_message, hop.rate) == (name, ticks, rate)
-            ),
-        )
-        for name, ticks in keys
-    ]
+    rounds: dict[tuple[str, int], list[ProgramRound]] = {}
+    for one in recording.hops:
+        if one.rate == rate:
+            rounds.setdefault((one.name, one.ticks_a_message), []).append(one)
+    found = [Contender(*key, tuple(its)) for key, its in rounds.items()]
     return sorted(found, key=lambda one: (not one.is_stack, one.is_alternative))
 
 
-def paced_rates(recording: Recording) -> list[float]:
-    """Return the rates of the paced rounds."""
-    return sorted({hop.rate for hop in recording.hops} - {UNPACED})
-
-
-def one_message_a_tick(found: Iterable[Contender]) -> Iterator[Contender]:
+def one_message_a_tick(found: Iterable[Contender]) -> list[Contender]:
     """Keep programs with one message a tick, and the stack, which batches by itself."""
-    return (one for one in found if one.is_stack or one.ticks_a_message == 1)
+    return [one for one in found if one.is_stack or one.ticks_a_message == 1]
 
 
-def best_batching(found: Iterable[Contender]) -> Iterator[Contender]:
-    """Keep each program with its fastest size of message, of those with batches."""
-    best: dict[str, Contender] = {}
-    for one in found:
-        if one.is_stack or one.ticks_a_message > 1:
-            other = best.get(one.name)
-            if other is None or one.ticks_per_s.median > other.ticks_per_s.median:
-                best[one.name] = one
-    return iter(best.values())
+def best_batching(found: Iterable[Contender]) -> list[Contender]:
+    """Keep programs with their best number of ticks a message, and the stack."""
+    return [one for one in found if one.is_stack or one.ticks_a_message > 1]
 
 
 def named(found: Iterable[Contender], name: str) -> Contender | None:
@@ -133,99 +108,60 @@ def named(found: Iterable[Contender], name: str) -> Contender | None:
 
 
 def fastest_alternative(found: Iterable[Contender]) -> Contender | None:
-    """Return the alternative that passes on the most ticks a second, doing the same work."""
-    alternatives = (one for one in found if one.is_alternative and one.name not in OTHER_WORK)
+    """Return the alternative that passes on the most ticks a second."""
+    alternatives = (one for one in found if one.is_alternative)
     return max(alternatives, key=lambda one: one.ticks_per_s.median, default=None)
 
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One program in a table: its latencies at each rate, and its full speed."""
+    """One program in a table: its latencies, and its full speed."""
 
     label: str
     ticks_a_message: int | None
     """None for the stack, which batches by itself."""
-    latencies: tuple[Spread | None, ...]
-    """For each paced rate the p50 and the p99, ns."""
+    p50_ns: Spread | None
+    p99_ns: Spread | None
     ticks_per_s: Spread | None
     stack_over_it: float | None
     missing: int
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A table of programs that do the same work."""
-
-    rates: tuple[float, ...]
-    """The paced rates at which more than one program ran."""
-    rows: tuple[ComparisonRow, ...]
-    """The stack, the floors, then the alternatives from the fastest on."""
-
-
-def with_one_message_a_tick(recording: Recording) -> Comparison:
-    """Compare the programs with one message a tick."""
-    return _compare(
-        list(one_message_a_tick(contenders(recording, UNPACED))),
-        {
-            rate: list(one_message_a_tick(contenders(recording, rate)))
-            for rate in paced_rates(recording)
-        },
+def with_one_message_a_tick(recording: Recording) -> list[ComparisonRow]:
+    """Compare the programs with one message a tick, paced and unpaced."""
+    paced, fast = (
+        one_message_a_tick(contenders(recording, rate)) for rate in (LATENCY_RATE, UNPACED)
     )
+    return _compare(paced, fast)
 
 
-def with_best_batching(recording: Recording) -> Comparison:
-    """Compare the programs with the size of message at which each is fastest."""
-    best = list(best_batching(contenders(recording, UNPACED)))
-    sizes = {(one.name, one.ticks_a_message) for one in best}
-    return _compare(
-        best,
-        {
-            rate: [
-                one
-                for one in contenders(recording, rate)
-                if (one.name, one.ticks_a_message) in sizes
-            ]
-            for rate in paced_rates(recording)
-        },
-    )
+def with_best_batching(recording: Recording) -> list[ComparisonRow]:
+    """Compare the unpaced programs with the size of message at which each is fastest."""
+    return _compare([], best_batching(contenders(recording, UNPACED)))
 
 
-def _compare(fast: Sequence[Contender], paced: dict[float, list[Contender]]) -> Comparison:
-    paced = {rate: found for rate, found in paced.items() if len(found) > 1}
-    everyone = [one for found in (*paced.values(), fast) for one in found]
+def _compare(paced: Sequence[Contender], fast: Sequence[Contender]) -> list[ComparisonRow]:
+    """Return a row for the stack, the floors, then the alternatives from the fastest on."""
+    from_fastest_on = sorted(fast, key=lambda one: -one.ticks_per_s.median)
+    everyone = {one.name: one for one in (*from_fastest_on, *paced)}.values()
+    ordered = sorted(everyone, key=lambda one: (not one.is_stack, one.is_alternative))
+    return [_row(one, named(paced, one.name), named(fast, one.name), fast) for one in ordered]
+
+
+def _row(
+    one: Contender,
+    paced: Contender | None,
+    unpaced: Contender | None,
+    fast: Sequence[Contender],
+) -> ComparisonRow:
+    latencies = paced.latencies if paced else []
     stack = named(fast, STACK)
-    rows = []
-    for name in _in_order(everyone, fast):
-        its = [one for one in everyone if one.name == name]
-        unhurried = [named(found, name) for found in paced.values()]
-        unpaced = named(fast, name)
-        rows.append(
-            ComparisonRow(
-                its[0].label,
-                None if its[0].is_stack else its[0].ticks_a_message,
-                tuple(
-                    one.latency(figure) if one else None
-                    for one in unhurried
-                    for figure in ("p50_ns", "p99_ns")
-                ),
-                unpaced.ticks_per_s if unpaced else None,
-                stack.ticks_per_s.median / unpaced.ticks_per_s.median
-                if stack and unpaced
-                else None,
-                sum(one.missing for one in its),
-            )
-        )
-    return Comparison(tuple(paced), tuple(rows))
-
-
-def _in_order(everyone: Iterable[Contender], fast: Iterable[Contender]) -> list[str]:
-    speed = {one.name: one.ticks_per_s.median for one in fast}
-    keys = {
-        one.name: (
-            not one.is_stack,
-            one.is_alternative,
-            -speed.get(one.name, 0) if one.is_alternative else 0,
-        )
-        for one in everyone
-    }
-    return sorted(keys, key=lambda name: keys[name])
+    return ComparisonRow(
+        one.label,
+        None if one.is_stack else one.ticks_a_message,
+        Spread.of([latency.p50_ns for latency in latencies]) if latencies else None,
+        Spread.of([latency.p99_ns for latency in latencies]) if latencies else None,
+        unpaced.ticks_per_s if unpaced else None,
+        stack.ticks_per_s.median / unpaced.ticks_per_s.median if stack and unpaced else None,
+        sum(its.missing for its in (paced, unpaced) if its),
+    )

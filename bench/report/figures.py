@@ -15,7 +15,7 @@ from bench.measure.throughput import (
     RESOLUTION,
 )
 from bench.report import targets
-from bench.report.comparison import OTHER_WORK, with_best_batching, with_one_message_a_tick
+from bench.report.comparison import LATENCY_RATE, with_best_batching, with_one_message_a_tick
 from bench.report.recorded import RecordedBench
 from bench.report.targets import Judgement
 from bench.results import Recording, TickToDecision, Usage, WatchedRound
@@ -45,8 +45,8 @@ def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
         "machine": processor(recording.machine),
         "few_cores": (recording.machine.get("cores") or HOPS) < HOPS,
         # the answers, None if not measured
-        "latency_rate": targets.LATENCY_RATE,
-        "latency": targets.at_rate(recording, targets.LATENCY_RATE),
+        "latency_rate": LATENCY_RATE,
+        "latency": targets.at_rate(recording, LATENCY_RATE),
         "busy_rate": targets.BUSY_RATE,
         "busy": targets.at_rate(recording, targets.BUSY_RATE),
         "lossless": targets.lossless(recording),
@@ -72,9 +72,9 @@ def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
         "batched": with_best_batching(recording),
         "rounds": len({hop.round for hop in recording.hops}),
         "side_symbols": sorted({hop.symbols for hop in recording.hops}),
-        "other_work": sorted({hop.name for hop in recording.hops} & set(OTHER_WORK)),
         # the other recordings
         "profile": recorded.profile,
+        "profile_machine": processor(recorded.profile.machine),
         "shown_functions": SHOWN_FUNCTIONS,
         "watched": watched,
         "watched_machine": processor(watched.machine),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 from matplotlib import pyplot
@@ -12,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.report.comparison import (
     FLOORS,
+    LATENCY_RATE,
     UNPACED,
     Contender,
     best_batching,
@@ -19,7 +21,7 @@ from bench.report.comparison import (
     one_message_a_tick,
 )
 from bench.report.figures import usual_latencies
-from bench.report.targets import LATENCY_RATE
+from bench.report.targets import USUAL_SYMBOLS
 from bench.results import CURVE, LatencyDistribution, Recording, TickToDecision
 from lib.reports.plotting import (
     DOTS,
@@ -80,7 +82,7 @@ def _draw_curves(axes: Axes, found: Sequence[TickToDecision]) -> None:
     axes.set_xlabel("share of the ticks that were decided within this time")
     axes.set_yscale("log")
     plain_ticks(axes.yaxis)
-    axes.set_ylabel("microseconds from tick to decision")
+    axes.set_ylabel(LATENCY)
     axes.grid(color=GRID, linewidth=0.6)
     axes.legend(loc="upper left", frameon=False, ncols=2)
 
@@ -111,38 +113,72 @@ def _centile(rarity: float, _: int | None) -> str:
 
 def draw_scale(recording: Recording, file: Path) -> None:
     """Draw how the figures grow: a panel a figure."""
-    usual = usual_latencies(recording)
-    scaled = [one for one in recording.tick_to_decision if one.rate == SCALE_RATE]
     with house_style():
         figure, grid = pyplot.subplots(*PANELS, figsize=(WIDTH_INCHES, 15.5), layout="constrained")
-        drawn: list[tuple[str, str, list[Line]]] = [
-            ("million ticks/s end to end", "symbols", _throughput_by_symbols(recording)),
-            ("million ticks/s end to end", "strategies", _throughput_by_strategies(recording)),
-            (LATENCY, "ticks/s", _latency_over(usual, lambda one: one.rate)),
-            (
-                f"{LATENCY}, {whole(SCALE_RATE)} ticks/s",
-                "symbols",
-                _latency_over(
-                    [one for one in scaled if one.strategies == 1], lambda one: one.symbols
-                ),
-            ),
-            (
-                f"{LATENCY}, {whole(SCALE_RATE)} ticks/s",
-                "strategies",
-                _latency_over(
-                    [one for one in scaled if one.symbols == usual[0].symbols],
-                    lambda one: one.strategies,
-                ),
-            ),
-            ("nanoseconds a tick of a stage alone", "symbols", _stages_by_symbols(recording)),
-            ("% of a core", "ticks/s", _cpu_by_rate(recording)),
-            ("MB resident", "ticks/s", _memory_by_rate(recording)),
-            ("MB of shared memory", "symbols", _shared_by_symbols(recording)),
-            ("thousand durable orders/s", "clients", _orders_by_clients(recording)),
-        ]
-        for axes, (what, over, lines) in zip(grid.flat, drawn, strict=True):
-            _draw_panel(axes, what, over, lines)
+        for axes, panel in zip(grid.flat, _panels(recording), strict=True):
+            _draw_panel(axes, *panel)
         save(figure, file)
+
+
+def _panels(recording: Recording) -> Iterator[tuple[str, str, list[Line]]]:
+    """Yield what each panel shows, over what, and its lines."""
+    usual = usual_latencies(recording)
+    scaled = [one for one in recording.tick_to_decision if one.rate == SCALE_RATE]
+    yield (
+        "million ticks/s end to end",
+        "symbols",
+        _lines(
+            (f"strategies: {one.strategies}", one.symbols, one.ticks_per_s / MILLION)
+            for one in recording.throughput
+        ),
+    )
+    yield (
+        "million ticks/s end to end",
+        "strategies",
+        _lines(
+            (f"{whole(one.symbols)} symbols", one.strategies, one.ticks_per_s / MILLION)
+            for one in recording.throughput
+        ),
+    )
+    yield LATENCY, "ticks/s", _latency_over(usual, lambda one: one.rate)
+    at_rate = f"{LATENCY}, {whole(SCALE_RATE)} ticks/s"
+    alone = [one for one in scaled if one.strategies == 1]
+    yield at_rate, "symbols", _latency_over(alone, lambda one: one.symbols)
+    few = [one for one in scaled if one.symbols == USUAL_SYMBOLS]
+    yield at_rate, "strategies", _latency_over(few, lambda one: one.strategies)
+    yield (
+        "nanoseconds a tick of a stage alone",
+        "symbols",
+        _lines(
+            (stage.name, stage.symbols, stage.ns_per_tick)
+            for stage in recording.stages
+            if stage.batch_ticks > 1
+        ),
+    )
+    usages = [(one.rate, usage) for one in usual for usage in one.usage]
+    yield "% of a core", "ticks/s", _lines((u.role, rate, 100 * u.cpu_share) for rate, u in usages)
+    memory = _lines((u.role, rate, u.resident_bytes / MILLION) for rate, u in usages)
+    yield "MB resident", "ticks/s", memory
+    yield (
+        "MB of shared memory",
+        "symbols",
+        _lines(
+            (f"a ring of {whole(s.ring_capacity)} ticks", s.symbols, s.measured_bytes / MILLION)
+            for s in recording.segments
+        ),
+    )
+    yield (
+        "thousand durable orders/s",
+        "clients",
+        _lines(
+            (
+                "one at a time" if one.under_way == 1 else "many under way",
+                one.clients,
+                one.orders / one.seconds / THOUSAND,
+            )
+            for one in recording.orders
+        ),
+    )
 
 
 def _draw_panel(axes: Axes, what: str, over: str, lines: Sequence[Line]) -> None:
@@ -192,20 +228,6 @@ def _lines(points: Iterable[tuple[str, float, float]]) -> list[Line]:
     ]
 
 
-def _throughput_by_symbols(recording: Recording) -> list[Line]:
-    return _lines(
-        (_of(one.strategies, "strategy", "strategies"), one.symbols, one.ticks_per_s / MILLION)
-        for one in recording.throughput
-    )
-
-
-def _throughput_by_strategies(recording: Recording) -> list[Line]:
-    return _lines(
-        (f"{whole(one.symbols)} symbols", one.strategies, one.ticks_per_s / MILLION)
-        for one in recording.throughput
-    )
-
-
 def _latency_over(
     found: Iterable[TickToDecision], over: Callable[[TickToDecision], float]
 ) -> list[Line]:
@@ -220,64 +242,16 @@ def _latency_over(
     )
 
 
-def _stages_by_symbols(recording: Recording) -> list[Line]:
-    return _lines(
-        (stage.name, stage.symbols, stage.ns_per_tick)
-        for stage in recording.stages
-        if stage.batch_ticks > 1
-    )
-
-
-def _cpu_by_rate(recording: Recording) -> list[Line]:
-    return _lines(
-        (usage.role, one.rate, 100 * usage.cpu_share)
-        for one in usual_latencies(recording)
-        for usage in one.usage
-    )
-
-
-def _memory_by_rate(recording: Recording) -> list[Line]:
-    return _lines(
-        (usage.role, one.rate, usage.resident_bytes / MILLION)
-        for one in usual_latencies(recording)
-        for usage in one.usage
-    )
-
-
-def _shared_by_symbols(recording: Recording) -> list[Line]:
-    return _lines(
-        (f"a ring of {whole(one.ring_capacity)} ticks", one.symbols, one.measured_bytes / MILLION)
-        for one in recording.segments
-    )
-
-
-def _orders_by_clients(recording: Recording) -> list[Line]:
-    return _lines(
-        (
-            "one at a time" if one.under_way == 1 else "many under way",
-            one.clients,
-            one.orders / one.seconds / THOUSAND,
-        )
-        for one in recording.orders
-    )
-
-
-def _of(number: int, one: str, many: str) -> str:
-    return f"{whole(number)} {one if number == 1 else many}"
-
-
 def draw_comparison(recording: Recording, file: Path) -> None:
     """Draw the rounds of the stack, the floor and the alternatives: a row each, a dot a round."""
-    paced = [
-        one for one in one_message_a_tick(contenders(recording, LATENCY_RATE)) if one.latencies()
-    ]
+    paced = contenders(recording, LATENCY_RATE)
     fast = contenders(recording, UNPACED)
-    single, batched = list(one_message_a_tick(fast)), list(best_batching(fast))
+    single, batched = one_message_a_tick(fast), best_batching(fast)
     panels: list[tuple[str, list[Contender], Callable[[Contender], list[float]]]] = [
         (
             f"p50 from sending to decision at {whole(LATENCY_RATE)} ticks/s, µs",
             paced,
-            lambda one: [latency.p50_ns / MICROSECOND_NS for latency in one.latencies()],
+            lambda one: [latency.p50_ns / MICROSECOND_NS for latency in one.latencies],
         ),
         ("million ticks/s at full speed, one message a tick", single, _millions_of_rounds),
         ("million ticks/s at full speed, the best batching of each", batched, _millions_of_rounds),
@@ -312,10 +286,7 @@ def _draw_rows(
         axes.plot(
             values, heights, "o", color=_dots(one), alpha=0.7, markersize=4.5, markeredgewidth=0
         )
-        ordered = sorted(values)
-        middle = len(ordered) // 2
-        median = (ordered[middle] + ordered[~middle]) / 2
-        axes.plot([median] * 2, [row - 0.36, row + 0.36], color=MEDIAN, linewidth=1.6)
+        axes.plot([median(values)] * 2, [row - 0.36, row + 0.36], color=MEDIAN, linewidth=1.6)
     axes.set_xscale("log")
     plain_ticks(axes.xaxis, (1, 2, 5))
     axes.set_yticks(range(len(shown)), [_label(one) for one in shown])

@@ -6,15 +6,16 @@ are of one machine and one run. A target that was not measured is neither reache
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from statistics import median
+from typing import Final, TypeVar
 
+from bench.measure.side_by_side import STACK
 from bench.report.comparison import (
     FLOOR,
-    STACK,
+    LATENCY_RATE,
     UNPACED,
     ZEROMQ,
     Contender,
@@ -26,36 +27,17 @@ from bench.report.comparison import (
 )
 from bench.results import OrderFigures, Recording, SegmentSize, Throughput, TickToDecision, Usage
 from lib.clock import MILLISECOND_NS
-from lib.reports.units import (
-    MILLION,
-    bare,
-    megabytes,
-    millions,
-    percent,
-    time_of,
-    times,
-    whole,
-)
+from lib.reports.units import MILLION, bare, megabytes, millions, percent, time_of, times, whole
 from lib.settings import Settings
 
+USUAL_SYMBOLS: Final = len(Settings().symbols)
+"""The number of symbols at most rates of tick to decision."""
 SYMBOLS: Final = 100
 """The number of symbols of the throughput target."""
-LEAST_TICKS_PER_S: Final = 4e6
-AIM_TICKS_PER_S: Final = 8e6
-LEAST_TIMES_FASTER: Final = 10.0
-LATENCY_RATE: Final = 2_000.0
-MOST_TIMES_FLOOR: Final = 1.3
-MOST_TIMES_ZEROMQ: Final = 0.5
 BUSY_RATE: Final = 200_000.0
-BUSY_P99_NS: Final = 2 * MILLISECOND_NS
-CALLS_NS: Final = {"read": 1_000, "update": 3_000}
-"""The limits of the calls of `SharedPriceBook`."""
-MOST_CPU_SHARE: Final = 0.02
-MOST_RESIDENT_BYTES: Final = 64 * MILLION
-MOST_SEGMENT_BYTES: Final = 16 * MILLION
 CLIENTS: Final = 4
-LEAST_ORDERS_PER_S: Final = 50_000.0
-LONELY_ANSWER_NS: Final = 1 * MILLISECOND_NS
+
+_T = TypeVar("_T")
 
 
 class Judgement(StrEnum):
@@ -70,26 +52,7 @@ class Bound(StrEnum):
     """On which side of its limit a figure has to be."""
 
     AT_LEAST = "at least"
-    MORE_THAN = "more than"
     AT_MOST = "at most"
-    UNDER = "under"
-
-    def holds(self, figure: float, limit: float) -> bool:
-        """Return whether the figure is on the right side."""
-        return _HOLDS[self](figure, limit)
-
-    @property
-    def is_lower(self) -> bool:
-        """Whether more is better."""
-        return self in (Bound.AT_LEAST, Bound.MORE_THAN)
-
-
-_HOLDS: Final[dict[Bound, Callable[[float, float], bool]]] = {
-    Bound.AT_LEAST: operator.ge,
-    Bound.MORE_THAN: operator.gt,
-    Bound.AT_MOST: operator.le,
-    Bound.UNDER: operator.lt,
-}
 
 
 @dataclass(frozen=True)
@@ -125,8 +88,8 @@ class Target:
         """Whether it is reached."""
         if self.figure is None:
             return Judgement.NOT_MEASURED
-        held = self.bound.holds(self.figure, self.limit)
-        return Judgement.REACHED if held else Judgement.MISSED
+        least, most = self._in_order(self.limit, self.figure)
+        return Judgement.REACHED if least <= most else Judgement.MISSED
 
     @property
     def headroom(self) -> float | None:
@@ -136,16 +99,19 @@ class Target:
         """
         if self.figure is None:
             return None
-        better, worse = self.figure, self.limit
-        if not self.bound.is_lower:
-            better, worse = worse, better
-        return better / worse if worse else None
+        least, most = self._in_order(self.limit, self.figure)
+        return most / least if least else None
+
+    def _in_order(self, limit: float, figure: float) -> tuple[float, float]:
+        """Return what must not be more, and what it must not be more than."""
+        return (limit, figure) if self.bound is Bound.AT_LEAST else (figure, limit)
 
 
 def targets(recording: Recording) -> list[Target]:
     """Judge all targets."""
     return [
         *_throughput(recording),
+        *_full_speed(recording),
         *_latency(recording),
         *_busy(recording),
         *_calls(recording),
@@ -168,29 +134,11 @@ def lossless(recording: Recording) -> Throughput | None:
     return next(found, None)
 
 
-def unpaced(recording: Recording) -> list[Contender]:
-    """Return all unpaced programs; the stack only if it lost nothing."""
-    return [c for c in contenders(recording, UNPACED) if not (c.is_stack and c.missing)]
-
-
-def stack_ticks_per_s(recording: Recording) -> float | None:
-    """Return the lossless throughput of the stack, for comparison with the alternatives.
-
-    It is that of the rounds beside them; if it has none, or lost ticks in them, that of the search.
-    """
-    stack = next((one for one in unpaced(recording) if one.is_stack), None)
-    if stack is not None:
-        return stack.ticks_per_s.median
-    searched = lossless(recording)
-    return searched.ticks_per_s if searched and searched.ticks_per_s else None
-
-
 def at_rate(recording: Recording, rate: float) -> TickToDecision | None:
-    """Return the latencies at one rate, with one strategy and the symbols most rates are for."""
-    alone = [one for one in recording.tick_to_decision if one.strategies == 1]
-    counts = [one.symbols for one in alone]
-    usual = max(counts, key=lambda symbols: (counts.count(symbols), -symbols), default=0)
-    return next((one for one in alone if (one.symbols, one.rate) == (usual, rate)), None)
+    """Return the latencies at one rate, with one strategy and the symbols of most rates."""
+    wanted = (USUAL_SYMBOLS, 1, rate)
+    found = (o for o in recording.tick_to_decision if (o.symbols, o.strategies, o.rate) == wanted)
+    return next(found, None)
 
 
 def default_segment(recording: Recording) -> SegmentSize | None:
@@ -223,148 +171,169 @@ def lonely_order(recording: Recording) -> OrderFigures | None:
     return next(found, None)
 
 
-def _both_medians(recording: Recording, other: str) -> tuple[float, float] | None:
-    found = list(one_message_a_tick(contenders(recording, LATENCY_RATE)))
-    ours, theirs = (
-        one.latency("p50_ns") if one else None for one in (named(found, STACK), named(found, other))
-    )
-    return (ours.median, theirs.median) if ours and theirs else None
-
-
 def _throughput(recording: Recording) -> Iterator[Target]:
-    found = lossless(recording)
-    least = Target(
+    least = _target(
         f"end to end, {SYMBOLS} symbols, one strategy, nothing lost",
         Bound.AT_LEAST,
-        LEAST_TICKS_PER_S,
-        _million_ticks,
-        found.ticks_per_s if found else None,
+        4e6,
+        lambda ticks_per_s: f"{millions(ticks_per_s)} M ticks/s",
+        lossless(recording),
+        lambda found: found.ticks_per_s,
     )
     yield least
-    yield replace(least, what="the same, as an aim", limit=AIM_TICKS_PER_S, is_aim=True)
+    yield replace(least, what="the same, as an aim", limit=8e6, is_aim=True)
 
-    stack = stack_ticks_per_s(recording)
-    for others, what, bound, limit in (
-        (
-            one_message_a_tick(unpaced(recording)),
-            "full speed, alternatives with one message a tick",
-            Bound.AT_LEAST,
-            LEAST_TIMES_FASTER,
-        ),
-        (
-            best_batching(unpaced(recording)),
-            "full speed, alternatives with their best batching",
-            Bound.MORE_THAN,
-            1.0,
-        ),
+
+def _full_speed(recording: Recording) -> Iterator[Target]:
+    unpaced = contenders(recording, UNPACED)
+    for others, what, limit in (
+        (one_message_a_tick(unpaced), "one message a tick", 10.0),
+        (best_batching(unpaced), "their best batching", 1.0),
     ):
-        other = fastest_alternative(others)
-        wanted = Target(what, bound, limit, times, None, " the fastest of them")
-        if stack is None or other is None:
-            yield wanted
-            continue
-        speed = other.ticks_per_s.median
-        note = f" {other.label} ({millions(stack)} to {millions(speed)} M ticks/s)"
-        yield replace(wanted, figure=stack / speed, note=note)
+        yield _ratio(
+            f"full speed, alternatives with {what}",
+            Bound.AT_LEAST,
+            limit,
+            named(unpaced, STACK),
+            fastest_alternative(others),
+            " the fastest of them",
+            lambda one: one.ticks_per_s.median,
+            lambda ticks_per_s: f"{millions(ticks_per_s)} M ticks/s",
+        )
 
 
 def _latency(recording: Recording) -> Iterator[Target]:
+    paced = contenders(recording, LATENCY_RATE)
     for name, limit, reference in (
-        (FLOOR, MOST_TIMES_FLOOR, " the bare floor's"),
-        (ZEROMQ, MOST_TIMES_ZEROMQ, " ZeroMQ's"),
+        (FLOOR, 1.3, " the bare floor's"),
+        (ZEROMQ, 0.5, " ZeroMQ's"),
     ):
-        what = f"tick to decision at {whole(LATENCY_RATE)} ticks/s, p50"
-        both = _both_medians(recording, name)
-        note = f" ({time_of(both[0])} to {time_of(both[1])})" if both else ""
-        figure = both[0] / both[1] if both else None
-        yield Target(what, Bound.AT_MOST, limit, times, figure, reference, note)
+        yield _ratio(
+            f"tick to decision at {whole(LATENCY_RATE)} ticks/s, p50",
+            Bound.AT_MOST,
+            limit,
+            named(paced, STACK),
+            named(paced, name),
+            reference,
+            lambda one: median(latency.p50_ns for latency in one.latencies),
+            time_of,
+        )
 
 
 def _busy(recording: Recording) -> Iterator[Target]:
-    found = at_rate(recording, BUSY_RATE)
-    what = f"tick to decision at {whole(BUSY_RATE)} ticks/s"
-    p99_ns = found.from_sent.p99_ns if found else None
-    yield Target(f"{what}, p99", Bound.UNDER, BUSY_P99_NS, time_of, p99_ns)
-    yield Target(
+    found, what = at_rate(recording, BUSY_RATE), f"tick to decision at {whole(BUSY_RATE)} ticks/s"
+    yield _target(
+        f"{what}, p99",
+        Bound.AT_MOST,
+        2 * MILLISECOND_NS,
+        time_of,
+        found,
+        lambda one: one.from_sent.p99_ns,
+    )
+    yield _target(
         f"{what}, ticks lost",
         Bound.AT_MOST,
         0,
         whole,
-        found.missed if found else None,
-        note=f" of {whole(found.ticks + found.missed)}" if found else "",
+        found,
+        lambda one: one.missed,
+        lambda one: f" of {whole(one.ticks + one.missed)}",
     )
 
 
 def _calls(recording: Recording) -> Iterator[Target]:
-    for name, limit_ns in CALLS_NS.items():
-        slowest = max(
-            (call for call in recording.calls if call.name == name),
-            key=lambda call: call.ns_per_call,
-            default=None,
-        )
-        yield Target(
+    for name, limit_ns in (("read", 1_000), ("update", 3_000)):
+        calls = (call for call in recording.calls if call.name == name)
+        yield _target(
             f"`SharedPriceBook.{name}`, per call",
-            Bound.UNDER,
+            Bound.AT_MOST,
             limit_ns,
             time_of,
-            slowest.ns_per_call if slowest else None,
-            note=f" ({whole(slowest.symbols)} symbols)" if slowest else "",
+            max(calls, key=lambda call: call.ns_per_call, default=None),
+            lambda slowest: slowest.ns_per_call,
+            lambda slowest: f" ({whole(slowest.symbols)} symbols)",
         )
 
 
 def _footprint(recording: Recording) -> Iterator[Target]:
-    rate = whole(Settings().gateway.rate)
-    cpu, memory = busiest(recording.at_rest), largest(recording.at_rest)
-    yield Target(
-        f"each daemon at {rate} ticks/s, of a core",
-        Bound.UNDER,
-        MOST_CPU_SHARE,
+    yield _target(
+        f"each daemon at {whole(Settings().gateway.rate)} ticks/s, of a core",
+        Bound.AT_MOST,
+        0.02,
         percent,
-        cpu.cpu_share if cpu else None,
-        note=f" ({cpu.role})" if cpu else "",
+        busiest(recording.at_rest),
+        lambda usage: usage.cpu_share,
+        lambda usage: f" ({usage.role})",
     )
-    yield Target(
+    yield _target(
         "each daemon after the ring has gone round, resident",
-        Bound.UNDER,
-        MOST_RESIDENT_BYTES,
+        Bound.AT_MOST,
+        64 * MILLION,
         _mb,
-        memory.resident_bytes if memory else None,
-        note=f" ({memory.role})" if memory else "",
+        largest(recording.at_rest),
+        lambda usage: usage.resident_bytes,
+        lambda usage: f" ({usage.role})",
     )
-    segment = default_segment(recording)
-    yield Target(
+    yield _target(
         "shared memory at default settings",
-        Bound.UNDER,
-        MOST_SEGMENT_BYTES,
+        Bound.AT_MOST,
+        16 * MILLION,
         _mb,
-        segment.measured_bytes if segment else None,
+        default_segment(recording),
+        lambda segment: segment.measured_bytes,
     )
 
 
 def _orders(recording: Recording) -> Iterator[Target]:
-    many, lonely = most_orders(recording, CLIENTS), lonely_order(recording)
-    yield Target(
+    yield _target(
         f"durable orders from {CLIENTS} clients",
         Bound.AT_LEAST,
-        LEAST_ORDERS_PER_S,
-        _orders_a_second,
-        many.orders / many.seconds if many else None,
+        50_000.0,
+        lambda orders_per_s: f"{whole(orders_per_s)}/s",
+        most_orders(recording, CLIENTS),
+        lambda many: many.orders / many.seconds,
     )
-    yield Target(
+    yield _target(
         "answer to one lonely order, median",
         Bound.AT_MOST,
-        LONELY_ANSWER_NS,
+        1 * MILLISECOND_NS,
         time_of,
-        lonely.answer.p50_ns if lonely else None,
+        lonely_order(recording),
+        lambda lonely: lonely.answer.p50_ns,
     )
 
 
-def _million_ticks(ticks_per_s: float) -> str:
-    return f"{millions(ticks_per_s)} M ticks/s"
+def _target(
+    what: str,
+    bound: Bound,
+    limit: float,
+    shown: Callable[[float], str],
+    found: _T | None,
+    figure: Callable[[_T], float],
+    note: Callable[[_T], str] = lambda _: "",
+) -> Target:
+    """Make a target of what was found in the recording, if anything."""
+    if found is None:
+        return Target(what, bound, limit, shown, None)
+    return Target(what, bound, limit, shown, figure(found), note=note(found))
 
 
-def _orders_a_second(orders_per_s: float) -> str:
-    return f"{whole(orders_per_s)}/s"
+def _ratio(
+    what: str,
+    bound: Bound,
+    limit: float,
+    stack: Contender | None,
+    other: Contender | None,
+    reference: str,
+    figure: Callable[[Contender], float],
+    shown: Callable[[float], str],
+) -> Target:
+    """Make a target of a figure of the stack, as a multiple of another program's."""
+    if stack is None or other is None:
+        return Target(what, bound, limit, times, None, reference)
+    ours, theirs = figure(stack), figure(other)
+    note = f" {other.label} ({shown(ours)} to {shown(theirs)})"
+    return Target(what, bound, limit, times, ours / theirs, reference, note)
 
 
 def _mb(size_bytes: float) -> str:

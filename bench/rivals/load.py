@@ -40,14 +40,10 @@ class Load:
     ticks_a_message: int = 1
     symbols: int = 4
 
-    def __post_init__(self) -> None:
-        if self.rate < 0 or self.seconds <= 0 or self.ticks_a_message < 1 or self.symbols < 1:
-            raise ValueError(f"an invalid load: {self}")
-
     @property
     def messages(self) -> int:
         """The number of messages of a paced load."""
-        return max(1, round(self.rate * self.seconds / self.ticks_a_message))
+        return round(self.rate * self.seconds / self.ticks_a_message)
 
     @property
     def in_flight(self) -> int:

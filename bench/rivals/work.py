@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from bench.errors import BenchError
 from bench.rivals.load import Load, RivalTape
-from bench.rivals.rival import ConsumerResult, RivalError
+from bench.rivals.rival import ConsumerResult
 
 SHORT_WINDOW: Final = 20
 LONG_WINDOW: Final = 50
@@ -95,10 +96,10 @@ class Decisions:
     ) -> bool:
         """Decide the ticks of a message. Returns False for the last one, which has none.
 
-        Raises RivalError for a tick that is repeated or out of order.
+        Raises BenchError for a tick that is repeated or out of order.
         """
         if first < self._next:
-            raise RivalError(f"tick {first} came when {self._next} was the next")
+            raise BenchError(f"tick {first} came when {self._next} was the next")
         count = len(symbols)
         self._next = first + count
         if not count:

@@ -26,7 +26,6 @@ from bench.measure.orders import measure_orders
 from bench.measure.side_by_side import RIVALS, STACK
 from bench.measure.throughput import measure_throughput
 from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
-from bench.progress import BenchProgress
 from bench.results import Recording
 from bench.run import run
 from lib.price_book.segment_files import SHM_DIR
@@ -129,8 +128,7 @@ def test_a_whole_run_measures_everything_and_says_what_it_could_not() -> None:
         segment_symbols=(4,),
         side_by_side=SideBySide(2, 0.1, 0.0, 2_000.0, 4),
     )
-    said = io.StringIO()
-    found = run(plan, lambda total: BenchProgress(said, total), "by hand", quick=True)
+    found = run(plan, io.StringIO(), "by hand", quick=True)
     lists = (found.tick_to_decision, found.throughput, found.orders, found.segments, found.calls)
     assert [len(records) for records in lists] == [1, 1, 1, 1, 2]
     assert len(found.stages) == 9

@@ -7,7 +7,7 @@ import tempfile
 import pytest
 
 from bench import watched
-from bench.plan import LatencyRun
+from bench.plan import BROWSERS, NO_VIEWER, STREAMS, WATCHED, LatencyRun, Viewers
 from bench.watched import record
 
 
@@ -18,11 +18,17 @@ def var_dir(monkeypatch):
         yield
 
 
+PLAN = WATCHED._replace(
+    latency=LatencyRun(2_000.0, 0.5),
+    rounds=1,
+    viewers=(Viewers(NO_VIEWER, 0), Viewers(STREAMS, 1), Viewers(BROWSERS, 1)),
+)
+
+
 def test_every_tick_is_decided_with_a_page_open_and_without():
     if watched.shutil.which(watched.BROWSER) is None:
         pytest.skip("Chromium is not there: apt-get install chromium")
-    said = []
-    found = record(LatencyRun(2_000.0, 0.5), 1, 1, said.append)
+    found = record(PLAN)
     assert found.gaps == ()
     assert [(one.watched_by, one.missed) for one in found.rounds] == [
         ("no browser", 0),
@@ -30,11 +36,10 @@ def test_every_tick_is_decided_with_a_page_open_and_without():
         ("1 browsers", 0),
     ]
     assert all(one.from_sent.count > 100 for one in found.rounds)
-    assert len(said) == 3
 
 
 def test_without_a_browser_there_is_a_gap(monkeypatch):
     monkeypatch.setattr(watched.shutil, "which", lambda _: None)
-    found = record(LatencyRun(2_000.0, 0.5), 1, 1, lambda _: None)
+    found = record(PLAN)
     assert found.rounds == ()
     assert "apt-get install chromium" in found.gaps[0]

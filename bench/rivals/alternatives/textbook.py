@@ -173,9 +173,7 @@ def _decide(decisions: Decisions, records: NDArray[Any], end: int) -> bool:
 
 
 def measure(load: Load) -> RivalResult:
-    """Measure one load. Raises ValueError for messages that do not fit into the ring."""
-    if load.ticks_a_message > CAPACITY:
-        raise ValueError(f"at most {CAPACITY} ticks fit into the ring")
+    """Measure one load. Needs nothing but NumPy."""
     context = multiprocessing.get_context("spawn")  # as the processes are started; see `run`
     changed = context.Condition(context.Lock())
     name = f"{MEMORY}{os.getpid()}-{secrets.token_hex(4)}"

@@ -23,12 +23,12 @@ import tempfile
 from functools import cache
 from typing import Any, Final
 
+from bench.errors import BenchError
 from bench.rivals.load import Load, RivalTape, messages
 from bench.rivals.rival import (
     HOST,
     ConsumerResult,
     ProcessContext,
-    RivalError,
     RivalResult,
     main,
     require,
@@ -101,7 +101,7 @@ def _socket(kind: str, address: str, part: ProcessContext) -> Any:
     made.set(zmq.IMMEDIATE, 1)  # writable means connected
     made.connect(address)
     if not made.poll(CONNECT_MS, zmq.POLLOUT):  # only now may a message be stamped and sent
-        raise RivalError("ZeroMQ does not connect")
+        raise BenchError("ZeroMQ does not connect")
     return made
 
 

@@ -1,50 +1,26 @@
 """The bare hops with no work in them: no stack with these hops can be faster.
 
-`two_processes` and `three_processes` are in Python, `two_processes_in_c` and
-`three_processes_in_c` in C (compiled by `hops`). They are paced like the stack, wait as it waits
-(non-blocking sockets, epoll, then recv), and carry nothing but SENT_NS; ticks that are due together
-are sent together. The Python programs are short (a test limits their lines), so that a reader sees
-at a glance that they do nothing else. Their setup and clean-up is here.
+`three_processes` is in Python, `hops` is the same in C (`hops.c`). They are paced like the stack,
+wait as it waits (non-blocking sockets, epoll, then recv), and carry nothing but SENT_NS; ticks that
+are due together are sent together. The Python program is short (a test limits its lines), so that a
+reader sees at a glance that it does nothing else. Setup and clean-up are here.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple
+from typing import Final
 
 from bench.rivals.load import Load
-from bench.rivals.rival import MEMORY, RivalResult, Role, run, tcp_connection
+from bench.rivals.rival import MEMORY
 
 WORDS: Final = "words"
 FIFO: Final = "fifo"
-
-
-class Hops(NamedTuple):
-    """What the processes share."""
-
-    sender: socket.socket
-    receiver: socket.socket
-    directory: str
-    """The meeting place."""
-
-
-def run_bare(load: Load, *roles: Role) -> RivalResult:
-    """Like `run`. Raises ValueError for a load that is not paced, one message a tick."""
-    check(load)
-    with tcp_connection() as (sender, receiver), meeting_place(load) as directory:
-        return run(load, *roles, link=Hops(sender, receiver, directory))
-
-
-def check(load: Load) -> None:
-    """Raise ValueError for a load that the floor does not support."""
-    if not load.rate or load.ticks_a_message != 1:
-        raise ValueError(f"the floor is for paced loads of one tick a message, not for {load}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-/* The bare hops in C: hops two|three RATE SECONDS DIRECTORY; see two_processes.py and its sibling.
+/* The bare hops in C: hops RATE SECONDS DIRECTORY; see three_processes.py.
  * The latencies go to standard output, as 64-bit words. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -44,10 +43,6 @@ static void wait_on(int epoll) {
     must(epoll_wait(epoll, &event, 1, -1) == 1, "epoll_wait");
 }
 
-static void write_out(const int64_t *latencies, long count) {
-    must(fwrite(latencies, 8, count, stdout) == (size_t)count && !fflush(stdout), "stdout");
-}
-
 static long receive(int sock, int epoll) {
     wait_on(epoll);
     ssize_t got = recv(sock, batch, sizeof batch, 0);
@@ -76,17 +71,6 @@ static void produce(int sock, double rate) {
     }
 }
 
-static void consume(int sock) { /* of two processes */
-    int64_t *latencies = malloc(ticks * 8);
-    int epoll = waiting_for(sock);
-    long count, had = 0;
-    while ((count = receive(sock, epoll)) > 0) {
-        int64_t now = now_ns();
-        for (long tick = 0; tick < count; tick++) latencies[had++] = now - batch[tick];
-    }
-    write_out(latencies, had);
-}
-
 static void relay(int sock, volatile int64_t *words, int fifo) {
     int epoll = waiting_for(sock);
     long count, stored = 0;
@@ -96,7 +80,7 @@ static void relay(int sock, volatile int64_t *words, int fifo) {
     }
 }
 
-static void consume_words(volatile int64_t *words, int fifo) { /* of three processes */
+static void consume(volatile int64_t *words, int fifo) {
     int64_t *latencies = malloc(ticks * 8), sent;
     int epoll = waiting_for(fifo);
     long had = 0;
@@ -106,7 +90,7 @@ static void consume_words(volatile int64_t *words, int fifo) { /* of three proce
         must(read(fifo, drained, sizeof drained) > 0, "read");
         while (had < ticks && (sent = words[had])) latencies[had++] = now_ns() - sent;
     }
-    write_out(latencies, had);
+    must(fwrite(latencies, 8, had, stdout) == (size_t)had && !fflush(stdout), "stdout");
 }
 
 static int child(void) { /* 0 in the child, which dies with its parent */
@@ -117,11 +101,11 @@ static int child(void) { /* 0 in the child, which dies with its parent */
 }
 
 int main(int count, char **arguments) {
-    must(count == 5, "usage: hops two|three RATE SECONDS DIRECTORY");
-    int three = strcmp(arguments[1], "three") == 0, one = 1, status;
-    double rate = atof(arguments[2]);
-    ticks = (long)(rate * atof(arguments[3]) + 0.5);
-    must(ticks > 0 && chdir(arguments[4]) == 0, arguments[4]);
+    must(count == 4, "usage: hops RATE SECONDS DIRECTORY");
+    int one = 1, status;
+    double rate = atof(arguments[1]);
+    ticks = (long)(rate * atof(arguments[2]) + 0.5);
+    must(ticks > 0 && chdir(arguments[3]) == 0, arguments[3]);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
     int server = socket(AF_INET, SOCK_STREAM, 0), sock = socket(AF_INET, SOCK_STREAM, 0), sock_in;
@@ -130,20 +114,15 @@ int main(int count, char **arguments) {
     must(connect(sock, (struct sockaddr *)&address, length) == 0, "connect");
     must((sock_in = accept4(server, NULL, NULL, SOCK_NONBLOCK)) >= 0, "accept");
     setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    int64_t *words = NULL;
-    int fifo = -1;
-    if (three) {
-        int file = open("words", O_RDWR);
-        words = mmap(NULL, (ticks + 1) * 8, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-        must(words != MAP_FAILED && (fifo = open("fifo", O_RDWR | O_NONBLOCK)) >= 0, "words, fifo");
-    }
+    int file = open("words", O_RDWR), fifo = open("fifo", O_RDWR | O_NONBLOCK);
+    int64_t *words = mmap(NULL, (ticks + 1) * 8, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    must(words != MAP_FAILED && fifo >= 0, "words, fifo");
     if (child() == 0) {
         close(sock);
-        if (three) consume_words(words, fifo);
-        else consume(sock_in);
+        consume(words, fifo);
         return 0;
     }
-    if (three && child() == 0) {
+    if (child() == 0) {
         close(sock);
         relay(sock_in, words, fifo);
         return 0;

@@ -1,4 +1,4 @@
-"""Compiles and runs `hops.c`, where there is a C compiler."""
+"""The hops of `three_processes.py` in C, where there is a compiler: what is left without Python."""
 
 from __future__ import annotations
 
@@ -8,31 +8,28 @@ import subprocess
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.rivals.floor import check, meeting_place
+from bench.errors import BenchError
+from bench.rivals.floor import meeting_place
 from bench.rivals.load import Load
-from bench.rivals.rival import END_S, RivalError, RivalResult, RivalUnavailable
+from bench.rivals.rival import END_S, RivalResult, RivalUnavailable
 from lib.process.run_identity import end_with
 
+NAME: Final = "three bare processes in C"
 SOURCE: Final = Path(__file__).with_name("hops.c")
 VAR_DIR: Final = SOURCE.parents[3] / "var"
 COMPILE_S: Final = 60.0
 
 
-def run_hops(which: Literal["two", "three"], load: Load) -> RivalResult:
-    """Run a load through the two or three processes of `hops.c`.
-
-    Raises RivalUnavailable where there is no compiler, RivalError if it fails, and ValueError for
-    a load that is not paced, one message a tick.
-    """
-    check(load)
+def measure(load: Load) -> RivalResult:
+    """As `three_processes.measure`. Raises BenchError."""
     program = compile_hops()
     with meeting_place(load) as directory:
-        latencies_ns = _output(program, which, str(load.rate), str(load.seconds), directory)
+        latencies_ns = _output(program, str(load.rate), str(load.seconds), directory)
     # The program does not report its times; it sends for as long as the load says.
     ticks = len(latencies_ns)
     return RivalResult(ticks, load.messages - ticks, load.seconds, latencies_ns)
@@ -60,12 +57,10 @@ def compile_hops(directory: Path = VAR_DIR / "bench") -> Path:
     return program
 
 
-def _output(
-    program: Path, which: str, rate: str, seconds: str, directory: str
-) -> NDArray[np.int64]:
+def _output(program: Path, rate: str, seconds: str, directory: str) -> NDArray[np.int64]:
     """Run the program to its end. Its children die with it, and it dies with this process."""
     with subprocess.Popen(
-        [program, which, rate, seconds, directory],
+        [program, rate, seconds, directory],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=partial(end_with, os.getpid()),
@@ -73,9 +68,9 @@ def _output(
         try:
             words, complaint = process.communicate(timeout=float(seconds) + END_S)
         except subprocess.TimeoutExpired:
-            raise RivalError("hops has not come to its end in time") from None
+            raise BenchError("hops has not come to its end in time") from None
         finally:
             process.kill()
     if process.returncode != 0:
-        raise RivalError(f"hops failed: {complaint.decode(errors='replace').strip()}")
+        raise BenchError(f"hops failed: {complaint.decode(errors='replace').strip()}")
     return np.frombuffer(words, np.int64)

@@ -2,34 +2,42 @@
 
 import os
 import select
+import socket
 from array import array
 from time import monotonic_ns
 from typing import Final
 
-from bench.rivals.floor import map_words, open_fifo, run_bare
-from bench.rivals.floor.two_processes import producer
-from bench.rivals.load import Load
-from bench.rivals.rival import ConsumerResult, ProcessContext, RivalResult, main
+from bench.rivals.floor import map_words, meeting_place, open_fifo
+from bench.rivals.load import Load, due
+from bench.rivals.rival import ConsumerResult, ProcessContext, RivalResult, run, tcp_connection
 
 NAME: Final = "three bare processes"
 
 
+def _producer(part: ProcessContext) -> None:
+    (sender, _), _ = part.link
+    part.start()
+    for ticks in due(part.load):
+        sender.send(array("q", [monotonic_ns()]) * len(ticks))
+    sender.shutdown(socket.SHUT_WR)
+
+
 def _relay(part: ProcessContext) -> None:
-    words, fifo, stored = map_words(part.link.directory), open_fifo(part.link.directory), 0
-    sock = part.link.receiver
-    sock.setblocking(False)
+    (_, receiver), directory = part.link
+    words, fifo, stored = map_words(directory), open_fifo(directory), 0
+    receiver.setblocking(False)
     with select.epoll() as epoll:
-        epoll.register(sock, select.EPOLLIN)
+        epoll.register(receiver, select.EPOLLIN)
         part.start()
-        while epoll.poll() and (data := sock.recv(65536)):
+        while epoll.poll() and (data := receiver.recv(65536)):
             words[stored : stored + len(data) // 8] = array("q", data)
             os.write(fifo, b"\0")
             stored += len(data) // 8
 
 
 def _consumer(part: ProcessContext) -> ConsumerResult:
-    words, fifo = map_words(part.link.directory), open_fifo(part.link.directory)
-    latencies_ns = array("q")
+    _, directory = part.link
+    words, fifo, latencies_ns = map_words(directory), open_fifo(directory), array("q")
     with select.epoll() as epoll:
         epoll.register(fifo, select.EPOLLIN)
         part.start()
@@ -41,9 +49,6 @@ def _consumer(part: ProcessContext) -> ConsumerResult:
 
 
 def measure(load: Load) -> RivalResult:
-    """One latency a tick, from before the send to after the load."""
-    return run_bare(load, producer, _relay, _consumer)
-
-
-if __name__ == "__main__":
-    main(NAME, measure)
+    """One latency a tick, from before the send to after the load. For paced loads only."""
+    with tcp_connection() as connection, meeting_place(load) as directory:
+        return run(load, _producer, _relay, _consumer, link=(connection, directory))

@@ -8,7 +8,6 @@ import pytest
 
 from bench.errors import BenchError
 from bench.plan import FULL, QUICK, RATES, Plan
-from bench.progress import BenchProgress
 from bench.results import SegmentSize
 from bench.rivals.rival import RivalUnavailable
 from bench.run import PartialRecording, Step, perform, steps
@@ -16,39 +15,32 @@ from bench.run import PartialRecording, Step, perform, steps
 MINUTES_15_S = 900
 
 
-def do(*todo: Step) -> tuple[PartialRecording, str]:
-    stream = io.StringIO()
-    found = perform(todo, lambda total: BenchProgress(stream, total))
-    return found, stream.getvalue()
+def do(*todo: Step) -> PartialRecording:
+    return perform(todo, io.StringIO())
 
 
 def failing(error: BaseException):
-    def run(_found: PartialRecording, _progress: BenchProgress) -> None:
+    def run(_found: PartialRecording) -> None:
         raise error
 
     return run
 
 
-def finding(found: PartialRecording, _progress: BenchProgress) -> None:
+def finding(found: PartialRecording) -> None:
     found.segments.append(SegmentSize(1, 1, 1, 1))
 
 
 def test_a_step_that_fails_leaves_a_gap_and_the_others_go_on() -> None:
-    found, said = do(Step("this", 1.0, failing(BenchError("no stack"))), Step("that", 1.0, finding))
-    assert found.gaps == ["this: no stack"]
+    words = "Traceback:\n  line\nOSError: full\n"  # of a traceback, the gap has the last line
+    found = do(Step("this", 1.0, failing(BenchError(words))), Step("that", 1.0, finding))
+    assert found.gaps == ["this: OSError: full"]
     assert len(found.segments) == 1
-    assert "not measured: this: no stack" in said
 
 
 def test_what_is_missing_in_every_round_is_one_gap() -> None:
     missing = failing(RivalUnavailable("pyzmq is not installed"))
-    found, _ = do(*(Step(f"round {n}: ZeroMQ", 1.0, missing, "ZeroMQ") for n in range(5)))
+    found = do(*(Step(f"round {n}: ZeroMQ", 1.0, missing, "ZeroMQ") for n in range(5)))
     assert found.gaps == ["ZeroMQ: pyzmq is not installed"]
-
-
-def test_of_a_traceback_the_gap_says_what_went_wrong() -> None:
-    found, _ = do(Step("this", 1.0, failing(BenchError("Traceback:\n  line\nOSError: full\n"))))
-    assert found.gaps == ["this: OSError: full"]
 
 
 def test_a_mistake_of_ours_is_no_gap() -> None:
@@ -56,10 +48,10 @@ def test_a_mistake_of_ours_is_no_gap() -> None:
         do(Step("this", 1.0, failing(ZeroDivisionError())))
 
 
-def test_one_run_knows_nothing_of_what_another_has_found() -> None:
-    do(Step("this", 1.0, finding))
-    found, _ = do()
-    assert found.segments == []
+def test_every_round_begins_with_another_program() -> None:
+    rounds = [step.subject for step in steps(FULL) if step.what.startswith("side by side")]
+    programs = len(set(rounds))
+    assert len(set(rounds[::programs])) == min(programs, FULL.side_by_side.rounds)
 
 
 @pytest.mark.parametrize(("plan", "limit_s"), [(FULL, MINUTES_15_S), (QUICK, 60)])
@@ -74,6 +66,7 @@ def test_a_full_run_covers_all_rates_symbols_strategies_and_clients() -> None:
     }
     assert all(one.seconds == 10.0 for one in FULL.throughput)
     assert {one.clients for one in FULL.orders} == {1, 4, 16}
+    assert FULL.side_by_side.rounds >= 5
 
 
 @pytest.mark.parametrize("plan", [FULL, QUICK])

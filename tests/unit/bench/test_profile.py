@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -71,18 +70,14 @@ def test_functions_are_ordered_by_their_share_and_shown_with_their_hottest_line(
     assert found.functions[0].line == source[9].strip()
 
 
-def test_a_daemon_that_was_never_found_at_work_has_no_functions():
-    assert daemon_profile("gateway", taken(0, 0), taken(0, 0), "").functions == ()
-
-
-def test_without_py_spy_the_profile_is_a_gap(monkeypatch, tmp_path):
+def test_without_py_spy_the_profile_is_a_gap_and_names_its_machine(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(profile.shutil, "which", lambda _: None)
 
     found = record()
 
-    assert found.loads == ()
-    assert found.gaps == ("py-spy is not installed; it is in requirements-bench.txt",)
+    assert (found.loads, len(found.gaps)) == ((), 1)
+    assert found.machine["cores"]
 
 
 def test_a_load_that_cannot_be_sampled_is_a_gap_and_the_other_is_not(monkeypatch):
@@ -98,17 +93,3 @@ def test_a_load_that_cannot_be_sampled_is_a_gap_and_the_other_is_not(monkeypatch
 
     assert [load.rate for load in found.loads] == [0.0]
     assert found.gaps == ("2,000 ticks/s: py-spy cannot sample gateway: not permitted",)
-
-
-def test_a_stack_without_a_daemon_to_look_at_is_a_gap(monkeypatch):
-    class Stack:
-        def pids(self):
-            return {"gateway": 1, "order_manager": 2}
-
-    monkeypatch.setattr(profile, "measured_stack", lambda _settings: nullcontext(Stack()))
-    monkeypatch.setattr(profile, "_sampler", lambda: Path("/bin/true"))
-
-    found = record()
-
-    assert found.loads == ()
-    assert found.gaps[0] == "2,000 ticks/s: not running: orderbook, strategy"

@@ -1,4 +1,4 @@
-"""The formula is that of the price book, and the replay is taken whole."""
+"""A full price book has the size of its layout, and the replay is taken whole."""
 
 from __future__ import annotations
 
@@ -9,16 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from bench.errors import BenchError
-from bench.measure.footprint import formula_bytes, measure_segment, take_replay
-from bench.measure.symbols import symbols_of
-from lib.price_book.segment import Layout
+from bench.measure.footprint import measure_segment, take_replay
 from lib.settings import Settings
-
-
-@pytest.mark.parametrize("symbols", [1, 4, 100, 5_000])
-@pytest.mark.parametrize("capacity", [1, 262_144])
-def test_the_formula_gives_the_size_of_a_segment(symbols: int, capacity: int) -> None:
-    assert formula_bytes(symbols, capacity) == Layout.of(symbols_of(symbols), capacity).total_bytes
 
 
 @pytest.mark.parametrize("symbols", [4, 5_000])
@@ -62,10 +54,3 @@ def test_a_replay_is_taken_to_its_end() -> None:
 def test_a_replay_that_ends_early_is_an_error() -> None:
     with pytest.raises(BenchError, match="closed the connection"):
         served(b"A,1*" * 49, ticks=50)
-
-
-def test_without_a_server_a_replay_is_an_error() -> None:
-    settings = Settings()
-    settings = replace(settings, gateway=replace(settings.gateway, price_port=1))
-    with pytest.raises(BenchError, match="no replay"):
-        take_replay(settings)

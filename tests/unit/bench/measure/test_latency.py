@@ -49,14 +49,9 @@ def test_a_stall_of_the_gateway_shows_in_all_ticks_that_were_due_meanwhile() -> 
     assert found.from_intended.max_ns == 2_105_000
 
 
-def test_ticks_that_were_published_and_not_decided_are_missed() -> None:
-    found, _ = judge(RUN, observation(published=10), ())
-    assert found.missed == 7
-
-
-def test_without_orders_there_is_no_time_to_a_report() -> None:
-    found, _ = judge(RUN, observation(to_report_ns=np.empty(0, np.int64)), ())
-    assert found.to_report is None
+def test_what_was_not_seen_is_missed_or_not_measured() -> None:
+    found, _ = judge(RUN, observation(published=10, to_report_ns=np.empty(0, np.int64)), ())
+    assert (found.missed, found.to_report) == (7, None)
 
 
 def test_orders_without_an_answer_and_a_schedule_that_was_shifted_are_gaps() -> None:
@@ -82,3 +77,4 @@ def test_the_stack_has_the_rate_the_symbols_and_many_orders() -> None:
     assert settings.gateway.rate == 2_000.0
     assert settings.gateway.news_interval < 0.5
     assert len(set(settings.symbols)) == 100
+    assert latency_settings(LatencyRun(2_000.0, 1.0, 4)).symbols == Settings().symbols

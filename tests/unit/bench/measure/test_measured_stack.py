@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import time
 from configparser import RawConfigParser
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench.errors import BenchError
-from bench.measure.measured_stack import UsageMeter, add_strategy_programs, client_ids
+from bench.measure import measured_stack
+from bench.measure.measured_stack import (
+    MeasuredStack,
+    Published,
+    UsageMeter,
+    add_strategy_programs,
+    client_ids,
+)
+from bench.results import Usage
+from lib.clock import SECOND_NS
+from lib.process.run_identity import ProcessStat
 from lib.settings import Settings
 from lib.stack.supervisord_configuration import (
     PROGRAM,
@@ -41,35 +51,36 @@ def test_every_strategy_has_a_client_id_of_its_own_and_the_first_is_the_usual_on
     assert client_ids(Settings(), 3) == ["strategy", "strategy-2", "strategy-3"]
 
 
-class Myself:
-    """A stack that consists of this process."""
+class Running:
+    """A stack of one process, which has ended."""
 
     def pids(self) -> dict[str, int]:
-        return {"me": os.getpid()}
+        return {"role": 2**22 + 1}
 
 
-def test_a_process_that_does_nothing_but_work_takes_most_of_a_core() -> None:
-    meter = UsageMeter(Myself())  # type: ignore[arg-type]
-    began_s = time.process_time()
-    while time.process_time() - began_s < 0.3:
-        pass
-    [usage] = meter.read()
-    assert usage.role == "me"
-    assert 0.1 < usage.cpu_share < 1.2
-    assert 10**6 < usage.resident_bytes < 10**10
-
-
-def test_a_process_that_sleeps_takes_next_to_nothing() -> None:
-    meter = UsageMeter(Myself())  # type: ignore[arg-type]
-    time.sleep(0.3)
-    [usage] = meter.read()
-    assert usage.cpu_share < 0.1
+def test_a_process_has_its_cpu_time_over_the_time_that_passed(monkeypatch) -> None:
+    stats = iter([ProcessStat(True, 1.0, 0.5, 9.0, 10), ProcessStat(True, 1.2, 0.7, 9.0, 20)])
+    now_ns = iter([0, 2 * SECOND_NS])
+    monkeypatch.setattr(measured_stack, "process_stat", lambda _: next(stats))
+    monkeypatch.setattr(measured_stack.time, "monotonic_ns", lambda: next(now_ns))
+    [usage] = UsageMeter(Running()).read()  # type: ignore[arg-type]
+    assert usage == Usage("role", pytest.approx(0.2), 20)
 
 
 def test_a_process_that_ended_meanwhile_is_an_error() -> None:
-    class Gone:
-        def pids(self) -> dict[str, int]:
-            return {"gone": 2**22 + 1}
-
     with pytest.raises(BenchError, match="has ended"):
-        UsageMeter(Gone())  # type: ignore[arg-type]
+        UsageMeter(Running())  # type: ignore[arg-type]
+
+
+def test_a_rate_is_set_once_the_new_gateway_publishes(monkeypatch) -> None:
+    nothing = SimpleNamespace(stop=lambda _: None, start=lambda _: None)
+    private = SimpleNamespace(
+        var_dir=Path("var"), settings=Settings(), write_settings=lambda _: None
+    )
+    stack = MeasuredStack(private, 1)  # type: ignore[arg-type]
+    published = iter([5, 5, 6])
+    monkeypatch.setattr(stack, "_supervisor", nothing)
+    monkeypatch.setattr(stack, "published", lambda: Published("tape", next(published)))
+    monkeypatch.setattr(stack, "wait_until_steady", lambda: None)
+    stack.set_rate(7.0)
+    assert list(published) == []

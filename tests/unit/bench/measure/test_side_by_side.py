@@ -9,12 +9,14 @@ from bench.measure.side_by_side import (
     BELOW_HELD,
     RIVALS,
     STACK,
+    WARM_UP_S,
     Rival,
     loads_of,
     lossless_rate,
     rival_hops,
 )
-from bench.plan import FULL, SideBySide
+from bench.plan import SideBySide
+from bench.report.comparison import FLOOR
 from bench.results import Throughput, Trial
 from bench.rivals.load import Load
 from bench.rivals.rival import RivalResult
@@ -22,42 +24,37 @@ from bench.rivals.rival import RivalResult
 PLAN = SideBySide(rounds=1, paced_s=0.5, unpaced_s=0.25, rate=2_000.0, symbols=100)
 
 
-def test_the_floor_is_paced_and_the_others_go_as_fast_as_they_can_too() -> None:
-    floor = [rival for rival in RIVALS if rival.best_batch is None]
-    assert [len(loads_of(rival, PLAN)) for rival in floor] == [1] * 4
+def test_every_program_has_the_paced_load_and_all_but_the_floor_two_unpaced_ones() -> None:
     for rival in RIVALS:
         paced, *fast = loads_of(rival, PLAN)
-        assert paced == Load(2_000.0, 0.5, 1, 100)
-        assert [(load.rate, load.seconds, load.symbols) for load in fast] == [
-            (0.0, 0.25, 100) for _ in fast
+        assert paced == Load(2_000.0, 0.5 + WARM_UP_S, 1, 100)
+        assert fast == [
+            Load(0.0, 0.25, ticks, 100) for ticks in (1, rival.best_batch) if rival.best_batch
         ]
-
-
-def test_what_goes_as_fast_as_it_can_may_be_left_out() -> None:
-    assert {len(loads_of(rival, PLAN._replace(unpaced_s=0.0))) for rival in RIVALS} == {1}
+        assert loads_of(rival, PLAN._replace(unpaced_s=0.0)) == [paced]
+    assert [rival.name for rival in RIVALS if rival.best_batch is None] == [FLOOR, f"{FLOOR} in C"]
 
 
 def test_their_names_differ_and_none_is_called_as_the_stack_is() -> None:
     assert len({STACK, *(rival.name for rival in RIVALS)}) == len(RIVALS) + 1
 
 
-def test_there_are_at_least_five_rounds_in_a_full_run() -> None:
-    assert FULL.side_by_side.rounds >= 5
-
-
-def test_what_comes_of_a_load_is_recorded_with_it() -> None:
-    asked = []
+def test_what_comes_of_a_load_is_recorded_with_it_without_the_latencies_of_the_warm_up() -> None:
+    warm_up = round(WARM_UP_S * PLAN.rate)
 
     def measure(load: Load) -> RivalResult:
-        asked.append(load)
-        return RivalResult(100, 3, 0.25, np.array([1000, 2000, 3000]))
+        latencies_ns = np.array([9000] * warm_up + [1000, 2000, 3000])
+        return RivalResult(warm_up + 3, 3, 0.25, latencies_ns)
 
-    rival = Rival("pigeon", measure, 64)
-    found = list(rival_hops(rival, PLAN, 4))
-    assert asked == loads_of(rival, PLAN)
-    assert [(h.name, h.round, h.ticks, h.missing) for h in found] == [("pigeon", 4, 100, 3)] * 3
+    found = list(rival_hops(Rival("pigeon", measure, 64), PLAN, 4))
+    assert [(h.name, h.round, h.missing) for h in found] == [("pigeon", 4, 3)] * 3
     assert [(h.rate, h.ticks_a_message) for h in found] == [(2_000.0, 1), (0.0, 1), (0.0, 64)]
-    assert [h.latency and h.latency.p50_ns for h in found] == [2000, None, None]
+    assert [h.ticks_per_s for h in found] == [4 * (warm_up + 3)] * 3
+    assert [h.latency and (h.latency.count, h.latency.max_ns) for h in found] == [
+        (3, 3000),
+        None,
+        None,
+    ]
 
 
 def throughput(symbols: int, strategies: int, *trials: tuple[float, bool]) -> Throughput:

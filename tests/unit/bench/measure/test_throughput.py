@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError
+from bench.errors import BenchError, RoleEndedError
+from bench.measure import throughput
 from bench.measure.measured_stack import Published
 from bench.measure.throughput import (
     CONFIRMATIONS,
@@ -14,24 +16,25 @@ from bench.measure.throughput import (
     Attempt,
     EvaluationCounter,
     StrategyProgress,
+    attempt,
     confirm,
     reason_not_held,
     search,
 )
 from bench.results import Trial
-from lib.settings import MAX_RATE
+from lib.settings import MAX_RATE, Settings
 from lib.trading.decision_log import RING_RECORDS, DecisionLog, DecisionReader
 
 SECOND_NS = 10**9
 
 
+def tried(rate: float, capacity: float) -> Attempt:
+    """Try a rate on a stack that holds every rate up to its capacity."""
+    return Attempt(Trial(rate, 1.0, 1, 1, rate <= capacity, ""), rate, ())
+
+
 def searched(first: float, capacity: float, trials: int = 20) -> list[Attempt]:
-    """Search a stack that holds every rate up to its capacity."""
-
-    def try_rate(rate: float) -> Attempt:
-        return Attempt(Trial(rate, 1.0, 1, 1, rate <= capacity, ""), rate, ())
-
-    return list(search(first, trials, try_rate))
+    return list(search(first, trials, partial(tried, capacity=capacity)))
 
 
 def held(attempts: list[Attempt]) -> list[float]:
@@ -53,26 +56,20 @@ def test_no_rate_is_tried_above_one_that_failed_or_below_one_that_held() -> None
         assert all(trial.rate > other.rate for other in before if other.held)
 
 
-def test_it_ends_after_so_many_trials() -> None:
-    assert len(searched(1.0, 1e6, trials=4)) == 4
-
-
 def test_it_does_not_ask_for_more_than_a_gateway_may_be_asked_for() -> None:
     rates = [attempt.trial.rate for attempt in searched(0.9 * MAX_RATE, 2 * MAX_RATE)]
     assert rates == [0.9 * MAX_RATE, MAX_RATE]
 
 
 def test_a_guess_that_is_far_too_high_is_left_behind_in_a_few_trials() -> None:
-    assert held(searched(10e6, 1e6, trials=5))
+    found = searched(10e6, 1e6, trials=5)
+    assert len(found) == 5
+    assert held(found)
 
 
 def confirmed(attempts: list[Attempt], capacity: float) -> list[tuple[float, bool]]:
-    """What is tried once more, on a stack that holds every rate up to its capacity."""
-
-    def try_rate(rate: float) -> Attempt:
-        return Attempt(Trial(rate, 1.0, 1, 1, rate <= capacity, ""), rate, ())
-
-    again = confirm(attempts, try_rate)
+    """What is tried once more."""
+    again = confirm(attempts, partial(tried, capacity=capacity))
     return [(attempt.trial.rate, attempt.trial.held) for attempt in again]
 
 
@@ -109,33 +106,28 @@ def strategy(tmp_path: Path) -> Strategy:
     return Strategy(tmp_path / "decisions")
 
 
-def test_only_the_ticks_behind_the_first_are_counted(strategy: Strategy) -> None:
+def test_only_the_ticks_behind_the_first_are_counted_from_one_look_to_the_next(
+    strategy: Strategy,
+) -> None:
     strategy.decide(81, 90, 1.0)
     strategy.decide(91, 110, 2.0)
     strategy.decide(111, 150, 4.0)
     assert strategy.evaluated.read() == StrategyProgress(50, 150, 0, 3.0)
+    strategy.decide(151, 160, 5.0)
+    for _ in range(2):
+        assert strategy.evaluated.read() == StrategyProgress(60, 160, 0, 4.0)
 
 
-def test_it_goes_on_counting_from_one_look_to_the_next(strategy: Strategy) -> None:
+def test_before_the_first_tick_nothing_is_counted(strategy: Strategy) -> None:
     strategy.decide(91, 100, 1.0)
-    assert strategy.evaluated.read().evaluated == 0
-    strategy.decide(101, 120, 2.0)
-    assert strategy.evaluated.read().evaluated == 20
-    strategy.decide(121, 130, 3.0)
-    assert strategy.evaluated.read() == StrategyProgress(30, 130, 0, 2.0)
-    assert strategy.evaluated.read().seconds == 2.0
+    assert strategy.evaluated.read() == StrategyProgress(0, 100, 0, 0.0)
 
 
 def test_ticks_that_were_left_out_are_counted_as_gaps(strategy: Strategy) -> None:
-    strategy.decide(101, 120, 1.0)
+    strategy.decide(104, 120, 1.0)
     strategy.decide(131, 140, 2.0)
     found = strategy.evaluated.read()
-    assert (found.evaluated, found.last, found.gaps) == (30, 140, 10)
-
-
-def test_ticks_that_were_left_out_at_the_very_beginning_are_gaps_too(strategy: Strategy) -> None:
-    strategy.decide(104, 120, 1.0)
-    assert strategy.evaluated.read().gaps == 3
+    assert (found.evaluated, found.last, found.gaps) == (27, 140, 3 + 10)
 
 
 def test_a_strategy_with_another_tape_is_an_error(strategy: Strategy) -> None:
@@ -169,6 +161,22 @@ def test_a_trial_cannot_hold_once_a_strategy_has_lost_ticks_or_is_a_second_behin
     assert reason_not_held(strategies, published=1000, rate=500.0) == why
 
 
-def test_decisions_that_cross_the_beginning_count_from_there(strategy: Strategy) -> None:
-    strategy.decide(1, 1000, 1.5)
-    assert strategy.evaluated.read() == StrategyProgress(900, 1000, 0, 0.5)
+def test_a_rate_at_which_a_daemon_ends_does_not_hold(strategy: Strategy, monkeypatch) -> None:
+    class Stack:
+        settings = Settings()
+        set_rate = staticmethod(lambda _: None)
+        decision_readers = staticmethod(lambda: [strategy.reader])
+        published = staticmethod(lambda: Published("tape", 100))
+
+    class Meter:
+        def __init__(self, _: object) -> None:
+            pass
+
+        def read(self) -> None:
+            raise RoleEndedError("dashboard has ended")
+
+    monkeypatch.setattr(throughput, "WARM_UP_S", 0.0)
+    monkeypatch.setattr(throughput, "UsageMeter", Meter)
+    found = attempt(Stack(), 1.0, 0.01, [])  # type: ignore[arg-type]
+    assert (found.trial.held, found.trial.why) == (False, "dashboard has ended")
+    assert found.usage == ()

@@ -1,43 +1,35 @@
-"""Programs stand beside the stack with the median of their rounds, at the size that suits them."""
+"""Programs stand beside the stack with the median of their rounds."""
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from bench.report.comparison import (
     FLOOR,
-    STACK,
     ZEROMQ,
     Spread,
-    contenders,
-    fastest_alternative,
     with_best_batching,
     with_one_message_a_tick,
 )
-from tests.recordings import OTHER, hops, recording
+from tests.recordings import OTHER, recording, with_hops
 
 
 def test_the_stack_comes_first_then_the_floor_and_the_alternatives_from_the_fastest_on():
-    rows = with_one_message_a_tick(recording()).rows
+    rows = with_one_message_a_tick(recording())
 
     assert [row.label for row in rows] == ["**Tradewire**", FLOOR, ZEROMQ, OTHER]
-    assert rows[2].latencies == (Spread(201e3, 200e3, 202e3), Spread(402e3, 400e3, 404e3))
+    assert [row.ticks_a_message for row in rows] == [None, 1, 1, 1]
+    assert (rows[2].p50_ns, rows[2].p99_ns) == (
+        Spread(201e3, 200e3, 202e3),
+        Spread(402e3, 400e3, 404e3),
+    )
     assert rows[2].ticks_per_s == Spread(0.4e6, 0.39e6, 0.41e6)
+    assert [row.stack_over_it for row in rows] == [1, None, 20, 80]
 
 
-def test_latencies_in_batches_are_those_of_the_size_that_is_fastest():
-    made = recording()
-    slower = hops(ZEROMQ, 2e3, figure=900, ticks_a_message=64)
-    fastest = hops(ZEROMQ, 2e3, figure=500, ticks_a_message=1024, missing=2)
+def test_in_batches_each_program_stands_with_what_it_has_lost():
+    made = with_hops(ZEROMQ, 0.0, figure=4, ticks_a_message=1024, missing=2)
 
-    batched = with_best_batching(replace(made, hops=(*made.hops, *slower, *fastest)))
+    rows = with_best_batching(made)
 
-    best = next(row for row in batched.rows if row.label == ZEROMQ)
-    assert (best.ticks_a_message, best.stack_over_it, best.missing) == (1024, 2, 6)
-    assert best.latencies[0] == Spread(500e3, 499e3, 501e3)
-
-
-def test_the_stack_is_never_taken_for_an_alternative():
-    only_stack = [one for one in contenders(recording(), 0.0) if one.name == STACK]
-
-    assert fastest_alternative(only_stack) is None
+    assert [row.label for row in rows] == ["**Tradewire**", ZEROMQ, OTHER]
+    assert (rows[1].ticks_a_message, rows[1].stack_over_it, rows[1].missing) == (1024, 2, 6)
+    assert rows[1].p50_ns is None

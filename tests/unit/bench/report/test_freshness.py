@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import pytest
-from msgspec.structs import replace
 
 from bench.measure.side_by_side import Rival
-from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
+from bench.plan import (
+    LatencyRun,
+    OrdersRun,
+    Plan,
+    ProfiledLoad,
+    SideBySide,
+    ThroughputRun,
+    Viewers,
+    WatchedRun,
+)
 from bench.report.comparison import FLOOR, ZEROMQ
 from bench.report.freshness import outdated
-from bench.results import Recording
-from tests.recordings import OTHER, ROUNDS, recording
+from tests.recordings import OTHER, ROUNDS, recorded_bench
 
 ROLES = {"gateway", "watchdog"}
 PLAN = Plan(
@@ -26,18 +36,21 @@ PLAN = Plan(
     rest_s=1.0,
     segment_symbols=(4, 100),
     side_by_side=SideBySide(rounds=ROUNDS, paced_s=1.0, unpaced_s=1.0, rate=2e3, symbols=100),
+    profile=(ProfiledLoad(0.0, 100),),
+    watched=(WatchedRun(LatencyRun(2e3, 5.0), 1, (Viewers("browsers", 3),)),),
 )
 RIVALS = tuple(
     Rival(name, lambda load: pytest.fail("measured"), best_batch)
     for name, best_batch in ((FLOOR, None), (ZEROMQ, 1024), (OTHER, 64))
 )
+BENCH = recorded_bench()
 MADE = replace(
-    recording(),
-    hops=tuple(hop for hop in recording().hops if (hop.name, hop.ticks_a_message) != (ZEROMQ, 64)),
+    BENCH, watched=msgspec.structs.replace(BENCH.watched, rounds=BENCH.watched.rounds[1:2])
 )
 
 
-def differences(made: Recording = MADE, plan: Plan = PLAN, rivals=RIVALS, roles=ROLES) -> list[str]:
+def differences(plan: Plan = PLAN, rivals=RIVALS, roles=ROLES, **changed) -> list[str]:
+    made = replace(MADE, recording=msgspec.structs.replace(MADE.recording, **changed))
     return outdated(made, plan, rivals, roles)
 
 
@@ -61,6 +74,8 @@ def test_a_role_that_was_not_there_is_named():
         ({"segment_symbols": (4,)}, "shared memory", 1),
         ({"orders": PLAN.orders[:1]}, "orders", 1),
         ({"side_by_side": PLAN.side_by_side._replace(rounds=ROUNDS + 1)}, "rounds side by side", 2),
+        ({"profile": (*PLAN.profile, ProfiledLoad(2e3, 4))}, "profile", 1),
+        ({"watched": (PLAN.watched[0]._replace(rounds=2),)}, "watched", 2),
     ],
 )
 def test_a_measurement_of_another_plan_is_named(changed, kind, count):
@@ -79,17 +94,25 @@ def test_an_alternative_that_was_dropped_or_added_is_named():
 
 
 def test_what_could_not_be_measured_is_no_difference_where_a_gap_says_why():
-    without = replace(MADE, hops=tuple(hop for hop in MADE.hops if hop.name != OTHER))
+    without = tuple(hop for hop in MADE.recording.hops if hop.name != OTHER)
 
-    assert differences(without)
-    assert differences(replace(without, gaps=(f"{OTHER}: it is not installed",))) == []
-    longer = replace(without, gaps=(f"{OTHER} in C: no compiler",))
-    assert differences(longer)
-    other = replace(MADE, gaps=("orders: no",))
-    assert differences(other, plan=PLAN._replace(orders=PLAN.orders[:1]))
+    assert differences(hops=without)
+    assert differences(hops=without, gaps=(f"{OTHER}: it is not installed",)) == []
+    assert differences(hops=without, gaps=(f"{OTHER} in C: no compiler",))
+    assert differences(gaps=("orders: no",), plan=PLAN._replace(orders=PLAN.orders[:1]))
+
+
+def test_a_profile_that_was_not_permitted_is_no_difference():
+    refused = msgspec.structs.replace(MADE.profile, loads=(), gaps=("py-spy: not permitted",))
+
+    assert outdated(replace(MADE, profile=refused), PLAN, RIVALS, ROLES) == []
+    silent = msgspec.structs.replace(refused, gaps=())
+    assert outdated(replace(MADE, profile=silent), PLAN, RIVALS, ROLES)
 
 
 def test_a_quick_run_is_not_of_the_full_plan():
-    shorter = tuple(replace(one, seconds=1.0) for one in MADE.tick_to_decision)
+    shorter = tuple(
+        msgspec.structs.replace(one, seconds=1.0) for one in MADE.recording.tick_to_decision
+    )
 
-    assert differences(replace(MADE, tick_to_decision=shorter))
+    assert differences(tick_to_decision=shorter)

@@ -5,16 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from multiprocessing.shared_memory import SharedMemory
 
-import pytest
-
-from bench.rivals.alternatives import textbook
 from bench.rivals.alternatives.textbook import CAPACITY, Shared
-from bench.rivals.load import Load
-
-
-def test_a_ring_that_a_message_does_not_fit_into_is_refused():
-    with pytest.raises(ValueError, match="at most 65536 ticks"):
-        textbook.measure(Load(0, 0.3, CAPACITY + 1))
 
 
 def test_the_ring_tells_when_it_is_full_and_gives_every_record_in_order():

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import pytest
 
+from bench.errors import BenchError
 from bench.rivals.floor import hops
-from bench.rivals.rival import Load, RivalError, RivalUnavailable
+from bench.rivals.load import Load
+from bench.rivals.rival import RivalUnavailable
 from tests.rivals import nothing_left
 
 
 def test_without_a_compiler_it_is_a_gap_that_says_so(monkeypatch):
     monkeypatch.setattr(hops.shutil, "which", lambda _: None)
     with pytest.raises(RivalUnavailable, match="no C compiler"):
-        hops.run_hops("two", Load(2000, 0.3))
+        hops.measure(Load(2000, 0.3))
 
 
 def test_a_source_that_does_not_compile_is_a_gap_with_the_compilers_words(tmp_path, monkeypatch):
@@ -32,20 +34,18 @@ def test_the_program_is_compiled_once(tmp_path):
     assert program.stat().st_mtime_ns == compiled
 
 
-def test_a_program_that_fails_is_an_error_with_its_words(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        pytest.param("echo no such luck >&2\nexit 1", "no such luck", id="fails"),
+        pytest.param("exec sleep 60", "in time", id="hangs"),
+    ],
+)
+def test_a_program_that_fails_or_hangs_is_an_error_and_ends(script, words, tmp_path, monkeypatch):
     program = tmp_path / "hops"
-    program.write_text("#!/bin/sh\necho no such luck >&2\nexit 1\n")
+    program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o700)
     monkeypatch.setattr(hops, "compile_hops", lambda: program)
-    with nothing_left(), pytest.raises(RivalError, match="no such luck"):
-        hops.run_hops("two", Load(2000, 0.3))
-
-
-def test_a_program_that_hangs_is_ended(tmp_path, monkeypatch):
-    program = tmp_path / "hops"
-    program.write_text("#!/bin/sh\nexec sleep 60\n")
-    program.chmod(0o700)
-    monkeypatch.setattr(hops, "compile_hops", lambda: program)
-    monkeypatch.setattr(hops, "END_S", 0.1)
-    with nothing_left(), pytest.raises(RivalError, match="in time"):
-        hops.run_hops("two", Load(2000, 0.3))
+    monkeypatch.setattr(hops, "END_S", 0.1 if words == "in time" else hops.END_S)
+    with nothing_left(), pytest.raises(BenchError, match=words):
+        hops.measure(Load(2000, 0.3))

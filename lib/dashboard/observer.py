@@ -99,6 +99,8 @@ class Observer:
         self._read_logs()
         self.roles.look(now_ns)
         self._set_awaited("roles", self.roles.problem)
+        if self.roles.programs:
+            self._incidents.end_others(self.roles.programs)
         self._read_ticks(now_ns)
         if now_ns >= self._ledger_ns:
             self._read_ledger()

@@ -178,3 +178,14 @@ def test_what_goes_on_is_kept_however_much_is_over():
     assert (first.what, first.is_over) == ("trading is halted", False)
     assert [one.what for one in others[:2]] == [f"crashed: {KEPT}", f"crashed: {KEPT - 1}"]
     assert len(others) == KEPT
+
+
+def test_of_a_program_that_is_no_more_nothing_goes_on():
+    incidents = Incidents()
+    incidents.take("second_strategy", line("stopped", 1.0))
+    incidents.take("gateway", line("stopped", 2.0))
+    incidents.end_others({"gateway", "strategy"})
+    assert [(one.where, one.is_over, one.duration_s) for one in incidents.latest()] == [
+        ("gateway", False, None),
+        ("second_strategy", True, None),
+    ]

@@ -337,3 +337,10 @@ def test_the_sentiment_of_a_killed_strategy_is_not_in_force(observer, settings):
     observer.look()
     assert observer.view("AAPL").news.sentiment is None
     assert "news" in observer.view("AAPL").missing
+
+
+def test_what_an_earlier_run_logged_of_another_program_is_over(observer, settings):
+    append(settings, "second_strategy", raw("stopped", by="strategy"))
+    observer.look()
+    [stopped] = observer.view("AAPL").incidents
+    assert (stopped.where, stopped.is_over) == ("second_strategy", True)

@@ -71,7 +71,7 @@ def test_what_is_observed_happens_in_order_and_orders_come_from_ticks() -> None:
 def test_a_whole_run_measures_everything_and_says_what_it_could_not() -> None:
     plan = Plan(
         latency=(LatencyRun(2_000.0, 0.5),),
-        throughput=(ThroughputRun(4, 1, 0.5, 4),),
+        throughput=(ThroughputRun(4, 1, 0.5, 6),),
         stage_symbols=(4,),
         stage_s=0.001,
         orders=(OrdersRun(2, 2, 10), OrdersRun(4, 100, 500)),

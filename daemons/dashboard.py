@@ -179,9 +179,12 @@ class Dashboard:
             if request is None:
                 return
             if request.path == "/events":
-                client.symbol = self._symbol(request)
                 session = client.session
                 begin = session.begin_stream(EVENTS)
+                if session.is_head:
+                    connection.finish("answered", begin)
+                    return
+                client.symbol = self._symbol(request)
                 connection.send(begin, session.part(b"retry: %d\n\n" % RETRY_MS))
                 return
             content_type, body, headers = self._answer(request)

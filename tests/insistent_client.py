@@ -104,30 +104,23 @@ class Line:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.port: int = sock.getsockname()[1]
         self.logged_on = False
         self.report_count = 0
         """Execution reports that have arrived on it."""
-        self.sent_bytes = 0
-        self.awaited: deque[tuple[Order, int]] = deque()
-        """Orders whose report must still arrive, each with the bytes sent up to its end."""
+        self.awaited: deque[Order] = deque()
+        """Orders whose report must still arrive."""
         self.tail = b""
 
     def fileno(self) -> int:
         return self.sock.fileno()
 
     def send(self, data: bytes) -> None:
-        self.sent_bytes += len(data)
         with suppress(BrokenPipeError, ConnectionResetError):  # receive() will see it
             self.sock.sendall(data)
 
     def send_orders(self, orders: list[Order]) -> None:
-        frames = [order.frame for order in orders]
-        end = self.sent_bytes
-        for order, frame in zip(orders, frames, strict=True):
-            end += len(frame)
-            self.awaited.append((order, end))
-        self.send(b"".join(frames))
+        self.awaited += orders
+        self.send(b"".join(order.frame for order in orders))
 
     def receive(self) -> list[bytes] | None:
         """The complete frames that have arrived; None at the end of the connection."""
@@ -242,7 +235,7 @@ class InsistentClient:
             assert "replaced" in message["reason"], message
 
     def _on_report(self, line: Line, report: dict[str, Any], frame: bytes) -> None:
-        order, _ = line.awaited.popleft()
+        order = line.awaited.popleft()
         trade_id = report.get("trade_id")
         expected = order.report(trade_id)
         assert report == expected, f"{self.client_id} got {report} and not {expected}"

@@ -22,8 +22,6 @@ from lib.process.run_identity import SUPERVISED_VARIABLE, end_with_parent
 from tests.helpers import DEADLINE_S, PROJECT_ROOT
 from tests.stack import PrivateStack
 
-STOPPED = "stopped"
-
 
 class Nursery:
     """The test's side: starts the order manager of a stack, and signals to it."""
@@ -48,7 +46,7 @@ class Nursery:
         self._tell("start")
 
     def signal(self, number: signal.Signals, delay_s: float = 0.0) -> None:
-        """Send it a signal that stops or ends it, so much later. There will be an answer."""
+        """Send it a signal that ends it, so much later. There will be an answer."""
         self._tell(f"{number:d} {delay_s}")
 
     def fileno(self) -> int:
@@ -57,7 +55,7 @@ class Nursery:
         return self._process.stdout.fileno()
 
     def answer(self) -> str:
-        """What became of it: "stopped", or its exit code, negative for a signal."""
+        """Its exit code, negative for a signal."""
         assert self._process.stdout
         answer = self._process.stdout.readline().decode().strip()
         assert answer, f"the nursery has ended: {self._errors.read_text()}"
@@ -92,11 +90,9 @@ def main(log_dir: Path) -> None:
         number, delay_s = command.split()
         time.sleep(float(delay_s))
         os.kill(pid, int(number))
-        _, status = os.waitpid(pid, os.WUNTRACED)
-        stopped = os.WIFSTOPPED(status)
-        print(STOPPED if stopped else os.waitstatus_to_exitcode(status), flush=True)
-        if not stopped:
-            pid = None
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+        pid = None
     if pid:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

@@ -13,6 +13,12 @@ from tests.clients import OrderClient
 from tests.helpers import wait_until
 from tests.stack import PrivateStack
 
+NO_LIMITS = {
+    "max_order_quantity": 0, "max_position": 0, "price_collar_percent": 0.0,
+    "max_orders_per_second": 0,
+}  # fmt: skip
+"""The settings of a risk that limits nothing."""
+
 
 class RunningOrderManager:
     """An order manager that was started without supervisord."""

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from configparser import RawConfigParser
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -164,6 +165,16 @@ class PrivateStack(private_stack.PrivateStack):
 
         return wait_until(found, f"{role} logs {event} {keys or ''}")
 
+    def missed(self, role: str) -> list[tuple[int, int]]:
+        """The ticks that a role has missed, by number."""
+        return [(e["first"], e["last"]) for e in self.events(role, "ticks_missed")]
+
+    def absences(self) -> list[tuple[int, int]]:
+        """The ticks that came while there was no strategy, by number."""
+        starts = self.events("strategy", "evaluation_started")[1:]
+        spans = [(e["last_evaluated"] + 1, e["first_evaluated"] - 1) for e in starts]
+        return [(first, last) for first, last in spans if first <= last]
+
     def client_events(self, role: str, peer: str) -> list[dict[str, Any]]:
         """The events that a server has logged about a client that it has accepted.
 
@@ -186,6 +197,18 @@ class PrivateStack(private_stack.PrivateStack):
         """The lines that a role has printed."""
         path = self.log_dir / f"{role}.out"
         return path.read_text().splitlines() if path.exists() else []
+
+    def processes(self) -> list[int]:
+        """The processes with this stack's directory in their command line or environment."""
+        mark = str(self.directory).encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            with suppress(OSError):  # it has just ended, or belongs to another user
+                if mark in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+        return found
 
     def segments(self) -> list[str]:
         """The files of this stack in shared memory."""

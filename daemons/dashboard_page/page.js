@@ -6,6 +6,7 @@ const LATE_S = 1.2; // a role beats at least twice a second
 const CHART_MS = 1900; // at most one drawing of the charts in this time
 
 const $ = (id) => document.getElementById(id);
+const when = (at) => new Date(at * 1000);
 const signs = { 1: ["▲ buy", "buy"], 0: ["– none", "none"], "-1": ["▼ sell", "sell"] };
 
 let source = null;
@@ -28,17 +29,24 @@ function choose(symbol) {
 }
 
 // The stream of views. A browser has six connections to one place for all its pages together, so a
-// hidden page closes its own.
+// hidden page has none.
 
-document.onvisibilitychange = () => (document.hidden ? source.close() : listen());
+document.onvisibilitychange = () => {
+  lastViewMs = performance.now(); // the silence of a hidden page was its own
+  listen();
+};
 
 async function fetchSymbols() {
   const symbols = await (await fetch("/symbols")).json();
-  $("symbol").replaceChildren(...symbols.map((symbol) => element("option", symbol)));
+  const select = $("symbol");
+  const chosen = select.value;
+  select.replaceChildren(...symbols.map((symbol) => element("option", symbol)));
+  if (symbols.includes(chosen)) select.value = chosen;
 }
 
 function listen() {
   if (source) source.close();
+  if (document.hidden) return;
   const symbol = chosenSymbol();
   source = new EventSource("/events" + (symbol === null ? "" : "?symbol=" + encodeURIComponent(symbol)));
   source.onopen = () => fetchSymbols().catch(() => {}); // the next opening tries again
@@ -57,7 +65,7 @@ function sayWhetherViewsCome() {
   const isSilent = silentMs > SILENT_MS && !document.hidden;
   document.body.classList.toggle("silent", isSilent);
   if (isSilent) {
-    setText("summary", "▲ what is shown here has been", "loss");
+    setText("summary", "▲ out of date", "loss");
     alarm("Nothing comes from the stack any more. It is down, or its dashboard is; " +
       "this page goes on by itself when it is back.");
   } else if (view && view.halted) {
@@ -108,9 +116,24 @@ function fill(body, rows) {
   });
 }
 
-function number(value, digits = 2) {
+// Of the same kind for other elements: only those that differ are replaced.
+function replaceChanged(parent, elements) {
+  while (parent.children.length > elements.length) parent.lastElementChild.remove();
+  elements.forEach((made, index) => {
+    const old = parent.children[index];
+    if (!old) parent.append(made);
+    else if (!old.isEqualNode(made)) old.replaceWith(made);
+  });
+}
+
+function number(value, digits = 2, mostDigits = digits) {
   return value === null ? "–" : value.toLocaleString("en-US",
-    { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    { minimumFractionDigits: digits, maximumFractionDigits: mostDigits });
+}
+
+// All decimals that a price may have, as far as a float holds them.
+function price(value) {
+  return number(value, 2, value < 1e6 ? 8 : 2);
 }
 
 function money(value) {
@@ -124,10 +147,14 @@ function setMoney(id, value) {
 }
 
 function time(at) {
-  return new Date(at * 1000).toLocaleTimeString("en-GB", { hour12: false });
+  const date = when(at);
+  const clock = date.toLocaleTimeString("en-GB", { hour12: false });
+  if (date.toDateString() === new Date().toDateString()) return clock;
+  return `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} ${clock}`;
 }
 
 function duration(seconds) {
+  if (seconds >= 120) return age(seconds);
   return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${number(seconds, 1)} s`;
 }
 
@@ -180,7 +207,7 @@ function showSummary() {
 }
 
 function showRoles() {
-  $("roles").replaceChildren(...view.roles.map((role) => {
+  replaceChanged($("roles"), view.roles.map((role) => {
     const isLate = role.is_up && role.heartbeat_age_s > LATE_S;
     const card = element("div", "", role.is_up ? (isLate ? "role late" : "role") : "role down");
     card.dataset.program = role.program;
@@ -232,7 +259,7 @@ function showPrices() {
         one.change > 0 ? "gain" : one.change < 0 ? "loss" : "none"];
     return [
       [one.symbol, one.symbol === chosen ? "chosen" : "", "?symbol=" + encodeURIComponent(one.symbol)],
-      [number(one.price)], change, signs[one.price_signal], signs[one.agreed],
+      [price(one.price)], change, signs[one.price_signal], signs[one.agreed],
       [number(one.position, 0)], money(one.realised), money(one.open_profit),
     ];
   }));
@@ -279,7 +306,7 @@ function showOrders() {
     const isFilled = order.status === "FILLED";
     return [
       [time(order.at)], [order.client_id], [String(order.order_id)], [mark, className],
-      [order.symbol], [number(order.quantity, 0)], [number(order.price)],
+      [order.symbol], [number(order.quantity, 0)], [price(order.price)],
       isFilled ? [`✓ filled, trade ${order.trade_id}`] : [`✗ rejected: ${order.reason}`, "reason"],
       [number(order.position, 0)],
     ];
@@ -288,7 +315,7 @@ function showOrders() {
 
 function showIncidents() {
   $("no-incidents").textContent = view.incidents.length ? "" : "Nothing has gone wrong so far.";
-  $("incident-rows").replaceChildren(...view.incidents.map((one) => {
+  replaceChanged($("incident-rows"), view.incidents.map((one) => {
     const line = document.createElement("li");
     const end = !one.is_over ? ["▲ going on", "going-on"]
       : one.duration_s === null ? ["✓ noted", "over"] : [`✓ over after ${duration(one.duration_s)}`, "over"];
@@ -315,7 +342,6 @@ function layout(ticks, more) {
 }
 
 const OPTIONS = { displayModeBar: false, responsive: true };
-const when = (at) => new Date(at * 1000);
 
 function drawCourse() {
   const course = view.course;
@@ -324,6 +350,7 @@ function drawCourse() {
     Plotly.purge("chart");
     return;
   }
+  $("chart").setAttribute("aria-label", `Price, averages and trades of ${course.symbol}`);
   const at = course.at.map(when);
   const line = (name, y, shade, dash) => (
     { x: at, y, name, mode: "lines", line: { color: colour(shade), width: 1.5, dash }, connectgaps: false });

@@ -18,6 +18,7 @@ _METHODS: Final = frozenset({b"GET", b"HEAD"})
 _NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _HEADERS: Final = (
     ("Connection", "close"),
+    ("Allow", "GET, HEAD"),  # a 405 must have it (RFC 9110, 15.5.6), and any answer may
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
 )
@@ -47,7 +48,8 @@ class HttpSession:
 
     def __init__(self, host: str) -> None:
         self._names = _NAMES | {host.lower()}
-        self._is_head = False
+        self.is_head = False
+        """Whether the request was a HEAD: the answer ends with its headers."""
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST_BYTES)
         self._is_asked = False
 
@@ -67,7 +69,7 @@ class HttpSession:
         if not isinstance(event, h11.Request):
             return None
         self._is_asked = True
-        self._is_head = event.method == b"HEAD"
+        self.is_head = event.method == b"HEAD"
         return _request(event, self._names)
 
     def respond(
@@ -76,18 +78,21 @@ class HttpSession:
         """Return a complete answer. The body is one of the pieces, not a copy."""
         length = ("Content-Length", str(len(body)))
         pieces = [self._begin(status, content_type, length, *headers)]
-        if not self._is_head:
+        if not self.is_head:
             pieces += self._http.send_with_data_passthrough(h11.Data(body)) or []
         self._http.send(h11.EndOfMessage())
         return pieces
 
     def begin_stream(self, content_type: str) -> bytes:
-        """Begin an answer that is sent in parts until the connection closes."""
+        """Begin an answer that is sent in parts until the connection closes.
+
+        That to a HEAD has no parts.
+        """
         return self._begin(200, content_type, ("Cache-Control", "no-store"))
 
     def part(self, data: bytes) -> bytes:
-        """Return the next part of the answer; b"" if the request was a HEAD."""
-        return b"" if self._is_head else self._http.send(h11.Data(data)) or b""
+        """Return the next part of the answer."""
+        return self._http.send(h11.Data(data)) or b""
 
     def _begin(self, status: int, content_type: str, *headers: tuple[str, str]) -> bytes:
         all_headers = [("Content-Type", content_type), *_HEADERS, *headers]

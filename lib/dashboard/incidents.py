@@ -8,6 +8,7 @@ ticks.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Final
 
 from msgspec.structs import replace
@@ -124,6 +125,15 @@ class Incidents:
                 self._begin_or_update(program, kind, at, _with_reason(f"{what}{_at(event)}", event))
             case _ if type(event) in _ENDS:
                 self._end(program, _ENDS[type(event)], at)
+
+    def end_others(self, programs: Collection[str]) -> None:
+        """End the incidents of programs that are none of these: no start will end them.
+
+        Their logs are of an earlier run, whose supervisord had them.
+        """
+        for where, kind in list(self._going_on):
+            if where not in programs:
+                self._end(where, kind, None)
 
     def latest(self) -> list[Incident]:
         """Return open incidents first, then closed ones; each the newest first."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.view import NewsView
-from lib.process.log_events import NewsApplied, NewsSilent, Started
+from lib.process.log_events import NewsApplied, NewsSilent, Started, Stopped
 from lib.settings import StrategySettings
 
 KEPT: Final = 240
@@ -27,8 +27,12 @@ class NewsCourse:
         if isinstance(line.event, NewsApplied):
             self._sentiment = line.event.sentiment
             self._course.append((line.at, line.event.sentiment))
-        elif isinstance(line.event, NewsSilent | Started):
-            self._sentiment = None
+        elif isinstance(line.event, NewsSilent | Started | Stopped):
+            self.end()
+
+    def end(self) -> None:
+        """No sentiment is in force any more: the strategy does not hear the news, or has ended."""
+        self._sentiment = None
 
     @property
     def is_known(self) -> bool:

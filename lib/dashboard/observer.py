@@ -28,6 +28,7 @@ from lib.dashboard.view import Course, LatencyView, PriceView, View
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import ClientTotal, Total, read_ledger
 from lib.ledger.schema import LedgerError
+from lib.process.log_events import RoleEnded
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
 from lib.stack.log_follower import SupervisorEvent
@@ -98,6 +99,8 @@ class Observer:
         self._read_logs()
         self.roles.look(now_ns)
         self._set_awaited("roles", self.roles.problem)
+        if self.roles.programs:
+            self._incidents.end_others(self.roles.programs)
         self._read_ticks(now_ns)
         if now_ns >= self._ledger_ns:
             self._read_ledger()
@@ -158,6 +161,8 @@ class Observer:
             self._incidents.take(program, event)
             if program == STRATEGY:
                 self._news.take(event)
+            elif isinstance(event.event, RoleEnded) and event.event.program == STRATEGY:
+                self._news.end()  # a killed strategy logs nothing
             elif program == ORDER_MANAGER:
                 self.orders.take(event)
         self._are_lines_new = True

@@ -8,6 +8,7 @@ second after its start.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -86,6 +87,11 @@ class Roles:
                 self._look_at(watched, now_ns)
         if now_ns >= self._ask_ns:
             self._ask(now_ns)
+
+    @property
+    def programs(self) -> Collection[str]:
+        """The names of all programs, as supervisord last listed them; none before."""
+        return self._watched.keys()
 
     def views(self, restarts: Restarts, now_ns: int) -> list[RoleView]:
         """Return what a page shows of them."""

@@ -173,3 +173,57 @@ def test_nothing_is_cut_off(browser: Browser, stack: PrivateStack, size: str) ->
         expect(seen.page.locator("#order-rows tr").first).to_be_visible(timeout=TIMEOUT_MS)
         width, _ = SIZES[size]
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_symbol_chosen_by_keyboard_stays_chosen(seen: Seen) -> None:
+    seen.open()
+    select = seen.page.locator("#symbol")
+    select.focus()
+    with seen.page.expect_response("**/symbols"):  # asked for again with each new stream
+        select.select_option("MSFT")
+    expect(seen.page.locator("#price-rows .chosen")).to_have_text("MSFT", timeout=TIMEOUT_MS)
+    expect(select).to_be_focused()
+    expect(select).to_have_value("MSFT")
+
+
+def test_a_page_that_is_opened_hidden_has_no_stream(seen: Seen) -> None:
+    hidden = "Object.defineProperty(document, 'hidden', { value: true, configurable: true })"
+    seen.page.add_init_script(hidden)
+    seen.page.goto(seen.address)
+    assert not [url for url in seen.requests if "/events" in url]
+
+
+def test_a_page_that_was_hidden_for_long_does_not_say_that_nothing_comes(seen: Seen) -> None:
+    seen.open()
+    said = seen.page.evaluate("""async () => {
+        const show = (hidden) => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        };
+        const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+        const said = [];
+        new MutationObserver(() => said.push(document.getElementById("alarm").textContent))
+            .observe(document.getElementById("alarm"), { childList: true });
+        show(true);
+        await wait(3500);
+        show(false);
+        await wait(1500);
+        return said;
+    }""")
+    assert said == []
+
+
+def test_times_of_another_day_have_its_date(seen: Seen) -> None:
+    seen.page.clock.set_fixed_time("2031-01-01T12:00:00")
+    seen.open()
+    first = seen.page.locator("#order-rows td").first
+    expect(first).to_have_text(re.compile(r"^\d+ [A-Z]\w+ \d\d:\d\d:\d\d$"), timeout=TIMEOUT_MS)
+
+
+def test_what_scrolls_can_be_reached_by_keyboard_and_has_a_name(seen: Seen) -> None:
+    seen.open()
+    unreachable = seen.page.evaluate("""() => [...document.querySelectorAll("main *")]
+        .filter((one) => getComputedStyle(one).overflowY === "auto")
+        .filter((one) => one.tabIndex < 0 || !one.getAttribute("aria-label"))
+        .map((one) => one.id || one.className)""")
+    assert unreachable == []

@@ -18,22 +18,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.measure.footprint import measure_at_rest
-from bench.measure.latency import measure_latency
 from bench.measure.measured_stack import bench_dir, measured_stack
 from bench.measure.observer import observe
-from bench.measure.orders import measure_orders
 from bench.measure.side_by_side import RIVALS, STACK
-from bench.measure.throughput import measure_throughput
 from bench.plan import LatencyRun, OrdersRun, Plan, SideBySide, ThroughputRun
-from bench.results import Recording
+from bench.results import Recording, Throughput, TickToDecision
 from bench.run import run
 from lib.price_book.segment_files import SHM_DIR
 from lib.settings import Settings
 from lib.stack.private_stack import PrivateStack, start_private_stack
 from tests.helpers import PROJECT_ROOT, wait_until
-
-PROGRAMS = {"gateway", "orderbook", "order_manager", "strategy", "watchdog", "dashboard"}
+from tests.stack import ROLES
 
 
 @pytest.fixture(autouse=True)
@@ -55,17 +50,6 @@ def var_dir(monkeypatch) -> Iterator[Path]:
         assert left == []
 
 
-def test_every_tick_that_was_published_was_seen_from_its_sending_to_its_decision() -> None:
-    found, gaps = measure_latency(LatencyRun(rate=2_000.0, seconds=1.0))
-    assert gaps == []
-    assert found.missed == 0
-    assert found.ticks == found.from_sent.count == found.from_intended.count
-    assert found.from_sent.curve_ns[0] > 0
-    assert found.from_sent.curve_ns[0] <= found.from_intended.curve_ns[0]
-    assert list(found.from_sent.curve_ns) == sorted(found.from_sent.curve_ns)
-    assert {usage.role for usage in found.usage} == PROGRAMS
-
-
 def test_what_is_observed_happens_in_order_and_orders_come_from_ticks() -> None:
     settings = Settings()
     gateway = settings.gateway.__class__(rate=4_000.0, news_interval=0.01)
@@ -73,7 +57,7 @@ def test_what_is_observed_happens_in_order_and_orders_come_from_ticks() -> None:
     changed = settings.__class__(gateway=gateway, strategy=strategy)
     with measured_stack(changed, strategies=2) as stack:
         seen = observe(stack, 2.0)
-        assert stack.pids().keys() == PROGRAMS | {"strategy-2"}
+        assert stack.pids().keys() == {*ROLES, "strategy-2"}
     assert len(seen.sequences) == seen.published
     assert (seen.sequences[1:] - seen.sequences[:-1] == 1).all()
     assert (seen.sent_ns[1:] >= seen.sent_ns[:-1]).all()
@@ -83,56 +67,29 @@ def test_what_is_observed_happens_in_order_and_orders_come_from_ticks() -> None:
     assert (seen.to_report_ns > 0).all()
 
 
-def test_a_rate_that_holds_is_found_and_every_tick_of_it_was_evaluated() -> None:
-    found, gaps = measure_throughput(ThroughputRun(symbols=4, strategies=1, seconds=1.0, trials=6))
-    held = [trial for trial in found.trials if trial.held]
-    assert held
-    for trial in held:
-        assert trial.published == trial.evaluated
-        assert trial.published >= 0.99 * trial.rate * trial.seconds
-    assert all(trial.why for trial in found.trials if not trial.held)
-    if found.trials[-1].held:
-        assert gaps == []
-        assert found.ticks_per_s > 0
-        assert {usage.role for usage in found.usage} == PROGRAMS
-    else:  # on a machine that is busy with others, what held may not hold again
-        assert [gap.rpartition(": ")[2] for gap in gaps] == ["no rate held twice"]
-        assert found.ticks_per_s == 0
-
-
-def test_all_orders_of_all_clients_are_filled() -> None:
-    one, four = measure_orders([OrdersRun(1, 1, 50), OrdersRun(4, 100, 500)])
-    assert (one.clients, one.orders, one.answer.count) == (1, 50, 50)
-    assert (four.clients, four.orders, four.answer.count) == (4, 2_000, 2_000)
-    assert one.seconds > 0
-    assert four.seconds > 0
-
-
-def test_a_stack_at_rest_has_had_its_ring_gone_round() -> None:
-    usages = measure_at_rest(0.5)
-    assert {usage.role for usage in usages} == PROGRAMS
-    ring_bytes = 48 * Settings().price_book.ring_capacity
-    by_role = {usage.role: usage.resident_bytes for usage in usages}
-    for role in ("orderbook", "strategy"):  # who has it mapped is resident with it
-        assert by_role[role] > ring_bytes
-
-
 def test_a_whole_run_measures_everything_and_says_what_it_could_not() -> None:
     plan = Plan(
-        latency=(LatencyRun(2_000.0, 0.2),),
-        throughput=(ThroughputRun(4, 1, 0.2, 1),),
+        latency=(LatencyRun(2_000.0, 0.5),),
+        throughput=(ThroughputRun(4, 1, 0.5, 6),),
         stage_symbols=(4,),
         stage_s=0.001,
-        orders=(OrdersRun(2, 2, 10),),
+        orders=(OrdersRun(2, 2, 10), OrdersRun(4, 100, 500)),
         rest_s=0.1,
         segment_symbols=(4,),
         side_by_side=SideBySide(2, 0.1, 0.0, 2_000.0, 4),
     )
     found = run(plan, io.StringIO(), "by hand", quick=True)
-    lists = (found.tick_to_decision, found.throughput, found.orders, found.segments, found.calls)
-    assert [len(records) for records in lists] == [1, 1, 1, 1, 2]
+    assert_every_tick_was_decided(found.tick_to_decision[0])
+    assert_what_held_was_evaluated(found.throughput[0])
+    assert [(one.clients, one.orders, one.answer.count) for one in found.orders] == [
+        (2, 20, 20), (4, 2_000, 2_000),
+    ]  # fmt: skip
     assert len(found.stages) == 9
-    assert {usage.role for usage in found.at_rest} == PROGRAMS
+    ring_bytes = 48 * Settings().price_book.ring_capacity
+    resident = {usage.role: usage.resident_bytes for usage in found.at_rest}
+    assert resident.keys() == set(ROLES)
+    for role in ("orderbook", "strategy"):  # the ring has gone round once in both
+        assert resident[role] > ring_bytes
     programs = {STACK, *(rival.name for rival in RIVALS)}
     gaps = [gap.partition(": ")[0] for gap in found.gaps]
     # In so short a time, on a busy machine, it may be that no rate holds twice.
@@ -145,10 +102,25 @@ def test_a_whole_run_measures_everything_and_says_what_it_could_not() -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=Recording) == found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_bench_that_is_interrupted_stops_everything_and_writes_nothing(
-    var_dir: Path, number: int
-) -> None:
+def assert_every_tick_was_decided(found: TickToDecision) -> None:
+    assert found.missed == 0
+    assert found.ticks == found.from_sent.count == found.from_intended.count
+    assert 0 < found.from_sent.curve_ns[0] <= found.from_intended.curve_ns[0]
+    assert list(found.from_sent.curve_ns) == sorted(found.from_sent.curve_ns)
+    assert {usage.role for usage in found.usage} == set(ROLES)
+
+
+def assert_what_held_was_evaluated(found: Throughput) -> None:
+    held = [trial for trial in found.trials if trial.held]
+    assert held
+    for trial in held:
+        assert trial.published == trial.evaluated
+        assert trial.published >= 0.99 * trial.rate * trial.seconds
+    assert all(trial.why for trial in found.trials if not trial.held)
+    assert (found.ticks_per_s > 0) == found.trials[-1].held  # what held must hold again
+
+
+def test_a_bench_that_is_interrupted_stops_everything_and_writes_nothing(var_dir: Path) -> None:
     bench = subprocess.Popen(
         [sys.executable, "-m", "bench", "--quick"],
         cwd=PROJECT_ROOT,
@@ -157,7 +129,7 @@ def test_a_bench_that_is_interrupted_stops_everything_and_writes_nothing(
         start_new_session=True,
     )
     wait_until(lambda: list(var_dir.glob("bench/private-*/var/supervisord.pid")), "a stack runs")
-    bench.send_signal(number)
+    bench.send_signal(signal.SIGTERM)
     _, said = bench.communicate(timeout=60)
     assert bench.returncode == 130
     assert said.decode().splitlines()[-1].startswith("interrupted")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-
 import pytest
 
 from bench import watched
 from bench.plan import BROWSERS, NO_VIEWER, STREAMS, WATCHED, LatencyRun, Viewers
 from bench.watched import record
+from tests.stack import PrivateStack
 
 
 @pytest.fixture(autouse=True)
-def var_dir(monkeypatch):
-    with tempfile.TemporaryDirectory(prefix="tw-") as directory:
-        monkeypatch.setenv("TRADING_VAR_DIR", directory)
-        yield
+def var_dir(monkeypatch: pytest.MonkeyPatch, stack: PrivateStack) -> None:
+    monkeypatch.setenv("TRADING_VAR_DIR", str(stack.directory))
 
 
 PLAN = WATCHED._replace(

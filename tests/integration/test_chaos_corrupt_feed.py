@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,13 +11,6 @@ from chaos.corrupt_feed import CorruptFeed
 from chaos.faults.hostile_gateway import Lost, Noise, Withheld
 from chaos.lab.experiment import command_line, run_experiment
 from tests.stack import PrivateStack
-
-
-@pytest.fixture
-def stack() -> Iterator[PrivateStack]:
-    """Settings and a var directory for the experiment's own stack."""
-    with PrivateStack() as stack:
-        yield stack
 
 
 def test_the_defects_of_a_hostile_gateway_are_counted_as_what_they_are(

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-
-import pytest
 
 from tests.experiments import run
 from tests.helpers import DEADLINE_S
 from tests.stack import PrivateStack
 
-
-@pytest.fixture
-def stack() -> Iterator[PrivateStack]:
-    """A stack's settings and var directory; the experiment starts its own."""
-    with PrivateStack({"gateway": {"news_interval": 0.1}}) as stack:
-        yield stack
+SETTINGS = {"gateway": {"news_interval": 0.1}}
 
 
 def test_everything_is_killed_twice_and_comes_back(stack: PrivateStack) -> None:

@@ -25,8 +25,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_beside_crowds_at_all_ports_killed_roles_come_back_and_miss_their_absence_only() -> None:
-    with PrivateStack(SETTINGS) as stack, ExitStack() as clients:
+def test_beside_crowds_at_all_ports_killed_roles_come_back_and_miss_their_absence_only(
+    stack: PrivateStack,
+) -> None:
+    with ExitStack() as clients:
         stack.start()
         stack.wait_for_event("strategy", "order_filled")
         begun_s = time.monotonic()
@@ -57,11 +59,8 @@ def test_beside_crowds_at_all_ports_killed_roles_come_back_and_miss_their_absenc
         lasted_s = time.monotonic() - begun_s
 
         assert [e for role in pids for e in stack.events(role, "disconnected")] == []
-        assert missed(stack, "orderbook") == []
-        began = stack.events("strategy", "evaluation_started")[1]
-        first, last = began["last_evaluated"] + 1, began["first_evaluated"] - 1
-        # It misses none if it is back before the orderbook is.
-        assert missed(stack, "strategy") == ([(first, last)] if first <= last else [])
+        assert stack.missed("orderbook") == []
+        assert stack.missed("strategy") == stack.absences()
         for role in ("gateway", "order_manager"):
             refusals = [e["count"] for e in stack.events(role, "client_refused")]
             assert sum(refusals) > 20 * len(refusals)
@@ -88,8 +87,3 @@ def has_left(stack: PrivateStack, client_id: str) -> bool:
 def connections(stack: PrivateStack, role: str, stream: str) -> int:
     """How often a role has come to be connected."""
     return sum(e["stream"] == stream for e in stack.events(role, "connected"))
-
-
-def missed(stack: PrivateStack, role: str) -> list[tuple[int, int]]:
-    """The ticks that a role has missed, by number."""
-    return [(e["first"], e["last"]) for e in stack.events(role, "ticks_missed")]

@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -126,14 +126,6 @@ def views_of(sock: socket.socket, count: int) -> bytes:
     return data
 
 
-def test_views_come_again_and_again(stack: PrivateStack) -> None:
-    with listening(stack, "/events?symbol=GOOG") as sock:
-        data = views_of(sock, 3)
-    assert data.startswith(b"HTTP/1.1 200")
-    assert b"text/event-stream" in data
-    assert b'"symbol":"GOOG","at":[' in data
-
-
 def memory_of(stack: PrivateStack) -> int:
     return roles(stack)["dashboard"]["resident_bytes"]
 
@@ -144,10 +136,13 @@ def test_hundreds_of_pages_and_some_that_read_nothing_delay_no_other(stack: Priv
     with ExitStack() as pages:
         for _ in range(100):  # they ask for the largest file, and do not take it
             pages.enter_context(listening(stack, "/plotly.min.js"))
-        reading = [pages.enter_context(listening(stack)) for _ in range(200)]
+        reading = [pages.enter_context(listening(stack, "/events?symbol=GOOG")) for _ in range(200)]
         for sock in reading:
-            views_of(sock, 2)
+            data = views_of(sock, 2)
         assert memory_of(stack) < before + 50_000_000  # they have the file in common
+    assert data.startswith(b"HTTP/1.1 200")
+    assert b"text/event-stream" in data
+    assert b'"symbol":"GOOG","at":[' in data
     assert {role: stack.pid(role) for role in ROLES} == pids
     assert all(role["is_up"] for role in roles(stack).values())
 
@@ -158,62 +153,43 @@ def test_more_than_so_many_are_refused_and_it_lives_on(stack: PrivateStack) -> N
             pages.enter_context(listening(stack))
         refused = stack.wait_for_event("dashboard", "client_refused")
         assert refused["examples"][0]["reason"] == f"{MAX_CONNECTIONS} clients already"
-    wait_until(lambda: _answers(lambda: view(stack)), "there is room again")
+
+    def answers() -> bool:
+        with suppress(OSError, http.client.HTTPException):
+            return bool(view(stack))
+        return False
+
+    wait_until(answers, "there is room again")
     assert len(stack.events("dashboard", "started")) == 1
 
 
-def _answers(ask: Callable[[], object]) -> bool:
-    try:
-        ask()
-    except (OSError, http.client.HTTPException):
-        return False
-    return True
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
+def test_whatever_is_asked_is_answered_and_does_not_end_it(stack: PrivateStack) -> None:
+    pid = stack.pid("dashboard")
+    for path, status in (
         ("/nothing", 404),
-        ("/../etc/trading.toml", 404),
         ("/page.js/../../dashboard.py", 404),
         ("/view?symbol=" + "A" * 5000, 200),
         ("/view?symbol=%00%ff%3Cscript%3E", 200),
-        ("/view?symbol=NVDA", 200),
-        ("/view?symbol=", 200),
-        ("/view?" + "a=1&" * 100, 400),
-        ("/?symbol=../../x", 200),
-    ],
-)
-def test_a_hostile_address_gets_an_answer_and_no_harm(
-    stack: PrivateStack, path: str, status: int
-) -> None:
-    assert get(stack, path)[0] == status
-
-
-def test_who_asks_for_the_head_ends_nothing(stack: PrivateStack) -> None:
-    pid = stack.pid("dashboard")
-    for path in ("/", "/nothing", "/metrics", "/events"):
-        connection = http.client.HTTPConnection("127.0.0.1", stack.dashboard_port, timeout=60)
-        connection.request("HEAD", path)
-        assert connection.getresponse().read() == b""
-        connection.close()
+    ):
+        assert get(stack, path)[0] == status
+    for path in (b"/", b"/events"):
+        head = asked(stack, b"HEAD %b HTTP/1.1\r\nHost: localhost" % path)
+        assert head.partition(b"\r\n\r\n")[2] == b""
+    for noise in (b"\x16\x03\x01" * 100, b"A" * 100_000, b"POST / HTTP/1.1"):
+        asked(stack, noise)
+    assert view(stack)["roles"]
     assert stack.pid("dashboard") == pid
+
+
+def asked(stack: PrivateStack, data: bytes) -> bytes:
+    """The beginning of the answer to these bytes."""
+    with socket.create_connection(("127.0.0.1", stack.dashboard_port), DEADLINE_S) as sock:
+        sock.sendall(data + b"\r\n\r\n")
+        return sock.recv(4096)
 
 
 def test_a_page_from_elsewhere_gets_nothing(stack: PrivateStack) -> None:
     assert get(stack, "/view", Host="evil.example")[0] == 421
-
-
-@pytest.mark.parametrize(
-    "data", [b"\x16\x03\x01" * 100, b"A" * 100_000, b"*" * 10, b"POST / HTTP/1.1\r\n\r\n"]
-)
-def test_nonsense_does_not_end_it(stack: PrivateStack, data: bytes) -> None:
-    pid = stack.pid("dashboard")
-    with socket.create_connection(("127.0.0.1", stack.dashboard_port), DEADLINE_S) as sock:
-        sock.sendall(data + b"\r\n\r\n")
-        sock.recv(4096)
-    assert view(stack)["roles"]
-    assert stack.pid("dashboard") == pid
 
 
 def test_where_its_port_is_taken_the_others_trade_without_it() -> None:

@@ -8,11 +8,8 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from configparser import RawConfigParser
 from pathlib import Path
-
-import pytest
 
 from lib.stack.log_follower import MAX_VALUE_CHARACTERS
 from tests.helpers import PROJECT_ROOT, wait_until
@@ -26,13 +23,6 @@ class Mine:
     def on_tick(self, symbol, price, sentiment):
         return None
 """
-
-
-@pytest.fixture
-def stack() -> Iterator[PrivateStack]:
-    """A stack's settings and var directory; a test starts it."""
-    with PrivateStack() as stack:
-        yield stack
 
 
 def start_main(stack: PrivateStack, root: Path = PROJECT_ROOT) -> subprocess.Popen[str]:

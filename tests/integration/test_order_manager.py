@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import re
 import shutil
 import socket
@@ -23,7 +22,7 @@ import pytest
 from daemons.order_manager import MAX_CLIENTS
 from tests.clients import NOISE, order
 from tests.helpers import PROJECT_ROOT, wait_until
-from tests.order_managers import RunningOrderManager
+from tests.order_managers import NO_LIMITS, RunningOrderManager
 from tests.stack import PrivateStack
 
 
@@ -53,19 +52,12 @@ class Manager(RunningOrderManager):
 
 @pytest.fixture(scope="module")
 def manager() -> Iterator[Manager]:
-    no_limits = {
-        "max_order_quantity": 0, "max_position": 0,
-        "price_collar_percent": 0, "max_orders_per_second": 0,
-    }  # fmt: skip
-    stack = PrivateStack({"": {"symbols": ["AAPL", "MSFT"]}, "risk": no_limits})
-    try:
+    with PrivateStack({"": {"symbols": ["AAPL", "MSFT"]}, "risk": NO_LIMITS}) as stack:
         process = stack.start_by_hand("order_manager")
         stack.wait_for_event("order_manager", "started")
         yield Manager(stack, process)
         # Whatever the tests sent it, it has not died of it.
         assert process.poll() is None
-    finally:
-        stack.close()
 
 
 # --- orders and answers
@@ -101,85 +93,24 @@ def test_an_order_is_filled_answered_and_printed(manager: Manager) -> None:
     assert (ack["last_order_id"], ack["positions"]) == (14, {"AAPL": -15, "MSFT": 2**53 - 1})
 
 
-def test_pipelined_orders_split_anywhere_are_answered_in_the_order_of_receipt(
-    manager: Manager,
-) -> None:
-    begin = manager.lines()
-    chance = random.Random(4)
-    numbers = chance.sample(range(1, 10**6), 4000)
-    stream = b"".join(json.dumps(order(number, quantity=1)).encode() + b"*" for number in numbers)
-
-    def send() -> None:
-        rest = memoryview(stream)
-        while rest:
-            size = chance.choice([1, 2, 50, 300, 5000, 40_000])
-            client.send(rest[:size])
-            rest = rest[size:]
-
-    with manager.logged_on("pipeline") as client:
-        sender = threading.Thread(target=send)
-        sender.start()
-        reports = [client.hear() for _ in numbers]
-        sender.join()
-    assert [report["order_id"] for report in reports] == numbers
-    assert [report["position"] for report in reports] == list(range(1, len(numbers) + 1))
-    trade_ids = [report["trade_id"] for report in reports]
-    assert trade_ids == sorted(set(trade_ids))
-    assert manager.printed_since(begin, len(numbers)) == [
-        f"Received Order {number}: BUY 1 AAPL @ 173.20" for number in numbers
-    ]
-
-
-# --- who a client is
-
-
-def test_what_a_replaced_client_sent_and_was_not_read_is_discarded(manager: Manager) -> None:
-    """The ledger and the acknowledgement agree, while orders of the old one are on their way."""
-    begin = manager.lines()
-    sent = 30_000
-    with manager.logged_on("flooding") as old:
-        flood = b"".join(json.dumps(order(n, quantity=1)).encode() + b"*" for n in range(1, sent))
-        sender = threading.Thread(target=old.send_until_disconnected, args=(flood,))
-        sender.start()
-        for _ in range(200):
-            old.hear()
-        with manager.connect() as new:
-            ack = new.log_on("flooding")
-            booked = ack["last_order_id"]
-            assert ack["positions"] == {"AAPL": booked}
-            assert 200 <= booked < sent - 1
-            # It gets no answer but for its orders that were read, and then the goodbye.
-            *reports, goodbye = [json.loads(frame) for frame in old.frames_until_the_end()]
-            assert goodbye["type"] == "error"
-            assert {report["status"] for report in reports} <= {"FILLED"}
-            old.close()
-            sender.join()
-            # Nothing of it comes later either.
-            report = new.ask(order(booked + 1, quantity=1, position=booked))
-            assert (report["status"], report["position"]) == ("FILLED", booked + 1)
-    assert manager.printed_since(begin, booked + 1) == [
-        f"Received Order {number}: BUY 1 AAPL @ 173.20" for number in range(1, booked + 2)
-    ]
-
-
 # --- clients that send what they should not
 
 
-@pytest.mark.parametrize("what", NOISE)
-def test_noise_costs_at_most_the_connection_it_came_on(manager: Manager, what: str) -> None:
-    with manager.logged_on("beside-noise") as healthy, manager.connect() as bad:
-        name = bad.name
-        ended = threading.Thread(target=bad.send_until_disconnected, args=(NOISE[what],))
-        ended.start()
-        if what == "a megabyte without a delimiter":
-            bad.frames_until_the_end()
-            assert "protocol error" in manager.end_of(name)["reason"]
-        else:
-            for frame in bad.frames(NOISE[what].count(b"*")):
-                assert json.loads(frame)["type"] == "error"
-        ended.join()
-        number = healthy.log_on("beside-noise")["last_order_id"] + 1
-        assert healthy.ask(order(number))["status"] == "FILLED"
+def test_noise_costs_at_most_the_connection_it_came_on(manager: Manager) -> None:
+    with manager.logged_on("beside-noise") as healthy:
+        for number, (what, noise) in enumerate(NOISE.items(), 1):
+            with manager.connect() as bad:
+                name = bad.name
+                sender = threading.Thread(target=bad.send_until_disconnected, args=(noise,))
+                sender.start()
+                if what == "a megabyte without a delimiter":
+                    bad.frames_until_the_end()
+                    assert "protocol error" in manager.end_of(name)["reason"]
+                else:
+                    for frame in bad.frames(noise.count(b"*")):
+                        assert json.loads(frame)["type"] == "error"
+                sender.join()
+            assert healthy.ask(order(number))["status"] == "FILLED"
 
 
 def test_orders_without_a_delimiter_are_logged_once_a_connection(manager: Manager) -> None:
@@ -243,19 +174,6 @@ def test_the_order_by_hand_of_the_protocol_page_is_answered_with_every_nc(
 
 
 # --- clients that are slow, or silent
-
-
-def test_of_those_that_come_together_to_the_last_place_the_first_is_heard(
-    manager: Manager,
-) -> None:
-    with ExitStack() as clean_up:
-        for _ in range(MAX_CLIENTS - 1):
-            clean_up.enter_context(manager.connect()).ask(order(1))
-        with manager.stopped():
-            first, *others = [clean_up.enter_context(manager.connect()) for _ in range(3)]
-        for client in others:
-            assert client.frames_until_the_end() == []
-        assert first.ask(order(1))["position"] == 10
 
 
 def test_when_order_entry_is_full_the_oldest_silent_connection_makes_room(

@@ -6,50 +6,32 @@ rule by rule by the unit tests of `StreamClient`, `StreamFeed` and `TickIngest`.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from lib.shared_memory_utils import PriceBookReader, SharedPriceBook
+from lib.shared_memory_utils import SharedPriceBook
 from tests.clients import NOISE, FakeServer, Peer
 from tests.helpers import wait_until
 from tests.stack import PrivateStack
 
-SYMBOLS = ["AAPL", "MSFT"]
+SETTINGS = {"": {"symbols": ["AAPL", "MSFT"]}}
 TAPE = "tape-1"
-
-
-class BookedTick(NamedTuple):
-    """A tick as it stands in the book; the price in cents."""
-
-    tape: str
-    sequence: int
-    symbol: str
-    cents: int
-    sent_ns: int
 
 
 class World:
     """An order book, the gateway it talks to, and a reader of everything it has booked."""
 
-    def __init__(self) -> None:
-        self.stack = PrivateStack({"": {"symbols": SYMBOLS}})
-        self.gateway = FakeServer(self.stack.price_port)
-        self.process = self.stack.start_by_hand("orderbook")
-        self._book: SharedPriceBook | None = None
-        self._reader: PriceBookReader
-        self._ticks: list[BookedTick] = []
-
-    @property
-    def book(self) -> SharedPriceBook:
-        if self._book is None:
-            self.stack.wait_for_event("orderbook", "started")
-            self._book = SharedPriceBook.attach(self.stack.book_name)
-            self._reader = self._book.reader(0)
-        return self._book
+    def __init__(self, stack: PrivateStack) -> None:
+        self.stack = stack
+        self.gateway = FakeServer(stack.price_port)
+        stack.start_by_hand("orderbook")
+        stack.wait_for_event("orderbook", "started")
+        self.book = SharedPriceBook.attach(stack.book_name)
+        self._reader = self.book.reader(0)
+        self._booked: list[int] = []
 
     def join(self) -> Peer:
         """The book's first connection, answered."""
@@ -58,23 +40,18 @@ class World:
         peer.send(b"HELLO,1,%b,1*" % TAPE.encode())
         return peer
 
-    def booked_so_far(self) -> list[BookedTick]:
-        book = self.book
-        batch = self._reader.read()
-        assert batch.missed is None
-        for _, sequence, price, sent_ns, symbol, epoch in batch.ticks.tolist():
-            cents, rest = divmod(price, 10**6)
-            assert rest == 0
-            self._ticks.append(
-                BookedTick(book.tape(epoch), sequence, book.symbols[symbol], cents, sent_ns)
-            )
-        return self._ticks
+    def booked(self, count: int) -> list[int]:
+        """The sequences of all ticks in the book, once there are this many."""
 
-    def booked(self, count: int) -> list[BookedTick]:
-        """All ticks of the book, once there are this many."""
-        wait_until(lambda: len(self.booked_so_far()) >= count, f"{count} ticks are in the book")
-        assert len(self._ticks) == count
-        return self._ticks
+        def all_so_far() -> list[int]:
+            batch = self._reader.read()
+            assert batch.missed is None
+            self._booked += batch.ticks["sequence"].tolist()
+            return self._booked
+
+        wait_until(lambda: len(all_so_far()) >= count, f"{count} ticks are in the book")
+        assert len(self._booked) == count
+        return self._booked
 
     def events(self, event: str) -> list[dict[str, Any]]:
         return self.stack.events("orderbook", event)
@@ -85,14 +62,12 @@ class World:
 
     def close(self) -> None:
         self.gateway.close()
-        if self._book is not None:
-            self._book.close()
-        self.stack.close()
+        self.book.close()
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
+def world(stack: PrivateStack) -> Iterator[World]:
+    world = World(stack)
     yield world
     world.close()
 
@@ -100,30 +75,6 @@ def world() -> Iterator[World]:
 def batch(first: int, *frames: bytes, sent_ns: int = 1) -> bytes:
     header = b"BATCH,%d,%d,%d*" % (first, len(frames), sent_ns)
     return header + b"".join(frame + b"*" for frame in frames)
-
-
-def test_however_the_stream_is_split_the_book_holds_the_same(world: World) -> None:
-    chance = random.Random(11)
-    sent: list[BookedTick] = []
-    stream = b""
-    while len(sent) < 30_000:
-        first, sent_ns = len(sent) + 1, len(sent) + 700
-        ticks = [
-            BookedTick(TAPE, n, chance.choice(SYMBOLS), chance.randint(1, 10**7), sent_ns)
-            for n in range(first, first + chance.choice([0, 1, 2, 30, 300, 5000]))
-        ]
-        frames = [b"%b,%d.%02d" % (t.symbol.encode(), *divmod(t.cents, 100)) for t in ticks]
-        stream += batch(first, *frames, sent_ns=sent_ns)
-        sent += ticks
-    peer = world.join()
-    while stream:
-        size = chance.choice([1, 2, 7, 100, 3000, 60_000])
-        peer.send(stream[:size])
-        stream = stream[size:]
-    assert world.booked(len(sent)) == sent
-    for symbol in SYMBOLS:
-        latest = next(tick.cents for tick in reversed(sent) if tick.symbol == symbol)
-        assert world.book.read(symbol) == latest / 100
 
 
 def test_a_flood_of_bad_frames_is_counted_to_the_last_and_told_in_a_few_lines(
@@ -135,7 +86,7 @@ def test_a_flood_of_bad_frames_is_counted_to_the_last_and_told_in_a_few_lines(
     for first in range(1, count, 10_000):
         peer.send(batch(first, *[b"AAPL,nan"] * 5000, *[b"TSLA,1.00"] * 5000))
     peer.send(batch(count + 1, b"AAPL,1.00"))
-    assert [tick.sequence for tick in world.booked(1)] == [count + 1]
+    assert world.booked(1) == [count + 1]
     for event in ("malformed_frames", "unknown_symbols"):
         wait_until(lambda: world.counted(event) >= count // 2, "all are counted")  # noqa: B023
         assert world.counted(event) == count // 2
@@ -168,9 +119,10 @@ def test_whatever_breaks_the_protocol_costs_the_connection_and_no_tick(world: Wo
         # One good frame before the first fault may count, and then the book must have it.
         assert int(asked) in (following, following + (following == 2))
         following = int(asked)
-        assert [tick.sequence for tick in world.booked(following - 1)] == [*range(1, following)]
+        assert world.booked(following - 1) == [*range(1, following)]
         peer.send(b"HELLO,1,%b,%d*" % (TAPE.encode(), following))
     peer.send(batch(following, b"MSFT,2.00"))
-    assert {tick.cents for tick in world.booked(following)} == {100, 200}
+    assert world.booked(following) == [*range(1, following + 1)]
+    assert (world.book.read("AAPL"), world.book.read("MSFT")) == (1.0, 2.0)
     assert len(world.events("protocol_error")) == len(BROKEN)
-    assert world.events("ticks_missed") == []
+    assert world.stack.missed("orderbook") == []

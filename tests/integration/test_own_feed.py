@@ -9,8 +9,7 @@ import sys
 from collections.abc import Iterator
 from configparser import RawConfigParser
 from contextlib import contextmanager
-
-import pytest
+from pathlib import Path
 
 from lib.shared_memory_utils import SharedPriceBook
 from lib.stack.private_stack import comes_to_listen
@@ -54,50 +53,28 @@ def without_gateway(configuration: RawConfigParser) -> None:
     assert started.keys() == {*ROLES} - {"gateway"}
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Iterator[PrivateStack]:
-    """A stack of a clone of the project, in which the gateway is not started."""
-    project = copy_project(tmp_path_factory.mktemp("clone") / "project", without_gateway)
-    with PrivateStack(project=project) as stack:
-        yield stack
-
-
-def test_the_stack_trades_on_a_feed_that_has_the_ports_of_a_gateway_not_started(
-    clone: PrivateStack,
-) -> None:
-    with feed_running(clone):
+def test_the_stack_trades_on_a_feed_in_each_run_from_its_first_tick(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project", without_gateway)
+    with PrivateStack(project=project) as clone, feed_running(clone):
         wait_until(lambda: listens(clone.price_port) and listens(clone.news_port), "it listens")
-        main = clone.start(wait=False)
-        assert comes_to_listen(clone.var_dir, main), (clone.directory / "main.out").read_text()
-        clone.wait_for_event("orderbook", "connected", stream="price", tape=None)
-        order = clone.wait_for_event("strategy", "order_sent")
-        with SharedPriceBook.attach(clone.book_name) as book:
-            assert 100 < book.read("AAPL") < 300
-        wait_until(lambda: clone.output("order_manager"), "the order is printed")
+        for run in (1, 2):
+            orders = len(clone.events("strategy", "order_sent"))
+            main = clone.start(wait=False)
+            assert comes_to_listen(clone.var_dir, main), (clone.directory / "main.out").read_text()
+            wait_until(
+                lambda n=orders: len(clone.events("strategy", "order_sent")) > n, "it trades"
+            )
+            started = clone.events("strategy", "evaluation_started")[-1]
+            assert (started["tape"], started["last_evaluated"]) == ("", 0)
+            assert len(clone.events("strategy", "evaluation_started")) == run
+            clone.wait_for_event("orderbook", "connected", stream="price", tape=None)
+            with SharedPriceBook.attach(clone.book_name) as book:
+                assert 100 < book.read("AAPL") < 300
+            assert "STOPPED" in clone.supervisorctl("status", "gateway")
+            assert clone.stop() == 0
         assert clone.output("order_manager")[0].startswith("Received Order 1: ")
-        assert order["symbol"] in ("AAPL", "MSFT")
-        assert "STOPPED" in clone.supervisorctl("status", "gateway")
+        assert clone.events("strategy", "order_sent")[0]["symbol"] in ("AAPL", "MSFT")
+        assert clone.missed("strategy") == []
         for role in ("orderbook", "strategy"):
             for event in ("malformed_frames", "unknown_symbols", "no_delimiter"):
                 assert clone.events(role, event) == []
-        assert clone.stop() == 0
-
-
-def test_a_further_run_in_the_same_directory_evaluates_the_feed_from_its_first_tick(
-    clone: PrivateStack,
-) -> None:
-    with feed_running(clone):
-        for run in (1, 2):
-            wait_until(lambda: listens(clone.price_port) and listens(clone.news_port), "it listens")
-            orders = len(clone.events("strategy", "order_sent"))
-            starts = len(clone.events("strategy", "evaluation_started"))
-            clone.start(wait=False)
-
-            def is_trading(before: int = orders) -> bool:
-                return len(clone.events("strategy", "order_sent")) > before
-
-            wait_until(is_trading, f"run {run} trades")
-            started = clone.events("strategy", "evaluation_started")[starts]
-            assert (started["tape"], started["last_evaluated"]) == ("", 0)
-            assert clone.stop() == 0
-    assert clone.events("strategy", "ticks_missed") == []

@@ -6,7 +6,6 @@ again is shown by the oracle, the simulation and, rule by rule, the unit tests o
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -25,6 +24,17 @@ from tests.stack import PrivateStack
 SYMBOLS = ["AAPL", "MSFT", "GOOG", "FLAT"]
 """The last has always the same price: its ticks are no signal."""
 GOOD, NEUTRAL, BAD = 61, 60, 39
+SETTINGS = {
+    "": {"symbols": SYMBOLS},
+    "strategy": {
+        "client_id": "trader",
+        "short_window": 2,
+        "long_window": 4,
+        "news_timeout": 1000.0,
+        "max_tick_age": 1000.0,
+    },
+}
+ACK = {"type": "logon_ack", "client_id": "trader", "last_order_id": 0, "positions": {}}
 
 
 class World:
@@ -32,12 +42,8 @@ class World:
 
     book: SharedPriceBook | None = None
 
-    def __init__(self) -> None:
-        strategy = {
-            "client_id": "trader", "short_window": 2, "long_window": 4,
-            "news_timeout": 1000.0, "max_tick_age": 1000.0,
-        }  # fmt: skip
-        self.stack = PrivateStack({"": {"symbols": SYMBOLS}, "strategy": strategy})
+    def __init__(self, stack: PrivateStack) -> None:
+        self.stack = stack
         self.make_book(SYMBOLS)
         self.news = FakeServer(self.stack.news_port)
         self.manager = FakeServer(self.stack.order_port)
@@ -67,14 +73,11 @@ class World:
         assert self.feed.frame() == b"HELLO,1,0"
         self.feed.send(b"HELLO,1,tape-1,%d*" % (self._news_sequence + 1))
 
-    def logon(self, last_order_id: int = 0, positions: dict[str, int] | None = None) -> OrderClient:
+    def logon(self) -> OrderClient:
         """The strategy's next connection to the order manager, acknowledged."""
         client = self.manager.accept()
         assert client.hear() == {"type": "logon", "client_id": "trader"}
-        client.tell({
-            "type": "logon_ack", "client_id": "trader", "last_order_id": last_order_id,
-            "positions": positions or {},
-        })  # fmt: skip
+        client.tell(ACK)
         return client
 
     def tick(self, symbol: str, *prices: float) -> None:
@@ -107,22 +110,6 @@ class World:
 
         wait_until(applied, "the news are in force")
 
-    def order(self) -> dict[str, Any]:
-        """The next order, by what matters."""
-        order = self.orders.hear()
-        assert order["type"] == "order"
-        return order
-
-    def answer(self, order: dict[str, Any]) -> None:
-        """Fill an order."""
-        size = order["quantity"] if order["side"] == "BUY" else -order["quantity"]
-        self.orders.tell({
-            "type": "execution_report", "client_id": "trader", "order_id": order["order_id"],
-            "status": "FILLED", "symbol": order["symbol"], "side": order["side"],
-            "quantity": order["quantity"], "price": order["price"],
-            "trade_id": order["order_id"], "position": order["position"] + size,
-        })  # fmt: skip
-
     def events(self, event: str) -> list[dict[str, Any]]:
         return self.stack.events("strategy", event)
 
@@ -134,12 +121,11 @@ class World:
         self.news.close()
         self.manager.close()
         remove_segments(self.stack.book_name)
-        self.stack.close()
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
+def world(stack: PrivateStack) -> Iterator[World]:
+    world = World(stack)
     try:
         yield world
     finally:
@@ -161,7 +147,7 @@ def test_orders_and_the_log_say_what_they_came_from(trading: World) -> None:
     world = trading
     world.publish_news(GOOD)
     world.tick("AAPL", 1, 2, 3, 4.25)
-    order = world.order()
+    order = world.orders.hear()
     sequence = world.sequence
     assert order.pop("sent_ns") <= time.monotonic_ns()
     assert order == {
@@ -182,7 +168,11 @@ def test_orders_and_the_log_say_what_they_came_from(trading: World) -> None:
     assert 1 <= applied["first_tick_sequence"] <= sequence - 4
     (begun,) = world.events("evaluation_started")
     assert (begun["tape"], begun["last_evaluated"], begun["first_evaluated"]) == ("tape-1", 0, 1)
-    world.answer(order)
+    world.orders.tell({
+        "type": "execution_report", "client_id": "trader", "order_id": 1, "status": "FILLED",
+        "symbol": "AAPL", "side": "BUY", "quantity": 10, "price": 4.25, "trade_id": 1,
+        "position": 10,
+    })  # fmt: skip
     filled = world.wait_for("order_filled")
     assert (filled["order_id"], filled["position"]) == (1, 10)
 
@@ -197,10 +187,7 @@ def test_nothing_is_evaluated_before_the_positions_are_known(world: World) -> No
     assert client.hear()["type"] == "logon"
     world.tick("AAPL", 1, 2, 3, 4)
     assert world.events("attached") == []
-    client.tell(
-        {"type": "logon_ack", "client_id": "trader", "last_order_id": 0, "positions": {"AAPL": 10}}
-    )
-    world.orders = client
+    client.tell({**ACK, "positions": {"AAPL": 10}})
     attached = world.wait_for("attached")
     assert (attached["refilled"], attached["tape"], attached["sequence"]) == (4, "tape-1", 4)
 
@@ -223,7 +210,7 @@ def test_it_waits_for_a_price_book_and_follows_one_that_is_made_anew(world: Worl
     wait_until(lambda: len(world.events("attached")) == 2, "it has attached again")
     world.publish_news(GOOD)
     world.tick("AAPL", 1, 2, 3, 4)
-    assert brief(world.order()) == (1, "BUY", 10, "AAPL", 4)
+    assert brief(world.orders.hear()) == (1, "BUY", 10, "AAPL", 4)
     assert len(world.events("price_book_unusable")) == 1
 
 
@@ -242,36 +229,6 @@ def test_a_book_that_is_replaced_is_read_to_its_end_before_it_is_let_go(world: W
     assert LastEvaluated(state).last("tape-1") == count
 
 
-# --- connections
-
-
-def test_unanswered_orders_are_sent_again_unchanged_after_a_cut(trading: World) -> None:
-    world = trading
-    world.publish_news(GOOD)
-    world.tick("AAPL", 1, 2, 3, 4)
-    world.tick("MSFT", 1, 2, 3, 5)
-    world.tick("GOOG", 100, 100, 100, 101)
-    orders = world.orders.frames(3)
-    world.answer(json.loads(orders[0]))
-    world.wait_for("order_filled", order_id=1)
-    for _ in range(2):
-        world.orders.close()
-        world.orders = world.logon(last_order_id=3, positions={"AAPL": 10, "MSFT": 10})
-        assert world.orders.frames(2) == orders[1:]
-    for frame in orders[1:]:
-        world.answer(json.loads(frame))
-    world.wait_for("order_filled", order_id=3)
-    # Nothing is owed any more, and the numbers go on.
-    world.orders.close()
-    world.orders = world.logon(last_order_id=3, positions=dict.fromkeys(SYMBOLS, 10))
-    world.wait_for("connected", stream="orders", positions=dict.fromkeys(SYMBOLS, 10))
-    world.publish_news(BAD)
-    world.tick("AAPL", 0.5)
-    assert brief(world.order()) == (4, "SELL", 20, "AAPL", 0.5)
-    world.wait_for("order_sent", order_id=4)
-    assert len(world.events("order_sent")) == 4
-
-
 # --- servers that send what they should not
 
 
@@ -287,7 +244,7 @@ def test_a_news_stream_that_breaks_the_protocol_is_left_and_tried_again(trading:
     assert len(world.events("protocol_error")) == len(broken)
     world.publish_news(BAD)
     world.tick("AAPL", 4, 3, 2, 1)
-    assert brief(world.order()) == (1, "SELL", 10, "AAPL", 1)
+    assert brief(world.orders.hear()) == (1, "SELL", 10, "AAPL", 1)
 
 
 BAD_ANSWERS = {

@@ -12,7 +12,6 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from typing import Any
@@ -22,26 +21,18 @@ import pytest
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import PrivateStack
 
-KILLS = 4
+KILLS = 2
 CLIENT_ID = "strategy"
 
 
-@pytest.fixture
-def stack() -> Iterator[PrivateStack]:
-    stack = PrivateStack(
-        {
-            "gateway": {"rate": 4000.0, "news_interval": 0.02},
-            "strategy": {"short_window": 2, "long_window": 4, "client_id": CLIENT_ID},
-            # On a machine that is very busy, no order shall be too old.
-            "order_manager": {"order_ttl": 1000.0},
-            # The test freezes the order manager for as long as it likes.
-            "watchdog": {"hang_after": 0},
-        }
-    )
-    try:
-        yield stack
-    finally:
-        stack.close()
+SETTINGS = {
+    "gateway": {"rate": 4000.0, "news_interval": 0.02},
+    "strategy": {"short_window": 2, "long_window": 4, "client_id": CLIENT_ID},
+    # On a machine that is very busy, no order shall be too old.
+    "order_manager": {"order_ttl": 1000.0},
+    # The test freezes the order manager for as long as it likes.
+    "watchdog": {"hang_after": 0},
+}
 
 
 def ledger(stack: PrivateStack, query: str, *values: Any) -> list[tuple]:

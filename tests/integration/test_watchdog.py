@@ -7,7 +7,6 @@ import re
 import signal
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,9 @@ import pytest
 from tests.helpers import wait_until
 from tests.stack import ROLES, PrivateStack
 
+SETTINGS = {"watchdog": {"hang_after": 1.0}}
+
 OTHERS = tuple(role for role in ROLES if role != "watchdog")
-
-
-@pytest.fixture
-def stack() -> Iterator[PrivateStack]:
-    """A stack whose watchdog loses patience after a second; a test starts it."""
-    with PrivateStack({"watchdog": {"hang_after": 1.0}}) as stack:
-        yield stack
 
 
 def states(stack: PrivateStack) -> dict[str, str]:
@@ -48,7 +42,7 @@ def events_about(stack: PrivateStack, pid: int) -> list[str]:
     return [e["event"] for e in about]
 
 
-def test_a_killed_role_is_noticed_and_has_a_successor(stack: PrivateStack) -> None:
+def test_a_killed_role_and_a_frozen_one_have_a_successor(stack: PrivateStack) -> None:
     stack.start()
     wait_until_running(stack)
     for role in OTHERS:
@@ -57,9 +51,26 @@ def test_a_killed_role_is_noticed_and_has_a_successor(stack: PrivateStack) -> No
         wait_for_successor(stack, role, pid)
         ended = stack.wait_for_event("watchdog", "role_ended", pid=pid)
         assert ended["program"] == role
-        successor = stack.events(role, "started")[-1]
-        assert ended["timestamp"] < successor["timestamp"]
+        assert ended["timestamp"] < stack.events(role, "started")[-1]["timestamp"]
     assert stack.events("watchdog", "role_hung") == []
+    wait_until_running(stack)
+    for role in OTHERS:
+        pid = stack.pid(role)
+        freeze_until_replaced(stack, role, pid)
+        hung = stack.wait_for_event("watchdog", "role_hung", pid=pid)
+        assert hung["program"] == role
+        assert hung["silent_s"] >= 1.0
+    # And everybody else was left in peace.
+    assert len(stack.events("watchdog", "role_hung")) == len(OTHERS)
+    stack.stop()
+    assert "role_hung program=gateway pid=" in (stack.directory / "main.out").read_text()
+
+
+def freeze_until_replaced(stack: PrivateStack, role: str, pid: int) -> None:
+    """Freeze a process; the watchdog kills it."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_for_successor(stack, role, pid)
+    assert events_about(stack, pid) == ["role_hung", "role_ended"]
 
 
 def test_a_killed_role_is_back_sooner_with_a_watchdog_than_without(stack: PrivateStack) -> None:
@@ -91,26 +102,8 @@ def seconds_to_successor(stack: PrivateStack, role: str) -> float:
     return time.monotonic() - killed_s
 
 
-def test_a_frozen_role_is_killed_and_has_a_successor(stack: PrivateStack) -> None:
-    stack.start()
-    wait_until_running(stack)
-    for role in OTHERS:
-        pid = stack.pid(role)
-        os.kill(pid, signal.SIGSTOP)
-        wait_for_successor(stack, role, pid)
-        hung = stack.wait_for_event("watchdog", "role_hung", pid=pid)
-        assert hung["program"] == role
-        assert hung["silent_s"] >= 1.0
-        assert events_about(stack, pid) == ["role_hung", "role_ended"]
-    # And everybody else was left in peace.
-    assert len(stack.events("watchdog", "role_hung")) == len(OTHERS)
-    stack.stop()
-    assert "role_hung program=gateway pid=" in (stack.directory / "main.out").read_text()
-
-
 def test_with_hang_after_0_a_frozen_role_is_left_alone_and_a_killed_one_is_not() -> None:
-    stack = PrivateStack({"watchdog": {"hang_after": 0}})
-    try:
+    with PrivateStack({"watchdog": {"hang_after": 0}}) as stack:
         stack.start()
         wait_until_running(stack)
         frozen, killed = stack.pid("gateway"), stack.pid("order_manager")
@@ -122,8 +115,6 @@ def test_with_hang_after_0_a_frozen_role_is_left_alone_and_a_killed_one_is_not()
         assert stack.pid("gateway") == frozen
         assert events_about(stack, frozen) == []
         os.kill(frozen, signal.SIGCONT)
-    finally:
-        stack.close()
 
 
 def test_a_killed_watchdog_comes_back_and_no_role_is_killed(stack: PrivateStack) -> None:
@@ -135,14 +126,11 @@ def test_a_killed_watchdog_comes_back_and_no_role_is_killed(stack: PrivateStack)
     wait_for_successor(stack, "watchdog", watchdog)
     assert {role: stack.pid(role) for role in OTHERS} == pids
     # And it does its work again.
-    os.kill(pids["gateway"], signal.SIGSTOP)
-    wait_for_successor(stack, "gateway", pids["gateway"])
-    assert events_about(stack, pids["gateway"]) == ["role_hung", "role_ended"]
+    freeze_until_replaced(stack, "gateway", pids["gateway"])
 
 
 def test_when_everything_stood_still_no_role_is_killed() -> None:
-    stack = PrivateStack({"watchdog": {"hang_after": 4.0}})
-    try:
+    with PrivateStack({"watchdog": {"hang_after": 4.0}}) as stack:
         stack.start()
         wait_until_running(stack)
         pids = {role: stack.pid(role) for role in ROLES}
@@ -161,8 +149,6 @@ def test_when_everything_stood_still_no_role_is_killed() -> None:
         wait_for_successor(stack, "order_manager", killed)
         wait_until_running(stack)
         assert stack.events("watchdog", "role_hung") == []
-    finally:
-        stack.close()
 
 
 def test_where_there_is_no_pidfd_the_watchdog_looks_for_itself(
@@ -178,10 +164,7 @@ def test_where_there_is_no_pidfd_the_watchdog_looks_for_itself(
     os.kill(killed, signal.SIGKILL)
     wait_for_successor(stack, "gateway", killed)
     assert events_about(stack, killed) == ["role_ended"]
-    frozen = stack.pid("strategy")
-    os.kill(frozen, signal.SIGSTOP)
-    wait_for_successor(stack, "strategy", frozen)
-    assert events_about(stack, frozen) == ["role_hung", "role_ended"]
+    freeze_until_replaced(stack, "strategy", stack.pid("strategy"))
 
 
 def test_the_watchdog_alone_says_what_it_needs(stack: PrivateStack) -> None:

@@ -6,13 +6,25 @@ owed it and did not do.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import count
 from typing import TYPE_CHECKING
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.execution.foreign_clocks import DAY_NS
+from lib.ledger.rows import BookedOrder
 from lib.prices import PRICE_SCALE
 from lib.process.client_table import SWEEP_NS
 from lib.settings import Settings
-from lib.wire.order_messages import Logon, encode, make_order
+from lib.wire.framing import FrameBuffer, split
+from lib.wire.order_messages import (
+    ErrorMessage,
+    ExecutionReport,
+    Logon,
+    decode_from_server,
+    encode,
+    make_order,
+)
 from tests.simulation.network import MOST_BYTES
 from tests.simulation.peer import Peer
 
@@ -36,6 +48,14 @@ CONNECTIONS, ORDERS = 6, 20
 """At once, and over each of them."""
 FIRST_ORDER_ID = 1_000_001
 """Above the strategy's, so that no line is printed twice."""
+FOREIGN = "foreign"
+"""The client_id of a `ForeignClient`."""
+REFUSED = "order with another clock refused"
+"""Counted among the world's events."""
+ORDERS_AT_A_TIME = 1, 5
+LEAST_AHEAD_NS = 60 * SECOND_NS
+"""Further than anything in the world is ever late."""
+CLOCK_UNITS_NS = (1, 10**3, 10**6, 10**9)
 
 
 class NumberedReader:
@@ -174,7 +194,89 @@ class FiringClient:
             peer.receive(MOST_BYTES)
 
 
-def _order(world: World, order_id: int) -> bytes:
+def _order(world: World, order_id: int, sent_ns: int | None = None) -> bytes:
     symbol = world.symbols[0]
     price = world.latest(symbol) or 100 * PRICE_SCALE
-    return encode(make_order(order_id=order_id, symbol=symbol, side="BUY", quantity=1, price=price))
+    return encode(
+        make_order(
+            order_id=order_id, symbol=symbol, side="BUY", quantity=1, price=price, sent_ns=sent_ns
+        )
+    )
+
+
+class ForeignClient:
+    """Takes the time of sending from the wrong clock: nothing that it sends may be booked.
+
+    Sends a few orders at a time, each time over a new connection.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._order_ids = count(1)
+        self._clocks: dict[int, str] = {}
+        """By order_id: which clock its `sent_ns` is of."""
+        self._owed = 0
+        self._peer: Peer | None = None
+        self._buffer = FrameBuffer()
+
+    def send_some(self) -> None:
+        """Send orders as soon as the order manager listens."""
+        self._owed += self._world.random.randint(*ORDERS_AT_A_TIME)
+
+    def step(self) -> None:
+        """Take what has arrived, and send what is owed."""
+        if self._owed:
+            self._connect()
+        if self._peer and (data := self._peer.receive(MOST_BYTES)):
+            self._on_data(data)
+
+    def booked(self, orders: Iterable[BookedOrder]) -> list[str]:
+        """Say which of its orders the ledger has, if only as an anonymous client's."""
+        return [
+            f"order {order.order_id} of {order.client_id}: its sent_ns was "
+            f"{self._clocks[order.order_id]}, and it was {order.status}"
+            for order in orders
+            if order.client_id != self._world.strategy_settings.client_id
+            and not order.client_id.startswith(FIRING)
+        ]
+
+    def _connect(self) -> None:
+        if ORDER_PORT not in self._world.network.listening:
+            return
+        if self._peer:
+            self._peer.close()
+        self._peer = Peer(self._world, ORDER_PORT)
+        self._buffer = FrameBuffer()
+        orders = [self._order() for _ in range(self._owed)]
+        self._peer.send(b"".join([encode(Logon(FOREIGN)), *orders]))
+        self._owed = 0
+
+    def _order(self) -> bytes:
+        world = self._world
+        order_id = next(self._order_ids)
+        clock, sent_ns = world.random.choice(self._times())
+        self._clocks[order_id] = clock
+        return _order(world, order_id, sent_ns)
+
+    def _times(self) -> list[tuple[str, int]]:
+        now_ns, wall_ns = self._world.now_ns, self._world.wall_ns()
+        away_ns = self._world.random.randint(-30, 30) * DAY_NS
+        ahead_ns = self._world.random.randint(LEAST_AHEAD_NS, 10 * DAY_NS)
+        return [
+            ("no time", 0),
+            ("in the future", now_ns + ahead_ns),
+            ("of a wall clock that is days away", wall_ns + away_ns),
+            *((f"of the wall clock, {ns} ns a unit", wall_ns // ns) for ns in CLOCK_UNITS_NS),
+            *((f"monotonic, {ns} ns a unit", now_ns // ns) for ns in CLOCK_UNITS_NS[1:]),
+        ]
+
+    def _on_data(self, data: bytes) -> None:
+        for frame in split(self._buffer.feed(data)):
+            message = decode_from_server(frame)
+            if isinstance(message, ExecutionReport):
+                self._world.misjudged.append(
+                    f"order {message.order_id} of {FOREIGN}: its sent_ns was "
+                    f"{self._clocks[message.order_id]}, and the answer is {message.status}"
+                )
+            elif isinstance(message, ErrorMessage) and "sent_ns" in message.reason:
+                self._world.events[REFUSED] += 1

@@ -17,9 +17,12 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import count
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from lib.clock import MILLISECOND_NS
+
+if TYPE_CHECKING:
+    from tests.simulation.host import SimulatedHost
 
 MOST_PRICE_BYTES = 1000
 """Of one piece: some 80 ticks, so that a reader of the book after each write misses none."""
@@ -33,15 +36,6 @@ FEWEST_WINDOW_BYTES, MOST_WINDOW_BYTES = 4_000, 40_000
 
 _DESCRIPTORS = count(1 << 20)
 """Above all that the kernel gives."""
-
-
-class Owner(Protocol):
-    """The machine of a process, as its sockets see it."""
-
-    sockets: dict[int, Any]
-
-    def crash_point(self) -> None:
-        """Die here, if that has been decided."""
 
 
 class Lane:
@@ -141,14 +135,14 @@ class SimulatedSocket:
         """When it is connected, or learns that it is refused."""
         self.refused = False
         self.open = True
-        self.owner: Owner
+        self.owner: SimulatedHost
         self._network = network
         self._name, self._peer = names
         self.sends, self.receives = lanes
         self._is_shut = False
         self._fd = next(_DESCRIPTORS)
 
-    def adopt(self, owner: Owner) -> None:
+    def adopt(self, owner: SimulatedHost) -> None:
         """Give it to a process."""
         self.owner = owner
         owner.sockets[self._fd] = self
@@ -256,9 +250,9 @@ class SimulatedListener:
         self._port = port
         self._fd = next(_DESCRIPTORS)
         self.backlog: list[SimulatedSocket] = []
-        self.owner: Owner
+        self.owner: SimulatedHost
 
-    def adopt(self, owner: Owner) -> None:
+    def adopt(self, owner: SimulatedHost) -> None:
         self.owner = owner
         owner.sockets[self._fd] = self
 

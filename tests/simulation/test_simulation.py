@@ -1,4 +1,4 @@
-"""The whole stack under seeded faults: thousands of worlds without a finding, and bugs that show.
+"""The whole stack under seeded faults: hundreds of worlds without a finding, and bugs that show.
 
 To replay a seed: `.venv/bin/python -m tests.simulation --seed N`; to run more of them:
 `make simulate SEEDS=100000`.
@@ -12,10 +12,11 @@ import pytest
 
 from tests.simulation.bugs import BUGS
 from tests.simulation.campaign import run_seeds
-from tests.simulation.foreign_client import REFUSED
+from tests.simulation.clients import REFUSED
 from tests.simulation.world import FAULTS, run_seed
 
-SEEDS = 2_000
+SEEDS = 300
+"""`make simulate` runs many more."""
 SEEDS_FOR_A_BUG = 60
 """Within so many seeds each deliberate bug must show."""
 
@@ -29,9 +30,9 @@ def test_no_fault_loses_doubles_or_misjudges_anything(capsys):
     assert campaign.fewest_ticks >= 500
     assert campaign.fewest_orders >= 20
     assert campaign.fewest_faults >= 5
-    assert min(campaign.faults[kind] for kind in FAULTS) >= 100
+    assert min(campaign.faults[kind] for kind in FAULTS) >= 50
     for event in (REFUSED, "tick too old to trade on", "strategy killed as hung"):
-        assert campaign.events[event] >= 100
+        assert campaign.events[event] >= 10
 
 
 @pytest.mark.parametrize("bug", BUGS)

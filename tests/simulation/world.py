@@ -22,7 +22,7 @@ from contextlib import contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import structlog
@@ -56,11 +56,11 @@ from tests.simulation.clients import (
     FIRST_ORDER_ID,
     PORTS,
     FiringClient,
+    ForeignClient,
     NumberedReader,
     StalledClient,
     Watcher,
 )
-from tests.simulation.foreign_client import ForeignClient
 from tests.simulation.host import SimulatedHost
 from tests.simulation.network import MOST_BYTES, Network, SimulatedSocket
 from tests.simulation.observers import (
@@ -137,13 +137,6 @@ class Result(NamedTuple):
     events: Counter[str]
 
 
-class Client(Protocol):
-    """A client that is no role."""
-
-    def step(self) -> None:
-        """Take what has arrived, and do what is due."""
-
-
 class World:
     """One seed's world."""
 
@@ -206,8 +199,8 @@ class World:
         self.firing_order_ids = count(FIRST_ORDER_ID)
         self.batch_frames = random.choice([8, 4096])
         self.foreign_client = ForeignClient(self)
-        self.clients: list[Client] = [self.foreign_client]
-        self.clients += [Watcher(self, stream) for stream in PORTS]
+        self.clients = [self.foreign_client, *(Watcher(self, stream) for stream in PORTS)]
+        """Those that are no roles. Each takes a step whenever time goes on."""
         self.gateway_was_late_ns = self.now_ns
         """Until when the gateway was down, stood still, or ran on a slow machine."""
         self._pids = count(OWN_PID + 1)

@@ -63,15 +63,21 @@ def test_an_answer_has_its_length_and_ends_the_connection(method, has_body):
     assert headers[b"x-it"] == b"is"
 
 
-@METHODS
-def test_a_stream_comes_in_parts(method, has_body):
+def test_a_stream_comes_in_parts():
     session = HttpSession("127.0.0.1")
-    session.receive(get("/events").replace(b"GET", method.encode()))
+    session.receive(get("/events"))
+    assert not session.is_head
     answer = session.begin_stream("text/event-stream") + session.part(b"data: 1\n\n")
-    status, headers, body = parsed(answer + session.part(b"data: 2\n\n"), method)
-    assert (status, body) == (200, b"data: 1\n\ndata: 2\n\n" if has_body else b"")
-    assert (b"data:" in answer) == has_body
+    status, headers, body = parsed(answer + session.part(b"data: 2\n\n"))
+    assert (status, body) == (200, b"data: 1\n\ndata: 2\n\n")
     assert headers[b"content-type"] == b"text/event-stream"
+
+
+def test_the_head_of_a_stream_is_known_as_one():
+    session = HttpSession("127.0.0.1")
+    session.receive(get("/events").replace(b"GET", b"HEAD"))
+    assert session.is_head
+    assert session.begin_stream("text/event-stream").startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
@@ -126,3 +132,11 @@ def test_any_bytes_are_a_request_a_refusal_or_wait_for_more(pieces):
         except HttpError as error:
             answers.append(session.respond(error.status, "text/plain", str(error).encode()))
     assert len(answers) <= 1
+
+
+def test_a_method_that_is_not_served_is_told_which_are():
+    session = HttpSession("127.0.0.1")
+    with pytest.raises(HttpError):
+        session.receive(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    _, headers, _ = parsed(b"".join(session.respond(405, "text/plain", b"")))
+    assert headers[b"allow"] == b"GET, HEAD"

@@ -147,3 +147,13 @@ def test_what_goes_on_is_kept_however_much_is_over(incidents):
     assert (first.what, first.is_over) == ("trading is halted", False)
     assert [one.what for one in others[:2]] == [f"crashed: {KEPT}", f"crashed: {KEPT - 1}"]
     assert len(others) == KEPT
+
+
+def test_of_a_program_that_is_no_more_nothing_goes_on(incidents):
+    incidents.log(1, "second_strategy", "stopped")
+    incidents.log(2, "gateway", "stopped")
+    incidents.end_others({"gateway", "strategy"})
+    assert [(one.where, one.is_over, one.duration_s) for one in incidents.latest()] == [
+        ("gateway", False, None),
+        ("second_strategy", True, None),
+    ]

@@ -27,7 +27,7 @@ def test_only_beyond_a_threshold_there_is_a_signal(sentiment, signal):
     assert news.view().sentiment == sentiment
 
 
-@pytest.mark.parametrize("event", ["news_silent", "started"])
+@pytest.mark.parametrize("event", ["news_silent", "started", "stopped"])
 def test_without_news_there_is_none_and_the_course_stays(event):
     news = NewsCourse(StrategySettings())
     assert news.view().sentiment is None

@@ -297,3 +297,20 @@ def test_a_ledger_that_is_locked_is_said_to_be_so_and_not_waited_for(observer, s
         view = observer.view("AAPL")
         assert "locked" in view.missing["ledger"]
         assert view.prices[0].position != 0  # what was known stands
+
+
+def test_the_sentiment_of_a_killed_strategy_is_not_in_force(observer, settings):
+    append(settings, "strategy", raw("news_applied", by="strategy", sentiment=70))
+    observer.look()
+    assert observer.view("AAPL").news.sentiment == 70
+    append(settings, "watchdog", raw("role_ended", by="watchdog", program="strategy"))
+    observer.look()
+    assert observer.view("AAPL").news.sentiment is None
+    assert "news" in observer.view("AAPL").missing
+
+
+def test_what_an_earlier_run_logged_of_another_program_is_over(observer, settings):
+    append(settings, "second_strategy", raw("stopped", by="strategy"))
+    observer.look()
+    [stopped] = observer.view("AAPL").incidents
+    assert (stopped.where, stopped.is_over) == ("second_strategy", True)

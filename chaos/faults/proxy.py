@@ -23,7 +23,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Final, Self
 
 from chaos.faults.connection_faults import Clear, ConnectionFault, Direction
@@ -96,12 +95,7 @@ class Proxy:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _request(self, work: Callable[[], int]) -> int:
@@ -316,7 +310,7 @@ class _End(asyncio.Protocol):
             if not self.source_ended:
                 self._connection.note_cut()
             self.other.transport.write_eof()
-        if self._fault.holds or self._is_full or self._queued_bytes >= MAX_QUEUED_BYTES:
+        if self._fault.holds or self._queued_bytes >= MAX_QUEUED_BYTES:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()

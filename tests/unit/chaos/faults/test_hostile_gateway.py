@@ -22,7 +22,6 @@ from chaos.faults.hostile_gateway import (
     EventCounts,
     HostileGateway,
     Known,
-    Withheld,
 )
 from lib.clock import MILLISECOND_NS
 from lib.streams.publication import EncodedTape, Stream
@@ -136,8 +135,10 @@ def test_a_defect_is_counted_as_expected_and_all_other_ticks_are_booked_once(
             break
     else:
         raise AssertionError("it was not injected, or the client did not recover")
-    world.step()
-    assert world.counted == defect.event_counts
+    done = deepcopy(defect.event_counts)
+    for _ in range(20):
+        world.step()
+    assert world.counted == defect.event_counts == done
     assert defect.event_counts.by_event.keys() <= {kind.counted_as, DISCONNECTED, PROTOCOL_ERROR}
     assert kind.counted_as is None or defect.event_counts.by_event[kind.counted_as] >= kind.times
     gone = set().union(*defect.event_counts.numbers.values())
@@ -153,17 +154,6 @@ def test_without_a_defect_every_byte_passes_wherever_it_begins() -> None:
     for position in range(len(stream)):
         gateway.on_data(wire, stream[position : position + 1], 0)
     assert wire.passed == stream
-
-
-def test_no_defect_is_injected_more_often_than_planned() -> None:
-    defect = Withheld(Random(1))
-    world = World(defect)
-    while defect.left:
-        world.step()
-    done = deepcopy(defect.event_counts)
-    for _ in range(100):
-        world.step()
-    assert defect.event_counts == done
 
 
 def test_repeated_ticks_have_another_price_than_the_originals() -> None:

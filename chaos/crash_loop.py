@@ -30,7 +30,7 @@ from chaos.lab.experiment import (
 )
 from chaos.lab.figures import ENDS, WATCHDOG, FaultFigures
 from chaos.lab.recorder import Event
-from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row
+from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, step_rows, table_row
 from chaos.lab.target import known_roles, wait_for
 from lib.process.log_events import RoleGaveUp
 from lib.process.process_handle import ProcessHandle
@@ -116,18 +116,14 @@ class CrashLoop(Experiment):
 
     def table(self) -> list[str]:
         """List each time with its median, p90 and maximum."""
-        recoveries = [outcome.recovery for outcome in self.found if outcome.recovery]
         starts = ", ".join(str(outcome.starts) for outcome in self.found) or "-"
-        rows = (
-            table_row(f"  {label}", figure_times(recoveries, figure)) for label, figure in STEPS[1:]
-        )
         return [
             f"starts until supervisord gave up: {starts}",
             HEADING,
             table_row("until supervisord gives up", figure_times(self.found, "fatal_ns")),
             table_row("from then until watchdog logs it", figure_times(self.found, "told_ns")),
             "started by hand",
-            *rows,
+            *step_rows((one.recovery for one in self.found if one.recovery), STEPS[1:]),
         ]
 
     def reasons(self) -> list[str]:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.lab.experiment import Experiment, RoundContext, command_line, run_experiment
 from chaos.lab.figures import FaultFigures
-from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row, unrecovered
+from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, step_rows, table_row, unrecovered
 from chaos.lab.target import TargetError, TargetStack, known_roles, wait_for
 from chaos.lab.verdict import ledger_orders
 from lib.errors import CannotStartError
@@ -129,14 +129,14 @@ class KillEverything(Experiment):
         return [
             HEADING,
             "all roles killed",
-            *_rows(self.roles_killed, STEPS),
+            *step_rows(self.roles_killed),
             "supervisord killed",
             *(
                 table_row(f"  {label}", [ns for left in self.departures if (ns := left[sign])])
                 for sign, label in DEPARTURE_LABELS.items()
             ),
             "supervisord started again",
-            *_rows(self.started_again, STEPS[1:]),
+            *step_rows(self.started_again, STEPS[1:]),
             f"  orders booked since: {', '.join(map(str, self.new_orders)) or '-'}",
         ]
 
@@ -199,10 +199,6 @@ def _ports_are_free(target: TargetStack) -> bool:
     except CannotStartError:
         return False
     return True
-
-
-def _rows(found: Sequence[FaultFigures], steps: Iterable[tuple[str, str]]) -> list[str]:
-    return [table_row(f"  {label}", figure_times(found, figure)) for label, figure in steps]
 
 
 if __name__ == "__main__":

@@ -80,7 +80,6 @@ def test_a_median_at_its_goal_has_reached_it_and_few_values_say_nothing() -> Non
     [
         (["--times", "0"], "a number from 1 to"),
         (["--times", "many"], "a number from 1 to"),
-        (["--seed", "x"], "invalid int value"),
         (["--json", "/no/such/directory/x.json"], "a directory that exists"),
     ],
 )

@@ -8,18 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from chaos.faults.stalled_client import StalledClient, send_queues, waiting_bytes
+from chaos.faults.stalled_client import StalledClient, waiting_bytes
 from chaos.lab.target import TargetError
 from lib.stack.private_stack import free_ports
 from tests.helpers import DEADLINE_S, wait_until
 
 HOST = "127.0.0.1"
-TABLE = """\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid
-   0: 0100007F:1389 00000000:0000 0A 00000000:00000080 00:00000000 00000000     0
-   1: 0100007F:1389 0100007F:D431 01 00000A10:00000000 01:00000014 00000000     0
-   2: 0100007F:D431 0100007F:1389 01 00000003:00000700 00:00000000 00000000     0
-"""
 
 
 @pytest.fixture
@@ -89,8 +83,3 @@ def test_a_missing_server_is_a_one_line_error() -> None:
     [port] = free_ports(1)
     with pytest.raises(TargetError, match=rf"no client can connect to {HOST}:{port}: .*refused"):
         StalledClient(HOST, port)
-
-
-def test_a_queue_is_found_by_the_ports_of_the_side_that_sends() -> None:
-    queues = send_queues(TABLE)
-    assert (queues[0x1389, 0xD431], queues[0xD431, 0x1389]) == (0xA10, 3)

@@ -60,7 +60,9 @@ def test_every_new_process_is_killed_until_the_role_is_given_up() -> None:
     first = sleeper()
     supervisord = Supervisord(first, starts=3)
     supervisord.start()
-    assert kill_until_given_up(supervisord.events, ROLE, first.pid, lambda *_: None) == 3
+    shown: list[str] = []
+    assert kill_until_given_up(supervisord.events, ROLE, first.pid, shown.append) == 3
+    assert shown[-1] == "start 3 was killed"
     supervisord.join(DEADLINE_S)
     assert supervisord.codes == [-9] * 4
     kill(first.pid)  # what has ended by itself need not be killed

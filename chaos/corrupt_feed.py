@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -46,7 +46,7 @@ from chaos.lab.experiment import (
     run_experiment,
 )
 from chaos.lab.recorder import Event, StackRecording
-from chaos.lab.target import TargetStack
+from chaos.lab.target import TargetStack, wait_for
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.process.log_events import (
     ORDERBOOK,
@@ -121,13 +121,15 @@ class CorruptFeed(Experiment):
         booked = len(recording.booked)
         self._gateway.defect = defect
         try:
-            _wait_for(lambda: defect.left == 0)
-            _wait_for(lambda: recovery_ns(defect, recording, booked) is not None)
+            wait_for(lambda: defect.left == 0, RECOVERY_S, LOOK_S)
+            wait_for(lambda: recovery_ns(defect, recording, booked) is not None, RECOVERY_S, LOOK_S)
         finally:
             self._gateway.defect = NoDefect(context.random)
         time.sleep(REST_S)
-        _wait_for(
-            lambda: counted_by_orderbook(recording.events[self._compared :]) == defect.event_counts
+        wait_for(
+            lambda: counted_by_orderbook(recording.events[self._compared :]) == defect.event_counts,
+            RECOVERY_S,
+            LOOK_S,
         )
         events = recording.events[self._compared :]
         self._compared += len(events)
@@ -183,13 +185,6 @@ class CorruptFeed(Experiment):
                 for outcome in self.outcomes
             ]
         }
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    """Wait for a condition for a bounded time; the outcome shows if it became true."""
-    deadline_s = time.monotonic() + RECOVERY_S
-    while not condition() and time.monotonic() < deadline_s:
-        time.sleep(LOOK_S)
 
 
 def recovery_ns(defect: Defect, recording: StackRecording, start: int) -> int | None:

@@ -9,7 +9,6 @@ stack: no running stack should be without a role for so long.
 
 from __future__ import annotations
 
-import configparser
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -29,15 +28,19 @@ from chaos.lab.experiment import (
     role_argument,
     run_experiment,
 )
-from chaos.lab.figures import WATCHDOG, FaultFigures
-from chaos.lab.recorder import Change, Event, RoleChange
-from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row
-from chaos.lab.target import known_roles
+from chaos.lab.figures import ENDS, WATCHDOG, FaultFigures
+from chaos.lab.recorder import Event
+from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, step_rows, table_row
+from chaos.lab.target import known_roles, wait_for
 from lib.process.log_events import RoleGaveUp
 from lib.process.process_handle import ProcessHandle
 from lib.process.supervisor import Process
-from lib.settings import PROJECT_ROOT
-from lib.stack.log_follower import GIVEN_UP, SPAWNED, FileFollower, read_supervisor_line
+from lib.stack.log_follower import GIVEN_UP, SPAWNED, SupervisorEvent
+from lib.stack.supervisord_configuration import (
+    PROGRAM,
+    parse_configuration,
+    read_configuration,
+)
 
 GIVE_UP_S: Final = 120.0
 """How long supervisord may take to give up; its waits grow by a second with each retry."""
@@ -88,14 +91,11 @@ class CrashLoop(Experiment):
         events, role = context.recorder.recording.events, self._role
         seen_events = len(events)
         injected_ns = time.monotonic_ns()
-        log = context.target.var_dir / "supervisord.log"
-        starts = kill_until_given_up(log, role, before[role].pid, context.show_progress)
+        starts = kill_until_given_up(events, role, before[role].pid, context.show_progress)
         given_up_ns = time.monotonic_ns()
-        deadline_s = time.monotonic() + WATCHDOG_LOGS_S
-        told_ns = None
-        while role != WATCHDOG and not told_ns and time.monotonic() < deadline_s:
-            time.sleep(LOOK_S)
-            told_ns = gave_up_ns(role, events[seen_events:])
+        if role != WATCHDOG:
+            wait_for(lambda: gave_up_ns(role, events[seen_events:]) is not None, WATCHDOG_LOGS_S)
+        told_ns = gave_up_ns(role, events[seen_events:])
         after = context.target.processes()
         disturbed = others_disturbed(role, events[seen_events:], before, after)
         if starts is None:
@@ -116,18 +116,14 @@ class CrashLoop(Experiment):
 
     def table(self) -> list[str]:
         """List each time with its median, p90 and maximum."""
-        recoveries = [outcome.recovery for outcome in self.found if outcome.recovery]
         starts = ", ".join(str(outcome.starts) for outcome in self.found) or "-"
-        rows = (
-            table_row(f"  {label}", figure_times(recoveries, figure)) for label, figure in STEPS[1:]
-        )
         return [
             f"starts until supervisord gave up: {starts}",
             HEADING,
             table_row("until supervisord gives up", figure_times(self.found, "fatal_ns")),
             table_row("from then until watchdog logs it", figure_times(self.found, "told_ns")),
             "started by hand",
-            *rows,
+            *step_rows((one.recovery for one in self.found if one.recovery), STEPS[1:]),
         ]
 
     def reasons(self) -> list[str]:
@@ -146,33 +142,33 @@ class CrashLoop(Experiment):
 
 def start_retries(role: str) -> int:
     """Return how often supervisord retries a role that fails to start."""
-    parser = configparser.RawConfigParser(strict=False)
-    parser.read(PROJECT_ROOT / "etc" / "supervisord.conf", encoding="utf-8")
-    return parser.getint(f"program:{role}", "startretries")
+    configuration = parse_configuration(read_configuration())
+    return configuration.getint(f"{PROGRAM}{role}", "startretries")
 
 
-def kill_until_given_up(log: Path, role: str, pid: int, show_progress: ShowProgress) -> int | None:
+def kill_until_given_up(
+    events: Sequence[Event], role: str, pid: int, show_progress: ShowProgress
+) -> int | None:
     """Kill this process of the role and all later ones; return how many were started.
 
-    `log` is supervisord's log, which has the new pids: a question to supervisord would wake it, and
-    so shorten its waits. None: supervisord did not give up within `GIVE_UP_S`.
+    `events` grow meanwhile: supervisord's log has the new pids. A question to supervisord would
+    wake it, and so shorten its waits. None: it did not give up within `GIVE_UP_S`.
     """
-    starts = 0
-    with closing(FileFollower(log, from_end=True)) as new_lines:
-        kill(pid)
-        deadline_s = time.monotonic() + GIVE_UP_S
-        while time.monotonic() < deadline_s:
-            for raw in new_lines.read():
-                line = read_supervisor_line(raw.decode(errors="replace"))
-                if line is None or line.program != role:
-                    continue
-                if line.event == SPAWNED:
-                    kill(line.pid)
-                    starts += 1
-                    show_progress(f"start {starts} was killed")
-                elif line.event == GIVEN_UP:
-                    return starts
-            time.sleep(LOOK_S)
+    starts, seen = 0, len(events)
+    kill(pid)
+    deadline_s = time.monotonic() + GIVE_UP_S
+    while time.monotonic() < deadline_s:
+        for _, _, what in events[seen:]:
+            seen += 1
+            if not isinstance(what, SupervisorEvent) or what.program != role:
+                continue
+            if what.event == SPAWNED:
+                kill(what.pid)
+                starts += 1
+                show_progress(f"start {starts} was killed")
+            elif what.event == GIVEN_UP:
+                return starts
+        time.sleep(LOOK_S)
     return None
 
 
@@ -195,8 +191,8 @@ def others_disturbed(
     after: Mapping[str, Process],
 ) -> tuple[str, ...]:
     """Return the other roles that have ended, or have another process now. Pure."""
-    changes = [event.what for event in events if isinstance(event.what, RoleChange)]
-    ended = {one.role for one in changes if one.change is Change.ENDED}
+    changes = [event.what for event in events if isinstance(event.what, SupervisorEvent)]
+    ended = {one.program for one in changes if one.event in ENDS}
     changed = {name for name, process in before.items() if after[name].pid != process.pid}
     return tuple(sorted((ended | changed) - {role}))
 

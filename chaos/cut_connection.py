@@ -47,7 +47,7 @@ from chaos.lab.figures import ROLE_CONNECTIONS, RoleConnection
 from chaos.lab.recorder import LOOK_S as RECORDER_LOOK_S
 from chaos.lab.recorder import Event, Recorder
 from chaos.lab.recovery import figure_times
-from chaos.lab.target import TargetError, TargetStack
+from chaos.lab.target import TargetError, TargetStack, wait_for
 from lib.clock import MILLISECOND_NS, to_ns
 from lib.process.log_events import OrderSent
 from lib.streams.stream_client import SILENCE_LIMIT_NS
@@ -231,11 +231,9 @@ class CutConnection(Experiment):
 def cut_and_measure(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> CutOutcome:
     """Cut the connection; wait until the client reconnects or need not. Raises TargetError."""
     events = recorder.recording.events
-    deadline_s = time.monotonic() + RECOVERY_S
-    while proxy.connections != 1:  # a server notices a vanished client when it next sends
-        if time.monotonic() > deadline_s:
-            raise TargetError(f"not one connection but {proxy.connections}: {case.title}")
-        time.sleep(LOOK_S)
+    # A server notices a vanished client when it next sends.
+    if not wait_for(lambda: proxy.connections == 1, RECOVERY_S, LOOK_S):
+        raise TargetError(f"not one connection but {proxy.connections}: {case.title}")
     seen = len(events)
     proxy.cut(case.fault(random))
     deadline_s = time.monotonic() + RECOVERY_S

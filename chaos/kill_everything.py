@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.lab.experiment import Experiment, RoundContext, command_line, run_experiment
 from chaos.lab.figures import FaultFigures
-from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row, unrecovered
-from chaos.lab.target import TargetError, TargetStack, known_roles
+from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, step_rows, table_row, unrecovered
+from chaos.lab.target import TargetError, TargetStack, known_roles, wait_for
 from chaos.lab.verdict import ledger_orders
 from lib.errors import CannotStartError
 from lib.process.process_handle import ProcessHandle
@@ -40,7 +40,6 @@ LEFT_S: Final = 3.0
 """How long the roles, ports and files of a killed supervisord may take to be gone."""
 NEW_ORDER_S: Final = 5.0
 """How long to wait for a new order in the ledger; there need not be any."""
-LOOK_S: Final = 0.02
 LEFT_LOOK_S: Final = 0.002
 
 Departure = dict[str, int | None]
@@ -119,9 +118,8 @@ class KillEverything(Experiment):
         where = f"start {len(self.started_again)}"
         if recording.playing == tape and not self.started_again[-1].pending:
             self._troubles.append(f"{where}: the old tape is still played")
-        deadline_s = time.monotonic() + NEW_ORDER_S
-        while len(after := ledger_orders(target)) <= len(before) and time.monotonic() < deadline_s:
-            time.sleep(LOOK_S)
+        wait_for(lambda: len(ledger_orders(target)) > len(before), NEW_ORDER_S)
+        after = ledger_orders(target)
         self.new_orders.append(len(after) - len(before))
         if gone := set(before) - set(after):
             self._troubles.append(f"{where}: {len(gone)} orders in the ledger are changed or gone")
@@ -131,14 +129,14 @@ class KillEverything(Experiment):
         return [
             HEADING,
             "all roles killed",
-            *_rows(self.roles_killed, STEPS),
+            *step_rows(self.roles_killed),
             "supervisord killed",
             *(
                 table_row(f"  {label}", [ns for left in self.departures if (ns := left[sign])])
                 for sign, label in DEPARTURE_LABELS.items()
             ),
             "supervisord started again",
-            *_rows(self.started_again, STEPS[1:]),
+            *step_rows(self.started_again, STEPS[1:]),
             f"  orders booked since: {', '.join(map(str, self.new_orders)) or '-'}",
         ]
 
@@ -172,15 +170,16 @@ class KillEverything(Experiment):
 def departure(signs: dict[str, Callable[[], bool]]) -> Departure:
     """Measure when each sign is there, for at most `LEFT_S`."""
     killed_ns = time.monotonic_ns()
-    deadline_s = time.monotonic() + LEFT_S
     seen_ns: Departure = dict.fromkeys(signs)
-    while True:
+
+    def are_all_there() -> bool:
         for sign, is_there in signs.items():
             if seen_ns[sign] is None and is_there():
                 seen_ns[sign] = time.monotonic_ns() - killed_ns
-        if None not in seen_ns.values() or time.monotonic() > deadline_s:
-            return seen_ns
-        time.sleep(LEFT_LOOK_S)
+        return None not in seen_ns.values()
+
+    wait_for(are_all_there, LEFT_S, LEFT_LOOK_S)
+    return seen_ns
 
 
 def _signs(
@@ -200,10 +199,6 @@ def _ports_are_free(target: TargetStack) -> bool:
     except CannotStartError:
         return False
     return True
-
-
-def _rows(found: Sequence[FaultFigures], steps: Iterable[tuple[str, str]]) -> list[str]:
-    return [table_row(f"  {label}", figure_times(found, figure)) for label, figure in steps]
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ from chaos.lab.experiment import (
     run_experiment,
 )
 from chaos.lab.figures import FaultFigures
-from chaos.lab.recorder import Change, Recorder, RoleChange
+from chaos.lab.recorder import CONTINUED, Recorder
 from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row, unrecovered
 from chaos.lab.target import TargetError
 from lib.clock import MILLISECOND_NS
+from lib.stack.log_follower import SupervisorEvent
 
 MAX_WAIT_S: Final = 1.0
 """The longest random wait before a fault: one period of supervisord's loop."""
@@ -73,7 +74,8 @@ class RoleExperiment(Experiment):
     def put_back(self) -> None:
         """Undo the fault, unless supervisord or the watchdog has already recovered the role."""
         if self._fault.undo() and self._recorder:
-            self._recorder.add_event(figures.LAB, RoleChange(Change.CONTINUED, self._fault.role))
+            event = SupervisorEvent(CONTINUED, self._fault.role, "")
+            self._recorder.add_event(figures.LAB, event)
 
     def table(self) -> list[str]:
         """List each time with its median, p90 and maximum."""

@@ -10,11 +10,10 @@ messages, so that nothing is booked, and is disconnected when too many answers a
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.faults.stalled_client import StalledClient, waiting_bytes
 from chaos.lab.experiment import Experiment, RoundContext, command_line, run_experiment
-from chaos.lab.figures import ROLE_CONNECTIONS, STRATEGY
-from chaos.lab.recorder import Change, Event, RoleChange, StackRecording, TapeListener
-from chaos.lab.target import TargetError, TargetStack
+from chaos.lab.figures import ENDS, ROLE_CONNECTIONS, STRATEGY
+from chaos.lab.recorder import Event, StackRecording, TapeListener
+from chaos.lab.target import TargetError, TargetStack, wait_for
 from lib.clock import MILLISECOND_NS
 from lib.process.log_events import (
     ClientDisconnected,
@@ -36,6 +35,8 @@ from lib.process.log_events import (
     OrderSent,
     RejectionReported,
 )
+from lib.process.run_identity import process_stat
+from lib.stack.log_follower import SupervisorEvent
 
 WINDOW_S: Final = 3.0
 """How long the stack is measured without the stalled clients, and then with them."""
@@ -73,7 +74,6 @@ MUST_BE_STUCK: Final = (PLAIN, NUMBERED, ORDERS)
 MUST_BE_GIVEN_UP: Final = {NUMBERED: CLIENTS - 1, ORDERS: CLIENTS}
 """How many clients must be disconnected: all except the one that resumes reading."""
 SERVERS: Final = ("gateway", "order_manager")
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -130,16 +130,6 @@ class SlowConsumer(Experiment):
         self.title = f"{CLIENTS} clients of each kind that stop reading, {times} times"
         self.rounds = times
         self.found: list[SlowConsumerOutcome] = []
-
-    @contextmanager
-    def prepared(self, target: TargetStack) -> Iterator[None]:
-        """Refuse a stack in which a stalled client slows down all others by design."""
-        if not target.settings.gateway.rate:
-            raise TargetError(
-                "with gateway.rate = 0 the slowest numbered client sets the pace for all: "
-                "choose a rate above 0"
-            )
-        yield
 
     def run_round(self, context: RoundContext, number: int) -> None:
         """Run one round."""
@@ -216,16 +206,16 @@ def stalled_clients(target: TargetStack, hello: bytes, stack: ExitStack) -> Clie
 
     `hello` turns a client of the price stream into a numbered one.
     """
-    gateway, manager = target.settings.gateway, target.settings.order_manager
-    addresses = {
-        PLAIN: (gateway.host, gateway.price_port, b""),
-        NUMBERED: (gateway.host, gateway.price_port, hello),
-        NEWS: (gateway.host, gateway.news_port, b""),
-        ORDERS: (manager.host, manager.port, b""),
+    addresses = target.addresses()
+    clients = {
+        PLAIN: (addresses["price"], b""),
+        NUMBERED: (addresses["price"], hello),
+        NEWS: (addresses["news"], b""),
+        ORDERS: (addresses["orders"], b""),
     }
     return {
-        kind: [stack.enter_context(StalledClient(*addresses[kind])) for _ in range(CLIENTS)]
-        for kind in KINDS
+        kind: [stack.enter_context(StalledClient(*address, said)) for _ in range(CLIENTS)]
+        for kind, (address, said) in clients.items()
     }
 
 
@@ -291,12 +281,9 @@ def wait_for_hang_up(
     Returns how many of each kind a server has disconnected.
     """
     stuck = {client.name for client in clients[NUMBERED]}
-    deadline_s = time.monotonic() + HANG_UP_S
-    while True:
-        gone = hung_up(recording.events[seen_events:])
-        if stuck <= gone or time.monotonic() > deadline_s:
-            return {kind: sum(c.name in gone for c in them) for kind, them in clients.items()}
-        time.sleep(QUEUE_LOOK_S)
+    wait_for(lambda: stuck <= hung_up(recording.events[seen_events:]), HANG_UP_S, QUEUE_LOOK_S)
+    gone = hung_up(recording.events[seen_events:])
+    return {kind: sum(client.name in gone for client in them) for kind, them in clients.items()}
 
 
 def hung_up(events: Iterable[Event]) -> set[str]:
@@ -309,10 +296,10 @@ def hung_up(events: Iterable[Event]) -> set[str]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return a process's resident memory (proc(5): statm). Raises TargetError if it is gone."""
+    """Return a process's resident memory. Raises TargetError if it is gone."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
-    except OSError:
+        return process_stat(pid).resident_bytes
+    except ProcessLookupError:
         raise TargetError(f"process {pid} has ended, though it was not hit") from None
 
 
@@ -343,7 +330,7 @@ def longest_answer_ns(events: Iterable[Event], begun_ns: int, ended_ns: int) -> 
     """Return the longest wait of an order in the window for its answer, if any yet. Pure."""
     sent: dict[int, int] = {}
     longest_ns = 0
-    for at_ns, source, what, _ in events:
+    for at_ns, source, what in events:
         if source != STRATEGY or not begun_ns < at_ns < ended_ns:
             continue
         match what:
@@ -362,7 +349,7 @@ def disturbances(events: Iterable[Event]) -> list[str]:
         match event.what:
             case Disconnected(stream=stream) if (event.source, stream) in connections:
                 troubles.append(f"{event.source} lost its connection for {stream}")
-            case RoleChange(change=Change.ENDED, role=role):
+            case SupervisorEvent(event=name, program=role) if name in ENDS:
                 troubles.append(f"{role} ended")
     return troubles
 

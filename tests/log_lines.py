@@ -10,6 +10,7 @@ from msgspec import inspect
 
 from chaos.lab import recorder
 from lib.process.log_events import LogEvent, OrderSent, definitions, read_line
+from lib.stack.log_follower import SupervisorEvent
 
 
 def made(name: str, *, by: str = "", **fields: Any) -> LogEvent:
@@ -43,8 +44,8 @@ def recorded(
     """Return what the lab has recorded: of supervisord and the lab, what became of a role."""
     fields = fields or {}
     if source in (recorder.SUPERVISORD, "lab"):
-        change = recorder.RoleChange(recorder.Change(name), fields["role"])
-        return recorder.Event(at_ns, source, change)
+        what = SupervisorEvent(name, fields["role"], str(fields.get("pid", 0)))
+        return recorder.Event(at_ns, source, what)
     return recorder.Event(at_ns, source, made(name, by=source, **fields))
 
 

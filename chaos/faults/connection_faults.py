@@ -10,7 +10,6 @@ To add a fault, add a class here; nothing else changes. Modelled on Toxiproxy's 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from random import Random
@@ -123,15 +122,15 @@ class Blackhole(ConnectionFault):
 
 
 @dataclass(kw_only=True)
-class Cut(ConnectionFault, ABC):
-    """Base of the faults that end a connection, after `after_bytes` more in their direction."""
+class Close(ConnectionFault):
+    """Sends FIN after exactly `after_bytes`. The other direction stays open until its own end."""
 
     after_bytes: int = 0
 
     def begin(self, flow: Flow) -> None:
         """Cut at once if no byte may pass."""
         if self.after_bytes == 0:
-            self.cut(flow)
+            flow.finish()
 
     def on_data(self, flow: Flow, data: bytes, now_ns: int) -> None:
         """Deliver what may still pass, then cut."""
@@ -139,36 +138,23 @@ class Cut(ConnectionFault, ABC):
         flow.deliver(passed, now_ns)
         self.after_bytes -= len(passed)
         if self.after_bytes == 0:
-            self.cut(flow)
-
-    @abstractmethod
-    def cut(self, flow: Flow) -> None:
-        """End the connection."""
+            flow.finish()
 
 
 @dataclass(kw_only=True)
-class Close(Cut):
-    """Sends FIN after exactly `after_bytes`. The other direction stays open until its own end."""
-
-    def cut(self, flow: Flow) -> None:
-        """End the direction with FIN."""
-        flow.finish()
-
-
-@dataclass(kw_only=True)
-class Reset(Cut):
+class Reset(ConnectionFault):
     """Sends RST, which may overtake bytes ahead of it.
 
     If only one direction is reset, the other end just falls silent and gets no RST.
     """
 
-    def cut(self, flow: Flow) -> None:
+    def begin(self, flow: Flow) -> None:
         """End the connection with RST."""
         flow.reset()
 
 
 @dataclass(kw_only=True)
-class HalfOpen(Cut):
+class HalfOpen(ConnectionFault):
     """The peer vanishes without a FIN, like a machine that lost power.
 
     If only one direction is cut, the other end receives nothing either, but still has a peer. With
@@ -177,6 +163,6 @@ class HalfOpen(Cut):
     only falls silent.
     """
 
-    def cut(self, flow: Flow) -> None:
+    def begin(self, flow: Flow) -> None:
         """End the connection without FIN or RST."""
         flow.vanish()

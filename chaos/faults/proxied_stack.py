@@ -31,15 +31,10 @@ def proxied(target: TargetStack) -> Iterator[dict[str, Proxy]]:
     reach no server, and the stack should be ended. Raises TargetError.
     """
     assert target.private
-    gateway, order_manager = target.settings.gateway, target.settings.order_manager
     with ExitStack() as stack:
         proxies = {
-            stream: stack.enter_context(Proxy((host, port)))
-            for stream, host, port in (
-                ("price", gateway.host, gateway.price_port),
-                ("news", gateway.host, gateway.news_port),
-                ("orders", order_manager.host, order_manager.port),
-            )
+            stream: stack.enter_context(Proxy(address))
+            for stream, address in target.addresses().items()
         }
         ports = {stream: proxy.port for stream, proxy in proxies.items()}
         clients_file = target.var_dir / "clients.toml"

@@ -23,7 +23,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Final, Self
 
 from chaos.faults.connection_faults import Clear, ConnectionFault, Direction
@@ -96,12 +95,7 @@ class Proxy:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _request(self, work: Callable[[], int]) -> int:
@@ -248,7 +242,6 @@ class _End(asyncio.Protocol):
         self._queue: deque[tuple[int, bytes]] = deque()
         self._queued_bytes = 0
         self._ending = False  # send FIN after the queued bytes
-        self._is_full = False  # the other end accepts no more
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -275,19 +268,9 @@ class _End(asyncio.Protocol):
         self._connection.settle()
         return True
 
-    def pause_writing(self) -> None:
-        """Called by asyncio: the other end's bytes have to wait."""
-        self.other.hold(is_full=True)
-
     def resume_writing(self) -> None:
-        """Called by asyncio."""
-        self.other.hold(is_full=False)
-
-    def hold(self, *, is_full: bool) -> None:
-        """Note whether the other end accepts no more."""
-        self._is_full = is_full
-        if not is_full:
-            self._connection.settle()
+        """Called by asyncio: this end accepts more bytes again."""
+        self._connection.settle()
 
     def change(self, fault: ConnectionFault) -> None:
         """Replace the fault; queued bytes are due now."""
@@ -316,13 +299,17 @@ class _End(asyncio.Protocol):
             if not self.source_ended:
                 self._connection.note_cut()
             self.other.transport.write_eof()
-        if self._fault.holds or self._is_full or self._queued_bytes >= MAX_QUEUED_BYTES:
+        if self._fault.holds or self._queued_bytes >= MAX_QUEUED_BYTES:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
 
     def _may_write(self) -> bool:
-        return bool(self._queue) and not self._fault.holds and not self._is_full
+        assert self.other.transport
+        # Beyond the upper limit, asyncio calls `resume_writing` once it is below the lower one.
+        _, limit = self.other.transport.get_write_buffer_limits()
+        is_full = self.other.transport.get_write_buffer_size() > limit
+        return bool(self._queue) and not self._fault.holds and not is_full
 
     def stop(self) -> None:
         """Wait for nothing any more."""

@@ -22,15 +22,15 @@ evaluation of one that was killed.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
 from typing import Final
 
 from chaos.judge.order_replay import trading_findings
 from chaos.judge.records import (
     NO_LAST,
     BookAttachment,
-    Evaluation,
+    BookedTick,
     Gap,
     LedgerOrder,
     OrderAnswer,
@@ -52,7 +52,6 @@ def judge(records: Records) -> list[str]:
         *_book_findings(records),
         *_gap_findings(records),
         *_evaluation_findings(records),
-        *_attachment_findings(records),
         *trading_findings(records),
         *(f"left behind: {what}" for what in records.left_behind),
     ]
@@ -197,18 +196,18 @@ def _book_findings(records: Records) -> Iterator[str]:
     for tape, played in records.tapes.items():
         first = min(booked[tape]) if tape == begins else 0
         gone = (
-            sequence
+            (tape, sequence)
             for sequence in sorted(played)
             if first <= sequence < _tail(records, tape)
             and sequence not in booked[tape]
             and played[sequence].symbol in records.symbols
         )
-        for text in _ranges(_outside(gone, records.book_gaps, tape)):
-            yield f"tape {tape}, {text}: not in the book, and not reported as missed"
+        for text in _runs(_outside(gone, records.book_gaps)):
+            yield f"{text}: not in the book, and not reported as missed"
+    places = _Places(records.booked)
     for gap in records.book_gaps:
-        there = _between(sorted(booked.get(gap.tape, ())), gap.first, gap.last)
-        for text in _ranges(there):
-            yield f"tape {gap.tape}, {text}: reported as missed by the orderbook, and in the book"
+        for text in _runs(places.ticks(places.span(*gap))):
+            yield f"{text}: reported as missed by the orderbook, and in the book"
 
 
 def _gap_findings(records: Records) -> Iterator[str]:
@@ -236,117 +235,88 @@ def _gap_findings(records: Records) -> Iterator[str]:
                 )
 
 
+class _Places:
+    """Where the ticks are in the book."""
+
+    def __init__(self, booked: Sequence[BookedTick]) -> None:
+        self._booked = booked
+        self._begins: dict[str, int] = {}
+        self._sequences: dict[str, list[int]] = {}
+        for index, tick in enumerate(booked):
+            self._begins.setdefault(tick.tape, index)
+            self._sequences.setdefault(tick.tape, []).append(tick.sequence)
+
+    def span(self, tape: str, first: int, last: int, *_: object) -> range:
+        """Return the indices of these ticks; of an unknown tape, nothing at the beginning."""
+        begin, sequences = self._begins.get(tape, 0), self._sequences.get(tape, [])
+        return range(begin + bisect_left(sequences, first), begin + bisect_right(sequences, last))
+
+    def ticks(self, indices: Iterable[int]) -> Iterator[tuple[str, int]]:
+        """Yield tape and sequence of the ticks at these indices."""
+        return (self._booked[index][:2] for index in indices)
+
+
 def _evaluation_findings(records: Records) -> Iterator[str]:
     """Every booked tick was evaluated once while a strategy ran, or reported as missed."""
-    booked: dict[str, list[int]] = {}
-    for tick in records.booked:
-        booked.setdefault(tick.tape, []).append(tick.sequence)
-    evaluations: dict[str, list[Evaluation]] = {}
-    for evaluation in records.evaluations:
-        evaluations.setdefault(evaluation.tape, []).append(evaluation)
-    for tape in _passed_over(records, evaluations.keys()):
-        ticks = sorted(set(booked[tape]))
-        for text in _ranges(_outside(ticks, records.strategy_gaps, tape)):
-            yield f"tape {tape}, {text}: in the book, not evaluated, and not reported as missed"
-    for tape, of_tape in evaluations.items():
-        ticks = sorted(set(booked.get(tape, ())))
-        of_tape.sort(key=lambda evaluation: evaluation.first)
-        for one, other in pairwise(of_tape):
-            if other.first <= one.last:
-                for text in _ranges(_between(ticks, other.first, min(one.last, other.last))):
-                    yield f"tape {tape}, {text}: evaluated twice"
-        unseen = [
-            sequence
-            for first, last in _required(records, tape, of_tape)
-            for sequence in _between(ticks, first, last)
-        ]
-        for text in _ranges(_outside(unseen, records.strategy_gaps, tape)):
-            yield f"tape {tape}, {text}: in the book, not evaluated, and not reported as missed"
-        for gap in (gap for gap in records.strategy_gaps if gap.tape == tape):
-            for evaluation in of_tape:
-                first, last = max(gap.first, evaluation.first), min(gap.last, evaluation.last)
-                for text in _ranges(_between(ticks, first, last)):
-                    yield (
-                        f"tape {tape}, {text}: reported as missed by the strategy, and evaluated"
-                    )
+    booked, evaluations = records.booked, records.evaluations
+    places = _Places(booked)
+    spans = [places.span(*evaluation) for evaluation in evaluations]
+    times = [0] * len(booked)
+    """How often each booked tick was evaluated."""
+    for index in chain.from_iterable(spans):
+        times[index] += 1
+    for text in _runs(places.ticks(index for index, count in enumerate(times) if count > 1)):
+        yield f"{text}: evaluated twice"
+    for gap in records.strategy_gaps:
+        for text in _runs(places.ticks(i for i in places.span(*gap) if times[i])):
+            yield f"{text}: reported as missed by the strategy, and evaluated"
+    required = [
+        range(spans[n].stop, spans[n + 1].start)
+        for n, (one, other) in enumerate(pairwise(evaluations))
+        if other.tape == one.tape or other.begun_by in _GOES_ON
+    ]
+    if records.settled and spans:
+        behind = range(spans[-1].stop, len(booked))
+        required += [range(i, i + 1) for i in behind if _is_before_tail(records, booked[i])]
+    unseen = (index for span in required for index in span if not times[index])
+    for text in _runs(_outside(places.ticks(unseen), records.strategy_gaps)):
+        yield f"{text}: in the book, not evaluated, and not reported as missed"
+    for begin, end in _attended(records, places, spans):
+        unseen = (
+            index
+            for index in range(begin, end)
+            if not times[index] and _is_before_tail(records, booked[index])
+        )
+        for text in _runs(places.ticks(unseen)):
+            yield f"{text}: not evaluated, though a strategy had attached before"
 
 
-def _required(
-    records: Records, tape: str, evaluations: list[Evaluation]
+def _attended(
+    records: Records, places: _Places, spans: Sequence[range]
 ) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of a tape that must be evaluated: between evaluations and at both ends."""
-    if evaluations[0].begun_by in _GOES_ON:
-        yield 0, evaluations[0].first - 1
-    last = 0
-    for one, other in pairwise(evaluations):
-        last = max(last, one.last)
-        yield last + 1, other.first - 1
-    last = max(last, evaluations[-1].last)
-    behind = records.evaluations.index(evaluations[-1]) + 1
-    if behind == len(records.evaluations):
-        if records.settled:
-            yield last + 1, _tail(records, tape) - 1
-    elif records.evaluations[behind].begun_by in _GOES_ON:
-        yield last + 1, NO_LAST
+    """Yield the part of the book between each attachment and the first evaluation after it.
 
-
-def _attachment_findings(records: Records) -> Iterator[str]:
-    """Every tick that was booked after a strategy attached to the book was evaluated.
-
-    A reported gap is no excuse, unless the strategy was lapped in the ring before its first
-    evaluation. Records without any attachment are judged as if it was there from the beginning.
+    Here a reported gap is no excuse, unless the strategy was lapped in the ring. Complete records
+    without any attachment are judged as if it was there from the beginning.
     """
-    booked = records.booked
-    places = {(tick.tape, tick.sequence): index for index, tick in enumerate(booked)}
     attachments = {a.evaluations_before: a for a in records.attached}  # the last one counts
-    if not attachments and records.known_from is None:
+    if not attachments and records.whole:
         attachments[0] = BookAttachment("", 0, 0)
-    for number, attached in attachments.items():
-        if number < len(records.evaluations):
-            first = records.evaluations[number]
-            end = places.get((first.tape, first.first), 0)
-            is_excused = number in records.lapped_at_first
+    for number, (tape, sequence, _) in attachments.items():
+        if number >= len(spans):
+            end, is_excused = len(records.booked), not records.settled
         else:
-            end = len(booked)
-            is_excused = not records.settled
+            end, is_excused = spans[number].start, number in records.lapped_at_first
         if is_excused:
             continue
-        unseen: dict[str, list[int]] = {}
-        for tape, sequence, *_ in booked[_index_after(records, attached, places, end) : end]:
-            is_evaluated = any(
-                evaluation.tape == tape and evaluation.first <= sequence <= evaluation.last
-                for evaluation in records.evaluations
-            )
-            if sequence < _tail(records, tape) and not is_evaluated:
-                unseen.setdefault(tape, []).append(sequence)
-        for tape, sequences in unseen.items():
-            for text in _ranges(sequences):
-                yield f"tape {tape}, {text}: not evaluated, though a strategy had attached before"
-
-
-def _index_after(
-    records: Records, attached: BookAttachment, places: dict[tuple[str, int], int], end: int
-) -> int:
-    """Return the index of the first booked tick after an attachment, at most `end`.
-
-    A book that was empty, or held an unrecorded tape, begins after the latest tape that ended
-    together with its supervisord (and so with its book).
-    """
-    last = places.get((attached.tape, attached.sequence))
-    if last is not None:
-        return last + 1
-    booked = records.booked
-    ended = records.cut_off - {tick.tape for tick in (booked[end:] or booked)[:1]}
-    return next((i + 1 for i in range(end - 1, -1, -1) if booked[i].tape in ended), 0)
-
-
-def _passed_over(records: Records, evaluated: Collection[str]) -> Iterator[str]:
-    """Yield tapes of which an instance evaluated no tick, though it did before and after them."""
-    order = list(dict.fromkeys(tick.tape for tick in records.booked))
-    for one, other in pairwise(records.evaluations):
-        if other.begun_by in _GOES_ON and one.tape in order and other.tape in order:
-            between = order[order.index(one.tape) + 1 : order.index(other.tape)]
-            yield from (tape for tape in between if tape not in evaluated)
+        if known := places.span(tape, sequence, sequence):
+            yield known.stop, end
+            continue
+        # The book was empty, or held an unrecorded tape: it begins after the latest tape that ended
+        # together with its supervisord (and so with its book).
+        booked = records.booked
+        ended = records.cut_off - {tick.tape for tick in (booked[end:] or booked)[:1]}
+        yield next((i + 1 for i in range(end - 1, -1, -1) if booked[i].tape in ended), 0), end
 
 
 _GOES_ON: Final = ("tape", "lap")
@@ -358,22 +328,26 @@ def _tail(records: Records, tape: str) -> int:
     return records.tail_begins.get(tape, NO_LAST)
 
 
-def _outside(sequences: Iterable[int], gaps: Iterable[Gap], tape: str) -> list[int]:
-    """Return the sequences that lie in no gap of the tape."""
-    of_tape = [gap for gap in gaps if gap.tape == tape]
-    return [s for s in sequences if not any(gap.first <= s <= gap.last for gap in of_tape)]
+def _is_before_tail(records: Records, tick: BookedTick) -> bool:
+    return tick.sequence < _tail(records, tick.tape)
 
 
-def _between(ordered: list[int], first: int, last: int) -> list[int]:
-    """Return the sequences from `first` to `last`, both included."""
-    return ordered[bisect_left(ordered, first) : bisect_right(ordered, last)]
+def _outside(ticks: Iterable[tuple[str, int]], gaps: list[Gap]) -> Iterator[tuple[str, int]]:
+    """Yield the ticks that lie in no gap."""
+    for tape, sequence in ticks:
+        if not any(gap.tape == tape and gap.first <= sequence <= gap.last for gap in gaps):
+            yield tape, sequence
 
 
-def _ranges(ordered: list[int]) -> Iterator[str]:
-    """Yield text such as `tick 4` or `ticks 6 to 9`, one for each run of consecutive numbers."""
-    begin = 0
-    for index, sequence in enumerate(ordered):
-        if index + 1 == len(ordered) or ordered[index + 1] != sequence + 1:
-            first = ordered[begin]
-            yield f"tick {first}" if first == sequence else f"ticks {first} to {sequence}"
-            begin = index + 1
+def _runs(ticks: Iterable[tuple[str, int]]) -> Iterator[str]:
+    """Yield `tape A, tick 4` or `tape A, ticks 6 to 9`, one for each run of consecutive ticks."""
+    runs: list[list[tuple[str, int]]] = []
+    for tape, sequence in ticks:
+        if runs and runs[-1][-1] == (tape, sequence - 1):
+            runs[-1][1:] = [(tape, sequence)]
+        else:
+            runs.append([(tape, sequence)])
+    for (tape, first), *rest in runs:
+        yield (
+            f"tape {tape}, ticks {first} to {rest[0][1]}" if rest else f"tape {tape}, tick {first}"
+        )

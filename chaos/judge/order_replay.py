@@ -1,5 +1,8 @@
 """Whether the orders are those that the trading rules give. Pure; the larger half of the judge.
 
+Needs complete records (`Records.whole`) of a stack that settled: of any other stack no order is
+compared with the rules.
+
 Each instance of a strategy is replayed: over the booked ticks that it evaluated, in order, with the
 news it applied, windows refilled from the book, and the positions that the ledger had when the
 instance began. An order is judged with the knowledge of all answers and logons that were logged
@@ -9,8 +12,8 @@ is a defect only if no answer that may have come by then explains it.
 Exact requirements:
 - An order of an instance has the number, side, quantity, price, tick and sentiment of the rules.
 - A decision of the rules has an order, and an order is in the ledger, if any later order of the
-  same instance is; or, with `Records.settled`, if its tick is before the tail of the last
-  instance's tape. Then it was answered, too.
+  same instance is, or if its tick is before the tail of the last instance's tape. Then it was
+  answered, too.
 - An order that the strategy gave up (`Records.given_up`) need not be in the ledger. If it is, it
   was rejected.
 - The ledger fills an order only if nothing in the records is a reason to reject it. A rejection has
@@ -24,18 +27,13 @@ Requirements within bounds:
 - If supervisord was killed (`Records.cut_off`), the last log lines are lost, also those of news: an
   order that only the ledger has is accepted as it is, and later decisions need not have an order.
 - Ticks of `Records.held_back` need not have an order.
-- If the book's records begin in the middle of a tape, or the strategy's log in the middle of an
-  instance, the earlier part is unknown: orders are accepted as they are until the windows are full.
-  Orders on unrecorded tapes (of earlier runs) and at ticks before `Records.known_from` are history:
-  only the resulting positions count. Of a stack that is still running (without `Records.settled`),
-  logs and ledger end later than the book's records: orders at ticks after these are not judged.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -58,10 +56,12 @@ MAX_LOST_TICKS: Final = 100
 
 def trading_findings(records: Records) -> list[str]:
     """Return every difference between the orders and the rules, one line each."""
+    if not (records.whole and records.settled):
+        return []
     return _TradingJudge(records).findings()
 
 
-class _Order(NamedTuple):
+class _KnownOrder(NamedTuple):
     """An order from the strategy's log, from the ledger, or from both."""
 
     order_id: int
@@ -84,22 +84,18 @@ class _Order(NamedTuple):
 class _PriceWindows:
     """The last prices of each symbol."""
 
-    def __init__(self, long_window: int, *, whole: bool) -> None:
+    def __init__(self, long_window: int) -> None:
         self._long_window = long_window
-        self._whole = whole  # whether they hold the tape from its beginning on
         self._prices: dict[str, deque[int]] = {}
 
-    def add_tick(self, tick: BookedTick) -> None:
+    def add_tick(self, tick: BookedTick) -> list[int]:
+        """Add the price of a tick; return the prices of its symbol."""
         prices = self._prices.setdefault(tick.symbol, deque(maxlen=self._long_window))
         prices.append(tick.price)
-
-    def prices_of(self, symbol: str) -> list[int] | None:
-        """Return the prices of a symbol; None if some of its window may be unknown."""
-        prices = self._prices.get(symbol, ())
-        return list(prices) if self._whole or len(prices) == self._long_window else None
+        return list(prices)
 
     def copy(self) -> _PriceWindows:
-        windows = _PriceWindows(self._long_window, whole=self._whole)
+        windows = _PriceWindows(self._long_window)
         windows._prices = {symbol: prices.copy() for symbol, prices in self._prices.items()}
         return windows
 
@@ -116,7 +112,7 @@ class _Instance:
     ) -> None:
         self.positions = positions
         self.next_id = next_id
-        self.orders: list[_Order] = []
+        self.orders: list[_KnownOrder] = []
         self.ticks = 0
         """How many ticks it has evaluated so far."""
         self.missing: list[tuple[int, BookedTick, str]] = []
@@ -126,7 +122,7 @@ class _Instance:
         self._answers = deque(answers)
         self._sent = deque(sent)
 
-    def learn_answers_before(self, order: _Order) -> None:
+    def learn_answers_before(self, order: _KnownOrder) -> None:
         """Apply all answers that came before the order was sent."""
         if order.sent_index is None:
             return
@@ -175,7 +171,7 @@ class _TradingJudge:
             records.quantity,
         )
         self._found: list[str] = []
-        self._orders: dict[tuple[str, int], list[_Order]] = {}  # by tick
+        self._orders: dict[tuple[str, int], list[_KnownOrder]] = {}  # by tick
         self._news = {
             (news.tape, news.first_tick_sequence): news.sentiment for news in records.news
         }
@@ -185,23 +181,16 @@ class _TradingJudge:
         self._assumed: dict[int, int] = {}  # position by order_id, if known
         self._positions: dict[str, int] = {}  # the ledger's when the last instance ended
         self._last_id = 0  # the last order_id of earlier instances
-        self._first_booked: dict[str, int] = {}
-        self._last_index: dict[str, int] = {}  # of each tape, in the book
-        for index, tick in enumerate(records.booked):
-            self._first_booked.setdefault(tick.tape, tick.sequence)
-            self._last_index[tick.tape] = index
-        self._known_tapes = {*self._first_booked, *records.tapes}
-        self._known_tapes.update(evaluation.tape for evaluation in records.evaluations)
+        self._last_index = {tick.tape: index for index, tick in enumerate(records.booked)}
         self._last_of_tape = {evaluation.tape: evaluation for evaluation in records.evaluations}
         self._next_index = 0  # of the book
-        self._seen = _PriceWindows(records.long_window, whole=False)
+        self._seen = _PriceWindows(records.long_window)
         """Windows over every tick of the book, evaluated or not."""
         self._windows = self._seen
         self._sentiment: int | None = None
 
     def findings(self) -> list[str]:
         self._gather_orders()
-        self._collect_history()
         instances: list[list[Evaluation]] = []
         for evaluation in self._records.evaluations:
             if evaluation.begun_by == "start" or not instances:
@@ -215,12 +204,11 @@ class _TradingJudge:
             )
         for orders in self._orders.values():
             for order in orders:
-                if not self._is_behind_records(order):
-                    self._add_finding(order, "no strategy evaluated that tick of the book")
+                self._add_finding(order, "no strategy evaluated that tick of the book")
         self._judge_answers()
         return self._found
 
-    def _add_finding(self, order: _Order, what: str) -> None:
+    def _add_finding(self, order: _KnownOrder, what: str) -> None:
         self._found.append(f"{order.name}: {what}")
 
     def _gather_orders(self) -> None:
@@ -228,7 +216,7 @@ class _TradingJudge:
         rows = {(row.order_id, row.tape, row.tick_sequence): row for row in self._records.ledger}
         for index, sent in enumerate(self._records.sent):
             row = rows.pop((sent.order_id, sent.tape, sent.tick_sequence), None)
-            order = _Order(*sent, index, row)
+            order = _KnownOrder(*sent, index, row)
             if row and sent[1:5] != row[1:5]:
                 self._add_finding(order, f"sent was {_text(sent)}, and booked is {_text(row)}")
             self._orders.setdefault((sent.tape, sent.tick_sequence), []).append(order)
@@ -237,42 +225,7 @@ class _TradingJudge:
                 self._found.append(f"order {row.order_id}: in the ledger without tape and tick")
                 continue
             key = row.tape, row.tick_sequence
-            self._orders.setdefault(key, []).append(_Order(*row[:5], *key, None, None, row))
-
-    def _collect_history(self) -> None:
-        """Take the positions from orders of earlier runs and of instances before the known log."""
-        known = self._known_tapes
-        self._orders = {
-            key: orders
-            for key, orders in self._orders.items()
-            if key[0] in known and not self._is_before_known(*key)
-        }
-        is_over = False
-        for row in self._records.ledger:
-            if row.tape in known and not self._is_before_known(row.tape, row.tick_sequence or 0):
-                is_over = True
-            elif is_over and row.tape in known:
-                continue  # it was sent again, out of order
-            elif is_over and row.tape is not None:
-                self._found.append(
-                    f"tape {row.tape}, tick {row.tick_sequence}, order {row.order_id}: booked "
-                    "among those of this run, and that tape is unknown"
-                )
-            else:
-                self._positions[row.symbol] = row.position
-                self._last_id = max(self._last_id, row.order_id)
-
-    def _is_before_known(self, tape: str, sequence: int) -> bool:
-        """Whether a tick comes before the known part of the strategy's log."""
-        if self._records.known_from is None:
-            return False
-        known_tape, known_sequence = self._records.known_from
-        if tape == known_tape:
-            return sequence < known_sequence
-        tapes = list(self._first_booked)
-        return {tape, known_tape} <= self._first_booked.keys() and (
-            tapes.index(tape) < tapes.index(known_tape)
-        )
+            self._orders.setdefault(key, []).append(_KnownOrder(*row[:5], *key, None, None, row))
 
     def _orders_of(self, instance: list[Evaluation]) -> list[int]:
         """Return the indices of the orders that an instance sent, in order."""
@@ -299,7 +252,6 @@ class _TradingJudge:
         self._sentiment = None
         for evaluation in evaluations:
             self._evaluate(instance, evaluation)
-        must_be_there = self._is_before_tail if is_last and self._records.settled else _never
         for ticks, tick, what in instance.missing:
             is_cut_off = self._last_of_tape.get(tick.tape) in evaluations and (
                 tick.tape in self._records.cut_off
@@ -312,19 +264,20 @@ class _TradingJudge:
         is_before_another = False
         for order in reversed(instance.orders):
             is_given_up = order.order_id in self._records.given_up
+            must_be_there = is_last and self._is_before_tail(order.tape, order.tick_sequence)
             if order.row:
                 is_before_another = True
                 if is_given_up and order.row.status == "FILLED":
                     self._add_finding(order, "filled, and the strategy has given it up")
                 if (
-                    must_be_there(order.tape, order.tick_sequence)
+                    must_be_there
                     and not is_given_up
                     and order.sent_index is not None
                     and order.order_id not in answered
                 ):
                     self._add_finding(order, "in the ledger, and the strategy never got an answer")
             elif not is_given_up and (
-                must_be_there(order.tape, order.tick_sequence)
+                must_be_there
                 or (is_before_another and order.order_id not in self._records.answered_with_error)
             ):
                 self._add_finding(order, "sent, and not in the ledger")
@@ -336,16 +289,13 @@ class _TradingJudge:
 
     def _may_be_lost(self, tick: BookedTick, ticks_after: int, *, is_last: bool) -> bool:
         """Whether a decision may have no order, given how many ticks were evaluated after it."""
-        if is_last and not self._is_before_tail(tick.tape, tick.sequence):
-            return True
-        if is_last and self._records.settled:
-            return False
+        if is_last:
+            return not self._is_before_tail(tick.tape, tick.sequence)
         return ticks_after < MAX_LOST_TICKS
 
     def _evaluate(self, instance: _Instance, evaluation: Evaluation) -> None:
         """Replay the ticks of one evaluation."""
         tape = evaluation.tape
-        self._accept_unrecorded(instance, evaluation)
         begun = evaluation.begun_by == "lap"
         booked = self._records.booked
         while self._next_index <= self._last_index.get(tape, -1):
@@ -353,8 +303,7 @@ class _TradingJudge:
             if tick.tape == tape and tick.sequence > evaluation.last:
                 break
             if self._begins_epoch():
-                whole = self._next_index > 0 or tick.sequence == 1
-                self._seen = _PriceWindows(self._records.long_window, whole=whole)
+                self._seen = _PriceWindows(self._records.long_window)
                 self._windows = self._seen.copy()
             is_evaluated = tick.tape == tape and tick.sequence >= evaluation.first
             if is_evaluated and not begun:
@@ -363,7 +312,6 @@ class _TradingJudge:
             self._seen.add_tick(tick)
             self._next_index += 1
             if is_evaluated:
-                self._windows.add_tick(tick)
                 self._judge_tick(instance, tick)
 
     def _begins_epoch(self) -> bool:
@@ -375,32 +323,6 @@ class _TradingJudge:
         tail = self._records.tail_begins.get(tape)
         return tail is None or sequence < tail
 
-    def _is_behind_records(self, order: _Order) -> bool:
-        """Whether the order came after the end of the book's records, in a running stack."""
-        if self._records.settled or self._is_before_tail(order.tape, order.tick_sequence):
-            return False
-        index = self._last_index.get(order.tape)
-        return index is None or order.tick_sequence > self._records.booked[index].sequence
-
-    def _accept_unrecorded(self, instance: _Instance, evaluation: Evaluation) -> None:
-        """Accept orders and news of an evaluation before the first tick in the records."""
-        end = self._first_booked.get(evaluation.tape, evaluation.last + 1)
-
-        def are_unrecorded(ticks: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-            return sorted(
-                (tape, sequence)
-                for tape, sequence in ticks
-                if tape == evaluation.tape
-                and evaluation.first <= sequence < end
-                and sequence <= evaluation.last
-            )
-
-        for tick in are_unrecorded(self._orders):
-            for order in self._orders.pop(tick):
-                self._accept_order(instance, order)
-        for tick in are_unrecorded(self._news):
-            self._sentiment = self._news[tick]
-
     def _judge_tick(self, instance: _Instance, tick: BookedTick) -> None:
         """Compare the orders at a tick with the rules."""
         instance.ticks += 1
@@ -408,12 +330,7 @@ class _TradingJudge:
         if key in self._news:
             self._sentiment = self._news[key]
         orders = self._orders.pop(key, [])
-        prices = self._windows.prices_of(tick.symbol)
-        if prices is None:
-            for order in orders:
-                self._accept_order(instance, order)
-            return
-        side = self._rules.signal(prices, self._sentiment)
+        side = self._rules.signal(self._windows.add_tick(tick), self._sentiment)
         if not orders:
             if side:
                 self._judge_missing_order(instance, tick, side)
@@ -451,7 +368,7 @@ class _TradingJudge:
         )
 
     def _compare(
-        self, instance: _Instance, tick: BookedTick, side: Side | None, order: _Order
+        self, instance: _Instance, tick: BookedTick, side: Side | None, order: _KnownOrder
     ) -> None:
         instance.learn_answers_before(order)
         if order.sent_index is None:  # its place among the answers is unknown
@@ -491,7 +408,7 @@ class _TradingJudge:
     def _quantity(self, instance: _Instance, tick: BookedTick, side: Side) -> int | None:
         return self._rules.order_quantity(side, instance.positions.get(tick.symbol, 0))
 
-    def _accept_order(self, instance: _Instance, order: _Order) -> None:
+    def _accept_order(self, instance: _Instance, order: _KnownOrder) -> None:
         """Continue from this order, whatever the rules say: later decisions depend on it."""
         instance.learn_answers_before(order)
         self._found += [what for *_, what in instance.missing]
@@ -507,9 +424,7 @@ class _TradingJudge:
         for row in self._records.ledger:
             before = positions.get(row.symbol, 0)
             positions[row.symbol] = row.position
-            if row.tape not in self._known_tapes:
-                continue  # of an earlier run, which may have had other settings
-            receipt = _Receipt(row, before, self._assumed.get(row.order_id), self._records)
+            receipt = _ReceiptCheck(row, before, self._assumed.get(row.order_id), self._records)
             where = f"tape {row.tape}, tick {row.tick_sequence}, order {row.order_id}"
             if row.status == "FILLED":
                 for reason in receipt.refusals():
@@ -521,11 +436,7 @@ class _TradingJudge:
                 )
 
 
-def _never(_tape: str, _sequence: int) -> bool:
-    return False
-
-
-class _Receipt(NamedTuple):
+class _ReceiptCheck(NamedTuple):
     """The receipt of an order at the order manager, with its position in the symbol."""
 
     row: LedgerOrder
@@ -605,5 +516,5 @@ def _seconds(duration_ns: int) -> str:
     return f"{duration_ns / SECOND_NS:.3f}"
 
 
-def _text(order: _Order | SentOrder | LedgerOrder) -> str:
+def _text(order: _KnownOrder | SentOrder | LedgerOrder) -> str:
     return f"{order.side} {order.quantity} {order.symbol} at {format_price(order.price)}"

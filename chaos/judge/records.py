@@ -196,9 +196,9 @@ class Records:
     the ledger's last order_id must not be below it."""
     cut_off: set[str] = field(default_factory=set)
     """Tapes that ended with their supervisord. The last lines of all logs were lost with it."""
-    known_from: tuple[str, int] | None = None
-    """If the strategy's log no longer goes back to its first instance: tape and tick of the first
-    evaluation in it. Orders at earlier ticks are history. None: the log is complete."""
+    whole: bool = True
+    """Whether the records go back to the first tick of the book and the first instance of the
+    strategy. If not, no order is compared with the trading rules."""
     settled: bool = True
     """Whether the last instance of the strategy was still running at the end, with every tick
     before the tail evaluated and the orders at these ticks answered."""

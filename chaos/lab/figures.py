@@ -48,7 +48,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from chaos.judge.records import BookedTick, Gap, PlayedTick
-from chaos.lab.recorder import Change, Event, RoleChange, SeenEvaluation
+from chaos.lab.recorder import CONTINUED, Event, SeenEvaluation
 from lib.ledger.rows import BookedOrder
 from lib.process.log_events import (
     Disconnected,
@@ -70,6 +70,7 @@ from lib.process.log_events import (
     TicksLapped,
     TicksMissed,
 )
+from lib.stack.log_follower import ENDED, SPAWNED, STOPPED, SupervisorEvent
 
 LAB: Final = "lab"
 """The source of events that the lab itself adds."""
@@ -77,6 +78,8 @@ WATCHDOG: Final = "watchdog"
 TICK_PATH: Final = frozenset({"gateway", "orderbook", "strategy"})
 """The roles that a tick passes through."""
 STRATEGY: Final = "strategy"
+ENDS: Final = (STOPPED, ENDED)
+"""The events of supervisord when a program has ended."""
 
 
 class RoleConnection(NamedTuple):
@@ -133,8 +136,8 @@ def measure(
     `events` and `evaluated` may begin long before the fault, and must end before the next one.
     """
     after = [event for event in events if event.at_ns >= injected_ns]
-    respawned_ns = _first(after, RoleChange(Change.SPAWNED, role))
-    continued_ns = _first(after, RoleChange(Change.CONTINUED, role))
+    respawned_ns = _first(after, SPAWNED, role)
+    continued_ns = _first(after, CONTINUED, role)
     back_ns = min((ns for ns in (respawned_ns, continued_ns) if ns is not None), default=None)
     pending = [] if back_ns else [f"{role} is back"]
     reconnected_ns = back_ns and _reconnected(role, back_ns, respawned_ns is not None, after)
@@ -168,15 +171,16 @@ def measure(
     )
 
 
-def _first(events: Iterable[Event], change: RoleChange) -> int | None:
-    return next((event.at_ns for event in events if event.what == change), None)
+def _first(events: Iterable[Event], name: str, role: str) -> int | None:
+    changes = ((e.at_ns, e.what) for e in events if isinstance(e.what, SupervisorEvent))
+    return next((at_ns for at_ns, what in changes if what[:2] == (name, role)), None)
 
 
 def _detected(role: str, after: Iterable[Event]) -> int | None:
     peers = {(link.client, link.stream) for link in ROLE_CONNECTIONS if link.server == role}
     for event in after:
         match event.what:
-            case RoleChange(change=Change.ENDED, role=ended) if ended == role:
+            case SupervisorEvent(event=name, program=ended) if ended == role and name in ENDS:
                 return event.at_ns
             case (
                 RoleEnded(program=program)

@@ -5,15 +5,15 @@ after it, so that every order in the ledger has been logged; answers to orders t
 not have yet are left out. The strategy's state file with its last evaluated tick is read last. A
 stack that had time to settle (`settled`) can be judged completely.
 
-Logs are bounded: of a long run the oldest part is gone. The events that the lab recorded replace
-it. If those do not go back to the first instance of the strategy, its log is used from the first
-start in it on, and `Records.known_from` says where that is.
+Logs and price book are bounded, and a running stack has been running for some time. What the
+records do not go back to is not guessed: events before the first start in the strategy's log are
+left out, and `Records.whole` says whether anything is missing.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -44,7 +44,6 @@ from lib.process.log_events import (
     EvaluationStarted,
     FillReported,
     LogEvent,
-    LogLine,
     MalformedFrames,
     NewsApplied,
     NewsSilent,
@@ -99,14 +98,11 @@ def gather_records(
     )
     _read_ledger(settings, records)
     log_dir = settings.var_dir / "log"
-    orderbook, strategy = (
-        with_what_was_seen(read_log(log_dir / f"{role}.jsonl"), role, recording.events)
-        for role in ("orderbook", "strategy")
-    )
-    take_orderbook_log(orderbook, records)
-    take_strategy_log(strategy, records)
+    take_orderbook_log(read_log(log_dir / "orderbook.jsonl"), records)
+    take_strategy_log(read_log(log_dir / "strategy.jsonl"), records)
     if not settled:
-        leave_out_what_came_after_the_ledger(records)
+        newest = max((row.order_id for row in records.ledger), default=0)
+        records.answers = [one for one in records.answers if one.order_id <= newest]
     evaluated = {tape: sequence for _, tape, sequence in recording.evaluated}
     if state := open_state(strategy_state(settings), word_count=1):
         tape = str(state.header.get("tape"))
@@ -115,14 +111,14 @@ def gather_records(
     return records
 
 
-def read_log(path: Path) -> list[LogLine]:
+def read_log(path: Path) -> list[LogEvent]:
     """Return all events of a role, from its log and the rotated parts of it, oldest first.
 
     The parts are read from the latest to the oldest, so that one that is rotated meanwhile is not
     missed; its inode shows if it was read already. Lines without a defined event are skipped.
     """
     older = [part for part in path.parent.glob(f"{path.name}.*") if part.suffix[1:].isdecimal()]
-    parts: list[list[LogLine]] = []
+    parts: list[list[LogEvent]] = []
     seen: set[int] = set()
     for part in (path, *sorted(older, key=lambda part: int(part.suffix[1:]))):
         try:
@@ -134,22 +130,8 @@ def read_log(path: Path) -> list[LogLine]:
             if inode not in seen:
                 seen.add(inode)
                 lines = (read_line(line) for line in file)
-                parts.insert(0, [line for line in lines if line and line.event])
-    return [line for lines in parts for line in lines]
-
-
-def with_what_was_seen(
-    kept: list[LogLine], role: str, logged: Sequence[recorder.Event]
-) -> list[LogEvent]:
-    """Return a role's log, preceded by the recorded events that are older than the log."""
-    seen = [
-        (e.timestamp, e.what)
-        for e in logged
-        if e.source == role and not isinstance(e.what, recorder.RoleChange)
-    ]
-    still_there = [(line.timestamp, line.event) for line in kept if line.event]
-    older = seen.index(still_there[0]) if still_there and still_there[0] in seen else 0
-    return [event for _, event in (*seen[:older], *still_there)]
+                parts.insert(0, [line.event for line in lines if line and line.event])
+    return [event for events in parts for event in events]
 
 
 def take_orderbook_log(events: list[LogEvent], records: Records) -> None:
@@ -167,8 +149,12 @@ def take_orderbook_log(events: list[LogEvent], records: Records) -> None:
 
 
 def take_strategy_log(events: list[LogEvent], records: Records) -> None:
-    """Add what the strategy logged, over all its processes, as far back as it is known."""
-    events = _known_part(events, records)
+    """Add what the strategy logged, over all its processes, from the first start in its log on."""
+    begin = next((i for i, event in enumerate(events) if isinstance(event, Started)), len(events))
+    events = events[begin:]
+    first = next((event for event in events if isinstance(event, EvaluationStarted)), None)
+    is_first_instance = not begin and not (first and first.last_evaluated)
+    records.whole = is_first_instance and all(tick.sequence == 1 for tick in records.booked[:1])
     _take_evaluations(events, records)
     _take_orders(events, records)
     _take_held_back(events, records)
@@ -271,22 +257,6 @@ def _take_held_back(events: list[LogEvent], records: Records) -> None:
         records.held_back.append(Gap(*since, NO_LAST))
 
 
-def _known_part(events: list[LogEvent], records: Records) -> list[LogEvent]:
-    """Return the events from the first start on; record where that is in `known_from`.
-
-    It is not recorded if it is the start of the first instance, which evaluates its tape from the
-    beginning.
-    """
-    begin = next((i for i, e in enumerate(events) if isinstance(e, Started)), len(events))
-    known = events[begin:]
-    first = next((event for event in known if isinstance(event, EvaluationStarted)), None)
-    if first and (begin or first.last_evaluated):
-        records.known_from = first.tape, first.first_evaluated
-    elif not first and begin and records.booked:
-        records.known_from = records.booked[-1].tape, NO_LAST
-    return known
-
-
 def _end_evaluation(evaluations: list[Evaluation], tape: str, last: int) -> None:
     """Set the last tick of the latest evaluation of a tape."""
     for index in range(len(evaluations) - 1, -1, -1):
@@ -313,18 +283,6 @@ def extend_evaluations(records: Records, evaluated: Mapping[str, int]) -> None:
         if following and following[0].begun_by == "tape":
             known += [tick.sequence for tick in records.booked if tick.tape == tape]
         records.evaluations[index] = evaluation._replace(last=max(known))
-
-
-def leave_out_what_came_after_the_ledger(records: Records) -> None:
-    """Drop answers and logons about orders that the ledger did not have yet."""
-    newest = max((row.order_id for row in records.ledger), default=0)
-    is_known = [answer.order_id <= newest for answer in records.answers]
-    records.answers = [a for a, known in zip(records.answers, is_known, strict=True) if known]
-    records.logons = [
-        logon._replace(answers_before=sum(is_known[: logon.answers_before]))
-        for logon in records.logons
-        if logon.last_order_id <= newest
-    ]
 
 
 def _sent(event: OrderSent) -> SentOrder:

@@ -24,8 +24,6 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
-from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from chaos.judge.records import BookedTick, PlayedTick
@@ -34,20 +32,17 @@ from lib.prices import parse_price
 from lib.process.log_events import LogEvent, TapeEnded
 from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
-from lib.stack.log_follower import (
-    ENDED,
-    GIVEN_UP,
-    SPAWNED,
-    STOPPED,
-    SupervisorEvent,
-)
 from lib.stack.log_follower import SUPERVISORD as SUPERVISORD  # the source of its events
-from lib.stack.observer import BookFollower, EventFollower, SeenLine
+from lib.stack.log_follower import SupervisorEvent
+from lib.stack.observer import BookFollower, EventFollower
 
 LOOK_S: Final = 0.002
 """How often the logs and the strategy's state file are polled."""
 CONNECT_RETRY_S: Final = 0.02
 """How often a refused connection is tried again."""
+CONNECT_S: Final = 0.1
+"""How long the gateway's machine may take to accept or refuse a connection; normally it does so at
+once, also for a gateway that is frozen."""
 CATCH_UP_S: Final = 30.0
 """How long it may take to read the ticks from before the recording."""
 MAX_TICKS: Final = 2_000_000
@@ -58,30 +53,8 @@ _FIELDS: Final = ("epoch", "sequence", "symbol", "price", "sent_ns")
 """The recorded fields of a booked tick."""
 
 
-class Change(StrEnum):
-    """How a role's process changed."""
-
-    SPAWNED = "spawned"
-    ENDED = "ended"
-    GIVEN_UP = "given_up"
-    CONTINUED = "continued"
-    """The lab itself has resumed it."""
-
-
-_CHANGES: Final = {
-    SPAWNED: Change.SPAWNED,
-    STOPPED: Change.ENDED,
-    ENDED: Change.ENDED,
-    GIVEN_UP: Change.GIVEN_UP,
-}
-"""The change for each event of supervisord's log."""
-
-
-class RoleChange(NamedTuple):
-    """What supervisord has logged of a role, or the lab has done with it."""
-
-    change: Change
-    role: str
+CONTINUED: Final = "continued"
+"""The event of a program that the lab itself has resumed, beside those of `SupervisorEvent`."""
 
 
 class Event(NamedTuple):
@@ -91,9 +64,7 @@ class Event(NamedTuple):
     """When it was seen (monotonic)."""
     source: str
     """The role that logged it; SUPERVISORD for what supervisord logs about a role."""
-    what: LogEvent | RoleChange
-    timestamp: str = ""
-    """When the role logged it, as its log says."""
+    what: LogEvent | SupervisorEvent
 
 
 class SeenEvaluation(NamedTuple):
@@ -135,24 +106,15 @@ class StackRecording:
         """Whether the tape that is being played has ended."""
         return bool(self.ended_tape) and self.ended_tape == self.playing
 
-    def tape_reaches_book(self) -> bool:
-        """Whether the latest booked tick was also received as a client."""
-        return bool(self.booked) and self.booked[-1].sequence in self.tapes.get(
-            self.booked[-1].tape, ()
-        )
-
-    def missing_sight(self) -> str:
-        """Return which part of the stack (tape, book, strategy) cannot be seen; "" if none.
+    def sees_one_stack(self) -> bool:
+        """Whether tape, price book and strategy are seen, all at the same tape.
 
         Tape names are unique: parts with different tapes belong to different stacks.
         """
-        if not self.booked:
-            return "the price book of these settings shows no tick"
-        if not self.tape_reaches_book():
-            return "the gateway of these settings does not play the ticks of their price book"
-        if not self.evaluated or self.evaluated[-1].tape != self.booked[-1].tape:
-            return "the strategy evaluates other ticks than the price book of these settings has"
-        return ""
+        if not self.booked or not self.evaluated:
+            return False
+        tape, sequence = self.booked[-1][:2]
+        return sequence in self.tapes.get(tape, ()) and self.evaluated[-1].tape == tape
 
     def is_full(self) -> bool:
         """Whether `MAX_TICKS` are recorded."""
@@ -248,7 +210,6 @@ class Recorder:
         self._gateway = (settings.gateway.host, settings.gateway.price_port)
         self._listener = TapeListener(self.recording)
         self._sock: socket.socket | None = None
-        self._is_connected = False
         self._next_connect_s = 0.0
         self._book = BookFollower(settings.price_book.name, as_role=False)
         self._state_path = strategy_state(settings)
@@ -264,12 +225,7 @@ class Recorder:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 
@@ -281,10 +237,9 @@ class Recorder:
         is_in_time = self._caught_up.wait(CATCH_UP_S)
         self.require_sight()
         if not is_in_time:
-            missing = self.recording.missing_sight() or "ticks come faster than they are read"
             raise TargetError(
-                f"the stack could not be observed within {CATCH_UP_S:g} s: {missing} (was it "
-                "started with another --config?)"
+                f"within {CATCH_UP_S:g} s not all of one stack could be observed: its tape, its "
+                "price book and its strategy (was it started with another --config?)"
             )
 
     def require_sight(self) -> None:
@@ -292,9 +247,9 @@ class Recorder:
         if self.recording.ended_early:
             raise TargetError(self.recording.ended_early)
 
-    def add_event(self, source: str, change: RoleChange) -> None:
+    def add_event(self, source: str, what: SupervisorEvent) -> None:
         """Add an event of the lab itself to the recording."""
-        self.recording.events.append(Event(time.monotonic_ns(), source, change))
+        self.recording.events.append(Event(time.monotonic_ns(), source, what))
 
     def _run(self) -> None:
         try:
@@ -317,13 +272,11 @@ class Recorder:
     def _pass(self) -> None:
         reader = self._book.reader
         may_sleep = reader is None or reader.arm()
-        if may_sleep and not self._caught_up.is_set() and not self.recording.missing_sight():
+        if may_sleep and not self._caught_up.is_set() and self.recording.sees_one_stack():
             self._caught_up.set()
         left_s = max(0.0, self._next_look_s - time.monotonic())
-        awaited = (reader, self._sock if self._is_connected else None)
-        readable, _, _ = select.select(
-            [one for one in awaited if one], [], [], left_s if may_sleep else 0
-        )
+        awaited = [one for one in (reader, self._sock) if one]
+        readable, _, _ = select.select(awaited, [], [], left_s if may_sleep else 0)
         if self._sock in readable:
             self._receive()
         self._read_book()
@@ -335,45 +288,29 @@ class Recorder:
             self._book.attach(time.monotonic_ns(), MAX_TICKS)
 
     def _connect(self) -> None:
-        """Connect if there is no connection; send HELLO as soon as there is one.
+        """Connect if there is no connection.
 
         The book is read first: of a tape that has been playing for hours, only the part that the
         book still has is recorded.
         """
-        if self._is_connected or not self.recording.booked:
+        if self._sock or not self.recording.booked or time.monotonic() < self._next_connect_s:
             return
+        self._next_connect_s = time.monotonic() + CONNECT_RETRY_S
         try:
-            if self._sock is None:
-                if time.monotonic() < self._next_connect_s:
-                    return
-                self._next_connect_s = time.monotonic() + CONNECT_RETRY_S
-                family, _, _, _, address = socket.getaddrinfo(
-                    *self._gateway, type=socket.SOCK_STREAM
-                )[0]
-                self._sock = socket.socket(family)
-                self._sock.setblocking(False)
-                self._sock.connect_ex(address)
-            self._sock.send(b"")  # empty: it only raises if the connection failed
+            self._sock = socket.create_connection(self._gateway, CONNECT_S)
             self._sock.send(self._listener.connected())
-        except BlockingIOError:  # under way
-            return
         except OSError:  # refused
             self._disconnect()
-            return
-        self._is_connected = True
 
     def _disconnect(self) -> None:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
-            self._is_connected = False
 
     def _receive(self) -> None:
         assert self._sock
         try:
             data = self._sock.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return
         except OSError:
             data = b""
         if data:
@@ -413,17 +350,10 @@ class Recorder:
 
     def look_at_logs(self) -> None:
         """Read what was logged since the last call. For the recorder's own thread."""
-        for seen in self._log.read():
-            if event := event_of(seen):
-                self.recording.events.append(event)
-                if isinstance(event.what, TapeEnded):
-                    self.recording.ended_tape = event.what.tape
-
-
-def event_of(seen: SeenLine) -> Event | None:
-    """Return the event to record; None where supervisord's is not about a role's start or end."""
-    at_ns, source, line = seen
-    if isinstance(line, SupervisorEvent):
-        change = _CHANGES.get(line.event)
-        return Event(at_ns, source, RoleChange(change, line.program)) if change else None
-    return Event(at_ns, source, line.event, line.timestamp) if line.event else None
+        for at_ns, source, line in self._log.read():
+            what = line if isinstance(line, SupervisorEvent) else line.event
+            if what is None:  # text
+                continue
+            self.recording.events.append(Event(at_ns, source, what))
+            if isinstance(what, TapeEnded):
+                self.recording.ended_tape = what.tape

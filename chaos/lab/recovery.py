@@ -93,5 +93,11 @@ def table_row(label: str, times_ns: Sequence[int]) -> str:
     return f"{label:<34}{len(times_ns):>5}" + "".join(f"{cell:>9}" for cell in cells(times_ns))
 
 
+def step_rows(found: Iterable[FaultFigures], steps: Iterable[tuple[str, str]] = STEPS) -> list[str]:
+    """Return a table row for each step of these recoveries."""
+    recoveries = list(found)
+    return [table_row(f"  {label}", figure_times(recoveries, figure)) for label, figure in steps]
+
+
 HEADING: Final = f"{'time to (ms)':<34}{'n':>5}{'median':>9}{'p90':>9}{'max':>9}"
 """The heading of a table of `table_row`s."""

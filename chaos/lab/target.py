@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from configparser import RawConfigParser
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from lib.price_book.segment_files import SHM_DIR
 from lib.process.process_handle import ProcessHandle
+from lib.process.run_identity import process_stat
 from lib.process.state_file import open_state
 from lib.process.supervisor import (
     Process,
@@ -51,8 +51,6 @@ LOOK_S: Final = 0.05
 
 _HOPELESS_STATES: Final = frozenset({"FATAL", "STOPPED", "EXITED", "UNKNOWN"})
 """supervisord's states that a role does not leave by itself (supervisor 4.3: states.py)."""
-_START_TICKS: Final = 19
-"""The index of field 22 of /proc/PID/stat (start time) among the fields after the name."""
 
 
 class TargetError(Exception):
@@ -89,6 +87,15 @@ class TargetStack:
         except PrivateStackError as error:
             raise TargetError(str(error)) from None
 
+    def addresses(self) -> dict[str, tuple[str, int]]:
+        """Return host and port of each stream's server."""
+        gateway, order_manager = self.settings.gateway, self.settings.order_manager
+        return {
+            "price": (gateway.host, gateway.price_port),
+            "news": (gateway.host, gateway.news_port),
+            "orders": (order_manager.host, order_manager.port),
+        }
+
     def processes(self) -> dict[str, Process]:
         """Return all roles as supervisord sees them. Wakes it: do not call while measuring."""
         with self._supervisor() as supervisor:
@@ -110,20 +117,20 @@ class TargetStack:
             supervisor.stop(role)
 
     def revive(self, role: str) -> None:
-        """Make sure that a role is running, without waiting for supervisord's next retry.
+        """Start a role that was being restarted, wherever that was interrupted.
 
         Raises TargetError if it is not running within `REVIVE_S`.
         """
-        deadline_s = time.monotonic() + REVIVE_S
-        while (state := self.processes()[role].state) != "RUNNING":
-            if time.monotonic() > deadline_s:
-                raise TargetError(f"{role} is not running again, it is {state}")
-            with suppress(TargetError):  # supervisord was faster, or the start failed again
-                if state == "BACKOFF":  # nothing else shortens supervisord's wait
-                    self.restart(role)
-                elif state in _HOPELESS_STATES:
-                    self.start(role)
-            time.sleep(LOOK_S)
+
+        def is_running() -> bool:
+            if self.processes()[role].state == "RUNNING":
+                return True
+            with suppress(TargetError):  # it is starting, or not down yet
+                self.start(role)
+            return False
+
+        if not wait_for(is_running, REVIVE_S):
+            raise TargetError(f"{role} is not running again")
 
     def supervisord(self) -> ProcessHandle:
         """Return the process of the running supervisord. Close it after use. Raises TargetError."""
@@ -177,12 +184,10 @@ class TargetStack:
                 raise TargetError(f"the stack in {self.var_dir} is not healthy: {trouble}")
             time.sleep(LOOK_S)
         before = self.last_evaluated()
-        while self.last_evaluated() == before:
-            if time.monotonic() > deadline_s:
-                raise TargetError(
-                    f"the stack in {self.var_dir} is not healthy: no tick arrives at the strategy"
-                )
-            time.sleep(LOOK_S)
+        if not wait_for(lambda: self.last_evaluated() != before, deadline_s - time.monotonic()):
+            raise TargetError(
+                f"the stack in {self.var_dir} is not healthy: no tick arrives at the strategy"
+            )
         return processes
 
     def last_evaluated(self) -> tuple[str, int]:
@@ -201,12 +206,11 @@ class TargetStack:
 
     def left_behind(self) -> list[str]:
         """Return the remaining segments and processes of an ended stack, after `LEFT_S`."""
-        deadline_s = time.monotonic() + LEFT_S
-        while left := [*self.segments(), *_processes_of(self.var_dir)]:
-            if time.monotonic() > deadline_s:
-                break
-            time.sleep(LOOK_S)
-        return left
+        wait_for(lambda: not self._remains(), LEFT_S)
+        return self._remains()
+
+    def _remains(self) -> list[str]:
+        return [*self.segments(), *_processes_of(self.var_dir)]
 
     def end(self) -> None:
         """End a private stack; leave a running one alone. May be called again."""
@@ -221,12 +225,7 @@ class TargetStack:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
 
 
@@ -262,19 +261,23 @@ def why_not_steady(processes: Iterable[Process]) -> str:
     for process in processes:
         if process.state != "RUNNING":
             return f"{process.program} is {process.state}"
-        if _age_s(process.pid) < YOUNG_S:
+        try:
+            is_young = process_stat(process.pid).uptime_s < YOUNG_S
+        except ProcessLookupError:  # it has ended since, and is started again
+            is_young = True
+        if is_young:
             return f"{process.program} has just started"
     return ""
 
 
-def _age_s(pid: int) -> float:
-    """Return the age of a process; 0 if it has ended."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return 0.0
-    started_ticks = int(stat[stat.rindex(b")") + 1 :].split()[_START_TICKS])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_ticks / os.sysconf("SC_CLK_TCK")
+def wait_for(condition: Callable[[], bool], limit_s: float, look_s: float = LOOK_S) -> bool:
+    """Poll until a condition is true, for at most `limit_s`; return whether it is."""
+    deadline_s = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(look_s)
+    return True
 
 
 def _processes_of(var_dir: Path) -> list[str]:

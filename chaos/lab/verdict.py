@@ -7,19 +7,18 @@ of the numbers are in `chaos.lab.figures`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from chaos.judge.judge import judge
-from chaos.judge.records import NO_LAST, Records
+from chaos.judge.records import Records
 from chaos.lab import figures
 from chaos.lab.figures import STRATEGY, OrderCounts, TickCounts
 from chaos.lab.gather import gather_records
 from chaos.lab.recorder import StackRecording
-from chaos.lab.target import TargetError, TargetStack
+from chaos.lab.target import TargetError, TargetStack, wait_for
 from lib.clock import to_ns
 from lib.ledger.reader import read_ledger
 from lib.ledger.rows import BookedOrder
@@ -52,13 +51,13 @@ def wait_until_settled(target: TargetStack, recording: StackRecording) -> dict[s
     if target.private:
         with suppress(TargetError):  # its supervisord is gone: the verdict shows that anyway
             target.stop("gateway")
-    deadline_s = time.monotonic() + SETTLE_S
-    while time.monotonic() < deadline_s:
+
+    def is_settled() -> bool:
         booked = recording.booked[-1][:2] if recording.booked else ("", 0)
         has_arrived = booked >= last and target.last_evaluated() >= last
-        if has_arrived and _all_answered(target, recording):
-            break
-        time.sleep(LOOK_S)
+        return has_arrived and _all_answered(target, recording)
+
+    wait_for(is_settled, SETTLE_S, LOOK_S)
     return complete_to
 
 
@@ -101,15 +100,15 @@ def count_totals(
     events = list(recording.events)
     client_id = target.settings.strategy.client_id
     order_ttl_ns = to_ns(target.settings.order_manager.order_ttl)
-    deadline_s = time.monotonic() + SETTLE_S
-    while (
-        orders := figures.orders(events, ledger_orders(target), client_id, order_ttl_ns)
-    ).lost and time.monotonic() < deadline_s:
-        time.sleep(LOOK_S)
+
+    def orders() -> OrderCounts:
+        return figures.orders(events, ledger_orders(target), client_id, order_ttl_ns)
+
+    wait_for(lambda: not orders().lost, SETTLE_S, LOOK_S)
     return Totals(
         figures.ticks_at_book(recording.tapes, recording.booked, complete_to),
         figures.ticks_at_strategy(events, recording.evaluated),
-        orders,
+        orders(),
         figures.ticks_of_absence(events),
     )
 
@@ -135,11 +134,9 @@ def judge_findings(
 
 def not_judged(records: Records) -> str:
     """Say which orders the judge cannot compare with the rules; "" if it compares all. Pure."""
-    if records.known_from is None:
+    if records.whole and records.settled:
         return ""
-    tape, sequence = records.known_from
-    which = "no order" if sequence == NO_LAST else f"no order before tick {sequence} of tape {tape}"
-    return f"{which} is compared with the rules: the strategy's log no longer has its first start"
+    return "no order is compared with the trading rules: the stack was not seen from its beginning"
 
 
 def losses(totals: Totals, hit: Collection[str]) -> list[str]:

@@ -24,12 +24,11 @@ from chaos.faults.proxy import Proxy
 from chaos.faults.role_faults import UNWATCHED_S, FrozenProcess, is_watched
 from chaos.faults.stalled_client import StalledClient
 from chaos.lab.experiment import RoundContext
-from chaos.lab.recorder import Change, RoleChange
 from chaos.lab.target import YOUNG_S, TargetError
 from chaos.storms.planned_faults import CUT_KINDS, PROXY_KINDS, FaultKind, PlannedFault
 from lib.clock import SECOND_NS, to_ns
-from lib.process.log_events import Started
 from lib.process.process_handle import ProcessHandle
+from lib.stack.log_follower import SPAWNED, SupervisorEvent
 
 LOOK_S: Final = 0.01
 GARBAGE_INTERVAL_S: Final = 0.1
@@ -90,23 +89,22 @@ class RoleProcess:
 
     def __init__(self, pid: int) -> None:
         """Begin with a running process that is not young."""
-        self.spawned_ns: int | None = 0
-        """When supervisord logged that it started the process; None while the role is down."""
         self._handle: ProcessHandle | None = None
-        self.hold(pid)
+        self.hold(pid, 0)
 
-    def hold(self, pid: int) -> None:
+    def hold(self, pid: int, spawned_ns: int) -> None:
         """Open a handle on a process while its pid is fresh. It may already have ended."""
         self.close()
         self.pid = pid
+        self.spawned_ns = spawned_ns
+        """When supervisord logged that it started the process."""
         with suppress(ProcessLookupError):
             self._handle = ProcessHandle(pid)
 
     def may_be_hit(self, now_ns: int) -> bool:
         """Whether it is running and not young."""
-        if self.spawned_ns is None or now_ns - self.spawned_ns < to_ns(YOUNG_S):
-            return False
-        return self._handle is not None and not self._handle.has_ended()
+        is_young = now_ns - self.spawned_ns < to_ns(YOUNG_S)
+        return not is_young and self._handle is not None and not self._handle.has_ended()
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
@@ -152,14 +150,10 @@ class StormRunner:
         self, context: RoundContext, proxies: Mapping[str, Proxy], pids: Mapping[str, int]
     ) -> None:
         """`proxies` are by stream, if there are any; `pids` are of the roles, none young."""
-        settings = self._settings = context.target.settings
+        self._settings = context.target.settings
         self._context = context
         self._proxies = proxies
-        self._addresses = {
-            "price": (settings.gateway.host, settings.gateway.price_port),
-            "news": (settings.gateway.host, settings.gateway.news_port),
-            "orders": (settings.order_manager.host, settings.order_manager.port),
-        }
+        self._addresses = context.target.addresses()
         self._processes = {role: RoleProcess(pid) for role, pid in pids.items()}
         self._seen_events = len(context.recorder.recording.events)
         self._active: list[InjectedFault] = []
@@ -214,17 +208,15 @@ class StormRunner:
         self._seen_events += len(events)
         for event in events:
             match event.what:
-                case Started(pid=pid) if event.source in self._processes:
-                    self._processes[event.source].hold(pid)
-                case RoleChange(change, role) if role in self._processes:
-                    is_spawned = change is Change.SPAWNED
-                    self._processes[role].spawned_ns = event.at_ns if is_spawned else None
+                case SupervisorEvent(event=name, program=role) as spawned if name == SPAWNED:
+                    if role in self._processes:
+                        self._processes[role].hold(spawned.pid, event.at_ns)
 
     def _is_over(self, fault: InjectedFault) -> bool:
         """Whether its time is over, or all its roles have a new process since it began."""
         if time.monotonic() >= fault.until_s:
             return True
-        spawned_ns = [self._processes[role].spawned_ns or 0 for role in fault.roles]
+        spawned_ns = [self._processes[role].spawned_ns for role in fault.roles]
         return bool(spawned_ns) and min(spawned_ns) > fault.begin_ns
 
     def _begin_fault(self, planned: PlannedFault) -> None:

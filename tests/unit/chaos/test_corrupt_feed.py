@@ -6,6 +6,8 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+import pytest
+
 from chaos.corrupt_feed import (
     MOST_NUMBERS,
     CorruptFeed,
@@ -60,27 +62,46 @@ def test_a_gap_that_a_gateway_made_up_costs_no_memory() -> None:
     assert len(event_counts.numbers["ticks_missed"]) == 1000
 
 
-def test_equal_event_counts_give_no_reason() -> None:
-    assert unmet_expectations(outcome(MALFORMED, MALFORMED)) == []
+ONE = EventCounts(Counter(malformed_frames=1), {"malformed_frames": {5}})
+OTHER = EventCounts(Counter(malformed_frames=2), {"malformed_frames": {5, 10}})
 
 
-def test_one_less_or_one_more_is_a_reason() -> None:
-    one = EventCounts(Counter(malformed_frames=1), {"malformed_frames": {5}})
-    assert unmet_expectations(outcome(MALFORMED, one)) == [
-        "malformed frame instead of a tick: 2 malformed_frames expected, the orderbook counted 1",
-        "malformed frame instead of a tick: malformed_frames not logged by number: 9",
-    ]
-    assert unmet_expectations(outcome(one, MALFORMED)) == [
-        "malformed frame instead of a tick: 1 malformed_frames expected, the orderbook counted 2",
-        "malformed frame instead of a tick: malformed_frames logged without cause by number: 9",
-    ]
-
-
-def test_the_right_count_of_the_wrong_ticks_is_a_reason() -> None:
-    counted = EventCounts(Counter(malformed_frames=2), {"malformed_frames": {5, 10}})
-    assert unmet_expectations(outcome(MALFORMED, counted)) == [
-        "malformed frame instead of a tick: malformed_frames not logged by number: 9",
-        "malformed frame instead of a tick: malformed_frames logged without cause by number: 10",
+@pytest.mark.parametrize(
+    ("expected", "counted", "reasons"),
+    [
+        (MALFORMED, MALFORMED, []),
+        (
+            MALFORMED,
+            ONE,
+            [
+                "2 malformed_frames expected, the orderbook counted 1",
+                "malformed_frames not logged by number: 9",
+            ],
+        ),
+        (
+            ONE,
+            MALFORMED,
+            [
+                "1 malformed_frames expected, the orderbook counted 2",
+                "malformed_frames logged without cause by number: 9",
+            ],
+        ),
+        (
+            MALFORMED,
+            OTHER,
+            [
+                "malformed_frames not logged by number: 9",
+                "malformed_frames logged without cause by number: 10",
+            ],
+        ),
+    ],
+    ids=["equal", "one less", "one more", "the wrong ticks"],
+)
+def test_counts_and_numbers_must_be_those_expected(
+    expected: EventCounts, counted: EventCounts, reasons: list[str]
+) -> None:
+    assert unmet_expectations(outcome(expected, counted)) == [
+        f"{Noise.title}: {reason}" for reason in reasons
     ]
 
 

@@ -6,12 +6,10 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from chaos.crash_loop import (
-    CrashLoop,
     CrashLoopOutcome,
     gave_up_ns,
     kill,
@@ -21,7 +19,7 @@ from chaos.crash_loop import (
     unmet_expectations,
 )
 from chaos.lab.figures import WATCHDOG, FaultFigures
-from chaos.lab.recorder import SUPERVISORD
+from chaos.lab.recorder import SUPERVISORD, Event
 from chaos.lab.target import known_roles
 from lib.process.supervisor import Process
 from tests.helpers import DEADLINE_S
@@ -39,9 +37,9 @@ def sleeper() -> subprocess.Popen[bytes]:
 class Supervisord(threading.Thread):
     """Starts a process `starts` times, each after the previous one has ended; then gives up."""
 
-    def __init__(self, log: Path, first: subprocess.Popen[bytes], starts: int) -> None:
+    def __init__(self, first: subprocess.Popen[bytes], starts: int) -> None:
         super().__init__(daemon=True)
-        self._log = log
+        self.events = [self._event("spawned", 1)]  # long ago
         self._process = first
         self._starts = starts
         self.codes: list[int] = []
@@ -50,32 +48,24 @@ class Supervisord(threading.Thread):
         for _ in range(self._starts):
             self.codes.append(self._process.wait(DEADLINE_S))
             self._process = sleeper()
-            self._say(f"INFO spawned: '{ROLE}' with pid {self._process.pid}")
+            self.events.append(self._event("spawned", self._process.pid))
         self.codes.append(self._process.wait(DEADLINE_S))
-        self._say(f"INFO gave up: {ROLE} entered FATAL state, too many start retries too quickly")
+        self.events.append(self._event("given_up"))
 
-    def _say(self, text: str) -> None:
-        with self._log.open("a") as file:
-            file.write(f"2026-11-22 17:04:04,100 {text}\n")
+    def _event(self, name: str, pid: int = 0) -> Event:
+        return recorded(1, SUPERVISORD, name, {"role": ROLE, "pid": pid})
 
 
-def test_every_new_process_is_killed_until_the_role_is_given_up(tmp_path: Path) -> None:
-    log = tmp_path / "supervisord.log"
-    log.write_text(f"2026-11-22 17:04:04,000 INFO spawned: '{ROLE}' with pid 1\n")  # long ago
+def test_every_new_process_is_killed_until_the_role_is_given_up() -> None:
     first = sleeper()
-    supervisord = Supervisord(log, first, starts=3)
+    supervisord = Supervisord(first, starts=3)
     supervisord.start()
-    messages: list[str] = []
-    assert kill_until_given_up(log, ROLE, first.pid, messages.append) == 3
+    shown: list[str] = []
+    assert kill_until_given_up(supervisord.events, ROLE, first.pid, shown.append) == 3
+    assert shown[-1] == "start 3 was killed"
     supervisord.join(DEADLINE_S)
     assert supervisord.codes == [-9] * 4
-    assert messages[-1] == "start 3 was killed"
-
-
-def test_a_process_that_has_ended_by_itself_need_not_be_killed() -> None:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait(DEADLINE_S)
-    kill(process.pid)
+    kill(first.pid)  # what has ended by itself need not be killed
 
 
 @pytest.mark.parametrize("role", known_roles())
@@ -126,14 +116,8 @@ def test_other_roles_are_disturbed_if_they_ended_or_have_another_process() -> No
 )
 def test_every_unmet_expectation_is_listed(outcome: CrashLoopOutcome, reason: str) -> None:
     assert unmet_expectations(ROLE, outcome, retries=10) == [reason]
-
-
-def test_an_orderly_crash_loop_is_as_expected_and_the_watchdog_need_not_log_its_own() -> None:
     assert unmet_expectations(ROLE, GOOD, retries=10) == []
+
+
+def test_the_watchdog_need_not_log_its_own_crash_loop() -> None:
     assert unmet_expectations(WATCHDOG, replace(GOOD, told_ns=None), retries=10) == []
-
-
-def test_reasons_name_the_crash_loop_they_are_about() -> None:
-    experiment = CrashLoop(ROLE, 2)
-    experiment.found = [GOOD, replace(GOOD, disturbed=("gateway",))]
-    assert experiment.reasons() == ["crash loop 2: also ended in between: gateway"]

@@ -68,11 +68,13 @@ def playing(ticks: dict[int, PlayedTick], troubles: tuple[str, ...] = ()) -> Sta
     return StackRecording(tapes={"T": ticks}, playing="T", troubles=list(troubles))
 
 
-def test_a_gap_counts_within_the_window_and_to_both_its_ends() -> None:
-    assert longest_gap_ns([5, 12, 14, 19, 40], 10, 20) == 5
-    assert longest_gap_ns([17], 10, 20) == 7
-    assert longest_gap_ns([12], 10, 20) == 8
-    assert longest_gap_ns([], 10, 20) == 10
+@pytest.mark.parametrize(
+    ("times_ns", "longest_ns"), [([5, 12, 14, 19, 40], 5), ([17], 7), ([12], 8), ([], 10)]
+)
+def test_a_gap_counts_within_the_window_and_to_both_its_ends(
+    times_ns: list[int], longest_ns: int
+) -> None:
+    assert longest_gap_ns(times_ns, 10, 20) == longest_ns
 
 
 def test_an_order_waits_for_its_answer_or_until_the_window_ends() -> None:
@@ -94,27 +96,22 @@ def test_a_window_is_taken_from_strategy_client_and_orders() -> None:
     assert longest_waits(recording, 10, 20) == Waits(4, 5, 1)
 
 
-def test_a_client_that_got_what_was_played_gives_no_finding() -> None:
-    assert differences(playing(tape(1, 2, 3, 4)), playing(tape(1, 2, 3)), up_to=3) == []
-    assert differences(playing(tape(2, 3, first=2)), playing(tape(1, 2, 3)), up_to=3) == []
-
-
 @pytest.mark.parametrize(
-    ("own", "complaint"),
+    ("own", "complaints"),
     [
-        (playing(tape(1, 2)), "1 ticks up to 3 were missing"),
-        (
-            playing({1: PlayedTick("AAPL", 1), 3: PlayedTick("AAPL", 3)}),
-            "1 ticks up to 3 were missing",
-        ),
-        (playing({}), "3 ticks up to 3 were missing"),
-        (playing(tape(1, 9, 3)), "1 ticks were not those that were played"),
-        (playing(tape(1, 2, 3), ("out of turn",)), "out of turn"),
+        (playing(tape(1, 2, 3, 4)), []),
+        (playing(tape(2, 3, first=2)), []),  # the gateway no longer had the first one
+        (playing(tape(1, 2)), ["1 ticks up to 3 were missing"]),
+        (playing(tape(1, 2) | tape(4, first=4)), ["1 ticks up to 3 were missing"]),
+        (playing({}), ["3 ticks up to 3 were missing"]),
+        (playing(tape(1, 9, 3)), ["1 ticks were not those that were played"]),
+        (playing(tape(1, 2, 3), ("out of turn",)), ["out of turn"]),
     ],
 )
-def test_a_client_that_missed_ticks_is_listed(own: StackRecording, complaint: str) -> None:
-    [reason] = differences(own, playing(tape(1, 2, 3)), up_to=3)
-    assert reason == f"the client that resumed reading: {complaint}"
+def test_a_client_that_missed_ticks_is_listed(own: StackRecording, complaints: list[str]) -> None:
+    assert differences(own, playing(tape(1, 2, 3)), up_to=3) == [
+        f"the client that resumed reading: {complaint}" for complaint in complaints
+    ]
 
 
 def test_a_role_that_lost_its_connection_or_its_process_was_disturbed() -> None:
@@ -136,10 +133,6 @@ def test_disconnected_clients_are_identified_by_their_address() -> None:
         recorded(4, "strategy", "disconnected", {"peer": "127.0.0.1:5003"}),
     ]
     assert hung_up(events) == {"127.0.0.1:8", "127.0.0.1:9"}
-
-
-def test_a_round_in_which_all_were_stuck_and_no_other_was_affected_is_good() -> None:
-    assert unmet_expectations(GOOD) == []
 
 
 def but(field: str, key: str, value: Any) -> SlowConsumerOutcome:

@@ -8,28 +8,23 @@ from random import Random
 import pytest
 
 from chaos.faults.hostile_gateway import (
-    BAD_ANSWERS,
-    BAD_HEADERS,
     DEFECTS,
     DISCONNECTED,
     MALFORMED,
-    MALFORMED_FRAMES,
     MISSED,
     PROTOCOL_ERROR,
     UNKNOWN,
-    UNKNOWN_SYMBOL_TICKS,
     Defect,
     EventCounts,
     HostileGateway,
     Known,
-    Withheld,
 )
 from lib.clock import MILLISECOND_NS
 from lib.streams.publication import EncodedTape, Stream
 from lib.streams.stream_client import Frames, Joined, StreamClient
 from lib.streams.subscriber import Subscriber
-from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
-from lib.wire.stream_messages import NEXT_BATCH, ProtocolError
+from lib.wire.framing import MessageTooLongError
+from lib.wire.stream_messages import ProtocolError
 from lib.wire.tick_codec import TickCodec
 
 STEP_NS = 10 * MILLISECOND_NS
@@ -123,7 +118,7 @@ class World:
                     self.counted.add_ticks(name, len(offsets), [event.first + o for o in offsets])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(5))  # of each list of bad bytes, all are sent
 @pytest.mark.parametrize("kind", DEFECTS)
 def test_a_defect_is_counted_as_expected_and_all_other_ticks_are_booked_once(
     kind: type[Defect], seed: int
@@ -136,8 +131,10 @@ def test_a_defect_is_counted_as_expected_and_all_other_ticks_are_booked_once(
             break
     else:
         raise AssertionError("it was not injected, or the client did not recover")
-    world.step()
-    assert world.counted == defect.event_counts
+    done = deepcopy(defect.event_counts)
+    for _ in range(20):
+        world.step()
+    assert world.counted == defect.event_counts == done
     assert defect.event_counts.by_event.keys() <= {kind.counted_as, DISCONNECTED, PROTOCOL_ERROR}
     assert kind.counted_as is None or defect.event_counts.by_event[kind.counted_as] >= kind.times
     gone = set().union(*defect.event_counts.numbers.values())
@@ -155,17 +152,6 @@ def test_without_a_defect_every_byte_passes_wherever_it_begins() -> None:
     assert wire.passed == stream
 
 
-def test_no_defect_is_injected_more_often_than_planned() -> None:
-    defect = Withheld(Random(1))
-    world = World(defect)
-    while defect.left:
-        world.step()
-    done = deepcopy(defect.event_counts)
-    for _ in range(100):
-        world.step()
-    assert defect.event_counts == done
-
-
 def test_repeated_ticks_have_another_price_than_the_originals() -> None:
     world = World(Known(Random(1)))
     said = b""
@@ -173,33 +159,3 @@ def test_repeated_ticks_have_another_price_than_the_originals() -> None:
         world.step()
         said += world.wire.passed
     assert b"AAPL,0.01*" in said
-
-
-@pytest.mark.parametrize("frame", MALFORMED_FRAMES, ids=lambda frame: repr(frame[:20]))
-def test_every_malformed_frame_is_counted_as_exactly_one(frame: bytes) -> None:
-    assert len(frame) <= MAX_MESSAGE_BYTES
-    assert CODEC.decode(b"AAPL,1.00*" + frame + b"*MSFT,1.00*").malformed == {1: frame}
-    assert not (b"*" + frame).startswith(NEXT_BATCH)
-
-
-@pytest.mark.parametrize("frame", UNKNOWN_SYMBOL_TICKS, ids=lambda frame: repr(frame[:20]))
-def test_unknown_symbols_are_ones_that_no_stack_can_trade(frame: bytes) -> None:
-    assert CODEC.decode(frame + b"*").unknown == {0: frame}
-    assert len(frame.partition(b",")[0]) > 16
-
-
-@pytest.mark.parametrize("answer", BAD_ANSWERS)
-def test_all_bad_answers_break_the_protocol_at_once(answer: bytes) -> None:
-    client = StreamClient(next_sequence=1, may_be_plain=False)
-    client.connected(1)
-    with pytest.raises(ProtocolError):
-        list(client.receive(answer, 2))
-
-
-@pytest.mark.parametrize("header", BAD_HEADERS, ids=lambda header: repr(header[:30]))
-def test_all_bad_headers_break_the_protocol_at_once(header: bytes) -> None:
-    client = StreamClient(next_sequence=1, may_be_plain=False)
-    client.connected(1)
-    list(client.receive(b"HELLO,1,tape,1*BATCH,1,1,1*AAPL,1.00*", 2))
-    with pytest.raises(ProtocolError):
-        list(client.receive(header + b"*", 3))

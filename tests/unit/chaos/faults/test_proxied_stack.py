@@ -37,9 +37,3 @@ def test_only_the_client_roles_get_the_clients_settings() -> None:
     }
     expected = 'TRADING_CONFIG="/a b/clients.toml"'
     assert environments == {"program:orderbook": expected, "program:strategy": expected}
-
-
-def test_a_configuration_without_a_client_role_is_refused() -> None:
-    parser = parse_configuration("[program:gateway]\n")
-    with pytest.raises(KeyError, match="program:"):
-        use_client_settings(parser, Path("/clients.toml"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import pytest
 
 from chaos.faults.role_faults import UNWATCHED_S, Freeze, Restart, SendSignal
 from chaos.lab.target import TargetStack
 from lib.long_program import Interrupted
+from lib.process.run_identity import is_stopped, run_of
 from lib.settings import Settings, WatchdogSettings
 from tests.helpers import wait_until
 from tests.processes import forked
@@ -35,11 +35,6 @@ class FakeTarget(TargetStack):
         self.commands.append(f"revive {role}")
 
 
-def is_stopped(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return stat[stat.rindex(")") + 2] == "T"
-
-
 def test_a_completed_restart_leaves_nothing_to_undo() -> None:
     target, restart = FakeTarget(), Restart("gateway")
     restart.inject(target, 1)
@@ -60,9 +55,9 @@ def test_undo_resumes_a_frozen_process_and_accepts_one_that_has_ended() -> None:
     freeze = Freeze("gateway")
     with forked(signal.pause) as child:
         freeze.inject(FakeTarget(), child.pid)
-        wait_until(lambda: is_stopped(child.pid), "it stands still")
+        wait_until(lambda: is_stopped(run_of(child.pid)), "it stands still")
         assert freeze.undo()
-        wait_until(lambda: not is_stopped(child.pid), "it goes on")
+        wait_until(lambda: not is_stopped(run_of(child.pid)), "it goes on")
         assert not freeze.undo()
         freeze.inject(FakeTarget(), child.pid)
     assert not freeze.undo()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,17 +67,16 @@ def filled_id(records: Records) -> int:
     return records.ledger[filled(records)].order_id
 
 
-def rejected(records: Records, reason: str = "") -> int:
-    """Return the ledger index of the first rejection, with this reason if one is given."""
-    rows = enumerate(records.ledger)
-    return next(i for i, r in rows if r.status == "REJECTED" and r.reason in (reason or r.reason,))
+def rejected(records: Records, reason: str) -> int:
+    """Return the ledger index of the first rejection with this reason."""
+    return next(i for i, row in enumerate(records.ledger) if row.reason == reason)
 
 
 def without_order(rows: list[Any], order_id: int) -> list[Any]:
     return [row for row in rows if row.order_id != order_id]
 
 
-def forget(records: Records, order_id: int, *, sent: bool) -> None:
+def forget(records: Records, order_id: int, *, sent: bool = False) -> None:
     """Remove an order from the ledger, and its answer; optionally the order itself."""
     records.ledger = without_order(records.ledger, order_id)
     records.answers = without_order(records.answers, order_id)
@@ -88,6 +88,11 @@ def take_positions_from_orders(records: Records) -> None:
     """Make the ledger's table of positions agree with its orders."""
     records.positions = dict.fromkeys(records.positions, 0)
     records.positions |= {row.symbol: row.position for row in records.ledger}
+
+
+def change_halted(records: Records, **values: Any) -> None:
+    """Change a rejection in the ledger."""
+    change(records.ledger, rejected(records, "halted"), **values)
 
 
 def give_up_a_fill(records: Records) -> None:
@@ -133,9 +138,8 @@ def send_again(records: Records, index: int, **values: Any) -> None:
     records.sent.insert(index, records.sent[-1]._replace(order_id=999, **values))
 
 
-def book_an_order_of_an_unknown_tape(records: Records) -> None:
-    row = records.ledger[-1]._replace(order_id=999, tape="X", tick_sequence=1)
-    records.ledger.append(row._replace(status="REJECTED", reason="halted", trade_id=None))
+def play_a_third_tape(records: Records) -> None:
+    records.tapes["C"] = dict.fromkeys((1, 2, 3), PlayedTick("AAPL", 100))
 
 
 def silence_the_news(records: Records) -> None:
@@ -146,162 +150,74 @@ def silence_the_news(records: Records) -> None:
 
 UNREPORTED = "in the book, not evaluated, and not reported as missed"
 NOT_IN_BOOK = "not in the book, and not reported as missed"
-ORDER = r"tape \w, tick \d+, order \d+"
+NO_ANSWER = "in the ledger, and the strategy never got an answer"
 
 PLANTS: list[tuple[str, Plant]] = [
-    (f"{ORDER}: sent, and not in the ledger", lambda r: forget(r, filled_id(r), sent=False)),
-    (f"{ORDER}: sent, and not in the ledger", lambda r: forget(r, r.sent[-1].order_id, sent=False)),
-    (f"{ORDER}: filled, and the strategy has given it up", give_up_a_fill),
-    (r"order \d+: in the ledger twice", lambda r: r.ledger.insert(filled(r), r.ledger[filled(r)])),
-    (r"order \d+: answered FILLED .*, and not in the ledger", lambda r: r.ledger.pop(filled(r))),
-    (
-        r"order \d+: answered REJECTED .*, and the ledger has FILLED",
-        lambda r: change_answer(r, status="REJECTED", trade_id=None),
-    ),
-    (
-        r"order \d+: answered .* trade_id 9999, .*, and the ledger has .* trade_id \d+",
-        lambda r: change_answer(r, trade_id=9999),
-    ),
-    (
-        r"order \d+: answered .* position 999, and the ledger has .* position -?\d+",
-        lambda r: change_answer(r, position=999),
-    ),
-    (r"order \d+: answered twice", lambda r: r.answers.append(r.answers[-1])),
-    (f"{ORDER}: in the ledger, and the strategy never got an answer", lambda r: r.answers.pop()),
-    (
-        r"order \d+: its trade_id \d+ is order \d+'s, too",
-        lambda r: change(r.ledger, filled(r), trade_id=1),
-    ),
-    (
-        r"order \d+: FILLED in the ledger without a trade_id",
-        lambda r: change(r.ledger, filled(r), trade_id=None),
-    ),
-    (
-        r"REJECTED in the ledger with the trade_id 5000 and the reason 'halted'",
-        lambda r: change(r.ledger, rejected(r, "halted"), trade_id=5000),
-    ),
-    (
-        r"position in AAPL: the ledger's table says 999, and the fills make it -?10",
-        lambda r: r.positions.update(AAPL=999),
-    ),
-    (
-        r"order \d+: FILLED with the position 999 in \w+, and the fills make it -?10",
-        lambda r: change(r.ledger, filled(r), position=999),
-    ),
+    ("sent, and not in the ledger", lambda r: forget(r, filled_id(r))),
+    ("sent, and not in the ledger", lambda r: forget(r, r.sent[-1].order_id)),
+    ("filled, and the strategy has given it up", give_up_a_fill),
+    ("in the ledger twice", lambda r: r.ledger.insert(filled(r), r.ledger[filled(r)])),
+    ("answered FILLED .* not in the ledger", lambda r: r.ledger.pop(filled(r))),
+    ("answered REJECTED .* has FILLED", lambda r: change_answer(r, status="REJECTED")),
+    ("answered .* 9999, .* ledger has", lambda r: change_answer(r, trade_id=9999)),
+    ("answered .* 999, and the ledger has", lambda r: change_answer(r, position=999)),
+    ("answered twice", lambda r: r.answers.append(r.answers[-1])),
+    (NO_ANSWER, lambda r: r.answers.pop()),
+    (r"its trade_id 1 is order \d+'s, too", lambda r: change(r.ledger, filled(r), trade_id=1)),
+    ("FILLED .* without a trade_id", lambda r: change(r.ledger, filled(r), trade_id=None)),
+    ("the trade_id 5000 and the reason 'halted'", lambda r: change_halted(r, trade_id=5000)),
+    ("the trade_id None and the reason ''", lambda r: change_halted(r, reason="")),
+    ("AAPL: .* table says 999, .* make it -?10", lambda r: r.positions.update(AAPL=999)),
+    ("the position 999 .* make it -?10", lambda r: change(r.ledger, filled(r), position=999)),
     (f"tape A, tick 200: {NOT_IN_BOOK}", lambda r: lose_tick(r, "A", 200)),
     (f"tape B, tick 400: {NOT_IN_BOOK}", lambda r: r.booked.pop()),
     (f"tape B, tick 1: {NOT_IN_BOOK}", lose_the_first_tick_of_a_later_tape),
+    (f"tape C, ticks 1 to 3: {NOT_IN_BOOK}", play_a_third_tape),
+    ("A, tick 600: in the book behind tape B, which followed", lambda r: move_tick(r, 600, 3)),
     (
-        f"tape C, ticks 1 to 3: {NOT_IN_BOOK}",
-        lambda r: r.tapes.update(C=dict.fromkeys((1, 2, 3), PlayedTick("AAPL", 100))),
+        "A, tick 200: in the book twice",
+        lambda r: r.booked.insert(300, r.booked[index_of(r, "A", 200)]),
     ),
+    ("A, tick 200: in the book behind tick 201", lambda r: move_tick(r, 200, 1)),
+    ("A, tick 200: .* 0.00000007 in the book, and played", lambda r: change_tick(r, 200, price=7)),
+    ("A, tick 200: GOOG at .* and played", lambda r: change_tick(r, 200, symbol="GOOG")),
+    ("B, tick 401: .* never played", lambda r: r.booked.append(BookedTick("B", 401, "AAPL", 1))),
+    (f"A, ticks 100 to 104: {NOT_IN_BOOK}", lambda r: r.book_gaps.remove(BOOK_GAP)),
     (
-        r"tape A, tick 600: in the book behind tape B, which followed on this one",
-        lambda r: move_tick(r, 600, 3),
-    ),
-    (
-        r"tape A, tick 200: in the book twice",
-        lambda r: r.booked.insert(index_of(r, "A", 200), r.booked[index_of(r, "A", 200)]),
-    ),
-    (r"tape A, tick 200: in the book behind tick 201", lambda r: move_tick(r, 200, 1)),
-    (
-        r"tape A, tick 200: \w+ at 0.00000007 in the book, and played was \w+ at [\d.]+",
-        lambda r: change_tick(r, 200, price=7),
-    ),
-    (
-        r"tape A, tick 200: GOOG at [\d.]+ in the book, and played was \w+ at [\d.]+",
-        lambda r: change_tick(r, 200, symbol="GOOG"),
-    ),
-    (
-        r"tape B, tick 401: in the book, and never played",
-        lambda r: r.booked.append(BookedTick("B", 401, "AAPL", 100)),
-    ),
-    (f"tape A, ticks 100 to 104: {NOT_IN_BOOK}", lambda r: r.book_gaps.remove(BOOK_GAP)),
-    (
-        r"tape A, tick 105: reported as missed by the orderbook, and in the book",
+        "A, tick 105: .* by the orderbook, and in the book",
         lambda r: change(r.book_gaps, 0, last=105),
     ),
+    ("B, ticks 500 to 600: .* 1 to 400", lambda r: r.book_gaps.append(Gap("B", 500, 600))),
+    ("B, ticks 390 to 401: .* 1 to 400", lambda r: r.strategy_gaps.append(Gap("B", 390, 401))),
+    ("Z, ticks 1 to 9: .* has ticks 1 to 0", lambda r: r.strategy_gaps.append(Gap("Z", 1, 9))),
+    ("A, ticks 9 to 8: .* by the strategy", lambda r: r.strategy_gaps.append(Gap("A", 9, 8))),
+    ("A, tick 300: .* and evaluated", lambda r: change(r.strategy_gaps, 0, first=KILL)),
+    (f"A, ticks 301 to 320: {UNREPORTED}", lambda r: r.strategy_gaps.pop(0)),
+    (f"A, ticks 301 to 320: {UNREPORTED}", lambda r: change(r.strategy_gaps, 0, tape="B")),
+    ("A, tick 300: evaluated twice", evaluate_twice),
+    (f"A, tick 300: {UNREPORTED}", lambda r: change(r.evaluations, 0, last=KILL - 1)),
+    (f"A, ticks 599 to 600: {UNREPORTED}", lambda r: change(r.evaluations, 1, last=598)),
+    (f"B, tick 1: {UNREPORTED}", lambda r: change(r.evaluations, 2, first=2)),
+    (f"B, tick 400: {UNREPORTED}", lambda r: change(r.evaluations, -1, last=399)),
+    (r"missing, the rules give \w+ \d+", lambda r: forget(r, filled_id(r), sent=True)),
+    (r"missing, the rules give \w+ \d+", lambda r: forget(r, r.sent[-1].order_id, sent=True)),
+    (r"B, tick \d+, order 999: .*, and the rules give no order", send_one_too_many),
+    ("999: a second order at this tick, after", lambda r: send_again(r, len(r.sent))),
     (
-        r"tape B, ticks 500 to 600: reported as missed by the orderbook, and .* ticks 1 to 400",
-        lambda r: r.book_gaps.append(Gap("B", 500, 600)),
+        "A, tick 310, .* no strategy evaluated",
+        lambda r: send_again(r, 9, tape="A", tick_sequence=310),
     ),
-    (
-        r"tape B, ticks 390 to 401: reported as missed by the strategy, and .* ticks 1 to 400",
-        lambda r: r.strategy_gaps.append(Gap("B", 390, 401)),
-    ),
-    (
-        r"tape Z, ticks 1 to 9: reported as missed by the strategy, and .* has ticks 1 to 0",
-        lambda r: r.strategy_gaps.append(Gap("Z", 1, 9)),
-    ),
-    (
-        r"tape A, ticks 9 to 8: reported as missed by the strategy",
-        lambda r: r.strategy_gaps.append(Gap("A", 9, 8)),
-    ),
-    (
-        r"tape A, tick 300: reported as missed by the strategy, and evaluated",
-        lambda r: change(r.strategy_gaps, 0, first=KILL),
-    ),
-    (f"tape A, ticks 301 to 320: {UNREPORTED}", lambda r: r.strategy_gaps.pop(0)),
-    (f"tape A, ticks 301 to 320: {UNREPORTED}", lambda r: change(r.strategy_gaps, 0, tape="B")),
-    ("tape A, tick 300: evaluated twice", evaluate_twice),
-    (f"tape A, tick 300: {UNREPORTED}", lambda r: change(r.evaluations, 0, last=KILL - 1)),
-    (f"tape A, ticks 599 to 600: {UNREPORTED}", lambda r: change(r.evaluations, 1, last=598)),
-    (f"tape B, tick 1: {UNREPORTED}", lambda r: change(r.evaluations, 2, first=2)),
-    (f"tape B, tick 400: {UNREPORTED}", lambda r: change(r.evaluations, -1, last=399)),
-    (
-        rf"{ORDER}: missing, the rules give (BUY|SELL) \d+ \w+",
-        lambda r: forget(r, filled_id(r), sent=True),
-    ),
-    (
-        rf"{ORDER}: missing, the rules give (BUY|SELL) \d+ \w+",
-        lambda r: forget(r, r.sent[-1].order_id, sent=True),
-    ),
-    (r"tape B, tick \d+, order 999: .*, and the rules give no order", send_one_too_many),
-    (
-        r"tape B, tick \d+, order 999: a second order at this tick, after order \d+",
-        lambda r: send_again(r, len(r.sent)),
-    ),
-    (
-        r"tape A, tick 310, order 999: no strategy evaluated that tick of the book",
-        lambda r: send_again(r, len(r.sent), tape="A", tick_sequence=310),
-    ),
-    (
-        r"tape X, tick 1, order 999: booked among those of this run, and that tape is unknown",
-        book_an_order_of_an_unknown_tape,
-    ),
-    (
-        f"{ORDER}: side is HOLD, and the rules give (BUY|SELL)",
-        lambda r: change_order(r, side="HOLD"),
-    ),
-    (f"{ORDER}: quantity is 21, and the rules give [12]0", lambda r: change_order(r, quantity=21)),
-    (
-        rf"{ORDER}: price is 0.00000007, and the rules give [\d.]+",
-        lambda r: change_order(r, price=7),
-    ),
-    (rf"{ORDER}: order_id is 1, and the rules give \d+", lambda r: change(r.sent, -1, order_id=1)),
-    (
-        r"sent was (BUY|SELL) \d+ \w+ at [\d.]+, and booked is (BUY|SELL) 11 \w+ at [\d.]+",
-        lambda r: change(r.ledger, filled(r), quantity=11),
-    ),
-    (
-        rf"{ORDER}: sentiment is 55, and the rules give \d+",
-        lambda r: change(r.sent, -1, sentiment=55),
-    ),
-    (
-        r"tape A, tick \d+, order \d+: .*, and the rules give no order: .* the sentiment None",
-        silence_the_news,
-    ),
-    (
-        r"rejected at a position of -?\d+, and this does not account for it: bad mood",
-        lambda r: change(r.ledger, rejected(r), reason="bad mood"),
-    ),
-    (
-        r"rejected at a position of .*: the position is 10, and the order assumes 10",
-        lambda r: change(
-            r.ledger, rejected(r), reason="the position is 10, and the order assumes 10"
-        ),
-    ),
-    (r"left behind: /dev/shm/tradewire", lambda r: r.left_behind.append("/dev/shm/tradewire")),
+    ("X, tick 1, .* no strategy evaluated", lambda r: send_again(r, 9, tape="X", tick_sequence=1)),
+    ("side is HOLD, and the rules give (BUY|SELL)", lambda r: change_order(r, side="HOLD")),
+    ("quantity is 21, and the rules give [12]0", lambda r: change_order(r, quantity=21)),
+    (r"price is 0.00000007, and the rules give [\d.]+", lambda r: change_order(r, price=7)),
+    (r"order_id is 1, and the rules give \d+", lambda r: change(r.sent, -1, order_id=1)),
+    (r"sentiment is 55, and the rules give \d+", lambda r: change(r.sent, -1, sentiment=55)),
+    ("sent was .*, and booked is .* 11 ", lambda r: change(r.ledger, filled(r), quantity=11)),
+    ("the rules give no order: .* the sentiment None", silence_the_news),
+    ("without tape and tick", lambda r: change(r.ledger, -1, tape=None)),
+    ("does not account for it: bad mood", lambda r: change_halted(r, reason="bad mood")),
+    ("left behind: /dev/shm/tradewire", lambda r: r.left_behind.append("/dev/shm/tradewire")),
 ]
 
 
@@ -319,7 +235,7 @@ def test_good_records_have_what_could_be_judged() -> None:
     assert {sent.tape for sent in records.sent} == {"A", "B"}
 
 
-@pytest.mark.parametrize(("pattern", "plant"), PLANTS)
+@pytest.mark.parametrize(("pattern", "plant"), PLANTS, ids=[pattern for pattern, _ in PLANTS])
 def test_a_planted_defect_is_named(pattern: str, plant: Plant) -> None:
     records = play()
     plant(records)
@@ -357,62 +273,34 @@ def test_a_later_logon_is_needed_to_explain_the_orders_and_is_checked() -> None:
 @pytest.mark.parametrize("change_of", ["positions", "last_order_id", "answers_before"])
 def test_a_logon_with_a_state_that_the_ledger_never_had_is_named(change_of: str) -> None:
     records = play_storm(3)
-    index, logon = len(records.logons) // 2, records.logons[len(records.logons) // 2]
+    index = len(records.logons) // 2
     wrong = {
-        "positions": {**logon.positions, "AAPL": 999},
-        "last_order_id": logon.last_order_id + 1000,
+        "positions": {**records.logons[index].positions, "AAPL": 999},
+        "last_order_id": records.logons[index].last_order_id + 1000,
         # As if all answers had come before: the ledger was so, but not any more.
         "answers_before": len(records.answers),
     }
     change(records.logons, index, **{change_of: wrong[change_of]})
-    findings = judge(records)
-    pattern = (
-        r"logon after \d+ orders: acknowledged with order \d+ as the last one and the positions"
-    )
-    assert any(re.match(pattern, finding) for finding in findings), findings
+    assert any(finding.startswith("logon after ") for finding in judge(records))
     records.settled = False
-    assert not any(finding.startswith("logon") for finding in judge(records))
+    assert judge(records) == []
 
 
 def test_a_fill_of_an_order_that_assumes_another_position_is_named() -> None:
     records = play()
     index = next(i for i, r in enumerate(records.ledger) if "assumes" in (r.reason or ""))
     change(records.ledger, index, status="FILLED", reason=None, trade_id=5000)
-    pattern = "FILLED, and not refused: the position is -?\\d+, and the order assumes"
-    assert any(re.search(pattern, finding) for finding in judge(records))
+    assert any("not refused: the position is" in finding for finding in judge(records))
 
 
-def test_orders_in_transit_at_the_end_may_be_missing() -> None:
+@pytest.mark.parametrize("missing", ["whole", "settled"])
+def test_of_incomplete_records_no_order_is_compared_with_the_rules(missing: str) -> None:
     records = play()
-    records.tail_begins = {"B": 396}
-    records.settled = False
-    records.booked = [tick for tick in records.booked if tick[:2] < ("B", 398)]
-    change(records.evaluations, -1, last=395)
-    order_id = records.sent[-1].order_id
-    forget(records, order_id, sent=False)
-    take_positions_from_orders(records)
-    assert records.sent[-1].tick_sequence <= 395
-    assert judge(records) == []
-
-
-@pytest.mark.parametrize("booked", [True, False])
-def test_an_order_after_the_end_of_the_recording_is_no_defect_of_a_running_stack(
-    booked: bool,
-) -> None:
-    records = play()
-    last = records.sent[-1]
-    del records.booked[index_of(records, last.tape, last.tick_sequence) :]
-    if not booked:
-        forget(records, last.order_id, sent=False)
-        take_positions_from_orders(records)
-    records.settled = False
-    records.tail_begins = {last.tape: last.tick_sequence}
-    assert judge(records) == []
-    records.settled = True
-    assert any("no strategy evaluated that tick" in finding for finding in judge(records))
-    records.settled = False
-    records.tail_begins = {last.tape: last.tick_sequence + 1}  # that tick should be in the book
-    assert any("no strategy evaluated that tick" in finding for finding in judge(records))
+    change_order(records, quantity=21)
+    setattr(records, missing, False)
+    assert not any("the rules give" in finding for finding in judge(records))
+    lose_tick(records, "A", 200)
+    assert any(NOT_IN_BOOK in finding for finding in judge(records))
 
 
 @pytest.mark.parametrize("sent", [True, False])
@@ -434,10 +322,13 @@ def test_an_order_whose_line_in_the_log_was_lost_is_known_from_the_ledger() -> N
     assert judge(records) == []
 
 
-def test_an_order_may_be_held_back() -> None:
+def test_a_tick_that_was_held_back_needs_no_order_but_one_that_it_has_follows_the_rules() -> None:
     records = play()
     last = records.sent[-1]
     records.held_back = [Gap(last.tape, last.tick_sequence, 400)]
+    assert judge(records) == []
+    change(records.sent, -1, sentiment=55)
+    assert any("sentiment is 55, and the rules" in finding for finding in judge(records))
     forget(records, last.order_id, sent=True)
     take_positions_from_orders(records)
     assert judge(records) == []
@@ -491,15 +382,6 @@ def test_what_is_in_the_book_from_before_the_recording_is_not_judged() -> None:
     records = play()
     for sequence in range(1, 50):
         del records.tapes["A"][sequence]
-    assert judge(records) == []
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_orders_from_before_the_first_tick_in_the_records_are_taken_as_they_are(seed: int) -> None:
-    records = play(seed)
-    del records.booked[: index_of(records, "A", 200)]
-    records.book_gaps.clear()
-    assert any(sent.tick_sequence < 200 for sent in records.sent)
     assert judge(records) == []
 
 
@@ -565,25 +447,19 @@ def test_a_rejection_needs_a_reason_that_is_true(reason: str, is_true: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("setting", "reason"),
+    ("limit", "reason"),
     [
-        ("max_order_quantity", r"the quantity is \d+, and the limit is 9"),
-        ("max_position", r"the position would be -?\d+, and the limit is 9 long or short"),
+        ({"risk": RiskSettings(max_order_quantity=9)}, r"the quantity is \d+, and the limit is 9"),
+        ({"risk": RiskSettings(max_position=9)}, r"the position would be .* 9 long or short"),
+        ({"order_ttl_ns": 1}, "expired: first sent"),
     ],
 )
-def test_a_fill_beyond_a_limit_is_named(setting: str, reason: str) -> None:
-    records = play()
-    records.risk = RiskSettings(**{setting: 9})
-    pattern = f"FILLED, and not refused: {reason}"
-    assert any(re.search(pattern, finding) for finding in judge(records))
-    records.risk = RiskSettings(**{setting: 0})
+def test_a_fill_that_had_a_reason_to_be_refused_is_named(limit: Any, reason: str) -> None:
+    records = replace(play(), **limit)
+    assert any(re.search(f"not refused: {reason}", finding) for finding in judge(records))
+    records.risk = RiskSettings(max_order_quantity=0, max_position=0)  # no limits
+    records.order_ttl_ns = 10**9
     assert judge(records) == []
-
-
-def test_a_fill_of_an_order_that_had_expired_is_named() -> None:
-    records = play()
-    records.order_ttl_ns = 1
-    assert any("not refused: expired: first sent" in finding for finding in judge(records))
 
 
 def test_a_rejection_of_too_many_orders_needs_so_many() -> None:
@@ -725,35 +601,6 @@ def test_news_that_explains_an_order_may_be_lost_with_supervisord_as_its_line_is
     change(records.news, -1, sentiment=50)
     records.sent = [sent for sent in records.sent if sent.order_id not in lost]
     records.answers = [answer for answer in records.answers if answer.order_id not in lost]
-    records.settled = False
-    findings = judge(records)
-    assert any("the rules give no order" in finding for finding in findings), findings
+    assert any("the rules give no order" in finding for finding in judge(records))
     records.cut_off = {last.tape}
     assert judge(records) == []
-
-
-def since_the_second_start(records: Records) -> Records:
-    """The same records, if the strategy's log began with its second instance."""
-    old = sum((sent.tape, sent.tick_sequence) <= ("A", KILL) for sent in records.sent)
-    records.known_from = "A", ABSENCE.last + 1
-    del records.evaluations[0], records.attached[0], records.sent[:old]
-    change(records.attached, 0, evaluations_before=0)
-    records.news = [news for news in records.news if news[:2] > ("A", KILL)]
-    records.answers = [
-        answer._replace(sent_before=answer.sent_before - old)
-        for answer in records.answers
-        if answer.sent_before > old
-    ]
-    return records
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_orders_before_the_known_part_of_the_log_are_history(seed: int) -> None:
-    assert judge(since_the_second_start(play(seed))) == []
-
-
-def test_orders_after_the_beginning_of_the_known_part_are_judged() -> None:
-    records = since_the_second_start(play())
-    change(records.ledger, -5, quantity=77)
-    assert any("booked is" in finding for finding in judge(records))
-    assert judge(since_the_second_start(play(fault="news a batch late")))

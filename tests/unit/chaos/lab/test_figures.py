@@ -18,7 +18,7 @@ from chaos.lab.figures import (
     ticks_at_book,
     ticks_at_strategy,
 )
-from chaos.lab.recorder import SUPERVISORD, Change, Event, RoleChange, SeenEvaluation
+from chaos.lab.recorder import CONTINUED, SUPERVISORD, Event, SeenEvaluation
 from lib.ledger.rows import BookedOrder
 from tests.log_lines import recorded
 
@@ -94,9 +94,8 @@ def test_a_connection_that_was_lost_again_after_the_respawn_does_not_stand() -> 
 
 
 def test_a_connection_counts_though_the_respawn_was_seen_late() -> None:
-    spawned = RoleChange(Change.SPAWNED, "gateway")
-    late = [event._replace(at_ns=1240) if event.what == spawned else event
-            for event in KILLED_GATEWAY]  # fmt: skip
+    late = list(KILLED_GATEWAY)
+    late[4] = late[4]._replace(at_ns=1240)
     found = measure("gateway", INJECTED_NS, NOW_NS, late, evaluated((990, 10), (1250, 12)))
     assert found.pending == ()
     assert found.reconnection_ns == 200
@@ -135,7 +134,7 @@ def test_a_frozen_role_is_detected_by_the_watchdog() -> None:
 
 
 def test_a_role_that_the_lab_continued_is_back_without_a_respawn() -> None:
-    events = [recorded(1500, LAB, Change.CONTINUED, {"role": "orderbook"})]
+    events = [recorded(1500, LAB, CONTINUED, {"role": "orderbook"})]
     found = measure("orderbook", INJECTED_NS, NOW_NS, events, evaluated((990, 10), (1510, 11)))
     assert found.pending == ()
     assert (found.respawn_ns, found.reconnection_ns, found.fresh_tick_ns) == (None, None, 510)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
+import pytest
 
 from chaos.judge.records import (
     AppliedNews,
@@ -13,43 +13,30 @@ from chaos.judge.records import (
     BookedTick,
     Evaluation,
     Gap,
-    LedgerOrder,
     LoggedOn,
     OrderAnswer,
     Records,
     SentOrder,
 )
-from chaos.lab import recorder
 from chaos.lab.gather import (
     extend_evaluations,
     in_order_of_booking,
-    leave_out_what_came_after_the_ledger,
     read_log,
     take_orderbook_log,
     take_strategy_log,
-    with_what_was_seen,
 )
 from lib.ledger.rows import BookedOrder
-from lib.process.log_events import LogEvent, LogLine
+from lib.process.log_events import LogEvent
 from lib.wire.order_messages import Status
-from tests.log_lines import made
+from tests.log_lines import made as event
 
 END = 2**63 - 1
 """The last tick of a gap that reaches to the end of its tape."""
-STARTED = '{"event": "started", "pid": 0}\n'
 ORDER = {"order_id": 1, "symbol": "AAPL", "side": "BUY"}
 
 
 def records() -> Records:
     return Records(("AAPL",), 2, 4, 60, 40, 10)
-
-
-def event(name: str, **keys: Any) -> LogEvent:
-    return made(name, **keys)
-
-
-def line(event: LogEvent, timestamp: str = "") -> LogLine:
-    return LogLine(timestamp, "info", "strategy", "any", event)
 
 
 def attached(tape: str = "", sequence: int = 0) -> LogEvent:
@@ -76,30 +63,14 @@ def strategy(*events: LogEvent) -> Records:
 
 
 def test_a_log_is_read_with_its_older_parts_the_oldest_first(tmp_path: Path) -> None:
-    for number, suffix in enumerate(["10", "2", "1", ""]):
-        path = tmp_path / f"strategy.jsonl.{suffix}".rstrip(".")
-        entry = event("order_given_up", order_id=number)
-        path.write_bytes(msgspec.json.encode(entry) + b"\n")
-    (tmp_path / "strategy.jsonl.old").write_text(STARTED)
-    log = read_log(tmp_path / "strategy.jsonl")
-    assert [read.event.order_id for read in log] == [0, 1, 2, 3]
-
-
-def test_a_part_that_is_moved_on_while_it_is_read_is_read_once(tmp_path: Path) -> None:
-    path = tmp_path / "strategy.jsonl"
-    path.write_text(STARTED)
-    (tmp_path / "strategy.jsonl.1").hardlink_to(path)
-    assert [read.event for read in read_log(path)] == [event("started")]
-
-
-def test_lines_that_are_no_events_are_skipped(tmp_path: Path) -> None:
-    path = tmp_path / "strategy.jsonl"
-    path.write_bytes(b'Traceback\n\xff\n[1]\n{"level": 1}\n{"event": "started", "pid": 0}\n{"eve')
-    assert [read.event for read in read_log(path)] == [event("started")]
-
-
-def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
-    assert read_log(tmp_path / "strategy.jsonl") == []
+    for number, suffix in enumerate([".10", ".2", ".1", "", ".old"]):
+        entry = msgspec.json.encode(event("order_given_up", order_id=number))
+        no_events = b'Traceback\n\xff\n[1]\n{"level": 1}\n'
+        (tmp_path / f"strategy.jsonl{suffix}").write_bytes(no_events + entry + b'\n{"eve')
+    log = tmp_path / "strategy.jsonl"
+    (tmp_path / "strategy.jsonl.3").hardlink_to(log)  # as if it was moved on while it is read
+    assert [read.order_id for read in read_log(log)] == [0, 1, 2, 3]
+    assert read_log(tmp_path / "not there.jsonl") == []
 
 
 def test_a_new_instance_logs_how_far_the_previous_one_came() -> None:
@@ -147,35 +118,41 @@ def booked(
     )  # fmt: skip
 
 
-def order_ids(*rows: BookedOrder) -> list[int]:
-    return [row.order_id for row in in_order_of_booking(list(rows))]
-
-
-def test_orders_are_in_the_order_of_receipt_though_the_wall_clock_was_set_back() -> None:
-    first, second, third = (
-        booked(2, 10, "12:00", 7),
-        booked(1, 20, "11:00", 8),
-        booked(3, 30, "11:01"),
-    )
-    assert order_ids(first, second, third) == [2, 1, 3]
-    assert order_ids(third, second, first) == [2, 1, 3]
-
-
-def test_orders_of_one_receipt_are_in_the_order_of_their_fills() -> None:
-    assert order_ids(booked(1, 10, "", 9), booked(2, 10), booked(3, 10, "", 8)) == [3, 2, 1]
-    assert order_ids(booked(1, 10), booked(2, 10, "", 8), booked(3, 10)) == [1, 2, 3]
-
-
-def test_a_rejection_comes_where_its_position_is_true() -> None:
-    late = booked(1, 10, position=30)  # sent again, after the others
-    fills = [booked(2, 10, "", 5, position=10), booked(4, 10, "", 6, position=30)]
-    assert order_ids(late, fills[0], booked(3, 10, position=10), fills[1]) == [2, 3, 4, 1]
-
-
-def test_orders_from_before_a_restart_of_the_machine_come_first() -> None:
-    before = [booked(1, 900, "11:00", 1), booked(2, 950, "11:01")]
-    after = [booked(3, 10, "12:00", 2), booked(4, 20, "12:01", 3)]
-    assert order_ids(*after, *before) == [1, 2, 3, 4]
+@pytest.mark.parametrize(
+    ("rows", "order_ids"),
+    [
+        # The wall clock was set back in between.
+        ([booked(3, 30, "11:01"), booked(1, 20, "11:00", 8), booked(2, 10, "12:00", 7)], [2, 1, 3]),
+        # Of one receipt: by their fills.
+        ([booked(1, 10, "", 9), booked(2, 10), booked(3, 10, "", 8)], [3, 2, 1]),
+        ([booked(1, 10), booked(2, 10, "", 8), booked(3, 10)], [1, 2, 3]),
+        # A rejection where its position is true: order 1 was sent again, after the others.
+        (
+            [
+                booked(1, 10, position=30),
+                booked(2, 10, "", 5, position=10),
+                booked(3, 10, position=10),
+                booked(4, 10, "", 6, position=30),
+            ],
+            [2, 3, 4, 1],
+        ),
+        # The machine was restarted after order 2.
+        (
+            [
+                booked(3, 10, "12:00", 2),
+                booked(4, 20, "12:01", 3),
+                booked(1, 900, "11:00", 1),
+                booked(2, 950, "11:01"),
+            ],
+            [1, 2, 3, 4],
+        ),
+    ],
+    ids=["wall clock", "fills", "one fill", "positions", "restart of the machine"],
+)
+def test_orders_are_in_the_order_of_their_booking(
+    rows: list[BookedOrder], order_ids: list[int]
+) -> None:
+    assert [row.order_id for row in in_order_of_booking(rows)] == order_ids
 
 
 def test_a_ring_that_was_lapped_cuts_the_evaluation() -> None:
@@ -202,37 +179,26 @@ def test_a_lap_in_which_tapes_changed_begins_one_evaluation_of_the_new_tape() ->
     assert gathered.strategy_gaps == [Gap("A", 50, END), Gap("B", 1, END), Gap("C", 1, 8)]
 
 
-def test_a_lap_in_which_only_the_old_tape_lost_ticks_begins_the_new_one_at_its_first() -> None:
-    gathered = strategy(begun("A", 5), lapped("A", 50, None), begun("B", 1))
-    assert gathered.evaluations == [Evaluation("A", 5, 49), Evaluation("B", 1, 1, "lap")]
-    assert gathered.strategy_gaps == [Gap("A", 50, END)]
-
-
 def logged_on(last_order_id: int, position: int) -> LogEvent:
     return event(
         "connected", stream="orders", last_order_id=last_order_id, positions={"AAPL": position}
     )
 
 
-def test_a_logon_counts_once_the_instance_has_evaluated_a_tick() -> None:
+def test_a_logon_counts_once_the_instance_has_evaluated_a_tick_and_knows_what_came_before_it() -> (
+    None
+):
     filled = event("order_filled", **ORDER, client_id="strategy", trade_id=7, position=10)
     gathered = strategy(
         logged_on(0, 0), begun("A", 5), event("connected", stream="news"), sent(1, 5), filled,
-        sent(2, 6), logged_on(1, 10), event("started"), logged_on(2, -10), begun("A", 20, 19),
+        sent(2, 6), logged_on(1, 10), event("order_given_up", order_id=2), logged_on(1, 10),
+        event("started"), logged_on(2, -10), begun("A", 20, 19),
     )  # fmt: skip
-    assert gathered.logons == [LoggedOn(1, {"AAPL": 10}, 2, 1)]
-
-
-def test_of_a_ledger_that_was_read_too_early_later_answers_and_logons_are_left_out() -> None:
-    gathered = records()
-    gathered.ledger = [LedgerOrder(2, "AAPL", "BUY", 10, 1, "FILLED", None, 7, 10, "A", 5, 0, 0)]
-    gathered.answers = [
-        OrderAnswer(order_id, "FILLED", "AAPL", "BUY", 7, 10, 3) for order_id in (3, 1, 2)
+    assert gathered.logons == [
+        LoggedOn(1, {"AAPL": 10}, 2, 1),
+        LoggedOn(1, {"AAPL": 10}, 2, 1, given_up=frozenset({2})),
     ]
-    gathered.logons = [LoggedOn(last, {}, 3, 3) for last in (2, 3)]
-    leave_out_what_came_after_the_ledger(gathered)
-    assert [answer.order_id for answer in gathered.answers] == [1, 2]
-    assert gathered.logons == [LoggedOn(2, {}, 3, 2)]
+    assert gathered.given_up == {2}
 
 
 def test_silent_news_are_no_news() -> None:
@@ -258,18 +224,6 @@ def test_an_answer_knows_which_orders_were_sent_before_it() -> None:
         OrderAnswer(2, "REJECTED", "AAPL", "BUY", None, 10, 2),
     ]
     assert gathered.answered_with_error == {2}
-
-
-def test_a_logon_knows_which_orders_were_given_up_before_it() -> None:
-    logon = event("connected", stream="orders", last_order_id=1, positions={})
-    started = event("evaluation_started", tape="A", last_evaluated=0, first_evaluated=1)
-    given_up = event("order_given_up", order_id=1)
-    gathered = strategy(started, sent(1, 5), logon, given_up, logon)
-    assert gathered.logons == [
-        LoggedOn(1, {}, 1, 0),
-        LoggedOn(1, {}, 1, 0, given_up=frozenset({1})),
-    ]
-    assert gathered.given_up == {1}
 
 
 def test_orders_are_held_back_from_the_last_one_to_the_first_one_after_that_is_over() -> None:
@@ -310,46 +264,28 @@ def test_an_ended_instance_evaluated_no_more_than_is_known() -> None:
     assert gathered.evaluations[0] == Evaluation("A", 5, 8)
 
 
-def cut(*events: LogEvent) -> Records:
-    """Events of a log whose beginning is gone."""
+@pytest.mark.parametrize(
+    ("before", "evaluated", "first_booked", "whole"),
+    [
+        ([], 0, 1, True),
+        ([], 0, 2, False),  # the ring no longer had the first tick
+        ([], 3, 1, False),  # there was an instance before
+        ([sent(6, 3), begun("B", 4)], 0, 1, False),  # the first start is no longer in the log
+    ],
+)
+def test_what_comes_before_the_first_start_in_the_log_is_left_out_and_said_to_be_missing(
+    before: list[LogEvent], evaluated: int, first_booked: int, whole: bool
+) -> None:
     gathered = records()
-    gathered.booked = [BookedTick("A", 90, "AAPL", 1)]
-    take_strategy_log(list(events), gathered)
-    return gathered
-
-
-def test_a_log_without_its_beginning_is_known_from_the_first_start_in_it() -> None:
-    instance = [event("started"), attached(), begun("A", 20, last_evaluated=15)]
-    gathered = cut(sent(6, 10), sent(7, 11), *instance, sent(7, 30))
-    assert gathered.known_from == ("A", 20)
-    assert gathered.evaluations == [Evaluation("A", 20, 20)]
-    assert [order.tick_sequence for order in gathered.sent] == [30]
+    gathered.booked = [BookedTick("A", first_booked, "AAPL", 1)]
+    instance = [event("started"), attached(), begun("A", 5, evaluated), sent(7, 9)]
+    take_strategy_log([*before, *instance], gathered)
+    assert gathered.whole == whole
+    assert gathered.evaluations == [Evaluation("A", 5, 5)]
+    assert [order.order_id for order in gathered.sent] == [7]
 
 
 def test_of_a_log_without_a_start_nothing_is_known() -> None:
-    gathered = cut(sent(6, 10), begun("B", 1), sent(7, 11))
-    assert (gathered.known_from, gathered.evaluations, gathered.sent) == (("A", END), [], [])
-
-
-def test_a_log_that_begins_with_the_first_instance_is_known_from_there() -> None:
-    gathered = strategy(begun("A", 5), sent(1, 8))
-    assert (gathered.known_from, gathered.evaluations[0]) == (None, Evaluation("A", 5, 5))
-    assert strategy(begun("A", 5, last_evaluated=3)).known_from == ("A", 5)
-
-
-def test_what_was_seen_logged_stands_in_for_what_is_gone() -> None:
-    def number(n: int) -> LogEvent:
-        return event("order_given_up", order_id=n)
-
-    seen = [recorder.Event(1, role, number(n), str(n))
-            for n in (3, 4, 5) for role in ("strategy", "orderbook")]  # fmt: skip
-    kept = [line(number(n), str(n)) for n in (4, 5, 6)]
-    assert with_what_was_seen(kept, "strategy", seen) == [number(n) for n in (3, 4, 5, 6)]
-    assert with_what_was_seen(kept[2:], "strategy", seen) == [number(6)]
-    assert with_what_was_seen([], "strategy", seen) == []
-
-
-def test_an_event_that_is_logged_twice_is_known_by_its_time() -> None:
-    stopped = event("deciding_stopped", unanswered=1)
-    seen = [recorder.Event(1, "strategy", stopped, str(n)) for n in (3, 4)]
-    assert with_what_was_seen([line(stopped, "4")], "strategy", seen) == [stopped, stopped]
+    gathered = records()
+    take_strategy_log([sent(6, 10), begun("B", 1)], gathered)
+    assert (gathered.whole, gathered.evaluations, gathered.sent) == (False, [], [])

@@ -15,20 +15,13 @@ def figures(respawn_ns: int | None, possible_ns: int | None = None, *pending: st
 def test_everything_is_back_when_the_slowest_is() -> None:
     found = slowest([figures(30, 90), figures(50, 70), figures(20, None)])
     assert (found.respawn_ns, found.order_possible_ns, found.pending) == (50, 90, ())
+    assert found.reconnection_ns is None  # of none of them
 
 
-def test_what_happened_to_no_role_did_not_happen() -> None:
-    assert slowest([figures(30), figures(50)]).reconnection_ns is None
-
-
-def test_no_order_is_possible_while_one_role_is_waited_for() -> None:
-    found = slowest([figures(30, 90), figures(None, None, "strategy is back")])
-    assert (found.order_possible_ns, found.pending) == (None, ("strategy is back",))
-
-
-def test_what_two_roles_wait_for_is_listed_once() -> None:
-    waiting = figures(30, None, "the strategy evaluates a tick")
-    assert slowest([waiting, waiting]).pending == ("the strategy evaluates a tick",)
+def test_no_order_is_possible_while_one_role_is_waited_for_which_is_listed_once() -> None:
+    waiting = figures(30, 90, "the strategy evaluates a tick")
+    found = slowest([figures(30, 90), waiting, waiting])
+    assert (found.order_possible_ns, found.pending) == (None, ("the strategy evaluates a tick",))
 
 
 def test_a_missing_recovery_is_listed_with_its_number() -> None:

@@ -12,14 +12,6 @@ from lib.clock import MILLISECOND_NS
 from tests.recordings import experiment, role_hit
 
 
-def test_times_are_shown_as_median_nearest_rank_and_maximum():
-    times_ms = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
-
-    [row] = recovery_rows({"drop_gateway": role_hit("gateway", times_ms)})
-
-    assert (row.rounds, set(row.steps)) == (10, {"55.0 / 90.0 / 100.0"})
-
-
 def test_a_step_that_some_recoveries_do_not_have_says_how_many_have_it():
     found = role_hit("gateway", [10, 20])
     found["rounds"][1]["detection_ns"] = None

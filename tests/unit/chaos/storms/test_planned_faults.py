@@ -45,34 +45,19 @@ def test_garbage_has_a_seed_of_its_own() -> None:
     assert len(set(seeds)) == len(seeds) > 10
 
 
-def test_there_is_no_kind_that_is_neither_plain_nor_a_proxys() -> None:
-    assert sorted(KINDS) == sorted(FaultKind)
-
-
 @pytest.mark.parametrize("seed", range(20))
-def test_planned_faults_are_in_order_and_within_the_storm(seed: int) -> None:
+def test_planned_faults_are_in_order_and_only_those_that_the_lab_ends_last(seed: int) -> None:
     faults = planned(seed)
-    assert all(a.at_s <= b.at_s for a, b in pairwise(faults))
-    assert faults[0].at_s > 0
-    assert faults[-1].at_s < 600
     assert 250 < len(faults) < 450
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_faults_that_the_lab_ends_last_within_bounds_and_no_others_last(seed: int) -> None:
-    for fault in planned(seed):
+    times_s = [0.0, *(fault.at_s for fault in faults), 600.0]
+    assert all(a < b for a, b in pairwise(times_s))
+    for fault in faults:
         if fault.kind is FaultKind.PAUSE:
             assert SHORTEST_PAUSE_S <= fault.lasts_s <= LONGEST_PAUSE_S
         elif fault.kind in LASTING_KINDS:
             assert SHORTEST_S <= fault.lasts_s <= LONGEST_S
         else:
             assert fault.lasts_s == 0
-
-
-def test_faults_overlap() -> None:
-    faults = planned(1)
-    ends = [fault.at_s + fault.lasts_s for fault in faults]
-    assert sum(end > later.at_s for end, later in zip(ends, faults[1:], strict=False)) > 50
 
 
 def test_a_quiet_time_comes_before_all_roles_are_hit_at_once() -> None:
@@ -85,7 +70,7 @@ def test_every_kind_comes_once_before_any_comes_again() -> None:
     faults = planned(3)
     kinds = [fault.kind for fault in faults]
     dealt = [set(kinds[i : i + len(KINDS)]) for i in (0, len(KINDS))]
-    assert dealt == [set(KINDS), set(KINDS)]
+    assert dealt == [set(FaultKind), set(FaultKind)]
 
 
 def test_a_long_storm_hits_every_victim_with_every_kind_in_each_direction() -> None:

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,10 +16,12 @@ import pytest
 from chaos.faults.connection_faults import Blackhole, Clear, Reset
 from chaos.faults.proxy import Proxy
 from chaos.lab.experiment import RoundContext
-from chaos.lab.recorder import SUPERVISORD, StackRecording
+from chaos.lab.recorder import SUPERVISORD, Event, StackRecording
 from chaos.lab.target import TargetStack
 from chaos.storms.planned_faults import ALL_ROLES, FaultKind, PlannedFault
 from chaos.storms.runner import GarbageClient, StormRunner
+from lib.clock import SECOND_NS
+from lib.process import run_identity
 from lib.settings import GatewaySettings, Settings
 from tests.helpers import wait_until
 from tests.log_lines import recorded
@@ -52,45 +53,43 @@ def runner_for(
     return StormRunner(context, proxies or {}, pids), recording
 
 
-def state_of(process: subprocess.Popen[bytes]) -> str:
-    """One letter: T is stopped."""
-    stat = Path(f"/proc/{process.pid}/stat").read_text()
-    return stat[stat.rindex(")") + 2]
+def is_stopped(process: subprocess.Popen[bytes]) -> bool:
+    return run_identity.is_stopped(run_identity.run_of(process.pid))
 
 
 def test_a_pause_ends_when_its_time_is_over(sleepers: Sleepers) -> None:
     runner, _ = runner_for(sleepers)
     runner.run([PlannedFault(0.0, FaultKind.PAUSE, ("gateway",), lasts_s=0.1)])
-    wait_until(lambda: state_of(sleepers["gateway"]) != "T", "it goes on")
+    wait_until(lambda: not is_stopped(sleepers["gateway"]), "it goes on")
     [injected] = runner.injected_faults
     assert injected.end_ns is not None
     assert injected.end_ns - injected.begin_ns >= 100_000_000
     assert runner.last_change_ns == injected.end_ns
 
 
-def test_a_freeze_is_left_to_the_watchdog_until_undo(sleepers: Sleepers) -> None:
+def test_a_freeze_is_left_to_the_watchdog_until_undo_which_may_be_interrupted(
+    sleepers: Sleepers,
+) -> None:
     runner, _ = runner_for(sleepers)
     runner.run([PlannedFault(0.0, FaultKind.FREEZE, ("gateway",))])
     runner.wait_until_over(0)
-    wait_until(lambda: state_of(sleepers["gateway"]) == "T", "it stands still")
-    assert runner.injected_faults[0].end_ns is None
-    runner.undo()
-    wait_until(lambda: state_of(sleepers["gateway"]) != "T", "it goes on")
+    wait_until(lambda: is_stopped(sleepers["gateway"]), "it stands still")
+    [active] = runner._active
+    assert active.end_ns is None
+    [resume] = active.undo
+    interruptions = iter([KeyboardInterrupt])
 
+    def interrupted_once() -> None:
+        for kind in interruptions:
+            raise kind
+        resume()
 
-def test_undo_resumes_a_role_after_an_interruption(sleepers: Sleepers) -> None:
-    runner, _ = runner_for(sleepers)
-    number = signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with pytest.raises(KeyboardInterrupt):
-            runner.run([PlannedFault(0.0, FaultKind.PAUSE, ("gateway",), lasts_s=60.0)])
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, number)
-    wait_until(lambda: state_of(sleepers["gateway"]) == "T", "it stands still")
+    active.undo[0] = interrupted_once
+    with pytest.raises(KeyboardInterrupt):
+        runner.undo()
+    assert is_stopped(sleepers["gateway"])
     runner.undo()
-    wait_until(lambda: state_of(sleepers["gateway"]) != "T", "it goes on")
+    wait_until(lambda: not is_stopped(sleepers["gateway"]), "it goes on")
 
 
 def test_a_role_under_a_fault_is_not_hit_again_but_another_one_is(sleepers: Sleepers) -> None:
@@ -103,15 +102,19 @@ def test_a_role_under_a_fault_is_not_hit_again_but_another_one_is(sleepers: Slee
         assert process.wait(timeout=10) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("change", ["ended", "given_up"])
+def spawned(pid: int, seconds_ago: int = 0) -> Event:
+    at_ns = time.monotonic_ns() - seconds_ago * SECOND_NS
+    return recorded(at_ns, SUPERVISORD, "spawned", {"role": "gateway", "pid": pid})
+
+
 def test_a_role_that_is_young_or_down_is_not_hit_and_the_fault_counts_as_skipped(
-    sleepers: Sleepers, change: str
+    sleepers: Sleepers,
 ) -> None:
     runner, recording = runner_for(sleepers)
-    recording.events += [
-        recorded(time.monotonic_ns(), SUPERVISORD, "spawned", {"role": "gateway"}),
-        recorded(time.monotonic_ns(), SUPERVISORD, change, {"role": "watchdog"}),
-    ]
+    gateway, watchdog = sleepers["gateway"], sleepers["watchdog"]
+    recording.events.append(spawned(gateway.pid))
+    watchdog.kill()
+    watchdog.wait()
     planned_faults = [
         PlannedFault(0.05, FaultKind.KILL, ("gateway", "watchdog")),
         PlannedFault(0.05, FaultKind.EVERYTHING, (ALL_ROLES,)),
@@ -119,17 +122,7 @@ def test_a_role_that_is_young_or_down_is_not_hit_and_the_fault_counts_as_skipped
     runner.run(planned_faults)
     assert runner.injected_faults == []
     assert runner.skipped == planned_faults
-    assert [process.poll() for process in sleepers.values()] == [None, None]
-
-
-def test_a_role_that_has_not_logged_its_new_pid_yet_is_not_hit(sleepers: Sleepers) -> None:
-    runner, _ = runner_for(sleepers)
-    sleepers["watchdog"].kill()
-    sleepers["watchdog"].wait()
-    planned_fault = PlannedFault(0.0, FaultKind.EVERYTHING, (ALL_ROLES,))
-    runner.run([planned_fault])
-    assert runner.skipped == [planned_fault]
-    assert sleepers["gateway"].poll() is None
+    assert gateway.poll() is None
 
 
 def test_a_process_is_hit_through_its_handle_and_never_by_a_reused_pid(
@@ -148,7 +141,7 @@ def test_a_process_is_hit_through_its_handle_and_never_by_a_reused_pid(
     runner.run(planned_faults)
     assert runner.skipped == planned_faults
     assert watchdog.poll() is None
-    assert state_of(watchdog) != "T"
+    assert not is_stopped(watchdog)
 
 
 def test_a_new_process_of_a_role_is_held_once_its_pid_is_logged(sleepers: Sleepers) -> None:
@@ -157,8 +150,7 @@ def test_a_new_process_of_a_role_is_held_once_its_pid_is_logged(sleepers: Sleepe
     sleepers["gateway"].wait()
     with subprocess.Popen(["sleep", "1000"]) as successor:
         try:
-            details = {"pid": successor.pid}
-            recording.events.append(recorded(time.monotonic_ns(), "gateway", "started", details))
+            recording.events.append(spawned(successor.pid, seconds_ago=10))
             runner.run([PlannedFault(0.05, FaultKind.TERM, ("gateway",))])
             assert successor.wait(timeout=10) == -signal.SIGTERM
         finally:
@@ -166,58 +158,29 @@ def test_a_new_process_of_a_role_is_held_once_its_pid_is_logged(sleepers: Sleepe
     assert [injected.victim for injected in runner.injected_faults] == ["gateway"]
 
 
-def test_an_interrupted_undo_can_be_called_again(sleepers: Sleepers) -> None:
-    runner, _ = runner_for(sleepers)
-    runner.run([PlannedFault(0.0, FaultKind.FREEZE, ("gateway",))])
-    [active] = runner._active
-    [resume] = active.undo
-    interruptions = iter([KeyboardInterrupt])
-
-    def interrupted_once() -> None:
-        for kind in interruptions:
-            raise kind
-        resume()
-
-    active.undo[0] = interrupted_once
-    with pytest.raises(KeyboardInterrupt):
-        runner.undo()
-    wait_until(lambda: state_of(sleepers["gateway"]) == "T", "it stands still")
-    runner.undo()
-    wait_until(lambda: state_of(sleepers["gateway"]) != "T", "it goes on")
-
-
 def test_a_kill_is_over_when_the_role_has_been_started_again(sleepers: Sleepers) -> None:
     runner, recording = runner_for(sleepers)
     runner.run([PlannedFault(0.0, FaultKind.TERM, ("gateway",))])
-    recording.events.append(
-        recorded(time.monotonic_ns(), SUPERVISORD, "spawned", {"role": "gateway"})
-    )
+    recording.events.append(spawned(sleepers["watchdog"].pid))
     runner.wait_until_over(100_000_000)
     assert runner.injected_faults[0].end_ns is not None
     assert sleepers["gateway"].wait(timeout=10) == -signal.SIGTERM
 
 
-def test_a_connection_has_one_lasting_fault_at_a_time_and_is_cleared_afterwards(
+def test_a_connection_has_one_lasting_fault_at_a_time_and_only_an_open_one_is_cut(
     sleepers: Sleepers,
 ) -> None:
+    lasting = PlannedFault(0.0, FaultKind.BLACKHOLE, ("price",), 0.1, Blackhole())
+    cut = PlannedFault(0.0, FaultKind.RESET, ("price",), 0.0, Reset())
     with socket.create_server(("127.0.0.1", 0)) as server, Proxy(server.getsockname()) as proxy:
         runner, _ = runner_for(sleepers, {"price": proxy})
-        lasting = PlannedFault(0.0, FaultKind.BLACKHOLE, ("price",), 0.1, Blackhole())
-        runner.run([lasting, lasting])
-        assert (len(runner.injected_faults), runner.skipped) == (1, [lasting])
+        runner.run([lasting, lasting, cut])
+        assert [injected.planned for injected in runner.injected_faults] == [lasting]
+        assert runner.skipped == [lasting, cut]
         assert isinstance(proxy.fault, Clear)
-
-
-def test_what_is_not_connected_cannot_be_cut(sleepers: Sleepers) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, Proxy(server.getsockname()) as proxy:
-        runner, _ = runner_for(sleepers, {"price": proxy})
-        cut = PlannedFault(0.0, FaultKind.RESET, ("price",), 0.0, Reset())
-        runner.run([cut])
-        assert runner.skipped == [cut]
         with socket.create_connection(("127.0.0.1", proxy.port)) as client:
             wait_until(lambda: proxy.connections == 1, "the proxy has a connection")
             runner.run([cut])
-            assert len(runner.injected_faults) == 1
             with pytest.raises(ConnectionResetError):
                 client.recv(1)
 

@@ -9,12 +9,11 @@ from lib.trading.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
 from lib.wire.order_messages import (
     REPLACED,
     ErrorMessage,
-    ExecutionReport,
     LogonAck,
     Order,
     encode,
-    make_order,
 )
+from tests import orders
 
 NOW = 10**15
 LOGON = b'{"type":"logon","client_id":"strategy"}*'
@@ -22,31 +21,11 @@ ACK = encode(LogonAck("strategy", 0, {}))
 
 
 def order(order_id: int) -> Order:
-    return make_order(
-        price=173_20000000,
-        order_id=order_id,
-        symbol="AAPL",
-        side="BUY",
-        quantity=10,
-        position=0,
-        sent_ns=NOW,
-    )
+    return orders.order(order_id, NOW)
 
 
 def report(order_id: int) -> bytes:
-    return encode(
-        ExecutionReport(
-            client_id="strategy",
-            order_id=order_id,
-            status="FILLED",
-            symbol="AAPL",
-            side="BUY",
-            quantity=10,
-            raw_price=order(1).raw_price,
-            trade_id=1,
-            position=10,
-        )
-    )
+    return encode(orders.report(order(order_id)))
 
 
 def error(order_id: int | None = None, reason: str = "disk full") -> bytes:

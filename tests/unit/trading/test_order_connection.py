@@ -18,18 +18,16 @@ from lib.wire.order_fields import MAX_INTEGER
 from lib.wire.order_messages import (
     REPLACED,
     ErrorMessage,
-    ExecutionReport,
     LogonAck,
     Order,
     encode,
-    make_order,
 )
 from tests.links import Link
+from tests.orders import PRICE, order, report
 
 SYMBOLS = ("AAPL",)
 LOGON = b'{"type":"logon","client_id":"strategy"}*'
 ACK = encode(LogonAck("strategy", 0, {}))
-PRICE = 173_20000000
 TTL_NS = 5 * SECOND_NS
 DISK_FULL = encode(ErrorMessage(order_id=1, reason="disk full"))
 
@@ -66,17 +64,12 @@ class Desk:
         self.link.data(encode(LogonAck("strategy", last_order_id, {"AAPL": position})))
 
     def submit(self, order_id: int) -> Order:
-        order = make_order(
-            order_id=order_id,
-            symbol="AAPL",
-            side="BUY",
-            quantity=10,
-            price=PRICE,
-            position=0,
-            sent_ns=self.now_ns,
-        )
-        self.entry.send([self.client.submit(order, self.now_ns)])
-        return order
+        submitted = order(order_id, self.now_ns)
+        self.entry.send([self.client.submit(submitted, self.now_ns)])
+        return submitted
+
+    def hear_report(self, order: Order, status: str = "FILLED", position: int = 10) -> None:
+        self.link.data(encode(report(order, status, position)))
 
     def wait(self, duration_ns: int) -> None:
         self.now_ns += duration_ns
@@ -93,23 +86,6 @@ def desk() -> Desk:
     return Desk()
 
 
-def report(order: Order, status: str = "FILLED") -> bytes:
-    return encode(
-        ExecutionReport(
-            client_id="strategy",
-            order_id=order.order_id,
-            status=status,
-            symbol=order.symbol,
-            side=order.side,
-            quantity=order.quantity,
-            raw_price=order.raw_price,
-            trade_id=7 if status == "FILLED" else None,
-            position=10 if status == "FILLED" else 0,
-            reason=None if status == "FILLED" else "halted",
-        )
-    )
-
-
 def test_positions_are_known_once_a_logon_was_acknowledged_and_stay_known(desk):
     desk.link.open()
     assert (desk.link.sent, desk.entry.knows_positions, desk.link.proofs) == (LOGON, False, 0)
@@ -122,7 +98,7 @@ def test_positions_are_known_once_a_logon_was_acknowledged_and_stay_known(desk):
 def test_the_trader_gets_the_positions_of_each_logon_and_answer(desk):
     desk.log_on(position=10)
     assert desk.positions_assumed() == []
-    desk.link.data(report(desk.submit(1), "REJECTED"))
+    desk.hear_report(desk.submit(1), "REJECTED", 0)
     assert desk.positions_assumed() == [0]
 
 
@@ -134,8 +110,9 @@ def test_what_is_unanswered_is_sent_again_after_each_logon(desk):
     desk.link.taken()
     desk.link.open()
     assert desk.link.taken() == LOGON
-    desk.link.data(report(orders[0])[:9])  # nothing yet
-    desk.link.data(report(orders[0])[9:] + ACK)
+    answer = encode(report(orders[0]))
+    desk.link.data(answer[:9])  # nothing yet
+    desk.link.data(answer[9:] + ACK)
     assert desk.link.taken() == b"".join(map(encode, orders[1:]))
 
 
@@ -148,7 +125,7 @@ def test_an_error_is_no_answer_and_is_logged_once(desk):
             desk.link.data(DISK_FULL)
             desk.wait(RETRY_NS)
             assert desk.link.taken() == encode(order)
-        desk.link.data(report(order, "REJECTED"))
+        desk.hear_report(order, "REJECTED")
     assert [log["event"] for log in logs] == ["order_error", "order_rejected"]
     assert desk.client.unanswered == {}
 
@@ -175,7 +152,7 @@ def test_only_what_was_sent_over_its_connection_as_expired_is_given_up(desk, is_
     assert len(desk.link.dropped) == 1
     desk.log_on(last_order_id=1)
     if is_booked:
-        desk.link.data(report(order))  # which is final
+        desk.hear_report(order)  # which is final
     desk.link.taken()
     with capture_logs() as logs:
         desk.link.data(DISK_FULL)
@@ -218,7 +195,7 @@ def test_the_log_of_an_answer_says_when_it_came_and_of_which_stream(desk, status
     order = desk.submit(1)
     desk.now_ns += 1234
     with capture_logs() as logs:
-        desk.link.data(report(order, status))
+        desk.hear_report(order, status)
     assert [(log["event"], log["stream"], log["answered_ns"]) for log in logs] == [
         (f"order_{status.lower()}", "orders", order.sent_ns + 1234)
     ]

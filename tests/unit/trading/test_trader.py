@@ -28,8 +28,9 @@ from lib.trading.signal_loading import load_signal_class
 from lib.trading.signal_pace import PASS_NS
 from lib.trading.trader import MIN_BATCH_TICKS, Decision, News, Trader
 from lib.wire.order_fields import MAX_INTEGER
-from lib.wire.order_messages import ExecutionReport, LogonAck, Order, encode
+from lib.wire.order_messages import LogonAck, Order, encode
 from lib.wire.ticks import TICK, Ticks
+from tests.orders import report
 
 SYMBOLS = ("AAPL", "MSFT", "BRK-B")
 AAPL, MSFT = 0, 1
@@ -116,18 +117,7 @@ class Desk:
 
     def answer(self, order: Order, status: str, position: int) -> None:
         self.client.unanswered.pop(order.order_id, None)
-        self.trader.answered(
-            ExecutionReport(
-                client_id="strategy",
-                order_id=order.order_id,
-                status=status,
-                symbol=order.symbol,
-                side=order.side,
-                quantity=order.quantity,
-                raw_price=order.raw_price,
-                position=position,
-            )
-        )
+        self.trader.answered(report(order, status, position))
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ def test_a_batch_that_does_not_add_up_or_a_number_out_of_turn_is_a_protocol_erro
 
 def test_after_a_protocol_error_the_client_asks_for_what_it_has_not_given_out():
     client = joined_client(tape="T", next_sequence=10)
-    data = b"BATCH,10,1,5*A,1*BATCH,99,1,6*B,1*"
+    data = b"BATCH,10,2,5*A,1*BATCH,11,1,6*B,1*"
     assert received_until_error(client, [data]) == ([Frames(10, 1, b"A,1*", 5)], True)
     assert client.connected(NOW) == b"HELLO,1,11,T*"
     assert received(client, b"HELLO,1,T,11*BATCH,11,1,7*B,1*")[1] == Frames(11, 1, b"B,1*", 7)

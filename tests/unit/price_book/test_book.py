@@ -319,6 +319,10 @@ class TestCreating:
         with pytest.raises(ValueError, match=said):
             SharedPriceBook(**{"symbols": SYMBOLS, **impossible})
 
+    def test_no_path_is_attached_to(self):
+        with pytest.raises(ValueError, match="letters"):
+            SharedPriceBook.attach("../a")
+
 
 def overwrite(offset: int, data: bytes):
     def damage(path: Path) -> None:

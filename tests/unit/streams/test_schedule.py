@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -18,11 +18,11 @@ starts = st.integers(0, 10**16)  # nanoseconds since boot: up to 115 days
 rates = st.floats(0.01, 1e6)
 
 
-@settings(max_examples=10)
-@given(start_ns=starts, jitter_ns=st.integers(0, 900 * MILLISECOND_NS), seed=st.integers())
-def test_1000_a_second_are_60000_in_a_minute_whatever_the_jitter(start_ns, jitter_ns, seed):
-    schedule, random = Schedule(1000, start_ns), Random(seed)
-    now_ns, taken = start_ns, 0
+@pytest.mark.parametrize("jitter_ms", [0, 5, 900])
+def test_1000_a_second_are_60000_in_a_minute_whatever_the_jitter(jitter_ms):
+    start_ns, jitter_ns = 10**15, jitter_ms * MILLISECOND_NS
+    schedule, random = Schedule(1000, start_ns), Random(7)
+    taken = 0
     while (now_ns := schedule.next_ns() + random.randint(0, jitter_ns)) < start_ns + MINUTE_NS:
         assert schedule.skip_lateness(now_ns) == 0
         taken += schedule.take(now_ns)

@@ -55,6 +55,9 @@ class Scripted:
         self.shown.append((symbol, price, sentiment))
         return (None, "BUY", "SELL")[price % 3]
 
+    def explain(self, symbol: str) -> dict[str, float]:
+        return {"ticks_shown": len(self.shown)}
+
 
 class InBatches(Scripted):
     """The same for many ticks at once."""
@@ -67,6 +70,7 @@ class InBatches(Scripted):
         self, symbols: np.ndarray, prices: np.ndarray, sentiment: int | None, names: tuple[str, ...]
     ) -> np.ndarray:
         assert len(prices) >= MIN_BATCH_TICKS
+        self.shown_before = len(self.shown)
         said = [
             self.on_tick(names[symbol], price, sentiment)
             for symbol, price in zip(symbols.tolist(), prices.tolist(), strict=True)
@@ -74,7 +78,7 @@ class InBatches(Scripted):
         return np.array([{"BUY": 1, "SELL": -1, None: 0}[side] for side in said], np.int8)
 
     def explain_batch(self, tick: int) -> dict[str, float]:
-        return {}
+        return {"ticks_shown": self.shown_before + tick + 1}
 
 
 def ticks_of(pairs: Iterable[tuple[int, int]], first: int = 1, sent_ns: int = NOW) -> np.ndarray:
@@ -96,9 +100,9 @@ class Desk:
     def log_on(self, ack: LogonAck) -> None:
         self.trader.logged_on(ack, self.client.symbols_under_way())
 
-    def hear_news(self, sentiment: int, sequence: int = 1) -> None:
+    def hear_news(self, sentiment: int) -> None:
         self.trader.heard_news(NOW)
-        self.trader.take_news(News(sentiment, sequence, "n"))
+        self.trader.take_news(News(sentiment, 1, "n"))
 
     def decide(self, ticks: Ticks, now_ns: int = NOW) -> list[Decision]:
         decisions = self.trader.evaluate(ticks, now_ns, self.client.capacity)
@@ -150,7 +154,7 @@ def test_an_order_carries_what_it_was_decided_on():
         b'"price":3.00000002,"position":0,"tape":"csv-1","tick_sequence":42,'
         b'"sent_ns":1000000000000000}*'
     )
-    assert (decision.tick_sent_ns, decision.sentiment, decision.explanation) == (NOW - 5, None, {})
+    assert decision[1:] == (NOW - 5, None, {"ticks_shown": 2})
 
 
 def test_orders_are_numbered_without_gaps_from_the_last_one_the_ledger_knows(desk):
@@ -331,13 +335,15 @@ def test_batches_give_exactly_the_orders_of_a_tick_at_a_time(seed, batches, most
     together, one_by_one = Desk(InBatches), Desk(Scripted)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(order_client_module, "MAX_UNANSWERED", most_unanswered)
-        for count, prices in batches:
+        for number, (count, prices) in enumerate(batches):
             for desk in (together, one_by_one):
                 desk.client.unanswered.clear()
+                desk.hear_news(number)
             ticks = ticks_of([(random.integers(0, 3), random.choice(prices)) for _ in range(count)])
             ticks["sent_ns"] -= random.choice([0, MAX_AGE_NS, MAX_AGE_NS + 1], count)
             decisions = [one_by_one.decide([tick]) for tick in ticks.tolist()]
             assert seen(together.decide(ticks)) == seen([*itertools.chain(*decisions)])
+    assert together.trader._signal.shown == one_by_one.trader._signal.shown
 
 
 # A signal of the user's own.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,6 +133,7 @@ def test_a_poller_leaves_no_descriptor_behind(prefix, monkeypatch, gets_slot):
     poller = Poller()
     if gets_slot:
         poller.claim_again(prefix, FOR_ALL)
+    assert open_files() == before + 2  # and no timer besides a slot
     poller.close()
     assert open_files() == before
 
@@ -143,4 +145,15 @@ def test_a_poller_wakes_by_itself_again_and_again():
         poller.drain()
         poller.drain()
     poller.close()
+    poller.close()
+
+
+def test_a_poller_looks_for_a_slot_now_and_then(prefix, monkeypatch):
+    looks, times_s = [], iter((100.0, 104.9, 105.0, 109.9, 110.0))
+    monkeypatch.setattr(Sleeper, "claim", lambda *what: looks.append(what))
+    monkeypatch.setattr(wake_up, "time", SimpleNamespace(monotonic=lambda: next(times_s)))
+    poller = Poller()
+    for expected in (0, 1, 1, 2):
+        poller.claim_again(prefix, FOR_ALL)
+        assert len(looks) == expected
     poller.close()

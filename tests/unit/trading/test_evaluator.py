@@ -632,6 +632,7 @@ def test_what_a_tick_took_without_news_says_nothing_of_one_with_news(new_desk):
 
 def test_nor_does_what_filling_the_windows_took_where_the_news_had_come_before(new_desk, new_book):
     ticks, more = 4000, 1000
+    Noting.now_ns = 10 * SECOND_NS
     desk = new_desk(8192, SlowWithNews)
     hear_news(desk)
     desk.evaluate(1)

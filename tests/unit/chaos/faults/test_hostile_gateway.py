@@ -17,7 +17,6 @@ from chaos.faults.hostile_gateway import (
     Defect,
     EventCounts,
     HostileGateway,
-    Known,
 )
 from lib.clock import MILLISECOND_NS
 from lib.streams.publication import EncodedTape, Stream
@@ -150,12 +149,3 @@ def test_without_a_defect_every_byte_passes_wherever_it_begins() -> None:
     for position in range(len(stream)):
         gateway.on_data(wire, stream[position : position + 1], 0)
     assert wire.passed == stream
-
-
-def test_repeated_ticks_have_another_price_than_the_originals() -> None:
-    world = World(Known(Random(1)))
-    said = b""
-    for _ in range(1000):
-        world.step()
-        said += world.wire.passed
-    assert b"AAPL,0.01*" in said

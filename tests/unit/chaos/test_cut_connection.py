@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 
 from chaos.cut_connection import (
     AT_ONCE_NS,
     LEAST_NS,
-    MOST_BYTES,
     NO_BYTE,
     NO_ORDER,
     SILENCE_NS,
@@ -75,15 +72,6 @@ def test_a_notified_client_comes_back_at_once_and_another_one_after_the_silence_
     case: Case, limit_ns: int | None
 ) -> None:
     assert case.limit_ns == limit_ns
-
-
-def test_close_cuts_after_some_bytes_where_bytes_flow_and_at_once_where_none_do() -> None:
-    random = Random(1)
-    notified = Case(PRICE, Close, Direction.TO_CLIENT).fault(random)
-    silent = Case(PRICE, Close, Direction.TO_SERVER).fault(random)
-    assert isinstance(notified, Close)
-    assert 1 <= notified.after_bytes <= MOST_BYTES
-    assert silent == Close(to=Direction.TO_SERVER, after_bytes=0)
 
 
 def test_times_count_from_the_cut_and_only_of_the_connection_that_was_cut() -> None:

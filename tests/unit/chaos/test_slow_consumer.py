@@ -31,7 +31,6 @@ from chaos.slow_consumer import (
     Waits,
     differences,
     disturbances,
-    hung_up,
     longer_waits,
     longest_answer_ns,
     longest_gap_ns,
@@ -123,16 +122,6 @@ def test_a_role_that_lost_its_connection_or_its_process_was_disturbed() -> None:
         recorded(5, "strategy", "connected", {"stream": "orders"}),
     ]
     assert disturbances(events) == ["strategy lost its connection for orders", "gateway ended"]
-
-
-def test_disconnected_clients_are_identified_by_their_address() -> None:
-    events = [
-        recorded(1, "gateway", "client_connected", {"peer": "127.0.0.1:7"}),
-        recorded(2, "gateway", "client_disconnected", {"peer": "127.0.0.1:8"}),
-        recorded(3, "order_manager", "client_disconnected", {"peer": "127.0.0.1:9"}),
-        recorded(4, "strategy", "disconnected", {"peer": "127.0.0.1:5003"}),
-    ]
-    assert hung_up(events) == {"127.0.0.1:8", "127.0.0.1:9"}
 
 
 def but(field: str, key: str, value: Any) -> SlowConsumerOutcome:

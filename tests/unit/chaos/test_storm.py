@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 
 from chaos.faults.connection_faults import Direction, Reset
 from chaos.lab.recorder import SeenEvaluation
 from chaos.storm import (
     ENOUGH_PLANNED,
-    MIN_MINUTES,
     STALE_NS,
     Storm,
     StormOutcome,
     Stretch,
     evaluated_per_s,
-    minutes,
     orders_per_s,
     stale_stretches,
 )
-from chaos.storms.planned_faults import LONGEST_GAP_S, QUIET_BEFORE_ALL_S, FaultKind, PlannedFault
+from chaos.storms.planned_faults import FaultKind, PlannedFault
 from chaos.storms.runner import InjectedFault
 from lib.clock import SECOND_NS
 from tests.log_lines import recorded
@@ -129,12 +125,3 @@ def test_every_fault_is_recorded_with_its_time_and_one_that_is_not_over_lasts_to
         {"kind": "freeze", "victim": "gateway", "to": None, "begin_ns": 20, "end_ns": 100},
     ]
     assert (storm["last_gust_ns"], storm["steady_ns"]) == (80, 100)
-
-
-def test_minutes_are_a_number_within_reason() -> None:
-    assert minutes("0.5") == 0.5
-    for text in ("0", "-1", "0.01", "nan", "inf", "many", "1e9"):
-        with pytest.raises(argparse.ArgumentTypeError, match=r"from 0\.2 to 1440"):
-            minutes(text)
-    # The first fault of the shortest storm is always in it.
-    assert MIN_MINUTES * 60 > LONGEST_GAP_S + QUIET_BEFORE_ALL_S

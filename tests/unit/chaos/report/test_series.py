@@ -42,13 +42,6 @@ def test_a_median_is_held_against_its_goal_when_there_are_enough(times_ms, judge
     assert len(series.times_ns) == len(times_ms)
 
 
-def test_headroom_is_the_goal_over_the_median():
-    [series] = goal_series({"drop_gateway": role_hit("gateway", [100, 200, 300])})
-    [none] = goal_series({"drop_gateway": role_hit("gateway", [])})
-
-    assert (series.headroom, none.headroom) == (2, None)
-
-
 def test_freezes_of_all_roles_are_judged_together():
     half = GOAL_ROUNDS // 2
     found = goal_series(

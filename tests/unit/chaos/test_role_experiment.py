@@ -29,6 +29,7 @@ def experiment(*found: FaultFigures) -> RoleExperiment:
 
 def test_a_fault_without_recovery_and_a_missed_goal_are_reasons() -> None:
     assert experiment(*[recovered(10)] * GOAL_ROUNDS).reasons() == []
+    assert experiment(*[recovered(11)] * (GOAL_ROUNDS - 1)).reasons() == []  # too few to say
     stuck = replace(recovered(11), pending=("gateway is back",))
     assert experiment(*[recovered(11)] * (GOAL_ROUNDS - 1), stuck).reasons() == [
         "fault 20: timed out waiting until gateway is back",

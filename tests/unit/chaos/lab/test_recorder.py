@@ -1,4 +1,4 @@
-"""The recorder: the tape as received, the book, the logs, and when it must not blame the stack."""
+"""The recorder: the tape as received, the book, and when it must not blame the stack."""
 
 from __future__ import annotations
 
@@ -78,38 +78,11 @@ def test_all_of_one_stack_must_be_seen() -> None:
     assert recording.sees_one_stack()
 
 
-def recorder_in(var_dir: Path) -> Recorder:
-    """A recorder of a stack that does not exist."""
-    return Recorder(msgspec.structs.replace(Settings(), var_dir=var_dir))
-
-
-def test_the_end_of_the_tape_that_is_played_is_noticed(tmp_path: Path) -> None:
-    recorder = recorder_in(tmp_path)
-    recorder.recording.playing = "T"
-    (tmp_path / "log").mkdir()
-    log, ended = tmp_path / "log" / "gateway.jsonl", []
-    for tape in ("another", "T"):
-        line = msgspec.json.encode({"event": "tape_ended", "tape": tape, "ticks": 9})
-        log.open("ab").write(line + b"\nTraceback\n")
-        recorder.look_at_logs()
-        ended.append(recorder.recording.tape_ended)
-    assert ended == [False, True]
-
-
-def test_where_nothing_can_be_seen_there_is_nothing_to_experiment_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recorder_module, "CATCH_UP_S", 0.0)
-    refused = pytest.raises(TargetError, match=r"not all of one stack .* --config")
-    with recorder_in(tmp_path) as recorder, refused:
-        recorder.wait_until_caught_up()
-
-
 @pytest.mark.parametrize("why", ["of its own", "it keeps 2 ticks"])
 def test_a_recorder_that_ended_early_says_so_instead_of_accusing_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    recorder = recorder_in(tmp_path)
+    recorder = Recorder(msgspec.structs.replace(Settings(), var_dir=tmp_path))
     if why == "of its own":
         monkeypatch.setattr(recorder, "look_at_logs", lambda: 1 / 0)
         why = "division by zero"

@@ -19,7 +19,7 @@ from chaos.lab.experiment import RoundContext
 from chaos.lab.recorder import SUPERVISORD, Event, StackRecording
 from chaos.lab.target import TargetStack
 from chaos.storms.planned_faults import ALL_ROLES, FaultKind, PlannedFault
-from chaos.storms.runner import GarbageClient, StormRunner
+from chaos.storms.runner import StormRunner
 from lib.clock import SECOND_NS
 from lib.process import run_identity
 from lib.settings import Settings
@@ -151,24 +151,3 @@ def test_a_connection_has_one_lasting_fault_at_a_time_and_only_an_open_one_is_cu
             runner.run([cut])
             with pytest.raises(ConnectionResetError):
                 client.recv(1)
-
-
-def test_a_garbage_client_reconnects_after_the_server_has_disconnected_it() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        garbage_client = GarbageClient(server.getsockname(), Random(1))
-        server.setblocking(False)
-        for _ in range(2):
-            sock = wait_until(lambda: step_and_accept(garbage_client, server), "garbage comes")
-            assert sock
-            sock.settimeout(10)
-            assert sock.recv(1 << 16)
-            sock.close()
-        garbage_client.close()
-
-
-def step_and_accept(garbage_client: GarbageClient, server: socket.socket) -> socket.socket | None:
-    garbage_client.step()
-    try:
-        return server.accept()[0]
-    except BlockingIOError:
-        return None

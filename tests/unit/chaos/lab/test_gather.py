@@ -10,7 +10,6 @@ import pytest
 
 from chaos.judge.records import (
     NO_LAST,
-    AppliedNews,
     BookAttachment,
     BookedTick,
     Evaluation,
@@ -24,7 +23,6 @@ from chaos.lab.gather import (
     extend_evaluations,
     in_order_of_booking,
     read_log,
-    take_orderbook_log,
     take_strategy_log,
 )
 from lib.ledger.rows import BookedOrder
@@ -128,11 +126,6 @@ def test_a_log_is_read_with_its_older_parts_the_oldest_first(tmp_path: Path) -> 
                         LoggedOn(1, {"AAPL": 10}, 2, 1, given_up=frozenset({2}))],
              "given_up": {2}},
         ),
-        (
-            [event("news_applied", sentiment=70, sequence=1, first_tick_sequence=5, tape="A"),
-             event("news_silent", first_tick_sequence=9, tape="A")],
-            {"news": [AppliedNews("A", 5, 70), AppliedNews("A", 9, None)]},
-        ),
         (  # an answer knows which orders were sent before it
             [sent(1, 5), FILLED, sent(2, 6), REJECTED,
              event("order_error", order_id=2, reason="disk full"),
@@ -150,7 +143,7 @@ def test_a_log_is_read_with_its_older_parts_the_oldest_first(tmp_path: Path) -> 
         ),
     ],
     ids=["new instance", "new tape and book", "attachments", "lap", "lap over tapes", "logons",
-         "news", "answers", "held back"],
+         "answers", "held back"],
 )  # fmt: skip
 def test_what_the_strategy_logs_is_in_the_records(
     events: list[LogEvent], gathered: dict[str, Any]
@@ -196,20 +189,6 @@ def test_orders_are_in_the_order_of_their_booking(
     rows: list[BookedOrder], order_ids: list[int]
 ) -> None:
     assert [row.order_id for row in in_order_of_booking(rows)] == order_ids
-
-
-def test_the_orderbook_says_what_it_missed_and_what_it_could_not_read() -> None:
-    gathered = records()
-    malformed = [{"sequence": 8}, {"sequence": 11}]
-    take_orderbook_log(
-        [
-            event("connected", stream="price", tape="A"),
-            event("ticks_missed", first=3, last=5, where="gateway", tape="A"),
-            event("malformed_frames", count=2, examples=malformed, stream="price"),
-        ],
-        gathered,
-    )
-    assert gathered.book_gaps == [Gap("A", 3, 5), Gap("A", 8, 8), Gap("A", 11, 11)]
 
 
 def test_an_evaluation_is_as_long_as_anything_tells() -> None:

@@ -1,4 +1,4 @@
-"""What follows from the figures of a role that was hit: reasons, table, goals."""
+"""What follows from the figures of a role that was hit: reasons and goals."""
 
 from __future__ import annotations
 

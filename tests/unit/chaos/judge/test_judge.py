@@ -255,7 +255,7 @@ PLANTS: list[tuple[str, Plant]] = [
     ),
     ("not refused: the quantity is .* 9", setting(risk=RiskSettings(max_order_quantity=9))),
     ("not refused: the position would be .* 9", setting(risk=RiskSettings(max_position=9))),
-    ("not refused: expired: first sent", setting(order_ttl_ns=-1)),
+    ("not refused: expired: first sent", setting(order_ttl_ns=1)),
     ("left behind: /dev/shm/tradewire", lambda r: r.left_behind.append("/dev/shm/tradewire")),
 ]
 
@@ -326,6 +326,13 @@ def test_what_would_be_a_defect_is_none_with_its_excuse(plant: Plant, excuse: Pl
     assert judge(records) != []
     excuse(records)
     assert judge(records) == []
+
+
+def test_the_ticks_of_incomplete_records_are_judged_as_well() -> None:
+    records = play()
+    records.whole = records.settled = False
+    lose_tick(records, "A", 200)
+    assert judge(records) == [f"tape A, tick 200: {NOT_IN_BOOK}"]
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.measure.symbols import symbols_of
+from bench.measure.measured_stack import symbols_of
 from bench.processes import Part, hear, started
-from bench.results import CallCost, StageCost
+from bench.results import CallCost, Recording, StageCost
 from lib.settings import PROJECT_ROOT, Settings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.signals import MovingAverageAndNews
@@ -39,8 +39,6 @@ LONGEST_S: Final = 120.0
 WARM_UP: Final = 2
 """How many repetitions do not count."""
 
-Costs = tuple[tuple[StageCost, ...], tuple[CallCost, ...]]
-
 
 class Work(NamedTuple):
     """One timed repetition: `run` processes `units` ticks or calls."""
@@ -51,7 +49,7 @@ class Work(NamedTuple):
     batch_ticks: int = 1
 
 
-def measure_alone(symbols: int, seconds: float) -> Costs:
+def measure_alone(symbols: int, seconds: float, found: Recording) -> None:
     """Measure all stages and calls, each for `seconds`, in a separate process. Raises BenchError.
 
     Its environment is that of the roles (`etc/run-role`): it decides, at the start of a process,
@@ -62,10 +60,11 @@ def measure_alone(symbols: int, seconds: float) -> Costs:
     try:
         with started([(_measure_all, (symbols, seconds))]) as children:
             [(stages, calls)] = hear(children, children, LONGEST_S, "not finished in time")
-            return stages, calls
     finally:
         os.environ.clear()
         os.environ.update(before)
+    found.stages += stages
+    found.calls += calls
 
 
 def role_environment() -> dict[str, str]:
@@ -75,7 +74,9 @@ def role_environment() -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", " ".join(exports)))
 
 
-def _measure_all(part: Part[tuple[int, float]]) -> Costs:
+def _measure_all(
+    part: Part[tuple[int, float]],
+) -> tuple[tuple[StageCost, ...], tuple[CallCost, ...]]:
     return measure_stages(*part.load), measure_calls(*part.load)
 
 

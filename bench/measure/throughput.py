@@ -20,10 +20,15 @@ import numpy as np
 from msgspec.structs import replace
 
 from bench.errors import BenchError, RoleEndedError
-from bench.measure.measured_stack import MeasuredStack, Published, UsageMeter, measured_stack
-from bench.measure.symbols import settings_for
+from bench.measure.measured_stack import (
+    MeasuredStack,
+    Published,
+    UsageMeter,
+    measured_stack,
+    settings_for,
+)
 from bench.plan import ThroughputRun
-from bench.results import Throughput, Trial, Usage
+from bench.results import Recording, Throughput, Trial, Usage
 from lib.clock import SECOND_NS
 from lib.process.log_events import GATEWAY, ScheduleShifted
 from lib.settings import MAX_RATE, Settings
@@ -128,32 +133,28 @@ def count_from_now(stack: MeasuredStack) -> tuple[Published, list[EvaluationCoun
     return begin, [EvaluationCounter(reader, begin, begin_ns) for reader in readers]
 
 
-def measure_throughput(run: ThroughputRun) -> tuple[Throughput, list[str]]:
-    """Search on a separate stack; return the result and the gaps. Raises BenchError."""
+def measure_throughput(run: ThroughputRun, found: Recording) -> None:
+    """Search on a separate stack. Raises BenchError."""
     settings = fast_settings(run.symbols)
     settings = replace(settings, gateway=replace(settings.gateway, rate=0.0))
-    gaps: list[str] = []
     with measured_stack(settings, run.strategies) as stack:
         time.sleep(WARM_UP_S)
         guess = evaluated_per_s(stack, UNPACED_S)
 
         def try_rate(rate: float) -> Attempt:
-            return attempt(stack, rate, run.seconds, gaps)
+            return attempt(stack, rate, run.seconds)
 
         attempts = list(search(guess * FIRST_SHARE, run.trials, try_rate))
         attempts += confirm(attempts, try_rate)
-    best = attempts[-1] if attempts[-1].trial.held else None
-    if best is None:
-        gaps.append("no rate held twice")
-    found = Throughput(
-        run.symbols,
-        run.strategies,
-        best.ticks_per_s if best else 0.0,
-        tuple(attempt.trial for attempt in attempts),
-        best.usage if best else (),
-    )
-    where = f"throughput with {run.symbols} symbols and {run.strategies} strategies"
-    return found, [f"{where}: {gap}" for gap in gaps]
+    best = attempts[-1]
+    trials = tuple(attempt.trial for attempt in attempts)
+    if best.trial.held:
+        throughput = Throughput(run.symbols, run.strategies, best.ticks_per_s, trials, best.usage)
+    else:
+        where = f"throughput with {run.symbols} symbols and {run.strategies} strategies"
+        found.gaps.append(f"{where}: no rate held twice")
+        throughput = Throughput(run.symbols, run.strategies, 0.0, trials, ())
+    found.throughput.append(throughput)
 
 
 def fast_settings(symbols: int) -> Settings:
@@ -215,12 +216,12 @@ def evaluated_per_s(stack: MeasuredStack, seconds: float) -> float:
     return slowest.evaluated / slowest.seconds
 
 
-def attempt(stack: MeasuredStack, rate: float, seconds: float, gaps: list[str]) -> Attempt:
-    """Try one rate on a running stack. What the bench itself misses is added to `gaps`."""
+def attempt(stack: MeasuredStack, rate: float, seconds: float) -> Attempt:
+    """Try one rate on a running stack. Raises BenchError."""
     stack.set_rate(rate)
     _settle(stack, rate)
     with closing(EventFollower(stack.settings.var_dir, [GATEWAY])) as log:
-        return _attempt(stack, rate, seconds, log, gaps)
+        return _attempt(stack, rate, seconds, log)
 
 
 def _settle(stack: MeasuredStack, rate: float) -> None:
@@ -235,9 +236,7 @@ def _settle(stack: MeasuredStack, rate: float) -> None:
     time.sleep(WARM_UP_S)
 
 
-def _attempt(
-    stack: MeasuredStack, rate: float, seconds: float, log: EventFollower, gaps: list[str]
-) -> Attempt:
+def _attempt(stack: MeasuredStack, rate: float, seconds: float, log: EventFollower) -> Attempt:
     meter = UsageMeter(stack)
     log.read()  # what was before the trial
     (_, begin), counts = count_from_now(stack)
@@ -271,11 +270,6 @@ def _attempt(
         if time.monotonic() > give_up_s:
             why = f"not all is evaluated {CATCH_UP_S:g} s later"
         time.sleep(LOOK_S)
-    unseen = sum(count.unseen for count in counts)
-    if unseen:
-        gaps.append(
-            f"the bench itself was too slow for {unseen:,} decisions at {rate:,.0f} ticks/s"
-        )
     slowest = min(progress, key=lambda one: one.evaluated)
     trial = Trial(
         rate=rate,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from bench.measure.observer import LAST_S, LOOK_S
+from bench.measure.profile import SAMPLES_PER_S
 from bench.measure.side_by_side import BELOW_HELD
 from bench.measure.throughput import (
     CATCH_UP_S,
@@ -72,9 +73,8 @@ def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
         "batched": with_best_batching(recording),
         "rounds": len({hop.round for hop in recording.hops}),
         "side_symbols": sorted({hop.symbols for hop in recording.hops}),
-        # the other recordings
-        "profile": recorded.profile,
-        "profile_machine": processor(recorded.profile.machine),
+        # the profile, and the other recording
+        "samples_per_s": SAMPLES_PER_S,
         "shown_functions": SHOWN_FUNCTIONS,
         "watched": watched,
         "watched_machine": processor(watched.machine),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError, RoleEndedError
+from bench.errors import RoleEndedError
 from bench.measure import throughput
 from bench.measure.measured_stack import Published
 from bench.measure.throughput import (
@@ -56,15 +56,10 @@ def test_no_rate_is_tried_above_one_that_failed_or_below_one_that_held() -> None
         assert all(trial.rate > other.rate for other in before if other.held)
 
 
-def test_it_does_not_ask_for_more_than_a_gateway_may_be_asked_for() -> None:
-    rates = [attempt.trial.rate for attempt in searched(0.9 * MAX_RATE, 2 * MAX_RATE)]
-    assert rates == [0.9 * MAX_RATE, MAX_RATE]
-
-
 def test_a_guess_that_is_far_too_high_is_left_behind_in_a_few_trials() -> None:
-    found = searched(10e6, 1e6, trials=5)
-    assert len(found) == 5
-    assert held(found)
+    assert held(searched(10e6, 1e6, trials=5))
+    rates = [attempt.trial.rate for attempt in searched(0.9 * MAX_RATE, 2 * MAX_RATE)]
+    assert rates == [0.9 * MAX_RATE, MAX_RATE]  # no gateway may be asked for more
 
 
 def confirmed(attempts: list[Attempt], capacity: float) -> list[tuple[float, bool]]:
@@ -110,17 +105,18 @@ def test_only_the_ticks_behind_the_first_are_counted_from_one_look_to_the_next(
     strategy: Strategy,
 ) -> None:
     strategy.decide(81, 90, 1.0)
-    strategy.decide(91, 110, 2.0)
-    strategy.decide(111, 150, 4.0)
-    assert strategy.evaluated.read() == StrategyProgress(50, 150, 0, 3.0)
-    strategy.decide(151, 160, 5.0)
-    for _ in range(2):
-        assert strategy.evaluated.read() == StrategyProgress(60, 160, 0, 4.0)
-
-
-def test_before_the_first_tick_nothing_is_counted(strategy: Strategy) -> None:
-    strategy.decide(91, 100, 1.0)
+    strategy.decide(91, 100, 2.0)
     assert strategy.evaluated.read() == StrategyProgress(0, 100, 0, 0.0)
+    strategy.decide(101, 150, 4.0)
+    assert strategy.evaluated.read() == StrategyProgress(50, 150, 0, 3.0)
+
+
+def test_ticks_of_before_that_were_decided_with_later_ones_are_not_counted(
+    strategy: Strategy,
+) -> None:
+    strategy.decide(91, 110, 2.0)
+    for _ in range(2):
+        assert strategy.evaluated.read() == StrategyProgress(10, 110, 0, 1.0)
 
 
 def test_ticks_that_were_left_out_are_counted_as_gaps(strategy: Strategy) -> None:
@@ -128,11 +124,6 @@ def test_ticks_that_were_left_out_are_counted_as_gaps(strategy: Strategy) -> Non
     strategy.decide(131, 140, 2.0)
     found = strategy.evaluated.read()
     assert (found.evaluated, found.last, found.gaps) == (27, 140, 3 + 10)
-
-
-def test_a_strategy_with_another_tape_is_an_error(strategy: Strategy) -> None:
-    with pytest.raises(BenchError, match="another tape"):
-        EvaluationCounter(strategy.reader, Published("other", 100), 0)
 
 
 def test_what_the_bench_itself_missed_is_counted(strategy: Strategy) -> None:
@@ -177,6 +168,6 @@ def test_a_rate_at_which_a_daemon_ends_does_not_hold(strategy: Strategy, monkeyp
 
     monkeypatch.setattr(throughput, "WARM_UP_S", 0.0)
     monkeypatch.setattr(throughput, "UsageMeter", Meter)
-    found = attempt(Stack(), 1.0, 0.01, [])  # type: ignore[arg-type]
+    found = attempt(Stack(), 1.0, 0.01)  # type: ignore[arg-type]
     assert (found.trial.held, found.trial.why) == (False, "dashboard has ended")
     assert found.usage == ()

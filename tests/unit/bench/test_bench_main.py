@@ -57,9 +57,3 @@ def test_an_interruption_leaves_the_old_figures(bench, tmp_path) -> None:
     before = (tmp_path / "bench" / command.RESULTS).read_bytes()
     assert bench(measure=interrupted) == EXIT_INTERRUPTED
     assert (tmp_path / "bench" / command.RESULTS).read_bytes() == before
-
-
-def test_figures_that_cannot_be_written_are_an_error(bench, tmp_path, capsys) -> None:
-    (tmp_path / "bench").touch()
-    assert bench() == command.EXIT_NOT_WRITTEN
-    assert f"{tmp_path}/bench" in capsys.readouterr().err

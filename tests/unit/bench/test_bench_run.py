@@ -68,12 +68,3 @@ def test_a_run_is_expected_to_end_in_time_and_knows_the_rate_of_the_stack_beside
 ) -> None:
     assert sum(step.expected_s for step in steps(plan)) < limit_s
     assert (plan.side_by_side.symbols, 1) in {(t.symbols, t.strategies) for t in plan.throughput}
-
-
-def test_a_full_run_covers_all_rates_symbols_strategies_and_clients() -> None:
-    assert {one.rate for one in FULL.latency} == {200.0, 2_000.0, 20_000.0, 200_000.0}
-    assert {(one.symbols, one.strategies) for one in FULL.throughput} == {
-        (symbols, strategies) for symbols in (4, 100, 5_000) for strategies in (1, 4)
-    }
-    assert {one.clients for one in FULL.orders} == {1, 4, 16}
-    assert FULL.side_by_side.rounds >= 5

@@ -26,16 +26,11 @@ from lib.long_program import time_left
 from lib.reports.machine import machine_facts, software_facts
 
 # Expected durations on two cores, for the time left only.
-STACK_S: Final = 3.5
-"""The time to start, warm up and end a private stack."""
-FILL_S: Final = 5.0
-"""The time to fill the ring once and to restart the gateway."""
-ORDERS_S: Final = 2.0
-"""The time of a load of orders."""
-RIVAL_S: Final = 1.2
-"""The overhead of a rival, for each load."""
-ALONE: Final = 11
-"""The number of stages and calls."""
+STACK_S: Final = 3.5  # to start, warm up and end a private stack
+FILL_S: Final = 5.0  # to fill the ring once and to restart the gateway
+ORDERS_S: Final = 2.0  # for each load of orders
+RIVAL_S: Final = 1.2  # beside each load of a rival
+ALONE: Final = 11  # stages and calls
 
 PACKAGES: Final = ("pyzmq", "py-spy")
 """What `requirements-bench.txt` has for the measurements."""

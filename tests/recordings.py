@@ -179,16 +179,6 @@ NOTHING_MEASURED = recording(
 )
 
 
-def with_hops(name: str, rate: float, **figures: Any) -> Recording:
-    """The recording in which the rounds of one program at one rate are others."""
-    made = recording()
-    size = figures.get("ticks_a_message", 1)
-    others = tuple(
-        hop for hop in made.hops if (hop.name, hop.rate, hop.ticks_a_message) != (name, rate, size)
-    )
-    return replace(made, hops=(*others, *hops(name, rate, **figures)))
-
-
 def recorded_bench(made: Recording | None = None) -> RecordedBench:
     """All recordings of the bench, with three watched rounds."""
     rounds = [

@@ -76,33 +76,30 @@ def role_environment() -> dict[str, str]:
 
 def _measure_all(
     part: Part[tuple[int, float]],
-) -> tuple[tuple[StageCost, ...], tuple[CallCost, ...]]:
-    return measure_stages(*part.load), measure_calls(*part.load)
-
-
-def measure_stages(symbols: int, seconds: float) -> tuple[StageCost, ...]:
-    """Measure every stage with so many symbols, each for `seconds`."""
+) -> tuple[list[StageCost], list[CallCost]]:
+    """The main function of the process."""
+    symbols, seconds = part.load
     with ExitStack() as stack:
-        return tuple(
+        stages = [
             StageCost(work.name, symbols, work.batch_ticks, best_ns(work, seconds))
-            for stages in (_stages_of_many, _stages_of_one)
-            for work in stages(symbols, stack)
-        )
+            for works in (_stages_of_many, _stages_of_one)
+            for work in works(symbols, stack)
+        ]
+        calls = [
+            CallCost(work.name, symbols, best_ns(work, seconds)) for work in _calls(symbols, stack)
+        ]
+    return stages, calls
 
 
-def measure_calls(symbols: int, seconds: float) -> tuple[CallCost, ...]:
-    """Measure `read` and `update` of a book with so many symbols, each for `seconds`."""
+def _calls(symbols: int, stack: ExitStack) -> Iterator[Work]:
     names = symbols_of(symbols)
     asked = [names[number % symbols] for number in range(CALLS)]
     prices = [170.0 + number % 999 / 100 for number in range(CALLS)]
-    with SharedPriceBook(names) as book:
-        for symbol in names:
-            book.update(symbol, 172.53)
-        works = (
-            Work("read", CALLS, lambda: [book.read(symbol) for symbol in asked]),
-            Work("update", CALLS, lambda: [*map(book.update, asked, prices)]),
-        )
-        return tuple(CallCost(work.name, symbols, best_ns(work, seconds)) for work in works)
+    book = stack.enter_context(SharedPriceBook(names))
+    for symbol in names:
+        book.update(symbol, 172.53)
+    yield Work("read", CALLS, lambda: [book.read(symbol) for symbol in asked])
+    yield Work("update", CALLS, lambda: [*map(book.update, asked, prices)])
 
 
 def best_ns(work: Work, seconds: float) -> float:

@@ -33,7 +33,7 @@ from lib.clock import SECOND_NS
 from lib.process.log_events import GATEWAY, ScheduleShifted
 from lib.settings import MAX_RATE, Settings
 from lib.stack.observer import EventFollower
-from lib.trading.decision_log import Decided, DecisionReader
+from lib.trading.decision_log import DecisionReader
 
 RING_TICKS: Final = 1 << 22
 """The size of the ring: half a second at 8 million ticks/s. The default ring lasts 33 ms at that
@@ -87,10 +87,7 @@ class StrategyProgress(NamedTuple):
 
 
 class EvaluationCounter:
-    """Counts the ticks that one strategy evaluates from a position of the tape on.
-
-    Pure but for `read`.
-    """
+    """Counts the ticks that one strategy evaluates from a position of the tape on."""
 
     def __init__(self, reader: DecisionReader, begin: Published, begin_ns: int) -> None:
         """Count the ticks that come after `begin`, from `begin_ns` on.
@@ -108,13 +105,8 @@ class EvaluationCounter:
 
     def read(self) -> StrategyProgress:
         """Count what has been decided since the last call."""
-        decided = self._reader.read()
-        self.unseen += decided.missed
-        return self.count(decided)
-
-    def count(self, decided: Decided) -> StrategyProgress:
-        """Count these decisions, which must follow the previous ones."""
-        first, last, decided_ns, _ = decided
+        first, last, decided_ns, missed = self._reader.read()
+        self.unseen += missed
         begin = int(np.searchsorted(last, self._after, "right"))
         if begin < len(last):
             begins = np.maximum(first[begin:], self._after + 1)
@@ -219,13 +211,7 @@ def evaluated_per_s(stack: MeasuredStack, seconds: float) -> float:
 def attempt(stack: MeasuredStack, rate: float, seconds: float) -> Attempt:
     """Try one rate on a running stack. Raises BenchError."""
     stack.set_rate(rate)
-    _settle(stack, rate)
-    with closing(EventFollower(stack.settings.var_dir, [GATEWAY])) as log:
-        return _attempt(stack, rate, seconds, log)
-
-
-def _settle(stack: MeasuredStack, rate: float) -> None:
-    """Let the strategies catch up with the gateway, for a bounded time, and warm up."""
+    # The strategies catch up with the gateway first.
     _, counts = count_from_now(stack)
     give_up_s = time.monotonic() + SETTLE_S
     while time.monotonic() < give_up_s:
@@ -234,6 +220,8 @@ def _settle(stack: MeasuredStack, rate: float) -> None:
         if lag < rate * LOOK_S:
             break
     time.sleep(WARM_UP_S)
+    with closing(EventFollower(stack.settings.var_dir, [GATEWAY])) as log:
+        return _attempt(stack, rate, seconds, log)
 
 
 def _attempt(stack: MeasuredStack, rate: float, seconds: float, log: EventFollower) -> Attempt:

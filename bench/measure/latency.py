@@ -45,7 +45,10 @@ def measure_latency(run: LatencyRun, found: Recording) -> None:
 def judge(
     run: LatencyRun, seen: Observation, usage: tuple[Usage, ...], gaps: list[str]
 ) -> TickToDecision:
-    """Compute the figures of an observation. Raises BenchError if it has no ticks."""
+    """Compute the figures of an observation; what is in none of them is added to `gaps`.
+
+    Raises BenchError if it has no ticks.
+    """
     from_sent = seen.from_sent
     intended_ns = seen.schedule.intended_ns(seen.sequences)
     where = f"tick to decision at {run.rate:,.0f} ticks/s"

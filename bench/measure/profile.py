@@ -114,7 +114,7 @@ def _sample(role: str, pid: int) -> str:
         except subprocess.TimeoutExpired:
             raise BenchError(f"py-spy does not finish with {role}") from None
         if done.returncode:
-            raise BenchError(f"py-spy cannot sample {role}: {done.stderr.strip()}")
+            raise BenchError(f"py-spy cannot sample {role}: {' '.join(done.stderr.split())}")
         return Path(stacks.name).read_text(encoding="utf-8")
 
 

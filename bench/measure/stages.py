@@ -82,12 +82,12 @@ def _measure_all(
     with ExitStack() as stack:
         stages = [
             StageCost(work.name, symbols, work.batch_ticks, best_ns(work, seconds))
-            for works in (_stages_of_many, _stages_of_one)
-            for work in works(symbols, stack)
+            for stages_of in (_stages_of_many, _stages_of_one)
+            for work in stages_of(symbols, stack)
         ]
-        calls = [
-            CallCost(work.name, symbols, best_ns(work, seconds)) for work in _calls(symbols, stack)
-        ]
+    with ExitStack() as stack:
+        works = _calls(symbols, stack)
+        calls = [CallCost(work.name, symbols, best_ns(work, seconds)) for work in works]
     return stages, calls
 
 

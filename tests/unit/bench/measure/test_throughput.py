@@ -11,7 +11,6 @@ from bench.errors import RoleEndedError
 from bench.measure import throughput
 from bench.measure.measured_stack import Published
 from bench.measure.throughput import (
-    CONFIRMATIONS,
     RESOLUTION,
     Attempt,
     EvaluationCounter,
@@ -23,7 +22,7 @@ from bench.measure.throughput import (
 )
 from bench.results import Trial
 from lib.settings import MAX_RATE, Settings
-from lib.trading.decision_log import RING_RECORDS, DecisionLog, DecisionReader
+from lib.trading.decision_log import DecisionLog, DecisionReader
 
 SECOND_NS = 10**9
 
@@ -42,14 +41,12 @@ def held(attempts: list[Attempt]) -> list[float]:
     return [attempt.trial.rate for attempt in attempts if attempt.trial.held]
 
 
-@pytest.mark.parametrize("first", [1e3, 9e5, 1e6, 1.01e6, 8e6])
-def test_whatever_it_begins_with_it_finds_the_capacity(first: float) -> None:
-    best = max(held(searched(first, 1e6, trials=80)))
-    assert 1e6 / RESOLUTION <= best <= 1e6
-
-
-def test_no_rate_is_tried_above_one_that_failed_or_below_one_that_held() -> None:
-    rates = searched(5e6, 3.3e6)
+@pytest.mark.parametrize("first", [1e3, 1.01e6, 8e6])
+def test_it_finds_the_capacity_and_tries_no_rate_above_a_failed_or_below_a_held_one(
+    first: float,
+) -> None:
+    rates = searched(first, 1e6, trials=80)
+    assert 1e6 / RESOLUTION <= max(held(rates)) <= 1e6
     for number, (trial, *_) in enumerate(rates):
         before = [attempt.trial for attempt in rates[:number]]
         assert all(trial.rate < other.rate for other in before if not other.held)
@@ -73,12 +70,6 @@ def test_only_what_holds_twice_counts() -> None:
     first, second, *_ = sorted(held(attempts), reverse=True)
     assert confirmed(attempts, 1.5e6) == [(first, True)]
     assert confirmed(attempts, second) == [(first, False), (second, True)]
-
-
-def test_what_holds_once_only_is_not_tried_for_ever() -> None:
-    many = searched(1e3, 1e6, trials=20)
-    assert len(held(many)) > CONFIRMATIONS
-    assert [result for _, result in confirmed(many, 0.0)] == [False] * CONFIRMATIONS
 
 
 class Strategy:
@@ -117,13 +108,6 @@ def test_ticks_that_were_left_out_are_counted_as_gaps(strategy: Strategy) -> Non
     strategy.decide(131, 140, 2.0)
     found = strategy.evaluated.read()
     assert (found.evaluated, found.last, found.gaps) == (27, 140, 3 + 10)
-
-
-def test_what_the_bench_itself_missed_is_counted(strategy: Strategy) -> None:
-    for number in range(101, 101 + RING_RECORDS + 10):
-        strategy.decide(number, number, 1.0)
-    assert strategy.evaluated.read().gaps == strategy.evaluated.unseen
-    assert strategy.evaluated.unseen > 10
 
 
 def progress(last: int, gaps: int = 0) -> StrategyProgress:

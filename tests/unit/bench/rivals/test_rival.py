@@ -19,8 +19,6 @@ from bench.rivals.rival import (
     ConsumerResult,
     ProcessContext,
     RivalResult,
-    RivalUnavailable,
-    require,
     run,
     tcp_connection,
 )
@@ -67,11 +65,6 @@ def test_a_latency_is_noted_for_each_message_and_what_is_missing_is_known() -> N
     result = decisions.result()
     assert (result.sent, result.ticks, len(result.latencies_ns)) == (3, 2, 1)
     assert result.latencies_ns[0] > 0
-
-
-def test_a_package_that_is_missing_is_a_gap_that_names_it() -> None:
-    with pytest.raises(RivalUnavailable, match="some-package is not installed"):
-        require("no_such_module", "some-package")
 
 
 # The roles of small rivals. They run in processes of their own, which import this module.

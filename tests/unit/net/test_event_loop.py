@@ -128,28 +128,8 @@ def test_the_loop_beats_before_and_after_each_wait_and_waits_no_longer_than_betw
     other.close()
 
 
-def test_a_file_that_is_ready_is_called_back_with_what_it_is_ready_for(ready_pairs):
-    loop = EventLoop()
-    (ours, _), (other, _), _ = ready_pairs
-    seen = []
-    loop.register(ours, selectors.EVENT_READ, lambda events: seen.append(("ours", events)))
-    loop.register(other, selectors.EVENT_WRITE, lambda events: seen.append(("other", events)))
-    loop.poll()
-    assert sorted(seen) == [("other", selectors.EVENT_WRITE), ("ours", selectors.EVENT_READ)]
 
 
-def test_a_modified_file_is_called_for_the_new_events_only_and_an_unregistered_one_for_none(
-    ready_pairs,
-):
-    loop = EventLoop()
-    ours, _ = ready_pairs[0]
-    seen = []
-    loop.register(ours, selectors.EVENT_READ, lambda _: seen.append("read"))
-    loop.modify(ours, selectors.EVENT_WRITE, lambda _: seen.append("write"))
-    loop.poll()
-    loop.unregister(ours)
-    loop.poll(may_sleep=False)
-    assert seen == ["write"]
 
 
 def test_a_file_that_was_closed_in_this_pass_is_not_called_nor_is_a_new_one_with_its_number(
@@ -253,16 +233,3 @@ def test_a_signal_just_before_the_wait_is_not_slept_through_and_does_not_end_lat
     assert waits.woken == [True, False]
 
 
-def test_stop_ends_the_loop_after_the_pass_in_which_it_is_called(ready_pairs):
-    loop = EventLoop()
-    called = []
-
-    def stop(_events):
-        called.append(1)
-        loop.stop()
-
-    for ours, _ in ready_pairs:
-        loop.register(ours, selectors.EVENT_READ, stop)
-    while loop.running:
-        loop.poll()
-    assert len(called) == len(ready_pairs)

@@ -149,15 +149,6 @@ def test_any_other_reason_is_one_line_too():
         Door("192.0.2.1", 5003)
 
 
-def test_it_binds_though_connections_of_its_predecessor_are_in_time_wait():
-    with socket.create_server(("127.0.0.1", 0)) as predecessor:
-        address = predecessor.getsockname()
-        with socket.create_connection(address) as client:
-            predecessor.accept()[0].close()  # the side that closes first has to wait
-            assert client.recv(1) == b""
-    with pytest.raises(OSError, match="in use"), socket.socket() as plain:
-        plain.bind(address)
-    Door(*address)
 
 
 def readable(sock: socket.socket) -> bool:

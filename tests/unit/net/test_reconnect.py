@@ -142,18 +142,6 @@ def test_the_kernel_looks_after_a_peer_that_may_be_silent_for_ever(connected):
     assert values == [KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES]
 
 
-def test_it_comes_back_each_time_the_server_restarts(loop, server, connected):
-    for round_ in range(1, 4):
-        connected.connection.proved()
-        server.stop()
-        run_until(loop, lambda n=round_: len(connected.events) == 2 * n, "the loss is noticed")
-        server.start()
-        run_until(loop, lambda n=round_: connected.opened == n + 1, "it is back")
-        run_until(loop, lambda: server.clients, "the server has it")
-        connected.data = b""
-        server.clients[0].send(b"tick*")
-        run_until(loop, lambda: connected.data == b"tick*", "a tick comes")
-    assert connected.events == ["open", *["lost: closed by peer", "open"] * 3]
 
 
 def test_a_server_that_accepts_and_closes_at_once_is_not_hammered_until_it_answers_sensibly(

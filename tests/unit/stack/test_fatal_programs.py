@@ -185,7 +185,3 @@ def test_a_reason_that_is_on_the_screen_is_not_named_again_and_that_there_is_non
     assert "no reason" in stack.give_up("by_hand")
 
 
-def test_the_first_program_that_is_missed_is_the_one_that_is_named(stack: Stack) -> None:
-    stack.fail("gateway", "exit status 3")
-    stack.fail("orderbook", "exit status 4")
-    assert stack.code == 3

@@ -155,10 +155,3 @@ def test_why_supervisord_ended_is_said_in_a_few_words(exit_code, said, reason):
     assert why_it_ended(exit_code, io.BytesIO(said)) == reason
 
 
-def test_a_supervisord_that_cannot_be_run_is_one_line(var_dir, monkeypatch):
-    monkeypatch.setattr("sys.executable", "/nowhere/python")
-    with (
-        (var_dir / "errors").open("wb") as errors,
-        pytest.raises(CannotStartError, match=r"cannot run supervisord: .*/nowhere/python"),
-    ):
-        start_supervisord(var_dir / "supervisord.conf", errors)

@@ -86,54 +86,58 @@ def test_without_it_nothing_is_traded_and_the_stack_ends_with_its_code(
     assert START not in stack.give_up(program)
     assert stack.code == 3
     assert stack.message.startswith(f"{program} does not start (11 tries, exit status 3)")
+    stack.fail("strategy", "exit status 4")
+    assert stack.code == 3
 
 
-@pytest.mark.parametrize("program", ["dashboard", "by_hand"])
-def test_without_a_program_that_is_not_needed_the_stack_goes_on_and_the_line_says_how_to_start_it(
-    stack: Stack, program: str
+@pytest.mark.parametrize(
+    ("program", "end", "begin"),
+    [
+        ("dashboard", "exit status 1", "given up (11 tries, exit status 1)"),
+        ("by_hand", "exit status 1", "given up (11 tries, exit status 1)"),
+        ("strategy", "exit status 1", "given up (11 tries, exit status 1)"),  # there is another one
+        (
+            "gateway",
+            "terminated by SIGKILL",
+            "given up (11 tries, terminated by SIGKILL); something",
+        ),
+    ],
+)
+def test_otherwise_the_stack_goes_on_and_the_line_says_how_to_start_it(
+    stack: Stack, program: str, end: str, begin: str
 ) -> None:
-    text = stack.fail(program)
+    text = stack.fail(program, end)
     assert stack.code is None
-    assert text.startswith("given up (11 tries, exit status 1)")
+    assert text.startswith(begin)
     assert text.endswith(f"then: {START} {program}")
 
 
 def test_of_two_strategies_the_last_one_ends_the_stack(stack: Stack) -> None:
-    assert stack.fail("strategy").endswith(f"{START} strategy")
+    stack.fail("strategy")
+    stack.start("strategy")  # by hand
+    stack.fail("second")
     assert stack.code is None
-    stack.start("second")
-    stack.fail("second", "exit status 5")
+    stack.fail("strategy", "exit status 5")
     assert stack.code == 5
 
 
-def test_a_strategy_that_was_started_again_by_hand_counts(stack: Stack) -> None:
-    stack.fail("strategy")
-    stack.start("strategy")
-    stack.fail("second")
-    assert stack.code is None
-
-
-def test_settings_refused_at_the_first_start_end_the_stack_at_once(stack: Stack) -> None:
-    stack.try_to_start("gateway", "exit status 78")
-    assert stack.code == 78
-
-
-def test_settings_refused_by_a_program_that_had_started_leave_its_tries(stack: Stack) -> None:
-    stack.start("gateway")
-    stack.try_to_start("gateway", "exit status 78", times=11)
-    assert stack.code is None
-    stack.give_up("gateway")
-    assert stack.code == 78
-
-
-def test_a_program_that_is_killed_and_comes_back_changes_nothing(stack: Stack) -> None:
-    for _ in range(3 * MAX_TRIES):
-        stack.start("gateway")
-        stack.take(ScreenLine("gateway", "x", WARNING, ENDED, "exit status 1; not expected"))
-    assert stack.code is None
+def test_settings_refused_at_the_first_start_end_the_stack_at_once_and_later_after_its_tries(
+    stack: Stack,
+) -> None:
+    started = Stack()
+    started.start("gateway")
+    for one, code in ((stack, 78), (started, None)):
+        one.try_to_start("gateway", "exit status 78")
+        assert one.code == code
+    started.fail("gateway", "exit status 78")
+    assert started.code == 78
 
 
 def test_failing_starts_that_supervisord_takes_for_good_ones_have_a_bound(stack: Stack) -> None:
+    for _ in range(3 * MAX_TRIES):  # it is killed and comes back
+        stack.start("gateway")
+        stack.take(ScreenLine("gateway", "x", WARNING, ENDED, "exit status 1; not expected"))
+    stack.start("gateway")
     stack.try_to_start("gateway", "exit status 1", times=MAX_TRIES - 1)
     assert stack.code is None
     stack.try_to_start("gateway", "exit status 1")
@@ -144,13 +148,6 @@ def test_failing_starts_that_supervisord_takes_for_good_ones_have_a_bound(stack:
 def test_an_end_without_a_code_of_its_own_is_1(stack: Stack, end: str) -> None:
     stack.fail("gateway", end)
     assert stack.code == 1
-
-
-def test_a_program_that_something_kills_at_each_start_waits_for_a_person(stack: Stack) -> None:
-    text = stack.fail("gateway", "terminated by SIGKILL")
-    assert stack.code is None
-    assert "kills it" in text
-    assert text.endswith(f"{START} gateway")
 
 
 def test_a_program_of_which_no_process_could_be_made_ends_with_1(stack: Stack) -> None:
@@ -183,5 +180,3 @@ def test_a_reason_that_is_on_the_screen_is_not_named_again_and_that_there_is_non
     assert "no port" not in stack.give_up("dashboard")
     stack.try_to_start("by_hand", "exit status 1", "")
     assert "no reason" in stack.give_up("by_hand")
-
-

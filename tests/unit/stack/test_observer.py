@@ -127,25 +127,26 @@ def test_what_a_program_logs_comes_after_its_start_and_text_that_is_no_event_is_
     follower.close()
 
 
-def test_all_programs_are_followed_also_later_ones_or_those_that_are_named(var_dir):
-    log_start(var_dir, "gateway", 1)
-    log_start(var_dir, "strategy", 1)
-    everything, one = EventFollower(var_dir), EventFollower(var_dir, ["gateway"])
-    for program in ("gateway", "strategy", "second"):
-        log_start(var_dir, program, 2)
-    assert sorted(seen(everything)) == [
-        (program, Started(pid=2)) for program in ("gateway", "second", "strategy")
-    ]
-    assert seen(one) == [("gateway", Started(pid=2))]
-    everything.close()
-    one.close()
-
-
-def test_what_was_logged_before_is_read_as_far_as_asked_for(var_dir):
+def test_all_programs_are_followed_from_as_far_back_as_asked_for_or_those_that_are_named(var_dir):
     for pid in (1, 2, 3):
         log_start(var_dir, "gateway", pid)
+        log_start(var_dir, "strategy", pid)
     line_bytes = (var_dir / "log" / "gateway.jsonl").stat().st_size // 3
-    for earlier_bytes, pids in ((0, []), (2 * line_bytes + 1, [2, 3]), (10**9, [1, 2, 3])):
-        follower = EventFollower(var_dir, ["gateway"], earlier_bytes=earlier_bytes)
-        assert seen(follower) == [("gateway", Started(pid=pid)) for pid in pids]
+    everything = EventFollower(var_dir)
+    ones = {
+        earlier_pids: EventFollower(var_dir, ["gateway"], earlier_bytes=earlier_bytes)
+        for earlier_pids, earlier_bytes in (
+            ((), 0),
+            ((2, 3), 2 * line_bytes + 1),
+            ((1, 2, 3), 10**9),
+        )
+    }
+    for program in ("gateway", "strategy", "second"):
+        log_start(var_dir, program, 4)
+    assert sorted(seen(everything)) == [
+        (program, Started(pid=4)) for program in ("gateway", "second", "strategy")
+    ]
+    for earlier_pids, one in ones.items():
+        assert seen(one) == [("gateway", Started(pid=pid)) for pid in (*earlier_pids, 4)]
+    for follower in (everything, *ones.values()):
         follower.close()

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import secrets
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from lib.price_book.segment_files import SHM_DIR
 from lib.settings import Settings, load_settings
-from lib.stack import private_stack
 from lib.stack.private_stack import (
     PrivateStackError,
     private_settings,
     start_private_stack,
     to_toml,
 )
-from tests.helpers import wait_until
-
-
-
 
 replace = msgspec.structs.replace
 GATEWAY, STRATEGY = Settings().gateway, Settings().strategy
@@ -64,9 +54,3 @@ def test_what_cannot_be_started_says_why_and_leaves_nothing_behind(tmp_path: Pat
     with pytest.raises(PrivateStackError, match="supervisord cannot take a path"):
         start_private_stack(Settings(), parent, "tw-test-")
     assert list(parent.iterdir()) == []
-
-
-
-
-
-

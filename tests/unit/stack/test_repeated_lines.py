@@ -122,23 +122,11 @@ def test_a_program_that_starts_and_crashes_again_and_again_is_shown_once(screen:
 def test_a_program_that_runs_again_is_said_to_and_its_next_failure_is_news(screen: Screen) -> None:
     for _ in range(3):
         screen.show(*screen.failed_try())
+    assert screen.after(CALM_S + 1) == []  # it waits for its next try
     assert screen.show(screen.spawned(), screen.started()) == [f"started pid={screen.pid}"]
     assert screen.after(CALM_S) == ["has run for 30 s now, after it had ended 3 times"]
     assert screen.after(CALM_S) == []
     assert len(screen.show(refused("no tape"), ended(), *screen.failed_try())) == 3
-
-
-def test_a_program_that_waits_for_its_next_try_is_not_said_to_run(screen: Screen) -> None:
-    for _ in range(3):
-        screen.show(*screen.failed_try())
-    assert screen.after(CALM_S + 1) == []
-    assert screen.show(*screen.failed_try()) == []
-
-
-def test_after_a_single_failure_the_return_is_shown(screen: Screen) -> None:
-    screen.show(screen.spawned(), screen.started(), ended())
-    assert len(screen.show(screen.spawned(), screen.started())) == 2
-    assert screen.after(CALM_S) == []
 
 
 @pytest.mark.parametrize("event", [STOPPED, GIVEN_UP])
@@ -151,15 +139,13 @@ def test_after_a_person_or_supervisord_has_stopped_it_all_is_news(
     assert len(screen.show(*screen.failed_try())) == 3
 
 
-def test_a_program_that_is_killed_while_it_works_is_shown_each_time(screen: Screen) -> None:
+def test_a_program_that_is_killed_is_shown_each_time_while_it_works_and_once_before(
+    screen: Screen,
+) -> None:
     for _ in range(3):
         assert len(screen.show(screen.spawned(), screen.started(), ended(SIGKILL))) == 3
-
-
-def test_a_program_that_is_killed_before_it_works_is_shown_once(screen: Screen) -> None:
-    screen.show(screen.spawned(), ended(SIGKILL))
-    assert len(screen.show(screen.spawned(), ended(SIGKILL))) == 1
-    assert screen.show(screen.spawned(), ended(SIGKILL)) == []
+    tries = [len(screen.show(screen.spawned(), ended(SIGKILL))) for _ in range(3)]
+    assert tries == [2, 1, 0]
 
 
 def test_each_place_at_which_the_watchdog_ends_a_program_is_shown_once(screen: Screen) -> None:

@@ -29,11 +29,6 @@ def test_a_programs_command_says_which_strategy_it_starts(command, table):
     assert strategy_programs(configuration) == ({"x": table} if table else {})
 
 
-def test_by_default_the_one_strategy_runs_and_nothing_is_said():
-    strategies = stack_strategies(Settings(), strategy_programs(read_configuration()))
-    assert (strategies.names, strategies.warnings()) == (["strategy"], [])
-
-
 def test_those_run_that_are_in_the_settings_and_have_a_program_and_the_others_are_named():
     settings = Settings(strategies={name: StrategySettings() for name in ("second", "third")})
     programs = {"a": "strategies.third", "b": "strategy", "c": "strategies.secnd"}
@@ -46,5 +41,7 @@ def test_those_run_that_are_in_the_settings_and_have_a_program_and_the_others_ar
     assert idle.endswith('run-role" strategy second')
 
 
-def test_that_no_program_starts_the_first_strategy_is_nothing_to_warn_of():
+def test_of_the_first_strategy_nothing_is_said_whether_or_not_a_program_starts_it():
+    strategies = stack_strategies(Settings(), strategy_programs(read_configuration()))
+    assert (strategies.names, strategies.warnings()) == (["strategy"], [])
     assert stack_strategies(Settings(), {}).warnings() == []

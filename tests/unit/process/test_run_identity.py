@@ -18,7 +18,6 @@ from lib.process.run_identity import (
     is_alive,
     process_stat,
     run_of,
-    siblings,
 )
 from tests.helpers import wait_until
 from tests.processes import forked, run_python
@@ -52,26 +51,6 @@ def test_the_children_of_a_process_are_known_whether_or_not_the_kernel_lists_the
         process.kill()
         process.wait()
         assert process.pid not in children_of(os.getpid())
-
-
-def test_a_supervised_role_is_of_the_run_of_its_parent_whose_other_children_are_its_siblings(
-    monkeypatch,
-):
-    monkeypatch.setenv("SUPERVISOR_ENABLED", "1")
-    ours = Run(os.getpid(), int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]))
-    with subprocess.Popen(["sleep", "60"]) as other:
-
-        def child():
-            assert current_run() == ours
-            assert other.pid in siblings()
-            assert os.getpid() not in siblings()
-            assert os.getppid() not in siblings()
-            monkeypatch.delenv("SUPERVISOR_ENABLED")
-            assert siblings() == []  # a role that was started by hand
-
-        with forked(child) as process:
-            assert process.join() == 0
-        other.kill()
 
 
 @pytest.mark.parametrize("name", ["sleep", "x) S 1 (y", "a\nb"])

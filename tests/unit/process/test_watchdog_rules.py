@@ -217,17 +217,6 @@ def test_after_an_end_supervisord_is_asked_until_there_is_a_successor():
     assert scene.asked_after_ms(ended_ns) == [0, 2, 4]
 
 
-@pytest.mark.parametrize("state", ["BACKOFF", "STOPPED", "FATAL", None])
-def test_what_waits_for_a_person_or_a_backoff_or_is_removed_is_not_hurried(state):
-    scene = scene_after_an_end()
-    ended_ns = scene.now_ns
-    scene.processes.remove(GATEWAY)
-    if state:
-        scene.processes.append(running("gateway", 0, state))
-    scene.run(SECOND_NS // 2)
-    assert scene.asked_after_ms(ended_ns) == [0]
-
-
 @pytest.mark.parametrize("answers", [True, False])
 def test_without_a_successor_the_questions_end(answers):
     scene = scene_after_an_end()

@@ -50,10 +50,11 @@ class Waits:
         self.timeouts_s: list[float] = []
         self.woken: list[bool] = []
 
-    def note(self, timeout_s, ready) -> None:
+    def note(self, timeout_s, ready):
         if timeout_s:
             self.timeouts_s.append(timeout_s)
             self.woken.append(bool(ready))
+        return ready
 
 
 @pytest.fixture
@@ -63,9 +64,7 @@ def waits(monkeypatch):
     select_for_real = select.select
 
     def precise(read, write, error, timeout_s):
-        ready = select_for_real(read, write, error, timeout_s)
-        recorder.note(timeout_s, ready[0])
-        return ready
+        return [recorder.note(timeout_s, select_for_real(read, write, error, timeout_s)[0])]
 
     class Epoll:
         """What `select.epoll` is, which cannot be derived from."""
@@ -77,25 +76,11 @@ def waits(monkeypatch):
             return getattr(self._epoll, name)
 
         def poll(self, timeout_s, max_events):
-            ready = self._epoll.poll(timeout_s, max_events)
-            recorder.note(timeout_s, ready)
-            return ready
+            return recorder.note(timeout_s, self._epoll.poll(timeout_s, max_events))
 
     monkeypatch.setattr(event_loop.select, "select", precise)
     monkeypatch.setattr(event_loop.select, "epoll", Epoll)
     return recorder
-
-
-@pytest.fixture
-def ready_pairs():
-    """Three socket pairs; in each, the first end has a byte to read."""
-    pairs = [socket.socketpair() for _ in range(3)]
-    for _, other in pairs:
-        other.send(b"x")
-    yield pairs
-    for pair in pairs:
-        for end in pair:
-            end.close()
 
 
 @pytest.fixture
@@ -115,25 +100,22 @@ def test_the_loop_beats_before_and_after_each_wait_and_waits_no_longer_than_betw
     loop.poll(may_sleep=False)
     beats = []
     ours, other = socket.socketpair()
-    loop.register(ours, selectors.EVENT_READ, lambda _: beats.append(word[0]))
-    before_ns = time.monotonic_ns()
-    other.send(b"x")
-    loop.poll()
-    assert before_ns <= beats[0] <= word[0]
-    assert word[0] > beats[0]
-    loop.unregister(ours)
+    with ours, other:
+        loop.register(ours, selectors.EVENT_READ, lambda _: beats.append(word[0]))
+        before_ns = time.monotonic_ns()
+        other.send(b"x")
+        loop.poll()
+        assert before_ns <= beats[0] < word[0]
+        loop.unregister(ours)
     loop.poll()
     assert waits.timeouts_s[-1] <= 0.03
-    ours.close()
-    other.close()
 
 
-def test_a_file_that_was_closed_in_this_pass_is_not_called_nor_is_a_new_one_with_its_number(
-    ready_pairs,
-):
+def test_a_file_that_was_closed_in_this_pass_is_not_called_nor_is_a_new_one_with_its_number():
     """The kernel gives the lowest free number, so an accept after a close meets this at once."""
     loop = EventLoop()
-    ends = [ours for ours, _ in ready_pairs]
+    pairs = [socket.socketpair() for _ in range(3)]
+    ends = [ours for ours, _ in pairs]
     quiet, other = socket.socketpair()  # nothing to read in it
     called = []
 
@@ -147,13 +129,15 @@ def test_a_file_that_was_closed_in_this_pass_is_not_called_nor_is_a_new_one_with
         assert os.dup2(quiet.fileno(), number) == number
         loop.register(number, selectors.EVENT_READ, lambda _: called.append("new"))
 
-    for end in ends:
+    for end, peer in pairs:
         loop.register(
             end, selectors.EVENT_READ, lambda _, me=end: close_the_others_and_replace_one(me)
         )
-    with quiet, other:
-        loop.poll()
+        peer.send(b"x")
+    loop.poll()
     assert called == ["old"]
+    for sock in (*ends, *(peer for _, peer in pairs), quiet, other):
+        sock.close()
 
 
 def test_a_wait_ends_with_the_earliest_deadline_even_below_a_millisecond_or_at_its_bound(

@@ -18,7 +18,7 @@ CLIENT = """
 import socket, sys
 held = [open("/dev/null") for _ in range(int(sys.argv[3]))]
 sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-print(sock.getsockname()[1], flush=True)
+print(flush=True)
 sys.stdin.read()
 """
 
@@ -32,25 +32,26 @@ class Host:
         self._listening = clean_up.enter_context(socket.create_server((address, 0), family=family))
         self.address = self._listening.getsockname()[:2]
 
-    def _accepted(self) -> socket.socket:
+    def accept(self) -> socket.socket:
         return self._clean_up.enter_context(self._listening.accept()[0])
 
     def connect(self) -> tuple[socket.socket, socket.socket]:
         """Return a client of this process, and the accepted end of its connection."""
         client = self._clean_up.enter_context(socket.create_connection(self.address))
-        return client, self._accepted()
+        return client, self.accept()
 
     def connect_from_child(self, held_descriptors: int = 0) -> tuple[int, socket.socket]:
         """Return a child's process id, and the accepted end of its connection."""
-        command = [sys.executable, "-c", CLIENT, *map(str, self.address), str(held_descriptors)]
         child = self._clean_up.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            subprocess.Popen(
+                [sys.executable, "-c", CLIENT, *map(str, self.address), str(held_descriptors)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
         )
-        assert child.stdout
         assert child.stdout.readline()
-        assert child.stdin
         self._clean_up.callback(child.stdin.close)
-        return child.pid, self._accepted()
+        return child.pid, self.accept()
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
@@ -110,10 +111,8 @@ class LateNetlink:
 
     def __init__(self, netlink: socket.socket, late: int) -> None:
         self._netlink = netlink
+        self.send = netlink.send
         self._late = late
-
-    def send(self, request: bytes) -> int:
-        return self._netlink.send(request)
 
     def recv(self, size: int) -> bytes:
         if self._late:

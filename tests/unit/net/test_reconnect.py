@@ -6,6 +6,7 @@ import selectors
 import socket
 import struct
 import time
+from contextlib import closing
 
 import pytest
 
@@ -101,9 +102,8 @@ def loop():
 
 @pytest.fixture
 def server(loop):
-    server = FakeServer(loop)
-    yield server
-    server.close()
+    with closing(FakeServer(loop)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -159,9 +159,7 @@ def test_drop_disconnects_and_can_leave_the_server_alone_for_a_while(loop, serve
     assert connected.events == ["open", "lost: replaced"]
     run_until(loop, lambda: connected.opened == 2, "it is back")
     assert time.monotonic_ns() - before_ns >= 80 * MILLISECOND_NS
-    first = server.clients[0]
-    first.settimeout(10)
-    assert first.recv(100) == b"", "the dropped connection is still there"
+    assert server.clients[0].recv(100) == b"", "the dropped connection is still there"
 
 
 def test_drop_without_a_connection_disturbs_nothing(loop, server, owner):
@@ -226,7 +224,6 @@ def test_a_connection_to_itself_is_no_connection(loop, server, monkeypatch, plan
     # The trap is real: the kernel does connect such a socket to itself.
     trapped = bound_to_the_servers_port()
     trapped.connect(("127.0.0.1", port))
-    assert trapped.getpeername() == trapped.getsockname()
     trapped.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     trapped.close()
 

@@ -221,18 +221,6 @@ def test_finish_delivers_what_was_queued_before_in_a_bounded_time(owner):
     assert rest.endswith(b"last words*")
 
 
-def test_the_end_is_reported_once_after_what_was_sent_before_it(owner):
-    owner.peer.send(b"order*")
-    owner.peer.close()
-    run_until(owner.loop, lambda: owner.closed, "the peer has closed")
-    assert owner.data == b"order*"
-    owner.connection.close("again")
-    owner.connection.finish("again", b"x")
-    owner.connection.send(b"after the end")
-    assert owner.closed == ["closed by peer"]
-    assert owner.connection.queued_bytes == 0
-
-
 @pytest.mark.parametrize("waiting", [0, BLOCKING_BYTES], ids=["idle", "much-waits"])
 def test_a_reset_is_reported_once_with_its_reason(owner, waiting):
     owner.connection.send(bytes(waiting))
@@ -241,17 +229,6 @@ def test_a_reset_is_reported_once_with_its_reason(owner, waiting):
     run_until(owner.loop, lambda: owner.closed, "the reset comes")
     assert owner.closed == ["Connection reset by peer"]
     assert owner.drained == 0
-
-
-def test_after_the_owner_closes_on_what_it_got_nothing_more_comes(owner):
-    owner.react = lambda: owner.connection.close("protocol error")
-    owner.peer.send(bytes(BUFFER_BYTES + 1))  # more than one read takes
-    run_until(owner.loop, lambda: owner.closed, "the owner closes")
-    got = len(owner.data)
-    for _ in range(5):
-        owner.loop.poll(may_sleep=False)
-    assert len(owner.data) == got
-    assert owner.closed == ["protocol error"]
 
 
 def test_a_half_closed_peer_gets_everything_and_does_not_keep_the_loop_busy(make_owner):

@@ -51,17 +51,20 @@ BIG = "'x' * 200_000"
 class RoleProcess:
     """The tiny role in a process of its own."""
 
-    def __init__(self, *arguments: str, environment: dict[str, str], **parts: str) -> None:
+    def __init__(
+        self, *arguments: str, program: str = "", is_orphan: bool = False, **parts: str
+    ) -> None:
+        environment = {"SUPERVISOR_ENABLED": "1"} if is_orphan else {}
         self.process = subprocess.Popen(
             [sys.executable, "-c", TINY_ROLE.format(**(PARTS | parts)), *arguments],
             cwd=PROJECT_ROOT,
-            env=os.environ | environment,
+            env=os.environ | environment | {"SUPERVISOR_PROCESS_NAME": program},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             # supervisord's children are in its session; this one looks like an orphan.
-            start_new_session="SUPERVISOR_ENABLED" in environment,
+            start_new_session=is_orphan,
         )
         self.log: list[dict] = []
 
@@ -91,17 +94,9 @@ def start(tmp_path, monkeypatch):
     monkeypatch.delenv("SUPERVISOR_ENABLED", raising=False)
     monkeypatch.setenv("TRADING_CONFIG", str(config))
 
-    def start(
-        *arguments: str,
-        settings: str = "",
-        program: str = "",
-        is_orphan: bool = False,
-        **parts: str,
-    ) -> RoleProcess:
+    def start(*arguments: str, settings: str = "", **options: str) -> RoleProcess:
         config.write_text(f'var_dir = "{tmp_path}"\n{settings}')
-        environment = {"SUPERVISOR_ENABLED": "1"} if is_orphan else {}
-        environment["SUPERVISOR_PROCESS_NAME"] = program
-        roles.append(RoleProcess(*arguments, environment=environment, **parts))
+        roles.append(RoleProcess(*arguments, **options))
         return roles[-1]
 
     yield start

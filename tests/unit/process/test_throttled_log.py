@@ -65,18 +65,6 @@ def test_a_flood_is_one_line_a_second_that_counts_every_fault(throttled_log):
     assert {later - earlier for earlier, later in pairwise(logged_ns)} == {LOG_EVERY_NS}
 
 
-def test_examples_are_made_only_as_far_as_there_is_room(throttled_log):
-    made = []
-    for begin in (0, 15, 5000):
-        throttled_log.add_many(
-            MalformedFrames, 0, 1000, (made.append(n) or n for n in range(begin, begin + 15))
-        )
-    assert len(made) == MAX_EXAMPLES
-    with capture_logs() as lines:
-        run_until(throttled_log, 0)
-    assert (lines[0]["count"], lines[0]["examples"]) == (3000, made)
-
-
 def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_number_of_kinds(
     throttled_log,
 ):

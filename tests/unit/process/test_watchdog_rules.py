@@ -6,7 +6,7 @@ import pytest
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.process.supervisor import Process
-from lib.process.watchdog_rules import ASK_NS, WAKE_DELAYS_NS, WatchdogRules
+from lib.process.watchdog_rules import WAKE_DELAYS_NS, WatchdogRules
 
 OWN_PID = 1
 START_NS = 1000 * SECOND_NS
@@ -73,13 +73,6 @@ class Scene:
 
 GATEWAY = running("gateway", 10)
 STRATEGY = running("strategy", 20)
-
-
-def test_supervisord_is_asked_at_once_and_then_once_a_second():
-    scene = Scene(GATEWAY)
-    scene.run(3 * SECOND_NS)
-    assert scene.asked_ns == [START_NS + n * ASK_NS for n in range(4)]
-    assert set(scene.rules.processes) == {10}
 
 
 # A role hangs

@@ -26,7 +26,7 @@ from lib.stack.launch import (
     why_it_ended,
 )
 from lib.stack.private_stack import free_ports
-from lib.stack.supervisord_configuration import derive_configuration, read_configuration
+from lib.stack.supervisord_configuration import read_configuration
 
 ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
 ETC = PROJECT_ROOT / "etc"
@@ -36,12 +36,6 @@ ETC = PROJECT_ROOT / "etc"
 def var_dir(tmp_path_factory):
     """A short path: the control socket's must not be long."""
     return tmp_path_factory.mktemp("v")
-
-
-def test_a_var_directory_has_its_configuration_and_a_place_for_logs(var_dir):
-    text = prepare_var_dir(var_dir, read_configuration(), ["strategy"]).read_text()
-    assert text == derive_configuration(read_configuration(), ETC, ["strategy"])
-    assert (var_dir / "log").is_dir()
 
 
 def test_a_var_directory_that_cannot_be_made_is_named(tmp_path):

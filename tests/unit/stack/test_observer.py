@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from lib.price_book.own_price_book import LOOK_NS
-from lib.price_book.wake_up import RESERVED_SLOTS
 from lib.process.log_events import Started
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook, remove_segments
 from lib.stack.log_follower import SPAWNED, SUPERVISORD, SupervisorEvent
@@ -81,16 +80,6 @@ def test_reading_begins_with_as_many_earlier_ticks_as_asked_for(name, earlier, r
         follower = BookFollower(name)
         follower.attach(0, earlier)
         assert sequences(follower) == read
-        follower.let_go()
-
-
-def test_an_observer_that_sleeps_takes_no_slot_of_the_roles(name):
-    with make_book(name):
-        follower = BookFollower(name, as_role=False)
-        follower.attach(0, 0)
-        assert follower.reader.arm()
-        fifo = Path(f"/proc/self/fd/{follower.reader.fileno()}").readlink()
-        assert fifo.name.endswith(f"{RESERVED_SLOTS:02d}")
         follower.let_go()
 
 

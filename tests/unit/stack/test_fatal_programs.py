@@ -45,23 +45,24 @@ class Stack:
     def message(self) -> str:
         return self.given_up.ending.message if self.given_up.ending else ""
 
-    def take(self, line: ScreenLine) -> ScreenLine:
+    def take(self, program: str, text: str, level: str, event: str = "", detail: str = "") -> str:
         self.shown += 1
-        return self.given_up.take_line(line, self.shown)
+        line = ScreenLine(program, text, level, event, detail)
+        return self.given_up.take_line(line, self.shown).text
 
     def try_to_start(self, program: str, end: str, reason: str = "no port", times: int = 1) -> None:
         for _ in range(times):
-            self.take(ScreenLine(program, "spawned", NOTICE, SPAWNED, "7"))
+            self.take(program, "spawned", NOTICE, SPAWNED, "7")
             if reason:
-                self.take(ScreenLine(program, f"cannot_start: {reason}", ERROR, "cannot_start"))
-            self.take(ScreenLine(program, "ended", WARNING, ENDED, f"{end}; not expected"))
+                self.take(program, f"cannot_start: {reason}", ERROR, "cannot_start")
+            self.take(program, "ended", WARNING, ENDED, f"{end}; not expected")
 
     def start(self, program: str) -> None:
-        self.take(ScreenLine(program, "spawned", NOTICE, SPAWNED, "7"))
-        self.take(ScreenLine(program, "started", NOTICE, STARTED))
+        self.take(program, "spawned", NOTICE, SPAWNED, "7")
+        self.take(program, "started", NOTICE, STARTED)
 
     def give_up(self, program: str) -> str:
-        return self.take(ScreenLine(program, "given up: FATAL", ERROR, GIVEN_UP)).text
+        return self.take(program, "given up: FATAL", ERROR, GIVEN_UP)
 
     def fail(self, program: str, end: str = "exit status 1") -> str:
         self.try_to_start(program, end, times=11)
@@ -69,7 +70,7 @@ class Stack:
 
     def pass_lines(self, count: int) -> None:
         for _ in range(count):
-            self.take(ScreenLine("main.py", "x", NOTICE))
+            self.take("main.py", "x", NOTICE)
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_settings_refused_at_the_first_start_end_the_stack_at_once_and_later_aft
 def test_failing_starts_that_supervisord_takes_for_good_ones_have_a_bound(stack: Stack) -> None:
     for _ in range(3 * MAX_TRIES):  # it is killed and comes back
         stack.start("gateway")
-        stack.take(ScreenLine("gateway", "x", WARNING, ENDED, "exit status 1; not expected"))
+        stack.take("gateway", "x", WARNING, ENDED, "exit status 1; not expected")
     stack.start("gateway")
     stack.try_to_start("gateway", "exit status 1", times=MAX_TRIES - 1)
     assert stack.code is None
@@ -152,31 +153,28 @@ def test_an_end_without_a_code_of_its_own_is_1(stack: Stack, end: str) -> None:
 
 def test_a_program_of_which_no_process_could_be_made_ends_with_1(stack: Stack) -> None:
     stack.start("gateway")
-    stack.take(ScreenLine("gateway", "x", WARNING, ENDED, "terminated by SIGKILL; not expected"))
+    stack.take("gateway", "x", WARNING, ENDED, "terminated by SIGKILL; not expected")
     stack.start("gateway")
-    stack.take(ScreenLine(SUPERVISORD, "cannot execute x", ERROR, SPAWN_FAILED))
+    stack.take(SUPERVISORD, "cannot execute x", ERROR, SPAWN_FAILED)
     stack.pass_lines(2 * FAR_LINES)
     stack.give_up("gateway")
     assert stack.code == 1
     assert "cannot execute x" in stack.message
 
 
-def test_a_reason_is_named_again_where_it_is_far_above_and_in_short(stack: Stack) -> None:
-    reason = "no port " + "x" * 1000
-    stack.try_to_start("gateway", "exit status 1", reason)
-    stack.pass_lines(2 * FAR_LINES)
-    # What an interpreter says while it ends is no reason.
-    stack.take(ScreenLine("gateway", "spawned", NOTICE, SPAWNED, "7"))
-    stack.take(ScreenLine("gateway", f"cannot_start: {reason}", ERROR, "cannot_start"))
-    stack.take(ScreenLine("gateway", "Exception ignored in: x", WARNING))
-    stack.give_up("gateway")
-    assert f": {f'cannot_start: {reason}'[:MAX_REASON_CHARACTERS]}…." in stack.message
-
-
-def test_a_reason_that_is_on_the_screen_is_not_named_again_and_that_there_is_none_is_said(
+def test_a_reason_is_named_again_in_short_only_where_it_is_far_above_and_that_there_is_none(
     stack: Stack,
 ) -> None:
     stack.try_to_start("dashboard", "exit status 1", "no port")
     assert "no port" not in stack.give_up("dashboard")
     stack.try_to_start("by_hand", "exit status 1", "")
     assert "no reason" in stack.give_up("by_hand")
+    reason = "no port " + "x" * 1000
+    stack.try_to_start("gateway", "exit status 1", reason)
+    stack.pass_lines(2 * FAR_LINES)
+    # What an interpreter says while it ends is no reason.
+    stack.take("gateway", "spawned", NOTICE, SPAWNED, "7")
+    stack.take("gateway", f"cannot_start: {reason}", ERROR, "cannot_start")
+    stack.take("gateway", "Exception ignored in: x", WARNING)
+    stack.give_up("gateway")
+    assert f": {f'cannot_start: {reason}'[:MAX_REASON_CHARACTERS]}…." in stack.message

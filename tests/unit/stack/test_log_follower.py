@@ -40,9 +40,6 @@ def event(name: str, level: str = "info", **details) -> bytes:
 
 LONG = "so, " * 300 + "send this instead"
 """A reason is shown in full, whatever its length."""
-
-
-PLACE = "lib/my_signals.py, line 12, in on_tick"
 EVENTS = {
     "keys without the envelope": (
         event("ticks_missed", first=3, last=9, where="price stream", share=0.5),
@@ -57,18 +54,16 @@ EVENTS = {
         "crashed: OSError: no such thing",
     ),
     "a crash with a reason names it once": (
-        event("crashed", "critical", reason="OSError: x", where=PLACE, exception="T:\nOSError: x"),
-        f'crashed where="{PLACE}": OSError: x',
+        event("crashed", "critical", reason="OSError: x", where="a", exception="T:\nOSError: x"),
+        "crashed where=a: OSError: x",
     ),
     "text is whole and a list is cut": (
         event("odd", "warning", path="x" * 5000, examples=["y" * 5000]),
         f'odd path={"x" * 5000} examples=["{"y" * (MAX_VALUE_CHARACTERS - 2)}…',
     ),
     "the first of many examples is whole": (
-        event(
-            "malformed_frames", "warning", count=2, examples=[{"text": "A;1", "reason": LONG}, {}]
-        ),
-        f"malformed_frames count=2 text=A;1: {LONG}",
+        event("odd", "warning", count=2, examples=[{"text": "A;1", "reason": LONG}, {}]),
+        f"odd count=2 text=A;1: {LONG}",
     ),
 }
 
@@ -80,30 +75,12 @@ def test_an_event_is_shown_as_one_line(raw, text):
     assert event_line("gateway", raw) == ScreenLine("gateway", text, shown, name)
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        event("order_sent", "debug"),
-        event("order_sent"),
-        event("role_gave_up", "error", program="gateway"),  # supervisord says it
-    ],
-)
-def test_what_is_of_no_interest_is_not_shown(raw):
-    assert event_line("watchdog", raw) is None
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"Traceback (most recent call last):",
-        b"{}",
-        b'{"event": "started", "level": {}}',
-        b"[" * 50_000,
-    ],
-)
-def test_what_is_no_event_is_shown_unchanged(raw):
-    assert event_line("gateway", raw) == ScreenLine("gateway", raw.decode(), WARNING)
+def test_what_is_of_no_interest_is_not_shown_and_what_is_no_event_is_unchanged():
+    said_by_supervisord = event("role_gave_up", "error", program="gateway")
+    for raw in (b"", event("order_sent", "debug"), event("order_sent"), said_by_supervisord):
+        assert event_line("watchdog", raw) is None
+    for raw in (b"Traceback:", b"{}", b'{"event": "started", "level": {}}', b"[" * 50_000):
+        assert event_line("gateway", raw) == ScreenLine("gateway", raw.decode(), WARNING)
 
 
 def test_a_hung_role_is_named_apart_from_the_text():
@@ -136,16 +113,12 @@ def test_what_supervisord_does_with_a_program_is_shown(message, line):
     )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "not its format",
-        "2025-11-03 14:30:00,123 INFO success: gateway entered RUNNING state, it has stayed up",
-        "2025-11-03 14:30:00,123 INFO supervisord started with pid 7",
-    ],
-)
-def test_other_lines_of_supervisords_log_are_not_shown(text):
-    assert supervisor_line(text) is None
+def test_other_lines_of_supervisords_log_are_not_shown():
+    for text in (
+        "success: gateway entered RUNNING state, it is up",
+        "supervisord started with pid 7",
+    ):
+        assert supervisor_line(f"2025-11-03 14:30:00,123 INFO {text}") is None
 
 
 @pytest.fixture
@@ -174,13 +147,12 @@ def test_a_follower_reads_a_rotated_file_to_its_end_and_then_the_next_one(path, 
     path.write_bytes(b"before\nsplit by the ")
     with followed(path, from_end=False) as follower:
         path.rename(tmp_path / "log.1")
-        if not is_late:
-            path.write_bytes(b"rotation\nafter\n")
-        assert follower.read() == [b"before"]
         if is_late:
+            assert follower.read() == [b"before"]
             assert follower.read() == []
-            path.write_bytes(b"rotation\nafter\n")
-        assert follower.read() == [b"split by the rotation", b"after"]
+        path.write_bytes(b"rotation\nafter\n")
+        lines = follower.read() + follower.read()
+    assert lines == [b"before"] * (not is_late) + [b"split by the rotation", b"after"]
 
 
 def test_a_follower_begins_anew_when_the_file_is_cut_short(path):
@@ -206,7 +178,6 @@ def test_a_line_without_end_is_shown_in_pieces(path):
     path.write_bytes(b"x" * (MAX_LINE_BYTES + 1))
     with followed(path, from_end=False) as follower:
         assert follower.read() == [b"x" * (MAX_LINE_BYTES + 1)]
-        assert follower.read() == []
 
 
 def test_lines_are_shown_from_the_start_on_and_by_role(tmp_path):

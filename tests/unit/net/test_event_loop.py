@@ -7,9 +7,7 @@ import select
 import selectors
 import signal
 import socket
-import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +15,6 @@ from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.net import event_loop
 from lib.net.event_loop import EventLoop
 from lib.net.host import SystemHost
-from tests.helpers import wait_until
 
 EPOLL_FOR_REAL = select.epoll
 
@@ -172,27 +169,8 @@ def test_a_pass_that_may_not_sleep_or_has_a_deadline_in_the_past_does_not_sleep(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_during_the_wait_ends_it_at_once(number, waits, monkeypatch, own_signals):
-    monkeypatch.setattr(event_loop, "LONGEST_SLEEP_NS", 60 * SECOND_NS)
-    loop = EventLoop()
-    loop.stop_on_signals()
-    main = threading.get_native_id()
-
-    def send_when_asleep():
-        stat = Path(f"/proc/self/task/{main}/stat")
-        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", "the loop sleeps")
-        os.kill(os.getpid(), number)
-
-    sender = threading.Thread(target=send_when_asleep)
-    sender.start()
-    loop.poll()
-    sender.join()
-    assert not loop.running
-    assert waits.woken == [True], "the wait ran out instead of being ended by the signal"
-
-
 def test_a_signal_just_before_the_wait_is_not_slept_through_and_does_not_end_later_waits(
-    waits, own_signals
+    waits, own_signals, number
 ):
     loop = EventLoop()
     loop.stop_on_signals()
@@ -200,7 +178,7 @@ def test_a_signal_just_before_the_wait_is_not_slept_through_and_does_not_end_lat
     class LastMoment(Alarm):
         def next_deadline_ns(self):
             if loop.running:  # asked after the owner looked at `running`, before the wait
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
 
     loop.add_timed(LastMoment(None))
     loop.poll()

@@ -40,9 +40,6 @@ startsecs=0
 ; It does not end by this: a shutdown takes as long as a test wants.
 stopsignal=CONT
 stopwaitsecs=600
-[program:resting]
-command=sleep 600
-autostart=false
 [program:missing]
 command=/nonexistent/program
 startretries=0
@@ -92,7 +89,6 @@ def test_every_program_is_returned_with_its_state_its_pid_and_what_is_wrong(supe
     wait_until(lambda: "FATAL" in supervisord.states(), "the missing program is given up")
     assert supervisord.supervisor.processes() == [
         Process("missing", "FATAL", 0, "can't find command '/nonexistent/program'"),
-        Process("resting", "STOPPED", 0, ""),
         Process("sleeper", "RUNNING", supervisord.sleeper, ""),
     ]
     assert Path(f"/proc/{supervisord.sleeper}/cmdline").read_bytes() == b"sleep\x00600\x00"

@@ -36,17 +36,20 @@ def sequences(follower: BookFollower) -> list[int]:
     return follower.read().ticks["sequence"].tolist()
 
 
-def test_a_price_book_is_read_to_its_end_and_then_its_successor(name):
+@pytest.mark.parametrize(("earlier", "read"), [(0, []), (2, [4, 5]), (9, [1, 2, 3, 4, 5])])
+def test_a_price_book_is_read_from_as_far_back_as_asked_for_to_its_end_and_then_its_successor(
+    name, earlier, read
+):
     follower = BookFollower(name)
-    assert not follower.attach(0, 9)
+    assert not follower.attach(0, earlier)
     assert sequences(follower) == []
-    with make_book(name, 1) as book:
-        assert follower.attach(LOOK_NS, 9)
-        assert not follower.attach(LOOK_NS, 9)
-        assert sequences(follower) == [1]
+    with make_book(name, 5) as book:
+        assert follower.attach(LOOK_NS, earlier)
+        assert not follower.attach(LOOK_NS, earlier)
+        assert sequences(follower) == read
         book.update("AAPL", 1.0)
         remove_segments(name)  # as after the end of supervisord
-        assert sequences(follower) == [2]
+        assert sequences(follower) == [6]
         assert sequences(follower) == []
         assert (follower.book, follower.reader) == (None, None)
     with make_book(name, 3):
@@ -72,15 +75,6 @@ def test_a_tick_just_before_the_end_of_its_price_book_is_read(name, monkeypatch)
             assert sequences(follower) == []
         assert sequences(follower) == [1]
     follower.let_go()
-
-
-@pytest.mark.parametrize(("earlier", "read"), [(0, []), (2, [4, 5]), (9, [1, 2, 3, 4, 5])])
-def test_reading_begins_with_as_many_earlier_ticks_as_asked_for(name, earlier, read):
-    with make_book(name, 5):
-        follower = BookFollower(name)
-        follower.attach(0, earlier)
-        assert sequences(follower) == read
-        follower.let_go()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -31,26 +32,27 @@ def test_a_role_started_by_hand_is_a_run_of_its_own(monkeypatch):
     assert not is_alive(ours._replace(start_ticks=ours.start_ticks - 1))  # of the same number
 
 
-@pytest.mark.parametrize("has_list", [True, False], ids=["with a list", "without"])
-def test_the_children_of_a_process_are_known_whether_or_not_the_kernel_lists_them(
-    monkeypatch, has_list
-):
-    if not has_list:
-        real = Path.read_bytes
+def test_the_children_of_a_process_are_known_also_where_the_kernel_does_not_list_them(monkeypatch):
+    real = Path.read_bytes
 
-        def read_bytes(path: Path) -> bytes:
-            if path.name == "children":
-                raise FileNotFoundError
-            return real(path)
+    def read_bytes(path: Path) -> bytes:
+        if path.name == "children":
+            raise FileNotFoundError
+        return real(path)
 
-        monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    with subprocess.Popen(["sleep", "60"]) as process:
-        assert process.pid in children_of(os.getpid())
-        assert os.getpid() not in children_of(os.getpid())
-        assert children_of(process.pid) == []
+    def children() -> list[int]:
+        listed = children_of(os.getpid())
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", read_bytes)
+            assert sorted(children_of(os.getpid())) == sorted(listed)
+        return listed
+
+    with forked(signal.pause) as process:
+        assert process.pid in children()
+        assert os.getpid() not in children()
         process.kill()
-        process.wait()
-        assert process.pid not in children_of(os.getpid())
+        process.join()
+        assert process.pid not in children()
 
 
 @pytest.mark.parametrize("name", ["sleep", "x) S 1 (y", "a\nb"])

@@ -78,17 +78,24 @@ def stack() -> Stack:
     return Stack()
 
 
-@pytest.mark.parametrize("program", ["gateway", "orderbook", "order_manager"])
+@pytest.mark.parametrize(
+    ("program", "end", "code"),
+    [
+        ("gateway", "exit status 3", 3),
+        ("orderbook", "exit status 0", 1),
+        ("order_manager", "terminated by SIGSEGV", 1),
+    ],
+)
 def test_without_it_nothing_is_traded_and_the_stack_ends_with_its_code(
-    stack: Stack, program: str
+    stack: Stack, program: str, end: str, code: int
 ) -> None:
-    stack.try_to_start(program, "exit status 3", times=11)
+    stack.try_to_start(program, end, times=11)
     assert stack.code is None
     assert START not in stack.give_up(program)
-    assert stack.code == 3
-    assert stack.message.startswith(f"{program} does not start (11 tries, exit status 3)")
+    assert stack.code == code
+    assert stack.message.startswith(f"{program} does not start (11 tries, {end})")
     stack.fail("strategy", "exit status 4")
-    assert stack.code == 3
+    assert stack.code == code
 
 
 @pytest.mark.parametrize(
@@ -142,12 +149,6 @@ def test_failing_starts_that_supervisord_takes_for_good_ones_have_a_bound(stack:
     stack.try_to_start("gateway", "exit status 1", times=MAX_TRIES - 1)
     assert stack.code is None
     stack.try_to_start("gateway", "exit status 1")
-    assert stack.code == 1
-
-
-@pytest.mark.parametrize("end", ["exit status 0", "terminated by SIGSEGV"])
-def test_an_end_without_a_code_of_its_own_is_1(stack: Stack, end: str) -> None:
-    stack.fail("gateway", end)
     assert stack.code == 1
 
 

@@ -11,7 +11,6 @@ from lib.process.watchdog_rules import WAKE_DELAYS_NS, WatchdogRules
 OWN_PID = 1
 START_NS = 1000 * SECOND_NS
 HANG_AFTER_NS = 2 * SECOND_NS
-INTERVAL_NS = SECOND_NS // 2
 WATCHDOG = Process("watchdog", "RUNNING", OWN_PID)
 
 

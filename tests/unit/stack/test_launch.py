@@ -14,7 +14,7 @@ from lib.errors import CannotStartError
 from lib.price_book.segment_files import keeper_path
 from lib.process.file_lock import lock_file
 from lib.process.run_identity import run_of
-from lib.settings import PROJECT_ROOT, Settings
+from lib.settings import Settings
 from lib.stack.launch import (
     MAX_SOCKET_PATH_BYTES,
     check_paths,
@@ -29,7 +29,6 @@ from lib.stack.private_stack import free_ports
 from lib.stack.supervisord_configuration import read_configuration
 
 ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
-ETC = PROJECT_ROOT / "etc"
 
 
 @pytest.fixture

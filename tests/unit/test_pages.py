@@ -24,11 +24,13 @@ WRITTEN = sorted(
 )
 """Not generated from a recording, which names files as they were."""
 PAGES = [*WRITTEN, *GENERATED]
-ROOMS = sorted(
+PACKAGES = sorted(
     file.parent
     for room in ("lib", "daemons", "chaos", "bench", "report", "video")
-    for file in (PROJECT_ROOT / room).rglob("*/__init__.py")
+    for file in (PROJECT_ROOT / room).rglob("__init__.py")
 )
+DOCSTRING_LINES = range(3, 9)
+ROOMS = [package for package in PACKAGES if package.parent != PROJECT_ROOT]
 
 CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]*`")
@@ -91,16 +93,24 @@ def test_the_table_of_rooms_names_every_package_of_lib():
     assert named == {path.parent.name for path in (PROJECT_ROOT / "lib").glob("*/__init__.py")}
 
 
-def not_named(package: Path) -> set[str]:
-    """The modules of a package that its docstring does not name."""
-    modules = {path.stem for path in package.glob("*.py") if not path.stem.startswith("__")}
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
+def test_the_docstring_of_a_package_is_short_and_names_each_module_of_a_room(package: Path):
     docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
-    return modules - set(re.findall(r"`(\w+)`", docstring))
+    assert len(docstring.splitlines()) in DOCSTRING_LINES
+    if package in ROOMS:
+        modules = {path.stem for path in package.glob("*.py") if not path.stem.startswith("__")}
+        assert modules - set(re.findall(r"`(\w+)`", docstring)) == set()
 
 
-@pytest.mark.parametrize("package", ROOMS, ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
-def test_the_docstring_of_a_room_names_each_of_its_modules(package: Path):
-    assert not_named(package) == set()
+def test_every_module_that_make_runs_does_something_when_it_is_run():
+    makefile = (PROJECT_ROOT / "Makefile").read_text()
+    modules = set(re.findall(r"-m ((?:bench|chaos|lib|report|tests|video)[\w.]*)", makefile))
+    assert {"bench", "chaos.standard_set", "report"} <= modules
+    for module in modules:
+        path = PROJECT_ROOT / module.replace(".", "/")
+        source = path.with_suffix(".py")
+        runs = source.exists() and 'if __name__ == "__main__":' in source.read_text()
+        assert runs or (path / "__main__.py").exists(), f"python -m {module} does nothing"
 
 
 def test_every_experiment_has_a_row_on_its_page():

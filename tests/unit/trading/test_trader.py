@@ -297,20 +297,6 @@ def test_a_pass_whose_time_is_up_before_its_first_tick_takes_that_one(desk):
     assert desk.trader.reached == ticks[1].tolist()
 
 
-def test_a_signal_that_has_seen_nothing_is_not_made_anew_for_a_tape(desk):
-    signal = Scripted.latest
-    for tape in ("", "another", ""):
-        desk.trader.begin_tape(tape)
-        assert Scripted.latest is signal
-    desk.tick(NONE)
-    desk.trader.begin_tape("another")
-    assert Scripted.latest is not signal
-    signal = Scripted.latest
-    desk.trader.refill(ticks_of([(AAPL, NONE)]))
-    desk.trader.begin_tape("a third")
-    assert Scripted.latest is not signal
-
-
 # Batches.
 
 
@@ -379,14 +365,6 @@ def test_the_next_decision_is_sized_from_whatever_the_ledger_says(desk):
     (buy,) = desk.tick(BUY)
     desk.answer(buy, "REJECTED", -3)
     assert summary(desk.tick(BUY)) == [("BUY", 13, -3)]
-
-
-def test_an_answer_that_was_expected_changes_nothing(desk):
-    buy, sell = desk.tick(BUY, SELL)
-    desk.answer(buy, "FILLED", 10)  # by now the trader is short
-    assert desk.tick(SELL) == []
-    desk.answer(sell, "FILLED", -10)
-    assert summary(desk.tick(BUY)) == [("BUY", 20, -10)]
 
 
 def test_a_refusal_of_what_was_sized_on_a_refused_order_is_no_news(desk):

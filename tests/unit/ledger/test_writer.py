@@ -233,6 +233,19 @@ def test_a_commit_that_fails_books_nothing_and_the_next_one_works(ledger):
     ]  # fmt: skip
 
 
+def test_a_full_disk_uses_up_no_trade_id(ledger):
+    commit(ledger, 1)
+    ledger._connection.execute("PRAGMA max_page_count = 1")  # that is: no page more
+    for number in range(2, 500):
+        book(ledger, "x", number)
+    with pytest.raises(LedgerError, match="disk full"):
+        ledger.commit()
+    ledger._connection.execute("PRAGMA max_page_count = 1000000")
+    assert book(ledger, "x", 2).trade_id == 2
+    ledger.commit()
+    assert seen_by_others(ledger) == [(1,), (2,)]
+
+
 def test_after_a_failure_nothing_works_until_the_commit_has_failed_too(ledger):
     """So an order is never half recorded and then committed."""
     commit(ledger, 1)

@@ -140,12 +140,6 @@ class TestReadFew:
         assert reader.read_few() == []
         assert reader.read().missed is None
 
-    def test_of_a_small_ring_that_lapped_it_returns_nothing(self):
-        with SharedPriceBook(SYMBOLS, ring_capacity=4) as book:
-            reader = book.reader()
-            write(book, 1, 5)
-            assert reader.read_few() == []
-
     @pytest.mark.parametrize(
         "forged",
         [
@@ -260,31 +254,6 @@ class TestWaking:
             assert select.select([reader], [], [], 30)[0]
             assert not any(book._segment.waiting)
 
-    def test_a_role_is_woken_by_a_slot_however_many_others_wait(self, name, book, all_slots_taken):
-        with SharedPriceBook.attach(name, as_role=True) as same, same.reader() as reader:
-            assert reader.arm()
-            assert bytes(book._segment.waiting).find(1) < RESERVED_SLOTS
-            book.update("AAPL", 1)
-            assert select.select([reader], [], [], 30)[0]
-            assert positions(reader.read()) == [1]
-
-    def test_a_frozen_reader_never_blocks_the_writer(self, name, book):
-        def reader():
-            with SharedPriceBook.attach(name) as book, book.reader(0) as reader:
-                while reader.wait(30):
-                    reader.read()
-                    if book.retired:
-                        return
-
-        with forked(reader) as child:
-            wait_until(lambda: any(book._segment.waiting), "the reader sleeps")
-            child.kill(signal.SIGSTOP)
-            for number in range(2_000):
-                write(book, 1 + 100 * number, 100)
-            child.kill(signal.SIGCONT)
-            book.unlink()
-            assert child.join() == 0
-
     def test_a_dead_reader_never_blocks_the_writer_and_leaves_its_slot(self, name, book):
         def reader():
             with SharedPriceBook.attach(name) as book, book.reader() as reader:
@@ -321,20 +290,3 @@ class TestWaking:
             with book.reader() as successor:
                 assert successor.arm()
                 assert bytes(book._segment.waiting).find(1) == RESERVED_SLOTS
-
-    def test_a_child_of_a_reader_leaves_the_flag_alone_and_can_wait_itself(self, book):
-        with book.reader() as reader:
-            assert reader.arm()
-
-            def child():
-                reader.close()
-                assert sum(book._segment.waiting) == 1
-                assert reader.arm()
-                assert sum(book._segment.waiting) == 2
-                reader.close()
-
-            with forked(child) as process:
-                assert process.join() == 0
-            assert sum(book._segment.waiting) == 1
-            book.update("AAPL", 1)
-            assert select.select([reader], [], [], 30)[0]

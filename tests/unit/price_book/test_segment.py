@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import mmap
 import re
 import threading
 from multiprocessing import resource_tracker
@@ -13,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.price_book import segment as price_book_segment
-from lib.price_book.segment import EPOCHS, Layout, Segment
+from lib.price_book.segment import EPOCHS, Layout
 from lib.price_book.segment_files import (
     MAGIC,
     RETIRED_OFFSET,
-    PriceBookError,
 )
 
 
@@ -55,16 +52,6 @@ class TestLayout:
 
 
 class TestSegment:
-    def test_that_cannot_be_mapped_is_not_removed(self, name, book, monkeypatch):
-        def no_memory(*_):
-            raise OSError(errno.ENOMEM, "Cannot allocate memory")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(mmap, "mmap", no_memory)
-            with pytest.raises(PriceBookError, match=f"{name}: Cannot allocate memory$"):
-                Segment(name)
-        Segment(name).close()
-
     def test_hides_from_the_tracker_only_what_its_own_thread_opens(self, monkeypatch):
         registered = []
         monkeypatch.setattr(resource_tracker, "register", lambda *what: registered.append(what))

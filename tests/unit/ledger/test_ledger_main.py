@@ -16,7 +16,7 @@ from lib.ledger.__main__ import LATEST_ORDERS
 from lib.ledger.check import ReportedFill
 from lib.ledger.schema import open_for_writing
 from lib.settings import PROJECT_ROOT
-from tests.ledgers import make_an_index_lie, orders, write_ledger
+from tests.ledgers import orders, write_ledger
 
 ENVIRONMENT = {
     key: value
@@ -169,14 +169,6 @@ def test_gaps_fills_of_an_earlier_ledger_and_unreadable_lines_are_notes(path, tm
         "note: 1 lines of the strategies' logs are no events: skipped",
         "ok: 8 orders, 6 fills, 2 positions; 1 fills in the strategies' logs are in the ledger",
     ]
-
-
-def test_a_damage_that_only_a_look_at_the_whole_file_shows_is_a_difference(path, run):
-    make_an_index_lie(path)
-    code, output, errors = run("--check")
-    assert (code, errors) == (1, "")
-    assert output.startswith("damaged: ")
-    assert "missing from index" in output
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",), ("--check",)])

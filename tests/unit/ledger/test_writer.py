@@ -113,15 +113,6 @@ def test_positions_and_numbers_are_as_they_were(ledger, restarted):
         assert (first, second, ledger.next_anonymous_client()) == (1, 2, 3)
 
 
-def test_a_number_of_an_anonymous_client_is_never_reused_by_one_process(ledger):
-    given = [ledger.next_anonymous_client()]
-    book(ledger, "x", 1)
-    with locked(ledger), pytest.raises(LedgerError):
-        ledger.commit()
-    given += [ledger.next_anonymous_client(), ledger.next_anonymous_client()]
-    assert given == [1, 2, 3]
-
-
 def test_clients_that_have_left_memory_are_read_again_and_none_leaves_uncommitted(
     ledger, monkeypatch
 ):

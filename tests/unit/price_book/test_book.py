@@ -363,16 +363,6 @@ class TestForeignSegments:
             for work in (_use_as_reader, _use_as_writer):
                 work(book)
 
-    @pytest.mark.parametrize("published", [2**63 - 1, 2**63, 2**64 - 1, 2**62])
-    def test_with_an_impossible_published_position_never_crash(self, book, published):
-        reader = book.reader()
-        book._segment.words[PUBLISHED] = published
-        with reader:
-            reader.read()
-            assert reader.arm(), "it would read and read, and never sleep"
-        _use_as_reader(book)
-        _use_as_writer(book)
-
 
 def _use_as_reader(book: SharedPriceBook) -> None:
     for symbol in book.symbols:

@@ -20,7 +20,6 @@ from lib.price_book.segment_files import (
     PriceBookError,
     PriceBookInUse,
     keeper_path,
-    lock_file,
     remove_segments,
     segment_path,
 )
@@ -197,14 +196,6 @@ def test_a_new_run_waits_for_the_clean_up_of_the_old_one(name, supervisord, monk
     assert files_of(name) == [f"{name}.keeper"]
     wait_until(lambda: old_clean_up not in clean_ups_of(name), "the old clean-up ends")
     assert len(clean_ups_of(name)) == 1
-
-
-def test_an_old_clean_up_that_never_ends_is_one_clear_line(name, supervisord, monkeypatch):
-    monkeypatch.setattr(clean_up, "TAKE_OVER_TIMEOUT_S", 0.02)
-    held = lock_file(keeper_path(name), "1 2")
-    with pytest.raises(PriceBookError, match=rf"^[^\n]*{name}\.keeper is locked$"):
-        clean_up_when_run_ends(name, supervisord.run)
-    os.close(held)
 
 
 @pytest.mark.parametrize("interpreter", ["/nonexistent/python", "/bin/false"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import selectors
 import signal
 import socket
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from structlog.testing import capture_logs
 
 from lib.price_book import reader as reader_module
 from lib.price_book import wake_up
-from lib.price_book.book import MAX_SLEEP_S, PriceBookReader, SharedPriceBook, remove_segments
+from lib.price_book.book import MAX_SLEEP_S, PriceBookReader, SharedPriceBook
 from lib.price_book.records import record_check
 from lib.price_book.segment_files import SHM_DIR
 from lib.price_book.wake_up import RESERVED_SLOTS, SLOTS
@@ -82,15 +81,6 @@ class TestReader:
         batch = book.reader(0).read()
         assert positions(batch) == list(range(1, count + 1))
         assert batch.missed is None
-
-    @pytest.mark.parametrize("count", [1, 30])
-    def test_never_returns_a_symbol_that_the_book_does_not_have(self, book, count):
-        write(book, 1, count)
-        forged = [1, 1, 1, 1, len(SYMBOLS)]
-        book._segment.ring[1] = [*forged, record_check(*forged)]
-        batch = book.reader(0).read()
-        assert batch.missed == (1, 1)
-        assert positions(batch) == list(range(2, count + 1))
 
     @given(
         capacity=st.integers(1, 40),
@@ -172,24 +162,6 @@ class TestWaking:
         for reader in readers:
             reader.close()
 
-    def test_a_wake_up_and_a_socket_are_waited_for_together(self, book):
-        ours, theirs = socket.socketpair()
-        with ours, theirs, book.reader() as reader, selectors.DefaultSelector() as selector:
-            selector.register(reader, selectors.EVENT_READ, "ticks")
-            selector.register(ours, selectors.EVENT_READ, "bytes")
-
-            def ready() -> set[str]:
-                return {key.data for key, _ in selector.select(0)}
-
-            assert reader.arm()
-            assert ready() == set()
-            theirs.send(b"x")
-            assert ready() == {"bytes"}
-            book.update("AAPL", 1)
-            assert ready() == {"bytes", "ticks"}
-            assert positions(reader.read()) == [1]
-            assert ready() == {"bytes"}
-
     def test_a_reader_does_not_sleep_over_what_is_there_already_nor_for_ever(self, book):
         with book.reader() as reader:
             book.update("AAPL", 1)
@@ -222,21 +194,6 @@ class TestWaking:
             for _ in range(5):
                 book.update("AAPL", 1)
             assert os.read(reader.fileno(), 100) == b"\0"
-
-    def test_readers_beyond_the_slots_poll_and_say_so_once(self, name, book, all_slots_taken):
-        with capture_logs() as logged, book.reader() as reader:
-            for number in range(1, 4):
-                assert reader.arm()
-                book.update("AAPL", number)
-                assert select.select([reader], [], [], 30)[0]
-                assert positions(reader.read()) == [number]
-                assert not reader.wait(0.001)
-            with forked(lambda: remove_segments(name)):
-                assert reader.wait(30)
-            assert reader.retired
-        assert [(entry["event"], entry["price_book"]) for entry in logged] == [
-            ("reader_polls", name)
-        ]
 
     def test_a_reader_that_polls_takes_a_slot_that_becomes_free(
         self, book, all_slots_taken, monkeypatch

@@ -8,12 +8,9 @@ import pytest
 
 from lib.price_book.segment_files import (
     MAGIC,
-    RETIRED_OFFSET,
     SHM_DIR,
-    PriceBookInUse,
     create_segment,
     keeper_path,
-    lock_writer,
     remove_segments,
     retire,
     segment_path,
@@ -26,18 +23,6 @@ from tests.processes import forked
 BEGINNING = MAGIC + bytes(24)
 
 
-class TestLockWriter:
-    def test_names_the_process_that_holds_it(self, name):
-        held = lock_writer(name)
-        with pytest.raises(PriceBookInUse, match=f"{name} .*process {os.getpid()};") as refusal:
-            lock_writer(name)
-        assert refusal.value.pid == os.getpid()
-        os.ftruncate(held, 0)
-        with pytest.raises(PriceBookInUse, match="not known") as refusal:
-            lock_writer(name)
-        assert refusal.value.pid is None
-
-
 class TestCreateSegment:
     def test_makes_a_whole_one_at_once_unless_one_is_there(self, name):
         create_segment(name, BEGINNING, 5_000, replace=False)
@@ -48,14 +33,6 @@ class TestCreateSegment:
             assert files_of(name) == [name]
             with pytest.raises(FileExistsError):
                 create_segment(name, BEGINNING, 6_000, replace=False)
-
-    def test_retires_the_one_it_replaces(self, name):
-        create_segment(name, BEGINNING, 5_000, replace=False)
-        with segment_path(name).open("rb") as old:
-            create_segment(name, BEGINNING, 6_000, replace=True)
-            assert old.read(RETIRED_OFFSET + 8)[RETIRED_OFFSET:] != bytes(8)
-        assert segment_path(name).stat().st_size == 6_000
-        assert segment_path(name).read_bytes()[RETIRED_OFFSET:] == bytes(6_000 - RETIRED_OFFSET)
 
     def test_killed_at_any_moment_leaves_a_whole_one_or_none(self, name):
         def creator():

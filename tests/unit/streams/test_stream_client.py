@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.clock import SECOND_NS
 from lib.streams.stream_client import (
     FIRST_FRAME_LIMIT_NS,
     LONGEST_WAIT_NS,
@@ -65,18 +65,6 @@ def fresh(may_be_plain: bool = True) -> StreamClient:
 
 
 # HELLO and its answer
-
-
-@pytest.mark.parametrize(
-    ("known", "hello"),
-    [
-        ({}, b"HELLO,1,0*"),
-        ({"next_sequence": 1}, b"HELLO,1,1*"),
-        ({"next_sequence": 700, "tape": "T"}, b"HELLO,1,700,T*"),
-    ],
-)
-def test_a_client_asks_for_the_first_sequence_that_it_still_needs(known, hello):
-    assert StreamClient(may_be_plain=True, **known).connected(NOW) == hello
 
 
 def test_plain_frames_before_the_answer_are_skipped():
@@ -190,14 +178,6 @@ def test_a_batch_that_does_not_add_up_or_a_number_out_of_turn_is_a_protocol_erro
     assert received_until_error(joined_client(), byte_by_byte)[1]
 
 
-def test_after_a_protocol_error_the_client_asks_for_what_it_has_not_given_out():
-    client = joined_client(tape="T", next_sequence=10)
-    data = b"BATCH,10,2,5*A,1*BATCH,11,1,6*B,1*"
-    assert received_until_error(client, [data]) == ([Frames(10, 1, b"A,1*", 5)], True)
-    assert client.connected(NOW) == b"HELLO,1,11,T*"
-    assert received(client, b"HELLO,1,T,11*BATCH,11,1,7*B,1*")[1] == Frames(11, 1, b"B,1*", 7)
-
-
 # Servers that speak no frames at all
 
 
@@ -236,15 +216,6 @@ def test_a_client_whose_book_once_had_an_answer_never_goes_plain():
         for second in range(10):
             assert received(client, b"A,1*", NOW + second * SECOND_NS) == []
         assert not client.joined
-
-
-def test_one_second_of_frames_is_counted_anew_on_each_connection():
-    client = fresh()
-    received(client, b"A,1*")
-    client.disconnected()
-    client.connected(NOW + SECOND_NS)
-    assert received(client, b"A,1*", NOW + SECOND_NS) == []
-    assert received(client, b"A,1*", NOW + 2 * SECOND_NS)[0] == WentPlain(1)
 
 
 def plain_client() -> StreamClient:
@@ -291,17 +262,6 @@ def test_numbers_of_its_own_are_never_taken_for_those_of_a_tape():
 
 
 # Silence
-
-
-def test_silence_of_2500_ms_is_death_on_a_numbered_stream():
-    client = joined_client()
-    received(client, b"BATCH,10,0,5*", NOW + SECOND_NS)
-    received(client, b"BATCH,10,0", NOW + 2 * SECOND_NS)  # half a message does not count
-    assert client.next_deadline_ns() == NOW + 3500 * MILLISECOND_NS
-    assert client.silence_reason() == "no frame or heartbeat for 2.5 s"
-    client.disconnected()
-    assert client.next_deadline_ns() is None
-    assert not client.joined
 
 
 @pytest.mark.parametrize("data", [b"", b"AAPL,1", b"HELLO,1,T"])

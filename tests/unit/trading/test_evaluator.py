@@ -223,12 +223,6 @@ def test_a_restarted_strategy_refills_its_windows_and_reports_what_it_was_not_th
     assert len(desk.sent) == 2
 
 
-def test_a_lapped_strategy_says_which_ticks_it_missed(desk):
-    desk.evaluate(2)
-    assert missed(desk.evaluate(RING + 3)) == [("ring", "one", 3, 5)]
-    assert prices_seen() == [1, 2, *range(6, RING + 6)]
-
-
 @pytest.mark.parametrize("speed", [1, 2, 3, 10, 1000])
 def test_however_quick_the_writer_is_the_refill_ends(new_desk, monkeypatch, speed):
     """`speed` ticks come while the signal looks at one."""
@@ -290,42 +284,32 @@ def test_of_a_plain_stream_all_ticks_of_another_book_are_new(desk, other_book, w
     assert desk.decided[-1][:3] == ("", held + 1, held + 3)
 
 
-def test_ticks_that_were_destroyed_are_logged_with_the_next_that_can_be_read(desk):
-    desk.evaluate(2)
-    for _ in range(2):
-        desk.book_unreadable_tick()
-        assert desk.evaluate() == []
-    desk.begin_tape("two")
-    lapped, started = desk.evaluate(1)
-    assert missed([lapped]) == [("ring", "one", 3, None)]
-    assert lapped["ticks"] == 2
-    assert (started["tape"], started["first_evaluated"]) == ("two", 1)
-    assert desk.evaluate(1) == []
-
-
 @pytest.mark.parametrize(
-    ("tape", "next_tape", "first", "ended"),
+    ("tape", "next_tape", "is_replaced", "first", "ended"),
     [
-        ("one", "one", 3, []),  # as long as its tape is played, the new book may have them still
-        ("one", "two", 1, [("ring", "one", 3, None)]),
-        ("", "", 1, [("ring", "", 3, None)]),  # of a plain stream another book has none
+        ("one", "two", False, 1, [("ring", "one", 3, None)]),
+        ("one", "two", True, 1, [("ring", "one", 3, None)]),
+        ("one", "one", True, 3, []),  # as long as its tape is played, the new book may have them
+        ("", "", True, 1, [("ring", "", 3, None)]),  # of a plain stream another book has none
     ],
 )
-def test_so_are_those_of_a_book_that_was_replaced_before_there_was_a_next_one(
-    desk, other_book, tape, next_tape, first, ended
+def test_ticks_that_were_destroyed_are_logged_with_the_next_that_can_be_read(
+    desk, other_book, tape, next_tape, is_replaced, first, ended
 ):
     if not tape:
         desk.begin_tape(tape)
     desk.evaluate(2)
     desk.book_unreadable_tick()
-    desk.evaluate()
+    assert desk.evaluate() == []
     with capture_logs() as logs:
-        desk.move_to(other_book)
+        if is_replaced:
+            desk.move_to(other_book)
     desk.begin_tape(next_tape)
     desk.sequence = first - 1
     desk.book_ticks(2)
     assert missed([*logs, *desk.evaluate()]) == ended
     assert desk.evaluated.last(next_tape) == first + 1
+    assert desk.evaluate(1) == []
 
 
 @pytest.mark.parametrize(
@@ -353,15 +337,6 @@ def test_a_lap_in_which_a_tape_began_is_logged_of_each_tape_and_each_tick_counte
     assert missed(logs) == [("ring", *gap) for gap in gaps]
     assert [log["ticks"] for log in logs] == list(gaps.values())
     assert prices_seen() == list(range(desk.sequence - RING + 1, desk.sequence + 1))
-
-
-def test_a_new_tape_in_the_middle_of_a_batch_begins_with_empty_windows(desk):
-    desk.book_ticks(2)
-    desk.begin_tape("two")
-    logs = desk.evaluate(3)
-    assert [(log["tape"], log["first_evaluated"]) for log in logs] == [("one", 1), ("two", 1)]
-    assert prices_seen() == [1, 2, 3]
-    assert (desk.evaluated.last("one"), desk.evaluated.last("two")) == (0, 3)
 
 
 def test_the_last_sentiment_counts_and_one_that_is_none_does_not(desk):
@@ -432,18 +407,6 @@ def test_a_signal_that_takes_long_to_be_made_for_a_new_tape_has_a_pass_for_it(de
     lengths = run_passes(desk, lambda: desk.evaluated.last("two") == 2)
     assert lengths == [SECOND_NS] * 5
     assert missed(desk.evaluate()) == []
-
-
-def test_a_new_tick_has_a_pass_of_its_own_where_the_known_ones_before_it_took_long(
-    desk, other_book, monkeypatch
-):
-    desk.evaluate(3)
-    desk.move_to(other_book)
-    takes(monkeypatch, lambda tick: SECOND_NS if tick in (3, 4) else 0)
-    desk.begin_tape("one")
-    desk.book_ticks(4)
-    lengths = run_passes(desk, lambda: desk.evaluated.last("one") == 4)
-    assert lengths == [SECOND_NS] * 2
 
 
 def test_of_two_tapes_in_the_ring_only_the_newer_one_is_refilled_from(desk, monkeypatch):

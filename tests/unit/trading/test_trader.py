@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from lib import signals as signals_module
 from lib.clock import SECOND_NS
@@ -382,10 +381,4 @@ def test_a_fill_of_what_should_have_been_refused_is_news(desk):
     buy, sell = desk.tick(BUY, SELL)
     desk.answer(sell, "REJECTED", 0)  # the BUY was answered with an error and is sent again
     desk.answer(buy, "FILLED", 10)
-    assert summary(desk.tick(SELL)) == [("SELL", 20, 10)]
-
-
-def test_an_answer_about_a_symbol_that_is_not_traded_is_ignored(desk):
-    (buy,) = desk.tick(BUY)
-    desk.answer(replace(buy, order_id=99, symbol="GONE"), "REJECTED", 5)
     assert summary(desk.tick(SELL)) == [("SELL", 20, 10)]

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from lib.price_book import reader as reader_module
 from lib.price_book import wake_up
-from lib.price_book.book import MAX_SLEEP_S, PriceBookReader, SharedPriceBook
+from lib.price_book.book import MAX_SLEEP_S, SharedPriceBook
 from lib.price_book.records import record_check
 from lib.price_book.segment_files import SHM_DIR
 from lib.price_book.wake_up import RESERVED_SLOTS, SLOTS
@@ -152,16 +152,6 @@ class TestReadFew:
 
 
 class TestWaking:
-    @pytest.fixture
-    def all_slots_taken(self, book) -> Iterator[list[PriceBookReader]]:
-        """The readers that have all slots which are not reserved for roles; none is armed."""
-        readers = [book.reader() for _ in range(SLOTS - RESERVED_SLOTS)]
-        for reader in readers:
-            reader.fileno()
-        yield readers
-        for reader in readers:
-            reader.close()
-
     def test_a_reader_does_not_sleep_over_what_is_there_already_nor_for_ever(self, book):
         with book.reader() as reader:
             book.update("AAPL", 1)
@@ -195,15 +185,17 @@ class TestWaking:
                 book.update("AAPL", 1)
             assert os.read(reader.fileno(), 100) == b"\0"
 
-    def test_a_reader_that_polls_takes_a_slot_that_becomes_free(
-        self, book, all_slots_taken, monkeypatch
-    ):
+    def test_a_reader_that_polls_takes_a_slot_that_becomes_free(self, book, monkeypatch):
         monkeypatch.setattr(wake_up, "CLAIM_AGAIN_S", 0.0)
-        with capture_logs(), book.reader() as reader:
+        with ExitStack() as readers, capture_logs(), book.reader() as reader:
+            # They have all slots that are not reserved for roles.
+            others = [readers.enter_context(book.reader()) for _ in range(SLOTS - RESERVED_SLOTS)]
+            for other in others:
+                other.fileno()
             fileno = reader.fileno()
             assert reader.arm()
             assert not any(book._segment.waiting)
-            all_slots_taken[7].close()
+            others[7].close()
             assert reader.arm()
             assert bytes(book._segment.waiting).find(1) == RESERVED_SLOTS + 7
             assert reader.fileno() == fileno

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from lib.clock import SECOND_NS
 from lib.settings import StrategySettings
 from lib.signals import Side
-from lib.trading.order_client import RETRY_NS, OrderClient
+from lib.trading.order_client import ANSWER_LIMIT_NS, RETRY_NS, OrderClient
 from lib.trading.order_connection import REPLACED_WAIT_NS, OrderEntry
 from lib.trading.trader import Trader
 from lib.wire.framing import MAX_MESSAGE_BYTES
@@ -168,6 +168,13 @@ def test_a_strategy_without_further_numbers_says_so_once_and_sends_nothing(desk)
     assert (log["client_id"], log["last_order_id"]) == ("strategy", MAX_INTEGER)
     assert "client_id" in log["reason"]
     assert desk.link.sent == LOGON * 2
+
+
+def test_an_order_manager_that_owes_an_answer_and_is_silent_is_given_up(desk):
+    desk.log_on()
+    desk.submit(1)
+    desk.wait(ANSWER_LIMIT_NS + 1)
+    assert desk.link.dropped == ["no answer from the order manager"]
 
 
 @pytest.mark.parametrize(

@@ -52,14 +52,52 @@ def judge(
     return risk.refusal(client_id, order, order.price, position, now_ns=now_ns, halted=halted)
 
 
-# Age.
+def trade(quantity: int) -> dict[str, object]:
+    """The fields of an order that buys so much, or sells it."""
+    return {"side": "BUY" if quantity > 0 else "SELL", "quantity": abs(quantity)}
 
 
-def test_an_order_is_taken_up_to_its_time_to_live_and_not_a_nanosecond_later():
-    risk = make_risk()
-    assert judge(risk, make(sent_ns=NOW_NS - TTL_NS)) is None
-    reason = judge(risk, make(sent_ns=NOW_NS - TTL_NS - 1))
-    assert reason == "expired: first sent 5.000 s before its receipt, and the limit is 5.000 s"
+def would_be(position: int) -> str:
+    return f"the position would be {position}, and the limit is 100 long or short"
+
+
+POSITION = {"max_position": 100}
+QUANTITY = {"max_order_quantity": 1000}
+EXPIRED = "expired: first sent 5.000 s before its receipt, and the limit is 5.000 s"
+TOO_MANY = "the quantity is 1001, and the limit is 1000"
+PAST_ALL = f"the position would pass {MAX_INTEGER}"
+LIMITS = [
+    ({}, 0, {"sent_ns": NOW_NS - TTL_NS}, {"sent_ns": NOW_NS - TTL_NS - 1}, EXPIRED),
+    ({}, 0, {}, {"symbol": "aapl"}, "unknown symbol aapl: AAPL is configured"),
+    ({}, 0, {"symbol": "MSFT"}, {"symbol": "TSLA"}, "unknown symbol TSLA"),
+    ({}, 10, {"position": 10}, {"position": 0}, "the position is 10, and the order assumes 0"),
+    *[
+        row
+        for sign in (1, -1)
+        for row in [
+            (QUANTITY, 0, trade(sign * 1000), trade(sign * 1001), TOO_MANY),
+            ({}, sign, trade(sign * (MAX_INTEGER - 1)), trade(sign * MAX_INTEGER), PAST_ALL),
+            (POSITION, sign * 90, trade(sign * 10), trade(sign * 11), would_be(sign * 101)),
+            # As after the limit has been lowered: it may be reduced, or reversed up to the limit.
+            (POSITION, sign * 500, trade(-sign), trade(sign), would_be(sign * 501)),
+            (POSITION, sign * 500, trade(-sign * 600), trade(-sign * 601), would_be(-sign * 101)),
+        ]
+    ],
+    (
+        {"price_collar_percent": 12.5},
+        0,
+        {"price": LATEST * 9 // 8},
+        {"price": LATEST * 6 // 5},
+        "the price 120.00 is more than 12.5% from the latest, 100.00",
+    ),
+]
+
+
+@pytest.mark.parametrize(("limits", "position", "taken", "refused", "reason"), LIMITS)
+def test_a_limit_means_its_figure_exactly(limits, position, taken, refused, reason):
+    risk = make_risk(**limits)
+    assert judge(risk, make(**taken), position=position) is None
+    assert judge(risk, make(**refused), position=position) == reason
 
 
 def test_a_time_of_another_clock_is_named_and_one_up_to_the_time_to_live_is_monotonic():
@@ -67,11 +105,6 @@ def test_a_time_of_another_clock_is_named_and_one_up_to_the_time_to_live_is_mono
     wall_ns = NOW_NS - TTL_NS  # a host whose wall clock begins at its start, as some do
     assert risk.foreign_clock(NOW_NS - TTL_NS, NOW_NS, wall_ns) is None
     assert "wall clock in ns" in risk.foreign_clock(NOW_NS - TTL_NS - 1, NOW_NS, wall_ns)
-
-
-def test_an_unknown_symbol_is_refused_with_one_that_is_near():
-    assert judge(make_risk(), make(symbol="aapl")) == "unknown symbol aapl: AAPL is configured"
-    assert judge(make_risk(), make(symbol="TSLA")) == "unknown symbol TSLA"
 
 
 # Orders per second.
@@ -83,17 +116,12 @@ def test_the_rate_is_limited_exactly_and_the_reason_says_whose():
     assert judge(risk) == "strategy has sent 3 orders within a second, which is the limit"
 
 
-def test_an_order_refused_by_a_later_check_counts_towards_the_rate():
-    risk = make_risk(max_orders_per_second=1)
-    assert judge(risk, make(symbol="TSLA")) == "unknown symbol TSLA"
-    assert "within a second" in judge(risk)
-
-
-def test_an_order_refused_as_halted_or_expired_does_not_count_towards_the_rate():
+def test_an_order_counts_towards_the_rate_unless_it_was_halted_or_expired():
     risk = make_risk(max_orders_per_second=1)
     assert judge(risk, halted=True) == "halted"
     assert judge(risk, make(sent_ns=0)).startswith("expired")
-    assert judge(risk) is None
+    assert judge(risk, make(symbol="TSLA")) == "unknown symbol TSLA"
+    assert "within a second" in judge(risk)
 
 
 class PlainRate:
@@ -137,65 +165,7 @@ def test_the_rate_window_decides_as_a_plain_list_of_times_does(limit, steps):
         assert (judge(forgetful, client_id=client_id, now_ns=now_ns) is None) == takes
 
 
-# Symbol, quantity, position.
-
-
-@pytest.mark.parametrize("side", ["BUY", "SELL"])
-def test_a_quantity_is_taken_up_to_the_limit_and_not_one_share_more(side):
-    risk = make_risk(max_order_quantity=1000)
-    assert judge(risk, make(side=side, quantity=1000)) is None
-    reason = judge(risk, make(side=side, quantity=1001))
-    assert reason == "the quantity is 1001, and the limit is 1000"
-
-
-def test_an_order_that_assumes_another_position_is_refused():
-    risk = make_risk()
-    assert judge(risk, make(position=10), position=10) is None
-    reason = judge(risk, make(position=0), position=10)
-    assert reason == "the position is 10, and the order assumes 0"
-
-
-@pytest.mark.parametrize(("side", "sign"), [("BUY", 1), ("SELL", -1)])
-def test_no_position_passes_the_largest_integer_even_without_limits(side, sign):
-    risk = make_risk()
-    at_most = make(side=side, quantity=MAX_INTEGER)
-    assert judge(risk, at_most) is None
-    assert judge(risk, at_most, position=sign) == f"the position would pass {MAX_INTEGER}"
-
-
-@pytest.mark.parametrize(("side", "sign"), [("BUY", 1), ("SELL", -1)])
-def test_a_position_is_allowed_up_to_the_limit_and_not_one_share_more(side, sign):
-    risk = make_risk(max_position=100)
-    assert judge(risk, make(side=side, quantity=10), position=sign * 90) is None
-    reason = judge(risk, make(side=side, quantity=11), position=sign * 90)
-    assert reason == f"the position would be {sign * 101}, and the limit is 100 long or short"
-    assert judge(risk, make(side=side, quantity=1), position=sign * 500) is not None
-
-
-@pytest.mark.parametrize(("side", "sign"), [("SELL", 1), ("BUY", -1)])
-@pytest.mark.parametrize(
-    ("position", "quantity", "allowed"),
-    [
-        (500, 1, True),
-        (500, 500, True),
-        (500, 600, True),  # through zero, and within the limit on the other side
-        (500, 601, False),  # beyond it on the other side
-    ],
-)
-def test_a_position_beyond_the_limit_may_be_reduced(side, sign, position, quantity, allowed):
-    """As after the limit has been lowered."""
-    risk = make_risk(max_position=100)
-    order = make(side=side, quantity=quantity)
-    assert (judge(risk, order, position=sign * position) is None) == allowed
-
-
 # The price collar.
-
-
-def test_the_collar_names_both_prices_and_its_width():
-    risk = make_risk(latest=17_300_000_000, price_collar_percent=12.5)
-    reason = judge(risk, make(price=20_000_000_000))
-    assert reason == "the price 200.00 is more than 12.5% from the latest, 173.00"
 
 
 @given(st.integers(1, 10**6), st.integers(1, MAX_PRICE // 10**4 // 3))

@@ -16,7 +16,7 @@ from lib.ledger.__main__ import LATEST_ORDERS
 from lib.ledger.check import ReportedFill
 from lib.ledger.schema import open_for_writing
 from lib.settings import PROJECT_ROOT
-from tests.ledgers import make_an_index_lie, orders, write_ledger
+from tests.ledgers import orders, write_ledger
 
 ENVIRONMENT = {
     key: value
@@ -31,11 +31,10 @@ def path(tmp_path):
     return write_ledger(tmp_path / "orders.sqlite")
 
 
-def start(var_dir: Path, *arguments: str, cwd: Path = PROJECT_ROOT, **options: Any) -> Popen[str]:
+def start(var_dir: Path, *arguments: str, **options: Any) -> Popen[str]:
     """Start it on a var directory."""
     command = [sys.executable, "-m", "lib.ledger", "--var-dir", var_dir, *arguments]
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(PROJECT_ROOT)}
-    return Popen(command, cwd=cwd, env=environment, stderr=PIPE, text=True, **options)
+    return Popen(command, cwd=PROJECT_ROOT, env=ENVIRONMENT, stderr=PIPE, text=True, **options)
 
 
 @pytest.fixture
@@ -48,15 +47,6 @@ def run(tmp_path):
         return process.returncode, output, errors
 
     return _run
-
-
-@pytest.fixture
-def printing(tmp_path):
-    """A program that prints more than a pipe holds, and the ledger that it prints."""
-    history = "\n".join(f"x {n} BUY 1 AAPL @ 1" for n in range(1, 2001))
-    path = write_ledger(tmp_path / "orders.sqlite", history)
-    with start(tmp_path, "--json", stdout=PIPE) as process:
-        yield process, path
 
 
 def log_fills(
@@ -88,17 +78,23 @@ def test_people_get_tables_of_positions_and_of_the_latest_orders(path, run):
 def test_older_orders_are_counted_for_people_and_given_to_programs(tmp_path, run):
     count = LATEST_ORDERS + 1234
     history = "\n".join(f"x {n} BUY 1 AAPL @ 1" for n in range(1, count + 1))
-    write_ledger(tmp_path / "orders.sqlite", history)
+    path = write_ledger(tmp_path / "orders.sqlite", history)
     _, output, _ = run()
     assert output.split("\n\n")[1].count("\n") == LATEST_ORDERS
-    assert output.endswith(
-        "1,254 orders since 2025-11-03 14:30:00 UTC; "
-        "1,234 older ones are not shown, --json gives all\n"
-    )
-    _, output, _ = run("--json")
-    assert [order["order_id"] for order in json.loads(output)["orders"]] == list(
-        range(1, count + 1)
-    )
+    assert output.endswith("; 1,234 older ones are not shown, --json gives all\n")
+    with start(tmp_path, "--json", stdout=PIPE) as process:  # more than a pipe holds
+        begin = process.stdout.read(1)
+        # A reader of the output that is stuck must not make the WAL grow: the ledger is closed.
+        links = [fd.readlink() for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
+        assert not [link for link in links if str(link).startswith(str(path))]
+        ledger = json.loads(begin + process.stdout.read())
+    assert [order["order_id"] for order in ledger["orders"]] == [*range(1, count + 1)]
+    with start(tmp_path, "--json", stdout=PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""  # one that has seen enough is no error
+    with open("/dev/full", "w") as full:
+        assert run(stdout=full) == (2, None, "[Errno 28] No space left on device\n")
 
 
 def test_programs_get_all_columns_with_exact_numbers(path, run):
@@ -136,33 +132,11 @@ def test_programs_get_all_columns_with_exact_numbers(path, run):
     assert ledger["positions"][1]["average_price"] is None
 
 
-def test_an_empty_ledger_is_printed_too(tmp_path, run):
-    open_for_writing(tmp_path / "orders.sqlite").close()
-    _, output, _ = run("--json")
-    assert json.loads(output).keys() == {"created_utc", "orders", "positions"}
-    code, output, _ = run()
-    assert code == 0
-    assert "\n0 orders since " in output
-
-
 def test_a_good_ledger_is_ok(path, tmp_path, run):
     log_fills(tmp_path, ALICES_FIRST)
-    assert run("--check") == (
-        0,
-        "ok: 8 orders, 6 fills, 2 positions; 1 fills in the strategies' logs are in the ledger\n",
-        "",
-    )
+    counts = {"orders": 8, "fills": 6, "positions": 2, "told": 1}
     code, output, _ = run("--check", "--json")
-    assert code == 0
-    assert json.loads(output) == {
-        "ok": True,
-        "differences": [],
-        "notes": [],
-        "orders": 8,
-        "fills": 6,
-        "positions": 2,
-        "told": 1,
-    }
+    assert (code, json.loads(output)) == (0, {"ok": True, "differences": [], "notes": [], **counts})
 
 
 def test_differences_are_printed_and_the_exit_code_is_1(path, tmp_path, run):
@@ -197,14 +171,6 @@ def test_gaps_fills_of_an_earlier_ledger_and_unreadable_lines_are_notes(path, tm
     ]
 
 
-def test_a_damage_that_only_a_look_at_the_whole_file_shows_is_a_difference(path, run):
-    make_an_index_lie(path)
-    code, output, errors = run("--check")
-    assert (code, errors) == (1, "")
-    assert output.startswith("damaged: ")
-    assert "missing from index" in output
-
-
 @pytest.mark.parametrize("arguments", [(), ("--json",), ("--check",)])
 @pytest.mark.parametrize(
     "spoil",
@@ -237,31 +203,3 @@ def test_the_settings_say_where_the_ledger_is_and_impossible_ones_end_it_with_78
     assert (code, output) == (78, "")
     assert errors.startswith(f"{settings}: order_manager.ledger: must be ")
     assert errors.count("\n") == 1
-
-
-def test_relative_directories_are_relative_to_the_current_one(path):
-    with start(Path(path.parent.name), "--check", cwd=path.parent.parent) as process:
-        assert process.wait(60) == 0
-
-
-def test_a_reader_that_has_seen_enough_is_no_error(printing):
-    process, _ = printing
-    assert process.stdout.readline().startswith('{"created_utc":')
-    process.stdout.close()
-    assert process.stderr.read() == ""
-
-
-def test_output_that_cannot_be_written_is_an_error(path, run):
-    with open("/dev/full", "w") as full:
-        ended = run("--check", stdout=full)
-    assert ended == (2, None, "[Errno 28] No space left on device\n")
-
-
-def test_the_ledger_is_closed_before_anything_is_printed(printing):
-    """A reader of the output that is stuck must not make the WAL grow."""
-    process, path = printing
-    assert process.stdout.read(1) == "{"
-    links = [fd.readlink() for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
-    assert not [link for link in links if str(link).startswith(str(path))]
-    process.stdout.read()
-    assert process.wait(60) == 0

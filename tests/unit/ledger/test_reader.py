@@ -83,14 +83,6 @@ def test_the_latest_orders_are_those_received_last(path):
         assert snapshot.latest_orders(100) == orders()
 
 
-def test_a_transaction_that_is_under_way_is_not_seen_and_does_not_wait(path, writer):
-    writer.execute("BEGIN IMMEDIATE")
-    insert(writer, DAVES_ORDER)
-    with read_ledger(path) as snapshot:
-        assert "dave" not in {order.client_id for order in snapshot.orders()}
-    writer.execute("ROLLBACK")
-
-
 def test_orders_and_positions_are_of_one_moment(path, writer):
     with read_ledger(path) as snapshot:
         writer.execute("BEGIN IMMEDIATE")
@@ -102,13 +94,6 @@ def test_orders_and_positions_are_of_one_moment(path, writer):
     with read_ledger(path) as snapshot:
         assert snapshot.order_count() == 9
         assert list(snapshot.positions()) == []
-
-
-def test_reading_changes_nothing(path):
-    before = path.read_bytes()
-    with read_ledger(path) as snapshot:
-        list(snapshot.orders())
-    assert path.read_bytes() == before
 
 
 def overwrite_all_pages_but_the_first(path) -> None:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 import lib.price_book.ingest
 from lib.clock import SECOND_NS
 from lib.price_book.ingest import TickIngest, client_for
-from lib.process.throttled_log import MAX_EXAMPLES, ThrottledLog
+from lib.process.throttled_log import ThrottledLog
 from lib.shared_memory_utils import SharedPriceBook
 from lib.streams.stream_client import Frames, Joined, WentPlain
 
@@ -83,14 +83,6 @@ def test_the_client_of_a_book_goes_on_where_the_book_ends(book, ingest):
     assert client_for(book).connected(0) == b"HELLO,1,1,next*"
 
 
-def test_ticks_that_the_gateway_no_longer_has_are_reported_by_number(ingest):
-    with capture_logs() as logs:
-        ingest.begin(Joined("next", 7, new_tape=True, missed=(1, 6)))
-    assert [(log["event"], log["first"], log["last"], log["tape"]) for log in logs] == [
-        ("ticks_missed", 1, 6, "next")
-    ]
-
-
 def test_a_plain_stream_has_one_epoch_however_often_it_begins(book, ingest):
     for _ in range(2):
         ingest.begin(WentPlain(1))
@@ -120,17 +112,6 @@ def test_an_unknown_symbol_is_one_example_however_often_it_comes(ingest, counted
         ("IBM", 2, 1),
     ]
     assert line["examples"][0]["reason"] == "AAPL is configured"
-
-
-def test_reasons_are_computed_for_the_examples_that_are_shown_only(ingest, counted, monkeypatch):
-    reasons = []
-    monkeypatch.setattr(
-        lib.price_book.ingest, "malformed_tick", lambda *frame: reasons.append(frame)
-    )
-    for first in range(1, 1001, 100):
-        ingest.ingest_frames([Frames(first, 100, b"AAPL,nan*" * 100, 77)])
-    assert [sequence for sequence, _ in reasons] == list(range(1, MAX_EXAMPLES + 1))
-    assert counted()[0]["count"] == 1000
 
 
 def test_of_an_unknown_symbol_only_its_beginning_is_remembered(ingest, throttled_log, counted):

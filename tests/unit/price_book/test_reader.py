@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-import selectors
 import signal
 import socket
-from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +15,7 @@ from structlog.testing import capture_logs
 
 from lib.price_book import reader as reader_module
 from lib.price_book import wake_up
-from lib.price_book.book import MAX_SLEEP_S, PriceBookReader, SharedPriceBook, remove_segments
+from lib.price_book.book import MAX_SLEEP_S, SharedPriceBook
 from lib.price_book.records import record_check
 from lib.price_book.segment_files import SHM_DIR
 from lib.price_book.wake_up import RESERVED_SLOTS, SLOTS
@@ -83,15 +82,6 @@ class TestReader:
         assert positions(batch) == list(range(1, count + 1))
         assert batch.missed is None
 
-    @pytest.mark.parametrize("count", [1, 30])
-    def test_never_returns_a_symbol_that_the_book_does_not_have(self, book, count):
-        write(book, 1, count)
-        forged = [1, 1, 1, 1, len(SYMBOLS)]
-        book._segment.ring[1] = [*forged, record_check(*forged)]
-        batch = book.reader(0).read()
-        assert batch.missed == (1, 1)
-        assert positions(batch) == list(range(2, count + 1))
-
     @given(
         capacity=st.integers(1, 40),
         steps=st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=30),
@@ -140,12 +130,6 @@ class TestReadFew:
         assert reader.read_few() == []
         assert reader.read().missed is None
 
-    def test_of_a_small_ring_that_lapped_it_returns_nothing(self):
-        with SharedPriceBook(SYMBOLS, ring_capacity=4) as book:
-            reader = book.reader()
-            write(book, 1, 5)
-            assert reader.read_few() == []
-
     @pytest.mark.parametrize(
         "forged",
         [
@@ -168,34 +152,6 @@ class TestReadFew:
 
 
 class TestWaking:
-    @pytest.fixture
-    def all_slots_taken(self, book) -> Iterator[list[PriceBookReader]]:
-        """The readers that have all slots which are not reserved for roles; none is armed."""
-        readers = [book.reader() for _ in range(SLOTS - RESERVED_SLOTS)]
-        for reader in readers:
-            reader.fileno()
-        yield readers
-        for reader in readers:
-            reader.close()
-
-    def test_a_wake_up_and_a_socket_are_waited_for_together(self, book):
-        ours, theirs = socket.socketpair()
-        with ours, theirs, book.reader() as reader, selectors.DefaultSelector() as selector:
-            selector.register(reader, selectors.EVENT_READ, "ticks")
-            selector.register(ours, selectors.EVENT_READ, "bytes")
-
-            def ready() -> set[str]:
-                return {key.data for key, _ in selector.select(0)}
-
-            assert reader.arm()
-            assert ready() == set()
-            theirs.send(b"x")
-            assert ready() == {"bytes"}
-            book.update("AAPL", 1)
-            assert ready() == {"bytes", "ticks"}
-            assert positions(reader.read()) == [1]
-            assert ready() == {"bytes"}
-
     def test_a_reader_does_not_sleep_over_what_is_there_already_nor_for_ever(self, book):
         with book.reader() as reader:
             book.update("AAPL", 1)
@@ -229,61 +185,23 @@ class TestWaking:
                 book.update("AAPL", 1)
             assert os.read(reader.fileno(), 100) == b"\0"
 
-    def test_readers_beyond_the_slots_poll_and_say_so_once(self, name, book, all_slots_taken):
-        with capture_logs() as logged, book.reader() as reader:
-            for number in range(1, 4):
-                assert reader.arm()
-                book.update("AAPL", number)
-                assert select.select([reader], [], [], 30)[0]
-                assert positions(reader.read()) == [number]
-                assert not reader.wait(0.001)
-            with forked(lambda: remove_segments(name)):
-                assert reader.wait(30)
-            assert reader.retired
-        assert [(entry["event"], entry["price_book"]) for entry in logged] == [
-            ("reader_polls", name)
-        ]
-
-    def test_a_reader_that_polls_takes_a_slot_that_becomes_free(
-        self, book, all_slots_taken, monkeypatch
-    ):
+    def test_a_reader_that_polls_takes_a_slot_that_becomes_free(self, book, monkeypatch):
         monkeypatch.setattr(wake_up, "CLAIM_AGAIN_S", 0.0)
-        with capture_logs(), book.reader() as reader:
+        with ExitStack() as readers, capture_logs(), book.reader() as reader:
+            # They have all slots that are not reserved for roles.
+            others = [readers.enter_context(book.reader()) for _ in range(SLOTS - RESERVED_SLOTS)]
+            for other in others:
+                other.fileno()
             fileno = reader.fileno()
             assert reader.arm()
             assert not any(book._segment.waiting)
-            all_slots_taken[7].close()
+            others[7].close()
             assert reader.arm()
             assert bytes(book._segment.waiting).find(1) == RESERVED_SLOTS + 7
             assert reader.fileno() == fileno
             book.update("AAPL", 1)
             assert select.select([reader], [], [], 30)[0]
             assert not any(book._segment.waiting)
-
-    def test_a_role_is_woken_by_a_slot_however_many_others_wait(self, name, book, all_slots_taken):
-        with SharedPriceBook.attach(name, as_role=True) as same, same.reader() as reader:
-            assert reader.arm()
-            assert bytes(book._segment.waiting).find(1) < RESERVED_SLOTS
-            book.update("AAPL", 1)
-            assert select.select([reader], [], [], 30)[0]
-            assert positions(reader.read()) == [1]
-
-    def test_a_frozen_reader_never_blocks_the_writer(self, name, book):
-        def reader():
-            with SharedPriceBook.attach(name) as book, book.reader(0) as reader:
-                while reader.wait(30):
-                    reader.read()
-                    if book.retired:
-                        return
-
-        with forked(reader) as child:
-            wait_until(lambda: any(book._segment.waiting), "the reader sleeps")
-            child.kill(signal.SIGSTOP)
-            for number in range(2_000):
-                write(book, 1 + 100 * number, 100)
-            child.kill(signal.SIGCONT)
-            book.unlink()
-            assert child.join() == 0
 
     def test_a_dead_reader_never_blocks_the_writer_and_leaves_its_slot(self, name, book):
         def reader():
@@ -321,20 +239,3 @@ class TestWaking:
             with book.reader() as successor:
                 assert successor.arm()
                 assert bytes(book._segment.waiting).find(1) == RESERVED_SLOTS
-
-    def test_a_child_of_a_reader_leaves_the_flag_alone_and_can_wait_itself(self, book):
-        with book.reader() as reader:
-            assert reader.arm()
-
-            def child():
-                reader.close()
-                assert sum(book._segment.waiting) == 1
-                assert reader.arm()
-                assert sum(book._segment.waiting) == 2
-                reader.close()
-
-            with forked(child) as process:
-                assert process.join() == 0
-            assert sum(book._segment.waiting) == 1
-            book.update("AAPL", 1)
-            assert select.select([reader], [], [], 30)[0]

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
 from lib.price_book.segment_files import (
     MAGIC,
-    RETIRED_OFFSET,
     SHM_DIR,
-    PriceBookError,
-    PriceBookInUse,
     create_segment,
     keeper_path,
-    lock_writer,
     remove_segments,
     retire,
     segment_path,
@@ -28,25 +23,6 @@ from tests.processes import forked
 BEGINNING = MAGIC + bytes(24)
 
 
-class TestLockWriter:
-    def test_names_the_process_that_holds_it(self, name):
-        held = lock_writer(name)
-        with pytest.raises(PriceBookInUse, match=f"{name} .*process {os.getpid()};") as refusal:
-            lock_writer(name)
-        assert refusal.value.pid == os.getpid()
-        os.ftruncate(held, 0)
-        with pytest.raises(PriceBookInUse, match="not known") as refusal:
-            lock_writer(name)
-        assert refusal.value.pid is None
-
-    def test_that_cannot_be_taken_is_one_line(self, name):
-        lock = SHM_DIR / f"{name}.lock"
-        lock.mkdir()
-        with pytest.raises(PriceBookError, match=f"^cannot lock {lock}: [^\n]+$"):
-            lock_writer(name)
-        lock.rmdir()
-
-
 class TestCreateSegment:
     def test_makes_a_whole_one_at_once_unless_one_is_there(self, name):
         create_segment(name, BEGINNING, 5_000, replace=False)
@@ -57,14 +33,6 @@ class TestCreateSegment:
             assert files_of(name) == [name]
             with pytest.raises(FileExistsError):
                 create_segment(name, BEGINNING, 6_000, replace=False)
-
-    def test_retires_the_one_it_replaces(self, name):
-        create_segment(name, BEGINNING, 5_000, replace=False)
-        with segment_path(name).open("rb") as old:
-            create_segment(name, BEGINNING, 6_000, replace=True)
-            assert old.read(RETIRED_OFFSET + 8)[RETIRED_OFFSET:] != bytes(8)
-        assert segment_path(name).stat().st_size == 6_000
-        assert segment_path(name).read_bytes()[RETIRED_OFFSET:] == bytes(6_000 - RETIRED_OFFSET)
 
     def test_killed_at_any_moment_leaves_a_whole_one_or_none(self, name):
         def creator():
@@ -114,15 +82,6 @@ class TestRemoveSegments:
         assert files_of(name) == [f"{name}.keeper"]
         assert keeper_path(name).read_text() == "1 2"
         os.close(held)
-
-    def test_removes_all_it_can_before_it_complains(self, name):
-        Path(SHM_DIR / f"{name}.a").mkdir()
-        (SHM_DIR / f"{name}.lock").touch()
-        segment_path(name).touch()
-        with pytest.raises(OSError, match=rf"{name}\.a"):
-            remove_segments(name)
-        assert files_of(name) == [f"{name}.a"]
-        Path(SHM_DIR / f"{name}.a").rmdir()
 
     @pytest.mark.parametrize("name", ["", "*", "..", "a/b"])
     def test_takes_no_pattern_and_no_path(self, name):

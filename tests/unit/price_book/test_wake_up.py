@@ -55,15 +55,6 @@ def test_a_new_owner_of_a_slot_does_not_get_the_wake_up_of_the_old_one(prefix):
     assert is_awake(second)
 
 
-def test_a_slot_without_owner_is_woken_in_vain_and_without_waiting(prefix):
-    waker = Waker(prefix)
-    waker.wake(0)
-    claim(prefix).close()
-    waker.wake(0)
-    claim(prefix)
-    wake_all(prefix)
-
-
 def test_a_fifo_that_was_removed_and_made_again_is_found(prefix):
     waker = Waker(prefix)
     first = claim(prefix)
@@ -124,18 +115,6 @@ def test_a_waker_leaves_no_descriptor_behind(prefix):
     wake_all(prefix)
     assert open_files() == before - 1
     assert all(map(is_awake, sleepers))
-
-
-@pytest.mark.parametrize("gets_slot", [False, True])
-def test_a_poller_leaves_no_descriptor_behind(prefix, monkeypatch, gets_slot):
-    monkeypatch.setattr(wake_up, "CLAIM_AGAIN_S", 0.0)
-    before = open_files()
-    poller = Poller()
-    if gets_slot:
-        poller.claim_again(prefix, FOR_ALL)
-    assert open_files() == before + 2  # and no timer besides a slot
-    poller.close()
-    assert open_files() == before
 
 
 def test_a_poller_wakes_by_itself_again_and_again():

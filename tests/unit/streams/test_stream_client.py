@@ -13,13 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.clock import SECOND_NS
 from lib.streams.stream_client import (
     FIRST_FRAME_LIMIT_NS,
     LONGEST_WAIT_NS,
     PLAIN_AFTER_NS,
     SILENCE_LIMIT_NS,
-    UNDELIMITED_AFTER_NS,
     Frames,
     Joined,
     StreamClient,
@@ -27,7 +26,6 @@ from lib.streams.stream_client import (
 )
 from lib.wire.framing import RECEIVE_BYTES, MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
-from lib.wire.undelimited import MANY_BYTES
 
 NOW = 1000 * SECOND_NS
 
@@ -36,13 +34,17 @@ def received(client: StreamClient, data: bytes, now_ns: int = NOW) -> list:
     return list(client.receive(data, now_ns))
 
 
-def received_until_error(client: StreamClient, pieces: list[bytes]) -> tuple[list, bool]:
-    """The events, and whether an error ended them."""
+def received_until_error(
+    client: StreamClient, pieces: list[bytes], step_ns: int = 0
+) -> tuple[list, bool]:
+    """The events, and whether an error ended them. The pieces come `step_ns` apart."""
     events: list = []
     try:
-        for piece in pieces:
-            events.extend(client.receive(piece, NOW))  # keeps those before an error
-    except (ProtocolError, MessageTooLongError):
+        for number, piece in enumerate(pieces):
+            # This keeps those before an error.
+            events.extend(client.receive(piece, NOW + number * step_ns))
+    except (ProtocolError, MessageTooLongError) as error:
+        assert str(error).isprintable()  # noqa: PT017
         return events, True
     return events, False
 
@@ -63,18 +65,6 @@ def fresh(may_be_plain: bool = True) -> StreamClient:
 
 
 # HELLO and its answer
-
-
-@pytest.mark.parametrize(
-    ("known", "hello"),
-    [
-        ({}, b"HELLO,1,0*"),
-        ({"next_sequence": 1}, b"HELLO,1,1*"),
-        ({"next_sequence": 700, "tape": "T"}, b"HELLO,1,700,T*"),
-    ],
-)
-def test_a_client_asks_for_the_first_sequence_that_it_still_needs(known, hello):
-    assert StreamClient(may_be_plain=True, **known).connected(NOW) == hello
 
 
 def test_plain_frames_before_the_answer_are_skipped():
@@ -188,47 +178,7 @@ def test_a_batch_that_does_not_add_up_or_a_number_out_of_turn_is_a_protocol_erro
     assert received_until_error(joined_client(), byte_by_byte)[1]
 
 
-def test_after_a_protocol_error_the_client_asks_for_what_it_has_not_given_out():
-    client = joined_client(tape="T", next_sequence=10)
-    data = b"BATCH,10,2,5*A,1*BATCH,11,1,6*B,1*"
-    assert received_until_error(client, [data]) == ([Frames(10, 1, b"A,1*", 5)], True)
-    assert client.connected(NOW) == b"HELLO,1,11,T*"
-    assert received(client, b"HELLO,1,T,11*BATCH,11,1,7*B,1*")[1] == Frames(11, 1, b"B,1*", 7)
-
-
 # Servers that speak no frames at all
-
-
-LINES = b"AAPL,172.53\nMSFT,325.20\n"
-
-
-def reasons_to_log(client: StreamClient, data: bytes, now_ns: int = NOW) -> list[str]:
-    """What there is to be logged of bytes without a delimiter."""
-    return [event.reason for event in received(client, data, now_ns)]
-
-
-@pytest.mark.parametrize("client", [fresh(), joined_client(), fresh(may_be_plain=False)])
-def test_many_bytes_without_a_delimiter_are_reported_once_a_connection(client):
-    assert reasons_to_log(client, b"x" * (MANY_BYTES - 1)) == []
-    assert reasons_to_log(client, b"\n") == ["4,096 bytes and no `*`: every message ends in `*`"]
-    assert reasons_to_log(client, LINES) == []
-    client.disconnected()
-    client.connected(NOW)
-    assert reasons_to_log(client, LINES * 200) == ["4,800 bytes and no `*`: a feed of lines?"]
-
-
-def test_a_slow_feed_of_lines_is_reported_after_a_few_seconds():
-    client = fresh()
-    for second in range(1, 4):
-        assert reasons_to_log(client, LINES[:10], NOW + second * SECOND_NS) == []
-        assert client.undelimited_at(NOW + second * SECOND_NS) is None
-    deadline_ns = client.next_deadline_ns()
-    assert deadline_ns == NOW + SECOND_NS + UNDELIMITED_AFTER_NS
-    undelimited = client.undelimited_at(deadline_ns)
-    assert undelimited.text == "AAPL,172.5" * 3
-    assert undelimited.reason.startswith("30 bytes and no `*`")
-    assert client.next_deadline_ns() == NOW + FIRST_FRAME_LIMIT_NS
-    assert client.silence_reason().endswith("30 bytes and no `*`: every message ends in `*`")
 
 
 def test_half_a_message_after_a_frame_is_nothing_to_speak_of():
@@ -237,26 +187,6 @@ def test_half_a_message_after_a_frame_is_nothing_to_speak_of():
     assert received(client, b",1*AAPL") == []
     assert client.next_deadline_ns() == NOW + LONGEST_WAIT_NS
     assert client.undelimited_at(client.next_deadline_ns()) is None
-
-
-def test_a_feed_of_lines_that_is_cut_at_last_is_named_so():
-    client = fresh()
-    received(client, LINES)
-    with pytest.raises(MessageTooLongError, match=r"which begin 'AAPL,172\.53.*': lines"):
-        received(client, LINES * 10_000)
-    assert client.is_strange
-    assert client.disconnected().text.startswith("AAPL,172.53")
-
-
-def test_a_strange_server_that_closes_is_shown_with_what_it_has_sent_and_no_other():
-    strange, plain = fresh(), fresh()
-    received(strange, b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    assert strange.disconnected().reason == "28 bytes and no `*`: HTTP?"
-    received(plain, b"AAPL,1*")
-    for client in (plain, fresh(may_be_plain=False)):
-        received(client, b"AAPL")
-        assert not client.is_strange
-        assert client.disconnected() is None
 
 
 # Servers that speak only plain frames
@@ -286,15 +216,6 @@ def test_a_client_whose_book_once_had_an_answer_never_goes_plain():
         for second in range(10):
             assert received(client, b"A,1*", NOW + second * SECOND_NS) == []
         assert not client.joined
-
-
-def test_one_second_of_frames_is_counted_anew_on_each_connection():
-    client = fresh()
-    received(client, b"A,1*")
-    client.disconnected()
-    client.connected(NOW + SECOND_NS)
-    assert received(client, b"A,1*", NOW + SECOND_NS) == []
-    assert received(client, b"A,1*", NOW + 2 * SECOND_NS)[0] == WentPlain(1)
 
 
 def plain_client() -> StreamClient:
@@ -341,24 +262,6 @@ def test_numbers_of_its_own_are_never_taken_for_those_of_a_tape():
 
 
 # Silence
-
-
-def test_silence_of_2500_ms_is_death_on_a_numbered_stream():
-    client = joined_client()
-    received(client, b"BATCH,10,0,5*", NOW + SECOND_NS)
-    received(client, b"BATCH,10,0", NOW + 2 * SECOND_NS)  # half a message does not count
-    assert client.next_deadline_ns() == NOW + 3500 * MILLISECOND_NS
-    assert client.silence_reason() == "no frame or heartbeat for 2.5 s"
-    client.disconnected()
-    assert client.next_deadline_ns() is None
-    assert not client.joined
-
-
-def test_a_server_that_said_too_little_to_be_plain_is_called_again_at_last():
-    client = fresh()
-    received(client, b"A,1*", NOW + SECOND_NS)
-    assert client.next_deadline_ns() == NOW + SECOND_NS + LONGEST_WAIT_NS
-    assert client.silence_reason() == "no answer to HELLO, and no further frame for 300.0 s"
 
 
 @pytest.mark.parametrize("data", [b"", b"AAPL,1", b"HELLO,1,T"])
@@ -430,45 +333,11 @@ beginnings = st.sampled_from(
     [b"", b"A,1*", b"HELLO,1,T,1*", b"HELLO,1,T,1*BATCH,1,2,5*", b"A,1*HELLO,1,T,5*BATCH,5,0,1*"]
 )
 streams = st.builds(lambda a, b: a + b"".join(b), beginnings, st.lists(fragments))
-clients = st.builds(
-    StreamClient,
-    tape=st.sampled_from([None, "T"]),
-    next_sequence=st.integers(0, 8),
-    may_be_plain=st.booleans(),
-)
 
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:
     places = sorted(place % (len(data) + 1) for place in at)
     return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
-
-
-@given(clients, streams, st.lists(st.integers(0, 200)), st.sampled_from([0, SECOND_NS // 2]))
-def test_any_bytes_give_well_formed_events_or_a_protocol_error(client, data, at, step_ns):
-    client.connected(NOW)
-    fed = given_out = 0
-    expected = None
-    try:
-        for i, piece in enumerate(cut(data, at)):
-            fed += len(piece)
-            for event in client.receive(piece, NOW + i * step_ns):
-                if isinstance(event, Frames):
-                    assert event.first == expected
-                    assert event.count == event.frames.count(b"*") > 0
-                    assert event.frames.endswith(b"*")
-                    assert 0 <= event.sent_ns < 2**63
-                    given_out += len(event.frames)
-                    expected += event.count
-                else:
-                    assert expected is None  # a connection begins once
-                    expected = client.next_sequence
-                    if isinstance(event, Joined) and event.missed:
-                        assert 1 <= event.missed[0] <= event.missed[1] == event.first - 1
-                assert client.next_sequence == expected >= 1
-                assert client.joined
-            assert given_out <= fed
-    except (ProtocolError, MessageTooLongError) as error:
-        assert str(error).isprintable()  # noqa: PT017
 
 
 def joined_up(events: list) -> list:
@@ -485,18 +354,43 @@ def joined_up(events: list) -> list:
     return joined
 
 
-@given(streams, st.lists(st.integers(0, 200)), st.integers(0, 8), st.sampled_from([None, "T"]))
-def test_any_cut_of_any_bytes_gives_the_same_events(data, at, next_sequence, tape):
-    clients = [
-        StreamClient(tape=tape, next_sequence=next_sequence, may_be_plain=True) for _ in range(2)
-    ]
-    for client in clients:
-        client.connected(NOW)
-    whole, failed = received_until_error(clients[0], [data])
-    in_pieces, failed_in_pieces = received_until_error(clients[1], cut(data, at))
-    assert failed == failed_in_pieces
-    if not failed:
-        assert joined_up(in_pieces) == joined_up(whole)
+@given(
+    data=streams,
+    at=st.lists(st.integers(0, 200)),
+    known=st.fixed_dictionaries(
+        {
+            "tape": st.sampled_from([None, "T"]),
+            "next_sequence": st.integers(0, 8),
+            "may_be_plain": st.booleans(),
+        }
+    ),
+    step_ns=st.sampled_from([0, SECOND_NS // 2]),
+)
+def test_any_bytes_in_any_pieces_give_the_same_well_formed_events(data, at, known, step_ns):
+    client, another = StreamClient(**known), StreamClient(**known)
+    for each in (client, another):
+        each.connected(NOW)
+    events, failed = received_until_error(client, cut(data, at), step_ns)
+    whole, whole_failed = received_until_error(another, [data])
+    if not step_ns:
+        assert failed == whole_failed
+        assert failed or joined_up(events) == joined_up(whole)
+    expected = None
+    for event in events:
+        if isinstance(event, Frames):
+            assert event.first == expected
+            assert event.count == event.frames.count(b"*") > 0
+            assert event.frames.endswith(b"*")
+            assert 0 <= event.sent_ns < 2**63
+            expected += event.count
+        else:
+            assert expected is None  # a connection begins once
+            goes_on = isinstance(event, Joined) and not event.new_tape
+            expected = max(event.first, known["next_sequence"]) if goes_on else event.first
+            if isinstance(event, Joined) and event.missed:
+                assert 1 <= event.missed[0] <= event.missed[1] == event.first - 1
+    assert client.joined == (expected is not None)
+    assert expected is None or client.next_sequence == expected >= 1
 
 
 def test_a_batch_that_claims_to_be_endless_takes_no_memory():

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.prices import PRICE_SCALE
 from lib.tapes import csv_file, sentiments
 from lib.tapes.csv_file import load_csv_tape
 from lib.tapes.sentiments import load_sentiments
@@ -47,18 +47,6 @@ def test_price_goes_before_close_last_mid_and_the_quotes_and_symbol_before_ticke
         row = ",".join(reversed([*cells[absent:], "AAPL"]))
         tape = load_csv_tape(tape_file(f"ticker,{header}\nMSFT,{row}\n"), TWO, "")
         assert ticks_of(tape) == [(0, expected)]
-
-
-def test_the_middle_of_bid_and_ask_is_exact_before_it_is_rounded(tape_file):
-    path = tape_file(
-        "ask,bid,symbol\n"
-        "100.02,100.01,AAPL\n"
-        "0.00000002,0.00000001,AAPL\n"  # 1.5 units: to the even 2
-        "0.00000003,0.00000002,AAPL\n"  # 2.5 units: to the even 2
-        "8999999999.99999999,9000000000,AAPL\n"
-    )
-    _, prices = load_csv_tape(path, TWO, "").read(1, 10)
-    assert prices.tolist() == [10_001_500_000, 2, 2, MAX_PRICE]
 
 
 @given(st.tuples(*[st.integers(1, 10**26)] * 2), st.integers(8, 20))

@@ -34,12 +34,6 @@ def test_random_sentiments_are_every_integer_from_0_to_100_about_as_often():
     assert all(800 < count < 1200 for count in times.values())
 
 
-def test_other_seeds_give_other_sentiments_with_another_identity():
-    assert RandomSentiments(7).read(1, 20) != RandomSentiments(8).read(1, 20)
-    assert RandomSentiments(7).identity != RandomSentiments(8).identity
-    assert RandomSentiments(7).length is None
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -55,14 +49,6 @@ def test_a_file_of_sentiments_may_have_a_header_and_other_columns(tape_file, con
     sentiments = load_sentiments(tape_file(content))
     assert sentiments.read(1, 10) == [80, 0, 100]
     assert sentiments.skipped.count == 0
-
-
-def test_sentiments_end_where_their_file_ends(tape_file):
-    sentiments = load_sentiments(tape_file("1\n2\n3\n"))
-    assert sentiments.length == 3
-    assert sentiments.read(2, 1) == [2]
-    assert sentiments.read(3, 5) == [3]
-    assert sentiments.read(4, 5) == []
 
 
 @pytest.mark.parametrize("cell", ["101", "-1", "50.5", "x", "nan", "5_0", "1e1", "9" * 5000])

@@ -17,10 +17,7 @@ from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook
 from lib.streams.stream_client import Frames, StreamClient
 from lib.trading import evaluator as evaluation
 from lib.trading.checkpoint import LastEvaluated
-from lib.trading.evaluator import (
-    REFILL_MARGIN,
-    Evaluator,
-)
+from lib.trading.evaluator import REFILL_MARGIN, Evaluator
 from lib.trading.order_client import OrderClient
 from lib.trading.refill import JUDGE_REFILL_NS, MAX_REFILL_NS
 from lib.trading.signal_pace import PASS_NS
@@ -168,15 +165,11 @@ def new_book() -> Iterator[Callable[..., SharedPriceBook]]:
 
 
 @pytest.fixture(params=["plain", "in arrays"], autouse=True)
-def few_ticks(request, monkeypatch):
-    """Whether a few ticks come plain or in an array must make no difference."""
+def each_test(request, monkeypatch):
+    """It has a clock of its own; whether a few ticks come plain or in an array is no difference."""
+    monkeypatch.setattr(Noting, "now_ns", 1000)
     if request.param == "in arrays":
         monkeypatch.setattr(PriceBookReader, "read_few", lambda _reader: [])
-
-
-@pytest.fixture(autouse=True)
-def a_clock_of_its_own(monkeypatch):
-    monkeypatch.setattr(Noting, "now_ns", 1000)
 
 
 @pytest.fixture
@@ -230,28 +223,6 @@ def test_a_restarted_strategy_refills_its_windows_and_reports_what_it_was_not_th
     assert len(desk.sent) == 2
 
 
-def test_a_lapped_strategy_says_which_ticks_it_missed(desk):
-    desk.evaluate(2)
-    assert missed(desk.evaluate(RING + 3)) == [("ring", "one", 3, 5)]
-    assert prices_seen() == [1, 2, *range(6, RING + 6)]
-
-
-def test_a_strategy_that_is_lapped_before_its_first_tick_refills_again_and_logs_it_once(desk):
-    desk.evaluate(3)
-    desk.book_ticks(2)
-    desk.restart()
-    desk.book_ticks(RING + 4)
-    with capture_logs() as logs:
-        desk.evaluator.evaluate_all(desk.reader)
-    assert [(log["event"], log["lapped_by"]) for log in logs] == [("refill_begun_anew", 4)]
-    desk.run_until_attached()
-    assert desk.refilled == 3
-    assert missed(desk.evaluate(2)) == [("strategy", "one", 4, RING + 9)]
-    # What the signal saw has no hole: the windows of before the lap are gone.
-    assert prices_seen() == [*range(RING + 7, RING + 12)]
-    assert len(desk.sent) == 2
-
-
 @pytest.mark.parametrize("speed", [1, 2, 3, 10, 1000])
 def test_however_quick_the_writer_is_the_refill_ends(new_desk, monkeypatch, speed):
     """`speed` ticks come while the signal looks at one."""
@@ -275,46 +246,6 @@ def test_however_quick_the_writer_is_the_refill_ends(new_desk, monkeypatch, spee
     assert seen[0] == first - (refilled[-1] if speed < 1000 else 0)
     unseen = of(logs, "attached")[0]["sequence"] + 1
     assert missed(logs) == ([("strategy", "one", unseen, first - 1)] if unseen < first else [])
-
-
-@pytest.mark.parametrize("ticks_a_pass", [2, RING])
-def test_one_that_is_lapped_in_every_pass_evaluates_all_the_same_and_logs_the_rest(
-    desk, monkeypatch, ticks_a_pass
-):
-    monkeypatch.setattr(evaluation, "TICKS_A_PASS", ticks_a_pass)
-    logs = []
-    while not desk.sent and desk.sequence < 10 * RING:
-        logs += desk.evaluate(RING + 3)
-    oldest = desk.sequence - RING + 1
-    assert prices_seen() == [*range(oldest, oldest + ticks_a_pass)]
-    assert missed(logs) == [("strategy", "one", 1, oldest - 1)]
-
-
-@pytest.mark.parametrize(
-    ("held", "more", "tape", "ended"),
-    [
-        (2, 0, "one", []),
-        (2, 0, "two", []),
-        (2, 2, "two", [("ring", "one", 3, None)]),
-        (0, 3, "two", [("ring", "", 1, None)]),
-    ],
-    ids=["of the tape", "of the next tape", "of both", "of a tape that it never saw"],
-)
-def test_without_a_predecessor_too_it_logs_what_came_after_it_had_attached_and_was_lapped(
-    desk, held, more, tape, ended
-):
-    desk.book_ticks(held)
-    desk.restart()
-    desk.book_ticks(more)
-    if tape == "two":
-        desk.begin_tape(tape)
-        held = 0
-    desk.evaluate(RING + 3)
-    desk.run_until_attached()
-    logs = desk.evaluate(1)
-    assert missed(logs) == [*ended, ("strategy", tape, held + 1, held + RING + 3)]
-    assert [log["ticks"] for log in logs if "ticks" in log] == [more] * len(ended)
-    assert desk.evaluate(1) == []
 
 
 def test_of_a_book_that_replaces_another_only_the_ticks_that_are_new_are_evaluated(
@@ -353,71 +284,32 @@ def test_of_a_plain_stream_all_ticks_of_another_book_are_new(desk, other_book, w
     assert desk.decided[-1][:3] == ("", held + 1, held + 3)
 
 
-@pytest.mark.parametrize("evaluated", [True, False])
-def test_what_was_destroyed_of_a_plain_stream_is_logged_when_its_book_is_replaced(
-    desk, other_book, evaluated
+@pytest.mark.parametrize(
+    ("tape", "next_tape", "is_replaced", "first", "ended"),
+    [
+        ("one", "two", False, 1, [("ring", "one", 3, None)]),
+        ("one", "two", True, 1, [("ring", "one", 3, None)]),
+        ("one", "one", True, 3, []),  # as long as its tape is played, the new book may have them
+        ("", "", True, 1, [("ring", "", 3, None)]),  # of a plain stream another book has none
+    ],
+)
+def test_ticks_that_were_destroyed_are_logged_with_the_next_that_can_be_read(
+    desk, other_book, tape, next_tape, is_replaced, first, ended
 ):
-    desk.begin_tape("")
-    desk.book_ticks(2)
-    if evaluated:
-        desk.evaluate()
-    else:
-        desk.restart()
-    desk.book_unreadable_tick()
-    if not evaluated:
-        desk.book_ticks(1)  # which goes into the windows, now that it was lapped
-    desk.evaluate()
-    desk.book = other_book
-    desk.begin_tape("")
-    desk.book_ticks(4)
-    with capture_logs() as logs:
-        desk.attach(other_book)
-    assert missed(logs) == [("ring", "", 3, None)]
-    assert logs[0]["ticks"] == (1 if evaluated else 2)
-    desk.run_until_attached()
-    assert missed(desk.evaluate(1)) == []
-
-
-def test_what_was_destroyed_of_a_tape_just_begun_is_not_taken_for_a_plain_streams(desk, other_book):
-    desk.book_unreadable_tick()
-    desk.evaluate()
-    with capture_logs() as logs:
-        desk.move_to(other_book)
-    desk.begin_tape("one")
-    desk.book_ticks(2)
-    assert missed([*logs, *desk.evaluate()]) == []
-    assert prices_seen() == [1, 2]
-
-
-def test_ticks_that_were_destroyed_are_logged_with_the_next_that_can_be_read(desk):
-    desk.evaluate(2)
-    for _ in range(2):
-        desk.book_unreadable_tick()
-        assert desk.evaluate() == []
-    desk.begin_tape("two")
-    lapped, started = desk.evaluate(1)
-    assert missed([lapped]) == [("ring", "one", 3, None)]
-    assert lapped["ticks"] == 2
-    assert (started["tape"], started["first_evaluated"]) == ("two", 1)
-    assert desk.evaluate(1) == []
-
-
-@pytest.mark.parametrize("tape", ["one", "two"])
-def test_so_are_those_of_a_book_that_was_replaced_before_there_was_a_next_one(
-    desk, other_book, tape
-):
+    if not tape:
+        desk.begin_tape(tape)
     desk.evaluate(2)
     desk.book_unreadable_tick()
-    desk.evaluate()
-    desk.move_to(other_book)
-    # As long as its tape is played, the new book may have it still.
-    first = 3 if tape == "one" else 1
-    desk.begin_tape(tape)
+    assert desk.evaluate() == []
+    with capture_logs() as logs:
+        if is_replaced:
+            desk.move_to(other_book)
+    desk.begin_tape(next_tape)
     desk.sequence = first - 1
     desk.book_ticks(2)
-    ended = [("ring", "one", 3, None)] if tape == "two" else []
-    assert missed(desk.evaluate()) == ended
-    assert desk.evaluated.last(tape) == first + 1
+    assert missed([*logs, *desk.evaluate()]) == ended
+    assert desk.evaluated.last(next_tape) == first + 1
+    assert desk.evaluate(1) == []
 
 
 @pytest.mark.parametrize(
@@ -445,15 +337,6 @@ def test_a_lap_in_which_a_tape_began_is_logged_of_each_tape_and_each_tick_counte
     assert missed(logs) == [("ring", *gap) for gap in gaps]
     assert [log["ticks"] for log in logs] == list(gaps.values())
     assert prices_seen() == list(range(desk.sequence - RING + 1, desk.sequence + 1))
-
-
-def test_a_new_tape_in_the_middle_of_a_batch_begins_with_empty_windows(desk):
-    desk.book_ticks(2)
-    desk.begin_tape("two")
-    logs = desk.evaluate(3)
-    assert [(log["tape"], log["first_evaluated"]) for log in logs] == [("one", 1), ("two", 1)]
-    assert prices_seen() == [1, 2, 3]
-    assert (desk.evaluated.last("one"), desk.evaluated.last("two")) == (0, 3)
 
 
 def test_the_last_sentiment_counts_and_one_that_is_none_does_not(desk):
@@ -526,30 +409,6 @@ def test_a_signal_that_takes_long_to_be_made_for_a_new_tape_has_a_pass_for_it(de
     assert missed(desk.evaluate()) == []
 
 
-def test_a_new_tick_has_a_pass_of_its_own_where_the_known_ones_before_it_took_long(
-    desk, other_book, monkeypatch
-):
-    desk.evaluate(3)
-    desk.move_to(other_book)
-    takes(monkeypatch, lambda tick: SECOND_NS if tick in (3, 4) else 0)
-    desk.begin_tape("one")
-    desk.book_ticks(4)
-    lengths = run_passes(desk, lambda: desk.evaluated.last("one") == 4)
-    assert lengths == [SECOND_NS] * 2
-
-
-def test_a_refill_in_which_a_pass_only_makes_the_signal_has_more_to_read(desk, monkeypatch):
-    desk.book_ticks(3)
-    desk.begin_tape("two")
-    desk.sequence = 3  # its first ticks are missing, so the refill begins in the tape before
-    desk.book_ticks(2)
-    takes(monkeypatch, lambda tick: SECOND_NS if tick in (0, 3) else 0)
-    desk.restart_without_refill()
-    has_read_all = [desk.evaluator.evaluate_all(desk.reader) for _ in range(4)]
-    assert has_read_all == [False, False, False, True]
-    assert prices_seen() == [4, 5]
-
-
 def test_of_two_tapes_in_the_ring_only_the_newer_one_is_refilled_from(desk, monkeypatch):
     made = []
     desk.book_ticks(3)
@@ -563,53 +422,18 @@ def test_of_two_tapes_in_the_ring_only_the_newer_one_is_refilled_from(desk, monk
     assert len(made) == 1
 
 
-def begin_slowly(desk: Desk, monkeypatch: pytest.MonkeyPatch, tape: str, ticks: int) -> list[dict]:
-    """A tape begins, and making its signal takes a whole pass. Returns what was logged."""
-    takes(monkeypatch, lambda tick: 0 if tick else SECOND_NS)
-    desk.begin_tape(tape)
-    logs = desk.evaluate(ticks)
-    assert prices_seen() == []
-    return logs
-
-
 def test_of_a_tape_that_is_lapped_while_its_signal_is_made_only_what_is_gone_is_missed(
     desk, monkeypatch
 ):
-    desk.book_ticks(6)
-    desk.restart()
     desk.evaluate(6)
-    assert begin_slowly(desk, monkeypatch, "two", 4) == []
-    desk.book_ticks(RING)
-    with capture_logs() as logs:
-        desk.evaluator.evaluate_all(desk.reader)
+    takes(monkeypatch, lambda tick: 0 if tick else SECOND_NS)
+    desk.begin_tape("two")
+    assert desk.evaluate(4) == []
+    logs = desk.evaluate(RING)
     assert missed(logs) == [("ring", "two", 1, 4)]
-    assert [log["event"] for log in logs if log["event"] != "order_sent"] == [
-        "ticks_missed",
-        "evaluation_started",
-    ]
+    assert [log["event"] for log in logs] == ["ticks_missed", "evaluation_started"]
     assert prices_seen() == [*range(5, 13)]
-    assert [decided[:3] for decided in desk.decided] == [("one", 7, 12), ("two", 5, 12)]
-
-
-def test_what_was_reported_of_it_before_its_signal_was_made_is_not_reported_again(
-    desk, monkeypatch
-):
-    desk.evaluate(2)
-    logs = begin_slowly(desk, monkeypatch, "two", RING + 3)
-    assert missed(logs) == [("ring", "two", 1, 3)]
-    assert missed(desk.evaluate(2)) == [("ring", "two", 4, 5)]
-    assert desk.evaluated.last("two") == RING + 5
-
-
-def test_one_that_ended_while_its_signal_was_made_is_reported_from_its_first_tick(
-    desk, monkeypatch
-):
-    desk.evaluate(2)
-    begin_slowly(desk, monkeypatch, "two", 4)
-    desk.begin_tape("three")
-    logs = desk.evaluate(RING + 1)
-    assert missed(logs) == [("ring", "two", 1, None), ("ring", "three", 1, 1)]
-    assert [log["ticks"] for log in logs[:2]] == [4, 1]
+    assert [decided[:3] for decided in desk.decided] == [("one", 1, 6), ("two", 5, 12)]
 
 
 def hear_news(desk: Desk) -> None:
@@ -647,9 +471,9 @@ def test_nor_does_what_filling_the_windows_took_where_the_news_had_come_before(n
     assert max(lengths) <= PASS_NS + SlowWithNews.TICK_NS
 
 
-@pytest.fixture
-def lapped_desk(new_desk, monkeypatch) -> Desk:
-    """It was lapped in its refill, because its signal is slow; the ring is half a thousand."""
+def test_however_slow_the_signal_is_after_a_lap_in_its_refill_ticks_are_passed_over_at_once(
+    new_desk, monkeypatch
+):
     ring = 512
     desk = new_desk(ring, SlowWithNews)
     desk.book_ticks(ring)
@@ -660,61 +484,28 @@ def lapped_desk(new_desk, monkeypatch) -> Desk:
     with capture_logs() as logs:
         run_passes(desk, lambda: bool(logs))
     assert logs[0]["event"] == "refill_begun_anew"
-    return desk
-
-
-def test_however_slow_the_signal_is_after_a_lap_ticks_are_passed_over_at_once(lapped_desk):
     Noting.seen.clear()
-    assert len(run_passes(lapped_desk, lambda: bool(Noting.seen))) == 2
-    assert prices_seen()[0] > 512
+    assert len(run_passes(desk, lambda: bool(Noting.seen))) == 2
+    assert prices_seen()[0] > ring
 
 
-def test_how_long_a_refill_takes_is_not_predicted_before_it_has_begun(lapped_desk):
-    Noting.now_ns += 10 * SECOND_NS
-    with capture_logs() as logs:
-        run_passes(lapped_desk, lambda: bool(logs))
-    assert [log["event"] for log in logs] == ["refill_shortened"]  # once a tick was refilled
-    assert logs[0]["signal_us"] > 0
-
-
-def test_one_that_is_lapped_while_it_passes_ticks_over_gives_a_slow_signal_few_at_once(lapped_desk):
-    lapped_desk.book_ticks(400)
-    Noting.seen.clear()
-    lengths = run_passes(lapped_desk, lambda: len(Noting.seen) == 3)
-    assert max(lengths) == PASS_NS
-
-
-@pytest.fixture
-def slow_desk(new_desk, monkeypatch) -> Desk:
-    """Its signal takes 10 ms a tick; 520 ticks wait, and are some seconds old."""
+def test_a_signal_that_is_too_slow_is_logged_and_so_is_that_it_has_caught_up(new_desk, monkeypatch):
+    """It takes 10 ms a tick; 520 ticks wait, and are some seconds old."""
     desk = new_desk(4096)
     Noting.now_ns = 10 * SECOND_NS
     monkeypatch.setattr(desk.evaluator._trader, "_max_tick_age_ns", SECOND_NS)
     takes(monkeypatch, lambda tick: 10 * MILLISECOND_NS if tick else 0)
     desk.book_ticks(520)
-    return desk
-
-
-def test_a_signal_that_is_too_slow_is_logged_and_so_is_that_it_has_caught_up(slow_desk):
     with capture_logs() as logs:
-        run_passes(slow_desk, lambda: len(Noting.seen) == 520)
+        run_passes(desk, lambda: len(Noting.seen) == 520)
         for _ in range(3):
-            slow_desk.evaluator.evaluate_all(slow_desk.reader)
+            desk.evaluator.evaluate_all(desk.reader)
     too_slow, _ = [log for log in logs if log["event"].startswith("signal_")]
     assert logs[-1]["event"] == "signal_keeps_up"
     assert too_slow["signal_us"] == 10_000
     assert too_slow["behind_s"] > 1
     for part in ("the signal takes 10.0 ms a tick", "catching up", "no orders"):
         assert part in too_slow["reason"]
-
-
-def test_a_slow_signal_has_not_caught_up_where_ticks_are_missed(slow_desk):
-    run_passes(slow_desk, lambda: len(Noting.seen) == 520)
-    slow_desk.book_unreadable_tick()
-    for said in ([], ["signal_keeps_up"]):
-        with capture_logs() as logs:
-            slow_desk.evaluator.evaluate_all(slow_desk.reader)
-        assert [log["event"] for log in logs] == said
 
 
 @pytest.fixture
@@ -748,12 +539,6 @@ def test_a_refill_that_would_take_too_long_begins_anew_with_the_latest_ticks(ref
     assert missed(desk.evaluate(1)) == []
 
 
-def test_a_refill_that_is_nearly_done_is_not_begun_anew(refilled):
-    _, logs = refilled(118, 50 * MILLISECOND_NS)
-    assert [log["event"] for log in logs] == ["refill_takes_long", "attached"]
-    assert prices_seen() == list(range(1, 119))
-
-
 def test_a_refill_that_takes_long_says_how_far_it_is(refilled):
     _, (shortened, *said, attached) = refilled(300, 200 * MILLISECOND_NS)
     windows = len(SYMBOLS) * StrategySettings().long_window
@@ -782,24 +567,3 @@ def test_a_signal_that_the_ring_laps_again_and_again_misses_a_part_of_it_at_once
     seen = prices_seen()
     assert unseen.isdisjoint(seen)
     assert sorted(unseen | set(seen)) == list(range(1, seen[-1] + 1))
-
-
-def test_what_is_passed_over_then_is_missed_of_each_tape(new_desk):
-    ring = 512
-    desk = new_desk(ring)
-    for count in (5, ring + 10):
-        desk.book_ticks(count)
-        run_passes(desk, lambda: desk.reader.position == desk.book.reader().position)
-    evaluated = desk.sequence
-    desk.book_ticks(100)
-    desk.begin_tape("two")
-    desk.book_ticks(ring - 30)  # so of the margin, 30 are of the older tape
-    with capture_logs() as logs:
-        run_passes(desk, lambda: desk.reader.position == desk.book.reader().position)
-    gaps = of(logs, "ticks_missed")
-    margin = ring // REFILL_MARGIN
-    assert missed(gaps) == [
-        ("ring", "one", evaluated + 1, None),
-        ("ring", "two", 1, margin - 30),
-    ]
-    assert [log["ticks"] for log in gaps] == [100, margin - 30]

@@ -42,17 +42,6 @@ def test_a_class_of_the_users_own_or_the_default_is_loaded(module):
     assert load_signal_class(StrategySettings().signal_class) is MovingAverageAndNews
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("lib.nothing:Signal", "No module named 'lib.nothing'"),
-        ("lib.signals:Nothing", "has no attribute 'Nothing'"),
-    ],
-)
-def test_a_module_or_class_that_does_not_exist_is_named(name, said):
-    assert said in refusal(name)
-
-
 @pytest.mark.parametrize("name", ["lib.no:A", "lib.signals:Any"])
 def test_a_refusal_names_the_settings_file_and_the_table_of_the_strategy(name, monkeypatch):
     for file in ("/there/mine.toml", ""):

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from lib import signals as signals_module
 from lib.clock import SECOND_NS
@@ -297,20 +296,6 @@ def test_a_pass_whose_time_is_up_before_its_first_tick_takes_that_one(desk):
     assert desk.trader.reached == ticks[1].tolist()
 
 
-def test_a_signal_that_has_seen_nothing_is_not_made_anew_for_a_tape(desk):
-    signal = Scripted.latest
-    for tape in ("", "another", ""):
-        desk.trader.begin_tape(tape)
-        assert Scripted.latest is signal
-    desk.tick(NONE)
-    desk.trader.begin_tape("another")
-    assert Scripted.latest is not signal
-    signal = Scripted.latest
-    desk.trader.refill(ticks_of([(AAPL, NONE)]))
-    desk.trader.begin_tape("a third")
-    assert Scripted.latest is not signal
-
-
 # Batches.
 
 
@@ -381,14 +366,6 @@ def test_the_next_decision_is_sized_from_whatever_the_ledger_says(desk):
     assert summary(desk.tick(BUY)) == [("BUY", 13, -3)]
 
 
-def test_an_answer_that_was_expected_changes_nothing(desk):
-    buy, sell = desk.tick(BUY, SELL)
-    desk.answer(buy, "FILLED", 10)  # by now the trader is short
-    assert desk.tick(SELL) == []
-    desk.answer(sell, "FILLED", -10)
-    assert summary(desk.tick(BUY)) == [("BUY", 20, -10)]
-
-
 def test_a_refusal_of_what_was_sized_on_a_refused_order_is_no_news(desk):
     buy, sell = desk.tick(BUY, SELL)
     desk.answer(buy, "REJECTED", 0)
@@ -404,10 +381,4 @@ def test_a_fill_of_what_should_have_been_refused_is_news(desk):
     buy, sell = desk.tick(BUY, SELL)
     desk.answer(sell, "REJECTED", 0)  # the BUY was answered with an error and is sent again
     desk.answer(buy, "FILLED", 10)
-    assert summary(desk.tick(SELL)) == [("SELL", 20, 10)]
-
-
-def test_an_answer_about_a_symbol_that_is_not_traded_is_ignored(desk):
-    (buy,) = desk.tick(BUY)
-    desk.answer(replace(buy, order_id=99, symbol="GONE"), "REJECTED", 5)
     assert summary(desk.tick(SELL)) == [("SELL", 20, 10)]

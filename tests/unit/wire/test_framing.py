@@ -39,14 +39,6 @@ def test_any_cut_of_any_bytes_gives_the_same_messages(data, at):
     assert messages_of(cut(data, at)) == data.split(b"*")[:-1]
 
 
-def test_what_is_returned_ends_in_a_delimiter_and_the_rest_waits():
-    buffer = FrameBuffer()
-    assert buffer.feed(b"AAPL,17") == b""
-    assert buffer.feed(b"2.5*MSFT,1*GO") == b"AAPL,172.5*MSFT,1*"
-    assert buffer.feed(b"OG,2*") == b"GOOG,2*"
-    assert buffer.feed(b"") == b""
-
-
 @pytest.mark.parametrize("read_bytes", [7, MAX_MESSAGE_BYTES, MAX_MESSAGE_BYTES + 1])
 def test_a_message_of_64_kib_is_taken(read_bytes):
     message = b"x" * MAX_MESSAGE_BYTES

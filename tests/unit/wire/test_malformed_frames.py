@@ -57,6 +57,7 @@ TICKS = {
     "\x07,1.00": "cannot be printed",
     '{"symbol": "AAPL", "price": 1}': "JSON?",
     "HELLO,1,tape,1": "a HELLO out of place",
+    "\xff\xfe,1.00": "not UTF-8",
 }
 
 SENTIMENTS = {
@@ -69,35 +70,24 @@ SENTIMENTS = {
     "\n64": "a line break beside the `*`",
     " 64": "a space around it",
     "": "an empty frame",
+    "\xff": "not UTF-8",
     "9" * 5000: "5,000 bytes: a sentiment is a whole number from 0 to 100",
 }
 
 
-@pytest.mark.parametrize(("frame", "fault"), TICKS.items(), ids=lambda text: repr(text[:30]))
-def test_a_malformed_tick_says_what_would_be_right(frame, fault):
-    assert CODEC.read(frame.encode())[0] == MALFORMED
-    assert fault in tick_fault(frame.encode())
+@pytest.mark.parametrize(("text", "fault"), TICKS.items(), ids=lambda text: repr(text[:30]))
+def test_a_malformed_tick_says_what_would_be_right(text, fault):
+    frame = text.encode("latin-1")
+    assert CODEC.read(frame)[0] == MALFORMED
+    assert fault in malformed_tick(17, frame)["reason"]
 
 
-@pytest.mark.parametrize(("frame", "fault"), SENTIMENTS.items(), ids=lambda text: repr(text[:30]))
-def test_a_malformed_sentiment_says_what_would_be_right(frame, fault):
+@pytest.mark.parametrize(("text", "fault"), SENTIMENTS.items(), ids=lambda text: repr(text[:30]))
+def test_a_malformed_sentiment_says_what_would_be_right(text, fault):
+    frame = text.encode("latin-1")
     with pytest.raises(ValueError, match="a sentiment is"):
-        parse_sentiment(frame.encode())
-    assert fault in sentiment_fault(frame.encode())
-
-
-def test_bytes_that_are_no_text_are_named_so():
-    assert tick_fault(b"\xff\xfe,1.00").startswith("not UTF-8")
-    assert sentiment_fault(b"\xff").startswith("not UTF-8")
-
-
-def test_an_example_has_the_number_the_text_and_the_reason():
-    assert malformed_tick(17, b"AAPL,nan") == {
-        "sequence": 17,
-        "text": "AAPL,nan",
-        "reason": tick_fault(b"AAPL,nan"),
-    }
-    assert malformed_sentiment(4, b"101")["sequence"] == 4
+        parse_sentiment(frame)
+    assert fault in malformed_sentiment(4, frame)["reason"]
 
 
 MANY: Final = 64 * 1024

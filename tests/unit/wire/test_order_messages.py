@@ -134,10 +134,6 @@ def test_an_order_is_described_with_two_decimals_and_more_where_the_price_has_mo
     assert describe(report()) == describe(an_order())
 
 
-def test_a_fill_adds_what_was_bought_and_takes_away_what_was_sold():
-    assert [an_order(side=side).signed_quantity for side in ("BUY", "SELL")] == [10, -10]
-
-
 # What comes in from a client.
 
 
@@ -146,12 +142,6 @@ def test_order_of_fields_whitespace_and_unknown_fields_do_not_matter():
     order = decode_from_client(frame + b', "order_id":12,\n"type":"order"} ')
     assert isinstance(order, Order)
     assert describe(order) == "Order 12: BUY 10 AAPL @ 173.20"
-
-
-@pytest.mark.parametrize("field", ["order_id", "quantity"])
-@pytest.mark.parametrize("value", [1, MAX_INTEGER])
-def test_the_least_and_the_largest_integer_are_taken(field, value):
-    assert getattr(decode_from_client(order_frame(**{field: value})), field) == value
 
 
 NO_COUNTS = [
@@ -192,9 +182,8 @@ def test_a_logon_with_an_impossible_client_id_is_refused(text):
     assert "client_id" in str(refusal(b'{"type":"logon","client_id":%b}' % text))
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
+NO_ORDERS = {
+    None: [
         *(b"", b" ", b"null", b"true", b"12", b'"order"', b"[]", b"{}", b"{", b"\x00", b"\xff\xfe"),
         *(b"AAPL,173.20", b"HELLO,1,0", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         *(b'{"type":"logon","order_id":12}', b'{"type":"order","order_id":12'),
@@ -202,25 +191,23 @@ def test_a_logon_with_an_impossible_client_id_is_refused(text):
         json.dumps(ORDER).encode("utf-16"),
         *(b"[" * 60_000, b'{"a":' * 10_000, b"[" * 30_000 + b"]" * 30_000),
     ],
-    ids=lambda frame: repr(frame[:40]),
-)
-def test_a_frame_without_one_orders_id_is_refused_without_an_id(frame):
-    assert refusal(frame).order_id is None
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
+    12: [
         *(b'{"order_id":12}', b'{"type":7,"order_id":12}', b'{"type":"cancel","order_id":12}'),
         *(b'{"type":"execution_report","order_id":12}', b'{"type":"\\ud800","order_id":12}'),
         *(b'{"type":"\xff","order_id":12}', b'{"type":"order","order_id":12,"a":' + b"[" * 60_000),
         *(b"{'order_id': 12, 'side': 'BUY'}", b'{"order_id":12,}', b'{"order_id":12,"price":NaN}'),
         b'{"type":"\\u006frder","order_id":12,"symbol":7}',
     ],
-    ids=lambda frame: repr(frame[:40]),
+}
+
+
+@pytest.mark.parametrize(
+    ("order_id", "frame"),
+    [(order_id, frame) for order_id, frames in NO_ORDERS.items() for frame in frames],
+    ids=lambda value: repr(value)[:40],
 )
-def test_a_frame_that_is_no_order_is_refused_with_an_id_where_one_can_be_read(frame):
-    assert refusal(frame).order_id == 12
+def test_a_frame_that_is_no_order_is_refused_with_an_id_where_one_can_be_read(order_id, frame):
+    assert refusal(frame).order_id == order_id
 
 
 @pytest.mark.parametrize("field", ["symbol", "tape", "note"])
@@ -228,12 +215,6 @@ def test_text_that_is_not_utf8_is_refused_even_in_a_field_that_is_ignored(field)
     error = refusal(raw_order_frame(field, b'"\xff"'))
     assert str(error).startswith("not UTF-8: byte 0xff")
     assert error.order_id == 12
-
-
-def test_a_field_that_nests_too_deeply_is_refused():
-    nested = b"[" * 20_000 + b"]" * 20_000
-    for field in ("price", "note"):
-        assert str(refusal(raw_order_frame(field, nested))) == "nested too deeply"
 
 
 # What comes in from the order manager.
@@ -285,20 +266,8 @@ orders = st.builds(
 )
 
 
-@st.composite
-def damaged_orders(draw: st.DrawFn) -> bytes:
-    """A valid order in which a few bytes were cut out, put in or replaced."""
-    frame = encode(draw(orders))[:-1]
-    for _ in range(draw(st.integers(1, 3))):
-        begin = draw(st.integers(0, len(frame)))
-        end = min(len(frame), begin + draw(st.integers(0, 3)))
-        frame = frame[:begin] + draw(st.binary(max_size=3)) + frame[end:]
-    return frame
-
-
 @given(
     st.binary(max_size=200)
-    | damaged_orders()
     | st.dictionaries(st.sampled_from([*ORDER, "position", "sent_ns"]), json_values).map(
         lambda changes: order_frame(**changes)
     )

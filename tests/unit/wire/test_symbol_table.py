@@ -37,11 +37,6 @@ def test_many_symbols_are_all_found_also_those_that_collide(count):
     assert found(table, strangers) == [NOT_FOUND] * count
 
 
-def test_a_symbol_of_two_words_is_not_taken_for_its_end():
-    table = SymbolTable([b"12345678", b"A12345678"])
-    assert found(table, [b"A12345678", b"12345678", b"B12345678"]) == [1, 0, NOT_FOUND]
-
-
 @pytest.mark.parametrize("symbol", [b"", b"S" * 17])
 def test_a_symbol_that_is_empty_or_too_long_is_refused(symbol):
     with pytest.raises(ValueError, match="1 to 16 bytes"):

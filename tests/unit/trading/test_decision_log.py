@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from lib.trading import decision_log
 from lib.trading.decision_log import (
@@ -87,6 +88,15 @@ def test_a_new_tape_is_a_new_file(path):
     assert new.tape == "another"
     add(log, 2, 1, tape="another")
     assert firsts(new) == ([2], 0)
+
+
+def test_without_its_file_nothing_is_recorded_and_that_is_logged_once(tmp_path):
+    (tmp_path / "file").touch()
+    log = DecisionLog(tmp_path / "file" / "decisions")
+    with capture_logs() as logs:
+        add(log, 1, 3)
+        add(log, 1, 1, tape="another")
+    assert [entry["event"] for entry in logs] == ["decisions_not_recorded"]
 
 
 @pytest.mark.parametrize(

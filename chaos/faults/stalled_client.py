@@ -36,19 +36,16 @@ class StalledClient:
 
     def __init__(self, host: str, port: int, hello: bytes = b"") -> None:
         """Connect. Raises TargetError."""
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        self._sock = socket.socket(family)
         try:
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            self._sock = socket.socket(family)
-            try:
-                self._sock.settimeout(CONNECT_S)
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
-                self._sock.connect(address)
-                self._sock.sendall(hello)
-            except OSError:
-                self._sock.close()
-                raise
+            self._sock.settimeout(CONNECT_S)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
+            self._sock.connect(address)
+            self._sock.sendall(hello)
         except OSError as error:
+            self._sock.close()
             raise TargetError(f"no client can connect to {host}:{port}: {error}") from None
         host, own_port = self._sock.getsockname()[:2]
         self.ports = (port, own_port)

@@ -17,7 +17,7 @@ from chaos.cut_connection import (
     CutConnection,
     CutOutcome,
     measure_cut,
-    outcome_without_reconnection,
+    outcome_of_cut,
     unmet_expectations,
 )
 from chaos.faults.connection_faults import (
@@ -151,7 +151,7 @@ NEVER = "not connected again within 15 s"
 def test_a_cut_without_reconnection_says_why(
     case: Case, cut_ns: int | None, events: list[Event], why: str
 ) -> None:
-    found = outcome_without_reconnection(case, cut_ns, events)
+    found = outcome_of_cut(case, cut_ns, events)
     [reason] = unmet_expectations(case, [found])
     assert reason.endswith(f"cut 1: {why}")
 

@@ -35,7 +35,7 @@ from chaos.faults.hostile_gateway import (
     HostileGateway,
     NoDefect,
 )
-from chaos.faults.proxied_stack import proxied
+from chaos.faults.proxy import proxied
 from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,

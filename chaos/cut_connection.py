@@ -31,8 +31,7 @@ from chaos.faults.connection_faults import (
     HalfOpen,
     Reset,
 )
-from chaos.faults.proxied_stack import proxied
-from chaos.faults.proxy import Proxy, can_vanish
+from chaos.faults.proxy import Proxy, can_vanish, proxied
 from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,

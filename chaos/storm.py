@@ -25,8 +25,7 @@ from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.faults.proxied_stack import proxied
-from chaos.faults.proxy import Proxy
+from chaos.faults.proxy import Proxy, proxied
 from chaos.lab.experiment import RECOVERY_S, Experiment, RoundContext, command_line, run_experiment
 from chaos.lab.recorder import Event, SeenEvaluation
 from chaos.lab.target import TargetStack, known_roles

@@ -5,6 +5,8 @@
         proxy.cut(Reset())                         # of the connections that are open now
         proxy.fault = Clear()
 
+`proxied` puts one into each connection of a private stack.
+
 One thread, one asyncio loop. A `_ProxiedConnection` has two `_End`s, one to the client and one to
 the server; what an end receives goes to the other one as `chaos.faults.connection_faults` decides.
 A receiver that does not read makes the sender wait, as it would without a proxy.
@@ -19,12 +21,23 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from configparser import RawConfigParser
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Final, Self
 
+import msgspec
+
 from chaos.faults.connection_faults import Clear, ConnectionFault, Direction
+from chaos.lab.figures import ROLE_CONNECTIONS
+from chaos.lab.target import TargetStack
 from lib.clock import SECOND_NS
+from lib.settings import Settings
+from lib.stack.private_stack import to_toml
+from lib.stack.supervisord_configuration import PROGRAM
 
 HOST: Final = "127.0.0.1"
 MAX_SILENT: Final = 64
@@ -352,3 +365,41 @@ def vanish(sock: socket.socket) -> bool:
     except OSError:  # not permitted, or a kernel without it
         return False
     return True
+
+
+@contextmanager
+def proxied(target: TargetStack) -> Iterator[dict[str, Proxy]]:
+    """Put a proxy into each connection of a private stack; yield the proxies by stream.
+
+    The client roles are restarted with their own settings file, which differs in the ports only.
+    The proxies end with the block: the stack should then be ended. Raises TargetError.
+    """
+    assert target.private
+    with ExitStack() as stack:
+        proxies = {
+            stream: stack.enter_context(Proxy(address))
+            for stream, address in target.addresses().items()
+        }
+        ports = {stream: proxy.port for stream, proxy in proxies.items()}
+        clients_file = target.var_dir / "clients.toml"
+        clients_file.write_text(to_toml(client_settings(target.settings, ports)), encoding="utf-8")
+        target.reconfigure(partial(use_client_settings, clients_file=clients_file))
+        yield proxies
+
+
+def client_settings(settings: Settings, ports: Mapping[str, int]) -> Settings:
+    """Return the settings of the client roles: the same, with the proxies as servers."""
+    replace = msgspec.structs.replace
+    return replace(
+        settings,
+        gateway=replace(
+            settings.gateway, host=HOST, price_port=ports["price"], news_port=ports["news"]
+        ),
+        order_manager=replace(settings.order_manager, host=HOST, port=ports["orders"]),
+    )
+
+
+def use_client_settings(configuration: RawConfigParser, clients_file: Path) -> None:
+    """Give the client roles a separate settings file in supervisord's configuration."""
+    for role in {connection.client for connection in ROLE_CONNECTIONS}:
+        configuration[f"{PROGRAM}{role}"]["environment"] = f'TRADING_CONFIG="{clients_file}"'

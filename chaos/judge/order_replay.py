@@ -1,7 +1,6 @@
 """Whether the orders are those that the trading rules give. Pure; the larger half of the judge.
 
-Needs complete records (`Records.whole`) of a stack that settled: of any other stack no order is
-compared with the rules.
+Needs complete records (`Records.whole`) of a stack that settled.
 
 Each instance of a strategy is replayed: over the booked ticks that it evaluated, in order, with the
 news it applied, windows refilled from the book, and the positions that the ledger had when the
@@ -14,16 +13,14 @@ Exact requirements:
 - A decision of the rules has an order, and an order is in the ledger, if any later order of the
   same instance is, or if its tick is before the tail of the last instance's tape. Then it was
   answered, too.
-- An order that the strategy gave up (`Records.given_up`) need not be in the ledger. If it is, it
-  was rejected.
+- An order that the strategy gave up (`Records.given_up`) is not in the ledger, or was rejected.
 - The ledger fills an order only if nothing in the records is a reason to reject it. A rejection has
   a reason that is true as far as the records show, with the limits of the settings.
 
 Requirements within bounds:
-- A strategy that is killed may have decided without sending, or sent orders that were never read.
-  It logs an order in the pass that decides it: decisions at the last `MAX_LOST_TICKS` of an
-  instance may have no order, and its last orders may not be in the ledger. Orders that were
-  answered with an error are sent again out of order, so they may be missing before booked ones.
+- A strategy that is killed may have decided without sending at its last `MAX_LOST_TICKS`, and its
+  last orders may never have been read. Orders that were answered with an error are sent again out
+  of order, so they may be missing before booked ones.
 - If supervisord was killed (`Records.cut_off`), the last log lines are lost, also those of news: an
   order that only the ledger has is accepted as it is, and later decisions need not have an order.
 - Ticks of `Records.held_back` need not have an order.

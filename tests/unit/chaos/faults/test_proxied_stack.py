@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.faults.proxied_stack import client_settings, use_client_settings
+from chaos.faults.proxy import client_settings, use_client_settings
 from lib.settings import PROJECT_ROOT, load_settings
 from lib.stack.private_stack import to_toml
 from lib.stack.supervisord_configuration import parse_configuration, read_configuration

@@ -41,6 +41,8 @@ GOAL_ROUNDS: Final = 20
 """A goal for a median is judged from this many times on; with fewer it is only shown."""
 MAX_TIMES: Final = 10_000
 
+_CONFIG: Final = "$TRADING_CONFIG, else etc/trading.toml"
+
 EXIT_HOLDS: Final = 0
 EXIT_DOES_NOT_HOLD: Final = 1
 EXIT_NO_TARGET: Final = EXIT_WRONG_COMMAND_LINE
@@ -133,7 +135,7 @@ def command_line(name: str, description: str | None, times: int = 5) -> argparse
         ("--times", "N", _times, times, f"how often (default: {times})"),
         ("--seed", "N", int, 1, "of the random moments (default: 1)"),
         ("--json", "FILE", output_file, None, "where to write all raw figures"),
-        ("--config", "FILE", Path, None, "the settings of the stack (default: etc/trading.toml)"),
+        ("--config", "FILE", Path, None, f"the settings of the stack (default: {_CONFIG})"),
         ("--var-dir", "DIR", Path, None, "its var directory (default: var_dir of the settings)"),
     ):
         parser.add_argument(option, metavar=metavar, type=kind, default=default, help=text)

@@ -55,10 +55,9 @@ chaos: $(VENV)/installed-bench
 # Each writes its figures at the end, all at once: an interrupted run changes nothing.
 bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m bench --json report/bench/results.json
-	$(VENV)/bin/python -m bench.profile --json report/bench/profile.json
 
 watched: $(VENV)/installed-bench
-	$(VENV)/bin/python -m bench.watched --json report/bench/watched.json
+	$(VENV)/bin/python -m bench --watched --json report/bench/watched.json
 
 report: $(VENV)/installed-bench
 	@$(WRITE_REPORT)

@@ -2,7 +2,6 @@
 
 In reading order: `plan` (what is measured), `run` (measures it step by step, with what is in
 `bench.measure`), `results` (the records it writes), `bench.rivals` (what the stack is compared
-with), `bench.report` (the pages). `watched` and `profile` are recordings of their own; `program` is
-the frame of all three, `processes` that of the processes they start. Run as `python -m bench`; must
-not import `chaos` or a daemon.
+with), `bench.report` (the pages). `watched` is a recording of its own; `processes` is the frame of
+the processes that are started. Run as `python -m bench`; must not import `chaos` or a daemon.
 """

@@ -10,34 +10,58 @@ Exit codes: 0 the figures are written, 1 they cannot be, 130 after Ctrl-C (nothi
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
+from pathlib import Path
 from typing import Final
 
 from bench.measure.measured_stack import bench_dir
-from bench.plan import FULL, QUICK
-from bench.program import run_recorder
-from bench.results import Recording
+from bench.plan import FULL, QUICK, WATCHED
 from bench.run import run
-from lib.long_program import CommandLine
+from bench.watched import record
+from lib.long_program import CommandLine, output_file, run_interruptible, write_json
 from lib.settings import DEFAULT_FILE, load_settings
 from lib.stack.launch import wake_supervisord
 
 PROGRAM: Final = "python -m bench"
 RESULTS: Final = "results.json"
+EXIT_NOT_WRITTEN: Final = 1
 
 
 def main() -> int:
     """Measure; return the exit code."""
     parser = CommandLine(PROGRAM, __doc__)
-    parser.add_argument("--quick", action="store_true", help="a reduced run, in under a minute")
-    return run_recorder(parser, bench_dir() / RESULTS, _record)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--quick", action="store_true", help="a reduced run, in under a minute")
+    which.add_argument(
+        "--watched", action="store_true", help="tick to decision with the dashboard open, alone"
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=output_file,
+        default=bench_dir() / RESULTS,
+        help="where to write the figures (%(default)s)",
+    )
+    arguments = parser.parse_args()
+    return run_interruptible(
+        lambda: _measure(arguments.quick, arguments.watched, arguments.json),
+        "interrupted: everything is stopped, nothing is written",
+    )
 
 
-def _record(arguments: Namespace) -> Recording:
+def _measure(quick: bool, watched: bool, file: Path) -> int:
     if wake_supervisord(load_settings(DEFAULT_FILE).var_dir):
         print("another stack is running and takes its share of the cores", file=sys.stderr)
-    plan, command = (QUICK, f"{PROGRAM} --quick") if arguments.quick else (FULL, PROGRAM)
-    return run(plan, sys.stderr, command, arguments.quick)
+    plan, command = (QUICK, f"{PROGRAM} --quick") if quick else (FULL, PROGRAM)
+    figures = record(WATCHED, sys.stderr) if watched else run(plan, sys.stderr, command, quick)
+    for gap in figures.gaps:
+        print(f"not measured: {gap}", file=sys.stderr)
+    try:
+        write_json(figures, file)
+    except OSError as error:
+        print(f"cannot write the figures: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_NOT_WRITTEN
+    print(f"the figures are in {file}")
+    return 0
 
 
 if __name__ == "__main__":

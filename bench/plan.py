@@ -1,16 +1,17 @@
-"""What a run of the bench measures, and for how long: the full run, and the quick one.
+"""What a run of the bench measures, and for how long: the full run, the quick one, the watched one.
 
-The full plan also has what `bench.profile` and `bench.watched` record.
-
-Plain data. Seconds are those of the measurement itself; starting and stopping stacks comes on top.
+Plain data, which is recorded with the figures: figures of another plan are outdated. Seconds are
+those of the measurement itself; starting and stopping stacks comes on top.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 
-class LatencyRun(NamedTuple):
+class LatencyRun(Struct, frozen=True):
     """Tick to decision at one rate."""
 
     rate: float
@@ -19,7 +20,7 @@ class LatencyRun(NamedTuple):
     strategies: int = 1
 
 
-class ThroughputRun(NamedTuple):
+class ThroughputRun(Struct, frozen=True):
     """The search for the highest rate that holds."""
 
     symbols: int
@@ -30,7 +31,7 @@ class ThroughputRun(NamedTuple):
     """The most trials of the search."""
 
 
-class OrdersRun(NamedTuple):
+class OrdersRun(Struct, frozen=True):
     """Clients that send orders."""
 
     clients: int
@@ -40,7 +41,7 @@ class OrdersRun(NamedTuple):
     """How many orders each client sends."""
 
 
-class SideBySide(NamedTuple):
+class SideBySide(Struct, frozen=True):
     """The stack, the floor and the alternatives, round by round."""
 
     rounds: int
@@ -53,7 +54,7 @@ class SideBySide(NamedTuple):
     symbols: int
 
 
-class ProfiledLoad(NamedTuple):
+class ProfiledLoad(Struct, frozen=True):
     """A load under which the hot daemons are sampled."""
 
     rate: float
@@ -61,27 +62,16 @@ class ProfiledLoad(NamedTuple):
     symbols: int
 
 
-class Viewers(NamedTuple):
-    """Viewers of the dashboard."""
-
-    kind: str
-    number: int
-
-    @property
-    def label(self) -> str:
-        """How the report calls them."""
-        return f"{self.number} {self.kind}" if self.number else self.kind
-
-
-class WatchedRun(NamedTuple):
-    """Tick to decision with each of these viewers, in turns."""
+class WatchedRun(Struct, frozen=True):
+    """Tick to decision in rounds, with each of these viewers of the dashboard in turns."""
 
     latency: LatencyRun
     rounds: int
-    viewers: tuple[Viewers, ...]
+    viewers: tuple[tuple[int, str], ...]
+    """How many of which kind."""
 
 
-class Plan(NamedTuple):
+class Plan(Struct, frozen=True):
     """All measurements of a run."""
 
     latency: tuple[LatencyRun, ...]
@@ -94,24 +84,12 @@ class Plan(NamedTuple):
     segment_symbols: tuple[int, ...]
     side_by_side: SideBySide
     profile: tuple[ProfiledLoad, ...] = ()
-    watched: tuple[WatchedRun, ...] = ()
 
-
-RATES: Final = (200.0, 2_000.0, 20_000.0, 200_000.0)
-NO_VIEWER: Final = "no browser"
-STREAMS: Final = "streams, not drawn"
-BROWSERS: Final = "browsers"
-PROFILED: Final = (ProfiledLoad(2_000.0, 100), ProfiledLoad(0.0, 100))
-WATCHED: Final = WatchedRun(
-    LatencyRun(2_000.0, 5.0),
-    rounds=3,
-    viewers=(Viewers(NO_VIEWER, 0), Viewers(STREAMS, 3), Viewers(BROWSERS, 3)),
-)
 
 FULL: Final = Plan(
     latency=(
         LatencyRun(200.0, 20.0),
-        *(LatencyRun(rate, 15.0) for rate in RATES[1:]),
+        *(LatencyRun(rate, 15.0) for rate in (2_000.0, 20_000.0, 200_000.0)),
         *(LatencyRun(20_000.0, 6.0, symbols=symbols) for symbols in (100, 5_000)),
         *(LatencyRun(20_000.0, 6.0, strategies=strategies) for strategies in (2, 4)),
     ),
@@ -131,8 +109,7 @@ FULL: Final = Plan(
     rest_s=15.0,
     segment_symbols=(4, 100, 1_000, 10_000),
     side_by_side=SideBySide(rounds=5, paced_s=1.2, unpaced_s=1.0, rate=2_000.0, symbols=100),
-    profile=PROFILED,
-    watched=(WATCHED,),
+    profile=(ProfiledLoad(2_000.0, 100), ProfiledLoad(0.0, 100)),
 )
 
 QUICK: Final = Plan(
@@ -144,4 +121,13 @@ QUICK: Final = Plan(
     rest_s=1.0,
     segment_symbols=(4, 5_000),
     side_by_side=SideBySide(rounds=1, paced_s=0.3, unpaced_s=0.0, rate=2_000.0, symbols=100),
+)
+
+NO_VIEWER: Final = "no browser"
+STREAMS: Final = "streams, not drawn"
+BROWSERS: Final = "browsers"
+WATCHED: Final = WatchedRun(
+    LatencyRun(2_000.0, 5.0),
+    rounds=3,
+    viewers=((0, NO_VIEWER), (3, STREAMS), (3, BROWSERS)),
 )

@@ -13,6 +13,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from bench.plan import Plan, WatchedRun
+
 CURVE: Final = (
     0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9,
     0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 1.0,
@@ -34,9 +36,7 @@ class LatencyDistribution(Struct, frozen=True):
 
     @classmethod
     def of(cls, samples_ns: NDArray[np.int64]) -> LatencyDistribution:
-        """Return the distribution of all samples. Raises ValueError if there are none."""
-        if not len(samples_ns):
-            raise ValueError("no samples")
+        """Return the distribution of all samples, at least one."""
         quantiles = (0.5, 0.9, 0.99, 0.999, 1.0, *CURVE)
         p50, p90, p99, p999, most, *curve = map(
             int, np.quantile(samples_ns, quantiles, method="inverted_cdf")
@@ -165,29 +165,69 @@ class ProgramRound(Struct, frozen=True):
         return self.ticks / self.seconds
 
 
-class Recording(Struct, frozen=True):
-    """A complete run of the bench."""
+class HotFunction(Struct, frozen=True):
+    """One function of the project, including what it calls outside of it (NumPy, the kernel)."""
+
+    function: str
+    """File and name, as in "lib/wire/tick_codec.py decode"."""
+    share: float
+    """Its share of the samples of the daemon, and so of its CPU time."""
+    line: str
+    """The source of the line with most of its samples."""
+
+
+class DaemonProfile(Struct, frozen=True):
+    """One daemon under one load."""
+
+    role: str
+    cpu_ns: int
+    """The CPU time that it took."""
+    kernel_ns: int
+    """The part of `cpu_ns` in the kernel."""
+    samples: int
+    """How many samples found it at work."""
+    functions: tuple[HotFunction, ...]
+    """All its functions, the hottest first."""
+
+
+class LoadProfile(Struct, frozen=True):
+    """The CPU time of the hot daemons under one load."""
+
+    rate: float
+    """The configured ticks a second; 0: as fast as it goes."""
+    symbols: int
+    seconds: float
+    ticks: int
+    """How many ticks the strategy evaluated in that time."""
+    daemons: tuple[DaemonProfile, ...]
+
+
+class Recording(Struct):
+    """A run of the bench; each measurement adds what it finds."""
 
     began_utc: str
-    ended_utc: str
-    seconds: float
     quick: bool
     command: str
     machine: dict[str, Any]
     software: dict[str, str]
     settings: dict[str, Any]
     """The settings of the private stacks that are not the default, by section."""
-    tick_to_decision: tuple[TickToDecision, ...]
-    throughput: tuple[Throughput, ...]
-    stages: tuple[StageCost, ...]
-    calls: tuple[CallCost, ...]
-    orders: tuple[OrderFigures, ...]
-    at_rest: tuple[Usage, ...]
+    plan: Plan
+    """What was to be measured."""
+    ended_utc: str = ""
+    seconds: float = 0.0
+    tick_to_decision: list[TickToDecision] = []
+    throughput: list[Throughput] = []
+    stages: list[StageCost] = []
+    calls: list[CallCost] = []
+    orders: list[OrderFigures] = []
+    at_rest: list[Usage] = []
     """The daemons of a stack at the default rate, after the ring was filled once."""
-    segments: tuple[SegmentSize, ...]
-    hops: tuple[ProgramRound, ...]
+    segments: list[SegmentSize] = []
+    hops: list[ProgramRound] = []
     """The stack, the floor and the alternatives at the same load, interleaved round by round."""
-    gaps: tuple[str, ...]
+    profile: list[LoadProfile] = []
+    gaps: list[str] = []
     """What could not be measured, and why: a line each."""
 
 
@@ -200,13 +240,12 @@ class WatchedRound(Struct, frozen=True):
     from_sent: LatencyDistribution
 
 
-class WatchedRecording(Struct, frozen=True):
+class WatchedRecording(Struct):
     """The recording of `bench.watched`."""
 
     began_utc: str
     machine: dict[str, Any]
-    rate: float
-    """Ticks a second."""
-    rounds: tuple[WatchedRound, ...]
-    gaps: tuple[str, ...]
+    plan: WatchedRun
+    rounds: list[WatchedRound] = []
+    gaps: list[str] = []
     """What could not be measured, and why: a line each."""

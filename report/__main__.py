@@ -14,11 +14,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bench.measure.side_by_side import RIVALS
-from bench.plan import FULL
 from bench.report.figures import bench_figures
-from bench.report.freshness import outdated
-from bench.report.recorded import RecordedBench, load_bench
+from bench.report.recorded import RecordedBench, load_bench, outdated
 from chaos.report.figures import chaos_figures, first_storm
 from chaos.report.recorded import RecordedExperiments, load_recorded, require_figures
 from chaos.report.series import all_series
@@ -94,9 +91,7 @@ def outdated_figures(
 ) -> list[str]:
     """Say which figures are of another plan or of other roles; the last line says what to run."""
     roles = started_programs(configuration)
-    differences = [
-        f"report/bench: {difference}" for difference in outdated(bench, FULL, RIVALS, roles)
-    ]
+    differences = [f"report/bench/{difference}" for difference in outdated(bench, roles)]
     if differences:
         differences.append("report/bench: outdated: run `make bench`, and `make watched`")
     commands = [entry["command"] for entry in chaos.recording["experiments"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lib.price_book.book import Batch, SharedPriceBook
+from lib.price_book.segment_files import SHM_DIR
 
 SYMBOLS = ("AAPL", "MSFT", "GOOG")
 RING = 64
@@ -12,6 +13,11 @@ RING = 64
 
 def open_by_name(name: str, ring: int = RING) -> SharedPriceBook:
     return SharedPriceBook(SYMBOLS, name, ring_capacity=ring)
+
+
+def files_of(name: str) -> list[str]:
+    """The names of all files of a price book."""
+    return sorted(path.name for path in SHM_DIR.glob(f"{name}*"))
 
 
 # Every value of a tick follows from its number and its writer's, so that no mixture passes.

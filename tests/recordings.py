@@ -11,12 +11,15 @@ import numpy as np
 from msgspec.structs import replace
 
 from bench.measure.side_by_side import STACK
-from bench.profile_results import DaemonProfile, HotFunction, LoadProfile, Profile
+from bench.plan import FULL, WATCHED
 from bench.report.comparison import FLOOR, ZEROMQ
 from bench.report.recorded import RecordedBench
 from bench.results import (
     CallCost,
+    DaemonProfile,
+    HotFunction,
     LatencyDistribution,
+    LoadProfile,
     OrderFigures,
     ProgramRound,
     Recording,
@@ -47,6 +50,15 @@ MACHINE = {
     "load_average": 0.5,
 }
 SOFTWARE = {"Python": "3.11.7", "numpy": "2.4.6"}
+
+
+DAEMON_PROFILE = DaemonProfile(
+    "gateway",
+    cpu_ns=SECOND_NS // 2,
+    kernel_ns=SECOND_NS // 10,
+    samples=1_000,
+    functions=tuple(HotFunction(f"lib/x.py f{n}", 0.5 / 2**n, f"x | {n}") for n in range(12)),
+)
 
 
 def latency(p50_us: float, p99_us: float | None = None) -> LatencyDistribution:
@@ -114,6 +126,7 @@ def segment(symbols: int, ring_capacity: int) -> SegmentSize:
 def recording(**changed: Any) -> Recording:
     """The recording with some of its fields changed."""
     made = Recording(
+        plan=FULL,
         began_utc="2026-01-02T03:04:05.000006Z",
         ended_utc="2026-01-02T03:17:05.000006Z",
         seconds=780.0,
@@ -147,7 +160,7 @@ def recording(**changed: Any) -> Recording:
             *hops(ZEROMQ, 0.0, figure=4, ticks_a_message=1024),
             *hops(OTHER, 0.0, figure=3, ticks_a_message=64),
         ),
-        gaps=(),
+        profile=[LoadProfile(0.0, 100, 2.0, 1_000_000, (DAEMON_PROFILE,))],
     )
     return replace(made, **changed)
 
@@ -161,34 +174,21 @@ NOTHING_MEASURED = recording(
     at_rest=(),
     segments=(),
     hops=(),
+    profile=(),
     gaps=("everything: the machine was on fire",),
 )
 
 
-def with_hops(name: str, rate: float, **figures: Any) -> Recording:
-    """The recording in which the rounds of one program at one rate are others."""
-    made = recording()
-    size = figures.get("ticks_a_message", 1)
-    others = tuple(
-        hop for hop in made.hops if (hop.name, hop.rate, hop.ticks_a_message) != (name, rate, size)
-    )
-    return replace(made, hops=(*others, *hops(name, rate, **figures)))
-
-
 def recorded_bench(made: Recording | None = None) -> RecordedBench:
-    """All recordings of the bench: a profile of one daemon, and three watched rounds."""
-    functions = tuple(HotFunction(f"lib/x.py f{n}", 0.5 / 2**n, f"x | {n}") for n in range(12))
-    daemon = DaemonProfile("gateway", SECOND_NS // 2, SECOND_NS // 10, 1_000, functions)
-    profile = Profile(
-        "2026-01-02T", "py-spy 1", 200, (LoadProfile(0.0, 100, 2.0, 1_000_000, (daemon,)),), ()
-    )
-    rounds = (
+    """All recordings of the bench, with three watched rounds."""
+    rounds = [
         WatchedRound(1, "no browser", 0, latency(100)),
         WatchedRound(1, "3 browsers", 0, latency(300)),
         WatchedRound(2, "no browser", 0, latency(110)),
-    )
-    watched = WatchedRecording("2026-01-02T", MACHINE | {"cpu": "Abacus 4"}, 2e3, rounds, ())
-    return RecordedBench(made or recording(), profile, watched)
+    ]
+    machine = MACHINE | {"cpu": "Abacus 4"}
+    watched = WatchedRecording("2026-01-02T", machine, WATCHED, rounds)
+    return RecordedBench(made or recording(), watched)
 
 
 def experiment(**changed: Any) -> dict[str, Any]:

@@ -7,11 +7,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from bench.measure.measured_stack import UsageMeter, measured_stack
+from bench.measure.measured_stack import UsageMeter, measured_stack, settings_for
 from bench.measure.observer import LAST_S, Observation, observe
-from bench.measure.symbols import settings_for
 from bench.plan import LatencyRun
-from bench.results import LatencyDistribution, TickToDecision, Usage
+from bench.results import LatencyDistribution, Recording, TickToDecision, Usage
 from lib.clock import SECOND_NS
 from lib.settings import Settings
 
@@ -34,33 +33,36 @@ def warm_up_s(run: LatencyRun) -> float:
     return max(WARM_UP_S, run.symbols * Settings().strategy.long_window / run.rate)
 
 
-def measure_latency(run: LatencyRun) -> tuple[TickToDecision, list[str]]:
-    """Run a stack and observe it; return the figures and the gaps. Raises BenchError."""
+def measure_latency(run: LatencyRun, found: Recording) -> None:
+    """Run a stack and observe it. Raises BenchError."""
     with measured_stack(latency_settings(run), run.strategies) as stack:
         time.sleep(warm_up_s(run))
         meter = UsageMeter(stack)
         seen = observe(stack, run.seconds)
-        return judge(run, seen, meter.read())
+        found.tick_to_decision.append(judge(run, seen, meter.read(), found.gaps))
 
 
 def judge(
-    run: LatencyRun, seen: Observation, usage: tuple[Usage, ...]
-) -> tuple[TickToDecision, list[str]]:
-    """Compute the figures of an observation. Raises BenchError if it has no ticks."""
+    run: LatencyRun, seen: Observation, usage: tuple[Usage, ...], gaps: list[str]
+) -> TickToDecision:
+    """Compute the figures of an observation; what is in none of them is added to `gaps`.
+
+    Raises BenchError if it has no ticks.
+    """
     from_sent = seen.from_sent
     intended_ns = seen.schedule.intended_ns(seen.sequences)
-    gaps = []
+    where = f"tick to decision at {run.rate:,.0f} ticks/s"
     if seen.unanswered:
         gaps.append(
-            f"{seen.unanswered:,} orders had no execution report {LAST_S:g} s after the end, "
-            "and are in no figure"
+            f"{where}: {seen.unanswered:,} orders had no execution report {LAST_S:g} s after the "
+            "end, and are in no figure"
         )
     if seen.shifted_ns:
         gaps.append(
-            f"the gateway was late by {seen.shifted_ns / SECOND_NS:.1f} s and shifted its "
+            f"{where}: the gateway was late by {seen.shifted_ns / SECOND_NS:.1f} s and shifted its "
             "schedule: the ticks after that count as late against the schedule before"
         )
-    found = TickToDecision(
+    return TickToDecision(
         symbols=run.symbols,
         strategies=run.strategies,
         rate=run.rate,
@@ -72,5 +74,3 @@ def judge(
         to_report=LatencyDistribution.of(seen.to_report_ns) if len(seen.to_report_ns) else None,
         usage=usage,
     )
-    where = f"tick to decision at {run.rate:,.0f} ticks/s"
-    return found, [f"{where}: {gap}" for gap in gaps]

@@ -151,6 +151,19 @@ def measured_stack(settings: Settings, strategies: int = 1) -> Iterator[Measured
         raise BenchError(str(error)) from None
 
 
+def symbols_of(count: int) -> tuple[str, ...]:
+    """Return `count` symbols: the default ones if they suffice, otherwise S0000 and so on."""
+    usual = Settings().symbols
+    if count <= len(usual):
+        return usual[:count]
+    return tuple(f"S{number:04d}" for number in range(count))
+
+
+def settings_for(symbols: int) -> Settings:
+    """Return the default settings with so many symbols."""
+    return replace(Settings(), symbols=symbols_of(symbols))
+
+
 def client_ids(settings: Settings, strategies: int) -> list[str]:
     """Return the client_ids of the strategies of a stack; the first is that of [strategy]."""
     first = settings.strategy.client_id
@@ -170,7 +183,9 @@ class UsageMeter:
     def __init__(self, stack: MeasuredStack) -> None:
         self._pids = stack.pids()
         self._since_ns = time.monotonic_ns()
-        self._before_s = {role: _stat(role, pid).cpu_s for role, pid in self._pids.items()}
+        self._before_s = {
+            role: process_stat_of(role, pid).cpu_s for role, pid in self._pids.items()
+        }
 
     def read(self) -> tuple[Usage, ...]:
         """Return the CPU share since the construction, and the current memory.
@@ -178,7 +193,7 @@ class UsageMeter:
         Raises RoleEndedError.
         """
         seconds = (time.monotonic_ns() - self._since_ns) / SECOND_NS
-        stats = {role: _stat(role, pid) for role, pid in sorted(self._pids.items())}
+        stats = {role: process_stat_of(role, pid) for role, pid in sorted(self._pids.items())}
         return tuple(
             Usage(role, (stat.cpu_s - self._before_s[role]) / seconds, stat.resident_bytes)
             for role, stat in stats.items()
@@ -189,7 +204,8 @@ def _has_more(reader: DecisionReader) -> bool:
     return len(reader.read().last) > 0
 
 
-def _stat(role: str, pid: int) -> ProcessStat:
+def process_stat_of(role: str, pid: int) -> ProcessStat:
+    """Return what the kernel counts of a daemon. Raises RoleEndedError."""
     try:
         return process_stat(pid)
     except ProcessLookupError:

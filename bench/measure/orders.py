@@ -23,7 +23,7 @@ from bench.errors import BenchError
 from bench.measure.measured_stack import MeasuredStack, measured_stack
 from bench.plan import OrdersRun
 from bench.processes import Part, begin, hear, started
-from bench.results import LatencyDistribution, OrderFigures
+from bench.results import LatencyDistribution, OrderFigures, Recording
 from lib.clock import SECOND_NS
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook
@@ -66,16 +66,14 @@ class ClientTimes(NamedTuple):
     """How long each order waited for its answer."""
 
 
-def measure_orders(runs: Sequence[OrdersRun]) -> tuple[OrderFigures, ...]:
+def measure_orders(runs: Sequence[OrdersRun], found: Recording) -> None:
     """Measure all runs, one after the other, on one stack. Raises BenchError."""
     settings = Settings()
     settings = replace(settings, gateway=replace(settings.gateway, news_interval=NO_NEWS_S))
     with measured_stack(settings) as stack:
         prices = latest_prices(stack)
-        return tuple(
-            measure(stack.settings, run, prices, f"bench-{number}")
-            for number, run in enumerate(runs)
-        )
+        for number, run in enumerate(runs):
+            found.orders.append(measure(stack.settings, run, prices, f"bench-{number}"))
 
 
 def latest_prices(stack: MeasuredStack) -> dict[str, float]:

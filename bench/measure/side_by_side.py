@@ -13,7 +13,7 @@ held with the same number of symbols and one strategy (`bench.measure.throughput
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -23,7 +23,7 @@ from bench.measure.measured_stack import measured_stack
 from bench.measure.observer import observe
 from bench.measure.throughput import attempt, fast_settings
 from bench.plan import SideBySide
-from bench.results import LatencyDistribution, ProgramRound, Throughput
+from bench.results import LatencyDistribution, ProgramRound, Recording, Throughput
 from bench.rivals.alternatives import multiprocessing_queue, textbook, zeromq
 from bench.rivals.floor import hops, three_processes
 from bench.rivals.load import Load
@@ -65,21 +65,23 @@ def loads_of(rival: Rival, plan: SideBySide) -> list[Load]:
     return loads
 
 
-def rival_hops(rival: Rival, plan: SideBySide, number: int) -> Iterable[ProgramRound]:
-    """Measure a rival with each of its loads."""
+def measure_rival(rival: Rival, plan: SideBySide, number: int, found: Recording) -> None:
+    """Measure a rival with each of its loads. Raises BenchError."""
     for load in loads_of(rival, plan):
         outcome = rival.measure(load)
         latencies_ns = outcome.latencies_ns[round(WARM_UP_S * load.rate) :]
-        yield ProgramRound(
-            name=rival.name,
-            round=number,
-            rate=load.rate,
-            ticks_a_message=load.ticks_a_message,
-            symbols=load.symbols,
-            ticks=outcome.ticks,
-            missing=outcome.missing,
-            seconds=outcome.seconds,
-            latency=LatencyDistribution.of(latencies_ns) if load.rate else None,
+        found.hops.append(
+            ProgramRound(
+                name=rival.name,
+                round=number,
+                rate=load.rate,
+                ticks_a_message=load.ticks_a_message,
+                symbols=load.symbols,
+                ticks=outcome.ticks,
+                missing=outcome.missing,
+                seconds=outcome.seconds,
+                latency=LatencyDistribution.of(latencies_ns) if load.rate else None,
+            )
         )
 
 
@@ -93,43 +95,29 @@ def lossless_rate(found: Sequence[Throughput], symbols: int) -> float | None:
     return BELOW_HELD * max(rates) if rates else None
 
 
-def stack_hops(plan: SideBySide, number: int, lossless: float | None) -> Iterable[ProgramRound]:
-    """Measure a stack, first paced, then unpaced: at the rate `lossless`.
+def measure_stack(plan: SideBySide, number: int, found: Recording) -> None:
+    """Measure a stack, first paced, then as fast as it goes without loss. Raises BenchError."""
 
-    Raises BenchError, also if `lossless` is None.
-    """
+    def add(
+        rate: float, ticks: int, missing: int, seconds: float, latency: LatencyDistribution | None
+    ) -> None:
+        its = (STACK, number, rate, OWN_BATCHING, plan.symbols, ticks, missing, seconds, latency)
+        found.hops.append(ProgramRound(*its))
+
     settings = fast_settings(plan.symbols)
     paced = replace(settings, gateway=replace(settings.gateway, rate=plan.rate))
     with measured_stack(paced) as stack:
         time.sleep(WARM_UP_S)
         seen = observe(stack, plan.paced_s)
-        yield ProgramRound(
-            name=STACK,
-            round=number,
-            rate=plan.rate,
-            ticks_a_message=OWN_BATCHING,
-            symbols=plan.symbols,
-            ticks=len(seen.sequences),
-            missing=seen.missed,
-            seconds=seen.seconds,
-            latency=seen.from_sent,
-        )
+        ticks = len(seen.sequences)
+        add(plan.rate, ticks, seen.missed, seen.seconds, seen.from_sent)
         if not plan.unpaced_s:
             return
+        lossless = lossless_rate(found.throughput, plan.symbols)
         if lossless is None:
             raise BenchError("how fast it goes without loss is not known: no rate was held")
-        blind: list[str] = []
-        trial = attempt(stack, lossless, plan.unpaced_s, blind).trial
+        trial = attempt(stack, lossless, plan.unpaced_s).trial
         if not trial.held:
             raise BenchError(f"round {number + 1} at {lossless:,.0f} ticks/s: {trial.why}")
-        yield ProgramRound(
-            name=STACK,
-            round=number,
-            rate=0.0,
-            ticks_a_message=OWN_BATCHING,
-            symbols=plan.symbols,
-            ticks=trial.evaluated,
-            missing=trial.published - trial.evaluated,
-            seconds=trial.seconds,
-            latency=None,
-        )
+        missing = trial.published - trial.evaluated
+        add(0.0, trial.evaluated, missing, trial.seconds, None)

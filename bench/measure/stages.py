@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from bench.measure.symbols import symbols_of
+from bench.measure.measured_stack import symbols_of
 from bench.processes import Part, hear, started
-from bench.results import CallCost, StageCost
+from bench.results import CallCost, Recording, StageCost
 from lib.settings import PROJECT_ROOT, Settings
 from lib.shared_memory_utils import SharedPriceBook
 from lib.signals import MovingAverageAndNews
@@ -39,8 +39,6 @@ LONGEST_S: Final = 120.0
 WARM_UP: Final = 2
 """How many repetitions do not count."""
 
-Costs = tuple[tuple[StageCost, ...], tuple[CallCost, ...]]
-
 
 class Work(NamedTuple):
     """One timed repetition: `run` processes `units` ticks or calls."""
@@ -51,7 +49,7 @@ class Work(NamedTuple):
     batch_ticks: int = 1
 
 
-def measure_alone(symbols: int, seconds: float) -> Costs:
+def measure_alone(symbols: int, seconds: float, found: Recording) -> None:
     """Measure all stages and calls, each for `seconds`, in a separate process. Raises BenchError.
 
     Its environment is that of the roles (`etc/run-role`): it decides, at the start of a process,
@@ -62,10 +60,11 @@ def measure_alone(symbols: int, seconds: float) -> Costs:
     try:
         with started([(_measure_all, (symbols, seconds))]) as children:
             [(stages, calls)] = hear(children, children, LONGEST_S, "not finished in time")
-            return stages, calls
     finally:
         os.environ.clear()
         os.environ.update(before)
+    found.stages += stages
+    found.calls += calls
 
 
 def role_environment() -> dict[str, str]:
@@ -75,33 +74,32 @@ def role_environment() -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", " ".join(exports)))
 
 
-def _measure_all(part: Part[tuple[int, float]]) -> Costs:
-    return measure_stages(*part.load), measure_calls(*part.load)
-
-
-def measure_stages(symbols: int, seconds: float) -> tuple[StageCost, ...]:
-    """Measure every stage with so many symbols, each for `seconds`."""
+def _measure_all(
+    part: Part[tuple[int, float]],
+) -> tuple[list[StageCost], list[CallCost]]:
+    """The main function of the process."""
+    symbols, seconds = part.load
     with ExitStack() as stack:
-        return tuple(
+        stages = [
             StageCost(work.name, symbols, work.batch_ticks, best_ns(work, seconds))
-            for stages in (_stages_of_many, _stages_of_one)
-            for work in stages(symbols, stack)
-        )
+            for stages_of in (_stages_of_many, _stages_of_one)
+            for work in stages_of(symbols, stack)
+        ]
+    with ExitStack() as stack:
+        works = _calls(symbols, stack)
+        calls = [CallCost(work.name, symbols, best_ns(work, seconds)) for work in works]
+    return stages, calls
 
 
-def measure_calls(symbols: int, seconds: float) -> tuple[CallCost, ...]:
-    """Measure `read` and `update` of a book with so many symbols, each for `seconds`."""
+def _calls(symbols: int, stack: ExitStack) -> Iterator[Work]:
     names = symbols_of(symbols)
     asked = [names[number % symbols] for number in range(CALLS)]
     prices = [170.0 + number % 999 / 100 for number in range(CALLS)]
-    with SharedPriceBook(names) as book:
-        for symbol in names:
-            book.update(symbol, 172.53)
-        works = (
-            Work("read", CALLS, lambda: [book.read(symbol) for symbol in asked]),
-            Work("update", CALLS, lambda: [*map(book.update, asked, prices)]),
-        )
-        return tuple(CallCost(work.name, symbols, best_ns(work, seconds)) for work in works)
+    book = stack.enter_context(SharedPriceBook(names))
+    for symbol in names:
+        book.update(symbol, 172.53)
+    yield Work("read", CALLS, lambda: [book.read(symbol) for symbol in asked])
+    yield Work("update", CALLS, lambda: [*map(book.update, asked, prices)])
 
 
 def best_ns(work: Work, seconds: float) -> float:

@@ -20,15 +20,20 @@ import numpy as np
 from msgspec.structs import replace
 
 from bench.errors import BenchError, RoleEndedError
-from bench.measure.measured_stack import MeasuredStack, Published, UsageMeter, measured_stack
-from bench.measure.symbols import settings_for
+from bench.measure.measured_stack import (
+    MeasuredStack,
+    Published,
+    UsageMeter,
+    measured_stack,
+    settings_for,
+)
 from bench.plan import ThroughputRun
-from bench.results import Throughput, Trial, Usage
+from bench.results import Recording, Throughput, Trial, Usage
 from lib.clock import SECOND_NS
 from lib.process.log_events import GATEWAY, ScheduleShifted
 from lib.settings import MAX_RATE, Settings
 from lib.stack.observer import EventFollower
-from lib.trading.decision_log import Decided, DecisionReader
+from lib.trading.decision_log import DecisionReader
 
 RING_TICKS: Final = 1 << 22
 """The size of the ring: half a second at 8 million ticks/s. The default ring lasts 33 ms at that
@@ -82,10 +87,7 @@ class StrategyProgress(NamedTuple):
 
 
 class EvaluationCounter:
-    """Counts the ticks that one strategy evaluates from a position of the tape on.
-
-    Pure but for `read`.
-    """
+    """Counts the ticks that one strategy evaluates from a position of the tape on."""
 
     def __init__(self, reader: DecisionReader, begin: Published, begin_ns: int) -> None:
         """Count the ticks that come after `begin`, from `begin_ns` on.
@@ -103,13 +105,8 @@ class EvaluationCounter:
 
     def read(self) -> StrategyProgress:
         """Count what has been decided since the last call."""
-        decided = self._reader.read()
-        self.unseen += decided.missed
-        return self.count(decided)
-
-    def count(self, decided: Decided) -> StrategyProgress:
-        """Count these decisions, which must follow the previous ones."""
-        first, last, decided_ns, _ = decided
+        first, last, decided_ns, missed = self._reader.read()
+        self.unseen += missed
         begin = int(np.searchsorted(last, self._after, "right"))
         if begin < len(last):
             begins = np.maximum(first[begin:], self._after + 1)
@@ -128,32 +125,28 @@ def count_from_now(stack: MeasuredStack) -> tuple[Published, list[EvaluationCoun
     return begin, [EvaluationCounter(reader, begin, begin_ns) for reader in readers]
 
 
-def measure_throughput(run: ThroughputRun) -> tuple[Throughput, list[str]]:
-    """Search on a separate stack; return the result and the gaps. Raises BenchError."""
+def measure_throughput(run: ThroughputRun, found: Recording) -> None:
+    """Search on a separate stack. Raises BenchError."""
     settings = fast_settings(run.symbols)
     settings = replace(settings, gateway=replace(settings.gateway, rate=0.0))
-    gaps: list[str] = []
     with measured_stack(settings, run.strategies) as stack:
         time.sleep(WARM_UP_S)
         guess = evaluated_per_s(stack, UNPACED_S)
 
         def try_rate(rate: float) -> Attempt:
-            return attempt(stack, rate, run.seconds, gaps)
+            return attempt(stack, rate, run.seconds)
 
         attempts = list(search(guess * FIRST_SHARE, run.trials, try_rate))
         attempts += confirm(attempts, try_rate)
-    best = attempts[-1] if attempts[-1].trial.held else None
-    if best is None:
-        gaps.append("no rate held twice")
-    found = Throughput(
-        run.symbols,
-        run.strategies,
-        best.ticks_per_s if best else 0.0,
-        tuple(attempt.trial for attempt in attempts),
-        best.usage if best else (),
-    )
-    where = f"throughput with {run.symbols} symbols and {run.strategies} strategies"
-    return found, [f"{where}: {gap}" for gap in gaps]
+    best = attempts[-1]
+    trials = tuple(attempt.trial for attempt in attempts)
+    if best.trial.held:
+        throughput = Throughput(run.symbols, run.strategies, best.ticks_per_s, trials, best.usage)
+    else:
+        where = f"throughput with {run.symbols} symbols and {run.strategies} strategies"
+        found.gaps.append(f"{where}: no rate held twice")
+        throughput = Throughput(run.symbols, run.strategies, 0.0, trials, ())
+    found.throughput.append(throughput)
 
 
 def fast_settings(symbols: int) -> Settings:
@@ -215,16 +208,10 @@ def evaluated_per_s(stack: MeasuredStack, seconds: float) -> float:
     return slowest.evaluated / slowest.seconds
 
 
-def attempt(stack: MeasuredStack, rate: float, seconds: float, gaps: list[str]) -> Attempt:
-    """Try one rate on a running stack. What the bench itself misses is added to `gaps`."""
+def attempt(stack: MeasuredStack, rate: float, seconds: float) -> Attempt:
+    """Try one rate on a running stack. Raises BenchError."""
     stack.set_rate(rate)
-    _settle(stack, rate)
-    with closing(EventFollower(stack.settings.var_dir, [GATEWAY])) as log:
-        return _attempt(stack, rate, seconds, log, gaps)
-
-
-def _settle(stack: MeasuredStack, rate: float) -> None:
-    """Let the strategies catch up with the gateway, for a bounded time, and warm up."""
+    # The strategies catch up with the gateway first.
     _, counts = count_from_now(stack)
     give_up_s = time.monotonic() + SETTLE_S
     while time.monotonic() < give_up_s:
@@ -233,11 +220,11 @@ def _settle(stack: MeasuredStack, rate: float) -> None:
         if lag < rate * LOOK_S:
             break
     time.sleep(WARM_UP_S)
+    with closing(EventFollower(stack.settings.var_dir, [GATEWAY])) as log:
+        return _attempt(stack, rate, seconds, log)
 
 
-def _attempt(
-    stack: MeasuredStack, rate: float, seconds: float, log: EventFollower, gaps: list[str]
-) -> Attempt:
+def _attempt(stack: MeasuredStack, rate: float, seconds: float, log: EventFollower) -> Attempt:
     meter = UsageMeter(stack)
     log.read()  # what was before the trial
     (_, begin), counts = count_from_now(stack)
@@ -271,11 +258,6 @@ def _attempt(
         if time.monotonic() > give_up_s:
             why = f"not all is evaluated {CATCH_UP_S:g} s later"
         time.sleep(LOOK_S)
-    unseen = sum(count.unseen for count in counts)
-    if unseen:
-        gaps.append(
-            f"the bench itself was too slow for {unseen:,} decisions at {rate:,.0f} ticks/s"
-        )
     slowest = min(progress, key=lambda one: one.evaluated)
     trial = Trial(
         rate=rate,

@@ -20,8 +20,7 @@ FLOOR: Final = three_processes.NAME
 ZEROMQ: Final = zeromq.NAME
 FLOORS: Final = "bare processes"
 """What the names of all floors contain."""
-LABELS: Final = {STACK: "**Tradewire**"}
-"""Labels in the report that differ from the names."""
+STACK_LABEL: Final = "**Tradewire**"
 LATENCY_RATE: Final = 2_000.0
 """The rate of the paced rounds."""
 UNPACED: Final = 0.0
@@ -54,7 +53,7 @@ class Contender:
     @property
     def label(self) -> str:
         """Its label in the report."""
-        return LABELS.get(self.name, self.name)
+        return STACK_LABEL if self.is_stack else self.name
 
     @property
     def is_stack(self) -> bool:
@@ -89,7 +88,7 @@ def contenders(recording: Recording, rate: float) -> list[Contender]:
         if one.rate == rate:
             rounds.setdefault((one.name, one.ticks_a_message), []).append(one)
     found = [Contender(*key, tuple(its)) for key, its in rounds.items()]
-    return sorted(found, key=lambda one: (not one.is_stack, one.is_alternative))
+    return sorted(found, key=_groups)
 
 
 def one_message_a_tick(found: Iterable[Contender]) -> list[Contender]:
@@ -129,10 +128,8 @@ class ComparisonRow:
 
 def with_one_message_a_tick(recording: Recording) -> list[ComparisonRow]:
     """Compare the programs with one message a tick, paced and unpaced."""
-    paced, fast = (
-        one_message_a_tick(contenders(recording, rate)) for rate in (LATENCY_RATE, UNPACED)
-    )
-    return _compare(paced, fast)
+    paced, fast = contenders(recording, LATENCY_RATE), contenders(recording, UNPACED)
+    return _compare(one_message_a_tick(paced), one_message_a_tick(fast))
 
 
 def with_best_batching(recording: Recording) -> list[ComparisonRow]:
@@ -144,24 +141,25 @@ def _compare(paced: Sequence[Contender], fast: Sequence[Contender]) -> list[Comp
     """Return a row for the stack, the floors, then the alternatives from the fastest on."""
     from_fastest_on = sorted(fast, key=lambda one: -one.ticks_per_s.median)
     everyone = {one.name: one for one in (*from_fastest_on, *paced)}.values()
-    ordered = sorted(everyone, key=lambda one: (not one.is_stack, one.is_alternative))
-    return [_row(one, named(paced, one.name), named(fast, one.name), fast) for one in ordered]
+    stack = next((one.ticks_per_s for one in fast if one.is_stack), None)
+    rows = []
+    for one in sorted(everyone, key=_groups):
+        slow, unpaced = named(paced, one.name), named(fast, one.name)
+        latencies = slow.latencies if slow else []
+        rows.append(
+            ComparisonRow(
+                one.label,
+                None if one.is_stack else one.ticks_a_message,
+                Spread.of([latency.p50_ns for latency in latencies]) if latencies else None,
+                Spread.of([latency.p99_ns for latency in latencies]) if latencies else None,
+                unpaced.ticks_per_s if unpaced else None,
+                stack.median / unpaced.ticks_per_s.median if stack and unpaced else None,
+                sum(its.missing for its in (slow, unpaced) if its),
+            )
+        )
+    return rows
 
 
-def _row(
-    one: Contender,
-    paced: Contender | None,
-    unpaced: Contender | None,
-    fast: Sequence[Contender],
-) -> ComparisonRow:
-    latencies = paced.latencies if paced else []
-    stack = named(fast, STACK)
-    return ComparisonRow(
-        one.label,
-        None if one.is_stack else one.ticks_a_message,
-        Spread.of([latency.p50_ns for latency in latencies]) if latencies else None,
-        Spread.of([latency.p99_ns for latency in latencies]) if latencies else None,
-        unpaced.ticks_per_s if unpaced else None,
-        stack.ticks_per_s.median / unpaced.ticks_per_s.median if stack and unpaced else None,
-        sum(its.missing for its in (paced, unpaced) if its),
-    )
+def _groups(one: Contender) -> tuple[bool, bool]:
+    """Sort the stack first, then floors, then alternatives."""
+    return not one.is_stack, one.is_alternative

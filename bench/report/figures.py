@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from bench.measure.observer import LAST_S, LOOK_S
+from bench.measure.profile import SAMPLES_PER_S
 from bench.measure.side_by_side import BELOW_HELD
 from bench.measure.throughput import (
     CATCH_UP_S,
@@ -18,7 +19,7 @@ from bench.report import targets
 from bench.report.comparison import LATENCY_RATE, with_best_batching, with_one_message_a_tick
 from bench.report.recorded import RecordedBench
 from bench.report.targets import Judgement
-from bench.results import Recording, TickToDecision, Usage, WatchedRound
+from bench.results import Recording, TickToDecision, Usage
 from lib.price_book.segment import Layout
 from lib.reports.machine import processor
 
@@ -39,7 +40,11 @@ class SegmentFormula(NamedTuple):
 def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
     """Return the figures of all pages."""
     recording, watched = recorded.recording, recorded.watched
-    loads = usage_by_load(recording)
+    usual = usual_latencies(recording)
+    throughput_roles, throughput_usages = usage_tables(one.usage for one in recording.throughput)
+    rates = [None, *(one.rate for one in usual)]  # None: at rest
+    load_roles, usages = usage_tables([recording.at_rest, *(one.usage for one in usual)])
+    kinds = [one.watched_by for one in watched.rounds]
     return {
         "recording": recording,
         "machine": processor(recording.machine),
@@ -59,26 +64,25 @@ def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
         "reached": targets.judged(recording, Judgement.REACHED),
         "missed": targets.judged(recording, Judgement.MISSED),
         # the tables
-        "usual": usual_latencies(recording),
-        "others": other_latencies(recording),
-        "throughput_roles": roles_of(one.usage for one in recording.throughput),
-        "throughput": [(one, by_role(one.usage)) for one in recording.throughput],
+        "usual": usual,
+        "others": [one for one in recording.tick_to_decision if one not in usual],
+        "throughput_roles": throughput_roles,
+        "throughput": list(zip(recording.throughput, throughput_usages, strict=True)),
         "stage_symbols": sorted({stage.symbols for stage in recording.stages}),
         "stages": stages(recording),
         "formula": segment_formula(recording),
-        "loads": [(rate, by_role(usages)) for rate, usages in loads],
-        "load_roles": roles_of(usages for _, usages in loads),
+        "loads": [load for load in zip(rates, usages, strict=True) if load[1]],
+        "load_roles": load_roles,
         "single": with_one_message_a_tick(recording),
         "batched": with_best_batching(recording),
         "rounds": len({hop.round for hop in recording.hops}),
         "side_symbols": sorted({hop.symbols for hop in recording.hops}),
-        # the other recordings
-        "profile": recorded.profile,
-        "profile_machine": processor(recorded.profile.machine),
+        # the profile, and the other recording
+        "samples_per_s": SAMPLES_PER_S,
         "shown_functions": SHOWN_FUNCTIONS,
         "watched": watched,
         "watched_machine": processor(watched.machine),
-        "watched_rounds": by_watcher(watched.rounds),
+        "watched_rounds": sorted(watched.rounds, key=lambda one: kinds.index(one.watched_by)),
         # how it was measured
         "look_s": LOOK_S,
         "last_s": LAST_S,
@@ -98,26 +102,10 @@ def usual_latencies(recording: Recording) -> list[TickToDecision]:
     return [one for one in found if one is not None]
 
 
-def other_latencies(recording: Recording) -> list[TickToDecision]:
-    """Return those with other numbers of symbols and strategies."""
-    usual = usual_latencies(recording)
-    return [one for one in recording.tick_to_decision if one not in usual]
-
-
-def usage_by_load(recording: Recording) -> list[tuple[float | None, Sequence[Usage]]]:
-    """Return the usages of all daemons by rate of ticks; None is the stack at rest."""
-    at_rest = [(None, recording.at_rest)] if recording.at_rest else []
-    return [*at_rest, *((one.rate, one.usage) for one in usual_latencies(recording))]
-
-
-def roles_of(loads: Iterable[Iterable[Usage]]) -> list[str]:
-    """Return the names of the daemons, in the order of their first occurrence."""
-    return list(dict.fromkeys(usage.role for usages in loads for usage in usages))
-
-
-def by_role(usages: Iterable[Usage]) -> dict[str, Usage]:
-    """Return the usages by daemon."""
-    return {usage.role: usage for usage in usages}
+def usage_tables(loads: Iterable[Sequence[Usage]]) -> tuple[list[str], list[dict[str, Usage]]]:
+    """Return all daemons, in the order of their first occurrence, and their usage in each load."""
+    tables = [{usage.role: usage for usage in usages} for usages in loads]
+    return list(dict.fromkeys(role for usages in tables for role in usages)), tables
 
 
 def stages(recording: Recording) -> dict[tuple[str, int], dict[int, float]]:
@@ -138,9 +126,3 @@ def segment_formula(recording: Recording) -> SegmentFormula | None:
         return None
     a_symbol, a_tick = size(2, 1) - size(1, 1), size(1, 2) - size(1, 1)
     return SegmentFormula(size(1, 1) - a_symbol - a_tick, a_symbol, a_tick)
-
-
-def by_watcher(rounds: Sequence[WatchedRound]) -> list[WatchedRound]:
-    """Return the rounds with the same watchers one after the other."""
-    kinds = list(dict.fromkeys(one.watched_by for one in rounds))
-    return sorted(rounds, key=lambda one: kinds.index(one.watched_by))

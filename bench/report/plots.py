@@ -43,16 +43,15 @@ OTHER_DOTS: Final = "#d55e00"
 DOT_ROW_INCHES: Final = 0.27
 """The height of one row of dots."""
 DASHES: Final = (0, (4, 2))
-PANELS: Final = (5, 2)
+PANELS: Final = (4, 2)
 """The rows and columns of the scale plot."""
 
 SCALE_RATE: Final = 20_000.0
 """The rate at which tick to decision was measured with other numbers of symbols and strategies."""
 LATENCY: Final = "microseconds from tick to decision"
-THOUSAND: Final = 1_000
 
-Line = tuple[str, Sequence[float], Sequence[float]]
-"""A line of a plot: its label, and the x and y coordinates of its points."""
+Point = tuple[str, float, float]
+"""A point of a plot: the label of its line, x and y."""
 
 
 def draw_latency(recording: Recording, file: Path) -> None:
@@ -62,8 +61,6 @@ def draw_latency(recording: Recording, file: Path) -> None:
         figure, axes = pyplot.subplots(figsize=(WIDTH_INCHES, 4.2), layout="constrained")
         if usual:
             _draw_curves(axes, usual)
-        else:
-            _say_that_nothing_was_measured(axes)
         save(figure, file)
 
 
@@ -74,10 +71,7 @@ def _draw_curves(axes: Axes, found: Sequence[TickToDecision]) -> None:
         axes.plot(*_curve(one.from_intended), color=colour, linewidth=1.1, linestyle=DASHES)
     axes.plot([], [], color=MEDIAN, label="from SENT_NS")
     axes.plot([], [], color=MEDIAN, linestyle=DASHES, label="from the intended time")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator([2, 10, 100, 1e3, 1e4, 1e5, 1e6]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(_centile))
+    _fix_places(axes, [2, 10, 100, 1e3, 1e4, 1e5, 1e6], _centile)
     axes.set_xlim(left=1)
     axes.set_xlabel("share of the ticks that were decided within this time")
     axes.set_yscale("log")
@@ -85,12 +79,6 @@ def _draw_curves(axes: Axes, found: Sequence[TickToDecision]) -> None:
     axes.set_ylabel(LATENCY)
     axes.grid(color=GRID, linewidth=0.6)
     axes.legend(loc="upper left", frameon=False, ncols=2)
-
-
-def _say_that_nothing_was_measured(axes: Axes) -> None:
-    axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center")
-    axes.set_xticks([])
-    axes.set_yticks([])
 
 
 def _curve(latency: LatencyDistribution) -> tuple[list[float], list[float]]:
@@ -111,100 +99,89 @@ def _centile(rarity: float, _: int | None) -> str:
     return f"{100 - 100 / rarity:.10g} %"
 
 
+def _fix_places(
+    axes: Axes, places: Sequence[float], label: Callable[[float, int | None], str]
+) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(places))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(label))
+
+
 def draw_scale(recording: Recording, file: Path) -> None:
     """Draw how the figures grow: a panel a figure."""
     with house_style():
-        figure, grid = pyplot.subplots(*PANELS, figsize=(WIDTH_INCHES, 15.5), layout="constrained")
+        figure, grid = pyplot.subplots(*PANELS, figsize=(WIDTH_INCHES, 12.5), layout="constrained")
         for axes, panel in zip(grid.flat, _panels(recording), strict=True):
             _draw_panel(axes, *panel)
         save(figure, file)
 
 
-def _panels(recording: Recording) -> Iterator[tuple[str, str, list[Line]]]:
-    """Yield what each panel shows, over what, and its lines."""
-    usual = usual_latencies(recording)
+def _panels(recording: Recording) -> Iterator[tuple[str, str, Iterable[Point]]]:
+    """Yield what each panel shows, over what, and its points."""
+    usual, found = usual_latencies(recording), recording.throughput
     scaled = [one for one in recording.tick_to_decision if one.rate == SCALE_RATE]
-    yield (
-        "million ticks/s end to end",
-        "symbols",
-        _lines(
-            (f"strategies: {one.strategies}", one.symbols, one.ticks_per_s / MILLION)
-            for one in recording.throughput
-        ),
-    )
-    yield (
-        "million ticks/s end to end",
-        "strategies",
-        _lines(
-            (f"{whole(one.symbols)} symbols", one.strategies, one.ticks_per_s / MILLION)
-            for one in recording.throughput
-        ),
-    )
-    yield LATENCY, "ticks/s", _latency_over(usual, lambda one: one.rate)
-    at_rate = f"{LATENCY}, {whole(SCALE_RATE)} ticks/s"
     alone = [one for one in scaled if one.strategies == 1]
-    yield at_rate, "symbols", _latency_over(alone, lambda one: one.symbols)
     few = [one for one in scaled if one.symbols == USUAL_SYMBOLS]
-    yield at_rate, "strategies", _latency_over(few, lambda one: one.strategies)
-    yield (
-        "nanoseconds a tick of a stage alone",
-        "symbols",
-        _lines(
-            (stage.name, stage.symbols, stage.ns_per_tick)
-            for stage in recording.stages
-            if stage.batch_ticks > 1
-        ),
-    )
     usages = [(one.rate, usage) for one in usual for usage in one.usage]
-    yield "% of a core", "ticks/s", _lines((u.role, rate, 100 * u.cpu_share) for rate, u in usages)
-    memory = _lines((u.role, rate, u.resident_bytes / MILLION) for rate, u in usages)
-    yield "MB resident", "ticks/s", memory
-    yield (
-        "MB of shared memory",
-        "symbols",
-        _lines(
-            (f"a ring of {whole(s.ring_capacity)} ticks", s.symbols, s.measured_bytes / MILLION)
-            for s in recording.segments
-        ),
-    )
-    yield (
-        "thousand durable orders/s",
-        "clients",
-        _lines(
-            (
-                "one at a time" if one.under_way == 1 else "many under way",
-                one.clients,
-                one.orders / one.seconds / THOUSAND,
-            )
-            for one in recording.orders
-        ),
-    )
+    speed, at_rate = "million ticks/s end to end", f"{LATENCY}, {whole(SCALE_RATE)} ticks/s"
+    stages = [stage for stage in recording.stages if stage.batch_ticks > 1]
+
+    of_strategies = [(f"strategies: {t.strategies}", t.symbols, t.ticks_per_s) for t in found]
+    yield speed, "symbols", _in_units(of_strategies, MILLION)
+    of_symbols = [(f"{whole(t.symbols)} symbols", t.strategies, t.ticks_per_s) for t in found]
+    yield speed, "strategies", _in_units(of_symbols, MILLION)
+    yield LATENCY, "ticks/s", _latency_over(usual, lambda one: one.rate)
+    yield at_rate, "symbols", _latency_over(alone, lambda one: one.symbols)
+    yield at_rate, "strategies", _latency_over(few, lambda one: one.strategies)
+    of_stages = [(stage.name, stage.symbols, stage.ns_per_tick) for stage in stages]
+    yield "nanoseconds a tick of a stage alone", "symbols", of_stages
+    yield "% of a core", "ticks/s", [(u.role, rate, 100 * u.cpu_share) for rate, u in usages]
+    memory = [(u.role, rate, u.resident_bytes) for rate, u in usages]
+    yield "MB resident", "ticks/s", _in_units(memory, MILLION)
 
 
-def _draw_panel(axes: Axes, what: str, over: str, lines: Sequence[Line]) -> None:
-    for number, (label, across, heights) in enumerate(lines):
+def _in_units(points: Iterable[Point], unit: int) -> list[Point]:
+    return [(label, across, height / unit) for label, across, height in points]
+
+
+def _latency_over(
+    found: Iterable[TickToDecision], over: Callable[[TickToDecision], float]
+) -> list[Point]:
+    points = [
+        (label, over(one), time_ns)
+        for one in found
+        for label, time_ns in (
+            ("p50", one.from_sent.p50_ns),
+            ("p99", one.from_sent.p99_ns),
+            ("p99.9", one.from_sent.p999_ns),
+        )
+    ]
+    return _in_units(points, MICROSECOND_NS)
+
+
+def _draw_panel(axes: Axes, what: str, over: str, points: Iterable[Point]) -> None:
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for label, across, height in points:
+        lines.setdefault(label, []).append((across, height))
+    axes.set_title(what, loc="left", fontsize=9.0)
+    axes.set_xlabel(over)
+    if not lines:
+        return
+    for number, (label, of_it) in enumerate(lines.items()):
         axes.plot(
-            across,
-            heights,
+            *zip(*sorted(of_it), strict=True),
             color=COLOURS[number % len(COLOURS)],
             marker=MARKERS[number % len(MARKERS)],
             markersize=4.5,
             linewidth=1.3,
             label=label,
         )
-    axes.set_title(what, loc="left", fontsize=9.0)
-    axes.set_xlabel(over)
-    if not lines:
-        _say_that_nothing_was_measured(axes)
-        return
-    places = sorted({place for _, across, _ in lines for place in across})
-    least = min(height for _, _, heights in lines for height in heights)
-    most = max(height for _, _, heights in lines for height in heights)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(places))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: whole(value)))
+    places = sorted({across for of_it in lines.values() for across, _ in of_it})
+    heights = [height for of_it in lines.values() for _, height in of_it]
+    _fix_places(axes, places, lambda value, _: whole(value))
     axes.set_xlim(places[0] / 1.5, places[-1] * 1.5)
+    least, most = min(heights), max(heights)
     if least and most / least > 6:
         axes.set_yscale("log")
         plain_ticks(axes.yaxis, (1, 2, 5) if most / least < 100 else (1, 3))
@@ -217,44 +194,25 @@ def _draw_panel(axes: Axes, what: str, over: str, lines: Sequence[Line]) -> None
     )  # fmt: skip
 
 
-def _lines(points: Iterable[tuple[str, float, float]]) -> list[Line]:
-    """Make a line of the points of each label, from left to right."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for label, across, height in points:
-        found.setdefault(label, []).append((across, height))
-    return [
-        (label, [x for x, _ in sorted(of_it)], [y for _, y in sorted(of_it)])
-        for label, of_it in found.items()
-    ]
-
-
-def _latency_over(
-    found: Iterable[TickToDecision], over: Callable[[TickToDecision], float]
-) -> list[Line]:
-    return _lines(
-        (label, over(one), time_ns / MICROSECOND_NS)
-        for one in found
-        for label, time_ns in (
-            ("p50", one.from_sent.p50_ns),
-            ("p99", one.from_sent.p99_ns),
-            ("p99.9", one.from_sent.p999_ns),
-        )
-    )
-
-
 def draw_comparison(recording: Recording, file: Path) -> None:
     """Draw the rounds of the stack, the floor and the alternatives: a row each, a dot a round."""
-    paced = contenders(recording, LATENCY_RATE)
     fast = contenders(recording, UNPACED)
-    single, batched = one_message_a_tick(fast), best_batching(fast)
     panels: list[tuple[str, list[Contender], Callable[[Contender], list[float]]]] = [
         (
             f"p50 from sending to decision at {whole(LATENCY_RATE)} ticks/s, µs",
-            paced,
+            contenders(recording, LATENCY_RATE),
             lambda one: [latency.p50_ns / MICROSECOND_NS for latency in one.latencies],
         ),
-        ("million ticks/s at full speed, one message a tick", single, _millions_of_rounds),
-        ("million ticks/s at full speed, the best batching of each", batched, _millions_of_rounds),
+        (
+            "million ticks/s at full speed, one message a tick",
+            one_message_a_tick(fast),
+            _millions_of_rounds,
+        ),
+        (
+            "million ticks/s at full speed, the best batching of each",
+            best_batching(fast),
+            _millions_of_rounds,
+        ),
     ]
     rows = [max(1, len(shown)) for _, shown, _ in panels]
     with house_style():
@@ -265,7 +223,9 @@ def draw_comparison(recording: Recording, file: Path) -> None:
             layout="constrained",
         )
         for axes, (what, shown, figures) in zip(grid, panels, strict=True):
-            _draw_rows(axes, what, shown, figures)
+            axes.set_title(what, loc="left", fontsize=9.0)
+            if shown:
+                _draw_rows(axes, shown, figures)
         save(figure, file)
 
 
@@ -274,18 +234,13 @@ def _millions_of_rounds(one: Contender) -> list[float]:
 
 
 def _draw_rows(
-    axes: Axes, what: str, shown: Sequence[Contender], figures: Callable[[Contender], list[float]]
+    axes: Axes, shown: Sequence[Contender], figures: Callable[[Contender], list[float]]
 ) -> None:
-    axes.set_title(what, loc="left", fontsize=9.0)
-    if not shown:
-        _say_that_nothing_was_measured(axes)
-        return
     for row, one in enumerate(shown):
+        dots = DOTS if one.is_stack else FLOOR_DOTS if FLOORS in one.name else OTHER_DOTS
         values = figures(one)
         heights = [height_in_row(row, number) for number in range(len(values))]
-        axes.plot(
-            values, heights, "o", color=_dots(one), alpha=0.7, markersize=4.5, markeredgewidth=0
-        )
+        axes.plot(values, heights, "o", color=dots, alpha=0.7, markersize=4.5, markeredgewidth=0)
         axes.plot([median(values)] * 2, [row - 0.36, row + 0.36], color=MEDIAN, linewidth=1.6)
     axes.set_xscale("log")
     plain_ticks(axes.xaxis, (1, 2, 5))
@@ -294,16 +249,6 @@ def _draw_rows(
     axes.grid(axis="x", color=GRID, linewidth=0.6)
 
 
-def _dots(one: Contender) -> str:
-    if one.is_stack:
-        return DOTS
-    return FLOOR_DOTS if FLOORS in one.name else OTHER_DOTS
-
-
 def _label(one: Contender) -> str:
-    label = one.label.strip("*")
-    return (
-        label
-        if one.ticks_a_message <= 1 or one.is_stack
-        else f"{label}, {whole(one.ticks_a_message)} a message"
-    )
+    size = f", {whole(one.ticks_a_message)} a message" if one.ticks_a_message > 1 else ""
+    return f"{one.label.strip('*')}{size}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import median
-from typing import Final, TypeVar
+from typing import Final
 
 from bench.measure.side_by_side import STACK
 from bench.report.comparison import (
@@ -36,8 +36,6 @@ SYMBOLS: Final = 100
 """The number of symbols of the throughput target."""
 BUSY_RATE: Final = 200_000.0
 CLIENTS: Final = 4
-
-_T = TypeVar("_T")
 
 
 class Judgement(StrEnum):
@@ -109,15 +107,7 @@ class Target:
 
 def targets(recording: Recording) -> list[Target]:
     """Judge all targets."""
-    return [
-        *_throughput(recording),
-        *_full_speed(recording),
-        *_latency(recording),
-        *_busy(recording),
-        *_calls(recording),
-        *_footprint(recording),
-        *_orders(recording),
-    ]
+    return [*_throughput(recording), *_latency(recording), *_cost(recording), *_orders(recording)]
 
 
 def judged(recording: Recording, judgement: Judgement) -> list[Target]:
@@ -143,15 +133,9 @@ def at_rate(recording: Recording, rate: float) -> TickToDecision | None:
 
 def default_segment(recording: Recording) -> SegmentSize | None:
     """Return the price book of the default settings."""
-    settings = Settings()
-    usual = len(settings.symbols), settings.price_book.ring_capacity
+    usual = USUAL_SYMBOLS, Settings().price_book.ring_capacity
     found = (s for s in recording.segments if (s.symbols, s.ring_capacity) == usual)
     return next(found, None)
-
-
-def busiest(usages: Sequence[Usage]) -> Usage | None:
-    """Return the daemon with the highest CPU share."""
-    return max(usages, key=lambda usage: usage.cpu_share, default=None)
 
 
 def largest(usages: Sequence[Usage]) -> Usage | None:
@@ -172,19 +156,17 @@ def lonely_order(recording: Recording) -> OrderFigures | None:
 
 
 def _throughput(recording: Recording) -> Iterator[Target]:
-    least = _target(
+    held = lossless(recording)
+    end_to_end = Target(
         f"end to end, {SYMBOLS} symbols, one strategy, nothing lost",
         Bound.AT_LEAST,
-        4e6,
-        lambda ticks_per_s: f"{millions(ticks_per_s)} M ticks/s",
-        lossless(recording),
-        lambda found: found.ticks_per_s,
+        4 * MILLION,
+        _m_ticks,
+        held.ticks_per_s if held else None,
     )
-    yield least
-    yield replace(least, what="the same, as an aim", limit=8e6, is_aim=True)
+    yield end_to_end
+    yield replace(end_to_end, what="the same, as an aim", limit=8 * MILLION, is_aim=True)
 
-
-def _full_speed(recording: Recording) -> Iterator[Target]:
     unpaced = contenders(recording, UNPACED)
     stack = named(unpaced, STACK)
     if stack and stack.missing:
@@ -193,150 +175,94 @@ def _full_speed(recording: Recording) -> Iterator[Target]:
         (one_message_a_tick(unpaced), "one message a tick", 10.0),
         (best_batching(unpaced), "their best batching", 1.0),
     ):
-        yield _ratio(
+        target = Target(
             f"full speed, alternatives with {what}",
             Bound.AT_LEAST,
             limit,
-            stack,
-            fastest_alternative(others),
+            times,
+            None,
             " the fastest of them",
-            lambda one: one.ticks_per_s.median,
-            lambda ticks_per_s: f"{millions(ticks_per_s)} M ticks/s",
         )
+        fastest = fastest_alternative(others)
+        yield _over(target, stack, fastest, lambda one: one.ticks_per_s.median, _m_ticks)
 
 
 def _latency(recording: Recording) -> Iterator[Target]:
     paced = contenders(recording, LATENCY_RATE)
+    what = f"tick to decision at {whole(LATENCY_RATE)} ticks/s, p50"
     for name, limit, reference in (
         (FLOOR, 1.3, " the bare floor's"),
         (ZEROMQ, 0.5, " ZeroMQ's"),
     ):
-        yield _ratio(
-            f"tick to decision at {whole(LATENCY_RATE)} ticks/s, p50",
-            Bound.AT_MOST,
-            limit,
-            named(paced, STACK),
-            named(paced, name),
-            reference,
-            lambda one: median(latency.p50_ns for latency in one.latencies),
-            time_of,
-        )
+        target = Target(what, Bound.AT_MOST, limit, times, None, reference)
+        yield _over(target, named(paced, STACK), named(paced, name), _p50_ns, time_of)
+    busy, what = at_rate(recording, BUSY_RATE), f"tick to decision at {whole(BUSY_RATE)} ticks/s"
+    p99_ns = busy.from_sent.p99_ns if busy else None
+    yield Target(f"{what}, p99", Bound.AT_MOST, 2 * MILLISECOND_NS, time_of, p99_ns)
+    missed, note = (busy.missed, f" of {whole(busy.ticks + busy.missed)}") if busy else (None, "")
+    yield Target(f"{what}, ticks lost", Bound.AT_MOST, 0, whole, missed, note=note)
 
 
-def _busy(recording: Recording) -> Iterator[Target]:
-    found, what = at_rate(recording, BUSY_RATE), f"tick to decision at {whole(BUSY_RATE)} ticks/s"
-    yield _target(
-        f"{what}, p99",
-        Bound.AT_MOST,
-        2 * MILLISECOND_NS,
-        time_of,
-        found,
-        lambda one: one.from_sent.p99_ns,
-    )
-    yield _target(
-        f"{what}, ticks lost",
-        Bound.AT_MOST,
-        0,
-        whole,
-        found,
-        lambda one: one.missed,
-        lambda one: f" of {whole(one.ticks + one.missed)}",
-    )
-
-
-def _calls(recording: Recording) -> Iterator[Target]:
+def _cost(recording: Recording) -> Iterator[Target]:
     for name, limit_ns in (("read", 1_000), ("update", 3_000)):
-        calls = (call for call in recording.calls if call.name == name)
-        yield _target(
+        calls = [(call.ns_per_call, call.symbols) for call in recording.calls if call.name == name]
+        ns, symbols = max(calls, default=(None, 0))
+        yield Target(
             f"`SharedPriceBook.{name}`, per call",
             Bound.AT_MOST,
             limit_ns,
             time_of,
-            max(calls, key=lambda call: call.ns_per_call, default=None),
-            lambda slowest: slowest.ns_per_call,
-            lambda slowest: f" ({whole(slowest.symbols)} symbols)",
+            ns,
+            note=f" ({whole(symbols)} symbols)",
         )
-
-
-def _footprint(recording: Recording) -> Iterator[Target]:
-    yield _target(
-        f"each daemon at {whole(Settings().gateway.rate)} ticks/s, of a core",
-        Bound.AT_MOST,
-        0.02,
-        percent,
-        busiest(recording.at_rest),
-        lambda usage: usage.cpu_share,
-        lambda usage: f" ({usage.role})",
-    )
-    yield _target(
-        "each daemon after the ring has gone round, resident",
-        Bound.AT_MOST,
-        64 * MILLION,
-        _mb,
-        largest(recording.at_rest),
-        lambda usage: usage.resident_bytes,
-        lambda usage: f" ({usage.role})",
-    )
-    yield _target(
-        "shared memory at default settings",
-        Bound.AT_MOST,
-        16 * MILLION,
-        _mb,
-        default_segment(recording),
-        lambda segment: segment.measured_bytes,
-    )
+    shares = [(usage.cpu_share, usage.role) for usage in recording.at_rest]
+    share, role = max(shares, default=(None, ""))
+    what = f"each daemon at {whole(Settings().gateway.rate)} ticks/s, of a core"
+    yield Target(what, Bound.AT_MOST, 0.02, percent, share, note=f" ({role})")
+    big = largest(recording.at_rest)
+    size, role = (big.resident_bytes, big.role) if big else (None, "")
+    what = "each daemon after the ring has gone round, resident"
+    yield Target(what, Bound.AT_MOST, 64 * MILLION, _mb, size, note=f" ({role})")
+    segment = default_segment(recording)
+    size = segment.measured_bytes if segment else None
+    yield Target("shared memory at default settings", Bound.AT_MOST, 16 * MILLION, _mb, size)
 
 
 def _orders(recording: Recording) -> Iterator[Target]:
-    yield _target(
+    many, lonely = most_orders(recording, CLIENTS), lonely_order(recording)
+    yield Target(
         f"durable orders from {CLIENTS} clients",
         Bound.AT_LEAST,
         50_000.0,
         lambda orders_per_s: f"{whole(orders_per_s)}/s",
-        most_orders(recording, CLIENTS),
-        lambda many: many.orders / many.seconds,
+        many.orders / many.seconds if many else None,
     )
-    yield _target(
-        "answer to one lonely order, median",
-        Bound.AT_MOST,
-        1 * MILLISECOND_NS,
-        time_of,
-        lonely_order(recording),
-        lambda lonely: lonely.answer.p50_ns,
-    )
+    p50_ns = lonely.answer.p50_ns if lonely else None
+    what = "answer to one lonely order, median"
+    yield Target(what, Bound.AT_MOST, 1 * MILLISECOND_NS, time_of, p50_ns)
 
 
-def _target(
-    what: str,
-    bound: Bound,
-    limit: float,
-    shown: Callable[[float], str],
-    found: _T | None,
-    figure: Callable[[_T], float],
-    note: Callable[[_T], str] = lambda _: "",
-) -> Target:
-    """Make a target of what was found in the recording, if anything."""
-    if found is None:
-        return Target(what, bound, limit, shown, None)
-    return Target(what, bound, limit, shown, figure(found), note=note(found))
-
-
-def _ratio(
-    what: str,
-    bound: Bound,
-    limit: float,
+def _over(
+    target: Target,
     stack: Contender | None,
     other: Contender | None,
-    reference: str,
     figure: Callable[[Contender], float],
     shown: Callable[[float], str],
 ) -> Target:
-    """Make a target of a figure of the stack, as a multiple of another program's."""
+    """Return the target with a figure of the stack, as a multiple of another program's."""
     if stack is None or other is None:
-        return Target(what, bound, limit, times, None, reference)
+        return target
     ours, theirs = figure(stack), figure(other)
     note = f" {other.label} ({shown(ours)} to {shown(theirs)})"
-    return Target(what, bound, limit, times, ours / theirs, reference, note)
+    return replace(target, figure=ours / theirs, note=note)
+
+
+def _p50_ns(one: Contender) -> float:
+    return median(latency.p50_ns for latency in one.latencies)
+
+
+def _m_ticks(ticks_per_s: float) -> str:
+    return f"{millions(ticks_per_s)} M ticks/s"
 
 
 def _mb(size_bytes: float) -> str:

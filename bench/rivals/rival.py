@@ -115,11 +115,8 @@ def main(name: str, measure: Callable[[Load], RivalResult]) -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--ticks-a-message", type=int, default=1)
     parser.add_argument("--symbols", type=int, default=4)
-    arguments = parser.parse_args()
     try:
-        found = measure(
-            Load(arguments.rate, arguments.seconds, arguments.ticks_a_message, arguments.symbols)
-        )
+        found = measure(Load(**vars(parser.parse_args())))
     except BenchError as error:
         parser.exit(1, f"{name}: {error}\n")
     p50, p99 = np.quantile(found.latencies_ns, (0.5, 0.99), method="inverted_cdf") / 1000

@@ -159,11 +159,15 @@ class ClientConnection:
         if not self.ended:
             self.flow.deliver(data, 0)
 
+    def kept(self, batch: WireBatch) -> WireBatch:
+        """Return what this client gets of a batch: a heartbeat if nothing is left of it."""
+        if batch.first >= self.first_kept:
+            return batch
+        frames = batch.frames[self.first_kept - batch.first :]
+        return WireBatch(self.first_kept, frames, batch.sent_ns)
+
     def send_batch(self, batch: WireBatch) -> None:
-        """Send what this client gets of a batch; if nothing is left of it, that is a heartbeat."""
-        if batch.first < self.first_kept:
-            frames = batch.frames[self.first_kept - batch.first :]
-            batch = WireBatch(self.first_kept, frames, batch.sent_ns)
+        """Send a batch, or only its plain frames."""
         self.send(batch.plain if self.plain else batch.encode())
 
     def hang_up(self) -> None:
@@ -197,6 +201,7 @@ class Defect:
 
     def on_batch(self, connection: ClientConnection, batch: WireBatch) -> None:
         """Called when the real gateway has sent a batch; injects the defect into some of them."""
+        batch = connection.kept(batch)
         may_be = self.left > 0 and bool(batch.frames) and not connection.is_broken
         if may_be and self.random.random() < SHARE:
             self._inject(connection, batch)

@@ -107,8 +107,7 @@ class Restart(RoleFault):
     def inject(self, target: TargetStack, pid: int) -> None:
         """Ask supervisord for the restart; return when it reports the new process as RUNNING."""
         self._stopped_in = target
-        target.stop(self.role)
-        target.start(self.role)
+        target.restart(self.role)
         self._stopped_in = None
 
     def undo(self) -> bool:

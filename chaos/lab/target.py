@@ -98,6 +98,11 @@ class TargetStack:
         with self._supervisor() as supervisor:
             return {process.program: process for process in supervisor.processes()}
 
+    def restart(self, role: str) -> None:
+        """Stop a role and start it again, as `supervisorctl restart` does."""
+        self.stop(role)
+        self.start(role)
+
     def start(self, role: str) -> None:
         """Start a stopped role and wait for it, as `supervisorctl start` does."""
         with self._supervisor(f"cannot start {role}") as supervisor:

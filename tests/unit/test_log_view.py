@@ -10,10 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from lib.log_view import EARLIER_LINES, HELD_LOOKS, LEVELS, LogView
-from lib.stack.log_follower import ERROR, NOTICE, WARNING
+from lib.stack.log_follower import WARNING
 from tests.helpers import PROJECT_ROOT, wait_until
 
 
@@ -30,13 +28,6 @@ def shown(view: LogView, *looks: list[tuple[str, bytes]]) -> list[str]:
     return [f"{line.role} {line.text}" for line in lines]
 
 
-def test_an_event_is_a_line_with_its_time_its_program_and_what_it_says():
-    lines = [("strategy-2", raw(5, "order_sent", order_id=7, symbol="AAPL"))]
-    assert shown(LogView([], "debug"), lines) == [
-        "strategy-2 03:04:05.123 order_sent order_id=7 symbol=AAPL"
-    ]
-
-
 def test_lines_of_several_files_come_in_the_order_of_time():
     view = LogView([], "debug")
     first = [("a", raw(1, "one")), ("a", raw(4, "four")), ("b", raw(2, "two"))]
@@ -49,12 +40,6 @@ def test_other_programs_and_lower_levels_are_left_out():
     lines = [(p, raw(1, f"{p}-{level}", level)) for p in "ab" for level in LEVELS]
     events = [line.split()[2] for line in shown(LogView(["b"], "warning"), lines)]
     assert sorted(events) == ["b-critical", "b-error", "b-warning"]
-
-
-def test_levels_have_the_colours_of_the_story():
-    view = LogView([], "debug")
-    view.look([("a", raw(n, "x", level)) for n, level in enumerate(LEVELS)])
-    assert [line.level for line in view.rest()] == [NOTICE, NOTICE, WARNING, ERROR, ERROR]
 
 
 def test_what_is_no_event_is_a_warning_in_its_place():
@@ -98,18 +83,10 @@ def test_the_program_shows_what_was_last_and_follows(tmp_path):
     assert output.read_text().splitlines()[0] == "a             | 03:04:10.123 e10"
 
 
-@pytest.mark.parametrize(
-    ("logs", "said"),
-    [(["gateway"], "no log of gatway yet; there are gateway\n"), ([], "no logs in ")],
-)
-def test_a_log_that_is_not_there_is_reported_and_ends_it_where_it_need_not_wait(
-    tmp_path, logs, said
-):
+def test_a_log_that_is_not_there_is_reported_and_ends_it_where_it_need_not_wait(tmp_path):
     (tmp_path / "log").mkdir()
-    for name in logs:
-        (tmp_path / "log" / f"{name}.jsonl").touch()
+    (tmp_path / "log" / "gateway.jsonl").touch()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     ended = program(tmp_path, "--no-follow", "--role", "gatway", **pipes)
-    output, errors = ended.communicate(timeout=60)
-    assert (ended.returncode, output) == (0, "")
-    assert errors.startswith(said)
+    assert ended.communicate(timeout=60) == ("", "no log of gatway yet; there are gateway\n")
+    assert ended.returncode == 0

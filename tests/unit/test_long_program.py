@@ -17,7 +17,6 @@ from lib.long_program import (
     interruptible,
     output_file,
     run_interruptible,
-    time_left,
     write_json,
 )
 
@@ -84,33 +83,16 @@ def test_an_interrupted_program_says_what_that_means_and_ends_with_130(capsys) -
     assert capsys.readouterr().err == "cannot be undone\n"
 
 
-def test_on_a_terminal_the_bar_is_one_line_and_goes_for_a_line_that_stays(
+def test_on_a_terminal_the_bar_is_one_line_and_elsewhere_there_are_only_lines_that_stay(
     monkeypatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "50")
-    stream = Terminal()
-    bar = ProgressBar(stream)
-    bar.draw(0.5, "something with a name that is much too long for such a terminal")
-    bar.draw(1.0, "a detail")
-    bar.print_line("this stays")
-    *bars, erased, last = stream.getvalue().split("\r")
-    assert "#" * 10 + "." * 10 in bars[1]
+    terminal, file = Terminal(), io.StringIO()
+    for stream in (terminal, file):
+        bar = ProgressBar(stream)
+        bar.draw(0.5, "something with a name that is much too long for such a terminal")
+        bar.print_line("this stays")
+    *bars, erased, last = terminal.getvalue().split("\r")
     assert max(map(len, bars)) < 50
     assert (erased.strip(), last) == ("", "this stays\n")
-
-
-def test_elsewhere_there_are_only_the_lines_that_stay() -> None:
-    stream = io.StringIO()
-    bar = ProgressBar(stream)
-    bar.draw(0.5, "this")
-    bar.print_line("that")
-    bar.erase()
-    assert stream.getvalue() == "that\n"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(59.0, "under a minute left"), (61.0, "about 2 min left"), (600.0, "about 10 min left")],
-)
-def test_the_time_left_is_in_minutes(seconds: float, words: str) -> None:
-    assert time_left(seconds) == words
+    assert file.getvalue() == "this stays\n"

@@ -57,12 +57,7 @@ def test_text_that_is_no_price_is_refused(text):
 
 @pytest.mark.parametrize(
     ("price", "text"),
-    [
-        (17_300_000_000, "173.00"),
-        (17_320_000_000, "173.20"),
-        (17_312_300_000, "173.123"),
-        (1, "0.00000001"),
-    ],
+    [(17_300_000_000, "173.00"), (17_320_000_000, "173.20"), (1, "0.00000001")],
 )
 def test_people_see_two_decimals_and_more_where_the_price_has_more(price, text):
     assert format_price(price) == text
@@ -73,11 +68,6 @@ def test_a_price_written_for_people_or_as_json_reads_back_as_itself(price):
     assert parse_price(format_price(price).encode()) == price
     assert parse_price(json_price(price)) == price
     assert price_from_json(json_price(price)) == price
-
-
-@given(st.floats(min_value=6e-9, max_value=9e9))
-def test_a_float_is_rounded_once_from_its_exact_value(number):
-    assert to_fixed(number) == round(Fraction(number) * PRICE_SCALE)
 
 
 @given(st.integers(1, 10**15), st.integers(-3, 3))
@@ -103,9 +93,8 @@ def test_prices_below_67_million_survive_the_way_through_a_float(price):
 @pytest.mark.parametrize(
     "number",
     [
-        *[0, 0.0, -0.0, -1, -1.5, math.nan, math.inf, -math.inf, 4e-9, 1e-300, 9.1e9, 1e300],
-        *[10**400, -(10**400), 9 * 10**9 + 1],
-        *map(Decimal, ["NaN", "sNaN", "Infinity", "-1", "0", "5e-9", "9000000000.000000006"]),
+        *[0, -0.0, -1, -1.5, math.nan, math.inf, 4e-9, 9.1e9, 10**400, -(10**400), 9 * 10**9 + 1],
+        *map(Decimal, ["sNaN", "Infinity", "-1", "5e-9", "9000000000.000000006"]),
         *map(Decimal, ["1e-999999999", "1e999999999"]),
     ],
 )
@@ -157,9 +146,7 @@ def test_a_json_number_is_accepted_exactly_if_its_value_is_a_price(digits, expon
     [
         (0.1 + 0.2, 17, "0.3"),
         (1.1e-08, 9, "0.00000001"),
-        (100 / 3, 15, "33.33333333"),
-        # 172.53 as a float of 32 bits.
-        (172.52999877929688, 14, "172.53"),
+        (172.52999877929688, 14, "172.53"),  # 172.53 as a float of 32 bits
     ],
 )
 def test_a_price_with_too_many_decimals_is_shown_with_the_one_to_send_instead(
@@ -169,15 +156,8 @@ def test_a_price_with_too_many_decimals_is_shown_with_the_one_to_send_instead(
     with pytest.raises(ValueError, match=r"^price ") as refusal:
         price_from_json(text.encode())
     assert str(refusal.value) == f"price {text} has {decimals} decimals, at most 8: send {instead}"
-    assert price_from_json(instead.encode()) == pytest.approx(number * PRICE_SCALE, abs=1, rel=1e-7)
-
-
-@pytest.mark.parametrize("number", [b"1e-9", b"4e-300", b"1e-" + b"9" * 50])
-def test_a_price_that_would_be_rounded_to_nothing_has_nothing_to_send_instead(number):
-    with pytest.raises(ValueError, match=r"^price ") as refusal:
-        price_from_json(number)
-    assert "send" not in str(refusal.value)
-    assert len(str(refusal.value)) < 150
+    with pytest.raises(ValueError, match=r"^price (?!.*send)"):  # it would be rounded to nothing
+        price_from_json(b"1e-9")
 
 
 units = st.one_of(st.integers(), st.integers(-(10**35), 10**35))
@@ -190,19 +170,6 @@ def test_money_as_text_is_exact_as_short_as_can_be_and_comes_back(amount):
     assert set(text) <= set("-0123456789.")
     assert "." not in text or text[-1] not in "0."
     assert units_of(text) == amount
-
-
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [
-        (-1_250_000_000, "-12.5"),
-        (0, "0"),
-        (-1, "-0.00000001"),
-        (10**34 + 1, "100000000000000000000000000.00000001"),
-    ],
-)
-def test_money_in_text(amount, text):
-    assert decimal_text(amount) == text
 
 
 @pytest.mark.parametrize(

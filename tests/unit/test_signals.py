@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.prices import PRICE_SCALE
 from lib.settings import StrategySettings
 from lib.signals import MovingAverageAndNews
 
@@ -42,43 +40,10 @@ def test_price_and_news_must_agree_and_thresholds_are_strict(sentiment, rising, 
     assert say(make(), [3, 2, 1], sentiment) == [None, None, falling]
 
 
-def test_each_symbol_has_windows_of_its_own():
-    signal = make()
-    said = []
-    for rising, falling in ((1, 9), (2, 8), (3, 7)):
-        said.append(signal.on_tick("AAPL", rising, GOOD))
-        said.append(signal.on_tick("MSFT", falling, GOOD))
-    assert said == [None] * 4 + ["BUY", None]
-
-
 def test_the_explanation_is_the_two_averages_as_prices():
     signal = make()
     say(signal, [PRICE_SCALE * price for price in (1, 2, 4)])
     assert signal.explain("AAPL") == {"short_mean": 3.0, "long_mean": pytest.approx(7 / 3)}
-
-
-def rule(prices: list[int], short: int, long: int, sentiment: int | None) -> str | None:
-    """The trading rules' signal after the last of `prices`, by fractions."""
-    if len(prices) < long or sentiment is None:
-        return None
-    short_mean = Fraction(sum(prices[-short:]), short)
-    long_mean = Fraction(sum(prices[-long:]), long)
-    if short_mean > long_mean and sentiment > 60:
-        return "BUY"
-    return "SELL" if short_mean < long_mean and sentiment < 40 else None
-
-
-@given(
-    st.lists(st.integers(1, 5) | st.integers(MAX_PRICE - 3, MAX_PRICE), max_size=40),
-    st.integers(1, 5),
-    st.integers(1, 5),
-    st.sampled_from([None, 0, 39, 40, 60, 61, 100]),
-)
-def test_each_tick_gets_what_the_rule_says(prices, short, more, sentiment):
-    signal = make(short, short + more)
-    said = say(signal, prices, sentiment)
-    expected = [rule(prices[:n], short, short + more, sentiment) for n in range(1, len(prices) + 1)]
-    assert said == expected
 
 
 # Arrays.

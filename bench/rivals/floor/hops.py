@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -16,44 +16,35 @@ from numpy.typing import NDArray
 from bench.errors import BenchError
 from bench.rivals.floor import meeting_place
 from bench.rivals.load import Load
-from bench.rivals.rival import END_S, RivalResult, RivalUnavailable
+from bench.rivals.rival import END_S, MEMORY, RivalResult, RivalUnavailable
 from lib.process.run_identity import end_with
 
 NAME: Final = "three bare processes in C"
 SOURCE: Final = Path(__file__).with_name("hops.c")
-VAR_DIR: Final = SOURCE.parents[3] / "var"
 COMPILE_S: Final = 60.0
 
 
 def measure(load: Load) -> RivalResult:
-    """As `three_processes.measure`. Raises BenchError."""
-    program = compile_hops()
-    with meeting_place(load) as directory:
+    """As `three_processes.measure`. Raises BenchError, and RivalUnavailable without a compiler."""
+    with TemporaryDirectory(prefix=MEMORY) as made, meeting_place(load) as directory:
+        program = _compile(Path(made))
         latencies_ns = _output(program, str(load.rate), str(load.seconds), directory)
     # The program does not report its times; it sends for as long as the load says.
     ticks = len(latencies_ns)
     return RivalResult(ticks, load.messages - ticks, load.seconds, latencies_ns)
 
 
-def compile_hops(directory: Path = VAR_DIR / "bench") -> Path:
-    """Return the program, recompiled if its source has changed. Raises RivalUnavailable."""
+def _compile(directory: Path) -> Path:
     compiler = shutil.which("cc")
     if compiler is None:
         raise RivalUnavailable("there is no C compiler (cc)")
     program = directory / "hops"
-    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
-        return program
-    directory.mkdir(parents=True, exist_ok=True)
-    # Under a temporary name first, so that an incomplete program is never run.
-    with tempfile.TemporaryDirectory(prefix="hops-", dir=directory) as unfinished:
-        result = Path(unfinished) / "hops"
-        command = [compiler, "-O2", "-o", str(result), str(SOURCE)]
-        compiled = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMPILE_S, check=False
-        )
-        if compiled.returncode != 0:
-            raise RivalUnavailable(f"{' '.join(command)} failed: {compiled.stderr.strip()}")
-        result.replace(program)
+    command = [compiler, "-O2", "-o", str(program), str(SOURCE)]
+    compiled = subprocess.run(
+        command, capture_output=True, text=True, timeout=COMPILE_S, check=False
+    )
+    if compiled.returncode != 0:
+        raise RivalUnavailable(f"{' '.join(command)} failed: {compiled.stderr.strip()}")
     return program
 
 

@@ -1,27 +1,59 @@
-"""The command line of the bench chooses the plan."""
+"""The command line of the bench chooses the plan, and writes the figures whole or not at all."""
 
 from __future__ import annotations
 
+import os
+import signal
+
+import msgspec
 import pytest
 
 from bench import __main__ as command
-from bench.plan import FULL, QUICK
+from bench.plan import FULL, QUICK, WATCHED
+from bench.results import Recording
+from lib.long_program import EXIT_INTERRUPTED
 from tests.recordings import recording
 
 
-@pytest.mark.parametrize(("arguments", "plan"), [((), FULL), (("--quick",), QUICK)])
-def test_the_quick_run_is_another_plan(arguments, plan, tmp_path, monkeypatch) -> None:
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """Run the bench with a command line and a measurement; return its exit code."""
+
+    def run(*arguments, measure=lambda *_: recording(gaps=["no browser"])):
+        monkeypatch.setenv("TRADING_VAR_DIR", str(tmp_path))
+        monkeypatch.setattr("sys.argv", ["bench", *arguments])
+        monkeypatch.setattr(command, "run", measure)
+        monkeypatch.setattr(command, "record", measure)
+        return command.main()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "plan"), [((), FULL), (("--quick",), QUICK), (("--watched",), WATCHED)]
+)
+def test_the_figures_of_the_wanted_plan_are_written_and_their_gaps_printed(
+    arguments, plan, bench, tmp_path, capsys
+) -> None:
     asked = []
 
-    def run(*given):
-        asked.append(given)
-        return recording()
+    def measure(*given) -> Recording:
+        asked.append(given[0])
+        return recording(gaps=["no browser"])
 
-    monkeypatch.setenv("TRADING_VAR_DIR", str(tmp_path))
-    monkeypatch.setattr("sys.argv", ["bench", *arguments])
-    monkeypatch.setattr(command, "run", run)
-    assert command.main() == 0
-    [(asked_plan, _, named, quick)] = asked
-    assert (asked_plan, quick) == (plan, plan is QUICK)
-    assert named == " ".join([command.PROGRAM, *arguments])
-    assert (tmp_path / "bench" / command.RESULTS).exists()
+    assert bench(*arguments, measure=measure) == 0
+    assert asked == [plan]
+    written = (tmp_path / "bench" / command.RESULTS).read_bytes()
+    assert msgspec.json.decode(written, type=Recording).gaps == ["no browser"]
+    assert capsys.readouterr().err == "not measured: no browser\n"
+
+
+def test_an_interruption_leaves_the_old_figures(bench, tmp_path) -> None:
+    def interrupted(*_) -> Recording:
+        os.kill(os.getpid(), signal.SIGINT)
+        return recording(seconds=1.0)
+
+    assert bench() == 0
+    before = (tmp_path / "bench" / command.RESULTS).read_bytes()
+    assert bench(measure=interrupted) == EXIT_INTERRUPTED
+    assert (tmp_path / "bench" / command.RESULTS).read_bytes() == before

@@ -6,46 +6,54 @@ import io
 
 import pytest
 
+from bench import run as bench_run
 from bench.errors import BenchError
-from bench.plan import FULL, QUICK, RATES, Plan
-from bench.results import SegmentSize
+from bench.plan import FULL, QUICK, Plan
+from bench.results import Recording, SegmentSize
 from bench.rivals.rival import RivalUnavailable
-from bench.run import PartialRecording, Step, perform, steps
+from bench.run import Step, perform, steps
+from tests.recordings import recording
 
 MINUTES_15_S = 900
 
 
-def do(*todo: Step) -> PartialRecording:
-    return perform(todo, io.StringIO())
+def do(*todo: Step, progress_to: io.StringIO | None = None) -> Recording:
+    found = recording(segments=[], gaps=[])
+    perform(todo, found, progress_to or io.StringIO())
+    return found
 
 
 def failing(error: BaseException):
-    def run(_found: PartialRecording) -> None:
+    def run(_found: Recording) -> None:
         raise error
 
     return run
 
 
-def finding(found: PartialRecording) -> None:
+def finding(found: Recording) -> None:
     found.segments.append(SegmentSize(1, 1, 1, 1))
 
 
 def test_a_step_that_fails_leaves_a_gap_and_the_others_go_on() -> None:
     words = "Traceback:\n  line\nOSError: full\n"  # of a traceback, the gap has the last line
-    found = do(Step("this", 1.0, failing(BenchError(words))), Step("that", 1.0, finding))
-    assert found.gaps == ["this: OSError: full"]
-    assert len(found.segments) == 1
-
-
-def test_what_is_missing_in_every_round_is_one_gap() -> None:
     missing = failing(RivalUnavailable("pyzmq is not installed"))
-    found = do(*(Step(f"round {n}: ZeroMQ", 1.0, missing, "ZeroMQ") for n in range(5)))
-    assert found.gaps == ["ZeroMQ: pyzmq is not installed"]
-
-
-def test_a_mistake_of_ours_is_no_gap() -> None:
-    with pytest.raises(ZeroDivisionError):
+    found = do(
+        Step("this", 1.0, failing(BenchError(words))),
+        *(Step(f"round {n}: ZeroMQ", 1.0, missing, "ZeroMQ") for n in range(5)),
+        Step("that", 1.0, finding),
+    )
+    assert found.gaps == ["this: OSError: full", "ZeroMQ: pyzmq is not installed"]
+    assert len(found.segments) == 1
+    with pytest.raises(ZeroDivisionError):  # a mistake of the bench itself
         do(Step("this", 1.0, failing(ZeroDivisionError())))
+
+
+def test_the_time_left_follows_from_how_long_the_rest_took(monkeypatch) -> None:
+    now_s = iter([0.0, 200.0])
+    monkeypatch.setattr(bench_run.time, "monotonic", lambda: next(now_s))
+    shown = io.StringIO()
+    do(Step("this", 100.0, finding), Step("that", 300.0, finding), progress_to=shown)
+    assert shown.getvalue() == "[  0%] about 7 min left: this\n[ 25%] about 10 min left: that\n"
 
 
 def test_every_round_begins_with_another_program() -> None:
@@ -55,22 +63,8 @@ def test_every_round_begins_with_another_program() -> None:
 
 
 @pytest.mark.parametrize(("plan", "limit_s"), [(FULL, MINUTES_15_S), (QUICK, 60)])
-def test_a_run_is_expected_to_end_in_time(plan: Plan, limit_s: float) -> None:
-    assert sum(step.expected_s for step in steps(plan)) < limit_s
-
-
-def test_a_full_run_covers_all_rates_symbols_strategies_and_clients() -> None:
-    assert {one.rate for one in FULL.latency} >= set(RATES)
-    assert {(one.symbols, one.strategies) for one in FULL.throughput} == {
-        (symbols, strategies) for symbols in (4, 100, 5_000) for strategies in (1, 4)
-    }
-    assert all(one.seconds == 10.0 for one in FULL.throughput)
-    assert {one.clients for one in FULL.orders} == {1, 4, 16}
-    assert FULL.side_by_side.rounds >= 5
-
-
-@pytest.mark.parametrize("plan", [FULL, QUICK])
-def test_the_stack_beside_the_others_has_as_many_symbols_as_one_whose_rate_is_known(
-    plan: Plan,
+def test_a_run_is_expected_to_end_in_time_and_knows_the_rate_of_the_stack_beside_the_others(
+    plan: Plan, limit_s: float
 ) -> None:
+    assert sum(step.expected_s for step in steps(plan)) < limit_s
     assert (plan.side_by_side.symbols, 1) in {(t.symbols, t.strategies) for t in plan.throughput}

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import threading
 from dataclasses import replace
 
 import pytest
 
+from chaos import crash_loop
 from chaos.crash_loop import (
     CrashLoopOutcome,
     gave_up_ns,
-    kill,
     kill_until_given_up,
     others_disturbed,
-    start_retries,
     unmet_expectations,
 )
 from chaos.lab.figures import WATCHDOG, FaultFigures
 from chaos.lab.recorder import SUPERVISORD, Event
-from chaos.lab.target import known_roles
 from lib.process.supervisor import Process
-from tests.helpers import DEADLINE_S
 from tests.log_lines import recorded
 
 ROLE = "order_manager"
@@ -30,47 +24,23 @@ RECOVERED = FaultFigures(None, 5, 6, 7, 8, 9, ())
 GOOD = CrashLoopOutcome(starts=11, fatal_ns=55, told_ns=1, disturbed=(), recovery=RECOVERED)
 
 
-def sleeper() -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-
-
-class Supervisord(threading.Thread):
-    """Starts a process `starts` times, each after the previous one has ended; then gives up."""
-
-    def __init__(self, first: subprocess.Popen[bytes], starts: int) -> None:
-        super().__init__(daemon=True)
-        self.events = [self._event("spawned", 1)]  # long ago
-        self._process = first
-        self._starts = starts
-        self.codes: list[int] = []
-
-    def run(self) -> None:
-        for _ in range(self._starts):
-            self.codes.append(self._process.wait(DEADLINE_S))
-            self._process = sleeper()
-            self.events.append(self._event("spawned", self._process.pid))
-        self.codes.append(self._process.wait(DEADLINE_S))
-        self.events.append(self._event("given_up"))
-
-    def _event(self, name: str, pid: int = 0) -> Event:
+def test_every_new_process_is_killed_until_the_role_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def supervisor(name: str, pid: int = 0) -> Event:
         return recorded(1, SUPERVISORD, name, {"role": ROLE, "pid": pid})
 
+    def kill(pid: int) -> None:
+        killed.append(pid)
+        events.append(supervisor("spawned", pid + 1) if pid < 4 else supervisor("given_up"))
 
-def test_every_new_process_is_killed_until_the_role_is_given_up() -> None:
-    first = sleeper()
-    supervisord = Supervisord(first, starts=3)
-    supervisord.start()
+    monkeypatch.setattr(crash_loop, "kill", kill)
+    events = [supervisor("spawned", 1)]  # long ago
+    killed: list[int] = []
     shown: list[str] = []
-    assert kill_until_given_up(supervisord.events, ROLE, first.pid, shown.append) == 3
+    assert kill_until_given_up(events, ROLE, 1, shown.append) == 3
+    assert killed == [1, 2, 3, 4]
     assert shown[-1] == "start 3 was killed"
-    supervisord.join(DEADLINE_S)
-    assert supervisord.codes == [-9] * 4
-    kill(first.pid)  # what has ended by itself need not be killed
-
-
-@pytest.mark.parametrize("role", known_roles())
-def test_every_role_is_tried_again(role: str) -> None:
-    assert start_retries(role) > 0
 
 
 def test_only_events_of_the_watchdog_about_this_role_count() -> None:
@@ -101,7 +71,6 @@ def test_other_roles_are_disturbed_if_they_ended_or_have_another_process() -> No
     ("outcome", "reason"),
     [
         (replace(GOOD, fatal_ns=None), "supervisord did not give up on order_manager within 120 s"),
-        (replace(GOOD, starts=10), "given up after 10 starts, expected 11 with 10 retries"),
         (replace(GOOD, starts=12), "given up after 12 starts, expected 11 with 10 retries"),
         (replace(GOOD, told_ns=None), "the watchdog did not log role_gave_up within 5 s"),
         (
@@ -117,7 +86,4 @@ def test_other_roles_are_disturbed_if_they_ended_or_have_another_process() -> No
 def test_every_unmet_expectation_is_listed(outcome: CrashLoopOutcome, reason: str) -> None:
     assert unmet_expectations(ROLE, outcome, retries=10) == [reason]
     assert unmet_expectations(ROLE, GOOD, retries=10) == []
-
-
-def test_the_watchdog_need_not_log_its_own_crash_loop() -> None:
     assert unmet_expectations(WATCHDOG, replace(GOOD, told_ns=None), retries=10) == []

@@ -16,12 +16,6 @@ def test_what_stays_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["roles_ns"] is not None
 
 
-def test_what_goes_a_moment_later_is_waited_for() -> None:
-    looks = iter((False, False, True))
-    found = departure({"roles_ns": lambda: next(looks), "ports_ns": lambda: True})
-    assert found["roles_ns"] > found["ports_ns"]
-
-
 def test_an_incomplete_departure_and_a_missing_recovery_are_listed() -> None:
     experiment = KillEverything(1)
     experiment.departures.append({**dict.fromkeys(DEPARTURE_LABELS, 1), "ports_ns": None})

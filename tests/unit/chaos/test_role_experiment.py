@@ -1,8 +1,7 @@
-"""What follows from the figures of a role that was hit: reasons, table, goals."""
+"""What follows from the figures of a role that was hit: reasons and goals."""
 
 from __future__ import annotations
 
-import re
 import signal
 from dataclasses import replace
 
@@ -30,17 +29,12 @@ def experiment(*found: FaultFigures) -> RoleExperiment:
 
 def test_a_fault_without_recovery_and_a_missed_goal_are_reasons() -> None:
     assert experiment(*[recovered(10)] * GOAL_ROUNDS).reasons() == []
+    assert experiment(*[recovered(11)] * (GOAL_ROUNDS - 1)).reasons() == []  # too few to say
     stuck = replace(recovered(11), pending=("gateway is back",))
     assert experiment(*[recovered(11)] * (GOAL_ROUNDS - 1), stuck).reasons() == [
         "fault 20: timed out waiting until gateway is back",
         "respawn: 11.0 ms is the median of 20, the goal is 10 ms",
     ]
-
-
-def test_the_table_has_each_step_with_its_goal() -> None:
-    table = "\n".join(experiment(recovered(20)).table())
-    assert re.search(r"^respawn +1 +20\.0 +20\.0 +20\.0 +10$", table, re.MULTILINE)
-    assert re.search(r"^reconnection +1 +20\.0 +20\.0 +20\.0$", table, re.MULTILINE)
 
 
 def test_only_a_kill_and_a_watched_freeze_have_goals() -> None:

@@ -59,9 +59,11 @@ class Manager:
                 self.manager.step()
         return clients
 
-    def step_until_held(self) -> None:
-        """Pass until an order has arrived and waits."""
-        wait_until(lambda: self.manager.step() or self.manager._arrived, "an order is held")
+    def pass_until_held(self, count: int = 1) -> None:
+        """Pass until so many clients' orders have arrived and wait."""
+        wait_until(
+            lambda: self.manager.step() or len(self.manager._arrived) == count, "orders are held"
+        )
 
     def answers(self, client: socket.socket, count: int) -> list[dict[str, object]]:
         """The next answers, while passes are made."""
@@ -86,23 +88,29 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         yield Manager(tmp_path, clean_up)
 
 
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Let a pass take nothing of what has arrived, until this is undone."""
+    with monkeypatch.context() as patch:
+        patch.setattr(order_manager, "MAX_TAKING_NS", 0)
+        yield patch
+
+
 def test_a_pass_is_bounded_in_time_and_leaves_the_rest_for_the_next(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, held: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
     clients = manager.connect_and_pass(3)
     for number, client in enumerate(clients):
         client.sendall(order(number + 1))
-    # Nothing is taken at this bound; what was received is held, and nothing more is received.
     for _ in range(5):
         manager.manager.step()
     assert len(manager.manager._arrived) == 3
     for client in clients:
         client.sendall(order(10))
-    for _ in range(5):
+    for _ in range(5):  # nothing more is received
         manager.manager.step()
     assert [data.count(b"*") for _, data in manager.manager._arrived] == [1, 1, 1]
-    monkeypatch.undo()
+    held.undo()
     for number, client in enumerate(clients):
         answers = manager.answers(client, 2)
         assert [answer["order_id"] for answer in answers] == [number + 1, 10]
@@ -110,19 +118,18 @@ def test_a_pass_is_bounded_in_time_and_leaves_the_rest_for_the_next(
 
 @pytest.mark.parametrize("is_held", [False, True], ids=["it comes with a newcomer", "it is held"])
 def test_a_client_whose_order_is_still_to_be_taken_does_not_make_room(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch, is_held: bool
+    manager: Manager, held: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch, is_held: bool
 ) -> None:
     manager.manager._clients.max_clients = 2
     monkeypatch.setattr(order_manager, "HEARD_NS", 0)
     first, second = manager.connect_and_pass(2)
     first.sendall(order(1))
-    with monkeypatch.context() as patch:
-        if is_held:
-            patch.setattr(order_manager, "MAX_TAKING_NS", 0)
-            manager.step_until_held()
-        newcomer = manager.connect()
-        for _ in range(5 if is_held else 0):
-            manager.manager.step()
+    if is_held:
+        manager.pass_until_held()
+    newcomer = manager.connect()
+    for _ in range(5 if is_held else 0):
+        manager.manager.step()
+    held.undo()
     newcomer.sendall(order(1))
     for client in (first, newcomer):
         assert manager.answers(client, 1)[0]["status"] == "FILLED"
@@ -131,42 +138,39 @@ def test_a_client_whose_order_is_still_to_be_taken_does_not_make_room(
 
 
 def test_a_halt_takes_effect_on_what_a_pass_has_left(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    manager: Manager, held: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
     (client,) = manager.connect_and_pass(1)
     client.sendall(order(1))
-    manager.step_until_held()
+    manager.pass_until_held()
     (tmp_path / HALT_FILE).touch()
-    monkeypatch.undo()
+    held.undo()
     assert manager.answers(client, 1)[0]["status"] == "REJECTED"
 
 
 def test_a_client_that_ends_its_side_is_answered_though_its_orders_had_to_wait(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, held: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
     (client,) = manager.connect_and_pass(1)
     client.sendall(order(1))
     client.shutdown(socket.SHUT_WR)
     for _ in range(5):
         manager.manager.step()
-    monkeypatch.undo()
+    held.undo()
     assert manager.answers(client, 1)[0]["status"] == "FILLED"
 
 
 def test_a_client_that_takes_long_has_its_turns_between_those_of_the_others(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, held: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(order_manager, "MAX_TURN_NS", 0)
     monkeypatch.setattr(order_manager, "SLICE_BYTES", 100)
     first, second = manager.connect_and_pass(2)
     first.sendall(b"*" * 1000)
-    while not manager.manager._arrived:
-        manager.loop.poll(may_sleep=False)
+    manager.pass_until_held()
     second.sendall(order(1))
-    while len(manager.manager._arrived) < 2:
-        manager.loop.poll(may_sleep=False)
+    manager.pass_until_held(2)
+    held.undo()
     taken: list[str] = []
     receive = manager.manager._desk.receive
     monkeypatch.setattr(
@@ -183,19 +187,15 @@ def test_a_client_that_takes_long_has_its_turns_between_those_of_the_others(
 
 
 def test_what_a_pass_has_left_is_not_slept_over(
-    manager: Manager, monkeypatch: pytest.MonkeyPatch
+    manager: Manager, held: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order_manager, "MAX_TAKING_NS", 0)
     (client,) = manager.connect_and_pass(1)
     client.sendall(order(1))
     slept: list[bool] = []
     poll = manager.loop.poll
-
-    def watched_poll(*, may_sleep: bool) -> None:
-        slept.append(may_sleep)
-        poll(may_sleep=may_sleep)
-
-    monkeypatch.setattr(manager.loop, "poll", watched_poll)
-    manager.step_until_held()
+    monkeypatch.setattr(
+        manager.loop, "poll", lambda may_sleep: slept.append(may_sleep) or poll(may_sleep=may_sleep)
+    )
+    manager.pass_until_held()
     manager.manager.step()
     assert (slept[0], slept[-1]) == (True, False)

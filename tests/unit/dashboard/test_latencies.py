@@ -44,19 +44,14 @@ def test_a_tick_may_be_decided_in_a_later_look():
     assert latencies.ticks(START_NS) == 12
 
 
-def test_a_tick_that_the_strategy_left_out_is_forgotten():
+def test_ticks_that_the_strategy_left_out_or_of_another_tape_are_forgotten():
     latencies = Latencies()
     latencies.take(decided((8, 10, START_NS + 1)), *ticks(1, 10, START_NS), START_NS)
-    latencies.take(decided((1, 7, START_NS + 2)), *ticks(11, 11, START_NS), START_NS)
+    latencies.take(decided((1, 7, START_NS + 2)), *ticks(11, 20, START_NS), START_NS)
     assert latencies.ticks(START_NS) == 3
-
-
-def test_ticks_of_another_tape_are_forgotten():
-    latencies = Latencies()
-    latencies.take(decided(), *ticks(1, 10, START_NS), START_NS)
     latencies.forget_ticks()
-    latencies.take(decided((1, 10, START_NS + 1)), *ticks(1, 1, START_NS), START_NS)
-    assert latencies.ticks(START_NS) == 1
+    latencies.take(decided((1, 20, START_NS + 1)), *ticks(1, 1, START_NS), START_NS)
+    assert latencies.ticks(START_NS) == 4
 
 
 def test_what_was_more_than_a_minute_ago_counts_in_the_histogram_only():

@@ -56,15 +56,6 @@ def values(family) -> dict[tuple[str, ...], float]:
     return {tuple(sorted(sample.labels.values())): sample.value for sample in family.samples}
 
 
-def test_every_metric_is_ours_and_explained(families):
-    assert len(families) > 15
-    for name, family in families.items():
-        assert name.startswith("tradewire_")
-        assert family.documentation.endswith(".")
-        assert family.type in {"counter", "gauge", "histogram"}
-        assert not name.endswith(("_ms", "_us", "_ns", "_percent", "_mb"))
-
-
 COUNTED = {
     "tradewire_role_up": {("gateway",): 1.0, ("strategy",): 0.0},
     "tradewire_orders": {("filled",): 41.0, ("rejected",): 2.0},  # each order once
@@ -98,7 +89,7 @@ def test_the_latency_of_each_strategy_is_a_histogram_in_seconds(families):
     samples = [s for s in family.samples if s.labels["strategy"] == "strategy"]
     buckets = {s.labels["le"]: s.value for s in samples if s.name.endswith("_bucket")}
     assert len(buckets) == len(HISTOGRAM_NS) + 1
-    assert (buckets["5e-05"], buckets["0.0001"], buckets["0.00025"]) == (0.0, 1.0, 2.0)
-    assert (buckets["0.025"], buckets["0.05"], buckets["+Inf"]) == (2.0, 3.0, 3.0)
+    assert [buckets[le] for le in ("5e-05", "0.0001", "0.00025", "0.025")] == [0.0, 1.0, 2.0, 2.0]
+    assert (buckets["0.05"], buckets["+Inf"]) == (3.0, 3.0)
     [total] = [s.value for s in samples if s.name.endswith("_sum")]
     assert round(total, 6) == 0.03026

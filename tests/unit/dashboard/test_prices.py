@@ -17,22 +17,16 @@ def take(prices: Prices, *ticks: tuple[int, float]) -> None:
     )
 
 
-def test_before_its_first_tick_a_symbol_has_nothing():
+def test_the_latest_price_and_the_change_since_the_first():
     prices = Prices(SYMBOLS, 2, 3)
-    take(prices, (0, 100.0))
+    take(prices, (0, 100.0), (0, 101.0))
+    take(prices, (0, 103.0))
+    assert (prices.latest("AAPL"), prices.change("AAPL")) == (103.0, 0.03)
     prices.sample(1.0)
+    # Before its first tick a symbol has nothing.
     assert (prices.latest("MSFT"), prices.change("MSFT"), prices.trend("MSFT")) == (None, None, 0)
     assert prices.course("MSFT").at == []
     assert prices.course("NVDA") is None
-
-
-def test_the_latest_price_and_the_change_since_the_first():
-    prices = Prices(SYMBOLS, 2, 3)
-    take(prices, (0, 100.0), (1, 50.0), (0, 101.0))
-    take(prices, (0, 103.0))
-    assert prices.latest("AAPL") == 103.0
-    assert prices.change("AAPL") == 0.03
-    assert prices.change("MSFT") == 0.0
 
 
 def test_the_course_has_averages_once_their_windows_are_full():

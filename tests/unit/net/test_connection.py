@@ -18,7 +18,6 @@ from tests.loops import run_until, tcp_pair
 
 PLENTY = 64 * 1024 * 1024
 BUFFER_BYTES = 64 * 1024
-TINY_BUFFER_BYTES = 4096
 BLOCKING_BYTES = 1024 * 1024
 """Far more than the kernel takes for a peer that reads nothing."""
 
@@ -26,38 +25,23 @@ BLOCKING_BYTES = 1024 * 1024
 class Owner:
     """Owns one connection and records its callbacks."""
 
-    def __init__(
-        self,
-        *,
-        max_queued_bytes: int = PLENTY,
-        buffer_bytes: int = BUFFER_BYTES,
-        may_half_close: bool = False,
-    ):
+    def __init__(self, max_queued_bytes: int = PLENTY, may_half_close: bool = False):
         self.loop = EventLoop()
-        self.data = b""
+        self.received: list[bytes] = []
         self.closed: list[str] = []
-        self.drained = 0
-        self.react = lambda: None
-        self.sock, self.peer = tcp_pair(buffer_bytes)
+        self.drained: list[int] = []
+        self.sock, self.peer = tcp_pair(BUFFER_BYTES)
         self.connection = Connection(
             self.loop,
             self.sock,
             max_queued_bytes=max_queued_bytes,
-            on_data=self.on_data,
+            on_data=self.received.append,
             on_closed=self.closed.append,
-            on_drained=self.on_drained,
+            on_drained=lambda: self.drained.append(1),
             may_half_close=may_half_close,
         )
 
-    def on_data(self, data: bytes) -> None:
-        self.data += data
-        self.react()
-
-    def on_drained(self) -> None:
-        self.drained += 1
-        self.react()
-
-    def read_at_peer(self, count: int, at_a_time: int = 65536) -> bytes:
+    def read_at_peer(self, count: int) -> bytes:
         """Read so many bytes at the peer, fewer if the stream ends, while the loop runs."""
         self.peer.setblocking(False)
         received = bytearray()
@@ -65,7 +49,7 @@ class Owner:
         while len(received) < count:
             assert time.monotonic() < give_up, f"got only {len(received)} of {count} bytes"
             try:
-                part = self.peer.recv(min(at_a_time, count - len(received)))
+                part = self.peer.recv(min(65536, count - len(received)))
             except BlockingIOError:
                 self.loop.poll(may_sleep=False)
                 continue
@@ -76,11 +60,6 @@ class Owner:
 
     def read_until_end(self) -> bytes:
         return self.read_at_peer(PLENTY)
-
-    def reset_by_peer(self) -> None:
-        """Close the peer so that it sends a reset."""
-        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.peer.close()
 
 
 @pytest.fixture
@@ -106,8 +85,7 @@ def test_no_message_waits_for_the_one_after_it(owner):
     assert owner.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_slow_reader_gets_everything_in_order(make_owner):
-    owner = make_owner(buffer_bytes=TINY_BUFFER_BYTES)
+def test_a_slow_reader_gets_everything_in_order(owner):
     dice = random.Random(5)
     # Pieces of every kind: many small ones (more than one sendmsg takes), a few huge ones.
     pieces = [dice.randbytes(dice.choice([1, 7, 90, 500])) for _ in range(30 * MAX_PIECES_A_SEND)]
@@ -117,31 +95,30 @@ def test_a_slow_reader_gets_everything_in_order(make_owner):
         owner.connection.send(*pieces[begin : begin + 37])
     assert owner.connection.queued_bytes > 0
     expected = b"".join(pieces)
-    assert owner.read_at_peer(100_000, at_a_time=997) == expected[:100_000]
-    assert owner.read_at_peer(len(expected) - 100_000) == expected[100_000:]
-    assert owner.connection.queued_bytes == 0
-    assert owner.closed == []
+    assert owner.read_at_peer(len(expected)) == expected
+    assert (owner.connection.queued_bytes, owner.closed) == (0, [])
 
 
 def test_a_peer_that_does_not_read_is_disconnected_beyond_the_bound(make_owner):
-    owner = make_owner(max_queued_bytes=BLOCKING_BYTES)
+    owner, finishing = (make_owner(max_queued_bytes=BLOCKING_BYTES) for _ in range(2))
     owner.connection.send(bytes(BLOCKING_BYTES))
-    free = BLOCKING_BYTES - owner.connection.queued_bytes
-    owner.connection.send(bytes(free))
+    owner.connection.send(bytes(BLOCKING_BYTES - owner.connection.queued_bytes))
     assert owner.connection.queued_bytes == BLOCKING_BYTES
     assert owner.closed == []
     owner.connection.send(b"*")
     assert owner.closed == [f"does not read: more than {BLOCKING_BYTES} bytes wait for it"]
     assert owner.connection.queued_bytes == 0
+    finishing.connection.send(bytes(BLOCKING_BYTES))
+    finishing.connection.finish("replaced", bytes(BLOCKING_BYTES))
+    assert not finishing.connection.finishing
+    assert finishing.closed == owner.closed
 
 
 @pytest.mark.timeout(20)
 def test_empty_pieces_are_harmless(owner):
-    owner.connection.send(b"")
-    owner.connection.send()
     owner.connection.send(b"", b"a", b"", b"b", b"")
     assert owner.peer.recv(100) == b"ab"  # at once: no loop has run
-    assert (owner.connection.queued_bytes, owner.drained) == (0, 0)
+    assert owner.connection.queued_bytes == 0
     owner.connection.send(bytes(BLOCKING_BYTES))
     owner.connection.send(b"", b"c", b"")
     assert owner.read_at_peer(BLOCKING_BYTES + 1)[-1:] == b"c"
@@ -149,15 +126,14 @@ def test_empty_pieces_are_harmless(owner):
 
 @pytest.mark.timeout(20)
 def test_the_owner_hears_once_that_the_queue_has_drained(owner):
-    """A socket that could be written to is no event any more then."""
     owner.connection.send(bytes(BLOCKING_BYTES))
     owner.loop.poll(may_sleep=False)
-    assert owner.drained == 0
+    assert owner.drained == []
     owner.read_at_peer(BLOCKING_BYTES)
     run_until(owner.loop, lambda: owner.drained, "the queue drains")
     for _ in range(20):
         owner.loop.poll(may_sleep=False)
-    assert owner.drained == 1
+    assert owner.drained == [1]
 
 
 def test_progress_is_when_the_peer_last_took_something(owner):
@@ -177,10 +153,9 @@ def test_a_peer_that_owed_nothing_has_its_time_from_the_sending_on(owner):
         while True:
             owner.sock.send(bytes(BUFFER_BYTES))  # nothing waits with us, but the kernel is full
     owner.connection.last_progress_ns = 0
-    before_ns = time.monotonic_ns()
     owner.connection.send(b"x")
     assert owner.connection.queued_bytes == 1
-    assert owner.connection.last_progress_ns >= before_ns
+    assert owner.connection.last_progress_ns > 0
 
 
 def test_what_waits_for_many_peers_is_in_memory_once(make_owner):
@@ -195,27 +170,19 @@ def test_what_waits_for_many_peers_is_in_memory_once(make_owner):
     assert max(grown, peak) < BLOCKING_BYTES // 2
 
 
-def test_finish_delivers_the_last_words_though_input_is_unread(owner):
+def test_finish_delivers_the_last_words_though_input_is_unread_and_nothing_after_them(owner):
     """A plain close would reset the connection, and the reset would overtake the words."""
     owner.peer.send(bytes(100_000))
     owner.connection.finish("replaced", b"first,", b"last words*")
+    owner.connection.send(b"too late")
+    owner.connection.finish("another reason", b"too late as well")
     owner.peer.send(b"never read")
     assert owner.read_until_end() == b"first,last words*"
     assert owner.closed == []
     owner.peer.close()
     run_until(owner.loop, lambda: owner.closed, "the peer has closed")
     assert owner.closed == ["replaced"]
-    assert owner.data == b""
-
-
-def test_after_finish_nothing_more_is_sent_and_the_first_goodbye_stands(owner):
-    owner.connection.finish("replaced", b"last words*")
-    owner.connection.send(b"too late")
-    owner.connection.finish("another reason", b"too late as well")
-    assert owner.read_until_end() == b"last words*"
-    assert owner.closed == []
-    owner.connection.close("does not close")
-    assert owner.closed == ["replaced"]
+    assert owner.received == []
 
 
 def test_finish_delivers_what_was_queued_before_in_a_bounded_time(owner):
@@ -236,52 +203,14 @@ def test_finish_delivers_what_was_queued_before_in_a_bounded_time(owner):
     assert rest.endswith(b"last words*")
 
 
-def test_a_peer_that_stays_too_far_behind_is_closed_when_it_finishes(make_owner):
-    owner = make_owner(max_queued_bytes=BLOCKING_BYTES)
-    owner.connection.send(bytes(BLOCKING_BYTES))
-    owner.connection.finish("replaced", bytes(BLOCKING_BYTES))
-    assert not owner.connection.finishing
-    assert owner.closed == [f"does not read: more than {BLOCKING_BYTES} bytes wait for it"]
-
-
-def test_the_end_is_reported_once_after_what_was_sent_before_it(owner):
-    owner.peer.send(b"order*")
-    owner.peer.close()
-    run_until(owner.loop, lambda: owner.closed, "the peer has closed")
-    assert owner.data == b"order*"
-    owner.connection.close("again")
-    owner.connection.finish("again", b"x")
-    owner.connection.send(b"after the end")
-    assert owner.closed == ["closed by peer"]
-    assert owner.connection.queued_bytes == 0
-
-
-def test_sending_to_a_peer_that_is_gone_closes_and_does_not_raise(owner):
-    owner.reset_by_peer()
-    owner.connection.send(b"x")
-    owner.connection.send(b"x")
-    assert len(owner.closed) == 1
-    assert owner.closed[0] in {"Connection reset by peer", "Broken pipe"}
-
-
 @pytest.mark.parametrize("waiting", [0, BLOCKING_BYTES], ids=["idle", "much-waits"])
 def test_a_reset_is_reported_once_with_its_reason(owner, waiting):
     owner.connection.send(bytes(waiting))
-    owner.reset_by_peer()
+    owner.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    owner.peer.close()
     run_until(owner.loop, lambda: owner.closed, "the reset comes")
     assert owner.closed == ["Connection reset by peer"]
-    assert owner.drained == 0
-
-
-def test_after_the_owner_closes_on_what_it_got_nothing_more_comes(owner):
-    owner.react = lambda: owner.connection.close("protocol error")
-    owner.peer.send(bytes(BUFFER_BYTES + 1))  # more than one read takes
-    run_until(owner.loop, lambda: owner.closed, "the owner closes")
-    got = len(owner.data)
-    for _ in range(5):
-        owner.loop.poll(may_sleep=False)
-    assert len(owner.data) == got
-    assert owner.closed == ["protocol error"]
+    assert owner.drained == []
 
 
 def test_a_half_closed_peer_gets_everything_and_does_not_keep_the_loop_busy(make_owner):
@@ -290,39 +219,7 @@ def test_a_half_closed_peer_gets_everything_and_does_not_keep_the_loop_busy(make
     run_until(owner.loop, lambda: owner.connection.half_closed, "the end of its side is seen")
     with pytest.raises(FileNotFoundError):  # the loop does not wait for it at all
         owner.loop.modify(owner.sock, 1, lambda _: None)
-    data = random.Random(1).randbytes(BLOCKING_BYTES)
-    owner.connection.send(data)
+    owner.connection.send(bytes(BLOCKING_BYTES))
     assert owner.connection.queued_bytes > 0
-    assert owner.read_at_peer(len(data)) == data
+    assert owner.read_at_peer(BLOCKING_BYTES) == bytes(BLOCKING_BYTES)
     assert owner.closed == []
-
-
-@pytest.mark.parametrize("under_way", [0, BLOCKING_BYTES], ids=["no-answer", "answers-under-way"])
-def test_a_peer_that_has_ended_its_side_can_be_closed_when_it_has_all_answers(
-    make_owner, under_way
-):
-    owner = make_owner(may_half_close=True)
-    data = random.Random(2).randbytes(under_way)
-    owner.react = lambda: owner.connection.close("has all")
-    owner.connection.send(data)
-    owner.peer.shutdown(socket.SHUT_WR)
-    run_until(owner.loop, lambda: owner.connection.half_closed, "the end of its side is seen")
-    assert bool(owner.closed) == (not data)
-    assert owner.read_until_end() == data
-    assert owner.closed == ["has all"]
-
-
-def test_while_it_is_paused_nothing_is_received_and_nothing_is_lost():
-    owner = Owner()
-    owner.connection.paused = True
-    assert not owner.connection.has_input()
-    owner.peer.sendall(b"first")
-    run_until(owner.loop, owner.connection.has_input, "it has arrived")
-    owner.loop.poll(may_sleep=False)
-    assert owner.data == b""
-    owner.connection.paused = False
-    run_until(owner.loop, lambda: owner.data, "it is received")
-    assert owner.data == b"first"
-    assert not owner.connection.has_input()
-    owner.peer.close()
-    run_until(owner.loop, lambda: owner.closed, "the end is noticed")

@@ -16,7 +16,6 @@ import pytest
 from lib.price_book import clean_up
 from lib.price_book.clean_up import clean_up_when_run_ends, live_owner, wait_for_end
 from lib.price_book.segment_files import (
-    SHM_DIR,
     PriceBookError,
     PriceBookInUse,
     keeper_path,
@@ -28,6 +27,7 @@ from lib.process import run_identity as run_module
 from lib.process.run_identity import Run, is_alive
 from lib.shared_memory_utils import SharedPriceBook
 from tests.helpers import wait_until
+from tests.price_books import files_of
 from tests.processes import forked, run_python
 
 
@@ -59,10 +59,6 @@ def name(supervisord: Supervisord) -> Iterator[str]:
     remove_segments(name)
 
 
-def files_of(name: str) -> list[str]:
-    return sorted(path.name for path in SHM_DIR.glob(f"{name}*"))
-
-
 def clean_ups_of(name: str) -> list[int]:
     """Process numbers of the clean-up processes of a price book."""
     found = []
@@ -76,44 +72,25 @@ def clean_ups_of(name: str) -> list[int]:
     return found
 
 
-def test_all_files_are_gone_when_the_run_has_ended(name, supervisord):
-    clean_up_when_run_ends(name, supervisord.run)
-    with SharedPriceBook(["AAPL"], name, ring_capacity=10) as book, book.reader() as reader:
-        book.update("AAPL", 1)
-        reader.read()
-        reader.arm()
-        assert files_of(name) == [
-            name,
-            *(f"{name}.{end}" for end in ("keeper", "lock", "reader-16")),
-        ]
-        supervisord.end()
-        assert reader.wait(30)
-        assert reader.retired
-        wait_until(lambda: not files_of(name), "all files are gone")
-
-
-def test_one_clean_up_is_enough_for_a_run(name, supervisord):
-    for _ in range(3):
-        clean_up_when_run_ends(name, supervisord.run)
-    assert len(clean_ups_of(name)) == 1
-    assert str(keeper_path(name)) not in open_files("self")
-
-
 def open_files(pid: int | str) -> set[str]:
     paths = Path(f"/proc/{pid}/fd").iterdir()
     return {str(path.readlink()) for path in paths if path.is_symlink()}
 
 
-def test_roles_that_start_at_the_same_time_start_one_clean_up(name, supervisord):
+def test_all_roles_of_a_run_start_one_clean_up(name, supervisord):
     def role():
         clean_up_when_run_ends(name, supervisord.run)
 
     with forked(role) as a, forked(role) as b, forked(role) as c:
         assert {a.join(), b.join(), c.join()} == {0}
+    role()
     assert len(clean_ups_of(name)) == 1
+    assert str(keeper_path(name)) not in open_files("self")
 
 
-def test_a_clean_up_outlives_the_role_that_started_it_and_its_process_group(name, supervisord):
+def test_all_files_are_gone_when_the_run_has_ended_though_the_role_was_killed_with_its_group(
+    name, supervisord
+):
     def role():
         os.setsid()
         clean_up_when_run_ends(name, supervisord.run)
@@ -124,8 +101,13 @@ def test_a_clean_up_outlives_the_role_that_started_it_and_its_process_group(name
     with forked(role) as child:
         assert child.join() == -signal.SIGKILL
     (process,) = clean_ups_of(name)
-    assert segment_path(name).exists()
-    supervisord.end()
+    with SharedPriceBook.attach(name).reader() as reader:
+        assert reader.arm()
+        files = [name, *(f"{name}.{end}" for end in ("keeper", "lock", "reader-16"))]
+        assert files_of(name) == files
+        supervisord.end()
+        assert reader.wait(30)
+        assert reader.retired
     wait_until(lambda: not files_of(name), "all files are gone")
     wait_until(lambda: process not in clean_ups_of(name), "the clean-up ends")
 
@@ -142,7 +124,6 @@ def test_a_clean_up_is_no_child_of_the_role_and_holds_only_its_own_files(name, s
     status = _status(process)
     assert int(status["PPid"]) != os.getpid()
     assert os.getsid(process) != os.getsid(0)
-    assert int(status["VmRSS"].split()[0]) < 32_000  # kB
     wait_until(
         lambda: int(_status(process)["SigBlk"], 16) == 0, "the clean-up can be ended by a signal"
     )
@@ -187,21 +168,16 @@ def test_a_kernel_without_pidfd_is_asked_again_and_again(supervisord, monkeypatc
     assert looks == [supervisord.run] * 3
 
 
-def test_a_second_stack_on_the_same_price_book_is_refused(name, supervisord):
-    clean_up_when_run_ends(name, supervisord.run)
-    with pytest.raises(PriceBookInUse, match=rf"process {supervisord.run.pid}\)") as refusal:
-        clean_up_when_run_ends(name, run_module.current_run())
-    assert refusal.value.pid == supervisord.run.pid
-    assert "\n" not in str(refusal.value)
-
-
-def test_a_running_stack_keeps_its_price_book_though_its_clean_up_was_killed(name, supervisord):
+def test_a_second_stack_is_refused_even_if_the_clean_up_of_the_first_was_killed(name, supervisord):
     clean_up_when_run_ends(name, supervisord.run)
     (process,) = clean_ups_of(name)
-    os.kill(process, signal.SIGKILL)
-    wait_until(lambda: not clean_ups_of(name), "the clean-up is dead")
-    with pytest.raises(PriceBookInUse, match=f"process {supervisord.run.pid}"):
-        clean_up_when_run_ends(name, run_module.current_run())
+    for is_killed in (False, True):
+        if is_killed:
+            os.kill(process, signal.SIGKILL)
+            wait_until(lambda: not clean_ups_of(name), "the clean-up is dead")
+        with pytest.raises(PriceBookInUse, match=rf"process {supervisord.run.pid}\)") as refusal:
+            clean_up_when_run_ends(name, run_module.current_run())
+        assert refusal.value.pid == supervisord.run.pid
     clean_up_when_run_ends(name, supervisord.run)
     assert len(clean_ups_of(name)) == 1
 
@@ -214,7 +190,7 @@ def test_a_price_book_is_live_owner_its_run_until_that_ends(name, supervisord):
     assert live_owner(name) is None
 
 
-@pytest.mark.parametrize("note", ["", "12", "1 2 3", "1 x", "-1 2", "9" * 64 + " 1", "\xff"])
+@pytest.mark.parametrize("note", ["", "12", "1 x", "9" * 64 + " 1", "\xff"])
 def test_a_note_that_names_no_live_run_keeps_nothing(name, note):
     keeper_path(name).write_text(note)
     assert live_owner(name) is None

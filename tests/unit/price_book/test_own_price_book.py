@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 from collections.abc import Iterator
 
@@ -20,13 +19,6 @@ from lib.shared_memory_utils import SharedPriceBook, remove_segments
 SYMBOLS = ("AAPL", "MSFT")
 OURS = Run(os.getpid(), run_of(os.getpid()).start_ticks)
 DEAD = Run(os.getpid(), OURS.start_ticks - 1)
-
-
-@pytest.fixture
-def name() -> Iterator[str]:
-    name = f"test-{os.getpid()}-{secrets.token_hex(6)}"
-    yield name
-    remove_segments(name)
 
 
 @pytest.fixture
@@ -54,7 +46,9 @@ def make_book(name: str, run: Run | None, symbols: tuple[str, ...] = SYMBOLS) ->
     return SharedPriceBook(symbols, name, ring_capacity=10, run=run)
 
 
-def test_a_role_attaches_to_the_price_book_of_its_run(name, supervised):
+def test_a_role_attaches_to_the_price_book_of_its_run_and_has_the_slots_of_the_roles(
+    name, supervised
+):
     own = OwnPriceBook(name, SYMBOLS)
     assert own.look(0) is None
     assert own.problem == ""
@@ -62,6 +56,9 @@ def test_a_role_attaches_to_the_price_book_of_its_run(name, supervised):
         book.update("AAPL", 1)
         assert own.look(LOOK_NS).read("AAPL") == 1
         assert own.look(LOOK_NS) is own.book
+        with own.book.reader() as reader:
+            reader.fileno()
+            assert (SHM_DIR / f"{name}.reader-00").exists()
 
 
 def test_a_role_leaves_the_price_book_of_a_running_stack_alone_and_logs_it_once(
@@ -89,15 +86,21 @@ def test_a_role_leaves_the_price_book_of_a_running_stack_alone_and_logs_it_once(
     assert [e["event"] for e in logs] == ["detached", "price_book_unusable"]
 
 
-def test_a_price_book_that_is_found_damaged_is_logged_once(name, by_hand):
+def test_a_price_book_that_is_found_damaged_or_is_none_is_logged_once(name, by_hand):
     own = RolePriceBook(name)
     make_book(name, None).close()
     with capture_logs() as logs:
         assert own.look(0) is not None
         for _ in range(2):
             own.damaged(PriceBookError("torn"))
-    assert [(e["event"], e["reason"]) for e in logs] == [("price_book_unusable", "torn")]
-    own.let_go()
+        own.let_go()
+        segment_path(name).write_bytes(b"nonsense" * 100)
+        assert own.look(0) is None
+    assert [e["event"] for e in logs] == [
+        *("price_book_unusable", "detached", "price_book_unusable"),
+    ]
+    assert logs[0]["reason"] == "torn"
+    assert f"segment {name} is no price book" in own.problem == logs[2]["reason"]
 
 
 @pytest.mark.parametrize("run", [None, DEAD])
@@ -133,13 +136,6 @@ def test_other_symbols_are_named_and_not_all_of_them(name, by_hand):
     assert OwnPriceBook(name).look(0) is not None  # it takes any symbols
 
 
-def test_what_is_no_price_book_is_a_problem(name, by_hand):
-    segment_path(name).write_bytes(b"nonsense" * 100)
-    own = OwnPriceBook(name)
-    assert own.look(0) is None
-    assert f"segment {name} is no price book" in own.problem
-
-
 def test_a_price_book_is_looked_for_now_and_then_and_at_once_after_one_was_let_go(name, by_hand):
     own = OwnPriceBook(name)
     assert own.look(1) is None
@@ -151,11 +147,3 @@ def test_a_price_book_is_looked_for_now_and_then_and_at_once_after_one_was_let_g
     own.let_go()
     own.let_go()
     assert own.look(1 + LOOK_NS) not in (None, first)
-
-
-def test_its_readers_have_the_slots_of_the_roles(name, by_hand):
-    make_book(name, None).close()
-    own = OwnPriceBook(name)
-    with own.look(0).reader() as reader:
-        assert reader.arm()
-        assert (SHM_DIR / f"{name}.reader-00").exists()

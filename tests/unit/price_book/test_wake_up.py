@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,6 @@ from lib.price_book import wake_up
 from lib.price_book.wake_up import (
     FOR_ALL,
     FOR_ROLES,
-    POLL_S,
     RESERVED_SLOTS,
     SLOTS,
     Poller,
@@ -42,21 +42,6 @@ def test_a_sleeper_is_woken_by_the_number_of_its_slot(prefix):
     assert (is_awake(first), is_awake(second)) == (False, True)
     second.drain()
     assert not is_awake(second)
-
-
-def test_all_are_woken_at_once(prefix):
-    sleepers = [claim(prefix) for _ in range(3)]
-    wake_all(prefix)
-    assert all(map(is_awake, sleepers))
-
-
-def test_there_are_as_many_slots_as_it_says_and_a_closed_one_is_free_again(prefix):
-    sleepers = [claim(prefix) for _ in range(SLOTS)]
-    assert [sleeper.slot for sleeper in sleepers] == list(range(SLOTS))
-    assert claim(prefix) is None
-    sleepers[7].close()
-    sleepers[7].close()
-    assert claim(prefix).slot == 7
 
 
 def test_a_new_owner_of_a_slot_does_not_get_the_wake_up_of_the_old_one(prefix):
@@ -109,15 +94,22 @@ def test_what_is_no_fifo_is_left_alone(prefix, tmp_path):
     assert precious.read_text() == Path(f"{prefix}01").read_text() == "data"
 
 
-def test_only_its_user_may_open_a_fifo(prefix):
-    claim(prefix)
-    assert Path(f"{prefix}00").stat().st_mode & 0o777 == 0o600
+def test_the_slots_of_the_roles_are_free_however_many_others_sleep(prefix):
+    others = [claim(prefix, FOR_ALL) for _ in range(SLOTS - RESERVED_SLOTS)]
+    assert claim(prefix, FOR_ALL) is None
+    roles = [claim(prefix, FOR_ROLES) for _ in range(RESERVED_SLOTS)]
+    assert [role.slot for role in roles] == list(range(RESERVED_SLOTS))
+    assert claim(prefix, FOR_ROLES) is None
+    for _ in range(2):
+        others[3].close()
+    assert claim(prefix, FOR_ROLES).slot == RESERVED_SLOTS + 3
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_a_waker_leaves_no_descriptor_behind(prefix):
-    def open_files() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
-
     sleepers = [claim(prefix) for _ in range(3)]
     before = open_files()
     waker = Waker(prefix)
@@ -127,21 +119,23 @@ def test_a_waker_leaves_no_descriptor_behind(prefix):
     sleepers.pop().close()
     waker.wake(2)
     assert open_files() == before + 1
-    waker.close()
-    waker.close()
+    for _ in range(2):
+        waker.close()
     wake_all(prefix)
     assert open_files() == before - 1
     assert all(map(is_awake, sleepers))
 
 
-def test_the_slots_of_the_roles_are_free_however_many_others_sleep(prefix):
-    others = [claim(prefix, FOR_ALL) for _ in range(SLOTS - RESERVED_SLOTS)]
-    assert claim(prefix, FOR_ALL) is None
-    roles = [claim(prefix, FOR_ROLES) for _ in range(RESERVED_SLOTS)]
-    assert [role.slot for role in roles] == list(range(RESERVED_SLOTS))
-    assert claim(prefix, FOR_ROLES) is None
-    others[3].close()
-    assert claim(prefix, FOR_ROLES).slot == RESERVED_SLOTS + 3
+@pytest.mark.parametrize("gets_slot", [False, True])
+def test_a_poller_leaves_no_descriptor_behind(prefix, monkeypatch, gets_slot):
+    monkeypatch.setattr(wake_up, "CLAIM_AGAIN_S", 0.0)
+    before = open_files()
+    poller = Poller()
+    if gets_slot:
+        poller.claim_again(prefix, FOR_ALL)
+    assert open_files() == before + 2  # and no timer besides a slot
+    poller.close()
+    assert open_files() == before
 
 
 def test_a_poller_wakes_by_itself_again_and_again():
@@ -154,40 +148,12 @@ def test_a_poller_wakes_by_itself_again_and_again():
     poller.close()
 
 
-def test_a_poller_that_gets_a_slot_is_woken_by_it_where_it_was_waited_for(prefix, monkeypatch):
-    sleepers = [claim(prefix) for _ in range(SLOTS)]
+def test_a_poller_looks_for_a_slot_now_and_then(prefix, monkeypatch):
+    looks, times_s = [], iter((100.0, 104.9, 105.0, 109.9, 110.0))
+    monkeypatch.setattr(Sleeper, "claim", lambda *what: looks.append(what))
+    monkeypatch.setattr(wake_up, "time", SimpleNamespace(monotonic=lambda: next(times_s)))
     poller = Poller()
-    selector = select.epoll()
-    selector.register(poller, select.EPOLLIN)
-    monkeypatch.setattr(Sleeper, "claim", lambda *_: pytest.fail("it looks again too soon"))
-    poller.claim_again(prefix, FOR_ROLES)
-    monkeypatch.undo()
-    monkeypatch.setattr(wake_up, "CLAIM_AGAIN_S", 0.0)
-    poller = Poller()
-    selector.register(poller, select.EPOLLIN)
-    poller.claim_again(prefix, FOR_ROLES)
-    assert poller.slot is None
-    sleepers[5].close()
-    poller.claim_again(prefix, FOR_ROLES)
-    assert poller.slot == 5
-    assert not is_awake(poller)
-    Waker(prefix).wake(5)
-    assert (poller.fileno(), select.EPOLLIN) in selector.poll(30)
-    poller.drain()
-    assert not select.select([poller], [], [], 5 * POLL_S)[0]  # nor by the timer any more
+    for expected in (0, 1, 1, 2):
+        poller.claim_again(prefix, FOR_ALL)
+        assert len(looks) == expected
     poller.close()
-    assert claim(prefix).slot == 5
-
-
-def test_a_poller_leaves_no_descriptor_behind(prefix, monkeypatch):
-    def open_files() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
-
-    monkeypatch.setattr(wake_up, "CLAIM_AGAIN_S", 0.0)
-    before = open_files()
-    for gets_slot in (False, True):
-        poller = Poller()
-        if gets_slot:
-            poller.claim_again(prefix, FOR_ALL)
-        poller.close()
-        assert open_files() == before

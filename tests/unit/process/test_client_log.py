@@ -38,22 +38,6 @@ def log() -> Log:
     return Log()
 
 
-def test_each_client_has_a_line_with_its_facts(log):
-    with capture_logs() as lines:
-        log.connected("a:1", clients=1)
-        log.logged_on(LOGGED_ON)
-        log.disconnected("a:1", "closed by peer", clients=0, client_id="me")
-        log.wait(SECOND_NS)
-    always = {"log_level": "info", "stream": "price", "peer": "a:1"}
-    state = {"client_id": "me", "last_order_id": 3, "positions": {"AAPL": 10}}
-    end = {"client_id": "me", "reason": "closed by peer", "clients": 0}
-    assert lines == [
-        always | {"event": "client_connected", "clients": 1},
-        always | {"event": "client_logged_on"} | state,
-        always | {"event": "client_disconnected"} | end,
-    ]
-
-
 FLOODS = {
     "client_connected": lambda log: log.connected("a:1", clients=7),
     "client_logged_on": lambda log: log.logged_on(LOGGED_ON),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import signal
 
 import pytest
@@ -57,23 +56,3 @@ def test_a_later_process_of_the_same_number_is_not_hit(system, monkeypatch):
         assert handle.has_ended()
         assert hit == []
     handle.close()
-
-
-def test_a_process_that_ends_between_two_looks_at_it_is_no_process(monkeypatch):
-    def gone(pid):
-        raise ProcessLookupError(errno.ESRCH, "No such process")
-
-    monkeypatch.setattr(os, "pidfd_open", gone)
-    with pytest.raises(ProcessLookupError):
-        ProcessHandle(os.getpid())
-
-
-def test_the_descriptor_becomes_readable_at_the_end_and_is_given_back():
-    with forked(signal.pause) as child:
-        handle = ProcessHandle(child.pid)
-        assert select.select([handle.pidfd], [], [], 0)[0] == []
-        child.kill()
-        assert select.select([handle.pidfd], [], [], 60)[0] == [handle.pidfd]
-        handle.close()
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(handle.pidfd)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 from structlog.testing import capture_logs
 
@@ -47,34 +45,6 @@ def test_the_first_fault_is_logged_at_once_with_its_context_and_the_next_one_a_s
             "peer": "127.0.0.1:5001",
         }
     ]
-
-
-def test_a_flood_is_one_line_a_second_that_counts_every_fault(throttled_log):
-    logged_ns = []
-    with capture_logs() as lines:
-        for fault in range(5000):
-            now_ns = SECOND_NS + fault * SECOND_NS // 1000
-            throttled_log.add(UnknownSymbols, now_ns, [fault])
-            throttled_log.add(MalformedFrames, now_ns, [fault])
-            logged_ns += run_until(throttled_log, now_ns)
-        logged_ns += run_until(throttled_log, 100 * SECOND_NS)
-    for event in ("unknown_symbols", "malformed_frames"):
-        of_event = [line for line in lines if line["event"] == event]
-        assert sum(line["count"] for line in of_event) == 5000
-        assert len(of_event) == 6
-    assert {later - earlier for earlier, later in pairwise(logged_ns)} == {LOG_EVERY_NS}
-
-
-def test_examples_are_made_only_as_far_as_there_is_room(throttled_log):
-    made = []
-    for begin in (0, 15, 5000):
-        throttled_log.add_many(
-            MalformedFrames, 0, 1000, (made.append(n) or n for n in range(begin, begin + 15))
-        )
-    assert len(made) == MAX_EXAMPLES
-    with capture_logs() as lines:
-        run_until(throttled_log, 0)
-    assert (lines[0]["count"], lines[0]["examples"]) == (3000, made)
 
 
 def test_an_example_of_a_kind_says_how_many_there_were_and_a_line_has_a_bounded_number_of_kinds(

@@ -6,12 +6,11 @@ import pytest
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.process.supervisor import Process
-from lib.process.watchdog_rules import ASK_NS, WAKE_DELAYS_NS, WatchdogRules
+from lib.process.watchdog_rules import WAKE_DELAYS_NS, WatchdogRules
 
 OWN_PID = 1
 START_NS = 1000 * SECOND_NS
 HANG_AFTER_NS = 2 * SECOND_NS
-INTERVAL_NS = SECOND_NS // 2
 WATCHDOG = Process("watchdog", "RUNNING", OWN_PID)
 
 
@@ -75,13 +74,6 @@ GATEWAY = running("gateway", 10)
 STRATEGY = running("strategy", 20)
 
 
-def test_supervisord_is_asked_at_once_and_then_once_a_second():
-    scene = Scene(GATEWAY)
-    scene.run(3 * SECOND_NS)
-    assert scene.asked_ns == [START_NS + n * ASK_NS for n in range(4)]
-    assert set(scene.rules.processes) == {10}
-
-
 # A role hangs
 
 
@@ -120,8 +112,7 @@ def scene_of_a_hang(*others: Process) -> Scene:
     "gateway",
     [
         running("gateway", 11),  # the beats of its predecessor do not count against it
-        *(running("gateway", 10, state) for state in ("STOPPING", "STOPPED", "BACKOFF")),
-        *(running("gateway", 10, state) for state in ("EXITED", "FATAL", "UNKNOWN")),
+        *(running("gateway", 10, state) for state in ("STOPPING", "BACKOFF", "UNKNOWN")),
     ],
 )
 def test_a_role_that_is_starting_or_should_not_run_is_never_killed(gateway):
@@ -153,26 +144,14 @@ def test_the_watchdog_never_judges_itself():
     scene.beats[OWN_PID] = START_NS
     scene.run(100 * SECOND_NS)
     assert scene.killed == []
-    assert OWN_PID not in scene.rules.processes
 
 
-@pytest.mark.parametrize("late_s", [1.6, 2.5, 60])
-def test_when_everything_stood_still_no_role_is_killed(late_s):
-    scene = Scene(GATEWAY, STRATEGY)
-    scene.run(5 * SECOND_NS)
-    scene.now_ns += int(late_s * SECOND_NS)
-    scene.look()  # the watchdog is the first to go on
-    scene.run(1)
-    scene.run(100 * SECOND_NS)
-    assert scene.killed == []
-
-
-def test_a_role_that_hangs_when_a_late_watchdog_goes_on_is_killed_hang_after_later():
+@pytest.mark.parametrize("late_s", [1.6, 60])
+def test_when_everything_stood_still_only_a_role_that_hangs_is_killed_hang_after_later(late_s):
     scene = scene_of_a_hang(STRATEGY)
-    scene.now_ns += 60 * SECOND_NS
-    scene.beat()
+    scene.now_ns += int(late_s * SECOND_NS)
     resumed_ns = scene.now_ns
-    scene.look()
+    scene.look()  # the watchdog is the first to go on
     scene.run(100 * SECOND_NS)
     assert scene.killed == [(10, resumed_ns + HANG_AFTER_NS)]
 
@@ -183,15 +162,6 @@ def test_a_watchdog_that_has_just_started_gives_everybody_the_whole_time():
     scene.beats[10] = START_NS - 100 * SECOND_NS
     scene.run(100 * SECOND_NS)
     assert scene.killed == [(10, START_NS + HANG_AFTER_NS)]
-
-
-def test_hang_after_0_turns_it_off():
-    scene = Scene(GATEWAY, hang_after_ns=0)
-    scene.run(5 * SECOND_NS)
-    scene.silent.add(10)
-    scene.run(100 * SECOND_NS)
-    assert scene.killed == []
-    assert len(scene.asked_ns) == 106  # and it is no busier than otherwise
 
 
 @pytest.mark.parametrize("pid", [10, 11], ids=["same number", "another number"])
@@ -228,17 +198,6 @@ def test_after_an_end_supervisord_is_asked_until_there_is_a_successor():
     assert scene.asked_after_ms(ended_ns) == [0, 2, 4]
 
 
-@pytest.mark.parametrize("state", ["BACKOFF", "STOPPED", "FATAL", None])
-def test_what_waits_for_a_person_or_a_backoff_or_is_removed_is_not_hurried(state):
-    scene = scene_after_an_end()
-    ended_ns = scene.now_ns
-    scene.processes.remove(GATEWAY)
-    if state:
-        scene.processes.append(running("gateway", 0, state))
-    scene.run(SECOND_NS // 2)
-    assert scene.asked_after_ms(ended_ns) == [0]
-
-
 @pytest.mark.parametrize("answers", [True, False])
 def test_without_a_successor_the_questions_end(answers):
     scene = scene_after_an_end()
@@ -264,13 +223,10 @@ def test_an_end_that_supervisord_reported_first_is_followed_up_too():
 
 
 def test_a_role_that_is_given_up_is_reported_once():
-    scene = Scene(GATEWAY, STRATEGY)
-    scene.run(SECOND_NS)
-    scene.replace(GATEWAY, fatal := running("gateway", 0, "FATAL"))
-    scene.run(10 * SECOND_NS)
-    assert scene.given_up == ["gateway"]
-    scene.replace(fatal, again := running("gateway", 30))
-    scene.run(2 * SECOND_NS)
-    scene.replace(again, running("gateway", 0, "FATAL"))
-    scene.run(2 * SECOND_NS)
+    scene, gateway = Scene(GATEWAY, STRATEGY), GATEWAY
+    for pid in (30, 31):
+        scene.run(2 * SECOND_NS)
+        scene.replace(gateway, fatal := running("gateway", 0, "FATAL"))
+        scene.run(10 * SECOND_NS)
+        scene.replace(fatal, gateway := running("gateway", pid))
     assert scene.given_up == ["gateway", "gateway"]

@@ -72,11 +72,3 @@ def test_a_reader_that_went_away_is_noticed_without_writing(pipe):
     os.close(pipe.pop("reader"))
     assert screen.reader_is_gone()
     screen.show([ORDER])  # neither raises nor waits
-
-
-def test_a_full_disk_costs_the_lines_and_nothing_else():
-    full = os.open("/dev/full", os.O_WRONLY)
-    screen = Screen(full, lambda: False)
-    screen.show([ORDER])
-    assert not screen.reader_is_gone()
-    os.close(full)

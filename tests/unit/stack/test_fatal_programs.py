@@ -45,23 +45,24 @@ class Stack:
     def message(self) -> str:
         return self.given_up.ending.message if self.given_up.ending else ""
 
-    def take(self, line: ScreenLine) -> ScreenLine:
+    def take(self, program: str, text: str, level: str, event: str = "", detail: str = "") -> str:
         self.shown += 1
-        return self.given_up.take_line(line, self.shown)
+        line = ScreenLine(program, text, level, event, detail)
+        return self.given_up.take_line(line, self.shown).text
 
     def try_to_start(self, program: str, end: str, reason: str = "no port", times: int = 1) -> None:
         for _ in range(times):
-            self.take(ScreenLine(program, "spawned", NOTICE, SPAWNED, "7"))
+            self.take(program, "spawned", NOTICE, SPAWNED, "7")
             if reason:
-                self.take(ScreenLine(program, f"cannot_start: {reason}", ERROR, "cannot_start"))
-            self.take(ScreenLine(program, "ended", WARNING, ENDED, f"{end}; not expected"))
+                self.take(program, f"cannot_start: {reason}", ERROR, "cannot_start")
+            self.take(program, "ended", WARNING, ENDED, f"{end}; not expected")
 
     def start(self, program: str) -> None:
-        self.take(ScreenLine(program, "spawned", NOTICE, SPAWNED, "7"))
-        self.take(ScreenLine(program, "started", NOTICE, STARTED))
+        self.take(program, "spawned", NOTICE, SPAWNED, "7")
+        self.take(program, "started", NOTICE, STARTED)
 
     def give_up(self, program: str) -> str:
-        return self.take(ScreenLine(program, "given up: FATAL", ERROR, GIVEN_UP)).text
+        return self.take(program, "given up: FATAL", ERROR, GIVEN_UP)
 
     def fail(self, program: str, end: str = "exit status 1") -> str:
         self.try_to_start(program, end, times=11)
@@ -69,7 +70,7 @@ class Stack:
 
     def pass_lines(self, count: int) -> None:
         for _ in range(count):
-            self.take(ScreenLine("main.py", "x", NOTICE))
+            self.take("main.py", "x", NOTICE)
 
 
 @pytest.fixture
@@ -77,115 +78,104 @@ def stack() -> Stack:
     return Stack()
 
 
-@pytest.mark.parametrize("program", ["gateway", "orderbook", "order_manager"])
+@pytest.mark.parametrize(
+    ("program", "end", "code"),
+    [
+        ("gateway", "exit status 3", 3),
+        ("orderbook", "exit status 0", 1),
+        ("order_manager", "terminated by SIGSEGV", 1),
+    ],
+)
 def test_without_it_nothing_is_traded_and_the_stack_ends_with_its_code(
-    stack: Stack, program: str
+    stack: Stack, program: str, end: str, code: int
 ) -> None:
-    stack.try_to_start(program, "exit status 3", times=11)
+    stack.try_to_start(program, end, times=11)
     assert stack.code is None
     assert START not in stack.give_up(program)
-    assert stack.code == 3
-    assert stack.message.startswith(f"{program} does not start (11 tries, exit status 3)")
+    assert stack.code == code
+    assert stack.message.startswith(f"{program} does not start (11 tries, {end})")
+    stack.fail("strategy", "exit status 4")
+    assert stack.code == code
 
 
-@pytest.mark.parametrize("program", ["dashboard", "by_hand"])
-def test_without_a_program_that_is_not_needed_the_stack_goes_on_and_the_line_says_how_to_start_it(
-    stack: Stack, program: str
+@pytest.mark.parametrize(
+    ("program", "end", "begin"),
+    [
+        ("dashboard", "exit status 1", "given up (11 tries, exit status 1)"),
+        ("by_hand", "exit status 1", "given up (11 tries, exit status 1)"),
+        ("strategy", "exit status 1", "given up (11 tries, exit status 1)"),  # there is another one
+        (
+            "gateway",
+            "terminated by SIGKILL",
+            "given up (11 tries, terminated by SIGKILL); something",
+        ),
+    ],
+)
+def test_otherwise_the_stack_goes_on_and_the_line_says_how_to_start_it(
+    stack: Stack, program: str, end: str, begin: str
 ) -> None:
-    text = stack.fail(program)
+    text = stack.fail(program, end)
     assert stack.code is None
-    assert text.startswith("given up (11 tries, exit status 1)")
+    assert text.startswith(begin)
     assert text.endswith(f"then: {START} {program}")
 
 
 def test_of_two_strategies_the_last_one_ends_the_stack(stack: Stack) -> None:
-    assert stack.fail("strategy").endswith(f"{START} strategy")
+    stack.fail("strategy")
+    stack.start("strategy")  # by hand
+    stack.fail("second")
     assert stack.code is None
-    stack.start("second")
-    stack.fail("second", "exit status 5")
+    stack.fail("strategy", "exit status 5")
     assert stack.code == 5
 
 
-def test_a_strategy_that_was_started_again_by_hand_counts(stack: Stack) -> None:
-    stack.fail("strategy")
-    stack.start("strategy")
-    stack.fail("second")
-    assert stack.code is None
-
-
-def test_settings_refused_at_the_first_start_end_the_stack_at_once(stack: Stack) -> None:
-    stack.try_to_start("gateway", "exit status 78")
-    assert stack.code == 78
-
-
-def test_settings_refused_by_a_program_that_had_started_leave_its_tries(stack: Stack) -> None:
-    stack.start("gateway")
-    stack.try_to_start("gateway", "exit status 78", times=11)
-    assert stack.code is None
-    stack.give_up("gateway")
-    assert stack.code == 78
-
-
-def test_a_program_that_is_killed_and_comes_back_changes_nothing(stack: Stack) -> None:
-    for _ in range(3 * MAX_TRIES):
-        stack.start("gateway")
-        stack.take(ScreenLine("gateway", "x", WARNING, ENDED, "exit status 1; not expected"))
-    assert stack.code is None
+def test_settings_refused_at_the_first_start_end_the_stack_at_once_and_later_after_its_tries(
+    stack: Stack,
+) -> None:
+    started = Stack()
+    started.start("gateway")
+    for one, code in ((stack, 78), (started, None)):
+        one.try_to_start("gateway", "exit status 78")
+        assert one.code == code
+    started.fail("gateway", "exit status 78")
+    assert started.code == 78
 
 
 def test_failing_starts_that_supervisord_takes_for_good_ones_have_a_bound(stack: Stack) -> None:
+    for _ in range(3 * MAX_TRIES):  # it is killed and comes back
+        stack.start("gateway")
+        stack.take("gateway", "x", WARNING, ENDED, "exit status 1; not expected")
+    stack.start("gateway")
     stack.try_to_start("gateway", "exit status 1", times=MAX_TRIES - 1)
     assert stack.code is None
     stack.try_to_start("gateway", "exit status 1")
     assert stack.code == 1
 
 
-@pytest.mark.parametrize("end", ["exit status 0", "terminated by SIGSEGV"])
-def test_an_end_without_a_code_of_its_own_is_1(stack: Stack, end: str) -> None:
-    stack.fail("gateway", end)
-    assert stack.code == 1
-
-
-def test_a_program_that_something_kills_at_each_start_waits_for_a_person(stack: Stack) -> None:
-    text = stack.fail("gateway", "terminated by SIGKILL")
-    assert stack.code is None
-    assert "kills it" in text
-    assert text.endswith(f"{START} gateway")
-
-
 def test_a_program_of_which_no_process_could_be_made_ends_with_1(stack: Stack) -> None:
     stack.start("gateway")
-    stack.take(ScreenLine("gateway", "x", WARNING, ENDED, "terminated by SIGKILL; not expected"))
+    stack.take("gateway", "x", WARNING, ENDED, "terminated by SIGKILL; not expected")
     stack.start("gateway")
-    stack.take(ScreenLine(SUPERVISORD, "cannot execute x", ERROR, SPAWN_FAILED))
+    stack.take(SUPERVISORD, "cannot execute x", ERROR, SPAWN_FAILED)
     stack.pass_lines(2 * FAR_LINES)
     stack.give_up("gateway")
     assert stack.code == 1
     assert "cannot execute x" in stack.message
 
 
-def test_a_reason_is_named_again_where_it_is_far_above_and_in_short(stack: Stack) -> None:
-    reason = "no port " + "x" * 1000
-    stack.try_to_start("gateway", "exit status 1", reason)
-    stack.pass_lines(2 * FAR_LINES)
-    # What an interpreter says while it ends is no reason.
-    stack.take(ScreenLine("gateway", "spawned", NOTICE, SPAWNED, "7"))
-    stack.take(ScreenLine("gateway", f"cannot_start: {reason}", ERROR, "cannot_start"))
-    stack.take(ScreenLine("gateway", "Exception ignored in: x", WARNING))
-    stack.give_up("gateway")
-    assert f": {f'cannot_start: {reason}'[:MAX_REASON_CHARACTERS]}…." in stack.message
-
-
-def test_a_reason_that_is_on_the_screen_is_not_named_again_and_that_there_is_none_is_said(
+def test_a_reason_is_named_again_in_short_only_where_it_is_far_above_and_that_there_is_none(
     stack: Stack,
 ) -> None:
     stack.try_to_start("dashboard", "exit status 1", "no port")
     assert "no port" not in stack.give_up("dashboard")
     stack.try_to_start("by_hand", "exit status 1", "")
     assert "no reason" in stack.give_up("by_hand")
-
-
-def test_the_first_program_that_is_missed_is_the_one_that_is_named(stack: Stack) -> None:
-    stack.fail("gateway", "exit status 3")
-    stack.fail("orderbook", "exit status 4")
-    assert stack.code == 3
+    reason = "no port " + "x" * 1000
+    stack.try_to_start("gateway", "exit status 1", reason)
+    stack.pass_lines(2 * FAR_LINES)
+    # What an interpreter says while it ends is no reason.
+    stack.take("gateway", "spawned", NOTICE, SPAWNED, "7")
+    stack.take("gateway", f"cannot_start: {reason}", ERROR, "cannot_start")
+    stack.take("gateway", "Exception ignored in: x", WARNING)
+    stack.give_up("gateway")
+    assert f": {f'cannot_start: {reason}'[:MAX_REASON_CHARACTERS]}…." in stack.message

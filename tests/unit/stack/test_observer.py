@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from lib.price_book.own_price_book import LOOK_NS
-from lib.price_book.wake_up import RESERVED_SLOTS
 from lib.process.log_events import Started
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook, remove_segments
 from lib.stack.log_follower import SPAWNED, SUPERVISORD, SupervisorEvent
@@ -37,17 +36,20 @@ def sequences(follower: BookFollower) -> list[int]:
     return follower.read().ticks["sequence"].tolist()
 
 
-def test_a_price_book_is_read_to_its_end_and_then_its_successor(name):
+@pytest.mark.parametrize(("earlier", "read"), [(0, []), (2, [4, 5]), (9, [1, 2, 3, 4, 5])])
+def test_a_price_book_is_read_from_as_far_back_as_asked_for_to_its_end_and_then_its_successor(
+    name, earlier, read
+):
     follower = BookFollower(name)
-    assert not follower.attach(0, 9)
+    assert not follower.attach(0, earlier)
     assert sequences(follower) == []
-    with make_book(name, 1) as book:
-        assert follower.attach(LOOK_NS, 9)
-        assert not follower.attach(LOOK_NS, 9)
-        assert sequences(follower) == [1]
+    with make_book(name, 5) as book:
+        assert follower.attach(LOOK_NS, earlier)
+        assert not follower.attach(LOOK_NS, earlier)
+        assert sequences(follower) == read
         book.update("AAPL", 1.0)
         remove_segments(name)  # as after the end of supervisord
-        assert sequences(follower) == [2]
+        assert sequences(follower) == [6]
         assert sequences(follower) == []
         assert (follower.book, follower.reader) == (None, None)
     with make_book(name, 3):
@@ -73,25 +75,6 @@ def test_a_tick_just_before_the_end_of_its_price_book_is_read(name, monkeypatch)
             assert sequences(follower) == []
         assert sequences(follower) == [1]
     follower.let_go()
-
-
-@pytest.mark.parametrize(("earlier", "read"), [(0, []), (2, [4, 5]), (9, [1, 2, 3, 4, 5])])
-def test_reading_begins_with_as_many_earlier_ticks_as_asked_for(name, earlier, read):
-    with make_book(name, 5):
-        follower = BookFollower(name)
-        follower.attach(0, earlier)
-        assert sequences(follower) == read
-        follower.let_go()
-
-
-def test_an_observer_that_sleeps_takes_no_slot_of_the_roles(name):
-    with make_book(name):
-        follower = BookFollower(name, as_role=False)
-        follower.attach(0, 0)
-        assert follower.reader.arm()
-        fifo = Path(f"/proc/self/fd/{follower.reader.fileno()}").readlink()
-        assert fifo.name.endswith(f"{RESERVED_SLOTS:02d}")
-        follower.let_go()
 
 
 @pytest.fixture
@@ -127,25 +110,26 @@ def test_what_a_program_logs_comes_after_its_start_and_text_that_is_no_event_is_
     follower.close()
 
 
-def test_all_programs_are_followed_also_later_ones_or_those_that_are_named(var_dir):
-    log_start(var_dir, "gateway", 1)
-    log_start(var_dir, "strategy", 1)
-    everything, one = EventFollower(var_dir), EventFollower(var_dir, ["gateway"])
-    for program in ("gateway", "strategy", "second"):
-        log_start(var_dir, program, 2)
-    assert sorted(seen(everything)) == [
-        (program, Started(pid=2)) for program in ("gateway", "second", "strategy")
-    ]
-    assert seen(one) == [("gateway", Started(pid=2))]
-    everything.close()
-    one.close()
-
-
-def test_what_was_logged_before_is_read_as_far_as_asked_for(var_dir):
+def test_all_programs_are_followed_from_as_far_back_as_asked_for_or_those_that_are_named(var_dir):
     for pid in (1, 2, 3):
         log_start(var_dir, "gateway", pid)
+        log_start(var_dir, "strategy", pid)
     line_bytes = (var_dir / "log" / "gateway.jsonl").stat().st_size // 3
-    for earlier_bytes, pids in ((0, []), (2 * line_bytes + 1, [2, 3]), (10**9, [1, 2, 3])):
-        follower = EventFollower(var_dir, ["gateway"], earlier_bytes=earlier_bytes)
-        assert seen(follower) == [("gateway", Started(pid=pid)) for pid in pids]
+    everything = EventFollower(var_dir)
+    ones = {
+        earlier_pids: EventFollower(var_dir, ["gateway"], earlier_bytes=earlier_bytes)
+        for earlier_pids, earlier_bytes in (
+            ((), 0),
+            ((2, 3), 2 * line_bytes + 1),
+            ((1, 2, 3), 10**9),
+        )
+    }
+    for program in ("gateway", "strategy", "second"):
+        log_start(var_dir, program, 4)
+    assert sorted(seen(everything)) == [
+        (program, Started(pid=4)) for program in ("gateway", "second", "strategy")
+    ]
+    for earlier_pids, one in ones.items():
+        assert seen(one) == [("gateway", Started(pid=pid)) for pid in (*earlier_pids, 4)]
+    for follower in (everything, *ones.values()):
         follower.close()

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import secrets
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from lib.price_book.segment_files import SHM_DIR
 from lib.settings import Settings, load_settings
-from lib.stack import private_stack
 from lib.stack.private_stack import (
     PrivateStackError,
     private_settings,
     start_private_stack,
     to_toml,
 )
-from tests.helpers import wait_until
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A socket's path may have about 100 characters; pytest's tmp_path can be longer."""
-    with tempfile.TemporaryDirectory(prefix="tw-") as directory:
-        yield Path(directory)
-
 
 replace = msgspec.structs.replace
 GATEWAY, STRATEGY = Settings().gateway, Settings().strategy
@@ -69,34 +54,3 @@ def test_what_cannot_be_started_says_why_and_leaves_nothing_behind(tmp_path: Pat
     with pytest.raises(PrivateStackError, match="supervisord cannot take a path"):
         start_private_stack(Settings(), parent, "tw-test-")
     assert list(parent.iterdir()) == []
-
-
-def test_where_the_disk_is_full_nothing_is_left_behind(tmp_path: Path, monkeypatch) -> None:
-    def full(_settings: Settings) -> str:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(private_stack, "to_toml", full)
-    with pytest.raises(PrivateStackError, match=f"{tmp_path}/.*: No space left on device"):
-        start_private_stack(Settings(), tmp_path, "tw-test-")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(PrivateStackError, match=r"file/x: Not a directory"):
-        start_private_stack(Settings(), tmp_path / "file" / "x", "tw-test-")
-
-
-def test_a_private_stack_runs_is_reconfigured_and_ends(short_path: Path) -> None:
-    prefix = f"tw-test-{secrets.token_hex(4)}-"
-    with start_private_stack(Settings(), short_path, prefix) as stack:
-        segment = SHM_DIR / stack.settings.price_book.name
-        wait_until(segment.exists, "the orderbook has made its price book")
-        beside = stack.var_dir / "beside"
-        program = {"program:beside": {"command": f"touch {beside}", "autorestart": "false"}}
-        stack.reconfigure(lambda configuration: configuration.read_dict(program))
-        wait_until(beside.exists, "the program that was added has run")
-    assert stack.main.returncode == 0
-    assert not segment.exists()
-    stack.remove_files()
-    assert not stack.directory.exists()

@@ -50,12 +50,12 @@ class Screen:
         return [self.spawned(), refused(reason), ended()]
 
 
-def refused(reason: str) -> ScreenLine:
-    return ScreenLine("gateway", f"cannot_start: {reason}", ERROR, "cannot_start")
+def refused(reason: str, role: str = "gateway") -> ScreenLine:
+    return ScreenLine(role, f"cannot_start: {reason}", ERROR, "cannot_start")
 
 
-def ended(how: str = STATUS_1, role: str = "gateway") -> ScreenLine:
-    return ScreenLine(role, f"ended by itself ({how})", WARNING, ENDED, how)
+def ended(how: str = STATUS_1) -> ScreenLine:
+    return ScreenLine("gateway", f"ended by itself ({how})", WARNING, ENDED, how)
 
 
 @pytest.fixture
@@ -74,31 +74,19 @@ def test_of_eleven_tries_the_first_is_shown_and_that_there_were_ten(screen: Scre
         "spawned pid=102",
         f"ended by itself ({STATUS_1}), 10 times now",
     ]
-
-
-def test_another_reason_is_shown_at_once(screen: Screen) -> None:
-    screen.show(*screen.failed_try(), *screen.failed_try())
     assert screen.show(*screen.failed_try("no disk")) == ["cannot_start: no disk"]
-    assert screen.show(*screen.failed_try()) == []
 
 
-def test_the_same_line_within_one_try_is_no_repetition(screen: Screen) -> None:
-    lines = [ScreenLine("gateway", "  File x, in f", WARNING)] * 3
-    assert len(screen.show(screen.spawned(), *lines, ended())) == 5
-    assert screen.show(*lines, ended()) == []
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        ScreenLine("orderbook", "cannot_start: no tape", ERROR, "cannot_start"),
-        ScreenLine("gateway", "Received Order 1", NOTICE),
-    ],
-    ids=["another program", "what a program prints"],
-)
-def test_what_is_no_repetition_is_shown_meanwhile(screen: Screen, line: ScreenLine) -> None:
-    screen.show(line, *screen.failed_try(), *screen.failed_try())
-    assert screen.show(line, *screen.failed_try(), line) == [line.text] * 2
+def test_what_is_no_repetition_is_shown_meanwhile(screen: Screen) -> None:
+    of_another = refused("no tape", "orderbook")
+    printed = ScreenLine("gateway", "Received Order 1", NOTICE)
+    frame = ScreenLine("gateway", "  File x, in f", WARNING)
+    screen.show(of_another, printed, screen.spawned())
+    assert len(screen.show(frame, frame, ended())) == 3  # within one try
+    screen.show(*screen.failed_try())
+    for line in (of_another, printed):
+        assert screen.show(line, *screen.failed_try(), line) == [line.text] * 2
+    assert screen.show(frame, frame) == []
 
 
 def test_a_warning_that_a_running_program_repeats_is_shown_each_time(screen: Screen) -> None:
@@ -108,37 +96,24 @@ def test_a_warning_that_a_running_program_repeats_is_shown_each_time(screen: Scr
 
 
 def test_a_program_that_starts_and_crashes_again_and_again_is_shown_once(screen: Screen) -> None:
-    def a_try() -> list[ScreenLine]:
-        connected = ScreenLine("gateway", f"connected first={screen.pid}", NOTICE, "connected")
-        return [screen.spawned(), screen.started(), connected, refused("a bug"), ended()]
-
-    assert len(screen.show(*a_try())) == 5
-    assert len(screen.show(*a_try())) == 3  # that it has come back, and not why it went again
-    for _ in range(7):
+    shown = []
+    for _ in range(9):
         assert screen.after(CALM_S - 1) == []
-        assert screen.show(*a_try()) == []
+        connected = ScreenLine("gateway", f"connected first={screen.pid}", NOTICE, "connected")
+        lines = [screen.spawned(), screen.started(), connected, refused("a bug"), ended()]
+        shown.append(len(screen.show(*lines)))
+    # That it has come back once, and not why it went again.
+    assert shown == [5, 3, *[0] * 7]
 
 
 def test_a_program_that_runs_again_is_said_to_and_its_next_failure_is_news(screen: Screen) -> None:
     for _ in range(3):
         screen.show(*screen.failed_try())
+    assert screen.after(CALM_S + 1) == []  # it waits for its next try
     assert screen.show(screen.spawned(), screen.started()) == [f"started pid={screen.pid}"]
     assert screen.after(CALM_S) == ["has run for 30 s now, after it had ended 3 times"]
     assert screen.after(CALM_S) == []
     assert len(screen.show(refused("no tape"), ended(), *screen.failed_try())) == 3
-
-
-def test_a_program_that_waits_for_its_next_try_is_not_said_to_run(screen: Screen) -> None:
-    for _ in range(3):
-        screen.show(*screen.failed_try())
-    assert screen.after(CALM_S + 1) == []
-    assert screen.show(*screen.failed_try()) == []
-
-
-def test_after_a_single_failure_the_return_is_shown(screen: Screen) -> None:
-    screen.show(screen.spawned(), screen.started(), ended())
-    assert len(screen.show(screen.spawned(), screen.started())) == 2
-    assert screen.after(CALM_S) == []
 
 
 @pytest.mark.parametrize("event", [STOPPED, GIVEN_UP])
@@ -146,34 +121,27 @@ def test_after_a_person_or_supervisord_has_stopped_it_all_is_news(
     screen: Screen, event: str
 ) -> None:
     screen.show(*screen.failed_try())
-    line = ScreenLine("gateway", "over", NOTICE, event)
-    assert screen.show(line) == ["over"]
+    assert screen.show(ScreenLine("gateway", "over", NOTICE, event)) == ["over"]
     assert len(screen.show(*screen.failed_try())) == 3
 
 
-def test_a_program_that_is_killed_while_it_works_is_shown_each_time(screen: Screen) -> None:
+def test_a_program_that_is_killed_is_shown_each_time_while_it_works_and_once_before(
+    screen: Screen,
+) -> None:
     for _ in range(3):
         assert len(screen.show(screen.spawned(), screen.started(), ended(SIGKILL))) == 3
-
-
-def test_a_program_that_is_killed_before_it_works_is_shown_once(screen: Screen) -> None:
-    screen.show(screen.spawned(), ended(SIGKILL))
-    assert len(screen.show(screen.spawned(), ended(SIGKILL))) == 1
-    assert screen.show(screen.spawned(), ended(SIGKILL)) == []
+    tries = [len(screen.show(screen.spawned(), ended(SIGKILL))) for _ in range(3)]
+    assert tries == [2, 1, 0]
 
 
 def test_each_place_at_which_the_watchdog_ends_a_program_is_shown_once(screen: Screen) -> None:
-    def hung(where: str, silent_s: float) -> list[ScreenLine]:
+    shown = []
+    for silent_s, where in enumerate(["line 65", "line 65", "line 61", "line 65"]):
         text = f"role_hung program=gateway silent_s={silent_s} where={where}"
-        line = ScreenLine("watchdog", text, ERROR, ROLE_HUNG, "gateway", where)
-        return [screen.spawned(), screen.started(), line, ended(SIGKILL)]
-
-    def shown(where: str, silent_s: float) -> list[str]:
-        return [text for text in screen.show(*hung(where, silent_s)) if ROLE_HUNG in text]
-
-    assert [len(shown("line 65", silent_s)) for silent_s in (2.1, 2.2, 2.3)] == [1, 0, 0]
-    assert len(shown("line 61", 2.4)) == 1
-    assert screen.show(*hung("line 61", 2.5), *hung("line 65", 2.6)) == []
+        hung = ScreenLine("watchdog", text, ERROR, ROLE_HUNG, "gateway", where)
+        lines = screen.show(screen.spawned(), screen.started(), hung, ended(SIGKILL))
+        shown.append(text in lines)
+    assert shown == [True, False, True, False]
 
 
 def test_a_command_that_cannot_be_run_is_shown_once_until_it_is_quiet(screen: Screen) -> None:

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import pytest
-
 from lib.settings import Settings, StrategySettings
 from lib.stack.strategies import stack_strategies, strategy_programs
 from lib.stack.supervisord_configuration import read_configuration
 
 
-@pytest.mark.parametrize(
-    ("command", "table"),
-    [
-        ('"%(here)s/run-role" strategy', "strategy"),
-        ('"%(here)s/run-role" strategy second ; mine', "strategies.second"),
-        ('taskset -c 1 "/my project/etc/run-role" strategy a.third', "strategies.a.third"),
-        ("run-role strategy 'no end", None),
-        ("run-role gateway", None),
-        ("run-role", None),
-        ("cat strategy", None),
-    ],
-)
-def test_a_programs_command_says_which_strategy_it_starts(command, table):
-    configuration = (
-        f"[program:x]\ncommand={command}\n;[program:y]\n;command=run-role strategy b\n"
-        "[group:z]\nprograms=x\n"
-    )
-    assert strategy_programs(configuration) == ({"x": table} if table else {})
-
-
-def test_by_default_the_one_strategy_runs_and_nothing_is_said():
-    strategies = stack_strategies(Settings(), strategy_programs(read_configuration()))
-    assert (strategies.names, strategies.warnings()) == (["strategy"], [])
+def test_a_programs_command_says_which_strategy_it_starts():
+    configuration = """
+[program:first]
+command="%(here)s/run-role" strategy
+[program:second]
+command=taskset -c 1 "/my project/etc/run-role" strategy a.third ; mine
+;[program:y]
+;command=run-role strategy b
+[program:broken]
+command=run-role strategy 'no end
+[program:other]
+command=cat strategy
+[group:z]
+programs=x
+"""
+    assert strategy_programs(configuration) == {"first": "strategy", "second": "strategies.a.third"}
 
 
 def test_those_run_that_are_in_the_settings_and_have_a_program_and_the_others_are_named():
@@ -46,5 +37,7 @@ def test_those_run_that_are_in_the_settings_and_have_a_program_and_the_others_ar
     assert idle.endswith('run-role" strategy second')
 
 
-def test_that_no_program_starts_the_first_strategy_is_nothing_to_warn_of():
+def test_of_the_first_strategy_nothing_is_said_whether_or_not_a_program_starts_it():
+    strategies = stack_strategies(Settings(), strategy_programs(read_configuration()))
+    assert (strategies.names, strategies.warnings()) == (["strategy"], [])
     assert stack_strategies(Settings(), {}).warnings() == []

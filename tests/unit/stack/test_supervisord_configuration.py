@@ -21,20 +21,12 @@ ETC = PROJECT_ROOT / "etc"
 def test_all_roles_are_run_alike_and_supervisord_listens_on_no_tcp_port():
     parser = parse_configuration(read_configuration())
     assert "inet_http_server" not in parser.sections()
-    different = {"command", "priority"}
-    alike = [
-        {key: value for key, value in parser[f"program:{role}"].items() if key not in different}
-        for role in ROLES
-    ]
-    assert alike == [alike[0]] * len(ROLES)
-    for role in ROLES:
-        assert parser[f"program:{role}"]["command"] == f'"%(here)s/run-role" {role}'
-
-
-def test_the_programs_are_those_of_the_configuration_each_with_its_role():
-    assert [(p.name, p.role, p.autostart) for p in programs_of(read_configuration())] == [
-        (role, role, True) for role in ROLES
-    ]
+    assert started_programs(read_configuration()) == dict(zip(ROLES, ROLES, strict=True))
+    options = [dict(parser[f"program:{role}"]) for role in ROLES]
+    for role, its in zip(ROLES, options, strict=True):
+        assert its.pop("command") == f'"%(here)s/run-role" {role}'
+        del its["priority"]
+    assert options == [options[0]] * len(ROLES)
 
 
 PROGRAMS = """
@@ -104,14 +96,10 @@ def test_a_program_that_is_left_out_is_gone_and_the_others_are_as_they_were():
     text = f"{read_configuration()}\n[program: x.y ]\ncommand=z\n"
     whole = options_of(derive_configuration(text, ETC))
     less = options_of(derive_configuration(text, ETC, ["strategy", "x.y", "x", "none"]))
-    assert {section for section, _ in whole.keys() - less.keys()} == {
-        "program:strategy",
-        "program: x.y ",
-    }
+    gone = {section for section, _ in whole.keys() - less.keys()}
+    assert gone == {"program:strategy", "program: x.y "}
     assert less.items() <= whole.items()
-
-
-def test_a_configuration_that_supervisord_refuses_is_copied_for_it_to_report():
+    # What supervisord refuses is copied for it to report.
     assert derive_configuration("no section\n", ETC, ["strategy"]) == "no section\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -18,11 +18,11 @@ starts = st.integers(0, 10**16)  # nanoseconds since boot: up to 115 days
 rates = st.floats(0.01, 1e6)
 
 
-@settings(max_examples=10)
-@given(start_ns=starts, jitter_ns=st.integers(0, 900 * MILLISECOND_NS), seed=st.integers())
-def test_1000_a_second_are_60000_in_a_minute_whatever_the_jitter(start_ns, jitter_ns, seed):
-    schedule, random = Schedule(1000, start_ns), Random(seed)
-    now_ns, taken = start_ns, 0
+@pytest.mark.parametrize("jitter_ms", [0, 5, 900])
+def test_1000_a_second_are_60000_in_a_minute_whatever_the_jitter(jitter_ms):
+    start_ns, jitter_ns = 10**15, jitter_ms * MILLISECOND_NS
+    schedule, random = Schedule(1000, start_ns), Random(7)
+    taken = 0
     while (now_ns := schedule.next_ns() + random.randint(0, jitter_ns)) < start_ns + MINUTE_NS:
         assert schedule.skip_lateness(now_ns) == 0
         taken += schedule.take(now_ns)
@@ -49,13 +49,6 @@ def test_never_are_more_events_done_than_are_due(start_ns, rate, steps_s):
         taken += schedule.take(now_ns)
         assert taken == pytest.approx((now_ns - start_ns) / SECOND_NS * rate, abs=1.001)
         assert schedule.next_ns() > now_ns
-
-
-def test_the_first_event_is_due_after_one_period():
-    schedule = Schedule(200, SECOND_NS)
-    assert schedule.take(SECOND_NS) == 0
-    assert schedule.take(SECOND_NS + 4 * MILLISECOND_NS) == 0
-    assert schedule.take(SECOND_NS + 5 * MILLISECOND_NS) == 1
 
 
 def test_a_clock_that_seems_to_go_back_owes_nothing():
@@ -85,24 +78,9 @@ def test_after_a_long_freeze_the_rate_goes_on_from_there():
     assert schedule.skip_lateness(thawed_ns + MINUTE_NS) == 0
 
 
-def test_a_delay_of_up_to_one_second_is_caught_up_to_the_last_event():
-    schedule = Schedule(1000, 0)
-    now_ns = schedule.next_ns() + SECOND_NS
-    assert schedule.skip_lateness(now_ns) == 0
-    assert schedule.take(now_ns) == 1001
-
-
 def test_a_pacer_asks_for_what_is_due_and_is_silent_after_the_end():
-    counts: list[int] = []
-    left = [3]
-
-    def publish(count: int) -> int:
-        counts.append(count)
-        published = min(count, left[0])
-        left[0] -= published
-        return published
-
-    pacer = Pacer("price", Schedule(10, 0), publish)
+    counts = []
+    pacer = Pacer("price", Schedule(10, 0), lambda count: counts.append(count) or min(count, 2))
     pacer.on_time(SECOND_NS // 5)
     assert pacer.next_deadline_ns() is not None
     pacer.on_time(SECOND_NS // 2)
@@ -112,13 +90,8 @@ def test_a_pacer_asks_for_what_is_due_and_is_silent_after_the_end():
 
 def test_a_schedule_that_is_shifted_says_by_how_much():
     counts = []
-
-    def publish(count: int) -> int:
-        counts.append(count)
-        return count
-
     schedule = Schedule(10, 0)
-    pacer = Pacer("price", schedule, publish)
+    pacer = Pacer("price", schedule, lambda count: counts.append(count) or count)
     due_ns = schedule.next_ns()
     with capture_logs() as logs:
         pacer.on_time(due_ns + 3 * SECOND_NS)

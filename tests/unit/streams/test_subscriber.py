@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.streams.publication import CHUNK_FRAMES, EncodedTape, NewsStream, Stream
-from lib.streams.subscriber import HEARTBEAT_NS, MAX_BATCH_FRAMES, Subscriber
-from lib.wire.framing import MAX_MESSAGE_BYTES, MessageTooLongError
+from lib.streams.publication import EncodedTape, NewsStream, Stream
+from lib.streams.subscriber import MAX_BATCH_FRAMES, Subscriber
+from lib.wire.framing import MessageTooLongError
 from lib.wire.stream_messages import ProtocolError
 from tests.streams import Tape, frame, frames, stream
 
@@ -64,38 +62,14 @@ def test_a_hello_is_answered_with_the_tape_and_the_first_sequence(hello, first):
     assert taken(client, 5) == b""
 
 
-def test_a_hello_may_come_in_any_number_of_pieces():
-    client = Subscriber(stream(next_sequence=10), 0)
-    for byte in b"HELLO,1,4":
-        assert client.receive(bytes([byte])) == b""
-    assert client.receive(b"*") == b"HELLO,1,tape-7,4*"
-
-
-def test_a_client_that_was_plain_goes_back_to_what_it_asks_for():
-    prices = stream()
-    client = Subscriber(prices, 0)
-    publish(prices, 20)
-    assert taken(client) == frames(1, 20)
-    client.receive(b"HELLO,1,15*")
-    assert taken(client, 7) == b"BATCH,15,6,7*" + frames(15, 6)
-
-
-def test_a_second_hello_ends_the_connection():
+@pytest.mark.parametrize("before", [b"", b"HELLO,1,0*"])
+@pytest.mark.parametrize(
+    "said", [b"*", b"GET / HTTP/1.1*", b"AAPL,1*", b"HELLO,1,0*HELLO,1,0*", b"x" * 65_537]
+)
+def test_anything_that_is_no_hello_or_a_second_one_ends_the_connection(before, said):
     client = Subscriber(stream(), 0)
-    client.receive(b"HELLO,1,0*")
-    with pytest.raises(ProtocolError, match="a second HELLO"):
-        client.receive(b"HELLO,1,0*")
-    with pytest.raises(ProtocolError, match="a second HELLO"):
-        Subscriber(stream(), 0).receive(b"HELLO,1,0*HELLO,1,0*")
-
-
-@pytest.mark.parametrize("said", [b"*", b"GET / HTTP/1.1*", b"HELLO*", b"AAPL,1*", b"\xff*"])
-def test_anything_that_is_no_hello_ends_the_connection(said):
-    with pytest.raises(ProtocolError, match="expected HELLO,1,NEXT"):
-        Subscriber(stream(), 0).receive(said)
-    client = Subscriber(stream(), 0)
-    client.receive(b"HELLO,1,0*")
-    with pytest.raises(ProtocolError, match="expected HELLO,1,NEXT"):
+    client.receive(before)
+    with pytest.raises((ProtocolError, MessageTooLongError)):
         client.receive(said)
 
 
@@ -108,13 +82,6 @@ def test_a_client_that_sends_no_messages_is_reported_once_and_stays():
     half = Subscriber(stream(), 0)
     half.receive(b"HELLO,1")
     assert half.undelimited() is None
-
-
-def test_more_than_64_kib_without_a_delimiter_end_the_connection():
-    client = Subscriber(stream(), 0)
-    client.receive(b"x" * MAX_MESSAGE_BYTES)
-    with pytest.raises(MessageTooLongError):
-        client.receive(b"x")
 
 
 # Batches
@@ -139,56 +106,25 @@ def test_batches_follow_each_other_without_gap_repetition_or_reordering(publishe
         assert client.lag == 0
 
 
-def test_a_client_that_is_far_behind_gets_one_bounded_batch_at_a_time():
-    client = Subscriber(stream(next_sequence=10 * MAX_BATCH_FRAMES), 0)
-    client.receive(b"HELLO,1,1*")
-    assert client.lag == 10 * MAX_BATCH_FRAMES - 1
-    assert taken(client).startswith(b"BATCH,1,%d,0*" % MAX_BATCH_FRAMES)
-    assert client.lag == 9 * MAX_BATCH_FRAMES - 1
-
-
-def test_plain_and_numbered_clients_share_the_encoded_frames():
-    prices = stream(next_sequence=10)
-    plain, numbered = Subscriber(prices, 0), Subscriber(prices, 0)
-    numbered.receive(b"HELLO,1,0*")
-    publish(prices, CHUNK_FRAMES)
-    bodies, (header, *same) = plain.take(0), numbered.take(0)
-    assert header == b"BATCH,10,%d,0*" % CHUNK_FRAMES
-    assert len(bodies) == 2
-    assert all(one is other for one, other in zip(bodies, same, strict=True))
-
-
 # Heartbeats
 
 
-def test_with_nothing_else_a_numbered_client_hears_a_batch_of_none_at_least_once_a_second():
-    prices = stream(next_sequence=18)
-    client = Subscriber(prices, 0)
-    client.receive(b"HELLO,1,0*")
-    heard_ns = [0]
-    for now_ns in range(0, 20 * SECOND_NS, 250 * MILLISECOND_NS):  # as often as a gateway looks
-        if said := taken(client, now_ns):
-            assert said == b"BATCH,18,0,%d*" % now_ns
-            heard_ns.append(now_ns)
-    assert max(later - earlier for earlier, later in pairwise(heard_ns)) <= SECOND_NS
-    assert heard_ns[-1] >= 19 * SECOND_NS
-
-
-def test_ticks_put_the_heartbeat_off():
-    prices = stream()
+def test_with_nothing_else_a_numbered_client_hears_a_batch_of_none_twice_a_second():
+    prices = stream(next_sequence=17)
     client = Subscriber(prices, 0)
     client.receive(b"HELLO,1,0*")
     publish(prices, 1)
     taken(client, 400 * MILLISECOND_NS)
-    assert client.heartbeat_due_ns() == 400 * MILLISECOND_NS + HEARTBEAT_NS
-    assert taken(client, client.heartbeat_due_ns() - 1) == b""
-    assert taken(client, client.heartbeat_due_ns()).startswith(b"BATCH,2,0,")
+    for due_ns in (900 * MILLISECOND_NS, 1400 * MILLISECOND_NS):
+        assert client.heartbeat_due_ns() == due_ns
+        assert taken(client, due_ns - 1) == b""
+        assert taken(client, due_ns) == b"BATCH,18,0,%d*" % due_ns
 
 
 # News
 
 
-@pytest.mark.parametrize("asked", [b"HELLO,1,0*", b"HELLO,1,1*", b"HELLO,1,99,tape-7*"])
+@pytest.mark.parametrize("asked", [b"HELLO,1,0*", b"HELLO,1,99,tape-7*"])
 def test_a_client_that_joins_the_news_gets_the_latest_one_first(asked):
     news = NewsStream("tape-7", EncodedTape(Tape().encode), 18)
     client = Subscriber(news, 0)
@@ -196,8 +132,5 @@ def test_a_client_that_joins_the_news_gets_the_latest_one_first(asked):
     assert taken(client, 3) == b"BATCH,17,1,3*" + frame(17)
     publish(news, 2)
     assert taken(client, 4) == b"BATCH,18,2,4*" + frames(18, 2)
-
-
-def test_news_that_have_not_begun_begin_with_the_first():
-    news = NewsStream("tape-7", EncodedTape(Tape().encode), 1)
-    assert Subscriber(news, 0).receive(b"HELLO,1,0*") == b"HELLO,1,tape-7,1*"
+    unbegun = NewsStream("tape-7", EncodedTape(Tape().encode), 1)
+    assert Subscriber(unbegun, 0).receive(asked) == b"HELLO,1,tape-7,1*"

@@ -16,21 +16,14 @@ def path(tmp_path) -> Path:
     return tmp_path / "strategy.state"
 
 
-def test_a_successor_goes_on_behind_the_last_tick_that_was_stored(path):
+def test_a_successor_goes_on_behind_the_last_tick_that_was_stored_of_the_last_tape(path):
     evaluated = LastEvaluated(path)
     assert evaluated.last("one") == 0
-    evaluated.store("one", 7)
-    evaluated.store("one", 9)
-    assert LastEvaluated(path).last("one") == 9
-    assert LastEvaluated(path).last("two") == 0
-
-
-def test_of_another_tape_nothing_has_been_evaluated(path):
-    evaluated = LastEvaluated(path)
-    evaluated.store("one", 7)
-    evaluated.store("two", 3)
-    for one in (evaluated, LastEvaluated(path)):
-        assert (one.last("one"), one.last("two")) == (0, 3)
+    for tape, sequence in (("one", 7), ("one", 9), ("two", 3)):
+        evaluated.store(tape, sequence)
+        for each in (evaluated, LastEvaluated(path)):
+            assert each.last(tape) == sequence
+    assert LastEvaluated(path).last("one") == 0
 
 
 @pytest.mark.parametrize(("tape", "last"), [(PLAIN_TAPE, 0), ("one", 7)])

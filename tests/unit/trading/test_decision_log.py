@@ -37,7 +37,7 @@ def firsts(reader: DecisionReader) -> tuple[list[int], int]:
     return (decided.first // 10).tolist(), decided.missed
 
 
-def test_a_reader_gets_every_record_from_now_on_once(path):
+def test_a_reader_gets_every_record_from_now_on_once_also_of_a_restarted_strategy(path):
     log = DecisionLog(path)
     add(log, 0, 1)  # before it is opened
     reader = DecisionReader.open(path)
@@ -45,7 +45,7 @@ def test_a_reader_gets_every_record_from_now_on_once(path):
     add(log, 1, 2)
     assert firsts(reader) == ([1, 2], 0)
     assert firsts(reader) == ([], 0)
-    add(log, 3, 1)
+    add(DecisionLog(path), 3, 1)
     assert firsts(reader) == ([3], 0)
 
 
@@ -53,13 +53,9 @@ def test_a_late_reader_knows_how_many_records_it_missed(path):
     log = DecisionLog(path)
     add(log, 0, 1)
     reader = DecisionReader.open(path)
-    add(log, 1, 5)
-    assert firsts(reader) == ([1, 2, 3, 4, 5], 0)
-    add(log, 6, RING_RECORDS + 3)
+    add(log, 1, RING_RECORDS + 3)
     # The oldest record still there could be being overwritten: it counts as missed.
-    records, missed = firsts(reader)
-    assert missed == 4
-    assert records == list(range(10, RING_RECORDS + 9))
+    assert firsts(reader) == (list(range(5, RING_RECORDS + 4)), 4)
 
 
 def test_what_is_overwritten_during_the_copy_is_not_taken_for_true(path, monkeypatch):
@@ -94,13 +90,6 @@ def test_a_new_tape_is_a_new_file(path):
     assert firsts(new) == ([2], 0)
 
 
-def test_a_restarted_strategy_goes_on_with_the_file_of_its_tape(path):
-    add(DecisionLog(path), 1, 3)
-    reader = DecisionReader.open(path)
-    add(DecisionLog(path), 4, 2)
-    assert firsts(reader) == ([4, 5], 0)
-
-
 def test_without_its_file_nothing_is_recorded_and_that_is_logged_once(tmp_path):
     (tmp_path / "file").touch()
     log = DecisionLog(tmp_path / "file" / "decisions")
@@ -117,24 +106,17 @@ def test_what_is_no_decision_log_is_none(path, content):
     assert DecisionReader.open(path) is None
 
 
-def joined(sequences: list[int], *records: tuple[int, int, int]) -> list[int]:
-    """When each was decided, by (first, last, decided_ns) each."""
+@pytest.mark.parametrize(
+    ("records", "decided"),
+    [
+        ([], [0, 0, 0, 0]),
+        ([(1, 4, 100), (5, 6, 200), (7, 9, 300)], [100, 200, 200, 300]),
+        ([(1, 4, 100), (6, 6, 200)], [100, 0, 200, 0]),
+        ([(5, 9, 100)], [0, 100, 100, 100]),
+    ],
+    ids=["nothing decided", "with its batch", "some left out", "one before the first decision"],
+)
+def test_a_tick_was_decided_with_its_batch_or_never(records, decided):
     first, last, decided_ns = np.array(records, np.int64).reshape(-1, 3).T
-    decided = Decided(first, last, decided_ns, 0)
-    return decided_at(np.array(sequences, np.int64), decided).tolist()
-
-
-def test_a_tick_was_decided_with_its_batch():
-    assert joined([4, 5, 6, 7], (1, 4, 100), (5, 6, 200), (7, 9, 300)) == [100, 200, 200, 300]
-
-
-def test_a_tick_that_a_strategy_left_out_was_never_decided():
-    assert joined([3, 4, 5, 6, 7], (1, 3, 100), (6, 6, 200)) == [100, 0, 0, 200, 0]
-
-
-def test_a_tick_before_the_first_decision_was_not_seen_to_be_decided():
-    assert joined([4, 5], (5, 9, 100)) == [0, 100]
-
-
-def test_without_decisions_no_tick_was_decided():
-    assert joined([1, 2]) == [0, 0]
+    decisions = Decided(first, last, decided_ns, 0)
+    assert decided_at(np.array([4, 5, 6, 7]), decisions).tolist() == decided

@@ -9,7 +9,6 @@ import pytest
 from lib.clock import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
 from lib.trading.signal_pace import (
     BEHIND_NS,
-    FIRST_PASS_TICKS,
     LOG_AGAIN_NS,
     OVERRUN_NS,
     PASS_NS,
@@ -63,12 +62,6 @@ def test_one_that_has_overrun_is_given_single_ticks_until_it_has_not_for_long():
     assert taken[-1] == MOST
 
 
-def test_single_ticks_of_which_one_is_slow_keep_batches_away_too():
-    size = batches()
-    size.passed(MOST_SINGLE, OVERRUN_NS + 1)
-    assert max(sizes(size, 100, 100)) == MOST_SINGLE
-
-
 def test_where_ticks_may_become_slow_the_passes_begin_small_again_and_no_larger_than_they_were():
     size = batches()
     sizes(size, 9, 100)
@@ -77,15 +70,13 @@ def test_where_ticks_may_become_slow_the_passes_begin_small_again_and_no_larger_
     size.passed(2, SECOND_NS)
     size.restart()
     assert sizes(size, 3, 100) == [1, 4, 16]
-    single = PassSize(takes_batches=False, most=MOST, most_single=MOST_SINGLE)
-    single.restart()
-    assert single.ticks == SINGLE_TICKS_A_PASS
 
 
 def test_what_takes_one_tick_after_the_other_has_the_same_size_always():
     size = PassSize(takes_batches=False, most=MOST, most_single=MOST_SINGLE)
     assert sizes(size, 5, SECOND_NS) == [SINGLE_TICKS_A_PASS] * 5
-    assert batches().ticks == FIRST_PASS_TICKS
+    size.restart()
+    assert size.ticks == SINGLE_TICKS_A_PASS
 
 
 class Scene:
@@ -140,18 +131,15 @@ def test_one_that_catches_up_is_no_longer_slow_and_that_is_not_said_again_at_onc
     assert len(scene.said) == 2
 
 
-def test_where_no_tick_waits_the_signal_keeps_up_however_old_the_last_one_is():
-    pace = SignalPace(lambda: 0)
+@pytest.mark.parametrize(
+    ("waiting", "took_ns"),
+    [(0, SECOND_NS // 10), (1000, SECOND_NS // 1000)],
+    ids=["no tick waits", "the signal is idle"],
+)
+def test_old_ticks_are_not_always_the_fault_of_the_signal(waiting, took_ns):
+    pace = SignalPace(lambda: waiting)
     for now_ns in range(SECOND_NS, 5 * SECOND_NS, SECOND_NS // 10):
-        assert not pace.evaluated(1, now_ns, now_ns + SECOND_NS // 10, now_ns - 9 * SECOND_NS)
-
-
-def test_old_ticks_of_which_the_signal_is_not_the_reason_are_not_its_fault():
-    scene = Scene(MICROSECOND_NS, 10 * MILLISECOND_NS)
-    for _ in range(300):
-        scene.now_ns += 10 * MILLISECOND_NS
-        scene.pace.evaluated(1, scene.now_ns - 1000, scene.now_ns, scene.now_ns - 9 * SECOND_NS)
-    assert scene.pace.too_slow is None
+        assert not pace.evaluated(1, now_ns, now_ns + took_ns, now_ns - 9 * SECOND_NS)
 
 
 def test_one_that_has_read_all_has_caught_up():

@@ -34,19 +34,19 @@ def test_a_client_id_is_held_by_one_strategy_until_it_is_killed(tmp_path):
 def test_a_process_that_the_strategy_has_forked_does_not_hold_its_client_id(tmp_path):
     def strategy():
         hold_client_id(tmp_path, "second")
-        if os.fork() == 0:
-            (tmp_path / "child").write_text(str(os.getpid()))
-        signal.pause()
+        with forked(signal.pause) as worker:
+            (tmp_path / "worker").write_text(str(worker.pid))
+            signal.pause()
 
     with forked(strategy) as child:
-        grandchild = tmp_path / "child"
-        wait_until(lambda: grandchild.exists() and grandchild.read_text(), "it has forked")
+        worker = tmp_path / "worker"
+        wait_until(lambda: worker.exists() and worker.read_text(), "it has forked")
         with pytest.raises(CannotStartError):
             lock_client_id(tmp_path, "second")
         child.kill()
         child.join()
         os.close(lock_client_id(tmp_path, "second"))
-        os.kill(int(grandchild.read_text()), signal.SIGKILL)
+        os.kill(int(worker.read_text()), signal.SIGKILL)
 
 
 def test_nor_does_one_forked_from_that_one_and_it_keeps_all_other_files(tmp_path):

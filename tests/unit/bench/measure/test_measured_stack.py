@@ -8,14 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.errors import BenchError
 from bench.measure import measured_stack
 from bench.measure.measured_stack import (
     MeasuredStack,
     Published,
     UsageMeter,
     add_strategy_programs,
-    client_ids,
 )
 from bench.results import Usage
 from lib.clock import SECOND_NS
@@ -35,27 +33,12 @@ def programs(parser: RawConfigParser) -> dict[str, dict[str, str]]:
 
 def test_another_strategy_differs_in_its_name_alone() -> None:
     parser = parse_configuration(read_configuration())
-    names, before = ["strategy-2", "strategy-3"], programs(parser)
-    add_strategy_programs(parser, names)
-    found = programs(parse_configuration(configuration_text(parser)))
-    assert found.keys() == before.keys() | {f"{PROGRAM}{name}" for name in names}
+    before = programs(parser)
+    add_strategy_programs(parser, ["strategy-2"])
     first = before[f"{PROGRAM}strategy"]
-    for name in names:
-        command = f"{first['command']} {name}"
-        assert found[f"{PROGRAM}{name}"] == first | {"command": command}
-    assert {name: found[name] for name in before} == before
-
-
-def test_every_strategy_has_a_client_id_of_its_own_and_the_first_is_the_usual_one() -> None:
-    assert client_ids(Settings(), 1) == ["strategy"]
-    assert client_ids(Settings(), 3) == ["strategy", "strategy-2", "strategy-3"]
-
-
-class Running:
-    """A stack of one process, which has ended."""
-
-    def pids(self) -> dict[str, int]:
-        return {"role": 2**22 + 1}
+    second = first | {"command": f"{first['command']} strategy-2"}
+    found = programs(parse_configuration(configuration_text(parser)))
+    assert found == before | {f"{PROGRAM}strategy-2": second}
 
 
 def test_a_process_has_its_cpu_time_over_the_time_that_passed(monkeypatch) -> None:
@@ -63,13 +46,9 @@ def test_a_process_has_its_cpu_time_over_the_time_that_passed(monkeypatch) -> No
     now_ns = iter([0, 2 * SECOND_NS])
     monkeypatch.setattr(measured_stack, "process_stat", lambda _: next(stats))
     monkeypatch.setattr(measured_stack.time, "monotonic_ns", lambda: next(now_ns))
-    [usage] = UsageMeter(Running()).read()  # type: ignore[arg-type]
+    stack = SimpleNamespace(pids=lambda: {"role": 1})
+    [usage] = UsageMeter(stack).read()  # type: ignore[arg-type]
     assert usage == Usage("role", pytest.approx(0.2), 20)
-
-
-def test_a_process_that_ended_meanwhile_is_an_error() -> None:
-    with pytest.raises(BenchError, match="has ended"):
-        UsageMeter(Running())  # type: ignore[arg-type]
 
 
 def test_a_rate_is_set_once_the_new_gateway_publishes(monkeypatch) -> None:

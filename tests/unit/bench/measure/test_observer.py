@@ -39,11 +39,8 @@ def test_the_n_th_tick_is_due_n_periods_after_the_start() -> None:
     schedule = LoggedSchedule(rate=2_000.0, start_ns=10**12, first=501)
     due_ns = schedule.intended_ns(np.array([501, 502, 2500]))
     assert (due_ns - 10**12).tolist() == [500_000, 1_000_000, 10**9]
-
-
-def test_due_times_of_long_runs_at_odd_rates_do_not_drift() -> None:
-    schedule = LoggedSchedule(rate=3_000.0, start_ns=10**15, first=1)
-    assert (schedule.intended_ns(np.array([3 * 10**8])) - 10**15).tolist() == [10**5 * 10**9]
+    odd = LoggedSchedule(rate=3_000.0, start_ns=10**15, first=1)  # does not drift
+    assert (odd.intended_ns(np.array([3 * 10**8])) - 10**15).tolist() == [10**5 * 10**9]
 
 
 def test_an_order_takes_from_the_sending_of_its_tick_to_its_answer() -> None:

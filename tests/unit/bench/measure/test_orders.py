@@ -21,7 +21,7 @@ def client(orders: int, under_way: int) -> ClientPlan:
     return ClientPlan(("127.0.0.1", 1), "me", under_way, orders, PRICES)
 
 
-@pytest.mark.parametrize(("orders", "under_way"), [(1, 1), (20, 1), (1000, 100), (103, 40)])
+@pytest.mark.parametrize(("orders", "under_way"), [(1, 1), (103, 40)])
 def test_all_orders_are_sent_once_in_order_and_positions_stay_small(orders, under_way) -> None:
     pieces = order_frames(client(orders, under_way))
     frames = [json.loads(frame) for data, _ in pieces for frame in split(data)]
@@ -78,11 +78,3 @@ def test_all_are_answered_however_the_answers_are_cut(piece: int) -> None:
 def test_an_order_that_was_not_filled_is_an_error() -> None:
     with order_manager("REJECTED") as (sock, _), pytest.raises(BenchError, match="20 of 20 orders"):
         send_all(sock, order_frames(client(20, 4)), 4)
-
-
-def test_a_connection_that_is_closed_is_an_error() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.shutdown(socket.SHUT_WR)
-        with pytest.raises(BenchError, match="closed the connection"):
-            send_all(ours, order_frames(client(1, 1)), 1)

@@ -14,6 +14,7 @@ from bench.measure.stages import (
     role_environment,
 )
 from tests.helpers import PROJECT_ROOT
+from tests.recordings import recording
 
 
 def test_the_best_repetition_counts_for_one_unit(monkeypatch) -> None:
@@ -26,8 +27,9 @@ def test_the_best_repetition_counts_for_one_unit(monkeypatch) -> None:
 
 
 def test_all_stages_and_calls_are_measured_and_each_takes_time() -> None:
-    before = dict(os.environ)
-    stages, calls = measure_alone(4, 0.001)
+    before, found = dict(os.environ), recording(stages=[], calls=[])
+    measure_alone(4, 0.001, found)
+    stages, calls = found.stages, found.calls
     many = ["generate", "encode", "decode", "book write", "book read", "signal"]
     one = ["decode", "book write and read", "signal"]
     assert [(stage.name, stage.batch_ticks) for stage in stages] == [

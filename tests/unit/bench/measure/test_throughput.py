@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError, RoleEndedError
+from bench.errors import RoleEndedError
 from bench.measure import throughput
 from bench.measure.measured_stack import Published
 from bench.measure.throughput import (
-    CONFIRMATIONS,
     RESOLUTION,
     Attempt,
     EvaluationCounter,
@@ -23,7 +22,7 @@ from bench.measure.throughput import (
 )
 from bench.results import Trial
 from lib.settings import MAX_RATE, Settings
-from lib.trading.decision_log import RING_RECORDS, DecisionLog, DecisionReader
+from lib.trading.decision_log import DecisionLog, DecisionReader
 
 SECOND_NS = 10**9
 
@@ -42,29 +41,22 @@ def held(attempts: list[Attempt]) -> list[float]:
     return [attempt.trial.rate for attempt in attempts if attempt.trial.held]
 
 
-@pytest.mark.parametrize("first", [1e3, 9e5, 1e6, 1.01e6, 8e6])
-def test_whatever_it_begins_with_it_finds_the_capacity(first: float) -> None:
-    best = max(held(searched(first, 1e6, trials=80)))
-    assert 1e6 / RESOLUTION <= best <= 1e6
-
-
-def test_no_rate_is_tried_above_one_that_failed_or_below_one_that_held() -> None:
-    rates = searched(5e6, 3.3e6)
+@pytest.mark.parametrize("first", [1e3, 1.01e6, 8e6])
+def test_it_finds_the_capacity_and_tries_no_rate_above_a_failed_or_below_a_held_one(
+    first: float,
+) -> None:
+    rates = searched(first, 1e6, trials=80)
+    assert 1e6 / RESOLUTION <= max(held(rates)) <= 1e6
     for number, (trial, *_) in enumerate(rates):
         before = [attempt.trial for attempt in rates[:number]]
         assert all(trial.rate < other.rate for other in before if not other.held)
         assert all(trial.rate > other.rate for other in before if other.held)
 
 
-def test_it_does_not_ask_for_more_than_a_gateway_may_be_asked_for() -> None:
-    rates = [attempt.trial.rate for attempt in searched(0.9 * MAX_RATE, 2 * MAX_RATE)]
-    assert rates == [0.9 * MAX_RATE, MAX_RATE]
-
-
 def test_a_guess_that_is_far_too_high_is_left_behind_in_a_few_trials() -> None:
-    found = searched(10e6, 1e6, trials=5)
-    assert len(found) == 5
-    assert held(found)
+    assert held(searched(10e6, 1e6, trials=5))
+    rates = [attempt.trial.rate for attempt in searched(0.9 * MAX_RATE, 2 * MAX_RATE)]
+    assert rates == [0.9 * MAX_RATE, MAX_RATE]  # no gateway may be asked for more
 
 
 def confirmed(attempts: list[Attempt], capacity: float) -> list[tuple[float, bool]]:
@@ -78,13 +70,6 @@ def test_only_what_holds_twice_counts() -> None:
     first, second, *_ = sorted(held(attempts), reverse=True)
     assert confirmed(attempts, 1.5e6) == [(first, True)]
     assert confirmed(attempts, second) == [(first, False), (second, True)]
-
-
-def test_where_nothing_holds_nothing_is_tried_again_and_otherwise_not_for_ever() -> None:
-    assert confirmed(searched(1e6, 0.0, trials=5), 1e6) == []
-    many = searched(1e3, 1e6, trials=20)
-    assert len(held(many)) > CONFIRMATIONS
-    assert [result for _, result in confirmed(many, 0.0)] == [False] * CONFIRMATIONS
 
 
 class Strategy:
@@ -110,17 +95,12 @@ def test_only_the_ticks_behind_the_first_are_counted_from_one_look_to_the_next(
     strategy: Strategy,
 ) -> None:
     strategy.decide(81, 90, 1.0)
+    assert strategy.evaluated.read().evaluated == 0
     strategy.decide(91, 110, 2.0)
+    for _ in range(2):
+        assert strategy.evaluated.read() == StrategyProgress(10, 110, 0, 1.0)
     strategy.decide(111, 150, 4.0)
     assert strategy.evaluated.read() == StrategyProgress(50, 150, 0, 3.0)
-    strategy.decide(151, 160, 5.0)
-    for _ in range(2):
-        assert strategy.evaluated.read() == StrategyProgress(60, 160, 0, 4.0)
-
-
-def test_before_the_first_tick_nothing_is_counted(strategy: Strategy) -> None:
-    strategy.decide(91, 100, 1.0)
-    assert strategy.evaluated.read() == StrategyProgress(0, 100, 0, 0.0)
 
 
 def test_ticks_that_were_left_out_are_counted_as_gaps(strategy: Strategy) -> None:
@@ -128,18 +108,6 @@ def test_ticks_that_were_left_out_are_counted_as_gaps(strategy: Strategy) -> Non
     strategy.decide(131, 140, 2.0)
     found = strategy.evaluated.read()
     assert (found.evaluated, found.last, found.gaps) == (27, 140, 3 + 10)
-
-
-def test_a_strategy_with_another_tape_is_an_error(strategy: Strategy) -> None:
-    with pytest.raises(BenchError, match="another tape"):
-        EvaluationCounter(strategy.reader, Published("other", 100), 0)
-
-
-def test_what_the_bench_itself_missed_is_counted(strategy: Strategy) -> None:
-    for number in range(101, 101 + RING_RECORDS + 10):
-        strategy.decide(number, number, 1.0)
-    assert strategy.evaluated.read().gaps == strategy.evaluated.unseen
-    assert strategy.evaluated.unseen > 10
 
 
 def progress(last: int, gaps: int = 0) -> StrategyProgress:
@@ -177,6 +145,6 @@ def test_a_rate_at_which_a_daemon_ends_does_not_hold(strategy: Strategy, monkeyp
 
     monkeypatch.setattr(throughput, "WARM_UP_S", 0.0)
     monkeypatch.setattr(throughput, "UsageMeter", Meter)
-    found = attempt(Stack(), 1.0, 0.01, [])  # type: ignore[arg-type]
+    found = attempt(Stack(), 1.0, 0.01)  # type: ignore[arg-type]
     assert (found.trial.held, found.trial.why) == (False, "dashboard has ended")
     assert found.usage == ()

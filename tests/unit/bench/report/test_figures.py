@@ -1,29 +1,10 @@
-"""What the pages show of the bench, where the recorded figures do not show it themselves."""
+"""The formula for the size of a price book is the one that was measured."""
 
 from __future__ import annotations
 
-from bench.report.figures import (
-    by_watcher,
-    other_latencies,
-    segment_formula,
-    stages,
-    usual_latencies,
-)
-from bench.results import SegmentSize, StageCost
-from tests.recordings import RING, recorded_bench, recording, tick_to_decision
-
-
-def test_latencies_with_more_strategies_stand_apart():
-    alone, four = tick_to_decision(2e3), tick_to_decision(2e3, strategies=4)
-    made = recording(tick_to_decision=(four, alone))
-
-    assert (usual_latencies(made), other_latencies(made)) == ([alone], [four])
-
-
-def test_a_stage_has_its_figures_by_symbols():
-    made = recording(stages=(*recording().stages, StageCost("x", 4, 64, 2.0)))
-
-    assert stages(made) == {("encode", 4096): {4: 40.0, 100: 50.0}, ("x", 64): {4: 2.0}}
+from bench.report.figures import segment_formula
+from bench.results import SegmentSize
+from tests.recordings import RING, recording
 
 
 def test_the_formula_gives_the_size_that_was_measured_or_there_is_none():
@@ -36,9 +17,3 @@ def test_the_formula_gives_the_size_that_was_measured_or_there_is_none():
         assert size == one.measured_bytes
     other = SegmentSize(4, RING, 1_000_000, 1_000_000)
     assert segment_formula(recording(segments=(other,))) is None
-
-
-def test_rounds_with_the_same_watchers_stand_together():
-    rounds = by_watcher(recorded_bench().watched.rounds)
-
-    assert [one.number for one in rounds] == [1, 2, 1]

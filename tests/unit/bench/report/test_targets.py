@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from bench.measure.side_by_side import STACK
 from bench.report.comparison import FLOOR
 from bench.report.targets import Bound, Judgement, Target, judged, targets
-from bench.results import Recording
 from tests.recordings import NOTHING_MEASURED, recording, throughput, usages
 
 
@@ -35,15 +34,6 @@ def test_every_target_has_its_limit_and_the_figure_of_the_recording():
     assert {t.judgement for t in found} == {Judgement.REACHED}
 
 
-def test_an_aim_that_is_not_reached_is_no_target_missed():
-    slower = recording(throughput=(throughput(100, 1, 7.9e6),))
-
-    aim = the_target(slower, "at least 8 M ticks/s")
-    assert aim.judgement is Judgement.MISSED
-    assert aim.measured == "7.90 M ticks/s"
-    assert aim not in judged(slower, Judgement.MISSED)
-
-
 def test_what_was_not_measured_is_neither_reached_nor_missed():
     found = targets(NOTHING_MEASURED)
 
@@ -53,34 +43,37 @@ def test_what_was_not_measured_is_neither_reached_nor_missed():
     }
 
 
-@pytest.mark.parametrize("name", [STACK, FLOOR])
-def test_a_ratio_needs_both_of_its_sides(name):
-    made = recording()
-    without = replace(made, hops=tuple(hop for hop in made.hops if hop.name != name))
-
-    target = the_target(without, "at most 1.3 × the bare floor's")
-    assert target.judgement is Judgement.NOT_MEASURED
+HOPS = recording().hops
+SLOWER, NONE_HELD = ((throughput(100, 1, speed),) for speed in (7.9e6, 0.0))
+LOSSY = [replace(hop, missing=1) if hop.name == STACK else hop for hop in HOPS]
 
 
-def test_a_speed_at_which_the_stack_lost_ticks_is_compared_with_nothing():
-    made = recording()
-    lossy = tuple(replace(hop, missing=1) if hop.name == STACK else hop for hop in made.hops)
-
-    target = the_target(replace(made, hops=lossy), "at least 10 × the fastest of them")
-    assert target.judgement is Judgement.NOT_MEASURED
-
-
-def test_a_search_that_no_rate_held_is_a_target_missed():
-    none_held = recording(throughput=(throughput(100, 1, 0.0),))
-
-    target = the_target(none_held, "at least 4 M ticks/s")
-    assert target.judgement is Judgement.MISSED
-
-
-def the_target(made: Recording, wanted: str) -> Target:
-    """The one target with this limit."""
+@pytest.mark.parametrize(
+    ("changed", "wanted", "judgement"),
+    [
+        ({"throughput": SLOWER}, "at least 8 M ticks/s", Judgement.MISSED),
+        ({"throughput": NONE_HELD}, "at least 4 M ticks/s", Judgement.MISSED),
+        ({"hops": LOSSY}, "at least 10 × the fastest of them", Judgement.NOT_MEASURED),
+        *(
+            (
+                {"hops": [hop for hop in HOPS if hop.name != name]},
+                "at most 1.3 × the bare floor's",
+                Judgement.NOT_MEASURED,
+            )
+            for name in (STACK, FLOOR)
+        ),
+    ],
+)
+def test_a_figure_that_falls_short_is_missed_and_one_that_is_none_is_not_measured(
+    changed, wanted, judgement
+):
+    made = recording(**changed)
     [target] = [t for t in targets(made) if t.wanted == wanted]
-    return target
+
+    assert target.judgement is judgement
+    counts = judgement is Judgement.MISSED and not target.is_aim
+    assert (target in judged(made, Judgement.MISSED)) == counts
+    assert target.is_aim == (changed == {"throughput": SLOWER})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from chaos.faults.hostile_gateway import (
     Defect,
     EventCounts,
     HostileGateway,
-    Known,
 )
 from lib.clock import MILLISECOND_NS
 from lib.streams.publication import EncodedTape, Stream
@@ -140,22 +139,3 @@ def test_a_defect_is_counted_as_expected_and_all_other_ticks_are_booked_once(
     gone = set().union(*defect.event_counts.numbers.values())
     last = world.booked[-1][0]
     assert world.booked == [(s, price(s)) for s in range(1, last + 1) if s not in gone]
-
-
-def test_without_a_defect_every_byte_passes_wherever_it_begins() -> None:
-    wire = Wire()
-    gateway = HostileGateway()
-    gateway.begin(wire)
-    stream = b"72.50*BATCH,5,1,9*AAPL,1.00*HELLO,1,tape,5*BATCH,5,2,9*A,1.00*B,2.00*BATCH,7,0,9*"
-    for position in range(len(stream)):
-        gateway.on_data(wire, stream[position : position + 1], 0)
-    assert wire.passed == stream
-
-
-def test_repeated_ticks_have_another_price_than_the_originals() -> None:
-    world = World(Known(Random(1)))
-    said = b""
-    for _ in range(1000):
-        world.step()
-        said += world.wire.passed
-    assert b"AAPL,0.01*" in said

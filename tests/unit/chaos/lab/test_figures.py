@@ -10,6 +10,7 @@ from chaos.judge.records import BookedTick, Gap, PlayedTick
 from chaos.lab.figures import (
     LAB,
     WATCHDOG,
+    FaultFigures,
     OrderCounts,
     TickCounts,
     held_back,
@@ -47,58 +48,49 @@ KILLED_GATEWAY = [
     link(1200, "strategy", "connected", "news"),
     link(1190, "orderbook", "connected", "price"),
 ]
+CONNECTED = "all its connections are established"
+
+
+def hit(role: str, events: list[Event], *samples: tuple[int, int]) -> FaultFigures:
+    return measure(role, INJECTED_NS, NOW_NS, events, evaluated(*samples))
 
 
 def test_a_killed_gateway_is_measured_from_the_kill() -> None:
-    found = measure(
-        "gateway", INJECTED_NS, NOW_NS, KILLED_GATEWAY, evaluated((990, 10), (1002, 11), (1250, 12))
+    found = hit("gateway", KILLED_GATEWAY, (990, 10), (1002, 11), (1250, 12))
+    assert found == FaultFigures(
+        detection_ns=3,  # a peer said it before supervisord did
+        respawn_ns=12,
+        reconnection_ns=200,  # the last of its two connections
+        fresh_tick_ns=250,  # not the tick that was under way when it was killed
+        order_possible_ns=250,
+        stale_ns=248,
+        pending=(),
     )
-    assert found.pending == ()
-    assert found.detection_ns == 3  # a peer said it before supervisord did
-    assert found.respawn_ns == 12
-    assert found.reconnection_ns == 200  # the last of its two connections
-    assert found.fresh_tick_ns == 250  # not the tick that was under way when it was killed
-    assert found.order_possible_ns == 250
-    assert found.stale_ns == 248
+    seen_late = list(KILLED_GATEWAY)
+    seen_late[4] = supervisor(1240, "spawned", "gateway")
+    assert hit("gateway", seen_late, (1250, 12)).reconnection_ns == 200
 
 
 @pytest.mark.parametrize(
-    ("left_out", "pending"),
+    ("events", "pending"),
     [
-        (4, ("gateway is back",)),
-        (5, ("all its connections are established",)),
-        (6, ("all its connections are established",)),
+        ([*KILLED_GATEWAY[:4], *KILLED_GATEWAY[5:]], "gateway is back"),
+        ([*KILLED_GATEWAY[:5], KILLED_GATEWAY[6]], CONNECTED),
+        (KILLED_GATEWAY[:6], CONNECTED),
+        ([*KILLED_GATEWAY, link(1300, "orderbook", "disconnected", "price")], CONNECTED),
     ],
 )
-def test_what_has_not_happened_yet_is_pending(left_out: int, pending: tuple[str, ...]) -> None:
-    events = [event for number, event in enumerate(KILLED_GATEWAY) if number != left_out]
-    found = measure("gateway", INJECTED_NS, NOW_NS, events, evaluated((990, 10), (1250, 12)))
-    assert found.pending == pending
+def test_what_has_not_happened_yet_is_pending(events: list[Event], pending: str) -> None:
+    found = hit("gateway", events, (990, 10), (1250, 12))
+    assert found.pending == (pending,)
     assert found.order_possible_ns is None
 
 
 def test_without_a_tick_at_the_strategy_nothing_is_fresh() -> None:
-    found = measure(
-        "gateway", INJECTED_NS, NOW_NS, KILLED_GATEWAY, evaluated((990, 10), (1002, 11))
-    )
+    found = hit("gateway", KILLED_GATEWAY, (990, 10), (1002, 11))
     assert found.pending == ("the strategy evaluates a tick",)
     assert found.fresh_tick_ns is None
     assert found.stale_ns == NOW_NS - 1002  # and it goes on
-
-
-def test_a_connection_that_was_lost_again_after_the_respawn_does_not_stand() -> None:
-    events = [*KILLED_GATEWAY, link(1300, "orderbook", "disconnected", "price")]
-    assert measure("gateway", INJECTED_NS, NOW_NS, events, evaluated((1250, 12))).pending == (
-        "all its connections are established",
-    )
-
-
-def test_a_connection_counts_though_the_respawn_was_seen_late() -> None:
-    late = list(KILLED_GATEWAY)
-    late[4] = late[4]._replace(at_ns=1240)
-    found = measure("gateway", INJECTED_NS, NOW_NS, late, evaluated((990, 10), (1250, 12)))
-    assert found.pending == ()
-    assert found.reconnection_ns == 200
 
 
 def test_a_killed_strategy_can_order_once_it_has_applied_news() -> None:
@@ -108,11 +100,9 @@ def test_a_killed_strategy_can_order_once_it_has_applied_news() -> None:
         link(1100, "strategy", "connected", "orders"),
         link(1101, "strategy", "connected", "news"),
     ]
-    samples = evaluated((1150, 12))
-    waiting = measure("strategy", INJECTED_NS, NOW_NS, events, samples)
-    assert waiting.pending == ("the strategy applies news",)
+    assert hit("strategy", events, (1150, 12)).pending == ("the strategy applies news",)
     events.append(recorded(1170, "strategy", "news_applied", {}))
-    assert measure("strategy", INJECTED_NS, NOW_NS, events, samples).order_possible_ns == 170
+    assert hit("strategy", events, (1150, 12)).order_possible_ns == 170
 
 
 def test_ticks_do_not_pass_through_the_order_manager() -> None:
@@ -121,44 +111,36 @@ def test_ticks_do_not_pass_through_the_order_manager() -> None:
         supervisor(1012, "spawned", "order_manager"),
         link(1100, "strategy", "connected", "orders"),
     ]
-    found = measure("order_manager", INJECTED_NS, NOW_NS, events, evaluated((1005, 11)))
+    found = hit("order_manager", events, (1005, 11))
     assert (found.pending, found.fresh_tick_ns, found.order_possible_ns) == ((), None, 100)
 
 
-def test_a_frozen_role_is_detected_by_the_watchdog() -> None:
-    events = [
+def test_a_frozen_role_is_detected_by_the_watchdog_or_continued_by_the_lab() -> None:
+    hung = [
         recorded(1500, WATCHDOG, "role_hung", {"program": "strategy"}),
         recorded(1600, WATCHDOG, "role_hung", {"program": "orderbook"}),
     ]
-    assert measure("orderbook", INJECTED_NS, NOW_NS, events, []).detection_ns == 600
+    assert hit("orderbook", hung).detection_ns == 600
+    continued = [recorded(1500, LAB, CONTINUED, {"role": "orderbook"})]
+    found = hit("orderbook", continued, (990, 10), (1510, 11))
+    assert (found.pending, found.respawn_ns, found.reconnection_ns) == ((), None, None)
+    assert found.fresh_tick_ns == 510
 
 
-def test_a_role_that_the_lab_continued_is_back_without_a_respawn() -> None:
-    events = [recorded(1500, LAB, CONTINUED, {"role": "orderbook"})]
-    found = measure("orderbook", INJECTED_NS, NOW_NS, events, evaluated((990, 10), (1510, 11)))
-    assert found.pending == ()
-    assert (found.respawn_ns, found.reconnection_ns, found.fresh_tick_ns) == (None, None, 510)
-
-
-def tape(*sequences: int) -> dict[str, dict[int, PlayedTick]]:
-    return {"T": {sequence: PlayedTick("AAPL", 1) for sequence in sequences}}
-
-
-def booked(*sequences: int) -> list[BookedTick]:
-    return [BookedTick("T", sequence, "AAPL", 1) for sequence in sequences]
-
-
-def test_ticks_at_the_book_are_missed_repeated_or_out_of_order() -> None:
-    found = ticks_at_book(tape(*range(1, 11)), booked(3, 5, 5, 7, 6), {"T": 8})
-    assert found == TickCounts(missed=2, repeated=1, out_of_order=1)  # 4 and 8
-
-
-def test_what_came_before_the_first_booked_tick_is_not_missed() -> None:
-    assert ticks_at_book(tape(1, 2, 3), booked(2, 3), {"T": 3}) == (0, 0, 0)
-
-
-def test_a_tape_that_never_reached_the_book_is_missed_whole() -> None:
-    assert ticks_at_book(tape(1, 2, 3), [], {"T": 2}).missed == 2
+@pytest.mark.parametrize(
+    ("played", "booked", "complete_to", "counts"),
+    [
+        (10, (3, 5, 5, 7, 6), 8, (2, 1, 1)),  # 4 and 8 are missed
+        (3, (2, 3), 3, (0, 0, 0)),  # what came before the first one is not
+        (3, (), 2, (2, 0, 0)),
+    ],
+)
+def test_ticks_at_the_book_are_missed_repeated_or_out_of_order(
+    played: int, booked: tuple[int, ...], complete_to: int, counts: tuple[int, int, int]
+) -> None:
+    tapes = {"T": {sequence: PlayedTick("AAPL", 1) for sequence in range(1, played + 1)}}
+    ticks = [BookedTick("T", sequence, "AAPL", 1) for sequence in booked]
+    assert ticks_at_book(tapes, ticks, {"T": complete_to}) == counts
 
 
 def test_ticks_at_the_strategy_are_missed_repeated_or_out_of_order() -> None:
@@ -166,51 +148,52 @@ def test_ticks_at_the_strategy_are_missed_repeated_or_out_of_order() -> None:
         details = {"last_evaluated": last, "first_evaluated": first}
         return recorded(1, "strategy", "evaluation_started", details)
 
+    def missed(role: str, **details: Any) -> Event:
+        return recorded(1, role, "ticks_missed", details)
+
     events = [
         started(10, 11),
         started(20, 18),
-        recorded(1, "strategy", "ticks_missed", {"first": 30, "last": 34, "where": "strategy"}),
-        recorded(1, "orderbook", "ticks_missed", {"first": 1, "last": 9, "where": "gateway"}),
+        missed("strategy", first=30, last=34, where="strategy"),
+        missed("strategy", first=1, last=None, where="ring", ticks=990),
+        missed("strategy", first=1, last=40, where="ring", ticks=10),
+        missed("orderbook", first=1, last=9, where="gateway"),
     ]
     samples = evaluated((1, 10), (2, 20), (3, 19))
-    assert ticks_at_strategy(events, samples) == TickCounts(5, 3, 1)
-
-
-def lapped(ticks: int, last: int | None) -> Event:
-    details = {"first": 1, "last": last, "where": "ring", "ticks": ticks}
-    return recorded(1, "strategy", "ticks_missed", details)
-
-
-def test_the_ticks_of_a_lap_are_those_of_its_lines() -> None:
-    assert ticks_at_strategy([lapped(4990, None), lapped(10, 40)], []).missed == 5000
+    assert ticks_at_strategy(events, samples) == TickCounts(1005, 3, 1)
 
 
 def booked_order(order_id: int, **changes: Any) -> BookedOrder:
+    sequence = 10 * order_id
     order = BookedOrder(
-        "strategy", order_id, "AAPL", "BUY", 10, 1, "FILLED", None, order_id, 10, "T", 1, 0, 1, ""
-    )
+        "strategy", order_id, "AAPL", "BUY", 10, 1, "FILLED", None, order_id, 10, "T", sequence,
+        0, 1, "",
+    )  # fmt: skip
     return order._replace(**changes)
 
 
-def strategy_event(name: str, order_id: int, tick_sequence: int = 1) -> Event:
-    details: dict[str, Any] = {"order_id": order_id}
-    if name == "order_sent":
-        details |= {"tape": "T", "tick_sequence": tick_sequence}
-    return recorded(1, "strategy", name, details)
-
-
-def fill(order_id: int, client_id: str = "strategy") -> Event:
-    details = {"order_id": order_id, "client_id": client_id}
-    return recorded(1, "order_manager", "order_filled", details)
+def strategy_events(log: str) -> list[Event]:
+    """Parse "sent 1, sent 2 at 50, started": an order is of its tenfold tick, or of another."""
+    events = []
+    for line in log.split(", "):
+        name, *numbers = line.replace(" at", "").split()
+        details: dict[str, Any] = {}
+        if numbers:
+            name, details["order_id"] = f"order_{name}", int(numbers[0])
+        if name == "order_sent":
+            sequence = int(numbers[1]) if len(numbers) > 1 else 10 * int(numbers[0])
+            details |= {"tape": "T", "tick_sequence": sequence}
+        events.append(recorded(1, "strategy", name, details))
+    return events
 
 
 def test_orders_are_lost_doubled_or_expired() -> None:
-    events = [
-        *(strategy_event("order_sent", n) for n in (1, 2, 3, 4)),
-        strategy_event("order_filled", 4),
-        *(fill(n) for n in (1, 1, 3)),
-        fill(1, "another client"),
-    ]
+    def fill(order_id: int, client_id: str = "strategy") -> Event:
+        details = {"order_id": order_id, "client_id": client_id}
+        return recorded(1, "order_manager", "order_filled", details)
+
+    events = strategy_events("sent 1, sent 2, sent 3, sent 4, filled 4")
+    events += [fill(1), fill(1), fill(3), fill(1, "another client")]
     late = {"status": "REJECTED", "trade_id": None, "sent_ns": 5, "received_ns": 106}
     ledger = [
         booked_order(1),
@@ -224,45 +207,28 @@ def test_orders_are_lost_doubled_or_expired() -> None:
     assert found == OrderCounts(sent=4, lost=2, doubled=1, expired=1, discarded=0)
 
 
-def test_unread_orders_of_an_ended_strategy_are_discarded_though_their_ids_are_reused() -> None:
-    events = [
-        strategy_event("order_sent", 1, 10),
-        strategy_event("order_sent", 2, 20),
-        strategy_event("order_sent", 3, 30),
-        recorded(1, "gateway", "started", {}),
-        recorded(1, "strategy", "started", {}),
-        strategy_event("order_sent", 2, 50),
-    ]
-    ledger = [booked_order(1, tick_sequence=10), booked_order(2, tick_sequence=50)]
-    assert orders(events, ledger, "strategy", 100) == OrderCounts(4, 0, 0, 0, discarded=2)
-    assert orders(events, ledger[:1], "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
-    figures_json = [*events, strategy_event("order_filled", 3)]
-    assert orders(figures_json, ledger, "strategy", 100) == OrderCounts(4, 1, 0, 0, discarded=2)
+REUSED = "sent 1, sent 2, sent 3, started, sent 2 at 50"
 
 
 @pytest.mark.parametrize(
-    ("log", "booked_ids", "lost", "discarded"),
+    ("log", "ledger", "lost", "discarded"),
     [
-        ("sent 1, sent 2, sent 3, sent 4, started", [2, 3], 1, 1),  # 3 overtook 1; 4 was never read
-        ("sent 1, sent 2, error 1, started", [2], 0, 1),  # it waited to be sent again
-        ("sent 1, sent 2, given_up 1", [2], 0, 1),  # by a strategy that goes on
-        ("sent 1, filled 1, started", [], 1, 0),  # what was answered was read
-        ("sent 1, rejected 1, started", [], 1, 0),
+        ("sent 1, sent 2, sent 3, sent 4, started", {2: 20, 3: 30}, 1, 1),  # 3 overtook 1
+        ("sent 1, sent 2, error 1, started", {2: 20}, 0, 1),  # it waited to be sent again
+        ("sent 1, sent 2, given_up 1", {2: 20}, 0, 1),  # by a strategy that goes on
+        ("sent 1, filled 1, started", {}, 1, 0),  # what was answered was read
+        ("sent 1, rejected 1, started", {}, 1, 0),
+        (REUSED, {1: 10, 2: 50}, 0, 2),
+        (REUSED, {1: 10}, 1, 2),
+        (f"{REUSED}, filled 3", {1: 10, 2: 50}, 1, 2),
     ],
 )
 def test_an_order_that_is_not_booked_is_lost_or_discarded(
-    log: str, booked_ids: list[int], lost: int, discarded: int
+    log: str, ledger: dict[int, int], lost: int, discarded: int
 ) -> None:
-    events = []
-    for line in log.split(", "):
-        name, _, order_id = line.partition(" ")
-        if order_id:
-            events.append(strategy_event(f"order_{name}", int(order_id), 10 * int(order_id)))
-        else:
-            events.append(recorded(1, "strategy", name, {}))
-    ledger = [booked_order(n, tick_sequence=10 * n) for n in booked_ids]
+    rows = [booked_order(order_id, tick_sequence=tick) for order_id, tick in ledger.items()]
     counts = OrderCounts(log.count("sent"), lost, 0, 0, discarded)
-    assert orders(events, ledger, "strategy", 100) == counts
+    assert orders(strategy_events(log), rows, "strategy", 100) == counts
 
 
 def test_ticks_that_were_evaluated_long_after_they_were_sent_may_have_been_held_back() -> None:

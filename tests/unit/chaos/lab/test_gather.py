@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from chaos.judge.records import (
-    AppliedNews,
+    NO_LAST,
     BookAttachment,
     BookedTick,
     Evaluation,
@@ -22,7 +23,6 @@ from chaos.lab.gather import (
     extend_evaluations,
     in_order_of_booking,
     read_log,
-    take_orderbook_log,
     take_strategy_log,
 )
 from lib.ledger.rows import BookedOrder
@@ -30,9 +30,8 @@ from lib.process.log_events import LogEvent
 from lib.wire.order_messages import Status
 from tests.log_lines import made as event
 
-END = 2**63 - 1
-"""The last tick of a gap that reaches to the end of its tape."""
 ORDER = {"order_id": 1, "symbol": "AAPL", "side": "BUY"}
+STARTED = event("started")
 
 
 def records() -> Records:
@@ -49,16 +48,30 @@ def begun(tape: str, first: int, last_evaluated: int = 0) -> LogEvent:
     )
 
 
-def sent(order_id: int, sequence: int, price: float = 172.53) -> LogEvent:
+def lapped(tape: str, first: int, last: int | None) -> LogEvent:
+    return event("ticks_missed", first=first, last=last, where="ring", tape=tape, ticks=99)
+
+
+def sent(order_id: int, sequence: int) -> LogEvent:
     return event(
-        "order_sent", **ORDER | {"order_id": order_id}, quantity=10, price=price, tape="A",
+        "order_sent", **ORDER | {"order_id": order_id}, quantity=10, price=172.53, tape="A",
         tick_sequence=sequence, sentiment=70, latency_us=5,
     )  # fmt: skip
 
 
+def logged_on(last_order_id: int, position: int) -> LogEvent:
+    return event(
+        "connected", stream="orders", last_order_id=last_order_id, positions={"AAPL": position}
+    )
+
+
+FILLED = event("order_filled", **ORDER, client_id="strategy", trade_id=7, position=10)
+REJECTED = event("order_rejected", **ORDER | {"order_id": 2}, reason="halted", position=10)
+
+
 def strategy(*events: LogEvent) -> Records:
     gathered = records()
-    take_strategy_log([event("started"), attached(), *events], gathered)
+    take_strategy_log([STARTED, attached(), *events], gathered)
     return gathered
 
 
@@ -70,42 +83,73 @@ def test_a_log_is_read_with_its_older_parts_the_oldest_first(tmp_path: Path) -> 
     log = tmp_path / "strategy.jsonl"
     (tmp_path / "strategy.jsonl.3").hardlink_to(log)  # as if it was moved on while it is read
     assert [read.order_id for read in read_log(log)] == [0, 1, 2, 3]
-    assert read_log(tmp_path / "not there.jsonl") == []
 
 
-def test_a_new_instance_logs_how_far_the_previous_one_came() -> None:
-    gathered = strategy(
-        begun("A", 5),
-        event("started"),
-        attached(),
-        begun("A", 20, last_evaluated=11),
-        event("ticks_missed", first=12, last=19, where="strategy", tape="A"),
-    )
-    assert gathered.evaluations == [Evaluation("A", 5, 11), Evaluation("A", 20, 20)]
-    assert gathered.strategy_gaps == [Gap("A", 12, 19)]
-
-
-def test_a_new_tape_and_a_new_book_continue_the_same_instance() -> None:
-    gathered = strategy(begun("A", 5), begun("B", 1), attached(), begun("B", 9, 6))
-    assert gathered.evaluations == [
-        Evaluation("A", 5, 5),
-        Evaluation("B", 1, 6, "tape"),
-        Evaluation("B", 9, 9, "book"),
-    ]
-
-
-def test_an_attachment_knows_which_evaluation_comes_after_it() -> None:
-    gathered = strategy(
-        begun("A", 1), event("started"), attached("A", 7), event("refill_begun_anew", lapped_by=9),
-        attached("A", 30), begun("A", 41, 6), event("started"), attached("A", 50),
-    )  # fmt: skip
-    assert gathered.attached == [
-        BookAttachment("", 0, 0),
-        BookAttachment("A", 7, 1),
-        BookAttachment("A", 30, 1),
-        BookAttachment("A", 50, 2),
-    ]  # fmt: skip
-    assert gathered.lapped_at_first == {1}
+@pytest.mark.parametrize(
+    ("events", "gathered"),
+    [
+        (  # a new instance logs how far the previous one came
+            [begun("A", 5), STARTED, attached(), begun("A", 20, last_evaluated=11),
+             event("ticks_missed", first=12, last=19, where="strategy", tape="A")],
+            {"evaluations": [Evaluation("A", 5, 11), Evaluation("A", 20, 20)],
+             "strategy_gaps": [Gap("A", 12, 19)]},
+        ),
+        (  # a new tape and a new book continue the same one
+            [begun("A", 5), begun("B", 1), attached(), begun("B", 9, 6)],
+            {"evaluations": [Evaluation("A", 5, 5), Evaluation("B", 1, 6, "tape"),
+                             Evaluation("B", 9, 9, "book")]},
+        ),
+        (
+            [begun("A", 1), STARTED, attached("A", 7), event("refill_begun_anew", lapped_by=9),
+             attached("A", 30), begun("A", 41, 6), STARTED, attached("A", 50)],
+            {"attached": [BookAttachment("", 0, 0), BookAttachment("A", 7, 1),
+                          BookAttachment("A", 30, 1), BookAttachment("A", 50, 2)],
+             "lapped_at_first": {1}},
+        ),
+        (  # a lap cuts the evaluation
+            [begun("A", 5), lapped("A", 50, 60)],
+            {"evaluations": [Evaluation("A", 5, 49), Evaluation("A", 61, 61, "lap")],
+             "strategy_gaps": [Gap("A", 50, 60)]},
+        ),
+        (  # a lap over tapes begins one evaluation of the new tape
+            [begun("A", 5), lapped("A", 50, None), lapped("B", 1, None), lapped("C", 1, 8),
+             begun("C", 9), begun("D", 1)],
+            {"evaluations": [Evaluation("A", 5, 49), Evaluation("C", 9, 9, "lap"),
+                             Evaluation("D", 1, 1, "tape")],
+             "strategy_gaps": [Gap("A", 50, NO_LAST), Gap("B", 1, NO_LAST), Gap("C", 1, 8)]},
+        ),
+        (  # a logon counts once the instance has evaluated a tick
+            [logged_on(0, 0), begun("A", 5), event("connected", stream="news"), sent(1, 5), FILLED,
+             sent(2, 6), logged_on(1, 10), event("order_given_up", order_id=2), logged_on(1, 10),
+             STARTED, logged_on(2, -10), begun("A", 20, 19)],
+            {"logons": [LoggedOn(1, {"AAPL": 10}, 2, 1),
+                        LoggedOn(1, {"AAPL": 10}, 2, 1, given_up=frozenset({2}))],
+             "given_up": {2}},
+        ),
+        (  # an answer knows which orders were sent before it
+            [sent(1, 5), FILLED, sent(2, 6), REJECTED,
+             event("order_error", order_id=2, reason="disk full"),
+             event("order_error", order_id=None, reason="malformed")],
+            {"sent": [SentOrder(1, "AAPL", "BUY", 10, 17_253_000_000, "A", 5, 70),
+                      SentOrder(2, "AAPL", "BUY", 10, 17_253_000_000, "A", 6, 70)],
+             "answers": [OrderAnswer(1, "FILLED", "AAPL", "BUY", 7, 10, 1),
+                         OrderAnswer(2, "REJECTED", "AAPL", "BUY", None, 10, 2)],
+             "answered_with_error": {2}},
+        ),
+        (  # from the last order before it stopped deciding to the first one after that
+            [sent(1, 5), event("deciding_stopped"), sent(2, 8), event("deciding_resumed"),
+             sent(3, 20), sent(4, 30)],
+            {"held_back": [Gap("A", 6, 19)]},
+        ),
+    ],
+    ids=["new instance", "new tape and book", "attachments", "lap", "lap over tapes", "logons",
+         "answers", "held back"],
+)  # fmt: skip
+def test_what_the_strategy_logs_is_in_the_records(
+    events: list[LogEvent], gathered: dict[str, Any]
+) -> None:
+    found = strategy(*events)
+    assert {name: getattr(found, name) for name in gathered} == gathered
 
 
 def booked(
@@ -128,140 +172,33 @@ def booked(
         ([booked(1, 10), booked(2, 10, "", 8), booked(3, 10)], [1, 3, 2]),
         # A rejection where its position is true: order 1 was sent again, after the others.
         (
-            [
-                booked(1, 10, position=30),
-                booked(2, 10, "", 5, position=10),
-                booked(3, 10, position=10),
-                booked(4, 10, "", 6, position=30),
-            ],
+            [booked(1, 10, position=30), booked(2, 10, "", 5, position=10),
+             booked(3, 10, position=10), booked(4, 10, "", 6, position=30)],
             [2, 3, 4, 1],
         ),
         # The machine was restarted after order 2.
         (
-            [
-                booked(3, 10, "12:00", 2),
-                booked(4, 20, "12:01", 3),
-                booked(1, 900, "11:00", 1),
-                booked(2, 950, "11:01"),
-            ],
+            [booked(3, 10, "12:00", 2), booked(4, 20, "12:01", 3), booked(1, 900, "11:00", 1),
+             booked(2, 950, "11:01")],
             [1, 2, 3, 4],
         ),
     ],
     ids=["wall clock", "fills", "one fill", "positions", "restart of the machine"],
-)
+)  # fmt: skip
 def test_orders_are_in_the_order_of_their_booking(
     rows: list[BookedOrder], order_ids: list[int]
 ) -> None:
     assert [row.order_id for row in in_order_of_booking(rows)] == order_ids
 
 
-def test_a_ring_that_was_lapped_cuts_the_evaluation() -> None:
-    missed = event("ticks_missed", first=50, last=60, where="ring", tape="A", ticks=11)
-    gathered = strategy(begun("A", 5), missed)
-    assert gathered.evaluations == [Evaluation("A", 5, 49), Evaluation("A", 61, 61, "lap")]
-    assert gathered.strategy_gaps == [Gap("A", 50, 60)]
-
-
-def lapped(tape: str, first: int, last: int | None) -> LogEvent:
-    return event("ticks_missed", first=first, last=last, where="ring", tape=tape, ticks=99)
-
-
-def test_a_lap_in_which_tapes_changed_begins_one_evaluation_of_the_new_tape() -> None:
-    gathered = strategy(
-        begun("A", 5), lapped("A", 50, None), lapped("B", 1, None), lapped("C", 1, 8),
-        begun("C", 9), begun("D", 1),
-    )  # fmt: skip
-    assert gathered.evaluations == [
-        Evaluation("A", 5, 49),
-        Evaluation("C", 9, 9, "lap"),
-        Evaluation("D", 1, 1, "tape"),
-    ]
-    assert gathered.strategy_gaps == [Gap("A", 50, END), Gap("B", 1, END), Gap("C", 1, 8)]
-
-
-def logged_on(last_order_id: int, position: int) -> LogEvent:
-    return event(
-        "connected", stream="orders", last_order_id=last_order_id, positions={"AAPL": position}
-    )
-
-
-def test_a_logon_counts_once_the_instance_has_evaluated_a_tick_and_knows_what_came_before_it() -> (
-    None
-):
-    filled = event("order_filled", **ORDER, client_id="strategy", trade_id=7, position=10)
-    gathered = strategy(
-        logged_on(0, 0), begun("A", 5), event("connected", stream="news"), sent(1, 5), filled,
-        sent(2, 6), logged_on(1, 10), event("order_given_up", order_id=2), logged_on(1, 10),
-        event("started"), logged_on(2, -10), begun("A", 20, 19),
-    )  # fmt: skip
-    assert gathered.logons == [
-        LoggedOn(1, {"AAPL": 10}, 2, 1),
-        LoggedOn(1, {"AAPL": 10}, 2, 1, given_up=frozenset({2})),
-    ]
-    assert gathered.given_up == {2}
-
-
-def test_silent_news_are_no_news() -> None:
-    gathered = strategy(
-        event("news_applied", sentiment=70, sequence=1, first_tick_sequence=5, tape="A"),
-        event("news_silent", first_tick_sequence=9, tape="A"),
-    )
-    assert gathered.news == [AppliedNews("A", 5, 70), AppliedNews("A", 9, None)]
-
-
-def test_an_answer_knows_which_orders_were_sent_before_it() -> None:
-    gathered = strategy(
-        sent(1, 5),
-        event("order_filled", **ORDER, client_id="strategy", trade_id=7, position=10),
-        sent(2, 6),
-        event("order_rejected", **ORDER | {"order_id": 2}, reason="halted", position=10),
-        event("order_error", order_id=2, reason="disk full"),
-        event("order_error", order_id=None, reason="malformed"),
-    )
-    assert gathered.sent[0] == SentOrder(1, "AAPL", "BUY", 10, 17_253_000_000, "A", 5, 70)
-    assert gathered.answers == [
-        OrderAnswer(1, "FILLED", "AAPL", "BUY", 7, 10, 1),
-        OrderAnswer(2, "REJECTED", "AAPL", "BUY", None, 10, 2),
-    ]
-    assert gathered.answered_with_error == {2}
-
-
-def test_orders_are_held_back_from_the_last_one_to_the_first_one_after_that_is_over() -> None:
-    stopped, resumed = event("deciding_stopped"), event("deciding_resumed")
-    gathered = strategy(sent(1, 5), stopped, sent(2, 8), resumed, sent(3, 20), sent(4, 30))
-    assert gathered.held_back == [Gap("A", 6, 19)]
-
-
-def test_the_orderbook_says_what_it_missed_and_what_it_could_not_read() -> None:
-    gathered = records()
-    take_orderbook_log(
-        [
-            event("connected", stream="price", tape="A"),
-            event("ticks_missed", first=3, last=5, where="gateway", tape="A"),
-            event(
-                "malformed_frames",
-                count=2,
-                examples=[{"sequence": 8}, {"sequence": 11}],
-                stream="price",
-            ),
-        ],
-        gathered,
-    )
-    assert gathered.book_gaps == [Gap("A", 3, 5), Gap("A", 8, 8), Gap("A", 11, 11)]
-
-
 def test_an_evaluation_is_as_long_as_anything_tells() -> None:
-    gathered = strategy(begun("A", 5), sent(1, 8), begun("B", 1))
-    gathered.booked = [BookedTick("A", 12, "AAPL", 1), BookedTick("B", 30, "AAPL", 1)]
-    extend_evaluations(gathered, {"B": 25})
-    assert gathered.evaluations == [Evaluation("A", 5, 12), Evaluation("B", 1, 25, "tape")]
-
-
-def test_an_ended_instance_evaluated_no_more_than_is_known() -> None:
-    gathered = strategy(begun("A", 5), sent(1, 8), event("started"), begun("B", 1))
-    gathered.booked = [BookedTick("A", 12, "AAPL", 1)]
-    extend_evaluations(gathered, {})
-    assert gathered.evaluations[0] == Evaluation("A", 5, 8)
+    goes_on = strategy(begun("A", 5), sent(1, 8), begun("B", 1))
+    ended = strategy(begun("A", 5), sent(1, 8), STARTED, begun("B", 1))
+    for gathered in (goes_on, ended):
+        gathered.booked = [BookedTick("A", 12, "AAPL", 1), BookedTick("B", 30, "AAPL", 1)]
+        extend_evaluations(gathered, {"B": 25})
+    assert goes_on.evaluations == [Evaluation("A", 5, 12), Evaluation("B", 1, 25, "tape")]
+    assert ended.evaluations[0] == Evaluation("A", 5, 8)
 
 
 @pytest.mark.parametrize(
@@ -278,14 +215,8 @@ def test_what_comes_before_the_first_start_in_the_log_is_left_out_and_said_to_be
 ) -> None:
     gathered = records()
     gathered.booked = [BookedTick("A", first_booked, "AAPL", 1)]
-    instance = [event("started"), attached(), begun("A", 5, evaluated), sent(7, 9)]
+    instance = [STARTED, attached(), begun("A", 5, evaluated), sent(7, 9)]
     take_strategy_log([*before, *instance], gathered)
     assert gathered.whole == whole
     assert gathered.evaluations == [Evaluation("A", 5, 5)]
     assert [order.order_id for order in gathered.sent] == [7]
-
-
-def test_of_a_log_without_a_start_nothing_is_known() -> None:
-    gathered = records()
-    take_strategy_log([sent(6, 10), begun("B", 1)], gathered)
-    assert (gathered.whole, gathered.evaluations, gathered.sent) == (False, [], [])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from chaos.lab.figures import FaultFigures
-from chaos.lab.recovery import HEADING, figure_times, slowest, table_row, unrecovered
+from chaos.lab.recovery import slowest, step_rows, unrecovered
+
+WAITING = "the strategy evaluates a tick"
 
 
 def figures(respawn_ns: int | None, possible_ns: int | None = None, *pending: str) -> FaultFigures:
@@ -14,14 +14,9 @@ def figures(respawn_ns: int | None, possible_ns: int | None = None, *pending: st
 
 def test_everything_is_back_when_the_slowest_is() -> None:
     found = slowest([figures(30, 90), figures(50, 70), figures(20, None)])
-    assert (found.respawn_ns, found.order_possible_ns, found.pending) == (50, 90, ())
-    assert found.reconnection_ns is None  # of none of them
-
-
-def test_no_order_is_possible_while_one_role_is_waited_for_which_is_listed_once() -> None:
-    waiting = figures(30, 90, "the strategy evaluates a tick")
-    found = slowest([figures(30, 90), waiting, waiting])
-    assert (found.order_possible_ns, found.pending) == (None, ("the strategy evaluates a tick",))
+    assert found == FaultFigures(1, 50, None, None, 90, 0, ())
+    found = slowest([figures(30, 90), figures(30, 90, WAITING), figures(30, 90, WAITING)])
+    assert (found.order_possible_ns, found.pending) == (None, (WAITING,))
 
 
 def test_a_missing_recovery_is_listed_with_its_number() -> None:
@@ -31,9 +26,10 @@ def test_a_missing_recovery_is_listed_with_its_number() -> None:
     ]
 
 
-def test_a_figure_that_did_not_happen_is_not_counted() -> None:
-    found = [figures(3_000_000), figures(None), figures(1_000_000)]
-    assert figure_times(found, "respawn_ns") == [3_000_000, 1_000_000]
-    line = table_row("respawn", figure_times(found, "respawn_ns"))
-    assert re.fullmatch(r"respawn +2 +2\.0 +3\.0 +3\.0", line)
-    assert len(line) == len(HEADING)
+def test_a_row_has_count_median_p90_and_maximum_of_what_happened() -> None:
+    found = [figures(ms * 10**6) for ms in (100, 10, 20, 30, 40, 50, 60, 70, 80, 90)]
+    [row, nothing] = step_rows(
+        [*found, figures(None)], [("respawn", "respawn_ns"), ("tick", "fresh_tick_ns")]
+    )
+    assert row.split() == ["respawn", "10", "55.0", "90.0", "100.0"]
+    assert nothing.split() == ["tick", "0", "-", "-", "-"]

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from chaos.faults.hostile_gateway import Known, Withheld
-from chaos.report.figures import (
-    defect_rows,
-    departures,
-    recovery_rows,
-)
-from lib.clock import MILLISECOND_NS
+from chaos.faults.hostile_gateway import Withheld
+from chaos.report.figures import defect_rows, recovery_rows
 from tests.recordings import experiment, role_hit
 
 
@@ -23,15 +18,6 @@ def test_a_step_that_some_recoveries_do_not_have_says_how_many_have_it():
     assert steps[:2] == ["10.0 / 10.0 / 10.0 (1)", "-"]
 
 
-def test_what_is_gone_after_the_end_of_supervisord_has_its_times():
-    killed = [{"departure": {"roles_ns": 5 * MILLISECOND_NS, "price_book_ns": None}}]
-
-    assert departures({"kill_everything": experiment(supervisord_killed=killed)}) == [
-        ("roles", 1, "5.0 / 5.0 / 5.0"),
-        ("price book", 1, "-"),
-    ]
-
-
 def test_a_defect_is_compared_with_the_expected_count_over_all_rounds():
     lost = {
         "harm": Withheld.__name__,
@@ -41,9 +27,7 @@ def test_a_defect_is_compared_with_the_expected_count_over_all_rounds():
         "counted": {"counts": {"ticks_missed": 56, "disconnected": 20}},
         "recovery_ns": 7,
     }
-    repeated = lost | {"harm": Known.__name__, "counted_as": None, "recovery_ns": None}
 
-    assert defect_rows({"corrupt_feed": experiment(harms=[lost, repeated, lost])}) == [
-        (Withheld.title, 40, "ticks_missed", 114, 112, 7),
-        (Known.title, 20, None, 0, 0, None),
+    assert defect_rows({"corrupt_feed": experiment(harms=[lost, lost])}) == [
+        (Withheld.title, 40, "ticks_missed", 114, 112, 7)
     ]

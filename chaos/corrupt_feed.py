@@ -5,10 +5,8 @@ after the other into the numbered price stream and counts them. Expected: the or
 each defect as what it is, no more and no less, with the sequence number if it cost a tick; ticks
 that can be requested again are; all other ticks are in the book once and in order.
 
-A defect that looks valid cannot be detected: a plausible wrong price, two swapped frames in a
-batch, another tape's name, another sending time. So none of these is injected, and none into a
-stream of plain frames, whose ticks have no sequence numbers. The hostile gateway must be there from
-the start, so this experiment always uses a private stack.
+A defect that looks valid cannot be detected (a plausible wrong price, two swapped frames), so none
+is injected, and none into plain frames, whose ticks have no numbers. Always on a private stack.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from chaos.faults.hostile_gateway import (
     HostileGateway,
     NoDefect,
 )
-from chaos.faults.proxied_stack import proxied
+from chaos.faults.proxy import proxied
 from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,
@@ -59,9 +57,7 @@ from lib.process.log_events import (
 )
 from lib.process.throttled_log import LOG_EVERY_NS
 
-TICK_EVENTS: Final = (MALFORMED, UNKNOWN, MISSED)
-"""Events about ticks, with sequence numbers. The other events are about a connection."""
-EVENTS: Final = (*TICK_EVENTS, PROTOCOL_ERROR, DISCONNECTED)
+EVENTS: Final = (MALFORMED, UNKNOWN, MISSED, PROTOCOL_ERROR, DISCONNECTED)
 """All events that a defect may be counted as; all of them are compared after every defect."""
 REST_S: Final = LOG_EVERY_NS / SECOND_NS + 0.1
 """The wait after a round. By then every count has been logged, also a wrong one."""
@@ -115,7 +111,7 @@ class CorruptFeed(Experiment):
         """Inject one kind of defect, and compare what the orderbook counted."""
         kind = DEFECTS[number % len(DEFECTS)]
         context.show_progress(kind.title)
-        recording = context.recorder.recording
+        recording, compared = context.recorder.recording, self._compared
         # Its own Random: it is used in another thread.
         defect = kind(Random(context.random.random()))
         booked = len(recording.booked)
@@ -125,23 +121,19 @@ class CorruptFeed(Experiment):
             wait_for(lambda: recovery_ns(defect, recording, booked) is not None, RECOVERY_S, LOOK_S)
         finally:
             self._gateway.defect = NoDefect(context.random)
+        expected = defect.event_counts
         time.sleep(REST_S)
         wait_for(
-            lambda: counted_by_orderbook(recording.events[self._compared :]) == defect.event_counts,
+            lambda: counted_by_orderbook(recording.events[compared:]) == expected,
             RECOVERY_S,
             LOOK_S,
         )
-        events = recording.events[self._compared :]
+        events = recording.events[compared:]
         self._compared += len(events)
-        outcome = CorruptFeedOutcome(
-            kind,
-            defect.left,
-            recording.playing,
-            defect.event_counts,
-            counted_by_orderbook(events),
-            recovery_ns(defect, recording, booked),
+        counted, took_ns = counted_by_orderbook(events), recovery_ns(defect, recording, booked)
+        self.outcomes.append(
+            CorruptFeedOutcome(kind, defect.left, recording.playing, expected, counted, took_ns)
         )
-        self.outcomes.append(outcome)
 
     def withheld(self) -> dict[str, set[int]]:
         """Return the ticks that were replaced or permanently withheld."""
@@ -247,6 +239,5 @@ def to_json(event_counts: EventCounts) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = command_line(CorruptFeed.name, __doc__, times=1)
-    arguments = parser.parse_args()
+    arguments = command_line(CorruptFeed.name, __doc__, times=1).parse_args()
     sys.exit(run_experiment(CorruptFeed(arguments.times), arguments))

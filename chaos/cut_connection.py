@@ -5,8 +5,7 @@ Expected: a client that is notified (RST, FIN) reconnects at once; one that is n
 the silence limit (on the order connection: counted from the time an answer was due); no tick is
 missed, no order is lost or doubled. If the lab may let its end vanish (CAP_NET_ADMIN), an order
 into such a connection is answered by RST, which notifies the client. A client that only listens
-need not notice that its own direction is cut. The proxies must be there from the start, so this
-experiment always uses a private stack.
+need not notice that its own direction is cut. Always on a private stack.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ from chaos.faults.connection_faults import (
     HalfOpen,
     Reset,
 )
-from chaos.faults.proxied_stack import proxied
-from chaos.faults.proxy import Proxy, can_vanish
+from chaos.faults.proxy import Proxy, can_vanish, proxied
 from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,
@@ -45,7 +43,7 @@ from chaos.lab.experiment import (
 )
 from chaos.lab.figures import ROLE_CONNECTIONS, RoleConnection
 from chaos.lab.recorder import LOOK_S as RECORDER_LOOK_S
-from chaos.lab.recorder import Event, Recorder
+from chaos.lab.recorder import Event
 from chaos.lab.recovery import figure_times
 from chaos.lab.target import TargetError, TargetStack, wait_for
 from lib.clock import MILLISECOND_NS, to_ns
@@ -95,15 +93,12 @@ class Case:
     def limit_ns(self) -> int | None:
         """How long the client may take to reconnect; None: it need not notice."""
         speaks = self.connection.stream == "orders"
-        if self.noticed_by_order:
-            return AT_ONCE_NS
         if self.to is Direction.TO_SERVER and not speaks and self.kind in (Blackhole, Close):
             return None  # it sends nothing after HELLO, so nothing is missing
-        if self.kind is Close and speaks:
-            return AT_ONCE_NS  # the order manager ends its side when the client's has ended
-        if self.kind in (Reset, Close) and Direction.TO_CLIENT in self.to:
-            return AT_ONCE_NS
-        return SILENCE_NS
+        is_notified = self.kind in (Reset, Close) and Direction.TO_CLIENT in self.to
+        # The order manager ends its side when the client's has ended.
+        is_answered = self.kind is Close and speaks
+        return AT_ONCE_NS if is_notified or is_answered or self.noticed_by_order else SILENCE_NS
 
     @property
     def noticed_by_order(self) -> bool:
@@ -175,11 +170,9 @@ class CutConnection(Experiment):
         case = list(self.outcomes)[number % len(self.outcomes)]
         context.show_progress(case.title)
         time.sleep(REST_S + context.random.uniform(0, MAX_WAIT_S))
-        proxy = self._proxies[case.connection.stream]
+        proxy, events = self._proxies[case.connection.stream], context.recorder.recording.events
         try:
-            self.outcomes[case].append(
-                cut_and_measure(proxy, case, context.recorder, context.random)
-            )
+            self.outcomes[case].append(cut_and_measure(proxy, case, events, context.random))
         finally:
             proxy.fault = Clear()  # releases what it held back
 
@@ -191,13 +184,11 @@ class CutConnection(Experiment):
             f"{'goal':>9}",
         ]
         for case, found in self.outcomes.items():
-            detection = cells(figure_times(found, "detection_ns"))
-            reconnection = cells(figure_times(found, "reconnection_ns"))
+            median, _, most = cells(figure_times(found, "detection_ns"))
+            line = f"{case.title:<28}{median:>9}{most:>9}"
+            median, _, most = cells(figure_times(found, "reconnection_ns"))
             goal = "none" if case.limit_ns is None else f"{case.limit_ns / MILLISECOND_NS:g}"
-            lines.append(
-                f"{case.title:<28}{detection[0]:>9}{detection[2]:>9}"
-                f"{reconnection[0]:>11}{reconnection[2]:>9}{goal:>9}"
-            )
+            lines.append(f"{line}{median:>11}{most:>9}{goal:>9}")
         return lines
 
     def reasons(self) -> list[str]:
@@ -228,34 +219,28 @@ class CutConnection(Experiment):
         }
 
 
-def cut_and_measure(proxy: Proxy, case: Case, recorder: Recorder, random: Random) -> CutOutcome:
+def cut_and_measure(
+    proxy: Proxy, case: Case, events: Sequence[Event], random: Random
+) -> CutOutcome:
     """Cut the connection; wait until the client reconnects or need not. Raises TargetError."""
-    events = recorder.recording.events
     # A server notices a vanished client when it next sends.
     if not wait_for(lambda: proxy.connections == 1, RECOVERY_S, LOOK_S):
         raise TargetError(f"not one connection but {proxy.connections}: {case.title}")
     seen = len(events)
     proxy.cut(case.fault(random))
-    deadline_s = time.monotonic() + RECOVERY_S
-    while time.monotonic() < deadline_s:
-        time.sleep(LOOK_S)
-        now_ns = time.monotonic_ns()
+
+    def is_over() -> bool:
         if (cut_ns := proxy.cut_ns) is None:
-            continue  # the bytes that may still pass have not come yet
-        outcome = measure_cut(case, cut_ns, events[seen:])
-        never = case.limit_ns is None and now_ns - cut_ns > NEVER_NS
-        if outcome.reconnection_ns is not None or never:
-            return outcome
-    return outcome_without_reconnection(case, proxy.cut_ns, events[seen:])
+            return False  # the bytes that may still pass have not come yet
+        is_unnoticed = case.limit_ns is None and time.monotonic_ns() - cut_ns > NEVER_NS
+        return is_unnoticed or measure_cut(case, cut_ns, events[seen:]).reconnection_ns is not None
+
+    wait_for(is_over, RECOVERY_S, LOOK_S)
+    return outcome_of_cut(case, proxy.cut_ns, events[seen:])
 
 
-def outcome_without_reconnection(
-    case: Case, cut_ns: int | None, events: Sequence[Event]
-) -> CutOutcome:
-    """Return the outcome of a cut after which the client did not reconnect. Pure.
-
-    `cut_ns`: when the cut took effect, if it did.
-    """
+def outcome_of_cut(case: Case, cut_ns: int | None, events: Sequence[Event]) -> CutOutcome:
+    """Return the times of a cut that took effect at `cut_ns`, or why it shows nothing. Pure."""
     if cut_ns is None:
         return CutOutcome(None, None, 0, NO_BYTE)
     outcome = measure_cut(case, cut_ns, events)
@@ -292,18 +277,16 @@ def unmet_expectations(case: Case, outcomes: Sequence[CutOutcome]) -> list[str]:
     """List cuts that did not end as expected, a line each."""
     reasons = []
     for number, outcome in enumerate(outcomes, 1):
-        where = f"{' '.join(case.title.split())}, cut {number}"
-        if outcome.in_vain:
-            reasons.append(f"{where}: {outcome.in_vain}")
-        elif case.limit_ns is None:
-            if outcome.detection_ns is not None:
-                reasons.append(f"{where}: the connection was given up for no reason")
-        elif outcome.reconnection_ns is None:
-            reasons.append(f"{where}: not connected again within {RECOVERY_S:g} s")
+        reason = outcome.in_vain
+        if not reason and case.limit_ns is None and outcome.detection_ns is not None:
+            reason = "the connection was given up for no reason"
+        elif not reason and case.limit_ns is not None and outcome.reconnection_ns is None:
+            reason = f"not connected again within {RECOVERY_S:g} s"
+        if reason:
+            reasons.append(f"{' '.join(case.title.split())}, cut {number}: {reason}")
     return reasons
 
 
 if __name__ == "__main__":
-    parser = command_line(CutConnection.name, __doc__, times=1)
-    arguments = parser.parse_args()
+    arguments = command_line(CutConnection.name, __doc__, times=1).parse_args()
     sys.exit(run_experiment(CutConnection(arguments.times), arguments))

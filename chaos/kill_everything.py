@@ -5,9 +5,8 @@ nothing wakes supervisord: it may start a role only a second later. Expected: al
 the tape continues where it was, and nothing is lost or handled twice.
 
 Then supervisord gets SIGKILL. Expected: every role ends with it, no port stays in use, the price
-book is removed. After the stack is started again, a new tape is played and the ledger continues:
-all earlier orders are unchanged, and new ones follow. Ticks and orders in transit at the kill are
-lost together with the tape. Always on a private stack, which the lab can start again.
+book is removed. After the stack is started again, a new tape is played and the ledger continues.
+Ticks and orders in transit at the kill are lost with the tape. Always on a private stack.
 """
 
 from __future__ import annotations
@@ -81,10 +80,8 @@ class KillEverything(Experiment):
         time.sleep(context.random.uniform(0, MAX_WAIT_S))
         with ExitStack() as handles:
             try:
-                roles = [
-                    handles.enter_context(closing(ProcessHandle(process.pid)))
-                    for process in processes.values()
-                ]
+                pids = [process.pid for process in processes.values()]
+                roles = [handles.enter_context(closing(ProcessHandle(pid))) for pid in pids]
             except ProcessLookupError as error:
                 raise TargetError(f"a role ended by itself before it was hit: {error}") from None
             if number % 2 == 0:

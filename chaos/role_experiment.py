@@ -1,9 +1,4 @@
-"""The experiment that hits one role with the same fault repeatedly, each time in a steady state.
-
-The moments are random, by `--seed`. The hypothesis of every fault is that the stack recovers within
-`RECOVERY_S`, and that nothing is lost or done twice. The definitions of the figures are in
-`chaos.lab.figures`.
-"""
+"""The experiment that hits one role with the same fault repeatedly, each time in a steady state."""
 
 from __future__ import annotations
 
@@ -14,7 +9,6 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from chaos.faults.role_faults import Goal, Restart, RoleFault, SendSignal
-from chaos.lab import figures
 from chaos.lab.experiment import (
     RECOVERY_S,
     Experiment,
@@ -23,7 +17,7 @@ from chaos.lab.experiment import (
     missed_goal,
     run_experiment,
 )
-from chaos.lab.figures import FaultFigures
+from chaos.lab.figures import LAB, FaultFigures
 from chaos.lab.recorder import CONTINUED, Recorder
 from chaos.lab.recovery import HEADING, STEPS, RecoveryTimer, figure_times, table_row, unrecovered
 from chaos.lab.target import TargetError
@@ -74,8 +68,7 @@ class RoleExperiment(Experiment):
     def put_back(self) -> None:
         """Undo the fault, unless supervisord or the watchdog has already recovered the role."""
         if self._fault.undo() and self._recorder:
-            event = SupervisorEvent(CONTINUED, self._fault.role, "")
-            self._recorder.add_event(figures.LAB, event)
+            self._recorder.add_event(LAB, SupervisorEvent(CONTINUED, self._fault.role, ""))
 
     def table(self) -> list[str]:
         """List each time with its median, p90 and maximum."""
@@ -117,15 +110,8 @@ def drop_role(role: str, description: str) -> int:
         default="KILL",
         help="the signal to the role's process (default: KILL); TERM asks it to end cleanly",
     )
-    how.add_argument(
-        "--restart",
-        action="store_true",
-        help="restart the role through supervisord, as supervisorctl restart does",
-    )
+    how.add_argument("--restart", action="store_true", help="as supervisorctl restart does it")
     arguments = parser.parse_args()
-    fault: RoleFault
-    if arguments.restart:
-        fault = Restart(role)
-    else:
-        fault = SendSignal(role, signal.Signals[f"SIG{arguments.signal}"])
+    number = signal.Signals[f"SIG{arguments.signal}"]
+    fault = Restart(role) if arguments.restart else SendSignal(role, number)
     return run_experiment(RoleExperiment(name, fault, arguments.times), arguments)

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from chaos.lab.experiment import EXIT_DOES_NOT_HOLD, EXIT_HOLDS, EXIT_NO_TARGET
+from chaos.lab.experiment import EXIT_DOES_NOT_HOLD, EXIT_HOLDS
 from chaos.report.recorded import (
     RECORDED,
     RECORDING,
-    ReliabilityReportError,
     load_recorded,
     require_figures,
 )
@@ -37,6 +36,7 @@ from lib.long_program import (
     time_left,
     write_json,
 )
+from lib.reports.errors import ReportError
 from lib.reports.machine import machine_facts, software_facts
 from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
 from lib.stack.launch import wake_supervisord
@@ -48,11 +48,16 @@ LIMIT_FACTOR: Final = 3
 """An experiment is interrupted after this many times its expected duration."""
 PUT_BACK_S: Final = 60.0
 """How long an interrupted experiment may take to undo its faults and end its stack."""
+_WORDS: Final = {
+    EXIT_HOLDS: "holds",
+    EXIT_DOES_NOT_HOLD: "does not hold",
+    EXIT_INTERRUPTED: "took too long",
+}
 
 
 @dataclass(frozen=True)
 class PlannedExperiment:
-    """One experiment of the set, with its arguments."""
+    """One experiment of the set, with its arguments: the file in chaos, and its options."""
 
     name: str
     """The name of the file with its figures, without .json."""
@@ -113,7 +118,7 @@ def exit_code_for(recorded: Path) -> int:
         with require_figures():
             found = load_recorded(recorded)
             missed = missed_goals(found.figures)
-    except ReliabilityReportError as error:
+    except ReportError as error:
         print(error, file=sys.stderr)
         return EXIT_DOES_NOT_HOLD
     for reason in missed:
@@ -134,17 +139,11 @@ def record_experiments(
         begun_s = time.monotonic()
         exit_code = run_one(experiment, output)
         took_s = round(time.monotonic() - begun_s, 1)
-        print(f"{_in_words(exit_code)} ({took_s:.0f} s)", flush=True)
+        print(f"{_WORDS.get(exit_code, 'failed')} ({took_s:.0f} s)", flush=True)
         if exit_code != EXIT_HOLDS:
             print(f"    see {output / experiment.name}.txt")
-        entries.append(
-            {
-                "name": experiment.name,
-                "command": experiment.command,
-                "exit_code": exit_code,
-                "took_s": took_s,
-            }
-        )
+        name, command = experiment.name, experiment.command
+        entries.append({"name": name, "command": command, "exit_code": exit_code, "took_s": took_s})
     return entries
 
 
@@ -170,18 +169,13 @@ def run_one(experiment: PlannedExperiment, output: Path) -> int:
             return process.wait(experiment.expected_s * LIMIT_FACTOR)
         except subprocess.TimeoutExpired:
             return EXIT_INTERRUPTED
-        finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt an experiment that is still running, and wait until it has undone its faults."""
-    process.terminate()
-    try:
-        process.wait(PUT_BACK_S)
-    except subprocess.TimeoutExpired:
-        process.kill()  # its stack ends when its output pipe breaks
-        process.wait()
+        finally:  # wait until it has undone its faults
+            process.terminate()
+            try:
+                process.wait(PUT_BACK_S)
+            except subprocess.TimeoutExpired:
+                process.kill()  # its stack ends when its output pipe breaks
+                process.wait()
 
 
 def publish_figures(recording: dict[str, Any], output: Path, recorded: Path) -> None:
@@ -206,15 +200,6 @@ def publish_figures(recording: dict[str, Any], output: Path, recorded: Path) -> 
             old.rename(recorded)
         for rest in (new, old):
             shutil.rmtree(rest, ignore_errors=True)
-
-
-def _in_words(exit_code: int) -> str:
-    return {
-        EXIT_HOLDS: "holds",
-        EXIT_DOES_NOT_HOLD: "does not hold",
-        EXIT_NO_TARGET: "could not be done",
-        EXIT_INTERRUPTED: "took too long",
-    }.get(exit_code, f"ended with exit code {exit_code}")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,12 @@
 
 The long test. Roles are killed, terminated, frozen and paused, one at a time and all at once;
 clients stop reading or send garbage; connections are reset, closed, left half-open, blackholed,
-slowed down and cut into single bytes, in one direction or in both. A planned fault is skipped, and
-counted as skipped, if its role has only just started or is already under a process fault.
-Expected: no tick is missed, no order is lost or doubled, and the stack is steady afterwards.
+slowed down and cut into single bytes. A fault is skipped, and counted as skipped, if its role has
+only just started or is already under a process fault. Expected: no tick is missed, no order is lost
+or doubled, and the stack is steady afterwards.
 
-The storm hits the stack that is running, without the faults that need a proxy in a connection. If
-no stack is running, it hits a private one, with all faults. Two faults have experiments of their
-own: wrong bytes (corrupt_feed.py), because a plausible wrong price looks like a right one, and the
-death of supervisord (kill_everything.py), because the stack cannot recover from it by itself.
+A storm over a running stack leaves out the faults that need a proxy in a connection. Wrong bytes
+(corrupt_feed.py) and the death of supervisord (kill_everything.py) have experiments of their own.
 """
 
 from __future__ import annotations
@@ -17,9 +15,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -28,11 +25,9 @@ from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chaos.faults.proxied_stack import proxied
-from chaos.faults.proxy import Proxy
+from chaos.faults.proxy import Proxy, proxied
 from chaos.lab.experiment import RECOVERY_S, Experiment, RoundContext, command_line, run_experiment
-from chaos.lab.figures import STRATEGY
-from chaos.lab.recorder import Event, SeenEvaluation, StackRecording
+from chaos.lab.recorder import Event, SeenEvaluation
 from chaos.lab.target import TargetStack, known_roles
 from chaos.storms.planned_faults import (
     PLAIN_KINDS,
@@ -46,7 +41,6 @@ from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.process.log_events import EvaluationStarted, OrderSent
 from lib.streams.stream_client import SILENCE_LIMIT_NS
 
-DEFAULT_MINUTES: Final = 2.0
 MIN_MINUTES: Final = 0.2
 """Longer than the longest wait for the first planned fault, whatever the seed."""
 MAX_MINUTES: Final = 24 * 60.0
@@ -87,13 +81,6 @@ class StormOutcome:
     orders: list[int] = field(default_factory=list)
     """Orders sent in each second of the storm."""
 
-    def collect_figures(self, recording: StackRecording) -> None:
-        """Fill in what the strategy did during the storm."""
-        events, evaluated = list(recording.events), list(recording.evaluated)
-        self.stale = stale_stretches(evaluated, self.begin_ns, self.end_ns)
-        self.evaluated = evaluated_per_s(events, evaluated, self.begin_ns, self.end_ns)
-        self.orders = orders_per_s(events, self.begin_ns, self.end_ns)
-
 
 class Storm(Experiment):
     """Runs `times` storms, each with its own plan."""
@@ -131,12 +118,8 @@ class Storm(Experiment):
         kinds = (*PLAIN_KINDS, *(PROXY_KINDS if self._proxies else ()))
         planned = plan_storm(context.random, self._minutes, kinds, sorted(pids))
         runner = self._runner = StormRunner(context, self._proxies, pids)
-        outcome = StormOutcome(
-            planned,
-            time.monotonic_ns(),
-            injected_faults=runner.injected_faults,
-            skipped=runner.skipped,
-        )
+        outcome = StormOutcome(planned, begin_ns := time.monotonic_ns())
+        outcome.injected_faults, outcome.skipped = runner.injected_faults, runner.skipped
         self.outcomes.append(outcome)
         try:
             runner.run(planned)
@@ -145,8 +128,12 @@ class Storm(Experiment):
             context.target.wait_until_steady()
         finally:
             runner.undo()
-            outcome.end_ns = time.monotonic_ns()
-            outcome.collect_figures(context.recorder.recording)
+            end_ns = outcome.end_ns = time.monotonic_ns()
+            recording = context.recorder.recording
+            events, evaluated = list(recording.events), list(recording.evaluated)
+            outcome.stale = stale_stretches(evaluated, begin_ns, end_ns)
+            outcome.evaluated = evaluated_per_s(events, evaluated, begin_ns, end_ns)
+            outcome.orders = orders_per_s(events, begin_ns, end_ns)
 
     def put_back(self) -> None:
         """Undo the faults of the current storm, if there is one."""
@@ -168,9 +155,9 @@ class Storm(Experiment):
         lines = [f"{'fault':<28}{'times':>6}{'skipped':>9}  of which"]
         skipped = Counter(fault.kind for outcome in self.outcomes for fault in outcome.skipped)
         for kind in self._planned():
-            on = [fault.victim for fault in self._injected() if fault.planned.kind is kind]
-            line = f"{kind:<28}{len(on):>6}{skipped[kind]:>9}  {count_victims(on)}"
-            lines.append(line.rstrip())
+            on = Counter(f.victim for f in self._injected() if f.planned.kind is kind)
+            victims = ", ".join(f"{victim} {count}" for victim, count in sorted(on.items()))
+            lines.append(f"{kind:<28}{on.total():>6}{skipped[kind]:>9}  {victims}".rstrip())
         stale_ns = [stretch.length_ns for outcome in self.outcomes for stretch in outcome.stale]
         longer = sum(ns > LONG_STALE_NS for ns in stale_ns)
         return [
@@ -226,21 +213,17 @@ class Storm(Experiment):
 
 
 def _to_figures(outcome: StormOutcome) -> dict[str, Any]:
-    gusts = []
-    for fault in outcome.injected_faults:
-        connection_fault = fault.planned.connection_fault
-        to = connection_fault.to.name if connection_fault else None
-        end_ns = outcome.end_ns if fault.end_ns is None else fault.end_ns
-        gust = {
-            "kind": fault.planned.kind.name.lower(),
-            "victim": fault.victim,
-            "to": to.lower() if to else None,
-            "begin_ns": fault.begin_ns - outcome.begin_ns,
-            "end_ns": end_ns - outcome.begin_ns,
-        }
-        gusts.append(gust)
     return {
-        "gusts": gusts,
+        "gusts": [
+            {
+                "kind": fault.planned.kind.name.lower(),
+                "victim": fault.victim,
+                "to": _direction(fault.planned),
+                "begin_ns": fault.begin_ns - outcome.begin_ns,
+                "end_ns": (fault.end_ns or outcome.end_ns) - outcome.begin_ns,
+            }
+            for fault in outcome.injected_faults
+        ],
         "skipped": dict(Counter(fault.kind.name.lower() for fault in outcome.skipped)),
         "last_gust_ns": outcome.last_fault_ns - outcome.begin_ns,
         "steady_ns": outcome.end_ns - outcome.begin_ns,
@@ -248,6 +231,11 @@ def _to_figures(outcome: StormOutcome) -> dict[str, Any]:
         "evaluated_per_s": outcome.evaluated,
         "orders_per_s": outcome.orders,
     }
+
+
+def _direction(fault: PlannedFault) -> str | None:
+    to = fault.connection_fault.to.name if fault.connection_fault else None
+    return to.lower() if to else None
 
 
 def stale_stretches(
@@ -270,20 +258,17 @@ def evaluated_per_s(
     Its state file shows only the last evaluated tick. Where a step in that number spans a restart,
     the ticks that the new instance reports as missed are subtracted.
     """
-    firsts: dict[str, list[int]] = {}
-    missed: dict[str, list[int]] = {}
-    for event in events:
-        if event.source == STRATEGY and isinstance(event.what, EvaluationStarted):
-            tape, first = event.what.tape, event.what.first_evaluated
-            last = event.what.last_evaluated or first - 1
-            firsts.setdefault(tape, []).append(first)
-            missed.setdefault(tape, []).append(first - last - 1)
+    begun = (event.what for event in events if isinstance(event.what, EvaluationStarted))
+    missed = {
+        (one.tape, one.first_evaluated): one.first_evaluated - one.last_evaluated - 1
+        for one in begun
+        if one.last_evaluated
+    }
     counts = [0] * _seconds(begin_ns, end_ns)
     for a, b in pairwise(evaluated):
         if a.tape == b.tape and begin_ns <= b.at_ns < end_ns:
-            instances = firsts.get(b.tape, [])
-            begun = slice(bisect_right(instances, a.sequence), bisect_right(instances, b.sequence))
-            count = b.sequence - a.sequence - sum(missed.get(b.tape, [])[begun])
+            step = range(a.sequence + 1, b.sequence + 1)
+            count = len(step) - sum(missed.get((b.tape, number), 0) for number in step)
             counts[(b.at_ns - begin_ns) // SECOND_NS] += count
     return counts
 
@@ -291,16 +276,10 @@ def evaluated_per_s(
 def orders_per_s(events: Iterable[Event], begin_ns: int, end_ns: int) -> list[int]:
     """Return how many orders the strategy sent in each second."""
     counts = [0] * _seconds(begin_ns, end_ns)
-    for event in events:
-        is_order = event.source == STRATEGY and isinstance(event.what, OrderSent)
-        if is_order and begin_ns <= event.at_ns < end_ns:
-            counts[(event.at_ns - begin_ns) // SECOND_NS] += 1
+    for at_ns, _, what in events:
+        if isinstance(what, OrderSent) and begin_ns <= at_ns < end_ns:
+            counts[(at_ns - begin_ns) // SECOND_NS] += 1
     return counts
-
-
-def count_victims(victims: Collection[str]) -> str:
-    """Count victims in human-readable form: "gateway 2, strategy 1"."""
-    return ", ".join(f"{victim} {count}" for victim, count in sorted(Counter(victims).items()))
 
 
 def _seconds(begin_ns: int, end_ns: int) -> int:
@@ -327,13 +306,8 @@ def minutes(text: str) -> float:
 def main() -> int:
     """Run the experiment; return the exit code."""
     parser = command_line(Storm.name, __doc__, times=1)
-    parser.add_argument(
-        "--minutes",
-        metavar="N",
-        type=minutes,
-        default=DEFAULT_MINUTES,
-        help=f"how long each storm lasts (default: {DEFAULT_MINUTES:g})",
-    )
+    text = "how long each storm lasts (default: 2)"
+    parser.add_argument("--minutes", metavar="N", type=minutes, default=2.0, help=text)
     arguments = parser.parse_args()
     return run_experiment(Storm(arguments.minutes, arguments.times), arguments)
 

@@ -5,11 +5,11 @@
         proxy.cut(Reset())                         # of the connections that are open now
         proxy.fault = Clear()
 
+`proxied` puts one into each connection of a private stack.
+
 One thread, one asyncio loop. A `_ProxiedConnection` has two `_End`s, one to the client and one to
 the server; what an end receives goes to the other one as `chaos.faults.connection_faults` decides.
-Everything is bounded: connections by `MAX_CONNECTIONS`, the bytes queued for an end by
-`MAX_QUEUED_BYTES` and one read (a receiver that does not read makes the sender wait, as it would
-without a proxy), ends whose peer is gone by `MAX_SILENT`.
+A receiver that does not read makes the sender wait, as it would without a proxy.
 """
 
 from __future__ import annotations
@@ -21,22 +21,31 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from configparser import RawConfigParser
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Final, Self
 
+import msgspec
+
 from chaos.faults.connection_faults import Clear, ConnectionFault, Direction
+from chaos.lab.figures import ROLE_CONNECTIONS
+from chaos.lab.target import TargetStack
 from lib.clock import SECOND_NS
+from lib.settings import Settings
+from lib.stack.private_stack import to_toml
+from lib.stack.supervisord_configuration import PROGRAM
 
 HOST: Final = "127.0.0.1"
-MAX_CONNECTIONS: Final = 256
-"""The most connections at a time; a further client is reset."""
 MAX_SILENT: Final = 64
 """The most ends kept open after a cut so that their peer sees no end; the oldest is reset."""
 MAX_QUEUED_BYTES: Final = 256 * 1024
 """The most bytes queued in one direction. Under a delay, this also limits the throughput."""
 MAX_WRITES_A_TURN: Final = 256
-"""The most pieces written to an end in one turn, so that small slices do not block other ends."""
+"""The most pieces written to an end in one turn: small slices must not block other ends."""
 REQUEST_LIMIT_S: Final = 10.0
 """How long a request to the loop may take; normally it takes less than a millisecond."""
 
@@ -111,20 +120,16 @@ class Proxy:
             lambda: _ProxiedConnection(self).client, sock=self._listener
         )
         server = self._loop.run_until_complete(make_server)
-        try:
-            self._loop.run_forever()
-        finally:
-            server.close()
-            for connection in list(self.open):
-                connection.close()
-            for transport in self._silent:
-                transport.abort()
-            for task in asyncio.all_tasks(self._loop):
-                task.cancel()
-            self._loop.run_until_complete(
-                asyncio.sleep(0.001)
-            )  # asyncio closes sockets a turn later
-            self._loop.close()
+        self._loop.run_forever()
+        server.close()
+        for connection in list(self.open):
+            connection.close()
+        for transport in self._silent:
+            transport.abort()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0.001))  # asyncio closes sockets a turn later
+        self._loop.close()
 
     def _change(self, fault: ConnectionFault) -> int:
         self.cut_ns = None
@@ -137,8 +142,7 @@ class Proxy:
         """Keep an end open and read nothing from it."""
         self._silent.append(transport)
         if len(self._silent) > MAX_SILENT:
-            oldest = self._silent.popleft()
-            _abort(oldest)
+            _abort(self._silent.popleft())
 
 
 class _ProxiedConnection:
@@ -157,17 +161,14 @@ class _ProxiedConnection:
 
     async def connect(self) -> None:
         """Connect to the server; the fault begins when that has succeeded."""
-        if len(self._proxy.open) > MAX_CONNECTIONS:
-            self.close()
-            return
+        loop = asyncio.get_running_loop()
         try:
-            loop = asyncio.get_running_loop()
             await loop.create_connection(lambda: self._server, *self._proxy.server)
         except OSError:
             self.close()
-            return
-        self.connected = True
-        self.change(self._fault)
+        else:
+            self.connected = True
+            self.change(self._fault)
 
     def change(self, fault: ConnectionFault) -> None:
         """Replace the fault. It begins when the server is connected."""
@@ -364,3 +365,41 @@ def vanish(sock: socket.socket) -> bool:
     except OSError:  # not permitted, or a kernel without it
         return False
     return True
+
+
+@contextmanager
+def proxied(target: TargetStack) -> Iterator[dict[str, Proxy]]:
+    """Put a proxy into each connection of a private stack; yield the proxies by stream.
+
+    The client roles are restarted with their own settings file, which differs in the ports only.
+    The proxies end with the block: the stack should then be ended. Raises TargetError.
+    """
+    assert target.private
+    with ExitStack() as stack:
+        proxies = {
+            stream: stack.enter_context(Proxy(address))
+            for stream, address in target.addresses().items()
+        }
+        ports = {stream: proxy.port for stream, proxy in proxies.items()}
+        clients_file = target.var_dir / "clients.toml"
+        clients_file.write_text(to_toml(client_settings(target.settings, ports)), encoding="utf-8")
+        target.reconfigure(partial(use_client_settings, clients_file=clients_file))
+        yield proxies
+
+
+def client_settings(settings: Settings, ports: Mapping[str, int]) -> Settings:
+    """Return the settings of the client roles: the same, with the proxies as servers."""
+    replace = msgspec.structs.replace
+    return replace(
+        settings,
+        gateway=replace(
+            settings.gateway, host=HOST, price_port=ports["price"], news_port=ports["news"]
+        ),
+        order_manager=replace(settings.order_manager, host=HOST, port=ports["orders"]),
+    )
+
+
+def use_client_settings(configuration: RawConfigParser, clients_file: Path) -> None:
+    """Give the client roles a separate settings file in supervisord's configuration."""
+    for role in {connection.client for connection in ROLE_CONNECTIONS}:
+        configuration[f"{PROGRAM}{role}"]["environment"] = f'TRADING_CONFIG="{clients_file}"'

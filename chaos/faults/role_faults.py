@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from chaos.lab.figures import STRATEGY, WATCHDOG
@@ -21,6 +22,7 @@ DECIDING_NS: Final = 500 * MILLISECOND_NS
 """Goal from SIGKILL of the strategy to its first possible order."""
 THAW_NS: Final = 600 * MILLISECOND_NS
 """Goal from the end of `hang_after` to the recovery from a freeze."""
+NOTHING_LOST: Final = ", and no tick and no order is lost or handled twice"
 
 
 class Goal(NamedTuple):
@@ -30,12 +32,13 @@ class Goal(NamedTuple):
     limit_ns: int
 
 
+@dataclass
 class RoleFault(ABC):
     """A fault of one role. Created once for each experiment and injected many times."""
 
+    role: str
     title: str
     """A short description: "SIGKILL of gateway"."""
-    role: str
     hypothesis: str
     """The expected outcome, in one sentence."""
     undo_after_s: float | None = None
@@ -71,11 +74,10 @@ class SendSignal(RoleFault):
     """Ends the role's process with a signal; supervisord starts the role again."""
 
     def __init__(self, role: str, number: signal.Signals) -> None:
-        self.role = role
-        self.title = f"{number.name} of {role}"
-        self.hypothesis = (
-            f"after {number.name} the {role} is started again, and no tick and no order is lost "
-            "or handled twice"
+        super().__init__(
+            role,
+            f"{number.name} of {role}",
+            f"after {number.name} the {role} is started again{NOTHING_LOST}",
         )
         self._number = number
 
@@ -95,11 +97,10 @@ class Restart(RoleFault):
     """
 
     def __init__(self, role: str) -> None:
-        self.role = role
-        self.title = f"restart of {role}"
-        self.hypothesis = (
-            f"a restart of the {role} by supervisord loses no tick and no order, and handles none "
-            "twice"
+        super().__init__(
+            role,
+            f"restart of {role}",
+            f"supervisord restarts the {role}{NOTHING_LOST}",
         )
         self._stopped_in: TargetStack | None = None
 
@@ -122,11 +123,11 @@ class FrozenProcess:
 
     def __init__(self, pid: int) -> None:
         """Raises ProcessLookupError if it has ended."""
-        self._handle: ProcessHandle | None = ProcessHandle(pid)
+        self._handle = ProcessHandle(pid)
+        self._is_open = True
 
     def stop(self) -> None:
         """Send SIGSTOP: it keeps its connections and does nothing."""
-        assert self._handle
         self._handle.send(signal.SIGSTOP)
 
     def resume(self) -> bool:
@@ -134,12 +135,12 @@ class FrozenProcess:
 
         May be called again, also if a signal interrupted the last call.
         """
-        if self._handle is None:
+        if not self._is_open:
             return False
         self._handle.send(signal.SIGCONT)
-        handle, self._handle = self._handle, None
-        goes_on = not handle.has_ended()
-        handle.close()
+        goes_on = not self._handle.has_ended()
+        self._is_open = False
+        self._handle.close()
         return goes_on
 
 
@@ -147,13 +148,9 @@ class Freeze(RoleFault):
     """Freezes the process with SIGSTOP: it keeps its connections and does nothing."""
 
     def __init__(self, role: str) -> None:
-        self.role = role
-        self.title = f"SIGSTOP of {role}"
-        self.hypothesis = (
-            "while the watchdog is frozen no other role stops and nothing is lost"
-            if role == WATCHDOG
-            else f"a frozen {role} is killed by the watchdog (or resumed by the lab if "
-            "the watchdog is off), and no tick and no order is lost or handled twice"
+        by = "the lab" if role == WATCHDOG else "the watchdog (or by the lab if it is off)"
+        super().__init__(
+            role, f"SIGSTOP of {role}", f"a frozen {role} is brought back by {by}{NOTHING_LOST}"
         )
         self._frozen: FrozenProcess | None = None
 

@@ -1,9 +1,8 @@
 """A client that stops reading: it connects, sends its hello, and hangs.
 
-The kernel would hide that for a long time: on loopback it buffers some megabytes for a peer that
-does not read. So the client offers a tiny window and tiny segments, and the server's kernel sizes
-its send buffer by them: after some kilobytes the server process itself has to keep the rest. The
-bytes in the server's kernel are read from /proc/net/tcp (proc(5), Linux only).
+The kernel would hide that: on loopback it buffers some megabytes for a peer that does not read. So
+the client offers a tiny window and tiny segments, by which the server's kernel sizes its send
+buffer: after some kilobytes the server process itself has to keep the rest.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ SEGMENT_BYTES: Final = 88
 """The smallest segment size that Linux accepts (TCP_MIN_MSS)."""
 DRAIN_BUFFER_BYTES: Final = 1 << 20
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+"""The bytes in the server's kernel, by connection (proc(5), Linux only)."""
 
 
 class StalledClient:
@@ -36,19 +36,16 @@ class StalledClient:
 
     def __init__(self, host: str, port: int, hello: bytes = b"") -> None:
         """Connect. Raises TargetError."""
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        self._sock = socket.socket(family)
         try:
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            self._sock = socket.socket(family)
-            try:
-                self._sock.settimeout(CONNECT_S)
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
-                self._sock.connect(address)
-                self._sock.sendall(hello)
-            except OSError:
-                self._sock.close()
-                raise
+            self._sock.settimeout(CONNECT_S)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
+            self._sock.connect(address)
+            self._sock.sendall(hello)
         except OSError as error:
+            self._sock.close()
             raise TargetError(f"no client can connect to {host}:{port}: {error}") from None
         host, own_port = self._sock.getsockname()[:2]
         self.ports = (port, own_port)
@@ -96,15 +93,8 @@ def waiting_bytes(clients: Iterable[StalledClient]) -> list[int]:
     queues: dict[tuple[int, int], int] = {}
     for table in _TABLES:
         with suppress(OSError):  # a kernel without IPv6
-            queues |= send_queues(table.read_text())
+            for line in table.read_text().splitlines()[1:]:
+                _, local, remote, _, sizes = line.split(maxsplit=5)[:5]
+                ports = int(local.rpartition(":")[2], 16), int(remote.rpartition(":")[2], 16)
+                queues[ports] = int(sizes.partition(":")[0], 16)
     return [queues.get(client.ports, 0) for client in clients]
-
-
-def send_queues(table: str) -> dict[tuple[int, int], int]:
-    """Parse a table such as /proc/net/tcp: queued bytes by local and remote port. Pure."""
-    queues = {}
-    for line in table.splitlines()[1:]:
-        _, local, remote, _, sizes = line.split(maxsplit=5)[:5]
-        ports = int(local.rpartition(":")[2], 16), int(remote.rpartition(":")[2], 16)
-        queues[ports] = int(sizes.partition(":")[0], 16)
-    return queues

@@ -6,10 +6,9 @@ ticks and says what is required of the orders exactly, and what only within boun
 
 Requirements for the ticks. Every tick of a tape before its tail (`Records.tail_begins`) is in the
 book once, in order, with the symbol and price that were played, or in a gap that the orderbook
-reported. One exception: ticks of the book's first tape that come before its first booked tick may
-not have been meant for this book. The next tape begins only after the previous one has ended. A
-booked tick that is not in the recording of its tape is a defect, unless it is older than the
-recording. Ticks of symbols that the stack does not trade are ignored.
+reported, except for those before the first booked tick of the first tape. The next tape begins only
+after the previous one has ended. A booked tick was played, unless it is older than the recording.
+Ticks of symbols that the stack does not trade are ignored.
 
 Requirements for the evaluations. No tick is evaluated twice. Ticks between two evaluations of a
 tape are reported as missed. Every tick that came into the book after the strategy attached to it is
@@ -55,8 +54,9 @@ def judge(records: Records) -> list[str]:
         *trading_findings(records),
         *(f"left behind: {what}" for what in records.left_behind),
     ]
-    more = len(findings) - MAX_FINDINGS
-    return [*findings[:MAX_FINDINGS], f"and {more:,} more findings"] if more > 0 else findings
+    if more := findings[MAX_FINDINGS:]:
+        findings[MAX_FINDINGS:] = [f"and {len(more):,} more findings"]
+    return findings
 
 
 def _ledger_findings(records: Records) -> Iterator[str]:
@@ -113,28 +113,25 @@ def _logon_findings(records: Records) -> Iterator[str]:
     states: list[tuple[int, dict[str, int]]] = [(0, {})]
     for row in records.ledger:
         last_id, positions = states[-1]
-        held = {symbol: p for symbol, p in positions.items() if symbol != row.symbol}
-        if row.position:
-            held[row.symbol] = row.position
-        states.append((max(last_id, row.order_id), held))
+        states.append((max(last_id, row.order_id), _held({**positions, row.symbol: row.position})))
     least = known = 0
     for logon in records.logons:
         answers = records.answers[known : logon.answers_before]
         least = max([least, *(booked_as.get(answer.order_id, 0) for answer in answers)])
         known = logon.answers_before
-        acknowledged = (
-            logon.last_order_id,
-            {symbol: p for symbol, p in logon.positions.items() if p},
-        )
-        number = next((n for n in range(least, len(states)) if states[n] == acknowledged), None)
-        if number is None:
+        acknowledged = logon.last_order_id, _held(logon.positions)
+        if acknowledged in states[least:]:
+            least = states.index(acknowledged, least)
+        else:
             yield (
                 f"logon after {logon.sent_before} orders: acknowledged with order "
                 f"{acknowledged[0]} as the last one and the positions {acknowledged[1]}, and the "
                 "ledger never had this state after the answers before it"
             )
-        else:
-            least = number
+
+
+def _held(positions: dict[str, int]) -> dict[str, int]:
+    return {symbol: position for symbol, position in positions.items() if position}
 
 
 def _answer(order: OrderAnswer | LedgerOrder) -> str:
@@ -194,13 +191,11 @@ def _book_findings(records: Records) -> Iterator[str]:
                 f"{tick.symbol} at {format_price(tick.price)}"
             )
     for tape, played in records.tapes.items():
-        first = min(booked[tape]) if tape == begins else 0
+        first, end = min(booked[tape]) if tape == begins else 0, _tail(records, tape)
         gone = (
-            (tape, sequence)
-            for sequence in sorted(played)
-            if first <= sequence < _tail(records, tape)
-            and sequence not in booked[tape]
-            and played[sequence].symbol in records.symbols
+            (tape, n)
+            for n in sorted(played)
+            if first <= n < end and n not in booked[tape] and played[n].symbol in records.symbols
         )
         for text in _runs(_outside(gone, records.book_gaps)):
             yield f"{text}: not in the book, and not reported as missed"
@@ -224,11 +219,8 @@ def _gap_findings(records: Records) -> Iterator[str]:
     for role, gaps in (("orderbook", records.book_gaps), ("strategy", records.strategy_gaps)):
         for tape, first, last in gaps:
             end = ends.get(tape, 0)
-            if last == NO_LAST:
-                was_played = tape in ends and 1 <= first <= end + 1  # perhaps nothing was left
-            else:
-                was_played = 1 <= first <= last <= end
-            if not was_played:
+            to_end = last == NO_LAST and tape in ends and first <= end + 1  # perhaps none was left
+            if first < 1 or not (to_end or first <= last <= end):
                 yield (
                     f"tape {tape}, ticks {first} to {last}: reported as missed by the {role}, and "
                     f"the tape has ticks 1 to {end}"
@@ -281,19 +273,13 @@ def _evaluation_findings(records: Records) -> Iterator[str]:
     unseen = (index for span in required for index in span if not times[index])
     for text in _runs(_outside(places.ticks(unseen), records.strategy_gaps)):
         yield f"{text}: in the book, not evaluated, and not reported as missed"
-    for begin, end in _attended(records, places, spans):
-        unseen = (
-            index
-            for index in range(begin, end)
-            if not times[index] and _is_before_tail(records, booked[index])
-        )
+    for attended in _attended(records, places, spans):
+        unseen = (i for i in attended if not times[i] and _is_before_tail(records, booked[i]))
         for text in _runs(places.ticks(unseen)):
             yield f"{text}: not evaluated, though a strategy had attached before"
 
 
-def _attended(
-    records: Records, places: _Places, spans: Sequence[range]
-) -> Iterator[tuple[int, int]]:
+def _attended(records: Records, places: _Places, spans: Sequence[range]) -> Iterator[range]:
     """Yield the part of the book between each attachment and the first evaluation after it.
 
     Here a reported gap is no excuse, unless the strategy was lapped in the ring. Complete records
@@ -310,13 +296,14 @@ def _attended(
         if is_excused:
             continue
         if known := places.span(tape, sequence, sequence):
-            yield known.stop, end
+            yield range(known.stop, end)
             continue
         # The book was empty, or held an unrecorded tape: it begins after the latest tape that ended
         # together with its supervisord (and so with its book).
         booked = records.booked
         ended = records.cut_off - {tick.tape for tick in (booked[end:] or booked)[:1]}
-        yield next((i + 1 for i in range(end - 1, -1, -1) if booked[i].tape in ended), 0), end
+        begin = next((i + 1 for i in range(end - 1, -1, -1) if booked[i].tape in ended), 0)
+        yield range(begin, end)
 
 
 _GOES_ON: Final = ("tape", "lap")
@@ -341,13 +328,12 @@ def _outside(ticks: Iterable[tuple[str, int]], gaps: list[Gap]) -> Iterator[tupl
 
 def _runs(ticks: Iterable[tuple[str, int]]) -> Iterator[str]:
     """Yield `tape A, tick 4` or `tape A, ticks 6 to 9`, one for each run of consecutive ticks."""
-    runs: list[list[tuple[str, int]]] = []
+    runs: list[Gap] = []
     for tape, sequence in ticks:
-        if runs and runs[-1][-1] == (tape, sequence - 1):
-            runs[-1][1:] = [(tape, sequence)]
+        if runs and (runs[-1].tape, runs[-1].last) == (tape, sequence - 1):
+            runs[-1] = runs[-1]._replace(last=sequence)
         else:
-            runs.append([(tape, sequence)])
-    for (tape, first), *rest in runs:
-        yield (
-            f"tape {tape}, ticks {first} to {rest[0][1]}" if rest else f"tape {tape}, tick {first}"
-        )
+            runs.append(Gap(tape, sequence, sequence))
+    for tape, first, last in runs:
+        which = f"tick {first}" if first == last else f"ticks {first} to {last}"
+        yield f"tape {tape}, {which}"

@@ -1,7 +1,6 @@
 """Whether the orders are those that the trading rules give. Pure; the larger half of the judge.
 
-Needs complete records (`Records.whole`) of a stack that settled: of any other stack no order is
-compared with the rules.
+Needs complete records (`Records.whole`) of a stack that settled.
 
 Each instance of a strategy is replayed: over the booked ticks that it evaluated, in order, with the
 news it applied, windows refilled from the book, and the positions that the ledger had when the
@@ -14,16 +13,14 @@ Exact requirements:
 - A decision of the rules has an order, and an order is in the ledger, if any later order of the
   same instance is, or if its tick is before the tail of the last instance's tape. Then it was
   answered, too.
-- An order that the strategy gave up (`Records.given_up`) need not be in the ledger. If it is, it
-  was rejected.
+- An order that the strategy gave up (`Records.given_up`) is not in the ledger, or was rejected.
 - The ledger fills an order only if nothing in the records is a reason to reject it. A rejection has
   a reason that is true as far as the records show, with the limits of the settings.
 
 Requirements within bounds:
-- A strategy that is killed may have decided without sending, or sent orders that were never read.
-  It logs an order in the pass that decides it: decisions at the last `MAX_LOST_TICKS` of an
-  instance may have no order, and its last orders may not be in the ledger. Orders that were
-  answered with an error are sent again out of order, so they may be missing before booked ones.
+- A strategy that is killed may have decided without sending at its last `MAX_LOST_TICKS`, and its
+  last orders may never have been read. Orders that were answered with an error are sent again out
+  of order, so they may be missing before booked ones.
 - If supervisord was killed (`Records.cut_off`), the last log lines are lost, also those of news: an
   order that only the ledger has is accepted as it is, and later decisions need not have an order.
 - Ticks of `Records.held_back` need not have an order.
@@ -31,6 +28,7 @@ Requirements within bounds:
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -232,34 +230,37 @@ class _TradingJudge:
         return [
             index
             for index, sent in enumerate(self._records.sent)
-            if any(
-                e.tape == sent.tape and e.first <= sent.tick_sequence <= e.last for e in instance
-            )
+            for e in instance
+            if e.tape == sent.tape and e.first <= sent.tick_sequence <= e.last
         ]
 
     def _replay(
         self, evaluations: list[Evaluation], sent: list[int], until: int | None, *, is_last: bool
     ) -> None:
         """Replay one instance. `until` is the index of the first order of the next one."""
-        answers = [
-            answer
-            for answer in self._answers
-            if sent
-            and sent[0] < answer.sent_before
-            and (until is None or answer.sent_before <= until)
-        ]
+        first = sent[0] if sent else math.inf
+        last = math.inf if until is None else until
+        answers = [answer for answer in self._answers if first < answer.sent_before <= last]
         instance = _Instance(dict(self._positions), self._last_id + 1, answers, sent)
         self._sentiment = None
         for evaluation in evaluations:
             self._evaluate(instance, evaluation)
         for ticks, tick, what in instance.missing:
-            is_cut_off = self._last_of_tape.get(tick.tape) in evaluations and (
-                tick.tape in self._records.cut_off
-            )
-            if not is_cut_off and not self._may_be_lost(
-                tick, instance.ticks - ticks, is_last=is_last
-            ):
+            is_last_of_tape = self._last_of_tape.get(tick.tape) in evaluations
+            may_be_lost = instance.ticks - ticks < MAX_LOST_TICKS
+            if is_last:
+                may_be_lost = not self._is_before_tail(tick.tape, tick.sequence)
+            if not may_be_lost and not (is_last_of_tape and tick.tape in self._records.cut_off):
                 self._found.append(what)
+        self._judge_booking(instance, is_last=is_last)
+        of_instance = {order.row for order in instance.orders}
+        for row in self._records.ledger:
+            if row in of_instance:
+                self._positions[row.symbol] = row.position
+                self._last_id = max(self._last_id, row.order_id)
+
+    def _judge_booking(self, instance: _Instance, *, is_last: bool) -> None:
+        """Judge which orders of an instance are in the ledger and answered."""
         answered = {answer.order_id for answer in self._records.answers}
         is_before_another = False
         for order in reversed(instance.orders):
@@ -281,17 +282,6 @@ class _TradingJudge:
                 or (is_before_another and order.order_id not in self._records.answered_with_error)
             ):
                 self._add_finding(order, "sent, and not in the ledger")
-        of_instance = {order.row for order in instance.orders}
-        for row in self._records.ledger:
-            if row in of_instance:
-                self._positions[row.symbol] = row.position
-                self._last_id = max(self._last_id, row.order_id)
-
-    def _may_be_lost(self, tick: BookedTick, ticks_after: int, *, is_last: bool) -> bool:
-        """Whether a decision may have no order, given how many ticks were evaluated after it."""
-        if is_last:
-            return not self._is_before_tail(tick.tape, tick.sequence)
-        return ticks_after < MAX_LOST_TICKS
 
     def _evaluate(self, instance: _Instance, evaluation: Evaluation) -> None:
         """Replay the ticks of one evaluation."""
@@ -302,7 +292,7 @@ class _TradingJudge:
             tick = booked[self._next_index]
             if tick.tape == tape and tick.sequence > evaluation.last:
                 break
-            if self._begins_epoch():
+            if self._next_index == 0 or tick.tape != booked[self._next_index - 1].tape:
                 self._seen = _PriceWindows(self._records.long_window)
                 self._windows = self._seen.copy()
             is_evaluated = tick.tape == tape and tick.sequence >= evaluation.first
@@ -313,11 +303,6 @@ class _TradingJudge:
             self._next_index += 1
             if is_evaluated:
                 self._judge_tick(instance, tick)
-
-    def _begins_epoch(self) -> bool:
-        """Whether the next tick of the book begins another tape."""
-        booked, index = self._records.booked, self._next_index
-        return index == 0 or booked[index].tape != booked[index - 1].tape
 
     def _is_before_tail(self, tape: str, sequence: int) -> bool:
         tail = self._records.tail_begins.get(tape)
@@ -347,7 +332,8 @@ class _TradingJudge:
 
     def _judge_missing_order(self, instance: _Instance, tick: BookedTick, side: Side) -> None:
         """Judge a tick without an order. If the rules give one, an answer may explain it."""
-        if self._may_be_held_back(tick):
+        held = self._records.held_back
+        if any(gap.tape == tick.tape and gap.first <= tick.sequence <= gap.last for gap in held):
             return  # it does not show which answers the strategy knew
         while (quantity := self._quantity(instance, tick, side)) and instance.may_learn_answer():
             instance.learn_answer()
@@ -360,12 +346,6 @@ class _TradingJudge:
         instance.missing.append((instance.ticks, tick, what))
         instance.positions[tick.symbol] = self._rules.position_after(side)
         instance.next_id += 1
-
-    def _may_be_held_back(self, tick: BookedTick) -> bool:
-        return any(
-            gap.tape == tick.tape and gap.first <= tick.sequence <= gap.last
-            for gap in self._records.held_back
-        )
 
     def _compare(
         self, instance: _Instance, tick: BookedTick, side: Side | None, order: _KnownOrder
@@ -469,13 +449,13 @@ class _ReceiptCheck(NamedTuple):
 
     def accounts_for(self, reason: str) -> bool:
         """Whether a reason exists and is true as far as the records show."""
-        return (
-            reason == "halted"
-            or reason in self.refusals()
-            or self._is_too_many(reason)
-            or self._is_other_position(reason)
-            or self._is_beyond_collar(reason)
-        )
+        if reason == "halted" or reason in self.refusals() or self._is_too_many(reason):
+            return True
+        # The position that was assumed may be known from the reason only.
+        said = re.fullmatch(r"the position is (-?\d+), and the order assumes (-?\d+)", reason)
+        if said and self.assumed is None and self.position == int(said[1]) != int(said[2]):
+            return True
+        return self._is_beyond_collar(reason)
 
     def _is_too_many(self, reason: str) -> bool:
         """Whether the rate limit was reached. Orders answered with errors may have counted, too."""
@@ -486,15 +466,6 @@ class _ReceiptCheck(NamedTuple):
         to_ns = self.row.received_ns
         others = sum(to_ns - SECOND_NS < row.received_ns <= to_ns for row in records.ledger) - 1
         return others >= limit or bool(records.answered_with_error)
-
-    def _is_other_position(self, reason: str) -> bool:
-        """Whether the position differs; the assumed one may be known from the reason only."""
-        said = re.fullmatch(r"the position is (-?\d+), and the order assumes (-?\d+)", reason)
-        return (
-            said is not None
-            and self.assumed is None
-            and self.position == int(said[1]) != int(said[2])
-        )
 
     def _is_beyond_collar(self, reason: str) -> bool:
         """Whether the collar was exceeded, by a latest price that the book had at some time."""

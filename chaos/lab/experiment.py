@@ -1,10 +1,8 @@
 """The framework of every experiment: steady state, hypothesis, inject, recover, measure, verdict.
 
-A script defines an `Experiment`; `run_experiment` does the rest. Before the first round the stack
-must be in its steady state: every role running, none younger than `target.YOUNG_S`, ticks arriving
-at the strategy. A round injects a fault, waits for the recovery and measures it. At the end the
-whole recording is judged (`chaos.lab.verdict`): whatever was broken, nothing may be lost or done
-twice.
+A script defines an `Experiment`; `run_experiment` does the rest. A round begins in the steady
+state, injects a fault, waits for the recovery and measures it. At the end the whole recording is
+judged (`chaos.lab.verdict`): whatever was broken, nothing may be lost or done twice.
 
 Exit codes: 0 the hypothesis holds, 1 it does not, 2 there is no stack to experiment on (or a wrong
 command line), 130 after Ctrl-C. In every case all faults are undone.
@@ -18,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -43,6 +40,8 @@ RECOVERY_S: Final = 15.0
 GOAL_ROUNDS: Final = 20
 """A goal for a median is judged from this many times on; with fewer it is only shown."""
 MAX_TIMES: Final = 10_000
+
+_CONFIG: Final = "$TRADING_CONFIG, else etc/trading.toml"
 
 EXIT_HOLDS: Final = 0
 EXIT_DOES_NOT_HOLD: Final = 1
@@ -132,27 +131,14 @@ class Result:
 def command_line(name: str, description: str | None, times: int = 5) -> argparse.ArgumentParser:
     """Return a parser with the options that all experiments share."""
     parser = CommandLine(f"chaos/{name}.py", description)
-    parser.add_argument(
-        "--times", metavar="N", type=_times, default=times, help=f"how often (default: {times})"
-    )
-    parser.add_argument(
-        "--seed", metavar="N", type=int, default=1, help="of the random moments (default: 1)"
-    )
-    parser.add_argument(
-        "--json", metavar="FILE", type=output_file, help="where to write all raw figures"
-    )
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        type=Path,
-        help="the settings of the stack (default: $TRADING_CONFIG, else etc/trading.toml)",
-    )
-    parser.add_argument(
-        "--var-dir",
-        metavar="DIR",
-        type=Path,
-        help="the var directory of the stack (default: var_dir of the settings)",
-    )
+    for option, metavar, kind, default, text in (
+        ("--times", "N", _times, times, f"how often (default: {times})"),
+        ("--seed", "N", int, 1, "of the random moments (default: 1)"),
+        ("--json", "FILE", output_file, None, "where to write all raw figures"),
+        ("--config", "FILE", Path, None, f"the settings of the stack (default: {_CONFIG})"),
+        ("--var-dir", "DIR", Path, None, "its var directory (default: var_dir of the settings)"),
+    ):
+        parser.add_argument(option, metavar=metavar, type=kind, default=default, help=text)
     return parser
 
 
@@ -192,7 +178,11 @@ def _run_on_target(experiment: Experiment, arguments: argparse.Namespace) -> int
 
 
 def _run(experiment: Experiment, target: TargetStack, random: Random) -> Result:
-    print(_where(experiment, target), f"hypothesis: {experiment.hypothesis}", sep="\n", flush=True)
+    where = f"a stack is running in {target.var_dir}"
+    if target.private:
+        why = "always run on a private stack" if experiment.needs_private else "no stack is running"
+        where = f"{why}: started a private one in {target.var_dir}"
+    print(where, f"hypothesis: {experiment.hypothesis}", sep="\n", flush=True)
     missing = set(experiment.roles) - target.wait_until_steady().keys()
     if missing:
         raise TargetError(f"the stack in {target.var_dir} has no role {', '.join(sorted(missing))}")
@@ -228,19 +218,17 @@ def _rounds(
 ) -> list[str]:
     """Run all rounds; return why they ended early, if they did."""
     bar = ProgressBar(sys.stderr)
+    rounds, number = experiment.rounds, 0
 
-    def show_round(number: int, what: str, part: float = 0.0) -> None:
-        rounds = experiment.rounds
+    def show_progress(what: str, part: float = 0.0) -> None:
         bar.draw((number + part) / rounds, f"{number}/{rounds} {what}")
 
-    number = 0
+    context = RoundContext(target, recorder, random, show_progress)
     try:
-        for number in range(experiment.rounds):
+        for number in range(rounds):
             recorder.require_sight()
-            experiment.run_round(
-                RoundContext(target, recorder, random, partial(show_round, number)), number
-            )
-        show_round(experiment.rounds, "waiting for ticks and orders in transit")
+            experiment.run_round(context, number)
+        show_progress("waiting for ticks and orders in transit", 1.0)
     except TargetError as error:  # the stack was healthy before
         if not recorder.recording.tape_ended:
             return [f"round {number + 1}: {error}"]
@@ -254,48 +242,42 @@ def _rounds(
 @contextmanager
 def putting_back(experiment: Experiment) -> Iterator[None]:
     """Call `put_back` when the block ends, and again if Ctrl-C interrupts it."""
+    failure: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:
+        failure = error
     try:
         try:
-            yield
-        finally:
             experiment.put_back()
-    except Interrupted:
-        experiment.put_back()  # later signals are ignored
-        raise
+        except Interrupted as error:
+            failure = error
+            experiment.put_back()  # later signals are ignored
     except TargetError as error:
-        if not _came_of_interruption(error):
+        if not isinstance(failure, Interrupted):
             raise
         raise Interrupted(f"chaos/{experiment.name}.py: could not be put back: {error}") from error
-
-
-def _came_of_interruption(error: BaseException | None) -> bool:
-    """Whether the error was raised while an Interrupted was being handled."""
-    while error is not None:
-        if isinstance(error, Interrupted):
-            return True
-        error = error.__context__
-    return False
-
-
-def _where(experiment: Experiment, target: TargetStack) -> str:
-    if not target.private:
-        return f"a stack is running in {target.var_dir}"
-    why = "always run on a private stack" if experiment.needs_private else "no stack is running"
-    return f"{why}: started a private one in {target.var_dir}"
+    if failure:
+        raise failure
 
 
 def report_text(experiment: Experiment, result: Result) -> str:
     """Return the human-readable report of an experiment."""
     totals = result.totals
-    lines = [experiment.title, "", *experiment.table(), ""]
-    lines.append(f"{'ticks':<34}{'missed':>9}{'repeated':>10}{'out of order':>14}")
-    for label, counts in (("at the book", totals.book), ("at the strategy", totals.strategy)):
-        lines.append(f"{label:<34}{counts[0]:>9}{counts[1]:>10}{counts[2]:>14}")
-    orders = totals.orders
-    lines += [
+    ticks = (
+        ("ticks", ("missed", "repeated", "out of order")),
+        ("at the book", totals.book),
+        ("at the strategy", totals.strategy),
+    )
+    orders = ", ".join(f"{count} {what}" for what, count in totals.orders._asdict().items())
+    lines = [
+        experiment.title,
         "",
-        f"orders: {orders.sent} sent, {orders.lost} lost, {orders.doubled} doubled, "
-        f"{orders.expired} expired, {orders.discarded} discarded",
+        *experiment.table(),
+        "",
+        *(f"{label:<34}{one:>9}{two:>10}{three:>14}" for label, (one, two, three) in ticks),
+        "",
+        f"orders: {orders}",
         "",
         "the hypothesis holds" if not result.reasons else "the hypothesis does not hold:",
         *(f"  {reason}" for reason in result.reasons),
@@ -327,8 +309,8 @@ def cells(times_ns: Sequence[int]) -> tuple[str, str, str]:
     ordered = sorted(times_ns)
     rank = -(-len(ordered) * 9 // 10)
     summary = median(ordered), ordered[rank - 1], ordered[-1]
-    first, second, third = (f"{value / MILLISECOND_NS:.1f}" for value in summary)
-    return first, second, third
+    middle, p90, most = (f"{time_ns / MILLISECOND_NS:.1f}" for time_ns in summary)
+    return middle, p90, most
 
 
 def missed_goal(what: str, times_ns: Sequence[int], goal_ns: int) -> list[str]:

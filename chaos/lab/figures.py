@@ -7,42 +7,38 @@ interval.
 
 For each fault, counted from the moment before it is injected:
 
-detection       the first log line about it: supervisord logs that the role has ended, the watchdog
-                logs anything about the role, or a peer logs that its connection is lost
+detection       the first log line about it: of supervisord (the role has ended), of the watchdog
+                about the role, or of a peer that lost its connection
 respawn         supervisord logs that it has started the role again
 reconnection    the last of the role's connections is established again, as its client logs it
-                (`connected`: the stream's answer to HELLO, or the acknowledged logon)
 fresh tick      the strategy has evaluated a tick after the role was back (respawned, or resumed),
                 as the strategy's state file shows. Only for roles on the path of a tick
 order possible  fresh tick and reconnection have both happened; if the strategy was hit, it has
-                also applied news. (Its windows are full by then: they are refilled from the ring
-                before the first tick is evaluated)
-stale           the longest time between two evaluated ticks or batches; if there has been none
-                since, up to the moment of measuring
+                also applied news. (Its windows are refilled before the first tick is evaluated)
+stale           the longest time between two evaluated ticks or batches, up to the moment of
+                measuring
 
 Over the whole recording:
 
 ticks at the book       compared with the tape that the recorder received, between the first and the
-                        last sequence to be judged: missed (not in the book), repeated (booked
-                        twice), out of order (booked after a later one)
-ticks at the strategy   missed: reported as missed (`ticks_missed`), while it was down or because it
-                        was lapped in the ring; repeated: evaluated again (`evaluation_started` at
-                        or before the last evaluated one); out of order: its state file went back to
-                        an earlier tick of the same tape
+                        last sequence to be judged: missed, repeated, out of order
+ticks at the strategy   missed: reported as missed, while it was down or because it was lapped in
+                        the ring; repeated: evaluated again (`evaluation_started` at or before the
+                        last evaluated one); out of order: its state file went back
 orders                  lost: logged as sent, or answered with FILLED, and not so in the ledger;
                         doubled: filled twice, as the order manager logs it; expired: rejected in
                         the ledger because received later than `order_ttl` after the sending;
-                        discarded: the last orders that an ended strategy instance logged as sent,
-                        neither answered nor in the ledger. They were never read; the next instance
-                        decides again. An order that was answered with an error is sent again out of
-                        order, so it may be discarded before others in the ledger. Orders that the
-                        strategy gave up (`order_given_up`) count as discarded, too
+                        discarded: given up (`order_given_up`), or the last orders that an ended
+                        strategy instance logged as sent, neither answered nor in the ledger: they
+                        were never read, and the next instance decides again. An order that was
+                        answered with an error is sent again out of order, so it may be discarded
+                        before others in the ledger
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -54,6 +50,7 @@ from lib.process.log_events import (
     Disconnected,
     EvaluationStarted,
     FillReported,
+    LogEvent,
     NewsApplied,
     OrderError,
     OrderFilled,
@@ -91,16 +88,15 @@ class RoleConnection(NamedTuple):
 
     def lost_ns(self, events: Iterable[Event]) -> list[int]:
         """Return when the client logged that the connection was lost."""
-        return [e.at_ns for e in self._of_client(events) if isinstance(e.what, Disconnected)]
+        return self._logged_ns(events, Disconnected)
 
     def connected_ns(self, events: Iterable[Event]) -> list[int]:
         """Return when the client logged that it was connected."""
-        connected = (StreamConnected, OrdersConnected)
-        return [e.at_ns for e in self._of_client(events) if isinstance(e.what, connected)]
+        return self._logged_ns(events, StreamConnected, OrdersConnected)
 
-    def _of_client(self, events: Iterable[Event]) -> Iterator[Event]:
-        mine = (e for e in events if e.source == self.client)
-        return (e for e in mine if getattr(e.what, "stream", "") == self.stream)
+    def _logged_ns(self, events: Iterable[Event], *kinds: type[LogEvent]) -> list[int]:
+        mine = [e for e in events if e.source == self.client and isinstance(e.what, kinds)]
+        return [e.at_ns for e in mine if getattr(e.what, "stream", "") == self.stream]
 
 
 ROLE_CONNECTIONS: Final = (
@@ -136,79 +132,69 @@ def measure(
     `events` and `evaluated` may begin long before the fault, and must end before the next one.
     """
     after = [event for event in events if event.at_ns >= injected_ns]
-    respawned_ns = _first(after, SPAWNED, role)
-    continued_ns = _first(after, CONTINUED, role)
-    back_ns = min((ns for ns in (respawned_ns, continued_ns) if ns is not None), default=None)
-    pending = [] if back_ns else [f"{role} is back"]
-    reconnected_ns = back_ns and _reconnected(role, back_ns, respawned_ns is not None, after)
-    if reconnected_ns == 0:
-        pending.append("all its connections are established")
-    fresh_ns = None
-    if role in TICK_PATH and back_ns:
-        fresh_ns = next((e.at_ns for e in evaluated if e.at_ns > back_ns), 0)
-        if fresh_ns == 0:
-            pending.append("the strategy evaluates a tick")
-    news_ns = None
-    if role == STRATEGY and respawned_ns:
-        applied = (e for e in after if e.source == STRATEGY and isinstance(e.what, NewsApplied))
-        news_ns = next((e.at_ns for e in applied if e.at_ns > respawned_ns), None)
-        if news_ns is None:
-            pending.append("the strategy applies news")
-    stages = [at_ns for at_ns in (reconnected_ns, fresh_ns, news_ns) if at_ns is not None]
-    possible_ns = max(stages) if stages and not pending else None
+    changes = [
+        (e.what.event, e.at_ns)
+        for e in after
+        if isinstance(e.what, SupervisorEvent) and e.what.program == role
+    ]
+    spawned_ns = next((ns for name, ns in changes if name == SPAWNED), None)
+    back_ns = next((ns for name, ns in changes if name in (SPAWNED, CONTINUED)), None)
+    stages: dict[str, int | None] = {}  # None: not yet
+    if back_ns:
+        if reconnected := _reconnected(role, back_ns, spawned_ns is not None, after):
+            stages["all its connections are established"] = (
+                max(reconnected) if all(reconnected) else None
+            )
+        if role in TICK_PATH:
+            fresh = (e.at_ns for e in evaluated if e.at_ns > back_ns)
+            stages["the strategy evaluates a tick"] = next(fresh, None)
+        if role == STRATEGY and spawned_ns:
+            applied = (e for e in after if e.source == STRATEGY and isinstance(e.what, NewsApplied))
+            news = (e.at_ns for e in applied if e.at_ns > spawned_ns)
+            stages["the strategy applies news"] = next(news, None)
+    else:
+        stages[f"{role} is back"] = None
+    pending = tuple(what for what, at_ns in stages.items() if at_ns is None)
+    times_ns = [at_ns for at_ns in stages.values() if at_ns is not None]
 
     def since(at_ns: int | None) -> int | None:
         return at_ns - injected_ns if at_ns else None
 
     return FaultFigures(
         since(_detected(role, after)),
-        since(respawned_ns),
-        since(reconnected_ns),
-        since(fresh_ns),
-        since(possible_ns),
+        since(spawned_ns),
+        since(stages.get("all its connections are established")),
+        since(stages.get("the strategy evaluates a tick")),
+        None if pending else since(max(times_ns, default=None)),
         _longest_stale(injected_ns, now_ns, evaluated),
-        tuple(pending),
+        pending,
     )
 
 
-def _first(events: Iterable[Event], name: str, role: str) -> int | None:
-    changes = ((e.at_ns, e.what) for e in events if isinstance(e.what, SupervisorEvent))
-    return next((at_ns for at_ns, what in changes if what[:2] == (name, role)), None)
+_ABOUT_A_ROLE: Final = (SupervisorEvent, RoleEnded, RoleHung, RoleWasSilent, RoleGaveUp)
 
 
 def _detected(role: str, after: Iterable[Event]) -> int | None:
     peers = {(link.client, link.stream) for link in ROLE_CONNECTIONS if link.server == role}
-    for event in after:
-        match event.what:
-            case SupervisorEvent(event=name, program=ended) if ended == role and name in ENDS:
-                return event.at_ns
-            case (
-                RoleEnded(program=program)
-                | RoleHung(program=program)
-                | RoleWasSilent(program=program)
-                | RoleGaveUp(program=program)
-            ) if program == role:
-                return event.at_ns
-            case Disconnected(stream=stream) if (event.source, stream) in peers:
-                return event.at_ns
+    for at_ns, source, what in after:
+        is_about = isinstance(what, _ABOUT_A_ROLE) and what.program == role
+        is_end = not isinstance(what, SupervisorEvent) or what.event in ENDS
+        is_cut = isinstance(what, Disconnected) and (source, what.stream) in peers
+        if is_cut or (is_about and is_end):
+            return at_ns
     return None
 
 
-def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event]) -> int | None:
-    """Return when the role's last connection was back; 0: not yet; None: none was lost."""
+def _reconnected(role: str, back_ns: int, respawned: bool, after: Sequence[Event]) -> list[int]:
+    """Return when each of the role's lost connections was back; 0: not yet."""
     times_ns = []
     for link in ROLE_CONNECTIONS:
-        if role not in (link.client, link.server):
-            continue
         lost_ns = max(link.lost_ns(after), default=None)
-        if not respawned and lost_ns is None:
-            continue
-        # Both times are from the client's log, so their order is right even if it is read late.
-        since_ns = lost_ns or back_ns
-        times_ns.append(next((ns for ns in link.connected_ns(after) if ns >= since_ns), 0))
-    if not times_ns:
-        return None
-    return max(times_ns) if all(times_ns) else 0
+        if role in (link.client, link.server) and (respawned or lost_ns):
+            # Both times are from the client's log, so their order is right even if it is read late.
+            since_ns = lost_ns or back_ns
+            times_ns.append(next((ns for ns in link.connected_ns(after) if ns >= since_ns), 0))
+    return times_ns
 
 
 def _longest_stale(injected_ns: int, now_ns: int, evaluated: Sequence[SeenEvaluation]) -> int:
@@ -250,27 +236,23 @@ def ticks_at_book(
     return TickCounts(missed, repeated, out_of_order)
 
 
-def ticks_at_strategy(events: Iterable[Event], evaluated: Sequence[SeenEvaluation]) -> TickCounts:
+def ticks_at_strategy(events: Sequence[Event], evaluated: Sequence[SeenEvaluation]) -> TickCounts:
     """Count what the strategy logs, and what its state file shows."""
-    of_strategy = [event for event in events if event.source == STRATEGY]
+    logged = [event.what for event in events if event.source == STRATEGY]
     repeated = sum(
-        max(0, e.what.last_evaluated - e.what.first_evaluated + 1)
-        for e in of_strategy
-        if isinstance(e.what, EvaluationStarted)
+        max(0, what.last_evaluated - what.first_evaluated + 1)
+        for what in logged
+        if isinstance(what, EvaluationStarted)
     )
     backwards = sum(b.tape == a.tape and b.sequence < a.sequence for a, b in pairwise(evaluated))
-    lapped = sum(e.what.ticks for e in of_strategy if isinstance(e.what, TicksLapped))
-    missed = ticks_of_absence(of_strategy) + lapped
-    return TickCounts(missed, repeated, backwards)
+    lapped = sum(what.ticks for what in logged if isinstance(what, TicksLapped))
+    return TickCounts(ticks_of_absence(events) + lapped, repeated, backwards)
 
 
 def ticks_of_absence(events: Iterable[Event]) -> int:
     """Count the ticks that the strategy reports as missed while it was not attached."""
-    return sum(
-        e.what.last - e.what.first + 1
-        for e in events
-        if e.source == STRATEGY and isinstance(e.what, TicksMissed)
-    )
+    logged = [event.what for event in events if event.source == STRATEGY]
+    return sum(what.last - what.first + 1 for what in logged if isinstance(what, TicksMissed))
 
 
 class OrderCounts(NamedTuple):
@@ -304,27 +286,27 @@ class InstanceOrders:
     answered_with_error: set[int] = field(default_factory=set)
     """An error is not final."""
     given_up: set[int] = field(default_factory=set)
+    has_ended: bool = True
 
     @property
     def to_be_booked(self) -> set[OrderKey]:
         """The orders that it sent and did not give up."""
         return {key for key in self.sent if key.order_id not in self.given_up}
 
-    def discarded(self, booked: Set[OrderKey], *, has_ended: bool) -> set[OrderKey]:
+    def discarded(self, booked: Set[OrderKey]) -> set[OrderKey]:
         """Return the orders that it gave up or, once it has ended, that were never read.
 
         Orders are booked in order, except for those that are sent again after an error.
         """
-        discarded = self.sent - self.to_be_booked - booked
-        if has_ended:
-            last = max((key.order_id for key in self.sent & booked), default=0)
-            discarded |= {
-                key
-                for key in self.sent - booked
-                if key.order_id not in self.filled | self.rejected
-                and (key.order_id > last or key.order_id in self.answered_with_error)
-            }
-        return discarded
+        last = max((key.order_id for key in self.sent & booked), default=0)
+        answered = self.filled | self.rejected
+        return {
+            key
+            for key in self.sent - booked
+            if key.order_id in self.given_up
+            or (self.has_ended and key.order_id in self.answered_with_error - answered)
+            or (self.has_ended and key.order_id > last and key.order_id not in answered)
+        }
 
 
 def orders_by_instance(events: Iterable[Event]) -> list[InstanceOrders]:
@@ -346,6 +328,7 @@ def orders_by_instance(events: Iterable[Event]) -> list[InstanceOrders]:
                 found[-1].answered_with_error.add(order_id)
             case OrderGivenUp(order_id=order_id):
                 found[-1].given_up.add(order_id)
+    found[-1].has_ended = False
     return found
 
 
@@ -364,28 +347,25 @@ def orders(
     """Compare the sent and answered orders with the ledger."""
     booked = booked_orders(ledger, client_id)
     filled = {order.order_id for order in booked.values() if order.status == "FILLED"}
-    *ended, last = orders_by_instance(events)
-    sent = last.sent.union(*(instance.sent for instance in ended))
-    discarded = last.discarded(booked.keys(), has_ended=False).union(
-        *(instance.discarded(booked.keys(), has_ended=True) for instance in ended)
-    )
-    lost = {key.order_id for key in sent - booked.keys() - discarded}
-    lost |= last.filled.union(*(instance.filled for instance in ended)) - filled
-    fills = Counter(
-        e.what.order_id
-        for e in events
-        if isinstance(e.what, OrderFilled) and e.what.client_id == client_id
-    )
-    expired = [
-        order
-        for key, order in booked.items()
-        if key in sent
-        and order.status == "REJECTED"
+    sent: set[OrderKey] = set()
+    discarded: set[OrderKey] = set()
+    lost: set[int] = set()
+    for instance in orders_by_instance(events):
+        sent |= instance.sent
+        discarded |= instance.discarded(booked.keys())
+        lost |= instance.filled - filled
+    lost |= {key.order_id for key in sent - booked.keys() - discarded}
+    logged = [event.what for event in events if isinstance(event.what, OrderFilled)]
+    fills = [what.order_id for what in logged if what.client_id == client_id]
+    expired = sum(
+        order.status == "REJECTED"
         and order.sent_ns is not None
         and order.received_ns - order.sent_ns > order_ttl_ns
-    ]
-    doubled = sum(count - 1 for count in fills.values())
-    return OrderCounts(len(sent), len(lost), doubled, len(expired), len(discarded))
+        for key, order in booked.items()
+        if key in sent
+    )
+    doubled = len(fills) - len(set(fills))
+    return OrderCounts(len(sent), len(lost), doubled, expired, len(discarded))
 
 
 def held_back(
@@ -398,14 +378,8 @@ def held_back(
     """
     gaps = []
     for before, now in pairwise(evaluated):
-        if before.tape != now.tape:
-            continue
         sent = sent_ns.get(now.tape, {})
-        old = [
-            sequence
-            for sequence in range(before.sequence + 1, now.sequence + 1)
-            if now.at_ns - sent.get(sequence, now.at_ns) > max_age_ns
-        ]
-        if old:
+        numbers = range(before.sequence + 1, now.sequence + 1) if before.tape == now.tape else ()
+        if old := [n for n in numbers if now.at_ns - sent.get(n, now.at_ns) > max_age_ns]:
             gaps.append(Gap(now.tape, old[0], old[-1]))
     return gaps

@@ -2,12 +2,10 @@
 
 While the stack is running, the order of reading matters. The ledger is read first and the logs
 after it, so that every order in the ledger has been logged; answers to orders that the ledger did
-not have yet are left out. The strategy's state file with its last evaluated tick is read last. A
-stack that had time to settle (`settled`) can be judged completely.
+not have yet are left out. The strategy's state file with its last evaluated tick is read last.
 
-Logs and price book are bounded, and a running stack has been running for some time. What the
-records do not go back to is not guessed: events before the first start in the strategy's log are
-left out, and `Records.whole` says whether anything is missing.
+Logs and price book are bounded: events before the first start in the strategy's log are left out,
+and `Records.whole` says whether anything is missing.
 """
 
 from __future__ import annotations
@@ -96,7 +94,11 @@ def gather_records(
         cut_off=recording.cut_off,
         settled=settled,
     )
-    _read_ledger(settings, records)
+    with read_ledger(settings.var_dir / settings.order_manager.ledger) as ledger:
+        rows = [row for row in ledger.orders() if row.client_id == records.client_id]
+        held = [row for row in ledger.positions() if row.client_id == records.client_id]
+    records.ledger = in_order_of_booking(rows)
+    records.positions = {row.symbol: row.position for row in held}
     log_dir = settings.var_dir / "log"
     take_orderbook_log(read_log(log_dir / "orderbook.jsonl"), records)
     take_strategy_log(read_log(log_dir / "strategy.jsonl"), records)
@@ -176,13 +178,9 @@ def _take_evaluations(events: list[LogEvent], records: Records) -> None:
             case RefillBegunAnew():
                 records.lapped_at_first.add(len(evaluations))
             case EvaluationStarted(first_evaluated=sequence):
-                begun_by: BegunBy = "tape"
-                if is_new_process:
-                    begun_by = "start"
-                elif is_new_book:
-                    begun_by = "book"
-                elif is_lapped:
-                    begun_by = "lap"
+                begun_by: BegunBy = "lap" if is_lapped else "tape"
+                if is_new_process or is_new_book:
+                    begun_by = "start" if is_new_process else "book"
                 _end_evaluation(evaluations, event.tape, event.last_evaluated)
                 evaluations.append(Evaluation(event.tape, sequence, sequence, begun_by))
                 is_new_process = is_new_book = is_lapped = False
@@ -191,11 +189,10 @@ def _take_evaluations(events: list[LogEvent], records: Records) -> None:
             case TicksLapped(tape=tape, first=sequence):
                 last = event.last or NO_LAST
                 records.strategy_gaps.append(Gap(tape, sequence, last))
+                _end_evaluation(evaluations, tape, sequence - 1)
                 if last == NO_LAST:
-                    _end_evaluation(evaluations, tape, sequence - 1)
                     is_lapped = True
                 elif evaluations and not is_lapped:
-                    _end_evaluation(evaluations, tape, sequence - 1)
                     evaluations.append(Evaluation(tape, last + 1, last + 1, "lap"))
 
 
@@ -209,15 +206,10 @@ def _take_orders(events: list[LogEvent], records: Records) -> None:
             case EvaluationStarted():
                 has_evaluated = True
             case OrdersConnected() if has_evaluated:
-                records.logons.append(
-                    LoggedOn(
-                        event.last_order_id,
-                        event.positions,
-                        len(records.sent),
-                        len(records.answers),
-                        frozenset(records.given_up),
-                    )
-                )
+                before, given_up = len(records.answers), frozenset(records.given_up)
+                sent, last_id = len(records.sent), event.last_order_id
+                logon = LoggedOn(last_id, event.positions, sent, before, given_up)
+                records.logons.append(logon)
             case NewsApplied(sentiment=sentiment):
                 news = AppliedNews(event.tape, event.first_tick_sequence, sentiment)
                 records.news.append(news)
@@ -259,11 +251,9 @@ def _take_held_back(events: list[LogEvent], records: Records) -> None:
 
 def _end_evaluation(evaluations: list[Evaluation], tape: str, last: int) -> None:
     """Set the last tick of the latest evaluation of a tape."""
-    for index in range(len(evaluations) - 1, -1, -1):
-        if evaluations[index].tape == tape:
-            if last >= evaluations[index].first:
-                evaluations[index] = evaluations[index]._replace(last=last)
-            return
+    index = max((i for i, one in enumerate(evaluations) if one.tape == tape), default=None)
+    if index is not None and last >= evaluations[index].first:
+        evaluations[index] = evaluations[index]._replace(last=last)
 
 
 def extend_evaluations(records: Records, evaluated: Mapping[str, int]) -> None:
@@ -292,28 +282,11 @@ def _sent(event: OrderSent) -> SentOrder:
 
 def _answer(event: FillReported | RejectionReported, sent_before: int) -> OrderAnswer:
     assert event.position is not None, "the order manager always states it"
-    is_filled = isinstance(event, FillReported)
+    trade_id = event.trade_id if isinstance(event, FillReported) else None
+    status = "FILLED" if isinstance(event, FillReported) else "REJECTED"
     return OrderAnswer(
-        order_id=event.order_id,
-        status="FILLED" if is_filled else "REJECTED",
-        symbol=event.symbol,
-        side=event.side,
-        trade_id=event.trade_id if isinstance(event, FillReported) else None,
-        position=event.position,
-        sent_before=sent_before,
+        event.order_id, status, event.symbol, event.side, trade_id, event.position, sent_before
     )
-
-
-def _read_ledger(settings: Settings, records: Records) -> None:
-    client_id = settings.strategy.client_id
-    with read_ledger(settings.var_dir / settings.order_manager.ledger) as ledger:
-        rows = [row for row in ledger.orders() if row.client_id == client_id]
-        records.positions = {
-            position.symbol: position.position
-            for position in ledger.positions()
-            if position.client_id == client_id
-        }
-    records.ledger = in_order_of_booking(rows)
 
 
 def in_order_of_booking(rows: list[BookedOrder]) -> list[LedgerOrder]:
@@ -331,46 +304,20 @@ def in_order_of_booking(rows: list[BookedOrder]) -> list[LedgerOrder]:
 
 
 def _by_receipt(rows: list[BookedOrder]) -> list[BookedOrder]:
-    """Also order the rows of one receipt: by order_id, unless the rows themselves contradict it.
+    """Also order the rows of one receipt: fills by trade_id, each rejection where it first fits.
 
-    Fills contradict it by their trade_ids. A rejection contradicts it by the position it states: if
-    orders were sent again out of order, it comes as early as that position holds.
+    It states the position at its place, and orders may have been sent again out of order.
     """
     ordered: list[BookedOrder] = []
-    positions: dict[str, int] = {}
+    held: dict[str, int] = {}
     for _, receipt in groupby(rows, key=lambda row: row.received_ns):
-        orders = sorted(receipt, key=lambda row: row.order_id)
-        fills = iter(sorted(filter(_trade_id, orders), key=_trade_id))
-        orders = [next(fills) if _trade_id(row) else row for row in orders]
-        if not _fits(orders, positions):
-            orders = _rejections_first(orders, positions)
-        positions.update((row.symbol, row.position) for row in orders)
-        ordered += orders
+        orders = sorted(receipt, key=lambda row: (row.trade_id or 0, row.order_id))
+        rejected = [row for row in orders if row.trade_id is None]
+        for fill in orders[len(rejected) :]:
+            ordered += [row for row in rejected if row.position == held.get(row.symbol, 0)]
+            rejected = [row for row in rejected if row.position != held.get(row.symbol, 0)]
+            ordered.append(fill)
+            held[fill.symbol] = fill.position
+        ordered += rejected
+        held.update((row.symbol, row.position) for row in rejected)
     return ordered
-
-
-def _rejections_first(orders: list[BookedOrder], positions: dict[str, int]) -> list[BookedOrder]:
-    """Put each rejection before the first fill at which its position holds."""
-    ordered: list[BookedOrder] = []
-    held = dict(positions)
-    rejected = [row for row in orders if not _trade_id(row)]
-    for fill in filter(_trade_id, orders):
-        ordered += [row for row in rejected if _fits([row], held)]
-        rejected = [row for row in rejected if not _fits([row], held)]
-        ordered.append(fill)
-        held[fill.symbol] = fill.position
-    return ordered + rejected
-
-
-def _fits(rows: list[BookedOrder], positions: dict[str, int]) -> bool:
-    """Whether each rejection states the position at its place in the order."""
-    held = dict(positions)
-    for row in rows:
-        if not row.trade_id and row.position != held.get(row.symbol, 0):
-            return False
-        held[row.symbol] = row.position
-    return True
-
-
-def _trade_id(row: BookedOrder) -> int:
-    return row.trade_id or 0

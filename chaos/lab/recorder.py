@@ -4,16 +4,12 @@ It records, each with the monotonic time at which it was seen,
 
 - the tape, as a numbered client of the price stream with its own simple code: the ground truth;
 - every tick that becomes visible in the price book, as one more reader of it;
-- the last tick that the strategy has evaluated, from the state file that the strategy keeps for
-  its next instance;
-- what the roles log, and what supervisord logs about them.
+- the last tick that the strategy has evaluated, from its state file, within `LOOK_S`;
+- what the roles log, and what supervisord logs about them, within `LOOK_S`.
 
-The first two are seen as they arrive, the other two within `LOOK_S`. The recorder never asks
-supervisord: any question would wake it, and so change what is measured.
-
-A recorder that sees nothing must not blame the stack. Before the first round it has to see every
-part of one stack, else there is no experiment. A recorder that ends early, by an error or at
-`MAX_TICKS`, says so in `StackRecording.ended_early`; there is no verdict on such a recording.
+It never asks supervisord: any question would wake it, and so change what is measured. A recorder
+that sees nothing must not blame the stack: it has to see every part of one stack first, and there
+is no verdict on a recording that `ended_early`.
 """
 
 from __future__ import annotations
@@ -23,6 +19,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
 
@@ -107,10 +104,7 @@ class StackRecording:
         return bool(self.ended_tape) and self.ended_tape == self.playing
 
     def sees_one_stack(self) -> bool:
-        """Whether tape, price book and strategy are seen, all at the same tape.
-
-        Tape names are unique: parts with different tapes belong to different stacks.
-        """
+        """Whether tape, price book and strategy are all seen, at a tape of the same name."""
         if not self.booked or not self.evaluated:
             return False
         tape, sequence = self.booked[-1][:2]
@@ -129,8 +123,8 @@ class StackRecording:
     ) -> None:
         """Add ticks that were read from the book at `now_ns`, each with its sending time.
 
-        `missed` are the positions that were overwritten before they were read. During the first
-        read of a full ring that is normal: the recording then begins later.
+        `missed` are the positions that were overwritten before they were read: normal during the
+        first read of a full ring.
         """
         if missed and self.booked:
             self.troubles.append(f"the recorder was lapped in the ring: {missed}")
@@ -164,33 +158,31 @@ class TapeListener:
 
     def receive(self, data: bytes, now_ns: int) -> None:
         """Process bytes of the stream that arrived at `now_ns`."""
+        recording = self._recording
         *frames, self._tail = (self._tail + data).split(b"*")
         for frame in frames:
             word, *rest = frame.split(b",")
             if word == b"HELLO":
-                self._recording.playing = rest[1].decode()
-                self._recording.tapes.setdefault(self._recording.playing, {})
-                self._recording.heard_ns.setdefault(self._recording.playing, {})
+                recording.playing = rest[1].decode()
+                recording.tapes.setdefault(recording.playing, {})
+                recording.heard_ns.setdefault(recording.playing, {})
                 self._next = int(rest[2])
                 self._is_answered = True
             elif not self._is_answered:
                 continue  # a plain frame that came before the answer
             elif word == b"BATCH":
                 if int(rest[0]) != self._next:
-                    self._trouble(f"expected sequence {self._next}, got {int(rest[0])}")
+                    trouble = f"expected sequence {self._next}, got {int(rest[0])}"
+                    recording.troubles.append(f"price stream: {trouble}")
                 self._next = int(rest[0])
             else:
-                self._take(PlayedTick(word.decode(), parse_price(rest[0])), now_ns)
-
-    def _take(self, tick: PlayedTick, now_ns: int) -> None:
-        self._recording.heard_ns[self._recording.playing].setdefault(self._next, now_ns)
-        known = self._recording.tapes[self._recording.playing].setdefault(self._next, tick)
-        if known != tick:
-            self._trouble(f"tick {self._next} was sent as {known} and as {tick}")
-        self._next += 1
-
-    def _trouble(self, what: str) -> None:
-        self._recording.troubles.append(f"price stream: {what}")
+                tick = PlayedTick(word.decode(), parse_price(rest[0]))
+                recording.heard_ns[recording.playing].setdefault(self._next, now_ns)
+                known = recording.tapes[recording.playing].setdefault(self._next, tick)
+                if known != tick:
+                    trouble = f"tick {self._next} was sent as {known} and as {tick}"
+                    recording.troubles.append(f"price stream: {trouble}")
+                self._next += 1
 
 
 class Recorder:
@@ -238,8 +230,8 @@ class Recorder:
         self.require_sight()
         if not is_in_time:
             raise TargetError(
-                f"within {CATCH_UP_S:g} s not all of one stack could be observed: its tape, its "
-                "price book and its strategy (was it started with another --config?)"
+                f"within {CATCH_UP_S:g} s not all of one stack could be observed (was it started "
+                "with another --config?)"
             )
 
     def require_sight(self) -> None:
@@ -265,7 +257,8 @@ class Recorder:
             self.recording.ended_early = f"the recorder ended early: {error!r}"
         finally:
             self._caught_up.set()  # release a waiting thread
-            self._disconnect()
+            if self._sock:
+                self._sock.close()
             self._book.let_go()
             self._log.close()
 
@@ -277,8 +270,8 @@ class Recorder:
         left_s = max(0.0, self._next_look_s - time.monotonic())
         awaited = [one for one in (reader, self._sock) if one]
         readable, _, _ = select.select(awaited, [], [], left_s if may_sleep else 0)
-        if self._sock in readable:
-            self._receive()
+        if self._sock and self._sock in readable:
+            self._receive(self._sock)
         self._read_book()
         if time.monotonic() >= self._next_look_s:
             self._next_look_s = time.monotonic() + LOOK_S
@@ -296,27 +289,19 @@ class Recorder:
         if self._sock or not self.recording.booked or time.monotonic() < self._next_connect_s:
             return
         self._next_connect_s = time.monotonic() + CONNECT_RETRY_S
-        try:
+        with suppress(OSError):  # refused
             self._sock = socket.create_connection(self._gateway, CONNECT_S)
             self._sock.send(self._listener.connected())
-        except OSError:  # refused
-            self._disconnect()
 
-    def _disconnect(self) -> None:
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
-
-    def _receive(self) -> None:
-        assert self._sock
-        try:
-            data = self._sock.recv(RECEIVE_BYTES)
-        except OSError:
-            data = b""
+    def _receive(self, sock: socket.socket) -> None:
+        data = b""
+        with suppress(OSError):
+            data = sock.recv(RECEIVE_BYTES)
         if data:
             self._listener.receive(data, time.monotonic_ns())
         else:
-            self._disconnect()
+            sock.close()
+            self._sock = None
 
     def _read_book(self) -> None:
         book = self._book.book
@@ -334,13 +319,10 @@ class Recorder:
         self.recording.add_booked(booked, missed, now_ns)
 
     def _look_at_strategy(self) -> None:
-        try:
+        with suppress(OSError):
             inode = self._state_path.stat().st_ino
-        except OSError:
-            return
-        if self._state is None or inode != self._state_inode:  # a new tape has a new file
-            self._state = open_state(self._state_path, word_count=1)
-            self._state_inode = inode
+            if self._state is None or inode != self._state_inode:  # a new tape has a new file
+                self._state, self._state_inode = open_state(self._state_path, 1), inode
         if self._state is None:
             return
         tape, sequence = self._state.header.get("tape", ""), self._state.words[0]

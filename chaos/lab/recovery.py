@@ -1,7 +1,4 @@
-"""Measures the recovery of roles that were hit, until it is complete.
-
-The definitions of the figures are in `chaos.lab.figures`.
-"""
+"""Measures the recovery of roles that were hit, until it is complete."""
 
 from __future__ import annotations
 
@@ -10,9 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from chaos.lab import figures
 from chaos.lab.experiment import cells
-from chaos.lab.figures import FaultFigures
+from chaos.lab.figures import FaultFigures, measure
 from chaos.lab.recorder import Recorder
 
 LOOK_S: Final = 0.02
@@ -54,20 +50,17 @@ class RecoveryTimer:
         events = self._recording.events[self._seen_events :]
         evaluated = self._recording.evaluated[max(0, self._seen_evaluated - 1) :]
         return slowest(
-            [
-                figures.measure(role, self.begun_ns, now_ns, events, evaluated)
-                for role in self._roles
-            ]
+            [measure(role, self.begun_ns, now_ns, events, evaluated) for role in self._roles]
         )
 
 
 def slowest(found: Sequence[FaultFigures]) -> FaultFigures:
     """Return the worst of each figure, and what is pending for any of the roles. Pure."""
     pending = tuple(dict.fromkeys(what for one in found for what in one.pending))
-    worst: dict[str, Any] = {}
-    for field in fields(FaultFigures):
-        values = [value for one in found if (value := getattr(one, field.name)) is not None]
-        worst[field.name] = max(values, default=None)
+    worst: dict[str, Any] = {
+        field.name: max(figure_times(found, field.name), default=None)
+        for field in fields(FaultFigures)
+    }
     worst["pending"] = pending
     if pending:
         worst["order_possible_ns"] = None

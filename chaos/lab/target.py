@@ -1,10 +1,8 @@
 """The stack that an experiment acts on: a running one, or a private one started for it.
 
 A running stack is found by the control socket of its supervisord in the var directory of its
-settings. If no supervisord listens there, `main.py` starts a private stack with the same settings
-except for free ports and its own price book and var directory; it is ended afterwards.
-
-Every problem is a `TargetError` with a one-line message.
+settings. If no supervisord listens there, `main.py` starts a private one with the same settings
+except for ports, price book and var directory. Every problem is a `TargetError`.
 """
 
 from __future__ import annotations
@@ -41,8 +39,7 @@ from lib.stack.supervisord_configuration import programs_of, read_configuration
 YOUNG_S: Final = 2.0
 """A role younger than this is not hit: supervisord would count a failed start (startsecs)."""
 STEADY_S: Final = 20.0
-"""How long a stack may take to become healthy; includes supervisord's growing waits between failed
-starts of a role."""
+"""How long a stack may take to become healthy, with supervisord's waits between failed starts."""
 LEFT_S: Final = 3.0
 """How long the remains of an ended stack (segments, processes) may take to disappear."""
 REVIVE_S: Final = 20.0
@@ -152,9 +149,7 @@ class TargetStack:
             started_ns = time.monotonic_ns()
             self._stack.start()
             self._stack.wait_until_it_listens()
-        except subprocess.TimeoutExpired:
-            raise TargetError(f"the main.py in {self.var_dir} does not end") from None
-        except PrivateStackError as error:
+        except (subprocess.TimeoutExpired, PrivateStackError) as error:
             raise TargetError(str(error)) from None
         return started_ns
 
@@ -198,19 +193,16 @@ class TargetStack:
     def segments(self) -> list[str]:
         """Return the existing files of the price book."""
         name = self.settings.price_book.name
-        return [
-            f"/dev/shm/{path.name}"
-            for path in SHM_DIR.glob(f"{name}*")
-            if path.name == name or path.name.startswith(f"{name}.")
-        ]
+        return [str(path) for path in (*SHM_DIR.glob(name), *SHM_DIR.glob(f"{name}.*"))]
 
     def left_behind(self) -> list[str]:
         """Return the remaining segments and processes of an ended stack, after `LEFT_S`."""
-        wait_for(lambda: not self._remains(), LEFT_S)
-        return self._remains()
 
-    def _remains(self) -> list[str]:
-        return [*self.segments(), *_processes_of(self.var_dir)]
+        def remains() -> list[str]:
+            return [*self.segments(), *_processes_of(self.var_dir)]
+
+        wait_for(lambda: not remains(), LEFT_S)
+        return remains()
 
     def end(self) -> None:
         """End a private stack; leave a running one alone. May be called again."""
@@ -261,12 +253,10 @@ def why_not_steady(processes: Iterable[Process]) -> str:
     for process in processes:
         if process.state != "RUNNING":
             return f"{process.program} is {process.state}"
-        try:
-            is_young = process_stat(process.pid).uptime_s < YOUNG_S
-        except ProcessLookupError:  # it has ended since, and is started again
-            is_young = True
-        if is_young:
-            return f"{process.program} has just started"
+        with suppress(ProcessLookupError):  # it has ended since, and is started again
+            if process_stat(process.pid).uptime_s >= YOUNG_S:
+                continue
+        return f"{process.program} has just started"
     return ""
 
 
@@ -284,13 +274,10 @@ def _processes_of(var_dir: Path) -> list[str]:
     """Return the processes that were started for this var directory, but not its observers."""
     mark = f"TRADING_VAR_DIR={var_dir}".encode()
     found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
+    for entry in Path("/proc").glob("[1-9]*"):
+        with suppress(OSError):  # it has just ended, or belongs to another user
+            is_other = int(entry.name) != os.getpid()
+            if is_other and mark in (entry / "environ").read_bytes().split(b"\0"):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
                 found.append(f"process {entry.name}: {command.decode(errors='replace')}")
-        except OSError:
-            continue  # it has just ended, or belongs to another user
     return found

@@ -1,8 +1,7 @@
-"""The requirements after every experiment, and the evidence for them.
+"""The requirements after every experiment, whatever was broken, and the evidence for them.
 
-Whatever was broken, nothing may be lost or done twice: no tick missed, repeated or out of order at
-the book or at the strategy, no order lost or doubled, and no finding of the judge. The definitions
-of the numbers are in `chaos.lab.figures`.
+No tick missed, repeated or out of order at the book or at the strategy, no order lost or doubled,
+and no finding of the judge.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ LOOK_S: Final = 0.02
 
 @dataclass(frozen=True)
 class Totals:
-    """Counts over the whole recording."""
+    """Counts over the whole recording, as `chaos.lab.figures` defines them."""
 
     book: TickCounts
     strategy: TickCounts
@@ -120,10 +119,10 @@ def judge_findings(
 
     Prints what it cannot judge. Raises TargetError if there is no ledger.
     """
-    left_behind = target.left_behind() if target.private else []
+    left = target.left_behind() if target.private else []
     try:
         records = gather_records(
-            target.settings, recording, complete_to, left_behind, settled=target.private
+            target.settings, recording, complete_to, left, settled=target.private
         )
     except (OSError, LedgerError) as error:
         raise TargetError(f"nothing to judge: {error}") from None
@@ -148,12 +147,10 @@ def losses(totals: Totals, hit: Collection[str]) -> list[str]:
     strategy = totals.strategy
     if STRATEGY in hit:
         strategy = strategy._replace(missed=strategy.missed - totals.absence)
-    reasons = []
-    for where, counts in (("the book", totals.book), ("the strategy", strategy)):
-        for what, count in counts._asdict().items():
-            if count:
-                reasons.append(f"{count} ticks {what.replace('_', ' ')} at {where}")
-    for what in ("lost", "doubled"):
-        if count := getattr(totals.orders, what):
-            reasons.append(f"{count} orders {what}")
-    return reasons
+    counts = {
+        f"ticks {what.replace('_', ' ')} at {where}": count
+        for where, ticks in (("the book", totals.book), ("the strategy", strategy))
+        for what, count in ticks._asdict().items()
+    }
+    counts |= {"orders lost": totals.orders.lost, "orders doubled": totals.orders.doubled}
+    return [f"{count} {what}" for what, count in counts.items() if count]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from chaos.faults.hostile_gateway import DEFECTS
 from chaos.lab.experiment import EXIT_HOLDS, GOAL_ROUNDS, cells
@@ -15,11 +15,11 @@ from chaos.report.series import (
     ENOUGH_MISSES,
     MISSED,
     REACHED,
+    connection_series,
     cut_cases,
     cuts_of,
     goal_classes,
     goal_series,
-    pooled_cut_series,
     recoveries,
     recovery_series,
     streams_of,
@@ -31,51 +31,11 @@ from lib.clock import SECOND_NS
 from lib.reports.machine import processor
 
 
-class RecoveryRow(NamedTuple):
-    """The recoveries from one fault: for each of `STEPS` the spread of its times."""
-
-    what: str
-    rounds: int
-    steps: list[str]
-
-
-class CutGroup(NamedTuple):
-    """The cuts of one connection whose clients notice them in the same way."""
-
-    stream: str
-    notice: str | None
-    """None: the client need not notice."""
-    rounds: int
-    detection: str
-    reconnection: str
-    goal_ns: int | None
-
-
-class StormRow(NamedTuple):
-    """What a storm did of one kind of fault."""
-
-    kind: FaultKind
-    done: int
-    skipped: int
-    victims: list[tuple[str, int]]
-
-
-class DefectRow(NamedTuple):
-    """One kind of defect of a feed, and what it was counted as."""
-
-    title: str
-    done: int
-    counted_as: str | None
-    expected: int
-    counted: int
-    longest_ns: int | None
-
-
 def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
     """Return the figures of all pages. Raises KeyError if the recording lacks one."""
     recording, figures = recorded.recording, recorded.figures
     goals = goal_series(figures)
-    judgements = Counter(series.judgement for series in goals)
+    judged = [series.judgement for series in goals if series.judgement in (REACHED, MISSED)]
     entries = [(entry, figures.get(entry["name"])) for entry in recording["experiments"]]
     cases, storm, loop = cut_cases(figures), first_storm(figures), figures.get("crash_loop")
     return {
@@ -84,7 +44,7 @@ def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
         "took_s": sum(entry["took_s"] for entry, _ in entries),
         # the answers
         "holding": sum(entry["exit_code"] == EXIT_HOLDS for entry, _ in entries),
-        "cuts": pooled_cut_series(figures),
+        "cuts": connection_series(figures, pooled=True),
         "gateway_kills": [
             series
             for series in recovery_series(figures)
@@ -92,8 +52,8 @@ def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
         ],
         "totals": totals(figures),
         "goals": goals,
-        "reached": judgements[REACHED],
-        "judged": judgements[REACHED] + judgements[MISSED],
+        "reached": judged.count(REACHED),
+        "judged": len(judged),
         "goal_rounds": GOAL_ROUNDS,
         "enough_misses": ENOUGH_MISSES,
         # the tables
@@ -101,7 +61,7 @@ def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
         "order_counts": OrderCounts._fields,
         "steps": [label for label, _ in STEPS],
         "recoveries": recovery_rows(figures),
-        "cut_groups": cut_groups(figures),
+        "cut_groups": cut_groups(cases),
         "cases": cases,
         "notices": dict(goal_classes(cases)),
         "departures": departures(figures),
@@ -111,9 +71,7 @@ def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
         "storm": storm,
         "storm_experiment": figures.get("storm"),
         "storm_rows": storm_rows(storm) if storm else [],
-        "longest_stale_ns": max((one["length_ns"] for one in storm["stale"]), default=0)
-        if storm
-        else None,
+        "longest_stale_ns": max(times_of(storm["stale"], "length_ns"), default=0) if storm else 0,
         "second_ns": SECOND_NS,
         "defects": defect_rows(figures),
         "waits": wait_rows(figures),
@@ -124,8 +82,7 @@ def totals(figures: dict[str, Figures]) -> Counter[str]:
     """Return what happened to orders, and to ticks at the price book, in all experiments."""
     counts = Counter[str]()
     for one in figures.values():
-        counts.update(one["orders"])
-        counts.update(one["ticks_at_book"])
+        counts.update(one["orders"] | one["ticks_at_book"])
     return counts
 
 
@@ -138,35 +95,41 @@ def spread(rounds: Sequence[Figures], figure: str) -> str:
     return " / ".join(cells(times_ns)) + of
 
 
-def recovery_rows(figures: dict[str, Figures]) -> list[RecoveryRow]:
-    """Return a row for each fault of processes."""
+def recovery_rows(figures: dict[str, Figures]) -> list[tuple[str, int, list[str]]]:
+    """Return of each fault of processes: its title, how many rounds, the spread of each step."""
     return [
-        RecoveryRow(one.what, len(one.rounds), [spread(one.rounds, step) for _, step in STEPS])
+        (one.what, len(one.rounds), [spread(one.rounds, step) for _, step in STEPS])
         for one in recoveries(figures)
     ]
 
 
-def cut_groups(figures: dict[str, Figures]) -> list[CutGroup]:
-    """Return the cuts by how their clients notice, and by connection."""
-    cases = cut_cases(figures)
-    groups = []
-    for goal_ns, notice in [*goal_classes(cases), (None, None)]:
-        for stream in streams_of(cases):
-            if cuts := cuts_of(cases, goal_ns, stream):
-                detection = spread(cuts, "detection_ns")
-                reconnection = spread(cuts, "reconnection_ns")
-                groups.append(CutGroup(stream, notice, len(cuts), detection, reconnection, goal_ns))
-    return groups
+def cut_groups(cases: Sequence[Figures]) -> list[tuple[Any, ...]]:
+    """Return the cuts by how their clients notice (None: they need not), and by connection.
+
+    Of each: stream, notice, how many, spread of detection and reconnection, and goal in ns.
+    """
+    return [
+        (
+            stream,
+            notice,
+            len(cuts),
+            spread(cuts, "detection_ns"),
+            spread(cuts, "reconnection_ns"),
+            goal_ns,
+        )
+        for goal_ns, notice in [*goal_classes(cases), (None, None)]
+        for stream in streams_of(cases)
+        if (cuts := cuts_of(cases, goal_ns, stream))
+    ]
 
 
 def departures(figures: dict[str, Figures]) -> list[tuple[str, int, str]]:
     """Return after how long each thing was gone in how many ends of supervisord."""
     killed = figures.get("kill_everything", {}).get("supervisord_killed", [])
     found = [one["departure"] for one in killed]
-    names = dict.fromkeys(name for departure in found for name in departure)
     return [
         (name.removesuffix("_ns").replace("_", " "), len(found), spread(found, name))
-        for name in names
+        for name in (found[0] if found else ())
     ]
 
 
@@ -176,20 +139,20 @@ def first_storm(figures: dict[str, Figures]) -> Figures | None:
     return storms[0] if storms else None
 
 
-def storm_rows(storm: Figures) -> list[StormRow]:
-    """Return a row for each kind of fault, in the order of the kinds."""
+def storm_rows(storm: Figures) -> list[tuple[FaultKind, int, int, list[tuple[str, int]]]]:
+    """Return of each kind of fault how often it was done and skipped, and its victims."""
     rows = []
     for kind in FaultKind:
         name = kind.name.lower()
         victims = Counter(fault["victim"] for fault in storm["gusts"] if fault["kind"] == name)
         if victims or name in storm["skipped"]:
             skipped = storm["skipped"].get(name, 0)
-            rows.append(StormRow(kind, victims.total(), skipped, sorted(victims.items())))
+            rows.append((kind, victims.total(), skipped, sorted(victims.items())))
     return rows
 
 
-def defect_rows(figures: dict[str, Figures]) -> list[DefectRow]:
-    """Return a row for each kind of defect."""
+def defect_rows(figures: dict[str, Figures]) -> list[tuple[Any, ...]]:
+    """Return of each kind of defect: title, times, event, its expected and real count, worst ns."""
     defects = figures.get("corrupt_feed", {}).get("harms", [])
     titles = {kind.__name__: kind.title for kind in DEFECTS}
     rows = []
@@ -202,16 +165,14 @@ def defect_rows(figures: dict[str, Figures]) -> list[DefectRow]:
         )
         done = sum(one["done"] for one in found)
         longest_ns = max(times_of(found, "recovery_ns"), default=None)
-        rows.append(DefectRow(titles.get(kind, kind), done, event, expected, counted, longest_ns))
+        rows.append((titles.get(kind, kind), done, event, expected, counted, longest_ns))
     return rows
 
 
 def wait_rows(figures: dict[str, Figures]) -> list[tuple[str, int, int]]:
     """Return the longest waits of each kind, without and beside clients that stop reading."""
     rounds = figures.get("slow_consumer", {}).get("rounds", [])
-    if not rounds:
-        return []
     return [
         (label, *(max(one[when][wait] for one in rounds) for when in ("without", "beside")))
-        for wait, label in LABELS.items()
+        for wait, label in (LABELS.items() if rounds else ())
     ]

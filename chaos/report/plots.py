@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from matplotlib import pyplot
@@ -57,39 +58,27 @@ def draw_recovery(series: Sequence[Series], file: Path) -> None:
 def _draw_row(axes: Axes, row: int, series: Series) -> None:
     times_ms = sorted(max(time_ns / MILLISECOND_NS, LEAST_MS) for time_ns in series.times_ns)
     heights = [height_in_row(row, number) for number in range(len(times_ms))]
-    first = row == 0
-    axes.plot(
-        times_ms,
-        heights,
-        "o",
-        color=DOTS,
-        alpha=0.6,
-        markersize=4,
-        markeredgewidth=0,
-        label="one recovery" if first else None,
-    )
-    middle = len(times_ms) // 2
-    median = (times_ms[middle] + times_ms[~middle]) / 2
-    axes.plot(
-        [median] * 2,
-        [row - 0.36, row + 0.36],
-        color=MEDIAN,
-        linewidth=1.6,
-        label="median" if first else None,
-    )
+    axes.plot(times_ms, heights, "o", color=DOTS, alpha=0.6, markersize=4, markeredgewidth=0)
+    _draw_line(axes, row, median(times_ms), MEDIAN, 1.6)
     if series.goal_ns is not None:
-        axes.plot(
-            [series.goal_ns / MILLISECOND_NS] * 2,
-            [row - 0.36, row + 0.36],
-            color=GOAL,
-            linewidth=2.2,
-            label="goal for the median" if first else None,
-        )
+        _draw_line(axes, row, series.goal_ns / MILLISECOND_NS, GOAL, 2.2)
+    if row == 0:
+        labels = ("one recovery", "median", "goal for the median")
+        for line, label in zip(axes.lines, labels, strict=False):
+            line.set_label(label)
+
+
+def _draw_line(axes: Axes, row: int, time_ms: float, colour: str, width: float) -> None:
+    axes.plot([time_ms] * 2, [row - 0.36, row + 0.36], color=colour, linewidth=width)
 
 
 def draw_storm(storm: dict[str, Any], file: Path) -> None:
     """Draw the timeline of a storm: its faults by kind, with ticks and orders over time."""
-    kinds = [kind for kind in FaultKind if any(_kind(fault) is kind for fault in storm["gusts"])]
+    faults_of = {
+        kind: [fault for fault in storm["gusts"] if fault["kind"] == kind.name.lower()]
+        for kind in FaultKind
+    }
+    kinds = [kind for kind in FaultKind if faults_of[kind]]
     with house_style():
         figure, (faults, ticks, orders) = pyplot.subplots(
             3,
@@ -99,8 +88,7 @@ def draw_storm(storm: dict[str, Any], file: Path) -> None:
             layout="constrained",
         )
         for row, kind in enumerate(kinds):
-            of_kind = [fault for fault in storm["gusts"] if _kind(fault) is kind]
-            for number, fault in enumerate(of_kind):
+            for number, fault in enumerate(faults_of[kind]):
                 _draw_fault(faults, row, number, fault)
         faults.set_yticks(range(len(kinds)), kinds)
         faults.set_ylim(len(kinds) - 0.5, -0.5)
@@ -128,10 +116,6 @@ def _draw_fault(axes: Axes, row: int, number: int, fault: dict[str, Any]) -> Non
     axes.barh(row, length_s, left=begin_s, height=0.55, color=DOTS, alpha=0.75, linewidth=0)
     height = row + SPREAD * (1 if number % 2 else -1)  # so that neighbours can both be read
     axes.text(begin_s + length_s + 0.15, height, fault["victim"], va="center", fontsize=6.5)
-
-
-def _kind(fault: dict[str, Any]) -> FaultKind:
-    return FaultKind[fault["kind"].upper()]
 
 
 def _s(time_ns: int) -> float:

@@ -20,10 +20,6 @@ Figures = dict[str, Any]
 """The JSON of one experiment (`chaos.lab.experiment.to_json`)."""
 
 
-class ReliabilityReportError(ReportError):
-    """Recorded experiments are missing or incomplete (a one-line message)."""
-
-
 @dataclass(frozen=True)
 class RecordedExperiments:
     """All recorded data that the report is made from."""
@@ -35,30 +31,23 @@ class RecordedExperiments:
 
 @contextmanager
 def require_figures() -> Iterator[None]:
-    """Raise ReliabilityReportError if the block looks up a figure that is missing."""
+    """Raise ReportError if the block looks up a figure that is missing."""
     try:
         yield
     except KeyError as error:
-        raise ReliabilityReportError(
+        raise ReportError(
             f"the figures in {RECORDED} lack {error}; `make chaos` records them again"
         ) from None
 
 
 def load_recorded(directory: Path) -> RecordedExperiments:
-    """Read what was recorded. Raises ReliabilityReportError."""
-    recording = _read_json(directory / RECORDING)
-    names = [entry["name"] for entry in recording["experiments"]]
-    files = {name: directory / f"{name}.json" for name in names}
-    return RecordedExperiments(
-        recording, {name: _read_json(file) for name, file in files.items() if file.exists()}
-    )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
+    """Read what was recorded. Raises ReportError."""
     try:
-        content: dict[str, Any] = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise ReliabilityReportError(f"{file} is missing; `make chaos` records it") from None
-    except ValueError as error:
-        raise ReliabilityReportError(f"{file} is no JSON: {error}") from None
-    return content
+        recording = json.loads((directory / RECORDING).read_bytes())
+        files = {one["name"]: directory / f"{one['name']}.json" for one in recording["experiments"]}
+        return RecordedExperiments(
+            recording,
+            {name: json.loads(file.read_bytes()) for name, file in files.items() if file.exists()},
+        )
+    except (FileNotFoundError, ValueError) as error:
+        raise ReportError(f"{directory}: {error}; `make chaos` records it again") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Final
 
@@ -73,17 +73,15 @@ class Series:
 def recoveries(figures: dict[str, Figures]) -> list[Recoveries]:
     """Return the recoveries from each fault of processes."""
     found = [
-        Recoveries(one["experiment"], one["role"], one["fault"], one["rounds"], one.get("goal"))
+        Recoveries(one["experiment"], one["role"], one["fault"], one["rounds"], one["goal"])
         for one in figures.values()
         if "fault" in one
     ]
     if everything := figures.get("kill_everything"):
-        starts = [killed["started_again"] for killed in everything["supervisord_killed"]]
-        for what, rounds in (
-            ("SIGKILL of all roles at once", everything["roles_killed"]),
-            ("supervisord started again after SIGKILL", starts),
-        ):
-            found.append(Recoveries("kill_everything", ALL, what, rounds))
+        name, killed = "kill_everything", everything["roles_killed"]
+        starts = [one["started_again"] for one in everything["supervisord_killed"]]
+        found.append(Recoveries(name, ALL, "SIGKILL of all roles at once", killed))
+        found.append(Recoveries(name, ALL, "supervisord started again after SIGKILL", starts))
     if loop := figures.get("crash_loop"):
         starts = [one["recovery"] for one in loop["rounds"] if one["recovery"]]
         what = f"{loop['role']} started by hand after a crash loop"
@@ -104,27 +102,24 @@ def recovery_series(figures: dict[str, Figures]) -> list[Series]:
     return series
 
 
-def connection_series(figures: dict[str, Figures]) -> list[Series]:
-    """Return the times to reconnection, by whether the client is notified, and by connection."""
+def connection_series(figures: dict[str, Figures], *, pooled: bool = False) -> list[Series]:
+    """Return the times to reconnection, by whether the client is notified, and by connection.
+
+    `pooled`: of all connections together.
+    """
     cases = cut_cases(figures)
     return [
-        _cut_series(f"{stream} connection, {notice}", cuts_of(cases, goal_ns, stream), goal_ns)
+        Series(
+            CUT,
+            ALL,
+            f"{stream + ' connection' if stream else 'a cut connection'}, {notice}",
+            "reconnection",
+            times_of(cuts_of(cases, goal_ns, stream), "reconnection_ns"),
+            goal_ns,
+        )
         for goal_ns, notice in goal_classes(cases)
-        for stream in streams_of(cases)
+        for stream in ([""] if pooled else streams_of(cases))
     ]
-
-
-def pooled_cut_series(figures: dict[str, Figures]) -> list[Series]:
-    """Return the times to reconnection by whether the client is notified."""
-    cases = cut_cases(figures)
-    return [
-        _cut_series(f"a cut connection, {notice}", cuts_of(cases, goal_ns), goal_ns)
-        for goal_ns, notice in goal_classes(cases)
-    ]
-
-
-def _cut_series(what: str, cuts: Iterable[Figures], goal_ns: int) -> Series:
-    return Series(CUT, ALL, what, "reconnection", times_of(cuts, "reconnection_ns"), goal_ns)
 
 
 def all_series(figures: dict[str, Figures]) -> list[Series]:
@@ -138,16 +133,13 @@ def goal_series(figures: dict[str, Figures]) -> list[Series]:
     Each role is frozen less often than that, so the freezes are also judged together.
     """
     found = [series for series in recovery_series(figures) if series.goal_ns is not None]
-    freezes: dict[tuple[str, int | None], list[int]] = {}
-    for series in found:
-        if series.experiment == FREEZE:
-            key = series.step, series.goal_ns
-            freezes[key] = [*freezes.get(key, []), *series.times_ns]
+    freezes = [series for series in found if series.experiment == FREEZE]
+    times_ns = [time_ns for series in freezes for time_ns in series.times_ns]
     together = [
-        Series(FREEZE, ALL, "SIGSTOP, all roles together", step, times_ns, goal_ns)
-        for (step, goal_ns), times_ns in freezes.items()
+        replace(one, role=ALL, what="SIGSTOP, all roles together", times_ns=times_ns)
+        for one in freezes[:1]  # all of them have the same goal
     ]
-    return [*found, *together, *pooled_cut_series(figures)]
+    return [*found, *together, *connection_series(figures, pooled=True)]
 
 
 def missed_goals(figures: dict[str, Figures]) -> list[str]:

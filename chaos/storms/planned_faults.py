@@ -7,11 +7,11 @@ that depends on the seed. So a storm of `len(kinds)` planned faults has every ki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from itertools import product
 from random import Random
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from chaos.faults.connection_faults import (
     AddedLatency,
@@ -76,15 +76,9 @@ CUT_KINDS: Final = (FaultKind.RESET, FaultKind.CLOSE, FaultKind.HALF_OPEN)
 """Kinds that end a connection; there is nothing to undo."""
 PLAIN_KINDS: Final = (*ROLE_KINDS, FaultKind.EVERYTHING, *CLIENT_KINDS)
 """Kinds that any stack can be put under."""
-LASTING_PROXY_KINDS: Final = (
-    FaultKind.BLACKHOLE,
-    FaultKind.LATENCY,
-    FaultKind.BANDWIDTH,
-    FaultKind.SLICES,
-)
-PROXY_KINDS: Final = (*CUT_KINDS, *LASTING_PROXY_KINDS)
+PROXY_KINDS: Final = tuple(kind for kind in FaultKind if kind not in PLAIN_KINDS)
 """Kinds that need a proxy in each connection."""
-LASTING_KINDS: Final = (*CLIENT_KINDS, *LASTING_PROXY_KINDS)
+LASTING_KINDS: Final = (*CLIENT_KINDS, *(kind for kind in PROXY_KINDS if kind not in CUT_KINDS))
 """Kinds that the lab has to end after `PlannedFault.lasts_s`, as it has to end a pause."""
 
 
@@ -107,36 +101,25 @@ class PlannedFault(NamedTuple):
 _Card = TypeVar("_Card")
 
 
-class _Deck(Generic[_Card]):
-    """Deals its cards in a random order, all of them before any a second time."""
-
-    def __init__(self, random: Random, cards: Iterable[_Card]) -> None:
-        self._random = random
-        self._cards = list(cards)
-        self._left: list[_Card] = []
-
-    def deal(self) -> _Card:
-        """Return the next card."""
-        if not self._left:
-            self._left = self._random.sample(self._cards, len(self._cards))
-        return self._left.pop()
+def _deal(random: Random, cards: Sequence[_Card]) -> Iterator[_Card]:
+    """Yield the cards in a random order, all of them before any a second time, for ever."""
+    while True:
+        yield from reversed(random.sample(cards, len(cards)))
 
 
 def plan_storm(
     random: Random, minutes: float, kinds: Sequence[FaultKind], roles: Sequence[str]
 ) -> list[PlannedFault]:
     """Return the planned faults of a storm, earliest first. The same seed gives the same plan."""
-    decks = {kind: _Deck(random, _cards(kind, roles)) for kind in kinds}
-    kind_deck = _Deck(random, kinds)
+    decks = {kind: _deal(random, _cards(kind, roles)) for kind in kinds}
     planned_faults: list[PlannedFault] = []
     at_s = 0.0
-    while True:
-        kind = kind_deck.deal()
+    for kind in _deal(random, kinds):
         at_s += min(LONGEST_GAP_S, random.expovariate(1 / MEAN_GAP_S))
         at_s += QUIET_BEFORE_ALL_S if kind is FaultKind.EVERYTHING else 0.0
         if at_s >= minutes * 60:
-            return planned_faults
-        victim, to = decks[kind].deal()
+            break
+        victim, to = next(decks[kind])
         others = [other for other in _victims(kind, roles) if other != victim]
         victims = (victim, *random.sample(others, len(others)))
         connection_fault = _PROXY_FAULTS[kind](random, to) if kind in PROXY_KINDS else None
@@ -144,6 +127,7 @@ def plan_storm(
         planned_faults.append(
             PlannedFault(at_s, kind, victims, _duration_s(random, kind), connection_fault, seed)
         )
+    return planned_faults
 
 
 def _cards(kind: FaultKind, roles: Sequence[str]) -> list[tuple[str, Direction]]:

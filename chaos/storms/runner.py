@@ -1,10 +1,8 @@
 """Runs the plan of a storm on a stack that trades, and undoes every fault.
 
-One thread, one loop: it injects the faults that are due, drives those that need it (garbage
-clients), and ends those whose time is over. Kills, and freezes that the watchdog ends, are over
-when supervisord has started the role again. The logs say which role may be hit: a question to
-supervisord would wake it and speed up its recovery. The runner opens a handle on a process as soon
-as its pid is logged, because the kernel may reuse the pid.
+One thread, one loop. Kills, and freezes that the watchdog ends, are over when supervisord has
+started the role again. The logs say which role may be hit: a question to supervisord would wake it
+and speed up its recovery.
 """
 
 from __future__ import annotations
@@ -13,19 +11,19 @@ import math
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from chaos.faults.connection_faults import Clear
+from chaos.faults.connection_faults import Clear, ConnectionFault
 from chaos.faults.proxy import Proxy
 from chaos.faults.role_faults import UNWATCHED_S, FrozenProcess, is_watched
 from chaos.faults.stalled_client import StalledClient
 from chaos.lab.experiment import RoundContext
 from chaos.lab.target import YOUNG_S, TargetError
-from chaos.storms.planned_faults import CUT_KINDS, PROXY_KINDS, FaultKind, PlannedFault
+from chaos.storms.planned_faults import CUT_KINDS, FaultKind, PlannedFault
 from lib.clock import SECOND_NS, to_ns
 from lib.process.process_handle import ProcessHandle
 from lib.stack.log_follower import SPAWNED, SupervisorEvent
@@ -87,17 +85,14 @@ class GarbageClient:
 class RoleProcess:
     """The current process of a role, as far as the logs show it."""
 
-    def __init__(self, pid: int) -> None:
-        """Begin with a running process that is not young."""
-        self._handle: ProcessHandle | None = None
-        self.hold(pid, 0)
+    def __init__(self, pid: int, spawned_ns: int = 0) -> None:
+        """Open a handle on it while its pid is fresh: the kernel may reuse the pid.
 
-    def hold(self, pid: int, spawned_ns: int) -> None:
-        """Open a handle on a process while its pid is fresh. It may already have ended."""
-        self.close()
+        `spawned_ns` is when supervisord logged that it started the process.
+        """
         self.pid = pid
         self.spawned_ns = spawned_ns
-        """When supervisord logged that it started the process."""
+        self._handle: ProcessHandle | None = None
         with suppress(ProcessLookupError):
             self._handle = ProcessHandle(pid)
 
@@ -206,25 +201,23 @@ class StormRunner:
     def _follow_events(self) -> None:
         events = self._context.recorder.recording.events[self._seen_events :]
         self._seen_events += len(events)
-        for event in events:
-            match event.what:
-                case SupervisorEvent(event=name, program=role) as spawned if name == SPAWNED:
-                    if role in self._processes:
-                        self._processes[role].hold(spawned.pid, event.at_ns)
+        for at_ns, _, what in events:
+            if not isinstance(what, SupervisorEvent) or what.event != SPAWNED:
+                continue
+            if what.program in self._processes:
+                self._processes[what.program].close()
+                self._processes[what.program] = RoleProcess(what.pid, at_ns)
 
     def _is_over(self, fault: InjectedFault) -> bool:
         """Whether its time is over, or all its roles have a new process since it began."""
-        if time.monotonic() >= fault.until_s:
-            return True
         spawned_ns = [self._processes[role].spawned_ns for role in fault.roles]
-        return bool(spawned_ns) and min(spawned_ns) > fault.begin_ns
+        return time.monotonic() >= fault.until_s or min(spawned_ns, default=0) > fault.begin_ns
 
     def _begin_fault(self, planned: PlannedFault) -> None:
         """Inject a fault into the first of its victims that can take it now."""
         for victim in planned.victims:
-            now_ns = time.monotonic_ns()
-            until_s = now_ns / SECOND_NS + planned.lasts_s
-            fault = InjectedFault(planned, victim, now_ns, until_s=until_s)
+            fault = InjectedFault(planned, victim, time.monotonic_ns())
+            fault.until_s = fault.begin_ns / SECOND_NS + planned.lasts_s
             self._active.append(fault)  # first: Ctrl-C may come at any moment
             try:
                 self._inject(fault)
@@ -246,52 +239,53 @@ class StormRunner:
 
     def _inject(self, fault: InjectedFault) -> None:
         """Inject the fault. Raises TargetError or ProcessLookupError if it cannot be done now."""
-        planned, victim = fault.planned, fault.victim
-        if planned.kind in PROXY_KINDS:
-            self._inject_into_connection(fault)
-        elif planned.kind is FaultKind.STALLED:
+        kind, victim = fault.planned.kind, fault.victim
+        if connection_fault := fault.planned.connection_fault:
+            self._inject_into_connection(fault, connection_fault)
+        elif kind is FaultKind.STALLED:
             client = StalledClient(*self._addresses[victim], UNREAD_HELLO[victim])
             fault.undo.append(client.close)
-        elif planned.kind is FaultKind.NOISE:
-            garbage_client = GarbageClient(self._addresses[victim], Random(planned.seed))
+        elif kind is FaultKind.NOISE:
+            garbage_client = GarbageClient(self._addresses[victim], Random(fault.planned.seed))
             fault.undo.append(garbage_client.close)
             fault.step = garbage_client.step
         else:
-            self._inject_into_roles(fault)
+            is_all = kind is FaultKind.EVERYTHING
+            self._inject_into_roles(fault, kind, tuple(self._processes) if is_all else (victim,))
 
-    def _inject_into_connection(self, fault: InjectedFault) -> None:
-        planned, proxy = fault.planned, self._proxies[fault.victim]
-        assert planned.connection_fault
-        if planned.kind in CUT_KINDS:
-            if not proxy.cut(planned.connection_fault):
+    def _inject_into_connection(
+        self, fault: InjectedFault, connection_fault: ConnectionFault
+    ) -> None:
+        proxy = self._proxies[fault.victim]
+        if fault.planned.kind in CUT_KINDS:
+            if not proxy.cut(connection_fault):
                 raise TargetError(f"{fault.victim} is not connected")
         elif not isinstance(proxy.fault, Clear):
             raise TargetError(f"{fault.victim} is under another fault that lasts")
         else:
             fault.undo.append(lambda: setattr(proxy, "fault", Clear()))
-            proxy.fault = planned.connection_fault
+            proxy.fault = connection_fault
 
-    def _inject_into_roles(self, fault: InjectedFault) -> None:
-        planned, victim = fault.planned, fault.victim
-        is_all = planned.kind is FaultKind.EVERYTHING
-        roles = tuple(self._processes) if is_all else (victim,)
+    def _inject_into_roles(
+        self, fault: InjectedFault, kind: FaultKind, roles: tuple[str, ...]
+    ) -> None:
         if not self._may_hit(roles):
-            raise TargetError(f"{victim} is young, down or already under a fault")
+            raise TargetError(f"{fault.victim} is young, down or already under a fault")
         fault.roles = roles
-        if planned.kind is not FaultKind.PAUSE:
+        if kind is FaultKind.FREEZE and not is_watched(fault.victim, self._settings):
+            fault.until_s = time.monotonic() + UNWATCHED_S
+        elif kind is not FaultKind.PAUSE:
             fault.until_s = math.inf
-            if planned.kind is FaultKind.FREEZE and not is_watched(victim, self._settings):
-                fault.until_s = time.monotonic() + UNWATCHED_S
-        if planned.kind in (FaultKind.FREEZE, FaultKind.PAUSE):
-            frozen = FrozenProcess(self._processes[victim].pid)
+        if kind in (FaultKind.FREEZE, FaultKind.PAUSE):
+            frozen = FrozenProcess(self._processes[fault.victim].pid)
             fault.undo.append(frozen.resume)
             frozen.stop()
         else:
-            number = signal.SIGTERM if planned.kind is FaultKind.TERM else signal.SIGKILL
+            number = signal.SIGTERM if kind is FaultKind.TERM else signal.SIGKILL
             for role in roles:
                 self._processes[role].send(number)
 
-    def _may_hit(self, roles: Sequence[str] | Mapping[str, RoleProcess]) -> bool:
+    def _may_hit(self, roles: Iterable[str]) -> bool:
         now_ns = time.monotonic_ns()
         busy = {role for fault in self._active for role in fault.roles}
         return all(role not in busy and self._processes[role].may_be_hit(now_ns) for role in roles)

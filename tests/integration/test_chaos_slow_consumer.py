@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from daemons.order_manager import MAX_QUEUED_BYTES
 from tests.experiments import run
 from tests.helpers import DEADLINE_S
 from tests.stack import PrivateStack
@@ -30,5 +29,4 @@ def test_clients_that_do_not_read_affect_no_other_and_one_that_resumes_misses_no
     assert all(found["waiting_bytes"]["orders"])
     assert found["hung_up"]["numbered prices"] == 2  # of three; the third has read on
     assert found["hung_up"]["orders"] == 3
-    assert found["owed_bytes"]["order_manager"] > 3 * MAX_QUEUED_BYTES
     assert found["ticks_read_on"] > 3 * 1000  # of a window, at least

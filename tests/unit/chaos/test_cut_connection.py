@@ -14,7 +14,7 @@ from chaos.cut_connection import (
     CutConnection,
     CutOutcome,
     measure_cut,
-    outcome_without_reconnection,
+    outcome_of_cut,
     unmet_expectations,
 )
 from chaos.faults.connection_faults import Blackhole, Close, Direction, HalfOpen, Reset
@@ -122,7 +122,7 @@ NEVER = "not connected again within 15 s"
 def test_a_cut_without_reconnection_says_why(
     case: Case, cut_ns: int | None, events: list[Event], why: str
 ) -> None:
-    found = outcome_without_reconnection(case, cut_ns, events)
+    found = outcome_of_cut(case, cut_ns, events)
     [reason] = unmet_expectations(case, [CutOutcome(1, 2, 0), found])
     assert reason.endswith(f"cut 2: {why}")
 

@@ -168,8 +168,8 @@ def booked(
         # The wall clock was set back in between.
         ([booked(3, 30, "11:01"), booked(1, 20, "11:00", 8), booked(2, 10, "12:00", 7)], [2, 1, 3]),
         # Of one receipt: by their fills.
-        ([booked(1, 10, "", 9), booked(2, 10), booked(3, 10, "", 8)], [3, 2, 1]),
-        ([booked(1, 10), booked(2, 10, "", 8), booked(3, 10)], [1, 2, 3]),
+        ([booked(1, 10, "", 9), booked(2, 10), booked(3, 10, "", 8)], [2, 3, 1]),
+        ([booked(1, 10), booked(2, 10, "", 8), booked(3, 10)], [1, 3, 2]),
         # A rejection where its position is true: order 1 was sent again, after the others.
         (
             [booked(1, 10, position=30), booked(2, 10, "", 5, position=10),

@@ -13,9 +13,9 @@ def test_a_step_that_some_recoveries_do_not_have_says_how_many_have_it():
     for one in found["rounds"]:
         one["respawn_ns"] = None
 
-    [row] = recovery_rows({"drop_gateway": found})
+    [(_, _, steps)] = recovery_rows({"drop_gateway": found})
 
-    assert row.steps[:2] == ["10.0 / 10.0 / 10.0 (1)", "-"]
+    assert steps[:2] == ["10.0 / 10.0 / 10.0 (1)", "-"]
 
 
 def test_a_defect_is_compared_with_the_expected_count_over_all_rounds():

@@ -185,6 +185,7 @@ def test_a_symbol_chosen_by_keyboard_stays_chosen(seen: Seen) -> None:
 def test_a_page_that_is_opened_hidden_has_no_stream(seen: Seen) -> None:
     hidden = "Object.defineProperty(document, 'hidden', { value: true, configurable: true })"
     seen.page.add_init_script(hidden)
+    seen.requests.clear()
     seen.page.goto(seen.address)
     assert not [url for url in seen.requests if "/events" in url]
 

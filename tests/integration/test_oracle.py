@@ -138,7 +138,7 @@ CASES = {
     # The real prices, a few ticks at a time.
     "real": Case(rate=2000.0, news_interval=0.08, whole_dollars=False),
     # So fast that ticks come in batches; prices so coarse that averages are often equal.
-    "coarse and fast": Case(rate=100_000.0, news_interval=0.002, whole_dollars=True),
+    "coarse and fast": Case(rate=25_000.0, news_interval=0.002, whole_dollars=True),
 }
 
 

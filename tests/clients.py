@@ -108,25 +108,18 @@ class Batch(NamedTuple):
 class NumberedClient(Peer):
     """A client of a price or news stream that sends HELLO. It checks every sequence number."""
 
-    tape: str
     first: int
     next: int
     """The next sequence that must arrive."""
 
-    def hello(self, next_sequence: int, tape: str | None = None) -> int:
-        """Send HELLO; return FIRST of the answer."""
-        self.send(b"HELLO,1,%d%b*" % (next_sequence, f",{tape}".encode() if tape else b""))
-        return self.take_answer()
-
-    def take_answer(self) -> int:
-        """Skip plain frames up to the answer; return FIRST."""
+    def hello(self, next_sequence: int) -> None:
+        """Send HELLO, skip plain frames up to the answer, and take FIRST from it."""
+        self.send(b"HELLO,1,%d*" % next_sequence)
         while not (answer := self.frame()).startswith(b"HELLO,"):
             assert not answer.startswith(b"BATCH,"), "a batch came before the answer"
-        word, version, tape_bytes, first = answer.split(b",")
+        word, version, _, first = answer.split(b",")
         assert (word, version) == (b"HELLO", b"1")
-        self.tape = tape_bytes.decode()
         self.first = self.next = int(first)
-        return self.first
 
     def batch(self) -> Batch:
         word, first, count, sent_ns = self.frame().split(b",")
@@ -143,10 +136,10 @@ class NumberedClient(Peer):
         return frames
 
 
-def joined(port: int, next_sequence: int = 0, tape: str | None = None) -> NumberedClient:
+def joined(port: int, next_sequence: int = 0) -> NumberedClient:
     """A numbered client whose HELLO was answered."""
     client = NumberedClient.connect(port)
-    client.hello(next_sequence, tape)
+    client.hello(next_sequence)
     return client
 
 

@@ -55,20 +55,18 @@ def _plain(event: type[LogEvent]) -> dict[str, Any]:
     return {name: "orders" if (name, v) == ("stream", "") else v for name, v in values.items()}
 
 
+_EMPTY: dict[type[inspect.Type], Any] = {
+    inspect.UnionType: None,
+    inspect.IntType: 0,
+    inspect.FloatType: 0.0,
+    inspect.DictType: {},
+    inspect.ListType: [],
+}
+
+
 def _value(kind: inspect.Type) -> Any:
-    match kind:
-        case inspect.Metadata():
-            return _value(kind.type)
-        case inspect.LiteralType():
-            return "BUY" if "BUY" in kind.values else kind.values[0]
-        case inspect.UnionType():
-            return None
-        case inspect.IntType():
-            return 0
-        case inspect.FloatType():
-            return 0.0
-        case inspect.DictType():
-            return {}
-        case inspect.ListType():
-            return []
-    return ""
+    if isinstance(kind, inspect.Metadata):
+        return _value(kind.type)
+    if isinstance(kind, inspect.LiteralType):
+        return "BUY" if "BUY" in kind.values else kind.values[0]
+    return _EMPTY.get(type(kind), "")

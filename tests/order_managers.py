@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from daemons.order_manager import OrderManager
+from lib.process.role import run_role
 from tests.clients import OrderClient
 from tests.helpers import wait_until
 from tests.stack import PrivateStack
@@ -27,8 +31,8 @@ class RunningOrderManager:
         self.stack = stack
         self.process = process
 
-    def connect(self, receive_buffer: int | None = None) -> OrderClient:
-        return OrderClient.connect(self.stack.order_port, receive_buffer)
+    def connect(self) -> OrderClient:
+        return OrderClient.connect(self.stack.order_port)
 
     def logged_on(self, client_id: str = "trader") -> OrderClient:
         client = self.connect()
@@ -55,3 +59,12 @@ class RunningOrderManager:
             yield
         finally:
             self.process.send_signal(signal.SIGCONT)
+
+
+def run_order_manager(log_dir: Path, environment: dict[str, str]) -> None:
+    """Be the order manager that supervisord would have started, in a process that was forked."""
+    for fd, name in ((1, "order_manager.out"), (2, "order_manager.jsonl")):
+        os.dup2(os.open(log_dir / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), fd)
+    os.environ.update(environment)
+    del sys.argv[1:]  # run_role reads what a role is given
+    run_role("order_manager", OrderManager)

@@ -117,10 +117,9 @@ def hops(
     )
 
 
-def segment(symbols: int, ring_capacity: int) -> SegmentSize:
-    names = tuple(map(str, range(symbols)))
-    size = Layout(names, ring_capacity).total_bytes
-    return SegmentSize(symbols, ring_capacity, size, size)
+def segment(symbols: int) -> SegmentSize:
+    size = Layout(tuple(map(str, range(symbols))), RING).total_bytes
+    return SegmentSize(symbols, RING, size, size)
 
 
 def recording(**changed: Any) -> Recording:
@@ -148,7 +147,7 @@ def recording(**changed: Any) -> Recording:
             OrderFigures(4, 2_000, 400_000, 7.0, latency(42_000)),
         ),
         at_rest=usages(),
-        segments=(segment(4, RING), segment(100, RING)),
+        segments=(segment(4), segment(100)),
         hops=(
             *hops(STACK, 2e3, figure=100, ticks_a_message=0),
             *hops(FLOOR, 2e3, figure=80),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from random import Random
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -185,20 +185,7 @@ class Run:
         order = decision.order
         self.client.submit(order, 0)
         self.orders.append((self.now + self.random.randint(0, MAX_DELAY), order))
-        assert order.tape is not None
-        assert order.tick_sequence is not None
-        self.records.sent.append(
-            SentOrder(
-                order.order_id,
-                order.symbol,
-                order.side,
-                order.quantity,
-                order.price,
-                order.tape,
-                order.tick_sequence,
-                decision.sentiment,
-            )
-        )
+        self.records.sent.append(record(SentOrder, order, sentiment=decision.sentiment))
 
     def log_on_again(self) -> None:
         """Lose everything in transit; send the unanswered orders again."""
@@ -229,18 +216,8 @@ class Run:
             del self.client.unanswered[report.order_id]
             if not (self.fault == "rejections ignored" and report.status == "REJECTED"):
                 self.trader.answered(report)
-            assert report.position is not None
-            self.records.answers.append(
-                OrderAnswer(
-                    report.order_id,
-                    report.status,
-                    report.symbol,
-                    report.side,
-                    report.trade_id,
-                    report.position,
-                    len(self.records.sent),
-                )
-            )
+            answer = record(OrderAnswer, report, sent_before=len(self.records.sent))
+            self.records.answers.append(answer)
 
     def book(self, order: Order) -> ExecutionReport:
         """Book an order, or return the report of a booked one."""
@@ -259,36 +236,28 @@ class Run:
             self.trade_id += 1
             position += order.signed_quantity
             self.records.positions[order.symbol] = position
-        report = ExecutionReport(
+        outcome = {
+            "status": "REJECTED" if reason else "FILLED",
+            "reason": reason,
+            "trade_id": None if reason else self.trade_id,
+            "position": position,
+        }
+        self.records.ledger.append(record(LedgerOrder, order, **outcome, received_ns=self.now))
+        return ExecutionReport(
             client_id="strategy",
             order_id=order.order_id,
-            status="REJECTED" if reason else "FILLED",
             symbol=order.symbol,
             side=order.side,
             quantity=order.quantity,
             raw_price=msgspec.Raw(b"1"),
-            trade_id=None if reason else self.trade_id,
-            position=position,
-            reason=reason,
+            **outcome,
         )
-        self.records.ledger.append(
-            LedgerOrder(
-                order.order_id,
-                order.symbol,
-                order.side,
-                order.quantity,
-                order.price,
-                report.status,
-                reason,
-                report.trade_id,
-                position,
-                order.tape,
-                order.tick_sequence,
-                order.sent_ns,
-                self.now,
-            )
-        )
-        return report
+
+
+def record(kind: type[Any], source: object, **fields: Any) -> Any:
+    """A record with these fields; the others are those of an order or a report."""
+    others = [name for name in kind._fields if name not in fields]
+    return kind(**fields, **{name: getattr(source, name) for name in others})
 
 
 def array(ticks: list[BookedTick]) -> np.ndarray:

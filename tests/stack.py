@@ -175,20 +175,12 @@ class PrivateStack(private_stack.PrivateStack):
         spans = [(e["last_evaluated"] + 1, e["first_evaluated"] - 1) for e in starts]
         return [(first, last) for first, last in spans if first <= last]
 
-    def client_events(self, role: str, peer: str) -> list[dict[str, Any]]:
-        """The events that a server has logged about a client that it has accepted.
-
-        Port numbers are reused: only events since the last `client_connected` are of this client.
-        """
-        events = [entry for entry in self.events(role) if entry.get("peer") == peer]
-        accepted = [i for i, entry in enumerate(events) if entry["event"] == "client_connected"]
-        return events[accepted[-1] :] if accepted else []
-
     def wait_for_end_of_client(self, role: str, peer: str) -> dict[str, Any]:
         """Wait for the `client_disconnected` of an accepted client."""
 
         def ended() -> dict[str, Any] | None:
-            last = next(reversed(self.client_events(role, peer)), {})
+            # Port numbers are reused: only its last event is of this client.
+            last = next((e for e in reversed(self.events(role)) if e.get("peer") == peer), {})
             return last if last.get("event") == "client_disconnected" else None
 
         return wait_until(ended, f"{role} logs the end of {peer}")

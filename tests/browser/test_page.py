@@ -97,12 +97,16 @@ def test_the_page_loads_without_a_complaint_and_asks_no_other_host(seen: Seen) -
     }
 
 
-def test_prices_move_and_an_order_comes_onto_the_tape(seen: Seen) -> None:
+def test_prices_move_and_orders_come_onto_the_tape_and_can_be_filtered(seen: Seen) -> None:
     price = seen.page.locator("#price-rows tr").first.locator("td").nth(1)
     expect(price).to_have_text(re.compile(r"^\d+\.\d\d$"), timeout=TIMEOUT_MS)
     before = price.inner_text()
     wait_until(lambda: price.inner_text() != before, "the price moves")
-    expect(seen.page.locator("#order-rows tr").first).to_be_visible(timeout=TIMEOUT_MS)
+    rows = seen.page.locator("#order-rows tr")
+    expect(rows.first).to_be_visible(timeout=TIMEOUT_MS)
+    seen.page.locator("#order-filter").fill("no such order")
+    expect(rows).to_have_count(0)
+    expect(seen.page.locator("#no-orders")).to_be_visible()
 
 
 def test_each_strategy_has_a_row_and_whose_signals_are_shown_is_said(seen: Seen) -> None:
@@ -126,14 +130,6 @@ def test_the_chosen_symbol_is_in_the_address(seen: Seen) -> None:
     seen.open("/?symbol=<img src=x onerror=alert(1)>")
     expect(seen.page.locator("#no-course")).to_contain_text("There is no symbol <img src=x")
     assert seen.problems == []
-
-
-def test_orders_can_be_filtered(seen: Seen) -> None:
-    rows = seen.page.locator("#order-rows tr")
-    expect(rows.first).to_be_visible(timeout=TIMEOUT_MS)
-    seen.page.locator("#order-filter").fill("no such order")
-    expect(rows).to_have_count(0)
-    expect(seen.page.locator("#no-orders")).to_be_visible()
 
 
 def test_a_role_that_dies_turns_red_and_green_again(seen: Seen, stack: PrivateStack) -> None:
@@ -189,6 +185,7 @@ def test_a_symbol_chosen_by_keyboard_stays_chosen(seen: Seen) -> None:
 def test_a_page_that_is_opened_hidden_has_no_stream(seen: Seen) -> None:
     hidden = "Object.defineProperty(document, 'hidden', { value: true, configurable: true })"
     seen.page.add_init_script(hidden)
+    seen.requests.clear()
     seen.page.goto(seen.address)
     assert not [url for url in seen.requests if "/events" in url]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -11,9 +13,9 @@ from typing import Any
 
 from daemons import order_manager
 from lib.streams import server
-from tests.clients import OrderClient, order
-from tests.crowd import crowd
+from tests.clients import HOST, OrderClient, order
 from tests.helpers import wait_until
+from tests.processes import Child, forked
 from tests.stack import PrivateStack
 
 MORE = 60
@@ -25,15 +27,40 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+def crowd(count: int, *ports: int) -> None:
+    """Connect so many clients to each port, and again whenever one is disconnected, for ever.
+
+    They read nothing: what they are sent waits in the kernel, so that they cost their server what
+    they cost, and the machine little more.
+    """
+    epoll = select.epoll()
+    clients: dict[int, tuple[socket.socket, int]] = {}
+    to_connect = list(ports) * count
+    while True:
+        for port in to_connect:
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex((HOST, port))
+            epoll.register(sock, select.EPOLLRDHUP)
+            clients[sock.fileno()] = sock, port
+        ended = [clients.pop(fd) for fd, _ in epoll.poll()]
+        for sock, _ in ended:
+            sock.close()
+        to_connect = [port for _, port in ended]
+
+
 def test_beside_crowds_at_all_ports_killed_roles_come_back_and_miss_their_absence_only(
     stack: PrivateStack,
 ) -> None:
     with ExitStack() as clients:
+
+        def enter_crowd(count: int, *ports: int) -> Child:
+            return clients.enter_context(forked(lambda: crowd(count, *ports)))
+
         stack.start()
         stack.wait_for_event("strategy", "order_filled")
         begun_s = time.monotonic()
-        crowd_size = server.MAX_CLIENTS + MORE
-        clients.enter_context(crowd(crowd_size, stack.price_port, stack.news_port))
+        crowds = [enter_crowd(server.MAX_CLIENTS + MORE, stack.price_port, stack.news_port)]
         # They have all sent an order, so none of them has to make room.
         for _ in range(order_manager.MAX_CLIENTS - 1):
             clients.enter_context(one_that_has_ordered(stack))
@@ -45,7 +72,7 @@ def test_beside_crowds_at_all_ports_killed_roles_come_back_and_miss_their_absenc
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: has_left(stack, "strategy"), "the strategy has left its place")
         clients.enter_context(one_that_has_ordered(stack))
-        clients.enter_context(crowd(MORE, stack.order_port))
+        crowds.append(enter_crowd(MORE, stack.order_port))
         for role, streams in {"orderbook": ["price"], "strategy": ["news", "orders"]}.items():
             for stream in streams:
                 wait_until(
@@ -57,7 +84,7 @@ def test_beside_crowds_at_all_ports_killed_roles_come_back_and_miss_their_absenc
             lambda: len(stack.events("strategy", "order_filled")) > answered, "it trades again"
         )
         lasted_s = time.monotonic() - begun_s
-
+        assert not any(one.has_ended() for one in crowds)
         assert [e for role in pids for e in stack.events(role, "disconnected")] == []
         assert stack.missed("orderbook") == []
         assert stack.missed("strategy") == stack.absences()

@@ -15,6 +15,8 @@ from lib.stack.log_follower import MAX_VALUE_CHARACTERS
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import ROLES, PrivateStack, copy_project
 
+SETTINGS = {"gateway": {"rate": 500.0, "news_interval": 0.05}}
+
 SIGNAL = """
 import os
 if os.environ.get("SUPERVISOR_PROCESS_NAME") == "strategy":
@@ -56,24 +58,19 @@ def test_a_program_that_is_given_up_is_started_as_advised_or_ends_the_stack_with
     stack: PrivateStack,
 ) -> None:
     root = copy_project(stack.directory / "project", with_one_retry)
-    with socket.create_server(("127.0.0.1", stack.dashboard_port)):
-        main = start_main(stack, root)
+    with start_main(stack, root) as main:
         try:
-            advice = wait_until(
-                lambda: re.search(r"dashboard .* given up .*, then: (.*)", output(stack)),
-                "main.py says what to do",
-            )
-        except BaseException:
-            main.terminate()
-            raise
-    with main:
-        try:
-            assert main.poll() is None
+            with socket.create_server(("127.0.0.1", stack.dashboard_port)):
+                advice = wait_until(
+                    lambda: re.search(r"dashboard .* given up .*, then: (.*)", output(stack)),
+                    "main.py says what to do",
+                )
+            gave_up = stack.wait_for_event("watchdog", "role_gave_up", program="dashboard")
+            assert gave_up["level"] == "error"
+            stack.wait_for_event("order_manager", "order_filled")  # without it
             with subprocess.Popen(
                 shlex.split(advice[1]), stdout=subprocess.DEVNULL, cwd="/"
             ) as start:
-                gave_up = stack.wait_for_event("watchdog", "role_gave_up", program="dashboard")
-                assert gave_up["level"] == "error"
                 stack.wait_for_event("dashboard", "started")
                 start.kill()  # it would wait until that has lasted
             # The gateway cannot come back: it shall play a file that is no tape.
@@ -86,6 +83,7 @@ def test_a_program_that_is_given_up_is_started_as_advised_or_ends_the_stack_with
         finally:
             main.terminate()
     reason = stack.wait_for_event("gateway", "cannot_start")["reason"]
+    assert str(tape) in reason
     assert len(reason) > MAX_VALUE_CHARACTERS
     assert output(stack).count(reason) == 1
     assert re.fullmatch(r"main\.py: gateway .*status 1\).*", output(stack).splitlines()[-1])

@@ -74,12 +74,7 @@ class SecondBuy(Rules):
 
 
 def orders_of(
-    rules: Rules,
-    tape: list[Tick],
-    news: dict[int, int],
-    first_evaluated: int,
-    *,
-    news_late: int = 0,
+    rules: Rules, tape: list[Tick], news: dict[int, int], first_evaluated: int, news_late: int = 0
 ) -> Iterator[Order]:
     """All orders over `tape`; `news` is by the first tick evaluated with it."""
     prices: dict[str, list[int]] = {symbol: [] for symbol in SYMBOLS}
@@ -116,9 +111,7 @@ class Run(NamedTuple):
 
     def expected(self, rules: Rules = RULES, *, news_late: int = 0) -> list[Order]:
         """What the rules give over the same tape and news."""
-        return list(
-            orders_of(rules, self.tape, self.news, self.first_evaluated, news_late=news_late)
-        )
+        return list(orders_of(rules, self.tape, self.news, self.first_evaluated, news_late))
 
 
 def read_tape(path: Path) -> list[Tick]:
@@ -145,7 +138,7 @@ CASES = {
     # The real prices, a few ticks at a time.
     "real": Case(rate=2000.0, news_interval=0.08, whole_dollars=False),
     # So fast that ticks come in batches; prices so coarse that averages are often equal.
-    "coarse and fast": Case(rate=100_000.0, news_interval=0.002, whole_dollars=True),
+    "coarse and fast": Case(rate=25_000.0, news_interval=0.002, whole_dollars=True),
 }
 
 
@@ -200,6 +193,10 @@ def start(stack: PrivateStack, case: Case) -> None:
     stack.start_by_hand("gateway")
 
 
+def price_of(entry: dict[str, Any]) -> Decimal:
+    return Decimal(repr(entry["price"]))
+
+
 def run_of(stack: PrivateStack, tape: list[Tick], case: Case) -> Run:
     """Gather what the stack did from its logs."""
     [started] = stack.events("strategy", "evaluation_started")
@@ -212,15 +209,7 @@ def run_of(stack: PrivateStack, tape: list[Tick], case: Case) -> Run:
         },
         first_evaluated=started["first_evaluated"],
         sent=[
-            Order(
-                entry["order_id"],
-                entry["symbol"],
-                entry["side"],
-                entry["quantity"],
-                Decimal(repr(entry["price"])),
-                entry["tick_sequence"],
-                entry["sentiment"],
-            )
+            Order(**{name: entry[name] for name in Order._fields} | {"price": price_of(entry)})
             for entry in stack.events("strategy", "order_sent")
         ],
         missed=[e for r in ("orderbook", "strategy") for e in stack.events(r, "ticks_missed")],

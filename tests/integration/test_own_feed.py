@@ -18,26 +18,19 @@ from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import ROLES, PrivateStack, copy_project
 
 
-def recipe() -> str:
-    """The program in docs/extending.md."""
-    page = (PROJECT_ROOT / "docs" / "extending.md").read_text()
-    (program,) = re.findall(r"```python\n(# my_feed\.py\n.*?)```", page, re.DOTALL)
-    return program
-
-
 @contextmanager
 def feed_running(stack: PrivateStack) -> Iterator[None]:
-    """The recipe on the ports of this stack."""
-    program = recipe()
+    """The program in docs/extending.md, on the ports of this stack."""
+    page = (PROJECT_ROOT / "docs" / "extending.md").read_text()
+    [program] = re.findall(r"```python\n(# my_feed\.py\n.*?)```", page, re.DOTALL)
     for port, private in (("5001", stack.price_port), ("5002", stack.news_port)):
         assert program.count(port) == 1
         program = program.replace(port, str(private))
-    feed = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        feed.kill()
-        feed.wait()
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as feed:
+        try:
+            yield
+        finally:
+            feed.kill()
 
 
 def listens(port: int) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,7 +14,7 @@ from tests.stack import PrivateStack
 
 RATE = 5000.0
 HANG_AFTER_S = 1.0
-SLOW = """
+SIGNALS = """
 import time
 
 class Slow:
@@ -27,48 +26,34 @@ class Slow:
         while time.perf_counter() < end:
             pass
 
-class Hangs:
-    def __init__(self, settings):
-        pass
-
+class Hangs(Slow):
     def on_tick(self, symbol, price, sentiment):
         time.sleep(1000)
 """
-SLEEPS_AT = SLOW.splitlines().index("        time.sleep(1000)") + 1
-
-StartStack = Callable[[str], PrivateStack]
+SLEEPS_AT = SIGNALS.splitlines().index("        time.sleep(1000)") + 1
 
 
 @pytest.fixture
-def start_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartStack]:
-    """Start a stack whose strategy has one of these signals, and whose watchdog is impatient."""
-    (tmp_path / "my_signals.py").write_text(SLOW)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    stacks = []
-
-    def start(signal_class: str) -> PrivateStack:
-        stack = PrivateStack(
-            {
-                "gateway": {"rate": RATE},
-                # What is in it takes two seconds to refill from.
-                "price_book": {"ring_capacity": 8192},
-                "strategy": {"class": f"my_signals:{signal_class}"},
-                "watchdog": {"hang_after": HANG_AFTER_S},
-            }
-        )
-        stacks.append(stack)
+def stack(request: pytest.FixtureRequest) -> Iterator[PrivateStack]:
+    """A stack whose strategy has the signal of the mark, and whose watchdog is impatient."""
+    settings = {
+        "gateway": {"rate": RATE},
+        # What is in it takes two seconds to refill from.
+        "price_book": {"ring_capacity": 8192},
+        "strategy": {"class": f"my_signals:{request.param}"},
+        "watchdog": {"hang_after": HANG_AFTER_S},
+    }
+    with PrivateStack(settings) as stack, pytest.MonkeyPatch.context() as patch:
+        (stack.directory / "my_signals.py").write_text(SIGNALS)
+        patch.setenv("PYTHONPATH", str(stack.directory))
         stack.start()
-        return stack
-
-    yield start
-    for stack in stacks:
-        stack.close()
+        yield stack
 
 
+@pytest.mark.parametrize("stack", ["Slow"], indirect=True)
 def test_a_strategy_whose_signal_is_slow_comes_back_from_a_kill_and_says_what_is_slow(
-    start_stack: StartStack,
+    stack: PrivateStack,
 ) -> None:
-    stack = start_stack("Slow")
     said = stack.wait_for_event("strategy", "signal_too_slow")
     assert said["signal_us"] >= 300
     assert said["signal_us"] > said["tick_interval_us"]
@@ -84,13 +69,11 @@ def test_a_strategy_whose_signal_is_slow_comes_back_from_a_kill_and_says_what_is
     assert "the signal takes" in (stack.directory / "main.out").read_text()
 
 
-def test_a_signal_that_hangs_in_one_tick_is_named_before_it_is_killed(
-    start_stack: StartStack, tmp_path: Path
-) -> None:
-    stack = start_stack("Hangs")
+@pytest.mark.parametrize("stack", ["Hangs"], indirect=True)
+def test_a_signal_that_hangs_in_one_tick_is_named_before_it_is_killed(stack: PrivateStack) -> None:
     hung = stack.wait_for_event("watchdog", "role_hung")
     assert hung["program"] == "strategy"
-    assert hung["where"] == f"{tmp_path}/my_signals.py, line {SLEEPS_AT}, in on_tick"
+    assert hung["where"] == f"{stack.directory}/my_signals.py, line {SLEEPS_AT}, in on_tick"
     had = re.match(r"the signal has had one tick for ([\d.]+) s", hung["reason"])
     assert had, hung["reason"]
     assert float(had[1]) >= HANG_AFTER_S

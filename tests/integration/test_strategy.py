@@ -7,6 +7,7 @@ again is shown by the oracle, the simulation and, rule by rule, the unit tests o
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,13 +18,13 @@ import pytest
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
 from lib.trading.checkpoint import LastEvaluated
 from lib.trading.evaluator import TICKS_A_PASS
-from tests.clients import FakeServer, OrderClient, Peer
+from tests.clients import FakeServer, OrderClient
 from tests.helpers import wait_until
 from tests.stack import PrivateStack
 
-SYMBOLS = ["AAPL", "MSFT", "GOOG", "FLAT"]
+SYMBOLS = ["AAPL", "FLAT"]
 """The last has always the same price: its ticks are no signal."""
-GOOD, NEUTRAL, BAD = 61, 60, 39
+GOOD = 61
 SETTINGS = {
     "": {"symbols": SYMBOLS},
     "strategy": {
@@ -41,17 +42,14 @@ class World:
     """A strategy, and what it sees: all of it in the test's hands."""
 
     book: SharedPriceBook | None = None
+    orders: OrderClient
 
     def __init__(self, stack: PrivateStack) -> None:
         self.stack = stack
         self.make_book(SYMBOLS)
-        self.news = FakeServer(self.stack.news_port)
-        self.manager = FakeServer(self.stack.order_port)
-        self.feed: Peer
-        self.orders: OrderClient
+        self.news = FakeServer(stack.news_port)
+        self.manager = FakeServer(stack.order_port)
         self.sequence = 0
-        self._news_sequence = 0
-        self._sentiment = NEUTRAL
 
     def make_book(self, symbols: list[str], ring_capacity: int = 4096) -> None:
         """Make a price book; one that was there with other symbols or capacity is retired."""
@@ -60,25 +58,18 @@ class World:
         self.book = SharedPriceBook(symbols, self.stack.book_name, ring_capacity=ring_capacity)
         self.book.begin_epoch("tape-1")
 
-    def start(self) -> None:
-        """Start the strategy and wait until it evaluates what comes."""
-        self.process = self.stack.start_by_hand("strategy")
-        attached = len(self.events("attached"))
-        self.join_news()
-        self.orders = self.logon()
-        wait_until(lambda: len(self.events("attached")) > attached, "it has attached")
-
-    def join_news(self) -> None:
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the strategy, join it to the news, and accept its connection for orders."""
+        process = self.stack.start_by_hand("strategy")
         self.feed = self.news.accept()
         assert self.feed.frame() == b"HELLO,1,0"
-        self.feed.send(b"HELLO,1,tape-1,%d*" % (self._news_sequence + 1))
+        self.feed.send(b"HELLO,1,tape-1,1*")
+        self.accept_orders()
+        return process
 
-    def logon(self) -> OrderClient:
-        """The strategy's next connection to the order manager, acknowledged."""
-        client = self.manager.accept()
-        assert client.hear() == {"type": "logon", "client_id": "trader"}
-        client.tell(ACK)
-        return client
+    def accept_orders(self) -> None:
+        self.orders = self.manager.accept()
+        assert self.orders.hear() == {"type": "logon", "client_id": "trader"}
 
     def tick(self, symbol: str, *prices: float) -> None:
         """Publish ticks, as one batch."""
@@ -91,30 +82,23 @@ class World:
         )
         self.sequence += count
 
-    def publish_news(self, *sentiments: int) -> None:
-        """Publish sentiments; the ticks so far are evaluated before, those to come after."""
-        # The same again changes nothing, and once it is in force all ticks before were evaluated.
-        self._publish_news(self._sentiment)
-        self._publish_news(*sentiments)
-        self._sentiment = sentiments[-1]
-
-    def _publish_news(self, *sentiments: int) -> None:
-        first = self._news_sequence + 1
-        self._news_sequence += len(sentiments)
-        frames = b"".join(b"%d*" % sentiment for sentiment in sentiments)
-        self.feed.send(b"BATCH,%d,%d,%d*" % (first, len(sentiments), time.monotonic_ns()) + frames)
+    def become_bullish(self) -> None:
+        """Acknowledge the logon, and publish good news; they are in force."""
+        self.orders.tell(ACK)
+        self.stack.wait_for_event("strategy", "attached")
+        self.feed.send(b"BATCH,1,1,%d*%d*" % (time.monotonic_ns(), GOOD))
 
         def applied() -> bool:
             self.tick("FLAT", 100.0)
-            return any(e["sequence"] == self._news_sequence for e in self.events("news_applied"))
+            return bool(self.events("news_applied"))
 
         wait_until(applied, "the news are in force")
 
     def events(self, event: str) -> list[dict[str, Any]]:
         return self.stack.events("strategy", event)
 
-    def wait_for(self, event: str, **keys: Any) -> dict[str, Any]:
-        return self.stack.wait_for_event("strategy", event, **keys)
+    def wait_for(self, event: str) -> dict[str, Any]:
+        return self.stack.wait_for_event("strategy", event)
 
     def close(self) -> None:
         self.book.close()
@@ -132,27 +116,15 @@ def world(stack: PrivateStack) -> Iterator[World]:
         world.close()
 
 
-@pytest.fixture
-def trading(world: World) -> World:
-    """A world whose strategy has attached and knows no news."""
+def test_orders_and_the_log_say_what_they_came_from(world: World) -> None:
     world.start()
-    return world
-
-
-def brief(order: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(order[key] for key in ("order_id", "side", "quantity", "symbol", "price"))
-
-
-def test_orders_and_the_log_say_what_they_came_from(trading: World) -> None:
-    world = trading
-    world.publish_news(GOOD)
+    world.become_bullish()
     world.tick("AAPL", 1, 2, 3, 4.25)
     order = world.orders.hear()
-    sequence = world.sequence
     assert order.pop("sent_ns") <= time.monotonic_ns()
     assert order == {
         "type": "order", "order_id": 1, "symbol": "AAPL", "side": "BUY", "quantity": 10,
-        "price": 4.25, "position": 0, "tape": "tape-1", "tick_sequence": sequence,
+        "price": 4.25, "position": 0, "tape": "tape-1", "tick_sequence": world.sequence,
     }  # fmt: skip
     logged = world.wait_for("order_sent")
     assert logged.pop("latency_us") >= 0
@@ -160,14 +132,9 @@ def test_orders_and_the_log_say_what_they_came_from(trading: World) -> None:
         del logged[key]
     assert logged == {
         "order_id": 1, "symbol": "AAPL", "side": "BUY", "quantity": 10, "price": 4.25,
-        "tape": "tape-1", "tick_sequence": sequence, "sentiment": GOOD,
+        "tape": "tape-1", "tick_sequence": world.sequence, "sentiment": GOOD,
         "short_mean": 3.625, "long_mean": 2.5625,
     }  # fmt: skip
-    *_, applied = world.events("news_applied")
-    assert (applied["sentiment"], applied["sequence"]) == (GOOD, 2)
-    assert 1 <= applied["first_tick_sequence"] <= sequence - 4
-    (begun,) = world.events("evaluation_started")
-    assert (begun["tape"], begun["last_evaluated"], begun["first_evaluated"]) == ("tape-1", 0, 1)
     world.orders.tell({
         "type": "execution_report", "client_id": "trader", "order_id": 1, "status": "FILLED",
         "symbol": "AAPL", "side": "BUY", "quantity": 10, "price": 4.25, "trade_id": 1,
@@ -177,74 +144,34 @@ def test_orders_and_the_log_say_what_they_came_from(trading: World) -> None:
     assert (filled["order_id"], filled["position"]) == (1, 10)
 
 
-# --- starting, and starting again
-
-
 def test_nothing_is_evaluated_before_the_positions_are_known(world: World) -> None:
-    world.process = world.stack.start_by_hand("strategy")
-    world.join_news()
-    client = world.manager.accept()
-    assert client.hear()["type"] == "logon"
+    world.start()
     world.tick("AAPL", 1, 2, 3, 4)
     assert world.events("attached") == []
-    client.tell({**ACK, "positions": {"AAPL": 10}})
+    world.orders.tell({**ACK, "positions": {"AAPL": 10}})
     attached = world.wait_for("attached")
     assert (attached["refilled"], attached["tape"], attached["sequence"]) == (4, "tape-1", 4)
-
-
-def test_it_waits_for_a_price_book_and_follows_one_that_is_made_anew(world: World) -> None:
-    world.book.close()
-    remove_segments(world.stack.book_name)
-    world.process = world.stack.start_by_hand("strategy")
-    world.join_news()
-    world.orders = world.logon()
-    world.wait_for("connected", stream="orders")
-    assert world.events("attached") == []
-    world.make_book(SYMBOLS)
-    world.wait_for("attached")
-    # One with other symbols is of no use, and it says so once.
-    world.make_book(["TSLA"])
-    world.wait_for("detached")
-    world.wait_for("price_book_unusable")
-    world.make_book(SYMBOLS)
-    wait_until(lambda: len(world.events("attached")) == 2, "it has attached again")
-    world.publish_news(GOOD)
-    world.tick("AAPL", 1, 2, 3, 4)
-    assert brief(world.orders.hear()) == (1, "BUY", 10, "AAPL", 4)
-    assert len(world.events("price_book_unusable")) == 1
 
 
 def test_a_book_that_is_replaced_is_read_to_its_end_before_it_is_let_go(world: World) -> None:
     count = 2 * TICKS_A_PASS + 1
     world.make_book(SYMBOLS, ring_capacity=2 * count)
-    world.start()
-    world.process.send_signal(signal.SIGSTOP)
+    process = world.start()
+    world.orders.tell(ACK)
+    world.wait_for("attached")
+    process.send_signal(signal.SIGSTOP)
     try:
         world.tick("FLAT", *[100.0] * count)
         world.make_book(["TSLA"])
     finally:
-        world.process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGCONT)
     world.wait_for("detached")
     state = world.stack.var_dir / "strategy-trader.state"
     assert LastEvaluated(state).last("tape-1") == count
-
-
-# --- servers that send what they should not
-
-
-def test_a_news_stream_that_breaks_the_protocol_is_left_and_tried_again(trading: World) -> None:
-    world = trading
-    world.publish_news(GOOD)
-    broken = [b"50*", b"BATCH,9,1,1*50*", b"BATCH,3,1,1*50*50*BATCH,4,0,1*", b"A" * 1_000_000]
-    for data in broken:
-        world.feed.send_until_disconnected(data)
-        world.feed.frames_until_the_end()
-        world.feed.close()
-        world.join_news()
-    assert len(world.events("protocol_error")) == len(broken)
-    world.publish_news(BAD)
-    world.tick("AAPL", 4, 3, 2, 1)
-    assert brief(world.orders.hear()) == (1, "SELL", 10, "AAPL", 1)
+    # One with other symbols is of no use, and it says so; the next one is.
+    world.wait_for("price_book_unusable")
+    world.make_book(SYMBOLS)
+    wait_until(lambda: len(world.events("attached")) == 2, "it has attached again")
 
 
 BAD_ANSWERS = {
@@ -258,16 +185,17 @@ BAD_ANSWERS = {
 }
 
 
-def test_an_order_manager_that_answers_nonsense_is_left_and_tried_again(trading: World) -> None:
-    world = trading
-    world.publish_news(GOOD)
+def test_an_order_manager_that_answers_nonsense_is_left_and_tried_again(world: World) -> None:
+    process = world.start()
+    world.become_bullish()
     world.tick("AAPL", 1, 2, 3, 4)
     order = world.orders.frame()
     for data in BAD_ANSWERS.values():
         world.orders.send_until_disconnected(data)
         world.orders.frames_until_the_end()
         world.orders.close()
-        world.orders = world.logon()
+        world.accept_orders()
+        world.orders.tell(ACK)
         assert world.orders.frame() == order
     assert len(world.events("protocol_error")) == len(BAD_ANSWERS)
-    assert world.process.poll() is None
+    assert process.poll() is None

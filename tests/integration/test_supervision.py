@@ -7,14 +7,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from lib.shared_memory_utils import SharedPriceBook
-from tests.clients import OrderClient, order
 from tests.helpers import PROJECT_ROOT, wait_until
 from tests.stack import ROLES, PrivateStack
 
@@ -83,7 +79,7 @@ def test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_behind(
 def test_a_restarted_gateway_and_a_killed_orderbook_go_on_and_no_tick_is_missed(
     stack: PrivateStack,
 ) -> None:
-    stack.start()
+    main = stack.start()
     assert "gateway: started" in stack.supervisorctl("restart", "gateway")
     stack.wait_for_event("gateway", "tape_continued")
     wait_until(lambda: len(stack.events("orderbook", "connected")) == 2, "the book follows it")
@@ -101,14 +97,7 @@ def test_a_restarted_gateway_and_a_killed_orderbook_go_on_and_no_tick_is_missed(
     }
     assert stack.missed("strategy") == []
     assert len(stack.events("strategy", "evaluation_started")) == 1
-
-
-def test_the_segment_is_gone_after_shutdown_even_if_everything_was_stopped_by_hand(
-    stack: PrivateStack,
-) -> None:
-    main = stack.start()
-    stack.supervisorctl("stop", "orderbook")
-    assert stack.segments() != []  # it outlives the role
+    # The segment outlives its roles, and not the stack.
     stack.supervisorctl("stop", "all")
     assert stack.segments() != []
     stack.supervisorctl("shutdown")
@@ -139,60 +128,25 @@ def run_main(stack: PrivateStack, *arguments: str) -> subprocess.CompletedProces
     )
 
 
-@pytest.fixture
-def namesake(stack: PrivateStack) -> Iterator[PrivateStack]:
-    """Another stack, whose settings name the price book of `stack`."""
-    with PrivateStack(SETTINGS) as namesake:
-        namesake.write_config({**namesake.settings, "price_book": {"name": stack.book_name}})
-        yield namesake
-
-
-def test_a_second_stack_in_the_way_of_the_first_ends_with_one_line(
-    stack: PrivateStack, namesake: PrivateStack
-) -> None:
+def test_a_second_stack_in_the_way_of_the_first_ends_with_one_line(stack: PrivateStack) -> None:
     stack.start()
     stack.wait_for_event("orderbook", "connected")
     pid = stack.pid("gateway")
-    for second, var_dir, line in (
-        (stack, stack.var_dir, r"another stack runs in .*"),
-        (stack, stack.directory / "var2", rf".*:{stack.price_port}.*price_port.*"),
-        (
-            namesake,
-            namesake.var_dir,
-            rf"price book {stack.book_name} .*\[price_book\] name .*",
-        ),
-    ):
-        ended = run_main(second, "--var-dir", str(var_dir))
-        assert ended.returncode == 1
-        assert re.fullmatch(rf"main\.py: {line}\n", ended.stderr)
+    with PrivateStack(SETTINGS | {"price_book": {"name": stack.book_name}}) as namesake:
+        for second, var_dir, line in (
+            (stack, stack.var_dir, r"another stack runs in .*"),
+            (stack, stack.directory / "var2", rf".*:{stack.price_port}.*price_port.*"),
+            (
+                namesake,
+                namesake.var_dir,
+                rf"price book {stack.book_name} .*\[price_book\] name .*",
+            ),
+        ):
+            ended = run_main(second, "--var-dir", str(var_dir))
+            assert ended.returncode == 1
+            assert re.fullmatch(rf"main\.py: {line}\n", ended.stderr)
     assert stack.pid("gateway") == pid
     assert_no_tick_was_missed(stack)
-
-
-def test_without_main_no_role_of_a_second_stack_takes_a_price_from_the_first(
-    stack: PrivateStack, namesake: PrivateStack
-) -> None:
-    stack.start()
-    stack.wait_for_event("orderbook", "connected")
-    with supervisord_without_main(namesake):
-        refused = namesake.wait_for_event("orderbook", "cannot_start")
-        assert stack.book_name in refused["reason"]
-        namesake.wait_for_event("order_manager", "started")
-        with OrderClient.connect(namesake.order_port) as client:
-            # Far from the first stack's price, and no collar knows it.
-            answer = client.ask(order(1, price=1.0))
-            assert answer["status"] == "FILLED"
-        for role in ("strategy", "order_manager"):
-            unusable = namesake.wait_for_event(role, "price_book_unusable")
-            assert "another stack" in unusable["reason"]
-        assert namesake.events("strategy", "attached") == []
-        assert namesake.events("order_manager", "attached") == []
-        # When the first stack is gone, the name is free.
-        assert stack.stop() == 0
-        namesake.supervisorctl("restart", "orderbook")
-        tape = namesake.wait_for_event("orderbook", "connected")["tape"]
-        assert namesake.wait_for_event("strategy", "order_sent")["tape"] == tape
-        assert len(namesake.events("strategy", "price_book_unusable")) == 1
 
 
 def test_impossible_settings_end_with_78_and_one_line(stack: PrivateStack) -> None:
@@ -212,29 +166,3 @@ def test_a_duration_ends_the_stack_with_exit_code_0(stack: PrivateStack) -> None
     result = run_main(stack, "--var-dir", str(stack.var_dir), "--duration", "2.5")
     assert (result.returncode, result.stderr) == (0, "")
     assert_nothing_is_left(stack)
-
-
-@contextmanager
-def supervisord_without_main(stack: PrivateStack) -> Iterator[None]:
-    """The same programs, from a copy of the configuration whose var directory is this stack's."""
-    etc = stack.directory / "etc"
-    etc.mkdir()
-    stack.log_dir.mkdir(parents=True)
-    text = (PROJECT_ROOT / "etc" / "supervisord.conf").read_text()
-    (etc / "supervisord.conf").write_text(
-        text.replace('"%(here)s/run-role"', f'"{PROJECT_ROOT}/etc/run-role"')
-    )
-    (stack.var_dir / "supervisord.conf").symlink_to(etc / "supervisord.conf")
-    subprocess.run(
-        [Path(sys.executable).with_name("supervisord"), "-c", etc / "supervisord.conf"],
-        env=stack.environment,
-        cwd="/",
-        check=True,
-        timeout=60,
-    )
-    try:
-        yield
-    finally:
-        shutdown = [Path(sys.executable).with_name("supervisorctl"), "-c", etc / "supervisord.conf"]
-        subprocess.run([*shutdown, "shutdown"], check=True, timeout=60, capture_output=True)
-        wait_until(lambda: stack.processes() == [], "all processes of the stack have ended")

@@ -17,9 +17,9 @@ from bench.measure.measured_stack import bench_dir
 from bench.plan import FULL, QUICK, WATCHED
 from bench.run import run
 from bench.watched import record
-from lib.long_program import CommandLine, output_file, run_interruptible, write_json
 from lib.settings import DEFAULT_FILE, load_settings
 from lib.stack.launch import wake_supervisord
+from lib.stack.long_program import CommandLine, output_file, run_interruptible, write_json
 
 PROGRAM: Final = "python -m bench"
 RESULTS: Final = "results.json"

@@ -22,8 +22,8 @@ from bench.measure.throughput import RING_TICKS, measure_throughput
 from bench.plan import LatencyRun, Plan, SideBySide, ThroughputRun
 from bench.results import Recording
 from lib.clock import utc_stamp
-from lib.long_program import time_left
 from lib.reports.machine import machine_facts, software_facts
+from lib.stack.long_program import time_left
 
 # Expected durations on two cores, for the time left only.
 STACK_S: Final = 3.5  # to start, warm up and end a private stack

@@ -29,17 +29,17 @@ from chaos.report.recorded import (
 )
 from chaos.report.series import missed_goals
 from lib.clock import utc_stamp
-from lib.long_program import (
+from lib.reports.errors import ReportError
+from lib.reports.machine import machine_facts, software_facts
+from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
+from lib.stack.launch import wake_supervisord
+from lib.stack.long_program import (
     EXIT_INTERRUPTED,
     CommandLine,
     run_interruptible,
     time_left,
     write_json,
 )
-from lib.reports.errors import ReportError
-from lib.reports.machine import machine_facts, software_facts
-from lib.settings import DEFAULT_FILE, PROJECT_ROOT, load_settings
-from lib.stack.launch import wake_supervisord
 
 OUTPUT: Final = PROJECT_ROOT / "var" / "chaos"
 """The directory of outputs and figures, and the `var_dir` of the private stacks. Not deeper,

@@ -25,7 +25,7 @@ from chaos.lab.recorder import Recorder
 from chaos.lab.target import TargetError, TargetStack, find_target, known_roles
 from chaos.lab.verdict import Totals, count_totals, judge_findings, losses, wait_until_settled
 from lib.clock import MILLISECOND_NS, utc_stamp
-from lib.long_program import (
+from lib.stack.long_program import (
     EXIT_WRONG_COMMAND_LINE,
     CommandLine,
     Interrupted,

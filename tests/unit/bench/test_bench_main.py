@@ -11,7 +11,7 @@ import pytest
 from bench import __main__ as command
 from bench.plan import FULL, QUICK, WATCHED
 from bench.results import Recording
-from lib.long_program import EXIT_INTERRUPTED
+from lib.stack.long_program import EXIT_INTERRUPTED
 from tests.recordings import recording
 
 

@@ -20,8 +20,8 @@ from chaos.standard_set import (
     record_experiments,
 )
 from lib.clock import MILLISECOND_NS
-from lib.long_program import EXIT_INTERRUPTED
 from lib.settings import PROJECT_ROOT
+from lib.stack.long_program import EXIT_INTERRUPTED
 from tests.helpers import wait_until
 
 FIFTEEN_MINUTES_S = 15 * 60

@@ -8,8 +8,8 @@ import pytest
 
 from chaos.faults.role_faults import UNWATCHED_S, Freeze, Restart
 from chaos.lab.target import TargetStack
-from lib.long_program import Interrupted
 from lib.settings import Settings, WatchdogSettings
+from lib.stack.long_program import Interrupted
 from tests.processes import forked
 
 

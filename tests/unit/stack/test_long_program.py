@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.long_program import (
+from lib.stack.long_program import (
     EXIT_INTERRUPTED,
     CommandLine,
     Interrupted,

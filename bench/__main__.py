@@ -4,7 +4,8 @@ The full run takes under 15 minutes, a reduced one (--quick) under one. It start
 a user runs them; a stack that runs already is left alone, but takes its share of the cores. What
 could not be measured is in the figures, with the reason.
 
-Exit codes: 0 the figures are written, 1 they cannot be, 130 after Ctrl-C (nothing is written).
+Exit codes: 0 the figures are written, 1 they cannot be, 2 the command line or the settings are
+wrong, 130 after Ctrl-C (nothing is written).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from bench.measure.measured_stack import bench_dir
 from bench.plan import FULL, QUICK, WATCHED
 from bench.run import run
 from bench.watched import record
-from lib.settings import DEFAULT_FILE, load_settings
+from lib.settings import DEFAULT_FILE, SettingsError, load_settings
 from lib.stack.launch import wake_supervisord
 from lib.stack.long_program import CommandLine, output_file, run_interruptible, write_json
 
@@ -29,6 +30,10 @@ EXIT_NOT_WRITTEN: Final = 1
 def main() -> int:
     """Measure; return the exit code."""
     parser = CommandLine(PROGRAM, __doc__)
+    try:
+        default = bench_dir() / RESULTS
+    except SettingsError as error:
+        parser.error(str(error))
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--quick", action="store_true", help="a reduced run, in under a minute")
     which.add_argument(
@@ -38,7 +43,7 @@ def main() -> int:
         "--json",
         metavar="FILE",
         type=output_file,
-        default=bench_dir() / RESULTS,
+        default=default,
         help="where to write the figures (%(default)s)",
     )
     arguments = parser.parse_args()

@@ -51,7 +51,7 @@ class Step(NamedTuple):
     what: str
     expected_s: float
     run: Callable[[Recording], None]
-    """May raise BenchError, which becomes a gap."""
+    """May raise BenchError or OSError, which become a gap."""
     subject: str = ""
     """The subject of a gap that several steps share; "" for `what`."""
 
@@ -89,8 +89,9 @@ def perform(todo: Sequence[Step], found: Recording, progress_to: TextIO) -> None
         print(f"[{done / total:4.0%}] {left}: {step.what}", file=progress_to, flush=True)
         try:
             step.run(found)
-        except BenchError as error:
-            reason = str(error).strip().splitlines()[-1]  # of a traceback, the error
+        except (BenchError, OSError) as error:
+            words = str(error).strip() or type(error).__name__
+            reason = words.splitlines()[-1]  # of a traceback, the error
             gap = f"{step.subject or step.what}: {reason}"
             if gap not in found.gaps:
                 found.gaps.append(gap)

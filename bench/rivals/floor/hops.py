@@ -40,9 +40,12 @@ def _compile(directory: Path) -> Path:
         raise RivalUnavailable("there is no C compiler (cc)")
     program = directory / "hops"
     command = [compiler, "-O2", "-o", str(program), str(SOURCE)]
-    compiled = subprocess.run(
-        command, capture_output=True, text=True, timeout=COMPILE_S, check=False
-    )
+    try:
+        compiled = subprocess.run(
+            command, capture_output=True, text=True, timeout=COMPILE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"{compiler} has not finished within {COMPILE_S:g} s") from None
     if compiled.returncode != 0:
         raise RivalUnavailable(f"{' '.join(command)} failed: {compiled.stderr.strip()}")
     return program

@@ -11,6 +11,7 @@ import pytest
 from bench import __main__ as command
 from bench.plan import FULL, QUICK, WATCHED
 from bench.results import Recording
+from lib.settings import SettingsError
 from lib.stack.long_program import EXIT_INTERRUPTED
 from tests.recordings import recording
 
@@ -46,6 +47,16 @@ def test_the_figures_of_the_wanted_plan_are_written_and_their_gaps_printed(
     written = (tmp_path / "bench" / command.RESULTS).read_bytes()
     assert msgspec.json.decode(written, type=Recording).gaps == ["no browser"]
     assert capsys.readouterr().err == "not measured: no browser\n"
+
+
+def test_invalid_settings_are_reported_in_one_line(bench, monkeypatch, capsys) -> None:
+    def invalid() -> None:
+        raise SettingsError("trading.toml", "rate: must be a number")
+
+    monkeypatch.setattr(command, "bench_dir", invalid)
+    with pytest.raises(SystemExit, match="2"):
+        bench()
+    assert capsys.readouterr().err == "python -m bench: trading.toml: rate: must be a number\n"
 
 
 def test_an_interruption_leaves_the_old_figures(bench, tmp_path) -> None:

@@ -40,9 +40,14 @@ def test_a_step_that_fails_leaves_a_gap_and_the_others_go_on() -> None:
     found = do(
         Step("this", 1.0, failing(BenchError(words))),
         *(Step(f"round {n}: ZeroMQ", 1.0, missing, "ZeroMQ") for n in range(5)),
+        Step("shared memory", 1.0, failing(OSError(28, "No space left on device"))),
         Step("that", 1.0, finding),
     )
-    assert found.gaps == ["this: OSError: full", "ZeroMQ: pyzmq is not installed"]
+    assert found.gaps == [
+        "this: OSError: full",
+        "ZeroMQ: pyzmq is not installed",
+        "shared memory: [Errno 28] No space left on device",
+    ]
     assert len(found.segments) == 1
     with pytest.raises(ZeroDivisionError):  # a mistake of the bench itself
         do(Step("this", 1.0, failing(ZeroDivisionError())))

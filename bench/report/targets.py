@@ -93,7 +93,7 @@ class Target:
     def headroom(self) -> float | None:
         """The factor by which it is reached, below 1 where it is missed, whatever its direction.
 
-        None if it was not measured, or if figure and limit are both 0.
+        None if it was not measured, or if it must be at most something and is 0.
         """
         if self.figure is None:
             return None
@@ -168,9 +168,7 @@ def _throughput(recording: Recording) -> Iterator[Target]:
     yield replace(end_to_end, what="the same, as an aim", limit=8 * MILLION, is_aim=True)
 
     unpaced = contenders(recording, UNPACED)
-    stack = named(unpaced, STACK)
-    if stack and stack.missing:
-        stack = None  # a speed at which ticks are lost is none
+    stack = _lossless_stack(unpaced)
     for others, what, limit in (
         (one_message_a_tick(unpaced), "one message a tick", 10.0),
         (best_batching(unpaced), "their best batching", 1.0),
@@ -189,13 +187,14 @@ def _throughput(recording: Recording) -> Iterator[Target]:
 
 def _latency(recording: Recording) -> Iterator[Target]:
     paced = contenders(recording, LATENCY_RATE)
+    stack = _lossless_stack(paced)
     what = f"tick to decision at {whole(LATENCY_RATE)} ticks/s, p50"
     for name, limit, reference in (
         (FLOOR, 1.3, " the bare floor's"),
         (ZEROMQ, 0.5, " ZeroMQ's"),
     ):
         target = Target(what, Bound.AT_MOST, limit, times, None, reference)
-        yield _over(target, named(paced, STACK), named(paced, name), _p50_ns, time_of)
+        yield _over(target, stack, named(paced, name), _p50_ns, time_of)
     busy, what = at_rate(recording, BUSY_RATE), f"tick to decision at {whole(BUSY_RATE)} ticks/s"
     p99_ns = busy.from_sent.p99_ns if busy else None
     yield Target(f"{what}, p99", Bound.AT_MOST, 2 * MILLISECOND_NS, time_of, p99_ns)
@@ -240,6 +239,12 @@ def _orders(recording: Recording) -> Iterator[Target]:
     p50_ns = lonely.answer.p50_ns if lonely else None
     what = "answer to one lonely order, median"
     yield Target(what, Bound.AT_MOST, 1 * MILLISECOND_NS, time_of, p50_ns)
+
+
+def _lossless_stack(found: Sequence[Contender]) -> Contender | None:
+    """Return the stack, None if it lost ticks: then no figure has these, and all look too good."""
+    stack = named(found, STACK)
+    return None if stack is None or stack.missing else stack
 
 
 def _over(

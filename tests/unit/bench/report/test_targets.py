@@ -54,6 +54,7 @@ LOSSY = [replace(hop, missing=1) if hop.name == STACK else hop for hop in HOPS]
         ({"throughput": SLOWER}, "at least 8 M ticks/s", Judgement.MISSED),
         ({"throughput": NONE_HELD}, "at least 4 M ticks/s", Judgement.MISSED),
         ({"hops": LOSSY}, "at least 10 × the fastest of them", Judgement.NOT_MEASURED),
+        ({"hops": LOSSY}, "at most 0.5 × ZeroMQ's", Judgement.NOT_MEASURED),
         *(
             (
                 {"hops": [hop for hop in HOPS if hop.name != name]},

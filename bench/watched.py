@@ -33,7 +33,7 @@ from lib.dashboard.metrics import PAGES
 from lib.reports.machine import machine_facts
 
 START_S: Final = 30.0
-"""How long the viewers may take until all of them get views."""
+"""How long the viewers may take until all of them are connected."""
 SETTLE_S: Final = 2.0
 """The wait from then until the measurement begins."""
 STOP_S: Final = 10.0
@@ -73,13 +73,10 @@ def _watching(stack: MeasuredStack, count: int, kind: str) -> Iterator[None]:
     with ExitStack() as running:
         for _ in range(count):
             running.enter_context(_browser(port) if kind == BROWSERS else _stream(port))
-        give_up_s = time.monotonic() + START_S
-        while _open_pages(port) != count:
-            if time.monotonic() > give_up_s:
-                raise BenchError(f"{count} {kind}: not all connected within {START_S:g} s")
-            time.sleep(LOOK_S)
+        _wait_for_pages(port, count, kind)
         time.sleep(SETTLE_S)
         yield
+        _wait_for_pages(port, count, kind)  # a viewer that has died has not watched
 
 
 @contextmanager
@@ -117,6 +114,15 @@ def _browser(port: int) -> Iterator[None]:
         finally:
             os.killpg(browser.pid, signal.SIGKILL)  # with the processes that it has started
             browser.wait(STOP_S)
+
+
+def _wait_for_pages(port: int, count: int, kind: str) -> None:
+    """Wait until so many pages are connected. Raises BenchError."""
+    give_up_s = time.monotonic() + START_S
+    while _open_pages(port) != count:
+        if time.monotonic() > give_up_s:
+            raise BenchError(f"{count} {kind}: not all are connected within {START_S:g} s")
+        time.sleep(LOOK_S)
 
 
 def _open_pages(port: int) -> int:

@@ -201,6 +201,7 @@ class _TickObserver:
                 match line.event:
                     case ScheduleStarted(stream="price", rate=rate, start_ns=start_ns, first=first):
                         self._schedule = LoggedSchedule(rate, start_ns, first)
+                        self._shifted_ns = 0  # the shifts before were of another schedule
                     case ScheduleShifted(stream="price", shift_ns=shift_ns):
                         self._shifted_ns += shift_ns
                     case OrderSent(order_id=order_id, tick_sequence=tick):

@@ -56,7 +56,7 @@ chaos: $(VENV)/installed-bench
 bench: $(VENV)/installed-bench
 	$(VENV)/bin/python -m bench --json report/bench/results.json
 
-watched: $(VENV)/installed-bench
+watched: $(VENV)/installed
 	$(VENV)/bin/python -m bench --watched --json report/bench/watched.json
 
 report: $(VENV)/installed-bench

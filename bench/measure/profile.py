@@ -37,8 +37,7 @@ COUNTED_S: Final = 5.0
 SAMPLED_S: Final = 5
 """How long each daemon is sampled."""
 SETTLE_S: Final = 2.0
-"""The wait after the stack is steady, so that the ring has been written once and caches are
-warm."""
+"""The wait after the stack is steady, in which caches fill and Python specialises its code."""
 PROFILE_S: Final = SETTLE_S + COUNTED_S + len(HOT_DAEMONS) * SAMPLED_S
 """How long the profile of a load takes."""
 SAMPLES_PER_S: Final = 200

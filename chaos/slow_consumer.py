@@ -245,7 +245,7 @@ def read_on(client: StalledClient, listener: TapeListener, own: StackRecording, 
     deadline_s = time.monotonic() + READ_ON_S
     while max(own.tapes.get(own.playing, ()), default=0) < up_to:
         data = client.drain(deadline_s)
-        if not data:
+        if not data or time.monotonic() > deadline_s:
             break
         listener.receive(data, time.monotonic_ns())
 

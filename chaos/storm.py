@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chaos.faults.proxy import Proxy, proxied
 from chaos.lab.experiment import RECOVERY_S, Experiment, RoundContext, command_line, run_experiment
+from chaos.lab.figures import STRATEGY
 from chaos.lab.recorder import Event, SeenEvaluation
 from chaos.lab.target import TargetStack, known_roles
 from chaos.storms.planned_faults import (
@@ -258,11 +259,10 @@ def evaluated_per_s(
     Its state file shows only the last evaluated tick. Where a step in that number spans a restart,
     the ticks that the new instance reports as missed are subtracted.
     """
-    begun = (event.what for event in events if isinstance(event.what, EvaluationStarted))
     missed = {
-        (one.tape, one.first_evaluated): one.first_evaluated - one.last_evaluated - 1
-        for one in begun
-        if one.last_evaluated
+        (what.tape, what.first_evaluated): what.first_evaluated - what.last_evaluated - 1
+        for _, source, what in events
+        if source == STRATEGY and isinstance(what, EvaluationStarted) and what.last_evaluated
     }
     counts = [0] * _seconds(begin_ns, end_ns)
     for a, b in pairwise(evaluated):
@@ -276,8 +276,9 @@ def evaluated_per_s(
 def orders_per_s(events: Iterable[Event], begin_ns: int, end_ns: int) -> list[int]:
     """Return how many orders the strategy sent in each second."""
     counts = [0] * _seconds(begin_ns, end_ns)
-    for at_ns, _, what in events:
-        if isinstance(what, OrderSent) and begin_ns <= at_ns < end_ns:
+    for at_ns, source, what in events:
+        is_order = source == STRATEGY and isinstance(what, OrderSent)
+        if is_order and begin_ns <= at_ns < end_ns:
             counts[(at_ns - begin_ns) // SECOND_NS] += 1
     return counts
 

@@ -201,4 +201,5 @@ class Records:
     strategy. If not, no order is compared with the trading rules."""
     settled: bool = True
     """Whether the last instance of the strategy was still running at the end, with every tick
-    before the tail evaluated and the orders at these ticks answered."""
+    before the tail evaluated and the orders at these ticks answered. If not, no order is compared
+    with the trading rules, and neither logons nor reports of missed ticks are judged."""

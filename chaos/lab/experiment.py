@@ -126,6 +126,8 @@ class Result:
     totals: Totals
     reasons: list[str]
     """Why the hypothesis does not hold, a line each; [] if it does."""
+    not_judged: str = ""
+    """What the judge could not judge, and why."""
 
 
 def command_line(name: str, description: str | None, times: int = 5) -> argparse.ArgumentParser:
@@ -206,11 +208,11 @@ def _run(experiment: Experiment, target: TargetStack, random: Random) -> Result:
         target.end()
     if recording.ended_early:  # without a complete recording there is no verdict on the stack
         return Result(totals, [recording.ended_early])
-    findings = judge_findings(target, recording, complete_to)
+    findings, unjudged = judge_findings(target, recording, complete_to)
     # After the end of the tape the experiment waited for ticks until its timeout.
     own_reasons = [] if tape_ended else experiment.reasons()
     reasons = [*own_reasons, *losses(totals, experiment.roles), *troubles, *findings]
-    return Result(totals, reasons)
+    return Result(totals, reasons, unjudged)
 
 
 def _rounds(
@@ -281,6 +283,7 @@ def report_text(experiment: Experiment, result: Result) -> str:
         "",
         "the hypothesis holds" if not result.reasons else "the hypothesis does not hold:",
         *(f"  {reason}" for reason in result.reasons),
+        *([f"not judged: {result.not_judged}"] if result.not_judged else []),
     ]
     return "\n".join(lines)
 
@@ -299,6 +302,7 @@ def to_json(experiment: Experiment, seed: int, result: Result) -> dict[str, Any]
         "orders": result.totals.orders._asdict(),
         "holds": not result.reasons,
         "reasons": result.reasons,
+        "not_judged": result.not_judged,
     }
 
 

@@ -114,10 +114,10 @@ def count_totals(
 
 def judge_findings(
     target: TargetStack, recording: StackRecording, complete_to: dict[str, int]
-) -> list[str]:
+) -> tuple[list[str], str]:
     """Ask the judge, after the end of a private stack, or while another one keeps running.
 
-    Prints what it cannot judge. Raises TargetError if there is no ledger.
+    Returns its findings, and what it could not judge. Raises TargetError if there is no ledger.
     """
     left = target.left_behind() if target.private else []
     try:
@@ -126,16 +126,22 @@ def judge_findings(
         )
     except (OSError, LedgerError) as error:
         raise TargetError(f"nothing to judge: {error}") from None
-    if what := not_judged(records):
-        print(what)
-    return judge(records)
+    return judge(records), not_judged(records)
 
 
 def not_judged(records: Records) -> str:
-    """Say which orders the judge cannot compare with the rules; "" if it compares all. Pure."""
-    if records.whole and records.settled:
-        return ""
-    return "no order is compared with the trading rules: the stack was not seen from its beginning"
+    """Say what the judge does not judge, and why; "" if it judges everything. Pure."""
+    if not records.settled:
+        return (
+            "whether the orders follow the trading rules, what logons acknowledged, and whether "
+            "ticks reported as missed were played: the stack keeps running"
+        )
+    if not records.whole:
+        return (
+            "whether the orders follow the trading rules: price book and log no longer go back to "
+            "the stack's beginning"
+        )
+    return ""
 
 
 def losses(totals: Totals, hit: Collection[str]) -> list[str]:

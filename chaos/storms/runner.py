@@ -64,9 +64,11 @@ class GarbageClient:
             return
         self._next_s = time.monotonic() + GARBAGE_INTERVAL_S
         if self._sock is None:
-            self._sock = socket.socket()
+            found = socket.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
+            family, _, _, _, address = found[0]
+            self._sock = socket.socket(family)
             self._sock.setblocking(False)
-            self._sock.connect_ex(self._address)  # send() reports whether it worked
+            self._sock.connect_ex(address)  # send() reports whether it worked
         try:
             self._sock.send(self._random.choice([*GARBAGE, self._random.randbytes(GARBAGE_BYTES)]))
             self._sock.recv(1 << 16)

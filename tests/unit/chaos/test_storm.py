@@ -54,6 +54,7 @@ def test_orders_are_counted_by_second_while_the_storm_lasts() -> None:
         recorded(BEGIN_NS + round(at_s * SECOND_NS), "strategy", "order_sent", {"order_id": 1})
         for at_s in times_s
     ]
+    events.append(events[1]._replace(source="strategy-2"))  # of another strategy: not counted
     assert orders_per_s(events, BEGIN_NS, BEGIN_NS + 2 * SECOND_NS) == [2, 1]
 
 

@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -239,3 +240,15 @@ def test_a_cut_acts_on_open_connections_and_a_fault_on_later_ones_too(line: Line
         client, server = line.connect()
         client.sendall(b"abcdef")
         assert read_to_end(server) == b"abc"
+
+
+def test_a_receiver_that_does_not_read_makes_the_sender_wait_and_not_the_proxy_grow(
+    line: Line,
+) -> None:
+    line.client.settimeout(SILENCE_S)
+    sent = 0
+    with suppress(TimeoutError):
+        while sent < 100_000_000:
+            sent += line.client.send(NOISE)
+    assert sent < 100_000_000
+    assert len(read_exactly(line.server, sent)) == sent  # and all of it comes, once it reads

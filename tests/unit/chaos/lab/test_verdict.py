@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.judge.records import BookedTick, PlayedTick
+from chaos.judge.records import BookedTick, PlayedTick, Records
 from chaos.lab import verdict
 from chaos.lab.figures import OrderCounts, TickCounts
 from chaos.lab.recorder import StackRecording
 from chaos.lab.target import TargetStack
-from chaos.lab.verdict import Totals, count_totals, last_to_arrive, losses
+from chaos.lab.verdict import Totals, count_totals, last_to_arrive, losses, not_judged
 from lib.settings import load_settings
 from tests.log_lines import recorded
 
@@ -77,3 +77,17 @@ def test_a_tape_that_was_cut_off_is_complete_to_what_reached_its_book() -> None:
     assert last_to_arrive(recording, "old") == 5
     recording.booked += [BookedTick("old", sequence, "AAPL", 1) for sequence in range(6, 12)]
     assert last_to_arrive(recording, "old") == 7  # the recorder did not hear the rest
+
+
+@pytest.mark.parametrize(
+    ("whole", "settled", "why"),
+    [
+        (True, True, ""),
+        (True, False, "the stack keeps running"),
+        (False, False, "the stack keeps running"),
+        (False, True, "price book and log no longer go back to the stack's beginning"),
+    ],
+)
+def test_the_verdict_says_what_is_not_judged_and_why(whole: bool, settled: bool, why: str) -> None:
+    records = Records(("AAPL",), 2, 4, 60, 40, 10, whole=whole, settled=settled)
+    assert not_judged(records).rpartition(": ")[2] == why

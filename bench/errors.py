@@ -6,4 +6,4 @@ class BenchError(Exception):
 
 
 class RoleEndedError(BenchError):
-    """A daemon ended while it was measured."""
+    """A daemon ended while it was measured, or does not run."""

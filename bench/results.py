@@ -237,7 +237,8 @@ class WatchedRound(Struct, frozen=True):
     number: int
     watched_by: str
     missed: int
-    from_sent: LatencyDistribution
+    from_intended: LatencyDistribution
+    """From when a tick was due: a gateway that the viewers delay counts as well."""
 
 
 class WatchedRecording(Struct):

@@ -60,7 +60,9 @@ def record(plan: WatchedRun, progress_to: TextIO) -> WatchedRecording:
                     print(f"round {number} of {plan.rounds}: {label}", file=progress_to, flush=True)
                     with _watching(stack, count, kind):
                         seen = observe(stack, plan.latency.seconds)
-                    found.rounds.append(WatchedRound(number, label, seen.missed, seen.from_sent))
+                    found.rounds.append(
+                        WatchedRound(number, label, seen.missed, seen.from_intended)
+                    )
     except (BenchError, OSError) as error:
         found.gaps.append(str(error))
     return found

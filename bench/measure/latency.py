@@ -49,9 +49,9 @@ def judge(
 
     Raises BenchError if it has no ticks.
     """
-    from_sent = seen.from_sent
-    intended_ns = seen.schedule.intended_ns(seen.sequences)
     where = f"tick to decision at {run.rate:,.0f} ticks/s"
+    if seen.missed:
+        gaps.append(f"{where}: {seen.missed:,} ticks were missed, and are in no latency")
     if seen.unanswered:
         gaps.append(
             f"{where}: {seen.unanswered:,} orders had no execution report {LAST_S:g} s after the "
@@ -69,8 +69,8 @@ def judge(
         seconds=seen.seconds,
         ticks=len(seen.sequences),
         missed=seen.missed,
-        from_sent=from_sent,
-        from_intended=LatencyDistribution.of(seen.decided_ns - intended_ns),
+        from_sent=seen.from_sent,
+        from_intended=seen.from_intended,
         to_report=LatencyDistribution.of(seen.to_report_ns) if len(seen.to_report_ns) else None,
         usage=usage,
     )

@@ -95,9 +95,16 @@ class MeasuredStack:
         self.wait_until_steady()
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids of all programs. Asking wakes supervisord."""
+        """Return the process ids of all programs. Asking wakes supervisord.
+
+        Raises RoleEndedError if one does not run.
+        """
         with self._as_bench_error("its programs are not known"):
-            return {p.program: p.pid for p in self._supervisor.processes() if p.pid}
+            pids = {p.program: p.pid for p in self._supervisor.processes()}
+        for program, pid in pids.items():
+            if not pid:
+                raise RoleEndedError(f"{program} does not run")
+        return pids
 
     def wait_until_steady(self) -> None:
         """Wait until every strategy evaluates ticks, which needs all roles before it."""

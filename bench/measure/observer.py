@@ -86,9 +86,17 @@ class Observation(NamedTuple):
     @property
     def from_sent(self) -> LatencyDistribution:
         """The times from SENT_NS to the decision. Raises BenchError if there are no ticks."""
+        return self._until_decided(self.sent_ns)
+
+    @property
+    def from_intended(self) -> LatencyDistribution:
+        """The times from when a tick was due to the decision. Raises BenchError as `from_sent`."""
+        return self._until_decided(self.schedule.intended_ns(self.sequences))
+
+    def _until_decided(self, from_ns: NDArray[np.int64]) -> LatencyDistribution:
         if not len(self.sequences):
             raise BenchError("not a single tick was seen from its sending to its decision")
-        return LatencyDistribution.of(self.decided_ns - self.sent_ns)
+        return LatencyDistribution.of(self.decided_ns - from_ns)
 
 
 def observe(stack: MeasuredStack, seconds: float) -> Observation:

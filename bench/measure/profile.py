@@ -23,13 +23,13 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from bench.errors import BenchError
-from bench.measure.measured_stack import measured_stack, process_stat_of, settings_for
+from bench.measure.measured_stack import measured_stack, process_stat_of
+from bench.measure.throughput import LOOK_S, count_from_now, fast_settings
 from bench.plan import ProfiledLoad
 from bench.results import DaemonProfile, HotFunction, LoadProfile, Recording
 from lib.clock import SECOND_NS
 from lib.process.run_identity import ProcessStat
 from lib.settings import PROJECT_ROOT
-from lib.trading.decision_log import DecisionReader
 
 HOT_DAEMONS: Final = ("gateway", "orderbook", "strategy")
 COUNTED_S: Final = 5.0
@@ -62,29 +62,25 @@ class CodeLocation(NamedTuple):
 
 def measure_profile(load: ProfiledLoad, found: Recording) -> None:
     """Run a private stack and profile it. Raises BenchError."""
-    settings = settings_for(load.symbols)
+    settings = fast_settings(load.symbols)
     settings = replace(settings, gateway=replace(settings.gateway, rate=load.rate))
     with measured_stack(settings) as stack:
         pids = {role: pid for role, pid in stack.pids().items() if role in HOT_DAEMONS}
-        if len(pids) < len(HOT_DAEMONS):
-            raise BenchError(f"only {', '.join(pids)} of the hot daemons run")
-        [decisions] = stack.decision_readers()
         time.sleep(SETTLE_S)
-        before, first, begin_ns = _stats(pids), _last_evaluated(decisions), time.monotonic_ns()
-        time.sleep(COUNTED_S)
-        after, last, end_ns = _stats(pids), _last_evaluated(decisions), time.monotonic_ns()
+        _, [count] = count_from_now(stack)
+        before, begin_ns = _stats(pids), time.monotonic_ns()
+        while time.monotonic_ns() - begin_ns < COUNTED_S * SECOND_NS:
+            time.sleep(LOOK_S)
+            evaluated = count.read().evaluated
+        after, end_ns = _stats(pids), time.monotonic_ns()
+        if not evaluated:
+            raise BenchError("the strategy receives no ticks")
+        if count.unseen:
+            raise BenchError("the bench itself was too slow to count the ticks")
         stacks = {role: _sample(role, pid) for role, pid in pids.items()}
     daemons = tuple(daemon_profile(role, before[role], after[role], stacks[role]) for role in pids)
     seconds = (end_ns - begin_ns) / SECOND_NS
-    found.profile.append(LoadProfile(load.rate, load.symbols, seconds, last - first, daemons))
-
-
-def _last_evaluated(decisions: DecisionReader) -> int:
-    """Return the sequence of the last evaluated tick. Raises BenchError if there is no new one."""
-    last = decisions.read().last
-    if not len(last):
-        raise BenchError("the strategy receives no ticks")
-    return int(last[-1])
+    found.profile.append(LoadProfile(load.rate, load.symbols, seconds, evaluated, daemons))
 
 
 def _stats(pids: dict[str, int]) -> dict[str, ProcessStat]:

@@ -221,7 +221,10 @@ def attempt(stack: MeasuredStack, rate: float, seconds: float) -> Attempt:
             break
     time.sleep(WARM_UP_S)
     with closing(EventFollower(stack.settings.var_dir, [GATEWAY])) as log:
-        return _attempt(stack, rate, seconds, log)
+        try:
+            return _attempt(stack, rate, seconds, log)
+        except RoleEndedError as error:  # a rate holds only if it leaves every daemon time to run
+            return Attempt(Trial(rate, seconds, 0, 0, held=False, why=str(error)), 0.0, ())
 
 
 def _attempt(stack: MeasuredStack, rate: float, seconds: float, log: EventFollower) -> Attempt:
@@ -244,11 +247,7 @@ def _attempt(stack: MeasuredStack, rate: float, seconds: float, log: EventFollow
     if not why and behind > rate * END_LAG_S:
         why = f"{behind:,} ticks behind at the end"
     elapsed_s = (time.monotonic_ns() - begin_ns) / SECOND_NS
-    usage: tuple[Usage, ...] = ()
-    try:
-        usage = meter.read()
-    except RoleEndedError as error:  # a rate holds only if it leaves every daemon time to run
-        why = why or str(error)
+    usage = meter.read()
     if not why and end - begin < PUBLISHED_SHARE * rate * elapsed_s:
         why = f"the gateway published {(end - begin) / elapsed_s:,.0f} ticks/s only"
     give_up_s = time.monotonic() + CATCH_UP_S

@@ -48,7 +48,8 @@ def test_settings_that_a_role_refuses_at_its_first_start_end_the_stack_at_once(
     stack.write_config({**stack.settings, "strategy": {"class": "mine:Mine"}})
     with start_main(stack) as main:
         assert main.wait(timeout=60) == 78
-    [reason] = [event["reason"] for event in stack.events("strategy", "settings_refused")]
+    # On a busy machine supervisord may have tried again before main.py ends it.
+    [reason] = {event["reason"] for event in stack.events("strategy", "settings_refused")}
     assert len(reason) > MAX_VALUE_CHARACTERS
     assert output(stack).count(reason) == 1
     assert re.fullmatch(r"main\.py: strategy .* 78\).*", output(stack).splitlines()[-1])

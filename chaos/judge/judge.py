@@ -288,7 +288,7 @@ def _attended(records: Records, places: _Places, spans: Sequence[range]) -> Iter
     attachments = {a.evaluations_before: a for a in records.attached}  # the last one counts
     if not attachments and records.whole:
         attachments[0] = BookAttachment("", 0, 0)
-    for number, (tape, sequence, _) in attachments.items():
+    for number, (tape, sequence, *_) in attachments.items():
         if number >= len(spans):
             end, is_excused = len(records.booked), not records.settled
         else:

@@ -182,10 +182,16 @@ class _TradingJudge:
         self._last_index = {tick.tape: index for index, tick in enumerate(records.booked)}
         self._last_of_tape = {evaluation.tape: evaluation for evaluation in records.evaluations}
         self._next_index = 0  # of the book
+        self._refilled = iter(self._refills())
         self._seen = _PriceWindows(records.long_window)
         """Windows over every tick of the book, evaluated or not."""
         self._windows = self._seen
         self._sentiment: int | None = None
+
+    def _refills(self) -> list[int | None]:
+        """How many ticks filled the windows before each evaluation; None: all before it."""
+        refilled = {a.evaluations_before: a.refilled for a in self._records.attached}
+        return [refilled.get(number) for number in range(len(self._records.evaluations))]
 
     def findings(self) -> list[str]:
         self._gather_orders()
@@ -287,6 +293,7 @@ class _TradingJudge:
         """Replay the ticks of one evaluation."""
         tape = evaluation.tape
         begun = evaluation.begun_by == "lap"
+        refilled = next(self._refilled)
         booked = self._records.booked
         while self._next_index <= self._last_index.get(tape, -1):
             tick = booked[self._next_index]
@@ -297,12 +304,22 @@ class _TradingJudge:
                 self._windows = self._seen.copy()
             is_evaluated = tick.tape == tape and tick.sequence >= evaluation.first
             if is_evaluated and not begun:
-                self._windows = self._seen.copy()
+                self._windows = self._windows_of(refilled, tape)
                 begun = True
             self._seen.add_tick(tick)
             self._next_index += 1
             if is_evaluated:
                 self._judge_tick(instance, tick)
+
+    def _windows_of(self, refilled: int | None, tape: str) -> _PriceWindows:
+        """Return windows over so many ticks of the tape before the next one; None: over all."""
+        if refilled is None:
+            return self._seen.copy()
+        windows = _PriceWindows(self._records.long_window)
+        for tick in self._records.booked[max(0, self._next_index - refilled) : self._next_index]:
+            if tick.tape == tape:
+                windows.add_tick(tick)
+        return windows
 
     def _is_before_tail(self, tape: str, sequence: int) -> bool:
         tail = self._records.tail_begins.get(tape)

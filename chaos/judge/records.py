@@ -65,12 +65,14 @@ class Evaluation(NamedTuple):
 class BookAttachment(NamedTuple):
     """A strategy attached to a price book with this as its last tick; "" and 0: an empty book.
 
-    `evaluations_before`: how many of `Records.evaluations` came before it.
+    `evaluations_before`: how many of `Records.evaluations` came before it. `refilled`: how many
+    ticks of the book filled the windows before the evaluation; None: all that came before.
     """
 
     tape: str
     sequence: int
     evaluations_before: int
+    refilled: int | None = None
 
 
 class AppliedNews(NamedTuple):

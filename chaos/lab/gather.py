@@ -172,7 +172,8 @@ def _take_evaluations(events: list[LogEvent], records: Records) -> None:
             case Started():
                 is_new_process = True
             case Attached():
-                attachment = BookAttachment(event.tape, event.sequence, len(evaluations))
+                before = len(evaluations)
+                attachment = BookAttachment(event.tape, event.sequence, before, event.refilled)
                 records.attached.append(attachment)
                 is_new_book = True
             case RefillBegunAnew():

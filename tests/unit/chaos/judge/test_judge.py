@@ -328,6 +328,12 @@ def test_what_would_be_a_defect_is_none_with_its_excuse(plant: Plant, excuse: Pl
     assert judge(records) == []
 
 
+def test_the_rules_start_with_as_many_ticks_as_the_strategy_has_refilled() -> None:
+    records = play(1)  # with an order soon after the refill
+    change(records.attached, 1, refilled=0)
+    assert "the rules give no order: the signal is none" in judge(records)[0]
+
+
 def test_the_ticks_of_incomplete_records_are_judged_as_well() -> None:
     records = play()
     records.whole = records.settled = False

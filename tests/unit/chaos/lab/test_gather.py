@@ -102,8 +102,8 @@ def test_a_log_is_read_with_its_older_parts_the_oldest_first(tmp_path: Path) -> 
         (
             [begun("A", 1), STARTED, attached("A", 7), event("refill_begun_anew", lapped_by=9),
              attached("A", 30), begun("A", 41, 6), STARTED, attached("A", 50)],
-            {"attached": [BookAttachment("", 0, 0), BookAttachment("A", 7, 1),
-                          BookAttachment("A", 30, 1), BookAttachment("A", 50, 2)],
+            {"attached": [BookAttachment("", 0, 0, 0), BookAttachment("A", 7, 1, 7),
+                          BookAttachment("A", 30, 1, 30), BookAttachment("A", 50, 2, 50)],
              "lapped_at_first": {1}},
         ),
         (  # a lap cuts the evaluation

@@ -117,7 +117,8 @@ def judge_findings(
 ) -> tuple[list[str], str]:
     """Ask the judge, after the end of a private stack, or while another one keeps running.
 
-    Returns its findings, and what it could not judge. Raises TargetError if there is no ledger.
+    Returns its findings, and what it could not judge: of a private stack, that is a finding. Raises
+    TargetError if there is no ledger.
     """
     left = target.left_behind() if target.private else []
     try:
@@ -126,7 +127,10 @@ def judge_findings(
         )
     except (OSError, LedgerError) as error:
         raise TargetError(f"nothing to judge: {error}") from None
-    return judge(records), not_judged(records)
+    findings, unjudged = judge(records), not_judged(records)
+    if target.private and unjudged:
+        return [*findings, f"not judged: {unjudged}"], ""
+    return findings, unjudged
 
 
 def not_judged(records: Records) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -11,7 +13,14 @@ from chaos.lab import verdict
 from chaos.lab.figures import OrderCounts, TickCounts
 from chaos.lab.recorder import StackRecording
 from chaos.lab.target import TargetStack
-from chaos.lab.verdict import Totals, count_totals, last_to_arrive, losses, not_judged
+from chaos.lab.verdict import (
+    Totals,
+    count_totals,
+    judge_findings,
+    last_to_arrive,
+    losses,
+    not_judged,
+)
 from lib.settings import load_settings
 from tests.log_lines import recorded
 
@@ -91,3 +100,17 @@ def test_a_tape_that_was_cut_off_is_complete_to_what_reached_its_book() -> None:
 def test_the_verdict_says_what_is_not_judged_and_why(whole: bool, settled: bool, why: str) -> None:
     records = Records(("AAPL",), 2, 4, 60, 40, 10, whole=whole, settled=settled)
     assert not_judged(records).rpartition(": ")[2] == why
+
+
+def test_what_cannot_be_judged_of_a_private_stack_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gathered(*_: Any, settled: bool) -> Records:
+        return Records(("AAPL",), 2, 4, 60, 40, 10, whole=False, settled=settled)
+
+    monkeypatch.setattr(verdict, "gather_records", gathered)
+    for private in (True, False):
+        target = SimpleNamespace(private=private, settings=None, left_behind=list)
+        findings, unjudged = judge_findings(cast(TargetStack, target), StackRecording(), {})
+        assert [finding.partition(":")[0] for finding in findings] == ["not judged"] * private
+        assert bool(unjudged) == (not private)

@@ -135,7 +135,7 @@ def test_every_tick_is_decided_with_a_page_open_and_without() -> None:
         ("1 streams, not drawn", 0),
         ("1 browsers", 0),
     ]
-    assert all(one.from_sent.count > 100 for one in found.rounds)
+    assert all(one.from_intended.count > 100 for one in found.rounds)
 
 
 def test_a_bench_that_is_interrupted_stops_everything_and_writes_nothing(var_dir: Path) -> None:

@@ -85,11 +85,20 @@ def test_strategies_of_one_client_id_in_two_places_are_reported_by_the_order_man
     try:
         contest = stack.wait_for_event("order_manager", "client_id_contested")
         assert (contest["level"], contest["client_id"]) == ("warning", "second")
-        logons = stack.events("order_manager", "client_logged_on")
-        assert set(contest["peers"]) <= {e["peer"] for e in logons if e["client_id"] == "second"}
+
+        def logons() -> list[dict[str, object]]:
+            logged_on = stack.events("order_manager", "client_logged_on")
+            return [event for event in logged_on if event["client_id"] == "second"]
+
+        # The contest is logged in front of the logon that shows it.
+        wait_until(
+            lambda: set(contest["peers"]) <= {logon["peer"] for logon in logons()},
+            "both clients of the contest are logged on",
+        )
+        before = len(logons())
 
         def goes_on() -> bool:
-            return len(stack.events("order_manager", "client_logged_on")) > len(logons) + 3
+            return len(logons()) > before + 3
 
         wait_until(goes_on, "they replace each other again")
         assert len(stack.events("order_manager", "client_id_contested")) == 1

@@ -1,0 +1,88 @@
+"""Files that only we can have written: nothing that another user planted is opened.
+
+/dev/shm is everybody's, and a directory may have been. So a file that is trusted is opened without
+following a link and without waiting for a FIFO's other end, and must be a regular file that belongs
+to this process's user and that nobody else may write to.
+
+Only the standard library is imported here: the price book's clean-up process must stay small.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import stat
+from pathlib import Path
+from typing import Final
+
+OWN_FILE_MODE: Final = 0o600
+OWN_UMASK: Final = 0o077
+"""What a program of the stack takes away from the mode of all that it makes."""
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+_KINDS: Final = {
+    stat.S_IFREG: "a regular file",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class NotOurFileError(OSError):
+    """A file cannot be trusted. `strerror` says why and what to do, `filename` is its path."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(errno.EPERM, reason, str(path))
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a regular file that is ours alone, or make it if `flags` say so; return its descriptor.
+
+    Raises NotOurFileError if what is there cannot be trusted, and OSError if it cannot be opened.
+    """
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, OWN_FILE_MODE)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # The kernel refuses a link, a directory, a FIFO without a reader, and another user's file.
+        check_own(path, path.lstat())
+        raise
+    try:
+        check_own(path, os.fstat(fd))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def check_own(path: Path, status: os.stat_result, kind: int = stat.S_IFREG) -> None:
+    """Raise NotOurFileError unless `path`, of this status, is of this kind and ours alone."""
+    found = stat.S_IFMT(status.st_mode)
+    if found != kind:
+        raise NotOurFileError(
+            path, f"it is {_KINDS.get(found, 'something else')}, not {_KINDS[kind]}: remove it"
+        )
+    if status.st_uid != os.geteuid():
+        raise NotOurFileError(
+            path,
+            f"it belongs to {user_name(status.st_uid)}, and we are {user_name(os.geteuid())}: "
+            "have it removed or given to us (chown), or choose another name",
+        )
+    if status.st_mode & _WRITABLE_BY_OTHERS:
+        raise NotOurFileError(
+            path,
+            f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o}): remove it, or, "
+            "if you trust what is in it, chmod go-w",
+        )
+
+
+def user_name(uid: int) -> str:
+    """Return a user's name and number, for the text of an error."""
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name} ({uid})"
+    except KeyError:
+        return f"user {uid}"

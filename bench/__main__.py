@@ -4,8 +4,8 @@ The full run takes under 15 minutes, a reduced one (--quick) under one. It start
 a user runs them; a stack that runs already is left alone, but takes its share of the cores. What
 could not be measured is in the figures, with the reason.
 
-Exit codes: 0 the figures are written, 1 they cannot be, 2 the command line or the settings are
-wrong, 130 after Ctrl-C (nothing is written).
+Exit codes: 0 the figures are written, 1 they cannot be or nothing was measured, 2 the command line
+or the settings are wrong, 130 after Ctrl-C (nothing is written).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final
 
 from bench.measure.measured_stack import bench_dir
 from bench.plan import FULL, QUICK, WATCHED
+from bench.results import is_empty
 from bench.run import run
 from bench.watched import record
 from lib.settings import DEFAULT_FILE, SettingsError, load_settings
@@ -24,6 +25,7 @@ from lib.stack.long_program import CommandLine, output_file, run_interruptible, 
 
 PROGRAM: Final = "python -m bench"
 RESULTS: Final = "results.json"
+WATCHED_RESULTS: Final = "watched.json"
 EXIT_NOT_WRITTEN: Final = 1
 
 
@@ -31,7 +33,7 @@ def main() -> int:
     """Measure; return the exit code."""
     parser = CommandLine(PROGRAM, __doc__)
     try:
-        default = bench_dir() / RESULTS
+        directory = bench_dir()
     except SettingsError as error:
         parser.error(str(error))
     which = parser.add_mutually_exclusive_group()
@@ -43,12 +45,12 @@ def main() -> int:
         "--json",
         metavar="FILE",
         type=output_file,
-        default=default,
-        help="where to write the figures (%(default)s)",
+        help=f"where to write the figures ({directory / RESULTS}, or {WATCHED_RESULTS} there)",
     )
     arguments = parser.parse_args()
+    file = arguments.json or directory / (WATCHED_RESULTS if arguments.watched else RESULTS)
     return run_interruptible(
-        lambda: _measure(arguments.quick, arguments.watched, arguments.json),
+        lambda: _measure(arguments.quick, arguments.watched, file),
         "interrupted: everything is stopped, nothing is written",
     )
 
@@ -60,6 +62,9 @@ def _measure(quick: bool, watched: bool, file: Path) -> int:
     figures = record(WATCHED, sys.stderr) if watched else run(plan, sys.stderr, command, quick)
     for gap in figures.gaps:
         print(f"not measured: {gap}", file=sys.stderr)
+    if is_empty(figures):
+        print(f"nothing was measured: {file} stays as it is", file=sys.stderr)
+        return EXIT_NOT_WRITTEN
     try:
         write_json(figures, file)
     except OSError as error:

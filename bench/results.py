@@ -250,3 +250,9 @@ class WatchedRecording(Struct):
     rounds: list[WatchedRound] = []
     gaps: list[str] = []
     """What could not be measured, and why: a line each."""
+
+
+def is_empty(found: Recording | WatchedRecording) -> bool:
+    """Return whether nothing at all was measured."""
+    fields = (name for name in found.__struct_fields__ if name != "gaps")
+    return not any(value for name in fields if isinstance(value := getattr(found, name), list))

@@ -17,6 +17,8 @@ def main() -> int:
     what.add_argument("--seeds", type=int, help="run so many")
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     arguments = parser.parse_args()
+    if arguments.seeds is not None and arguments.seeds < 1:
+        parser.error("--seeds: at least 1")
     if arguments.seed is not None:
         seeds = range(arguments.seed, arguments.seed + 1)
     else:

@@ -44,8 +44,10 @@ def test_the_figures_of_the_wanted_plan_are_written_and_their_gaps_printed(
 
     assert bench(*arguments, measure=measure) == 0
     assert asked == [plan]
-    written = (tmp_path / "bench" / command.RESULTS).read_bytes()
-    assert msgspec.json.decode(written, type=Recording).gaps == ["no browser"]
+    name = command.WATCHED_RESULTS if plan is WATCHED else command.RESULTS
+    [written] = (tmp_path / "bench").iterdir()
+    assert written.name == name
+    assert msgspec.json.decode(written.read_bytes(), type=Recording).gaps == ["no browser"]
     assert capsys.readouterr().err == "not measured: no browser\n"
 
 
@@ -57,6 +59,15 @@ def test_invalid_settings_are_reported_in_one_line(bench, monkeypatch, capsys) -
     with pytest.raises(SystemExit, match="2"):
         bench()
     assert capsys.readouterr().err == "python -m bench: trading.toml: rate: must be a number\n"
+
+
+def test_a_run_that_measured_nothing_leaves_the_old_figures(bench, tmp_path, capsys) -> None:
+    assert bench() == 0
+    before = (tmp_path / "bench" / command.RESULTS).read_bytes()
+    nothing = Recording("", False, "", {}, {}, {}, FULL, gaps=["all: no supervisord"])
+    assert bench(measure=lambda *_: nothing) == command.EXIT_NOT_WRITTEN
+    assert (tmp_path / "bench" / command.RESULTS).read_bytes() == before
+    assert "nothing was measured" in capsys.readouterr().err
 
 
 def test_an_interruption_leaves_the_old_figures(bench, tmp_path) -> None:

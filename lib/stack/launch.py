@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from lib.errors import CannotStartError
+from lib.net.host import SYSTEM
 from lib.price_book.clean_up import belongs_to_another_stack, live_owner
 from lib.price_book.segment_files import SHM_DIR, PriceBookError
 from lib.settings import PROJECT_ROOT, Settings
@@ -105,20 +106,23 @@ def check_ports(settings: Settings, roles: Container[str]) -> None:
     ):
         if key.partition(".")[0] not in roles:
             continue
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM
-            )[0]
-            with socket.socket(family, kind, protocol) as server:
-                # As the roles do: closing connections of an earlier stack do not matter.
-                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                server.bind(address)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise CannotStartError(
-                f"cannot serve {host}:{port}: {reason}; "
-                f"stop what uses it, or set {key} to another port"
-            ) from None
+        for address in SYSTEM.addresses(host):
+            try:
+                _bind(address, port)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise CannotStartError(
+                    f"cannot serve {address}:{port}: {reason}; "
+                    f"stop what uses it, or set {key} to another port"
+                ) from None
+
+
+def _bind(address: str, port: int) -> None:
+    family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as server:
+        # As the roles do: closing connections of an earlier stack do not matter.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(place)
 
 
 def check_price_book(settings: Settings) -> None:

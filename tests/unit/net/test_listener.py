@@ -15,8 +15,10 @@ from structlog.testing import capture_logs
 from lib.errors import CannotStartError
 from lib.net import listener as server
 from lib.net.event_loop import EventLoop
+from lib.net.host import SYSTEM
 from lib.net.listener import ACCEPT_BURST, MAX_ACCEPTS_A_PASS, Listener
 from lib.process.client_log import ClientLog
+from lib.stack.private_stack import free_ports
 from tests.loops import run_until
 
 
@@ -34,7 +36,7 @@ class Door:
         self.server = Listener(
             self.loop, host, port, setting, self.log, self._accept, lambda: self.ours
         )
-        self.address = host, self.server._sock.getsockname()[1]
+        self.address = host, self.server._socks[0].getsockname()[1]
 
     def _accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
         if len(self.came) >= self.places + (self.places_of_ours if is_ours else 0):
@@ -62,18 +64,51 @@ def door():
         yield door
 
 
-@pytest.mark.parametrize("host", ["localhost", "::1"])
+def has_ipv6() -> bool:
+    return "::1" in SYSTEM.addresses("localhost")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
 def test_a_client_is_handed_over_with_its_address(host):
-    try:
-        door = Door(host)
-    except CannotStartError:
-        pytest.skip(f"there is no {host} here")
-    with closing(door), door.knock() as client:
+    if ":" in host and not has_ipv6():
+        pytest.skip("there is no IPv6 here")
+    with closing(Door(host)) as door, door.knock() as client:
         run_until(door.loop, lambda: door.came, "the client is accepted")
         sock, peer = door.came[0]
         assert peer == "{}:{}".format(*client.getsockname())
         sock.send(b"tick*")
         assert client.recv(100) == b"tick*"
+
+
+def test_localhost_is_served_on_each_address_of_the_loopback_and_paused_on_both(monkeypatch):
+    """As a whole: a crowd at one address does not come in faster through the other."""
+    if not has_ipv6():
+        pytest.skip("there is no IPv6 here")
+    monkeypatch.setattr(server, "ACCEPT_INTERVAL_NS", 3600 * 10**9)
+    (port,) = free_ports(1)
+    with closing(Door("localhost", port)) as door, ExitStack() as crowd:
+        for address in ("127.0.0.1", "::1"):
+            crowd.enter_context(socket.create_connection((address, port)))
+        run_until(door.loop, lambda: len(door.came) == 2, "a client of each has come in")
+        for _ in range(ACCEPT_BURST):
+            for address in ("127.0.0.1", "::1"):
+                crowd.enter_context(socket.create_connection((address, port)))
+        run_until(door.loop, lambda: door.server.next_deadline_ns(), "it pauses")
+        came = len(door.came)
+        for _ in range(100):
+            door.loop.poll(may_sleep=False)
+        assert len(door.came) == came < 2 * ACCEPT_BURST
+        door.server.on_time(0)
+        run_until(door.loop, lambda: len(door.came) > came, "it accepts again")
+
+
+def test_localhost_with_one_address_taken_is_not_half_served():
+    if not has_ipv6():
+        pytest.skip("there is no IPv6 here")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(CannotStartError, match=rf"port {port} on ::1 is taken"):
+            Door("localhost", port)
 
 
 def test_a_crowd_comes_in_a_part_at_a_time_and_at_a_rate(door, monkeypatch):

@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from lib.errors import CannotStartError
+from lib.net.host import SYSTEM
 from lib.price_book.segment_files import keeper_path
 from lib.process.file_lock import lock_file
 from lib.process.run_identity import run_of
-from lib.settings import Settings
+from lib.settings import OrderManagerSettings, Settings
 from lib.stack.launch import (
     MAX_SOCKET_PATH_BYTES,
     check_paths,
@@ -76,6 +77,16 @@ def test_a_taken_port_of_a_role_that_is_started_is_named_with_its_setting(sectio
             check_ports(settings, ROLES)
         check_ports(settings, {*ROLES} - {section})
     check_ports(settings, ROLES)
+
+
+def test_a_port_of_localhost_must_be_free_on_each_address():
+    if "::1" not in SYSTEM.addresses("localhost"):
+        pytest.skip("there is no IPv6 here")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        settings = Settings(order_manager=OrderManagerSettings(host="localhost", port=port))
+        with pytest.raises(CannotStartError, match=rf"::1:{port}: address already in use"):
+            check_ports(settings, ["order_manager"])
 
 
 def test_a_price_book_that_another_stack_keeps_is_named_with_its_setting():

@@ -34,6 +34,7 @@ from typing import Final
 
 from lib.errors import CannotStartError
 from lib.process.slow_start import report_slow_start
+from lib.process.standard_streams import prepare_standard_streams
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.stack.console import Screen
 from lib.stack.fatal_programs import Ending, FatalPrograms
@@ -62,6 +63,8 @@ SLOW_LOADING_S: Final = 1.0
 
 def main() -> int:
     """Run the stack until it stops. Returns the exit code."""
+    _use_utf8()
+    prepare_standard_streams()
     arguments = _parse_command_line()
     stop = _Stop()
     try:
@@ -90,6 +93,12 @@ def main() -> int:
         print(f"main.py: {error}", file=sys.stderr)
         return 1
     return _run(settings, strategies, configuration, stop)
+
+
+def _use_utf8() -> None:
+    """Start again in UTF-8 mode if the locale is another one: files are named in UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _parse_command_line() -> argparse.Namespace:
@@ -228,7 +237,7 @@ class _View:
 
 
 def _run(settings: Settings, strategies: StackStrategies, configuration: Path, stop: _Stop) -> int:
-    screen = Screen(1, stop.is_requested)
+    screen = Screen(sys.stdout.fileno(), stop.is_requested)
     view = _View(settings.var_dir, configuration, screen)
     limit_s = stop_limit_s(configuration.read_text(encoding="utf-8"))
     with tempfile.TemporaryFile() as errors:

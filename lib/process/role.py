@@ -36,6 +36,7 @@ from lib.process.log_events import (
 from lib.process.logs import configure_logging
 from lib.process.run_identity import end_with_parent
 from lib.process.slow_start import report_slow_start
+from lib.process.standard_streams import prepare_standard_streams
 from lib.process.traceback_dump import write_stack_on_request
 from lib.process.traceback_frames import Plugins, error_text, frames_of, innermost
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
@@ -69,6 +70,7 @@ def run_role(
 
     Exit codes: 0 after a clean end, 78 for invalid settings or arguments, 1 for anything else.
     """
+    prepare_standard_streams()
     arguments = sys.argv[1:]
     writer = configure_logging(":".join((name, *arguments)))
     log = structlog.get_logger()

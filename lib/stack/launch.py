@@ -152,7 +152,10 @@ def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Pope
 
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", configuration],
+            [
+                *(sys.executable, "-X", "utf8"),  # it reads the configuration in the locale's
+                *("-m", "supervisor.supervisord", "-n", "-c", configuration),
+            ],
             cwd=PROJECT_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

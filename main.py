@@ -32,6 +32,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+
 from lib.errors import CannotStartError
 from lib.process.slow_start import report_slow_start
 from lib.process.standard_streams import prepare_standard_streams

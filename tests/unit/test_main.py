@@ -36,8 +36,9 @@ def run_main(
 
 
 @pytest.mark.parametrize("arguments", [("--duration", "nan"), ("--var-dir", ""), ("--dur", "1")])
-def test_a_wrong_command_line_ends_it_with_2(tmp_path, arguments):
-    ended = run_main(tmp_path, *arguments)
+@pytest.mark.parametrize("environment", [{}, {"PYTHONSAFEPATH": "1"}], ids=["usual", "safe path"])
+def test_a_wrong_command_line_ends_it_with_2(tmp_path, arguments, environment):
+    ended = run_main(tmp_path, *arguments, **environment)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "Traceback" not in ended.stderr
 

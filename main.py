@@ -53,7 +53,12 @@ from lib.stack.launch import (
 )
 from lib.stack.log_follower import NOTICE, WARNING, LogFollower, ScreenLine
 from lib.stack.repeated_lines import RepeatedLines
-from lib.stack.start_checks import check_control_socket, check_limits, check_run_role
+from lib.stack.start_checks import (
+    check_control_socket,
+    check_limits,
+    check_run_role,
+    find_temporary_directory,
+)
 from lib.stack.strategies import StackStrategies, stack_strategies, strategy_programs
 from lib.stack.supervisord_configuration import read_configuration, started_programs, stop_limit_s
 from lib.trading.signal_loading import load_signal_class
@@ -90,6 +95,7 @@ def main() -> int:
         check_price_book(settings)
         configuration = prepare_var_dir(settings.var_dir, original, strategies.unknown)
         check_control_socket(settings.var_dir)
+        find_temporary_directory(settings.var_dir)
         stop.begin_to_run(arguments.duration)
     except KeyboardInterrupt:
         return 0
@@ -247,7 +253,7 @@ def _run(settings: Settings, strategies: StackStrategies, configuration: Path, s
     screen = Screen(sys.stdout.fileno(), stop.is_requested)
     view = _View(settings.var_dir, configuration, screen)
     limit_s = stop_limit_s(configuration.read_text(encoding="utf-8"))
-    with tempfile.TemporaryFile(dir=settings.var_dir) as errors:  # perhaps all that is writable
+    with tempfile.TemporaryFile() as errors:
         try:
             supervisord = start_supervisord(configuration, errors)
         except CannotStartError as error:

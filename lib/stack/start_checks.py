@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -88,6 +89,14 @@ def check_control_socket(var_dir: Path) -> None:
 def _remove(*paths: Path) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
+
+
+def find_temporary_directory(var_dir: Path) -> None:
+    """Let it be the var directory where no other can be written to: supervisord wants one."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        os.environ["TMPDIR"] = str(var_dir)
 
 
 def check_run_role() -> None:

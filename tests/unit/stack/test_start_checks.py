@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from lib.stack.start_checks import (
     check_control_socket,
     check_limits,
     check_run_role,
+    find_temporary_directory,
 )
 from lib.stack.supervisord_configuration import (
     parse_configuration,
@@ -136,6 +138,22 @@ def test_a_file_system_without_unix_sockets_or_links_is_refused_with_what_to_do(
             check_control_socket(var_dir)
     check_control_socket(var_dir)  # whatever the failed one has left
     assert list(var_dir.iterdir()) == []
+
+
+def test_where_nothing_else_can_be_written_to_the_var_directory_is_the_temporary_one(
+    tmp_path, monkeypatch
+):
+    """A container whose root is read-only."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", "/usual")
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path)])
+        find_temporary_directory(tmp_path / "v")
+    assert os.environ["TMPDIR"] == "/usual"
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc"])
+    find_temporary_directory(tmp_path / "v")
+    assert os.environ["TMPDIR"] == f"{tmp_path}/v"
 
 
 def test_a_run_role_that_may_not_be_executed_is_refused_with_what_to_do(tmp_path, monkeypatch):

@@ -46,6 +46,7 @@ from lib.stack.launch import (
     check_price_book,
     check_that_no_stack_runs,
     prepare_var_dir,
+    reap_orphans,
     start_supervisord,
     wait_until_segments_are_gone,
     wake_supervisord,
@@ -325,6 +326,7 @@ def _show_until_stop(
     woken = False
     while supervisord.poll() is None and not stop.is_requested():
         woken = woken or wake_supervisord(var_dir)  # otherwise it starts the roles a second later
+        reap_orphans(supervisord)
         view.look()
         if view.ending:
             return view.ending
@@ -342,6 +344,7 @@ def _stop_supervisord(
     supervisord.terminate()
     while supervisord.poll() is None and time.monotonic() < deadline_s:
         wake_supervisord(var_dir)  # otherwise it checks only once a second what has ended
+        reap_orphans(supervisord)
         view.look()
         time.sleep(LOOK_S)
     in_time = supervisord.poll() is not None

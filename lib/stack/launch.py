@@ -32,6 +32,8 @@ appended."""
 SEGMENTS_S: Final = 2.0
 """How long the shared memory may take to be removed after the last role has ended."""
 LOOK_S: Final = 0.02
+MAX_REAPED_A_LOOK: Final = 64
+"""How many orphans are reaped at once."""
 
 _UNUSABLE_IN_PATHS: Final = re.compile(r'[%"\\]| [;#]')
 """Characters with a special meaning in supervisord's configuration."""
@@ -197,6 +199,20 @@ def why_it_ended(exit_code: int, errors: IO[bytes]) -> str | None:
     said = [line for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
     reason = next((line for line in said if line.startswith("Error: ")), said[-1] if said else "")
     return f"exit code {exit_code}: {reason or 'no reason given'}"
+
+
+def reap_orphans(supervisord: subprocess.Popen[bytes]) -> None:
+    """As the first process of a container, reap the processes whose parents have ended.
+
+    supervisord is left to its own `poll`.
+    """
+    if os.getpid() != 1:
+        return
+    for _ in range(MAX_REAPED_A_LOOK):
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None or ended.si_pid == supervisord.pid:
+            return
+        os.waitpid(ended.si_pid, 0)
 
 
 def wait_until_segments_are_gone(name: str) -> None:

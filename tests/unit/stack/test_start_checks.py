@@ -75,7 +75,7 @@ def test_at_the_least_limit_of_open_files_the_gateway_serves_clients():
 
 def test_too_low_a_limit_of_processes_is_named_with_what_is_in_use(limits, monkeypatch):
     wanted = PROCESSES_OF_A_STACK + PROGRAMS * PROCESSES_A_PROGRAM
-    monkeypatch.setattr(start_checks, "_threads_of", lambda user: [40, 5] if user == USER else [])
+    monkeypatch.setattr(start_checks, "_threads_of", lambda _: [40, 5])
     limits[resource.RLIMIT_NPROC] = (wanted + 45, wanted + 45)
     check_limits(PROGRAMS)
     limits[resource.RLIMIT_NPROC] = (60, wanted + 44)

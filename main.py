@@ -294,9 +294,9 @@ def _introduction(settings: Settings, strategies: list[str]) -> ScreenLine:
     dashboard = settings.dashboard
     return ScreenLine(
         "main.py",
-        f"prices on {gateway.host}:{gateway.price_port}, "
-        f"news on {gateway.host}:{gateway.news_port}, "
-        f"orders on {order_manager.host}:{order_manager.port}; "
+        f"prices on {_in_address(gateway.host)}:{gateway.price_port}, "
+        f"news on {_in_address(gateway.host)}:{gateway.news_port}, "
+        f"orders on {_in_address(order_manager.host)}:{order_manager.port}; "
         + (f"strategies {', '.join(strategies)}; " if len(strategies) > 1 else "")
         + f"dashboard on http://{_in_address(dashboard.host)}:{dashboard.port}; "
         f"logs in {settings.var_dir}/log; Ctrl-C stops everything",
@@ -305,7 +305,7 @@ def _introduction(settings: Settings, strategies: list[str]) -> ScreenLine:
 
 
 def _in_address(host: str) -> str:
-    """Return a host as part of a URL: an IPv6 address in brackets."""
+    """Return a host as it stands before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 

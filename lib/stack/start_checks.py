@@ -25,6 +25,8 @@ OPEN_FILES_A_PROGRAM: Final = 6
 """What supervisord holds for a program: three pipes, two logs, and a spare one."""
 OPEN_FILES_OF_SUPERVISORD: Final = 32
 """What supervisord holds beside, with connections to its control socket."""
+MIN_FILE_BYTES: Final = 64 * 1024 * 1024
+"""The price book, the logs of 10 MB, and a ledger of several 100,000 orders."""
 PROCESSES_A_PROGRAM: Final = 2
 """A role, and what its start or its work needs for a moment."""
 PROCESSES_OF_A_STACK: Final = 6
@@ -36,6 +38,12 @@ def check_limits(programs: int) -> None:
 
     Soft limits are raised to the hard ones, which the stack inherits.
     """
+    size = raise_to_hard_limit(resource.RLIMIT_FSIZE)
+    if size != resource.RLIM_INFINITY and size < MIN_FILE_BYTES:
+        raise CannotStartError(
+            f"the limit of a file's size (ulimit -f) is {size:,} bytes, the stack wants at least "
+            f"{MIN_FILE_BYTES:,}: raise it"
+        )
     files = max(MIN_OPEN_FILES, OPEN_FILES_OF_SUPERVISORD + programs * OPEN_FILES_A_PROGRAM)
     limit = raise_to_hard_limit(resource.RLIMIT_NOFILE)
     if limit != resource.RLIM_INFINITY and limit < files:

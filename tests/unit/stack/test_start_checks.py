@@ -18,6 +18,7 @@ from lib.process.limits import FEWEST_DESCRIPTORS, client_places
 from lib.settings import PROJECT_ROOT
 from lib.stack import start_checks
 from lib.stack.start_checks import (
+    MIN_FILE_BYTES,
     MIN_OPEN_FILES,
     PROCESSES_A_PROGRAM,
     PROCESSES_OF_A_STACK,
@@ -41,6 +42,7 @@ USER = 54321
 def limits(monkeypatch):
     """The limits of a user that is not root, soft and hard, by kind."""
     limits = {
+        resource.RLIMIT_FSIZE: (resource.RLIM_INFINITY,) * 2,
         resource.RLIMIT_NOFILE: (1024, 4096),
         resource.RLIMIT_NPROC: (resource.RLIM_INFINITY,) * 2,
     }
@@ -53,7 +55,8 @@ def limits(monkeypatch):
 def test_soft_limits_are_raised_to_the_hard_ones(limits):
     limits[resource.RLIMIT_NPROC] = (10, 1000)
     check_limits(PROGRAMS)
-    assert limits == {resource.RLIMIT_NOFILE: (4096,) * 2, resource.RLIMIT_NPROC: (1000,) * 2}
+    assert limits[resource.RLIMIT_NOFILE] == (4096, 4096)
+    assert limits[resource.RLIMIT_NPROC] == (1000, 1000)
 
 
 @pytest.mark.parametrize(("programs", "wanted"), [(PROGRAMS, MIN_OPEN_FILES), (100, 632)])
@@ -71,6 +74,15 @@ def test_too_low_a_limit_of_open_files_is_named_with_what_is_wanted(limits, prog
 
 def test_at_the_least_limit_of_open_files_the_gateway_serves_clients():
     assert client_places(64) <= (MIN_OPEN_FILES - FEWEST_DESCRIPTORS) // 2
+
+
+def test_too_low_a_limit_of_a_files_size_is_named_with_what_is_wanted(limits):
+    limits[resource.RLIMIT_FSIZE] = (1, MIN_FILE_BYTES)
+    check_limits(PROGRAMS)
+    limits[resource.RLIMIT_FSIZE] = (1, MIN_FILE_BYTES - 1)
+    message = r"\(ulimit -f\) is 67,108,863 bytes, .* at least 67,108,864: raise it"
+    with pytest.raises(CannotStartError, match=message):
+        check_limits(PROGRAMS)
 
 
 def test_too_low_a_limit_of_processes_is_named_with_what_is_in_use(limits, monkeypatch):

@@ -30,6 +30,9 @@ WRITE_REPORT := $(VENV)/bin/python -m report
 PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 ONE_STACK := test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_behind
 
+# With it, Python would not look for modules in the project.
+unexport PYTHONSAFEPATH
+
 .PHONY: run check test mutants chaos bench watched report logs video simulate lint
 
 run: $(VENV)/installed

@@ -32,8 +32,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+
 from lib.errors import CannotStartError
 from lib.process.slow_start import report_slow_start
+from lib.process.standard_streams import prepare_standard_streams
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.stack.console import Screen
 from lib.stack.fatal_programs import Ending, FatalPrograms
@@ -43,6 +46,7 @@ from lib.stack.launch import (
     check_price_book,
     check_that_no_stack_runs,
     prepare_var_dir,
+    reap_orphans,
     start_supervisord,
     wait_until_segments_are_gone,
     wake_supervisord,
@@ -50,6 +54,12 @@ from lib.stack.launch import (
 )
 from lib.stack.log_follower import NOTICE, WARNING, LogFollower, ScreenLine
 from lib.stack.repeated_lines import RepeatedLines
+from lib.stack.start_checks import (
+    check_control_socket,
+    check_limits,
+    check_run_role,
+    find_temporary_directory,
+)
 from lib.stack.strategies import StackStrategies, stack_strategies, strategy_programs
 from lib.stack.supervisord_configuration import read_configuration, started_programs, stop_limit_s
 from lib.trading.signal_loading import load_signal_class
@@ -62,6 +72,8 @@ SLOW_LOADING_S: Final = 1.0
 
 def main() -> int:
     """Run the stack until it stops. Returns the exit code."""
+    _use_utf8()
+    prepare_standard_streams()
     arguments = _parse_command_line()
     stop = _Stop()
     try:
@@ -75,11 +87,16 @@ def main() -> int:
                 load_signal_class(strategy.signal_class, f"{table}.class")
             if stop.is_requested():  # the module may have caught the KeyboardInterrupt
                 return 0
+        programs = started_programs(original)
+        check_limits(len(programs))
+        check_run_role()
         check_paths(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
-        check_ports(settings, started_programs(original).values())
+        check_ports(settings, programs.values())
         check_price_book(settings)
         configuration = prepare_var_dir(settings.var_dir, original, strategies.unknown)
+        check_control_socket(settings.var_dir)
+        find_temporary_directory(settings.var_dir)
         stop.begin_to_run(arguments.duration)
     except KeyboardInterrupt:
         return 0
@@ -90,6 +107,12 @@ def main() -> int:
         print(f"main.py: {error}", file=sys.stderr)
         return 1
     return _run(settings, strategies, configuration, stop)
+
+
+def _use_utf8() -> None:
+    """Start again in UTF-8 mode if the locale is another one: files are named in UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _parse_command_line() -> argparse.Namespace:
@@ -228,7 +251,7 @@ class _View:
 
 
 def _run(settings: Settings, strategies: StackStrategies, configuration: Path, stop: _Stop) -> int:
-    screen = Screen(1, stop.is_requested)
+    screen = Screen(sys.stdout.fileno(), stop.is_requested)
     view = _View(settings.var_dir, configuration, screen)
     limit_s = stop_limit_s(configuration.read_text(encoding="utf-8"))
     with tempfile.TemporaryFile() as errors:
@@ -271,9 +294,9 @@ def _introduction(settings: Settings, strategies: list[str]) -> ScreenLine:
     dashboard = settings.dashboard
     return ScreenLine(
         "main.py",
-        f"prices on {gateway.host}:{gateway.price_port}, "
-        f"news on {gateway.host}:{gateway.news_port}, "
-        f"orders on {order_manager.host}:{order_manager.port}; "
+        f"prices on {_in_address(gateway.host)}:{gateway.price_port}, "
+        f"news on {_in_address(gateway.host)}:{gateway.news_port}, "
+        f"orders on {_in_address(order_manager.host)}:{order_manager.port}; "
         + (f"strategies {', '.join(strategies)}; " if len(strategies) > 1 else "")
         + f"dashboard on http://{_in_address(dashboard.host)}:{dashboard.port}; "
         f"logs in {settings.var_dir}/log; Ctrl-C stops everything",
@@ -282,7 +305,7 @@ def _introduction(settings: Settings, strategies: list[str]) -> ScreenLine:
 
 
 def _in_address(host: str) -> str:
-    """Return a host as part of a URL: an IPv6 address in brackets."""
+    """Return a host as it stands before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -303,6 +326,7 @@ def _show_until_stop(
     woken = False
     while supervisord.poll() is None and not stop.is_requested():
         woken = woken or wake_supervisord(var_dir)  # otherwise it starts the roles a second later
+        reap_orphans(supervisord)
         view.look()
         if view.ending:
             return view.ending
@@ -320,6 +344,7 @@ def _stop_supervisord(
     supervisord.terminate()
     while supervisord.poll() is None and time.monotonic() < deadline_s:
         wake_supervisord(var_dir)  # otherwise it checks only once a second what has ended
+        reap_orphans(supervisord)
         view.look()
         time.sleep(LOOK_S)
     in_time = supervisord.poll() is not None

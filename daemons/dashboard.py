@@ -26,6 +26,7 @@ from lib.net.event_loop import EventLoop
 from lib.net.listener import Listener
 from lib.process.client_log import ClientLog
 from lib.process.client_table import ClientTable
+from lib.process.limits import client_places
 from lib.process.log_events import Listening, log_event
 from lib.process.role import run_role
 from lib.process.run_identity import siblings
@@ -107,8 +108,9 @@ class Dashboard:
             for path, (name, content_type) in FILES.items()
         }
         self._files[PLOTLY] = (FILES["/page.js"][1], _plotly_file().read_bytes())
+        self._client_log = ClientLog("http", client_places(MAX_CONNECTIONS), loop.clock)
         self._clients = ClientTable(
-            max_clients=MAX_CONNECTIONS,
+            max_clients=self._client_log.max_clients,
             log=None,
             connect=partial(Connection, loop, max_queued_bytes=MAX_QUEUED_BYTES),
             make=lambda _: HttpClient(HttpSession(self._host)),
@@ -119,7 +121,6 @@ class Dashboard:
         """By client; the one that has waited longest for a view comes first."""
         self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
         host, port = settings.dashboard.host, settings.dashboard.port
-        self._client_log = ClientLog("http", MAX_CONNECTIONS, loop.clock)
         Listener(
             loop, host, port, "dashboard.port", self._client_log, self._clients.accept, siblings
         )

@@ -22,6 +22,7 @@ from lib.net.event_loop import EventLoop
 from lib.net.host import Host
 from lib.net.listener import Listener
 from lib.process.client_log import ClientLog
+from lib.process.limits import client_places
 from lib.process.log_events import (
     Listening,
     RowSkipped,
@@ -65,7 +66,8 @@ class Gateway:
         tapes = _load_tapes(settings)
         # Bind first, so that a gateway that loses the race never writes state.
         gateway = settings.gateway
-        logs = {name: ClientLog(name, MAX_CLIENTS, loop.clock) for name in STREAMS}
+        places = client_places(MAX_CLIENTS, len(STREAMS))
+        logs = {name: ClientLog(name, places, loop.clock) for name in STREAMS}
         self._client_logs = logs
         for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
             accept = partial(self._on_accept, name)

@@ -32,6 +32,7 @@ from lib.net.listener import Listener
 from lib.price_book.own_price_book import RolePriceBook
 from lib.process.client_log import ClientLog
 from lib.process.client_table import ClientTable
+from lib.process.limits import client_places
 from lib.process.log_events import (
     ClientLoggedOn,
     ClientsSentNoDelimiter,
@@ -96,9 +97,9 @@ class OrderManager:
         self._arrived: deque[tuple[Session, bytes]] = deque()
         """Unprocessed input in the order of the turns: at most one entry a client, whose connection
         is paused."""
-        self._client_log = ClientLog("orders", MAX_CLIENTS, loop.clock)
+        self._client_log = ClientLog("orders", client_places(MAX_CLIENTS), loop.clock)
         self._clients = ClientTable(
-            max_clients=MAX_CLIENTS,
+            max_clients=self._client_log.max_clients,
             log=self._client_log,
             connect=partial(
                 Connection,

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from lib.process.log_events import NO_EVENT
+from lib.process.standard_streams import prepare_standard_streams
 from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
 from lib.stack.console import Screen
 from lib.stack.log_follower import ERROR, NOTICE, WARNING, LogFiles, ScreenLine, event_text
@@ -104,6 +105,7 @@ def _in_order(entries: Iterable[Entry]) -> list[ScreenLine]:
 
 def main() -> int:
     """Show the logs until a signal ends it; return the exit code."""
+    prepare_standard_streams()
     parser = argparse.ArgumentParser(
         prog="python -m lib.log_view",
         description=__doc__,

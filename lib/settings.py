@@ -74,9 +74,7 @@ class SettingsError(Exception):
 
 
 Text = Annotated[str, Meta(description="a string")]
-Host = Annotated[
-    str, Meta(description='a loopback address (127.0.0.0/8, "::1" or "localhost"); tunnel with SSH')
-]
+Host = Annotated[str, Meta(description='a loopback address (127.0.0.0/8, "::1" or "localhost")')]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port, an integer from 1 to 65535")]
 OptionalFile = Annotated[
     Path | None, Meta(description='a file\'s name without control characters, or "" for none')
@@ -380,6 +378,8 @@ def _value(place: str, key: str, value: Any, kind: Any) -> Any:
     """Turn one TOML value into the type of its setting, within that type's bounds."""
     if kind is OptionalFile and value == "":
         return None
+    if kind is Host and value == "[::1]":  # as it stands before a port
+        return "::1"
     try:
         return msgspec.convert(value, kind, dec_hook=_path)
     except msgspec.ValidationError:
@@ -495,7 +495,11 @@ def _address_problems(settings: Settings) -> Iterator[tuple[str, str]]:
     for key, host, _ in servers:
         if not _is_loopback(host):
             section = key.partition(".")[0]
-            yield f"{section}.host", f"must be {_description(Host)}, got {_shown(host)}"
+            yield (
+                f"{section}.host",
+                f"must be {_description(Host)}, got {_shown(host)}: no port leaves the host; "
+                "in a container see docs/containers.md, from another machine tunnel with SSH",
+            )
     for index, (key, host, port) in enumerate(servers):
         for other_key, other_host, other_port in servers[:index]:
             # "localhost" may mean any of the others.

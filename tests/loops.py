@@ -6,8 +6,21 @@ import socket
 import time
 from collections.abc import Callable
 
+import pytest
+
 from lib.net.event_loop import EventLoop
 from tests.helpers import DEADLINE_S
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="there is no IPv6 here")
 
 
 def run_until(loop: EventLoop, condition: Callable[[], object], what: str) -> None:

@@ -29,6 +29,7 @@ from lib.ledger.rows import BookedOrder, BookedPosition
 from lib.ledger.schema import LedgerError
 from lib.ledger.tables import order_lines, position_lines
 from lib.prices import decimal_text
+from lib.process.standard_streams import prepare_standard_streams
 from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
 from lib.text import printable
 
@@ -43,6 +44,7 @@ EXIT_CANNOT_READ: Final = 2
 
 def main() -> int:
     """Do what the command line says. Returns the exit code."""
+    prepare_standard_streams()
     # As other tools do: end silently when the reader is gone (`| head`), and on Ctrl-C.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

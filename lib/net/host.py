@@ -22,6 +22,11 @@ protocol allows silence. Only the kernels take part: a peer that hangs, or a pro
 nothing, still answers."""
 
 
+LOCALHOST: Final = ("127.0.0.1", "::1")
+"""The addresses of the name "localhost". They are not asked of a resolver, which may be wrong about
+it: a port must never leave the host (RFC 6761, 6.3)."""
+
+
 class Host(Protocol):
     """A machine, as one process on it sees it."""
 
@@ -32,6 +37,9 @@ class Host(Protocol):
 
     def wall_ns(self) -> int:
         """Return the time since 1970. It jumps."""
+
+    def addresses(self, host: str) -> list[str]:
+        """Return the addresses of a `host` of the settings, at least one."""
 
     def listen(self, address: str, port: int) -> socket.socket:
         """Return a non-blocking socket that listens. Raises OSError."""
@@ -51,6 +59,15 @@ class SystemHost:
 
     def __init__(self) -> None:
         self.random = Random()
+
+    def addresses(self, host: str) -> list[str]:
+        """Return the addresses of a `host` of the settings, at least one.
+
+        "localhost" has those of the loopback that this machine has: often there is no IPv6.
+        """
+        if host != "localhost":
+            return [host]
+        return [address for address in LOCALHOST if _is_here(address)] or [LOCALHOST[0]]
 
     def listen(self, address: str, port: int) -> socket.socket:
         """Return a non-blocking socket that listens. Raises OSError."""
@@ -74,6 +91,16 @@ class SystemHost:
 
 
 SYSTEM: Final[Host] = SystemHost()
+
+
+def _is_here(address: str) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
 
 
 def _keep_alive(sock: socket.socket) -> None:

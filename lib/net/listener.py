@@ -12,6 +12,7 @@ import errno
 import selectors
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final, Protocol
 
 from lib.clock import MILLISECOND_NS
@@ -47,7 +48,9 @@ class ServerLog(Protocol):
 
 
 class Listener:
-    """Listens on one port and hands over what it accepts. Used from its loop only.
+    """Listens on one port, on each address of the host, and hands over what it accepts.
+
+    Used from its loop only.
 
     `on_accept(sock, peer, is_ours)` gets the socket, the peer's address as text, and whether the
     peer is known to be one of `our_processes()`, for which there are RESERVED_PLACES more. It
@@ -71,7 +74,10 @@ class Listener:
         self._our_processes = our_processes
         self._rate = RateLimit(ACCEPT_BURST, ACCEPT_INTERVAL_NS)
         self._paused_until_ns: int | None = None
-        self._sock = _listening_socket(loop.host, host, port, setting)
+        self._socks = [
+            _listening_socket(loop.host, address, port, setting)
+            for address in loop.host.addresses(host)
+        ]
         self._register()
         loop.add_timed(self)
 
@@ -85,10 +91,11 @@ class Listener:
         self._register()
 
     def _register(self) -> None:
-        self._loop.register(self._sock, selectors.EVENT_READ, self._on_readable)
+        for sock in self._socks:
+            self._loop.register(sock, selectors.EVENT_READ, partial(self._on_readable, sock))
 
-    def _on_readable(self, _events: int) -> None:
-        clients = list(self._waiting_clients())
+    def _on_readable(self, listening: socket.socket, _events: int) -> None:
+        clients = list(self._waiting_clients(listening))
         refused = {sock: peer for sock, peer in clients if not self._on_accept(sock, peer, False)}
         if refused:
             self._refuse(refused)
@@ -99,10 +106,10 @@ class Listener:
         if self._rate.ready_ns > now_ns:
             self._pause_until(self._rate.ready_ns)
 
-    def _waiting_clients(self) -> Iterator[tuple[socket.socket, str]]:
+    def _waiting_clients(self, listening: socket.socket) -> Iterator[tuple[socket.socket, str]]:
         for _ in range(MAX_ACCEPTS_A_PASS):
             try:
-                client, address = self._sock.accept()
+                client, address = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -122,19 +129,20 @@ class Listener:
 
     def _pause_until(self, end_ns: int) -> None:
         if self._paused_until_ns is None:
-            self._loop.unregister(self._sock)
+            for sock in self._socks:
+                self._loop.unregister(sock)
         self._paused_until_ns = max(end_ns, self._paused_until_ns or 0)
 
 
-def _listening_socket(machine: Host, host: str, port: int, setting: str) -> socket.socket:
+def _listening_socket(machine: Host, address: str, port: int, setting: str) -> socket.socket:
     try:
-        return machine.listen(host, port)
+        return machine.listen(address, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise CannotStartError(
-                f"{setting}: port {port} on {host} is taken by another program "
+                f"{setting}: port {port} on {address} is taken by another program "
                 "(another stack? stop it or choose another port)"
             ) from None
         raise CannotStartError(
-            f"{setting}: cannot listen on {host}:{port}: {error.strerror}"
+            f"{setting}: cannot listen on {address}:{port}: {error.strerror}"
         ) from None

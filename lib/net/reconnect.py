@@ -57,6 +57,8 @@ class Connect(Protocol):
 class ReconnectingConnection:
     """Keeps one TCP connection to `host:port` up. Used from its loop only.
 
+    A try goes through the addresses of the host, until one has a server.
+
     `on_open()`: connected. `on_data(data)`: bytes came. `on_lost(reason)`: an established
     connection ended; the next try is already planned. Failed tries in between are silent.
     """
@@ -78,6 +80,9 @@ class ReconnectingConnection:
         self._on_data = on_data
         self._on_lost = on_lost
         self._backoff = Backoff(loop.host.random)
+        self._addresses = loop.host.addresses(host)
+        self._untried: list[str] = []
+        """The addresses that are left of this try."""
         self._connecting: socket.socket | None = None
         self._connection: Connection | None = None
         self._next_try_ns: int | None = self._loop.clock()
@@ -126,9 +131,20 @@ class ReconnectingConnection:
 
     def _try(self, now_ns: int) -> None:
         self._next_try_ns = None
-        self._connecting = sock = self._loop.host.connect(self._host, self._port)
-        self._give_up_ns = now_ns + CONNECT_TIMEOUT_NS
-        self._loop.register(sock, selectors.EVENT_WRITE, self._on_connected)
+        self._untried = [*self._addresses]
+        self._try_next_address(now_ns)
+
+    def _try_next_address(self, now_ns: int) -> None:
+        while self._untried:
+            try:
+                sock = self._loop.host.connect(self._untried.pop(0), self._port)
+            except OSError:  # this machine has no such address, or the process no descriptor
+                continue
+            self._connecting = sock
+            self._give_up_ns = now_ns + CONNECT_TIMEOUT_NS
+            self._loop.register(sock, selectors.EVENT_WRITE, self._on_connected)
+            return
+        self._plan_next_try()
 
     def _on_connected(self, _events: int) -> None:
         sock = self._connecting
@@ -152,7 +168,7 @@ class ReconnectingConnection:
         self._loop.unregister(self._connecting)
         self._connecting.close()
         self._connecting = None
-        self._plan_next_try()
+        self._try_next_address(self._loop.clock())
 
     def _closed(self, reason: str) -> None:
         self._connection = None

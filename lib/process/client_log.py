@@ -38,12 +38,17 @@ LINE_INTERVAL_NS: Final = 50 * MILLISECOND_NS
 
 
 class ClientLog:
-    """The log of one server. Is a `Timed` for the event loop; used from there only."""
+    """The log of one server. Is a `Timed` for the event loop; used from there only.
+
+    Attributes:
+        max_clients: how many clients the server takes.
+
+    """
 
     def __init__(self, stream: str, max_clients: int, clock: Clock = time.monotonic_ns) -> None:
         self._log = structlog.get_logger()
         self._stream = stream
-        self._max_clients = max_clients
+        self.max_clients = max_clients
         self._clock = clock
         self._counts = ThrottledLog(stream=stream)
         self._limits: dict[type[CountedEvent], RateLimit] = {}
@@ -69,7 +74,7 @@ class ClientLog:
 
     def refused(self, peer: str) -> None:
         """Count a client that was refused, because the server is full."""
-        self.count(ClientRefused, peer=peer, reason=f"{self._max_clients} clients already")
+        self.count(ClientRefused, peer=peer, reason=f"{self.max_clients} clients already")
 
     def protocol_error(self, peer: str, reason: str) -> None:
         """Count a client that is disconnected for what it sent."""

@@ -185,6 +185,15 @@ class Listening(LogEvent, frozen=True, tag="listening"):
 
 
 @_logged("warning", by=_SERVERS)
+class FewDescriptors(LogEvent, frozen=True, tag="few_descriptors"):
+    """The limit of open files (ulimit -n) leaves room for fewer clients on a port than usual."""
+
+    limit: int
+    places: Annotated[int, Meta(description="clients")]
+    of: Annotated[int, Meta(description="clients")]
+
+
+@_logged("warning", by=_SERVERS)
 class ClientRefused(CountedEvent, frozen=True, tag="client_refused"):
     """Clients were disconnected at once, because the server is full."""
 

@@ -22,6 +22,7 @@ from lib.clock import to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.process.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
+from lib.process.limits import raise_to_hard_limit
 from lib.process.log_events import (
     CannotStart,
     Crashed,
@@ -35,6 +36,7 @@ from lib.process.log_events import (
 from lib.process.logs import configure_logging
 from lib.process.run_identity import end_with_parent
 from lib.process.slow_start import report_slow_start
+from lib.process.standard_streams import prepare_standard_streams
 from lib.process.traceback_dump import write_stack_on_request
 from lib.process.traceback_frames import Plugins, error_text, frames_of, innermost
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
@@ -68,6 +70,7 @@ def run_role(
 
     Exit codes: 0 after a clean end, 78 for invalid settings or arguments, 1 for anything else.
     """
+    prepare_standard_streams()
     arguments = sys.argv[1:]
     writer = configure_logging(":".join((name, *arguments)))
     log = structlog.get_logger()
@@ -75,7 +78,8 @@ def run_role(
     try:
         end_with_parent()
         settings = load_settings(strategy=_strategy_name(name, arguments))
-        _allow_many_descriptors()
+        # Hundreds of clients could reach the usual soft limit.
+        raise_to_hard_limit(resource.RLIMIT_NOFILE)
         loop = EventLoop()
         loop.stop_on_signals()
         loop.add_timed(writer)
@@ -135,9 +139,3 @@ def _beat(settings: Settings, loop: EventLoop) -> None:
         log_event(structlog.get_logger(), HeartbeatFailed(file=error.filename, reason=reason))
     else:
         loop.beat_into(word, beat_interval_ns(hang_after_ns))
-
-
-def _allow_many_descriptors() -> None:
-    """Raise the soft limit to the hard one: hundreds of clients could reach the usual default."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from lib.errors import CannotStartError
+from lib.net.host import SYSTEM
 from lib.price_book.clean_up import belongs_to_another_stack, live_owner
 from lib.price_book.segment_files import SHM_DIR, PriceBookError
 from lib.settings import PROJECT_ROOT, Settings
@@ -31,6 +32,8 @@ appended."""
 SEGMENTS_S: Final = 2.0
 """How long the shared memory may take to be removed after the last role has ended."""
 LOOK_S: Final = 0.02
+MAX_REAPED_A_LOOK: Final = 64
+"""How many orphans are reaped at once."""
 
 _UNUSABLE_IN_PATHS: Final = re.compile(r'[%"\\]| [;#]')
 """Characters with a special meaning in supervisord's configuration."""
@@ -105,20 +108,23 @@ def check_ports(settings: Settings, roles: Container[str]) -> None:
     ):
         if key.partition(".")[0] not in roles:
             continue
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM
-            )[0]
-            with socket.socket(family, kind, protocol) as server:
-                # As the roles do: closing connections of an earlier stack do not matter.
-                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                server.bind(address)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise CannotStartError(
-                f"cannot serve {host}:{port}: {reason}; "
-                f"stop what uses it, or set {key} to another port"
-            ) from None
+        for address in SYSTEM.addresses(host):
+            try:
+                _bind(address, port)
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise CannotStartError(
+                    f"cannot serve {address}:{port}: {reason}; "
+                    f"stop what uses it, or set {key} to another port"
+                ) from None
+
+
+def _bind(address: str, port: int) -> None:
+    family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as server:
+        # As the roles do: closing connections of an earlier stack do not matter.
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(place)
 
 
 def check_price_book(settings: Settings) -> None:
@@ -148,7 +154,10 @@ def start_supervisord(configuration: Path, errors: IO[bytes]) -> subprocess.Pope
 
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", configuration],
+            [
+                *(sys.executable, "-X", "utf8"),  # it reads the configuration in the locale's
+                *("-m", "supervisor.supervisord", "-n", "-c", configuration),
+            ],
             cwd=PROJECT_ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -190,6 +199,20 @@ def why_it_ended(exit_code: int, errors: IO[bytes]) -> str | None:
     said = [line for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
     reason = next((line for line in said if line.startswith("Error: ")), said[-1] if said else "")
     return f"exit code {exit_code}: {reason or 'no reason given'}"
+
+
+def reap_orphans(supervisord: subprocess.Popen[bytes]) -> None:
+    """As the first process of a container, reap the processes whose parents have ended.
+
+    supervisord is left to its own `poll`.
+    """
+    if os.getpid() != 1:
+        return
+    for _ in range(MAX_REAPED_A_LOOK):
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None or ended.si_pid == supervisord.pid:
+            return
+        os.waitpid(ended.si_pid, 0)
 
 
 def wait_until_segments_are_gone(name: str) -> None:

@@ -18,6 +18,8 @@ from typing import Any, Final, NoReturn, TextIO
 
 import msgspec
 
+from lib.process.standard_streams import prepare_standard_streams
+
 EXIT_WRONG_COMMAND_LINE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 BAR_CHARACTERS: Final = 20
@@ -32,6 +34,7 @@ class CommandLine(argparse.ArgumentParser):
     """Parses the command line of a program; reports a wrong one in one line, with exit code 2."""
 
     def __init__(self, program: str, description: str | None) -> None:
+        prepare_standard_streams()
         super().__init__(
             prog=program,
             description=description,

@@ -58,7 +58,7 @@ class StreamServer:
         self._stall_limit_ns = stall_limit_ns
         self._log = log
         self.clients = ClientTable(
-            max_clients=MAX_CLIENTS,
+            max_clients=log.max_clients,
             log=log,
             connect=partial(
                 Connection, loop, max_queued_bytes=MAX_QUEUED_BYTES, may_half_close=True

@@ -34,6 +34,9 @@ class SimulatedHost:
         """By descriptor, those that are open."""
         self._network = network
 
+    def addresses(self, host: str) -> list[str]:
+        return [host]
+
     def listen(self, _address: str, port: int) -> socket.socket:
         self.crash_point()
         listener = self._network.listen(port)

@@ -90,3 +90,11 @@ def test_a_log_that_is_not_there_is_reported_and_ends_it_where_it_need_not_wait(
     ended = program(tmp_path, "--no-follow", "--role", "gatway", **pipes)
     assert ended.communicate(timeout=60) == ("", "no log of gatway yet; there are gateway\n")
     assert ended.returncode == 0
+
+
+def test_without_a_standard_output_it_shows_nothing_and_ends_as_usual(tmp_path):
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "a.jsonl").write_bytes(raw(1, "one") + b"\n")
+    quiet = program(tmp_path, "--no-follow", stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))
+    assert quiet.communicate(timeout=60)[1] == ""
+    assert quiet.returncode == 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,19 +20,43 @@ ENVIRONMENT = {
 }
 
 
-@pytest.mark.parametrize("arguments", [("--duration", "nan"), ("--var-dir", ""), ("--dur", "1")])
-def test_a_wrong_command_line_ends_it_with_2(tmp_path, arguments):
-    ended = subprocess.run(
-        [sys.executable, PROJECT_ROOT / "main.py", *arguments],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
+def run_main(
+    directory: Path, *arguments: str, ulimit: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run main.py in this directory, with what it refuses."""
+    command = [sys.executable, PROJECT_ROOT / "main.py", *arguments]
+    return subprocess.run(
+        ["sh", "-c", f'{ulimit and f"ulimit {ulimit};"} exec "$0" "$@"', *command],
+        cwd=directory,
+        env=ENVIRONMENT | environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize("arguments", [("--duration", "nan"), ("--var-dir", ""), ("--dur", "1")])
+@pytest.mark.parametrize("environment", [{}, {"PYTHONSAFEPATH": "1"}], ids=["usual", "safe path"])
+def test_a_wrong_command_line_ends_it_with_2(tmp_path, arguments, environment):
+    ended = run_main(tmp_path, *arguments, **environment)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "Traceback" not in ended.stderr
+
+
+def test_too_low_a_limit_ends_it_with_1_and_one_line_before_anything_is_written(tmp_path):
+    ended = run_main(tmp_path, "--var-dir", "v", ulimit="-n 40")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(r"main\.py: the limit of open files .* is 40, .*\n", ended.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_files_are_utf8_whatever_the_locale(tmp_path):
+    (tmp_path / "préférées.toml").write_text("[gateway]\nport = 1\n")
+    settings = ("--config", "préférées.toml", "--var-dir", "é")
+    ended = run_main(tmp_path, *settings, LC_ALL="C", PYTHONUTF8="0")
+    assert ended.returncode == 78
+    assert ended.stderr.startswith(f"{tmp_path}/préférées.toml: gateway.port: unknown key")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -73,7 +73,7 @@ def test_the_least_values_are_taken_and_paths_are_absolute(load):
         order_manager = { host = "::1", port = 5002 }  # the same port at another address
         risk.max_position = 0
         watchdog.hang_after = 0
-        dashboard = { host = "localhost", port = 1 }
+        dashboard = { host = "[::1]", port = 1 }
         [strategy]
         class = "my_signals:Contrarian"
         short_window = 4
@@ -87,6 +87,7 @@ def test_the_least_values_are_taken_and_paths_are_absolute(load):
     assert gateway.csv_path == Path("/a.csv")
     assert gateway.news_csv == PROJECT_ROOT / "tapes/news.csv"
     assert (gateway.source, gateway.rate, type(gateway.rate)) == ("csv", 0.0, float)
+    assert (settings.order_manager.host, settings.dashboard.host) == ("::1", "::1")
     assert settings.strategy.signal_class == "my_signals:Contrarian"
 
 
@@ -140,7 +141,7 @@ IMPOSSIBLE = {
     ],
     "var_dir": ['""', '"a\\u0000b"'],
     "gateway": ["[{}]"],
-    "gateway.host": ['"0.0.0.0"', '"example.com"', '"::"', '"::1%lo"', "127"],
+    "gateway.host": ['"0.0.0.0"', '"example.com"', '"::"', '"::1%lo"', '"[::2]"', "127"],
     "gateway.price_port": ["0", "65536", "true", f"0x{'f' * 5000}"],
     "gateway.source": ['"csv\\n"'],
     "gateway.csv_path": ['"a\\u0000b"'],
@@ -229,6 +230,12 @@ def test_what_does_not_fit_together_is_rejected_in_one_line_that_names_a_key(rej
             'gateway.price_port: must be a port, an integer from 1 to 65535, got "5001"',
         ),
         ("watchdog = 2.0", "watchdog: must be a table ([watchdog]), got 2.0"),
+        (
+            'gateway.host = "0.0.0.0"',
+            'gateway.host: must be a loopback address (127.0.0.0/8, "::1" or "localhost"), '
+            'got "0.0.0.0": no port leaves the host; in a container see docs/containers.md, '
+            "from another machine tunnel with SSH",
+        ),
     ],
 )
 def test_a_rejection_says_what_is_wanted_and_what_came(rejection, text, line):

@@ -203,3 +203,7 @@ def test_the_settings_say_where_the_ledger_is_and_impossible_ones_end_it_with_78
     assert (code, output) == (78, "")
     assert errors.startswith(f"{settings}: order_manager.ledger: must be ")
     assert errors.count("\n") == 1
+
+
+def test_without_a_standard_output_its_exit_code_is_the_answer(run, path):
+    assert run("--check", stdout=None, preexec_fn=lambda: os.close(1)) == (0, None, "")

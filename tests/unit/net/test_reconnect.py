@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import struct
@@ -14,7 +15,13 @@ from lib.clock import MILLISECOND_NS
 from lib.net import backoff, reconnect
 from lib.net.backoff import Backoff
 from lib.net.event_loop import EventLoop
-from lib.net.host import KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, SYSTEM
+from lib.net.host import (
+    KEEPALIVE_IDLE_S,
+    KEEPALIVE_INTERVAL_S,
+    KEEPALIVE_PROBES,
+    SYSTEM,
+    SystemHost,
+)
 from lib.net.reconnect import CONNECT_TIMEOUT_NS, ReconnectingConnection
 from tests.loops import run_until
 
@@ -238,3 +245,35 @@ def test_an_address_that_cannot_be_reached_at_all_is_a_failed_try(loop, planned)
     owner = Owner(loop, 9, host="255.255.255.255")
     run_until(loop, lambda: len(planned) >= 3, "three tries have failed")
     assert owner.events == []
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """The addresses of localhost that are tried. This machine has no IPv6, it seems."""
+    tried: list[str] = []
+    connect = SystemHost.connect
+
+    def connect_without_ipv6(host: SystemHost, address: str, port: int) -> socket.socket:
+        tried.append(address)
+        if address == "::1":
+            raise OSError(errno.EAFNOSUPPORT, "no IPv6")
+        return connect(host, address, port)
+
+    addresses = ["127.0.0.2", "::1", "127.0.0.1"]
+    monkeypatch.setattr(SystemHost, "addresses", lambda *_: addresses)
+    monkeypatch.setattr(SystemHost, "connect", connect_without_ipv6)
+    return tried
+
+
+def test_a_try_goes_through_the_addresses_of_the_host(loop, server, planned, tried):
+    server.start()
+    owner = Owner(loop, server.port, host="localhost")
+    run_until(loop, lambda: owner.opened, "the last address has a server")
+    assert (tried, planned) == (["127.0.0.2", "::1", "127.0.0.1"], [])
+    assert owner.connection.peer == f"localhost:{server.port}"
+
+
+def test_when_no_address_has_a_server_the_next_try_is_planned_once(loop, server, planned, tried):
+    Owner(loop, server.port, host="localhost")
+    run_until(loop, lambda: len(planned) == 3, "three tries have failed")
+    assert tried == ["127.0.0.2", "::1", "127.0.0.1"] * 3

@@ -52,11 +52,17 @@ class RoleProcess:
     """The tiny role in a process of its own."""
 
     def __init__(
-        self, *arguments: str, program: str = "", is_orphan: bool = False, **parts: str
+        self,
+        *arguments: str,
+        program: str = "",
+        is_orphan: bool = False,
+        is_closed: bool = False,
+        **parts: str,
     ) -> None:
+        shell = ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-'] if is_closed else []
         environment = {"SUPERVISOR_ENABLED": "1"} if is_orphan else {}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", TINY_ROLE.format(**(PARTS | parts)), *arguments],
+            [*shell, sys.executable, "-c", TINY_ROLE.format(**(PARTS | parts)), *arguments],
             cwd=PROJECT_ROOT,
             env=os.environ | environment | {"SUPERVISOR_PROCESS_NAME": program},
             stdin=subprocess.PIPE,
@@ -117,6 +123,11 @@ def test_a_signal_ends_a_role_cleanly(start):
     assert closed == "closed"
     assert {line["role"] for line in role.log} == {"tiny"}
     assert {line["pid"] for line in role.log} == {role.process.pid}
+
+
+def test_a_role_whose_standard_streams_are_closed_runs_as_any(start):
+    role = start(step=STOP, program="quiet", is_closed=True)
+    assert (role.end(), role.out, role.events) == (0, "", [])
 
 
 def test_a_signal_while_the_role_is_being_built_ends_it_as_cleanly_and_it_has_not_beaten(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from lib.errors import CannotStartError
 from lib.price_book.segment_files import keeper_path
 from lib.process.file_lock import lock_file
 from lib.process.run_identity import run_of
-from lib.settings import Settings
+from lib.settings import OrderManagerSettings, Settings
 from lib.stack.launch import (
     MAX_SOCKET_PATH_BYTES,
     check_paths,
@@ -22,11 +23,14 @@ from lib.stack.launch import (
     check_price_book,
     check_that_no_stack_runs,
     prepare_var_dir,
+    reap_orphans,
     wake_supervisord,
     why_it_ended,
 )
 from lib.stack.private_stack import free_ports
 from lib.stack.supervisord_configuration import read_configuration
+from tests.loops import needs_ipv6
+from tests.processes import forked
 
 ROLES = ["gateway", "orderbook", "order_manager", "strategy", "dashboard", "watchdog"]
 
@@ -78,6 +82,15 @@ def test_a_taken_port_of_a_role_that_is_started_is_named_with_its_setting(sectio
     check_ports(settings, ROLES)
 
 
+@needs_ipv6
+def test_a_port_of_localhost_must_be_free_on_each_address():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        settings = Settings(order_manager=OrderManagerSettings(host="localhost", port=port))
+        with pytest.raises(CannotStartError, match=rf"::1:{port}: address already in use"):
+            check_ports(settings, ["order_manager"])
+
+
 def test_a_price_book_that_another_stack_keeps_is_named_with_its_setting():
     name = f"tradewire-test-{os.getpid()}"
     settings = Settings()
@@ -114,6 +127,27 @@ def test_a_stack_in_the_same_directory_is_noticed_by_its_control_socket(var_dir)
 def test_a_pid_file_that_names_no_supervisord_is_no_stack(var_dir, content):
     (var_dir / "supervisord.pid").write_text(content or f"{os.getpid()}\n")
     check_that_no_stack_runs(var_dir)
+
+
+def _reap_as_pid_1() -> None:
+    os.getpid = lambda: 1
+    supervisord = subprocess.Popen(["sh", "-c", "read line; exit 3"], stdin=subprocess.PIPE)
+    orphan = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitid(os.P_PID, orphan, os.WEXITED | os.WNOWAIT)
+    reap_orphans(supervisord)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(orphan, 0)
+    assert supervisord.poll() is None
+    assert supervisord.stdin
+    supervisord.stdin.close()
+    os.waitid(os.P_PID, supervisord.pid, os.WEXITED | os.WNOWAIT)
+    reap_orphans(supervisord)
+    assert supervisord.poll() == 3
+
+
+def test_pid_1_reaps_orphans_and_leaves_supervisord_with_its_exit_code():
+    with forked(_reap_as_pid_1) as child:
+        assert child.join() == 0
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from types import FrameType
 from typing import Final
 
 from lib.errors import CannotStartError
+from lib.process.own_files import OWN_UMASK
 from lib.process.slow_start import report_slow_start
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 from lib.stack.console import Screen
@@ -42,6 +43,7 @@ from lib.stack.launch import (
     check_ports,
     check_price_book,
     check_that_no_stack_runs,
+    own_var_dir,
     prepare_var_dir,
     start_supervisord,
     wait_until_segments_are_gone,
@@ -62,6 +64,7 @@ SLOW_LOADING_S: Final = 1.0
 
 def main() -> int:
     """Run the stack until it stops. Returns the exit code."""
+    os.umask(OWN_UMASK)
     arguments = _parse_command_line()
     stop = _Stop()
     try:
@@ -76,6 +79,7 @@ def main() -> int:
             if stop.is_requested():  # the module may have caught the KeyboardInterrupt
                 return 0
         check_paths(settings.var_dir)
+        own_var_dir(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
         check_ports(settings, started_programs(original).values())
         check_price_book(settings)

@@ -35,6 +35,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from lib.errors import CannotStartError
+from lib.process.own_files import OWN_UMASK
 from lib.process.slow_start import report_slow_start
 from lib.process.standard_streams import prepare_standard_streams
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
@@ -45,6 +46,7 @@ from lib.stack.launch import (
     check_ports,
     check_price_book,
     check_that_no_stack_runs,
+    own_var_dir,
     prepare_var_dir,
     reap_orphans,
     start_supervisord,
@@ -74,6 +76,7 @@ def main() -> int:
     """Run the stack until it stops. Returns the exit code."""
     _use_utf8()
     prepare_standard_streams()
+    os.umask(OWN_UMASK)
     arguments = _parse_command_line()
     stop = _Stop()
     try:
@@ -91,6 +94,7 @@ def main() -> int:
         check_limits(len(programs))
         check_run_role()
         check_paths(settings.var_dir)
+        own_var_dir(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
         check_ports(settings, programs.values())
         check_price_book(settings)

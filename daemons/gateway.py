@@ -22,6 +22,7 @@ from lib.net.event_loop import EventLoop
 from lib.net.host import Host
 from lib.net.listener import Listener
 from lib.process.client_log import ClientLog
+from lib.process.kept_files import FileKeeper
 from lib.process.limits import client_places
 from lib.process.log_events import (
     Listening,
@@ -74,6 +75,7 @@ class Gateway:
             Listener(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept, siblings)
             log_event(self._log, Listening(stream=name, host=gateway.host, port=port))
         state = _continue_or_begin(settings, tapes, loop.host)
+        loop.add_timed(FileKeeper(loop.clock, [state]))
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS
         prices = price_publication(state, tapes, settings.symbols)
         news = news_publication(state, tapes)

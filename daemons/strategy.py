@@ -21,6 +21,7 @@ from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
 from lib.price_book.own_price_book import RolePriceBook
+from lib.process.kept_files import FileKeeper
 from lib.process.role import run_role
 from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
@@ -44,7 +45,7 @@ class Strategy:
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
         # First, so that a strategy that loses the race never touches the other one's files.
-        hold_client_id(settings.var_dir, settings.strategy.client_id)
+        lock = hold_client_id(settings.var_dir, settings.strategy.client_id)
         client = OrderClient(settings.strategy.client_id)
         key = f"{settings.strategy_key}.class"
         signal_class = load_signal_class(settings.strategy.signal_class, key)
@@ -62,16 +63,17 @@ class Strategy:
         self._throttled_log = ThrottledLog(
             stream="news", peer=f"{gateway.host}:{gateway.news_port}"
         )
+        evaluated = _last_evaluated(settings)
+        decisions = DecisionLog(decision_log_path(settings.var_dir, settings.strategy.client_id))
+        loop.add_timed(FileKeeper(loop.clock, [lock, evaluated, decisions]))
         self._evaluator = Evaluator(
             trader,
             client,
             news_client,
-            _last_evaluated(settings),
+            evaluated,
             self._throttled_log,
             send=self._orders.send,
-            on_decided=DecisionLog(
-                decision_log_path(settings.var_dir, settings.strategy.client_id)
-            ).add,
+            on_decided=decisions.add,
             clock=loop.clock,
         )
         news = StreamFeed(

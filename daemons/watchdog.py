@@ -3,7 +3,8 @@
 supervisord alone notices the end of a child up to a second later, and never notices a hang.
 `lib.process.watchdog_rules` decides. Here are the pidfds that signal an end, the heartbeat files of
 the roles, the requests to supervisord, and SIGKILL. A role that hangs is asked for its stack first
-(`lib.process.traceback_dump`), so that the log shows where it hangs.
+(`lib.process.traceback_dump`), so that the log shows where it hangs. It also looks whether
+supervisord's files are still there (`lib.process.supervisord_files`).
 
 It is a program of the same supervisord, and no role depends on it: without it, the stack recovers
 as slowly as supervisord does.
@@ -21,7 +22,8 @@ from msgspec import UNSET
 from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
-from lib.process.heartbeat import Pulse, find_pulse
+from lib.process.heartbeat import Pulse, present_pulse
+from lib.process.kept_files import FileKeeper
 from lib.process.log_events import (
     RoleEnded,
     RoleGaveUp,
@@ -40,6 +42,7 @@ from lib.process.supervisor import (
     SupervisorSilentError,
     control_socket,
 )
+from lib.process.supervisord_files import ControlSocket, SupervisordLogs, copied_files
 from lib.process.traceback_dump import stacks_of
 from lib.process.traceback_frames import innermost
 from lib.process.watchdog_rules import WatchdogRules
@@ -60,6 +63,12 @@ class Watchdog:
                 "start it as a program of etc/supervisord.conf"
             )
         self._supervisor = Supervisor(socket_path)
+        supervisord_pid, var_dir = os.getppid(), socket_path.parent
+        self._socket = ControlSocket(socket_path, supervisord_pid)
+        files = [self._socket, *copied_files(var_dir)]
+        self._supervisord_logs = SupervisordLogs(loop.clock, var_dir, supervisord_pid)
+        for timed in (FileKeeper(loop.clock, files), self._supervisord_logs):
+            loop.add_timed(timed)
         self._silence = LogOnce()
         self._var_dir = settings.var_dir
         hang_after_ns = to_ns(settings.watchdog.hang_after)
@@ -81,7 +90,8 @@ class Watchdog:
                 self._on_end(pid)
 
     def close(self) -> None:
-        """Nothing outlives the process."""
+        """Remove what only this process needs."""
+        self._socket.close()
 
     def next_deadline_ns(self) -> int:
         """When to look at the beats or to ask supervisord."""
@@ -99,6 +109,7 @@ class Watchdog:
         try:
             processes = self._supervisor.processes()
         except SupervisorEndingError:
+            self._supervisord_logs.watch(())
             self._rules.unanswered(self._loop.clock())
             return
         except SupervisorSilentError as error:
@@ -106,6 +117,8 @@ class Watchdog:
             self._silence.log_first(SupervisordSilent(reason=str(error)))
             return
         self._silence.over()
+        running = (process for process in processes if process.pid)
+        self._supervisord_logs.watch(log for process in running for log in process.logs)
         # The question may have let supervisord replace a process whose end we had not seen yet.
         for pid in [pid for pid in self._awaited if self._handles[pid].has_ended()]:
             self._on_end(pid)
@@ -177,8 +190,9 @@ class Watchdog:
         """Return the time of the last beat of each process that has beaten."""
         if not self._judges:
             return {}
-        for pid in self._awaited - self._pulses.keys():
-            pulse = find_pulse(self._var_dir, self._rules.processes[pid].program, pid)
+        for pid in self._awaited:
+            program = self._rules.processes[pid].program
+            pulse = present_pulse(self._pulses.get(pid), self._var_dir, program, pid)
             if pulse is not None:
                 self._pulses[pid] = pulse
         return {pid: pulse.last_ns() for pid, pulse in self._pulses.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
@@ -21,9 +22,13 @@ from lib.process.log_events import (
     ClientIdContested,
     Crashed,
     Disconnected,
+    FileLost,
+    HeartbeatFailed,
+    HeartbeatRecovered,
     LedgerFailed,
     LedgerRecovered,
     LogEvent,
+    LogReopened,
     OrdersConnected,
     PriceBookUnusable,
     PriceCollarAttached,
@@ -38,6 +43,7 @@ from lib.process.log_events import (
     SignalTooSlow,
     Started,
     StartTakesLong,
+    StateRefused,
     Stopped,
     StreamConnected,
     SupervisordSilent,
@@ -52,6 +58,7 @@ KEPT: Final = 50
 
 _PROCESS: Final = "process"
 _BEGINS: Final[dict[type[LogEvent] | type[None], tuple[str, str]]] = {
+    HeartbeatFailed: ("heartbeat", "cannot write its heartbeat"),
     LedgerFailed: ("ledger", "the ledger cannot be written"),
     TradingHalted: ("trading", "trading is halted"),
     PriceBookUnusable: ("price book", "the price book cannot be used"),
@@ -63,6 +70,7 @@ _BEGINS: Final[dict[type[LogEvent] | type[None], tuple[str, str]]] = {
 """Events that open an incident, with its kind and text. A program has one open incident of a kind;
 a further event of the kind updates its text."""
 _ENDS: Final[dict[type[LogEvent] | type[None], str]] = {
+    HeartbeatRecovered: "heartbeat",
     LedgerRecovered: "ledger",
     TradingResumed: "trading",
     Attached: "price book",
@@ -74,6 +82,7 @@ _NOTED: Final[dict[type[LogEvent] | type[None], str]] = {
     Crashed: "crashed",
     ClientIdContested: "a client_id is contested",
     SettingsRefused: "its settings were refused",
+    StateRefused: "its state was refused",
     SupervisordSilent: "supervisord does not answer",
 }
 """Events that are incidents without a duration: they take no time, or their end is not logged."""
@@ -116,6 +125,10 @@ class Incidents:
                 self._begin(program, event.stream, at, what)
             case StreamConnected() | OrdersConnected():
                 self._end(program, event.stream, at)
+            case FileLost():
+                self._note(program, at, f"{Path(event.file).name} was lost: {event.reason}")
+            case LogReopened():
+                self._note(program, at, f"{Path(event.file).name} was lost: it is written again")
             case TicksMissed() | TicksLapped() if event.ticks:
                 self._note(program, at, f"{event.ticks:,} ticks missed ({event.where})")
             case _ if type(event) in _NOTED:

@@ -15,7 +15,7 @@ from typing import Final
 
 from lib.clock import SECOND_NS
 from lib.dashboard.view import RoleView
-from lib.process.heartbeat import Pulse, find_pulse
+from lib.process.heartbeat import Pulse, present_pulse
 from lib.process.run_identity import ProcessStat, process_stat
 from lib.process.supervisor import (
     Process,
@@ -128,8 +128,8 @@ class Roles:
         watched.stat = stat if stat and stat.is_alive else None
         if watched.stat is None:
             return
-        if watched.pulse is None:
-            watched.pulse = find_pulse(self._var_dir, watched.process.program, pid)
+        program = watched.process.program
+        watched.pulse = present_pulse(watched.pulse, self._var_dir, program, pid)
         taken_s = watched.stat.cpu_s
         if watched.counted_s == 0.0:
             watched.counted_ns, watched.counted_s = now_ns, taken_s

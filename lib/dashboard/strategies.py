@@ -35,6 +35,8 @@ class WatchedStrategy:
         """
         if self._decisions is None or self._decisions.tape != tape:
             self._decisions = DecisionReader.open(self._path)
+        elif not self._decisions.is_in_place():  # the strategy puts back a file that was removed
+            self._decisions = DecisionReader.open(self._path) or self._decisions
         return self._decisions.read() if self._decisions else None
 
     def quantile_us(self, quantile: float, now_ns: int) -> float | None:

@@ -162,6 +162,21 @@ class HeartbeatFailed(LogEvent, frozen=True, tag="heartbeat_failed"):
 
 
 @_logged("warning", by=ROLES)
+class HeartbeatRecovered(LogEvent, frozen=True, tag="heartbeat_recovered"):
+    """The heartbeat file is written: the watchdog watches the role again."""
+
+    file: str
+
+
+@_logged("error", by=ROLES)
+class FileLost(LogEvent, frozen=True, tag="file_lost"):
+    """A file that is needed was removed or replaced; `reason` says what was done about it."""
+
+    file: str
+    reason: str
+
+
+@_logged("warning", by=ROLES)
 class LinesLost(LogEvent, frozen=True, tag="lines_lost"):
     """Lines were dropped, because a pipe to supervisord took nothing for too long."""
 
@@ -332,6 +347,17 @@ class SymbolsSkipped(LogEvent, frozen=True, tag="symbols_skipped"):
     tape_kind: str
     path: str
     rows_by_symbol: Annotated[dict[str, int], Meta(description="rows by symbol")]
+
+
+# What survives a role
+
+
+@_logged("warning", by=(GATEWAY, STRATEGY))
+class StateRefused(LogEvent, frozen=True, tag="state_refused"):
+    """The state at this path cannot be trusted: the role begins without it, and replaces it."""
+
+    path: str
+    reason: str | None
 
 
 # Clients of a stream
@@ -809,6 +835,13 @@ class RoleWasSilent(LogEvent, frozen=True, tag="role_was_silent"):
     silent_s: Seconds
     where: Annotated[str, Meta(description="place in the code")] | UnsetType = UNSET
     reason: str | UnsetType = UNSET
+
+
+@_logged("warning", by=(WATCHDOG,))
+class LogReopened(LogEvent, frozen=True, tag="log_reopened"):
+    """A log was removed, moved or replaced; supervisord writes to this file again."""
+
+    file: str
 
 
 @_logged("warning", by=(WATCHDOG,))

@@ -13,12 +13,15 @@ import errno
 import os
 import pwd
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 OWN_FILE_MODE: Final = 0o600
 OWN_UMASK: Final = 0o077
 """What a program of the stack takes away from the mode of all that it makes."""
+_OWN_DIRECTORY_MODE: Final = 0o700
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _KINDS: Final = {
     stat.S_IFREG: "a regular file",
@@ -66,17 +69,72 @@ def check_own(path: Path, status: os.stat_result, kind: int = stat.S_IFREG) -> N
         raise NotOurFileError(
             path, f"it is {_KINDS.get(found, 'something else')}, not {_KINDS[kind]}: remove it"
         )
-    if status.st_uid != os.geteuid():
-        raise NotOurFileError(
-            path,
-            f"it belongs to {user_name(status.st_uid)}, and we are {user_name(os.geteuid())}: "
-            "have it removed or given to us (chown), or choose another name",
-        )
+    _check_owner(path, status)
     if status.st_mode & _WRITABLE_BY_OTHERS:
         raise NotOurFileError(
             path,
             f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o}): remove it, or, "
             "if you trust what is in it, chmod go-w",
+        )
+
+
+def adopt(path: Path, kind: int = stat.S_IFREG) -> None:
+    """Take from others the right to write to what is ours, where its content needs no trust.
+
+    For directories and logs. Raises NotOurFileError if `path` is not of this kind or not ours, and
+    OSError if it cannot be looked at.
+    """
+    status = path.lstat()
+    is_ours = stat.S_IFMT(status.st_mode) == kind and status.st_uid == os.geteuid()
+    if is_ours and status.st_mode & _WRITABLE_BY_OTHERS:
+        path.chmod(stat.S_IMODE(status.st_mode) & ~_WRITABLE_BY_OTHERS)
+        status = path.lstat()
+    check_own(path, status, kind)
+
+
+def make_own_directory(path: Path) -> None:
+    """Make a directory for us alone, or adopt ours; a link of ours may lead to it.
+
+    Raises NotOurFileError if it cannot be trusted, and OSError if it cannot be made.
+    """
+    with suppress(FileExistsError):
+        path.mkdir(mode=_OWN_DIRECTORY_MODE, parents=True)
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        _check_owner(path, status)
+        path = path.resolve(strict=True)
+    adopt(path, stat.S_IFDIR)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """Make a new file, written in the block, that takes the place of `path` after the block.
+
+    A reader finds the old or the new file, complete. What is at `path` is not opened, whatever it
+    is. Raises OSError, and then leaves `path` as it was.
+    """
+    if path.is_dir() and not path.is_symlink():
+        check_own(path, path.lstat())
+    temporary = path.with_name(f"{path.name}.new")
+    with suppress(FileNotFoundError):
+        temporary.unlink()  # left by a killed writer, or planted
+    with os.fdopen(open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+        try:
+            yield file
+            file.flush()
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if status.st_uid != os.geteuid():
+        raise NotOurFileError(
+            path,
+            f"it belongs to {user_name(status.st_uid)}, and we are {user_name(os.geteuid())}: "
+            "have it removed or given to us (chown), or choose another name",
         )
 
 

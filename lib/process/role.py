@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from itertools import repeat
+from pathlib import Path
 from traceback import format_exc
 from typing import Final, NoReturn, Protocol
 
@@ -21,12 +22,11 @@ import structlog
 from lib.clock import to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
-from lib.process.heartbeat import PROGRAM_VARIABLE, beat_interval_ns, begin_to_beat
+from lib.process.heartbeat import PROGRAM_VARIABLE, Heartbeat
 from lib.process.limits import raise_to_hard_limit
 from lib.process.log_events import (
     CannotStart,
     Crashed,
-    HeartbeatFailed,
     SettingsRefused,
     Started,
     StartTakesLong,
@@ -34,10 +34,10 @@ from lib.process.log_events import (
     log_event,
 )
 from lib.process.logs import configure_logging
+from lib.process.own_files import OWN_UMASK, make_own_directory
 from lib.process.run_identity import end_with_parent
 from lib.process.slow_start import report_slow_start
 from lib.process.standard_streams import prepare_standard_streams
-from lib.process.traceback_dump import write_stack_on_request
 from lib.process.traceback_frames import Plugins, error_text, frames_of, innermost
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 
@@ -71,6 +71,7 @@ def run_role(
     Exit codes: 0 after a clean end, 78 for invalid settings or arguments, 1 for anything else.
     """
     prepare_standard_streams()
+    os.umask(OWN_UMASK)
     arguments = sys.argv[1:]
     writer = configure_logging(":".join((name, *arguments)))
     log = structlog.get_logger()
@@ -78,6 +79,7 @@ def run_role(
     try:
         end_with_parent()
         settings = load_settings(strategy=_strategy_name(name, arguments))
+        _own_var_dir(settings.var_dir)
         # Hundreds of clients could reach the usual soft limit.
         raise_to_hard_limit(resource.RLIMIT_NOFILE)
         loop = EventLoop()
@@ -123,19 +125,19 @@ def _log_where(elapsed_s: float, where: str) -> None:
     log_event(structlog.get_logger(), StartTakesLong(elapsed_s=round(elapsed_s, 1), where=where))
 
 
+def _own_var_dir(var_dir: Path) -> None:
+    """Make the var directory, or check that only we can have planted what is in it."""
+    try:
+        make_own_directory(var_dir)
+    except OSError as error:
+        raise CannotStartError(
+            f"cannot use the var directory {var_dir}: {error.strerror}"
+        ) from None
+
+
 def _beat(settings: Settings, loop: EventLoop) -> None:
     """Let the loop beat for the watchdog of the same supervisord."""
     program = os.environ.get(PROGRAM_VARIABLE)
     hang_after_ns = to_ns(settings.watchdog.hang_after)
-    if not program or not hang_after_ns:
-        return
-    try:
-        # In this order: the watchdog asks for the stack only of a process that has beaten.
-        write_stack_on_request(settings.var_dir, program)
-        word = begin_to_beat(settings.var_dir, program)
-    except OSError as error:
-        # The watchdog does not kill a role that has never beaten.
-        reason = error.strerror or str(error)
-        log_event(structlog.get_logger(), HeartbeatFailed(file=error.filename, reason=reason))
-    else:
-        loop.beat_into(word, beat_interval_ns(hang_after_ns))
+    if program and hang_after_ns:
+        loop.add_timed(Heartbeat(loop, settings.var_dir, program, hang_after_ns))

@@ -13,8 +13,14 @@ import json
 import mmap
 import os
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
+
+import structlog
+
+from lib.process.log_events import StateRefused, log_event
+from lib.process.own_files import NotOurFileError, open_own, replaced
 
 _HEADER_BYTES: Final = 1024
 _WORD_BYTES: Final = 8
@@ -23,27 +29,74 @@ _WORD_BYTES: Final = 8
 class StateFile:
     """A mapped file: `header` says what it is about, `words` work like a list of ints.
 
-    One writer at a time.
+    One writer at a time. It is a `KeptFile`: a writer whose file was removed still has all that was
+    in it.
     """
 
     def __init__(self, path: Path, word_count: int) -> None:
-        """Map an existing file. Raises OSError, ValueError or RecursionError if it is not ours."""
-        with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 0)
-        if len(self._map) != _HEADER_BYTES + word_count * _WORD_BYTES:
-            raise ValueError(f"{path}: not a state file of {word_count} words")
-        header = json.loads(self._map[:_HEADER_BYTES].decode())
+        """Map an existing file.
+
+        Raises NotOurFileError or another OSError, ValueError or RecursionError if it cannot be
+        used.
+        """
+        self.path = path
+        self._word_count = word_count
+        self._map_file()
+
+    def is_in_place(self) -> bool:
+        """Return whether `path` still names the mapped file."""
+        return _is_at(self.path, self._status)
+
+    def put_back(self) -> None:
+        """Write the file anew with what is mapped, and map that one. Raises OSError.
+
+        `words` are others then.
+        """
+        _write(self.path, self.header, self.words, self._word_count)
+        self._map_file()
+
+    def _map_file(self) -> None:
+        fd = open_own(self.path, os.O_RDWR)
+        try:
+            status, mapped = os.fstat(fd), mmap.mmap(fd, 0)
+        finally:
+            os.close(fd)
+        if len(mapped) != _HEADER_BYTES + self._word_count * _WORD_BYTES:
+            raise ValueError(f"{self.path}: not a state file of {self._word_count} words")
+        header = json.loads(mapped[:_HEADER_BYTES].decode())
         if not isinstance(header, dict):
-            raise ValueError(f"{path}: the header is not a JSON object")
+            raise ValueError(f"{self.path}: the header is not a JSON object")
+        self._status = status
         self.header: dict[str, Any] = header
-        self.words = memoryview(self._map)[_HEADER_BYTES:].cast("q")
+        self.words = memoryview(mapped)[_HEADER_BYTES:].cast("q")
+
+
+def _is_at(path: Path, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), status)
+    except OSError:
+        return False
 
 
 def open_state(path: Path, word_count: int) -> StateFile | None:
-    """Return the state that an earlier process left, None if none can be read."""
+    """Return the state that a process has written, None if none can be read."""
     # RecursionError: a kilobyte of brackets is no header either.
     with contextlib.suppress(OSError, ValueError, RecursionError):
         return StateFile(path, word_count)
+    return None
+
+
+def continue_state(path: Path, word_count: int) -> StateFile | None:
+    """Return the state that an earlier process of ours left, None if none can be continued.
+
+    A file that another user may have written is not continued, and that is logged.
+    """
+    try:
+        return StateFile(path, word_count)
+    except NotOurFileError as error:
+        log_event(structlog.get_logger(), StateRefused(path=str(path), reason=error.strerror))
+    except (OSError, ValueError, RecursionError):
+        pass
     return None
 
 
@@ -55,21 +108,18 @@ def create_state(
     `words` are followed by `further_words` words that are 0. Raises OSError if the file cannot be
     written, ValueError if the header is too large.
     """
+    word_count = len(words) + further_words
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, header, words, word_count)
+    return StateFile(path, word_count)
+
+
+def _write(path: Path, header: dict[str, Any], words: Iterable[int], word_count: int) -> None:
     encoded = json.dumps(header).encode()
     if len(encoded) > _HEADER_BYTES:
         raise ValueError(f"{path}: a header of {len(encoded)} bytes; {_HEADER_BYTES} fit")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.new")
-    word_count = len(words) + further_words
-    try:
-        with temporary.open("wb") as file:
-            file.write(encoded.ljust(_HEADER_BYTES))
-            file.write(array("q", words).tobytes())
-            # No hole in the file: on a full disk, a store into a hole raises SIGBUS.
-            os.posix_fallocate(file.fileno(), 0, _HEADER_BYTES + word_count * _WORD_BYTES)
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    return StateFile(path, word_count)
+    with replaced(path) as file:
+        file.write(encoded.ljust(_HEADER_BYTES))
+        file.write(array("q", words).tobytes())
+        # No hole in the file: on a full disk, a store into a hole raises SIGBUS.
+        os.posix_fallocate(file.fileno(), 0, _HEADER_BYTES + word_count * _WORD_BYTES)

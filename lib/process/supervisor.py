@@ -52,6 +52,8 @@ class Process(NamedTuple):
     """0 if it does not run."""
     problem: str = ""
     """Why its last start failed, if it did."""
+    logs: tuple[str, ...] = ()
+    """The paths of the logs that supervisord writes for it."""
 
 
 class Supervisor:
@@ -66,7 +68,13 @@ class Supervisor:
         """Return all programs. Raises SupervisorSilentError or SupervisorEndingError."""
         with _mapped_errors():
             return [
-                Process(info["name"], info["statename"], info["pid"], info["spawnerr"])
+                Process(
+                    info["name"],
+                    info["statename"],
+                    info["pid"],
+                    info["spawnerr"],
+                    tuple(filter(None, (info["stdout_logfile"], info["stderr_logfile"]))),
+                )
                 for info in self._ask("supervisor.getAllProcessInfo", limit_s=self._answer_s)
             ]
 

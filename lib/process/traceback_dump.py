@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
+from lib.process.file_lock import is_still_at
+from lib.process.own_files import replaced
 from lib.process.process_handle import ProcessHandle
 from lib.process.traceback_frames import Frame, read_dump
 
@@ -28,20 +30,33 @@ _MAX_BYTES: Final = 64 * 1024
 characters."""
 
 
-def write_stack_on_request(var_dir: Path, program: str) -> None:
-    """Let SIGUSR1 write the stack of this process. Raises OSError if the file cannot be made."""
-    var_dir.mkdir(parents=True, exist_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    file = os.open(_path(var_dir, program), flags, 0o644)  # open for as long as the process lives
-    faulthandler.register(signal.SIGUSR1, file=file, all_threads=False)
+class StackFile:
+    """The file into which SIGUSR1 writes the stack of this process. A `KeptFile`."""
+
+    def __init__(self, var_dir: Path, program: str) -> None:
+        self.path = _path(var_dir, program)
+        self._fd: int | None = None  # open for as long as the process lives
+
+    def is_in_place(self) -> bool:
+        """Return whether the watchdog finds there what SIGUSR1 writes."""
+        return self._fd is not None and is_still_at(self._fd, self.path)
+
+    def put_back(self) -> None:
+        """Let SIGUSR1 write into a new file. Raises OSError if it cannot be made."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(self.path) as file:
+            fd = os.dup(file.fileno())
+        faulthandler.register(signal.SIGUSR1, file=fd, all_threads=False)
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = fd
 
 
 def stacks_of(var_dir: Path, processes: Iterable[tuple[str, ProcessHandle]]) -> list[list[Frame]]:
     """Ask processes, each with its program's name, for their stacks. Returns them in that order.
 
     Takes WAIT_NS at most. A stack is [] if the process does not write one in this time; a stopped
-    process never does. Ask only processes that have called `write_stack_on_request`: SIGUSR1 ends
-    any other.
+    process never does. Ask only processes that have a `StackFile`: SIGUSR1 ends any other.
     """
     asked: list[tuple[Path, int] | None] = []
     for program, handle in processes:

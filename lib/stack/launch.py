@@ -11,10 +11,12 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Collection, Container
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -22,6 +24,13 @@ from lib.errors import CannotStartError
 from lib.net.host import SYSTEM
 from lib.price_book.clean_up import belongs_to_another_stack, live_owner
 from lib.price_book.segment_files import SHM_DIR, PriceBookError
+from lib.process.own_files import adopt, make_own_directory, replaced
+from lib.process.supervisord_files import (
+    CONFIGURATION_NAME,
+    LOG_NAME,
+    PID_FILE_NAME,
+    SOCKET_NAME,
+)
 from lib.settings import PROJECT_ROOT, Settings
 from lib.stack.supervisord_configuration import CONFIGURATION, derive_configuration
 
@@ -37,6 +46,8 @@ MAX_REAPED_A_LOOK: Final = 64
 
 _UNUSABLE_IN_PATHS: Final = re.compile(r'[%"\\]| [;#]')
 """Characters with a special meaning in supervisord's configuration."""
+_LOG: Final = re.compile(r".*\.(out|jsonl)(\.\d+)?")
+"""The names of the programs' logs, and of those that supervisord has rotated."""
 _SUPERVISORD_WORDS: Final = (b"supervisord", b"supervisor.supervisord")
 """The words of which one is in supervisord's command line, however it was started."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -58,27 +69,49 @@ def check_paths(var_dir: Path) -> None:
         )
 
 
+def own_var_dir(var_dir: Path) -> None:
+    """Make the var directory, or check it: what supervisord opens there must be ours alone.
+
+    A FIFO in the place of one of its files would stop supervisord for ever, a link would lead it
+    elsewhere. Call it before anything in the directory is read. Raises CannotStartError.
+    """
+    log_dir = var_dir / "log"
+    try:
+        for directory in (var_dir, log_dir):
+            make_own_directory(directory)
+        logs = (path for path in log_dir.iterdir() if _LOG.fullmatch(path.name))
+        names = (LOG_NAME, PID_FILE_NAME, CONFIGURATION_NAME)
+        for path in (*sorted(logs), *(var_dir / name for name in names)):
+            with suppress(FileNotFoundError):
+                adopt(path)
+        with suppress(FileNotFoundError):
+            adopt(var_dir / SOCKET_NAME, stat.S_IFSOCK)
+    except OSError as error:
+        hint = " (--var-dir chooses another directory)" if error.filename == str(var_dir) else ""
+        raise CannotStartError(
+            f"cannot use {error.filename or var_dir}: {error.strerror}{hint}"
+        ) from None
+
+
 def prepare_var_dir(var_dir: Path, original: str, left_out: Collection[str] = ()) -> Path:
-    """Make the var directory and the configuration in it; return the configuration's path.
+    """Write the configuration into the var directory, which is ours; return its path.
 
     `original` is the text of `etc/supervisord.conf`, and `left_out` are programs to leave out of
     it. Raises CannotStartError.
     """
-    configuration = var_dir / "supervisord.conf"
+    configuration = var_dir / CONFIGURATION_NAME
     derived = derive_configuration(original, CONFIGURATION.parent, left_out)
     try:
-        (var_dir / "log").mkdir(parents=True, exist_ok=True)
-        configuration.write_text(derived, encoding="utf-8")
+        with replaced(configuration) as file:
+            file.write(derived.encode())
     except OSError as error:
-        raise CannotStartError(
-            f"cannot prepare the var directory: {error.filename or var_dir}: {error.strerror}"
-        ) from None
+        raise CannotStartError(f"cannot write {configuration}: {error.strerror}") from None
     return configuration
 
 
 def check_that_no_stack_runs(var_dir: Path) -> None:
     """Raise CannotStartError if a supervisord runs in the var directory."""
-    if wake_supervisord(var_dir) or _is_supervisord(var_dir / "supervisord.pid"):
+    if wake_supervisord(var_dir) or _is_supervisord(var_dir / PID_FILE_NAME):
         raise CannotStartError(
             f"another stack runs in {var_dir}: stop it, or choose another directory (--var-dir)"
         )
@@ -186,7 +219,7 @@ def wake_supervisord(var_dir: Path) -> bool:
 
 
 def _control_socket(var_dir: Path) -> Path:
-    return var_dir / "supervisor.sock"
+    return var_dir / SOCKET_NAME
 
 
 def why_it_ended(exit_code: int, errors: IO[bytes]) -> str | None:

@@ -17,6 +17,7 @@ import heapq
 import math
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -198,9 +199,14 @@ class FileFollower:
 
     def _open(self) -> int | None:
         try:
-            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            # Without O_NONBLOCK, a FIFO in the place of a log would be waited for.
+            fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        return None
 
     def _is_replaced(self) -> bool:
         if self._fd is None:

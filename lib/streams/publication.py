@@ -24,7 +24,7 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.process.log_events import TapeContinued, TapeStarted, log_event
-from lib.process.state_file import StateFile, create_state, open_state
+from lib.process.state_file import StateFile, continue_state, create_state
 from lib.tapes.tape import Sentiments, Tape
 from lib.wire.framing import MESSAGE_DELIMITER
 from lib.wire.stream_messages import FROM_NOW_ON, HelloRequest
@@ -197,7 +197,7 @@ def continue_or_begin(
     run = list(run)
     contents = [tapes.ticks.identity, tapes.sentiments.identity]
     log = structlog.get_logger()
-    state = open_state(path, word_count=2)
+    state = continue_state(path, word_count=2)
     if state and state.header.get("run") == run and state.header.get("contents") == contents:
         tape, next_sequence = state.header["tape"], state.words[TICK_WORD]
         log_event(log, TapeContinued(tape=tape, next_sequence=next_sequence))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lib.process.log_events import StateNotWritten
 from lib.process.log_once import LogOnce
-from lib.process.state_file import create_state, open_state
+from lib.process.state_file import continue_state, create_state
 from lib.wire.ticks import PLAIN_TAPE
 
 
@@ -14,13 +14,13 @@ class LastEvaluated:
     """The last evaluated tick, in a file that survives a crash of the process.
 
     The file has one word, the tick's sequence. Its header has the tape and, for a plain stream, the
-    identity of the price book. One process writes it.
+    identity of the price book. One process writes it. It is a `KeptFile`.
     """
 
     def __init__(self, path: Path) -> None:
         """Continue the file at `path`, or create it. Raises OSError if it cannot be written."""
-        self._path = path
-        self._state = open_state(path, word_count=1) or create_state(path, {"tape": ""}, [0])
+        self.path = path
+        self._state = continue_state(path, word_count=1) or create_state(path, {"tape": ""}, [0])
         self._last = (self._state.header.get("tape"), self._state.words[0])
         self._book = self._state.header.get("book")
         self._failure = LogOnce()
@@ -53,11 +53,19 @@ class LastEvaluated:
         else:
             self._begin_file()
 
+    def is_in_place(self) -> bool:
+        """Return whether a successor would find the file."""
+        return self._state.is_in_place()
+
+    def put_back(self) -> None:
+        """Write the file anew. Raises OSError."""
+        self._state.put_back()
+
     def _begin_file(self) -> None:
         tape, sequence = self._last
         try:
             header = {"tape": tape, "book": self._book}
-            self._state = create_state(self._path, header, [sequence])
+            self._state = create_state(self.path, header, [sequence])
             self._failure.over()
         except OSError as error:
-            self._failure.log_new(StateNotWritten(path=str(self._path), reason=error.strerror))
+            self._failure.log_new(StateNotWritten(path=str(self.path), reason=error.strerror))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lib.process.log_events import DecisionsNotRecorded
 from lib.process.log_once import LogOnce
-from lib.process.state_file import StateFile, create_state, open_state
+from lib.process.state_file import StateFile, continue_state, create_state, open_state
 
 RING_RECORDS: Final = 65_536
 """Some seconds of decisions at full speed; 1.5 MB."""
@@ -56,11 +56,11 @@ class DecisionLog:
     """The writer of a decision log. One a strategy.
 
     Trading does not depend on it: if the file cannot be created, the decisions of that tape are not
-    recorded, and that is logged once.
+    recorded, and that is logged once. It is a `KeptFile`.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._tape: str | None = None
         self._state: StateFile | None = None
         self._failure = LogOnce()
@@ -79,19 +79,28 @@ class DecisionLog:
         words[at + 2] = decided_ns
         words[_COUNT] = count + 1
 
+    def is_in_place(self) -> bool:
+        """Return whether an observer would find the file, if there is one."""
+        return self._state is None or self._state.is_in_place()
+
+    def put_back(self) -> None:
+        """Write the file anew, with the latest records. Raises OSError."""
+        if self._state is not None:
+            self._state.put_back()
+
     def _begin(self, tape: str) -> None:
         self._tape = tape
-        before = open_state(self._path, _WORDS)
+        before = continue_state(self.path, _WORDS)
         if before and before.header.get("tape") == tape:
             self._state = before
             return
         try:
-            self._state = create_state(self._path, {"tape": tape}, [], further_words=_WORDS)
+            self._state = create_state(self.path, {"tape": tape}, [], further_words=_WORDS)
             self._failure.over()
         except OSError as error:
             self._state = None
             self._failure.log_first(
-                DecisionsNotRecorded(path=str(self._path), reason=error.strerror)
+                DecisionsNotRecorded(path=str(self.path), reason=error.strerror)
             )
 
 
@@ -100,6 +109,7 @@ class DecisionReader:
 
     def __init__(self, state: StateFile) -> None:
         self.tape: str = state.header["tape"]
+        self.is_in_place = state.is_in_place
         self._words = state.words
         self._ring = np.frombuffer(state.words, np.int64)[_RING:].reshape(-1, _RECORD_WORDS)
         self._read = self._words[_COUNT]

@@ -6,7 +6,6 @@ part does, and is a place where the process may be killed.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
@@ -39,7 +38,7 @@ from lib.streams.publication import NewsStream, Publication
 from lib.tapes.random_walk import RandomWalkTape
 from lib.trading.checkpoint import LastEvaluated
 from lib.trading.evaluator import Evaluator
-from lib.trading.strategy_lock import lock_client_id
+from lib.trading.strategy_lock import ClientIdLock
 from lib.trading.trader import Decision, Trader
 from lib.wire.order_messages import ExecutionReport, LogonAck, Order
 from lib.wire.tick_codec import TickCodec
@@ -313,8 +312,10 @@ def patches(world: World) -> Iterator[None]:
             return 0
         return publish_frames(publication, count)
 
-    def hold_client_id(*of: Any) -> None:
-        world.process("strategy").at_kill.append(partial(os.close, lock_client_id(*of)))
+    def hold_client_id(*of: Any) -> ClientIdLock:
+        lock = ClientIdLock(*of)
+        world.process("strategy").at_kill.append(lock.let_go)
+        return lock
 
     with ExitStack() as stack:
         for place, name, instead in (

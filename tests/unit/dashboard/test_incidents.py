@@ -65,6 +65,12 @@ def logs(at_s: float, event: str, **facts: object) -> tuple[float, str, str, dic
         ),
         ([logs(1, "trading_halted")], logs(4, "trading_resumed"), "trading is halted", 3),
         ([logs(1, "trading_halted"), OTHER_STARTED], STARTED, "trading is halted", 2),
+        (
+            [logs(1, "heartbeat_failed", reason="full")],
+            logs(4, "heartbeat_recovered"),
+            "cannot write its heartbeat: full",
+            3,
+        ),
         ([logs(1, "ledger_failed")], STARTED, "the ledger cannot be written", 2),
         ([logs(1, "price_book_unusable")], STARTED, "the price book cannot be used", 2),
     ],
@@ -89,6 +95,9 @@ def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration
         ),
         ("client_id_contested", {"reason": "again"}, "a client_id is contested: again"),
         ("supervisord_silent", {"reason": "slow"}, "supervisord does not answer: slow"),
+        ("state_refused", {"reason": "planted"}, "its state was refused: planted"),
+        ("file_lost", {"file": "/v/x.state", "reason": "put back"}, "x.state was lost: put back"),
+        ("log_reopened", {"file": "/v/x.out"}, "x.out was lost: it is written again"),
     ],
 )
 def test_what_takes_no_time_or_whose_end_is_not_logged_has_no_duration(

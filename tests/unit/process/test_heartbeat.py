@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.process.heartbeat import beat_interval_ns, begin_to_beat, find_pulse
+from lib.net.event_loop import EventLoop
+from lib.process.heartbeat import (
+    Heartbeat,
+    beat_interval_ns,
+    begin_to_beat,
+    find_pulse,
+    present_pulse,
+)
 from lib.process.run_identity import run_of
 from lib.process.state_file import create_state
 
@@ -49,10 +59,58 @@ def test_a_file_that_is_no_heartbeat_is_no_pulse(tmp_path, header):
 
 
 def test_a_pulse_stays_with_its_process_when_a_successor_beats(tmp_path):
-    word = begin_to_beat(tmp_path, "gateway")
+    word = begin_to_beat(tmp_path, "gateway").words
     pulse = find_pulse(tmp_path, "gateway", os.getpid())
     last_ns = pulse.last_ns()
-    begin_to_beat(tmp_path, "gateway")[0] = last_ns + SECOND_NS
+    begin_to_beat(tmp_path, "gateway").words[0] = last_ns + SECOND_NS
     assert pulse.last_ns() == last_ns
     word[0] = last_ns + 1
     assert pulse.last_ns() == last_ns + 1
+
+
+@pytest.fixture
+def stack_on_request():
+    """SIGUSR1 as it was."""
+    yield
+    faulthandler.unregister(signal.SIGUSR1)
+
+
+@pytest.mark.usefixtures("stack_on_request")
+@pytest.mark.parametrize("name", ["gateway.heartbeat", "gateway.stack"])
+def test_a_heartbeat_or_stack_file_that_was_removed_is_put_back_and_beats_on(tmp_path, name):
+    loop = EventLoop()
+    heartbeat = Heartbeat(loop, tmp_path, "gateway", SECOND_NS)
+    pulse = find_pulse(tmp_path, "gateway", os.getpid())
+    with capture_logs() as logs:
+        heartbeat.on_time(1)
+        (tmp_path / name).unlink()
+        # Until it is put back, the old file shows that the role is alive.
+        loop.poll(may_sleep=False)
+        assert present_pulse(pulse, tmp_path, "gateway", os.getpid()).last_ns() > 0
+        heartbeat.on_time(2)
+        heartbeat.on_time(3)
+    assert [(log["event"], log["file"]) for log in logs] == [("file_lost", str(tmp_path / name))]
+    pulse = present_pulse(pulse, tmp_path, "gateway", os.getpid())
+    assert pulse.is_in_place()
+    before_ns = time.monotonic_ns()
+    loop.poll(may_sleep=False)
+    assert pulse.last_ns() >= before_ns
+    assert (tmp_path / "gateway.stack").exists()
+
+
+@pytest.mark.usefixtures("stack_on_request")
+def test_a_heartbeat_that_cannot_be_written_is_tried_again_until_it_is(tmp_path):
+    loop = EventLoop()
+    (tmp_path / "gateway.heartbeat").mkdir()
+    with capture_logs() as logs:
+        heartbeat = Heartbeat(loop, tmp_path, "gateway", SECOND_NS)
+        heartbeat.on_time(heartbeat.next_deadline_ns())
+        assert find_pulse(tmp_path, "gateway", os.getpid()) is None
+        (tmp_path / "gateway.heartbeat").rmdir()
+        heartbeat.on_time(heartbeat.next_deadline_ns())
+        heartbeat.on_time(heartbeat.next_deadline_ns())
+    assert [log["event"] for log in logs] == ["heartbeat_failed", "heartbeat_recovered"]
+    assert logs[0]["file"] == logs[1]["file"] == str(tmp_path / "gateway.heartbeat")
+    before_ns = time.monotonic_ns()
+    loop.poll(may_sleep=False)
+    assert find_pulse(tmp_path, "gateway", os.getpid()).last_ns() >= before_ns

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 
@@ -253,6 +254,25 @@ def wait():
     role.process.send_signal(signal.SIGTERM)
     assert role.end() == 0
     assert role.events.count("start_takes_long") == count
+
+
+def test_a_role_writes_for_its_user_alone_and_takes_its_var_directory_from_others(start, tmp_path):
+    tmp_path.chmod(0o777)
+    role = start(constructor="open('%s', 'w').close()" % (tmp_path / "new"), step=STOP)
+    assert role.end() == 0
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o600
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_a_role_does_not_start_in_a_var_directory_that_may_be_another_users(start, tmp_path):
+    before = "import os; os.geteuid = lambda: 4711"
+    role = start(before=before)
+    assert role.end() == 1
+    [line] = role.log
+    assert line["event"] == "cannot_start"
+    assert re.match(
+        rf"cannot use the var directory {tmp_path}: it belongs to user .*4711", line["reason"]
+    )
 
 
 def test_a_role_that_cannot_write_its_heartbeat_says_so_once_and_lives_without(start, tmp_path):

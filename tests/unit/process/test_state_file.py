@@ -7,8 +7,9 @@ import json
 import os
 
 import pytest
+from structlog.testing import capture_logs
 
-from lib.process.state_file import create_state, open_state
+from lib.process.state_file import continue_state, create_state, open_state
 
 HEADER = {"run": [123, 456], "tape": "tape-7"}
 
@@ -81,3 +82,51 @@ def test_what_cannot_be_written_leaves_the_old_state_and_nothing_beside_it(tmp_p
         create_state(path, {"tape": "tape-8"}, [2])
     assert open_state(path, 1).header == HEADER
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_state_that_others_could_have_written_is_not_continued_and_that_is_logged(tmp_path):
+    path = tmp_path / "state"
+    create_state(path, HEADER, [1])
+    path.chmod(0o666)
+    with capture_logs() as logs:
+        assert continue_state(path, 1) is None
+    assert open_state(path, 1) is None
+    assert [(log["event"], log["path"]) for log in logs] == [("state_refused", str(path))]
+    assert "others may write to it" in logs[0]["reason"]
+    with capture_logs() as logs:
+        path.write_bytes(b"")
+        path.chmod(0o600)
+        assert continue_state(path, 1) is None  # an ordinary one that is damaged
+        path.unlink()
+        assert continue_state(path, 1) is None
+    assert logs == []
+
+
+@pytest.mark.parametrize("loss", ["removed", "replaced"])
+def test_a_state_that_vanished_is_put_back_with_all_that_was_stored_meanwhile(tmp_path, loss):
+    path = tmp_path / "state"
+    state = create_state(path, HEADER, [1], further_words=1)
+    assert state.is_in_place()
+    path.unlink()
+    if loss == "replaced":
+        create_state(path, {"tape": "another"}, [5, 5])
+    state.words[0] = 17
+    assert not state.is_in_place()
+    state.put_back()
+    assert state.is_in_place()
+    state.words[1] = 18
+    found = open_state(path, 2)
+    assert (found.header, list(found.words)) == (HEADER, [17, 18])
+
+
+def test_a_state_that_cannot_be_put_back_goes_on_in_memory(tmp_path):
+    path = tmp_path / "var" / "state"
+    state = create_state(path, HEADER, [1])
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match="it is a directory"):
+        state.put_back()
+    state.words[0] = 2
+    path.rmdir()
+    state.put_back()
+    assert list(open_state(path, 1).words) == [2]

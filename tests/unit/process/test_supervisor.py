@@ -40,9 +40,13 @@ startsecs=0
 ; It does not end by this: a shutdown takes as long as a test wants.
 stopsignal=CONT
 stopwaitsecs=600
+stdout_logfile=%(here)s/sleeper.out
+stderr_logfile=%(here)s/sleeper.jsonl
 [program:missing]
 command=/nonexistent/program
 startretries=0
+stdout_logfile=NONE
+stderr_logfile=NONE
 """
 
 
@@ -87,9 +91,10 @@ def supervisord(directory: Path) -> Iterator[Supervisord]:
 
 def test_every_program_is_returned_with_its_state_its_pid_and_what_is_wrong(supervisord):
     wait_until(lambda: "FATAL" in supervisord.states(), "the missing program is given up")
+    at = supervisord.socket.parent / "sleeper"
     assert supervisord.supervisor.processes() == [
         Process("missing", "FATAL", 0, "can't find command '/nonexistent/program'"),
-        Process("sleeper", "RUNNING", supervisord.sleeper, ""),
+        Process("sleeper", "RUNNING", supervisord.sleeper, "", (f"{at}.out", f"{at}.jsonl")),
     ]
     assert Path(f"/proc/{supervisord.sleeper}/cmdline").read_bytes() == b"sleep\x00600\x00"
     assert supervisord.supervisor.pid() == supervisord.process.pid

@@ -18,8 +18,8 @@ from tests.helpers import PROJECT_ROOT, wait_until
 BUSY = """
 import sys
 from pathlib import Path
-from lib.process.traceback_dump import write_stack_on_request
-write_stack_on_request(Path(sys.argv[1]), "busy")
+from lib.process.traceback_dump import StackFile
+StackFile(Path(sys.argv[1]), "busy").put_back()
 def hang():
     print("hangs", flush=True)
     sum(range(10**15))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import stat
 import subprocess
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from lib.stack.launch import (
     check_ports,
     check_price_book,
     check_that_no_stack_runs,
+    own_var_dir,
     prepare_var_dir,
     reap_orphans,
     wake_supervisord,
@@ -43,8 +45,64 @@ def var_dir(tmp_path_factory):
 
 def test_a_var_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(CannotStartError, match=r"cannot prepare the var directory: .*file/log"):
+    with pytest.raises(CannotStartError, match=r"cannot use .*/file: it is a regular file, not a"):
+        own_var_dir(tmp_path / "file")
+    with pytest.raises(CannotStartError, match=r"cannot write .*/supervisord\.conf: Not a dir"):
         prepare_var_dir(tmp_path / "file", read_configuration())
+
+
+def test_a_var_directory_is_made_for_us_alone_and_one_of_ours_with_its_logs_is_adopted(tmp_path):
+    var_dir = tmp_path / "deep" / "var"
+    own_var_dir(var_dir)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (var_dir, var_dir / "log")] == [0o700] * 2
+    log = var_dir / "log" / "gateway.jsonl.1"
+    log.touch()
+    for path in (var_dir, log):
+        path.chmod(0o777)
+    own_var_dir(var_dir)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (var_dir, log)] == [0o755] * 2
+    assert stat.S_IMODE(prepare_var_dir(var_dir, "").stat().st_mode) == 0o600
+
+
+def test_a_var_directory_of_another_user_is_refused_with_both_names(tmp_path, monkeypatch):
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(CannotStartError, match=rf"belongs to user .*{owner}.*{owner + 1}.*--var"):
+        own_var_dir(tmp_path)
+
+
+PLANTED = {
+    "FIFO": os.mkfifo,
+    "symbolic link": lambda path: path.symlink_to("elsewhere"),
+    "directory": Path.mkdir,
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "log/gateway.out",
+        "log/gateway.jsonl",
+        "log/strategy.jsonl.5",
+        "supervisord.log",
+        "supervisord.pid",
+        "supervisord.conf",
+        "supervisor.sock",
+    ],
+)
+def test_what_is_no_file_of_supervisords_in_the_place_of_one_is_named(var_dir, name, kind):
+    own_var_dir(var_dir)
+    PLANTED[kind](var_dir / name)
+    with pytest.raises(CannotStartError, match=rf"cannot use .*/{name}: it is a {kind}, .*remove"):
+        own_var_dir(var_dir)
+
+
+def test_other_files_in_the_log_directory_are_of_no_concern(var_dir):
+    own_var_dir(var_dir)
+    (var_dir / "log" / "old").mkdir()
+    (var_dir / "log" / "gateway.jsonl-20251103").symlink_to("elsewhere")
+    own_var_dir(var_dir)
 
 
 @pytest.mark.parametrize("name", ["100%", 'a"b', "a\\b", "a ;b", "a #b"])

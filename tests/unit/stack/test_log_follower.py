@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
@@ -161,6 +162,16 @@ def test_a_follower_begins_anew_when_the_file_is_cut_short(path):
         assert follower.read() == [b"something long"]
         path.write_bytes(b"new\n")
         assert follower.read() == [b"new"]
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, Path.mkdir])
+def test_a_follower_does_not_wait_for_what_is_no_file(path, plant):
+    plant(path)
+    with followed(path, from_end=False) as follower:
+        assert follower.read() == []
+        path.rename(path.with_name("moved"))
+        path.write_bytes(b"one\n")
+        assert follower.read() == [b"one"]
 
 
 def test_a_follower_takes_a_large_file_in_bounded_pieces_and_loses_nothing(path):

@@ -50,3 +50,16 @@ def test_a_file_that_cannot_be_written_stops_nothing_and_is_logged_once(path, mo
         evaluated.store("one", 2)
     assert evaluated.last("one") == 2
     assert [log["event"] for log in logs] == ["state_not_written"]
+
+
+def test_a_file_that_was_removed_is_put_back_with_the_last_tick(path):
+    evaluated = LastEvaluated(path)
+    evaluated.store("one", 7)
+    assert evaluated.is_in_place()
+    path.unlink()
+    evaluated.store("one", 8)
+    assert not evaluated.is_in_place()
+    evaluated.put_back()
+    evaluated.store("one", 9)
+    assert evaluated.is_in_place()
+    assert LastEvaluated(path).last("one") == 9

@@ -113,3 +113,23 @@ def test_a_tick_was_decided_with_its_batch_or_never(records, decided):
     first, last, decided_ns = np.array(records, np.int64).reshape(-1, 3).T
     decisions = Decided(first, last, decided_ns, 0)
     assert decided_at(np.array([4, 5, 6, 7]), decisions).tolist() == decided
+
+
+def test_a_log_that_was_removed_is_put_back_with_its_records_and_a_reader_sees_the_loss(path):
+    log = DecisionLog(path)
+    assert log.is_in_place()  # there is none yet
+    log.put_back()
+    add(log, 0, 1)
+    reader = DecisionReader.open(path)
+    path.unlink()
+    add(log, 1, 1)
+    assert not log.is_in_place()
+    assert not reader.is_in_place()
+    assert firsts(reader) == ([1], 0)
+    log.put_back()
+    assert log.is_in_place()
+    reader = DecisionReader.open(path)
+    add(log, 2, 1)
+    assert firsts(reader) == ([2], 0)
+    add(DecisionLog(path), 3, 1)  # a successor goes on
+    assert firsts(reader) == ([3], 0)

@@ -8,27 +8,27 @@ import signal
 import pytest
 
 from lib.errors import CannotStartError
-from lib.trading.strategy_lock import hold_client_id, lock_client_id
+from lib.trading.strategy_lock import ClientIdLock, hold_client_id
 from tests.helpers import wait_until
 from tests.processes import forked
 
 
 def test_a_client_id_is_held_by_one_strategy_until_it_is_killed(tmp_path):
     def holder():
-        lock_client_id(tmp_path, "second")
+        ClientIdLock(tmp_path, "second")
         signal.pause()
 
     with forked(holder) as child:
         path = tmp_path / "strategy-second.lock"
         wait_until(lambda: path.exists() and path.read_text(), "the child has it")
         with pytest.raises(CannotStartError) as refusal:
-            lock_client_id(tmp_path, "second")
+            ClientIdLock(tmp_path, "second")
         assert f"process {child.pid}" in str(refusal.value)
         assert "client_id of its own" in str(refusal.value)
-        os.close(lock_client_id(tmp_path, "third"))
+        ClientIdLock(tmp_path, "third").let_go()
         child.kill()
         child.join()
-        os.close(lock_client_id(tmp_path, "second"))
+        ClientIdLock(tmp_path, "second").let_go()
 
 
 def test_a_process_that_the_strategy_has_forked_does_not_hold_its_client_id(tmp_path):
@@ -42,10 +42,10 @@ def test_a_process_that_the_strategy_has_forked_does_not_hold_its_client_id(tmp_
         worker = tmp_path / "worker"
         wait_until(lambda: worker.exists() and worker.read_text(), "it has forked")
         with pytest.raises(CannotStartError):
-            lock_client_id(tmp_path, "second")
+            ClientIdLock(tmp_path, "second")
         child.kill()
         child.join()
-        os.close(lock_client_id(tmp_path, "second"))
+        ClientIdLock(tmp_path, "second").let_go()
         os.kill(int(worker.read_text()), signal.SIGKILL)
 
 
@@ -69,5 +69,24 @@ def test_nor_does_one_forked_from_that_one_and_it_keeps_all_other_files(tmp_path
 
 def test_a_lock_that_cannot_be_made_says_why(tmp_path):
     (tmp_path / "strategy-second.lock").mkdir()
-    with pytest.raises(CannotStartError, match=r"cannot lock .*second\.lock: Is a directory"):
-        lock_client_id(tmp_path, "second")
+    with pytest.raises(CannotStartError, match=r"cannot lock .*second\.lock: .*[Ii]s a directory"):
+        ClientIdLock(tmp_path, "second")
+
+
+def test_a_lock_whose_file_was_removed_is_taken_anew_unless_another_strategy_was_first(tmp_path):
+    path = tmp_path / "strategy-second.lock"
+    lock = ClientIdLock(tmp_path, "second")
+    assert lock.is_in_place()
+    path.unlink()
+    assert not lock.is_in_place()
+    lock.put_back()
+    assert lock.is_in_place()
+    with pytest.raises(CannotStartError, match="another strategy's"):
+        ClientIdLock(tmp_path, "second")
+    path.unlink()
+    other = ClientIdLock(tmp_path, "second")
+    with pytest.raises(CannotStartError, match=rf"another strategy's: process {os.getpid()}"):
+        lock.put_back()
+    lock.let_go()
+    assert other.is_in_place()
+    other.let_go()

@@ -1,0 +1,224 @@
+"""supervisord's files: what is lost is put back or opened again, and a FIFO stops nobody."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from lib.process.supervisord_files import (
+    LOG_NAME,
+    MAX_REQUESTS,
+    ControlSocket,
+    CopiedFile,
+    SupervisordLogs,
+    copied_files,
+)
+from tests.helpers import wait_until
+from tests.processes import forked
+
+
+@pytest.fixture
+def var_dir() -> Iterator[Path]:
+    """A short path, for the socket."""
+    with tempfile.TemporaryDirectory(prefix="tw-") as name:
+        (Path(name) / "log").mkdir()
+        yield Path(name)
+
+
+def can_connect(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+@pytest.mark.parametrize("loss", ["supervisor.sock", "supervisor.sock.second", "replaced"])
+def test_a_control_socket_that_lost_a_name_gets_it_back_and_is_still_served(var_dir, loss):
+    path = var_dir / "supervisor.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        kept = ControlSocket(path, 7)
+        assert kept.is_in_place()
+        for _ in range(2):
+            if loss == "replaced":
+                path.unlink()
+                path.touch()
+            else:
+                (var_dir / loss).unlink()
+            assert not kept.is_in_place()
+            kept.put_back()
+            assert kept.is_in_place()
+            assert can_connect(path)
+        kept.close()
+        assert sorted(path.name for path in var_dir.iterdir()) == ["log", "supervisor.sock"]
+
+
+def test_a_control_socket_without_any_name_says_how_to_stop_the_stack(var_dir):
+    path = var_dir / "supervisor.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        kept = ControlSocket(path, 7)
+        for name in var_dir.glob("supervisor.sock*"):
+            name.unlink()
+        with pytest.raises(OSError, match=r"No such file .*; supervisorctl .* kill -TERM 7, then"):
+            kept.put_back()
+
+
+def test_a_removed_pid_file_and_configuration_are_put_back_as_they_were_last(var_dir):
+    pid_file, configuration = var_dir / "supervisord.pid", var_dir / "supervisord.conf"
+    pid_file.write_text("7\n")
+    assert [file.path for file in copied_files(var_dir)] == [pid_file]
+    configuration.write_text("first")
+    for edit in ("in place", "by another file"):
+        kept = CopiedFile(configuration)
+        if edit == "by another file":
+            configuration.unlink()
+        configuration.write_text(edit)
+        assert kept.is_in_place()
+        configuration.unlink()
+        assert not kept.is_in_place()
+        kept.put_back()
+        assert configuration.read_text() == edit
+        assert kept.is_in_place()
+
+
+class Supervisord:
+    """The test's process: it writes to logs as supervisord does, and opens them on SIGUSR2."""
+
+    def __init__(self, var_dir: Path) -> None:
+        self.paths = [
+            var_dir / LOG_NAME,
+            *(var_dir / "log" / f"gateway.{e}" for e in ("out", "jsonl")),
+        ]
+        self.files: list[Any] = []
+        self.requests = 0
+        self.obeys = True
+        self.logs = SupervisordLogs(lambda: 0, var_dir, os.getpid())
+        self.logs.watch(map(str, self.paths[1:]))
+        self.open()
+
+    def open(self) -> None:
+        for file in self.files:
+            file.close()
+        self.files = [path.open("ab") for path in self.paths]
+
+    def on_signal(self, *_: object) -> None:
+        self.requests += 1
+        if self.obeys:
+            self.open()
+
+    def look(self, times: int = 1) -> list[dict[str, Any]]:
+        """Let the logs be looked at; return what is logged."""
+        with capture_logs() as logged:
+            for _ in range(times):
+                self.logs.on_time(0)
+        return logged
+
+
+@pytest.fixture
+def supervisord(var_dir) -> Iterator[Supervisord]:
+    one = Supervisord(var_dir)
+    before = signal.signal(signal.SIGUSR2, one.on_signal)
+    yield one
+    signal.signal(signal.SIGUSR2, before)
+    for file in one.files:
+        file.close()
+
+
+@pytest.mark.parametrize("which", [0, 2])
+@pytest.mark.parametrize("loss", ["removed", "moved", "moved and made"])
+def test_a_lost_log_is_opened_again_and_that_is_logged_once(supervisord, which, loss):
+    path = supervisord.paths[which]
+    assert supervisord.look(3) == []
+    if loss == "removed":
+        path.unlink()
+    else:
+        path.rename(path.with_name("gateway.jsonl-20251103"))
+    if loss == "moved and made":
+        path.touch(mode=0o660)
+        path.chmod(0o660)
+    logged = supervisord.look(5)
+    assert [(e["event"], e["log_level"], e["file"]) for e in logged] == [
+        ("log_reopened", "warning", str(path))
+    ]
+    assert supervisord.requests == 1
+    assert os.path.samestat(path.stat(), os.fstat(supervisord.files[which].fileno()))
+    assert not path.stat().st_mode & 0o022
+
+
+def test_a_rotation_by_supervisord_is_no_loss(supervisord):
+    for _ in range(3):
+        supervisord.paths[1].unlink()
+        assert supervisord.look() == []
+        supervisord.open()
+        assert supervisord.look() == []
+    assert supervisord.requests == 0
+
+
+def test_the_log_of_a_program_that_does_not_run_is_not_missed(supervisord):
+    supervisord.logs.watch(())
+    supervisord.paths[1].unlink()
+    assert supervisord.look(3) == []
+    assert supervisord.requests == 0
+
+
+def test_a_removed_log_directory_is_made_again(supervisord, var_dir):
+    shutil.rmtree(var_dir / "log")
+    assert {e["event"] for e in supervisord.look(3)} == {"log_reopened"}
+    assert all(path.exists() for path in supervisord.paths)
+    assert stat.S_IMODE((var_dir / "log").stat().st_mode) == 0o700
+
+
+def test_supervisord_is_not_asked_for_what_would_end_it(supervisord):
+    path = supervisord.paths[2]
+    path.unlink()
+    path.mkdir()
+    logged = supervisord.look(MAX_REQUESTS + 3)
+    assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(path))]
+    assert "it is a directory" in logged[0]["reason"]
+    assert supervisord.requests == 0
+    path.rmdir()
+    assert [e["event"] for e in supervisord.look(3)] == ["log_reopened"]
+
+
+def test_a_supervisord_that_does_not_open_a_log_is_asked_a_few_times(supervisord):
+    supervisord.obeys = False
+    supervisord.paths[1].unlink()
+    logged = supervisord.look(MAX_REQUESTS + 5)
+    assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(supervisord.paths[1]))]
+    assert supervisord.requests == MAX_REQUESTS
+
+
+def test_who_waits_at_a_fifo_in_the_place_of_a_log_goes_on_with_a_log(var_dir):
+    path = var_dir / "log" / "strategy.jsonl"
+    os.mkfifo(path)
+
+    def supervisord() -> None:
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        (var_dir / "begun").touch()
+        with path.open("ab") as file:
+            file.write(b"line\n")
+
+    with forked(supervisord) as child:
+        logs = SupervisordLogs(lambda: 0, var_dir, child.pid)
+        wait_until((var_dir / "begun").exists, "it has begun")
+        wait_until(lambda: sleeps(child.pid), "it waits for a reader")
+        with capture_logs() as logged:
+            logs.on_time(0)
+            logs.on_time(1)
+        assert child.join() == 0
+    assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(path))]
+    assert path.read_bytes() == b"line\n"
+
+
+def sleeps(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"

@@ -63,20 +63,27 @@ def check_own(path: Path, status: os.stat_result, kind: int = stat.S_IFREG) -> N
     """Raise NotOurFileError unless `path`, of this status, is of this kind and ours alone."""
     found = stat.S_IFMT(status.st_mode)
     if found != kind:
-        raise NotOurFileError(
-            path, f"it is {_KINDS.get(found, 'something else')}, not {_KINDS[kind]}: remove it"
-        )
-    if status.st_uid != os.geteuid():
+        whose = "" if status.st_uid == os.geteuid() else f" of {user_name(status.st_uid)}"
         raise NotOurFileError(
             path,
-            f"it belongs to {user_name(status.st_uid)}, and we are {user_name(os.geteuid())}: "
-            "have it removed or given to us (chown), or choose another name",
+            f"it is {_KINDS.get(found, 'something else')}{whose}, not {_KINDS[kind]}: remove it",
         )
+    check_owner(path, status)
     if status.st_mode & _WRITABLE_BY_OTHERS:
         raise NotOurFileError(
             path,
             f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o}): remove it, or, "
             "if you trust what is in it, chmod go-w",
+        )
+
+
+def check_owner(path: Path, status: os.stat_result) -> None:
+    """Raise NotOurFileError unless `path`, of this status, belongs to us."""
+    if status.st_uid != os.geteuid():
+        raise NotOurFileError(
+            path,
+            f"it belongs to {user_name(status.st_uid)}, and we are {user_name(os.geteuid())}: "
+            "have it removed or given to us (chown), or choose another name",
         )
 
 

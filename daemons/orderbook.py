@@ -6,6 +6,7 @@ work is done in `lib.price_book.ingest`; here the price book is opened and the p
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from lib.errors import CannotStartError
@@ -69,9 +70,10 @@ def _open_book(settings: Settings) -> SharedPriceBook:
         book = SharedPriceBook(settings.symbols, name, ring_capacity=capacity, run=run)
         book.become_writer()
     except PriceBookError as error:
-        raise CannotStartError(f"price_book.name: {error}") from None
+        raise CannotStartError(str(error)) from None
     if not is_alive(run):  # the clean-up may have come before the segment
-        remove_segments(name)
+        with suppress(OSError):  # a file of another user stays
+            remove_segments(name)
         raise OrphanedError
     return book
 

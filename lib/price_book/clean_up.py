@@ -28,12 +28,13 @@ from typing import Final
 from lib.price_book.segment_files import (
     PriceBookError,
     PriceBookInUse,
-    cannot_lock,
+    cannot_use,
     check_name,
     keeper_path,
     remove_segments,
 )
 from lib.process.file_lock import LockHeldError, is_still_at, lock_file
+from lib.process.own_files import open_own
 from lib.process.run_identity import Run, is_alive
 
 TAKE_OVER_TIMEOUT_S: Final = 5.0
@@ -70,7 +71,7 @@ def clean_up_when_run_ends(name: str, run: Run) -> None:
         try:
             lock = lock_file(keeper_path(name), note)
         except OSError as error:
-            raise cannot_lock(keeper_path(name), error) from error
+            raise cannot_use(keeper_path(name), error) from error
         except LockHeldError as held:
             if held.note == note:
                 return
@@ -91,19 +92,17 @@ def clean_up_when_run_ends(name: str, run: Run) -> None:
 def live_owner(name: str) -> Run | None:
     """Return the live run that price book `name` belongs to; None if there is none.
 
-    Raises PriceBookError if the lock file cannot be read, such as another user's.
+    Raises PriceBookError if the lock file cannot be read, or is not ours alone.
     """
     path = keeper_path(name)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise cannot_lock(path, error) from error
+        raise cannot_use(path, error) from error
     try:
         run = _parse_run(os.read(fd, _NOTE_BYTES).decode("ascii", "replace"))
-    except OSError as error:  # a directory
-        raise cannot_lock(path, error) from error
     finally:
         os.close(fd)
     return run if run is not None and is_alive(run) else None

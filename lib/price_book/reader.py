@@ -31,7 +31,7 @@ from lib.price_book.records import (
 )
 from lib.price_book.segment import MAX_POSITION, PUBLISHED, RECORD_WORDS, Segment
 from lib.price_book.segment_files import fifo_prefix
-from lib.price_book.wake_up import MAX_SLEEP_S, POLL_S, Poller, Sleeper
+from lib.price_book.wake_up import MAX_SLEEP_S, POLL_S, Poller, Sleeper, planted
 from lib.process.log_events import ReaderPolls, log_event
 from lib.wire.span import Span
 from lib.wire.ticks import TICK, PlainTick
@@ -267,6 +267,8 @@ class PriceBookReader:
         poller.claim_again(fifo_prefix(self._segment.name), self._slots)
         if poller.slot is not None:
             self._flags, self._slot = self._segment.waiting, poller.slot
+        if foreign := planted(fifo_prefix(segment.name), self._slots):
+            reason += f"; {len(foreign)} of them are files that are not ours, such as {foreign[0]}"
             self._poller = None
 
     def _forget_parent(self) -> None:

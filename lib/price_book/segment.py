@@ -29,7 +29,6 @@ it restarts with each epoch. Epochs count from 1; 0 is what comes before the fir
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import secrets
@@ -46,11 +45,13 @@ import numpy as np
 from lib.price_book.segment_files import (
     MAGIC,
     RETIRED_OFFSET,
-    PriceBookError,
     PriceBookMismatch,
-    explain,
+    cannot_use,
+    check_trusted,
+    segment_path,
 )
 from lib.price_book.wake_up import SLOTS
+from lib.process.own_files import check_own
 from lib.process.run_identity import Run
 from lib.wire.stream_messages import MAX_SYMBOL_BYTES
 
@@ -86,11 +87,6 @@ _RECORD_BYTES: Final = 8 * RECORD_WORDS
 _WORD: Final = (1 << 64) - 1
 _MAX_SIGNED_WORD: Final = (1 << 63) - 1
 _NO_RUN: Final = (0, 0)
-
-_NO_MEMORY_FILE: Final = frozenset(
-    (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
-)
-"""Errors of opening or mapping a FIFO, a directory, a link, a device or a socket."""
 
 
 def check_symbols(symbols: Sequence[str]) -> None:
@@ -233,19 +229,10 @@ class Segment:
         """Map an existing segment.
 
         Raises FileNotFoundError if there is none, PriceBookMismatch if it is no price book, and
-        PriceBookError if it cannot be opened, such as another user's.
+        PriceBookError if it cannot be opened or is not ours alone.
         """
-        try:
-            self._memory = _UntrackedSharedMemory(name)
-        except ValueError:  # mmap refuses an empty file so
-            raise PriceBookMismatch(f"segment {name} is no price book: it is empty") from None
-        except FileNotFoundError as error:
-            no_book = "no price book of this name: is its stack running?"
-            raise FileNotFoundError(error.errno, no_book, name) from None
-        except OSError as error:
-            if error.errno in _NO_MEMORY_FILE:
-                raise PriceBookMismatch(f"segment {name} is no price book, nor a file") from None
-            raise PriceBookError(f"cannot open segment {name}: {explain(error)}") from error
+        self._memory = _open_memory(name)
+        self._file = self._memory.status()
         memory = self._memory.buf
         assert memory is not None  # it is until close()
         try:
@@ -354,6 +341,27 @@ class _UntrackedSharedMemory(shared_memory.SharedMemory):
     def unlink(self) -> None:
         """Do nothing: `SharedMemory` calls this when it fails to map a file it has opened."""
 
+def _open_memory(name: str) -> _UntrackedSharedMemory:
+    """Open and map a segment, of which nothing has been read yet; see `Segment`."""
+    path = segment_path(name)
+    try:
+        memory = _UntrackedSharedMemory(name)
+    except FileNotFoundError as error:
+        no_book = "no price book of this name: is its stack running?"
+        raise FileNotFoundError(error.errno, no_book, name) from None
+    except (OSError, ValueError) as error:
+        check_trusted(name)
+        if isinstance(error, ValueError):  # mmap refuses an empty file so
+            raise PriceBookMismatch(f"segment {name} is no price book: it is empty") from None
+        raise cannot_use(path, error) from error
+    try:
+        check_own(path, memory.status())
+    except OSError as error:
+        memory.close()
+        raise cannot_use(path, error) from error
+    return memory
+
+
     def __del__(self) -> None:
         # An array may still use it at the end of the process: see `Segment.close`.
         with suppress(BufferError):
@@ -361,6 +369,8 @@ class _UntrackedSharedMemory(shared_memory.SharedMemory):
 
 
 _patching = threading.Lock()
+    _fd: int
+
 
 
 @contextmanager
@@ -368,6 +378,10 @@ def _no_tracking_in_this_thread() -> Iterator[None]:
     """Keep `SharedMemory` from registering what this thread opens; other threads are unaffected.
 
     Unregistering afterwards would start a tracker process for each process that attaches.
+    def status(self) -> os.stat_result:
+        """Return the status of the file that is mapped, wherever its name leads by now."""
+        return os.fstat(self._fd)
+
     """
     this_thread = threading.get_ident()
     with _patching:

@@ -24,6 +24,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from lib.process.file_lock import is_still_at
+from lib.process.own_files import check_own
+
 SLOTS: Final = 64
 """How many sleepers can be woken; further ones poll."""
 RESERVED_SLOTS: Final = 16
@@ -102,12 +105,10 @@ def _claim_fifo(path: str) -> int:
     with suppress(FileExistsError):
         os.mkfifo(path, 0o600)
     # Open for both directions: that never blocks, and without a writer it is no end of file.
-    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = _open_fifo(path, os.O_RDWR)
     try:
-        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
-            raise OSError(f"{path} is no FIFO")
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(fd), Path(path).lstat()):
+        if not is_still_at(fd, Path(path)):
             raise FileNotFoundError(path)
     except BaseException:
         os.close(fd)
@@ -216,8 +217,8 @@ class Waker:
             fd = self._fds.get(slot)
             if fd is None:
                 try:
-                    fd = _open_to_wake(_path(self._prefix, slot))
-                except OSError:  # ENXIO, ENOENT: no sleeper has it open
+                    fd = _open_fifo(_path(self._prefix, slot), os.O_WRONLY)
+                except OSError:  # ENXIO, ENOENT: no sleeper has it open; or it is not ours
                     return
                 self._fds[slot] = fd
             try:
@@ -245,13 +246,30 @@ def wake_all(prefix: str) -> None:
         waker.close()
 
 
-def _open_to_wake(path: str) -> int:
-    fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+def _open_fifo(path: str, direction: int) -> int:
+    """Open a FIFO that is ours alone. Raises OSError if it is not, or cannot be opened."""
+    fd = os.open(path, direction | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        check_own(Path(path), os.fstat(fd), stat.S_IFIFO)
+    except OSError:
         os.close(fd)
-        raise OSError(f"{path} is no FIFO")
+        raise
     return fd
 
 
 def _path(prefix: str, slot: int) -> str:
     return f"{prefix}{slot:02d}"
+def planted(prefix: str, slots: range) -> list[str]:
+    """Return which files in the places of these slots' FIFOs are not ours, and why."""
+    found = []
+    for slot in slots:
+        path = Path(_path(prefix, slot))
+        try:
+            check_own(path, path.lstat(), stat.S_IFIFO)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.append(f"{path}: {error.strerror}")
+    return found
+
+

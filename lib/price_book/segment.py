@@ -273,6 +273,23 @@ class Segment:
         """Whether it has been replaced or removed."""
         return self.words[RETIRED] != 0
 
+    def retire(self) -> None:
+        """Mark it retired, whatever its name names by now. The caller wakes the readers."""
+        self.words[RETIRED] = 1
+
+    def loss(self) -> str:
+        """Return what has become of its file; "" if its name still names it."""
+        path = segment_path(self.name)
+        try:
+            if os.path.samestat(path.lstat(), self._file):
+                return ""
+        except FileNotFoundError:
+            return (
+                f"{path} was removed: systemd does that when its user logs out (RemoveIPC), and "
+                "so does a plain SharedMemory reader when it ends"
+            )
+        return f"{path} was replaced by another file"
+
     def run(self) -> Run | None:
         """Return the run that the segment belongs to, None if it belongs to none.
 
@@ -324,23 +341,6 @@ def _epoch_digest(epoch: int, tape: bytes) -> int:
     return _digest(epoch.to_bytes(8, "little") + tape)
 
 
-class _UntrackedSharedMemory(shared_memory.SharedMemory):
-    """An attached segment that stays until it is removed explicitly.
-
-    CPython's resource tracker would remove it when a process that attached to it ends (before
-    3.13), and `SharedMemory` would remove it when it cannot map it.
-    """
-
-    def __init__(self, name: str) -> None:
-        if sys.version_info >= (3, 13):
-            super().__init__(name, track=False)
-        else:
-            with _no_tracking_in_this_thread():
-                super().__init__(name)
-
-    def unlink(self) -> None:
-        """Do nothing: `SharedMemory` calls this when it fails to map a file it has opened."""
-
 def _open_memory(name: str) -> _UntrackedSharedMemory:
     """Open and map a segment, of which nothing has been read yet; see `Segment`."""
     path = segment_path(name)
@@ -362,6 +362,29 @@ def _open_memory(name: str) -> _UntrackedSharedMemory:
     return memory
 
 
+class _UntrackedSharedMemory(shared_memory.SharedMemory):
+    """An attached segment that stays until it is removed explicitly.
+
+    CPython's resource tracker would remove it when a process that attached to it ends (before
+    3.13), and `SharedMemory` would remove it when it cannot map it.
+    """
+
+    _fd: int
+
+    def __init__(self, name: str) -> None:
+        if sys.version_info >= (3, 13):
+            super().__init__(name, track=False)
+        else:
+            with _no_tracking_in_this_thread():
+                super().__init__(name)
+
+    def status(self) -> os.stat_result:
+        """Return the status of the file that is mapped, wherever its name leads by now."""
+        return os.fstat(self._fd)
+
+    def unlink(self) -> None:
+        """Do nothing: `SharedMemory` calls this when it fails to map a file it has opened."""
+
     def __del__(self) -> None:
         # An array may still use it at the end of the process: see `Segment.close`.
         with suppress(BufferError):
@@ -369,8 +392,6 @@ def _open_memory(name: str) -> _UntrackedSharedMemory:
 
 
 _patching = threading.Lock()
-    _fd: int
-
 
 
 @contextmanager
@@ -378,10 +399,6 @@ def _no_tracking_in_this_thread() -> Iterator[None]:
     """Keep `SharedMemory` from registering what this thread opens; other threads are unaffected.
 
     Unregistering afterwards would start a tracker process for each process that attaches.
-    def status(self) -> os.stat_result:
-        """Return the status of the file that is mapped, wherever its name leads by now."""
-        return os.fstat(self._fd)
-
     """
     this_thread = threading.get_ident()
     with _patching:

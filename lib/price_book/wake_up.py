@@ -58,25 +58,27 @@ _DRAIN_BYTES: Final = 4096
 class Sleeper:
     """A slot that this process owns, and the FIFO that wakes it. For one thread."""
 
-    def __init__(self, slot: int, fd: int) -> None:
+    def __init__(self, slot: int, fd: int, path: str) -> None:
         self.slot = slot
         self._fd = fd
+        self._path = Path(path)
 
     @classmethod
     def claim(cls, prefix: str, slots: range) -> Sleeper | None:
         """Take the first free one of `slots`; None if there is none.
 
-        A file of the name that is no usable FIFO costs a slot and nothing else.
+        A file of the name that is no FIFO of ours costs a slot and nothing else; see `planted`.
         """
         for slot in slots:
+            path = _path(prefix, slot)
             for _ in range(_CLAIM_ATTEMPTS):
                 try:
-                    fd = _claim_fifo(_path(prefix, slot))
+                    fd = _claim_fifo(path)
                 except FileNotFoundError:  # removed since it was made
                     continue
                 except OSError:  # owned by another sleeper, or not permitted
                     break
-                sleeper = cls(slot, fd)
+                sleeper = cls(slot, fd, path)
                 sleeper.drain()  # the wake-ups of the slot's last owner
                 return sleeper
         return None
@@ -84,6 +86,10 @@ class Sleeper:
     def fileno(self) -> int:
         """Return the descriptor that a wake-up makes readable."""
         return self._fd
+
+    def is_lost(self) -> bool:
+        """Whether the FIFO was removed: then a waker that has not opened it yet cannot find it."""
+        return not is_still_at(self._fd, self._path)
 
     def drain(self) -> None:
         """Take the wake-ups that have come, so that the FIFO is no longer readable."""
@@ -139,6 +145,10 @@ class Poller:
     def slot(self) -> int | None:
         """The slot, once there is one."""
         return self._sleeper.slot if self._sleeper else None
+
+    def is_lost(self) -> bool:
+        """Whether it has a slot, and the FIFO of it was removed."""
+        return self._sleeper is not None and self._sleeper.is_lost()
 
     def claim_again(self, prefix: str, slots: range) -> None:
         """Look for a free slot, if there is none yet and the last look was `CLAIM_AGAIN_S` ago."""
@@ -257,8 +267,6 @@ def _open_fifo(path: str, direction: int) -> int:
     return fd
 
 
-def _path(prefix: str, slot: int) -> str:
-    return f"{prefix}{slot:02d}"
 def planted(prefix: str, slots: range) -> list[str]:
     """Return which files in the places of these slots' FIFOs are not ours, and why."""
     found = []
@@ -273,3 +281,5 @@ def planted(prefix: str, slots: range) -> list[str]:
     return found
 
 
+def _path(prefix: str, slot: int) -> str:
+    return f"{prefix}{slot:02d}"

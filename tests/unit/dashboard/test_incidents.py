@@ -67,6 +67,12 @@ def logs(at_s: float, event: str, **facts: object) -> tuple[float, str, str, dic
         ([logs(1, "trading_halted"), OTHER_STARTED], STARTED, "trading is halted", 2),
         ([logs(1, "ledger_failed")], STARTED, "the ledger cannot be written", 2),
         ([logs(1, "price_book_unusable")], STARTED, "the price book cannot be used", 2),
+        (
+            [logs(1, "no_price_book", reason="x")],
+            logs(5, "attached"),
+            "has no price book: x",
+            4,
+        ),
     ],
 )
 def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration_s):
@@ -88,6 +94,7 @@ def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration
             "1,000 ticks missed (gateway)",
         ),
         ("client_id_contested", {"reason": "again"}, "a client_id is contested: again"),
+        ("price_book_lost", {"reason": "removed"}, "the price book is lost: removed"),
         ("supervisord_silent", {"reason": "slow"}, "supervisord does not answer: slow"),
     ],
 )

@@ -232,6 +232,7 @@ class Segment:
         PriceBookError if it cannot be opened or is not ours alone.
         """
         self._memory = _open_memory(name)
+        self._path = segment_path(name)
         self._file = self._memory.status()
         memory = self._memory.buf
         assert memory is not None  # it is until close()
@@ -279,7 +280,7 @@ class Segment:
 
     def loss(self) -> str:
         """Return what has become of its file; "" if its name still names it."""
-        path = segment_path(self.name)
+        path = self._path
         try:
             if os.path.samestat(path.lstat(), self._file):
                 return ""
@@ -365,8 +366,8 @@ def _open_memory(name: str) -> _UntrackedSharedMemory:
 class _UntrackedSharedMemory(shared_memory.SharedMemory):
     """An attached segment that stays until it is removed explicitly.
 
-    CPython's resource tracker would remove it when a process that attached to it ends (before
-    3.13), and `SharedMemory` would remove it when it cannot map it.
+    CPython's resource tracker would remove it when a process that attached to it ends, and
+    `SharedMemory` would remove it when it cannot map it.
     """
 
     _fd: int

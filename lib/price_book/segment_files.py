@@ -80,7 +80,7 @@ def explain(error: OSError) -> str:
 
 def cannot_use(path: Path, error: OSError) -> PriceBookError:
     """Return the error for a file that cannot be opened, or must not be used."""
-    return PriceBookError(f"cannot use {path}: {explain(error)}")
+    return PriceBookError(f"[price_book] name: cannot use {path}: {explain(error)}")
 
 
 def check_trusted(name: str) -> None:

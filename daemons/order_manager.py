@@ -34,12 +34,14 @@ from lib.process.client_log import ClientLog
 from lib.process.client_table import ClientTable
 from lib.process.limits import client_places
 from lib.process.log_events import (
+    ORDERBOOK,
     ClientLoggedOn,
     ClientsSentNoDelimiter,
     LedgerFailed,
     LedgerRecovered,
     Listening,
     MalformedMessages,
+    NoPriceCollar,
     OrdersNotBooked,
     PriceCollarAttached,
     TradingHalted,
@@ -49,7 +51,14 @@ from lib.process.log_events import (
 from lib.process.log_once import LogOnce
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
-from lib.process.run_identity import siblings
+from lib.process.run_identity import is_supervised, siblings
+from lib.process.supervisor import (
+    SERVER_VARIABLE,
+    Supervisor,
+    SupervisorEndingError,
+    SupervisorSilentError,
+    control_socket,
+)
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError
 from lib.wire.framing import MessageTooLongError
@@ -88,7 +97,7 @@ class OrderManager:
         self._out = BoundedWriter(sys.stdout)
         self._halt_file = settings.var_dir / HALT_FILE
         self._halted = False
-        self._latest_prices = LatestPrices(settings.price_book.name)
+        self._latest_prices = LatestPrices(settings, loop.clock())
         ttl_ns = to_ns(settings.order_manager.order_ttl)
         risk = Risk(settings.risk, ttl_ns, settings.symbols, self._latest_prices.get)
         self._ledger = Ledger(settings.var_dir / settings.order_manager.ledger)
@@ -272,39 +281,69 @@ def _why_drop(_session: Session, connection: Connection, now_ns: int) -> str:
 
 
 class LatestPrices:
-    """The latest prices for the price collar: each symbol is read at most once a pass."""
+    """The latest prices for the price collar: each symbol is read at most once a pass.
 
-    def __init__(self, book_name: str) -> None:
+    Without a price an order is rejected, and the result of `get` says why. Only an order manager
+    that starts where there is neither a price book nor an orderbook has no collar, until there is a
+    price book; it logs that.
+    """
+
+    def __init__(self, settings: Settings, now_ns: int) -> None:
         self._log = structlog.get_logger()
-        self._book_name = book_name
-        self._own_book = RolePriceBook(book_name)
-        self._prices: dict[str, int | None] = {}
+        self._book_name = settings.price_book.name
+        self._own_book = RolePriceBook(self._book_name)
+        self._prices: dict[str, int | str | None] = {}
+        self._is_needed = True
+        self.begin_pass(now_ns)
+        is_there = self._own_book.book is not None or self._own_book.problem
+        if settings.risk.price_collar_percent and not is_there and (reason := _why_no_orderbook()):
+            self._is_needed = False
+            log_event(self._log, NoPriceCollar(price_book=self._book_name, reason=reason))
 
     def begin_pass(self, now_ns: int) -> None:
-        """Forget the prices of the last pass; look for a price book while there is none."""
+        """Forget the prices of the last pass; find the price book if it is a new one, or lost."""
         self._prices.clear()
         own_book = self._own_book
-        if own_book.book is not None and own_book.book.retired:
+        if own_book.book is not None and (own_book.book.retired or own_book.book.loss()):
             own_book.let_go()
-        if own_book.book is None and own_book.look(now_ns) is not None:
-            log_event(self._log, PriceCollarAttached(price_book=self._book_name))
+        if own_book.book is None:
+            own_book.next_look_ns = now_ns  # a client may have found it since the last look
+            if own_book.look(now_ns) is not None:
+                self._is_needed = True
+                log_event(self._log, PriceCollarAttached(price_book=self._book_name))
 
-    def get(self, symbol: str) -> int | None:
-        """Return the latest price in fixed point; None if there is none, or no price book."""
+    def get(self, symbol: str) -> int | str | None:
+        """Return the latest price in fixed point, or why there is none; None without a collar."""
         if symbol not in self._prices:
             self._prices[symbol] = self._look_up(symbol)
         return self._prices[symbol]
 
-    def _look_up(self, symbol: str) -> int | None:
+    def _look_up(self, symbol: str) -> int | str | None:
         book = self._own_book.book
-        if book is None or symbol not in book.symbols:
-            return None
+        if book is None:
+            return (self._own_book.problem or "there is no price book") if self._is_needed else None
+        if symbol not in book.symbols:
+            return f"the price book has no symbol {symbol}"
         try:
             tick = book.latest(symbol)
         except PriceBookError as error:
             self._own_book.damaged(error)
-            return None
-        return tick.price if tick else None
+            return str(error)
+        return tick.price if tick else f"{symbol} has had no tick"
+
+
+def _why_no_orderbook() -> str:
+    """Return why this stack has no orderbook; "" if it has one, or if that cannot be known."""
+    if not is_supervised():
+        return "this order manager was started by hand"
+    socket_path = control_socket(os.environ.get(SERVER_VARIABLE, ""))
+    if socket_path is None:
+        return ""
+    try:
+        programs = {process.program for process in Supervisor(socket_path).processes()}
+    except (SupervisorSilentError, SupervisorEndingError):
+        return ""
+    return "" if ORDERBOOK in programs else f"supervisord has no program {ORDERBOOK}"
 
 
 if __name__ == "__main__":

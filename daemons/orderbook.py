@@ -6,20 +6,27 @@ work is done in `lib.price_book.ingest`; here the price book is opened and the p
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
+from typing import Final, NoReturn
 
+from lib.clock import MILLISECOND_NS
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
 from lib.price_book.clean_up import clean_up_when_run_ends
 from lib.price_book.ingest import TickIngest, client_for
-from lib.process.role import run_role
+from lib.process.log_events import PriceBookLost
+from lib.process.role import RoleEndsError, run_role
 from lib.process.run_identity import OrphanedError, current_run, is_alive
 from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
 from lib.streams.feed import StreamFeed
 from lib.streams.stream_client import Frames
+
+FILES_LOOK_NS: Final = 200 * MILLISECOND_NS
+"""How often to look whether the files of the price book are still there, at most twice as long."""
 
 
 class OrderBook:
@@ -42,7 +49,8 @@ class OrderBook:
             on_frames=self._ingest_frames,
             clock=loop.clock,
         )
-        for timed in (feed, self._throttled_log):
+        self._files_look_ns = loop.clock()
+        for timed in (feed, self._throttled_log, self):
             loop.add_timed(timed)
 
     def step(self) -> None:
@@ -54,11 +62,28 @@ class OrderBook:
         self._throttled_log.on_time(self._loop.clock())
         self._book.close()
 
+    def next_deadline_ns(self) -> int:
+        """When to look whether the files of the price book are still there."""
+        # No deadline that comes near: before one the loop would make one more system call a tick.
+        now_ns, look_ns = self._loop.clock(), self._files_look_ns
+        return look_ns if look_ns <= now_ns else now_ns + FILES_LOOK_NS
+
+    def on_time(self, now_ns: int) -> None:
+        """End if a file of the price book is lost: a successor makes it anew."""
+        self._files_look_ns = now_ns + FILES_LOOK_NS
+        if loss := self._book.loss():
+            self._book.retire()
+        if loss := loss or self._book.lock_loss():
+            self._end(loss)
+
     def _ingest_frames(self, batches: list[Frames]) -> None:
         try:
             self._ingest.ingest_frames(batches)
-        except PriceBookError as error:  # the segment was removed: a successor creates it
-            raise CannotStartError(str(error)) from None
+        except PriceBookError as error:  # retired by another process, as it was lost or removed
+            self._end(self._book.loss() or str(error))
+
+    def _end(self, loss: str) -> NoReturn:
+        raise RoleEndsError(PriceBookLost(price_book=self._book.name, reason=loss))
 
 
 def _open_book(settings: Settings) -> SharedPriceBook:
@@ -69,9 +94,10 @@ def _open_book(settings: Settings) -> SharedPriceBook:
         book = SharedPriceBook(settings.symbols, name, ring_capacity=capacity, run=run)
         book.become_writer()
     except PriceBookError as error:
-        raise CannotStartError(f"price_book.name: {error}") from None
+        raise CannotStartError(str(error)) from None
     if not is_alive(run):  # the clean-up may have come before the segment
-        remove_segments(name)
+        with suppress(OSError):  # a file of another user stays
+            remove_segments(name)
         raise OrphanedError
     return book
 

@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import selectors
 from functools import partial
+from typing import Final
+
+import structlog
 
 from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
@@ -22,6 +25,8 @@ from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
 from lib.price_book.own_price_book import RolePriceBook
 from lib.process.kept_files import FileKeeper
+from lib.process.log_events import NoPriceBook, WakeUpLost, log_event
+from lib.process.log_once import LogOnce
 from lib.process.role import run_role
 from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
@@ -37,6 +42,12 @@ from lib.trading.signal_frames import SIGNALS
 from lib.trading.signal_loading import load_signal_class
 from lib.trading.strategy_lock import hold_client_id
 from lib.trading.trader import Trader
+
+MAX_SLEEP_NS: Final = int(MAX_SLEEP_S * SECOND_NS)
+"""`MAX_SLEEP_S` in the unit of the loop."""
+NO_BOOK_NS: Final = 2 * SECOND_NS
+"""How long a strategy may be without a price book before it says so: longer than an orderbook takes
+to start."""
 
 
 class Strategy:
@@ -88,6 +99,9 @@ class Strategy:
             loop.add_timed(timed)
         self._own_book = RolePriceBook(settings.price_book.name, settings.symbols)
         self._reader: PriceBookReader | None = None
+        self._bookless_since_ns: int | None = None
+        self._no_book = LogOnce()
+        self._log = structlog.get_logger()
         loop.add_timed(self)
 
     def step(self) -> None:
@@ -108,24 +122,47 @@ class Strategy:
 
     def next_deadline_ns(self) -> int | None:
         """When to look for the price book, or for ticks in case a wake-up was lost."""
-        if self._reader is not None:
-            return self._loop.clock() + int(MAX_SLEEP_S * SECOND_NS)
-        return self._own_book.next_look_ns if self._orders.knows_positions else None
+        look_ns = self._own_book.next_look_ns
+        if self._reader is None:
+            return look_ns if self._orders.knows_positions else None
+        # No deadline that comes near: before one the loop would make one more system call a tick.
+        now_ns = self._loop.clock()
+        return look_ns if look_ns <= now_ns else now_ns + MAX_SLEEP_NS
 
     def on_time(self, now_ns: int) -> None:
-        """Look for the price book, once the positions are known."""
-        if self._reader is not None:
-            return
+        """Look for the price book once the positions are known, then whether it is still there."""
         book = self._own_book.look(now_ns)
-        if book is not None:
-            self._reader = self._evaluator.attach(book)
-            self._loop.register(self._reader.fileno(), selectors.EVENT_READ, lambda _: None)
+        if book is None:
+            self._note_absence(now_ns)
+        elif self._reader is None:
+            self._bookless_since_ns = None
+            self._no_book.over()
+            self._wait_on(self._evaluator.attach(book))
+        elif self._reader.has_lost_its_fifo():
+            log_event(self._log, WakeUpLost(price_book=book.name))
+            self._wait_on(self._stop_waiting())
+
+    def _note_absence(self, now_ns: int) -> None:
+        """Log that there is no price book, once it has been so for a while."""
+        if self._bookless_since_ns is None:
+            self._bookless_since_ns = now_ns
+        if now_ns - self._bookless_since_ns >= NO_BOOK_NS and not self._own_book.problem:
+            reason = "the orderbook makes it when it starts: is it running?"
+            self._no_book.log_first(NoPriceBook(price_book=self._own_book.name, reason=reason))
+
+    def _wait_on(self, reader: PriceBookReader) -> None:
+        self._reader = reader
+        self._loop.register(reader.fileno(), selectors.EVENT_READ, lambda _: None)
+
+    def _stop_waiting(self) -> PriceBookReader:
+        assert self._reader
+        reader, self._reader = self._reader, None
+        self._loop.unregister(reader.fileno())
+        reader.close()
+        return reader
 
     def _detach(self) -> None:
-        assert self._reader
-        self._loop.unregister(self._reader.fileno())
-        self._reader.close()
-        self._reader = None
+        self._stop_waiting()
         self._own_book.let_go()
 
 

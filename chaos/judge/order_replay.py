@@ -472,7 +472,13 @@ class _ReceiptCheck(NamedTuple):
         said = re.fullmatch(r"the position is (-?\d+), and the order assumes (-?\d+)", reason)
         if said and self.assumed is None and self.position == int(said[1]) != int(said[2]):
             return True
-        return self._is_beyond_collar(reason)
+        return self._is_without_price(reason) or self._is_beyond_collar(reason)
+
+    def _is_without_price(self, reason: str) -> bool:
+        """Whether the collar had no price, as far as is known: the book was lost at some time."""
+        has_collar = self.records.risk.price_collar_percent > 0
+        is_lost = has_collar and self.records.lost_books > 0
+        return is_lost and reason.startswith("no price to compare with: ")
 
     def _is_too_many(self, reason: str) -> bool:
         """Whether the rate limit was reached. Orders answered with errors may have counted, too."""

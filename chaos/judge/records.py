@@ -183,6 +183,9 @@ class Records:
     """The ledger's table of positions of the strategy's client_id."""
     left_behind: list[str] = field(default_factory=list)
     """Segments, processes and files that should be gone."""
+    lost_books: int = 0
+    """How often a role reported that the price book had vanished. The order manager then rejects
+    what it has no price for, until there is a price book again."""
     tail_begins: dict[str, int] = field(default_factory=dict)
     """By tape: the first sequence that may still have been in transit when the recording ended.
     It may be in the book or not. A tape without an entry had time to arrive completely."""

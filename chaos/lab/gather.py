@@ -49,6 +49,7 @@ from lib.process.log_events import (
     OrderGivenUp,
     OrdersConnected,
     OrderSent,
+    PriceBookLost,
     RefillBegunAnew,
     RejectionReported,
     Started,
@@ -137,7 +138,7 @@ def read_log(path: Path) -> list[LogEvent]:
 
 
 def take_orderbook_log(events: list[LogEvent], records: Records) -> None:
-    """Add the gaps that the orderbook reported: missed ticks, and malformed ones by number."""
+    """Add what the orderbook lost: missed ticks, malformed ones by number, and price books."""
     tape = ""
     for event in events:
         match event:
@@ -148,6 +149,8 @@ def take_orderbook_log(events: list[LogEvent], records: Records) -> None:
             case MalformedFrames():
                 numbers = [example["sequence"] for example in event.examples]
                 records.book_gaps += [Gap(tape, number, number) for number in numbers]
+            case PriceBookLost():
+                records.lost_books += 1
 
 
 def take_strategy_log(events: list[LogEvent], records: Records) -> None:
@@ -176,6 +179,8 @@ def _take_evaluations(events: list[LogEvent], records: Records) -> None:
                 attachment = BookAttachment(event.tape, event.sequence, before, event.refilled)
                 records.attached.append(attachment)
                 is_new_book = True
+            case PriceBookLost():
+                records.lost_books += 1
             case RefillBegunAnew():
                 records.lapped_at_first.add(len(evaluations))
             case EvaluationStarted(first_evaluated=sequence):

@@ -33,7 +33,8 @@ class Risk:
     """The risk checks of one order manager. Pure.
 
     `order_ttl_ns` is the age up to which an order is accepted. `latest_price` returns the price
-    book's latest price of a symbol in fixed point, or None: then there is no collar.
+    book's latest price of a symbol in fixed point, or why there is none: without a price to compare
+    with an order is rejected. None switches the collar off.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Risk:
         settings: RiskSettings,
         order_ttl_ns: int,
         symbols: tuple[str, ...],
-        latest_price: Callable[[str], int | None],
+        latest_price: Callable[[str], int | str | None],
     ) -> None:
         self._order_ttl_ns = order_ttl_ns
         self._symbols = frozenset(symbols)
@@ -99,6 +100,8 @@ class Risk:
             )
         if self._price_collar_percent:
             latest = self._latest_price(symbol)
+            if isinstance(latest, str):
+                return f"no price to compare with: {latest}"
             if latest is not None and self._is_outside_collar(price, latest):
                 return (
                     f"the price {format_price(price)} is more than "

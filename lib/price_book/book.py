@@ -324,6 +324,27 @@ class SharedPriceBook:
         """Take the writer's lock now, not at the first write. Raises what `update_batch` does."""
         self._writer.become_writer()
 
+    # Files that vanish.
+
+    def loss(self) -> str:
+        """Return what has become of the segment's file; "" if the book's name still names it.
+
+        Takes a few µs. Nobody who comes new finds the ticks of a segment that is lost: `retire` it.
+        """
+        return self._segment.loss()
+
+    def lock_loss(self) -> str:
+        """Return what has become of the lock's file; "" while it keeps a second writer out."""
+        return self._writer.lock_loss()
+
+    def retire(self) -> None:
+        """Mark the segment retired and wake its readers, which then attach anew.
+
+        For one that was lost: `unlink` retires the segment that has the name.
+        """
+        self._segment.retire()
+        self._writer.wake_readers()
+
     # The end.
 
     def close(self) -> None:

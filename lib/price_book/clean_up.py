@@ -9,9 +9,11 @@ the process whose life is the run has ended, removes the files, and ends.
 
 The clean-up process holds the lock NAME.keeper, a file with `PID START_TICKS` of its run. As long
 as that run is alive the name belongs to it, even if the clean-up process has been killed. The role
-takes the lock and hands the open file down, so the lock is held without a gap. The process is
-independent: it has its own session, is no child of the role that started it, and shares no other
-file with it. Only the standard library is imported, so it stays small.
+takes the lock and hands the open file down, so the lock is held without a gap. A lock file that was
+removed is made again within `KEEPER_LOOK_S`; if a role has started another clean-up process by
+then, the one without the lock ends. The process is independent: it has its own session, is no child
+of the role that started it, and shares no other file with it. Only the standard library is
+imported, so it stays small.
 """
 
 from __future__ import annotations
@@ -22,18 +24,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from lib.price_book.segment_files import (
     PriceBookError,
     PriceBookInUse,
-    cannot_lock,
+    cannot_use,
     check_name,
     keeper_path,
     remove_segments,
 )
 from lib.process.file_lock import LockHeldError, is_still_at, lock_file
+from lib.process.own_files import open_own
 from lib.process.run_identity import Run, is_alive
 
 TAKE_OVER_TIMEOUT_S: Final = 5.0
@@ -46,6 +51,8 @@ _NOTE_BYTES: Final = 64
 """The most that is read of a lock file; two numbers of 64 bits are shorter."""
 _RUN_POLL_S: Final = 0.2
 """How often to look at the run where the kernel has no pidfd (before Linux 5.3)."""
+KEEPER_LOOK_S: Final = 1.0
+"""How often a clean-up process looks whether its lock file is still there."""
 
 _PROJECT_ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -61,7 +68,7 @@ def clean_up_when_run_ends(name: str, run: Run) -> None:
     PriceBookError if the process cannot be started.
     """
     check_name(name)
-    note = f"{run.pid} {run.start_ticks}"
+    note = _note(run)
     deadline = time.monotonic() + TAKE_OVER_TIMEOUT_S
     while True:
         owner = live_owner(name)
@@ -70,7 +77,7 @@ def clean_up_when_run_ends(name: str, run: Run) -> None:
         try:
             lock = lock_file(keeper_path(name), note)
         except OSError as error:
-            raise cannot_lock(keeper_path(name), error) from error
+            raise cannot_use(keeper_path(name), error) from error
         except LockHeldError as held:
             if held.note == note:
                 return
@@ -91,19 +98,17 @@ def clean_up_when_run_ends(name: str, run: Run) -> None:
 def live_owner(name: str) -> Run | None:
     """Return the live run that price book `name` belongs to; None if there is none.
 
-    Raises PriceBookError if the lock file cannot be read, such as another user's.
+    Raises PriceBookError if the lock file cannot be read, or is not ours alone.
     """
     path = keeper_path(name)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise cannot_lock(path, error) from error
+        raise cannot_use(path, error) from error
     try:
         run = _parse_run(os.read(fd, _NOTE_BYTES).decode("ascii", "replace"))
-    except OSError as error:  # a directory
-        raise cannot_lock(path, error) from error
     finally:
         os.close(fd)
     return run if run is not None and is_alive(run) else None
@@ -143,6 +148,10 @@ def _start(name: str, run: Run, lock: int) -> None:
         )
 
 
+def _note(run: Run) -> str:
+    return f"{run.pid} {run.start_ticks}"
+
+
 def _parse_run(note: str) -> Run | None:
     """Read the run from the text of a lock file; None while it is incomplete."""
     fields = note.split()
@@ -151,8 +160,8 @@ def _parse_run(note: str) -> Run | None:
     return Run(int(fields[0]), int(fields[1]))
 
 
-def wait_for_end(run: Run) -> None:
-    """Sleep until the run has ended."""
+def wait_for_end(run: Run, look: Callable[[], None]) -> None:
+    """Sleep until the run has ended; call `look` every `KEEPER_LOOK_S` meanwhile, or sooner."""
     try:
         watched = os.pidfd_open(run.pid)
     except ProcessLookupError:
@@ -160,13 +169,42 @@ def wait_for_end(run: Run) -> None:
     except OSError:  # the kernel does not have it, or does not permit it
         while is_alive(run):
             time.sleep(_RUN_POLL_S)
+            look()
         return
     # Checked after opening: the number may have been given to another process before.
     if is_alive(run):
         poll = select.poll()
         poll.register(watched, select.POLLIN)
-        poll.poll()
+        while not poll.poll(1000 * KEEPER_LOOK_S):
+            look()
     os.close(watched)
+
+
+class _Keeper:
+    """The lock of a clean-up process."""
+
+    def __init__(self, name: str, run: Run, fd: int) -> None:
+        self._path = keeper_path(name)
+        self._note = _note(run)
+        self._fd = fd
+
+    def take_again(self) -> None:
+        """Take the lock again if its file was removed; end if another clean-up process has it."""
+        if is_still_at(self._fd, self._path):
+            return
+        try:
+            fd = lock_file(self._path, self._note)
+        except LockHeldError:
+            sys.exit()
+        except OSError:  # not ours, or there is no room: the next look tries again
+            return
+        os.close(self._fd)
+        self._fd = fd
+
+    def remove(self) -> None:
+        """Remove its file, at the end."""
+        if is_still_at(self._fd, self._path):
+            self._path.unlink()
 
 
 def main(arguments: list[str]) -> None:
@@ -176,13 +214,16 @@ def main(arguments: list[str]) -> None:
         os._exit(0)  # the caller then has no child, and knows that this process runs
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    wait_for_end(Run(int(pid), int(start_ticks)))
+    run = Run(int(pid), int(start_ticks))
+    keeper = _Keeper(name, run, int(lock))
+    wait_for_end(run, keeper.take_again)
+    keeper.take_again()
     # The lock is held until the end, so no new price book is made while the old one is removed.
     try:
-        remove_segments(name)
+        with suppress(OSError):  # what is another user's stays; the next start names it
+            remove_segments(name)
     finally:
-        if is_still_at(int(lock), keeper_path(name)):
-            keeper_path(name).unlink()
+        keeper.remove()
 
 
 if __name__ == "__main__":

@@ -18,12 +18,15 @@ import structlog
 from lib.clock import MILLISECOND_NS
 from lib.price_book.book import PriceBookError, SharedPriceBook
 from lib.price_book.clean_up import belongs_to_another_stack
-from lib.process.log_events import Detached, PriceBookUnusable, log_event
+from lib.process.log_events import Detached, PriceBookLost, PriceBookUnusable, log_event
 from lib.process.log_once import LogOnce
 from lib.process.run_identity import current_run, is_alive, is_supervised
 
 LOOK_NS: Final = 50 * MILLISECOND_NS
 """How often to look for a price book while there is none."""
+NAME_LOOK_NS: Final = 400 * MILLISECOND_NS
+"""How often to look whether the attached price book is still the one of its name. It is given up
+when it is not at two looks, within a second: the orderbook, which looks more often, comes first."""
 MAX_SYMBOLS_NAMED: Final = 5
 """How many symbols of another price book a problem lists."""
 _UNSETTLED: Final = "whether it is this stack's shows at the next look"
@@ -34,9 +37,11 @@ class OwnPriceBook:
     """Finds the price book for one observer of a stack. For one thread.
 
     Attributes:
+        name: of the price book.
         book: the price book, while attached.
-        next_look_ns: when `look` tries again, monotonic clock; 0 for now.
+        next_look_ns: when `look` looks again, monotonic clock; 0 for now.
         problem: why the segment of this name cannot be used; "" if it can, or if there is none.
+        is_lost: whether the attached price book is no longer the one of the name: `let_go`.
 
     """
 
@@ -50,17 +55,26 @@ class OwnPriceBook:
         self.book: SharedPriceBook | None = None
         self.next_look_ns = 0
         self.problem = ""
-        self._name = name
+        self.name = name
         self._symbols = symbols
         self._as_role = as_role
         self._run = current_run() if is_supervised() else None
+        self.is_lost = False
         self._was_foreign = False
+        self._was_lost = False
 
     def look(self, now_ns: int) -> SharedPriceBook | None:
-        """Return the price book. While there is none, look for it, at most every `LOOK_NS`."""
-        if self.book is None and now_ns >= self.next_look_ns:
-            self.next_look_ns = now_ns + LOOK_NS
-            self._attach()
+        """Return the price book. While there is none, look for it, at most every `LOOK_NS`.
+
+        Looks also whether the file of an attached one was removed or replaced; see `NAME_LOOK_NS`.
+        """
+        if now_ns >= self.next_look_ns:
+            if self.book is None:
+                self.next_look_ns = now_ns + LOOK_NS
+                self._attach()
+            else:
+                self.next_look_ns = now_ns + NAME_LOOK_NS
+                self._look_at_name(self.book)
         return self.book
 
     def let_go(self) -> None:
@@ -69,10 +83,20 @@ class OwnPriceBook:
             self.book.close()
             self.book = None
             self.next_look_ns = 0
+            self.is_lost = self._was_lost = False
+
+    def _look_at_name(self, book: SharedPriceBook) -> None:
+        loss = book.loss()
+        if loss and self._was_lost and not book.retired:
+            self._lose(book, loss)
+        self._was_lost = bool(loss)
+
+    def _lose(self, _book: SharedPriceBook, _loss: str) -> None:
+        self.is_lost = True
 
     def _attach(self) -> None:
         try:
-            book = SharedPriceBook.attach(self._name, as_role=self._as_role)
+            book = SharedPriceBook.attach(self.name, as_role=self._as_role)
         except FileNotFoundError:
             self.problem = ""
             return
@@ -92,12 +116,12 @@ class OwnPriceBook:
         if self._run is None or run == self._run:
             return ""
         if run is not None and is_alive(run):
-            return str(belongs_to_another_stack(self._name, run))
+            return str(belongs_to_another_stack(self.name, run))
         if not self._was_foreign:
             self._was_foreign = True
             return _UNSETTLED
         return (
-            f"price book {self._name} is not this stack's: its orderbook has neither made it nor "
+            f"price book {self.name} is not this stack's: its orderbook has neither made it nor "
             "taken it over"
         )
 
@@ -108,7 +132,7 @@ class OwnPriceBook:
         more = len(book.symbols) - MAX_SYMBOLS_NAMED
         named = ", ".join(book.symbols[:MAX_SYMBOLS_NAMED])
         return (
-            f"price book {self._name} has other symbols than the settings: {named}"
+            f"price book {self.name} has other symbols than the settings: {named}"
             f"{f' and {more} more' if more > 0 else ''}"
         )
 
@@ -131,7 +155,13 @@ class RolePriceBook(OwnPriceBook):
         """Close the price book, if attached. The next `look` looks for another one at once."""
         if self.book is not None:
             super().let_go()
-            log_event(structlog.get_logger(), Detached(price_book=self._name))
+            log_event(structlog.get_logger(), Detached(price_book=self.name))
+
+    def _lose(self, book: SharedPriceBook, loss: str) -> None:
+        """Retire a lost price book, in the place of the orderbook, which is dead or hangs."""
+        super()._lose(book, loss)
+        book.retire()
+        log_event(structlog.get_logger(), PriceBookLost(price_book=self.name, reason=loss))
 
     def _attach(self) -> None:
         super()._attach()
@@ -142,5 +172,5 @@ class RolePriceBook(OwnPriceBook):
 
     def _log_problem(self) -> None:
         if self.problem not in ("", _UNSETTLED):
-            problem = PriceBookUnusable(price_book=self._name, reason=self.problem)
+            problem = PriceBookUnusable(price_book=self.name, reason=self.problem)
             self._logged_problem.log_new(problem)

@@ -31,7 +31,7 @@ from lib.price_book.records import (
 )
 from lib.price_book.segment import MAX_POSITION, PUBLISHED, RECORD_WORDS, Segment
 from lib.price_book.segment_files import fifo_prefix
-from lib.price_book.wake_up import MAX_SLEEP_S, POLL_S, Poller, Sleeper
+from lib.price_book.wake_up import MAX_SLEEP_S, POLL_S, Poller, Sleeper, planted
 from lib.process.log_events import ReaderPolls, log_event
 from lib.wire.span import Span
 from lib.wire.ticks import TICK, PlainTick
@@ -215,8 +215,15 @@ class PriceBookReader:
         self._sleeper.drain()
 
     def fileno(self) -> int:
-        """Return the descriptor that a wake-up makes readable, for a selector. It never changes."""
+        """Return the descriptor that a wake-up makes readable, for a selector.
+
+        It changes only with `close`.
+        """
         return (self._sleeper or self._find_slot()).fileno()
+
+    def has_lost_its_fifo(self) -> bool:
+        """Whether the FIFO that wakes it was removed: `close` it, and it takes a slot again."""
+        return self._sleeper is not None and self._sleeper.is_lost()
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until there are ticks to read, or the segment is retired, or the time is up.
@@ -260,6 +267,8 @@ class PriceBookReader:
             f"none of the {len(self._slots)} wake-up slots it may take is free; until one "
             f"is, it looks for ticks every {1000 * POLL_S:g} ms"
         )
+        if foreign := planted(fifo_prefix(segment.name), self._slots):
+            reason += f"; {len(foreign)} of them are files that are not ours, such as {foreign[0]}"
         log_event(structlog.get_logger(), ReaderPolls(price_book=segment.name, reason=reason))
         return self._poller
 

@@ -29,7 +29,6 @@ it restarts with each epoch. Epochs count from 1; 0 is what comes before the fir
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import secrets
@@ -46,11 +45,13 @@ import numpy as np
 from lib.price_book.segment_files import (
     MAGIC,
     RETIRED_OFFSET,
-    PriceBookError,
     PriceBookMismatch,
-    explain,
+    cannot_use,
+    check_trusted,
+    segment_path,
 )
 from lib.price_book.wake_up import SLOTS
+from lib.process.own_files import check_own
 from lib.process.run_identity import Run
 from lib.wire.stream_messages import MAX_SYMBOL_BYTES
 
@@ -86,11 +87,6 @@ _RECORD_BYTES: Final = 8 * RECORD_WORDS
 _WORD: Final = (1 << 64) - 1
 _MAX_SIGNED_WORD: Final = (1 << 63) - 1
 _NO_RUN: Final = (0, 0)
-
-_NO_MEMORY_FILE: Final = frozenset(
-    (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
-)
-"""Errors of opening or mapping a FIFO, a directory, a link, a device or a socket."""
 
 
 def check_symbols(symbols: Sequence[str]) -> None:
@@ -233,19 +229,11 @@ class Segment:
         """Map an existing segment.
 
         Raises FileNotFoundError if there is none, PriceBookMismatch if it is no price book, and
-        PriceBookError if it cannot be opened, such as another user's.
+        PriceBookError if it cannot be opened or is not ours alone.
         """
-        try:
-            self._memory = _UntrackedSharedMemory(name)
-        except ValueError:  # mmap refuses an empty file so
-            raise PriceBookMismatch(f"segment {name} is no price book: it is empty") from None
-        except FileNotFoundError as error:
-            no_book = "no price book of this name: is its stack running?"
-            raise FileNotFoundError(error.errno, no_book, name) from None
-        except OSError as error:
-            if error.errno in _NO_MEMORY_FILE:
-                raise PriceBookMismatch(f"segment {name} is no price book, nor a file") from None
-            raise PriceBookError(f"cannot open segment {name}: {explain(error)}") from error
+        self._memory = _open_memory(name)
+        self._path = segment_path(name)
+        self._file = self._memory.status()
         memory = self._memory.buf
         assert memory is not None  # it is until close()
         try:
@@ -285,6 +273,23 @@ class Segment:
     def retired(self) -> bool:
         """Whether it has been replaced or removed."""
         return self.words[RETIRED] != 0
+
+    def retire(self) -> None:
+        """Mark it retired, whatever its name names by now. The caller wakes the readers."""
+        self.words[RETIRED] = 1
+
+    def loss(self) -> str:
+        """Return what has become of its file; "" if its name still names it."""
+        path = self._path
+        try:
+            if os.path.samestat(path.lstat(), self._file):
+                return ""
+        except FileNotFoundError:
+            return (
+                f"{path} was removed: systemd does that when its user logs out (RemoveIPC), and "
+                "so does a plain SharedMemory reader when it ends"
+            )
+        return f"{path} was replaced by another file"
 
     def run(self) -> Run | None:
         """Return the run that the segment belongs to, None if it belongs to none.
@@ -337,12 +342,35 @@ def _epoch_digest(epoch: int, tape: bytes) -> int:
     return _digest(epoch.to_bytes(8, "little") + tape)
 
 
+def _open_memory(name: str) -> _UntrackedSharedMemory:
+    """Open and map a segment, of which nothing has been read yet; see `Segment`."""
+    path = segment_path(name)
+    try:
+        memory = _UntrackedSharedMemory(name)
+    except FileNotFoundError as error:
+        no_book = "no price book of this name: is its stack running?"
+        raise FileNotFoundError(error.errno, no_book, name) from None
+    except (OSError, ValueError) as error:
+        check_trusted(name)
+        if isinstance(error, ValueError):  # mmap refuses an empty file so
+            raise PriceBookMismatch(f"segment {name} is no price book: it is empty") from None
+        raise cannot_use(path, error) from error
+    try:
+        check_own(path, memory.status())
+    except OSError as error:
+        memory.close()
+        raise cannot_use(path, error) from error
+    return memory
+
+
 class _UntrackedSharedMemory(shared_memory.SharedMemory):
     """An attached segment that stays until it is removed explicitly.
 
-    CPython's resource tracker would remove it when a process that attached to it ends (before
-    3.13), and `SharedMemory` would remove it when it cannot map it.
+    CPython's resource tracker would remove it when a process that attached to it ends, and
+    `SharedMemory` would remove it when it cannot map it.
     """
+
+    _fd: int
 
     def __init__(self, name: str) -> None:
         if sys.version_info >= (3, 13):
@@ -350,6 +378,10 @@ class _UntrackedSharedMemory(shared_memory.SharedMemory):
         else:
             with _no_tracking_in_this_thread():
                 super().__init__(name)
+
+    def status(self) -> os.stat_result:
+        """Return the status of the file that is mapped, wherever its name leads by now."""
+        return os.fstat(self._fd)
 
     def unlink(self) -> None:
         """Do nothing: `SharedMemory` calls this when it fails to map a file it has opened."""

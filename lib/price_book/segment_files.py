@@ -4,25 +4,28 @@
     NAME.lock        the writer's lock; holds the process number of the writer
     NAME.keeper      the lock of the clean-up process, which removes all this when the run ends
     NAME.reader-II   the wake-up FIFO of the reader in slot II
-    NAME.new-PID     a segment that process PID is still building
+    NAME.new-PID-X   a segment that process PID is still building; X cannot be guessed
 
 A name has no dot in it, so no two price books share a file. Only the standard library is imported
 here: the clean-up process needs no more than this module and must stay small.
+
+/dev/shm is every user's. What is opened under these names must be ours alone
+(`lib.process.own_files`), and what another user has put there is neither used nor removed.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
+from errno import ENOSPC
 from pathlib import Path
 from typing import Final
 
 from lib.price_book.wake_up import wake_all
 from lib.process.file_lock import LockHeldError, lock_file
+from lib.process.own_files import check_own, check_owner, open_own
 
 SHM_DIR: Final = Path("/dev/shm")
 """Where the C library's shm_open, and so `SharedMemory`, keeps its segments on Linux."""
@@ -35,7 +38,7 @@ magic at the start are the same in every version, so that any version can retire
 MAX_NAME_CHARACTERS: Final = 100
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _building = threading.Lock()
-"""Held while this process builds its one NAME.new-PID: any other of its number is a leftover."""
+"""Held while this process builds its one NAME.new-PID-X: any other of its number is a leftover."""
 
 
 class PriceBookError(Exception):
@@ -75,14 +78,30 @@ def explain(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def cannot_lock(path: Path, error: OSError) -> PriceBookError:
-    """Return the error for a lock file that cannot be opened."""
-    return PriceBookError(f"cannot lock {path}: {explain(error)}")
+def cannot_use(path: Path, error: OSError) -> PriceBookError:
+    """Return the error for a file that cannot be opened, or must not be used."""
+    return PriceBookError(f"[price_book] name: cannot use {path}: {explain(error)}")
+
+
+def check_trusted(name: str) -> None:
+    """Raise PriceBookError if a file of the price book is there and must not be used."""
+    for path in (segment_path(name), lock_path(name), keeper_path(name)):
+        try:
+            check_own(path, path.lstat())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise cannot_use(path, error) from error
 
 
 def segment_path(name: str) -> Path:
     """Return the segment's file, which may not exist. `name` must be valid."""
     return SHM_DIR / name
+
+
+def lock_path(name: str) -> Path:
+    """Return the writer's lock file. `name` must be valid."""
+    return SHM_DIR / f"{name}.lock"
 
 
 def keeper_path(name: str) -> Path:
@@ -101,11 +120,11 @@ def lock_writer(name: str, *, shared: bool = False) -> int:
     Raises PriceBookInUse, which names the process that holds it, and PriceBookError if the lock
     file cannot be opened.
     """
-    path = SHM_DIR / f"{name}.lock"
+    path = lock_path(name)
     try:
         return lock_file(path, str(os.getpid()), shared=shared)
     except OSError as error:
-        raise cannot_lock(path, error) from error
+        raise cannot_use(path, error) from error
     except LockHeldError as held:
         pid = int(held.note) if held.note.isdecimal() else None
         raise PriceBookInUse(
@@ -128,7 +147,7 @@ def create_segment(name: str, beginning: bytes, total_bytes: int, *, replace: bo
     path = segment_path(name)
     with _building:
         _remove_leftovers(name)
-        new = SHM_DIR / f"{name}.new-{os.getpid()}"
+        new = SHM_DIR / f"{name}.new-{os.getpid()}-{os.urandom(8).hex()}"
         try:
             _write_segment(new, beginning, total_bytes)
             if replace:
@@ -140,11 +159,20 @@ def create_segment(name: str, beginning: bytes, total_bytes: int, *, replace: bo
         except (FileExistsError, FileNotFoundError):
             raise
         except OSError as error:
+            reason = _no_room() if error.errno == ENOSPC else explain(error)
             raise PriceBookError(
-                f"cannot create the price book {path} of {total_bytes:,} bytes: {explain(error)}"
+                f"cannot create the price book {path} of {total_bytes:,} bytes: {reason}"
             ) from error
         finally:
             new.unlink(missing_ok=True)
+
+
+def _no_room() -> str:
+    status = os.statvfs(SHM_DIR)
+    return (
+        f"{SHM_DIR} has {status.f_bavail * status.f_frsize:,} bytes free; set "
+        f"price_book.ring_capacity lower, or make {SHM_DIR} larger"
+    )
 
 
 def _write_segment(path: Path, beginning: bytes, total_bytes: int) -> None:
@@ -160,9 +188,9 @@ def _write_segment(path: Path, beginning: bytes, total_bytes: int) -> None:
 def _remove_leftovers(name: str) -> None:
     """Remove the unfinished segments of creators that were killed."""
     for path in SHM_DIR.glob(f"{name}.new-*"):
-        pid = path.name.rpartition("-")[2]
+        pid = path.name.rpartition(".new-")[2].partition("-")[0]
         if pid == str(os.getpid()) or not Path("/proc", pid).exists():
-            path.unlink(missing_ok=True)
+            _unlink([path])  # another user's stays, and is in nobody's way
 
 
 def retire(name: str) -> None:
@@ -170,19 +198,14 @@ def retire(name: str) -> None:
 
     The caller wakes the readers, which then see the mark.
     """
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(segment_path(name), flags)
+        fd = open_own(segment_path(name), os.O_RDWR)
     except OSError:  # absent, or a file that no reader could have attached to
         return
     try:
-        status = os.fstat(fd)
         # Writing through the descriptor never makes a segment longer than it is, nor a SIGBUS.
-        if (
-            stat.S_ISREG(status.st_mode)
-            and status.st_size >= RETIRED_OFFSET + 8
-            and os.pread(fd, len(MAGIC), 0) == MAGIC
-        ):
+        has_header = os.fstat(fd).st_size >= RETIRED_OFFSET + 8
+        if has_header and os.pread(fd, len(MAGIC), 0) == MAGIC:
             os.pwrite(fd, (1).to_bytes(8, "little"), RETIRED_OFFSET)
     finally:
         os.close(fd)
@@ -191,8 +214,9 @@ def retire(name: str) -> None:
 def remove_segments(name: str) -> None:
     """Remove the price book `name` and every file that belongs to it; readers are woken first.
 
-    The lock of a running clean-up process stays, as that process removes it. Any process may call
-    this. Raises OSError if a file could not be removed, after trying all.
+    The lock of a running clean-up process stays, as that process removes it. So do the files of
+    other users. Any process may call this. Raises OSError if a file could not be removed, after
+    trying all.
     """
     check_name(name)
     retire(name)
@@ -200,9 +224,14 @@ def remove_segments(name: str) -> None:
     wake_all(fifo_prefix(name))
     keeper = keeper_path(name)
     errors += _unlink(path for path in SHM_DIR.glob(f"{name}.*") if path != keeper)
-    if keeper.exists():
-        with suppress(LockHeldError):
+    if os.path.lexists(keeper):
+        try:
             fd = lock_file(keeper, "")
+        except LockHeldError:
+            pass
+        except OSError as error:
+            errors.append(error)
+        else:
             errors += _unlink([keeper])
             os.close(fd)
     if errors:
@@ -213,7 +242,10 @@ def _unlink(paths: Iterable[Path]) -> list[OSError]:
     errors = []
     for path in paths:
         try:
-            path.unlink(missing_ok=True)
+            check_owner(path, path.lstat())
+            path.unlink()
+        except FileNotFoundError:
+            continue
         except OSError as error:
             errors.append(error)
     return errors

@@ -24,6 +24,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from lib.process.file_lock import is_still_at
+from lib.process.own_files import check_own
+
 SLOTS: Final = 64
 """How many sleepers can be woken; further ones poll."""
 RESERVED_SLOTS: Final = 16
@@ -55,25 +58,27 @@ _DRAIN_BYTES: Final = 4096
 class Sleeper:
     """A slot that this process owns, and the FIFO that wakes it. For one thread."""
 
-    def __init__(self, slot: int, fd: int) -> None:
+    def __init__(self, slot: int, fd: int, path: str) -> None:
         self.slot = slot
         self._fd = fd
+        self._path = Path(path)
 
     @classmethod
     def claim(cls, prefix: str, slots: range) -> Sleeper | None:
         """Take the first free one of `slots`; None if there is none.
 
-        A file of the name that is no usable FIFO costs a slot and nothing else.
+        A file of the name that is no FIFO of ours costs a slot and nothing else; see `planted`.
         """
         for slot in slots:
+            path = _path(prefix, slot)
             for _ in range(_CLAIM_ATTEMPTS):
                 try:
-                    fd = _claim_fifo(_path(prefix, slot))
+                    fd = _claim_fifo(path)
                 except FileNotFoundError:  # removed since it was made
                     continue
                 except OSError:  # owned by another sleeper, or not permitted
                     break
-                sleeper = cls(slot, fd)
+                sleeper = cls(slot, fd, path)
                 sleeper.drain()  # the wake-ups of the slot's last owner
                 return sleeper
         return None
@@ -81,6 +86,10 @@ class Sleeper:
     def fileno(self) -> int:
         """Return the descriptor that a wake-up makes readable."""
         return self._fd
+
+    def is_lost(self) -> bool:
+        """Whether the FIFO was removed: then a waker that has not opened it yet cannot find it."""
+        return not is_still_at(self._fd, self._path)
 
     def drain(self) -> None:
         """Take the wake-ups that have come, so that the FIFO is no longer readable."""
@@ -102,12 +111,10 @@ def _claim_fifo(path: str) -> int:
     with suppress(FileExistsError):
         os.mkfifo(path, 0o600)
     # Open for both directions: that never blocks, and without a writer it is no end of file.
-    fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fd = _open_fifo(path, os.O_RDWR)
     try:
-        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
-            raise OSError(f"{path} is no FIFO")
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(fd), Path(path).lstat()):
+        if not is_still_at(fd, Path(path)):
             raise FileNotFoundError(path)
     except BaseException:
         os.close(fd)
@@ -138,6 +145,10 @@ class Poller:
     def slot(self) -> int | None:
         """The slot, once there is one."""
         return self._sleeper.slot if self._sleeper else None
+
+    def is_lost(self) -> bool:
+        """Whether it has a slot, and the FIFO of it was removed."""
+        return self._sleeper is not None and self._sleeper.is_lost()
 
     def claim_again(self, prefix: str, slots: range) -> None:
         """Look for a free slot, if there is none yet and the last look was `CLAIM_AGAIN_S` ago."""
@@ -216,8 +227,8 @@ class Waker:
             fd = self._fds.get(slot)
             if fd is None:
                 try:
-                    fd = _open_to_wake(_path(self._prefix, slot))
-                except OSError:  # ENXIO, ENOENT: no sleeper has it open
+                    fd = _open_fifo(_path(self._prefix, slot), os.O_WRONLY)
+                except OSError:  # ENXIO, ENOENT: no sleeper has it open; or it is not ours
                     return
                 self._fds[slot] = fd
             try:
@@ -245,12 +256,29 @@ def wake_all(prefix: str) -> None:
         waker.close()
 
 
-def _open_to_wake(path: str) -> int:
-    fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+def _open_fifo(path: str, direction: int) -> int:
+    """Open a FIFO that is ours alone. Raises OSError if it is not, or cannot be opened."""
+    fd = os.open(path, direction | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        check_own(Path(path), os.fstat(fd), stat.S_IFIFO)
+    except OSError:
         os.close(fd)
-        raise OSError(f"{path} is no FIFO")
+        raise
     return fd
+
+
+def planted(prefix: str, slots: range) -> list[str]:
+    """Return which files in the places of these slots' FIFOs are not ours, and why."""
+    found = []
+    for slot in slots:
+        path = Path(_path(prefix, slot))
+        try:
+            check_own(path, path.lstat(), stat.S_IFIFO)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.append(f"{path}: {error.strerror}")
+    return found
 
 
 def _path(prefix: str, slot: int) -> str:

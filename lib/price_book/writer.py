@@ -28,9 +28,10 @@ from lib.price_book.segment import (
     RETIRED,
     Segment,
 )
-from lib.price_book.segment_files import PriceBookError, fifo_prefix, lock_writer
+from lib.price_book.segment_files import PriceBookError, fifo_prefix, lock_path, lock_writer
 from lib.price_book.wake_up import SLOTS, Waker
 from lib.prices import MAX_PRICE
+from lib.process.file_lock import is_still_at
 from lib.process.run_identity import Run
 
 LOCK_TIMEOUT_S: Final = 5.0
@@ -303,6 +304,18 @@ class PriceBookWriter:
                     # too many, never one too few.
                     self._waiting[slot] = 0
                     self._waker.wake(slot)
+
+    def lock_loss(self) -> str:
+        """Return what has become of the lock's file; "" if it excludes a second writer."""
+        path = lock_path(self._segment.name)
+        if self._writer_lock is None or is_still_at(self._writer_lock, path):
+            return ""
+        return f"{path} was removed or replaced, so it no longer keeps a second writer out"
+
+    def wake_readers(self) -> None:
+        """Wake all readers that sleep, also those whose FIFO was removed, if it is open here."""
+        for slot in range(SLOTS):
+            self._waker.wake(slot)
 
     def close(self) -> None:
         """Close the descriptors of the wake-ups. `release` the lock last."""

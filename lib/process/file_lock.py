@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from lib.process.own_files import open_own
+
 LOCK_ATTEMPTS: Final = 100
 """How often a lock file may be removed under us before we give up. Once is rare."""
 
@@ -28,12 +30,12 @@ def lock_file(path: Path, note: str, *, shared: bool = False) -> int:
 
     Returns the descriptor that holds the lock: it is held until the descriptor and all its
     duplicates are closed, which includes the death of the holder. A shared lock excludes only
-    exclusive ones. Raises LockHeldError if another process holds it, and OSError if the file cannot
-    be opened or written.
+    exclusive ones. Raises LockHeldError if another process holds it, NotOurFileError if the file is
+    not ours alone, and OSError if it cannot be opened or written.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     for _ in range(LOCK_ATTEMPTS):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             try:
                 fcntl.flock(fd, kind | fcntl.LOCK_NB)

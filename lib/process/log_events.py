@@ -467,6 +467,14 @@ class Attached(LogEvent, frozen=True, tag="attached"):
     sequence: TickNumber
 
 
+@_logged("error", by=(ORDERBOOK, STRATEGY))
+class PriceBookLost(LogEvent, frozen=True, tag="price_book_lost"):
+    """A file of the price book has vanished; a successor of the orderbook makes it anew."""
+
+    price_book: str
+    reason: str
+
+
 @_logged("info", by=(STRATEGY, ORDER_MANAGER))
 class Detached(LogEvent, frozen=True, tag="detached"):
     """The price book was closed; the role looks for another one."""
@@ -480,6 +488,21 @@ class PriceBookUnusable(LogEvent, frozen=True, tag="price_book_unusable"):
 
     price_book: str
     reason: str
+
+
+@_logged("warning", by=(STRATEGY,))
+class NoPriceBook(LogEvent, frozen=True, tag="no_price_book"):
+    """There is no price book, so nothing is evaluated or traded until `attached`."""
+
+    price_book: str
+    reason: str
+
+
+@_logged("warning", by=(STRATEGY,))
+class WakeUpLost(LogEvent, frozen=True, tag="wake_up_lost"):
+    """The FIFO that wakes the strategy was removed from /dev/shm; it has made another one."""
+
+    price_book: str
 
 
 @_logged("warning", by=(STRATEGY,))
@@ -794,6 +817,14 @@ class PriceCollarAttached(LogEvent, frozen=True, tag="attached"):
     """The price collar has a price book."""
 
     price_book: str
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
+class NoPriceCollar(LogEvent, frozen=True, tag="no_price_collar"):
+    """At the start there is neither a price book nor an orderbook: no collar until there is one."""
+
+    price_book: str
+    reason: str
 
 
 # Watchdog

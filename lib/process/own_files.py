@@ -66,10 +66,12 @@ def check_own(path: Path, status: os.stat_result, kind: int = stat.S_IFREG) -> N
     """Raise NotOurFileError unless `path`, of this status, is of this kind and ours alone."""
     found = stat.S_IFMT(status.st_mode)
     if found != kind:
+        whose = "" if status.st_uid == os.geteuid() else f" of {user_name(status.st_uid)}"
         raise NotOurFileError(
-            path, f"it is {_KINDS.get(found, 'something else')}, not {_KINDS[kind]}: remove it"
+            path,
+            f"it is {_KINDS.get(found, 'something else')}{whose}, not {_KINDS[kind]}: remove it",
         )
-    _check_owner(path, status)
+    check_owner(path, status)
     if status.st_mode & _WRITABLE_BY_OTHERS:
         raise NotOurFileError(
             path,
@@ -101,7 +103,7 @@ def make_own_directory(path: Path) -> None:
         path.mkdir(mode=_OWN_DIRECTORY_MODE, parents=True)
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        _check_owner(path, status)
+        check_owner(path, status)
         path = path.resolve(strict=True)
     adopt(path, stat.S_IFDIR)
 
@@ -129,7 +131,8 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
             raise
 
 
-def _check_owner(path: Path, status: os.stat_result) -> None:
+def check_owner(path: Path, status: os.stat_result) -> None:
+    """Raise NotOurFileError unless `path`, of this status, belongs to us."""
     if status.st_uid != os.geteuid():
         raise NotOurFileError(
             path,

@@ -27,6 +27,7 @@ from lib.process.limits import raise_to_hard_limit
 from lib.process.log_events import (
     CannotStart,
     Crashed,
+    LogEvent,
     SettingsRefused,
     Started,
     StartTakesLong,
@@ -47,6 +48,14 @@ STRATEGY: Final = "strategy"
 
 SLOW_START_S: Final = 5.0
 """How often a slow start logs where in the code it is."""
+
+
+class RoleEndsError(Exception):
+    """Ends the role with code 1, for a successor to take over. `event` says why, and is logged."""
+
+    def __init__(self, event: LogEvent) -> None:
+        super().__init__(event)
+        self.event = event
 
 
 class Role(Protocol):
@@ -101,6 +110,9 @@ def run_role(
         code = EXIT_BAD_SETTINGS
     except CannotStartError as error:
         log_event(log, CannotStart(reason=str(error)))
+        code = EXIT_CANNOT_START
+    except RoleEndsError as error:
+        log_event(log, error.event)
         code = EXIT_CANNOT_START
     except BaseException as error:  # a user's code may raise anything, and may end itself, too
         where, reason = str(innermost(frames_of(error), plugins) or ""), error_text(error)

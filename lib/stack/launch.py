@@ -23,7 +23,7 @@ from typing import IO, Final
 from lib.errors import CannotStartError
 from lib.net.host import SYSTEM
 from lib.price_book.clean_up import belongs_to_another_stack, live_owner
-from lib.price_book.segment_files import SHM_DIR, PriceBookError
+from lib.price_book.segment_files import SHM_DIR, PriceBookError, check_trusted
 from lib.process.own_files import adopt, make_own_directory, replaced
 from lib.process.supervisord_files import (
     CONFIGURATION_NAME,
@@ -161,9 +161,13 @@ def _bind(address: str, port: int) -> None:
 
 
 def check_price_book(settings: Settings) -> None:
-    """Raise CannotStartError if the price book's name belongs to another stack that is running."""
+    """Raise CannotStartError if the price book's name belongs to another stack that is running.
+
+    Also if a file of that name belongs to another user, or may be written by one.
+    """
     name = settings.price_book.name
     try:
+        check_trusted(name)
         owner = live_owner(name)
         if owner is not None:
             raise belongs_to_another_stack(name, owner)

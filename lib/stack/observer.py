@@ -36,7 +36,8 @@ class BookFollower(OwnPriceBook):
 
         It begins with the `earlier_ticks` that are the latest now.
         """
-        if self.reader is not None or not (book := self.look(now_ns)):
+        book = self.look(now_ns)
+        if self.reader is not None or book is None:
             return False
         self.reader = book.reader(max(0, book.reader().position - earlier_ticks))
         return True
@@ -49,7 +50,7 @@ class BookFollower(OwnPriceBook):
         if self.reader is None:
             return NO_TICKS
         # In this order: a segment that is retired gets no further tick.
-        retired = self.reader.retired
+        retired = self.reader.retired or self.is_lost
         batch = self.reader.read(max_ticks)
         if retired and not len(batch.ticks):
             self.let_go()

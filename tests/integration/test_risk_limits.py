@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from lib.price_book.segment_files import segment_path
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
 from tests.clients import OrderClient, order
 from tests.helpers import wait_until
@@ -76,19 +77,24 @@ def test_the_price_collar_follows_the_price_book(
         wait_until(is_found, "it has found the price book")
         return made
 
-    # No book, no collar.
+    # Started by hand, without a book: there is no collar, and it has said so.
+    manager.wait_for("no_price_collar")
     assert client.ask(order(1, price=5000))["status"] == "FILLED"
     with book("AAPL", "MSFT", aapl=200.0) as first:
         refused = client.ask(order(2, price=220.00000001))["reason"]
         assert "the price 220.00000001 is more than 10% from the latest, 200" in refused
         assert client.ask(order(3, price=220))["status"] == "FILLED"
-        # A symbol without a price has no collar, and the latest price counts.
-        assert client.ask(order(4, symbol="MSFT", price=5000))["status"] == "FILLED"
+        # Without a price there is nothing to compare with.
+        assert "MSFT has had no tick" in client.ask(order(4, symbol="MSFT", price=1))["reason"]
         first.update("AAPL", 5000.0)
         assert "from the latest, 5000" in client.ask(order(5, price=200))["reason"]
     with book("MSFT", "AAPL", "GOOG", aapl=20.0):
         assert client.ask(order(6, price=20))["status"] == "FILLED"
         assert "from the latest, 20" in client.ask(order(7, price=200))["reason"]
+        segment_path(manager.stack.book_name).unlink()
+        assert "there is no price book" in client.ask(order(8, price=20))["reason"]
+    with book("AAPL", "MSFT", aapl=20.0):
+        assert client.ask(order(9, price=20))["status"] == "FILLED"
 
 
 def test_an_order_that_waited_too_long_to_be_read_is_rejected(

@@ -73,6 +73,12 @@ def logs(at_s: float, event: str, **facts: object) -> tuple[float, str, str, dic
         ),
         ([logs(1, "ledger_failed")], STARTED, "the ledger cannot be written", 2),
         ([logs(1, "price_book_unusable")], STARTED, "the price book cannot be used", 2),
+        (
+            [logs(1, "no_price_book", reason="x")],
+            logs(5, "attached"),
+            "has no price book: x",
+            4,
+        ),
     ],
 )
 def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration_s):
@@ -94,6 +100,7 @@ def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration
             "1,000 ticks missed (gateway)",
         ),
         ("client_id_contested", {"reason": "again"}, "a client_id is contested: again"),
+        ("price_book_lost", {"reason": "removed"}, "the price book is lost: removed"),
         ("supervisord_silent", {"reason": "slow"}, "supervisord does not answer: slow"),
         ("state_refused", {"reason": "planted"}, "its state was refused: planted"),
         ("file_lost", {"file": "/v/x.state", "reason": "put back"}, "x.state was lost: put back"),

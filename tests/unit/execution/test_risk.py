@@ -22,7 +22,7 @@ NOW_NS = 1_000 * SECOND_NS
 LATEST = 100 * PRICE_SCALE
 
 
-def make_risk(latest: int | None = LATEST, **limits: float) -> Risk:
+def make_risk(latest: int | str | None = LATEST, **limits: float) -> Risk:
     """Limits that are not named are off."""
     off = dict.fromkeys(RiskSettings.__struct_fields__, 0)
     return Risk(RiskSettings(**off | limits), TTL_NS, SYMBOLS, lambda symbol: latest)
@@ -186,8 +186,17 @@ def test_the_collar_is_the_decimal_number_of_the_settings_and_not_a_float(hundre
             assert (judge(risk, make(price=price)) is not None) == outside
 
 
-def test_without_a_latest_price_there_is_no_collar():
+def test_none_for_a_price_switches_the_collar_off():
     assert judge(make_risk(latest=None, price_collar_percent=1.0), make(price=1)) is None
+
+
+@given(st.integers(1, 10**6), st.integers(1, MAX_PRICE))
+def test_without_a_price_to_compare_with_the_collar_rejects_any_price_and_says_why(
+    hundredths, price
+):
+    risk = make_risk(latest="no tick yet", price_collar_percent=hundredths / 100)
+    assert judge(risk, make(price=price)) == "no price to compare with: no tick yet"
+    assert judge(make_risk(latest="no tick yet"), make(price=price)) is None  # it is switched off
 
 
 def test_the_collar_asks_for_the_price_of_the_orders_symbol():

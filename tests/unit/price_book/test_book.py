@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import re
 import select
 import signal
 import socket
@@ -26,7 +27,7 @@ from lib.price_book.book import (
     remove_segments,
 )
 from lib.price_book.segment import PUBLISHED, RETIRED
-from lib.price_book.segment_files import SHM_DIR
+from lib.price_book.segment_files import SHM_DIR, retire
 from lib.process.run_identity import Run
 from lib.wire.ticks import TICK
 from tests.helpers import wait_until
@@ -274,7 +275,8 @@ class TestCreating:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "posix_fallocate", no_room)
-        with pytest.raises(PriceBookError, match=f"{name} of .* bytes: No space left on device$"):
+        room = r"/dev/shm has [\d,]+ bytes free; set price_book.ring_capacity lower"
+        with pytest.raises(PriceBookError, match=f"{name} of [\\d,]+ bytes: {room}"):
             open_by_name(name)
         assert files_of(name) == []
 
@@ -305,20 +307,115 @@ def overwrite(offset: int, data: bytes):
     return damage
 
 
-def make_fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
 def truncate(size: int):
     return lambda path: os.truncate(path, size)
+
+
+class TestVanishing:
+    """The files in /dev/shm are removed by whoever can: a person, systemd, a resource tracker."""
+
+    def test_a_book_knows_whether_its_name_still_names_it(self, name, book):
+        with SharedPriceBook.attach(name) as attached:
+            assert (book.loss(), attached.loss()) == ("", "")
+            (SHM_DIR / name).unlink()
+            for one in (book, attached):
+                assert re.search(rf"{name} was removed: .*RemoveIPC.*SharedMemory", one.loss())
+            with open_by_name(name) as successor:
+                assert successor.loss() == ""
+                assert f"{name} was replaced" in book.loss() == attached.loss()
+
+    def test_a_lost_book_that_is_retired_wakes_its_readers_and_ends_its_writer(self, name, book):
+        with book.reader() as reader:
+            reader.fileno()
+            assert reader.arm()
+            book.update("AAPL", 1)  # the writer has the FIFO open
+            reader.read()
+            assert reader.arm()
+            for file in files_of(name):
+                (SHM_DIR / file).unlink()
+            with open_by_name(name) as successor:
+                book.retire()
+                assert select.select([reader], [], [], 30)[0]
+                assert reader.retired
+                assert not successor.retired
+            with pytest.raises(PriceBookError, match="replaced or removed"):
+                book.update("AAPL", 2)
+
+    def test_a_writer_knows_whether_its_lock_still_keeps_others_out(self, name, book):
+        assert book.lock_loss() == ""  # it has none yet
+        book.become_writer()
+        assert book.lock_loss() == ""
+        lock = SHM_DIR / f"{name}.lock"
+        for replace in (lock.unlink, lock.touch):
+            replace()
+            assert f"{lock} was removed or replaced" in book.lock_loss()
+
+    def test_a_reader_whose_fifo_vanished_takes_a_slot_again(self, name, book):
+        with book.reader() as reader:
+            assert not reader.has_lost_its_fifo()  # it has not slept yet
+            reader.fileno()
+            assert not reader.has_lost_its_fifo()
+            (SHM_DIR / f"{name}.reader-16").unlink()
+            assert reader.has_lost_its_fifo()
+            reader.close()
+            assert reader.arm()
+            assert not reader.has_lost_its_fifo()
+            book.update("AAPL", 1)
+            assert select.select([reader], [], [], 30)[0]
+
+
+PLANTS = {
+    "a symbolic link": lambda path: path.symlink_to("/dev/null"),
+    "a FIFO": os.mkfifo,
+    "a directory": Path.mkdir,
+}
+
+
+class TestPlanted:
+    """What is not a regular file of ours alone is neither read nor replaced; a line says why."""
+
+    @pytest.mark.parametrize("kind", PLANTS)
+    @pytest.mark.parametrize("end", ["", ".lock"])
+    def test_other_kinds_of_files(self, name, kind, end):
+        path = SHM_DIR / f"{name}{end}"
+        PLANTS[kind](path)
+        before = path.lstat()
+        with (
+            pytest.raises(PriceBookError, match=f"{path}: it is {kind}, not a regular file"),
+            open_by_name(name) as book,
+        ):
+            book.become_writer()
+        assert os.path.samestat(path.lstat(), before)
+        path.rmdir() if path.is_dir() else path.unlink()
+
+    def test_a_segment_that_others_may_write_to(self, name, book):
+        book.update("AAPL", 1)
+        (SHM_DIR / name).chmod(0o666)
+        for use in (SharedPriceBook.attach, open_by_name):
+            with pytest.raises(
+                PriceBookError, match=rf"{name}: others may write to it \(mode 0666"
+            ):
+                use(name)
+        retire(name)
+        assert not book.retired
+
+    @pytest.mark.parametrize("content", [b"", b"nonsense" * 100, None])
+    def test_a_segment_of_another_user_whatever_is_in_it(self, name, book, monkeypatch, content):
+        path = SHM_DIR / name
+        if content is not None:
+            path.write_bytes(content)
+        there = path.read_bytes()
+        monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+        for use in (SharedPriceBook.attach, open_by_name):
+            with pytest.raises(PriceBookError, match=f"{path}: it belongs to user .*chown"):
+                use(name)
+        assert path.read_bytes() == there
 
 
 class TestForeignSegments:
     @pytest.mark.parametrize(
         ("damage", "complaint"),
         [
-            (make_fifo, "no price book"),
             (truncate(0), "it is empty"),
             (truncate(255), "it has no header"),
             (truncate(256), "damaged: it has 256 bytes"),

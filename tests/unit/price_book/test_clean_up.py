@@ -137,7 +137,7 @@ def test_a_clean_up_is_no_child_of_the_role_and_holds_only_its_own_files(name, s
 
 def test_a_process_that_got_the_number_of_the_run_is_not_waited_for():
     ours = run_module.current_run()
-    wait_for_end(Run(ours.pid, ours.start_ticks - 1))
+    wait_for_end(Run(ours.pid, ours.start_ticks - 1), lambda: None)
 
 
 def test_a_kernel_without_pidfd_is_asked_again_and_again(supervisord, monkeypatch):
@@ -146,8 +146,10 @@ def test_a_kernel_without_pidfd_is_asked_again_and_again(supervisord, monkeypatc
     monkeypatch.setattr(os, "pidfd_open", not_there)
     monkeypatch.setattr(clean_up, "_RUN_POLL_S", 0.001)
     monkeypatch.setattr(clean_up, "is_alive", lambda _run: next(looks))
-    wait_for_end(supervisord.run)
+    looked = Mock()
+    wait_for_end(supervisord.run, looked)
     assert list(looks) == []
+    assert looked.call_count == 2
 
 
 def test_a_second_stack_is_refused_even_if_the_clean_up_of_the_first_was_killed(name, supervisord):
@@ -166,6 +168,36 @@ def test_a_second_stack_is_refused_even_if_the_clean_up_of_the_first_was_killed(
     assert len(clean_ups_of(name)) == 1
     supervisord.end()
     assert live_owner(name) is None
+
+
+def test_a_lock_that_vanishes_is_taken_again_by_one_clean_up(name, supervisord):
+    clean_up_when_run_ends(name, supervisord.run)
+    (first,) = clean_ups_of(name)
+    keeper_path(name).unlink()
+    wait_until(lambda: live_owner(name) == supervisord.run, "the lock file is back")
+    clean_up_when_run_ends(name, supervisord.run)
+    assert clean_ups_of(name) == [first]
+    # A role is quicker than its look: then there are two, and the first one ends.
+    os.kill(first, signal.SIGSTOP)
+    keeper_path(name).unlink()
+    clean_up_when_run_ends(name, supervisord.run)
+    assert len(clean_ups_of(name)) == 2
+    os.kill(first, signal.SIGCONT)
+    wait_until(lambda: first not in clean_ups_of(name), "the first one ends")
+    assert live_owner(name) == supervisord.run
+    supervisord.end()
+    wait_until(lambda: not files_of(name), "all files are gone")
+
+
+def test_a_lock_that_vanishes_as_the_run_ends_does_not_stop_the_clean_up(name, supervisord):
+    clean_up_when_run_ends(name, supervisord.run)
+    (process,) = clean_ups_of(name)
+    SharedPriceBook(["AAPL"], name, ring_capacity=10).close()
+    os.kill(process, signal.SIGSTOP)
+    keeper_path(name).unlink()
+    supervisord.end()
+    os.kill(process, signal.SIGCONT)
+    wait_until(lambda: not files_of(name), "all files are gone")
 
 
 @pytest.mark.parametrize("note", ["", "12", "1 x", "9" * 64 + " 1", "\xff"])

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from lib.price_book import own_price_book
 from lib.price_book.book import PriceBookError
-from lib.price_book.own_price_book import LOOK_NS, OwnPriceBook, RolePriceBook
+from lib.price_book.own_price_book import LOOK_NS, NAME_LOOK_NS, OwnPriceBook, RolePriceBook
 from lib.price_book.segment_files import SHM_DIR, segment_path
 from lib.process.run_identity import Run, run_of
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
@@ -101,6 +101,56 @@ def test_a_price_book_that_is_found_damaged_or_is_none_is_logged_once(name, by_h
     ]
     assert logs[0]["reason"] == "torn"
     assert f"segment {name} is no price book" in own.problem == logs[2]["reason"]
+
+
+def test_a_lost_price_book_is_retired_at_the_second_look_and_logged_once(name, by_hand):
+    first, second = RolePriceBook(name), RolePriceBook(name)
+    with make_book(name, None):
+        assert None not in (first.look(0), second.look(0))
+        segment_path(name).unlink()
+        now_ns = LOOK_NS
+        with capture_logs() as logs:
+            first.look(now_ns)
+            assert not first.book.retired  # the orderbook comes first, if it is alive
+            for _ in range(2):
+                now_ns += NAME_LOOK_NS
+                first.look(now_ns)
+                second.look(now_ns)
+            assert first.book.retired
+    assert [(e["event"], e["log_level"]) for e in logs] == [("price_book_lost", "error")]
+    assert f"{name} was removed" in logs[0]["reason"]
+    first.let_go()
+    with make_book(name, None):
+        assert first.look(now_ns) is not None
+        first.look(now_ns + LOOK_NS)
+        assert not first.book.retired
+
+
+def test_an_observer_that_loses_its_price_book_leaves_it_as_it_is(name, by_hand):
+    own = OwnPriceBook(name)
+    with make_book(name, None) as book:
+        own.look(0)
+        segment_path(name).unlink()
+        for number in range(1, 3):
+            assert not own.is_lost
+            own.look(number * NAME_LOOK_NS)
+        assert own.is_lost
+        assert not book.retired
+    own.let_go()
+    with make_book(name, None):
+        assert own.look(3 * NAME_LOOK_NS) is not None
+        assert not own.is_lost
+
+
+def test_a_lost_price_book_that_its_orderbook_has_retired_is_not_logged_again(name, by_hand):
+    own = RolePriceBook(name)
+    with make_book(name, None) as book, capture_logs() as logs:
+        own.look(0)
+        segment_path(name).unlink()
+        book.retire()
+        for number in range(1, 4):
+            own.look(number * NAME_LOOK_NS)
+    assert logs == []
 
 
 @pytest.mark.parametrize("run", [None, DEAD])

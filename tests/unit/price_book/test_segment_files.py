@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from lib.price_book.segment_files import (
     MAGIC,
     SHM_DIR,
+    PriceBookError,
+    check_trusted,
     create_segment,
     keeper_path,
     remove_segments,
@@ -16,6 +19,7 @@ from lib.price_book.segment_files import (
     segment_path,
 )
 from lib.process.file_lock import lock_file
+from lib.process.own_files import NotOurFileError
 from tests.helpers import wait_until
 from tests.price_books import files_of
 from tests.processes import forked
@@ -49,6 +53,51 @@ class TestCreateSegment:
                 assert segment_path(name).read_bytes()[:8] == MAGIC
         create_segment(name, BEGINNING, 100_000, replace=True)
         assert files_of(name) == [name]
+
+
+@pytest.fixture
+def another_user(monkeypatch) -> None:
+    """From here on we are another user than the one whose files are there."""
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+
+
+class TestPlanted:
+    def test_half_built_segments_of_another_user_are_in_nobodys_way(
+        self, name, monkeypatch, another_user
+    ):
+        planted = [f"{name}.new-{pid}" for pid in (1, 2**22 + 1, os.getpid())]
+        for file in planted:
+            (SHM_DIR / file).touch()
+        create_segment(name, BEGINNING, 5_000, replace=False)
+        assert files_of(name) == sorted([name, *planted])
+        monkeypatch.undo()
+
+    @pytest.mark.parametrize("end", ["", ".lock", ".keeper"])
+    def test_a_file_that_must_not_be_used_is_named_before_a_start(self, name, monkeypatch, end):
+        check_trusted(name)
+        path = SHM_DIR / f"{name}{end}"
+        path.touch(mode=0o600)
+        check_trusted(name)
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        with pytest.raises(PriceBookError, match=f"cannot use {path}: it belongs to user"):
+            check_trusted(name)
+
+    def test_files_of_another_user_stay_and_the_others_are_removed(self, name, monkeypatch):
+        files = [f"{name}{end}" for end in ("", ".keeper", ".lock", ".reader-00")]
+        for file in files:
+            (SHM_DIR / file).touch(mode=0o600)
+        lstat, theirs = Path.lstat, {SHM_DIR / f"{name}.keeper", SHM_DIR / f"{name}.lock"}
+
+        def owned(path: Path) -> os.stat_result:
+            status = lstat(path)
+            if path not in theirs:
+                return status
+            return os.stat_result([*status[:4], status.st_uid + 1, *status[5:]])
+
+        monkeypatch.setattr(Path, "lstat", owned)
+        with pytest.raises(NotOurFileError, match="it belongs to user"):
+            remove_segments(name)
+        assert files_of(name) == [f"{name}.keeper", f"{name}.lock"]
 
 
 class TestRetire:

@@ -18,6 +18,7 @@ from lib.price_book.wake_up import (
     Poller,
     Sleeper,
     Waker,
+    planted,
     wake_all,
 )
 
@@ -83,6 +84,33 @@ def test_what_is_no_fifo_is_left_alone(prefix, tmp_path):
     wake_all(prefix)
     assert claim(prefix).slot == 3
     assert precious.read_text() == Path(f"{prefix}01").read_text() == "data"
+
+
+def test_a_fifo_of_another_user_is_neither_adopted_nor_written_to(prefix, monkeypatch):
+    os.mkfifo(f"{prefix}00", 0o600)
+    Path(f"{prefix}00").chmod(0o666)
+    theirs = os.open(f"{prefix}00", os.O_RDWR | os.O_NONBLOCK)
+    Waker(prefix).wake(0)
+    assert not select.select([theirs], [], [], 0)[0]
+    assert claim(prefix).slot == 1
+    assert planted(prefix, FOR_ROLES) == [
+        f"{prefix}00: others may write to it (mode 0666): remove it, or, if you trust what is in "
+        "it, chmod go-w"
+    ]
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert "it belongs to user" in planted(prefix, range(1, 2))[0]
+    assert claim(prefix, range(1, 2)) is None
+    os.close(theirs)
+
+
+def test_a_sleeper_knows_that_its_fifo_was_removed(prefix):
+    sleeper, poller = claim(prefix), Poller()
+    assert (sleeper.is_lost(), poller.is_lost()) == (False, False)
+    Path(f"{prefix}00").unlink()
+    assert sleeper.is_lost()
+    os.mkfifo(f"{prefix}00", 0o600)
+    assert sleeper.is_lost()
+    poller.close()
 
 
 def test_the_slots_of_the_roles_are_free_however_many_others_sleep(prefix):

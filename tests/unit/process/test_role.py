@@ -183,6 +183,15 @@ def test_a_role_that_cannot_start_is_exit_1_and_one_line_with_the_reason(start, 
     assert "exception" not in line
 
 
+def test_a_role_that_leaves_the_rest_to_a_successor_is_exit_1_and_the_line_that_says_why(start):
+    event = "PriceBookLost(price_book='book', reason='removed')"
+    imports = "from lib.process.role import RoleEndsError; from lib.process.log_events import *"
+    role = start(before=f"{imports}", step=f"raise RoleEndsError({event})")
+    assert role.end() == 1
+    assert role.events == ["started", "price_book_lost"]
+    assert (role.log[1]["level"], role.log[1]["reason"]) == ("error", "removed")
+
+
 @pytest.mark.parametrize(
     ("part", "statement", "reason"),
     [

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from lib.price_book.own_price_book import LOOK_NS
+from lib.price_book.own_price_book import LOOK_NS, NAME_LOOK_NS
+from lib.price_book.segment_files import segment_path
 from lib.process.log_events import Started
 from lib.shared_memory_utils import Batch, PriceBookReader, SharedPriceBook, remove_segments
 from lib.stack.log_follower import SPAWNED, SUPERVISORD, SupervisorEvent
@@ -54,6 +55,22 @@ def test_a_price_book_is_read_from_as_far_back_as_asked_for_to_its_end_and_then_
         assert (follower.book, follower.reader) == (None, None)
     with make_book(name, 3):
         assert follower.attach(LOOK_NS, 9)  # at once
+        assert sequences(follower) == [1, 2, 3]
+    follower.let_go()
+
+
+def test_a_price_book_whose_file_vanished_is_left_for_its_successor(name):
+    follower = BookFollower(name)
+    with make_book(name, 2) as lost:
+        follower.attach(0, 9)
+        segment_path(name).unlink()
+        for number in range(1, 3):
+            follower.attach(number * NAME_LOOK_NS, 9)
+        assert sequences(follower) == [1, 2]
+        assert sequences(follower) == []
+        assert (follower.book, lost.retired) == (None, False)
+    with make_book(name, 3):
+        assert follower.attach(3 * NAME_LOOK_NS, 9)
         assert sequences(follower) == [1, 2, 3]
     follower.let_go()
 

@@ -69,7 +69,7 @@ def test_nor_does_one_forked_from_that_one_and_it_keeps_all_other_files(tmp_path
 
 def test_a_lock_that_cannot_be_made_says_why(tmp_path):
     (tmp_path / "strategy-second.lock").mkdir()
-    with pytest.raises(CannotStartError, match=r"cannot lock .*second\.lock: .*[Ii]s a directory"):
+    with pytest.raises(CannotStartError, match=r"cannot lock .*second\.lock: it is a directory"):
         ClientIdLock(tmp_path, "second")
 
 

@@ -374,6 +374,7 @@ def test_a_logon_with_a_state_that_the_ledger_never_had_is_named(change_of: str)
 
 
 COLLAR = "the price {price} is more than"
+NO_PRICE = "no price to compare with"
 
 
 @pytest.mark.parametrize(
@@ -398,6 +399,7 @@ COLLAR = "the price {price} is more than"
         (f"{COLLAR} 12.5% from the latest, 0.00000001", False),
         ("the price 1 is more than 12.5% from the latest, {far}", False),
         ("the position is {before}, and the order assumes 99", False),
+        (f"{NO_PRICE}: there is no price book", False),
         ("", False),
     ],
 )
@@ -419,6 +421,18 @@ def test_a_rejection_needs_a_reason_that_is_true(reason: str, is_true: bool) -> 
     )
     change_halted(records, reason=text, sent_ns=row.received_ns - 5_001_000_000)
     named = f"order {row.order_id}: rejected .* does not account for it"
+    assert any(re.search(named, finding) for finding in judge(records)) != is_true
+
+
+@pytest.mark.parametrize(("percent", "is_true"), [(50.0, True), (0.0, False)])
+def test_a_price_may_be_missing_only_where_the_price_book_was_lost(
+    percent: float, is_true: bool
+) -> None:
+    records = play()
+    records.risk = RiskSettings(price_collar_percent=percent)
+    records.lost_books = 1
+    change_halted(records, reason=f"{NO_PRICE}: there is no price book")
+    named = "rejected .* does not account for it"
     assert any(re.search(named, finding) for finding in judge(records)) != is_true
 
 

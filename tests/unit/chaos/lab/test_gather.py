@@ -23,6 +23,7 @@ from chaos.lab.gather import (
     extend_evaluations,
     in_order_of_booking,
     read_log,
+    take_orderbook_log,
     take_strategy_log,
 )
 from lib.ledger.rows import BookedOrder
@@ -199,6 +200,13 @@ def test_an_evaluation_is_as_long_as_anything_tells() -> None:
         extend_evaluations(gathered, {"B": 25})
     assert goes_on.evaluations == [Evaluation("A", 5, 12), Evaluation("B", 1, 25, "tape")]
     assert ended.evaluations[0] == Evaluation("A", 5, 8)
+
+
+def test_each_loss_of_the_price_book_counts_whoever_reports_it() -> None:
+    lost = event("price_book_lost", reason="removed")
+    gathered = strategy(lost)
+    take_orderbook_log([lost, lost], gathered)
+    assert gathered.lost_books == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""The orderbook and the files of its price book: what vanishes ends it, and a successor goes on."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import msgspec
+import pytest
+
+from daemons import orderbook
+from daemons.orderbook import OrderBook
+from lib.net.event_loop import EventLoop
+from lib.price_book.segment_files import SHM_DIR
+from lib.process.log_events import PriceBookLost
+from lib.process.role import RoleEndsError
+from lib.settings import Settings
+from lib.shared_memory_utils import SharedPriceBook, remove_segments
+from lib.stack.private_stack import free_ports
+from tests.helpers import wait_until
+
+SYMBOLS = ("AAPL", "MSFT")
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    monkeypatch.setattr(orderbook, "clean_up_when_run_ends", lambda *_: None)
+    replace, defaults = msgspec.structs.replace, Settings()
+    name = f"test-orderbook-{os.getpid()}-{secrets.token_hex(4)}"
+    yield replace(
+        defaults,
+        symbols=SYMBOLS,
+        gateway=replace(defaults.gateway, price_port=free_ports(1)[0]),
+        price_book=replace(defaults.price_book, name=name, ring_capacity=64),
+    )
+    remove_segments(name)
+
+
+def end_of(role: OrderBook) -> PriceBookLost:
+    """The event with which it ends."""
+    said = []
+
+    def has_ended() -> bool:
+        try:
+            role.step()
+        except RoleEndsError as error:
+            said.append(error.event)
+        return bool(said)
+
+    wait_until(has_ended, "the orderbook ends")
+    return said[0]
+
+
+def start(settings: Settings, clean_up: ExitStack) -> OrderBook:
+    role = OrderBook(settings, EventLoop())
+    clean_up.callback(role.close)
+    return role
+
+
+def test_a_segment_that_was_removed_ends_it_and_moves_the_readers_on(settings: Settings) -> None:
+    name = settings.price_book.name
+    with ExitStack() as clean_up:
+        role = start(settings, clean_up)
+        reader = clean_up.enter_context(SharedPriceBook.attach(name)).reader()
+        role.step()
+        assert not reader.retired
+        (SHM_DIR / name).unlink()
+        lost = end_of(role)
+        assert lost.price_book == name
+        assert f"{SHM_DIR / name} was removed" in lost.reason
+        assert reader.retired
+    with ExitStack() as clean_up:
+        start(settings, clean_up).step()
+        assert not clean_up.enter_context(SharedPriceBook.attach(name)).retired
+
+
+def test_a_lock_that_was_removed_ends_it_and_the_segment_stays(settings: Settings) -> None:
+    name = settings.price_book.name
+    with ExitStack() as clean_up:
+        role = start(settings, clean_up)
+        reader = clean_up.enter_context(SharedPriceBook.attach(name)).reader()
+        role.step()
+        (SHM_DIR / f"{name}.lock").unlink()
+        assert f"{name}.lock was removed" in end_of(role).reason
+        assert not reader.retired

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.dashboard.http_session import HttpError, HttpSession, Request
+from lib.dashboard.http_session import HttpError, HttpSession, Request, names_served
 from lib.dashboard.metrics import CONTENT_TYPE, metrics
 from lib.dashboard.observer import Observer
 from lib.errors import CannotStartError
@@ -100,7 +100,7 @@ class Dashboard:
             socket_path = settings.var_dir / "supervisor.sock"  # started by hand
         os.nice(NICE)
         self._first_symbol = settings.symbols[0]
-        self._host = settings.dashboard.host
+        names = names_served(settings.dashboard.host, settings.dashboard.allowed_hosts)
         self._symbols = msgspec.json.encode(settings.symbols)
         self._files = {
             path: (content_type, (PAGE / name).read_bytes())
@@ -111,7 +111,7 @@ class Dashboard:
             max_clients=MAX_CONNECTIONS,
             log=None,
             connect=partial(Connection, loop, max_queued_bytes=MAX_QUEUED_BYTES),
-            make=lambda _: HttpClient(HttpSession(self._host)),
+            make=lambda _: HttpClient(HttpSession(names)),
             on_data=self._on_data,
             why_drop=_why_drop,
         )

@@ -117,15 +117,14 @@ class _Now(Collector):
             "Profit of what a strategy has closed.",
             labels=["strategy"],
         )
-        clients = self._observer.ledger_totals.clients if self._observer.ledger_totals else {}
+        totals, counts = self._observer.ledger_totals, self._observer.order_counts
         for one in self._observer.strategies:
-            total = clients.get(one.settings.client_id)
-            if total is None:
-                continue  # the ledger was not read yet
-            orders.append(((one.name, "filled"), total.filled))
-            orders.append(((one.name, "rejected"), total.rejected))
-            held.add_metric([one.name], total.held)
-            realised.add_metric([one.name], total.realised)
+            client_id = one.settings.client_id
+            if counted := counts.of_client(client_id):
+                orders += zip(((one.name, "filled"), (one.name, "rejected")), counted, strict=True)
+            if totals is not None:
+                held.add_metric([one.name], totals.held[client_id].symbols)
+                realised.add_metric([one.name], totals.held[client_id].realised)
         text = "Orders of a strategy that the ledger has, by status."
         yield _counter("strategy_orders", text, ("strategy", "status"), orders)
         yield held

@@ -20,13 +20,14 @@ from lib.dashboard.counters import ORDER_MANAGER, Counters
 from lib.dashboard.incidents import Incidents
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.news import NewsCourse
+from lib.dashboard.order_counts import OrderCounts
 from lib.dashboard.orders import AnsweredOrders
 from lib.dashboard.prices import Prices
 from lib.dashboard.roles import Restarts, Roles
 from lib.dashboard.strategies import watched_strategies
 from lib.dashboard.view import Course, LatencyView, PriceView, View
 from lib.execution.risk import HALT_FILE
-from lib.ledger.reader import ClientTotal, Total, read_ledger
+from lib.ledger.reader import Held, Total, read_ledger
 from lib.ledger.schema import LedgerError
 from lib.process.log_events import RoleEnded
 from lib.process.supervisor import Supervisor
@@ -42,7 +43,11 @@ LEDGER_NS: Final = SECOND_NS
 """The shortest time between two reads of the ledger."""
 LEDGER_SHARE: Final = 20
 """The time between two reads of the ledger is at least this many times as long as a read takes."""
+COUNTING_SHARE: Final = 4
+"""The same while the orders of a ledger are counted for the first time."""
 LOCK_WAIT_S: Final = 0.02
+READ_LIMIT_S: Final = 0.25
+"""How long one read of the ledger may take, whatever is in it."""
 MAX_PRICES_SHOWN: Final = 100
 """How many symbols are shown; of more, these first ones, the held ones and the chosen one."""
 MAX_HELD_SHOWN: Final = 200
@@ -55,12 +60,10 @@ NO_HOLDING: Final = Total("", 0, 0.0, 0.0)
 class LedgerTotals(NamedTuple):
     """The totals of the ledger. Money in dollars."""
 
-    filled: int
-    rejected: int
     holdings: dict[str, Total]
     realised: float
-    clients: dict[str, ClientTotal]
-    """The totals of each strategy, by client_id."""
+    held: dict[str, Held]
+    """What each strategy holds, by client_id."""
 
 
 class Observer:
@@ -75,6 +78,8 @@ class Observer:
         self.roles = Roles(settings.var_dir, supervisor)
         self.restarts = Restarts()
         self.orders = AnsweredOrders()
+        client_ids = [one.settings.client_id for one in self.strategies]
+        self.order_counts = OrderCounts(client_ids)
         self.ledger_totals: LedgerTotals | None = None
         self.ticks = 0
         """The number of ticks in the current price book, from its beginning."""
@@ -91,6 +96,7 @@ class Observer:
         self._log = EventFollower(settings.var_dir, earlier_bytes=EARLIER_LOG_BYTES)
         self._are_lines_new = False
         """Whether the lines that are read next were written since the start."""
+        self._ledger_problem = "the ledger is not read yet"
         self._missing: dict[str, str] = {}
 
     def look(self) -> None:
@@ -104,8 +110,7 @@ class Observer:
         self._read_ticks(now_ns)
         if now_ns >= self._ledger_ns:
             self._read_ledger()
-            ended_ns = time.monotonic_ns()
-            self._ledger_ns = ended_ns + max(LEDGER_NS, LEDGER_SHARE * (ended_ns - now_ns))
+            self._ledger_ns = self._next_ledger_ns(now_ns)
         self._open_profit = self._profit(self._holdings().values())
         self._set_awaited("news", "" if self._news.is_known else "news that have met a tick")
 
@@ -125,7 +130,11 @@ class Observer:
             roles=self.roles.views(self.restarts, now_ns),
             incidents=self._incidents.latest(),
             strategies=[
-                one.view(ledger_totals and ledger_totals.clients[one.settings.client_id], now_ns)
+                one.view(
+                    self.order_counts.of_client(one.settings.client_id),
+                    ledger_totals and ledger_totals.held[one.settings.client_id],
+                    now_ns,
+                )
                 for one in self.strategies
             ],
             prices=[self._price(one) for one in self._shown(course)],
@@ -133,8 +142,8 @@ class Observer:
             news=self._news.view(),
             latency=self._latency(now_ns),
             orders=self.orders.latest(),
-            filled=ledger_totals.filled if ledger_totals else None,
-            rejected=ledger_totals.rejected if ledger_totals else None,
+            filled=self.order_counts.filled if ledger_totals else None,
+            rejected=self.order_counts.rejected,
             realised=ledger_totals.realised if ledger_totals else None,
             open_profit=self._open_profit if ledger_totals else None,
             missing=self._missing,
@@ -228,20 +237,31 @@ class Observer:
     def _read_ledger(self) -> None:
         path = self._settings.var_dir / self._settings.order_manager.ledger
         try:
-            with read_ledger(path, LOCK_WAIT_S) as ledger:
+            with read_ledger(path, LOCK_WAIT_S, READ_LIMIT_S) as ledger:
+                self.order_counts.read(ledger, self.counters.orders["rejected"])
                 totals = ledger.totals()
-                filled, rejected = ledger.counts()
-                clients = ledger.of_clients([one.settings.client_id for one in self.strategies])
-        except FileNotFoundError:
+                held = ledger.held_by([one.settings.client_id for one in self.strategies])
+        except FileNotFoundError as error:
+            self._ledger_problem = str(error)
             self._set_awaited("ledger", "a ledger: the order manager makes it when it starts")
             return
         except LedgerError as error:
+            self._ledger_problem = str(error)
             self._set_awaited("ledger", f"a ledger that can be read: {error}")
             return
+        self._ledger_problem = ""
         realised = sum(total.realised for total in totals)
         holdings = {one.symbol: one for one in totals}
-        self.ledger_totals = LedgerTotals(filled, rejected, holdings, realised, clients)
-        self._set_awaited("ledger", "")
+        self.ledger_totals = LedgerTotals(holdings, realised, held)
+        self._set_awaited("ledger", self.order_counts.awaits)
+
+    def _next_ledger_ns(self, begun_ns: int) -> int:
+        """Return when to read it again, after a read that begun then."""
+        ended_ns = time.monotonic_ns()
+        taken_ns = ended_ns - begun_ns
+        if self.order_counts.awaits and not self._ledger_problem:
+            return ended_ns + COUNTING_SHARE * taken_ns
+        return ended_ns + max(LEDGER_NS, LEDGER_SHARE * taken_ns)
 
     # What comes of it
 

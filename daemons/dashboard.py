@@ -2,7 +2,8 @@
 
 It observes from outside (`lib.dashboard.observer`), and no role depends on it. A page is three
 files and one stream of views (`lib.dashboard.view`); each view is made once for all pages with the
-same symbol. A slow page misses views and never delays another.
+same symbol, and the metrics once a second for all that ask. A slow page misses views and never
+delays another.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ VIEW_NS: Final = 500 * MILLISECOND_NS
 ROUND_NS: Final = 100 * MILLISECOND_NS
 """How long one round of sending views may take; pages that it does not reach come first in the next
 one. A view is made for each chosen symbol and takes 1 ms, with thousands of symbols 3."""
+METRICS_NS: Final = SECOND_NS
+"""How long the text of /metrics is served before it is made anew; with thousands of symbols that
+takes 0.1 s."""
 MAX_CONNECTIONS: Final = 512
 MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
 """The bound of a client's send queue: more than the largest file with some views."""
@@ -117,6 +121,9 @@ class Dashboard:
         )
         self._connections = self._clients.connections
         """By client; the one that has waited longest for a view comes first."""
+        self._metrics = b""
+        self._metrics_until_ns = 0
+        """When it is made anew."""
         self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
         host, port = settings.dashboard.host, settings.dashboard.port
         self._client_log = ClientLog("http", MAX_CONNECTIONS, loop.clock)
@@ -169,6 +176,14 @@ class Dashboard:
     def _encoded_view(self, symbol: str) -> bytes:
         return msgspec.json.encode(self._observer.view(symbol))
 
+    def _latest_metrics(self) -> bytes:
+        now_ns = self._loop.clock()
+        if now_ns >= self._metrics_until_ns:
+            self._metrics_until_ns = now_ns + METRICS_NS
+            pages = sum(client.symbol is not None for client in self._connections)
+            self._metrics = metrics(self._observer, pages)
+        return self._metrics
+
     def _symbol(self, request: Request) -> str:
         return request.parameters.get("symbol", self._first_symbol)
 
@@ -197,8 +212,7 @@ class Dashboard:
     def _answer(self, request: Request) -> HttpAnswer:
         """Raises HttpError."""
         if request.path == "/metrics":
-            pages = sum(client.symbol is not None for client in self._connections)
-            return HttpAnswer(CONTENT_TYPE, metrics(self._observer, pages))
+            return HttpAnswer(CONTENT_TYPE, self._latest_metrics())
         if request.path == "/view":
             return HttpAnswer(JSON, self._encoded_view(self._symbol(request)))
         if request.path == "/symbols":

@@ -1,4 +1,4 @@
-"""The observer's state for Prometheus: the text of /metrics, made on request.
+"""The observer's state for Prometheus: the text of /metrics.
 
 Names and units follow https://prometheus.io/docs/practices/naming/: base units, `_total` for
 counters. Counters begin with the dashboard, except ticks, restarts and the orders of a strategy,
@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from lib.clock import SECOND_NS
 from lib.dashboard.latencies import HISTOGRAM_NS
 from lib.dashboard.observer import Observer
-from lib.dashboard.view import RoleView, View
+from lib.dashboard.view import RoleView
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 PAGES: Final = "tradewire_dashboard_pages"
@@ -45,14 +45,13 @@ class _Now(Collector):
         self._pages = pages
 
     def collect(self) -> Iterator[Metric]:
-        view = self._observer.view("")
-        yield from _of_roles(view.roles)
+        yield from _of_roles(self._observer.role_views())
         yield from self._of_strategies()
-        yield from self._of_ticks(view)
-        yield from self._of_orders(view)
+        yield from self._of_ticks()
+        yield from self._of_orders()
         yield GaugeMetricFamily(PAGES, "Pages of the dashboard that are open.", value=self._pages)
 
-    def _of_ticks(self, view: View) -> Iterator[Metric]:
+    def _of_ticks(self) -> Iterator[Metric]:
         observer, counters = self._observer, self._observer.counters
         yield _counter("ticks", "Ticks that the price book has taken.", (), [((), observer.ticks)])
         missed = [((where,), count) for where, count in counters.ticks_missed.items()]
@@ -77,14 +76,12 @@ class _Now(Collector):
             buckets = list(zip(bounds, counts, strict=True))
             latency.add_metric([one.name], buckets, one.latencies.sum_s)
         yield latency
-        if view.news.sentiment is not None:
-            sentiment = GaugeMetricFamily(
-                "tradewire_sentiment", "The sentiment in force, 0 to 100."
-            )
-            sentiment.add_metric([], view.news.sentiment)
-            yield sentiment
+        sentiment = GaugeMetricFamily("tradewire_sentiment", "The sentiment in force, 0 to 100.")
+        if observer.news.sentiment is not None:
+            sentiment.add_metric([], observer.news.sentiment)
+        yield sentiment
 
-    def _of_orders(self, view: View) -> Iterator[Metric]:
+    def _of_orders(self) -> Iterator[Metric]:
         orders = [((s,), count) for s, count in self._observer.counters.orders.items()]
         yield _counter("orders", "Orders that were answered, by status.", ("status",), orders)
         position = GaugeMetricFamily(
@@ -102,7 +99,7 @@ class _Now(Collector):
         yield position
         yield realised
         halted = GaugeMetricFamily("tradewire_trading_halted", "1 while trading is halted.")
-        halted.add_metric([], view.halted)
+        halted.add_metric([], self._observer.is_halted)
         yield halted
 
     def _of_strategies(self) -> Iterator[Metric]:

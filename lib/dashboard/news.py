@@ -35,9 +35,9 @@ class NewsCourse:
         self._sentiment = None
 
     @property
-    def is_known(self) -> bool:
-        """Whether there is a sentiment in force."""
-        return self._sentiment is not None
+    def sentiment(self) -> int | None:
+        """The sentiment in force; None if there is none."""
+        return self._sentiment
 
     @property
     def signal(self) -> int:

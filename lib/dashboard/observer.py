@@ -25,7 +25,7 @@ from lib.dashboard.orders import AnsweredOrders
 from lib.dashboard.prices import Prices
 from lib.dashboard.roles import Restarts, Roles
 from lib.dashboard.strategies import watched_strategies
-from lib.dashboard.view import Course, LatencyView, PriceView, View
+from lib.dashboard.view import Course, LatencyView, PriceView, RoleView, View
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import Held, Total, read_ledger
 from lib.ledger.schema import LedgerError
@@ -83,8 +83,8 @@ class Observer:
         self.ledger_totals: LedgerTotals | None = None
         self.ticks = 0
         """The number of ticks in the current price book, from its beginning."""
+        self.news = NewsCourse(strategy)
         self._incidents = Incidents()
-        self._news = NewsCourse(strategy)
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
         self._book = BookFollower(settings.price_book.name, settings.symbols)
         self._tape: str | None = None
@@ -112,12 +112,13 @@ class Observer:
             self._read_ledger()
             self._ledger_ns = self._next_ledger_ns(now_ns)
         self._open_profit = self._profit(self._holdings().values())
-        self._set_awaited("news", "" if self._news.is_known else "news that have met a tick")
+        self._set_awaited(
+            "news", "news that have met a tick" if self.news.sentiment is None else ""
+        )
 
     def view(self, symbol: str) -> View:
         """Return the view of a page that has chosen this symbol."""
         now_ns = time.monotonic_ns()
-        settings = self._settings
         ledger_totals = self.ledger_totals
         course = self._prices.course(symbol)
         if course and course.at:
@@ -126,8 +127,8 @@ class Observer:
         return View(
             at=time.time(),
             tape=self._tape,
-            halted=(settings.var_dir / HALT_FILE).exists(),
-            roles=self.roles.views(self.restarts, now_ns),
+            halted=self.is_halted,
+            roles=self.role_views(),
             incidents=self._incidents.latest(),
             strategies=[
                 one.view(
@@ -139,7 +140,7 @@ class Observer:
             ],
             prices=[self._price(one) for one in self._shown(course)],
             course=course,
-            news=self._news.view(),
+            news=self.news.view(),
             latency=self._latency(now_ns),
             orders=self.orders.latest(),
             filled=self.order_counts.filled if ledger_totals else None,
@@ -148,6 +149,15 @@ class Observer:
             open_profit=self._open_profit if ledger_totals else None,
             missing=self._missing,
         )
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether the halt file is there."""
+        return (self._settings.var_dir / HALT_FILE).exists()
+
+    def role_views(self) -> list[RoleView]:
+        """Return what is known of each program."""
+        return self.roles.views(self.restarts, time.monotonic_ns())
 
     def close(self) -> None:
         """Close everything that is read."""
@@ -169,9 +179,9 @@ class Observer:
                 self.counters.take(program, event)
             self._incidents.take(program, event)
             if program == STRATEGY:
-                self._news.take(event)
+                self.news.take(event)
             elif isinstance(event.event, RoleEnded) and event.event.program == STRATEGY:
-                self._news.end()  # a killed strategy logs nothing
+                self.news.end()  # a killed strategy logs nothing
             elif program == ORDER_MANAGER:
                 self.orders.take(event)
         self._are_lines_new = True
@@ -283,7 +293,7 @@ class Observer:
             price=self._prices.latest(symbol),
             change=self._prices.change(symbol),
             price_signal=trend,
-            agreed=trend if trend == self._news.signal else 0,
+            agreed=trend if trend == self.news.signal else 0,
             position=holding.position,
             realised=holding.realised,
             open_profit=self._profit([holding]),

@@ -82,6 +82,7 @@ class HttpAnswer(NamedTuple):
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = (NOT_KEPT,)
+    status: int = 200
 
 
 class HttpClient:
@@ -202,8 +203,8 @@ class Dashboard:
                 client.symbol = self._symbol(request)
                 connection.send(begin, session.part(b"retry: %d\n\n" % RETRY_MS))
                 return
-            content_type, body, headers = self._answer(request)
-            answer = client.session.respond(200, content_type, body, *headers)
+            content_type, body, headers, status = self._answer(request)
+            answer = client.session.respond(status, content_type, body, *headers)
         except HttpError as error:
             text = f"{error}\n".encode()
             answer = client.session.respond(error.status, PLAIN, text, NOT_KEPT)
@@ -213,12 +214,18 @@ class Dashboard:
         """Raises HttpError."""
         if request.path == "/metrics":
             return HttpAnswer(CONTENT_TYPE, self._latest_metrics())
+        if request.path == "/health":
+            health = self._observer.health()
+            status = 200 if health.is_healthy else 503
+            return HttpAnswer(JSON, msgspec.json.encode(health) + b"\n", status=status)
         if request.path == "/view":
             return HttpAnswer(JSON, self._encoded_view(self._symbol(request)))
         if request.path == "/symbols":
             return HttpAnswer(JSON, self._symbols)
         if request.path not in self._files:
-            raise HttpError(404, "nothing is here; the dashboard is at /, its metrics at /metrics")
+            raise HttpError(
+                404, "nothing is here; the dashboard is at /, see also /metrics, /health"
+            )
         content_type, body = self._files[request.path]
         if request.path == PLOTLY:
             return HttpAnswer(content_type, body, (KEPT_FOR_A_DAY,))

@@ -40,6 +40,11 @@ class NewsCourse:
         return self._sentiment
 
     @property
+    def latest_at(self) -> float | None:
+        """When the latest one came into force, in seconds since 1970; None if none is known."""
+        return self._course[-1][0] if self._course else None
+
+    @property
     def signal(self) -> int:
         """The news signal: 1 buy, -1 sell, 0 none."""
         if self._sentiment is None:

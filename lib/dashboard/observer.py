@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from lib.clock import SECOND_NS
 from lib.dashboard.counters import ORDER_MANAGER, Counters
+from lib.dashboard.health import Condition, Health, RoleHealth, health
 from lib.dashboard.incidents import Incidents
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.news import NewsCourse
@@ -29,7 +30,7 @@ from lib.dashboard.view import Course, LatencyView, PriceView, RoleView, View
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import Held, Total, read_ledger
 from lib.ledger.schema import LedgerError
-from lib.process.log_events import RoleEnded
+from lib.process.log_events import RoleEnded, TapeEnded, TapeStarted
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
 from lib.stack.log_follower import SupervisorEvent
@@ -54,6 +55,7 @@ MAX_HELD_SHOWN: Final = 200
 """How many held symbols are shown at most."""
 
 STRATEGY: Final = "strategy"
+NO_PRICE_BOOK: Final = "no price book is there: the orderbook makes it when it starts"
 NO_HOLDING: Final = Total("", 0, 0.0, 0.0)
 
 
@@ -88,6 +90,9 @@ class Observer:
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
         self._book = BookFollower(settings.price_book.name, settings.symbols)
         self._tape: str | None = None
+        self._has_tape_ended = False
+        self._tick_ns = 0
+        """When the newest tick that was seen was sent, 0 before the first."""
         self._open_profit: float | None = None
         self._ticks_per_s = 0.0
         self._sample_ns = 0
@@ -159,6 +164,30 @@ class Observer:
         """Return what is known of each program."""
         return self.roles.views(self.restarts, time.monotonic_ns())
 
+    def health(self) -> Health:
+        """Return whether the stack is at work, and what is wrong."""
+        now_ns, now = time.monotonic_ns(), time.time()
+
+        def age_s(at: float | None) -> float | None:
+            return None if at is None else max(0.0, now - at)
+
+        condition = Condition(
+            roles={
+                one.program: RoleHealth(one.state, one.is_up, one.heartbeat_age_s)
+                for one in self.role_views()
+            },
+            supervisord=self.roles.problem,
+            price_book="" if self._book.book else self._book.problem or NO_PRICE_BOOK,
+            ledger=self._ledger_problem,
+            tick_age_s=(now_ns - self._tick_ns) / SECOND_NS if self._tick_ns else None,
+            news_age_s=age_s(self.news.latest_at),
+            order_age_s=age_s(self.orders.latest_at),
+            is_news_in_force=self.news.sentiment is not None,
+            has_tape_ended=self._has_tape_ended,
+            is_halted=self.is_halted,
+        )
+        return health(condition, self._settings)
+
     def close(self) -> None:
         """Close everything that is read."""
         self._book.let_go()
@@ -184,6 +213,8 @@ class Observer:
                 self.news.end()  # a killed strategy logs nothing
             elif program == ORDER_MANAGER:
                 self.orders.take(event)
+            elif isinstance(event.event, TapeEnded | TapeStarted):
+                self._has_tape_ended = isinstance(event.event, TapeEnded)
         self._are_lines_new = True
 
     # The price book and the decisions
@@ -222,6 +253,7 @@ class Observer:
                 decisions.clear()
                 ticks = ticks[ticks["epoch"] == ticks["epoch"][-1]]
             self._prices.take(ticks["symbol"], ticks["price"])
+            self._tick_ns = int(ticks["sent_ns"][-1]) or now_ns  # a plain stream has no times
         for strategy, decided in decisions:
             if decided is not None:
                 strategy.latencies.take(decided, ticks["sequence"], ticks["sent_ns"], now_ns)

@@ -22,6 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from lib.clock import SECOND_NS
+from lib.dashboard.health import Health
 from lib.dashboard.latencies import HISTOGRAM_NS
 from lib.dashboard.observer import Observer
 from lib.dashboard.view import RoleView
@@ -45,6 +46,7 @@ class _Now(Collector):
         self._pages = pages
 
     def collect(self) -> Iterator[Metric]:
+        yield from _of_health(self._observer.health())
         yield from _of_roles(self._observer.role_views())
         yield from self._of_strategies()
         yield from self._of_ticks()
@@ -98,9 +100,6 @@ class _Now(Collector):
             realised.add_metric([held.symbol], held.realised)
         yield position
         yield realised
-        halted = GaugeMetricFamily("tradewire_trading_halted", "1 while trading is halted.")
-        halted.add_metric([], self._observer.is_halted)
-        yield halted
 
     def _of_strategies(self) -> Iterator[Metric]:
         orders: list[tuple[tuple[str, str], int]] = []
@@ -126,6 +125,20 @@ class _Now(Collector):
         yield _counter("strategy_orders", text, ("strategy", "status"), orders)
         yield held
         yield realised
+
+
+def _of_health(health: Health) -> Iterator[Metric]:
+    for name, text, value in (
+        ("healthy", "1 if the stack is at work, as /health says.", health.is_healthy),
+        ("ledger_readable", "1 if the ledger can be read.", not health.ledger),
+        ("price_book_attached", "1 if the price book is there.", not health.price_book),
+        ("trading_halted", "1 while trading is halted.", health.is_halted),
+        ("tick_age_seconds", "Since the latest tick was sent.", health.tick_age_s),
+    ):
+        family = GaugeMetricFamily(f"tradewire_{name}", text)
+        if value is not None:
+            family.add_metric([], value)
+        yield family
 
 
 def _of_roles(roles: list[RoleView]) -> Iterator[Metric]:

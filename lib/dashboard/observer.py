@@ -132,7 +132,7 @@ class Observer:
         return View(
             at=time.time(),
             tape=self._tape,
-            halted=self.is_halted,
+            halted=self._is_halted,
             roles=self.role_views(),
             incidents=self._incidents.latest(),
             strategies=[
@@ -154,11 +154,6 @@ class Observer:
             open_profit=self._open_profit if ledger_totals else None,
             missing=self._missing,
         )
-
-    @property
-    def is_halted(self) -> bool:
-        """Whether the halt file is there."""
-        return (self._settings.var_dir / HALT_FILE).exists()
 
     def role_views(self) -> list[RoleView]:
         """Return what is known of each program."""
@@ -184,7 +179,7 @@ class Observer:
             order_age_s=age_s(self.orders.latest_at),
             is_news_in_force=self.news.sentiment is not None,
             has_tape_ended=self._has_tape_ended,
-            is_halted=self.is_halted,
+            is_halted=self._is_halted,
         )
         return health(condition, self._settings)
 
@@ -306,6 +301,10 @@ class Observer:
         return ended_ns + max(LEDGER_NS, LEDGER_SHARE * taken_ns)
 
     # What comes of it
+
+    @property
+    def _is_halted(self) -> bool:
+        return (self._settings.var_dir / HALT_FILE).exists()
 
     def _holdings(self) -> dict[str, Total]:
         return self.ledger_totals.holdings if self.ledger_totals else {}

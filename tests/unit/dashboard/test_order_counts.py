@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -73,13 +72,12 @@ def test_until_all_are_counted_once_nothing_is_said_of_a_client(
     counts, path, monkeypatch, slice_size
 ):
     monkeypatch.setattr(order_counts, "ORDERS_A_READ", slice_size)
-    reads = 0
-    while counts.awaits:
+    for _ in range(6 // slice_size):
+        assert counts.awaits
         assert counts.of_client("alice") is None
         read(counts, path)
-        reads += 1
         assert counts.filled == 6
-    assert reads == 6 // slice_size
+    assert not counts.awaits
     assert counted(counts) == (6, 2, (4, 1), (0, 1))
 
 
@@ -91,9 +89,8 @@ def test_a_ledger_in_the_place_of_another_is_counted_from_its_beginning(counts, 
     assert counted(counts) == (1, 1, (1, 1), (0, 0))
 
 
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = write_ledger(tmp_path_factory.mktemp("large") / "orders.sqlite")
+@pytest.fixture
+def large(path: Path) -> Path:
     with closing(open_for_writing(path)) as connection:
         connection.execute(
             """WITH RECURSIVE n(n) AS (VALUES (7) UNION ALL SELECT n + 1 FROM n WHERE n < 300000)
@@ -104,10 +101,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_a_look_at_a_large_ledger_reads_what_is_new_and_nothing_else(counts, large):
-    first = []
-    while counts.awaits:
-        first.append(read(counts, large))
-    assert len(first) == 300_000 / order_counts.ORDERS_A_READ
+    first = [read(counts, large) for _ in range(300_000 // order_counts.ORDERS_A_READ)]
+    assert not counts.awaits
     assert counted(counts) == (300_000, 2, (299_998, 1), (0, 1))
     nothing_new = read(counts, large)
     book(large, "\n".join(f"carol {n} BUY 1 AAPL @ 1" for n in range(2, 102)), 300_001)

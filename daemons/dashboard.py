@@ -2,7 +2,8 @@
 
 It observes from outside (`lib.dashboard.observer`), and no role depends on it. A page is three
 files and one stream of views (`lib.dashboard.view`); each view is made once for all pages with the
-same symbol. A slow page misses views and never delays another.
+same symbol, and the metrics once a second for all that ask. A slow page misses views and never
+delays another.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
-from lib.dashboard.http_session import HttpError, HttpSession, Request
+from lib.dashboard.http_session import HttpError, HttpSession, Request, names_served
 from lib.dashboard.metrics import CONTENT_TYPE, metrics
 from lib.dashboard.observer import Observer
 from lib.errors import CannotStartError
@@ -44,6 +45,9 @@ VIEW_NS: Final = 500 * MILLISECOND_NS
 ROUND_NS: Final = 100 * MILLISECOND_NS
 """How long one round of sending views may take; pages that it does not reach come first in the next
 one. A view is made for each chosen symbol and takes 1 ms, with thousands of symbols 3."""
+METRICS_NS: Final = SECOND_NS
+"""How long the text of /metrics is served before it is made anew. With 5,000 positions that takes
+50 ms."""
 MAX_CONNECTIONS: Final = 512
 MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
 """The bound of a client's send queue: more than the largest file with some views."""
@@ -79,6 +83,7 @@ class HttpAnswer(NamedTuple):
     content_type: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = (NOT_KEPT,)
+    status: int = 200
 
 
 class HttpClient:
@@ -101,7 +106,7 @@ class Dashboard:
             socket_path = settings.var_dir / "supervisor.sock"  # started by hand
         os.nice(NICE)
         self._first_symbol = settings.symbols[0]
-        self._host = settings.dashboard.host
+        names = names_served(settings.dashboard.host, settings.dashboard.allowed_hosts)
         self._symbols = msgspec.json.encode(settings.symbols)
         self._files = {
             path: (content_type, (PAGE / name).read_bytes())
@@ -113,12 +118,15 @@ class Dashboard:
             max_clients=self._client_log.max_clients,
             log=None,
             connect=partial(Connection, loop, max_queued_bytes=MAX_QUEUED_BYTES),
-            make=lambda _: HttpClient(HttpSession(self._host)),
+            make=lambda _: HttpClient(HttpSession(names)),
             on_data=self._on_data,
             why_drop=_why_drop,
         )
         self._connections = self._clients.connections
         """By client; the one that has waited longest for a view comes first."""
+        self._metrics = b""
+        self._metrics_until_ns = 0
+        """When it is made anew."""
         self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
         host, port = settings.dashboard.host, settings.dashboard.port
         Listener(
@@ -170,6 +178,14 @@ class Dashboard:
     def _encoded_view(self, symbol: str) -> bytes:
         return msgspec.json.encode(self._observer.view(symbol))
 
+    def _latest_metrics(self) -> bytes:
+        now_ns = self._loop.clock()
+        if now_ns >= self._metrics_until_ns:
+            self._metrics_until_ns = now_ns + METRICS_NS
+            pages = sum(client.symbol is not None for client in self._connections)
+            self._metrics = metrics(self._observer, pages)
+        return self._metrics
+
     def _symbol(self, request: Request) -> str:
         return request.parameters.get("symbol", self._first_symbol)
 
@@ -188,8 +204,8 @@ class Dashboard:
                 client.symbol = self._symbol(request)
                 connection.send(begin, session.part(b"retry: %d\n\n" % RETRY_MS))
                 return
-            content_type, body, headers = self._answer(request)
-            answer = client.session.respond(200, content_type, body, *headers)
+            content_type, body, headers, status = self._answer(request)
+            answer = client.session.respond(status, content_type, body, *headers)
         except HttpError as error:
             text = f"{error}\n".encode()
             answer = client.session.respond(error.status, PLAIN, text, NOT_KEPT)
@@ -198,14 +214,19 @@ class Dashboard:
     def _answer(self, request: Request) -> HttpAnswer:
         """Raises HttpError."""
         if request.path == "/metrics":
-            pages = sum(client.symbol is not None for client in self._connections)
-            return HttpAnswer(CONTENT_TYPE, metrics(self._observer, pages))
+            return HttpAnswer(CONTENT_TYPE, self._latest_metrics())
+        if request.path == "/health":
+            health = self._observer.health()
+            status = 200 if health.is_healthy else 503
+            return HttpAnswer(JSON, msgspec.json.encode(health) + b"\n", status=status)
         if request.path == "/view":
             return HttpAnswer(JSON, self._encoded_view(self._symbol(request)))
         if request.path == "/symbols":
             return HttpAnswer(JSON, self._symbols)
         if request.path not in self._files:
-            raise HttpError(404, "nothing is here; the dashboard is at /, its metrics at /metrics")
+            raise HttpError(
+                404, "nothing is here; the dashboard is at /, see also /metrics, /health"
+            )
         content_type, body = self._files[request.path]
         if request.path == PLOTLY:
             return HttpAnswer(content_type, body, (KEPT_FOR_A_DAY,))

@@ -52,6 +52,8 @@ MAX_WINDOW_PRICE: Final = 1_000_000
 signals add. (For higher prices a signal must add Python integers.)"""
 MAX_STRATEGIES: Final = 100
 """The most tables in [strategies]."""
+MAX_ALLOWED_HOSTS: Final = 100
+"""The most names in [dashboard] allowed_hosts."""
 MAX_LONG_WINDOW: Final = (2**63 - 1) // (MAX_WINDOW_PRICE * PRICE_SCALE)
 """The longest window, in ticks: that many prices of MAX_WINDOW_PRICE, in fixed point, fit 63 bits.
 """
@@ -59,6 +61,9 @@ MAX_LONG_WINDOW: Final = (2**63 - 1) // (MAX_WINDOW_PRICE * PRICE_SCALE)
 _FILE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,4096}")
 """A file name without control characters and without the surrogates that stand for bytes of the
 environment that are not UTF-8."""
+
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|(?=.*:.*:)[0-9A-Fa-f:.]{2,45}")
+"""A host name or an IPv4 address, without colon; or an IPv6 address, which has two at least."""
 
 _LONGEST_SHOWN: Final = 60
 """How many characters of an invalid value an error shows."""
@@ -150,6 +155,15 @@ Symbols = Annotated[
 ]
 
 
+AllowedHosts = Annotated[
+    tuple[str, ...],
+    Meta(
+        max_length=MAX_ALLOWED_HOSTS,
+        description=f"a list of at most {MAX_ALLOWED_HOSTS} strings, host names or addresses",
+    ),
+]
+
+
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the settings file. The meaning of each key is explained in `etc/trading.toml`."""
 
@@ -217,10 +231,11 @@ class WatchdogSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class DashboardSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[dashboard]: where it is served."""
+    """[dashboard]: where it is served, and under which further names it may be asked for."""
 
     host: Host = "127.0.0.1"
     port: Port = 8080
+    allowed_hosts: AllowedHosts = ()
 
 
 class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -421,6 +436,10 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     for table, strategy in settings.all_strategies().items():
         yield from _strategy_problems(settings, strategy, table)
     yield from _address_problems(settings)
+    for name in settings.dashboard.allowed_hosts:
+        if not _HOST_NAME.fullmatch(name):
+            wanted = "a host name or address without scheme, port and brackets"
+            yield "dashboard.allowed_hosts", f"each must be {wanted}, got {_shown(name)}"
 
 
 def _strategy_problems(

@@ -348,6 +348,7 @@ function drawCourse() {
   if (!window.Plotly) return;
   if (!course || !course.at.length) {
     Plotly.purge("chart");
+    $("chart").setAttribute("aria-label", "Price, averages and trades: nothing to show yet");
     return;
   }
   $("chart").setAttribute("aria-label", `Price, averages and trades of ${course.symbol}`);

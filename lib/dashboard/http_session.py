@@ -1,12 +1,15 @@
 """The server's side of one HTTP connection, without a socket: bytes in, one request out.
 
 h11 implements HTTP; here are our rules. A connection has one request, a GET or a HEAD, whose body
-is ignored. A Host that is not a name of the loopback is refused, against DNS rebinding: a foreign
-page must not read ours through a name that its owner has pointed here.
+is ignored. A Host that is neither a name of the loopback nor an allowed one is refused, against DNS
+rebinding: a foreign page must not read ours through a name that its owner has pointed here. A
+request without Host is one of HTTP/1.0 (h11 refuses any other, as RFC 9112, 3.2, demands), which no
+browser sends: it is answered.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,7 +18,7 @@ import h11
 MAX_REQUEST_BYTES: Final = 16 * 1024
 MAX_PARAMETERS: Final = 16
 _METHODS: Final = frozenset({b"GET", b"HEAD"})
-_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _HEADERS: Final = (
     ("Connection", "close"),
     ("Allow", "GET, HEAD"),  # a 405 must have it (RFC 9110, 15.5.6), and any answer may
@@ -40,14 +43,22 @@ class HttpError(Exception):
         self.status = status
 
 
+def names_served(host: str, allowed_hosts: Iterable[str]) -> frozenset[str]:
+    """Return the names that a request may ask for.
+
+    They are the usual names of the loopback, the configured host, and what the settings allow.
+    """
+    return _LOOPBACK_NAMES | {name.lower() for name in (host, *allowed_hosts)}
+
+
 class HttpSession:
     """One connection. Send what its methods return, in order.
 
-    `host` is the configured host; a request must name it, or a usual name of the loopback.
+    A request that has a Host must name one of `names` (`names_served`), with any port.
     """
 
-    def __init__(self, host: str) -> None:
-        self._names = _NAMES | {host.lower()}
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
         self.is_head = False
         """Whether the request was a HEAD: the answer ends with its headers."""
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST_BYTES)
@@ -101,10 +112,11 @@ class HttpSession:
 
 def _request(event: h11.Request, names: frozenset[str]) -> Request:
     if event.method not in _METHODS:
-        raise HttpError(405, "only GET is served here")
+        raise HttpError(405, "only GET and HEAD are served here")
     hosts = [value.decode("latin-1") for name, value in event.headers if name == b"host"]
-    if not hosts or _name(hosts[0]) not in names:
-        raise HttpError(421, f"ask for one of {', '.join(sorted(names))}")
+    if hosts and _name(hosts[0]) not in names:
+        known = ", ".join(sorted(names))
+        raise HttpError(421, f"ask for one of {known}, or add a name to [dashboard] allowed_hosts")
     try:
         url = urlsplit(event.target.decode("ascii"))
         parameters = dict(parse_qsl(url.query, max_num_fields=MAX_PARAMETERS))

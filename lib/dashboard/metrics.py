@@ -1,4 +1,4 @@
-"""The observer's state for Prometheus: the text of /metrics, made on request.
+"""The observer's state for Prometheus: the text of /metrics.
 
 Names and units follow https://prometheus.io/docs/practices/naming/: base units, `_total` for
 counters. Counters begin with the dashboard, except ticks, restarts and the orders of a strategy,
@@ -22,9 +22,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from lib.clock import SECOND_NS
+from lib.dashboard.health import Health
 from lib.dashboard.latencies import HISTOGRAM_NS
 from lib.dashboard.observer import Observer
-from lib.dashboard.view import RoleView, View
+from lib.dashboard.view import RoleView
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 PAGES: Final = "tradewire_dashboard_pages"
@@ -45,14 +46,14 @@ class _Now(Collector):
         self._pages = pages
 
     def collect(self) -> Iterator[Metric]:
-        view = self._observer.view("")
-        yield from _of_roles(view.roles)
+        yield from _of_health(self._observer.health())
+        yield from _of_roles(self._observer.role_views())
         yield from self._of_strategies()
-        yield from self._of_ticks(view)
-        yield from self._of_orders(view)
+        yield from self._of_ticks()
+        yield from self._of_orders()
         yield GaugeMetricFamily(PAGES, "Pages of the dashboard that are open.", value=self._pages)
 
-    def _of_ticks(self, view: View) -> Iterator[Metric]:
+    def _of_ticks(self) -> Iterator[Metric]:
         observer, counters = self._observer, self._observer.counters
         yield _counter("ticks", "Ticks that the price book has taken.", (), [((), observer.ticks)])
         missed = [((where,), count) for where, count in counters.ticks_missed.items()]
@@ -77,14 +78,12 @@ class _Now(Collector):
             buckets = list(zip(bounds, counts, strict=True))
             latency.add_metric([one.name], buckets, one.latencies.sum_s)
         yield latency
-        if view.news.sentiment is not None:
-            sentiment = GaugeMetricFamily(
-                "tradewire_sentiment", "The sentiment in force, 0 to 100."
-            )
-            sentiment.add_metric([], view.news.sentiment)
-            yield sentiment
+        sentiment = GaugeMetricFamily("tradewire_sentiment", "The sentiment in force, 0 to 100.")
+        if observer.news.sentiment is not None:
+            sentiment.add_metric([], observer.news.sentiment)
+        yield sentiment
 
-    def _of_orders(self, view: View) -> Iterator[Metric]:
+    def _of_orders(self) -> Iterator[Metric]:
         orders = [((s,), count) for s, count in self._observer.counters.orders.items()]
         yield _counter("orders", "Orders that were answered, by status.", ("status",), orders)
         position = GaugeMetricFamily(
@@ -101,9 +100,6 @@ class _Now(Collector):
             realised.add_metric([held.symbol], held.realised)
         yield position
         yield realised
-        halted = GaugeMetricFamily("tradewire_trading_halted", "1 while trading is halted.")
-        halted.add_metric([], view.halted)
-        yield halted
 
     def _of_strategies(self) -> Iterator[Metric]:
         orders: list[tuple[tuple[str, str], int]] = []
@@ -117,19 +113,32 @@ class _Now(Collector):
             "Profit of what a strategy has closed.",
             labels=["strategy"],
         )
-        clients = self._observer.ledger_totals.clients if self._observer.ledger_totals else {}
+        totals, counts = self._observer.ledger_totals, self._observer.order_counts
         for one in self._observer.strategies:
-            total = clients.get(one.settings.client_id)
-            if total is None:
-                continue  # the ledger was not read yet
-            orders.append(((one.name, "filled"), total.filled))
-            orders.append(((one.name, "rejected"), total.rejected))
-            held.add_metric([one.name], total.held)
-            realised.add_metric([one.name], total.realised)
+            client_id = one.settings.client_id
+            if counted := counts.of_client(client_id):
+                orders += zip(((one.name, "filled"), (one.name, "rejected")), counted, strict=True)
+            if totals is not None:
+                held.add_metric([one.name], totals.held[client_id].symbols)
+                realised.add_metric([one.name], totals.held[client_id].realised)
         text = "Orders of a strategy that the ledger has, by status."
         yield _counter("strategy_orders", text, ("strategy", "status"), orders)
         yield held
         yield realised
+
+
+def _of_health(health: Health) -> Iterator[Metric]:
+    for name, text, value in (
+        ("healthy", "1 if the stack is at work, as /health says.", health.is_healthy),
+        ("ledger_readable", "1 if the ledger can be read.", not health.ledger),
+        ("price_book_attached", "1 if the price book is there.", not health.price_book),
+        ("trading_halted", "1 while trading is halted.", health.is_halted),
+        ("tick_age_seconds", "Since the latest tick was sent.", health.tick_age_s),
+    ):
+        family = GaugeMetricFamily(f"tradewire_{name}", text)
+        if value is not None:
+            family.add_metric([], value)
+        yield family
 
 
 def _of_roles(roles: list[RoleView]) -> Iterator[Metric]:

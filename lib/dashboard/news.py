@@ -35,9 +35,14 @@ class NewsCourse:
         self._sentiment = None
 
     @property
-    def is_known(self) -> bool:
-        """Whether there is a sentiment in force."""
-        return self._sentiment is not None
+    def sentiment(self) -> int | None:
+        """The sentiment in force; None if there is none."""
+        return self._sentiment
+
+    @property
+    def latest_at(self) -> float | None:
+        """When the latest one came into force, in seconds since 1970; None if none is known."""
+        return self._course[-1][0] if self._course else None
 
     @property
     def signal(self) -> int:

@@ -17,18 +17,20 @@ from msgspec.structs import replace
 
 from lib.clock import SECOND_NS
 from lib.dashboard.counters import ORDER_MANAGER, Counters
+from lib.dashboard.health import Condition, Health, RoleHealth, health
 from lib.dashboard.incidents import Incidents
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.news import NewsCourse
+from lib.dashboard.order_counts import OrderCounts
 from lib.dashboard.orders import AnsweredOrders
 from lib.dashboard.prices import Prices
 from lib.dashboard.roles import Restarts, Roles
 from lib.dashboard.strategies import watched_strategies
-from lib.dashboard.view import Course, LatencyView, PriceView, View
+from lib.dashboard.view import Course, LatencyView, PriceView, RoleView, View
 from lib.execution.risk import HALT_FILE
-from lib.ledger.reader import ClientTotal, Total, read_ledger
+from lib.ledger.reader import Held, Total, read_ledger
 from lib.ledger.schema import LedgerError
-from lib.process.log_events import RoleEnded
+from lib.process.log_events import RoleEnded, TapeEnded, TapeStarted
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
 from lib.stack.log_follower import SupervisorEvent
@@ -42,25 +44,28 @@ LEDGER_NS: Final = SECOND_NS
 """The shortest time between two reads of the ledger."""
 LEDGER_SHARE: Final = 20
 """The time between two reads of the ledger is at least this many times as long as a read takes."""
+COUNTING_SHARE: Final = 4
+"""The same while the orders of a ledger are counted for the first time."""
 LOCK_WAIT_S: Final = 0.02
+READ_LIMIT_S: Final = 0.25
+"""How long one read of the ledger may take, whatever is in it."""
 MAX_PRICES_SHOWN: Final = 100
 """How many symbols are shown; of more, these first ones, the held ones and the chosen one."""
 MAX_HELD_SHOWN: Final = 200
 """How many held symbols are shown at most."""
 
 STRATEGY: Final = "strategy"
+NO_PRICE_BOOK: Final = "no price book is there: the orderbook makes it when it starts"
 NO_HOLDING: Final = Total("", 0, 0.0, 0.0)
 
 
 class LedgerTotals(NamedTuple):
     """The totals of the ledger. Money in dollars."""
 
-    filled: int
-    rejected: int
     holdings: dict[str, Total]
     realised: float
-    clients: dict[str, ClientTotal]
-    """The totals of each strategy, by client_id."""
+    held: dict[str, Held]
+    """What each strategy holds, by client_id."""
 
 
 class Observer:
@@ -75,14 +80,19 @@ class Observer:
         self.roles = Roles(settings.var_dir, supervisor)
         self.restarts = Restarts()
         self.orders = AnsweredOrders()
+        client_ids = [one.settings.client_id for one in self.strategies]
+        self.order_counts = OrderCounts(client_ids)
         self.ledger_totals: LedgerTotals | None = None
         self.ticks = 0
         """The number of ticks in the current price book, from its beginning."""
+        self.news = NewsCourse(strategy)
         self._incidents = Incidents()
-        self._news = NewsCourse(strategy)
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
         self._book = BookFollower(settings.price_book.name, settings.symbols)
         self._tape: str | None = None
+        self._has_tape_ended = False
+        self._tick_ns = 0
+        """When the newest tick that was seen was sent, 0 before the first."""
         self._open_profit: float | None = None
         self._ticks_per_s = 0.0
         self._sample_ns = 0
@@ -91,6 +101,7 @@ class Observer:
         self._log = EventFollower(settings.var_dir, earlier_bytes=EARLIER_LOG_BYTES)
         self._are_lines_new = False
         """Whether the lines that are read next were written since the start."""
+        self._ledger_problem = "the ledger is not read yet"
         self._missing: dict[str, str] = {}
 
     def look(self) -> None:
@@ -104,15 +115,15 @@ class Observer:
         self._read_ticks(now_ns)
         if now_ns >= self._ledger_ns:
             self._read_ledger()
-            ended_ns = time.monotonic_ns()
-            self._ledger_ns = ended_ns + max(LEDGER_NS, LEDGER_SHARE * (ended_ns - now_ns))
+            self._ledger_ns = self._next_ledger_ns(now_ns)
         self._open_profit = self._profit(self._holdings().values())
-        self._set_awaited("news", "" if self._news.is_known else "news that have met a tick")
+        self._set_awaited(
+            "news", "news that have met a tick" if self.news.sentiment is None else ""
+        )
 
     def view(self, symbol: str) -> View:
         """Return the view of a page that has chosen this symbol."""
         now_ns = time.monotonic_ns()
-        settings = self._settings
         ledger_totals = self.ledger_totals
         course = self._prices.course(symbol)
         if course and course.at:
@@ -121,24 +132,56 @@ class Observer:
         return View(
             at=time.time(),
             tape=self._tape,
-            halted=(settings.var_dir / HALT_FILE).exists(),
-            roles=self.roles.views(self.restarts, now_ns),
+            halted=self._is_halted,
+            roles=self.role_views(),
             incidents=self._incidents.latest(),
             strategies=[
-                one.view(ledger_totals and ledger_totals.clients[one.settings.client_id], now_ns)
+                one.view(
+                    self.order_counts.of_client(one.settings.client_id),
+                    ledger_totals and ledger_totals.held[one.settings.client_id],
+                    now_ns,
+                )
                 for one in self.strategies
             ],
             prices=[self._price(one) for one in self._shown(course)],
             course=course,
-            news=self._news.view(),
+            news=self.news.view(),
             latency=self._latency(now_ns),
             orders=self.orders.latest(),
-            filled=ledger_totals.filled if ledger_totals else None,
-            rejected=ledger_totals.rejected if ledger_totals else None,
+            filled=self.order_counts.filled if ledger_totals else None,
+            rejected=self.order_counts.rejected,
             realised=ledger_totals.realised if ledger_totals else None,
             open_profit=self._open_profit if ledger_totals else None,
             missing=self._missing,
         )
+
+    def role_views(self) -> list[RoleView]:
+        """Return what is known of each program."""
+        return self.roles.views(self.restarts, time.monotonic_ns())
+
+    def health(self) -> Health:
+        """Return whether the stack is at work, and what is wrong."""
+        now_ns, now = time.monotonic_ns(), time.time()
+
+        def age_s(at: float | None) -> float | None:
+            return None if at is None else max(0.0, now - at)
+
+        condition = Condition(
+            roles={
+                one.program: RoleHealth(one.state, one.is_up, one.heartbeat_age_s)
+                for one in self.role_views()
+            },
+            supervisord=self.roles.problem,
+            price_book="" if self._book.book else self._book.problem or NO_PRICE_BOOK,
+            ledger=self._ledger_problem,
+            tick_age_s=(now_ns - self._tick_ns) / SECOND_NS if self._tick_ns else None,
+            news_age_s=age_s(self.news.latest_at),
+            order_age_s=age_s(self.orders.latest_at),
+            is_news_in_force=self.news.sentiment is not None,
+            has_tape_ended=self._has_tape_ended,
+            is_halted=self._is_halted,
+        )
+        return health(condition, self._settings)
 
     def close(self) -> None:
         """Close everything that is read."""
@@ -160,11 +203,13 @@ class Observer:
                 self.counters.take(program, event)
             self._incidents.take(program, event)
             if program == STRATEGY:
-                self._news.take(event)
+                self.news.take(event)
             elif isinstance(event.event, RoleEnded) and event.event.program == STRATEGY:
-                self._news.end()  # a killed strategy logs nothing
+                self.news.end()  # a killed strategy logs nothing
             elif program == ORDER_MANAGER:
                 self.orders.take(event)
+            elif isinstance(event.event, TapeEnded | TapeStarted):
+                self._has_tape_ended = isinstance(event.event, TapeEnded)
         self._are_lines_new = True
 
     # The price book and the decisions
@@ -203,6 +248,7 @@ class Observer:
                 decisions.clear()
                 ticks = ticks[ticks["epoch"] == ticks["epoch"][-1]]
             self._prices.take(ticks["symbol"], ticks["price"])
+            self._tick_ns = int(ticks["sent_ns"][-1]) or now_ns  # a plain stream has no times
         for strategy, decided in decisions:
             if decided is not None:
                 strategy.latencies.take(decided, ticks["sequence"], ticks["sent_ns"], now_ns)
@@ -228,22 +274,37 @@ class Observer:
     def _read_ledger(self) -> None:
         path = self._settings.var_dir / self._settings.order_manager.ledger
         try:
-            with read_ledger(path, LOCK_WAIT_S) as ledger:
+            with read_ledger(path, LOCK_WAIT_S, READ_LIMIT_S) as ledger:
+                self.order_counts.read(ledger, self.counters.orders["rejected"])
                 totals = ledger.totals()
-                filled, rejected = ledger.counts()
-                clients = ledger.of_clients([one.settings.client_id for one in self.strategies])
-        except FileNotFoundError:
+                held = ledger.held_by([one.settings.client_id for one in self.strategies])
+        except FileNotFoundError as error:
+            self._ledger_problem = str(error)
             self._set_awaited("ledger", "a ledger: the order manager makes it when it starts")
             return
         except LedgerError as error:
+            self._ledger_problem = str(error)
             self._set_awaited("ledger", f"a ledger that can be read: {error}")
             return
+        self._ledger_problem = ""
         realised = sum(total.realised for total in totals)
         holdings = {one.symbol: one for one in totals}
-        self.ledger_totals = LedgerTotals(filled, rejected, holdings, realised, clients)
-        self._set_awaited("ledger", "")
+        self.ledger_totals = LedgerTotals(holdings, realised, held)
+        self._set_awaited("ledger", self.order_counts.awaits)
+
+    def _next_ledger_ns(self, begun_ns: int) -> int:
+        """Return when to read it again, after a read that begun then."""
+        ended_ns = time.monotonic_ns()
+        taken_ns = ended_ns - begun_ns
+        if self.order_counts.awaits and not self._ledger_problem:
+            return ended_ns + COUNTING_SHARE * taken_ns
+        return ended_ns + max(LEDGER_NS, LEDGER_SHARE * taken_ns)
 
     # What comes of it
+
+    @property
+    def _is_halted(self) -> bool:
+        return (self._settings.var_dir / HALT_FILE).exists()
 
     def _holdings(self) -> dict[str, Total]:
         return self.ledger_totals.holdings if self.ledger_totals else {}
@@ -263,7 +324,7 @@ class Observer:
             price=self._prices.latest(symbol),
             change=self._prices.change(symbol),
             price_signal=trend,
-            agreed=trend if trend == self._news.signal else 0,
+            agreed=trend if trend == self.news.signal else 0,
             position=holding.position,
             realised=holding.realised,
             open_profit=self._profit([holding]),

@@ -46,6 +46,11 @@ class AnsweredOrders:
         """Return the latest orders, the newest first."""
         return list(reversed(self._latest))
 
+    @property
+    def latest_at(self) -> float | None:
+        """When the latest one was answered, in seconds since 1970; None if none is known."""
+        return self._latest[-1].at if self._latest else None
+
     def trades(self, symbol: str, since: float) -> list[Trade]:
         """Return the fills of a symbol since then, the oldest first."""
         return [trade for of, trade in self._trades if of == symbol and trade.at >= since]

@@ -3,6 +3,10 @@
 Pure: ticks and times go in. The averages are the strategy's own (`lib.moving_averages`), over the
 same ticks, so the signal shown is the strategy's. A caller that has missed ticks must say so: then
 the windows start again.
+
+At full speed ticks are missed at each look. The averages are made once and move on over what is
+missed: they are differences of running sums, so a window that has filled up since has none of the
+earlier prices in it. Made anew each time, 8 bytes x symbols x window would be garbage at each look.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ class Prices:
     def __init__(self, symbols: tuple[str, ...], short_window: int, long_window: int) -> None:
         self._index = {symbol: index for index, symbol in enumerate(symbols)}
         self._windows = short_window, long_window
+        self._averages = MovingAverages(short_window, long_window)
         self._courses: OrderedDict[int, deque[_Point]] = OrderedDict()
         for index in range(min(len(symbols), MAX_COURSES)):
             self._courses[index] = deque(maxlen=COURSE_POINTS)
@@ -46,8 +51,8 @@ class Prices:
 
     def miss_ticks(self) -> None:
         """Empty the windows after missed ticks: averages are unknown until they are full again."""
-        self._averages = MovingAverages(*self._windows)
         self._seen = np.zeros(len(self._index), np.int64)
+        """The ticks of each symbol since then."""
         self._trends = np.zeros(len(self._index), np.int8)
 
     def take(self, symbols: NDArray[np.int32], prices: NDArray[np.int64]) -> None:
@@ -58,6 +63,8 @@ class Prices:
         self._latest[symbols] = prices  # where an index repeats, the last one stays
         self._trends[symbols] = trends
         self._seen += np.bincount(symbols, minlength=len(self._seen))
+        _, long_window = self._windows
+        self._trends[self._seen < long_window] = 0
         present, firsts = np.unique(symbols, return_index=True)
         new = self._first[present] == 0
         self._first[present[new]] = prices[firsts[new]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from lib.clock import MICROSECOND_NS
 from lib.dashboard.latencies import Latencies
 from lib.dashboard.view import StrategyView
-from lib.ledger.reader import ClientTotal
+from lib.ledger.reader import Held
 from lib.settings import Settings, StrategySettings
 from lib.trading.decision_log import Decided, DecisionReader, decision_log_path
 
@@ -44,16 +44,19 @@ class WatchedStrategy:
         found_ns = self.latencies.quantile_ns(quantile, now_ns)
         return None if found_ns is None else found_ns / MICROSECOND_NS
 
-    def view(self, total: ClientTotal | None, now_ns: int) -> StrategyView:
-        """Return its part of a view; `total` is from the ledger, None if that was not read."""
+    def view(self, orders: tuple[int, int] | None, held: Held | None, now_ns: int) -> StrategyView:
+        """Return its part of a view.
+
+        `orders`, filled and rejected ones, and `held` are from the ledger, None if not yet read.
+        """
         return StrategyView(
             name=self.name,
             client_id=self.settings.client_id,
             signal_class=self.settings.signal_class,
-            filled=total.filled if total else None,
-            rejected=total.rejected if total else None,
-            held=total.held if total else None,
-            realised=total.realised if total else None,
+            filled=orders[0] if orders else None,
+            rejected=orders[1] if orders else None,
+            held=held.symbols if held else None,
+            realised=held.realised if held else None,
             p50_us=self.quantile_us(0.5, now_ns),
             p99_us=self.quantile_us(0.99, now_ns),
         )

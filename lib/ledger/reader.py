@@ -8,7 +8,9 @@ nothing meanwhile.
 
 from __future__ import annotations
 
+import math
 import sqlite3
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -31,16 +33,21 @@ from lib.ledger.schema import READ_LOCK_WAIT_S, LedgerError, ledger_error, open_
 MAX_DAMAGES: Final = 10
 """How many damages of a file are listed."""
 
+STEPS_A_CHECK: Final = 10_000
+"""After how many steps of SQLite's machine, some 0.1 ms, the time limit is checked."""
+
 _Utc = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @contextmanager
-def read_ledger(path: Path, lock_wait_s: float = READ_LOCK_WAIT_S) -> Iterator[Snapshot]:
+def read_ledger(
+    path: Path, lock_wait_s: float = READ_LOCK_WAIT_S, time_limit_s: float = math.inf
+) -> Iterator[Snapshot]:
     """Open a snapshot of the ledger at `path`; read from it only inside the `with` block.
 
-    `lock_wait_s` is the longest wait for an exclusive lock of another process. Raises
-    FileNotFoundError, and LedgerError for what cannot be read, from the block too; the text is one
-    human-readable line.
+    `lock_wait_s` is the longest wait for an exclusive lock of another process, and `time_limit_s`
+    how long all reading may take. Raises FileNotFoundError, and LedgerError for what cannot be
+    read, from the block too; the text is one human-readable line.
     """
     try:
         connection = open_for_reading(path, lock_wait_s)
@@ -48,6 +55,8 @@ def read_ledger(path: Path, lock_wait_s: float = READ_LOCK_WAIT_S) -> Iterator[S
         raise FileNotFoundError(
             f"ledger {path}: not there; the order manager makes one when it starts"
         ) from None
+    end_s = time.monotonic() + time_limit_s
+    connection.set_progress_handler(lambda: time.monotonic() > end_s, STEPS_A_CHECK)
     try:
         connection.execute("BEGIN")
         yield Snapshot(path, connection)
@@ -68,14 +77,22 @@ class Total(NamedTuple):
     realised: float
 
 
-class ClientTotal(NamedTuple):
-    """The orders, positions and profit of one client. Money in dollars."""
+class Held(NamedTuple):
+    """What a client holds and has earned."""
 
-    filled: int = 0
-    rejected: int = 0
-    held: int = 0
+    symbols: int = 0
     """The number of symbols in which it has a position."""
     realised: float = 0.0
+    """Its realised profit in dollars."""
+
+
+class Counted(NamedTuple):
+    """Some orders of one client."""
+
+    client_id: str
+    orders: int
+    last: int
+    """The highest number among them."""
 
 
 class Snapshot:
@@ -123,27 +140,45 @@ class Snapshot:
             )
         ]
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many orders are filled and how many rejected. Reads every order."""
-        orders, filled = self._connection.execute(
-            "SELECT count(*), count(trade_id) FROM orders"
-        ).fetchone()
-        return filled, orders - filled
+    def fill_count(self) -> int:
+        """Return how many orders are filled: the last trade_id, as they count without a gap."""
+        last: int = self._one("SELECT coalesce(CAST(max(trade_id) AS INTEGER), 0) FROM orders")
+        return last
 
-    def of_clients(self, client_ids: Collection[str]) -> dict[str, ClientTotal]:
-        """Return the totals of each of these clients, by client_id. Reads all their orders."""
+    def count_fills(self, after: int, limit: int) -> list[Counted]:
+        """Count the next `limit` fills after this trade_id, by client; `last` is a trade_id."""
+        rows = self._connection.execute(
+            "SELECT client_id, count(*), CAST(max(trade_id) AS INTEGER) FROM (SELECT client_id, "
+            "trade_id FROM orders WHERE trade_id > ? ORDER BY trade_id LIMIT ?) GROUP BY client_id",
+            (after, limit),
+        )
+        return [Counted(*row) for row in rows]
+
+    def count_rejections(self, after: tuple[str, int], limit: int) -> list[Counted]:
+        """Count the next `limit` rejected orders after this identity, by client and in that order.
+
+        The identity is client_id and order_id, and `last` an order_id.
+        """
+        rows = self._connection.execute(
+            # The index on trade_id begins with them, in the order of identity.
+            "SELECT client_id, count(*), max(order_id) FROM (SELECT client_id, order_id "
+            "FROM orders INDEXED BY sqlite_autoindex_orders_1 "
+            "WHERE trade_id IS NULL AND (client_id, order_id) > (?, ?) "
+            "ORDER BY client_id, order_id LIMIT ?) GROUP BY client_id ORDER BY client_id",
+            (*after, limit),
+        )
+        return [Counted(*row) for row in rows]
+
+    def held_by(self, client_ids: Collection[str]) -> dict[str, Held]:
+        """Return what each of these clients holds and has earned, by client_id."""
         among = f"client_id IN ({', '.join('?' * len(client_ids))})"
         rows = self._connection.execute(
-            "SELECT client_id, filled, orders - filled, coalesce(held, 0), coalesce(realised, 0.0) "
-            "FROM (SELECT client_id, count(*) AS orders, count(trade_id) AS filled "
-            f"FROM orders WHERE {among} GROUP BY client_id) "
-            "LEFT JOIN (SELECT client_id, sum(position <> 0) AS held, "
-            "sum(realised_profit + 0.0) AS realised "
-            f"FROM positions WHERE {among} GROUP BY client_id) USING (client_id)",
-            [*client_ids, *client_ids],
+            "SELECT client_id, sum(position <> 0), sum(realised_profit + 0.0) "
+            f"FROM positions WHERE {among} GROUP BY client_id",
+            [*client_ids],
         )
-        done = {client_id: ClientTotal(*total) for client_id, *total in rows}
-        return {client_id: done.get(client_id, ClientTotal()) for client_id in client_ids}
+        held = {client_id: Held(*sums) for client_id, *sums in rows}
+        return {client_id: held.get(client_id, Held()) for client_id in client_ids}
 
     def damages(self) -> list[str]:
         """Return what is wrong with the file, its pages and indices, in SQLite's words."""

@@ -86,6 +86,7 @@ _SQLITE_REASONS: Final = {
     sqlite3.SQLITE_NOTADB: "damaged",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened",
     sqlite3.SQLITE_IOERR: "disk error",
+    sqlite3.SQLITE_INTERRUPT: "takes too long to read",  # `read_ledger` has a time limit
     # No room for the file that readers and the writer share.
     sqlite3.SQLITE_IOERR_SHMSIZE: "disk full",
 }

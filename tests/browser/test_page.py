@@ -129,6 +129,8 @@ def test_the_chosen_symbol_is_in_the_address(seen: Seen) -> None:
     expect(seen.page.locator("#symbol")).to_have_value("GOOG")
     seen.open("/?symbol=<img src=x onerror=alert(1)>")
     expect(seen.page.locator("#no-course")).to_contain_text("There is no symbol <img src=x")
+    chart = seen.page.locator("#chart")
+    expect(chart).to_have_attribute("aria-label", re.compile("nothing to show"))
     assert seen.problems == []
 
 

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from daemons.dashboard import MAX_CONNECTIONS
 from tests.helpers import DEADLINE_S, wait_until
+from tests.ledgers import write_ledger
 from tests.stack import ROLES, PrivateStack
 
 
@@ -108,6 +109,39 @@ def test_prometheus_can_read_the_metrics(stack: PrivateStack) -> None:
     assert families["tradewire_ticks"].samples[0].value > 0
 
 
+def health(stack: PrivateStack) -> tuple[int, dict[str, Any]]:
+    status, headers, body = get(stack, "/health")
+    assert headers["Content-Type"] == "application/json"
+    return status, json.loads(body)
+
+
+def test_its_health_is_that_of_the_stack(stack: PrivateStack) -> None:
+    wait_until(lambda: health(stack)[0] == 200, "the stack is healthy")
+    _, seen = health(stack)
+    assert (seen["is_healthy"], seen["problems"]) == (True, [])
+    assert {name: role["state"] for name, role in seen["roles"].items()} == dict.fromkeys(
+        ROLES, "RUNNING"
+    )
+    stack.supervisorctl("stop", "strategy")
+    wait_until(lambda: "strategy is STOPPED" in health(stack)[1]["problems"], "it is missed")
+    status, seen = health(stack)
+    assert (status, seen["is_healthy"]) == (503, False)
+    stack.supervisorctl("start", "strategy")
+    wait_until(lambda: health(stack)[0] == 200, "the stack is healthy again")
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics"])
+def test_an_old_probe_asks_without_a_host(stack: PrivateStack, path: str) -> None:
+    for method in (b"GET", b"HEAD"):
+        with socket.create_connection(("127.0.0.1", stack.dashboard_port), DEADLINE_S) as sock:
+            sock.sendall(method + f" {path} HTTP/1.0\r\n\r\n".encode())
+            answer = b"".join(iter(lambda sock=sock: sock.recv(1 << 16), b""))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 503"))
+        assert b"connection: close" in head.lower()
+        assert bool(body) == (method == b"GET")
+
+
 @contextmanager
 def listening(stack: PrivateStack, path: str = "/events") -> Iterator[socket.socket]:
     """A page that has asked for views."""
@@ -167,3 +201,29 @@ def test_whatever_is_asked_is_answered_and_does_not_end_it(stack: PrivateStack) 
             sock.recv(4096)
     assert view(stack)["roles"]
     assert stack.pid("dashboard") == pid
+
+
+def test_many_scrapes_at_once_of_thousands_of_symbols_do_not_hang_it() -> None:
+    symbols = [f"S{number}" for number in range(5_000)]
+    sections: dict[str, dict[str, Any]] = {
+        "": {"symbols": symbols},
+        "price_book": {"ring_capacity": 1 << 19},
+        "dashboard": {"allowed_hosts": ["prometheus.example"]},
+    }
+    history = "\n".join(f"alice {n} BUY 1 S{n - 1} @ 100" for n in range(1, 5_001))
+    with PrivateStack(sections) as stack:
+        stack.var_dir.mkdir(parents=True, exist_ok=True)
+        write_ledger(stack.var_dir / "orders.sqlite", history)
+        stack.start()
+        wait_until(lambda: b'shares{symbol="S4999"} 1.0' in get(stack, "/metrics")[2], "it is read")
+        pid = stack.pid("dashboard")
+        with ExitStack() as scrapers:
+            socks = [scrapers.enter_context(listening(stack, "/metrics")) for _ in range(30)]
+            texts = {b"".join(iter(lambda s=s: s.recv(1 << 16), b"")) for s in socks}
+        # Made once a second: thirty of their own would be thirty texts, at different times.
+        assert 1 <= len(texts) < 10
+        assert all(b'shares{symbol="S4999"} 1.0' in text for text in texts)
+        assert get(stack, "/metrics", Host="prometheus.example:9090")[0] == 200
+        assert stack.pid("dashboard") == pid
+        silent = ("role_hung", "role_was_silent")
+        assert not [one for one in stack.events("watchdog") if one["event"] in silent]

@@ -73,7 +73,7 @@ def test_the_least_values_are_taken_and_paths_are_absolute(load):
         order_manager = { host = "::1", port = 5002 }  # the same port at another address
         risk.max_position = 0
         watchdog.hang_after = 0
-        dashboard = { host = "[::1]", port = 1 }
+        dashboard = { host = "[::1]", port = 1, allowed_hosts = ["a_b.example", "fd00::1"] }
         [strategy]
         class = "my_signals:Contrarian"
         short_window = 4
@@ -89,6 +89,7 @@ def test_the_least_values_are_taken_and_paths_are_absolute(load):
     assert (gateway.source, gateway.rate, type(gateway.rate)) == ("csv", 0.0, float)
     assert (settings.order_manager.host, settings.dashboard.host) == ("::1", "::1")
     assert settings.strategy.signal_class == "my_signals:Contrarian"
+    assert settings.dashboard.allowed_hosts == ("a_b.example", "fd00::1")
 
 
 def test_a_further_strategy_is_strategy_but_for_its_name_and_what_its_table_says(load):
@@ -175,6 +176,15 @@ IMPOSSIBLE = {
     "risk.price_collar_percent": ["-1", "nan"],
     "watchdog.hang_after": ["2000-01-01"],
     "dashboard.host": ['"0.0.0.0"'],
+    "dashboard.allowed_hosts": [
+        '"a"',
+        "[1]",
+        '["*"]',
+        '["a:80"]',
+        '["http://a"]',
+        '[""]',
+        '["[a]"]',
+    ],
     # Unknown keys.
     "gatway": ["{}"],
     "gateway.port": ["5001"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import sqlite3
@@ -15,7 +16,8 @@ import pytest
 from msgspec.structs import replace
 
 from lib.dashboard import observer as observer_module
-from lib.dashboard.observer import MAX_PRICES_SHOWN, Observer
+from lib.dashboard.metrics import metrics
+from lib.dashboard.observer import MAX_PRICES_SHOWN, NO_PRICE_BOOK, Observer
 from lib.dashboard.view import View
 from lib.execution.risk import HALT_FILE
 from lib.prices import PRICE_SCALE
@@ -273,6 +275,79 @@ def test_a_ledger_that_is_locked_is_said_to_be_so_and_not_waited_for(observer, s
         view = look(observer)
         assert "locked" in view.missing["ledger"]
         assert view.prices[0].position != 0  # what was known stands
+
+
+def test_what_is_seen_of_a_stack_makes_its_health(observer, settings, book):
+    observer.look()
+    assert [problem.split()[:2] for problem in observer.health().problems] == [
+        ["ledger", f"{settings.var_dir / 'orders.sqlite'}:"],
+        ["no", "tick"],
+        ["no", "news"],
+    ]
+    write_ledger(settings.var_dir / settings.order_manager.ledger)
+    append(settings, "strategy", raw("news_applied", by="strategy", sentiment=70))
+    append(settings, "order_manager", raw("order_filled", by="order_manager", order_id=1))
+    write(book, 1, 100.0)
+    observer._ledger_ns = 0
+    observer.look()
+    health = observer.health()
+    assert health.problems == []
+    assert health.is_healthy
+    assert 0 <= health.tick_age_s < health.news_age_s
+    assert health.news_age_s == pytest.approx(health.order_age_s)
+    assert health.roles["gateway"].state == "RUNNING"
+    book.unlink()
+    while observer._book.book is not None:
+        observer.look()
+    assert observer.health().problems == [NO_PRICE_BOOK]
+
+
+def test_the_health_of_a_stack_that_is_not_there_says_so(settings):
+    health = Observer(settings, Programs(None)).health()
+    assert not health.is_healthy
+    assert health.problems[0] == "supervisord has not answered yet"
+    assert NO_PRICE_BOOK in health.problems
+    assert (health.tick_age_s, health.news_age_s, health.order_age_s) == (None, None, None)
+
+
+def test_the_end_of_a_tape_is_no_problem_until_another_one_begins(observer, settings, book):
+    write(book, 1, 100.0)
+    append(settings, "gateway", raw("tape_ended", tape="tape", ticks=1))
+    observer.look()
+    assert observer.health().has_tape_ended
+    append(settings, "gateway", raw("tape_started", tape="another"))
+    observer.look()
+    assert not observer.health().has_tape_ended
+
+
+def test_looks_leave_no_cycles_behind(observer, settings, book, monkeypatch):
+    monkeypatch.setattr(observer_module, "MAX_TICKS_A_LOOK", 10)
+    write_ledger(settings.var_dir / settings.order_manager.ledger)
+    log = DecisionLog(decision_log_path(settings.var_dir, settings.strategy.client_id))
+    applied = raw("news_applied", by="strategy", sentiment=70)
+    first = 1
+
+    def look_at_more_than_it_reads() -> None:
+        nonlocal first
+        write(book, first, *[100.0] * 30)
+        log.add("tape", first, first + 29, time.monotonic_ns())
+        append(settings, "strategy", applied)
+        first += 30
+        observer._ledger_ns = 0
+        look(observer)
+        metrics(observer, pages=1)
+        observer.health()
+
+    look_at_more_than_it_reads()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            look_at_more_than_it_reads()
+        left = gc.collect()
+    finally:
+        gc.enable()
+    assert left < 20  # less than one object a look
 
 
 def test_the_sentiment_of_a_killed_strategy_is_not_in_force(observer, settings):

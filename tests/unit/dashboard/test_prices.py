@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import numpy as np
 
 from lib.dashboard.prices import COURSE_POINTS, MAX_COURSES, Prices
@@ -52,6 +55,43 @@ def test_after_ticks_that_were_not_seen_the_windows_restart_and_prices_stay():
     assert prices.trend("AAPL") == 0
     take(prices, (0, 98.0))
     assert prices.trend("AAPL") == -1
+
+
+def test_averages_over_what_came_after_a_gap_are_those_of_a_beginner():
+    dollars = np.random.default_rng(7).integers(90, 110, 40).astype(float).tolist()
+    old, new = Prices(SYMBOLS, 3, 8), Prices(SYMBOLS, 3, 8)
+    take(old, *[(number % 2, 100.0 + number) for number in range(21)])
+    old.miss_ticks()
+    for number, price in enumerate(dollars):
+        for prices in (old, new):
+            take(prices, (number % 2, price))
+            prices.sample(float(number))
+        assert [old.trend(one) for one in SYMBOLS] == [new.trend(one) for one in SYMBOLS]
+    for symbol in SYMBOLS:
+        course, expected = old.course(symbol), new.course(symbol)
+        # The old one has a point of its earlier price more.
+        since = -len(expected.at)
+        assert course.short_mean[since:] == expected.short_mean
+        assert course.long_mean[since:] == expected.long_mean
+        assert None not in course.long_mean[-10:]
+
+
+def test_memory_is_flat_however_often_ticks_are_missed():
+    long_window = 50_000
+    prices = Prices(SYMBOLS, 10, long_window)
+    gc.disable()  # what is in a cycle shows
+    tracemalloc.start()
+    try:
+        sizes = []
+        for _ in range(2):
+            for _ in range(10):
+                prices.miss_ticks()
+                take(prices, *[(0, 100.0)] * 10)
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert sizes[1] - sizes[0] < 8 * long_window  # less than the window of one symbol
 
 
 def test_another_tape_has_a_first_price_of_its_own():

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from lib.ledger import reader
 from lib.ledger.reader import MAX_DAMAGES, read_ledger
 from lib.ledger.schema import LedgerError, open_for_writing
 from lib.prices import to_float
@@ -56,7 +57,6 @@ def test_everything_is_read_as_it_was_written(path):
 
 def test_totals_are_those_of_all_clients_together(path):
     with read_ledger(path) as snapshot:
-        assert snapshot.counts() == (6, 2)
         totals = {one.symbol: one for one in snapshot.totals()}
     for symbol in ("AAPL", "MSFT"):
         held = [one for one in positions(orders()) if one.symbol == symbol]
@@ -68,13 +68,35 @@ def test_totals_are_those_of_all_clients_together(path):
             assert figure == pytest.approx(to_float(exact))
 
 
-def test_what_each_client_has_done_is_counted_for_those_who_are_asked_for(path):
+def test_what_each_client_holds_is_added_up_for_those_who_are_asked_for(path):
     with read_ledger(path) as snapshot:
-        done = snapshot.of_clients(["alice", "carol", "dave"])
+        held = snapshot.held_by(["alice", "bob", "dave"])
     profits = [one.realised_profit for one in positions(orders()) if one.client_id == "alice"]
-    assert done["alice"] == (4, 1, 1, pytest.approx(to_float(sum(profits))))
-    assert (done["carol"], done["dave"]) == ((0, 1, 0, 0.0), (0, 0, 0, 0.0))
-    assert len(done) == 3
+    assert held["alice"] == (1, pytest.approx(to_float(sum(profits))))
+    assert held["bob"].symbols == 0
+    assert held["dave"] == (0, 0.0)
+    assert len(held) == 3
+
+
+def test_orders_are_counted_in_slices_each_fill_and_each_rejection_once(path):
+    with read_ledger(path) as snapshot:
+        assert snapshot.fill_count() == 6
+        assert sorted(snapshot.count_fills(0, 3)) == [("alice", 2, 3), ("bob", 1, 2)]
+        assert sorted(snapshot.count_fills(3, 100)) == [("alice", 2, 6), ("bob", 1, 5)]
+        assert snapshot.count_fills(6, 100) == []
+        assert snapshot.count_rejections(("", 0), 1) == [("alice", 1, 3)]
+        assert snapshot.count_rejections(("alice", 3), 1) == [("carol", 1, 1)]
+        assert snapshot.count_rejections(("", 0), 100) == [("alice", 1, 3), ("carol", 1, 1)]
+        assert snapshot.count_rejections(("carol", 1), 100) == []
+
+
+def test_a_read_that_takes_too_long_is_ended_and_says_so(path, monkeypatch):
+    monkeypatch.setattr(reader, "STEPS_A_CHECK", 1)
+    with (
+        pytest.raises(LedgerError, match="takes too long to read"),
+        read_ledger(path, time_limit_s=0) as snapshot,
+    ):
+        snapshot.totals()
 
 
 def test_the_latest_orders_are_those_received_last(path):

@@ -1,0 +1,86 @@
+"""A stack is healthy while it is at work, and what is wrong is said in words."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from lib.dashboard.health import TICKS_LATE_S, Condition, RoleHealth, health
+from lib.settings import GatewaySettings, Settings, WatchdogSettings
+
+UP = RoleHealth("RUNNING", True, 0.2)
+WELL = Condition(
+    roles={"gateway": UP, "strategy": UP},
+    supervisord="",
+    price_book="",
+    ledger="",
+    tick_age_s=0.1,
+    news_age_s=0.4,
+    order_age_s=None,
+    is_news_in_force=True,
+    has_tape_ended=False,
+    is_halted=False,
+)
+
+
+def problems(settings: Settings | None = None, **changed) -> list[str]:
+    judged = health(replace(WELL, **changed), settings or Settings())
+    assert judged.is_healthy == (not judged.problems)
+    return judged.problems
+
+
+def test_a_stack_at_work_is_healthy_whatever_the_age_of_its_last_order():
+    assert problems() == []
+    assert problems(order_age_s=1e6) == []
+    assert problems(news_age_s=1e6) == []  # an old sentiment may still be in force
+    judged = health(WELL, Settings())
+    assert (judged.roles, judged.tick_age_s, judged.order_age_s) == (WELL.roles, 0.1, None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"roles": {"gateway": RoleHealth("FATAL", False, None)}}, "gateway is FATAL"),
+        ({"roles": {"gateway": RoleHealth("STARTING", False, 0.1)}}, "gateway is STARTING"),
+        (
+            {"roles": {"gateway": RoleHealth("RUNNING", True, 2.5)}},
+            "gateway has not completed a pass of its loop for 2.5 s",
+        ),
+        ({"supervisord": "the stack is being stopped"}, "the stack is being stopped"),
+        ({"price_book": "no book"}, "no book"),
+        ({"ledger": "ledger x: damaged"}, "ledger x: damaged"),
+        ({"tick_age_s": None}, "no tick has come yet"),
+        ({"tick_age_s": 7.0}, "no tick for 7.0 s, over 5 s"),
+        ({"is_news_in_force": False}, "no news is in force"),
+    ],
+)
+def test_each_of_these_is_a_problem(changed, problem):
+    [said] = problems(**changed)
+    assert said.startswith(problem)
+
+
+def test_several_problems_are_all_said():
+    assert len(problems(price_book="gone", ledger="gone", tick_age_s=None)) == 3
+
+
+def test_slow_ticks_may_be_late_by_their_own_pace_and_hasty_ones_may_not():
+    slow = Settings(gateway=GatewaySettings(rate=0.1))
+    assert problems(slow, tick_age_s=29.0) == []
+    assert problems(slow, tick_age_s=31.0) == ["no tick for 31.0 s, over 30 s"]
+    for rate in (0.0, 1e6):
+        hasty = Settings(gateway=GatewaySettings(rate=rate))
+        assert problems(hasty, tick_age_s=TICKS_LATE_S) == []
+        assert len(problems(hasty, tick_age_s=TICKS_LATE_S + 0.1)) == 1
+
+
+def test_a_role_is_as_late_as_the_watchdog_says_or_never():
+    late = {"gateway": RoleHealth("RUNNING", True, 5.0)}
+    assert problems(Settings(watchdog=WatchdogSettings(hang_after=6.0)), roles=late) == []
+    assert problems(Settings(watchdog=WatchdogSettings(hang_after=0.0)), roles=late) == []
+
+
+def test_what_was_decided_is_no_problem_a_halt_and_the_end_of_a_tape():
+    assert problems(is_halted=True) == []
+    over = {"has_tape_ended": True, "tick_age_s": 100.0, "is_news_in_force": False}
+    assert problems(**over) == []
+    assert problems(**over, price_book="gone") == ["gone"]

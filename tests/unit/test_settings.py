@@ -174,6 +174,7 @@ IMPOSSIBLE = {
     "risk.price_collar_percent": ["-1", "nan"],
     "watchdog.hang_after": ["2000-01-01"],
     "dashboard.host": ['"0.0.0.0"'],
+    "alerts.command": ["1", '"a\\u0000b"', f'"{"a" * 4097}"'],
     # Unknown keys.
     "gatway": ["{}"],
     "gateway.port": ["5001"],

@@ -16,6 +16,8 @@ from msgspec.structs import replace
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.view import Incident
 from lib.process.log_events import (
+    AlertFailed,
+    AlertsEnded,
     Attached,
     CannotStart,
     ClientIdContested,
@@ -72,6 +74,8 @@ _ENDS: Final[dict[type[LogEvent], str]] = {
 }
 _NOTED: Final[frozenset[type[LogEvent]]] = frozenset(
     {
+        AlertFailed,
+        AlertsEnded,
         CannotStart,
         ClientIdContested,
         Crashed,

@@ -1,4 +1,4 @@
-"""What an event means, in a few words for people: an incident. Pure.
+"""What an event means, in a few words for people: an incident, an alert. Pure.
 
 `lib.stack.log_follower.event_text` shows any event by its fields; a phrase says what happened.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from lib.process.log_events import (
+    AlertFailed,
+    AlertsEnded,
     CannotStart,
     ClientIdContested,
     Crashed,
@@ -26,12 +28,15 @@ from lib.process.log_events import (
     StartTakesLong,
     Stopped,
     SupervisordSilent,
+    TapeEnded,
     TicksLapped,
     TicksMissed,
     TradingHalted,
 )
 
 _PHRASES: Final[dict[type[LogEvent], str]] = {
+    AlertFailed: "an alert could not be sent",
+    AlertsEnded: "the process of the alerts has ended",
     CannotStart: "cannot start",
     ClientIdContested: "a client_id is contested",
     Crashed: "crashed",
@@ -53,7 +58,7 @@ _PHRASES: Final[dict[type[LogEvent], str]] = {
 def phrase(event: LogEvent) -> str:
     """Return what has happened to the program that the event is about.
 
-    Raises KeyError for an event that is no incident.
+    Raises KeyError for an event that is neither an incident nor an alert.
     """
     match event:
         case RoleWasSilent():
@@ -68,6 +73,8 @@ def phrase(event: LogEvent) -> str:
             what = f"lost the connection for {event.stream}"
         case TicksMissed() | TicksLapped():
             what = f"{event.ticks:,} ticks missed ({event.where})"
+        case TapeEnded():
+            what = f"the tape has ended after {event.ticks:,} ticks"
         case _:
             what = f"{_PHRASES[type(event)]}{_at(event)}"
     reason = getattr(event, "reason", "")

@@ -89,6 +89,8 @@ def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration
         ),
         ("client_id_contested", {"reason": "again"}, "a client_id is contested: again"),
         ("supervisord_silent", {"reason": "slow"}, "supervisord does not answer: slow"),
+        ("alert_failed", {"reason": "exit status 1"}, "an alert could not be sent: exit status 1"),
+        ("alerts_ended", {"reason": "signal 9"}, "the process of the alerts has ended: signal 9"),
     ],
 )
 def test_what_takes_no_time_or_whose_end_is_not_logged_has_no_duration(

@@ -3,7 +3,8 @@
 supervisord alone notices the end of a child up to a second later, and never notices a hang.
 `lib.process.watchdog_rules` decides. Here are the pidfds that signal an end, the heartbeat files of
 the roles, the requests to supervisord, and SIGKILL. A role that hangs is asked for its stack first
-(`lib.process.traceback_dump`), so that the log shows where it hangs.
+(`lib.process.traceback_dump`), so that the log shows where it hangs. It also keeps the process of
+the alerts running (`daemons.alerts`).
 
 It is a program of the same supervisord, and no role depends on it: without it, the stack recovers
 as slowly as supervisord does.
@@ -21,6 +22,7 @@ from msgspec import UNSET
 from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
+from lib.process.alerts_process import AlertsProcess
 from lib.process.heartbeat import Pulse, find_pulse
 from lib.process.log_events import (
     RoleEnded,
@@ -72,6 +74,9 @@ class Watchdog:
         self._pulses: dict[int, Pulse] = {}
         """By pid, the heartbeats of the processes that have beaten."""
         loop.add_timed(self)
+        self._alerts = AlertsProcess(loop.clock) if settings.alerts.command else None
+        if self._alerts:
+            loop.add_timed(self._alerts)
 
     def step(self) -> None:
         """One pass: sleep until a process ends or it is time to look."""
@@ -81,7 +86,9 @@ class Watchdog:
                 self._on_end(pid)
 
     def close(self) -> None:
-        """Nothing outlives the process."""
+        """End the process of the alerts; nothing else outlives this one."""
+        if self._alerts:
+            self._alerts.close()
 
     def next_deadline_ns(self) -> int:
         """When to look at the beats or to ask supervisord."""

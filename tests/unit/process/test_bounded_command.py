@@ -78,21 +78,25 @@ def test_what_the_shell_cannot_run_is_a_failure():
     assert run("if").startswith("exit status 2: ")
 
 
-@pytest.mark.parametrize("command", ["true", "sleep 1000 & exit 1"])
-def test_neither_an_unread_line_nor_what_runs_on_keeps_it_from_its_end(command, monkeypatch):
-    mark = f"MARK={os.getpid()}-{command}"
-    monkeypatch.setenv(*mark.split("=", 1))
-    assert run(command) in ("", "exit status 1")
-    wait_until(lambda: processes_with(mark) == [os.getpid()] or not processes_with(mark), "all end")
+@pytest.fixture
+def mark(request, monkeypatch) -> str:
+    """A variable in the environment of what a command starts, and of nothing else."""
+    monkeypatch.setenv("TRADEWIRE_TEST", f"{request.node.name} {os.getpid()}")
+    return f"TRADEWIRE_TEST={request.node.name} {os.getpid()}"
 
 
-def test_one_that_takes_too_long_is_killed_with_what_it_has_started(monkeypatch):
-    monkeypatch.setenv("MARK", "slow")
-    running = BoundedCommand("echo begun >&2; sleep 1000 | sleep 1000", LINE, now_ns=7)
-    wait_until(lambda: len(processes_with("MARK=slow")) >= 2, "it runs")
+@pytest.mark.parametrize(("command", "outcome"), [("true", ""), ("sleep 99 & exit 1", "1")])
+def test_neither_an_unread_line_nor_what_runs_on_keeps_it_from_its_end(mark, command, outcome):
+    assert run(command).removeprefix("exit status ") == outcome
+    wait_until(lambda: not processes_with(mark), "all have ended")
+
+
+def test_one_that_takes_too_long_is_killed_with_what_it_has_started(mark):
+    running = BoundedCommand("echo begun >&2; sleep 99 | sleep 99", LINE, now_ns=7)
+    wait_until(lambda: len(processes_with(mark)) >= 2, "it runs")
     assert running.outcome(7 + LONGEST_NS - 1) is None
     assert running.outcome(7 + LONGEST_NS) == "takes over 10 s; killed: begun"
-    wait_until(lambda: not processes_with("MARK=slow"), "all have ended")
+    wait_until(lambda: not processes_with(mark), "all have ended")
 
 
 def test_one_that_floods_its_standard_error_is_killed():
@@ -104,5 +108,5 @@ def test_one_that_floods_its_standard_output_is_not_heard():
 
 
 def test_one_that_is_stopped_says_why():
-    running = BoundedCommand("sleep 1000", LINE, now_ns=0)
+    running = BoundedCommand("sleep 99", LINE, now_ns=0)
     assert running.kill("the stack is stopping; killed") == "the stack is stopping; killed"

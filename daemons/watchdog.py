@@ -4,7 +4,8 @@ supervisord alone notices the end of a child up to a second later, and never not
 `lib.process.watchdog_rules` decides. Here are the pidfds that signal an end, the heartbeat files of
 the roles, the requests to supervisord, and SIGKILL. A role that hangs is asked for its stack first
 (`lib.process.traceback_dump`), so that the log shows where it hangs. It also looks whether
-supervisord's files are still there (`lib.process.supervisord_files`).
+supervisord's files are still there (`lib.process.supervisord_files`), and keeps the process of the
+alerts running (`daemons.alerts`).
 
 It is a program of the same supervisord, and no role depends on it: without it, the stack recovers
 as slowly as supervisord does.
@@ -22,6 +23,7 @@ from msgspec import UNSET
 from lib.clock import SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
+from lib.process.alerts_process import AlertsProcess
 from lib.process.heartbeat import Pulse, present_pulse
 from lib.process.kept_files import FileKeeper
 from lib.process.log_events import (
@@ -81,6 +83,9 @@ class Watchdog:
         self._pulses: dict[int, Pulse] = {}
         """By pid, the heartbeats of the processes that have beaten."""
         loop.add_timed(self)
+        self._alerts = AlertsProcess(loop.clock) if settings.alerts.command else None
+        if self._alerts:
+            loop.add_timed(self._alerts)
 
     def step(self) -> None:
         """One pass: sleep until a process ends or it is time to look."""
@@ -90,8 +95,10 @@ class Watchdog:
                 self._on_end(pid)
 
     def close(self) -> None:
-        """Remove what only this process needs."""
+        """Remove what only this process needs, and end the process of the alerts."""
         self._socket.close()
+        if self._alerts:
+            self._alerts.close()
 
     def next_deadline_ns(self) -> int:
         """When to look at the beats or to ask supervisord."""

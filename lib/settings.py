@@ -54,6 +54,8 @@ MAX_STRATEGIES: Final = 100
 """The most tables in [strategies]."""
 MAX_ALLOWED_HOSTS: Final = 100
 """The most names in [dashboard] allowed_hosts."""
+MAX_COMMAND_CHARACTERS: Final = 4096
+"""The longest shell command; a script of one's own holds more."""
 MAX_LONG_WINDOW: Final = (2**63 - 1) // (MAX_WINDOW_PRICE * PRICE_SCALE)
 """The longest window, in ticks: that many prices of MAX_WINDOW_PRICE, in fixed point, fit 63 bits.
 """
@@ -144,6 +146,13 @@ LimitOrOff = Annotated[
 ]
 PercentOrOff = Annotated[
     float, Meta(ge=0, le=1_000_000, description="a percentage from 0 (off) to 1,000,000")
+]
+ShellCommand = Annotated[
+    str,
+    Meta(
+        pattern=rf"^[^\x00]{{0,{MAX_COMMAND_CHARACTERS}}}\Z",
+        description=f'a shell command of 1 to {MAX_COMMAND_CHARACTERS} characters, or "" for none',
+    ),
 ]
 Symbols = Annotated[
     tuple[str, ...],
@@ -238,6 +247,12 @@ class DashboardSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_on
     allowed_hosts: AllowedHosts = ()
 
 
+class AlertsSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[alerts]: `command` is run by /bin/sh for each alert; "" for none."""
+
+    command: ShellCommand = ""
+
+
 class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings. Paths are absolute. Made by `load_settings`, which is what checks them."""
 
@@ -252,6 +267,7 @@ class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     risk: RiskSettings = RiskSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     dashboard: DashboardSettings = DashboardSettings()
+    alerts: AlertsSettings = AlertsSettings()
 
     @property
     def strategy_key(self) -> str:

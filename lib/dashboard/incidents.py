@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
-from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
@@ -17,6 +16,8 @@ from msgspec.structs import replace
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.view import Incident
 from lib.process.log_events import (
+    AlertFailed,
+    AlertsEnded,
     Attached,
     CannotStart,
     ClientIdContested,
@@ -55,26 +56,27 @@ from lib.process.log_events import (
     TradingHalted,
     TradingResumed,
 )
+from lib.stack.event_phrases import phrase
 
 KEPT: Final = 50
 """How many closed incidents are kept. Open ones are bounded: one of a kind for each program."""
 
 _PROCESS: Final = "process"
-_BEGINS: Final[dict[type[LogEvent] | type[None], tuple[str, str]]] = {
-    HeartbeatFailed: ("heartbeat", "cannot write its heartbeat"),
-    LedgerFailed: ("ledger", "the ledger cannot be written"),
-    TradingHalted: ("trading", "trading is halted"),
-    PriceBookUnusable: ("price book", "the price book cannot be used"),
-    NoPriceBook: ("price book", "has no price book"),
-    NoPriceCollar: ("price book", "fills orders without the price collar"),
-    StartTakesLong: ("start", "takes long to start"),
-    RefillShortened: ("price book", "refills its averages"),
-    RefillTakesLong: ("price book", "refills its averages"),
-    SignalTooSlow: ("signal", "too slow"),
+_BEGINS: Final[dict[type[LogEvent], str]] = {
+    HeartbeatFailed: "heartbeat",
+    LedgerFailed: "ledger",
+    TradingHalted: "trading",
+    PriceBookUnusable: "price book",
+    NoPriceBook: "price book",
+    NoPriceCollar: "price book",
+    StartTakesLong: "start",
+    RefillShortened: "price book",
+    RefillTakesLong: "price book",
+    SignalTooSlow: "signal",
 }
-"""Events that open an incident, with its kind and text. A program has one open incident of a kind;
-a further event of the kind updates its text."""
-_ENDS: Final[dict[type[LogEvent] | type[None], str]] = {
+"""Events that open an incident, with its kind. A program has one open incident of a kind; a further
+event of the kind updates its text."""
+_ENDS: Final[dict[type[LogEvent], str]] = {
     HeartbeatRecovered: "heartbeat",
     LedgerRecovered: "ledger",
     TradingResumed: "trading",
@@ -82,15 +84,21 @@ _ENDS: Final[dict[type[LogEvent] | type[None], str]] = {
     PriceCollarAttached: "price book",
     SignalKeepsUp: "signal",
 }
-_NOTED: Final[dict[type[LogEvent] | type[None], str]] = {
-    CannotStart: "cannot start",
-    Crashed: "crashed",
-    ClientIdContested: "a client_id is contested",
-    PriceBookLost: "the price book is lost",
-    SettingsRefused: "its settings were refused",
-    StateRefused: "its state was refused",
-    SupervisordSilent: "supervisord does not answer",
-}
+_NOTED: Final[frozenset[type[LogEvent]]] = frozenset(
+    {
+        AlertFailed,
+        AlertsEnded,
+        CannotStart,
+        ClientIdContested,
+        Crashed,
+        FileLost,
+        LogReopened,
+        PriceBookLost,
+        SettingsRefused,
+        StateRefused,
+        SupervisordSilent,
+    }
+)
 """Events that are incidents without a duration: they take no time, or their end is not logged."""
 
 
@@ -107,42 +115,31 @@ class Incidents:
         event, at = line.event, line.at
         match event:
             case RoleWasSilent():
-                self._note(
-                    event.program, at, _with_reason(f"was silent for {event.silent_s:.1f} s", event)
-                )
+                self._note(event.program, at, phrase(event))
             case RoleHung():
-                what = f"hung for {event.silent_s:.1f} s{_at(event)}"
-                what = _with_reason(f"{what}{';' if event.where else ','} killed", event)
-                self._begin(event.program, _PROCESS, at - event.silent_s, what)
+                self._begin(event.program, _PROCESS, at - event.silent_s, phrase(event))
             case Stopped():
-                self._begin(program, _PROCESS, at, "stopped as asked")
+                self._begin(program, _PROCESS, at, phrase(event))
             case RoleEnded():
-                self._begin(event.program, _PROCESS, at, "its process has ended")
+                self._begin(event.program, _PROCESS, at, phrase(event))
             case RoleGaveUp():
                 self._end(event.program, _PROCESS, None)
-                why = event.reason or "its last starts have failed"
-                self._begin(event.program, _PROCESS, at, f"given up: {why}")
+                self._begin(event.program, _PROCESS, at, phrase(event))
             case Started():  # a new process: the incidents of the one before it are over
                 for where, kind in list(self._going_on):
                     if where == program:
                         self._end(where, kind, at)
             case Disconnected():
-                what = _with_reason(f"lost the connection for {event.stream}", event)
-                self._begin(program, event.stream, at, what)
+                self._begin(program, event.stream, at, phrase(event))
             case StreamConnected() | OrdersConnected():
                 self._end(program, event.stream, at)
-            case FileLost():
-                self._note(program, at, f"{Path(event.file).name} was lost: {event.reason}")
-            case LogReopened():
-                self._note(program, at, f"{Path(event.file).name} was lost: it is written again")
             case TicksMissed() | TicksLapped() if event.ticks:
-                self._note(program, at, f"{event.ticks:,} ticks missed ({event.where})")
-            case _ if type(event) in _NOTED:
-                self._note(program, at, _with_reason(f"{_NOTED[type(event)]}{_at(event)}", event))
-            case _ if type(event) in _BEGINS:
-                kind, what = _BEGINS[type(event)]
-                self._begin_or_update(program, kind, at, _with_reason(f"{what}{_at(event)}", event))
-            case _ if type(event) in _ENDS:
+                self._note(program, at, phrase(event))
+            case LogEvent() if type(event) in _NOTED:
+                self._note(program, at, phrase(event))
+            case LogEvent() if type(event) in _BEGINS:
+                self._begin_or_update(program, _BEGINS[type(event)], at, phrase(event))
+            case LogEvent() if type(event) in _ENDS:
                 self._end(program, _ENDS[type(event)], at)
 
     def end_others(self, programs: Collection[str]) -> None:
@@ -177,13 +174,3 @@ class Incidents:
 
     def _note(self, where: str, at: float, what: str) -> None:
         self._over.append(Incident(at, where, what, is_over=True, duration_s=None))
-
-
-def _at(event: LogEvent | None) -> str:
-    where = getattr(event, "where", "")
-    return f" at {where}" if where else ""
-
-
-def _with_reason(what: str, event: LogEvent | None) -> str:
-    reason = getattr(event, "reason", "")
-    return f"{what}: {reason}" if reason else what

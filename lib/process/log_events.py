@@ -34,7 +34,9 @@ STRATEGY: Final = "strategy"
 ORDER_MANAGER: Final = "order_manager"
 WATCHDOG: Final = "watchdog"
 DASHBOARD: Final = "dashboard"
-ROLES: Final = (GATEWAY, ORDERBOOK, STRATEGY, ORDER_MANAGER, WATCHDOG, DASHBOARD)
+ALERTS: Final = "alerts"
+"""A process of the watchdog, which logs into the watchdog's log."""
+ROLES: Final = (GATEWAY, ORDERBOOK, STRATEGY, ORDER_MANAGER, WATCHDOG, DASHBOARD, ALERTS)
 
 # Kinds of fields, with their units.
 Ns = Annotated[int, Meta(description="ns, monotonic")]
@@ -53,6 +55,7 @@ Peer = Annotated[str, Meta(description="host:port")]
 Tape = Annotated[str, Meta(description="name of the tape")]
 Place = Annotated[str, Meta(description='place in the code, "" if unknown')]
 Positions = Annotated[dict[str, int], Meta(description="shares by symbol")]
+Timestamp = Annotated[str, Meta(description="UTC, ISO 8601")]
 Examples = list[dict[str, Any]]
 ClientExamples = Annotated[Examples, Meta(description="the first ones: peer, reason")]
 FrameExamples = Annotated[Examples, Meta(description="the first ones: sequence, text, reason")]
@@ -879,6 +882,44 @@ class LogReopened(LogEvent, frozen=True, tag="log_reopened"):
 class SupervisordSilent(LogEvent, frozen=True, tag="supervisord_silent"):
     """supervisord does not answer."""
 
+    reason: str
+
+
+@_logged("error", by=(WATCHDOG,))
+class AlertsEnded(LogEvent, frozen=True, tag="alerts_ended"):
+    """The process that runs the command of the alerts has ended; it is started again."""
+
+    reason: str
+
+
+# Alerts
+
+
+@_logged("info", by=(ALERTS,))
+class AlertStarted(LogEvent, frozen=True, tag="alert_started"):
+    """The command is started for an event of this program, which was logged at `happened_at`."""
+
+    kind: str
+    program: str
+    happened_at: Timestamp
+
+
+@_logged("info", by=(ALERTS,))
+class AlertSent(LogEvent, frozen=True, tag="alert_sent"):
+    """The command has succeeded for an alert."""
+
+    kind: str
+    program: str
+    happened_at: Timestamp
+
+
+@_logged("error", by=(ALERTS,))
+class AlertFailed(LogEvent, frozen=True, tag="alert_failed"):
+    """The command has failed for an alert, which is not tried again."""
+
+    kind: str
+    program: str
+    happened_at: Timestamp
     reason: str
 
 

@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from lib.process.log_events import (
+    ALERTS,
     NO_EVENT,
     Disconnected,
     EvaluationStarted,
@@ -394,7 +395,9 @@ def event_line(role: str, raw: bytes) -> ScreenLine | None:
     if logged is None or not logged.level:
         return _as_it_is(role, raw)
     name, level = logged.name, _LEVELS.get(logged.level, NOTICE)
-    if (level == NOTICE and name not in SHOWN_EVENTS) or name in _LEFT_TO_SUPERVISORD:
+    # The alerts' process is no program: its start is not that of the watchdog, whose log it uses.
+    is_shown = name in SHOWN_EVENTS and logged.role != ALERTS
+    if (level == NOTICE and not is_shown) or name in _LEFT_TO_SUPERVISORD:
         return None
     try:
         line = ScreenLine(role, event_text(msgspec.json.decode(raw)), level, name)

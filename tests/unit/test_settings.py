@@ -185,6 +185,7 @@ IMPOSSIBLE = {
         '[""]',
         '["[a]"]',
     ],
+    "alerts.command": ["1", '"a\\u0000b"', f'"{"a" * 4097}"'],
     # Unknown keys.
     "gatway": ["{}"],
     "gateway.port": ["5001"],

@@ -105,6 +105,8 @@ def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration
         ("state_refused", {"reason": "planted"}, "its state was refused: planted"),
         ("file_lost", {"file": "/v/x.state", "reason": "put back"}, "x.state was lost: put back"),
         ("log_reopened", {"file": "/v/x.out"}, "x.out was lost: it is written again"),
+        ("alert_failed", {"reason": "exit status 1"}, "an alert could not be sent: exit status 1"),
+        ("alerts_ended", {"reason": "signal 9"}, "the process of the alerts has ended: signal 9"),
     ],
 )
 def test_what_takes_no_time_or_whose_end_is_not_logged_has_no_duration(

@@ -84,6 +84,12 @@ def test_what_is_of_no_interest_is_not_shown_and_what_is_no_event_is_unchanged()
         assert event_line("gateway", raw) == ScreenLine("gateway", raw.decode(), WARNING)
 
 
+def test_of_the_alerts_process_which_logs_with_the_watchdog_only_what_is_wrong_is_shown():
+    assert event_line("watchdog", event("started", role="alerts", pid=7)) is None
+    failed = event("alert_failed", "error", role="alerts", reason="exit status 1")
+    assert event_line("watchdog", failed).text == "alert_failed: exit status 1"
+
+
 def test_a_hung_role_is_named_apart_from_the_text():
     facts = {"role": "watchdog", "pid": 7, "silent_s": 2.0, "where": "a.py, line 65"}
     raw = event("role_hung", "error", program="strategy", **facts)

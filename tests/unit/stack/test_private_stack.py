@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lib.settings import Settings, load_settings
+from lib.settings import AlertsSettings, Settings, load_settings
 from lib.stack.private_stack import (
     PrivateStackError,
     private_settings,
@@ -47,6 +47,11 @@ def test_a_private_stack_shares_no_port_name_or_directory(tmp_path: Path) -> Non
     assert private.var_dir.parent == tmp_path
     assert private.strategy == public.strategy
     assert private.gateway.rate == public.gateway.rate
+
+
+def test_a_private_stack_calls_nobody(tmp_path: Path) -> None:
+    public = Settings(alerts=AlertsSettings(command="mail root"))
+    assert private_settings(public, tmp_path, "mine-").alerts.command == ""
 
 
 def test_what_cannot_be_started_says_why_and_leaves_nothing_behind(tmp_path: Path) -> None:

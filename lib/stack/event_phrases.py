@@ -1,0 +1,103 @@
+"""What an event means, in a few words for people: an incident, an alert. Pure.
+
+`lib.stack.log_follower.event_text` shows any event by its fields; a phrase says what happened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from lib.process.log_events import (
+    AlertFailed,
+    AlertsEnded,
+    CannotStart,
+    ClientIdContested,
+    Crashed,
+    Disconnected,
+    FileLost,
+    HeartbeatFailed,
+    LedgerFailed,
+    LogEvent,
+    LogReopened,
+    NoPriceBook,
+    NoPriceCollar,
+    PriceBookLost,
+    PriceBookUnusable,
+    RefillShortened,
+    RefillTakesLong,
+    RoleEnded,
+    RoleGaveUp,
+    RoleHung,
+    RoleWasSilent,
+    SettingsRefused,
+    SignalTooSlow,
+    StartTakesLong,
+    StateRefused,
+    Stopped,
+    SupervisordSilent,
+    TapeEnded,
+    TicksLapped,
+    TicksMissed,
+    TradingHalted,
+)
+
+_PHRASES: Final[dict[type[LogEvent], str]] = {
+    AlertFailed: "an alert could not be sent",
+    AlertsEnded: "the process of the alerts has ended",
+    CannotStart: "cannot start",
+    ClientIdContested: "a client_id is contested",
+    Crashed: "crashed",
+    HeartbeatFailed: "cannot write its heartbeat",
+    LedgerFailed: "the ledger cannot be written",
+    NoPriceBook: "has no price book",
+    NoPriceCollar: "fills orders without the price collar",
+    PriceBookLost: "the price book is lost",
+    PriceBookUnusable: "the price book cannot be used",
+    RefillShortened: "refills its averages",
+    RefillTakesLong: "refills its averages",
+    RoleEnded: "its process has ended",
+    SettingsRefused: "its settings were refused",
+    SignalTooSlow: "too slow",
+    StartTakesLong: "takes long to start",
+    StateRefused: "its state was refused",
+    Stopped: "stopped as asked",
+    SupervisordSilent: "supervisord does not answer",
+    TradingHalted: "trading is halted",
+}
+"""The events whose fields are not in their phrase, except `where` and `reason`."""
+
+
+def phrase(event: LogEvent) -> str:
+    """Return what has happened to the program that the event is about.
+
+    Raises KeyError for an event that is neither an incident nor an alert.
+    """
+    match event:
+        case RoleWasSilent():
+            what = f"was silent for {event.silent_s:.1f} s"
+        case RoleHung():
+            what = (
+                f"hung for {event.silent_s:.1f} s{_at(event)}{';' if event.where else ','} killed"
+            )
+        case RoleGaveUp():
+            return f"given up: {event.reason or 'its last starts have failed'}"
+        case Disconnected():
+            what = f"lost the connection for {event.stream}"
+        case TicksMissed() | TicksLapped():
+            what = f"{event.ticks:,} ticks missed ({event.where})"
+        case FileLost():
+            what = f"{Path(event.file).name} was lost"
+        case LogReopened():
+            what = f"{Path(event.file).name} was lost: it is written again"
+        case TapeEnded():
+            what = f"the tape has ended after {event.ticks:,} ticks"
+        case _:
+            what = f"{_PHRASES[type(event)]}{_at(event)}"
+    reason = getattr(event, "reason", "")
+    return f"{what}: {reason}" if reason else what
+
+
+def _at(event: LogEvent) -> str:
+    where = getattr(event, "where", "")
+    return f" at {where}" if where else ""

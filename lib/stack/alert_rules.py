@@ -28,6 +28,7 @@ from lib.process.log_events import (
     AlertStarted,
     LedgerFailed,
     LogEvent,
+    PriceBookLost,
     RoleGaveUp,
     RoleHung,
     Started,
@@ -45,6 +46,7 @@ from lib.stack.log_follower import GIVEN_UP, SUPERVISORD, read_supervisor_line, 
 ALERTED: Final[frozenset[type[LogEvent]]] = frozenset(
     {
         LedgerFailed,
+        PriceBookLost,
         RoleGaveUp,
         RoleHung,
         TapeEnded,

@@ -32,6 +32,11 @@ DEFAULT_FILE: Final = PROJECT_ROOT / "etc" / "trading.toml"
 EXIT_BAD_SETTINGS: Final = 78
 """The exit code of a program whose settings are bad: EX_CONFIG of sysexits.h."""
 
+ORDERS_SOCKET: Final = "orders.sock"
+"""The name of the order manager's Unix socket, in the var directory."""
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""The longest path of a Unix socket: unix(7) has 108 bytes for it, with a zero at the end."""
+
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_SYMBOLS: Final = 10_000
 """The most symbols of a stack. A client with positions in too many of them (some 3,000) cannot log
@@ -195,12 +200,16 @@ class StrategySettings(_Section, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class OrderManagerSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[order_manager]: `ledger` is a file name inside var_dir, `order_ttl` in seconds."""
+    """[order_manager]: `ledger` is a file name inside var_dir, `order_ttl` in seconds.
+
+    `token_file` is an absolute path, None if every local user may trade.
+    """
 
     host: Host = "127.0.0.1"
     port: Port = 5003
     ledger: LedgerName = "orders.sqlite"
     order_ttl: Seconds = 5.0
+    token_file: OptionalFile = None
 
 
 class RiskSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -246,6 +255,11 @@ class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
         names = (name for name, one in self.strategies.items() if one is self.strategy)
         return next((f"strategies.{name}" for name in names), "strategy")
 
+    @property
+    def orders_socket(self) -> Path | None:
+        """The Unix socket for orders of the token file's owner; None without a token file."""
+        return self.var_dir / ORDERS_SOCKET if self.order_manager.token_file else None
+
     def all_strategies(self) -> dict[str, StrategySettings]:
         """Return the settings of every strategy by their table, [strategy] first.
 
@@ -280,6 +294,13 @@ def load_settings(path: Path | None = None, *, strategy: str | None = None) -> S
     if "TRADING_VAR_DIR" in os.environ:
         var_dir = _value("environment", "TRADING_VAR_DIR", os.environ["TRADING_VAR_DIR"], Directory)
         settings = msgspec.structs.replace(settings, var_dir=var_dir)
+    path = settings.orders_socket
+    if path and (size := len(os.fsencode(path))) > MAX_SOCKET_PATH_BYTES:
+        raise SettingsError(
+            place,
+            f"order_manager.token_file: needs a Unix socket, and the path of {path} has {size} "
+            f"bytes, at most {MAX_SOCKET_PATH_BYTES}: choose a shorter var_dir",
+        )
     return settings if strategy is None else _with_strategy(place, settings, strategy)
 
 

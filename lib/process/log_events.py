@@ -667,6 +667,14 @@ class ClientsLoggedOn(CountedEvent, frozen=True, tag="clients_logged_on"):
 
 
 @_logged("warning", by=(ORDER_MANAGER,))
+class ClientsWithoutToken(CountedEvent, frozen=True, tag="clients_without_token"):
+    """Clients were disconnected, because they did not log on with the token of `token_file`."""
+
+    examples: ClientExamples
+    stream: str
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
 class ClientIdContested(LogEvent, frozen=True, tag="client_id_contested"):
     """Two clients of one client_id replace each other, again and again."""
 

@@ -24,6 +24,8 @@ import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
 from lib.errors import CannotStartError
+from lib.execution.loss_latches import LossLatches
+from lib.execution.loss_limit import LossLimit
 from lib.execution.order_desk import CommitResult, OrderDesk, Receipt, Session
 from lib.execution.order_token import SETTING as TOKEN_SETTING
 from lib.execution.order_token import read_token
@@ -101,7 +103,8 @@ class OrderManager:
         self._ledger_failure = LogOnce()
         manager = settings.order_manager
         token = read_token(manager.token_file) if manager.token_file else ""
-        self._desk = OrderDesk(self._ledger, risk, token)
+        self._loss_limit = self._make_loss_limit(settings)
+        self._desk = OrderDesk(self._ledger, risk, token, self._loss_limit)
         self._arrived: deque[tuple[Session, bytes]] = deque()
         """Unprocessed input in the order of the turns: at most one entry a client, whose connection
         is paused."""
@@ -146,6 +149,14 @@ class OrderManager:
         for timed in (self._out, self._client_log, self._clients):
             loop.add_timed(timed)
         log_event(self._log, Listening(stream="orders", host=manager.host, port=manager.port))
+
+    def _make_loss_limit(self, settings: Settings) -> LossLimit | None:
+        max_loss = settings.risk.max_loss
+        if not max_loss:
+            return None
+        latches = LossLatches(settings.var_dir, max_loss)
+        self._loop.add_timed(latches)
+        return LossLimit(max_loss, self._ledger, self._latest_prices.get, latches)
 
     def _listen_at(self, path: Path) -> None:
         """Serve the token file's owner, who needs no token, at a Unix socket."""
@@ -194,6 +205,8 @@ class OrderManager:
         now_ns, wall_ns = self._clock(), self._loop.host.wall_ns()
         receipt = Receipt(now_ns, wall_ns, utc_stamp(wall_ns), self._halted)
         self._latest_prices.begin_pass(receipt.now_ns)
+        if self._loss_limit:
+            self._loss_limit.begin_pass()
         end_ns = receipt.now_ns + MAX_TAKING_NS
         taken_bytes = 0
         while self._arrived and taken_bytes < MAX_COMMIT_BYTES and self._clock() < end_ns:

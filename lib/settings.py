@@ -147,6 +147,9 @@ LimitOrOff = Annotated[
 PercentOrOff = Annotated[
     float, Meta(ge=0, le=1_000_000, description="a percentage from 0 (off) to 1,000,000")
 ]
+MoneyOrOff = Annotated[
+    float, Meta(ge=0, le=1e15, description="an amount of money from 0 (off) to 1e15")
+]
 Symbols = Annotated[
     tuple[str, ...],
     Meta(
@@ -213,12 +216,13 @@ class OrderManagerSettings(_Section, frozen=True, forbid_unknown_fields=True, kw
 
 
 class RiskSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[risk]: 0 switches a limit off."""
+    """[risk]: 0 switches a limit off. `max_loss` is money."""
 
     max_order_quantity: LimitOrOff = 1000
     max_position: LimitOrOff = 10_000
     price_collar_percent: PercentOrOff = 50.0
     max_orders_per_second: LimitOrOff = 100_000
+    max_loss: MoneyOrOff = 0.0
 
 
 class WatchdogSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from msgspec import UNSET, Raw
 
 from lib.execution.logon_contests import LogonContests
+from lib.execution.loss_limit import LossLimit
 from lib.execution.risk import Risk
 from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
@@ -154,12 +155,16 @@ class _Answer(NamedTuple):
 class OrderDesk:
     """Judges, books and answers orders. Pure but for the ledger; used from one thread.
 
-    `token` is what those sessions have to log on with that need one.
+    `token` is what those sessions have to log on with that need one. Without a `loss_limit` there
+    is none.
     """
 
-    def __init__(self, ledger: Ledger, risk: Risk, token: str = "") -> None:
+    def __init__(
+        self, ledger: Ledger, risk: Risk, token: str = "", loss_limit: LossLimit | None = None
+    ) -> None:
         self._ledger = ledger
         self._risk = risk
+        self._loss_limit = loss_limit
         self._token = token.encode()
         self._contests = LogonContests()
         self._sessions: dict[str, Session] = {}  # by client_id
@@ -375,6 +380,8 @@ class OrderDesk:
         reason = self._risk.refusal(
             client_id, order, price, position, now_ns=receipt.now_ns, halted=receipt.halted
         )
+        if reason is None and self._loss_limit is not None:
+            reason = self._loss_limit.refusal(client_id, order, price, position)
         filled = reason is None
         return ExecutionReport(
             client_id=client_id,

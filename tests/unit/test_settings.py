@@ -173,6 +173,7 @@ IMPOSSIBLE = {
     "risk.max_order_quantity": ["-1"],
     "risk.max_position": ["1.5", "9007199254740992"],
     "risk.price_collar_percent": ["-1", "nan"],
+    "risk.max_loss": ["-0.01", "nan", "inf", "1.1e15", '"1"'],
     "watchdog.hang_after": ["2000-01-01"],
     "dashboard.host": ['"0.0.0.0"'],
     # Unknown keys.

@@ -24,6 +24,8 @@ from lib.process.log_events import (
     LedgerFailed,
     LedgerRecovered,
     LogEvent,
+    LossLimitLifted,
+    LossLimitReached,
     OrdersConnected,
     PriceBookUnusable,
     PriceCollarAttached,
@@ -118,6 +120,11 @@ class Incidents:
                 self._end(program, event.stream, at)
             case TicksMissed() | TicksLapped() if event.ticks:
                 self._note(program, at, f"{event.ticks:,} ticks missed ({event.where})")
+            case LossLimitReached():
+                what = f"{event.client_id} has reached its loss limit"
+                self._begin(program, _loss_limit(event.client_id), at, what)
+            case LossLimitLifted():
+                self._end(program, _loss_limit(event.client_id), at)
             case _ if type(event) in _NOTED:
                 self._note(program, at, _with_reason(f"{_NOTED[type(event)]}{_at(event)}", event))
             case _ if type(event) in _BEGINS:
@@ -158,6 +165,11 @@ class Incidents:
 
     def _note(self, where: str, at: float, what: str) -> None:
         self._over.append(Incident(at, where, what, is_over=True, duration_s=None))
+
+
+def _loss_limit(client_id: str) -> str:
+    """Return the kind of incident: of these, a program has one open for each client."""
+    return f"loss limit of {client_id}"
 
 
 def _at(event: LogEvent | None) -> str:

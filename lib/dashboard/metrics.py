@@ -104,6 +104,11 @@ class _Now(Collector):
         halted = GaugeMetricFamily("tradewire_trading_halted", "1 while trading is halted.")
         halted.add_metric([], view.halted)
         yield halted
+        at_limit = GaugeMetricFamily(
+            "tradewire_clients_at_loss_limit", "Clients that have reached max_loss."
+        )
+        at_limit.add_metric([], len(view.at_loss_limit))
+        yield at_limit
 
     def _of_strategies(self) -> Iterator[Metric]:
         orders: list[tuple[tuple[str, str], int]] = []

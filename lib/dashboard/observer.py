@@ -25,6 +25,7 @@ from lib.dashboard.prices import Prices
 from lib.dashboard.roles import Restarts, Roles
 from lib.dashboard.strategies import watched_strategies
 from lib.dashboard.view import Course, LatencyView, PriceView, View
+from lib.execution.loss_latches import clients_at_limit
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import ClientTotal, Total, read_ledger
 from lib.ledger.schema import LedgerError
@@ -122,6 +123,7 @@ class Observer:
             at=time.time(),
             tape=self._tape,
             halted=(settings.var_dir / HALT_FILE).exists(),
+            at_loss_limit=clients_at_limit(settings.var_dir) if settings.risk.max_loss else [],
             roles=self.roles.views(self.restarts, now_ns),
             incidents=self._incidents.latest(),
             strategies=[

@@ -72,6 +72,7 @@ COUNTED = {
     "tradewire_connections_lost": {("news", "strategy"): 1.0},
     "tradewire_rejected_frames": {("malformed_frames", "strategy"): 3.0},
     "tradewire_sentiment": {(): 64.0},
+    "tradewire_clients_at_loss_limit": {(): 0.0},
     PAGES: {(): 3.0},
 }
 

@@ -12,23 +12,30 @@ the role keeps beating however much arrives.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections import deque
 from functools import partial
 from operator import attrgetter
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
 from lib.errors import CannotStartError
+from lib.execution.loss_latches import LossLatches
+from lib.execution.loss_limit import LossLimit
 from lib.execution.order_desk import CommitResult, OrderDesk, Receipt, Session
+from lib.execution.order_token import SETTING as TOKEN_SETTING
+from lib.execution.order_token import read_token
 from lib.execution.risk import HALT_FILE, Risk
 from lib.ledger.schema import ForeignLedgerError, LedgerError
 from lib.ledger.writer import Ledger
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.listener import Listener
+from lib.net.peer_process import credentials
 from lib.price_book.own_price_book import RolePriceBook
 from lib.process.client_log import ClientLog
 from lib.process.client_table import ClientTable
@@ -37,6 +44,7 @@ from lib.process.log_events import (
     ORDERBOOK,
     ClientLoggedOn,
     ClientsSentNoDelimiter,
+    ClientsWithoutToken,
     LedgerFailed,
     LedgerRecovered,
     Listening,
@@ -52,6 +60,7 @@ from lib.process.log_once import LogOnce
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
 from lib.process.run_identity import is_supervised, siblings
+from lib.process.socket_file import SocketFileWatch, make_room_for_socket
 from lib.process.supervisor import (
     SERVER_VARIABLE,
     Supervisor,
@@ -88,7 +97,7 @@ LINES_A_WRITE: Final = 64
 
 
 class OrderManager:
-    """The role: one listener, one desk."""
+    """The role: one desk, and what listens for its clients."""
 
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
@@ -102,7 +111,10 @@ class OrderManager:
         risk = Risk(settings.risk, ttl_ns, settings.symbols, self._latest_prices.get)
         self._ledger = Ledger(settings.var_dir / settings.order_manager.ledger)
         self._ledger_failure = LogOnce()
-        self._desk = OrderDesk(self._ledger, risk)
+        manager = settings.order_manager
+        token = read_token(manager.token_file) if manager.token_file else ""
+        self._loss_limit = self._make_loss_limit(settings)
+        self._desk = OrderDesk(self._ledger, risk, token, self._loss_limit)
         self._arrived: deque[tuple[Session, bytes]] = deque()
         """Unprocessed input in the order of the turns: at most one entry a client, whose connection
         is paused."""
@@ -117,7 +129,7 @@ class OrderManager:
                 receive_bytes=RECEIVE_BYTES,
                 may_half_close=True,
             ),
-            make=Session,
+            make=partial(Session, needs_token=bool(token)),
             on_data=self._on_data,
             on_drained=self._on_drained,
             on_closed=self._on_closed,
@@ -133,7 +145,6 @@ class OrderManager:
         except LedgerError as error:
             # Each order tries it again; until one succeeds, orders are answered with this reason.
             self._ledger_failure.log_new(LedgerFailed(reason=str(error)))
-        manager = settings.order_manager
         Listener(
             loop,
             manager.host,
@@ -143,9 +154,38 @@ class OrderManager:
             self._clients.accept,
             siblings,
         )
+        if settings.orders_socket:
+            self._listen_at(settings.orders_socket)
         for timed in (self._out, self._client_log, self._clients):
             loop.add_timed(timed)
         log_event(self._log, Listening(stream="orders", host=manager.host, port=manager.port))
+
+    def _make_loss_limit(self, settings: Settings) -> LossLimit | None:
+        max_loss = settings.risk.max_loss
+        if not max_loss:
+            return None
+        latches = LossLatches(settings.var_dir, max_loss)
+        self._loop.add_timed(latches)
+        return LossLimit(max_loss, self._ledger, self._latest_prices.get, latches)
+
+    def _listen_at(self, path: Path) -> None:
+        """Serve the token file's owner, who needs no token, at a Unix socket."""
+        make_room_for_socket(path, TOKEN_SETTING)
+        Listener(
+            self._loop,
+            str(path),
+            0,
+            TOKEN_SETTING,
+            self._client_log,
+            self._accept_at_socket,
+            siblings,
+        )
+        self._loop.add_timed(SocketFileWatch(path))
+
+    def _accept_at_socket(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
+        # The token file belongs to this process's user, or the token would not have been read.
+        is_owner = credentials(sock).uid == os.geteuid()
+        return self._clients.accept(sock, peer, is_ours, partial(Session, needs_token=not is_owner))
 
     def step(self) -> None:
         """One pass: process what has arrived, up to the bounds, commit, answer, log."""
@@ -175,6 +215,8 @@ class OrderManager:
         now_ns, wall_ns = self._clock(), self._loop.host.wall_ns()
         receipt = Receipt(now_ns, wall_ns, utc_stamp(wall_ns), self._halted)
         self._latest_prices.begin_pass(receipt.now_ns)
+        if self._loss_limit:
+            self._loss_limit.begin_pass()
         end_ns = receipt.now_ns + MAX_TAKING_NS
         taken_bytes = 0
         while self._arrived and taken_bytes < MAX_COMMIT_BYTES and self._clock() < end_ns:
@@ -215,15 +257,20 @@ class OrderManager:
             frames.setdefault(session, []).append(answer)
         # A replaced session gets its error before its successor is acknowledged.
         for session, goodbye in outcome.replaced:
-            if session in self._connections:
-                last = (*frames.pop(session, ()), goodbye)
-                self._connections[session].finish("replaced by a newer logon", *last)
+            self._finish(session, "replaced by a newer logon", frames.pop(session, []), goodbye)
+        for session, goodbye, _ in outcome.without_token:
+            self._finish(session, "no logon with the token", frames.pop(session, []), goodbye)
         for session, answers in frames.items():
             if session in self._connections:
                 connection = self._connections[session]
                 connection.send(b"".join(answers))
                 if connection.open and not connection.queued_bytes:
                     self._on_drained(session)
+
+    def _finish(self, session: Session, reason: str, answers: list[bytes], goodbye: bytes) -> None:
+        """Send a client its last frames, and close its connection."""
+        if session in self._connections:
+            self._connections[session].finish(reason, *answers, goodbye)
 
     def _log_result(self, outcome: CommitResult) -> None:
         lines = outcome.confirmations
@@ -236,6 +283,8 @@ class OrderManager:
                 log_event(self._log, event)
         for session, reason in outcome.malformed:
             self._client_log.count(MalformedMessages, peer=session.peer, reason=reason)
+        for session, _, reason in outcome.without_token:
+            self._client_log.count(ClientsWithoutToken, peer=session.peer, reason=reason)
         if outcome.failure:
             self._ledger_failure.log_new(LedgerFailed(reason=outcome.failure))
             for session, order_id in outcome.failed:

@@ -65,7 +65,7 @@ class Strategy:
         self._orders = OrderEntry(
             client,
             trader,
-            partial(ReconnectingConnection, loop, manager.host, manager.port),
+            partial(ReconnectingConnection, loop, *_order_address(settings)),
             order_ttl_ns=to_ns(manager.order_ttl),
             clock=loop.clock,
         )
@@ -164,6 +164,13 @@ class Strategy:
     def _detach(self) -> None:
         self._stop_waiting()
         self._own_book.let_go()
+
+
+def _order_address(settings: Settings) -> tuple[str, int]:
+    """Return where to log on: at the Unix socket, where no token is asked for, if there is one."""
+    manager = settings.order_manager
+    path = settings.orders_socket
+    return (str(path), 0) if path else (manager.host, manager.port)
 
 
 def _last_evaluated(settings: Settings) -> LastEvaluated:

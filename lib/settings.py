@@ -32,6 +32,11 @@ DEFAULT_FILE: Final = PROJECT_ROOT / "etc" / "trading.toml"
 EXIT_BAD_SETTINGS: Final = 78
 """The exit code of a program whose settings are bad: EX_CONFIG of sysexits.h."""
 
+ORDERS_SOCKET: Final = "orders.sock"
+"""The name of the order manager's Unix socket, in the var directory."""
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""The longest path of a Unix socket: unix(7) has 108 bytes for it, with a zero at the end."""
+
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_SYMBOLS: Final = 10_000
 """The most symbols of a stack. A client with positions in too many of them (some 3,000) cannot log
@@ -154,6 +159,9 @@ ShellCommand = Annotated[
         description=f'a shell command of 1 to {MAX_COMMAND_CHARACTERS} characters, or "" for none',
     ),
 ]
+MoneyOrOff = Annotated[
+    float, Meta(ge=0, le=1e15, description="an amount of money from 0 (off) to 1e15")
+]
 Symbols = Annotated[
     tuple[str, ...],
     Meta(
@@ -216,21 +224,26 @@ class StrategySettings(_Section, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class OrderManagerSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[order_manager]: `ledger` is a file name inside var_dir, `order_ttl` in seconds."""
+    """[order_manager]: `ledger` is a file name inside var_dir, `order_ttl` in seconds.
+
+    `token_file` is an absolute path, None if every local user may trade.
+    """
 
     host: Host = "127.0.0.1"
     port: Port = 5003
     ledger: LedgerName = "orders.sqlite"
     order_ttl: Seconds = 5.0
+    token_file: OptionalFile = None
 
 
 class RiskSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[risk]: 0 switches a limit off."""
+    """[risk]: 0 switches a limit off. `max_loss` is money."""
 
     max_order_quantity: LimitOrOff = 1000
     max_position: LimitOrOff = 10_000
     price_collar_percent: PercentOrOff = 50.0
     max_orders_per_second: LimitOrOff = 100_000
+    max_loss: MoneyOrOff = 0.0
 
 
 class WatchdogSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -275,6 +288,11 @@ class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
         names = (name for name, one in self.strategies.items() if one is self.strategy)
         return next((f"strategies.{name}" for name in names), "strategy")
 
+    @property
+    def orders_socket(self) -> Path | None:
+        """The Unix socket for orders of the token file's owner; None without a token file."""
+        return self.var_dir / ORDERS_SOCKET if self.order_manager.token_file else None
+
     def all_strategies(self) -> dict[str, StrategySettings]:
         """Return the settings of every strategy by their table, [strategy] first.
 
@@ -309,6 +327,13 @@ def load_settings(path: Path | None = None, *, strategy: str | None = None) -> S
     if "TRADING_VAR_DIR" in os.environ:
         var_dir = _value("environment", "TRADING_VAR_DIR", os.environ["TRADING_VAR_DIR"], Directory)
         settings = msgspec.structs.replace(settings, var_dir=var_dir)
+    path = settings.orders_socket
+    if path and (size := len(os.fsencode(path))) > MAX_SOCKET_PATH_BYTES:
+        raise SettingsError(
+            place,
+            f"order_manager.token_file: needs a Unix socket, and the path of {path} has {size} "
+            f"bytes, at most {MAX_SOCKET_PATH_BYTES}: choose a shorter var_dir",
+        )
     return settings if strategy is None else _with_strategy(place, settings, strategy)
 
 

@@ -70,6 +70,10 @@ function sayWhetherViewsCome() {
       "this page goes on by itself when it is back.");
   } else if (view && view.halted) {
     alarm("Trading is halted: while the file HALT is there, every order is rejected.");
+  } else if (view && view.at_loss_limit.length) {
+    alarm("The loss limit (max_loss) is reached, and only orders that reduce a position are " +
+      "filled, while these files are there: " +
+      view.at_loss_limit.map((client) => "LOSS_LIMIT-" + client).join(", ") + ".");
   } else {
     alarm("");
   }

@@ -30,6 +30,8 @@ from lib.process.log_events import (
     LedgerRecovered,
     LogEvent,
     LogReopened,
+    LossLimitLifted,
+    LossLimitReached,
     NoPriceBook,
     NoPriceCollar,
     OrdersConnected,
@@ -135,6 +137,10 @@ class Incidents:
                 self._end(program, event.stream, at)
             case TicksMissed() | TicksLapped() if event.ticks:
                 self._note(program, at, phrase(event))
+            case LossLimitReached():
+                self._begin(program, _loss_limit(event.client_id), at, phrase(event))
+            case LossLimitLifted():
+                self._end(program, _loss_limit(event.client_id), at)
             case LogEvent() if type(event) in _NOTED:
                 self._note(program, at, phrase(event))
             case LogEvent() if type(event) in _BEGINS:
@@ -174,3 +180,8 @@ class Incidents:
 
     def _note(self, where: str, at: float, what: str) -> None:
         self._over.append(Incident(at, where, what, is_over=True, duration_s=None))
+
+
+def _loss_limit(client_id: str) -> str:
+    """Return the kind of incident: of these, a program has one open for each client."""
+    return f"loss limit of {client_id}"

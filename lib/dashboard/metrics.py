@@ -100,6 +100,11 @@ class _Now(Collector):
             realised.add_metric([held.symbol], held.realised)
         yield position
         yield realised
+        at_limit = GaugeMetricFamily(
+            "tradewire_clients_at_loss_limit", "Clients that have reached max_loss."
+        )
+        at_limit.add_metric([], len(self._observer.at_loss_limit))
+        yield at_limit
 
     def _of_strategies(self) -> Iterator[Metric]:
         orders: list[tuple[tuple[str, str], int]] = []

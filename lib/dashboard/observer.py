@@ -27,6 +27,7 @@ from lib.dashboard.prices import Prices
 from lib.dashboard.roles import Restarts, Roles
 from lib.dashboard.strategies import watched_strategies
 from lib.dashboard.view import Course, LatencyView, PriceView, RoleView, View
+from lib.execution.loss_latches import clients_at_limit
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import Held, Total, read_ledger
 from lib.ledger.schema import LedgerError
@@ -133,6 +134,7 @@ class Observer:
             at=time.time(),
             tape=self._tape,
             halted=self._is_halted,
+            at_loss_limit=self.at_loss_limit,
             roles=self.role_views(),
             incidents=self._incidents.latest(),
             strategies=[
@@ -158,6 +160,12 @@ class Observer:
     def role_views(self) -> list[RoleView]:
         """Return what is known of each program."""
         return self.roles.views(self.restarts, time.monotonic_ns())
+
+    @property
+    def at_loss_limit(self) -> list[str]:
+        """The clients that have reached max_loss; none while there is no such limit."""
+        settings = self._settings
+        return clients_at_limit(settings.var_dir) if settings.risk.max_loss else []
 
     def health(self) -> Health:
         """Return whether the stack is at work, and what is wrong."""

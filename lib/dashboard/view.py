@@ -137,6 +137,8 @@ class View(Struct, frozen=True):
     tape: str | None
     """The tape; None before the first tick, "" for a stream without numbers."""
     halted: bool
+    at_loss_limit: list[str]
+    """The client_ids of those that have reached `max_loss`."""
     roles: list[RoleView]
     incidents: list[Incident]
     strategies: list[StrategyView]

@@ -9,12 +9,14 @@ answer that depends on the ledger is made again.
 from __future__ import annotations
 
 import contextlib
+import hmac
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from msgspec import UNSET, Raw
 
 from lib.execution.logon_contests import LogonContests
+from lib.execution.loss_limit import LossLimit
 from lib.execution.risk import Risk
 from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
@@ -27,7 +29,6 @@ from lib.process.log_events import (
     OrderRejected,
     OrdersBooked,
 )
-from lib.text import shown
 from lib.wire.framing import MAX_MESSAGE_BYTES, MESSAGE_DELIMITER, FrameBuffer, split
 from lib.wire.order_fields import MAX_INTEGER
 from lib.wire.order_messages import (
@@ -43,7 +44,7 @@ from lib.wire.order_messages import (
     describe,
     encode,
 )
-from lib.wire.order_mistakes import UNEXPLAINED, order_id_of
+from lib.wire.order_mistakes import UNEXPLAINED, order_id_of, shown_without_token
 from lib.wire.undelimited import Undelimited, cannot_become_order, undelimited
 
 MAX_ORDER_EVENTS: Final = 100
@@ -80,11 +81,24 @@ class Receipt(NamedTuple):
     """Whether every order is rejected."""
 
 
+class _NoTokenError(Exception):
+    """A client may not trade: it has not logged on with the token."""
+
+    def __init__(self, reason: str, order_id: int | None = None) -> None:
+        super().__init__(reason)
+        self.order_id = order_id
+
+
 class Session:
     """One client's connection."""
 
-    def __init__(self, peer: str) -> None:
+    def __init__(self, peer: str, *, needs_token: bool = False) -> None:
         self.peer = peer
+        self.needs_token = needs_token
+        """Whether it has to log on with the token before anything else."""
+        self.is_dismissed = False
+        """Whether it is disconnected for want of the token: what it sent after that is discarded.
+        """
         self.buffer = FrameBuffer()
         self.client_id: str | None = None
         """The client_id: from the logon, or assigned at the first order; None before that."""
@@ -99,7 +113,8 @@ class Session:
         if not cannot_become_order(unfinished, has_ended=has_ended):
             return None
         self._undelimited_logged = True
-        return undelimited(unfinished, "client")
+        text = shown_without_token(bytes(unfinished))
+        return undelimited(unfinished, "client")._replace(text=text)
 
     @property
     def silent(self) -> bool:
@@ -114,6 +129,8 @@ class CommitResult:
     answers: list[tuple[Session, bytes]] = field(default_factory=list)
     replaced: list[tuple[Session, bytes]] = field(default_factory=list)
     """Sessions that a newer logon replaced, with the last frame to send before closing."""
+    without_token: list[tuple[Session, bytes, str]] = field(default_factory=list)
+    """Sessions that must not trade, with the last frame to send before closing, and the reason."""
     confirmations: list[str] = field(default_factory=list)
     """A human-readable line for each fill."""
     events: list[LogEvent] = field(default_factory=list)
@@ -136,11 +153,19 @@ class _Answer(NamedTuple):
 
 
 class OrderDesk:
-    """Judges, books and answers orders. Pure but for the ledger; used from one thread."""
+    """Judges, books and answers orders. Pure but for the ledger; used from one thread.
 
-    def __init__(self, ledger: Ledger, risk: Risk) -> None:
+    `token` is what those sessions have to log on with that need one. Without a `loss_limit` there
+    is none.
+    """
+
+    def __init__(
+        self, ledger: Ledger, risk: Risk, token: str = "", loss_limit: LossLimit | None = None
+    ) -> None:
         self._ledger = ledger
         self._risk = risk
+        self._loss_limit = loss_limit
+        self._token = token.encode()
         self._contests = LogonContests()
         self._sessions: dict[str, Session] = {}  # by client_id
         self._answers: list[_Answer] = []
@@ -151,7 +176,7 @@ class OrderDesk:
     def receive(self, session: Session, data: bytes, receipt: Receipt) -> None:
         """Process what a client sent. Raises MessageTooLongError: close the connection."""
         for frame in split(session.buffer.feed(data)):
-            if self._is_replaced(session):
+            if self._is_over(session):
                 return
             order_id = None
             explain = self._may_explain(session)
@@ -167,6 +192,8 @@ class OrderDesk:
                     self._take_order(session, message, receipt)
             except MessageError as error:
                 self._refuse(session, error)
+            except _NoTokenError as error:
+                self._dismiss(session, error)
             except LedgerError as error:
                 self._fail(session, order_id, error)
 
@@ -176,10 +203,10 @@ class OrderDesk:
         Call it before the connection is closed. Returns True, once, if the next commit answers it.
         """
         unfinished = bytes(session.buffer.unfinished)
-        if session.has_ended or not unfinished.strip() or self._is_replaced(session):
+        if session.has_ended or not unfinished.strip() or self._is_over(session):
             return False
         session.has_ended = True
-        reason = f"no `*` after the message: {shown(unfinished)}"
+        reason = f"no `*` after the message: {shown_without_token(unfinished)}"
         self._refuse(session, MessageError(reason, order_id_of(unfinished)))
         return True
 
@@ -244,10 +271,19 @@ class OrderDesk:
             self._commit_result.failed.append((session, order_id))
         self._answer(session, ErrorMessage(order_id=order_id, reason=str(error)))
 
-    def _is_replaced(self, session: Session) -> bool:
-        return not session.silent and self._sessions.get(session.client_id or "") is not session
+    def _is_over(self, session: Session) -> bool:
+        """Whether a session was replaced or dismissed, so that nothing more is taken from it."""
+        is_current = session.silent or self._sessions.get(session.client_id or "") is session
+        return session.is_dismissed or not is_current
+
+    def _dismiss(self, session: Session, error: _NoTokenError) -> None:
+        session.is_dismissed = True
+        goodbye = encode(ErrorMessage(order_id=error.order_id, reason=str(error)))
+        self._commit_result.without_token.append((session, goodbye, str(error)))
 
     def _log_on(self, session: Session, logon: Logon, receipt: Receipt) -> None:
+        if session.needs_token:
+            self._check_token(logon.token)
         client_id = logon.client_id
         if client_id.startswith(ANONYMOUS):
             raise MessageError(f"a client_id must not begin with {ANONYMOUS}")
@@ -267,13 +303,23 @@ class OrderDesk:
                 self._commit_result.events.append(_contest(client_id, earlier, session))
         self._sessions[client_id] = session
         session.client_id = client_id
+        session.needs_token = False
         self._answer(session, ack)
+
+    def _check_token(self, token: str | None) -> None:
+        """Raise _NoTokenError unless it is the token."""
+        if token is None:
+            raise _NoTokenError("token is missing: the logon needs the one of the order manager")
+        if not hmac.compare_digest(token.encode(), self._token):
+            raise _NoTokenError("token is not the one of the order manager")
 
     def _ack(self, client_id: str) -> LogonAck:
         ledger = self._ledger
         return LogonAck(client_id, ledger.last_order_id(client_id), ledger.positions(client_id))
 
     def _take_order(self, session: Session, order: Order, receipt: Receipt) -> None:
+        if session.needs_token:
+            raise _NoTokenError("an order needs a logon with the token first", order.order_id)
         client_id = self._client_id_for(session, order)
         booked = self._ledger.find(client_id, order.order_id)
         if booked is None:
@@ -334,6 +380,8 @@ class OrderDesk:
         reason = self._risk.refusal(
             client_id, order, price, position, now_ns=receipt.now_ns, halted=receipt.halted
         )
+        if reason is None and self._loss_limit is not None:
+            reason = self._loss_limit.refusal(client_id, order, price, position)
         filled = reason is None
         return ExecutionReport(
             client_id=client_id,

@@ -93,7 +93,7 @@ class Risk:
         new_position = position + order.signed_quantity
         if abs(new_position) > MAX_INTEGER:
             return f"the position would pass {MAX_INTEGER}"
-        if abs(new_position) > self._max_position and not _only_reduces(position, new_position):
+        if abs(new_position) > self._max_position and not only_reduces(position, new_position):
             return (
                 f"the position would be {new_position}, "
                 f"and the limit is {self._max_position} long or short"
@@ -175,6 +175,6 @@ class _RateWindow:
         return True
 
 
-def _only_reduces(position: int, new_position: int) -> bool:
+def only_reduces(position: int, new_position: int) -> bool:
     """Return whether a position gets nearer to zero and does not change its sign."""
     return 0 <= new_position < position or position < new_position <= 0

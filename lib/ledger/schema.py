@@ -60,7 +60,7 @@ CREATE TABLE positions (
 ) WITHOUT ROWID;
 
 CREATE TABLE facts (               -- about the ledger as a whole
-    name TEXT PRIMARY KEY,         -- created_utc, anonymous_clients
+    name TEXT PRIMARY KEY,         -- created_utc, anonymous_clients, loss_mark:CLIENT_ID
     value NOT NULL
 ) WITHOUT ROWID;
 """

@@ -16,12 +16,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
 from msgspec import Raw
 
+from lib.ledger.loss_marks import LossMark, fact_name, fact_value, loss_mark
 from lib.ledger.positions import Position
 from lib.ledger.rows import (
     SELECT_ORDERS,
@@ -46,14 +47,18 @@ MAX_WAL_BYTES: Final = 256 * 1024 * 1024
 _INSERT_ORDER: Final = f"INSERT INTO orders VALUES ({', '.join('?' * 15)})"
 _SELECT_ORDER: Final = f"{SELECT_ORDERS} WHERE client_id = ? AND order_id = ?"
 _UPSERT_POSITION: Final = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?)"
+_UPSERT_FACT: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
 
 
 class _Account:
     """The state of one client, including what is recorded and not committed."""
 
-    def __init__(self, last_order_id: int, positions: dict[str, Position]) -> None:
+    def __init__(
+        self, last_order_id: int, positions: dict[str, Position], loss_mark: LossMark
+    ) -> None:
         self.last_order_id = last_order_id
         self.positions = positions
+        self.loss_mark = loss_mark
 
 
 class Ledger:
@@ -81,6 +86,8 @@ class Ledger:
         self._rows: list[tuple[object, ...]] = []
         self._moved: dict[tuple[str, str], Position] = {}
         """Positions that are not written yet, by client_id and symbol."""
+        self._marked: dict[str, LossMark] = {}
+        """Loss marks that are not written yet, by client_id."""
         self._last_trade_id = 0
         self._last_trade_id_written = 0
         self._anonymous_clients = 0
@@ -119,6 +126,18 @@ class Ledger:
         """Return all positions of a client that are not zero."""
         held = self._account(client_id).positions
         return {symbol: p.quantity for symbol, p in held.items() if p.quantity}
+
+    def holdings(self, client_id: str) -> Mapping[str, Position]:
+        """Return all positions a client ever had, by symbol, those recorded included."""
+        return self._account(client_id).positions
+
+    def loss_mark(self, client_id: str) -> LossMark:
+        """Return from which profit the client's losses count."""
+        return self._account(client_id).loss_mark
+
+    def mark_loss(self, client_id: str, mark: LossMark) -> None:
+        """Change that at the next commit, together with the order that is recorded next."""
+        self._account(client_id).loss_mark = self._marked[client_id] = mark
 
     def last_order_id(self, client_id: str) -> int:
         """Return the highest order_id that the client has used, 0 for none."""
@@ -207,11 +226,12 @@ class Ledger:
             _UPSERT_POSITION,
             ((*identity, *_columns(position)) for identity, position in self._moved.items()),
         )
+        connection.executemany(
+            _UPSERT_FACT,
+            ((fact_name(one), fact_value(mark)) for one, mark in self._marked.items()),
+        )
         if self._anonymous_clients != self._anonymous_clients_written:
-            connection.execute(
-                "INSERT OR REPLACE INTO facts VALUES ('anonymous_clients', ?)",
-                (self._anonymous_clients,),
-            )
+            connection.execute(_UPSERT_FACT, ("anonymous_clients", self._anonymous_clients))
         connection.execute("COMMIT")
         self._last_trade_id_written = self._last_trade_id
         self._anonymous_clients_written = self._anonymous_clients
@@ -297,12 +317,16 @@ class Ledger:
             "SELECT max(order_id) FROM orders WHERE client_id = ?", (client_id,)
         ).fetchone()
         rows = connection.execute(f"{SELECT_POSITIONS} WHERE client_id = ?", (client_id,))
+        (mark,) = connection.execute(
+            "SELECT max(value) FROM facts WHERE name = ?", (fact_name(client_id),)
+        ).fetchone()
         return _Account(
             booked_count(last, f"the last order_id of {client_id}"),
             {
                 booked.symbol: Position(booked.position, booked.cost, booked.realised_profit)
                 for booked in map(booked_position, rows)
             },
+            loss_mark(mark),
         )
 
     @contextlib.contextmanager
@@ -353,6 +377,7 @@ class Ledger:
         self._rows.clear()
         self._reports.clear()
         self._moved.clear()
+        self._marked.clear()
 
 
 def _columns(position: Position) -> tuple[int, str, str | None, str]:

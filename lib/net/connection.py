@@ -1,4 +1,4 @@
-"""One connected, non-blocking TCP socket with a bounded send queue.
+"""One connected, non-blocking stream socket with a bounded send queue.
 
 Both sides use it: servers for each accepted client, `lib.net.reconnect` for the connection it
 maintains. The queue holds references, so that one encoded batch can wait in the queues of many
@@ -72,8 +72,9 @@ class Connection:
         self.last_progress_ns = self.opened_ns
         """When the peer last took bytes, or the queue was last empty."""
         sock.setblocking(False)
-        # A tick must not wait for the one after it.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            # A tick must not wait for the one after it.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._await_events()
 
     def send(self, *pieces: bytes) -> None:

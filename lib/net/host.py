@@ -6,6 +6,7 @@ simulation (`tests/simulation`) runs the roles that ship, on a host of its own.
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from random import Random
@@ -13,6 +14,8 @@ from typing import Final, Protocol
 
 BACKLOG: Final = 512
 """How many connections may wait in the kernel. It drops further ones, those of our own run too."""
+SOCKET_MODE: Final = 0o600
+"""Of a Unix socket's file: only its owner's processes, and root's, can connect."""
 KEEPALIVE_IDLE_S: Final = 10
 KEEPALIVE_INTERVAL_S: Final = 5
 KEEPALIVE_PROBES: Final = 3
@@ -42,7 +45,10 @@ class Host(Protocol):
         """Return the addresses of a `host` of the settings, at least one."""
 
     def listen(self, address: str, port: int) -> socket.socket:
-        """Return a non-blocking socket that listens. Raises OSError."""
+        """Return a non-blocking socket that listens. Raises OSError.
+
+        An address that is an absolute path is that of a Unix socket, which has no port.
+        """
 
     def connect(self, address: str, port: int) -> socket.socket:
         """Return a non-blocking socket that has begun to connect.
@@ -71,6 +77,8 @@ class SystemHost:
 
     def listen(self, address: str, port: int) -> socket.socket:
         """Return a non-blocking socket that listens. Raises OSError."""
+        if is_path(address):
+            return _listen_at(address)
         family, _, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         # It sets SO_REUSEADDR: without it, a restarted role would have to wait for the connections
         # of its predecessor in TIME_WAIT.
@@ -80,6 +88,11 @@ class SystemHost:
 
     def connect(self, address: str, port: int) -> socket.socket:
         """Return a non-blocking socket that has begun to connect. Raises OSError."""
+        if is_path(address):
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            sock.connect_ex(address)
+            return sock
         family, kind, protocol, _, place = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM
         )[0]
@@ -101,6 +114,31 @@ def _is_here(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_path(address: str) -> bool:
+    """Return whether an address is the path of a Unix socket, and not one of a network."""
+    return address.startswith("/")
+
+
+def address_text(address: str, port: int) -> str:
+    """Return an address as text for logs."""
+    return address if is_path(address) else f"{address}:{port}"
+
+
+def _listen_at(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # The file that bind makes has the mode of the socket (Linux, unix_bind), less the umask:
+        # so it is never there with another one.
+        os.fchmod(sock.fileno(), SOCKET_MODE)
+        sock.bind(path)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -18,8 +18,8 @@ from typing import Final, Protocol
 from lib.clock import MILLISECOND_NS
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
-from lib.net.host import Host
-from lib.net.peer_process import connected_from
+from lib.net.host import Host, address_text
+from lib.net.peer_process import connected_from, credentials
 from lib.net.rate_limit import RateLimit
 
 RESERVED_PLACES: Final = 16
@@ -116,7 +116,7 @@ class Listener:
                 self._log.accept_failed(error.strerror or str(error))
                 self._pause_until(self._loop.clock() + ACCEPT_PAUSE_NS)
                 return
-            yield client, f"{address[0]}:{address[1]}"
+            yield client, _peer_text(client, address)
 
     def _refuse(self, refused: dict[socket.socket, str]) -> None:
         """Close these connections, except those of our own run that have a place."""
@@ -134,6 +134,13 @@ class Listener:
         self._paused_until_ns = max(end_ns, self._paused_until_ns or 0)
 
 
+def _peer_text(client: socket.socket, address: tuple[str, int]) -> str:
+    """Return a client's address as text; at a Unix socket, where it has none, its process."""
+    if client.family == socket.AF_UNIX:
+        return f"process:{credentials(client).pid}"
+    return f"{address[0]}:{address[1]}"
+
+
 def _listening_socket(machine: Host, address: str, port: int, setting: str) -> socket.socket:
     try:
         return machine.listen(address, port)
@@ -144,5 +151,5 @@ def _listening_socket(machine: Host, address: str, port: int, setting: str) -> s
                 "(another stack? stop it or choose another port)"
             ) from None
         raise CannotStartError(
-            f"{setting}: cannot listen on {address}:{port}: {error.strerror}"
+            f"{setting}: cannot listen on {address_text(address, port)}: {error.strerror}"
         ) from None

@@ -16,6 +16,7 @@ from lib.clock import SECOND_NS
 from lib.net.backoff import Backoff
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
+from lib.net.host import address_text
 
 CONNECT_TIMEOUT_NS: Final = 1 * SECOND_NS
 MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
@@ -55,7 +56,7 @@ class Connect(Protocol):
 
 
 class ReconnectingConnection:
-    """Keeps one TCP connection to `host:port` up. Used from its loop only.
+    """Keeps one connection to `host:port`, or to a Unix socket, up. Used from its loop only.
 
     A try goes through the addresses of the host, until one has a server.
 
@@ -92,7 +93,7 @@ class ReconnectingConnection:
     @property
     def peer(self) -> str:
         """The server's address, as text for logs."""
-        return f"{self._host}:{self._port}"
+        return address_text(self._host, self._port)
 
     def send(self, *pieces: bytes) -> None:
         """Send, or queue up to `MAX_QUEUED_BYTES`. Without a connection nothing is sent."""

@@ -49,12 +49,21 @@ class ClientTable(Generic[_Client]):
     """The oldest first, unless the server puts them in another order."""
     _sweep_ns: int = field(default=0, init=False)
 
-    def accept(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
-        """Take a new client, for a `Listener`. False if there is no place for it."""
+    def accept(
+        self,
+        sock: socket.socket,
+        peer: str,
+        is_ours: bool,
+        make: Callable[[str], _Client] | None = None,
+    ) -> bool:
+        """Take a new client, for a `Listener`. False if there is no place for it.
+
+        `make` makes this client instead of the table's own.
+        """
         places = self.max_clients + (RESERVED_PLACES if is_ours else 0)
         if len(self.connections) >= places and not self._evict():
             return False
-        client = self.make(peer)
+        client = (make or self.make)(peer)
         self.connections[client] = self.connect(
             sock,
             on_data=partial(self.on_data, client),

@@ -47,6 +47,7 @@ TickNumber = Annotated[int, Meta(description="tick sequence")]
 NewsNumber = Annotated[int, Meta(description="news sequence")]
 Ticks = Annotated[int, Meta(description="ticks")]
 Price = Annotated[float, Meta(description="price")]
+Money = Annotated[float, Meta(description="money")]
 Shares = Annotated[int, Meta(description="shares")]
 Sentiment = Annotated[int, Meta(description="0 to 100")]
 # Of any type: a signal may be a user's, and its orders are read whatever it explains.
@@ -728,6 +729,14 @@ class ClientsLoggedOn(CountedEvent, frozen=True, tag="clients_logged_on"):
 
 
 @_logged("warning", by=(ORDER_MANAGER,))
+class ClientsWithoutToken(CountedEvent, frozen=True, tag="clients_without_token"):
+    """Clients were disconnected, because they did not log on with the token of `token_file`."""
+
+    examples: ClientExamples
+    stream: str
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
 class ClientIdContested(LogEvent, frozen=True, tag="client_id_contested"):
     """Two clients of one client_id replace each other, again and again."""
 
@@ -813,6 +822,22 @@ class TradingHalted(LogEvent, frozen=True, tag="trading_halted"):
 @_logged("warning", by=(ORDER_MANAGER,))
 class TradingResumed(LogEvent, frozen=True, tag="trading_resumed"):
     """The halt file is gone."""
+
+
+@_logged("error", by=(ORDER_MANAGER,))
+class LossLimitReached(LogEvent, frozen=True, tag="loss_limit_reached"):
+    """A client has lost more than `max_loss`; logged again when the order manager has restarted."""
+
+    client_id: str
+    loss: Money | None
+    limit: Money
+
+
+@_logged("info", by=(ORDER_MANAGER,))
+class LossLimitLifted(LogEvent, frozen=True, tag="loss_limit_lifted"):
+    """A person has removed the file of a client at its loss limit."""
+
+    client_id: str
 
 
 @_logged("info", by=(ORDER_MANAGER,))

@@ -28,6 +28,7 @@ from lib.process.log_events import (
     AlertStarted,
     LedgerFailed,
     LogEvent,
+    LossLimitReached,
     PriceBookLost,
     RoleGaveUp,
     RoleHung,
@@ -46,6 +47,7 @@ from lib.stack.log_follower import GIVEN_UP, SUPERVISORD, read_supervisor_line, 
 ALERTED: Final[frozenset[type[LogEvent]]] = frozenset(
     {
         LedgerFailed,
+        LossLimitReached,
         PriceBookLost,
         RoleGaveUp,
         RoleHung,

@@ -20,6 +20,7 @@ from lib.process.log_events import (
     LedgerFailed,
     LogEvent,
     LogReopened,
+    LossLimitReached,
     NoPriceBook,
     NoPriceCollar,
     PriceBookLost,
@@ -88,6 +89,8 @@ def phrase(event: LogEvent) -> str:
             what = f"{event.ticks:,} ticks missed ({event.where})"
         case FileLost():
             what = f"{Path(event.file).name} was lost"
+        case LossLimitReached():
+            what = f"{event.client_id} has reached its loss limit"
         case LogReopened():
             what = f"{Path(event.file).name} was lost: it is written again"
         case TapeEnded():

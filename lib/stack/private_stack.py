@@ -199,7 +199,8 @@ def start_private_stack(settings: Settings, parent: Path, book_prefix: str) -> P
 def private_settings(settings: Settings, directory: Path, book_prefix: str) -> Settings:
     """Return the same settings with unused ports and with names and directories of their own.
 
-    Without alerts: what happens in a private stack is no reason to call anybody.
+    Without a token: the clients of a private stack are of its user, and there for minutes. Without
+    a loss limit: nobody is there to lift it. Without alerts: what happens in it calls nobody.
     """
     price_port, news_port, order_port, dashboard_port = free_ports(4)
     replace = msgspec.structs.replace
@@ -208,7 +209,8 @@ def private_settings(settings: Settings, directory: Path, book_prefix: str) -> S
         var_dir=directory / "var",
         gateway=replace(settings.gateway, price_port=price_port, news_port=news_port),
         price_book=replace(settings.price_book, name=f"{book_prefix}{directory.name}"),
-        order_manager=replace(settings.order_manager, port=order_port),
+        order_manager=replace(settings.order_manager, port=order_port, token_file=None),
+        risk=replace(settings.risk, max_loss=0.0),
         dashboard=replace(settings.dashboard, port=dashboard_port),
         alerts=replace(settings.alerts, command=""),
     )

@@ -13,6 +13,8 @@ import msgspec
 MAX_INTEGER: Final = 2**53 - 1
 """The largest integer that every JSON reader reads exactly."""
 
+MAX_TOKEN_CHARACTERS: Final = 256
+
 Side = Literal["BUY", "SELL"]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MAX_INTEGER)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)]
@@ -20,4 +22,5 @@ Position = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 ClientId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
 Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=16)]
+Token = Annotated[str, msgspec.Meta(max_length=MAX_TOKEN_CHARACTERS)]
 Tape = Annotated[str, msgspec.Meta(max_length=64)]

@@ -23,6 +23,7 @@ from lib.wire.order_fields import (
     Side,
     Symbol,
     Tape,
+    Token,
 )
 from lib.wire.order_mistakes import UNEXPLAINED, explain_refusal, may_ignore_unknown, order_id_of
 
@@ -43,10 +44,12 @@ class MessageError(Exception):
         self.order_id = order_id
 
 
-class Logon(msgspec.Struct, frozen=True, tag_field="type", tag="logon"):
+class Logon(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="logon"):
     """A client identifies itself."""
 
     client_id: ClientId
+    token: Token | None = None
+    """The secret of those who may trade, where the order manager asks for it."""
 
 
 class LogonAck(msgspec.Struct, frozen=True, tag_field="type", tag="logon_ack"):

@@ -24,10 +24,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from lib.prices import decimal_text, price_from_json
-from lib.text import printable, shortened
+from lib.text import printable, shortened, shown
 from lib.wire.near_names import NearNames, key_of
 from lib.wire.order_fields import (
     MAX_INTEGER,
+    MAX_TOKEN_CHARACTERS,
     ClientId,
     Count,
     Nanoseconds,
@@ -36,6 +37,7 @@ from lib.wire.order_fields import (
     Side,
     Symbol,
     Tape,
+    Token,
 )
 
 SMALLEST_ORDER: Final = (
@@ -56,6 +58,7 @@ UNEXPLAINED: Final = "malformed, as earlier frames were: see the reasons of thos
 
 _AN_ORDER: Final = f"an order is {SMALLEST_ORDER}"
 _A_LOGON: Final = f"a logon is {SMALLEST_LOGON}"
+_NOT_SHOWN: Final = "(not shown: there may be a token in it)"
 _WHITESPACE: Final = b" \t\r\n"
 
 _NULL: Final = b"null"
@@ -109,7 +112,14 @@ _ORDER: Final = {
 
 _KNOWN: Final = frozenset({"type", *_ORDER})
 
-_LOGON: Final = {"client_id": _Field(msgspec.json.Decoder(ClientId), "1 to 64 of A-Za-z0-9._-")}
+_LOGON: Final = {
+    "client_id": _Field(msgspec.json.Decoder(ClientId), "1 to 64 of A-Za-z0-9._-"),
+    "token": _Field(
+        msgspec.json.Decoder(Token | None),
+        f"text of at most {MAX_TOKEN_CHARACTERS} characters",
+        is_optional=True,
+    ),
+}
 
 _OTHER_NAMES: Final = {
     other: name
@@ -215,6 +225,16 @@ def may_ignore_unknown(frame: bytes) -> bool:
         return False
     meanings = _meanings(fields, _ORDER)
     return not meanings or not (_misnamed(fields, meanings) or _guards(fields, meanings))
+
+
+def may_hold_token(data: bytes) -> bool:
+    """Return whether what a client sent may hold a token, so that no text may quote it."""
+    return b"token" in data.lower()
+
+
+def shown_without_token(data: bytes) -> str:
+    """Return the beginning of what a client sent as text, for a log; not if it may hold a token."""
+    return _NOT_SHOWN if may_hold_token(data) else shown(data)
 
 
 def order_id_of(frame: bytes) -> int | None:
@@ -339,6 +359,8 @@ def _mistake_in_value(name: str, field: _Field, raw: bytes) -> str | None:
     try:
         field.decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        if name == "token":  # which is a secret, even if it is another one
+            return f"token is {field.words}"
         return f"{name} is {field.words}, got {_shown(raw)}{_hint(name, field, raw)}"
     return None
 
@@ -474,6 +496,8 @@ def _mistake_in_text(text: bytes, error: str) -> str:
     """Return what is wrong with UTF-8 text that is no JSON object."""
     if not text:
         return "an empty frame: no message stands between two delimiters"
+    if may_hold_token(text):
+        return f"not JSON {_NOT_SHOWN}: {_A_LOGON}"
     if b"\x00" in text[:4]:
         return "not UTF-8: UTF-16 or UTF-32?"
     if text.startswith(b"["):

@@ -171,9 +171,11 @@ IMPOSSIBLE = {
     "order_manager.port": ["70000"],
     "order_manager.ledger": ['""', '".."', '"../x.sqlite"', '"a\\u0000"', f'"{"a" * 61}"'],
     "order_manager.order_ttl": ["0"],
+    "order_manager.token_file": ["1", '"a\\u0000b"'],
     "risk.max_order_quantity": ["-1"],
     "risk.max_position": ["1.5", "9007199254740992"],
     "risk.price_collar_percent": ["-1", "nan"],
+    "risk.max_loss": ["-0.01", "nan", "inf", "1.1e15", '"1"'],
     "watchdog.hang_after": ["2000-01-01"],
     "dashboard.host": ['"0.0.0.0"'],
     "dashboard.allowed_hosts": [
@@ -305,3 +307,20 @@ def test_a_relative_var_dir_is_under_the_projects_root_and_trading_var_dir_wins(
         monkeypatch.setenv("TRADING_VAR_DIR", value)
         with pytest.raises(SettingsError, match=r"^environment: TRADING_VAR_DIR: must be .*\Z"):
             load("")
+
+
+def test_with_a_token_file_there_is_a_socket_and_its_path_must_fit(load, monkeypatch):
+    assert load("").orders_socket is None
+    text = 'var_dir = "/v"\n[order_manager]\ntoken_file = "etc/token"'
+    settings = load(text)
+    assert settings.order_manager.token_file == PROJECT_ROOT / "etc/token"
+    assert settings.orders_socket == Path("/v/orders.sock")
+    longest = "/" + "é" * ((107 - len("//orders.sock")) // 2)
+    monkeypatch.setenv("TRADING_VAR_DIR", longest)
+    assert len(bytes(load(text).orders_socket)) == 107
+    monkeypatch.setenv("TRADING_VAR_DIR", f"{longest}x")
+    load("")
+    with pytest.raises(
+        SettingsError, match=r"order_manager\.token_file: .* 108 bytes, at most 107"
+    ):
+        load(text)

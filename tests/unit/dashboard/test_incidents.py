@@ -155,3 +155,14 @@ def test_of_a_program_that_is_no_more_nothing_goes_on(incidents):
         ("gateway", False, None),
         ("second_strategy", True, None),
     ]
+
+
+def test_each_client_at_its_loss_limit_is_an_incident_of_its_own(incidents):
+    for at_s, client_id in ((1, "one"), (2, "two")):
+        facts = {"client_id": client_id, "loss": 7.5, "limit": 5.0}
+        incidents.log(at_s, "order_manager", "loss_limit_reached", **facts)
+    incidents.log(4, "order_manager", "loss_limit_lifted", client_id="one")
+    assert incidents.shown() == [
+        ("order_manager", "two has reached its loss limit", False, None),
+        ("order_manager", "one has reached its loss limit", True, 3),
+    ]

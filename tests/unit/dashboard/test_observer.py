@@ -265,6 +265,13 @@ def test_a_halt_is_seen(observer, settings):
     assert observer.view("AAPL").halted
 
 
+def test_clients_at_their_loss_limit_are_seen_where_there_is_one(settings, programs):
+    (settings.var_dir / "LOSS_LIMIT-alice").touch()
+    assert Observer(settings, programs).view("AAPL").at_loss_limit == []
+    limited = replace(settings, risk=replace(settings.risk, max_loss=1.0))
+    assert Observer(limited, programs).view("AAPL").at_loss_limit == ["alice"]
+
+
 def test_a_ledger_that_is_locked_is_said_to_be_so_and_not_waited_for(observer, settings):
     path = write_ledger(settings.var_dir / settings.order_manager.ledger)
     assert "ledger" not in look(observer).missing

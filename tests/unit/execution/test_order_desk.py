@@ -57,10 +57,12 @@ def order(order_id: int = 12, **changes: object) -> bytes:
 class Counter:
     """A desk, its ledger, and the clients in front of it."""
 
-    def __init__(self, ledger: Ledger, symbols: tuple[str, ...] = SYMBOLS) -> None:
+    def __init__(
+        self, ledger: Ledger, symbols: tuple[str, ...] = SYMBOLS, *, token: str = ""
+    ) -> None:
         self.ledger = ledger
         risk = Risk(NO_LIMITS, TTL_NS, symbols, {"AAPL": 17_000_000_000}.get)
-        self.desk = OrderDesk(ledger, risk)
+        self.desk = OrderDesk(ledger, risk, token)
         self.printed: list[str] = []
         self.events: list[tuple[str, dict]] = []
 
@@ -471,3 +473,91 @@ def test_a_booked_order_does_not_keep_its_frame_in_memory(counter):
         tracemalloc.stop()
     assert len(counter.printed) == 20
     assert kept < 3 * 60_000
+
+
+# A token.
+
+TOKEN = "s3cret"
+
+
+@pytest.fixture
+def guarded(ledger):
+    """A desk that asks for a token, and a client that needs one."""
+    counter = Counter(ledger, token=TOKEN)
+    return counter, Session("peer", needs_token=True)
+
+
+def logon_with(token: object, client_id: str = "strategy") -> bytes:
+    return json.dumps({"type": "logon", "client_id": client_id, "token": token}).encode() + b"*"
+
+
+def goodbye(outcome: CommitResult, session: Session) -> ErrorMessage:
+    """The last frame to the one client that is to be disconnected."""
+    ((to, frame, reason),) = outcome.without_token
+    error = decode_from_server(frame[:-1])
+    assert to is session
+    assert error.reason == reason
+    assert TOKEN not in reason
+    return error
+
+
+def test_with_the_token_a_client_trades_and_logs_on_again_without_it(guarded):
+    counter, session = guarded
+    ack, report = counter.ask(session, logon_with(TOKEN), order(1))
+    assert (ack.client_id, report.status) == ("strategy", "FILLED")
+    (again,) = counter.ask(session, logon("strategy"))
+    assert again.last_order_id == 1
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        logon("strategy"),
+        *map(logon_with, ["", "s3cre", "s3cret ", "S3CRET", "s3crét", None]),
+        order(1),
+        order(1, token=TOKEN),
+    ],
+)
+def test_without_the_token_a_client_is_told_so_and_all_else_it_sent_is_discarded(guarded, frame):
+    counter, session = guarded
+    trading = counter.client("strategy")
+    outcome = counter.receive(session, frame, logon_with(TOKEN), order(2))
+    error = goodbye(outcome, session)
+    assert "token" in error.reason
+    assert error.order_id == (1 if b"order_id" in frame else None)
+    assert (outcome.answers, outcome.replaced, outcome.booked) == ([], [], 0)
+    assert not counter.receive(session, logon_with(TOKEN)).answers
+    assert not counter.desk.ended(session)
+    (report,) = counter.ask(trading, order(1))  # it was not replaced
+    assert report.trade_id == 1
+
+
+def test_malformed_frames_before_the_logon_are_answered_as_ever(guarded):
+    counter, session = guarded
+    malformed, ack = counter.ask(session, b"noise*", logon_with(TOKEN))
+    assert isinstance(malformed, ErrorMessage)
+    assert isinstance(ack, LogonAck)
+
+
+def test_a_client_that_needs_no_token_may_give_one(counter):
+    (ack,) = counter.ask(Session("peer"), logon_with("anything"))
+    assert ack.client_id == "strategy"
+
+
+def test_no_answer_and_no_log_line_quotes_what_may_be_a_token(guarded):
+    counter, session = guarded
+    whole = logon_with(TOKEN)[:-1]
+    for frame in (
+        *(whole[:end] for end in range(whole.index(TOKEN.encode()), len(whole))),
+        whole.replace(b'"', b"'"),
+        b"token: " + TOKEN.encode(),
+        b'{"type":"logon","client_id":"strategy","token":"' + TOKEN.encode() * 50 + b'"}',
+        b'{"type":"logon","client_id":"strategy","Token":"' + TOKEN.encode() + b'" oh}',
+    ):
+        outcome = counter.receive(session, frame + b"*")
+        ((_, reason),) = outcome.malformed
+        assert TOKEN not in reason
+    session.buffer.feed(whole)
+    assert counter.desk.ended(session)
+    assert TOKEN not in counter.commit().malformed[0][1]
+    assert TOKEN not in str(session.undelimited(has_ended=True))

@@ -22,7 +22,7 @@ VICTIM_TEXT: Final = "what a planted link points to must not be written to\n"
 OWNER: Final = "of another user"
 OPEN_TO_ALL: Final = "that others may write to"
 _WHOSE_OR_WHAT: Final = re.compile(
-    rf"{USER}|\d+ is not ours|belongs to|link|FIFO|directory|socket|others may|mode 0"
+    rf"{USER}|belongs to|link|FIFO|[Ii]s a directory|[Ii]s a socket|others may"
 )
 """What a line that names a planted file says of it, too."""
 

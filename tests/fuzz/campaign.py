@@ -15,7 +15,7 @@ from tests.fuzz.sender import Sent, send
 from tests.helpers import wait_until
 from tests.stack import PrivateStack
 
-CONNECTIONS_A_TURN = {PRICE: 256, NEWS: 256, ORDERS: 32, HTTP: 256}
+CONNECTIONS_A_TURN = {PRICE: 512, NEWS: 512, ORDERS: 32, HTTP: 512}
 """After a turn it is looked whether all roles live. One that died is replayed connection by
 connection."""
 WARM_SHARE = 0.1
@@ -156,7 +156,8 @@ class _Run:
             sent = future.result()
             self.campaign.add(port, sent)
             self.campaign.findings += [
-                f"{port}, connection {number}: not accepted, or not read" for number in sent.hung
+                f"{port}, connection {number}: not accepted, read and ended in time"
+                for number in sent.hung
             ]
             over.append((port, numbers))
         return over
@@ -216,7 +217,7 @@ def _findings_of(stack: PrivateStack, port: str, connection: int, seed: int) -> 
     role = ROLE_OF[port]
     pid = wait_until(lambda: vitals.look(stack).pids[role], f"the {role} runs")
     sent = send(port, port_number(stack, port), range(connection, connection + 1), seed)
-    found = ["not accepted, or not read"] if sent.hung else []
+    found = ["not accepted, read and ended in time"] if sent.hung else []
     time.sleep(DIES_S)
     if vitals.look(stack).pids[role] != pid:
         found.append(f"the {role} dies")

@@ -10,10 +10,10 @@ PRICE, NEWS, ORDERS, HTTP = "price", "news", "orders", "http"
 PORTS = (PRICE, NEWS, ORDERS, HTTP)
 
 INPUTS_A_CONNECTION = {
-    PRICE: (1, 1, 2, 8, 64),
-    NEWS: (1, 1, 2, 8, 64),
+    PRICE: (1, 1, 1, 2, 16),
+    NEWS: (1, 1, 1, 2, 16),
     ORDERS: (1, 16, 64, 256, 512),
-    HTTP: (1, 1, 2, 8, 64),
+    HTTP: (1, 1, 1, 2, 16),
 }
 """Of how many inputs a connection is made: one of these. A connection to the streams and to the
 dashboard is over with its first invalid message or its first request; what comes after that must be

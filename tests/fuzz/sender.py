@@ -1,25 +1,37 @@
-"""Connections that send inputs, many at a time, read what comes, and end in different ways."""
+"""Connections that send inputs, many at a time, and read what comes.
+
+Most end so that the server must have read everything: it has to end them in time. The others end at
+once, and what the server has not read by then it never reads.
+"""
 
 from __future__ import annotations
 
+import math
 import selectors
 import socket
 import time
-from collections.abc import Iterator
+from collections import deque
 from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
 from tests.clients import HOST
-from tests.fuzz.inputs import inputs_of
+from tests.fuzz.inputs import HTTP, NEWS, PRICE, inputs_of
 
 AT_A_TIME = 32
 """How many connections a sender has at a time: fewer than any server takes."""
-SEND_S = 20.0
-"""How long a connection may take to be accepted and to take what is sent."""
-LISTEN_S = 0.05
-"""How long some connections go on to listen after that."""
+HANG_S = 20.0
+"""How long a connection may take to be accepted, read and ended."""
+LISTEN_S = 0.5
+"""How long a connection to the dashboard is listened to: an answer may be endless."""
+LOOK_S = 0.05
+RUDE_SHARE = 0.2
+"""How many of the connections end at once, without listening."""
+LAST_WORDS = {PRICE: b"*end*", NEWS: b"*end*"}
+"""What ends a connection to a stream in any state: it is no HELLO. It counts as no input."""
 RECEIVE_BYTES = 1 << 18
+MAX_SPLIT_BYTES = 4096
+"""Only the first bytes of a connection are sent in pieces."""
 SPLIT_SHARE = 0.1
 """How many of the connections send in many small pieces."""
 
@@ -34,7 +46,7 @@ class Sent(NamedTuple):
     ended_by_server: int
     """How many connections the server has ended."""
     hung: tuple[int, ...]
-    """The connections that could not be made, or took nothing, for `SEND_S`."""
+    """The connections that were not accepted, read and ended within `HANG_S`."""
 
 
 class _Connection:
@@ -43,46 +55,59 @@ class _Connection:
     def __init__(self, port_kind: str, port: int, number: int, seed: int) -> None:
         self.number = number
         self.inputs = inputs_of(port_kind, number, seed)
-        data = b"".join(self.inputs)
         random = Random(f"{seed} {port_kind} {number} end")
-        step = random.randrange(1, 64) if random.random() < SPLIT_SHARE else len(data)
-        self._pieces = [data[at : at + step] for at in range(0, min(len(data), 4096), step)]
-        self._pieces += [data[4096:]] if step < len(data) and len(data) > 4096 else []
-        self._may_listen = random.random() < 0.5
-        self._may_half_close = random.random() < 0.5
+        self._is_rude = random.random() < RUDE_SHARE
+        data = b"".join(self.inputs) + (b"" if self._is_rude else LAST_WORDS.get(port_kind, b""))
+        step = random.randrange(1, 64) if random.random() < SPLIT_SHARE else MAX_SPLIT_BYTES
+        self._pieces = deque(
+            data[at : at + step] for at in range(0, min(len(data), MAX_SPLIT_BYTES), step)
+        )
+        self._pieces.append(data[MAX_SPLIT_BYTES:])
+        self._listen_s = LISTEN_S if port_kind == HTTP else math.inf
         self.sent_bytes = self.received_bytes = 0
+        self.is_over = False
         self.ended_by_server = False
-        self.began_s = time.monotonic()
-        self._listen_until_s = 0.0
+        self._began_s = time.monotonic()
+        self._sent_all_s = math.inf
         self.sock = socket.socket()
         self.sock.setblocking(False)
         self.sock.connect_ex((HOST, port))
 
-    def on_event(self, events: int) -> bool:
-        """Send and receive what goes; return whether the connection is over."""
+    def on_event(self, events: int) -> None:
+        """Receive and send what goes."""
         try:
             if events & selectors.EVENT_READ:
                 data = self.sock.recv(RECEIVE_BYTES)
                 self.received_bytes += len(data)
                 self.ended_by_server = not data
-            if events & selectors.EVENT_WRITE and self._pieces:
-                count = self.sock.send(self._pieces[0])
-                self.sent_bytes += count
-                self._pieces[0] = self._pieces[0][count:]
-                if not self._pieces[0]:
-                    del self._pieces[0]
-                if not self._pieces:
-                    self._has_sent_all()
+            if events & selectors.EVENT_WRITE:
+                self._send()
         except BlockingIOError:
-            return False
-        except OSError:  # refused, or reset: what was sent is no less sent
+            pass
+        except OSError:  # refused, or reset
             self.ended_by_server = True
-        return self.ended_by_server or self.is_over
+        self.is_over = self.is_over or self.ended_by_server
 
-    def _has_sent_all(self) -> None:
-        self._listen_until_s = time.monotonic() + (LISTEN_S if self._may_listen else 0)
-        if self._may_listen and self._may_half_close:
+    def _send(self) -> None:
+        if self._pieces[0]:
+            count = self.sock.send(self._pieces[0])
+            self.sent_bytes += count
+            self._pieces[0] = self._pieces[0][count:]
+        if not self._pieces[0]:
+            self._pieces.popleft()
+        if not self._pieces:
+            self._sent_all_s = time.monotonic()
+            self.is_over = self._is_rude
             self.sock.shutdown(socket.SHUT_WR)
+
+    def on_time(self, now_s: float) -> None:
+        """End it if it has been listened to for long enough."""
+        self.is_over = self.is_over or self.hangs(now_s)
+        self.is_over = self.is_over or now_s > self._sent_all_s + self._listen_s
+
+    def hangs(self, now_s: float) -> bool:
+        """Whether the server takes too long to read it, or to end it."""
+        return not self.ended_by_server and now_s > self._began_s + HANG_S
 
     @property
     def sent_inputs(self) -> int:
@@ -91,58 +116,43 @@ class _Connection:
 
     @property
     def has_sent_all(self) -> bool:
+        """Whether there is nothing left to send."""
         return not self._pieces
-
-    @property
-    def is_over(self) -> bool:
-        return self.has_sent_all and time.monotonic() >= self._listen_until_s
-
-    @property
-    def hangs(self) -> bool:
-        return not self.has_sent_all and time.monotonic() > self.began_s + SEND_S
 
 
 def send(port_kind: str, port: int, numbers: range, seed: int) -> Sent:
     """Make the connections of these numbers, `AT_A_TIME` at a time; return when all are over."""
-    waiting = iter(numbers)
-    counts = [0] * 5
+    waiting = deque(numbers)
+    over: list[_Connection] = []
     hung = []
     with selectors.DefaultSelector() as selector:
-        for number in waiting:
-            _add(selector, _Connection(port_kind, port, number, seed))
-            if len(selector.get_map()) >= AT_A_TIME:
-                break
-        while selector.get_map():
-            for connection in _over(selector):
-                selector.unregister(connection.sock)
-                connection.sock.close()
-                if connection.hangs:
-                    hung.append(connection.number)
-                counts[0] += connection.sent_inputs
-                counts[1] += 1
-                counts[2] += connection.sent_bytes
-                counts[3] += connection.received_bytes
-                counts[4] += connection.ended_by_server
-                for number in waiting:
-                    _add(selector, _Connection(port_kind, port, number, seed))
-                    break
-    inputs, connections, sent_bytes, received_bytes, ended_by_server = counts
-    return Sent(inputs, connections, sent_bytes, received_bytes, ended_by_server, tuple(hung))
+        while waiting or selector.get_map():
+            while waiting and len(selector.get_map()) < AT_A_TIME:
+                connection = _Connection(port_kind, port, waiting.popleft(), seed)
+                both = selectors.EVENT_READ | selectors.EVENT_WRITE
+                selector.register(connection.sock, both, connection)
+            _look(selector)
+            now_s = time.monotonic()
+            for key in list(selector.get_map().values()):
+                connection = key.data
+                connection.on_time(now_s)
+                if connection.is_over:
+                    selector.unregister(connection.sock)
+                    connection.sock.close()
+                    over.append(connection)
+                    hung += [connection.number] if connection.hangs(now_s) else []
+    return Sent(
+        sum(one.sent_inputs for one in over),
+        len(over),
+        sum(one.sent_bytes for one in over),
+        sum(one.received_bytes for one in over),
+        sum(one.ended_by_server for one in over),
+        tuple(hung),
+    )
 
 
-def _add(selector: selectors.BaseSelector, connection: _Connection) -> None:
-    selector.register(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
-
-
-def _over(selector: selectors.BaseSelector) -> Iterator[_Connection]:
-    """Yield the connections that are over, after a look at all of them."""
-    over = {}
-    for key, events in selector.select(LISTEN_S):
-        if key.data.on_event(events):
-            over[key.data.number] = key.data
-        elif key.data.has_sent_all:  # it is always writable: do not spin on it
+def _look(selector: selectors.BaseSelector) -> None:
+    for key, events in selector.select(LOOK_S):
+        key.data.on_event(events)
+        if key.data.has_sent_all:  # it is always writable: do not spin on it
             selector.modify(key.fileobj, selectors.EVENT_READ, key.data)
-    for key in selector.get_map().values():
-        if key.data.is_over or key.data.hangs:
-            over[key.data.number] = key.data
-    yield from over.values()

@@ -222,10 +222,14 @@ class Vanish(Experiment):
 
     def _remove_of_ledger(self, target: TargetStack, remover: Remover, path: Path) -> None:
         symbol, when = target.settings.symbols[0], f"after the removal of {path.name}"
-        last_trade_id = _last_trade_id(target)
+        before = _booked(target)
         remover.remove([path])
-        if _is_filled(target, symbol) and _last_trade_id(target) <= last_trade_id:
-            self._troubles.append(f"{when}: an order was filled that the ledger does not have")
+        if _is_filled(target, symbol):  # then nothing may have been lost
+            after = _booked(target)
+            if lost := len(before - after):
+                self._troubles.append(f"{when}: orders are filled without {lost} booked before")
+            if after <= before:
+                self._troubles.append(f"{when}: an order was filled that the ledger does not have")
         remover.put_back()
         target.restart("order_manager")
         if not wait_for(lambda: _is_filled(target, symbol), RECOVERY_S, LOOK_S):
@@ -237,11 +241,11 @@ def _is_of_ledger(target: TargetStack, path: Path) -> bool:
     return path.name.startswith(target.settings.order_manager.ledger)
 
 
-def _last_trade_id(target: TargetStack) -> int:
-    """Return the last trade_id in the ledger; 0 if it cannot be read."""
+def _booked(target: TargetStack) -> set[tuple[str, int]]:
+    """Return the identities of the orders in the ledger; none if it cannot be read."""
     with suppress(TargetError):
-        return max((order.trade_id or 0 for order in ledger_orders(target)), default=0)
-    return 0
+        return {(order.client_id, order.order_id) for order in ledger_orders(target)}
+    return set()
 
 
 def _is_filled(target: TargetStack, symbol: str) -> bool:

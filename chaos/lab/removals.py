@@ -88,6 +88,8 @@ class _Watched:
     removed_ns: int
     seen_events: int
     removal: Removal
+    events_until: int | None = None
+    """Of a part of a price book: what is logged after the next part was removed is about that."""
     logged_s: float | None = None
 
 
@@ -114,6 +116,9 @@ class Remover:
         `book` is the price book that they are parts of, if they are: what is logged about it is
         about each of them. `meanwhile` is called once they are gone. Returns what became of them.
         """
+        for earlier in self._watched:
+            if book and earlier.book == book and earlier.events_until is None:
+                earlier.events_until = len(self._events)
         held = HeldFiles(self._target)
         watched = [
             one
@@ -174,5 +179,6 @@ class Remover:
         return one.logged_s is not None and time.monotonic() > one.logged_s + HEALED_AFTER_S
 
     def _found(self, one: _Watched) -> Removal:
-        named = events_naming(one.path, self._events[one.seen_events :], book=one.book)
+        events = self._events[one.seen_events : one.events_until]
+        named = events_naming(one.path, events, book=one.book)
         return replace(one.removal, said=tuple(f"{n.source}: {n.event}" for n in named))

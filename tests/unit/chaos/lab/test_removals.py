@@ -76,6 +76,21 @@ def test_a_loss_is_logged_once_also_after_it_was_healed(
     assert reason == "a.state: removed once, and logged 2 times as strategy: state_not_written"
 
 
+def test_what_is_logged_about_a_price_book_is_about_its_part_that_was_removed_last(
+    tmp_path: Path, remover: Remover, recording: StackRecording
+) -> None:
+    def log_loss() -> None:
+        fields = {"price_book": "book", "reason": "it is damaged"}
+        recording.events.append(recorded(1, "strategy", "price_book_unusable", fields))
+
+    for name in ("book.lock", "book.keeper"):
+        (tmp_path / "var" / name).touch()
+        remover.remove([tmp_path / "var" / name], book="book", meanwhile=log_loss)
+    said = [one.said for one in remover.removals()]
+    assert said == [("strategy: price_book_unusable",)] * 2
+    assert unmet_expectations(remover.removals()) == []
+
+
 def test_a_file_that_needs_neither_says_why(tmp_path: Path, remover: Remover) -> None:
     path = tmp_path / "var" / "supervisord.conf"
     path.touch()

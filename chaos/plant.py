@@ -63,6 +63,7 @@ LATER_PARTS: Final = ("reader-00", "reader-01", "reader-16", "reader-63", "new-1
 segment that is being built."""
 ATTEMPTS: Final = ("open", "write", "rename", "remove")
 """What another user tries to do with each file in /dev/shm."""
+TITLE_WIDTH: Final = 68
 TRACEBACK: Final = "Traceback"
 VICTIMS: Final = "victims"
 """The directory beside the var directory with what planted links point to."""
@@ -129,8 +130,8 @@ class Plant(Experiment):
             return [f"skipped: {self.skipped}"]
         return [
             f"{self.starts} starts",
-            f"{'planted':<58}what happened",
-            *(f"{one.title:<58}{one.trouble or one.outcome}" for one in self.found),
+            f"{'planted':<{TITLE_WIDTH}}what happened",
+            *(f"{one.title:<{TITLE_WIDTH}}{one.trouble or one.outcome}" for one in self.found),
         ]
 
     def reasons(self) -> list[str]:

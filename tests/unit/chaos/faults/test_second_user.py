@@ -23,7 +23,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as 
 def path() -> Iterator[Path]:
     path = SHM_DIR / f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
     yield path
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         path.rmdir()
     else:
         path.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ stacks.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -159,8 +160,7 @@ class Plant(Experiment):
             if not path.is_symlink() and path.lstat().st_mode & 0o077
         ]:
             self._troubles.append(f"others may read or write {', '.join(open_to_others)}")
-        there = files_in_shm(target)
-        for path in there:
+        for path in files_in_shm(target):
             refused = {attempt: second_user.attempt(attempt, path) for attempt in ATTEMPTS}
             succeeded = [attempt for attempt, reason in refused.items() if not reason]
             trouble = f"another user may {' and '.join(succeeded)} it" if succeeded else ""
@@ -171,7 +171,7 @@ class Plant(Experiment):
         planted = [
             Planted(f"price book.{part}", path, Kind.FIFO)
             for part, path in later.items()
-            if path not in there
+            if not os.path.lexists(path)
         ]
         self._planted += planted
         for one in planted:

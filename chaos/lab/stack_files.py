@@ -54,8 +54,10 @@ def files_in_var(target: TargetStack) -> list[Path]:
 
 
 def files_in_shm(target: TargetStack) -> list[Path]:
-    """Return the files of the price book."""
-    return sorted(map(Path, target.segments()))
+    """Return the files of the price book, without those of an observer in this process."""
+    book = target.settings.price_book.name
+    ours = {name for name, _ in _held_by(os.getpid()) if not name.endswith(f"/{book}")}
+    return sorted(Path(name) for name in target.segments() if name not in ours)
 
 
 def short_name(target: TargetStack, path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from chaos.lab.stack_files import HeldFiles, events_naming, files_in_var, short_name
+from chaos.lab.stack_files import (
+    HeldFiles,
+    events_naming,
+    files_in_shm,
+    files_in_var,
+    short_name,
+)
 from chaos.lab.target import TargetStack
 from lib.price_book.segment_files import SHM_DIR
 from lib.settings import Settings
@@ -61,6 +68,25 @@ def test_the_files_of_a_var_directory_are_all_but_its_directories(tmp_path: Path
     (tmp_path / "link").symlink_to(tmp_path / "log")
     names = [short_name(target, path) for path in files_in_var(target)]
     assert names == ["fifo", "link", "log/gateway.out"]
+
+
+def test_the_files_of_a_price_book_are_those_that_no_observer_of_ours_has_made() -> None:
+    name = f"tw-test-{os.getpid()}-{secrets.token_hex(4)}"
+    settings = Settings()
+    book = msgspec.structs.replace(settings.price_book, name=name)
+    target = TargetStack(msgspec.structs.replace(settings, price_book=book))
+    segment, lock, fifo = (SHM_DIR / f"{name}{part}" for part in ("", ".lock", ".reader-16"))
+    os.mkfifo(fifo)
+    fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        lock.touch()
+        segment.touch()
+        with segment.open("rb"):  # everybody reads the price book itself
+            assert files_in_shm(target) == [segment, lock]
+    finally:
+        os.close(fd)
+        for path in (segment, lock, fifo):
+            path.unlink(missing_ok=True)
 
 
 def test_a_file_in_shared_memory_is_named_without_its_stack() -> None:

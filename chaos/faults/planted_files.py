@@ -21,6 +21,8 @@ FORGED_PRICE: Final = 99_998.0
 VICTIM_TEXT: Final = "what a planted link points to must not be written to\n"
 OWNER: Final = "of another user"
 OPEN_TO_ALL: Final = "that others may write to"
+_COMPLAINS: Final = re.compile(r"^main\.py: |\| (?:WARNING|ERROR) ")
+"""A line in which main.py refuses to start, or with a warning or an error of a role."""
 _WHOSE_OR_WHAT: Final = re.compile(
     rf"{USER}|belongs to|link|FIFO|[Ii]s a directory|[Ii]s a socket|others may"
 )
@@ -103,12 +105,12 @@ class Planted:
                 self.path.unlink()
 
     def named_in(self, lines: Iterable[str]) -> list[str]:
-        """Return the lines that name it. Pure."""
+        """Return the refusals, warnings and errors of the screen that name it. Pure."""
         whole = re.escape(str(self.path))
         if self.kind not in (OWNER, OPEN_TO_ALL):  # `log` alone is a word
             whole = rf"{whole}|(?<![\w./-]){re.escape(self.path.name)}"
         pattern = re.compile(rf"(?:{whole})(?![\w/-]|\.\w)")
-        return [line for line in lines if pattern.search(line)]
+        return [line for line in lines if _COMPLAINS.search(line) and pattern.search(line)]
 
     def adopted(self, held: HeldFiles) -> str:
         """Say how a stack that trades has adopted it; "" if it has not."""

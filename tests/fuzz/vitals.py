@@ -30,6 +30,9 @@ LOG_BYTES_A_SECOND = 20_000
 """How much they grow by the time."""
 ANSWER_S = 30.0
 """How long supervisord may take to answer: all cores are busy."""
+SETTLE_S = 30.0
+"""How long the descriptors of clients that are gone may stay open."""
+LOOK_S = 0.2
 MOST_NAMED = 3
 """How many lines that do not decode are shown."""
 
@@ -118,14 +121,18 @@ def growth(stack: PrivateStack, warm: Vitals, inputs: int) -> list[str]:
     return found
 
 
-def more_descriptors(stack: PrivateStack, before: Vitals) -> list[str]:
-    """Say which roles have more descriptors open than before, a line each."""
-    now = look(stack)
-    return [
-        f"{role} had {count} descriptors open, and has {now.descriptors.get(role)}"
-        for role, count in before.descriptors.items()
-        if now.descriptors.get(role, 0) > count
-    ]
+def kept_descriptors(stack: PrivateStack, before: Vitals) -> list[str]:
+    """Say which roles keep more descriptors open than before, for too long, a line each."""
+    give_up_s = time.monotonic() + SETTLE_S
+    while True:
+        now = look(stack).descriptors
+        more = {role: count for role, count in before.descriptors.items() if now[role] > count}
+        if not more or time.monotonic() > give_up_s:
+            return [
+                f"{role} had {count} descriptors open, and has {now[role]}"
+                for role, count in more.items()
+            ]
+        time.sleep(LOOK_S)
 
 
 def deaths(before: Vitals, now: Vitals) -> list[str]:

@@ -14,6 +14,8 @@
 # make logs       follow all logs, merged; ROLE=gateway and LEVEL=warning show less
 # make video      record video.mp4: real terminals and the dashboard, on a virtual display
 # make simulate   simulate SEEDS=10000 stacks under seeded faults, on all cores, from FIRST=0 on
+# make fuzz       send INPUTS=1000000 random and mutated inputs to each port of a private stack, by
+#                 SEED=1, in minutes; fails if a role dies, hangs or grows
 # make lint       check style, types, and which room may import which
 #
 # Each first makes the virtual environment if it is missing or older than requirements.txt.
@@ -24,6 +26,8 @@ VENV := .venv
 SEEDS ?= 10000
 FIRST ?= 0
 WORKERS ?= 2
+INPUTS ?= 1000000
+SEED ?= 1
 WRITE_REPORT := $(VENV)/bin/python -m report
 # Tests mostly wait, so two at a time. A file is one worker's: its tests may share
 # a stack. The long files come first.
@@ -33,7 +37,7 @@ ONE_STACK := test_the_stack_trades_before_and_after_a_kill_and_leaves_nothing_be
 # With it, Python would not look for modules in the project.
 unexport PYTHONSAFEPATH
 
-.PHONY: run check test mutants chaos bench watched report logs video simulate lint
+.PHONY: run check test mutants chaos bench watched report logs video simulate fuzz lint
 
 run: $(VENV)/installed
 	$(VENV)/bin/python main.py
@@ -73,6 +77,9 @@ video: $(VENV)/installed
 
 simulate: $(VENV)/installed
 	$(VENV)/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
+
+fuzz: $(VENV)/installed
+	$(VENV)/bin/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED)
 
 lint: $(VENV)/installed $(VENV)/lint/installed
 	$(VENV)/bin/python -m ruff check .

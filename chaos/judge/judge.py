@@ -303,6 +303,10 @@ def _attended(records: Records, places: _Places, spans: Sequence[range]) -> Iter
         booked = records.booked
         ended = records.cut_off - {tick.tape for tick in (booked[end:] or booked)[:1]}
         begin = next((i + 1 for i in range(end - 1, -1, -1) if booked[i].tape in ended), 0)
+        # A lost book is made anew and filled again with the same tape. What came before the end of
+        # the evaluation before was required then.
+        if number and end and booked[end - 1].tape == records.evaluations[number - 1].tape:
+            begin = max(begin, spans[number - 1].stop)
         yield range(begin, end)
 
 

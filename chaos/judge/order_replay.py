@@ -36,6 +36,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from chaos.judge.records import (
+    BookAttachment,
     BookedTick,
     Evaluation,
     LedgerOrder,
@@ -156,6 +157,17 @@ class _Instance:
             self._settled_before[answer.symbol] = self.next_id
 
 
+def _refill(attached: BookAttachment | None, evaluation: Evaluation) -> int | None:
+    """Return how many ticks filled the windows before an evaluation; None: all before it.
+
+    A book that replaces a lost one is filled again while the strategy is attached to it already.
+    """
+    if attached is None or attached.refilled is None or not attached.sequence:
+        return None
+    passed = evaluation.first - 1 - attached.sequence if attached.tape == evaluation.tape else 0
+    return attached.refilled + max(0, passed)
+
+
 class _TradingJudge:
     """Replays the instances one after the other and collects the findings."""
 
@@ -190,8 +202,9 @@ class _TradingJudge:
 
     def _refills(self) -> list[int | None]:
         """How many ticks filled the windows before each evaluation; None: all before it."""
-        refilled = {a.evaluations_before: a.refilled for a in self._records.attached}
-        return [refilled.get(number) for number in range(len(self._records.evaluations))]
+        attached = {a.evaluations_before: a for a in self._records.attached}
+        evaluations = self._records.evaluations
+        return [_refill(attached.get(number), one) for number, one in enumerate(evaluations)]
 
     def findings(self) -> list[str]:
         self._gather_orders()

@@ -29,6 +29,7 @@ from lib.prices import parse_price
 from lib.process.log_events import LogEvent, TapeEnded
 from lib.process.state_file import StateFile, open_state
 from lib.settings import Settings
+from lib.shared_memory_utils import SharedPriceBook
 from lib.stack.log_follower import SUPERVISORD as SUPERVISORD  # the source of its events
 from lib.stack.log_follower import SupervisorEvent
 from lib.stack.observer import BookFollower, EventFollower
@@ -93,6 +94,8 @@ class StackRecording:
     events: list[Event] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
     """Defects that the recorder itself found, a line each."""
+    booked_before: dict[str, int] = field(default_factory=dict)
+    """The last tick of each tape that was booked before the present price book was made."""
     ended_tape: str = ""
     """The last tape whose end the gateway has logged."""
     ended_early: str = ""
@@ -115,6 +118,14 @@ class StackRecording:
         heard = sum(len(ticks) for ticks in self.tapes.values())
         return max(len(self.booked), heard) >= MAX_TICKS
 
+    def begin_book(self) -> None:
+        """Note that another price book takes the place of the one before: it is refilled first.
+
+        The ticks of the refill, which were booked before, are not booked again.
+        """
+        for tape, sequence, *_ in self.booked:
+            self.booked_before[tape] = max(sequence, self.booked_before.get(tape, 0))
+
     def add_booked(
         self,
         ticks: Iterable[tuple[BookedTick, int]],
@@ -129,9 +140,18 @@ class StackRecording:
         if missed and self.booked:
             self.troubles.append(f"the recorder was lapped in the ring: {missed}")
         for tick, sent_ns in ticks:
+            if tick.sequence <= self.booked_before.get(tick.tape, 0):
+                self._require_same(tick)
+                continue
             self.sent_ns.setdefault(tick.tape, {})[tick.sequence] = sent_ns
             self.booked_ns.append(now_ns)
             self.booked.append(tick)
+
+    def _require_same(self, tick: BookedTick) -> None:
+        """See that a tick of a refill is the one that was played."""
+        played = self.tapes.get(tick.tape, {}).get(tick.sequence)
+        if played and played != tick[2:]:
+            self.troubles.append(f"another price book has {tick}, and {played} was played")
 
 
 class TapeListener:
@@ -204,6 +224,7 @@ class Recorder:
         self._sock: socket.socket | None = None
         self._next_connect_s = 0.0
         self._book = BookFollower(settings.price_book.name, as_role=False)
+        self._seen_book: SharedPriceBook | None = None
         self._state_path = strategy_state(settings)
         self._state: StateFile | None = None
         self._state_inode = 0
@@ -307,6 +328,9 @@ class Recorder:
         book = self._book.book
         if book is None:
             return
+        if book is not self._seen_book:
+            self._seen_book = book
+            self.recording.begin_book()
         tape, symbols = book.tape, book.symbols
         ticks, missed = self._book.read()
         now_ns = time.monotonic_ns()

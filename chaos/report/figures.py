@@ -75,6 +75,8 @@ def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
         "second_ns": SECOND_NS,
         "defects": defect_rows(figures),
         "waits": wait_rows(figures),
+        "removals": figures.get("vanish", {}).get("removals", []),
+        "planted": planted_rows(figures),
     }
 
 
@@ -175,4 +177,12 @@ def wait_rows(figures: dict[str, Figures]) -> list[tuple[str, int, int]]:
     return [
         (label, *(max(one[when][wait] for one in rounds) for when in ("without", "beside")))
         for wait, label in (LABELS.items() if rounds else ())
+    ]
+
+
+def planted_rows(figures: dict[str, Figures]) -> list[tuple[str, str, str, str]]:
+    """Return of each thing that another user planted: where, what, when, and what became of it."""
+    return [
+        (one["file"], one["kind"], one["when"], one["trouble"] or one["outcome"])
+        for one in figures.get("plant", {}).get("planted", [])
     ]

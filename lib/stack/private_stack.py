@@ -105,10 +105,17 @@ class PrivateStack:
         """Wait for supervisord. Raises PrivateStackError with the last line of `main.py`."""
         if comes_to_listen(self.var_dir, self.main):
             return
-        self._output.join(END_S)  # for its last line
-        said = (self.directory / OUTPUT).read_text(errors="replace").strip().splitlines()
+        said = self.said()
         reason = said[-1] if said else "main.py says nothing"
         raise PrivateStackError(f"no private stack can be started: {reason}")
+
+    def said(self) -> list[str]:
+        """Return the lines that `main.py` has printed; once it has ended, all of them."""
+        if self.main.poll() is not None:
+            self._output.join(END_S)
+        with suppress(FileNotFoundError):  # it has not printed anything yet
+            return (self.directory / OUTPUT).read_text(errors="replace").strip().splitlines()
+        return []
 
     def reconfigure(self, change: Callable[[RawConfigParser], None]) -> None:
         """Change the configuration of its supervisord, which restarts the affected programs.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,15 +15,21 @@ from typing import Any
 
 import pytest
 
-from chaos import corrupt_feed
+from chaos import corrupt_feed, plant, vanish
 from chaos.corrupt_feed import CorruptFeed
 from chaos.faults.hostile_gateway import Lost, Noise, Withheld
+from chaos.faults.planted_files import Planted
+from chaos.faults.second_user import Kind
 from chaos.lab.experiment import command_line, run_experiment
+from chaos.plant import Plant
 from chaos.storms.planned_faults import PLAIN_KINDS, PROXY_KINDS
+from chaos.vanish import Vanish
+from lib.stack import private_stack
 from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
 from tests.stack import PrivateStack
 
 SETTINGS = {"gateway": {"news_interval": 0.1}}
+EXPENDABLE = "supervisord.conf"
 NONE_WRONG = {"missed": 0, "repeated": 0, "out_of_order": 0}
 
 
@@ -125,10 +133,8 @@ def test_the_defects_of_a_hostile_gateway_are_counted_as_what_they_are(
 ) -> None:
     monkeypatch.setenv("TRADING_VAR_DIR", str(stack.var_dir))  # the frame sets it; put it back
     monkeypatch.setattr(corrupt_feed, "DEFECTS", (Noise, Withheld, Lost))
-    path = stack.directory / "figures.json"
-    arguments = [str(one) for one in command(stack, "corrupt_feed", "--json", path)[2:]]
-    code = run_experiment(CorruptFeed(1), command_line("corrupt_feed", "").parse_args(arguments))
-    figures = json.loads(path.read_text())
+    code = run_experiment(CorruptFeed(1), arguments_for(stack, "corrupt_feed"))
+    figures = json.loads((stack.directory / "figures.json").read_text())
     assert (code, figures["reasons"]) == (0, []), capsys.readouterr().out
     for defect in figures["harms"]:
         assert defect["sent"] == defect["counted"]
@@ -138,6 +144,51 @@ def test_the_defects_of_a_hostile_gateway_are_counted_as_what_they_are(
     assert lost == {"protocol_error": 20, "disconnected": 20}
     assert figures["ticks_at_book"] == NONE_WRONG
     assert_nothing_is_left(stack)
+
+
+def arguments_for(stack: PrivateStack, name: str) -> argparse.Namespace:
+    """The command line of an experiment that this process runs itself, with its figures."""
+    line = [str(one) for one in command(stack, name, "--json", stack.directory / "figures.json")]
+    return command_line(name, "").parse_args(line[2:])
+
+
+def test_a_stack_trades_on_after_a_file_was_removed_and_is_judged(
+    stack: PrivateStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Those that main.py alone needs: that every one is healed or logged is shown by `make chaos`.
+    monkeypatch.setenv("TRADING_VAR_DIR", str(stack.var_dir))  # the frame sets it; put it back
+    monkeypatch.setattr(vanish, "files_in_var", lambda target: [target.var_dir / EXPENDABLE])
+    monkeypatch.setattr(vanish, "files_in_shm", lambda _: [])
+    for step in ("_freeze", "_remove_book", "_remove_book_for_good", "_remove_ledger"):
+        monkeypatch.setattr(Vanish, step, lambda *_: None)
+    experiment = Vanish(1)
+    code = run_experiment(experiment, arguments_for(stack, "vanish"))
+    assert (code, experiment.reasons()) == (0, []), capsys.readouterr().out
+    assert [one.file for one in experiment.removals] == [EXPENDABLE]
+    assert_nothing_is_left(stack)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_what_another_user_planted_is_named_or_not_adopted(
+    stack: PrivateStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADING_VAR_DIR", str(stack.var_dir))  # the frame sets it; put it back
+    planted = {EXPENDABLE: Kind.DIRECTORY, "gateway.heartbeat": Kind.FIFO}
+
+    def plan(_context: object, private: private_stack.PrivateStack, _number: int) -> list[Planted]:
+        var_dir = private.settings.var_dir
+        return [Planted(name, var_dir / name, kind) for name, kind in planted.items()]
+
+    experiment = Plant(1)
+    monkeypatch.setattr(experiment, "_plan", plan)
+    run_experiment(experiment, arguments_for(stack, "plant"))
+    found = {one.file: one for one in experiment.found if one.when == plant.BEFORE}
+    assert found.keys() == planted.keys()
+    assert [one.trouble for one in found.values()] == ["", ""]
+    assert EXPENDABLE in found[EXPENDABLE].outcome
+    during = [one for one in experiment.found if one.when == plant.DURING]
+    assert [one.trouble for one in during] == [""] * len(during)
+    wait_until(lambda: stack.processes() == [], "its processes have ended")
 
 
 @contextmanager

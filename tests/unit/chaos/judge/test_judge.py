@@ -511,6 +511,48 @@ def test_an_empty_book_begins_behind_the_tape_that_ended_with_its_supervisord() 
         assert [finding for finding in judge(records) if UNSEEN in finding] == unseen
 
 
+def replaced_book() -> Records:
+    """A strategy whose price book is lost after tick 6 of ten, and made anew while it is attached.
+
+    The news say SELL all the time, and the prices fall for the first time at tick 8.
+    """
+    prices = {sequence: 100 + sequence for sequence in range(1, 8)} | {8: 1, 9: 1, 10: 1}
+    records = Records(("AAPL",), 1, 2, 60, 40, 10)
+    records.tapes["A"] = {s: PlayedTick("AAPL", price) for s, price in prices.items()}
+    records.booked = [BookedTick("A", s, "AAPL", price) for s, price in prices.items()]
+    records.attached = [BookAttachment("A", 3, 0, 3), BookAttachment("", 0, 1, 0)]
+    records.evaluations = [Evaluation("A", 4, 6, "start"), Evaluation("A", 7, 10, "book")]
+    records.news = [AppliedNews("A", 4, 20)]
+    records.sent = [SentOrder(1, "AAPL", "SELL", 10, 1, "A", 8, 20)]
+    records.answers = [OrderAnswer(1, "FILLED", "AAPL", "SELL", 1, -10, 1)]
+    records.ledger = [LedgerOrder(1, "AAPL", "SELL", 10, 1, "FILLED", None, 1, -10, "A", 8, 0, 0)]
+    records.positions = {"AAPL": -10}
+    return records
+
+
+def test_a_book_that_replaces_a_lost_one_is_filled_again_and_not_evaluated_again() -> None:
+    assert judge(replaced_book()) == []
+    records = replaced_book()
+    change(records.evaluations, 1, first=8)
+    assert judge(records) == [f"tape A, tick 7: {text}" for text in (UNREPORTED, UNSEEN)]
+
+
+@pytest.mark.parametrize(("sequence", "refilled"), [(0, 0), (3, 3), (6, 6)])
+def test_windows_have_what_came_into_a_replaced_book_before_the_first_tick(
+    sequence: int, refilled: int
+) -> None:
+    records = replaced_book()
+    # The order is due at the first evaluated tick: only full windows say so.
+    change(records.evaluations, 0, last=7)
+    change(records.evaluations, 1, first=8)
+    tape = "A" if sequence else ""
+    records.attached[1] = BookAttachment(tape, sequence, 1, refilled)
+    assert judge(records) == []
+    # A strategy that had attached behind tick 7, with nothing in the ring, could not know.
+    records.attached[1] = BookAttachment("A", 7, 1, 0)
+    assert any("the rules give no order" in finding for finding in judge(records))
+
+
 def lapped_across_tapes() -> Records:
     """An instance that was lapped in tape A, over all of tape B, into tape C at its tick 4.
 

@@ -63,6 +63,23 @@ def test_a_full_ring_may_lose_its_oldest_ticks_before_they_are_recorded() -> Non
     assert recording.sent_ns == {"T": {9: 5, 20: 5}}
 
 
+def test_the_refill_of_another_price_book_is_compared_with_the_tape_and_not_booked_again() -> None:
+    recording = StackRecording(tapes={"T": {n: PlayedTick("AAPL", n) for n in range(1, 8)}})
+    ticks = {n: (BookedTick("T", n, "AAPL", n), 100 + n) for n in range(1, 8)}
+    recording.begin_book()
+    recording.add_booked([ticks[4], ticks[5]], None, 77)
+    recording.begin_book()
+    recording.add_booked([ticks[n] for n in range(1, 8)], None, 78)
+    assert [tick.sequence for tick in recording.booked] == [4, 5, 6, 7]
+    assert recording.booked_ns == [77, 77, 78, 78]
+    assert recording.troubles == []
+    recording.add_booked([ticks[7]], None, 79)  # the same book has it twice
+    assert [tick.sequence for tick in recording.booked] == [4, 5, 6, 7, 7]
+    recording.add_booked([(BookedTick("T", 5, "AAPL", 9), 1)], None, 80)
+    [trouble] = recording.troubles
+    assert "another price book has" in trouble
+
+
 def test_all_of_one_stack_must_be_seen() -> None:
     recording = StackRecording()
     steps = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.faults.hostile_gateway import Withheld
-from chaos.report.figures import defect_rows, recovery_rows
+from chaos.report.figures import defect_rows, planted_rows, recovery_rows
 from tests.recordings import experiment, role_hit
 
 
@@ -31,3 +31,13 @@ def test_a_defect_is_compared_with_the_expected_count_over_all_rounds():
     assert defect_rows({"corrupt_feed": experiment(harms=[lost, lost])}) == [
         (Withheld.title, 40, "ticks_missed", 114, 112, 7)
     ]
+
+
+def test_what_is_wrong_with_a_planted_file_takes_the_place_of_what_became_of_it():
+    planted = {"file": "a", "kind": "FIFO", "when": "during the run", "outcome": "not adopted"}
+    found = [planted | {"trouble": ""}, planted | {"trouble": "in use by gateway"}]
+
+    rows = planted_rows({"plant": experiment(planted=found)})
+
+    assert [outcome for *_, outcome in rows] == ["not adopted", "in use by gateway"]
+    assert planted_rows({}) == []

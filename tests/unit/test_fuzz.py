@@ -1,0 +1,114 @@
+"""What is sent to the ports: the same by seed, valid and invalid, counted honestly."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.fuzz import sender
+from tests.fuzz.inputs import DEEP, HTTP, MAX_INPUT_BYTES, ORDERS, PORTS, PRICE, SEEDS, inputs_of
+from tests.fuzz.sender import LAST_WORDS, send
+from tests.fuzz.vitals import Vitals, deaths
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_a_connection_sends_the_same_each_time_and_another_one_something_else(port: str) -> None:
+    assert inputs_of(port, 7, seed=1) == inputs_of(port, 7, seed=1)
+    many = {tuple(inputs_of(port, number, seed=1)) for number in range(50)}
+    assert len(many) > 40  # a single valid message may come more than once
+    assert inputs_of(port, 7, seed=1) != inputs_of(port, 7, seed=2)
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_inputs_are_valid_ones_and_others_and_none_is_empty_or_endless(port: str) -> None:
+    inputs = [one for number in range(300) for one in inputs_of(port, number, seed=1)]
+    valid = sum(one in SEEDS[port] for one in inputs)
+    assert 0.05 < valid / len(inputs) < 0.5
+    assert all(0 < len(one) <= MAX_INPUT_BYTES for one in inputs)
+    assert set(inputs) & set(DEEP)
+    delimiter = b"\r\n" if port == HTTP else b"*"
+    assert any(delimiter not in one for one in inputs)  # a part of one
+
+
+def test_the_seeds_of_orders_are_json() -> None:
+    assert [json.loads(one.removesuffix(b"*")) for one in SEEDS[ORDERS]]
+
+
+@contextmanager
+def server(reads: bool, *, hangs_up: bool = False) -> Iterator[tuple[int, list[bytes]]]:
+    """A server that reads until the end, or never, or hangs up at once; what it has read."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listening.accept()
+                except OSError:
+                    return
+                if hangs_up:
+                    client.close()
+                    continue
+                kept.append(client)
+                client.settimeout(10)
+                data = b""
+                try:
+                    while reads and (more := client.recv(1 << 16)):
+                        data += more
+                except OSError:  # reset
+                    pass
+                heard.append(data)
+                if reads:
+                    client.close()
+
+        kept: list[socket.socket] = []
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1], heard
+        listening.shutdown(socket.SHUT_RDWR)
+    for client in kept:
+        client.close()
+    thread.join(10)
+
+
+def test_everything_is_sent_as_it_is_and_counted() -> None:
+    numbers = range(20)
+    expected = [inputs_of(PRICE, number, seed=1) for number in numbers]
+    with server(reads=True) as (port, heard):
+        sent = send(PRICE, port, numbers, seed=1)
+    assert sent.inputs == sum(map(len, expected))
+    assert sent.connections == len(numbers)
+    assert sent.hung == ()
+    whole = [b"".join(inputs) for inputs in expected]
+    assert sum(map(len, heard)) == sent.sent_bytes
+    assert sorted(one.removesuffix(LAST_WORDS[PRICE]) for one in heard) == sorted(whole)
+
+
+def test_what_was_not_sent_whole_is_not_counted() -> None:
+    numbers = range(20)
+    with server(reads=True, hangs_up=True) as (port, _):
+        sent = send(ORDERS, port, numbers, seed=1)
+    assert sent.inputs < sum(len(inputs_of(ORDERS, number, seed=1)) for number in numbers)
+    assert sent.ended_by_server > 0
+
+
+def test_a_connection_that_is_not_read_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "HANG_S", 0.3)
+    endless = [b"A" * (64 << 20)]
+    monkeypatch.setattr(sender, "inputs_of", lambda *_: endless)
+    with server(reads=False) as (port, _):
+        sent = send(PRICE, port, range(1), seed=1)
+    assert sent.hung == (0,)
+    assert sent.inputs == 0
+
+
+def test_a_role_with_another_process_has_died() -> None:
+    before = Vitals({"gateway": 1, "strategy": 2}, {}, {}, 0, 0)
+    now = Vitals({"gateway": 1, "strategy": 0}, {}, {}, 0, 0)
+    assert deaths(before, before) == []
+    assert deaths(before, now) == ["strategy has died: its process is gone, it was 2"]

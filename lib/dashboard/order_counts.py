@@ -76,9 +76,9 @@ class OrderCounts:
         return self._fills[client_id], self._rejections[client_id]
 
     def _count_rejections(self, ledger: Snapshot, rejections_logged: int) -> None:
+        counted = ledger.count_rejections(self._after, ORDERS_A_READ)
         if self._after == _BEFORE_ALL:
             self._logged_at_begin = rejections_logged
-        counted = ledger.count_rejections(self._after, ORDERS_A_READ)
         self._add(counted, self._counted)
         orders = sum(one.orders for one in counted)
         self._counted_all += orders

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 
 from lib.dashboard import order_counts
 from lib.dashboard.order_counts import OrderCounts
-from lib.ledger.reader import read_ledger
-from lib.ledger.schema import open_for_writing
+from lib.ledger.reader import Snapshot, read_ledger
+from lib.ledger.schema import LedgerError, open_for_writing
 from tests.ledgers import insert, orders, write_ledger
 
 STEPS = 100
@@ -78,6 +79,19 @@ def test_until_all_are_counted_once_nothing_is_said_of_a_client(
         read(counts, path)
         assert counts.filled == 6
     assert not counts.awaits
+    assert counted(counts) == (6, 2, (4, 1), (0, 1))
+
+
+def test_rejections_that_could_not_be_read_are_counted_by_the_next_read(counts, path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise sqlite3.OperationalError("interrupted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Snapshot, "count_rejections", interrupted)
+        with pytest.raises(LedgerError):
+            read(counts, path)
+    assert counts.awaits
+    read(counts, path)
     assert counted(counts) == (6, 2, (4, 1), (0, 1))
 
 

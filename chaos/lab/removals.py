@@ -23,7 +23,7 @@ from lib.price_book.segment_files import SHM_DIR
 NOTICE_S: Final = 6.0
 """How long a loss may take to be healed or logged. The stack looks at least once a second; on few
 cores, a role that has to be started again takes longer."""
-HEALED_AFTER_S: Final = 1.5
+HEALED_AFTER_S: Final = 3.0
 """How long after it was logged a file may still be made again: then it was not only logged."""
 LOOK_S: Final = 0.2
 MOVED: Final = "moved"

@@ -181,6 +181,8 @@ def _send_all(run: _Run, fills: vitals.Fills) -> None:
             campaign.findings += dead
             over += run.wait_for_all()
             campaign.findings += _first_failure(stack, dead, over, campaign.seed)
+        if campaign.findings:
+            run.wait_for_all()
             return
         if not warm_inputs and campaign.inputs_everywhere() >= run.inputs * WARM_SHARE:
             warm, warm_inputs = vitals.look(stack), campaign.inputs.total()

@@ -140,7 +140,9 @@ def send(port_kind: str, port: int, numbers: range, seed: int) -> Sent:
                     selector.unregister(connection.sock)
                     connection.sock.close()
                     over.append(connection)
-                    hung += [connection.number] if connection.hangs(now_s) else []
+                    if connection.hangs(now_s):
+                        hung.append(connection.number)
+                        waiting.clear()  # one is enough
     return Sent(
         sum(one.sent_inputs for one in over),
         len(over),

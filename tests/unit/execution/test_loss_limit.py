@@ -7,6 +7,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -61,6 +62,7 @@ class Counter:
     def restart(self) -> None:
         """Let another order manager go on with the ledger and the files."""
         self.ledger.close()
+        self.ledger = Ledger(self.ledger.path)
         risk = Risk(NO_LIMITS, 10**9, SYMBOLS, self.prices.get)
         self.limit = LossLimit(self.max_loss, self.ledger, self.prices.get, self.latches)
         self.desk = OrderDesk(self.ledger, risk, loss_limit=self.limit)
@@ -98,10 +100,18 @@ class Counter:
         return answer
 
 
+@contextmanager
+def fresh_counter(max_loss: float) -> Iterator[Counter]:
+    with fresh_ledger() as ledger:
+        counter = Counter(ledger, max_loss)
+        yield counter
+        counter.ledger.close()
+
+
 @pytest.fixture
 def counter() -> Iterator[Counter]:
-    with fresh_ledger() as ledger:
-        yield Counter(ledger, max_loss=10.0)
+    with fresh_counter(10.0) as counter:
+        yield counter
 
 
 def money(amount: int) -> int:
@@ -182,8 +192,7 @@ def test_beyond_the_limit_and_not_at_it_only_what_reduces_is_filled_until_it_is_
 ):
     limit = Fraction(str(max_loss))
     accounts = {client_id: Account() for client_id in CLIENTS}
-    with fresh_ledger() as ledger:
-        counter = Counter(ledger, max_loss)
+    with fresh_counter(max_loss) as counter:
         counter.prices.update(dict.fromkeys(SYMBOLS, 3))
         expected: list[bool] = []
         removed: set[str] = set()

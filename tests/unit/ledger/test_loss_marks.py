@@ -10,6 +10,7 @@ import pytest
 from lib.ledger.loss_marks import LossMark, fact_value, loss_mark
 from lib.ledger.rows import DamagedRowError
 from lib.ledger.schema import LedgerError
+from lib.ledger.writer import Ledger
 from tests.helpers import fresh_ledger, locked
 from tests.unit.ledger.test_writer import book
 
@@ -34,8 +35,9 @@ def test_a_mark_is_committed_with_an_order_and_found_by_the_next_process():
         book(ledger, "x", 1, "halted")
         ledger.commit()
         ledger.close()
-        assert ledger.loss_mark("x") == MARK
-        assert ledger.loss_mark("y") == LossMark()
+        with closing(Ledger(ledger.path)) as successor:
+            assert successor.loss_mark("x") == MARK
+            assert successor.loss_mark("y") == LossMark()
 
 
 def test_a_mark_of_a_commit_that_failed_is_forgotten():

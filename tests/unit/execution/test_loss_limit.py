@@ -265,17 +265,20 @@ def test_the_fills_of_a_pass_count_for_its_later_orders(counter):
     assert [answer.status for answer in answers] == ["FILLED", "FILLED", "REJECTED"]
 
 
-def test_without_a_price_what_is_held_counts_at_its_cost_and_then_at_the_last_one_known(counter):
+def test_without_a_price_what_is_held_counts_at_its_cost(counter):
     counter.ask(2, money(100))
-    assert counter.ask(-1, money(91)).status == "FILLED"  # 9 lost
-    assert counter.ask(1, money(1)).status == "FILLED"
-    counter.prices["AAPL"] = money(60)
-    counter.prices["MSFT"] = money(1)
-    assert counter.ask(1, money(1), "MSFT").status == "FILLED"  # 120 for 101 that were paid
+    assert counter.ask(-1, money(91)).status == "FILLED"
+    assert counter.ask(1, money(1)).status == "FILLED"  # 9 lost, and 101 paid for what is held
+    counter.prices["AAPL"] = money(40)
+    assert REACHED.format(30, 10) in counter.ask(1, money(40)).reason
+
+
+def test_a_price_that_is_lost_counts_on_as_it_was_last(counter):
+    counter.prices["AAPL"] = money(115)
+    counter.ask(2, money(100))
+    assert counter.ask(-1, money(85)).status == "FILLED"  # 15 lost, and 15 gained of what is held
     del counter.prices["AAPL"]
-    assert counter.ask(1, money(1), "MSFT").status == "FILLED"
-    counter.prices["AAPL"] = money(40)  # 80 for 101, and 9 lost
-    assert REACHED.format(30, 10) in counter.ask(1, money(1), "MSFT").reason
+    assert counter.ask(1, money(115)).status == "FILLED"
 
 
 def test_a_limit_that_was_lifted_counts_from_there_also_after_a_restart(counter):
@@ -295,12 +298,15 @@ def test_a_limit_that_was_lifted_counts_from_there_also_after_a_restart(counter)
 
 
 def test_a_file_that_a_person_made_is_a_limit_and_its_removal_lifts_it(counter):
+    counter.prices["AAPL"] = money(100)
+    counter.ask(1, money(100))
     counter.latches.held["one"] = 0
     assert REACHED.format(0, 10) in counter.ask(1, money(1)).reason
-    assert counter.ask(1, money(1), client_id="two").status == "FILLED"
+    assert counter.ask(1, money(100), client_id="two").status == "FILLED"
     counter.restart()
+    counter.prices["AAPL"] = money(50)
     del counter.latches.held["one"]
-    assert counter.ask(1, money(1)).status == "FILLED"
+    assert counter.ask(1, money(50)).status == "FILLED"  # losses count from there
 
 
 def test_an_anonymous_client_is_at_its_limit_for_as_long_as_it_is_there(counter):

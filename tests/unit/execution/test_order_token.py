@@ -29,7 +29,17 @@ def test_a_token_is_read_without_the_white_space_around_it(path: Path, content: 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "\n", "s3cret\nother", "s3cr*t", "geheimnüs", "\x1b", f"{LONGEST}x", "\n" * 9999],
+    [
+        "",
+        "\n",
+        "s3cret\nother",
+        "s3cr*t",
+        "geheimnüs",
+        "\x1b",
+        f"{LONGEST}x",
+        "\n" * 9999,
+        f"s3cret{' ' * 9999}x",
+    ],
 )
 def test_a_file_with_anything_else_is_refused_and_not_quoted(path: Path, content: str) -> None:
     path.write_text(content)

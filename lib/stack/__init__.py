@@ -2,8 +2,8 @@
 
 In reading order: `launch` (starts and stops a supervisord), `supervisord_configuration`,
 `private_stack` (a stack beside any other), `strategies`; what is read of a running stack:
-`log_follower` and `observer`; what the screen shows of it: `repeated_lines`, `fatal_programs`,
-`console`; and `long_program`, the frame of a program that runs for minutes beside a stack. Used by
-`main.py`, `lib.log_view`, `lib.dashboard`, `chaos`, `bench` and `video`; the dashboard is the only
-role that may import it.
+`log_follower` and `observer`, `event_phrases`; for an operator who does not watch: `alert_rules`,
+`bounded_command`; what the screen shows: `repeated_lines`, `fatal_programs`, `console`; and
+`long_program`, the frame of a program that runs for minutes beside a stack. Used by `main.py`,
+`lib.log_view`, `lib.dashboard`, `chaos`, `bench`, `video` and two roles: the dashboard, the alerts.
 """

@@ -17,14 +17,15 @@ import structlog
 from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
-from lib.process.bounded_command import BoundedCommand
 from lib.process.log_events import AlertFailed, AlertSent, AlertStarted, log_event, name_of
 from lib.process.log_once import LogOnce
 from lib.process.role import run_role
 from lib.process.run_identity import current_run, process_stat
 from lib.settings import Settings
 from lib.stack.alert_rules import MAX_TOPICS, Alert, AlertRules, Entry, Now, read_entry
+from lib.stack.bounded_command import BoundedCommand
 from lib.stack.log_follower import SUPERVISORD, LogFiles
+from lib.text import printable
 
 LOOK_NS: Final = 200 * MILLISECOND_NS
 """How often to look at the logs."""
@@ -50,7 +51,7 @@ class Alerts:
         """The alert that the command is run for."""
         log_dir, supervisord = settings.var_dir / "log", settings.var_dir / f"{SUPERVISORD}.log"
         self._files = LogFiles(lambda: (supervisord, *log_dir.glob("*.jsonl")), EARLIER_LOG_BYTES)
-        self._rules = AlertRules(str(settings.var_dir))
+        self._rules = AlertRules(printable(str(settings.var_dir)))
         now_ns = loop.clock()
         # The watchdog starts before the roles, and this process takes a while to start.
         began_ns = now_ns - to_ns(process_stat(current_run().pid).uptime_s)

@@ -11,9 +11,9 @@ from typing import Final
 import structlog
 
 from lib.clock import SECOND_NS, Clock
-from lib.process.bounded_command import how_ended
 from lib.process.heartbeat import PROGRAM_VARIABLE
 from lib.process.log_events import AlertsEnded, log_event
+from lib.process.process_handle import how_ended
 from lib.process.run_identity import end_with
 from lib.settings import PROJECT_ROOT
 

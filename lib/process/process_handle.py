@@ -59,6 +59,11 @@ class ProcessHandle:
             os.close(self.pidfd)
 
 
+def how_ended(return_code: int) -> str:
+    """Return how a process has ended, from the return code that `subprocess` has of it."""
+    return f"signal {-return_code}" if return_code < 0 else f"exit status {return_code}"
+
+
 def _open_pidfd(pid: int) -> int | None:
     """Raises ProcessLookupError if there is no such process."""
     try:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import IO, Final
 
 from lib.clock import SECOND_NS
+from lib.process.process_handle import how_ended
 from lib.process.run_identity import end_with
 from lib.settings import PROJECT_ROOT
 from lib.text import shortened
@@ -98,8 +99,3 @@ class BoundedCommand:
         lines = self._error_text.decode(errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "")
         return f": {shortened(last, MAX_REASON_CHARACTERS)}" if last else ""
-
-
-def how_ended(return_code: int) -> str:
-    """Return how a process has ended, from the return code that `subprocess` has of it."""
-    return f"signal {-return_code}" if return_code < 0 else f"exit status {return_code}"

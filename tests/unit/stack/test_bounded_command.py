@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.process.bounded_command import LONGEST_NS, MAX_ERROR_BYTES, BoundedCommand
 from lib.settings import PROJECT_ROOT
+from lib.stack.bounded_command import LONGEST_NS, MAX_ERROR_BYTES, BoundedCommand
 from tests.helpers import wait_until
 
 LINE = json.dumps({"message": "x" * 300_000}).encode() + b"\n"

@@ -14,6 +14,8 @@ from typing import Final
 from urllib.parse import quote
 
 from lib.clock import utc_stamp
+from lib.ledger.files import LedgerFiles, files_of, make_own, size_of
+from lib.process.own_files import NotOurFileError
 from lib.text import printable
 
 APPLICATION_ID: Final = 0x54574C47
@@ -71,7 +73,7 @@ class LedgerError(Exception):
 
 
 class ForeignLedgerError(LedgerError):
-    """The file is not a ledger, or one of a later version: the operator has to act."""
+    """The file is not a ledger of ours, or one of a later version: the operator has to act."""
 
 
 FILE_ERRORS: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
@@ -100,9 +102,13 @@ _SYSTEM_REASONS: Final = {
 def ledger_error(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError) -> LedgerError:
     """Convert one of FILE_ERRORS to a LedgerError with a human-readable text."""
     words = str(error)
+    if isinstance(error, NotOurFileError):
+        return ForeignLedgerError(printable(f"ledger {path}: {error.filename}: {error.strerror}"))
     if isinstance(error, OSError):
         reason = _SYSTEM_REASONS.get(error.errno or 0)
         words = error.strerror or words
+        if error.filename not in (None, str(path)):
+            words = f"{words}: {error.filename}"
     elif isinstance(error, UnicodeDecodeError):
         reason, words = "damaged", "not UTF-8"
     else:
@@ -117,12 +123,14 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
     Raises LedgerError, and ForeignLedgerError for a file that is something else.
     """
-    _refuse_to_lose_a_wal(path)
+    files = files_of(path)
+    _refuse_to_lose_a_wal(path, files)
     # SQLite would open it all the same, and leave a WAL that is read-only too.
-    if path.exists() and not os.access(path, os.W_OK):
+    if files.main.exists() and not os.access(files.main, os.W_OK):
         raise LedgerError(f"ledger {path}: read-only")
     try:
-        connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)
+        make_own(files)
+        connection = sqlite3.connect(files.main, timeout=LOCK_WAIT_S, isolation_level=None)
         try:
             if _is_new(path, connection):
                 _create(connection)
@@ -179,18 +187,13 @@ def _is_new(path: Path, connection: sqlite3.Connection) -> bool:
     return False
 
 
-def _refuse_to_lose_a_wal(path: Path) -> None:
+def _refuse_to_lose_a_wal(path: Path, files: LedgerFiles) -> None:
     """Raise LedgerError for the WAL of a ledger that was moved away: SQLite would delete it."""
-    wal = path.with_name(f"{path.name}-wal")
-    if _size(path) == 0 and _size(wal) > 0:
+    if size_of(files.main) == 0 and size_of(files.wal) > 0:
         raise LedgerError(
-            f"ledger {path}: not there, but {wal.name} is, with orders in it; put it beside the "
-            "ledger that it belongs to, under that one's name, or remove it"
+            f"ledger {path}: not there, but {files.wal.name} is, with orders in it; put it beside "
+            "the ledger that it belongs to, under that one's name, or remove it"
         )
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -22,6 +22,7 @@ from typing import Final, NoReturn
 
 from msgspec import Raw
 
+from lib.ledger.files import files_of
 from lib.ledger.positions import Position
 from lib.ledger.rows import (
     SELECT_ORDERS,
@@ -66,8 +67,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         """Name the file. It is opened, and created, at its first use or by `open`."""
         self.path = path
-        self._wal = path.with_name(f"{path.name}-wal")
-        self._lock_path = path.with_name(f"{path.name}.lock")
+        self._places = files_of(path)
         self._lock: int | None = None
         self._connection: sqlite3.Connection | None = None
         self._files: dict[Path, os.stat_result] = {}
@@ -227,7 +227,7 @@ class Ledger:
             if not os.path.samestat(there, opened):
                 self._rescue(connection)
                 raise LedgerError(f"ledger {self.path}: {path.name} is another file now")
-            if path == self._wal and there.st_size > MAX_WAL_BYTES:
+            if path == self._places.wal and there.st_size > MAX_WAL_BYTES:
                 self._empty_wal(connection)
 
     def _rescue(self, connection: sqlite3.Connection) -> None:
@@ -248,13 +248,11 @@ class Ledger:
         if self._failure:
             raise self._failure
         if self._connection is None:
+            self._places = files_of(self.path)
             self._take_lock()
             self._connection = open_for_writing(self.path)
             self._read_counts(self._connection)
-            shm = self.path.with_name(f"{self.path.name}-shm")
-            self._files = {
-                path: path.stat() for path in (self.path, self._wal, shm, self._lock_path)
-            }
+            self._files = {path: path.stat() for path in self._places}
         return self._connection
 
     def _read_counts(self, connection: sqlite3.Connection) -> None:
@@ -271,13 +269,13 @@ class Ledger:
     def _take_lock(self) -> None:
         """Take the lock that excludes every other order manager."""
         if self._lock is not None:
-            if is_still_at(self._lock, self._lock_path):
+            if is_still_at(self._lock, self._places.lock):
                 return
             os.close(self._lock)
             self._lock = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock = lock_file(self._lock_path, str(os.getpid()))
+            self._lock = lock_file(self._places.lock, str(os.getpid()))
         except LockHeldError as held:
             raise LedgerError(
                 f"ledger {self.path}: another order manager writes it, process {held.note}"

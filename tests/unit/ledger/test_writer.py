@@ -296,6 +296,19 @@ def test_no_file_of_the_ledger_can_be_exchanged_unnoticed(ledger, suffixes):
         second.open()
 
 
+def test_a_ledger_that_is_a_link_to_another_disk_is_written_and_read_there(ledger, tmp_path):
+    link = tmp_path / "orders.sqlite"
+    link.symlink_to(ledger.path)
+    with closing(Ledger(link)) as linked:
+        for number in (1, 2, 3):
+            commit(linked, number)
+        assert seen_by_others(linked) == seen_by_others(ledger) == [(1,), (2,), (3,)]
+        assert [file.name for file in tmp_path.iterdir()] == ["orders.sqlite"]
+        with pytest.raises(LedgerError, match="another order manager"):
+            Ledger(ledger.path).open()
+    commit(ledger, 4)
+
+
 def test_no_ledger_is_made_beside_the_wal_of_one_that_was_moved_away(ledger):
     commit(ledger, 1)
     wal = Path(f"{ledger.path}-wal")

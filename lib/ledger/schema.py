@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from lib.clock import utc_stamp
 from lib.ledger.files import LedgerFiles, files_of, make_own, size_of
+from lib.ledger.wal import mixture
 from lib.process.own_files import NotOurFileError
 from lib.text import printable
 
@@ -62,7 +65,7 @@ CREATE TABLE positions (
 ) WITHOUT ROWID;
 
 CREATE TABLE facts (               -- about the ledger as a whole
-    name TEXT PRIMARY KEY,         -- created_utc, anonymous_clients
+    name TEXT PRIMARY KEY,         -- created_utc, anonymous_clients, commits
     value NOT NULL
 ) WITHOUT ROWID;
 """
@@ -74,6 +77,16 @@ class LedgerError(Exception):
 
 class ForeignLedgerError(LedgerError):
     """The file is not a ledger of ours, or one of a later version: the operator has to act."""
+
+
+class DamagedLedgerError(LedgerError):
+    """The ledger is not as the order manager left it. `cure` says how the operator can go on."""
+
+    def __init__(
+        self, text: str, cure: str = "restore a backup, or recover what can be read"
+    ) -> None:
+        super().__init__(text)
+        self.cure = f"{cure} (docs/ledger.md)"
 
 
 FILE_ERRORS: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
@@ -115,13 +128,15 @@ def ledger_error(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError
         code = getattr(error, "sqlite_errorcode", 0)
         reason = _SQLITE_REASONS.get(code, _SQLITE_REASONS.get(code & 0xFF))
     # SQLite's text may quote arbitrary bytes of a damaged file.
-    return LedgerError(printable(f"ledger {path}: {f'{reason} ({words})' if reason else words}"))
+    text = printable(f"ledger {path}: {f'{reason} ({words})' if reason else words}")
+    return DamagedLedgerError(text) if reason == "damaged" else LedgerError(text)
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open a ledger to write to it; create it where there is none. Transactions are the caller's.
 
-    Raises LedgerError, and ForeignLedgerError for a file that is something else.
+    Raises LedgerError, ForeignLedgerError for a file that is something else, and DamagedLedgerError
+    for a WAL that belongs to another file.
     """
     files = files_of(path)
     _refuse_to_lose_a_wal(path, files)
@@ -130,6 +145,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         raise LedgerError(f"ledger {path}: read-only")
     try:
         make_own(files)
+        _refuse_a_mixture(path, files)
         connection = sqlite3.connect(files.main, timeout=LOCK_WAIT_S, isolation_level=None)
         try:
             if _is_new(path, connection):
@@ -193,6 +209,23 @@ def _refuse_to_lose_a_wal(path: Path, files: LedgerFiles) -> None:
         raise LedgerError(
             f"ledger {path}: not there, but {files.wal.name} is, with orders in it; put it beside "
             "the ledger that it belongs to, under that one's name, or remove it"
+        )
+
+
+def _refuse_a_mixture(path: Path, files: LedgerFiles) -> None:
+    """Raise DamagedLedgerError for a main file and a WAL of different moments."""
+    if size_of(files.wal) == 0:
+        return
+    # One that may write would mix them for good when it is closed.
+    with closing(open_for_reading(path, LOCK_WAIT_S)) as connection:
+        connection.execute("BEGIN")
+        reason = mixture(files, connection)
+    if reason:
+        wal = shlex.quote(str(files.wal))
+        raise DamagedLedgerError(
+            f"ledger {path}: {reason}",
+            "put the two of one moment together, or go on without the orders that are in the WAL: "
+            f"`mv {wal} {wal}.apart`",
         )
 
 

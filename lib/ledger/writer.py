@@ -34,6 +34,7 @@ from lib.ledger.rows import (
     booked_position,
 )
 from lib.ledger.schema import FILE_ERRORS, LedgerError, ledger_error, open_for_writing
+from lib.ledger.wal import COUNT_COMMIT
 from lib.prices import MAX_PRICE, decimal_text, json_price
 from lib.process.file_lock import LockHeldError, is_still_at, lock_file
 from lib.wire.order_messages import ExecutionReport, Order
@@ -212,6 +213,7 @@ class Ledger:
                 "INSERT OR REPLACE INTO facts VALUES ('anonymous_clients', ?)",
                 (self._anonymous_clients,),
             )
+        connection.execute(COUNT_COMMIT)
         connection.execute("COMMIT")
         self._last_trade_id_written = self._last_trade_id
         self._anonymous_clients_written = self._anonymous_clients

@@ -24,7 +24,7 @@ from lib.clock import MILLISECOND_NS, SECOND_NS, to_ns, utc_stamp
 from lib.errors import CannotStartError
 from lib.execution.order_desk import CommitResult, OrderDesk, Receipt, Session
 from lib.execution.risk import HALT_FILE, Risk
-from lib.ledger.schema import DamagedLedgerError, ForeignLedgerError, LedgerError
+from lib.ledger.schema import DamagedLedgerError, ForeignLedgerError, LedgerError, command
 from lib.ledger.writer import Ledger
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
@@ -121,7 +121,8 @@ class OrderManager:
         except ForeignLedgerError as error:
             raise CannotStartError(str(error)) from None
         except DamagedLedgerError as error:
-            raise CannotStartError(f"{error}; {error.cure}") from None
+            look = command(self._ledger.path, "--check")
+            raise CannotStartError(f"{error}; look at it with {look}; {error.cure}") from None
         except LedgerError as error:
             # Each order tries it again; until one succeeds, orders are answered with this reason.
             self._ledger_failure.log_new(LedgerFailed(reason=str(error)))

@@ -132,6 +132,11 @@ def ledger_error(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError
     return DamagedLedgerError(text) if reason == "damaged" else LedgerError(text)
 
 
+def command(path: Path, option: str) -> str:
+    """Return the command that does something with the ledger at `path`."""
+    return f"`python -m lib.ledger --var-dir {shlex.quote(str(path.parent))} {option}`"
+
+
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open a ledger to write to it; create it where there is none. Transactions are the caller's.
 

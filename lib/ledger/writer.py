@@ -24,6 +24,7 @@ from msgspec import Raw
 
 from lib.ledger.files import files_of
 from lib.ledger.positions import Position
+from lib.ledger.replay import replay
 from lib.ledger.rows import (
     SELECT_ORDERS,
     SELECT_POSITIONS,
@@ -33,7 +34,14 @@ from lib.ledger.rows import (
     booked_order,
     booked_position,
 )
-from lib.ledger.schema import FILE_ERRORS, LedgerError, ledger_error, open_for_writing
+from lib.ledger.schema import (
+    FILE_ERRORS,
+    DamagedLedgerError,
+    LedgerError,
+    ledger_error,
+    open_for_writing,
+)
+from lib.ledger.start_check import all_differences, booked_positions, check_at_start
 from lib.ledger.wal import COUNT_COMMIT
 from lib.prices import MAX_PRICE, decimal_text, json_price
 from lib.process.file_lock import LockHeldError, is_still_at, lock_file
@@ -99,6 +107,26 @@ class Ledger:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def rebuild_positions(self) -> list[str]:
+        """Replace the positions by what the fills say; return what differed.
+
+        For a ledger that no order manager has open. Nothing else may be called before or after.
+        """
+        with self._failing():
+            self._take_lock()
+            connection = self._connection = open_for_writing(self.path)
+            connection.execute("BEGIN IMMEDIATE")
+            fills = connection.execute(f"{SELECT_ORDERS} WHERE trade_id > 0 ORDER BY trade_id")
+            replayed = replay(map(booked_order, fills))
+            try:
+                found = list(all_differences(booked_positions(connection), replayed))
+            except DamagedRowError as error:
+                found = [str(error)]
+            connection.execute("DELETE FROM positions")
+            connection.executemany(_UPSERT_POSITION, _position_rows(replayed))
+            connection.execute("COMMIT")
+            return found
 
     def find(self, client_id: str, order_id: int) -> ExecutionReport | None:
         """Return the final answer to the order of this identity, if it is booked or recorded."""
@@ -204,10 +232,7 @@ class Ledger:
     def _write(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(_INSERT_ORDER, self._rows)
-        connection.executemany(
-            _UPSERT_POSITION,
-            ((*identity, *_columns(position)) for identity, position in self._moved.items()),
-        )
+        connection.executemany(_UPSERT_POSITION, _position_rows(self._moved))
         if self._anonymous_clients != self._anonymous_clients_written:
             connection.execute(
                 "INSERT OR REPLACE INTO facts VALUES ('anonymous_clients', ?)",
@@ -253,6 +278,8 @@ class Ledger:
             self._places = files_of(self.path)
             self._take_lock()
             self._connection = open_for_writing(self.path)
+            if not self._files:
+                check_at_start(self.path, self._connection)
             self._read_counts(self._connection)
             self._files = {path: path.stat() for path in self._places}
         return self._connection
@@ -322,7 +349,7 @@ class Ledger:
             self._fail(ledger_error(self.path, error))
         except DamagedRowError as error:
             self._disconnect()
-            self._fail(LedgerError(f"ledger {self.path}: damaged: {error}"))
+            self._fail(DamagedLedgerError(f"ledger {self.path}: damaged: {error}"))
 
     def _fail(self, failure: LedgerError) -> NoReturn:
         self._failure = failure
@@ -355,14 +382,19 @@ class Ledger:
         self._moved.clear()
 
 
-def _columns(position: Position) -> tuple[int, str, str | None, str]:
-    average = position.average_price
-    return (
-        position.quantity,
-        decimal_text(position.cost),
-        None if average is None else decimal_text(average),
-        decimal_text(position.realised),
-    )
+def _position_rows(
+    positions: dict[tuple[str, str], Position],
+) -> Iterator[tuple[str, str, int, str, str | None, str]]:
+    for (client_id, symbol), position in positions.items():
+        average = position.average_price
+        yield (
+            client_id,
+            symbol,
+            position.quantity,
+            decimal_text(position.cost),
+            None if average is None else decimal_text(average),
+            decimal_text(position.realised),
+        )
 
 
 def _report(order: BookedOrder) -> ExecutionReport:

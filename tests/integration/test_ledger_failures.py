@@ -252,6 +252,7 @@ def test_a_damaged_ledger_ends_the_start_and_a_sound_copy_goes_on(
     assert refused.wait(timeout=60) == 1
     reason = stack.wait_for_event("order_manager", "cannot_start")["reason"]
     assert reason.startswith(f"ledger {ledger}: damaged")
+    assert f"`python -m lib.ledger --var-dir {stack.var_dir} --check`" in reason
 
     ledger.write_bytes(sound)
     with started(stack) as manager, manager.connect() as client:

@@ -12,6 +12,7 @@ import pytest
 
 from lib.ledger import writer as writer_module
 from lib.ledger.schema import (
+    DamagedLedgerError,
     ForeignLedgerError,
     LedgerError,
     open_for_reading,
@@ -328,15 +329,16 @@ def test_no_ledger_is_made_beside_the_wal_of_one_that_was_moved_away(ledger):
 
 
 DAMAGES = {
-    "UPDATE positions SET cost = '1O'": "the position of 'x' in 'AAPL'",
-    "UPDATE positions SET realised_profit = x'00'": "the position of 'x' in 'AAPL'",
-    "UPDATE positions SET position = 'ten'": "the position of 'x' in 'AAPL'",
-    "UPDATE orders SET price = '173.2.1'": "order 1 of 'x'",
-    "UPDATE orders SET price = '-173.2'": "order 1 of 'x'",
-    "UPDATE orders SET position = 'ten'": "order 1 of 'x'",
-    "UPDATE orders SET trade_id = 'one'": "trade_id",
-    "UPDATE orders SET order_id = 'one'": "the last order_id of x",
-    "INSERT INTO facts VALUES ('anonymous_clients', 'x')": "anonymous_clients",
+    "UPDATE positions SET cost = '1O'": "damaged: the position of 'x' in 'AAPL'",
+    "UPDATE positions SET realised_profit = x'00'": "damaged: the position of 'x' in 'AAPL'",
+    "UPDATE positions SET position = 'ten'": "damaged: the position of 'x' in 'AAPL'",
+    "UPDATE positions SET position = 11": "position of x in AAPL: position is 11, the fills say 10",
+    "UPDATE orders SET price = '173.2.1'": "damaged: order 1 of 'x'",
+    "UPDATE orders SET price = '-173.2'": "position of x in AAPL: cost is 1732, the fills say -1",
+    "UPDATE orders SET position = 'ten'": "damaged: order 1 of 'x'",
+    "UPDATE orders SET trade_id = 'one'": "damaged: trade_id",
+    "UPDATE orders SET order_id = 'one'": "damaged: order 'one' of 'x'",
+    "INSERT INTO facts VALUES ('anonymous_clients', 'x')": "damaged: anonymous_clients",
 }
 
 
@@ -353,9 +355,9 @@ def test_a_value_that_no_order_manager_wrote_is_named(ledger, damage):
         connection.commit()
     ledger = Ledger(ledger.path)
     for _ in range(2):
-        with pytest.raises(LedgerError, match=f"damaged: {DAMAGES[damage]}"):
+        with pytest.raises(DamagedLedgerError, match=DAMAGES[damage]):
             look()
-        with pytest.raises(LedgerError, match=f"damaged: {DAMAGES[damage]}"):
+        with pytest.raises(LedgerError, match=DAMAGES[damage]):
             ledger.commit()
     ledger.close()
 

@@ -21,7 +21,9 @@ from lib.process.log_events import (
     ClientIdContested,
     Crashed,
     Disconnected,
+    LedgerBegun,
     LedgerFailed,
+    LedgerLost,
     LedgerRecovered,
     LogEvent,
     OrdersConnected,
@@ -53,6 +55,7 @@ KEPT: Final = 50
 _PROCESS: Final = "process"
 _BEGINS: Final[dict[type[LogEvent] | type[None], tuple[str, str]]] = {
     LedgerFailed: ("ledger", "the ledger cannot be written"),
+    LedgerLost: ("ledger", "the ledger is lost"),
     TradingHalted: ("trading", "trading is halted"),
     PriceBookUnusable: ("price book", "the price book cannot be used"),
     StartTakesLong: ("start", "takes long to start"),
@@ -72,6 +75,7 @@ _ENDS: Final[dict[type[LogEvent] | type[None], str]] = {
 _NOTED: Final[dict[type[LogEvent] | type[None], str]] = {
     CannotStart: "cannot start",
     Crashed: "crashed",
+    LedgerBegun: "a new ledger begins",
     ClientIdContested: "a client_id is contested",
     SettingsRefused: "its settings were refused",
     SupervisordSilent: "supervisord does not answer",

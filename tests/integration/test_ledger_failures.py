@@ -263,6 +263,34 @@ def test_a_damaged_ledger_ends_the_start_and_a_sound_copy_goes_on(
         assert as_booked(reports) == manager.booked()
 
 
+# --- removed, or replaced
+
+
+def test_a_ledger_removed_under_an_idle_order_manager_is_said_and_forgets_nothing(
+    stack: PrivateStack,
+) -> None:
+    ledger = stack.var_dir / "orders.sqlite"
+    with started(stack) as manager, manager.logged_on() as client:
+        reports = tell(client, 1, 2, 3)
+        for file in stack.var_dir.glob("orders.sqlite*"):
+            file.unlink()
+        lost = manager.wait_for("ledger_lost")  # though no order comes
+        assert lost["ledger"] == str(ledger)
+        assert lost["reason"].startswith(f"ledger {ledger}: was removed; ")
+        assert_all_refused(tell(client, 4, 5), lost["reason"])
+        assert not ledger.exists()
+        _, copy, _ = lost["reason"].split("`")
+        subprocess.run(copy, shell=True, check=True, timeout=60)
+        assert_all_refused(tell(client, 4, 5), lost["reason"])
+        assert len(manager.events("ledger_lost")) == 1
+    with started(stack) as manager, manager.connect() as client:
+        assert client.log_on("trader")["positions"] == {"AAPL": 30}
+        reports += tell(client, 4, 5)
+        assert_filled_from(reports, 1)
+        assert as_booked(reports) == manager.booked()
+        assert not manager.events("ledger_begun")
+
+
 def test_a_second_order_manager_takes_over_when_the_first_has_ended(stack: PrivateStack) -> None:
     with started(stack) as first, PrivateStack(SETTINGS) as elsewhere:
         with first.logged_on() as client:

@@ -66,6 +66,12 @@ def logs(at_s: float, event: str, **facts: object) -> tuple[float, str, str, dic
         ([logs(1, "trading_halted")], logs(4, "trading_resumed"), "trading is halted", 3),
         ([logs(1, "trading_halted"), OTHER_STARTED], STARTED, "trading is halted", 2),
         ([logs(1, "ledger_failed")], STARTED, "the ledger cannot be written", 2),
+        (
+            [logs(1, "ledger_failed"), logs(2, "ledger_lost", reason="x")],
+            logs(9, "ledger_recovered"),
+            "the ledger is lost: x",
+            8,
+        ),
         ([logs(1, "price_book_unusable")], STARTED, "the price book cannot be used", 2),
     ],
 )
@@ -88,6 +94,7 @@ def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration
             "1,000 ticks missed (gateway)",
         ),
         ("client_id_contested", {"reason": "again"}, "a client_id is contested: again"),
+        ("ledger_begun", {"reason": "x"}, "a new ledger begins: x"),
         ("supervisord_silent", {"reason": "slow"}, "supervisord does not answer: slow"),
     ],
 )

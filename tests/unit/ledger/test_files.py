@@ -90,6 +90,20 @@ def test_what_others_may_have_planted_is_refused_with_one_line(
         Ledger(path).open()
 
 
+def test_a_link_that_leads_elsewhere_meanwhile_is_a_lost_ledger(tmp_path):
+    path = tmp_path / "orders.sqlite"
+    path.symlink_to("first.sqlite")
+    with closing(Ledger(path)) as ledger:
+        ledger.open()
+        path.unlink()
+        path.symlink_to("second.sqlite")
+        with pytest.raises(LedgerError, match=f"was removed.* back from {tmp_path}/first.sqlite"):
+            ledger.look()
+        write_ledger(tmp_path / "second.sqlite")
+        with pytest.raises(LedgerError, match="until it is back from"):
+            ledger.look()
+
+
 def test_a_link_to_a_directory_that_is_not_there_names_it(tmp_path):
     path = tmp_path / "orders.sqlite"
     path.symlink_to("/no/such/disk/orders.sqlite")

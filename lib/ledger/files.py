@@ -14,6 +14,11 @@ from typing import Final, NamedTuple
 from lib.process.own_files import OWN_FILE_MODE, check_own, open_own
 
 _OF_OTHERS: Final = 0o077
+MAX_READERS_NAMED: Final = 3
+"""How many of the processes that read a ledger are named."""
+_FIRST_READ_LOCK: Final = 123
+_LAST_READ_LOCK: Final = 127
+"""The bytes of the WAL's index that a reader locks (https://sqlite.org/walformat.html#locks)."""
 
 
 class LedgerFiles(NamedTuple):
@@ -57,3 +62,24 @@ def make_own(files: LedgerFiles) -> None:
             check_own(file, status)
             if status.st_mode & _OF_OTHERS:  # as versions before this one made it
                 file.chmod(OWN_FILE_MODE)
+
+
+def readers_of(files: LedgerFiles) -> list[str]:
+    """Return which other processes have a read of this ledger open, as far as the kernel says."""
+    index = files.shm.stat()
+    device = f"{os.major(index.st_dev):02x}:{os.minor(index.st_dev):02x}:{index.st_ino}"
+    pids = set()
+    for line in Path("/proc/locks").read_text().splitlines():
+        # 1: POSIX  ADVISORY  READ 4711 fd:01:123456 124 124
+        fields = line.split()
+        is_read = len(fields) == 8 and fields[3] == "READ" and fields[5] == device
+        if is_read and _FIRST_READ_LOCK <= int(fields[6]) <= _LAST_READ_LOCK:
+            pids.add(int(fields[4]))
+    return [_process_name(pid) for pid in sorted(pids - {os.getpid()})]
+
+
+def _process_name(pid: int) -> str:
+    try:
+        return f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})"
+    except OSError:  # it has just ended, or is in another container
+        return f"process {pid}"

@@ -28,7 +28,7 @@ from typing import Final, NoReturn
 import structlog
 from msgspec import Raw
 
-from lib.ledger.files import files_of, size_of
+from lib.ledger.files import MAX_READERS_NAMED, files_of, readers_of, size_of
 from lib.ledger.opened_files import OpenedFiles
 from lib.ledger.positions import Position
 from lib.ledger.replay import replay
@@ -303,9 +303,10 @@ class Ledger:
     def _empty_wal(self, connection: sqlite3.Connection) -> None:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
+            readers = ", ".join(readers_of(self._places)[:MAX_READERS_NAMED])
             raise LedgerError(
                 f"ledger {self.path}: its WAL has reached {MAX_WAL_BYTES:,} bytes, because it is "
-                "being read all the time"
+                "being read all the time" + (f" by {readers}" if readers else "")
             )
 
     def _opened(self) -> sqlite3.Connection:

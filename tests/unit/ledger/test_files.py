@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from itertools import product
@@ -11,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.ledger.files import files_of
-from lib.ledger.schema import ForeignLedgerError, LedgerError
+from lib.ledger.files import files_of, readers_of
+from lib.ledger.schema import ForeignLedgerError, LedgerError, open_for_writing
 from lib.ledger.writer import Ledger
 from tests.ledgers import write_ledger
 
@@ -113,3 +115,24 @@ def test_a_link_to_a_directory_that_is_not_there_names_it(tmp_path):
     path.symlink_to(path)
     with pytest.raises(LedgerError, match="Too many levels of symbolic links"):
         Ledger(path).open()
+
+
+def test_processes_that_have_a_read_open_are_named(tmp_path):
+    path = write_ledger(tmp_path / "orders.sqlite")
+    read = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "c.execute('BEGIN'); c.execute('SELECT * FROM orders').fetchall();"
+        "print('reads', flush=True); sys.stdin.read()"
+    )
+    with closing(open_for_writing(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint")
+        assert readers_of(files_of(path)) == []
+        with subprocess.Popen(
+            [sys.executable, "-c", read, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as reader:
+            assert reader.stdout.readline() == b"reads\n"
+            (name,) = readers_of(files_of(path))
+            assert name.startswith(f"process {reader.pid} (python")
+            reader.stdin.close()
+            reader.wait(timeout=60)
+        assert readers_of(files_of(path)) == []

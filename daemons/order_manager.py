@@ -30,7 +30,7 @@ from lib.execution.order_desk import CommitResult, OrderDesk, Receipt, Session
 from lib.execution.order_token import SETTING as TOKEN_SETTING
 from lib.execution.order_token import read_token
 from lib.execution.risk import HALT_FILE, Risk
-from lib.ledger.schema import ForeignLedgerError, LedgerError
+from lib.ledger.schema import DamagedLedgerError, ForeignLedgerError, LedgerError, command
 from lib.ledger.writer import Ledger
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
@@ -46,6 +46,7 @@ from lib.process.log_events import (
     ClientsSentNoDelimiter,
     ClientsWithoutToken,
     LedgerFailed,
+    LedgerLost,
     LedgerRecovered,
     Listening,
     MalformedMessages,
@@ -92,6 +93,8 @@ MAX_TAKING_NS: Final = SECOND_NS // 10
 """How long a pass processes messages, then to the end of one client's turn."""
 MAX_QUEUED_BYTES: Final = 1024 * 1024
 """How many bytes of answers may wait for a client before it is disconnected."""
+LOOK_NS: Final = SECOND_NS // 2
+"""How often to look whether the ledger is still there."""
 LINES_A_WRITE: Final = 64
 """Confirmations that are printed with one system call."""
 
@@ -110,7 +113,7 @@ class OrderManager:
         ttl_ns = to_ns(settings.order_manager.order_ttl)
         risk = Risk(settings.risk, ttl_ns, settings.symbols, self._latest_prices.get)
         self._ledger = Ledger(settings.var_dir / settings.order_manager.ledger)
-        self._ledger_failure = LogOnce()
+        self._ledger_watch = LedgerWatch(self._ledger, loop.clock())
         manager = settings.order_manager
         token = read_token(manager.token_file) if manager.token_file else ""
         self._loss_limit = self._make_loss_limit(settings)
@@ -142,9 +145,13 @@ class OrderManager:
             self._ledger.open()
         except ForeignLedgerError as error:
             raise CannotStartError(str(error)) from None
+        except DamagedLedgerError as error:
+            look = command(self._ledger.path, "--check")
+            raise CannotStartError(f"{error}; look at it with {look}; {error.cure}") from None
         except LedgerError as error:
-            # Each order tries it again; until one succeeds, orders are answered with this reason.
-            self._ledger_failure.log_new(LedgerFailed(reason=str(error)))
+            # Each look and each order tries it again; until one succeeds, orders are answered with
+            # this reason.
+            self._ledger_watch.failed(str(error))
         Listener(
             loop,
             manager.host,
@@ -156,7 +163,7 @@ class OrderManager:
         )
         if settings.orders_socket:
             self._listen_at(settings.orders_socket)
-        for timed in (self._out, self._client_log, self._clients):
+        for timed in (self._out, self._client_log, self._clients, self._ledger_watch):
             loop.add_timed(timed)
         log_event(self._log, Listening(stream="orders", host=manager.host, port=manager.port))
 
@@ -286,7 +293,7 @@ class OrderManager:
         for session, _, reason in outcome.without_token:
             self._client_log.count(ClientsWithoutToken, peer=session.peer, reason=reason)
         if outcome.failure:
-            self._ledger_failure.log_new(LedgerFailed(reason=outcome.failure))
+            self._ledger_watch.failed(outcome.failure)
             for session, order_id in outcome.failed:
                 self._client_log.count(
                     OrdersNotBooked,
@@ -294,8 +301,8 @@ class OrderManager:
                     peer=session.peer,
                     order_id=order_id,
                 )
-        elif outcome.booked and self._ledger_failure.over():
-            log_event(self._log, LedgerRecovered(ledger=str(self._ledger.path)))
+        elif outcome.booked:
+            self._ledger_watch.works()
 
     def _why_evict(self, session: Session, connection: Connection) -> str:
         """Return why a client makes room; "" if it stays.
@@ -327,6 +334,49 @@ class OrderManager:
 
 def _why_drop(_session: Session, connection: Connection, now_ns: int) -> str:
     return "does not close" if connection.lingers_too_long(now_ns) else ""
+
+
+class LedgerWatch:
+    """Looks after the ledger while no order comes, and logs its failures and their ends once."""
+
+    def __init__(self, ledger: Ledger, now_ns: int) -> None:
+        self._log = structlog.get_logger()
+        self._ledger = ledger
+        self._failure = LogOnce()
+        self._next_look_ns = now_ns + LOOK_NS
+        self._look_failed = False
+
+    def next_deadline_ns(self) -> int:
+        """When to look again."""
+        return self._next_look_ns
+
+    def on_time(self, now_ns: int) -> None:
+        """Look whether the ledger is there."""
+        self._next_look_ns = now_ns + LOOK_NS
+        try:
+            self._ledger.look()
+        except LedgerError as error:
+            self.failed(str(error))
+            self._look_failed = True
+        else:
+            # Of a failure to write, a look does not show whether it is over.
+            if self._look_failed:
+                self.works()
+
+    def failed(self, reason: str) -> None:
+        """Note that the ledger cannot be used."""
+        self._look_failed = False
+        ledger = str(self._ledger.path)
+        is_lost = self._ledger.lost is not None
+        self._failure.log_new(
+            LedgerLost(ledger=ledger, reason=reason) if is_lost else LedgerFailed(reason=reason)
+        )
+
+    def works(self) -> None:
+        """Note that the ledger can be used."""
+        self._look_failed = False
+        if self._failure.over():
+            log_event(self._log, LedgerRecovered(ledger=str(self._ledger.path)))
 
 
 class LatestPrices:

@@ -1,4 +1,6 @@
-"""Print the ledger, or check it: python -m lib.ledger. The order manager may run meanwhile.
+"""Print the ledger, check it, or rebuild its positions: python -m lib.ledger.
+
+The order manager may run meanwhile, but not while positions are rebuilt.
 
 Nothing is printed before the ledger is closed: an open read transaction makes the WAL grow, and the
 reader of our output may be slow.
@@ -17,6 +19,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -28,6 +31,7 @@ from lib.ledger.reported_fills import ReportedFills, read_reported_fills
 from lib.ledger.rows import BookedOrder, BookedPosition
 from lib.ledger.schema import LedgerError
 from lib.ledger.tables import order_lines, position_lines
+from lib.ledger.writer import Ledger
 from lib.prices import decimal_text
 from lib.process.standard_streams import prepare_standard_streams
 from lib.settings import EXIT_BAD_SETTINGS, SettingsError, load_settings
@@ -54,6 +58,8 @@ def main() -> int:
             os.environ["TRADING_VAR_DIR"] = str(arguments.var_dir.absolute())
         settings = load_settings(arguments.config)
         ledger = settings.var_dir / settings.order_manager.ledger
+        if arguments.rebuild_positions:
+            return _rebuild_positions(ledger)
         if arguments.check:
             return _check(ledger, settings.var_dir / "log", as_json=arguments.json)
         return _print(ledger, as_json=arguments.json)
@@ -68,7 +74,7 @@ def main() -> int:
 def _parse_command_line() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m lib.ledger",
-        description="Print the ledger's positions and latest orders, or check it.",
+        description="Print the ledger's positions and latest orders, check it, or repair it.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -86,11 +92,17 @@ def _parse_command_line() -> argparse.Namespace:
     parser.add_argument(
         "--json", action="store_true", help="for programs: all orders and positions, or the verdict"
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--check",
         action="store_true",
         help="compare the ledger with itself and with the fills in the strategies' logs; "
         "exit with 1 if something differs",
+    )
+    what.add_argument(
+        "--rebuild-positions",
+        action="store_true",
+        help="replace the positions by what the fills say; stop the order manager first",
     )
     return parser.parse_args()
 
@@ -160,6 +172,16 @@ def _number(units: int | None) -> msgspec.Raw | None:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def _rebuild_positions(path: Path) -> int:
+    if not path.exists():  # it would be made
+        raise FileNotFoundError(f"ledger {path}: not there")
+    with closing(Ledger(path)) as ledger:
+        differences = ledger.rebuild_positions()
+    lines = "".join(f"{printable(line)}\n" for line in differences)
+    _show(io.BytesIO(f"{lines}ok: the positions are what the fills say\n".encode()))
+    return 0
 
 
 def _check(path: Path, log_dir: Path, *, as_json: bool) -> int:

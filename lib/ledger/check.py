@@ -58,6 +58,32 @@ def check(
     return checking.verdict()
 
 
+def position_differences(
+    key: tuple[str, str], booked: BookedPosition | None, expected: Position | None
+) -> Iterator[str]:
+    """Compare the position of a client_id in a symbol with what its fills lead to; None: no row."""
+    if booked is None:
+        yield f"{position_name(key)}: missing, there are fills"
+        return
+    if expected is None:
+        yield f"{position_name(key)}: there are no fills of it"
+        return
+    for column, is_booked, is_expected in (
+        ("position", str(booked.position), str(expected.quantity)),
+        ("cost", _money(booked.cost), _money(expected.cost)),
+        ("average_price", _money(booked.average_price), _money(expected.average_price)),
+        ("realised_profit", _money(booked.realised_profit), _money(expected.realised)),
+    ):
+        if is_booked != is_expected:
+            yield f"{position_name(key)}: {column} is {is_booked}, the fills say {is_expected}"
+
+
+def position_name(key: tuple[str, str]) -> str:
+    """Name the position of a client_id in a symbol."""
+    client_id, symbol = key
+    return f"position of {client_id} in {symbol}"
+
+
 class _Check:
     """A check in progress: first all fills, then positions and orders, then the verdict."""
 
@@ -93,19 +119,9 @@ class _Check:
 
     def take_position(self, booked: BookedPosition) -> None:
         self._positions += 1
-        where = f"position of {booked.client_id} in {booked.symbol}"
-        summed = self._summed.pop((booked.client_id, booked.symbol), None)
-        if summed is None:
-            self._differences.add(f"{where}: there are no fills of it")
-            return
-        for column, is_booked, expected in (
-            ("position", str(booked.position), str(summed.quantity)),
-            ("cost", _money(booked.cost), _money(summed.cost)),
-            ("average_price", _money(booked.average_price), _money(summed.average_price)),
-            ("realised_profit", _money(booked.realised_profit), _money(summed.realised)),
-        ):
-            if is_booked != expected:
-                self._differences.add(f"{where}: {column} is {is_booked}, the fills say {expected}")
+        key = (booked.client_id, booked.symbol)
+        for difference in position_differences(key, booked, self._summed.pop(key, None)):
+            self._differences.add(difference)
 
     def take_order(self, order: BookedOrder) -> None:
         self._orders += 1
@@ -127,8 +143,9 @@ class _Check:
             )
 
     def verdict(self) -> Verdict:
-        for client_id, symbol in self._summed:
-            self._differences.add(f"position of {client_id} in {symbol}: missing, there are fills")
+        for key, summed in self._summed.items():
+            for difference in position_differences(key, None, summed):
+                self._differences.add(difference)
         for reported in (fill for fills in self._not_found.values() for fill in fills):
             self._differences.add(
                 f"order {reported.order_id} of {reported.client_id}: not in the ledger, and the "

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
+from lib.ledger.files import files_of
 from lib.ledger.rows import (
     SELECT_ORDERS,
     SELECT_POSITIONS,
@@ -29,6 +30,7 @@ from lib.ledger.rows import (
     booked_position,
 )
 from lib.ledger.schema import READ_LOCK_WAIT_S, LedgerError, ledger_error, open_for_reading
+from lib.ledger.wal import mixture
 
 MAX_DAMAGES: Final = 10
 """How many damages of a file are listed."""
@@ -181,7 +183,9 @@ class Snapshot:
         return {client_id: held.get(client_id, Held()) for client_id in client_ids}
 
     def damages(self) -> list[str]:
-        """Return what is wrong with the file, its pages and indices, in SQLite's words."""
+        """Return what is wrong with the files, their pages and indices, one a line."""
+        if reason := mixture(files_of(self._path), self._connection):
+            return [reason]
         rows = self._connection.execute(f"PRAGMA integrity_check({MAX_DAMAGES})")
         lines = (line for (text,) in rows for line in text.splitlines())
         damages = [line for line in lines if line not in ("ok", "*** in database main ***")]

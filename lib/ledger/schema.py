@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from lib.clock import utc_stamp
+from lib.ledger.files import LedgerFiles, files_of, make_own, size_of
+from lib.ledger.wal import mixture
+from lib.process.own_files import NotOurFileError
 from lib.text import printable
 
 APPLICATION_ID: Final = 0x54574C47
@@ -60,7 +65,7 @@ CREATE TABLE positions (
 ) WITHOUT ROWID;
 
 CREATE TABLE facts (               -- about the ledger as a whole
-    name TEXT PRIMARY KEY,         -- created_utc, anonymous_clients, loss_mark:CLIENT_ID
+    name TEXT PRIMARY KEY,         -- created_utc, anonymous_clients, commits, loss_mark:CLIENT_ID
     value NOT NULL
 ) WITHOUT ROWID;
 """
@@ -71,7 +76,17 @@ class LedgerError(Exception):
 
 
 class ForeignLedgerError(LedgerError):
-    """The file is not a ledger, or one of a later version: the operator has to act."""
+    """The file is not a ledger of ours, or one of a later version: the operator has to act."""
+
+
+class DamagedLedgerError(LedgerError):
+    """The ledger is not as the order manager left it. `cure` says how the operator can go on."""
+
+    def __init__(
+        self, text: str, cure: str = "restore a backup, or recover what can be read"
+    ) -> None:
+        super().__init__(text)
+        self.cure = f"{cure} (docs/ledger.md)"
 
 
 FILE_ERRORS: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
@@ -101,29 +116,43 @@ _SYSTEM_REASONS: Final = {
 def ledger_error(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError) -> LedgerError:
     """Convert one of FILE_ERRORS to a LedgerError with a human-readable text."""
     words = str(error)
+    if isinstance(error, NotOurFileError):
+        return ForeignLedgerError(printable(f"ledger {path}: {error.filename}: {error.strerror}"))
     if isinstance(error, OSError):
         reason = _SYSTEM_REASONS.get(error.errno or 0)
         words = error.strerror or words
+        if error.filename not in (None, str(path)):
+            words = f"{words}: {error.filename}"
     elif isinstance(error, UnicodeDecodeError):
         reason, words = "damaged", "not UTF-8"
     else:
         code = getattr(error, "sqlite_errorcode", 0)
         reason = _SQLITE_REASONS.get(code, _SQLITE_REASONS.get(code & 0xFF))
     # SQLite's text may quote arbitrary bytes of a damaged file.
-    return LedgerError(printable(f"ledger {path}: {f'{reason} ({words})' if reason else words}"))
+    text = printable(f"ledger {path}: {f'{reason} ({words})' if reason else words}")
+    return DamagedLedgerError(text) if reason == "damaged" else LedgerError(text)
+
+
+def command(path: Path, option: str) -> str:
+    """Return the command that does something with the ledger at `path`."""
+    return f"`python -m lib.ledger --var-dir {shlex.quote(str(path.parent))} {option}`"
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open a ledger to write to it; create it where there is none. Transactions are the caller's.
 
-    Raises LedgerError, and ForeignLedgerError for a file that is something else.
+    Raises LedgerError, ForeignLedgerError for a file that is something else, and DamagedLedgerError
+    for a WAL that belongs to another file.
     """
-    _refuse_to_lose_a_wal(path)
+    files = files_of(path)
+    _refuse_to_lose_a_wal(path, files)
     # SQLite would open it all the same, and leave a WAL that is read-only too.
-    if path.exists() and not os.access(path, os.W_OK):
+    if files.main.exists() and not os.access(files.main, os.W_OK):
         raise LedgerError(f"ledger {path}: read-only")
     try:
-        connection = sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)
+        make_own(files)
+        _refuse_a_mixture(path, files)
+        connection = sqlite3.connect(files.main, timeout=LOCK_WAIT_S, isolation_level=None)
         try:
             if _is_new(path, connection):
                 _create(connection)
@@ -180,18 +209,30 @@ def _is_new(path: Path, connection: sqlite3.Connection) -> bool:
     return False
 
 
-def _refuse_to_lose_a_wal(path: Path) -> None:
+def _refuse_to_lose_a_wal(path: Path, files: LedgerFiles) -> None:
     """Raise LedgerError for the WAL of a ledger that was moved away: SQLite would delete it."""
-    wal = path.with_name(f"{path.name}-wal")
-    if _size(path) == 0 and _size(wal) > 0:
+    if size_of(files.main) == 0 and size_of(files.wal) > 0:
         raise LedgerError(
-            f"ledger {path}: not there, but {wal.name} is, with orders in it; put it beside the "
-            "ledger that it belongs to, under that one's name, or remove it"
+            f"ledger {path}: not there, but {files.wal.name} is, with orders in it; put it beside "
+            "the ledger that it belongs to, under that one's name, or remove it"
         )
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _refuse_a_mixture(path: Path, files: LedgerFiles) -> None:
+    """Raise DamagedLedgerError for a main file and a WAL of different moments."""
+    if size_of(files.wal) == 0:
+        return
+    # One that may write would mix them for good when it is closed.
+    with closing(open_for_reading(path, LOCK_WAIT_S)) as connection:
+        connection.execute("BEGIN")
+        reason = mixture(files, connection)
+    if reason:
+        wal = shlex.quote(str(files.wal))
+        raise DamagedLedgerError(
+            f"ledger {path}: {reason}",
+            "put the two of one moment together, or go on without the orders that are in the WAL: "
+            f"`mv {wal} {wal}.apart`",
+        )
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -9,6 +9,11 @@ Any failure of the file becomes one LedgerError, and nothing recorded since the 
 booked: the memory is cleared, the file is closed, and the next use opens and reads it again. (Only
 on a full disk it stays open, to keep the space that it has.) So every failure is handled alike, and
 the ledger works again as soon as the cause is gone.
+
+But only the file that this process has opened first is written: if that is removed or replaced, the
+ledger is lost. It stays open, so that it can be saved, and nothing is booked until it is back or
+the operator restarts the order manager. To go on in another file, which may be empty, would forget
+positions and order_ids.
 """
 
 from __future__ import annotations
@@ -20,10 +25,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
+import structlog
 from msgspec import Raw
 
+from lib.ledger.files import MAX_READERS_NAMED, files_of, readers_of, size_of
 from lib.ledger.loss_marks import LossMark, fact_name, fact_value, loss_mark
+from lib.ledger.opened_files import OpenedFiles
 from lib.ledger.positions import Position
+from lib.ledger.replay import replay
 from lib.ledger.rows import (
     SELECT_ORDERS,
     SELECT_POSITIONS,
@@ -33,9 +42,18 @@ from lib.ledger.rows import (
     booked_order,
     booked_position,
 )
-from lib.ledger.schema import FILE_ERRORS, LedgerError, ledger_error, open_for_writing
+from lib.ledger.schema import (
+    FILE_ERRORS,
+    DamagedLedgerError,
+    LedgerError,
+    ledger_error,
+    open_for_writing,
+)
+from lib.ledger.start_check import all_differences, booked_positions, check_at_start
+from lib.ledger.wal import COUNT_COMMIT
 from lib.prices import MAX_PRICE, decimal_text, json_price
 from lib.process.file_lock import LockHeldError, is_still_at, lock_file
+from lib.process.log_events import LedgerBegun, log_event
 from lib.wire.order_messages import ExecutionReport, Order
 
 MAX_ACCOUNTS: Final = 1024
@@ -48,6 +66,10 @@ _INSERT_ORDER: Final = f"INSERT INTO orders VALUES ({', '.join('?' * 15)})"
 _SELECT_ORDER: Final = f"{SELECT_ORDERS} WHERE client_id = ? AND order_id = ?"
 _UPSERT_POSITION: Final = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?)"
 _UPSERT_FACT: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
+
+
+class LedgerLostError(LedgerError):
+    """The file that was written is no longer at its path."""
 
 
 class _Account:
@@ -71,12 +93,14 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         """Name the file. It is opened, and created, at its first use or by `open`."""
         self.path = path
-        self._wal = path.with_name(f"{path.name}-wal")
-        self._lock_path = path.with_name(f"{path.name}.lock")
+        self.lost: LedgerLostError | None = None
+        """Why the ledger is lost, None if it is not. Only `look` finds it again."""
+        self._places = files_of(path)
         self._lock: int | None = None
         self._connection: sqlite3.Connection | None = None
-        self._files: dict[Path, os.stat_result] = {}
-        """The files as they were opened; a commit fails if one was removed or replaced."""
+        self._files: OpenedFiles | None = None
+        """The files as they were opened, from the first time on; a commit fails if one was removed
+        or replaced."""
         self._is_used = False
         """Whether any method was called since the last commit."""
         self._failure: LedgerError | None = None
@@ -102,9 +126,45 @@ class Ledger:
     def close(self) -> None:
         """Close the file and release its lock. What is not committed is lost."""
         self._disconnect()
+        self._forget_files()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def look(self) -> None:
+        """Look whether all files are at their places; open the ledger if it is not open.
+
+        To be called again and again, and only when nothing was recorded since the last commit. So a
+        loss is noticed while no order comes, and a ledger that was lost and is back is used again.
+        """
+        if self.lost and self._files:
+            if self._files.change_of_main():
+                self._rescue()  # a reader may have prevented it
+            else:  # it is opened and checked as at a start: others may have written to it
+                self._disconnect()
+                self._forget_files()
+        self._is_used = True
+        self.commit()
+
+    def rebuild_positions(self) -> list[str]:
+        """Replace the positions by what the fills say; return what differed.
+
+        For a ledger that no order manager has open. Nothing else may be called before or after.
+        """
+        with self._failing():
+            self._take_lock()
+            connection = self._connection = open_for_writing(self.path)
+            connection.execute("BEGIN IMMEDIATE")
+            fills = connection.execute(f"{SELECT_ORDERS} WHERE trade_id > 0 ORDER BY trade_id")
+            replayed = replay(map(booked_order, fills))
+            try:
+                found = list(all_differences(booked_positions(connection), replayed))
+            except DamagedRowError as error:
+                found = [str(error)]
+            connection.execute("DELETE FROM positions")
+            connection.executemany(_UPSERT_POSITION, _position_rows(replayed))
+            connection.execute("COMMIT")
+            return found
 
     def find(self, client_id: str, order_id: int) -> ExecutionReport | None:
         """Return the final answer to the order of this identity, if it is booked or recorded."""
@@ -222,60 +282,94 @@ class Ledger:
     def _write(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(_INSERT_ORDER, self._rows)
-        connection.executemany(
-            _UPSERT_POSITION,
-            ((*identity, *_columns(position)) for identity, position in self._moved.items()),
-        )
+        connection.executemany(_UPSERT_POSITION, _position_rows(self._moved))
         connection.executemany(
             _UPSERT_FACT,
             ((fact_name(one), fact_value(mark)) for one, mark in self._marked.items()),
         )
         if self._anonymous_clients != self._anonymous_clients_written:
             connection.execute(_UPSERT_FACT, ("anonymous_clients", self._anonymous_clients))
+        connection.execute(COUNT_COMMIT)
         connection.execute("COMMIT")
         self._last_trade_id_written = self._last_trade_id
         self._anonymous_clients_written = self._anonymous_clients
 
     def _check_files(self, connection: sqlite3.Connection) -> None:
         """Raise LedgerError if a file was removed or replaced; bound the WAL."""
-        for path, opened in self._files.items():
-            try:
-                there = path.stat()
-            except FileNotFoundError:
-                self._rescue(connection)
-                raise LedgerError(f"ledger {self.path}: {path.name} was removed") from None
-            if not os.path.samestat(there, opened):
-                self._rescue(connection)
-                raise LedgerError(f"ledger {self.path}: {path.name} is another file now")
-            if path == self._wal and there.st_size > MAX_WAL_BYTES:
-                self._empty_wal(connection)
+        self._look_for_main()
+        if self._files and (change := self._files.change_of_others()):
+            self._rescue()
+            raise LedgerError(f"ledger {self.path}: {change}")
+        if size_of(self._places.wal) > MAX_WAL_BYTES:
+            self._empty_wal(connection)
 
-    def _rescue(self, connection: sqlite3.Connection) -> None:
+    def _look_for_main(self) -> None:
+        """Raise LedgerLostError if the file that was opened first is not at its path."""
+        if self._files and (change := self._files.change_of_main()):
+            self._rescue()
+            self.lost = LedgerLostError(
+                f"ledger {self.path}: {change}; no order is booked until {self._files.way_back()}; "
+                "a restarted order manager goes on with what is at that path then, with a new "
+                "ledger if nothing is"
+            )
+            raise self.lost
+
+    def _rescue(self) -> None:
         """Checkpoint the WAL into the ledger that it belongs to, wherever that is now."""
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if self._connection:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _empty_wal(self, connection: sqlite3.Connection) -> None:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
+            readers = ", ".join(readers_of(self._places)[:MAX_READERS_NAMED])
             raise LedgerError(
                 f"ledger {self.path}: its WAL has reached {MAX_WAL_BYTES:,} bytes, because it is "
-                "being read all the time"
+                "being read all the time" + (f" by {readers}" if readers else "")
             )
 
     def _opened(self) -> sqlite3.Connection:
         self._is_used = True
         if self._failure:
             raise self._failure
+        if self.lost:
+            raise self.lost
         if self._connection is None:
-            self._take_lock()
-            self._connection = open_for_writing(self.path)
-            self._read_counts(self._connection)
-            shm = self.path.with_name(f"{self.path.name}-shm")
-            self._files = {
-                path: path.stat() for path in (self.path, self._wal, shm, self._lock_path)
-            }
+            self._look_for_main()
+            self._connection = self._open()
         return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        """Open the file, and create it where there is none; check it when it is the first time."""
+        places = self._places = files_of(self.path)
+        begins = size_of(places.main) == 0
+        why_again = self._why_again()
+        self._take_lock()
+        connection = open_for_writing(self.path)
+        try:
+            if begins and why_again:
+                reason = f"{why_again}: positions and order ids begin anew"
+                event = LedgerBegun(ledger=str(self.path), reason=reason)
+                log_event(structlog.get_logger(), event)
+            if self._files is None:
+                check_at_start(self.path, connection)
+            self._read_counts(connection)
+            self._forget_files()
+            self._files = OpenedFiles(self.path, places)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _why_again(self) -> str:
+        """Return why a ledger that is made now need not be the first one here, "" if it is."""
+        lock = self._places.lock
+        if self._lock is None and lock.exists():
+            return f"an order manager has run here before ({lock.name} is there)"
+        if self.path.is_symlink():
+            return f"nothing is where the link leads to, {self._places.main}"
+        return ""
 
     def _read_counts(self, connection: sqlite3.Connection) -> None:
         (trade_id,) = connection.execute("SELECT max(trade_id) FROM orders").fetchone()
@@ -291,13 +385,13 @@ class Ledger:
     def _take_lock(self) -> None:
         """Take the lock that excludes every other order manager."""
         if self._lock is not None:
-            if is_still_at(self._lock, self._lock_path):
+            if is_still_at(self._lock, self._places.lock):
                 return
             os.close(self._lock)
             self._lock = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock = lock_file(self._lock_path, str(os.getpid()))
+            self._lock = lock_file(self._places.lock, str(os.getpid()))
         except LockHeldError as held:
             raise LedgerError(
                 f"ledger {self.path}: another order manager writes it, process {held.note}"
@@ -334,6 +428,8 @@ class Ledger:
         """Turn any failure of the file into a LedgerError that lasts until the next commit."""
         try:
             yield
+        except LedgerLostError as error:
+            self._fail(error)  # it stays open, so that what is in it can be saved
         except LedgerError as error:
             self._disconnect()
             self._fail(error)
@@ -346,7 +442,7 @@ class Ledger:
             self._fail(ledger_error(self.path, error))
         except DamagedRowError as error:
             self._disconnect()
-            self._fail(LedgerError(f"ledger {self.path}: damaged: {error}"))
+            self._fail(DamagedLedgerError(f"ledger {self.path}: damaged: {error}"))
 
     def _fail(self, failure: LedgerError) -> NoReturn:
         self._failure = failure
@@ -368,6 +464,11 @@ class Ledger:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
+    def _forget_files(self) -> None:
+        if self._files:
+            self._files.close()
+        self._files = self.lost = None
+
     def _forget_everything(self) -> None:
         self._accounts.clear()
         self._last_trade_id = self._last_trade_id_written
@@ -380,14 +481,19 @@ class Ledger:
         self._marked.clear()
 
 
-def _columns(position: Position) -> tuple[int, str, str | None, str]:
-    average = position.average_price
-    return (
-        position.quantity,
-        decimal_text(position.cost),
-        None if average is None else decimal_text(average),
-        decimal_text(position.realised),
-    )
+def _position_rows(
+    positions: dict[tuple[str, str], Position],
+) -> Iterator[tuple[str, str, int, str, str | None, str]]:
+    for (client_id, symbol), position in positions.items():
+        average = position.average_price
+        yield (
+            client_id,
+            symbol,
+            position.quantity,
+            decimal_text(position.cost),
+            None if average is None else decimal_text(average),
+            decimal_text(position.realised),
+        )
 
 
 def _report(order: BookedOrder) -> ExecutionReport:

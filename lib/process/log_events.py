@@ -807,6 +807,22 @@ class LedgerFailed(LogEvent, frozen=True, tag="ledger_failed"):
     reason: str
 
 
+@_logged("error", by=(ORDER_MANAGER,))
+class LedgerLost(LogEvent, frozen=True, tag="ledger_lost"):
+    """The ledger was removed or replaced. Orders are not booked, until `ledger_recovered`."""
+
+    ledger: Annotated[str, Meta(description="path")]
+    reason: str
+
+
+@_logged("warning", by=(ORDER_MANAGER,))
+class LedgerBegun(LogEvent, frozen=True, tag="ledger_begun"):
+    """There is a new, empty ledger where one may have been before."""
+
+    ledger: Annotated[str, Meta(description="path")]
+    reason: str
+
+
 @_logged("warning", by=(ORDER_MANAGER,))
 class LedgerRecovered(LogEvent, frozen=True, tag="ledger_recovered"):
     """Orders are booked again."""

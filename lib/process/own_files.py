@@ -48,11 +48,10 @@ def open_own(path: Path, flags: int) -> int:
     """
     try:
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, OWN_FILE_MODE)
-    except FileNotFoundError:
-        raise
     except OSError:
         # The kernel refuses a link, a directory, a FIFO without a reader, and another user's file.
-        check_own(path, path.lstat())
+        with suppress(FileNotFoundError):  # what cannot be made is not there
+            check_own(path, path.lstat())
         raise
     try:
         check_own(path, os.fstat(fd))

@@ -27,6 +27,7 @@ from lib.process.log_events import (
     AlertSent,
     AlertStarted,
     LedgerFailed,
+    LedgerLost,
     LogEvent,
     LossLimitReached,
     PriceBookLost,
@@ -47,6 +48,7 @@ from lib.stack.log_follower import GIVEN_UP, SUPERVISORD, read_supervisor_line, 
 ALERTED: Final[frozenset[type[LogEvent]]] = frozenset(
     {
         LedgerFailed,
+        LedgerLost,
         LossLimitReached,
         PriceBookLost,
         RoleGaveUp,

@@ -237,13 +237,9 @@ def test_with_a_disk_that_cannot_be_written_from_the_start_it_stays_up_and_says_
 # --- damaged, or of another
 
 
-@pytest.mark.parametrize(
-    ("is_cut", "is_put_back"),
-    [(False, True), (True, False)],
-    ids=["garbage at its beginning, a sound copy is put back", "half of it, it is moved away"],
-)
-def test_a_damaged_ledger_books_nothing_until_it_is_repaired(
-    stack: PrivateStack, is_cut: bool, is_put_back: bool
+@pytest.mark.parametrize("is_cut", [False, True], ids=["garbage at its beginning", "half of it"])
+def test_a_damaged_ledger_ends_the_start_and_a_sound_copy_goes_on(
+    stack: PrivateStack, is_cut: bool
 ) -> None:
     with started(stack) as earlier, earlier.logged_on() as client:
         reports = tell(client, *range(1, 401))
@@ -252,25 +248,47 @@ def test_a_damaged_ledger_books_nothing_until_it_is_repaired(
     sound = ledger.read_bytes()
     ledger.write_bytes(sound[: len(sound) // 2] if is_cut else os.urandom(100) + sound[100:])
 
-    with started(stack) as manager, manager.connect() as client:
-        client.log_on("trader")
-        assert_all_refused(tell(client, 200, *range(401, 410)), "damaged")
-        assert "damaged" in manager.wait_for("ledger_failed")["reason"]
-        assert len(manager.printed()) == 400
+    refused = stack.start_by_hand("order_manager")
+    assert refused.wait(timeout=60) == 1
+    reason = stack.wait_for_event("order_manager", "cannot_start")["reason"]
+    assert reason.startswith(f"ledger {ledger}: damaged")
+    assert f"`python -m lib.ledger --var-dir {stack.var_dir} --check`" in reason
 
-        for file in stack.var_dir.glob("orders.sqlite*"):
-            file.rename(stack.directory / file.name)
-        if is_put_back:
-            ledger.write_bytes(sound)
-            assert client.log_on("trader")["last_order_id"] == 400
-            assert tell(client, 200) == [reports[199]]
-        else:
-            assert client.log_on("trader")["last_order_id"] == 0
-            reports.clear()
+    ledger.write_bytes(sound)
+    with started(stack) as manager, manager.connect() as client:
+        assert client.log_on("trader")["last_order_id"] == 400
+        assert tell(client, 200) == [reports[199]]
         reports += tell(client, *range(401, 410))
         assert_filled_from(reports, 1)
         assert as_booked(reports) == manager.booked()
-        manager.wait_for("ledger_recovered")
+
+
+# --- removed, or replaced
+
+
+def test_a_ledger_removed_under_an_idle_order_manager_is_said_and_forgets_nothing(
+    stack: PrivateStack,
+) -> None:
+    ledger = stack.var_dir / "orders.sqlite"
+    with started(stack) as manager, manager.logged_on() as client:
+        reports = tell(client, 1, 2, 3)
+        for file in stack.var_dir.glob("orders.sqlite*"):
+            file.unlink()
+        lost = manager.wait_for("ledger_lost")  # though no order comes
+        assert lost["ledger"] == str(ledger)
+        assert lost["reason"].startswith(f"ledger {ledger}: was removed; ")
+        assert_all_refused(tell(client, 4, 5), lost["reason"])
+        assert not ledger.exists()
+        _, copy, _ = lost["reason"].split("`")
+        subprocess.run(copy, shell=True, check=True, timeout=60)
+        assert_all_refused(tell(client, 4, 5), lost["reason"])
+        assert len(manager.events("ledger_lost")) == 1
+    with started(stack) as manager, manager.connect() as client:
+        assert client.log_on("trader")["positions"] == {"AAPL": 30}
+        reports += tell(client, 4, 5)
+        assert_filled_from(reports, 1)
+        assert as_booked(reports) == manager.booked()
+        assert not manager.events("ledger_begun")
 
 
 def test_a_second_order_manager_takes_over_when_the_first_has_ended(stack: PrivateStack) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -15,12 +16,14 @@ import pytest
 
 from daemons import order_manager
 from daemons.order_manager import OrderManager
+from lib.errors import CannotStartError
 from lib.execution.risk import HALT_FILE
 from lib.net.event_loop import EventLoop
 from lib.settings import Settings
 from lib.stack.private_stack import free_ports
 from tests.clients import order as an_order
 from tests.helpers import DEADLINE_S, wait_until
+from tests.ledgers import write_ledger
 
 
 def order(order_id: int) -> bytes:
@@ -135,6 +138,27 @@ def test_a_client_whose_order_is_still_to_be_taken_does_not_make_room(
         assert manager.answers(client, 1)[0]["status"] == "FILLED"
     second.settimeout(DEADLINE_S)
     assert second.recv(1) == b""
+
+
+@pytest.mark.parametrize("what", ["a position", "a page"])
+def test_a_ledger_that_is_not_what_it_was_ends_the_start_in_one_line(tmp_path: Path, what: str):
+    path = write_ledger(tmp_path / "orders.sqlite")
+    if what == "a page":
+        path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 8192)
+        expected, cure = "damaged", "restore a backup, or recover what can be read"
+    else:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE positions SET position = 3 WHERE client_id = 'bob'")
+            connection.commit()
+        expected = "position of bob in MSFT: position is 3, the fills say 0"
+        cure = "go on with what the fills say: `python -m lib.ledger --var-dir "
+    with ExitStack() as clean_up, pytest.raises(CannotStartError) as refused:
+        Manager(tmp_path, clean_up)
+    reason = str(refused.value)
+    assert reason.startswith(f"ledger {path}: {expected}")
+    assert f"; look at it with `python -m lib.ledger --var-dir {tmp_path} --check`; " in reason
+    assert cure in reason
+    assert reason.isprintable()
 
 
 def test_a_halt_takes_effect_on_what_a_pass_has_left(

@@ -72,6 +72,12 @@ def logs(at_s: float, event: str, **facts: object) -> tuple[float, str, str, dic
             3,
         ),
         ([logs(1, "ledger_failed")], STARTED, "the ledger cannot be written", 2),
+        (
+            [logs(1, "ledger_failed"), logs(2, "ledger_lost", reason="x")],
+            logs(9, "ledger_recovered"),
+            "the ledger is lost: x",
+            8,
+        ),
         ([logs(1, "price_book_unusable")], STARTED, "the price book cannot be used", 2),
         (
             [logs(1, "no_price_book", reason="x")],
@@ -101,6 +107,7 @@ def test_an_incident_goes_on_until_its_end(incidents, lines, end, what, duration
         ),
         ("client_id_contested", {"reason": "again"}, "a client_id is contested: again"),
         ("price_book_lost", {"reason": "removed"}, "the price book is lost: removed"),
+        ("ledger_begun", {"reason": "x"}, "a new ledger begins: x"),
         ("supervisord_silent", {"reason": "slow"}, "supervisord does not answer: slow"),
         ("state_refused", {"reason": "planted"}, "its state was refused: planted"),
         ("file_lost", {"file": "/v/x.state", "reason": "put back"}, "x.state was lost: put back"),

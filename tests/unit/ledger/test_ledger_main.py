@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -14,7 +15,10 @@ import pytest
 
 from lib.ledger.__main__ import LATEST_ORDERS
 from lib.ledger.check import ReportedFill
-from lib.ledger.schema import open_for_writing
+from lib.ledger.files import files_of
+from lib.ledger.schema import DamagedLedgerError, open_for_writing
+from lib.ledger.writer import Ledger
+from lib.process.file_lock import lock_file
 from lib.settings import PROJECT_ROOT
 from tests.ledgers import orders, write_ledger
 
@@ -171,7 +175,46 @@ def test_gaps_fills_of_an_earlier_ledger_and_unreadable_lines_are_notes(path, tm
     ]
 
 
-@pytest.mark.parametrize("arguments", [(), ("--json",), ("--check",)])
+@pytest.mark.parametrize(
+    ("spoil", "difference"),
+    [
+        ("UPDATE positions SET position = -18", "position is -18, the fills say -19"),
+        ("UPDATE positions SET cost = 'a lot'", "the position of 'alice' in 'AAPL' is not as "),
+        ("DELETE FROM positions", "position of alice in AAPL: missing, there are fills"),
+    ],
+)
+def test_rebuilt_positions_are_what_the_fills_say(path, run, spoil, difference):
+    change(path, f"{spoil} WHERE client_id = 'alice'")
+    with closing(Ledger(path)) as ledger, pytest.raises(DamagedLedgerError) as refused:
+        ledger.open()
+    assert refused.value.cure == (
+        f"go on with what the fills say: `python -m lib.ledger --var-dir {path.parent} "
+        "--rebuild-positions` (docs/ledger.md)"
+        if "not as" not in difference
+        else DamagedLedgerError("").cure
+    )
+    code, output, errors = run("--rebuild-positions")
+    assert (code, errors) == (0, "")
+    first, *_, last = output.splitlines()
+    assert difference in first
+    assert last == "ok: the positions are what the fills say"
+    assert run("--check")[0] == 0
+    with closing(Ledger(path)) as ledger:
+        ledger.open()
+        assert ledger.position("alice", "AAPL") == -19
+
+
+def test_positions_are_not_rebuilt_under_a_running_order_manager(path, run):
+    change(path, "UPDATE positions SET position = 5")
+    rows = path.read_bytes()
+    with closing(os.fdopen(lock_file(files_of(path).lock, "4711"))):
+        code, output, errors = run("--rebuild-positions")
+    assert (code, output) == (2, "")
+    assert errors == f"ledger {path}: another order manager writes it, process 4711\n"
+    assert path.read_bytes() == rows
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--check",), ("--rebuild-positions",)])
 @pytest.mark.parametrize(
     "spoil",
     [

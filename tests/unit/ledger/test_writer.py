@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from lib.ledger import writer as writer_module
 from lib.ledger.schema import (
+    DamagedLedgerError,
     ForeignLedgerError,
     LedgerError,
     open_for_reading,
     open_for_writing,
 )
-from lib.ledger.writer import Ledger
+from lib.ledger.writer import Ledger, LedgerLostError
 from lib.prices import parse_price
 from lib.wire.order_messages import ExecutionReport, encode, make_order
 from tests.helpers import fresh_ledger, locked
@@ -257,24 +261,127 @@ def test_after_a_failure_nothing_works_until_the_commit_has_failed_too(ledger):
     assert ledger.find("x", 1) is not None
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-def test_nothing_is_booked_in_a_file_that_was_moved_away_with_all_its_orders(ledger, replaced):
+SIDE_FILES = ("-wal", "-shm", ".lock")
+
+
+def move(ledger: Ledger, suffixes: tuple[str, ...]) -> Path:
+    """Move files of the ledger away; return where its main file is then."""
     moved = ledger.path.with_name("moved.sqlite")
+    for suffix in suffixes:
+        Path(f"{ledger.path}{suffix}").rename(f"{moved}{suffix}")
+    return moved
+
+
+def assert_nothing_is_booked(ledger: Ledger, why: str) -> None:
+    """Neither by an order nor by a look, and the reason stays the same."""
+    for _ in range(2):
+        with contextlib.suppress(LedgerLostError):
+            book(ledger, "x", 2)
+        for use in (ledger.commit, ledger.look):
+            with pytest.raises(LedgerLostError, match=why):
+                use()
+    assert isinstance(ledger.lost, LedgerLostError)
+
+
+@pytest.mark.parametrize("suffixes", [("",), ("", *SIDE_FILES)], ids=["alone", "with all others"])
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("by_look", [False, True])
+def test_a_ledger_that_is_moved_away_is_lost_until_it_is_back(ledger, suffixes, replaced, by_look):
     commit(ledger, 1)
-    ledger.path.rename(moved)
-    if replaced:
-        for suffix in ("-wal", "-shm"):
-            Path(f"{ledger.path}{suffix}").rename(f"{moved}{suffix}")
-        open_for_writing(ledger.path).close()
     book(ledger, "x", 2)
-    with pytest.raises(LedgerError, match="is another file now" if replaced else "was removed"):
+    if by_look:
         ledger.commit()
-    assert ledger.last_order_id("x") == 0
-    assert book(ledger, "x", 2).trade_id == 1
+    moved = move(ledger, suffixes)
+    if replaced:
+        ledger.path.touch()
+    why = f"{'is another file now' if replaced else 'was removed'}; .* it is back from {moved}; "
+    if by_look:
+        with pytest.raises(LedgerLostError, match=why):
+            ledger.look()
+    assert_nothing_is_booked(ledger, why)
+    # All that was booked is in the file, wherever it is.
+    with closing(sqlite3.connect(f"file:{moved}?immutable=1", uri=True)) as alone:
+        count = 2 if by_look else 1
+        assert alone.execute("SELECT count(*) FROM orders").fetchone() == (count,)
+    for suffix in suffixes:
+        Path(f"{moved}{suffix}").rename(f"{ledger.path}{suffix}")
+    ledger.look()
+    assert ledger.lost is None
+    book(ledger, "x", 3)
     ledger.commit()
-    assert seen_by_others(ledger) == [(2,)]
-    with closing(Ledger(moved)) as found:
-        assert found.last_order_id("x") == 1
+    assert ledger.next_trade_id() == count + 2
+    assert len(seen_by_others(ledger)) == count + 1
+
+
+def test_a_ledger_that_was_changed_while_it_was_away_is_checked_before_it_is_used(ledger):
+    commit(ledger, 1)
+    moved = move(ledger, ("",))
+    with pytest.raises(LedgerLostError):
+        ledger.look()
+    with closing(sqlite3.connect(moved)) as connection:
+        connection.execute("UPDATE positions SET position = 11")
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    moved.rename(ledger.path)
+    with pytest.raises(DamagedLedgerError, match="position is 11, the fills say 10"):
+        ledger.look()
+
+
+def test_a_removed_ledger_is_copied_back_by_the_command_that_its_error_names(ledger):
+    commit(ledger, 1, 2, 3)
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{ledger.path}{suffix}").unlink()
+    with pytest.raises(LedgerLostError, match="was removed") as lost:
+        ledger.look()
+    _, command, _ = str(lost.value).split("`")
+    subprocess.run(command, shell=True, check=True)
+    # It is not the file that was open, so a restart takes it up.
+    assert_nothing_is_booked(ledger, "was removed")
+    with closing(again(ledger)) as restarted:
+        commit(restarted, 4)
+        assert [number for (number,) in seen_by_others(ledger)] == [1, 2, 3, 4]
+
+
+def test_a_ledger_that_is_a_link_to_another_disk_is_written_and_read_there(ledger, tmp_path):
+    link = tmp_path / "orders.sqlite"
+    link.symlink_to(ledger.path)
+    with closing(Ledger(link)) as linked:
+        for number in (1, 2, 3):
+            commit(linked, number)
+            linked.look()
+        assert seen_by_others(linked) == seen_by_others(ledger) == [(1,), (2,), (3,)]
+        assert [file.name for file in tmp_path.iterdir()] == ["orders.sqlite"]
+        with pytest.raises(LedgerError, match="another order manager"):
+            Ledger(ledger.path).open()
+    commit(ledger, 4)
+
+
+def test_a_ledger_removed_while_it_was_closed_after_a_failure_is_lost_too(ledger):
+    commit(ledger, 1)
+    with locked(ledger), pytest.raises(LedgerError, match="locked"):
+        commit(ledger, 2)
+    assert ledger._connection is None
+    ledger.path.unlink()
+    assert_nothing_is_booked(ledger, "was removed; .*`cp /proc/")
+    assert not ledger.path.exists()
+
+
+@pytest.mark.parametrize("evidence", ["none", "a lock", "a link"])
+def test_a_new_ledger_is_a_warning_where_there_may_have_been_one(ledger, evidence):
+    if evidence == "a lock":
+        ledger.path.with_name("orders.sqlite.lock").touch(0o600)
+    elif evidence == "a link":
+        ledger.path.symlink_to("elsewhere.sqlite")
+    with capture_logs() as logged:
+        commit(ledger, 1)
+        commit(again(ledger), 2)
+    reasons = [line["reason"] for line in logged if line["event"] == "ledger_begun"]
+    expected = {
+        "none": [],
+        "a lock": ["an order manager has run here before (orders.sqlite.lock is there)"],
+        "a link": [f"nothing is where the link leads to, {ledger.path.parent}/elsewhere.sqlite"],
+    }[evidence]
+    assert reasons == [f"{reason}: positions and order ids begin anew" for reason in expected]
 
 
 @pytest.mark.parametrize("suffixes", [("-wal", "-shm"), ("-shm",), (".lock",)])
@@ -315,15 +422,16 @@ def test_no_ledger_is_made_beside_the_wal_of_one_that_was_moved_away(ledger):
 
 
 DAMAGES = {
-    "UPDATE positions SET cost = '1O'": "the position of 'x' in 'AAPL'",
-    "UPDATE positions SET realised_profit = x'00'": "the position of 'x' in 'AAPL'",
-    "UPDATE positions SET position = 'ten'": "the position of 'x' in 'AAPL'",
-    "UPDATE orders SET price = '173.2.1'": "order 1 of 'x'",
-    "UPDATE orders SET price = '-173.2'": "order 1 of 'x'",
-    "UPDATE orders SET position = 'ten'": "order 1 of 'x'",
-    "UPDATE orders SET trade_id = 'one'": "trade_id",
-    "UPDATE orders SET order_id = 'one'": "the last order_id of x",
-    "INSERT INTO facts VALUES ('anonymous_clients', 'x')": "anonymous_clients",
+    "UPDATE positions SET cost = '1O'": "damaged: the position of 'x' in 'AAPL'",
+    "UPDATE positions SET realised_profit = x'00'": "damaged: the position of 'x' in 'AAPL'",
+    "UPDATE positions SET position = 'ten'": "damaged: the position of 'x' in 'AAPL'",
+    "UPDATE positions SET position = 11": "position of x in AAPL: position is 11, the fills say 10",
+    "UPDATE orders SET price = '173.2.1'": "damaged: order 1 of 'x'",
+    "UPDATE orders SET price = '-173.2'": "position of x in AAPL: cost is 1732, the fills say -1",
+    "UPDATE orders SET position = 'ten'": "damaged: order 1 of 'x'",
+    "UPDATE orders SET trade_id = 'one'": "damaged: trade_id",
+    "UPDATE orders SET order_id = 'one'": "damaged: order 'one' of 'x'",
+    "INSERT INTO facts VALUES ('anonymous_clients', 'x')": "damaged: anonymous_clients",
 }
 
 
@@ -340,9 +448,9 @@ def test_a_value_that_no_order_manager_wrote_is_named(ledger, damage):
         connection.commit()
     ledger = Ledger(ledger.path)
     for _ in range(2):
-        with pytest.raises(LedgerError, match=f"damaged: {DAMAGES[damage]}"):
+        with pytest.raises(DamagedLedgerError, match=DAMAGES[damage]):
             look()
-        with pytest.raises(LedgerError, match=f"damaged: {DAMAGES[damage]}"):
+        with pytest.raises(LedgerError, match=DAMAGES[damage]):
             ledger.commit()
     ledger.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -52,6 +53,15 @@ def test_what_is_no_regular_file_is_refused_at_once(
     with pytest.raises(NotOurFileError, match=f"it is {kind}") as refusal:
         open_own(path, flags)
     assert refusal.value.filename == str(path)
+
+
+def test_what_cannot_be_made_is_refused_with_the_kernels_reason(tmp_path, monkeypatch):
+    def refuse(path: Path, *_: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match="Read-only file system"):
+        open_own(tmp_path / "file", CREATE)
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])

@@ -1,10 +1,8 @@
 """The ledger: every order with its final answer, and every position, in one SQLite file.
 
-In reading order: `schema` (the file and its tables), `rows`, `positions` (what a fill does to a
-position), `writer`, `reader` (a consistent snapshot); then what keeps them from harm: `files` (they
-are ours alone), `opened_files` (none was removed), `wal` (it belongs to its file), `start_check`
-and `replay` (the positions are what the fills say); then what `python -m lib.ledger` prints and
-checks: `tables`, `check` and `reported_fills` (the fills in the strategies' logs). Only the order
-manager writes it, through `lib.execution`; any program may read it at any time. Must not import
-`lib.execution` or `lib.trading`.
+In reading order: `schema` (the file and its tables), `rows`, `positions` (what a fill does to one),
+`writer`, `reader` (a consistent snapshot); what keeps it from harm: `files` (are ours), `wal`
+(belongs to its file), `start_check` with `replay`, `opened_files` (are still there); what `python
+-m lib.ledger` prints and checks: `tables`, `check`, `reported_fills`. Only the order manager writes
+it, through `lib.execution`. Must not import `lib.execution` or `lib.trading`.
 """

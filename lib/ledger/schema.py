@@ -138,11 +138,34 @@ def command(path: Path, option: str) -> str:
     return f"`python -m lib.ledger --var-dir {shlex.quote(str(path.parent))} {option}`"
 
 
+def refuse_a_mixture(path: Path) -> None:
+    """Raise DamagedLedgerError for a main file and a WAL of different moments, or LedgerError.
+
+    To be called before the ledger is opened for writing: that would mix them for good.
+    """
+    files = files_of(path)
+    if size_of(files.main) == 0 or size_of(files.wal) == 0:
+        return
+    try:
+        make_own(files)
+        with closing(open_for_reading(path, LOCK_WAIT_S)) as connection:
+            connection.execute("BEGIN")
+            reason = mixture(files, connection)
+    except FILE_ERRORS as error:
+        raise ledger_error(path, error) from error
+    if reason:
+        wal = shlex.quote(str(files.wal))
+        raise DamagedLedgerError(
+            f"ledger {path}: {reason}",
+            "put the two of one moment together, or go on without the orders that are in the WAL: "
+            f"`mv {wal} {wal}.apart`",
+        )
+
+
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open a ledger to write to it; create it where there is none. Transactions are the caller's.
 
-    Raises LedgerError, ForeignLedgerError for a file that is something else, and DamagedLedgerError
-    for a WAL that belongs to another file.
+    Raises LedgerError, and ForeignLedgerError for a file that is something else.
     """
     files = files_of(path)
     _refuse_to_lose_a_wal(path, files)
@@ -151,7 +174,6 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         raise LedgerError(f"ledger {path}: read-only")
     try:
         make_own(files)
-        _refuse_a_mixture(path, files)
         connection = sqlite3.connect(files.main, timeout=LOCK_WAIT_S, isolation_level=None)
         try:
             if _is_new(path, connection):
@@ -215,23 +237,6 @@ def _refuse_to_lose_a_wal(path: Path, files: LedgerFiles) -> None:
         raise LedgerError(
             f"ledger {path}: not there, but {files.wal.name} is, with orders in it; put it beside "
             "the ledger that it belongs to, under that one's name, or remove it"
-        )
-
-
-def _refuse_a_mixture(path: Path, files: LedgerFiles) -> None:
-    """Raise DamagedLedgerError for a main file and a WAL of different moments."""
-    if size_of(files.wal) == 0:
-        return
-    # One that may write would mix them for good when it is closed.
-    with closing(open_for_reading(path, LOCK_WAIT_S)) as connection:
-        connection.execute("BEGIN")
-        reason = mixture(files, connection)
-    if reason:
-        wal = shlex.quote(str(files.wal))
-        raise DamagedLedgerError(
-            f"ledger {path}: {reason}",
-            "put the two of one moment together, or go on without the orders that are in the WAL: "
-            f"`mv {wal} {wal}.apart`",
         )
 
 

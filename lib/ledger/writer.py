@@ -48,6 +48,7 @@ from lib.ledger.schema import (
     LedgerError,
     ledger_error,
     open_for_writing,
+    refuse_a_mixture,
 )
 from lib.ledger.start_check import all_differences, booked_positions, check_at_start
 from lib.ledger.wal import COUNT_COMMIT
@@ -153,6 +154,7 @@ class Ledger:
         """
         with self._failing():
             self._take_lock()
+            refuse_a_mixture(self.path)
             connection = self._connection = open_for_writing(self.path)
             connection.execute("BEGIN IMMEDIATE")
             fills = connection.execute(f"{SELECT_ORDERS} WHERE trade_id > 0 ORDER BY trade_id")
@@ -346,6 +348,8 @@ class Ledger:
         begins = size_of(places.main) == 0
         why_again = self._why_again()
         self._take_lock()
+        if self._files is None:
+            refuse_a_mixture(self.path)
         connection = open_for_writing(self.path)
         try:
             if begins and why_again:

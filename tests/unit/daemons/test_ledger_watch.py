@@ -27,7 +27,7 @@ class Watched:
         with capture_logs() as logged:
             for _ in range(times):
                 self.now_ns += LOOK_NS
-                assert self.watch.next_deadline_ns() <= self.now_ns
+                assert self.watch.next_deadline_ns() == self.now_ns
                 self.watch.on_time(self.now_ns)
         return [(line["event"], line.get("reason", "")) for line in logged]
 

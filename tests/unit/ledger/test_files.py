@@ -117,22 +117,33 @@ def test_a_link_to_a_directory_that_is_not_there_names_it(tmp_path):
         Ledger(path).open()
 
 
+READER = """
+import sqlite3, sys
+for path in sys.argv[1:]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in ("BEGIN", "SELECT * FROM orders", "COMMIT"):
+        connection.execute(statement).fetchall()
+        print(statement, flush=True)
+        sys.stdin.readline()
+"""
+
+
 def test_processes_that_have_a_read_open_are_named(tmp_path):
-    path = write_ledger(tmp_path / "orders.sqlite")
-    read = (
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
-        "c.execute('BEGIN'); c.execute('SELECT * FROM orders').fetchall();"
-        "print('reads', flush=True); sys.stdin.read()"
-    )
-    with closing(open_for_writing(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint")
-        assert readers_of(files_of(path)) == []
-        with subprocess.Popen(
-            [sys.executable, "-c", read, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as reader:
-            assert reader.stdout.readline() == b"reads\n"
-            (name,) = readers_of(files_of(path))
-            assert name.startswith(f"process {reader.pid} (python")
-            reader.stdin.close()
-            reader.wait(timeout=60)
-        assert readers_of(files_of(path)) == []
+    other, path = (write_ledger(tmp_path / name) for name in ("other", "orders.sqlite"))
+    seen = []
+    with (
+        closing(open_for_writing(other)),
+        closing(open_for_writing(path)),
+        subprocess.Popen(
+            [sys.executable, "-c", READER, other, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as reader,
+    ):
+        comm = Path(f"/proc/{reader.pid}/comm").read_text().strip()
+        for _ in range(6):
+            statement = reader.stdout.readline().strip()
+            seen += [(statement, name) for name in readers_of(files_of(path))]
+            print(file=reader.stdin, flush=True)
+    assert seen == [("SELECT * FROM orders", f"process {reader.pid} ({comm})")]

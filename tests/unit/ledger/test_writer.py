@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -354,6 +355,36 @@ def test_a_ledger_that_is_a_link_to_another_disk_is_written_and_read_there(ledge
         with pytest.raises(LedgerError, match="another order manager"):
             Ledger(ledger.path).open()
     commit(ledger, 4)
+
+
+def test_a_reader_of_a_removed_ledger_delays_only_how_soon_all_of_it_can_be_copied(ledger):
+    commit(ledger, 1)
+    with closing(open_for_reading(ledger.path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM orders").fetchall()
+        commit(ledger, 2, 3)
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{ledger.path}{suffix}").unlink()
+        with pytest.raises(LedgerLostError) as lost:
+            ledger.look()
+    with pytest.raises(LedgerLostError):
+        ledger.look()
+    subprocess.run(str(lost.value).split("`")[1], shell=True, check=True)
+    assert seen_by_others(ledger) == [(1,), (2,), (3,)]
+
+
+def test_a_backup_beside_the_wal_of_later_orders_is_recognised(ledger):
+    path = ledger.path
+    copy = path.with_name("copy.sqlite")
+    for number in (1, 2, 3):
+        commit(ledger, number)
+        if number < 3:
+            ledger._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if number == 1:
+            shutil.copy(path, copy)
+    shutil.copy(f"{path}-wal", f"{copy}-wal")
+    with pytest.raises(DamagedLedgerError, match=r"ends with commit 1, .* after commit 2"):
+        Ledger(copy).open()
 
 
 def test_a_ledger_removed_while_it_was_closed_after_a_failure_is_lost_too(ledger):

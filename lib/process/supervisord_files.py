@@ -141,6 +141,8 @@ class SupervisordLogs:
         """What was lost at the last look. A rotation looks like a loss, for a moment."""
         self._requests: dict[Path, int] = {}
         """How often supervisord was asked for a log that is lost."""
+        self._no_files: set[Path] = set()
+        """What else than a file is in the place of a log."""
         self._failure = LogOnce()
         self._look_ns = clock() + LOOK_NS
 
@@ -155,7 +157,7 @@ class SupervisordLogs:
     def on_time(self, now_ns: int) -> None:
         """Look at each log."""
         self._look_ns = now_ns + LOOK_NS
-        self._remove_fifos()
+        self._look_at_kinds()
         open_files = _open_files(self._pid)
         logs = {self._var_dir / LOG_NAME, *self._watched}
         lost = {path for path in logs if _is_lost(path, open_files)}
@@ -166,7 +168,9 @@ class SupervisordLogs:
         confirmed, self._suspected = lost & self._suspected, lost
         if not confirmed:
             self._failure.over()
-        elif any(self._requests.get(path, 0) < MAX_REQUESTS for path in confirmed):
+        elif not logs & self._no_files and any(
+            self._requests.get(path, 0) < MAX_REQUESTS for path in confirmed
+        ):
             self._let_reopen(logs, confirmed)
 
     def _let_reopen(self, logs: Iterable[Path], lost: Iterable[Path]) -> None:
@@ -188,16 +192,25 @@ class SupervisordLogs:
                 reason = "supervisord does not open it again: restart the stack"
                 log_event(self._log, FileLost(file=str(path), reason=reason))
 
-    def _remove_fifos(self) -> None:
+    def _look_at_kinds(self) -> None:
+        """Remove FIFOs in the place of logs, and log other things there, once."""
         log_dir = self._var_dir / "log"
         logs = [path for pattern in LOG_PATTERNS for path in log_dir.glob(pattern)]
-        for path in (*logs, self._var_dir / LOG_NAME):
+        no_files = {path for path in (*logs, self._var_dir / LOG_NAME) if _is_no_file(path)}
+        for path in sorted(no_files - self._no_files):
+            reason = "no file is in its place, so supervisord cannot write to it: remove it"
             with suppress(OSError):
-                if stat.S_ISFIFO(path.lstat().st_mode):
+                if path.is_fifo():
                     path.unlink()
                     os.kill(self._pid, signal.SIGCHLD)  # which means nothing else to it
                     reason = "a FIFO was in its place, at which supervisord would wait; removed"
-                    log_event(self._log, FileLost(file=str(path), reason=reason))
+            log_event(self._log, FileLost(file=str(path), reason=reason))
+        self._no_files = {path for path in no_files if _is_no_file(path)}
+
+
+def _is_no_file(path: Path) -> bool:
+    """Return whether there is something that is no regular file; a link may lead to one."""
+    return path.exists() and not path.is_file()
 
 
 def _open_files(pid: int) -> set[Identity] | None:

@@ -65,7 +65,8 @@ def test_what_is_removed_of_a_running_stack_comes_back_and_it_trades_on(
     hit(stack, "strategy", signal.SIGSTOP)
     hung = stack.wait_for_event("watchdog", "role_hung")
     assert hung["program"] == "strategy"
-    assert stack.events("strategy", "evaluation_started")[-1]["last_evaluated"] > 0
+    wait_until(lambda: len(stack.events("strategy", "evaluation_started")) == 2, "it trades on")
+    assert stack.events("strategy", "evaluation_started")[1]["last_evaluated"] > 0
     assert len(stack.events("watchdog", "role_hung")) == 1  # and no other one
     # The logs go on where they were, and the screen with them.
     shutil.rmtree(stack.log_dir)

@@ -184,9 +184,21 @@ def test_supervisord_is_not_asked_for_what_would_end_it(supervisord):
     path.mkdir()
     logged = supervisord.look(MAX_REQUESTS + 3)
     assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(path))]
-    assert "it is a directory" in logged[0]["reason"]
+    assert "no file is in its place" in logged[0]["reason"]
     assert supervisord.requests == 0
     path.rmdir()
+    assert [e["event"] for e in supervisord.look(3)] == ["log_reopened"]
+
+
+def test_nor_for_a_log_that_is_another_file_than_it_may_write_to(supervisord):
+    path = supervisord.paths[2]
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+    logged = supervisord.look(MAX_REQUESTS + 3)
+    assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(path))]
+    assert "supervisord cannot write to it: it is a symbolic link" in logged[0]["reason"]
+    assert supervisord.requests == 0
+    path.unlink()
     assert [e["event"] for e in supervisord.look(3)] == ["log_reopened"]
 
 
@@ -214,7 +226,6 @@ def test_who_waits_at_a_fifo_in_the_place_of_a_log_goes_on_with_a_log(var_dir):
         wait_until(lambda: sleeps(child.pid), "it waits for a reader")
         with capture_logs() as logged:
             logs.on_time(0)
-            logs.on_time(1)
         assert child.join() == 0
     assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(path))]
     assert path.read_bytes() == b"line\n"

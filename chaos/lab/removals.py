@@ -28,9 +28,9 @@ HEALED_AFTER_S: Final = 3.0
 LOOK_S: Final = 0.2
 MOVED: Final = "moved"
 """The directory beside the var directory with what was moved out of it."""
-KEPT_PART: Final = 9
+OLDEST_PART: Final = 99
 """The number under which a log that was made again gets its moved part back, as a rotated one: the
-judge reads all parts."""
+judge reads all parts. A later part has the next lower number."""
 EXPENDABLE: Final = {
     "supervisord.conf": "not needed: main.py writes it anew at each start",
 }
@@ -143,7 +143,7 @@ class Remover:
                 if not one.path.exists():
                     one.moved_to.rename(one.path)
                 elif one.path.suffix == ".jsonl":
-                    one.moved_to.rename(one.path.with_name(f"{one.path.name}.{KEPT_PART}"))
+                    one.moved_to.rename(_unused_part(one.path))
 
     def _remove(
         self, path: Path, users: frozenset[str], book: str, while_what: str
@@ -182,3 +182,8 @@ class Remover:
         events = self._events[one.seen_events : one.events_until]
         named = events_naming(one.path, events, book=one.book)
         return replace(one.removal, said=tuple(f"{n.source}: {n.event}" for n in named))
+
+
+def _unused_part(log: Path) -> Path:
+    parts = (log.with_name(f"{log.name}.{number}") for number in range(OLDEST_PART, 0, -1))
+    return next(part for part in parts if not part.exists())

@@ -111,7 +111,11 @@ def test_what_is_not_made_again_is_put_back_and_a_log_becomes_a_rotated_part(
     remover.put_back()
     assert lost_log.read_text() == "old"
     assert kept_log.read_text() == state.read_text() == "new"
-    assert kept_log.with_name("b.jsonl.9").read_text() == "old"
+    assert kept_log.with_name("b.jsonl.99").read_text() == "old"
+    remover.remove([kept_log], meanwhile=lambda: _write_new(kept_log))
+    remover.put_back()
+    assert kept_log.with_name("b.jsonl.99").read_text() == "old"
+    assert kept_log.with_name("b.jsonl.98").read_text() == "new"
 
 
 def test_a_file_that_its_owner_has_just_removed_is_none(tmp_path: Path, remover: Remover) -> None:

@@ -300,7 +300,7 @@ class Plant(Experiment):
             self._troubles.append(
                 f"planted {when}: {symbol} is at {played}, and {price} in the book"
             )
-        if order_probe.order(target, symbol, PAST_THE_COLLAR).status == FILLED:
+        if order_probe.order(target, symbol, PAST_THE_COLLAR) == FILLED:
             self._troubles.append(
                 f"planted {when}: BUY {symbol} at {PAST_THE_COLLAR:,.0f} was filled"
             )

@@ -165,7 +165,7 @@ class Vanish(Experiment):
 
     def _require_collar(self, target: TargetStack, when: str) -> None:
         symbol = target.settings.symbols[0]
-        if order_probe.order(target, symbol, PAST_THE_COLLAR).status == FILLED:
+        if order_probe.order(target, symbol, PAST_THE_COLLAR) == FILLED:
             self._troubles.append(f"{when}: BUY {symbol} at {PAST_THE_COLLAR:,.0f} was filled")
 
     def _freeze(self, context: RoundContext) -> None:
@@ -259,7 +259,7 @@ def _is_filled(target: TargetStack, symbol: str) -> bool:
     """Return whether an order at the market is filled."""
     with suppress(TargetError):  # the order manager is not up
         price = order_probe.played_price(target, symbol)
-        return order_probe.order(target, symbol, price).status == FILLED
+        return order_probe.order(target, symbol, price) == FILLED
     return False
 
 

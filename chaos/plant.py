@@ -278,10 +278,10 @@ class Plant(Experiment):
         named = one.named_in(stack.said())
         if not named:
             return False
-        line = next(filter(says_whose_or_what, named), "")
-        trouble = "" if line else f"named, but not whose or what it is: {named[0]}"
+        line = next(filter(says_whose_or_what, named), named[0])
         # Without the directory of this stack, whose name is another one each time.
         said = line.replace(f"{stack.directory}/", "")
+        trouble = "" if says_whose_or_what(line) else f"not named as whose or what it is: {said}"
         self._add(one.name, one.kind, BEFORE, f"named: {said}", trouble)
         return True
 
@@ -300,7 +300,7 @@ class Plant(Experiment):
             self._troubles.append(
                 f"planted {when}: {symbol} is at {played}, and {price} in the book"
             )
-        if order_probe.order(target, symbol, PAST_THE_COLLAR).status == FILLED:
+        if order_probe.order(target, symbol, PAST_THE_COLLAR) == FILLED:
             self._troubles.append(
                 f"planted {when}: BUY {symbol} at {PAST_THE_COLLAR:,.0f} was filled"
             )

@@ -85,8 +85,8 @@ STANDARD_SET: Final = (
     PlannedExperiment("corrupt_feed", ("corrupt_feed.py", "--times", "1"), 30),
     PlannedExperiment("kill_everything", ("kill_everything.py", "--times", "2"), 15),
     PlannedExperiment("crash_loop", ("crash_loop.py", "--times", "1"), 60),
-    PlannedExperiment("vanish", ("vanish.py", "--times", "1"), 65),
-    PlannedExperiment("plant", ("plant.py", "--times", "1"), 55),
+    PlannedExperiment("vanish", ("vanish.py", "--times", "1"), 45),
+    PlannedExperiment("plant", ("plant.py", "--times", "1"), 50),
     PlannedExperiment("storm", ("storm.py", "--minutes", "1", "--seed", "1"), 65),
 )
 

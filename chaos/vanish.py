@@ -69,14 +69,14 @@ class Vanish(Experiment):
     def __init__(self, times: int) -> None:
         self.title = f"every file of a running stack removed, {times} times"
         self.rounds = times
-        self.removals: list[Removal] = []
+        self._of_ledgers: list[Removal] = []
         self._troubles: list[str] = []
         self._remover: Remover | None = None
         self._stopped_in: TargetStack | None = None
 
     def run_round(self, context: RoundContext, number: int) -> None:
         """Remove every file once: of the target, and then the ledger of another stack."""
-        remover = self._remover = Remover(context.target, context.recorder)
+        remover = self._remover = self._remover or Remover(context.target, context.recorder)
         steps = self._steps(context, remover)
         try:
             for done, (what, remove) in enumerate(steps):
@@ -86,8 +86,6 @@ class Vanish(Experiment):
                 self._require_trading(context, what)
         except TargetError as error:
             self._troubles.append(f"after the removal of {what}: {error}")
-        finally:
-            self.removals += remover.removals()
         context.show_progress("removed: the ledger", len(steps) / (len(steps) + 1))
         self._remove_ledger(context)
 
@@ -116,13 +114,22 @@ class Vanish(Experiment):
         ]
 
     def put_back(self) -> None:
-        """Put back what an interrupted round has moved, and start what it has stopped."""
+        """Put back what was moved, and start what an interrupted round has stopped."""
         if self._remover:
             self._remover.put_back()
+            self._remover.return_logs()
+        self._start_again()
+
+    def _start_again(self) -> None:
         if self._stopped_in:
             for role in ("orderbook", *BOOK_READERS):
                 self._stopped_in.revive(role)
             self._stopped_in = None
+
+    @property
+    def removals(self) -> list[Removal]:
+        """What became of each file that was removed, of the ledgers last."""
+        return [*(self._remover.removals() if self._remover else ()), *self._of_ledgers]
 
     def table(self) -> list[str]:
         """List each file with what became of it."""
@@ -158,7 +165,7 @@ class Vanish(Experiment):
 
     def _require_collar(self, target: TargetStack, when: str) -> None:
         symbol = target.settings.symbols[0]
-        if order_probe.order(target, symbol, PAST_THE_COLLAR).status == FILLED:
+        if order_probe.order(target, symbol, PAST_THE_COLLAR) == FILLED:
             self._troubles.append(f"{when}: BUY {symbol} at {PAST_THE_COLLAR:,.0f} was filled")
 
     def _freeze(self, context: RoundContext) -> None:
@@ -199,7 +206,7 @@ class Vanish(Experiment):
         if not any(said.startswith(f"{STRATEGY}:") for said in removal.said):
             self._troubles.append(f"{removal.title}: the strategy does not say that it has none")
         self._require_collar(target, removal.title)
-        self.put_back()
+        self._start_again()
 
     def _remove_ledger(self, context: RoundContext) -> None:
         """Remove the files of a ledger, each while orders come, from a stack of their own."""
@@ -217,7 +224,7 @@ class Vanish(Experiment):
                 # The ledger itself last: without it the others mean nothing.
                 for path in sorted(files, key=lambda path: -len(path.name)):
                     self._remove_of_ledger(target, remover, path)
-                self.removals += remover.removals()
+                self._of_ledgers += remover.removals()
         target.remove_files()
 
     def _remove_of_ledger(self, target: TargetStack, remover: Remover, path: Path) -> None:
@@ -252,7 +259,7 @@ def _is_filled(target: TargetStack, symbol: str) -> bool:
     """Return whether an order at the market is filled."""
     with suppress(TargetError):  # the order manager is not up
         price = order_probe.played_price(target, symbol)
-        return order_probe.order(target, symbol, price).status == FILLED
+        return order_probe.order(target, symbol, price) == FILLED
     return False
 
 

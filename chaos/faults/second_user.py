@@ -12,7 +12,6 @@ import json
 import os
 import pwd
 import select
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -80,7 +79,7 @@ class SecondUser:
         return self._do("forge_book", str(path), list(symbols), price)
 
     def attempt(self, what: str, path: Path) -> str:
-        """Try to `open`, `write`, `remove`, `rename` or `connect`; return as `plant` does."""
+        """Try to `open`, `write`, `rename` or `remove` a file; return as `plant` does."""
         return self._do(what, str(path))
 
     def close(self) -> None:
@@ -162,9 +161,6 @@ def _attempt(what: str, path: Path) -> None:
             path.unlink()
         case "rename":
             path.rename(path.with_name(f"{path.name}-renamed"))
-        case "connect":
-            with socket.socket(socket.AF_UNIX) as sock:
-                sock.connect(str(path))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 from chaos.lab.target import TargetError, TargetStack
 
@@ -19,21 +19,16 @@ FILLED: Final = "FILLED"
 RECEIVE_BYTES: Final = 1 << 16
 
 
-class Answer(NamedTuple):
-    """The order manager's answer to an order."""
+def order(target: TargetStack, symbol: str, price: float) -> str:
+    """Buy one share as an anonymous client; return FILLED, REJECTED or error.
 
-    status: str
-    """FILLED, REJECTED or error."""
-    reason: str = ""
-
-
-def order(target: TargetStack, symbol: str, price: float) -> Answer:
-    """Buy one share as an anonymous client; return the answer. Raises TargetError without one."""
+    Raises TargetError without an answer.
+    """
     message = {"type": "order", "order_id": 1, "symbol": symbol, "side": "BUY", "quantity": 1}
     with _connected(target, "orders") as sock:
         sock.sendall(json.dumps({**message, "price": price}).encode() + b"*")
         answer = json.loads(next(_frames(sock)))
-    return Answer(answer.get("status", answer["type"]), answer.get("reason", ""))
+    return str(answer.get("status", answer["type"]))
 
 
 def played_price(target: TargetStack, symbol: str) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -28,9 +27,9 @@ HEALED_AFTER_S: Final = 3.0
 LOOK_S: Final = 0.2
 MOVED: Final = "moved"
 """The directory beside the var directory with what was moved out of it."""
-KEPT_PART: Final = 9
+OLDEST_PART: Final = 99
 """The number under which a log that was made again gets its moved part back, as a rotated one: the
-judge reads all parts."""
+judge reads all parts. A later part has the next lower number."""
 EXPENDABLE: Final = {
     "supervisord.conf": "not needed: main.py writes it anew at each start",
 }
@@ -89,7 +88,8 @@ class _Watched:
     seen_events: int
     removal: Removal
     events_until: int | None = None
-    """Of a part of a price book: what is logged after the next part was removed is about that."""
+    """What is logged after it was removed again, or another part of its price book was, is about
+    that."""
     logged_s: float | None = None
 
 
@@ -116,16 +116,17 @@ class Remover:
         `book` is the price book that they are parts of, if they are: what is logged about it is
         about each of them. `meanwhile` is called once they are gone. Returns what became of them.
         """
+        paths = list(paths)
         for earlier in self._watched:
-            if book and earlier.book == book and earlier.events_until is None:
+            is_again = earlier.path in paths or (book and earlier.book == book)
+            if is_again and earlier.events_until is None:
                 earlier.events_until = len(self._events)
         held = HeldFiles(self._target)
-        watched = [
-            one
-            for path in paths
-            if (one := self._remove(path, held.holders(path), book, while_what)) is not None
-        ]
-        self._watched += watched
+        watched = []
+        for path in paths:
+            if one := self._remove(path, held.holders(path), book, while_what):
+                watched.append(one)
+                self._watched.append(one)
         meanwhile()
         wait_for(lambda: self._are_over(watched), NOTICE_S, LOOK_S)
         return [self._found(one) for one in watched]
@@ -137,20 +138,23 @@ class Remover:
     def put_back(self) -> None:
         """Put back what was moved and was not made again. May be called at any time, again."""
         for one in self._watched:
-            if one.moved_to is None:
-                continue
-            with suppress(FileNotFoundError):  # it is back already
-                if not one.path.exists():
-                    one.moved_to.rename(one.path)
-                elif one.path.suffix == ".jsonl":
-                    one.moved_to.rename(one.path.with_name(f"{one.path.name}.{KEPT_PART}"))
+            if one.moved_to and one.moved_to.exists() and not one.path.exists():
+                one.moved_to.rename(one.path)
+
+    def return_logs(self) -> None:
+        """Put logs that were made again beside the new ones, as rotated parts. Call it last."""
+        for one in self._watched:
+            if one.moved_to and one.moved_to.exists() and one.path.suffix == ".jsonl":
+                one.moved_to.rename(_unused_part(one.path))
 
     def _remove(
         self, path: Path, users: frozenset[str], book: str, while_what: str
     ) -> _Watched | None:
         """Remove one file; None if its owner has just done so."""
         name = short_name(self._target, path)
-        moved_to = None if path.parent == SHM_DIR else self._moved_dir / name.replace("/", "-")
+        moved_to = None
+        if path.parent != SHM_DIR:
+            moved_to = self._moved_dir / f"{len(self._watched)}-{path.name}"
         seen = len(self._events)
         try:
             if moved_to is None:
@@ -182,3 +186,8 @@ class Remover:
         events = self._events[one.seen_events : one.events_until]
         named = events_naming(one.path, events, book=one.book)
         return replace(one.removal, said=tuple(f"{n.source}: {n.event}" for n in named))
+
+
+def _unused_part(log: Path) -> Path:
+    parts = (log.with_name(f"{log.name}.{number}") for number in range(OLDEST_PART, 0, -1))
+    return next(part for part in parts if not part.exists())

@@ -43,7 +43,6 @@ _ABOUT_THE_BOOK: Final = "price_book"
 class Naming(NamedTuple):
     """An event that names a file."""
 
-    at_ns: int
     source: str
     event: str
 
@@ -113,7 +112,7 @@ def events_naming(path: Path, events: Iterable[Event], *, book: str = "") -> lis
         name = name_of(type(what))
         is_about = bool(book) and _ABOUT_THE_BOOK in name
         if is_about or any(map(pattern.search, _texts(asdict(what)))):
-            found.append(Naming(event.at_ns, event.source, name))
+            found.append(Naming(event.source, name))
     return found
 
 

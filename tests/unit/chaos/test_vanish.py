@@ -63,7 +63,7 @@ def test_every_file_is_removed_once_and_the_ledger_from_another_stack(
 
 def test_the_table_has_a_line_for_each_file_and_a_loss_without_a_word_is_a_reason() -> None:
     experiment = Vanish(1)
-    experiment.removals = [
+    experiment._of_ledgers = [
         Removal("a.state", healed_ns=1_200_000_000),
         Removal("b.state", said=("watchdog: file_lost",)),
         Removal("c.state"),

@@ -76,6 +76,16 @@ def test_a_loss_is_logged_once_also_after_it_was_healed(
     assert reason == "a.state: removed once, and logged 2 times as strategy: state_not_written"
 
 
+def test_a_file_that_is_removed_again_may_be_logged_again(
+    tmp_path: Path, remover: Remover, recording: StackRecording
+) -> None:
+    path = tmp_path / "var" / "a.state"
+    for _ in range(2):
+        path.touch()
+        remover.remove([path], meanwhile=lambda: recording.events.append(lost(path)))
+    assert unmet_expectations(remover.removals()) == []
+
+
 def test_what_is_logged_about_a_price_book_is_about_its_part_that_was_removed_last(
     tmp_path: Path, remover: Remover, recording: StackRecording
 ) -> None:
@@ -106,18 +116,23 @@ def test_what_is_not_made_again_is_put_back_and_a_log_becomes_a_rotated_part(
     state = tmp_path / "var" / "a.state"
     for path in (lost_log, kept_log, state):
         path.write_text("old")
-    remover.remove([lost_log, kept_log, state], meanwhile=lambda: _write_new(kept_log, state))
+    remover.remove([lost_log, kept_log, state], meanwhile=lambda: write("new", kept_log, state))
     remover.put_back()
-    remover.put_back()
+    remover.remove([kept_log], meanwhile=lambda: write("newest", kept_log))
+    for _ in range(2):
+        remover.put_back()
+        remover.return_logs()
     assert lost_log.read_text() == "old"
-    assert kept_log.read_text() == state.read_text() == "new"
-    assert kept_log.with_name("b.jsonl.9").read_text() == "old"
+    assert state.read_text() == "new"
+    names = ("b.jsonl.99", "b.jsonl.98", "b.jsonl")  # the oldest first
+    assert [kept_log.with_name(name).read_text() for name in names] == ["old", "new", "newest"]
+    assert len(list(kept_log.parent.iterdir())) == 4
 
 
 def test_a_file_that_its_owner_has_just_removed_is_none(tmp_path: Path, remover: Remover) -> None:
     assert remover.remove([tmp_path / "var" / "a.new"]) == []
 
 
-def _write_new(*paths: Path) -> None:
+def write(text: str, *paths: Path) -> None:
     for path in paths:
-        path.write_text("new")
+        path.write_text(text)

@@ -1,9 +1,8 @@
 """The ledger: every order with its final answer, and every position, in one SQLite file.
 
-In reading order: `schema` (the file and its tables), `rows`, `positions` (what a fill does to a
-position), `loss_marks` (from where losses count), `writer`, `reader` (a consistent snapshot); what
-keeps them from harm: `files` (ours alone), `opened_files` (none was removed), `wal` (it belongs to
-its file), `start_check`, `replay` (positions are what the fills say); what `python -m lib.ledger`
-prints and checks: `tables`, `check`, `reported_fills` (of the strategies' logs). Only the order
-manager writes it; anybody may read it. Must not import `lib.execution` or `lib.trading`.
+In reading order: `schema` (the file and its tables), `rows`, `positions` (what a fill does to one),
+`loss_marks`, `writer`, `reader` (a consistent snapshot); what keeps it from harm: `files` (ours
+alone), `wal` (belongs to its file), `start_check` with `replay`, `opened_files` (still there); what
+`python -m lib.ledger` prints and checks: `tables`, `check`, `reported_fills`. Only the order
+manager writes it, through `lib.execution`. Must not import `lib.execution` or `lib.trading`.
 """

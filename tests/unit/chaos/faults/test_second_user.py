@@ -76,6 +76,7 @@ def test_a_forged_price_book_is_valid_and_has_the_forged_price(
 ) -> None:
     assert other.forge_book(path, ["AAPL", "MSFT"], 99_998.0) == ""
     assert path.stat().st_uid == other.uid
+    os.chown(path, os.geteuid(), -1)  # another user's is refused
     book = SharedPriceBook.attach(path.name)
     assert (book.read("AAPL"), book.read("MSFT")) == (99_998.0, 99_998.0)
     book.close()

@@ -76,7 +76,8 @@ def test_a_forged_price_book_is_valid_and_has_the_forged_price(
 ) -> None:
     assert other.forge_book(path, ["AAPL", "MSFT"], 99_998.0) == ""
     assert path.stat().st_uid == other.uid
-    os.chown(path, os.geteuid(), -1)  # another user's is refused
+    os.chown(path, os.geteuid(), -1)  # another user's is refused, and what others may write to
+    path.chmod(0o600)
     book = SharedPriceBook.attach(path.name)
     assert (book.read("AAPL"), book.read("MSFT")) == (99_998.0, 99_998.0)
     book.close()

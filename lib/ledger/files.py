@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from lib.process.own_files import OWN_FILE_MODE, check_own, open_own
+from lib.process.own_files import OWN_FILE_MODE, check_own, check_owner, open_own
 
 _OF_OTHERS: Final = 0o077
 MAX_READERS_NAMED: Final = 3
@@ -48,11 +48,14 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def make_own(files: LedgerFiles) -> None:
-    """Let the ledger's file exist, and nobody else read or write what is there.
+def make_own(path: Path) -> None:
+    """Let the file of the ledger at `path` exist, and nobody else read or write what is there.
 
     Raises NotOurFileError if that cannot be trusted, and OSError.
     """
+    files = files_of(path)
+    with suppress(FileNotFoundError):
+        check_owner(path, path.lstat())  # who made a link says where it leads
     # Never opens a ledger that exists: to close it would release the locks that SQLite has on it.
     with suppress(FileExistsError):
         os.close(open_own(files.main, os.O_RDWR | os.O_CREAT | os.O_EXCL))

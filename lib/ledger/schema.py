@@ -147,7 +147,7 @@ def refuse_a_mixture(path: Path) -> None:
     if size_of(files.main) == 0 or size_of(files.wal) == 0:
         return
     try:
-        make_own(files)
+        make_own(path)
         with closing(open_for_reading(path, LOCK_WAIT_S)) as connection:
             connection.execute("BEGIN")
             reason = mixture(files, connection)
@@ -173,7 +173,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     if files.main.exists() and not os.access(files.main, os.W_OK):
         raise LedgerError(f"ledger {path}: read-only")
     try:
-        make_own(files)
+        make_own(path)
         connection = sqlite3.connect(files.main, timeout=LOCK_WAIT_S, isolation_level=None)
         try:
             if _is_new(path, connection):

@@ -73,9 +73,19 @@ def give_away(path: Path) -> str:
     return "it belongs to user .*65534"
 
 
+def plant_foreign_link(path: Path) -> str:
+    if os.geteuid():
+        pytest.skip("only root can give a link away")
+    (path.parent / "elsewhere").touch(0o600)
+    path.symlink_to("elsewhere")
+    os.lchown(path, 65534, 65534)
+    return "it belongs to user .*65534"
+
+
 @pytest.mark.parametrize(
     ("plant", "suffix"),
     [
+        (plant_foreign_link, ""),
         *product([plant_fifo, plant_directory, open_to_others, give_away], ["", "-wal", "-shm"]),
         *product([plant_link], ["-wal", "-shm"]),
     ],

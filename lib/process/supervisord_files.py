@@ -50,25 +50,31 @@ class ControlSocket:
     """The name of supervisord's control socket, with a second one beside it. A `KeptFile`."""
 
     def __init__(self, path: Path, supervisord_pid: int) -> None:
-        self.path = path
+        self._first = path
         self._pid = supervisord_pid
         self._second = path.with_name(f"{path.name}.second")
         with suppress(OSError):  # it may be lost already: then an earlier watchdog's name is used
             _link(path, self._second)
 
+    @property
+    def path(self) -> Path:
+        """The name that is lost; the one that people use, if either may be."""
+        is_second = _is_socket(self._first) and not _is_socket(self._second)
+        return self._second if is_second else self._first
+
     def is_in_place(self) -> bool:
         """Return whether both names lead to one socket."""
         with suppress(OSError):
-            return os.path.samestat(self.path.lstat(), self._second.lstat())
+            return os.path.samestat(self._first.lstat(), self._second.lstat())
         return False
 
     def put_back(self) -> None:
         """Make one name anew from the other. Raises OSError."""
         try:
             try:
-                _link(self._second, self.path)
+                _link(self._second, self._first)
             except FileNotFoundError:
-                _link(self.path, self._second)
+                _link(self._first, self._second)
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -79,6 +85,12 @@ class ControlSocket:
     def close(self) -> None:
         """Remove the second name."""
         self._second.unlink(missing_ok=True)
+
+
+def _is_socket(path: Path) -> bool:
+    with suppress(OSError):
+        return stat.S_ISSOCK(path.lstat().st_mode)
+    return False
 
 
 def _link(of: Path, name: Path) -> None:

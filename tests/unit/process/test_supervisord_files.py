@@ -55,6 +55,7 @@ def test_a_control_socket_that_lost_a_name_gets_it_back_and_is_still_served(var_
             else:
                 (var_dir / loss).unlink()
             assert not kept.is_in_place()
+            assert kept.path == (path if loss == "replaced" else var_dir / loss)
             kept.put_back()
             assert kept.is_in_place()
             assert can_connect(path)

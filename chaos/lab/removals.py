@@ -30,10 +30,6 @@ MOVED: Final = "moved"
 OLDEST_PART: Final = 99
 """The number under which a log that was made again gets its moved part back, as a rotated one: the
 judge reads all parts. A later part has the next lower number."""
-EXPENDABLE: Final = {
-    "supervisord.conf": "not needed: main.py writes it anew at each start",
-}
-"""The files whose loss harms nobody, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,6 @@ class Removal:
     """From the removal until it was there again, and in use; None: not within the time."""
     said: tuple[str, ...] = ()
     """The warnings and errors that name it, as `role: event`."""
-    expendable: str = ""
-    """Why it needs neither."""
 
     @property
     def title(self) -> str:
@@ -59,7 +53,7 @@ class Removal:
     def outcome(self) -> str:
         """What happened, human-readable; "" if nothing did."""
         healed = f"healed in {self.healed_ns / SECOND_NS:.1f} s" if self.healed_ns else ""
-        return ", ".join(part for part in (healed, *self.said, self.expendable) if part)
+        return ", ".join(part for part in (healed, *self.said) if part)
 
 
 def unmet_expectations(removals: Iterable[Removal]) -> list[str]:
@@ -163,7 +157,7 @@ class Remover:
                 path.rename(moved_to)
         except FileNotFoundError:
             return None
-        removal = Removal(name, while_what, expendable=EXPENDABLE.get(name, ""))
+        removal = Removal(name, while_what)
         return _Watched(path, book, users, moved_to, time.monotonic_ns(), seen, removal)
 
     def _are_over(self, watched: Iterable[_Watched]) -> bool:
@@ -172,7 +166,7 @@ class Remover:
         return not [one for one in watched if not self._is_over(one, held)]
 
     def _is_over(self, one: _Watched, held: HeldFiles) -> bool:
-        if one.removal.healed_ns or one.removal.expendable:
+        if one.removal.healed_ns:
             return True
         if held.is_in_use(one.path, one.users):
             healed_ns = time.monotonic_ns() - one.removed_ns

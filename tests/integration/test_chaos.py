@@ -29,7 +29,7 @@ from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
 from tests.stack import PrivateStack
 
 SETTINGS = {"gateway": {"news_interval": 0.1}}
-EXPENDABLE = "supervisord.conf"
+CONFIGURATION = "supervisord.conf"
 NONE_WRONG = {"missed": 0, "repeated": 0, "out_of_order": 0}
 
 
@@ -155,16 +155,17 @@ def arguments_for(stack: PrivateStack, name: str) -> argparse.Namespace:
 def test_a_stack_trades_on_after_a_file_was_removed_and_is_judged(
     stack: PrivateStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Those that main.py alone needs: that every one is healed or logged is shown by `make chaos`.
+    # One file: that every one is healed or logged is shown by `make chaos`.
     monkeypatch.setenv("TRADING_VAR_DIR", str(stack.var_dir))  # the frame sets it; put it back
-    monkeypatch.setattr(vanish, "files_in_var", lambda target: [target.var_dir / EXPENDABLE])
+    monkeypatch.setattr(vanish, "files_in_var", lambda target: [target.var_dir / CONFIGURATION])
     monkeypatch.setattr(vanish, "files_in_shm", lambda _: [])
     for step in ("_freeze", "_remove_book", "_remove_book_for_good", "_remove_ledger"):
         monkeypatch.setattr(Vanish, step, lambda *_: None)
     experiment = Vanish(1)
     code = run_experiment(experiment, arguments_for(stack, "vanish"))
     assert (code, experiment.reasons()) == (0, []), capsys.readouterr().out
-    assert [one.file for one in experiment.removals] == [EXPENDABLE]
+    [removal] = experiment.removals
+    assert (removal.file, removal.healed_ns is not None) == (CONFIGURATION, True)
     assert_nothing_is_left(stack)
 
 
@@ -173,7 +174,7 @@ def test_what_another_user_planted_is_named_or_not_adopted(
     stack: PrivateStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRADING_VAR_DIR", str(stack.var_dir))  # the frame sets it; put it back
-    planted = {EXPENDABLE: Kind.DIRECTORY, "gateway.heartbeat": Kind.FIFO}
+    planted = {CONFIGURATION: Kind.DIRECTORY, "gateway.heartbeat": Kind.FIFO}
 
     def plan(_context: object, private: private_stack.PrivateStack, _number: int) -> list[Planted]:
         var_dir = private.settings.var_dir
@@ -185,7 +186,7 @@ def test_what_another_user_planted_is_named_or_not_adopted(
     found = {one.file: one for one in experiment.found if one.when == plant.BEFORE}
     assert found.keys() == planted.keys()
     assert [one.trouble for one in found.values()] == ["", ""]
-    assert EXPENDABLE in found[EXPENDABLE].outcome
+    assert CONFIGURATION in found[CONFIGURATION].outcome
     during = [one for one in experiment.found if one.when == plant.DURING]
     assert [one.trouble for one in during] == [""] * len(during)
     wait_until(lambda: stack.processes() == [], "its processes have ended")

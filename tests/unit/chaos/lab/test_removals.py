@@ -101,14 +101,6 @@ def test_what_is_logged_about_a_price_book_is_about_its_part_that_was_removed_la
     assert unmet_expectations(remover.removals()) == []
 
 
-def test_a_file_that_needs_neither_says_why(tmp_path: Path, remover: Remover) -> None:
-    path = tmp_path / "var" / "supervisord.conf"
-    path.touch()
-    [found] = remover.remove([path])
-    assert unmet_expectations([found]) == []
-    assert found.outcome == removals.EXPENDABLE["supervisord.conf"]
-
-
 def test_what_is_not_made_again_is_put_back_and_a_log_becomes_a_rotated_part(
     tmp_path: Path, remover: Remover
 ) -> None:

@@ -3,8 +3,8 @@
 The long test. Roles are killed, terminated, frozen and paused, one at a time and all at once;
 clients stop reading or send garbage; connections are reset, closed, left half-open, blackholed,
 slowed down and cut into single bytes. A fault is skipped, and counted as skipped, if its role has
-only just started or is already under a process fault. Expected: no tick is missed, no order is lost
-or doubled, and the stack is steady afterwards.
+only just started or is already under a process fault. Expected: no tick is missed at the book,
+no order is lost or doubled, and the stack is steady afterwards.
 
 A storm over a running stack leaves out the faults that need a proxy in a connection. Wrong bytes
 (corrupt_feed.py) and the death of supervisord (kill_everything.py) have experiments of their own.
@@ -88,8 +88,8 @@ class Storm(Experiment):
 
     name = "storm"
     hypothesis = (
-        "under any mix of faults no tick is missed, no order is lost or doubled, and the stack is "
-        "steady again afterwards"
+        "under any mix of faults no tick is missed at the book, no order is lost or doubled, and "
+        "the stack is steady again afterwards"
     )
     roles = known_roles()
 

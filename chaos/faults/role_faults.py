@@ -22,7 +22,12 @@ DECIDING_NS: Final = 500 * MILLISECOND_NS
 """Goal from SIGKILL of the strategy to its first possible order."""
 THAW_NS: Final = 600 * MILLISECOND_NS
 """Goal from the end of `hang_after` to the recovery from a freeze."""
-NOTHING_LOST: Final = ", and no tick and no order is lost or handled twice"
+
+
+def nothing_lost(role: str) -> str:
+    """Return the end of a hypothesis. A strategy that is hit misses the ticks of its downtime."""
+    where = " at the book" if role == STRATEGY else ""
+    return f", and no tick{where} and no order is lost, and none is handled twice"
 
 
 class Goal(NamedTuple):
@@ -77,7 +82,7 @@ class SendSignal(RoleFault):
         super().__init__(
             role,
             f"{number.name} of {role}",
-            f"after {number.name} the {role} is started again{NOTHING_LOST}",
+            f"after {number.name} the {role} is started again{nothing_lost(role)}",
         )
         self._number = number
 
@@ -100,7 +105,7 @@ class Restart(RoleFault):
         super().__init__(
             role,
             f"restart of {role}",
-            f"supervisord restarts the {role}{NOTHING_LOST}",
+            f"supervisord restarts the {role}{nothing_lost(role)}",
         )
         self._stopped_in: TargetStack | None = None
 
@@ -150,7 +155,9 @@ class Freeze(RoleFault):
     def __init__(self, role: str) -> None:
         by = "the lab" if role == WATCHDOG else "the watchdog (or by the lab if it is off)"
         super().__init__(
-            role, f"SIGSTOP of {role}", f"a frozen {role} is brought back by {by}{NOTHING_LOST}"
+            role,
+            f"SIGSTOP of {role}",
+            f"a frozen {role} is brought back by {by}{nothing_lost(role)}",
         )
         self._frozen: FrozenProcess | None = None
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from chaos.faults.role_faults import UNWATCHED_S, Freeze, Restart
+from chaos.faults.role_faults import UNWATCHED_S, Freeze, Restart, SendSignal
 from chaos.lab.target import TargetStack
 from lib.settings import Settings, WatchdogSettings
 from lib.stack.long_program import Interrupted
@@ -23,6 +23,12 @@ class FakeTarget(TargetStack):
 
     def revive(self, role: str) -> None:
         self.revived += role
+
+
+def test_only_a_strategy_that_is_hit_itself_may_miss_ticks():
+    for role, promise in (("gateway", "no tick and"), ("strategy", "no tick at the book and")):
+        for fault in (SendSignal(role, signal.SIGKILL), Restart(role), Freeze(role)):
+            assert f"{promise} no order is lost" in fault.hypothesis
 
 
 def test_a_role_that_was_only_stopped_is_started_again() -> None:

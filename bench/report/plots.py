@@ -43,8 +43,8 @@ OTHER_DOTS: Final = "#d55e00"
 DOT_ROW_INCHES: Final = 0.27
 """The height of one row of dots."""
 DASHES: Final = (0, (4, 2))
-PANELS: Final = (4, 2)
-"""The rows and columns of the scale plot."""
+PANELS: Final = "AA;BC;DE;FG"
+"""The places of the panels of the scale plot, row by row: the first one is as wide as two."""
 
 SCALE_RATE: Final = 20_000.0
 """The rate at which tick to decision was measured with other numbers of symbols and strategies."""
@@ -111,26 +111,29 @@ def _fix_places(
 def draw_scale(recording: Recording, file: Path) -> None:
     """Draw how the figures grow: a panel a figure."""
     with house_style():
-        figure, grid = pyplot.subplots(*PANELS, figsize=(WIDTH_INCHES, 12.5), layout="constrained")
-        for axes, panel in zip(grid.flat, _panels(recording), strict=True):
-            _draw_panel(axes, *panel)
+        figure, places = pyplot.subplot_mosaic(
+            PANELS, figsize=(WIDTH_INCHES, 12.5), layout="constrained"
+        )
+        for place, panel in zip(sorted(places), _panels(recording), strict=True):
+            _draw_panel(places[place], *panel)
         save(figure, file)
 
 
 def _panels(recording: Recording) -> Iterator[tuple[str, str, Iterable[Point]]]:
     """Yield what each panel shows, over what, and its points."""
-    usual, found = usual_latencies(recording), recording.throughput
+    usual = usual_latencies(recording)
     scaled = [one for one in recording.tick_to_decision if one.rate == SCALE_RATE]
     alone = [one for one in scaled if one.strategies == 1]
     few = [one for one in scaled if one.symbols == USUAL_SYMBOLS]
     usages = [(one.rate, usage) for one in usual for usage in one.usage]
-    speed, at_rate = "million ticks/s end to end", f"{LATENCY}, {whole(SCALE_RATE)} ticks/s"
+    at_rate = f"{LATENCY}, {whole(SCALE_RATE)} ticks/s"
     stages = [stage for stage in recording.stages if stage.batch_ticks > 1]
 
-    of_strategies = [(f"strategies: {t.strategies}", t.symbols, t.ticks_per_s) for t in found]
-    yield speed, "symbols", _in_units(of_strategies, MILLION)
-    of_symbols = [(f"{whole(t.symbols)} symbols", t.strategies, t.ticks_per_s) for t in found]
-    yield speed, "strategies", _in_units(of_symbols, MILLION)
+    speeds = [
+        (f"strategies: {found.strategies}", found.symbols, found.ticks_per_s)
+        for found in recording.throughput
+    ]
+    yield "million ticks/s end to end", "symbols", _in_units(speeds, MILLION)
     yield LATENCY, "ticks/s", _latency_over(usual, lambda one: one.rate)
     yield at_rate, "symbols", _latency_over(alone, lambda one: one.symbols)
     yield at_rate, "strategies", _latency_over(few, lambda one: one.strategies)

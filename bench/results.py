@@ -89,6 +89,11 @@ class Trial(Struct, frozen=True):
     why: str
     """Why the rate was not held; "" if it was."""
 
+    @property
+    def is_aborted(self) -> bool:
+        """Whether it ended before anything was counted."""
+        return not self.published
+
 
 class Throughput(Struct, frozen=True):
     """The highest rate that was held end to end without a tick lost or lapped."""

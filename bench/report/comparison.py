@@ -34,11 +34,13 @@ class Spread:
     median: float
     least: float
     most: float
+    rounds: int
+    """How many rounds have the figure."""
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
         """Return the spread of a figure over the rounds, at least one."""
-        return cls(median(values), min(values), max(values))
+        return cls(median(values), min(values), max(values), len(values))
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ class Contender:
     def latencies(self) -> list[LatencyDistribution]:
         """The latencies of each paced round."""
         return [one.latency for one in self.rounds if one.latency is not None]
+
+
+def count_rounds(recording: Recording) -> int:
+    """Return how many rounds there were; a program that failed in one has no figures of it."""
+    return len({one.round for one in recording.hops})
 
 
 def contenders(recording: Recording, rate: float) -> list[Contender]:

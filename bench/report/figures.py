@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from bench.measure.observer import LAST_S, LOOK_S
-from bench.measure.profile import SAMPLES_PER_S
+from bench.measure.profile import SAMPLED_S, SAMPLES_PER_S
 from bench.measure.side_by_side import BELOW_HELD
 from bench.measure.throughput import (
     CATCH_UP_S,
@@ -14,19 +15,31 @@ from bench.measure.throughput import (
     FIRST_SHARE,
     PUBLISHED_SHARE,
     RESOLUTION,
+    RING_TICKS,
 )
 from bench.report import targets
-from bench.report.comparison import LATENCY_RATE, with_best_batching, with_one_message_a_tick
+from bench.report.comparison import (
+    LATENCY_RATE,
+    count_rounds,
+    with_best_batching,
+    with_one_message_a_tick,
+)
 from bench.report.recorded import RecordedBench
 from bench.report.targets import Judgement
-from bench.results import Recording, TickToDecision, Usage
+from bench.results import DaemonProfile, HotFunction, Recording, TickToDecision, Usage
 from lib.price_book.segment import Layout
 from lib.reports.machine import processor
 
 HOPS: Final = 3
 """The number of processes that a tick passes through: producer, relay, consumer."""
 SHOWN_FUNCTIONS: Final = 10
-"""How many functions of each daemon are shown; the rest is one row."""
+"""How many functions of each daemon are shown, at most; the rest is one row."""
+LEAST_SAMPLES: Final = 5
+"""A function that was found less often is part of the rest: its share would be noise."""
+P99_SAMPLES: Final = 100
+"""With fewer samples p99 is the maximum, and is not shown."""
+P999_SAMPLES: Final = 1_000
+"""With fewer samples p99.9 is the maximum, and is not shown."""
 
 
 class SegmentFormula(NamedTuple):
@@ -55,9 +68,11 @@ def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
         "busy_rate": targets.BUSY_RATE,
         "busy": targets.at_rate(recording, targets.BUSY_RATE),
         "lossless": targets.lossless(recording),
+        "ring_ticks": RING_TICKS,
         "clients": targets.CLIENTS,
         "most_orders": targets.most_orders(recording, targets.CLIENTS),
         "lonely_order": targets.lonely_order(recording),
+        "beside_alternatives": targets.beside_alternatives(recording),
         "segment": targets.default_segment(recording),
         "largest": targets.largest(recording.at_rest),
         "targets": targets.targets(recording),
@@ -75,11 +90,15 @@ def bench_figures(recorded: RecordedBench) -> dict[str, Any]:
         "load_roles": load_roles,
         "single": with_one_message_a_tick(recording),
         "batched": with_best_batching(recording),
-        "rounds": len({hop.round for hop in recording.hops}),
+        "rounds": count_rounds(recording),
         "side_symbols": sorted({hop.symbols for hop in recording.hops}),
+        "p99_samples": P99_SAMPLES,
+        "p999_samples": P999_SAMPLES,
         # the profile, and the other recording
         "samples_per_s": SAMPLES_PER_S,
-        "shown_functions": SHOWN_FUNCTIONS,
+        "looks": SAMPLES_PER_S * SAMPLED_S,
+        "least_samples": LEAST_SAMPLES,
+        "hot_functions": hot_functions,
         "watched": watched,
         "watched_machine": processor(watched.machine),
         "watched_rounds": sorted(watched.rounds, key=lambda one: kinds.index(one.watched_by)),
@@ -114,6 +133,12 @@ def stages(recording: Recording) -> dict[tuple[str, int], dict[int, float]]:
     for one in recording.stages:
         found.setdefault((one.name, one.batch_ticks), {})[one.symbols] = one.ns_per_tick
     return found
+
+
+def hot_functions(daemon: DaemonProfile) -> list[HotFunction]:
+    """Return the functions of a daemon to be shown, the hottest first."""
+    enough = (hot for hot in daemon.functions if round(hot.share * daemon.samples) >= LEAST_SAMPLES)
+    return list(islice(enough, SHOWN_FUNCTIONS))
 
 
 def segment_formula(recording: Recording) -> SegmentFormula | None:

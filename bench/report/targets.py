@@ -13,6 +13,7 @@ from statistics import median
 from typing import Final
 
 from bench.measure.side_by_side import STACK
+from bench.measure.throughput import RING_TICKS
 from bench.report.comparison import (
     FLOOR,
     LATENCY_RATE,
@@ -21,11 +22,19 @@ from bench.report.comparison import (
     Contender,
     best_batching,
     contenders,
+    count_rounds,
     fastest_alternative,
     named,
     one_message_a_tick,
 )
-from bench.results import OrderFigures, Recording, SegmentSize, Throughput, TickToDecision, Usage
+from bench.results import (
+    OrderFigures,
+    Recording,
+    SegmentSize,
+    Throughput,
+    TickToDecision,
+    Usage,
+)
 from lib.clock import MILLISECOND_NS
 from lib.reports.units import MILLION, bare, megabytes, millions, percent, time_of, times, whole
 from lib.settings import Settings
@@ -105,6 +114,20 @@ class Target:
         return (limit, figure) if self.bound is Bound.AT_LEAST else (figure, limit)
 
 
+@dataclass(frozen=True)
+class LatencyComparison:
+    """One quantile of tick to decision, of the stack and of the alternatives in the same run."""
+
+    quantile: str
+    stack_ns: float
+    fastest: str
+    """The name of the fastest alternative."""
+    fastest_ns: float
+    faster: int
+    """How many alternatives are faster than the stack."""
+    alternatives: int
+
+
 def targets(recording: Recording) -> list[Target]:
     """Judge all targets."""
     return [*_throughput(recording), *_latency(recording), *_cost(recording), *_orders(recording)]
@@ -155,10 +178,29 @@ def lonely_order(recording: Recording) -> OrderFigures | None:
     return next(found, None)
 
 
+def beside_alternatives(recording: Recording) -> list[LatencyComparison]:
+    """Compare the p50 and the p99 with those of the alternatives; [] without any, or a stack."""
+    paced = contenders(recording, LATENCY_RATE)
+    stack, others = _lossless_stack(paced), [one for one in paced if one.is_alternative]
+    if stack is None or not others:
+        return []
+    compared = []
+    for quantile, time_ns in (("p50", _p50_ns), ("p99", _p99_ns)):
+        fastest, stack_ns = min(others, key=time_ns), time_ns(stack)
+        faster = sum(time_ns(one) < stack_ns for one in others)
+        compared.append(
+            LatencyComparison(
+                quantile, stack_ns, fastest.label, time_ns(fastest), faster, len(others)
+            )
+        )
+    return compared
+
+
 def _throughput(recording: Recording) -> Iterator[Target]:
     held = lossless(recording)
     end_to_end = Target(
-        f"end to end, {SYMBOLS} symbols, one strategy, nothing lost",
+        f"end to end, {SYMBOLS} symbols, one strategy, ring of {whole(RING_TICKS)} ticks, "
+        "nothing lost",
         Bound.AT_LEAST,
         4 * MILLION,
         _m_ticks,
@@ -182,20 +224,26 @@ def _throughput(recording: Recording) -> Iterator[Target]:
             " the fastest of them",
         )
         fastest = fastest_alternative(others)
-        yield _over(target, stack, fastest, lambda one: one.ticks_per_s.median, _m_ticks)
+        yield _over(target, stack, fastest, _speed, _m_ticks, count_rounds(recording))
 
 
 def _latency(recording: Recording) -> Iterator[Target]:
     paced = contenders(recording, LATENCY_RATE)
     stack = _lossless_stack(paced)
-    what = f"tick to decision at {whole(LATENCY_RATE)} ticks/s, p50"
+    symbols = recording.plan.side_by_side.symbols
+    what = (
+        f"tick to decision at {whole(LATENCY_RATE)} ticks/s, {symbols} symbols, beside the floor "
+        "and the alternatives, p50"
+    )
     for name, limit, reference in (
         (FLOOR, 1.3, " the bare floor's"),
         (ZEROMQ, 0.5, " ZeroMQ's"),
     ):
         target = Target(what, Bound.AT_MOST, limit, times, None, reference)
-        yield _over(target, stack, named(paced, name), _p50_ns, time_of)
-    busy, what = at_rate(recording, BUSY_RATE), f"tick to decision at {whole(BUSY_RATE)} ticks/s"
+        rounds = count_rounds(recording)
+        yield _over(target, stack, named(paced, name), _p50_ns, time_of, rounds)
+    busy = at_rate(recording, BUSY_RATE)
+    what = f"tick to decision at {whole(BUSY_RATE)} ticks/s, {USUAL_SYMBOLS} symbols"
     p99_ns = busy.from_sent.p99_ns if busy else None
     yield Target(f"{what}, p99", Bound.AT_MOST, 2 * MILLISECOND_NS, time_of, p99_ns)
     missed, note = (busy.missed, f" of {whole(busy.ticks + busy.missed)}") if busy else (None, "")
@@ -216,11 +264,11 @@ def _cost(recording: Recording) -> Iterator[Target]:
         )
     shares = [(usage.cpu_share, usage.role) for usage in recording.at_rest]
     share, role = max(shares, default=(None, ""))
-    what = f"each daemon at {whole(Settings().gateway.rate)} ticks/s, of a core"
+    what = f"each daemon at rest ({whole(Settings().gateway.rate)} ticks/s, ring full), of a core"
     yield Target(what, Bound.AT_MOST, 0.02, percent, share, note=f" ({role})")
     big = largest(recording.at_rest)
     size, role = (big.resident_bytes, big.role) if big else (None, "")
-    what = "each daemon after the ring has gone round, resident"
+    what = "each daemon at rest, resident"
     yield Target(what, Bound.AT_MOST, 64 * MILLION, _mb, size, note=f" ({role})")
     segment = default_segment(recording)
     size = segment.measured_bytes if segment else None
@@ -253,17 +301,37 @@ def _over(
     other: Contender | None,
     figure: Callable[[Contender], float],
     shown: Callable[[float], str],
+    rounds: int,
 ) -> Target:
-    """Return the target with a figure of the stack, as a multiple of another program's."""
+    """Return the target with a figure of the stack, as a multiple of another program's.
+
+    `rounds`: of how many; a program that failed in some of them is shown with how many are left.
+    """
     if stack is None or other is None:
         return target
     ours, theirs = figure(stack), figure(other)
-    note = f" {other.label} ({shown(ours)} to {shown(theirs)})"
+    shown_ours, shown_theirs = (
+        shown(its) + _failed_in_some(one, rounds) for one, its in ((stack, ours), (other, theirs))
+    )
+    note = f" {other.label} ({shown_ours} to {shown_theirs})"
     return replace(target, figure=ours / theirs, note=note)
+
+
+def _failed_in_some(one: Contender, rounds: int) -> str:
+    held = len(one.rounds)
+    return "" if held == rounds else f" in the {held} of {rounds} rounds that held"
 
 
 def _p50_ns(one: Contender) -> float:
     return median(latency.p50_ns for latency in one.latencies)
+
+
+def _p99_ns(one: Contender) -> float:
+    return median(latency.p99_ns for latency in one.latencies)
+
+
+def _speed(one: Contender) -> float:
+    return one.ticks_per_s.median
 
 
 def _m_ticks(ticks_per_s: float) -> str:

@@ -6,9 +6,25 @@ import pytest
 from msgspec.structs import replace
 
 from bench.measure.side_by_side import STACK
-from bench.report.comparison import FLOOR
-from bench.report.targets import Bound, Judgement, Target, judged, targets
-from tests.recordings import NOTHING_MEASURED, recording, throughput, usages
+from bench.report.comparison import FLOOR, ZEROMQ
+from bench.report.targets import (
+    Bound,
+    Judgement,
+    LatencyComparison,
+    Target,
+    beside_alternatives,
+    judged,
+    targets,
+)
+from tests.recordings import (
+    NOTHING_MEASURED,
+    OTHER,
+    hops,
+    latency,
+    recording,
+    throughput,
+    usages,
+)
 
 
 def test_every_target_has_its_limit_and_the_figure_of_the_recording():
@@ -75,6 +91,31 @@ def test_a_figure_that_falls_short_is_missed_and_one_that_is_none_is_not_measure
     counts = judgement is Judgement.MISSED and not target.is_aim
     assert (target in judged(made, Judgement.MISSED)) == counts
     assert target.is_aim == (changed == {"throughput": SLOWER})
+
+
+def test_a_program_that_failed_in_a_round_is_shown_with_the_rounds_that_held():
+    held = [hop for hop in HOPS if hop.name != STACK or hop.rate or hop.round]
+
+    found = {target.wanted: target.measured for target in targets(recording(hops=held))}
+
+    assert found["at least 1 × the fastest of them"].endswith(
+        "(8.01 M ticks/s in the 2 of 3 rounds that held to 4.00 M ticks/s)"
+    )
+    assert found["at most 0.5 × ZeroMQ's"].endswith("(100 µs to 201 µs)")
+
+
+def test_the_stack_stands_beside_the_fastest_alternative_at_each_quantile():
+    slow_tail = latency(150, 1_000)
+    theirs = [replace(hop, latency=slow_tail) for hop in hops(ZEROMQ, 2e3, figure=1)]
+    ours = [hop for hop in HOPS if hop.name != ZEROMQ and (hop.name, hop.rate) != (OTHER, 2e3)]
+    pigeons = [replace(hop, latency=latency(160, 190)) for hop in hops(OTHER, 2e3, figure=1)]
+
+    assert beside_alternatives(recording(hops=[*ours, *theirs, *pigeons])) == [
+        LatencyComparison("p50", 100e3, ZEROMQ, 150e3, 0, 2),
+        LatencyComparison("p99", 200e3, OTHER, 190e3, 1, 2),
+    ]
+    assert beside_alternatives(recording(hops=LOSSY)) == []
+    assert beside_alternatives(recording(hops=[hop for hop in HOPS if hop.name == STACK])) == []
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,7 @@ def experiment(**changed: Any) -> dict[str, Any]:
     nothing = {"missed": 0, "repeated": 0, "out_of_order": 0}
     return {
         "title": "something is done",
+        "hypothesis": "nothing happens",
         "ticks_at_book": nothing,
         "ticks_at_strategy": nothing,
         "orders": {"sent": 1, "lost": 0, "doubled": 0, "expired": 0, "discarded": 0},

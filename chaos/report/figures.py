@@ -29,6 +29,7 @@ from chaos.slow_consumer import LABELS
 from chaos.storms.planned_faults import FaultKind
 from lib.clock import SECOND_NS
 from lib.reports.machine import processor
+from lib.streams.stream_client import SILENCE_LIMIT_NS
 
 
 def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
@@ -51,7 +52,11 @@ def chaos_figures(recorded: RecordedExperiments) -> dict[str, Any]:
             if (series.experiment, series.role) == ("drop_gateway", "gateway")
         ],
         "totals": totals(figures),
+        "withheld": len(withheld(figures)),
+        "missed_by_strategy": sum(one["ticks_at_strategy"]["missed"] for one in figures.values()),
+        "silence_limit_ns": SILENCE_LIMIT_NS,
         "goals": goals,
+        "unjudged": [one for one in goals if one.judgement not in (REACHED, MISSED)],
         "reached": judged.count(REACHED),
         "judged": len(judged),
         "goal_rounds": GOAL_ROUNDS,
@@ -86,6 +91,12 @@ def totals(figures: dict[str, Figures]) -> Counter[str]:
     for one in figures.values():
         counts.update(one["orders"] | one["ticks_at_book"])
     return counts
+
+
+def withheld(figures: dict[str, Figures]) -> set[int]:
+    """Return the ticks that the corrupt feed kept out of the price book, by sequence number."""
+    defects = figures.get("corrupt_feed", {}).get("harms", [])
+    return {tick for one in defects for ticks in one["sent"]["numbers"].values() for tick in ticks}
 
 
 def spread(rounds: Sequence[Figures], figure: str) -> str:

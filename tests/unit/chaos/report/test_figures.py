@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.faults.hostile_gateway import Withheld
-from chaos.report.figures import defect_rows, planted_rows, recovery_rows
+from chaos.report.figures import defect_rows, planted_rows, recovery_rows, withheld
 from tests.recordings import experiment, role_hit
 
 
@@ -31,6 +31,15 @@ def test_a_defect_is_compared_with_the_expected_count_over_all_rounds():
     assert defect_rows({"corrupt_feed": experiment(harms=[lost, lost])}) == [
         (Withheld.title, 40, "ticks_missed", 114, 112, 7)
     ]
+
+
+def test_a_tick_that_was_kept_out_of_the_book_on_purpose_counts_once():
+    replaced = {"sent": {"numbers": {"malformed_frames": [3, 5]}}}
+    lost = {"sent": {"numbers": {"ticks_missed": [5, 6, 7]}}}
+    repeated = {"sent": {"numbers": {}}}
+
+    assert withheld({"corrupt_feed": experiment(harms=[replaced, lost, repeated])}) == {3, 5, 6, 7}
+    assert withheld({}) == set()
 
 
 def test_what_is_wrong_with_a_planted_file_takes_the_place_of_what_became_of_it():

@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from bench.measure.side_by_side import STACK
+from bench.report.comparison import FLOORS
 from bench.report.recorded import RESULTS, WATCHED_RESULTS, load_bench
+from chaos.lab.experiment import GOAL_ROUNDS
 from chaos.report.recorded import RECORDING, RecordedExperiments, load_recorded
 from chaos.slow_consumer import LABELS
 from chaos.storms.planned_faults import FaultKind
@@ -26,7 +28,7 @@ from tests.recordings import NOTHING_MEASURED, recorded_bench, recording
 FRONT = "performance_report.md"
 SPEED = "details-speed.md"
 RELIABILITY = "details-reliability.md"
-MOST_LINES = 150
+MOST_LINES = 100
 QUESTIONS = ["Latency", "Throughput", "Memory", "Dropped connections"]
 RECORDED_CHAOS = load_recorded(FIGURES / "chaos")
 NOT_HOLDING = ("drop_strategy", "crash_loop")
@@ -86,14 +88,11 @@ def test_the_first_page_is_short_and_answers_four_questions_with_machine_and_day
     watched = json.loads((FIGURES / "bench" / WATCHED_RESULTS).read_bytes())
     answers = table(read(FRONT), "question")
 
-    assert len(read(FRONT).splitlines()) < MOST_LINES
+    assert len(read(FRONT).splitlines()) <= MOST_LINES
     assert list(dict.fromkeys(row["question"] for row in answers)) == QUESTIONS
-    for row in answers:
-        where = chaos if row["question"] == QUESTIONS[-1] else bench
-        assert f"{row['machine']}, {row['day']}" == where
-        assert row["measured"] not in ("", "-")
-    assert bench in section(read(FRONT), "Targets")
-    assert chaos in section(read(FRONT), "Reliability")
+    assert all(row["measured"] not in ("", "-") for row in answers)
+    introduction = read(FRONT).partition("\n| ")[0]
+    assert (bench in introduction, chaos in introduction) == (True, True)
     assert (bench in read(SPEED), chaos in read(RELIABILITY)) == (True, True)
     assert machine_and_day(watched) in read("details-dashboard.md")
 
@@ -118,6 +117,8 @@ def test_the_tables_about_speed_hold_the_figures_of_the_recorded_json():
         *(
             f" | {whole(trial['published'])} | {whole(trial['evaluated'])} | "
             f"{'yes' if trial['held'] else 'no: ' + trial['why']} |"
+            if trial["published"]
+            else f" | - | - | - | aborted: {trial['why']} |"
             for one in BENCH_FIGURES["throughput"]
             for trial in one["trials"]
         ),
@@ -148,18 +149,34 @@ def test_the_tables_about_speed_hold_the_figures_of_the_recorded_json():
 
 
 def quantiles(latency: dict[str, int]) -> str:
-    shown = [us(latency[f"{which}_ns"]) for which in ("p50", "p90", "p99", "p999", "max")]
+    least = {"p50": 1, "p90": 1, "p99": 100, "p999": 1_000, "max": 1}
+    shown = [
+        us(latency[f"{which}_ns"]) if latency["count"] >= samples else "-"
+        for which, samples in least.items()
+    ]
     return f"{' | '.join(shown)} |"
 
 
 def test_the_answers_are_the_figures_of_the_recorded_json():
-    def latency(rate: float) -> str:
+    def latency(rate: float, which: str) -> str:
         [sent] = [
-            one["from_sent"]
+            one[which]
             for one in BENCH_FIGURES["tick_to_decision"]
             if (one["symbols"], one["strategies"], one["rate"]) == (4, 1, rate)
         ]
         return f"{time_of(sent['p50_ns'])}, {time_of(sent['p99_ns'])}"
+
+    def beside_alternatives(quantile: str) -> str:
+        medians = {
+            name: median(
+                hop["latency"][quantile]
+                for hop in BENCH_FIGURES["hops"]
+                if (hop["name"], hop["rate"]) == (name, 2_000)
+            )
+            for name in {hop["name"] for hop in BENCH_FIGURES["hops"]}
+            if FLOORS not in name
+        }
+        return f"{time_of(medians.pop(STACK))}, {time_of(min(medians.values()))}"
 
     def median_and_longest(times_ns: list[int]) -> str:
         return f"{time_of(median(times_ns))}, {time_of(max(times_ns))}"
@@ -182,8 +199,11 @@ def test_the_answers_are_the_figures_of_the_recorded_json():
     killed = [one["fresh_tick_ns"] for one in CHAOS_FIGURES["drop_gateway"]["rounds"]]
 
     assert [row["measured"] for row in table(read(FRONT), "question")] == [
-        latency(2_000),
-        latency(200_000),
+        latency(2_000, "from_sent"),
+        latency(200_000, "from_sent"),
+        beside_alternatives("p50_ns"),
+        beside_alternatives("p99_ns"),
+        latency(2_000, "to_report"),
         f"{time_of(alone['p50_ns'])}, {time_of(alone['p99_ns'])}",
         f"{millions(fastest)} million ticks/s",
         f"{whole(many['orders'] / many['seconds'])} orders/s",
@@ -192,7 +212,10 @@ def test_the_answers_are_the_figures_of_the_recorded_json():
         *(median_and_longest(cuts[goal_ns]) for goal_ns in sorted(cuts)),
         median_and_longest(killed),
         f"{lost}, {doubled}",
-        str(sum(one["ticks_at_book"]["missed"] for one in judged)),
+        *(
+            whole(sum(one[where]["missed"] for one in judged))
+            for where in ("ticks_at_book", "ticks_at_strategy")
+        ),
     ]
 
 
@@ -202,15 +225,24 @@ def test_the_tables_about_reliability_hold_the_figures_of_the_recorded_json():
     [storm] = CHAOS_FIGURES["storm"]["storms"]
     waits = CHAOS_FIGURES["slow_consumer"]["rounds"]
 
-    assert columns(text, "experiment", "experiment", "orders sent", "lost", "doubled") == [
-        (f"`{entry['command']}`", *(str(orders[what]) for what in ("sent", "lost", "doubled")))
+    shown = ("experiment", "hypothesis", "orders sent", "lost", "doubled")
+    assert columns(text, "experiment", *shown) == [
+        (
+            f"`{entry['command']}`",
+            found["hypothesis"],
+            *(str(found["orders"][what]) for what in ("sent", "lost", "doubled")),
+        )
         for entry in CHAOS_FIGURES["recording"]["experiments"]
-        for orders in [CHAOS_FIGURES[entry["name"]]["orders"]]
+        for found in [CHAOS_FIGURES[entry["name"]]]
     ]
+    not_judged = section(read(FRONT), "Reliability").partition("not judged: ")[2].splitlines()[0]
     for one in CHAOS_FIGURES.values():
         if one.get("goal"):
             times_ns = [found[one["goal"]["figure"]] for found in one["rounds"]]
-            assert medians[one["fault"]] == ms(median(times_ns))
+            if len(times_ns) >= GOAL_ROUNDS:
+                assert medians[one["fault"]] == ms(median(times_ns))
+            else:
+                assert (one["fault"] in medians, one["fault"] in not_judged) == (False, True)
     cut_connections = section(text, "Cut connections").partition("Every cut")[2]
     assert [time for (time,) in columns(cut_connections, "connection", "reconnection")] == [
         "-" if cut["reconnection_ns"] is None else ms(cut["reconnection_ns"])
@@ -252,7 +284,7 @@ def test_an_experiment_that_does_not_hold_is_on_the_first_page_with_its_reasons(
     front, entries = texts[FRONT], BROKEN.recording["experiments"]
 
     targets, holding, goals = re.findall(r"\*\*(\d+) of (\d+)\*\*", front)
-    judged = [row["reached"] for row in table(front, "after") if "not judged" not in row["reached"]]
+    judged = [row["reached"] for row in table(front, "after")]
     assert targets == ("14", "14")
     assert holding == (str(len(entries) - len(NOT_HOLDING)), str(len(entries)))
     assert goals == (str(judged.count("yes")), str(len(judged)))
@@ -263,7 +295,7 @@ def test_an_experiment_that_does_not_hold_is_on_the_first_page_with_its_reasons(
     assert [name for name, holds in shown if holds == "**no**"] == [
         f"`{entry['command']}`" for entry in entries if entry["exit_code"]
     ]
-    lost, missed = (row["measured"] for row in table(front, "question")[-2:])
+    lost, missed, _ = (row["measured"] for row in table(front, "question")[-3:])
     assert (lost, missed) == ("5, 6", "3")
 
 

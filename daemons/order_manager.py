@@ -39,6 +39,7 @@ from lib.net.peer_process import credentials
 from lib.price_book.own_price_book import RolePriceBook
 from lib.process.client_log import ClientLog
 from lib.process.client_table import ClientTable
+from lib.process.kept_files import FileKeeper
 from lib.process.limits import client_places
 from lib.process.log_events import (
     ORDERBOOK,
@@ -61,7 +62,7 @@ from lib.process.log_once import LogOnce
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
 from lib.process.run_identity import is_supervised, siblings
-from lib.process.socket_file import SocketFileWatch, make_room_for_socket
+from lib.process.socket_file import SocketFile, make_room_for_socket
 from lib.process.supervisor import (
     SERVER_VARIABLE,
     Supervisor,
@@ -178,7 +179,7 @@ class OrderManager:
     def _listen_at(self, path: Path) -> None:
         """Serve the token file's owner, who needs no token, at a Unix socket."""
         make_room_for_socket(path, TOKEN_SETTING)
-        Listener(
+        listener = Listener(
             self._loop,
             str(path),
             0,
@@ -187,7 +188,7 @@ class OrderManager:
             self._accept_at_socket,
             siblings,
         )
-        self._loop.add_timed(SocketFileWatch(path))
+        self._loop.add_timed(FileKeeper(self._clock, [SocketFile(path, listener.listen_anew)]))
 
     def _accept_at_socket(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
         # The token file belongs to this process's user, or the token would not have been read.

@@ -69,6 +69,7 @@ class Listener:
     ) -> None:
         """Bind and listen. Raises CannotStartError, naming `setting`."""
         self._loop = loop
+        self._host = host
         self._log = log
         self._on_accept = on_accept
         self._our_processes = our_processes
@@ -89,6 +90,18 @@ class Listener:
         """The pause is over."""
         self._paused_until_ns = None
         self._register()
+
+    def listen_anew(self) -> None:
+        """Listen on a new socket at the path of a Unix socket whose file is gone. Raises OSError.
+
+        Connections that wait to be accepted at the old one are closed.
+        """
+        sock = self._loop.host.listen(self._host, 0)
+        # The end of the pause registers what is listened on then.
+        self._pause_until(self._loop.clock())
+        for old in self._socks:
+            old.close()
+        self._socks = [sock]
 
     def _register(self) -> None:
         for sock in self._socks:

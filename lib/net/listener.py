@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from lib.clock import MILLISECOND_NS
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
-from lib.net.host import Host, address_text
+from lib.net.host import Host, address_text, is_path
 from lib.net.peer_process import connected_from, credentials
 from lib.net.rate_limit import RateLimit
 
@@ -159,9 +159,12 @@ def _listening_socket(machine: Host, address: str, port: int, setting: str) -> s
         return machine.listen(address, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
+            place, cure = f"port {port} on {address}", "port"
+            if is_path(address):
+                place, cure = address, "var_dir"
             raise CannotStartError(
-                f"{setting}: port {port} on {address} is taken by another program "
-                "(another stack? stop it or choose another port)"
+                f"{setting}: {place} is taken by another program "
+                f"(another stack? stop it or choose another {cure})"
             ) from None
         raise CannotStartError(
             f"{setting}: cannot listen on {address_text(address, port)}: {error.strerror}"

@@ -145,3 +145,12 @@ def test_why_it_cannot_listen_names_the_path(tmp_path: Path) -> None:
     path = tmp_path / "none" / "orders.sock"
     with pytest.raises(CannotStartError, match=rf"^order_manager\.token_file: .* {path}: No such"):
         Server(path)
+
+
+def test_a_path_that_is_taken_is_no_port(server: Server) -> None:
+    with pytest.raises(CannotStartError) as refused:
+        Server(server.path)
+    assert str(refused.value) == (
+        f"order_manager.token_file: {server.path} is taken by another program "
+        "(another stack? stop it or choose another var_dir)"
+    )

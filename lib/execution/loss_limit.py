@@ -19,7 +19,8 @@ its limit, never one that goes on.
 
 An anonymous client has no file. Its limit, like its name, ends with its connection.
 
-A pass costs a client one look at all its positions, and an order nothing that grows with them.
+A pass costs a client one look at all its positions, with a look-up of the price of each that is
+open, and an order nothing that grows with them.
 """
 
 from __future__ import annotations
@@ -150,6 +151,8 @@ class LossLimit:
 
     def _profit(self, symbol: str, position: Position) -> int:
         """Return the profit of what was closed and of what is held of a symbol."""
+        if not position.quantity:
+            return position.realised
         latest = self._latest_price(symbol)
         if isinstance(latest, int):
             self._last_prices[symbol] = latest

@@ -286,6 +286,23 @@ def test_a_price_that_is_lost_counts_on_as_it_was_last(counter):
     assert counter.ask(1, money(115)).status == "FILLED"
 
 
+def test_without_a_price_that_there_should_be_only_what_reduces_is_filled(counter):
+    counter.prices["AAPL"] = money(100)
+    counter.ask(2, money(100))
+    counter.prices["AAPL"] = "there is no price book"
+    for signed in (1, -3):
+        refused = counter.ask(signed, money(100))
+        assert refused.status == "REJECTED"
+        assert refused.reason == "no price to judge the loss by: there is no price book"
+    assert counter.ask(-1, money(91)).status == "FILLED"  # 9 lost
+    assert counter.ask(-1, money(98)).status == "FILLED"  # 11
+    assert counter.latches.held == {}
+    assert REACHED.format(11, 10) in counter.ask(1, money(98)).reason
+    counter.latches.held.clear()
+    counter.prices["AAPL"] = money(100)
+    assert counter.ask(1, money(100)).status == "FILLED"
+
+
 def test_the_price_of_a_symbol_that_is_held_no_more_is_not_looked_up(counter):
     counter.ask(1, money(100))
     counter.ask(-1, money(95))

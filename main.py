@@ -46,6 +46,7 @@ from lib.stack.launch import (
     check_ports,
     check_price_book,
     check_that_no_stack_runs,
+    check_token_file,
     own_var_dir,
     prepare_var_dir,
     reap_orphans,
@@ -96,6 +97,7 @@ def main() -> int:
         check_paths(settings.var_dir)
         own_var_dir(settings.var_dir)
         check_that_no_stack_runs(settings.var_dir)
+        check_token_file(settings, programs.values())
         check_ports(settings, programs.values())
         check_price_book(settings)
         configuration = prepare_var_dir(settings.var_dir, original, strategies.unknown)

@@ -39,6 +39,7 @@ from lib.net.peer_process import credentials
 from lib.price_book.own_price_book import RolePriceBook
 from lib.process.client_log import ClientLog
 from lib.process.client_table import ClientTable
+from lib.process.kept_files import FileKeeper
 from lib.process.limits import client_places
 from lib.process.log_events import (
     ORDERBOOK,
@@ -61,7 +62,7 @@ from lib.process.log_once import LogOnce
 from lib.process.logs import BoundedWriter
 from lib.process.role import run_role
 from lib.process.run_identity import is_supervised, siblings
-from lib.process.socket_file import SocketFileWatch, make_room_for_socket
+from lib.process.socket_file import SocketFile, make_room_for_socket
 from lib.process.supervisor import (
     SERVER_VARIABLE,
     Supervisor,
@@ -69,7 +70,7 @@ from lib.process.supervisor import (
     SupervisorSilentError,
     control_socket,
 )
-from lib.settings import Settings
+from lib.settings import RiskSettings, Settings
 from lib.shared_memory_utils import PriceBookError
 from lib.wire.framing import MessageTooLongError
 
@@ -178,7 +179,7 @@ class OrderManager:
     def _listen_at(self, path: Path) -> None:
         """Serve the token file's owner, who needs no token, at a Unix socket."""
         make_room_for_socket(path, TOKEN_SETTING)
-        Listener(
+        listener = Listener(
             self._loop,
             str(path),
             0,
@@ -187,7 +188,7 @@ class OrderManager:
             self._accept_at_socket,
             siblings,
         )
-        self._loop.add_timed(SocketFileWatch(path))
+        self._loop.add_timed(FileKeeper(self._clock, [SocketFile(path, listener.listen_anew)]))
 
     def _accept_at_socket(self, sock: socket.socket, peer: str, is_ours: bool) -> bool:
         # The token file belongs to this process's user, or the token would not have been read.
@@ -380,11 +381,11 @@ class LedgerWatch:
 
 
 class LatestPrices:
-    """The latest prices for the price collar: each symbol is read at most once a pass.
+    """The latest prices for price collar and loss limit: each symbol is read at most once a pass.
 
     Without a price an order is rejected, and the result of `get` says why. Only an order manager
-    that starts where there is neither a price book nor an orderbook has no collar, until there is a
-    price book; it logs that.
+    that starts where there is neither a price book nor an orderbook does without prices, until
+    there is a price book; it logs that.
     """
 
     def __init__(self, settings: Settings, now_ns: int) -> None:
@@ -395,8 +396,10 @@ class LatestPrices:
         self._is_needed = True
         self.begin_pass(now_ns)
         is_there = self._own_book.book is not None or self._own_book.problem
-        if settings.risk.price_collar_percent and not is_there and (reason := _why_no_orderbook()):
+        weaker = _weaker_without_prices(settings.risk)
+        if weaker and not is_there and (why := _why_no_orderbook()):
             self._is_needed = False
+            reason = f"{why}; until there is a price book, {weaker}"
             log_event(self._log, NoPriceCollar(price_book=self._book_name, reason=reason))
 
     def begin_pass(self, now_ns: int) -> None:
@@ -412,7 +415,7 @@ class LatestPrices:
                 log_event(self._log, PriceCollarAttached(price_book=self._book_name))
 
     def get(self, symbol: str) -> int | str | None:
-        """Return the latest price in fixed point, or why there is none; None without a collar."""
+        """Return the latest price in fixed point, or why there is none; None if none is needed."""
         if symbol not in self._prices:
             self._prices[symbol] = self._look_up(symbol)
         return self._prices[symbol]
@@ -429,6 +432,16 @@ class LatestPrices:
             self._own_book.damaged(error)
             return str(error)
         return tick.price if tick else f"{symbol} has had no tick"
+
+
+def _weaker_without_prices(risk: RiskSettings) -> str:
+    """Return what the limits that need a price do without one; "" if there is no such limit."""
+    weaker = []
+    if risk.price_collar_percent:
+        weaker.append("price_collar_percent is not checked")
+    if risk.max_loss:
+        weaker.append("max_loss counts what is held at its cost")
+    return " and ".join(weaker)
 
 
 def _why_no_orderbook() -> str:

@@ -2,7 +2,9 @@
 
 A client's profit is that of what it closed and of what it holds, at the latest prices. All of it
 is whole units of 1e-8, so the limit means its figure exactly: a loss of the limit is allowed, one
-unit more is not. Without a latest price since the start, what is held counts at its cost.
+unit more is not. Without a latest price since the start, what is held counts at its cost. While
+the symbol of an order should have a latest price and has none, the order is filled only if it
+reduces a position: the loss of what is held is not known.
 
 A client's limit is in one of three states. The profit it is judged by is that of its orders up to
 the one before, under the latest prices of the pass.
@@ -19,7 +21,8 @@ its limit, never one that goes on.
 
 An anonymous client has no file. Its limit, like its name, ends with its connection.
 
-A pass costs a client one look at all its positions, and an order nothing that grows with them.
+A pass costs a client one look at all its positions, with a look-up of the price of each that is
+open, and an order nothing that grows with them.
 """
 
 from __future__ import annotations
@@ -62,7 +65,7 @@ class LossLimit:
     """The loss limits of one order manager. Pure but for the ledger and the latches.
 
     `max_loss` is money, above 0. `latest_price` returns a symbol's latest price in fixed point, or
-    something else if there is none. Every method may raise LedgerError.
+    why there is none; None where no price is to be had. Every method may raise LedgerError.
     """
 
     def __init__(
@@ -102,6 +105,9 @@ class LossLimit:
             standing.is_held = self._hold(client_id, loss, order, is_needed=not reduces)
         if standing.is_held and not reduces:
             return self._reason(client_id, loss)
+        latest = self._latest_price(order.symbol)
+        if isinstance(latest, str) and not reduces:
+            return f"no price to judge the loss by: {latest}"
         held = self._ledger.holdings(client_id).get(order.symbol) or Position()
         filled = held.after(order.signed_quantity, price)
         standing.profit += self._profit(order.symbol, filled) - self._profit(order.symbol, held)
@@ -150,6 +156,8 @@ class LossLimit:
 
     def _profit(self, symbol: str, position: Position) -> int:
         """Return the profit of what was closed and of what is held of a symbol."""
+        if not position.quantity:
+            return position.realised
         latest = self._latest_price(symbol)
         if isinstance(latest, int):
             self._last_prices[symbol] = latest

@@ -95,7 +95,7 @@ class Session:
     def __init__(self, peer: str, *, needs_token: bool = False) -> None:
         self.peer = peer
         self.needs_token = needs_token
-        """Whether it has to log on with the token before anything else."""
+        """Whether it has to give the token, with a logon, before anything else."""
         self.is_dismissed = False
         """Whether it is disconnected for want of the token: what it sent after that is discarded.
         """
@@ -284,6 +284,7 @@ class OrderDesk:
     def _log_on(self, session: Session, logon: Logon, receipt: Receipt) -> None:
         if session.needs_token:
             self._check_token(logon.token)
+            session.needs_token = False
         client_id = logon.client_id
         if client_id.startswith(ANONYMOUS):
             raise MessageError(f"a client_id must not begin with {ANONYMOUS}")
@@ -303,7 +304,6 @@ class OrderDesk:
                 self._commit_result.events.append(_contest(client_id, earlier, session))
         self._sessions[client_id] = session
         session.client_id = client_id
-        session.needs_token = False
         self._answer(session, ack)
 
     def _check_token(self, token: str | None) -> None:

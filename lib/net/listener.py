@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from lib.clock import MILLISECOND_NS
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
-from lib.net.host import Host, address_text
+from lib.net.host import Host, address_text, is_path
 from lib.net.peer_process import connected_from, credentials
 from lib.net.rate_limit import RateLimit
 
@@ -69,6 +69,7 @@ class Listener:
     ) -> None:
         """Bind and listen. Raises CannotStartError, naming `setting`."""
         self._loop = loop
+        self._host = host
         self._log = log
         self._on_accept = on_accept
         self._our_processes = our_processes
@@ -89,6 +90,18 @@ class Listener:
         """The pause is over."""
         self._paused_until_ns = None
         self._register()
+
+    def listen_anew(self) -> None:
+        """Listen on a new socket at the path of a Unix socket whose file is gone. Raises OSError.
+
+        Connections that wait to be accepted at the old one are closed.
+        """
+        sock = self._loop.host.listen(self._host, 0)
+        # The end of the pause registers what is listened on then.
+        self._pause_until(self._loop.clock())
+        for old in self._socks:
+            old.close()
+        self._socks = [sock]
 
     def _register(self) -> None:
         for sock in self._socks:
@@ -146,9 +159,12 @@ def _listening_socket(machine: Host, address: str, port: int, setting: str) -> s
         return machine.listen(address, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
+            place, cure = f"port {port} on {address}", "port"
+            if is_path(address):
+                place, cure = address, "var_dir"
             raise CannotStartError(
-                f"{setting}: port {port} on {address} is taken by another program "
-                "(another stack? stop it or choose another port)"
+                f"{setting}: {place} is taken by another program "
+                f"(another stack? stop it or choose another {cure})"
             ) from None
         raise CannotStartError(
             f"{setting}: cannot listen on {address_text(address, port)}: {error.strerror}"

@@ -858,14 +858,14 @@ class LossLimitLifted(LogEvent, frozen=True, tag="loss_limit_lifted"):
 
 @_logged("info", by=(ORDER_MANAGER,))
 class PriceCollarAttached(LogEvent, frozen=True, tag="attached"):
-    """The price collar has a price book."""
+    """The price collar and the loss limit have a price book."""
 
     price_book: str
 
 
 @_logged("warning", by=(ORDER_MANAGER,))
 class NoPriceCollar(LogEvent, frozen=True, tag="no_price_collar"):
-    """At the start there is neither a price book nor an orderbook: no collar until there is one."""
+    """At the start there is neither a price book nor an orderbook for the collar or `max_loss`."""
 
     price_book: str
     reason: str

@@ -1,19 +1,17 @@
-"""The file of a Unix socket: room is made for it, and its loss is noticed."""
+"""The file of a Unix socket: room is made for it, and it is put back when it is lost."""
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-from lib.clock import SECOND_NS
 from lib.errors import CannotStartError
 from lib.process.own_files import check_own
-
-LOOK_NS: Final = 1 * SECOND_NS
-"""How often to look whether the file is still there."""
 
 
 def make_room_for_socket(path: Path, setting: str) -> None:
@@ -23,21 +21,22 @@ def make_room_for_socket(path: Path, setting: str) -> None:
     than a socket of ours.
     """
     try:
+        _make_room(path)
+    except OSError as error:
+        raise CannotStartError(f"{setting}: {path}: {error.strerror}") from None
+
+
+def _make_room(path: Path) -> None:
+    """Remove the socket of a process that has ended. Raises OSError if something else is there."""
+    try:
         status = path.lstat()
     except FileNotFoundError:
         return
-    except OSError as error:
-        raise CannotStartError(f"{setting}: {path}: {error.strerror}") from None
-    try:
-        check_own(path, status, stat.S_IFSOCK)
-        if _is_served(path):
-            raise CannotStartError(
-                f"{setting}: another program listens at {path} "
-                "(another stack? stop it or choose another var_dir)"
-            )
-        path.unlink()
-    except OSError as error:
-        raise CannotStartError(f"{setting}: {path}: {error.strerror}") from None
+    check_own(path, status, stat.S_IFSOCK)
+    if _is_served(path):
+        reason = "another program listens there (another stack? stop it or choose another var_dir)"
+        raise OSError(errno.EADDRINUSE, reason, str(path))
+    path.unlink()
 
 
 def _is_served(path: Path) -> bool:
@@ -52,31 +51,27 @@ def _is_served(path: Path) -> bool:
     return True
 
 
-class SocketFileWatch:
-    """Ends a role whose socket file was removed or replaced: its successor makes it anew.
+class SocketFile:
+    """The file of a Unix socket that this process serves. A `KeptFile`.
 
-    Clients that are connected would not notice, and new ones could not connect, for ever. Is a
-    `Timed` for the event loop; used from there only.
+    Connected clients do not notice that it is lost, and new ones could not connect, for ever.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Remember the file that was just made."""
-        self._path = path
+    def __init__(self, path: Path, listen_anew: Callable[[], None]) -> None:
+        """Remember the file that was just made. `listen_anew` makes another; it raises OSError."""
+        self.path = path
+        self._listen_anew = listen_anew
         self._made = path.lstat()
-        self._look_ns = 0
 
-    def next_deadline_ns(self) -> int:
-        """When to look."""
-        return self._look_ns
+    def is_in_place(self) -> bool:
+        """Return whether the path leads to the socket that is served."""
+        # While a socket is open, the kernel gives the number of its file to no other one.
+        with suppress(OSError):
+            return os.path.samestat(self.path.lstat(), self._made)
+        return False
 
-    def on_time(self, now_ns: int) -> None:
-        """Look. Raises CannotStartError if another file is there, or none."""
-        self._look_ns = now_ns + LOOK_NS
-        try:
-            is_there = os.path.samestat(self._path.lstat(), self._made)
-        except OSError:
-            is_there = False
-        if not is_there:
-            raise CannotStartError(
-                f"{self._path} was removed or replaced: started again, it is back"
-            )
+    def put_back(self) -> None:
+        """Serve a new socket at the path. Raises OSError if something else is there."""
+        _make_room(self.path)
+        self._listen_anew()
+        self._made = self.path.lstat()

@@ -56,7 +56,7 @@ _PHRASES: Final[dict[type[LogEvent], str]] = {
     LedgerFailed: "the ledger cannot be written",
     LedgerLost: "the ledger is lost",
     NoPriceBook: "has no price book",
-    NoPriceCollar: "fills orders without the price collar",
+    NoPriceCollar: "fills orders without latest prices",
     PriceBookLost: "the price book is lost",
     PriceBookUnusable: "the price book cannot be used",
     RefillShortened: "refills its averages",

@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import IO, Final
 
 from lib.errors import CannotStartError
+from lib.execution.order_token import read_token
 from lib.net.host import SYSTEM
 from lib.price_book.clean_up import belongs_to_another_stack, live_owner
 from lib.price_book.segment_files import SHM_DIR, PriceBookError, check_trusted
+from lib.process.log_events import ORDER_MANAGER
 from lib.process.own_files import adopt, make_own_directory, replaced
 from lib.process.supervisord_files import (
     CONFIGURATION_NAME,
@@ -158,6 +160,12 @@ def _bind(address: str, port: int) -> None:
         # As the roles do: closing connections of an earlier stack do not matter.
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(place)
+
+
+def check_token_file(settings: Settings, roles: Container[str]) -> None:
+    """Raise CannotStartError if one of `roles` is an order manager that could not use its token."""
+    if settings.order_manager.token_file and ORDER_MANAGER in roles:
+        read_token(settings.order_manager.token_file)
 
 
 def check_price_book(settings: Settings) -> None:

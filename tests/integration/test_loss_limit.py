@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lib.price_book.clean_up import remove_segments
+from lib.price_book.segment_files import segment_path
 from lib.shared_memory_utils import SharedPriceBook
 from tests.clients import order
 from tests.helpers import wait_until
@@ -68,3 +69,15 @@ def test_a_client_at_its_limit_reduces_until_a_person_removes_its_file(
         book.update("AAPL", 295.0)  # 21 shares 5 each: counted from there, and not from the start
         assert client.ask(order(7, quantity=1, price=295))["status"] == "REJECTED"
         wait_until(file.is_file, "the limit is reached again")
+
+
+def test_without_the_price_book_a_client_only_reduces(
+    manager: RunningOrderManager, book: SharedPriceBook
+) -> None:
+    with manager.logged_on() as client:
+        assert client.ask(order(1, quantity=2, price=200))["status"] == "FILLED"
+        segment_path(manager.stack.book_name).unlink()
+        refused = client.ask(order(2, quantity=1, price=200))
+        assert refused["reason"] == "no price to judge the loss by: there is no price book"
+        assert client.ask(order(3, side="SELL", quantity=1, price=200))["position"] == 1
+    assert manager.events("no_price_collar") == []  # nothing was filled without a price

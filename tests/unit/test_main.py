@@ -51,6 +51,20 @@ def test_too_low_a_limit_ends_it_with_1_and_one_line_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_token_that_cannot_be_used_ends_it_with_1_and_one_line_before_supervisord(tmp_path):
+    token, settings = tmp_path / "token", tmp_path / "guarded.toml"
+    settings.write_text(f'[order_manager]\ntoken_file = "{token}"\n')
+    for mode, reason in ((None, "is not there: make it, with .*"), (0o644, "others may read .*")):
+        if mode:
+            token.write_text("s3cret\n")
+            token.chmod(mode)
+        ended = run_main(tmp_path, "--config", "guarded.toml", "--var-dir", "v")
+        assert (ended.returncode, ended.stdout) == (1, "")
+        line = rf"main\.py: order_manager\.token_file: {token}:? {reason}\n"
+        assert re.fullmatch(line, ended.stderr), ended.stderr
+        assert not (tmp_path / "v" / "supervisord.conf").exists()
+
+
 def test_names_of_files_are_utf8_whatever_the_locale(tmp_path):
     (tmp_path / "préférées.toml").write_text("[gateway]\nport = 1\n")
     settings = ("--config", "préférées.toml", "--var-dir", "é")

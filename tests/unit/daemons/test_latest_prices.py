@@ -22,6 +22,8 @@ from lib.shared_memory_utils import SharedPriceBook, remove_segments
 
 BY_HAND = "this order manager was started by hand"
 NO_BOOK = "there is no price book"
+NO_COLLAR = "price_collar_percent is not checked"
+AT_COST = "max_loss counts what is held at its cost"
 
 
 @pytest.fixture
@@ -62,14 +64,28 @@ def reasons(logs: list[Any]) -> list[str]:
     return [entry["reason"] for entry in logs if entry["event"] == "no_price_collar"]
 
 
-def test_started_by_hand_without_a_price_book_there_is_no_collar_and_that_is_said(
-    settings: Settings,
+def with_limits(settings: Settings, **limits: float) -> Settings:
+    replace = msgspec.structs.replace
+    return replace(settings, risk=replace(settings.risk, **limits))
+
+
+@pytest.mark.parametrize(
+    ("collar", "max_loss", "weaker"),
+    [
+        (50.0, 0.0, NO_COLLAR),
+        (0.0, 1.0, AT_COST),
+        (50.0, 1.0, f"{NO_COLLAR} and {AT_COST}"),
+    ],
+)
+def test_started_by_hand_without_a_price_book_there_are_no_prices_and_that_is_said(
+    settings: Settings, collar: float, max_loss: float, weaker: str
 ) -> None:
+    settings = with_limits(settings, price_collar_percent=collar, max_loss=max_loss)
     with capture_logs() as logs:
         prices = LatestPrices(settings, 0)
         assert look(prices) is None
-    assert reasons(logs) == [BY_HAND]
-    # Once there has been a price book, there is a collar for good.
+    assert reasons(logs) == [f"{BY_HAND}; until there is a price book, {weaker}"]
+    # Once there has been a price book, prices are needed for good.
     with make_book(settings) as book:
         assert look(prices) == "AAPL has had no tick"
         book.update("AAPL", 2)
@@ -79,17 +95,20 @@ def test_started_by_hand_without_a_price_book_there_is_no_collar_and_that_is_sai
     assert look(prices) == NO_BOOK  # at once, not at the last price of a lost book
 
 
-def test_a_collar_that_is_switched_off_needs_no_price_book(settings: Settings) -> None:
-    off = msgspec.structs.replace(settings.risk, price_collar_percent=0.0)
+def test_limits_that_are_switched_off_need_no_price_book(settings: Settings) -> None:
     with capture_logs() as logs:
-        LatestPrices(msgspec.structs.replace(settings, risk=off), 0)
+        LatestPrices(with_limits(settings, price_collar_percent=0.0, max_loss=0.0), 0)
     assert logs == []
 
 
 @pytest.mark.parametrize(
     ("programs", "said", "price"),
     [
-        (("gateway", "order_manager"), ["supervisord has no program orderbook"], None),
+        (
+            ("gateway", "order_manager"),
+            [f"supervisord has no program orderbook; until there is a price book, {NO_COLLAR}"],
+            None,
+        ),
         (("orderbook", "order_manager"), [], NO_BOOK),
         ((), [], NO_BOOK),
     ],

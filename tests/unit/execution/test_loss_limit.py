@@ -55,7 +55,8 @@ class Counter:
         self.ledger = ledger
         self.max_loss = max_loss
         self.latches = Latches()
-        self.prices: dict[str, int] = {}
+        self.prices: dict[str, int | str] = {}
+        self.looked_up: set[str] = set()
         self._order_id = 0
         self.restart()
 
@@ -64,9 +65,13 @@ class Counter:
         self.ledger.close()
         self.ledger = Ledger(self.ledger.path)
         risk = Risk(NO_LIMITS, 10**9, SYMBOLS, self.prices.get)
-        self.limit = LossLimit(self.max_loss, self.ledger, self.prices.get, self.latches)
+        self.limit = LossLimit(self.max_loss, self.ledger, self._latest_price, self.latches)
         self.desk = OrderDesk(self.ledger, risk, loss_limit=self.limit)
         self.sessions = defaultdict(lambda: Session("peer"))
+
+    def _latest_price(self, symbol: str) -> int | str | None:
+        self.looked_up.add(symbol)
+        return self.prices.get(symbol)
 
     def log_on(self, client_id: str) -> Session:
         session = self.sessions[client_id]
@@ -279,6 +284,35 @@ def test_a_price_that_is_lost_counts_on_as_it_was_last(counter):
     assert counter.ask(-1, money(85)).status == "FILLED"  # 15 lost, and 15 gained of what is held
     del counter.prices["AAPL"]
     assert counter.ask(1, money(115)).status == "FILLED"
+
+
+def test_without_a_price_that_there_should_be_only_what_reduces_is_filled(counter):
+    counter.prices["AAPL"] = money(100)
+    counter.ask(2, money(100))
+    counter.prices["AAPL"] = "there is no price book"
+    for signed in (1, -3):
+        refused = counter.ask(signed, money(100))
+        assert refused.status == "REJECTED"
+        assert refused.reason == "no price to judge the loss by: there is no price book"
+    assert counter.ask(-1, money(91)).status == "FILLED"  # 9 lost
+    assert counter.ask(-1, money(98)).status == "FILLED"  # 11
+    assert counter.latches.held == {}
+    assert REACHED.format(11, 10) in counter.ask(1, money(98)).reason
+    counter.latches.held.clear()
+    counter.prices["AAPL"] = money(100)
+    assert counter.ask(1, money(100)).status == "FILLED"
+
+
+def test_the_price_of_a_symbol_that_is_held_no_more_is_not_looked_up(counter):
+    counter.ask(1, money(100))
+    counter.ask(-1, money(95))
+    counter.looked_up.clear()
+    assert counter.ask(1, money(100), "MSFT").status == "FILLED"
+    assert counter.looked_up == {"MSFT"}
+    counter.prices["MSFT"] = money(95)
+    assert counter.ask(1, money(95), "MSFT").status == "FILLED"  # exactly at the limit
+    counter.prices["MSFT"] = money(94)
+    assert REACHED.format(12, 10) in counter.ask(1, money(94), "MSFT").reason
 
 
 def test_a_limit_that_was_lifted_counts_from_there_also_after_a_restart(counter):

@@ -22,6 +22,7 @@ from lib.execution.order_desk import (
     Session,
 )
 from lib.execution.risk import Risk
+from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
 from lib.settings import RiskSettings
 from lib.wire.framing import MAX_MESSAGE_BYTES
@@ -530,6 +531,24 @@ def test_without_the_token_a_client_is_told_so_and_all_else_it_sent_is_discarded
     assert not counter.desk.ended(session)
     (report,) = counter.ask(trading, order(1))  # it was not replaced
     assert report.trade_id == 1
+
+
+def test_a_token_was_given_though_the_ledger_fails(guarded, monkeypatch):
+    counter, session = guarded
+
+    def fail(*_: object) -> None:
+        raise LedgerError("disk full")
+
+    with monkeypatch.context() as patch:
+        for read in ("last_order_id", "next_anonymous_client"):
+            patch.setattr(counter.ledger, read, fail)
+        errors = counter.ask(session, logon_with(TOKEN), order(1))
+    assert [(error.order_id, error.reason) for error in errors] == [
+        (None, "disk full"),
+        (1, "disk full"),
+    ]
+    ack, report = counter.ask(session, logon_with(TOKEN), order(1))
+    assert (ack.client_id, report.status) == ("strategy", "FILLED")
 
 
 def test_malformed_frames_before_the_logon_are_answered_as_ever(guarded):

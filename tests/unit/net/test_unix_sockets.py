@@ -88,6 +88,27 @@ def test_a_process_of_our_own_run_comes_in_where_another_is_refused(server: Serv
         assert not select.select([first, second], [], [], 0)[0]
 
 
+def test_a_socket_whose_file_is_gone_is_made_anew_and_its_clients_stay(server: Server) -> None:
+    with ExitStack() as clean_up:
+        clients = [clean_up.enter_context(server.connect())]
+        run_until(server.loop, lambda: server.accepted, "the client is accepted")
+        for times in (2, 3):
+            server.path.unlink()
+            server.listener.listen_anew()
+            clients.append(clean_up.enter_context(server.connect()))
+            run_until(server.loop, lambda n=times: len(server.accepted) == n, "a new one, too")
+        for client, (accepted, _) in zip(clients, server.accepted, strict=True):
+            client.sendall(b"order*")
+            assert accepted.recv(100) == b"order*"
+
+
+def test_a_socket_that_cannot_be_made_anew_leaves_the_old_one_in_use(server: Server) -> None:
+    with pytest.raises(OSError, match="in use"):
+        server.listener.listen_anew()
+    with server.connect():
+        run_until(server.loop, lambda: server.accepted, "the client is accepted")
+
+
 def test_a_connection_is_lost_and_comes_back_with_the_server(tmp_path: Path) -> None:
     path = tmp_path / "orders.sock"
     loop = EventLoop()
@@ -124,3 +145,12 @@ def test_why_it_cannot_listen_names_the_path(tmp_path: Path) -> None:
     path = tmp_path / "none" / "orders.sock"
     with pytest.raises(CannotStartError, match=rf"^order_manager\.token_file: .* {path}: No such"):
         Server(path)
+
+
+def test_a_path_that_is_taken_is_no_port(server: Server) -> None:
+    with pytest.raises(CannotStartError) as refused:
+        Server(server.path)
+    assert str(refused.value) == (
+        f"order_manager.token_file: {server.path} is taken by another program "
+        "(another stack? stop it or choose another var_dir)"
+    )

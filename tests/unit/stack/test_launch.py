@@ -23,6 +23,7 @@ from lib.stack.launch import (
     check_ports,
     check_price_book,
     check_that_no_stack_runs,
+    check_token_file,
     own_var_dir,
     prepare_var_dir,
     reap_orphans,
@@ -138,6 +139,14 @@ def test_a_taken_port_of_a_role_that_is_started_is_named_with_its_setting(sectio
             check_ports(settings, ROLES)
         check_ports(settings, {*ROLES} - {section})
     check_ports(settings, ROLES)
+
+
+def test_a_token_is_needed_by_an_order_manager_only(tmp_path):
+    settings = Settings(order_manager=OrderManagerSettings(token_file=tmp_path / "token"))
+    check_token_file(settings, {"gateway"})
+    check_token_file(Settings(), ROLES)
+    with pytest.raises(CannotStartError, match="token is not there"):
+        check_token_file(settings, ROLES)
 
 
 @needs_ipv6

@@ -101,7 +101,9 @@ class Ledger:
         self._connection: sqlite3.Connection | None = None
         self._files: OpenedFiles | None = None
         """The files as they were opened, from the first time on; a commit fails if one was removed
-        or replaced."""
+        or replaced. Once there are any, no new ledger is made."""
+        self._is_checked = False
+        """Whether what is opened next was looked at before, and has not been away since."""
         self._is_used = False
         """Whether any method was called since the last commit."""
         self._failure: LedgerError | None = None
@@ -128,6 +130,7 @@ class Ledger:
         """Close the file and release its lock. What is not committed is lost."""
         self._disconnect()
         self._forget_files()
+        self._is_checked = False
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -143,7 +146,8 @@ class Ledger:
                 self._rescue()  # a reader may have prevented it
             else:  # it is opened and checked as at a start: others may have written to it
                 self._disconnect()
-                self._forget_files()
+                self.lost = None
+                self._is_checked = False
         self._is_used = True
         self.commit()
 
@@ -338,17 +342,22 @@ class Ledger:
         if self.lost:
             raise self.lost
         if self._connection is None:
-            self._look_for_main()
             self._connection = self._open()
         return self._connection
 
     def _open(self) -> sqlite3.Connection:
-        """Open the file, and create it where there is none; check it when it is the first time."""
+        """Open the file, and check it if it is not checked; create it at the first time only."""
+        self._look_for_main()
         places = self._places = files_of(self.path)
         begins = size_of(places.main) == 0
+        if begins and self._files:
+            raise LedgerError(
+                f"ledger {self.path}: is empty now; no order is booked until its content is back; "
+                "a restarted order manager begins a new ledger"
+            )
         why_again = self._why_again()
         self._take_lock()
-        if self._files is None:
+        if not self._is_checked:
             refuse_a_mixture(self.path)
         connection = open_for_writing(self.path)
         try:
@@ -356,14 +365,16 @@ class Ledger:
                 reason = f"{why_again}: positions and order ids begin anew"
                 event = LedgerBegun(ledger=str(self.path), reason=reason)
                 log_event(structlog.get_logger(), event)
-            if self._files is None:
+            self._look_for_main()  # it may have been removed meanwhile, and made anew by this
+            if not self._is_checked:
                 check_at_start(self.path, connection)
             self._read_counts(connection)
-            self._forget_files()
-            self._files = OpenedFiles(self.path, places)
+            files = OpenedFiles(self.path, places)
         except BaseException:
             connection.close()
             raise
+        self._forget_files()
+        self._files, self._is_checked = files, True
         return connection
 
     def _why_again(self) -> str:

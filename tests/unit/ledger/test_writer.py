@@ -324,8 +324,35 @@ def test_a_ledger_that_was_changed_while_it_was_away_is_checked_before_it_is_use
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     moved.rename(ledger.path)
-    with pytest.raises(DamagedLedgerError, match="position is 11, the fills say 10"):
-        ledger.look()
+    for _ in range(2):
+        with pytest.raises(DamagedLedgerError, match="position is 11, the fills say 10"):
+            ledger.look()
+    # It was opened by this process, so no other one takes its place without a restart.
+    ledger.path.rename(moved)
+    assert_nothing_is_booked(ledger, "was removed; ")
+    assert not ledger.path.exists()
+    with closing(sqlite3.connect(moved)) as connection:
+        connection.execute("UPDATE positions SET position = 10")
+        connection.commit()
+    moved.rename(ledger.path)
+    ledger.look()
+    commit(ledger, 2)
+    assert seen_by_others(ledger) == [(1,), (2,)]
+
+
+def test_a_ledger_that_is_emptied_in_its_place_is_not_begun_anew(ledger):
+    commit(ledger, 1)
+    with locked(ledger), pytest.raises(LedgerError, match="locked"):
+        commit(ledger, 2)
+    content = ledger.path.read_bytes()
+    ledger.path.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="is empty now; no order is booked until"):
+            ledger.look()
+    assert ledger.path.read_bytes() == b""
+    ledger.path.write_bytes(content)
+    commit(ledger, 2)
+    assert seen_by_others(ledger) == [(1,), (2,)]
 
 
 def test_a_removed_ledger_is_copied_back_by_the_command_that_its_error_names(ledger):

@@ -337,10 +337,11 @@ class Ledger:
 
     def _opened(self) -> sqlite3.Connection:
         self._is_used = True
+        # Raised again and again, an error would keep the frames of each time.
         if self._failure:
-            raise self._failure
+            raise self._failure.with_traceback(None)
         if self.lost:
-            raise self.lost
+            raise self.lost.with_traceback(None)
         if self._connection is None:
             self._connection = self._open()
         return self._connection

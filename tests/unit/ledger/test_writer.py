@@ -314,6 +314,18 @@ def test_a_ledger_that_is_moved_away_is_lost_until_it_is_back(ledger, suffixes, 
     assert len(seen_by_others(ledger)) == count + 1
 
 
+def test_what_is_refused_for_hours_leaves_nothing_in_memory(ledger):
+    commit(ledger, 1)
+    move(ledger, ("",))
+    frames = set()
+    for _ in range(50):
+        for use in (lambda: ledger.find("x", 2), lambda: ledger.find("y", 2), ledger.commit):
+            with pytest.raises(LedgerLostError) as refused:
+                use()
+        frames.add(len(refused.traceback))
+    assert len(frames) <= 2  # the first time it is found out, then it is known
+
+
 def test_a_ledger_that_was_changed_while_it_was_away_is_checked_before_it_is_used(ledger):
     commit(ledger, 1)
     moved = move(ledger, ("",))

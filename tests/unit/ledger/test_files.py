@@ -116,6 +116,24 @@ def test_a_link_that_leads_elsewhere_meanwhile_is_a_lost_ledger(tmp_path):
             ledger.look()
 
 
+def test_a_directory_that_is_no_longer_one_is_a_lost_ledger(tmp_path):
+    directory, moved = tmp_path / "var", tmp_path / "moved"
+    directory.mkdir()
+    with closing(Ledger(directory / "orders.sqlite")) as ledger:
+        ledger.open()
+        directory.rename(moved)
+        directory.touch()
+        why = rf"cannot be looked at \(Not a directory\); .* back from {moved}/orders.sqlite; "
+        for use in (ledger.look, ledger.look, lambda: ledger.position("x", "AAPL")):
+            with pytest.raises(LedgerError, match=why):
+                use()
+        with pytest.raises(LedgerError, match=why):
+            ledger.commit()
+        directory.unlink()
+        moved.rename(directory)
+        ledger.look()
+
+
 def test_a_link_to_a_directory_that_is_not_there_names_it(tmp_path):
     path = tmp_path / "orders.sqlite"
     path.symlink_to("/no/such/disk/orders.sqlite")

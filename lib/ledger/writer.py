@@ -55,6 +55,7 @@ from lib.ledger.wal import COUNT_COMMIT
 from lib.prices import MAX_PRICE, decimal_text, json_price
 from lib.process.file_lock import LockHeldError, is_still_at, lock_file
 from lib.process.log_events import LedgerBegun, log_event
+from lib.text import printable
 from lib.wire.order_messages import ExecutionReport, Order
 
 MAX_ACCOUNTS: Final = 1024
@@ -71,6 +72,10 @@ _UPSERT_FACT: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
 
 class LedgerLostError(LedgerError):
     """The file that was written is no longer at its path."""
+
+
+class UnsavedLedgerError(LedgerError):
+    """Orders that are booked are in a WAL that was removed: they are lost if the file is closed."""
 
 
 class _Account:
@@ -128,6 +133,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file and release its lock. What is not committed is lost."""
+        self._save_and_disconnect()
         self._disconnect()
         self._forget_files()
         self._is_checked = False
@@ -143,9 +149,10 @@ class Ledger:
         """
         if self.lost and self._files:
             if self._files.change_of_main():
-                self._rescue()  # a reader may have prevented it
+                with contextlib.suppress(LedgerLostError):
+                    self._look_for_main()  # what brings it back may be another thing now
             else:  # it is opened and checked as at a start: others may have written to it
-                self._disconnect()
+                self._save_and_disconnect()
                 self.lost = None
                 self._is_checked = False
         self._is_used = True
@@ -304,7 +311,11 @@ class Ledger:
         """Raise LedgerError if a file was removed or replaced; bound the WAL."""
         self._look_for_main()
         if self._files and (change := self._files.change_of_others()):
-            self._rescue()
+            if why_not := self._rescue():
+                raise UnsavedLedgerError(
+                    f"ledger {self.path}: {change}, and {self._unsaved(why_not)}; no order is "
+                    "booked until it is"
+                )
             raise LedgerError(f"ledger {self.path}: {change}")
         if size_of(self._places.wal) > MAX_WAL_BYTES:
             self._empty_wal(connection)
@@ -312,19 +323,38 @@ class Ledger:
     def _look_for_main(self) -> None:
         """Raise LedgerLostError if the file that was opened first is not at its path."""
         if self._files and (change := self._files.change_of_main()):
-            self._rescue()
-            self.lost = LedgerLostError(
-                f"ledger {self.path}: {change}; no order is booked until {self._files.way_back()}; "
-                "a restarted order manager goes on with what is at that path then, with a new "
-                "ledger if nothing is"
-            )
+            if why_not := self._rescue():
+                way_on = f"{self._unsaved(why_not)}; how the ledger is had again is logged then"
+            else:
+                way_on = (
+                    f"no order is booked until {self._files.way_back()}; a restarted order "
+                    "manager goes on with what is at that path then, with a new ledger if nothing "
+                    "is"
+                )
+            self.lost = LedgerLostError(f"ledger {self.path}: {change}; {way_on}")
             raise self.lost
 
-    def _rescue(self) -> None:
-        """Checkpoint the WAL into the ledger that it belongs to, wherever that is now."""
-        if self._connection:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _rescue(self) -> str:
+        """Checkpoint the WAL into the ledger that it belongs to, wherever that is now.
+
+        Returns why not all of it is there, "" if it is.
+        """
+        if self._connection is None:
+            return ""
+        try:
+            self._connection.rollback()
+            checkpoint = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _, pages, copied = checkpoint.fetchone()
+        except FILE_ERRORS as error:
+            return printable(str(error))
+        # A reader of what was booked last keeps the WAL, but not the pages from being copied.
+        return "" if pages == copied >= 0 else "another program is reading it"
+
+    def _unsaved(self, why_not: str) -> str:
+        return (
+            f"what was booked last is not yet saved ({why_not}): it is lost if this order manager, "
+            f"process {os.getpid()}, ends before"
+        )
 
     def _empty_wal(self, connection: sqlite3.Connection) -> None:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -389,7 +419,15 @@ class Ledger:
 
     def _read_counts(self, connection: sqlite3.Connection) -> None:
         (trade_id,) = connection.execute("SELECT max(trade_id) FROM orders").fetchone()
-        self._last_trade_id = self._last_trade_id_written = booked_count(trade_id, "trade_id")
+        last = booked_count(trade_id, "trade_id")
+        if last < self._last_trade_id_written:
+            raise DamagedLedgerError(
+                f"ledger {self.path}: ends with trade_id {last}, and this order manager has booked "
+                f"{self._last_trade_id_written}",
+                "put the file back that has them, or restart the order manager to go on without "
+                "them",
+            )
+        self._last_trade_id = self._last_trade_id_written = last
         (anonymous_clients,) = connection.execute(
             "SELECT max(value) FROM facts WHERE name = 'anonymous_clients'"
         ).fetchone()
@@ -444,20 +482,20 @@ class Ledger:
         """Turn any failure of the file into a LedgerError that lasts until the next commit."""
         try:
             yield
-        except LedgerLostError as error:
+        except (LedgerLostError, UnsavedLedgerError) as error:
             self._fail(error)  # it stays open, so that what is in it can be saved
         except LedgerError as error:
-            self._disconnect()
+            self._save_and_disconnect()
             self._fail(error)
         except FILE_ERRORS as error:
             # Closing would free the space of the WAL and of its index. On a full disk another
             # program would take it, and then the ledger could not even be read.
             is_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
             if not is_full or not self._rolled_back():
-                self._disconnect()
+                self._save_and_disconnect()
             self._fail(ledger_error(self.path, error))
         except DamagedRowError as error:
-            self._disconnect()
+            self._save_and_disconnect()
             self._fail(DamagedLedgerError(f"ledger {self.path}: damaged: {error}"))
 
     def _fail(self, failure: LedgerError) -> NoReturn:
@@ -472,6 +510,12 @@ class Ledger:
         except sqlite3.Error:
             return False
         return True
+
+    def _save_and_disconnect(self) -> None:
+        """Close the file, unless what is in a WAL that was removed would be lost."""
+        if self._files and self._files.change_of_others() and self._rescue():
+            return
+        self._disconnect()
 
     def _disconnect(self) -> None:
         """Close the file, which rolls back what is not committed."""

@@ -134,8 +134,11 @@ def ledger_error(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError
 
 
 def command(path: Path, option: str) -> str:
-    """Return the command that does something with the ledger at `path`."""
-    return f"`python -m lib.ledger --var-dir {shlex.quote(str(path.parent))} {option}`"
+    """Return the command that does something with this stack's ledger, which is at `path`."""
+    words = ["python", "-m", "lib.ledger"]
+    if config := os.environ.get("TRADING_CONFIG"):  # it has the name of the ledger
+        words += ["--config", str(Path(config).absolute())]
+    return f"`{shlex.join([*words, '--var-dir', str(path.parent), option])}`"
 
 
 def refuse_a_mixture(path: Path) -> None:

@@ -252,7 +252,8 @@ def test_a_damaged_ledger_ends_the_start_and_a_sound_copy_goes_on(
     assert refused.wait(timeout=60) == 1
     reason = stack.wait_for_event("order_manager", "cannot_start")["reason"]
     assert reason.startswith(f"ledger {ledger}: damaged")
-    assert f"`python -m lib.ledger --var-dir {stack.var_dir} --check`" in reason
+    command = f"python -m lib.ledger --config {stack.config} --var-dir {stack.var_dir} --check"
+    assert f"`{command}`" in reason
 
     ledger.write_bytes(sound)
     with started(stack) as manager, manager.connect() as client:

@@ -80,13 +80,12 @@ class ForeignLedgerError(LedgerError):
 
 
 class DamagedLedgerError(LedgerError):
-    """The ledger is not as the order manager left it. `cure` says how the operator can go on."""
+    """The ledger is not as the order manager left it. The text says how the operator can go on."""
 
     def __init__(
         self, text: str, cure: str = "restore a backup, or recover what can be read"
     ) -> None:
-        super().__init__(text)
-        self.cure = f"{cure} (docs/ledger.md)"
+        super().__init__(f"{text}; {cure} (docs/ledger.md)")
 
 
 FILE_ERRORS: Final = (sqlite3.Error, OSError, UnicodeDecodeError)

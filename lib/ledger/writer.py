@@ -125,6 +125,11 @@ class Ledger:
         self._anonymous_clients = 0
         self._anonymous_clients_written = 0
 
+    @property
+    def was_opened(self) -> bool:
+        """Whether this process has had the ledger open. Then it goes on in that one only."""
+        return self._files is not None
+
     def open(self) -> None:
         """Open the file if it is not open. Raises ForeignLedgerError if it is something else."""
         if self._connection is None:

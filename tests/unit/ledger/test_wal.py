@@ -186,7 +186,7 @@ def test_a_mixture_is_neither_opened_for_writing_nor_passes_a_check(moments):
     before = {file.name: file.read_bytes() for file in files_of(path)[:2]}
     with pytest.raises(DamagedLedgerError, match="main file is older than the WAL") as refused:
         Ledger(path).open()
-    assert f"`mv {path}-wal {path}-wal.apart`" in refused.value.cure
+    assert f"`mv {path}-wal {path}-wal.apart`" in str(refused.value)
     with read_ledger(path) as snapshot:
         assert snapshot.damages()[0].startswith("the main file is older")
     assert {file.name: file.read_bytes() for file in files_of(path)[:2]} == before

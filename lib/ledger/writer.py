@@ -45,6 +45,7 @@ from lib.ledger.rows import (
 from lib.ledger.schema import (
     FILE_ERRORS,
     DamagedLedgerError,
+    ForeignLedgerError,
     LedgerError,
     ledger_error,
     open_for_writing,
@@ -391,14 +392,22 @@ class Ledger:
                 f"ledger {self.path}: is empty now; no order is booked until its content is back; "
                 "a restarted order manager begins a new ledger"
             )
-        why_again = self._why_again()
+        if begins and self.path.is_symlink() and not places.main.exists():
+            raise ForeignLedgerError(
+                f"ledger {self.path}: nothing is where this link leads to, {places.main}: mount "
+                "its disk, or remove the link to begin a new ledger"
+            )
+        has_run_before = self._lock is None and places.lock.exists()
         self._take_lock()
         if not self._is_checked:
             refuse_a_mixture(self.path)
         connection = open_for_writing(self.path)
         try:
-            if begins and why_again:
-                reason = f"{why_again}: positions and order ids begin anew"
+            if begins and has_run_before:
+                reason = (
+                    f"an order manager has run here before ({places.lock.name} is there): "
+                    "positions and order ids begin anew"
+                )
                 event = LedgerBegun(ledger=str(self.path), reason=reason)
                 log_event(structlog.get_logger(), event)
             self._look_for_main()  # it may have been removed meanwhile, and made anew by this
@@ -412,15 +421,6 @@ class Ledger:
         self._forget_files()
         self._files, self._is_checked = files, True
         return connection
-
-    def _why_again(self) -> str:
-        """Return why a ledger that is made now need not be the first one here, "" if it is."""
-        lock = self._places.lock
-        if self._lock is None and lock.exists():
-            return f"an order manager has run here before ({lock.name} is there)"
-        if self.path.is_symlink():
-            return f"nothing is where the link leads to, {self._places.main}"
-        return ""
 
     def _read_counts(self, connection: sqlite3.Connection) -> None:
         (trade_id,) = connection.execute("SELECT max(trade_id) FROM orders").fetchone()

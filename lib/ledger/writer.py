@@ -104,6 +104,8 @@ class Ledger:
         """Why the ledger is lost, None if it is not. Only `look` finds it again."""
         self._places = files_of(path)
         self._lock: int | None = None
+        self._has_run_before = False
+        """Whether there was a lock file before this process took the lock."""
         self._connection: sqlite3.Connection | None = None
         self._files: OpenedFiles | None = None
         """The files as they were opened, from the first time on; a commit fails if one was removed
@@ -397,13 +399,14 @@ class Ledger:
                 f"ledger {self.path}: nothing is where this link leads to, {places.main}: mount "
                 "its disk, or remove the link to begin a new ledger"
             )
-        has_run_before = self._lock is None and places.lock.exists()
+        if self._lock is None:
+            self._has_run_before = places.lock.exists()
         self._take_lock()
         if not self._is_checked:
             refuse_a_mixture(self.path)
         connection = open_for_writing(self.path)
         try:
-            if begins and has_run_before:
+            if begins and self._has_run_before:
                 reason = (
                     f"an order manager has run here before ({places.lock.name} is there): "
                     "positions and order ids begin anew"

@@ -539,6 +539,18 @@ def test_a_new_ledger_is_a_warning_where_there_may_have_been_one(ledger, evidenc
     assert reasons == ([reason] if evidence == "a lock" else [])
 
 
+def test_a_new_ledger_is_a_warning_also_after_a_start_that_failed(ledger):
+    ledger.path.with_name("orders.sqlite.lock").touch(0o600)
+    wal = ledger.path.with_name("orders.sqlite-wal")
+    wal.write_bytes(b"of a ledger that was moved away")
+    with pytest.raises(LedgerError, match="with orders in it"):
+        ledger.look()
+    wal.unlink()
+    with capture_logs() as logged:
+        ledger.look()
+    assert [line["event"] for line in logged] == ["ledger_begun"]
+
+
 @pytest.mark.parametrize("suffixes", [("-wal", "-shm"), ("-shm",), (".lock",)])
 def test_no_file_of_the_ledger_can_be_exchanged_unnoticed(ledger, suffixes):
     commit(ledger, 1, 2, 3)

@@ -100,9 +100,11 @@ def test_a_query_without_an_end_ends_with_its_time(connection):
     with start_check._time_limit(connection, 0.01) as has_time:
         connection.execute(endless).fetchall()
     assert not has_time()
-    with pytest.raises(OperationalError, match="no such table"):
-        with start_check._time_limit(connection, 60):
-            connection.execute("SELECT * FROM nothing")
+    with (
+        pytest.raises(OperationalError, match="no such table"),
+        start_check._time_limit(connection, 60),
+    ):
+        connection.execute("SELECT * FROM nothing")
     assert list(differences(connection)) == []
 
 

@@ -449,7 +449,7 @@ def test_no_order_in_a_removed_wal_is_lost_to_a_reader(ledger, suffixes, found_b
                 ledger.look()
             assert ledger.find("x", 3) is not None
             assert ledger.last_order_id("y") == 0
-    with pytest.raises(LedgerError, match="orders.sqlite-wal was removed$"):
+    with pytest.raises(LedgerError, match=r"orders\.sqlite-wal was removed$"):
         ledger.commit()
     ledger.look()
     commit(ledger, 4)
@@ -473,7 +473,7 @@ def test_what_a_file_is_moved_to_may_be_removed_and_then_the_way_back_is_another
     with pytest.raises(LedgerLostError, match=f"it is back from {moved};"):
         ledger.look()
     moved.unlink()
-    with pytest.raises(LedgerLostError, match="it is copied back .`cp /proc/"):
+    with pytest.raises(LedgerLostError, match=r"it is copied back .`cp /proc/"):
         ledger.look()
 
 
@@ -489,7 +489,7 @@ def test_a_file_with_fewer_orders_than_this_process_has_booked_is_refused(ledger
         ledger.path.write_bytes(backup)
         for _ in range(2):
             with pytest.raises(
-                DamagedLedgerError, match="ends with trade_id 1, .* order manager has booked 3"
+                DamagedLedgerError, match=r"ends with trade_id 1, .* order manager has booked 3"
             ):
                 ledger.look()
         ledger.path.write_bytes(whole)

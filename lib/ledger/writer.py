@@ -102,6 +102,8 @@ class Ledger:
         self.path = path
         self.lost: LedgerLostError | None = None
         """Why the ledger is lost, None if it is not. Only `look` finds it again."""
+        self._loss = ""
+        """What had happened when it was found to be lost."""
         self._places = files_of(path)
         self._lock: int | None = None
         self._has_run_before = False
@@ -135,7 +137,7 @@ class Ledger:
 
     def open(self) -> None:
         """Open the file if it is not open. Raises ForeignLedgerError if it is something else."""
-        if self._connection is None:
+        if self._connection is None or self._failure:
             with self._failing():
                 self._opened()
 
@@ -158,7 +160,7 @@ class Ledger:
         if self.lost and self._files:
             if self._files.change_of_main():
                 with contextlib.suppress(LedgerLostError):
-                    self._look_for_main()  # what brings it back may be another thing now
+                    self._look_for_main()  # the way back may be another one now
             else:  # it is opened and checked as at a start: others may have written to it
                 self._save_and_disconnect()
                 self.lost = None
@@ -331,6 +333,8 @@ class Ledger:
     def _look_for_main(self) -> None:
         """Raise LedgerLostError if the file that was opened first is not at its path."""
         if self._files and (change := self._files.change_of_main()):
+            if self.lost is None:
+                self._loss = change
             if why_not := self._rescue():
                 way_on = f"{self._unsaved(why_not)}; how the ledger is had again is logged then"
             else:
@@ -339,7 +343,7 @@ class Ledger:
                     "manager goes on with what is at that path then, with a new ledger if nothing "
                     "is"
                 )
-            self.lost = LedgerLostError(f"ledger {self.path}: {change}; {way_on}")
+            self.lost = LedgerLostError(f"ledger {self.path}: {self._loss}; {way_on}")
             raise self.lost
 
     def _rescue(self) -> str:

@@ -104,7 +104,7 @@ def test_a_query_without_an_end_ends_with_its_time(connection):
         pytest.raises(OperationalError, match="no such table"),
         start_check._time_limit(connection, 60),
     ):
-        connection.execute("SELECT * FROM nothing")
+        connection.execute("SELECT * FROM no_table")
     assert list(differences(connection)) == []
 
 

@@ -304,10 +304,11 @@ def test_no_order_is_lost_in_a_wal_that_is_removed_while_it_is_read(stack: Priva
             reason = manager.wait_for("ledger_failed")["reason"]
             assert "what was booked last is not yet saved (another program is reading it)" in reason
             assert_all_refused(tell(client, 4), reason)
-        manager.wait_for("ledger_recovered")
+        wait_until(lambda: "status" in tell(client, 4)[0], "it books again")
         reports += tell(client, 4)
         assert_filled_from(reports, 1)
         assert as_booked(reports) == manager.booked()
+        manager.wait_for("ledger_recovered")
 
 
 def test_a_second_order_manager_takes_over_when_the_first_has_ended(stack: PrivateStack) -> None:

@@ -142,17 +142,7 @@ class OrderManager:
             why_drop=_why_drop,
         )
         self._connections = self._clients.connections
-        try:
-            self._ledger.open()
-        except ForeignLedgerError as error:
-            raise CannotStartError(str(error)) from None
-        except DamagedLedgerError as error:
-            look = command(self._ledger.path, "--check")
-            raise CannotStartError(f"{error}; look at it with {look}; {error.cure}") from None
-        except LedgerError as error:
-            # Each look and each order tries it again; until one succeeds, orders are answered with
-            # this reason.
-            self._ledger_watch.failed(str(error))
+        self._ledger_watch.look()
         Listener(
             loop,
             manager.host,
@@ -338,7 +328,11 @@ def _why_drop(_session: Session, connection: Connection, now_ns: int) -> str:
 
 
 class LedgerWatch:
-    """Looks after the ledger while no order comes, and logs its failures and their ends once."""
+    """Looks after the ledger while no order comes, and logs its failures and their ends once.
+
+    The first look opens it. If it cannot be used, each look and each order tries again; until one
+    succeeds, orders are answered with the reason.
+    """
 
     def __init__(self, ledger: Ledger, now_ns: int) -> None:
         self._log = structlog.get_logger()
@@ -352,11 +346,24 @@ class LedgerWatch:
         return self._next_look_ns
 
     def on_time(self, now_ns: int) -> None:
-        """Look whether the ledger is there."""
+        """Look whether the ledger is there. Raises CannotStartError, as `look` does."""
         self._next_look_ns = now_ns + LOOK_NS
+        self.look()
+
+    def look(self) -> None:
+        """Look whether the ledger is there.
+
+        Raises CannotStartError if the operator has to act before it can be opened: at the start, or
+        later, if another order manager wrote it until now.
+        """
         try:
             self._ledger.look()
         except LedgerError as error:
+            if not self._ledger.was_opened and isinstance(error, ForeignLedgerError):
+                raise CannotStartError(str(error)) from None
+            if not self._ledger.was_opened and isinstance(error, DamagedLedgerError):
+                look = command(self._ledger.path, "--check")
+                raise CannotStartError(f"{error}; look at it with {look}") from None
             self.failed(str(error))
             self._look_failed = True
         else:

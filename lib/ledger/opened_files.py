@@ -24,6 +24,7 @@ class OpenedFiles:
         # It only names the file, and so keeps its number from being used again, and its content
         # for a copy. To close any other descriptor would release the locks that SQLite has on it.
         self._main = os.open(files.main, os.O_PATH | os.O_CLOEXEC)
+        self._opened_main = os.fstat(self._main)
 
     def close(self) -> None:
         """Forget the files."""
@@ -31,7 +32,7 @@ class OpenedFiles:
 
     def change_of_main(self) -> str:
         """Return what has happened to the ledger's own file, "" if it is at its path."""
-        return _change(self._path, os.fstat(self._main))
+        return _change(self._path, self._opened_main)
 
     def change_of_others(self) -> str:
         """Return what has happened to one of the files beside it, "" if they are at their paths."""
@@ -55,4 +56,6 @@ def _change(path: Path, opened: os.stat_result) -> str:
         is_it = os.path.samestat(path.stat(), opened)
     except FileNotFoundError:
         return "was removed"
+    except OSError as error:  # a directory on the way to it, or its disk
+        return f"cannot be looked at ({error.strerror})"
     return "" if is_it else "is another file now"

@@ -80,13 +80,12 @@ class ForeignLedgerError(LedgerError):
 
 
 class DamagedLedgerError(LedgerError):
-    """The ledger is not as the order manager left it. `cure` says how the operator can go on."""
+    """The ledger is not as the order manager left it. The text says how the operator can go on."""
 
     def __init__(
         self, text: str, cure: str = "restore a backup, or recover what can be read"
     ) -> None:
-        super().__init__(text)
-        self.cure = f"{cure} (docs/ledger.md)"
+        super().__init__(f"{text}; {cure} (docs/ledger.md)")
 
 
 FILE_ERRORS: Final = (sqlite3.Error, OSError, UnicodeDecodeError)
@@ -134,8 +133,11 @@ def ledger_error(path: Path, error: sqlite3.Error | OSError | UnicodeDecodeError
 
 
 def command(path: Path, option: str) -> str:
-    """Return the command that does something with the ledger at `path`."""
-    return f"`python -m lib.ledger --var-dir {shlex.quote(str(path.parent))} {option}`"
+    """Return the command that does something with this stack's ledger, which is at `path`."""
+    words = ["python", "-m", "lib.ledger"]
+    if config := os.environ.get("TRADING_CONFIG"):  # it has the name of the ledger
+        words += ["--config", str(Path(config).absolute())]
+    return f"`{shlex.join([*words, '--var-dir', str(path.parent), option])}`"
 
 
 def refuse_a_mixture(path: Path) -> None:

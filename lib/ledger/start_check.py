@@ -1,19 +1,23 @@
 """What is looked at before a ledger is traded on: its pages, and its positions against its fills.
 
 A start must be quick, and a ledger may be large. So all pages are checked while they are few, and
-all columns of the positions while the fills are few. Beyond that the quantities are still compared
-with the last fills, always. `python -m lib.ledger --check` compares everything.
+all columns of the positions while the fills are few. Beyond that the quantities are still compared:
+of what the last fills moved, always; of older positions, as many as there is time for, and none of
+clients without a logon, who never come back. `python -m lib.ledger --check` compares everything.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lib.ledger.check import position_differences, position_name
 from lib.ledger.positions import Position
+from lib.ledger.reader import STEPS_A_CHECK
 from lib.ledger.replay import replay
 from lib.ledger.rows import (
     SELECT_ORDERS,
@@ -24,13 +28,22 @@ from lib.ledger.rows import (
     booked_position,
 )
 from lib.ledger.schema import DamagedLedgerError, command
+from lib.wire.order_messages import ANONYMOUS
 
 MAX_QUICK_CHECK_BYTES: Final = 16 * 1024 * 1024
 """The largest ledger whose pages are all checked."""
 MAX_REPLAYED: Final = 5_000
 """How many fills are replayed, the last ones."""
+MAX_OLDER_S: Final = 1.0
+"""How long older positions are compared, in the order of their clients' names. A client takes 0.3 s
+for each million of its orders."""
 
 _LAST_FILLS: Final = f"{SELECT_ORDERS} WHERE trade_id > ? ORDER BY trade_id"
+_POSITION: Final = f"{SELECT_POSITIONS} WHERE client_id = ? AND symbol = ?"
+_POSITIONS_OF_CLIENT: Final = f"{SELECT_POSITIONS} WHERE client_id = ?"
+_NEXT_CLIENT: Final = "SELECT min(client_id) FROM positions WHERE client_id > ?"
+_AFTER_ANONYMOUS: Final = f"{ANONYMOUS}:"
+"""Sorts after all clients without a logon: a colon comes after the digits."""
 _LAST_FILLS_OF_CLIENT: Final = (
     "SELECT symbol, position, max(trade_id) FROM orders"
     " WHERE client_id = ? AND trade_id IS NOT NULL GROUP BY symbol"
@@ -64,14 +77,16 @@ def differences(connection: sqlite3.Connection) -> Iterator[str]:
     (last,) = connection.execute("SELECT max(trade_id) FROM orders").fetchone()
     before = max(0, booked_count(last, "trade_id") - MAX_REPLAYED)
     replayed = replay(map(booked_order, connection.execute(_LAST_FILLS, (before,))))
-    booked = booked_positions(connection)
     if not before:
-        yield from all_differences(booked, replayed)
+        yield from all_differences(booked_positions(connection), replayed)
         return
-    quantities = _older(connection, {client_id for client_id, _ in booked.keys() - replayed.keys()})
-    quantities |= {key: position.quantity for key, position in replayed.items()}
-    for key in sorted(booked.keys() | quantities.keys()):
-        yield from _quantity_difference(key, booked.get(key), quantities.get(key))
+    for key, position in sorted(replayed.items()):
+        row = connection.execute(_POSITION, key).fetchone()
+        yield from _quantity_difference(key, row and booked_position(row), position.quantity)
+    with _time_limit(connection, MAX_OLDER_S) as has_time:
+        client_id = ""
+        while has_time() and (client_id := _next_client(connection, client_id)) is not None:
+            yield from _older_differences(connection, client_id, replayed.keys())
 
 
 def booked_positions(connection: sqlite3.Connection) -> dict[tuple[str, str], BookedPosition]:
@@ -88,13 +103,48 @@ def all_differences(
         yield from position_differences(key, booked.get(key), replayed.get(key))
 
 
-def _older(connection: sqlite3.Connection, client_ids: set[str]) -> dict[tuple[str, str], int]:
-    """Return the positions that the last fills of these clients state."""
-    return {
-        (client_id, symbol): position
-        for client_id in client_ids
+def _next_client(connection: sqlite3.Connection, after: str) -> Any:
+    """Return the next client that can log on again and has a position, None if there is none."""
+    (client_id,) = connection.execute(_NEXT_CLIENT, (after,)).fetchone()
+    if isinstance(client_id, str) and client_id.startswith(ANONYMOUS):
+        (client_id,) = connection.execute(_NEXT_CLIENT, (_AFTER_ANONYMOUS,)).fetchone()
+    return client_id
+
+
+def _older_differences(
+    connection: sqlite3.Connection, client_id: str, compared: Collection[tuple[str, str]]
+) -> list[str]:
+    """Return where the further positions of a client are not what its last fills state."""
+    rows = map(booked_position, connection.execute(_POSITIONS_OF_CLIENT, (client_id,)))
+    booked = {position.symbol: position for position in rows}
+    if all((client_id, symbol) in compared for symbol in booked):
+        return []
+    stated = {
+        symbol: position
         for symbol, position, _ in connection.execute(_LAST_FILLS_OF_CLIENT, (client_id,))
     }
+    return [
+        difference
+        for symbol in sorted(booked.keys() | stated.keys())
+        if (client_id, symbol) not in compared
+        for difference in _quantity_difference(
+            (client_id, symbol), booked.get(symbol), stated.get(symbol)
+        )
+    ]
+
+
+@contextmanager
+def _time_limit(connection: sqlite3.Connection, limit_s: float) -> Iterator[Callable[[], bool]]:
+    """End the block when the time is over, within a query too; gives whether there is time left."""
+    end_s = time.monotonic() + limit_s
+    connection.set_progress_handler(lambda: time.monotonic() > end_s, STEPS_A_CHECK)
+    try:
+        yield lambda: time.monotonic() <= end_s
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+    finally:
+        connection.set_progress_handler(None, 0)
 
 
 def _quantity_difference(

@@ -42,8 +42,9 @@ def mixture(files: LedgerFiles, connection: sqlite3.Connection) -> str:
     whole = _state(connection)
     try:
         alone = _state_of_main_file(files.main)
-    except sqlite3.Error:
-        # A checkpoint may have been interrupted: the WAL has the pages that are half written.
+    except (sqlite3.Error, UnicodeDecodeError):
+        # A checkpoint may have been interrupted: the WAL has the pages that are half written, and
+        # SQLite quotes from them.
         return ""
     if alone.created_utc != whole.created_utc:
         return "the WAL is another ledger's"

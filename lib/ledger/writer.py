@@ -45,6 +45,7 @@ from lib.ledger.rows import (
 from lib.ledger.schema import (
     FILE_ERRORS,
     DamagedLedgerError,
+    ForeignLedgerError,
     LedgerError,
     ledger_error,
     open_for_writing,
@@ -55,6 +56,7 @@ from lib.ledger.wal import COUNT_COMMIT
 from lib.prices import MAX_PRICE, decimal_text, json_price
 from lib.process.file_lock import LockHeldError, is_still_at, lock_file
 from lib.process.log_events import LedgerBegun, log_event
+from lib.text import printable
 from lib.wire.order_messages import ExecutionReport, Order
 
 MAX_ACCOUNTS: Final = 1024
@@ -71,6 +73,10 @@ _UPSERT_FACT: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
 
 class LedgerLostError(LedgerError):
     """The file that was written is no longer at its path."""
+
+
+class UnsavedLedgerError(LedgerError):
+    """Orders that are booked are in a WAL that was removed: they are lost if the file is closed."""
 
 
 class _Account:
@@ -96,12 +102,18 @@ class Ledger:
         self.path = path
         self.lost: LedgerLostError | None = None
         """Why the ledger is lost, None if it is not. Only `look` finds it again."""
+        self._loss = ""
+        """What had happened when it was found to be lost."""
         self._places = files_of(path)
         self._lock: int | None = None
+        self._has_run_before = False
+        """Whether there was a lock file before this process took the lock."""
         self._connection: sqlite3.Connection | None = None
         self._files: OpenedFiles | None = None
         """The files as they were opened, from the first time on; a commit fails if one was removed
-        or replaced."""
+        or replaced. Once there are any, no new ledger is made."""
+        self._is_checked = False
+        """Whether what is opened next was looked at before, and has not been away since."""
         self._is_used = False
         """Whether any method was called since the last commit."""
         self._failure: LedgerError | None = None
@@ -118,16 +130,23 @@ class Ledger:
         self._anonymous_clients = 0
         self._anonymous_clients_written = 0
 
+    @property
+    def was_opened(self) -> bool:
+        """Whether this process has had the ledger open. Then it goes on in that one only."""
+        return self._files is not None
+
     def open(self) -> None:
         """Open the file if it is not open. Raises ForeignLedgerError if it is something else."""
-        if self._connection is None:
+        if self._connection is None or self._failure:
             with self._failing():
                 self._opened()
 
     def close(self) -> None:
         """Close the file and release its lock. What is not committed is lost."""
+        self._save_and_disconnect()
         self._disconnect()
         self._forget_files()
+        self._is_checked = False
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -140,10 +159,12 @@ class Ledger:
         """
         if self.lost and self._files:
             if self._files.change_of_main():
-                self._rescue()  # a reader may have prevented it
+                with contextlib.suppress(LedgerLostError):
+                    self._look_for_main()  # the way back may be another one now
             else:  # it is opened and checked as at a start: others may have written to it
-                self._disconnect()
-                self._forget_files()
+                self._save_and_disconnect()
+                self.lost = None
+                self._is_checked = False
         self._is_used = True
         self.commit()
 
@@ -300,7 +321,11 @@ class Ledger:
         """Raise LedgerError if a file was removed or replaced; bound the WAL."""
         self._look_for_main()
         if self._files and (change := self._files.change_of_others()):
-            self._rescue()
+            if why_not := self._rescue():
+                raise UnsavedLedgerError(
+                    f"ledger {self.path}: {change}, and {self._unsaved(why_not)}; no order is "
+                    "booked until it is"
+                )
             raise LedgerError(f"ledger {self.path}: {change}")
         if size_of(self._places.wal) > MAX_WAL_BYTES:
             self._empty_wal(connection)
@@ -308,19 +333,40 @@ class Ledger:
     def _look_for_main(self) -> None:
         """Raise LedgerLostError if the file that was opened first is not at its path."""
         if self._files and (change := self._files.change_of_main()):
-            self._rescue()
-            self.lost = LedgerLostError(
-                f"ledger {self.path}: {change}; no order is booked until {self._files.way_back()}; "
-                "a restarted order manager goes on with what is at that path then, with a new "
-                "ledger if nothing is"
-            )
+            if self.lost is None:
+                self._loss = change
+            if why_not := self._rescue():
+                way_on = f"{self._unsaved(why_not)}; how the ledger is had again is logged then"
+            else:
+                way_on = (
+                    f"no order is booked until {self._files.way_back()}; a restarted order "
+                    "manager goes on with what is at that path then, with a new ledger if nothing "
+                    "is"
+                )
+            self.lost = LedgerLostError(f"ledger {self.path}: {self._loss}; {way_on}")
             raise self.lost
 
-    def _rescue(self) -> None:
-        """Checkpoint the WAL into the ledger that it belongs to, wherever that is now."""
-        if self._connection:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _rescue(self) -> str:
+        """Checkpoint the WAL into the ledger that it belongs to, wherever that is now.
+
+        Returns why not all of it is there, "" if it is.
+        """
+        if self._connection is None:
+            return ""
+        try:
+            self._connection.rollback()
+            checkpoint = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _, pages, copied = checkpoint.fetchone()
+        except FILE_ERRORS as error:
+            return printable(str(error))
+        # A reader of what was booked last keeps the WAL, but not the pages from being copied.
+        return "" if pages == copied >= 0 else "another program is reading it"
+
+    def _unsaved(self, why_not: str) -> str:
+        return (
+            f"what was booked last is not yet saved ({why_not}): it is lost if this order manager, "
+            f"process {os.getpid()}, ends before"
+        )
 
     def _empty_wal(self, connection: sqlite3.Connection) -> None:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -333,51 +379,67 @@ class Ledger:
 
     def _opened(self) -> sqlite3.Connection:
         self._is_used = True
+        # Raised again and again, an error would keep the frames of each time.
         if self._failure:
-            raise self._failure
+            raise self._failure.with_traceback(None)
         if self.lost:
-            raise self.lost
+            raise self.lost.with_traceback(None)
         if self._connection is None:
-            self._look_for_main()
             self._connection = self._open()
         return self._connection
 
     def _open(self) -> sqlite3.Connection:
-        """Open the file, and create it where there is none; check it when it is the first time."""
+        """Open the file, and check it if it is not checked; create it at the first time only."""
+        self._look_for_main()
         places = self._places = files_of(self.path)
         begins = size_of(places.main) == 0
-        why_again = self._why_again()
+        if begins and self._files:
+            raise LedgerError(
+                f"ledger {self.path}: is empty now; no order is booked until its content is back; "
+                "a restarted order manager begins a new ledger"
+            )
+        if begins and self.path.is_symlink() and not places.main.exists():
+            raise ForeignLedgerError(
+                f"ledger {self.path}: nothing is where this link leads to, {places.main}: mount "
+                "its disk, or remove the link to begin a new ledger"
+            )
+        if self._lock is None:
+            self._has_run_before = places.lock.exists()
         self._take_lock()
-        if self._files is None:
+        if not self._is_checked:
             refuse_a_mixture(self.path)
         connection = open_for_writing(self.path)
         try:
-            if begins and why_again:
-                reason = f"{why_again}: positions and order ids begin anew"
+            if begins and self._has_run_before:
+                reason = (
+                    f"an order manager has run here before ({places.lock.name} is there): "
+                    "positions and order ids begin anew"
+                )
                 event = LedgerBegun(ledger=str(self.path), reason=reason)
                 log_event(structlog.get_logger(), event)
-            if self._files is None:
+            self._look_for_main()  # it may have been removed meanwhile, and made anew by this
+            if not self._is_checked:
                 check_at_start(self.path, connection)
             self._read_counts(connection)
-            self._forget_files()
-            self._files = OpenedFiles(self.path, places)
+            files = OpenedFiles(self.path, places)
         except BaseException:
             connection.close()
             raise
+        self._forget_files()
+        self._files, self._is_checked = files, True
         return connection
-
-    def _why_again(self) -> str:
-        """Return why a ledger that is made now need not be the first one here, "" if it is."""
-        lock = self._places.lock
-        if self._lock is None and lock.exists():
-            return f"an order manager has run here before ({lock.name} is there)"
-        if self.path.is_symlink():
-            return f"nothing is where the link leads to, {self._places.main}"
-        return ""
 
     def _read_counts(self, connection: sqlite3.Connection) -> None:
         (trade_id,) = connection.execute("SELECT max(trade_id) FROM orders").fetchone()
-        self._last_trade_id = self._last_trade_id_written = booked_count(trade_id, "trade_id")
+        last = booked_count(trade_id, "trade_id")
+        if last < self._last_trade_id_written:
+            raise DamagedLedgerError(
+                f"ledger {self.path}: ends with trade_id {last}, and this order manager has booked "
+                f"{self._last_trade_id_written}",
+                "put the file back that has them, or restart the order manager to go on without "
+                "them",
+            )
+        self._last_trade_id = self._last_trade_id_written = last
         (anonymous_clients,) = connection.execute(
             "SELECT max(value) FROM facts WHERE name = 'anonymous_clients'"
         ).fetchone()
@@ -432,20 +494,20 @@ class Ledger:
         """Turn any failure of the file into a LedgerError that lasts until the next commit."""
         try:
             yield
-        except LedgerLostError as error:
+        except (LedgerLostError, UnsavedLedgerError) as error:
             self._fail(error)  # it stays open, so that what is in it can be saved
         except LedgerError as error:
-            self._disconnect()
+            self._save_and_disconnect()
             self._fail(error)
         except FILE_ERRORS as error:
             # Closing would free the space of the WAL and of its index. On a full disk another
             # program would take it, and then the ledger could not even be read.
             is_full = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
             if not is_full or not self._rolled_back():
-                self._disconnect()
+                self._save_and_disconnect()
             self._fail(ledger_error(self.path, error))
         except DamagedRowError as error:
-            self._disconnect()
+            self._save_and_disconnect()
             self._fail(DamagedLedgerError(f"ledger {self.path}: damaged: {error}"))
 
     def _fail(self, failure: LedgerError) -> NoReturn:
@@ -460,6 +522,12 @@ class Ledger:
         except sqlite3.Error:
             return False
         return True
+
+    def _save_and_disconnect(self) -> None:
+        """Close the file, unless what is in a WAL that was removed would be lost."""
+        if self._files and self._files.change_of_others() and self._rescue():
+            return
+        self._disconnect()
 
     def _disconnect(self) -> None:
         """Close the file, which rolls back what is not committed."""

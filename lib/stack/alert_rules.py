@@ -26,6 +26,7 @@ from lib.process.log_events import (
     AlertFailed,
     AlertSent,
     AlertStarted,
+    LedgerBegun,
     LedgerFailed,
     LedgerLost,
     LogEvent,
@@ -47,6 +48,7 @@ from lib.stack.log_follower import GIVEN_UP, SUPERVISORD, read_supervisor_line, 
 
 ALERTED: Final[frozenset[type[LogEvent]]] = frozenset(
     {
+        LedgerBegun,
         LedgerFailed,
         LedgerLost,
         LossLimitReached,

@@ -252,7 +252,8 @@ def test_a_damaged_ledger_ends_the_start_and_a_sound_copy_goes_on(
     assert refused.wait(timeout=60) == 1
     reason = stack.wait_for_event("order_manager", "cannot_start")["reason"]
     assert reason.startswith(f"ledger {ledger}: damaged")
-    assert f"`python -m lib.ledger --var-dir {stack.var_dir} --check`" in reason
+    command = f"python -m lib.ledger --config {stack.config} --var-dir {stack.var_dir} --check"
+    assert f"`{command}`" in reason
 
     ledger.write_bytes(sound)
     with started(stack) as manager, manager.connect() as client:
@@ -289,6 +290,25 @@ def test_a_ledger_removed_under_an_idle_order_manager_is_said_and_forgets_nothin
         assert_filled_from(reports, 1)
         assert as_booked(reports) == manager.booked()
         assert not manager.events("ledger_begun")
+
+
+def test_no_order_is_lost_in_a_wal_that_is_removed_while_it_is_read(stack: PrivateStack) -> None:
+    ledger = stack.var_dir / "orders.sqlite"
+    with started(stack) as manager, manager.logged_on() as client:
+        reports = tell(client, 1)
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM orders").fetchall()
+            reports += tell(client, 2, 3)
+            Path(f"{ledger}-wal").unlink()
+            reason = manager.wait_for("ledger_failed")["reason"]
+            assert "what was booked last is not yet saved (another program is reading it)" in reason
+            assert_all_refused(tell(client, 4), reason)
+        wait_until(lambda: "status" in tell(client, 4)[0], "it books again")
+        reports += tell(client, 4)
+        assert_filled_from(reports, 1)
+        assert as_booked(reports) == manager.booked()
+        manager.wait_for("ledger_recovered")
 
 
 def test_a_second_order_manager_takes_over_when_the_first_has_ended(stack: PrivateStack) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from daemons.order_manager import LOOK_NS, LedgerWatch
+from lib.errors import CannotStartError
 from lib.ledger.schema import LedgerError
 from lib.ledger.writer import Ledger
 from tests.helpers import fresh_ledger, locked
@@ -76,6 +79,48 @@ def test_a_ledger_of_another_order_manager_is_taken_over_when_that_has_ended(wat
     watched.ledger.close()
     assert second.look() == [("ledger_recovered", "")]
     second.ledger.close()
+
+
+@pytest.mark.parametrize("what", ["damaged", "another program's"])
+def test_what_the_operator_has_to_mend_ends_a_start_that_had_to_wait_for_another_order_manager(
+    watched, what
+):
+    path = watched.ledger.path
+    second = Watched(Ledger(path))
+    ((event, reason),) = second.look()
+    assert (event, "another order manager writes it" in reason) == ("ledger_failed", True)
+    watched.ledger.close()
+    with closing(sqlite3.connect(path)) as connection:
+        if what == "damaged":
+            connection.execute("INSERT INTO positions VALUES ('x', 'AAPL', 5, '5', '1', '0')")
+            expected = (
+                f"ledger {path}: position of x in AAPL: there are no fills of it; go on with .* "
+                "look at it with `python -m lib.ledger .* --check`$"
+            )
+        else:
+            connection.execute("PRAGMA application_id = 1")
+            expected = f"ledger {path}: an SQLite file of another program"
+        connection.commit()
+    with pytest.raises(CannotStartError, match=expected):
+        second.look()
+    second.ledger.close()
+
+
+def test_a_ledger_that_comes_back_damaged_does_not_end_what_knows_the_one_that_was_there(watched):
+    path = watched.ledger.path
+    moved = path.rename(path.with_name("moved"))
+    assert [event for event, _ in watched.look()] == ["ledger_lost"]
+    with closing(sqlite3.connect(moved)) as connection:
+        connection.execute("INSERT INTO positions VALUES ('x', 'AAPL', 5, '5', '1', '0')")
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    moved.rename(path)
+    ((event, reason),) = watched.look()
+    assert event == "ledger_failed"
+    assert "there are no fills of it; go on with what the fills say: `python -m" in reason
+    path.rename(moved)
+    assert [event for event, _ in watched.look()] == ["ledger_lost"]
+    assert not path.exists()
 
 
 def test_a_failure_to_write_is_over_when_an_order_is_booked_and_not_when_a_look_succeeds(watched):

@@ -156,7 +156,7 @@ def test_a_ledger_that_is_not_what_it_was_ends_the_start_in_one_line(tmp_path: P
         Manager(tmp_path, clean_up)
     reason = str(refused.value)
     assert reason.startswith(f"ledger {path}: {expected}")
-    assert f"; look at it with `python -m lib.ledger --var-dir {tmp_path} --check`; " in reason
+    assert reason.endswith(f"look at it with `python -m lib.ledger --var-dir {tmp_path} --check`")
     assert cure in reason
     assert reason.isprintable()
 

@@ -104,7 +104,7 @@ def test_what_others_may_have_planted_is_refused_with_one_line(
 
 def test_a_link_that_leads_elsewhere_meanwhile_is_a_lost_ledger(tmp_path):
     path = tmp_path / "orders.sqlite"
-    path.symlink_to("first.sqlite")
+    path.symlink_to(write_ledger(tmp_path / "first.sqlite").name)
     with closing(Ledger(path)) as ledger:
         ledger.open()
         path.unlink()
@@ -116,12 +116,39 @@ def test_a_link_that_leads_elsewhere_meanwhile_is_a_lost_ledger(tmp_path):
             ledger.look()
 
 
-def test_a_link_to_a_directory_that_is_not_there_names_it(tmp_path):
+def test_a_directory_that_is_no_longer_one_is_a_lost_ledger(tmp_path):
+    directory, moved = tmp_path / "var", tmp_path / "moved"
+    directory.mkdir()
+    with closing(Ledger(directory / "orders.sqlite")) as ledger:
+        ledger.open()
+        directory.rename(moved)
+        directory.touch()
+        why = rf"cannot be looked at \(Not a directory\); .* back from {moved}/orders.sqlite; "
+        for use in (ledger.look, ledger.look, lambda: ledger.position("x", "AAPL")):
+            with pytest.raises(LedgerError, match=why):
+                use()
+        with pytest.raises(LedgerError, match=why):
+            ledger.commit()
+        directory.unlink()
+        moved.rename(directory)
+        ledger.look()
+
+
+@pytest.mark.parametrize("is_empty", [False, True], ids=["no disk", "an empty mount point"])
+def test_no_ledger_is_begun_at_the_end_of_a_link_whose_disk_is_not_mounted(tmp_path, is_empty):
+    disk = tmp_path / "disk"
+    if is_empty:
+        disk.mkdir()
     path = tmp_path / "orders.sqlite"
-    path.symlink_to("/no/such/disk/orders.sqlite")
-    with pytest.raises(LedgerError, match="No such file or directory: /no/such/disk"):
+    path.symlink_to("disk/orders.sqlite")
+    why = f"nothing is where this link leads to, {disk}/orders.sqlite: mount its disk, or remove "
+    with pytest.raises(ForeignLedgerError, match=why):
         Ledger(path).open()
-    path.unlink()
+    assert not is_empty or list(disk.iterdir()) == []
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    path = tmp_path / "orders.sqlite"
     path.symlink_to(path)
     with pytest.raises(LedgerError, match="Too many levels of symbolic links"):
         Ledger(path).open()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from contextlib import closing
 from decimal import Decimal
@@ -16,7 +17,7 @@ import pytest
 from lib.ledger.__main__ import LATEST_ORDERS
 from lib.ledger.check import ReportedFill
 from lib.ledger.files import files_of
-from lib.ledger.schema import DamagedLedgerError, open_for_writing
+from lib.ledger.schema import DamagedLedgerError, command, open_for_writing
 from lib.ledger.writer import Ledger
 from lib.process.file_lock import lock_file
 from lib.settings import PROJECT_ROOT
@@ -187,11 +188,11 @@ def test_rebuilt_positions_are_what_the_fills_say(path, run, spoil, difference):
     change(path, f"{spoil} WHERE client_id = 'alice'")
     with closing(Ledger(path)) as ledger, pytest.raises(DamagedLedgerError) as refused:
         ledger.open()
-    assert refused.value.cure == (
-        f"go on with what the fills say: `python -m lib.ledger --var-dir {path.parent} "
+    assert str(refused.value).endswith(
+        f"; go on with what the fills say: `python -m lib.ledger --var-dir {path.parent} "
         "--rebuild-positions` (docs/ledger.md)"
         if "not as" not in difference
-        else DamagedLedgerError("").cure
+        else str(DamagedLedgerError(""))
     )
     code, output, errors = run("--rebuild-positions")
     assert (code, errors) == (0, "")
@@ -202,6 +203,25 @@ def test_rebuilt_positions_are_what_the_fills_say(path, run, spoil, difference):
     with closing(Ledger(path)) as ledger:
         ledger.open()
         assert ledger.position("alice", "AAPL") == -19
+
+
+def test_the_command_that_an_error_names_finds_the_ledger_that_the_settings_name(
+    tmp_path, run, monkeypatch
+):
+    settings = tmp_path / "my settings.toml"
+    settings.write_text('[order_manager]\nledger = "b.sqlite"\n')
+    other, path = (write_ledger(tmp_path / name) for name in ("orders.sqlite", "b.sqlite"))
+    for ledger in (other, path):
+        change(ledger, "UPDATE positions SET position = 5 WHERE client_id = 'bob'")
+    before = other.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRADING_CONFIG", settings.name)
+    words = shlex.split(command(path, "--rebuild-positions").strip("`"))
+    assert words[:3] == ["python", "-m", "lib.ledger"]
+    assert run(*words[3:])[0] == 0
+    with closing(Ledger(path)) as ledger:
+        ledger.open()
+    assert other.read_bytes() == before
 
 
 def test_positions_are_not_rebuilt_under_a_running_order_manager(path, run):

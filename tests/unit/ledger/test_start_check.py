@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from sqlite3 import Connection
+from sqlite3 import Connection, OperationalError
 
 import pytest
 
@@ -62,6 +62,50 @@ def test_a_position_that_is_not_what_its_last_fill_says_is_found_however_long_ag
     found = list(differences(connection))
     assert found[0].startswith(QUANTITIES[change])
     assert {line.partition(":")[0] for line in found} == {found[0].partition(":")[0]}
+
+
+@pytest.mark.parametrize(
+    ("client_id", "is_found"),
+    [("anonymous-1", False), ("anonymous-99", False), ("anonymoux", True), ("a", True)],
+)
+def test_older_positions_of_clients_without_a_logon_are_not_looked_at(
+    connection, monkeypatch, client_id, is_found
+):
+    monkeypatch.setattr(start_check, "MAX_REPLAYED", 1)
+    row = "'AAPL', 5, '5', '1', '0'"
+    connection.execute(f"INSERT INTO positions VALUES ('{client_id}', {row})")
+    expected = [f"position of {client_id} in AAPL: there are no fills of it"] if is_found else []
+    assert list(differences(connection)) == expected
+
+
+def test_the_last_fills_of_clients_without_a_logon_are_looked_at(connection, monkeypatch):
+    monkeypatch.setattr(start_check, "MAX_REPLAYED", 1)
+    (last,) = connection.execute("SELECT max(trade_id) FROM orders").fetchone()
+    connection.execute("UPDATE orders SET client_id = 'anonymous-1' WHERE trade_id = ?", (last,))
+    (found,) = (line for line in differences(connection) if "anonymous" in line)
+    assert found == "position of anonymous-1 in AAPL: missing, there are fills"
+
+
+def test_older_positions_are_compared_only_while_there_is_time(connection, monkeypatch):
+    monkeypatch.setattr(start_check, "MAX_REPLAYED", 1)
+    monkeypatch.setattr(start_check, "MAX_OLDER_S", -1)
+    connection.execute("UPDATE positions SET position = position + 1")
+    assert [line.partition(":")[0] for line in differences(connection)] == [
+        "position of alice in AAPL"
+    ]
+
+
+def test_a_query_without_an_end_ends_with_its_time(connection):
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n"
+    with start_check._time_limit(connection, 0.01) as has_time:
+        connection.execute(endless).fetchall()
+    assert not has_time()
+    with (
+        pytest.raises(OperationalError, match="no such table"),
+        start_check._time_limit(connection, 60),
+    ):
+        connection.execute("SELECT * FROM no_table")
+    assert list(differences(connection)) == []
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,19 @@ def test_ledgers_of_versions_that_did_not_count_pass(moments):
     assert judge(moments.copy(), moments.copy()) == ""
 
 
+def test_a_main_file_that_is_half_written_is_left_to_the_wal(moments):
+    """As an interrupted checkpoint leaves it; whatever SQLite quotes from it."""
+    moments.checkpoint()
+    moments.connection.execute("CREATE TABLE further (n)")  # its page is the one with the tables
+    moments.commit()
+    crashed = moments.copy()
+    main = crashed / "orders.sqlite"
+    content = main.read_bytes()
+    for torn in (b"CREATE \xff\xfe\xff", b"\xff" * 10):
+        main.write_bytes(content.replace(b"CREATE TABLE", torn.ljust(12, b"\xff")))
+        assert judge(crashed, crashed) == ""
+
+
 def test_a_mixture_is_neither_opened_for_writing_nor_passes_a_check(moments):
     moments.checkpoint()
     backup = moments.copy()
@@ -173,7 +186,7 @@ def test_a_mixture_is_neither_opened_for_writing_nor_passes_a_check(moments):
     before = {file.name: file.read_bytes() for file in files_of(path)[:2]}
     with pytest.raises(DamagedLedgerError, match="main file is older than the WAL") as refused:
         Ledger(path).open()
-    assert f"`mv {path}-wal {path}-wal.apart`" in refused.value.cure
+    assert f"`mv {path}-wal {path}-wal.apart`" in str(refused.value)
     with read_ledger(path) as snapshot:
         assert snapshot.damages()[0].startswith("the main file is older")
     assert {file.name: file.read_bytes() for file in files_of(path)[:2]} == before

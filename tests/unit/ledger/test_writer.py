@@ -246,9 +246,8 @@ def test_after_a_failure_nothing_works_until_the_commit_has_failed_too(ledger):
     """So an order is never half recorded and then committed."""
     commit(ledger, 1)
     book(ledger, "x", 2)
-    ledger._connection.close()  # as if the file had failed at the next look
-    with pytest.raises(LedgerError):
-        ledger.last_order_id("y")
+    with pytest.raises(LedgerError), ledger._failing():
+        raise sqlite3.OperationalError("disk I/O error")
     for use in (
         lambda: ledger.find("x", 1),
         lambda: ledger.position("x", "AAPL"),
@@ -314,6 +313,20 @@ def test_a_ledger_that_is_moved_away_is_lost_until_it_is_back(ledger, suffixes, 
     assert len(seen_by_others(ledger)) == count + 1
 
 
+def test_what_is_refused_for_hours_leaves_nothing_in_memory(ledger):
+    commit(ledger, 1)
+    move(ledger, ("",))
+    with pytest.raises(LedgerLostError):
+        ledger.look()
+    frames: list[int] = []
+    for _ in range(50):
+        for use in (lambda: ledger.find("x", 2), lambda: ledger.find("y", 2), ledger.commit):
+            with pytest.raises(LedgerLostError) as refused:
+                use()
+        frames.append(len(refused.traceback))
+    assert len(set(frames)) == 1
+
+
 def test_a_ledger_that_was_changed_while_it_was_away_is_checked_before_it_is_used(ledger):
     commit(ledger, 1)
     moved = move(ledger, ("",))
@@ -324,8 +337,35 @@ def test_a_ledger_that_was_changed_while_it_was_away_is_checked_before_it_is_use
         connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     moved.rename(ledger.path)
-    with pytest.raises(DamagedLedgerError, match="position is 11, the fills say 10"):
-        ledger.look()
+    for _ in range(2):
+        with pytest.raises(DamagedLedgerError, match="position is 11, the fills say 10"):
+            ledger.look()
+    # It was opened by this process, so no other one takes its place without a restart.
+    ledger.path.rename(moved)
+    assert_nothing_is_booked(ledger, "was removed; ")
+    assert not ledger.path.exists()
+    with closing(sqlite3.connect(moved)) as connection:
+        connection.execute("UPDATE positions SET position = 10")
+        connection.commit()
+    moved.rename(ledger.path)
+    ledger.look()
+    commit(ledger, 2)
+    assert seen_by_others(ledger) == [(1,), (2,)]
+
+
+def test_a_ledger_that_is_emptied_in_its_place_is_not_begun_anew(ledger):
+    commit(ledger, 1)
+    with locked(ledger), pytest.raises(LedgerError, match="locked"):
+        commit(ledger, 2)
+    content = ledger.path.read_bytes()
+    ledger.path.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(LedgerError, match="is empty now; no order is booked until"):
+            ledger.look()
+    assert ledger.path.read_bytes() == b""
+    ledger.path.write_bytes(content)
+    commit(ledger, 2)
+    assert seen_by_others(ledger) == [(1,), (2,)]
 
 
 def test_a_removed_ledger_is_copied_back_by_the_command_that_its_error_names(ledger):
@@ -345,6 +385,7 @@ def test_a_removed_ledger_is_copied_back_by_the_command_that_its_error_names(led
 
 def test_a_ledger_that_is_a_link_to_another_disk_is_written_and_read_there(ledger, tmp_path):
     link = tmp_path / "orders.sqlite"
+    ledger.path.touch(0o600)
     link.symlink_to(ledger.path)
     with closing(Ledger(link)) as linked:
         for number in (1, 2, 3):
@@ -357,20 +398,103 @@ def test_a_ledger_that_is_a_link_to_another_disk_is_written_and_read_there(ledge
     commit(ledger, 4)
 
 
-def test_a_reader_of_a_removed_ledger_delays_only_how_soon_all_of_it_can_be_copied(ledger):
-    commit(ledger, 1)
+@contextlib.contextmanager
+def read_by_another(ledger: Ledger) -> Iterator[None]:
+    """A time in which an earlier moment of the ledger is being read."""
     with closing(open_for_reading(ledger.path)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM orders").fetchall()
+        yield
+
+
+NOT_SAVED = (
+    r"what was booked last is not yet saved \(another program is reading it\): it is lost if this "
+    r"order manager, process \d+, ends before"
+)
+
+
+def test_a_reader_of_a_removed_ledger_delays_only_how_soon_all_of_it_can_be_copied(ledger):
+    commit(ledger, 1)
+    with read_by_another(ledger):
         commit(ledger, 2, 3)
         for suffix in ("", "-wal", "-shm"):
             Path(f"{ledger.path}{suffix}").unlink()
-        with pytest.raises(LedgerLostError) as lost:
-            ledger.look()
-    with pytest.raises(LedgerLostError):
+        for _ in range(2):
+            with pytest.raises(LedgerLostError, match=NOT_SAVED) as lost:
+                ledger.look()
+            assert "`" not in str(lost.value)
+    with pytest.raises(LedgerLostError) as lost:
         ledger.look()
     subprocess.run(str(lost.value).split("`")[1], shell=True, check=True)
     assert seen_by_others(ledger) == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("suffixes", [("-wal",), SIDE_FILES], ids=["the WAL", "all side files"])
+@pytest.mark.parametrize("found_by", ["a look", "an order", "a failed query"])
+def test_no_order_in_a_removed_wal_is_lost_to_a_reader(ledger, suffixes, found_by):
+    commit(ledger, 1)
+    with read_by_another(ledger):
+        commit(ledger, 2, 3)
+        for suffix in suffixes:
+            Path(f"{ledger.path}{suffix}").unlink()
+        if found_by == "an order":
+            book(ledger, "x", 4)
+        elif found_by == "a failed query":
+            with pytest.raises(LedgerError), ledger._failing():
+                raise sqlite3.OperationalError("of any kind")
+            with pytest.raises(LedgerError, match="of any kind"):
+                ledger.commit()
+        for _ in range(2):
+            with pytest.raises(LedgerError, match=f"sqlite-wal was removed, and {NOT_SAVED}"):
+                ledger.look()
+            assert ledger.find("x", 3) is not None
+            assert ledger.last_order_id("y") == 0
+    with pytest.raises(LedgerError, match=r"orders\.sqlite-wal was removed$"):
+        ledger.commit()
+    ledger.look()
+    commit(ledger, 4)
+    assert ledger.next_trade_id() == 5
+    with closing(again(ledger)) as restarted:
+        restarted.open()
+        assert seen_by_others(ledger) == [(1,), (2,), (3,), (4,)]
+
+
+def test_an_order_manager_that_ends_saves_a_removed_wal_beside_a_reader_of_all_of_it(ledger):
+    commit(ledger, 1, 2, 3)
+    with read_by_another(ledger):
+        Path(f"{ledger.path}-wal").unlink()
+        ledger.close()
+    assert seen_by_others(ledger) == [(1,), (2,), (3,)]
+
+
+def test_what_a_file_is_moved_to_may_be_removed_and_then_the_way_back_is_another(ledger):
+    commit(ledger, 1)
+    moved = move(ledger, ("",))
+    with pytest.raises(LedgerLostError, match=f"it is back from {moved};"):
+        ledger.look()
+    moved.unlink()
+    with pytest.raises(LedgerLostError, match=r"it is copied back .`cp /proc/"):
+        ledger.look()
+
+
+def test_a_file_with_fewer_orders_than_this_process_has_booked_is_refused(ledger):
+    commit(ledger, 1)
+    ledger.close()
+    backup = ledger.path.read_bytes()
+    with closing(Ledger(ledger.path)) as ledger:
+        commit(ledger, 2, 3)
+        with locked(ledger), pytest.raises(LedgerError, match="locked"):
+            commit(ledger, 4)
+        whole = ledger.path.read_bytes()
+        ledger.path.write_bytes(backup)
+        for _ in range(2):
+            with pytest.raises(
+                DamagedLedgerError, match=r"ends with trade_id 1, .* order manager has booked 3"
+            ):
+                ledger.look()
+        ledger.path.write_bytes(whole)
+        commit(ledger, 4)
+        assert len(seen_by_others(ledger)) == 4
 
 
 def test_a_backup_beside_the_wal_of_later_orders_is_recognised(ledger):
@@ -397,22 +521,34 @@ def test_a_ledger_removed_while_it_was_closed_after_a_failure_is_lost_too(ledger
     assert not ledger.path.exists()
 
 
-@pytest.mark.parametrize("evidence", ["none", "a lock", "a link"])
+@pytest.mark.parametrize("evidence", ["none", "a lock", "a link to an empty file"])
 def test_a_new_ledger_is_a_warning_where_there_may_have_been_one(ledger, evidence):
     if evidence == "a lock":
         ledger.path.with_name("orders.sqlite.lock").touch(0o600)
-    elif evidence == "a link":
+    elif evidence == "a link to an empty file":
+        ledger.path.with_name("elsewhere.sqlite").touch()
         ledger.path.symlink_to("elsewhere.sqlite")
     with capture_logs() as logged:
         commit(ledger, 1)
         commit(again(ledger), 2)
     reasons = [line["reason"] for line in logged if line["event"] == "ledger_begun"]
-    expected = {
-        "none": [],
-        "a lock": ["an order manager has run here before (orders.sqlite.lock is there)"],
-        "a link": [f"nothing is where the link leads to, {ledger.path.parent}/elsewhere.sqlite"],
-    }[evidence]
-    assert reasons == [f"{reason}: positions and order ids begin anew" for reason in expected]
+    reason = (
+        "an order manager has run here before (orders.sqlite.lock is there): positions and order "
+        "ids begin anew"
+    )
+    assert reasons == ([reason] if evidence == "a lock" else [])
+
+
+def test_a_new_ledger_is_a_warning_also_after_a_start_that_failed(ledger):
+    ledger.path.with_name("orders.sqlite.lock").touch(0o600)
+    wal = ledger.path.with_name("orders.sqlite-wal")
+    wal.write_bytes(b"of a ledger that was moved away")
+    with pytest.raises(LedgerError, match="with orders in it"):
+        ledger.look()
+    wal.unlink()
+    with capture_logs() as logged:
+        ledger.look()
+    assert [line["event"] for line in logged] == ["ledger_begun"]
 
 
 @pytest.mark.parametrize("suffixes", [("-wal", "-shm"), ("-shm",), (".lock",)])

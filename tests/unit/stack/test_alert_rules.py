@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from msgspec.structs import asdict
 
 from lib.clock import MILLISECOND_NS, SECOND_NS, utc_stamp
 from lib.process.log_events import LogEvent, definitions, name_of
+from lib.settings import PROJECT_ROOT
 from lib.stack.alert_rules import (
     ALERTED,
     EVERY_NS,
@@ -92,6 +94,13 @@ def test_each_kind_of_alert_is_readable_and_is_json(alerts, kind):
     assert alert.kind == name_of(kind)
     assert alert.message.startswith(f"{alert.role}: ")
     assert json.loads(json.dumps(alert.event)) == alert.event
+
+
+def test_the_page_lists_all_kinds_of_alerts():
+    page = (PROJECT_ROOT / "docs" / "operations.md").read_text()
+    table = page.partition("| kind | when |\n")[2].partition("\n\n")[0]
+    first_column = "".join(line.split("|")[1] for line in table.splitlines())
+    assert set(re.findall("`(.+?)`", first_column)) == {name_of(kind) for kind in ALERTED}
 
 
 def test_that_a_program_is_given_up_is_taken_from_supervisords_log(alerts):

@@ -82,12 +82,15 @@ def check_own(path: Path, status: os.stat_result, kind: int = stat.S_IFREG) -> N
 def adopt(path: Path, kind: int = stat.S_IFREG) -> None:
     """Take from others the right to write to what is ours, where its content needs no trust.
 
-    For directories and logs. Raises NotOurFileError if `path` is not of this kind or not ours, and
-    OSError if it cannot be looked at.
+    For directories and logs. Raises NotOurFileError if `path` is not of this kind or not ours, or
+    if it is a directory like /tmp, which root must not take away from the others; and OSError if it
+    cannot be looked at.
     """
     status = path.lstat()
     is_ours = stat.S_IFMT(status.st_mode) == kind and status.st_uid == os.geteuid()
     if is_ours and status.st_mode & _WRITABLE_BY_OTHERS:
+        if kind == stat.S_IFDIR and status.st_mode & stat.S_ISVTX:
+            raise NotOurFileError(path, "it is a directory that users share: choose one in it")
         path.chmod(stat.S_IMODE(status.st_mode) & ~_WRITABLE_BY_OTHERS)
         status = path.lstat()
     check_own(path, status, kind)

@@ -99,7 +99,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-@pytest.mark.parametrize("mode", [0o775, 0o1777, 0o755])
+@pytest.mark.parametrize("mode", [0o775, 0o777, 0o755])
 def test_a_directory_of_ours_is_adopted_and_others_may_write_to_it_no_more(tmp_path, mode: int):
     path = tmp_path / "deep" / "var"
     make_own_directory(path)
@@ -107,6 +107,19 @@ def test_a_directory_of_ours_is_adopted_and_others_may_write_to_it_no_more(tmp_p
     path.chmod(mode)
     make_own_directory(path)
     assert mode_of(path) == mode & ~0o022
+
+
+@pytest.mark.parametrize("name", ["tmp", "link"])
+def test_a_directory_that_users_share_is_not_taken_away_from_them(tmp_path, name: str):
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (tmp_path / "link").symlink_to("tmp")
+    with pytest.raises(NotOurFileError, match="users share: choose one in it") as refusal:
+        make_own_directory(tmp_path / name)
+    assert refusal.value.filename == str(shared)
+    assert mode_of(shared) == 0o1777
+    make_own_directory(tmp_path / name / "var")
 
 
 def test_a_link_of_ours_may_lead_to_a_directory_of_ours(tmp_path):
@@ -208,6 +221,7 @@ def test_what_a_second_user_has_planted_is_neither_continued_nor_written_to(as_n
     with pytest.raises(NotOurFileError, match=re.escape(user_name(NOBODY))):
         make_own_directory(as_nobody / "log")
     # In a directory that is adopted nothing more can be planted.
+    as_nobody.chmod(0o777)
     make_own_directory(as_nobody)
 
     def plant_more() -> None:

@@ -103,11 +103,20 @@ def make_own_directory(path: Path) -> None:
     """
     with suppress(FileExistsError):
         path.mkdir(mode=_OWN_DIRECTORY_MODE, parents=True)
+    adopt(follow_own_link(path), stat.S_IFDIR)
+
+
+def follow_own_link(path: Path) -> Path:
+    """Return where a link of ours leads, and a path that is none as it is.
+
+    Raises NotOurFileError if the link is not ours: its maker says where it leads. Raises OSError,
+    such as FileNotFoundError, if there is nothing.
+    """
     status = path.lstat()
-    if stat.S_ISLNK(status.st_mode):
-        check_owner(path, status)
-        path = path.resolve(strict=True)
-    adopt(path, stat.S_IFDIR)
+    if not stat.S_ISLNK(status.st_mode):
+        return path
+    check_owner(path, status)
+    return Path(os.path.realpath(path, strict=True))
 
 
 @contextmanager

@@ -5,7 +5,8 @@ removed or moved away, and nothing reaches it without the name of its control so
 looks for it.
 
 - A log that is no longer at its name is opened again by supervisord on SIGUSR2. supervisord ends if
-  it cannot open one of its logs then, so all of them are made and checked first.
+  it cannot open one of its logs then, so all of them are made and checked first. Only those in the
+  stack's log directory: a configuration may send others to /dev/stdout, or to where we own nothing.
 - A FIFO in the place of a log would stop supervisord, deaf to every signal but SIGKILL: it waits in
   open(2) for a reader, and Python repeats that call after each signal. Once the FIFO is removed,
   the call that a signal repeats makes a log.
@@ -28,7 +29,13 @@ import structlog
 from lib.process.kept_files import LOOK_NS, KeptFile
 from lib.process.log_events import FileLost, LogReopened, log_event
 from lib.process.log_once import LogOnce
-from lib.process.own_files import adopt, make_own_directory, open_own, replaced
+from lib.process.own_files import (
+    adopt,
+    follow_own_link,
+    make_own_directory,
+    open_own,
+    replaced,
+)
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOG_NAME: Final = "supervisord.log"
@@ -146,7 +153,8 @@ class SupervisordLogs:
 
     def __init__(self, clock: Callable[[], int], var_dir: Path, supervisord_pid: int) -> None:
         self._log = structlog.get_logger()
-        self._var_dir = var_dir
+        self._log_dir = _normalised(var_dir / "log")
+        self._own_log = _normalised(var_dir / LOG_NAME)
         self._pid = supervisord_pid
         self._watched: frozenset[Path] = frozenset()
         self._suspected: set[Path] = set()
@@ -159,8 +167,9 @@ class SupervisordLogs:
         self._look_ns = clock() + LOOK_NS
 
     def watch(self, logs: Iterable[str]) -> None:
-        """Take the logs of the programs that are running now."""
-        self._watched = frozenset(map(Path, logs))
+        """Take the logs of the programs that are running now, as their configuration names them."""
+        paths = map(_normalised, logs)
+        self._watched = frozenset(path for path in paths if path.parent == self._log_dir)
 
     def next_deadline_ns(self) -> int:
         """When to look."""
@@ -171,7 +180,7 @@ class SupervisordLogs:
         self._look_ns = now_ns + LOOK_NS
         self._look_at_kinds()
         open_files = _open_files(self._pid)
-        logs = {self._var_dir / LOG_NAME, *self._watched}
+        logs = {self._own_log, *self._watched}
         lost = {path for path in logs if _is_lost(path, open_files)}
         for path in sorted(self._requests.keys() - lost):
             del self._requests[path]
@@ -186,16 +195,15 @@ class SupervisordLogs:
             self._let_reopen(logs, confirmed)
 
     def _let_reopen(self, logs: Iterable[Path], lost: Iterable[Path]) -> None:
-        for path in logs:
-            try:
-                make_own_directory(path.parent)
-                with suppress(FileNotFoundError):
-                    adopt(path)
-                os.close(open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
-            except OSError as error:
-                reason = f"supervisord cannot write to it: {error.strerror}"
-                self._failure.log_new(FileLost(file=str(path), reason=reason))
-                return
+        path = self._log_dir
+        try:
+            make_own_directory(path)
+            for path in sorted(logs):
+                _make_log(path)
+        except OSError as error:
+            reason = f"supervisord cannot write to it: {error.strerror}"
+            self._failure.log_new(FileLost(file=str(path), reason=reason))
+            return
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGUSR2)
         for path in lost:
@@ -206,9 +214,8 @@ class SupervisordLogs:
 
     def _look_at_kinds(self) -> None:
         """Remove FIFOs in the place of logs, and log other things there, once."""
-        log_dir = self._var_dir / "log"
-        logs = [path for pattern in LOG_PATTERNS for path in log_dir.glob(pattern)]
-        no_files = {path for path in (*logs, self._var_dir / LOG_NAME) if _is_no_file(path)}
+        logs = [path for pattern in LOG_PATTERNS for path in self._log_dir.glob(pattern)]
+        no_files = {path for path in (*logs, self._own_log) if _is_no_file(path)}
         for path in sorted(no_files - self._no_files):
             reason = "no file is in its place, so supervisord cannot write to it: remove it"
             with suppress(OSError):
@@ -218,6 +225,22 @@ class SupervisordLogs:
                     reason = "a FIFO was in its place, at which supervisord would wait; removed"
             log_event(self._log, FileLost(file=str(path), reason=reason))
         self._no_files = {path for path in no_files if _is_no_file(path)}
+
+
+def _normalised(path: str | Path) -> Path:
+    """Return a path without `..`: a plain supervisord names its logs etc/../var/log/NAME."""
+    return Path(os.path.normpath(path))
+
+
+def _make_log(path: Path) -> None:
+    """Make a log if it is missing, or adopt it; a link of ours may lead to it.
+
+    Raises NotOurFileError if it cannot be trusted, and OSError if it cannot be made.
+    """
+    with suppress(FileNotFoundError):
+        path = follow_own_link(path)
+        adopt(path)
+    os.close(open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
 
 
 def _is_no_file(path: Path) -> bool:
@@ -241,7 +264,7 @@ def _open_files(pid: int) -> set[Identity] | None:
 def _is_lost(path: Path, open_files: set[Identity] | None) -> bool:
     """Return whether supervisord does not write to what `path` names."""
     try:
-        status = path.lstat()
+        status = path.stat()
     except OSError:
         return True
     return open_files is not None and (status.st_dev, status.st_ino) not in open_files

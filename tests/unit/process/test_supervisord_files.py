@@ -193,14 +193,57 @@ def test_supervisord_is_not_asked_for_what_would_end_it(supervisord):
 
 def test_nor_for_a_log_that_is_another_file_than_it_may_write_to(supervisord):
     path = supervisord.paths[2]
-    path.rename(path.with_name("moved"))
-    path.symlink_to("moved")
+    path.unlink()
+    path.symlink_to("nowhere")
     logged = supervisord.look(MAX_REQUESTS + 3)
     assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(path))]
     assert "supervisord cannot write to it: it is a symbolic link" in logged[0]["reason"]
     assert supervisord.requests == 0
     path.unlink()
     assert [e["event"] for e in supervisord.look(3)] == ["log_reopened"]
+
+
+def test_a_link_of_ours_may_lead_to_a_log_and_the_others_are_opened_again(supervisord, var_dir):
+    linked, lost = supervisord.paths[1:]
+    (var_dir / "disk").mkdir()
+    linked.rename(var_dir / "disk" / linked.name)
+    linked.symlink_to(var_dir / "disk" / linked.name)
+    assert supervisord.look(3) == []
+    lost.unlink()
+    assert [(e["event"], e["file"]) for e in supervisord.look(3)] == [("log_reopened", str(lost))]
+    assert linked.is_symlink()
+
+
+def test_a_link_that_leads_to_itself_is_no_log(supervisord):
+    path = supervisord.paths[1]
+    path.unlink()
+    path.symlink_to(path.name)
+    assert [e["event"] for e in supervisord.look(3)] == ["file_lost"]
+    assert supervisord.requests == 0
+
+
+@pytest.mark.parametrize("elsewhere", ["/dev/stdout", "/var/log/gateway.out", "{}/other/gateway"])
+def test_a_log_outside_of_the_log_directory_is_left_alone_and_the_others_are_opened_again(
+    supervisord, var_dir, elsewhere
+):
+    (var_dir / "other").mkdir()
+    (var_dir / "other").chmod(0o777)
+    supervisord.logs.watch([elsewhere.format(var_dir), str(supervisord.paths[2])])
+    assert supervisord.look(3) == []
+    lost = supervisord.paths[2]
+    lost.unlink()
+    assert [(e["event"], e["file"]) for e in supervisord.look(3)] == [("log_reopened", str(lost))]
+    assert stat.S_IMODE((var_dir / "other").stat().st_mode) == 0o777
+
+
+def test_a_log_is_known_also_by_the_name_that_a_plain_supervisord_gives_it(supervisord, var_dir):
+    (var_dir / "etc").mkdir()
+    here = f"{var_dir}/etc/.."
+    supervisord.logs = SupervisordLogs(lambda: 0, Path(here), os.getpid())
+    supervisord.logs.watch([f"{here}/log/gateway.out"])
+    lost = supervisord.paths[1]
+    lost.unlink()
+    assert [(e["event"], e["file"]) for e in supervisord.look(3)] == [("log_reopened", str(lost))]
 
 
 def test_a_supervisord_that_does_not_open_a_log_is_asked_a_few_times(supervisord):

@@ -21,6 +21,8 @@ from typing import BinaryIO, Final
 OWN_FILE_MODE: Final = 0o600
 OWN_UMASK: Final = 0o077
 """What a program of the stack takes away from the mode of all that it makes."""
+MAX_READ_BYTES: Final = 1024 * 1024
+"""The most that is read of a file at once."""
 _OWN_DIRECTORY_MODE: Final = 0o700
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _KINDS: Final = {
@@ -59,6 +61,15 @@ def open_own(path: Path, flags: int) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def read_own(path: Path) -> bytes:
+    """Return what is in a regular file that is ours alone, up to MAX_READ_BYTES.
+
+    Raises as `open_own` does.
+    """
+    with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
+        return file.read(MAX_READ_BYTES)
 
 
 def check_own(path: Path, status: os.stat_result, kind: int = stat.S_IFREG) -> None:

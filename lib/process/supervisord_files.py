@@ -30,7 +30,9 @@ from lib.process.kept_files import LOOK_NS, KeptFile
 from lib.process.log_events import FileLost, LogReopened, log_event
 from lib.process.log_once import LogOnce
 from lib.process.own_files import (
+    MAX_READ_BYTES,
     adopt,
+    check_owner,
     follow_own_link,
     make_own_directory,
     open_own,
@@ -46,9 +48,6 @@ LOG_PATTERNS: Final = ("*.out", "*.jsonl")
 """The logs of the programs, in `log` in the var directory."""
 MAX_REQUESTS: Final = 5
 """How often supervisord is asked to open a log again, a second apart."""
-MAX_COPY_BYTES: Final = 1024 * 1024
-"""The longest file that is put back with its content."""
-
 Identity = tuple[int, int]
 """A file, whatever its names: device and inode."""
 
@@ -120,10 +119,16 @@ class CopiedFile:
         self._fd = open_own(path, os.O_RDONLY)
 
     def is_in_place(self) -> bool:
-        """Return whether there is a file; if it is another one, that is the one to put back."""
+        """Return whether there is a file of ours; another one is the one to put back, from now on.
+
+        One that others may write to is left in its place: a person may have edited it that way.
+        """
         try:
             there = self.path.lstat()
-        except FileNotFoundError:
+            check_owner(self.path, there)
+        except OSError:
+            return False
+        if not stat.S_ISREG(there.st_mode):
             return False
         if not os.path.samestat(there, os.fstat(self._fd)):
             with suppress(OSError):
@@ -134,7 +139,7 @@ class CopiedFile:
 
     def put_back(self) -> None:
         """Write it anew. Raises OSError."""
-        content = os.pread(self._fd, MAX_COPY_BYTES, 0)
+        content = os.pread(self._fd, MAX_READ_BYTES, 0)
         with replaced(self.path) as file:
             file.write(content)
 

@@ -24,7 +24,7 @@ from lib.errors import CannotStartError
 from lib.net.host import SYSTEM
 from lib.price_book.clean_up import belongs_to_another_stack, live_owner
 from lib.price_book.segment_files import SHM_DIR, PriceBookError, check_trusted
-from lib.process.own_files import adopt, make_own_directory, replaced
+from lib.process.own_files import adopt, make_own_directory, read_own, replaced
 from lib.process.supervisord_files import (
     CONFIGURATION_NAME,
     LOG_NAME,
@@ -120,7 +120,7 @@ def check_that_no_stack_runs(var_dir: Path) -> None:
 def _is_supervisord(pid_file: Path) -> bool:
     """Return whether a pid file names a live supervisord, not a process that reuses its pid."""
     try:
-        pid = int(pid_file.read_text(encoding="ascii"))
+        pid = int(read_own(pid_file))
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return False

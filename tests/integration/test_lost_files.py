@@ -72,6 +72,9 @@ def test_what_is_removed_of_a_running_stack_comes_back_and_it_trades_on(
     shutil.rmtree(stack.log_dir)
     stack.wait_for_event("watchdog", "log_reopened", file=str(stack.log_dir / "strategy.jsonl"))
     wait_until(lambda: orders(stack) > 0, "it trades on, and logs it")
+    # A stop that meets a FIFO in the place of the configuration is not deaf.
+    (stack.var_dir / "supervisord.conf").unlink()
+    os.mkfifo(stack.var_dir / "supervisord.conf")
     assert stack.stop() == 0
     output = (stack.directory / "main.out").read_text()
     assert f"log_reopened file={stack.log_dir}/gateway.jsonl" in output

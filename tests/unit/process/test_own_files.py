@@ -19,6 +19,7 @@ from lib.process.own_files import (
     check_own,
     make_own_directory,
     open_own,
+    read_own,
     replaced,
     user_name,
 )
@@ -34,6 +35,8 @@ def test_a_file_of_ours_is_made_for_us_alone_and_opened_again(tmp_path):
     os.close(open_own(path, CREATE))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     os.close(open_own(path, READ))
+    path.write_bytes(b"content")
+    assert read_own(path) == b"content"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,8 @@ def test_what_is_no_regular_file_is_refused_at_once(
     with pytest.raises(NotOurFileError, match=f"it is {kind}") as refusal:
         open_own(path, flags)
     assert refusal.value.filename == str(path)
+    with pytest.raises(NotOurFileError, match=f"it is {kind}"):
+        read_own(path)
 
 
 def test_what_cannot_be_made_is_refused_with_the_kernels_reason(tmp_path, monkeypatch):

@@ -92,6 +92,36 @@ def test_a_removed_pid_file_and_configuration_are_put_back_as_they_were_last(var
         assert kept.is_in_place()
 
 
+@pytest.mark.parametrize(
+    "plant", [os.mkfifo, lambda path: path.symlink_to("elsewhere")], ids=["FIFO", "link"]
+)
+def test_what_is_no_file_in_the_place_of_one_is_replaced_and_a_directory_is_named(var_dir, plant):
+    path = var_dir / "supervisord.conf"
+    path.write_text("ours")
+    kept = CopiedFile(path)
+    path.unlink()
+    plant(path)
+    assert not kept.is_in_place()
+    kept.put_back()
+    assert kept.is_in_place()
+    assert path.read_text() == "ours"
+    path.unlink()
+    path.mkdir()
+    assert not kept.is_in_place()
+    with pytest.raises(OSError, match="it is a directory"):
+        kept.put_back()
+
+
+def test_a_file_that_was_edited_by_one_who_lets_others_write_stays(var_dir):
+    path = var_dir / "supervisord.conf"
+    path.write_text("ours")
+    kept = CopiedFile(path)
+    path.unlink()
+    path.write_text("edited")
+    path.chmod(0o664)
+    assert kept.is_in_place()
+
+
 class Supervisord:
     """The test's process: it writes to logs as supervisord does, and opens them on SIGUSR2."""
 

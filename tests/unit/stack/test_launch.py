@@ -187,6 +187,12 @@ def test_a_pid_file_that_names_no_supervisord_is_no_stack(var_dir, content):
     check_that_no_stack_runs(var_dir)
 
 
+def test_a_fifo_in_the_place_of_the_pid_file_is_not_waited_for(var_dir):
+    os.mkfifo(var_dir / "supervisord.pid")
+    with forked(lambda: check_that_no_stack_runs(var_dir)) as child:
+        assert child.join() == 0
+
+
 def _reap_as_pid_1() -> None:
     os.getpid = lambda: 1
     supervisord = subprocess.Popen(["sh", "-c", "read line; exit 3"], stdin=subprocess.PIPE)

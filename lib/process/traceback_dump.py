@@ -17,7 +17,7 @@ from typing import Final
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.process.file_lock import is_still_at
-from lib.process.own_files import replaced
+from lib.process.own_files import open_own, replaced
 from lib.process.process_handle import ProcessHandle
 from lib.process.traceback_frames import Frame, read_dump
 
@@ -91,7 +91,7 @@ def _size(path: Path) -> int:
 
 def _text_from(path: Path, begin: int) -> str:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
             file.seek(begin)
             return file.read(_MAX_BYTES).decode(errors="replace")
     except OSError:

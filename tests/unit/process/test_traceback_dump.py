@@ -14,6 +14,7 @@ from lib.process.process_handle import ProcessHandle
 from lib.process.traceback_dump import stacks_of
 from lib.process.traceback_frames import innermost
 from tests.helpers import PROJECT_ROOT, wait_until
+from tests.processes import forked
 
 BUSY = """
 import sys
@@ -57,3 +58,16 @@ def test_a_busy_process_says_where_it_is_and_one_that_is_stopped_is_not_waited_f
             handle.kill()
             wait_until(handle.has_ended, "it has ended")
             assert stack(tmp_path, handle) == ""
+
+
+def test_a_fifo_in_the_place_of_a_stack_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "busy.stack")
+    with subprocess.Popen(["sleep", "300"]) as process:
+
+        def ask() -> None:
+            with closing(ProcessHandle(process.pid)) as handle:
+                assert stack(tmp_path, handle) == ""
+
+        with forked(ask) as child:
+            assert child.join() == 0
+        process.kill()

@@ -44,8 +44,9 @@ class StackFile:
     def put_back(self) -> None:
         """Let SIGUSR1 write into a new file. Raises OSError if it cannot be made."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(self.path) as file:
-            fd = os.dup(file.fileno())
+        with replaced(self.path):
+            pass
+        fd = open_own(self.path, os.O_WRONLY)
         faulthandler.register(signal.SIGUSR1, file=fd, all_threads=False)
         if self._fd is not None:
             os.close(self._fd)

@@ -57,6 +57,7 @@ class FileKeeper:
                 continue
             path = str(file.path)
             try:
+                file.path.parent.mkdir(parents=True, exist_ok=True)
                 file.put_back()
             except OSError as error:
                 reason = f"removed or replaced, and cannot be put back: {error.strerror}"

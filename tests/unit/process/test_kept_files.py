@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from structlog.testing import capture_logs
 
 from lib.process.kept_files import LOOK_NS, FileKeeper
@@ -24,6 +26,17 @@ def test_a_file_that_is_lost_again_and_again_is_put_back_and_logged_each_time(tm
     assert [(log["event"], log["log_level"]) for log in logs] == [("file_lost", "error")] * 3
     assert [log["file"] for log in logs] == [str(paths[at]) for at in (1, 1, 0)]
     assert {log["reason"] for log in logs} == {"removed or replaced; put back"}
+
+
+def test_the_directory_of_a_lost_file_is_made_again(tmp_path):
+    path = tmp_path / "var" / "state"
+    keeper = FileKeeper(lambda: 0, [create_state(path, {}, [7])])
+    shutil.rmtree(tmp_path / "var")
+    with capture_logs() as logs:
+        keeper.on_time(1)
+        keeper.on_time(2)
+    assert path.exists()
+    assert [log["reason"] for log in logs] == ["removed or replaced; put back"]
 
 
 def test_what_cannot_be_put_back_is_logged_once_and_tried_again(tmp_path):

@@ -23,7 +23,7 @@ import structlog
 
 from lib.clock import SECOND_NS
 from lib.net.event_loop import EventLoop
-from lib.process.kept_files import LOOK_NS
+from lib.process.kept_files import LOOK_NS, PUT_BACK
 from lib.process.log_events import FileLost, HeartbeatFailed, HeartbeatRecovered, log_event
 from lib.process.log_once import LogOnce
 from lib.process.run_identity import Run, is_alive, run_of
@@ -80,7 +80,7 @@ class Heartbeat:
         lost = [str(file.path) for file in files if not file.is_in_place()]
         if (lost or not files) and self._begin():
             for path in lost:
-                log_event(self._log, FileLost(file=path, reason="removed or replaced; put back"))
+                log_event(self._log, FileLost(file=path, reason=PUT_BACK))
 
     def _begin(self) -> bool:
         """Return whether the loop beats."""

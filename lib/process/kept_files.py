@@ -19,6 +19,8 @@ from lib.process.log_once import LogOnce
 
 LOOK_NS: Final = SECOND_NS
 """How often to look."""
+PUT_BACK: Final = "removed or replaced; put back"
+"""The `reason` of `file_lost` once all is well again."""
 
 
 class KeptFile(Protocol):
@@ -64,4 +66,4 @@ class FileKeeper:
                 failure.log_new(FileLost(file=path, reason=reason))
             else:
                 failure.over()
-                log_event(self._log, FileLost(file=path, reason="removed or replaced; put back"))
+                log_event(self._log, FileLost(file=path, reason=PUT_BACK))

@@ -153,6 +153,14 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
             raise
 
 
+def is_at(path: Path, status: os.stat_result) -> bool:
+    """Return whether the file of this status is the one that `path` names."""
+    try:
+        return os.path.samestat(path.lstat(), status)
+    except OSError:
+        return False
+
+
 def check_owner(path: Path, status: os.stat_result) -> None:
     """Raise NotOurFileError unless `path`, of this status, belongs to us."""
     if status.st_uid != os.geteuid():

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, NoReturn
 
-from lib.clock import MILLISECOND_NS
+from lib.clock import MILLISECOND_NS, coarse_deadline
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
@@ -64,9 +64,7 @@ class OrderBook:
 
     def next_deadline_ns(self) -> int:
         """When to look whether the files of the price book are still there."""
-        # No deadline that comes near: before one the loop would make one more system call a tick.
-        now_ns, look_ns = self._loop.clock(), self._files_look_ns
-        return look_ns if look_ns <= now_ns else now_ns + FILES_LOOK_NS
+        return coarse_deadline(self._loop.clock(), self._files_look_ns, FILES_LOOK_NS)
 
     def on_time(self, now_ns: int) -> None:
         """End if a file of the price book is lost: a successor makes it anew."""

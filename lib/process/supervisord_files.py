@@ -26,7 +26,8 @@ from typing import Final
 
 import structlog
 
-from lib.process.kept_files import LOOK_NS, KeptFile
+from lib.clock import SECOND_NS
+from lib.process.kept_files import KeptFile
 from lib.process.log_events import FileLost, LogReopened, log_event
 from lib.process.log_once import LogOnce
 from lib.process.own_files import (
@@ -46,8 +47,10 @@ CONFIGURATION_NAME: Final = "supervisord.conf"
 """The configuration of a stack that main.py has started; supervisorctl reads it."""
 LOG_PATTERNS: Final = ("*.out", "*.jsonl")
 """The logs of the programs, in `log` in the var directory."""
+LOOK_NS: Final = SECOND_NS
+"""How often to look at the logs."""
 MAX_REQUESTS: Final = 5
-"""How often supervisord is asked to open a log again, a second apart."""
+"""How often supervisord is asked to open a log again, a look apart."""
 Identity = tuple[int, int]
 """A file, whatever its names: device and inode."""
 

@@ -37,6 +37,7 @@ from lib.process.own_files import (
     follow_own_link,
     make_own_directory,
     open_own,
+    read_own,
     replaced,
 )
 
@@ -147,12 +148,30 @@ class CopiedFile:
             file.write(content)
 
 
-def copied_files(var_dir: Path) -> list[KeptFile]:
-    """Return those of supervisord's pid file and configuration that are there."""
-    files: list[KeptFile] = []
-    for name in (PID_FILE_NAME, CONFIGURATION_NAME):
+class PidFile:
+    """supervisord's pid file, whose content is known also where it is missing. A `KeptFile`."""
+
+    def __init__(self, path: Path, supervisord_pid: int) -> None:
+        self.path = path
+        self._content = b"%d\n" % supervisord_pid
+
+    def is_in_place(self) -> bool:
+        """Return whether there is a file of ours that names supervisord."""
         with suppress(OSError):
-            files.append(CopiedFile(var_dir / name))
+            return read_own(self.path) == self._content
+        return False
+
+    def put_back(self) -> None:
+        """Write it anew. Raises OSError."""
+        with replaced(self.path) as file:
+            file.write(self._content)
+
+
+def written_files(var_dir: Path, supervisord_pid: int) -> list[KeptFile]:
+    """Return supervisord's pid file, and its configuration if it is there."""
+    files: list[KeptFile] = [PidFile(var_dir / PID_FILE_NAME, supervisord_pid)]
+    with suppress(OSError):  # a plain supervisord has its own in etc
+        files.append(CopiedFile(var_dir / CONFIGURATION_NAME))
     return files
 
 

@@ -21,7 +21,7 @@ from lib.process.supervisord_files import (
     ControlSocket,
     CopiedFile,
     SupervisordLogs,
-    copied_files,
+    written_files,
 )
 from tests.helpers import wait_until
 from tests.processes import forked
@@ -74,11 +74,26 @@ def test_a_control_socket_without_any_name_says_how_to_stop_the_stack(var_dir):
             kept.put_back()
 
 
-def test_a_removed_pid_file_and_configuration_are_put_back_as_they_were_last(var_dir):
-    pid_file, configuration = var_dir / "supervisord.pid", var_dir / "supervisord.conf"
-    pid_file.write_text("7\n")
-    assert [file.path for file in copied_files(var_dir)] == [pid_file]
+def test_a_pid_file_that_was_lost_before_the_start_of_the_watchdog_is_put_back_too(var_dir):
+    path = var_dir / "supervisord.pid"
+    [kept] = written_files(var_dir, 7)
+    for plant in (None, Path.touch, os.mkfifo):
+        if plant:
+            plant(path)
+        assert not kept.is_in_place()
+        kept.put_back()
+        assert kept.is_in_place()
+        assert path.read_text() == "7\n"
+        path.unlink()
+
+
+def test_a_removed_configuration_is_put_back_as_it_was_last(var_dir):
+    configuration = var_dir / "supervisord.conf"
     configuration.write_text("first")
+    assert [file.path.name for file in written_files(var_dir, 7)] == [
+        "supervisord.pid",
+        "supervisord.conf",
+    ]
     for edit in ("in place", "by another file"):
         kept = CopiedFile(configuration)
         if edit == "by another file":

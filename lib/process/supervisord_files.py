@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import stat
 from collections.abc import Callable, Iterable
@@ -46,12 +47,14 @@ LOG_NAME: Final = "supervisord.log"
 PID_FILE_NAME: Final = "supervisord.pid"
 CONFIGURATION_NAME: Final = "supervisord.conf"
 """The configuration of a stack that main.py has started; supervisorctl reads it."""
-LOG_PATTERNS: Final = ("*.out", "*.jsonl")
-"""The logs of the programs, in `log` in the var directory."""
 LOOK_NS: Final = SECOND_NS
 """How often to look at the logs."""
 MAX_REQUESTS: Final = 5
 """How often supervisord is asked to open a log again, a look apart."""
+_PROGRAM_LOG: Final = re.compile(r".*\.(out|jsonl)(\.\d+)?")
+"""The names of the programs' logs, and of those that supervisord has rotated."""
+_OWN_LOG: Final = re.compile(re.escape(LOG_NAME) + r"(\.\d+)?")
+
 Identity = tuple[int, int]
 """A file, whatever its names: device and inode."""
 
@@ -175,13 +178,22 @@ def written_files(var_dir: Path, supervisord_pid: int) -> list[KeptFile]:
     return files
 
 
+def log_paths(var_dir: Path) -> list[Path]:
+    """Return what has the name of a log of supervisord or its programs, also of a rotated one."""
+    found: list[Path] = []
+    for directory, name in ((var_dir / "log", _PROGRAM_LOG), (var_dir, _OWN_LOG)):
+        with suppress(OSError):
+            found += (path for path in directory.iterdir() if name.fullmatch(path.name))
+    return sorted(found)
+
+
 class SupervisordLogs:
     """Lets supervisord write to logs again that were removed, moved or replaced. A `Timed`."""
 
     def __init__(self, clock: Callable[[], int], var_dir: Path, supervisord_pid: int) -> None:
         self._log = structlog.get_logger()
-        self._log_dir = _normalised(var_dir / "log")
-        self._own_log = _normalised(var_dir / LOG_NAME)
+        self._var_dir = _normalised(var_dir)
+        self._log_dir = self._var_dir / "log"
         self._pid = supervisord_pid
         self._watched: frozenset[Path] = frozenset()
         self._suspected: set[Path] = set()
@@ -207,7 +219,7 @@ class SupervisordLogs:
         self._look_ns = now_ns + LOOK_NS
         self._look_at_kinds()
         open_files = _open_files(self._pid)
-        logs = {self._own_log, *self._watched}
+        logs = {self._var_dir / LOG_NAME, *self._watched}
         lost = {path for path in logs if _is_lost(path, open_files)}
         for path in sorted(self._requests.keys() - lost):
             del self._requests[path]
@@ -240,11 +252,13 @@ class SupervisordLogs:
                 log_event(self._log, FileLost(file=str(path), reason=reason))
 
     def _look_at_kinds(self) -> None:
-        """Remove FIFOs in the place of logs, and log other things there, once."""
-        logs = [path for pattern in LOG_PATTERNS for path in self._log_dir.glob(pattern)]
-        no_files = {path for path in (*logs, self._own_log) if _is_no_file(path)}
+        """Remove FIFOs in the place of logs, and log other things there, once.
+
+        A directory that has the name of a rotated log ends the log at its next rotation.
+        """
+        no_files = {path for path in log_paths(self._var_dir) if _is_no_file(path)}
         for path in sorted(no_files - self._no_files):
-            reason = "no file is in its place, so supervisord cannot write to it: remove it"
+            reason = "no file is in its place, so supervisord cannot log there: remove it"
             with suppress(OSError):
                 if path.is_fifo():
                     path.unlink()

@@ -224,6 +224,15 @@ def test_a_removed_log_directory_is_made_again(supervisord, var_dir):
     assert stat.S_IMODE((var_dir / "log").stat().st_mode) == 0o700
 
 
+def test_a_file_in_the_place_of_the_log_directory_is_named(supervisord, var_dir):
+    shutil.rmtree(var_dir / "log")
+    (var_dir / "log").touch()
+    logged = supervisord.look(3)
+    assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(var_dir / "log"))]
+    assert "it is a regular file, not a directory" in logged[0]["reason"]
+    assert supervisord.requests == 0
+
+
 def test_supervisord_is_not_asked_for_what_would_end_it(supervisord):
     path = supervisord.paths[2]
     path.unlink()
@@ -233,6 +242,17 @@ def test_supervisord_is_not_asked_for_what_would_end_it(supervisord):
     assert "no file is in its place" in logged[0]["reason"]
     assert supervisord.requests == 0
     path.rmdir()
+    assert [e["event"] for e in supervisord.look(3)] == ["log_reopened"]
+
+
+@pytest.mark.parametrize("name", ["log/gateway.jsonl.1", "log/gateway.out.5", "supervisord.log.2"])
+def test_a_directory_in_the_way_of_a_rotation_is_named_and_the_logs_are_opened_again(
+    supervisord, var_dir, name
+):
+    (var_dir / name).mkdir()
+    logged = supervisord.look(3)
+    assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(var_dir / name))]
+    supervisord.paths[1].unlink()
     assert [e["event"] for e in supervisord.look(3)] == ["log_reopened"]
 
 

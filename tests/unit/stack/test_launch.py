@@ -86,6 +86,7 @@ PLANTED = {
         "log/gateway.jsonl",
         "log/strategy.jsonl.5",
         "supervisord.log",
+        "supervisord.log.1",
         "supervisord.pid",
         "supervisord.conf",
         "supervisor.sock",

@@ -35,7 +35,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from lib.errors import CannotStartError
-from lib.process.own_files import OWN_UMASK
+from lib.process.own_files import OWN_UMASK, read_own
 from lib.process.slow_start import report_slow_start
 from lib.process.standard_streams import prepare_standard_streams
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
@@ -272,7 +272,7 @@ def _run(settings: Settings, strategies: StackStrategies, configuration: Path, s
         asked = stop.is_requested()
         stop.request()
         with suppress(OSError, UnicodeDecodeError):  # programs may have been added meanwhile
-            limit_s = stop_limit_s(configuration.read_text(encoding="utf-8"))
+            limit_s = stop_limit_s(read_own(configuration).decode())
         in_time = _stop_supervisord(supervisord, settings.var_dir, view, limit_s)
         reason = why_it_ended(supervisord.returncode, errors)
     wait_until_segments_are_gone(settings.price_book.name)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, NoReturn
 
-from lib.clock import MILLISECOND_NS
+from lib.clock import MILLISECOND_NS, coarse_deadline
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
@@ -23,7 +23,7 @@ from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
 from lib.streams.feed import StreamFeed
-from lib.streams.stream_client import Frames
+from lib.streams.stream_client import Frames, Joined, WentPlain
 
 FILES_LOOK_NS: Final = 200 * MILLISECOND_NS
 """How often to look whether the files of the price book are still there, at most twice as long."""
@@ -45,7 +45,7 @@ class OrderBook:
             "price",
             client_for(self._book),
             connect,
-            on_begin=self._ingest.begin,
+            on_begin=self._begin,
             on_frames=self._ingest_frames,
             clock=loop.clock,
         )
@@ -64,17 +64,23 @@ class OrderBook:
 
     def next_deadline_ns(self) -> int:
         """When to look whether the files of the price book are still there."""
-        # No deadline that comes near: before one the loop would make one more system call a tick.
-        now_ns, look_ns = self._loop.clock(), self._files_look_ns
-        return look_ns if look_ns <= now_ns else now_ns + FILES_LOOK_NS
+        return coarse_deadline(self._loop.clock(), self._files_look_ns, FILES_LOOK_NS)
 
     def on_time(self, now_ns: int) -> None:
         """End if a file of the price book is lost: a successor makes it anew."""
         self._files_look_ns = now_ns + FILES_LOOK_NS
         if loss := self._book.loss():
             self._book.retire()
+        elif self._book.retired:
+            loss = f"{self._book.name} is retired: a process was to remove or replace it, and died"
         if loss := loss or self._book.lock_loss():
             self._end(loss)
+
+    def _begin(self, event: Joined | WentPlain) -> None:
+        try:
+            self._ingest.begin(event)
+        except PriceBookError as error:
+            self._end(self._book.loss() or str(error))
 
     def _ingest_frames(self, batches: list[Frames]) -> None:
         try:

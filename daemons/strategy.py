@@ -19,7 +19,7 @@ from typing import Final
 
 import structlog
 
-from lib.clock import SECOND_NS, to_ns
+from lib.clock import SECOND_NS, coarse_deadline, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
@@ -125,9 +125,7 @@ class Strategy:
         look_ns = self._own_book.next_look_ns
         if self._reader is None:
             return look_ns if self._orders.knows_positions else None
-        # No deadline that comes near: before one the loop would make one more system call a tick.
-        now_ns = self._loop.clock()
-        return look_ns if look_ns <= now_ns else now_ns + MAX_SLEEP_NS
+        return coarse_deadline(self._loop.clock(), look_ns, MAX_SLEEP_NS)
 
     def on_time(self, now_ns: int) -> None:
         """Look for the price book once the positions are known, then whether it is still there."""

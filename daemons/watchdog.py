@@ -44,7 +44,7 @@ from lib.process.supervisor import (
     SupervisorSilentError,
     control_socket,
 )
-from lib.process.supervisord_files import ControlSocket, SupervisordLogs, copied_files
+from lib.process.supervisord_files import ControlSocket, SupervisordLogs, written_files
 from lib.process.traceback_dump import stacks_of
 from lib.process.traceback_frames import innermost
 from lib.process.watchdog_rules import WatchdogRules
@@ -67,7 +67,7 @@ class Watchdog:
         self._supervisor = Supervisor(socket_path)
         supervisord_pid, var_dir = os.getppid(), socket_path.parent
         self._socket = ControlSocket(socket_path, supervisord_pid)
-        files = [self._socket, *copied_files(var_dir)]
+        files = [self._socket, *written_files(var_dir, supervisord_pid)]
         self._supervisord_logs = SupervisordLogs(loop.clock, var_dir, supervisord_pid)
         for timed in (FileKeeper(loop.clock, files), self._supervisord_logs):
             loop.add_timed(timed)

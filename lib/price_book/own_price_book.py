@@ -154,6 +154,8 @@ class RolePriceBook(OwnPriceBook):
     def let_go(self) -> None:
         """Close the price book, if attached. The next `look` looks for another one at once."""
         if self.book is not None:
+            if not self.book.retired and (loss := self.book.loss()):
+                self._log_loss(loss)  # nobody else may have noticed
             super().let_go()
             log_event(structlog.get_logger(), Detached(price_book=self.name))
 
@@ -161,6 +163,9 @@ class RolePriceBook(OwnPriceBook):
         """Retire a lost price book, in the place of the orderbook, which is dead or hangs."""
         super()._lose(book, loss)
         book.retire()
+        self._log_loss(loss)
+
+    def _log_loss(self, loss: str) -> None:
         log_event(structlog.get_logger(), PriceBookLost(price_book=self.name, reason=loss))
 
     def _attach(self) -> None:

@@ -231,15 +231,17 @@ class PriceBookReader:
         Returns False only if the time is up.
         """
         deadline = time.monotonic() + timeout_s
-        poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
+        poll = _poll_of(self.fileno())
         while self.arm():
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 self.disarm()
                 return False
-            poll.poll(1000 * min(left_s, MAX_SLEEP_S))
+            is_woken = poll.poll(1000 * min(left_s, MAX_SLEEP_S))
             self.disarm()
+            if not is_woken and self.has_lost_its_fifo():
+                self.close()
+                poll = _poll_of(self.fileno())
         return True
 
     def close(self) -> None:
@@ -299,6 +301,12 @@ class PriceBookReader:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _poll_of(fd: int) -> select.poll:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return poll
 
 
 _sleeping_readers: weakref.WeakSet[PriceBookReader] = weakref.WeakSet()

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from lib.process.own_files import open_own
+from lib.process.own_files import is_at, open_own
 
 LOCK_ATTEMPTS: Final = 100
 """How often a lock file may be removed under us before we give up. Once is rare."""
@@ -56,8 +56,4 @@ def lock_file(path: Path, note: str, *, shared: bool = False) -> int:
 
 def is_still_at(fd: int, path: Path) -> bool:
     """Return whether the open file `fd` is the one that `path` names."""
-    try:
-        there = path.lstat()
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(there, os.fstat(fd))
+    return is_at(path, os.fstat(fd))

@@ -7,8 +7,8 @@ never returns stops it, and a slow callback delays it by just its own time. The 
 process by pid and start time, so that the file of a dead process is never taken for the silence of
 its successor.
 
-A heartbeat that cannot be written, at the start or after its file was removed, is tried again each
-second: until then the watchdog would not watch the role, for as long as it lives.
+A heartbeat that cannot be written, at the start or after its file was removed, is tried again,
+at least each second: until then the watchdog would not watch the role, for as long as it lives.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Final
 
 import structlog
 
-from lib.clock import SECOND_NS
+from lib.clock import SECOND_NS, coarse_deadline
 from lib.net.event_loop import EventLoop
-from lib.process.kept_files import LOOK_NS
+from lib.process.kept_files import LOOK_NS, PUT_BACK
 from lib.process.log_events import FileLost, HeartbeatFailed, HeartbeatRecovered, log_event
 from lib.process.log_once import LogOnce
 from lib.process.run_identity import Run, is_alive, run_of
@@ -71,7 +71,7 @@ class Heartbeat:
 
     def next_deadline_ns(self) -> int:
         """When to look at the files."""
-        return self._look_ns
+        return coarse_deadline(self._loop.clock(), self._look_ns, LOOK_NS)
 
     def on_time(self, now_ns: int) -> None:
         """Begin anew if a file is lost, and try again what has failed."""
@@ -80,7 +80,7 @@ class Heartbeat:
         lost = [str(file.path) for file in files if not file.is_in_place()]
         if (lost or not files) and self._begin():
             for path in lost:
-                log_event(self._log, FileLost(file=path, reason="removed or replaced; put back"))
+                log_event(self._log, FileLost(file=path, reason=PUT_BACK))
 
     def _begin(self) -> bool:
         """Return whether the loop beats."""

@@ -471,7 +471,7 @@ class Attached(LogEvent, frozen=True, tag="attached"):
     sequence: TickNumber
 
 
-@_logged("error", by=(ORDERBOOK, STRATEGY))
+@_logged("error", by=(ORDERBOOK, STRATEGY, ORDER_MANAGER))
 class PriceBookLost(LogEvent, frozen=True, tag="price_book_lost"):
     """A file of the price book has vanished; a successor of the orderbook makes it anew."""
 

@@ -21,6 +21,8 @@ from typing import BinaryIO, Final
 OWN_FILE_MODE: Final = 0o600
 OWN_UMASK: Final = 0o077
 """What a program of the stack takes away from the mode of all that it makes."""
+MAX_READ_BYTES: Final = 1024 * 1024
+"""The most that is read of a file at once."""
 _OWN_DIRECTORY_MODE: Final = 0o700
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _KINDS: Final = {
@@ -61,6 +63,15 @@ def open_own(path: Path, flags: int) -> int:
     return fd
 
 
+def read_own(path: Path) -> bytes:
+    """Return what is in a regular file that is ours alone, up to MAX_READ_BYTES.
+
+    Raises as `open_own` does.
+    """
+    with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
+        return file.read(MAX_READ_BYTES)
+
+
 def check_own(path: Path, status: os.stat_result, kind: int = stat.S_IFREG) -> None:
     """Raise NotOurFileError unless `path`, of this status, is of this kind and ours alone."""
     found = stat.S_IFMT(status.st_mode)
@@ -82,12 +93,15 @@ def check_own(path: Path, status: os.stat_result, kind: int = stat.S_IFREG) -> N
 def adopt(path: Path, kind: int = stat.S_IFREG) -> None:
     """Take from others the right to write to what is ours, where its content needs no trust.
 
-    For directories and logs. Raises NotOurFileError if `path` is not of this kind or not ours, and
-    OSError if it cannot be looked at.
+    For directories and logs. Raises NotOurFileError if `path` is not of this kind or not ours, or
+    if it is a directory like /tmp, which root must not take away from the others; and OSError if it
+    cannot be looked at.
     """
     status = path.lstat()
     is_ours = stat.S_IFMT(status.st_mode) == kind and status.st_uid == os.geteuid()
     if is_ours and status.st_mode & _WRITABLE_BY_OTHERS:
+        if kind == stat.S_IFDIR and status.st_mode & stat.S_ISVTX:
+            raise NotOurFileError(path, "it is a directory that users share: choose one in it")
         path.chmod(stat.S_IMODE(status.st_mode) & ~_WRITABLE_BY_OTHERS)
         status = path.lstat()
     check_own(path, status, kind)
@@ -100,11 +114,20 @@ def make_own_directory(path: Path) -> None:
     """
     with suppress(FileExistsError):
         path.mkdir(mode=_OWN_DIRECTORY_MODE, parents=True)
+    adopt(follow_own_link(path), stat.S_IFDIR)
+
+
+def follow_own_link(path: Path) -> Path:
+    """Return where a link of ours leads, and a path that is none as it is.
+
+    Raises NotOurFileError if the link is not ours: its maker says where it leads. Raises OSError,
+    such as FileNotFoundError, if there is nothing.
+    """
     status = path.lstat()
-    if stat.S_ISLNK(status.st_mode):
-        check_owner(path, status)
-        path = path.resolve(strict=True)
-    adopt(path, stat.S_IFDIR)
+    if not stat.S_ISLNK(status.st_mode):
+        return path
+    check_owner(path, status)
+    return Path(os.path.realpath(path, strict=True))
 
 
 @contextmanager
@@ -128,6 +151,14 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 temporary.unlink()
             raise
+
+
+def is_at(path: Path, status: os.stat_result) -> bool:
+    """Return whether the file of this status is the one that `path` names."""
+    try:
+        return os.path.samestat(path.lstat(), status)
+    except OSError:
+        return False
 
 
 def check_owner(path: Path, status: os.stat_result) -> None:

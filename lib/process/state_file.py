@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 
 from lib.process.log_events import StateRefused, log_event
-from lib.process.own_files import NotOurFileError, open_own, replaced
+from lib.process.own_files import NotOurFileError, is_at, open_own, replaced
 
 _HEADER_BYTES: Final = 1024
 _WORD_BYTES: Final = 8
@@ -45,7 +45,7 @@ class StateFile:
 
     def is_in_place(self) -> bool:
         """Return whether `path` still names the mapped file."""
-        return _is_at(self.path, self._status)
+        return is_at(self.path, self._status)
 
     def put_back(self) -> None:
         """Write the file anew with what is mapped, and map that one. Raises OSError.
@@ -69,13 +69,6 @@ class StateFile:
         self._status = status
         self.header: dict[str, Any] = header
         self.words = memoryview(mapped)[_HEADER_BYTES:].cast("q")
-
-
-def _is_at(path: Path, status: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), status)
-    except OSError:
-        return False
 
 
 def open_state(path: Path, word_count: int) -> StateFile | None:

@@ -5,7 +5,8 @@ removed or moved away, and nothing reaches it without the name of its control so
 looks for it.
 
 - A log that is no longer at its name is opened again by supervisord on SIGUSR2. supervisord ends if
-  it cannot open one of its logs then, so all of them are made and checked first.
+  it cannot open one of its logs then, so all of them are made and checked first. Only those in the
+  stack's log directory: a configuration may send others to /dev/stdout, or to where we own nothing.
 - A FIFO in the place of a log would stop supervisord, deaf to every signal but SIGKILL: it waits in
   open(2) for a reader, and Python repeats that call after each signal. Once the FIFO is removed,
   the call that a signal repeats makes a log.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import stat
 from collections.abc import Callable, Iterable
@@ -25,22 +27,33 @@ from typing import Final
 
 import structlog
 
-from lib.process.kept_files import LOOK_NS, KeptFile
+from lib.clock import SECOND_NS
+from lib.process.kept_files import KeptFile
 from lib.process.log_events import FileLost, LogReopened, log_event
 from lib.process.log_once import LogOnce
-from lib.process.own_files import adopt, make_own_directory, open_own, replaced
+from lib.process.own_files import (
+    MAX_READ_BYTES,
+    adopt,
+    check_owner,
+    follow_own_link,
+    make_own_directory,
+    open_own,
+    read_own,
+    replaced,
+)
 
 SOCKET_NAME: Final = "supervisor.sock"
 LOG_NAME: Final = "supervisord.log"
 PID_FILE_NAME: Final = "supervisord.pid"
 CONFIGURATION_NAME: Final = "supervisord.conf"
 """The configuration of a stack that main.py has started; supervisorctl reads it."""
-LOG_PATTERNS: Final = ("*.out", "*.jsonl")
-"""The logs of the programs, in `log` in the var directory."""
+LOOK_NS: Final = SECOND_NS
+"""How often to look at the logs."""
 MAX_REQUESTS: Final = 5
-"""How often supervisord is asked to open a log again, a second apart."""
-MAX_COPY_BYTES: Final = 1024 * 1024
-"""The longest file that is put back with its content."""
+"""How often supervisord is asked to open a log again, a look apart."""
+_PROGRAM_LOG: Final = re.compile(r".*\.(out|jsonl)(\.\d+)?")
+"""The names of the programs' logs, and of those that supervisord has rotated."""
+_OWN_LOG: Final = re.compile(re.escape(LOG_NAME) + r"(\.\d+)?")
 
 Identity = tuple[int, int]
 """A file, whatever its names: device and inode."""
@@ -113,10 +126,16 @@ class CopiedFile:
         self._fd = open_own(path, os.O_RDONLY)
 
     def is_in_place(self) -> bool:
-        """Return whether there is a file; if it is another one, that is the one to put back."""
+        """Return whether there is a file of ours; another one is the one to put back, from now on.
+
+        One that others may write to is left in its place: a person may have edited it that way.
+        """
         try:
             there = self.path.lstat()
-        except FileNotFoundError:
+            check_owner(self.path, there)
+        except OSError:
+            return False
+        if not stat.S_ISREG(there.st_mode):
             return False
         if not os.path.samestat(there, os.fstat(self._fd)):
             with suppress(OSError):
@@ -127,18 +146,45 @@ class CopiedFile:
 
     def put_back(self) -> None:
         """Write it anew. Raises OSError."""
-        content = os.pread(self._fd, MAX_COPY_BYTES, 0)
+        content = os.pread(self._fd, MAX_READ_BYTES, 0)
         with replaced(self.path) as file:
             file.write(content)
 
 
-def copied_files(var_dir: Path) -> list[KeptFile]:
-    """Return those of supervisord's pid file and configuration that are there."""
-    files: list[KeptFile] = []
-    for name in (PID_FILE_NAME, CONFIGURATION_NAME):
+class PidFile:
+    """supervisord's pid file, whose content is known also where it is missing. A `KeptFile`."""
+
+    def __init__(self, path: Path, supervisord_pid: int) -> None:
+        self.path = path
+        self._content = b"%d\n" % supervisord_pid
+
+    def is_in_place(self) -> bool:
+        """Return whether there is a file of ours that names supervisord."""
         with suppress(OSError):
-            files.append(CopiedFile(var_dir / name))
+            return read_own(self.path) == self._content
+        return False
+
+    def put_back(self) -> None:
+        """Write it anew. Raises OSError."""
+        with replaced(self.path) as file:
+            file.write(self._content)
+
+
+def written_files(var_dir: Path, supervisord_pid: int) -> list[KeptFile]:
+    """Return supervisord's pid file, and its configuration if it is there."""
+    files: list[KeptFile] = [PidFile(var_dir / PID_FILE_NAME, supervisord_pid)]
+    with suppress(OSError):  # a plain supervisord has its own in etc
+        files.append(CopiedFile(var_dir / CONFIGURATION_NAME))
     return files
+
+
+def log_paths(var_dir: Path) -> list[Path]:
+    """Return what has the name of a log of supervisord or its programs, also of a rotated one."""
+    found: list[Path] = []
+    for directory, name in ((var_dir / "log", _PROGRAM_LOG), (var_dir, _OWN_LOG)):
+        with suppress(OSError):
+            found += (path for path in directory.iterdir() if name.fullmatch(path.name))
+    return sorted(found)
 
 
 class SupervisordLogs:
@@ -146,7 +192,8 @@ class SupervisordLogs:
 
     def __init__(self, clock: Callable[[], int], var_dir: Path, supervisord_pid: int) -> None:
         self._log = structlog.get_logger()
-        self._var_dir = var_dir
+        self._var_dir = _normalised(var_dir)
+        self._log_dir = self._var_dir / "log"
         self._pid = supervisord_pid
         self._watched: frozenset[Path] = frozenset()
         self._suspected: set[Path] = set()
@@ -159,8 +206,9 @@ class SupervisordLogs:
         self._look_ns = clock() + LOOK_NS
 
     def watch(self, logs: Iterable[str]) -> None:
-        """Take the logs of the programs that are running now."""
-        self._watched = frozenset(map(Path, logs))
+        """Take the logs of the programs that are running now, as their configuration names them."""
+        paths = map(_normalised, logs)
+        self._watched = frozenset(path for path in paths if path.parent == self._log_dir)
 
     def next_deadline_ns(self) -> int:
         """When to look."""
@@ -186,16 +234,15 @@ class SupervisordLogs:
             self._let_reopen(logs, confirmed)
 
     def _let_reopen(self, logs: Iterable[Path], lost: Iterable[Path]) -> None:
-        for path in logs:
-            try:
-                make_own_directory(path.parent)
-                with suppress(FileNotFoundError):
-                    adopt(path)
-                os.close(open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
-            except OSError as error:
-                reason = f"supervisord cannot write to it: {error.strerror}"
-                self._failure.log_new(FileLost(file=str(path), reason=reason))
-                return
+        path = self._log_dir
+        try:
+            make_own_directory(path)
+            for path in sorted(logs):
+                _make_log(path)
+        except OSError as error:
+            reason = f"supervisord cannot write to it: {error.strerror}"
+            self._failure.log_new(FileLost(file=str(path), reason=reason))
+            return
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGUSR2)
         for path in lost:
@@ -205,12 +252,13 @@ class SupervisordLogs:
                 log_event(self._log, FileLost(file=str(path), reason=reason))
 
     def _look_at_kinds(self) -> None:
-        """Remove FIFOs in the place of logs, and log other things there, once."""
-        log_dir = self._var_dir / "log"
-        logs = [path for pattern in LOG_PATTERNS for path in log_dir.glob(pattern)]
-        no_files = {path for path in (*logs, self._var_dir / LOG_NAME) if _is_no_file(path)}
+        """Remove FIFOs in the place of logs, and log other things there, once.
+
+        A directory that has the name of a rotated log ends the log at its next rotation.
+        """
+        no_files = {path for path in log_paths(self._var_dir) if _is_no_file(path)}
         for path in sorted(no_files - self._no_files):
-            reason = "no file is in its place, so supervisord cannot write to it: remove it"
+            reason = "no file is in its place, so supervisord cannot log there: remove it"
             with suppress(OSError):
                 if path.is_fifo():
                     path.unlink()
@@ -218,6 +266,22 @@ class SupervisordLogs:
                     reason = "a FIFO was in its place, at which supervisord would wait; removed"
             log_event(self._log, FileLost(file=str(path), reason=reason))
         self._no_files = {path for path in no_files if _is_no_file(path)}
+
+
+def _normalised(path: str | Path) -> Path:
+    """Return a path without `..`: a plain supervisord names its logs etc/../var/log/NAME."""
+    return Path(os.path.normpath(path))
+
+
+def _make_log(path: Path) -> None:
+    """Make a log if it is missing, or adopt it; a link of ours may lead to it.
+
+    Raises NotOurFileError if it cannot be trusted, and OSError if it cannot be made.
+    """
+    with suppress(FileNotFoundError):
+        path = follow_own_link(path)
+        adopt(path)
+    os.close(open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT))
 
 
 def _is_no_file(path: Path) -> bool:
@@ -241,7 +305,7 @@ def _open_files(pid: int) -> set[Identity] | None:
 def _is_lost(path: Path, open_files: set[Identity] | None) -> bool:
     """Return whether supervisord does not write to what `path` names."""
     try:
-        status = path.lstat()
+        status = path.stat()
     except OSError:
         return True
     return open_files is not None and (status.st_dev, status.st_ino) not in open_files

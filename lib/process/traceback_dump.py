@@ -17,7 +17,7 @@ from typing import Final
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.process.file_lock import is_still_at
-from lib.process.own_files import replaced
+from lib.process.own_files import open_own, replaced
 from lib.process.process_handle import ProcessHandle
 from lib.process.traceback_frames import Frame, read_dump
 
@@ -44,8 +44,9 @@ class StackFile:
     def put_back(self) -> None:
         """Let SIGUSR1 write into a new file. Raises OSError if it cannot be made."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(self.path) as file:
-            fd = os.dup(file.fileno())
+        with replaced(self.path):
+            pass
+        fd = open_own(self.path, os.O_WRONLY)
         faulthandler.register(signal.SIGUSR1, file=fd, all_threads=False)
         if self._fd is not None:
             os.close(self._fd)
@@ -91,7 +92,7 @@ def _size(path: Path) -> int:
 
 def _text_from(path: Path, begin: int) -> str:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
             file.seek(begin)
             return file.read(_MAX_BYTES).decode(errors="replace")
     except OSError:

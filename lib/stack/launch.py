@@ -26,12 +26,12 @@ from lib.net.host import SYSTEM
 from lib.price_book.clean_up import belongs_to_another_stack, live_owner
 from lib.price_book.segment_files import SHM_DIR, PriceBookError, check_trusted
 from lib.process.log_events import ORDER_MANAGER
-from lib.process.own_files import adopt, make_own_directory, replaced
+from lib.process.own_files import adopt, make_own_directory, read_own, replaced
 from lib.process.supervisord_files import (
     CONFIGURATION_NAME,
-    LOG_NAME,
     PID_FILE_NAME,
     SOCKET_NAME,
+    log_paths,
 )
 from lib.settings import PROJECT_ROOT, Settings
 from lib.stack.supervisord_configuration import CONFIGURATION, derive_configuration
@@ -48,8 +48,6 @@ MAX_REAPED_A_LOOK: Final = 64
 
 _UNUSABLE_IN_PATHS: Final = re.compile(r'[%"\\]| [;#]')
 """Characters with a special meaning in supervisord's configuration."""
-_LOG: Final = re.compile(r".*\.(out|jsonl)(\.\d+)?")
-"""The names of the programs' logs, and of those that supervisord has rotated."""
 _SUPERVISORD_WORDS: Final = (b"supervisord", b"supervisor.supervisord")
 """The words of which one is in supervisord's command line, however it was started."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -77,13 +75,11 @@ def own_var_dir(var_dir: Path) -> None:
     A FIFO in the place of one of its files would stop supervisord for ever, a link would lead it
     elsewhere. Call it before anything in the directory is read. Raises CannotStartError.
     """
-    log_dir = var_dir / "log"
     try:
-        for directory in (var_dir, log_dir):
+        for directory in (var_dir, var_dir / "log"):
             make_own_directory(directory)
-        logs = (path for path in log_dir.iterdir() if _LOG.fullmatch(path.name))
-        names = (LOG_NAME, PID_FILE_NAME, CONFIGURATION_NAME)
-        for path in (*sorted(logs), *(var_dir / name for name in names)):
+        names = (PID_FILE_NAME, CONFIGURATION_NAME)
+        for path in (*log_paths(var_dir), *(var_dir / name for name in names)):
             with suppress(FileNotFoundError):
                 adopt(path)
         with suppress(FileNotFoundError):
@@ -122,7 +118,7 @@ def check_that_no_stack_runs(var_dir: Path) -> None:
 def _is_supervisord(pid_file: Path) -> bool:
     """Return whether a pid file names a live supervisord, not a process that reuses its pid."""
     try:
-        pid = int(pid_file.read_text(encoding="ascii"))
+        pid = int(read_own(pid_file))
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError):
         return False

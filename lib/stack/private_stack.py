@@ -27,6 +27,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from lib.process.own_files import read_own
 from lib.settings import PROJECT_ROOT, Settings
 from lib.stack.launch import wake_supervisord
 from lib.stack.supervisord_configuration import (
@@ -161,7 +162,7 @@ class PrivateStack:
     def _stop_limit_s(self) -> float:
         configuration = ""  # main.py may not have written it yet
         with suppress(OSError):
-            configuration = (self.var_dir / "supervisord.conf").read_text(encoding="utf-8")
+            configuration = read_own(self.var_dir / "supervisord.conf").decode()
         return stop_limit_s(configuration)
 
     def remove_files(self) -> None:

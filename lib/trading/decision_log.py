@@ -55,8 +55,8 @@ def decision_log_path(var_dir: Path, client_id: str) -> Path:
 class DecisionLog:
     """The writer of a decision log. One a strategy.
 
-    Trading does not depend on it: if the file cannot be created, the decisions of that tape are not
-    recorded, and that is logged once. It is a `KeptFile`.
+    Trading does not depend on it: while the file cannot be created, decisions are not recorded, and
+    that is logged once. It is a `KeptFile`: whoever keeps it tries again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,13 +80,17 @@ class DecisionLog:
         words[_COUNT] = count + 1
 
     def is_in_place(self) -> bool:
-        """Return whether an observer would find the file, if there is one."""
-        return self._state is None or self._state.is_in_place()
+        """Return whether an observer would find the file, if there has to be one."""
+        if self._state is None:
+            return self._tape is None
+        return self._state.is_in_place()
 
     def put_back(self) -> None:
         """Write the file anew, with the latest records. Raises OSError."""
         if self._state is not None:
             self._state.put_back()
+        elif self._tape is not None:
+            self._state = self._create(self._tape)
 
     def _begin(self, tape: str) -> None:
         self._tape = tape
@@ -95,13 +99,17 @@ class DecisionLog:
             self._state = before
             return
         try:
-            self._state = create_state(self.path, {"tape": tape}, [], further_words=_WORDS)
-            self._failure.over()
+            self._state = self._create(tape)
         except OSError as error:
             self._state = None
             self._failure.log_first(
                 DecisionsNotRecorded(path=str(self.path), reason=error.strerror)
             )
+
+    def _create(self, tape: str) -> StateFile:
+        state = create_state(self.path, {"tape": tape}, [], further_words=_WORDS)
+        self._failure.over()
+        return state
 
 
 class DecisionReader:

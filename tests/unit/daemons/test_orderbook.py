@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -12,8 +13,9 @@ import pytest
 
 from daemons import orderbook
 from daemons.orderbook import OrderBook
+from lib.clock import SECOND_NS
 from lib.net.event_loop import EventLoop
-from lib.price_book.segment_files import SHM_DIR
+from lib.price_book.segment_files import SHM_DIR, retire
 from lib.process.log_events import PriceBookLost
 from lib.process.role import RoleEndsError
 from lib.settings import Settings
@@ -74,6 +76,35 @@ def test_a_segment_that_was_removed_ends_it_and_moves_the_readers_on(settings: S
     with ExitStack() as clean_up:
         start(settings, clean_up).step()
         assert not clean_up.enter_context(SharedPriceBook.attach(name)).retired
+
+
+def test_a_segment_that_was_retired_by_a_process_that_died_then_ends_it(settings: Settings) -> None:
+    name = settings.price_book.name
+    with ExitStack() as clean_up:
+        role = start(settings, clean_up)
+        role.step()
+        retire(name)
+        assert f"{name} is retired" in end_of(role).reason
+    with ExitStack() as clean_up:
+        start(settings, clean_up).step()
+        assert not clean_up.enter_context(SharedPriceBook.attach(name)).retired
+
+
+def test_a_segment_that_was_retired_before_a_tape_begins_ends_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orderbook, "FILES_LOOK_NS", 3600 * SECOND_NS)  # no look comes first
+    with ExitStack() as clean_up:
+        server = clean_up.enter_context(
+            socket.create_server(("127.0.0.1", settings.gateway.price_port))
+        )
+        role = start(settings, clean_up)
+        role.step()
+        retire(settings.price_book.name)
+        client, _ = server.accept()
+        with client:
+            client.sendall(b"HELLO,1,tape,1*")
+            assert "has been replaced or removed" in end_of(role).reason
 
 
 def test_a_lock_that_was_removed_ends_it_and_the_segment_stays(settings: Settings) -> None:

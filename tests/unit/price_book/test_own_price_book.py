@@ -117,13 +117,27 @@ def test_a_lost_price_book_is_retired_at_the_second_look_and_logged_once(name, b
                 first.look(now_ns)
                 second.look(now_ns)
             assert first.book.retired
-    assert [(e["event"], e["log_level"]) for e in logs] == [("price_book_lost", "error")]
+            first.let_go()
+    assert [(e["event"], e["log_level"]) for e in logs] == [
+        ("price_book_lost", "error"),
+        ("detached", "info"),
+    ]
     assert f"{name} was removed" in logs[0]["reason"]
-    first.let_go()
     with make_book(name, None):
         assert first.look(now_ns) is not None
         first.look(now_ns + LOOK_NS)
         assert not first.book.retired
+
+
+def test_a_lost_price_book_that_is_let_go_before_anybody_has_retired_it_is_logged(name, by_hand):
+    own = RolePriceBook(name)
+    with make_book(name, None) as book, capture_logs() as logs:
+        own.look(0)
+        segment_path(name).unlink()
+        own.let_go()
+        assert not book.retired
+    assert [e["event"] for e in logs] == ["price_book_lost", "detached"]
+    assert f"{name} was removed" in logs[0]["reason"]
 
 
 def test_an_observer_that_loses_its_price_book_leaves_it_as_it_is(name, by_hand):

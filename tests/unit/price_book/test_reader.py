@@ -178,6 +178,18 @@ class TestWaking:
             assert reader.wait(30)
         assert sleeps_ms == [1000 * MAX_SLEEP_S] * 3
 
+    def test_a_reader_that_waits_takes_a_slot_again_when_its_fifo_is_lost(self, name, book):
+        with book.reader() as reader:
+            assert not reader.wait(0)
+            [fifo] = SHM_DIR.glob(f"{name}.reader-*")
+            fifo.unlink()
+            assert not reader.wait(0.001)
+            assert fifo.is_fifo()
+            assert not reader.has_lost_its_fifo()
+            assert reader.arm()
+            book.update("AAPL", 1)
+            assert select.select([reader], [], [], 30)[0]
+
     def test_a_reader_is_woken_once_for_each_sleep(self, book):
         with book.reader() as reader:
             assert reader.arm()

@@ -19,6 +19,7 @@ from lib.process.heartbeat import (
     find_pulse,
     present_pulse,
 )
+from lib.process.kept_files import LOOK_NS
 from lib.process.run_identity import run_of
 from lib.process.state_file import create_state
 
@@ -96,6 +97,18 @@ def test_a_heartbeat_or_stack_file_that_was_removed_is_put_back_and_beats_on(tmp
     loop.poll(may_sleep=False)
     assert pulse.last_ns() >= before_ns
     assert (tmp_path / "gateway.stack").exists()
+
+
+@pytest.mark.usefixtures("stack_on_request")
+def test_the_deadline_of_a_look_at_its_files_does_not_come_near(tmp_path):
+    loop = EventLoop()
+    loop.clock = lambda: now_ns
+    now_ns = 0
+    heartbeat = Heartbeat(loop, tmp_path, "gateway", SECOND_NS)
+    now_ns = LOOK_NS - 1
+    assert heartbeat.next_deadline_ns() == now_ns + LOOK_NS
+    now_ns = LOOK_NS
+    assert heartbeat.next_deadline_ns() == now_ns
 
 
 @pytest.mark.usefixtures("stack_on_request")

@@ -19,6 +19,7 @@ from lib.process.own_files import (
     check_own,
     make_own_directory,
     open_own,
+    read_own,
     replaced,
     user_name,
 )
@@ -34,6 +35,8 @@ def test_a_file_of_ours_is_made_for_us_alone_and_opened_again(tmp_path):
     os.close(open_own(path, CREATE))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     os.close(open_own(path, READ))
+    path.write_bytes(b"content")
+    assert read_own(path) == b"content"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,8 @@ def test_what_is_no_regular_file_is_refused_at_once(
     with pytest.raises(NotOurFileError, match=f"it is {kind}") as refusal:
         open_own(path, flags)
     assert refusal.value.filename == str(path)
+    with pytest.raises(NotOurFileError, match=f"it is {kind}"):
+        read_own(path)
 
 
 def test_what_cannot_be_made_is_refused_with_the_kernels_reason(tmp_path, monkeypatch):
@@ -99,7 +104,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-@pytest.mark.parametrize("mode", [0o775, 0o1777, 0o755])
+@pytest.mark.parametrize("mode", [0o775, 0o777, 0o755])
 def test_a_directory_of_ours_is_adopted_and_others_may_write_to_it_no_more(tmp_path, mode: int):
     path = tmp_path / "deep" / "var"
     make_own_directory(path)
@@ -107,6 +112,19 @@ def test_a_directory_of_ours_is_adopted_and_others_may_write_to_it_no_more(tmp_p
     path.chmod(mode)
     make_own_directory(path)
     assert mode_of(path) == mode & ~0o022
+
+
+@pytest.mark.parametrize("name", ["tmp", "link"])
+def test_a_directory_that_users_share_is_not_taken_away_from_them(tmp_path, name: str):
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (tmp_path / "link").symlink_to("tmp")
+    with pytest.raises(NotOurFileError, match="users share: choose one in it") as refusal:
+        make_own_directory(tmp_path / name)
+    assert refusal.value.filename == str(shared)
+    assert mode_of(shared) == 0o1777
+    make_own_directory(tmp_path / name / "var")
 
 
 def test_a_link_of_ours_may_lead_to_a_directory_of_ours(tmp_path):
@@ -208,6 +226,7 @@ def test_what_a_second_user_has_planted_is_neither_continued_nor_written_to(as_n
     with pytest.raises(NotOurFileError, match=re.escape(user_name(NOBODY))):
         make_own_directory(as_nobody / "log")
     # In a directory that is adopted nothing more can be planted.
+    as_nobody.chmod(0o777)
     make_own_directory(as_nobody)
 
     def plant_more() -> None:

@@ -21,7 +21,7 @@ from lib.process.supervisord_files import (
     ControlSocket,
     CopiedFile,
     SupervisordLogs,
-    copied_files,
+    written_files,
 )
 from tests.helpers import wait_until
 from tests.processes import forked
@@ -74,11 +74,26 @@ def test_a_control_socket_without_any_name_says_how_to_stop_the_stack(var_dir):
             kept.put_back()
 
 
-def test_a_removed_pid_file_and_configuration_are_put_back_as_they_were_last(var_dir):
-    pid_file, configuration = var_dir / "supervisord.pid", var_dir / "supervisord.conf"
-    pid_file.write_text("7\n")
-    assert [file.path for file in copied_files(var_dir)] == [pid_file]
+def test_a_pid_file_that_was_lost_before_the_start_of_the_watchdog_is_put_back_too(var_dir):
+    path = var_dir / "supervisord.pid"
+    [kept] = written_files(var_dir, 7)
+    for plant in (None, Path.touch, os.mkfifo):
+        if plant:
+            plant(path)
+        assert not kept.is_in_place()
+        kept.put_back()
+        assert kept.is_in_place()
+        assert path.read_text() == "7\n"
+        path.unlink()
+
+
+def test_a_removed_configuration_is_put_back_as_it_was_last(var_dir):
+    configuration = var_dir / "supervisord.conf"
     configuration.write_text("first")
+    assert [file.path.name for file in written_files(var_dir, 7)] == [
+        "supervisord.pid",
+        "supervisord.conf",
+    ]
     for edit in ("in place", "by another file"):
         kept = CopiedFile(configuration)
         if edit == "by another file":
@@ -90,6 +105,36 @@ def test_a_removed_pid_file_and_configuration_are_put_back_as_they_were_last(var
         kept.put_back()
         assert configuration.read_text() == edit
         assert kept.is_in_place()
+
+
+@pytest.mark.parametrize(
+    "plant", [os.mkfifo, lambda path: path.symlink_to("elsewhere")], ids=["FIFO", "link"]
+)
+def test_what_is_no_file_in_the_place_of_one_is_replaced_and_a_directory_is_named(var_dir, plant):
+    path = var_dir / "supervisord.conf"
+    path.write_text("ours")
+    kept = CopiedFile(path)
+    path.unlink()
+    plant(path)
+    assert not kept.is_in_place()
+    kept.put_back()
+    assert kept.is_in_place()
+    assert path.read_text() == "ours"
+    path.unlink()
+    path.mkdir()
+    assert not kept.is_in_place()
+    with pytest.raises(OSError, match="it is a directory"):
+        kept.put_back()
+
+
+def test_a_file_that_was_edited_by_one_who_lets_others_write_stays(var_dir):
+    path = var_dir / "supervisord.conf"
+    path.write_text("ours")
+    kept = CopiedFile(path)
+    path.unlink()
+    path.write_text("edited")
+    path.chmod(0o664)
+    assert kept.is_in_place()
 
 
 class Supervisord:
@@ -179,6 +224,15 @@ def test_a_removed_log_directory_is_made_again(supervisord, var_dir):
     assert stat.S_IMODE((var_dir / "log").stat().st_mode) == 0o700
 
 
+def test_a_file_in_the_place_of_the_log_directory_is_named(supervisord, var_dir):
+    shutil.rmtree(var_dir / "log")
+    (var_dir / "log").touch()
+    logged = supervisord.look(3)
+    assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(var_dir / "log"))]
+    assert "it is a regular file, not a directory" in logged[0]["reason"]
+    assert supervisord.requests == 0
+
+
 def test_supervisord_is_not_asked_for_what_would_end_it(supervisord):
     path = supervisord.paths[2]
     path.unlink()
@@ -191,16 +245,70 @@ def test_supervisord_is_not_asked_for_what_would_end_it(supervisord):
     assert [e["event"] for e in supervisord.look(3)] == ["log_reopened"]
 
 
+@pytest.mark.parametrize("name", ["log/gateway.jsonl.1", "log/gateway.out.5", "supervisord.log.2"])
+def test_a_directory_in_the_way_of_a_rotation_is_named_and_the_logs_are_opened_again(
+    supervisord, var_dir, name
+):
+    (var_dir / name).mkdir()
+    logged = supervisord.look(3)
+    assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(var_dir / name))]
+    supervisord.paths[1].unlink()
+    assert [e["event"] for e in supervisord.look(3)] == ["log_reopened"]
+
+
 def test_nor_for_a_log_that_is_another_file_than_it_may_write_to(supervisord):
     path = supervisord.paths[2]
-    path.rename(path.with_name("moved"))
-    path.symlink_to("moved")
+    path.unlink()
+    path.symlink_to("nowhere")
     logged = supervisord.look(MAX_REQUESTS + 3)
     assert [(e["event"], e["file"]) for e in logged] == [("file_lost", str(path))]
     assert "supervisord cannot write to it: it is a symbolic link" in logged[0]["reason"]
     assert supervisord.requests == 0
     path.unlink()
     assert [e["event"] for e in supervisord.look(3)] == ["log_reopened"]
+
+
+def test_a_link_of_ours_may_lead_to_a_log_and_the_others_are_opened_again(supervisord, var_dir):
+    linked, lost = supervisord.paths[1:]
+    (var_dir / "disk").mkdir()
+    linked.rename(var_dir / "disk" / linked.name)
+    linked.symlink_to(var_dir / "disk" / linked.name)
+    assert supervisord.look(3) == []
+    lost.unlink()
+    assert [(e["event"], e["file"]) for e in supervisord.look(3)] == [("log_reopened", str(lost))]
+    assert linked.is_symlink()
+
+
+def test_a_link_that_leads_to_itself_is_no_log(supervisord):
+    path = supervisord.paths[1]
+    path.unlink()
+    path.symlink_to(path.name)
+    assert [e["event"] for e in supervisord.look(3)] == ["file_lost"]
+    assert supervisord.requests == 0
+
+
+@pytest.mark.parametrize("elsewhere", ["/dev/stdout", "/var/log/gateway.out", "{}/other/gateway"])
+def test_a_log_outside_of_the_log_directory_is_left_alone_and_the_others_are_opened_again(
+    supervisord, var_dir, elsewhere
+):
+    (var_dir / "other").mkdir()
+    (var_dir / "other").chmod(0o777)
+    supervisord.logs.watch([elsewhere.format(var_dir), str(supervisord.paths[2])])
+    assert supervisord.look(3) == []
+    lost = supervisord.paths[2]
+    lost.unlink()
+    assert [(e["event"], e["file"]) for e in supervisord.look(3)] == [("log_reopened", str(lost))]
+    assert stat.S_IMODE((var_dir / "other").stat().st_mode) == 0o777
+
+
+def test_a_log_is_known_also_by_the_name_that_a_plain_supervisord_gives_it(supervisord, var_dir):
+    (var_dir / "etc").mkdir()
+    here = f"{var_dir}/etc/.."
+    supervisord.logs = SupervisordLogs(lambda: 0, Path(here), os.getpid())
+    supervisord.logs.watch([f"{here}/log/gateway.out"])
+    lost = supervisord.paths[1]
+    lost.unlink()
+    assert [(e["event"], e["file"]) for e in supervisord.look(3)] == [("log_reopened", str(lost))]
 
 
 def test_a_supervisord_that_does_not_open_a_log_is_asked_a_few_times(supervisord):

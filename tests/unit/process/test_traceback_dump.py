@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,11 +10,14 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from lib.process import traceback_dump as stack_dump
 from lib.process.process_handle import ProcessHandle
-from lib.process.traceback_dump import stacks_of
+from lib.process.traceback_dump import StackFile, stacks_of
 from lib.process.traceback_frames import innermost
 from tests.helpers import PROJECT_ROOT, wait_until
+from tests.processes import forked
 
 BUSY = """
 import sys
@@ -57,3 +61,30 @@ def test_a_busy_process_says_where_it_is_and_one_that_is_stopped_is_not_waited_f
             handle.kill()
             wait_until(handle.has_ended, "it has ended")
             assert stack(tmp_path, handle) == ""
+
+
+def test_a_stack_file_that_cannot_be_put_back_leaves_no_descriptor_open(tmp_path, monkeypatch):
+    kept = StackFile(tmp_path, "busy")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(OSError, match="Input/output error"):
+            kept.put_back()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_fifo_in_the_place_of_a_stack_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "busy.stack")
+    with subprocess.Popen(["sleep", "300"]) as process:
+
+        def ask() -> None:
+            with closing(ProcessHandle(process.pid)) as handle:
+                assert stack(tmp_path, handle) == ""
+
+        with forked(ask) as child:
+            assert child.join() == 0
+        process.kill()

@@ -87,6 +87,7 @@ PLANTED = {
         "log/gateway.jsonl",
         "log/strategy.jsonl.5",
         "supervisord.log",
+        "supervisord.log.1",
         "supervisord.pid",
         "supervisord.conf",
         "supervisor.sock",
@@ -194,6 +195,12 @@ def test_a_stack_in_the_same_directory_is_noticed_by_its_control_socket(var_dir)
 def test_a_pid_file_that_names_no_supervisord_is_no_stack(var_dir, content):
     (var_dir / "supervisord.pid").write_text(content or f"{os.getpid()}\n")
     check_that_no_stack_runs(var_dir)
+
+
+def test_a_fifo_in_the_place_of_the_pid_file_is_not_waited_for(var_dir):
+    os.mkfifo(var_dir / "supervisord.pid")
+    with forked(lambda: check_that_no_stack_runs(var_dir)) as child:
+        assert child.join() == 0
 
 
 def _reap_as_pid_1() -> None:

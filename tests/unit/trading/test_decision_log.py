@@ -99,6 +99,25 @@ def test_without_its_file_nothing_is_recorded_and_that_is_logged_once(tmp_path):
     assert [entry["event"] for entry in logs] == ["decisions_not_recorded"]
 
 
+def test_a_file_that_could_not_be_created_is_created_for_the_same_tape_later(tmp_path):
+    (tmp_path / "var").touch()
+    path = tmp_path / "var" / "decisions"
+    log = DecisionLog(path)
+    with capture_logs() as logs:
+        add(log, 1, 3)
+        assert not log.is_in_place()
+        with pytest.raises(FileExistsError):
+            log.put_back()
+        (tmp_path / "var").unlink()
+        log.put_back()
+    assert [entry["event"] for entry in logs] == ["decisions_not_recorded"]
+    assert log.is_in_place()
+    reader = DecisionReader.open(path)
+    assert reader.tape == "tape"
+    add(log, 4, 2)
+    assert firsts(reader) == ([4, 5], 0)
+
+
 @pytest.mark.parametrize(
     ("records", "decided"),
     [

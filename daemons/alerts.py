@@ -82,10 +82,12 @@ class Alerts:
     def on_time(self, now_ns: int) -> None:
         """Read what is new in the logs, and see to the command."""
         for entry in self._new_entries():
-            if not self._rules.take(entry):
+            if not self._rules.take(entry, now_ns):
                 about = name_of(type(entry.event)), entry.program, entry.timestamp
                 reason = f"{MAX_TOPICS} kinds and roles have alerts already"
                 self._no_room.log_first(AlertFailed(*about, reason))
+        if self._rules.has_room(now_ns):
+            self._no_room.over()
         if self._sending is not None:
             alert, command = self._sending
             outcome = command.outcome(now_ns)

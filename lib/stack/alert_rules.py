@@ -213,13 +213,15 @@ def read_entry(program: str, raw: bytes, now: Now) -> Entry | None:
     if program == SUPERVISORD:
         return _read_given_up(raw.decode(errors="replace"), now)
     line = read_line(raw)
-    if line is None or line.event is None or (at := line.logged_at) is None:
+    if line is None or line.event is None:
         return None
     event = line.event
     is_own = type(event) in _OWN and line.role == ALERTS
     if not is_own and (type(event) not in ALERTED or isinstance(event, RoleGaveUp)):
         return None
     if isinstance(event, TicksLapped) and not event.ticks:
+        return None
+    if (at := line.logged_at) is None:
         return None
     logged_ns = round(at.timestamp() * SECOND_NS)
     about = getattr(event, "program", program)

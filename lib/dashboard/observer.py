@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec.structs import replace
 
 from lib.clock import SECOND_NS
 from lib.dashboard.counters import ORDER_MANAGER, Counters
 from lib.dashboard.health import Condition, Health, RoleHealth, health
+from lib.dashboard.holdings import Holdings, HoldingsReader, Total
 from lib.dashboard.incidents import Incidents
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.news import NewsCourse
@@ -29,8 +30,8 @@ from lib.dashboard.strategies import watched_strategies
 from lib.dashboard.view import Course, LatencyView, PriceView, RoleView, View
 from lib.execution.loss_latches import clients_at_limit
 from lib.execution.risk import HALT_FILE
-from lib.ledger.reader import Held, Total, read_ledger
-from lib.ledger.schema import LedgerError
+from lib.ledger.reader import read_ledger
+from lib.ledger.schema import DamagedLedgerError, ForeignLedgerError, LedgerError
 from lib.process.log_events import RoleEnded, TapeEnded, TapeStarted
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
@@ -48,8 +49,11 @@ LEDGER_SHARE: Final = 20
 COUNTING_SHARE: Final = 4
 """The same while the orders of a ledger are counted for the first time."""
 LOCK_WAIT_S: Final = 0.02
-READ_LIMIT_S: Final = 0.25
-"""How long one read of the ledger may take, whatever is in it."""
+READ_LIMIT_S: Final = 0.5
+"""How long one read of the ledger may take on a busy core, whatever is in it."""
+LEDGER_LATE_NS: Final = 20 * SECOND_NS
+"""How long the ledger may be locked, or take too long to read, before that is a problem of the
+stack: with the longest pause between two reads, several tries."""
 MAX_PRICES_SHOWN: Final = 100
 """How many symbols are shown; of more, these first ones, the held ones and the chosen one."""
 MAX_HELD_SHOWN: Final = 200
@@ -57,16 +61,7 @@ MAX_HELD_SHOWN: Final = 200
 
 STRATEGY: Final = "strategy"
 NO_PRICE_BOOK: Final = "no price book is there: the orderbook makes it when it starts"
-NO_HOLDING: Final = Total("", 0, 0.0, 0.0)
-
-
-class LedgerTotals(NamedTuple):
-    """The totals of the ledger. Money in dollars."""
-
-    holdings: dict[str, Total]
-    realised: float
-    held: dict[str, Held]
-    """What each strategy holds, by client_id."""
+NO_HOLDING: Final = Total()
 
 
 class Observer:
@@ -83,7 +78,7 @@ class Observer:
         self.orders = AnsweredOrders()
         client_ids = [one.settings.client_id for one in self.strategies]
         self.order_counts = OrderCounts(client_ids)
-        self.ledger_totals: LedgerTotals | None = None
+        self._holdings = HoldingsReader(client_ids)
         self.ticks = 0
         """The number of ticks in the current price book, from its beginning."""
         self.news = NewsCourse(strategy)
@@ -103,6 +98,9 @@ class Observer:
         self._are_lines_new = False
         """Whether the lines that are read next were written since the start."""
         self._ledger_problem = "the ledger is not read yet"
+        """What /health says of it."""
+        self._ledger_read_ns = time.monotonic_ns()
+        """When it was last read."""
         self._missing: dict[str, str] = {}
 
     def look(self) -> None:
@@ -117,7 +115,7 @@ class Observer:
         if now_ns >= self._ledger_ns:
             self._read_ledger()
             self._ledger_ns = self._next_ledger_ns(now_ns)
-        self._open_profit = self._profit(self._holdings().values())
+        self._open_profit = self._profit(self._by_symbol())
         self._set_awaited(
             "news", "news that have met a tick" if self.news.sentiment is None else ""
         )
@@ -125,7 +123,7 @@ class Observer:
     def view(self, symbol: str) -> View:
         """Return the view of a page that has chosen this symbol."""
         now_ns = time.monotonic_ns()
-        ledger_totals = self.ledger_totals
+        holdings = self.holdings
         course = self._prices.course(symbol)
         if course and course.at:
             trades = self.orders.trades(symbol, course.at[0])
@@ -140,7 +138,7 @@ class Observer:
             strategies=[
                 one.view(
                     self.order_counts.of_client(one.settings.client_id),
-                    ledger_totals and ledger_totals.held[one.settings.client_id],
+                    holdings and holdings.by_client[one.settings.client_id],
                     now_ns,
                 )
                 for one in self.strategies
@@ -150,10 +148,10 @@ class Observer:
             news=self.news.view(),
             latency=self._latency(now_ns),
             orders=self.orders.latest(),
-            filled=self.order_counts.filled if ledger_totals else None,
+            filled=self.order_counts.filled if holdings else None,
             rejected=self.order_counts.rejected,
-            realised=ledger_totals.realised if ledger_totals else None,
-            open_profit=self._open_profit if ledger_totals else None,
+            realised=holdings.realised if holdings else None,
+            open_profit=self._open_profit if holdings else None,
             missing=self._missing,
         )
 
@@ -283,28 +281,27 @@ class Observer:
         path = self._settings.var_dir / self._settings.order_manager.ledger
         try:
             with read_ledger(path, LOCK_WAIT_S, READ_LIMIT_S) as ledger:
+                self._holdings.read(ledger)
+                self._ledger_problem, self._ledger_read_ns = "", time.monotonic_ns()
                 self.order_counts.read(ledger, self.counters.orders["rejected"])
-                totals = ledger.totals()
-                held = ledger.held_by([one.settings.client_id for one in self.strategies])
         except FileNotFoundError as error:
             self._ledger_problem = str(error)
             self._set_awaited("ledger", "a ledger: the order manager makes it when it starts")
             return
         except LedgerError as error:
-            self._ledger_problem = str(error)
             self._set_awaited("ledger", f"a ledger that can be read: {error}")
+            is_late = time.monotonic_ns() - self._ledger_read_ns > LEDGER_LATE_NS
+            if is_late or isinstance(error, DamagedLedgerError | ForeignLedgerError):
+                self._ledger_problem = str(error)
             return
-        self._ledger_problem = ""
-        realised = sum(total.realised for total in totals)
-        holdings = {one.symbol: one for one in totals}
-        self.ledger_totals = LedgerTotals(holdings, realised, held)
-        self._set_awaited("ledger", self.order_counts.awaits)
+        awaited = "" if self.holdings else "the positions to be added up"
+        self._set_awaited("ledger", awaited or self.order_counts.awaits)
 
     def _next_ledger_ns(self, begun_ns: int) -> int:
         """Return when to read it again, after a read that begun then."""
         ended_ns = time.monotonic_ns()
         taken_ns = ended_ns - begun_ns
-        if self.order_counts.awaits and not self._ledger_problem:
+        if (self.order_counts.awaits or not self.holdings) and not self._ledger_problem:
             return ended_ns + COUNTING_SHARE * taken_ns
         return ended_ns + max(LEDGER_NS, LEDGER_SHARE * taken_ns)
 
@@ -314,18 +311,23 @@ class Observer:
     def _is_halted(self) -> bool:
         return (self._settings.var_dir / HALT_FILE).exists()
 
-    def _holdings(self) -> dict[str, Total]:
-        return self.ledger_totals.holdings if self.ledger_totals else {}
+    @property
+    def holdings(self) -> Holdings | None:
+        """What is held and earned by the ledger; None before it was read."""
+        return self._holdings.latest
+
+    def _by_symbol(self) -> dict[str, Total]:
+        return self.holdings.by_symbol if self.holdings else {}
 
     def _shown(self, course: Course | None) -> Iterable[str]:
         """Return the symbols to show."""
         first = self._settings.symbols[:MAX_PRICES_SHOWN]
-        held = (one.symbol for one in self._holdings().values() if one.position)
+        held = (symbol for symbol, total in self._by_symbol().items() if total.position)
         chosen = [course.symbol] if course else []
         return dict.fromkeys([*first, *islice(held, MAX_HELD_SHOWN), *chosen])
 
     def _price(self, symbol: str) -> PriceView:
-        holding = self._holdings().get(symbol, NO_HOLDING)
+        holding = self._by_symbol().get(symbol, NO_HOLDING)
         trend = self._prices.trend(symbol)
         return PriceView(
             symbol=symbol,
@@ -335,14 +337,14 @@ class Observer:
             agreed=trend if trend == self.news.signal else 0,
             position=holding.position,
             realised=holding.realised,
-            open_profit=self._profit([holding]),
+            open_profit=self._profit({symbol: holding}),
         )
 
-    def _profit(self, holdings: Iterable[Total]) -> float | None:
+    def _profit(self, holdings: dict[str, Total]) -> float | None:
         """Return the open profit of the holdings at the latest prices; None without a price."""
         profit = 0.0
-        for holding in holdings:
-            price = self._prices.latest(holding.symbol) if holding.position else 0.0
+        for symbol, holding in holdings.items():
+            price = self._prices.latest(symbol) if holding.position else 0.0
             if price is None:
                 return None
             profit += holding.position * price - holding.cost

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from lib.clock import SECOND_NS
-from lib.dashboard.counters import ORDER_MANAGER, Counters
+from lib.dashboard.counters import Counters
 from lib.dashboard.health import Condition, Health, RoleHealth, health
 from lib.dashboard.holdings import Holdings, HoldingsReader, Total
 from lib.dashboard.incidents import Incidents
@@ -32,7 +32,14 @@ from lib.execution.loss_latches import clients_at_limit
 from lib.execution.risk import HALT_FILE
 from lib.ledger.reader import read_ledger
 from lib.ledger.schema import DamagedLedgerError, ForeignLedgerError, LedgerError
-from lib.process.log_events import RoleEnded, TapeEnded, TapeStarted
+from lib.process.log_events import (
+    ALERTS,
+    ORDER_MANAGER,
+    STRATEGY,
+    RoleEnded,
+    TapeEnded,
+    TapeStarted,
+)
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
 from lib.stack.log_follower import SupervisorEvent
@@ -59,7 +66,6 @@ MAX_PRICES_SHOWN: Final = 100
 MAX_HELD_SHOWN: Final = 200
 """How many held symbols are shown at most."""
 
-STRATEGY: Final = "strategy"
 NO_PRICE_BOOK: Final = "no price book is there: the orderbook makes it when it starts"
 NO_HOLDING: Final = Total()
 
@@ -82,6 +88,11 @@ class Observer:
         self.ticks = 0
         """The number of ticks in the current price book, from its beginning."""
         self.news = NewsCourse(strategy)
+        """The news in the log of the program "strategy"."""
+        self._news_of = {STRATEGY: self.news}
+        """The news in the log of each program that runs a strategy."""
+        self._role_of: dict[str, str] = {}
+        """By program, the role in the lines of its log."""
         self._incidents = Incidents()
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
         self._book = BookFollower(settings.price_book.name, settings.symbols)
@@ -168,22 +179,28 @@ class Observer:
     def health(self) -> Health:
         """Return whether the stack is at work, and what is wrong."""
         now_ns, now = time.monotonic_ns(), time.time()
+        news = [one for program, one in self._news_of.items() if program in self.roles.programs]
 
         def age_s(at: float | None) -> float | None:
             return None if at is None else max(0.0, now - at)
 
         condition = Condition(
             roles={
-                one.program: RoleHealth(one.state, one.is_up, one.heartbeat_age_s)
+                one.program: RoleHealth(
+                    self._role_of.get(one.program, one.program),
+                    one.state,
+                    one.is_up,
+                    one.heartbeat_age_s,
+                )
                 for one in self.role_views()
             },
             supervisord=self.roles.problem,
             price_book="" if self._book.book else self._book.problem or NO_PRICE_BOOK,
             ledger=self._ledger_problem,
             tick_age_s=(now_ns - self._tick_ns) / SECOND_NS if self._tick_ns else None,
-            news_age_s=age_s(self.news.latest_at),
+            news_age_s=age_s(max((one.latest_at or 0.0 for one in news), default=0.0) or None),
             order_age_s=age_s(self.orders.latest_at),
-            is_news_in_force=self.news.sentiment is not None,
+            is_news_in_force=_of_all(one.is_in_force(now) for one in news),
             has_tape_ended=self._has_tape_ended,
             is_halted=self._is_halted,
         )
@@ -202,16 +219,24 @@ class Observer:
             if isinstance(line, SupervisorEvent):
                 self.restarts.take(line)
             elif at := line.logged_at:
+                role, _, name = line.role.partition(":")
+                if role == ALERTS:  # it logs into the watchdog's log
+                    program = ALERTS
+                elif role:
+                    self._role_of[program] = role
+                if role == STRATEGY and program not in self._news_of:
+                    own = self._settings.strategies.get(name, self._settings.strategy)
+                    self._news_of[program] = NewsCourse(own)
                 events.append((program, TimedEvent(at.timestamp(), line.level, line.event)))
         # What ends in one log may have begun in another.
         for program, event in sorted(events, key=lambda entry: entry[1].at):
             if self._are_lines_new:
                 self.counters.take(program, event)
             self._incidents.take(program, event)
-            if program == STRATEGY:
-                self.news.take(event)
-            elif isinstance(event.event, RoleEnded) and event.event.program == STRATEGY:
-                self.news.end()  # a killed strategy logs nothing
+            if program in self._news_of:
+                self._news_of[program].take(event)
+            elif isinstance(event.event, RoleEnded) and event.event.program in self._news_of:
+                self._news_of[event.event.program].end()  # a killed strategy logs nothing
             elif program == ORDER_MANAGER:
                 self.orders.take(event)
             elif isinstance(event.event, TapeEnded | TapeStarted):
@@ -365,3 +390,9 @@ class Observer:
         self._missing.pop(part, None)
         if awaits:
             self._missing[part] = awaits
+
+
+def _of_all(known: Iterable[bool | None]) -> bool | None:
+    """Return False if one is, else True if one is, else None."""
+    found = set(known)
+    return False if False in found else True if True in found else None

@@ -284,15 +284,24 @@ def test_a_ledger_that_is_locked_is_said_to_be_so_and_not_waited_for(observer, s
         assert view.prices[0].position != 0  # what was known stands
 
 
-def test_what_is_seen_of_a_stack_makes_its_health(observer, settings, book):
+def test_what_is_seen_of_a_stack_makes_its_health(observer, settings, programs, book):
+    programs.programs = [
+        Process(name, "RUNNING", 1)
+        for name in ("gateway", "orderbook", "order_manager", "second_strategy")
+    ]
     observer.look()
     assert [problem.split()[:2] for problem in observer.health().problems] == [
         ["ledger", f"{settings.var_dir / 'orders.sqlite'}:"],
         ["no", "tick"],
-        ["no", "news"],
     ]
     write_ledger(settings.var_dir / settings.order_manager.ledger)
-    append(settings, "strategy", raw("news_applied", by="strategy", sentiment=70))
+    append(settings, "second_strategy", raw("news_silent", by="strategy"))
+    observer.look()
+    assert observer.health().roles["second_strategy"].role == "strategy"
+    assert observer.health().problems[-1].startswith("no news is in force")
+    # What another run has logged of a strategy that this one has not does not count.
+    append(settings, "strategy", raw("news_silent", by="strategy"))
+    append(settings, "second_strategy", raw("news_applied", by="strategy", sentiment=70))
     append(settings, "order_manager", raw("order_filled", by="order_manager", order_id=1))
     write(book, 1, 100.0)
     observer._ledger_ns = 0
@@ -325,6 +334,54 @@ def test_the_end_of_a_tape_is_no_problem_until_another_one_begins(observer, sett
     append(settings, "gateway", raw("tape_started", tape="another"))
     observer.look()
     assert not observer.health().has_tape_ended
+
+
+def test_the_news_of_a_strategy_that_was_killed_are_not_missed(observer, settings, programs):
+    programs.programs = [Process("strategy", "RUNNING", 1)]
+    append(settings, "strategy", raw("news_silent", by="strategy"))
+    observer.look()
+    assert observer.health().is_news_in_force is False
+    append(settings, "watchdog", raw("role_ended", by="watchdog", program="strategy"))
+    observer.look()
+    assert observer.health().is_news_in_force is None
+
+
+def test_a_ledger_that_is_locked_or_slow_is_a_problem_of_the_stack_after_a_while(
+    observer, settings, monkeypatch
+):
+    path = write_ledger(settings.var_dir / settings.order_manager.ledger)
+    observer.look()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        observer._ledger_ns = 0
+        observer.look()
+        assert observer.health().ledger == ""
+        monkeypatch.setattr(observer_module, "LEDGER_LATE_NS", 0)
+        observer._ledger_ns = 0
+        observer.look()
+        assert "locked" in observer.health().ledger
+    monkeypatch.undo()
+    observer._ledger_ns = 0
+    observer.look()
+    assert observer.health().ledger == ""
+    path.write_bytes(b"no ledger at all")
+    observer._ledger_ns = 0
+    observer.look()
+    assert observer.health().ledger
+
+
+def test_what_the_alerts_log_is_not_of_the_watchdog(observer, settings, programs):
+    programs.programs = [Process("watchdog", "RUNNING", 1)]
+    append(settings, "watchdog", raw("stopped", by="watchdog"), raw("started", by="alerts"))
+    [stopped] = look(observer).incidents
+    assert (stopped.where, stopped.is_over) == ("watchdog", False)
+    append(settings, "watchdog", raw("stopped", by="alerts"))
+    assert {one.where: one.is_over for one in look(observer).incidents} == {
+        "watchdog": False,
+        "alerts": True,
+    }
+    assert observer.counters.events == {("alerts", "info"): 1}
 
 
 def test_looks_leave_no_cycles_behind(observer, settings, book, monkeypatch):

@@ -131,7 +131,7 @@ class Dashboard:
         self._metrics = b""
         self._metrics_until_ns = 0
         """When it is made anew."""
-        self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
+        self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S), socket_path.parent)
         host, port = settings.dashboard.host, settings.dashboard.port
         Listener(
             loop, host, port, "dashboard.port", self._client_log, self._clients.accept, siblings

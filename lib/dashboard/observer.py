@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
@@ -73,7 +74,8 @@ NO_HOLDING: Final = Total()
 class Observer:
     """The observed state of one stack."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+    def __init__(self, settings: Settings, supervisor: Supervisor, directory: Path) -> None:
+        """`directory` is supervisord's, where the logs are. `var_dir` may be another one."""
         self._settings = settings
         strategy = settings.strategy
         self.counters = Counters()
@@ -105,7 +107,7 @@ class Observer:
         self._sample_ns = 0
         self._sampled_ticks = 0
         self._ledger_ns = 0
-        self._log = EventFollower(settings.var_dir, earlier_bytes=EARLIER_LOG_BYTES)
+        self._log = EventFollower(directory, earlier_bytes=EARLIER_LOG_BYTES)
         self._are_lines_new = False
         """Whether the lines that are read next were written since the start."""
         self._ledger_problem = "the ledger is not read yet"

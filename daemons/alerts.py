@@ -120,7 +120,7 @@ class Alerts:
         line = msgspec.json.encode(alert) + b"\n"
         try:
             self._sending = alert, BoundedCommand(self._command, line, now_ns)
-        except (OSError, ValueError) as error:  # it has a zero byte in it, say
+        except (OSError, UnicodeEncodeError) as error:  # the locale may not have its letters
             self._log_outcome(alert, f"cannot be run: {error}")
 
     def _ended(self, alert: Alert, problem: str) -> None:

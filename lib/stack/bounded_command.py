@@ -39,7 +39,7 @@ class BoundedCommand:
     """One run of a command. For one thread."""
 
     def __init__(self, command: str, line: bytes, now_ns: int) -> None:
-        """Begin it, by /bin/sh in the project's root. Raises OSError, ValueError."""
+        """Begin it, by /bin/sh in the project's root. Raises OSError, UnicodeEncodeError."""
         self._give_up_ns = now_ns + LONGEST_NS
         self._error_text = b""
         with os.fdopen(os.memfd_create("line"), "w+b") as standard_input:

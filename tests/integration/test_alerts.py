@@ -190,6 +190,10 @@ def test_the_logs_are_where_supervisord_is_though_var_dir_is_elsewhere(by_hand: 
     by_hand.start()
     by_hand.log_tape_end("gateway", 1)
     wait_until(lambda: by_hand.events("alert_sent"), "it is told")
+    assert by_hand.process
+    # Below the roles that trade.
+    priorities = [os.getpriority(os.PRIO_PROCESS, pid) for pid in (0, by_hand.process.pid)]
+    assert priorities[0] < priorities[1] or priorities == [19, 19]
     assert by_hand.end(signal.SIGTERM) == 0
 
 
@@ -203,6 +207,18 @@ def test_a_command_that_fails_is_logged_with_its_reason(by_hand: ByHand) -> None
     assert about == ("tape_ended", "gateway", "exit status 7: no route")
     assert by_hand.end(signal.SIGTERM) == 0
     assert by_hand.events("alert_sent") == []
+
+
+@pytest.mark.parametrize("by_hand", ["echo é"], indirect=True)
+def test_a_command_with_letters_that_the_locale_does_not_have_fails(by_hand: ByHand) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    by_hand.environment.update(ascii_only)
+    by_hand.start()
+    for number in (1, 2):
+        by_hand.log_tape_end(f"gateway-{number}", number)
+        wait_until(lambda n=number: len(by_hand.events("alert_failed")) == n, "it is logged")
+    assert by_hand.events("alert_failed")[0]["reason"].startswith("cannot be run: 'ascii' codec")
+    assert by_hand.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize("by_hand", ["touch {}/begun; sleep 99"], indirect=True)

@@ -153,9 +153,9 @@ class AlertRules:
         for entry in in_order:
             if isinstance(entry.event, Started | Stopped):
                 was_at_work = isinstance(entry.event, Started)
-            elif (was_at_work or entry.at_ns >= began_ns) and entry.timestamp > sent_until.get(
-                _topic(entry), ""
-            ):
+                continue
+            is_unsent = entry.timestamp > sent_until.get(_topic(entry), "")
+            if is_unsent and (was_at_work or entry.at_ns >= began_ns):
                 self.take(entry, now_ns)
 
     def take(self, entry: Entry, now_ns: int) -> bool:

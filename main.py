@@ -35,6 +35,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from lib.errors import CannotStartError
+from lib.net.host import address_text
 from lib.process.own_files import OWN_UMASK, read_own
 from lib.process.slow_start import report_slow_start
 from lib.process.standard_streams import prepare_standard_streams
@@ -300,19 +301,14 @@ def _introduction(settings: Settings, strategies: list[str]) -> ScreenLine:
     dashboard = settings.dashboard
     return ScreenLine(
         "main.py",
-        f"prices on {_in_address(gateway.host)}:{gateway.price_port}, "
-        f"news on {_in_address(gateway.host)}:{gateway.news_port}, "
-        f"orders on {_in_address(order_manager.host)}:{order_manager.port}; "
+        f"prices on {address_text(gateway.host, gateway.price_port)}, "
+        f"news on {address_text(gateway.host, gateway.news_port)}, "
+        f"orders on {address_text(order_manager.host, order_manager.port)}; "
         + (f"strategies {', '.join(strategies)}; " if len(strategies) > 1 else "")
-        + f"dashboard on http://{_in_address(dashboard.host)}:{dashboard.port}; "
+        + f"dashboard on http://{address_text(dashboard.host, dashboard.port)}; "
         f"logs in {settings.var_dir}/log; Ctrl-C stops everything",
         NOTICE,
     )
-
-
-def _in_address(host: str) -> str:
-    """Return a host as it stands before a port: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host else host
 
 
 def _supervisorctl(configuration: Path) -> str:

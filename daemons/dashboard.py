@@ -49,6 +49,8 @@ METRICS_NS: Final = SECOND_NS
 """How long the text of /metrics is served before it is made anew. With 5,000 positions that takes
 50 ms."""
 MAX_CONNECTIONS: Final = 512
+FILES_A_STRATEGY: Final = 3
+"""What is held open of a further strategy: its log, its heartbeat and its decisions."""
 MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
 """The bound of a client's send queue: more than the largest file with some views."""
 REQUEST_NS: Final = 10 * SECOND_NS
@@ -113,7 +115,9 @@ class Dashboard:
             for path, (name, content_type) in FILES.items()
         }
         self._files[PLOTLY] = (FILES["/page.js"][1], _plotly_file().read_bytes())
-        self._client_log = ClientLog("http", client_places(MAX_CONNECTIONS), loop.clock)
+        further = FILES_A_STRATEGY * len(settings.strategies)
+        places = client_places(MAX_CONNECTIONS, further=further)
+        self._client_log = ClientLog("http", places, loop.clock)
         self._clients = ClientTable(
             max_clients=self._client_log.max_clients,
             log=None,
@@ -127,7 +131,7 @@ class Dashboard:
         self._metrics = b""
         self._metrics_until_ns = 0
         """When it is made anew."""
-        self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S))
+        self._observer = Observer(settings, Supervisor(socket_path, ANSWER_S), socket_path.parent)
         host, port = settings.dashboard.host, settings.dashboard.port
         Listener(
             loop, host, port, "dashboard.port", self._client_log, self._clients.accept, siblings

@@ -73,11 +73,11 @@ def positions(booked: Iterable[BookedOrder]) -> list[BookedPosition]:
     ]
 
 
-def write_ledger(path: Path, history: str = HISTORY) -> Path:
+def write_ledger(path: Path, history: str = HISTORY, created_utc: str = CREATED_UTC) -> Path:
     """Make a ledger that holds a history."""
     connection = open_for_writing(path)
     connection.execute("BEGIN")
-    connection.execute("UPDATE facts SET value = ? WHERE name = 'created_utc'", (CREATED_UTC,))
+    connection.execute("UPDATE facts SET value = ? WHERE name = 'created_utc'", (created_utc,))
     booked = orders(history)
     insert(connection, booked)
     for p in positions(booked):

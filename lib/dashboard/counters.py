@@ -6,7 +6,6 @@ The counts begin at the start of the dashboard, as Prometheus allows for counter
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
 
 from lib.dashboard.log_lines import TimedEvent
 from lib.process.log_events import (
@@ -23,8 +22,6 @@ from lib.process.log_events import (
     UnknownSymbols,
     name_of,
 )
-
-ORDER_MANAGER: Final = "order_manager"
 
 
 class Counters:

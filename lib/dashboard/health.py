@@ -1,9 +1,10 @@
 """Whether the stack is at work: the answer to /health, for probes that know no metrics. Pure.
 
 What makes a stack unhealthy is a role that is not at work, and ticks, news, the ledger or the price
-book that are not there. What a person or the tape has decided does not: a halt, and the end of a
-tape, after which there are neither ticks nor news for them to meet. Nor does the age of the latest
-order: price and news may disagree for as long as they like.
+book that are not there, if a program has the role that they are for. What a person or the tape has
+decided does not: a halt, and the end of a tape, after which there are neither ticks nor news for
+them to meet. Nor does the age of the latest order: price and news may disagree for as long as they
+like. Nor does what is not known: whether news is in force is read from the logs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from lib.process.log_events import ORDER_MANAGER, ORDERBOOK, STRATEGY
 from lib.settings import Settings
 
 TICKS_LATE_S: Final = 5.0
@@ -24,6 +26,8 @@ TICKS_LATE: Final = 3
 class RoleHealth(Struct, frozen=True):
     """One program of supervisord."""
 
+    role: str
+    """Which role it runs."""
     state: str
     """supervisord's statename; "ENDED" before supervisord has noticed."""
     is_up: bool
@@ -44,7 +48,8 @@ class Condition(Struct, frozen=True):
     news_age_s: float | None
     order_age_s: float | None
     """Since the latest answer to an order."""
-    is_news_in_force: bool
+    is_news_in_force: bool | None
+    """None if it is not known: the log does not say, or no strategy is there."""
     has_tape_ended: bool
     is_halted: bool
 
@@ -60,11 +65,18 @@ class Health(Condition, frozen=True, kw_only=True):
 def health(condition: Condition, settings: Settings) -> Health:
     """Judge what is seen."""
     problems = [*_of_roles(condition, settings.watchdog.hang_after)]
-    for problem in (condition.supervisord, condition.price_book, condition.ledger):
-        if problem:
-            problems.append(problem)
-    if not condition.has_tape_ended:
-        problems += _of_streams(condition, settings.gateway.rate)
+    if condition.supervisord:
+        problems.append(condition.supervisord)
+    roles = {one.role for one in condition.roles.values()} or {ORDERBOOK, STRATEGY, ORDER_MANAGER}
+    goes_on = not condition.has_tape_ended
+    if ORDERBOOK in roles and condition.price_book:
+        problems.append(condition.price_book)
+    if ORDER_MANAGER in roles and condition.ledger:
+        problems.append(condition.ledger)
+    if ORDERBOOK in roles and goes_on:
+        problems += _of_ticks(condition, settings.gateway.rate)
+    if STRATEGY in roles and goes_on and condition.is_news_in_force is False:
+        problems.append("no news is in force: a strategy has had none for news_timeout")
     return Health(**asdict(condition), is_healthy=not problems, problems=problems)
 
 
@@ -79,13 +91,11 @@ def _of_roles(condition: Condition, hang_after_s: float) -> list[str]:
     return problems
 
 
-def _of_streams(condition: Condition, rate: float) -> list[str]:
+def _of_ticks(condition: Condition, rate: float) -> list[str]:
     problems = []
     limit_s = max(TICKS_LATE_S, TICKS_LATE / rate) if rate else TICKS_LATE_S
     if condition.tick_age_s is None:
         problems.append("no tick has come yet")
     elif condition.tick_age_s > limit_s:
         problems.append(f"no tick for {condition.tick_age_s:.1f} s, over {limit_s:g} s")
-    if not condition.is_news_in_force:
-        problems.append("no news is in force: the strategy has had none for news_timeout, or ever")
     return problems

@@ -94,10 +94,10 @@ class _Now(Collector):
             "Profit of what was closed, by symbol.",
             labels=["symbol"],
         )
-        ledger_totals = self._observer.ledger_totals
-        for held in ledger_totals.holdings.values() if ledger_totals else ():
-            position.add_metric([held.symbol], held.position)
-            realised.add_metric([held.symbol], held.realised)
+        holdings = self._observer.holdings
+        for symbol, held in holdings.by_symbol.items() if holdings else ():
+            position.add_metric([symbol], held.position)
+            realised.add_metric([symbol], held.realised)
         yield position
         yield realised
         at_limit = GaugeMetricFamily(
@@ -118,14 +118,14 @@ class _Now(Collector):
             "Profit of what a strategy has closed.",
             labels=["strategy"],
         )
-        totals, counts = self._observer.ledger_totals, self._observer.order_counts
+        holdings, counts = self._observer.holdings, self._observer.order_counts
         for one in self._observer.strategies:
             client_id = one.settings.client_id
             if counted := counts.of_client(client_id):
                 orders += zip(((one.name, "filled"), (one.name, "rejected")), counted, strict=True)
-            if totals is not None:
-                held.add_metric([one.name], totals.held[client_id].symbols)
-                realised.add_metric([one.name], totals.held[client_id].realised)
+            if holdings is not None:
+                held.add_metric([one.name], holdings.by_client[client_id].symbols)
+                realised.add_metric([one.name], holdings.by_client[client_id].realised)
         text = "Orders of a strategy that the ledger has, by status."
         yield _counter("strategy_orders", text, ("strategy", "status"), orders)
         yield held

@@ -7,7 +7,7 @@ from typing import Final
 
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.view import NewsView
-from lib.process.log_events import NewsApplied, NewsSilent, Started, Stopped
+from lib.process.log_events import EvaluationStarted, NewsApplied, NewsSilent, Started, Stopped
 from lib.settings import StrategySettings
 
 KEPT: Final = 240
@@ -21,23 +21,37 @@ class NewsCourse:
         self._settings = settings
         self._course: deque[tuple[float, int]] = deque(maxlen=KEPT)
         self._sentiment: int | None = None
+        self._missed_at: float | None = None
+        """From when on the strategy misses the news, in seconds since 1970; None if it has one, or
+        its log does not say."""
 
     def take(self, line: TimedEvent) -> None:
         """A line was written."""
-        if isinstance(line.event, NewsApplied):
-            self._sentiment = line.event.sentiment
-            self._course.append((line.at, line.event.sentiment))
-        elif isinstance(line.event, NewsSilent | Started | Stopped):
-            self.end()
+        match line.event:
+            case NewsApplied(sentiment):
+                self._sentiment, self._missed_at = sentiment, None
+                self._course.append((line.at, sentiment))
+            case NewsSilent():
+                self._sentiment, self._missed_at = None, line.at
+            case EvaluationStarted() if self._sentiment is None and self._missed_at is None:
+                self._missed_at = line.at + self._settings.news_timeout
+            case Started() | Stopped():
+                self.end()
 
     def end(self) -> None:
-        """No sentiment is in force any more: the strategy does not hear the news, or has ended."""
-        self._sentiment = None
+        """No sentiment is in force, and none is missed: the strategy has ended or begins."""
+        self._sentiment = self._missed_at = None
 
     @property
     def sentiment(self) -> int | None:
         """The sentiment in force; None if there is none."""
         return self._sentiment
+
+    def is_in_force(self, at: float) -> bool | None:
+        """Return whether the strategy has a sentiment at this time; None if it is not known."""
+        if self._sentiment is not None:
+            return True
+        return None if self._missed_at is None or at < self._missed_at else False
 
     @property
     def latest_at(self) -> float | None:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from itertools import islice
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import Final
 
 from msgspec.structs import replace
 
 from lib.clock import SECOND_NS
-from lib.dashboard.counters import ORDER_MANAGER, Counters
+from lib.dashboard.counters import Counters
 from lib.dashboard.health import Condition, Health, RoleHealth, health
+from lib.dashboard.holdings import Holdings, HoldingsReader, Total
 from lib.dashboard.incidents import Incidents
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.news import NewsCourse
@@ -29,9 +31,16 @@ from lib.dashboard.strategies import watched_strategies
 from lib.dashboard.view import Course, LatencyView, PriceView, RoleView, View
 from lib.execution.loss_latches import clients_at_limit
 from lib.execution.risk import HALT_FILE
-from lib.ledger.reader import Held, Total, read_ledger
-from lib.ledger.schema import LedgerError
-from lib.process.log_events import RoleEnded, TapeEnded, TapeStarted
+from lib.ledger.reader import read_ledger
+from lib.ledger.schema import DamagedLedgerError, ForeignLedgerError, LedgerError
+from lib.process.log_events import (
+    ALERTS,
+    ORDER_MANAGER,
+    STRATEGY,
+    RoleEnded,
+    TapeEnded,
+    TapeStarted,
+)
 from lib.process.supervisor import Supervisor
 from lib.settings import Settings
 from lib.stack.log_follower import SupervisorEvent
@@ -48,31 +57,25 @@ LEDGER_SHARE: Final = 20
 COUNTING_SHARE: Final = 4
 """The same while the orders of a ledger are counted for the first time."""
 LOCK_WAIT_S: Final = 0.02
-READ_LIMIT_S: Final = 0.25
-"""How long one read of the ledger may take, whatever is in it."""
+READ_LIMIT_S: Final = 0.5
+"""How long one read of the ledger may take on a busy core, whatever is in it."""
+LEDGER_LATE_NS: Final = 20 * SECOND_NS
+"""How long the ledger may be locked, or take too long to read, before that is a problem of the
+stack: with the longest pause between two reads, several tries."""
 MAX_PRICES_SHOWN: Final = 100
 """How many symbols are shown; of more, these first ones, the held ones and the chosen one."""
 MAX_HELD_SHOWN: Final = 200
 """How many held symbols are shown at most."""
 
-STRATEGY: Final = "strategy"
 NO_PRICE_BOOK: Final = "no price book is there: the orderbook makes it when it starts"
-NO_HOLDING: Final = Total("", 0, 0.0, 0.0)
-
-
-class LedgerTotals(NamedTuple):
-    """The totals of the ledger. Money in dollars."""
-
-    holdings: dict[str, Total]
-    realised: float
-    held: dict[str, Held]
-    """What each strategy holds, by client_id."""
+NO_HOLDING: Final = Total()
 
 
 class Observer:
     """The observed state of one stack."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+    def __init__(self, settings: Settings, supervisor: Supervisor, directory: Path) -> None:
+        """`directory` is supervisord's, where the logs are. `var_dir` may be another one."""
         self._settings = settings
         strategy = settings.strategy
         self.counters = Counters()
@@ -83,10 +86,15 @@ class Observer:
         self.orders = AnsweredOrders()
         client_ids = [one.settings.client_id for one in self.strategies]
         self.order_counts = OrderCounts(client_ids)
-        self.ledger_totals: LedgerTotals | None = None
+        self._holdings = HoldingsReader(client_ids)
         self.ticks = 0
         """The number of ticks in the current price book, from its beginning."""
         self.news = NewsCourse(strategy)
+        """The news in the log of the program "strategy"."""
+        self._news_of = {STRATEGY: self.news}
+        """The news in the log of each program that runs a strategy."""
+        self._role_of: dict[str, str] = {}
+        """By program, the role in the lines of its log."""
         self._incidents = Incidents()
         self._prices = Prices(settings.symbols, strategy.short_window, strategy.long_window)
         self._book = BookFollower(settings.price_book.name, settings.symbols)
@@ -99,10 +107,13 @@ class Observer:
         self._sample_ns = 0
         self._sampled_ticks = 0
         self._ledger_ns = 0
-        self._log = EventFollower(settings.var_dir, earlier_bytes=EARLIER_LOG_BYTES)
+        self._log = EventFollower(directory, earlier_bytes=EARLIER_LOG_BYTES)
         self._are_lines_new = False
         """Whether the lines that are read next were written since the start."""
         self._ledger_problem = "the ledger is not read yet"
+        """What /health says of it."""
+        self._ledger_read_ns = time.monotonic_ns()
+        """When it was last read."""
         self._missing: dict[str, str] = {}
 
     def look(self) -> None:
@@ -117,7 +128,7 @@ class Observer:
         if now_ns >= self._ledger_ns:
             self._read_ledger()
             self._ledger_ns = self._next_ledger_ns(now_ns)
-        self._open_profit = self._profit(self._holdings().values())
+        self._open_profit = self._profit(self._by_symbol())
         self._set_awaited(
             "news", "news that have met a tick" if self.news.sentiment is None else ""
         )
@@ -125,7 +136,7 @@ class Observer:
     def view(self, symbol: str) -> View:
         """Return the view of a page that has chosen this symbol."""
         now_ns = time.monotonic_ns()
-        ledger_totals = self.ledger_totals
+        holdings = self.holdings
         course = self._prices.course(symbol)
         if course and course.at:
             trades = self.orders.trades(symbol, course.at[0])
@@ -140,7 +151,7 @@ class Observer:
             strategies=[
                 one.view(
                     self.order_counts.of_client(one.settings.client_id),
-                    ledger_totals and ledger_totals.held[one.settings.client_id],
+                    holdings and holdings.by_client[one.settings.client_id],
                     now_ns,
                 )
                 for one in self.strategies
@@ -150,10 +161,10 @@ class Observer:
             news=self.news.view(),
             latency=self._latency(now_ns),
             orders=self.orders.latest(),
-            filled=self.order_counts.filled if ledger_totals else None,
+            filled=self.order_counts.filled if holdings else None,
             rejected=self.order_counts.rejected,
-            realised=ledger_totals.realised if ledger_totals else None,
-            open_profit=self._open_profit if ledger_totals else None,
+            realised=holdings.realised if holdings else None,
+            open_profit=self._open_profit if holdings else None,
             missing=self._missing,
         )
 
@@ -170,22 +181,28 @@ class Observer:
     def health(self) -> Health:
         """Return whether the stack is at work, and what is wrong."""
         now_ns, now = time.monotonic_ns(), time.time()
+        news = [one for program, one in self._news_of.items() if program in self.roles.programs]
 
         def age_s(at: float | None) -> float | None:
             return None if at is None else max(0.0, now - at)
 
         condition = Condition(
             roles={
-                one.program: RoleHealth(one.state, one.is_up, one.heartbeat_age_s)
+                one.program: RoleHealth(
+                    self._role_of.get(one.program, one.program),
+                    one.state,
+                    one.is_up,
+                    one.heartbeat_age_s,
+                )
                 for one in self.role_views()
             },
             supervisord=self.roles.problem,
             price_book="" if self._book.book else self._book.problem or NO_PRICE_BOOK,
             ledger=self._ledger_problem,
             tick_age_s=(now_ns - self._tick_ns) / SECOND_NS if self._tick_ns else None,
-            news_age_s=age_s(self.news.latest_at),
+            news_age_s=age_s(max((one.latest_at or 0.0 for one in news), default=0.0) or None),
             order_age_s=age_s(self.orders.latest_at),
-            is_news_in_force=self.news.sentiment is not None,
+            is_news_in_force=_of_all(one.is_in_force(now) for one in news),
             has_tape_ended=self._has_tape_ended,
             is_halted=self._is_halted,
         )
@@ -204,16 +221,24 @@ class Observer:
             if isinstance(line, SupervisorEvent):
                 self.restarts.take(line)
             elif at := line.logged_at:
+                role, _, name = line.role.partition(":")
+                if role == ALERTS:  # it logs into the watchdog's log
+                    program = ALERTS
+                elif role:
+                    self._role_of[program] = role
+                if role == STRATEGY and program not in self._news_of:
+                    own = self._settings.strategies.get(name, self._settings.strategy)
+                    self._news_of[program] = NewsCourse(own)
                 events.append((program, TimedEvent(at.timestamp(), line.level, line.event)))
         # What ends in one log may have begun in another.
         for program, event in sorted(events, key=lambda entry: entry[1].at):
             if self._are_lines_new:
                 self.counters.take(program, event)
             self._incidents.take(program, event)
-            if program == STRATEGY:
-                self.news.take(event)
-            elif isinstance(event.event, RoleEnded) and event.event.program == STRATEGY:
-                self.news.end()  # a killed strategy logs nothing
+            if program in self._news_of:
+                self._news_of[program].take(event)
+            elif isinstance(event.event, RoleEnded) and event.event.program in self._news_of:
+                self._news_of[event.event.program].end()  # a killed strategy logs nothing
             elif program == ORDER_MANAGER:
                 self.orders.take(event)
             elif isinstance(event.event, TapeEnded | TapeStarted):
@@ -283,28 +308,27 @@ class Observer:
         path = self._settings.var_dir / self._settings.order_manager.ledger
         try:
             with read_ledger(path, LOCK_WAIT_S, READ_LIMIT_S) as ledger:
+                self._holdings.read(ledger)
+                self._ledger_problem, self._ledger_read_ns = "", time.monotonic_ns()
                 self.order_counts.read(ledger, self.counters.orders["rejected"])
-                totals = ledger.totals()
-                held = ledger.held_by([one.settings.client_id for one in self.strategies])
         except FileNotFoundError as error:
             self._ledger_problem = str(error)
             self._set_awaited("ledger", "a ledger: the order manager makes it when it starts")
             return
         except LedgerError as error:
-            self._ledger_problem = str(error)
             self._set_awaited("ledger", f"a ledger that can be read: {error}")
+            is_late = time.monotonic_ns() - self._ledger_read_ns > LEDGER_LATE_NS
+            if is_late or isinstance(error, DamagedLedgerError | ForeignLedgerError):
+                self._ledger_problem = str(error)
             return
-        self._ledger_problem = ""
-        realised = sum(total.realised for total in totals)
-        holdings = {one.symbol: one for one in totals}
-        self.ledger_totals = LedgerTotals(holdings, realised, held)
-        self._set_awaited("ledger", self.order_counts.awaits)
+        awaited = "" if self.holdings else "the positions to be added up"
+        self._set_awaited("ledger", awaited or self.order_counts.awaits)
 
     def _next_ledger_ns(self, begun_ns: int) -> int:
         """Return when to read it again, after a read that begun then."""
         ended_ns = time.monotonic_ns()
         taken_ns = ended_ns - begun_ns
-        if self.order_counts.awaits and not self._ledger_problem:
+        if (self.order_counts.awaits or not self.holdings) and not self._ledger_problem:
             return ended_ns + COUNTING_SHARE * taken_ns
         return ended_ns + max(LEDGER_NS, LEDGER_SHARE * taken_ns)
 
@@ -314,18 +338,23 @@ class Observer:
     def _is_halted(self) -> bool:
         return (self._settings.var_dir / HALT_FILE).exists()
 
-    def _holdings(self) -> dict[str, Total]:
-        return self.ledger_totals.holdings if self.ledger_totals else {}
+    @property
+    def holdings(self) -> Holdings | None:
+        """What is held and earned by the ledger; None before it was read."""
+        return self._holdings.latest
+
+    def _by_symbol(self) -> dict[str, Total]:
+        return self.holdings.by_symbol if self.holdings else {}
 
     def _shown(self, course: Course | None) -> Iterable[str]:
         """Return the symbols to show."""
         first = self._settings.symbols[:MAX_PRICES_SHOWN]
-        held = (one.symbol for one in self._holdings().values() if one.position)
+        held = (symbol for symbol, total in self._by_symbol().items() if total.position)
         chosen = [course.symbol] if course else []
         return dict.fromkeys([*first, *islice(held, MAX_HELD_SHOWN), *chosen])
 
     def _price(self, symbol: str) -> PriceView:
-        holding = self._holdings().get(symbol, NO_HOLDING)
+        holding = self._by_symbol().get(symbol, NO_HOLDING)
         trend = self._prices.trend(symbol)
         return PriceView(
             symbol=symbol,
@@ -335,14 +364,14 @@ class Observer:
             agreed=trend if trend == self.news.signal else 0,
             position=holding.position,
             realised=holding.realised,
-            open_profit=self._profit([holding]),
+            open_profit=self._profit({symbol: holding}),
         )
 
-    def _profit(self, holdings: Iterable[Total]) -> float | None:
+    def _profit(self, holdings: dict[str, Total]) -> float | None:
         """Return the open profit of the holdings at the latest prices; None without a price."""
         profit = 0.0
-        for holding in holdings:
-            price = self._prices.latest(holding.symbol) if holding.position else 0.0
+        for symbol, holding in holdings.items():
+            price = self._prices.latest(symbol) if holding.position else 0.0
             if price is None:
                 return None
             profit += holding.position * price - holding.cost
@@ -363,3 +392,9 @@ class Observer:
         self._missing.pop(part, None)
         if awaits:
             self._missing[part] = awaits
+
+
+def _of_all(known: Iterable[bool | None]) -> bool | None:
+    """Return False if one is, else True if one is, else None."""
+    found = set(known)
+    return False if False in found else True if True in found else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lib.clock import MICROSECOND_NS
+from lib.dashboard.holdings import Held
 from lib.dashboard.latencies import Latencies
 from lib.dashboard.view import StrategyView
-from lib.ledger.reader import Held
 from lib.settings import Settings, StrategySettings
 from lib.trading.decision_log import Decided, DecisionReader, decision_log_path
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -70,24 +70,6 @@ def read_ledger(
         connection.close()
 
 
-class Total(NamedTuple):
-    """What all clients together hold of a symbol. Money in dollars."""
-
-    symbol: str
-    position: int
-    cost: float
-    realised: float
-
-
-class Held(NamedTuple):
-    """What a client holds and has earned."""
-
-    symbols: int = 0
-    """The number of symbols in which it has a position."""
-    realised: float = 0.0
-    """Its realised profit in dollars."""
-
-
 class Counted(NamedTuple):
     """Some orders of one client."""
 
@@ -132,15 +114,18 @@ class Snapshot:
         rows = self._connection.execute(f"{SELECT_POSITIONS} ORDER BY client_id, symbol")
         return map(booked_position, rows)
 
-    def totals(self) -> list[Total]:
-        """Return what all clients together hold and have earned, by symbol, as floats."""
-        return [
-            Total(*row)
-            for row in self._connection.execute(
-                "SELECT symbol, sum(position), sum(cost + 0.0), sum(realised_profit + 0.0) "
-                "FROM positions GROUP BY symbol"
-            )
-        ]
+    def holdings(
+        self, after: tuple[str, str], limit: int
+    ) -> list[tuple[str, str, int, float, float]]:
+        """Return the next `limit` positions after this client_id and symbol, in that order.
+
+        Each is a client_id, a symbol, a position, its cost and the realised profit, in dollars.
+        """
+        return self._connection.execute(
+            "SELECT client_id, symbol, position, cost + 0.0, realised_profit + 0.0 FROM positions "
+            "WHERE (client_id, symbol) > (?, ?) ORDER BY client_id, symbol LIMIT ?",
+            (*after, limit),
+        ).fetchall()
 
     def fill_count(self) -> int:
         """Return how many orders are filled: the last trade_id, as they count without a gap."""
@@ -170,17 +155,6 @@ class Snapshot:
             (*after, limit),
         )
         return [Counted(*row) for row in rows]
-
-    def held_by(self, client_ids: Collection[str]) -> dict[str, Held]:
-        """Return what each of these clients holds and has earned, by client_id."""
-        among = f"client_id IN ({', '.join('?' * len(client_ids))})"
-        rows = self._connection.execute(
-            "SELECT client_id, sum(position <> 0), sum(realised_profit + 0.0) "
-            f"FROM positions WHERE {among} GROUP BY client_id",
-            [*client_ids],
-        )
-        held = {client_id: Held(*sums) for client_id, *sums in rows}
-        return {client_id: held.get(client_id, Held()) for client_id in client_ids}
 
     def damages(self) -> list[str]:
         """Return what is wrong with the files, their pages and indices, one a line."""

@@ -122,8 +122,10 @@ def is_path(address: str) -> bool:
 
 
 def address_text(address: str, port: int) -> str:
-    """Return an address as text for logs."""
-    return address if is_path(address) else f"{address}:{port}"
+    """Return an address as text: one of IPv6 in brackets, and a path without a port."""
+    if is_path(address):
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _listen_at(path: str) -> socket.socket:

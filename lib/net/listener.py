@@ -151,7 +151,7 @@ def _peer_text(client: socket.socket, address: tuple[str, int]) -> str:
     """Return a client's address as text; at a Unix socket, where it has none, its process."""
     if client.family == socket.AF_UNIX:
         return f"process:{credentials(client).pid}"
-    return f"{address[0]}:{address[1]}"
+    return address_text(address[0], address[1])
 
 
 def _listening_socket(machine: Host, address: str, port: int, setting: str) -> socket.socket:

@@ -66,7 +66,7 @@ class AlertsProcess:
         self._started_ns = now_ns
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "daemons.alerts"],
+                [sys.executable, "-X", "utf8", "-m", "daemons.alerts"],
                 cwd=PROJECT_ROOT,
                 # Without a program's name it does not beat: supervisord cannot start it again.
                 env={k: v for k, v in os.environ.items() if k != PROGRAM_VARIABLE},

@@ -28,15 +28,17 @@ def raise_to_hard_limit(kind: int) -> int:
     return hard
 
 
-def client_places(most: int, servers: int = 1) -> int:
+def client_places(most: int, servers: int = 1, further: int = 0) -> int:
     """Return how many clients each of a role's servers may take: `most`, if there is room.
 
-    Otherwise it is logged how many.
+    Otherwise it is logged how many. `further` is how many files the role may open itself beside
+    OWN_DESCRIPTORS.
     """
     limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return most
-    places = min(most, max(0, (limit - FEWEST_DESCRIPTORS) // servers - RESERVED_PLACES))
+    room = limit - FEWEST_DESCRIPTORS - further
+    places = min(most, max(0, room // servers - RESERVED_PLACES))
     if places < most:
         log_event(structlog.get_logger(), FewDescriptors(limit=limit, places=places, of=most))
     return places

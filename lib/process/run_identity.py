@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,6 +21,9 @@ SUPERVISED_VARIABLE: Final = "SUPERVISOR_ENABLED"
 """supervisord sets it in the environment of every process it starts."""
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_REAP_LOOK_S: Final = 0.005
+"""How often to look whether children that were killed have ended."""
 _STATE: Final = 0
 _PARENT: Final = 1
 _START_TICKS: Final = 19
@@ -132,17 +136,45 @@ def end_with(parent_pid: int) -> bool:
     Returns False if the parent died before this call. The parent is the thread that started this
     process: it counts as dead when that thread ends. Survives exec, but not fork. Source: prctl(2).
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"prctl(PR_SET_PDEATHSIG): {os.strerror(error)}")
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     # The signal is sent only for a death after the call; a death before it is checked here.
     return os.getppid() == parent_pid
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all descendants whose own parent ends, instead of init."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_children(limit_s: float) -> None:
+    """Kill and reap the children of this process, and those that it then adopts.
+
+    For a process with one thread. It leaves those that run as another user, with sudo, say, and
+    what is still there after `limit_s`.
+    """
+    end_s = time.monotonic() + limit_s
+    while time.monotonic() < end_s:
+        for pid in children_of(os.getpid()):
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:  # there are none left
+            return
+        time.sleep(_REAP_LOOK_S)
 
 
 def is_supervised() -> bool:
     """Return whether a supervisord started this process, not a person or a script."""
     return SUPERVISED_VARIABLE in os.environ
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl({option}): {os.strerror(error)}")
 
 
 def _all_pids() -> list[int]:

@@ -155,29 +155,35 @@ class AlertRules:
         for entry in in_order:
             if isinstance(entry.event, Started | Stopped):
                 was_at_work = isinstance(entry.event, Started)
-            elif (
-                entry.at_ns >= now_ns - RESUME_NS
-                and (was_at_work or entry.at_ns >= began_ns)
-                and entry.timestamp > sent_until.get(_topic(entry), "")
-            ):
-                self.take(entry)
+                continue
+            is_unsent = entry.timestamp > sent_until.get(_topic(entry), "")
+            if is_unsent and (was_at_work or entry.at_ns >= began_ns):
+                self.take(entry, now_ns)
 
-    def take(self, entry: Entry) -> bool:
-        """Take an event, unless it is no alert; return False if there is no room for it."""
-        if type(entry.event) not in ALERTED:
+    def take(self, entry: Entry, now_ns: int) -> bool:
+        """Take an event, unless it is no alert or old; return False if there is no room for it.
+
+        A log that was replaced (by an editor, say) is read again from its start: what is older than
+        `RESUME_NS` has had its alert.
+        """
+        if type(entry.event) not in ALERTED or entry.at_ns < now_ns - RESUME_NS:
             return True
-        if len(self._topics) >= MAX_TOPICS:
-            self._topics = {
-                key: one
-                for key, one in self._topics.items()
-                if one.waiting or not one.may_send(entry.at_ns)
-            }
-            if len(self._topics) >= MAX_TOPICS and _topic(entry) not in self._topics:
-                return False
+        if _topic(entry) not in self._topics and not self.has_room(now_ns):
+            return False
         topic = self._topics.setdefault(_topic(entry), _Topic())
         topic.suppressed += topic.waiting is not None
         topic.waiting = entry
         return True
+
+    def has_room(self, now_ns: int) -> bool:
+        """Return whether a further kind and role can be taken; forget those that are over."""
+        if len(self._topics) >= MAX_TOPICS:
+            self._topics = {
+                key: one
+                for key, one in self._topics.items()
+                if one.waiting or not one.may_send(now_ns)
+            }
+        return len(self._topics) < MAX_TOPICS
 
     def next_alert(self, now_ns: int) -> Alert | None:
         """Return the alert to send now, None if none is due: new topics first, then in turns."""
@@ -209,13 +215,15 @@ def read_entry(program: str, raw: bytes, now: Now) -> Entry | None:
     if program == SUPERVISORD:
         return _read_given_up(raw.decode(errors="replace"), now)
     line = read_line(raw)
-    if line is None or line.event is None or (at := line.logged_at) is None:
+    if line is None or line.event is None:
         return None
     event = line.event
     is_own = type(event) in _OWN and line.role == ALERTS
     if not is_own and (type(event) not in ALERTED or isinstance(event, RoleGaveUp)):
         return None
     if isinstance(event, TicksLapped) and not event.ticks:
+        return None
+    if (at := line.logged_at) is None:
         return None
     logged_ns = round(at.timestamp() * SECOND_NS)
     about = getattr(event, "program", program)

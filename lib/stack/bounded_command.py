@@ -2,7 +2,8 @@
 
 It gets a line on its standard input, which is a file in memory: nothing waits until it is read. Its
 standard output is discarded. It has a process group of its own, and the group is killed when the
-shell has ended, takes too long or writes too much to its standard error.
+shell has ended, takes too long or writes too much to its standard error. What has left the group
+(setsid) is left to the caller (`lib.process.run_identity.end_children`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class BoundedCommand:
     """One run of a command. For one thread."""
 
     def __init__(self, command: str, line: bytes, now_ns: int) -> None:
-        """Begin it, by /bin/sh in the project's root. Raises OSError."""
+        """Begin it, by /bin/sh in the project's root. Raises OSError, UnicodeEncodeError."""
         self._give_up_ns = now_ns + LONGEST_NS
         self._error_text = b""
         with os.fdopen(os.memfd_create("line"), "w+b") as standard_input:
@@ -74,7 +75,7 @@ class BoundedCommand:
         return None
 
     def kill(self, problem: str) -> str:
-        """End it, and whatever it has started; return the outcome.
+        """End it, and what it has started in its group; return the outcome.
 
         `problem` is why it has failed, "" if its exit code says whether it has.
         """

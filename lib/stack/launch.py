@@ -22,7 +22,7 @@ from typing import IO, Final
 
 from lib.errors import CannotStartError
 from lib.execution.order_token import read_token
-from lib.net.host import SYSTEM
+from lib.net.host import SYSTEM, address_text
 from lib.price_book.clean_up import belongs_to_another_stack, live_owner
 from lib.price_book.segment_files import SHM_DIR, PriceBookError, check_trusted
 from lib.process.log_events import ORDER_MANAGER
@@ -33,13 +33,12 @@ from lib.process.supervisord_files import (
     SOCKET_NAME,
     log_paths,
 )
-from lib.settings import PROJECT_ROOT, Settings
+from lib.settings import MAX_SOCKET_PATH_BYTES, PROJECT_ROOT, Settings
 from lib.stack.supervisord_configuration import CONFIGURATION, derive_configuration
 
-MAX_SOCKET_PATH_BYTES: Final = 99
-"""The longest path of the control socket. A socket's address has room for 107 bytes, and
-supervisord first binds it under a longer name: with a dot and its process id (at most 7 digits)
-appended."""
+MAX_CONTROL_SOCKET_BYTES: Final = MAX_SOCKET_PATH_BYTES - len(".4194304")
+"""The longest path of the control socket: supervisord first binds it under a longer name, with a
+dot and its process id (at most 7 digits) appended."""
 SEGMENTS_S: Final = 2.0
 """How long the shared memory may take to be removed after the last role has ended."""
 LOOK_S: Final = 0.02
@@ -61,7 +60,7 @@ def check_paths(var_dir: Path) -> None:
             raise CannotStartError(
                 'supervisord cannot take a path with %, ", \\, " ;" or " #" in it: ' + str(path)
             )
-    excess = len(os.fsencode(_control_socket(var_dir))) - MAX_SOCKET_PATH_BYTES
+    excess = len(os.fsencode(_control_socket(var_dir))) - MAX_CONTROL_SOCKET_BYTES
     if excess > 0:
         raise CannotStartError(
             f"the var directory's path is {excess} bytes too long for the control socket in it, "
@@ -145,7 +144,7 @@ def check_ports(settings: Settings, roles: Container[str]) -> None:
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
                 raise CannotStartError(
-                    f"cannot serve {address}:{port}: {reason}; "
+                    f"cannot serve {address_text(address, port)}: {reason}; "
                     f"stop what uses it, or set {key} to another port"
                 ) from None
 

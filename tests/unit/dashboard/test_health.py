@@ -8,9 +8,16 @@ from msgspec.structs import replace
 from lib.dashboard.health import TICKS_LATE_S, Condition, RoleHealth, health
 from lib.settings import GatewaySettings, Settings, WatchdogSettings
 
-UP = RoleHealth("RUNNING", True, 0.2)
+
+def role(
+    name: str, state: str = "RUNNING", is_up: bool = True, age_s: float | None = 0.2
+) -> RoleHealth:
+    return RoleHealth(name, state, is_up, age_s)
+
+
+NAMES = ("gateway", "orderbook", "order_manager", "strategy")
 WELL = Condition(
-    roles={"gateway": UP, "strategy": UP},
+    roles={name: role(name) for name in NAMES},
     supervisord="",
     price_book="",
     ledger="",
@@ -40,10 +47,10 @@ def test_a_stack_at_work_is_healthy_whatever_the_age_of_its_last_order():
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"roles": {"gateway": RoleHealth("FATAL", False, None)}}, "gateway is FATAL"),
-        ({"roles": {"gateway": RoleHealth("STARTING", False, 0.1)}}, "gateway is STARTING"),
+        ({"roles": {"gateway": role("gateway", "FATAL", False, None)}}, "gateway is FATAL"),
+        ({"roles": {"gateway": role("gateway", "STARTING", False, 0.1)}}, "gateway is STARTING"),
         (
-            {"roles": {"gateway": RoleHealth("RUNNING", True, 2.5)}},
+            {"roles": {"gateway": role("gateway", age_s=2.5)}},
             "gateway has not completed a pass of its loop for 2.5 s",
         ),
         ({"supervisord": "the stack is being stopped"}, "the stack is being stopped"),
@@ -57,6 +64,26 @@ def test_a_stack_at_work_is_healthy_whatever_the_age_of_its_last_order():
 def test_each_of_these_is_a_problem(changed, problem):
     [said] = problems(**changed)
     assert said.startswith(problem)
+
+
+def test_what_no_program_is_there_for_is_no_problem_and_all_is_while_no_program_is_known():
+    wrong = {"price_book": "gone", "ledger": "lost", "tick_age_s": 7.0, "is_news_in_force": False}
+    for left_out, count in (
+        ((), 4),
+        (("orderbook",), 2),
+        (("order_manager",), 3),
+        (("strategy",), 3),
+        (("orderbook", "order_manager", "strategy"), 0),
+        (NAMES, 4),
+    ):
+        roles = {name: role(name) for name in NAMES if name not in left_out}
+        assert len(problems(roles=roles, **wrong)) == count
+    second = {"second_strategy": role("strategy")}
+    assert len(problems(roles=second, **wrong)) == 1
+
+
+def test_news_of_which_nothing_is_known_are_no_problem():
+    assert problems(is_news_in_force=None, news_age_s=None) == []
 
 
 def test_several_problems_are_all_said():
@@ -74,7 +101,7 @@ def test_slow_ticks_may_be_late_by_their_own_pace_and_hasty_ones_may_not():
 
 
 def test_a_role_is_as_late_as_the_watchdog_says_or_never():
-    late = {"gateway": RoleHealth("RUNNING", True, 5.0)}
+    late = {"gateway": role("gateway", age_s=5.0)}
     assert problems(Settings(watchdog=WatchdogSettings(hang_after=6.0)), roles=late) == []
     assert problems(Settings(watchdog=WatchdogSettings(hang_after=0.0)), roles=late) == []
 

@@ -31,7 +31,7 @@ def observer(tmp_path: Path) -> Iterator[Observer]:
     programs = [Process("gateway", "RUNNING", 1), Process("strategy", "FATAL", 0)]
     second = StrategySettings(client_id="alice")
     settings = Settings(var_dir=tmp_path, strategies={"second": second})
-    made = Observer(settings, Programs(programs))
+    made = Observer(settings, Programs(programs), settings.var_dir)
     made.look()
     with (tmp_path / "log" / "strategy.jsonl").open("wb") as log:
         log.write(raw("ticks_missed", first=1, last=7, where="ring", ticks=7))

@@ -34,3 +34,29 @@ def test_without_news_there_is_none_and_the_course_stays(event):
     news.take(line("news_applied", sentiment=70))
     news.take(line(event))
     assert (news.signal, news.view().sentiment, news.view().course) == (0, None, [70])
+
+
+def test_news_are_missed_when_a_strategy_says_so_or_has_had_none_since_it_evaluates():
+    settings = StrategySettings()
+    news = NewsCourse(settings)
+    at = line("started").at
+
+    def in_force(after_s: float = 0.0) -> bool | None:
+        return news.is_in_force(at + after_s)
+
+    assert in_force() is None
+    news.take(line("news_applied", sentiment=70))
+    assert in_force() is True
+    news.take(line("evaluation_started"))
+    assert in_force(1e6) is True
+    news.take(line("news_silent"))
+    assert in_force() is False
+    news.take(line("started"))
+    assert in_force(1e6) is None
+    news.take(line("evaluation_started"))
+    assert in_force(settings.news_timeout - 0.1) is None
+    assert in_force(settings.news_timeout) is False
+    news.take(line("news_applied", sentiment=70))
+    assert in_force() is True
+    news.end()
+    assert in_force(1e6) is None

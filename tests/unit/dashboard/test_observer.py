@@ -45,7 +45,7 @@ def programs() -> Programs:
 
 @pytest.fixture
 def observer(settings: Settings, programs: Programs) -> Iterator[Observer]:
-    made = Observer(settings, programs)
+    made = Observer(settings, programs, settings.var_dir)
     yield made
     made.close()
 
@@ -78,7 +78,7 @@ def append(settings: Settings, program: str, *lines: bytes) -> None:
 
 
 def test_of_a_stack_that_is_not_there_every_part_says_what_it_waits_for(settings):
-    observer = Observer(settings, Programs(None))
+    observer = Observer(settings, Programs(None), settings.var_dir)
     view = look(observer)
     assert view.missing["roles"] == "supervisord does not answer: connection refused"
     assert "the orderbook makes it" in view.missing["prices"]
@@ -124,7 +124,7 @@ def test_slow_ticks_count_though_the_observer_skips_some(observer, settings, boo
 
 
 def test_a_book_of_other_symbols_is_said_to_be_one(settings, programs, book):
-    view = look(Observer(replace(settings, symbols=("NVDA",)), programs), "NVDA")
+    view = look(Observer(replace(settings, symbols=("NVDA",)), programs, settings.var_dir), "NVDA")
     assert "other symbols than the settings: AAPL, MSFT" in view.missing["prices"]
 
 
@@ -144,7 +144,7 @@ def test_each_strategy_has_a_row_of_its_own(settings, programs, book):
     further = replace(settings.strategy, client_id="alice", signal_class="mine:Own")
     settings = replace(settings, strategies={"second": further, "idle": settings.strategy})
     write_ledger(settings.var_dir / settings.order_manager.ledger)
-    observer = Observer(settings, programs)
+    observer = Observer(settings, programs, settings.var_dir)
     write(book, 1, 100.0)
     log = DecisionLog(decision_log_path(settings.var_dir, "alice"))
     log.add("tape", 1, 1, time.monotonic_ns())
@@ -164,7 +164,7 @@ def test_each_strategy_has_a_row_of_its_own(settings, programs, book):
 
 def test_what_was_logged_before_is_shown_and_not_counted(settings, programs):
     append(settings, "gateway", raw("crashed", reason="early"), raw("connected", stream="price"))
-    observer = Observer(settings, programs)
+    observer = Observer(settings, programs, settings.var_dir)
     observer.look()
     filled = raw("order_filled", by="order_manager", order_id=1)
     append(settings, "gateway", raw("connected", stream="price"))
@@ -179,13 +179,22 @@ def test_what_was_logged_before_is_shown_and_not_counted(settings, programs):
     assert [order.status for order in view.orders] == ["REJECTED", "FILLED"]
 
 
+def test_the_logs_are_where_supervisord_is_though_var_dir_is_elsewhere(
+    settings, programs, tmp_path
+):
+    append(settings, "gateway", raw("crashed", reason="early"))
+    elsewhere = replace(settings, var_dir=tmp_path / "elsewhere")
+    observer = Observer(elsewhere, programs, settings.var_dir)
+    assert [one.what for one in look(observer).incidents] == ["crashed: early"]
+
+
 def test_lines_of_several_logs_are_taken_in_the_order_of_time(settings, programs):
     def at(second: int, event: str, **facts) -> bytes:
         return raw(event, **facts).replace(b"03:04:05", b"03:04:%02d" % second)
 
     append(settings, "gateway", at(1, "started"), at(7, "started"))
     append(settings, "watchdog", at(5, "role_ended", program="gateway"))
-    observer = Observer(settings, programs)
+    observer = Observer(settings, programs, settings.var_dir)
     assert [one.duration_s for one in look(observer).incidents] == [2.0]
 
 
@@ -254,7 +263,7 @@ def test_what_is_held_of_a_symbol_without_a_price_has_no_profit_yet(observer, se
 def test_of_many_symbols_those_that_are_held_are_shown_too(settings, programs):
     symbols = tuple(f"S{number}" for number in range(300))
     write_ledger(settings.var_dir / settings.order_manager.ledger, "alice 1 BUY 1 S250 @ 100")
-    observer = Observer(replace(settings, symbols=symbols), programs)
+    observer = Observer(replace(settings, symbols=symbols), programs, settings.var_dir)
     shown = [price.symbol for price in look(observer, "S299").prices]
     assert shown == [*symbols[:MAX_PRICES_SHOWN], "S250", "S299"]
 
@@ -267,9 +276,9 @@ def test_a_halt_is_seen(observer, settings):
 
 def test_clients_at_their_loss_limit_are_seen_where_there_is_one(settings, programs):
     (settings.var_dir / "LOSS_LIMIT-alice").touch()
-    assert Observer(settings, programs).view("AAPL").at_loss_limit == []
+    assert Observer(settings, programs, settings.var_dir).view("AAPL").at_loss_limit == []
     limited = replace(settings, risk=replace(settings.risk, max_loss=1.0))
-    assert Observer(limited, programs).view("AAPL").at_loss_limit == ["alice"]
+    assert Observer(limited, programs, settings.var_dir).view("AAPL").at_loss_limit == ["alice"]
 
 
 def test_a_ledger_that_is_locked_is_said_to_be_so_and_not_waited_for(observer, settings):
@@ -284,15 +293,24 @@ def test_a_ledger_that_is_locked_is_said_to_be_so_and_not_waited_for(observer, s
         assert view.prices[0].position != 0  # what was known stands
 
 
-def test_what_is_seen_of_a_stack_makes_its_health(observer, settings, book):
+def test_what_is_seen_of_a_stack_makes_its_health(observer, settings, programs, book):
+    programs.programs = [
+        Process(name, "RUNNING", 1)
+        for name in ("gateway", "orderbook", "order_manager", "second_strategy")
+    ]
     observer.look()
     assert [problem.split()[:2] for problem in observer.health().problems] == [
         ["ledger", f"{settings.var_dir / 'orders.sqlite'}:"],
         ["no", "tick"],
-        ["no", "news"],
     ]
     write_ledger(settings.var_dir / settings.order_manager.ledger)
-    append(settings, "strategy", raw("news_applied", by="strategy", sentiment=70))
+    append(settings, "second_strategy", raw("news_silent", by="strategy"))
+    observer.look()
+    assert observer.health().roles["second_strategy"].role == "strategy"
+    assert observer.health().problems[-1].startswith("no news is in force")
+    # What another run has logged of a strategy that this one has not does not count.
+    append(settings, "strategy", raw("news_silent", by="strategy"))
+    append(settings, "second_strategy", raw("news_applied", by="strategy", sentiment=70))
     append(settings, "order_manager", raw("order_filled", by="order_manager", order_id=1))
     write(book, 1, 100.0)
     observer._ledger_ns = 0
@@ -310,7 +328,7 @@ def test_what_is_seen_of_a_stack_makes_its_health(observer, settings, book):
 
 
 def test_the_health_of_a_stack_that_is_not_there_says_so(settings):
-    health = Observer(settings, Programs(None)).health()
+    health = Observer(settings, Programs(None), settings.var_dir).health()
     assert not health.is_healthy
     assert health.problems[0] == "supervisord has not answered yet"
     assert NO_PRICE_BOOK in health.problems
@@ -325,6 +343,54 @@ def test_the_end_of_a_tape_is_no_problem_until_another_one_begins(observer, sett
     append(settings, "gateway", raw("tape_started", tape="another"))
     observer.look()
     assert not observer.health().has_tape_ended
+
+
+def test_the_news_of_a_strategy_that_was_killed_are_not_missed(observer, settings, programs):
+    programs.programs = [Process("strategy", "RUNNING", 1)]
+    append(settings, "strategy", raw("news_silent", by="strategy"))
+    observer.look()
+    assert observer.health().is_news_in_force is False
+    append(settings, "watchdog", raw("role_ended", by="watchdog", program="strategy"))
+    observer.look()
+    assert observer.health().is_news_in_force is None
+
+
+def test_a_ledger_that_is_locked_or_slow_is_a_problem_of_the_stack_after_a_while(
+    observer, settings, monkeypatch
+):
+    path = write_ledger(settings.var_dir / settings.order_manager.ledger)
+    observer.look()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        observer._ledger_ns = 0
+        observer.look()
+        assert observer.health().ledger == ""
+        monkeypatch.setattr(observer_module, "LEDGER_LATE_NS", 0)
+        observer._ledger_ns = 0
+        observer.look()
+        assert "locked" in observer.health().ledger
+    monkeypatch.undo()
+    observer._ledger_ns = 0
+    observer.look()
+    assert observer.health().ledger == ""
+    path.write_bytes(b"no ledger at all")
+    observer._ledger_ns = 0
+    observer.look()
+    assert observer.health().ledger
+
+
+def test_what_the_alerts_log_is_not_of_the_watchdog(observer, settings, programs):
+    programs.programs = [Process("watchdog", "RUNNING", 1)]
+    append(settings, "watchdog", raw("stopped", by="watchdog"), raw("started", by="alerts"))
+    [stopped] = look(observer).incidents
+    assert (stopped.where, stopped.is_over) == ("watchdog", False)
+    append(settings, "watchdog", raw("stopped", by="alerts"))
+    assert {one.where: one.is_over for one in look(observer).incidents} == {
+        "watchdog": False,
+        "alerts": True,
+    }
+    assert observer.counters.events == {("alerts", "info"): 1}
 
 
 def test_looks_leave_no_cycles_behind(observer, settings, book, monkeypatch):

@@ -55,27 +55,16 @@ def test_everything_is_read_as_it_was_written(path):
         assert snapshot.damages() == []
 
 
-def test_totals_are_those_of_all_clients_together(path):
+def test_positions_are_read_in_slices_as_floats(path):
+    exact = [
+        (one.client_id, one.symbol, one.position, to_float(one.cost), to_float(one.realised_profit))
+        for one in positions(orders())
+    ]
     with read_ledger(path) as snapshot:
-        totals = {one.symbol: one for one in snapshot.totals()}
-    for symbol in ("AAPL", "MSFT"):
-        held = [one for one in positions(orders()) if one.symbol == symbol]
-        assert totals[symbol].position == sum(one.position for one in held)
-        for figure, exact in (
-            (totals[symbol].cost, sum(one.cost for one in held)),
-            (totals[symbol].realised, sum(one.realised_profit for one in held)),
-        ):
-            assert figure == pytest.approx(to_float(exact))
-
-
-def test_what_each_client_holds_is_added_up_for_those_who_are_asked_for(path):
-    with read_ledger(path) as snapshot:
-        held = snapshot.held_by(["alice", "bob", "dave"])
-    profits = [one.realised_profit for one in positions(orders()) if one.client_id == "alice"]
-    assert held["alice"] == (1, pytest.approx(to_float(sum(profits))))
-    assert held["bob"].symbols == 0
-    assert held["dave"] == (0, 0.0)
-    assert len(held) == 3
+        first = snapshot.holdings(("", ""), 1)
+        rest = snapshot.holdings(first[-1][:2], 100)
+        assert snapshot.holdings(rest[-1][:2], 100) == []
+    assert [*first, *rest] == [pytest.approx(one) for one in exact]
 
 
 def test_orders_are_counted_in_slices_each_fill_and_each_rejection_once(path):
@@ -96,7 +85,7 @@ def test_a_read_that_takes_too_long_is_ended_and_says_so(path, monkeypatch):
         pytest.raises(LedgerError, match="takes too long to read"),
         read_ledger(path, time_limit_s=0) as snapshot,
     ):
-        snapshot.totals()
+        snapshot.holdings(("", ""), 100)
 
 
 def test_the_latest_orders_are_those_received_last(path):

@@ -7,13 +7,20 @@ import socket
 
 import pytest
 
-from lib.net.host import SYSTEM
+from lib.net.host import SYSTEM, address_text
 from tests.loops import needs_ipv6
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1"])
 def test_an_address_is_itself_also_where_the_machine_does_not_have_it(host):
     assert SYSTEM.addresses(host) == [host]
+
+
+def test_an_address_as_text_can_be_told_from_its_port():
+    assert address_text("127.0.0.1", 5001) == "127.0.0.1:5001"
+    assert address_text("localhost", 5001) == "localhost:5001"
+    assert address_text("::1", 5001) == "[::1]:5001"
+    assert address_text("/var/orders.sock", 0) == "/var/orders.sock"
 
 
 @needs_ipv6

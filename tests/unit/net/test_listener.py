@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from lib.errors import CannotStartError
 from lib.net import listener as server
 from lib.net.event_loop import EventLoop
+from lib.net.host import address_text
 from lib.net.listener import ACCEPT_BURST, MAX_ACCEPTS_A_PASS, Listener
 from lib.process.client_log import ClientLog
 from lib.stack.private_stack import free_ports
@@ -68,7 +69,7 @@ def test_a_client_is_handed_over_with_its_address(host):
     with closing(Door(host)) as door, door.knock() as client:
         run_until(door.loop, lambda: door.came, "the client is accepted")
         sock, peer = door.came[0]
-        assert peer == "{}:{}".format(*client.getsockname())
+        assert peer == address_text(*client.getsockname()[:2])
         sock.send(b"tick*")
         assert client.recv(100) == b"tick*"
 

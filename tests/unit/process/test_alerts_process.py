@@ -57,6 +57,22 @@ def test_one_that_has_lived_is_started_again_soon(monkeypatch):
     assert waits_s(3, alive_ns=LONGEST_WAIT_NS + 1)[0] == [1, 1, 1]
 
 
+def test_the_command_may_have_any_letters_whatever_the_locale(monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$@" > $0.asked\n')
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    process = AlertsProcess(lambda: 0)
+    process.on_time(0)
+    wait_until_ended_quietly(process)
+    assert (tmp_path / "python.asked").read_text() == "-X utf8 -m daemons.alerts\n"
+
+
+def wait_until_ended_quietly(process: AlertsProcess) -> None:
+    with capture_logs() as lines:
+        wait_until_ended(process, 0, lines)
+
+
 def test_it_is_asked_to_end_and_then_killed(monkeypatch, tmp_path):
     deaf = tmp_path / "deaf"
     deaf.write_text("#!/bin/sh\ntrap '' TERM\ntouch $0.ready\nwhile :; do sleep 0.05; done\n")

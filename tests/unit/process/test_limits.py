@@ -21,15 +21,15 @@ def limited(monkeypatch):
     return _limited
 
 
-@pytest.mark.parametrize("servers", [1, 2])
+@pytest.mark.parametrize(("servers", "further"), [(1, 0), (2, 0), (1, 120)])
 def test_a_full_server_with_all_of_its_own_run_and_its_own_files_is_within_the_limit(
-    limited, servers
+    limited, servers, further
 ):
-    for limit in range(FEWEST_DESCRIPTORS + servers * RESERVED_PLACES, 2000):
+    for limit in range(FEWEST_DESCRIPTORS + further + servers * RESERVED_PLACES, 2000):
         limited(limit)
         with capture_logs() as lines:
-            places = client_places(400, servers)
-        room = limit - FEWEST_DESCRIPTORS - servers * RESERVED_PLACES
+            places = client_places(400, servers, further)
+        room = limit - FEWEST_DESCRIPTORS - further - servers * RESERVED_PLACES
         assert servers * places <= room
         # Not one fewer than there is room for, and every shortage is logged.
         assert places == 400 or servers * (places + 1) > room

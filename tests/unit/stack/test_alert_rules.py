@@ -47,7 +47,7 @@ class Alerts(AlertRules):
 
     def log(self, at_s: float, program: str, name: str, /, **fields: Any) -> None:
         if entry := logged(at_s, program, name, **fields):
-            self.all_taken &= self.take(entry)
+            self.all_taken &= self.take(entry, entry.at_ns)
 
     def sent(self, at_s: float) -> list[Alert]:
         alerts = iter(lambda: self.next_alert(round(at_s * SECOND_NS)), None)
@@ -89,7 +89,7 @@ def test_an_alert_says_what_has_happened_to_whom(alerts):
 @pytest.mark.parametrize("kind", sorted(ALERTED, key=name_of), ids=name_of)
 def test_each_kind_of_alert_is_readable_and_is_json(alerts, kind):
     event = made(name_of(kind), **({"ticks": 5} if name_of(kind) == "ticks_missed" else {}))
-    alerts.take(Entry(0, "", "error", "gateway", event))
+    alerts.take(Entry(0, "", "error", "gateway", event), 0)
     (alert,) = alerts.sent(1)
     assert alert.kind == name_of(kind)
     assert alert.message.startswith(f"{alert.role}: ")
@@ -106,7 +106,7 @@ def test_the_page_lists_all_kinds_of_alerts():
 def test_that_a_program_is_given_up_is_taken_from_supervisords_log(alerts):
     now = Now(5 * SECOND_NS, WALL_NS)
     text = b"2025-11-03 14:30:00,123 INFO gave up: strategy entered FATAL state, too many tries"
-    alerts.take(read_entry("supervisord", text, now))
+    alerts.take(read_entry("supervisord", text, now), now.monotonic_ns)
     (alert,) = alerts.sent(5)
     assert (alert.kind, alert.role) == ("role_gave_up", "strategy")
     assert alert.message == "strategy: given up: FATAL state, too many tries"
@@ -166,13 +166,16 @@ def test_what_is_remembered_is_bounded_and_forgotten_after_a_minute(alerts):
     assert logged_is_taken(alerts, 1) is False
     assert len(alerts.sent(1)) == MAX_TOPICS
     assert logged_is_taken(alerts, 2) is False
-    assert logged_is_taken(alerts, 1 + EVERY_NS / SECOND_NS) is True
+    later_s = 1 + EVERY_NS / SECOND_NS
+    assert not alerts.has_room(round((later_s - 1) * SECOND_NS))
+    assert alerts.has_room(round(later_s * SECOND_NS))
+    assert logged_is_taken(alerts, later_s) is True
 
 
 def logged_is_taken(alerts: Alerts, at_s: float) -> bool:
     entry = logged(at_s, "one-more", "ticks_missed")
     assert entry
-    return alerts.take(entry)
+    return alerts.take(entry, entry.at_ns)
 
 
 # A successor
@@ -248,11 +251,19 @@ def test_what_is_long_over_is_not_sent():
     assert resumed([own(1, "started"), HALTED, MISSED], 2, at_s).sent(at_s) == []
 
 
+def test_what_is_old_in_a_log_that_is_read_again_from_its_start_is_no_alert(alerts):
+    assert alerts.take(HALTED, 5 * SECOND_NS + RESUME_NS + 1)
+    assert alerts.next_alert(5 * SECOND_NS + RESUME_NS + 1) is None
+    assert alerts.take(HALTED, 5 * SECOND_NS + RESUME_NS)
+    assert alerts.next_alert(5 * SECOND_NS + RESUME_NS)
+
+
 def test_a_clock_that_was_set_back_keeps_no_alert_back(alerts):
     alerts.log(0, "strategy", "ticks_missed")
     assert len(alerts.sent(0)) == 1
     raw = line(-3600 * SECOND_NS, made("ticks_missed"))
-    assert alerts.take(read_entry("strategy", raw, Now(70 * SECOND_NS, WALL_NS - 3500 * SECOND_NS)))
+    now = Now(70 * SECOND_NS, WALL_NS - 3500 * SECOND_NS)
+    assert alerts.take(read_entry("strategy", raw, now), now.monotonic_ns)
     assert len(alerts.sent(70)) == 1
     # In the log of a predecessor, a time in the future counts as now.
     entry = read_entry("a", line(SECOND_NS, made("tape_ended")), Now(0, WALL_NS))

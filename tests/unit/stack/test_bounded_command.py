@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lib.process.run_identity import adopt_orphans, end_children
 from lib.settings import PROJECT_ROOT
 from lib.stack.bounded_command import LONGEST_NS, MAX_ERROR_BYTES, BoundedCommand
-from tests.helpers import wait_until
+from tests.helpers import DEADLINE_S, wait_until
+from tests.processes import forked
 
 LINE = json.dumps({"message": "x" * 300_000}).encode() + b"\n"
 """More than a pipe holds."""
@@ -89,6 +91,21 @@ def mark(request, monkeypatch) -> str:
 def test_neither_an_unread_line_nor_what_runs_on_keeps_it_from_its_end(mark, command, outcome):
     assert run(command).removeprefix("exit status ") == outcome
     wait_until(lambda: not processes_with(mark), "all have ended")
+
+
+def test_what_has_left_its_group_ends_too_with_a_caller_that_adopts_it(mark, tmp_path):
+    # Forked, as the caller ends whatever it has started.
+    left = f"setsid sh -c 'touch {tmp_path}/left; sleep 99 & sleep 99'"
+
+    def caller() -> None:
+        adopt_orphans()
+        assert run(f"{left} & while [ ! -e {tmp_path}/left ]; do sleep 0.01; done") == ""
+        assert processes_with(mark)
+        end_children(DEADLINE_S)
+        assert not processes_with(mark)
+
+    with forked(caller) as process:
+        assert process.join() == 0
 
 
 def test_one_that_takes_too_long_is_killed_with_what_it_has_started(mark):

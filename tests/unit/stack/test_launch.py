@@ -18,7 +18,7 @@ from lib.process.file_lock import lock_file
 from lib.process.run_identity import run_of
 from lib.settings import OrderManagerSettings, Settings
 from lib.stack.launch import (
-    MAX_SOCKET_PATH_BYTES,
+    MAX_CONTROL_SOCKET_BYTES,
     check_paths,
     check_ports,
     check_price_book,
@@ -116,7 +116,7 @@ def test_a_path_that_supervisords_configuration_cannot_hold_is_refused(var_dir, 
 
 def test_a_path_too_long_for_the_control_socket_is_refused_by_its_bytes():
     longest = "/" + "é" * 41  # 83 bytes, and 16 of "/supervisor.sock"
-    assert len(f"{longest}/supervisor.sock".encode()) == MAX_SOCKET_PATH_BYTES
+    assert len(f"{longest}/supervisor.sock".encode()) == MAX_CONTROL_SOCKET_BYTES
     check_paths(Path(longest))
     with pytest.raises(CannotStartError, match="is 2 bytes too long"):
         check_paths(Path(longest + "é"))
@@ -155,7 +155,7 @@ def test_a_port_of_localhost_must_be_free_on_each_address():
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         port = server.getsockname()[1]
         settings = Settings(order_manager=OrderManagerSettings(host="localhost", port=port))
-        with pytest.raises(CannotStartError, match=rf"::1:{port}: address already in use"):
+        with pytest.raises(CannotStartError, match=rf"\[::1\]:{port}: address already in use"):
             check_ports(settings, ["order_manager"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -88,8 +89,19 @@ class Campaign:
 
 
 def run_campaign(inputs: int, seed: int, show: Callable[[str], None] = lambda _: None) -> Campaign:
-    """Send so many inputs to each port of a private stack, or until something is found."""
+    """Send so many inputs to each port of a private stack, or until something is found.
+
+    Whatever goes wrong is a finding, so that there is a summary with the seed in any case.
+    """
     campaign = Campaign(seed)
+    try:
+        _run_campaign(campaign, inputs, show)
+    except Exception:
+        campaign.findings.append(f"the campaign could not go on:\n{traceback.format_exc()}")
+    return campaign
+
+
+def _run_campaign(campaign: Campaign, inputs: int, show: Callable[[str], None]) -> None:
     context = multiprocessing.get_context("spawn")
     with PrivateStack() as stack, ProcessPoolExecutor(len(PORTS), context) as pool:
         stack.start()
@@ -98,12 +110,10 @@ def run_campaign(inputs: int, seed: int, show: Callable[[str], None] = lambda _:
         begun_s = time.monotonic()
         try:
             _send_all(_Run(campaign, stack, pool, inputs, show), fills)
-        except (AssertionError, OSError, EOFError) as error:
-            campaign.findings.append(f"while inputs came: {error!r}")
-        campaign.fills = fills.count
-        campaign.took_s = time.monotonic() - begun_s
-        campaign.findings += vitals.lines_that_do_not_decode(stack)
-    return campaign
+        finally:
+            campaign.fills = fills.count
+            campaign.took_s = time.monotonic() - begun_s
+            campaign.findings += vitals.lines_that_do_not_decode(stack)
 
 
 def port_number(stack: PrivateStack, port: str) -> int:
@@ -194,6 +204,7 @@ def _send_all(run: _Run, fills: vitals.Fills) -> None:
             run.show(f"{checked_s - begun_s:.0f} s: {counts}")
     campaign.check_served(stack)
     fills.wait_for_more()
+    campaign.findings += vitals.deaths(at_start, vitals.look(stack))
     campaign.findings += vitals.kept_descriptors(stack, at_start)
     campaign.findings += vitals.growth(stack, warm, campaign.inputs.total() - warm_inputs)
     campaign.before, campaign.after = warm.resident, vitals.look(stack).resident

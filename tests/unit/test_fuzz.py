@@ -7,13 +7,18 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
+from typing import cast
 
 import pytest
 
-from tests.fuzz import sender
+from lib.process.supervisor import SupervisorSilentError
+from tests.fuzz import campaign, sender, vitals
+from tests.fuzz.campaign import run_campaign
 from tests.fuzz.inputs import DEEP, HTTP, MAX_INPUT_BYTES, ORDERS, PORTS, PRICE, SEEDS, inputs_of
 from tests.fuzz.sender import LAST_WORDS, send
-from tests.fuzz.vitals import Vitals, deaths
+from tests.fuzz.vitals import Vitals, deaths, kept_descriptors
+from tests.stack import PrivateStack
 
 
 @pytest.mark.parametrize("port", PORTS)
@@ -112,3 +117,27 @@ def test_a_role_with_another_process_has_died() -> None:
     now = Vitals({"gateway": 1, "strategy": 0}, {}, {}, 0, 0)
     assert deaths(before, before) == []
     assert deaths(before, now) == ["strategy has died: its process is gone, it was 2"]
+
+
+def test_a_role_that_has_died_keeps_no_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Vitals({"gateway": 1, "strategy": 2}, {}, {"gateway": 9, "strategy": 9}, 0, 0)
+    now = Vitals({"gateway": 1, "strategy": 0}, {}, {"gateway": 9}, 0, 0)
+    monkeypatch.setattr(vitals, "look", lambda _: now)
+    assert kept_descriptors(cast(PrivateStack, None), before) == []
+
+
+@pytest.mark.parametrize(
+    "error", [SupervisorSilentError("refused"), HTTPException(), KeyError("gateway"), EOFError()]
+)
+def test_whatever_ends_a_campaign_is_a_finding_in_a_summary_with_the_seed(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(campaign.PrivateStack, "start", fail)
+    ended = run_campaign(1, seed=77)
+    assert "seed 77" in str(ended)
+    [finding] = ended.findings
+    assert type(error).__name__ in finding
+    assert finding in str(ended)

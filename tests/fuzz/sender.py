@@ -20,7 +20,7 @@ from tests.fuzz.inputs import HTTP, NEWS, PRICE, inputs_of
 
 AT_A_TIME = 32
 """How many connections a sender has at a time: fewer than any server takes."""
-HANG_S = 20.0
+HANG_S = 60.0
 """How long a connection may take to be accepted, read and ended."""
 LISTEN_S = 0.5
 """How long a connection to the dashboard is listened to: an answer may be endless."""

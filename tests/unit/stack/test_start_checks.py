@@ -116,8 +116,9 @@ def test_too_low_a_limit_of_processes_is_named_with_what_is_in_use(limits, monke
     ],
 )
 def test_the_limit_of_processes_holds_for_root_in_a_rootless_container(
-    limits, monkeypatch, tmp_path, uid_map, is_limited
+    tmp_path, limits, monkeypatch, uid_map, is_limited
 ):
+    # tmp_path comes first: pytest looks whether the directory is its user's.
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setattr(start_checks, "UID_MAP", tmp_path / "uid_map")
     start_checks.UID_MAP.write_text(uid_map)

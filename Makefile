@@ -14,8 +14,8 @@
 # make logs       follow all logs, merged; ROLE=gateway and LEVEL=warning show less
 # make video      record video.mp4: real terminals and the dashboard, on a virtual display
 # make simulate   simulate SEEDS=10000 stacks under seeded faults, on all cores, from FIRST=0 on
-# make fuzz       send INPUTS=1000000 random and mutated inputs to each port of a private stack, by
-#                 SEED=1, in minutes; fails if a role dies, hangs or grows
+# make fuzz       have each port of a private stack look at INPUTS=1000000 random and mutated inputs,
+#                 by SEED=1, in some 17 minutes; fails if a role dies, hangs or grows
 # make lint       check style, types, and which room may import which
 #
 # Each first makes the virtual environment if it is missing or older than requirements.txt.

@@ -32,6 +32,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+# As PID 1 of a container it would not get a SIGTERM during the imports below: the kernel discards a
+# signal to PID 1 that has no handler, and `docker stop` would wait for its SIGKILL.
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
 from lib.errors import CannotStartError

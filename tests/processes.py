@@ -10,7 +10,24 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
+
+IN_NAMESPACES = ("unshare", "--pid", "--fork", "--mount-proc")
+"""Runs a command as PID 1, as in a container."""
+
+
+def can_make_namespaces() -> bool:
+    try:
+        return subprocess.run([*IN_NAMESPACES, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+needs_namespaces = pytest.mark.skipif(
+    not can_make_namespaces(), reason="no namespace can be made here"
+)
 
 
 class Child:

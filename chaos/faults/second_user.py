@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from chaos.lab.target import TargetError
 from lib.settings import PROJECT_ROOT
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
 
@@ -52,10 +53,13 @@ class NoSecondUserError(Exception):
 
 
 class SecondUser:
-    """The process of the other user. Leaving the `with` block ends it. For one thread."""
+    """The process of the other user. Leaving the `with` block ends it. For one thread.
+
+    Its methods raise TargetError if the process has died or is silent: what was tried is unknown.
+    """
 
     def __init__(self) -> None:
-        """Start it. Raises NoSecondUserError."""
+        """Start it. Raises NoSecondUserError, which nothing else here does."""
         if os.geteuid() != 0:
             raise NoSecondUserError(f"only root can act as a second user ({USER})")
         try:
@@ -65,6 +69,8 @@ class SecondUser:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             cwd=PROJECT_ROOT,
+            # With it, Python would not look for modules in the project.
+            env={key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches only the experiment, which then ends it
@@ -87,17 +93,22 @@ class SecondUser:
         assert self._process.stdin
         with suppress(OSError):
             self._process.stdin.close()
-        self._process.wait()
+        try:
+            self._process.wait(ANSWER_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _do(self, *command: Any) -> str:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps(command).encode() + b"\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has died, and will not answer
+            self._process.stdin.write(json.dumps(command).encode() + b"\n")
+            self._process.stdin.flush()
         ready, _, _ = select.select([self._process.stdout], [], [], ANSWER_S)
         answer = self._process.stdout.readline() if ready else b""
         if not answer:
-            raise NoSecondUserError(f"the process of {USER} does not answer")
+            raise TargetError(f"the process of {USER} has died, or does not answer")
         return str(json.loads(answer))
 
     def __enter__(self) -> Self:
@@ -132,7 +143,7 @@ def plant(path: Path, kind: Kind, target: Path | None = None) -> int | None:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
             path.chmod(MODE)
             os.write(fd, PLANTED_TEXT)
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # somebody may have been quicker
             return fd
     return None
 

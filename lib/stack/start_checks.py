@@ -25,12 +25,20 @@ OPEN_FILES_A_PROGRAM: Final = 6
 """What supervisord holds for a program: three pipes, two logs, and a spare one."""
 OPEN_FILES_OF_SUPERVISORD: Final = 32
 """What supervisord holds beside, with connections to its control socket."""
+MIN_ADDRESS_SPACE: Final = 512 * 1024 * 1024
+"""main.py and each role map some 300 MB with the default settings, most of it libraries."""
+MIN_CPU_S: Final = 24 * 60 * 60
+"""At its end the kernel kills a process. A role at full speed uses a core all the time."""
 MIN_FILE_BYTES: Final = 64 * 1024 * 1024
 """The price book, the logs of 10 MB, and a ledger of several 100,000 orders."""
 PROCESSES_A_PROGRAM: Final = 2
 """A role, and what its start or its work needs for a moment."""
 PROCESSES_OF_A_STACK: Final = 6
 """main.py, supervisord, the price book's clean-up process, and as many to spare."""
+UID_MAP: Final = Path("/proc/self/uid_map")
+INITIAL_UID_MAP: Final = [0, 0, 2**32 - 1]
+"""That of the machine itself: user_namespaces(7). In a rootless container, root is a user of the
+machine, whose limits hold."""
 
 
 def check_limits(programs: int) -> None:
@@ -38,20 +46,20 @@ def check_limits(programs: int) -> None:
 
     Soft limits are raised to the hard ones, which the stack inherits.
     """
-    size = raise_to_hard_limit(resource.RLIMIT_FSIZE)
-    if size != resource.RLIM_INFINITY and size < MIN_FILE_BYTES:
-        raise CannotStartError(
-            f"the limit of a file's size (ulimit -f) is {size:,} bytes, the stack wants at least "
-            f"{MIN_FILE_BYTES:,}: raise it"
-        )
     files = max(MIN_OPEN_FILES, OPEN_FILES_OF_SUPERVISORD + programs * OPEN_FILES_A_PROGRAM)
-    limit = raise_to_hard_limit(resource.RLIMIT_NOFILE)
-    if limit != resource.RLIM_INFINITY and limit < files:
-        raise CannotStartError(
-            f"the limit of open files (ulimit -n) is {limit}, the stack wants at least {files}: "
-            "raise it"
-        )
-    if os.getuid() == 0:  # the kernel does not limit root's processes
+    for kind, what, unit, least in (
+        (resource.RLIMIT_FSIZE, "a file's size (ulimit -f)", " bytes", MIN_FILE_BYTES),
+        (resource.RLIMIT_AS, "address space (ulimit -v)", " bytes", MIN_ADDRESS_SPACE),
+        (resource.RLIMIT_CPU, "CPU time (ulimit -t)", " s", MIN_CPU_S),
+        (resource.RLIMIT_NOFILE, "open files (ulimit -n)", "", files),
+    ):
+        limit = raise_to_hard_limit(kind)
+        if limit != resource.RLIM_INFINITY and limit < least:
+            raise CannotStartError(
+                f"the limit of {what} is {limit:,}{unit}, the stack wants at least {least:,}: "
+                "raise it"
+            )
+    if _is_root_of_the_machine():  # whose processes the kernel does not limit
         return
     wanted = PROCESSES_OF_A_STACK + programs * PROCESSES_A_PROGRAM
     limit = raise_to_hard_limit(resource.RLIMIT_NPROC)
@@ -63,6 +71,16 @@ def check_limits(programs: int) -> None:
             f"the limit of processes (ulimit -u) is {limit}, of which {used} are in use by "
             f"this user, and the stack wants {wanted}: raise it, or end other programs"
         )
+
+
+def _is_root_of_the_machine() -> bool:
+    if os.getuid() != 0:
+        return False
+    try:
+        numbers = UID_MAP.read_text(encoding="ascii").split()
+    except FileNotFoundError:  # a kernel without user namespaces
+        return True
+    return list(map(int, numbers)) == INITIAL_UID_MAP
 
 
 def _threads_of(uid: int) -> Iterator[int]:

@@ -3,7 +3,7 @@
     python -m tests.fuzz --inputs 1000000 --seed 1             so many on each port
     python -m tests.fuzz --seed 1 --port orders --connection 7   one connection of them again
 
-An input is one message that was sent whole. Exit code 1 if something was found.
+An input counts when a role has looked at it. Exit code 1 if something was found.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -35,6 +36,9 @@ class Campaign:
 
     seed: int
     inputs: Counter[str] = field(default_factory=Counter)
+    """By port: how many were sent whole."""
+    reached: Counter[str] = field(default_factory=Counter)
+    """By port: how many of them the server has looked at. These are what a campaign counts."""
     connections: Counter[str] = field(default_factory=Counter)
     sent_bytes: Counter[str] = field(default_factory=Counter)
     received_bytes: Counter[str] = field(default_factory=Counter)
@@ -49,13 +53,14 @@ class Campaign:
 
     def __str__(self) -> str:
         lines = [
-            f"{'port':<8}{'inputs':>10}{'connections':>13}{'ended by us':>13}{'sent':>9}"
-            f"{'received':>10}{'longest valid client':>23}"
+            f"{'port':<8}{'sent':>11}{'looked at':>11}{'connections':>13}{'ended by us':>13}"
+            f"{'sent':>9}{'received':>10}{'longest valid client':>23}"
         ]
         for port in PORTS:
             ended = self.connections[port] - self.ended_by_server[port]
             lines.append(
-                f"{port:<8}{self.inputs[port]:>10,}{self.connections[port]:>13,}{ended:>13,}"
+                f"{port:<8}{self.inputs[port]:>11,}{self.reached[port]:>11,}"
+                f"{self.connections[port]:>13,}{ended:>13,}"
                 f"{self.sent_bytes[port] >> 20:>6} MB{self.received_bytes[port] >> 20:>7} MB"
                 f"{self.longest_s.get(port, 0):>21.2f} s"
             )
@@ -70,9 +75,9 @@ class Campaign:
         ]
         return "\n".join(lines)
 
-    def inputs_everywhere(self) -> int:
-        """How many inputs each port has had, at least."""
-        return min(self.inputs[port] for port in PORTS)
+    def reached_everywhere(self) -> int:
+        """How many inputs each role has looked at, at least."""
+        return min(self.reached[port] for port in PORTS)
 
     def check_served(self, stack: PrivateStack) -> None:
         """Be a valid client of each port."""
@@ -81,6 +86,7 @@ class Campaign:
 
     def add(self, port: str, sent: Sent) -> None:
         self.inputs[port] += sent.inputs
+        self.reached[port] += sent.reached
         self.connections[port] += sent.connections
         self.sent_bytes[port] += sent.sent_bytes
         self.received_bytes[port] += sent.received_bytes
@@ -88,8 +94,19 @@ class Campaign:
 
 
 def run_campaign(inputs: int, seed: int, show: Callable[[str], None] = lambda _: None) -> Campaign:
-    """Send so many inputs to each port of a private stack, or until something is found."""
+    """Have each port of a private stack look at so many inputs, or until something is found.
+
+    Whatever goes wrong is a finding, so that there is a summary with the seed in any case.
+    """
     campaign = Campaign(seed)
+    try:
+        _run_campaign(campaign, inputs, show)
+    except Exception:
+        campaign.findings.append(f"the campaign could not go on:\n{traceback.format_exc()}")
+    return campaign
+
+
+def _run_campaign(campaign: Campaign, inputs: int, show: Callable[[str], None]) -> None:
     context = multiprocessing.get_context("spawn")
     with PrivateStack() as stack, ProcessPoolExecutor(len(PORTS), context) as pool:
         stack.start()
@@ -98,12 +115,10 @@ def run_campaign(inputs: int, seed: int, show: Callable[[str], None] = lambda _:
         begun_s = time.monotonic()
         try:
             _send_all(_Run(campaign, stack, pool, inputs, show), fills)
-        except (AssertionError, OSError, EOFError) as error:
-            campaign.findings.append(f"while inputs came: {error!r}")
-        campaign.fills = fills.count
-        campaign.took_s = time.monotonic() - begun_s
-        campaign.findings += vitals.lines_that_do_not_decode(stack)
-    return campaign
+        finally:
+            campaign.fills = fills.count
+            campaign.took_s = time.monotonic() - begun_s
+            campaign.findings += vitals.lines_that_do_not_decode(stack)
 
 
 def port_number(stack: PrivateStack, port: str) -> int:
@@ -139,7 +154,7 @@ class _Run:
         """Let each port that needs more have a turn; False if none needs any."""
         for port in PORTS:
             is_running = any(port == other for other, _ in self.running.values())
-            if self.campaign.inputs[port] >= self.inputs or is_running:
+            if self.campaign.reached[port] >= self.inputs or is_running:
                 continue
             first = self.next_connection[port]
             numbers = range(first, first + CONNECTIONS_A_TURN[port])
@@ -184,16 +199,17 @@ def _send_all(run: _Run, fills: vitals.Fills) -> None:
         if campaign.findings:
             run.wait_for_all()
             return
-        if not warm_inputs and campaign.inputs_everywhere() >= run.inputs * WARM_SHARE:
+        if not warm_inputs and campaign.reached_everywhere() >= run.inputs * WARM_SHARE:
             warm, warm_inputs = vitals.look(stack), campaign.inputs.total()
         if time.monotonic() > checked_s + CHECK_S:
             fills.wait_for_more()
             campaign.check_served(stack)
             checked_s = time.monotonic()
-            counts = ", ".join(f"{port} {campaign.inputs[port]:,}" for port in PORTS)
+            counts = ", ".join(f"{port} {campaign.reached[port]:,}" for port in PORTS)
             run.show(f"{checked_s - begun_s:.0f} s: {counts}")
     campaign.check_served(stack)
     fills.wait_for_more()
+    campaign.findings += vitals.deaths(at_start, vitals.look(stack))
     campaign.findings += vitals.kept_descriptors(stack, at_start)
     campaign.findings += vitals.growth(stack, warm, campaign.inputs.total() - warm_inputs)
     campaign.before, campaign.after = warm.resident, vitals.look(stack).resident

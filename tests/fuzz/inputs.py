@@ -10,14 +10,14 @@ PRICE, NEWS, ORDERS, HTTP = "price", "news", "orders", "http"
 PORTS = (PRICE, NEWS, ORDERS, HTTP)
 
 INPUTS_A_CONNECTION = {
-    PRICE: (1, 1, 1, 2, 16),
-    NEWS: (1, 1, 1, 2, 16),
+    PRICE: (1, 1, 2, 2, 4),
+    NEWS: (1, 1, 2, 2, 4),
     ORDERS: (1, 16, 64, 256, 512),
-    HTTP: (1, 1, 1, 2, 16),
+    HTTP: (1, 1, 1, 2, 4),
 }
 """Of how many inputs a connection is made: one of these. A connection to the streams and to the
 dashboard is over with its first invalid message or its first request; what comes after that must be
-harmless too. One to the order port goes on."""
+harmless too, but is not parsed (`reached`). One to the order port goes on."""
 MAX_INPUT_BYTES = 200_000
 MUTATIONS = (0, 1, 1, 1, 2, 3)
 """How often an input is mutated: one of these; 0 leaves it valid."""

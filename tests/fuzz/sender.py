@@ -15,17 +15,19 @@ from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
+from lib.wire.framing import MESSAGE_DELIMITER
 from tests.clients import HOST
-from tests.fuzz.inputs import HTTP, NEWS, PRICE, inputs_of
+from tests.fuzz.inputs import HTTP, NEWS, ORDERS, PRICE, inputs_of
+from tests.fuzz.reached import reached, reached_by_orders
 
 AT_A_TIME = 32
 """How many connections a sender has at a time: fewer than any server takes."""
-HANG_S = 20.0
+HANG_S = 60.0
 """How long a connection may take to be accepted, read and ended."""
 LISTEN_S = 0.5
 """How long a connection to the dashboard is listened to: an answer may be endless."""
 LOOK_S = 0.05
-RUDE_SHARE = 0.2
+RUDE_SHARE = 0.1
 """How many of the connections end at once, without listening."""
 LAST_WORDS = {PRICE: b"*end*", NEWS: b"*end*"}
 """What ends a connection to a stream in any state: it is no HELLO. It counts as no input."""
@@ -40,6 +42,9 @@ class Sent(NamedTuple):
     """What became of a range of connections."""
 
     inputs: int
+    """Those that were sent whole."""
+    reached: int
+    """Those of them that the server has looked at, for certain."""
     connections: int
     sent_bytes: int
     received_bytes: int
@@ -54,6 +59,7 @@ class _Connection:
 
     def __init__(self, port_kind: str, port: int, number: int, seed: int) -> None:
         self.number = number
+        self._port_kind = port_kind
         self.inputs = inputs_of(port_kind, number, seed)
         random = Random(f"{seed} {port_kind} {number} end")
         self._is_rude = random.random() < RUDE_SHARE
@@ -64,7 +70,7 @@ class _Connection:
         )
         self._pieces.append(data[MAX_SPLIT_BYTES:])
         self._listen_s = LISTEN_S if port_kind == HTTP else math.inf
-        self.sent_bytes = self.received_bytes = 0
+        self.sent_bytes = self.received_bytes = self._answers = 0
         self.is_over = False
         self.ended_by_server = False
         self._began_s = time.monotonic()
@@ -79,6 +85,7 @@ class _Connection:
             if events & selectors.EVENT_READ:
                 data = self.sock.recv(RECEIVE_BYTES)
                 self.received_bytes += len(data)
+                self._answers += data.count(MESSAGE_DELIMITER)
                 self.ended_by_server = not data
             if events & selectors.EVENT_WRITE:
                 self._send()
@@ -115,6 +122,19 @@ class _Connection:
         return sum(end <= self.sent_bytes for end in accumulate(map(len, self.inputs)))
 
     @property
+    def reached_inputs(self) -> int:
+        """How many of them the server has looked at.
+
+        That it has is known by its answer, or because it has ended the connection.
+        """
+        if self._port_kind == ORDERS:
+            return min(self.sent_inputs, reached_by_orders(self.inputs, self._answers))
+        is_answered = self._port_kind == HTTP and self.received_bytes > 0
+        if not (self.ended_by_server or is_answered):
+            return 0
+        return min(self.sent_inputs, reached(self._port_kind, self.inputs))
+
+    @property
     def has_sent_all(self) -> bool:
         """Whether there is nothing left to send."""
         return not self._pieces
@@ -145,6 +165,7 @@ def send(port_kind: str, port: int, numbers: range, seed: int) -> Sent:
                         waiting.clear()  # one is enough
     return Sent(
         sum(one.sent_inputs for one in over),
+        sum(one.reached_inputs for one in over),
         len(over),
         sum(one.sent_bytes for one in over),
         sum(one.received_bytes for one in over),

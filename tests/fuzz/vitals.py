@@ -125,8 +125,8 @@ def kept_descriptors(stack: PrivateStack, before: Vitals) -> list[str]:
     """Say which roles keep more descriptors open than before, for too long, a line each."""
     give_up_s = time.monotonic() + SETTLE_S
     while True:
-        now = look(stack).descriptors
-        more = {role: count for role, count in before.descriptors.items() if now[role] > count}
+        now = look(stack).descriptors  # without those of a role that has just died
+        more = {r: count for r, count in before.descriptors.items() if now.get(r, 0) > count}
         if not more or time.monotonic() > give_up_s:
             return [
                 f"{role} had {count} descriptors open, and has {now[role]}"

@@ -11,5 +11,5 @@ INPUTS = 4000
 def test_no_input_kills_a_role_or_keeps_it_from_serving_others() -> None:
     campaign = run_campaign(INPUTS, seed=1)
     assert campaign.findings == []
-    assert all(campaign.inputs[port] >= INPUTS for port in PORTS)
+    assert all(campaign.reached[port] >= INPUTS for port in PORTS)
     assert campaign.fills > 0

@@ -9,15 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from lib.net.host import SYSTEM
 from lib.process.run_identity import children_of
 from lib.stack.start_checks import MIN_OPEN_FILES
 from tests.helpers import wait_until
+from tests.processes import IN_NAMESPACES, needs_namespaces
 from tests.stack import PrivateStack, copy_project
-
-IN_NAMESPACES = ("unshare", "--pid", "--fork", "--mount-proc")
 
 
 def start(command: str, stack: PrivateStack, **environment: str) -> subprocess.Popen[bytes]:
@@ -62,12 +59,9 @@ def test_a_bare_environment_is_enough_and_localhost_is_both_addresses(tmp_path: 
             assert main.wait(60) == 0
 
 
+@needs_namespaces
 def test_as_pid_1_it_reaps_orphans_ends_on_sigterm_and_leaves_nothing(stack: PrivateStack) -> None:
     """As in a container."""
-    try:
-        subprocess.run([*IN_NAMESPACES, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no namespace can be made here: {error}")
     unshare = start(f'exec {" ".join(IN_NAMESPACES)} "$0" "$@"', stack)
     stack.wait_for_event("strategy", "evaluation_started")
     (pid_1,) = children_of(unshare.pid)

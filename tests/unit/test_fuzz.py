@@ -7,13 +7,29 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
+from typing import cast
 
 import pytest
 
-from tests.fuzz import sender
-from tests.fuzz.inputs import DEEP, HTTP, MAX_INPUT_BYTES, ORDERS, PORTS, PRICE, SEEDS, inputs_of
+from lib.process.supervisor import SupervisorSilentError
+from tests.fuzz import campaign, sender, vitals
+from tests.fuzz.campaign import run_campaign
+from tests.fuzz.inputs import (
+    DEEP,
+    HTTP,
+    MAX_INPUT_BYTES,
+    NEWS,
+    ORDERS,
+    PORTS,
+    PRICE,
+    SEEDS,
+    inputs_of,
+)
+from tests.fuzz.reached import reached, reached_by_orders
 from tests.fuzz.sender import LAST_WORDS, send
-from tests.fuzz.vitals import Vitals, deaths
+from tests.fuzz.vitals import Vitals, deaths, kept_descriptors
+from tests.stack import PrivateStack
 
 
 @pytest.mark.parametrize("port", PORTS)
@@ -104,7 +120,55 @@ def test_a_connection_that_is_not_read_hangs(monkeypatch: pytest.MonkeyPatch) ->
     with server(reads=False) as (port, _):
         sent = send(PRICE, port, range(1), seed=1)
     assert sent.hung == (0,)
-    assert sent.inputs == 0
+    assert (sent.inputs, sent.reached) == (0, 0)
+
+
+HELLO = b"HELLO,1,0*"
+GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("port", "inputs", "looked_at"),
+    [
+        (PRICE, [b"nonsense*", HELLO, HELLO], 1),
+        (PRICE, [HELLO, HELLO, HELLO], 2),
+        (NEWS, [b"HEL", b"LO,1,", b"0*", b"50*", HELLO], 4),  # the first three are one message
+        (NEWS, [bytes(70_000), HELLO], 1),
+        (HTTP, [GET, GET], 1),
+        (HTTP, [b"GET / HTTP/1.1\r\n", b"Host: 127.0.0.1\r\n", b"\r\n", GET], 3),
+        (HTTP, [b"\0\r\n\r\n", GET], 1),
+    ],
+)
+def test_what_comes_after_the_end_of_a_connection_is_not_looked_at(
+    port: str, inputs: list[bytes], looked_at: int
+) -> None:
+    assert reached(port, inputs) == looked_at
+
+
+def test_an_order_is_looked_at_if_the_message_that_begins_in_it_is_answered() -> None:
+    inputs = [b"a*", b"b", b"c*d*", b"e"]  # 3 messages, and one that is not over
+    assert [reached_by_orders(inputs, answers) for answers in range(5)] == [0, 1, 3, 3, 4]
+
+
+def test_only_what_comes_before_the_end_of_a_connection_is_counted_as_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sender, "RUDE_SHARE", 0.0)
+    numbers = range(20)
+    with server(reads=True) as (port, _):
+        sent = send(PRICE, port, numbers, seed=1)
+    expected = sum(reached(PRICE, inputs_of(PRICE, number, seed=1)) for number in numbers)
+    assert sent.reached == expected < sent.inputs
+
+
+def test_what_a_connection_that_ends_at_once_has_sent_is_not_taken_for_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sender, "RUDE_SHARE", 1.0)
+    with server(reads=True) as (port, _):
+        sent = send(PRICE, port, range(20), seed=1)
+    assert sent.inputs > 0
+    assert sent.reached == 0
 
 
 def test_a_role_with_another_process_has_died() -> None:
@@ -112,3 +176,27 @@ def test_a_role_with_another_process_has_died() -> None:
     now = Vitals({"gateway": 1, "strategy": 0}, {}, {}, 0, 0)
     assert deaths(before, before) == []
     assert deaths(before, now) == ["strategy has died: its process is gone, it was 2"]
+
+
+def test_a_role_that_has_died_keeps_no_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Vitals({"gateway": 1, "strategy": 2}, {}, {"gateway": 9, "strategy": 9}, 0, 0)
+    now = Vitals({"gateway": 1, "strategy": 0}, {}, {"gateway": 9}, 0, 0)
+    monkeypatch.setattr(vitals, "look", lambda _: now)
+    assert kept_descriptors(cast(PrivateStack, None), before) == []
+
+
+@pytest.mark.parametrize(
+    "error", [SupervisorSilentError("refused"), HTTPException(), KeyError("gateway"), EOFError()]
+)
+def test_whatever_ends_a_campaign_is_a_finding_in_a_summary_with_the_seed(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(campaign.PrivateStack, "start", fail)
+    ended = run_campaign(1, seed=77)
+    assert "seed 77" in str(ended)
+    [finding] = ended.findings
+    assert type(error).__name__ in finding
+    assert finding in str(ended)

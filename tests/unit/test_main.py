@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from lib.process.run_identity import children_of
 from lib.settings import PROJECT_ROOT
+from tests.processes import IN_NAMESPACES, needs_namespaces
 
 ENVIRONMENT = {
     key: value
@@ -95,3 +97,31 @@ def test_a_signal_that_loads_for_long_is_named_and_can_be_stopped(tmp_path, numb
     main.send_signal(number)
     assert main.communicate(timeout=60)[1] == ""
     assert main.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command", [(), pytest.param(IN_NAMESPACES, marks=needs_namespaces)], ids=["usual", "PID 1"]
+)
+def test_a_sigterm_that_comes_during_the_imports_ends_it_with_0(tmp_path, command):
+    """The kernel would keep it from a PID 1 that has no handler yet."""
+    (tmp_path / "structlog.py").write_text(
+        "import time\nprint('imported', flush=True)\ntime.sleep(300)\n"
+    )
+    started = subprocess.Popen(
+        [*command, sys.executable, PROJECT_ROOT / "main.py", "--var-dir", "v"],
+        cwd=tmp_path,
+        env={**ENVIRONMENT, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout
+    assert started.stdout.readline() == "imported\n"
+    main = children_of(started.pid)[0] if command else started.pid
+    os.kill(main, signal.SIGTERM)
+    try:
+        assert started.wait(60) == 0
+    finally:
+        started.kill()
+        if command and started.returncode != 0:
+            os.kill(main, signal.SIGKILL)
+        started.communicate()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from lib.process.limits import FEWEST_DESCRIPTORS, client_places
 from lib.settings import PROJECT_ROOT
 from lib.stack import start_checks
 from lib.stack.start_checks import (
+    MIN_ADDRESS_SPACE,
+    MIN_CPU_S,
     MIN_FILE_BYTES,
     MIN_OPEN_FILES,
     PROCESSES_A_PROGRAM,
@@ -43,6 +46,8 @@ def limits(monkeypatch):
     """The limits of a user that is not root, soft and hard, by kind."""
     limits = {
         resource.RLIMIT_FSIZE: (resource.RLIM_INFINITY,) * 2,
+        resource.RLIMIT_AS: (resource.RLIM_INFINITY,) * 2,
+        resource.RLIMIT_CPU: (resource.RLIM_INFINITY,) * 2,
         resource.RLIMIT_NOFILE: (1024, 4096),
         resource.RLIMIT_NPROC: (resource.RLIM_INFINITY,) * 2,
     }
@@ -76,12 +81,19 @@ def test_at_the_least_limit_of_open_files_the_gateway_serves_clients():
     assert client_places(64) <= (MIN_OPEN_FILES - FEWEST_DESCRIPTORS) // 2
 
 
-def test_too_low_a_limit_of_a_files_size_is_named_with_what_is_wanted(limits):
-    limits[resource.RLIMIT_FSIZE] = (1, MIN_FILE_BYTES)
+@pytest.mark.parametrize(
+    ("kind", "least", "message"),
+    [
+        (resource.RLIMIT_FSIZE, MIN_FILE_BYTES, r"\(ulimit -f\) is 67,108,863 bytes"),
+        (resource.RLIMIT_AS, MIN_ADDRESS_SPACE, r"\(ulimit -v\) is 536,870,911 bytes"),
+        (resource.RLIMIT_CPU, MIN_CPU_S, r"\(ulimit -t\) is 86,399 s"),
+    ],
+)
+def test_too_low_a_limit_is_named_with_what_is_wanted(limits, kind, least, message):
+    limits[kind] = (1, least)
     check_limits(PROGRAMS)
-    limits[resource.RLIMIT_FSIZE] = (1, MIN_FILE_BYTES - 1)
-    message = r"\(ulimit -f\) is 67,108,863 bytes, .* at least 67,108,864: raise it"
-    with pytest.raises(CannotStartError, match=message):
+    limits[kind] = (1, least - 1)
+    with pytest.raises(CannotStartError, match=f"{message}, .* at least {least:,}: raise it"):
         check_limits(PROGRAMS)
 
 
@@ -94,8 +106,25 @@ def test_too_low_a_limit_of_processes_is_named_with_what_is_in_use(limits, monke
     message = rf"\(ulimit -u\) is {wanted + 44}, of which 45 are in use .* wants {wanted}: raise it"
     with pytest.raises(CannotStartError, match=message):
         check_limits(PROGRAMS)
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "is_limited"),
+    [
+        ("         0          0 4294967295\n", False),
+        ("0 1000 1\n1 100000 65536\n", True),  # a rootless container
+    ],
+)
+def test_the_limit_of_processes_holds_for_root_in_a_rootless_container(
+    tmp_path, limits, monkeypatch, uid_map, is_limited
+):
+    # tmp_path comes first: pytest looks whether the directory is its user's.
     monkeypatch.setattr(os, "getuid", lambda: 0)
-    check_limits(PROGRAMS)
+    monkeypatch.setattr(start_checks, "UID_MAP", tmp_path / "uid_map")
+    start_checks.UID_MAP.write_text(uid_map)
+    limits[resource.RLIMIT_NPROC] = (1, 1)
+    with pytest.raises(CannotStartError, match="ulimit -u") if is_limited else nullcontext():
+        check_limits(PROGRAMS)
 
 
 def test_the_threads_of_a_user_are_those_of_all_its_processes():

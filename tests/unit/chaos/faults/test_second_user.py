@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from chaos.faults import second_user
 from chaos.faults.second_user import Kind, NoSecondUserError, SecondUser
+from chaos.lab.target import TargetError
 from lib.price_book.segment_files import SHM_DIR
 from lib.shared_memory_utils import SharedPriceBook
 
@@ -93,3 +95,43 @@ def test_a_private_file_in_shared_memory_can_be_neither_read_nor_written_nor_tak
     assert refused == ["Permission denied"] * 2 + ["Operation not permitted"] * 2
     path.chmod(0o666)
     assert other.attempt("write", path) == ""
+
+
+@needs_root
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_second_user_that_dies_or_is_silent_is_an_error_and_no_reason_to_skip(
+    path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SecondUser() as other:
+        assert other.plant(path, Kind.FILE) == ""
+        monkeypatch.setattr(second_user, "ANSWER_S", 0.3)
+        other._process.send_signal(number)
+        if number == signal.SIGKILL:
+            other._process.wait()  # then its pipe has no reader
+        with pytest.raises(TargetError, match="has died, or does not answer"):
+            other.attempt("open", path)
+    assert other._process.returncode == -signal.SIGKILL
+
+
+@needs_root
+def test_it_finds_the_project_with_pythonsafepath_too(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")
+    with SecondUser() as other:
+        assert other.plant(path, Kind.FIFO) == ""
+
+
+def test_a_lock_that_somebody_else_took_first_is_refused_and_not_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals: list[int] = []
+
+    def be_quicker(_fd: int, _text: bytes) -> None:
+        rivals.append(os.open(path, os.O_RDWR))
+        fcntl.flock(rivals[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    monkeypatch.setattr(second_user.os, "write", be_quicker)
+    with pytest.raises(BlockingIOError):
+        second_user.plant(path, Kind.FILE)
+    os.close(rivals[0])

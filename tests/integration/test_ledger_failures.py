@@ -33,7 +33,7 @@ IS_ROOT = os.geteuid() == 0
 NAMESPACE = ("unshare", "--mount", *(() if IS_ROOT else ("--map-root-user",)))
 ENTER = ("nsenter", "--mount", *(() if IS_ROOT else ("--user", "--preserve-credentials")))
 SMALL_DISK_BYTES = 256 * 1024
-SMALL_DISK = f'mount -t tmpfs -o size={SMALL_DISK_BYTES} tmpfs "$VAR"'
+SMALL_DISK = f'mount -t tmpfs -o size={SMALL_DISK_BYTES},mode=0700 tmpfs "$VAR"'
 SETTINGS = {"": {"symbols": ["AAPL", "MSFT"]}}
 
 

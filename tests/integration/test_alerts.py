@@ -221,6 +221,14 @@ def test_a_command_with_letters_that_the_locale_does_not_have_fails(by_hand: ByH
     assert by_hand.end(signal.SIGTERM) == 0
 
 
+@pytest.mark.parametrize("by_hand", [COMMAND], indirect=True)
+def test_what_happens_right_before_the_end_is_sent(by_hand: ByHand) -> None:
+    by_hand.start()
+    by_hand.log_tape_end("gateway", 1)
+    assert by_hand.end(signal.SIGTERM) == 0
+    assert len(by_hand.events("alert_started")) == 1
+
+
 @pytest.mark.parametrize("by_hand", ["touch {}/begun; sleep 99"], indirect=True)
 def test_a_command_that_hangs_does_not_hold_up_the_end(by_hand: ByHand) -> None:
     by_hand.start()

@@ -24,7 +24,14 @@ from lib.process.role import run_role
 from lib.process.run_identity import adopt_orphans, current_run, end_children, process_stat
 from lib.process.supervisor import SERVER_VARIABLE, control_socket
 from lib.settings import Settings
-from lib.stack.alert_rules import MAX_TOPICS, Alert, AlertRules, Entry, Now, read_entry
+from lib.stack.alert_rules import (
+    MAX_TOPICS,
+    Alert,
+    AlertRules,
+    BothClocks,
+    LoggedEvent,
+    read_logged_event,
+)
 from lib.stack.bounded_command import BoundedCommand
 from lib.stack.log_follower import SUPERVISORD, LogFiles
 from lib.text import printable
@@ -109,10 +116,10 @@ class Alerts:
             self._send(due, now_ns)
         self._look_ns = now_ns + (LOOK_NS if self._sending is None else COMMAND_LOOK_NS)
 
-    def _new_entries(self) -> Iterator[Entry]:
-        now = Now(self._loop.clock(), self._loop.host.wall_ns())
+    def _new_entries(self) -> Iterator[LoggedEvent]:
+        now = BothClocks(self._loop.clock(), self._loop.host.wall_ns())
         for program, raw in self._files.read():
-            if entry := read_entry(program, raw, now):
+            if entry := read_logged_event(program, raw, now):
                 yield entry
 
     def _send(self, alert: Alert, now_ns: int) -> None:

@@ -74,7 +74,7 @@ _OWN: Final = frozenset({AlertFailed, AlertSent, AlertStarted, Started, Stopped}
 """The events of the alerts' process that `resume` reads."""
 
 
-class Now(NamedTuple):
+class BothClocks(NamedTuple):
     """One moment, by both clocks."""
 
     monotonic_ns: int
@@ -82,7 +82,7 @@ class Now(NamedTuple):
     """Since 1970."""
 
 
-class Entry(NamedTuple):
+class LoggedEvent(NamedTuple):
     """An event of a log."""
 
     at_ns: int
@@ -120,7 +120,7 @@ class _Topic:
 
     sent_ns: int | None = None
     """When the last alert was sent."""
-    waiting: Entry | None = None
+    waiting: LoggedEvent | None = None
     """The event to send next."""
     suppressed: int = 0
 
@@ -135,7 +135,7 @@ class AlertRules:
         self._stack = stack
         self._topics: dict[tuple[str, str], _Topic] = {}
 
-    def resume(self, entries: Iterable[Entry], began_ns: int, now_ns: int) -> None:
+    def resume(self, entries: Iterable[LoggedEvent], began_ns: int, now_ns: int) -> None:
         """Take what was logged before the start of this process.
 
         An alert is due for what has happened since `began_ns`, and also for what happened before
@@ -160,7 +160,7 @@ class AlertRules:
             if is_unsent and (was_at_work or entry.at_ns >= began_ns):
                 self.take(entry, now_ns)
 
-    def take(self, entry: Entry, now_ns: int) -> bool:
+    def take(self, entry: LoggedEvent, now_ns: int) -> bool:
         """Take an event, unless it is no alert or old; return False if there is no room for it.
 
         A log that was replaced (by an editor, say) is read again from its start: what is older than
@@ -210,7 +210,7 @@ class AlertRules:
         )
 
 
-def read_entry(program: str, raw: bytes, now: Now) -> Entry | None:
+def read_logged_event(program: str, raw: bytes, now: BothClocks) -> LoggedEvent | None:
     """Read a line of a program's log, or of supervisord's; None for what the rules do not need."""
     if program == SUPERVISORD:
         return _read_given_up(raw.decode(errors="replace"), now)
@@ -227,22 +227,24 @@ def read_entry(program: str, raw: bytes, now: Now) -> Entry | None:
         return None
     logged_ns = round(at.timestamp() * SECOND_NS)
     about = getattr(event, "program", program)
-    return Entry(_monotonic(logged_ns, now), line.timestamp, line.level, about, event)
+    return LoggedEvent(_monotonic(logged_ns, now), line.timestamp, line.level, about, event)
 
 
-def _read_given_up(text: str, now: Now) -> Entry | None:
+def _read_given_up(text: str, now: BothClocks) -> LoggedEvent | None:
     read = read_supervisor_line(text)
     logged_ms = supervisor_ms(text, now.wall_ns // MILLISECOND_NS)
     if read is None or read.event != GIVEN_UP or logged_ms is None:
         return None
     logged_ns = logged_ms * MILLISECOND_NS
     event = RoleGaveUp(program=read.program, reason=read.detail)
-    return Entry(_monotonic(logged_ns, now), utc_stamp(logged_ns), "error", read.program, event)
+    return LoggedEvent(
+        _monotonic(logged_ns, now), utc_stamp(logged_ns), "error", read.program, event
+    )
 
 
-def _monotonic(wall_ns: int, now: Now) -> int:
+def _monotonic(wall_ns: int, now: BothClocks) -> int:
     return now.monotonic_ns - max(0, now.wall_ns - wall_ns)
 
 
-def _topic(entry: Entry) -> tuple[str, str]:
+def _topic(entry: LoggedEvent) -> tuple[str, str]:
     return name_of(type(entry.event)), entry.program

@@ -1,4 +1,4 @@
-"""Runs a user's shell command, which may do anything and holds nobody up.
+"""Runs a user's shell command, which may do anything and holds up nothing.
 
 It gets a line on its standard input, which is a file in memory: nothing waits until it is read. Its
 standard output is discarded. It has a process group of its own, and the group is killed when the

@@ -208,7 +208,7 @@ def private_settings(settings: Settings, directory: Path, book_prefix: str) -> S
     """Return the same settings with unused ports and with names and directories of their own.
 
     Without a token: the clients of a private stack are of its user, and there for minutes. Without
-    a loss limit: nobody is there to lift it. Without alerts: what happens in it calls nobody.
+    a loss limit: no person is there to lift it. Without alerts: what happens in it calls no one.
     """
     price_port, news_port, order_port, dashboard_port = free_ports(4)
     replace = msgspec.structs.replace

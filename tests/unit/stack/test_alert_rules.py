@@ -20,9 +20,9 @@ from lib.stack.alert_rules import (
     RESUME_NS,
     Alert,
     AlertRules,
-    Entry,
-    Now,
-    read_entry,
+    BothClocks,
+    LoggedEvent,
+    read_logged_event,
 )
 from tests.log_lines import made
 
@@ -57,10 +57,12 @@ class Alerts(AlertRules):
         return [(one.kind, one.role, one.suppressed) for one in self.sent(at_s)]
 
 
-def logged(at_s: float, program: str, name: str, /, role: str = "", **fields: Any) -> Entry | None:
+def logged(
+    at_s: float, program: str, name: str, /, role: str = "", **fields: Any
+) -> LoggedEvent | None:
     at_ns = round(at_s * SECOND_NS)
     raw = line(at_ns, made(name, **fields), role)
-    return read_entry(program, raw, Now(at_ns, WALL_NS + at_ns))
+    return read_logged_event(program, raw, BothClocks(at_ns, WALL_NS + at_ns))
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_an_alert_says_what_has_happened_to_whom(alerts):
 @pytest.mark.parametrize("kind", sorted(ALERTED, key=name_of), ids=name_of)
 def test_each_kind_of_alert_is_readable_and_is_json(alerts, kind):
     event = made(name_of(kind), **({"ticks": 5} if name_of(kind) == "ticks_missed" else {}))
-    alerts.take(Entry(0, "", "error", "gateway", event), 0)
+    alerts.take(LoggedEvent(0, "", "error", "gateway", event), 0)
     (alert,) = alerts.sent(1)
     assert alert.kind == name_of(kind)
     assert alert.message.startswith(f"{alert.role}: ")
@@ -104,13 +106,13 @@ def test_the_page_lists_all_kinds_of_alerts():
 
 
 def test_that_a_program_is_given_up_is_taken_from_supervisords_log(alerts):
-    now = Now(5 * SECOND_NS, WALL_NS)
+    now = BothClocks(5 * SECOND_NS, WALL_NS)
     text = b"2025-11-03 14:30:00,123 INFO gave up: strategy entered FATAL state, too many tries"
-    alerts.take(read_entry("supervisord", text, now), now.monotonic_ns)
+    alerts.take(read_logged_event("supervisord", text, now), now.monotonic_ns)
     (alert,) = alerts.sent(5)
     assert (alert.kind, alert.role) == ("role_gave_up", "strategy")
     assert alert.message == "strategy: given up: FATAL state, too many tries"
-    assert read_entry("supervisord", b"2025-11-03 14:30:00,123 INFO success: a", now) is None
+    assert read_logged_event("supervisord", b"2025-11-03 14:30:00,123 INFO success: a", now) is None
     # The watchdog logs the same, if it has the time to.
     assert logged(1, "watchdog", "role_gave_up", program="strategy") is None
 
@@ -125,7 +127,7 @@ def test_what_is_no_alert_is_not_sent(alerts):
         alerts.log(1, program, name)
     alerts.log(1, "strategy", "ticks_missed", where="ring", ticks=0)
     for raw in (b"", b"Traceback:", b"{}", b'{"event": "tape_ended"}'):
-        assert read_entry("gateway", raw, Now(0, WALL_NS)) is None
+        assert read_logged_event("gateway", raw, BothClocks(0, WALL_NS)) is None
     assert alerts.sent(2) == []
 
 
@@ -181,7 +183,7 @@ def logged_is_taken(alerts: Alerts, at_s: float) -> bool:
 # A successor
 
 
-def resumed(entries: list[Entry | None], began_s: float, now_s: float) -> Alerts:
+def resumed(entries: list[LoggedEvent | None], began_s: float, now_s: float) -> Alerts:
     alerts = Alerts()
     found = [entry for entry in entries if entry]
     alerts.resume(found[::-1], round(began_s * SECOND_NS), round(now_s * SECOND_NS))
@@ -200,11 +202,11 @@ def test_the_first_process_of_a_stack_sends_only_what_has_happened_since_the_wat
     ]
 
 
-def own(at_s: float, name: str) -> Entry | None:
+def own(at_s: float, name: str) -> LoggedEvent | None:
     return logged(at_s, "watchdog", name, role="alerts")
 
 
-def of(entry: Entry | None, at_s: float, name: str) -> Entry | None:
+def of(entry: LoggedEvent | None, at_s: float, name: str) -> LoggedEvent | None:
     """A line about the alert for this entry."""
     assert entry
     about = {"kind": name_of(type(entry.event)), "program": entry.program}
@@ -262,9 +264,9 @@ def test_a_clock_that_was_set_back_keeps_no_alert_back(alerts):
     alerts.log(0, "strategy", "ticks_missed")
     assert len(alerts.sent(0)) == 1
     raw = line(-3600 * SECOND_NS, made("ticks_missed"))
-    now = Now(70 * SECOND_NS, WALL_NS - 3500 * SECOND_NS)
-    assert alerts.take(read_entry("strategy", raw, now), now.monotonic_ns)
+    now = BothClocks(70 * SECOND_NS, WALL_NS - 3500 * SECOND_NS)
+    assert alerts.take(read_logged_event("strategy", raw, now), now.monotonic_ns)
     assert len(alerts.sent(70)) == 1
     # In the log of a predecessor, a time in the future counts as now.
-    entry = read_entry("a", line(SECOND_NS, made("tape_ended")), Now(0, WALL_NS))
+    entry = read_logged_event("a", line(SECOND_NS, made("tape_ended")), BothClocks(0, WALL_NS))
     assert entry.at_ns == 0

@@ -143,7 +143,7 @@ def plant(path: Path, kind: Kind, target: Path | None = None) -> int | None:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
             path.chmod(MODE)
             os.write(fd, PLANTED_TEXT)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # somebody may have been quicker
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # another process may have been quicker
             return fd
     return None
 

@@ -35,7 +35,7 @@ _OF_AN_ORDER: Final = {OrderError, OrderRejected, OrdersNotBooked, RejectionRepo
 _WARNED_OF: Final = (
     frozenset(one.event for one in definitions() if one.levels[0] != "info") - _OF_AN_ORDER
 )
-"""The events that somebody is to see."""
+"""The events that a person is to see."""
 _ABOUT_THE_BOOK: Final = "price_book"
 """What the names of all events about the price book contain."""
 
@@ -91,7 +91,7 @@ class HeldFiles:
     def is_in_use(self, path: Path, users: Iterable[str]) -> bool:
         """Return whether the file is there, and held by all of the `users`.
 
-        A process does not show the name of its socket: that is in use if somebody listens.
+        A process does not show the name of its socket: that is in use if a server listens.
         """
         if path.is_socket():
             return wake_supervisord(self._var_dir)

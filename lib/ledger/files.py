@@ -49,7 +49,7 @@ def size_of(path: Path) -> int:
 
 
 def make_own(path: Path) -> None:
-    """Let the file of the ledger at `path` exist, and nobody else read or write what is there.
+    """Let the file of the ledger at `path` exist, and no other user read or write it.
 
     Raises NotOurFileError if that cannot be trusted, and OSError.
     """

@@ -329,7 +329,7 @@ class SharedPriceBook:
     def loss(self) -> str:
         """Return what has become of the segment's file; "" if the book's name still names it.
 
-        Takes a few µs. Nobody who comes new finds the ticks of a segment that is lost: `retire` it.
+        Takes a few µs. No new reader finds the ticks of a segment that is lost: `retire` it.
         """
         return self._segment.loss()
 

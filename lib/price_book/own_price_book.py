@@ -155,7 +155,7 @@ class RolePriceBook(OwnPriceBook):
         """Close the price book, if attached. The next `look` looks for another one at once."""
         if self.book is not None:
             if not self.book.retired and (loss := self.book.loss()):
-                self._log_loss(loss)  # nobody else may have noticed
+                self._log_loss(loss)  # no other role may have noticed
             super().let_go()
             log_event(structlog.get_logger(), Detached(price_book=self.name))
 

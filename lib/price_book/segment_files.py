@@ -190,7 +190,7 @@ def _remove_leftovers(name: str) -> None:
     for path in SHM_DIR.glob(f"{name}.new-*"):
         pid = path.name.rpartition(".new-")[2].partition("-")[0]
         if pid == str(os.getpid()) or not Path("/proc", pid).exists():
-            _unlink([path])  # another user's stays, and is in nobody's way
+            _unlink([path])  # another user's stays, and is in no one's way
 
 
 def retire(name: str) -> None:

@@ -1,8 +1,8 @@
 """Files that must be there for as long as a role runs: what vanishes is noticed, and put back.
 
 A person, a clean-up job or another program may remove a file of a running stack. Its owner goes on
-with what it has open, but a successor, or whoever else looks at the name, finds nothing. So the
-owner looks, at least once a second, whether the name still leads to its file.
+with what it has open, but a successor, or another program that looks at the name, finds nothing. So
+the owner looks, at least once a second, whether the name still leads to its file.
 """
 
 from __future__ import annotations

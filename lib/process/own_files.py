@@ -2,7 +2,7 @@
 
 /dev/shm is everybody's, and a directory may have been. So a file that is trusted is opened without
 following a link and without waiting for a FIFO's other end, and must be a regular file that belongs
-to this process's user and that nobody else may write to.
+to this process's user and that no other user may write to.
 
 Only the standard library is imported here: the price book's clean-up process must stay small.
 """

@@ -56,7 +56,7 @@ class DecisionLog:
     """The writer of a decision log. One a strategy.
 
     Trading does not depend on it: while the file cannot be created, decisions are not recorded, and
-    that is logged once. It is a `KeptFile`: whoever keeps it tries again.
+    that is logged once. It is a `KeptFile`: its keeper tries again.
     """
 
     def __init__(self, path: Path) -> None:

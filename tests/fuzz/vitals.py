@@ -89,7 +89,7 @@ def _took(port: str, stack: PrivateStack) -> float:
 
 
 class Fills:
-    """Counts the orders that the strategy has been told are filled."""
+    """Counts the orders that are reported to the strategy as filled."""
 
     def __init__(self, stack: PrivateStack) -> None:
         self._log = FileFollower(stack.log_dir / "strategy.jsonl", from_end=False)

@@ -128,7 +128,7 @@ def test_a_connection_is_lost_and_comes_back_with_the_server(tmp_path: Path) -> 
     for times in (1, 2):
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(str(path))
-            for _ in range(20):  # there is one, and nobody listens
+            for _ in range(20):  # there is one, and no server listens
                 loop.poll()
             server.listen()
             run_until(loop, lambda n=times: events.count("open") == n, "it is connected")

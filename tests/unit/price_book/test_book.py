@@ -312,7 +312,7 @@ def truncate(size: int):
 
 
 class TestVanishing:
-    """The files in /dev/shm are removed by whoever can: a person, systemd, a resource tracker."""
+    """The files in /dev/shm are removed from outside: by a person, systemd, a resource tracker."""
 
     def test_a_book_knows_whether_its_name_still_names_it(self, name, book):
         with SharedPriceBook.attach(name) as attached:

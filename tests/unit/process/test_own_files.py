@@ -1,4 +1,4 @@
-"""Which files are trusted: regular, ours, writable by nobody else."""
+"""Which files are trusted: regular, ours, writable by no other user."""
 
 from __future__ import annotations
 

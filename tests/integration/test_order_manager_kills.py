@@ -113,7 +113,7 @@ class Client:
         """The first answer to each order."""
         self.repeated = 0
         self.answered_here = 0
-        """Reports that came on this connection."""
+        """Reports that came on this connection; 0 while there is none."""
         self.stopping = False
         """Whether to send no new orders."""
         self.sock: socket.socket | None = None
@@ -133,7 +133,7 @@ class Client:
         if self.sock is None:
             with suppress(ConnectionError):
                 self.sock = socket.create_connection((HOST, self._port), DEADLINE_S)
-                self._tail, self._window, self.answered_here = b"", 0, 0
+                self._tail, self._window = b"", 0
                 self._awaited.clear()
                 self._send({"type": "logon", "client_id": self.client_id})
 
@@ -145,7 +145,7 @@ class Client:
             data = self.sock.recv(1 << 20)
         if not data:
             self.sock.close()
-            self.sock = None
+            self.sock, self.answered_here = None, 0
             return
         *frames, self._tail = (self._tail + data).split(b"*")
         for message in map(json.loads, frames):

@@ -217,9 +217,9 @@ def _convert(path: Path, plain: Path, encoding: str, copy: Path, on_bytes: Repor
                 ) from None
             if "\0" in text:
                 raise TapeError(f"{path}: has a NUL character, which is no text: it is damaged")
-            if is_first:
+            if is_first and text:
                 text = text.removeprefix("\ufeff")
-            is_first = False
+                is_first = False
             pending = "\r" if text.endswith("\r") else ""
             text = _BAD_LINE_END.sub("\n", text.removesuffix("\r"))
             file.write(text)

@@ -26,6 +26,8 @@ MAX_SHOWN_COLUMNS: Final = 20
 """How many names a header has that a message advises."""
 DELIMITERS: Final = (",", ";", "\t", "|")
 _SPACE: Final = " "
+_UNLIKELY: Final = 0.1
+"""What the score of a reading is multiplied with that another one should nearly always beat."""
 _COLUMN_SAMPLE: Final = 50
 """How many rows below a header show what its columns hold."""
 
@@ -110,9 +112,9 @@ def find_dialect(lines: Sequence[str]) -> Dialect:
     best = _best(sample, declared or DELIMITERS)
     if best is None:
         raise TapeError("has no row that can be read: it wants a header and rows of data")
-    if best.width == 1 and not declared:
+    if not declared and (best.width == 1 or not best.header):
         spaced = _best(sample, _SPACE)
-        if spaced and spaced.score == 1 and spaced.width > 1 and spaced.rows:
+        if spaced and spaced.score == 1 and spaced.width > 1 and spaced.header and spaced.rows:
             best = spaced
     if not best.header:
         raise TapeError(no_header(best.delimiter, best.rows))
@@ -168,6 +170,9 @@ def _candidate(sample: list[str], delimiter: str, quote: str) -> _Candidate | No
     first, header_rows = _find_header(rows)
     header, body = tuple(rows[first : first + header_rows]), rows[first + header_rows :]
     score = read_share * _fit(header, body) * _cleanness(header) * _cleanness(body[:_COLUMN_SAMPLE])
+    is_one_column = len(rows[first]) == 1
+    if not header or (is_one_column and score < 1) or (first and not body):
+        score *= _UNLIKELY  # cells of one column that can be split, or all is banner and header
     return _Candidate(delimiter, quote, starts[first], header, body, score)
 
 

@@ -6,6 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, takewhile
 from typing import Final, NamedTuple
 
 from lib.tape_files.number_format import is_missing
@@ -16,14 +17,21 @@ MAX_SAMPLE_LINES: Final = 1000
 """How many lines decide."""
 MAX_LINES_BEFORE_HEADER: Final = 100
 """How far down a header is looked for."""
+MIN_SAMPLE_LINES: Final = 3
+MAX_SAMPLE_CHARACTERS: Final = 200_000
+"""How many characters decide at most, for files with very long lines."""
 MAX_SHOWN_CHARACTERS: Final = 100
 """How much of a line a message shows."""
+MAX_SHOWN_COLUMNS: Final = 20
+"""How many names a header has that a message advises."""
 DELIMITERS: Final = (",", ";", "\t", "|")
 _SPACE: Final = " "
+_UNLIKELY: Final = 0.1
+"""What the score of a reading is multiplied with that another one should nearly always beat."""
 _COLUMN_SAMPLE: Final = 50
 """How many rows below a header show what its columns hold."""
 
-_SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=([,;\t| :^~])"?', re.IGNORECASE)
 _COMMENTS: Final = ("#", "//", "%", "--")
 _CURRENCY: Final = r"(?:[$€£¥₹] ?|[A-Z]{3} )?"
 _GROUPED: Final = (
@@ -41,10 +49,18 @@ _DAY: Final = (
 )
 _TIME: Final = re.compile(rf"{_DAY}(?:[T ]+(?:{_CLOCK}|[0-9]{{6}}){_ZONE})?|{_CLOCK}{_ZONE}")
 _SPLIT_AGAIN: Final = re.compile(r"[,;\t|\n]|^\".*\"$|^'.*'$|^\"|\"$", re.DOTALL)
-_HEADER_STARTS: Final = frozenset(
-    ["", "price", "ticker", "tickers", "symbol", "date", "datetime", "time", "timestamp"]
+_PANDAS_LEVELS: Final = frozenset(["", "price", "ticker"])
+"""What the first cell is of the rows that yfinance's columns of two levels become."""
+_PANDAS_INDEX: Final = frozenset(["date", "datetime", "time", "timestamp"])
+"""What the only cell is of the row that names their index."""
+_HEADER_WORDS: Final = _PANDAS_INDEX | frozenset(
+    [
+        *("datum", "zeit", "fecha", "data", "dato", "unix", "gmt time", "open time", "open_time"),
+        *("price", "close", "last", "open", "high", "low", "volume", "symbol", "ticker"),
+        *("kurs", "schluss", "schlusskurs", "cours", "cierre", "precio", "chiusura", "prezzo"),
+    ]
 )
-"""What the first cell of one of several header rows may be: pandas names the levels there."""
+"""Words of headers: they tell one from a banner of as many cells."""
 MAX_HEADER_ROWS: Final = 3
 
 Row = tuple[str, ...]
@@ -91,14 +107,14 @@ def find_dialect(lines: Sequence[str]) -> Dialect:
 
     Raises TapeError, without the file's name, if there is no header or nothing to read.
     """
-    sample = [line.removeprefix("\ufeff") for line in lines[:MAX_SAMPLE_LINES]]
+    sample = _sample(lines)
     declared = [found[1] for line in sample[:1] if (found := _SEPARATOR_LINE.fullmatch(line))]
     best = _best(sample, declared or DELIMITERS)
     if best is None:
         raise TapeError("has no row that can be read: it wants a header and rows of data")
-    if best.width == 1 and not declared:
+    if not declared and (best.width == 1 or not best.header):
         spaced = _best(sample, _SPACE)
-        if spaced and spaced.score == 1 and spaced.width > 1 and spaced.rows:
+        if spaced and spaced.score == 1 and spaced.width > 1 and spaced.header and spaced.rows:
             best = spaced
     if not best.header:
         raise TapeError(no_header(best.delimiter, best.rows))
@@ -110,11 +126,20 @@ def find_dialect(lines: Sequence[str]) -> Dialect:
     return Dialect(best.delimiter, best.quote, best.skip, best.header, notes)
 
 
+def _sample(lines: Sequence[str]) -> list[str]:
+    sizes = accumulate(map(len, lines[:MAX_SAMPLE_LINES]))
+    count = sum(1 for _ in takewhile(lambda size: size <= MAX_SAMPLE_CHARACTERS, sizes))
+    return [line.removeprefix("\ufeff") for line in lines[: max(count, MIN_SAMPLE_LINES)]]
+
+
 def _best(sample: list[str], delimiters: Iterable[str]) -> _Candidate | None:
+    text = "".join(sample)
+    # Quotes that mean nothing before those of one stroke, which are apostrophes more often.
+    quotes = ['"', *([""] if '"' in text else []), *(["'"] if "'" in text else [])]
     candidates = [
         candidate
         for delimiter in delimiters
-        for quote in ('"', "'", "")
+        for quote in quotes
         if (candidate := _candidate(sample, delimiter, quote))
     ]
     # max() keeps the first of equals: the comma, and the double quote.
@@ -144,7 +169,10 @@ def _candidate(sample: list[str], delimiter: str, quote: str) -> _Candidate | No
         return None
     first, header_rows = _find_header(rows)
     header, body = tuple(rows[first : first + header_rows]), rows[first + header_rows :]
-    score = read_share * _fit(header, body) * _cleanness(header) * _cleanness(body)
+    score = read_share * _fit(header, body) * _cleanness(header) * _cleanness(body[:_COLUMN_SAMPLE])
+    is_one_column = len(rows[first]) == 1
+    if not header or (is_one_column and score < 1) or (first and not body):
+        score *= _UNLIKELY  # cells of one column that can be split, or all is banner and header
     return _Candidate(delimiter, quote, starts[first], header, body, score)
 
 
@@ -175,7 +203,14 @@ def _is_banner(row: Row, below: list[Row], width: int) -> bool:
         return len(row) != width or is_header_next or below[0][0].lstrip().startswith(_COMMENTS)
     if not any(cell.strip() for cell in row[1:]) and width > 1:
         return len(row) == 1 or is_header_next
-    return len(row) != width and is_header_next and _is_all_text(row)
+    if not is_header_next or not _is_all_text(row):
+        return False
+    is_level = row[0].strip().casefold() in _PANDAS_LEVELS
+    return len(row) != width or (not is_level and _header_words(row) < _header_words(below[0]))
+
+
+def _header_words(row: Row) -> int:
+    return sum(cell.strip().casefold() in _HEADER_WORDS for cell in row)
 
 
 def _is_header(row: Row, below: list[Row]) -> bool:
@@ -194,8 +229,12 @@ def _continues_header(first: Row, rows: list[Row], index: int) -> bool:
     if index >= len(rows):
         return False
     row = rows[index]
-    starts = {first[0].strip().casefold(), row[0].strip().casefold()}
-    return starts <= _HEADER_STARTS and len(row) == len(first) and _is_all_text(row)
+    if len(row) != len(first) or first[0].strip().casefold() not in _PANDAS_LEVELS:
+        return False
+    start = row[0].strip().casefold()
+    if start in _PANDAS_INDEX:
+        return not any(cell.strip() for cell in row[1:])
+    return start in _PANDAS_LEVELS and _is_all_text(row)
 
 
 def _usual_width(rows: list[Row]) -> int:
@@ -278,8 +317,10 @@ def no_header(delimiter: str, rows: Sequence[Row]) -> str:
     names = _names(rows)
     advice = "put this line before it"
     if names is None:
-        names = ",".join(f"column{number}" for number in range(1, len(rows[0]) + 1))
-        advice = "put a line before it, and name the price column price and its time time, like"
+        shown_columns = min(len(rows[0]), MAX_SHOWN_COLUMNS)
+        names = ",".join(f"column{number}" for number in range(1, shown_columns + 1))
+        names += ",…" if shown_columns < len(rows[0]) else ""
+        advice = "put a line before it that names each column, the price price and the time time"
     return f"has no header: its first row is {shown}; {advice}: {names.replace(',', delimiter)}"
 
 

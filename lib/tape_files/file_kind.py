@@ -68,7 +68,8 @@ _PICKLE: Final = re.compile(rb"\x80[\x02-\x05](?:\x95.{6}\x00\x00|[}\](c])", re.
 _HTML: Final = re.compile(
     r"(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype|html|head|body)\b", re.I | re.S
 )
-_XML: Final = re.compile(r"<(?:\?xml\b|[a-z][\w:.-]*(?:\s|/?>))", re.I)
+_XML: Final = re.compile(r"<(?:\?xml\b|[a-z][\w:.-]*(?:\s|/?>(?![,;\t|])))", re.I)
+"""Not the <DATE>,<CLOSE> of MetaTrader's and other headers."""
 _JSON_ARRAY: Final = re.compile(r'\[\s*(?:[{\[\]"\d-]|$)')
 _JSON_OBJECT: Final = re.compile(r'\{\s*(?:["}]|$)')
 _AN_OBJECT_A_LINE: Final = "write one object a line, for example with jq -c '.[]'"
@@ -172,7 +173,10 @@ def strange_content(head: bytes) -> str:
         return f"a Python pickle: {_TO_PARQUET}"
     if head.startswith(_PARQUET_MAGIC):
         return ""
-    return _strange_text(_beginning(head))
+    text = _beginning(head)
+    if head and not text:
+        return "blank: download or write it again"
+    return _strange_text(text)
 
 
 def _strange_text(text: str) -> str:
@@ -188,8 +192,6 @@ def _strange_text(text: str) -> str:
         return "binary, of an unknown kind: write its table to a CSV or Parquet file"
     if text and text.count("\0") == len(text):
         return "nothing but NUL bytes: download or write it again"
-    if not text.strip() and text:
-        return "blank: download or write it again"
     return ""
 
 

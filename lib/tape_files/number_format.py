@@ -36,7 +36,8 @@ _SYMBOLS: Final = (
 )
 """Of currencies, before or after a number; a longer one before what it begins with."""
 _ANY_CURRENCY: Final = "|".join(map(re.escape, _SYMBOLS))
-_SIGN: Final = "[+\\-\u2212]?"
+_MINUS: Final = "\u2212"
+_SIGN: Final = f"[+\\-{_MINUS}]?"
 _EXPONENT: Final = "(?:[eE][+\\-]?[0-9]{1,3})?"
 _GROUPS: Final = {
     sign: f"[1-9][0-9]{{0,2}}(?:{re.escape(sign)}[0-9]{{3}})+" for sign in _THOUSANDS
@@ -101,6 +102,9 @@ def _whole_cell(digits: str, currency: str) -> str:
 _SHAPE_PATTERNS: Final = {
     shape.name: _whole_cell(shape.pattern, _ANY_CURRENCY) for shape in _SHAPES
 }
+_QUICK_SHAPE: Final = ("1.5", "[0-9]+[.](?:[0-9]{1,2}|[0-9]{4,})")
+_QUICK: Final = {".": "[0-9]+(?:[.][0-9]*)?", ",": "[0-9]+"}
+"""What most cells match, by decimal sign: to look for it first makes the queries twice as fast."""
 _COMPILED_SHAPES: Final = {name: re.compile(pattern) for name, pattern in _SHAPE_PATTERNS.items()}
 _FIND_CURRENCY: Final = re.compile(_ANY_CURRENCY)
 
@@ -157,9 +161,6 @@ def _decimal_sign(shapes: Counter[str]) -> str:
     for sign, grouping in ((".", ","), (",", ".")):
         certain[sign] += shapes[f"1{grouping}234{grouping}567"]
     if not any(certain.values()):
-        other_signs = any(shapes[s.name] for s in _SHAPES if s.thousands not in ("", ",", "."))
-        if shapes[_COMMA_3] and other_signs:
-            return ","
         if not shapes[_COMMA_3]:
             return "."
         raise ValueError(_ambiguous(shapes))
@@ -205,21 +206,17 @@ def _ambiguous(shapes: Counter[str]) -> str:
 
 def number_pattern(number_format: NumberFormat) -> str:
     """Return the pattern, for RE2 and Python, that a whole cell with a number matches."""
-    decimal, thousands, currency = number_format
-    sign = re.escape(decimal)
-    digits = f"(?:[0-9]+(?:{sign}[0-9]*)?|{sign}[0-9]+){_EXPONENT}"
-    if thousands:
-        digits += f"|{_GROUPS[thousands]}(?:{sign}[0-9]*)?"
-    return _whole_cell(digits, re.escape(currency))
+    return _whole_cell(_digits(number_format), re.escape(number_format.currency))
 
 
 def parse_number(text: str, number_format: NumberFormat) -> Decimal:
     """Return the exact value of a cell. Raises ValueError if it is none in this format."""
     if len(text) > MAX_NUMBER_CHARACTERS or not re.fullmatch(number_pattern(number_format), text):
         raise ValueError(f"{text[:MAX_NUMBER_CHARACTERS]!r} is not a number")
-    for old, new in _replacements(number_format):
-        text = text.replace(old, new)
-    return Decimal(text)
+    decimal, thousands, currency = number_format
+    plain = text.replace(currency, "") if currency else text
+    dropped = f"{thousands}{_BLANK}"
+    return Decimal(plain.translate(str.maketrans(decimal + _MINUS, ".-", dropped)))
 
 
 def number_sql(number_format: NumberFormat, column: str) -> str:
@@ -227,14 +224,22 @@ def number_sql(number_format: NumberFormat, column: str) -> str:
 
     `column` is SQL that gives VARCHAR; so is `column` of the other functions here.
     """
-    plain = column
-    for old, new in _replacements(number_format):
-        plain = f"replace({plain}, {_quoted(old)}, {_quoted(new)})"
-    pattern = _quoted(number_pattern(number_format))
-    return (
-        f"CASE WHEN length({column}) <= {MAX_NUMBER_CHARACTERS} "
-        f"AND regexp_full_match({column}, {pattern}) THEN {plain} END"
+    decimal, thousands, currency = number_format
+    bare = f"replace({column}, {_quoted(thousands)}, '')" if thousands else column
+    bare = bare if decimal == "." else f"replace({bare}, '{decimal}', '.')"
+    dressed = f"replace({column}, {_quoted(currency)}, '')" if currency else column
+    dropped = f"{thousands}{_BLANK}"
+    dressed = f"translate({dressed}, {_quoted(decimal + _MINUS + dropped)}, '.-')"
+    cases = (  # from the usual and quick to the rare and slow
+        (_QUICK[decimal], column),
+        (_digits(number_format), bare),
+        (number_pattern(number_format), dressed),
     )
+    whens = " ".join(
+        f"WHEN regexp_full_match({column}, {_quoted(pattern)}) THEN {plain}"
+        for pattern, plain in cases
+    )
+    return f"CASE WHEN length({column}) > {MAX_NUMBER_CHARACTERS} THEN NULL {whens} END"
 
 
 def shape_sql(column: str) -> str:
@@ -242,7 +247,7 @@ def shape_sql(column: str) -> str:
     missing = ", ".join(map(_quoted, MISSING))
     cases = " ".join(
         f"WHEN regexp_full_match({column}, {_quoted(pattern)}) THEN {_quoted(name)}"
-        for name, pattern in _SHAPE_PATTERNS.items()
+        for name, pattern in (_QUICK_SHAPE, *_SHAPE_PATTERNS.items())
     )
     return (
         f"CASE {cases} WHEN {column} IS NULL OR lower(trim({column}, {_quoted(_BLANK)})) "
@@ -255,12 +260,12 @@ def currency_sql(column: str) -> str:
     return f"coalesce(regexp_extract({column}, {_quoted(_ANY_CURRENCY)}), '')"
 
 
-def _replacements(number_format: NumberFormat) -> list[tuple[str, str]]:
-    """Return what to replace in a number, in order, so that Decimal understands it."""
-    decimal, thousands, currency = number_format
-    pairs = [(currency, ""), (thousands, ""), (decimal, "."), ("\u2212", "-")]
-    pairs += [(blank, "") for blank in _BLANK]
-    return [(old, new) for old, new in pairs if old and old != new]
+def _digits(number_format: NumberFormat) -> str:
+    """Return the pattern of a number without sign, currency and blanks around it."""
+    decimal, thousands, _ = number_format
+    sign = re.escape(decimal)
+    digits = f"(?:[0-9]+(?:{sign}[0-9]*)?|{sign}[0-9]+){_EXPONENT}"
+    return f"{digits}|{_GROUPS[thousands]}(?:{sign}[0-9]*)?" if thousands else digits
 
 
 def _shape_of(cell: str) -> str:

@@ -123,11 +123,11 @@ _ISO: Final = re.compile(
 )
 _OFFSET: Final = "[:.][0-9]+ ?([+-][0-9]{2})(?::?([0-9]{2}))?$"
 _EXTRACT: Final = f"regexp_extract({COLUMN}, '{_OFFSET}'"
-# First what nearly all writers write, -05:00: to cut it out is ten times as fast as to search it.
+# First what nearly all writers write, -05:00: to cut it out is several times as fast as to search.
 _OFFSET_SECONDS: Final = f"""(
-    CASE WHEN right({COLUMN}, 3)[1] = ':' AND right({COLUMN}, 6)[1] IN ('+', '-')
-    THEN 3600 * TRY_CAST(right({COLUMN}, 6)[1:3] AS BIGINT)
-        + 60 * TRY_CAST(right({COLUMN}, 6)[1] || right({COLUMN}, 2) AS BIGINT)
+    CASE WHEN substring({COLUMN}, -3, 1) = ':' AND substring({COLUMN}, -6, 1) IN ('+', '-')
+    THEN 3600 * TRY_CAST(substring({COLUMN}, -6, 3) AS BIGINT)
+        + 60 * TRY_CAST(substring({COLUMN}, -6, 1) || substring({COLUMN}, -2, 2) AS BIGINT)
     ELSE 3600 * coalesce(TRY_CAST({_EXTRACT}, 1) AS BIGINT), 0)
         + 60 * coalesce(TRY_CAST({_EXTRACT}, 1)[1] || {_EXTRACT}, 2) AS BIGINT), 0)
     END)"""

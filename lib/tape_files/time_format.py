@@ -18,6 +18,8 @@ MAX_TIME_SAMPLES: Final = 1000
 """How many cells decide: better from all over a file than its first ones, which are of one day."""
 MIN_UNDERSTOOD_SHARE: Final = 0.9
 """The smallest share of the samples that must be times in one format."""
+MAX_NS: Final = 2**63 - 1
+"""The last time that there is, in nanoseconds since 1970: in 2262."""
 MAX_FORMATS: Final = 8
 """How many ways to write its times a column may mix; rarer ones are not understood."""
 COLUMN: Final = "{}"
@@ -97,8 +99,19 @@ def _epoch(cells: list[str]) -> TimeFormat | None:
         f"left(rpad(split_part({COLUMN}, '.', 2), {places}, '0'), {places}) AS BIGINT)"
         for digits, (_, places) in _UNITS.items()
     )
+    # Most cells are whole numbers, which are three times as fast without looking at their text.
+    value = f"TRY_CAST({COLUMN} AS BIGINT)"
+    quick = " ".join(
+        f"WHEN {value} BETWEEN {10 ** (min(digits) - 1)} AND {MAX_NS // 10**places} "
+        f"THEN {value} * {10**places}"
+        for digits, (_, places) in _UNITS.items()
+    )
     is_epoch = f"regexp_full_match({COLUMN}, '{_EPOCH.pattern}')"
-    return TimeFormat(f"{name} since 1970", f"CASE WHEN {is_epoch} THEN CASE {cases} END END")
+    sql = (
+        f"CASE WHEN NOT contains({COLUMN}, '.') THEN CASE {quick} END "
+        f"WHEN {is_epoch} THEN CASE {cases} END END"
+    )
+    return TimeFormat(f"{name} since 1970", sql)
 
 
 # --- ISO 8601 -------------------------------------------------------------------------------------
@@ -108,7 +121,16 @@ _ISO: Final = re.compile(
     r"(?:[T ][0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?"
     r"(?P<zone> ?(?:Z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?))?)?"
 )
-_OFFSET: Final = "[:.][0-9]+ ?([+-])([0-9]{2}):?([0-9]{2})?$"
+_OFFSET: Final = "[:.][0-9]+ ?([+-][0-9]{2})(?::?([0-9]{2}))?$"
+_EXTRACT: Final = f"regexp_extract({COLUMN}, '{_OFFSET}'"
+# First what nearly all writers write, -05:00: to cut it out is several times as fast as to search.
+_OFFSET_SECONDS: Final = f"""(
+    CASE WHEN substring({COLUMN}, -3, 1) = ':' AND substring({COLUMN}, -6, 1) IN ('+', '-')
+    THEN 3600 * TRY_CAST(substring({COLUMN}, -6, 3) AS BIGINT)
+        + 60 * TRY_CAST(substring({COLUMN}, -6, 1) || substring({COLUMN}, -2, 2) AS BIGINT)
+    ELSE 3600 * coalesce(TRY_CAST({_EXTRACT}, 1) AS BIGINT), 0)
+        + 60 * coalesce(TRY_CAST({_EXTRACT}, 1)[1] || {_EXTRACT}, 2) AS BIGINT), 0)
+    END)"""
 
 
 def _iso(cells: list[str]) -> TimeFormat | None:
@@ -122,12 +144,7 @@ def _iso(cells: list[str]) -> TimeFormat | None:
     if any(":" in match[0] for match in matches):
         name += " and a clock"
     if any((match["zone"] or "").strip()[:1] in ("+", "-") for match in matches if match["zone"]):
-        part = [f"regexp_extract({COLUMN}, '{_OFFSET}', {group})" for group in (1, 2, 3)]
-        seconds = " + ".join(
-            f"coalesce(TRY_CAST({digits} AS BIGINT), 0) * {unit}"
-            for digits, unit in zip(part[1:], (3600, 60), strict=True)
-        )
-        sql = f"{sql} - (CASE {part[0]} WHEN '-' THEN -1 ELSE 1 END) * ({seconds}) * 1000000000"
+        sql = f"{sql} - 1000000000 * {_OFFSET_SECONDS}"
         name += " with an offset"
     return TimeFormat(name, sql)
 

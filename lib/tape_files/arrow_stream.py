@@ -10,12 +10,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int64, c_void_p
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_DTYPES: Final = {
+_DTYPES: Final[dict[bytes, np.dtype[Any]]] = {
     b"c": np.dtype(np.int8),
     b"C": np.dtype(np.uint8),
     b"i": np.dtype(np.int32),
@@ -23,7 +24,10 @@ _DTYPES: Final = {
     b"f": np.dtype(np.float32),
     b"g": np.dtype(np.float64),
 }
-_TEXT_OFFSETS: Final = {b"u": np.dtype(np.int32), b"U": np.dtype(np.int64)}
+_TEXT_OFFSETS: Final[dict[bytes, np.dtype[Any]]] = {
+    b"u": np.dtype(np.int32),
+    b"U": np.dtype(np.int64),
+}
 _DECIMAL: Final = b"d:"
 _RELEASE: Final = CFUNCTYPE(None, c_void_p)
 
@@ -77,7 +81,8 @@ class StreamError(Exception):
     """The query has failed on the way. Its text is the message of the database."""
 
 
-class Texts(NamedTuple):
+@dataclass(frozen=True)
+class Texts:
     """A column of text. Each cell is decoded when it is asked for."""
 
     present: NDArray[np.bool_]
@@ -187,11 +192,13 @@ def _validity(array: _Array, length: int, offset: int) -> NDArray[np.bool_]:
     return np.unpackbits(bits, bitorder="little")[offset : offset + length].astype(np.bool_)
 
 
-def _buffer(array: _Array, number: int, dtype: np.dtype, first: int, count: int) -> NDArray[Any]:
+def _buffer(
+    array: _Array, number: int, dtype: np.dtype[Any], first: int, count: int
+) -> NDArray[Any]:
     """Return a view of Arrow's memory: valid until the array is released."""
     address = array.buffers[number]
     if not address or not count:
         return np.zeros(count, dtype=dtype)
     size = count * dtype.itemsize
     memory = (ctypes.c_char * size).from_address(address + first * dtype.itemsize)
-    return np.frombuffer(memory, dtype=dtype)
+    return np.frombuffer(memory, dtype=dtype)  # type: ignore[call-overload, no-any-return]

@@ -9,7 +9,7 @@ import os
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import msgspec
 import numpy as np
@@ -19,6 +19,8 @@ from lib.tapes.findings import Findings
 from lib.tapes.prepared import ABOUT, PRICES, SENTIMENTS, SYMBOLS, About
 
 _IDENTITY_BYTES: Final = 8
+_BLOCK_BYTES: Final = 2**20
+_ITEM_SIZES: Final = {"ticks": (4, 8), "sentiments": (1,)}
 
 
 class PreparedWriter:
@@ -37,9 +39,8 @@ class PreparedWriter:
         self._kind = kind
         self._symbols = symbols
         names = (SYMBOLS, PRICES) if kind == "ticks" else (SENTIMENTS,)
-        self._files = [(directory / name).open("xb") for name in names]
-        # A digest for each file: what two arrays hold does not depend on where a part ends.
-        self._digests = [blake2b(digest_size=_IDENTITY_BYTES) for _ in names]
+        self._files = [(directory / name).open("x+b") for name in names]
+        self._item_sizes = _ITEM_SIZES[kind]
 
     def __enter__(self) -> Self:
         return self
@@ -61,29 +62,35 @@ class PreparedWriter:
         """Append sentiments, 0 to 100."""
         self._add(values.astype(np.uint8, copy=False))
 
+    def cut_back(self, length: int) -> None:
+        """Forget all but the first `length`."""
+        for file, size in zip(self._files, self._item_sizes, strict=True):
+            file.seek(length * size)
+            file.truncate()
+        self.length = length
+
     def finish(self, findings: Findings) -> About:
         """Put everything on disk, and say what it is in ABOUT. `findings.length` is set here."""
+        identity = blake2b(repr(self._symbols).encode(), digest_size=_IDENTITY_BYTES)
         for file in self._files:
             file.flush()
             os.fsync(file.fileno())
-        whole = blake2b(repr(self._symbols).encode(), digest_size=_IDENTITY_BYTES)
-        for part in self._digests:
-            whole.update(part.digest())
+            file.seek(0)
+            while block := file.read(_BLOCK_BYTES):
+                identity.update(block)
         about = About(
             kind=self._kind,
-            identity=f"file-{whole.hexdigest()}",
+            identity=f"file-{identity.hexdigest()}",
             symbols=self._symbols,
             findings=msgspec.structs.replace(findings, length=self.length),
         )
-        with (self._directory / ABOUT).open("xb") as file:
-            file.write(msgspec.json.encode(about))
-            file.flush()
-            os.fsync(file.fileno())
+        with (self._directory / ABOUT).open("xb") as about_file:
+            about_file.write(msgspec.json.encode(about))
+            about_file.flush()
+            os.fsync(about_file.fileno())
         return about
 
-    def _add(self, *arrays: NDArray) -> None:
-        for array, file, part in zip(arrays, self._files, self._digests, strict=True):
-            contents = memoryview(np.ascontiguousarray(array)).cast("B")
-            file.write(contents)
-            part.update(contents)
+    def _add(self, *arrays: NDArray[Any]) -> None:
+        for array, file in zip(arrays, self._files, strict=True):
+            file.write(np.ascontiguousarray(array).tobytes())
         self.length += len(arrays[0])

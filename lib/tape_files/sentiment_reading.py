@@ -210,7 +210,7 @@ def _write(
     )
     total = database.rows(f"SELECT count(*) FROM {table.sql}")[0][0]
     first = reading.rows
-    for values, fractions, misfits in database.stream(sql):
+    for values, fractions, misfits in database.stream(sql, total):
         assert isinstance(values, Numbers)
         assert isinstance(fractions, Numbers)
         assert isinstance(misfits, Numbers)

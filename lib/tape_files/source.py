@@ -131,7 +131,8 @@ def _typed(database: SealedDatabase, title: str, sql: str, recognised: list[str]
         Column((name,), quoted_name(name), *kind_of(sql_type))
         for name, sql_type in database.columns(sql)
     )
-    return _with_head(database, Table(title, sql, columns, [], "false", recognised))
+    rows = database.rows(f"SELECT count(*) FROM {sql}")[0][0]
+    return _with_head(database, Table(title, sql, columns, [], "false", recognised, rows))
 
 
 def _with_head(database: SealedDatabase, table: Table) -> Table:
@@ -155,11 +156,17 @@ def _first_lines(path: Path, title: Path) -> list[str]:
     return lines
 
 
+def _about_how_many(path: Path, lines: list[str]) -> int:
+    """Return about how many lines a file has that begins with these."""
+    return path.stat().st_size * len(lines) // sum(len(line) + 1 for line in lines)
+
+
 def _csv_table(
     database: SealedDatabase, path: Path, text: PlainText, scratch: Path, repair_tick: Tick | None
 ) -> Table:
+    lines = _first_lines(text.path, path)
     try:
-        dialect = find_dialect(_first_lines(text.path, path))
+        dialect = find_dialect(lines)
     except TapeError as error:
         raise TapeError(f"{path}: {error}") from None
     delimiter, width = dialect.delimiter, max(map(len, dialect.header))
@@ -184,12 +191,19 @@ def _csv_table(
         sql,
         columns,
         [],
-        " OR ".join(f"trim({cell}) <> ''" for cell in [*empty, *extra]),
+        _has_text([*empty, *extra]),
         notes + dialect.notes,
+        _about_how_many(text.path, lines),
         last_row_cells,
         place,
     )
     return _with_head(database, table)
+
+
+def _has_text(cells: list[str]) -> str:
+    """Return SQL that is true if one of the cells is not blank; mostly all are NULL."""
+    names = ", ".join(cells)
+    return f"(coalesce({names}) IS NOT NULL AND trim(concat({names})) <> '')"
 
 
 def _read_csv(path: Path, dialect: Dialect, names: list[str]) -> str:
@@ -221,7 +235,8 @@ def _cells_of_last_line(path: Path, dialect: Dialect) -> int | None:
 
 def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
     keys: dict[str, None] = {}
-    for line in _first_lines(text.path, path):
+    first = _first_lines(text.path, path)
+    for line in first:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
@@ -246,6 +261,7 @@ def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
             [],
             "NOT is_valid",
             notes,
+            _about_how_many(text.path, first),
             text=TextPlace(text.path, 0, ""),
         ),
     )

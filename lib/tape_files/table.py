@@ -75,6 +75,8 @@ class Table(NamedTuple):
     """SQL that is true for a row that does not fit the header."""
     recognised: list[str]
     """What it was taken for, for people."""
+    rows: int
+    """How many rows it has; of a text, about."""
     last_row_cells: int | None = None
     """How many cells the last line has if it has no end, so that its last cell may be cut."""
     text: TextPlace | None = None

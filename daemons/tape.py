@@ -20,6 +20,7 @@ from lib.clock import SECOND_NS
 from lib.net.event_loop import EventLoop
 from lib.process.file_lock import LockHeldError
 from lib.process.log_events import (
+    PreparingEnded,
     TapePrepared,
     TapePreparing,
     TapeRefused,
@@ -79,10 +80,11 @@ class TapePreparer:
         self._results: list[_Result] = []
         """Those that are not logged yet."""
         self._error: Exception | None = None
-        self._progress_ns = loop.clock() + PROGRESS_NS
+        self._look_ns = loop.clock()
+        self._progress_ns = self._look_ns + PROGRESS_NS
         loop.add_timed(self)
-        wanted = [recipe for recipe in recipes(settings) if recipe]
-        self._worker = threading.Thread(target=self._work, args=(wanted,), daemon=True)
+        self._recipes = [recipe for recipe in recipes(settings) if recipe]
+        self._worker = threading.Thread(target=self._work, daemon=True)
         self._worker.start()
 
     def step(self) -> None:
@@ -94,7 +96,7 @@ class TapePreparer:
         if self._error:
             raise self._error
         if is_over:
-            self._loop.stop()
+            raise RoleEndsError(PreparingEnded(tapes=len(self._recipes)), 0)
 
     def close(self) -> None:
         """Remove what is half made."""
@@ -108,10 +110,11 @@ class TapePreparer:
 
     def next_deadline_ns(self) -> int:
         """When to look at the work."""
-        return self._loop.clock() + LOOK_NS
+        return self._look_ns
 
     def on_time(self, now_ns: int) -> None:
         """Log how far the work is, every PROGRESS_NS."""
+        self._look_ns = now_ns + LOOK_NS
         progress = self._progress
         if now_ns < self._progress_ns or progress is None:
             return
@@ -129,9 +132,9 @@ class TapePreparer:
 
     # In the other thread
 
-    def _work(self, wanted: list[Recipe]) -> None:
+    def _work(self) -> None:
         try:
-            for recipe in wanted:
+            for recipe in self._recipes:
                 begun_s = time.monotonic()
                 if made := self._made_of(recipe):
                     self._results.append(_Result(recipe, made, time.monotonic() - begun_s))

@@ -37,8 +37,10 @@ from lib.process.log_events import (
     ALERTS,
     ORDER_MANAGER,
     STRATEGY,
+    TAPE,
     RoleEnded,
     TapeEnded,
+    TapePreparing,
     TapeStarted,
 )
 from lib.process.supervisor import Supervisor
@@ -100,6 +102,8 @@ class Observer:
         self._book = BookFollower(settings.price_book.name, settings.symbols)
         self._tape: str | None = None
         self._has_tape_ended = False
+        self._preparing = ""
+        """How far the tape of a file is prepared, as far as it was logged."""
         self._tick_ns = 0
         """When the newest tick that was seen was sent, 0 before the first."""
         self._open_profit: float | None = None
@@ -241,6 +245,9 @@ class Observer:
                 self._news_of[event.event.program].end()  # a killed strategy logs nothing
             elif program == ORDER_MANAGER:
                 self.orders.take(event)
+            elif isinstance(event.event, TapePreparing):
+                preparing = event.event
+                self._preparing = f"{preparing.what}, {preparing.share:.0%}"
             elif isinstance(event.event, TapeEnded | TapeStarted):
                 self._has_tape_ended = isinstance(event.event, TapeEnded)
         self._are_lines_new = True
@@ -286,9 +293,14 @@ class Observer:
             if decided is not None:
                 strategy.latencies.take(decided, ticks["sequence"], ticks["sent_ns"], now_ns)
         self._sample(newest, now_ns)
-        self._set_awaited("prices", "the first tick" if self._tape is None else "")
+        self._set_awaited("prices", "" if self._tape is not None else self._before_first_tick())
         if self._book.book is None:
             self._ticks_per_s = 0.0
+
+    def _before_first_tick(self) -> str:
+        if any(one.program == TAPE for one in self.role_views()):
+            return f"the first tick: the tape is being prepared {self._preparing}".rstrip()
+        return "the first tick"
 
     def _sample(self, newest: int, now_ns: int) -> None:
         """Once a second, add a point to the courses and count the ticks."""

@@ -391,6 +391,13 @@ class TapePrepared(LogEvent, frozen=True, tag="tape_prepared"):
 
 
 @_logged("info", by=(TAPE,))
+class PreparingEnded(LogEvent, frozen=True, tag="preparing_ended"):
+    """All tapes of the settings that come from files are prepared; the role exits, with code 0."""
+
+    tapes: int
+
+
+@_logged("info", by=(TAPE,))
 class TapeRefused(LogEvent, frozen=True, tag="tape_refused"):
     """A file cannot be played; the gateway says so as well. The role exits, with code 1."""
 

@@ -50,11 +50,15 @@ SLOW_START_S: Final = 5.0
 
 
 class RoleEndsError(Exception):
-    """Ends the role with code 1, for a successor to take over. `event` says why, and is logged."""
+    """Ends the role by itself. `event` says why, and is logged.
 
-    def __init__(self, event: LogEvent) -> None:
+    The code is 1 by default: a successor takes over.
+    """
+
+    def __init__(self, event: LogEvent, exit_code: int = EXIT_CANNOT_START) -> None:
         super().__init__(event)
         self.event = event
+        self.exit_code = exit_code
 
 
 class Role(Protocol):
@@ -125,7 +129,7 @@ def run_role(
         code = error.exit_code
     except RoleEndsError as error:
         log_event(log, error.event)
-        code = EXIT_CANNOT_START
+        code = error.exit_code
     except BaseException as error:  # a user's code may raise anything, and may end itself, too
         where, reason = str(innermost(frames_of(error), plugins) or ""), error_text(error)
         log_event(log, Crashed(where=where, reason=reason, exception=format_exc().rstrip("\n")))

@@ -58,7 +58,7 @@ class TapePreparation:
         """Open the tapes `played` in this run, by name, whatever became of their files."""
         self._store = store
         self._run = run
-        self._clock = clock
+        self._look_ns = clock()
         self._tries = 0
         self._process: ProcessHandle | None = None
         self._child: subprocess.Popen[bytes] | None = None
@@ -73,10 +73,11 @@ class TapePreparation:
 
     def next_deadline_ns(self) -> int | None:
         """When to look, None once all tapes are open."""
-        return self._clock() + LOOK_NS if self._missing else None
+        return self._look_ns if self._missing else None
 
-    def on_time(self, _now_ns: int) -> None:
-        """A pass of the loop was due, in which its owner looks."""
+    def on_time(self, now_ns: int) -> None:
+        """Let the loop take a pass, in which its owner looks."""
+        self._look_ns = now_ns + LOOK_NS
 
     def look(self) -> bool:
         """Open what is prepared, and start a process if something is not; return whether all is.

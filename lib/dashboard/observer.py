@@ -38,6 +38,7 @@ from lib.process.log_events import (
     ORDER_MANAGER,
     STRATEGY,
     TAPE,
+    NewsEnded,
     RoleEnded,
     TapeEnded,
     TapePreparing,
@@ -102,6 +103,7 @@ class Observer:
         self._book = BookFollower(settings.price_book.name, settings.symbols)
         self._tape: str | None = None
         self._has_tape_ended = False
+        self._have_news_ended = False
         self._preparing = ""
         """How far the tape of a file is prepared, as far as it was logged."""
         self._tick_ns = 0
@@ -208,6 +210,7 @@ class Observer:
             order_age_s=age_s(self.orders.latest_at),
             is_news_in_force=_of_all(one.is_in_force(now) for one in news),
             has_tape_ended=self._has_tape_ended,
+            have_news_ended=self._have_news_ended,
             is_halted=self._is_halted,
         )
         return health(condition, self._settings)
@@ -247,9 +250,13 @@ class Observer:
                 self.orders.take(event)
             elif isinstance(event.event, TapePreparing):
                 preparing = event.event
-                self._preparing = f"{preparing.what}, {preparing.share:.0%}"
+                self._preparing = f": {preparing.what}, {100 * preparing.share:.0f} %"
             elif isinstance(event.event, TapeEnded | TapeStarted):
                 self._has_tape_ended = isinstance(event.event, TapeEnded)
+                if isinstance(event.event, TapeStarted):
+                    self._have_news_ended = False
+            elif isinstance(event.event, NewsEnded):
+                self._have_news_ended = True
         self._are_lines_new = True
 
     # The price book and the decisions
@@ -299,7 +306,7 @@ class Observer:
 
     def _before_first_tick(self) -> str:
         if any(one.program == TAPE for one in self.role_views()):
-            return f"the first tick: the tape is being prepared {self._preparing}".rstrip()
+            return f"the first tick: the tape is being prepared{self._preparing}"
         return "the first tick"
 
     def _sample(self, newest: int, now_ns: int) -> None:

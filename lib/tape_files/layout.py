@@ -1,0 +1,280 @@
+"""Where the ticks of a table are: in which columns are time, symbol and prices.
+
+Decided by the names, the types and the first rows; `symbol_column` still needs to know what is in
+its column, which only all rows say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from lib.tape_files.column_names import (
+    CLOCK_NAMES,
+    INDEX_NAMES,
+    OTHER_SYMBOL_NAMES,
+    PRICE_NAMES,
+    QUOTE_NAMES,
+    SYMBOL_NAMES,
+    TIME_NAMES,
+    PriceName,
+    flattened,
+    plain_name,
+    price_name,
+)
+from lib.tape_files.listing import listed, quoted
+from lib.tape_files.symbol_match import match_symbols
+from lib.tape_files.table import ColumnKind, Table
+from lib.tape_files.time_format import TimeFormat, find_time_format
+from lib.tapes.tape import TapeError
+
+MIN_SYMBOL_SHARE: Final = 0.5
+"""The share of a column's first cells that are configured symbols, for it to be a symbol column
+whatever it is called."""
+
+
+class PriceColumns(NamedTuple):
+    """One price of a row: a column, or bid and ask."""
+
+    symbol: str
+    """Of a wide table: the symbol by its name in the file. "" where the row says the symbol."""
+    columns: tuple[int, ...]
+
+
+class TimeColumns(NamedTuple):
+    """The time of a row."""
+
+    columns: tuple[int, ...]
+    """One column, or a date and a clock time."""
+    format: TimeFormat | None
+    """How its text is read; None if its type says it."""
+
+
+class Layout(NamedTuple):
+    """Where the ticks are. Columns are numbered from 0."""
+
+    symbol: int | None
+    """The column of the symbol; None in a wide table, and in one of a single symbol."""
+    prices: tuple[PriceColumns, ...]
+    time: TimeColumns | None
+    unclear_time: str
+    """The name of a column that looks like the time and is not understood; "" for none."""
+    is_wide: bool
+    recognised: str
+
+
+def find_layout(table: Table, symbols: tuple[str, ...], symbol: str) -> Layout:
+    """Return where the ticks are.
+
+    `symbols` are the configured ones, `symbol` is that of a file without a symbol column. Raises
+    TapeError, without the file's name, if there is no price or more than one reading.
+    """
+    time, unclear = _find_time(table)
+    taken = time.columns if time else ()
+    names = [
+        "" if number in taken else plain_name(column.names[0])
+        for number, column in enumerate(table.columns)
+    ]
+    pairs = list(_pairs(table, taken))
+    if len(table.columns[0].names) > 1:
+        prices = _wide_prices(pairs)
+        if prices:
+            return _wide(table, prices, time, unclear, "several header rows")
+    price = _price_columns(table, names)
+    if price:
+        symbol_column = find_symbol_column(table, names, symbols, price)
+        used = [*price, *([] if symbol_column is None else [symbol_column])]
+        return Layout(
+            symbol_column,
+            (PriceColumns("", price),),
+            time,
+            unclear,
+            False,
+            f"a tick a row, from the columns {_named(table, [*used, *taken])}",
+        )
+    if time and (wide := _symbol_columns(table, symbols, taken)):
+        return _wide(table, wide, time, unclear, "a column a symbol")
+    if flat := _wide_prices(pairs):
+        return _wide(table, flat, time, unclear, "a column a symbol")
+    raise TapeError(_nothing_found(table, symbols, symbol))
+
+
+def find_symbol_column(
+    table: Table, names: Sequence[str], symbols: tuple[str, ...], price: tuple[int, ...]
+) -> int | None:
+    """Return the column that says the symbol of each row; None if there is none."""
+    wanted = (*SYMBOL_NAMES, *OTHER_SYMBOL_NAMES)
+    for name in wanted:
+        found = [number for number in _called(names, name) if _may_be_symbol(table, number)]
+        if found:
+            return _only(table, found, name)
+    configured = {symbol.casefold() for symbol in symbols}
+    likely = []
+    for number, column in enumerate(table.columns):
+        cells = [cell.strip().casefold() for cell in table.cells(number) if cell.strip()]
+        if number in price or column.kind is not ColumnKind.TEXT or not cells:
+            continue
+        if sum(cell in configured for cell in cells) >= MIN_SYMBOL_SHARE * len(cells):
+            likely.append(number)
+    if len(likely) > 1:
+        raise TapeError(
+            f"has the configured symbols in {len(likely)} columns ({_named(table, likely)}): call "
+            "the one that is meant symbol"
+        )
+    return likely[0] if likely else None
+
+
+def _may_be_symbol(table: Table, number: int) -> bool:
+    """Whether a column holds names: `Name` beside the symbol may be missing, `Code` a number."""
+    return table.columns[number].kind in (ColumnKind.TEXT, ColumnKind.WHOLE)
+
+
+def _price_columns(table: Table, names: list[str]) -> tuple[int, ...]:
+    usable = [
+        name if table.columns[number].kind is not ColumnKind.TIME else ""
+        for number, name in enumerate(names)
+    ]
+    first = price_name(usable)
+    if first in PRICE_NAMES[:4]:
+        return (_only(table, _called(usable, first), first),)
+    for bid, ask in QUOTE_NAMES:
+        if bid in usable and ask in usable:
+            return tuple(_only(table, _called(usable, name), name) for name in (bid, ask))
+    if first is not None:
+        return (_only(table, _called(usable, first), first),)
+    if len(table.columns) == 1 and table.columns[0].kind.is_number:
+        return (0,)
+    return ()
+
+
+def _pairs(table: Table, taken: Sequence[int]) -> Iterator[tuple[int, PriceName]]:
+    """Yield the columns whose names say a price and a symbol, each way they can be read."""
+    for number, column in enumerate(table.columns):
+        if number in taken:
+            continue
+        if len(column.names) == 1:
+            for pair in flattened(column.names[0]):
+                yield number, pair
+            continue
+        first, second = (name.strip() for name in column.names[:2])
+        for word, symbol in ((first, second), (second, first)):
+            if plain_name(word) in PRICE_NAMES and symbol:
+                yield number, PriceName(plain_name(word), symbol)
+
+
+def _wide_prices(pairs: list[tuple[int, PriceName]]) -> tuple[PriceColumns, ...]:
+    """Return the columns of the first price that there is: not `Adj Close` if there is `Close`."""
+    for wanted in PRICE_NAMES:
+        found = [(number, pair.symbol) for number, pair in pairs if pair.word == wanted]
+        if found:
+            return tuple(PriceColumns(symbol, (number,)) for number, symbol in found)
+    return ()
+
+
+def _symbol_columns(
+    table: Table, symbols: tuple[str, ...], taken: Sequence[int]
+) -> tuple[PriceColumns, ...]:
+    """Return the columns of a wide table, those of other symbols too; () if none is configured."""
+    columns = [
+        PriceColumns(column.names[0].strip(), (number,))
+        for number, column in enumerate(table.columns)
+        if number not in taken and not (number == 0 and plain_name(column.name) in INDEX_NAMES)
+        if column.names[0].strip() and column.kind not in (ColumnKind.TIME, ColumnKind.OTHER)
+    ]
+    found = {column.symbol: 1 for column in columns}
+    return tuple(columns) if match_symbols(found, symbols).index_of else ()
+
+
+def _wide(
+    table: Table,
+    prices: tuple[PriceColumns, ...],
+    time: TimeColumns | None,
+    unclear: str,
+    what: str,
+) -> Layout:
+    doubled = sorted({p.symbol for p in prices if [q.symbol for q in prices].count(p.symbol) > 1})
+    if doubled:
+        raise TapeError(f"has more than one price column of {listed(doubled)}: keep one of each")
+    used = [*(time.columns if time else ()), *(number for p in prices for number in p.columns)]
+    return Layout(
+        None, prices, time, unclear, True, f"{what}, from the columns {_named(table, used)}"
+    )
+
+
+# --- the time -------------------------------------------------------------------------------------
+
+
+def _find_time(table: Table) -> tuple[TimeColumns | None, str]:
+    """Return the time, and the name of a column that looks like one and is not understood."""
+    names = [plain_name(column.names[-1]) for column in table.columns]
+    first_names = [plain_name(column.names[0]) for column in table.columns]
+    candidates = [
+        n for name in TIME_NAMES for n in _called(names, name) + _called(first_names, name)
+    ]
+    candidates += [n for n, column in enumerate(table.columns) if column.kind is ColumnKind.TIME]
+    if names[0] in INDEX_NAMES or first_names[0] in INDEX_NAMES:
+        candidates.append(0)
+    unclear = ""
+    for number in dict.fromkeys(candidates):
+        column = table.columns[number]
+        if column.kind is ColumnKind.TIME:
+            return TimeColumns((number,), None), ""
+        if column.kind is ColumnKind.OTHER:
+            continue
+        if joined := _with_clock(table, number, names):
+            return joined, ""
+        if _holds_times(table, number) and (found := find_time_format(table.cells(number))):
+            return TimeColumns((number,), found), ""
+        if names[number] in TIME_NAMES and table.cells(number):
+            unclear = unclear or column.name
+    return None, unclear
+
+
+def _with_clock(table: Table, date: int, names: list[str]) -> TimeColumns | None:
+    """Return a date and the clock time beside it; None if the column has no such partner."""
+    cells = table.cells(date)
+    if any(":" in cell for cell in cells):
+        return None
+    for name in CLOCK_NAMES:
+        for clock in _called(names, name):
+            if clock == date or not any(cell.strip() for cell in table.cells(clock)):
+                continue
+            joined = [f"{row[date]} {row[clock]}" for row in table.head if row[date] and row[clock]]
+            if found := find_time_format(joined):
+                return TimeColumns((date, clock), found)
+    return None
+
+
+def _holds_times(table: Table, number: int) -> bool:
+    """False for a counter, such as the index that pandas writes: 0, 1, 2, …"""
+    return not all(cell.strip().isdigit() and len(cell.strip()) < 8 for cell in table.cells(number))
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+
+def _called(names: Sequence[str], wanted: str) -> list[int]:
+    return [number for number, name in enumerate(names) if name == wanted]
+
+
+def _only(table: Table, columns: list[int], name: str) -> int:
+    if len(columns) > 1:
+        raise TapeError(
+            f"has {len(columns)} columns named {name} ({_named(table, columns)}): "
+            "rename those that are not meant"
+        )
+    return columns[0]
+
+
+def _named(table: Table, columns: Sequence[int]) -> str:
+    return listed(table.columns[number].name or f"(unnamed, {number + 1}.)" for number in columns)
+
+
+def _nothing_found(table: Table, symbols: tuple[str, ...], symbol: str) -> str:
+    found = listed(column.name for column in table.columns if column.name) or "(none with a name)"
+    how = "or symbol in the settings" if not symbol else f"or symbol = {quoted(symbol)} for all"
+    return (
+        f"found the columns {found}; looked for a price ({', '.join(PRICE_NAMES[:4])}, or bid and "
+        f"ask) and a symbol ({', '.join(SYMBOL_NAMES)}, {how}), or for a time and a column for "
+        f"each of {listed(symbols)} (AAPL, or Close_AAPL): rename columns, or use a query"
+    )

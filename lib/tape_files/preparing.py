@@ -1,0 +1,199 @@
+"""Makes a prepared tape out of files or a query. Runs in a process of its own: DuckDB is large."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.tape_files.oddities import tick_findings
+from lib.tape_files.sealed import SealedDatabase, StatementError
+from lib.tape_files.sentiment_reading import SentimentReading, read_sentiments
+from lib.tape_files.source import file_table, files_of, query_table
+from lib.tape_files.table import Table
+from lib.tape_files.tick_reading import TickReading, TickSink, read_ticks
+from lib.tape_files.time_order import TimedTicks
+from lib.tapes.prepared import About
+from lib.tapes.prepared_writer import PreparedWriter
+from lib.tapes.recipe import NewsRecipe, Recipe, TickRecipe
+from lib.tapes.tape import TapeError
+
+MAX_QUERY_S: Final = 600.0
+"""How long a query may run."""
+SCRATCH: Final = "scratch"
+_SORTING_SHARE: Final = 0.3
+"""How much of the work sorting is, about."""
+
+Progress = Callable[[str, float], None]
+_Reading = TypeVar("_Reading", TickReading, SentimentReading)
+
+
+def prepare(
+    recipe: Recipe, directory: Path, progress: Progress, max_query_s: float = MAX_QUERY_S
+) -> About:
+    """Write the prepared tape into `directory` (made by the caller, empty).
+
+    `progress(what, share 0..1)` is called at least every half second of work and may raise to stop
+    it. Raises TapeError, one line, if the tape cannot be played. One at a time in a process.
+    """
+    scratch = directory / SCRATCH
+    scratch.mkdir(mode=0o700)
+    try:
+        source = _Source(recipe, scratch, progress, max_query_s)
+        if isinstance(recipe, NewsRecipe):
+            return _prepare_sentiments(source, directory)
+        return _prepare_ticks(recipe, source, directory)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _prepare_ticks(recipe: TickRecipe, source: _Source, directory: Path) -> About:
+    reading = TickReading(recipe)
+    with PreparedWriter(directory, "ticks", recipe.symbols) as writer:
+        if recipe.time_order == "as-is":
+            reading = source.read_ticks(reading, _InFileOrder(writer))
+        else:
+            source.share = 1 - _SORTING_SHARE
+            with TimedTicks(source.scratch / "ticks") as ticks:
+                reading = source.read_ticks(reading, ticks)
+                reading.tally.restart()
+                for symbols, prices in ticks.sorted(source.tick_of_sorting):
+                    reading.tally.add_again(symbols, prices)
+                    writer.add_ticks(symbols, prices)
+        source.check_unchanged()
+        return writer.finish(tick_findings(reading, source.title))
+
+
+def _prepare_sentiments(source: _Source, directory: Path) -> About:
+    with PreparedWriter(directory, "sentiments") as writer:
+        reading = source.read_sentiments(writer)
+        source.check_unchanged()
+        return writer.finish(reading.findings(source.title, writer.length))
+
+
+class _InFileOrder:
+    """A `TickSink` that writes the ticks as they come."""
+
+    def __init__(self, writer: PreparedWriter) -> None:
+        self._writer = writer
+
+    @property
+    def length(self) -> int:
+        return self._writer.length
+
+    def add(
+        self,
+        symbols: NDArray[np.int32],
+        prices: NDArray[np.int64],
+        times: NDArray[np.int64] | None,
+    ) -> None:
+        self._writer.add_ticks(symbols, prices)
+
+    def cut_back(self, length: int) -> None:
+        self._writer.cut_back(length)
+
+
+class _Source:
+    """The tables that a recipe names, one after another, with the progress over all of them."""
+
+    def __init__(
+        self, recipe: Recipe, scratch: Path, progress: Progress, max_query_s: float
+    ) -> None:
+        self.scratch = scratch
+        self.title = recipe.path or "the query"
+        self.share = 1.0
+        """How much of the work reading is."""
+        self._query = recipe.query
+        self._files = files_of(recipe.path) if recipe.path else []
+        self._before = [_signature(path) for path in self._files]
+        self._progress = progress
+        self._max_query_s = max_query_s
+        self._done = 0
+
+    def read_ticks(self, reading: TickReading, sink: TickSink) -> TickReading:
+        """Append the ticks of all tables to `sink`."""
+        return self._read_all(
+            reading, sink, lambda database, table, before: read_ticks(database, table, before, sink)
+        )
+
+    def read_sentiments(self, writer: PreparedWriter) -> SentimentReading:
+        """Append the sentiments of all tables to `writer`."""
+        return self._read_all(
+            SentimentReading(),
+            writer,
+            lambda database, table, before: read_sentiments(database, table, before, writer),
+        )
+
+    def _read_all(
+        self,
+        reading: _Reading,
+        sink: TickSink | PreparedWriter,
+        read: Callable[[SealedDatabase, Table, _Reading], _Reading],
+    ) -> _Reading:
+        """Read one table after another; `read` leaves the reading that it is given as it is."""
+        if self._query:
+            with self._query_table() as (database, table):
+                return read(database, table, reading)
+        for path in self._files:
+            mark = sink.length
+            try:
+                with file_table(path, self.scratch, self._tick) as (database, table):
+                    reading = read(database, table, reading)
+            except StatementError as error:
+                if not error.is_bad_row:
+                    raise
+                sink.cut_back(mark)
+                repaired = file_table(path, self.scratch, self._tick, is_bad_csv=True)
+                with repaired as (database, table):
+                    reading = read(database, table, reading)
+            self._done += 1
+        return reading
+
+    def tick_of_sorting(self, share: float) -> None:
+        """Report how much is sorted."""
+        self._progress("sorting", self.share + (1 - self.share) * share)
+
+    def check_unchanged(self) -> None:
+        """Raise TapeError if a file is not the one whose beginning was read."""
+        for path, before in zip(self._files, self._before, strict=True):
+            if _signature(path) != before:
+                raise TapeError(f"{path}: has changed while it was read: try again")
+
+    @contextmanager
+    def _query_table(self) -> Iterator[tuple[SealedDatabase, Table]]:
+        deadline = time.monotonic() + self._max_query_s
+
+        def tick(share: float) -> None:
+            if time.monotonic() > deadline:
+                raise TapeError(
+                    f"the query: has not ended after {self._max_query_s:g} s: write what it gives "
+                    "to a Parquet file, and play that"
+                )
+            self._progress("running the query", min(share, 1.0) * self.share)
+
+        try:
+            with query_table(self._query, self.scratch, tick) as found:
+                yield found
+        except StatementError as error:
+            text = str(error)
+            raise TapeError(
+                text if text.startswith(self.title) else f"{self.title}: {text}"
+            ) from None
+
+    def _tick(self, share: float) -> None:
+        done = (self._done + min(max(share, 0.0), 1.0)) / len(self._files)
+        self._progress("reading", done * self.share)
+
+
+def _signature(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino

@@ -1,0 +1,43 @@
+"""Numbers that may be no prices: scaled integers, and dates."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.tape_files.tally import NumberTally
+from lib.tapes.tape import TapeError
+
+SUSPICIOUS: Final = 100_000 * PRICE_SCALE
+"""If all prices are whole numbers and none is below, they may be scaled."""
+
+
+def check_numbers(numbers: NumberTally, names: str) -> list[str]:
+    """Return the warnings about the numbers of a table, whose price columns are `names`.
+
+    Raises TapeError, without the file's name, if they are no prices.
+    """
+    if not numbers.numbers or not numbers.are_whole and not numbers.are_dates:
+        return []
+    if numbers.are_dates:
+        raise TapeError(
+            f"all numbers in {names} are dates such as 20240111, and no prices: rename the column "
+            "of the prices to price"
+        )
+    if numbers.large:
+        raise TapeError(
+            f"{numbers.large:,} of {numbers.numbers:,} numbers in {names} are above the limit for "
+            f"prices of {MAX_PRICE // PRICE_SCALE}, and all are whole: they look scaled. {_DIVIDE}"
+        )
+    if numbers.smallest >= SUSPICIOUS:
+        return [
+            f"all numbers in {names} are whole and at least "
+            f"{numbers.smallest // PRICE_SCALE:,}: if they are scaled, divide them. {_DIVIDE}"
+        ]
+    return []
+
+
+_DIVIDE: Final = (
+    'For example, if 1 stands for 10⁻⁹: query = "SELECT symbol, price * 0.000000001 AS price '
+    "FROM 'FILE'\""
+)

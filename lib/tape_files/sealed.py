@@ -1,0 +1,155 @@
+"""DuckDB, sealed: it reads the files it is given and nothing else, in bounded memory.
+
+No other file, no network, no extension, no setting changed afterwards. Its statements run in a
+thread of their own, so that the caller can look at the time and stop them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import duckdb
+
+from lib.tape_files.arrow_stream import ArrowStream, Batch, StreamError
+from lib.tapes.tape import TapeError
+
+THREADS: Final = 2
+MEMORY: Final = "512MB"
+"""What DuckDB takes at most; the process needs about 200 MB beside it."""
+MAX_TEMPORARY: Final = "64GB"
+"""What it writes at most where the memory is not enough."""
+TICK_S: Final = 0.2
+"""How often the caller's `tick` is called while a statement runs."""
+
+_BAD_ROW: Final = "CSV Error on Line"
+
+_Result = TypeVar("_Result")
+
+
+class StatementError(TapeError):
+    """The database has refused a statement, or has failed at a row."""
+
+    @property
+    def is_bad_row(self) -> bool:
+        """Whether it has failed at a row of a CSV file, which can be read in Python."""
+        return _BAD_ROW in str(self)
+
+
+class SealedDatabase:
+    """One connection. Not shared between threads. A context manager that ends it.
+
+    Every method raises StatementError (DuckDB's reason on one line, without a name before it) if a
+    statement fails, and what `tick` raises: that stops the statement.
+    """
+
+    def __init__(
+        self, readable: Sequence[str], scratch: Path, tick: Callable[[float], None]
+    ) -> None:
+        """`readable` are the paths and patterns that statements may read, `scratch` a directory.
+
+        `tick(share)` is called while a statement runs, with how much of it is done, 0 to 1.
+        """
+        self._tick = tick
+        self._worker = ThreadPoolExecutor(1)
+        self._connection = duckdb.connect(
+            config={
+                "threads": THREADS,
+                "memory_limit": MEMORY,
+                "temp_directory": str(scratch / "duckdb"),
+                "max_temp_directory_size": MAX_TEMPORARY,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "allow_community_extensions": False,
+                "python_enable_replacements": False,  # a query sees no variable of ours
+            }
+        )
+        paths = ", ".join(map(quoted_text, readable))
+        for setting in (
+            "TimeZone = 'UTC'",
+            f"allowed_paths = [{paths}]",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            self._connection.execute(f"SET {setting}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._worker.shutdown()
+        self._connection.close()
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return all rows of a small result."""
+        rows: list[tuple[Any, ...]] = self._wait(lambda: self._connection.execute(sql).fetchall())
+        return rows
+
+    def columns(self, table: str) -> list[tuple[str, str]]:
+        """Return the names and types of what can stand after FROM."""
+        return [(row[0], row[1]) for row in self.rows(f"DESCRIBE SELECT * FROM {table}")]
+
+    def stream(self, sql: str) -> Iterator[Batch]:
+        """Yield the rows of a result of any size, in order."""
+        stream = self._wait(lambda: ArrowStream(self._connection.sql(sql).__arrow_c_stream__()))
+        try:
+            while (batch := self._wait(stream.next_batch)) is not None:
+                yield batch
+                self._tick(max(self._connection.query_progress(), 0.0) / 100)
+        finally:
+            stream.close()
+
+    def is_one_select(self, sql: str) -> bool:
+        """Whether this is one statement, and reads only."""
+        statements = self._wait(lambda: self._connection.extract_statements(sql))
+        return [statement.type for statement in statements] == [duckdb.StatementType.SELECT]
+
+    def _wait(self, call: Callable[[], _Result]) -> _Result:
+        future = self._worker.submit(call)
+        try:
+            while True:
+                try:
+                    return future.result(TICK_S)
+                except FutureTimeoutError:
+                    self._tick(max(self._connection.query_progress(), 0.0) / 100)
+        except (duckdb.Error, StreamError) as error:
+            raise StatementError(one_line(str(error))) from None
+        except BaseException:
+            self._stop(future)
+            raise
+
+    def _stop(self, future: Future[_Result]) -> None:
+        """End the statement that runs. It may not have begun, so it is interrupted repeatedly."""
+        while not future.done():
+            self._connection.interrupt()
+            with suppress(BaseException):
+                future.exception(TICK_S / 10)
+            time.sleep(0)
+
+
+def quoted_text(text: str) -> str:
+    """Return the text as SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quoted_name(name: str) -> str:
+    """Return the name of a column as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def one_line(message: str) -> str:
+    """Return DuckDB's message on one line: what is wrong, without its picture of the place."""
+    lines = [line.strip() for line in message.splitlines()]
+    picture = next((n for n, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
+    return " ".join(line for line in lines[:picture] if line)

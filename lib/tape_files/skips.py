@@ -1,0 +1,42 @@
+"""The rows of a file that are not played, by reason, with the place of the first of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from lib.tape_files.listing import percent, plural
+
+MAX_REASONS: Final = 20
+"""How many reasons are kept; they come from a fixed set, times the columns of a wide file."""
+MISFIT: Final = "more cells than the header has names"
+CUT: Final = "the file ends within a line, which may be cut off"
+_OTHER_REASONS: Final = "other reasons"
+
+
+@dataclass
+class Skips:
+    """Counts by reason. `first` is the place and the content of the first such row."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many rows (of a wide file: cells) are skipped."""
+        return sum(self.counts.values())
+
+    def add(self, reason: str, count: int, first: str) -> None:
+        """Count rows that are skipped for a reason; `first` is kept if it is the first."""
+        if reason not in self.counts and len(self.counts) >= MAX_REASONS:
+            reason = _OTHER_REASONS
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        self.first.setdefault(reason, first)
+
+    def warnings(self, of: int, noun: str) -> list[str]:
+        """Return one line for each reason; `of` is how many rows or cells there are."""
+        return [
+            f"skipped: {plural(count, noun)} of {of:,} ({percent(count, of)}): {reason}; the first is "
+            f"{self.first[reason]}"
+            for reason, count in self.counts.items()
+        ]

@@ -1,0 +1,269 @@
+"""A file, or the result of a query, as a `Table` in a database that can read it and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from glob import glob
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from lib.tape_files.dialect import Dialect, find_dialect
+from lib.tape_files.file_kind import HEAD_BYTES, FileKind, file_kind, refuse_strange, unpacked_head
+from lib.tape_files.plain_text import PlainText, plain_text
+from lib.tape_files.repair import repaired
+from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
+from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Table, TextPlace, kind_of
+from lib.tapes.tape import TapeError
+
+MAX_TAPE_ROWS: Final = 250_000_000
+"""The most rows of a query, and the most ticks of a tape: 3 GB on disk."""
+MAX_FILES: Final = 10_000
+"""The most files of a pattern."""
+MAX_LINE_BYTES: Final = 2**20
+"""The longest line of a text file."""
+MAX_EXTRA_CELLS: Final = 64
+"""How many cells more than the header has a row may have, for DuckDB to read it."""
+_NO_DELIMITER: Final = "\x1f"
+REPAIRED: Final = "repaired.csv"
+_STAGED: Final = "tape"
+_DELIMITER_NAMES: Final = {
+    ",": "commas",
+    ";": "semicolons",
+    "\t": "tabs",
+    "|": "bars",
+    " ": "blanks",
+}
+_LITERAL: Final = re.compile(r"'((?:[^']|'')*)'|\"((?:[^\"]|\"\")*)\"")
+
+Tick = Callable[[float], None]
+"""Called at least every half second with the share of a step that is done; may raise to stop."""
+
+
+def files_of(path: str) -> list[Path]:
+    """Return the file, or those of a pattern by name. Raises TapeError if there is none."""
+    if Path(path).exists() or not any(sign in path for sign in "*?["):
+        return [Path(path)]
+    found = sorted(glob(path, recursive=True))  # noqa: PTH207
+    if not found:
+        raise TapeError(f"{path}: there is no such file")
+    if len(found) > MAX_FILES:
+        raise TapeError(f"{path}: means {len(found)} files, and at most {MAX_FILES} are read")
+    return [Path(name) for name in found]
+
+
+def files_in_query(query: str) -> list[str]:
+    """Return the literals of a query that name an existing file, or a pattern of some."""
+    literals = {first or second for first, second in _LITERAL.findall(query)}
+    return sorted(text for text in literals if text and _has_files(text))
+
+
+def _has_files(text: str) -> bool:
+    try:
+        return Path(text).is_file() or any(Path(name).is_file() for name in glob(text))  # noqa: PTH207
+    except (OSError, ValueError):
+        return False
+
+
+@contextmanager
+def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedDatabase, Table]]:
+    """Run a query, once. Raises TapeError, without a name, if it fails or is no single SELECT."""
+    patterns = files_in_query(query)
+    files = {str(Path(name).absolute()) for text in patterns for name in [text, *glob(text)]}  # noqa: PTH207
+    with SealedDatabase(sorted({*patterns, *files}), scratch, tick) as database:
+        if not database.is_one_select(query):
+            raise TapeError("is not one SELECT: a tape is what one SELECT gives")
+        text = query.strip().rstrip(";")
+        database.rows(
+            f"CREATE TEMP TABLE {_STAGED} AS SELECT * FROM (\n{text}\n) LIMIT {MAX_TAPE_ROWS + 1}"
+        )
+        rows = database.rows(f"SELECT count(*) FROM {_STAGED}")[0][0]
+        if rows > MAX_TAPE_ROWS:
+            raise TapeError(f"has more than {MAX_TAPE_ROWS:,} rows: play it in parts")
+        yield database, _typed(database, "the query", _STAGED, [f"SQL, {rows:,} rows"])
+
+
+@contextmanager
+def file_table(
+    path: Path, scratch: Path, tick: Tick, is_bad_csv: bool = False
+) -> Iterator[tuple[SealedDatabase, Table]]:
+    """Open a file. Raises TapeError if it cannot be read as a table.
+
+    With `is_bad_csv`, DuckDB has stopped at a row of it: it is read row by row first, in Python.
+    """
+    refuse_strange(path)
+    with path.open("rb") as file:
+        kind = file_kind(unpacked_head(file.read(HEAD_BYTES)))
+    if kind is FileKind.PARQUET:
+        with SealedDatabase([str(path)], scratch, tick) as database:
+            sql = f"read_parquet({quoted_text(str(path))})"
+            yield database, _typed(database, str(path), sql, ["Parquet"])
+        return
+    size, done = path.stat().st_size, 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal done
+        done += count
+        tick(min(done / (4 * size), 1.0))
+
+    text = plain_text(path, scratch, on_bytes)
+    readable = [str(text.path), str(scratch / REPAIRED)]
+    with SealedDatabase(readable, scratch, tick) as database:
+        try:
+            if kind is FileKind.JSON_LINES:
+                yield database, _json_table(database, path, text)
+            else:
+                yield (
+                    database,
+                    _csv_table(database, path, text, scratch, tick if is_bad_csv else None),
+                )
+        finally:
+            if text.is_temporary:
+                text.path.unlink(missing_ok=True)
+
+
+def _typed(database: SealedDatabase, title: str, sql: str, recognised: list[str]) -> Table:
+    columns = tuple(
+        Column((name,), quoted_name(name), *kind_of(sql_type))
+        for name, sql_type in database.columns(sql)
+    )
+    return _with_head(database, Table(title, sql, columns, [], "false", recognised))
+
+
+def _with_head(database: SealedDatabase, table: Table) -> Table:
+    cells = ", ".join(column.text_sql for column in table.columns)
+    return table._replace(head=database.rows(f"SELECT {cells} FROM {table.sql} LIMIT {HEAD_ROWS}"))
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def _first_lines(path: Path, title: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        lines: list[str] = []
+        while len(lines) < HEAD_ROWS and (line := file.readline(MAX_LINE_BYTES)):
+            if len(line) == MAX_LINE_BYTES:
+                raise TapeError(
+                    f"{title}: line {len(lines) + 1} is longer than {MAX_LINE_BYTES:,} characters, "
+                    "which is no table"
+                )
+            lines.append(line.rstrip("\r\n"))
+    return lines
+
+
+def _csv_table(
+    database: SealedDatabase, path: Path, text: PlainText, scratch: Path, repair_tick: Tick | None
+) -> Table:
+    try:
+        dialect = find_dialect(_first_lines(text.path, path))
+    except TapeError as error:
+        raise TapeError(f"{path}: {error}") from None
+    delimiter, width = dialect.delimiter, max(map(len, dialect.header))
+    header = [row + ("",) * (width - len(row)) for row in dialect.header]
+    columns = tuple(
+        Column(tuple(names), f"c{number}", ColumnKind.TEXT)
+        for number, names in enumerate(zip(*header, strict=True))
+    )
+    place = TextPlace(text.path, dialect.skip + len(dialect.header), dialect.quote)
+    last_row_cells = None if text.ends_with_newline else _cells_of_last_line(text.path, dialect)
+    if repair_tick:
+        copy = scratch / REPAIRED
+        repaired(text.path, dialect, width, copy, repair_tick)
+        text = text._replace(path=copy)
+        dialect = Dialect(",", '"', 0, (), dialect.notes)
+    extra = [f"x{number}" for number in range(min(width + 1, MAX_EXTRA_CELLS))]
+    empty = [column.sql for column in columns[1:] if not column.name]
+    sql = _read_csv(text.path, dialect, [*(column.sql for column in columns), *extra])
+    notes = [", ".join([*text.notes, "CSV", f"with {_DELIMITER_NAMES[delimiter]}"])]
+    table = Table(
+        str(path),
+        sql,
+        columns,
+        [],
+        " OR ".join(f"trim({cell}) <> ''" for cell in [*empty, *extra]),
+        notes + dialect.notes,
+        last_row_cells,
+        place,
+    )
+    return _with_head(database, table)
+
+
+def _read_csv(path: Path, dialect: Dialect, names: list[str]) -> str:
+    columns = ", ".join(f"{name}: 'VARCHAR'" for name in names)
+    quote = quoted_text(dialect.quote)
+    return (
+        f"read_csv({quoted_text(str(path))}, auto_detect = false, header = false, "
+        f"skip = {dialect.skip + len(dialect.header)}, delim = {quoted_text(dialect.delimiter)}, "
+        f"quote = {quote}, escape = {quote}, null_padding = true, columns = {{{columns}}})"
+    )
+
+
+def _cells_of_last_line(path: Path, dialect: Dialect) -> int | None:
+    """Return how many cells the last line has; None if its last cell is quoted, and so whole."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - MAX_LINE_BYTES, 0))
+        line = file.read().decode(errors="replace").rpartition("\n")[2]
+    quote = dialect.quote
+    if quote and line.endswith(quote) and line.count(quote) % 2 == 0:
+        return None
+    reader = csv.reader(
+        [line],
+        delimiter=dialect.delimiter,
+        quotechar=quote or None,
+        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+    )
+    return len(next(reader, []))
+
+
+def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
+    keys: dict[str, None] = {}
+    for line in _first_lines(text.path, path):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            keys |= dict.fromkeys(islice(found, HEAD_ROWS))
+    if not keys:
+        raise TapeError(f"{path}: looks like JSON, and no line of its first ones is an object")
+    lines = (
+        f"(SELECT line, json_valid(line) AS is_valid FROM read_csv({quoted_text(str(text.path))}, "
+        f"auto_detect = false, header = false, delim = {quoted_text(_NO_DELIMITER)}, quote = '', "
+        "escape = '', columns = {line: 'VARCHAR'}) WHERE trim(line) <> '')"
+    )
+    columns = tuple(Column((key,), _json_cell(key), ColumnKind.TEXT) for key in keys)
+    notes = [", ".join([*text.notes, "JSON lines"])]
+    return _with_head(
+        database,
+        Table(
+            str(path),
+            lines,
+            columns,
+            [],
+            "NOT is_valid",
+            notes,
+            text=TextPlace(text.path, 0, ""),
+        ),
+    )
+
+
+def _json_cell(key: str) -> str:
+    """Return SQL for a value as text: a long number as it is written, not as a float prints it."""
+    quoted = json.dumps(key, ensure_ascii=False)
+    value = f"json_extract_string(line, {quoted_text('$.' + quoted)})"
+    pattern = re.escape(quoted) + r'\s*:\s*"?(-?[0-9][0-9.eE+\-]*)'
+    written = f"regexp_extract(line, {quoted_text(pattern)}, 1)"
+    return (
+        f"CASE WHEN NOT is_valid THEN NULL WHEN strlen({value}) >= 15 "
+        f"AND TRY_CAST({written} AS DOUBLE) = TRY_CAST({value} AS DOUBLE) THEN {written} "
+        f"ELSE {value} END"
+    )
+
+
+def signature(paths: list[Path]) -> list[tuple[Any, ...]]:
+    """Return what changes when one of the files does."""
+    return [(s.st_size, s.st_mtime_ns, s.st_ino) for s in (path.stat() for path in paths)]

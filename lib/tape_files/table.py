@@ -1,0 +1,103 @@
+"""One table, whatever it came from: its columns as SQL, and its first rows as text."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from pathlib import Path
+from typing import Final, NamedTuple
+
+HEAD_ROWS: Final = 1000
+"""How many of the first rows decide what the columns hold."""
+
+_WHOLE: Final = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+_TEXTS: Final = ("VARCHAR", "ENUM", "JSON", "CHAR")
+
+
+class ColumnKind(Enum):
+    """What a column holds, as far as its type says."""
+
+    TEXT = auto()
+    WHOLE = auto()
+    DECIMAL = auto()
+    FLOAT = auto()
+    DOUBLE = auto()
+    TIME = auto()
+    OTHER = auto()
+    """Nothing that a tape can use: a list, a struct, bytes."""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether each cell is a number or NULL."""
+        return self in (self.WHOLE, self.DECIMAL, self.FLOAT, self.DOUBLE)
+
+
+class Column(NamedTuple):
+    """A column of a table."""
+
+    names: tuple[str, ...]
+    """Its name; several where pandas wrote its levels."""
+    sql: str
+    kind: ColumnKind
+    decimals: int = 0
+    """Of a DECIMAL: how many."""
+
+    @property
+    def name(self) -> str:
+        """The name as a message shows it."""
+        return " ".join(name.strip() for name in self.names if name.strip())
+
+    @property
+    def text_sql(self) -> str:
+        """SQL for its cells as text."""
+        return self.sql if self.kind is ColumnKind.TEXT else f"CAST({self.sql} AS VARCHAR)"
+
+
+class TextPlace(NamedTuple):
+    """Where the rows of a table are in a text file."""
+
+    path: Path
+    lines_before: int
+    """How many lines are before the first row."""
+    quote: str
+
+
+class Table(NamedTuple):
+    """What a file or a query has, ready to be asked."""
+
+    title: str
+    """What a message begins with: the path of the file, or `the query`."""
+    sql: str
+    """What stands after FROM. Its rows come in the order of the file."""
+    columns: tuple[Column, ...]
+    head: list[tuple[str | None, ...]]
+    """The first HEAD_ROWS rows, as text."""
+    misfit_sql: str
+    """SQL that is true for a row that does not fit the header."""
+    recognised: list[str]
+    """What it was taken for, for people."""
+    last_row_cells: int | None = None
+    """How many cells the last line has if it has no end, so that its last cell may be cut."""
+    text: TextPlace | None = None
+    """Where its rows are as text; None if it is none."""
+
+    def cells(self, column: int) -> list[str]:
+        """Return the cells of a column in the head that are not NULL."""
+        return [cell for row in self.head if (cell := row[column]) is not None]
+
+
+def kind_of(sql_type: str) -> tuple[ColumnKind, int]:
+    """Return what a column of this type holds, and the decimals of a DECIMAL."""
+    name = sql_type.upper()
+    if name.endswith("]") or name.startswith(("STRUCT", "MAP", "UNION")):
+        return ColumnKind.OTHER, 0
+    if name.startswith("DECIMAL"):
+        return ColumnKind.DECIMAL, int(name.rstrip(")").rpartition(",")[2])
+    if name.startswith(_TEXTS):
+        return ColumnKind.TEXT, 0
+    if name.removeprefix("U") in _WHOLE:
+        return ColumnKind.WHOLE, 0
+    if name in ("FLOAT", "DOUBLE"):
+        return ColumnKind[name], 0
+    if name.startswith(("DATE", "TIMESTAMP")):
+        return ColumnKind.TIME, 0
+    return ColumnKind.OTHER, 0

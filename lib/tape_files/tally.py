@@ -1,0 +1,158 @@
+"""What a tape has, counted while it is read: by symbol, by reason of a skip, and what is odd.
+
+Pure: arrays in, counts out. Memory does not depend on the number of ticks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.tape_files.price_reading import TOO_LARGE, Prices
+
+_FIRST_DAY, _LAST_DAY = 19_000_101, 21_001_231
+"""What a number is if it is a date as YYYYMMDD."""
+_NO_TIME: Final = np.iinfo(np.int64).min
+
+
+@dataclass
+class TickTally:
+    """The ticks that are played. Symbols are indices below `symbols`."""
+
+    symbols: int
+    count: int = 0
+    rounded: int = 0
+    """How many prices were rounded."""
+    largest_rounding: float = 0.0
+    """The most that rounding changed a price by, as a share of it."""
+    backward: int = 0
+    """How many ticks are earlier than the one before."""
+    backward_in_symbol: int = 0
+    """How many ticks are earlier than the one before of the same symbol."""
+    timed: int = 0
+    """How many ticks have a time."""
+    untimed: int = 0
+    """How many have none although there is a time column."""
+    runs: int = 0
+    """How many times the symbol changes, and one."""
+    counts: NDArray[np.int64] = field(init=False)
+    first: NDArray[np.int64] = field(init=False)
+    last: NDArray[np.int64] = field(init=False)
+    _last_times: NDArray[np.int64] = field(init=False)
+    _last_time: int = int(_NO_TIME)
+    _last_symbol: int = -1
+
+    def __post_init__(self) -> None:
+        self.counts, self.first, self.last = (
+            np.zeros(self.symbols, dtype=np.int64) for _ in range(3)
+        )
+        self._last_times = np.full(self.symbols, _NO_TIME)
+
+    def add(
+        self,
+        symbols: NDArray[np.int32],
+        units: NDArray[np.int64],
+        rest: NDArray[np.float64],
+        times: NDArray[np.int64] | None,
+        has_time: NDArray[np.bool_] | None,
+    ) -> None:
+        """Count ticks in the order of playing; `times` is None where there is no time column."""
+        if not len(units):
+            return
+        self.count += len(units)
+        self._add_prices(symbols, units)
+        self.runs += int(np.count_nonzero(symbols[1:] != symbols[:-1]))
+        self.runs += int(symbols[0] != self._last_symbol)
+        self._last_symbol = int(symbols[-1])
+        rounded = np.flatnonzero(rest)
+        if len(rounded):
+            self.rounded += len(rounded)
+            exact = units[rounded] + rest[rounded]
+            share = np.abs(rest[rounded]) / exact
+            self.largest_rounding = max(self.largest_rounding, float(share.max()))
+        if times is not None and has_time is not None:
+            self.untimed += int(np.count_nonzero(~has_time))
+            if not has_time.all():
+                symbols, times = symbols[has_time], times[has_time]
+            self._add_times(symbols, times)
+
+    def restart(self) -> None:
+        """Forget which prices are first and last: the ticks are added again in another order."""
+        self.counts[:] = 0
+
+    def add_again(self, symbols: NDArray[np.int32], units: NDArray[np.int64]) -> None:
+        """Find the first and last prices of ticks that are all counted but for that."""
+        self._add_prices(symbols, units)
+
+    def _add_prices(self, symbols: NDArray[np.int32], units: NDArray[np.int64]) -> None:
+        found = np.bincount(symbols, minlength=self.symbols)
+        if ((self.counts == 0) & (found > 0)).any():
+            seen, at = np.unique(symbols, return_index=True)
+            new = self.counts[seen] == 0
+            self.first[seen[new]] = units[at[new]]
+        self.counts += found
+        self.last[symbols] = units  # of several values for one index, the last stays
+
+    def _add_times(self, symbols: NDArray[np.int32], times: NDArray[np.int64]) -> None:
+        if not len(times):
+            return
+        self.timed += len(times)
+        before = np.concatenate(([self._last_time], times[:-1]))
+        backward = int(np.count_nonzero(times < before))
+        if backward:
+            self.backward += backward
+            order = np.argsort(symbols, kind="stable")
+            by_symbol, ordered = symbols[order], times[order]
+            earlier = np.concatenate(([_NO_TIME], ordered[:-1]))
+            starts = np.concatenate(([True], by_symbol[1:] != by_symbol[:-1]))
+            earlier[starts] = self._last_times[by_symbol[starts]]
+            self.backward_in_symbol += int(np.count_nonzero(ordered < earlier))
+        else:  # in order, and later than what the symbols had unless that was out of order
+            seen, at = np.unique(symbols, return_index=True) if self.backward else ((), ())
+            if len(seen):
+                self.backward_in_symbol += int(np.count_nonzero(times[at] < self._last_times[seen]))
+        self._last_times[symbols] = times
+        self._last_time = int(times[-1])
+
+
+@dataclass
+class NumberTally:
+    """All prices of a table, also those of symbols that are not configured: what they look like."""
+
+    numbers: int = 0
+    large: int = 0
+    """How many are above MAX_PRICE."""
+    are_whole: bool = True
+    """Whether all are whole numbers."""
+    are_dates: bool = True
+    """Whether all are dates as YYYYMMDD."""
+    smallest: int = MAX_PRICE
+    """The smallest of those that can be played, in units."""
+
+    def add(self, prices: Prices) -> None:
+        """Count the prices of some rows."""
+        large = int(np.count_nonzero(prices.units == TOO_LARGE))
+        units = prices.units[prices.units >= 0]
+        self.large += large
+        self.numbers += large + len(units)
+        if large:
+            self.are_whole &= prices.large_are_whole
+            self.are_dates = False
+        if not len(units):
+            return
+        self.smallest = min(self.smallest, int(units.min()))
+        if self.are_whole:
+            self.are_whole = not (units % PRICE_SCALE).any()
+        if self.are_dates:
+            self.are_dates = self.are_whole and _are_dates(units // PRICE_SCALE)
+
+
+def _are_dates(numbers: NDArray[np.int64]) -> bool:
+    months, days = numbers // 100 % 100, numbers % 100
+    valid = (numbers >= _FIRST_DAY) & (numbers <= _LAST_DAY)
+    valid &= (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
+    return bool(valid.all())

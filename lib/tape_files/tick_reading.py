@@ -1,0 +1,422 @@
+"""Reads the ticks of one table after another: what the plan says of each row, as arrays."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.prices import MAX_PRICE, PRICE_SCALE
+from lib.tape_files.arrow_stream import Batch, Numbers, Texts
+from lib.tape_files.layout import Layout, PriceColumns, find_layout
+from lib.tape_files.lines import place_of
+from lib.tape_files.listing import listed, quoted
+from lib.tape_files.number_format import (
+    PLAIN,
+    NumberFormat,
+    count_shapes,
+    currency_sql,
+    find_number_format,
+    shape_sql,
+)
+from lib.tape_files.price_reading import (
+    NO_NUMBER,
+    NOT_POSITIVE,
+    TOO_LARGE,
+    TOO_SMALL,
+    Prices,
+    middle_of,
+    price_sql,
+    prices_of,
+)
+from lib.tape_files.scaled import check_numbers
+from lib.tape_files.sealed import SealedDatabase, quoted_text
+from lib.tape_files.skips import CUT, MISFIT, Skips
+from lib.tape_files.source import MAX_TAPE_ROWS
+from lib.tape_files.symbol_plan import SymbolPlan, plan_symbols
+from lib.tape_files.table import ColumnKind, Table
+from lib.tape_files.tally import NumberTally, TickTally
+from lib.tapes.recipe import TickRecipe
+from lib.tapes.tape import TapeError
+
+MAXMISFIT_SHARE: Final = 0.05
+"""The largest share of rows that may have other cells than the header: those are skipped. With
+more, the header is not that of the rows, and no cell can be trusted to be what its column says."""
+MAX_FOUND_SYMBOLS: Final = 10_000
+"""How many symbols of a file are looked at: those that may be configured, then the most frequent."""
+_OTHER_SYMBOL, _NO_SYMBOL = -1, -2
+_REASONS: Final = {
+    NOT_POSITIVE: "the price is not above 0",
+    TOO_SMALL: "the price rounds to 0 at 8 decimals",
+    TOO_LARGE: f"the price is above the limit of {MAX_PRICE // PRICE_SCALE}",
+}
+_NO_SYMBOL_REASON: Final = "no symbol"
+_NO_TIME_REASON: Final = "no time that is understood"
+
+
+class TickSink(Protocol):
+    """Where ticks go, in the order of the file."""
+
+    @property
+    def length(self) -> int:
+        """How many there are."""
+
+    def add(
+        self,
+        symbols: NDArray[np.int32],
+        prices: NDArray[np.int64],
+        times: NDArray[np.int64] | None,
+    ) -> None:
+        """Append some."""
+
+    def cut_back(self, length: int) -> None:
+        """Forget all but the first `length`."""
+
+
+@dataclass
+class TickReading:
+    """What the tables had, up to now."""
+
+    recipe: TickRecipe
+    tally: TickTally = field(init=False)
+    skips: Skips = field(default_factory=Skips)
+    rows: int = 0
+    """Of all tables; of a wide one, its cells."""
+    is_wide: bool = False
+    other_symbols: dict[str, int] = field(default_factory=dict)
+    recognised: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tally = TickTally(len(self.recipe.symbols))
+
+
+def read_ticks(
+    database: SealedDatabase, table: Table, reading: TickReading, sink: TickSink
+) -> TickReading:
+    """Append the ticks of a table to `sink`; return what it and the tables before it had.
+
+    Raises TapeError if it cannot be played; `sink` then has arbitrary ticks more than before.
+    """
+    try:
+        layout = find_layout(table, reading.recipe.symbols, reading.recipe.symbol)
+        if layout.time is None and reading.recipe.time_order == "sort":
+            raise TapeError(_cannot_sort(table, layout))
+        found = _symbols_in(database, table, layout, reading.recipe.symbols)
+        plan = plan_symbols(table, layout, found, reading.recipe)
+        prices = [_PlayedPrice.of(price, layout, plan) for price in layout.prices]
+        played = [price for price in prices if price is not None]
+        form = number_form(table, [n for price in played for n in price.columns])
+        mark = sink.length
+        if form is not None:
+            attempt = _TableReader(table, layout, plan, played, form, copy.deepcopy(reading), sink)
+            bad = attempt.read(database)
+            if not bad:
+                return attempt.finish()
+        better = number_form_of_all(database, table, [n for price in played for n in price.columns])
+        if better == form:
+            return attempt.finish()
+        sink.cut_back(mark)  # some cells are written otherwise than the first ones
+        attempt = _TableReader(table, layout, plan, played, better, copy.deepcopy(reading), sink)
+        attempt.read(database)
+        return attempt.finish()
+    except TapeError as error:
+        raise type(error)(f"{table.title}: {error}") from None
+
+
+def _cannot_sort(table: Table, layout: Layout) -> str:
+    what = (
+        f"the times in {layout.unclear_time} are not understood"
+        if layout.unclear_time
+        else f"no column is a time ({listed(column.name for column in table.columns)})"
+    )
+    return f'cannot be sorted by time (time_order = "sort"): {what}'
+
+
+def _symbols_in(
+    database: SealedDatabase, table: Table, layout: Layout, symbols: tuple[str, ...]
+) -> Mapping[str, int]:
+    """Return how many rows each symbol has, by its spelling."""
+    if layout.symbol is None:
+        return {price.symbol: 1 for price in layout.prices} if layout.is_wide else {}
+    column = table.columns[layout.symbol].text_sql
+    ours = ", ".join(quoted_text(symbol.lower()) for symbol in symbols)
+    return dict(
+        database.rows(
+            f"SELECT symbol, count(*) FROM (SELECT {column} AS symbol FROM {table.sql} "
+            f"WHERE NOT coalesce({table.misfit_sql}, false)) WHERE trim(symbol) <> '' "
+            f"GROUP BY symbol ORDER BY lower(trim(symbol)) IN ({ours}) DESC, count(*) DESC, symbol "
+            f"LIMIT {MAX_FOUND_SYMBOLS}"
+        )
+    )
+
+
+class _PlayedPrice(NamedTuple):
+    """A price of a row, and as what it is played."""
+
+    columns: tuple[int, ...]
+    symbol: int | None
+    """Its index; None if each row says it."""
+
+    @classmethod
+    def of(cls, price: PriceColumns, layout: Layout, plan: SymbolPlan) -> _PlayedPrice | None:
+        """Return how a price is played; None if its symbol is not configured."""
+        if not layout.is_wide:
+            return cls(price.columns, plan.whole)
+        index = plan.index_of.get(price.symbol)
+        return None if index is None else cls(price.columns, index)
+
+
+def number_form(table: Table, columns: list[int]) -> NumberFormat | None:
+    """Return how numbers are written, by the first rows; None if those do not say it."""
+    cells = [
+        cell
+        for number in columns
+        if table.columns[number].kind is ColumnKind.TEXT
+        for cell in table.cells(number)
+    ]
+    if not cells and all(table.columns[number].kind is not ColumnKind.TEXT for number in columns):
+        return PLAIN
+    try:
+        return find_number_format(count_shapes(cells))
+    except ValueError:
+        return None
+
+
+def number_form_of_all(database: SealedDatabase, table: Table, columns: list[int]) -> NumberFormat:
+    """Return how numbers are written, by all rows. Raises TapeError if it cannot be said."""
+    counts: Counter[tuple[str, str]] = Counter()
+    texts = [table.columns[n] for n in columns if table.columns[n].kind is ColumnKind.TEXT]
+    for column in texts:
+        for shape, currency, count in database.rows(
+            f"SELECT {shape_sql(column.sql)} AS shape, {currency_sql(column.sql)} AS currency, "
+            f"count(*) FROM {table.sql} WHERE NOT coalesce({table.misfit_sql}, false) "
+            "GROUP BY shape, currency"
+        ):
+            counts[shape, currency] += count
+    try:
+        return find_number_format(counts)
+    except ValueError as error:
+        names = listed(column.name for column in texts)
+        raise TapeError(f"the column {names} {error}") from None
+
+
+class _TableReader:
+    """One way through the rows of a table."""
+
+    def __init__(
+        self,
+        table: Table,
+        layout: Layout,
+        plan: SymbolPlan,
+        prices: list[_PlayedPrice],
+        form: NumberFormat,
+        reading: TickReading,
+        sink: TickSink,
+    ) -> None:
+        self._table = table
+        self._layout = layout
+        self._plan = plan
+        self._prices = prices
+        self._form = form
+        self._reading = reading
+        self._sink = sink
+        self._numbers = NumberTally()
+        self._rows = 0
+        self._misfits = 0
+        self._bad = 0
+        """How many cells are neither numbers nor missing."""
+
+    def read(self, database: SealedDatabase) -> int:
+        """Read all rows. Return how many cells are neither numbers nor missing."""
+        waiting: Batch | None = None
+        for batch in database.stream(f"SELECT {self._columns()} FROM {self._table.sql}"):
+            if waiting is not None:
+                self._add(waiting, len(waiting[0].present))
+            waiting = batch
+        if waiting is not None:
+            rows = len(waiting[0].present)
+            self._add(waiting, rows - 1 if self._is_cut() else rows)
+        if self._is_cut():
+            self._rows += 1
+            self._skip(CUT, np.array([self._rows - 1]))
+        return self._bad
+
+    def finish(self) -> TickReading:
+        """Return the reading with this table in it. Raises TapeError if it cannot be trusted."""
+        reading, layout = self._reading, self._layout
+        if self._misfits > MAXMISFIT_SHARE * self._rows:
+            raise TapeError(self._too_many_misfits())
+        names = listed(self._table.columns[n].name for p in self._prices for n in p.columns)
+        reading.warnings += check_numbers(self._numbers, names)
+        reading.warnings += self._plan.warnings
+        if layout.unclear_time:
+            reading.warnings.append(
+                f"the times in {layout.unclear_time} are not understood: the order is not checked"
+            )
+        reading.rows += self._rows * (len(self._prices) if layout.is_wide else 1)
+        reading.is_wide |= layout.is_wide
+        for name, count in self._plan.others.items():
+            count *= self._rows if layout.is_wide else 1
+            reading.other_symbols[name] = reading.other_symbols.get(name, 0) + count
+        reading.recognised += [*self._table.recognised, layout.recognised, *self._forms()]
+        return reading
+
+    def _forms(self) -> list[str]:
+        """Say how numbers and times are read, where it is not plain."""
+        found = []
+        decimal, thousands, currency = self._form
+        if self._form != PLAIN:
+            found.append(
+                f"numbers with {decimal!r} before the decimals"
+                + (f", {thousands!r} between groups" if thousands else "")
+                + (f", {currency}" if currency else "")
+            )
+        if self._layout.time and self._layout.time.format:
+            found.append(f"times as {self._layout.time.format.name}")
+        return found
+
+    def _columns(self) -> str:
+        """Return what is selected: misfit, symbol, time if there is one, then the prices."""
+        table, layout = self._table, self._layout
+        selected = [f"CAST(coalesce({table.misfit_sql}, false) AS UTINYINT)", self._symbol_sql()]
+        if layout.time:
+            selected.append(_time_sql(table, layout))
+        form = None if self._form == PLAIN else self._form
+        for price in self._prices:
+            for number in price.columns:
+                selected += price_sql(table.columns[number], form)
+        return ", ".join(f"{sql} AS v{number}" for number, sql in enumerate(selected))
+
+    def _symbol_sql(self) -> str:
+        """Return the index of the symbol, or why there is none."""
+        if self._layout.symbol is None or self._plan.whole is not None:
+            return f"CAST({self._plan.whole or 0} AS INTEGER)"
+        column = self._table.columns[self._layout.symbol].text_sql
+        cases = " ".join(
+            f"WHEN {quoted_text(name)} THEN {index}" for name, index in self._plan.index_of.items()
+        )
+        return (
+            f"CAST(CASE {column} {cases} ELSE CASE WHEN trim({column}) <> '' THEN {_OTHER_SYMBOL} "
+            f"ELSE {_NO_SYMBOL} END END AS INTEGER)"
+        )
+
+    def _is_cut(self) -> bool:
+        """Whether the last line may be cut within a cell that is needed."""
+        cells = self._table.last_row_cells
+        if cells is None:
+            return False
+        needed = [number for price in self._prices for number in price.columns]
+        needed += [] if self._layout.symbol is None else [self._layout.symbol]
+        needed += self._layout.time.columns if self._layout.time else ()
+        return max(needed) >= cells - 1
+
+    def _add(self, batch: Batch, rows: int) -> None:
+        """Take the first rows of a batch."""
+        columns = list(batch)
+        flags, codes = columns.pop(0), columns.pop(0)
+        assert isinstance(flags, Numbers)
+        assert isinstance(codes, Numbers)
+        misfit, symbols = flags.values[:rows] != 0, codes.values[:rows]
+        times = columns.pop(0) if self._layout.time else None
+        fits = ~misfit
+        if misfit.any():
+            self._misfits += int(np.count_nonzero(misfit))
+            self._skip(MISFIT, np.flatnonzero(misfit) + self._rows)
+        if (no_symbol := fits & (symbols == _NO_SYMBOL)).any():
+            self._skip(_NO_SYMBOL_REASON, np.flatnonzero(no_symbol) + self._rows)
+        wanted = fits & (symbols >= 0)
+        prices = [self._price(price, columns, rows) for price in self._prices]
+        for price in prices:
+            self._numbers.add(price._replace(units=price.units[fits]))
+        self._play(prices, symbols, wanted, times, rows)
+        self._rows += rows
+
+    def _price(self, price: _PlayedPrice, columns: Batch, rows: int) -> Prices:
+        found = [prices_of(self._table.columns[n], columns) for n in price.columns]
+        prices = found[0] if len(found) == 1 else middle_of(*found)
+        for part in found:
+            if part.bad is not None:
+                self._bad += int(np.count_nonzero(part.bad.present))
+        return prices._replace(units=prices.units[:rows], rest=prices.rest[:rows])
+
+    def _play(
+        self,
+        prices: list[Prices],
+        symbols: NDArray[np.int32],
+        wanted: NDArray[np.bool_],
+        times: Numbers | Texts | None,
+        rows: int,
+    ) -> None:
+        """Send the ticks of some rows: of a wide table row by row, in the order of its columns."""
+        moments = has_time = None
+        if times is not None:
+            assert isinstance(times, Numbers)
+            moments, has_time = times.values[:rows], times.present[:rows]
+            if self._reading.recipe.time_order == "sort" and not has_time.all():
+                self._skip(_NO_TIME_REASON, np.flatnonzero(wanted & ~has_time) + self._rows)
+                wanted = wanted & has_time
+        good = np.empty((rows, len(prices)), dtype=np.bool_)
+        for number, price in enumerate(prices):
+            good[:, number] = wanted & (price.units > 0)
+            self._skip_bad(self._prices[number], price, wanted & (price.units <= 0))
+        played = good.ravel()
+        units = np.stack([price.units for price in prices], axis=1).ravel()[played]
+        rest = np.stack([price.rest for price in prices], axis=1).ravel()[played]
+        indices = np.empty((rows, len(prices)), dtype=np.int32)
+        for number, played_price in enumerate(self._prices):
+            indices[:, number] = symbols if played_price.symbol is None else played_price.symbol
+        index = indices.ravel()[played]
+        if moments is not None and has_time is not None and len(prices) > 1:
+            moments, has_time = np.repeat(moments, len(prices)), np.repeat(has_time, len(prices))
+        if moments is not None and has_time is not None:
+            moments, has_time = moments[played], has_time[played]
+        self._reading.tally.add(index, units, rest, moments, has_time)
+        if self._reading.tally.count > MAX_TAPE_ROWS:
+            raise TapeError(f"has more than {MAX_TAPE_ROWS:,} ticks: play it in parts")
+        self._sink.add(index, units, moments)
+
+    def _skip_bad(self, played: _PlayedPrice, price: Prices, bad: NDArray[np.bool_]) -> None:
+        if not bad.any():
+            return
+        name = " and ".join(quoted(self._table.columns[n].name) for n in played.columns)
+        for code, reason in _REASONS.items():
+            self._skip(reason, np.flatnonzero(bad & (price.units == code)) + self._rows)
+        none = bad & (price.units == NO_NUMBER)
+        if price.bad is not None:
+            no_number = none & price.bad.present[: len(none)]
+            self._skip(f"{name} is no number", np.flatnonzero(no_number) + self._rows)
+            none &= ~no_number
+        self._skip(f"no {name}", np.flatnonzero(none) + self._rows)
+
+    def _skip(self, reason: str, rows: NDArray[np.int64]) -> None:
+        if not len(rows):
+            return
+        known = reason in self._reading.skips.counts
+        self._reading.skips.add(
+            reason, len(rows), "" if known else place_of(self._table.text, int(rows[0]))
+        )
+
+    def _too_many_misfits(self) -> str:
+        columns = sum(bool(column.name) for column in self._table.columns)
+        first = self._reading.skips.first[MISFIT]
+        return (
+            f"{self._misfits:,} of {self._rows:,} rows have more cells than the {columns} columns "
+            f"of the header, the first in {first}: a comma within a number? Quote such numbers, or "
+            "write them without commas for thousands and with a point for decimals"
+        )
+
+
+def _time_sql(table: Table, layout: Layout) -> str:
+    """Return the time as BIGINT nanoseconds."""
+    assert layout.time
+    columns = [table.columns[number] for number in layout.time.columns]
+    if layout.time.format is None:
+        return f"epoch_ns(CAST({columns[0].sql} AS TIMESTAMP_NS))"
+    text = " || ' ' || ".join(column.text_sql for column in columns)
+    return f"CAST({layout.time.format.of(f'({text})')} AS BIGINT)"

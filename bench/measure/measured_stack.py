@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from bench.errors import BenchError, RoleEndedError
 from bench.results import Usage
 from lib.clock import SECOND_NS
+from lib.process.log_events import TAPE
 from lib.process.run_identity import ProcessStat, process_stat
 from lib.process.state_file import StateFile, open_state
 from lib.process.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
@@ -95,12 +96,13 @@ class MeasuredStack:
         self.wait_until_steady()
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids of all programs. Asking wakes supervisord.
+        """Return the process ids of all programs but the tape. Asking wakes supervisord.
 
         Raises RoleEndedError if one does not run.
         """
         with self._as_bench_error("its programs are not known"):
-            pids = {p.program: p.pid for p in self._supervisor.processes()}
+            processes = self._supervisor.processes()
+            pids = {p.program: p.pid for p in processes if p.program != TAPE}
         for program, pid in pids.items():
             if not pid:
                 raise RoleEndedError(f"{program} does not run")

@@ -8,7 +8,7 @@ behind even after SIGKILL.
 Lines that a program repeats while supervisord retries it are shown once; when supervisord gives it
 up, a line says what to do. Without a gateway, orderbook, order manager or any strategy nothing is
 traded: when supervisord gives up the last program of one of these roles, the stack ends; at once,
-if it has never started and refuses its settings.
+if it has never started and refuses its settings or its tape.
 
 Exit codes: 0 after a requested stop (here or with `supervisorctl shutdown`), 78 for invalid
 settings, 2 for a wrong command line, that of the role without which nothing is traded, 1 for

@@ -60,8 +60,15 @@ class Strategy:
         client = OrderClient(settings.strategy.client_id)
         key = f"{settings.strategy_key}.class"
         signal_class = load_signal_class(settings.strategy.signal_class, key)
-        trader = Trader(settings.symbols, settings.strategy, signal_class, clock=loop.clock)
         manager, gateway = settings.order_manager, settings.gateway
+        may_end = gateway.news_path or gateway.news_query
+        trader = Trader(
+            settings.symbols,
+            settings.strategy,
+            signal_class,
+            clock=loop.clock,
+            news_every_ns=to_ns(gateway.news_interval) if may_end else None,
+        )
         self._orders = OrderEntry(
             client,
             trader,

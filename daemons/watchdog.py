@@ -27,6 +27,7 @@ from lib.process.alerts_process import AlertsProcess
 from lib.process.heartbeat import Pulse, present_pulse
 from lib.process.kept_files import FileKeeper
 from lib.process.log_events import (
+    TAPE,
     RoleEnded,
     RoleGaveUp,
     RoleHung,
@@ -179,7 +180,9 @@ class Watchdog:
                 self._loop.register(handle.pidfd, selectors.EVENT_READ, on_end)
 
     def _on_end(self, pid: int, _events: int = 0) -> None:
-        log_event(self._log, RoleEnded(program=self._rules.processes[pid].program, pid=pid))
+        program = self._rules.processes[pid].program
+        if program != TAPE:  # its work has an end
+            log_event(self._log, RoleEnded(program=program, pid=pid))
         self._await_no_more(pid)
         self._rules.ended(pid, self._loop.clock())
 

@@ -20,13 +20,14 @@ from msgspec.structs import replace
 from bench.errors import BenchError, RoleEndedError
 from bench.results import Usage
 from lib.clock import SECOND_NS
+from lib.process.log_events import TAPE
 from lib.process.run_identity import ProcessStat, process_stat
 from lib.process.state_file import StateFile, open_state
 from lib.process.supervisor import Supervisor, SupervisorEndingError, SupervisorSilentError
 from lib.settings import DEFAULT_FILE, Settings, load_settings
 from lib.stack.private_stack import PrivateStack, PrivateStackError, start_private_stack
 from lib.stack.supervisord_configuration import PROGRAM
-from lib.streams.publication import TICK_WORD
+from lib.streams.publication import STATE_NAME, TICK_WORD
 from lib.trading.decision_log import DecisionReader, decision_log_path
 
 STEADY_S: Final = 30.0
@@ -63,7 +64,7 @@ class MeasuredStack:
     def published(self) -> Published:
         """Return the gateway's position, read from its state file at no cost to it."""
         if self._state is None:
-            self._state = open_state(self._stack.var_dir / "gateway.state", word_count=2)
+            self._state = open_state(self._stack.var_dir / STATE_NAME, word_count=2)
             if self._state is None:
                 raise BenchError("the gateway has no state file")
         return Published(self._state.header["tape"], self._state.words[TICK_WORD] - 1)
@@ -95,12 +96,13 @@ class MeasuredStack:
         self.wait_until_steady()
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids of all programs. Asking wakes supervisord.
+        """Return the process ids of all programs but the tape. Asking wakes supervisord.
 
         Raises RoleEndedError if one does not run.
         """
         with self._as_bench_error("its programs are not known"):
-            pids = {p.program: p.pid for p in self._supervisor.processes()}
+            processes = self._supervisor.processes()
+            pids = {p.program: p.pid for p in processes if p.program != TAPE}
         for program, pid in pids.items():
             if not pid:
                 raise RoleEndedError(f"{program} does not run")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from lib.price_book.segment_files import SHM_DIR
+from lib.process.log_events import TAPE
 from lib.process.process_handle import ProcessHandle
 from lib.process.run_identity import process_stat
 from lib.process.state_file import open_state
@@ -55,8 +56,9 @@ class TargetError(Exception):
 
 
 def known_roles() -> tuple[str, ...]:
-    """Return the names of the programs in `etc/supervisord.conf`."""
-    return tuple(program.name for program in programs_of(read_configuration()))
+    """Return the names of the programs in `etc/supervisord.conf`, without the tape, which ends."""
+    programs = programs_of(read_configuration())
+    return tuple(program.name for program in programs if program.name != TAPE)
 
 
 class TargetStack:
@@ -94,9 +96,13 @@ class TargetStack:
         }
 
     def processes(self) -> dict[str, Process]:
-        """Return all roles as supervisord sees them. Wakes it: do not call while measuring."""
+        """Return all roles as supervisord sees them. Wakes it: do not call while measuring.
+
+        Without the tape, which is at work only before the others are.
+        """
         with self._supervisor() as supervisor:
-            return {process.program: process for process in supervisor.processes()}
+            processes = supervisor.processes()
+        return {process.program: process for process in processes if process.program != TAPE}
 
     def restart(self, role: str) -> None:
         """Stop a role and start it again, as `supervisorctl restart` does."""

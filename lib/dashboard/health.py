@@ -2,9 +2,10 @@
 
 What makes a stack unhealthy is a role that is not at work, and ticks, news, the ledger or the price
 book that are not there, if a program has the role that they are for. What a person or the tape has
-decided does not: a halt, and the end of a tape, after which there are neither ticks nor news for
-them to meet. Nor does the age of the latest order: price and news may disagree for as long as they
-like. Nor does what is not known: whether news is in force is read from the logs.
+decided does not: a halt, the end of the news of a file, and the end of a tape, after which there
+are neither ticks nor news for them to meet. Nor does the age of the latest order: price and news
+may disagree for as long as they like. Nor does what is not known: whether news is in force is read
+from the logs.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class Condition(Struct, frozen=True):
     is_news_in_force: bool | None
     """None if it is not known: the log does not say, or no strategy is there."""
     has_tape_ended: bool
+    have_news_ended: bool
+    """Whether the sentiments are of a file, and all of them are published."""
     is_halted: bool
 
 
@@ -75,7 +78,8 @@ def health(condition: Condition, settings: Settings) -> Health:
         problems.append(condition.ledger)
     if ORDERBOOK in roles and goes_on:
         problems += _of_ticks(condition, settings.gateway.rate)
-    if STRATEGY in roles and goes_on and condition.is_news_in_force is False:
+    may_have_news = goes_on and not condition.have_news_ended
+    if STRATEGY in roles and may_have_news and condition.is_news_in_force is False:
         problems.append("no news is in force: a strategy has had none for news_timeout")
     return Health(**asdict(condition), is_healthy=not problems, problems=problems)
 

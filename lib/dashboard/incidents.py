@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.view import Incident
 from lib.process.log_events import (
+    TAPE,
     AlertFailed,
     AlertsEnded,
     Attached,
@@ -124,7 +125,7 @@ class Incidents:
                 self._note(event.program, at, phrase(event))
             case RoleHung():
                 self._begin(event.program, _PROCESS, at - event.silent_s, phrase(event))
-            case Stopped():
+            case Stopped() if program != TAPE:  # its work has an end
                 self._begin(program, _PROCESS, at, phrase(event))
             case RoleEnded():
                 self._begin(event.program, _PROCESS, at, phrase(event))

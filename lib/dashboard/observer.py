@@ -37,8 +37,11 @@ from lib.process.log_events import (
     ALERTS,
     ORDER_MANAGER,
     STRATEGY,
+    TAPE,
+    NewsEnded,
     RoleEnded,
     TapeEnded,
+    TapePreparing,
     TapeStarted,
 )
 from lib.process.supervisor import Supervisor
@@ -100,6 +103,9 @@ class Observer:
         self._book = BookFollower(settings.price_book.name, settings.symbols)
         self._tape: str | None = None
         self._has_tape_ended = False
+        self._have_news_ended = False
+        self._preparing = ""
+        """How far the tape of a file is prepared, as far as it was logged."""
         self._tick_ns = 0
         """When the newest tick that was seen was sent, 0 before the first."""
         self._open_profit: float | None = None
@@ -204,6 +210,7 @@ class Observer:
             order_age_s=age_s(self.orders.latest_at),
             is_news_in_force=_of_all(one.is_in_force(now) for one in news),
             has_tape_ended=self._has_tape_ended,
+            have_news_ended=self._have_news_ended,
             is_halted=self._is_halted,
         )
         return health(condition, self._settings)
@@ -241,8 +248,15 @@ class Observer:
                 self._news_of[event.event.program].end()  # a killed strategy logs nothing
             elif program == ORDER_MANAGER:
                 self.orders.take(event)
+            elif isinstance(event.event, TapePreparing):
+                preparing = event.event
+                self._preparing = f": {preparing.what}, {100 * preparing.share:.0f} %"
             elif isinstance(event.event, TapeEnded | TapeStarted):
                 self._has_tape_ended = isinstance(event.event, TapeEnded)
+                if isinstance(event.event, TapeStarted):
+                    self._have_news_ended = False
+            elif isinstance(event.event, NewsEnded):
+                self._have_news_ended = True
         self._are_lines_new = True
 
     # The price book and the decisions
@@ -286,9 +300,14 @@ class Observer:
             if decided is not None:
                 strategy.latencies.take(decided, ticks["sequence"], ticks["sent_ns"], now_ns)
         self._sample(newest, now_ns)
-        self._set_awaited("prices", "the first tick" if self._tape is None else "")
+        self._set_awaited("prices", "" if self._tape is not None else self._before_first_tick())
         if self._book.book is None:
             self._ticks_per_s = 0.0
+
+    def _before_first_tick(self) -> str:
+        if any(one.program == TAPE for one in self.role_views()):
+            return f"the first tick: the tape is being prepared{self._preparing}"
+        return "the first tick"
 
     def _sample(self, newest: int, now_ns: int) -> None:
         """Once a second, add a point to the courses and count the ticks."""

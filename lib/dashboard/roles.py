@@ -16,6 +16,7 @@ from typing import Final
 from lib.clock import SECOND_NS
 from lib.dashboard.view import RoleView
 from lib.process.heartbeat import Pulse, present_pulse
+from lib.process.log_events import TAPE
 from lib.process.run_identity import ProcessStat, process_stat
 from lib.process.supervisor import (
     Process,
@@ -94,8 +95,12 @@ class Roles:
         return self._watched.keys()
 
     def views(self, restarts: Restarts, now_ns: int) -> list[RoleView]:
-        """Return what a page shows of them."""
-        return [_view(watched, restarts, now_ns) for watched in self._watched.values()]
+        """Return what a page shows of them: of the tape only while it is at work."""
+        return [
+            _view(watched, restarts, now_ns)
+            for program, watched in self._watched.items()
+            if program != TAPE or watched.stat
+        ]
 
     def _ask(self, now_ns: int) -> None:
         self._ask_ns = now_ns + ASK_NS

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 from traceback import format_exc
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, runtime_checkable
 
 import structlog
 
 from lib.clock import to_ns
-from lib.errors import CannotStartError
+from lib.errors import EXIT_CANNOT_START, CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.process.heartbeat import PROGRAM_VARIABLE, Heartbeat
 from lib.process.limits import raise_to_hard_limit
@@ -42,7 +42,6 @@ from lib.process.standard_streams import prepare_standard_streams
 from lib.process.traceback_frames import Plugins, error_text, frames_of, innermost
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 
-EXIT_CANNOT_START: Final = 1
 STRATEGY: Final = "strategy"
 """The one role that may run several times in a stack: its argument says which strategy it is."""
 
@@ -51,11 +50,15 @@ SLOW_START_S: Final = 5.0
 
 
 class RoleEndsError(Exception):
-    """Ends the role with code 1, for a successor to take over. `event` says why, and is logged."""
+    """Ends the role by itself. `event` says why, and is logged.
 
-    def __init__(self, event: LogEvent) -> None:
+    The code is 1 by default: a successor takes over.
+    """
+
+    def __init__(self, event: LogEvent, exit_code: int = EXIT_CANNOT_START) -> None:
         super().__init__(event)
         self.event = event
+        self.exit_code = exit_code
 
 
 class Role(Protocol):
@@ -68,6 +71,15 @@ class Role(Protocol):
         """Release what would outlive the process."""
 
 
+@runtime_checkable
+class WaitingRole(Role, Protocol):
+    """A role that has to wait for something before its work begins; it beats meanwhile."""
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the wait is over, in the constructor or in a `step`."""
+
+
 def run_role(
     name: str, make: Callable[[Settings, EventLoop], Role], *, plugins: Plugins | None = None
 ) -> NoReturn:
@@ -77,7 +89,8 @@ def run_role(
     "strategy:NAME". No other role takes an argument. `plugins` is how the role calls a user's code,
     so that a crash or a long start there is reported at its place.
 
-    Exit codes: 0 after a clean end, 78 for invalid settings or arguments, 1 for anything else.
+    Exit codes: 0 after a clean end, 78 for invalid settings or arguments, 65 for a BadInputError, 1
+    for anything else.
     """
     prepare_standard_streams()
     os.umask(OWN_UMASK)
@@ -100,7 +113,10 @@ def run_role(
         gc.collect()
         gc.freeze()
         _beat(settings, loop)
-        log_event(log, Started(pid=os.getpid()))
+        while isinstance(role, WaitingRole) and not role.is_at_work and loop.running:
+            role.step()
+        if not isinstance(role, WaitingRole) or role.is_at_work:
+            log_event(log, Started(pid=os.getpid()))
         while loop.running:
             role.step()
         role.close()
@@ -110,10 +126,10 @@ def run_role(
         code = EXIT_BAD_SETTINGS
     except CannotStartError as error:
         log_event(log, CannotStart(reason=str(error)))
-        code = EXIT_CANNOT_START
+        code = error.exit_code
     except RoleEndsError as error:
         log_event(log, error.event)
-        code = EXIT_CANNOT_START
+        code = error.exit_code
     except BaseException as error:  # a user's code may raise anything, and may end itself, too
         where, reason = str(innermost(frames_of(error), plugins) or ""), error_text(error)
         log_event(log, Crashed(where=where, reason=reason, exception=format_exc().rstrip("\n")))

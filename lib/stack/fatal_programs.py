@@ -4,8 +4,8 @@ supervisord gives a program up after its retries (FATAL); then the operator has 
 can trade on, the line on the screen says how. If it cannot, main.py ends:
 
 - when supervisord has given up every program of a needed role;
-- at once when such a program has never started and refuses its settings, because a retry cannot
-  help;
+- at once when such a program has never started and refuses its settings or its input (a tape that
+  cannot be played), because a retry cannot help;
 - when it has ended `MAX_TRIES` times in a row without having started. (A failing start that takes
   over a second counts as a success for supervisord, which then retries for ever.)
 
@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from lib.errors import EXIT_BAD_INPUT
 from lib.settings import EXIT_BAD_SETTINGS
 from lib.stack.log_follower import (
     ENDED,
@@ -43,6 +44,7 @@ FAR_LINES: Final = 24
 MAX_REASON_CHARACTERS: Final = 100
 """How many characters of a repeated reason are shown."""
 
+_REFUSES: Final = (EXIT_BAD_SETTINGS, EXIT_BAD_INPUT)
 _EXIT_STATUS: Final = re.compile(r"exit status (\d+)")
 
 
@@ -96,7 +98,7 @@ class FatalPrograms:
         elif line.event == ENDED:
             program.end = line.detail.partition(";")[0]
             program.has_event = False
-            refuses = _exit_code(program) == EXIT_BAD_SETTINGS and not program.has_ever_started
+            refuses = _exit_code(program) in _REFUSES and not program.has_ever_started
             if refuses or program.tries >= MAX_TRIES:
                 self._lose(line.role, program, shown)
         elif line.event == GIVEN_UP:

@@ -29,9 +29,11 @@ import msgspec
 from lib.process.log_events import (
     ALERTS,
     NO_EVENT,
+    TAPE,
     Disconnected,
     EvaluationStarted,
     Listening,
+    NewsEnded,
     OrdersConnected,
     RoleGaveUp,
     RoleHung,
@@ -39,6 +41,8 @@ from lib.process.log_events import (
     Stopped,
     StreamConnected,
     TapeEnded,
+    TapePreparing,
+    TapeRecognised,
     TapeStarted,
     TicksLapped,
     TicksMissed,
@@ -66,8 +70,11 @@ SHOWN_EVENTS: Final = frozenset(
         StreamConnected,
         OrdersConnected,
         Disconnected,
+        TapePreparing,
         TapeStarted,
+        TapeRecognised,
         TapeEnded,
+        NewsEnded,
         EvaluationStarted,
         TicksMissed,
         TicksLapped,
@@ -93,6 +100,7 @@ KILLED, GIVEN_UP, SPAWN_FAILED = "killed", "given_up", "spawn_failed"
 """What supervisord does: begins its run; then with a program, as `ScreenLine.event` has it."""
 SUPERVISORD: Final = "supervisord"
 """The role of a line that is about no program."""
+_EXIT: Final = "exit status"
 SIGKILL: Final = "terminated by SIGKILL"
 """What the detail of an end by SIGKILL contains."""
 
@@ -452,6 +460,8 @@ def supervisor_line(text: str) -> ScreenLine | None:
     read = read_supervisor_line(text)
     if read is None or read.event not in _SUPERVISOR_TEXTS:
         return None
+    if read.event == ENDED and read.program == TAPE and _EXIT in read.detail:
+        return None  # its work has an end; what came of it is logged
     template, level = _SUPERVISOR_TEXTS[read.event]
     return ScreenLine(read.program, template.format(read.detail), level, read.event, read.detail)
 

@@ -63,13 +63,20 @@ class Trader:
         signal_class: type[Signal],
         *,
         clock: Clock = time.monotonic_ns,
+        news_every_ns: int | None = None,
     ) -> None:
+        """`news_every_ns` is the time between two sentiments of news that may end, None if unknown.
+
+        The heartbeats go on when the news have ended: then a sentiment is in force until the next
+        one is late by `news_timeout`.
+        """
         self._symbols = symbols
         self._settings = settings
         self._signal_class = signal_class
         self._clock = clock
         self._max_tick_age_ns = to_ns(settings.max_tick_age)
         self._news_timeout_ns = to_ns(settings.news_timeout)
+        self._news_lasts_ns = news_every_ns and news_every_ns + self._news_timeout_ns
         self.takes_batches = takes_batches(signal_class)
         """Whether many ticks are passed to the signal at once."""
         self._signal = signal_class(settings)
@@ -77,6 +84,8 @@ class Trader:
         """The last tick that the signal has seen."""
         self._news: News | None = None
         self._news_heard_ns: int | None = None
+        self._news_ends_ns: int | None = None
+        """Until when the last sentiment is in force at most, None if heartbeats are enough."""
         self._next_order_id = 1
         self._indices = {symbol: index for index, symbol in enumerate(symbols)}
         self._positions = array("q", [0]) * len(symbols)
@@ -110,6 +119,8 @@ class Trader:
 
     def take_news(self, news: News) -> None:
         """Take a sentiment. It is in force as long as the news stream is not silent."""
+        if self._news_lasts_ns and news != self._news:  # the last one comes at each connection
+            self._news_ends_ns = self._clock() + self._news_lasts_ns
         self._news = news
 
     def heard_news(self, heard_ns: int | None) -> None:
@@ -117,8 +128,10 @@ class Trader:
         self._news_heard_ns = heard_ns
 
     def news_in_force(self, now_ns: int) -> News | None:
-        """Return the last sentiment, None if there is none or the news stream is silent."""
+        """Return the last sentiment; None if there is none, or no news any more."""
         if self._news_heard_ns is None or now_ns - self._news_heard_ns > self._news_timeout_ns:
+            return None
+        if self._news_ends_ns is not None and now_ns > self._news_ends_ns:
             return None
         return self._news
 

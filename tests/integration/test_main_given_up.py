@@ -77,17 +77,17 @@ def test_a_program_that_is_given_up_is_started_as_advised_or_ends_the_stack_with
             # The gateway cannot come back: it shall play a file that is no tape.
             tape = stack.directory / "tape.csv"
             tape.write_text("a,b\n1,2\n")
-            gateway = {**stack.settings["gateway"], "source": "csv", "csv_path": str(tape)}
+            gateway = {**stack.settings["gateway"], "source": "file", "path": str(tape)}
             stack.write_config({**stack.settings, "gateway": gateway})
             os.kill(stack.pid("gateway"), 9)
-            assert main.wait(timeout=60) == 1
+            assert main.wait(timeout=60) == 65
         finally:
             main.terminate()
     reason = stack.wait_for_event("gateway", "cannot_start")["reason"]
     assert str(tape) in reason
     assert len(reason) > MAX_VALUE_CHARACTERS
     assert output(stack).count(reason) == 1
-    assert re.fullmatch(r"main\.py: gateway .*status 1\).*", output(stack).splitlines()[-1])
+    assert re.fullmatch(r"main\.py: gateway .*status 65\).*", output(stack).splitlines()[-1])
 
 
 def with_one_retry(configuration: RawConfigParser) -> None:

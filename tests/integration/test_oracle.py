@@ -155,16 +155,16 @@ def run(
         rows = [f"{tick.symbol},{tick.price.quantize(1)}\n" for tick in read_tape(real_tape_path)]
         tape_path.write_text("".join(["Symbol,Close\n", *rows]))
     tape = read_tape(tape_path)
-    news_csv = directory / "news.csv"
+    news_path = directory / "news.csv"
     random = Random(2)
-    news_csv.write_text("".join(f"{random.choice(SENTIMENTS)}\n" for _ in range(1000)))
+    news_path.write_text("".join(f"{random.choice(SENTIMENTS)}\n" for _ in range(1000)))
     settings = {
         "": {"symbols": SYMBOLS},
         "gateway": {
-            "source": "csv",
-            "csv_path": str(tape_path),
+            "source": "file",
+            "path": str(tape_path),
             "rate": case.rate,
-            "news_csv": str(news_csv),
+            "news_path": str(news_path),
             "news_interval": case.news_interval,
         },
         # What depends on how busy the machine is must not decide: no tick is too old.

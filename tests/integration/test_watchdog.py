@@ -14,10 +14,10 @@ OTHERS = tuple(role for role in ROLES if role != "watchdog")
 
 
 def wait_until_running(stack: PrivateStack) -> None:
-    def states() -> list[str]:
-        return re.findall(r"^\w+ +([A-Z]+)", stack.supervisorctl("status"), re.MULTILINE)
+    def running() -> list[str]:
+        return re.findall(r"^(\w+) +RUNNING", stack.supervisorctl("status"), re.MULTILINE)
 
-    wait_until(lambda: set(states()) == {"RUNNING"}, "every role runs")
+    wait_until(lambda: set(running()) == set(ROLES), "every role runs")
 
 
 def hit(stack: PrivateStack, role: str, number: signal.Signals) -> int:

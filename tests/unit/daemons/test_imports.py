@@ -23,7 +23,11 @@ print(*sorted({{
 
 
 def test_no_role_loads_a_package_that_it_does_not_need() -> None:
-    roles = ", ".join(f"daemons.{program.name}" for program in programs_of(read_configuration()))
+    roles = ", ".join(
+        f"daemons.{program.name}"
+        for program in programs_of(read_configuration())
+        if program.autostart
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", SHOW.format(roles=roles)],
         cwd=PROJECT_ROOT,

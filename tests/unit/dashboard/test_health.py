@@ -26,6 +26,7 @@ WELL = Condition(
     order_age_s=None,
     is_news_in_force=True,
     has_tape_ended=False,
+    have_news_ended=False,
     is_halted=False,
 )
 
@@ -111,3 +112,5 @@ def test_what_was_decided_is_no_problem_a_halt_and_the_end_of_a_tape():
     over = {"has_tape_ended": True, "tick_age_s": 100.0, "is_news_in_force": False}
     assert problems(**over) == []
     assert problems(**over, price_book="gone") == ["gone"]
+    assert problems(have_news_ended=True, is_news_in_force=False) == []
+    assert len(problems(have_news_ended=True, tick_age_s=100.0)) == 1

@@ -345,6 +345,34 @@ def test_the_end_of_a_tape_is_no_problem_until_another_one_begins(observer, sett
     assert not observer.health().has_tape_ended
 
 
+def test_the_end_of_the_news_is_no_problem_until_another_tape_begins(observer, settings):
+    append(settings, "gateway", raw("news_ended", tape="tape", sentiments=1))
+    observer.look()
+    append(settings, "gateway", raw("tape_ended", tape="tape", ticks=1))
+    observer.look()
+    assert observer.health().have_news_ended
+    append(settings, "gateway", raw("tape_started", tape="another"))
+    observer.look()
+    assert not observer.health().have_news_ended
+
+
+def test_the_tape_is_shown_while_it_is_prepared_and_never_down(observer, settings, programs, book):
+    gateway = Process("gateway", "RUNNING", os.getpid())
+    programs.programs = [gateway, Process("tape", "RUNNING", os.getpid())]
+    append(settings, "tape", raw("tape_preparing", kind="ticks", what="reading", share=0.42))
+    view = look(observer)
+    assert [role.program for role in view.roles] == ["gateway", "tape"]
+    assert view.missing["prices"] == "the first tick: the tape is being prepared: reading, 42 %"
+    append(settings, "tape", raw("stopped", pid=os.getpid()))
+    programs.programs = [gateway, Process("tape", "EXITED", 0)]
+    observer.roles._ask_ns = 0
+    view = look(observer)
+    assert [role.program for role in view.roles] == ["gateway"]
+    assert view.missing["prices"] == "the first tick"
+    assert view.incidents == []
+    assert "tape" not in "".join(observer.health().problems)
+
+
 def test_the_news_of_a_strategy_that_was_killed_are_not_missed(observer, settings, programs):
     programs.programs = [Process("strategy", "RUNNING", 1)]
     append(settings, "strategy", raw("news_silent", by="strategy"))

@@ -121,6 +121,18 @@ def test_a_crowd_comes_in_a_part_at_a_time_and_at_a_rate(monkeypatch):
             run_until(door.loop, door.server.next_deadline_ns, "it pauses again")
 
 
+def test_clients_that_come_while_it_holds_wait_and_are_not_refused(door):
+    door.server.hold()
+    with door.knock() as client:
+        client.sendall(b"HELLO")
+        for _ in range(100):
+            door.loop.poll(may_sleep=False)
+        assert door.came == []
+        door.server.accept_again()
+        run_until(door.loop, lambda: door.came, "the client is accepted")
+        assert door.came[0][0].recv(100) == b"HELLO"
+
+
 def test_a_process_of_our_own_run_comes_in_where_all_others_are_refused(door):
     door.ours = [os.getpid()]
     door.places, door.places_of_ours = 1, 2

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from lib.process.heartbeat import find_pulse
-from tests.helpers import DEADLINE_S, PROJECT_ROOT
+from tests.helpers import DEADLINE_S, PROJECT_ROOT, wait_until
 
 TINY_ROLE = """
 import resource, sys
@@ -146,6 +146,27 @@ def test_a_signal_while_the_role_is_being_built_ends_it_as_cleanly_and_it_has_no
     assert role.end() == 0
     assert role.out == "closed\n"
     assert role.events == ["started", "stopped"]
+
+
+WAITS = "type(self).is_at_work = False"
+
+
+def test_a_role_that_waits_beats_meanwhile_and_has_not_started(start, tmp_path):
+    role = start(
+        program="waiting",
+        constructor=f"{WAITS}; print('made', flush=True)",
+        step="type(self).is_at_work = bool(sys.stdin.readline()); self.loop.stop()",
+    )
+    assert role.process.stdout.readline() == "made\n"
+    wait_until(lambda: find_pulse(tmp_path, "waiting", role.process.pid), "it beats")
+    assert role.end() == 0
+    assert role.events == ["stopped"]  # the input has ended: it was never at work
+
+
+def test_what_ends_the_wait_of_a_role_is_logged_and_its_exit_code_says_what_it_was(start):
+    step = "from lib.errors import BadInputError; raise BadInputError('no tape')"
+    role = start(constructor=WAITS, step=step)
+    assert (role.end(), role.events) == (65, ["cannot_start"])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from lib.errors import EXIT_BAD_INPUT
+from lib.settings import EXIT_BAD_SETTINGS
 from lib.stack.fatal_programs import FAR_LINES, MAX_REASON_CHARACTERS, MAX_TRIES, FatalPrograms
 from lib.stack.log_follower import (
     ENDED,
@@ -129,16 +131,17 @@ def test_of_two_strategies_the_last_one_ends_the_stack(stack: Stack) -> None:
     assert stack.code == 5
 
 
-def test_settings_refused_at_the_first_start_end_the_stack_at_once_and_later_after_its_tries(
-    stack: Stack,
+@pytest.mark.parametrize("code", [EXIT_BAD_SETTINGS, EXIT_BAD_INPUT])
+def test_what_is_refused_at_the_first_start_ends_the_stack_at_once_and_later_after_its_tries(
+    stack: Stack, code: int
 ) -> None:
     started = Stack()
     started.start("gateway")
-    for one, code in ((stack, 78), (started, None)):
-        one.try_to_start("gateway", "exit status 78")
-        assert one.code == code
-    started.fail("gateway", "exit status 78")
-    assert started.code == 78
+    for one, ends in ((stack, code), (started, None)):
+        one.try_to_start("gateway", f"exit status {code}")
+        assert one.code == ends
+    started.fail("gateway", f"exit status {code}")
+    assert started.code == code
 
 
 def test_failing_starts_that_supervisord_takes_for_good_ones_have_a_bound(stack: Stack) -> None:

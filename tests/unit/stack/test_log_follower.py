@@ -107,6 +107,10 @@ def test_control_characters_never_reach_the_terminal():
     [
         ("INFO spawned: 'my-2.x' with pid 12", ("my-2.x", "spawned pid={}", NOTICE, SPAWNED, "12")),
         ("WARN exited: a (x; y (z))", ("a", "ended by itself ({})", WARNING, ENDED, "x; y (z)")),
+        (
+            "INFO exited: tape (terminated by SIGKILL)",
+            ("tape", "ended by itself ({})", WARNING, ENDED, "terminated by SIGKILL"),
+        ),
         ("WARN stopped: my-2.x (x)", ("my-2.x", "stopped as asked ({})", NOTICE, STOPPED, "x")),
         ("WARN killing 'a' (77) with SIGKILL", ("a", "gets {}", WARNING, KILLED, "SIGKILL")),
         ("INFO gave up: a entered FATAL", ("a", "given up: {}", ERROR, GIVEN_UP, "FATAL")),
@@ -124,6 +128,7 @@ def test_other_lines_of_supervisords_log_are_not_shown():
     for text in (
         "success: gateway entered RUNNING state, it is up",
         "supervisord started with pid 7",
+        "exited: tape (exit status 1; not expected)",  # its work has an end, which is logged
     ):
         assert supervisor_line(f"2025-11-03 14:30:00,123 INFO {text}") is None
 

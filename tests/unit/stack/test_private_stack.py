@@ -24,7 +24,7 @@ GATEWAY, STRATEGY = Settings().gateway, Settings().strategy
     [
         Settings(symbols=("A", 'B"\\'), var_dir=Path("/tmp/var")),
         Settings(strategies={"a.third": replace(STRATEGY, client_id="other", long_window=60)}),
-        Settings(gateway=replace(GATEWAY, source="csv", csv_path=Path(__file__))),
+        Settings(gateway=replace(GATEWAY, source="file", path=Path(__file__))),
     ],
     ids=["odd symbols", "further strategies", "a tape"],
 )

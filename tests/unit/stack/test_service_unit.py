@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.errors import EXIT_BAD_INPUT
 from lib.settings import EXIT_BAD_SETTINGS, PROJECT_ROOT
 from lib.stack.supervisord_configuration import read_configuration, stop_limit_s
 
@@ -37,7 +38,8 @@ def test_it_runs_main_py_of_the_project_on_its_state_directory(service):
 def test_it_gives_main_py_the_time_that_a_stop_may_take_and_does_not_retry_a_bad_setting(service):
     assert float(service["TimeoutStopSec"]) > stop_limit_s(read_configuration())
     assert service["KillMode"] == "mixed"
-    assert str(EXIT_BAD_SETTINGS) in service["RestartPreventExitStatus"].split()
+    not_retried = service["RestartPreventExitStatus"].split()
+    assert {str(EXIT_BAD_SETTINGS), str(EXIT_BAD_INPUT)} <= set(not_retried)
 
 
 def test_systemd_knows_every_option_of_it(tmp_path):

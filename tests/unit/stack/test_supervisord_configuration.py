@@ -27,6 +27,11 @@ def test_all_roles_are_run_alike_and_supervisord_listens_on_no_tcp_port():
         assert its.pop("command") == f'"%(here)s/run-role" {role}'
         del its["priority"]
     assert options == [options[0]] * len(ROLES)
+    # The one that the gateway starts, and that ends.
+    differs = {"autostart": "false", "autorestart": "false", "startsecs": "0"}
+    tape = {**options[0], **differs, "command": '"%(here)s/run-role" tape', "priority": "8"}
+    del tape["startretries"]
+    assert dict(parser["program:tape"]) == tape
 
 
 PROGRAMS = """
@@ -104,7 +109,7 @@ def test_a_program_that_is_left_out_is_gone_and_the_others_are_as_they_were():
 
 
 def test_the_programs_have_together_what_each_of_them_has_to_end():
-    assert stop_limit_s(read_configuration()) == STOP_RESERVE_S + 3 * len(ROLES)
+    assert stop_limit_s(read_configuration()) == STOP_RESERVE_S + 3 * len([*ROLES, "tape"])
     further = "[program:second]\ncommand=x\n[program:third]\nstopwaitsecs=7 ; slow\n"
     assert stop_limit_s(further) == STOP_RESERVE_S + DEFAULT_STOP_WAIT_S + 7
     assert stop_limit_s("[program:x]\nstopwaitsecs=soon\n") == STOP_RESERVE_S + DEFAULT_STOP_WAIT_S

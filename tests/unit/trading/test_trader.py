@@ -239,6 +239,22 @@ def test_the_last_sentiment_is_in_force_while_its_stream_is_heard_if_only_by_hea
     assert sentiment_shown(desk, NOW + 2 * timeout_ns) == 70
 
 
+def test_news_that_may_end_are_in_force_until_the_next_is_late_whatever_is_heard(desk):
+    timeout_ns, every_ns = round(SETTINGS.news_timeout * SECOND_NS), 7 * SECOND_NS
+    desk.trader = Trader(
+        SYMBOLS, SETTINGS, Scripted, clock=lambda: desk.now_ns, news_every_ns=every_ns
+    )
+    end_ns = desk.now_ns + every_ns + timeout_ns
+    desk.trader.take_news(News(70, 1, "n"))
+    desk.trader.heard_news(end_ns)
+    assert sentiment_shown(desk, end_ns) == 70
+    desk.now_ns += SECOND_NS
+    desk.trader.take_news(News(70, 1, "n"))  # the same one, after a reconnection
+    assert sentiment_shown(desk, end_ns + 1) is None
+    desk.trader.take_news(News(80, 2, "n"))
+    assert sentiment_shown(desk, end_ns + 1) == 80
+
+
 # Tapes.
 
 

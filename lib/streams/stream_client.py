@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.wire.framing import MESSAGE_DELIMITER, FrameBuffer
@@ -85,6 +87,17 @@ class Frames(Struct, frozen=True, gc=False):
 
 
 Event = Joined | WentPlain | Frames | Undelimited
+
+
+def sent_times_ns(batches: list[Frames], offsets: NDArray[np.int64]) -> NDArray[np.int64] | int:
+    """Return when each frame was sent; one number if all were sent together.
+
+    `offsets` say which: the distance of each frame from the first one of all batches.
+    """
+    if len(batches) == 1:
+        return batches[0].sent_ns
+    of_all = np.repeat([batch.sent_ns for batch in batches], [batch.count for batch in batches])
+    return of_all[offsets]
 
 
 class ClientState(Enum):

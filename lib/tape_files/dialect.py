@@ -1,0 +1,320 @@
+"""The dialect of a CSV file: its delimiter, its quotes, and where its header is."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from lib.tape_files.number_format import is_missing
+from lib.tapes.tape import TapeError
+from lib.text import shortened
+
+MAX_SAMPLE_LINES: Final = 1000
+"""How many lines decide."""
+MAX_LINES_BEFORE_HEADER: Final = 100
+"""How far down a header is looked for."""
+MAX_SHOWN_CHARACTERS: Final = 100
+"""How much of a line a message shows."""
+DELIMITERS: Final = (",", ";", "\t", "|")
+_SPACE: Final = " "
+_COLUMN_SAMPLE: Final = 50
+"""How many rows below a header show what its columns hold."""
+
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_COMMENTS: Final = ("#", "//", "%", "--")
+_CURRENCY: Final = r"(?:[$€£¥₹] ?|[A-Z]{3} )?"
+_GROUPED: Final = (
+    "[0-9]{1,3}(?:[,.'\u2019 \u00a0\u202f][0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}"
+)
+_NUMBER: Final = re.compile(
+    rf"(?=.*[0-9]){_CURRENCY}[+\-\u2212]?{_CURRENCY}(?:{_GROUPED}|[0-9]*)(?:[.,][0-9]*)?"
+    r"(?:[eE][+-]?[0-9]{1,3})?(?: ?(?:[KMBTkmbt%€$£]|[A-Z]{3}))?"
+)
+_CLOCK: Final = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
+_ZONE: Final = r"(?: ?(?:Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2}))?"
+_DAY: Final = (
+    r"(?:[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}|[0-9]{8}|[0-9]{1,2}[- ][A-Za-z]{3,9}[- ,]{1,2}"
+    r"[0-9]{2,4}|[A-Za-z]{3,9}\.? [0-9]{1,2},? [0-9]{4})"
+)
+_TIME: Final = re.compile(rf"{_DAY}(?:[T ]+(?:{_CLOCK}|[0-9]{{6}}){_ZONE})?|{_CLOCK}{_ZONE}")
+_SPLIT_AGAIN: Final = re.compile(r"[,;\t|\n]|^\".*\"$|^'.*'$|^\"|\"$", re.DOTALL)
+_HEADER_STARTS: Final = frozenset(
+    ["", "price", "ticker", "tickers", "symbol", "date", "datetime", "time", "timestamp"]
+)
+"""What the first cell of one of several header rows may be: pandas names the levels there."""
+MAX_HEADER_ROWS: Final = 3
+
+Row = tuple[str, ...]
+
+
+class Dialect(NamedTuple):
+    """How to read a CSV file, as far as its first lines show."""
+
+    delimiter: str
+    quote: str
+    """``"``, ``'``, or "" where quotes mean nothing."""
+    skip: int
+    """How many lines are before the header; blank ones count."""
+    header: tuple[Row, ...]
+    """The header rows as they are: one, or several where pandas wrote its levels."""
+    notes: list[str]
+    """What was skipped, for people."""
+
+
+class _Candidate(NamedTuple):
+    """The sample as one delimiter and one quote read it."""
+
+    delimiter: str
+    quote: str
+    skip: int
+    header: tuple[Row, ...]
+    """Empty if the first row holds data."""
+    rows: list[Row]
+    """Those below the header that are not blank."""
+    score: float
+    """0 to 1: how well the rows fit the header and each cell holds one thing."""
+
+    @property
+    def width(self) -> int:
+        return len(self.header[0] if self.header else self.rows[0])
+
+    @property
+    def rank(self) -> tuple[float, bool, int]:
+        return self.score, bool(self.header), self.width
+
+
+def find_dialect(lines: Sequence[str]) -> Dialect:
+    """Return the dialect that the first lines are in; `lines` are without their ends.
+
+    Raises TapeError, without the file's name, if there is no header or nothing to read.
+    """
+    sample = [line.removeprefix("\ufeff") for line in lines[:MAX_SAMPLE_LINES]]
+    declared = [found[1] for line in sample[:1] if (found := _SEPARATOR_LINE.fullmatch(line))]
+    best = _best(sample, declared or DELIMITERS)
+    if best is None:
+        raise TapeError("has no row that can be read: it wants a header and rows of data")
+    if best.width == 1 and not declared:
+        spaced = _best(sample, _SPACE)
+        if spaced and spaced.score == 1 and spaced.width > 1 and spaced.rows:
+            best = spaced
+    if not best.header:
+        raise TapeError(no_header(best.delimiter, best.rows))
+    notes = []
+    if skipped := [line for line in sample[: best.skip] if line.strip()]:
+        shown = shortened(skipped[0].strip(), MAX_SHOWN_CHARACTERS)
+        what = "1 line" if len(skipped) == 1 else f"{len(skipped)} lines"
+        notes.append(f"{what} before the header skipped: {shown}")
+    return Dialect(best.delimiter, best.quote, best.skip, best.header, notes)
+
+
+def _best(sample: list[str], delimiters: Iterable[str]) -> _Candidate | None:
+    candidates = [
+        candidate
+        for delimiter in delimiters
+        for quote in ('"', "'", "")
+        if (candidate := _candidate(sample, delimiter, quote))
+    ]
+    # max() keeps the first of equals: the comma, and the double quote.
+    return max(candidates, key=lambda candidate: candidate.rank, default=None)
+
+
+def _candidate(sample: list[str], delimiter: str, quote: str) -> _Candidate | None:
+    starts, rows = [], []
+    reader = csv.reader(
+        (f"{line}\n" for line in sample),
+        delimiter=delimiter,
+        quotechar=quote or None,
+        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        strict=True,
+    )
+    start = 0
+    read_share = 1.0
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                starts.append(start)
+                rows.append(tuple(row))
+            start = reader.line_num
+    except csv.Error:  # a quote that does not close, or closes within a cell
+        read_share = start / len(sample)
+    if not rows:
+        return None
+    first, header_rows = _find_header(rows)
+    header, body = tuple(rows[first : first + header_rows]), rows[first + header_rows :]
+    score = read_share * _fit(header, body) * _cleanness(header) * _cleanness(body)
+    return _Candidate(delimiter, quote, starts[first], header, body, score)
+
+
+def _find_header(rows: list[Row]) -> tuple[int, int]:
+    """Return which row is the first below a banner, and how many header rows begin there."""
+    width = _usual_width(rows)
+    for index, row in enumerate(rows[:MAX_LINES_BEFORE_HEADER]):
+        below = rows[index + 1 : index + 1 + _COLUMN_SAMPLE]
+        if _is_banner(row, below, width):
+            continue
+        if not _is_header(row, below):
+            return index, 0
+        count = 1
+        while count < MAX_HEADER_ROWS and _continues_header(row, rows, index + count):
+            count += 1
+        return index, count
+    return 0, 0
+
+
+def _is_banner(row: Row, below: list[Row], width: int) -> bool:
+    """Whether a row is something else than the header or data: a title, an address, a comment."""
+    if not below:
+        return False
+    if _SEPARATOR_LINE.fullmatch(_SPACE.join(row).strip()):
+        return True
+    is_header_next = _is_all_text(below[0]) and len(below[0]) == width
+    if row[0].lstrip().startswith(_COMMENTS):  # but a header may be a comment, for gnuplot
+        return len(row) != width or is_header_next or below[0][0].lstrip().startswith(_COMMENTS)
+    if not any(cell.strip() for cell in row[1:]) and width > 1:
+        return len(row) == 1 or is_header_next
+    return len(row) != width and is_header_next and _is_all_text(row)
+
+
+def _is_header(row: Row, below: list[Row]) -> bool:
+    """Whether a row names columns: words, at least where the rows below have numbers or times."""
+    if _is_all_text(row):
+        return True
+    for column, cell in enumerate(row):
+        cells = [other[column] for other in below if column < len(other)]
+        values = sum(_is_value(other) for other in cells)
+        if (_is_word(cell) or (column == 0 and not cell.strip())) and values * 2 > len(cells):
+            return True
+    return False
+
+
+def _continues_header(first: Row, rows: list[Row], index: int) -> bool:
+    if index >= len(rows):
+        return False
+    row = rows[index]
+    starts = {first[0].strip().casefold(), row[0].strip().casefold()}
+    return starts <= _HEADER_STARTS and len(row) == len(first) and _is_all_text(row)
+
+
+def _usual_width(rows: list[Row]) -> int:
+    widths = Counter(map(len, rows[len(rows) // 2 :]))
+    return max(widths, key=lambda width: (widths[width], width))
+
+
+def _fit(header: tuple[Row, ...], rows: list[Row]) -> float:
+    """Return the share of the rows that have as many cells as the header, or as each other."""
+    if not rows:
+        return 1.0
+    width = len(header[0]) if header else _usual_width(rows)
+    fitting = sum(len(row) == width or _only_blank_beyond(row, width) for row in rows)
+    return fitting / len(rows)
+
+
+def _only_blank_beyond(row: Row, width: int) -> bool:
+    return len(row) > width and not any(cell.strip() for cell in row[width:])
+
+
+def _cleanness(rows: Sequence[Row]) -> float:
+    """Return the share of the cells that hold one thing, as none does with a wrong delimiter."""
+    cells = [cell.strip() for row in rows for cell in row]
+    clean = sum(not _SPLIT_AGAIN.search(cell) or _is_value(cell) for cell in cells)
+    return clean / len(cells) if cells else 1.0
+
+
+def _is_value(cell: str) -> bool:
+    cell = cell.strip()
+    return bool(_NUMBER.fullmatch(cell) or _TIME.fullmatch(cell))
+
+
+def _is_word(cell: str) -> bool:
+    return not is_missing(cell) and not _is_value(cell)
+
+
+def _is_all_text(row: Row) -> bool:
+    return any(map(_is_word, row)) and not any(map(_is_value, row))
+
+
+# --- files without a header ---------------------------------------------------------------------
+
+_BINANCE_KLINES: Final = (
+    "open_time,open,high,low,close,volume,close_time,quote_volume,count,"
+    "taker_buy_volume,taker_buy_quote_volume,ignore"
+)
+_KNOWN_SHAPES: Final = (  # e: a time since 1970, n: another number, b: true or false
+    ("ennnnnennnnn", _BINANCE_KLINES),
+    (
+        "nnnnnebb",
+        "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time,"
+        "is_buyer_maker,is_best_match",
+    ),
+    ("nnnnneb", "agg_trade_id,price,quantity,first_trade_id,last_trade_id,time,is_buyer_maker"),
+    ("nnnnebb", "id,price,quantity,quote_quantity,time,is_buyer_maker,is_best_match"),
+    ("nnnneb", "id,price,quantity,quote_quantity,time,is_buyer_maker"),
+)
+_OTHER_SHAPES: Final = (  # t: a time of any kind, w: a word
+    (re.compile("n"), "price"),
+    (re.compile("tn"), "time,price"),
+    (re.compile("wn"), "symbol,price"),
+    (re.compile("twn"), "time,symbol,price"),
+    (re.compile("wtn"), "symbol,time,price"),
+)
+_BARS: Final = (  # those whose four prices must look like open, high, low and close
+    (re.compile("(t)nnnn"), "time,open,high,low,close"),
+    (re.compile("(t)nnnn[nt]"), "time,open,high,low,close,volume"),
+    (re.compile("(tt)nnnn"), "date,time,open,high,low,close"),
+    (re.compile("(tt)nnnn[nt]"), "date,time,open,high,low,close,volume"),
+    (re.compile("(wt)nnnn"), "symbol,time,open,high,low,close"),
+    (re.compile("(wt)nnnn[nt]"), "symbol,time,open,high,low,close,volume"),
+)
+_EPOCH: Final = re.compile(r"1[0-9]{9}(?:[0-9]{3}){0,3}(?:\.[0-9]*)?")
+_FLAG: Final = re.compile("true|false", re.IGNORECASE)
+
+
+def no_header(delimiter: str, rows: Sequence[Row]) -> str:
+    """Return the message that a file has no header, with the line that would be one."""
+    shown = shortened(delimiter.join(rows[0]), MAX_SHOWN_CHARACTERS)
+    names = _names(rows)
+    advice = "put this line before it"
+    if names is None:
+        names = ",".join(f"column{number}" for number in range(1, len(rows[0]) + 1))
+        advice = "put a line before it, and name the price column price and its time time, like"
+    return f"has no header: its first row is {shown}; {advice}: {names.replace(',', delimiter)}"
+
+
+def _names(rows: Sequence[Row]) -> str | None:
+    """Return the names of columns of this shape, joined by commas; None if it is not known."""
+    shape = "".join(map(_letter, rows[0]))
+    for known, names in _KNOWN_SHAPES:
+        if shape == known:
+            return names
+    shape = shape.replace("e", "t")
+    for pattern, names in _OTHER_SHAPES:
+        if pattern.fullmatch(shape):
+            return names
+    for pattern, names in _BARS:
+        found = pattern.fullmatch(shape)
+        if found and all(_is_bar(row[found.end(1) :][:4]) for row in rows[:_COLUMN_SAMPLE]):
+            return names
+    return None
+
+
+def _letter(cell: str) -> str:
+    cell = cell.strip()
+    if _EPOCH.fullmatch(cell):
+        return "e"
+    if _TIME.fullmatch(cell):
+        return "t"
+    if _NUMBER.fullmatch(cell):
+        return "n"
+    return "b" if _FLAG.fullmatch(cell) else "w"
+
+
+def _is_bar(cells: Row) -> bool:
+    """Whether four cells can be open, high, low and close."""
+    try:
+        first, high, low, last = (float(cell.replace(",", ".")) for cell in cells)
+    except ValueError:
+        return False
+    return low <= min(first, last) and high >= max(first, last)

@@ -205,6 +205,13 @@ class StreamClient:
         """Whether no server has ever answered, and not one frame has come since connecting."""
         return self._state is ClientState.SILENT
 
+    def keep_all(self) -> None:
+        """Need every frame from the next one on, also those that come while there is no connection.
+
+        For a client that began with FROM_NOW_ON and has joined.
+        """
+        self._follows = False
+
     def connected(self, now_ns: int) -> bytes:
         """A new connection is open. Returns what to send first."""
         self._move(ClientInput.DISCONNECTED)  # if it was not reported that the old one is closed

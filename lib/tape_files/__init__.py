@@ -1,1 +1,4 @@
-"""Files that people have, read into tapes."""
+"""Files that people have, read into tapes, and recordings written.
+
+`own_process` (preparing apart from its caller), `parts` (a Parquet file that survives its writer).
+"""

@@ -4,6 +4,9 @@ Each of its two streams has a tape (`lib.tapes`), a publication that knows how f
 published (`lib.streams.publication`), and a server that sends it to the clients
 (`lib.streams.server`, where the way of a tick is drawn). A schedule paces each stream; with rate 0
 the slowest numbered client paces the prices.
+
+A tape from a file is mapped as the program `tape` has prepared it (`lib.tapes.preparation`). Until
+then the ports are open and their clients wait.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import os
 import socket
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -19,18 +21,19 @@ import structlog
 from lib.clock import utc_stamp
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
-from lib.net.host import Host
 from lib.net.listener import Listener
 from lib.process.client_log import ClientLog
 from lib.process.kept_files import FileKeeper
 from lib.process.limits import client_places
 from lib.process.log_events import (
     Listening,
-    RowSkipped,
-    RowsSkipped,
+    LogEvent,
+    NewsEnded,
     ScheduleStarted,
-    SymbolsSkipped,
     TapeEnded,
+    TapeRecognised,
+    TapeSourceChanged,
+    TapeWarning,
     log_event,
 )
 from lib.process.role import run_role
@@ -38,9 +41,11 @@ from lib.process.run_identity import current_run, siblings
 from lib.process.state_file import StateFile
 from lib.settings import GatewaySettings, Settings
 from lib.streams.publication import (
+    STATE_NAME,
     Tapes,
     continue_or_begin,
     news_publication,
+    played_tapes,
     price_publication,
 )
 from lib.streams.schedule import Pacer, Schedule
@@ -50,10 +55,12 @@ from lib.streams.server import (
     UNPACED_STALL_LIMIT_NS,
     StreamServer,
 )
-from lib.tapes.csv_file import Skipped, load_csv_tape
+from lib.tapes.preparation import TapePreparation
+from lib.tapes.prepared import PreparedSentiments, PreparedTape
 from lib.tapes.random_walk import RandomWalkTape
-from lib.tapes.sentiments import RandomSentiments, load_sentiments
-from lib.tapes.tape import Sentiments, Tape, TapeError
+from lib.tapes.recipe import kind_of, recipes
+from lib.tapes.sentiments import RandomSentiments
+from lib.tapes.store import TapeStore
 
 STREAMS: Final = ("price", "news")
 
@@ -62,27 +69,59 @@ class Gateway:
     """The role: a server for prices and one for news."""
 
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
+        self._settings = settings
         self._loop = loop
         self._log = structlog.get_logger()
-        tapes = _load_tapes(settings)
         # Bind first, so that a gateway that loses the race never writes state.
         gateway = settings.gateway
         places = client_places(MAX_CLIENTS, len(STREAMS))
         logs = {name: ClientLog(name, places, loop.clock) for name in STREAMS}
         self._client_logs = logs
+        self._listeners = []
         for name, port in (("price", gateway.price_port), ("news", gateway.news_port)):
             accept = partial(self._on_accept, name)
-            Listener(loop, gateway.host, port, f"gateway.{name}_port", logs[name], accept, siblings)
+            setting = f"gateway.{name}_port"
+            self._listeners.append(
+                Listener(loop, gateway.host, port, setting, logs[name], accept, siblings)
+            )
             log_event(self._log, Listening(stream=name, host=gateway.host, port=port))
-        state = _continue_or_begin(settings, tapes, loop.host)
+        self._paced = bool(gateway.rate)
+        self._is_at_work = False
+        self._ended: set[type[LogEvent]] = set()
+        """The ends that are logged."""
+        self._store = TapeStore(settings.var_dir)
+        self._state_path = settings.var_dir / STATE_NAME
+        self._recipes = [recipe for recipe in recipes(settings) if recipe]
+        run = current_run()
+        self._played = played_tapes(self._state_path, run) if self._recipes else []
+        self._preparation = TapePreparation(
+            self._store, self._recipes, self._played, run, loop.clock
+        )
+        if self._preparation.look():
+            self._begin()
+            return
+        for listener in self._listeners:
+            listener.hold()
+        loop.add_timed(self._preparation)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the tapes are there; until then clients wait."""
+        return self._is_at_work
+
+    def _begin(self) -> None:
+        """Play the tapes."""
+        loop, gateway = self._loop, self._settings.gateway
+        tapes = self._tapes()
+        state, is_new = self._continue_or_begin(tapes)
+        self._log_findings(is_new)
         loop.add_timed(FileKeeper(loop.clock, [state]))
         stall_ns = STALL_LIMIT_NS if gateway.rate else UNPACED_STALL_LIMIT_NS
-        prices = price_publication(state, tapes, settings.symbols)
+        prices = price_publication(state, tapes, self._settings.symbols)
         news = news_publication(state, tapes)
-        self._prices = StreamServer(loop, logs["price"], prices, stall_ns)
-        self._news = StreamServer(loop, logs["news"], news, STALL_LIMIT_NS)
-        self._paced = bool(gateway.rate)
-        self._end_logged = False
+        self._prices = StreamServer(loop, self._client_logs["price"], prices, stall_ns)
+        self._news = StreamServer(loop, self._client_logs["news"], news, STALL_LIMIT_NS)
+        self._is_at_work = True
         self._start_schedules(gateway)
 
     def _start_schedules(self, gateway: GatewaySettings) -> None:
@@ -104,68 +143,79 @@ class Gateway:
 
     def step(self) -> None:
         """One pass of the loop."""
+        if not self._is_at_work:
+            self._wait_for_tapes()
+            return
         busy = self._prices.send_to_lagging()
         busy |= self._news.send_to_lagging()
         if not self._paced:
             busy |= self._prices.publish_unpaced()
         self._loop.poll(may_sleep=not busy)
-        self._log_the_end()
+        self._log_ends()
 
     def close(self) -> None:
         """Log the last counts. The clients reconnect to the successor."""
+        self._preparation.close()
         for log in self._client_logs.values():
             log.on_time(self._loop.clock())
 
-    def _log_the_end(self) -> None:
-        if self._end_logged or not self._prices.publication.ended:
-            return
-        self._end_logged = True
-        stream = self._prices.publication.stream
-        log_event(self._log, TapeEnded(tape=stream.tape, ticks=stream.next_sequence - 1))
+    def _wait_for_tapes(self) -> None:
+        self._loop.poll()
+        if self._loop.running and self._preparation.look():
+            self._begin()
+            for listener in self._listeners:
+                listener.accept_again()
 
+    def _log_ends(self) -> None:
+        """Log the end of a tape, once."""
+        if self._prices.publication.ended and TapeEnded not in self._ended:
+            self._ended.add(TapeEnded)
+            stream = self._prices.publication.stream
+            log_event(self._log, TapeEnded(tape=stream.tape, ticks=stream.next_sequence - 1))
+        if self._news.publication.ended and NewsEnded not in self._ended:
+            self._ended.add(NewsEnded)
+            stream = self._news.publication.stream
+            log_event(self._log, NewsEnded(tape=stream.tape, sentiments=stream.next_sequence - 1))
 
-def _load_tapes(settings: Settings) -> Tapes:
-    gateway = settings.gateway
-    try:
-        ticks: Tape
-        sentiments: Sentiments
-        if gateway.source == "csv":
-            assert gateway.csv_path is not None  # the settings were checked
-            ticks = csv_tape = load_csv_tape(gateway.csv_path, settings.symbols, gateway.csv_symbol)
-            _log_skipped("csv", gateway.csv_path, csv_tape.skipped)
-        else:
-            ticks = RandomWalkTape(settings.symbols, gateway.seed)
-        if gateway.news_csv:
-            sentiments = csv_sentiments = load_sentiments(gateway.news_csv)
-            _log_skipped("news", gateway.news_csv, csv_sentiments.skipped)
-        else:
-            sentiments = RandomSentiments(gateway.seed)
-    except TapeError as error:
-        raise CannotStartError(str(error)) from None
-    return Tapes(ticks, sentiments)
+    def _tapes(self) -> Tapes:
+        """Return what is played: what was prepared, and random numbers for the rest."""
+        seed, opened = self._settings.gateway.seed, list(self._preparation.opened.values())
+        ticks = next((one for one in opened if isinstance(one, PreparedTape)), None)
+        sentiments = next((one for one in opened if isinstance(one, PreparedSentiments)), None)
+        return Tapes(
+            ticks or RandomWalkTape(self._settings.symbols, seed),
+            sentiments or RandomSentiments(seed),
+            tuple(one.directory.name for one in opened),
+        )
 
+    def _log_findings(self, is_new: bool) -> None:
+        """Log what a new tape was taken for and what is odd in it, or that its file has changed."""
+        for recipe, prepared in self._preparation.opened.items():
+            kind, found = kind_of(recipe), prepared.about.findings
+            events: list[LogEvent] = []
+            if is_new:
+                recognised = "; ".join(found.recognised)
+                events.append(TapeRecognised(kind=kind, length=found.length, recognised=recognised))
+                events += [TapeWarning(kind=kind, reason=warning) for warning in found.warnings]
+            elif not self._store.is_of_present_files(recipe, prepared.directory.name):
+                reason = (
+                    f"{recipe.path or 'a file of the query'} has changed or is gone; the tape goes "
+                    "on as it was, and a new run plays what is there then"
+                )
+                events.append(TapeSourceChanged(kind=kind, reason=reason))
+            for event in events:
+                log_event(self._log, event)
 
-def _log_skipped(kind: str, path: Path, skipped: Skipped) -> None:
-    log, file = structlog.get_logger(), str(path)
-    for row in skipped.rows:
-        log_event(log, RowSkipped(tape_kind=kind, path=file, line=row.line, reason=row.reason))
-    if skipped.count:
-        log_event(log, RowsSkipped(tape_kind=kind, path=file, count=skipped.count))
-    if skipped.symbols:
-        log_event(log, SymbolsSkipped(tape_kind=kind, path=file, rows_by_symbol=skipped.symbols))
+    def _continue_or_begin(self, tapes: Tapes) -> tuple[StateFile, bool]:
+        path = self._state_path
+        try:
+            return continue_or_begin(path, current_run(), tapes, self._name_tape)
+        except OSError as error:
+            raise CannotStartError(f"cannot write {path}: {error.strerror}") from None
 
-
-def _continue_or_begin(settings: Settings, tapes: Tapes, host: Host) -> StateFile:
-    path = settings.var_dir / "gateway.state"
-    try:
-        return continue_or_begin(path, current_run(), tapes, partial(_name_tape, host))
-    except OSError as error:
-        raise CannotStartError(f"cannot write {path}: {error.strerror}") from None
-
-
-def _name_tape(host: Host) -> str:
-    stamp = utc_stamp(host.wall_ns()).replace("-", "").replace(":", "")
-    return f"{stamp}-{os.getpid()}"
+    def _name_tape(self) -> str:
+        stamp = utc_stamp(self._loop.host.wall_ns()).replace("-", "").replace(":", "")
+        return f"{stamp}-{os.getpid()}"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -31,6 +31,17 @@ DEFAULT_FILE: Final = PROJECT_ROOT / "etc" / "trading.toml"
 
 EXIT_BAD_SETTINGS: Final = 78
 """The exit code of a program whose settings are bad: EX_CONFIG of sysexits.h."""
+
+FILE_SOURCE: Final = "file"
+"""The source of prices that are in files."""
+_EARLIER_SOURCE: Final = "csv"
+"""What it was called when there was one kind of file; a name for good."""
+_OTHER_NAMES: Final = {
+    "gateway.csv_path": "path",
+    "gateway.csv_symbol": "symbol",
+    "gateway.news_csv": "news_path",
+}
+"""Names of keys from that time, with what they are called now; names for good."""
 
 ORDERS_SOCKET: Final = "orders.sock"
 """The name of the order manager's Unix socket, in the var directory."""
@@ -61,6 +72,8 @@ MAX_ALLOWED_HOSTS: Final = 100
 """The most names in [dashboard] allowed_hosts."""
 MAX_COMMAND_CHARACTERS: Final = 4096
 """The longest shell command; a script of one's own holds more."""
+MAX_QUERY_CHARACTERS: Final = 64 * 1024
+"""The longest SQL of a tape."""
 MAX_LONG_WINDOW: Final = (2**63 - 1) // (MAX_WINDOW_PRICE * PRICE_SCALE)
 """The longest window, in ticks: that many prices of MAX_WINDOW_PRICE, in fixed point, fit 63 bits.
 """
@@ -94,7 +107,22 @@ OptionalFile = Annotated[
 Directory = Annotated[
     Path, Meta(description="a directory's name, not empty, without control characters")
 ]
-Source = Annotated[str, Meta(pattern=r"^(random-walk|csv)\Z", description='"random-walk" or "csv"')]
+Source = Annotated[
+    str, Meta(pattern=r"^(random-walk|file|csv)\Z", description='"random-walk" or "file"')
+]
+FilePattern = Annotated[
+    Path | None,
+    Meta(description='a file\'s name or a pattern, without control characters, or "" for none'),
+]
+Query = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00]*\Z",
+        max_length=MAX_QUERY_CHARACTERS,
+        description=f'SQL of at most {MAX_QUERY_CHARACTERS} characters, or "" for none',
+    ),
+]
+TimeOrder = Annotated[Literal["as-is", "sort"], Meta(description='"as-is" or "sort"')]
 Rate = Annotated[
     float,
     Meta(ge=0, le=MAX_RATE, description="ticks a second, 0 or a number up to 10,000,000"),
@@ -192,11 +220,14 @@ class GatewaySettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only
     price_port: Port = 5001
     news_port: Port = 5002
     source: Source = "random-walk"
-    csv_path: OptionalFile = None
-    csv_symbol: Text = ""
+    path: FilePattern = None
+    query: Query = ""
+    symbol: Text = ""
     rate: Rate = 200.0
     news_interval: Interval = 0.5
-    news_csv: OptionalFile = None
+    news_path: FilePattern = None
+    news_query: Query = ""
+    time_order: TimeOrder = "as-is"
     seed: Seed = 7
 
 
@@ -412,10 +443,13 @@ def _table(place: str, prefix: str, table: Any, kind: type[Any]) -> Any:
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     values = {}
     for key, value in table.items():
-        if key not in fields:
+        name = _OTHER_NAMES.get(prefix + key, key)
+        if name not in fields:
             known = _known_here(key, list(fields))
             raise SettingsError(place, f"{prefix}{key}: unknown key; {known}")
-        field = fields[key]
+        if name != key and name in table:
+            raise SettingsError(place, f"{prefix}{key}: another name of {name}; give one of them")
+        field = fields[name]
         if isinstance(field.type, type) and issubclass(field.type, _Section):
             values[field.name] = _table(place, f"{key}.", value, field.type)
         else:
@@ -432,8 +466,10 @@ def _known_here(name: str, known: list[str]) -> str:
 
 def _value(place: str, key: str, value: Any, kind: Any) -> Any:
     """Turn one TOML value into the type of its setting, within that type's bounds."""
-    if kind is OptionalFile and value == "":
+    if kind in (OptionalFile, FilePattern) and value == "":
         return None
+    if kind is Source and value == _EARLIER_SOURCE:
+        return FILE_SOURCE
     if kind is Host and value == "[::1]":  # as it stands before a port
         return "::1"
     try:
@@ -472,8 +508,7 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     gateway = settings.gateway
     if 0 < gateway.rate < MIN_RATE:
         yield "gateway.rate", f"must be 0 or at least {MIN_RATE:f}, got {gateway.rate}"
-    if gateway.source == "csv" and gateway.csv_path is None:
-        yield "gateway.csv_path", 'must name a file because source is "csv", got ""'
+    yield from _tape_problems(gateway)
     for table, strategy in settings.all_strategies().items():
         yield from _strategy_problems(settings, strategy, table)
     yield from _address_problems(settings)
@@ -481,6 +516,19 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
         if not _HOST_NAME.fullmatch(name):
             wanted = "a host name or address without scheme, port and brackets"
             yield "dashboard.allowed_hosts", f"each must be {wanted}, got {_shown(name)}"
+
+
+def _tape_problems(gateway: GatewaySettings) -> Iterator[tuple[str, str]]:
+    """Check that each tape has one origin at most, and that of a file one."""
+    if gateway.path and gateway.query:
+        yield "gateway.query", "the tape has a path already: give one of path and query"
+    if gateway.news_path and gateway.news_query:
+        yield "gateway.news_query", "the news have a news_path already: give one of them"
+    if gateway.source == FILE_SOURCE and not (gateway.path or gateway.query):
+        yield (
+            "gateway.path",
+            f'must name a file, or query be SQL, because source is "{FILE_SOURCE}", got ""',
+        )
 
 
 def _strategy_problems(
@@ -520,9 +568,9 @@ def _symbol_problems(settings: Settings) -> Iterator[tuple[str, str]]:
         if symbol in seen:
             yield "symbols", f"must be distinct, got {_shown(symbol)} twice"
         seen.add(symbol)
-    csv_symbol = settings.gateway.csv_symbol
-    if csv_symbol and (problem := symbol_problem(csv_symbol)):
-        yield "gateway.csv_symbol", f"{problem}, got {_shown(csv_symbol)}"
+    symbol = settings.gateway.symbol
+    if symbol and (problem := symbol_problem(symbol)):
+        yield "gateway.symbol", f"{problem}, got {_shown(symbol)}"
 
 
 def symbol_problem(symbol: str) -> str | None:

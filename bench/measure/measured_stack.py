@@ -26,7 +26,7 @@ from lib.process.supervisor import Supervisor, SupervisorEndingError, Supervisor
 from lib.settings import DEFAULT_FILE, Settings, load_settings
 from lib.stack.private_stack import PrivateStack, PrivateStackError, start_private_stack
 from lib.stack.supervisord_configuration import PROGRAM
-from lib.streams.publication import TICK_WORD
+from lib.streams.publication import STATE_NAME, TICK_WORD
 from lib.trading.decision_log import DecisionReader, decision_log_path
 
 STEADY_S: Final = 30.0
@@ -63,7 +63,7 @@ class MeasuredStack:
     def published(self) -> Published:
         """Return the gateway's position, read from its state file at no cost to it."""
         if self._state is None:
-            self._state = open_state(self._stack.var_dir / "gateway.state", word_count=2)
+            self._state = open_state(self._stack.var_dir / STATE_NAME, word_count=2)
             if self._state is None:
                 raise BenchError("the gateway has no state file")
         return Published(self._state.header["tape"], self._state.words[TICK_WORD] - 1)

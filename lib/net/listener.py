@@ -36,6 +36,8 @@ ACCEPT_PAUSE_NS: Final = 100 * MILLISECOND_NS
 """The pause after a failed accept (out of descriptors, say): the socket stays readable, so the loop
 would otherwise spin."""
 
+_NEVER_NS: Final = 2**63 - 1
+
 
 class ServerLog(Protocol):
     """Where a server logs the clients that it does not accept."""
@@ -90,6 +92,14 @@ class Listener:
         """The pause is over."""
         self._paused_until_ns = None
         self._register()
+
+    def hold(self) -> None:
+        """Accept nothing until `accept_again`; connections wait in the kernel meanwhile."""
+        self._pause_until(_NEVER_NS)
+
+    def accept_again(self) -> None:
+        """Accept what has come since `hold`, from the next pass on."""
+        self._paused_until_ns = self._loop.clock()
 
     def listen_anew(self) -> None:
         """Listen on a new socket at the path of a Unix socket whose file is gone. Raises OSError.

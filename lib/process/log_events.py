@@ -29,6 +29,8 @@ from lib.wire.order_fields import Side
 Level = Literal["info", "warning", "error", "critical"]
 
 GATEWAY: Final = "gateway"
+TAPE: Final = "tape"
+"""A program that prepares a tape for the gateway, and ends."""
 ORDERBOOK: Final = "orderbook"
 STRATEGY: Final = "strategy"
 ORDER_MANAGER: Final = "order_manager"
@@ -36,7 +38,7 @@ WATCHDOG: Final = "watchdog"
 DASHBOARD: Final = "dashboard"
 ALERTS: Final = "alerts"
 """A process of the watchdog, which logs into the watchdog's log."""
-ROLES: Final = (GATEWAY, ORDERBOOK, STRATEGY, ORDER_MANAGER, WATCHDOG, DASHBOARD, ALERTS)
+ROLES: Final = (GATEWAY, ORDERBOOK, STRATEGY, ORDER_MANAGER, WATCHDOG, DASHBOARD, TAPE, ALERTS)
 
 # Kinds of fields, with their units.
 Ns = Annotated[int, Meta(description="ns, monotonic")]
@@ -54,6 +56,7 @@ Sentiment = Annotated[int, Meta(description="0 to 100")]
 Explained = Annotated[Any, Meta(description="price")]
 Peer = Annotated[str, Meta(description="host:port")]
 Tape = Annotated[str, Meta(description="name of the tape")]
+TapeKind = Annotated[Literal["ticks", "sentiments"], Meta(description="ticks or sentiments")]
 Place = Annotated[str, Meta(description='place in the code, "" if unknown')]
 Positions = Annotated[dict[str, int], Meta(description="shares by symbol")]
 Timestamp = Annotated[str, Meta(description="UTC, ISO 8601")]
@@ -325,32 +328,74 @@ class ScheduleShifted(LogEvent, frozen=True, tag="schedule_shifted"):
     shift_ns: DurationNs
 
 
-@_logged("warning", by=(GATEWAY,))
-class RowSkipped(LogEvent, frozen=True, tag="row_skipped"):
-    """A row of a tape's file cannot be read. Only the first ones have a line each."""
+@_logged("info", by=(GATEWAY,))
+class NewsEnded(LogEvent, frozen=True, tag="news_ended"):
+    """All sentiments of a file are published: after `news_timeout` no strategy has news."""
 
-    tape_kind: str
-    path: str
-    line: Annotated[int, Meta(description="line of the file")]
+    tape: Tape
+    sentiments: int
+
+
+@_logged("info", by=(GATEWAY,))
+class TapeRecognised(LogEvent, frozen=True, tag="tape_recognised"):
+    """What a new tape from a file was taken for: the kind of file, its layout, its columns."""
+
+    kind: TapeKind
+    length: Annotated[int, Meta(description="ticks or sentiments")]
+    recognised: str
+
+
+@_logged("warning", by=(GATEWAY,))
+class TapeWarning(LogEvent, frozen=True, tag="tape_warning"):
+    """Something is odd in the file of a new tape, which is played nevertheless."""
+
+    kind: TapeKind
     reason: str
 
 
 @_logged("warning", by=(GATEWAY,))
-class RowsSkipped(LogEvent, frozen=True, tag="rows_skipped"):
-    """How many rows of a tape's file cannot be read."""
+class TapeSourceChanged(LogEvent, frozen=True, tag="tape_source_changed"):
+    """A file has changed or is gone since its tape began, which goes on as it was prepared."""
 
-    tape_kind: str
-    path: str
-    count: int
+    kind: TapeKind
+    reason: str
 
 
 @_logged("warning", by=(GATEWAY,))
-class SymbolsSkipped(LogEvent, frozen=True, tag="symbols_skipped"):
-    """A tape's file has symbols that are not traded."""
+class PreparingFailed(LogEvent, frozen=True, tag="preparing_failed"):
+    """A process that was to prepare a tape has ended without a result; another one is started."""
 
-    tape_kind: str
-    path: str
-    rows_by_symbol: Annotated[dict[str, int], Meta(description="rows by symbol")]
+    tries: Annotated[int, Meta(description="tries so far")]
+    of: Annotated[int, Meta(description="most tries")]
+
+
+# Tape
+
+
+@_logged("info", by=(TAPE,))
+class TapePreparing(LogEvent, frozen=True, tag="tape_preparing"):
+    """A file is being read for the gateway; logged every few seconds."""
+
+    kind: TapeKind
+    what: str
+    share: Annotated[float, Meta(description="0 to 1")]
+
+
+@_logged("info", by=(TAPE,))
+class TapePrepared(LogEvent, frozen=True, tag="tape_prepared"):
+    """A tape is ready to be played by the gateway."""
+
+    kind: TapeKind
+    length: Annotated[int, Meta(description="ticks or sentiments")]
+    elapsed_s: Seconds
+
+
+@_logged("info", by=(TAPE,))
+class TapeRefused(LogEvent, frozen=True, tag="tape_refused"):
+    """A file cannot be played; the gateway says so as well. The role exits, with code 1."""
+
+    kind: TapeKind
+    reason: str
 
 
 # What survives a role

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 from traceback import format_exc
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, runtime_checkable
 
 import structlog
 
 from lib.clock import to_ns
-from lib.errors import CannotStartError
+from lib.errors import EXIT_CANNOT_START, CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.process.heartbeat import PROGRAM_VARIABLE, Heartbeat
 from lib.process.limits import raise_to_hard_limit
@@ -42,7 +42,6 @@ from lib.process.standard_streams import prepare_standard_streams
 from lib.process.traceback_frames import Plugins, error_text, frames_of, innermost
 from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings
 
-EXIT_CANNOT_START: Final = 1
 STRATEGY: Final = "strategy"
 """The one role that may run several times in a stack: its argument says which strategy it is."""
 
@@ -68,6 +67,15 @@ class Role(Protocol):
         """Release what would outlive the process."""
 
 
+@runtime_checkable
+class WaitingRole(Role, Protocol):
+    """A role that has to wait for something before its work begins; it beats meanwhile."""
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the wait is over, in the constructor or in a `step`."""
+
+
 def run_role(
     name: str, make: Callable[[Settings, EventLoop], Role], *, plugins: Plugins | None = None
 ) -> NoReturn:
@@ -77,7 +85,8 @@ def run_role(
     "strategy:NAME". No other role takes an argument. `plugins` is how the role calls a user's code,
     so that a crash or a long start there is reported at its place.
 
-    Exit codes: 0 after a clean end, 78 for invalid settings or arguments, 1 for anything else.
+    Exit codes: 0 after a clean end, 78 for invalid settings or arguments, 65 for a BadInputError, 1
+    for anything else.
     """
     prepare_standard_streams()
     os.umask(OWN_UMASK)
@@ -100,7 +109,10 @@ def run_role(
         gc.collect()
         gc.freeze()
         _beat(settings, loop)
-        log_event(log, Started(pid=os.getpid()))
+        while isinstance(role, WaitingRole) and not role.is_at_work and loop.running:
+            role.step()
+        if not isinstance(role, WaitingRole) or role.is_at_work:
+            log_event(log, Started(pid=os.getpid()))
         while loop.running:
             role.step()
         role.close()
@@ -110,7 +122,7 @@ def run_role(
         code = EXIT_BAD_SETTINGS
     except CannotStartError as error:
         log_event(log, CannotStart(reason=str(error)))
-        code = EXIT_CANNOT_START
+        code = error.exit_code
     except RoleEndsError as error:
         log_event(log, error.event)
         code = EXIT_CANNOT_START

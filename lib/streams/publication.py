@@ -9,6 +9,7 @@ is ever sent under two prices.
 - `Stream`: what is published so far, and where a client that joins begins. Clients read it.
 - `Publication`: a stream with its stored position. Only its `publish` moves the stream on.
 - `continue_or_begin`: the stored positions of this run's tape, or of a new one.
+- `played_tapes`: which prepared tapes this run plays.
 """
 
 from __future__ import annotations
@@ -24,16 +25,20 @@ import structlog
 from numpy.typing import NDArray
 
 from lib.process.log_events import TapeContinued, TapeStarted, log_event
-from lib.process.state_file import StateFile, continue_state, create_state
+from lib.process.state_file import StateFile, continue_state, create_state, open_state
 from lib.tapes.tape import Sentiments, Tape
 from lib.wire.framing import MESSAGE_DELIMITER
 from lib.wire.stream_messages import FROM_NOW_ON, HelloRequest
 from lib.wire.tick_codec import TickCodec, encode_sentiment
 
+STATE_NAME: Final = "gateway.state"
+"""The file of the state, in the var directory."""
 TICK_WORD: Final = 0
 """Index of the state's word with the sequence of the next tick."""
 NEWS_WORD: Final = 1
 """Index of the state's word with the sequence of the next sentiment."""
+_WORDS: Final = 2
+_PREPARED: Final = "prepared"
 CHUNK_FRAMES: Final = 2048
 """Ticks encoded at a time, ahead of a live stream: a pause of some 0.2 ms."""
 NEWS_CHUNK_FRAMES: Final = 64
@@ -49,6 +54,8 @@ class Tapes(NamedTuple):
 
     ticks: Tape
     sentiments: Sentiments
+    prepared: tuple[str, ...] = ()
+    """The names of those of them that were prepared from files."""
 
 
 class EncodedTape:
@@ -189,21 +196,31 @@ def _encode_sentiments(tape: Sentiments, first: int, count: int) -> bytes:
 
 def continue_or_begin(
     path: Path, run: Iterable[int], tapes: Tapes, name_tape: Callable[[], str]
-) -> StateFile:
+) -> tuple[StateFile, bool]:
     """Return the state of this run's tape, or of a new tape if the run or a content has changed.
 
-    Raises OSError if the state file of a new tape cannot be written.
+    Also whether the tape is new. Raises OSError if the state file of a new tape cannot be written.
     """
     run = list(run)
     contents = [tapes.ticks.identity, tapes.sentiments.identity]
     log = structlog.get_logger()
-    state = continue_state(path, word_count=2)
+    state = continue_state(path, word_count=_WORDS)
     if state and state.header.get("run") == run and state.header.get("contents") == contents:
         tape, next_sequence = state.header["tape"], state.words[TICK_WORD]
         log_event(log, TapeContinued(tape=tape, next_sequence=next_sequence))
-        return state
+        return state, False
     tape = name_tape()
+    header = {"run": run, "contents": contents, "tape": tape, _PREPARED: tapes.prepared}
     # The first sentiment is published from the start: there is news from the first tick on.
-    state = create_state(path, {"run": run, "contents": contents, "tape": tape}, [1, 2])
+    state = create_state(path, header, [1, 2])
     log_event(log, TapeStarted(tape=tape))
-    return state
+    return state, True
+
+
+def played_tapes(path: Path, run: Iterable[int]) -> list[str]:
+    """Return the names of the prepared tapes that this run plays; [] if it plays none yet."""
+    state = open_state(path, word_count=_WORDS)
+    if state is None or state.header.get("run") != list(run):
+        return []
+    names = state.header.get(_PREPARED, [])
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []

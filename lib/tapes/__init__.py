@@ -1,7 +1,8 @@
 """What is played: the ticks and the sentiments of a tape, readable from any position.
 
-In reading order: `tape` (what every tape can do), `random_walk` (the default), `csv_file` (recorded
-prices), `sentiments` (the news), `random_numbers` (what the random ones draw from); `look`, `chart`
-(what people see of a tape), `recording_files` (their names). Used by `lib.streams` and the gateway;
-must know neither streams nor clients, and do no I/O once a file is loaded.
+`tape` (what every tape can do); `random_walk`, `sentiments` (the defaults; `random_numbers` is what
+they draw from). Of files: `recipe` (what to play), `source_files`, `findings` (what was found),
+`prepared` (arrays that are mapped), `prepared_writer`, `store` (those of a var directory),
+`preparation` (has them made), `recording_files`. What people see of one: `look`, `chart`. No I/O
+once a tape is open; must know neither streams nor clients.
 """

@@ -30,7 +30,14 @@ from typing import Any, Final, get_args
 import msgspec
 import structlog
 
-from lib.settings import EXIT_BAD_SETTINGS, Settings, SettingsError, load_settings, symbol_problem
+from lib.settings import (
+    EXIT_BAD_SETTINGS,
+    FILE_SOURCE,
+    Settings,
+    SettingsError,
+    load_settings,
+    symbol_problem,
+)
 from lib.stack.log_follower import event_text
 from lib.stack.long_program import CommandLine, ProgressBar, output_file, run_interruptible
 from lib.stack.recording import record_stack
@@ -47,8 +54,8 @@ from lib.tapes.look import (
     sentiment_findings,
 )
 from lib.tapes.prepared import PreparedSentiments, PreparedTape
-from lib.tapes.recipe import NewsRecipe, Recipe, TickRecipe, TimeOrder
-from lib.tapes.recording_files import news_file, parts_directory, played_path
+from lib.tapes.recipe import Recipe, TickRecipe, TimeOrder, kind_of, recipes
+from lib.tapes.recording_files import news_file, parts_directory
 from lib.tapes.tape import Tape, TapeError
 from lib.text import printable, shown
 
@@ -141,17 +148,22 @@ def _plot_file(text: str) -> Path:
 
 
 def _recipe(arguments: argparse.Namespace, settings: Settings) -> Recipe:
-    path = "" if arguments.query else played_path(str(Path(arguments.file).absolute()))
+    """Return what a gateway would play whose settings say what the command line says."""
+    replace = msgspec.structs.replace
+    path = None if arguments.query else Path(arguments.file).absolute()
     if arguments.news:
-        return NewsRecipe(path=path, query=arguments.query)
-    gateway = settings.gateway
-    return TickRecipe(
-        path=path,
-        query=arguments.query,
-        symbols=arguments.symbols or settings.symbols,
-        symbol=gateway.csv_symbol if arguments.symbol is None else arguments.symbol,
-        time_order=arguments.time_order or "as-is",
-    )
+        gateway = replace(settings.gateway, news_path=path, news_query=arguments.query)
+    else:
+        own = {"symbol": arguments.symbol, "time_order": arguments.time_order}
+        own = {key: value for key, value in own.items() if value is not None}
+        gateway = replace(
+            settings.gateway, source=FILE_SOURCE, path=path, query=arguments.query, **own
+        )
+    symbols = arguments.symbols or settings.symbols
+    ticks, news = recipes(replace(settings, symbols=symbols, gateway=gateway))
+    recipe = news if arguments.news else ticks
+    assert recipe is not None
+    return recipe
 
 
 def _look(arguments: argparse.Namespace, recipe: Recipe) -> int:
@@ -220,13 +232,9 @@ class _Progress:
 
 def _json(recipe: Recipe, findings: Findings, error: str | None = None) -> str:
     """Return the findings for programs."""
-    counted = "ticks" if isinstance(recipe, TickRecipe) else "sentiments"
-    figures: dict[str, Any] = {counted: findings.length}
+    figures: dict[str, Any] = {kind_of(recipe): findings.length}
     if isinstance(recipe, TickRecipe):
         figures["symbols"] = findings.symbols
-    else:
-        one = findings.symbols.get(SENTIMENT)
-        figures |= {"first": one and one.first, "last": one and one.last}
     figures |= {"skipped": findings.skipped, "warnings": findings.warnings, "error": error}
     return msgspec.json.encode(figures).decode()
 

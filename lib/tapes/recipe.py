@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from lib.settings import FILE_SOURCE, Settings
+from lib.tapes.recording_files import played_path
 from lib.tapes.tape import digest
 
 TimeOrder = Literal["as-is", "sort"]
@@ -36,6 +38,31 @@ class NewsRecipe(Struct, frozen=True, kw_only=True, tag="sentiments"):
 Recipe = TickRecipe | NewsRecipe
 
 
+Kind = Literal["ticks", "sentiments"]
+
+
+def kind_of(recipe: Recipe) -> Kind:
+    """Return what comes of the recipe."""
+    return "ticks" if isinstance(recipe, TickRecipe) else "sentiments"
+
+
 def recipe_digest(recipe: Recipe) -> str:
     """Return a name (16 hexadecimal digits) that changes with anything in the recipe."""
     return digest(msgspec.json.encode(recipe))
+
+
+def recipes(settings: Settings) -> tuple[TickRecipe | None, NewsRecipe | None]:
+    """Return what the settings play from files: ticks and sentiments, None what is no file."""
+    gateway = settings.gateway
+    ticks = news = None
+    if gateway.source == FILE_SOURCE:
+        ticks = TickRecipe(
+            path=played_path(str(gateway.path or "")),
+            query=gateway.query,
+            symbols=settings.symbols,
+            symbol=gateway.symbol,
+            time_order=gateway.time_order,
+        )
+    if gateway.news_path or gateway.news_query:
+        news = NewsRecipe(path=played_path(str(gateway.news_path or "")), query=gateway.news_query)
+    return ticks, news

@@ -33,9 +33,9 @@ def news_file(file: Path) -> Path:
 def played_path(path: str) -> str:
     """Return what to read where `path` is asked for: the pattern of its parts if only they exist.
 
-    `path` may be a pattern itself.
+    `path` may be a pattern itself, or "" for none.
     """
     file = Path(path)
-    if not file.exists() and parts_directory(file).is_dir():
+    if path and not file.exists() and parts_directory(file).is_dir():
         return f"{escape(str(parts_directory(file)))}/{PART_PATTERN}"
     return path

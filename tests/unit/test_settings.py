@@ -68,7 +68,7 @@ def test_the_least_values_are_taken_and_paths_are_absolute(load):
     settings = load(
         """
         symbols = ["BRK-B", "日経"]
-        gateway = { source = "csv", csv_path = "/a.csv", news_csv = "tapes/news.csv", rate = 0 }
+        gateway = { source = "file", path = "/a*.csv", news_path = "tapes/news.csv", rate = 0 }
         price_book.ring_capacity = 10
         order_manager = { host = "::1", port = 5002 }  # the same port at another address
         risk.max_position = 0
@@ -84,12 +84,35 @@ def test_the_least_values_are_taken_and_paths_are_absolute(load):
     )
     gateway = settings.gateway
     assert settings.symbols == ("BRK-B", "日経")
-    assert gateway.csv_path == Path("/a.csv")
-    assert gateway.news_csv == PROJECT_ROOT / "tapes/news.csv"
-    assert (gateway.source, gateway.rate, type(gateway.rate)) == ("csv", 0.0, float)
+    assert gateway.path == Path("/a*.csv")
+    assert gateway.news_path == PROJECT_ROOT / "tapes/news.csv"
+    assert (gateway.source, gateway.rate, type(gateway.rate)) == ("file", 0.0, float)
     assert (settings.order_manager.host, settings.dashboard.host) == ("::1", "::1")
     assert settings.strategy.signal_class == "my_signals:Contrarian"
     assert settings.dashboard.allowed_hosts == ("a_b.example", "fd00::1")
+
+
+def test_the_earlier_names_of_a_tape_from_a_file_mean_the_same(load):
+    earlier = load(
+        """
+        [gateway]
+        source = "csv"
+        csv_path = "a.csv"
+        csv_symbol = "AAPL"
+        news_csv = "b.csv"
+        """
+    )
+    now = load(
+        """
+        [gateway]
+        source = "file"
+        path = "a.csv"
+        symbol = "AAPL"
+        news_path = "b.csv"
+        """
+    )
+    assert earlier == now
+    assert now.gateway.path == PROJECT_ROOT / "a.csv"
 
 
 def test_a_further_strategy_is_strategy_but_for_its_name_and_what_its_table_says(load):
@@ -144,9 +167,14 @@ IMPOSSIBLE = {
     "gateway": ["[{}]"],
     "gateway.host": ['"0.0.0.0"', '"example.com"', '"::"', '"::1%lo"', '"[::2]"', "127"],
     "gateway.price_port": ["0", "65536", "true", f"0x{'f' * 5000}"],
-    "gateway.source": ['"csv\\n"'],
+    "gateway.source": ['"csv\\n"', '"parquet"'],
+    "gateway.path": ['"a\\u0000b"'],
     "gateway.csv_path": ['"a\\u0000b"'],
-    "gateway.csv_symbol": ['"HELLO"'],
+    "gateway.query": ["1", '"a\\u0000b"', f'"{"a" * 65_537}"'],
+    "gateway.symbol": ['"HELLO"'],
+    "gateway.news_path": ["1"],
+    "gateway.news_query": ['"a\\u0000b"'],
+    "gateway.time_order": ['"desc"', "1"],
     "gateway.rate": ["-0.1", "10_000_001", "1e-9", "nan", f"1{'0' * 400}"],
     "gateway.news_interval": ["0", "1e300"],
     "gateway.seed": ["-1", "0x8000000000000000"],
@@ -212,7 +240,13 @@ def test_an_impossible_value_is_rejected_in_one_line_that_names_the_key(rejectio
         ("gateway.price_port = 5003", "order_manager.port"),
         ('gateway = { price_port = 8080, host = "localhost" }', "dashboard.port"),
         ("dashboard.port = 5001", "dashboard.port"),
-        ('gateway.source = "csv"', "gateway.csv_path"),
+        ('gateway.source = "file"', "gateway.path"),
+        ('gateway.source = "csv"', "gateway.path"),
+        ('gateway = { source = "file", path = "a", query = "b" }', "gateway.query"),
+        ('gateway = { news_path = "a", news_query = "b" }', "gateway.news_query"),
+        ('gateway = { path = "a", csv_path = "a" }', "gateway.csv_path"),
+        ('gateway = { csv_symbol = "", symbol = "" }', "gateway.csv_symbol"),
+        ('gateway = { news_path = "", news_csv = "a" }', "gateway.news_csv"),
         ("strategy.long_window = 92233", "price_book.ring_capacity"),
         ("strategies.second.long_window = 92233", "price_book.ring_capacity"),
         ("strategies.second.long_window = 20", "strategies.second.short_window"),

@@ -44,7 +44,8 @@ def path(tmp_path) -> Path:
 def begin(
     path: Path, run: tuple[int, int] = RUN, tapes: Tapes = TAPES, name: str = "t"
 ) -> StateFile:
-    return continue_or_begin(path, run, tapes, lambda: name)
+    state, _is_new = continue_or_begin(path, run, tapes, lambda: name)
+    return state
 
 
 def test_a_successor_goes_on_where_the_state_ends_and_news_begin_with_the_first_published(path):

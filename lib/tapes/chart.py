@@ -91,8 +91,9 @@ def draw(course: Course, rows: int, glyphs: str) -> list[str]:
         return [""] * rows
     lowest, highest = int(course.low[is_drawn].min()), int(course.high.max())
     steps = len(glyphs) - 1
-    scale = (rows * steps - 1) / max(1, highest - lowest)
-    low, high = (((prices - lowest) * scale).astype(np.int64) for prices in course)
+    span, top = max(1, highest - lowest), rows * steps - 1
+    # In this order: the highest price is exactly 1 of the span, and so at the top.
+    low, high = (((prices - lowest) / span * top).astype(np.int64) for prices in course)
     lines = []
     for row in reversed(range(rows)):
         filled = np.clip(high - row * steps + 1, 0, steps)

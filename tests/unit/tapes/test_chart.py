@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.prices import PRICE_SCALE
+from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.tapes import chart
 from lib.tapes.chart import ASCII, BLOCKS, NO_PRICE, Course, draw, survey
 from tests.array_tapes import ArrayTape
@@ -100,5 +100,15 @@ def test_a_flat_price_is_a_line(glyphs):
     assert draw(course((5, 5), (5, 5)), 3, glyphs) == ["", "", glyphs[1] * 2]
 
 
-def test_the_highest_prices_there_are_can_be_drawn():
-    assert draw(course((1, 1), (9e9, 9e9)), 1, BLOCKS) == ["▁█"]
+@given(st.lists(st.integers(1, MAX_PRICE), min_size=1), st.integers(1, 10))
+def test_the_lowest_price_is_at_the_bottom_and_the_highest_at_the_top(prices, rows):
+    units = np.array(prices)
+    lines = draw(Course(units, units), rows, BLOCKS)
+    lowest, highest = min(prices), max(prices)
+    columns = [[line.ljust(len(prices))[number] for line in lines] for number in range(len(prices))]
+    for price, column in zip(prices, columns, strict=True):
+        assert "".join(column).strip()
+        if price == lowest:
+            assert column[-1] == "▁"
+        elif price == highest:
+            assert column[0] == "█"

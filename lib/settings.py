@@ -563,17 +563,18 @@ def _strategy_problems(
 def _symbol_problems(settings: Settings) -> Iterator[tuple[str, str]]:
     seen = set()
     for symbol in settings.symbols:
-        if problem := _symbol_problem(symbol):
+        if problem := symbol_problem(symbol):
             yield "symbols", f"{problem}, got {_shown(symbol)}"
         if symbol in seen:
             yield "symbols", f"must be distinct, got {_shown(symbol)} twice"
         seen.add(symbol)
     symbol = settings.gateway.symbol
-    if symbol and (problem := _symbol_problem(symbol)):
+    if symbol and (problem := symbol_problem(symbol)):
         yield "gateway.symbol", f"{problem}, got {_shown(symbol)}"
 
 
-def _symbol_problem(symbol: str) -> str | None:
+def symbol_problem(symbol: str) -> str | None:
+    """Return why a symbol cannot be one, and what it must be; None if it can."""
     if not 1 <= len(symbol.encode()) <= MAX_SYMBOL_BYTES:
         return f"a symbol must have 1 to {MAX_SYMBOL_BYTES} bytes of UTF-8"
     if symbol in RESERVED_SYMBOLS:

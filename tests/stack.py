@@ -106,6 +106,12 @@ class PrivateStack(private_stack.PrivateStack):
         self._by_hand.append(process)
         return process
 
+    def kill_by_hand(self) -> None:
+        """Kill the roles that were started by hand."""
+        for process in self._by_hand:
+            process.kill()
+            process.wait(timeout=60)
+
     def stop(self) -> int:
         """Stop `main.py` as Ctrl-C does; return its exit code."""
         self.end()

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from lib.clock import Clock
 from lib.price_book.book import SharedPriceBook
 from lib.process.log_events import MalformedFrames, TicksMissed, UnknownSymbols, log_event
 from lib.process.throttled_log import ThrottledLog
-from lib.streams.stream_client import Frames, Joined, StreamClient, WentPlain
+from lib.streams.stream_client import Frames, Joined, StreamClient, WentPlain, sent_times_ns
 from lib.text import shown
 from lib.wire.framing import split
 from lib.wire.malformed_frames import malformed_tick
@@ -113,7 +111,10 @@ class TickIngest:
         ticks = self._codec.decode(frames)
         if len(ticks.offsets):
             self._book.update_batch(
-                ticks.symbols, ticks.prices, ticks.offsets + first, _sent_ns(batches, ticks.offsets)
+                ticks.symbols,
+                ticks.prices,
+                ticks.offsets + first,
+                sent_times_ns(batches, ticks.offsets),
             )
         if ticks.malformed or ticks.unknown:
             self._count(first, ticks.malformed, ticks.unknown)
@@ -139,11 +140,3 @@ class TickIngest:
                 }
 
             self._throttled_log.add_by_kind(UnknownSymbols, now_ns, counts, describe)
-
-
-def _sent_ns(batches: list[Frames], offsets: NDArray[np.int64]) -> NDArray[np.int64] | int:
-    """Return when each of the ticks was sent; one number if all were sent together."""
-    if len(batches) == 1:
-        return batches[0].sent_ns
-    of_all = np.repeat([batch.sent_ns for batch in batches], [batch.count for batch in batches])
-    return of_all[offsets]

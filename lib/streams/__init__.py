@@ -3,6 +3,6 @@
 The gateway's side, in the order in which a tick passes: `schedule` (when the next is due),
 `publication` (its number, its encoded frame), `server` (the clients on their connections),
 `subscriber` (what one client is sent next). The other side: `stream_client` (what was received, and
-what is missing) and `feed` (that client on a connection). Used by the gateway, the orderbook and
-the strategy; must import neither the price book nor order entry.
+what is missing), `feed` (that client on a connection) and `recorder` (what it gets, in a file).
+Used by three roles and by recordings; must import neither the price book nor order entry.
 """

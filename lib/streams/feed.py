@@ -70,6 +70,10 @@ class StreamFeed:
         else:
             self._connection.drop(self._client.silence_reason())
 
+    def leave(self, reason: str) -> None:
+        """Close the connection. It comes back with the next pass of the loop, if there is one."""
+        self._connection.drop(reason)
+
     def _log_undelimited(self, undelimited: Undelimited) -> None:
         event = ServerSentNoDelimiter(stream=self._stream, peer=self.peer, **undelimited._asdict())
         self._undelimited.log_first(event)

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from lib.clock import MILLISECOND_NS, SECOND_NS
 from lib.wire.framing import MESSAGE_DELIMITER, FrameBuffer
@@ -85,6 +87,17 @@ class Frames(Struct, frozen=True, gc=False):
 
 
 Event = Joined | WentPlain | Frames | Undelimited
+
+
+def sent_times_ns(batches: list[Frames], offsets: NDArray[np.int64]) -> NDArray[np.int64] | int:
+    """Return when each frame was sent; one number if all were sent together.
+
+    `offsets` say which: the distance of each frame from the first one of all batches.
+    """
+    if len(batches) == 1:
+        return batches[0].sent_ns
+    of_all = np.repeat([batch.sent_ns for batch in batches], [batch.count for batch in batches])
+    return of_all[offsets]
 
 
 class ClientState(Enum):
@@ -191,6 +204,13 @@ class StreamClient:
     def is_strange(self) -> bool:
         """Whether no server has ever answered, and not one frame has come since connecting."""
         return self._state is ClientState.SILENT
+
+    def keep_all(self) -> None:
+        """Need every frame from the next one on, also those that come while there is no connection.
+
+        For a client that began with FROM_NOW_ON and has joined.
+        """
+        self._follows = False
 
     def connected(self, now_ns: int) -> bytes:
         """A new connection is open. Returns what to send first."""

@@ -2,6 +2,7 @@
 
 `tape` (what every tape can do); `random_walk`, `sentiments` (the defaults; `random_numbers` is what
 they draw from). Of files: `recipe` (what to play), `source_files`, `findings` (what was found),
-`prepared` (arrays that are mapped), `store` (those of a var directory), `preparation` (has them
-made). No I/O once a tape is open; must know neither streams nor clients.
+`prepared` (arrays that are mapped), `prepared_writer`, `store` (those of a var directory),
+`preparation` (has them made), `recording_files`. What people see of one: `look`, `chart`. No I/O
+once a tape is open; must know neither streams nor clients.
 """

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from lib.settings import FILE_SOURCE, Settings
+from lib.tapes.recording_files import played_path
 from lib.tapes.tape import digest
 
 TimeOrder = Literal["as-is", "sort"]
@@ -56,12 +57,12 @@ def recipes(settings: Settings) -> tuple[TickRecipe | None, NewsRecipe | None]:
     ticks = news = None
     if gateway.source == FILE_SOURCE:
         ticks = TickRecipe(
-            path=str(gateway.path or ""),
+            path=played_path(str(gateway.path or "")),
             query=gateway.query,
             symbols=settings.symbols,
             symbol=gateway.symbol,
             time_order=gateway.time_order,
         )
     if gateway.news_path or gateway.news_query:
-        news = NewsRecipe(path=str(gateway.news_path or ""), query=gateway.news_query)
+        news = NewsRecipe(path=played_path(str(gateway.news_path or "")), query=gateway.news_query)
     return ticks, news

@@ -1,0 +1,103 @@
+"""A Parquet file that is written in parts, so that a killed writer loses only the last one.
+
+A part appears under its name when it is whole. DuckDB writes it; memory is bounded by the rows of
+one part, and at the joining by DuckDB's own limit.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+from numpy.typing import NDArray
+
+from lib.tapes.recording_files import PART_PATTERN, part_file, parts_directory
+from lib.tapes.tape import TapeError
+from lib.text import printable
+
+MEMORY_LIMIT: Final = "512MB"
+_JOINED: Final = "joined.new"
+"""The name of the whole file in the directory of the parts, until it is whole."""
+
+
+class PartsWriter:
+    """Writes the parts of one file. Used from one thread."""
+
+    def __init__(self, file: Path) -> None:
+        """Nothing is made before the first part. Raises TapeError if a name is taken."""
+        self.file: Final = file
+        self._parts = 0
+        if file.exists() or file.is_symlink():
+            raise TapeError(f"{file} is there already; give another name")
+        if parts_directory(file).exists():
+            raise TapeError(
+                f"{parts_directory(file)} is there already, of a recording that was cut off: "
+                f"python -m lib.tapes record --join {file}, or remove it"
+            )
+        self._connection = _connection()
+
+    def write(self, query: str, rows: Mapping[str, NDArray[Any]], **parameters: object) -> None:
+        """Write a part: what `query` makes of the columns of `rows`. Raises TapeError."""
+        part = part_file(self.file, self._parts + 1)
+        new = part.with_suffix(".new")
+        try:
+            if not self._parts:
+                part.parent.mkdir()
+            # DuckDB finds `rows` by its name. No fsync: a killed process loses nothing by that.
+            self._connection.execute(
+                f"COPY ({query}) TO '{_quoted(new)}' (FORMAT parquet)", parameters
+            )
+            new.replace(part)
+        except (duckdb.Error, OSError) as error:
+            raise _cannot_write(part, str(error)) from None
+        self._parts += 1
+
+    def close(self) -> None:
+        """Write no further part."""
+        self._connection.close()
+
+
+def join_parts(file: Path) -> int:
+    """Join the parts of `file` into `file`, and remove them. Returns how many rows it has.
+
+    Without a part nothing is written. Raises TapeError, and then leaves the parts as they are.
+    """
+    directory = parts_directory(file)
+    if not directory.exists():
+        return 0
+    if file.exists():
+        raise TapeError(f"{file} is there already; {directory} stays as it is")
+    parts = [str(part) for part in sorted(directory.glob(PART_PATTERN))]
+    rows = 0
+    try:
+        if parts:
+            new = directory / _JOINED
+            with _connection() as connection:
+                copy = (
+                    f"COPY (FROM read_parquet($parts)) TO '{_quoted(new)}' "
+                    "(FORMAT parquet, COMPRESSION zstd)"
+                )
+                (rows,) = connection.execute(copy, {"parts": parts}).fetchone() or (0,)
+            new.replace(file)
+        shutil.rmtree(directory)
+    except (duckdb.Error, OSError) as error:
+        raise _cannot_write(file, str(error)) from None
+    return int(rows)
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    # One thread: the other core is for the stack that is recorded.
+    connection = duckdb.connect(config={"threads": 1, "memory_limit": MEMORY_LIMIT})
+    connection.execute("SET enable_progress_bar = false")  # it would be printed
+    return connection
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _cannot_write(file: Path, reason: str) -> TapeError:
+    return TapeError(f"{file}: cannot be written: {printable(reason.splitlines()[0])}")

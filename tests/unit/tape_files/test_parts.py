@@ -1,0 +1,123 @@
+"""A Parquet file in parts: what a killed writer leaves, what becomes of the parts at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import duckdb
+import numpy as np
+import pytest
+
+from lib.tape_files.parts import PartsWriter, join_parts
+from lib.tapes.recording_files import parts_directory, played_path
+from lib.tapes.tape import TapeError
+from tests.processes import forked
+
+QUERY = "SELECT number, $word AS word FROM rows"
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "it's [a] tape.parquet"
+
+
+def write(writer: PartsWriter, *numbers: int, word: str = "w") -> None:
+    writer.write(QUERY, {"number": np.array(numbers, np.int64)}, word=word)
+
+
+def numbers(pattern: str) -> list[int]:
+    with duckdb.connect() as connection:
+        rows = connection.execute("SELECT number FROM read_parquet($1)", [pattern]).fetchall()
+    return [number for (number,) in rows]
+
+
+def test_the_parts_are_joined_in_their_order_and_removed(file):
+    writer = PartsWriter(file)
+    for part in range(12):
+        write(writer, 100 - part, 200 - part)
+    writer.close()
+    assert not file.exists()
+    assert join_parts(file) == 24
+    assert numbers(str(file).replace("[", "[[]")) == [
+        number for part in range(12) for number in (100 - part, 200 - part)
+    ]
+    assert not parts_directory(file).exists()
+
+
+def test_a_killed_writer_leaves_its_whole_parts_which_are_what_is_played(file):
+    def record():
+        writer = PartsWriter(file)
+        write(writer, 1, 2)
+        write(writer, 3)
+        (parts_directory(file) / "part-000000003.new").write_bytes(b"PAR1 half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with forked(record) as child:
+        assert child.join() == -signal.SIGKILL
+    assert numbers(played_path(str(file))) == [1, 2, 3]
+    assert join_parts(file) == 3
+    assert played_path(str(file)) == str(file)
+
+
+def test_nothing_is_made_before_the_first_part(file):
+    PartsWriter(file).close()
+    assert list(file.parent.iterdir()) == []
+    assert join_parts(file) == 0
+    assert list(file.parent.iterdir()) == []
+
+
+def test_a_file_that_is_there_is_not_overwritten(file):
+    file.write_text("mine")
+    with pytest.raises(TapeError, match="is there already; give another name"):
+        PartsWriter(file)
+    assert file.read_text() == "mine"
+
+
+def test_a_link_that_leads_nowhere_is_not_followed(file):
+    file.symlink_to("elsewhere")
+    with pytest.raises(TapeError, match="is there already"):
+        PartsWriter(file)
+
+
+def test_the_parts_of_another_recording_are_kept_and_named(file):
+    write(PartsWriter(file), 1)
+    with pytest.raises(TapeError, match="record --join"):
+        PartsWriter(file)
+    assert numbers(played_path(str(file))) == [1]
+
+
+def test_parts_are_not_joined_over_a_file_that_has_come_meanwhile(file):
+    write(PartsWriter(file), 1)
+    file.write_text("mine")
+    with pytest.raises(TapeError, match="is there already"):
+        join_parts(file)
+    assert file.read_text() == "mine"
+    assert parts_directory(file).is_dir()
+
+
+def test_a_part_that_cannot_be_written_is_one_line_and_the_earlier_ones_stay(file):
+    writer = PartsWriter(file)
+    write(writer, 1)
+    (parts_directory(file) / "part-000000002.new").mkdir()
+    with pytest.raises(TapeError, match="cannot be written") as error:
+        write(writer, 2)
+    assert "\n" not in str(error.value)
+    assert numbers(played_path(str(file))) == [1]
+
+
+def test_a_damaged_part_is_one_line_and_all_parts_stay(file):
+    write(PartsWriter(file), 1)
+    (parts_directory(file) / "part-000000002.parquet").write_bytes(b"PAR1 half")
+    with pytest.raises(TapeError) as error:
+        join_parts(file)
+    assert "\n" not in str(error.value)
+    assert len(list(parts_directory(file).iterdir())) >= 2
+    assert not file.exists()
+
+
+def test_nothing_is_printed(file, capfd):
+    writer = PartsWriter(file)
+    write(writer, 1)
+    join_parts(file)
+    assert capfd.readouterr() == ("", "")

@@ -72,7 +72,11 @@ class Table(NamedTuple):
     head: list[tuple[str | None, ...]]
     """The first HEAD_ROWS rows, as text."""
     misfit_sql: str
-    """SQL that is true for a row that does not fit the header."""
+    """SQL that is true for a row that does not fit the others, so that no cell can be trusted."""
+    misfit: str
+    """What is wrong with such a row."""
+    misfit_advice: str
+    """What to do about it, if many rows are such."""
     recognised: list[str]
     """What it was taken for, for people."""
     rows: int

@@ -15,7 +15,7 @@ from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.tape_files.arrow_stream import Batch, Numbers, Texts
 from lib.tape_files.layout import Layout, PriceColumns, find_layout
 from lib.tape_files.lines import place_of
-from lib.tape_files.listing import listed, quoted
+from lib.tape_files.listing import listed, plural, quoted
 from lib.tape_files.number_format import (
     PLAIN,
     NumberFormat,
@@ -36,7 +36,7 @@ from lib.tape_files.price_reading import (
 )
 from lib.tape_files.scaled import check_numbers
 from lib.tape_files.sealed import SealedDatabase, quoted_text
-from lib.tape_files.skips import CUT, MISFIT, Skips
+from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
 from lib.tape_files.symbol_plan import SymbolPlan, plan_symbols
 from lib.tape_files.table import ColumnKind, Table
@@ -107,13 +107,17 @@ def read_ticks(
     Raises TapeError if it cannot be played; `sink` then has arbitrary ticks more than before.
     """
     try:
+        if not table.head:
+            raise TapeError("has a header, and no row below it")
         layout = find_layout(table, reading.recipe.symbols, reading.recipe.symbol)
         if layout.time is None and reading.recipe.time_order == "sort":
             raise TapeError(_cannot_sort(table, layout))
         mark = sink.length
         if (first := _symbols_of_head(table, layout, reading.recipe.symbols)) is not None:
             plan = plan_symbols(table, layout, first, reading.recipe)
-            expected = [name for name in first if name not in plan.index_of]
+            expected = None
+            if layout.symbol is not None:
+                expected = [name for name in first if name not in plan.index_of]
             try:
                 return _read_planned(database, table, layout, plan, expected, reading, sink)
             except _UnexpectedSymbolError:
@@ -305,7 +309,7 @@ class _TableReader:
     def finish(self) -> TickReading:
         """Return the reading with this table in it. Raises TapeError if it cannot be trusted."""
         reading, layout = self._reading, self._layout
-        if self._misfits > MAX_MISFIT_SHARE * self._rows:
+        if self._misfits > max(1, MAX_MISFIT_SHARE * self._rows):
             raise TapeError(self._too_many_misfits())
         names = listed(self._table.columns[n].name for p in self._prices for n in p.columns)
         reading.warnings += check_numbers(self._numbers, names)
@@ -384,7 +388,7 @@ class _TableReader:
         fits = ~misfit
         if misfit.any():
             self._misfits += int(np.count_nonzero(misfit))
-            self._skip(MISFIT, np.flatnonzero(misfit) + self._rows)
+            self._skip(self._table.misfit, np.flatnonzero(misfit) + self._rows)
         if (no_symbol := fits & (symbols == _NO_SYMBOL)).any():
             self._skip(_NO_SYMBOL_REASON, np.flatnonzero(no_symbol) + self._rows)
         if self._expected is not None and not self._layout.is_wide:
@@ -488,12 +492,11 @@ class _TableReader:
         )
 
     def _too_many_misfits(self) -> str:
-        columns = sum(bool(column.name) for column in self._table.columns)
-        first = self._reading.skips.first[MISFIT]
+        misfit = self._table.misfit
+        first = self._reading.skips.first[misfit]
         return (
-            f"{self._misfits:,} of {self._rows:,} rows have more cells than the {columns} columns "
-            f"of the header, the first in {first}: a comma within a number? Quote such numbers, or "
-            "write them without commas for thousands and with a point for decimals"
+            f"{self._misfits:,} of {plural(self._rows, 'row')}: {misfit}; the first is {first}"
+            f"{self._table.misfit_advice}"
         )
 
 
@@ -502,6 +505,6 @@ def _time_sql(table: Table, layout: Layout) -> str:
     assert layout.time
     columns = [table.columns[number] for number in layout.time.columns]
     if layout.time.format is None:
-        return f"epoch_ns(CAST({columns[0].sql} AS TIMESTAMP_NS))"
+        return f"TRY(epoch_ns(CAST({columns[0].sql} AS TIMESTAMP_NS)))"
     text = " || ' ' || ".join(column.text_sql for column in columns)
     return f"CAST({layout.time.format.of(f'({text})')} AS BIGINT)"

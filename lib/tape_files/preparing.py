@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.tape_files.column_names import SENTIMENT_NAMES
 from lib.tape_files.oddities import tick_findings
 from lib.tape_files.sealed import SealedDatabase, StatementError
 from lib.tape_files.sentiment_reading import SentimentReading, read_sentiments
@@ -110,11 +111,13 @@ class _Source:
         self.share = 1.0
         """How much of the work reading is."""
         self._query = recipe.query
+        self._lonely = SENTIMENT_NAMES[0] if isinstance(recipe, NewsRecipe) else ""
         self._files = files_of(recipe.path) if recipe.path else []
         self._before = [_signature(path) for path in self._files]
         self._progress = progress
         self._max_query_s = max_query_s
         self._done = 0
+        self._most = 0.0
 
     def read_ticks(self, reading: TickReading, sink: TickSink) -> TickReading:
         """Append the ticks of all tables to `sink`."""
@@ -137,20 +140,33 @@ class _Source:
         read: Callable[[SealedDatabase, Table, _Reading], _Reading],
     ) -> _Reading:
         """Read one table after another; `read` leaves the reading that it is given as it is."""
+        try:
+            return self._read_each(reading, sink, read)
+        except TapeError as error:
+            text = str(error)
+            if self._query and not text.startswith(self.title):
+                raise TapeError(f"{self.title}: {text}") from None
+            raise
+
+    def _read_each(
+        self,
+        reading: _Reading,
+        sink: TickSink | PreparedWriter,
+        read: Callable[[SealedDatabase, Table, _Reading], _Reading],
+    ) -> _Reading:
         if self._query:
             with self._query_table() as (database, table):
                 return read(database, table, reading)
         for path in self._files:
             mark = sink.length
             try:
-                with file_table(path, self.scratch, self._tick) as (database, table):
+                with self._file_table(path) as (database, table):
                     reading = read(database, table, reading)
             except StatementError as error:
                 if not error.is_bad_row:
                     raise
                 sink.cut_back(mark)
-                repaired = file_table(path, self.scratch, self._tick, is_bad_csv=True)
-                with repaired as (database, table):
+                with self._file_table(path, is_bad_csv=True) as (database, table):
                     reading = read(database, table, reading)
             self._done += 1
         return reading
@@ -166,6 +182,21 @@ class _Source:
                 raise TapeError(f"{path}: has changed while it was read: try again")
 
     @contextmanager
+    def _file_table(
+        self, path: Path, is_bad_csv: bool = False
+    ) -> Iterator[tuple[SealedDatabase, Table]]:
+        table = file_table(
+            path, self.scratch, self._tick, lonely=self._lonely, is_bad_csv=is_bad_csv
+        )
+        try:
+            with table as found:
+                yield found
+        except StatementError as error:
+            if str(error).startswith(str(path)):
+                raise
+            raise StatementError(f"{path}: {error}") from None
+
+    @contextmanager
     def _query_table(self) -> Iterator[tuple[SealedDatabase, Table]]:
         deadline = time.monotonic() + self._max_query_s
 
@@ -177,18 +208,13 @@ class _Source:
                 )
             self._progress("running the query", min(share, 1.0) * self.share)
 
-        try:
-            with query_table(self._query, self.scratch, tick) as found:
-                yield found
-        except StatementError as error:
-            text = str(error)
-            raise TapeError(
-                text if text.startswith(self.title) else f"{self.title}: {text}"
-            ) from None
+        with query_table(self._query, self.scratch, tick) as found:
+            yield found
 
     def _tick(self, share: float) -> None:
         done = (self._done + min(max(share, 0.0), 1.0)) / len(self._files)
-        self._progress("reading", done * self.share)
+        self._most = max(self._most, done)  # a file that is read again does not go back
+        self._progress("reading", self._most * self.share)
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:

@@ -131,6 +131,8 @@ def middle_of(bid: Prices, ask: Prices) -> Prices:
 def units_of_floats(column: Numbers) -> Prices:
     """Return the prices of floats: each is the shortest decimal that reads back as it."""
     values = column.values
+    if (exact := _exact_units(column)) is not None:
+        return Prices(exact, np.zeros(len(values)), None, True)
     wide = values.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         is_number = column.present & np.isfinite(wide)
@@ -145,6 +147,21 @@ def units_of_floats(column: Numbers) -> Prices:
     units[is_number & (wide <= 0)] = NOT_POSITIVE
     units[~is_number] = NO_NUMBER
     return Prices(units, rest, None, bool((np.floor(wide[large]) == wide[large]).all()))
+
+
+def _exact_units(column: Numbers) -> NDArray[np.int64] | None:
+    """Return units if all are doubles of at most 8 decimals, which is common; None if not."""
+    values = column.values
+    if values.dtype != np.float64 or not len(values) or not column.present.all():
+        return None
+    with np.errstate(invalid="ignore", over="ignore"):
+        nearest = np.rint(values * PRICE_SCALE)
+        if not (nearest[0] / PRICE_SCALE == values[0] and (nearest / PRICE_SCALE == values).all()):
+            return None
+        if not (nearest.min() >= 1 and nearest.max() < _MAX_SURE):
+            return None
+    exact: NDArray[np.int64] = nearest.astype(np.int64)
+    return exact
 
 
 _Rounded = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]
@@ -189,6 +206,8 @@ def _units_of_words(column: Numbers) -> tuple[NDArray[np.int64], bool]:
     """Return units from 128-bit numbers of them, and whether those that are too large are whole."""
     low, high = column.values[:, 0], column.values[:, 1]
     units = low.astype(np.int64)
+    if column.present.all() and not high.any() and (units > 0).all() and (low <= MAX_PRICE).all():
+        return units, True
     negative = high.astype(np.int64) < 0
     large = ~negative & ((high != 0) | (low > MAX_PRICE))
     units[negative | ((low == 0) & (high == 0))] = NOT_POSITIVE

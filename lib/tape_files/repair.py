@@ -21,16 +21,16 @@ _ROWS_A_TICK: Final = 50_000
 
 
 def repaired(
-    path: Path, dialect: Dialect, width: int, copy: Path, tick: Callable[[float], None]
+    path: Path, dialect: Dialect, before: int, width: int, copy: Path, tick: Callable[[float], None]
 ) -> None:
-    """Write the rows below the header to `copy`: commas, double quotes, one line a row.
+    """Write the rows after the first `before` lines to `copy`: commas, double quotes, one line a row.
 
     What a row has beyond `width` cells becomes one cell. `tick` is called with the share done.
     """
     size = path.stat().st_size
     with path.open(encoding="utf-8-sig", newline="\n") as source:
         lines = iter(source.readline, "")
-        for _ in range(dialect.skip + len(dialect.header)):
+        for _ in range(before):
             next(lines, None)
         with copy.open("w", encoding="utf-8", newline="") as target:
             writer = csv.writer(target, lineterminator="\n", quoting=csv.QUOTE_ALL)

@@ -25,6 +25,8 @@ MEMORY: Final = "512MB"
 """What DuckDB takes at most; the process needs about 200 MB beside it."""
 MAX_TEMPORARY: Final = "64GB"
 """What it writes at most where the memory is not enough."""
+BUFFER: Final = "32MB"
+"""How much of a result is computed before it is asked for."""
 TICK_S: Final = 0.2
 """How often the caller's `tick` is called while a statement runs."""
 
@@ -73,6 +75,7 @@ class SealedDatabase:
         paths = ", ".join(map(quoted_text, readable))
         for setting in (
             "TimeZone = 'UTC'",
+            f"streaming_buffer_size = '{BUFFER}'",
             f"allowed_paths = [{paths}]",
             "enable_external_access = false",
             "lock_configuration = true",
@@ -93,30 +96,38 @@ class SealedDatabase:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return all rows of a small result."""
-        rows: list[tuple[Any, ...]] = self._wait(lambda: self._connection.execute(sql).fetchall())
+        call = self._worker.submit(lambda: self._connection.execute(sql).fetchall())
+        rows: list[tuple[Any, ...]] = self._wait(call)
         return rows
 
     def columns(self, table: str) -> list[tuple[str, str]]:
         """Return the names and types of what can stand after FROM."""
         return [(row[0], row[1]) for row in self.rows(f"DESCRIBE SELECT * FROM {table}")]
 
-    def stream(self, sql: str) -> Iterator[Batch]:
-        """Yield the rows of a result of any size, in order."""
-        stream = self._wait(lambda: ArrowStream(self._connection.sql(sql).__arrow_c_stream__()))
+    def stream(self, sql: str, rows: int) -> Iterator[Batch]:
+        """Yield the rows of a result of any size, in order; about so many `rows`, for `tick`."""
+        stream = self._wait(
+            self._worker.submit(lambda: ArrowStream(self._connection.sql(sql).__arrow_c_stream__()))
+        )
+        done = 0
+        coming = self._worker.submit(stream.next_batch)  # while the caller handles the one before
         try:
-            while (batch := self._wait(stream.next_batch)) is not None:
+            while (batch := self._wait(coming)) is not None:
+                coming = self._worker.submit(stream.next_batch)
                 yield batch
-                self._tick(max(self._connection.query_progress(), 0.0) / 100)
+                done += len(batch[0].present)
+                self._tick(min(done / max(rows, 1), 1.0))
         finally:
+            self._stop(coming)
             stream.close()
 
     def is_one_select(self, sql: str) -> bool:
         """Whether this is one statement, and reads only."""
-        statements = self._wait(lambda: self._connection.extract_statements(sql))
+        call = self._worker.submit(lambda: self._connection.extract_statements(sql))
+        statements = self._wait(call)
         return [statement.type for statement in statements] == [duckdb.StatementType.SELECT]
 
-    def _wait(self, call: Callable[[], _Result]) -> _Result:
-        future = self._worker.submit(call)
+    def _wait(self, future: Future[_Result]) -> _Result:
         try:
             while True:
                 try:
@@ -130,7 +141,7 @@ class SealedDatabase:
             raise
 
     def _stop(self, future: Future[_Result]) -> None:
-        """End the statement that runs. It may not have begun, so it is interrupted repeatedly."""
+        """End what runs. A statement may not have begun, so it is interrupted repeatedly."""
         while not future.done():
             self._connection.interrupt()
             with suppress(BaseException):

@@ -20,7 +20,7 @@ from lib.tape_files.number_format import (
     shape_sql,
 )
 from lib.tape_files.sealed import SealedDatabase, quoted_name
-from lib.tape_files.skips import CUT, MISFIT, Skips
+from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
 from lib.tape_files.table import Table
 from lib.tapes.findings import Findings
@@ -163,7 +163,7 @@ def _check_scale(table: Table, number: int, numbers: _Numbers) -> None:
         name = quoted_name(name) if name else "column0"
     file = table.title if table.text else "FILE"
     for scale, low, high, formula in _SCALES:
-        if low <= numbers.low and numbers.high <= high and (low < 0 or numbers.low >= 0):
+        if low <= numbers.low and numbers.high <= high and (low < 0) == (numbers.low < 0):
             mapped = f"round({formula.format(name)})"
             raise TapeError(
                 f"{says}: a scale of {scale}, and not 0 to {HIGHEST}. {_query(mapped, file)}"
@@ -171,7 +171,7 @@ def _check_scale(table: Table, number: int, numbers: _Numbers) -> None:
     if numbers.outside > few:
         mapped = f"round(100 * {name} / {numbers.high.normalize():f})"
         raise TapeError(
-            f"{says}, and not 0 to {HIGHEST}. If it is 0 that is lowest: {_query(mapped, file)}"
+            f"{says}, and not 0 to {HIGHEST}. If 0 is the lowest: {_query(mapped, file)}"
         )
     raise TapeError(
         f"{numbers.fractions:,} of {numbers.total:,} numbers in {quoted(column.name)} are not "
@@ -210,7 +210,7 @@ def _write(
     )
     total = database.rows(f"SELECT count(*) FROM {table.sql}")[0][0]
     first = reading.rows
-    for values, fractions, misfits in database.stream(sql):
+    for values, fractions, misfits in database.stream(sql, total):
         assert isinstance(values, Numbers)
         assert isinstance(fractions, Numbers)
         assert isinstance(misfits, Numbers)
@@ -222,7 +222,7 @@ def _write(
         last[-1] = is_cut and row + len(inside) == total
         reasons = (
             (CUT, last),
-            (MISFIT, misfit & ~last),
+            (table.misfit, misfit & ~last),
             (f"{name} is not whole", fraction & ~misfit & ~last),
             (f"no {name} from 0 to {HIGHEST}", ~inside & ~fraction & ~misfit & ~last),
         )

@@ -9,7 +9,6 @@ from lib.tape_files.listing import percent, plural
 
 MAX_REASONS: Final = 20
 """How many reasons are kept; they come from a fixed set, times the columns of a wide file."""
-MISFIT: Final = "more cells than the header has names"
 CUT: Final = "the file ends within a line, which may be cut off"
 _OTHER_REASONS: Final = "other reasons"
 

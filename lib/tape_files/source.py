@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from glob import glob
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from lib.tape_files.dialect import Dialect, find_dialect
+from lib.tape_files.dialect import DELIMITERS, Dialect, find_dialect
 from lib.tape_files.file_kind import HEAD_BYTES, FileKind, file_kind, refuse_strange, unpacked_head
+from lib.tape_files.listing import plural
 from lib.tape_files.plain_text import PlainText, plain_text
 from lib.tape_files.repair import repaired
 from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
@@ -38,6 +39,11 @@ _DELIMITER_NAMES: Final = {
     "|": "bars",
     " ": "blanks",
 }
+_MORE_CELLS: Final = "more cells than the header has names"
+_QUOTE_THEM: Final = (
+    ": a comma within a number? Quote such numbers, or write them without commas for thousands and "
+    "with a point for decimals"
+)
 _LITERAL: Final = re.compile(r"'((?:[^']|'')*)'|\"((?:[^\"]|\"\")*)\"")
 
 Tick = Callable[[float], None]
@@ -77,22 +83,23 @@ def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedD
     with SealedDatabase(sorted({*patterns, *files}), scratch, tick) as database:
         if not database.is_one_select(query):
             raise TapeError("is not one SELECT: a tape is what one SELECT gives")
-        text = query.strip().rstrip(";")
         database.rows(
-            f"CREATE TEMP TABLE {_STAGED} AS SELECT * FROM (\n{text}\n) LIMIT {MAX_TAPE_ROWS + 1}"
+            f"CREATE TEMP TABLE {_STAGED} AS SELECT * FROM query({quoted_text(query)}) "
+            f"LIMIT {MAX_TAPE_ROWS + 1}"
         )
         rows = database.rows(f"SELECT count(*) FROM {_STAGED}")[0][0]
         if rows > MAX_TAPE_ROWS:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} rows: play it in parts")
-        yield database, _typed(database, "the query", _STAGED, [f"SQL, {rows:,} rows"])
+        yield database, _typed(database, "the query", _STAGED, [f"SQL, {plural(rows, 'row')}"])
 
 
 @contextmanager
 def file_table(
-    path: Path, scratch: Path, tick: Tick, is_bad_csv: bool = False
+    path: Path, scratch: Path, tick: Tick, *, lonely: str = "", is_bad_csv: bool = False
 ) -> Iterator[tuple[SealedDatabase, Table]]:
     """Open a file. Raises TapeError if it cannot be read as a table.
 
+    `lonely` is the name of the only column of a CSV file without a header; "" refuses such a file.
     With `is_bad_csv`, DuckDB has stopped at a row of it: it is read row by row first, in Python.
     """
     refuse_strange(path)
@@ -119,7 +126,7 @@ def file_table(
             else:
                 yield (
                     database,
-                    _csv_table(database, path, text, scratch, tick if is_bad_csv else None),
+                    _csv_table(database, path, text, scratch, lonely, tick if is_bad_csv else None),
                 )
         finally:
             if text.is_temporary:
@@ -131,7 +138,8 @@ def _typed(database: SealedDatabase, title: str, sql: str, recognised: list[str]
         Column((name,), quoted_name(name), *kind_of(sql_type))
         for name, sql_type in database.columns(sql)
     )
-    return _with_head(database, Table(title, sql, columns, [], "false", recognised))
+    rows = database.rows(f"SELECT count(*) FROM {sql}")[0][0]
+    return _with_head(database, Table(title, sql, columns, [], "false", "", "", recognised, rows))
 
 
 def _with_head(database: SealedDatabase, table: Table) -> Table:
@@ -155,49 +163,72 @@ def _first_lines(path: Path, title: Path) -> list[str]:
     return lines
 
 
+def _about_how_many(path: Path, lines: list[str]) -> int:
+    """Return about how many lines a file has that begins with these."""
+    return path.stat().st_size * len(lines) // sum(len(line) + 1 for line in lines)
+
+
 def _csv_table(
-    database: SealedDatabase, path: Path, text: PlainText, scratch: Path, repair_tick: Tick | None
+    database: SealedDatabase,
+    path: Path,
+    text: PlainText,
+    scratch: Path,
+    lonely: str,
+    repair_tick: Tick | None,
 ) -> Table:
+    lines = _first_lines(text.path, path)
     try:
-        dialect = find_dialect(_first_lines(text.path, path))
+        dialect = find_dialect(lines)
+        before = dialect.skip + len(dialect.header)
     except TapeError as error:
-        raise TapeError(f"{path}: {error}") from None
+        if not lonely or any(delimiter in line for line in lines for delimiter in DELIMITERS):
+            raise TapeError(f"{path}: {error}") from None
+        dialect, before = Dialect(",", '"', 0, ((lonely,),), []), 0
     delimiter, width = dialect.delimiter, max(map(len, dialect.header))
     header = [row + ("",) * (width - len(row)) for row in dialect.header]
     columns = tuple(
         Column(tuple(names), f"c{number}", ColumnKind.TEXT)
         for number, names in enumerate(zip(*header, strict=True))
     )
-    place = TextPlace(text.path, dialect.skip + len(dialect.header), dialect.quote)
+    place = TextPlace(text.path, before, dialect.quote)
     last_row_cells = None if text.ends_with_newline else _cells_of_last_line(text.path, dialect)
     if repair_tick:
         copy = scratch / REPAIRED
-        repaired(text.path, dialect, width, copy, repair_tick)
+        repaired(text.path, dialect, before, width, copy, repair_tick)
         text = text._replace(path=copy)
-        dialect = Dialect(",", '"', 0, (), dialect.notes)
+        dialect, before = Dialect(",", '"', 0, (), dialect.notes), 0
     extra = [f"x{number}" for number in range(min(width + 1, MAX_EXTRA_CELLS))]
     empty = [column.sql for column in columns[1:] if not column.name]
-    sql = _read_csv(text.path, dialect, [*(column.sql for column in columns), *extra])
+    sql = _read_csv(text.path, dialect, before, [*(column.sql for column in columns), *extra])
     notes = [", ".join([*text.notes, "CSV", f"with {_DELIMITER_NAMES[delimiter]}"])]
     table = Table(
         str(path),
         sql,
         columns,
         [],
-        " OR ".join(f"trim({cell}) <> ''" for cell in [*empty, *extra]),
+        _has_text([*empty, *extra]),
+        _MORE_CELLS,
+        _QUOTE_THEM,
         notes + dialect.notes,
+        _about_how_many(text.path, lines),
         last_row_cells,
         place,
     )
     return _with_head(database, table)
 
 
-def _read_csv(path: Path, dialect: Dialect, names: list[str]) -> str:
+def _has_text(cells: list[str]) -> str:
+    """Return SQL that is true if one of the cells is not blank; mostly all are NULL."""
+    names = ", ".join(cells)
+    return f"(coalesce({names}) IS NOT NULL AND trim(concat({names})) <> '')"
+
+
+def _read_csv(path: Path, dialect: Dialect, before: int, names: list[str]) -> str:
     columns = ", ".join(f"{name}: 'VARCHAR'" for name in names)
     quote = quoted_text(dialect.quote)
     return (
         f"read_csv({quoted_text(str(path))}, auto_detect = false, header = false, "
-        f"skip = {dialect.skip + len(dialect.header)}, delim = {quoted_text(dialect.delimiter)}, "
+        f"skip = {before}, delim = {quoted_text(dialect.delimiter)}, "
         f"quote = {quote}, escape = {quote}, null_padding = true, columns = {{{columns}}})"
     )
 
@@ -221,7 +252,8 @@ def _cells_of_last_line(path: Path, dialect: Dialect) -> int | None:
 
 def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
     keys: dict[str, None] = {}
-    for line in _first_lines(text.path, path):
+    first = _first_lines(text.path, path)
+    for line in first:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
@@ -245,7 +277,10 @@ def _json_table(database: SealedDatabase, path: Path, text: PlainText) -> Table:
             columns,
             [],
             "NOT is_valid",
+            "no JSON",
+            "",
             notes,
+            _about_how_many(text.path, first),
             text=TextPlace(text.path, 0, ""),
         ),
     )
@@ -262,8 +297,3 @@ def _json_cell(key: str) -> str:
         f"AND TRY_CAST({written} AS DOUBLE) = TRY_CAST({value} AS DOUBLE) THEN {written} "
         f"ELSE {value} END"
     )
-
-
-def signature(paths: list[Path]) -> list[tuple[Any, ...]]:
-    """Return what changes when one of the files does."""
-    return [(s.st_size, s.st_mtime_ns, s.st_ino) for s in (path.stat() for path in paths)]

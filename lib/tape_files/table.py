@@ -72,9 +72,15 @@ class Table(NamedTuple):
     head: list[tuple[str | None, ...]]
     """The first HEAD_ROWS rows, as text."""
     misfit_sql: str
-    """SQL that is true for a row that does not fit the header."""
+    """SQL that is true for a row that does not fit the others, so that no cell can be trusted."""
+    misfit: str
+    """What is wrong with such a row."""
+    misfit_advice: str
+    """What to do about it, if many rows are such."""
     recognised: list[str]
     """What it was taken for, for people."""
+    rows: int
+    """How many rows it has; of a text, about."""
     last_row_cells: int | None = None
     """How many cells the last line has if it has no end, so that its last cell may be cut."""
     text: TextPlace | None = None

@@ -16,6 +16,8 @@ from lib.tape_files.price_reading import TOO_LARGE, Prices
 
 _FIRST_DAY, _LAST_DAY = 19_000_101, 21_001_231
 """What a number is if it is a date as YYYYMMDD."""
+_TAIL: Final = 4096
+"""How many of the last ticks of a part usually have all of its symbols."""
 _NO_TIME: Final = np.iinfo(np.int64).min
 
 
@@ -95,14 +97,27 @@ class TickTally:
             new = self.counts[seen] == 0
             self.first[seen[new]] = units[at[new]]
         self.counts += found
-        self.last[symbols] = units  # of several values for one index, the last stays
+        self._keep_last(self.last, found, symbols, units)
+
+    @staticmethod
+    def _keep_last(
+        last: NDArray[np.int64],
+        found: NDArray[np.int64],
+        symbols: NDArray[np.int32],
+        values: NDArray[np.int64],
+    ) -> None:
+        """Set the last value of each symbol; `found` is how many it has."""
+        tail = symbols[-_TAIL:]
+        if ((np.bincount(tail, minlength=len(last)) > 0) == (found > 0)).all():
+            symbols, values = tail, values[-_TAIL:]
+        last[symbols] = values  # of several values for one index, the last stays
 
     def _add_times(self, symbols: NDArray[np.int32], times: NDArray[np.int64]) -> None:
         if not len(times):
             return
         self.timed += len(times)
-        before = np.concatenate(([self._last_time], times[:-1]))
-        backward = int(np.count_nonzero(times < before))
+        backward = int(np.count_nonzero(times[1:] < times[:-1]))
+        backward += int(times[0] < self._last_time)
         if backward:
             self.backward += backward
             order = np.argsort(symbols, kind="stable")
@@ -115,7 +130,8 @@ class TickTally:
             seen, at = np.unique(symbols, return_index=True) if self.backward else ((), ())
             if len(seen):
                 self.backward_in_symbol += int(np.count_nonzero(times[at] < self._last_times[seen]))
-        self._last_times[symbols] = times
+        found = np.bincount(symbols, minlength=self.symbols)
+        self._keep_last(self._last_times, found, symbols, times)
         self._last_time = int(times[-1])
 
 
@@ -136,7 +152,9 @@ class NumberTally:
     def add(self, prices: Prices) -> None:
         """Count the prices of some rows."""
         large = int(np.count_nonzero(prices.units == TOO_LARGE))
-        units = prices.units[prices.units >= 0]
+        units = prices.units
+        if len(units) and units.min() < 0:
+            units = units[units >= 0]
         self.large += large
         self.numbers += large + len(units)
         if large:

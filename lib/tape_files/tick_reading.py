@@ -15,7 +15,7 @@ from lib.prices import MAX_PRICE, PRICE_SCALE
 from lib.tape_files.arrow_stream import Batch, Numbers, Texts
 from lib.tape_files.layout import Layout, PriceColumns, find_layout
 from lib.tape_files.lines import place_of
-from lib.tape_files.listing import listed, quoted
+from lib.tape_files.listing import listed, plural, quoted
 from lib.tape_files.number_format import (
     PLAIN,
     NumberFormat,
@@ -36,7 +36,7 @@ from lib.tape_files.price_reading import (
 )
 from lib.tape_files.scaled import check_numbers
 from lib.tape_files.sealed import SealedDatabase, quoted_text
-from lib.tape_files.skips import CUT, MISFIT, Skips
+from lib.tape_files.skips import CUT, Skips
 from lib.tape_files.source import MAX_TAPE_ROWS
 from lib.tape_files.symbol_plan import SymbolPlan, plan_symbols
 from lib.tape_files.table import ColumnKind, Table
@@ -44,12 +44,15 @@ from lib.tape_files.tally import NumberTally, TickTally
 from lib.tapes.recipe import TickRecipe
 from lib.tapes.tape import TapeError
 
-MAXMISFIT_SHARE: Final = 0.05
+MAX_MISFIT_SHARE: Final = 0.05
 """The largest share of rows that may have other cells than the header: those are skipped. With
 more, the header is not that of the rows, and no cell can be trusted to be what its column says."""
 MAX_FOUND_SYMBOLS: Final = 10_000
 """How many symbols of a file are looked at: those that may be configured, then the most frequent."""
-_OTHER_SYMBOL, _NO_SYMBOL = -1, -2
+MAX_EXPECTED_SYMBOLS: Final = 100
+"""How many symbols the first rows may have, to be looked for one by one in all rows."""
+_OTHER_SYMBOL, _NO_SYMBOL, _FIRST_EXPECTED = -1, -2, -3
+"""Codes of rows that are not played. The expected symbols have -3, -4, …"""
 _REASONS: Final = {
     NOT_POSITIVE: "the price is not above 0",
     TOO_SMALL: "the price rounds to 0 at 8 decimals",
@@ -104,29 +107,62 @@ def read_ticks(
     Raises TapeError if it cannot be played; `sink` then has arbitrary ticks more than before.
     """
     try:
+        if not table.head:
+            raise TapeError("has a header, and no row below it")
         layout = find_layout(table, reading.recipe.symbols, reading.recipe.symbol)
         if layout.time is None and reading.recipe.time_order == "sort":
             raise TapeError(_cannot_sort(table, layout))
+        mark = sink.length
+        if (first := _symbols_of_head(table, layout, reading.recipe.symbols)) is not None:
+            plan = plan_symbols(table, layout, first, reading.recipe)
+            expected = None
+            if layout.symbol is not None:
+                expected = [name for name in first if name not in plan.index_of]
+            try:
+                return _read_planned(database, table, layout, plan, expected, reading, sink)
+            except _UnexpectedSymbolError:
+                sink.cut_back(mark)
         found = _symbols_in(database, table, layout, reading.recipe.symbols)
         plan = plan_symbols(table, layout, found, reading.recipe)
-        prices = [_PlayedPrice.of(price, layout, plan) for price in layout.prices]
-        played = [price for price in prices if price is not None]
-        form = number_form(table, [n for price in played for n in price.columns])
-        mark = sink.length
-        if form is not None:
-            attempt = _TableReader(table, layout, plan, played, form, copy.deepcopy(reading), sink)
-            bad = attempt.read(database)
-            if not bad:
-                return attempt.finish()
-        better = number_form_of_all(database, table, [n for price in played for n in price.columns])
-        if better == form:
-            return attempt.finish()
-        sink.cut_back(mark)  # some cells are written otherwise than the first ones
-        attempt = _TableReader(table, layout, plan, played, better, copy.deepcopy(reading), sink)
-        attempt.read(database)
-        return attempt.finish()
+        return _read_planned(database, table, layout, plan, None, reading, sink)
     except TapeError as error:
         raise type(error)(f"{table.title}: {error}") from None
+
+
+def _read_planned(
+    database: SealedDatabase,
+    table: Table,
+    layout: Layout,
+    plan: SymbolPlan,
+    expected: list[str] | None,
+    reading: TickReading,
+    sink: TickSink,
+) -> TickReading:
+    """Read a table whose symbols are known, and find out how its numbers are written.
+
+    `expected` are the other symbols of its first rows, if only those are known: any further one
+    raises _UnexpectedSymbolError.
+    """
+    prices = [_PlayedPrice.of(price, layout, plan) for price in layout.prices]
+    played = [price for price in prices if price is not None]
+    columns = [number for price in played for number in price.columns]
+    mark = sink.length
+
+    def reader(form: NumberFormat) -> _TableReader:
+        return _TableReader(
+            table, layout, plan, expected, played, form, copy.deepcopy(reading), sink
+        )
+
+    if (form := number_form(table, columns)) is not None:
+        attempt = reader(form)
+        if not attempt.read(database):
+            return attempt.finish()
+    better = number_form_of_all(database, table, columns)
+    if better != form:  # some cells are written otherwise than the first ones
+        sink.cut_back(mark)
+        attempt = reader(better)
+        attempt.read(database)
+    return attempt.finish()
 
 
 def _cannot_sort(table: Table, layout: Layout) -> str:
@@ -138,22 +174,40 @@ def _cannot_sort(table: Table, layout: Layout) -> str:
     return f'cannot be sorted by time (time_order = "sort"): {what}'
 
 
+def _symbols_of_head(
+    table: Table, layout: Layout, symbols: tuple[str, ...]
+) -> Mapping[str, int] | None:
+    """Return the symbols of the first rows, if they are likely to be those of all rows.
+
+    That saves a way through the file. None if only all rows can say it.
+    """
+    if layout.symbol is None:
+        return {price.symbol: 1 for price in layout.prices} if layout.is_wide else {}
+    found = Counter(cell for cell in table.cells(layout.symbol) if cell.strip())
+    names = {cell.strip() for cell in found}
+    is_likely = names.issuperset(symbols) and len(found) <= MAX_EXPECTED_SYMBOLS
+    return found if is_likely else None
+
+
 def _symbols_in(
     database: SealedDatabase, table: Table, layout: Layout, symbols: tuple[str, ...]
 ) -> Mapping[str, int]:
     """Return how many rows each symbol has, by its spelling."""
-    if layout.symbol is None:
-        return {price.symbol: 1 for price in layout.prices} if layout.is_wide else {}
+    assert layout.symbol is not None
     column = table.columns[layout.symbol].text_sql
     ours = ", ".join(quoted_text(symbol.lower()) for symbol in symbols)
     return dict(
         database.rows(
-            f"SELECT symbol, count(*) FROM (SELECT {column} AS symbol FROM {table.sql} "
-            f"WHERE NOT coalesce({table.misfit_sql}, false)) WHERE trim(symbol) <> '' "
+            f"SELECT symbol, count(*) FROM (SELECT {column} AS symbol FROM {table.sql}"
+            ") WHERE trim(symbol) <> '' "
             f"GROUP BY symbol ORDER BY lower(trim(symbol)) IN ({ours}) DESC, count(*) DESC, symbol "
             f"LIMIT {MAX_FOUND_SYMBOLS}"
         )
     )
+
+
+class _UnexpectedSymbolError(Exception):
+    """A row has a symbol that the first rows do not have."""
 
 
 class _PlayedPrice(NamedTuple):
@@ -214,6 +268,7 @@ class _TableReader:
         table: Table,
         layout: Layout,
         plan: SymbolPlan,
+        expected: list[str] | None,
         prices: list[_PlayedPrice],
         form: NumberFormat,
         reading: TickReading,
@@ -222,6 +277,8 @@ class _TableReader:
         self._table = table
         self._layout = layout
         self._plan = plan
+        self._expected = expected
+        self._others = dict.fromkeys(expected, 0) if expected is not None else plan.others
         self._prices = prices
         self._form = form
         self._reading = reading
@@ -235,7 +292,9 @@ class _TableReader:
     def read(self, database: SealedDatabase) -> int:
         """Read all rows. Return how many cells are neither numbers nor missing."""
         waiting: Batch | None = None
-        for batch in database.stream(f"SELECT {self._columns()} FROM {self._table.sql}"):
+        for batch in database.stream(
+            f"SELECT {self._columns()} FROM {self._table.sql}", self._table.rows
+        ):
             if waiting is not None:
                 self._add(waiting, len(waiting[0].present))
             waiting = batch
@@ -250,7 +309,7 @@ class _TableReader:
     def finish(self) -> TickReading:
         """Return the reading with this table in it. Raises TapeError if it cannot be trusted."""
         reading, layout = self._reading, self._layout
-        if self._misfits > MAXMISFIT_SHARE * self._rows:
+        if self._misfits > max(1, MAX_MISFIT_SHARE * self._rows):
             raise TapeError(self._too_many_misfits())
         names = listed(self._table.columns[n].name for p in self._prices for n in p.columns)
         reading.warnings += check_numbers(self._numbers, names)
@@ -261,7 +320,8 @@ class _TableReader:
             )
         reading.rows += self._rows * (len(self._prices) if layout.is_wide else 1)
         reading.is_wide |= layout.is_wide
-        for name, count in self._plan.others.items():
+        for name, count in self._others.items():
+            name = name.strip()
             count *= self._rows if layout.is_wide else 1
             reading.other_symbols[name] = reading.other_symbols.get(name, 0) + count
         reading.recognised += [*self._table.recognised, layout.recognised, *self._forms()]
@@ -295,12 +355,13 @@ class _TableReader:
 
     def _symbol_sql(self) -> str:
         """Return the index of the symbol, or why there is none."""
-        if self._layout.symbol is None or self._plan.whole is not None:
+        if self._layout.symbol is None:
             return f"CAST({self._plan.whole or 0} AS INTEGER)"
         column = self._table.columns[self._layout.symbol].text_sql
-        cases = " ".join(
-            f"WHEN {quoted_text(name)} THEN {index}" for name, index in self._plan.index_of.items()
-        )
+        codes = dict(self._plan.index_of)
+        for number, name in enumerate(self._expected or ()):
+            codes[name] = _FIRST_EXPECTED - number
+        cases = " ".join(f"WHEN {quoted_text(name)} THEN {code}" for name, code in codes.items())
         return (
             f"CAST(CASE {column} {cases} ELSE CASE WHEN trim({column}) <> '' THEN {_OTHER_SYMBOL} "
             f"ELSE {_NO_SYMBOL} END END AS INTEGER)"
@@ -327,15 +388,28 @@ class _TableReader:
         fits = ~misfit
         if misfit.any():
             self._misfits += int(np.count_nonzero(misfit))
-            self._skip(MISFIT, np.flatnonzero(misfit) + self._rows)
+            self._skip(self._table.misfit, np.flatnonzero(misfit) + self._rows)
         if (no_symbol := fits & (symbols == _NO_SYMBOL)).any():
             self._skip(_NO_SYMBOL_REASON, np.flatnonzero(no_symbol) + self._rows)
+        if self._expected is not None and not self._layout.is_wide:
+            self._count_expected(symbols, fits)
         wanted = fits & (symbols >= 0)
         prices = [self._price(price, columns, rows) for price in self._prices]
         for price in prices:
-            self._numbers.add(price._replace(units=price.units[fits]))
+            all_fit = fits.all()
+            self._numbers.add(price if all_fit else price._replace(units=price.units[fits]))
         self._play(prices, symbols, wanted, times, rows)
         self._rows += rows
+
+    def _count_expected(self, symbols: NDArray[np.int32], fits: NDArray[np.bool_]) -> None:
+        """Count rows of symbols that are not played, and raise if one was not expected."""
+        if not len(symbols) or symbols.min() >= 0:
+            return
+        if (fits & (symbols == _OTHER_SYMBOL)).any():
+            raise _UnexpectedSymbolError
+        found = np.bincount(_FIRST_EXPECTED - symbols[symbols <= _FIRST_EXPECTED])
+        for name, count in zip(self._others, found.tolist(), strict=False):
+            self._others[name] += count
 
     def _price(self, price: _PlayedPrice, columns: Batch, rows: int) -> Prices:
         found = [prices_of(self._table.columns[n], columns) for n in price.columns]
@@ -361,6 +435,11 @@ class _TableReader:
             if self._reading.recipe.time_order == "sort" and not has_time.all():
                 self._skip(_NO_TIME_REASON, np.flatnonzero(wanted & ~has_time) + self._rows)
                 wanted = wanted & has_time
+        if len(prices) == 1 and wanted.all() and (prices[0].units > 0).all():
+            whole = self._prices[0].symbol
+            index = symbols if whole is None else np.full(rows, whole, dtype=np.int32)
+            self._send(index, prices[0].units, prices[0].rest, moments, has_time)
+            return
         good = np.empty((rows, len(prices)), dtype=np.bool_)
         for number, price in enumerate(prices):
             good[:, number] = wanted & (price.units > 0)
@@ -376,6 +455,16 @@ class _TableReader:
             moments, has_time = np.repeat(moments, len(prices)), np.repeat(has_time, len(prices))
         if moments is not None and has_time is not None:
             moments, has_time = moments[played], has_time[played]
+        self._send(index, units, rest, moments, has_time)
+
+    def _send(
+        self,
+        index: NDArray[np.int32],
+        units: NDArray[np.int64],
+        rest: NDArray[np.float64],
+        moments: NDArray[np.int64] | None,
+        has_time: NDArray[np.bool_] | None,
+    ) -> None:
         self._reading.tally.add(index, units, rest, moments, has_time)
         if self._reading.tally.count > MAX_TAPE_ROWS:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} ticks: play it in parts")
@@ -403,12 +492,11 @@ class _TableReader:
         )
 
     def _too_many_misfits(self) -> str:
-        columns = sum(bool(column.name) for column in self._table.columns)
-        first = self._reading.skips.first[MISFIT]
+        misfit = self._table.misfit
+        first = self._reading.skips.first[misfit]
         return (
-            f"{self._misfits:,} of {self._rows:,} rows have more cells than the {columns} columns "
-            f"of the header, the first in {first}: a comma within a number? Quote such numbers, or "
-            "write them without commas for thousands and with a point for decimals"
+            f"{self._misfits:,} of {plural(self._rows, 'row')}: {misfit}; the first is {first}"
+            f"{self._table.misfit_advice}"
         )
 
 
@@ -417,6 +505,6 @@ def _time_sql(table: Table, layout: Layout) -> str:
     assert layout.time
     columns = [table.columns[number] for number in layout.time.columns]
     if layout.time.format is None:
-        return f"epoch_ns(CAST({columns[0].sql} AS TIMESTAMP_NS))"
+        return f"TRY(epoch_ns(CAST({columns[0].sql} AS TIMESTAMP_NS)))"
     text = " || ' ' || ".join(column.text_sql for column in columns)
     return f"CAST({layout.time.format.of(f'({text})')} AS BIGINT)"

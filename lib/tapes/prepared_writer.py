@@ -9,7 +9,7 @@ import os
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, BinaryIO, Final, Literal, Self
 
 import msgspec
 import numpy as np
@@ -40,6 +40,8 @@ class PreparedWriter:
         self._symbols = symbols
         names = (SYMBOLS, PRICES) if kind == "ticks" else (SENTIMENTS,)
         self._files = [(directory / name).open("x+b") for name in names]
+        # One for each file: what two arrays hold does not depend on where a part ends.
+        self._digests = [blake2b() for _ in names]
         self._item_sizes = _ITEM_SIZES[kind]
 
     def __enter__(self) -> Self:
@@ -68,16 +70,16 @@ class PreparedWriter:
             file.seek(length * size)
             file.truncate()
         self.length = length
+        self._digests = [_digest_of(file) for file in self._files]
 
     def finish(self, findings: Findings) -> About:
         """Put everything on disk, and say what it is in ABOUT. `findings.length` is set here."""
-        identity = blake2b(repr(self._symbols).encode(), digest_size=_IDENTITY_BYTES)
         for file in self._files:
             file.flush()
             os.fsync(file.fileno())
-            file.seek(0)
-            while block := file.read(_BLOCK_BYTES):
-                identity.update(block)
+        identity = blake2b(repr(self._symbols).encode(), digest_size=_IDENTITY_BYTES)
+        for part in self._digests:
+            identity.update(part.digest())
         about = About(
             kind=self._kind,
             identity=f"file-{identity.hexdigest()}",
@@ -91,6 +93,17 @@ class PreparedWriter:
         return about
 
     def _add(self, *arrays: NDArray[Any]) -> None:
-        for array, file in zip(arrays, self._files, strict=True):
-            file.write(np.ascontiguousarray(array).tobytes())
+        for array, file, part in zip(arrays, self._files, self._digests, strict=True):
+            contents = np.ascontiguousarray(array).data
+            file.write(contents)
+            part.update(contents)
         self.length += len(arrays[0])
+
+
+def _digest_of(file: BinaryIO) -> blake2b:
+    """Return the digest of a file, whose end is where it is written next."""
+    part = blake2b()
+    file.seek(0)
+    while block := file.read(_BLOCK_BYTES):
+        part.update(block)
+    return part

@@ -16,6 +16,7 @@ from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
 from lib.price_book.clean_up import clean_up_when_run_ends
 from lib.price_book.ingest import TickIngest, client_for
+from lib.price_book.pace import ReaderPacing
 from lib.process.log_events import PriceBookLost
 from lib.process.role import RoleEndsError, run_role
 from lib.process.run_identity import OrphanedError, current_run, is_alive
@@ -52,6 +53,10 @@ class OrderBook:
         self._files_look_ns = loop.clock()
         for timed in (feed, self._throttled_log, self):
             loop.add_timed(timed)
+        self._pacing: ReaderPacing | None = None
+        if not gateway.rate:
+            self._pacing = ReaderPacing(self._book, feed.limit_receiving, loop.clock)
+            loop.add_timed(self._pacing)
 
     def step(self) -> None:
         """One pass of the loop."""
@@ -85,6 +90,8 @@ class OrderBook:
     def _ingest_frames(self, batches: list[Frames]) -> None:
         try:
             self._ingest.ingest_frames(batches)
+            if self._pacing:
+                self._pacing.look()
         except PriceBookError as error:  # retired by another process, as it was lost or removed
             self._end(self._book.loss() or str(error))
 

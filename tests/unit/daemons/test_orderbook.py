@@ -116,3 +116,35 @@ def test_a_lock_that_was_removed_ends_it_and_the_segment_stays(settings: Setting
         (SHM_DIR / f"{name}.lock").unlink()
         assert f"{name}.lock was removed" in end_of(role).reason
         assert not reader.retired
+
+
+def test_without_a_rate_it_takes_no_more_than_its_strategies(settings: Settings) -> None:
+    replace = msgspec.structs.replace
+    unpaced = replace(settings, gateway=replace(settings.gateway, rate=0.0))
+    frames = b"".join(b"MSFT,%d*" % price for price in range(1, 1001))
+    seen: list[int] = []
+    with ExitStack() as clean_up:
+        server = clean_up.enter_context(
+            socket.create_server(("127.0.0.1", settings.gateway.price_port))
+        )
+        role = start(unpaced, clean_up)
+        book = clean_up.enter_context(
+            SharedPriceBook.attach(settings.price_book.name, as_role=True)
+        )
+        reader = clean_up.enter_context(book.reader())
+        assert reader.arm()
+        role.step()
+        client = clean_up.enter_context(server.accept()[0])
+        client.sendall(b"HELLO,1,tape,1*BATCH,1,1000,1*" + frames)
+
+        def has_read_all() -> bool:
+            for _ in range(5):
+                role.step()
+            reader.arm()
+            batch = reader.read(7)
+            assert not batch.missed
+            seen.extend(batch.ticks["sequence"].tolist())
+            return len(seen) == 1000
+
+        wait_until(has_read_all, "a slow strategy has read all")
+    assert seen == list(range(1, 1001))

@@ -4,6 +4,9 @@ Each of its two streams has a tape (`lib.tapes`), a publication that knows how f
 published (`lib.streams.publication`), and a server that sends it to the clients
 (`lib.streams.server`, where the way of a tick is drawn). A schedule paces each stream; with rate 0
 the slowest numbered client paces the prices.
+
+A new tape from a file and its news begin when the orderbook of this run has joined, which waits for
+the strategies (`daemons.orderbook`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Final
 
 import structlog
 
-from lib.clock import utc_stamp
+from lib.clock import SECOND_NS, utc_stamp
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.host import Host
@@ -25,6 +28,7 @@ from lib.process.client_log import ClientLog
 from lib.process.kept_files import FileKeeper
 from lib.process.limits import client_places
 from lib.process.log_events import (
+    FirstTickNotAwaited,
     Listening,
     RowSkipped,
     RowsSkipped,
@@ -34,9 +38,9 @@ from lib.process.log_events import (
     log_event,
 )
 from lib.process.role import run_role
-from lib.process.run_identity import current_run, siblings
+from lib.process.run_identity import current_run, is_supervised, siblings
 from lib.process.state_file import StateFile
-from lib.settings import GatewaySettings, Settings
+from lib.settings import Settings
 from lib.streams.publication import (
     Tapes,
     continue_or_begin,
@@ -56,6 +60,8 @@ from lib.tapes.sentiments import RandomSentiments, load_sentiments
 from lib.tapes.tape import Sentiments, Tape, TapeError
 
 STREAMS: Final = ("price", "news")
+JOIN_LIMIT_NS: Final = 15 * SECOND_NS
+"""How long the first tick of a file waits for the orderbook: longer than that for strategies."""
 
 
 class Gateway:
@@ -83,10 +89,27 @@ class Gateway:
         self._news = StreamServer(loop, logs["news"], news, STALL_LIMIT_NS)
         self._paced = bool(gateway.rate)
         self._end_logged = False
-        self._start_schedules(gateway)
+        self._settings = gateway
+        self._play_by_ns: int | None = loop.clock() + JOIN_LIMIT_NS
+        """When the tape begins, whether an orderbook has joined or not; None once it has begun."""
+        is_new_file = gateway.source != "random-walk" and prices.stream.next_sequence == 1
+        if not is_new_file or not is_supervised():
+            self._play()
 
-    def _start_schedules(self, gateway: GatewaySettings) -> None:
-        now_ns = self._loop.clock()
+    def _play_when_joined(self, play_by_ns: int) -> None:
+        """Begin a tape from a file if the orderbook has joined, or is no longer waited for."""
+        if self._prices.has_joined_from_own_run():
+            self._play()
+        elif self._loop.clock() >= play_by_ns:
+            waited_s = JOIN_LIMIT_NS // SECOND_NS
+            reason = f"no orderbook of this run has joined the price stream for {waited_s} s"
+            log_event(self._log, FirstTickNotAwaited(reason=reason))
+            self._play()
+
+    def _play(self) -> None:
+        """Begin to play, or go on: start the schedules."""
+        self._play_by_ns = None
+        gateway, now_ns = self._settings, self._loop.clock()
         schedules = [("news", 1 / gateway.news_interval, self._news)]
         if self._paced:
             schedules.append(("price", gateway.rate, self._prices))
@@ -104,9 +127,11 @@ class Gateway:
 
     def step(self) -> None:
         """One pass of the loop."""
+        if self._play_by_ns is not None:
+            self._play_when_joined(self._play_by_ns)
         busy = self._prices.send_to_lagging()
         busy |= self._news.send_to_lagging()
-        if not self._paced:
+        if not self._paced and self._play_by_ns is None:
             busy |= self._prices.publish_unpaced()
         self._loop.poll(may_sleep=not busy)
         self._log_the_end()

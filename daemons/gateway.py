@@ -7,6 +7,9 @@ the slowest numbered client paces the prices.
 
 A tape from a file is mapped as the program `tape` has prepared it (`lib.tapes.preparation`). Until
 then the ports are open and their clients wait.
+
+A new tape from a file and its news begin when the orderbook of this run has joined, which waits for
+the strategies (`daemons.orderbook`).
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Final
 
 import structlog
 
-from lib.clock import utc_stamp
+from lib.clock import SECOND_NS, utc_stamp
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.listener import Listener
@@ -26,6 +29,7 @@ from lib.process.client_log import ClientLog
 from lib.process.kept_files import FileKeeper
 from lib.process.limits import client_places
 from lib.process.log_events import (
+    FirstTickNotAwaited,
     Listening,
     LogEvent,
     NewsEnded,
@@ -37,9 +41,9 @@ from lib.process.log_events import (
     log_event,
 )
 from lib.process.role import run_role
-from lib.process.run_identity import current_run, siblings
+from lib.process.run_identity import current_run, is_supervised, siblings
 from lib.process.state_file import StateFile
-from lib.settings import GatewaySettings, Settings
+from lib.settings import Settings
 from lib.streams.publication import (
     STATE_NAME,
     Tapes,
@@ -63,6 +67,8 @@ from lib.tapes.sentiments import RandomSentiments
 from lib.tapes.store import TapeStore
 
 STREAMS: Final = ("price", "news")
+JOIN_LIMIT_NS: Final = 15 * SECOND_NS
+"""How long the first tick of a file waits for the orderbook: longer than that for strategies."""
 
 
 class Gateway:
@@ -87,6 +93,8 @@ class Gateway:
             log_event(self._log, Listening(stream=name, host=gateway.host, port=port))
         self._paced = bool(gateway.rate)
         self._is_at_work = False
+        self._play_by_ns: int | None = None
+        """When a new tape of a file begins, whether an orderbook has joined or not."""
         self._ended: set[type[LogEvent]] = set()
         """The ends that are logged."""
         self._store = TapeStore(settings.var_dir)
@@ -122,10 +130,26 @@ class Gateway:
         self._prices = StreamServer(loop, self._client_logs["price"], prices, stall_ns)
         self._news = StreamServer(loop, self._client_logs["news"], news, STALL_LIMIT_NS)
         self._is_at_work = True
-        self._start_schedules(gateway)
+        is_new_file = gateway.source != "random-walk" and prices.stream.next_sequence == 1
+        if is_new_file and is_supervised():
+            self._play_by_ns = loop.clock() + JOIN_LIMIT_NS
+        else:
+            self._play()
 
-    def _start_schedules(self, gateway: GatewaySettings) -> None:
-        now_ns = self._loop.clock()
+    def _play_when_joined(self, play_by_ns: int) -> None:
+        """Begin a tape from a file if the orderbook has joined, or is no longer waited for."""
+        if self._prices.has_joined_from_own_run():
+            self._play()
+        elif self._loop.clock() >= play_by_ns:
+            waited_s = JOIN_LIMIT_NS // SECOND_NS
+            reason = f"no orderbook of this run has joined the price stream for {waited_s} s"
+            log_event(self._log, FirstTickNotAwaited(reason=reason))
+            self._play()
+
+    def _play(self) -> None:
+        """Begin to play, or go on: start the schedules."""
+        self._play_by_ns = None
+        gateway, now_ns = self._settings.gateway, self._loop.clock()
         schedules = [("news", 1 / gateway.news_interval, self._news)]
         if self._paced:
             schedules.append(("price", gateway.rate, self._prices))
@@ -146,9 +170,11 @@ class Gateway:
         if not self._is_at_work:
             self._wait_for_tapes()
             return
+        if self._play_by_ns is not None:
+            self._play_when_joined(self._play_by_ns)
         busy = self._prices.send_to_lagging()
         busy |= self._news.send_to_lagging()
-        if not self._paced:
+        if not self._paced and self._play_by_ns is None:
             busy |= self._prices.publish_unpaced()
         self._loop.poll(may_sleep=not busy)
         self._log_ends()

@@ -2,21 +2,28 @@
 
 Takes ticks from the gateway's price stream and writes them, batch by batch, into shared memory. The
 work is done in `lib.price_book.ingest`; here the price book is opened and the parts are connected.
+
+A tape from a file may be over within milliseconds. So that no strategy misses its beginning, the
+orderbook of a new run joins such a stream only when the strategies wait for its ticks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final, NoReturn
 
-from lib.clock import MILLISECOND_NS, coarse_deadline
+import structlog
+
+from lib.clock import MILLISECOND_NS, SECOND_NS, Clock, coarse_deadline
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
 from lib.price_book.clean_up import clean_up_when_run_ends
 from lib.price_book.ingest import TickIngest, client_for
-from lib.process.log_events import PriceBookLost
+from lib.price_book.pace import ReaderPacing
+from lib.process.log_events import FirstTickNotAwaited, PriceBookLost, log_event
 from lib.process.role import RoleEndsError, run_role
 from lib.process.run_identity import OrphanedError, current_run, is_alive
 from lib.process.throttled_log import ThrottledLog
@@ -27,6 +34,11 @@ from lib.streams.stream_client import Frames, Joined, WentPlain
 
 FILES_LOOK_NS: Final = 200 * MILLISECOND_NS
 """How often to look whether the files of the price book are still there, at most twice as long."""
+ATTACHED_LOOK_NS: Final = 10 * MILLISECOND_NS
+"""How often to look whether the strategies are attached, before the first tick."""
+ATTACHED_LIMIT_NS: Final = 10 * SECOND_NS
+"""How long the first tick waits for them, from the start of the orderbook: a strategy whose signal
+takes longer to load begins in the middle of the tape."""
 
 
 class OrderBook:
@@ -34,24 +46,38 @@ class OrderBook:
 
     def __init__(self, settings: Settings, loop: EventLoop) -> None:
         self._loop = loop
-        self._book = _open_book(settings)
+        self._book, is_new = _open_book(settings)
         gateway = settings.gateway
-        connect = partial(ReconnectingConnection, loop, gateway.host, gateway.price_port)
+        self._connect = partial(ReconnectingConnection, loop, gateway.host, gateway.price_port)
+        self._is_paced = bool(gateway.rate)
+        self._pacing: ReaderPacing | None = None
         self._throttled_log = ThrottledLog(
             stream="price", peer=f"{gateway.host}:{gateway.price_port}"
         )
         self._ingest = TickIngest(self._book, self._throttled_log, clock=loop.clock)
+        self._files_look_ns = loop.clock()
+        for timed in (self._throttled_log, self):
+            loop.add_timed(timed)
+        if is_new and gateway.source != "random-walk":
+            awaited = len(settings.all_strategies())
+            loop.add_timed(FirstTick(self._book, awaited, self._join, loop.clock))
+        else:
+            self._join()
+
+    def _join(self) -> None:
+        """Connect to the price stream."""
         feed = StreamFeed(
             "price",
             client_for(self._book),
-            connect,
+            self._connect,
             on_begin=self._begin,
             on_frames=self._ingest_frames,
-            clock=loop.clock,
+            clock=self._loop.clock,
         )
-        self._files_look_ns = loop.clock()
-        for timed in (feed, self._throttled_log, self):
-            loop.add_timed(timed)
+        self._loop.add_timed(feed)
+        if not self._is_paced:
+            self._pacing = ReaderPacing(self._book, feed.limit_receiving, self._loop.clock)
+            self._loop.add_timed(self._pacing)
 
     def step(self) -> None:
         """One pass of the loop."""
@@ -85,6 +111,8 @@ class OrderBook:
     def _ingest_frames(self, batches: list[Frames]) -> None:
         try:
             self._ingest.ingest_frames(batches)
+            if self._pacing:
+                self._pacing.look()
         except PriceBookError as error:  # retired by another process, as it was lost or removed
             self._end(self._book.loss() or str(error))
 
@@ -92,12 +120,51 @@ class OrderBook:
         raise RoleEndsError(PriceBookLost(price_book=self._book.name, reason=loss))
 
 
-def _open_book(settings: Settings) -> SharedPriceBook:
+class FirstTick:
+    """Waits until so many strategies are attached to a new price book, then calls `join`, once.
+
+    Is a `Timed` for the event loop.
+    """
+
+    def __init__(
+        self, book: SharedPriceBook, awaited: int, join: Callable[[], None], clock: Clock
+    ) -> None:
+        self._book = book
+        self._awaited = awaited
+        self._join = join
+        self._limit_ns = clock() + ATTACHED_LIMIT_NS
+        self._look_ns: int | None = clock()
+
+    def next_deadline_ns(self) -> int | None:
+        """When to look whether they are attached."""
+        return self._look_ns
+
+    def on_time(self, now_ns: int) -> None:
+        """Look whether they are attached, or are no longer waited for."""
+        self._book.forget_dead_roles()
+        attached = len(self._book.reached())
+        if attached < self._awaited and now_ns < self._limit_ns:
+            self._look_ns = now_ns + ATTACHED_LOOK_NS
+            return
+        self._look_ns = None
+        if attached < self._awaited:
+            waited_s = ATTACHED_LIMIT_NS // SECOND_NS
+            reason = (
+                f"{attached} of {self._awaited} strategies are attached after {waited_s} s: those "
+                "that come later miss the beginning of the tape"
+            )
+            log_event(structlog.get_logger(), FirstTickNotAwaited(reason=reason))
+        self._join()
+
+
+def _open_book(settings: Settings) -> tuple[SharedPriceBook, bool]:
+    """Open the price book as its writer; return also whether this run has no tape in it yet."""
     name, capacity = settings.price_book.name, settings.price_book.ring_capacity
     run = current_run()
     try:
         clean_up_when_run_ends(name, run)
         book = SharedPriceBook(settings.symbols, name, ring_capacity=capacity, run=run)
+        is_new = book.run != run or book.resume_point().tape is None
         book.become_writer()
     except PriceBookError as error:
         raise CannotStartError(str(error)) from None
@@ -105,7 +172,7 @@ def _open_book(settings: Settings) -> SharedPriceBook:
         with suppress(OSError):  # a file of another user stays
             remove_segments(name)
         raise OrphanedError
-    return book
+    return book, is_new
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ connections, waits for the price book, attaches to it and leaves it.
 `strategy NAME` is the strategy of `[strategies.NAME]`. Any number may run side by side, each with
 its own client_id, and so with its own positions and files.
 
+The first tick waits for the first sentiment, for a second at most: a tape from a file may be over
+before the news have come.
+
 A restarted strategy refills its windows from the ring and evaluates from the first tick after it
 attached; the ticks of its absence are logged by number and never traded.
 """
@@ -48,6 +51,8 @@ MAX_SLEEP_NS: Final = int(MAX_SLEEP_S * SECOND_NS)
 NO_BOOK_NS: Final = 2 * SECOND_NS
 """How long a strategy may be without a price book before it says so: longer than an orderbook takes
 to start."""
+FIRST_NEWS_NS: Final = 1 * SECOND_NS
+"""How long the first tick waits for the first sentiment, which comes at once if a gateway is up."""
 
 
 class Strategy:
@@ -62,7 +67,7 @@ class Strategy:
         signal_class = load_signal_class(settings.strategy.signal_class, key)
         manager, gateway = settings.order_manager, settings.gateway
         may_end = gateway.news_path or gateway.news_query
-        trader = Trader(
+        self._trader = trader = Trader(
             settings.symbols,
             settings.strategy,
             signal_class,
@@ -106,6 +111,8 @@ class Strategy:
             loop.add_timed(timed)
         self._own_book = RolePriceBook(settings.price_book.name, settings.symbols)
         self._reader: PriceBookReader | None = None
+        self._first_tick_ns: int | None = None
+        self._may_await_news = True
         self._bookless_since_ns: int | None = None
         self._no_book = LogOnce()
         self._log = structlog.get_logger()
@@ -113,13 +120,29 @@ class Strategy:
 
     def step(self) -> None:
         """One pass: sleep until there is a tick, news or an answer, then evaluate the ticks."""
-        self._loop.poll(may_sleep=self._reader is None or self._reader.arm())
-        if self._reader is None:
+        reader = self._reader
+        self._loop.poll(may_sleep=reader is None or reader.arm() or self._awaits_news(reader))
+        if self._reader is None or self._awaits_news(self._reader):
             return
         is_retired = self._reader.retired  # asked first: then no tick can come after the read
         has_read_all = self._evaluator.evaluate_all(self._reader)
         if is_retired and has_read_all:
             self._detach()
+
+    def _awaits_news(self, reader: PriceBookReader) -> bool:
+        """Whether the first tick waits for the first sentiment, or is still to come itself."""
+        if not self._may_await_news or not self._evaluator.is_ready:
+            return False
+        if self._trader.has_news:
+            self._may_await_news = False
+            return False
+        if reader.arm():
+            return True
+        now_ns = self._loop.clock()
+        if self._first_tick_ns is None:
+            self._first_tick_ns = now_ns
+        self._may_await_news = now_ns < self._first_tick_ns + FIRST_NEWS_NS
+        return self._may_await_news
 
     def close(self) -> None:
         """Give the wake-up slot back, and log the last counts."""

@@ -23,6 +23,7 @@ class Link:
         self.waits_ns: list[int] = []
         """The times for which its owner has asked to wait before the next connection."""
         self.proofs = 0
+        self.receive_limits: list[int] = []
 
     def send(self, *pieces: bytes) -> None:
         self.sent += b"".join(pieces)
@@ -38,6 +39,9 @@ class Link:
 
     def hold_back(self, wait_ns: int) -> None:
         self.waits_ns.append(wait_ns)
+
+    def limit_receiving(self, most_bytes: int) -> None:
+        self.receive_limits.append(most_bytes)
 
     def taken(self) -> bytes:
         """Return what was sent since the last call."""

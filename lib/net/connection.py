@@ -11,12 +11,13 @@ import contextlib
 import selectors
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Final
 
 from lib.clock import SECOND_NS
 from lib.net.event_loop import EventLoop
+from lib.net.peer_process import connected_from
 from lib.wire.framing import RECEIVE_BYTES
 
 MAX_PIECES_A_SEND: Final = 64
@@ -32,7 +33,8 @@ class Connection:
     `may_half_close`, sending continues to a peer that shut down its sending side (as some versions
     of nc do at the end of their input); that it is gone altogether shows at the next send. An owner
     with nothing more to send can then close in `on_drained`, which is also called at that shutdown
-    if the queue is empty. At most `receive_bytes` are received in one pass of the loop.
+    if the queue is empty. At most `receive_bytes` are received in one pass of the loop; with 0
+    nothing is, as with `limit_receiving`.
     """
 
     def __init__(
@@ -109,6 +111,16 @@ class Connection:
         self._finish_ns = self._clock()
         self._end_sending_when_drained()
 
+    def limit_receiving(self, most_bytes: int) -> None:
+        """Receive at most so many bytes in one pass of the loop from now on.
+
+        With 0 nothing is received, not even the end of the connection: what the peer sends waits in
+        the kernel, and the loop does not wake for it.
+        """
+        self._receive_bytes = most_bytes
+        if self.open:
+            self._await_events()
+
     @property
     def finishing(self) -> bool:
         """Whether `finish` was called and the peer has not closed yet."""
@@ -124,6 +136,10 @@ class Connection:
             return bool(self._sock.recv(1, socket.MSG_PEEK))
         except OSError:  # nothing has arrived, or it is disconnected
             return False
+
+    def comes_from(self, pids: Collection[int]) -> bool:
+        """Whether the peer is known to be one of these processes."""
+        return bool(pids) and bool(connected_from([self._sock], pids))
 
     def close(self, reason: str) -> None:
         """Close at once. `on_closed` gets the reason."""
@@ -142,7 +158,7 @@ class Connection:
             self._flush()
             if self.open and not self.queued_bytes and self._on_drained:
                 self._on_drained()
-        if self.open and events & selectors.EVENT_READ and not self.paused:
+        if self.open and events & selectors.EVENT_READ and self._receive_bytes and not self.paused:
             self._receive()
 
     def _receive(self) -> None:
@@ -169,7 +185,7 @@ class Connection:
 
     def _await_events(self) -> None:
         """Register for the events that matter now."""
-        awaited = 0 if self.half_closed else selectors.EVENT_READ
+        awaited = selectors.EVENT_READ if self._receive_bytes and not self.half_closed else 0
         if self._queue:
             awaited |= selectors.EVENT_WRITE
         if awaited == self._awaited:

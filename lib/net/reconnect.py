@@ -17,6 +17,7 @@ from lib.net.backoff import Backoff
 from lib.net.connection import Connection
 from lib.net.event_loop import EventLoop
 from lib.net.host import address_text
+from lib.wire.framing import RECEIVE_BYTES
 
 CONNECT_TIMEOUT_NS: Final = 1 * SECOND_NS
 MAX_QUEUED_BYTES: Final = 4 * 1024 * 1024
@@ -40,6 +41,9 @@ class Link(Protocol):
 
     def hold_back(self, wait_ns: int) -> None:
         """Do not try again before `wait_ns` from now. For a connection that is lost."""
+
+    def limit_receiving(self, most_bytes: int) -> None:
+        """Receive at most so many bytes in a pass of the loop; 0 stops receiving."""
 
 
 class Connect(Protocol):
@@ -86,6 +90,7 @@ class ReconnectingConnection:
         """The addresses that are left of this try."""
         self._connecting: socket.socket | None = None
         self._connection: Connection | None = None
+        self._receive_bytes = RECEIVE_BYTES
         self._next_try_ns: int | None = self._loop.clock()
         self._give_up_ns: int | None = None
         loop.add_timed(self)
@@ -118,6 +123,15 @@ class ReconnectingConnection:
         """Do not try again before `wait_ns` from now. For `on_lost`: a try must be planned."""
         assert self._next_try_ns is not None
         self._next_try_ns = max(self._next_try_ns, self._loop.clock() + wait_ns)
+
+    def limit_receiving(self, most_bytes: int) -> None:
+        """Receive at most so many bytes in a pass of the loop, over later connections, too.
+
+        With 0 nothing is received, and the loss of the connection is not noticed.
+        """
+        self._receive_bytes = most_bytes
+        if self._connection:
+            self._connection.limit_receiving(most_bytes)
 
     def next_deadline_ns(self) -> int | None:
         """When to try to connect, or when to give up a try."""
@@ -161,6 +175,7 @@ class ReconnectingConnection:
             max_queued_bytes=MAX_QUEUED_BYTES,
             on_data=self._on_data,
             on_closed=self._closed,
+            receive_bytes=self._receive_bytes,
         )
         self._on_open()
 

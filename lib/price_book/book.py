@@ -40,17 +40,18 @@ from numpy.typing import NDArray
 
 from lib.price_book.latest import LatestRecords
 from lib.price_book.reader import Batch, PriceBookReader
-from lib.price_book.segment import PRICE, Layout, Segment
+from lib.price_book.segment import PRICE, PUBLISHED, Layout, Segment
 from lib.price_book.segment_files import (
     PriceBookError,
     PriceBookInUse,
     PriceBookMismatch,
     check_name,
     create_segment,
+    fifo_prefix,
     lock_writer,
     remove_segments,
 )
-from lib.price_book.wake_up import FOR_ALL, FOR_ROLES, MAX_SLEEP_S
+from lib.price_book.wake_up import FOR_ALL, FOR_ROLES, MAX_SLEEP_S, has_owner
 from lib.price_book.writer import PriceBookWriter
 from lib.prices import to_fixed, to_float
 from lib.process.run_identity import Run
@@ -207,6 +208,16 @@ class SharedPriceBook:
         return self._segment.layout.symbols
 
     @property
+    def ring_capacity(self) -> int:
+        """How many ticks the ring holds."""
+        return self._segment.layout.ring_capacity
+
+    @property
+    def position(self) -> int:
+        """The position of the newest tick, 0 before the first."""
+        return self._segment.words[PUBLISHED]
+
+    @property
     def run(self) -> Run | None:
         """The run that the segment belongs to; None if it belongs to none.
 
@@ -266,6 +277,23 @@ class SharedPriceBook:
         ValueError if the position is not published yet: it belongs to another segment.
         """
         return PriceBookReader(self._segment, position, self._slots, self)
+
+    def reached(self) -> dict[int, int]:
+        """Return the positions that the waiting roles have reached, by wake-up slot.
+
+        A role that was killed keeps its place until `forget_dead_roles` or the slot's next owner.
+        The positions are what those processes say, and checked by nothing. Takes 2 µs.
+        """
+        words = self._segment.reached.tolist()
+        return {slot: word - 1 for slot, word in enumerate(words) if word}
+
+    def forget_dead_roles(self) -> None:
+        """Remove the places of roles that have died. For the writer; some 5 µs a role."""
+        prefix = fifo_prefix(self.name)
+        for slot in self.reached():
+            if not has_owner(prefix, slot):
+                # If a new owner has just come, it says its place again at its next `arm`.
+                self._segment.reached[slot] = 0
 
     # Writing: one process at a time, one thread.
 

@@ -31,7 +31,7 @@ from lib.price_book.records import (
 )
 from lib.price_book.segment import MAX_POSITION, PUBLISHED, RECORD_WORDS, Segment
 from lib.price_book.segment_files import fifo_prefix
-from lib.price_book.wake_up import MAX_SLEEP_S, POLL_S, Poller, Sleeper, planted
+from lib.price_book.wake_up import FOR_ROLES, MAX_SLEEP_S, POLL_S, Poller, Sleeper, planted
 from lib.process.log_events import ReaderPolls, log_event
 from lib.wire.span import Span
 from lib.wire.ticks import TICK, PlainTick
@@ -66,6 +66,9 @@ class PriceBookReader:
     the roles of the stack. A reader that finds none free is used in the same way: it wakes every
     `wake_up.POLL_S` to look for ticks, until it gets a slot, and logs `reader_polls` once. A reader
     that only calls `read` uses no slot.
+
+    At each `arm`, a role with a slot says how far it has come: its position then is that of the
+    last tick that it is done with (`SharedPriceBook.reached`).
     """
 
     def __init__(self, segment: Segment, position: int | None, slots: range, book: object) -> None:
@@ -84,6 +87,8 @@ class PriceBookReader:
         self._poller: Poller | None = None  # the sleeper, while it has no slot
         self._flags: memoryview | bytearray = segment.waiting
         self._slot = 0
+        self._reached: memoryview | list[int] = [0]  # one that the writer does not read
+        self._reached_word = 0
         self._armed = False
         published = segment.words[PUBLISHED]
         if position is None:
@@ -198,6 +203,7 @@ class PriceBookReader:
         elif self._poller is not None:
             self._look_for_slot_again(self._poller)
         self._flags[self._slot] = 1
+        self._reached[self._reached_word] = self._position + 1
         self._armed = True
         with self._fence:
             pass
@@ -249,6 +255,7 @@ class PriceBookReader:
         if self._sleeper is not None:
             with suppress(ValueError):  # the book is closed already
                 self._flags[self._slot] = 0
+                self._reached[self._reached_word] = 0
             self._sleeper.close()
             self._sleeper = self._poller = None
             self._armed = False
@@ -258,11 +265,12 @@ class PriceBookReader:
         segment = self._segment
         sleeper = Sleeper.claim(fifo_prefix(segment.name), self._slots)
         if sleeper is not None:
-            self._flags, self._slot = segment.waiting, sleeper.slot
+            self._take_slot(sleeper.slot)
             self._sleeper = sleeper
             _sleeping_readers.add(self)
             return sleeper
         self._flags, self._slot = bytearray(1), 0  # a flag that no writer reads
+        self._reached, self._reached_word = [0], 0
         self._sleeper = self._poller = Poller()
         _sleeping_readers.add(self)
         reason = (
@@ -274,10 +282,16 @@ class PriceBookReader:
         log_event(structlog.get_logger(), ReaderPolls(price_book=segment.name, reason=reason))
         return self._poller
 
+    def _take_slot(self, slot: int) -> None:
+        self._flags, self._slot = self._segment.waiting, slot
+        if self._slots == FOR_ROLES:
+            self._reached, self._reached_word = self._segment.reached, slot
+            self._reached[slot] = self._position + 1
+
     def _look_for_slot_again(self, poller: Poller) -> None:
         poller.claim_again(fifo_prefix(self._segment.name), self._slots)
         if poller.slot is not None:
-            self._flags, self._slot = self._segment.waiting, poller.slot
+            self._take_slot(poller.slot)
             self._poller = None
 
     def _forget_parent(self) -> None:

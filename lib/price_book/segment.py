@@ -13,12 +13,14 @@
     72                16            run: process number and start of the run it belongs to, or 0, 0
     88                8             identity: a random number that no other segment has
     128               64            one byte a wake-up slot: its reader is about to sleep
-    256               16 S          symbols, UTF-8, padded with NUL
-    256 + 16 S        64 x 80       epochs: number, tape (64 bytes, ASCII), digest
-    5376 + 16 S       2 S x 48      two records a symbol, one of them its latest tick
-    5376 + 112 S      48 C          the ring: the tick at position p lies in slot p mod C
+    256               64 x 8        one word a wake-up slot: 1 + the position that its reader, a
+                                    role, has reached; 0 without one
+    768               16 S          symbols, UTF-8, padded with NUL
+    768 + 16 S        64 x 80       epochs: number, tape (64 bytes, ASCII), digest
+    5888 + 16 S       2 S x 48      two records a symbol, one of them its latest tick
+    5888 + 112 S      48 C          the ring: the tick at position p lies in slot p mod C
 
-So the size is 5376 + 112 S + 48 C bytes; 12.6 MB for 4 symbols and 262,144 ticks. All words are
+So the size is 5888 + 112 S + 48 C bytes; 12.6 MB for 4 symbols and 262,144 ticks. All words are
 in the byte order of the machine. A record is six words, the same in the ring and in the latest:
 
     position, sequence, price (10⁻⁸), sent_ns (monotonic), symbol (int32) and epoch (int32), check
@@ -55,7 +57,7 @@ from lib.process.own_files import check_own
 from lib.process.run_identity import Run
 from lib.wire.stream_messages import MAX_SYMBOL_BYTES
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 MAX_SYMBOLS: Final = 65_536
 MAX_RING_CAPACITY: Final = 1 << 26
@@ -80,7 +82,8 @@ POSITION, SEQUENCE, PRICE, SENT_NS, SYMBOL_EPOCH, CHECK = range(RECORD_WORDS)
 
 _HEADER: Final = struct.Struct("=8s7Q")
 _WAITING_OFFSET: Final = 128
-_SYMBOLS_OFFSET: Final = 256
+_REACHED_OFFSET: Final = 256
+_SYMBOLS_OFFSET: Final = _REACHED_OFFSET + 8 * SLOTS
 _EPOCH: Final = struct.Struct("=Q64sQ")
 _RECORD_BYTES: Final = 8 * RECORD_WORDS
 
@@ -220,6 +223,7 @@ class Segment:
         layout: where its parts begin.
         words: the whole segment as 64-bit words: quick for single ones (20 ns each).
         waiting: one byte a wake-up slot.
+        reached: one word a wake-up slot.
         latest: array (2 S, RECORD_WORDS) of words; rows 2 i and 2 i + 1 are of symbol i.
         ring: array (C, RECORD_WORDS) of words.
 
@@ -247,7 +251,9 @@ class Segment:
         self._bytes = memory[: layout.total_bytes]
         self.words = self._bytes.cast("Q")
         self.waiting = memory[_WAITING_OFFSET : _WAITING_OFFSET + SLOTS]
-        self._views = (self.words, self._bytes, self.waiting)
+        reached = memory[_REACHED_OFFSET : _REACHED_OFFSET + 8 * SLOTS]
+        self.reached = reached.cast("Q")
+        self._views = (self.words, self.reached, reached, self._bytes, self.waiting)
         self._tapes: dict[int, str] = {}
         array = np.frombuffer(self.words, np.uint64)
         latest, ring = layout.latest_offset // 8, layout.ring_offset // 8

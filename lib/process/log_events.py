@@ -485,6 +485,16 @@ class TicksMissed(LogEvent, frozen=True, tag="ticks_missed"):
         return self.last - self.first + 1
 
 
+@_logged("warning", by=(GATEWAY, ORDERBOOK))
+class FirstTickNotAwaited(LogEvent, frozen=True, tag="first_tick_not_awaited"):
+    """The first tick of a file waits no longer: the role that it waited for did not come in time.
+
+    Only the first tick of a run waits.
+    """
+
+    reason: str
+
+
 # Orderbook
 
 

@@ -57,11 +57,21 @@ class StreamFeed:
             on_open=self._on_open, on_data=self._on_data, on_lost=self._on_lost
         )
         self.peer = self._connection.peer
+        self._is_held = False
         self._log = structlog.get_logger()
+
+    def limit_receiving(self, most_bytes: int) -> None:
+        """Receive at most so many bytes in a pass of the loop from now on.
+
+        With 0 nothing is received, and no silence counts: what the server sends waits in the
+        kernel, heartbeats too, and is there as soon as something is received again.
+        """
+        self._is_held = not most_bytes
+        self._connection.limit_receiving(most_bytes)
 
     def next_deadline_ns(self) -> int | None:
         """When silence ends the connection, or is to be logged."""
-        return self._client.next_deadline_ns()
+        return None if self._is_held else self._client.next_deadline_ns()
 
     def on_time(self, now_ns: int) -> None:
         """Log bytes without a delimiter, or drop a connection that is silent."""

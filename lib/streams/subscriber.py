@@ -37,6 +37,8 @@ class Subscriber:
         self._last_sent_ns = now_ns
         self._undelimited_logged = False
         self.numbered = False
+        self.is_ours = False
+        """Whether it is known to be a role of this run."""
         self.next_sequence = stream.next_sequence
         """The cursor: the next frame this client gets."""
 

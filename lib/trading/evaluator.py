@@ -234,6 +234,11 @@ class Evaluator:
         self._begin_refill()
         return book.reader(self._refill.begin)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the windows are filled, and nothing has been evaluated since."""
+        return self._state is EvaluatorState.READY
+
     def _move(self, what: EvaluatorInput) -> None:
         """Go where the table of transitions leads."""
         following = TRANSITIONS[self._state].get(what)

@@ -123,6 +123,11 @@ class Trader:
             self._news_ends_ns = self._clock() + self._news_lasts_ns
         self._news = news
 
+    @property
+    def has_news(self) -> bool:
+        """Whether a sentiment has ever come."""
+        return self._news is not None
+
     def heard_news(self, heard_ns: int | None) -> None:
         """Take the time of the news stream's last frame or heartbeat; None if there was none."""
         self._news_heard_ns = heard_ns

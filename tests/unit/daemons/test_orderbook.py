@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from daemons import orderbook
 from daemons.orderbook import OrderBook
@@ -18,6 +19,7 @@ from lib.net.event_loop import EventLoop
 from lib.price_book.segment_files import SHM_DIR, retire
 from lib.process.log_events import PriceBookLost
 from lib.process.role import RoleEndsError
+from lib.process.run_identity import Run, current_run
 from lib.settings import Settings
 from lib.shared_memory_utils import SharedPriceBook, remove_segments
 from lib.stack.private_stack import free_ports
@@ -116,3 +118,121 @@ def test_a_lock_that_was_removed_ends_it_and_the_segment_stays(settings: Setting
         (SHM_DIR / f"{name}.lock").unlink()
         assert f"{name}.lock was removed" in end_of(role).reason
         assert not reader.retired
+
+
+class TestFirstTick:
+    """A tape from a file: the gateway is a socket of the test."""
+
+    @pytest.fixture
+    def from_file(self, settings: Settings) -> Settings:
+        replace = msgspec.structs.replace
+        gateway = replace(settings.gateway, source="csv")
+        two = {"second": replace(settings.strategy, client_id="second")}
+        return replace(settings, gateway=gateway, strategies=two)
+
+    @pytest.fixture
+    def server(self, settings: Settings) -> Iterator[socket.socket]:
+        with socket.create_server(("127.0.0.1", settings.gateway.price_port)) as server:
+            server.setblocking(False)
+            yield server
+
+    @pytest.fixture
+    def clean_up(self) -> Iterator[ExitStack]:
+        with ExitStack() as clean_up:
+            yield clean_up
+
+    @staticmethod
+    def has_joined(role: OrderBook, server: socket.socket) -> bool:
+        role.step()
+        try:
+            server.accept()[0].close()
+        except BlockingIOError:
+            return False
+        return True
+
+    @staticmethod
+    def attach(settings: Settings, clean_up: ExitStack) -> None:
+        book = clean_up.enter_context(
+            SharedPriceBook.attach(settings.price_book.name, as_role=True)
+        )
+        assert clean_up.enter_context(book.reader()).arm()
+
+    def test_waits_for_all_strategies_of_the_settings(
+        self, from_file: Settings, server: socket.socket, clean_up: ExitStack
+    ) -> None:
+        role = start(from_file, clean_up)
+        self.attach(from_file, clean_up)
+        assert not any(self.has_joined(role, server) for _ in range(20))
+        self.attach(from_file, clean_up)
+        wait_until(lambda: self.has_joined(role, server), "it joins the stream")
+
+    def test_waits_no_longer_than_it_says(
+        self,
+        from_file: Settings,
+        server: socket.socket,
+        clean_up: ExitStack,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(orderbook, "ATTACHED_LIMIT_NS", 0)
+        with capture_logs() as logs:
+            role = start(from_file, clean_up)
+            self.attach(from_file, clean_up)
+            wait_until(lambda: self.has_joined(role, server), "it joins the stream")
+        [said] = [log for log in logs if log["event"] == "first_tick_not_awaited"]
+        assert said["reason"].startswith("1 of 2 strategies are attached after")
+
+    def test_a_successor_in_the_run_joins_at_once(
+        self, from_file: Settings, server: socket.socket, clean_up: ExitStack
+    ) -> None:
+        name = from_file.price_book.name
+        with SharedPriceBook(SYMBOLS, name, ring_capacity=64, run=current_run()) as book:
+            book.begin_epoch("tape")
+        role = start(from_file, clean_up)
+        wait_until(lambda: self.has_joined(role, server), "it joins the stream")
+
+    def test_a_book_that_another_run_has_left_is_as_good_as_new(
+        self, from_file: Settings, server: socket.socket, clean_up: ExitStack
+    ) -> None:
+        name = from_file.price_book.name
+        with SharedPriceBook(SYMBOLS, name, ring_capacity=64, run=Run(1, 1)) as book:
+            book.begin_epoch("tape")
+        role = start(from_file, clean_up)
+        assert not any(self.has_joined(role, server) for _ in range(20))
+
+    def test_no_other_tape_waits(
+        self, settings: Settings, server: socket.socket, clean_up: ExitStack
+    ) -> None:
+        role = start(settings, clean_up)
+        wait_until(lambda: self.has_joined(role, server), "it joins the stream")
+
+
+def test_without_a_rate_it_takes_no_more_than_its_strategies(settings: Settings) -> None:
+    replace = msgspec.structs.replace
+    unpaced = replace(settings, gateway=replace(settings.gateway, rate=0.0))
+    frames = b"".join(b"MSFT,%d*" % price for price in range(1, 1001))
+    seen: list[int] = []
+    with ExitStack() as clean_up:
+        server = clean_up.enter_context(
+            socket.create_server(("127.0.0.1", settings.gateway.price_port))
+        )
+        role = start(unpaced, clean_up)
+        book = clean_up.enter_context(
+            SharedPriceBook.attach(settings.price_book.name, as_role=True)
+        )
+        reader = clean_up.enter_context(book.reader())
+        assert reader.arm()
+        role.step()
+        client = clean_up.enter_context(server.accept()[0])
+        client.sendall(b"HELLO,1,tape,1*BATCH,1,1000,1*" + frames)
+
+        def has_read_all() -> bool:
+            for _ in range(5):
+                role.step()
+            reader.arm()
+            batch = reader.read(7)
+            assert not batch.missed
+            seen.extend(batch.ticks["sequence"].tolist())
+            return len(seen) == 1000
+
+        wait_until(has_read_all, "a slow strategy has read all")
+    assert seen == list(range(1, 1001))

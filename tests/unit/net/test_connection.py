@@ -223,3 +223,19 @@ def test_a_half_closed_peer_gets_everything_and_does_not_keep_the_loop_busy(make
     assert owner.connection.queued_bytes > 0
     assert owner.read_at_peer(BLOCKING_BYTES) == bytes(BLOCKING_BYTES)
     assert owner.closed == []
+
+
+def test_a_limit_on_receiving_holds_and_with_none_the_loop_sleeps(make_owner):
+    owner = make_owner()
+    owner.connection.limit_receiving(3)
+    owner.peer.sendall(b"abcdef")
+    run_until(owner.loop, lambda: owner.received, "it has received")
+    assert owner.received == [b"abc"]
+    owner.connection.limit_receiving(0)
+    assert owner.loop._wait(0) == []  # it would wake for nothing else
+    owner.peer.close()
+    owner.loop.poll(may_sleep=False)
+    assert (owner.received, owner.closed) == ([b"abc"], [])
+    owner.connection.limit_receiving(2)
+    run_until(owner.loop, lambda: owner.closed, "it has seen the end")
+    assert owner.received == [b"abc", b"de", b"f"]

@@ -277,3 +277,15 @@ def test_when_no_address_has_a_server_the_next_try_is_planned_once(loop, server,
     Owner(loop, server.port, host="localhost")
     run_until(loop, lambda: len(planned) == 3, "three tries have failed")
     assert tried == ["127.0.0.2", "::1", "127.0.0.1"] * 3
+
+
+def test_a_limit_on_receiving_holds_over_the_next_connection_too(loop, server, connected):
+    connected.connection.limit_receiving(2)
+    server.clients[0].sendall(b"abc")
+    run_until(loop, lambda: "c" in connected.events, "all has come")
+    server.hang_up()
+    run_until(loop, lambda: connected.opened == 2 and server.clients, "it is connected again")
+    server.clients[0].sendall(b"def")
+    run_until(loop, lambda: "f" in connected.events, "all has come")
+    received = [event for event in connected.events if event != "open" and "lost" not in event]
+    assert received == ["ab", "c", "de", "f"]

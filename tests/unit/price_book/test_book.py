@@ -417,18 +417,18 @@ class TestForeignSegments:
         ("damage", "complaint"),
         [
             (truncate(0), "it is empty"),
-            (truncate(255), "it has no header"),
-            (truncate(256), "damaged: it has 256 bytes"),
+            (truncate(767), "it has no header"),
+            (truncate(768), "damaged: it has 768 bytes"),
             (truncate(5_000), "damaged: it has 5,000 bytes"),
             (overwrite(0, b"\x7fELF"), "does not begin with TWPRICES"),
-            (overwrite(8, b"\x63"), "is of version 99; this program reads 1"),
+            (overwrite(8, b"\x63"), "is of version 99; this program reads 2"),
             (overwrite(32, b"\0" * 8), "damaged: it says 0 symbols"),
             (overwrite(32, b"\4"), "damaged: it has"),
             (overwrite(40, b"\xff" * 8), "a ring of 18446744073709551615 ticks"),
             (overwrite(40, b"\x3f"), "damaged: it has"),
             (overwrite(56, b"12345678"), "digest"),
             (overwrite(64, b"\xff" * 8), "damaged: it says that .* ticks are published"),
-            (overwrite(256, b"B"), "digest"),
+            (overwrite(768, b"B"), "digest"),
         ],
     )
     def test_are_refused_with_one_line_and_replaced(self, name, book, damage, complaint):

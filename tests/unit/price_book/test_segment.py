@@ -24,7 +24,7 @@ class TestLayout:
         layout = Layout.of([f"ÄÖ€{i}" for i in range(symbols)], ring_capacity)
         formula = re.search(r"(\d+) \+ (\d+) S \+ (\d+) C bytes", price_book_segment.__doc__)
         fixed, per_symbol, per_tick = map(int, formula.groups())
-        assert layout.epochs_offset == 256 + 16 * symbols
+        assert layout.epochs_offset == 768 + 16 * symbols
         assert layout.latest_offset == fixed + 16 * symbols == layout.epochs_offset + EPOCHS * 80
         assert layout.ring_offset == fixed + per_symbol * symbols
         assert layout.total_bytes == layout.ring_offset + per_tick * ring_capacity

@@ -141,3 +141,14 @@ def test_a_strange_server_that_answers_and_closes_is_shown_once_and_called_less_
         stranger.link.data(b"HELLO,1,tape,1*")
         stranger.link.lost("closed")
     assert events(logs) == ["connected", "disconnected"]
+
+
+def test_while_nothing_is_received_no_silence_counts(owner):
+    owner.link.open()
+    owner.link.data(b"HELLO,1,tape,1*")
+    heard_ns = owner.now_ns
+    owner.feed.limit_receiving(0)
+    assert owner.feed.next_deadline_ns() is None
+    owner.feed.limit_receiving(4096)
+    assert owner.feed.next_deadline_ns() == heard_ns + SILENCE_LIMIT_NS
+    assert owner.link.receive_limits == [0, 4096]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -131,3 +132,31 @@ def test_a_client_that_lags_too_far_or_takes_nothing_is_disconnected(clients, mo
         "took nothing for 1000 s",
     ]
     assert [one.open for one in connections] == [False, False, True]
+
+
+def test_a_role_of_this_run_that_takes_nothing_stays_and_others_do_not(clients, monkeypatch):
+    monkeypatch.setattr(server, "siblings", lambda: [os.getpid()])  # the peers are here
+    connections = list(clients.server._connections.values())
+    for connection in connections:
+        connection.queued_bytes = 1
+    after_ns = connections[0].last_progress_ns + 2 * 10**12
+    clients.server.on_time(after_ns)
+    assert [one.open for one in connections] == [True] * 3
+    assert all(client.is_ours for client in clients.server._connections)
+    monkeypatch.setattr(server, "siblings", lambda: [os.getppid()])
+    next(iter(clients.server._connections)).is_ours = False  # nothing was found out yet
+    clients.server.on_time(after_ns + 10**12)
+    assert [one.open for one in connections] == [False, True, True]
+
+
+def test_a_numbered_client_of_this_run_has_joined_and_no_other_one(clients, monkeypatch):
+    clients.peer_says(0, b"HELLO,1,0*")
+    monkeypatch.setattr(server, "siblings", lambda: [os.getppid()])
+    assert not clients.server.has_joined_from_own_run()
+    monkeypatch.setattr(server, "siblings", lambda: [os.getpid()])
+    assert clients.server.has_joined_from_own_run()
+
+
+def test_plain_clients_of_this_run_do_not_count_as_joined(clients, monkeypatch):
+    monkeypatch.setattr(server, "siblings", lambda: [os.getpid()])
+    assert not clients.server.has_joined_from_own_run()

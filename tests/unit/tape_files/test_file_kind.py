@@ -137,10 +137,10 @@ def test_a_file_without_permission_is_refused(tmp_path):
         b"<DATE>\t<CLOSE>\n2024.01.02\t1.5\n",
         b"PKX,price\n1,2\n",
         b"Date,Close\n2024-01-02,\x001.5\n",  # `plain_text` names the line
-        gzip.compress(TABLE),
+        gzip.compress(TABLE, mtime=0),
         zstandard.ZstdCompressor().compress(TABLE),
-        gzip.compress(TABLE)[:-9],  # `plain_text` says that it is cut
-        gzip.compress(b""),
+        gzip.compress(TABLE, mtime=0)[:-9],  # `plain_text` says that it is cut
+        gzip.compress(b"", mtime=0),
         b'{"price": 1.5}\n{"price": 1.6}\n',
         b"PAR1\x15\x04",
     ],
@@ -154,7 +154,7 @@ def test_what_may_be_a_table_is_let_pass(tmp_path, content):
 
 def test_parquet_inside_gzip_is_refused(tmp_path):
     path = tmp_path / "tape.gz"
-    path.write_bytes(gzip.compress(b"PAR1\x15\x04"))
+    path.write_bytes(gzip.compress(b"PAR1\x15\x04", mtime=0))
     assert "holds Parquet: unpack it" in refusal(path)
 
 

@@ -17,18 +17,21 @@ from lib.tapes.tape import digest
 MAX_SOURCE_FILES: Final = 10_000
 """The most files of a recipe whose changes are noticed."""
 
-_LITERAL: Final = re.compile(r"'((?:[^']|'')*)'")
-"""A string in SQL; a quotation mark in it is doubled."""
+_QUOTED: Final = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")""")
+"""A string or a name in SQL: DuckDB reads a file that either of them names. Its quotation mark is
+doubled inside."""
 
 
 def source_files(recipe: Recipe) -> list[Path]:
-    """Return the regular files that `path` names, or a string in `query`, by name or by a pattern.
+    """Return the regular files of a recipe: what `path` names, or what is quoted in `query`.
 
-    In order of their names. A relative name is relative to the project's root, where the roles run.
+    By name or by a pattern, in order. A relative name is relative to the project's root, where the
+    roles run.
     """
     names = [recipe.path]
     if recipe.query:
-        names = [text.replace("''", "'") for text in _LITERAL.findall(recipe.query)]
+        quoted = _QUOTED.findall(recipe.query)
+        names = [text[1:-1].replace(2 * text[0], text[0]) for text in quoted]
     files = (file for name in names if name for file in _named(name))
     return sorted(set(islice(files, MAX_SOURCE_FILES)))
 

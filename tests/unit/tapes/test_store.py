@@ -94,7 +94,7 @@ def test_it_is_not_found_for_files_that_have_changed_but_still_opened_by_its_nam
     assert opened.read(1, 9)[1].tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("query", ["SELECT * FROM 'PLACE'", "FROM 'DIR/s*.csv'"])
+@pytest.mark.parametrize("query", ["SELECT * FROM 'PLACE'", 'FROM "PLACE"', "FROM 'DIR/s*.csv'"])
 def test_a_query_depends_on_the_files_that_it_names(store: TapeStore, source: Path, query: str):
     sql = query.replace("PLACE", str(source)).replace("DIR", str(source.parent))
     recipe = TickRecipe(query=sql, symbols=("AAPL",))

@@ -303,7 +303,8 @@ def test_a_query_that_is_wrong_or_leaves_its_files_is_refused_in_one_line(query,
 
 
 def test_a_query_that_does_not_end_is_stopped(tmp_path):
-    query = "SELECT 'AAPL' AS symbol, sum(a.range * b.range) AS price FROM range(10000000) a, range(10000000) b"
+    endless = "range(10000000) a, range(10000000) b"
+    query = f"SELECT 'AAPL' AS symbol, sum(a.range * b.range) AS price FROM {endless}"
     with pytest.raises(TapeError, match=r"has not ended after 0\.5 s"):
         prepare(TickRecipe(query=query, symbols=("AAPL",)), tmp_path, lambda what, share: None, 0.5)
     assert not (tmp_path / SCRATCH).exists()

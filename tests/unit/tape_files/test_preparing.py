@@ -190,6 +190,13 @@ def test_floats_of_parquet_count_as_their_shortest_decimal(prices, tmp_path):
     assert play(tmp_path, path=path).ticks == ticks("AAPL", *rounded)
 
 
+def test_prices_between_two_units_go_to_the_even_one(tmp_path):
+    text = "symbol,price\nAAPL,1.000000005\nAAPL,1.000000015\nAAPL,25e-9\nAAPL,1.0000000050001\n"
+    played = play(tmp_path, path=write(tmp_path, text))
+    assert played.ticks == ticks("AAPL", 1, "1.00000002", "0.00000002", "1.00000001")
+    assert "rounded: 4 prices (100 %)" in played.warnings
+
+
 # --- rows -----------------------------------------------------------------------------------------
 
 
@@ -287,7 +294,7 @@ def test_a_query_plays_in_the_order_of_its_rows(tmp_path):
         ("SELECT * FROM read_text('{}/private*')", "file system operations are disabled"),
         ("SELECT * FROM glob('{}/*')", "file system operations are disabled"),
         ("SELECT * FROM read_csv('http://127.0.0.1:9/x.csv')", "operations are disabled"),
-        ("SELECT * FROM recipe", "does not exist"),
+        ("SELECT * FROM sql", "does not exist"),
         ("SELECT nope FROM range(3)", "nope"),
         ("SELECT 'AAPL' AS symbol, NULL AS price", "no price that can be played"),
     ],

@@ -54,6 +54,11 @@ def test_doubles_of_at_most_eight_decimals_are_exact(values):
     assert units(values, np.float64) == [int(Decimal(repr(v)) * PRICE_SCALE) for v in values]
 
 
+@given(st.lists(st.integers(1, 10**13).map(lambda n: (10 * n + 5) / 10**9), min_size=1))
+def test_doubles_near_the_middle_of_two_units_are_rounded_as_their_decimals(values):
+    assert units(values, np.float64) == [exact(value) for value in values]
+
+
 @given(st.integers(1, MAX_PRICE), st.integers(1, MAX_PRICE))
 def test_the_middle_is_rounded_half_to_even(bid, ask):
     sides = [Prices(np.array([side]), np.zeros(1), None, True) for side in (bid, ask)]

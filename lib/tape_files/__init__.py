@@ -1,6 +1,8 @@
-"""Files that people have, read into tapes, and recordings written.
+"""Files that people have, read into tapes, in a process of its own: DuckDB is large.
 
-`preparing` makes a prepared tape of a recipe. Text: `file_kind`, `plain_text`, `dialect`,
-`number_format`. Rows as arrays: `arrow_stream`. `own_process` (preparing apart from its caller),
-`parts` (a Parquet file that survives its writer). Used by processes of their own; DuckDB is large.
+`preparing` is the way in, `own_process` runs it apart. Text: `file_kind`, `plain_text`, `dialect`,
+`repair`, `number_format`, `time_format`. Tables: `source` opens one in a `sealed` database as a
+`table`; `column_names`, `layout`, `symbol_match`, `symbol_plan` say what is where. Reading:
+`tick_reading`, `sentiment_reading`, `price_reading`, `arrow_stream`, `time_order`. What is said:
+`tally`, `scaled`, `oddities`, `skips`, `lines`, `listing`. `parts`: Parquet written in parts.
 """

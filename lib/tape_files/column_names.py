@@ -28,7 +28,7 @@ PRICE_NAMES: Final = (  # the first that a file has is its price
         "kurs zamknięcia",
     ),
     *("stängning", "stängningskurs", "slutkurs", "senast", "lukukurssi", "sluttkurs", "siste"),
-    *("záver", "zavření", "cena", "kapanış", "fiyat", "záró", "закрытие", "цена"),
+    *("záver", "zavření", "cena", "kapan\u0131\u015f", "fiyat", "záró", "закрытие", "цена"),
     *("收盘", "收盘价", "收盤價", "終値", "종가"),
     *("adj close", "adjclose", "adj. close", "adjusted close"),
 )
@@ -87,7 +87,7 @@ def price_name(names: Sequence[str]) -> str | None:
     for wanted in PRICE_NAMES:
         if wanted in names:
             return wanted
-    return _LETTER_OF_CLOSE if _BAR_LETTERS <= set(names) else None
+    return _LETTER_OF_CLOSE if _BAR_LETTERS.issubset(names) else None
 
 
 def flattened(name: str) -> Iterator[PriceName]:

@@ -153,6 +153,7 @@ def _candidate(sample: list[str], delimiter: str, quote: str) -> _Candidate | No
         delimiter=delimiter,
         quotechar=quote or None,
         quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        skipinitialspace=delimiter != _SPACE,  # as DuckDB does before a quote
         strict=True,
     )
     start = 0
@@ -170,9 +171,8 @@ def _candidate(sample: list[str], delimiter: str, quote: str) -> _Candidate | No
     first, header_rows = _find_header(rows)
     header, body = tuple(rows[first : first + header_rows]), rows[first + header_rows :]
     score = read_share * _fit(header, body) * _cleanness(header) * _cleanness(body[:_COLUMN_SAMPLE])
-    is_one_column = len(rows[first]) == 1
-    if not header or (is_one_column and score < 1) or (first and not body):
-        score *= _UNLIKELY  # cells of one column that can be split, or all is banner and header
+    if not header or (first and not body):
+        score *= _UNLIKELY  # all would be data, or banner and header
     return _Candidate(delimiter, quote, starts[first], header, body, score)
 
 

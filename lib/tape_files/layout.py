@@ -246,7 +246,7 @@ def _with_clock(table: Table, date: int, names: list[str]) -> TimeColumns | None
 
 
 def _holds_times(table: Table, number: int) -> bool:
-    """False for a counter, such as the index that pandas writes: 0, 1, 2, …"""
+    """Whether a column is no counter, such as the index that pandas writes (0, 1, 2)."""
     return not all(cell.strip().isdigit() and len(cell.strip()) < 8 for cell in table.cells(number))
 
 

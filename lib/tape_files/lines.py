@@ -27,8 +27,8 @@ def place_of(text: TextPlace | None, row: int) -> str:
 def line_of_row(path: Path, lines_before: int, quote: str, row: int) -> tuple[int, str] | None:
     """Return the line, from 1, in which the row (from 0) begins, and its text.
 
-    None if it is too far down. Rows begin after `lines_before` lines; blank lines are no rows, and a line end between two
-    quotes ends no row.
+    None if it is too far down. Rows begin after `lines_before` lines; blank lines are no rows, and
+    a line end between two quotes ends no row.
     """
     mark = quote.encode()
     is_open = False

@@ -23,7 +23,7 @@ _ROWS_A_TICK: Final = 50_000
 def repaired(
     path: Path, dialect: Dialect, before: int, width: int, copy: Path, tick: Callable[[float], None]
 ) -> None:
-    """Write the rows after the first `before` lines to `copy`: commas, double quotes, one line a row.
+    """Write the rows after the first `before` lines to `copy`: commas, double quotes, a line a row.
 
     What a row has beyond `width` cells becomes one cell. `tick` is called with the share done.
     """

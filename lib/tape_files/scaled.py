@@ -17,7 +17,7 @@ def check_numbers(numbers: NumberTally, names: str) -> list[str]:
 
     Raises TapeError, without the file's name, if they are no prices.
     """
-    if not numbers.numbers or not numbers.are_whole and not numbers.are_dates:
+    if not numbers.numbers or not numbers.are_whole:
         return []
     if numbers.are_dates:
         raise TapeError(

@@ -101,7 +101,7 @@ def _sentiment_column(table: Table) -> int:
         return 0
     raise TapeError(
         f"found the columns {listed(column.name for column in table.columns)}; looked for a "
-        f"sentiment ({', '.join(SENTIMENT_NAMES)}, or a single column): rename the one that is meant"
+        f"sentiment ({', '.join(SENTIMENT_NAMES)}, or a single column): rename the one meant"
     )
 
 

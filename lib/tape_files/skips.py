@@ -35,7 +35,7 @@ class Skips:
     def warnings(self, of: int, noun: str) -> list[str]:
         """Return one line for each reason; `of` is how many rows or cells there are."""
         return [
-            f"skipped: {plural(count, noun)} of {of:,} ({percent(count, of)}): {reason}; the first is "
-            f"{self.first[reason]}"
+            f"skipped: {plural(count, noun)} of {of:,} ({percent(count, of)}): {reason}; the "
+            f"first is {self.first[reason]}"
             for reason, count in self.counts.items()
         ]

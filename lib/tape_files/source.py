@@ -1,4 +1,4 @@
-"""A file, or the result of a query, as a `Table` in a database that can read it and nothing else."""
+"""A file, or the result of a query, as a `Table` in a database that reads it and nothing else."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ MAX_MISFIT_SHARE: Final = 0.05
 """The largest share of rows that may have other cells than the header: those are skipped. With
 more, the header is not that of the rows, and no cell can be trusted to be what its column says."""
 MAX_FOUND_SYMBOLS: Final = 10_000
-"""How many symbols of a file are looked at: those that may be configured, then the most frequent."""
+"""How many symbols of a file are looked at: those that may be ours, then the most frequent."""
 MAX_EXPECTED_SYMBOLS: Final = 100
 """How many symbols the first rows may have, to be looked for one by one in all rows."""
 _OTHER_SYMBOL, _NO_SYMBOL, _FIRST_EXPECTED = -1, -2, -3

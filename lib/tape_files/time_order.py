@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -10,9 +11,11 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-BUCKET_TICKS: Final = 4_000_000
-"""How many ticks are sorted at once, about: 200 MB of memory."""
-CHUNK_TICKS: Final = 2**20
+BUCKET_TICKS: Final = 2_000_000
+"""How many ticks are sorted at once, about: 150 MB of memory."""
+MAX_BUCKETS: Final = 200
+"""How many parts there are at most: each is two open files."""
+CHUNK_TICKS: Final = 2**18
 """How many ticks are looked at in one step."""
 _SAMPLES: Final = 100_000
 _RECORD: Final = np.dtype([("time", np.int64), ("price", np.int64), ("symbol", np.int32)])
@@ -58,38 +61,54 @@ class TimedTicks:
     ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
         """Yield symbols and prices by time; ticks of one time stay in the order of the file.
 
-        `tick` is called with the share done, and may raise to stop.
+        `tick` is called with the share done, and may raise to stop. The ticks are used up.
+        """
+        parts = self._distribute(tick)
+        done = 0
+        for number, part in enumerate(parts):
+            is_one_time = number % 2 == 1
+            with part.open("rb") as file:
+                while block := file.read(CHUNK_TICKS * _RECORD.itemsize if is_one_time else -1):
+                    records = np.frombuffer(block, dtype=_RECORD)
+                    if not is_one_time:
+                        tick(0.5 + done / (2 * self.length))
+                        records = records[np.argsort(records["time"], kind="stable")]
+                    yield records["symbol"].copy(), records["price"].copy()
+                    done += len(records)
+                    tick(0.5 + done / (2 * self.length))
+            part.unlink()
+
+    def _distribute(self, tick: Callable[[float], None]) -> list[Path]:
+        """Write the ticks to files of about BUCKET_TICKS, whose times follow each other.
+
+        Those of odd numbers have ticks of one time only, of which there may be any number.
         """
         self._file.flush()
-        if not self.length:
-            return
-        records = np.memmap(self._path, dtype=_RECORD, mode="r")
-        done = 0
-        for low, high in self._buckets(records["time"]):
-            parts = []
-            for first in range(0, self.length, CHUNK_TICKS):
-                part = np.array(records[first : first + CHUNK_TICKS])
-                part = part[(part["time"] >= low) & (part["time"] <= high)]
-                if low < high:
-                    parts.append(part)
-                elif len(part):  # ticks of one time are in order: any number of them
-                    yield part["symbol"].copy(), part["price"].copy()
-                    done += len(part)
-                tick(done / self.length)
-            if parts:
-                bucket = np.concatenate(parts)
-                bucket = bucket[np.argsort(bucket["time"], kind="stable")]
-                yield bucket["symbol"].copy(), bucket["price"].copy()
-                done += len(bucket)
+        edges = self._edges()
+        paths = [self._path.with_suffix(f".{number}") for number in range(2 * len(edges) + 1)]
+        with ExitStack() as stack:
+            files = [stack.enter_context(path.open("xb")) for path in paths]
+            source = stack.enter_context(self._path.open("rb"))
+            done = 0
+            while block := source.read(CHUNK_TICKS * _RECORD.itemsize):
+                records = np.frombuffer(block, dtype=_RECORD)
+                times = records["time"]
+                numbers = np.searchsorted(edges, times, "left")
+                numbers += np.searchsorted(edges, times, "right")
+                order = np.argsort(numbers, kind="stable")
+                ends = np.cumsum(np.bincount(numbers, minlength=len(files)))
+                for file, first, end in zip(files, [0, *ends], ends, strict=False):
+                    file.write(records[order[first:end]].tobytes())
+                done += len(records)
+                tick(done / (2 * self.length))
+        self._path.unlink()
+        return paths
 
-    def _buckets(self, times: NDArray[np.int64]) -> list[tuple[int, int]]:
-        """Return the first and last times of parts of about BUCKET_TICKS, in order."""
+    def _edges(self) -> NDArray[np.int64]:
+        """Return times between which there are about BUCKET_TICKS."""
+        if not self.length:
+            return np.zeros(0, dtype=np.int64)
+        times = np.memmap(self._path, dtype=_RECORD, mode="r")["time"]
         sample = np.sort(times[:: max(self.length // _SAMPLES, 1)])
-        count = -(-self.length // BUCKET_TICKS)
-        edges = np.unique(sample[np.arange(1, count) * len(sample) // count])
-        # Each edge is a part of its own, because any number of ticks may have that one time.
-        parts, low = [], int(np.iinfo(np.int64).min)
-        for edge in map(int, edges):
-            parts += [(low, edge - 1), (edge, edge)]
-            low = edge + 1
-        return [*parts, (low, int(np.iinfo(np.int64).max))]
+        count = min(-(-self.length // BUCKET_TICKS), MAX_BUCKETS)
+        return np.unique(sample[np.arange(1, count) * len(sample) // count])

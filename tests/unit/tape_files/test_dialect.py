@@ -46,7 +46,22 @@ FOUND = {
     # one column
     "price\n1\n2\n": (",", '"', 0, (("price",),)),
     "price\n185,23\n186,1\n": (";", '"', 0, (("price",),)),
+    "last price\n185.23 USD\n186\n": (",", '"', 0, (("last price",),)),
+    # small files, in which other delimiters fit as well
+    'date,close,"c, d"\n1000000000,0.00,a; b\n': (",", '"', 0, (("date", "close", "c, d"),)),
+    'date,close,"c, d",e;f\n1000000000,0.00,ü|,1000000000\n': (
+        *(",", '"', 0),
+        (("date", "close", "c, d", "e;f"),),
+    ),
+    '# x\n"date","close","c, d","e;f"\n"1000000000","0.00","A, B","A, B"\n': (
+        *(",", '"', 1),
+        (("date", "close", "c, d", "e;f"),),
+    ),
     # quotes
+    'time, price\n2024-01-02, "1,002.00"\n2024-01-03, "1,003.00"\n': (
+        *(",", '"', 0),
+        (("time", "price"),),
+    ),
     '"Date";"Close"\n"2024-01-02";"1.234,5"\n': (";", '"', 0, (("Date", "Close"),)),
     "'Date','Close'\n'2024-01-02','1,5'\n": (",", "'", 0, (("Date", "Close"),)),
     'time,size,price\n1,5" pipe,1.5\n2,"a, b; c",1.5\n': (

@@ -54,6 +54,14 @@ def test_plain_text_is_read_where_it_is(read, content):
     assert plain.notes == []
 
 
+@pytest.mark.parametrize("block", [1, 2, 3, 4, 5])
+def test_a_line_end_may_lie_across_two_blocks(read, monkeypatch, block):
+    monkeypatch.setattr(module, "_BLOCK_BYTES", block)
+    plain = read(b"a,b\r\n1,2\r\n\xc3\xa9,4\r\n")
+    assert not plain.is_temporary
+    assert plain.line_end == "\r\n"
+
+
 @pytest.mark.parametrize(
     ("encoding", "note"),
     [

@@ -145,6 +145,10 @@ def test_each_cell_may_have_its_own_precision(read):
     assert name == "milliseconds and microseconds since 1970"
     cells = ["02.01.2024 00:00:00", "02.01.2024 00:00:00.25", "02.01.2024 00:00"]
     assert read(cells, cells[:1]) == [ns("2024-01-02T00:00:00"), ns("2024-01-02T00:00:00.25"), None]
+    assert read(["02-Jan-2024", "03-jan-24"]) == [
+        ns("2024-01-02T00:00:00"),
+        ns("2024-01-03T00:00:00"),
+    ]
     cells = ["2024-07-02 00:00:00-04:00", "2024-11-04 00:00:00-05:00"]
     assert read(cells) == [ns("2024-07-02T04:00:00"), ns("2024-11-04T05:00:00")]
 

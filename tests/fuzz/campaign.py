@@ -19,8 +19,9 @@ from tests.stack import PrivateStack
 CONNECTIONS_A_TURN = {PRICE: 512, NEWS: 512, ORDERS: 32, HTTP: 512}
 """After a turn it is looked whether all roles live. One that died is replayed connection by
 connection."""
-WARM_SHARE = 0.1
-"""How much of the inputs warms up the stack: growth counts from then on."""
+WARM_SHARE = 0.5
+"""How much of the inputs warms up the stack: growth counts from then on. It takes minutes until all
+that a role keeps a bounded number of is full, as the dashboard's last 2,000 trades are."""
 CHECK_S = 5.0
 """How often valid clients are served, and the strategy must have traded on."""
 DIES_S = 0.2
@@ -206,13 +207,18 @@ def _send_all(run: _Run, fills: vitals.Fills) -> None:
             campaign.check_served(stack)
             checked_s = time.monotonic()
             counts = ", ".join(f"{port} {campaign.reached[port]:,}" for port in PORTS)
-            run.show(f"{checked_s - begun_s:.0f} s: {counts}")
+            memory = _memory(vitals.look(stack).resident)
+            run.show(f"{checked_s - begun_s:.0f} s: {counts}; {memory}")
     campaign.check_served(stack)
     fills.wait_for_more()
     campaign.findings += vitals.deaths(at_start, vitals.look(stack))
     campaign.findings += vitals.kept_descriptors(stack, at_start)
     campaign.findings += vitals.growth(stack, warm, campaign.inputs.total() - warm_inputs)
     campaign.before, campaign.after = warm.resident, vitals.look(stack).resident
+
+
+def _memory(resident: dict[str, int]) -> str:
+    return ", ".join(f"{role} {size >> 20} MB" for role, size in resident.items())
 
 
 def _first_failure(

@@ -49,6 +49,7 @@ def test_a_lagging_client_of_either_stream_has_its_turn_in_a_pass(tmp_path: Path
             server.publish(3 * MAX_BATCH_FRAMES)
             end = first + 3 * MAX_BATCH_FRAMES
             wait_until(lambda s=server, e=end: is_at(s, e), "the client has every frame")
+            assert server.publication.stream.next_sequence == end
     gateway.close()
 
 

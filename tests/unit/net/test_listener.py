@@ -149,6 +149,7 @@ def test_while_there_is_room_no_peer_is_looked_up(door, monkeypatch):
     monkeypatch.setattr(server, "connected_from", None)
     with door.knock():
         run_until(door.loop, lambda: door.came, "the client is accepted")
+    assert len(door.came) == 1
 
 
 def test_when_full_it_waits_for_many_before_it_looks_who_they_are(door, monkeypatch):

@@ -147,6 +147,7 @@ def test_a_reader_that_is_gone_or_a_full_disk_does_no_harm(tmp_path):
                 writer.write(LINE)
             writer.on_time(0)
             writer.flush_at_end()
+            assert writer._waiting_bytes <= MAX_WAITING_BYTES
 
 
 def test_what_waited_for_a_full_disk_is_written_when_there_is_room(tmp_path, monkeypatch):

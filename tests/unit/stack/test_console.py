@@ -64,6 +64,7 @@ def test_a_stuck_reader_does_not_keep_the_stack_from_stopping(pipe):
     looks = iter([False, False, False])
     screen = Screen(pipe["writer"], lambda: next(looks, True))
     screen.show([ScreenLine("gateway", "x" * 200_000, NOTICE)])  # returns
+    assert list(looks) == []
 
 
 def test_a_reader_that_went_away_is_noticed_without_writing(pipe):

@@ -105,6 +105,7 @@ def test_other_files_in_the_log_directory_are_of_no_concern(var_dir):
     (var_dir / "log" / "old").mkdir()
     (var_dir / "log" / "gateway.jsonl-20251103").symlink_to("elsewhere")
     own_var_dir(var_dir)
+    assert len(list((var_dir / "log").iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", ["100%", 'a"b', "a\\b", "a ;b", "a #b"])

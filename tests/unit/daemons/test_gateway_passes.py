@@ -15,12 +15,16 @@ from structlog.testing import capture_logs
 from daemons import gateway as gateway_module
 from daemons.gateway import JOIN_LIMIT_NS, Gateway
 from lib.net.event_loop import EventLoop
+from lib.process.run_identity import Run
 from lib.settings import Settings
 from lib.stack.private_stack import free_ports
 from lib.streams import server as server_module
 from lib.streams.server import StreamServer
 from lib.streams.subscriber import MAX_BATCH_FRAMES
+from lib.tapes.recipe import recipes
+from lib.tapes.store import TapeStore
 from tests.helpers import wait_until
+from tests.tapes import write_ticks
 
 
 def cursor(server: StreamServer) -> int | None:
@@ -59,7 +63,7 @@ class TestTapeFromFile:
     @pytest.fixture
     def settings(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.setattr(gateway_module, "is_supervised", lambda: True)
-        monkeypatch.setattr(gateway_module, "current_run", lambda: (1, 2))
+        monkeypatch.setattr(gateway_module, "current_run", lambda: Run(1, 2))
         tape = tmp_path / "tape.csv"
         tape.write_text("price\n" + "1.5\n" * 20)
         replace = msgspec.structs.replace
@@ -68,12 +72,17 @@ class TestTapeFromFile:
             Settings().gateway,
             price_port=price_port,
             news_port=news_port,
-            source="csv",
-            csv_path=tape,
-            csv_symbol="AAPL",
+            source="file",
+            path=tape,
+            symbol="AAPL",
             rate=0.0,
         )
-        return replace(Settings(), var_dir=tmp_path, gateway=from_file)
+        settings = replace(Settings(), var_dir=tmp_path, gateway=from_file)
+        ticks, _ = recipes(settings)
+        assert ticks
+        prices = [150_000_000] * 20
+        TapeStore(tmp_path).prepare(ticks, lambda path: write_ticks(path, prices), Run(1, 2))
+        return settings
 
     @pytest.fixture
     def events(self) -> Iterator[list[MutableMapping[str, Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from lib.tape_files.column_names import SYMBOL_NAMES, plain_name
 from lib.tape_files.layout import Layout
 from lib.tape_files.listing import counted, listed, quoted
 from lib.tape_files.symbol_match import match_symbols
@@ -52,18 +53,21 @@ def plan_symbols(
     where = _where(table, layout)
     if len(names) == 1 and recipe.symbol:
         return _play_one(names.pop(), match.index_of, where, recipe)
-    if recipe.symbol and len(names) > 1 and not layout.is_wide:
-        raise TapeError(
-            f"{where} has {len(names)} symbols ({counted(found)}), which cannot all be played as "
-            f"{quoted(recipe.symbol)}: leave symbol empty, and each is played as what it is"
-        )
+    warnings = []
+    if recipe.symbol and not layout.is_wide:
+        if not (match.index_of and _is_named_symbol(table, layout)):
+            raise TapeError(
+                f"{where} has {len(names)} symbols ({counted(found)}), which cannot all be played "
+                f"as {quoted(recipe.symbol)}: leave symbol empty, and each is played as what it is"
+            )
+        warnings.append(f"symbol {quoted(recipe.symbol)} is not used: {where} has the symbols")
     if not match.index_of:
         raise TapeError(
             f"{where} has {counted(match.others) or 'no symbol'}, and none of the configured "
             f"symbols {listed(recipe.symbols)}: configure those that are to be played"
             + (", or set symbol for a file of one" if len(names) == 1 else "")
         )
-    return SymbolPlan(match.index_of, None, match.others, [])
+    return SymbolPlan(match.index_of, None, match.others, warnings)
 
 
 def _play_one(name: str, index_of: Mapping[str, int], where: str, recipe: TickRecipe) -> SymbolPlan:
@@ -79,6 +83,13 @@ def _play_one(name: str, index_of: Mapping[str, int], where: str, recipe: TickRe
     if not played:
         warnings.append(f"{quoted(name)} in {where} is played as {quoted(recipe.symbol)}")
     return SymbolPlan({name: wanted}, wanted, {}, warnings)
+
+
+def _is_named_symbol(table: Table, layout: Layout) -> bool:
+    """Whether the symbols are in a column of that name, which counts before the settings."""
+    return (
+        layout.symbol is not None and plain_name(table.columns[layout.symbol].name) in SYMBOL_NAMES
+    )
 
 
 def _where(table: Table, layout: Layout) -> str:

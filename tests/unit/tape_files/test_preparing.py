@@ -95,6 +95,14 @@ def test_a_symbol_that_first_comes_far_down_plays(tmp_path):
     assert played.findings.other_symbols == {"TSLA": 1}
 
 
+def test_a_column_named_symbol_counts_before_the_symbol_of_the_settings(tmp_path):
+    path = write(tmp_path, "ticker,price\nAAPL,1\nMSFT,2\n")
+    played = play(tmp_path, ["AAPL", "MSFT"], path=path, symbol="MSFT")
+    assert played.ticks == ticks("AAPL", 1) + ticks("MSFT", 2)
+    warning = "symbol MSFT is not used: the column ticker has the symbols"
+    assert played.findings.warnings == [warning]
+
+
 def test_an_unexpected_symbol_far_down_is_counted(tmp_path):
     rows = "AAPL,1\nQQQ,5\n" * 1500 + "TSLA,3\n"
     played = play(tmp_path, path=write(tmp_path, f"symbol,price\n{rows}"))

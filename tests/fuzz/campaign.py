@@ -212,7 +212,7 @@ def _send_all(run: _Run, fills: vitals.Fills) -> None:
     campaign.check_served(stack)
     fills.wait_for_more()
     campaign.findings += vitals.deaths(at_start, vitals.look(stack))
-    campaign.findings += vitals.kept_descriptors(stack, at_start)
+    campaign.findings += vitals.kept_descriptors(stack, warm)
     campaign.findings += vitals.growth(stack, warm, campaign.inputs.total() - warm_inputs)
     campaign.before, campaign.after = warm.resident, vitals.look(stack).resident
 

@@ -5,6 +5,7 @@ So whatever reads the file holds up no signal, takes its memory with it, and can
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -34,7 +35,11 @@ def prepare_apart(recipe: Recipe, directory: Path, on_progress: OnProgress) -> N
     context = multiprocessing.get_context("fork")  # nothing is imported again
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_work, args=(recipe, directory, sender, os.getpid()))
-    child.start()
+    gc.freeze()  # a database that is garbage here must not be closed there, without its threads
+    try:
+        child.start()
+    finally:
+        gc.unfreeze()
     sender.close()
     try:
         while (message := _next(receiver)) is not None:

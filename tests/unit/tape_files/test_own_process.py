@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from lib.tape_files import preparing
@@ -108,6 +110,16 @@ def test_it_dies_with_its_caller(prepare, tmp_path):
     os.waitpid(caller, 0)
     process = Path(f"/proc/{(tmp_path / 'pid').read_text()}")
     wait_until(lambda: not process.exists() or " Z " in (process / "stat").read_text(), "it dies")
+
+
+def test_a_database_that_is_garbage_here_is_not_closed_there(prepare):
+    connection = duckdb.connect(config={"threads": 2})
+    connection.execute("SELECT count(*) FROM range(3000000)").fetchall()  # it has threads now
+    garbage = [connection]
+    garbage.append(garbage)
+    del garbage, connection
+    prepare(lambda *_: gc.collect())
+    assert gc.get_freeze_count() == 0
 
 
 def test_what_it_makes_is_for_its_user_alone(prepare, tmp_path):

@@ -442,12 +442,13 @@ def _table(place: str, prefix: str, table: Any, kind: type[Any]) -> Any:
         raise SettingsError(place, f"{key}: must be a table ([{key}]), got {_shown(table)}")
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     values = {}
-    for key, value in table.items():
+    # An empty text means "not given": a key under its other name comes after it.
+    for key, value in sorted(table.items(), key=lambda item: item[1] != ""):
         name = _OTHER_NAMES.get(prefix + key, key)
         if name not in fields:
             known = _known_here(key, list(fields))
             raise SettingsError(place, f"{prefix}{key}: unknown key; {known}")
-        if name != key and name in table:
+        if name != key and name in table and "" not in (value, table[name]):
             raise SettingsError(place, f"{prefix}{key}: another name of {name}; give one of them")
         field = fields[name]
         if isinstance(field.type, type) and issubclass(field.type, _Section):

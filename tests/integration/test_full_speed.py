@@ -40,10 +40,10 @@ def test_a_short_tape_gives_the_orders_of_the_rules_in_every_run(
     settings = {
         "": {"symbols": SYMBOLS},
         "gateway": {
-            "source": "csv",
-            "csv_path": str(tape_path),
+            "source": "file",
+            "path": str(tape_path),
             "rate": 0.0,
-            "news_csv": str(news_path),
+            "news_path": str(news_path),
             "news_interval": 100.0,
         },
     }

@@ -100,6 +100,8 @@ def test_the_earlier_names_of_a_tape_from_a_file_mean_the_same(load):
         csv_path = "a.csv"
         csv_symbol = "AAPL"
         news_csv = "b.csv"
+        path = ""
+        symbol = ""
         """
     )
     now = load(

@@ -126,7 +126,7 @@ class TestFirstTick:
     @pytest.fixture
     def from_file(self, settings: Settings) -> Settings:
         replace = msgspec.structs.replace
-        gateway = replace(settings.gateway, source="csv")
+        gateway = replace(settings.gateway, source="file")
         two = {"second": replace(settings.strategy, client_id="second")}
         return replace(settings, gateway=gateway, strategies=two)
 

@@ -57,7 +57,7 @@ def var_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="tw-") as directory:
         monkeypatch.setenv("TRADING_VAR_DIR", directory)
         yield Path(directory)
-        assert [path for path in bench_dir().iterdir() if path.is_dir()] == []
+        assert [path for path in bench_dir().glob("*") if path.is_dir()] == []
         assert [file for name in books for file in SHM_DIR.glob(f"{name}*")] == []
 
 

@@ -333,7 +333,10 @@ class World:
         elif name == "attached" and "tape" in event:
             self._check_attachment(event["tape"], event["sequence"])
             attached = self.records.attached
-            attached[-1] = attached[-1]._replace(refilled=event["refilled"])
+            # A refill that was lapped begins anew, from a later tick.
+            attached[-1] = attached[-1]._replace(
+                tape=event["tape"], sequence=event["sequence"], refilled=event["refilled"]
+            )
         elif name == "refill_begun_anew":
             self.records.lapped_at_first.add(len(self.records.evaluations))
         elif name == "order_error" and event["order_id"] is not None:

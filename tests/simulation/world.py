@@ -333,10 +333,11 @@ class World:
         elif name == "attached" and "tape" in event:
             self._check_attachment(event["tape"], event["sequence"])
             attached = self.records.attached
-            # A refill that was lapped begins anew, from a later tick.
-            attached[-1] = attached[-1]._replace(
-                tape=event["tape"], sequence=event["sequence"], refilled=event["refilled"]
-            )
+            attached[-1] = attached[-1]._replace(refilled=event["refilled"])
+            if attached[-1].evaluations_before in self.records.lapped_at_first:
+                # A refill that was lapped begins anew, and ends at a later tick.
+                later = {"tape": event["tape"], "sequence": event["sequence"]}
+                attached[-1] = attached[-1]._replace(**later)
         elif name == "refill_begun_anew":
             self.records.lapped_at_first.add(len(self.records.evaluations))
         elif name == "order_error" and event["order_id"] is not None:

@@ -62,7 +62,9 @@ class Clients:
 
 
 @pytest.fixture
-def clients(tmp_path):
+def clients(tmp_path, monkeypatch):
+    # The peers are in this process, which may have many files open.
+    monkeypatch.setattr("lib.net.peer_process.MAX_DESCRIPTORS", 10_000)
     made = Clients(tmp_path / "gateway.state", 3)
     yield made
     made.close()

@@ -122,6 +122,8 @@ class TestTapeFromFile:
             assert stream.next_sequence == 1
             assert [e for e in events if e["event"] == "schedule_started"] == []
             monkeypatch.setattr(server_module, "siblings", lambda: [os.getpid()])
+            # The peer is in this process, which may have many files open.
+            monkeypatch.setattr("lib.net.peer_process.MAX_DESCRIPTORS", 10_000)
             gateway.step()
             assert stream.next_sequence == 21
         names = [event["event"] for event in events]

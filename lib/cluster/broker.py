@@ -7,7 +7,7 @@ by `Failed` if the brokers do not answer. What was asked may have been done all 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from lib.clock import SECOND_NS
 
@@ -85,7 +85,39 @@ class Read(NamedTuple):
     messages: list[Message]
 
 
-Answer = Appended | Refused | Failed | Looked | Read
+class Replied(NamedTuple):
+    """What a service has answered."""
+
+    question: int
+    content: Mapping[str, Any]
+
+
+Answer = Appended | Refused | Failed | Looked | Read | Replied
+
+
+class Connected(NamedTuple):
+    """There is a connection to a broker, from now on or again."""
+
+    peer: str
+
+
+class Disconnected(NamedTuple):
+    """There is none, or something is wrong with it."""
+
+    reason: str
+
+
+class Delivered(NamedTuple):
+    """A message has come to a subject that is followed.
+
+    Its sequence is that of its stream, 0 for one that was sent to the subject itself.
+    """
+
+    subject: str
+    message: Message
+
+
+Event = Answer | Connected | Disconnected | Delivered
 
 
 class Broker(Protocol):
@@ -101,3 +133,9 @@ class Broker(Protocol):
 
     def read(self, stream: str, first: int, most: int) -> int:
         """Read at most `most` messages from `first` on, or from the first that is kept: Read."""
+
+    def publish(self, subject: str, headers: Mapping[str, str], data: bytes) -> None:
+        """Send a plain message. It may be lost."""
+
+    def follow(self, subject: str) -> None:
+        """Have what is sent to a subject delivered from now on, by a new subscription."""

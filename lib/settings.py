@@ -70,6 +70,8 @@ MAX_STRATEGIES: Final = 100
 """The most tables in [strategies]."""
 MAX_ALLOWED_HOSTS: Final = 100
 """The most names in [dashboard] allowed_hosts."""
+MAX_BROKERS: Final = 16
+"""The most servers in [cluster]."""
 MAX_COMMAND_CHARACTERS: Final = 4096
 """The longest shell command; a script of one's own holds more."""
 MAX_QUERY_CHARACTERS: Final = 64 * 1024
@@ -84,6 +86,10 @@ environment that are not UTF-8."""
 
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}|(?=.*:.*:)[0-9A-Fa-f:.]{2,45}")
 """A host name or an IPv4 address, without colon; or an IPv6 address, which has two at least."""
+
+_BROKER: Final = re.compile(
+    r"(nats|tls)://([A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?"
+)
 
 _LONGEST_SHOWN: Final = 60
 """How many characters of an invalid value an error shows."""
@@ -209,6 +215,21 @@ AllowedHosts = Annotated[
 ]
 
 
+Brokers = Annotated[
+    tuple[str, ...],
+    Meta(
+        min_length=1,
+        max_length=MAX_BROKERS,
+        description=f'a list of 1 to {MAX_BROKERS} URLs, such as "nats://a:4222" or "tls://a:4222"',
+    ),
+]
+ClusterHost = Annotated[
+    str,
+    Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z", description="1 to 64 of the characters A-Za-z0-9_-"),
+]
+Linger = Annotated[float, Meta(ge=0, le=1, description="a number of seconds from 0 to 1")]
+
+
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the settings file. The meaning of each key is explained in `etc/trading.toml`."""
 
@@ -297,6 +318,20 @@ class AlertsSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=
     command: ShellCommand = ""
 
 
+class ClusterSettings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[cluster]: `host` is this host's name, times are in seconds, `credentials` is absolute.
+
+    `trial` allows brokers that may lose what they have acknowledged.
+    """
+
+    servers: Brokers
+    host: ClusterHost
+    takeover_after: Seconds = 3.0
+    linger: Linger = 0.002
+    credentials: OptionalFile = None
+    trial: bool = False
+
+
 class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings. Paths are absolute. Made by `load_settings`, which is what checks them."""
 
@@ -312,6 +347,8 @@ class Settings(_Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     watchdog: WatchdogSettings = WatchdogSettings()
     dashboard: DashboardSettings = DashboardSettings()
     alerts: AlertsSettings = AlertsSettings()
+    cluster: ClusterSettings | None = None
+    """None where there is one host, and no broker."""
 
     @property
     def strategy_key(self) -> str:
@@ -451,11 +488,23 @@ def _table(place: str, prefix: str, table: Any, kind: type[Any]) -> Any:
         if name != key and name in table and "" not in (value, table[name]):
             raise SettingsError(place, f"{prefix}{key}: another name of {name}; give one of them")
         field = fields[name]
-        if isinstance(field.type, type) and issubclass(field.type, _Section):
-            values[field.name] = _table(place, f"{key}.", value, field.type)
+        if section := _section(field.type):
+            values[field.name] = _table(place, f"{key}.", value, section)
         else:
             values[field.name] = _value(place, prefix + key, value, field.type)
+    for field in fields.values():
+        if field.required and field.name not in values:
+            wanted = _description(field.type)
+            raise SettingsError(place, f"{prefix}{field.encode_name}: must be given, {wanted}")
     return kind(**values)
+
+
+def _section(kind: Any) -> type[_Section] | None:
+    """Return the type of a table, also of one that may be left out; None for a value."""
+    for one in get_args(kind) or (kind,):
+        if isinstance(one, type) and issubclass(one, _Section):
+            return one
+    return None
 
 
 def _known_here(name: str, known: list[str]) -> str:
@@ -513,6 +562,10 @@ def _problems(settings: Settings) -> Iterator[tuple[str, str]]:
     for table, strategy in settings.all_strategies().items():
         yield from _strategy_problems(settings, strategy, table)
     yield from _address_problems(settings)
+    for server in settings.cluster.servers if settings.cluster else ():
+        if not _BROKER.fullmatch(server):
+            example = 'such as "nats://a:4222" or "tls://a:4222", without user and password'
+            yield "cluster.servers", f"must be URLs of brokers, {example}, got {_shown(server)}"
     for name in settings.dashboard.allowed_hosts:
         if not _HOST_NAME.fullmatch(name):
             wanted = "a host name or address without scheme, port and brackets"

@@ -133,3 +133,9 @@ class ModelBroker:
         some = self._brokers.random.randint(0, len(answers))
         self.answers = answers[some:]
         return answers[:some]
+
+    def publish(self, _subject: str, _headers: Mapping[str, str], _data: bytes) -> None:
+        pass
+
+    def follow(self, _subject: str) -> None:
+        pass

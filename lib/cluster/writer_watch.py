@@ -20,7 +20,7 @@ class WriterWatch:
     """
 
     def __init__(self, takeover_after_ns: int, now_ns: int) -> None:
-        self._takeover_after_ns = takeover_after_ns
+        self.takeover_after_ns = takeover_after_ns
         self._heard_ns = now_ns
         self._led_ns: int | None = None
         """When the last look found a leader; None if it did not, or none was taken since a word."""
@@ -44,4 +44,4 @@ class WriterWatch:
 
     def is_over(self) -> bool:
         """Whether the writer has been silent for `takeover_after`."""
-        return self._silent_ns >= self._takeover_after_ns
+        return self._silent_ns >= self.takeover_after_ns

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import structlog
@@ -56,6 +56,13 @@ class Tapes(NamedTuple):
     sentiments: Sentiments
     prepared: tuple[str, ...] = ()
     """The names of those of them that were prepared from files."""
+
+
+class FrameSource(Protocol):
+    """Has the frames of a stream, encoded."""
+
+    def pieces(self, first: int, count: int) -> list[bytes]:
+        """Return frames `first` to `first + count - 1`, as pieces to send in order."""
 
 
 class EncodedTape:
@@ -114,7 +121,7 @@ def _bounds(frames: bytes) -> NDArray[np.uint32]:
 class Stream:
     """The published part of one tape. A `Publication` moves `next_sequence` on."""
 
-    def __init__(self, tape: str, encoded: EncodedTape, next_sequence: int) -> None:
+    def __init__(self, tape: str, encoded: FrameSource, next_sequence: int) -> None:
         self.tape = tape
         self.next_sequence = next_sequence
         self._encoded = encoded
@@ -139,6 +146,15 @@ class NewsStream(Stream):
     def first_for(self, _request: HelloRequest) -> int:
         """The latest sentiment, whatever `_request` asks for."""
         return max(1, self.next_sequence - 1)
+
+
+class Published(Protocol):
+    """A stream and what moves it on."""
+
+    stream: Stream
+
+    def publish(self, count: int) -> int:
+        """Publish the next `count` frames. Returns how many, fewer at the end."""
 
 
 class Publication:

@@ -111,6 +111,11 @@ class ReceivedPublication:
         self._received = first
         """The sequence behind the last frame that was received."""
 
+    @property
+    def ended(self) -> bool:
+        """Another host may always publish more."""
+        return False
+
     def receive(self, message: Message) -> int:
         """Take the next message. Returns how many frames it has that can be published.
 

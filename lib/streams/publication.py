@@ -37,7 +37,8 @@ TICK_WORD: Final = 0
 """Index of the state's word with the sequence of the next tick."""
 NEWS_WORD: Final = 1
 """Index of the state's word with the sequence of the next sentiment."""
-_WORDS: Final = 2
+WORDS: Final = 2
+"""How many words the state has."""
 _PREPARED: Final = "prepared"
 CHUNK_FRAMES: Final = 2048
 """Ticks encoded at a time, ahead of a live stream: a pause of some 0.2 ms."""
@@ -153,6 +154,10 @@ class Published(Protocol):
 
     stream: Stream
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to publish, ever."""
+
     def publish(self, count: int) -> int:
         """Publish the next `count` frames. Returns how many, fewer at the end."""
 
@@ -220,7 +225,7 @@ def continue_or_begin(
     run = list(run)
     contents = [tapes.ticks.identity, tapes.sentiments.identity]
     log = structlog.get_logger()
-    state = continue_state(path, word_count=_WORDS)
+    state = continue_state(path, word_count=WORDS)
     if state and state.header.get("run") == run and state.header.get("contents") == contents:
         tape, next_sequence = state.header["tape"], state.words[TICK_WORD]
         log_event(log, TapeContinued(tape=tape, next_sequence=next_sequence))
@@ -235,7 +240,7 @@ def continue_or_begin(
 
 def played_tapes(path: Path, run: Iterable[int]) -> list[str]:
     """Return the names of the prepared tapes that this run plays; [] if it plays none yet."""
-    state = open_state(path, word_count=_WORDS)
+    state = open_state(path, word_count=WORDS)
     if state is None or state.header.get("run") != list(run):
         return []
     names = state.header.get(_PREPARED, [])

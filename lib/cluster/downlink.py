@@ -21,7 +21,7 @@ from lib.cluster.received_stream import (
     ReceivedTicks,
 )
 from lib.cluster.stream_follower import StreamFollower
-from lib.cluster.streams import CLOCK, LAST, NEWS, live_subject, number_in, split_batch
+from lib.cluster.streams import CLOCK, LAST, NEWS, live_subject, number_in, position_of, split_batch
 from lib.net.event_loop import EventLoop
 from lib.net.listener import Listener
 from lib.process.client_log import ClientLog
@@ -126,6 +126,8 @@ class Downlink:
 
     def _receive(self, messages: list[Message]) -> None:
         for message in messages:
+            if message.is_claim and position_of(message.headers) is None:
+                continue  # the first one of all: there was no tape yet
             try:
                 if self._publication is None:
                     self._serve(message)

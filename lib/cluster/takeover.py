@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lib.cluster.broker import HOST, Answer, Broker, Looked, Message, Read
+from lib.cluster.broker import HOST, Answer, Broker, Looked, Message, Read, StreamState
 from lib.cluster.writer_watch import LOOK_NS, WORD_NS, WriterWatch
 
 OWN_SILENCE_NS: Final = 2 * WORD_NS
@@ -31,6 +31,8 @@ class Takeover:
         self._watch = WriterWatch(takeover_after_ns, now_ns)
         self._question: int | None = None
         self._look_ns = now_ns
+        self._last_seen = -1
+        """The last sequence of the stream, by the last look."""
         self._is_known = False
         """Whether `last` is the last message of the stream, by the last look."""
         self._at_once = False
@@ -63,8 +65,7 @@ class Takeover:
 
     def look(self, now_ns: int) -> None:
         """Ask what there is to ask. To be called in each pass, by a standby."""
-        is_wanted = not self._is_known or self._watch.is_silent(now_ns)
-        if self._question is None and is_wanted and now_ns >= self._look_ns:
+        if self._question is None and now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_NS
             self._question = self._broker.look(self._stream)
 
@@ -74,26 +75,32 @@ class Takeover:
             return False
         self._question = None
         if isinstance(answer, Looked):
-            self._watch.looked(now_ns, has_leader=answer.state.has_leader)
-            self._take_state(answer, now_ns)
+            self._take_state(answer.state, now_ns)
         elif isinstance(answer, Read):
             self._take_last(answer.messages)
         else:
             self._watch.looked(now_ns, has_leader=False)
         return True
 
-    def _take_state(self, looked: Looked, now_ns: int) -> None:
-        known = self.last.sequence if self.last else 0
-        if looked.state.last == known:
-            self._is_known = looked.state.has_leader
-            return
-        if self._is_known:  # it has written since the last look
+    def _take_state(self, state: StreamState, now_ns: int) -> None:
+        if state.last != self._last_seen:  # it writes, whether its words come or not
+            self._last_seen = state.last
+            self._is_known = False
             self._watch.heard(now_ns)
-        self._is_known = False
-        self._question = self._broker.read(self._stream, looked.state.last, 1)
+        self._watch.looked(now_ns, has_leader=state.has_leader)
+        if not state.has_leader:
+            self._is_known = False
+        elif state.last == 0:
+            self.last, self._is_known = None, True
+        elif not self._is_known and self._is_wanted(now_ns):
+            self._question = self._broker.read(self._stream, state.last, 1)
+
+    def _is_wanted(self, now_ns: int) -> bool:
+        """Whether to read the last message: while the writer writes it is soon another one."""
+        return self.last is None or self._at_once or self._watch.is_silent(now_ns)
 
     def _take_last(self, messages: list[Message]) -> None:
-        if not messages:
+        if not messages or messages[-1].sequence != self._last_seen:
             return
         self.last = messages[-1]
         self._is_known = True

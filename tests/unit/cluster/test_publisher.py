@@ -134,7 +134,7 @@ def test_two_tapes_are_not_in_one_message():
 def test_a_gateway_waits_for_a_stream_that_takes_nothing():
     _, _, publisher = writing()
     assert not publisher.is_full
-    publisher.keep("t", [Frames(1, 1, b"x" * MAX_KEPT_BYTES, 0)], 0)
+    publisher.keep("t", [Frames(1, 1, b"x" * MAX_KEPT_BYTES + b"*", 0)], 0)
     assert publisher.is_full
 
 

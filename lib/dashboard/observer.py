@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from lib.clock import SECOND_NS
 from lib.dashboard.counters import Counters
 from lib.dashboard.health import Condition, Health, RoleHealth, health
-from lib.dashboard.holdings import Holdings, HoldingsReader, Total
+from lib.dashboard.holdings import Holdings, HoldingsReader, Total, open_profit
 from lib.dashboard.incidents import Incidents
 from lib.dashboard.log_lines import TimedEvent
 from lib.dashboard.news import NewsCourse
@@ -134,7 +134,7 @@ class Observer:
         if now_ns >= self._ledger_ns:
             self._read_ledger()
             self._ledger_ns = self._next_ledger_ns(now_ns)
-        self._open_profit = self._profit(self._by_symbol())
+        self._open_profit = open_profit(self._by_symbol(), self._prices.latest)
         self._set_awaited(
             "news", "news that have met a tick" if self.news.sentiment is None else ""
         )
@@ -383,18 +383,8 @@ class Observer:
             agreed=trend if trend == self.news.signal else 0,
             position=holding.position,
             realised=holding.realised,
-            open_profit=self._profit({symbol: holding}),
+            open_profit=open_profit({symbol: holding}, self._prices.latest),
         )
-
-    def _profit(self, holdings: dict[str, Total]) -> float | None:
-        """Return the open profit of the holdings at the latest prices; None without a price."""
-        profit = 0.0
-        for symbol, holding in holdings.items():
-            price = self._prices.latest(symbol) if holding.position else 0.0
-            if price is None:
-                return None
-            profit += holding.position * price - holding.cost
-        return profit
 
     def _latency(self, now_ns: int) -> LatencyView:
         first = self.strategies[0]

@@ -39,6 +39,7 @@ if __name__ == "__main__":
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
 
+from lib.dashboard.tape_result import TapeResult
 from lib.errors import CannotStartError
 from lib.net.host import address_text
 from lib.process.own_files import OWN_UMASK, read_own
@@ -227,8 +228,11 @@ class _Stop:
 class _View:
     """Shows the new log lines of a stack, and decides whether the stack has to end."""
 
-    def __init__(self, var_dir: Path, configuration: Path, screen: Screen) -> None:
-        self._log_follower = LogFollower(var_dir)
+    def __init__(
+        self, settings: Settings, strategies: StackStrategies, configuration: Path, screen: Screen
+    ) -> None:
+        self._log_follower = LogFollower(settings.var_dir)
+        self._tape_result = TapeResult(settings, strategies.run)
         self._screen = screen
         self._repeated_lines = RepeatedLines()
         self._shown = 0
@@ -236,8 +240,8 @@ class _View:
         self._fatal_programs = FatalPrograms(programs, f"{_supervisorctl(configuration)} start")
 
     def look(self) -> None:
-        """Show what was logged since the last look."""
-        self._show(self._log_follower.new_lines())
+        """Show what was logged since the last look, and what an ended tape has come to."""
+        self._show([*self._log_follower.new_lines(), *self._tape_result.look()])
 
     def last_look(self) -> None:
         """Show everything that was logged since the last look, including lines held back."""
@@ -260,11 +264,12 @@ class _View:
     def close(self) -> None:
         """Close the files."""
         self._log_follower.close()
+        self._tape_result.close()
 
 
 def _run(settings: Settings, strategies: StackStrategies, configuration: Path, stop: _Stop) -> int:
     screen = Screen(sys.stdout.fileno(), stop.is_requested)
-    view = _View(settings.var_dir, configuration, screen)
+    view = _View(settings, strategies, configuration, screen)
     limit_s = stop_limit_s(configuration.read_text(encoding="utf-8"))
     with tempfile.TemporaryFile() as errors:
         try:

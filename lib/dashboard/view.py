@@ -136,6 +136,8 @@ class View(Struct, frozen=True):
     at: float
     tape: str | None
     """The tape; None before the first tick, "" for a stream without numbers."""
+    ended_ticks: int | None
+    """How many ticks the tape had, once all of them are published; None before."""
     halted: bool
     at_loss_limit: list[str]
     """The client_ids of those that have reached `max_loss`."""

@@ -258,8 +258,9 @@ class _View:
         return self._fatal_programs.ending
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and leave the terminal to what is printed next."""
         self._log_follower.close()
+        self._screen.erase_bar()
 
 
 def _run(settings: Settings, strategies: StackStrategies, configuration: Path, stop: _Stop) -> int:

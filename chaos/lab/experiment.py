@@ -29,11 +29,11 @@ from lib.stack.long_program import (
     EXIT_WRONG_COMMAND_LINE,
     CommandLine,
     Interrupted,
-    ProgressBar,
     output_file,
     run_interruptible,
     write_json,
 )
+from lib.stack.progress_bar import ProgressBar
 
 RECOVERY_S: Final = 15.0
 """How long a recovery may take, on top of the time to detect the fault."""
@@ -219,7 +219,7 @@ def _rounds(
     experiment: Experiment, target: TargetStack, recorder: Recorder, random: Random
 ) -> list[str]:
     """Run all rounds; return why they ended early, if they did."""
-    bar = ProgressBar(sys.stderr)
+    bar = ProgressBar.on_stderr()
     rounds, number = experiment.rounds, 0
 
     def show_progress(what: str, part: float = 0.0) -> None:

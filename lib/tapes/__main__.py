@@ -39,7 +39,8 @@ from lib.settings import (
     symbol_problem,
 )
 from lib.stack.log_follower import event_text
-from lib.stack.long_program import CommandLine, ProgressBar, output_file, run_interruptible
+from lib.stack.long_program import CommandLine, output_file, run_interruptible
+from lib.stack.progress_bar import ProgressBar
 from lib.stack.recording import record_stack
 from lib.tape_files.own_process import prepare_apart
 from lib.tape_files.parts import join_parts
@@ -186,7 +187,7 @@ def _looked_lines(arguments: argparse.Namespace, recipe: Recipe) -> list[str]:
     """Prepare it in a temporary directory; return what to print. Raises TapeError."""
     with tempfile.TemporaryDirectory(prefix="tw-tape-") as name:
         directory = Path(name)
-        progress = _Progress()
+        progress = _ProgressDisplay()
         try:
             prepare_apart(recipe, directory, progress.show)
         finally:
@@ -210,11 +211,11 @@ def _looked_lines(arguments: argparse.Namespace, recipe: Recipe) -> list[str]:
         return list(shown)
 
 
-class _Progress:
+class _ProgressDisplay:
     """A bar on a terminal; elsewhere a line every PROGRESS_S seconds."""
 
     def __init__(self) -> None:
-        self._bar = ProgressBar(sys.stderr)
+        self._bar = ProgressBar.on_stderr()
         self._line_s = time.monotonic() + PROGRESS_S
 
     def show(self, what: str, share: float) -> None:
@@ -223,7 +224,7 @@ class _Progress:
         self._bar.draw(share, text)
         if not self._bar.is_shown and time.monotonic() >= self._line_s:
             self._line_s = time.monotonic() + PROGRESS_S
-            self._bar.print_line(text)
+            print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Remove the bar."""

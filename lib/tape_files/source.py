@@ -19,6 +19,7 @@ from lib.tape_files.plain_text import PlainText, plain_text
 from lib.tape_files.repair import repaired
 from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
 from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Table, TextPlace, kind_of
+from lib.tapes.source_files import files_in_query
 from lib.tapes.tape import TapeError
 
 MAX_TAPE_ROWS: Final = 250_000_000
@@ -44,7 +45,6 @@ _QUOTE_THEM: Final = (
     ": a comma within a number? Quote such numbers, or write them without commas for thousands and "
     "with a point for decimals"
 )
-_LITERAL: Final = re.compile(r"'((?:[^']|'')*)'|\"((?:[^\"]|\"\")*)\"")
 
 Tick = Callable[[float], None]
 """Called at least every half second with the share of a step that is done; may raise to stop."""
@@ -62,25 +62,12 @@ def files_of(path: str) -> list[Path]:
     return [Path(name) for name in found]
 
 
-def files_in_query(query: str) -> list[str]:
-    """Return the literals of a query that name an existing file, or a pattern of some."""
-    literals = {first or second for first, second in _LITERAL.findall(query)}
-    return sorted(text for text in literals if text and _has_files(text))
-
-
-def _has_files(text: str) -> bool:
-    try:
-        return Path(text).is_file() or any(Path(name).is_file() for name in glob(text))  # noqa: PTH207
-    except (OSError, ValueError):
-        return False
-
-
 @contextmanager
 def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedDatabase, Table]]:
     """Run a query, once. Raises TapeError, without a name, if it fails or is no single SELECT."""
-    patterns = files_in_query(query)
-    files = {str(Path(name).absolute()) for text in patterns for name in [text, *glob(text)]}  # noqa: PTH207
-    with SealedDatabase(sorted({*patterns, *files}), scratch, tick) as database:
+    named = files_in_query(query)
+    files = {str(file) for found in named.values() for file in found}
+    with SealedDatabase(sorted({*named, *files}), scratch, tick) as database:
         if not database.is_one_select(query):
             raise TapeError("is not one SELECT: a tape is what one SELECT gives")
         database.rows(

@@ -62,6 +62,7 @@ from lib.stack.launch import (
     why_it_ended,
 )
 from lib.stack.log_follower import NOTICE, WARNING, LogFollower, ScreenLine
+from lib.stack.long_program import positive_number
 from lib.stack.repeated_lines import RepeatedLines
 from lib.stack.start_checks import (
     check_control_socket,
@@ -149,7 +150,7 @@ def _parse_command_line() -> argparse.Namespace:
     parser.add_argument(
         "--duration",
         metavar="SECONDS",
-        type=_seconds,
+        type=positive_number("seconds"),
         default=math.inf,
         help="stop after so many seconds (default: run until stopped)",
     )
@@ -160,16 +161,6 @@ def _absolute_path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return Path(text).absolute()
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, got {text!r}")
-    return seconds
 
 
 def _load_settings(config: Path | None, var_dir: Path | None) -> Settings:

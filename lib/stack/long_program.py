@@ -7,6 +7,7 @@ Its command line, its interruption by a signal, and its file of JSON. Used by th
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -54,6 +55,21 @@ def output_file(text: str) -> Path:
     if path.is_dir() or not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"must be a file in a directory that exists, got {text!r}")
     return path
+
+
+def positive_number(unit: str) -> Callable[[str], float]:
+    """Return a parser of a number of such units above 0. It raises ArgumentTypeError."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            raise argparse.ArgumentTypeError(f"must be a number of {unit} above 0, got {text!r}")
+        return number
+
+    return parse
 
 
 def write_json(figures: Any, file: Path) -> None:

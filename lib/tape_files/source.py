@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,11 +53,12 @@ Tick = Callable[[float], None]
 
 def files_of(path: str) -> list[Path]:
     """Return the file, or those of a pattern by name. Raises TapeError if there is none."""
-    if Path(path).exists() or not any(sign in path for sign in "*?["):
+    # Path.exists raises for a name that is too long, or in a directory without permission.
+    if os.path.exists(path) or not any(sign in path for sign in "*?["):  # noqa: PTH110
         return [Path(path)]
     found = sorted(glob(path, recursive=True))  # noqa: PTH207
     if not found:
-        raise TapeError(f"{path}: there is no such file")
+        raise TapeError(f"{path}: there is no such file, or no permission to list its directory")
     if len(found) > MAX_FILES:
         raise TapeError(f"{path}: means {len(found)} files, and at most {MAX_FILES} are read")
     return [Path(name) for name in found]

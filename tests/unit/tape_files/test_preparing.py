@@ -357,6 +357,8 @@ def test_progress_is_reported_and_stops_the_work_by_raising(tmp_path):
 def test_what_is_no_file_is_refused_by_name(tmp_path):
     assert_refused(tmp_path, "there is no such file", path=tmp_path / "none.csv")
     assert_refused(tmp_path, "there is no such file", path=tmp_path / "none*.csv")
+    for name in ("x" * 300, "x" * 300 + "[a]"):
+        assert_refused(tmp_path, name, path=tmp_path / name)
     assert_refused(tmp_path, "is a directory", path=tmp_path)
     os.mkfifo(tmp_path / "pipe")
     assert_refused(tmp_path, "is a pipe", path=tmp_path / "pipe")

@@ -319,6 +319,14 @@ def test_a_query_that_is_wrong_or_leaves_its_files_is_refused_in_one_line(query,
     assert not (tmp_path / "stolen.csv").exists()
 
 
+def test_a_query_reads_every_file_that_its_pattern_means(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for price, name in enumerate((".hidden.csv", "a/x.csv", "a/b/y.csv"), 1):
+        write(tmp_path, f"symbol,price\nAAPL,{price}\n", name)
+    query = f"SELECT symbol, price FROM '{tmp_path}/**/*.csv' ORDER BY price"
+    assert play(tmp_path, query=query).ticks == ticks("AAPL", 1, 2, 3)
+
+
 def test_a_query_that_does_not_end_is_stopped(tmp_path):
     endless = "range(10000000) a, range(10000000) b"
     query = f"SELECT 'AAPL' AS symbol, sum(a.range * b.range) AS price FROM {endless}"

@@ -18,7 +18,7 @@ from lib.tape_files.file_kind import HEAD_BYTES, FileKind, file_kind, refuse_str
 from lib.tape_files.listing import plural
 from lib.tape_files.plain_text import PlainText, plain_text
 from lib.tape_files.repair import repaired
-from lib.tape_files.sealed import SealedDatabase, quoted_name, quoted_text
+from lib.tape_files.sealed import SealedDatabase, StatementError, quoted_name, quoted_text
 from lib.tape_files.table import HEAD_ROWS, Column, ColumnKind, Table, TextPlace, kind_of
 from lib.tapes.source_files import files_in_query
 from lib.tapes.tape import TapeError
@@ -46,6 +46,8 @@ _QUOTE_THEM: Final = (
     ": a comma within a number? Quote such numbers, or write them without commas for thousands and "
     "with a point for decimals"
 )
+_SEALED: Final = "disabled by configuration"
+_ONLY_NAMED: Final = ": a query reads the files that it names in quotes, if they exist"
 
 Tick = Callable[[float], None]
 """Called at least every half second with the share of a step that is done; may raise to stop."""
@@ -72,10 +74,14 @@ def query_table(query: str, scratch: Path, tick: Tick) -> Iterator[tuple[SealedD
     with SealedDatabase(sorted({*named, *files}), scratch, tick) as database:
         if not database.is_one_select(query):
             raise TapeError("is not one SELECT: a tape is what one SELECT gives")
-        database.rows(
-            f"CREATE TEMP TABLE {_STAGED} AS SELECT * FROM query({quoted_text(query)}) "
-            f"LIMIT {MAX_TAPE_ROWS + 1}"
-        )
+        try:
+            database.rows(
+                f"CREATE TEMP TABLE {_STAGED} AS SELECT * FROM query({quoted_text(query)}) "
+                f"LIMIT {MAX_TAPE_ROWS + 1}"
+            )
+        except StatementError as error:
+            advice = _ONLY_NAMED if _SEALED in str(error) else ""
+            raise StatementError(f"{error}{advice}") from None
         rows = database.rows(f"SELECT count(*) FROM {_STAGED}")[0][0]
         if rows > MAX_TAPE_ROWS:
             raise TapeError(f"has more than {MAX_TAPE_ROWS:,} rows: play it in parts")

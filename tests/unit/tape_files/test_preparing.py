@@ -304,6 +304,7 @@ def test_a_query_plays_in_the_order_of_its_rows(tmp_path):
         ("SELECT * FROM read_text('{}/private*')", "file system operations are disabled"),
         ("SELECT * FROM glob('{}/*')", "file system operations are disabled"),
         ("SELECT * FROM read_csv('http://127.0.0.1:9/x.csv')", "operations are disabled"),
+        ("SELECT * FROM '{}/absent.csv'", "reads the files that it names in quotes, if they exist"),
         ("SELECT * FROM sql", "does not exist"),
         ("SELECT nope FROM range(3)", "nope"),
         ("SELECT 'AAPL' AS symbol, NULL AS price", "no price that can be played"),

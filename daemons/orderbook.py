@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 import structlog
 
-from lib.clock import MILLISECOND_NS, SECOND_NS, Clock, coarse_deadline
+from lib.clock import MILLISECOND_NS, SECOND_NS, Clock, coarse_deadline, to_ns
 from lib.errors import CannotStartError
 from lib.net.event_loop import EventLoop
 from lib.net.reconnect import ReconnectingConnection
@@ -50,6 +50,7 @@ class OrderBook:
         gateway = settings.gateway
         self._connect = partial(ReconnectingConnection, loop, gateway.host, gateway.price_port)
         self._is_paced = bool(gateway.rate)
+        self._hang_after_ns = to_ns(settings.watchdog.hang_after)
         self._pacing: ReaderPacing | None = None
         self._throttled_log = ThrottledLog(
             stream="price", peer=f"{gateway.host}:{gateway.price_port}"
@@ -76,7 +77,9 @@ class OrderBook:
         )
         self._loop.add_timed(feed)
         if not self._is_paced:
-            self._pacing = ReaderPacing(self._book, feed.limit_receiving, self._loop.clock)
+            self._pacing = ReaderPacing(
+                self._book, feed.limit_receiving, self._loop.clock, self._hang_after_ns
+            )
             self._loop.add_timed(self._pacing)
 
     def step(self) -> None:

@@ -4,11 +4,13 @@ Takes ticks from the gateway's price stream and writes them, batch by batch, int
 work is done in `lib.price_book.ingest`; here the price book is opened and the parts are connected.
 
 A tape from a file may be over within milliseconds. So that no strategy misses its beginning, the
-orderbook of a new run joins such a stream only when the strategies wait for its ticks.
+orderbook of a new run joins such a stream only when the strategies wait for its ticks: those of the
+settings that supervisord starts.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -26,9 +28,17 @@ from lib.price_book.pace import ReaderPacing
 from lib.process.log_events import FirstTickNotAwaited, PriceBookLost, log_event
 from lib.process.role import RoleEndsError, run_role
 from lib.process.run_identity import OrphanedError, current_run, is_alive
+from lib.process.supervisor import (
+    SERVER_VARIABLE,
+    Supervisor,
+    SupervisorEndingError,
+    SupervisorSilentError,
+    control_socket,
+)
 from lib.process.throttled_log import ThrottledLog
 from lib.settings import Settings
 from lib.shared_memory_utils import PriceBookError, SharedPriceBook, remove_segments
+from lib.stack.strategies import stack_strategies, strategy_commands
 from lib.streams.feed import StreamFeed
 from lib.streams.stream_client import Frames, Joined, WentPlain
 
@@ -60,7 +70,7 @@ class OrderBook:
         for timed in (self._throttled_log, self):
             loop.add_timed(timed)
         if is_new and gateway.source != "random-walk":
-            awaited = len(settings.all_strategies())
+            awaited = _awaited_strategies(settings)
             loop.add_timed(FirstTick(self._book, awaited, self._join, loop.clock))
         else:
             self._join()
@@ -158,6 +168,15 @@ class FirstTick:
             )
             log_event(structlog.get_logger(), FirstTickNotAwaited(reason=reason))
         self._join()
+
+
+def _awaited_strategies(settings: Settings) -> int:
+    """Return how many strategies will attach: all of the settings, or those supervisord starts."""
+    if socket_path := control_socket(os.environ.get(SERVER_VARIABLE, "")):
+        with suppress(SupervisorSilentError, SupervisorEndingError):
+            commands = Supervisor(socket_path).commands()
+            return len(stack_strategies(settings, strategy_commands(commands)).run)
+    return len(settings.all_strategies())
 
 
 def _open_book(settings: Settings) -> tuple[SharedPriceBook, bool]:

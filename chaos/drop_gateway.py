@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from chaos.faults.role_faults import RoleFault
 from chaos.lab.experiment import run_experiment
 from chaos.role_experiment import RoleExperiment, drop_command_line, drop_fault
-from lib.settings import Settings
+from lib.settings import FILE_SOURCE, Settings
 
 GATEWAY: Final = "gateway"
 MAX_TAPE_TICKS: Final = 100_000_000
@@ -47,7 +47,7 @@ class DropWithTape(RoleExperiment):
         """Play the tape at the rate of the settings."""
         symbols = [symbol.replace("'", "''") for symbol in settings.symbols]
         query = TAPE.format(symbols="', '".join(symbols), count=len(symbols), ticks=self._ticks)
-        gateway = replace(settings.gateway, source="file", path="", query=query)
+        gateway = replace(settings.gateway, source=FILE_SOURCE, path=None, query=query)
         return replace(settings, gateway=gateway)
 
     def figures(self) -> dict[str, Any]:

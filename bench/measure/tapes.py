@@ -23,7 +23,7 @@ from bench.measure.throughput import evaluated_per_s, fast_settings
 from bench.plan import TapeRun
 from bench.results import PreparedFile, Recording, TapeSpeed
 from lib.process.log_events import TapePrepared, read_line
-from lib.settings import PROJECT_ROOT, Settings
+from lib.settings import FILE_SOURCE, PROJECT_ROOT, Settings
 from lib.stack.private_stack import to_toml
 
 RANDOM_WALK: Final = "random walk"
@@ -46,7 +46,7 @@ def measure_tape_speed(run: TapeRun, number: int, found: Recording) -> None:
     """Measure a stack with each source, in round `number`. Raises BenchError."""
     settings = fast_settings(run.symbols)
     walk = replace(settings.gateway, rate=FIRST_RATE)
-    file = replace(walk, source="file", query=_ticks(settings, run.ticks))
+    file = replace(walk, source=FILE_SOURCE, query=_ticks(settings, run.ticks))
     sources = [(RANDOM_WALK, walk), (FILE, file)]
     for source, gateway in sources[:: -1 if number % 2 else 1]:
         with measured_stack(replace(settings, gateway=gateway)) as stack:
@@ -64,7 +64,7 @@ def measure_preparing(run: TapeRun, found: Recording) -> None:
         for kind, options in FORMATS.items():
             file = Path(name) / f"tape.{kind.lower()}"
             writer.execute(f"COPY ({_ticks(settings, run.rows)}) TO '{file}' ({options})")
-            gateway = replace(settings.gateway, source="file", path=str(file))
+            gateway = replace(settings.gateway, source=FILE_SOURCE, path=file)
             var_dir = Path(name) / kind
             var_dir.mkdir()
             of_file = replace(settings, var_dir=var_dir, gateway=gateway)
